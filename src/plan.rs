@@ -1,0 +1,113 @@
+//! What belongs to one batch: for each split of each source a half-open range.
+//!
+//! Sources make ranges, the planner (`batch/`) puts them together, every process sees the plan at close.
+
+use std::sync::Arc;
+
+use serde::{Deserialize, Serialize};
+
+use crate::time::BatchTime;
+
+/// One thing a source reads in order: a lane belongs to exactly one split.
+#[derive(Clone, Debug, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize, Deserialize)]
+pub enum Split {
+    /// A Kafka partition; positions are offsets.
+    Kafka {
+        /// The topic.
+        topic: Arc<str>,
+        /// The partition.
+        partition: i32,
+    },
+    /// A file as it was when it was taken; positions are bytes, cut at line ends.
+    File {
+        /// Its path.
+        path: Arc<str>,
+        /// Its size in bytes.
+        size: u64,
+        /// When it was last changed, milliseconds since the epoch.
+        modified_ms: i64,
+    },
+    /// What somebody sent us and nobody can send again: positions count records.
+    Received {
+        /// Whom from.
+        from: Arc<str>,
+    },
+}
+
+impl Split {
+    /// The topic, path or address.
+    pub fn name(&self) -> &Arc<str> {
+        match self {
+            Split::Kafka { topic, .. } => topic,
+            Split::File { path, .. } => path,
+            Split::Received { from } => from,
+        }
+    }
+
+    /// The partition, 0 where there is none.
+    pub fn partition(&self) -> i32 {
+        match self {
+            Split::Kafka { partition, .. } => *partition,
+            _ => 0,
+        }
+    }
+}
+
+/// The part of one split that belongs to one batch: positions `from <= p < until`.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Range {
+    /// The source, numbered in build order.
+    pub source: u32,
+    /// The split's lane, numbered over all sources in the order the plans first name them.
+    pub lane: u32,
+    /// What is read.
+    pub split: Split,
+    /// The first position in the batch.
+    pub from: i64,
+    /// The first position after the batch.
+    pub until: i64,
+}
+
+/// A range as users see it: Spark's `OffsetRange`, with `from_offset` and `until_offset` called `from` and `until`.
+///
+/// For files the topic is the path and the positions are bytes; for sockets and queues the positions count records.
+#[derive(Clone, Debug, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize, Deserialize)]
+pub struct OffsetRange {
+    /// The topic.
+    pub topic: Arc<str>,
+    /// The partition.
+    pub partition: i32,
+    /// The first offset in the batch.
+    pub from: i64,
+    /// The first offset after the batch.
+    pub until: i64,
+}
+
+impl OffsetRange {
+    /// The range `[from, until)` of a partition.
+    ///
+    /// ```
+    /// let r = tidemill::prelude::OffsetRange::new("twitter", 0, 0, 201);
+    /// assert_eq!((r.until - r.from, &*r.topic), (201, "twitter"));
+    /// ```
+    pub fn new(topic: impl AsRef<str>, partition: i32, from: i64, until: i64) -> Self {
+        OffsetRange { topic: topic.as_ref().into(), partition, from, until }
+    }
+}
+
+impl From<&Range> for OffsetRange {
+    fn from(r: &Range) -> Self {
+        OffsetRange { topic: r.split.name().clone(), partition: r.split.partition(), from: r.from, until: r.until }
+    }
+}
+
+/// All ranges of one batch.
+#[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Plan {
+    /// The batch.
+    pub time: BatchTime,
+    /// Its ranges, by lane.
+    pub ranges: Vec<Range>,
+    /// Whether outputs show this batch; `false` for the overdue times that `--catch-up skip` leaves out.
+    pub shown: bool,
+}
