@@ -56,7 +56,9 @@ pub enum Error {
         message: String,
     },
     /// A gathered batch outgrew its cap.
-    #[error("{operator}, batch {time}: the gathered batch is larger than {cap} bytes; use foreach_partition(init, f), which does not gather, or raise gather_cap")]
+    #[error(
+        "{operator}, batch {time}: the gathered batch is larger than {cap} bytes; use foreach_partition(init, f), which does not gather, or raise gather_cap"
+    )]
     GatherCap {
         /// The verb that gathers.
         operator: String,

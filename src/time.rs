@@ -193,7 +193,10 @@ impl Interval {
             return Ok(ms);
         }
         let near = ((ms + self.0 / 2) / self.0).max(1) * self.0;
-        Err(format!("{what} of {ms} ms must be a positive multiple of the batch interval, {} ms; the nearest is {near} ms", self.0))
+        Err(format!(
+            "{what} of {ms} ms must be a positive multiple of the batch interval, {} ms; the nearest is {near} ms",
+            self.0
+        ))
     }
 }
 

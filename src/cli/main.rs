@@ -1,0 +1,3 @@
+//! The command `tidemill`.
+
+fn main() {}
