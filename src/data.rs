@@ -64,7 +64,7 @@ pub struct Lane {
 }
 
 /// The container of a `DStream`: rows of one lane, shared by all verbs that only read them.
-#[derive(Clone, Debug)]
+#[derive(Debug)]
 pub struct Rows<T> {
     /// Where they come from.
     pub lane: Lane,
@@ -83,6 +83,12 @@ impl<T> Rows<T> {
         T: Clone,
     {
         Rc::try_unwrap(self.rows).unwrap_or_else(|shared| shared.to_vec())
+    }
+}
+
+impl<T> Clone for Rows<T> {
+    fn clone(&self) -> Self {
+        Rows { lane: self.lane, rows: self.rows.clone() }
     }
 }
 

@@ -111,3 +111,59 @@ pub struct Plan {
     /// Whether outputs show this batch; `false` for the overdue times that `--catch-up skip` leaves out.
     pub shown: bool,
 }
+
+/// What the planner tells every worker, over the control dataflow.
+#[derive(Clone, Debug, Serialize, Deserialize)]
+pub(crate) enum Order {
+    /// A split has a lane; the worker whose turn it is reads it.
+    Assign {
+        source: u32,
+        lane: u32,
+        split: Split,
+        /// Where it begins; `None`: given ranges will say.
+        from: Option<i64>,
+    },
+    /// The first batch is open.
+    Open { time: BatchTime },
+    /// Stop at a record and say how far you are; the batch after the overdue ones is open from now on.
+    Seal {
+        time: BatchTime,
+        /// Overdue times after `time`, all empty.
+        run: u32,
+        /// Ranges that are read whole: planned, replayed or given.
+        pieces: Vec<Range>,
+        /// Whether live sources add what they have read.
+        live: bool,
+        /// The last batch of a graceful stop.
+        last: bool,
+    },
+    /// The plan is made: give up the capability, tick.
+    Close { plan: Plan, run: u32, fill: bool },
+    /// No batch will follow.
+    End,
+    /// Drop everything, now.
+    Stop,
+}
+
+/// What workers and output threads tell the planner.
+#[derive(Clone, Debug, Serialize, Deserialize)]
+pub(crate) enum Report {
+    /// One source on one worker is sealed at `time`.
+    Sealed {
+        worker: usize,
+        source: u32,
+        time: BatchTime,
+        ranges: Vec<Range>,
+        records: u64,
+        lag: Option<u64>,
+        trouble: Option<String>,
+        /// Bytes waiting at the outputs of the worker's process.
+        waiting: u64,
+    },
+    /// Every output's rows of all batches before this time have left the dataflow, on all workers.
+    Computed { before: BatchTime },
+    /// Every output operation of one process is through `time`; so many bytes still wait there.
+    Out { time: BatchTime, waiting: u64 },
+    /// Somebody asked the job to end.
+    Stop { graceful: bool },
+}

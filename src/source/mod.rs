@@ -56,6 +56,16 @@ pub trait Splits: Send {
     fn plan(&mut self) -> Result<Vec<Piece>> {
         Ok(Vec::new())
     }
+
+    /// Whether everything there will ever be is known: a job of such sources runs its batches one after another and ends.
+    fn finite(&self) -> bool {
+        false
+    }
+
+    /// For finite sources: whether everything has been planned.
+    fn finished(&self) -> bool {
+        false
+    }
 }
 
 /// Takes rows of one lane, and roughly how many bytes they hold.

@@ -1,0 +1,327 @@
+//! Feeds readers into the dataflow, and gives up the capability of a batch when its plan is made.
+//!
+//! A source operator holds the capability of the open batch; what its reader gives is emitted there at once, so that verbs
+//! combine while the batch is open. Sealing ends the batch at a record; closing lets the frontier pass.
+
+use std::cell::RefCell;
+use std::collections::VecDeque;
+use std::rc::Rc;
+use std::sync::Arc;
+
+use timely::container::NoopBuilder;
+use timely::dataflow::Scope;
+use timely::dataflow::operators::Capability;
+use timely::dataflow::operators::generic::OutputBuilder;
+use timely::dataflow::operators::generic::builder_rc::OperatorBuilder;
+use timely::scheduling::Activator;
+
+use crate::context::{Graph, Outbox, Port, SourceHalf, SourceSpec, StreamingContext};
+use crate::data::{Data, Lane, Rows};
+use crate::dstream::{Case, DStream};
+use crate::error::Result;
+use crate::flow::{Site, VecStream};
+use crate::plan::{Order, Plan, Range, Report};
+use crate::source::{Emit, Reader};
+use crate::time::{BatchTime, Interval};
+
+/// Orders on their way to one operator.
+#[derive(Clone)]
+struct Queue {
+    orders: Rc<RefCell<VecDeque<Order>>>,
+    activator: Rc<Activator>,
+}
+
+impl Port for Queue {
+    fn order(&self, order: &Order) {
+        self.orders.borrow_mut().push_back(order.clone());
+        self.activator.activate();
+    }
+}
+
+impl Queue {
+    fn new(scope: Scope<'_, BatchTime>, address: Rc<[usize]>) -> Self {
+        let activator = Rc::new(scope.activator_for(address));
+        activator.activate();
+        Queue { orders: Rc::default(), activator }
+    }
+}
+
+/// The ticks: at close, on every worker, the batch's plan; built before anything else.
+pub(crate) fn ticks<'s>(scope: Scope<'s, BatchTime>, interval: Interval) -> (VecStream<'s, Arc<Plan>>, Box<dyn Port>) {
+    let mut builder = OperatorBuilder::new("ticks".into(), scope);
+    let (out, stream) = builder.new_output::<Vec<Arc<Plan>>>();
+    let mut out = OutputBuilder::<_, NoopBuilder<Vec<Arc<Plan>>>>::from(out);
+    let queue = Queue::new(scope, builder.operator_info().address);
+    let port = Box::new(queue.clone());
+    builder.build(move |mut caps| {
+        let mut cap = caps.pop();
+        move |_| {
+            while let Some(order) = queue.orders.borrow_mut().pop_front() {
+                match (order, cap.as_mut()) {
+                    (Order::Open { time }, Some(cap)) => cap.downgrade(&time),
+                    (Order::Close { plan, run, fill }, Some(cap)) => {
+                        let mut out = out.activate();
+                        for plan in with_overdue(plan, run, fill, interval) {
+                            cap.downgrade(&plan.time);
+                            out.session_with_builder(&*cap).give_container(&mut vec![Arc::new(plan)]);
+                        }
+                        cap.downgrade(&interval.after(*cap.time()));
+                    }
+                    (Order::End, _) => cap = None,
+                    _ => {}
+                }
+            }
+        }
+    });
+    (stream, port)
+}
+
+/// The plan of a batch, then those of the overdue times after it: empty, and shown or not.
+fn with_overdue(plan: Plan, run: u32, fill: bool, interval: Interval) -> impl Iterator<Item = Plan> {
+    let mut next = Some(plan);
+    (0..=run).map(move |i| {
+        let mut plan = next.take().expect("one after the other");
+        let last = i == run;
+        next = Some(Plan { time: interval.after(plan.time), ranges: Vec::new(), shown: plan.shown });
+        plan.shown &= fill || last;
+        plan
+    })
+}
+
+/// A batch that is to be sealed.
+struct Job {
+    time: BatchTime,
+    run: u32,
+    pieces: VecDeque<Range>,
+    live: bool,
+    last: bool,
+}
+
+/// One source on one worker.
+struct Input<T> {
+    reader: Box<dyn Reader<T>>,
+    source: u32,
+    worker: usize,
+    peers: usize,
+    interval: Interval,
+    /// The batch that is open; `None` before the first and after the last.
+    open: Option<Capability<BatchTime>>,
+    opened: bool,
+    /// Batches that are sealed and not closed.
+    sealed: VecDeque<Capability<BatchTime>>,
+    jobs: VecDeque<Job>,
+    ranges: Vec<Range>,
+    records: u64,
+    bytes: usize,
+    cap_bytes: usize,
+    /// Records a split: in the first batch, and in every other.
+    limits: (Option<u64>, Option<u64>),
+    outbox: Outbox,
+    waiting: Arc<std::sync::atomic::AtomicUsize>,
+}
+
+impl<T: Data> Input<T> {
+    fn order(&mut self, order: Order) -> Result<()> {
+        match order {
+            Order::Assign { source, lane, split, from } if source == self.source && lane as usize % self.peers == self.worker => {
+                self.reader.assign(lane, &split, from)?;
+            }
+            Order::Open { time } => {
+                if let Some(open) = &mut self.open {
+                    open.downgrade(&time);
+                }
+                self.opened = true;
+                self.reader.limit(self.limits.0);
+            }
+            Order::Seal { time, run, pieces, live, last } => {
+                let mine = |r: &Range| r.source == self.source && r.lane as usize % self.peers == self.worker;
+                let pieces = pieces.into_iter().filter(mine).collect();
+                self.jobs.push_back(Job { time, run, pieces, live, last });
+            }
+            Order::Close { .. } => drop(self.sealed.pop_front()),
+            Order::End => self.open = None,
+            _ => {}
+        }
+        Ok(())
+    }
+
+    /// Goes on with what is to be done. `true`: there is more to do at once.
+    fn work(&mut self, emit: &mut dyn FnMut(&Capability<BatchTime>, Rows<T>)) -> Result<bool> {
+        let Some(open) = self.open.clone() else { return Ok(false) };
+        let (mut records, mut bytes) = (0, 0);
+        let mut give = |lane, rows: Vec<T>, size| {
+            records += rows.len() as u64;
+            bytes += size;
+            emit(&open, Rows::new(Lane { side: 0, lane }, rows));
+        };
+        let mut again = false;
+        let mut finished = false;
+        if let Some(job) = self.jobs.front_mut() {
+            finished = read_pieces(&mut *self.reader, &mut job.pieces, &mut self.ranges, &mut give)?;
+        } else if self.opened && self.bytes < self.cap_bytes {
+            again = self.reader.read(&mut give)?;
+        }
+        let mut lag = None;
+        let mut trouble = None;
+        if finished && self.jobs[0].live {
+            let sealed =
+                if self.jobs[0].last { self.reader.seal_last(&mut give)? } else { self.reader.seal(&mut give)? };
+            self.ranges.extend(sealed.ranges.into_iter().map(|r| Range { source: self.source, ..r }));
+            (lag, trouble) = (sealed.lag, sealed.trouble);
+        }
+        again |= records > 0 && !finished && !self.jobs.is_empty();
+        self.records += records;
+        self.bytes += bytes;
+        if finished {
+            self.seal(lag, trouble);
+            again = true;
+        }
+        Ok(again)
+    }
+
+    fn seal(&mut self, lag: Option<u64>, trouble: Option<String>) {
+        let job = self.jobs.pop_front().expect("a job that is finished");
+        let open = self.open.as_mut().expect("a batch is open");
+        self.sealed.push_back(open.clone());
+        let next = (0..=job.run).fold(job.time, |t, _| self.interval.after(t));
+        open.downgrade(&next);
+        self.bytes = 0;
+        self.reader.limit(self.limits.1);
+        self.outbox.send(Report::Sealed {
+            worker: self.worker,
+            source: self.source,
+            time: job.time,
+            ranges: std::mem::take(&mut self.ranges),
+            records: std::mem::take(&mut self.records),
+            lag,
+            trouble,
+            waiting: self.waiting.load(std::sync::atomic::Ordering::Relaxed) as u64,
+        });
+    }
+}
+
+/// Reads given ranges, as far as they come without waiting. `true`: all are complete.
+fn read_pieces<T>(
+    reader: &mut dyn Reader<T>,
+    pieces: &mut VecDeque<Range>,
+    done: &mut Vec<Range>,
+    emit: &mut Emit<'_, T>,
+) -> Result<bool> {
+    while let Some(range) = pieces.front() {
+        if !reader.read_range(range, emit)? {
+            return Ok(false);
+        }
+        done.extend(pieces.pop_front());
+    }
+    Ok(true)
+}
+
+impl<'s> StreamingContext<'s> {
+    /// Attaches a source: the stream of what its reader gives.
+    pub(crate) fn read<T: Data>(&self, site: &Site, verb: &str, spec: SourceSpec<T>) -> DStream<'s, T> {
+        let graph = &self.graph;
+        graph.note::<T>(verb, &spec.name);
+        let splits = match (spec.splits)() {
+            Ok(s) => Some(s),
+            Err(e) => {
+                graph.problem(site, e);
+                None
+            }
+        };
+        let source = graph.source(SourceHalf { name: spec.name.clone(), planned: spec.planned, splits });
+        let stream = source_operator(graph, site, source, spec);
+        DStream::new(graph, stream, &[Case::Source], &[source])
+    }
+}
+
+fn source_operator<'s, T: Data>(
+    graph: &Rc<Graph<'s>>,
+    site: &Site,
+    source: u32,
+    spec: SourceSpec<T>,
+) -> crate::flow::RowStream<'s, T> {
+    let scope = graph.flow.scope;
+    let mut builder = OperatorBuilder::new(site.name(), scope);
+    let (out, stream) = builder.new_output::<Rows<T>>();
+    let mut out = OutputBuilder::<_, NoopBuilder<Rows<T>>>::from(out);
+    let address = builder.operator_info().address;
+    let queue = Queue::new(scope, address.clone());
+    if graph.dry {
+        builder.build(|_caps| |_: &[_]| {});
+        return stream;
+    }
+    let wake = scope.worker().sync_activator_for(address.to_vec());
+    let reader = match (spec.reader)(Arc::new(move || drop(wake.activate()))) {
+        Ok(reader) => reader,
+        Err(e) => {
+            graph.problem(site, e);
+            builder.build(|_caps| |_: &[_]| {});
+            return stream;
+        }
+    };
+    graph.port(Box::new(queue.clone()));
+    let per_batch = |rate: Option<u64>| rate.map(|r| (r * graph.config.interval.millis() / 1_000).max(1));
+    let rate = per_batch(spec.max_rate_per_split);
+    let first = [rate, spec.first_batch_per_split].into_iter().flatten().min();
+    let (outbox, waiting) = (graph.outbox.clone(), graph.waiting.clone());
+    let (interval, cap_bytes) = (graph.config.interval, graph.config.batch_bytes);
+    let (site, fail) = (site.clone(), graph.fail.clone());
+    builder.build(move |mut caps| {
+        let mut input = Some(Input {
+            reader,
+            source,
+            worker: scope.index(),
+            peers: scope.peers(),
+            interval,
+            open: caps.pop(),
+            opened: false,
+            sealed: VecDeque::new(),
+            jobs: VecDeque::new(),
+            ranges: Vec::new(),
+            records: 0,
+            bytes: 0,
+            cap_bytes,
+            limits: (first, rate),
+            outbox,
+            waiting,
+        });
+        move |_| {
+            let Some(state) = &mut input else { return };
+            site.enter(state.open.as_ref().map(|c| *c.time()));
+            let mut out = out.activate();
+            let mut step = || -> Result<bool> {
+                while let Some(order) = queue.orders.borrow_mut().pop_front() {
+                    state.order(order)?;
+                }
+                state.work(&mut |cap, mut rows| {
+                    if !rows.rows.is_empty() {
+                        out.session_with_builder(cap).give_container(&mut rows);
+                    }
+                })
+            };
+            match step() {
+                Ok(true) => queue.activator.activate(),
+                Ok(false) => {}
+                Err(e) => fail(e),
+            }
+            if state.open.is_none() && state.sealed.is_empty() {
+                input = None;
+            }
+        }
+    });
+    stream
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn overdue_times_are_empty_and_only_the_last_is_shown_on_skip() {
+        let i = Interval::new(std::time::Duration::from_secs(1)).unwrap();
+        let plan = Plan { time: BatchTime::from_millis(1_000), ranges: Vec::new(), shown: true };
+        let shown = |fill| with_overdue(plan.clone(), 2, fill, i).map(|p| (p.time.millis(), p.shown)).collect::<Vec<_>>();
+        assert_eq!(shown(true), [(1_000, true), (2_000, true), (3_000, true)]);
+        assert_eq!(shown(false), [(1_000, false), (2_000, false), (3_000, true)]);
+    }
+}

@@ -1,0 +1,24 @@
+//! 2. Records become batches at a time. The life of one batch:
+//!
+//! | step | who | what |
+//! |---|---|---|
+//! | open | `input.rs` | sources emit into the open batch, verbs combine already |
+//! | seal | `planner.rs` asks, `input.rs` answers | every source stops at a record and says how far it is |
+//! | close | `planner.rs` | the plan goes to all workers, capabilities are given up, the frontier passes |
+//! | compute | `operator/`, `arrangement/` | exchange by key, arrangements, pane rings, state |
+//! | output | `sink/thread.rs` | whole batches, in order |
+//!
+//! `run.rs` starts and ends jobs, `worker.rs` is one worker's loop, `control.rs` carries orders and reports, `clock.rs` reads time.
+//! Invariant: only this module moves time.
+
+pub(crate) mod clock;
+pub(crate) mod control;
+pub(crate) mod input;
+pub(crate) mod planner;
+pub(crate) mod plans;
+pub(crate) mod run;
+pub(crate) mod signals;
+pub(crate) mod worker;
+
+pub use clock::ManualClock;
+pub use run::{JobHandle, Summary};

@@ -1,0 +1,375 @@
+//! The planner: a thread of process 0, and the only thing that moves time.
+//!
+//! For each batch: wait until it is due and there is room, seal, put the plan together from what the sources say, close.
+//! At most K closed batches are not computed, and the outputs' waiting bytes are bounded; until then the open batch stays open.
+
+use std::collections::{BTreeMap, BTreeSet, VecDeque};
+use std::sync::Arc;
+use std::sync::mpsc::{Receiver, RecvTimeoutError, Sender};
+use std::time::{Duration, Instant};
+
+use timely::scheduling::SyncActivator;
+
+use super::clock::{Clock, Time};
+use crate::config::{CatchUp, Config};
+use crate::context::SourceHalf;
+use crate::error::{Error, Result};
+use crate::metrics::{BatchInfo, Metrics};
+use crate::plan::{Order, Plan, Range, Report, Split};
+use crate::source::{Piece, Start};
+use crate::time::BatchTime;
+
+/// Batches that may be sealed ahead of the one that is being closed, where ranges are given: hides the way to the workers and back.
+const SEALS_AHEAD: usize = 4;
+/// Batches that are computed and not out, at most: beside the bound in bytes.
+const UNWRITTEN: usize = 16;
+/// How often sources are asked for new splits.
+const DISCOVERY: Duration = Duration::from_millis(500);
+
+/// What the first worker hands over when its graph is built.
+pub(crate) struct Kit {
+    pub sources: Vec<SourceHalf>,
+    pub wake: SyncActivator,
+    /// Processes whose output thread reports each batch.
+    pub writers: usize,
+}
+
+/// A batch between its seal and its last output.
+struct Batch {
+    info: BatchInfo,
+    /// The last time this batch stands for: its own, or the last overdue one after it.
+    end: BatchTime,
+    run: u32,
+    /// Sources that have not said how far they are.
+    unsealed: usize,
+    ranges: Vec<Range>,
+    began: Instant,
+    closed: bool,
+    computed: bool,
+    /// Processes that are through.
+    out: usize,
+}
+
+pub(crate) struct Planner {
+    config: Arc<Config>,
+    kit: Kit,
+    orders: Sender<Order>,
+    reports: Receiver<Report>,
+    time: Time,
+    metrics: Metrics,
+    /// Every lane that was ever named, by source and split.
+    lanes: BTreeMap<(u32, Split), u32>,
+    /// From the first seal to the last output, in order.
+    batches: VecDeque<Batch>,
+    next: BatchTime,
+    given: Option<VecDeque<Plan>>,
+    stop: bool,
+    aborted: bool,
+    /// Whether the last batch of a graceful stop has been sealed.
+    ended: bool,
+    asked: Instant,
+    trouble: BTreeMap<(usize, u32), String>,
+    lag: BTreeMap<(usize, u32), u64>,
+}
+
+impl Planner {
+    pub fn new(
+        config: Arc<Config>,
+        kit: Kit,
+        orders: Sender<Order>,
+        reports: Receiver<Report>,
+        clock: Clock,
+        metrics: Metrics,
+    ) -> Self {
+        Planner {
+            config,
+            kit,
+            orders,
+            reports,
+            time: Time::new(clock),
+            metrics,
+            lanes: BTreeMap::new(),
+            batches: VecDeque::new(),
+            next: BatchTime::default(),
+            given: None,
+            stop: false,
+            aborted: false,
+            ended: false,
+            asked: Instant::now(),
+            trouble: BTreeMap::new(),
+            lag: BTreeMap::new(),
+        }
+    }
+
+    /// Runs the job's batches until it is asked to stop, or given ones are all done.
+    pub fn run(mut self, plans: Option<Vec<Plan>>) -> Result<()> {
+        self.start(plans)?;
+        loop {
+            if self.aborted {
+                self.send(Order::Stop);
+                return Ok(());
+            }
+            self.discover()?;
+            self.seal_if_due()?;
+            self.close_if_sealed();
+            if self.finished() {
+                self.send(Order::End);
+                return Ok(());
+            }
+            let wait = self.wait();
+            match self.reports.recv_timeout(wait) {
+                Ok(report) => self.take(report),
+                Err(RecvTimeoutError::Timeout) => {}
+                // The workers are gone: they have said why.
+                Err(RecvTimeoutError::Disconnected) => return Ok(()),
+            }
+            while let Ok(report) = self.reports.try_recv() {
+                self.take(report);
+            }
+        }
+    }
+
+    fn send(&self, order: Order) {
+        if self.orders.send(order).is_ok() {
+            let _ = self.kit.wake.activate();
+        }
+    }
+
+    fn start(&mut self, plans: Option<Vec<Plan>>) -> Result<()> {
+        if let Some(plans) = plans {
+            self.given = Some(self.resolve(plans)?);
+        } else {
+            for source in 0..self.kit.sources.len() {
+                let starts = match &mut self.kit.sources[source].splits {
+                    Some(splits) => splits.start()?,
+                    None => Vec::new(),
+                };
+                self.assign(source as u32, starts);
+            }
+        }
+        let first = self.given.as_ref().and_then(|g| g.front()).map(|p| p.time);
+        self.next = first.unwrap_or_else(|| self.config.interval.at_or_after(self.time.now() + 1));
+        self.send(Order::Open { time: self.next });
+        Ok(())
+    }
+
+    /// Gives plans from a file their source numbers and lanes.
+    fn resolve(&mut self, plans: Vec<Plan>) -> Result<VecDeque<Plan>> {
+        let mut given = VecDeque::new();
+        for mut plan in plans {
+            for range in &mut plan.ranges {
+                if range.source as usize >= self.kit.sources.len() {
+                    return Err(Error::config(format!(
+                        "plan of {}: source {} does not exist, the program has {}",
+                        plan.time,
+                        range.source,
+                        self.kit.sources.len()
+                    )));
+                }
+                range.lane = self.lane(range.source, &range.split, None);
+            }
+            given.push_back(plan);
+        }
+        Ok(given)
+    }
+
+    /// The lane of a split; a new one is told to all workers.
+    fn lane(&mut self, source: u32, split: &Split, from: Option<i64>) -> u32 {
+        if let Some(lane) = self.lanes.get(&(source, split.clone())) {
+            return *lane;
+        }
+        let lane = self.lanes.len() as u32;
+        self.lanes.insert((source, split.clone()), lane);
+        self.send(Order::Assign { source, lane, split: split.clone(), from });
+        lane
+    }
+
+    fn assign(&mut self, source: u32, mut starts: Vec<Start>) {
+        starts.sort_by(|a, b| a.split.cmp(&b.split));
+        for s in starts {
+            self.lane(source, &s.split, Some(s.from));
+        }
+    }
+
+    fn discover(&mut self) -> Result<()> {
+        if self.given.is_some() || self.asked.elapsed() < DISCOVERY {
+            return Ok(());
+        }
+        self.asked = Instant::now();
+        for source in 0..self.kit.sources.len() {
+            if let Some(splits) = &mut self.kit.sources[source].splits {
+                let new = splits.discover()?;
+                self.assign(source as u32, new);
+            }
+        }
+        Ok(())
+    }
+
+    /// Whether all batches are given: then they follow one another without waiting for the clock.
+    fn back_to_back(&self) -> bool {
+        self.given.is_some() || self.kit.sources.iter().all(|s| s.splits.as_ref().is_some_and(|s| s.finite()))
+    }
+
+    /// Whether no batch will follow the ones that are sealed.
+    fn exhausted(&self) -> bool {
+        if let Some(given) = &self.given {
+            return given.is_empty();
+        }
+        self.back_to_back() && self.kit.sources.iter().all(|s| s.splits.as_ref().is_none_or(|s| s.finished()))
+    }
+
+    fn finished(&self) -> bool {
+        self.batches.is_empty() && (self.ended || self.exhausted())
+    }
+
+    fn has_room(&self) -> bool {
+        let uncomputed = self.batches.iter().filter(|b| !b.computed).count();
+        let unclosed = self.batches.iter().filter(|b| !b.closed).count();
+        let ahead = if self.back_to_back() { SEALS_AHEAD } else { 1 };
+        let waiting = self.metrics.snapshot().waiting_bytes;
+        unclosed < ahead
+            && uncomputed < self.config.in_flight + ahead - 1
+            && self.batches.len() < UNWRITTEN
+            && waiting < self.config.batch_bytes as u64
+    }
+
+    fn wait(&mut self) -> Duration {
+        let idle = DISCOVERY;
+        if self.stop || self.back_to_back() || !self.has_room() {
+            return idle;
+        }
+        self.time.until(self.next.millis()).min(idle)
+    }
+
+    fn seal_if_due(&mut self) -> Result<()> {
+        while !self.ended && !self.exhausted() && self.has_room() {
+            if self.stop && self.back_to_back() {
+                self.ended = true;
+            } else if let Some(plan) = self.given.as_mut().and_then(VecDeque::pop_front) {
+                let after = self.given.as_ref().and_then(|g| g.front());
+                let run = after.map_or(0, |p| (p.time.millis() - plan.time.millis()) / self.config.interval.millis() - 1);
+                self.next = plan.time;
+                self.seal(run as u32, plan.ranges, false);
+            } else {
+                let now = self.time.now();
+                if !self.stop && !self.back_to_back() && now < self.next.millis() {
+                    return Ok(());
+                }
+                let overdue = now.saturating_sub(self.next.millis()) / self.config.interval.millis();
+                let run = if self.stop || self.back_to_back() { 0 } else { overdue as u32 };
+                let pieces = self.pieces()?;
+                self.ended = self.stop;
+                self.seal(run, pieces, true);
+            }
+        }
+        Ok(())
+    }
+
+    /// What the sources that are planned before they are read put into the next batch.
+    fn pieces(&mut self) -> Result<Vec<Range>> {
+        let mut ranges = Vec::new();
+        for source in 0..self.kit.sources.len() {
+            let half = &mut self.kit.sources[source];
+            let pieces = match &mut half.splits {
+                Some(splits) if half.planned => splits.plan()?,
+                _ => continue,
+            };
+            for Piece { split, from, until } in pieces {
+                let lane = self.lane(source as u32, &split, None);
+                ranges.push(Range { source: source as u32, lane, split, from, until });
+            }
+        }
+        Ok(ranges)
+    }
+
+    fn seal(&mut self, run: u32, pieces: Vec<Range>, live: bool) {
+        let time = self.next;
+        let end = (0..run).fold(time, |t, _| self.config.interval.after(t));
+        self.next = self.config.interval.after(end);
+        let late = self.time.now().saturating_sub(time.millis());
+        let info = BatchInfo { time, overdue: run, scheduling_delay: Duration::from_millis(late), ..BatchInfo::default() };
+        self.metrics.tell(|l| l.on_batch_started(&info));
+        self.batches.push_back(Batch {
+            info,
+            end,
+            run,
+            unsealed: self.kit.sources.len() * self.config.peers(),
+            ranges: Vec::new(),
+            began: Instant::now(),
+            closed: false,
+            computed: false,
+            out: 0,
+        });
+        self.send(Order::Seal { time, run, pieces, live, last: self.ended });
+    }
+
+    fn close_if_sealed(&mut self) {
+        let fill = self.config.runtime.catch_up == CatchUp::Fill;
+        let mut orders = Vec::new();
+        for b in self.batches.iter_mut().skip_while(|b| b.closed) {
+            if b.unsealed > 0 {
+                break;
+            }
+            b.closed = true;
+            b.ranges.sort_by_key(|r| r.lane);
+            b.info.ranges = b.ranges.iter().map(Into::into).collect();
+            let ranges = std::mem::take(&mut b.ranges);
+            self.metrics.tell(|l| l.on_batch_planned(&b.info));
+            orders.push(Order::Close { plan: Plan { time: b.info.time, ranges, shown: true }, run: b.run, fill });
+        }
+        for order in orders {
+            self.send(order);
+        }
+    }
+
+    fn take(&mut self, report: Report) {
+        match report {
+            Report::Sealed { worker, source, time, ranges, records, lag, trouble, waiting } => {
+                note(&mut self.lag, (worker, source), lag);
+                let name = &self.kit.sources[source as usize].name;
+                note(&mut self.trouble, (worker, source), trouble.map(|t| format!("{name}: {t}")));
+                if let Some(b) = self.batches.iter_mut().find(|b| b.info.time == time) {
+                    b.ranges.extend(ranges);
+                    b.info.records += records;
+                    b.unsealed -= 1;
+                }
+                let (lag, trouble) = (&self.lag, &self.trouble);
+                self.metrics.update(|s| {
+                    s.waiting_bytes = waiting;
+                    s.lag = (!lag.is_empty()).then(|| lag.values().sum());
+                    s.trouble = trouble.values().cloned().collect::<BTreeSet<_>>().into_iter().collect();
+                });
+            }
+            Report::Computed { before } => {
+                self.batches.iter_mut().filter(|b| b.closed && b.end < before).for_each(|b| b.computed = true);
+            }
+            Report::Out { time, waiting } => {
+                self.batches.iter_mut().filter(|b| b.end == time).for_each(|b| b.out += 1);
+                self.metrics.update(|s| s.waiting_bytes = waiting);
+            }
+            Report::Stop { graceful } => {
+                self.stop = true;
+                self.aborted |= !graceful;
+            }
+        }
+        while self.batches.front().is_some_and(|b| b.computed && b.out >= self.kit.writers) {
+            let mut b = self.batches.pop_front().expect("just looked at");
+            b.info.processing_time = b.began.elapsed();
+            self.metrics.update(|s| {
+                s.batches += 1 + b.run as u64;
+                s.records += b.info.records;
+                s.last = Some(b.info.clone());
+            });
+            self.metrics.tell(|l| l.on_batch_completed(&b.info));
+        }
+        let in_flight = self.batches.iter().filter(|b| b.closed).count();
+        self.metrics.update(|s| s.in_flight = in_flight);
+    }
+}
+
+fn note<K: Ord, V>(map: &mut BTreeMap<K, V>, key: K, value: Option<V>) {
+    match value {
+        Some(v) => drop(map.insert(key, v)),
+        None => drop(map.remove(&key)),
+    }
+}

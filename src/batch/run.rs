@@ -1,0 +1,308 @@
+//! Starts a job, and brings it to its end: one thread a worker, one for outputs, one for the planner in process 0.
+
+use std::panic::{AssertUnwindSafe, catch_unwind};
+use std::sync::atomic::AtomicUsize;
+use std::sync::{Arc, Condvar, Mutex, mpsc};
+use std::thread::JoinHandle;
+use std::time::{Duration, Instant};
+
+use timely::communication::allocator::AllocatorBuilder;
+
+use super::clock::{Clock, ManualClock};
+use super::control::Planning;
+use super::planner::{Kit, Planner};
+use super::worker::{Crew, Shared, lock};
+use super::{plans, signals, worker};
+use crate::config::Config;
+use crate::context::{Builder, Delivery, Outbox, StreamingContext};
+use crate::error::{BoxError, Error, Result, panic_text};
+use crate::metrics::{Metrics, Statistics, StreamingListener};
+use crate::plan::{Plan, Report};
+use crate::sink::thread::Outputs;
+use crate::time::BatchTime;
+
+/// What a job has done, when it has ended well.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub struct Summary {
+    /// Batches that every output is through.
+    pub batches: u64,
+    /// Records in them, over all sources.
+    pub records: u64,
+}
+
+/// A running job. Dropping it stops the job at once and waits for its threads.
+#[must_use = "dropping the handle stops the job"]
+pub struct JobHandle {
+    shared: Arc<Shared>,
+    metrics: Metrics,
+    end: Arc<(Mutex<Option<Result<Summary>>>, Condvar)>,
+    thread: Option<JoinHandle<()>>,
+}
+
+impl Builder {
+    /// Starts the job and waits for its end: until it is stopped by a signal, fails, or its given batches are done.
+    ///
+    /// `build` runs n x (w + 1) times: once on every worker, and once more in each process before anything starts, sources
+    /// inert, to check the graph. Inside, clone then move; nothing in it may differ between workers (no iteration over a
+    /// `HashMap`, no clock).
+    ///
+    /// # Errors
+    /// A wrong setting or graph, before any data is touched; what ended the job, if that was no stop.
+    pub fn run<F>(self, build: F) -> Result<Summary>
+    where
+        F: for<'s> Fn(&StreamingContext<'s>) -> Result<(), BoxError> + Send + Sync + 'static,
+    {
+        self.start(build)?.await_termination()
+    }
+
+    /// Starts the job and returns a handle to it. See [`Builder::run`] for what `build` must keep to.
+    ///
+    /// # Errors
+    /// A wrong setting or graph, before any data is touched; processes that do not find one another.
+    pub fn start<F>(self, build: F) -> Result<JobHandle>
+    where
+        F: for<'s> Fn(&StreamingContext<'s>) -> Result<(), BoxError> + Send + Sync + 'static,
+    {
+        self.start_at(Clock::System, build)
+    }
+
+    /// As `start`, on a clock that a test moves.
+    ///
+    /// # Errors
+    /// As `start`.
+    pub fn start_on_clock<F>(self, clock: ManualClock, build: F) -> Result<JobHandle>
+    where
+        F: for<'s> Fn(&StreamingContext<'s>) -> Result<(), BoxError> + Send + Sync + 'static,
+    {
+        self.start_at(Clock::Manual(clock), build)
+    }
+
+    fn start_at<F>(self, clock: Clock, build: F) -> Result<JobHandle>
+    where
+        F: for<'s> Fn(&StreamingContext<'s>) -> Result<(), BoxError> + Send + Sync + 'static,
+    {
+        let config = Arc::new(self.config()?);
+        let given = match &config.runtime.plans {
+            Some(path) => Some(plans::read(path, config.interval)?),
+            None => None,
+        };
+        let build = Arc::new(build);
+        let lines = rehearse(&config, &build)?;
+        let shared = Shared::new();
+        let metrics = Metrics::default();
+        let end = Arc::new((Mutex::new(None), Condvar::new()));
+        let job = Job { config, clock, given, shared: shared.clone(), metrics: metrics.clone(), lines };
+        signals::stop_on_signals(&shared);
+        let ended = end.clone();
+        let thread = std::thread::Builder::new()
+            .name("tidemill job".into())
+            .spawn(move || {
+                let result = catch_unwind(AssertUnwindSafe(|| job.run(build)))
+                    .unwrap_or_else(|p| Err(Error::Cluster(panic_text(&*p))));
+                *lock(&ended.0) = Some(result);
+                ended.1.notify_all();
+            })
+            .map_err(|e| Error::io("start of the job's thread", e))?;
+        Ok(JobHandle { shared, metrics, end, thread: Some(thread) })
+    }
+}
+
+/// Builds the program once on a throw-away worker: every fault of the graph shows before anything starts.
+fn rehearse<F>(config: &Arc<Config>, build: &Arc<F>) -> Result<Vec<String>>
+where
+    F: for<'s> Fn(&StreamingContext<'s>) -> Result<(), BoxError> + Send + Sync + 'static,
+{
+    let (deliveries, _nobody) = mpsc::channel();
+    let crew = Crew {
+        config: config.clone(),
+        build: build.clone(),
+        shared: Shared::new(),
+        deliveries: Mutex::new(deliveries),
+        waiting: Arc::default(),
+        planning: Mutex::new(None),
+    };
+    let dry = move || {
+        timely::execute_directly(move |worker| {
+            let index = worker.next_dataflow_index();
+            let lines = worker.dataflow::<BatchTime, _, _>(|scope| {
+                worker::build(&crew, scope, true, &Outbox::default()).map(|(built, ..)| built.lines)
+            });
+            worker.drop_dataflow(index);
+            lines
+        })
+    };
+    let thread = std::thread::Builder::new().name("tidemill rehearsal".into()).spawn(dry);
+    let thread = thread.map_err(|e| Error::io("start of a thread", e))?;
+    thread.join().unwrap_or_else(|p| Err(Error::Build(panic_text(&*p).into())))
+}
+
+/// A job as its own thread runs it.
+struct Job {
+    config: Arc<Config>,
+    clock: Clock,
+    given: Option<Vec<Plan>>,
+    shared: Arc<Shared>,
+    metrics: Metrics,
+    /// What the program is made of: compared between processes.
+    #[allow(dead_code)]
+    lines: Vec<String>,
+}
+
+impl Job {
+    fn run<F>(self, build: Arc<F>) -> Result<Summary>
+    where
+        F: for<'s> Fn(&StreamingContext<'s>) -> Result<(), BoxError> + Send + Sync + 'static,
+    {
+        let (deliveries, delivered) = mpsc::channel::<Delivery>();
+        let waiting = Arc::new(AtomicUsize::new(0));
+        let (order_tx, orders) = mpsc::channel();
+        let (report_tx, reports) = mpsc::channel();
+        let (kit_tx, kits) = mpsc::channel::<Kit>();
+        let first = self.config.runtime.process == 0;
+        let planning = first.then(|| (Planning { orders, reports: report_tx }, kit_tx));
+        let crew = Arc::new(Crew {
+            config: self.config.clone(),
+            build,
+            shared: self.shared.clone(),
+            deliveries: Mutex::new(deliveries),
+            waiting: waiting.clone(),
+            planning: Mutex::new(planning),
+        });
+        let outputs = self.output_thread(delivered, waiting)?;
+        let (builders, others) = self.connect()?;
+        let workers = timely::execute::execute_from(builders, others, worker_config(), {
+            let crew = crew.clone();
+            move |worker| worker::run(worker, &crew)
+        })
+        .map_err(Error::Cluster)?;
+        if let Ok(kit) = kits.recv() {
+            let planner =
+                Planner::new(self.config.clone(), kit, order_tx, reports, self.clock.clone(), self.metrics.clone());
+            if let Err(e) = planner.run(self.given.clone()) {
+                self.shared.fail(e);
+            }
+        }
+        for worker in workers.join() {
+            if let Err(e) = worker {
+                self.shared.fail(Error::Cluster(e));
+            }
+        }
+        drop(crew);
+        let _ = outputs.join();
+        match self.shared.take_failure() {
+            Some(e) => Err(e),
+            None => {
+                let s = self.metrics.snapshot();
+                Ok(Summary { batches: s.batches, records: s.records })
+            }
+        }
+    }
+
+    /// The endpoints of this process's workers.
+    fn connect(&self) -> Result<(Vec<AllocatorBuilder>, Box<dyn std::any::Any + Send>)> {
+        let workers = self.config.runtime.workers as usize;
+        timely::CommunicationConfig::Process(workers).try_build().map_err(Error::Cluster)
+    }
+
+    fn output_thread(&self, delivered: mpsc::Receiver<Delivery>, waiting: Arc<AtomicUsize>) -> Result<JoinHandle<()>> {
+        let shared = self.shared.clone();
+        let outputs = Outputs::new(self.config.output_tries, waiting);
+        let work = move || {
+            let post = |time, waiting| shared.post(Report::Out { time, waiting });
+            if let Err(e) = outputs.run(delivered, post) {
+                shared.fail(e);
+            }
+        };
+        std::thread::Builder::new().name("tidemill outputs".into()).spawn(work).map_err(|e| Error::io("start of a thread", e))
+    }
+}
+
+/// Merges arrangements while there is nothing else to do: batch times of 13 ms instead of 33 (docs/architecture.md).
+fn worker_config() -> timely::WorkerConfig {
+    let mut config = timely::WorkerConfig::default();
+    let options = differential_dataflow::Config::default().idle_merge_effort(Some(10_000));
+    differential_dataflow::configure(&mut config, &options);
+    config
+}
+
+impl JobHandle {
+    /// Waits for the end of the job.
+    ///
+    /// # Errors
+    /// What ended it, if that was no stop.
+    pub fn await_termination(self) -> Result<Summary> {
+        self.wait(None).unwrap_or_else(|| Ok(Summary::default()))
+    }
+
+    /// Waits for the end of the job, or until the time is up. `true`: it has ended. `false`: it goes on.
+    ///
+    /// # Errors
+    /// What ended the job, if that was no stop.
+    pub fn await_termination_or_timeout(&self, timeout: Duration) -> Result<bool> {
+        match self.wait(Some(timeout)) {
+            None => Ok(false),
+            Some(Ok(summary)) => {
+                *lock(&self.end.0) = Some(Ok(summary));
+                Ok(true)
+            }
+            Some(Err(e)) => Err(e),
+        }
+    }
+
+    /// Stops the job in order: what was received goes into a last batch, every output gets it, and the job ends.
+    ///
+    /// # Errors
+    /// What ended the job, if that was no stop.
+    pub fn stop_gracefully(self) -> Result<Summary> {
+        self.shared.post(Report::Stop { graceful: true });
+        self.await_termination()
+    }
+
+    /// Stops the job at once: batches that are not out are given up.
+    ///
+    /// # Errors
+    /// What ended the job, if that was no stop.
+    pub fn stop_now(self) -> Result<Summary> {
+        self.shared.post(Report::Stop { graceful: false });
+        self.await_termination()
+    }
+
+    /// The job as it stands. In processes other than the first, nothing.
+    pub fn statistics(&self) -> Statistics {
+        self.metrics.snapshot()
+    }
+
+    /// Tells a listener of every batch from now on.
+    pub fn add_streaming_listener(&self, listener: Arc<dyn StreamingListener>) {
+        self.metrics.listen(listener);
+    }
+
+    fn wait(&self, timeout: Option<Duration>) -> Option<Result<Summary>> {
+        let due = timeout.map(|t| Instant::now() + t);
+        let mut end = lock(&self.end.0);
+        loop {
+            if end.is_some() {
+                return end.take();
+            }
+            end = match due {
+                None => self.end.1.wait(end).unwrap_or_else(|e| e.into_inner()),
+                Some(due) => {
+                    let left = due.saturating_duration_since(Instant::now());
+                    if left.is_zero() {
+                        return None;
+                    }
+                    self.end.1.wait_timeout(end, left).unwrap_or_else(|e| e.into_inner()).0
+                }
+            };
+        }
+    }
+}
+
+impl Drop for JobHandle {
+    fn drop(&mut self) {
+        self.shared.post(Report::Stop { graceful: false });
+        if let Some(thread) = self.thread.take() {
+            let _ = thread.join();
+        }
+    }
+}

@@ -1,0 +1,209 @@
+//! One worker: builds the control dataflow, then the program, then steps until the job ends, well or not.
+//!
+//! A panic on one worker is a failure of all: timely cannot take a worker back. The step loop catches it, says who it was, and
+//! every worker drops its dataflows. Steps park with a time-out, so that a failed flag is seen even where no message comes.
+
+use std::cell::RefCell;
+use std::panic::{AssertUnwindSafe, catch_unwind};
+use std::rc::Rc;
+use std::sync::atomic::{AtomicBool, AtomicUsize, Ordering};
+use std::sync::{Arc, Mutex, MutexGuard, mpsc};
+use std::thread::Thread;
+use std::time::Duration;
+
+use timely::worker::Worker;
+
+use super::control::{self, Control, Planning};
+use super::{input, planner::Kit};
+use crate::config::Config;
+use crate::context::{Built, Delivery, Graph, Outbox, Port, StreamingContext};
+use crate::error::{BoxError, Error, Result, panic_text};
+use crate::flow::{Flow, Site};
+use crate::plan::{Order, Report};
+use crate::time::BatchTime;
+
+/// How long a worker sleeps at most before it looks whether another has failed.
+const LONGEST_NAP: Duration = Duration::from_millis(100);
+
+/// What the workers of a process, its output thread and its handle share.
+pub(crate) struct Shared {
+    failure: Mutex<Option<Error>>,
+    failed: AtomicBool,
+    workers: Mutex<Vec<Thread>>,
+    /// Reports from threads that are no workers, for the first worker of this process to pass on.
+    mail: Mutex<Vec<Report>>,
+    /// Told of the first failure of this process, before the workers see it.
+    on_failure: Mutex<Option<Box<dyn Fn(&Error) + Send>>>,
+}
+
+pub(crate) fn lock<T>(m: &Mutex<T>) -> MutexGuard<'_, T> {
+    m.lock().unwrap_or_else(|e| e.into_inner())
+}
+
+impl Shared {
+    pub fn new() -> Arc<Self> {
+        Arc::new(Shared {
+            failure: Mutex::default(),
+            failed: AtomicBool::new(false),
+            workers: Mutex::default(),
+            mail: Mutex::default(),
+            on_failure: Mutex::default(),
+        })
+    }
+
+    /// The job fails. The first reason is kept.
+    pub fn fail(&self, error: Error) {
+        let mut failure = lock(&self.failure);
+        if failure.is_none() {
+            if let Some(tell) = &*lock(&self.on_failure) {
+                tell(&error);
+            }
+            *failure = Some(error);
+        }
+        drop(failure);
+        self.failed.store(true, Ordering::SeqCst);
+        self.wake();
+    }
+
+    pub fn has_failed(&self) -> bool {
+        self.failed.load(Ordering::SeqCst)
+    }
+
+    pub fn take_failure(&self) -> Option<Error> {
+        lock(&self.failure).take()
+    }
+
+    pub fn tell_failures(&self, f: impl Fn(&Error) + Send + 'static) {
+        *lock(&self.on_failure) = Some(Box::new(f));
+    }
+
+    /// Sends a report to the planner, wherever it is.
+    pub fn post(&self, report: Report) {
+        lock(&self.mail).push(report);
+        self.wake();
+    }
+
+    fn wake(&self) {
+        lock(&self.workers).iter().for_each(Thread::unpark);
+    }
+}
+
+/// What each worker of a process is started with.
+pub(crate) struct Crew<F> {
+    pub config: Arc<Config>,
+    pub build: Arc<F>,
+    pub shared: Arc<Shared>,
+    pub deliveries: Mutex<mpsc::Sender<Delivery>>,
+    pub waiting: Arc<AtomicUsize>,
+    /// Taken by the first worker of the job.
+    pub planning: Mutex<Option<(Planning, mpsc::Sender<Kit>)>>,
+}
+
+/// Builds the program on a scope. `dry`: sources stay inert.
+pub(crate) fn build<'s, F>(
+    crew: &Crew<F>,
+    scope: timely::dataflow::Scope<'s, BatchTime>,
+    dry: bool,
+    outbox: &Outbox,
+) -> Result<(Built, Rc<Graph<'s>>, Box<dyn Port>)>
+where
+    F: for<'a> Fn(&StreamingContext<'a>) -> Result<(), BoxError>,
+{
+    let (ticks, port) = input::ticks(scope, crew.config.interval);
+    let shared = crew.shared.clone();
+    let graph = Graph::new(
+        Flow { scope, ticks },
+        crew.config.clone(),
+        dry,
+        lock(&crew.deliveries).clone(),
+        crew.waiting.clone(),
+        outbox.clone(),
+        Rc::new(move |e| shared.fail(e)),
+    );
+    let ssc = StreamingContext { graph: graph.clone() };
+    (crew.build)(&ssc).map_err(Error::Build)?;
+    Ok((graph.finish()?, graph, port))
+}
+
+/// One worker of the job, from its start to its end.
+pub(crate) fn run<F>(worker: &mut Worker, crew: &Crew<F>)
+where
+    F: for<'a> Fn(&StreamingContext<'a>) -> Result<(), BoxError>,
+{
+    lock(&crew.shared.workers).push(std::thread::current());
+    let index = worker.index();
+    let work = catch_unwind(AssertUnwindSafe(|| live(worker, crew)));
+    if let Err(panic) = work {
+        let (operator, batch) = Site::last();
+        let message = panic_text(&*panic);
+        crew.shared.fail(Error::WorkerPanicked { operator, worker: index, batch, message });
+    }
+    for dataflow in worker.installed_dataflows() {
+        let dropped = catch_unwind(AssertUnwindSafe(|| worker.drop_dataflow(dataflow)));
+        if dropped.is_err() {
+            tracing::warn!(worker = index, "a dataflow could not be dropped in order");
+        }
+    }
+}
+
+fn live<F>(worker: &mut Worker, crew: &Crew<F>)
+where
+    F: for<'a> Fn(&StreamingContext<'a>) -> Result<(), BoxError>,
+{
+    let outbox = Outbox::default();
+    let (planning, kits) = match worker.index() {
+        0 => lock(&crew.planning).take().unzip(),
+        _ => (None, None),
+    };
+    let control = control::build(worker, &outbox, planning);
+    let program = worker.next_dataflow_index();
+    let built = worker.dataflow_named::<BatchTime, _, _>(&crew.config.name, |scope| {
+        let (built, graph, ticks) = build(crew, scope, false, &outbox)?;
+        Ok::<_, Error>((built, graph.probe.clone(), ticks))
+    });
+    let (built, probe, ticks) = match built {
+        Ok(b) => b,
+        Err(e) => return crew.shared.fail(e),
+    };
+    let Built { mut ports, sources, outputs, spread, .. } = built;
+    ports.push(ticks);
+    let _ = lock(&crew.deliveries).send(Delivery::Built { outputs });
+    if let Some(kits) = kits {
+        let writers = if spread { crew.config.runtime.processes as usize } else { 1 };
+        let _ = kits.send(Kit { sources, wake: control.wake.clone(), writers });
+    }
+    let first_here = worker.index() % worker.peers().min(crew.config.runtime.workers as usize) == 0;
+    let reported = RefCell::new(BatchTime::default());
+    while !crew.shared.has_failed() && worker.step_or_park(Some(LONGEST_NAP)) {
+        if first_here {
+            std::mem::take(&mut *lock(&crew.shared.mail)).into_iter().for_each(|r| outbox.send(r));
+        }
+        if obey(&control, &ports) {
+            return;
+        }
+        if worker.index() == 0 {
+            probe.with_frontier(|f| {
+                let before = f.first().copied().unwrap_or(BatchTime::from_millis(u64::MAX));
+                if before > reported.replace(before) {
+                    outbox.send(Report::Computed { before });
+                }
+            });
+        }
+        if !worker.installed_dataflows().contains(&program) {
+            control.done.set(true);
+            outbox.wake();
+        }
+    }
+}
+
+/// Passes orders on to the operators. `true`: the job is to end at once.
+fn obey(control: &Control, ports: &[Box<dyn Port>]) -> bool {
+    let orders = std::mem::take(&mut *control.inbox.borrow_mut());
+    for order in &orders {
+        if matches!(order, Order::Stop) {
+            return true;
+        }
+        ports.iter().for_each(|p| p.order(order));
+    }
+    false
+}

@@ -1,0 +1,175 @@
+//! What a job is told: parsed once, checked once, before any data is touched.
+
+use std::path::PathBuf;
+use std::time::Duration;
+
+use crate::error::{Error, Result};
+use crate::time::{Interval, parse_duration};
+
+/// What outputs see of batch times that became due while the job could not run (overload, suspend, downtime).
+/// Windows and state see all of them either way.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, clap::ValueEnum)]
+pub enum CatchUp {
+    /// Every overdue time.
+    #[default]
+    Fill,
+    /// Only the last.
+    Skip,
+}
+
+/// The command line of every tidemill program: `#[command(flatten)] runtime: RuntimeArgs`.
+///
+/// ```
+/// use clap::Parser;
+/// #[derive(Parser)]
+/// struct Args { #[command(flatten)] runtime: tidemill::prelude::RuntimeArgs }
+/// let args = Args::parse_from(["job", "-w", "2"]);
+/// assert_eq!(args.runtime.workers, 2);
+/// ```
+#[derive(Clone, Debug, clap::Args)]
+pub struct RuntimeArgs {
+    /// Worker threads of each process
+    #[arg(short = 'w', long, default_value_t = 1, value_name = "N", value_parser = clap::value_parser!(u16).range(1..))]
+    pub workers: u16,
+    /// Processes of the job
+    #[arg(short = 'n', long, default_value_t = 1, value_name = "M", value_parser = clap::value_parser!(u16).range(1..))]
+    pub processes: u16,
+    /// Which of the processes this one is, from 0
+    #[arg(short = 'p', long, default_value_t = 0, value_name = "INDEX")]
+    pub process: u16,
+    /// File with the address of process i in line i; without it, 127.0.0.1 and ports from 2101
+    #[arg(long, value_name = "FILE")]
+    pub hostfile: Option<PathBuf>,
+    /// What outputs see of overdue batch times
+    #[arg(long, value_enum, default_value_t)]
+    pub catch_up: CatchUp,
+    /// Time zone of printed batch times, as Europe/Paris or UTC; without it, the machine's
+    #[arg(long, value_name = "ZONE", value_parser = zone)]
+    pub time_zone: Option<jiff::tz::TimeZone>,
+    /// Run the batches of a file of plans (one JSON object a line) instead of live ones, then end
+    #[arg(long, hide = true, value_name = "FILE")]
+    pub plans: Option<PathBuf>,
+}
+
+impl Default for RuntimeArgs {
+    fn default() -> Self {
+        RuntimeArgs {
+            workers: 1,
+            processes: 1,
+            process: 0,
+            hostfile: None,
+            catch_up: CatchUp::default(),
+            time_zone: None,
+            plans: None,
+        }
+    }
+}
+
+fn zone(name: &str) -> Result<jiff::tz::TimeZone, String> {
+    if name == "UTC" {
+        return Ok(jiff::tz::TimeZone::UTC);
+    }
+    jiff::tz::TimeZone::get(name).map_err(|_| format!("\"{name}\" is no time zone known here: write one as UTC or Europe/Paris"))
+}
+
+/// A batch interval on a command line: `#[arg(long, value_parser = interval, default_value = "5s")]`.
+///
+/// # Errors
+/// What is no duration, or shorter than 1 ms: clap shows it and ends with status 2.
+pub fn interval(text: &str) -> Result<Duration> {
+    let d = parse_duration(text)?;
+    Interval::new(d).map(|_| d)
+}
+
+/// Everything a job runs by, checked.
+#[derive(Clone, Debug)]
+pub(crate) struct Config {
+    pub name: String,
+    pub interval: Interval,
+    pub runtime: RuntimeArgs,
+    /// At most this many batches closed and not computed.
+    pub in_flight: usize,
+    /// At most this many bytes read into the open batch by one worker, and waiting at the outputs of one process.
+    pub batch_bytes: usize,
+    /// At most this many bytes in a gathered batch.
+    pub gather_cap: usize,
+    /// How often a failed output is tried before the job stops.
+    pub output_tries: u32,
+}
+
+impl Config {
+    pub fn new(name: String, interval: Duration) -> Result<Self> {
+        if name.is_empty() || name.chars().any(|c| c.is_control() || c == '/') {
+            return Err(Error::config(format!(
+                "job name {name:?}: it names the consumer group and files, so it must not be empty, nor hold '/' or control characters"
+            )));
+        }
+        Ok(Config {
+            name,
+            interval: Interval::new(interval)?,
+            runtime: RuntimeArgs::default(),
+            in_flight: 2,
+            batch_bytes: 64 << 20,
+            gather_cap: 256 << 20,
+            output_tries: 3,
+        })
+    }
+
+    pub fn check(&self) -> Result<()> {
+        let r = &self.runtime;
+        if r.process >= r.processes {
+            return Err(Error::config(format!(
+                "process index -p {} is not below the number of processes -n {}: indices go from 0 to {}",
+                r.process,
+                r.processes,
+                r.processes - 1
+            )));
+        }
+        Ok(())
+    }
+
+    pub fn zone(&self) -> jiff::tz::TimeZone {
+        self.runtime.time_zone.clone().unwrap_or_else(jiff::tz::TimeZone::system)
+    }
+
+    /// All workers of the job.
+    pub fn peers(&self) -> usize {
+        self.runtime.workers as usize * self.runtime.processes as usize
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use clap::Parser;
+
+    #[derive(clap::Parser, Debug)]
+    struct Args {
+        #[command(flatten)]
+        runtime: RuntimeArgs,
+        #[arg(long, value_parser = interval)]
+        interval: Option<Duration>,
+    }
+
+    #[test]
+    fn bad_arguments_are_claps_errors() {
+        for (line, names) in [
+            ("job --interval 0ms", "at least 1 ms"),
+            ("job --interval fast", "100ms"),
+            ("job --time-zone Mars/Base", "Europe/Paris"),
+            ("job -w 0", "1.."),
+        ] {
+            let e = Args::try_parse_from(line.split(' ')).unwrap_err();
+            assert_eq!(e.exit_code(), 2);
+            assert!(e.to_string().contains(names), "{line}: {e}");
+        }
+    }
+
+    #[test]
+    fn a_process_index_beyond_the_processes_is_refused() {
+        let mut c = Config::new("j".into(), Duration::from_secs(1)).unwrap();
+        c.runtime.process = 2;
+        assert!(c.check().unwrap_err().to_string().contains("-p 2"));
+        assert!(Config::new("a/b".into(), Duration::from_secs(1)).is_err());
+    }
+}

@@ -1,0 +1,325 @@
+//! StreamingContext: the handle on which a program is built, once on every worker. Knows its config, registers what is built.
+//!
+//! Building is lazy: nothing runs or is written until the job starts. Sources attach through `read` (batch/input.rs), output
+//! operations through `attach` (operator/attach.rs); what is wrong with the graph is collected and reported at once.
+
+use std::any::Any;
+use std::cell::{Cell, RefCell};
+use std::collections::BTreeMap;
+use std::rc::Rc;
+use std::sync::{Arc, mpsc};
+use std::time::Duration;
+
+use timely::dataflow::ProbeHandle;
+
+use crate::config::{CatchUp, Config, RuntimeArgs};
+use crate::error::{BoxError, Error, Result};
+use crate::flow::{Flow, Site};
+use crate::plan::{Order, Plan};
+use crate::source::{Reader, Splits, Waker};
+use crate::time::BatchTime;
+
+/// The handle on which the build closure makes its streams. Spark's `StreamingContext`, without a driver: the closure runs
+/// once on every worker and must build the same graph everywhere.
+pub struct StreamingContext<'s> {
+    pub(crate) graph: Rc<Graph<'s>>,
+}
+
+impl StreamingContext<'_> {
+    /// A job with this name and batch interval. The name is the consumer group, the client id, and the identity of a checkpoint.
+    ///
+    /// ```
+    /// use tidemill::prelude::*;
+    /// let queue = Queue::from_batches(vec![vec![1, 2], vec![3]]);
+    /// let seen = Memory::new();
+    /// let out = seen.clone();
+    /// StreamingContext::builder("sums", millis(5))
+    ///     .run(move |ssc| {
+    ///         ssc.queue_stream(&queue).reduce(|a, b| a + b).to_memory(&out);
+    ///         Ok(())
+    ///     })
+    ///     .unwrap();
+    /// assert_eq!(seen.rows(), [3, 3]);
+    /// ```
+    pub fn builder(name: impl Into<String>, interval: Duration) -> Builder {
+        Builder { name: name.into(), interval, settings: Vec::new() }
+    }
+
+    /// Whether this is the first worker of the job: for what must happen once, as creating a topic.
+    pub fn is_first(&self) -> bool {
+        !self.graph.dry && self.graph.flow.scope.index() == 0
+    }
+
+    /// The batch interval.
+    pub fn batch_interval(&self) -> Duration {
+        Duration::from_millis(self.graph.config.interval.millis())
+    }
+
+    /// The job's name.
+    pub fn name(&self) -> &str {
+        &self.graph.config.name
+    }
+}
+
+type Setting = Box<dyn FnOnce(&mut Config) + Send>;
+
+/// What a job runs by, before it starts. Every method says its default.
+#[must_use = "nothing runs before `run` or `start`"]
+pub struct Builder {
+    name: String,
+    interval: Duration,
+    settings: Vec<Setting>,
+}
+
+impl Builder {
+    fn set(mut self, setting: impl FnOnce(&mut Config) + Send + 'static) -> Self {
+        self.settings.push(Box::new(setting));
+        self
+    }
+
+    /// The command line's arguments.
+    pub fn runtime(self, args: RuntimeArgs) -> Self {
+        self.set(|c| c.runtime = args)
+    }
+
+    /// Worker threads; 1 unless said.
+    pub fn workers(self, n: u16) -> Self {
+        self.set(move |c| c.runtime.workers = n)
+    }
+
+    /// At most this many batches are closed and not yet computed; 2 unless said. Sources wait when it is reached.
+    pub fn batches_in_flight(self, n: usize) -> Self {
+        self.set(move |c| c.in_flight = n.max(1))
+    }
+
+    /// At most this many bytes go into one batch on one worker; 64 MiB unless said. Also the bound on what waits at the outputs
+    /// of a process.
+    pub fn batch_bytes(self, n: usize) -> Self {
+        self.set(move |c| c.batch_bytes = n.max(1))
+    }
+
+    /// At most this many bytes are gathered for `transform`, `foreach_batch` and full sorts; 256 MiB unless said.
+    pub fn gather_cap(self, n: usize) -> Self {
+        self.set(move |c| c.gather_cap = n)
+    }
+
+    /// How often a failing output operation is tried before the job stops; 3 unless said.
+    pub fn output_tries(self, n: u32) -> Self {
+        self.set(move |c| c.output_tries = n.max(1))
+    }
+
+    /// What outputs see of overdue batch times; every one unless said.
+    pub fn catch_up(self, what: CatchUp) -> Self {
+        self.set(move |c| c.runtime.catch_up = what)
+    }
+
+    pub(crate) fn config(self) -> Result<Config> {
+        let mut config = Config::new(self.name, self.interval)?;
+        for setting in self.settings {
+            setting(&mut config);
+        }
+        config.check()?;
+        Ok(config)
+    }
+}
+
+/// How orders reach a source operator.
+pub(crate) trait Port {
+    fn order(&self, order: &Order);
+}
+
+/// A source as its verb describes it.
+pub(crate) struct SourceSpec<T> {
+    /// For messages: `kafka topic twitter`.
+    pub name: String,
+    /// The planner's half; made once, in process 0.
+    pub splits: Box<dyn FnOnce() -> Result<Box<dyn Splits>>>,
+    /// The worker's half.
+    pub reader: Box<dyn FnOnce(Waker) -> Result<Box<dyn Reader<T>>>>,
+    /// Whether its splits are read whole by ranges the planner makes (files, given ranges), or live.
+    pub planned: bool,
+    /// At most this many records a second from each split.
+    pub max_rate_per_split: Option<u64>,
+    /// At most this many records from each split in the first batch.
+    pub first_batch_per_split: Option<u64>,
+}
+
+/// The planner's half of a registered source.
+pub(crate) struct SourceHalf {
+    pub name: String,
+    pub planned: bool,
+    pub splits: Option<Box<dyn Splits>>,
+}
+
+/// What an output operation writes with: on the output thread, whole batches, again after an error.
+pub(crate) type Write = Box<dyn FnMut(&Plan, &[Box<dyn Any + Send>]) -> Result<(), BoxError> + Send>;
+
+/// A message to the output thread of this process.
+pub(crate) enum Delivery {
+    /// One worker has built its graph: these are the outputs, in program order; what is absent is written elsewhere.
+    Built { outputs: Vec<OutputSpec> },
+    /// One worker's rows of one batch for one output; `None`: the view does not leave at this time, or it is not shown.
+    Part { output: usize, plan: Arc<Plan>, rows: Option<Box<dyn Any + Send>>, bytes: usize },
+}
+
+/// One output operation, as one worker registers it.
+pub(crate) struct OutputSpec {
+    pub name: String,
+    /// How many workers of this process send a part of each batch.
+    pub parts: usize,
+    pub write: Write,
+}
+
+/// What has been built so far on this worker.
+#[derive(Default)]
+struct Registry<'s> {
+    problems: Vec<String>,
+    /// One line an operator, in build order: the fingerprint.
+    lines: Vec<String>,
+    ordinals: BTreeMap<String, u32>,
+    ports: Vec<Box<dyn Port>>,
+    sources: Vec<SourceHalf>,
+    outputs: Vec<OutputSpec>,
+    spread: bool,
+    at_end: Vec<Box<dyn FnOnce() + 's>>,
+}
+
+/// The graph under construction: what every stream of a program shares.
+pub(crate) struct Graph<'s> {
+    pub flow: Flow<'s>,
+    pub config: Arc<Config>,
+    /// A throw-away build, for the fingerprint: sources are inert.
+    pub dry: bool,
+    /// Passes t when every output's rows of t have left the dataflow.
+    pub probe: ProbeHandle<BatchTime>,
+    pub deliveries: mpsc::Sender<Delivery>,
+    /// Bytes this process's outputs have been sent and have not written.
+    pub waiting: Arc<std::sync::atomic::AtomicUsize>,
+    registry: RefCell<Registry<'s>>,
+    pub outbox: Outbox,
+    /// Failures of operators that are not panics.
+    pub fail: Rc<dyn Fn(Error)>,
+}
+
+/// Where workers put reports; the control dataflow takes them to the planner.
+#[derive(Clone, Default)]
+pub(crate) struct Outbox {
+    reports: Rc<RefCell<Vec<crate::plan::Report>>>,
+    activator: Rc<RefCell<Option<timely::scheduling::Activator>>>,
+}
+
+impl Outbox {
+    pub fn send(&self, report: crate::plan::Report) {
+        self.reports.borrow_mut().push(report);
+        self.wake();
+    }
+
+    pub fn wake(&self) {
+        if let Some(a) = &*self.activator.borrow() {
+            a.activate();
+        }
+    }
+
+    pub fn take(&self) -> Vec<crate::plan::Report> {
+        std::mem::take(&mut self.reports.borrow_mut())
+    }
+
+    pub fn wake_with(&self, activator: timely::scheduling::Activator) {
+        *self.activator.borrow_mut() = Some(activator);
+    }
+}
+
+/// What is left of a build: what the worker and the planner go on with.
+pub(crate) struct Built {
+    pub lines: Vec<String>,
+    pub ports: Vec<Box<dyn Port>>,
+    pub sources: Vec<SourceHalf>,
+    pub outputs: Vec<OutputSpec>,
+    /// Whether any output is written by every process.
+    pub spread: bool,
+}
+
+impl<'s> Graph<'s> {
+    #[allow(clippy::too_many_arguments)]
+    pub fn new(
+        flow: Flow<'s>,
+        config: Arc<Config>,
+        dry: bool,
+        deliveries: mpsc::Sender<Delivery>,
+        waiting: Arc<std::sync::atomic::AtomicUsize>,
+        outbox: Outbox,
+        fail: Rc<dyn Fn(Error)>,
+    ) -> Rc<Self> {
+        let probe = ProbeHandle::new();
+        Rc::new(Graph { flow, config, dry, probe, deliveries, waiting, registry: RefCell::default(), outbox, fail })
+    }
+
+    /// Something is wrong with the program: said at start, with everything else that is.
+    pub fn problem(&self, site: &Site, what: impl std::fmt::Display) {
+        self.registry.borrow_mut().problems.push(format!("{}: {what}", site.name()));
+    }
+
+    /// Notes an operator: part of the fingerprint. Returns its name, unique among the same verb: `count_by_value#2`.
+    pub fn note<T: ?Sized>(&self, verb: &str, what: impl std::fmt::Display) -> String {
+        let mut r = self.registry.borrow_mut();
+        let n = r.ordinals.entry(verb.into()).and_modify(|n| *n += 1).or_insert(1);
+        let name = format!("{verb}#{n}");
+        let line = format!("{name} {what} {}", std::any::type_name::<T>());
+        r.lines.push(line);
+        name
+    }
+
+    /// To be done when the program is built.
+    pub fn at_end(&self, f: impl FnOnce() + 's) {
+        self.registry.borrow_mut().at_end.push(Box::new(f));
+    }
+
+    pub fn source(&self, half: SourceHalf) -> u32 {
+        let mut r = self.registry.borrow_mut();
+        r.sources.push(half);
+        (r.sources.len() - 1) as u32
+    }
+
+    pub fn port(&self, port: Box<dyn Port>) {
+        self.registry.borrow_mut().ports.push(port);
+    }
+
+    /// Registers an output operation; returns its number, in program order.
+    pub fn output(&self, spec: OutputSpec, spread: bool) -> usize {
+        let mut r = self.registry.borrow_mut();
+        r.spread |= spread;
+        r.outputs.push(spec);
+        r.outputs.len() - 1
+    }
+
+    /// Whether this worker is the one on which gathered batches are whole.
+    pub fn home(&self) -> bool {
+        self.flow.scope.index() == 0
+    }
+
+    /// Workers of this process.
+    pub fn local_workers(&self) -> usize {
+        self.config.runtime.workers as usize
+    }
+
+    /// What was built, or everything that is wrong with it.
+    pub fn finish(&self) -> Result<Built> {
+        let todo = std::mem::take(&mut self.registry.borrow_mut().at_end);
+        for f in todo {
+            f();
+        }
+        let mut r = self.registry.take();
+        if r.outputs.is_empty() {
+            r.problems.push(
+                "the program has no output operation: nothing would run; add print(10), to_kafka, foreach_batch or another".into(),
+            );
+        }
+        if !r.problems.is_empty() {
+            return Err(Error::Graph(r.problems));
+        }
+        Ok(Built { lines: r.lines, ports: r.ports, sources: r.sources, outputs: r.outputs, spread: r.spread })
+    }
+}
+
+/// A switch that is thrown while a program is built: whether a stream of errors was taken, for one.
+pub(crate) type Switch = Rc<Cell<bool>>;

@@ -1,0 +1,239 @@
+//! The toolkit over raw timely: act once a batch, when it is closed; expand rows as they come; split in two; go home.
+//!
+//! Every operator of tidemill is built by one of these few functions, so that each says where it is (for the message of a
+//! panic), acts on silence (by ticks), and releases what it emits by the frontier. Invariant: nothing here does I/O.
+
+use std::cell::RefCell;
+use std::collections::BTreeMap;
+use std::rc::Rc;
+use std::sync::Arc;
+
+use timely::container::NoopBuilder;
+use timely::dataflow::channels::pact::{Exchange as ExchangePact, ParallelizationContract, Pipeline};
+use timely::dataflow::operators::generic::OutputBuilder;
+use timely::dataflow::operators::generic::builder_rc::OperatorBuilder;
+use timely::dataflow::operators::{Capability, InputCapability};
+use timely::dataflow::{Scope, Stream};
+use timely::{Accountable, Container};
+
+use crate::data::{Exchange, Lane, Rows};
+use crate::plan::Plan;
+use crate::time::BatchTime;
+
+/// The stream under a `DStream`.
+pub(crate) type RowStream<'s, T> = Stream<'s, BatchTime, Rows<T>>;
+/// A stream of single records, as exchanges need it.
+pub(crate) type VecStream<'s, T> = Stream<'s, BatchTime, Vec<T>>;
+/// Takes one container.
+pub(crate) type Give<'a, C> = dyn FnMut(C) + 'a;
+/// How records of type `D` are routed by a boxed function.
+pub(crate) type Route<D> = ExchangePact<D, Box<dyn FnMut(&D) -> u64>>;
+
+/// What every operator needs to be built: the scope, and the tick of each batch.
+#[derive(Clone)]
+pub(crate) struct Flow<'s> {
+    pub scope: Scope<'s, BatchTime>,
+    /// One plan a batch, on every worker, also when the batch is empty: the capability to act on silence.
+    pub ticks: VecStream<'s, Arc<Plan>>,
+}
+
+/// Which operator this is, for people: the verb and the line that called it.
+#[derive(Clone, Debug)]
+pub(crate) struct Site(Rc<str>);
+
+thread_local!(static HERE: RefCell<(Option<Site>, Option<BatchTime>)> = const { RefCell::new((None, None)) });
+
+impl Site {
+    /// The verb, and the place in the program that called it.
+    #[track_caller]
+    pub fn of(verb: &str) -> Self {
+        let at = std::panic::Location::caller();
+        let file = at.file().rsplit('/').next().unwrap_or_default();
+        Site(format!("{verb} ({file}:{})", at.line()).into())
+    }
+
+    pub fn name(&self) -> String {
+        self.0.to_string()
+    }
+
+    /// From here on, this operator runs, on this batch.
+    pub fn enter(&self, time: Option<BatchTime>) {
+        HERE.with_borrow_mut(|here| *here = (Some(self.clone()), time));
+    }
+
+    /// The operator and batch that ran last on this thread: what a panic is reported with.
+    pub fn last() -> (String, Option<BatchTime>) {
+        HERE.with_borrow(|(site, t)| (site.as_ref().map_or_else(|| "the engine".into(), Site::name), *t))
+    }
+}
+
+/// The batches an operator has open: one accumulator each, made when the first record of its time arrives.
+pub(crate) struct Slots<A> {
+    open: BTreeMap<BatchTime, Slot<A>>,
+    cap: Option<InputCapability<BatchTime>>,
+}
+
+struct Slot<A> {
+    cap: Capability<BatchTime>,
+    plan: Option<Arc<Plan>>,
+    acc: A,
+}
+
+impl<A: Default> Slots<A> {
+    /// The accumulator of the records that come at this time.
+    pub fn at(&mut self, t: BatchTime) -> &mut A {
+        &mut self.slot(t).acc
+    }
+
+    fn slot(&mut self, t: BatchTime) -> &mut Slot<A> {
+        let cap = &self.cap;
+        self.open.entry(t).or_insert_with(|| Slot {
+            cap: cap.as_ref().expect("a record is being absorbed").delayed(&t, 0),
+            plan: None,
+            acc: A::default(),
+        })
+    }
+}
+
+/// The one kernel of everything that works by the batch: `absorb` takes containers as they come, already while the batch is
+/// open; `finish` is called once for every batch, in order, when it is closed and complete here, also when it is empty.
+pub(crate) fn batched<'s, C, P, A, O>(
+    flow: &Flow<'s>,
+    site: &Site,
+    input: Stream<'s, BatchTime, C>,
+    pact: P,
+    mut absorb: impl FnMut(&mut Slots<A>, BatchTime, C) + 'static,
+    mut finish: impl FnMut(&Arc<Plan>, A, &mut Give<'_, O>) + 'static,
+) -> Stream<'s, BatchTime, O>
+where
+    C: Container,
+    P: ParallelizationContract<BatchTime, C>,
+    A: Default + 'static,
+    O: Container + Clone,
+{
+    let mut builder = OperatorBuilder::new(site.name(), flow.scope);
+    let mut data = builder.new_input(input, pact);
+    let mut ticks = builder.new_input(flow.ticks.clone(), Pipeline);
+    let (out, stream) = builder.new_output::<O>();
+    let mut out = OutputBuilder::<_, NoopBuilder<O>>::from(out);
+    let site = site.clone();
+    builder.build(move |caps| {
+        drop(caps);
+        let mut slots = Slots { open: BTreeMap::new(), cap: None };
+        move |frontiers| {
+            data.for_each_time(|cap, containers| {
+                let t = *cap.time();
+                site.enter(Some(t));
+                slots.cap = Some(cap);
+                for c in containers {
+                    absorb(&mut slots, t, std::mem::take(c));
+                }
+                slots.cap = None;
+            });
+            ticks.for_each(|cap, plans| {
+                slots.cap = Some(cap);
+                for plan in plans.drain(..) {
+                    slots.slot(plan.time).plan = Some(plan);
+                }
+                slots.cap = None;
+            });
+            let mut out = out.activate();
+            while let Some(first) = slots.open.first_entry() {
+                let t = *first.key();
+                if frontiers.iter().any(|f| f.less_equal(&t)) {
+                    break;
+                }
+                let slot = first.remove();
+                site.enter(Some(t));
+                let plan = slot.plan.unwrap_or_else(|| Arc::new(Plan { time: t, ranges: Vec::new(), shown: true }));
+                let mut session = out.session_with_builder(&slot.cap);
+                finish(&plan, slot.acc, &mut |mut c| {
+                    if !Accountable::is_empty(&c) {
+                        session.give_container(&mut c);
+                    }
+                });
+            }
+        }
+    });
+    stream
+}
+
+/// The kernel of everything that treats containers one by one and keeps nothing.
+pub(crate) fn expand<'s, C, O>(
+    flow: &Flow<'s>,
+    site: &Site,
+    input: Stream<'s, BatchTime, C>,
+    mut each: impl FnMut(BatchTime, C, &mut Give<'_, O>) + 'static,
+) -> Stream<'s, BatchTime, O>
+where
+    C: Container,
+    O: Container + Clone,
+{
+    let (stream, _none) = fork(flow, site, input, move |t, c, give, _: &mut Give<'_, Rows<()>>| each(t, c, give));
+    stream
+}
+
+/// As `expand`, into two streams: what went well and what did not.
+pub(crate) fn fork<'s, C, O, E>(
+    flow: &Flow<'s>,
+    site: &Site,
+    input: Stream<'s, BatchTime, C>,
+    mut each: impl FnMut(BatchTime, C, &mut Give<'_, O>, &mut Give<'_, E>) + 'static,
+) -> (Stream<'s, BatchTime, O>, Stream<'s, BatchTime, E>)
+where
+    C: Container,
+    O: Container + Clone,
+    E: Container + Clone,
+{
+    let mut builder = OperatorBuilder::new(site.name(), flow.scope);
+    let mut data = builder.new_input(input, Pipeline);
+    builder.set_notify_for(0, timely::progress::operate::FrontierInterest::Never);
+    let (oks, ok_stream) = builder.new_output::<O>();
+    let (errs, err_stream) = builder.new_output::<E>();
+    let mut oks = OutputBuilder::<_, NoopBuilder<O>>::from(oks);
+    let mut errs = OutputBuilder::<_, NoopBuilder<E>>::from(errs);
+    let site = site.clone();
+    builder.build(move |caps| {
+        drop(caps);
+        move |_frontiers| {
+            let (mut oks, mut errs) = (oks.activate(), errs.activate());
+            data.for_each_time(|cap, containers| {
+                let t = *cap.time();
+                site.enter(Some(t));
+                let (ok_cap, err_cap) = (cap.retain(0), cap.retain(1));
+                let (mut ok, mut err) = (oks.session_with_builder(&ok_cap), errs.session_with_builder(&err_cap));
+                for c in containers {
+                    each(t, std::mem::take(c), &mut |mut o| give_rows(&mut o, |o| ok.give_container(o)), &mut |mut e| {
+                        give_rows(&mut e, |e| err.give_container(e))
+                    });
+                }
+            });
+        }
+    });
+    (ok_stream, err_stream)
+}
+
+/// Empty containers are not sent: progress would have to count them.
+fn give_rows<C: Accountable>(container: &mut C, give: impl FnOnce(&mut C)) {
+    if !Accountable::is_empty(container) {
+        give(container);
+    }
+}
+
+/// Routes records by a function: to the worker whose index is the result modulo the workers.
+pub(crate) fn route<D: Exchange>(to: impl FnMut(&D) -> u64 + 'static) -> Route<D> {
+    ExchangePact::new(Box::new(to) as Box<dyn FnMut(&D) -> u64>)
+}
+
+/// Rows of one lane, on their way to another worker.
+pub(crate) type Parcel<T> = (u64, Lane, Vec<T>);
+
+/// Sends rows to the home worker, lanes kept.
+pub(crate) fn to_home<'s, T: Exchange>(flow: &Flow<'s>, site: &Site, input: RowStream<'s, T>) -> VecStream<'s, Parcel<T>> {
+    expand(flow, site, input, |_, rows: Rows<T>, give| give(vec![(0, rows.lane, rows.take())]))
+}
+
+/// The pact of parcels: each names its worker.
+pub(crate) fn parcels<T: Exchange>() -> Route<Parcel<T>> {
+    route(|(to, _, _): &Parcel<T>| *to)
+}

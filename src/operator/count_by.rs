@@ -1,0 +1,51 @@
+//! `count_by`: counts what a function finds in each row, without owning it more than once a batch. The fast door.
+
+use std::borrow::Borrow;
+use std::hash::Hash;
+
+use crate::data::{Data, FastMap, Key, Rows};
+use crate::dstream::DStream;
+use crate::flow::Site;
+use crate::operator::combine::add_one;
+
+/// Where `count_by` is told what to count: borrowed, owned only when it is new in this batch.
+pub struct Out<'a, Q: ?Sized + ToOwned> {
+    pub(crate) counts: &'a mut FastMap<Q::Owned, i64>,
+}
+
+impl<Q: ?Sized + Hash + Eq + ToOwned> Out<'_, Q>
+where
+    Q::Owned: Hash + Eq + Borrow<Q>,
+{
+    /// Counts one occurrence.
+    pub fn push(&mut self, key: &Q) {
+        add_one(self.counts, key);
+    }
+}
+
+impl<'s, T: Data> DStream<'s, T> {
+    /// How often `f` pushes each key in the batch. Rows are only read; keys are pushed borrowed.
+    ///
+    /// ```
+    /// use tidemill::testing::check;
+    /// check(
+    ///     [vec!["a b a".to_string()]],
+    ///     |s| s.count_by::<str>(|line, out| line.split(' ').for_each(|w| out.push(w))),
+    ///     [vec![("a".into(), 2), ("b".into(), 1)]],
+    /// );
+    /// ```
+    #[track_caller]
+    pub fn count_by<Q>(&self, mut f: impl FnMut(&T, &mut Out<'_, Q>) + 'static) -> DStream<'s, (Q::Owned, i64)>
+    where
+        Q: ?Sized + Hash + Eq + ToOwned + 'static,
+        Q::Owned: Key + Borrow<Q>,
+    {
+        let site = Site::of("count_by");
+        self.node.graph.note::<Q::Owned>("count_by", "");
+        let fold = move |map: &mut FastMap<Q::Owned, i64>, rows: Rows<T>| {
+            let mut out = Out { counts: map };
+            rows.rows.iter().for_each(|r| f(r, &mut out));
+        };
+        self.combine(&site, fold, |a, b| *a += b)
+    }
+}

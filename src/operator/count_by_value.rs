@@ -1,0 +1,24 @@
+//! `count_by_value` on batches: how often each row is there.
+
+use crate::data::{Key, Rows};
+use crate::dstream::DStream;
+use crate::flow::Site;
+use crate::operator::combine::add_one;
+
+impl<'s, T: Key> DStream<'s, T> {
+    /// Each distinct row of the batch with how often it is there. An empty batch gives nothing.
+    ///
+    /// ```
+    /// use tidemill::testing::check;
+    /// check([vec!["b", "a", "b"]].map(strings), |s| s.count_by_value(), [vec![("a".into(), 1), ("b".into(), 2)]]);
+    /// # fn strings(v: Vec<&str>) -> Vec<String> { v.into_iter().map(str::to_owned).collect() }
+    /// ```
+    #[doc(alias = "countByValue")]
+    #[track_caller]
+    pub fn count_by_value(&self) -> DStream<'s, (T, i64)> {
+        let site = Site::of("count_by_value");
+        self.node.graph.note::<T>("count_by_value", "");
+        let fold = |map: &mut _, rows: Rows<T>| rows.rows.iter().for_each(|r| add_one::<T>(map, r));
+        self.combine(&site, fold, |a, b| *a += b)
+    }
+}

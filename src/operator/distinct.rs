@@ -1,0 +1,29 @@
+//! `distinct` on batches: each row once.
+
+use crate::data::{Key, Rows};
+use crate::dstream::DStream;
+use crate::flow::{Site, expand};
+
+impl<'s, T: Key> DStream<'s, T> {
+    /// Each distinct row of the batch, once.
+    ///
+    /// ```
+    /// use tidemill::testing::check;
+    /// check([vec![3, 1, 3], vec![3]], |s| s.distinct(), [vec![1, 3], vec![3]]);
+    /// ```
+    #[track_caller]
+    pub fn distinct(&self) -> DStream<'s, T> {
+        let site = Site::of("distinct");
+        let graph = &self.node.graph;
+        graph.note::<T>("distinct", "");
+        let fold = |map: &mut crate::data::FastMap<T, ()>, rows: Rows<T>| {
+            for r in rows.rows.iter() {
+                map.entry_ref(r).or_insert(());
+            }
+        };
+        let one = self.combine(&site, fold, |_, _| ());
+        one.narrow(expand(&graph.flow, &site, one.inner(), |_, rows: Rows<(T, ())>, give| {
+            give(Rows::new(rows.lane, rows.take().into_iter().map(|(k, ())| k).collect()));
+        }))
+    }
+}

@@ -1,0 +1,41 @@
+//! `map_partitions`: a lane's rows of one batch at once.
+
+use crate::data::{Data, Lane, Rows};
+use crate::dstream::DStream;
+use crate::flow::{Site, batched};
+
+impl<'s, T: Data> DStream<'s, T> {
+    /// All rows of one lane of one batch through `f`: for what is set up once a part, not once a row.
+    /// `f` is not called for lanes without rows.
+    ///
+    /// ```
+    /// use tidemill::testing::check;
+    /// check([vec![1, 2]], |s| s.map_partitions(|part| part.into_iter().map(|n| n + 1)), [vec![2, 3]]);
+    /// ```
+    #[doc(alias = "mapPartitions")]
+    #[track_caller]
+    pub fn map_partitions<U: Data, I: IntoIterator<Item = U>>(
+        &self,
+        mut f: impl FnMut(Vec<T>) -> I + 'static,
+    ) -> DStream<'s, U> {
+        use std::collections::BTreeMap;
+        let site = Site::of("map_partitions");
+        self.node.graph.note::<U>("map_partitions", "");
+        let flow = &self.node.graph.flow;
+        self.narrow(batched(
+            flow,
+            &site,
+            self.inner(),
+            timely::dataflow::channels::pact::Pipeline,
+            |slots, t, rows: Rows<T>| {
+                let parts: &mut BTreeMap<Lane, Vec<T>> = slots.at(t);
+                parts.entry(rows.lane).or_default().extend(rows.take());
+            },
+            move |_, parts, give| {
+                for (lane, rows) in parts {
+                    give(Rows::new(lane, f(rows).into_iter().collect()));
+                }
+            },
+        ))
+    }
+}

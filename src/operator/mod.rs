@@ -1,0 +1,35 @@
+//! 3. What is computed: each file adds one verb to `DStream` or `View`.
+//!
+//! Kernels, on which all else stands in a few lines:
+//! `flow::expand` (map, filter, flat_map, try_*), `combine` (count, count_by*, reduce*, distinct), `cogroup` (joins, group_by_key),
+//! `gather` (sort_by, take, top_by, transform, foreach_batch), `union`, `window/panes` (window, over), `state/` (update_state_by_key),
+//! `../arrangement/` (count_by_value and its kin of views), `emit` (the four output modes), `attach` (output operations).
+
+pub(crate) mod attach;
+mod cache;
+mod combine;
+mod count;
+mod count_by;
+mod count_by_value;
+mod decode;
+mod distinct;
+mod filter;
+mod flat_map;
+pub(crate) mod gather;
+mod map;
+mod map_partitions;
+mod named;
+pub(crate) mod pair;
+mod reduce;
+mod sort_by;
+pub(crate) mod state;
+mod take;
+mod top;
+mod transform;
+mod try_map;
+mod union;
+pub(crate) mod window;
+
+pub use count_by::Out;
+pub use decode::{Decode, Decoded, Json};
+pub use transform::Batch;
