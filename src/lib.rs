@@ -2,6 +2,8 @@
 
 pub mod data;
 pub mod error;
+#[cfg(feature = "kafka")]
+mod kafka;
 pub mod plan;
 pub mod sink;
 pub mod source;
