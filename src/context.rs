@@ -138,10 +138,17 @@ pub(crate) struct SourceSpec<T> {
     pub reader: Box<dyn FnOnce(Waker) -> Result<Box<dyn Reader<T>>>>,
     /// Whether its splits are read whole by ranges the planner makes (files, given ranges), or live.
     pub planned: bool,
-    /// At most this many records a second from each split.
-    pub max_rate_per_split: Option<u64>,
-    /// At most this many records from each split in the first batch.
-    pub first_batch_per_split: Option<u64>,
+    /// How fast it may be read.
+    pub pace: Pace,
+}
+
+/// How fast a source may be read; `None` is no limit.
+#[derive(Clone, Copy, Debug, Default)]
+pub(crate) struct Pace {
+    /// Records a second from each split.
+    pub per_second: Option<u64>,
+    /// Records from each split in the first batch.
+    pub first_batch: Option<u64>,
 }
 
 /// The planner's half of a registered source.
@@ -170,6 +177,24 @@ pub(crate) struct OutputSpec {
     pub write: Write,
 }
 
+/// State that goes out and comes in by key group: what every stateful verb offers, whatever it keeps.
+pub(crate) trait KeyedState {
+    /// The state of the keys of one group, encoded; empty if there are none.
+    fn save(&self, group: u64) -> Vec<u8>;
+    /// Takes what `save` gave, on any worker and any number of workers; before the first batch.
+    ///
+    /// # Errors
+    /// Bytes that `save` did not write.
+    fn load(&mut self, bytes: &[u8]) -> Result<(), BoxError>;
+}
+
+/// State under its stable name.
+#[derive(Clone)]
+pub(crate) struct State {
+    pub name: String,
+    pub keeps: Rc<RefCell<dyn KeyedState>>,
+}
+
 /// What has been built so far on this worker.
 #[derive(Default)]
 struct Registry<'s> {
@@ -181,6 +206,7 @@ struct Registry<'s> {
     sources: Vec<SourceHalf>,
     outputs: Vec<OutputSpec>,
     spread: bool,
+    states: Vec<State>,
     at_end: Vec<Box<dyn FnOnce() + 's>>,
 }
 
@@ -237,6 +263,7 @@ pub(crate) struct Built {
     pub outputs: Vec<OutputSpec>,
     /// Whether any output is written by every process.
     pub spread: bool,
+    pub states: Vec<State>,
 }
 
 impl<'s> Graph<'s> {
@@ -267,6 +294,26 @@ impl<'s> Graph<'s> {
         let line = format!("{name} {what} {}", std::any::type_name::<T>());
         r.lines.push(line);
         name
+    }
+
+    /// Registers state under the name of its operator; returns its number.
+    pub fn remember(&self, name: String, keeps: Rc<RefCell<dyn KeyedState>>) -> usize {
+        let mut r = self.registry.borrow_mut();
+        r.states.push(State { name, keeps });
+        r.states.len() - 1
+    }
+
+    /// Gives state another name.
+    pub fn rename_state(&self, site: &Site, state: Option<usize>, name: &str) {
+        let Some(state) = state else {
+            return self.problem(site, format!("\"{name}\" names nothing: no verb of this chain keeps state"));
+        };
+        let mut r = self.registry.borrow_mut();
+        if r.states.iter().any(|s| s.name == name) {
+            drop(r);
+            return self.problem(site, format!("\"{name}\" is taken by another verb that keeps state; names must differ"));
+        }
+        r.states[state].name = name.into();
     }
 
     /// To be done when the program is built.
@@ -311,13 +358,14 @@ impl<'s> Graph<'s> {
         let mut r = self.registry.take();
         if r.outputs.is_empty() {
             r.problems.push(
-                "the program has no output operation: nothing would run; add print(10), to_kafka, foreach_batch or another".into(),
+                "the program has no output operation: nothing would run; add print(10), to_kafka, foreach_batch or another"
+                    .into(),
             );
         }
         if !r.problems.is_empty() {
             return Err(Error::Graph(r.problems));
         }
-        Ok(Built { lines: r.lines, ports: r.ports, sources: r.sources, outputs: r.outputs, spread: r.spread })
+        Ok(Built { lines: r.lines, ports: r.ports, sources: r.sources, outputs: r.outputs, spread: r.spread, states: r.states })
     }
 }
 

@@ -4,7 +4,7 @@
 //! An id is used again only when nobody holds it and every output has passed the time at which it was let go.
 
 use std::collections::VecDeque;
-use std::hash::{BuildHasher, Hash};
+use std::hash::BuildHasher;
 
 use hashbrown::HashTable;
 
@@ -121,9 +121,10 @@ impl<K: Key> Dict<K> {
 
     /// Every key that is held, with how much, its id and its group.
     pub fn held(&self) -> impl Iterator<Item = (&K, i64, Id, u8)> {
-        self.entries.iter().enumerate().filter_map(|(id, e)| {
-            e.as_ref().filter(|e| e.held != 0).map(|e| (&e.key, e.held, id as Id, e.group))
-        })
+        self.entries
+            .iter()
+            .enumerate()
+            .filter_map(|(id, e)| e.as_ref().filter(|e| e.held != 0).map(|e| (&e.key, e.held, id as Id, e.group)))
     }
 
     /// How many keys have an id.

@@ -3,7 +3,7 @@
 //! A handle on a timely stream, cheap to clone, used as often as one likes; every verb is a method, one file a verb under
 //! `operator/`, `sink/`. Rows carry their lane; the handle knows in which order a batch is to be read (`Case`).
 
-use std::cell::OnceCell;
+use std::cell::{Cell, OnceCell};
 use std::rc::Rc;
 
 use crate::context::Graph;
@@ -55,6 +55,8 @@ pub(crate) struct Node<'s, T: 'static> {
     pub lineage: Rc<[u32]>,
     /// Rows are pairs and lie on the worker that owns their key.
     pub placed: bool,
+    /// The last verb of this chain that keeps state, by its number.
+    pub state: Cell<Option<usize>>,
     pub panes: OnceCell<Panes<'s, T>>,
 }
 
@@ -66,6 +68,7 @@ impl<'s, T: 'static> DStream<'s, T> {
             cases: cases.into(),
             lineage: lineage.into(),
             placed: false,
+            state: Cell::new(None),
             panes: OnceCell::new(),
         };
         DStream { node: Rc::new(node) }
@@ -73,12 +76,18 @@ impl<'s, T: 'static> DStream<'s, T> {
 
     /// A stream of other rows in the same lanes.
     pub(crate) fn narrow<U>(&self, stream: RowStream<'s, U>) -> DStream<'s, U> {
-        DStream::new(&self.node.graph, stream, &self.node.cases, &self.node.lineage)
+        DStream::new(&self.node.graph, stream, &self.node.cases, &self.node.lineage).with_state(self.node.state.get())
     }
 
     /// A stream of other rows in an order of its own.
     pub(crate) fn wide<U>(&self, stream: RowStream<'s, U>, case: Case) -> DStream<'s, U> {
-        DStream::new(&self.node.graph, stream, &[case], &self.node.lineage)
+        DStream::new(&self.node.graph, stream, &[case], &self.node.lineage).with_state(self.node.state.get())
+    }
+
+    /// Says which verb of this chain keeps state.
+    pub(crate) fn with_state(self, state: Option<usize>) -> Self {
+        self.node.state.set(state);
+        self
     }
 
     /// Says that rows are pairs and lie on the worker that owns their key, if `placed`.

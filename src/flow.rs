@@ -133,7 +133,8 @@ where
             ticks.for_each(|cap, plans| {
                 slots.cap = Some(cap);
                 for plan in plans.drain(..) {
-                    slots.slot(plan.time).plan = Some(plan);
+                    let t = plan.time;
+                    slots.slot(t).plan = Some(plan);
                 }
                 slots.cap = None;
             });
@@ -208,6 +209,60 @@ where
                     });
                 }
             });
+        }
+    });
+    (ok_stream, err_stream)
+}
+
+/// As `batched`, with a second output for what is given at once: `absorb` may give to it, `finish` gives to the first.
+pub(crate) fn batched_fork<'s, C, P, A, O, E>(
+    flow: &Flow<'s>,
+    site: &Site,
+    input: Stream<'s, BatchTime, C>,
+    pact: P,
+    mut absorb: impl FnMut(&mut A, BatchTime, C, &mut Give<'_, E>) + 'static,
+    mut finish: impl FnMut(A, &mut Give<'_, O>) + 'static,
+) -> (Stream<'s, BatchTime, O>, Stream<'s, BatchTime, E>)
+where
+    C: Container,
+    P: ParallelizationContract<BatchTime, C>,
+    A: Default + 'static,
+    O: Container + Clone,
+    E: Container + Clone,
+{
+    let mut builder = OperatorBuilder::new(site.name(), flow.scope);
+    let mut data = builder.new_input(input, pact);
+    let (oks, ok_stream) = builder.new_output::<O>();
+    let (errs, err_stream) = builder.new_output::<E>();
+    let mut oks = OutputBuilder::<_, NoopBuilder<O>>::from(oks);
+    let mut errs = OutputBuilder::<_, NoopBuilder<E>>::from(errs);
+    let site = site.clone();
+    builder.build(move |caps| {
+        drop(caps);
+        let mut open: BTreeMap<BatchTime, (Capability<BatchTime>, A)> = BTreeMap::new();
+        move |frontiers| {
+            let mut errs = errs.activate();
+            data.for_each_time(|cap, containers| {
+                let t = *cap.time();
+                site.enter(Some(t));
+                let err_cap = cap.retain(1);
+                let mut err = errs.session_with_builder(&err_cap);
+                let (_, acc) = open.entry(t).or_insert_with(|| (cap.retain(0), A::default()));
+                for c in containers {
+                    absorb(acc, t, std::mem::take(c), &mut |mut e| give_rows(&mut e, |e| err.give_container(e)));
+                }
+            });
+            let mut oks = oks.activate();
+            while let Some(first) = open.first_entry() {
+                let t = *first.key();
+                if frontiers[0].less_equal(&t) {
+                    break;
+                }
+                site.enter(Some(t));
+                let (cap, acc) = first.remove();
+                let mut ok = oks.session_with_builder(&cap);
+                finish(acc, &mut |mut o| give_rows(&mut o, |o| ok.give_container(o)));
+            }
         }
     });
     (ok_stream, err_stream)

@@ -1,20 +1,43 @@
 //! tidemill: the Spark Streaming model in Rust, on timely dataflow and differential dataflow.
 
 pub mod data;
+mod dict;
 pub mod error;
+mod flow;
+pub mod plan;
+pub mod time;
+
+pub mod config;
+pub mod context;
+pub mod dstream;
+
+pub mod metrics;
+
 #[cfg(feature = "kafka")]
 mod kafka;
-pub mod plan;
+
+pub mod batch;
+pub mod operator;
 pub mod sink;
 pub mod source;
-pub mod time;
+
+pub mod testing;
 
 pub use error::{BoxError, Error, Result};
 
 /// What a program needs: `use tidemill::prelude::*`.
 pub mod prelude {
+    pub use crate::batch::{JobHandle, Summary};
+    pub use crate::config::{CatchUp, RuntimeArgs};
+    pub use crate::context::StreamingContext;
     pub use crate::data::{BadRecord, Change, Data, Exchange, F64, Key};
+    pub use crate::dstream::DStream;
     pub use crate::error::{BoxError, Error};
+    pub use crate::metrics::{BatchInfo, Statistics, StreamingListener};
+    pub use crate::operator::{Batch, Decode, Decoded, Json, Out};
     pub use crate::plan::OffsetRange;
+    pub use crate::sink::memory::Memory;
+    pub use crate::source::message::Message;
+    pub use crate::source::queue::Queue;
     pub use crate::time::{BatchTime, millis, mins, secs};
 }

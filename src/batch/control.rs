@@ -7,9 +7,9 @@ use std::collections::VecDeque;
 use std::rc::Rc;
 use std::sync::mpsc::{Receiver, Sender};
 
+use timely::dataflow::channels::pact::Exchange;
 use timely::dataflow::operators::Operator;
 use timely::dataflow::operators::generic::operator::source;
-use timely::dataflow::channels::pact::Exchange;
 use timely::scheduling::SyncActivator;
 use timely::worker::Worker;
 

@@ -15,13 +15,13 @@ use timely::dataflow::operators::generic::OutputBuilder;
 use timely::dataflow::operators::generic::builder_rc::OperatorBuilder;
 use timely::scheduling::Activator;
 
-use crate::context::{Graph, Outbox, Port, SourceHalf, SourceSpec, StreamingContext};
+use crate::context::{Graph, Outbox, Pace, Port, SourceHalf, SourceSpec, StreamingContext};
 use crate::data::{Data, Lane, Rows};
 use crate::dstream::{Case, DStream};
 use crate::error::Result;
 use crate::flow::{Site, VecStream};
 use crate::plan::{Order, Plan, Range, Report};
-use crate::source::{Emit, Reader};
+use crate::source::{Emit, Reader, Waker};
 use crate::time::{BatchTime, Interval};
 
 /// Orders on their way to one operator.
@@ -164,8 +164,7 @@ impl<T: Data> Input<T> {
         let mut lag = None;
         let mut trouble = None;
         if finished && self.jobs[0].live {
-            let sealed =
-                if self.jobs[0].last { self.reader.seal_last(&mut give)? } else { self.reader.seal(&mut give)? };
+            let sealed = if self.jobs[0].last { self.reader.seal_last(&mut give)? } else { self.reader.seal(&mut give)? };
             self.ranges.extend(sealed.ranges.into_iter().map(|r| Range { source: self.source, ..r }));
             (lag, trouble) = (sealed.lag, sealed.trouble);
         }
@@ -221,15 +220,16 @@ impl<'s> StreamingContext<'s> {
     pub(crate) fn read<T: Data>(&self, site: &Site, verb: &str, spec: SourceSpec<T>) -> DStream<'s, T> {
         let graph = &self.graph;
         graph.note::<T>(verb, &spec.name);
-        let splits = match (spec.splits)() {
+        let SourceSpec { name, splits, reader, planned, pace } = spec;
+        let splits = match splits() {
             Ok(s) => Some(s),
             Err(e) => {
                 graph.problem(site, e);
                 None
             }
         };
-        let source = graph.source(SourceHalf { name: spec.name.clone(), planned: spec.planned, splits });
-        let stream = source_operator(graph, site, source, spec);
+        let source = graph.source(SourceHalf { name, planned, splits });
+        let stream = source_operator(graph, site, source, reader, pace);
         DStream::new(graph, stream, &[Case::Source], &[source])
     }
 }
@@ -238,7 +238,8 @@ fn source_operator<'s, T: Data>(
     graph: &Rc<Graph<'s>>,
     site: &Site,
     source: u32,
-    spec: SourceSpec<T>,
+    reader: Box<dyn FnOnce(Waker) -> Result<Box<dyn Reader<T>>>>,
+    pace: Pace,
 ) -> crate::flow::RowStream<'s, T> {
     let scope = graph.flow.scope;
     let mut builder = OperatorBuilder::new(site.name(), scope);
@@ -251,7 +252,7 @@ fn source_operator<'s, T: Data>(
         return stream;
     }
     let wake = scope.worker().sync_activator_for(address.to_vec());
-    let reader = match (spec.reader)(Arc::new(move || drop(wake.activate()))) {
+    let reader = match reader(Arc::new(move || drop(wake.activate()))) {
         Ok(reader) => reader,
         Err(e) => {
             graph.problem(site, e);
@@ -261,8 +262,8 @@ fn source_operator<'s, T: Data>(
     };
     graph.port(Box::new(queue.clone()));
     let per_batch = |rate: Option<u64>| rate.map(|r| (r * graph.config.interval.millis() / 1_000).max(1));
-    let rate = per_batch(spec.max_rate_per_split);
-    let first = [rate, spec.first_batch_per_split].into_iter().flatten().min();
+    let rate = per_batch(pace.per_second);
+    let first = [rate, pace.first_batch].into_iter().flatten().min();
     let (outbox, waiting) = (graph.outbox.clone(), graph.waiting.clone());
     let (interval, cap_bytes) = (graph.config.interval, graph.config.batch_bytes);
     let (site, fail) = (site.clone(), graph.fail.clone());

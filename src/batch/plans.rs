@@ -44,7 +44,11 @@ pub(crate) fn read(path: &Path, interval: Interval) -> Result<Vec<Plan>> {
         let wrong = |what: String| Error::config(format!("--plans {}, line {}: {what}", path.display(), n + 1));
         let line: Line = serde_json::from_str(line).map_err(|e| wrong(e.to_string()))?;
         if line.time == 0 || !line.time.is_multiple_of(interval.millis()) {
-            return Err(wrong(format!("time {} is not a positive multiple of the batch interval, {} ms", line.time, interval.millis())));
+            return Err(wrong(format!(
+                "time {} is not a positive multiple of the batch interval, {} ms",
+                line.time,
+                interval.millis()
+            )));
         }
         if plans.last().is_some_and(|p| p.time.millis() >= line.time) {
             return Err(wrong(format!("time {} is not after the one before it", line.time)));

@@ -97,8 +97,8 @@ impl Builder {
         let thread = std::thread::Builder::new()
             .name("tidemill job".into())
             .spawn(move || {
-                let result = catch_unwind(AssertUnwindSafe(|| job.run(build)))
-                    .unwrap_or_else(|p| Err(Error::Cluster(panic_text(&*p))));
+                let result =
+                    catch_unwind(AssertUnwindSafe(|| job.run(build))).unwrap_or_else(|p| Err(Error::Cluster(panic_text(&*p))));
                 *lock(&ended.0) = Some(result);
                 ended.1.notify_all();
             })
@@ -176,8 +176,7 @@ impl Job {
         })
         .map_err(Error::Cluster)?;
         if let Ok(kit) = kits.recv() {
-            let planner =
-                Planner::new(self.config.clone(), kit, order_tx, reports, self.clock.clone(), self.metrics.clone());
+            let planner = Planner::new(self.config.clone(), kit, order_tx, reports, self.clock.clone(), self.metrics.clone());
             if let Err(e) = planner.run(self.given.clone()) {
                 self.shared.fail(e);
             }

@@ -14,10 +14,7 @@ impl<'s, T: Data> DStream<'s, T> {
     /// ```
     #[doc(alias = "mapPartitions")]
     #[track_caller]
-    pub fn map_partitions<U: Data, I: IntoIterator<Item = U>>(
-        &self,
-        mut f: impl FnMut(Vec<T>) -> I + 'static,
-    ) -> DStream<'s, U> {
+    pub fn map_partitions<U: Data, I: IntoIterator<Item = U>>(&self, mut f: impl FnMut(Vec<T>) -> I + 'static) -> DStream<'s, U> {
         use std::collections::BTreeMap;
         let site = Site::of("map_partitions");
         self.node.graph.note::<U>("map_partitions", "");

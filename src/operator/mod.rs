@@ -28,7 +28,6 @@ mod top;
 mod transform;
 mod try_map;
 mod union;
-pub(crate) mod window;
 
 pub use count_by::Out;
 pub use decode::{Decode, Decoded, Json};

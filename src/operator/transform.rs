@@ -127,8 +127,6 @@ impl<'s, T: Exchange> DStream<'s, T> {
         let site = Site::of("transform");
         self.node.graph.note::<U>("transform", "");
         let lineage = self.node.lineage.clone();
-        self.sequence(&site, move |plan, rows| {
-            f(Batch::new(plan.time, lineage_ranges(plan, &lineage).into(), rows)).collect()
-        })
+        self.sequence(&site, move |plan, rows| f(Batch::new(plan.time, lineage_ranges(plan, &lineage).into(), rows)).collect())
     }
 }

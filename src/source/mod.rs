@@ -6,6 +6,7 @@
 //! where its [`Range`] says. `batch/input.rs` drives a reader; `batch/planner.rs` asks the splits.
 
 pub mod message;
+pub mod queue;
 
 use std::sync::Arc;
 

@@ -1,0 +1,208 @@
+//! The kernel under every output operation: sends whole batches to the output thread. Operators never do I/O.
+
+use std::any::Any;
+use std::collections::BTreeMap;
+use std::fmt::Debug;
+use std::sync::Arc;
+use std::sync::atomic::Ordering;
+
+use timely::dataflow::operators::Probe;
+
+use crate::context::{Delivery, Graph, OutputSpec, Write};
+use crate::data::{Exchange, KEY_GROUPS, Lane, Rows, encoded, key_group};
+use crate::dstream::{Case, DStream, in_order};
+use crate::error::BoxError;
+use crate::flow::{Site, batched, expand, parcels, route};
+use crate::plan::Plan;
+use crate::sink::Part;
+
+/// How many shards an exchanged stream leaves in, unless said.
+pub(crate) const SHARDS: u64 = 8;
+
+/// The shard of a key group.
+pub(crate) fn shard_of(group: u64, shards: u64) -> u64 {
+    group * shards / KEY_GROUPS
+}
+
+/// Hands the rows of a batch to the output thread.
+fn deliver<T: Send + 'static>(graph: &Graph<'_>, output: usize) -> impl FnMut(&Arc<Plan>, Vec<T>, bool) + 'static {
+    let (deliveries, waiting) = (graph.deliveries.clone(), graph.waiting.clone());
+    move |plan, rows: Vec<T>, shown| {
+        let bytes = std::mem::size_of_val(&rows[..]);
+        waiting.fetch_add(bytes, Ordering::Relaxed);
+        let rows = (shown && plan.shown).then(|| Box::new(rows) as Box<dyn Any + Send>);
+        // The thread is gone only if the job has failed.
+        let _ = deliveries.send(Delivery::Part { output, plan: plan.clone(), rows, bytes });
+    }
+}
+
+/// What the output thread is given for an output: its parts' rows, put together.
+fn writer<T: 'static>(mut write: impl FnMut(&Plan, Vec<&[T]>) -> Result<(), BoxError> + Send + 'static) -> Write {
+    Box::new(move |plan, rows| {
+        let rows = rows.iter().filter_map(|r| r.downcast_ref::<Vec<T>>()).map(|v| &v[..]).collect();
+        write(plan, rows)
+    })
+}
+
+impl<'s, T: Exchange> DStream<'s, T> {
+    /// Writes each batch in process 0, whole and in order.
+    pub(crate) fn attach_gathered(
+        &self,
+        site: &Site,
+        verb: &str,
+        mut write: impl FnMut(&Plan, &[T]) -> Result<(), BoxError> + Send + 'static,
+    ) {
+        let graph = &self.node.graph;
+        graph.note::<T>(verb, "");
+        let parts = if graph.home() { 1 } else { 0 };
+        let write = writer(move |plan, parts: Vec<&[T]>| write(plan, parts.first().copied().unwrap_or_default()));
+        let output = graph.output(OutputSpec { name: site.name(), parts, write }, false);
+        let mut deliver = deliver(graph, output);
+        let done = self.gather(site, move |plan, rows, _: &mut crate::flow::Give<'_, Rows<()>>| deliver(plan, rows, true));
+        done.probe_with(&graph.probe);
+    }
+
+    /// Writes each batch where its rows are: one part a source lane, a shard, or one for a sequence.
+    pub(crate) fn attach_spread(
+        &self,
+        site: &Site,
+        verb: &str,
+        shards: u64,
+        mut write: impl FnMut(&Plan, Vec<Part<&T>>) -> Result<(), BoxError> + Send + 'static,
+    ) {
+        let graph = &self.node.graph;
+        graph.note::<T>(verb, shards);
+        let write = writer(move |plan, workers: Vec<&[(u32, Vec<T>)]>| {
+            let parts = workers.into_iter().flatten();
+            let mut parts: Vec<Part<&T>> =
+                parts.map(|(number, rows)| Part { number: *number, rows: rows.iter().collect() }).collect();
+            parts.sort_by_key(|p| p.number);
+            write(plan, parts)
+        });
+        let spec = OutputSpec { name: site.name(), parts: graph.local_workers(), write };
+        let output = graph.output(spec, true);
+        let mut deliver = deliver(graph, output);
+        let cases = self.node.cases.clone();
+        let bags = cases.clone();
+        let lone = graph.flow.scope.peers() as u64 == 1;
+        let me = graph.flow.scope.index() as u64;
+        let addressed = expand(&graph.flow, site, self.inner(), move |_, rows: Rows<T>, give| {
+            let lane = rows.lane;
+            let Case::Bag { grouped } = bags[lane.side as usize] else {
+                return give(vec![(me, lane, rows.take())]);
+            };
+            let mut by_shard: BTreeMap<u64, Vec<T>> = BTreeMap::new();
+            if grouped {
+                by_shard.insert(shard_of(lane.lane as u64, shards), rows.take());
+            } else {
+                for row in rows.take() {
+                    by_shard.entry(shard_of(key_group(&row), shards)).or_default().push(row);
+                }
+            }
+            let to = |(shard, rows)| (shard, Lane { side: lane.side, lane: shard as u32 }, rows);
+            give(by_shard.into_iter().map(to).collect());
+        });
+        let absorb = |slots: &mut crate::flow::Slots<Vec<(Lane, Vec<T>)>>, t, batch: Vec<(u64, Lane, Vec<T>)>| {
+            slots.at(t).extend(batch.into_iter().map(|(_, lane, rows)| (lane, rows)))
+        };
+        let finish = move |plan: &Arc<Plan>, parcels: Vec<(Lane, Vec<T>)>, _: &mut crate::flow::Give<'_, Rows<()>>| {
+            deliver(plan, parts(&cases, parcels), true)
+        };
+        let done = if lone {
+            batched(&graph.flow, site, addressed, timely::dataflow::channels::pact::Pipeline, absorb, finish)
+        } else {
+            batched(&graph.flow, site, addressed, parcels(), absorb, finish)
+        };
+        done.probe_with(&graph.probe);
+    }
+}
+
+/// Groups a batch's parcels into numbered parts: left lanes of a union before right ones, bags in encoded order.
+fn parts<T: Exchange>(cases: &[Case], parcels: Vec<(Lane, Vec<T>)>) -> Vec<(u32, Vec<T>)> {
+    let mut lanes: BTreeMap<Lane, Vec<(Lane, Vec<T>)>> = BTreeMap::new();
+    for (lane, rows) in parcels {
+        lanes.entry(lane).or_default().push((lane, rows));
+    }
+    let part = |(lane, parcels): (Lane, Vec<_>)| (lane.lane + ((lane.side as u32) << 16), in_order(cases, parcels, encoded));
+    lanes.into_iter().map(part).collect()
+}
+
+impl<'s, T: Debug + 'static> DStream<'s, T> {
+    /// Writes the first `n` rows of each batch as text in process 0; `more` says whether there were others.
+    pub(crate) fn attach_text(
+        &self,
+        site: &Site,
+        verb: &str,
+        n: usize,
+        mut write: impl FnMut(&Plan, &[String], bool) -> Result<(), BoxError> + Send + 'static,
+    ) {
+        let graph = &self.node.graph;
+        graph.note::<T>(verb, n);
+        let home = graph.home();
+        let write = writer(move |plan, parts: Vec<&[String]>| {
+            let rows = parts.first().copied().unwrap_or_default();
+            write(plan, &rows[..rows.len().min(n)], rows.len() > n)
+        });
+        let output = graph.output(OutputSpec { name: site.name(), parts: usize::from(home), write }, false);
+        let mut deliver = deliver(graph, output);
+        let cases = self.node.cases.clone();
+        let first = batched(
+            &graph.flow,
+            site,
+            self.inner(),
+            timely::dataflow::channels::pact::Pipeline,
+            {
+                let cases = cases.clone();
+                move |slots, t, rows: Rows<T>| {
+                    let lanes: &mut BTreeMap<Lane, Vec<String>> = slots.at(t);
+                    shortlist(&cases, lanes, &rows, n);
+                }
+            },
+            |_, lanes, give| give(lanes.into_iter().map(|(lane, rows)| (lane, rows)).collect::<Vec<_>>()),
+        );
+        let done = batched(
+            &graph.flow,
+            site,
+            first,
+            route(|_: &(Lane, Vec<String>)| 0),
+            |slots, t, batch: Vec<(Lane, Vec<String>)>| {
+                let all: &mut Vec<(Lane, Vec<String>)> = slots.at(t);
+                all.extend(batch);
+            },
+            move |plan, all, _: &mut crate::flow::Give<'_, Rows<()>>| {
+                if home {
+                    let mut rows = in_order(&cases, all, String::clone);
+                    rows.truncate(n + 1);
+                    deliver(plan, rows, true);
+                }
+            },
+        );
+        done.probe_with(&graph.probe);
+    }
+}
+
+/// Keeps of each lane what may be among the first `n` rows, and one more to know that there are others.
+fn shortlist<T: Debug + 'static>(cases: &[Case], lanes: &mut BTreeMap<Lane, Vec<String>>, rows: &Rows<T>, n: usize) {
+    if matches!(cases[rows.lane.side as usize], Case::Bag { .. }) {
+        let kept = lanes.entry(Lane { side: rows.lane.side, lane: 0 }).or_default();
+        kept.extend(rows.rows.iter().map(row_text));
+        if kept.len() > 2 * (n + 1).max(64) {
+            kept.sort_unstable();
+            kept.truncate(n + 1);
+        }
+    } else {
+        let kept = lanes.entry(rows.lane).or_default();
+        let room = (n + 1).saturating_sub(kept.len());
+        kept.extend(rows.rows.iter().take(room).map(row_text));
+    }
+}
+
+/// The text of a row: a string as it is, anything else as `{:?}`.
+pub(crate) fn row_text<T: Debug + 'static>(row: &T) -> String {
+    let any: &dyn Any = row;
+    match (any.downcast_ref::<String>(), any.downcast_ref::<&'static str>()) {
+        (Some(s), _) => s.clone(),
+        (_, Some(s)) => s.to_string(),
+        _ => format!("{row:?}"),
+    }
+}

@@ -1,0 +1,73 @@
+//! `group_by_key`, and the kernel `cogroup` under it and under joins: all values of a key of one batch, in lane order.
+
+use timely::dataflow::channels::pact::Pipeline;
+
+use crate::data::{Exchange, FastMap, Key, Lane, Rows, key_group};
+use crate::dstream::{Case, DStream};
+use crate::flow::{RowStream, Site, VecStream, batched, route};
+use crate::operator::combine::by_group;
+
+/// The values of one key, with the lanes they came from.
+type Lanes<V> = Vec<(Lane, Vec<V>)>;
+
+/// All values of each key of a batch.
+pub(crate) type Groups<K, V> = FastMap<K, Vec<V>>;
+
+impl<'s, K: Key, V: Exchange> DStream<'s, (K, V)> {
+    /// Each key of the batch with all its values, in the order of their lanes: as they were read.
+    ///
+    /// ```
+    /// use tidemill::testing::check;
+    /// check([vec![('a', 1), ('b', 5), ('a', 2)]], |s| s.group_by_key(), [vec![('a', vec![1, 2]), ('b', vec![5])]]);
+    /// ```
+    #[doc(alias = "groupByKey")]
+    #[track_caller]
+    pub fn group_by_key(&self) -> DStream<'s, (K, Vec<V>)> {
+        let site = Site::of("group_by_key");
+        self.node.graph.note::<(K, V)>("group_by_key", "");
+        self.grouped(&site)
+    }
+
+    /// The kernel: all values of a key on the worker that owns it.
+    pub(crate) fn grouped(&self, site: &Site) -> DStream<'s, (K, Vec<V>)> {
+        let flow = &self.node.graph.flow;
+        let local: VecStream<'s, (u64, K, Lanes<V>)> = batched(
+            flow,
+            site,
+            self.inner(),
+            Pipeline,
+            |slots, t, rows: Rows<(K, V)>| {
+                let map: &mut FastMap<K, Lanes<V>> = slots.at(t);
+                let lane = rows.lane;
+                for (k, v) in rows.take() {
+                    let lanes = map.entry(k).or_default();
+                    match lanes.last_mut() {
+                        Some((l, vs)) if *l == lane => vs.push(v),
+                        _ => lanes.push((lane, vec![v])),
+                    }
+                }
+            },
+            |_, map, give| give(map.into_iter().map(|(k, lanes)| (key_group(&k), k, lanes)).collect::<Vec<_>>()),
+        );
+        let owned: RowStream<'s, (K, Vec<V>)> = batched(
+            flow,
+            site,
+            local,
+            route(|(group, ..): &(u64, K, Lanes<V>)| *group),
+            |slots, t, batch: Vec<(u64, K, Lanes<V>)>| {
+                let map: &mut FastMap<K, (u64, Lanes<V>)> = slots.at(t);
+                for (group, k, lanes) in batch {
+                    map.entry(k).or_insert_with(|| (group, Vec::new())).1.extend(lanes);
+                }
+            },
+            |_, map, give| {
+                let rows = map.into_iter().map(|(k, (group, mut lanes))| {
+                    lanes.sort_by_key(|(lane, _)| *lane);
+                    (group, k, lanes.into_iter().flat_map(|(_, vs)| vs).collect())
+                });
+                by_group(rows.collect(), give);
+            },
+        );
+        self.wide(owned, Case::Bag { grouped: true }).placed(true)
+    }
+}

@@ -1,0 +1,68 @@
+//! `join` on batches: the pairs of values that two streams have under the same key in the same batch.
+
+use timely::dataflow::channels::pact::Pipeline;
+use timely::dataflow::operators::Concat;
+
+use crate::data::{Exchange, Key, Rows};
+use crate::dstream::{Case, DStream};
+use crate::flow::{Site, batched, expand};
+use crate::operator::pair::Groups;
+
+/// Values from the left or from the right.
+type Sides<V, W> = (Option<Vec<V>>, Option<Vec<W>>);
+
+impl<'s, K: Key, V: Exchange> DStream<'s, (K, V)> {
+    /// For each key that is in both batches, every value of this stream with every value of the other.
+    ///
+    /// ```
+    /// use tidemill::testing::check;
+    /// check(
+    ///     [vec![('a', 1), ('b', 2), ('a', 3)]],
+    ///     |s| s.join(&s.filter(|(_, n)| *n == 1).map_values(|_| true)),
+    ///     [vec![('a', (1, true)), ('a', (3, true))]],
+    /// );
+    /// ```
+    #[track_caller]
+    pub fn join<W: Exchange>(&self, other: &DStream<'s, (K, W)>) -> DStream<'s, (K, (V, W))> {
+        let site = Site::of("join");
+        let graph = &self.node.graph;
+        graph.note::<(K, V, W)>("join", "");
+        let left = expand(&graph.flow, &site, self.grouped(&site).inner(), |_, rows: Rows<(K, Vec<V>)>, give| {
+            let side = |(k, vs)| (k, (Some(vs), None));
+            give(Rows::<(K, Sides<V, W>)>::new(rows.lane, rows.take().into_iter().map(side).collect()));
+        });
+        let right = expand(&graph.flow, &site, other.grouped(&site).inner(), |_, rows: Rows<(K, Vec<W>)>, give| {
+            let side = |(k, ws)| (k, (None, Some(ws)));
+            give(Rows::<(K, Sides<V, W>)>::new(rows.lane, rows.take().into_iter().map(side).collect()));
+        });
+        let joined = batched(
+            &graph.flow,
+            &site,
+            left.concat(right),
+            Pipeline,
+            |slots, t, rows: Rows<(K, Sides<V, W>)>| {
+                let (ls, rs): &mut (Groups<K, V>, Vec<(crate::data::Lane, K, Vec<W>)>) = slots.at(t);
+                let lane = rows.lane;
+                for (k, sides) in rows.take() {
+                    match sides {
+                        (Some(vs), _) => drop(ls.insert(k, vs)),
+                        (_, Some(ws)) => rs.push((lane, k, ws)),
+                        _ => {}
+                    }
+                }
+            },
+            |_, (ls, rs), give| {
+                for (lane, k, ws) in rs {
+                    let Some(vs) = ls.get(&k) else { continue };
+                    let pairs = vs.iter().flat_map(|v| ws.iter().map(|w| (k.clone(), (v.clone(), w.clone()))));
+                    give(Rows::new(lane, pairs.collect()));
+                }
+            },
+        );
+        let joined = self.wide(joined, Case::Bag { grouped: true });
+        let mut lineage: Vec<u32> = self.node.lineage.iter().chain(other.node.lineage.iter()).copied().collect();
+        lineage.sort_unstable();
+        lineage.dedup();
+        DStream::new(graph, joined.inner(), &[Case::Bag { grouped: true }], &lineage).placed(true)
+    }
+}

@@ -1,0 +1,8 @@
+//! Verbs on `DStream<(K, V)>`, batch by batch.
+
+mod group_by_key;
+mod join;
+mod map_values;
+mod reduce_by_key;
+
+pub(crate) use group_by_key::Groups;

@@ -1,0 +1,43 @@
+//! `reduce_by_key` on batches: the values of each key into one.
+
+use crate::data::{Exchange, FastMap, Key, Rows};
+use crate::dstream::DStream;
+use crate::flow::Site;
+
+impl<'s, K: Key, V: Exchange> DStream<'s, (K, V)> {
+    /// Each key of the batch with its values through `f`, which must be associative and commutative: values are combined on
+    /// every worker before they move. Spark asks for associative only, and relies on commutative.
+    ///
+    /// A bare `1` is an `i32` and wraps at two thousand million in a release build: write `1i64`.
+    ///
+    /// ```
+    /// use tidemill::testing::check;
+    /// check([vec![('a', 1i64), ('b', 5), ('a', 2)]], |s| s.reduce_by_key(|a, b| a + b), [vec![('a', 3), ('b', 5)]]);
+    /// ```
+    #[doc(alias = "reduceByKey")]
+    #[track_caller]
+    pub fn reduce_by_key(&self, f: impl Fn(V, V) -> V + Clone + 'static) -> DStream<'s, (K, V)> {
+        let site = Site::of("reduce_by_key");
+        self.node.graph.note::<(K, V)>("reduce_by_key", "");
+        let (f2, f3) = (f.clone(), f);
+        let fold = move |map: &mut FastMap<K, Option<V>>, rows: Rows<(K, V)>| {
+            for (k, v) in rows.take() {
+                merge(map.entry(k).or_insert(None), Some(v), &f2);
+            }
+        };
+        let reduced = self.combine(&site, fold, move |a, b| merge(a, b, &f3));
+        let flow = &self.node.graph.flow;
+        let plain = crate::flow::expand(flow, &site, reduced.inner(), |_, rows: Rows<(K, Option<V>)>, give| {
+            give(Rows::new(rows.lane, rows.take().into_iter().filter_map(|(k, v)| v.map(|v| (k, v))).collect()));
+        });
+        reduced.narrow(plain).placed(true)
+    }
+}
+
+/// `Option` so that `f` may take its arguments by value.
+fn merge<V>(acc: &mut Option<V>, more: Option<V>, f: &impl Fn(V, V) -> V) {
+    *acc = match (acc.take(), more) {
+        (Some(a), Some(b)) => Some(f(a, b)),
+        (a, b) => a.or(b),
+    };
+}

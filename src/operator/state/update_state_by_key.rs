@@ -1,0 +1,113 @@
+//! `update_state_by_key`: every key's state, through a function, every batch.
+
+use std::cell::RefCell;
+use std::rc::Rc;
+
+use timely::dataflow::channels::pact::Pipeline;
+
+use crate::context::KeyedState;
+use crate::data::{Exchange, FastMap, Key, Rows, encoded, key_group};
+use crate::dstream::DStream;
+use crate::error::BoxError;
+use crate::flow::{Site, batched};
+use crate::operator::combine::by_group;
+
+impl<'s, K: Key, V: Exchange> DStream<'s, (K, V)> {
+    /// The state of every key after each batch. `f` is called for every key in every batch, also where the key has no values:
+    /// with the batch's values, as they were read, and the state so far, `None` for a key seen for the first time. It
+    /// returns the new state, or `None` to forget the key.
+    ///
+    /// O(keys) a batch by definition, as in Spark; [`DStream::sum_by_key`] and [`DStream::fold_by_key`] touch only keys with data.
+    ///
+    /// ```
+    /// use tidemill::testing::check;
+    /// check(
+    ///     [vec![('a', 1i64), ('a', 1)], vec![('b', 5)]],
+    ///     |s| s.update_state_by_key(|new: &[i64], sum: Option<i64>| Some(new.iter().sum::<i64>() + sum.unwrap_or(0))),
+    ///     [vec![('a', 2)], vec![('a', 2), ('b', 5)]],
+    /// );
+    /// ```
+    #[doc(alias = "updateStateByKey")]
+    #[track_caller]
+    pub fn update_state_by_key<S: Exchange>(
+        &self,
+        mut f: impl FnMut(&[V], Option<S>) -> Option<S> + 'static,
+    ) -> DStream<'s, (K, S)> {
+        let site = Site::of("update_state_by_key");
+        let graph = &self.node.graph;
+        let name = graph.note::<(K, S)>("update_state_by_key", "");
+        let states: Rc<RefCell<States<K, S>>> = Rc::default();
+        let number = graph.remember(name, states.clone());
+        let grouped = self.grouped(&site);
+        let updated = batched(
+            &graph.flow,
+            &site,
+            grouped.inner(),
+            Pipeline,
+            |slots, t, rows: Rows<(K, Vec<V>)>| {
+                let values: &mut FastMap<K, Vec<V>> = slots.at(t);
+                values.extend(rows.take());
+            },
+            move |_, mut values, give| {
+                let mut states = states.borrow_mut();
+                let mut kept = Vec::with_capacity(states.0.len() + values.len());
+                for (k, (group, s)) in states.0.drain() {
+                    let new = values.remove(&k).unwrap_or_default();
+                    kept.extend(f(&new, Some(s)).map(|s| (group, k, s)));
+                }
+                for (k, new) in values {
+                    kept.extend(f(&new, None).map(|s| (key_group(&k), k, s)));
+                }
+                states.0.extend(kept.iter().map(|(g, k, s)| (k.clone(), (*g, s.clone()))));
+                by_group(kept, give);
+            },
+        );
+        grouped.narrow(updated).placed(true).with_state(Some(number))
+    }
+}
+
+/// Every key's state, with its group.
+struct States<K, S>(FastMap<K, (u64, S)>);
+
+impl<K, S> Default for States<K, S> {
+    fn default() -> Self {
+        States(FastMap::default())
+    }
+}
+
+impl<K: Key, S: Exchange> KeyedState for States<K, S> {
+    fn save(&self, group: u64) -> Vec<u8> {
+        let mut of_group: Vec<(&K, &S)> = self.0.iter().filter(|(_, (g, _))| *g == group).map(|(k, (_, s))| (k, s)).collect();
+        of_group.sort_by(|a, b| a.0.cmp(b.0));
+        if of_group.is_empty() { Vec::new() } else { encoded(&of_group) }
+    }
+
+    fn load(&mut self, bytes: &[u8]) -> Result<(), BoxError> {
+        let rows: Vec<(K, S)> = postcard::from_bytes(bytes)?;
+        self.0.extend(rows.into_iter().map(|(k, s)| (k.clone(), (key_group(&k), s))));
+        Ok(())
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn state_goes_out_and_comes_in_by_key_group() {
+        let mut all: States<String, i64> = States::default();
+        for n in 0..100 {
+            let k = format!("key {n}");
+            all.0.insert(k.clone(), (key_group(&k), n));
+        }
+        let mut again: States<String, i64> = States::default();
+        for group in 0..crate::data::KEY_GROUPS {
+            let piece = all.save(group);
+            if !piece.is_empty() {
+                again.load(&piece).unwrap();
+            }
+        }
+        assert_eq!(again.0, all.0);
+        assert!(again.load(&[255]).is_err());
+    }
+}

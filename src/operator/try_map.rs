@@ -1,0 +1,109 @@
+//! The fallible verbs: `try_map`, `try_flat_map`, `try_count_by`. What fails is data: an error stream with provenance.
+
+use std::borrow::Borrow;
+use std::hash::Hash;
+
+use timely::dataflow::channels::pact::Pipeline;
+
+use crate::data::{Data, FastMap, Key, Rows, key_group};
+use crate::dstream::{Case, DStream};
+use crate::error::BoxError;
+use crate::flow::{Site, fork};
+use crate::operator::combine::combined;
+use crate::operator::count_by::Out;
+use crate::operator::decode::{Decoded, bad_record};
+use crate::time::BatchTime;
+
+impl<'s, T: Data> DStream<'s, T> {
+    /// Each row through `f`; where `f` fails, the row becomes a [`BadRecord`] of the error stream.
+    ///
+    /// ```
+    /// use tidemill::testing::check;
+    /// let lines = ["1", "x"].map(str::to_owned).to_vec();
+    /// check([lines.clone()], |s| s.try_map(|l| l.parse::<i32>()).oks(), [vec![1]]);
+    /// check([lines], |s| s.try_map(|l| l.parse::<i32>()).errors().map(|e| e.raw), [vec![b"x".to_vec()]]);
+    /// ```
+    #[track_caller]
+    pub fn try_map<U: Data, E: Into<BoxError>>(&self, mut f: impl FnMut(&T) -> Result<U, E> + 'static) -> Decoded<'s, U> {
+        self.try_each(&Site::of("try_map"), "try_map", move |row, out| Ok(out.push(f(row).map_err(Into::into)?)))
+    }
+
+    /// As `flat_map`; where `f` fails, the row becomes a [`BadRecord`] and gives nothing.
+    #[track_caller]
+    pub fn try_flat_map<U: Data, I: IntoIterator<Item = U>, E: Into<BoxError>>(
+        &self,
+        mut f: impl FnMut(&T) -> Result<I, E> + 'static,
+    ) -> Decoded<'s, U> {
+        self.try_each(&Site::of("try_flat_map"), "try_flat_map", move |row, out| Ok(out.extend(f(row).map_err(Into::into)?)))
+    }
+
+    /// The kernel: `f` pushes what it makes of a row, or says why it cannot.
+    pub(crate) fn try_each<U: Data>(
+        &self,
+        site: &Site,
+        verb: &str,
+        mut f: impl FnMut(&T, &mut Vec<U>) -> Result<(), BoxError> + 'static,
+    ) -> Decoded<'s, U> {
+        let graph = &self.node.graph;
+        graph.note::<U>(verb, "");
+        let (oks, errors) = fork(&graph.flow, site, self.inner(), move |t, rows: Rows<T>, ok, err| {
+            let mut good = Vec::with_capacity(rows.rows.len());
+            let mut bad = Vec::new();
+            for row in rows.rows.iter() {
+                let before = good.len();
+                if let Err(e) = f(row, &mut good) {
+                    good.truncate(before);
+                    bad.push(bad_record(row, t, &*e));
+                }
+            }
+            ok(Rows::new(rows.lane, good));
+            err(Rows::new(rows.lane, bad));
+        });
+        Decoded::new(self.narrow(oks), self.narrow(errors), site)
+    }
+
+    /// As [`DStream::count_by`]; where `f` fails, the row becomes a [`BadRecord`]. What `f` pushed before it failed counts:
+    /// push last.
+    ///
+    /// ```
+    /// use tidemill::testing::check;
+    /// let lines = ["7", "x", "7"].map(str::to_owned).to_vec();
+    /// check(
+    ///     [lines],
+    ///     |s| s.try_count_by::<i32>(|l, out| Ok(out.push(&l.parse()?))).oks(),
+    ///     [vec![(7, 2)]],
+    /// );
+    /// ```
+    #[track_caller]
+    pub fn try_count_by<Q>(
+        &self,
+        mut f: impl FnMut(&T, &mut Out<'_, Q>) -> Result<(), BoxError> + 'static,
+    ) -> Decoded<'s, (Q::Owned, i64)>
+    where
+        Q: ?Sized + Hash + Eq + ToOwned + 'static,
+        Q::Owned: Key + Borrow<Q>,
+    {
+        let site = Site::of("try_count_by");
+        let graph = &self.node.graph;
+        graph.note::<Q::Owned>("try_count_by", "");
+        let (partial, errors) = crate::flow::batched_fork(
+            &graph.flow,
+            &site,
+            self.inner(),
+            Pipeline,
+            move |counts: &mut FastMap<Q::Owned, i64>, t: BatchTime, rows: Rows<T>, err| {
+                let mut bad = Vec::new();
+                let mut out = Out { counts };
+                for row in rows.rows.iter() {
+                    if let Err(e) = f(row, &mut out) {
+                        bad.push(bad_record(row, t, &*e));
+                    }
+                }
+                err(Rows::new(rows.lane, bad));
+            },
+            |map, give| give(map.into_iter().map(|(k, n)| (key_group(&k), k, n)).collect::<Vec<_>>()),
+        );
+        let counts = combined(graph, &site, partial, |a, b| *a += b);
+        Decoded::new(self.wide(counts, Case::Bag { grouped: true }).placed(true), self.narrow(errors), &site)
+    }
+}

@@ -1,0 +1,159 @@
+//! The harness: batches in, a verb, batches out, on a clock that starts at nought, at 1, 2 and 4 workers.
+//!
+//! Feature `testing` makes it public: a program's own verbs are tested as tidemill's are.
+
+use std::collections::VecDeque;
+use std::fmt::Debug;
+use std::time::Duration;
+
+use crate::batch::ManualClock;
+use crate::context::{Pace, SourceSpec, StreamingContext};
+use crate::data::{Data, Exchange};
+use crate::dstream::DStream;
+use crate::error::{Error, Result};
+use crate::flow::Site;
+use crate::plan::{Range, Split};
+use crate::sink::memory::Memory;
+use crate::source::{Emit, Piece, Reader, Sealed, Splits, Start};
+
+/// How many lanes a test's batches are dealt to.
+const LANES: usize = 4;
+
+/// Batches out: for each batch time, in units of the batch interval, its rows in order.
+pub type Seen<U> = Vec<(u64, Vec<U>)>;
+
+/// Checks what a verb makes of given batches, one a millisecond from 1 ms on, at 1, 2 and 4 workers. Rows are compared in order.
+///
+/// # Panics
+/// If the batches differ, or the job fails.
+///
+/// ```
+/// use tidemill::testing::check;
+/// check([vec![1, 2], vec![], vec![3]], |s| s.count(), [vec![2], vec![0], vec![1]]);
+/// ```
+pub fn check<T, U, V, const N: usize, const M: usize>(batches: [Vec<T>; N], verb: V, expected: [Vec<U>; M])
+where
+    T: Data + Send + Sync,
+    U: Exchange + PartialEq + Debug,
+    V: for<'s> Fn(&DStream<'s, T>) -> DStream<'s, U> + Clone + Send + Sync + 'static,
+{
+    for workers in [1, 2, 4] {
+        let seen: Vec<Vec<U>> = run(workers, batches.to_vec(), verb.clone()).into_iter().map(|(_, rows)| rows).collect();
+        assert_eq!(seen, expected, "at {workers} workers");
+    }
+}
+
+/// Runs a verb over given batches, one a millisecond from 1 ms on, and returns what left it.
+///
+/// # Panics
+/// If the job fails.
+pub fn run<T, U, V>(workers: u16, batches: Vec<Vec<T>>, verb: V) -> Seen<U>
+where
+    T: Data + Send + Sync,
+    U: Exchange,
+    V: for<'s> Fn(&DStream<'s, T>) -> DStream<'s, U> + Send + Sync + 'static,
+{
+    try_run(workers, Duration::from_millis(1), batches, verb).expect("the job of the test")
+}
+
+/// As `run`, with a batch interval, and errors.
+///
+/// # Errors
+/// What the job failed with.
+pub fn try_run<T, U, V>(workers: u16, interval: Duration, batches: Vec<Vec<T>>, verb: V) -> Result<Seen<U>, Error>
+where
+    T: Data + Send + Sync,
+    U: Exchange,
+    V: for<'s> Fn(&DStream<'s, T>) -> DStream<'s, U> + Send + Sync + 'static,
+{
+    let seen = Memory::new();
+    let out = seen.clone();
+    let unit = interval.as_millis() as u64;
+    StreamingContext::builder("test", interval)
+        .workers(workers)
+        .start_on_clock(ManualClock::at(0), move |ssc| {
+            verb(&ssc.test_stream(batches.clone())).to_memory(&out);
+            Ok(())
+        })?
+        .await_termination()?;
+    Ok(seen.batches().into_iter().map(|(t, rows)| (t.millis() / unit, rows)).collect())
+}
+
+impl<'s> StreamingContext<'s> {
+    /// A source of given batches, dealt over four lanes in contiguous pieces so that lane order is the order given; replayable.
+    /// A job of such sources runs their batches one after another and ends.
+    #[track_caller]
+    pub fn test_stream<T: Data + Send>(&self, batches: Vec<Vec<T>>) -> DStream<'s, T> {
+        let site = Site::of("test_stream");
+        let sizes: VecDeque<usize> = batches.iter().map(Vec::len).collect();
+        self.read(
+            &site,
+            "test_stream",
+            SourceSpec {
+                name: "test".into(),
+                splits: Box::new(move || Ok(Box::new(TestSplits { sizes, begun: 0 }))),
+                reader: Box::new(move |_| Ok(Box::new(TestReader { rows: batches.concat(), lanes: Vec::new() }))),
+                planned: true,
+                pace: Pace::default(),
+            },
+        )
+    }
+}
+
+fn split(lane: usize) -> Split {
+    Split::Kafka { topic: "test".into(), partition: lane as i32 }
+}
+
+/// Plans each batch as one contiguous piece of all rows a lane.
+struct TestSplits {
+    sizes: VecDeque<usize>,
+    begun: usize,
+}
+
+impl Splits for TestSplits {
+    fn start(&mut self) -> Result<Vec<Start>> {
+        Ok((0..LANES).map(|l| Start { split: split(l), from: 0 }).collect())
+    }
+
+    fn plan(&mut self) -> Result<Vec<Piece>> {
+        let Some(n) = self.sizes.pop_front() else { return Ok(Vec::new()) };
+        let cut = |l: usize| (self.begun + n * l / LANES) as i64;
+        let pieces = (0..LANES).map(|l| Piece { split: split(l), from: cut(l), until: cut(l + 1) }).collect();
+        self.begun += n;
+        Ok(pieces)
+    }
+
+    fn finite(&self) -> bool {
+        true
+    }
+
+    fn finished(&self) -> bool {
+        self.sizes.is_empty()
+    }
+}
+
+struct TestReader<T> {
+    rows: Vec<T>,
+    lanes: Vec<u32>,
+}
+
+impl<T: Data> Reader<T> for TestReader<T> {
+    fn assign(&mut self, lane: u32, _: &Split, _: Option<i64>) -> Result<()> {
+        self.lanes.push(lane);
+        Ok(())
+    }
+
+    fn read(&mut self, _: &mut Emit<'_, T>) -> Result<bool> {
+        Ok(false)
+    }
+
+    fn seal(&mut self, _: &mut Emit<'_, T>) -> Result<Sealed> {
+        Ok(Sealed::default())
+    }
+
+    fn read_range(&mut self, range: &Range, emit: &mut Emit<'_, T>) -> Result<bool> {
+        let rows = self.rows[range.from as usize..range.until as usize].to_vec();
+        emit(range.lane, rows, 0);
+        Ok(true)
+    }
+}
