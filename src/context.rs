@@ -344,6 +344,11 @@ impl<'s> Graph<'s> {
         self.flow.scope.index() == 0
     }
 
+    /// Whether the home worker is in this process.
+    pub fn home_process(&self) -> bool {
+        self.config.runtime.process == 0
+    }
+
     /// Workers of this process.
     pub fn local_workers(&self) -> usize {
         self.config.runtime.workers as usize

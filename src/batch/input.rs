@@ -252,7 +252,10 @@ fn source_operator<'s, T: Data>(
         return stream;
     }
     let wake = scope.worker().sync_activator_for(address.to_vec());
-    let reader = match reader(Arc::new(move || drop(wake.activate()))) {
+    let reader = match reader(Arc::new(move || {
+        // An operator that is gone needs no waking.
+        let _ = wake.activate();
+    })) {
         Ok(reader) => reader,
         Err(e) => {
             graph.problem(site, e);

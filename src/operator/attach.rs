@@ -54,7 +54,7 @@ impl<'s, T: Exchange> DStream<'s, T> {
     ) {
         let graph = &self.node.graph;
         graph.note::<T>(verb, "");
-        let parts = if graph.home() { 1 } else { 0 };
+        let parts = usize::from(graph.home_process());
         let write = writer(move |plan, parts: Vec<&[T]>| write(plan, parts.first().copied().unwrap_or_default()));
         let output = graph.output(OutputSpec { name: site.name(), parts, write }, false);
         let mut deliver = deliver(graph, output);
@@ -143,7 +143,7 @@ impl<'s, T: Debug + 'static> DStream<'s, T> {
             let rows = parts.first().copied().unwrap_or_default();
             write(plan, &rows[..rows.len().min(n)], rows.len() > n)
         });
-        let output = graph.output(OutputSpec { name: site.name(), parts: usize::from(home), write }, false);
+        let output = graph.output(OutputSpec { name: site.name(), parts: usize::from(graph.home_process()), write }, false);
         let mut deliver = deliver(graph, output);
         let cases = self.node.cases.clone();
         let first = batched(
