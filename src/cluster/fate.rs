@@ -38,7 +38,13 @@ impl Fate {
     /// Nobody has failed. `addresses[i]` is where process i is.
     pub(super) fn new(addresses: Vec<SocketAddr>) -> Self {
         let inner = Inner { ended: vec![false; addresses.len()], ..Inner::default() };
-        Fate { addresses, failed: AtomicBool::new(false), inner: Mutex::new(inner), changed: Condvar::new(), link: OnceLock::new() }
+        Fate {
+            addresses,
+            failed: AtomicBool::new(false),
+            inner: Mutex::new(inner),
+            changed: Condvar::new(),
+            link: OnceLock::new(),
+        }
     }
 
     fn lock(&self) -> MutexGuard<'_, Inner> {

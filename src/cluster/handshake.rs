@@ -188,9 +188,10 @@ fn call(process: usize, address: SocketAddr, kind: Kind, limit: Duration, room: 
              two processes were started with -p {}; stop one of them",
             own.process, own.process
         ))),
-        Verdict::Welcome if hello.process != process => {
-            Err(Call::Fatal(format!("process {} answers at {address}, the address of process {process}: start each with its own -p", hello.process)))
-        }
+        Verdict::Welcome if hello.process != process => Err(Call::Fatal(format!(
+            "process {} answers at {address}, the address of process {process}: start each with its own -p",
+            hello.process
+        ))),
         Verdict::Welcome if room.seat(&hello, stream) => Ok(()),
         Verdict::Welcome => Err(Call::Again("it started again while it was called".into())),
     }

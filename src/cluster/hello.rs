@@ -83,11 +83,15 @@ impl Hello {
         }
         if self.job != other.job {
             let (there, here) = (&other.job, &self.job);
-            return Some(format!("{who} runs the job \"{there}\", this one \"{here}\": give each job a hostfile with ports of its own"));
+            return Some(format!(
+                "{who} runs the job \"{there}\", this one \"{here}\": give each job a hostfile with ports of its own"
+            ));
         }
         for (flag, there, here) in [("-n", other.processes, self.processes), ("-w", other.workers, self.workers)] {
             if there != here {
-                return Some(format!("{who} was started with {flag} {there}, this one with {flag} {here}: start all with the same"));
+                return Some(format!(
+                    "{who} was started with {flag} {there}, this one with {flag} {here}: start all with the same"
+                ));
             }
         }
         if let Some(line) = (0..self.processes).find(|&i| self.addresses.get(i) != other.addresses.get(i)) {

@@ -20,7 +20,9 @@ pub const FIRST_PORT: u16 = 2101;
 pub fn local(processes: usize) -> Result<Vec<SocketAddr>> {
     let ports = usize::from(u16::MAX - FIRST_PORT) + 1;
     if processes > ports {
-        return Err(Error::config(format!("-n {processes}: there are ports for {ports} processes from {FIRST_PORT} on; start fewer")));
+        return Err(Error::config(format!(
+            "-n {processes}: there are ports for {ports} processes from {FIRST_PORT} on; start fewer"
+        )));
     }
     Ok((FIRST_PORT..=u16::MAX).take(processes).map(|port| SocketAddr::from(([127, 0, 0, 1], port))).collect())
 }

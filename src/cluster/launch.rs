@@ -76,7 +76,7 @@ impl Launch {
     }
 
     /// [`run`](Self::run), with the signals as they are given.
-    fn supervise<O, E>(&self, out: O, err: E, signals: &Receiver<i32>) -> Result<i32>
+    pub(super) fn supervise<O, E>(&self, out: O, err: E, signals: &Receiver<i32>) -> Result<i32>
     where
         O: Write + Send + 'static,
         E: Write + Send + 'static,
@@ -107,8 +107,10 @@ impl Launch {
         // What the processes started themselves ends with them: it would hold their pipes, and their ports.
         family.send(Signal::KILL, |_| true);
         let until = Instant::now() + LAST_LINES;
-        while !matches!(all_read.recv_timeout(until.saturating_duration_since(Instant::now())), Err(RecvTimeoutError::Disconnected))
-            && Instant::now() < until
+        while !matches!(
+            all_read.recv_timeout(until.saturating_duration_since(Instant::now())),
+            Err(RecvTimeoutError::Disconnected)
+        ) && Instant::now() < until
         {}
         Ok(family.code.unwrap_or(0))
     }
@@ -236,7 +238,12 @@ impl Drop for Family<'_> {
 }
 
 /// Copies what one pipe brings, line by line, until its end. `reading` is dropped then.
-fn copy<W: Write + Send + 'static>(process: usize, pipe: Option<impl Read + Send + 'static>, to: &Out<W>, reading: &Sender<()>) -> Result<()> {
+fn copy<W: Write + Send + 'static>(
+    process: usize,
+    pipe: Option<impl Read + Send + 'static>,
+    to: &Out<W>,
+    reading: &Sender<()>,
+) -> Result<()> {
     let Some(pipe) = pipe else { return Ok(()) };
     let (to, reading, name) = (to.clone(), reading.clone(), process.to_string());
     let body = move || {

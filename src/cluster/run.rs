@@ -105,9 +105,10 @@ fn into_timely(process: usize, workers: usize, data: Vec<Option<TcpStream>>, fat
         return Ok((local.into_iter().map(AllocatorBuilder::Process).collect(), Box::new(())));
     }
     let failed = |e| Error::io("cannot hand the sockets of the peers to timely", e);
-    let sockets = data.into_iter().enumerate().map(|(peer, stream)| {
-        stream.map(|stream| DataSocket::new(stream, peer, fate.clone())).transpose()
-    });
+    let sockets = data
+        .into_iter()
+        .enumerate()
+        .map(|(peer, stream)| stream.map(|stream| DataSocket::new(stream, peer, fate.clone())).transpose());
     let sockets = sockets.collect::<std::io::Result<Vec<_>>>().map_err(failed)?;
     let (builders, comms) = initialize_networking_from_sockets(local, sockets, process, workers, hooks).map_err(failed)?;
     let others = Others { fate: fate.clone(), _comms: comms };

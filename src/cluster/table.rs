@@ -141,11 +141,13 @@ impl Room {
             return false;
         }
         for kind in [Kind::Data, Kind::Link] {
-            // What an earlier start of this process left.
-            peer.seat(kind).take_if(|seat| seat.instance != hello.instance);
+            // What an earlier start of this process left, its word included.
+            if peer.seat(kind).take_if(|seat| seat.instance != hello.instance).is_some() {
+                peer.ready = false;
+            }
         }
+        // Its word may be here already: the two sockets are seated in any order.
         *peer.seat(hello.kind) = Some(Seat { stream, instance: hello.instance });
-        peer.ready = false;
         self.changed.notify_all();
         true
     }
