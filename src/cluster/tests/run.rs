@@ -29,6 +29,7 @@ fn job(worker: &mut Worker, fate: &Arc<Fate>, variant: &str, process: usize) -> 
     let seen = Arc::new(Mutex::new(0u64));
     let mut input = InputHandle::<u64, CapacityContainerBuilder<Vec<u64>>>::new();
     let probe = Handle::new();
+    // 2003 belongs to worker 3.
     let bad = variant == "panic" && process == 1;
     worker.dataflow(|scope| {
         let seen = seen.clone();
@@ -36,7 +37,7 @@ fn job(worker: &mut Worker, fate: &Arc<Fate>, variant: &str, process: usize) -> 
             .input_from(&mut input)
             .exchange(|x: &u64| *x)
             .inspect(move |x| {
-                assert!(!(bad && *x == 2001), "boom in the operator");
+                assert!(!(bad && *x == 2003), "boom in the operator");
                 *seen.lock().unwrap() += 1;
             })
             .probe_with(&probe);
