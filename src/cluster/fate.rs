@@ -110,10 +110,10 @@ impl Fate {
     /// What a link has heard.
     pub(super) fn hear(&self, event: LinkEvent) {
         let (process, error) = match event {
-            LinkEvent::PeerDone { process } => (process, None),
-            LinkEvent::PeerFailed { process, report } => (process, Some(format!("{} failed: {report}", self.name(process)))),
-            LinkEvent::PeerLost { process, why } => (process, Some(format!("{} was lost: {why}", self.name(process)))),
-            LinkEvent::PeerStopped { process, why } => {
+            LinkEvent::Done { process } => (process, None),
+            LinkEvent::Failed { process, report } => (process, Some(format!("{} failed: {report}", self.name(process)))),
+            LinkEvent::Lost { process, why } => (process, Some(format!("{} was lost: {why}", self.name(process)))),
+            LinkEvent::Stopped { process, why } => {
                 tracing::debug!(why, "{} stopped", self.name(process));
                 (process, Some(why))
             }
@@ -142,7 +142,7 @@ impl Fate {
         let known = inner.ended[process] || self.failed();
         drop(inner);
         if !known {
-            self.hear(LinkEvent::PeerLost { process, why });
+            self.hear(LinkEvent::Lost { process, why });
         }
     }
 
@@ -181,5 +181,47 @@ impl Fate {
             link.close();
         }
         self.lock().why.take()
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use std::sync::Arc;
+    use std::sync::atomic::AtomicUsize;
+
+    use super::*;
+
+    #[test]
+    fn the_first_failure_counts_and_wakes_everyone_once() {
+        let fate = Fate::new(vec!["127.0.0.1:1".parse().unwrap(); 3]);
+        let woken = Arc::new(AtomicUsize::new(0));
+        let count = || {
+            let woken = woken.clone();
+            move || {
+                woken.fetch_add(1, Ordering::SeqCst);
+            }
+        };
+        fate.on_failure(count());
+        fate.hear(LinkEvent::Done { process: 2 });
+        assert!(!fate.failed(), "a goodbye is no failure");
+        fate.hear(LinkEvent::Stopped { process: 1, why: "process 2 at 127.0.0.1:3 was lost".into() });
+        fate.fail(Error::Cluster("too late".into()));
+        fate.on_failure(count());
+        assert!(fate.failed());
+        assert_eq!(woken.load(Ordering::SeqCst), 2);
+        assert_eq!(fate.end().unwrap().to_string(), "cluster: process 2 at 127.0.0.1:3 was lost");
+    }
+
+    #[test]
+    fn a_report_keeps_what_the_error_knows() {
+        let error = Error::WorkerPanicked {
+            operator: "map".into(),
+            worker: 3,
+            batch: Some(crate::time::BatchTime::from_millis(500)),
+            message: "boom".into(),
+        };
+        let report = FailureReport::from(&error);
+        assert_eq!((report.operator.as_deref(), report.worker, report.batch), (Some("map"), Some(3), Some(500)));
+        assert_eq!(report.to_string(), error.to_string());
     }
 }

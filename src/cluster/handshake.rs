@@ -11,6 +11,8 @@ use std::sync::atomic::{AtomicBool, Ordering};
 use std::thread::Builder;
 use std::time::{Duration, Instant};
 
+use xxhash_rust::xxh3::{xxh3_64, xxh3_128};
+
 use super::door::{Door, bind};
 use super::frame::{self, Trouble};
 use super::hello::{Answer, Hello, Kind, Verdict, clip};
@@ -49,6 +51,20 @@ pub(crate) struct Spec {
     pub deadline: Duration,
     /// How long one handshake may take.
     pub limit: Duration,
+}
+
+/// The version of tidemill and a hash of the running program: nothing on timely's wire says of what type a byte is, so two
+/// builds of one graph must not meet.
+pub(crate) fn build() -> String {
+    // The link still leads to the program when its file has been replaced.
+    let image = std::fs::read("/proc/self/exe").or_else(|_| std::fs::read(std::env::current_exe()?));
+    let program = image.map_or_else(|_| "unknown".into(), |bytes| format!("{:016x}", xxh3_64(&bytes)));
+    format!("tidemill {} (program {program})", env!("CARGO_PKG_VERSION"))
+}
+
+/// The hash of a graph's description.
+pub(crate) fn fingerprint(graph: &[String]) -> u128 {
+    xxh3_128(graph.join("\n").as_bytes())
 }
 
 /// The peers of this process, ready to run.

@@ -79,28 +79,28 @@ pub(super) enum Frame {
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub(crate) enum LinkEvent {
     /// It failed, and said why.
-    PeerFailed {
+    Failed {
         /// Its index.
         process: usize,
         /// Why.
         report: FailureReport,
     },
     /// It stops because of a third one.
-    PeerStopped {
+    Stopped {
         /// Its index.
         process: usize,
         /// Why.
         why: String,
     },
     /// It went without a goodbye.
-    PeerLost {
+    Lost {
         /// Its index.
         process: usize,
         /// What was seen.
         why: String,
     },
     /// It said goodbye.
-    PeerDone {
+    Done {
         /// Its index.
         process: usize,
     },
@@ -188,12 +188,12 @@ fn hear(process: usize, socket: &TcpStream, closing: &AtomicBool, on_event: &(dy
     loop {
         let event = match frame::read::<Frame>(socket, None) {
             Ok(Frame::Ready | Frame::GaveUp(_)) => continue,
-            Ok(Frame::Failed(report)) => LinkEvent::PeerFailed { process, report },
-            Ok(Frame::Stopped(why)) => LinkEvent::PeerStopped { process, why },
-            Ok(Frame::Done) => LinkEvent::PeerDone { process },
+            Ok(Frame::Failed(report)) => LinkEvent::Failed { process, report },
+            Ok(Frame::Stopped(why)) => LinkEvent::Stopped { process, why },
+            Ok(Frame::Done) => LinkEvent::Done { process },
             Err(trouble) => {
                 if !ended && !closing.load(Ordering::SeqCst) {
-                    on_event(LinkEvent::PeerLost { process, why: trouble.to_string() });
+                    on_event(LinkEvent::Lost { process, why: trouble.to_string() });
                 }
                 return;
             }

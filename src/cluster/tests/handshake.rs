@@ -7,7 +7,7 @@ use std::thread::{self, JoinHandle};
 use std::time::{Duration, Instant};
 
 use super::super::frame::{self, MAGIC, PROTOCOL};
-use super::super::handshake::{Peers, Spec, connect};
+use super::super::handshake::{Peers, Spec, build, connect, fingerprint};
 use super::super::hello::{Answer, Hello, Kind, Verdict};
 use super::super::link::{FailureReport, Link, LinkEvent};
 use super::{free, has};
@@ -105,6 +105,16 @@ fn one_process_needs_nobody() {
     assert_eq!((peers.workers, peers.data.len()), (2, 1));
     let error = connect(&Spec { process: 3, ..spec(0, &free(2)) }, &GO_ON).err().unwrap().to_string();
     has(&error, &["-p 3 of -n 2", "counts from 0"]);
+}
+
+#[test]
+fn a_build_and_a_graph_have_one_fingerprint() {
+    assert_eq!(build(), build());
+    has(&build(), &["tidemill 0.", "(program "]);
+    assert!(!build().contains("unknown"));
+    let lines = |text: &str| text.split(' ').map(str::to_owned).collect::<Vec<_>>();
+    assert_eq!(fingerprint(&lines("source count")), fingerprint(&lines("source count")));
+    assert_ne!(fingerprint(&lines("source count")), fingerprint(&lines("source sum")));
 }
 
 #[test]
@@ -318,8 +328,8 @@ fn a_link_carries_failures_and_goodbyes() {
     b.fail(report.clone());
     b.done();
     drop(b);
-    assert_eq!(heard.recv().unwrap(), LinkEvent::PeerFailed { process: 1, report });
-    assert_eq!(heard.recv().unwrap(), LinkEvent::PeerDone { process: 1 });
+    assert_eq!(heard.recv().unwrap(), LinkEvent::Failed { process: 1, report });
+    assert_eq!(heard.recv().unwrap(), LinkEvent::Done { process: 1 });
     assert!(heard.recv().is_err(), "the end after a goodbye is no loss");
 }
 
@@ -327,8 +337,8 @@ fn a_link_carries_failures_and_goodbyes() {
 fn an_end_without_goodbye_is_a_loss_and_so_is_nonsense() {
     let (_a, b, heard, _) = linked();
     drop(b);
-    assert!(matches!(heard.recv().unwrap(), LinkEvent::PeerLost { process: 1, why } if why.contains("closed")));
+    assert!(matches!(heard.recv().unwrap(), LinkEvent::Lost { process: 1, why } if why.contains("closed")));
     let (_a, _b, heard, mut raw) = linked();
     raw.write_all(b"GET / HTTP/1.1\r\n\r\n").unwrap();
-    assert!(matches!(heard.recv().unwrap(), LinkEvent::PeerLost { process: 1, why } if why.contains("not a tidemill")));
+    assert!(matches!(heard.recv().unwrap(), LinkEvent::Lost { process: 1, why } if why.contains("not a tidemill")));
 }

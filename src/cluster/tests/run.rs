@@ -66,7 +66,7 @@ fn job(worker: &mut Worker, fate: &Arc<Fate>, variant: &str, process: usize) -> 
 }
 
 fn at_twenty(index: usize, variant: &str, process: usize) -> Result<()> {
-    if index % WORKERS == 0 {
+    if index.is_multiple_of(WORKERS) {
         eprintln!("running");
     }
     if variant == "fail" && index == 2 {
