@@ -1,5 +1,6 @@
 //! tidemill: the Spark Streaming model in Rust, on timely dataflow and differential dataflow.
 
+pub mod cluster;
 pub mod data;
 mod dict;
 pub mod error;

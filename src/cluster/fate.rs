@@ -1,0 +1,227 @@
+//! The one shared word on whether the run goes on: the first failure, of this process or of a peer, decides.
+
+use std::net::SocketAddr;
+use std::sync::atomic::{AtomicBool, Ordering};
+use std::sync::{Condvar, Mutex, MutexGuard, OnceLock, PoisonError};
+use std::thread::Thread;
+use std::time::{Duration, Instant};
+
+use super::link::{FailureReport, Link, LinkEvent};
+use crate::error::Error;
+
+/// How long the peers have to end once this process has failed and its workers have returned.
+pub(super) const GRACE: Duration = Duration::from_secs(5);
+/// How long the end of a data socket waits for the link to say why: its word is better.
+const VERDICT: Duration = Duration::from_secs(1);
+
+/// Shared by the workers, the links and timely's network threads of one process, and by whoever else may fail.
+pub(crate) struct Fate {
+    addresses: Vec<SocketAddr>,
+    failed: AtomicBool,
+    inner: Mutex<Inner>,
+    changed: Condvar,
+    link: OnceLock<Link>,
+}
+
+#[derive(Default)]
+struct Inner {
+    why: Option<Error>,
+    workers: Vec<Thread>,
+    wakers: Vec<Box<dyn Fn() + Send>>,
+    /// Which peers have said their last word, or are lost.
+    ended: Vec<bool>,
+    /// When the last worker of this process returned.
+    returned: Option<Instant>,
+}
+
+impl Fate {
+    /// Nobody has failed. `addresses[i]` is where process i is.
+    pub(super) fn new(addresses: Vec<SocketAddr>) -> Self {
+        let inner = Inner { ended: vec![false; addresses.len()], ..Inner::default() };
+        Fate {
+            addresses,
+            failed: AtomicBool::new(false),
+            inner: Mutex::new(inner),
+            changed: Condvar::new(),
+            link: OnceLock::new(),
+        }
+    }
+
+    fn lock(&self) -> MutexGuard<'_, Inner> {
+        self.inner.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+
+    /// Whether the run is to end now: drop the dataflows and return. Cheap enough to ask at every step.
+    pub(crate) fn failed(&self) -> bool {
+        self.failed.load(Ordering::SeqCst)
+    }
+
+    /// This process failed: all workers of all processes stop. Only the first failure counts; any thread may call.
+    pub(crate) fn fail(&self, error: Error) {
+        let report = FailureReport::from(&error);
+        if self.first(error)
+            && let Some(link) = self.link.get()
+        {
+            link.fail(report);
+        }
+    }
+
+    /// What a worker returns that stops because of [`failed`](Self::failed): the first failure is kept instead.
+    pub(crate) fn stopped(&self) -> Error {
+        Error::Cluster("stopped, for the run has failed".into())
+    }
+
+    /// Calls `wake` when the run fails, at once if it has: for threads that wait on something else. Workers are woken anyway.
+    pub(crate) fn on_failure(&self, wake: impl Fn() + Send + 'static) {
+        let mut inner = self.lock();
+        if self.failed() {
+            drop(inner);
+            wake();
+        } else {
+            inner.wakers.push(Box::new(wake));
+        }
+    }
+
+    fn first(&self, error: Error) -> bool {
+        let mut inner = self.lock();
+        if self.failed() {
+            return false;
+        }
+        tracing::debug!(%error, "the run has failed");
+        inner.why = Some(error);
+        self.failed.store(true, Ordering::SeqCst);
+        inner.workers.iter().for_each(Thread::unpark);
+        let wakers = std::mem::take(&mut inner.wakers);
+        drop(inner);
+        self.changed.notify_all();
+        wakers.iter().for_each(|wake| wake());
+        true
+    }
+
+    /// The calling thread is a worker: it is woken when the run fails.
+    pub(super) fn enlist(&self) {
+        self.lock().workers.push(std::thread::current());
+    }
+
+    pub(super) fn connect(&self, link: Link) {
+        let _ = self.link.set(link);
+    }
+
+    /// What a link has heard.
+    pub(super) fn hear(&self, event: LinkEvent) {
+        let (process, error) = match event {
+            LinkEvent::Done { process } => (process, None),
+            LinkEvent::Failed { process, report } => (process, Some(format!("{} failed: {report}", self.name(process)))),
+            LinkEvent::Lost { process, why } => (process, Some(format!("{} was lost: {why}", self.name(process)))),
+            LinkEvent::Stopped { process, why } => {
+                tracing::debug!(why, "{} stopped", self.name(process));
+                (process, Some(why))
+            }
+        };
+        if let Some(why) = error
+            && self.first(Error::Cluster(why.clone()))
+            && let Some(link) = self.link.get()
+        {
+            link.stopped(&why);
+        }
+        self.lock().ended[process] = true;
+        self.changed.notify_all();
+    }
+
+    fn name(&self, process: usize) -> String {
+        format!("process {process} at {}", self.addresses[process])
+    }
+
+    /// The data socket of a peer ended without timely's closing word. The link is asked first, for it may know why.
+    pub(super) fn broken(&self, process: usize, why: String) {
+        let until = Instant::now() + VERDICT;
+        let mut inner = self.lock();
+        while !inner.ended[process] && !self.failed() && Instant::now() < until {
+            inner = self.wait(inner, VERDICT / 10);
+        }
+        let known = inner.ended[process] || self.failed();
+        drop(inner);
+        if !known {
+            self.hear(LinkEvent::Lost { process, why });
+        }
+    }
+
+    fn wait<'a>(&self, inner: MutexGuard<'a, Inner>, time: Duration) -> MutexGuard<'a, Inner> {
+        self.changed.wait_timeout(inner, time).unwrap_or_else(PoisonError::into_inner).0
+    }
+
+    /// All workers of this process have returned: nothing timely's network threads do can reach one.
+    pub(super) fn workers_returned(&self) {
+        self.lock().returned.get_or_insert_with(Instant::now);
+        self.changed.notify_all();
+    }
+
+    pub(super) fn await_workers(&self) {
+        let mut inner = self.lock();
+        while inner.returned.is_none() {
+            inner = self.wait(inner, GRACE);
+        }
+    }
+
+    /// The run has failed, the workers have returned, and the peers have had their time.
+    pub(super) fn overdue(&self) -> bool {
+        self.failed() && self.lock().returned.is_some_and(|at| at.elapsed() >= GRACE)
+    }
+
+    /// Says goodbye, waits for the last word of every peer unless the run has failed, closes the links, and says how it ended.
+    pub(super) fn end(&self) -> Option<Error> {
+        if let Some(link) = self.link.get() {
+            link.done();
+            let mut inner = self.lock();
+            let all = |inner: &Inner| inner.ended.iter().filter(|ended| **ended).count() + 1 >= inner.ended.len();
+            while !self.failed() && !all(&inner) {
+                inner = self.wait(inner, GRACE);
+            }
+            drop(inner);
+            link.close();
+        }
+        self.lock().why.take()
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use std::sync::Arc;
+    use std::sync::atomic::AtomicUsize;
+
+    use super::*;
+
+    #[test]
+    fn the_first_failure_counts_and_wakes_everyone_once() {
+        let fate = Fate::new(vec!["127.0.0.1:1".parse().unwrap(); 3]);
+        let woken = Arc::new(AtomicUsize::new(0));
+        let count = || {
+            let woken = woken.clone();
+            move || {
+                woken.fetch_add(1, Ordering::SeqCst);
+            }
+        };
+        fate.on_failure(count());
+        fate.hear(LinkEvent::Done { process: 2 });
+        assert!(!fate.failed(), "a goodbye is no failure");
+        fate.hear(LinkEvent::Stopped { process: 1, why: "process 2 at 127.0.0.1:3 was lost".into() });
+        fate.fail(Error::Cluster("too late".into()));
+        fate.on_failure(count());
+        assert!(fate.failed());
+        assert_eq!(woken.load(Ordering::SeqCst), 2);
+        assert_eq!(fate.end().unwrap().to_string(), "cluster: process 2 at 127.0.0.1:3 was lost");
+    }
+
+    #[test]
+    fn a_report_keeps_what_the_error_knows() {
+        let error = Error::WorkerPanicked {
+            operator: "map".into(),
+            worker: 3,
+            batch: Some(crate::time::BatchTime::from_millis(500)),
+            message: "boom".into(),
+        };
+        let report = FailureReport::from(&error);
+        assert_eq!((report.operator.as_deref(), report.worker, report.batch), (Some("map"), Some(3), Some(500)));
+        assert_eq!(report.to_string(), error.to_string());
+    }
+}

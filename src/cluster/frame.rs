@@ -1,0 +1,120 @@
+//! One message between two processes of a cluster: magic, protocol, length, postcard bytes; read under a deadline.
+
+use std::io::{self, Read, Write};
+use std::net::TcpStream;
+use std::time::{Duration, Instant};
+
+use serde::Serialize;
+use serde::de::DeserializeOwned;
+
+/// What every message begins with: a port scanner's bytes do not.
+pub(super) const MAGIC: [u8; 8] = *b"tidemill";
+/// The protocol of the handshake and the link; one higher with every change of what is sent.
+pub(super) const PROTOCOL: u32 = 1;
+/// No message is longer: the length comes from a peer that may not be one.
+pub(super) const CAP: usize = 256 << 10;
+
+const HEAD: usize = 16;
+
+/// Why no message came, or none could be sent.
+#[derive(Debug, thiserror::Error)]
+pub(super) enum Trouble {
+    /// The deadline passed.
+    #[error("no complete message within the time limit")]
+    Silent,
+    /// The other end closed the connection.
+    #[error("the connection was closed")]
+    Closed,
+    /// Not this protocol at all.
+    #[error("what answers is not a tidemill process")]
+    Foreign,
+    /// A tidemill of another protocol.
+    #[error("protocol {0} there, {PROTOCOL} here")]
+    Protocol(u32),
+    /// Longer than any message is.
+    #[error("a message of {0} bytes: the cap is {CAP}")]
+    TooLong(usize),
+    /// Right head, wrong body.
+    #[error("a message that does not decode: {0}")]
+    Garbled(postcard::Error),
+    /// The system said no.
+    #[error("{0}")]
+    Io(io::Error),
+}
+
+/// Reads one message, until `until` at the latest, however slowly its bytes come.
+pub(super) fn read<T: DeserializeOwned>(stream: &TcpStream, until: Option<Instant>) -> Result<T, Trouble> {
+    let mut head = [0; HEAD];
+    fill(stream, &mut head[..8], until)?;
+    if head[..8] != MAGIC {
+        return Err(Trouble::Foreign);
+    }
+    fill(stream, &mut head[8..], until)?;
+    let word = |at: usize| u32::from_be_bytes([head[at], head[at + 1], head[at + 2], head[at + 3]]);
+    let (protocol, length) = (word(8), word(12) as usize);
+    if length > CAP {
+        return Err(Trouble::TooLong(length));
+    }
+    let mut body = vec![0; length];
+    fill(stream, &mut body, until)?;
+    if protocol != PROTOCOL {
+        return Err(Trouble::Protocol(protocol));
+    }
+    postcard::from_bytes(&body).map_err(Trouble::Garbled)
+}
+
+/// Writes one message, until `until` at the latest.
+pub(super) fn write<T: Serialize>(stream: &TcpStream, message: &T, until: Instant) -> Result<(), Trouble> {
+    let bytes = encode(message)?;
+    let mut rest = &bytes[..];
+    let mut writer = stream;
+    while !rest.is_empty() {
+        stream.set_write_timeout(Some(left(until)?)).map_err(Trouble::Io)?;
+        match writer.write(rest) {
+            Ok(0) => return Err(Trouble::Closed),
+            Ok(n) => rest = &rest[n..],
+            Err(e) => again(e)?,
+        }
+    }
+    Ok(())
+}
+
+/// The bytes of one message.
+pub(super) fn encode<T: Serialize>(message: &T) -> Result<Vec<u8>, Trouble> {
+    let body = postcard::to_stdvec(message).map_err(Trouble::Garbled)?;
+    let length = u32::try_from(body.len()).ok().filter(|n| *n as usize <= CAP).ok_or(Trouble::TooLong(body.len()))?;
+    let mut bytes = Vec::with_capacity(HEAD + body.len());
+    bytes.extend_from_slice(&MAGIC);
+    bytes.extend_from_slice(&PROTOCOL.to_be_bytes());
+    bytes.extend_from_slice(&length.to_be_bytes());
+    bytes.extend_from_slice(&body);
+    Ok(bytes)
+}
+
+fn fill(stream: &TcpStream, mut buffer: &mut [u8], until: Option<Instant>) -> Result<(), Trouble> {
+    let mut reader = stream;
+    while !buffer.is_empty() {
+        let wait = until.map(left).transpose()?;
+        stream.set_read_timeout(wait).map_err(Trouble::Io)?;
+        match reader.read(buffer) {
+            Ok(0) => return Err(Trouble::Closed),
+            Ok(n) => buffer = &mut buffer[n..],
+            Err(e) => again(e)?,
+        }
+    }
+    Ok(())
+}
+
+fn left(until: Instant) -> Result<Duration, Trouble> {
+    let left = until.saturating_duration_since(Instant::now());
+    if left.is_zero() { Err(Trouble::Silent) } else { Ok(left) }
+}
+
+/// A time-out of the socket is no error: the deadline decides.
+fn again(error: io::Error) -> Result<(), Trouble> {
+    match error.kind() {
+        io::ErrorKind::WouldBlock | io::ErrorKind::TimedOut | io::ErrorKind::Interrupted => Ok(()),
+        io::ErrorKind::ConnectionReset | io::ErrorKind::BrokenPipe => Err(Trouble::Closed),
+        _ => Err(Trouble::Io(error)),
+    }
+}

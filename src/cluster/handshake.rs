@@ -1,0 +1,319 @@
+//! Brings the processes of a cluster together: each listens on its address and calls every process with a lower index.
+//!
+//! A pair of processes has two sockets: `data` is handed to timely, `link` is ours (failures and goodbyes). Both ends of
+//! each compare what they run; a difference is an error on both. When a process has all its peers it says so on every
+//! link, and goes on when all have said it: all start, or none.
+
+use std::hash::{BuildHasher, Hasher};
+use std::net::{SocketAddr, TcpStream};
+use std::sync::Arc;
+use std::sync::atomic::{AtomicBool, Ordering};
+use std::thread::Builder;
+use std::time::{Duration, Instant};
+
+use xxhash_rust::xxh3::{xxh3_64, xxh3_128};
+
+use super::door::{Door, bind};
+use super::frame::{self, Trouble};
+use super::hello::{Answer, Hello, Kind, Verdict, clip};
+use super::link::Frame;
+use super::table::{Room, Table, waiting};
+use crate::error::{Error, Result};
+
+/// How long the processes wait for one another, unless said.
+pub(crate) const DEADLINE: Duration = Duration::from_secs(30);
+/// How long one handshake may take, unless said.
+pub(crate) const LIMIT: Duration = Duration::from_secs(5);
+
+const PAUSE: Duration = Duration::from_millis(100);
+const PROGRESS: Duration = Duration::from_secs(5);
+
+/// What this process is, and what all processes must agree on.
+#[derive(Clone, Debug)]
+pub(crate) struct Spec {
+    /// The name of the job.
+    pub job: String,
+    /// The index of this process.
+    pub process: usize,
+    /// How many processes there are.
+    pub processes: usize,
+    /// How many workers each of them has.
+    pub workers: usize,
+    /// Where process i listens.
+    pub addresses: Vec<SocketAddr>,
+    /// The hash of the graph.
+    pub fingerprint: u128,
+    /// The graph in lines a user can read: the first that differs is named.
+    pub graph: Vec<String>,
+    /// Version and whatever else tells two builds apart.
+    pub build: String,
+    /// How long to wait for all.
+    pub deadline: Duration,
+    /// How long one handshake may take.
+    pub limit: Duration,
+}
+
+/// The version of tidemill and a hash of the running program: nothing on timely's wire says of what type a byte is, so two
+/// builds of one graph must not meet.
+pub(crate) fn build() -> String {
+    // The link still leads to the program when its file has been replaced.
+    let image = std::fs::read("/proc/self/exe").or_else(|_| std::fs::read(std::env::current_exe()?));
+    let program = image.map_or_else(|_| "unknown".into(), |bytes| format!("{:016x}", xxh3_64(&bytes)));
+    format!("tidemill {} (program {program})", env!("CARGO_PKG_VERSION"))
+}
+
+/// The hash of a graph's description.
+pub(crate) fn fingerprint(graph: &[String]) -> u128 {
+    xxh3_128(graph.join("\n").as_bytes())
+}
+
+/// The peers of this process, ready to run.
+pub(crate) struct Peers {
+    pub(super) process: usize,
+    pub(super) workers: usize,
+    pub(super) addresses: Vec<SocketAddr>,
+    pub(super) data: Vec<Option<TcpStream>>,
+    pub(super) link: Vec<Option<TcpStream>>,
+    /// Held, so that latecomers are told and nobody else takes the address.
+    pub(super) door: Option<Door>,
+}
+
+impl Peers {
+    /// No peers: one process with `workers` workers.
+    pub(crate) fn alone(workers: usize) -> Self {
+        let nobody = || vec![None];
+        Peers { process: 0, workers, addresses: Vec::new(), data: nobody(), link: nobody(), door: None }
+    }
+}
+
+/// Finds and checks all peers, or says who is missing or differs. `cancel` ends the wait.
+///
+/// # Errors
+/// `Error::Cluster`: the own address is taken, a peer differs or does not come, or the wait was cancelled.
+pub(crate) fn connect(spec: &Spec, cancel: &AtomicBool) -> Result<Peers> {
+    if spec.process >= spec.processes || spec.addresses.len() != spec.processes {
+        return Err(Error::config(format!(
+            "-p {} of -n {} with {} addresses: -p counts from 0 and each process has one address",
+            spec.process,
+            spec.processes,
+            spec.addresses.len()
+        )));
+    }
+    if spec.processes == 1 {
+        return Ok(Peers::alone(spec.workers));
+    }
+    let listener = bind(spec.process, spec.addresses[spec.process])?;
+    let room = Arc::new(Room::new(Hello::new(spec, instance())));
+    let door = Door::open(listener, room.clone(), spec.limit)?;
+    let gathered = callers(spec, &room).and_then(|()| gather(spec, &room, cancel));
+    room.close();
+    if let Err(error) = gathered {
+        // Who is cancelled while others are missing may be started again: those who wait go on waiting.
+        if !cancel.load(Ordering::SeqCst) || room.lock().whole {
+            give_up(&room, &error);
+        }
+        return Err(error);
+    }
+    let (data, link) = room.sockets();
+    for stream in data.iter().chain(&link).flatten() {
+        settle(stream).map_err(|e| Error::io("cannot set up a socket to a peer", e))?;
+    }
+    let addresses = spec.addresses.clone();
+    Ok(Peers { process: spec.process, workers: spec.workers, addresses, data, link, door: Some(door) })
+}
+
+fn settle(stream: &TcpStream) -> std::io::Result<()> {
+    stream.set_nodelay(true)?;
+    stream.set_read_timeout(None)?;
+    stream.set_write_timeout(None)
+}
+
+/// A number no other start of a process is likely to have.
+fn instance() -> u64 {
+    std::hash::RandomState::new().build_hasher().finish()
+}
+
+/// One thread for each process that is to be called.
+fn callers(spec: &Spec, room: &Arc<Room>) -> Result<()> {
+    for process in 0..spec.process {
+        let (address, limit, room) = (spec.addresses[process], spec.limit, room.clone());
+        Builder::new()
+            .name(format!("tidemill:call-{process}"))
+            .spawn(move || keep_calling(process, address, limit, &room))
+            .map_err(|e| Error::io("cannot start the thread that calls a peer", e))?;
+    }
+    Ok(())
+}
+
+/// Calls until both sockets are there, and again when they are lost before all have come.
+fn keep_calling(process: usize, address: SocketAddr, limit: Duration, room: &Room) {
+    let mut table = room.lock();
+    while !table.closed && table.fatal.is_none() {
+        let Some(kind) = table.peers[process].wants() else {
+            table = room.wait(table, PAUSE);
+            continue;
+        };
+        drop(table);
+        let why = call(process, address, kind, limit, room);
+        if let Err(Call::Fatal(why)) = why {
+            return room.fatal(why);
+        }
+        if let Err(Call::Again(why)) = &why {
+            room.absent(process, why.clone());
+        }
+        table = room.lock();
+        if why.is_err() && !table.closed {
+            table = room.wait(table, PAUSE);
+        }
+    }
+}
+
+/// Why a call failed.
+enum Call {
+    Again(String),
+    Fatal(String),
+}
+
+/// Opens one socket to one process.
+fn call(process: usize, address: SocketAddr, kind: Kind, limit: Duration, room: &Room) -> Result<(), Call> {
+    let until = Instant::now() + limit;
+    let stream = TcpStream::connect_timeout(&address, limit).map_err(|e| Call::Again(e.to_string()))?;
+    // A call to a port nobody listens on can, on one machine, reach itself.
+    if stream.local_addr().ok() == stream.peer_addr().ok() {
+        return Err(Call::Again("nobody listens".into()));
+    }
+    let own = room.own.of_kind(kind);
+    let said = frame::write(&stream, &own, until).and_then(|()| frame::read::<Answer>(&stream, Some(until)));
+    let Answer { hello, verdict } = said.map_err(|trouble| match trouble {
+        Trouble::Protocol(theirs) => Call::Fatal(format!(
+            "process {process} at {address} speaks protocol {theirs}, this one {}: start all with the same build",
+            frame::PROTOCOL
+        )),
+        other => Call::Again(other.to_string()),
+    })?;
+    let difference = own.difference(&hello);
+    match verdict {
+        // Perhaps an older run on its way out: call again.
+        Verdict::Whole => {
+            let also = difference.map(|d| format!(" ({d})")).unwrap_or_default();
+            Err(Call::Again(format!("it belongs to a cluster that is whole and runs: end that run first{also}")))
+        }
+        Verdict::Taken(_) | Verdict::Welcome if difference.is_some() => Err(Call::Fatal(difference.unwrap_or_default())),
+        Verdict::Taken(from) => Err(Call::Fatal(format!(
+            "process {process} at {address} is connected to another process {} already (it called from {from}): \
+             two processes were started with -p {}; stop one of them",
+            own.process, own.process
+        ))),
+        Verdict::Welcome if hello.process != process => Err(Call::Fatal(format!(
+            "process {} answers at {address}, the address of process {process}: start each with its own -p",
+            hello.process
+        ))),
+        Verdict::Welcome if room.seat(&hello, stream) => Ok(()),
+        Verdict::Welcome => Err(Call::Again("it started again while it was called".into())),
+    }
+}
+
+/// Waits until all are here and each has said that all are.
+fn gather(spec: &Spec, room: &Room, cancel: &AtomicBool) -> Result<()> {
+    let begin = Instant::now();
+    let mut next_word = begin + PROGRESS;
+    let mut table = room.lock();
+    loop {
+        if cancel.load(Ordering::SeqCst) {
+            return Err(Error::Cluster(format!("stopped while waiting for {}", missing(spec, &table))));
+        }
+        if let Some(why) = table.fatal.take() {
+            return Err(Error::Cluster(why));
+        }
+        let others = (0..spec.processes).filter(|&p| p != spec.process);
+        for process in others.clone() {
+            check(spec, &mut table, process)?;
+        }
+        if !table.whole && others.clone().all(|p| table.peers[p].here()) {
+            for process in others.clone() {
+                say(&table, process, &Frame::Ready, spec.limit);
+            }
+            table.whole = true;
+        }
+        if table.whole && others.clone().all(|p| table.peers[p].ready) {
+            return Ok(());
+        }
+        let now = Instant::now();
+        if now >= begin + spec.deadline {
+            let (waited, who) = (spec.deadline, missing(spec, &table));
+            return Err(Error::Cluster(format!(
+                "process {} waited {waited:?} for {who}: start all -n {} processes, or let them wait longer",
+                spec.process, spec.processes
+            )));
+        }
+        if now >= next_word {
+            next_word = now + PROGRESS;
+            tracing::info!("waiting for {}", missing(spec, &table));
+        }
+        table = room.wait(table, PAUSE / 2);
+    }
+}
+
+/// Hears what one peer says on its link before the start, and notices when it goes.
+fn check(spec: &Spec, table: &mut Table, process: usize) -> Result<()> {
+    let whole = table.whole;
+    let peer = &mut table.peers[process];
+    let at = spec.addresses[process];
+    // After its word it may have begun, and what it says now is for the run.
+    if peer.ready {
+        return Ok(());
+    }
+    let heard = match peer.link() {
+        Some(link) if waiting(link) => Some(frame::read::<Frame>(link, Some(Instant::now() + spec.limit))),
+        _ => None,
+    };
+    match heard {
+        Some(Ok(Frame::Ready)) => peer.ready = true,
+        Some(Ok(Frame::GaveUp(why))) => return Err(Error::Cluster(format!("process {process} at {at} gave up: {why}"))),
+        Some(Ok(_) | Err(_)) | None => {
+            if peer.vacate() && whole {
+                return Err(Error::Cluster(format!("process {process} at {at} was lost while the cluster came together")));
+            }
+        }
+    }
+    Ok(())
+}
+
+/// A word on a link; whether it arrives shows later.
+fn say(table: &Table, process: usize, frame: &Frame, limit: Duration) {
+    if let Some(link) = table.peers[process].link()
+        && let Err(trouble) = frame::write(link, frame, Instant::now() + limit)
+    {
+        tracing::debug!(process, %trouble, "a word before the start was lost");
+    }
+}
+
+/// Tells those who are here why this process leaves.
+fn give_up(room: &Room, error: &Error) {
+    let text = match error {
+        Error::Cluster(why) => why.clone(),
+        other => other.to_string(),
+    };
+    let table = room.lock();
+    for process in 0..table.peers.len() {
+        say(&table, process, &Frame::GaveUp(clip(&text, 4096).to_owned()), PAUSE);
+    }
+}
+
+/// Who is not here, where each should be, and why as far as is known.
+fn missing(spec: &Spec, table: &Table) -> String {
+    let others = || (0..spec.processes).filter(|&p| p != spec.process);
+    let absent: Vec<String> = others()
+        .filter(|&p| !table.peers[p].here())
+        .map(|p| {
+            let silent = if p < spec.process { "no answer yet" } else { "it has not called" };
+            format!("process {p} at {} ({})", spec.addresses[p], table.peers[p].why.as_deref().unwrap_or(silent))
+        })
+        .collect();
+    if !absent.is_empty() {
+        return absent.join(", ");
+    }
+    let unready = others().filter(|&p| !table.peers[p].ready);
+    let unready: Vec<String> = unready.map(|p| format!("process {p} at {} (it waits for others)", spec.addresses[p])).collect();
+    unready.join(", ")
+}

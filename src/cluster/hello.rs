@@ -1,0 +1,135 @@
+//! What two processes tell each other first, and what they must agree on.
+
+use serde::{Deserialize, Serialize};
+
+use super::handshake::Spec;
+
+/// Which of the two sockets of a pair of processes this one is.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub(super) enum Kind {
+    /// Handed to timely.
+    Data,
+    /// Ours: failures and goodbyes.
+    Link,
+}
+
+/// Bytes of the graph's description that travel: it must fit a message, and only serves to name a difference.
+const GRAPH_BYTES: usize = 128 << 10;
+const LINE_BYTES: usize = 400;
+
+/// Who calls, or answers, and what it runs.
+#[derive(Clone, Debug, Serialize, Deserialize)]
+pub(super) struct Hello {
+    pub build: String,
+    pub job: String,
+    pub process: usize,
+    pub processes: usize,
+    pub workers: usize,
+    pub addresses: Vec<String>,
+    pub fingerprint: u128,
+    pub graph: Vec<String>,
+    /// Differs between two starts of one process.
+    pub instance: u64,
+    pub kind: Kind,
+}
+
+/// What the called one says to the caller.
+#[derive(Clone, Debug, Serialize, Deserialize)]
+pub(super) struct Answer {
+    pub hello: Hello,
+    pub verdict: Verdict,
+}
+
+/// May the caller come in?
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub(super) enum Verdict {
+    /// Yes, unless the two hellos differ, which both see.
+    Welcome,
+    /// A living process with this index is here already, calling from there.
+    Taken(String),
+    /// All processes are here, and running.
+    Whole,
+}
+
+impl Hello {
+    pub(super) fn new(spec: &Spec, instance: u64) -> Self {
+        let mut room = GRAPH_BYTES;
+        let lines = spec.graph.iter().map(|line| clip(line, LINE_BYTES).to_owned());
+        let graph = lines.take_while(|line| room.checked_sub(line.len() + 8).map(|r| room = r).is_some()).collect();
+        Hello {
+            build: clip(&spec.build, LINE_BYTES).to_owned(),
+            job: clip(&spec.job, LINE_BYTES).to_owned(),
+            process: spec.process,
+            processes: spec.processes,
+            workers: spec.workers,
+            addresses: spec.addresses.iter().map(ToString::to_string).collect(),
+            fingerprint: spec.fingerprint,
+            graph,
+            instance,
+            kind: Kind::Data,
+        }
+    }
+
+    pub(super) fn of_kind(&self, kind: Kind) -> Self {
+        Hello { kind, ..self.clone() }
+    }
+
+    /// The first thing in which the other process differs from this one, in words for this one's user.
+    pub(super) fn difference(&self, other: &Hello) -> Option<String> {
+        let who = format!("process {}", other.process);
+        if self.build != other.build {
+            let (there, here) = (&other.build, &self.build);
+            return Some(format!("{who} is {there}, this one is {here}: start all with the same build"));
+        }
+        if self.job != other.job {
+            let (there, here) = (&other.job, &self.job);
+            return Some(format!(
+                "{who} runs the job \"{there}\", this one \"{here}\": give each job a hostfile with ports of its own"
+            ));
+        }
+        for (flag, there, here) in [("-n", other.processes, self.processes), ("-w", other.workers, self.workers)] {
+            if there != here {
+                return Some(format!(
+                    "{who} was started with {flag} {there}, this one with {flag} {here}: start all with the same"
+                ));
+            }
+        }
+        if let Some(line) = (0..self.processes).find(|&i| self.addresses.get(i) != other.addresses.get(i)) {
+            let at = |list: &[String]| list.get(line).cloned().unwrap_or_else(|| "nothing".into());
+            let (there, here) = (at(&other.addresses), at(&self.addresses));
+            return Some(format!("{who} has process {line} at {there}, this one at {here}: give all the same hostfile"));
+        }
+        if other.process >= self.processes || other.process == self.process {
+            return Some(format!(
+                "another process was started with -p {}, this one with -p {} of -n {}: give each its own index",
+                other.process, self.process, self.processes
+            ));
+        }
+        (self.fingerprint != other.fingerprint).then(|| self.graph_difference(&who, other))
+    }
+
+    fn graph_difference(&self, who: &str, other: &Hello) -> String {
+        const REMEDY: &str = "every process must build the same program from the same arguments";
+        let lines = self.graph.len().max(other.graph.len());
+        match (0..lines).find(|&i| self.graph.get(i) != other.graph.get(i)) {
+            Some(i) => {
+                let at = |graph: &[String]| graph.get(i).map_or_else(|| "nothing".into(), |line| format!("\"{line}\""));
+                let (there, here) = (at(&other.graph), at(&self.graph));
+                format!("{who} built another graph: line {} is {there} there, {here} here: {REMEDY}", i + 1)
+            }
+            None => format!(
+                "{who} built another graph (fingerprint {:032x} there, {:032x} here), though its first {lines} lines are the same: {REMEDY}",
+                other.fingerprint, self.fingerprint
+            ),
+        }
+    }
+}
+
+/// At most `bytes` bytes of a text, cut between characters.
+pub(super) fn clip(text: &str, bytes: usize) -> &str {
+    if text.len() <= bytes {
+        return text;
+    }
+    let end = (0..=bytes).rev().find(|&i| text.is_char_boundary(i)).unwrap_or(0);
+    &text[..end]
+}

@@ -1,0 +1,143 @@
+//! Who is where: the hostfile, line i the `host:port` of process i.
+
+use std::net::{SocketAddr, ToSocketAddrs};
+use std::path::Path;
+
+use crate::error::{Error, Result};
+
+/// The port of process 0 where nobody says otherwise; process i listens on this plus i, as in timely.
+pub const FIRST_PORT: u16 = 2101;
+
+/// The addresses of `processes` processes on this machine where no hostfile is given: `127.0.0.1:2101+i`.
+///
+/// # Errors
+/// More processes than there are ports.
+///
+/// ```
+/// let hosts = tidemill::cluster::hosts::local(2).unwrap();
+/// assert_eq!(hosts[1].to_string(), "127.0.0.1:2102");
+/// ```
+pub fn local(processes: usize) -> Result<Vec<SocketAddr>> {
+    let ports = usize::from(u16::MAX - FIRST_PORT) + 1;
+    if processes > ports {
+        return Err(Error::config(format!(
+            "-n {processes}: there are ports for {ports} processes from {FIRST_PORT} on; start fewer"
+        )));
+    }
+    Ok((FIRST_PORT..=u16::MAX).take(processes).map(|port| SocketAddr::from(([127, 0, 0, 1], port))).collect())
+}
+
+/// Reads the addresses of the first `processes` processes from a hostfile. Blank lines and lines that begin with `#` do
+/// not count.
+///
+/// # Errors
+/// A file that cannot be read or has too few lines; an address that is malformed, unknown, given twice, has port 0, or is
+/// not on this machine.
+pub fn read(path: &Path, processes: usize) -> Result<Vec<SocketAddr>> {
+    let text = std::fs::read_to_string(path).map_err(|e| Error::io(format!("cannot read the hostfile {}", path.display()), e))?;
+    parse(&text, &path.display().to_string(), processes)
+}
+
+fn parse(text: &str, file: &str, processes: usize) -> Result<Vec<SocketAddr>> {
+    let mut found: Vec<(usize, SocketAddr)> = Vec::with_capacity(processes);
+    let lines = text.lines().enumerate().map(|(i, line)| (i + 1, line.trim()));
+    for (number, line) in lines.filter(|(_, line)| !line.is_empty() && !line.starts_with('#')).take(processes) {
+        let wrong = |what: String| Error::config(format!("hostfile {file}, line {number}: {what}"));
+        let address = resolve(line).map_err(wrong)?;
+        if let Some((first, _)) = found.iter().find(|(_, other)| *other == address) {
+            return Err(wrong(format!("\"{line}\" is the address of line {first} too; give each process its own port")));
+        }
+        found.push((number, address));
+    }
+    if found.len() < processes {
+        return Err(Error::config(format!(
+            "hostfile {file} has {} of the {processes} addresses that -n {processes} needs; write one host:port a line, or start fewer processes",
+            found.len()
+        )));
+    }
+    Ok(found.into_iter().map(|(_, address)| address).collect())
+}
+
+/// One `host:port`, resolved; the text of an error names the value and the remedy.
+fn resolve(text: &str) -> std::result::Result<SocketAddr, String> {
+    let malformed = || format!("\"{text}\" is not host:port; write for example 127.0.0.1:{FIRST_PORT}");
+    let (host, port) = text.rsplit_once(':').ok_or_else(malformed)?;
+    let port: u16 = port.parse().map_err(|_| malformed())?;
+    if host.is_empty() || host.contains(char::is_whitespace) {
+        return Err(malformed());
+    }
+    if port == 0 {
+        return Err(format!("\"{text}\" has port 0, which no peer can call; name a port from 1 to 65535"));
+    }
+    let found: Vec<SocketAddr> = text
+        .to_socket_addrs()
+        .map_err(|e| format!("\"{text}\" cannot be resolved: {e}; correct the name, or write its address"))?
+        .collect();
+    if let Some(outside) = found.iter().find(|a| !a.ip().is_loopback()) {
+        return Err(format!(
+            "\"{text}\" is {}, not a loopback address: processes do not authenticate one another and nothing is encrypted yet, \
+             so all of them must run on one machine; use 127.0.0.1:{port}",
+            outside.ip()
+        ));
+    }
+    // `localhost` has two addresses: every process must choose the same.
+    found
+        .iter()
+        .find(|a| a.is_ipv4())
+        .or(found.first())
+        .copied()
+        .ok_or_else(|| format!("\"{text}\" has no address; correct the name, or write its address"))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn refused(text: &str, n: usize) -> String {
+        match parse(text, "hosts.txt", n) {
+            Err(Error::Config(text)) => text,
+            other => panic!("{other:?}"),
+        }
+    }
+
+    #[test]
+    fn lines_count_only_when_they_say_something() {
+        let text = "# the first\n\n127.0.0.1:2101\n  [::1]:2102  \r\nlocalhost:2103\nnot used: beyond n\n";
+        let hosts = parse(text, "hosts.txt", 3).unwrap();
+        let hosts: Vec<String> = hosts.iter().map(ToString::to_string).collect();
+        assert_eq!(hosts, ["127.0.0.1:2101", "[::1]:2102", "127.0.0.1:2103"]);
+    }
+
+    #[test]
+    fn each_mistake_names_file_line_value_and_remedy() {
+        for (text, n, parts) in [
+            ("127.0.0.1:1\n", 2, ["hosts.txt has 1 of the 2", "-n 2", "one host:port a line"]),
+            ("\n127.0.0.1\n", 1, ["line 2", "\"127.0.0.1\" is not host:port", "write for example"]),
+            ("127.0.0.1:99999", 1, ["line 1", "\"127.0.0.1:99999\"", "not host:port"]),
+            ("127.0.0.1:1 127.0.0.1:2", 1, ["line 1", "127.0.0.1:1 127.0.0.1:2", "not host:port"]),
+            (":2101", 1, ["line 1", "\":2101\"", "not host:port"]),
+            ("127.0.0.1:0", 1, ["line 1", "port 0", "1 to 65535"]),
+            ("127.0.0.1:7\n#\nlocalhost:7", 2, ["line 3", "\"localhost:7\"", "line 1 too"]),
+            ("192.0.2.7:2101", 1, ["line 1", "192.0.2.7, not a loopback", "not authenticate"]),
+            ("0.0.0.0:2101", 1, ["line 1", "0.0.0.0, not a loopback", "use 127.0.0.1:2101"]),
+            ("no-such-host.invalid:2101", 1, ["line 1", "cannot be resolved", "correct the name"]),
+        ] {
+            let error = refused(text, n);
+            for part in parts {
+                assert!(error.contains(part), "{text:?}: {error:?} lacks {part:?}");
+            }
+        }
+    }
+
+    #[test]
+    fn a_missing_file_is_named() {
+        let error = read(Path::new("/no/such/hosts.txt"), 2).unwrap_err().to_string();
+        assert!(error.contains("/no/such/hosts.txt"), "{error}");
+    }
+
+    #[test]
+    fn the_default_runs_out_of_ports() {
+        assert_eq!(local(3).unwrap()[2].to_string(), "127.0.0.1:2103");
+        assert!(local(70_000).unwrap_err().to_string().contains("start fewer"));
+    }
+}

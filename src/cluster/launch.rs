@@ -1,0 +1,310 @@
+//! Starts all processes of a job on this machine, and ends them together: what `tidemill launch` does.
+
+use std::ffi::OsString;
+use std::fs::{File, OpenOptions};
+use std::io::{self, BufRead, BufReader, Read, Write};
+use std::net::TcpListener;
+use std::os::unix::fs::OpenOptionsExt;
+use std::os::unix::process::{CommandExt, ExitStatusExt};
+use std::path::{Path, PathBuf};
+use std::process::{Child, Command, ExitStatus, Stdio};
+use std::sync::mpsc::{Receiver, RecvTimeoutError, Sender, channel};
+use std::sync::{Arc, Mutex, PoisonError};
+use std::thread::Builder;
+use std::time::{Duration, Instant};
+
+use rustix::process::{Pid, Signal, kill_process_group};
+use signal_hook::consts::{SIGINT, SIGTERM};
+use signal_hook::iterator::Signals;
+
+use crate::error::{Error, Result};
+
+/// How often the processes are looked at.
+const LOOK: Duration = Duration::from_millis(20);
+/// A line longer than this is written in pieces.
+const LINE: u64 = 1 << 20;
+/// How long the last lines may take once all processes have ended.
+const LAST_LINES: Duration = Duration::from_secs(2);
+
+/// Which program to start, how often, and how patient to be.
+#[derive(Clone, Debug)]
+pub struct Launch {
+    /// The program.
+    pub program: OsString,
+    /// Its arguments; `-n N -p I -w W --hostfile FILE` follow them.
+    pub args: Vec<OsString>,
+    /// How many processes.
+    pub processes: usize,
+    /// How many workers each.
+    pub workers: usize,
+    /// From the request to end to the kill.
+    pub kill_after: Duration,
+    /// From the first end with 0 to the request to the others to end.
+    pub grace: Duration,
+}
+
+/// Where the lines of the processes go; one for stdout, one for stderr.
+type Out<W> = Arc<Mutex<W>>;
+
+impl Launch {
+    /// A launch with the usual patience: 10 s from the request to the kill, 30 s for those that go on when one is done.
+    pub fn new(program: impl Into<OsString>, args: Vec<OsString>, processes: usize, workers: usize) -> Self {
+        let (kill_after, grace) = (Duration::from_secs(10), Duration::from_secs(30));
+        Launch { program: program.into(), args, processes, workers, kill_after, grace }
+    }
+
+    /// Starts the processes, writes each line of process p as `[p] line`, and waits for all; gives the exit code of the
+    /// first that failed, or 0. SIGINT and SIGTERM go on to the processes; the second kills them.
+    ///
+    /// # Errors
+    /// The program cannot be started, or the hostfile not be written.
+    pub fn run<O, E>(&self, out: O, err: E) -> Result<i32>
+    where
+        O: Write + Send + 'static,
+        E: Write + Send + 'static,
+    {
+        let mut signals = Signals::new([SIGINT, SIGTERM]).map_err(|e| Error::io("cannot wait for signals", e))?;
+        let handle = signals.handle();
+        let (send, received) = channel();
+        let forward = move || signals.forever().try_for_each(|signal| send.send(signal)).is_ok();
+        let thread = Builder::new().name("tidemill:signals".into()).spawn(forward);
+        let thread = thread.map_err(|e| Error::io("cannot start the thread that waits for signals", e))?;
+        let code = self.supervise(out, err, &received);
+        handle.close();
+        let _ = thread.join();
+        code
+    }
+
+    /// [`run`](Self::run), with the signals as they are given.
+    pub(super) fn supervise<O, E>(&self, out: O, err: E, signals: &Receiver<i32>) -> Result<i32>
+    where
+        O: Write + Send + 'static,
+        E: Write + Send + 'static,
+    {
+        if self.processes == 0 || self.workers == 0 {
+            let (n, w) = (self.processes, self.workers);
+            return Err(Error::config(format!("-n {n} -w {w}: a job has at least one process with one worker")));
+        }
+        let hostfile = Hostfile::write(self.processes)?;
+        let (out, err) = (Arc::new(Mutex::new(out)), Arc::new(Mutex::new(err)));
+        let (reading, all_read) = channel();
+        let mut family = Family { launch: self, children: Vec::new(), stage: Stage::Running, first_done: None, code: None };
+        for process in 0..self.processes {
+            let mut child = self.spawn(process, &hostfile.path)?;
+            let pipes = (child.stdout.take(), child.stderr.take());
+            family.children.push(Running { child, ended: None });
+            copy(process, pipes.0, &out, &reading)?;
+            copy(process, pipes.1, &err, &reading)?;
+        }
+        drop(reading);
+        while !family.look(|text| line(&err, "launch", text.as_bytes())) {
+            match signals.recv_timeout(LOOK) {
+                Ok(signal) => family.signal(signal),
+                Err(RecvTimeoutError::Timeout) => {}
+                Err(RecvTimeoutError::Disconnected) => std::thread::sleep(LOOK),
+            }
+        }
+        // What the processes started themselves ends with them: it would hold their pipes, and their ports.
+        family.send(Signal::KILL, |_| true);
+        let until = Instant::now() + LAST_LINES;
+        while !matches!(
+            all_read.recv_timeout(until.saturating_duration_since(Instant::now())),
+            Err(RecvTimeoutError::Disconnected)
+        ) && Instant::now() < until
+        {}
+        Ok(family.code.unwrap_or(0))
+    }
+
+    fn spawn(&self, process: usize, hostfile: &Path) -> Result<Child> {
+        let numbers = [("-n", self.processes), ("-p", process), ("-w", self.workers)];
+        Command::new(&self.program)
+            .args(&self.args)
+            .args(numbers.into_iter().flat_map(|(flag, value)| [flag.to_owned(), value.to_string()]))
+            .arg("--hostfile")
+            .arg(hostfile)
+            .stdin(Stdio::null())
+            .stdout(Stdio::piped())
+            .stderr(Stdio::piped())
+            // A group of its own: a terminal's ctrl-c reaches it once, from here.
+            .process_group(0)
+            .spawn()
+            .map_err(|e| Error::io(format!("cannot start {}", self.program.display()), e))
+    }
+}
+
+struct Running {
+    child: Child,
+    ended: Option<ExitStatus>,
+}
+
+#[derive(Clone, Copy, PartialEq)]
+enum Stage {
+    Running,
+    /// Asked by a signal: take your time.
+    Asked,
+    /// Told to end, since then.
+    Ending(Instant),
+    Killed,
+}
+
+/// The processes, and how far their end has come.
+struct Family<'a> {
+    launch: &'a Launch,
+    children: Vec<Running>,
+    stage: Stage,
+    first_done: Option<(usize, Instant)>,
+    code: Option<i32>,
+}
+
+impl Family<'_> {
+    /// Looks who has ended and does what follows from it; true when all have.
+    fn look(&mut self, mut say: impl FnMut(&str)) -> bool {
+        for process in 0..self.children.len() {
+            let running = &mut self.children[process];
+            if running.ended.is_none()
+                && let Ok(Some(status)) = running.child.try_wait()
+            {
+                running.ended = Some(status);
+                self.ended(process, status, &mut say);
+            }
+        }
+        let all = self.children.iter().all(|c| c.ended.is_some());
+        match (self.stage, self.first_done) {
+            (Stage::Running, Some((process, at))) if !all && at.elapsed() >= self.launch.grace => {
+                say(&format!("process {process} is done since {:?}, the others are ended", self.launch.grace));
+                self.end();
+            }
+            (Stage::Ending(since), _) if !all && since.elapsed() >= self.launch.kill_after => {
+                say(&format!("not ended after {:?}: killed", self.launch.kill_after));
+                self.kill();
+            }
+            _ => {}
+        }
+        all
+    }
+
+    fn ended(&mut self, process: usize, status: ExitStatus, say: &mut impl FnMut(&str)) {
+        if status.success() {
+            self.first_done.get_or_insert((process, Instant::now()));
+            return;
+        }
+        // A shell's way to say which signal it was.
+        let code = status.code().unwrap_or_else(|| 128 + status.signal().unwrap_or(0));
+        self.code.get_or_insert(code);
+        say(&format!("process {process} ended: {status}"));
+        if matches!(self.stage, Stage::Running | Stage::Asked) {
+            self.end();
+        }
+    }
+
+    fn signal(&mut self, signal: i32) {
+        match self.stage {
+            Stage::Running => {
+                self.stage = Stage::Asked;
+                self.send(if signal == SIGINT { Signal::INT } else { Signal::TERM }, |c| c.ended.is_none());
+            }
+            _ => self.kill(),
+        }
+    }
+
+    fn end(&mut self) {
+        self.stage = Stage::Ending(Instant::now());
+        self.send(Signal::TERM, |c| c.ended.is_none());
+    }
+
+    fn kill(&mut self) {
+        self.stage = Stage::Killed;
+        self.send(Signal::KILL, |c| c.ended.is_none());
+    }
+
+    /// To the process and all it started, which are its group.
+    fn send(&self, signal: Signal, to: impl Fn(&Running) -> bool) {
+        for running in self.children.iter().filter(|c| to(c)) {
+            if let Some(group) = i32::try_from(running.child.id()).ok().and_then(Pid::from_raw) {
+                let _ = kill_process_group(group, signal);
+            }
+        }
+    }
+}
+
+impl Drop for Family<'_> {
+    fn drop(&mut self) {
+        // Only when the start failed half-way: nobody stays behind.
+        self.send(Signal::KILL, |c| c.ended.is_none());
+        for running in self.children.iter_mut().filter(|c| c.ended.is_none()) {
+            let _ = running.child.wait();
+        }
+    }
+}
+
+/// Copies what one pipe brings, line by line, until its end. `reading` is dropped then.
+fn copy<W: Write + Send + 'static>(
+    process: usize,
+    pipe: Option<impl Read + Send + 'static>,
+    to: &Out<W>,
+    reading: &Sender<()>,
+) -> Result<()> {
+    let Some(pipe) = pipe else { return Ok(()) };
+    let (to, reading, name) = (to.clone(), reading.clone(), process.to_string());
+    let body = move || {
+        let _reading = reading;
+        let mut pipe = BufReader::new(pipe);
+        let mut bytes = Vec::new();
+        while matches!(pipe.by_ref().take(LINE).read_until(b'\n', &mut bytes), Ok(n) if n > 0) {
+            line(&to, &name, &bytes);
+            bytes.clear();
+        }
+    };
+    let spawned = Builder::new().name(format!("tidemill:lines-{process}")).spawn(body);
+    spawned.map(|_| ()).map_err(|e| Error::io("cannot start the thread that copies output", e))
+}
+
+/// One whole line, in one write.
+fn line<W: Write>(to: &Out<W>, name: &str, bytes: &[u8]) {
+    let bytes = bytes.strip_suffix(b"\n").unwrap_or(bytes);
+    let mut whole = format!("[{name}] ").into_bytes();
+    whole.extend_from_slice(bytes);
+    whole.push(b'\n');
+    let mut to = to.lock().unwrap_or_else(PoisonError::into_inner);
+    // Nobody reads it any more: the processes go on all the same.
+    let _ = to.write_all(&whole).and_then(|()| to.flush());
+}
+
+/// A file with a free loopback port for each process, gone when dropped.
+struct Hostfile {
+    path: PathBuf,
+}
+
+impl Hostfile {
+    fn write(processes: usize) -> Result<Self> {
+        let failed = |e| Error::io("cannot find free ports on 127.0.0.1", e);
+        // All are held until each is found, so that no two are the same.
+        let held = (0..processes).map(|_| TcpListener::bind("127.0.0.1:0")).collect::<io::Result<Vec<_>>>().map_err(failed)?;
+        let mut text = String::new();
+        for listener in &held {
+            text.push_str(&format!("{}\n", listener.local_addr().map_err(failed)?));
+        }
+        let (path, mut file) = Self::create()?;
+        let hostfile = Hostfile { path };
+        file.write_all(text.as_bytes()).map_err(|e| Error::io(format!("cannot write {}", hostfile.path.display()), e))?;
+        Ok(hostfile)
+    }
+
+    fn create() -> Result<(PathBuf, File)> {
+        let mut number = 0;
+        loop {
+            let path = std::env::temp_dir().join(format!("tidemill-hosts-{}-{number}", std::process::id()));
+            match OpenOptions::new().write(true).create_new(true).mode(0o600).open(&path) {
+                Ok(file) => return Ok((path, file)),
+                Err(e) if e.kind() == io::ErrorKind::AlreadyExists => number += 1,
+                Err(e) => return Err(Error::io(format!("cannot create {}", path.display()), e)),
+            }
+        }
+    }
+}
+
+impl Drop for Hostfile {
+    fn drop(&mut self) {
+        let _ = std::fs::remove_file(&self.path);
+    }
+}

@@ -1,0 +1,27 @@
+//! M processes as one: how they find one another, accept one another, and end together.
+//!
+//! In reading order: [`hosts`] says who is where, `handshake` brings the processes together (`hello` is what each must
+//! agree on, `door` lets callers in, `table` holds who is there), `run` runs the workers over the sockets, `fate` is the one
+//! shared word on whether the run goes on, `link` carries that word between processes, and `wire` keeps timely's network
+//! threads from panicking when a peer is lost. [`launch`] starts all processes of a job on this machine.
+//!
+//! *Invariant*: the failure of one process is the failure of all, and every process ends with an error that names the cause.
+//! *Invariant*: no byte reaches timely from a peer that has not passed the handshake.
+
+// Until the engine calls all of it.
+#![allow(dead_code)]
+
+mod door;
+pub(crate) mod fate;
+mod frame;
+pub(crate) mod handshake;
+mod hello;
+pub mod hosts;
+pub mod launch;
+pub(crate) mod link;
+pub(crate) mod run;
+mod table;
+mod wire;
+
+#[cfg(test)]
+mod tests;

@@ -1,0 +1,172 @@
+//! Runs the workers of one process over the sockets of a handshake, and ends in an orderly way, whoever fails.
+
+use std::any::Any;
+use std::net::TcpStream;
+use std::panic::{AssertUnwindSafe, catch_unwind};
+use std::sync::{Arc, Weak};
+use std::time::Duration;
+
+use timely::WorkerConfig;
+use timely::communication::allocator::zero_copy::initialize::{CommsGuard, initialize_networking_from_sockets};
+use timely::communication::allocator::{AllocatorBuilder, ProcessBuilder};
+use timely::communication::{Hooks, allocator::thread::ThreadBuilder};
+use timely::worker::Worker;
+
+use super::fate::Fate;
+use super::handshake::Peers;
+use super::link::{Link, LinkEvent, OnEvent};
+use super::wire::DataSocket;
+use crate::error::{Error, Result};
+
+/// How long a worker that has returned sleeps between looks at what its last dataflows do.
+const PARK: Duration = Duration::from_millis(100);
+
+type Builders = (Vec<AllocatorBuilder>, Box<dyn Any + Send>);
+
+/// Runs `f` on every worker of this process and waits for their end and that of the peers; the results are in the order
+/// of the workers.
+///
+/// `f` builds its dataflows and steps them. It asks [`Fate::failed`] after every step and returns when it says so: any
+/// value or error does, the first failure is kept. It need not drop dataflows. An error or a panic of `f` ends the run on
+/// all processes. Dataflows that live when `f` returns `Ok` are stepped until they are complete.
+///
+/// # Errors
+/// The first failure: of this process as it is, of another as `Error::Cluster`.
+pub(crate) fn execute<T, F>(peers: Peers, config: WorkerConfig, f: F) -> Result<Vec<T>>
+where
+    T: Send + 'static,
+    F: Fn(&mut Worker, &Arc<Fate>) -> Result<T> + Send + Sync + 'static,
+{
+    let Peers { workers, addresses, data, link, process, door } = peers;
+    let fate = Arc::new(Fate::new(addresses));
+    if data.len() > 1 {
+        fate.connect(Link::start(link, &listener(&fate))?);
+    }
+    let run = catch_unwind(AssertUnwindSafe(|| workers_of(process, workers, data, config, &fate, f)));
+    let results = match run {
+        Ok(Ok(results)) => results,
+        Ok(Err(error)) => {
+            fate.fail(error);
+            Vec::new()
+        }
+        Err(panic) => {
+            fate.fail(Error::Cluster(format!("the communication between workers failed: {}", words(&*panic))));
+            Vec::new()
+        }
+    };
+    fate.workers_returned();
+    let failure = fate.end();
+    drop(door);
+    match failure {
+        Some(error) => Err(error),
+        None => Ok(results.into_iter().flatten().collect()),
+    }
+}
+
+/// The links must not keep the fate alive that holds them.
+fn listener(fate: &Arc<Fate>) -> OnEvent {
+    let fate: Weak<Fate> = Arc::downgrade(fate);
+    Arc::new(move |event: LinkEvent| {
+        if let Some(fate) = fate.upgrade() {
+            fate.hear(event);
+        }
+    })
+}
+
+/// Starts the workers and waits for them, then for timely's network threads.
+fn workers_of<T, F>(
+    process: usize,
+    workers: usize,
+    data: Vec<Option<TcpStream>>,
+    config: WorkerConfig,
+    fate: &Arc<Fate>,
+    f: F,
+) -> Result<Vec<Option<T>>>
+where
+    T: Send + 'static,
+    F: Fn(&mut Worker, &Arc<Fate>) -> Result<T> + Send + Sync + 'static,
+{
+    let (builders, others) = into_timely(process, workers, data, fate)?;
+    let shared = fate.clone();
+    let guards = timely::execute::execute_from(builders, others, config, move |worker| work(worker, &shared, &f))
+        .map_err(|e| Error::Cluster(format!("the workers could not be started: {e}")))?;
+    let results = guards.join();
+    results.into_iter().map(|r| r.map_err(|e| Error::Cluster(format!("a worker could not end: {e}")))).collect()
+}
+
+/// What timely's `execute_from` takes.
+fn into_timely(process: usize, workers: usize, data: Vec<Option<TcpStream>>, fate: &Arc<Fate>) -> Result<Builders> {
+    let hooks = Hooks::default();
+    if data.len() < 2 && workers == 1 {
+        return Ok((vec![AllocatorBuilder::Thread(ThreadBuilder)], Box::new(())));
+    }
+    let local = ProcessBuilder::new_typed_vector(workers, hooks.refill.clone(), hooks.spill.clone());
+    if data.len() < 2 {
+        return Ok((local.into_iter().map(AllocatorBuilder::Process).collect(), Box::new(())));
+    }
+    let failed = |e| Error::io("cannot hand the sockets of the peers to timely", e);
+    let sockets = data
+        .into_iter()
+        .enumerate()
+        .map(|(peer, stream)| stream.map(|stream| DataSocket::new(stream, peer, fate.clone())).transpose());
+    let sockets = sockets.collect::<std::io::Result<Vec<_>>>().map_err(failed)?;
+    let (builders, comms) = initialize_networking_from_sockets(local, sockets, process, workers, hooks).map_err(failed)?;
+    let others = Others { fate: fate.clone(), _comms: comms };
+    Ok((builders.into_iter().map(AllocatorBuilder::Tcp).collect(), Box::new(others)))
+}
+
+/// Dropped when all workers have returned: says so, then joins timely's network threads, which may wait for it.
+struct Others {
+    fate: Arc<Fate>,
+    _comms: CommsGuard,
+}
+
+impl Drop for Others {
+    fn drop(&mut self) {
+        self.fate.workers_returned();
+    }
+}
+
+/// One worker, from its start to its end. Never panics: that would poison what it shares with the network threads.
+fn work<T, F>(worker: &mut Worker, fate: &Arc<Fate>, f: &F) -> Option<T>
+where
+    F: Fn(&mut Worker, &Arc<Fate>) -> Result<T>,
+{
+    fate.enlist();
+    let index = worker.index();
+    let result = catch_unwind(AssertUnwindSafe(|| {
+        let value = f(worker, fate)?;
+        while worker.has_dataflows() && !fate.failed() {
+            worker.step_or_park(Some(PARK));
+        }
+        Ok(value)
+    }));
+    let value = match result {
+        Ok(Ok(value)) => Some(value),
+        Ok(Err(error)) => {
+            fate.fail(error);
+            None
+        }
+        Err(panic) => {
+            fate.fail(panicked(index, &*panic));
+            None
+        }
+    };
+    for dataflow in worker.installed_dataflows() {
+        // A destructor of the user's may panic too.
+        if let Err(panic) = catch_unwind(AssertUnwindSafe(|| worker.drop_dataflow(dataflow))) {
+            fate.fail(panicked(index, &*panic));
+        }
+    }
+    value
+}
+
+fn panicked(worker: usize, panic: &(dyn Any + Send)) -> Error {
+    Error::WorkerPanicked { operator: "an operator".into(), worker, batch: None, message: words(panic) }
+}
+
+/// What a panic said.
+pub(crate) fn words(panic: &(dyn Any + Send)) -> String {
+    let text = panic.downcast_ref::<&str>().map(|s| (*s).to_owned());
+    text.or_else(|| panic.downcast_ref::<String>().cloned()).unwrap_or_else(|| "a panic without words".into())
+}

@@ -1,0 +1,151 @@
+//! Shell scripts as programs: after `sh -c script` the launch's own arguments are `$0` = -n, `$1` = N, `$3` = the index,
+//! `$5` = the workers, `$7` = the hostfile.
+
+use std::io::{self, Write};
+use std::sync::mpsc::{Sender, channel};
+use std::sync::{Arc, Mutex};
+use std::thread::{self, JoinHandle};
+use std::time::{Duration, Instant};
+
+use signal_hook::consts::{SIGINT, SIGTERM};
+
+use super::super::launch::Launch;
+use super::has;
+use crate::error::Result;
+
+const LONG: Duration = Duration::from_secs(60);
+
+#[derive(Clone, Default)]
+struct Lines(Arc<Mutex<Vec<u8>>>);
+
+impl Write for Lines {
+    fn write(&mut self, bytes: &[u8]) -> io::Result<usize> {
+        self.0.lock().unwrap().write(bytes)
+    }
+    fn flush(&mut self) -> io::Result<()> {
+        Ok(())
+    }
+}
+
+impl Lines {
+    fn text(&self) -> String {
+        String::from_utf8_lossy(&self.0.lock().unwrap()).into_owned()
+    }
+
+    fn until(&self, part: &str) {
+        let end = Instant::now() + LONG;
+        while !self.text().contains(part) {
+            assert!(Instant::now() < end, "{:?} lacks {part:?}", self.text());
+            thread::sleep(Duration::from_millis(5));
+        }
+    }
+}
+
+struct Run {
+    out: Lines,
+    err: Lines,
+    signals: Sender<i32>,
+    thread: JoinHandle<Result<i32>>,
+}
+
+impl Run {
+    fn of(launch: Launch) -> Run {
+        let (out, err) = (Lines::default(), Lines::default());
+        let (signals, received) = channel();
+        let (to_out, to_err) = (out.clone(), err.clone());
+        let thread = thread::spawn(move || launch.supervise(to_out, to_err, &received));
+        Run { out, err, signals, thread }
+    }
+
+    fn script(script: &str, n: usize) -> Run {
+        Run::of(shell(script, n))
+    }
+
+    fn code(self) -> (i32, String, String) {
+        let code = self.thread.join().unwrap().unwrap();
+        (code, self.out.text(), self.err.text())
+    }
+}
+
+fn shell(script: &str, n: usize) -> Launch {
+    Launch::new("sh", vec!["-c".into(), script.into()], n, 3)
+}
+
+#[test]
+fn lines_are_whole_and_say_whose_they_are() {
+    let script = r#"for i in $(seq 200); do printf 'part '; echo "line $i of $3, $0 $1 $2 $3 $4 $5 $6"; done; echo trouble >&2; printf 'no end'"#;
+    let (code, out, err) = Run::script(script, 2).code();
+    assert_eq!(code, 0);
+    assert_eq!(out.lines().count(), 402);
+    for p in [0, 1] {
+        has(&out, &[&format!("[{p}] part line 200 of {p}, -n 2 -p {p} -w 3 --hostfile\n"), &format!("[{p}] no end\n")]);
+        has(&err, &[&format!("[{p}] trouble\n")]);
+    }
+    assert!(
+        out.lines().all(|l| l.starts_with("[0] part line") || l.starts_with("[1] part line") || l.ends_with("] no end")),
+        "{out}"
+    );
+}
+
+#[test]
+fn the_hostfile_has_an_address_each_and_is_gone_afterwards() {
+    let (code, out, _) = Run::script(r#"echo "$7 $(wc -l < "$7") $(sort -u "$7" | grep -c 127.0.0.1:)""#, 3).code();
+    assert_eq!(code, 0);
+    let words: Vec<&str> = out.lines().next().unwrap().split_whitespace().collect();
+    assert_eq!(words[2..], ["3", "3"]);
+    assert!(!std::path::Path::new(words[1]).exists());
+}
+
+#[test]
+fn the_first_failure_ends_all_and_gives_its_code() {
+    let (code, _, err) = Run::script(r#"[ $3 = 1 ] && exit 75; sleep 600"#, 3).code();
+    assert_eq!(code, 75);
+    has(&err, &["[launch] process 1 ended: exit status: 75"]);
+}
+
+#[test]
+fn who_ignores_the_request_is_killed() {
+    // Process 1 fails when process 0 is deaf.
+    let script = r#"if [ $3 = 1 ]; then until rm "$7.deaf" 2>/dev/null; do sleep 0.02; done; exit 3; fi
+        trap '' TERM; touch "$7.deaf"; while :; do sleep 0.1; done"#;
+    let run = Run::of(Launch { kill_after: Duration::from_millis(300), ..shell(script, 2) });
+    let (code, _, err) = run.code();
+    assert_eq!(code, 3);
+    has(&err, &["killed"]);
+}
+
+#[test]
+fn one_signal_is_a_request_two_are_an_order() {
+    let run = Run::script(r#"trap 'echo got; exit 0' INT; echo up; while :; do sleep 0.05; done"#, 2);
+    run.out.until("[0] up");
+    run.out.until("[1] up");
+    run.signals.send(SIGINT).unwrap();
+    let (code, out, _) = run.code();
+    assert_eq!(code, 0);
+    has(&out, &["[0] got", "[1] got"]);
+
+    let run = Run::script(r#"trap 'echo deaf' TERM; echo up; while :; do sleep 0.05; done"#, 2);
+    run.out.until("[0] up");
+    run.out.until("[1] up");
+    run.signals.send(SIGTERM).unwrap();
+    run.out.until("[0] deaf");
+    run.out.until("[1] deaf");
+    run.signals.send(SIGTERM).unwrap();
+    assert_eq!(run.code().0, 128 + 9);
+}
+
+#[test]
+fn those_who_go_on_when_one_is_done_are_ended() {
+    let run = Run::of(Launch { grace: Duration::from_millis(200), ..shell(r#"[ $3 = 0 ] && exit 0; sleep 600"#, 2) });
+    let (code, _, err) = run.code();
+    assert_eq!(code, 128 + 15);
+    has(&err, &["process 0 is done since 200ms"]);
+}
+
+#[test]
+fn what_cannot_be_started_is_named() {
+    let error = Launch::new("/no/such/program", Vec::new(), 2, 1).run(Vec::new(), Vec::new()).unwrap_err().to_string();
+    has(&error, &["cannot start /no/such/program"]);
+    let error = Launch::new("true", Vec::new(), 0, 1).run(Vec::new(), Vec::new()).unwrap_err().to_string();
+    has(&error, &["-n 0", "at least one process"]);
+}
