@@ -4,6 +4,8 @@
 //! t before t+1, and within t the outputs in program order. A failed output is tried again with the same batch; then the job stops.
 
 mod foreach;
+#[cfg(feature = "kafka")]
+pub(crate) mod kafka_producer;
 pub mod memory;
 mod print;
 pub(crate) mod thread;

@@ -5,6 +5,8 @@
 //! Live and given batches differ only in who says `until`: a live batch ends where [`Reader::seal`] stops, a given one
 //! where its [`Range`] says. `batch/input.rs` drives a reader; `batch/planner.rs` asks the splits.
 
+#[cfg(feature = "kafka")]
+pub(crate) mod kafka_embedded;
 pub mod message;
 pub mod queue;
 
