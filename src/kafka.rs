@@ -168,6 +168,21 @@ impl Settings {
         Ok((client, reports))
     }
 
+    /// How to reach the brokers, without what only a producer knows.
+    pub(crate) fn connection(&self) -> Settings {
+        let shared = |k: &str| {
+            ["security.", "sasl.", "ssl.", "enable.ssl.", "socket.", "broker.", "client."].iter().any(|p| k.starts_with(p))
+        };
+        let set = self.set.iter().filter(|(k, _)| shared(k)).map(|(k, v)| (k.clone(), v.clone())).collect();
+        Settings { brokers: self.brokers.clone(), set }
+    }
+
+    /// When every record of a batch must have been delivered or given up: librdkafka's own deadline and a little.
+    pub(crate) fn delivery_deadline(&self) -> Duration {
+        let set = ["message.timeout.ms", "delivery.timeout.ms"].iter().find_map(|k| self.set.get(*k)?.parse().ok());
+        Duration::from_millis(set.filter(|ms| *ms > 0).unwrap_or(30_000)) + Duration::from_secs(5)
+    }
+
     // Whatever was set may be a secret. Very short values ("true", "10") would only garble the text.
     fn secrets(&self) -> Vec<String> {
         let secret = |k: &str| ["password", "secret", "token", "jaas", "pem", "config"].iter().any(|w| k.contains(w));

@@ -3,6 +3,9 @@
 //! Operators never do I/O: the kernel `attach` (operator/attach.rs) sends the rows of a closed batch here. The thread runs
 //! t before t+1, and within t the outputs in program order. A failed output is tried again with the same batch; then the job stops.
 
+#[cfg(feature = "kafka")]
+pub mod kafka;
+
 use crate::error::BoxError;
 use crate::time::BatchTime;
 

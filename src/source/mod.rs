@@ -5,6 +5,14 @@
 //! Live and given batches differ only in who says `until`: a live batch ends where [`Reader::seal`] stops, a given one
 //! where its [`Range`] says. `batch/input.rs` drives a reader; `batch/planner.rs` asks the splits.
 
+#[cfg(feature = "kafka")]
+pub mod kafka_direct;
+#[cfg(feature = "kafka")]
+mod kafka_drain;
+#[cfg(feature = "kafka")]
+mod kafka_inbox;
+#[cfg(feature = "kafka")]
+pub mod kafka_reader;
 pub mod message;
 
 use std::sync::Arc;

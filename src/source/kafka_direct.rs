@@ -1,0 +1,482 @@
+//! Which offsets are mine: the Kafka direct stream as users describe it, and the planner's half of it.
+//!
+//! The start is resolved to numbers once, before the first batch; what is read after that is decided by plans alone.
+//! The worker's half is [`KafkaReader`](super::kafka_reader::KafkaReader).
+
+use std::collections::{BTreeMap, BTreeSet};
+use std::fmt;
+use std::sync::Arc;
+use std::sync::mpsc::{Receiver, RecvTimeoutError, Sender, TryRecvError, channel};
+use std::time::{Duration, Instant};
+
+use regex::Regex;
+
+use super::{Splits, Start};
+use crate::error::{Error, Result};
+use crate::kafka::{Metadata, START_DEADLINE, Settings, Side, Topic};
+use crate::plan::Split;
+
+/// How long a topic may be unknown to the brokers before the job gives up on it.
+const GONE: Duration = Duration::from_secs(30);
+
+/// Where a stream begins when nothing was read before.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub enum StartFrom {
+    /// Behind the last record there is at the start: Spark's default.
+    #[default]
+    Latest,
+    /// At the first record each partition still holds.
+    Earliest,
+    /// At these offsets; partitions that are not named begin at the latest record.
+    Offsets(BTreeMap<(String, i32), i64>),
+    /// At the first record at or after a time, milliseconds since the epoch; at the end where there is none.
+    Timestamp(i64),
+}
+
+impl StartFrom {
+    /// See [`StartFrom::Latest`].
+    pub fn latest() -> Self {
+        StartFrom::Latest
+    }
+
+    /// See [`StartFrom::Earliest`].
+    pub fn earliest() -> Self {
+        StartFrom::Earliest
+    }
+
+    /// See [`StartFrom::Offsets`]. An offset outside the log is an error at the start that says what the log holds.
+    ///
+    /// ```
+    /// use tidemill::source::kafka_direct::StartFrom;
+    /// let start = StartFrom::from_offsets([("twitter", 0, 200), ("twitter", 1, 0)]);
+    /// # assert!(matches!(start, StartFrom::Offsets(o) if o.len() == 2));
+    /// ```
+    pub fn from_offsets<S: Into<String>>(offsets: impl IntoIterator<Item = (S, i32, i64)>) -> Self {
+        StartFrom::Offsets(offsets.into_iter().map(|(t, p, o)| ((t.into(), p), o)).collect())
+    }
+
+    /// See [`StartFrom::Timestamp`].
+    pub fn from_timestamp(ms: i64) -> Self {
+        StartFrom::Timestamp(ms)
+    }
+}
+
+/// What becomes of records without a value.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub enum Tombstones {
+    /// They are in the stream, and [`Message::value`](super::message::Message::value) is an error: decoding makes a bad record.
+    #[default]
+    Error,
+    /// They are left out.
+    Skip,
+}
+
+/// Which topics.
+#[derive(Clone, Debug, Default)]
+struct Topics {
+    names: BTreeSet<String>,
+    pattern: Option<Regex>,
+}
+
+/// A Kafka source: brokers, topics, where to begin. Nothing is contacted before the job starts.
+///
+/// | knob | default |
+/// |---|---|
+/// | [`topic`](Kafka::topic), [`topics`](Kafka::topics), [`pattern`](Kafka::pattern) | at least one is needed |
+/// | [`start`](Kafka::start) | [`StartFrom::Latest`] |
+/// | [`group_id`](Kafka::group_id) | `tidemill`; nobody joins it |
+/// | [`max_rate_per_partition`](Kafka::max_rate_per_partition), [`first_batch_cap`](Kafka::first_batch_cap) | no cap |
+/// | [`tombstones`](Kafka::tombstones) | [`Tombstones::Error`] |
+/// | [`discover_every`](Kafka::discover_every) | 5 seconds |
+/// | [`set`](Kafka::set) | librdkafka's setting, read committed, short queues |
+///
+/// ```
+/// use tidemill::source::kafka_direct::{Kafka, StartFrom};
+/// let twitter = Kafka::brokers("127.0.0.1:9092").topic("twitter").start(StartFrom::earliest());
+/// # let _ = twitter;
+/// ```
+#[derive(Clone)]
+pub struct Kafka {
+    pub(crate) settings: Settings,
+    topics: Topics,
+    pub(crate) group: String,
+    start: StartFrom,
+    pub(crate) tombstones: Tombstones,
+    rate: Option<u64>,
+    first_batch: Option<u64>,
+    every: Duration,
+    faults: Vec<String>,
+}
+
+impl fmt::Debug for Kafka {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        let (settings, topics) = (&self.settings, &self.topics);
+        f.debug_struct("Kafka").field("settings", settings).field("topics", topics).field("start", &self.start).finish()
+    }
+}
+
+impl Kafka {
+    /// A source on these brokers: `host:port`, several with commas between.
+    pub fn brokers(brokers: impl Into<String>) -> Self {
+        Kafka {
+            settings: Settings::brokers(brokers),
+            topics: Topics::default(),
+            group: "tidemill".to_string(),
+            start: StartFrom::default(),
+            tombstones: Tombstones::default(),
+            rate: None,
+            first_batch: None,
+            every: Duration::from_secs(5),
+            faults: Vec::new(),
+        }
+    }
+
+    /// A source from Spark's `kafkaParams`: `metadata.broker.list`, `bootstrap.servers`, `group.id`,
+    /// `auto.offset.reset` (`smallest`, `earliest`, `largest`, `latest`), and librdkafka's settings.
+    ///
+    /// ```
+    /// use tidemill::source::kafka_direct::Kafka;
+    /// let k = Kafka::params([("metadata.broker.list", "127.0.0.1:9092"), ("auto.offset.reset", "smallest")]).topic("words");
+    /// # k.check().unwrap();
+    /// ```
+    pub fn params<K: AsRef<str>, V: AsRef<str>>(params: impl IntoIterator<Item = (K, V)>) -> Self {
+        params.into_iter().fold(Kafka::brokers(""), |kafka, (k, v)| kafka.set(k.as_ref(), v.as_ref()))
+    }
+
+    /// Reads this topic, besides those already named.
+    pub fn topic(mut self, topic: impl Into<String>) -> Self {
+        self.topics.names.insert(topic.into());
+        self
+    }
+
+    /// Reads these topics, besides those already named.
+    pub fn topics<S: Into<String>>(mut self, topics: impl IntoIterator<Item = S>) -> Self {
+        self.topics.names.extend(topics.into_iter().map(Into::into));
+        self
+    }
+
+    /// Reads every topic whose whole name matches, also those that appear later. Kafka's own (`__...`) are left out.
+    pub fn pattern(mut self, pattern: &str) -> Self {
+        match Regex::new(&format!("^(?:{pattern})$")) {
+            Ok(regex) => self.topics.pattern = Some(regex),
+            Err(e) => self.faults.push(format!("Kafka topic pattern {pattern:?}: {e}")),
+        }
+        self
+    }
+
+    /// The name under which brokers see this reader. Nobody joins the group: partitions are given to workers by tidemill.
+    pub fn group_id(mut self, group: impl Into<String>) -> Self {
+        self.group = group.into();
+        self
+    }
+
+    /// Where to begin when there is no checkpoint to go on from. Partitions that appear later begin at their first record.
+    pub fn start(mut self, start: StartFrom) -> Self {
+        self.start = start;
+        self
+    }
+
+    /// Any setting of librdkafka by its own name. What the engine owns is refused at the start, with the reason.
+    ///
+    /// `auto.offset.reset`, `group.id` and the brokers' two names do what the builder's own methods do.
+    pub fn set(mut self, key: &str, value: &str) -> Self {
+        match key.trim() {
+            "bootstrap.servers" | "metadata.broker.list" => self.settings.brokers = value.to_string(),
+            "group.id" => self.group = value.to_string(),
+            "auto.offset.reset" => match value {
+                "smallest" | "earliest" | "beginning" => self.start = StartFrom::Earliest,
+                "largest" | "latest" | "end" => self.start = StartFrom::Latest,
+                _ => self.faults.push(
+                    "Kafka setting auto.offset.reset: only smallest, earliest, largest and latest; \
+                     an offset that is gone always stops the job, it is never skipped silently"
+                        .to_string(),
+                ),
+            },
+            key => self.settings.set(key, value),
+        }
+        self
+    }
+
+    /// At most this many records a second from each partition.
+    pub fn max_rate_per_partition(mut self, records_per_second: u64) -> Self {
+        self.rate = Some(records_per_second);
+        self
+    }
+
+    /// At most this many records from each partition in the first batch, which may find a long log.
+    pub fn first_batch_cap(mut self, records: u64) -> Self {
+        self.first_batch = Some(records);
+        self
+    }
+
+    /// What becomes of records without a value.
+    pub fn tombstones(mut self, tombstones: Tombstones) -> Self {
+        self.tombstones = tombstones;
+        self
+    }
+
+    /// How often the brokers are asked for new partitions and topics.
+    pub fn discover_every(mut self, every: Duration) -> Self {
+        self.every = every;
+        self
+    }
+
+    /// Every problem of the description, without contacting anybody.
+    ///
+    /// # Errors
+    /// All problems, one a line; no value of a setting is in them.
+    pub fn check(&self) -> Result<()> {
+        let mut found = self.faults.clone();
+        found.extend(self.settings.problems(Side::Source));
+        if self.topics.names.is_empty() && self.topics.pattern.is_none() {
+            found.push("Kafka: no topic is given; use topic, topics or pattern".to_string());
+        }
+        found.extend(
+            self.topics.names.iter().filter(|t| t.trim().is_empty()).map(|_| "Kafka: a topic's name is empty".to_string()),
+        );
+        for (name, zero) in [("max_rate_per_partition", self.rate), ("first_batch_cap", self.first_batch)] {
+            if zero == Some(0) {
+                found.push(format!("Kafka: {name} is 0, nothing would ever be read"));
+            }
+        }
+        if self.every.is_zero() {
+            found.push("Kafka: discover_every is 0".to_string());
+        }
+        if let StartFrom::Offsets(offsets) = &self.start {
+            for ((topic, partition), offset) in offsets {
+                if !self.wants(topic) {
+                    found.push(format!("Kafka: from_offsets names topic {topic}, which this source does not read"));
+                }
+                if *offset < 0 || *partition < 0 {
+                    found.push(format!(
+                        "Kafka: from_offsets says {offset} for topic {topic}, partition {partition}: both begin at 0"
+                    ));
+                }
+            }
+        }
+        if found.is_empty() { Ok(()) } else { Err(Error::config(found.join("\n"))) }
+    }
+
+    fn wants(&self, topic: &str) -> bool {
+        self.topics.names.contains(topic) || self.topics.pattern.as_ref().is_some_and(|p| p.is_match(topic))
+    }
+
+    /// At most this many records a second and partition, if there is a cap.
+    pub fn rate_per_partition(&self) -> Option<u64> {
+        self.rate
+    }
+
+    /// At most this many records a partition in the first batch, if there is a cap.
+    pub fn first_batch_records(&self) -> Option<u64> {
+        self.first_batch
+    }
+}
+
+/// The planner's half: resolves topics and offsets, and looks for new ones on a thread of its own.
+pub struct KafkaSplits {
+    kafka: Kafka,
+    news: Option<(Receiver<Result<Start>>, Sender<()>)>,
+}
+
+impl KafkaSplits {
+    /// # Errors
+    /// Whatever is wrong with the description; nobody is contacted yet.
+    pub fn new(kafka: &Kafka) -> Result<Self> {
+        kafka.check()?;
+        Ok(KafkaSplits { kafka: kafka.clone(), news: None })
+    }
+}
+
+/// The topics of a source as the brokers have them now; a named one that is not there is left out.
+fn resolve(kafka: &Kafka, metadata: &Metadata) -> Result<Vec<Topic>> {
+    let mut found = BTreeSet::new();
+    if let Some(pattern) = &kafka.topics.pattern {
+        found.extend(metadata.topics(START_DEADLINE)?.into_iter().filter(|t| pattern.is_match(&t.name)));
+    }
+    for name in &kafka.topics.names {
+        found.extend(metadata.topic(name, START_DEADLINE)?);
+    }
+    Ok(found.into_iter().collect())
+}
+
+fn start_of(kafka: &Kafka, metadata: &Metadata, topic: &Arc<str>, partition: i32) -> Result<Start> {
+    let (low, high) = metadata.bounds(topic, partition, START_DEADLINE)?;
+    let from = match &kafka.start {
+        StartFrom::Latest => high,
+        StartFrom::Earliest => low,
+        StartFrom::Timestamp(ms) => metadata.at_time(topic, partition, *ms, START_DEADLINE)?.unwrap_or(high),
+        StartFrom::Offsets(offsets) => match offsets.get(&(topic.to_string(), partition)) {
+            None => high,
+            Some(from) if (low..=high).contains(from) => *from,
+            Some(from) => {
+                let what = format!("topic {topic}, partition {partition}");
+                return Err(Error::source(
+                    format!("Kafka at {}", metadata.brokers),
+                    format!("{what}: from_offsets says {from}, the log holds {low} to {high}; say an offset in [{low}, {high}]"),
+                ));
+            }
+        },
+    };
+    Ok(Start { split: Split::Kafka { topic: topic.clone(), partition }, from })
+}
+
+impl Splits for KafkaSplits {
+    fn start(&mut self) -> Result<Vec<Start>> {
+        let (kafka, metadata) = (&self.kafka, Metadata::new(&self.kafka.settings)?);
+        let place = format!("Kafka at {}", metadata.brokers);
+        let topics = resolve(kafka, &metadata)?;
+        let missing: Vec<&str> =
+            kafka.topics.names.iter().map(String::as_str).filter(|n| !topics.iter().any(|t| &*t.name == *n)).collect();
+        if !missing.is_empty() {
+            return Err(Error::source(place, format!("there is no topic {}; create it first", missing.join(", "))));
+        }
+        if topics.is_empty() {
+            tracing::warn!("{place}: no topic matches the pattern yet");
+        }
+        if let StartFrom::Offsets(offsets) = &kafka.start {
+            let known = |t: &str, p: i32| topics.iter().any(|topic| &*topic.name == t && topic.partitions.contains(&p));
+            if let Some((topic, partition)) = offsets.keys().find(|(t, p)| !known(t, *p)) {
+                return Err(Error::source(
+                    place,
+                    format!("from_offsets names topic {topic}, partition {partition}, which is not there"),
+                ));
+            }
+        }
+        let mut starts = Vec::new();
+        for topic in &topics {
+            for partition in &topic.partitions {
+                starts.push(start_of(kafka, &metadata, &topic.name, *partition)?);
+            }
+        }
+        let watch = Watch { kafka: kafka.clone(), metadata, known: BTreeMap::new(), gone: BTreeMap::new() };
+        self.news = Some(watch.spawn(&topics)?);
+        Ok(starts)
+    }
+
+    fn discover(&mut self) -> Result<Vec<Start>> {
+        let Some((news, _)) = &self.news else { return Ok(Vec::new()) };
+        let mut starts = Vec::new();
+        loop {
+            match news.try_recv() {
+                Ok(start) => starts.push(start?),
+                Err(TryRecvError::Empty | TryRecvError::Disconnected) => return Ok(starts),
+            }
+        }
+    }
+}
+
+/// Asks the brokers every few seconds what is new. A broker that does not answer is asked again, and that is all.
+struct Watch {
+    kafka: Kafka,
+    metadata: Metadata,
+    known: BTreeMap<Arc<str>, BTreeSet<i32>>,
+    gone: BTreeMap<Arc<str>, Instant>,
+}
+
+impl Watch {
+    fn spawn(mut self, topics: &[Topic]) -> Result<(Receiver<Result<Start>>, Sender<()>)> {
+        self.known = topics.iter().map(|t| (t.name.clone(), t.partitions.iter().copied().collect())).collect();
+        let (say, news) = channel();
+        let (stop, stopped) = channel::<()>();
+        let run = move || {
+            // The thread is not joined: it may be waiting for a broker, and holds nothing that anybody waits for.
+            while let Err(RecvTimeoutError::Timeout) = stopped.recv_timeout(self.kafka.every) {
+                match self.look() {
+                    Ok(starts) => starts.into_iter().for_each(|s| _ = say.send(Ok(s))),
+                    Err(Trouble::Passing(e)) => tracing::debug!("looking for new partitions: {e}"),
+                    Err(Trouble::Final(e)) => {
+                        let _ = say.send(Err(e));
+                        return;
+                    }
+                }
+            }
+        };
+        let thread = std::thread::Builder::new().name("tidemill-kafka-watch".to_string()).spawn(run);
+        thread.map_err(|e| Error::io("starting the thread that looks for new Kafka partitions", e))?;
+        Ok((news, stop))
+    }
+
+    fn look(&mut self) -> Result<Vec<Start>, Trouble> {
+        let topics = resolve(&self.kafka, &self.metadata)?;
+        self.lost(&topics)?;
+        let mut starts = Vec::new();
+        for topic in &topics {
+            for partition in &topic.partitions {
+                if self.known.get(&topic.name).is_some_and(|known| known.contains(partition)) {
+                    continue;
+                }
+                // Whatever is in it came after the start: it is read from its first record.
+                let (from, _) = self.metadata.bounds(&topic.name, *partition, START_DEADLINE)?;
+                starts.push(Start { split: Split::Kafka { topic: topic.name.clone(), partition: *partition }, from });
+                self.known.entry(topic.name.clone()).or_default().insert(*partition);
+            }
+        }
+        Ok(starts)
+    }
+
+    /// librdkafka asks for a deleted topic for ever and says nothing: metadata is the only one to tell.
+    fn lost(&mut self, topics: &[Topic]) -> Result<(), Trouble> {
+        for (name, partitions) in &self.known {
+            let now = topics.iter().find(|t| t.name == *name).map_or(&[][..], |t| &t.partitions);
+            if partitions.iter().all(|p| now.contains(p)) {
+                self.gone.remove(name);
+            } else if self.gone.entry(name.clone()).or_insert_with(Instant::now).elapsed() >= GONE {
+                let reason = format!("topic {name} was deleted, or has fewer partitions than it had");
+                return Err(Trouble::Final(Error::source(format!("Kafka at {}", self.metadata.brokers), reason)));
+            }
+        }
+        Ok(())
+    }
+}
+
+enum Trouble {
+    Passing(Error),
+    Final(Error),
+}
+
+impl From<Error> for Trouble {
+    fn from(e: Error) -> Self {
+        Trouble::Passing(e)
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn problems(kafka: Kafka) -> String {
+        kafka.check().unwrap_err().to_string()
+    }
+
+    #[test]
+    fn sparks_names_are_understood() {
+        let k = Kafka::params([("metadata.broker.list", "a:1"), ("auto.offset.reset", "smallest"), ("group.id", "g")]).topic("t");
+        k.check().unwrap();
+        assert_eq!((&*k.settings.brokers, &*k.group, &k.start), ("a:1", "g", &StartFrom::Earliest));
+        let k = Kafka::params([("bootstrap.servers", "b:1"), ("auto.offset.reset", "largest")]).topic("t");
+        assert_eq!((&*k.settings.brokers, &k.start), ("b:1", &StartFrom::Latest));
+        let text = problems(Kafka::params([("auto.offset.reset", "none"), ("enable.auto.commit", "true")]).topic("t"));
+        assert!(
+            text.contains("auto.offset.reset") && text.contains("enable.auto.commit") && text.contains("no brokers"),
+            "{text}"
+        );
+    }
+
+    #[test]
+    fn a_description_that_cannot_work_is_refused_before_anybody_is_asked() {
+        let k = || Kafka::brokers("a:1");
+        assert!(problems(k()).contains("no topic"));
+        assert!(problems(k().topics(Vec::<String>::new())).contains("no topic"));
+        assert!(problems(k().topic("")).contains("name is empty"));
+        assert!(problems(k().pattern("(")).contains("pattern"));
+        assert!(problems(k().topic("t").max_rate_per_partition(0)).contains("max_rate_per_partition"));
+        let text = problems(k().topic("t").start(StartFrom::from_offsets([("u", 0, 1), ("t", 0, -2)])));
+        assert!(text.contains("topic u") && text.contains("says -2"), "{text}");
+    }
+
+    #[test]
+    fn a_pattern_matches_whole_names() {
+        let k = Kafka::brokers("a:1").pattern("tw|news.*");
+        assert!(k.wants("tw") && k.wants("news-2") && !k.wants("twitter"));
+    }
+}
