@@ -258,7 +258,7 @@ impl Reports {
         match error {
             KafkaError::ClientConfig(_, _, key, _) => format!("setting {key}: librdkafka does not accept it"),
             KafkaError::ClientCreation(text) => self.redact(text),
-            other => self.redact(&other.rdkafka_error_code().map_or_else(|| other.to_string(), |code| code.to_string())),
+            other => self.redact(&other.rdkafka_error_code().map_or_else(|| other.to_string(), described_code)),
         }
     }
 
@@ -329,7 +329,9 @@ impl Metadata {
 
     fn failed(&self, what: &str, error: &KafkaError) -> Error {
         // Serving the queue brings librdkafka's own reason: a name that does not resolve, a refused connection.
-        while self.consumer.poll(Duration::ZERO).is_some() {}
+        for _ in 0..8 {
+            let _ = self.consumer.poll(Duration::from_millis(20));
+        }
         let why = self.reports.trouble().map_or_else(String::new, |t| format!(" ({t})"));
         Error::source(format!("Kafka at {}", self.brokers), format!("{what}: {}{why}", self.reports.words(error)))
     }
@@ -375,6 +377,12 @@ impl Metadata {
             _ => Ok(None),
         }
     }
+}
+
+/// "BrokerTransportFailure (Local: Broker transport failure)" says it twice.
+pub(crate) fn described_code(code: RDKafkaErrorCode) -> String {
+    let text = code.to_string();
+    text.split_once(" (").and_then(|(_, said)| said.strip_suffix(')')).map_or(text.clone(), str::to_string)
 }
 
 fn described(topic: &rdkafka::metadata::MetadataTopic) -> Topic {

@@ -21,7 +21,7 @@ use super::Waker;
 use super::kafka_inbox::{Inbox, Item, Signal};
 use super::message::{Block, Raw, put_header};
 use crate::error::{Error, Result};
-use crate::kafka::{Context, Reports, Settings, Side, lock};
+use crate::kafka::{Context, Reports, Settings, Side, described_code, lock};
 
 /// How many messages are taken at once: a block.
 const TAKE: usize = 4096;
@@ -273,7 +273,7 @@ impl Loop {
         let mut room = vec![std::ptr::null_mut(); TAKE];
         while !self.shared.stop.load(Ordering::Acquire) {
             self.obey();
-            self.serve();
+            self.serve(1);
             let mut busy = false;
             for i in 0..self.partitions.len() {
                 if self.partitions[i].inbox.has_room() {
@@ -293,10 +293,14 @@ impl Loop {
     }
 
     /// The client's own queue: logs, errors that concern all partitions.
-    fn serve(&self) {
-        let Some(event) = self.consumer.poll(Duration::ZERO) else { return };
+    fn serve(&self, times: usize) {
+        // `None` is also a log line that was served: it does not say that there is nothing behind it.
+        (0..times).filter_map(|_| self.consumer.poll(Duration::ZERO)).for_each(|event| self.serve_event(event));
+    }
+
+    fn serve_event(&self, event: Result<rdkafka::message::BorrowedMessage<'_>, KafkaError>) {
         let text = match event {
-            Err(KafkaError::MessageConsumptionFatal(code)) => code.to_string(),
+            Err(KafkaError::MessageConsumptionFatal(code)) => described_code(code),
             Err(_) => return,
             // Every partition has a queue of its own: a message here would be lost.
             Ok(m) => format!("a message of partition {} came by the wrong queue", m.partition()),
@@ -400,6 +404,7 @@ impl Loop {
 
     /// Nothing to drain: the only time for questions that wait for a broker.
     fn idle(&mut self) {
+        self.serve(16);
         if self.asked.elapsed() >= ASK && (self.shared.reports.trouble().is_some() || !self.pending.is_empty()) {
             self.asked = Instant::now();
             self.answer();
