@@ -18,10 +18,11 @@ use rdkafka::error::{KafkaError, RDKafkaErrorCode};
 use rdkafka::{Message as _, Offset, TopicPartitionList};
 
 use super::Waker;
+use super::kafka_direct::Kafka;
 use super::kafka_inbox::{Inbox, Item, Signal};
 use super::message::{Block, Raw, put_header};
 use crate::error::{Error, Result};
-use crate::kafka::{Context, Reports, Settings, Side, described_code, lock};
+use crate::kafka::{Context, Reports, Side, described_code, lock};
 
 /// How many messages are taken at once: a block.
 const TAKE: usize = 4096;
@@ -122,7 +123,7 @@ impl Taken {
         }
     }
 
-    fn record<'a>(&'a self, headers: &'a mut Vec<u8>) -> Raw<'a> {
+    fn record<'a>(&'a self, with_headers: bool, headers: &'a mut Vec<u8>) -> Raw<'a> {
         let m = self.raw();
         headers.clear();
         // SAFETY: of a message without error, payload and key are null or that many bytes, which live with the message;
@@ -132,7 +133,9 @@ impl Taken {
             let mut kind = rd::rd_kafka_timestamp_type_t::RD_KAFKA_TIMESTAMP_NOT_AVAILABLE;
             let time = rd::rd_kafka_message_timestamp(self.0.as_ptr(), &mut kind);
             let none = kind as u32 == rd::rd_kafka_timestamp_type_t::RD_KAFKA_TIMESTAMP_NOT_AVAILABLE as u32;
-            copy_headers(self.0.as_ptr(), headers);
+            if with_headers {
+                copy_headers(self.0.as_ptr(), headers);
+            }
             let (key, value) = (bytes(m.key, m.key_len), bytes(m.payload, m.len));
             Raw { offset: m.offset, time: (!none).then_some(time), key, value, headers }
         }
@@ -192,17 +195,18 @@ pub(super) struct Drain {
 }
 
 impl Drain {
-    pub(super) fn start(settings: &Settings, group: &str, waker: Waker) -> Result<Drain> {
-        let (mut consumer, reports): (BaseConsumer<Context>, _) = settings.client(Side::Source, Some(group))?;
+    pub(super) fn start(kafka: &Kafka, waker: Waker) -> Result<Drain> {
+        let settings = &kafka.settings;
+        let (mut consumer, reports): (BaseConsumer<Context>, _) = settings.client(Side::Source, Some(&kafka.group))?;
         let signal = Arc::new(Signal::default());
         let raised = signal.clone();
         consumer.set_nonempty_callback(move || raised.raise());
         let shared = Shared { commands: Mutex::default(), stop: AtomicBool::new(false), signal, reports };
         let shared = Arc::new(shared);
         let consumer = Arc::new(consumer);
-        let brokers = settings.brokers.clone();
+        let (brokers, with_headers) = (settings.brokers.clone(), kafka.headers);
         let owned = shared.clone();
-        let run = move || Loop::new(owned, consumer, brokers, waker).run();
+        let run = move || Loop::new(owned, consumer, brokers, with_headers, waker).run();
         let thread = std::thread::Builder::new().name("tidemill-kafka-drain".to_string()).spawn(run);
         let thread = thread.map_err(|e| Error::io("starting the thread that reads Kafka", e))?;
         Ok(Drain { shared, thread: Some(thread) })
@@ -259,13 +263,14 @@ struct Loop {
     waker: Waker,
     pending: Vec<Pending>,
     asked: Instant,
+    with_headers: bool,
     headers: Vec<u8>,
 }
 
 impl Loop {
-    fn new(shared: Arc<Shared>, consumer: Arc<BaseConsumer<Context>>, brokers: String, waker: Waker) -> Self {
+    fn new(shared: Arc<Shared>, consumer: Arc<BaseConsumer<Context>>, brokers: String, with_headers: bool, waker: Waker) -> Self {
         let (pending, headers, asked) = (Vec::new(), Vec::new(), Instant::now());
-        Loop { partitions: Vec::new(), consumer, shared, brokers, waker, pending, asked, headers }
+        Loop { partitions: Vec::new(), consumer, shared, brokers, waker, pending, asked, with_headers, headers }
     }
 
     fn run(mut self) {
@@ -325,7 +330,7 @@ impl Loop {
                 items.extend(event(code, &taken, &p.inbox, &self.consumer, &self.shared.reports));
                 continue;
             }
-            let raw = taken.record(&mut self.headers);
+            let raw = taken.record(self.with_headers, &mut self.headers);
             if !block.as_mut().is_some_and(|b| b.push(&raw)) {
                 let fresh = Block::new(p.inbox.topic.clone(), p.inbox.partition, raw.offset, n, n * p.size);
                 items.extend(block.replace(fresh).map(|b| Item::Block(Arc::new(b))));

@@ -159,8 +159,7 @@ impl KafkaReader {
 
     fn drain(&mut self) -> Result<&Drain> {
         if self.drain.is_none() {
-            let (settings, group) = (&self.kafka.settings, &self.kafka.group);
-            self.drain = Some(Drain::start(settings, group, self.waker.clone())?);
+            self.drain = Some(Drain::start(&self.kafka, self.waker.clone())?);
         }
         self.drain.as_ref().ok_or_else(|| Error::config("the drain thread is not there"))
     }

@@ -202,7 +202,7 @@ impl Message {
         self.value_opt().unwrap_or_default()
     }
 
-    /// Its headers, in their order; names may repeat.
+    /// Its headers, in their order; names may repeat. A Kafka source takes them when it is told to `include_headers`.
     ///
     /// ```
     /// # use tidemill::source::message::Message;

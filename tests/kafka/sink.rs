@@ -5,6 +5,7 @@ use tidemill::prelude::BatchTime;
 use tidemill::sink::kafka::{KafkaOutput, KafkaSink, Record};
 use tidemill::sink::{Output, Part};
 use tidemill::source::Reader;
+use tidemill::source::kafka_direct::Kafka;
 
 use crate::rig::{PATIENCE, Rig, brokers, producer, send, split, topic, values};
 
@@ -28,7 +29,8 @@ fn rows_come_back_and_marks_come_after_them() {
     out.write(BatchTime::from_millis(100), &[Part { number: 0, rows: rows(0..2) }, Part { number: 1, rows: rows(2..4) }])
         .unwrap();
     out.write(BatchTime::from_millis(200), &parts(rows(0..0))).unwrap();
-    let mut rig = Rig::of(&t, Some(0));
+    let mut rig = Rig::new(&Kafka::brokers(brokers()).topic(&t).include_headers());
+    rig.reader.assign(0, &split(&t, 0), Some(0)).unwrap();
     let even = rig.live(|r| r.len() == 4);
     assert_eq!(values(&even), [r#"["k0",0]"#, r#"["k2",2]"#, r#"{"batch":100}"#, r#"{"batch":200}"#]);
     assert_eq!(even[1].key(), Some(&b"k2"[..]));
