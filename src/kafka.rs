@@ -6,7 +6,7 @@
 use std::collections::BTreeMap;
 use std::fmt;
 use std::sync::{Arc, Mutex, PoisonError};
-use std::time::Duration;
+use std::time::{Duration, Instant};
 
 use rdkafka::client::ClientContext;
 use rdkafka::config::{ClientConfig, FromClientConfigAndContext, RDKafkaLogLevel};
@@ -90,7 +90,8 @@ const SOURCE_FIXED: &[(&str, &str)] = &[
     ("fetch.queue.backoff.ms", "5"),
 ];
 
-/// What a source has unless the user says otherwise: a short queue stays in warm memory.
+/// What a source has unless the user says otherwise: a short queue stays in warm memory, and a short wait tells the end of a
+/// partition soon, on which given ranges wait.
 const SOURCE_DEFAULT: &[(&str, &str)] = &[
     ("queued.min.messages", "100000"),
     ("queued.max.messages.kbytes", "16384"),
@@ -338,11 +339,24 @@ impl Metadata {
 
     /// The topic; `None` if the brokers do not know it.
     pub(crate) fn topic(&self, name: &str, deadline: Duration) -> Result<Option<Topic>> {
+        let end = Instant::now() + deadline;
+        loop {
+            match self.topic_now(name, deadline) {
+                // A topic that was created a moment ago has no leader yet.
+                Ok(Some(topic)) if topic.partitions.is_empty() && Instant::now() < end => {
+                    std::thread::sleep(Duration::from_millis(100));
+                }
+                other => return other,
+            }
+        }
+    }
+
+    fn topic_now(&self, name: &str, deadline: Duration) -> Result<Option<Topic>> {
         let answer = self.consumer.fetch_metadata(Some(name), deadline);
         let answer = answer.map_err(|e| self.failed(&format!("topic {name} could not be looked up"), &e))?;
         let Some(topic) = answer.topics().iter().find(|t| t.name() == name) else { return Ok(None) };
         match topic.error() {
-            None => Ok(Some(described(topic))),
+            None | Some(RDKafkaRespErr::RD_KAFKA_RESP_ERR_LEADER_NOT_AVAILABLE) => Ok(Some(described(topic))),
             Some(RDKafkaRespErr::RD_KAFKA_RESP_ERR_UNKNOWN_TOPIC_OR_PART) => Ok(None),
             Some(error) => {
                 let error = KafkaError::MetadataFetch(error.into());

@@ -1,23 +1,16 @@
-//! Which offsets are mine: the Kafka direct stream as users describe it, and the planner's half of it.
+//! The Kafka direct stream as users describe it: which topics, where to begin, how fast.
 //!
-//! The start is resolved to numbers once, before the first batch; what is read after that is decided by plans alone.
-//! The worker's half is [`KafkaReader`](super::kafka_reader::KafkaReader).
+//! The planner's half is [`KafkaSplits`](super::kafka_splits::KafkaSplits), the worker's
+//! [`KafkaReader`](super::kafka_reader::KafkaReader).
 
 use std::collections::{BTreeMap, BTreeSet};
 use std::fmt;
-use std::sync::Arc;
-use std::sync::mpsc::{Receiver, RecvTimeoutError, Sender, TryRecvError, channel};
-use std::time::{Duration, Instant};
+use std::time::Duration;
 
 use regex::Regex;
 
-use super::{Splits, Start};
 use crate::error::{Error, Result};
-use crate::kafka::{Metadata, START_DEADLINE, Settings, Side, Topic};
-use crate::plan::Split;
-
-/// How long a topic may be unknown to the brokers before the job gives up on it.
-const GONE: Duration = Duration::from_secs(30);
+use crate::kafka::{Settings, Side};
 
 /// Where a stream begins when nothing was read before.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
@@ -73,9 +66,9 @@ pub enum Tombstones {
 
 /// Which topics.
 #[derive(Clone, Debug, Default)]
-struct Topics {
-    names: BTreeSet<String>,
-    pattern: Option<Regex>,
+pub(super) struct Topics {
+    pub(super) names: BTreeSet<String>,
+    pub(super) pattern: Option<Regex>,
 }
 
 /// A Kafka source: brokers, topics, where to begin. Nothing is contacted before the job starts.
@@ -99,14 +92,14 @@ struct Topics {
 #[derive(Clone)]
 pub struct Kafka {
     pub(crate) settings: Settings,
-    topics: Topics,
+    pub(super) topics: Topics,
     pub(crate) group: String,
-    start: StartFrom,
+    pub(super) start: StartFrom,
     pub(crate) tombstones: Tombstones,
     pub(crate) headers: bool,
     rate: Option<u64>,
     first_batch: Option<u64>,
-    every: Duration,
+    pub(super) every: Duration,
     faults: Vec<String>,
 }
 
@@ -280,174 +273,6 @@ impl Kafka {
     /// At most this many records a partition in the first batch, if there is a cap.
     pub fn first_batch_records(&self) -> Option<u64> {
         self.first_batch
-    }
-}
-
-/// The planner's half: resolves topics and offsets, and looks for new ones on a thread of its own.
-pub struct KafkaSplits {
-    kafka: Kafka,
-    news: Option<(Receiver<Result<Start>>, Sender<()>)>,
-}
-
-impl KafkaSplits {
-    /// # Errors
-    /// Whatever is wrong with the description; nobody is contacted yet.
-    pub fn new(kafka: &Kafka) -> Result<Self> {
-        kafka.check()?;
-        Ok(KafkaSplits { kafka: kafka.clone(), news: None })
-    }
-}
-
-/// The topics of a source as the brokers have them now; a named one that is not there is left out.
-fn resolve(kafka: &Kafka, metadata: &Metadata) -> Result<Vec<Topic>> {
-    let mut found = BTreeSet::new();
-    if let Some(pattern) = &kafka.topics.pattern {
-        found.extend(metadata.topics(START_DEADLINE)?.into_iter().filter(|t| pattern.is_match(&t.name)));
-    }
-    for name in &kafka.topics.names {
-        found.extend(metadata.topic(name, START_DEADLINE)?);
-    }
-    Ok(found.into_iter().collect())
-}
-
-fn start_of(kafka: &Kafka, metadata: &Metadata, topic: &Arc<str>, partition: i32) -> Result<Start> {
-    let (low, high) = metadata.bounds(topic, partition, START_DEADLINE)?;
-    let from = match &kafka.start {
-        StartFrom::Latest => high,
-        StartFrom::Earliest => low,
-        StartFrom::Timestamp(ms) => metadata.at_time(topic, partition, *ms, START_DEADLINE)?.unwrap_or(high),
-        StartFrom::Offsets(offsets) => match offsets.get(&(topic.to_string(), partition)) {
-            None => high,
-            Some(from) if (low..=high).contains(from) => *from,
-            Some(from) => {
-                let what = format!("topic {topic}, partition {partition}");
-                return Err(Error::source(
-                    format!("Kafka at {}", metadata.brokers),
-                    format!("{what}: from_offsets says {from}, the log holds {low} to {high}; say an offset in [{low}, {high}]"),
-                ));
-            }
-        },
-    };
-    Ok(Start { split: Split::Kafka { topic: topic.clone(), partition }, from })
-}
-
-impl Splits for KafkaSplits {
-    fn start(&mut self) -> Result<Vec<Start>> {
-        let (kafka, metadata) = (&self.kafka, Metadata::new(&self.kafka.settings)?);
-        let place = format!("Kafka at {}", metadata.brokers);
-        let topics = resolve(kafka, &metadata)?;
-        let missing: Vec<&str> =
-            kafka.topics.names.iter().map(String::as_str).filter(|n| !topics.iter().any(|t| &*t.name == *n)).collect();
-        if !missing.is_empty() {
-            return Err(Error::source(place, format!("there is no topic {}; create it first", missing.join(", "))));
-        }
-        if topics.is_empty() {
-            tracing::warn!("{place}: no topic matches the pattern yet");
-        }
-        if let StartFrom::Offsets(offsets) = &kafka.start {
-            let known = |t: &str, p: i32| topics.iter().any(|topic| &*topic.name == t && topic.partitions.contains(&p));
-            if let Some((topic, partition)) = offsets.keys().find(|(t, p)| !known(t, *p)) {
-                return Err(Error::source(
-                    place,
-                    format!("from_offsets names topic {topic}, partition {partition}, which is not there"),
-                ));
-            }
-        }
-        let mut starts = Vec::new();
-        for topic in &topics {
-            for partition in &topic.partitions {
-                starts.push(start_of(kafka, &metadata, &topic.name, *partition)?);
-            }
-        }
-        let watch = Watch { kafka: kafka.clone(), metadata, known: BTreeMap::new(), gone: BTreeMap::new() };
-        self.news = Some(watch.spawn(&topics)?);
-        Ok(starts)
-    }
-
-    fn discover(&mut self) -> Result<Vec<Start>> {
-        let Some((news, _)) = &self.news else { return Ok(Vec::new()) };
-        let mut starts = Vec::new();
-        loop {
-            match news.try_recv() {
-                Ok(start) => starts.push(start?),
-                Err(TryRecvError::Empty | TryRecvError::Disconnected) => return Ok(starts),
-            }
-        }
-    }
-}
-
-/// Asks the brokers every few seconds what is new. A broker that does not answer is asked again, and that is all.
-struct Watch {
-    kafka: Kafka,
-    metadata: Metadata,
-    known: BTreeMap<Arc<str>, BTreeSet<i32>>,
-    gone: BTreeMap<Arc<str>, Instant>,
-}
-
-impl Watch {
-    fn spawn(mut self, topics: &[Topic]) -> Result<(Receiver<Result<Start>>, Sender<()>)> {
-        self.known = topics.iter().map(|t| (t.name.clone(), t.partitions.iter().copied().collect())).collect();
-        let (say, news) = channel();
-        let (stop, stopped) = channel::<()>();
-        let run = move || {
-            // The thread is not joined: it may be waiting for a broker, and holds nothing that anybody waits for.
-            while let Err(RecvTimeoutError::Timeout) = stopped.recv_timeout(self.kafka.every) {
-                match self.look() {
-                    Ok(starts) => starts.into_iter().for_each(|s| _ = say.send(Ok(s))),
-                    Err(Trouble::Passing(e)) => tracing::debug!("looking for new partitions: {e}"),
-                    Err(Trouble::Final(e)) => {
-                        let _ = say.send(Err(e));
-                        return;
-                    }
-                }
-            }
-        };
-        let thread = std::thread::Builder::new().name("tidemill-kafka-watch".to_string()).spawn(run);
-        thread.map_err(|e| Error::io("starting the thread that looks for new Kafka partitions", e))?;
-        Ok((news, stop))
-    }
-
-    fn look(&mut self) -> Result<Vec<Start>, Trouble> {
-        let topics = resolve(&self.kafka, &self.metadata)?;
-        self.lost(&topics)?;
-        let mut starts = Vec::new();
-        for topic in &topics {
-            for partition in &topic.partitions {
-                if self.known.get(&topic.name).is_some_and(|known| known.contains(partition)) {
-                    continue;
-                }
-                // Whatever is in it came after the start: it is read from its first record.
-                let (from, _) = self.metadata.bounds(&topic.name, *partition, START_DEADLINE)?;
-                starts.push(Start { split: Split::Kafka { topic: topic.name.clone(), partition: *partition }, from });
-                self.known.entry(topic.name.clone()).or_default().insert(*partition);
-            }
-        }
-        Ok(starts)
-    }
-
-    /// librdkafka asks for a deleted topic for ever and says nothing: metadata is the only one to tell.
-    fn lost(&mut self, topics: &[Topic]) -> Result<(), Trouble> {
-        for (name, partitions) in &self.known {
-            let now = topics.iter().find(|t| t.name == *name).map_or(&[][..], |t| &t.partitions);
-            if partitions.iter().all(|p| now.contains(p)) {
-                self.gone.remove(name);
-            } else if self.gone.entry(name.clone()).or_insert_with(Instant::now).elapsed() >= GONE {
-                let reason = format!("topic {name} was deleted, or has fewer partitions than it had");
-                return Err(Trouble::Final(Error::source(format!("Kafka at {}", self.metadata.brokers), reason)));
-            }
-        }
-        Ok(())
-    }
-}
-
-enum Trouble {
-    Passing(Error),
-    Final(Error),
-}
-
-impl From<Error> for Trouble {
-    fn from(e: Error) -> Self {
-        Trouble::Passing(e)
     }
 }
 

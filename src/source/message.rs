@@ -10,6 +10,7 @@ use serde::de::{SeqAccess, Visitor};
 use serde::{Deserialize, Deserializer, Serialize, Serializer};
 
 /// Records of one partition in offset order: their bytes in one piece, and where each begins.
+#[cfg_attr(not(feature = "kafka"), allow(dead_code))]
 pub(crate) struct Block {
     topic: Arc<str>,
     partition: i32,
@@ -43,6 +44,7 @@ pub(crate) struct Raw<'a> {
     pub(crate) headers: &'a [u8],
 }
 
+#[cfg_attr(not(feature = "kafka"), allow(dead_code))]
 impl Block {
     pub(crate) fn new(topic: Arc<str>, partition: i32, first: i64, rows: usize, bytes: usize) -> Self {
         let (bytes, entries) = (Vec::with_capacity(bytes), Vec::with_capacity(rows));

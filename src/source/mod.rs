@@ -13,6 +13,8 @@ mod kafka_drain;
 mod kafka_inbox;
 #[cfg(feature = "kafka")]
 pub mod kafka_reader;
+#[cfg(feature = "kafka")]
+pub mod kafka_splits;
 pub mod message;
 
 use std::sync::Arc;

@@ -2,7 +2,8 @@
 
 use std::time::{Duration, Instant};
 
-use tidemill::source::kafka_direct::{Kafka, KafkaSplits, StartFrom};
+use tidemill::source::kafka_direct::{Kafka, StartFrom};
+use tidemill::source::kafka_splits::KafkaSplits;
 use tidemill::source::{Splits, Start};
 
 use crate::rig::{PATIENCE, brokers, delete_before, grow, produce, split, topic};
@@ -77,4 +78,19 @@ fn partitions_and_topics_that_appear_are_read_from_their_first_record() {
     }
     found.sort_by_key(|s| s.split.clone());
     assert_eq!(found, [Start { split: split(&t, 1), from: 0 }, Start { split: split(&more, 0), from: 0 }]);
+}
+
+#[test]
+fn a_job_that_goes_on_is_given_only_what_appeared_meanwhile() {
+    let t = topic("resume", 2, &[]);
+    produce(&t, 0, &["a", "b"]);
+    produce(&t, 1, &["c"]);
+    delete_before(&t, 0, 1);
+    let kafka = Kafka::brokers(brokers()).topic(&t).start(StartFrom::from_offsets([(&*t, 0, 0)]));
+    assert!(start(&kafka).is_err(), "offset 0 is gone");
+    let resumed = |known: &[i32]| KafkaSplits::new(&kafka).unwrap().resume(known.iter().map(|p| split(&t, *p))).start();
+    assert_eq!(resumed(&[0, 1]).unwrap(), []);
+    assert_eq!(resumed(&[0]).unwrap(), [Start { split: split(&t, 1), from: 0 }]);
+    let text = resumed(&[0, 1, 2]).unwrap_err().to_string();
+    assert!(text.contains(&t) && text.contains("partition 2"), "{text}");
 }
