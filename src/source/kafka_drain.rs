@@ -351,11 +351,13 @@ impl Loop {
     }
 
     fn obey(&mut self) {
-        let commands = std::mem::take(&mut *lock(&self.shared.commands));
+        let mut commands = std::mem::take(&mut *lock(&self.shared.commands));
         let mut fresh = TopicPartitionList::new();
-        for command in commands {
+        while let Some(command) = commands.pop() {
             match command {
                 Command::Check { inbox, epoch, until } => self.pending.push(Pending { inbox, epoch, until }),
+                // The last word counts, and it comes first here: a partition taken just now cannot be sought.
+                Command::Read { inbox, epoch, .. } if inbox.epoch() != epoch => {}
                 Command::Read { inbox, epoch, from } => {
                     let known = self.partitions.iter().position(|p| Arc::ptr_eq(&p.inbox, &inbox));
                     let done = match known {
