@@ -94,7 +94,7 @@ const SOURCE_FIXED: &[(&str, &str)] = &[
 /// partition soon, on which given ranges wait.
 const SOURCE_DEFAULT: &[(&str, &str)] = &[
     ("queued.min.messages", "100000"),
-    ("queued.max.messages.kbytes", "16384"),
+    ("queued.max.messages.kbytes", "4096"),
     ("fetch.message.max.bytes", "1048576"),
     ("fetch.wait.max.ms", "100"),
     ("reconnect.backoff.max.ms", "1000"),

@@ -3,7 +3,7 @@
 //! A partition that nobody empties (it is at its cap) fills its inbox and is left alone; the others go on.
 
 use std::collections::VecDeque;
-use std::sync::atomic::{AtomicBool, AtomicI64, Ordering};
+use std::sync::atomic::{AtomicBool, AtomicI64, AtomicUsize, Ordering};
 use std::sync::{Arc, Mutex, OnceLock};
 use std::thread::Thread;
 use std::time::Duration;
@@ -32,7 +32,7 @@ struct State {
 pub(super) struct Inbox {
     pub(super) topic: Arc<str>,
     pub(super) partition: i32,
-    room: usize,
+    room: AtomicUsize,
     high: AtomicI64,
     state: Mutex<State>,
 }
@@ -40,11 +40,16 @@ pub(super) struct Inbox {
 impl Inbox {
     /// `room` in bytes: a block more than that may be in it, never two.
     pub(super) fn new(topic: Arc<str>, partition: i32, room: usize) -> Self {
-        Inbox { topic, partition, room, high: AtomicI64::new(-1), state: Mutex::default() }
+        Inbox { topic, partition, room: AtomicUsize::new(room), high: AtomicI64::new(-1), state: Mutex::default() }
+    }
+
+    /// More partitions came: each gets less.
+    pub(super) fn set_room(&self, room: usize) {
+        self.room.store(room, Ordering::Relaxed);
     }
 
     pub(super) fn has_room(&self) -> bool {
-        lock(&self.state).cost < self.room
+        lock(&self.state).cost < self.room.load(Ordering::Relaxed)
     }
 
     /// Puts an item in. `true`: there was none before, so somebody may be waiting. Items of an older epoch are dropped.
@@ -64,11 +69,12 @@ impl Inbox {
     pub(super) fn pop(&self) -> (Option<Item>, bool) {
         let mut state = lock(&self.state);
         let item = state.items.pop_front();
-        let full = state.cost >= self.room;
+        let room = self.room.load(Ordering::Relaxed);
+        let full = state.cost >= room;
         if let Some(Item::Block(block)) = &item {
             state.cost -= block.cost();
         }
-        (item, full && state.cost < self.room)
+        (item, full && state.cost < room)
     }
 
     pub(super) fn is_empty(&self) -> bool {

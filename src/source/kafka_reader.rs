@@ -1,6 +1,6 @@
 //! The worker's half of a Kafka source: hands out what the drain thread put into the inboxes, and never waits.
 //!
-//! All of it is in [`Cursor`], which knows no Kafka: where a partition stands, where a live batch ends, and when a given
+//! All of it is in `Cursor`, which knows no Kafka: where a partition stands, where a live batch ends, and when a given
 //! range is complete. *Invariant:* a range is complete on a record or an end of the partition whose own offset is not before
 //! `until`; an older end proves nothing.
 
@@ -215,6 +215,7 @@ impl Reader<Message> for KafkaReader {
             Some(i) => i,
             None => {
                 let room = (BYTES / (self.cursors.len() + 1)).clamp(INBOX.0, INBOX.1);
+                self.cursors.iter().for_each(|c| c.inbox.set_room(room));
                 let inbox = Inbox::new(topic.clone(), *partition, room);
                 self.cursors.push(Cursor::new(lane, split, inbox, self.kafka.tombstones == Tombstones::Skip));
                 self.cursors.len() - 1

@@ -1,6 +1,6 @@
 //! A record of Kafka as it came: a cheap handle into a block of bytes.
 //!
-//! The drain thread copies what it takes from librdkafka into a [`Block`]: one allocation for the bytes of thousands of
+//! The drain thread copies what it takes from librdkafka into a `Block`: one allocation for the bytes of thousands of
 //! records, one for where they are. A [`Message`] is the block and a number, so cloning and filtering copy no bytes.
 
 use std::fmt;
