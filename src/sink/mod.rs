@@ -5,6 +5,8 @@
 
 mod foreach;
 #[cfg(feature = "kafka")]
+pub mod kafka;
+#[cfg(feature = "kafka")]
 pub(crate) mod kafka_producer;
 pub mod memory;
 mod print;
@@ -28,5 +30,5 @@ pub trait Output<T>: Send {
     ///
     /// # Errors
     /// Anything: it is tried again, then the job stops with this batch not out.
-    fn write(&mut self, time: BatchTime, parts: &[Part<T>]) -> Result<(), BoxError>;
+    fn write(&mut self, time: BatchTime, parts: &[&Part<T>]) -> Result<(), BoxError>;
 }
