@@ -6,18 +6,18 @@ use std::sync::{Arc, Condvar, Mutex, mpsc};
 use std::thread::JoinHandle;
 use std::time::{Duration, Instant};
 
-use timely::communication::allocator::AllocatorBuilder;
-
 use super::clock::{Clock, ManualClock};
 use super::control::Planning;
 use super::planner::{Kit, Planner};
 use super::worker::{Crew, Shared, lock};
 use super::{plans, signals, worker};
+use crate::cluster::handshake::{self, Peers, Spec};
+use crate::cluster::{self, hosts};
 use crate::config::Config;
 use crate::context::{Builder, Delivery, Outbox, StreamingContext};
 use crate::error::{BoxError, Error, Result, panic_text};
 use crate::metrics::{Metrics, Statistics, StreamingListener};
-use crate::plan::{Plan, Report};
+use crate::plan::{Order, Plan, Report};
 use crate::sink::thread::Outputs;
 use crate::time::BatchTime;
 
@@ -91,14 +91,15 @@ impl Builder {
         let shared = Shared::new();
         let metrics = Metrics::default();
         let end = Arc::new((Mutex::new(None), Condvar::new()));
-        let job = Job { config, clock, given, shared: shared.clone(), metrics: metrics.clone(), lines };
         signals::stop_on_signals(&shared);
+        let peers = meet(&config, lines, &shared)?;
+        let job = Job { config, clock, given, shared: shared.clone(), metrics: metrics.clone() };
         let ended = end.clone();
         let thread = std::thread::Builder::new()
             .name("tidemill job".into())
             .spawn(move || {
-                let result =
-                    catch_unwind(AssertUnwindSafe(|| job.run(build))).unwrap_or_else(|p| Err(Error::Cluster(panic_text(&*p))));
+                let result = catch_unwind(AssertUnwindSafe(|| job.run(build, peers)))
+                    .unwrap_or_else(|p| Err(Error::Cluster(panic_text(&*p))));
                 *lock(&ended.0) = Some(result);
                 ended.1.notify_all();
             })
@@ -143,13 +144,35 @@ struct Job {
     given: Option<Vec<Plan>>,
     shared: Arc<Shared>,
     metrics: Metrics,
-    /// What the program is made of: compared between processes.
-    #[allow(dead_code)]
-    lines: Vec<String>,
+}
+
+/// Brings the processes of the job together; there is nobody to meet where there is one.
+fn meet(config: &Config, lines: Vec<String>, shared: &Shared) -> Result<Peers> {
+    let r = &config.runtime;
+    let processes = r.processes as usize;
+    if processes == 1 {
+        return Ok(Peers::alone(r.workers as usize));
+    }
+    let spec = Spec {
+        job: config.name.clone(),
+        process: r.process as usize,
+        processes,
+        workers: r.workers as usize,
+        addresses: match &r.hostfile {
+            Some(file) => hosts::read(file, processes)?,
+            None => hosts::local(processes)?,
+        },
+        fingerprint: handshake::fingerprint(&lines),
+        graph: lines,
+        build: handshake::build(),
+        deadline: handshake::DEADLINE,
+        limit: handshake::LIMIT,
+    };
+    handshake::connect(&spec, &shared.asked)
 }
 
 impl Job {
-    fn run<F>(self, build: Arc<F>) -> Result<Summary>
+    fn run<F>(self, build: Arc<F>, peers: Peers) -> Result<Summary>
     where
         F: for<'s> Fn(&StreamingContext<'s>) -> Result<(), BoxError> + Send + Sync + 'static,
     {
@@ -169,25 +192,14 @@ impl Job {
             planning: Mutex::new(planning),
         });
         let outputs = self.output_thread(delivered, waiting)?;
-        let (builders, others) = self.connect()?;
-        let workers = timely::execute::execute_from(builders, others, worker_config(), {
+        let planner = self.planner_thread(kits, order_tx, reports)?;
+        let worked = cluster::run::execute(peers, worker_config(), {
             let crew = crew.clone();
-            move |worker| worker::run(worker, &crew)
-        })
-        .map_err(Error::Cluster)?;
-        if let Ok(kit) = kits.recv() {
-            let planner = Planner::new(self.config.clone(), kit, order_tx, reports, self.clock.clone(), self.metrics.clone());
-            if let Err(e) = planner.run(self.given.clone()) {
-                self.shared.fail(e);
-            }
-        }
-        for worker in workers.join() {
-            if let Err(e) = worker {
-                self.shared.fail(Error::Cluster(e));
-            }
-        }
+            move |worker, fate| worker::run(worker, &crew, fate)
+        });
         drop(crew);
-        let _ = outputs.join();
+        let _ = (planner.join(), outputs.join());
+        worked?;
         match self.shared.take_failure() {
             Some(e) => Err(e),
             None => {
@@ -197,10 +209,24 @@ impl Job {
         }
     }
 
-    /// The endpoints of this process's workers.
-    fn connect(&self) -> Result<(Vec<AllocatorBuilder>, Box<dyn std::any::Any + Send>)> {
-        let workers = self.config.runtime.workers as usize;
-        timely::CommunicationConfig::Process(workers).try_build().map_err(Error::Cluster)
+    /// Waits for the first worker's graph, then moves time until the job ends. In process 0 only: elsewhere no kit comes.
+    fn planner_thread(
+        &self,
+        kits: mpsc::Receiver<Kit>,
+        orders: mpsc::Sender<Order>,
+        reports: mpsc::Receiver<Report>,
+    ) -> Result<JoinHandle<()>> {
+        let (config, clock, metrics) = (self.config.clone(), self.clock.clone(), self.metrics.clone());
+        let (given, shared) = (self.given.clone(), self.shared.clone());
+        let work = move || {
+            let Ok(kit) = kits.recv() else { return };
+            let planner = Planner::new(config, kit, orders, reports, clock, metrics);
+            let run = catch_unwind(AssertUnwindSafe(|| planner.run(given)));
+            if let Err(e) = run.unwrap_or_else(|p| Err(Error::source("planner", panic_text(&*p)))) {
+                shared.fail(e);
+            }
+        };
+        std::thread::Builder::new().name("tidemill planner".into()).spawn(work).map_err(|e| Error::io("start of a thread", e))
     }
 
     fn output_thread(&self, delivered: mpsc::Receiver<Delivery>, waiting: Arc<AtomicUsize>) -> Result<JoinHandle<()>> {

@@ -86,9 +86,9 @@ impl Outputs {
             if !self.arrived.get(&(time, o)).is_some_and(whole) {
                 return Ok(None);
             }
-            let a = self.arrived.remove(&(time, o)).expect("just looked at");
+            let mut a = self.arrived.remove(&(time, o)).expect("just looked at");
             if !a.rows.is_empty() {
-                write(&mut self.outputs[o], &a, self.tries)?;
+                write(&mut self.outputs[o], &mut a, self.tries)?;
             }
             self.waiting.fetch_sub(a.bytes, Ordering::Relaxed);
             self.turn = (Some(time), o + 1);
@@ -97,10 +97,10 @@ impl Outputs {
 }
 
 /// Writes one batch, and again after errors, with growing pauses.
-fn write(output: &mut OutputSpec, a: &Arrived, tries: u32) -> Result<()> {
+fn write(output: &mut OutputSpec, a: &mut Arrived, tries: u32) -> Result<()> {
     let mut pause = FIRST_PAUSE;
     for tried in 1.. {
-        let attempt = catch_unwind(AssertUnwindSafe(|| (output.write)(&a.plan, &a.rows)));
+        let attempt = catch_unwind(AssertUnwindSafe(|| (output.write)(&a.plan, &mut a.rows)));
         let error: BoxError = match attempt {
             Ok(Ok(())) => return Ok(()),
             Ok(Err(e)) => e,
@@ -138,7 +138,7 @@ mod tests {
     fn spec(name: &str, parts: usize, log: &Arc<Mutex<Vec<String>>>, fails: u32) -> OutputSpec {
         let (log, name_) = (log.clone(), name.to_string());
         let mut left = fails;
-        let write = Box::new(move |plan: &Plan, _: &[Box<dyn Any + Send>]| {
+        let write = Box::new(move |plan: &Plan, _: &mut [Box<dyn Any + Send>]| {
             if left > 0 {
                 left -= 1;
                 return Err("no".into());

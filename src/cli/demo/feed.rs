@@ -8,8 +8,8 @@ use std::time::{Duration, Instant};
 use super::script::Script;
 use crate::cli::generate::{BEGIN_MS, Generate, Pace, Random, Tweets};
 use crate::error::Result;
-use crate::sink::kafka_producer::Producer;
 use crate::source::kafka_embedded::{EmbeddedBroker, KEPT_BYTES, KEPT_RECORDS};
+use crate::source::kafka_producer::Producer;
 
 /// Who is everywhere during the burst.
 pub const LOUD: &str = "tide_pool";

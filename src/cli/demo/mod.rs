@@ -25,8 +25,8 @@ use super::args;
 use super::terminal::grouped;
 use crate::error::BoxError;
 use crate::prelude::*;
-use crate::sink::kafka_producer::Producer;
 use crate::source::kafka_embedded::EmbeddedBroker;
+use crate::source::kafka_producer::Producer;
 
 const TOPIC: &str = "twitter";
 /// How long the job may take to read what was sent.

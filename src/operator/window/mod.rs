@@ -15,7 +15,7 @@ use crate::flow::Site;
 /// Checks a window's length and slide; what is wrong is a problem of the graph, and the shape then is one batch.
 pub(crate) fn shape(graph: &Graph<'_>, site: &Site, length: Duration, slide: Duration) -> Shape {
     let interval = graph.config.interval;
-    let mut checked = |what, d| {
+    let checked = |what, d| {
         interval.multiple(what, d).unwrap_or_else(|e| {
             graph.problem(site, e);
             interval.millis()
