@@ -1,5 +1,8 @@
 //! tidemill: the Spark Streaming model in Rust, on timely dataflow and differential dataflow.
 
+// The demo runs the code of dataflows/tweets, which names the library as programs do.
+extern crate self as tidemill;
+
 pub mod cluster;
 pub mod data;
 mod dict;
@@ -24,6 +27,9 @@ pub mod operator;
 pub mod sink;
 pub mod source;
 
+#[doc(hidden)]
+pub mod cli;
+pub mod logging;
 pub mod testing;
 
 pub use error::{BoxError, Error, Result};

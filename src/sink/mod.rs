@@ -6,6 +6,8 @@
 mod foreach;
 #[cfg(feature = "kafka")]
 pub mod kafka;
+#[cfg(feature = "kafka")]
+pub(crate) mod kafka_producer;
 pub mod memory;
 mod print;
 pub(crate) mod thread;

@@ -10,6 +10,8 @@ pub mod kafka_direct;
 #[cfg(feature = "kafka")]
 mod kafka_drain;
 #[cfg(feature = "kafka")]
+pub(crate) mod kafka_embedded;
+#[cfg(feature = "kafka")]
 mod kafka_inbox;
 #[cfg(feature = "kafka")]
 pub mod kafka_reader;
