@@ -5,8 +5,10 @@
 //! Live and given batches differ only in who says `until`: a live batch ends where [`Reader::seal`] stops, a given one
 //! where its [`Range`] says. `batch/input.rs` drives a reader; `batch/planner.rs` asks the splits.
 
+mod lines;
 pub mod message;
 pub mod queue;
+mod socket;
 
 use std::sync::Arc;
 
