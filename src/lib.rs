@@ -40,5 +40,6 @@ pub mod prelude {
     pub use crate::sink::memory::Memory;
     pub use crate::source::message::Message;
     pub use crate::source::queue::Queue;
+    pub use crate::source::text_files::TextFiles;
     pub use crate::time::{BatchTime, millis, mins, secs};
 }

@@ -6,6 +6,7 @@
 mod foreach;
 pub mod memory;
 mod print;
+mod text_files;
 pub(crate) mod thread;
 
 use crate::error::BoxError;

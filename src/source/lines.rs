@@ -55,11 +55,12 @@ pub(crate) struct Raw<'a> {
 impl Raw<'_> {
     /// The line, or why it is none.
     pub fn line(self, origin: &Arc<str>, offset: i64) -> Line {
-        let bad = |reason| {
-            Line::Bad(Box::new(BadLine { origin: origin.clone(), offset, raw: self.bytes.to_vec(), reason }))
-        };
+        let bad = |reason| Line::Bad(Box::new(BadLine { origin: origin.clone(), offset, raw: self.bytes.to_vec(), reason }));
         if self.over {
-            return bad(format!("the line is longer than {} bytes: its beginning is kept here, the rest skipped", self.bytes.len()));
+            return bad(format!(
+                "the line is longer than {} bytes: its beginning is kept here, the rest skipped",
+                self.bytes.len()
+            ));
         }
         match std::str::from_utf8(self.bytes) {
             Ok(text) => Line::Text(text.to_owned()),

@@ -9,6 +9,7 @@ mod lines;
 pub mod message;
 pub mod queue;
 mod socket;
+pub mod text_files;
 
 use std::sync::Arc;
 

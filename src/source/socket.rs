@@ -175,7 +175,8 @@ impl Receiver {
                 state.logged = Some(trouble.clone());
             }
             state.trouble = Some(trouble);
-            let (state, _) = self.shared.room.wait_timeout_while(state, pause, |s| !s.stop).unwrap_or_else(PoisonError::into_inner);
+            let (state, _) =
+                self.shared.room.wait_timeout_while(state, pause, |s| !s.stop).unwrap_or_else(PoisonError::into_inner);
             if state.stop {
                 return;
             }
