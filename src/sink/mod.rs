@@ -10,6 +10,7 @@ pub mod kafka;
 pub(crate) mod kafka_producer;
 pub mod memory;
 mod print;
+mod text_files;
 pub(crate) mod thread;
 
 use crate::error::BoxError;
