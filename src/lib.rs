@@ -52,6 +52,7 @@ pub mod prelude {
     pub use crate::source::kafka_direct::{Kafka, StartFrom, Tombstones};
     pub use crate::source::message::Message;
     pub use crate::source::queue::Queue;
+    pub use crate::source::text_files::TextFiles;
     pub use crate::time::{BatchTime, millis, mins, secs};
     pub use crate::view::View;
 }

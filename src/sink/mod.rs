@@ -8,6 +8,7 @@ mod foreach;
 pub mod kafka;
 pub mod memory;
 mod print;
+mod text_files;
 pub(crate) mod thread;
 
 use crate::error::BoxError;

@@ -21,8 +21,11 @@ pub mod kafka_reader;
 pub mod kafka_splits;
 #[cfg(feature = "kafka")]
 mod kafka_stream;
+mod lines;
 pub mod message;
 pub mod queue;
+mod socket;
+pub mod text_files;
 
 use std::sync::Arc;
 
