@@ -22,6 +22,7 @@ pub mod operator;
 pub mod sink;
 pub mod source;
 
+#[cfg(any(test, doctest, feature = "testing"))]
 pub mod testing;
 
 pub use error::{BoxError, Error, Result};

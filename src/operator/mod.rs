@@ -30,5 +30,7 @@ mod try_map;
 mod union;
 
 pub use count_by::Out;
+#[cfg(feature = "testing")]
+pub use decode::untaken_errors;
 pub use decode::{Decode, Decoded, Json};
 pub use transform::Batch;
