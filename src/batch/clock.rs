@@ -45,6 +45,15 @@ impl Time {
         Time { clock, shown, since: Instant::now() }
     }
 
+    /// What the first batch is later than: now, or what a manual clock showed when the job was started, so that a test may
+    /// move it at once.
+    pub fn anchor(&mut self) -> u64 {
+        match self.clock {
+            Clock::System => self.now(),
+            Clock::Manual(_) => self.shown,
+        }
+    }
+
     /// Milliseconds since the epoch: the wall clock, or, where that went back, what passed since it was last ahead.
     pub fn now(&mut self) -> u64 {
         let now = match &self.clock {

@@ -1,14 +1,14 @@
 //! Starts a job, and brings it to its end: one thread a worker, one for outputs, one for the planner in process 0.
 
 use std::panic::{AssertUnwindSafe, catch_unwind};
-use std::sync::atomic::AtomicUsize;
+use std::sync::atomic::{AtomicBool, AtomicUsize, Ordering};
 use std::sync::{Arc, Condvar, Mutex, mpsc};
 use std::thread::JoinHandle;
 use std::time::{Duration, Instant};
 
 use timely::communication::allocator::AllocatorBuilder;
 
-use super::clock::{Clock, ManualClock};
+use super::clock::{Clock, ManualClock, Time};
 use super::control::Planning;
 use super::planner::{Kit, Planner};
 use super::worker::{Crew, Shared, lock};
@@ -86,12 +86,13 @@ impl Builder {
             Some(path) => Some(plans::read(path, config.interval)?),
             None => None,
         };
+        let time = Time::new(clock);
         let build = Arc::new(build);
         let lines = rehearse(&config, &build)?;
         let shared = Shared::new();
         let metrics = Metrics::default();
         let end = Arc::new((Mutex::new(None), Condvar::new()));
-        let job = Job { config, clock, given, shared: shared.clone(), metrics: metrics.clone(), lines };
+        let job = Job { config, time, given, shared: shared.clone(), metrics: metrics.clone(), lines };
         signals::stop_on_signals(&shared);
         let ended = end.clone();
         let thread = std::thread::Builder::new()
@@ -139,7 +140,7 @@ where
 /// A job as its own thread runs it.
 struct Job {
     config: Arc<Config>,
-    clock: Clock,
+    time: Time,
     given: Option<Vec<Plan>>,
     shared: Arc<Shared>,
     metrics: Metrics,
@@ -168,7 +169,8 @@ impl Job {
             waiting: waiting.clone(),
             planning: Mutex::new(planning),
         });
-        let outputs = self.output_thread(delivered, waiting)?;
+        let over = Arc::new(AtomicBool::new(false));
+        let outputs = self.output_thread(delivered, waiting, over.clone())?;
         let (builders, others) = self.connect()?;
         let workers = timely::execute::execute_from(builders, others, worker_config(), {
             let crew = crew.clone();
@@ -176,8 +178,13 @@ impl Job {
         })
         .map_err(Error::Cluster)?;
         if let Ok(kit) = kits.recv() {
-            let planner = Planner::new(self.config.clone(), kit, order_tx, reports, self.clock.clone(), self.metrics.clone());
-            if let Err(e) = planner.run(self.given.clone()) {
+            let planner = Planner::new(self.config.clone(), kit, order_tx, reports, self.time, self.metrics.clone());
+            // Listeners are called on this thread: a panic of one must not leave workers without a planner.
+            let planned = catch_unwind(AssertUnwindSafe(|| planner.run(self.given))).unwrap_or_else(|panic| {
+                let operator = "the planner, or a streaming listener".into();
+                Err(Error::WorkerPanicked { operator, worker: 0, batch: None, message: panic_text(&*panic) })
+            });
+            if let Err(e) = planned {
                 self.shared.fail(e);
             }
         }
@@ -187,6 +194,8 @@ impl Job {
             }
         }
         drop(crew);
+        // A job that ended in order has nothing left to write; any other gives it up.
+        over.store(true, Ordering::SeqCst);
         let _ = outputs.join();
         match self.shared.take_failure() {
             Some(e) => Err(e),
@@ -203,9 +212,14 @@ impl Job {
         timely::CommunicationConfig::Process(workers).try_build().map_err(Error::Cluster)
     }
 
-    fn output_thread(&self, delivered: mpsc::Receiver<Delivery>, waiting: Arc<AtomicUsize>) -> Result<JoinHandle<()>> {
+    fn output_thread(
+        &self,
+        delivered: mpsc::Receiver<Delivery>,
+        waiting: Arc<AtomicUsize>,
+        over: Arc<AtomicBool>,
+    ) -> Result<JoinHandle<()>> {
         let shared = self.shared.clone();
-        let outputs = Outputs::new(self.config.output_tries, waiting);
+        let outputs = Outputs::new(self.config.output_tries, waiting, over);
         let work = move || {
             let post = |time, waiting| shared.post(Report::Out { time, waiting });
             if let Err(e) = outputs.run(delivered, post) {
@@ -240,11 +254,7 @@ impl JobHandle {
     pub fn await_termination_or_timeout(&self, timeout: Duration) -> Result<bool> {
         match self.wait(Some(timeout)) {
             None => Ok(false),
-            Some(Ok(summary)) => {
-                *lock(&self.end.0) = Some(Ok(summary));
-                Ok(true)
-            }
-            Some(Err(e)) => Err(e),
+            Some(end) => end.map(|_| true),
         }
     }
 
@@ -276,12 +286,17 @@ impl JobHandle {
         self.metrics.listen(listener);
     }
 
+    /// The end of the job. Whoever asks again hears it again, an error as text.
     fn wait(&self, timeout: Option<Duration>) -> Option<Result<Summary>> {
         let due = timeout.map(|t| Instant::now() + t);
         let mut end = lock(&self.end.0);
         loop {
-            if end.is_some() {
-                return end.take();
+            if let Some(result) = end.take() {
+                *end = Some(match &result {
+                    Ok(summary) => Ok(summary.clone()),
+                    Err(e) => Err(Error::Ended(e.to_string())),
+                });
+                return Some(result);
             }
             end = match due {
                 None => self.end.1.wait(end).unwrap_or_else(|e| e.into_inner()),
