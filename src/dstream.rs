@@ -10,7 +10,7 @@ use crate::context::Graph;
 use crate::data::{Data, Lane, Rows};
 use crate::dict::{Dict, Id};
 use crate::flow::{RowStream, VecStream};
-use crate::time::BatchTime;
+use crate::time::{BatchTime, Grid};
 
 /// In which order the rows of a batch are read, for one leaf of a union.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -53,6 +53,8 @@ pub(crate) struct Node<'s, T: 'static> {
     pub cases: Rc<[Case]>,
     /// The sources these rows come from.
     pub lineage: Rc<[u32]>,
+    /// The times at which there is a batch: outputs are silent at others.
+    pub grid: Grid,
     /// Rows are pairs and lie on the worker that owns their key.
     pub placed: bool,
     /// The last verb of this chain that keeps state, by its number.
@@ -67,6 +69,7 @@ impl<'s, T: 'static> DStream<'s, T> {
             stream,
             cases: cases.into(),
             lineage: lineage.into(),
+            grid: Grid::every(graph.config.interval.millis()),
             placed: false,
             state: Cell::new(None),
             panes: OnceCell::new(),
@@ -76,12 +79,24 @@ impl<'s, T: 'static> DStream<'s, T> {
 
     /// A stream of other rows in the same lanes.
     pub(crate) fn narrow<U>(&self, stream: RowStream<'s, U>) -> DStream<'s, U> {
-        DStream::new(&self.node.graph, stream, &self.node.cases, &self.node.lineage).with_state(self.node.state.get())
+        self.like(stream, &self.node.cases)
     }
 
     /// A stream of other rows in an order of its own.
     pub(crate) fn wide<U>(&self, stream: RowStream<'s, U>, case: Case) -> DStream<'s, U> {
-        DStream::new(&self.node.graph, stream, &[case], &self.node.lineage).with_state(self.node.state.get())
+        self.like(stream, &[case])
+    }
+
+    fn like<U>(&self, stream: RowStream<'s, U>, cases: &[Case]) -> DStream<'s, U> {
+        let node = &self.node;
+        DStream::new(&node.graph, stream, cases, &node.lineage).on_grid(node.grid.clone()).with_state(node.state.get())
+    }
+
+    /// Says at which times there is a batch.
+    pub(crate) fn on_grid(self, grid: Grid) -> Self {
+        let mut node = Rc::into_inner(self.node).expect("a stream that was just made");
+        node.grid = grid;
+        DStream { node: Rc::new(node) }
     }
 
     /// Says which verb of this chain keeps state.
@@ -129,4 +144,12 @@ pub(crate) fn in_order<T, K: Ord>(cases: &[Case], mut parcels: Vec<(Lane, Vec<T>
         }
     }
     rows
+}
+
+/// Both lineages.
+pub(crate) fn merged(a: &[u32], b: &[u32]) -> Rc<[u32]> {
+    let mut both: Vec<u32> = a.iter().chain(b).copied().collect();
+    both.sort_unstable();
+    both.dedup();
+    both.into()
 }

@@ -52,6 +52,11 @@ impl Site {
         Site(format!("{verb} ({file}:{})", at.line()).into())
     }
 
+    /// A step the engine adds to a verb.
+    pub fn engine(step: &str) -> Self {
+        Site(step.into())
+    }
+
     pub fn name(&self) -> String {
         self.0.to_string()
     }
@@ -283,9 +288,14 @@ pub(crate) fn route<D: Exchange>(to: impl FnMut(&D) -> u64 + 'static) -> Route<D
 /// Rows of one lane, on their way to another worker.
 pub(crate) type Parcel<T> = (u64, Lane, Vec<T>);
 
-/// Sends rows to the home worker, lanes kept.
-pub(crate) fn to_home<'s, T: Exchange>(flow: &Flow<'s>, site: &Site, input: RowStream<'s, T>) -> VecStream<'s, Parcel<T>> {
-    expand(flow, site, input, |_, rows: Rows<T>, give| give(vec![(0, rows.lane, rows.take())]))
+/// Addresses rows to a worker, lanes kept; the home worker is 0.
+pub(crate) fn to<'s, T: Exchange>(
+    flow: &Flow<'s>,
+    site: &Site,
+    input: RowStream<'s, T>,
+    worker: u64,
+) -> VecStream<'s, Parcel<T>> {
+    expand(flow, site, input, move |_, rows: Rows<T>, give| give(vec![(worker, rows.lane, rows.take())]))
 }
 
 /// The pact of parcels: each names its worker.

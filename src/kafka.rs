@@ -6,7 +6,7 @@
 use std::collections::BTreeMap;
 use std::fmt;
 use std::sync::{Arc, Mutex, PoisonError};
-use std::time::Duration;
+use std::time::{Duration, Instant};
 
 use rdkafka::client::ClientContext;
 use rdkafka::config::{ClientConfig, FromClientConfigAndContext, RDKafkaLogLevel};
@@ -90,17 +90,19 @@ const SOURCE_FIXED: &[(&str, &str)] = &[
     ("fetch.queue.backoff.ms", "5"),
 ];
 
-/// What a source has unless the user says otherwise: a short queue stays in warm memory.
+/// What a source has unless the user says otherwise: a short queue stays in warm memory, and a short wait tells the end of a
+/// partition soon, on which given ranges wait.
 const SOURCE_DEFAULT: &[(&str, &str)] = &[
     ("queued.min.messages", "100000"),
-    ("queued.max.messages.kbytes", "16384"),
+    ("queued.max.messages.kbytes", "4096"),
     ("fetch.message.max.bytes", "1048576"),
     ("fetch.wait.max.ms", "100"),
     ("reconnect.backoff.max.ms", "1000"),
     ("socket.nagle.disable", "true"),
 ];
 
-/// What a sink has unless the user says otherwise. Measured on a local broker: idempotence costs nothing that shows.
+/// What a sink has unless the user says otherwise. Measured on a local broker, 5,000 records every 100 ms: 5.4 ms a batch with
+/// idempotence, 5.3 without; a linger of 1 ms makes it 5.9, of 5 ms 12.
 const SINK_DEFAULT: &[(&str, &str)] = &[
     ("enable.idempotence", "true"),
     ("linger.ms", "0"),
@@ -166,6 +168,21 @@ impl Settings {
         let made = self.config(side, group).create_with_context(Context(reports.clone()));
         let client = made.map_err(|e| Error::config(format!("Kafka at {}: {}", self.brokers, reports.words(&e))))?;
         Ok((client, reports))
+    }
+
+    /// How to reach the brokers, without what only a producer knows.
+    pub(crate) fn connection(&self) -> Settings {
+        let shared = |k: &str| {
+            ["security.", "sasl.", "ssl.", "enable.ssl.", "socket.", "broker.", "client."].iter().any(|p| k.starts_with(p))
+        };
+        let set = self.set.iter().filter(|(k, _)| shared(k)).map(|(k, v)| (k.clone(), v.clone())).collect();
+        Settings { brokers: self.brokers.clone(), set }
+    }
+
+    /// When every record of a batch must have been delivered or given up: librdkafka's own deadline and a little.
+    pub(crate) fn delivery_deadline(&self) -> Duration {
+        let set = ["message.timeout.ms", "delivery.timeout.ms"].iter().find_map(|k| self.set.get(*k)?.parse().ok());
+        Duration::from_millis(set.filter(|ms| *ms > 0).unwrap_or(30_000)) + Duration::from_secs(5)
     }
 
     // Whatever was set may be a secret. Very short values ("true", "10") would only garble the text.
@@ -243,7 +260,7 @@ impl Reports {
         match error {
             KafkaError::ClientConfig(_, _, key, _) => format!("setting {key}: librdkafka does not accept it"),
             KafkaError::ClientCreation(text) => self.redact(text),
-            other => self.redact(&other.rdkafka_error_code().map_or_else(|| other.to_string(), |code| code.to_string())),
+            other => self.redact(&other.rdkafka_error_code().map_or_else(|| other.to_string(), described_code)),
         }
     }
 
@@ -314,18 +331,33 @@ impl Metadata {
 
     fn failed(&self, what: &str, error: &KafkaError) -> Error {
         // Serving the queue brings librdkafka's own reason: a name that does not resolve, a refused connection.
-        while self.consumer.poll(Duration::ZERO).is_some() {}
+        for _ in 0..8 {
+            let _ = self.consumer.poll(Duration::from_millis(20));
+        }
         let why = self.reports.trouble().map_or_else(String::new, |t| format!(" ({t})"));
         Error::source(format!("Kafka at {}", self.brokers), format!("{what}: {}{why}", self.reports.words(error)))
     }
 
     /// The topic; `None` if the brokers do not know it.
     pub(crate) fn topic(&self, name: &str, deadline: Duration) -> Result<Option<Topic>> {
+        let end = Instant::now() + deadline;
+        loop {
+            match self.topic_now(name, deadline) {
+                // A topic that was created a moment ago has no leader yet.
+                Ok(Some(topic)) if topic.partitions.is_empty() && Instant::now() < end => {
+                    std::thread::sleep(Duration::from_millis(100));
+                }
+                other => return other,
+            }
+        }
+    }
+
+    fn topic_now(&self, name: &str, deadline: Duration) -> Result<Option<Topic>> {
         let answer = self.consumer.fetch_metadata(Some(name), deadline);
         let answer = answer.map_err(|e| self.failed(&format!("topic {name} could not be looked up"), &e))?;
         let Some(topic) = answer.topics().iter().find(|t| t.name() == name) else { return Ok(None) };
         match topic.error() {
-            None => Ok(Some(described(topic))),
+            None | Some(RDKafkaRespErr::RD_KAFKA_RESP_ERR_LEADER_NOT_AVAILABLE) => Ok(Some(described(topic))),
             Some(RDKafkaRespErr::RD_KAFKA_RESP_ERR_UNKNOWN_TOPIC_OR_PART) => Ok(None),
             Some(error) => {
                 let error = KafkaError::MetadataFetch(error.into());
@@ -360,6 +392,12 @@ impl Metadata {
             _ => Ok(None),
         }
     }
+}
+
+/// "BrokerTransportFailure (Local: Broker transport failure)" says it twice.
+pub(crate) fn described_code(code: RDKafkaErrorCode) -> String {
+    let text = code.to_string();
+    text.split_once(" (").and_then(|(_, said)| said.strip_suffix(')')).map_or(text.clone(), str::to_string)
 }
 
 fn described(topic: &rdkafka::metadata::MetadataTopic) -> Topic {

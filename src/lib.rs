@@ -11,12 +11,14 @@ pub mod time;
 pub mod config;
 pub mod context;
 pub mod dstream;
+pub mod view;
 
 pub mod metrics;
 
 #[cfg(feature = "kafka")]
 mod kafka;
 
+mod arrangement;
 pub mod batch;
 pub mod operator;
 pub mod sink;
@@ -38,8 +40,13 @@ pub mod prelude {
     pub use crate::metrics::{BatchInfo, Statistics, StreamingListener};
     pub use crate::operator::{Batch, Decode, Decoded, Json, Out};
     pub use crate::plan::OffsetRange;
+    #[cfg(feature = "kafka")]
+    pub use crate::sink::kafka::{KafkaSink, Record};
     pub use crate::sink::memory::Memory;
+    #[cfg(feature = "kafka")]
+    pub use crate::source::kafka_direct::{Kafka, StartFrom, Tombstones};
     pub use crate::source::message::Message;
     pub use crate::source::queue::Queue;
     pub use crate::time::{BatchTime, millis, mins, secs};
+    pub use crate::view::View;
 }

@@ -123,8 +123,8 @@ pub(crate) enum Order {
         /// Where it begins; `None`: given ranges will say.
         from: Option<i64>,
     },
-    /// The first batch is open.
-    Open { time: BatchTime },
+    /// The first batch is open. `live`: sources that are not planned read ahead; else everything is given.
+    Open { time: BatchTime, live: bool },
     /// Stop at a record and say how far you are; the batch after the overdue ones is open from now on.
     Seal {
         time: BatchTime,

@@ -30,6 +30,7 @@ impl ManualClock {
 }
 
 /// A running clock: what it has shown, it does not take back.
+#[derive(Clone)]
 pub(crate) struct Time {
     clock: Clock,
     shown: u64,

@@ -58,7 +58,7 @@ pub(crate) fn ticks<'s>(scope: Scope<'s, BatchTime>, interval: Interval) -> (Vec
         move |_| {
             while let Some(order) = queue.orders.borrow_mut().pop_front() {
                 match (order, cap.as_mut()) {
-                    (Order::Open { time }, Some(cap)) => cap.downgrade(&time),
+                    (Order::Open { time, .. }, Some(cap)) => cap.downgrade(&time),
                     (Order::Close { plan, run, fill }, Some(cap)) => {
                         let mut out = out.activate();
                         for plan in with_overdue(plan, run, fill, interval) {
@@ -107,6 +107,8 @@ struct Input<T> {
     /// The batch that is open; `None` before the first and after the last.
     open: Option<Capability<BatchTime>>,
     opened: bool,
+    /// Whether it reads on its own, or only the ranges it is given.
+    reads: bool,
     /// Batches that are sealed and not closed.
     sealed: VecDeque<Capability<BatchTime>>,
     jobs: VecDeque<Job>,
@@ -126,10 +128,11 @@ impl<T: Data> Input<T> {
             Order::Assign { source, lane, split, from } if source == self.source && lane as usize % self.peers == self.worker => {
                 self.reader.assign(lane, &split, from)?;
             }
-            Order::Open { time } => {
+            Order::Open { time, live } => {
                 if let Some(open) = &mut self.open {
                     open.downgrade(&time);
                 }
+                self.reads &= live;
                 self.opened = true;
                 self.reader.limit(self.limits.0);
             }
@@ -158,12 +161,12 @@ impl<T: Data> Input<T> {
         let mut finished = false;
         if let Some(job) = self.jobs.front_mut() {
             finished = read_pieces(&mut *self.reader, &mut job.pieces, &mut self.ranges, &mut give)?;
-        } else if self.opened && self.bytes < self.cap_bytes {
+        } else if self.reads && self.opened && self.bytes < self.cap_bytes {
             again = self.reader.read(&mut give)?;
         }
         let mut lag = None;
         let mut trouble = None;
-        if finished && self.jobs[0].live {
+        if finished && self.reads && self.jobs[0].live {
             let sealed = if self.jobs[0].last { self.reader.seal_last(&mut give)? } else { self.reader.seal(&mut give)? };
             self.ranges.extend(sealed.ranges.into_iter().map(|r| Range { source: self.source, ..r }));
             (lag, trouble) = (sealed.lag, sealed.trouble);
@@ -229,7 +232,7 @@ impl<'s> StreamingContext<'s> {
             }
         };
         let source = graph.source(SourceHalf { name, planned, splits });
-        let stream = source_operator(graph, site, source, reader, pace);
+        let stream = source_operator(graph, site, source, reader, !planned, pace);
         DStream::new(graph, stream, &[Case::Source], &[source])
     }
 }
@@ -239,6 +242,7 @@ fn source_operator<'s, T: Data>(
     site: &Site,
     source: u32,
     reader: Box<dyn FnOnce(Waker) -> Result<Box<dyn Reader<T>>>>,
+    reads: bool,
     pace: Pace,
 ) -> crate::flow::RowStream<'s, T> {
     let scope = graph.flow.scope;
@@ -279,6 +283,7 @@ fn source_operator<'s, T: Data>(
             interval,
             open: caps.pop(),
             opened: false,
+            reads,
             sealed: VecDeque::new(),
             jobs: VecDeque::new(),
             ranges: Vec::new(),

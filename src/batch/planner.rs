@@ -149,7 +149,7 @@ impl Planner {
         }
         let first = self.given.as_ref().and_then(|g| g.front()).map(|p| p.time);
         self.next = first.unwrap_or_else(|| self.config.interval.at_or_after(self.time.anchor() + 1));
-        self.send(Order::Open { time: self.next });
+        self.send(Order::Open { time: self.next, live: self.given.is_none() });
         Ok(())
     }
 

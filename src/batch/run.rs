@@ -6,18 +6,18 @@ use std::sync::{Arc, Condvar, Mutex, mpsc};
 use std::thread::JoinHandle;
 use std::time::{Duration, Instant};
 
-use timely::communication::allocator::AllocatorBuilder;
-
 use super::clock::{Clock, ManualClock, Time};
 use super::control::Planning;
 use super::planner::{Kit, Planner};
 use super::worker::{Crew, Shared, lock};
 use super::{plans, signals, worker};
+use crate::cluster::handshake::{self, Peers, Spec};
+use crate::cluster::{self, hosts};
 use crate::config::Config;
 use crate::context::{Builder, Delivery, Outbox, StreamingContext};
 use crate::error::{BoxError, Error, Result, panic_text};
 use crate::metrics::{Metrics, Statistics, StreamingListener};
-use crate::plan::{Plan, Report};
+use crate::plan::{Order, Plan, Report};
 use crate::sink::thread::Outputs;
 use crate::time::BatchTime;
 
@@ -92,14 +92,15 @@ impl Builder {
         let shared = Shared::new();
         let metrics = Metrics::default();
         let end = Arc::new((Mutex::new(None), Condvar::new()));
-        let job = Job { config, time, given, shared: shared.clone(), metrics: metrics.clone(), lines };
         signals::stop_on_signals(&shared);
+        let peers = meet(&config, lines, &shared)?;
+        let job = Job { config, time, given, shared: shared.clone(), metrics: metrics.clone() };
         let ended = end.clone();
         let thread = std::thread::Builder::new()
             .name("tidemill job".into())
             .spawn(move || {
-                let result =
-                    catch_unwind(AssertUnwindSafe(|| job.run(build))).unwrap_or_else(|p| Err(Error::Cluster(panic_text(&*p))));
+                let result = catch_unwind(AssertUnwindSafe(|| job.run(build, peers)))
+                    .unwrap_or_else(|p| Err(Error::Cluster(panic_text(&*p))));
                 *lock(&ended.0) = Some(result);
                 ended.1.notify_all();
             })
@@ -144,13 +145,35 @@ struct Job {
     given: Option<Vec<Plan>>,
     shared: Arc<Shared>,
     metrics: Metrics,
-    /// What the program is made of: compared between processes.
-    #[allow(dead_code)]
-    lines: Vec<String>,
+}
+
+/// Brings the processes of the job together; there is nobody to meet where there is one.
+fn meet(config: &Config, lines: Vec<String>, shared: &Shared) -> Result<Peers> {
+    let r = &config.runtime;
+    let processes = r.processes as usize;
+    if processes == 1 {
+        return Ok(Peers::alone(r.workers as usize));
+    }
+    let spec = Spec {
+        job: config.name.clone(),
+        process: r.process as usize,
+        processes,
+        workers: r.workers as usize,
+        addresses: match &r.hostfile {
+            Some(file) => hosts::read(file, processes)?,
+            None => hosts::local(processes)?,
+        },
+        fingerprint: handshake::fingerprint(&lines),
+        graph: lines,
+        build: handshake::build(),
+        deadline: handshake::DEADLINE,
+        limit: handshake::LIMIT,
+    };
+    handshake::connect(&spec, &shared.asked)
 }
 
 impl Job {
-    fn run<F>(self, build: Arc<F>) -> Result<Summary>
+    fn run<F>(self, build: Arc<F>, peers: Peers) -> Result<Summary>
     where
         F: for<'s> Fn(&StreamingContext<'s>) -> Result<(), BoxError> + Send + Sync + 'static,
     {
@@ -171,32 +194,16 @@ impl Job {
         });
         let over = Arc::new(AtomicBool::new(false));
         let outputs = self.output_thread(delivered, waiting, over.clone())?;
-        let (builders, others) = self.connect()?;
-        let workers = timely::execute::execute_from(builders, others, worker_config(), {
+        let planner = self.planner_thread(kits, order_tx, reports)?;
+        let worked = cluster::run::execute(peers, worker_config(), {
             let crew = crew.clone();
-            move |worker| worker::run(worker, &crew)
-        })
-        .map_err(Error::Cluster)?;
-        if let Ok(kit) = kits.recv() {
-            let planner = Planner::new(self.config.clone(), kit, order_tx, reports, self.time, self.metrics.clone());
-            // Listeners are called on this thread: a panic of one must not leave workers without a planner.
-            let planned = catch_unwind(AssertUnwindSafe(|| planner.run(self.given))).unwrap_or_else(|panic| {
-                let operator = "the planner, or a streaming listener".into();
-                Err(Error::WorkerPanicked { operator, worker: 0, batch: None, message: panic_text(&*panic) })
-            });
-            if let Err(e) = planned {
-                self.shared.fail(e);
-            }
-        }
-        for worker in workers.join() {
-            if let Err(e) = worker {
-                self.shared.fail(Error::Cluster(e));
-            }
-        }
+            move |worker, fate| worker::run(worker, &crew, fate)
+        });
         drop(crew);
         // A job that ended in order has nothing left to write; any other gives it up.
         over.store(true, Ordering::SeqCst);
-        let _ = outputs.join();
+        let _ = (planner.join(), outputs.join());
+        worked?;
         match self.shared.take_failure() {
             Some(e) => Err(e),
             None => {
@@ -206,10 +213,29 @@ impl Job {
         }
     }
 
-    /// The endpoints of this process's workers.
-    fn connect(&self) -> Result<(Vec<AllocatorBuilder>, Box<dyn std::any::Any + Send>)> {
-        let workers = self.config.runtime.workers as usize;
-        timely::CommunicationConfig::Process(workers).try_build().map_err(Error::Cluster)
+    /// Waits for the first worker's graph, then moves time until the job ends. In process 0 only: elsewhere no kit comes.
+    fn planner_thread(
+        &self,
+        kits: mpsc::Receiver<Kit>,
+        orders: mpsc::Sender<Order>,
+        reports: mpsc::Receiver<Report>,
+    ) -> Result<JoinHandle<()>> {
+        let (config, time, metrics) = (self.config.clone(), self.time.clone(), self.metrics.clone());
+        let (given, shared) = (self.given.clone(), self.shared.clone());
+        let work = move || {
+            let Ok(kit) = kits.recv() else { return };
+            let planner = Planner::new(config, kit, orders, reports, time, metrics);
+            let run = catch_unwind(AssertUnwindSafe(|| planner.run(given)));
+            // Listeners are called on this thread: a panic of one must not leave workers without a planner.
+            let panicked = |message| {
+                let operator = "the planner, or a streaming listener".into();
+                Err(Error::WorkerPanicked { operator, worker: 0, batch: None, message })
+            };
+            if let Err(e) = run.unwrap_or_else(|p| panicked(panic_text(&*p))) {
+                shared.fail(e);
+            }
+        };
+        std::thread::Builder::new().name("tidemill planner".into()).spawn(work).map_err(|e| Error::io("start of a thread", e))
     }
 
     fn output_thread(

@@ -7,7 +7,7 @@ use std::cell::RefCell;
 use std::panic::{AssertUnwindSafe, catch_unwind};
 use std::rc::Rc;
 use std::sync::atomic::{AtomicBool, AtomicUsize, Ordering};
-use std::sync::{Arc, Mutex, MutexGuard, mpsc};
+use std::sync::{Arc, Mutex, MutexGuard, OnceLock, mpsc};
 use std::thread::Thread;
 use std::time::Duration;
 
@@ -15,6 +15,7 @@ use timely::worker::Worker;
 
 use super::control::{self, Control, Planning};
 use super::{input, planner::Kit};
+use crate::cluster::fate::Fate;
 use crate::config::Config;
 use crate::context::{Built, Delivery, Graph, Outbox, Port, StreamingContext};
 use crate::error::{BoxError, Error, Result, panic_text};
@@ -27,13 +28,14 @@ const LONGEST_NAP: Duration = Duration::from_millis(100);
 
 /// What the workers of a process, its output thread and its handle share.
 pub(crate) struct Shared {
+    /// A failure before the workers run; after that their fate keeps it.
     failure: Mutex<Option<Error>>,
-    failed: AtomicBool,
+    fate: OnceLock<Arc<Fate>>,
     workers: Mutex<Vec<Thread>>,
     /// Reports from threads that are no workers, for the first worker of this process to pass on.
     mail: Mutex<Vec<Report>>,
-    /// Told of the first failure of this process, before the workers see it.
-    on_failure: Mutex<Option<Box<dyn Fn(&Error) + Send>>>,
+    /// Whether anybody has asked the job to stop.
+    pub asked: AtomicBool,
 }
 
 pub(crate) fn lock<T>(m: &Mutex<T>) -> MutexGuard<'_, T> {
@@ -44,41 +46,32 @@ impl Shared {
     pub fn new() -> Arc<Self> {
         Arc::new(Shared {
             failure: Mutex::default(),
-            failed: AtomicBool::new(false),
+            fate: OnceLock::new(),
             workers: Mutex::default(),
             mail: Mutex::default(),
-            on_failure: Mutex::default(),
+            asked: AtomicBool::new(false),
         })
     }
 
-    /// The job fails. The first reason is kept.
+    /// The job fails, on every process. The first reason is kept.
     pub fn fail(&self, error: Error) {
-        let mut failure = lock(&self.failure);
-        if failure.is_none() {
-            if let Some(tell) = &*lock(&self.on_failure) {
-                tell(&error);
-            }
-            *failure = Some(error);
+        match self.fate.get() {
+            Some(fate) => fate.fail(error),
+            None => drop(lock(&self.failure).get_or_insert(error)),
         }
-        drop(failure);
-        self.failed.store(true, Ordering::SeqCst);
         self.wake();
     }
 
-    pub fn has_failed(&self) -> bool {
-        self.failed.load(Ordering::SeqCst)
-    }
-
+    /// A failure from before the workers ran.
     pub fn take_failure(&self) -> Option<Error> {
         lock(&self.failure).take()
     }
 
-    pub fn tell_failures(&self, f: impl Fn(&Error) + Send + 'static) {
-        *lock(&self.on_failure) = Some(Box::new(f));
-    }
-
     /// Sends a report to the planner, wherever it is.
     pub fn post(&self, report: Report) {
+        if matches!(report, Report::Stop { .. }) {
+            self.asked.store(true, Ordering::SeqCst);
+        }
         lock(&self.mail).push(report);
         self.wake();
     }
@@ -126,27 +119,27 @@ where
 }
 
 /// One worker of the job, from its start to its end.
-pub(crate) fn run<F>(worker: &mut Worker, crew: &Crew<F>)
+///
+/// # Errors
+/// What ended the job, if that was no stop.
+pub(crate) fn run<F>(worker: &mut Worker, crew: &Crew<F>, fate: &Arc<Fate>) -> Result<()>
 where
     F: for<'a> Fn(&StreamingContext<'a>) -> Result<(), BoxError>,
 {
-    lock(&crew.shared.workers).push(std::thread::current());
+    let shared = &crew.shared;
+    let _ = shared.fate.set(fate.clone());
+    if let Some(early) = shared.take_failure() {
+        return Err(early);
+    }
+    lock(&shared.workers).push(std::thread::current());
     let index = worker.index();
-    let work = catch_unwind(AssertUnwindSafe(|| live(worker, crew)));
-    if let Err(panic) = work {
+    catch_unwind(AssertUnwindSafe(|| live(worker, crew, fate))).unwrap_or_else(|panic| {
         let (operator, batch) = Site::last();
-        let message = panic_text(&*panic);
-        crew.shared.fail(Error::WorkerPanicked { operator, worker: index, batch, message });
-    }
-    for dataflow in worker.installed_dataflows() {
-        let dropped = catch_unwind(AssertUnwindSafe(|| worker.drop_dataflow(dataflow)));
-        if dropped.is_err() {
-            tracing::warn!(worker = index, "a dataflow could not be dropped in order");
-        }
-    }
+        Err(Error::WorkerPanicked { operator, worker: index, batch, message: panic_text(&*panic) })
+    })
 }
 
-fn live<F>(worker: &mut Worker, crew: &Crew<F>)
+fn live<F>(worker: &mut Worker, crew: &Crew<F>, fate: &Arc<Fate>) -> Result<()>
 where
     F: for<'a> Fn(&StreamingContext<'a>) -> Result<(), BoxError>,
 {
@@ -161,10 +154,7 @@ where
         let (built, graph, ticks) = build(crew, scope, false, &outbox)?;
         Ok::<_, Error>((built, graph.probe.clone(), ticks))
     });
-    let (built, probe, ticks) = match built {
-        Ok(b) => b,
-        Err(e) => return crew.shared.fail(e),
-    };
+    let (built, probe, ticks) = built?;
     let Built { mut ports, sources, outputs, spread, .. } = built;
     ports.push(ticks);
     let _ = lock(&crew.deliveries).send(Delivery::Built { outputs });
@@ -172,14 +162,15 @@ where
         let writers = if spread { crew.config.runtime.processes as usize } else { 1 };
         let _ = kits.send(Kit { sources, wake: control.wake.clone(), writers });
     }
-    let first_here = worker.index() % worker.peers().min(crew.config.runtime.workers as usize) == 0;
+    let first_here = worker.index() % crew.config.runtime.workers as usize == 0;
     let reported = RefCell::new(BatchTime::default());
-    while !crew.shared.has_failed() && worker.step_or_park(Some(LONGEST_NAP)) {
+    while !fate.failed() && worker.step_or_park(Some(LONGEST_NAP)) {
         if first_here {
             std::mem::take(&mut *lock(&crew.shared.mail)).into_iter().for_each(|r| outbox.send(r));
         }
         if obey(&control, &ports) {
-            return;
+            worker.installed_dataflows().into_iter().for_each(|d| worker.drop_dataflow(d));
+            return Ok(());
         }
         if worker.index() == 0 {
             probe.with_frontier(|f| {
@@ -194,6 +185,7 @@ where
             outbox.wake();
         }
     }
+    if fate.failed() { Err(fate.stopped()) } else { Ok(()) }
 }
 
 /// Passes orders on to the operators. `true`: the job is to end at once.

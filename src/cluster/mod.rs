@@ -8,9 +8,6 @@
 //! *Invariant*: the failure of one process is the failure of all, and every process ends with an error that names the cause.
 //! *Invariant*: no byte reaches timely from a peer that has not passed the handshake.
 
-// Until the engine calls all of it.
-#![allow(dead_code)]
-
 mod door;
 pub(crate) mod fate;
 mod frame;

@@ -12,7 +12,7 @@ use crate::context::{Delivery, Graph, OutputSpec, Write};
 use crate::data::{Exchange, KEY_GROUPS, Lane, Rows, encoded, key_group};
 use crate::dstream::{Case, DStream, in_order};
 use crate::error::BoxError;
-use crate::flow::{Site, batched, expand, parcels, route};
+use crate::flow::{Give, Parcel, Site, VecStream, batched, expand, parcels, route, to};
 use crate::plan::Plan;
 use crate::sink::Part;
 
@@ -25,12 +25,14 @@ pub(crate) fn shard_of(group: u64, shards: u64) -> u64 {
 }
 
 /// Hands the rows of a batch to the output thread.
-fn deliver<T: Send + 'static>(graph: &Graph<'_>, output: usize) -> impl FnMut(&Arc<Plan>, Vec<T>, bool) + 'static {
+/// `None`: this stream has no batch at this time.
+fn deliver<T: Send + 'static>(graph: &Graph<'_>, output: usize) -> impl FnMut(&Arc<Plan>, Option<Vec<T>>) + 'static {
     let (deliveries, waiting) = (graph.deliveries.clone(), graph.waiting.clone());
-    move |plan, rows: Vec<T>, shown| {
-        let bytes = std::mem::size_of_val(&rows[..]);
+    move |plan, rows: Option<Vec<T>>| {
+        let rows = rows.filter(|_| plan.shown);
+        let bytes = rows.as_ref().map_or(0, |r| std::mem::size_of_val(&r[..]));
         waiting.fetch_add(bytes, Ordering::Relaxed);
-        let rows = (shown && plan.shown).then(|| Box::new(rows) as Box<dyn Any + Send>);
+        let rows = rows.map(|r| Box::new(r) as Box<dyn Any + Send>);
         // The thread is gone only if the job has failed.
         let _ = deliveries.send(Delivery::Part { output, plan: plan.clone(), rows, bytes });
     }
@@ -58,37 +60,55 @@ impl<'s, T: Exchange> DStream<'s, T> {
         let write = writer(move |plan, parts: Vec<&[T]>| write(plan, parts.first().copied().unwrap_or_default()));
         let output = graph.output(OutputSpec { name: site.name(), parts, write }, false);
         let mut deliver = deliver(graph, output);
-        let done = self.gather(site, move |plan, rows, _: &mut crate::flow::Give<'_, Rows<()>>| deliver(plan, rows, true));
+        let done = self.gather_every(site, encoded, move |plan, rows, _: &mut Give<'_, Rows<()>>| deliver(plan, rows));
         done.probe_with(&graph.probe);
     }
 
-    /// Writes each batch where its rows are: one part a source lane, a shard, or one for a sequence.
+    /// Writes each batch by parts: one a source lane, a shard, or one for a sequence. Without `shards`, rows are written by the
+    /// process they are in and a bag's parts are its lanes there.
     pub(crate) fn attach_spread(
         &self,
         site: &Site,
         verb: &str,
-        shards: u64,
-        mut write: impl FnMut(&Plan, Vec<Part<&T>>) -> Result<(), BoxError> + Send + 'static,
+        shards: Option<u64>,
+        mut write: impl FnMut(&Plan, &[&Part<T>]) -> Result<(), BoxError> + Send + 'static,
     ) {
         let graph = &self.node.graph;
-        graph.note::<T>(verb, shards);
-        let write = writer(move |plan, workers: Vec<&[(u32, Vec<T>)]>| {
-            let parts = workers.into_iter().flatten();
-            let mut parts: Vec<Part<&T>> =
-                parts.map(|(number, rows)| Part { number: *number, rows: rows.iter().collect() }).collect();
+        graph.note::<T>(verb, format_args!("{shards:?}"));
+        let write = writer(move |plan, workers: Vec<&[Part<T>]>| {
+            let mut parts: Vec<&Part<T>> = workers.into_iter().flatten().collect();
             parts.sort_by_key(|p| p.number);
-            write(plan, parts)
+            write(plan, &parts)
         });
         let spec = OutputSpec { name: site.name(), parts: graph.local_workers(), write };
         let output = graph.output(spec, true);
         let mut deliver = deliver(graph, output);
-        let cases = self.node.cases.clone();
-        let bags = cases.clone();
-        let lone = graph.flow.scope.peers() as u64 == 1;
-        let me = graph.flow.scope.index() as u64;
-        let addressed = expand(&graph.flow, site, self.inner(), move |_, rows: Rows<T>, give| {
+        let (cases, grid) = (self.node.cases.clone(), self.node.grid.clone());
+        let peers = graph.flow.scope.peers();
+        let addressed = match shards {
+            Some(shards) => self.by_shard(site, shards),
+            None => to(&graph.flow, site, self.inner(), graph.flow.scope.index() as u64),
+        };
+        let absorb = |slots: &mut crate::flow::Slots<Vec<(Lane, Vec<T>)>>, t, batch: Vec<(u64, Lane, Vec<T>)>| {
+            slots.at(t).extend(batch.into_iter().map(|(_, lane, rows)| (lane, rows)))
+        };
+        let finish = move |plan: &Arc<Plan>, parcels: Vec<(Lane, Vec<T>)>, _: &mut Give<'_, Rows<()>>| {
+            deliver(plan, grid.has(plan.time).then(|| parts(&cases, parcels)))
+        };
+        let done = if peers == 1 || shards.is_none() {
+            batched(&graph.flow, site, addressed, timely::dataflow::channels::pact::Pipeline, absorb, finish)
+        } else {
+            batched(&graph.flow, site, addressed, parcels(), absorb, finish)
+        };
+        done.probe_with(&graph.probe);
+    }
+
+    /// Addresses the rows of bags to the worker that writes their shard; others stay.
+    fn by_shard(&self, site: &Site, shards: u64) -> VecStream<'s, Parcel<T>> {
+        let (cases, me) = (self.node.cases.clone(), self.node.graph.flow.scope.index() as u64);
+        expand(&self.node.graph.flow, site, self.inner(), move |_, rows: Rows<T>, give| {
             let lane = rows.lane;
-            let Case::Bag { grouped } = bags[lane.side as usize] else {
+            let Case::Bag { grouped } = cases[lane.side as usize] else {
                 return give(vec![(me, lane, rows.take())]);
             };
             let mut by_shard: BTreeMap<u64, Vec<T>> = BTreeMap::new();
@@ -101,29 +121,20 @@ impl<'s, T: Exchange> DStream<'s, T> {
             }
             let to = |(shard, rows)| (shard, Lane { side: lane.side, lane: shard as u32 }, rows);
             give(by_shard.into_iter().map(to).collect());
-        });
-        let absorb = |slots: &mut crate::flow::Slots<Vec<(Lane, Vec<T>)>>, t, batch: Vec<(u64, Lane, Vec<T>)>| {
-            slots.at(t).extend(batch.into_iter().map(|(_, lane, rows)| (lane, rows)))
-        };
-        let finish = move |plan: &Arc<Plan>, parcels: Vec<(Lane, Vec<T>)>, _: &mut crate::flow::Give<'_, Rows<()>>| {
-            deliver(plan, parts(&cases, parcels), true)
-        };
-        let done = if lone {
-            batched(&graph.flow, site, addressed, timely::dataflow::channels::pact::Pipeline, absorb, finish)
-        } else {
-            batched(&graph.flow, site, addressed, parcels(), absorb, finish)
-        };
-        done.probe_with(&graph.probe);
+        })
     }
 }
 
 /// Groups a batch's parcels into numbered parts: left lanes of a union before right ones, bags in encoded order.
-fn parts<T: Exchange>(cases: &[Case], parcels: Vec<(Lane, Vec<T>)>) -> Vec<(u32, Vec<T>)> {
+fn parts<T: Exchange>(cases: &[Case], parcels: Vec<(Lane, Vec<T>)>) -> Vec<Part<T>> {
     let mut lanes: BTreeMap<Lane, Vec<(Lane, Vec<T>)>> = BTreeMap::new();
     for (lane, rows) in parcels {
         lanes.entry(lane).or_default().push((lane, rows));
     }
-    let part = |(lane, parcels): (Lane, Vec<_>)| (lane.lane + ((lane.side as u32) << 16), in_order(cases, parcels, encoded));
+    let part = |(lane, parcels): (Lane, Vec<_>)| {
+        let number = lane.lane + ((lane.side as u32) << 16);
+        Part { number, rows: in_order(cases, parcels, encoded) }
+    };
     lanes.into_iter().map(part).collect()
 }
 
@@ -145,7 +156,7 @@ impl<'s, T: Debug + 'static> DStream<'s, T> {
         });
         let output = graph.output(OutputSpec { name: site.name(), parts: usize::from(graph.home_process()), write }, false);
         let mut deliver = deliver(graph, output);
-        let cases = self.node.cases.clone();
+        let (cases, grid) = (self.node.cases.clone(), self.node.grid.clone());
         let first = batched(
             &graph.flow,
             site,
@@ -169,11 +180,11 @@ impl<'s, T: Debug + 'static> DStream<'s, T> {
                 let all: &mut Vec<(Lane, Vec<String>)> = slots.at(t);
                 all.extend(batch);
             },
-            move |plan, all, _: &mut crate::flow::Give<'_, Rows<()>>| {
+            move |plan, all, _: &mut Give<'_, Rows<()>>| {
                 if home {
                     let mut rows = in_order(&cases, all, String::clone);
                     rows.truncate(n.saturating_add(1));
-                    deliver(plan, rows, true);
+                    deliver(plan, grid.has(plan.time).then_some(rows));
                 }
             },
         );

@@ -26,15 +26,15 @@ impl<'s, T: Data> DStream<'s, T> {
             |slots, t, rows: Rows<T>| *slots.at(t) += rows.rows.len() as i64,
             |_, n: i64, give| give(if n == 0 { vec![] } else { vec![n] }),
         );
-        let home = graph.home();
+        let (home, grid) = (graph.home(), self.node.grid.clone());
         let total = batched(
             &graph.flow,
             &site,
             local,
             route(|_: &i64| 0),
             |slots, t, ns: Vec<i64>| *slots.at(t) += ns.iter().sum::<i64>(),
-            move |_, n: i64, give| {
-                if home {
+            move |plan, n: i64, give| {
+                if home && grid.has(plan.time) {
                     give(Rows::new(Lane::default(), vec![n]));
                 }
             },

@@ -9,7 +9,7 @@ use timely::dataflow::Stream;
 use crate::data::{Exchange, Lane, Rows, encoded};
 use crate::dstream::{Case, DStream, in_order};
 use crate::error::Error;
-use crate::flow::{Give, Site, batched, parcels, to_home};
+use crate::flow::{Give, Site, batched, parcels, to};
 use crate::plan::Plan;
 use crate::time::BatchTime;
 
@@ -33,21 +33,25 @@ impl<'s, T: Exchange> DStream<'s, T> {
     pub(crate) fn gather<O: Container + Clone>(
         &self,
         site: &Site,
-        finish: impl FnMut(&Arc<Plan>, Vec<T>, &mut Give<'_, O>) + 'static,
+        mut finish: impl FnMut(&Arc<Plan>, Vec<T>, &mut Give<'_, O>) + 'static,
     ) -> Stream<'s, BatchTime, O> {
-        self.gather_by(site, encoded, finish)
+        self.gather_every(site, encoded, move |plan, rows, give| {
+            if let Some(rows) = rows {
+                finish(plan, rows, give);
+            }
+        })
     }
 
-    /// As `gather`, bags in the order of `key`.
-    pub(crate) fn gather_by<K: Ord, O: Container + Clone>(
+    /// As `gather`, at every batch time: `None` where this stream has no batch. Bags in the order of `key`.
+    pub(crate) fn gather_every<K: Ord, O: Container + Clone>(
         &self,
         site: &Site,
         key: impl Fn(&T) -> K + 'static,
-        mut finish: impl FnMut(&Arc<Plan>, Vec<T>, &mut Give<'_, O>) + 'static,
+        mut finish: impl FnMut(&Arc<Plan>, Option<Vec<T>>, &mut Give<'_, O>) + 'static,
     ) -> Stream<'s, BatchTime, O> {
         let graph = &self.node.graph;
-        let (home, cases) = (graph.home(), self.node.cases.clone());
-        let sent = to_home(&graph.flow, site, self.inner());
+        let (home, cases, grid) = (graph.home(), self.node.cases.clone(), self.node.grid.clone());
+        let sent = to(&graph.flow, site, self.inner(), 0);
         let (cap, fail, name) = (graph.config.gather_cap, graph.fail.clone(), site.name());
         batched(
             &graph.flow,
@@ -67,7 +71,8 @@ impl<'s, T: Exchange> DStream<'s, T> {
             },
             move |plan, g, give| {
                 if home {
-                    finish(plan, in_order(&cases, g.parcels, &key), give);
+                    let rows = grid.has(plan.time).then(|| in_order(&cases, g.parcels, &key));
+                    finish(plan, rows, give);
                 }
             },
         )

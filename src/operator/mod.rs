@@ -7,12 +7,13 @@
 
 pub(crate) mod attach;
 mod cache;
-mod combine;
+pub(crate) mod combine;
 mod count;
 mod count_by;
 mod count_by_value;
 mod decode;
 mod distinct;
+mod emit;
 mod filter;
 mod flat_map;
 pub(crate) mod gather;
@@ -21,13 +22,15 @@ mod map_partitions;
 mod named;
 pub(crate) mod pair;
 mod reduce;
-mod sort_by;
+pub(crate) mod sort_by;
 pub(crate) mod state;
 mod take;
 mod top;
 mod transform;
 mod try_map;
 mod union;
+mod view;
+pub(crate) mod window;
 
 pub use count_by::Out;
 #[cfg(feature = "testing")]

@@ -3,7 +3,7 @@
 use timely::dataflow::operators::Concat;
 
 use crate::data::{Data, Rows};
-use crate::dstream::{Case, DStream};
+use crate::dstream::{Case, DStream, merged};
 use crate::flow::{Site, expand};
 
 impl<'s, T: Data> DStream<'s, T> {
@@ -25,9 +25,9 @@ impl<'s, T: Data> DStream<'s, T> {
             give(rows);
         });
         let cases: Vec<Case> = self.node.cases.iter().chain(other.node.cases.iter()).copied().collect();
-        let mut lineage: Vec<u32> = self.node.lineage.iter().chain(other.node.lineage.iter()).copied().collect();
-        lineage.sort_unstable();
-        lineage.dedup();
-        DStream::new(graph, self.inner().concat(right), &cases, &lineage).placed(self.node.placed && other.node.placed)
+        let lineage = merged(&self.node.lineage, &other.node.lineage);
+        DStream::new(graph, self.inner().concat(right), &cases, &lineage)
+            .on_grid(self.node.grid.union(&other.node.grid))
+            .placed(self.node.placed && other.node.placed)
     }
 }

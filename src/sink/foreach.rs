@@ -41,13 +41,13 @@ impl<'s, T: Exchange> DStream<'s, T> {
     {
         let mut made: std::collections::BTreeMap<u32, C> = Default::default();
         let mut through: Option<(BatchTime, std::collections::BTreeSet<u32>)> = None;
-        self.attach_spread(&Site::of("foreach_partition"), "foreach_partition", SHARDS, move |plan, parts| {
+        self.attach_spread(&Site::of("foreach_partition"), "foreach_partition", Some(SHARDS), move |plan, parts| {
             // A part that went well is not given again when a later one of the same batch fails.
             let done = match &mut through {
                 Some((t, done)) if *t == plan.time => done,
                 other => &mut other.insert((plan.time, Default::default())).1,
             };
-            for part in parts.into_iter().filter(|p| !p.rows.is_empty()) {
+            for part in parts.iter().filter(|p| !p.rows.is_empty()) {
                 if done.contains(&part.number) {
                     continue;
                 }
@@ -55,8 +55,7 @@ impl<'s, T: Exchange> DStream<'s, T> {
                     std::collections::btree_map::Entry::Occupied(e) => e.into_mut(),
                     std::collections::btree_map::Entry::Vacant(e) => e.insert(init()?),
                 };
-                let rows: Vec<T> = part.rows.into_iter().cloned().collect();
-                f(c, plan.time, part.number, &rows)?;
+                f(c, plan.time, part.number, &part.rows)?;
                 done.insert(part.number);
             }
             Ok(())

@@ -4,6 +4,8 @@
 //! t before t+1, and within t the outputs in program order. A failed output is tried again with the same batch; then the job stops.
 
 mod foreach;
+#[cfg(feature = "kafka")]
+pub mod kafka;
 pub mod memory;
 mod print;
 pub(crate) mod thread;
@@ -26,5 +28,5 @@ pub trait Output<T>: Send {
     ///
     /// # Errors
     /// Anything: it is tried again, then the job stops with this batch not out.
-    fn write(&mut self, time: BatchTime, parts: &[Part<T>]) -> Result<(), BoxError>;
+    fn write(&mut self, time: BatchTime, parts: &[&Part<T>]) -> Result<(), BoxError>;
 }

@@ -1,6 +1,6 @@
 //! A record of Kafka as it came: a cheap handle into a block of bytes.
 //!
-//! The drain thread copies what it takes from librdkafka into a [`Block`]: one allocation for the bytes of thousands of
+//! The drain thread copies what it takes from librdkafka into a `Block`: one allocation for the bytes of thousands of
 //! records, one for where they are. A [`Message`] is the block and a number, so cloning and filtering copy no bytes.
 
 use std::fmt;
@@ -10,6 +10,7 @@ use serde::de::{SeqAccess, Visitor};
 use serde::{Deserialize, Deserializer, Serialize, Serializer};
 
 /// Records of one partition in offset order: their bytes in one piece, and where each begins.
+#[cfg_attr(not(feature = "kafka"), allow(dead_code))]
 pub(crate) struct Block {
     topic: Arc<str>,
     partition: i32,
@@ -43,6 +44,7 @@ pub(crate) struct Raw<'a> {
     pub(crate) headers: &'a [u8],
 }
 
+#[cfg_attr(not(feature = "kafka"), allow(dead_code))]
 impl Block {
     pub(crate) fn new(topic: Arc<str>, partition: i32, first: i64, rows: usize, bytes: usize) -> Self {
         let (bytes, entries) = (Vec::with_capacity(bytes), Vec::with_capacity(rows));
@@ -202,7 +204,7 @@ impl Message {
         self.value_opt().unwrap_or_default()
     }
 
-    /// Its headers, in their order; names may repeat.
+    /// Its headers, in their order; names may repeat. A Kafka source takes them when it is told to `include_headers`.
     ///
     /// ```
     /// # use tidemill::source::message::Message;

@@ -5,6 +5,18 @@
 //! Live and given batches differ only in who says `until`: a live batch ends where [`Reader::seal`] stops, a given one
 //! where its [`Range`] says. `batch/input.rs` drives a reader; `batch/planner.rs` asks the splits.
 
+#[cfg(feature = "kafka")]
+pub mod kafka_direct;
+#[cfg(feature = "kafka")]
+mod kafka_drain;
+#[cfg(feature = "kafka")]
+mod kafka_inbox;
+#[cfg(feature = "kafka")]
+pub mod kafka_reader;
+#[cfg(feature = "kafka")]
+pub mod kafka_splits;
+#[cfg(feature = "kafka")]
+mod kafka_stream;
 pub mod message;
 pub mod queue;
 

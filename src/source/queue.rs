@@ -157,19 +157,12 @@ impl<T: Data> Reader<T> for QueueReader<T> {
     }
 
     fn seal(&mut self, emit: &mut Emit<'_, T>) -> Result<Sealed> {
-        // What is planned has been read as a range.
-        if self.queue.lock().total.is_some() {
-            return Ok(Sealed::default());
-        }
         let from = self.position;
         self.next_batch(emit);
         Ok(self.sealed(from))
     }
 
     fn seal_last(&mut self, emit: &mut Emit<'_, T>) -> Result<Sealed> {
-        if self.queue.lock().total.is_some() {
-            return Ok(Sealed::default());
-        }
         let from = self.position;
         while !self.queue.lock().batches.is_empty() && self.lane.is_some() {
             self.next_batch(emit);

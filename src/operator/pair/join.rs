@@ -4,7 +4,7 @@ use timely::dataflow::channels::pact::Pipeline;
 use timely::dataflow::operators::Concat;
 
 use crate::data::{Exchange, Key, Rows};
-use crate::dstream::{Case, DStream};
+use crate::dstream::{Case, DStream, merged};
 use crate::flow::{Site, batched, expand};
 use crate::operator::pair::Groups;
 
@@ -59,10 +59,9 @@ impl<'s, K: Key, V: Exchange> DStream<'s, (K, V)> {
                 }
             },
         );
-        let joined = self.wide(joined, Case::Bag { grouped: true });
-        let mut lineage: Vec<u32> = self.node.lineage.iter().chain(other.node.lineage.iter()).copied().collect();
-        lineage.sort_unstable();
-        lineage.dedup();
-        DStream::new(graph, joined.inner(), &[Case::Bag { grouped: true }], &lineage).placed(true)
+        let lineage = merged(&self.node.lineage, &other.node.lineage);
+        DStream::new(graph, joined, &[Case::Bag { grouped: true }], &lineage)
+            .on_grid(self.node.grid.union(&other.node.grid))
+            .placed(true)
     }
 }

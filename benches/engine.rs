@@ -1,0 +1,162 @@
+//! The engine alone, no Kafka: named workloads, each beside a plain loop over the same records.
+//!
+//! `cargo bench --features testing --bench engine -- [counts|keys|windows|readers]...`; all of them without a name.
+//! Prints one line a measurement; docs/benchmarks.md has results with date and machine.
+
+use std::collections::HashMap;
+use std::hint::black_box;
+use std::time::{Duration, Instant};
+
+use tidemill::prelude::*;
+
+#[global_allocator]
+static ALLOCATOR: mimalloc::MiMalloc = mimalloc::MiMalloc;
+
+/// How often each measurement is taken; the median is shown, with the extremes.
+const RUNS: usize = 5;
+
+fn main() {
+    let asked: Vec<String> = std::env::args().skip(1).filter(|a| !a.starts_with("--")).collect();
+    for (name, bench) in [("counts", counts as fn()), ("keys", keys), ("windows", windows), ("readers", readers)] {
+        if asked.is_empty() || asked.iter().any(|a| a == name) {
+            bench();
+        }
+    }
+}
+
+/// splitmix64 (Steele, Lea, Flood 2014): the same numbers every time.
+fn random(state: &mut u64) -> u64 {
+    *state = state.wrapping_add(0x9E37_79B9_7F4A_7C15);
+    let z = (*state ^ (*state >> 30)).wrapping_mul(0xBF58_476D_1CE4_E5B9);
+    let z = (z ^ (z >> 27)).wrapping_mul(0x94D0_49BB_1331_11EB);
+    z ^ (z >> 31)
+}
+
+fn batches(count: usize, size: usize, draw: impl Fn(&mut u64) -> u32) -> Vec<Vec<u32>> {
+    let mut seed = 1;
+    (0..count).map(|_| (0..size).map(|_| draw(&mut seed)).collect()).collect()
+}
+
+/// Median, least and most seconds of some runs.
+fn timed(mut run: impl FnMut() -> Duration) -> (f64, f64, f64) {
+    let mut times: Vec<f64> = (0..RUNS).map(|_| run().as_secs_f64()).collect();
+    times.sort_by(f64::total_cmp);
+    (times[RUNS / 2], times[0], times[RUNS - 1])
+}
+
+fn show(what: &str, records: f64, (median, least, most): (f64, f64, f64)) {
+    println!("{what:<52} {:>7.2} M records/s   {median:.3} s ({least:.3} to {most:.3})", records / median / 1e6);
+}
+
+/// How long a job takes over given batches, from its first batch to its last.
+fn job<F>(workers: u16, batches: &[Vec<u32>], program: F) -> Duration
+where
+    F: for<'s> Fn(&DStream<'s, u32>) + Send + Sync + 'static,
+{
+    let batches = batches.to_vec();
+    let start = Instant::now();
+    StreamingContext::builder("bench", secs(1))
+        .workers(workers)
+        .start_on_clock(tidemill::batch::ManualClock::at(0), move |ssc| {
+            program(&ssc.test_stream(batches.clone()));
+            Ok(())
+        })
+        .and_then(JobHandle::await_termination)
+        .expect("the job of the benchmark");
+    start.elapsed()
+}
+
+fn words(n: u32) -> &'static [String] {
+    let mut seed = 7;
+    let letter = |s: &mut u64| (b'a' + (random(s) % 26) as u8) as char;
+    let words: Vec<String> = (0..n).map(|_| (0..7).map(|_| letter(&mut seed)).collect()).collect();
+    words.leak()
+}
+
+/// 5,000 words, 100,000 records a batch, running totals.
+fn counts() {
+    let words = words(5_000);
+    let input = batches(100, 100_000, |s| (random(s) % 5_000) as u32);
+    let records = 1e7;
+    for workers in [1, 2] {
+        let time = timed(|| {
+            job(workers, &input, |s| {
+                let counts = s.count_by::<str>(|i, out| out.push(&words[*i as usize])).sum_by_key();
+                counts.update().foreach_partition(|| Ok(()), |_, _, _, rows| Ok(drop(black_box(rows.len()))));
+            })
+        });
+        show(&format!("counts: 5,000 words, {workers} worker(s)"), records, time);
+    }
+}
+
+/// A million distinct strings, 100,000 records a batch, uniform and Zipf(1), beside a plain hash map.
+fn keys() {
+    let n = 1_000_000u32;
+    let words = words(n);
+    let weights: Vec<f64> = (1..=n).scan(0.0, |sum, i| { *sum += 1.0 / i as f64; Some(*sum) }).collect();
+    let total = weights[n as usize - 1];
+    let zipf = |s: &mut u64| weights.partition_point(|w| *w < random(s) as f64 / u64::MAX as f64 * total) as u32;
+    for (name, input) in
+        [("uniform", batches(40, 100_000, |s| (random(s) % n as u64) as u32)), ("Zipf(1)", batches(40, 100_000, zipf))]
+    {
+        let plain = timed(|| {
+            let start = Instant::now();
+            let mut map: HashMap<&str, i64, foldhash::fast::RandomState> = HashMap::default();
+            for i in input.iter().flatten() {
+                *map.entry(&words[*i as usize]).or_insert(0) += 1;
+            }
+            black_box(map.len());
+            start.elapsed()
+        });
+        show(&format!("keys: {name}, a plain hash map"), 4e6, plain);
+        let time = timed(|| {
+            job(1, &input, |s| {
+                let counts = s.count_by::<str>(|i, out| out.push(&words[*i as usize])).sum_by_key();
+                counts.update().foreach_partition(|| Ok(()), |_, _, _, rows| Ok(drop(black_box(rows.len()))));
+            })
+        });
+        show(&format!("keys: {name}, one worker: {:.2} x the map", plain.0 / time.0), 4e6, time);
+    }
+}
+
+/// Sliding counts: 5 M records, 1,000 a one-second batch, 5,000 words, slide 1 s.
+fn windows() {
+    let words = words(5_000);
+    let input = batches(5_000, 1_000, |s| (random(s) % 5_000) as u32);
+    for length in [12, 60, 600, 3_600] {
+        let time = timed(|| {
+            job(1, &input, move |s| {
+                let words = s.map(|i| words[i as usize].clone());
+                let counts = words.count_by_value_and_window(secs(length), secs(1));
+                counts.changes().foreach_partition(|| Ok(()), |_, _, _, rows| Ok(drop(black_box(rows.len()))));
+            })
+        });
+        show(&format!("windows: {length} s, as changes"), 5e6, time);
+    }
+    for length in [12, 60] {
+        let time = timed(|| {
+            job(1, &input, move |s| {
+                let words = s.map(|i| words[i as usize].clone());
+                let counts = words.count_by_value_and_window(secs(length), secs(1));
+                counts.complete().foreach_partition(|| Ok(()), |_, _, _, rows| Ok(drop(black_box(rows.len()))));
+            })
+        });
+        show(&format!("windows: {length} s, complete"), 5e6, time);
+    }
+}
+
+/// The same rows read by 1, 3 and 5 verbs: verbs that only read share them.
+fn readers() {
+    let input = batches(100, 100_000, |s| random(s) as u32);
+    for readers in [1, 3, 5] {
+        let time = timed(|| {
+            job(1, &input, move |s| {
+                let tweets = s.map(|i| [i; 8]);
+                for _ in 0..readers {
+                    tweets.count().foreach_batch(|b| Ok(drop(black_box(b.len()))));
+                }
+            })
+        });
+        show(&format!("readers: {readers} x count of the same rows"), 1e7, time);
+    }
+}

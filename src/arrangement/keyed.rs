@@ -1,0 +1,142 @@
+//! Rows by number, on the worker that owns them, and back to names before they leave it.
+
+use std::cell::RefCell;
+use std::collections::BTreeMap;
+use std::rc::Rc;
+
+use timely::dataflow::channels::pact::Pipeline;
+
+use crate::context::{Graph, KeyedState};
+use crate::data::{Key, Rows, encoded, key_group};
+use crate::dict::{Dict, Id};
+use crate::dstream::DStream;
+use crate::error::BoxError;
+use crate::flow::{Site, VecStream, batched, expand, route};
+use crate::time::BatchTime;
+use crate::view::{Changes, Keyed};
+
+/// Names for ids: what leaves an arrangement becomes rows again.
+pub(crate) fn names<'s, T: Key>(keyed: &Keyed<'s, T>, graph: &Graph<'s>) -> Changes<'s, T> {
+    let dict = keyed.dict.clone();
+    expand(&graph.flow, &Site::engine("names"), keyed.changes.clone(), move |_, changes: Vec<(Id, BatchTime, i64)>, give| {
+        let dict = dict.borrow();
+        give(changes.into_iter().map(|(id, t, n)| (dict.name(id).clone(), t, n)).collect());
+    })
+}
+
+/// Ids for rows: each goes to the worker that owns it, and is held there as often as it is in the view.
+pub(crate) fn numbered<'s, T: Key>(changes: Changes<'s, T>, graph: &Graph<'s>) -> Keyed<'s, T> {
+    let dict: Rc<RefCell<Dict<T>>> = Rc::default();
+    let (own, probe) = (dict.clone(), graph.probe.clone());
+    let changes = batched(
+        &graph.flow,
+        &Site::engine("numbered"),
+        changes,
+        route(|(row, _, _): &(T, BatchTime, i64)| key_group(row)),
+        |slots, _, changes: Vec<(T, BatchTime, i64)>| {
+            for (row, t, n) in changes {
+                let at: &mut Vec<(T, i64)> = slots.at(t);
+                at.push((row, n));
+            }
+        },
+        move |plan, rows, give| {
+            let mut dict = own.borrow_mut();
+            dict.tidy(|t| !probe.less_equal(&t));
+            let held = |(row, n)| {
+                let id = dict.id(row);
+                dict.hold(id, n, plan.time);
+                (id, plan.time, n)
+            };
+            give(rows.into_iter().map(held).collect());
+        },
+    );
+    Keyed { changes, dict }
+}
+
+/// Pairs that lie with their keys' owners: each number becomes a change of its key's id, held for ever.
+///
+/// This is the owner of what is added up: it is saved by key group, and what is loaded enters with the first batch.
+pub(crate) fn sums<'s, K: Key>(pairs: &DStream<'s, (K, i64)>, site: &Site, name: String) -> (Keyed<'s, K>, usize) {
+    let graph = &pairs.node.graph;
+    let state: Rc<RefCell<Sums<K>>> = Rc::default();
+    let dict = state.borrow().dict.clone();
+    let number = graph.remember(name, state.clone());
+    let probe = graph.probe.clone();
+    let changes: VecStream<'s, (Id, BatchTime, i64)> = batched(
+        &graph.flow,
+        site,
+        pairs.inner(),
+        Pipeline,
+        |slots, t, rows: Rows<(K, i64)>| {
+            let at: &mut Vec<Rows<(K, i64)>> = slots.at(t);
+            at.push(rows);
+        },
+        move |plan, rows, give| {
+            let mut state = state.borrow_mut();
+            let mut changes: Vec<_> = state.loaded.drain(..).map(|(id, n)| (id, plan.time, n)).collect();
+            let mut dict = state.dict.borrow_mut();
+            dict.tidy(|t| !probe.less_equal(&t));
+            for (k, n) in rows.into_iter().flat_map(Rows::take) {
+                let id = dict.id(k);
+                dict.hold(id, n, plan.time);
+                changes.push((id, plan.time, n));
+            }
+            give(changes);
+        },
+    );
+    (Keyed { changes, dict }, number)
+}
+
+/// What each key adds up to: the dictionary knows.
+struct Sums<K> {
+    dict: Rc<RefCell<Dict<K>>>,
+    /// What was loaded and is not in the arrangement yet.
+    loaded: Vec<(Id, i64)>,
+}
+
+impl<K> Default for Sums<K> {
+    fn default() -> Self {
+        Sums { dict: Rc::default(), loaded: Vec::new() }
+    }
+}
+
+impl<K: Key> KeyedState for Sums<K> {
+    fn save(&self, group: u64) -> Vec<u8> {
+        let dict = self.dict.borrow();
+        let of_group: BTreeMap<&K, i64> = dict.held().filter(|(.., g)| *g as u64 == group).map(|(k, n, ..)| (k, n)).collect();
+        if of_group.is_empty() { Vec::new() } else { encoded(&of_group.into_iter().collect::<Vec<_>>()) }
+    }
+
+    fn load(&mut self, bytes: &[u8]) -> Result<(), BoxError> {
+        let mut dict = self.dict.borrow_mut();
+        for (key, n) in postcard::from_bytes::<Vec<(K, i64)>>(bytes)? {
+            let id = dict.id(key);
+            dict.hold(id, n, BatchTime::default());
+            self.loaded.push((id, n));
+        }
+        Ok(())
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn sums_go_out_and_come_in_by_key_group() {
+        let mut all: Sums<String> = Sums::default();
+        for n in 1..100i64 {
+            let id = all.dict.borrow_mut().id(format!("k{n}"));
+            all.dict.borrow_mut().hold(id, n, BatchTime::default());
+        }
+        let mut again: Sums<String> = Sums::default();
+        for piece in (0..crate::data::KEY_GROUPS).map(|g| all.save(g)).filter(|p| !p.is_empty()) {
+            again.load(&piece).unwrap();
+        }
+        let total = |s: &Sums<String>| s.dict.borrow().held().map(|(k, n, ..)| (k.clone(), n)).collect::<BTreeMap<_, _>>();
+        assert_eq!(total(&again), total(&all));
+        assert_eq!(again.loaded.iter().map(|(_, n)| n).sum::<i64>(), 4950);
+        all.dict.borrow_mut().tidy(|_| true);
+        assert_eq!(all.dict.borrow().len(), 99);
+    }
+}

@@ -1,0 +1,182 @@
+//! A window as a ring of panes: at t, what entered is added and what left is taken away, never anything sent ahead of time.
+//!
+//! A pane is the combined records of one slice of time (Li et al., "No pane, no gain", SIGMOD Record 2005). Base panes are one
+//! batch each and shared by all windows over the same stream; a window whose slide is longer folds them into panes of the
+//! greatest common divisor of its slide and its length. The cost of a batch does not grow with the window.
+
+use std::cell::RefCell;
+use std::collections::VecDeque;
+use std::rc::Rc;
+
+use timely::dataflow::channels::pact::Pipeline;
+
+use crate::context::Graph;
+use crate::data::{FastMap, Key, Rows};
+use crate::dict::{Dict, Id};
+use crate::dstream::{DStream, Pane, Panes};
+use crate::flow::{Site, batched};
+use crate::operator::combine::add_one;
+use crate::time::BatchTime;
+use crate::view::Keyed;
+
+/// The shape of a window, in milliseconds.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) struct Shape {
+    pub length: u64,
+    pub slide: u64,
+    pub interval: u64,
+}
+
+impl Shape {
+    /// How long a pane is: every border of a window is a border of panes.
+    pub fn pane(self) -> u64 {
+        let (mut a, mut b) = (self.length, self.slide);
+        while b > 0 {
+            (a, b) = (b, a % b);
+        }
+        a
+    }
+
+    /// When the pane that holds `t` ends.
+    pub fn end_of_pane(self, t: BatchTime) -> u64 {
+        t.millis().div_ceil(self.pane()) * self.pane()
+    }
+
+    pub fn on_grid(self, t: BatchTime) -> bool {
+        t.millis().is_multiple_of(self.slide)
+    }
+
+    /// Whether a pane with this end is in the window that ends at `t`.
+    pub fn holds(self, end: u64, t: BatchTime) -> bool {
+        end <= t.millis() && end + self.length > t.millis()
+    }
+}
+
+/// The panes of a stream: one a batch, combined by key on the workers that own the keys.
+pub(crate) fn panes<'s, T: Key>(stream: &DStream<'s, T>, site: &Site) -> Panes<'s, T> {
+    let fold = |map: &mut FastMap<T, i64>, rows: Rows<T>| rows.rows.iter().for_each(|r| add_one::<T>(map, r));
+    let combined = stream.combine(site, fold, |a, b| *a += b);
+    let graph = &stream.node.graph;
+    let dict: Rc<RefCell<Dict<T>>> = Rc::default();
+    let (own, probe) = (dict.clone(), graph.probe.clone());
+    let stream = batched(
+        &graph.flow,
+        site,
+        combined.inner(),
+        Pipeline,
+        |slots, t, rows: Rows<(T, i64)>| {
+            let at: &mut Vec<Rows<(T, i64)>> = slots.at(t);
+            at.push(rows);
+        },
+        move |plan, rows, give| {
+            let mut dict = own.borrow_mut();
+            dict.tidy(|t| !probe.less_equal(&t));
+            let pane: Vec<(Id, i64)> = rows.into_iter().flat_map(Rows::take).map(|(k, n)| (dict.id(k), n)).collect();
+            give(vec![(plan.time, Rc::new(pane))]);
+        },
+    );
+    Panes { stream, dict }
+}
+
+/// What one window remembers.
+struct Ring {
+    shape: Shape,
+    /// Panes that wait for the next time on the grid, and those in the window, oldest first, by their end.
+    waiting: VecDeque<(u64, Pane)>,
+    inside: VecDeque<(u64, Pane)>,
+    /// The pane that is being folded, if panes are longer than batches.
+    folding: FastMap<Id, i64>,
+}
+
+impl Ring {
+    /// A batch's pane enters.
+    fn push(&mut self, t: BatchTime, pane: Pane, dict: &RefCell<Dict<impl Key>>) {
+        let mut dict = dict.borrow_mut();
+        pane.iter().for_each(|(id, n)| dict.hold(*id, *n, t));
+        if self.shape.pane() == self.shape.interval {
+            self.waiting.push_back((t.millis(), pane));
+            return;
+        }
+        pane.iter().for_each(|(id, n)| *self.folding.entry(*id).or_insert(0) += n);
+        let end = self.shape.end_of_pane(t);
+        if end == t.millis() {
+            self.waiting.push_back((end, Rc::new(self.folding.drain().collect())));
+        }
+    }
+
+    /// What changes in the window at a time on the grid.
+    fn slide(&mut self, t: BatchTime, dict: &RefCell<Dict<impl Key>>) -> Vec<(Id, BatchTime, i64)> {
+        let mut dict = dict.borrow_mut();
+        let mut changes = Vec::new();
+        let shape = self.shape;
+        let left = |(end, _): &mut (u64, Pane)| !shape.holds(*end, t);
+        while let Some((_, pane)) = self.inside.pop_front_if(left) {
+            for (id, n) in pane.iter() {
+                changes.push((*id, t, -n));
+                dict.hold(*id, -n, t);
+            }
+        }
+        for (end, pane) in self.waiting.drain(..) {
+            if shape.holds(end, t) {
+                changes.extend(pane.iter().map(|(id, n)| (*id, t, *n)));
+                self.inside.push_back((end, pane));
+            } else {
+                // A slide longer than the window: some batches are in none.
+                pane.iter().for_each(|(id, n)| dict.hold(*id, -n, t));
+            }
+        }
+        changes
+    }
+}
+
+/// The changes of a window, by id.
+pub(crate) fn ring<'s, T: Key>(panes: &Panes<'s, T>, shape: Shape, graph: &Graph<'s>, site: &Site) -> Keyed<'s, T> {
+    let dict = panes.dict.clone();
+    let own = dict.clone();
+    let mut ring = Ring { shape, waiting: VecDeque::new(), inside: VecDeque::new(), folding: FastMap::default() };
+    let changes = batched(
+        &graph.flow,
+        site,
+        panes.stream.clone(),
+        Pipeline,
+        |slots, _, panes: Vec<(BatchTime, Pane)>| {
+            for (t, pane) in panes {
+                *slots.at(t) = Some(pane);
+            }
+        },
+        move |plan, pane: Option<Pane>, give| {
+            ring.push(plan.time, pane.unwrap_or_default(), &own);
+            if shape.on_grid(plan.time) {
+                give(ring.slide(plan.time, &own));
+            }
+        },
+    );
+    Keyed { changes, dict }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use proptest::prelude::*;
+
+    proptest! {
+        /// The window at each time on the grid is what its definition says, whatever the shape.
+        #[test]
+        fn a_ring_is_its_window(length in 1u64..9, slide in 1u64..9, batches in prop::collection::vec(0i64..4, 1..40)) {
+            let shape = Shape { length, slide, interval: 1 };
+            let dict: RefCell<Dict<u8>> = RefCell::default();
+            let mut ring = Ring { shape, waiting: VecDeque::new(), inside: VecDeque::new(), folding: FastMap::default() };
+            let id = dict.borrow_mut().id(7);
+            let mut total = 0;
+            for (i, n) in batches.iter().enumerate() {
+                let t = BatchTime::from_millis(i as u64 + 1);
+                ring.push(t, Rc::new(if *n > 0 { vec![(id, *n)] } else { vec![] }), &dict);
+                if shape.on_grid(t) {
+                    total += ring.slide(t, &dict).iter().map(|(_, _, n)| n).sum::<i64>();
+                    let from = (i + 1).saturating_sub(length as usize);
+                    prop_assert_eq!(total, batches[from..=i].iter().sum::<i64>());
+                }
+            }
+        }
+    }
+}

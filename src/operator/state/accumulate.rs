@@ -1,0 +1,59 @@
+//! `accumulate` and `sum_by_key`: what only grows, and what is added up, since the beginning.
+
+use crate::arrangement::keyed::sums;
+use crate::data::{FastMap, Key, Rows};
+use crate::dstream::DStream;
+use crate::flow::Site;
+use crate::operator::combine::add_one;
+use crate::time::Grid;
+use crate::view::{Form, View};
+
+impl<'s, T: Key> DStream<'s, T> {
+    /// All rows so far: the input table of Structured Streaming.
+    ///
+    /// ```
+    /// use tidemill::testing::check;
+    /// check([vec![1], vec![], vec![1, 2]], |s| s.accumulate().complete(), [vec![1], vec![1], vec![1, 1, 2]]);
+    /// ```
+    #[track_caller]
+    pub fn accumulate(&self) -> View<'s, T> {
+        let site = Site::of("accumulate");
+        let graph = &self.node.graph;
+        let name = graph.note::<T>("accumulate", "");
+        let fold = |map: &mut FastMap<T, i64>, rows: Rows<T>| rows.rows.iter().for_each(|r| add_one::<T>(map, r));
+        let (keyed, state) = sums(&self.combine(&site, fold, |a, b| *a += b), &site, name);
+        let view = View::new(graph, &self.node.lineage, Grid::every(graph.config.interval.millis()), Form::Keyed(keyed), None);
+        view.node.state.set(Some(state));
+        view
+    }
+}
+
+impl<'s, K: Key> DStream<'s, (K, i64)> {
+    /// Each key with the sum of its numbers so far; a batch costs only the keys in it. A key whose sum is 0 has no row.
+    ///
+    /// ```
+    /// use tidemill::testing::check;
+    /// check(
+    ///     [vec![('a', 1), ('b', 2)], vec![('a', 4)]],
+    ///     |s| s.sum_by_key().update(),
+    ///     [vec![('a', 1), ('b', 2)], vec![('a', 5)]],
+    /// );
+    /// ```
+    #[track_caller]
+    pub fn sum_by_key(&self) -> View<'s, (K, i64)> {
+        let site = Site::of("sum_by_key");
+        let graph = &self.node.graph;
+        let name = graph.note::<K>("sum_by_key", "");
+        let fold = |map: &mut FastMap<K, i64>, rows: Rows<(K, i64)>| {
+            for (k, n) in rows.take() {
+                *map.entry(k).or_insert(0) += n;
+            }
+        };
+        let placed = if self.node.placed { self.clone() } else { self.combine(&site, fold, |a, b| *a += b) };
+        let (keyed, state) = sums(&placed, &site, name);
+        let every = Grid::every(graph.config.interval.millis());
+        let sums = View::new(graph, &self.node.lineage, every, Form::Keyed(keyed), None).counts(&site);
+        sums.node.state.set(Some(state));
+        sums
+    }
+}

@@ -1,0 +1,26 @@
+//! Verbs over the last batches. Length and slide are multiples of the batch interval; the grid is multiples of the slide since
+//! the epoch, so it survives restarts. A window that is not full yet is what is there.
+
+mod count_by_value_and_window;
+mod count_by_window;
+mod over;
+mod window;
+
+use std::time::Duration;
+
+use crate::arrangement::ring::Shape;
+use crate::context::Graph;
+use crate::flow::Site;
+
+/// Checks a window's length and slide; what is wrong is a problem of the graph, and the shape then is one batch.
+pub(crate) fn shape(graph: &Graph<'_>, site: &Site, length: Duration, slide: Duration) -> Shape {
+    let interval = graph.config.interval;
+    let checked = |what, d| {
+        interval.multiple(what, d).unwrap_or_else(|e| {
+            graph.problem(site, e);
+            interval.millis()
+        })
+    };
+    let (length, slide) = (checked("window length", length), checked("slide", slide));
+    Shape { length, slide, interval: interval.millis() }
+}

@@ -1,0 +1,339 @@
+//! What leaves for Kafka: a batch is out when the brokers said so of every record of it. At least once.
+//!
+//! A batch that fails is sent again whole by a new producer, so readers may see records twice, never too few.
+
+use std::fmt::Write as _;
+use std::sync::Arc;
+use std::time::{Duration, Instant};
+
+use rdkafka::error::{KafkaError, RDKafkaErrorCode};
+use rdkafka::message::{Header, OwnedHeaders};
+use rdkafka::producer::{BaseProducer, BaseRecord, Producer};
+use serde::Serialize;
+
+use super::{Output, Part};
+use crate::data::Exchange;
+use crate::dstream::DStream;
+use crate::error::{BoxError, Error, Result};
+use crate::flow::Site;
+use crate::kafka::{Context, Metadata, Reports, START_DEADLINE, Settings, Side};
+use crate::time::BatchTime;
+
+/// A topic to write to.
+///
+/// Records are acknowledged by all replicas, and idempotence is on: within one attempt nothing is doubled or reordered.
+/// `linger.ms` is 0, because a batch is sent as a whole anyway.
+///
+/// ```
+/// use tidemill::sink::kafka::KafkaSink;
+/// let counts = KafkaSink::new("127.0.0.1:9092", "counts").set("compression.type", "lz4").marks();
+/// # counts.check().unwrap();
+/// ```
+#[derive(Clone, Debug)]
+pub struct KafkaSink {
+    settings: Settings,
+    topic: String,
+    marks: bool,
+}
+
+impl KafkaSink {
+    /// Writes to `topic` on these brokers: `host:port`, several with commas between.
+    pub fn new(brokers: impl AsRef<str>, topic: impl AsRef<str>) -> Self {
+        KafkaSink { settings: Settings::brokers(brokers.as_ref()), topic: topic.as_ref().to_string(), marks: false }
+    }
+
+    /// Any setting of librdkafka by its own name. What the engine owns is refused at the start, with the reason.
+    pub fn set(mut self, key: &str, value: &str) -> Self {
+        self.settings.set(key, value);
+        self
+    }
+
+    /// After the rows of each batch, once they are all delivered, writes `{"batch": t}` to each partition, t in milliseconds.
+    /// A reader that saw the mark of t in a partition has seen every row of t that is in it.
+    pub fn marks(mut self) -> Self {
+        self.marks = true;
+        self
+    }
+
+    /// Every problem of the description, without contacting anybody.
+    ///
+    /// # Errors
+    /// All problems, one a line; no value of a setting is in them.
+    pub fn check(&self) -> Result<()> {
+        let mut found = self.settings.problems(Side::Sink);
+        if self.topic.trim().is_empty() {
+            found.push("Kafka: the sink's topic is empty".to_string());
+        }
+        if found.is_empty() { Ok(()) } else { Err(Error::config(found.join("\n"))) }
+    }
+}
+
+/// The record that a sink's closure fills for each row; its memory is used again for the next.
+#[derive(Debug, Default)]
+pub struct Record {
+    key: Option<usize>,
+    value: Option<usize>,
+    keys: Vec<u8>,
+    values: Vec<u8>,
+    headers: Option<OwnedHeaders>,
+    partition: Option<i32>,
+    error: Option<serde_json::Error>,
+}
+
+impl Record {
+    /// The key. Without a partition of its own, equal keys go to the same one.
+    pub fn key(&mut self, key: impl AsRef<[u8]>) -> &mut Self {
+        self.keys.clear();
+        self.keys.extend_from_slice(key.as_ref());
+        self.key = Some(self.keys.len());
+        self
+    }
+
+    /// The value. A record that is given none is a tombstone.
+    pub fn value(&mut self, value: impl AsRef<[u8]>) -> &mut Self {
+        self.values.clear();
+        self.values.extend_from_slice(value.as_ref());
+        self.value = Some(self.values.len());
+        self
+    }
+
+    /// The value, as JSON. What cannot be JSON fails the batch.
+    pub fn json<T: Serialize + ?Sized>(&mut self, value: &T) -> &mut Self {
+        self.values.clear();
+        self.error = self.error.take().or(serde_json::to_writer(&mut self.values, value).err());
+        self.value = Some(self.values.len());
+        self
+    }
+
+    /// Adds a header; names may repeat.
+    pub fn header(&mut self, name: &str, value: impl AsRef<[u8]>) -> &mut Self {
+        let all = self.headers.take().unwrap_or_default();
+        self.headers = Some(all.insert(Header { key: name, value: Some(value.as_ref()) }));
+        self
+    }
+
+    /// The partition, instead of the one the key gives.
+    pub fn partition(&mut self, partition: i32) -> &mut Self {
+        self.partition = Some(partition);
+        self
+    }
+
+    /// No value: the key is deleted from a compacted topic.
+    pub fn tombstone(&mut self) -> &mut Self {
+        self.value = None;
+        self
+    }
+
+    fn clear(&mut self) {
+        (self.key, self.value, self.headers, self.partition, self.error) = (None, None, None, None, None);
+    }
+}
+
+/// A producer and what it reports.
+struct Link {
+    producer: BaseProducer<Context>,
+    reports: Arc<Reports>,
+    deadline: Duration,
+}
+
+impl Link {
+    /// Puts a record into the producer's queue, making room if it is full.
+    fn send(&self, topic: &str, record: &mut Record) -> Result<(), KafkaError> {
+        let mut out: BaseRecord<'_, [u8], [u8]> = BaseRecord::to(topic);
+        out.key = record.key.map(|n| &record.keys[..n]);
+        out.payload = record.value.map(|n| &record.values[..n]);
+        out.headers = record.headers.take();
+        out.partition = record.partition;
+        let end = Instant::now() + self.deadline;
+        while let Err((error, back)) = self.producer.send(out) {
+            if error.rdkafka_error_code() != Some(RDKafkaErrorCode::QueueFull) || Instant::now() > end {
+                return Err(error);
+            }
+            out = back;
+            self.producer.poll(Duration::from_millis(1));
+        }
+        Ok(())
+    }
+
+    /// Waits until nothing is under way. Every record is then delivered or has failed.
+    fn settle(&self) -> Result<(), String> {
+        let began = Instant::now();
+        while self.producer.in_flight_count() > 0 {
+            // `flush` would wait in steps of 100 ms, and `poll` spins through the last of them.
+            self.producer.poll(Duration::ZERO);
+            std::thread::sleep((began.elapsed() / 8).clamp(Duration::from_micros(200), Duration::from_millis(10)));
+            if began.elapsed() > self.deadline {
+                return Err(format!(
+                    "{} records are not acknowledged after {:?}",
+                    self.producer.in_flight_count(),
+                    self.deadline
+                ));
+            }
+        }
+        self.producer.poll(Duration::ZERO);
+        self.reports.take_failed().map_or(Ok(()), Err)
+    }
+}
+
+/// Writes batches to a topic; `F` fills a record for each row.
+pub struct KafkaOutput<F> {
+    sink: KafkaSink,
+    fill: F,
+    partitions: Vec<i32>,
+    link: Option<Link>,
+    record: Record,
+}
+
+impl<F> KafkaOutput<F> {
+    /// Looks the topic up, so that a missing one or a broker that is away is known before the first batch. Waits for brokers.
+    ///
+    /// # Errors
+    /// The description is wrong, the brokers do not answer within 10 seconds, or there is no such topic.
+    pub fn open(sink: &KafkaSink, fill: F) -> Result<Self> {
+        let mut output = KafkaOutput::new(sink, fill)?;
+        output.connect()?;
+        Ok(output)
+    }
+
+    /// As [`KafkaOutput::open`], but the first batch connects.
+    ///
+    /// # Errors
+    /// The description is wrong.
+    pub fn new(sink: &KafkaSink, fill: F) -> Result<Self> {
+        sink.check()?;
+        Ok(KafkaOutput { sink: sink.clone(), fill, partitions: Vec::new(), link: None, record: Record::default() })
+    }
+
+    fn connect(&mut self) -> Result<()> {
+        let settings = &self.sink.settings;
+        let metadata = Metadata::new(&settings.connection())?;
+        let Some(topic) = metadata.topic(&self.sink.topic, START_DEADLINE)? else {
+            let place = format!("Kafka at {}", settings.brokers);
+            return Err(Error::source(place, format!("there is no topic {}; create it first", self.sink.topic)));
+        };
+        let (producer, reports) = settings.client(Side::Sink, None)?;
+        self.partitions = topic.partitions;
+        self.link = Some(Link { producer, reports, deadline: settings.delivery_deadline() });
+        Ok(())
+    }
+
+    fn failed(&self, what: &str) -> String {
+        let mut text = format!("Kafka topic {} on {}: {what}", self.sink.topic, self.sink.settings.brokers);
+        if let Some(trouble) = self.link.as_ref().and_then(|l| l.reports.trouble()) {
+            let _ = write!(text, " ({trouble})");
+        }
+        text
+    }
+
+    fn rows<T>(&mut self, parts: &[&Part<T>]) -> Result<(), BoxError>
+    where
+        F: FnMut(&T, &mut Record),
+    {
+        let Some(link) = &self.link else { return Err("the producer is not there".into()) };
+        for (i, row) in parts.iter().flat_map(|p| &p.rows).enumerate() {
+            self.record.clear();
+            (self.fill)(row, &mut self.record);
+            if let Some(e) = self.record.error.take() {
+                return Err(format!("a row cannot be JSON: {e}").into());
+            }
+            link.send(&self.sink.topic, &mut self.record).map_err(|e| self.failed(&link.reports.words(&e)))?;
+            if i % 1024 == 0 {
+                link.producer.poll(Duration::ZERO);
+            }
+        }
+        link.settle().map_err(|e| self.failed(&e).into())
+    }
+
+    fn marks(&mut self, time: BatchTime) -> Result<(), BoxError> {
+        let Some(link) = &self.link else { return Ok(()) };
+        for partition in &self.partitions {
+            self.record.clear();
+            self.record.json(&serde_json::json!({ "batch": time.millis() })).partition(*partition);
+            link.send(&self.sink.topic, &mut self.record).map_err(|e| self.failed(&link.reports.words(&e)))?;
+        }
+        link.settle().map_err(|e| self.failed(&e).into())
+    }
+}
+
+impl<T, F> Output<T> for KafkaOutput<F>
+where
+    F: FnMut(&T, &mut Record) + Send,
+{
+    fn write(&mut self, time: BatchTime, parts: &[&Part<T>]) -> Result<(), BoxError> {
+        if parts.iter().all(|p| p.rows.is_empty()) && !self.sink.marks {
+            return Ok(());
+        }
+        if self.link.is_none() {
+            self.connect()?;
+        }
+        let marks = self.sink.marks;
+        let done = self.rows(parts).and_then(|()| if marks { self.marks(time) } else { Ok(()) });
+        if done.is_err() {
+            // What is still under way must not be counted with the next attempt: a new producer begins it.
+            self.link = None;
+        } else if let Some(link) = &self.link {
+            link.reports.clear();
+        }
+        done
+    }
+}
+
+impl<'s, T: Exchange> DStream<'s, T> {
+    /// Writes every row of each batch to a topic, as `fill` says, from the process the row is in: at least once. A batch
+    /// that fails is sent again whole, then the job stops with it not out.
+    ///
+    /// Batches leave in order, and within a batch rows as `print` would order them, by process and part.
+    #[track_caller]
+    pub fn to_kafka(&self, sink: KafkaSink, fill: impl FnMut(&T, &mut Record) + Send + 'static) {
+        let site = Site::of("to_kafka");
+        let graph = &self.node.graph;
+        match sink.check().and_then(|()| KafkaOutput::new(&sink, fill)) {
+            Ok(mut out) => {
+                self.attach_spread(&site, "to_kafka", None, move |plan, parts| out.write(plan.time, parts));
+            }
+            Err(e) => graph.problem(&site, e),
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_record_is_used_again_and_keeps_nothing() {
+        let mut r = Record::default();
+        r.key("k").value([1, 2]).header("h", "x").partition(3);
+        assert_eq!((r.key, r.value, r.partition, r.headers.is_some()), (Some(1), Some(2), Some(3), true));
+        r.clear();
+        r.json(&("a", 1)).key(String::from("kk"));
+        assert_eq!((&r.values[..], r.key, r.partition, r.headers.is_none()), (&br#"["a",1]"#[..], Some(2), None, true));
+        r.tombstone();
+        assert_eq!(r.value, None);
+        r.json(&std::collections::BTreeMap::from([((1, 2), 3)]));
+        assert!(r.error.is_some(), "a map's key must be text in JSON");
+    }
+
+    #[test]
+    fn a_sink_that_cannot_work_is_refused() {
+        let text = KafkaSink::new("", " ").set("dr_msg_cb", "x").set("nope", "canary").check().unwrap_err().to_string();
+        assert_eq!(text.lines().count(), 4, "{text}");
+        assert!(!text.contains("canary"), "{text}");
+    }
+
+    #[test]
+    fn brokers_that_are_away_are_named() {
+        let sink = KafkaSink::new("127.0.0.1:1", "out").set("message.timeout.ms", "300");
+        let mut out = KafkaOutput::new(&sink, |row: &String, rec: &mut Record| _ = rec.value(row)).unwrap();
+        out.link = Some(link_to_nowhere(&sink));
+        let part = Part { number: 0, rows: vec![String::from("x")] };
+        let text = out.write(BatchTime::from_millis(1000), &[&part]).unwrap_err().to_string();
+        assert!(text.contains("topic out") && text.contains("127.0.0.1:1"), "{text}");
+        assert!(out.link.is_none());
+    }
+
+    fn link_to_nowhere(sink: &KafkaSink) -> Link {
+        let (producer, reports) = sink.settings.client(Side::Sink, None).unwrap();
+        Link { producer, reports, deadline: sink.settings.delivery_deadline() }
+    }
+}

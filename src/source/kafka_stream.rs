@@ -1,0 +1,104 @@
+//! The verbs of the Kafka source: `kafka_direct_stream`, and `kafka_ranges` for given ranges.
+
+use crate::context::{Pace, SourceSpec, StreamingContext};
+use crate::dstream::DStream;
+use crate::error::{Error, Result};
+use crate::flow::Site;
+use crate::plan::{OffsetRange, Split};
+use crate::source::kafka_direct::Kafka;
+use crate::source::kafka_reader::KafkaReader;
+use crate::source::kafka_splits::KafkaSplits;
+use crate::source::message::Message;
+use crate::source::{Piece, Splits, Start, Waker};
+
+impl<'s> StreamingContext<'s> {
+    /// The messages of the topics, each batch with the offset ranges it was closed with. Partitions are dealt to workers by
+    /// lane; a worker without a partition works from the first verb that exchanges on.
+    ///
+    /// Without a group id of its own the source uses the job's name, for the eyes of the broker only: it never joins a group.
+    #[doc(alias = "createDirectStream")]
+    #[track_caller]
+    pub fn kafka_direct_stream(&self, kafka: Kafka) -> DStream<'s, Message> {
+        let site = Site::of("kafka_direct_stream");
+        let kafka = kafka.or_group(self.name());
+        if let Err(e) = kafka.check() {
+            self.graph.problem(&site, e);
+        }
+        let (planner, pace) =
+            (kafka.clone(), Pace { per_second: kafka.rate_per_partition(), first_batch: kafka.first_batch_records() });
+        let spec = SourceSpec {
+            name: kafka.name(),
+            splits: Box::new(move || Ok(Box::new(KafkaSplits::new(&planner)?) as Box<dyn Splits>)),
+            reader: Box::new(move |waker: Waker| Ok(Box::new(KafkaReader::new(&kafka, 0, waker)?) as _)),
+            planned: false,
+            pace,
+        };
+        self.read(&site, "kafka_direct_stream", spec)
+    }
+
+    /// The messages of given ranges, all in the first batch. A job whose sources are all given ends by itself when they are
+    /// through; beside a live source the ranges are in its first batch. Spark's `KafkaUtils.createRDD`.
+    ///
+    /// Offsets outside the log end the job with an error that says what the log holds.
+    #[doc(alias = "createRDD")]
+    #[doc(alias = "create_rdd")]
+    #[track_caller]
+    pub fn kafka_ranges(&self, kafka: Kafka, ranges: &[OffsetRange]) -> DStream<'s, Message> {
+        let site = Site::of("kafka_ranges");
+        let mut kafka = kafka.or_group(self.name());
+        for r in ranges {
+            kafka = kafka.topic(&*r.topic);
+            if r.from < 0 || r.until < r.from {
+                self.graph
+                    .problem(&site, format!("{}/{}: the range [{}, {}) runs backwards", r.topic, r.partition, r.from, r.until));
+            }
+        }
+        if let Err(e) = kafka.check() {
+            self.graph.problem(&site, e);
+        }
+        let pieces: Vec<Piece> = ranges.iter().map(piece).collect();
+        let spec = SourceSpec {
+            name: kafka.name(),
+            splits: Box::new(move || Ok(Box::new(Given { pieces, planned: false }) as Box<dyn Splits>)),
+            reader: Box::new(move |waker: Waker| Ok(Box::new(KafkaReader::new(&kafka, 0, waker)?) as _)),
+            planned: true,
+            pace: Pace::default(),
+        };
+        self.read(&site, "kafka_ranges", spec)
+    }
+}
+
+fn piece(r: &OffsetRange) -> Piece {
+    Piece { split: Split::Kafka { topic: r.topic.clone(), partition: r.partition }, from: r.from, until: r.until }
+}
+
+/// Ranges that somebody gave: one batch of them.
+struct Given {
+    pieces: Vec<Piece>,
+    planned: bool,
+}
+
+impl Splits for Given {
+    fn start(&mut self) -> Result<Vec<Start>> {
+        let mut splits: Vec<&Split> = self.pieces.iter().map(|p| &p.split).collect();
+        splits.sort();
+        if let Some(twice) = splits.windows(2).find(|w| w[0] == w[1]) {
+            let (topic, partition) = (twice[0].name(), twice[0].partition());
+            return Err(Error::config(format!("kafka_ranges: {topic}/{partition} is given twice; put its ranges into one")));
+        }
+        Ok(Vec::new())
+    }
+
+    fn plan(&mut self) -> Result<Vec<Piece>> {
+        let first = !std::mem::replace(&mut self.planned, true);
+        Ok(if first { self.pieces.clone() } else { Vec::new() })
+    }
+
+    fn finite(&self) -> bool {
+        true
+    }
+
+    fn finished(&self) -> bool {
+        self.planned
+    }
+}

@@ -1,0 +1,137 @@
+//! View: a result kept up to date. What is in it at t is the accumulation of all changes until t.
+//!
+//! Over a differential collection, in one of two forms, each made from the other when it is asked for: *plain*, rows with their
+//! changes, and *keyed*, numbers of rows on the workers that own them, which arrangements are made of. Not a SQL temp view: a
+//! KTable, or a Result Table. A view leaves through a mode (`operator/emit.rs`), on its grid.
+
+use std::cell::{Cell, OnceCell, RefCell};
+use std::rc::Rc;
+
+use differential_dataflow::{AsCollection, VecCollection};
+
+use crate::context::Graph;
+use crate::data::Key;
+use crate::dict::{Dict, Id};
+use crate::flow::VecStream;
+use crate::time::{BatchTime, Grid};
+
+/// Changes of rows, as differential has them.
+pub(crate) type Changes<'s, T> = VecStream<'s, (T, BatchTime, i64)>;
+
+/// A view by number: every row has an id on the worker that owns it.
+pub(crate) struct Keyed<'s, T> {
+    pub changes: Changes<'s, Id>,
+    pub dict: Rc<RefCell<Dict<T>>>,
+}
+
+impl<T> Clone for Keyed<'_, T> {
+    fn clone(&self) -> Self {
+        Keyed { changes: self.changes.clone(), dict: self.dict.clone() }
+    }
+}
+
+/// In which order rows are presented, if somebody said.
+pub(crate) type Presentation<T> = Rc<dyn Fn(Vec<T>) -> Vec<T>>;
+
+/// A result kept up to date: rows enter and leave it from batch to batch.
+///
+/// Handles are cheap to clone. Functions given to a view's verbs are called again when a row leaves, so they must be pure: a
+/// clock or a counter in them leaves rows that never go away.
+#[must_use = "nothing runs unless an output operation asks for it"]
+pub struct View<'s, T: 'static> {
+    pub(crate) node: Rc<ViewNode<'s, T>>,
+}
+
+impl<T> Clone for View<'_, T> {
+    fn clone(&self) -> Self {
+        View { node: self.node.clone() }
+    }
+}
+
+pub(crate) struct ViewNode<'s, T: 'static> {
+    pub graph: Rc<Graph<'s>>,
+    pub lineage: Rc<[u32]>,
+    pub grid: Grid,
+    plain: OnceCell<Changes<'s, T>>,
+    keyed: OnceCell<Keyed<'s, T>>,
+    pub order: Option<Presentation<T>>,
+    /// The verb because of which rows may leave; `None`: this view only grows.
+    pub retracts: Option<String>,
+    /// Equal rows always lie on the same worker.
+    pub placed: bool,
+    pub state: Cell<Option<usize>>,
+}
+
+/// What a view is made from.
+pub(crate) enum Form<'s, T> {
+    Plain(Changes<'s, T>),
+    Keyed(Keyed<'s, T>),
+}
+
+impl<'s, T: 'static> View<'s, T> {
+    pub(crate) fn new(graph: &Rc<Graph<'s>>, lineage: &[u32], grid: Grid, form: Form<'s, T>, retracts: Option<String>) -> Self {
+        let (plain, keyed) = (OnceCell::new(), OnceCell::new());
+        let placed = match form {
+            Form::Plain(p) => {
+                let _ = plain.set(p);
+                false
+            }
+            Form::Keyed(k) => {
+                let _ = keyed.set(k);
+                true
+            }
+        };
+        let node = ViewNode {
+            graph: graph.clone(),
+            lineage: lineage.into(),
+            grid,
+            plain,
+            keyed,
+            order: None,
+            retracts,
+            placed,
+            state: Cell::new(None),
+        };
+        View { node: Rc::new(node) }
+    }
+
+    /// A view of other rows, made from this one's; `retracts` names the verb if it makes rows leave that did not before.
+    pub(crate) fn derive<U>(&self, changes: Changes<'s, U>, retracts: Option<&str>) -> View<'s, U> {
+        let node = &self.node;
+        let why = node.retracts.clone().or(retracts.map(str::to_string));
+        let view = View::new(&node.graph, &node.lineage, node.grid.clone(), Form::Plain(changes), why);
+        view.node.state.set(node.state.get());
+        view
+    }
+
+    /// Changes fields of a view that was just made.
+    pub(crate) fn with(self, f: impl FnOnce(&mut ViewNode<'s, T>)) -> Self {
+        let mut node = Rc::into_inner(self.node).expect("a view that was just made");
+        f(&mut node);
+        View { node: Rc::new(node) }
+    }
+}
+
+impl<'s, T: Key> View<'s, T> {
+    /// Rows and their changes.
+    pub(crate) fn plain(&self) -> Changes<'s, T> {
+        let make = || crate::arrangement::keyed::names(self.node.keyed.get().expect("a view has a form"), &self.node.graph);
+        self.node.plain.get_or_init(make).clone()
+    }
+
+    /// Ids of rows and their changes, on the workers that own the rows.
+    pub(crate) fn keyed(&self) -> Keyed<'s, T> {
+        let make = || crate::arrangement::keyed::numbered(self.plain(), &self.node.graph);
+        self.node.keyed.get_or_init(make).clone()
+    }
+
+    /// The differential collection underneath, to go on in differential's own words; [`View::wrap`] brings one back.
+    pub fn as_collection(&self) -> VecCollection<'s, BatchTime, T, i64> {
+        self.plain().as_collection()
+    }
+
+    /// Wraps a differential collection, on the grid and with the lineage of this view.
+    pub fn wrap<U: Key>(&self, collection: VecCollection<'s, BatchTime, U, i64>) -> View<'s, U> {
+        self.derive(collection.inner, Some("wrap"))
+    }
+}

@@ -1,0 +1,7 @@
+//! What is promised about Kafka, on a real one: its address is in `TIDEMILL_KAFKA`. Each test has topics of its own.
+
+mod rig;
+
+mod reader;
+mod sink;
+mod splits;

@@ -1,0 +1,172 @@
+//! A broker's topics, and a reader that is driven as a worker drives it.
+
+use std::future::Future;
+use std::pin::pin;
+use std::sync::atomic::{AtomicU32, Ordering};
+use std::sync::{Arc, Condvar, Mutex};
+use std::task::{Context, Poll, Wake};
+use std::time::{Duration, Instant};
+
+use rdkafka::admin::{AdminClient, AdminOptions, NewPartitions, NewTopic, TopicReplication};
+use rdkafka::client::DefaultClientContext;
+use rdkafka::config::ClientConfig;
+use rdkafka::producer::{BaseProducer, BaseRecord, Producer};
+use rdkafka::{Offset, TopicPartitionList};
+use tidemill::plan::{Range, Split};
+use tidemill::source::kafka_direct::{Kafka, StartFrom};
+use tidemill::source::kafka_reader::KafkaReader;
+use tidemill::source::message::Message;
+use tidemill::source::{Reader, Sealed, Waker};
+
+pub const PATIENCE: Duration = Duration::from_secs(30);
+
+pub fn brokers() -> String {
+    std::env::var("TIDEMILL_KAFKA").expect("TIDEMILL_KAFKA is the address of a real Kafka: scripts/kafka starts one")
+}
+
+fn block_on<F: Future>(future: F) -> F::Output {
+    struct Thread(std::thread::Thread);
+    impl Wake for Thread {
+        fn wake(self: Arc<Self>) {
+            self.0.unpark();
+        }
+    }
+    let waker = Arc::new(Thread(std::thread::current())).into();
+    let mut future = pin!(future);
+    loop {
+        if let Poll::Ready(out) = future.as_mut().poll(&mut Context::from_waker(&waker)) {
+            return out;
+        }
+        std::thread::park();
+    }
+}
+
+fn admin() -> AdminClient<DefaultClientContext> {
+    ClientConfig::new().set("bootstrap.servers", brokers()).create().unwrap()
+}
+
+/// A new topic of this test.
+pub fn topic(name: &str, partitions: i32, config: &[(&str, &str)]) -> String {
+    static NUMBER: AtomicU32 = AtomicU32::new(0);
+    let name = format!("{name}-{}-{}", std::process::id(), NUMBER.fetch_add(1, Ordering::Relaxed));
+    let mut topic = NewTopic::new(&name, partitions, TopicReplication::Fixed(1));
+    topic.config = config.to_vec();
+    let made = block_on(admin().create_topics([&topic], &AdminOptions::new())).unwrap();
+    made.into_iter().for_each(|t| _ = t.unwrap());
+    name
+}
+
+pub fn grow(topic: &str, partitions: usize) {
+    let new = NewPartitions::new(topic, partitions);
+    block_on(admin().create_partitions([&new], &AdminOptions::new())).unwrap().into_iter().for_each(|t| _ = t.unwrap());
+}
+
+/// Moves the beginning of a log.
+pub fn delete_before(topic: &str, partition: i32, offset: i64) {
+    let mut list = TopicPartitionList::new();
+    list.add_partition_offset(topic, partition, Offset::Offset(offset)).unwrap();
+    block_on(admin().delete_records(&list, &AdminOptions::new())).unwrap();
+}
+
+pub fn producer(extra: &[(&str, &str)]) -> BaseProducer {
+    let mut config = ClientConfig::new();
+    config.set("bootstrap.servers", brokers());
+    extra.iter().for_each(|(k, v)| _ = config.set(*k, *v));
+    config.create().unwrap()
+}
+
+pub fn send(p: &BaseProducer, topic: &str, partition: i32, values: &[&str]) {
+    for v in values {
+        p.send(BaseRecord::<[u8], str>::to(topic).payload(v).partition(partition)).map_err(|(e, _)| e).unwrap();
+    }
+    p.flush(PATIENCE).unwrap();
+}
+
+pub fn produce(topic: &str, partition: i32, values: &[&str]) {
+    send(&producer(&[]), topic, partition, values);
+}
+
+pub fn transactional(id: &str) -> BaseProducer {
+    let p = producer(&[("transactional.id", id)]);
+    p.init_transactions(PATIENCE).unwrap();
+    p
+}
+
+pub fn split(topic: &str, partition: i32) -> Split {
+    Split::Kafka { topic: topic.into(), partition }
+}
+
+pub fn range(topic: &str, partition: i32, from: i64, until: i64) -> Range {
+    Range { source: 0, lane: 0, split: split(topic, partition), from, until }
+}
+
+/// A reader as a worker drives it: it reads until there is nothing, then waits to be woken.
+pub struct Rig {
+    pub reader: KafkaReader,
+    woken: Arc<(Mutex<bool>, Condvar)>,
+}
+
+impl Rig {
+    pub fn new(kafka: &Kafka) -> Rig {
+        let woken = Arc::new((Mutex::new(false), Condvar::new()));
+        let wake = woken.clone();
+        let waker: Waker = Arc::new(move || {
+            *wake.0.lock().unwrap() = true;
+            wake.1.notify_one();
+        });
+        Rig { reader: KafkaReader::new(kafka, 0, waker).unwrap(), woken }
+    }
+
+    /// A reader of partition 0 of a topic.
+    pub fn of(topic: &str, from: Option<i64>) -> Rig {
+        let mut rig = Rig::new(&Kafka::brokers(brokers()).topic(topic).start(StartFrom::earliest()));
+        rig.reader.assign(0, &split(topic, 0), from).unwrap();
+        rig
+    }
+
+    /// `false`: nobody called.
+    pub fn wait(&self, timeout: Duration) -> bool {
+        let woken = self.woken.0.lock().unwrap();
+        let (mut woken, _) = self.woken.1.wait_timeout_while(woken, timeout, |w| !*w).unwrap();
+        std::mem::replace(&mut *woken, false)
+    }
+
+    /// What is there until `enough` says so.
+    pub fn live(&mut self, mut enough: impl FnMut(&[Message]) -> bool) -> Vec<Message> {
+        let (mut rows, end) = (Vec::new(), Instant::now() + PATIENCE);
+        loop {
+            let more = self.reader.read(&mut |_, r, _| rows.extend(r)).unwrap();
+            if enough(&rows) {
+                return rows;
+            }
+            assert!(Instant::now() < end, "only {} records came: {rows:?}", rows.len());
+            if !more {
+                self.wait(Duration::from_secs(1));
+            }
+        }
+    }
+
+    pub fn seal(&mut self) -> Sealed {
+        self.reader.seal(&mut |_, _, _| panic!("seal gives nothing")).unwrap()
+    }
+
+    /// The range of the only split.
+    pub fn sealed(&mut self) -> (i64, i64) {
+        let s = self.seal();
+        assert_eq!(s.ranges.len(), 1);
+        (s.ranges[0].from, s.ranges[0].until)
+    }
+
+    pub fn range(&mut self, range: &Range) -> tidemill::Result<Vec<String>> {
+        let (mut rows, end) = (Vec::new(), Instant::now() + PATIENCE);
+        while !self.reader.read_range(range, &mut |_, r, _| rows.extend(r))? {
+            assert!(Instant::now() < end, "the range is not complete: {rows:?}");
+            self.wait(Duration::from_millis(100));
+        }
+        Ok(values(&rows))
+    }
+}
+
+pub fn values(rows: &[Message]) -> Vec<String> {
+    rows.iter().map(|m| String::from_utf8_lossy(m.raw()).into_owned()).collect()
+}

@@ -1,0 +1,96 @@
+//! Where a source begins, and what it finds later.
+
+use std::time::{Duration, Instant};
+
+use tidemill::source::kafka_direct::{Kafka, StartFrom};
+use tidemill::source::kafka_splits::KafkaSplits;
+use tidemill::source::{Splits, Start};
+
+use crate::rig::{PATIENCE, brokers, delete_before, grow, produce, split, topic};
+
+fn start(kafka: &Kafka) -> tidemill::Result<Vec<i64>> {
+    Ok(KafkaSplits::new(kafka)?.start()?.iter().map(|s| s.from).collect())
+}
+
+fn from(topic: &str, start_from: StartFrom) -> tidemill::Result<Vec<i64>> {
+    start(&Kafka::brokers(brokers()).topic(topic).start(start_from))
+}
+
+#[test]
+fn every_start_is_a_number_for_each_partition() {
+    let t = topic("starts", 2, &[]);
+    produce(&t, 0, &["a", "b", "c", "d"]);
+    produce(&t, 1, &["e"]);
+    delete_before(&t, 0, 1);
+    assert_eq!(start(&Kafka::brokers(brokers()).topic(&t)).unwrap(), [4, 1], "latest is the default");
+    assert_eq!(from(&t, StartFrom::earliest()).unwrap(), [1, 0]);
+    assert_eq!(from(&t, StartFrom::from_offsets([(&*t, 0, 2)])).unwrap(), [2, 1], "the one not named begins at the latest");
+    assert_eq!(from(&t, StartFrom::from_offsets([(&*t, 0, 4), (&*t, 1, 0)])).unwrap(), [4, 0], "the end is in the log");
+    assert_eq!(from(&t, StartFrom::from_timestamp(0)).unwrap(), [1, 0]);
+    assert_eq!(from(&t, StartFrom::from_timestamp(i64::MAX / 2)).unwrap(), [4, 1], "nothing is that young");
+    std::thread::sleep(Duration::from_millis(20));
+    let now = std::time::UNIX_EPOCH.elapsed().unwrap().as_millis() as i64;
+    std::thread::sleep(Duration::from_millis(20));
+    produce(&t, 1, &["f", "g"]);
+    assert_eq!(from(&t, StartFrom::from_timestamp(now)).unwrap(), [4, 1]);
+}
+
+#[test]
+fn an_offset_outside_the_log_is_an_error_that_says_what_the_log_holds() {
+    let t = topic("outside", 1, &[]);
+    produce(&t, 0, &["a", "b", "c"]);
+    delete_before(&t, 0, 1);
+    for offset in [0, 4] {
+        let text = from(&t, StartFrom::from_offsets([(&*t, 0, offset)])).unwrap_err().to_string();
+        assert!(text.contains(&t) && text.contains("partition 0") && text.contains("[1, 3]"), "{text}");
+    }
+    let text = from(&t, StartFrom::from_offsets([(&*t, 7, 0)])).unwrap_err().to_string();
+    assert!(text.contains("partition 7") && text.contains("not there"), "{text}");
+}
+
+#[test]
+fn a_topic_or_a_broker_that_is_not_there_is_named_in_time() {
+    let text = from("no-such-topic", StartFrom::earliest()).unwrap_err().to_string();
+    assert!(text.contains("no-such-topic") && text.contains(&brokers()), "{text}");
+    let began = Instant::now();
+    let text = start(&Kafka::brokers("127.0.0.1:1").topic("t")).unwrap_err().to_string();
+    assert!(text.contains("127.0.0.1:1") && text.contains("refused"), "{text}");
+    assert!(began.elapsed() < Duration::from_secs(13), "{:?}", began.elapsed());
+}
+
+#[test]
+fn partitions_and_topics_that_appear_are_read_from_their_first_record() {
+    let t = topic("grows", 1, &[]);
+    produce(&t, 0, &["a"]);
+    let kafka = Kafka::brokers(brokers()).pattern(&format!("{t}(-more)?-?[0-9-]*")).discover_every(Duration::from_millis(100));
+    let mut splits = KafkaSplits::new(&kafka).unwrap();
+    assert_eq!(splits.start().unwrap(), [Start { split: split(&t, 0), from: 1 }]);
+    assert_eq!(splits.discover().unwrap(), []);
+    grow(&t, 2);
+    produce(&t, 1, &["b"]);
+    let more = topic(&format!("{t}-more"), 1, &[]);
+    let (mut found, end) = (Vec::new(), Instant::now() + PATIENCE);
+    while found.len() < 2 && Instant::now() < end {
+        let asked = Instant::now();
+        found.extend(splits.discover().unwrap());
+        assert!(asked.elapsed() < Duration::from_millis(5), "it does not wait for brokers");
+        std::thread::sleep(Duration::from_millis(10));
+    }
+    found.sort_by_key(|s| s.split.clone());
+    assert_eq!(found, [Start { split: split(&t, 1), from: 0 }, Start { split: split(&more, 0), from: 0 }]);
+}
+
+#[test]
+fn a_job_that_goes_on_is_given_only_what_appeared_meanwhile() {
+    let t = topic("resume", 2, &[]);
+    produce(&t, 0, &["a", "b"]);
+    produce(&t, 1, &["c"]);
+    delete_before(&t, 0, 1);
+    let kafka = Kafka::brokers(brokers()).topic(&t).start(StartFrom::from_offsets([(&*t, 0, 0)]));
+    assert!(start(&kafka).is_err(), "offset 0 is gone");
+    let resumed = |known: &[i32]| KafkaSplits::new(&kafka).unwrap().resume(known.iter().map(|p| split(&t, *p))).start();
+    assert_eq!(resumed(&[0, 1]).unwrap(), []);
+    assert_eq!(resumed(&[0]).unwrap(), [Start { split: split(&t, 1), from: 0 }]);
+    let text = resumed(&[0, 1, 2]).unwrap_err().to_string();
+    assert!(text.contains(&t) && text.contains("partition 2"), "{text}");
+}
