@@ -196,7 +196,7 @@ impl<'s, T: Debug + 'static> DStream<'s, T> {
             move |plan, all, _: &mut Give<'_, Rows<()>>| {
                 if home {
                     let mut rows = in_order(&cases, all, |rows| rows.sort_unstable());
-                    rows.truncate(n + 1);
+                    rows.truncate(n.saturating_add(1));
                     let bytes = rows.iter().map(String::len).sum();
                     deliver(plan, grid.has(plan.time).then_some(rows), bytes);
                 }
@@ -208,16 +208,17 @@ impl<'s, T: Debug + 'static> DStream<'s, T> {
 
 /// Keeps of each lane what may be among the first `n` rows, and one more to know that there are others.
 fn shortlist<T: Debug + 'static>(cases: &[Case], lanes: &mut BTreeMap<Lane, Vec<String>>, rows: &Rows<T>, n: usize) {
+    let wanted = n.saturating_add(1);
     if matches!(cases[rows.lane.side as usize], Case::Bag { .. }) {
         let kept = lanes.entry(Lane { side: rows.lane.side, lane: 0 }).or_default();
         kept.extend(rows.rows.iter().map(row_text));
-        if kept.len() > 2 * (n + 1).max(64) {
+        if kept.len() > wanted.max(64).saturating_mul(2) {
             kept.sort_unstable();
-            kept.truncate(n + 1);
+            kept.truncate(wanted);
         }
     } else {
         let kept = lanes.entry(rows.lane).or_default();
-        let room = (n + 1).saturating_sub(kept.len());
+        let room = wanted.saturating_sub(kept.len());
         kept.extend(rows.rows.iter().take(room).map(row_text));
     }
 }
