@@ -76,21 +76,20 @@ impl<'s, T: Exchange> DStream<'s, T> {
         site: &Site,
         verb: &str,
         shards: Option<u64>,
-        mut write: impl FnMut(&Plan, &[&Part<T>]) -> Result<(), BoxError> + Send + 'static,
+        mut write: impl FnMut(&Plan, &[Part<T>]) -> Result<(), BoxError> + Send + 'static,
     ) {
         let graph = &self.node.graph;
         graph.note::<T>(verb, format_args!("{shards:?}"));
         let cases = self.node.cases.to_vec();
         let write: Write = Box::new(move |plan, workers| {
             // Rows are put in order here, beside the workers; once, however often it is tried.
-            for rows in workers.iter_mut() {
-                if let Some(parcels) = rows.downcast_mut::<Parcels<T>>() {
-                    *rows = Box::new(parts(&cases, std::mem::take(parcels)));
-                }
+            if !workers[0].is::<Vec<Part<T>>>() {
+                let parcels = workers.iter_mut().filter_map(|w| w.downcast_mut::<Parcels<T>>());
+                let mut all: Vec<Part<T>> = parcels.flat_map(|p| parts(&cases, std::mem::take(p))).collect();
+                all.sort_by_key(|p| p.number);
+                workers[0] = Box::new(all);
             }
-            let mut parts: Vec<&Part<T>> = workers.iter().filter_map(|r| r.downcast_ref::<Vec<Part<T>>>()).flatten().collect();
-            parts.sort_by_key(|p| p.number);
-            write(plan, &parts)
+            write(plan, workers[0].downcast_ref::<Vec<Part<T>>>().expect("put there just now"))
         });
         let spec = OutputSpec { name: site.name(), parts: graph.local_workers(), write };
         let output = graph.output(spec, true);

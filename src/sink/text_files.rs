@@ -134,7 +134,7 @@ struct Saver {
 }
 
 impl Saver {
-    fn write<T: Debug + 'static>(&mut self, time: BatchTime, parts: &[&Part<T>]) -> Result<(), BoxError> {
+    fn write<T: Debug + 'static>(&mut self, time: BatchTime, parts: &[Part<T>]) -> Result<(), BoxError> {
         if self.claim.is_none() {
             self.claim = Some(Claim::new(&self.prefix, &self.suffix)?);
         }
