@@ -70,6 +70,9 @@ pub enum Error {
     /// The processes of a cluster could not find or accept one another, or one of them was lost.
     #[error("cluster: {0}")]
     Cluster(String),
+    /// The job ended before, with an error that has been told already.
+    #[error("the job has ended: {0}")]
+    Ended(String),
     /// The operating system said no.
     #[error("{what}: {cause}")]
     Io {

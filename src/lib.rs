@@ -30,6 +30,8 @@ pub mod source;
 #[doc(hidden)]
 pub mod cli;
 pub mod logging;
+
+#[cfg(any(test, doctest, feature = "testing"))]
 pub mod testing;
 
 pub use error::{BoxError, Error, Result};

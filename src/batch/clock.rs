@@ -30,6 +30,7 @@ impl ManualClock {
 }
 
 /// A running clock: what it has shown, it does not take back.
+#[derive(Clone)]
 pub(crate) struct Time {
     clock: Clock,
     shown: u64,
@@ -43,6 +44,15 @@ impl Time {
             Clock::Manual(m) => m.0.load(Ordering::SeqCst),
         };
         Time { clock, shown, since: Instant::now() }
+    }
+
+    /// What the first batch is later than: now, or what a manual clock showed when the job was started, so that a test may
+    /// move it at once.
+    pub fn anchor(&mut self) -> u64 {
+        match self.clock {
+            Clock::System => self.now(),
+            Clock::Manual(_) => self.shown,
+        }
     }
 
     /// Milliseconds since the epoch: the wall clock, or, where that went back, what passed since it was last ahead.

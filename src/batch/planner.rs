@@ -10,7 +10,7 @@ use std::time::{Duration, Instant};
 
 use timely::scheduling::SyncActivator;
 
-use super::clock::{Clock, Time};
+use super::clock::Time;
 use crate::config::{CatchUp, Config};
 use crate::context::SourceHalf;
 use crate::error::{Error, Result};
@@ -78,7 +78,7 @@ impl Planner {
         kit: Kit,
         orders: Sender<Order>,
         reports: Receiver<Report>,
-        clock: Clock,
+        time: Time,
         metrics: Metrics,
     ) -> Self {
         Planner {
@@ -86,7 +86,7 @@ impl Planner {
             kit,
             orders,
             reports,
-            time: Time::new(clock),
+            time,
             metrics,
             lanes: BTreeMap::new(),
             batches: VecDeque::new(),
@@ -148,7 +148,7 @@ impl Planner {
             }
         }
         let first = self.given.as_ref().and_then(|g| g.front()).map(|p| p.time);
-        self.next = first.unwrap_or_else(|| self.config.interval.at_or_after(self.time.now() + 1));
+        self.next = first.unwrap_or_else(|| self.config.interval.at_or_after(self.time.anchor() + 1));
         self.send(Order::Open { time: self.next, live: self.given.is_none() });
         Ok(())
     }

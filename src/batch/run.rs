@@ -1,12 +1,12 @@
 //! Starts a job, and brings it to its end: one thread a worker, one for outputs, one for the planner in process 0.
 
 use std::panic::{AssertUnwindSafe, catch_unwind};
-use std::sync::atomic::AtomicUsize;
+use std::sync::atomic::{AtomicBool, AtomicUsize, Ordering};
 use std::sync::{Arc, Condvar, Mutex, mpsc};
 use std::thread::JoinHandle;
 use std::time::{Duration, Instant};
 
-use super::clock::{Clock, ManualClock};
+use super::clock::{Clock, ManualClock, Time};
 use super::control::Planning;
 use super::planner::{Kit, Planner};
 use super::worker::{Crew, Shared, lock};
@@ -86,6 +86,7 @@ impl Builder {
             Some(path) => Some(plans::read(path, config.interval)?),
             None => None,
         };
+        let time = Time::new(clock);
         let build = Arc::new(build);
         let lines = rehearse(&config, &build)?;
         let shared = Shared::new();
@@ -93,7 +94,7 @@ impl Builder {
         let end = Arc::new((Mutex::new(None), Condvar::new()));
         signals::stop_on_signals(&shared);
         let peers = meet(&config, lines, &shared)?;
-        let job = Job { config, clock, given, shared: shared.clone(), metrics: metrics.clone() };
+        let job = Job { config, time, given, shared: shared.clone(), metrics: metrics.clone() };
         let ended = end.clone();
         let thread = std::thread::Builder::new()
             .name("tidemill job".into())
@@ -140,7 +141,7 @@ where
 /// A job as its own thread runs it.
 struct Job {
     config: Arc<Config>,
-    clock: Clock,
+    time: Time,
     given: Option<Vec<Plan>>,
     shared: Arc<Shared>,
     metrics: Metrics,
@@ -191,13 +192,16 @@ impl Job {
             waiting: waiting.clone(),
             planning: Mutex::new(planning),
         });
-        let outputs = self.output_thread(delivered, waiting)?;
+        let over = Arc::new(AtomicBool::new(false));
+        let outputs = self.output_thread(delivered, waiting, over.clone())?;
         let planner = self.planner_thread(kits, order_tx, reports)?;
         let worked = cluster::run::execute(peers, worker_config(), {
             let crew = crew.clone();
             move |worker, fate| worker::run(worker, &crew, fate)
         });
         drop(crew);
+        // A job that ended in order has nothing left to write; any other gives it up.
+        over.store(true, Ordering::SeqCst);
         let _ = (planner.join(), outputs.join());
         worked?;
         match self.shared.take_failure() {
@@ -216,22 +220,32 @@ impl Job {
         orders: mpsc::Sender<Order>,
         reports: mpsc::Receiver<Report>,
     ) -> Result<JoinHandle<()>> {
-        let (config, clock, metrics) = (self.config.clone(), self.clock.clone(), self.metrics.clone());
+        let (config, time, metrics) = (self.config.clone(), self.time.clone(), self.metrics.clone());
         let (given, shared) = (self.given.clone(), self.shared.clone());
         let work = move || {
             let Ok(kit) = kits.recv() else { return };
-            let planner = Planner::new(config, kit, orders, reports, clock, metrics);
+            let planner = Planner::new(config, kit, orders, reports, time, metrics);
             let run = catch_unwind(AssertUnwindSafe(|| planner.run(given)));
-            if let Err(e) = run.unwrap_or_else(|p| Err(Error::source("planner", panic_text(&*p)))) {
+            // Listeners are called on this thread: a panic of one must not leave workers without a planner.
+            let panicked = |message| {
+                let operator = "the planner, or a streaming listener".into();
+                Err(Error::WorkerPanicked { operator, worker: 0, batch: None, message })
+            };
+            if let Err(e) = run.unwrap_or_else(|p| panicked(panic_text(&*p))) {
                 shared.fail(e);
             }
         };
         std::thread::Builder::new().name("tidemill planner".into()).spawn(work).map_err(|e| Error::io("start of a thread", e))
     }
 
-    fn output_thread(&self, delivered: mpsc::Receiver<Delivery>, waiting: Arc<AtomicUsize>) -> Result<JoinHandle<()>> {
+    fn output_thread(
+        &self,
+        delivered: mpsc::Receiver<Delivery>,
+        waiting: Arc<AtomicUsize>,
+        over: Arc<AtomicBool>,
+    ) -> Result<JoinHandle<()>> {
         let shared = self.shared.clone();
-        let outputs = Outputs::new(self.config.output_tries, waiting);
+        let outputs = Outputs::new(self.config.output_tries, waiting, over);
         let work = move || {
             let post = |time, waiting| shared.post(Report::Out { time, waiting });
             if let Err(e) = outputs.run(delivered, post) {
@@ -266,11 +280,7 @@ impl JobHandle {
     pub fn await_termination_or_timeout(&self, timeout: Duration) -> Result<bool> {
         match self.wait(Some(timeout)) {
             None => Ok(false),
-            Some(Ok(summary)) => {
-                *lock(&self.end.0) = Some(Ok(summary));
-                Ok(true)
-            }
-            Some(Err(e)) => Err(e),
+            Some(end) => end.map(|_| true),
         }
     }
 
@@ -302,12 +312,17 @@ impl JobHandle {
         self.metrics.listen(listener);
     }
 
+    /// The end of the job. Whoever asks again hears it again, an error as text.
     fn wait(&self, timeout: Option<Duration>) -> Option<Result<Summary>> {
         let due = timeout.map(|t| Instant::now() + t);
         let mut end = lock(&self.end.0);
         loop {
-            if end.is_some() {
-                return end.take();
+            if let Some(result) = end.take() {
+                *end = Some(match &result {
+                    Ok(summary) => Ok(summary.clone()),
+                    Err(e) => Err(Error::Ended(e.to_string())),
+                });
+                return Some(result);
             }
             end = match due {
                 None => self.end.1.wait(end).unwrap_or_else(|e| e.into_inner()),

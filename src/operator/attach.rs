@@ -76,21 +76,20 @@ impl<'s, T: Exchange> DStream<'s, T> {
         site: &Site,
         verb: &str,
         shards: Option<u64>,
-        mut write: impl FnMut(&Plan, &[&Part<T>]) -> Result<(), BoxError> + Send + 'static,
+        mut write: impl FnMut(&Plan, &[Part<T>]) -> Result<(), BoxError> + Send + 'static,
     ) {
         let graph = &self.node.graph;
         graph.note::<T>(verb, format_args!("{shards:?}"));
         let cases = self.node.cases.to_vec();
         let write: Write = Box::new(move |plan, workers| {
             // Rows are put in order here, beside the workers; once, however often it is tried.
-            for rows in workers.iter_mut() {
-                if let Some(parcels) = rows.downcast_mut::<Parcels<T>>() {
-                    *rows = Box::new(parts(&cases, std::mem::take(parcels)));
-                }
+            if !workers[0].is::<Vec<Part<T>>>() {
+                let parcels = workers.iter_mut().filter_map(|w| w.downcast_mut::<Parcels<T>>());
+                let mut all: Vec<Part<T>> = parcels.flat_map(|p| parts(&cases, std::mem::take(p))).collect();
+                all.sort_by_key(|p| p.number);
+                workers[0] = Box::new(all);
             }
-            let mut parts: Vec<&Part<T>> = workers.iter().filter_map(|r| r.downcast_ref::<Vec<Part<T>>>()).flatten().collect();
-            parts.sort_by_key(|p| p.number);
-            write(plan, &parts)
+            write(plan, workers[0].downcast_ref::<Vec<Part<T>>>().expect("put there just now"))
         });
         let spec = OutputSpec { name: site.name(), parts: graph.local_workers(), write };
         let output = graph.output(spec, true);
@@ -196,7 +195,7 @@ impl<'s, T: Debug + 'static> DStream<'s, T> {
             move |plan, all, _: &mut Give<'_, Rows<()>>| {
                 if home {
                     let mut rows = in_order(&cases, all, |rows| rows.sort_unstable());
-                    rows.truncate(n + 1);
+                    rows.truncate(n.saturating_add(1));
                     let bytes = rows.iter().map(String::len).sum();
                     deliver(plan, grid.has(plan.time).then_some(rows), bytes);
                 }
@@ -208,16 +207,17 @@ impl<'s, T: Debug + 'static> DStream<'s, T> {
 
 /// Keeps of each lane what may be among the first `n` rows, and one more to know that there are others.
 fn shortlist<T: Debug + 'static>(cases: &[Case], lanes: &mut BTreeMap<Lane, Vec<String>>, rows: &Rows<T>, n: usize) {
+    let wanted = n.saturating_add(1);
     if matches!(cases[rows.lane.side as usize], Case::Bag { .. }) {
         let kept = lanes.entry(Lane { side: rows.lane.side, lane: 0 }).or_default();
         kept.extend(rows.rows.iter().map(row_text));
-        if kept.len() > 2 * (n + 1).max(64) {
+        if kept.len() > wanted.max(64).saturating_mul(2) {
             kept.sort_unstable();
-            kept.truncate(n + 1);
+            kept.truncate(wanted);
         }
     } else {
         let kept = lanes.entry(rows.lane).or_default();
-        let room = (n + 1).saturating_sub(kept.len());
+        let room = wanted.saturating_sub(kept.len());
         kept.extend(rows.rows.iter().take(room).map(row_text));
     }
 }

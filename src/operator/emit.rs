@@ -24,7 +24,7 @@ impl<'s, T: Key> View<'s, T> {
         let site = Site::of("complete");
         self.node.graph.note::<T>("complete", "");
         let rows = self.emit(&site, Mode::Complete, |row, _| row);
-        self.leave(&site, rows, |order, rows| order(rows))
+        self.leave(&site, rows, &[BAG], |order, rows| order(rows))
     }
 
     /// What changed since the last time on the grid: rows that left with a negative difference first, then rows that entered.
@@ -33,7 +33,7 @@ impl<'s, T: Key> View<'s, T> {
         let site = Site::of("changes");
         self.node.graph.note::<T>("changes", "");
         let rows = self.emit(&site, Mode::Changes, |row, diff| Change { row, diff });
-        self.leave(&site, rows, |order, rows: Vec<Change<T>>| {
+        self.leave(&site, rows, &[BAG, BAG], |order, rows: Vec<Change<T>>| {
             let (minus, plus): (Vec<_>, Vec<_>) = rows.into_iter().partition(|c| c.diff < 0);
             [minus, plus].into_iter().flat_map(|side| present(order, side)).collect()
         })
@@ -46,7 +46,7 @@ impl<'s, T: Key> View<'s, T> {
         let site = Site::of("update");
         self.node.graph.note::<T>("update", "");
         let rows = self.emit(&site, Mode::Update, |row, _| row);
-        self.leave(&site, rows, |order, rows| order(rows))
+        self.leave(&site, rows, &[BAG], |order, rows| order(rows))
     }
 
     /// The rows that were added since the last time on the grid, each as often as it was added. For views that only grow
@@ -59,7 +59,7 @@ impl<'s, T: Key> View<'s, T> {
             self.node.graph.problem(&site, format!("{verb} takes rows back; use update() or changes(), or complete()"));
         }
         let rows = self.emit(&site, Mode::Append, |row, _| row);
-        self.leave(&site, rows, |order, rows| order(rows))
+        self.leave(&site, rows, &[BAG], |order, rows| order(rows))
     }
 
     /// Prints the first `n` rows of the view, at every time on its grid: `complete().print(n)`.
@@ -90,10 +90,11 @@ impl<'s, T: Key> View<'s, T> {
         &self,
         site: &Site,
         rows: RowStream<'s, U>,
+        cases: &[Case],
         present: impl Fn(&dyn Fn(Vec<T>) -> Vec<T>, Vec<U>) -> Vec<U> + 'static,
     ) -> DStream<'s, U> {
         let node = &self.node;
-        let bag = DStream::new(&node.graph, rows, &[BAG, BAG], &node.lineage);
+        let bag = DStream::new(&node.graph, rows, cases, &node.lineage);
         let bag = bag.on_grid(node.grid.clone()).with_state(node.state.get());
         match node.order.clone() {
             None => bag,
@@ -132,6 +133,7 @@ where
     P: timely::dataflow::channels::pact::ParallelizationContract<BatchTime, Vec<(X, BatchTime, i64)>>,
 {
     let mut all: FastMap<X, i64> = FastMap::default();
+    let plus_side = u16::from(mode == Mode::Changes);
     let absorb = |slots: &mut Slots<Vec<(X, i64)>>, _, changes: Vec<(X, BatchTime, i64)>| {
         // Differential gives changes by key, times mixed; most often there is one time.
         let mut changes = changes.into_iter().peekable();
@@ -168,7 +170,7 @@ where
             }
         }
         give(Rows::new(Lane { side: 0, lane: 0 }, minus));
-        give(Rows::new(Lane { side: 1, lane: 0 }, plus));
+        give(Rows::new(Lane { side: plus_side, lane: 0 }, plus));
     };
     batched(flow, site, changes, pact, absorb, finish)
 }

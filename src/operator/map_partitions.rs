@@ -6,7 +6,8 @@ use crate::flow::{Site, batched};
 
 impl<'s, T: Data> DStream<'s, T> {
     /// All rows of one lane of one batch through `f`: for what is set up once a part, not once a row.
-    /// `f` is not called for lanes without rows.
+    /// `f` is not called for lanes without rows. The rows of a source are as they were read; those of a counted or shuffled
+    /// stream have no order, and a function that depends on one must sort them.
     ///
     /// ```
     /// use tidemill::testing::check;

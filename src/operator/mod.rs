@@ -33,5 +33,7 @@ mod view;
 pub(crate) mod window;
 
 pub use count_by::Out;
+#[cfg(feature = "testing")]
+pub use decode::untaken_errors;
 pub use decode::{Decode, Decoded, Json};
 pub use transform::Batch;

@@ -33,7 +33,7 @@ impl<'s, T: Exchange> DStream<'s, T> {
                     move |slots, t, rows: Rows<T>| {
                         let best: &mut Vec<T> = slots.at(t);
                         best.extend(rows.take());
-                        if best.len() > 2 * n.max(512) {
+                        if best.len() > n.max(512).saturating_mul(2) {
                             keep_best(best, n, &*key);
                         }
                     }

@@ -29,5 +29,5 @@ pub trait Output<T>: Send {
     ///
     /// # Errors
     /// Anything: it is tried again, then the job stops with this batch not out.
-    fn write(&mut self, time: BatchTime, parts: &[&Part<T>]) -> Result<(), BoxError>;
+    fn write(&mut self, time: BatchTime, parts: &[Part<T>]) -> Result<(), BoxError>;
 }

@@ -70,7 +70,7 @@ impl<'s, T: Exchange + Debug> DStream<'s, T> {
             begun: None,
             warned: false,
         };
-        self.attach_spread(&site, "save_as_text_files", SHARDS, move |plan, parts| saver.write(plan.time, parts));
+        self.attach_spread(&site, "save_as_text_files", Some(SHARDS), move |plan, parts| saver.write(plan.time, parts));
     }
 }
 
@@ -134,7 +134,7 @@ struct Saver {
 }
 
 impl Saver {
-    fn write<T: Debug + 'static>(&mut self, time: BatchTime, parts: Vec<Part<&T>>) -> Result<(), BoxError> {
+    fn write<T: Debug + 'static>(&mut self, time: BatchTime, parts: &[Part<T>]) -> Result<(), BoxError> {
         if self.claim.is_none() {
             self.claim = Some(Claim::new(&self.prefix, &self.suffix)?);
         }
@@ -147,8 +147,8 @@ impl Saver {
         }
         // Lanes of a union may have one number: they are one file.
         let mut files: BTreeMap<u32, Vec<&T>> = BTreeMap::new();
-        for part in parts.into_iter().filter(|p| !p.rows.is_empty()) {
-            files.entry(part.number).or_default().extend(part.rows);
+        for part in parts.iter().filter(|p| !p.rows.is_empty()) {
+            files.entry(part.number).or_default().extend(&part.rows);
         }
         for (number, rows) in files {
             let mut rows: Vec<String> = rows.into_iter().map(row_text).collect();

@@ -4,9 +4,9 @@ use std::any::Any;
 use std::collections::BTreeMap;
 use std::panic::{AssertUnwindSafe, catch_unwind};
 use std::sync::Arc;
-use std::sync::atomic::{AtomicUsize, Ordering};
+use std::sync::atomic::{AtomicBool, AtomicUsize, Ordering};
 use std::sync::mpsc::Receiver;
-use std::time::Duration;
+use std::time::{Duration, Instant};
 
 use crate::context::{Delivery, OutputSpec};
 use crate::error::{BoxError, Error, Result};
@@ -15,6 +15,11 @@ use crate::time::BatchTime;
 
 /// The first pause before an output is tried again; each further one is four times as long.
 const FIRST_PAUSE: Duration = Duration::from_millis(100);
+
+/// No pause is longer.
+const LONGEST_PAUSE: Duration = Duration::from_secs(60);
+/// How long a pause goes on at most after the job is over.
+const LOOK: Duration = Duration::from_millis(20);
 
 /// What one output has of one batch so far.
 struct Arrived {
@@ -32,11 +37,13 @@ pub(crate) struct Outputs {
     turn: (Option<BatchTime>, usize),
     tries: u32,
     waiting: Arc<AtomicUsize>,
+    /// The job is over: what is not out is given up.
+    over: Arc<AtomicBool>,
 }
 
 impl Outputs {
-    pub fn new(tries: u32, waiting: Arc<AtomicUsize>) -> Self {
-        Outputs { outputs: Vec::new(), arrived: BTreeMap::new(), turn: (None, 0), tries, waiting }
+    pub fn new(tries: u32, waiting: Arc<AtomicUsize>, over: Arc<AtomicBool>) -> Self {
+        Outputs { outputs: Vec::new(), arrived: BTreeMap::new(), turn: (None, 0), tries, waiting, over }
     }
 
     /// Works until the workers are gone. `out` is told each batch that every output is through, and what still waits.
@@ -87,8 +94,11 @@ impl Outputs {
                 return Ok(None);
             }
             let mut a = self.arrived.remove(&(time, o)).expect("just looked at");
-            if !a.rows.is_empty() {
-                write(&mut self.outputs[o], &mut a, self.tries)?;
+            if self.over.load(Ordering::Relaxed) {
+                return Ok(None);
+            }
+            if !a.rows.is_empty() && !write(&mut self.outputs[o], &mut a, self.tries, &self.over)? {
+                return Ok(None);
             }
             self.waiting.fetch_sub(a.bytes, Ordering::Relaxed);
             self.turn = (Some(time), o + 1);
@@ -96,13 +106,13 @@ impl Outputs {
     }
 }
 
-/// Writes one batch, and again after errors, with growing pauses.
-fn write(output: &mut OutputSpec, a: &mut Arrived, tries: u32) -> Result<()> {
+/// Writes one batch, and again after errors, with growing pauses. `false`: the job is over, and the batch is not out.
+fn write(output: &mut OutputSpec, a: &mut Arrived, tries: u32, over: &AtomicBool) -> Result<bool> {
     let mut pause = FIRST_PAUSE;
     for tried in 1.. {
         let attempt = catch_unwind(AssertUnwindSafe(|| (output.write)(&a.plan, &mut a.rows)));
         let error: BoxError = match attempt {
-            Ok(Ok(())) => return Ok(()),
+            Ok(Ok(())) => return Ok(true),
             Ok(Err(e)) => e,
             Err(panic) => {
                 return Err(Error::WorkerPanicked {
@@ -118,8 +128,14 @@ fn write(output: &mut OutputSpec, a: &mut Arrived, tries: u32) -> Result<()> {
             return Err(Error::Output { output: output.name.clone(), time: a.plan.time, tries: tried, reason });
         }
         tracing::warn!(output = output.name, batch = a.plan.time.millis(), %error, "the output failed and is tried again");
-        std::thread::sleep(pause);
-        pause *= 4;
+        let until = Instant::now() + pause;
+        while Instant::now() < until {
+            if over.load(Ordering::Relaxed) {
+                return Ok(false);
+            }
+            std::thread::sleep(LOOK);
+        }
+        pause = (pause * 4).min(LONGEST_PAUSE);
     }
     unreachable!("the loop ends by returning")
 }
@@ -159,7 +175,7 @@ mod tests {
         }
         drop(tx);
         let outs = Mutex::new(Vec::new());
-        Outputs::new(3, Arc::default()).run(rx, |t, _| outs.lock().unwrap().push(t.millis())).unwrap();
+        Outputs::new(3, Arc::default(), Arc::default()).run(rx, |t, _| outs.lock().unwrap().push(t.millis())).unwrap();
         assert_eq!(*log.lock().unwrap(), ["a@1", "c@1", "a@2", "c@2"]);
         assert_eq!(*outs.lock().unwrap(), [1, 2], "batch 3 is not whole");
     }
@@ -171,7 +187,8 @@ mod tests {
         tx.send(Delivery::Built { outputs: vec![spec("save", 1, &log, 9)] }).unwrap();
         tx.send(part(0, 7)).unwrap();
         drop(tx);
-        let e = Outputs::new(2, Arc::default()).run(rx, |_, _| panic!("it never was out")).unwrap_err().to_string();
+        let e =
+            Outputs::new(2, Arc::default(), Arc::default()).run(rx, |_, _| panic!("it never was out")).unwrap_err().to_string();
         assert!(e.contains("save") && e.contains("7 ms") && e.contains("tried 2 times"), "{e}");
     }
 }

@@ -1,9 +1,9 @@
-//! `group_by_key`, and the kernel `cogroup` under it and under joins: all values of a key of one batch, in lane order.
+//! `group_by_key`, and the kernel `cogroup` under it and under joins: all values of a key of one batch, in stream order.
 
 use timely::dataflow::channels::pact::Pipeline;
 
-use crate::data::{Exchange, FastMap, Key, Lane, Rows, key_group};
-use crate::dstream::{Case, DStream};
+use crate::data::{Exchange, FastMap, Key, Lane, Rows, key_group, sort_by_encoded};
+use crate::dstream::{Case, DStream, in_order};
 use crate::flow::{RowStream, Site, VecStream, batched, route};
 use crate::operator::combine::by_group;
 
@@ -14,7 +14,8 @@ type Lanes<V> = Vec<(Lane, Vec<V>)>;
 pub(crate) type Groups<K, V> = FastMap<K, Vec<V>>;
 
 impl<'s, K: Key, V: Exchange> DStream<'s, (K, V)> {
-    /// Each key of the batch with all its values, in the order of their lanes: as they were read.
+    /// Each key of the batch with all its values in the order of the stream: of a source as they were read, of a counted or
+    /// shuffled stream by encoded value.
     ///
     /// ```
     /// use tidemill::testing::check;
@@ -31,6 +32,7 @@ impl<'s, K: Key, V: Exchange> DStream<'s, (K, V)> {
     /// The kernel: all values of a key on the worker that owns it.
     pub(crate) fn grouped(&self, site: &Site) -> DStream<'s, (K, Vec<V>)> {
         let flow = &self.node.graph.flow;
+        let cases = self.node.cases.clone();
         let local: VecStream<'s, (u64, K, Lanes<V>)> = batched(
             flow,
             site,
@@ -60,11 +62,9 @@ impl<'s, K: Key, V: Exchange> DStream<'s, (K, V)> {
                     map.entry(k).or_insert_with(|| (group, Vec::new())).1.extend(lanes);
                 }
             },
-            |_, map, give| {
-                let rows = map.into_iter().map(|(k, (group, mut lanes))| {
-                    lanes.sort_by_key(|(lane, _)| *lane);
-                    (group, k, lanes.into_iter().flat_map(|(_, vs)| vs).collect())
-                });
+            move |_, map, give| {
+                // Under one key the encoded value orders as the encoded row does.
+                let rows = map.into_iter().map(|(k, (group, lanes))| (group, k, in_order(&cases, lanes, sort_by_encoded)));
                 by_group(rows.collect(), give);
             },
         );

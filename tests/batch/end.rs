@@ -1,0 +1,164 @@
+//! How a job ends when nothing is wrong, and what the handle says then and before.
+
+use std::time::Instant;
+
+use super::*;
+use crate::harness::{LONG, eventually, in_time};
+
+/// What is queued and not yet planned goes into a last batch, also when the clock stands.
+#[test]
+fn a_graceful_stop_takes_what_is_queued() {
+    for workers in [1, 2, 4] {
+        let live = sums(job(workers), 5);
+        live.clock.set(10);
+        started(&live.job);
+        for n in 1..=9 {
+            live.queue.push(vec![n]);
+        }
+        let summary = live.job.stop_gracefully().unwrap();
+        assert_eq!(summary, Summary { batches: 2, records: 9 });
+        let last = live.seen.batches().pop().unwrap();
+        assert_eq!(last, (BatchTime::from_millis(20), vec![(0, 20), (1, 25)]));
+    }
+}
+
+#[test]
+fn a_graceful_stop_before_anything() {
+    let live = sums(job(2), 5);
+    live.queue.push(vec![4]);
+    in_time(move || live.job.stop_gracefully()).unwrap();
+    assert_eq!(live.seen.rows(), [(0, 4)]);
+}
+
+/// `stop_now` gives up what is not out, and does not wait for outputs that have not begun.
+#[test]
+fn stop_now_gives_up_what_is_not_out() {
+    let (clock, queue) = (ManualClock::at(5), Queue::new());
+    let (q, seen) = (queue.clone(), Memory::new());
+    let out = seen.clone();
+    (0..16).for_each(|n| queue.push(vec![n as i64]));
+    let program = move |ssc: &StreamingContext<'_>| {
+        let s = ssc.queue_stream(&q);
+        s.to_memory(&out);
+        s.foreach_batch(|_| {
+            std::thread::sleep(millis(300));
+            Ok(())
+        });
+        Ok(())
+    };
+    let job = job(2).start_on_clock(clock.clone(), program).unwrap();
+    for tick in 1..=10 {
+        clock.set(tick * TICK);
+        std::thread::sleep(millis(5));
+    }
+    eventually("a batch is with the output", || !seen.rows().is_empty());
+    let begun = Instant::now();
+    in_time(move || job.stop_now()).unwrap();
+    assert!(begun.elapsed() < millis(1_500), "it took {:?}: up to 16 batches of 300 ms wait", begun.elapsed());
+}
+
+#[test]
+fn dropping_the_handle_stops_the_job() {
+    let live = sums(job(4), 5);
+    live.clock.set(10);
+    started(&live.job);
+    let (job, queue, seen, clock) = (live.job, live.queue, live.seen, live.clock);
+    in_time(move || drop(job));
+    queue.push(vec![1]);
+    clock.set(100);
+    std::thread::sleep(millis(20));
+    assert_eq!(seen.batches().len(), 1);
+}
+
+#[test]
+fn waiting_with_a_timeout() {
+    let live = sums(job(1), 5);
+    assert!(!live.job.await_termination_or_timeout(millis(30)).unwrap(), "the job goes on");
+    live.clock.set(10);
+    started(&live.job);
+    assert_eq!(live.job.stop_gracefully().unwrap().batches, 2);
+
+    let queue = Queue::from_batches([vec![1i64], vec![], vec![2, 3]]);
+    let program = move |ssc: &StreamingContext<'_>| {
+        ssc.queue_stream(&queue).to_memory(&Memory::new());
+        Ok(())
+    };
+    let job = job(2).start(program).unwrap();
+    assert!(job.await_termination_or_timeout(LONG).unwrap());
+    assert!(job.await_termination_or_timeout(millis(0)).unwrap(), "it says so again");
+    assert_eq!(job.await_termination().unwrap(), Summary { batches: 3, records: 3 });
+}
+
+/// After the error has been told once, the handle says that the job has ended instead of waiting for ever.
+#[test]
+fn a_job_that_failed_is_over() {
+    let queue = Queue::from_batches([vec![1i64]]);
+    let program = move |ssc: &StreamingContext<'_>| {
+        ssc.queue_stream(&queue).map(|_| -> i64 { panic!("no") }).to_memory(&Memory::new());
+        Ok(())
+    };
+    let job = job(1).start(program).unwrap();
+    let first = job.await_termination_or_timeout(LONG).unwrap_err().to_string();
+    assert!(first.contains("no"), "{first}");
+    let (again, last) = in_time(move || (job.await_termination_or_timeout(LONG), job.await_termination()));
+    assert!(again.unwrap_err().to_string().contains("no"));
+    assert!(last.unwrap_err().to_string().contains("no"));
+}
+
+/// Given batches end by themselves, however many there are.
+#[test]
+fn given_batches_end_the_job() {
+    for batches in [vec![], vec![vec![]], vec![vec![1i64]; 200]] {
+        let seen = Memory::new();
+        let (out, queue) = (seen.clone(), Queue::from_batches(batches.clone()));
+        let program = move |ssc: &StreamingContext<'_>| {
+            ssc.queue_stream(&queue).to_memory(&out);
+            Ok(())
+        };
+        let summary = in_time(move || job(2).run(program)).unwrap();
+        assert_eq!(seen.batches().into_iter().map(|(_, rows)| rows).collect::<Vec<_>>(), batches);
+        assert_eq!(summary.batches, batches.len() as u64);
+    }
+}
+
+/// Given batches of two lengths end when the longer one does.
+#[test]
+fn two_queues() {
+    let (long, short) = (Queue::from_batches([vec![1i64], vec![2], vec![3]]), Queue::from_batches([vec![10i64]]));
+    let seen = Memory::new();
+    let out = seen.clone();
+    let program = move |ssc: &StreamingContext<'_>| {
+        ssc.queue_stream(&short).union(&ssc.queue_stream(&long)).to_memory(&out);
+        Ok(())
+    };
+    in_time(move || job(4).run(program)).unwrap();
+    assert_eq!(seen.batches().into_iter().map(|(_, rows)| rows).collect::<Vec<_>>(), [vec![10, 1], vec![2], vec![3]]);
+}
+
+#[test]
+fn one_job_after_another() {
+    for run in 1..=3 {
+        let live = sums(job(2), 5);
+        live.queue.push(vec![run]);
+        live.clock.set(10);
+        started(&live.job);
+        live.job.stop_gracefully().unwrap();
+        assert_eq!(live.seen.batches()[0].1, [((run % 2) as u8, run)], "nothing is left of the job before");
+    }
+}
+
+#[test]
+fn two_jobs_at_once() {
+    let (a, b) = (sums(job(2), 5), sums(job(4), 5));
+    a.queue.push(vec![1]);
+    b.queue.push(vec![2]);
+    for live in [&a, &b] {
+        live.clock.set(10);
+        started(&live.job);
+    }
+    a.job.stop_now().unwrap();
+    b.clock.set(20);
+    eventually("the other goes on", || b.times().len() == 2);
+    b.job.stop_gracefully().unwrap();
+    assert_eq!((a.seen.rows(), b.seen.batches()[1].1.clone()), (vec![(1, 1)], vec![(0, 2)]));
+}

@@ -1,0 +1,117 @@
+//! Failure of one worker is failure of the job: an error with operator, worker and batch, within seconds, never a hang.
+
+use std::time::{Duration, Instant};
+
+use super::*;
+use crate::harness::in_time;
+
+fn ends_in(
+    workers: u16,
+    program: impl for<'s> Fn(&StreamingContext<'s>) -> Result<(), BoxError> + Send + Sync + 'static,
+) -> Error {
+    let builder = job(workers).gather_cap(4_000);
+    let begun = Instant::now();
+    let e = in_time(move || builder.start_on_clock(ManualClock::at(0), program).unwrap().await_termination()).unwrap_err();
+    assert!(begun.elapsed() < Duration::from_secs(5), "{:?}", begun.elapsed());
+    e
+}
+
+/// Eight rows lie on four lanes, two a lane, and lane l with worker l % workers.
+#[test]
+fn a_panic_in_a_verb_names_operator_worker_and_batch() {
+    for workers in [1, 2, 4] {
+        for lane in 0..workers as usize {
+            let e = ends_in(workers, move |ssc| {
+                let s = ssc.test_stream(vec![(0..8i64).map(|n| n + 100).collect(), (0..8i64).collect()]);
+                let s = s.map(move |n| if n == 2 * lane as i64 { panic!("row {n}") } else { n });
+                s.count_by_value().sort_by(|(n, _)| *n).to_memory(&Memory::new());
+                Ok(())
+            });
+            let Error::WorkerPanicked { operator, worker, batch, message } = &e else { panic!("{e}") };
+            assert!(operator.contains("map (failure.rs:"), "{operator}");
+            assert_eq!((*worker, message), (lane, &format!("row {}", 2 * lane)), "{e}");
+            assert_eq!(*batch, Some(BatchTime::from_millis(20)));
+        }
+    }
+}
+
+/// Panics in the kernels' callbacks, not only in the row by row ones; the other jobs of the process go on.
+#[test]
+fn panics_after_an_exchange() {
+    let bystander = sums(job(2), 5);
+    for workers in [1, 2, 4] {
+        let e = ends_in(workers, |ssc| {
+            let s = ssc.test_stream(vec![vec![(1u8, 1i64)]]);
+            s.update_state_by_key(|_: &[i64], _: Option<i64>| panic!("state")).print(1);
+            Ok(())
+        });
+        assert!(e.to_string().contains("update_state_by_key (failure.rs:") && e.to_string().ends_with("10 ms: state"), "{e}");
+        let e = ends_in(workers, |ssc| {
+            ssc.test_stream(vec![vec![1u8, 2]]).transform(|_| -> Batch<u8> { panic!("whole") }).print(1);
+            Ok(())
+        });
+        assert!(e.to_string().starts_with("worker 0 panicked in transform (failure.rs:"), "{e}");
+    }
+    bystander.clock.set(10);
+    started(&bystander.job);
+    bystander.job.stop_gracefully().unwrap();
+}
+
+/// A panic on a live job, whose clock stands: nothing else would end it.
+#[test]
+fn a_panic_on_a_live_job() {
+    for workers in [1, 4] {
+        let (clock, queue) = (ManualClock::at(5), Queue::new());
+        let q = queue.clone();
+        let program = move |ssc: &StreamingContext<'_>| {
+            ssc.queue_stream(&q).filter(|n: &i64| 10 / n > 0).print(0);
+            Ok(())
+        };
+        let job = job(workers).start_on_clock(clock.clone(), program).unwrap();
+        queue.push(vec![0]);
+        clock.set(10);
+        let e = in_time(move || job.await_termination()).unwrap_err().to_string();
+        assert!(e.contains("filter (failure.rs:") && e.contains("divide by zero"), "{e}");
+    }
+}
+
+#[test]
+fn a_panic_on_the_output_thread() {
+    for workers in [1, 4] {
+        let e = ends_in(workers, |ssc| {
+            let s = ssc.test_stream(vec![vec![1u8], vec![2]]);
+            s.foreach_batch(|b| if b.first() == Some(&2) { panic!("spilled") } else { Ok(()) });
+            Ok(())
+        });
+        let Error::WorkerPanicked { operator, batch, message, .. } = &e else { panic!("{e}") };
+        assert!(operator.contains("foreach_batch (failure.rs:"), "{operator}");
+        assert_eq!((batch.unwrap().millis(), &**message), (20, "spilled"));
+    }
+}
+
+#[test]
+fn a_batch_larger_than_the_gather_cap() {
+    for workers in [1, 2] {
+        let e = ends_in(workers, |ssc| {
+            ssc.test_stream(vec![vec![0i64; 10], vec![7i64; 1_000]]).sort_by(|n| *n).print(1);
+            Ok(())
+        });
+        let Error::GatherCap { operator, time, cap } = &e else { panic!("{e}") };
+        assert!(operator.contains("sort_by (failure.rs:"), "{operator}");
+        assert_eq!((time.millis(), *cap), (20, 4_000));
+        assert!(e.to_string().contains("foreach_partition"), "{e}");
+    }
+}
+
+/// What does not gather is not capped.
+#[test]
+fn the_cap_is_for_gathered_batches_only() {
+    let program = |ssc: &StreamingContext<'_>| {
+        let s = ssc.test_stream(vec![vec![7i64; 10_000]]);
+        s.foreach_partition(|| Ok(()), |(), _, _, _| Ok(()));
+        s.top(3).to_memory(&Memory::new());
+        Ok(())
+    };
+    let builder = job(2).gather_cap(4_000);
+    builder.start_on_clock(ManualClock::at(0), program).unwrap().await_termination().unwrap();
+}

@@ -1,0 +1,95 @@
+//! What is wrong with a program is said before it starts, all of it at once.
+
+use super::*;
+use crate::harness::in_time;
+
+fn error(program: impl for<'s> Fn(&StreamingContext<'s>) -> Result<(), BoxError> + Send + Sync + 'static) -> Error {
+    in_time(move || match job(2).start_on_clock(ManualClock::at(0), program) {
+        Ok(_) => panic!("it started"),
+        Err(e) => e,
+    })
+}
+
+#[test]
+fn a_build_closure_that_fails() {
+    let e = error(|_| Err("no such city".into()));
+    assert!(matches!(&e, Error::Build(_)) && e.to_string().contains("no such city"), "{e}");
+    let e = error(|_| {
+        "x".parse::<u32>()?;
+        Ok(())
+    });
+    assert!(matches!(&e, Error::Build(_)) && e.to_string().contains("invalid digit"), "{e}");
+}
+
+#[test]
+fn a_build_closure_that_panics() {
+    let e = error(|_| panic!("built on sand"));
+    assert!(e.to_string().contains("built on sand"), "{e}");
+}
+
+/// A closure that behaves differently the second time: the job still ends.
+#[test]
+fn a_build_closure_that_fails_on_one_worker_only() {
+    use std::sync::atomic::{AtomicUsize, Ordering};
+    for panics in [false, true] {
+        let calls = AtomicUsize::new(0);
+        let program = move |ssc: &StreamingContext<'_>| {
+            ssc.queue_stream(&Queue::<i64>::new()).print(1);
+            match calls.fetch_add(1, Ordering::SeqCst) {
+                3 if panics => panic!("the fourth time"),
+                3 => Err("the fourth time".into()),
+                _ => Ok(()),
+            }
+        };
+        let e = in_time(move || job(4).run(program)).unwrap_err();
+        assert!(e.to_string().contains("the fourth time"), "{e}");
+    }
+}
+
+#[test]
+fn a_program_without_outputs() {
+    let e = error(|ssc| {
+        let _ = ssc.queue_stream(&Queue::<i64>::new()).count();
+        Ok(())
+    });
+    assert!(matches!(&e, Error::Graph(p) if p.len() == 1) && e.to_string().contains("no output operation"), "{e}");
+}
+
+#[test]
+fn names_that_name_nothing_and_names_that_are_taken() {
+    let e = error(|ssc| {
+        let s = ssc.queue_stream(&Queue::<(u8, i64)>::new());
+        let state = |_: &[i64], n: Option<i64>| n;
+        s.count().named("lonely").print(1);
+        s.update_state_by_key(state).named("sums").print(1);
+        s.update_state_by_key(state).map_values(|n| n + 1).named("sums").print(1);
+        Ok(())
+    });
+    let Error::Graph(problems) = &e else { panic!("{e}") };
+    assert_eq!(problems.len(), 2, "{e}");
+    assert!(problems[0].contains("named (graph.rs:") && problems[0].contains("\"lonely\" names nothing"), "{e}");
+    assert!(problems[1].contains("\"sums\" is taken"), "{e}");
+}
+
+#[test]
+fn a_name_is_found_through_narrow_verbs() {
+    let queue = Queue::from_batches([vec![(1u8, 1i64)]]);
+    let program = move |ssc: &StreamingContext<'_>| {
+        let s = ssc.queue_stream(&queue).update_state_by_key(|new: &[i64], _: Option<i64>| new.first().copied());
+        s.filter(|_| true).map(|r| r).named("sums").to_memory(&Memory::new());
+        Ok(())
+    };
+    job(1).run(program).unwrap();
+}
+
+#[test]
+fn settings_that_make_no_sense() {
+    let program = |ssc: &StreamingContext<'_>| {
+        ssc.queue_stream(&Queue::<i64>::new()).print(1);
+        Ok(())
+    };
+    for (name, interval, says) in [("", millis(5), "must not be empty"), ("a", millis(0), "1 ms"), ("a/b", millis(5), "'/'")] {
+        let e = StreamingContext::builder(name, interval).run(program).unwrap_err();
+        assert!(matches!(e, Error::Config(_)) && e.to_string().contains(says), "{e}");
+    }
+}

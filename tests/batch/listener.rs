@@ -1,0 +1,72 @@
+//! What a job says while it runs.
+
+use std::sync::{Arc, Mutex};
+
+use tidemill::metrics::{BatchInfo, StreamingListener};
+
+use super::*;
+use crate::harness::{LONG, eventually, in_time};
+
+#[derive(Default)]
+struct Log(Mutex<Vec<(&'static str, BatchInfo)>>);
+
+impl StreamingListener for Log {
+    fn on_batch_started(&self, b: &BatchInfo) {
+        self.0.lock().unwrap().push(("started", b.clone()));
+    }
+    fn on_batch_planned(&self, b: &BatchInfo) {
+        self.0.lock().unwrap().push(("planned", b.clone()));
+    }
+    fn on_batch_completed(&self, b: &BatchInfo) {
+        self.0.lock().unwrap().push(("completed", b.clone()));
+    }
+}
+
+#[test]
+fn listeners_hear_of_each_batch_in_order() {
+    let live = sums(job(2), 5);
+    let log = Arc::new(Log::default());
+    live.job.add_streaming_listener(log.clone());
+    for (tick, rows) in [(10, vec![1, 2, 3]), (20, vec![]), (50, vec![4])] {
+        live.queue.push(rows);
+        live.clock.set(tick);
+        eventually("the batch", || live.times().last() == Some(&tick));
+    }
+    eventually("the last word", || log.0.lock().unwrap().len() == 9);
+    let heard = log.0.lock().unwrap().clone();
+    let expected = [(10, 3, 0, 3, 0), (20, 0, 3, 3, 0), (30, 1, 3, 4, 2)];
+    for (i, (time, records, from, until, overdue)) in expected.into_iter().enumerate() {
+        let [started, planned, completed] = &heard[3 * i..3 * i + 3] else { unreachable!() };
+        assert_eq!((started.0, planned.0, completed.0), ("started", "planned", "completed"));
+        let t = BatchTime::from_millis(time);
+        assert!([started, planned, completed].iter().all(|(_, b)| b.time == t && b.overdue == overdue));
+        let [range] = &completed.1.ranges[..] else { panic!("one queue, one range: {completed:?}") };
+        assert_eq!((&*range.topic, range.from, range.until), ("queue", from, until));
+        assert_eq!(planned.1.ranges, completed.1.ranges);
+        assert_eq!((planned.1.records, completed.1.records), (records, records));
+        assert_eq!(completed.1.scheduling_delay, millis(if time == 30 { 20 } else { 0 }));
+        assert_eq!(planned.1.processing_time, millis(0), "it is not through");
+        assert!(completed.1.processing_time > millis(0) && completed.1.total_delay() >= completed.1.scheduling_delay);
+    }
+    let s = live.job.statistics();
+    assert_eq!((s.batches, s.records, s.in_flight, s.waiting_bytes), (5, 4, 0, 0));
+    assert_eq!((s.lag, s.trouble), (None, vec![]));
+    assert_eq!(s.last.unwrap(), heard[8].1);
+    live.job.stop_now().unwrap();
+}
+
+/// A listener is a guest: its panic ends the job with an error, and does not leave it running without a planner.
+#[test]
+fn a_listener_that_panics() {
+    struct Bad;
+    impl StreamingListener for Bad {
+        fn on_batch_planned(&self, _: &BatchInfo) {
+            panic!("I listen no more");
+        }
+    }
+    let live = sums(job(2), 5);
+    live.job.add_streaming_listener(Arc::new(Bad));
+    live.clock.set(10);
+    let e = in_time(move || live.job.await_termination_or_timeout(LONG).unwrap_err()).to_string();
+    assert!(e.contains("I listen no more") && e.contains("listener"), "{e}");
+}

@@ -1,0 +1,54 @@
+//! The life of batches on a clock that the test moves: when they are, how many may wait, how a job ends, well or not.
+
+mod bounds;
+mod clock;
+mod end;
+mod failure;
+mod graph;
+mod listener;
+mod outputs;
+
+use tidemill::batch::ManualClock;
+use tidemill::context::Builder;
+use tidemill::prelude::*;
+
+/// The batch interval of these tests.
+const TICK: u64 = 10;
+
+fn job(workers: u16) -> Builder {
+    StreamingContext::builder("live", millis(TICK)).workers(workers)
+}
+
+/// A live job over a queue, and what its program puts into `seen`.
+struct Live {
+    clock: ManualClock,
+    queue: Queue<i64>,
+    seen: Memory<(u8, i64)>,
+    job: JobHandle,
+}
+
+/// Starts a job whose running sums, by parity, go to `seen`: state makes overdue batches visible.
+fn sums(builder: Builder, from: u64) -> Live {
+    let (clock, queue, seen) = (ManualClock::at(from), Queue::new(), Memory::new());
+    let (q, out) = (queue.clone(), seen.clone());
+    let program = move |ssc: &StreamingContext<'_>| {
+        let keyed = ssc.queue_stream(&q).map(|n: i64| ((n % 2) as u8, n));
+        keyed
+            .update_state_by_key(|new: &[i64], sum: Option<i64>| Some(new.iter().sum::<i64>() + sum.unwrap_or(0)))
+            .to_memory(&out);
+        Ok(())
+    };
+    let job = builder.start_on_clock(clock.clone(), program).unwrap();
+    Live { clock, queue, seen, job }
+}
+
+impl Live {
+    fn times(&self) -> Vec<u64> {
+        self.seen.batches().iter().map(|(t, _)| t.millis()).collect()
+    }
+}
+
+/// Waits until the job has closed its first batch.
+fn started(job: &JobHandle) {
+    crate::harness::eventually("the job runs", || job.statistics().batches > 0);
+}

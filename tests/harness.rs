@@ -1,0 +1,104 @@
+//! What all tests share: a verb against its sequential model on random batches, and waiting that ends.
+
+use std::fmt::Debug;
+use std::sync::mpsc;
+use std::time::{Duration, Instant};
+
+use proptest::collection::vec;
+use proptest::prelude::*;
+use proptest::test_runner::{Config, FileFailurePersistence, TestCaseError, TestRunner};
+use serde::Serialize;
+use tidemill::data::{Data, Exchange, encoded};
+use tidemill::prelude::*;
+use tidemill::testing;
+
+/// Each case starts three jobs, so they are few; a case has up to five batches of up to 24 rows.
+const CASES: u32 = 12;
+
+/// No test waits longer for anything.
+pub const LONG: Duration = Duration::from_secs(20);
+
+/// Rows in the order in which a bag leaves: by encoded row.
+pub fn bag<T: Serialize>(rows: impl IntoIterator<Item = T>) -> Vec<T> {
+    let mut rows: Vec<T> = rows.into_iter().collect();
+    rows.sort_by_cached_key(encoded);
+    rows
+}
+
+/// Batches of these rows, empty ones among them.
+pub fn batches<S: Strategy>(rows: S) -> impl Strategy<Value = Vec<Vec<S::Value>>>
+where
+    S::Value: Clone,
+{
+    vec(prop_oneof![1 => Just(Vec::new()), 6 => vec(rows, 0..24)], 1..6)
+}
+
+/// Pairs with few keys, so that they repeat.
+pub fn pairs() -> impl Strategy<Value = (u8, i64)> {
+    (0..5u8, -3..100i64)
+}
+
+/// Random cases, and those that failed once: `tests/regressions.txt` is under git.
+pub fn cases<S: Strategy>(cases: u32, what: S, check: impl Fn(S::Value) -> Result<(), TestCaseError>) {
+    let kept = FileFailurePersistence::Direct("tests/regressions.txt");
+    let config = Config { cases, max_shrink_iters: 64, failure_persistence: Some(Box::new(kept)), ..Config::default() };
+    if let Err(e) = TestRunner::new(config).run(&what, check) {
+        panic!("{e}");
+    }
+}
+
+/// Compares a verb with a model of a whole run, batches in, batches out, at 1, 2 and 4 workers, rows in order.
+pub fn agrees<S, T, U, V>(rows: S, verb: V, model: impl Fn(Vec<Vec<T>>) -> Vec<Vec<U>>)
+where
+    S: Strategy<Value = T>,
+    T: Data + Send + Sync + Debug,
+    U: Exchange + PartialEq + Debug,
+    V: for<'s> Fn(&DStream<'s, T>) -> DStream<'s, U> + Clone + Send + Sync + 'static,
+{
+    cases(CASES, batches(rows), |given| {
+        let expected = model(given.clone());
+        for workers in [1, 2, 4] {
+            let seen = testing::run(workers, given.clone(), verb.clone());
+            let times: Vec<u64> = seen.iter().map(|(t, _)| *t).collect();
+            prop_assert_eq!(times, (1..=given.len() as u64).collect::<Vec<_>>(), "at {} workers", workers);
+            let seen: Vec<Vec<U>> = seen.into_iter().map(|(_, rows)| rows).collect();
+            prop_assert_eq!(&seen, &expected, "at {} workers", workers);
+        }
+        Ok(())
+    });
+}
+
+/// As `agrees`, with a model of one batch: for verbs that remember nothing.
+pub fn each<S, T, U, V>(rows: S, verb: V, model: impl Fn(Vec<T>) -> Vec<U>)
+where
+    S: Strategy<Value = T>,
+    T: Data + Send + Sync + Debug,
+    U: Exchange + PartialEq + Debug,
+    V: for<'s> Fn(&DStream<'s, T>) -> DStream<'s, U> + Clone + Send + Sync + 'static,
+{
+    agrees(rows, verb, |given| given.into_iter().map(&model).collect());
+}
+
+/// Runs `f` on a thread of its own: what hangs fails, and does not stop the suite.
+#[track_caller]
+pub fn in_time<T: Send + 'static>(f: impl FnOnce() -> T + Send + 'static) -> T {
+    let (tx, rx) = mpsc::channel();
+    let thread = std::thread::spawn(move || {
+        let _ = tx.send(f());
+    });
+    match rx.recv_timeout(LONG) {
+        Ok(result) => result,
+        Err(mpsc::RecvTimeoutError::Timeout) => panic!("it hangs"),
+        Err(mpsc::RecvTimeoutError::Disconnected) => std::panic::resume_unwind(thread.join().unwrap_err()),
+    }
+}
+
+/// Waits until something is so.
+#[track_caller]
+pub fn eventually(what: &str, mut so: impl FnMut() -> bool) {
+    let until = Instant::now() + LONG;
+    while !so() {
+        assert!(Instant::now() < until, "never: {what}");
+        std::thread::sleep(Duration::from_millis(1));
+    }
+}

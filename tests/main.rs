@@ -1,0 +1,8 @@
+//! What is promised, tried: one binary, since each one links timely and librdkafka again. Its modules mirror `src/`.
+//!
+//! `cargo test --features testing --test main`, or `scripts/test`.
+
+mod batch;
+mod harness;
+mod operator;
+mod tidy;

@@ -1,0 +1,10 @@
+//! Every verb on batches against a sequential model of a few lines, at 1, 2 and 4 workers, rows in the order that is promised.
+
+mod fallible;
+mod home;
+mod narrow;
+mod order;
+mod outputs;
+mod pair;
+mod state;
+mod wide;

@@ -1,0 +1,72 @@
+//! Verbs that move nothing: rows keep their lanes and their order.
+
+use crate::harness::{agrees, each};
+
+#[test]
+fn map() {
+    each(0..50i64, |s| s.map(|n| n * 3), |rows| rows.into_iter().map(|n| n * 3).collect());
+}
+
+#[test]
+fn filter() {
+    each(0..50i64, |s| s.filter(|n| n % 3 == 1), |rows| rows.into_iter().filter(|n| n % 3 == 1).collect());
+}
+
+/// A filter that owns its rows and one that shares them go two ways through the code.
+#[test]
+fn filter_of_rows_that_others_read_too() {
+    let model = |rows: Vec<i64>| rows.iter().copied().filter(|n| n % 2 == 0).chain(rows.iter().map(|n| -n)).collect();
+    each(0..50i64, |s| s.filter(|n| n % 2 == 0).union(&s.map(|n| -n)), model);
+}
+
+#[test]
+fn flat_map() {
+    each(0..5u8, |s| s.flat_map(|n| 0..n), |rows| rows.into_iter().flat_map(|n| 0..n).collect());
+}
+
+#[test]
+fn flat_map_into() {
+    each(
+        "[ab]{0,2}( [ab]{0,2}){0,2}",
+        |s| s.flat_map_into(|line: &String, out| out.extend(line.split(' ').map(str::to_owned))),
+        |rows| rows.iter().flat_map(|l| l.split(' ')).map(str::to_owned).collect(),
+    );
+}
+
+#[test]
+fn map_values() {
+    each(crate::harness::pairs(), |s| s.map_values(|n| n + 1), |rows| rows.into_iter().map(|(k, n)| (k, n + 1)).collect());
+}
+
+/// The harness deals a batch to four lanes, lane l from row n*l/4 on.
+#[test]
+fn map_partitions() {
+    let model = |rows: Vec<i64>| {
+        let cut = |l: usize| rows.len() * l / 4;
+        let lane = |l| rows[cut(l)..cut(l + 1)].to_vec();
+        (0..4).map(lane).filter(|part: &Vec<i64>| !part.is_empty()).map(|part| (part.len() as u64, part)).collect()
+    };
+    each(0..50i64, |s| s.map_partitions(|part| [(part.len() as u64, part)]), model);
+}
+
+#[test]
+fn cache_and_wrap_change_nothing() {
+    each(0..50i64, |s| s.cache().wrap(s.inner()), |rows| rows);
+}
+
+/// State in a closure is one worker's, and sees the rows of a lane in order over all batches.
+#[test]
+fn closures_see_their_rows_in_order() {
+    agrees(
+        0..50i64,
+        |s| {
+            let mut last = i64::MIN;
+            let numbered = s.transform(|b| b).map(move |n| std::mem::replace(&mut last, n));
+            numbered.filter(|n| *n > i64::MIN)
+        },
+        |given| {
+            let mut last = None;
+            given.into_iter().map(|rows| rows.into_iter().filter_map(|n| last.replace(n)).collect()).collect()
+        },
+    );
+}

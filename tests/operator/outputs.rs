@@ -1,0 +1,183 @@
+//! What output operations are given: whole batches, t before t+1, within t in program order, at any number of workers.
+
+use std::process::Command;
+use std::sync::{Arc, Mutex};
+
+use proptest::prelude::*;
+use tidemill::config::RuntimeArgs;
+use tidemill::prelude::*;
+
+use crate::harness::{bag, batches, cases};
+
+/// Runs batches of tests through a program with outputs, as the harness runs a verb.
+fn run<T, F>(workers: u16, given: Vec<Vec<T>>, program: F)
+where
+    T: Data + Send + Sync,
+    F: for<'s> Fn(&DStream<'s, T>) + Send + Sync + 'static,
+{
+    let build = move |ssc: &StreamingContext<'_>| {
+        program(&ssc.test_stream(given.clone()));
+        Ok(())
+    };
+    let job = StreamingContext::builder("outputs", millis(1)).workers(workers);
+    job.start_on_clock(tidemill::batch::ManualClock::at(0), build).unwrap().await_termination().unwrap();
+}
+
+#[test]
+fn outputs_take_turns() {
+    cases(12, batches(0..20i64), |given| {
+        for workers in [1, 2, 4] {
+            let log = Arc::new(Mutex::new(Vec::new()));
+            let into = log.clone();
+            run(workers, given.clone(), move |s| {
+                for (name, stream) in [("all", s.clone()), ("once", s.distinct()), ("count", s.count())] {
+                    let log = into.clone();
+                    stream.foreach_batch(move |b| {
+                        log.lock().unwrap().push((b.time().millis(), name, b.iter().copied().collect::<Vec<i64>>()));
+                        Ok(())
+                    });
+                }
+            });
+            let mut expected = Vec::new();
+            for (t, rows) in (1u64..).zip(&given) {
+                let mut once = rows.clone();
+                once.sort_unstable();
+                once.dedup();
+                expected.push((t, "all", rows.clone()));
+                expected.push((t, "once", bag(once)));
+                expected.push((t, "count", vec![rows.len() as i64]));
+            }
+            prop_assert_eq!(&*log.lock().unwrap(), &expected, "at {} workers", workers);
+        }
+        Ok(())
+    });
+}
+
+/// What `foreach_partition` is given: time, part, rows.
+type Parts<T> = Vec<(u64, u32, Vec<T>)>;
+
+fn parts_of<T, U, F>(workers: u16, given: Vec<Vec<T>>, verb: F) -> (Parts<U>, usize)
+where
+    T: Data + Send + Sync,
+    U: Exchange,
+    F: for<'s> Fn(&DStream<'s, T>) -> DStream<'s, U> + Send + Sync + 'static,
+{
+    let (log, made) = (Arc::new(Mutex::new(Vec::new())), Arc::new(Mutex::new(0)));
+    let (into, makes) = (log.clone(), made.clone());
+    run(workers, given, move |s| {
+        let (into, makes) = (into.clone(), makes.clone());
+        let init = move || {
+            *makes.lock().unwrap() += 1;
+            Ok(())
+        };
+        verb(s).foreach_partition(init, move |(), time, part, rows| {
+            into.lock().unwrap().push((time.millis(), part, rows.to_vec()));
+            Ok(())
+        });
+    });
+    let (log, made) = (log.lock().unwrap().clone(), *made.lock().unwrap());
+    (log, made)
+}
+
+/// Parts are source lanes: the same at any number of workers, in order, none empty, `init` once each.
+#[test]
+fn parts_of_a_source() {
+    cases(12, batches(0..50i64), |given| {
+        let mut expected = Vec::new();
+        for (t, rows) in (1u64..).zip(&given) {
+            let cut = |l: usize| rows.len() * l / 4;
+            let part = |l: usize| (t, l as u32, rows[cut(l)..cut(l + 1)].to_vec());
+            expected.extend((0..4).map(part).filter(|(.., rows)| !rows.is_empty()));
+        }
+        let mut lanes: Vec<u32> = expected.iter().map(|p| p.1).collect();
+        lanes.sort_unstable();
+        lanes.dedup();
+        for workers in [1, 2, 4] {
+            let (parts, made) = parts_of(workers, given.clone(), |s| s.map(|n: i64| n));
+            prop_assert_eq!(&parts, &expected, "at {} workers", workers);
+            prop_assert_eq!(made, lanes.len());
+        }
+        Ok(())
+    });
+}
+
+/// Parts of an exchanged stream are eight shards of key groups, rows by encoded row; a sequence is one part.
+#[test]
+fn parts_of_a_bag_and_of_a_sequence() {
+    cases(12, batches(0..50i64), |given| {
+        let mut expected = Vec::new();
+        for (t, rows) in (1u64..).zip(&given) {
+            let mut once = rows.clone();
+            once.sort_unstable();
+            once.dedup();
+            let shard = |s| bag(once.iter().copied().filter(|n| tidemill::data::key_group(n) * 8 / 128 == s));
+            expected.extend((0..8).map(|s| (t, s as u32, shard(s))).filter(|(.., rows)| !rows.is_empty()));
+        }
+        let whole: Parts<i64> = (1u64..).zip(&given).map(|(t, rows)| (t, 0, vec![rows.len() as i64])).collect();
+        for workers in [1, 2, 4] {
+            prop_assert_eq!(&parts_of(workers, given.clone(), |s| s.distinct()).0, &expected, "at {} workers", workers);
+            prop_assert_eq!(&parts_of(workers, given.clone(), |s| s.count()).0, &whole, "at {} workers", workers);
+        }
+        Ok(())
+    });
+}
+
+/// The number of workers for `prints_here`, which `print` starts as a process of its own.
+const WORKERS: &str = "TIDEMILL_TEST_PRINT_WORKERS";
+
+fn printed_batches() -> Vec<Vec<i64>> {
+    vec![(0..500).map(|n| n * n % 83).collect(), vec![], vec![5, 4], (0..3).collect()]
+}
+
+#[test]
+#[ignore = "the child of `print`: it writes to stdout"]
+fn prints_here() {
+    let workers = std::env::var(WORKERS).unwrap().parse().unwrap();
+    let utc = jiff::tz::TimeZone::UTC;
+    let args = RuntimeArgs { workers, time_zone: Some(utc), ..RuntimeArgs::default() };
+    let build = |ssc: &StreamingContext<'_>| {
+        let s = ssc.test_stream(printed_batches());
+        s.print(3);
+        s.distinct().print(3);
+        s.count().map(|n| format!("{n} rows")).union(&s.map(|n| n.to_string())).print(2);
+        s.count_by_value().sort_by(|(n, _)| -n).print(usize::MAX);
+        Ok(())
+    };
+    let job = StreamingContext::builder("prints", millis(1_000)).runtime(args);
+    job.start_on_clock(tidemill::batch::ManualClock::at(0), build).unwrap().await_termination().unwrap();
+}
+
+/// `print` keeps a shortlist on each worker: the same blocks at any number of workers, to the byte.
+#[test]
+fn print() {
+    let rule = "-------------------------------------------";
+    let mut expected = String::new();
+    for (t, rows) in printed_batches().into_iter().enumerate() {
+        let mut block = |rows: Vec<String>, n: usize| {
+            let more = if rows.len() > n { "...\n" } else { "" };
+            let lines: String = rows.iter().take(n).map(|r| format!("{r}\n")).collect();
+            expected += &format!("{rule}\nTime: 1970-01-01 00:00:0{}\n{rule}\n{lines}{more}\n", t + 1);
+        };
+        let text = |rows: &[i64]| rows.iter().map(i64::to_string).collect::<Vec<_>>();
+        let mut once = rows.clone();
+        once.sort_unstable();
+        once.dedup();
+        let mut by_text = text(&once);
+        by_text.sort_unstable();
+        block(text(&rows), 3);
+        block(by_text, 3);
+        block([vec![format!("{} rows", rows.len())], text(&rows)].concat(), 2);
+        let count = |n: &i64| format!("({n}, {})", rows.iter().filter(|r| *r == n).count());
+        block(once.iter().rev().map(count).collect(), usize::MAX);
+    }
+    for workers in ["1", "2", "4"] {
+        let me = std::env::current_exe().unwrap();
+        let args = ["--exact", "operator::outputs::prints_here", "--ignored", "--nocapture", "--test-threads=1"];
+        let out = Command::new(me).args(args).env(WORKERS, workers).output().unwrap();
+        let text = String::from_utf8(out.stdout).unwrap();
+        let from = text.find(rule).unwrap_or_else(|| panic!("{text}\n{}", String::from_utf8_lossy(&out.stderr)));
+        let blocks = &text[from..];
+        assert!(blocks.starts_with(&expected), "at {workers} workers:\n{blocks}\nwanted:\n{expected}");
+        assert!(blocks[expected.len()..].starts_with("test ") || blocks[expected.len()..].starts_with("ok"), "{blocks}");
+    }
+}

@@ -1,0 +1,286 @@
+//! The shape of the source tree: who may use whom, who may read the clock, how long a file and a function may be.
+//!
+//! Textual, on purpose: a rule that one can read here is a rule that one can keep. What is under `#[cfg(test)]` is not looked at.
+
+use std::collections::{BTreeMap, BTreeSet};
+use std::path::Path;
+
+/// Faces use stages, stages services, services nouns; within nouns and services anything goes.
+const LAYERS: [&[&str]; 4] = [
+    &["error", "time", "data", "dict", "plan", "flow", "config", "context", "dstream", "view"],
+    &["metrics", "checkpoint", "format", "kafka"],
+    &["source", "batch", "operator", "arrangement", "sink"],
+    &["sql", "cluster", "testing", "cli"],
+];
+
+/// The ways between stages that the design draws.
+const BETWEEN_STAGES: [(&str, &str); 2] = [("batch", "source"), ("operator", "arrangement")];
+
+/// Ways against the rules, each with its reason. `(file or folder, module)`.
+const ALLOWED: &[(&str, &str, &str)] = &[
+    ("src/context.rs", "source", "a source is registered with its two halves, whose traits are the source's own"),
+    ("src/batch/", "sink", "run.rs starts the output thread as it starts the workers"),
+    ("src/batch/", "cluster", "run.rs joins the processes before it starts workers"),
+    ("src/operator/", "source", "bytes become records: decode and its kin are verbs on source::message::Message"),
+    ("src/operator/attach.rs", "sink", "the kernel under outputs hands over their Parts"),
+    ("src/sink/", "operator", "output operations are verbs: they stand on the kernels attach and gather"),
+    ("src/arrangement/", "operator", "verbs of views stand on the kernels of batches"),
+];
+
+/// Crates that only some files may name.
+const CRATES: &[(&str, &[&str], &str)] = &[
+    ("timely", &["src/source/", "src/sink/", "src/format/", "src/checkpoint/", "src/metrics/", "src/sql/", "src/cli/"], "not in"),
+    (
+        "differential_dataflow",
+        &["src/source/", "src/sink/", "src/format/", "src/checkpoint/", "src/metrics/", "src/sql/", "src/cli/"],
+        "not in",
+    ),
+    ("rdkafka", &["src/kafka.rs", "src/kafka/", "src/source/kafka_", "src/sink/kafka.rs"], "only in"),
+    ("rdkafka_sys", &["src/kafka.rs", "src/kafka/", "src/source/kafka_", "src/sink/kafka.rs"], "only in"),
+];
+
+/// Words that only some files may use, and why they may.
+const WORDS: &[(&str, &[&str])] = &[
+    // One file reads the wall clock.
+    ("SystemTime::now", &["src/batch/clock.rs"]),
+    ("Timestamp::now", &[]),
+    ("Zoned::now", &[]),
+    // Exit is for programs, not for a library: the host decides.
+    ("process::exit", &["src/cli/"]),
+    // librdkafka's batch call has no safe form (decision 7).
+    ("unsafe ", &["src/kafka.rs", "src/kafka/", "src/source/kafka_"]),
+    ("allow(unsafe_code)", &["src/kafka.rs", "src/kafka/", "src/source/kafka_"]),
+    // Nothing half done.
+    ("todo!", &[]),
+    ("unimplemented!", &[]),
+    ("dbg!", &[]),
+];
+
+const FILE_LINES: usize = 500;
+const FUNCTION_LINES: usize = 70;
+
+/// Files that are longer, each with its reason.
+const LONG_FILES: &[(&str, &str)] = &[];
+
+/// Functions that are longer, each with its reason: `(file, function, why)`.
+const LONG_FUNCTIONS: &[(&str, &str, &str)] = &[];
+
+/// A file without its tests: its path, and its lines with their numbers.
+struct Source {
+    path: String,
+    lines: Vec<(usize, String)>,
+}
+
+impl Source {
+    /// The first folder or file under `src/`.
+    fn module(&self) -> &str {
+        self.path.trim_start_matches("src/").split('/').next().unwrap().trim_end_matches(".rs")
+    }
+
+    fn within(&self, places: &[&str]) -> bool {
+        places.iter().any(|p| self.path.starts_with(p))
+    }
+
+    /// Code: no comments.
+    fn code(&self) -> impl Iterator<Item = (usize, &str)> {
+        let code = self.lines.iter().map(|(n, l)| (*n, l.split("//").next().unwrap_or_default()));
+        code.filter(|(_, l)| !l.trim().is_empty())
+    }
+}
+
+fn collect(dir: &Path, into: &mut Vec<String>) {
+    for entry in std::fs::read_dir(dir).unwrap() {
+        let path = entry.unwrap().path();
+        if path.is_dir() {
+            collect(&path, into);
+        } else if path.extension().is_some_and(|e| e == "rs") {
+            into.push(path.to_str().unwrap().to_owned());
+        }
+    }
+}
+
+fn sources() -> Vec<Source> {
+    let mut paths = Vec::new();
+    collect(Path::new("src"), &mut paths);
+    paths.sort();
+    let is_test = |p: &String| p.contains("/tests/") || p.ends_with("/tests.rs");
+    let read = |path: String| {
+        let text = std::fs::read_to_string(&path).unwrap();
+        Source { lines: without_tests(&text), path }
+    };
+    paths.into_iter().filter(|p| !is_test(p)).map(read).collect()
+}
+
+/// Drops each item under `#[cfg(test)]`: rustfmt ends it at the brace, or the semicolon, of its own indentation.
+fn without_tests(text: &str) -> Vec<(usize, String)> {
+    let mut kept = Vec::new();
+    let mut lines = text.lines().zip(1..);
+    while let Some((line, n)) = lines.next() {
+        if line.trim() != "#[cfg(test)]" {
+            kept.push((n, line.to_owned()));
+            continue;
+        }
+        let indent = &line[..line.len() - line.trim_start().len()];
+        let end = format!("{indent}}}");
+        for (line, _) in lines.by_ref() {
+            let one_line = line.ends_with(';') && line.starts_with(indent) && !line[indent.len()..].starts_with(' ');
+            if one_line || line == end {
+                break;
+            }
+        }
+    }
+    kept
+}
+
+fn report(wrong: Vec<String>) {
+    assert!(wrong.is_empty(), "\n{}\n", wrong.join("\n"));
+}
+
+fn layer(module: &str) -> Option<usize> {
+    LAYERS.iter().position(|l| l.contains(&module))
+}
+
+/// The modules of this crate that a line names.
+fn named(line: &str) -> BTreeSet<String> {
+    let paths = line.split("crate::").skip(1).flat_map(|rest| match rest.strip_prefix('{') {
+        // `use crate::{a, b}`: not the style here, but legal.
+        Some(list) => list.split([',', '}']).map(str::trim).collect::<Vec<_>>(),
+        None => vec![rest],
+    });
+    let name = |p: &str| p.chars().take_while(|c| c.is_alphanumeric() || *c == '_').collect::<String>();
+    paths.map(name).filter(|m| !m.is_empty()).collect()
+}
+
+#[test]
+fn dependencies_point_from_faces_to_nouns() {
+    let mut wrong = Vec::new();
+    for file in sources().iter().filter(|f| f.path != "src/lib.rs") {
+        let Some(from) = layer(file.module()) else {
+            wrong.push(format!("{}: \"{}\" is in no layer: give it one in tests/tidy.rs", file.path, file.module()));
+            continue;
+        };
+        for (n, line) in file.code() {
+            for to in named(line).iter().filter(|m| *m != file.module()) {
+                let Some(level) = layer(to) else { continue };
+                let stages = from == 2 && level == 2;
+                let fine = if stages { BETWEEN_STAGES.contains(&(file.module(), to)) } else { level <= from };
+                let exception = ALLOWED.iter().any(|(path, m, _)| file.path.starts_with(path) && m == to);
+                if !fine && !exception {
+                    wrong.push(format!("{}:{n}: {} may not use {to}", file.path, file.module()));
+                }
+            }
+        }
+    }
+    report(wrong);
+}
+
+/// Whether a line names a crate: in a path or a `use`.
+fn names_crate(line: &str, name: &str) -> bool {
+    let before = |i: usize| i == 0 || !line[..i].ends_with(|c: char| c.is_alphanumeric() || c == '_' || c == ':' || c == '"');
+    line.match_indices(&format!("{name}::")).any(|(i, _)| before(i)) || line.trim() == format!("use {name};")
+}
+
+#[test]
+fn crates_stay_where_they_belong() {
+    let mut wrong = Vec::new();
+    for file in sources() {
+        for (name, places, how) in CRATES {
+            if file.within(places) == (*how == "only in") {
+                continue;
+            }
+            let lines = file.code().filter(|(_, l)| names_crate(l, name));
+            wrong.extend(lines.map(|(n, _)| format!("{}:{n}: {name} is {how} {}", file.path, places.join(", "))));
+        }
+    }
+    report(wrong);
+}
+
+#[test]
+fn words_that_only_some_files_may_use() {
+    let mut wrong = Vec::new();
+    for file in sources() {
+        for (word, places) in WORDS.iter().filter(|(_, places)| !file.within(places)) {
+            let lines = file.code().filter(|(_, l)| l.contains(word));
+            let only = if places.is_empty() { "nowhere".into() } else { format!("only in {}", places.join(", ")) };
+            wrong.extend(lines.map(|(n, _)| format!("{}:{n}: `{}` {only}", file.path, word.trim())));
+        }
+    }
+    report(wrong);
+}
+
+/// Only the planner, and what carries its word, moves time: operators get it from ticks.
+#[test]
+fn only_batch_gives_orders() {
+    let gives = |l: &str| ["Order::Close {", "Order::Seal {", "Order::Open {", "Order::End"].iter().any(|o| l.contains(o));
+    let elsewhere = sources().into_iter().filter(|f| f.module() != "batch");
+    report(
+        elsewhere
+            .flat_map(|f| {
+                f.code()
+                    .filter(|(_, l)| gives(l))
+                    .map(|(n, _)| format!("{}:{n}: only batch/ moves time", f.path))
+                    .collect::<Vec<_>>()
+            })
+            .collect(),
+    );
+}
+
+#[test]
+fn every_module_says_what_it_is() {
+    let silent = sources().into_iter().filter(|f| !f.lines.first().is_some_and(|(n, l)| *n == 1 && l.starts_with("//! ")));
+    report(silent.map(|f| format!("{}: its first line is no `//!`", f.path)).collect());
+}
+
+#[test]
+fn files_are_short() {
+    let long = sources().into_iter().filter(|f| f.lines.len() > FILE_LINES && !LONG_FILES.iter().any(|(p, _)| *p == f.path));
+    report(long.map(|f| format!("{}: {} lines, tests not counted; at most {FILE_LINES}", f.path, f.lines.len())).collect());
+}
+
+/// The functions of a file with their lengths: from `fn` to the brace of the same indentation.
+fn functions(file: &Source) -> BTreeMap<(usize, String), usize> {
+    let mut open: Vec<(usize, usize, String)> = Vec::new();
+    let mut found = BTreeMap::new();
+    for (n, line) in &file.lines {
+        let text = line.trim_start();
+        let indent = line.len() - text.len();
+        let words = ["pub(crate) ", "pub(super) ", "pub ", "const ", "async ", "unsafe ", "extern \"C\" "];
+        let bare = words.iter().fold(text, |t, w| t.strip_prefix(w).unwrap_or(t));
+        if let Some(rest) = bare.strip_prefix("fn ") {
+            let name = rest.chars().take_while(|c| c.is_alphanumeric() || *c == '_').collect();
+            open.push((*n, indent, name));
+        }
+        let ends =
+            text.starts_with('}') || (text.ends_with('}') || text.ends_with(';')) && open.last().is_some_and(|o| o.0 == *n);
+        if ends && open.last().is_some_and(|o| o.1 == indent) {
+            let (start, _, name) = open.pop().unwrap();
+            found.insert((start, name), n + 1 - start);
+        }
+    }
+    found
+}
+
+#[test]
+fn functions_are_short() {
+    let mut wrong = Vec::new();
+    for file in sources() {
+        for ((n, name), lines) in functions(&file).into_iter().filter(|(_, lines)| *lines > FUNCTION_LINES) {
+            if !LONG_FUNCTIONS.iter().any(|(p, f, _)| *p == file.path && *f == name) {
+                wrong.push(format!("{}:{n}: {name} has {lines} lines; at most {FUNCTION_LINES}", file.path));
+            }
+        }
+    }
+    report(wrong);
+}
+
+/// The rules above see what they are to see.
+#[test]
+fn the_rules_bite() {
+    let text = "use crate::sink::Part;\n#[cfg(test)]\nmod tests {\n    fn x() {}\n}\n#[cfg(test)]\nmod more;\nfn after() {\n}\n";
+    let file = Source { path: "src/source/x.rs".into(), lines: without_tests(text) };
+    assert_eq!(file.lines.iter().map(|l| l.0).collect::<Vec<_>>(), [1, 8, 9]);
+    assert_eq!(functions(&file).into_iter().collect::<Vec<_>>(), [((8, "after".to_owned()), 2)]);
+    assert_eq!(named(&file.lines[0].1).into_iter().collect::<Vec<_>>(), ["sink"]);
+    assert!(names_crate("    let c: rdkafka::ClientConfig;", "rdkafka") && !names_crate("crate::timely::x", "timely"));
+    assert!(!names_crate("my_timely::x", "timely"));
+}
