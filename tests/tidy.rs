@@ -10,7 +10,7 @@ const LAYERS: [&[&str]; 4] = [
     &["error", "time", "data", "dict", "plan", "flow", "config", "context", "dstream", "view"],
     &["metrics", "checkpoint", "format", "kafka"],
     &["source", "batch", "operator", "arrangement", "sink"],
-    &["sql", "cluster", "testing", "cli"],
+    &["sql", "cluster", "testing", "logging", "cli"],
 ];
 
 /// The ways between stages that the design draws.

@@ -8,6 +8,8 @@ mod ledger;
 mod screen;
 mod script;
 
+// The batch program reads more of it than the windowed one.
+#[allow(dead_code)]
 #[path = "../../../dataflows/tweets/job.rs"]
 mod job;
 
