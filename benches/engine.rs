@@ -93,7 +93,12 @@ fn counts() {
 fn keys() {
     let n = 1_000_000u32;
     let words = words(n);
-    let weights: Vec<f64> = (1..=n).scan(0.0, |sum, i| { *sum += 1.0 / i as f64; Some(*sum) }).collect();
+    let weights: Vec<f64> = (1..=n)
+        .scan(0.0, |sum, i| {
+            *sum += 1.0 / i as f64;
+            Some(*sum)
+        })
+        .collect();
     let total = weights[n as usize - 1];
     let zipf = |s: &mut u64| weights.partition_point(|w| *w < random(s) as f64 / u64::MAX as f64 * total) as u32;
     for (name, input) in

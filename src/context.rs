@@ -159,7 +159,7 @@ pub(crate) struct SourceHalf {
 }
 
 /// What an output operation writes with: on the output thread, whole batches, again after an error.
-pub(crate) type Write = Box<dyn FnMut(&Plan, &[Box<dyn Any + Send>]) -> Result<(), BoxError> + Send>;
+pub(crate) type Write = Box<dyn FnMut(&Plan, &mut [Box<dyn Any + Send>]) -> Result<(), BoxError> + Send>;
 
 /// A message to the output thread of this process.
 pub(crate) enum Delivery {

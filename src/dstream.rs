@@ -127,8 +127,8 @@ impl<'s, T: 'static> DStream<'s, T> {
 
 /// Brings the containers of one gathered batch into the order their cases ask for.
 ///
-/// Left rows of a union before right ones; source rows by lane; a sequence as it is; a bag by `key`.
-pub(crate) fn in_order<T, K: Ord>(cases: &[Case], mut parcels: Vec<(Lane, Vec<T>)>, key: impl Fn(&T) -> K) -> Vec<T> {
+/// Left rows of a union before right ones; source rows by lane; a sequence as it is; a bag as `sort` does.
+pub(crate) fn in_order<T>(cases: &[Case], mut parcels: Vec<(Lane, Vec<T>)>, sort: impl Fn(&mut [T])) -> Vec<T> {
     parcels.sort_by_key(|(lane, _)| *lane);
     let mut rows = Vec::with_capacity(parcels.iter().map(|(_, r)| r.len()).sum());
     let mut parcels = parcels.into_iter().peekable();
@@ -140,7 +140,7 @@ pub(crate) fn in_order<T, K: Ord>(cases: &[Case], mut parcels: Vec<(Lane, Vec<T>
             rows.extend(more);
         }
         if matches!(cases.get(side as usize), Some(Case::Bag { .. })) {
-            rows[start..].sort_by_cached_key(&key);
+            sort(&mut rows[start..]);
         }
     }
     rows

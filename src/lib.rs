@@ -1,5 +1,8 @@
 //! tidemill: the Spark Streaming model in Rust, on timely dataflow and differential dataflow.
 
+// The demo runs the code of dataflows/tweets, which names the library as programs do.
+extern crate self as tidemill;
+
 pub mod cluster;
 pub mod data;
 mod dict;
@@ -24,6 +27,10 @@ pub mod operator;
 pub mod sink;
 pub mod source;
 
+#[doc(hidden)]
+pub mod cli;
+pub mod logging;
+
 #[cfg(any(test, doctest, feature = "testing"))]
 pub mod testing;
 
@@ -47,6 +54,7 @@ pub mod prelude {
     pub use crate::source::kafka_direct::{Kafka, StartFrom, Tombstones};
     pub use crate::source::message::Message;
     pub use crate::source::queue::Queue;
+    pub use crate::source::text_files::TextFiles;
     pub use crate::time::{BatchTime, millis, mins, secs};
     pub use crate::view::View;
 }

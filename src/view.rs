@@ -30,6 +30,12 @@ impl<T> Clone for Keyed<'_, T> {
     }
 }
 
+/// Counts by id, and what makes rows of them: names are looked up only for rows that somebody sees.
+pub(crate) struct Rendered<'s, T> {
+    pub changes: Changes<'s, (Id, i64)>,
+    pub render: Rc<dyn Fn(Id, i64) -> T>,
+}
+
 /// In which order rows are presented, if somebody said.
 pub(crate) type Presentation<T> = Rc<dyn Fn(Vec<T>) -> Vec<T>>;
 
@@ -54,6 +60,7 @@ pub(crate) struct ViewNode<'s, T: 'static> {
     pub grid: Grid,
     plain: OnceCell<Changes<'s, T>>,
     keyed: OnceCell<Keyed<'s, T>>,
+    rendered: Option<Rendered<'s, T>>,
     pub order: Option<Presentation<T>>,
     /// The verb because of which rows may leave; `None`: this view only grows.
     pub retracts: Option<String>,
@@ -66,11 +73,13 @@ pub(crate) struct ViewNode<'s, T: 'static> {
 pub(crate) enum Form<'s, T> {
     Plain(Changes<'s, T>),
     Keyed(Keyed<'s, T>),
+    Rendered(Rendered<'s, T>),
 }
 
 impl<'s, T: 'static> View<'s, T> {
     pub(crate) fn new(graph: &Rc<Graph<'s>>, lineage: &[u32], grid: Grid, form: Form<'s, T>, retracts: Option<String>) -> Self {
         let (plain, keyed) = (OnceCell::new(), OnceCell::new());
+        let mut rendered = None;
         let placed = match form {
             Form::Plain(p) => {
                 let _ = plain.set(p);
@@ -80,6 +89,10 @@ impl<'s, T: 'static> View<'s, T> {
                 let _ = keyed.set(k);
                 true
             }
+            Form::Rendered(r) => {
+                rendered = Some(r);
+                true
+            }
         };
         let node = ViewNode {
             graph: graph.clone(),
@@ -87,6 +100,7 @@ impl<'s, T: 'static> View<'s, T> {
             grid,
             plain,
             keyed,
+            rendered,
             order: None,
             retracts,
             placed,
@@ -97,9 +111,14 @@ impl<'s, T: 'static> View<'s, T> {
 
     /// A view of other rows, made from this one's; `retracts` names the verb if it makes rows leave that did not before.
     pub(crate) fn derive<U>(&self, changes: Changes<'s, U>, retracts: Option<&str>) -> View<'s, U> {
+        self.derive_as(Form::Plain(changes), retracts)
+    }
+
+    /// As `derive`, from any form.
+    pub(crate) fn derive_as<U>(&self, form: Form<'s, U>, retracts: Option<&str>) -> View<'s, U> {
         let node = &self.node;
         let why = node.retracts.clone().or(retracts.map(str::to_string));
-        let view = View::new(&node.graph, &node.lineage, node.grid.clone(), Form::Plain(changes), why);
+        let view = View::new(&node.graph, &node.lineage, node.grid.clone(), form, why);
         view.node.state.set(node.state.get());
         view
     }
@@ -112,10 +131,20 @@ impl<'s, T: 'static> View<'s, T> {
     }
 }
 
+impl<'s, T> ViewNode<'s, T> {
+    /// Counts by id, if that is what this view is.
+    pub fn rendered(&self) -> Option<&Rendered<'s, T>> {
+        self.rendered.as_ref()
+    }
+}
+
 impl<'s, T: Key> View<'s, T> {
     /// Rows and their changes.
     pub(crate) fn plain(&self) -> Changes<'s, T> {
-        let make = || crate::arrangement::keyed::names(self.node.keyed.get().expect("a view has a form"), &self.node.graph);
+        let make = || match &self.node.rendered {
+            Some(counts) => crate::arrangement::count::rows(counts, &self.node.graph),
+            None => crate::arrangement::keyed::names(self.node.keyed.get().expect("a view has a form"), &self.node.graph),
+        };
         self.node.plain.get_or_init(make).clone()
     }
 

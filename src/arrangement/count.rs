@@ -7,15 +7,17 @@ use differential_dataflow::operators::arrange::arrangement::arrange_core;
 use differential_dataflow::trace::implementations::{ContainerChunker, KeyBatcher, KeyBuilder, KeySpine};
 use timely::dataflow::channels::pact::Pipeline;
 
+use std::rc::Rc;
+
 use crate::context::Graph;
 use crate::data::Key;
 use crate::dict::Id;
 use crate::flow::{Site, expand};
 use crate::time::BatchTime;
-use crate::view::{Changes, Keyed};
+use crate::view::{Changes, Keyed, Rendered};
 
 /// Each row of a view with how often it is there.
-pub(crate) fn counted<'s, T: Key>(keyed: &Keyed<'s, T>, graph: &Graph<'s>) -> Changes<'s, (T, i64)> {
+pub(crate) fn counted<'s, T: Key>(keyed: &Keyed<'s, T>, graph: &Graph<'s>) -> Rendered<'s, (T, i64)> {
     let ids = expand(&graph.flow, &Site::engine("ids"), keyed.changes.clone(), |_, changes: Vec<(Id, BatchTime, i64)>, give| {
         give(changes.into_iter().map(|(id, t, n)| ((id, ()), t, n)).collect::<Vec<_>>());
     });
@@ -28,10 +30,21 @@ pub(crate) fn counted<'s, T: Key>(keyed: &Keyed<'s, T>, graph: &Graph<'s>) -> Ch
         KeyBuilder<Id, BatchTime, i64>,
         KeySpine<Id, BatchTime, i64>,
     >(ids, Pipeline, "count");
+    let changes = arranged.count_total_core::<i64>().inner;
     let dict = keyed.dict.clone();
-    let counts = arranged.count_total_core::<i64>().inner;
-    expand(&graph.flow, &Site::engine("names"), counts, move |_, changes: Vec<((Id, i64), BatchTime, i64)>, give| {
-        let dict = dict.borrow();
-        give(changes.into_iter().map(|((id, n), t, diff)| ((dict.name(id).clone(), n), t, diff)).collect());
-    })
+    Rendered { changes, render: Rc::new(move |id, n| (dict.borrow().name(id).clone(), n)) }
+}
+
+/// The rows of counts by id.
+pub(crate) fn rows<'s, T: 'static + Clone>(counts: &Rendered<'s, T>, graph: &Graph<'s>) -> Changes<'s, T> {
+    let render = counts.render.clone();
+    let named = move |((id, n), t, diff)| (render(id, n), t, diff);
+    expand(
+        &graph.flow,
+        &Site::engine("names"),
+        counts.changes.clone(),
+        move |_, changes: Vec<((Id, i64), BatchTime, i64)>, give| {
+            give(changes.into_iter().map(&named).collect());
+        },
+    )
 }

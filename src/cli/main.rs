@@ -1,3 +1,8 @@
 //! The command `tidemill`.
 
-fn main() {}
+#[global_allocator]
+static ALLOC: mimalloc::MiMalloc = mimalloc::MiMalloc;
+
+fn main() -> std::process::ExitCode {
+    tidemill::cli::main()
+}

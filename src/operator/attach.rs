@@ -9,12 +9,15 @@ use std::sync::atomic::Ordering;
 use timely::dataflow::operators::Probe;
 
 use crate::context::{Delivery, Graph, OutputSpec, Write};
-use crate::data::{Exchange, KEY_GROUPS, Lane, Rows, encoded, key_group};
+use crate::data::{Exchange, KEY_GROUPS, Lane, Rows, key_group, sort_by_encoded};
 use crate::dstream::{Case, DStream, in_order};
 use crate::error::BoxError;
 use crate::flow::{Give, Parcel, Site, VecStream, batched, expand, parcels, route, to};
 use crate::plan::Plan;
 use crate::sink::Part;
+
+/// Rows by lane.
+type Parcels<T> = Vec<(Lane, Vec<T>)>;
 
 /// How many shards an exchanged stream leaves in, unless said.
 pub(crate) const SHARDS: u64 = 8;
@@ -24,13 +27,12 @@ pub(crate) fn shard_of(group: u64, shards: u64) -> u64 {
     group * shards / KEY_GROUPS
 }
 
-/// Hands the rows of a batch to the output thread.
-/// `None`: this stream has no batch at this time.
-fn deliver<T: Send + 'static>(graph: &Graph<'_>, output: usize) -> impl FnMut(&Arc<Plan>, Option<Vec<T>>) + 'static {
+/// Hands what an output writes of a batch, so many bytes, to the output thread. `None`: this stream has no batch at this time.
+fn deliver<P: Send + 'static>(graph: &Graph<'_>, output: usize) -> impl FnMut(&Arc<Plan>, Option<P>, usize) + 'static {
     let (deliveries, waiting) = (graph.deliveries.clone(), graph.waiting.clone());
-    move |plan, rows: Option<Vec<T>>| {
+    move |plan, rows: Option<P>, bytes| {
         let rows = rows.filter(|_| plan.shown);
-        let bytes = rows.as_ref().map_or(0, |r| std::mem::size_of_val(&r[..]));
+        let bytes = if rows.is_some() { bytes } else { 0 };
         waiting.fetch_add(bytes, Ordering::Relaxed);
         let rows = rows.map(|r| Box::new(r) as Box<dyn Any + Send>);
         // The thread is gone only if the job has failed.
@@ -60,7 +62,10 @@ impl<'s, T: Exchange> DStream<'s, T> {
         let write = writer(move |plan, parts: Vec<&[T]>| write(plan, parts.first().copied().unwrap_or_default()));
         let output = graph.output(OutputSpec { name: site.name(), parts, write }, false);
         let mut deliver = deliver(graph, output);
-        let done = self.gather_every(site, encoded, move |plan, rows, _: &mut Give<'_, Rows<()>>| deliver(plan, rows));
+        let done = self.gather_every(site, move |plan, rows, _: &mut Give<'_, Rows<()>>| {
+            let bytes = rows.as_deref().map_or(0, std::mem::size_of_val::<[T]>);
+            deliver(plan, rows, bytes);
+        });
         done.probe_with(&graph.probe);
     }
 
@@ -71,29 +76,36 @@ impl<'s, T: Exchange> DStream<'s, T> {
         site: &Site,
         verb: &str,
         shards: Option<u64>,
-        mut write: impl FnMut(&Plan, &[&Part<T>]) -> Result<(), BoxError> + Send + 'static,
+        mut write: impl FnMut(&Plan, &[Part<T>]) -> Result<(), BoxError> + Send + 'static,
     ) {
         let graph = &self.node.graph;
         graph.note::<T>(verb, format_args!("{shards:?}"));
-        let write = writer(move |plan, workers: Vec<&[Part<T>]>| {
-            let mut parts: Vec<&Part<T>> = workers.into_iter().flatten().collect();
-            parts.sort_by_key(|p| p.number);
-            write(plan, &parts)
+        let cases = self.node.cases.to_vec();
+        let write: Write = Box::new(move |plan, workers| {
+            // Rows are put in order here, beside the workers; once, however often it is tried.
+            if !workers[0].is::<Vec<Part<T>>>() {
+                let parcels = workers.iter_mut().filter_map(|w| w.downcast_mut::<Parcels<T>>());
+                let mut all: Vec<Part<T>> = parcels.flat_map(|p| parts(&cases, std::mem::take(p))).collect();
+                all.sort_by_key(|p| p.number);
+                workers[0] = Box::new(all);
+            }
+            write(plan, workers[0].downcast_ref::<Vec<Part<T>>>().expect("put there just now"))
         });
         let spec = OutputSpec { name: site.name(), parts: graph.local_workers(), write };
         let output = graph.output(spec, true);
         let mut deliver = deliver(graph, output);
-        let (cases, grid) = (self.node.cases.clone(), self.node.grid.clone());
+        let grid = self.node.grid.clone();
         let peers = graph.flow.scope.peers();
         let addressed = match shards {
             Some(shards) => self.by_shard(site, shards),
             None => to(&graph.flow, site, self.inner(), graph.flow.scope.index() as u64),
         };
-        let absorb = |slots: &mut crate::flow::Slots<Vec<(Lane, Vec<T>)>>, t, batch: Vec<(u64, Lane, Vec<T>)>| {
+        let absorb = |slots: &mut crate::flow::Slots<Parcels<T>>, t, batch: Vec<(u64, Lane, Vec<T>)>| {
             slots.at(t).extend(batch.into_iter().map(|(_, lane, rows)| (lane, rows)))
         };
-        let finish = move |plan: &Arc<Plan>, parcels: Vec<(Lane, Vec<T>)>, _: &mut Give<'_, Rows<()>>| {
-            deliver(plan, grid.has(plan.time).then(|| parts(&cases, parcels)))
+        let finish = move |plan: &Arc<Plan>, parcels: Parcels<T>, _: &mut Give<'_, Rows<()>>| {
+            let bytes = parcels.iter().map(|(_, rows)| std::mem::size_of_val(&rows[..])).sum();
+            deliver(plan, grid.has(plan.time).then_some(parcels), bytes)
         };
         let done = if peers == 1 || shards.is_none() {
             batched(&graph.flow, site, addressed, timely::dataflow::channels::pact::Pipeline, absorb, finish)
@@ -126,14 +138,14 @@ impl<'s, T: Exchange> DStream<'s, T> {
 }
 
 /// Groups a batch's parcels into numbered parts: left lanes of a union before right ones, bags in encoded order.
-fn parts<T: Exchange>(cases: &[Case], parcels: Vec<(Lane, Vec<T>)>) -> Vec<Part<T>> {
-    let mut lanes: BTreeMap<Lane, Vec<(Lane, Vec<T>)>> = BTreeMap::new();
+fn parts<T: Exchange>(cases: &[Case], parcels: Parcels<T>) -> Vec<Part<T>> {
+    let mut lanes: BTreeMap<Lane, Parcels<T>> = BTreeMap::new();
     for (lane, rows) in parcels {
         lanes.entry(lane).or_default().push((lane, rows));
     }
     let part = |(lane, parcels): (Lane, Vec<_>)| {
         let number = lane.lane + ((lane.side as u32) << 16);
-        Part { number, rows: in_order(cases, parcels, encoded) }
+        Part { number, rows: in_order(cases, parcels, sort_by_encoded) }
     };
     lanes.into_iter().map(part).collect()
 }
@@ -182,9 +194,10 @@ impl<'s, T: Debug + 'static> DStream<'s, T> {
             },
             move |plan, all, _: &mut Give<'_, Rows<()>>| {
                 if home {
-                    let mut rows = in_order(&cases, all, String::clone);
+                    let mut rows = in_order(&cases, all, |rows| rows.sort_unstable());
                     rows.truncate(n.saturating_add(1));
-                    deliver(plan, grid.has(plan.time).then_some(rows));
+                    let bytes = rows.iter().map(String::len).sum();
+                    deliver(plan, grid.has(plan.time).then_some(rows), bytes);
                 }
             },
         );

@@ -1,7 +1,9 @@
 //! The kernel under everything that is reduced by key: combine on each worker while the batch is open, then exchange one row a
 //! key to the worker that owns it, and combine again.
 
+use std::cell::Cell;
 use std::hash::Hash;
+use std::rc::Rc;
 
 use timely::dataflow::channels::pact::Pipeline;
 
@@ -22,13 +24,23 @@ impl<'s, T: 'static> DStream<'s, T> {
         merge: impl Fn(&mut A, A) + 'static,
     ) -> DStream<'s, (K, A)> {
         let graph = &self.node.graph;
+        // A batch is most often like the one before it: its map begins at that size.
+        let last = Rc::new(Cell::new(0));
+        let seen = last.clone();
         let partial = batched(
             &graph.flow,
             site,
             self.inner(),
             Pipeline,
-            move |slots, t, rows| fold(slots.at(t), rows),
-            |_, map: Partial<K, A>, give: &mut crate::flow::Give<'_, Vec<(u64, K, A)>>| {
+            move |slots, t, rows| {
+                let map: &mut Partial<K, A> = slots.at(t);
+                if map.capacity() == 0 {
+                    map.reserve(last.get());
+                }
+                fold(map, rows)
+            },
+            move |_, map: Partial<K, A>, give: &mut crate::flow::Give<'_, Vec<(u64, K, A)>>| {
+                seen.set(map.len());
                 give(map.into_iter().map(|(k, a)| (key_group(&k), k, a)).collect())
             },
         );

@@ -3,21 +3,19 @@
 //! Differential gives changes of several batches under one capability: the kernel sorts them by batch and releases each when it
 //! is closed. Invariant: what a mode says of t is said once, whole.
 
+use std::hash::Hash;
 use std::rc::Rc;
 
-use timely::dataflow::Stream;
 use timely::dataflow::channels::pact::Pipeline;
 
 use crate::context::Graph;
-use crate::data::{Change, FastMap, Key, Lane, Rows, key_group};
+use crate::data::{Change, Exchange, FastMap, Key, Lane, Rows, key_group};
 use crate::dstream::{Case, DStream};
-use crate::flow::{Give, RowStream, Site, Slots, batched, route};
-use crate::time::BatchTime;
-use crate::view::{Form, View};
+use crate::flow::{Flow, Give, RowStream, Site, Slots, batched, route};
+use crate::time::{BatchTime, Grid};
+use crate::view::{Changes, Form, Rendered, View};
 
 const BAG: Case = Case::Bag { grouped: false };
-const PLUS: Lane = Lane { side: 1, lane: 0 };
-const MINUS: Lane = Lane { side: 0, lane: 0 };
 
 impl<'s, T: Key> View<'s, T> {
     /// All rows of the view, at every time on its grid; in presentation order, if it has one.
@@ -25,18 +23,8 @@ impl<'s, T: Key> View<'s, T> {
     pub fn complete(&self) -> DStream<'s, T> {
         let site = Site::of("complete");
         self.node.graph.note::<T>("complete", "");
-        let mut all: FastMap<T, i64> = FastMap::default();
-        let grid = self.node.grid.clone();
-        let rows = self.emit(&site, false, move |t, changes, give| {
-            for (row, n) in changes {
-                apply(&mut all, row, n);
-            }
-            if grid.has(t) {
-                let copies = |(row, n): (&T, &i64)| std::iter::repeat_n(row.clone(), (*n).max(0) as usize);
-                give(Rows::new(Lane::default(), all.iter().flat_map(copies).collect()));
-            }
-        });
-        self.leave(&site, rows, &[BAG], |order, _, rows| order(rows))
+        let rows = self.emit(&site, Mode::Complete, |row, _| row);
+        self.leave(&site, rows, &[BAG], |order, rows| order(rows))
     }
 
     /// What changed since the last time on the grid: rows that left with a negative difference first, then rows that entered.
@@ -44,13 +32,8 @@ impl<'s, T: Key> View<'s, T> {
     pub fn changes(&self) -> DStream<'s, Change<T>> {
         let site = Site::of("changes");
         self.node.graph.note::<T>("changes", "");
-        let rows = self.emit(&site, true, |_, changes, give| {
-            let row = |(row, diff)| Change { row, diff };
-            let (minus, plus): (Vec<_>, Vec<_>) = changes.into_iter().map(row).partition(|c: &Change<T>| c.diff < 0);
-            give(Rows::new(MINUS, minus));
-            give(Rows::new(PLUS, plus));
-        });
-        self.leave(&site, rows, &[BAG, BAG], |order, _, rows: Vec<Change<T>>| {
+        let rows = self.emit(&site, Mode::Changes, |row, diff| Change { row, diff });
+        self.leave(&site, rows, &[BAG, BAG], |order, rows: Vec<Change<T>>| {
             let (minus, plus): (Vec<_>, Vec<_>) = rows.into_iter().partition(|c| c.diff < 0);
             [minus, plus].into_iter().flat_map(|side| present(order, side)).collect()
         })
@@ -62,10 +45,8 @@ impl<'s, T: Key> View<'s, T> {
     pub fn update(&self) -> DStream<'s, T> {
         let site = Site::of("update");
         self.node.graph.note::<T>("update", "");
-        let rows = self.emit(&site, true, |_, changes, give| {
-            give(Rows::new(Lane::default(), changes.into_iter().filter(|(_, n)| *n > 0).map(|(row, _)| row).collect()));
-        });
-        self.leave(&site, rows, &[BAG], |order, _, rows| order(rows))
+        let rows = self.emit(&site, Mode::Update, |row, _| row);
+        self.leave(&site, rows, &[BAG], |order, rows| order(rows))
     }
 
     /// The rows that were added since the last time on the grid, each as often as it was added. For views that only grow
@@ -77,11 +58,8 @@ impl<'s, T: Key> View<'s, T> {
         if let Some(verb) = &self.node.retracts {
             self.node.graph.problem(&site, format!("{verb} takes rows back; use update() or changes(), or complete()"));
         }
-        let rows = self.emit(&site, true, |_, changes, give| {
-            let copies = |(row, n)| std::iter::repeat_n(row, n as usize);
-            give(Rows::new(Lane::default(), changes.into_iter().filter(|(_, n)| *n > 0).flat_map(copies).collect()));
-        });
-        self.leave(&site, rows, &[BAG], |order, _, rows| order(rows))
+        let rows = self.emit(&site, Mode::Append, |row, _| row);
+        self.leave(&site, rows, &[BAG], |order, rows| order(rows))
     }
 
     /// Prints the first `n` rows of the view, at every time on its grid: `complete().print(n)`.
@@ -91,45 +69,110 @@ impl<'s, T: Key> View<'s, T> {
         self.complete().print(n);
     }
 
-    /// The kernel: the changes of each batch, consolidated. `whole`: over all workers, else over each.
-    fn emit<O: timely::Container + Clone>(
-        &self,
-        site: &Site,
-        whole: bool,
-        mut finish: impl FnMut(BatchTime, Vec<(T, i64)>, &mut Give<'_, O>) + 'static,
-    ) -> Stream<'s, BatchTime, O> {
-        let graph = &self.node.graph;
-        let absorb = |slots: &mut Slots<Vec<(T, i64)>>, _, changes: Vec<(T, BatchTime, i64)>| {
-            for (row, t, n) in changes {
-                slots.at(t).push((row, n));
-            }
-        };
-        let finish = move |plan: &std::sync::Arc<crate::plan::Plan>, changes: Vec<(T, i64)>, give: &mut Give<'_, O>| {
-            finish(plan.time, consolidated(changes), give)
-        };
-        if whole && !self.node.placed && graph.flow.scope.peers() > 1 {
-            let by_row = route(|(row, _, _): &(T, BatchTime, i64)| key_group(row));
-            batched(&graph.flow, site, self.plain(), by_row, absorb, finish)
-        } else {
-            batched(&graph.flow, site, self.plain(), Pipeline, absorb, finish)
+    /// What a mode says of each batch. Counts are rendered only where they are said.
+    fn emit<U: 'static>(&self, site: &Site, mode: Mode, wrap: fn(T, i64) -> U) -> RowStream<'s, U> {
+        let node = &self.node;
+        let (flow, grid) = (&node.graph.flow, node.grid.clone());
+        if let Some(Rendered { changes, render }) = node.rendered() {
+            let render = render.clone();
+            return settled(flow, site, changes.clone(), Pipeline, mode, grid, |_| (), move |(id, n)| render(id, n), wrap);
         }
+        let sort = differential_dataflow::consolidation::consolidate;
+        if mode == Mode::Complete || node.placed || flow.scope.peers() == 1 {
+            return settled(flow, site, self.plain(), Pipeline, mode, grid, sort, |row| row, wrap);
+        }
+        let by_row = route(|(row, _, _): &(T, BatchTime, i64)| key_group(row));
+        settled(flow, site, self.plain(), by_row, mode, grid, sort, |row| row, wrap)
     }
 
-    /// The DStream of what was emitted: a bag, or, in presentation order, a sequence.
-    fn leave<U: crate::data::Exchange>(
+    /// The DStream of what was emitted: a bag, minus rows before plus rows; or, in presentation order, a sequence.
+    fn leave<U: Exchange>(
         &self,
         site: &Site,
         rows: RowStream<'s, U>,
         cases: &[Case],
-        present: impl Fn(&dyn Fn(Vec<T>) -> Vec<T>, BatchTime, Vec<U>) -> Vec<U> + 'static,
+        present: impl Fn(&dyn Fn(Vec<T>) -> Vec<T>, Vec<U>) -> Vec<U> + 'static,
     ) -> DStream<'s, U> {
         let node = &self.node;
-        let bag = DStream::new(&node.graph, rows, cases, &node.lineage).on_grid(node.grid.clone()).with_state(node.state.get());
+        let bag = DStream::new(&node.graph, rows, cases, &node.lineage);
+        let bag = bag.on_grid(node.grid.clone()).with_state(node.state.get());
         match node.order.clone() {
             None => bag,
-            Some(order) => bag.sequence(site, move |plan, rows| present(&*order, plan.time, rows)),
+            Some(order) => bag.sequence(site, move |_, rows| present(&*order, rows)),
         }
     }
+}
+
+/// How a view leaves.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+enum Mode {
+    Complete,
+    Update,
+    Append,
+    Changes,
+}
+
+/// The kernel: gathers the changes of each batch, settles them (each item once), and gives what the mode says. Items are rows,
+/// or counts by id that `render` makes rows of.
+#[allow(clippy::too_many_arguments)]
+fn settled<'s, X, T, U, P>(
+    flow: &Flow<'s>,
+    site: &Site,
+    changes: Changes<'s, X>,
+    pact: P,
+    mode: Mode,
+    grid: Grid,
+    settle: impl Fn(&mut Vec<(X, i64)>) + 'static,
+    render: impl Fn(X) -> T + 'static,
+    wrap: fn(T, i64) -> U,
+) -> RowStream<'s, U>
+where
+    X: Hash + Ord + Clone + 'static,
+    T: 'static,
+    U: 'static,
+    P: timely::dataflow::channels::pact::ParallelizationContract<BatchTime, Vec<(X, BatchTime, i64)>>,
+{
+    let mut all: FastMap<X, i64> = FastMap::default();
+    let plus_side = u16::from(mode == Mode::Changes);
+    let absorb = |slots: &mut Slots<Vec<(X, i64)>>, _, changes: Vec<(X, BatchTime, i64)>| {
+        // Differential gives changes by key, times mixed; most often there is one time.
+        let mut changes = changes.into_iter().peekable();
+        while let Some((x, t, n)) = changes.next() {
+            let at = slots.at(t);
+            at.push((x, n));
+            while let Some((x, _, n)) = changes.next_if(|(_, u, _)| *u == t) {
+                at.push((x, n));
+            }
+        }
+    };
+    let finish = move |plan: &std::sync::Arc<crate::plan::Plan>, mut changes: Vec<(X, i64)>, give: &mut Give<'_, Rows<U>>| {
+        settle(&mut changes);
+        let (mut minus, mut plus) = (Vec::new(), Vec::new());
+        match mode {
+            Mode::Complete => {
+                changes.into_iter().for_each(|(x, n)| apply(&mut all, x, n));
+                if grid.has(plan.time) {
+                    for (x, n) in &all {
+                        plus.extend((0..*n).map(|_| wrap(render(x.clone()), 1)));
+                    }
+                }
+            }
+            Mode::Update => plus.extend(changes.into_iter().filter(|c| c.1 > 0).map(|(x, _)| wrap(render(x), 1))),
+            Mode::Append => {
+                for (x, n) in changes {
+                    plus.extend((0..n).map(|_| wrap(render(x.clone()), 1)));
+                }
+            }
+            Mode::Changes => {
+                for (x, n) in changes {
+                    if n < 0 { &mut minus } else { &mut plus }.push(wrap(render(x), n));
+                }
+            }
+        }
+        give(Rows::new(Lane { side: 0, lane: 0 }, minus));
+        give(Rows::new(Lane { side: plus_side, lane: 0 }, plus));
+    };
+    batched(flow, site, changes, pact, absorb, finish)
 }
 
 /// Changes in presentation order.
@@ -139,9 +182,9 @@ fn present<T: Key>(order: &dyn Fn(Vec<T>) -> Vec<T>, changes: Vec<Change<T>>) ->
     rows.into_iter().map(|row| Change { diff: diffs[&row], row }).collect()
 }
 
-fn apply<T: Key>(all: &mut FastMap<T, i64>, row: T, n: i64) {
+fn apply<X: Hash + Eq>(all: &mut FastMap<X, i64>, x: X, n: i64) {
     use hashbrown::hash_map::Entry;
-    match all.entry(row) {
+    match all.entry(x) {
         Entry::Occupied(mut e) => {
             *e.get_mut() += n;
             if *e.get() == 0 {
@@ -150,12 +193,6 @@ fn apply<T: Key>(all: &mut FastMap<T, i64>, row: T, n: i64) {
         }
         Entry::Vacant(e) => drop(e.insert(n)),
     }
-}
-
-/// Each row once, with the sum of its differences, if that is not 0.
-fn consolidated<T: Ord>(mut changes: Vec<(T, i64)>) -> Vec<(T, i64)> {
-    differential_dataflow::consolidation::consolidate(&mut changes);
-    changes
 }
 
 impl<'s, T: Key> DStream<'s, Change<T>> {

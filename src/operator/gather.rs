@@ -6,7 +6,7 @@ use std::sync::Arc;
 use timely::Container;
 use timely::dataflow::Stream;
 
-use crate::data::{Exchange, Lane, Rows, encoded};
+use crate::data::{Exchange, Lane, Rows, encoded, sort_by_encoded};
 use crate::dstream::{Case, DStream, in_order};
 use crate::error::Error;
 use crate::flow::{Give, Site, batched, parcels, to};
@@ -35,18 +35,17 @@ impl<'s, T: Exchange> DStream<'s, T> {
         site: &Site,
         mut finish: impl FnMut(&Arc<Plan>, Vec<T>, &mut Give<'_, O>) + 'static,
     ) -> Stream<'s, BatchTime, O> {
-        self.gather_every(site, encoded, move |plan, rows, give| {
+        self.gather_every(site, move |plan, rows, give| {
             if let Some(rows) = rows {
                 finish(plan, rows, give);
             }
         })
     }
 
-    /// As `gather`, at every batch time: `None` where this stream has no batch. Bags in the order of `key`.
-    pub(crate) fn gather_every<K: Ord, O: Container + Clone>(
+    /// As `gather`, at every batch time: `None` where this stream has no batch.
+    pub(crate) fn gather_every<O: Container + Clone>(
         &self,
         site: &Site,
-        key: impl Fn(&T) -> K + 'static,
         mut finish: impl FnMut(&Arc<Plan>, Option<Vec<T>>, &mut Give<'_, O>) + 'static,
     ) -> Stream<'s, BatchTime, O> {
         let graph = &self.node.graph;
@@ -71,7 +70,7 @@ impl<'s, T: Exchange> DStream<'s, T> {
             },
             move |plan, g, give| {
                 if home {
-                    let rows = grid.has(plan.time).then(|| in_order(&cases, g.parcels, &key));
+                    let rows = grid.has(plan.time).then(|| in_order(&cases, g.parcels, sort_by_encoded));
                     finish(plan, rows, give);
                 }
             },

@@ -1,6 +1,6 @@
 //! `sort_by` on batches: all rows in one order, at home.
 
-use crate::data::{Exchange, encoded};
+use crate::data::{Exchange, sort_by_encoded};
 use crate::dstream::DStream;
 use crate::flow::Site;
 
@@ -23,7 +23,7 @@ impl<'s, T: Exchange> DStream<'s, T> {
 
 /// Rows by key, ties by encoded row.
 pub(crate) fn sorted<T: Exchange, K: Ord>(mut rows: Vec<T>, key: impl Fn(&T) -> K) -> Vec<T> {
-    rows.sort_by_cached_key(encoded);
+    sort_by_encoded(&mut rows);
     rows.sort_by_cached_key(key);
     rows
 }

@@ -225,7 +225,7 @@ impl<F> KafkaOutput<F> {
         text
     }
 
-    fn rows<T>(&mut self, parts: &[&Part<T>]) -> Result<(), BoxError>
+    fn rows<T>(&mut self, parts: &[Part<T>]) -> Result<(), BoxError>
     where
         F: FnMut(&T, &mut Record),
     {
@@ -259,7 +259,7 @@ impl<T, F> Output<T> for KafkaOutput<F>
 where
     F: FnMut(&T, &mut Record) + Send,
 {
-    fn write(&mut self, time: BatchTime, parts: &[&Part<T>]) -> Result<(), BoxError> {
+    fn write(&mut self, time: BatchTime, parts: &[Part<T>]) -> Result<(), BoxError> {
         if parts.iter().all(|p| p.rows.is_empty()) && !self.sink.marks {
             return Ok(());
         }
@@ -326,8 +326,8 @@ mod tests {
         let sink = KafkaSink::new("127.0.0.1:1", "out").set("message.timeout.ms", "300");
         let mut out = KafkaOutput::new(&sink, |row: &String, rec: &mut Record| _ = rec.value(row)).unwrap();
         out.link = Some(link_to_nowhere(&sink));
-        let part = Part { number: 0, rows: vec![String::from("x")] };
-        let text = out.write(BatchTime::from_millis(1000), &[&part]).unwrap_err().to_string();
+        let parts = [Part { number: 0, rows: vec![String::from("x")] }];
+        let text = out.write(BatchTime::from_millis(1000), &parts).unwrap_err().to_string();
         assert!(text.contains("topic out") && text.contains("127.0.0.1:1"), "{text}");
         assert!(out.link.is_none());
     }

@@ -6,8 +6,11 @@
 mod foreach;
 #[cfg(feature = "kafka")]
 pub mod kafka;
+#[cfg(feature = "kafka")]
+pub(crate) mod kafka_producer;
 pub mod memory;
 mod print;
+mod text_files;
 pub(crate) mod thread;
 
 use crate::error::BoxError;
@@ -28,5 +31,5 @@ pub trait Output<T>: Send {
     ///
     /// # Errors
     /// Anything: it is tried again, then the job stops with this batch not out.
-    fn write(&mut self, time: BatchTime, parts: &[&Part<T>]) -> Result<(), BoxError>;
+    fn write(&mut self, time: BatchTime, parts: &[Part<T>]) -> Result<(), BoxError>;
 }

@@ -93,11 +93,11 @@ impl Outputs {
             if !self.arrived.get(&(time, o)).is_some_and(whole) {
                 return Ok(None);
             }
-            let a = self.arrived.remove(&(time, o)).expect("just looked at");
+            let mut a = self.arrived.remove(&(time, o)).expect("just looked at");
             if self.over.load(Ordering::Relaxed) {
                 return Ok(None);
             }
-            if !a.rows.is_empty() && !write(&mut self.outputs[o], &a, self.tries, &self.over)? {
+            if !a.rows.is_empty() && !write(&mut self.outputs[o], &mut a, self.tries, &self.over)? {
                 return Ok(None);
             }
             self.waiting.fetch_sub(a.bytes, Ordering::Relaxed);
@@ -107,10 +107,10 @@ impl Outputs {
 }
 
 /// Writes one batch, and again after errors, with growing pauses. `false`: the job is over, and the batch is not out.
-fn write(output: &mut OutputSpec, a: &Arrived, tries: u32, over: &AtomicBool) -> Result<bool> {
+fn write(output: &mut OutputSpec, a: &mut Arrived, tries: u32, over: &AtomicBool) -> Result<bool> {
     let mut pause = FIRST_PAUSE;
     for tried in 1.. {
-        let attempt = catch_unwind(AssertUnwindSafe(|| (output.write)(&a.plan, &a.rows)));
+        let attempt = catch_unwind(AssertUnwindSafe(|| (output.write)(&a.plan, &mut a.rows)));
         let error: BoxError = match attempt {
             Ok(Ok(())) => return Ok(true),
             Ok(Err(e)) => e,
@@ -154,7 +154,7 @@ mod tests {
     fn spec(name: &str, parts: usize, log: &Arc<Mutex<Vec<String>>>, fails: u32) -> OutputSpec {
         let (log, name_) = (log.clone(), name.to_string());
         let mut left = fails;
-        let write = Box::new(move |plan: &Plan, _: &[Box<dyn Any + Send>]| {
+        let write = Box::new(move |plan: &Plan, _: &mut [Box<dyn Any + Send>]| {
             if left > 0 {
                 left -= 1;
                 return Err("no".into());

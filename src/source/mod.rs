@@ -10,6 +10,8 @@ pub mod kafka_direct;
 #[cfg(feature = "kafka")]
 mod kafka_drain;
 #[cfg(feature = "kafka")]
+pub(crate) mod kafka_embedded;
+#[cfg(feature = "kafka")]
 mod kafka_inbox;
 #[cfg(feature = "kafka")]
 pub mod kafka_reader;
@@ -17,8 +19,11 @@ pub mod kafka_reader;
 pub mod kafka_splits;
 #[cfg(feature = "kafka")]
 mod kafka_stream;
+mod lines;
 pub mod message;
 pub mod queue;
+mod socket;
+pub mod text_files;
 
 use std::sync::Arc;
 

@@ -2,7 +2,7 @@
 
 use timely::dataflow::channels::pact::Pipeline;
 
-use crate::data::{Exchange, FastMap, Key, Lane, Rows, encoded, key_group};
+use crate::data::{Exchange, FastMap, Key, Lane, Rows, key_group, sort_by_encoded};
 use crate::dstream::{Case, DStream, in_order};
 use crate::flow::{RowStream, Site, VecStream, batched, route};
 use crate::operator::combine::by_group;
@@ -64,7 +64,7 @@ impl<'s, K: Key, V: Exchange> DStream<'s, (K, V)> {
             },
             move |_, map, give| {
                 // Under one key the encoded value orders as the encoded row does.
-                let rows = map.into_iter().map(|(k, (group, lanes))| (group, k, in_order(&cases, lanes, encoded)));
+                let rows = map.into_iter().map(|(k, (group, lanes))| (group, k, in_order(&cases, lanes, sort_by_encoded)));
                 by_group(rows.collect(), give);
             },
         );

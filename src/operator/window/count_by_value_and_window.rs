@@ -6,7 +6,7 @@ use crate::arrangement::count::counted;
 use crate::data::Key;
 use crate::dstream::DStream;
 use crate::flow::Site;
-use crate::view::View;
+use crate::view::{Form, View};
 
 impl<'s, T: Key> DStream<'s, T> {
     /// Each distinct row of the last `length` with how often it was there, every `slide`; rows that left the window are gone.
@@ -33,6 +33,6 @@ impl<'s, T: Key> View<'s, T> {
     /// Each distinct row with its count.
     pub(crate) fn counts(&self, site: &Site) -> View<'s, (T, i64)> {
         let counts = counted(&self.keyed(), &self.node.graph);
-        self.derive(counts, Some(&site.name())).with(|node| node.placed = true)
+        self.derive_as(Form::Rendered(counts), Some(&site.name()))
     }
 }

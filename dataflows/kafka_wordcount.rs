@@ -1,0 +1,91 @@
+//! Words from a topic, their running counts into another: `{"word": …}` in, `{"word": …, "count": …}` out whenever a count
+//! changes. What the benchmark measures, through public verbs only.
+//!
+//!     cargo run --release --features dataflows --bin kafka_wordcount -- --brokers 127.0.0.1:9092 --in words --out counts
+
+use std::borrow::Cow;
+use std::process::ExitCode;
+use std::time::Duration;
+
+use clap::{Parser, ValueEnum};
+use serde::{Deserialize, Serialize};
+use tidemill::prelude::*;
+
+#[global_allocator]
+static ALLOC: mimalloc::MiMalloc = mimalloc::MiMalloc;
+
+/// Counts words from Kafka to Kafka.
+#[derive(Clone, Debug, Parser)]
+struct Args {
+    /// Kafka brokers, HOST:PORT
+    #[arg(long, value_name = "LIST")]
+    brokers: String,
+    /// The topic of words
+    #[arg(long = "in", value_name = "TOPIC")]
+    input: String,
+    /// The topic of counts
+    #[arg(long = "out", value_name = "TOPIC")]
+    output: String,
+    #[arg(long, value_parser = tidemill::config::interval, default_value = "100ms")]
+    interval: Duration,
+    /// Where to begin
+    #[arg(long, value_enum, default_value_t = From::Earliest)]
+    from: From,
+    /// Decode each record into a value of its own, instead of borrowing its word
+    #[arg(long)]
+    owned: bool,
+    #[command(flatten)]
+    runtime: RuntimeArgs,
+}
+
+#[derive(Clone, Copy, Debug, PartialEq, Eq, ValueEnum)]
+enum From {
+    Earliest,
+    Latest,
+}
+
+/// A record, its word still in the record's bytes.
+#[derive(Deserialize)]
+struct Word<'a> {
+    #[serde(borrow)]
+    word: Cow<'a, str>,
+}
+
+/// A record of its own.
+#[derive(Clone, Deserialize)]
+struct OwnedWord {
+    word: String,
+}
+
+#[derive(Serialize)]
+struct WordCount<'a> {
+    word: &'a str,
+    count: i64,
+}
+
+fn main() -> ExitCode {
+    tidemill::logging::init();
+    tidemill::logging::exit(run(Args::parse()))
+}
+
+fn run(args: Args) -> tidemill::Result<Summary> {
+    let job = StreamingContext::builder("kafka-wordcount", args.interval).runtime(args.runtime.clone());
+    job.run(move |ssc| {
+        let start = if args.from == From::Earliest { StartFrom::earliest() } else { StartFrom::latest() };
+        let raw = ssc.kafka_direct_stream(Kafka::brokers(&args.brokers).topic(&args.input).start(start));
+        let in_batch = if args.owned {
+            raw.decode(Json::<OwnedWord>::new()).oks().map(|w| w.word).count_by_value()
+        } else {
+            raw.try_count_by::<str>(|m, out| {
+                let w: Word<'_> = serde_json::from_slice(m.value()?)?;
+                out.push(&w.word);
+                Ok(())
+            })
+            .oks()
+        };
+        in_batch.sum_by_key().update().to_kafka(KafkaSink::new(&args.brokers, &args.output), |(word, count), record| {
+            record.key(word).json(&WordCount { word, count: *count });
+        });
+        Ok(())
+    })
+}

@@ -1,0 +1,2 @@
+//! Until sockets are there.
+fn main() {}

@@ -1,0 +1,43 @@
+//! Values of arguments that several commands have.
+
+/// A rate: records a second, above 0; `200k` and `1.5M` too.
+pub fn rate(text: &str) -> Result<f64, String> {
+    let (number, unit) = match text.char_indices().last() {
+        Some((at, 'k' | 'K')) => (&text[..at], 1e3),
+        Some((at, 'm' | 'M')) => (&text[..at], 1e6),
+        _ => (text, 1.0),
+    };
+    match number.parse::<f64>().map(|n| n * unit) {
+        Ok(rate) if rate.is_finite() && rate > 0.0 && rate <= 1e8 => Ok(rate),
+        _ => Err(format!("\"{text}\" is no rate: write records a second as 500, 200k or 1.5M")),
+    }
+}
+
+/// A share, from 0 to 1, or in percent.
+pub fn share(text: &str) -> Result<f64, String> {
+    let share = match text.strip_suffix('%') {
+        Some(percent) => percent.parse::<f64>().map(|p| p / 100.0),
+        None => text.parse::<f64>(),
+    };
+    match share {
+        Ok(share) if (0.0..=1.0).contains(&share) => Ok(share),
+        _ => Err(format!("\"{text}\" is no share: write it as 0.01 or 1%")),
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn rates_and_shares() {
+        assert_eq!((rate("400"), rate("200k"), rate("1.5M")), (Ok(400.0), Ok(200_000.0), Ok(1_500_000.0)));
+        assert_eq!((share("0.01"), share("1%"), share("0")), (Ok(0.01), Ok(0.01), Ok(0.0)));
+        for no in ["", "k", "-1", "0", "nan", "inf", "1e300", "\u{20ac}", "fast"] {
+            assert!(rate(no).unwrap_err().contains("200k"), "{no}");
+        }
+        for no in ["", "%", "1.1", "101%", "-0.1", "nan"] {
+            assert!(share(no).is_err(), "{no}");
+        }
+    }
+}

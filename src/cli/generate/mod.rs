@@ -1,0 +1,37 @@
+//! Data for programs to run on, where there is none: the same seed gives the same bytes.
+//!
+//! [`Tweets`], [`Words`] and [`Weblogs`] write one record each call; [`Spoiled`] makes some of them unreadable; [`Pace`] says
+//! how many are due.
+
+mod pace;
+mod random;
+mod spoiled;
+mod tweets;
+mod weblogs;
+mod words;
+
+pub use pace::Pace;
+pub use random::{Random, Zipf};
+pub use spoiled::{Spoiled, spoil_json};
+pub use tweets::Tweets;
+pub use weblogs::Weblogs;
+pub use words::Words;
+
+/// The first moment of generated data, in milliseconds since the epoch: 2017-01-11 17:08:55 UTC, the tutorial's first batch.
+/// No clock is read, so that a seed gives the same bytes at any time.
+pub const BEGIN_MS: u64 = 1_484_154_535_000;
+
+/// Makes records, one after another.
+pub trait Generate: Send {
+    /// Appends the next record, without a line end. `at_ms` is when it happened, milliseconds since the epoch.
+    fn write(&mut self, at_ms: u64, out: &mut Vec<u8>);
+
+    /// Appends a record that no parser of this data accepts.
+    fn write_spoiled(&mut self, at_ms: u64, out: &mut Vec<u8>);
+}
+
+/// `at_ms` in a `strftime` format, in UTC.
+fn date(at_ms: u64, format: &str) -> String {
+    let at = jiff::Timestamp::from_millisecond(at_ms as i64).unwrap_or(jiff::Timestamp::MAX);
+    at.to_zoned(jiff::tz::TimeZone::UTC).strftime(format).to_string()
+}

@@ -1,0 +1,55 @@
+//! How many records are due: a rate, without drift, and without a jump after a pause.
+
+use std::time::Duration;
+
+/// Records a second. Asked with the time since the start, answers how many are due.
+#[derive(Clone, Debug)]
+pub struct Pace {
+    rate: f64,
+    at: Duration,
+    owed: f64,
+}
+
+impl Pace {
+    /// So many a second.
+    pub fn new(rate: f64) -> Self {
+        Pace { rate, at: Duration::ZERO, owed: 0.0 }
+    }
+
+    /// From now on so many a second.
+    pub fn set_rate(&mut self, rate: f64) {
+        self.rate = rate;
+    }
+
+    /// How many are due now, `elapsed` after the start. What could not be sent in time is sent later, up to one second of it.
+    pub fn due(&mut self, elapsed: Duration) -> u64 {
+        let since = elapsed.saturating_sub(self.at);
+        self.at = self.at.max(elapsed);
+        self.owed = (self.owed + since.as_secs_f64() * self.rate).min(self.rate.max(1.0));
+        let due = self.owed.floor();
+        self.owed -= due;
+        due as u64
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_rate_is_kept_to_the_record() {
+        let mut p = Pace::new(333.0);
+        let sent: u64 = (1..=10_000).map(|ms| p.due(Duration::from_millis(ms))).sum();
+        assert!((3_329..=3_330).contains(&sent), "{sent}");
+        p.set_rate(0.5);
+        let sent: u64 = (10_001..=20_000).map(|ms| p.due(Duration::from_millis(ms))).sum();
+        assert!((4..=6).contains(&sent), "a rate below one a second: {sent}");
+    }
+
+    #[test]
+    fn after_a_pause_there_is_no_flood() {
+        let mut p = Pace::new(1_000.0);
+        assert_eq!(p.due(Duration::from_secs(60)), 1_000);
+        assert_eq!(p.due(Duration::from_secs(59)), 0, "time does not go back");
+    }
+}

@@ -1,0 +1,256 @@
+//! `tidemill gen`: data at a rate, on stdout or into a topic.
+
+use std::io::{BufRead, BufReader, Write};
+use std::path::PathBuf;
+use std::process::ExitCode;
+use std::sync::Arc;
+use std::sync::atomic::{AtomicBool, Ordering};
+use std::time::{Duration, Instant};
+
+use super::args;
+use super::generate::{BEGIN_MS, Generate, Pace, Spoiled, Tweets, Weblogs, Words};
+use super::terminal::{Terminal, grouped};
+use crate::error::{BoxError, Error};
+
+/// The same seed gives the same records, whatever the rate. Ctrl-C ends in order: what was taken on is delivered.
+#[derive(clap::Args)]
+pub struct Args {
+    /// What to make
+    #[arg(value_enum)]
+    kind: Kind,
+    /// Kafka brokers, HOST:PORT; without them, records are lines on stdout
+    #[arg(long, value_name = "LIST")]
+    brokers: Option<String>,
+    /// The topic, made if it is not there; twitter, words or weblogs unless said
+    #[arg(long, requires = "brokers")]
+    topic: Option<String>,
+    /// Partitions of a topic that is made
+    #[arg(long, default_value_t = 4, value_name = "N", value_parser = clap::value_parser!(i32).range(1..))]
+    partitions: i32,
+    /// Records a second, as 500, 200k or 1.5M; as fast as it goes unless said
+    #[arg(long, value_name = "N", value_parser = args::rate)]
+    rate: Option<f64>,
+    /// End after so many records
+    #[arg(long, value_name = "N")]
+    count: Option<u64>,
+    /// Other records
+    #[arg(long, default_value_t = 7)]
+    seed: u64,
+    /// Share of records that cannot be read, as 0.01 or 1%
+    #[arg(long, default_value = "0", value_name = "SHARE", value_parser = args::share)]
+    bad: f64,
+    /// Words a line instead of one word in a JSON object (words only)
+    #[arg(long, value_name = "N", value_parser = clap::value_parser!(u16).range(1..))]
+    line: Option<u16>,
+    /// The lines of a file instead, once
+    #[arg(long, value_name = "PATH", conflicts_with_all = ["bad", "line", "seed"])]
+    file: Option<PathBuf>,
+}
+
+#[derive(Clone, Copy, Debug, PartialEq, Eq, clap::ValueEnum)]
+enum Kind {
+    /// Tweets as JSON
+    Tweets,
+    /// Words, {"word": "…"}
+    Words,
+    /// Requests in Combined Log Format
+    Weblogs,
+}
+
+impl Kind {
+    fn topic(self) -> &'static str {
+        match self {
+            Kind::Tweets => "twitter",
+            Kind::Words => "words",
+            Kind::Weblogs => "weblogs",
+        }
+    }
+}
+
+/// Where records come from.
+enum From {
+    Made { generator: Box<dyn Generate>, made: u64, rate: f64 },
+    File(BufReader<std::fs::File>),
+}
+
+impl From {
+    fn new(args: &Args) -> Result<Self, BoxError> {
+        if args.line.is_some() && args.kind != Kind::Words {
+            return Err("--line is for words only".into());
+        }
+        if let Some(path) = &args.file {
+            let file = std::fs::File::open(path).map_err(|e| Error::io(path.display().to_string(), e))?;
+            return Ok(From::File(BufReader::with_capacity(1 << 16, file)));
+        }
+        let (seed, bad) = (args.seed, args.bad);
+        let generator: Box<dyn Generate> = match args.kind {
+            Kind::Tweets => Box::new(Spoiled::new(Tweets::new(seed), bad, seed)),
+            Kind::Weblogs => Box::new(Spoiled::new(Weblogs::new(seed), bad, seed)),
+            Kind::Words => {
+                let words = args.line.map_or_else(|| Words::json(seed), |n| Words::lines(seed, n.into()));
+                Box::new(Spoiled::new(words, bad, seed))
+            }
+        };
+        // The times in the records follow the rate, not the clock.
+        Ok(From::Made { generator, made: 0, rate: args.rate.unwrap_or(1_000.0) })
+    }
+
+    /// The next record; false at the end.
+    fn next(&mut self, record: &mut Vec<u8>) -> Result<bool, BoxError> {
+        record.clear();
+        match self {
+            From::Made { generator, made, rate } => {
+                generator.write(BEGIN_MS + (*made as f64 * 1_000.0 / *rate) as u64, record);
+                *made += 1;
+                Ok(true)
+            }
+            From::File(lines) => {
+                if lines.read_until(b'\n', record)? == 0 {
+                    return Ok(false);
+                }
+                while matches!(record.last(), Some(b'\n' | b'\r')) {
+                    record.pop();
+                }
+                Ok(true)
+            }
+        }
+    }
+}
+
+/// Where records go.
+enum To {
+    Stdout(std::io::BufWriter<std::io::StdoutLock<'static>>),
+    #[cfg(feature = "kafka")]
+    Topic(Box<crate::sink::kafka_producer::Producer>),
+}
+
+impl To {
+    #[cfg(feature = "kafka")]
+    fn new(args: &Args) -> Result<Self, BoxError> {
+        use crate::sink::kafka_producer::{Producer, create_topic};
+        let Some(brokers) = &args.brokers else { return Ok(To::stdout()) };
+        let topic = args.topic.as_deref().unwrap_or(args.kind.topic());
+        create_topic(brokers, topic, args.partitions)?;
+        Ok(To::Topic(Box::new(Producer::new(brokers, topic)?)))
+    }
+
+    #[cfg(not(feature = "kafka"))]
+    fn new(args: &Args) -> Result<Self, BoxError> {
+        match args.brokers {
+            None => Ok(To::stdout()),
+            Some(_) => Err("--brokers: this tidemill was built without Kafka; build it with the feature `kafka`".into()),
+        }
+    }
+
+    fn stdout() -> Self {
+        To::Stdout(std::io::BufWriter::with_capacity(1 << 16, std::io::stdout().lock()))
+    }
+
+    /// Takes a record on; false: nobody wants more.
+    fn send(&mut self, record: &mut Vec<u8>) -> Result<bool, BoxError> {
+        match self {
+            To::Stdout(out) => {
+                record.push(b'\n');
+                listened(out.write_all(record))
+            }
+            #[cfg(feature = "kafka")]
+            To::Topic(producer) => producer.send(None, record).map(|()| true).map_err(Into::into),
+        }
+    }
+
+    /// After a few records at once.
+    fn pause(&mut self) -> Result<bool, BoxError> {
+        match self {
+            To::Stdout(out) => listened(out.flush()),
+            #[cfg(feature = "kafka")]
+            To::Topic(producer) => {
+                producer.poll();
+                Ok(true)
+            }
+        }
+    }
+
+    /// Everything is where it belongs: how many records are.
+    fn finish(self, sent: u64) -> Result<u64, BoxError> {
+        match self {
+            To::Stdout(mut out) => listened(out.flush()).map(|_| sent),
+            #[cfg(feature = "kafka")]
+            To::Topic(producer) => Ok(producer.settle(Duration::from_secs(35))?),
+        }
+    }
+}
+
+/// A reader that went away, as `head` does, is no error.
+fn listened(done: std::io::Result<()>) -> Result<bool, BoxError> {
+    match done {
+        Ok(()) => Ok(true),
+        Err(e) if e.kind() == std::io::ErrorKind::BrokenPipe => Ok(false),
+        Err(e) => Err(Error::io("stdout", e).into()),
+    }
+}
+
+/// Runs the command.
+pub fn run(args: &Args) -> Result<ExitCode, BoxError> {
+    crate::logging::init();
+    let interrupted = Arc::new(AtomicBool::new(false));
+    for signal in [signal_hook::consts::SIGINT, signal_hook::consts::SIGTERM] {
+        // The second one ends at once.
+        signal_hook::flag::register_conditional_shutdown(signal, 130, interrupted.clone())?;
+        signal_hook::flag::register(signal, interrupted.clone())?;
+    }
+    let (mut from, mut to, mut terminal) = (From::new(args)?, To::new(args)?, Terminal::new());
+    let start = Instant::now();
+    let sent = write(args, &interrupted, &mut from, &mut to, &mut terminal)?;
+    let delivered = to.finish(sent)?;
+    terminal.clear();
+    // On stdout the records say it all, unless somebody looks.
+    if args.brokers.is_some() || terminal.live() {
+        let secs = start.elapsed().as_secs_f64();
+        let place = match &args.brokers {
+            Some(b) => format!(" in topic {} on {b}", args.topic.as_deref().unwrap_or(args.kind.topic())),
+            None => String::new(),
+        };
+        let rate = grouped((delivered as f64 / secs.max(0.001)) as u64);
+        terminal.say(&format!("{} {}{place}, {secs:.1} s, {rate}/s", grouped(delivered), name(args)));
+    }
+    Ok(ExitCode::SUCCESS)
+}
+
+fn name(args: &Args) -> &'static str {
+    match args.kind {
+        _ if args.file.is_some() => "lines",
+        Kind::Tweets => "tweets",
+        Kind::Words if args.line.is_some() => "lines",
+        Kind::Words => "words",
+        Kind::Weblogs => "requests",
+    }
+}
+
+/// Sends records until there are enough, or no more, or somebody says stop. Returns how many were taken on.
+fn write(args: &Args, stop: &AtomicBool, from: &mut From, to: &mut To, terminal: &mut Terminal) -> Result<u64, BoxError> {
+    const AT_ONCE: u64 = 1_000;
+    let mut pace = Pace::new(args.rate.unwrap_or(f64::MAX));
+    let (mut record, mut sent, start, mut drawn) = (Vec::with_capacity(1 << 10), 0u64, Instant::now(), Instant::now());
+    while !stop.load(Ordering::Relaxed) {
+        let due = if args.rate.is_some() { pace.due(start.elapsed()) } else { AT_ONCE };
+        let due = due.min(args.count.unwrap_or(u64::MAX) - sent);
+        for _ in 0..due {
+            if !from.next(&mut record)? || !to.send(&mut record)? {
+                return Ok(sent);
+            }
+            sent += 1;
+        }
+        if !to.pause()? || args.count == Some(sent) {
+            return Ok(sent);
+        }
+        if drawn.elapsed() > Duration::from_millis(200) && args.brokers.is_some() {
+            let rate = sent as f64 / start.elapsed().as_secs_f64();
+            terminal.draw(&format!("{} {}  {}/s", grouped(sent), name(args), grouped(rate as u64)));
+            drawn = Instant::now();
+        }
+        if args.rate.is_some() {
+            std::thread::sleep(Duration::from_millis(2));
+        }
+    }
+    Ok(sent)
+}

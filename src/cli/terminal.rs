@@ -1,0 +1,86 @@
+//! One line on stderr that is drawn again in place, if stderr is a terminal, and lines that stay.
+
+use std::io::{IsTerminal, Write, stderr};
+
+/// What people see of a command that goes on.
+pub struct Terminal {
+    live: bool,
+    colour: bool,
+    drawn: bool,
+}
+
+impl Terminal {
+    /// Looks at stderr and `NO_COLOR`.
+    pub fn new() -> Self {
+        let live = stderr().is_terminal();
+        let colour = live && std::env::var_os("NO_COLOR").is_none_or(|v| v.is_empty());
+        Terminal { live, colour, drawn: false }
+    }
+
+    /// Whether the live line is drawn at all.
+    pub fn live(&self) -> bool {
+        self.live
+    }
+
+    /// A line that stays.
+    pub fn say(&mut self, line: &str) {
+        self.clear();
+        let _ = writeln!(stderr(), "{line}");
+    }
+
+    /// A line that stays, less loud than others.
+    pub fn whisper(&mut self, line: &str) {
+        let line = if self.colour { format!("\x1b[36m{line}\x1b[0m") } else { line.to_string() };
+        self.say(&line);
+    }
+
+    /// Draws the live line in the place of the last one.
+    pub fn draw(&mut self, line: &str) {
+        if self.live {
+            let width = std::env::var("COLUMNS").ok().and_then(|c| c.parse().ok()).unwrap_or(100usize);
+            let line: String = line.chars().take(width.max(20) - 1).collect();
+            let _ = write!(stderr(), "\r\x1b[2K{line}").and_then(|()| stderr().flush());
+            self.drawn = true;
+        }
+    }
+
+    /// Takes the live line away, so that others can write.
+    pub fn clear(&mut self) {
+        if std::mem::take(&mut self.drawn) {
+            let _ = write!(stderr(), "\r\x1b[2K").and_then(|()| stderr().flush());
+        }
+    }
+}
+
+/// A number with a comma every three digits.
+pub fn grouped(n: u64) -> String {
+    let digits = n.to_string();
+    let mut out = String::with_capacity(digits.len() * 4 / 3);
+    for (i, d) in digits.chars().enumerate() {
+        if i > 0 && (digits.len() - i).is_multiple_of(3) {
+            out.push(',');
+        }
+        out.push(d);
+    }
+    out
+}
+
+/// Numbers as bars, the highest as the tallest.
+pub fn sparkline(numbers: impl IntoIterator<Item = u64>) -> String {
+    const BARS: [char; 8] = ['\u{2581}', '\u{2582}', '\u{2583}', '\u{2584}', '\u{2585}', '\u{2586}', '\u{2587}', '\u{2588}'];
+    let numbers: Vec<u64> = numbers.into_iter().collect();
+    let most = numbers.iter().copied().max().unwrap_or(0).max(1);
+    numbers.into_iter().map(|n| BARS[(n * 7).div_ceil(most).min(7) as usize]).collect()
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn numbers_are_readable() {
+        assert_eq!([0, 999, 1_000, 61_204, 1_234_567].map(grouped), ["0", "999", "1,000", "61,204", "1,234,567"]);
+        assert_eq!(sparkline([0, 1, 50, 100]), "\u{2581}\u{2582}\u{2585}\u{2588}");
+        assert_eq!(sparkline([]), "");
+    }
+}

@@ -1,0 +1,53 @@
+//! Log lines and last words of a program: what every `main` of tidemill's own does first and last.
+
+use std::process::ExitCode;
+
+use tracing_subscriber::EnvFilter;
+
+use crate::error::BoxError;
+
+/// Log lines go to stderr, so that results on stdout can be read by programs: warnings and errors, or what `RUST_LOG` says.
+/// Does nothing where the program has a subscriber of its own.
+pub fn init() {
+    init_with("warn");
+}
+
+/// As `init`, with what is logged when `RUST_LOG` says nothing.
+pub(crate) fn init_with(usual: &str) {
+    let filter = EnvFilter::try_from_default_env().unwrap_or_else(|_| EnvFilter::new(usual));
+    let colour =
+        std::env::var_os("NO_COLOR").is_none_or(|v| v.is_empty()) && std::io::IsTerminal::is_terminal(&std::io::stderr());
+    let _ = tracing_subscriber::fmt().with_env_filter(filter).with_writer(std::io::stderr).with_ansi(colour).try_init();
+}
+
+/// The exit code of a program: 0, or 1 after one line on stderr that names the program and what is wrong.
+///
+/// ```no_run
+/// # use tidemill::prelude::*;
+/// # fn job() -> tidemill::Result<Summary> { todo!() }
+/// fn main() -> std::process::ExitCode {
+///     tidemill::logging::init();
+///     tidemill::logging::exit(job())
+/// }
+/// ```
+pub fn exit<T, E: Into<BoxError>>(result: Result<T, E>) -> ExitCode {
+    let Err(e) = result else { return ExitCode::SUCCESS };
+    let program = std::env::args_os().next();
+    let program = program.as_ref().and_then(|p| std::path::Path::new(p).file_stem()).unwrap_or("tidemill".as_ref());
+    eprintln!("{}: {}", program.display(), one_line(&e.into().to_string()));
+    ExitCode::FAILURE
+}
+
+fn one_line(text: &str) -> String {
+    text.lines().map(str::trim).filter(|l| !l.is_empty()).collect::<Vec<_>>().join("; ")
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn last_words_are_one_line() {
+        assert_eq!(one_line("a\n  b\n\nc"), "a; b; c");
+    }
+}

@@ -1,0 +1,517 @@
+//! `text_file_stream`: lines of the files that appear in a directory. The planner's half watches, the worker's half reads.
+
+use std::collections::BTreeMap;
+use std::fmt;
+use std::fs::{File, Metadata};
+use std::io::{ErrorKind, Read, Seek, SeekFrom};
+use std::path::{Path, PathBuf};
+use std::sync::{Arc, Mutex, PoisonError};
+use std::time::{Duration, Instant, UNIX_EPOCH};
+
+use super::lines::{BadLine, LINE_LIMIT, LINES_A_CALL, Line, Splitter, decoded};
+use crate::batch::clock::{Clock, Time};
+use crate::context::{Pace, SourceSpec, StreamingContext};
+use crate::error::{Error, Result};
+use crate::flow::Site;
+use crate::operator::Decoded;
+use crate::plan::{Range, Split};
+use crate::source::{Emit, Piece, Reader, Sealed, Splits, Start, Waker};
+
+/// How long a file stays as it is before it is taken, at least: the times of files are no finer than some milliseconds.
+const SETTLED: Duration = Duration::from_millis(100);
+/// How long a file is remembered unless said.
+const REMEMBER: Duration = Duration::from_secs(24 * 60 * 60);
+/// How many bytes are read at once.
+const CHUNK: usize = 64 << 10;
+
+/// Which names are read besides.
+type Accept = Arc<dyn Fn(&str) -> bool + Send + Sync>;
+
+/// What [`text_file_stream_with`](StreamingContext::text_file_stream_with) reads: a directory, and which of its files.
+///
+/// ```
+/// use tidemill::prelude::*;
+/// let logs = TextFiles::new("/var/log/web").existing(true).remember(mins(60)).accept(|name| name.ends_with(".log"));
+/// assert!(format!("{logs:?}").contains("/var/log/web"));
+/// ```
+#[derive(Clone)]
+#[must_use = "it describes what to read"]
+pub struct TextFiles {
+    dir: PathBuf,
+    existing: bool,
+    remember: Duration,
+    accept: Accept,
+}
+
+impl TextFiles {
+    /// The files that appear in this directory once the job has started.
+    pub fn new(dir: impl Into<PathBuf>) -> Self {
+        TextFiles { dir: dir.into(), existing: false, remember: REMEMBER, accept: Arc::new(|_| true) }
+    }
+
+    /// Whether the files that are there at the start are read too, of any age; `false` unless said.
+    pub fn existing(mut self, read: bool) -> Self {
+        self.existing = read;
+        self
+    }
+
+    /// How old a file may be, by its time of change, when it appears: older ones are ignored, and what was read is forgotten
+    /// after that time. A day unless said. The memory of a job grows with the files of this time that stay in the directory.
+    pub fn remember(mut self, how_long: Duration) -> Self {
+        self.remember = how_long;
+        self
+    }
+
+    /// Reads only files whose name passes the test, besides the rules that hold for all names.
+    pub fn accept(mut self, test: impl Fn(&str) -> bool + Send + Sync + 'static) -> Self {
+        self.accept = Arc::new(test);
+        self
+    }
+}
+
+impl fmt::Debug for TextFiles {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        let TextFiles { dir, existing, remember, accept: _ } = self;
+        f.debug_struct("TextFiles")
+            .field("dir", dir)
+            .field("existing", existing)
+            .field("remember", remember)
+            .finish_non_exhaustive()
+    }
+}
+
+impl<'s> StreamingContext<'s> {
+    /// The lines of the files that appear in a directory while the job runs. A batch has whole files, in the order of their
+    /// time of change, then their name. Spark's `textFileStream`.
+    ///
+    /// - **New** is a file that was not there when the job started, or has another size or time of change since. Files that
+    ///   are there already are read with [`TextFiles::existing`].
+    /// - **Ready** is a file with bytes in it whose size and time of change stay the same for a batch interval (at least
+    ///   100 ms). Best write a file elsewhere on the same file system and move it in. One that still changes when it has been
+    ///   taken is not read again: a warning names it. One that changed between the plan of its batch and its reading stops
+    ///   the job; one that is gone by then is an error record (origin = path, no bytes) and a warning.
+    /// - **Names** that begin with `.` or `_`, or end with `.tmp` or `._COPYING_`, are not read, nor are sub-directories.
+    ///   What is no plain file, or cannot be opened, is skipped, with one warning.
+    /// - **Lines** end at LF, and a CR before it is not part of them; the last needs no LF. Lines that are not UTF-8, and
+    ///   lines over 1 MiB (their first MiB; the rest is skipped), are error records: origin = path, offset = the first byte.
+    /// - **Every process must see the directory** under the same path: each file is a lane of its own, read by the worker
+    ///   whose turn it is. Process 0 looks into the directory once a batch: a few microseconds a file that lies there.
+    /// - A batch takes files until they are [`batch_bytes`](crate::context::Builder::batch_bytes) for each worker, one file
+    ///   at least; the others are in the next. A graceful stop does not wait for files that are not ready.
+    ///
+    /// The directory must exist when the job starts: an error names it. If it goes away later, batches are empty and
+    /// [`Statistics::trouble`](crate::metrics::Statistics::trouble) says so until it is back.
+    ///
+    /// ```
+    /// use tidemill::prelude::*;
+    /// let dir = std::env::temp_dir().join(format!("tidemill-doc-files-{}", std::process::id()));
+    /// std::fs::create_dir_all(&dir).unwrap();
+    /// let (seen, watched) = (Memory::new(), dir.clone());
+    /// let out = seen.clone();
+    /// let job = StreamingContext::builder("files", millis(50)).start(move |ssc| {
+    ///     ssc.text_file_stream(&watched).oks().to_memory(&out);
+    ///     Ok(())
+    /// }).unwrap();
+    /// while job.statistics().batches == 0 {
+    ///     std::thread::yield_now();
+    /// }
+    /// std::fs::write(dir.join("a.log"), "to be\nor not\n").unwrap();
+    /// while seen.rows().is_empty() {
+    ///     std::thread::yield_now();
+    /// }
+    /// job.stop_gracefully().unwrap();
+    /// assert_eq!(seen.rows(), ["to be", "or not"]);
+    /// # std::fs::remove_dir_all(dir).unwrap();
+    /// ```
+    #[doc(alias = "textFileStream")]
+    #[track_caller]
+    pub fn text_file_stream(&self, dir: impl AsRef<Path>) -> Decoded<'s, String> {
+        self.text_files_at(&Site::of("text_file_stream"), TextFiles::new(dir.as_ref()))
+    }
+
+    /// As [`text_file_stream`](StreamingContext::text_file_stream), of the files that are described. Spark's `fileStream`.
+    ///
+    /// ```no_run
+    /// # use tidemill::prelude::*;
+    /// StreamingContext::builder("web log", secs(5)).run(|ssc| {
+    ///     ssc.text_file_stream_with(TextFiles::new("/data/in").existing(true)).oks().count().print(10);
+    ///     Ok(())
+    /// })?;
+    /// # Ok::<(), Error>(())
+    /// ```
+    #[doc(alias = "fileStream")]
+    #[track_caller]
+    pub fn text_file_stream_with(&self, files: TextFiles) -> Decoded<'s, String> {
+        self.text_files_at(&Site::of("text_file_stream_with"), files)
+    }
+
+    fn text_files_at(&self, site: &Site, files: TextFiles) -> Decoded<'s, String> {
+        let trouble = Trouble::default();
+        let name = format!("files of {}", files.dir.display());
+        let settled = self.batch_interval().max(SETTLED);
+        let batch_bytes = self.graph.config.batch_bytes.saturating_mul(self.graph.config.peers()) as u64;
+        let splits = {
+            let (name, trouble) = (name.clone(), trouble.clone());
+            move || {
+                let wrong = |reason: String| Error::source(name.as_str(), reason);
+                if files.dir.to_str().is_none() {
+                    return Err(wrong("the path is not UTF-8: plans could not hold it; read it through a link".into()));
+                }
+                std::fs::read_dir(&files.dir).map_err(|e| wrong(format!("the directory cannot be read: {e}")))?;
+                let watch = Watch { files, settled, batch_bytes, known: BTreeMap::new(), started: false, last_ms: 0 };
+                Ok(Box::new(FileSplits { watch, trouble, clock: Time::new(Clock::System) }) as Box<dyn Splits>)
+            }
+        };
+        let reader = FileReader { name: name.clone(), open: None, trouble, wake: Arc::new(|| ()) };
+        let spec = SourceSpec {
+            name,
+            splits: Box::new(splits),
+            reader: Box::new(move |wake| Ok(Box::new(FileReader { wake, ..reader }))),
+            planned: true,
+            pace: Pace::default(),
+        };
+        decoded(&self.read(site, "text_file_stream", spec), site)
+    }
+}
+
+/// What is wrong with the directory, from the planner's half to the reader of the first worker, which says so.
+type Trouble = Arc<Mutex<Option<String>>>;
+
+/// A file as a plan knows it.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+struct Stamp {
+    size: u64,
+    modified_ms: i64,
+}
+
+impl Stamp {
+    fn of(meta: &Metadata) -> Self {
+        let modified = meta.modified().ok().and_then(|t| t.duration_since(UNIX_EPOCH).ok());
+        Stamp { size: meta.len(), modified_ms: modified.map_or(0, |d| d.as_millis() as i64) }
+    }
+}
+
+/// One entry of the directory; `Err`: why it is not read.
+type Found = (String, std::result::Result<Stamp, String>);
+
+/// What is known of a name.
+#[derive(Clone, Debug, PartialEq)]
+enum Known {
+    /// There at the start, and not to be read as it was.
+    Old(Stamp),
+    /// To be read when it has settled.
+    Waiting { stamp: Stamp, since: Instant, warned: bool },
+    /// In a plan.
+    Taken { stamp: Stamp, warned: bool },
+    /// Nothing to read: warned about.
+    Skipped,
+}
+
+/// What the planner remembers: does no I/O but for the test whether a file opens.
+struct Watch {
+    files: TextFiles,
+    settled: Duration,
+    batch_bytes: u64,
+    known: BTreeMap<String, Known>,
+    started: bool,
+    /// When the directory was last looked into.
+    last_ms: u64,
+}
+
+/// What a look into the directory came to.
+#[derive(Default)]
+struct Look {
+    taken: Vec<(String, Stamp)>,
+    warnings: Vec<String>,
+}
+
+impl Watch {
+    fn wants(&self, name: &str) -> bool {
+        let hidden = name.starts_with(['.', '_']);
+        let unfinished = name.ends_with(".tmp") || name.ends_with("._COPYING_");
+        !hidden && !unfinished && (self.files.accept)(name)
+    }
+
+    /// Compares the directory with what is known. The first look is the start of the job and takes nothing.
+    fn look(&mut self, found: Vec<Found>, now: Instant, now_ms: u64, opens: impl Fn(&str) -> Result<(), String>) -> Look {
+        let mut look = Look::default();
+        // Counted from the last look: a file that came since is not too old because this look is late.
+        let horizon = (self.last_ms as i64).saturating_sub(self.files.remember.as_millis().min(i64::MAX as u128) as i64);
+        let mut before = std::mem::take(&mut self.known);
+        let mut ready = Vec::new();
+        for (name, stamp) in found {
+            if !self.wants(&name) {
+                continue;
+            }
+            let known = before.remove(&name);
+            let known = match stamp {
+                Err(reason) => {
+                    if known != Some(Known::Skipped) {
+                        look.warnings.push(format!("{name} is not read: {reason}"));
+                    }
+                    Some(Known::Skipped)
+                }
+                Ok(stamp) => self.step(&name, stamp, known, now, horizon, &mut look),
+            };
+            let Some(known) = known else { continue };
+            if let Known::Waiting { stamp, since, warned } = known
+                && self.started
+                && stamp.size > 0
+                && now - since >= self.settled - self.settled / 8
+            {
+                ready.push((stamp, name, warned));
+            } else {
+                self.known.insert(name, known);
+            }
+        }
+        ready.sort_by(|(a, name, _), (b, other, _)| (a.modified_ms, name).cmp(&(b.modified_ms, other)));
+        let mut bytes = 0u64;
+        for (stamp, name, warned) in ready {
+            let fits = bytes == 0 || bytes.saturating_add(stamp.size) <= self.batch_bytes;
+            let known = match fits.then(|| opens(&name)) {
+                Some(Ok(())) => {
+                    bytes = bytes.saturating_add(stamp.size);
+                    look.taken.push((name.clone(), stamp));
+                    Known::Taken { stamp, warned: false }
+                }
+                Some(Err(reason)) => {
+                    if !warned {
+                        look.warnings.push(format!("{name} is not read until it can be opened: {reason}"));
+                    }
+                    Known::Waiting { stamp, since: now - self.settled, warned: true }
+                }
+                None => {
+                    // Order is kept: what does not fit is first in the next batch.
+                    bytes = self.batch_bytes.max(1);
+                    Known::Waiting { stamp, since: now - self.settled, warned }
+                }
+            };
+            self.known.insert(name, known);
+        }
+        self.started = true;
+        self.last_ms = now_ms;
+        look
+    }
+
+    /// What becomes of a plain file; `None`: it is too old to be remembered.
+    fn step(&self, name: &str, stamp: Stamp, known: Option<Known>, now: Instant, horizon: i64, look: &mut Look) -> Option<Known> {
+        let aged = stamp.modified_ms < horizon;
+        let waiting = Known::Waiting { stamp, since: now, warned: false };
+        match known {
+            None | Some(Known::Skipped) if !self.started => Some(if self.files.existing { waiting } else { Known::Old(stamp) }),
+            None | Some(Known::Skipped) => (!aged).then_some(waiting),
+            Some(Known::Old(was)) if was == stamp => (!aged).then_some(Known::Old(was)),
+            Some(Known::Old(_)) => Some(waiting),
+            Some(Known::Waiting { stamp: was, .. }) if was != stamp => Some(waiting),
+            Some(Known::Taken { stamp: was, warned }) if was != stamp => {
+                if !warned {
+                    let (a, b) = (was.size, stamp.size);
+                    look.warnings.push(format!(
+                        "{name} changed after it was read ({a} bytes then, {b} now): it is not read again; move whole files in"
+                    ));
+                }
+                Some(Known::Taken { stamp, warned: true })
+            }
+            Some(Known::Taken { .. }) if aged => None,
+            same => same,
+        }
+    }
+}
+
+/// The entries of a directory, and what they are.
+fn list(dir: &Path) -> std::io::Result<Vec<Found>> {
+    let mut found = Vec::new();
+    for entry in std::fs::read_dir(dir)? {
+        let entry = entry?;
+        let name = match entry.file_name().into_string() {
+            Ok(name) => name,
+            Err(name) => {
+                found.push((name.to_string_lossy().into_owned(), Err("its name is not UTF-8".into())));
+                continue;
+            }
+        };
+        let stamp = match std::fs::metadata(entry.path()) {
+            Ok(meta) if meta.is_file() => Ok(Stamp::of(&meta)),
+            Ok(meta) if meta.is_dir() => Err("it is a directory, and sub-directories are not read".into()),
+            Ok(_) => Err("it is no plain file".into()),
+            // Gone since it was listed; a link to nowhere is there and stays.
+            Err(e) if e.kind() == ErrorKind::NotFound && std::fs::symlink_metadata(entry.path()).is_err() => continue,
+            Err(e) => Err(e.to_string()),
+        };
+        found.push((name, stamp));
+    }
+    Ok(found)
+}
+
+/// The planner's half.
+struct FileSplits {
+    watch: Watch,
+    trouble: Trouble,
+    clock: Time,
+}
+
+impl FileSplits {
+    fn look(&mut self) -> std::io::Result<Look> {
+        let dir = self.watch.files.dir.clone();
+        let found = list(&dir)?;
+        let opens = |name: &str| File::open(dir.join(name)).map(drop).map_err(|e| e.to_string());
+        let now_ms = self.clock.now();
+        let look = self.watch.look(found, Instant::now(), now_ms, opens);
+        for warning in &look.warnings {
+            tracing::warn!(dir = %dir.display(), "{warning}");
+        }
+        Ok(look)
+    }
+}
+
+impl Splits for FileSplits {
+    fn start(&mut self) -> Result<Vec<Start>> {
+        self.watch.last_ms = self.clock.now();
+        let dir = self.watch.files.dir.display().to_string();
+        self.look().map_err(|e| Error::source(format!("files of {dir}"), format!("the directory cannot be read: {e}")))?;
+        Ok(Vec::new())
+    }
+
+    fn plan(&mut self) -> Result<Vec<Piece>> {
+        let look = self.look();
+        let trouble = look.as_ref().err().map(|e| format!("the directory cannot be read: {e}"));
+        let mut said = self.trouble.lock().unwrap_or_else(PoisonError::into_inner);
+        if *said != trouble {
+            let dir = self.watch.files.dir.display();
+            match &trouble {
+                Some(trouble) => tracing::warn!(%dir, %trouble, "batches are empty until it is back"),
+                None => tracing::info!(%dir, "the directory is back"),
+            }
+            *said = trouble;
+        }
+        drop(said);
+        let dir = &self.watch.files.dir;
+        let piece = |(name, stamp): (String, Stamp)| Piece {
+            split: Split::File {
+                path: dir.join(name).to_string_lossy().into(),
+                size: stamp.size,
+                modified_ms: stamp.modified_ms,
+            },
+            from: 0,
+            until: stamp.size as i64,
+        };
+        Ok(look.map_or_else(|_| Vec::new(), |look| look.taken.into_iter().map(piece).collect()))
+    }
+}
+
+/// A range that is being read.
+struct Open {
+    range: Range,
+    path: Arc<str>,
+    file: File,
+    splitter: Splitter,
+    at: i64,
+}
+
+/// The worker's half.
+struct FileReader {
+    name: String,
+    open: Option<Open>,
+    trouble: Trouble,
+    wake: Waker,
+}
+
+impl FileReader {
+    fn wrong(&self, reason: String) -> Error {
+        Error::source(self.name.as_str(), reason)
+    }
+
+    /// Opens the file of a range; `None`: it is gone.
+    fn begin(&self, range: &Range) -> Result<Option<Open>> {
+        let Split::File { path, size, modified_ms } = &range.split else {
+            return Err(self.wrong(format!("the given range of {} is no range of a file", range.split.name())));
+        };
+        let failed = |e: std::io::Error| self.wrong(format!("{path}: {e}"));
+        let mut file = match File::open(&**path) {
+            Err(e) if e.kind() == ErrorKind::NotFound => return Ok(None),
+            file => file.map_err(failed)?,
+        };
+        let (planned, now) = (Stamp { size: *size, modified_ms: *modified_ms }, Stamp::of(&file.metadata().map_err(failed)?));
+        if planned != now {
+            return Err(self.wrong(format!(
+                "{path} changed between the plan of its batch and its reading: {} bytes, changed at {} ms; now {} bytes, {} ms. \
+                 Write files elsewhere and move them in",
+                planned.size, planned.modified_ms, now.size, now.modified_ms
+            )));
+        }
+        file.seek(SeekFrom::Start(range.from as u64)).map_err(failed)?;
+        let splitter = Splitter::new(LINE_LIMIT).starting_at(range.from as u64);
+        Ok(Some(Open { range: range.clone(), path: path.clone(), file, splitter, at: range.from }))
+    }
+
+    /// Reads on, until there are lines for one call or the range is complete.
+    fn go_on(open: &mut Open) -> std::io::Result<Vec<Line>> {
+        let mut lines = Vec::new();
+        let mut chunk = [0; CHUNK];
+        let mut chunks = 0;
+        // Lines that are long or none at all end a call too: 1 MiB.
+        while open.at < open.range.until && lines.len() < LINES_A_CALL && chunks < 16 {
+            let wanted = (open.range.until - open.at).min(CHUNK as i64) as usize;
+            let n = match open.file.read(&mut chunk[..wanted]) {
+                Err(e) if e.kind() == ErrorKind::Interrupted => continue,
+                n => n?,
+            };
+            if n == 0 {
+                return Err(std::io::Error::other(format!(
+                    "it ends at byte {}, before the {} of its plan",
+                    open.at, open.range.until
+                )));
+            }
+            let path = &open.path;
+            open.splitter.feed(&chunk[..n], &mut |raw| lines.push(raw.line(path, raw.at as i64)));
+            open.at += n as i64;
+            chunks += 1;
+        }
+        if open.at >= open.range.until {
+            let path = &open.path;
+            open.splitter.finish(&mut |raw| lines.push(raw.line(path, raw.at as i64)));
+        }
+        Ok(lines)
+    }
+}
+
+impl Reader<Line> for FileReader {
+    fn assign(&mut self, _lane: u32, _split: &Split, _from: Option<i64>) -> Result<()> {
+        Ok(())
+    }
+
+    fn read(&mut self, _emit: &mut Emit<'_, Line>) -> Result<bool> {
+        Ok(false)
+    }
+
+    fn seal(&mut self, _emit: &mut Emit<'_, Line>) -> Result<Sealed> {
+        let trouble = self.trouble.lock().unwrap_or_else(PoisonError::into_inner).clone();
+        Ok(Sealed { trouble, ..Sealed::default() })
+    }
+
+    fn read_range(&mut self, range: &Range, emit: &mut Emit<'_, Line>) -> Result<bool> {
+        let mut open = match self.open.take().filter(|o| o.range == *range) {
+            Some(open) => open,
+            None => match self.begin(range)? {
+                Some(open) => open,
+                None => {
+                    let (origin, reason) = (range.split.name().clone(), "the file was gone before it was read".to_string());
+                    tracing::warn!(path = %origin, "{reason}");
+                    let bad = BadLine { origin, offset: range.from, raw: Vec::new(), reason };
+                    emit(range.lane, vec![Line::Bad(Box::new(bad))], 0);
+                    return Ok(true);
+                }
+            },
+        };
+        let lines = Self::go_on(&mut open).map_err(|e| self.wrong(format!("{}: {e}", open.path)))?;
+        let done = open.at >= open.range.until;
+        if !done {
+            self.open = Some(open);
+            // Rows bring the next call; where there are none, as inside a very long line, this does.
+            (self.wake)();
+        }
+        let bytes = lines.iter().map(Line::bytes).sum();
+        emit(range.lane, lines, bytes);
+        Ok(done)
+    }
+}
