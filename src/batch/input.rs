@@ -21,7 +21,7 @@ use crate::dstream::{Case, DStream};
 use crate::error::Result;
 use crate::flow::{Site, VecStream};
 use crate::plan::{Order, Plan, Range, Report};
-use crate::source::{Emit, Reader, Waker};
+use crate::source::{Emit, Reader};
 use crate::time::{BatchTime, Interval};
 
 /// Orders on their way to one operator.
@@ -266,7 +266,7 @@ fn source_operator<'s, T: Data>(
     graph: &Rc<Graph<'s>>,
     site: &Site,
     source: u32,
-    reader: Box<dyn FnOnce(Waker) -> Result<Box<dyn Reader<T>>>>,
+    reader: crate::context::MakeReader<T>,
     reads: bool,
     pace: Pace,
 ) -> crate::flow::RowStream<'s, T> {
