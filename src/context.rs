@@ -128,6 +128,9 @@ pub(crate) trait Port {
     fn order(&self, order: &Order);
 }
 
+/// Makes the worker's half of a source.
+pub(crate) type MakeReader<T> = Box<dyn FnOnce(Waker) -> Result<Box<dyn Reader<T>>>>;
+
 /// A source as its verb describes it.
 pub(crate) struct SourceSpec<T> {
     /// For messages: `kafka topic twitter`.
@@ -135,7 +138,7 @@ pub(crate) struct SourceSpec<T> {
     /// The planner's half; made once, in process 0.
     pub splits: Box<dyn FnOnce() -> Result<Box<dyn Splits>>>,
     /// The worker's half.
-    pub reader: Box<dyn FnOnce(Waker) -> Result<Box<dyn Reader<T>>>>,
+    pub reader: MakeReader<T>,
     /// Whether its splits are read whole by ranges the planner makes (files, given ranges), or live.
     pub planned: bool,
     /// How fast it may be read.

@@ -10,7 +10,7 @@ const LAYERS: [&[&str]; 4] = [
     &["error", "time", "data", "dict", "plan", "flow", "config", "context", "dstream", "view"],
     &["metrics", "checkpoint", "format", "kafka"],
     &["source", "batch", "operator", "arrangement", "sink"],
-    &["sql", "cluster", "testing", "cli"],
+    &["sql", "cluster", "testing", "logging", "cli"],
 ];
 
 /// The ways between stages that the design draws.
@@ -19,10 +19,13 @@ const BETWEEN_STAGES: [(&str, &str); 2] = [("batch", "source"), ("operator", "ar
 /// Ways against the rules, each with its reason. `(file or folder, module)`.
 const ALLOWED: &[(&str, &str, &str)] = &[
     ("src/context.rs", "source", "a source is registered with its two halves, whose traits are the source's own"),
+    ("src/view.rs", "arrangement", "a view makes its other form, ids or names, when somebody asks for it"),
     ("src/batch/", "sink", "run.rs starts the output thread as it starts the workers"),
     ("src/batch/", "cluster", "run.rs joins the processes before it starts workers"),
     ("src/operator/", "source", "bytes become records: decode and its kin are verbs on source::message::Message"),
     ("src/operator/attach.rs", "sink", "the kernel under outputs hands over their Parts"),
+    ("src/source/", "operator", "a source of lines gives a Decoded: its bad lines are data"),
+    ("src/source/text_files.rs", "batch", "a file is taken when it is old enough, and only batch/clock.rs reads the clock"),
     ("src/sink/", "operator", "output operations are verbs: they stand on the kernels attach and gather"),
     ("src/arrangement/", "operator", "verbs of views stand on the kernels of batches"),
 ];
@@ -35,8 +38,8 @@ const CRATES: &[(&str, &[&str], &str)] = &[
         &["src/source/", "src/sink/", "src/format/", "src/checkpoint/", "src/metrics/", "src/sql/", "src/cli/"],
         "not in",
     ),
-    ("rdkafka", &["src/kafka.rs", "src/kafka/", "src/source/kafka_", "src/sink/kafka.rs"], "only in"),
-    ("rdkafka_sys", &["src/kafka.rs", "src/kafka/", "src/source/kafka_", "src/sink/kafka.rs"], "only in"),
+    ("rdkafka", &["src/kafka.rs", "src/kafka/", "src/source/kafka_", "src/sink/kafka"], "only in"),
+    ("rdkafka_sys", &["src/kafka.rs", "src/kafka/", "src/source/kafka_", "src/sink/kafka"], "only in"),
 ];
 
 /// Words that only some files may use, and why they may.
@@ -60,7 +63,8 @@ const FILE_LINES: usize = 500;
 const FUNCTION_LINES: usize = 70;
 
 /// Files that are longer, each with its reason.
-const LONG_FILES: &[(&str, &str)] = &[];
+const LONG_FILES: &[(&str, &str)] =
+    &[("src/source/text_files.rs", "both halves of one source; which names are files of a directory could be a file of its own")];
 
 /// Functions that are longer, each with its reason: `(file, function, why)`.
 const LONG_FUNCTIONS: &[(&str, &str, &str)] = &[];

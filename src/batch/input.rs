@@ -21,7 +21,7 @@ use crate::dstream::{Case, DStream};
 use crate::error::Result;
 use crate::flow::{Site, VecStream};
 use crate::plan::{Order, Plan, Range, Report};
-use crate::source::{Emit, Reader, Waker};
+use crate::source::{Emit, Reader};
 use crate::time::{BatchTime, Interval};
 
 /// Orders on their way to one operator.
@@ -123,6 +123,31 @@ struct Input<T> {
 }
 
 impl<T: Data> Input<T> {
+    fn new(graph: &Graph<'_>, source: u32, reader: Box<dyn Reader<T>>, reads: bool, pace: Pace) -> Self {
+        let per_batch = |rate: Option<u64>| rate.map(|r| (r * graph.config.interval.millis() / 1_000).max(1));
+        let rate = per_batch(pace.per_second);
+        let first = [rate, pace.first_batch].into_iter().flatten().min();
+        Input {
+            reader,
+            source,
+            worker: graph.flow.scope.index(),
+            peers: graph.flow.scope.peers(),
+            interval: graph.config.interval,
+            open: None,
+            opened: false,
+            reads,
+            sealed: VecDeque::new(),
+            jobs: VecDeque::new(),
+            ranges: Vec::new(),
+            records: 0,
+            bytes: 0,
+            cap_bytes: graph.config.batch_bytes,
+            limits: (first, rate),
+            outbox: graph.outbox.clone(),
+            waiting: graph.waiting.clone(),
+        }
+    }
+
     fn order(&mut self, order: Order) -> Result<()> {
         match order {
             Order::Assign { source, lane, split, from } if source == self.source && lane as usize % self.peers == self.worker => {
@@ -241,7 +266,7 @@ fn source_operator<'s, T: Data>(
     graph: &Rc<Graph<'s>>,
     site: &Site,
     source: u32,
-    reader: Box<dyn FnOnce(Waker) -> Result<Box<dyn Reader<T>>>>,
+    reader: crate::context::MakeReader<T>,
     reads: bool,
     pace: Pace,
 ) -> crate::flow::RowStream<'s, T> {
@@ -268,32 +293,10 @@ fn source_operator<'s, T: Data>(
         }
     };
     graph.port(Box::new(queue.clone()));
-    let per_batch = |rate: Option<u64>| rate.map(|r| (r * graph.config.interval.millis() / 1_000).max(1));
-    let rate = per_batch(pace.per_second);
-    let first = [rate, pace.first_batch].into_iter().flatten().min();
-    let (outbox, waiting) = (graph.outbox.clone(), graph.waiting.clone());
-    let (interval, cap_bytes) = (graph.config.interval, graph.config.batch_bytes);
+    let mut input = Some(Input::new(graph, source, reader, reads, pace));
     let (site, fail) = (site.clone(), graph.fail.clone());
     builder.build(move |mut caps| {
-        let mut input = Some(Input {
-            reader,
-            source,
-            worker: scope.index(),
-            peers: scope.peers(),
-            interval,
-            open: caps.pop(),
-            opened: false,
-            reads,
-            sealed: VecDeque::new(),
-            jobs: VecDeque::new(),
-            ranges: Vec::new(),
-            records: 0,
-            bytes: 0,
-            cap_bytes,
-            limits: (first, rate),
-            outbox,
-            waiting,
-        });
+        input.as_mut().expect("it was just made").open = caps.pop();
         move |_| {
             let Some(state) = &mut input else { return };
             site.enter(state.open.as_ref().map(|c| *c.time()));

@@ -162,7 +162,7 @@ where
         let writers = if spread { crew.config.runtime.processes as usize } else { 1 };
         let _ = kits.send(Kit { sources, wake: control.wake.clone(), writers });
     }
-    let first_here = worker.index() % crew.config.runtime.workers as usize == 0;
+    let first_here = worker.index().is_multiple_of(crew.config.runtime.workers as usize);
     let reported = RefCell::new(BatchTime::default());
     while !fate.failed() && worker.step_or_park(Some(LONGEST_NAP)) {
         if first_here {
