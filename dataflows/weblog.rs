@@ -3,7 +3,10 @@
 //!
 //!     tidemill gen weblogs --brokers 127.0.0.1:9092 --rate 200 --bad 1% &
 //!     cargo run --release --features dataflows --bin weblog -- --brokers 127.0.0.1:9092
+//!
+//! `--dir DIR` reads files that appear in a directory instead.
 
+use std::path::PathBuf;
 use std::process::ExitCode;
 use std::str::FromStr;
 use std::time::Duration;
@@ -18,8 +21,11 @@ static ALLOC: mimalloc::MiMalloc = mimalloc::MiMalloc;
 #[derive(Clone, Debug, Parser)]
 struct Args {
     /// Kafka brokers, HOST:PORT
-    #[arg(long, value_name = "LIST")]
-    brokers: String,
+    #[arg(long, value_name = "LIST", required_unless_present = "dir", conflicts_with = "dir")]
+    brokers: Option<String>,
+    /// Read the files that appear in this directory, not a topic
+    #[arg(long)]
+    dir: Option<PathBuf>,
     /// A topic of lines in Common or Combined Log Format
     #[arg(long, default_value = "weblogs")]
     topic: String,
@@ -63,9 +69,15 @@ fn main() -> ExitCode {
 
 fn run(args: Args) -> tidemill::Result<Summary> {
     StreamingContext::builder("weblog", args.interval).runtime(args.runtime.clone()).run(move |ssc| {
-        let start = if args.earliest { StartFrom::earliest() } else { StartFrom::latest() };
-        let kafka = Kafka::brokers(&args.brokers).topic(&args.topic).start(start);
-        let hits = ssc.kafka_direct_stream(kafka).values().oks().try_map(|line| line.parse::<Hit>()).oks();
+        let lines = match &args.dir {
+            Some(dir) => ssc.text_file_stream(dir),
+            None => {
+                let start = if args.earliest { StartFrom::earliest() } else { StartFrom::latest() };
+                let brokers = args.brokers.as_deref().unwrap_or_default();
+                ssc.kafka_direct_stream(Kafka::brokers(brokers).topic(&args.topic).start(start)).values()
+            }
+        };
+        let hits = lines.oks().try_map(|line| line.parse::<Hit>()).oks();
         for (name, by) in [("method", (|h| h.method) as fn(Hit) -> String), ("endpoint", |h| h.endpoint)] {
             let names = hits.map(by);
             let line = move |when| move |(what, n): (String, i64)| format!("{name} {when}:\tValue {what}\tCount {n}");

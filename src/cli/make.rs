@@ -121,13 +121,13 @@ impl From {
 enum To {
     Stdout(std::io::BufWriter<std::io::StdoutLock<'static>>),
     #[cfg(feature = "kafka")]
-    Topic(Box<crate::sink::kafka_producer::Producer>),
+    Topic(Box<crate::source::kafka_producer::Producer>),
 }
 
 impl To {
     #[cfg(feature = "kafka")]
     fn new(args: &Args) -> Result<Self, BoxError> {
-        use crate::sink::kafka_producer::{Producer, create_topic};
+        use crate::source::kafka_producer::{Producer, create_topic};
         let Some(brokers) = &args.brokers else { return Ok(To::stdout()) };
         let topic = args.topic.as_deref().unwrap_or(args.kind.topic());
         create_topic(brokers, topic, args.partitions)?;

@@ -6,8 +6,6 @@
 mod foreach;
 #[cfg(feature = "kafka")]
 pub mod kafka;
-#[cfg(feature = "kafka")]
-pub(crate) mod kafka_producer;
 pub mod memory;
 mod print;
 mod text_files;

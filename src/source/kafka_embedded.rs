@@ -113,7 +113,7 @@ impl Drop for EmbeddedBroker {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::sink::kafka_producer::Producer;
+    use crate::source::kafka_producer::Producer;
     use std::time::Duration;
 
     #[test]

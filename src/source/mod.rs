@@ -14,6 +14,8 @@ pub(crate) mod kafka_embedded;
 #[cfg(feature = "kafka")]
 mod kafka_inbox;
 #[cfg(feature = "kafka")]
+pub(crate) mod kafka_producer;
+#[cfg(feature = "kafka")]
 pub mod kafka_reader;
 #[cfg(feature = "kafka")]
 pub mod kafka_splits;

@@ -1,1 +1,4 @@
-//! Programs, as users run them.
+//! Programs as users run them: the command, and what its output says.
+
+mod command;
+mod demo;

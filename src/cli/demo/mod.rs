@@ -1,9 +1,248 @@
-//! `tidemill demo`.
+//! `tidemill demo`: the tutorial's windowed program on a broker and tweets of its own, and a proof that it counted right.
+//!
+//! Blocks go to stdout, all else to stderr. `feed` writes the tweets and plays the `script`, the job is `dataflows/tweets/job.rs`,
+//! `screen` says what is going on, and `ledger` adds up what came out.
+
+mod feed;
+mod ledger;
+mod screen;
+mod script;
+
+// The batch program reads more of it than the windowed one.
+#[allow(dead_code)]
+#[path = "../../../dataflows/tweets/job.rs"]
+mod job;
+
 use std::process::ExitCode;
-/// .
-#[derive(clap::Args)]
-pub struct Args {}
-/// .
-pub fn run(_: &Args) -> Result<ExitCode, crate::BoxError> {
-    Ok(ExitCode::SUCCESS)
+use std::sync::atomic::Ordering;
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError, mpsc};
+use std::thread::JoinHandle;
+use std::time::{Duration, Instant};
+
+use self::feed::{Feed, Progress};
+use self::ledger::{Ledger, Proof};
+use self::screen::Screen;
+use self::script::Script;
+use super::args;
+use super::terminal::grouped;
+use crate::error::BoxError;
+use crate::prelude::*;
+use crate::source::kafka_embedded::EmbeddedBroker;
+use crate::source::kafka_producer::Producer;
+
+const TOPIC: &str = "twitter";
+/// How long the job may take to read what was sent.
+const DRAIN: Duration = Duration::from_secs(30);
+
+/// Tweets from a broker in this process, counted each second and over a sliding window, by the program of dataflows/tweets. A
+/// burst, unreadable records and a broker that goes away come by themselves. At the end every tweet is accounted for: the
+/// status is 0 only if none was lost and none counted twice.
+#[derive(Clone, Debug, clap::Args)]
+pub struct Args {
+    /// End after so many batches
+    #[arg(long, default_value_t = 60, value_name = "N", value_parser = clap::value_parser!(u64).range(script::SHORTEST..))]
+    batches: u64,
+    /// Worker threads
+    #[arg(short = 'w', long, default_value_t = 2, value_name = "N", value_parser = clap::value_parser!(u16).range(1..))]
+    workers: u16,
+    /// Tweets a second, as 800, 20k or 1.5M
+    #[arg(long, default_value = "800", value_name = "N", value_parser = args::rate)]
+    rate: f64,
+    /// Length of the window; 15 batches unless said, fewer in a short run
+    #[arg(long, value_name = "SECS", value_parser = window)]
+    window: Option<Duration>,
+    /// Batch interval
+    #[arg(long, default_value = "1s", value_name = "TIME", value_parser = crate::config::interval)]
+    interval: Duration,
+    /// Other tweets
+    #[arg(long, default_value_t = 7)]
+    seed: u64,
+}
+
+fn window(text: &str) -> crate::Result<Duration> {
+    match text.parse::<u32>() {
+        Ok(n) => Ok(secs(n.into())),
+        Err(_) => crate::config::interval(text),
+    }
+}
+
+impl Args {
+    fn window(&self) -> Duration {
+        self.window.unwrap_or(self.interval * (self.batches / 4).clamp(2, 15) as u32)
+    }
+}
+
+/// What the parts of a running demo share.
+#[derive(Clone)]
+struct Stage {
+    ledger: Arc<Ledger>,
+    screen: Arc<Mutex<Screen>>,
+    progress: Arc<Progress>,
+}
+
+impl Stage {
+    fn screen(&self) -> MutexGuard<'_, Screen> {
+        self.screen.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+}
+
+/// Runs the command.
+pub fn run(args: &Args) -> Result<ExitCode, BoxError> {
+    // The broker goes away on purpose: librdkafka need not say so.
+    crate::logging::init_with("warn,librdkafka=off");
+    let script = Script::new(args.batches);
+    let partitions = feed::partitions(args.rate, args.interval);
+    let broker = Arc::new(EmbeddedBroker::start()?);
+    broker.create_topic(TOPIC, partitions)?;
+    let (events, happened) = mpsc::channel();
+    let ledger = Arc::new(Ledger::default());
+    let screen = Screen::new(ledger.clone(), happened, args.interval, args.batches);
+    let stage = Stage { ledger: ledger.clone(), screen: Arc::new(Mutex::new(screen)), progress: Arc::default() };
+    banner(args, &stage, broker.address(), partitions);
+
+    let (start, job) = (Instant::now(), start(args, &stage, broker.address())?);
+    job.add_streaming_listener(ledger.clone());
+    let feed = Feed {
+        producer: Producer::new(broker.address(), TOPIC)?,
+        broker: broker.clone(),
+        partitions: partitions as u64,
+        rate: args.rate,
+        seed: args.seed,
+        script: script.clone(),
+        progress: stage.progress.clone(),
+        events,
+    };
+    let feed = std::thread::Builder::new().name("tidemill demo feed".into()).spawn(move || feed.run())?;
+    let (summary, (sent, by_partition)) = watch(job, feed, &stage, &script, args.interval)?;
+    let proof = ledger.proof(sent, &by_partition);
+    sum_up(&stage, &summary, start.elapsed(), &proof);
+    Ok(if proof.lost == 0 && proof.twice == 0 { ExitCode::SUCCESS } else { ExitCode::FAILURE })
+}
+
+/// The job: the tutorial's program, and outputs of the demo's own around it.
+fn start(args: &Args, stage: &Stage, brokers: &str) -> crate::Result<JobHandle> {
+    let (length, slide) = (args.window(), args.interval);
+    let (stage, brokers) = (stage.clone(), brokers.to_string());
+    StreamingContext::builder("demo", args.interval).workers(args.workers).start(move |ssc| {
+        let raw = ssc.kafka_direct_stream(Kafka::brokers(&brokers).topic(TOPIC).start(StartFrom::earliest()));
+        let s = stage.clone();
+        raw.count().foreach_batch(move |b| {
+            let records = b.first().map_or(0, |n| *n as u64);
+            s.screen().begin(b.time(), records, b.offset_ranges());
+            Ok(())
+        });
+
+        let made = job::windowed(&raw, length, slide);
+
+        let s = stage.clone();
+        made.tweets.oks().map(|t| t.id).foreach_partition(
+            || Ok(()),
+            move |(), _, _, ids| {
+                s.ledger.counted(ids);
+                Ok(())
+            },
+        );
+        let s = stage.clone();
+        made.tweets.errors().foreach_batch(move |b| {
+            s.ledger.bad(b.len() as u64);
+            s.screen().bad(&b.iter().cloned().collect::<Vec<_>>());
+            Ok(())
+        });
+        let s = stage.clone();
+        made.total.foreach_batch(move |b| {
+            s.screen().total(b.first().copied().unwrap_or(0));
+            Ok(())
+        });
+        let s = stage.clone();
+        made.by_author.filter(|(author, _)| author == feed::LOUD).complete().foreach_batch(move |b| {
+            s.screen().end(b.first().map_or(0, |(_, n)| *n));
+            Ok(())
+        });
+        Ok(())
+    })
+}
+
+type Fed = crate::Result<(u64, Vec<u64>)>;
+
+/// Lets the job run as long as the script says, ends the feed, waits until all is read, and ends the job.
+fn watch(
+    job: JobHandle,
+    feed: JoinHandle<Fed>,
+    stage: &Stage,
+    script: &Script,
+    interval: Duration,
+) -> Result<(Summary, (u64, Vec<u64>)), BoxError> {
+    let progress = &stage.progress;
+    let end_of_feed = |feed: JoinHandle<Fed>| {
+        progress.stop.store(true, Ordering::Relaxed);
+        feed.join().unwrap_or_else(|p| Err(Error::Cluster(crate::error::panic_text(&*p))))
+    };
+    loop {
+        // Somebody ended it, or it failed.
+        if job.await_termination_or_timeout(millis(10))? {
+            let fed = end_of_feed(feed)?;
+            return Ok((job.await_termination()?, fed));
+        }
+        let now = job.statistics();
+        progress.batches.store(now.batches, Ordering::Relaxed);
+        progress.records.store(now.records, Ordering::Relaxed);
+        stage.screen().lag = now.lag;
+        if now.batches >= script.last || feed.is_finished() {
+            break;
+        }
+    }
+    // The batch that is open gets its tweets; the one after it, the last, shows that nothing is left.
+    if !feed.is_finished() && job.await_termination_or_timeout(interval * 3 / 4)? {
+        let fed = end_of_feed(feed)?;
+        return Ok((job.await_termination()?, fed));
+    }
+    let fed = end_of_feed(feed)?;
+    let deadline = Instant::now() + DRAIN;
+    while job.statistics().records < fed.0 && Instant::now() < deadline {
+        if job.await_termination_or_timeout(millis(10))? {
+            return Ok((job.await_termination()?, fed));
+        }
+    }
+    Ok((job.stop_gracefully()?, fed))
+}
+
+fn in_seconds(d: Duration) -> String {
+    format!("{} s", d.as_secs_f64())
+}
+
+fn banner(args: &Args, stage: &Stage, address: &str, partitions: i32) {
+    let (version, workers, seed) = (env!("CARGO_PKG_VERSION"), args.workers, args.seed);
+    let lines = include_str!("../../../dataflows/tweets/job.rs").lines().count();
+    let left = [
+        format!("tidemill {version}  demo: tweets counted per batch and over the last {}", in_seconds(args.window())),
+        format!("broker   embedded, {address}, topic {TOPIC}, {partitions} partitions"),
+        format!("program  dataflows/tweets/job.rs, {lines} lines: the code of this screen"),
+    ];
+    let right = [
+        format!("{workers} workers, batch {}, seed {seed}", in_seconds(args.interval)),
+        "(no Kafka, no Java: it lives in this process)".to_string(),
+        "Ctrl-C ends it in order".to_string(),
+    ];
+    let mut screen = stage.screen();
+    left.iter().zip(right).for_each(|(l, r)| screen.say(&format!("{l:<72}  {r}")));
+    screen.say("");
+}
+
+fn sum_up(stage: &Stage, summary: &Summary, took: Duration, proof: &Proof) {
+    let Proof { sent, counted, bad, left, lost, twice } = proof;
+    let left = if *left > 0 { format!(" + not read when it was ended {}", grouped(*left)) } else { String::new() };
+    let [sent, counted, bad, lost, twice] = [sent, counted, bad, lost, twice].map(|n| grouped(*n));
+    let batches = grouped(summary.batches);
+    let mut screen = stage.screen();
+    screen.say("");
+    screen.say(&format!(
+        "{batches} batches in {:.0} s   tweets sent {sent} = counted {counted} + bad {bad}{left}      lost {lost}, counted twice {twice}",
+        took.as_secs_f64()
+    ));
+    if let Some(latency) = stage.ledger.latency() {
+        let [p50, p95, max] = latency.map(screen::millis);
+        screen.say(&format!("batch latency   p50 {p50}   p95 {p95}   max {max}"));
+    }
+    screen.say("next   tidemill demo --rate 20k          faster          tidemill demo --window 3600          a longer window, same cost");
+    screen.say("       cargo run --release --features dataflows --bin tweets -- --brokers HOST:9092          your Kafka");
 }

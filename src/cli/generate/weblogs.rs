@@ -79,14 +79,18 @@ mod tests {
     #[test]
     fn lines_are_in_the_format_and_spoiled_ones_are_not() {
         let form = regex::Regex::new(r#"^\S+ \S+ \S+ \[[^\]]+\] "[A-Z]+ \S+ HTTP/1\.1" \d{3} (\d+|-) "[^"]*" "[^"]*"$"#).unwrap();
-        let (mut a, mut b, mut out, mut again) = (Weblogs::new(1), Weblogs::new(1), Vec::new(), Vec::new());
-        for i in 0..1_000 {
-            (out.clear(), again.clear());
-            if i % 2 == 0 {
-                (a.write(BEGIN_MS, &mut out), b.write(BEGIN_MS, &mut again));
+        let (mut a, mut b) = (Weblogs::new(1), Weblogs::new(1));
+        let next = |w: &mut Weblogs, good: bool| {
+            let mut out = Vec::new();
+            if good {
+                w.write(BEGIN_MS, &mut out)
             } else {
-                (a.write_spoiled(BEGIN_MS, &mut out), b.write_spoiled(BEGIN_MS, &mut again));
-            }
+                w.write_spoiled(BEGIN_MS, &mut out)
+            };
+            out
+        };
+        for i in 0..1_000 {
+            let (out, again) = (next(&mut a, i % 2 == 0), next(&mut b, i % 2 == 0));
             let line = std::str::from_utf8(&out).unwrap();
             assert_eq!(form.is_match(line), i % 2 == 0, "{line}");
             assert_eq!(out, again);

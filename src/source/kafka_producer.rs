@@ -1,4 +1,5 @@
-//! A producer for generators: records to a topic one by one, counted when the broker has them. Not an output operation.
+//! A producer for what fills topics to be read, generators and the demo: records one by one, counted when the broker has them.
+//! No output operation: that is `sink/kafka.rs`.
 
 use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, Ordering};

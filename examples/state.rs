@@ -1,0 +1,26 @@
+//! Two ways to remember: a state of every key, and a result kept up to date. `cargo run --example state`
+//!
+//! Expect three blocks a batch. First all sums so far, from `update_state_by_key`, as in Spark: its function is called for every
+//! key in every batch. Then the same sums from `sum_by_key`, a View, which touches only keys with data: what changed (`update`),
+//! and how (`changes`: the old row leaves, the new one comes).
+
+use tidemill::prelude::*;
+
+fn main() -> tidemill::Result<()> {
+    tidemill::logging::init();
+    let pairs = |pairs: &[(&str, i64)]| pairs.iter().map(|(k, n)| (k.to_string(), *n)).collect::<Vec<_>>();
+    let queue = Queue::from_batches([pairs(&[("tide", 1), ("mill", 1)]), pairs(&[("tide", 2)]), pairs(&[])]);
+    StreamingContext::builder("state", secs(1)).run(move |ssc| {
+        let pairs = ssc.queue_stream(&queue);
+        pairs
+            .update_state_by_key(|new: &[i64], sum: Option<i64>| Some(new.iter().sum::<i64>() + sum.unwrap_or(0)))
+            .map(|(k, n)| format!("state    {k} {n}"))
+            .print(10);
+
+        let sums = pairs.sum_by_key();
+        sums.update().map(|(k, n)| format!("update   {k} {n}")).print(10);
+        sums.changes().map(|c| format!("changes  {:+} {} {}", c.diff, c.row.0, c.row.1)).print(10);
+        Ok(())
+    })?;
+    Ok(())
+}

@@ -1,0 +1,130 @@
+//! The proof: what the job's own outputs counted, tweet by tweet, against what the broker was given.
+
+use std::collections::BTreeMap;
+use std::sync::{Mutex, MutexGuard, PoisonError};
+use std::time::Duration;
+
+use crate::metrics::{BatchInfo, StreamingListener};
+
+/// What came out of the job so far.
+#[derive(Default)]
+pub struct Ledger(Mutex<Entries>);
+
+#[derive(Default)]
+struct Entries {
+    /// One bit a tweet, by its id.
+    seen: Vec<u64>,
+    counted: u64,
+    twice: u64,
+    bad: u64,
+    /// How far each partition was read.
+    until: BTreeMap<i32, u64>,
+    delays: Vec<Duration>,
+}
+
+impl Ledger {
+    fn lock(&self) -> MutexGuard<'_, Entries> {
+        self.0.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+
+    /// These tweets were counted.
+    pub fn counted(&self, ids: &[u64]) {
+        let mut e = self.lock();
+        for id in ids {
+            let (word, bit) = ((id / 64) as usize, 1 << (id % 64));
+            if e.seen.len() <= word {
+                e.seen.resize(word + 1, 0);
+            }
+            if e.seen[word] & bit == 0 {
+                e.counted += 1;
+            } else {
+                e.twice += 1;
+            }
+            e.seen[word] |= bit;
+        }
+    }
+
+    /// So many records were kept apart.
+    pub fn bad(&self, n: u64) {
+        self.lock().bad += n;
+    }
+
+    /// So many were, so far.
+    pub fn bad_so_far(&self) -> u64 {
+        self.lock().bad
+    }
+
+    /// Of all batches' latencies: the half, nearly all, and all were not above these.
+    pub fn latency(&self) -> Option<[Duration; 3]> {
+        let mut all = self.lock().delays.clone();
+        all.sort_unstable();
+        let rank = |share: f64| all[((all.len() as f64 * share).ceil() as usize).clamp(1, all.len()) - 1];
+        (!all.is_empty()).then(|| [rank(0.5), rank(0.95), rank(1.0)])
+    }
+
+    /// The sum of it all, where the broker has `sent` records, so many in each partition.
+    pub fn proof(&self, sent: u64, by_partition: &[u64]) -> Proof {
+        let e = self.lock();
+        let read = |p: usize| e.until.get(&(p as i32)).copied().unwrap_or(0);
+        let left = by_partition.iter().enumerate().map(|(p, n)| n.saturating_sub(read(p))).sum();
+        let lost = sent.saturating_sub(left + e.counted + e.bad);
+        Proof { sent, counted: e.counted, bad: e.bad, left, lost, twice: e.twice }
+    }
+}
+
+impl StreamingListener for Ledger {
+    fn on_batch_completed(&self, batch: &BatchInfo) {
+        let mut e = self.lock();
+        e.delays.push(batch.total_delay());
+        for r in &batch.ranges {
+            e.until.insert(r.partition, r.until.max(0) as u64);
+        }
+    }
+}
+
+/// Where every tweet is.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Proof {
+    /// Records the broker has.
+    pub sent: u64,
+    /// Different tweets in the job's outputs.
+    pub counted: u64,
+    /// Records in its stream of errors.
+    pub bad: u64,
+    /// Records no batch got as far as: where somebody ended the job before its time.
+    pub left: u64,
+    /// The rest.
+    pub lost: u64,
+    /// Tweets that came out again.
+    pub twice: u64,
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::plan::OffsetRange;
+
+    #[test]
+    fn what_is_missing_is_lost_and_what_comes_again_is_counted_twice() {
+        let ledger = Ledger::default();
+        ledger.counted(&[0, 1, 2, 70]);
+        ledger.counted(&[2, 3]);
+        ledger.bad(2);
+        let ranges =
+            [("t", 0, 0, 5), ("t", 1, 0, 4)].map(|(t, p, f, u)| OffsetRange { topic: t.into(), partition: p, from: f, until: u });
+        ledger.on_batch_completed(&BatchInfo { ranges: ranges.into(), ..BatchInfo::default() });
+        let proof = ledger.proof(11, &[6, 5, 0]);
+        assert_eq!(proof, Proof { sent: 11, counted: 5, bad: 2, left: 2, lost: 2, twice: 1 });
+    }
+
+    #[test]
+    fn latencies_are_nearest_ranks() {
+        let ledger = Ledger::default();
+        assert_eq!(ledger.latency(), None);
+        for ms in (1..=20).rev() {
+            let processing_time = Duration::from_millis(ms);
+            ledger.on_batch_completed(&BatchInfo { processing_time, ..BatchInfo::default() });
+        }
+        assert_eq!(ledger.latency(), Some([10, 19, 20].map(Duration::from_millis)));
+    }
+}

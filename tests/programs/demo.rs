@@ -1,0 +1,103 @@
+//! `tidemill demo`: the blocks on stdout against the proof on stderr, which come by different ways.
+
+use std::process::{Command, Stdio};
+use std::time::Duration;
+
+/// What a run said.
+struct Run {
+    ok: bool,
+    out: String,
+    err: String,
+}
+
+fn demo(args: &[&str]) -> Command {
+    let mut command = Command::new(env!("CARGO_BIN_EXE_tidemill"));
+    command.arg("demo").args(args).env_remove("RUST_LOG").stdout(Stdio::piped()).stderr(Stdio::piped());
+    command
+}
+
+fn ended(child: std::process::Child) -> Run {
+    let output = child.wait_with_output().unwrap();
+    let text = |bytes| String::from_utf8(bytes).unwrap();
+    Run { ok: output.status.success(), out: text(output.stdout), err: text(output.stderr) }
+}
+
+/// The number after a word, commas left out.
+fn number(text: &str, after: &str) -> u64 {
+    let rest = text.split_once(after).unwrap_or_else(|| panic!("no {after:?} in {text}")).1;
+    let digits: String =
+        rest.trim_start().chars().take_while(|c| c.is_ascii_digit() || *c == ',').filter(|c| *c != ',').collect();
+    digits.parse().unwrap_or_else(|_| panic!("no number after {after:?} in {text}"))
+}
+
+impl Run {
+    fn proof(&self) -> &str {
+        let line = self.err.lines().find(|l| l.contains("counted twice"));
+        line.unwrap_or_else(|| panic!("no proof in {}", self.err))
+    }
+
+    fn batches(&self) -> Vec<u64> {
+        self.out.lines().filter(|l| l.starts_with("Tweets this batch: ")).map(|l| number(l, "batch:")).collect()
+    }
+}
+
+#[test]
+fn a_short_run_has_all_events_and_the_blocks_add_up_to_the_proof() {
+    let run = ended(demo(&["--batches", "12", "--rate", "400", "--interval", "500ms", "--window", "2"]).spawn().unwrap());
+    assert!(run.ok, "{}", run.err);
+    let proof = run.proof();
+    let [sent, counted, bad] = ["tweets sent", "= counted", "+ bad"].map(|w| number(proof, w));
+    assert_eq!(sent, counted + bad, "{proof}");
+    assert_eq!((number(proof, "lost"), number(proof, "counted twice"), bad), (0, 0, 11), "{proof}");
+    let batches = run.batches();
+    assert_eq!(batches.iter().sum::<u64>(), sent, "{}", run.out);
+    assert_eq!(batches.len() as u64, number(proof, ""), "{proof}");
+    assert!(batches.len() >= 12, "{batches:?}");
+    blocks(&run.out, batches.len());
+    for told in
+        ["batch = twitter/0 [0,", "a burst: @tide_pool", "not JSON: kept apart", "the burst left the window", "broker back"]
+    {
+        assert!(run.err.contains(told), "{told}: {}", run.err);
+    }
+    assert!(!run.err.contains('\x1b') && !run.out.contains('\x1b'), "no terminal, no colours");
+}
+
+/// Stdout is blocks in the tutorial's shape and nothing else; the rolling count is the sum of the last four batches.
+fn blocks(out: &str, batches: usize) {
+    let rule = "-".repeat(43);
+    let blocks: Vec<&str> = out.split("\n\n").filter(|b| !b.is_empty()).collect();
+    assert_eq!(blocks.len(), 3 * batches, "{out}");
+    let mut counts = Vec::new();
+    for (n, block) in blocks.iter().enumerate() {
+        let lines: Vec<&str> = block.lines().collect();
+        assert!(lines[0] == rule && lines[1].starts_with("Time: 20") && lines[2] == rule, "{block}");
+        match n % 3 {
+            0 => {
+                counts.push(number(lines[3], "batch:"));
+                let window = &counts[counts.len().saturating_sub(4)..];
+                assert!(lines[4].starts_with("Tweets total (2 s rolling count): "), "{block}");
+                assert_eq!(number(lines[4], "count):"), window.iter().sum::<u64>(), "{block}");
+            }
+            1 => assert!(lines[3..].iter().all(|l| *l == "..." || l.starts_with("Author counts this batch:\tValue ")), "{block}"),
+            _ => assert!(
+                lines[3..].iter().all(|l| *l == "..." || l.starts_with("Author counts (2 s rolling):\tValue ")),
+                "{block}"
+            ),
+        }
+    }
+}
+
+#[test]
+fn an_interrupt_ends_it_in_order() {
+    let child = demo(&["--rate", "400", "--interval", "200ms"]).spawn().unwrap();
+    std::thread::sleep(Duration::from_secs(3));
+    let killed = Command::new("kill").args(["-INT", &child.id().to_string()]).status().unwrap();
+    assert!(killed.success());
+    let run = ended(child);
+    assert!(run.ok, "{}", run.err);
+    let proof = run.proof();
+    let left = if proof.contains("not read") { number(proof, "when it was ended") } else { 0 };
+    let [sent, counted, bad] = ["tweets sent", "= counted", "+ bad"].map(|w| number(proof, w));
+    assert_eq!((number(proof, "lost"), sent), (0, counted + bad + left), "{proof}");
+    assert!(counted > 200, "{proof}");
+}
