@@ -369,7 +369,7 @@ mod tests {
         Saver { prefix, suffix, process, processes, bags, claim: None, begun: None, warned: false }
     }
 
-    fn part<'a>(number: u32, rows: &[&'a &'static str]) -> Part<&'a &'static str> {
+    fn part(number: u32, rows: &[&'static str]) -> Part<&'static str> {
         Part { number, rows: rows.to_vec() }
     }
 
@@ -378,17 +378,17 @@ mod tests {
         let dir = Dir::new("again");
         let mut saver = saver(&dir, 0, 1, true);
         let t = BatchTime::from_millis(7);
-        let parts = || vec![part(0, &[&"b", &"a"]), part(2, &[]), part(100_001, &[&"c"])];
+        let parts = || vec![part(0, &["b", "a"]), part(2, &[]), part(100_001, &["c"])];
         let obstacle = dir.0.join("p-7/part-100001");
         std::fs::create_dir_all(obstacle.join("x")).unwrap();
         // The directory in the way cannot be removed as a file is, nor replaced.
-        let e = saver.write(t, parts()).unwrap_err().to_string();
+        let e = saver.write(t, &parts()).unwrap_err().to_string();
         assert!(e.contains(&obstacle.display().to_string()), "{e}");
         assert!(!dir.0.join("p-7/_SUCCESS").exists());
         std::fs::remove_dir_all(&obstacle).unwrap();
         let whole = files([("p-7/part-00000", "a\nb\n"), ("p-7/part-100001", "c\n"), ("p-7/_SUCCESS", "")]);
         for _ in 0..2 {
-            saver.write(t, parts()).unwrap();
+            saver.write(t, &parts()).unwrap();
             assert_eq!(dir.files(), whole);
         }
         assert!(!saver.warned, "what it overwrote was its own");
@@ -398,10 +398,10 @@ mod tests {
     fn the_batch_of_another_run_is_replaced_with_a_warning() {
         let dir = Dir::new("other");
         let t = BatchTime::from_millis(7);
-        saver(&dir, 0, 1, false).write(t, vec![part(0, &[&"old"]), part(9, &[&"old"])]).unwrap();
+        saver(&dir, 0, 1, false).write(t, &[part(0, &["old"]), part(9, &["old"])]).unwrap();
         std::fs::write(dir.0.join("p-7/notes"), "mine").unwrap();
         let mut again = saver(&dir, 0, 1, false);
-        again.write(t, vec![part(1, &[&"b", &"a"])]).unwrap();
+        again.write(t, &[part(1, &["b", "a"])]).unwrap();
         assert!(again.warned);
         assert_eq!(dir.files(), files([("p-7/part-00001", "b\na\n"), ("p-7/notes", "mine"), ("p-7/_SUCCESS", "")]));
     }
@@ -412,10 +412,10 @@ mod tests {
         std::fs::create_dir(dir.0.join("p")).unwrap();
         let (mut first, mut second) = (saver(&dir, 0, 2, false), saver(&dir, 1, 2, false));
         let t = BatchTime::from_millis(7);
-        first.write(t, vec![part(0, &[&"a"])]).unwrap();
+        first.write(t, &[part(0, &["a"])]).unwrap();
         let begun = [("p-7/.done-0-of-2", ""), ("p-7/part-00000", "a\n")];
         assert_eq!(dir.files(), files(begun));
-        second.write(t, vec![part(1, &[&"b"])]).unwrap();
+        second.write(t, &[part(1, &["b"])]).unwrap();
         let mut whole = files(begun);
         whole.extend(files([("p-7/.done-1-of-2", ""), ("p-7/part-00001", "b\n"), ("p-7/_SUCCESS", "")]));
         assert_eq!(dir.files(), whole);
@@ -426,11 +426,11 @@ mod tests {
         let dir = Dir::new("claims");
         let (mut one, mut two) = (saver(&dir, 0, 1, false), saver(&dir, 0, 1, false));
         let t = BatchTime::from_millis(7);
-        one.write(t, vec![part(0, &[&"a"])]).unwrap();
-        let e = two.write(t, vec![part(0, &[&"b"])]).unwrap_err().to_string();
+        one.write(t, &[part(0, &["a"])]).unwrap();
+        let e = two.write(t, &[part(0, &["b"])]).unwrap_err().to_string();
         assert!(e.contains("another output"), "{e}");
         drop(one);
-        two.write(t, vec![part(0, &[&"b"])]).unwrap();
+        two.write(t, &[part(0, &["b"])]).unwrap();
     }
 
     #[test]
