@@ -12,7 +12,7 @@ use std::time::Duration;
 
 use timely::dataflow::ProbeHandle;
 
-use crate::config::{CatchUp, Config, RuntimeArgs};
+use crate::config::{CatchUp, Config, RuntimeArgs, Saved};
 use crate::error::{BoxError, Error, Result};
 use crate::flow::{Flow, Site};
 use crate::plan::{Order, Plan};
@@ -111,6 +111,11 @@ impl Builder {
     /// What outputs see of overdue batch times; every one unless said.
     pub fn catch_up(self, what: CatchUp) -> Self {
         self.set(move |c| c.runtime.catch_up = what)
+    }
+
+    /// States that go in before the first batch, and where they go at the end.
+    pub(crate) fn hand_over(self, load: Option<Saved>, save: Option<Saved>) -> Self {
+        self.set(move |c| (c.load, c.save) = (load, save))
     }
 
     pub(crate) fn config(self) -> Result<Config> {

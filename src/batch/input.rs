@@ -252,7 +252,7 @@ impl<'s> StreamingContext<'s> {
         let graph = &self.graph;
         graph.note::<T>(verb, &spec.name);
         let SourceSpec { name, splits, reader, planned, pace } = spec;
-        let made = (graph.home() && !graph.dry).then(splits).transpose();
+        let made = graph.home().then(splits).transpose();
         let splits = made.unwrap_or_else(|e| {
             graph.problem(site, e);
             None

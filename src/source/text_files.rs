@@ -2,14 +2,15 @@
 
 use std::collections::BTreeMap;
 use std::fmt;
-use std::fs::{File, Metadata};
+use std::fs::File;
 use std::io::{ErrorKind, Read, Seek, SeekFrom};
 use std::path::{Path, PathBuf};
-use std::sync::{Arc, Mutex, PoisonError};
-use std::time::{Duration, Instant, UNIX_EPOCH};
+use std::sync::Arc;
+use std::time::{Duration, Instant};
 
 use super::lines::{BadLine, LINE_LIMIT, LINES_A_CALL, Line, Splitter, decoded};
-use crate::batch::clock::{Clock, Time};
+use super::text_watch::{Look, Stamp, Watch, list};
+use crate::clock::{Clock, Time};
 use crate::context::{Pace, SourceSpec, StreamingContext};
 use crate::error::{Error, Result};
 use crate::flow::Site;
@@ -37,10 +38,10 @@ type Accept = Arc<dyn Fn(&str) -> bool + Send + Sync>;
 #[derive(Clone)]
 #[must_use = "it describes what to read"]
 pub struct TextFiles {
-    dir: PathBuf,
-    existing: bool,
-    remember: Duration,
-    accept: Accept,
+    pub(super) dir: PathBuf,
+    pub(super) existing: bool,
+    pub(super) remember: Duration,
+    pub(super) accept: Accept,
 }
 
 impl TextFiles {
@@ -146,12 +147,11 @@ impl<'s> StreamingContext<'s> {
     }
 
     fn text_files_at(&self, site: &Site, files: TextFiles) -> Decoded<'s, String> {
-        let trouble = Trouble::default();
         let name = format!("files of {}", files.dir.display());
         let settled = self.batch_interval().max(SETTLED);
         let batch_bytes = self.graph.config.batch_bytes.saturating_mul(self.graph.config.peers()) as u64;
         let splits = {
-            let (name, trouble) = (name.clone(), trouble.clone());
+            let name = name.clone();
             move || {
                 let wrong = |reason: String| Error::source(name.as_str(), reason);
                 if files.dir.to_str().is_none() {
@@ -159,10 +159,10 @@ impl<'s> StreamingContext<'s> {
                 }
                 std::fs::read_dir(&files.dir).map_err(|e| wrong(format!("the directory cannot be read: {e}")))?;
                 let watch = Watch { files, settled, batch_bytes, known: BTreeMap::new(), started: false, last_ms: 0 };
-                Ok(Box::new(FileSplits { watch, trouble, clock: Time::new(Clock::System) }) as Box<dyn Splits>)
+                Ok(Box::new(FileSplits { watch, trouble: None, clock: Time::new(Clock::System) }) as Box<dyn Splits>)
             }
         };
-        let reader = FileReader { name: name.clone(), open: None, trouble, wake: Arc::new(|| ()) };
+        let reader = FileReader { name: name.clone(), open: None, wake: Arc::new(|| ()) };
         let spec = SourceSpec {
             name,
             splits: Box::new(splits),
@@ -174,179 +174,10 @@ impl<'s> StreamingContext<'s> {
     }
 }
 
-/// What is wrong with the directory, from the planner's half to the reader of the first worker, which says so.
-type Trouble = Arc<Mutex<Option<String>>>;
-
-/// A file as a plan knows it.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-struct Stamp {
-    size: u64,
-    modified_ms: i64,
-}
-
-impl Stamp {
-    fn of(meta: &Metadata) -> Self {
-        let modified = meta.modified().ok().and_then(|t| t.duration_since(UNIX_EPOCH).ok());
-        Stamp { size: meta.len(), modified_ms: modified.map_or(0, |d| d.as_millis() as i64) }
-    }
-}
-
-/// One entry of the directory; `Err`: why it is not read.
-type Found = (String, std::result::Result<Stamp, String>);
-
-/// What is known of a name.
-#[derive(Clone, Debug, PartialEq)]
-enum Known {
-    /// There at the start, and not to be read as it was.
-    Old(Stamp),
-    /// To be read when it has settled.
-    Waiting { stamp: Stamp, since: Instant, warned: bool },
-    /// In a plan.
-    Taken { stamp: Stamp, warned: bool },
-    /// Nothing to read: warned about.
-    Skipped,
-}
-
-/// What the planner remembers: does no I/O but for the test whether a file opens.
-struct Watch {
-    files: TextFiles,
-    settled: Duration,
-    batch_bytes: u64,
-    known: BTreeMap<String, Known>,
-    started: bool,
-    /// When the directory was last looked into.
-    last_ms: u64,
-}
-
-/// What a look into the directory came to.
-#[derive(Default)]
-struct Look {
-    taken: Vec<(String, Stamp)>,
-    warnings: Vec<String>,
-}
-
-impl Watch {
-    fn wants(&self, name: &str) -> bool {
-        let hidden = name.starts_with(['.', '_']);
-        let unfinished = name.ends_with(".tmp") || name.ends_with("._COPYING_");
-        !hidden && !unfinished && (self.files.accept)(name)
-    }
-
-    /// Compares the directory with what is known. The first look is the start of the job and takes nothing.
-    fn look(&mut self, found: Vec<Found>, now: Instant, now_ms: u64, opens: impl Fn(&str) -> Result<(), String>) -> Look {
-        let mut look = Look::default();
-        // Counted from the last look: a file that came since is not too old because this look is late.
-        let horizon = (self.last_ms as i64).saturating_sub(self.files.remember.as_millis().min(i64::MAX as u128) as i64);
-        let mut before = std::mem::take(&mut self.known);
-        let mut ready = Vec::new();
-        for (name, stamp) in found {
-            if !self.wants(&name) {
-                continue;
-            }
-            let known = before.remove(&name);
-            let known = match stamp {
-                Err(reason) => {
-                    if known != Some(Known::Skipped) {
-                        look.warnings.push(format!("{name} is not read: {reason}"));
-                    }
-                    Some(Known::Skipped)
-                }
-                Ok(stamp) => self.step(&name, stamp, known, now, horizon, &mut look),
-            };
-            let Some(known) = known else { continue };
-            if let Known::Waiting { stamp, since, warned } = known
-                && self.started
-                && stamp.size > 0
-                && now - since >= self.settled - self.settled / 8
-            {
-                ready.push((stamp, name, since, warned));
-            } else {
-                self.known.insert(name, known);
-            }
-        }
-        ready.sort_by(|(a, name, ..), (b, other, ..)| (a.modified_ms, name).cmp(&(b.modified_ms, other)));
-        let mut bytes = 0u64;
-        for (stamp, name, since, warned) in ready {
-            let fits = bytes == 0 || bytes.saturating_add(stamp.size) <= self.batch_bytes;
-            let known = match fits.then(|| opens(&name)) {
-                Some(Ok(())) => {
-                    bytes = bytes.saturating_add(stamp.size);
-                    look.taken.push((name.clone(), stamp));
-                    Known::Taken { stamp, warned: false }
-                }
-                Some(Err(reason)) => {
-                    if !warned {
-                        look.warnings.push(format!("{name} is not read until it can be opened: {reason}"));
-                    }
-                    Known::Waiting { stamp, since, warned: true }
-                }
-                None => {
-                    // Order is kept: what does not fit is first in the next batch.
-                    bytes = self.batch_bytes.max(1);
-                    Known::Waiting { stamp, since, warned }
-                }
-            };
-            self.known.insert(name, known);
-        }
-        self.started = true;
-        self.last_ms = now_ms;
-        look
-    }
-
-    /// What becomes of a plain file; `None`: it is too old to be remembered.
-    fn step(&self, name: &str, stamp: Stamp, known: Option<Known>, now: Instant, horizon: i64, look: &mut Look) -> Option<Known> {
-        let aged = stamp.modified_ms < horizon;
-        let waiting = Known::Waiting { stamp, since: now, warned: false };
-        match known {
-            None | Some(Known::Skipped) if !self.started => Some(if self.files.existing { waiting } else { Known::Old(stamp) }),
-            None | Some(Known::Skipped) => (!aged).then_some(waiting),
-            Some(Known::Old(was)) if was == stamp => (!aged).then_some(Known::Old(was)),
-            Some(Known::Old(_)) => Some(waiting),
-            Some(Known::Waiting { stamp: was, .. }) if was != stamp => Some(waiting),
-            Some(Known::Taken { stamp: was, warned }) if was != stamp => {
-                if !warned {
-                    let (a, b) = (was.size, stamp.size);
-                    look.warnings.push(format!(
-                        "{name} changed after it was read ({a} bytes then, {b} now): it is not read again; move whole files in"
-                    ));
-                }
-                Some(Known::Taken { stamp, warned: true })
-            }
-            Some(Known::Taken { .. }) if aged => None,
-            same => same,
-        }
-    }
-}
-
-/// The entries of a directory, and what they are.
-fn list(dir: &Path) -> std::io::Result<Vec<Found>> {
-    let mut found = Vec::new();
-    for entry in std::fs::read_dir(dir)? {
-        let entry = entry?;
-        let name = match entry.file_name().into_string() {
-            Ok(name) => name,
-            Err(name) => {
-                found.push((name.to_string_lossy().into_owned(), Err("its name is not UTF-8".into())));
-                continue;
-            }
-        };
-        let stamp = match std::fs::metadata(entry.path()) {
-            Ok(meta) if meta.is_file() => Ok(Stamp::of(&meta)),
-            Ok(meta) if meta.is_dir() => Err("it is a directory, and sub-directories are not read".into()),
-            Ok(_) => Err("it is no plain file".into()),
-            // Gone since it was listed; a link to nowhere is there and stays.
-            Err(e) if e.kind() == ErrorKind::NotFound && std::fs::symlink_metadata(entry.path()).is_err() => continue,
-            Err(e) => Err(e.to_string()),
-        };
-        found.push((name, stamp));
-    }
-    Ok(found)
-}
-
 /// The planner's half.
 struct FileSplits {
     watch: Watch,
-    trouble: Trouble,
+    trouble: Option<String>,
     clock: Time,
 }
 
@@ -375,16 +206,14 @@ impl Splits for FileSplits {
     fn plan(&mut self) -> Result<Vec<Piece>> {
         let look = self.look();
         let trouble = look.as_ref().err().map(|e| format!("the directory cannot be read: {e}"));
-        let mut said = self.trouble.lock().unwrap_or_else(PoisonError::into_inner);
-        if *said != trouble {
+        if self.trouble != trouble {
             let dir = self.watch.files.dir.display();
             match &trouble {
                 Some(trouble) => tracing::warn!(%dir, %trouble, "batches are empty until it is back"),
                 None => tracing::info!(%dir, "the directory is back"),
             }
-            *said = trouble;
+            self.trouble = trouble;
         }
-        drop(said);
         let dir = &self.watch.files.dir;
         let piece = |(name, stamp): (String, Stamp)| Piece {
             split: Split::File {
@@ -396,6 +225,10 @@ impl Splits for FileSplits {
             until: stamp.size as i64,
         };
         Ok(look.map_or_else(|_| Vec::new(), |look| look.taken.into_iter().map(piece).collect()))
+    }
+
+    fn trouble(&self) -> Option<String> {
+        self.trouble.clone()
     }
 }
 
@@ -412,7 +245,6 @@ struct Open {
 struct FileReader {
     name: String,
     open: Option<Open>,
-    trouble: Trouble,
     wake: Waker,
 }
 
@@ -485,8 +317,7 @@ impl Reader<Line> for FileReader {
     }
 
     fn seal(&mut self, _emit: &mut Emit<'_, Line>) -> Result<Sealed> {
-        let trouble = self.trouble.lock().unwrap_or_else(PoisonError::into_inner).clone();
-        Ok(Sealed { trouble, ..Sealed::default() })
+        Ok(Sealed::default())
     }
 
     fn read_range(&mut self, range: &Range, emit: &mut Emit<'_, Line>) -> Result<bool> {
@@ -672,7 +503,7 @@ mod tests {
     }
 
     fn reader() -> FileReader {
-        FileReader { name: "files of d".into(), open: None, trouble: Trouble::default(), wake: Arc::new(|| ()) }
+        FileReader { name: "files of d".into(), open: None, wake: Arc::new(|| ()) }
     }
 
     /// The whole file as a range, as it is now.
