@@ -1,6 +1,8 @@
 //! What a job is told: parsed once, checked once, before any data is touched.
 
+use std::collections::BTreeMap;
 use std::path::PathBuf;
+use std::sync::{Arc, Mutex};
 use std::time::Duration;
 
 use crate::error::{Error, Result};
@@ -13,7 +15,7 @@ pub enum CatchUp {
     /// Every overdue time.
     #[default]
     Fill,
-    /// Only the last.
+    /// Only the last, and the first if there is data in it.
     Skip,
 }
 
@@ -81,6 +83,9 @@ pub fn interval(text: &str) -> Result<Duration> {
     Interval::new(d).map(|_| d)
 }
 
+/// The states of a job by the names of their operators, and by key group.
+pub(crate) type Saved = Arc<Mutex<BTreeMap<String, BTreeMap<u64, Vec<u8>>>>>;
+
 /// Everything a job runs by, checked.
 #[derive(Clone, Debug)]
 pub(crate) struct Config {
@@ -95,6 +100,10 @@ pub(crate) struct Config {
     pub gather_cap: usize,
     /// How often a failed output is tried before the job stops.
     pub output_tries: u32,
+    /// States that go in before the first batch.
+    pub load: Option<Saved>,
+    /// Where states go when the job has ended in order.
+    pub save: Option<Saved>,
 }
 
 impl Config {
@@ -112,6 +121,8 @@ impl Config {
             batch_bytes: 64 << 20,
             gather_cap: 256 << 20,
             output_tries: 3,
+            load: None,
+            save: None,
         })
     }
 

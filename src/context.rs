@@ -12,7 +12,7 @@ use std::time::Duration;
 
 use timely::dataflow::ProbeHandle;
 
-use crate::config::{CatchUp, Config, RuntimeArgs};
+use crate::config::{CatchUp, Config, RuntimeArgs, Saved};
 use crate::error::{BoxError, Error, Result};
 use crate::flow::{Flow, Site};
 use crate::plan::{Order, Plan};
@@ -113,6 +113,11 @@ impl Builder {
         self.set(move |c| c.runtime.catch_up = what)
     }
 
+    /// States that go in before the first batch, and where they go at the end.
+    pub(crate) fn hand_over(self, load: Option<Saved>, save: Option<Saved>) -> Self {
+        self.set(move |c| (c.load, c.save) = (load, save))
+    }
+
     pub(crate) fn config(self) -> Result<Config> {
         let mut config = Config::new(self.name, self.interval)?;
         for setting in self.settings {
@@ -128,6 +133,9 @@ pub(crate) trait Port {
     fn order(&self, order: &Order);
 }
 
+/// Makes the worker's half of a source.
+pub(crate) type MakeReader<T> = Box<dyn FnOnce(Waker) -> Result<Box<dyn Reader<T>>>>;
+
 /// A source as its verb describes it.
 pub(crate) struct SourceSpec<T> {
     /// For messages: `kafka topic twitter`.
@@ -135,7 +143,7 @@ pub(crate) struct SourceSpec<T> {
     /// The planner's half; made once, in process 0.
     pub splits: Box<dyn FnOnce() -> Result<Box<dyn Splits>>>,
     /// The worker's half.
-    pub reader: Box<dyn FnOnce(Waker) -> Result<Box<dyn Reader<T>>>>,
+    pub reader: MakeReader<T>,
     /// Whether its splits are read whole by ranges the planner makes (files, given ranges), or live.
     pub planned: bool,
     /// How fast it may be read.

@@ -181,9 +181,11 @@ mod tests {
     fn rows_are_cloned_only_when_shared() {
         let a = Rows::new(Lane::default(), vec![String::from("x")]);
         let ptr = a.rows.as_ptr();
-        assert_eq!(a.take().as_ptr(), ptr);
+        let own = a.take();
+        assert_eq!(own.as_ptr(), ptr);
         let a = Rows::new(Lane::default(), vec![String::from("x")]);
         let b = a.clone();
-        assert_ne!(a.take().as_ptr(), b.rows.as_ptr());
+        let own = a.take();
+        assert_ne!(own.as_ptr(), b.rows.as_ptr());
     }
 }

@@ -75,11 +75,6 @@ impl<K: Key> Dict<K> {
         &self.entry(id).key
     }
 
-    /// The key group of the key with this id.
-    pub fn group(&self, id: Id) -> u8 {
-        self.entry(id).group
-    }
-
     fn entry(&self, id: Id) -> &Entry<K> {
         self.entries[id as usize].as_ref().expect("an id is not given up while somebody holds it")
     }

@@ -11,6 +11,7 @@ mod flow;
 pub mod plan;
 pub mod time;
 
+pub(crate) mod clock;
 pub mod config;
 pub mod context;
 pub mod dstream;

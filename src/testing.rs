@@ -7,6 +7,7 @@ use std::fmt::Debug;
 use std::time::Duration;
 
 use crate::batch::ManualClock;
+use crate::config::Saved;
 use crate::context::{Pace, SourceSpec, StreamingContext};
 use crate::data::{Data, Exchange};
 use crate::dstream::DStream;
@@ -14,7 +15,8 @@ use crate::error::{Error, Result};
 use crate::flow::Site;
 use crate::plan::{Range, Split};
 use crate::sink::memory::Memory;
-use crate::source::{Emit, Piece, Reader, Sealed, Splits, Start};
+use crate::source;
+use crate::source::{Emit, Piece, Reader, Sealed, Splits};
 
 /// How many lanes a test's batches are dealt to.
 const LANES: usize = 4;
@@ -66,12 +68,52 @@ where
     U: Exchange,
     V: for<'s> Fn(&DStream<'s, T>) -> DStream<'s, U> + Send + Sync + 'static,
 {
+    job(Start { workers, interval, first: 0, load: None, save: None }, batches, verb)
+}
+
+/// Runs a verb over the first batches, takes its state out by key group, puts it into a second job on another number of workers,
+/// and goes on there with the other batches. Returns what left both: the same as one job's, if state goes out and comes in whole.
+///
+/// # Panics
+/// If a job fails.
+pub fn run_handed_over<T, U, V>(workers: (u16, u16), first: Vec<Vec<T>>, then: Vec<Vec<T>>, verb: V) -> Seen<U>
+where
+    T: Data + Send + Sync,
+    U: Exchange,
+    V: for<'s> Fn(&DStream<'s, T>) -> DStream<'s, U> + Clone + Send + Sync + 'static,
+{
+    let interval = Duration::from_millis(1);
+    let (saved, after) = (Saved::default(), first.len() as u64);
+    let start = Start { workers: workers.0, interval, first: 0, load: None, save: Some(saved.clone()) };
+    let mut seen = job(start, first, verb.clone()).expect("the first job of the test");
+    let start = Start { workers: workers.1, interval, first: after, load: Some(saved), save: None };
+    seen.extend(job(start, then, verb).expect("the second job of the test"));
+    seen
+}
+
+/// How a test's job begins and ends.
+struct Start {
+    workers: u16,
+    interval: Duration,
+    /// Where its clock stands, in units of the interval.
+    first: u64,
+    load: Option<Saved>,
+    save: Option<Saved>,
+}
+
+fn job<T, U, V>(start: Start, batches: Vec<Vec<T>>, verb: V) -> Result<Seen<U>, Error>
+where
+    T: Data + Send + Sync,
+    U: Exchange,
+    V: for<'s> Fn(&DStream<'s, T>) -> DStream<'s, U> + Send + Sync + 'static,
+{
     let seen = Memory::new();
     let out = seen.clone();
-    let unit = interval.as_millis() as u64;
-    StreamingContext::builder("test", interval)
-        .workers(workers)
-        .start_on_clock(ManualClock::at(0), move |ssc| {
+    let unit = start.interval.as_millis() as u64;
+    StreamingContext::builder("test", start.interval)
+        .workers(start.workers)
+        .hand_over(start.load, start.save)
+        .start_on_clock(ManualClock::at(start.first * unit), move |ssc| {
             verb(&ssc.test_stream(batches.clone())).to_memory(&out);
             Ok(())
         })?
@@ -111,8 +153,8 @@ struct TestSplits {
 }
 
 impl Splits for TestSplits {
-    fn start(&mut self) -> Result<Vec<Start>> {
-        Ok((0..LANES).map(|l| Start { split: split(l), from: 0 }).collect())
+    fn start(&mut self) -> Result<Vec<source::Start>> {
+        Ok((0..LANES).map(|l| source::Start { split: split(l), from: 0 }).collect())
     }
 
     fn plan(&mut self) -> Result<Vec<Piece>> {

@@ -7,7 +7,7 @@ use std::path::Path;
 
 /// Faces use stages, stages services, services nouns; within nouns and services anything goes.
 const LAYERS: [&[&str]; 4] = [
-    &["error", "time", "data", "dict", "plan", "flow", "config", "context", "dstream", "view"],
+    &["clock", "error", "time", "data", "dict", "plan", "flow", "config", "context", "dstream", "view"],
     &["metrics", "checkpoint", "format", "kafka"],
     &["source", "batch", "operator", "arrangement", "sink"],
     &["sql", "cluster", "testing", "logging", "cli"],
@@ -19,10 +19,12 @@ const BETWEEN_STAGES: [(&str, &str); 2] = [("batch", "source"), ("operator", "ar
 /// Ways against the rules, each with its reason. `(file or folder, module)`.
 const ALLOWED: &[(&str, &str, &str)] = &[
     ("src/context.rs", "source", "a source is registered with its two halves, whose traits are the source's own"),
+    ("src/view.rs", "arrangement", "a view makes its other form, ids or names, when somebody asks for it"),
     ("src/batch/", "sink", "run.rs starts the output thread as it starts the workers"),
     ("src/batch/", "cluster", "run.rs joins the processes before it starts workers"),
     ("src/operator/", "source", "bytes become records: decode and its kin are verbs on source::message::Message"),
     ("src/operator/attach.rs", "sink", "the kernel under outputs hands over their Parts"),
+    ("src/source/", "operator", "a source of lines gives a Decoded: its bad lines are data"),
     ("src/sink/", "operator", "output operations are verbs: they stand on the kernels attach and gather"),
     ("src/arrangement/", "operator", "verbs of views stand on the kernels of batches"),
 ];
@@ -35,14 +37,14 @@ const CRATES: &[(&str, &[&str], &str)] = &[
         &["src/source/", "src/sink/", "src/format/", "src/checkpoint/", "src/metrics/", "src/sql/", "src/cli/"],
         "not in",
     ),
-    ("rdkafka", &["src/kafka.rs", "src/kafka/", "src/source/kafka_", "src/sink/kafka.rs"], "only in"),
-    ("rdkafka_sys", &["src/kafka.rs", "src/kafka/", "src/source/kafka_", "src/sink/kafka.rs"], "only in"),
+    ("rdkafka", &["src/kafka.rs", "src/kafka/", "src/source/kafka_", "src/sink/kafka"], "only in"),
+    ("rdkafka_sys", &["src/kafka.rs", "src/kafka/", "src/source/kafka_", "src/sink/kafka"], "only in"),
 ];
 
 /// Words that only some files may use, and why they may.
 const WORDS: &[(&str, &[&str])] = &[
     // One file reads the wall clock.
-    ("SystemTime::now", &["src/batch/clock.rs"]),
+    ("SystemTime::now", &["src/clock.rs"]),
     ("Timestamp::now", &[]),
     ("Zoned::now", &[]),
     // Exit is for programs, not for a library: the host decides.

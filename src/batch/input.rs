@@ -21,7 +21,7 @@ use crate::dstream::{Case, DStream};
 use crate::error::Result;
 use crate::flow::{Site, VecStream};
 use crate::plan::{Order, Plan, Range, Report};
-use crate::source::{Emit, Reader, Waker};
+use crate::source::{Emit, Reader};
 use crate::time::{BatchTime, Interval};
 
 /// Orders on their way to one operator.
@@ -76,14 +76,14 @@ pub(crate) fn ticks<'s>(scope: Scope<'s, BatchTime>, interval: Interval) -> (Vec
     (stream, port)
 }
 
-/// The plan of a batch, then those of the overdue times after it: empty, and shown or not.
+/// The plan of a batch, then those of the overdue times after it: empty. Without `fill` only the last is shown, and the first
+/// if there is anything in it.
 fn with_overdue(plan: Plan, run: u32, fill: bool, interval: Interval) -> impl Iterator<Item = Plan> {
     let mut next = Some(plan);
     (0..=run).map(move |i| {
         let mut plan = next.take().expect("one after the other");
-        let last = i == run;
         next = Some(Plan { time: interval.after(plan.time), ranges: Vec::new(), shown: plan.shown });
-        plan.shown &= fill || last;
+        plan.shown &= fill || i == run || plan.ranges.iter().any(|r| r.from < r.until);
         plan
     })
 }
@@ -116,13 +116,34 @@ struct Input<T> {
     records: u64,
     bytes: usize,
     cap_bytes: usize,
-    /// Records a split: in the first batch, and in every other.
-    limits: (Option<u64>, Option<u64>),
+    pace: Pace,
     outbox: Outbox,
     waiting: Arc<std::sync::atomic::AtomicUsize>,
 }
 
 impl<T: Data> Input<T> {
+    fn new(graph: &Graph<'_>, source: u32, reader: Box<dyn Reader<T>>, reads: bool, pace: Pace) -> Self {
+        Input {
+            reader,
+            source,
+            worker: graph.flow.scope.index(),
+            peers: graph.flow.scope.peers(),
+            interval: graph.config.interval,
+            open: None,
+            opened: false,
+            reads,
+            sealed: VecDeque::new(),
+            jobs: VecDeque::new(),
+            ranges: Vec::new(),
+            records: 0,
+            bytes: 0,
+            cap_bytes: graph.config.batch_bytes,
+            pace,
+            outbox: graph.outbox.clone(),
+            waiting: graph.waiting.clone(),
+        }
+    }
+
     fn order(&mut self, order: Order) -> Result<()> {
         match order {
             Order::Assign { source, lane, split, from } if source == self.source && lane as usize % self.peers == self.worker => {
@@ -134,7 +155,8 @@ impl<T: Data> Input<T> {
                 }
                 self.reads &= live;
                 self.opened = true;
-                self.reader.limit(self.limits.0);
+                let limits = [quota(self.pace.per_second, time, self.interval), self.pace.first_batch];
+                self.reader.limit(limits.into_iter().flatten().min());
             }
             Order::Seal { time, run, pieces, live, last } => {
                 let mine = |r: &Range| r.source == self.source && r.lane as usize % self.peers == self.worker;
@@ -188,7 +210,7 @@ impl<T: Data> Input<T> {
         let next = (0..=job.run).fold(job.time, |t, _| self.interval.after(t));
         open.downgrade(&next);
         self.bytes = 0;
-        self.reader.limit(self.limits.1);
+        self.reader.limit(quota(self.pace.per_second, next, self.interval));
         self.outbox.send(Report::Sealed {
             worker: self.worker,
             source: self.source,
@@ -200,6 +222,12 @@ impl<T: Data> Input<T> {
             waiting: self.waiting.load(std::sync::atomic::Ordering::Relaxed) as u64,
         });
     }
+}
+
+/// How many records a rate allows the batch that closes at `t`: over any second they add up to the rate.
+fn quota(per_second: Option<u64>, t: BatchTime, interval: Interval) -> Option<u64> {
+    let until = |ms: u64, rate: u64| rate as u128 * ms as u128 / 1_000;
+    per_second.map(|rate| (until(t.millis(), rate) - until(t.millis().saturating_sub(interval.millis()), rate)) as u64)
 }
 
 /// Reads given ranges, as far as they come without waiting. `true`: all are complete.
@@ -224,13 +252,11 @@ impl<'s> StreamingContext<'s> {
         let graph = &self.graph;
         graph.note::<T>(verb, &spec.name);
         let SourceSpec { name, splits, reader, planned, pace } = spec;
-        let splits = match splits() {
-            Ok(s) => Some(s),
-            Err(e) => {
-                graph.problem(site, e);
-                None
-            }
-        };
+        let made = graph.home().then(splits).transpose();
+        let splits = made.unwrap_or_else(|e| {
+            graph.problem(site, e);
+            None
+        });
         let source = graph.source(SourceHalf { name, planned, splits });
         let stream = source_operator(graph, site, source, reader, !planned, pace);
         DStream::new(graph, stream, &[Case::Source], &[source])
@@ -241,7 +267,7 @@ fn source_operator<'s, T: Data>(
     graph: &Rc<Graph<'s>>,
     site: &Site,
     source: u32,
-    reader: Box<dyn FnOnce(Waker) -> Result<Box<dyn Reader<T>>>>,
+    reader: crate::context::MakeReader<T>,
     reads: bool,
     pace: Pace,
 ) -> crate::flow::RowStream<'s, T> {
@@ -268,32 +294,10 @@ fn source_operator<'s, T: Data>(
         }
     };
     graph.port(Box::new(queue.clone()));
-    let per_batch = |rate: Option<u64>| rate.map(|r| (r * graph.config.interval.millis() / 1_000).max(1));
-    let rate = per_batch(pace.per_second);
-    let first = [rate, pace.first_batch].into_iter().flatten().min();
-    let (outbox, waiting) = (graph.outbox.clone(), graph.waiting.clone());
-    let (interval, cap_bytes) = (graph.config.interval, graph.config.batch_bytes);
+    let mut input = Some(Input::new(graph, source, reader, reads, pace));
     let (site, fail) = (site.clone(), graph.fail.clone());
     builder.build(move |mut caps| {
-        let mut input = Some(Input {
-            reader,
-            source,
-            worker: scope.index(),
-            peers: scope.peers(),
-            interval,
-            open: caps.pop(),
-            opened: false,
-            reads,
-            sealed: VecDeque::new(),
-            jobs: VecDeque::new(),
-            ranges: Vec::new(),
-            records: 0,
-            bytes: 0,
-            cap_bytes,
-            limits: (first, rate),
-            outbox,
-            waiting,
-        });
+        input.as_mut().expect("it was just made").open = caps.pop();
         move |_| {
             let Some(state) = &mut input else { return };
             site.enter(state.open.as_ref().map(|c| *c.time()));
@@ -324,6 +328,15 @@ fn source_operator<'s, T: Data>(
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[test]
+    fn a_rate_is_kept_over_a_second_however_short_the_batches() {
+        let interval = Interval::new(std::time::Duration::from_millis(5)).unwrap();
+        let of = |t| quota(Some(30), BatchTime::from_millis(t), interval).unwrap();
+        assert_eq!((1..=200).map(|i| of(i * 5)).sum::<u64>(), 30);
+        assert_eq!((1..=200).map(|i| of(i * 5)).max(), Some(1));
+        assert_eq!(quota(None, BatchTime::from_millis(5), interval), None);
+    }
 
     #[test]
     fn overdue_times_are_empty_and_only_the_last_is_shown_on_skip() {

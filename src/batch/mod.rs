@@ -11,7 +11,6 @@
 //! `run.rs` starts and ends jobs, `worker.rs` is one worker's loop, `control.rs` carries orders and reports, `clock.rs` reads time.
 //! Invariant: only this module moves time.
 
-pub(crate) mod clock;
 pub(crate) mod control;
 pub(crate) mod input;
 pub(crate) mod planner;
@@ -20,5 +19,5 @@ pub(crate) mod run;
 pub(crate) mod signals;
 pub(crate) mod worker;
 
-pub use clock::ManualClock;
+pub use crate::clock::ManualClock;
 pub use run::{JobHandle, Summary};

@@ -10,7 +10,7 @@ use std::time::{Duration, Instant};
 
 use timely::scheduling::SyncActivator;
 
-use super::clock::Time;
+use crate::clock::Time;
 use crate::config::{CatchUp, Config};
 use crate::context::SourceHalf;
 use crate::error::{Error, Result};
@@ -270,10 +270,11 @@ impl Planner {
         let mut ranges = Vec::new();
         for source in 0..self.kit.sources.len() {
             let half = &mut self.kit.sources[source];
-            let pieces = match &mut half.splits {
-                Some(splits) if half.planned => splits.plan()?,
+            let (pieces, trouble) = match &mut half.splits {
+                Some(splits) if half.planned => (splits.plan()?, splits.trouble()),
                 _ => continue,
             };
+            note(&mut self.trouble, (usize::MAX, source as u32), trouble.map(|t| format!("{}: {t}", half.name)));
             for Piece { split, from, until } in pieces {
                 let lane = self.lane(source as u32, &split, None);
                 ranges.push(Range { source: source as u32, lane, split, from, until });

@@ -6,11 +6,11 @@ use std::sync::{Arc, Condvar, Mutex, mpsc};
 use std::thread::JoinHandle;
 use std::time::{Duration, Instant};
 
-use super::clock::{Clock, ManualClock, Time};
 use super::control::Planning;
 use super::planner::{Kit, Planner};
 use super::worker::{Crew, Shared, lock};
 use super::{plans, signals, worker};
+use crate::clock::{Clock, ManualClock, Time};
 use crate::cluster::handshake::{self, Peers, Spec};
 use crate::cluster::{self, hosts};
 use crate::config::Config;

@@ -17,7 +17,8 @@ use super::control::{self, Control, Planning};
 use super::{input, planner::Kit};
 use crate::cluster::fate::Fate;
 use crate::config::Config;
-use crate::context::{Built, Delivery, Graph, Outbox, Port, StreamingContext};
+use crate::context::{Built, Delivery, Graph, Outbox, Port, State, StreamingContext};
+use crate::data::KEY_GROUPS;
 use crate::error::{BoxError, Error, Result, panic_text};
 use crate::flow::{Flow, Site};
 use crate::plan::{Order, Report};
@@ -155,14 +156,15 @@ where
         Ok::<_, Error>((built, graph.probe.clone(), ticks))
     });
     let (built, probe, ticks) = built?;
-    let Built { mut ports, sources, outputs, spread, .. } = built;
+    let Built { mut ports, sources, outputs, spread, states, .. } = built;
+    hand_in(&crew.config, &states, worker.index())?;
     ports.push(ticks);
     let _ = lock(&crew.deliveries).send(Delivery::Built { outputs });
     if let Some(kits) = kits {
         let writers = if spread { crew.config.runtime.processes as usize } else { 1 };
         let _ = kits.send(Kit { sources, wake: control.wake.clone(), writers });
     }
-    let first_here = worker.index() % crew.config.runtime.workers as usize == 0;
+    let first_here = worker.index().is_multiple_of(crew.config.runtime.workers as usize);
     let reported = RefCell::new(BatchTime::default());
     while !fate.failed() && worker.step_or_park(Some(LONGEST_NAP)) {
         if first_here {
@@ -185,7 +187,39 @@ where
             outbox.wake();
         }
     }
-    if fate.failed() { Err(fate.stopped()) } else { Ok(()) }
+    if fate.failed() {
+        return Err(fate.stopped());
+    }
+    hand_out(&crew.config, &states, worker.index());
+    Ok(())
+}
+
+/// Gives each operator the states of the key groups that lie on this worker.
+fn hand_in(config: &Config, states: &[State], worker: usize) -> Result<()> {
+    let Some(saved) = &config.load else { return Ok(()) };
+    for (name, groups) in lock(saved).iter() {
+        let Some(state) = states.iter().find(|s| s.name == *name) else {
+            return Err(Error::config(format!("there is state of \"{name}\", and no verb of this program has that name")));
+        };
+        for (_, bytes) in groups.iter().filter(|(g, _)| **g as usize % config.peers() == worker) {
+            let wrong = |e| Error::config(format!("the state of \"{name}\" cannot be read: {e}"));
+            state.keeps.borrow_mut().load(bytes).map_err(wrong)?;
+        }
+    }
+    Ok(())
+}
+
+/// Takes from each operator the states of the key groups that lie on this worker.
+fn hand_out(config: &Config, states: &[State], worker: usize) {
+    let Some(saved) = &config.save else { return };
+    for state in states {
+        for group in (0..KEY_GROUPS).filter(|g| *g as usize % config.peers() == worker) {
+            let piece = state.keeps.borrow().save(group);
+            if !piece.is_empty() {
+                lock(saved).entry(state.name.clone()).or_default().insert(group, piece);
+            }
+        }
+    }
 }
 
 /// Passes orders on to the operators. `true`: the job is to end at once.

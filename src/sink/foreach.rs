@@ -32,13 +32,11 @@ impl<'s, T: Exchange> DStream<'s, T> {
     /// An error of either is tried again with the same rows, then stops the job.
     #[doc(alias = "foreachPartition")]
     #[track_caller]
-    pub fn foreach_partition<C: 'static>(
+    pub fn foreach_partition<C: Send + 'static>(
         &self,
         init: impl Fn() -> Result<C, BoxError> + Send + 'static,
         mut f: impl FnMut(&mut C, BatchTime, u32, &[T]) -> Result<(), BoxError> + Send + 'static,
-    ) where
-        C: Send,
-    {
+    ) {
         let mut made: std::collections::BTreeMap<u32, C> = Default::default();
         let mut through: Option<(BatchTime, std::collections::BTreeSet<u32>)> = None;
         self.attach_spread(&Site::of("foreach_partition"), "foreach_partition", Some(SHARDS), move |plan, parts| {

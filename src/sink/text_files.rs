@@ -231,3 +231,228 @@ fn write_part(dir: &Path, number: u32, rows: &[String]) -> Result<(), BoxError> 
     at(&hidden, file.flush())?;
     at(&part, std::fs::rename(&hidden, &part))
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::batch::ManualClock;
+    use crate::context::StreamingContext;
+    use crate::time::millis;
+
+    type Files = BTreeMap<String, String>;
+
+    struct Dir(PathBuf);
+
+    impl Dir {
+        fn new(test: &str) -> Self {
+            let dir = std::env::temp_dir().join(format!("tidemill-save-{}-{test}", std::process::id()));
+            std::fs::create_dir_all(&dir).unwrap();
+            Dir(dir)
+        }
+
+        /// Every file below, with its text.
+        fn files(&self) -> Files {
+            let mut files = Files::new();
+            let mut dirs = vec![self.0.clone()];
+            while let Some(dir) = dirs.pop() {
+                for entry in std::fs::read_dir(dir).unwrap() {
+                    let path = entry.unwrap().path();
+                    if path.is_dir() {
+                        dirs.push(path);
+                    } else {
+                        let name = path.strip_prefix(&self.0).unwrap().display().to_string();
+                        files.insert(name, std::fs::read_to_string(path).unwrap());
+                    }
+                }
+            }
+            files
+        }
+    }
+
+    impl Drop for Dir {
+        fn drop(&mut self) {
+            let _ = std::fs::remove_dir_all(&self.0);
+        }
+    }
+
+    fn files<const N: usize>(files: [(&str, &str); N]) -> Files {
+        files.map(|(name, text)| (name.into(), text.into())).into()
+    }
+
+    /// What a verb over given batches, one a millisecond, leaves in a directory.
+    fn saved<V>(test: &str, workers: u16, batches: &[&[&str]], verb: V) -> Files
+    where
+        V: for<'s> Fn(&DStream<'s, String>, &Path) + Send + Sync + 'static,
+    {
+        let dir = Dir::new(&format!("{test}-{workers}"));
+        let below = dir.0.clone();
+        let batches: Vec<Vec<String>> = batches.iter().map(|b| b.iter().map(|r| r.to_string()).collect()).collect();
+        let job = StreamingContext::builder("save", millis(1)).workers(workers).start_on_clock(ManualClock::at(0), move |ssc| {
+            verb(&ssc.test_stream(batches.clone()), &below);
+            Ok(())
+        });
+        job.unwrap().await_termination().unwrap();
+        dir.files()
+    }
+
+    #[test]
+    fn a_source_has_a_part_a_lane_and_an_empty_batch_has_none() {
+        for workers in [1, 2, 4] {
+            let seen = saved("lanes", workers, &[&["a", "b b", "c", "d", "e"], &[], &["f"]], |s, dir| {
+                s.save_as_text_files(dir.join("deep/er/msg"), "log")
+            });
+            let expected = files([
+                ("deep/er/msg-1.log/part-00000", "a\n"),
+                ("deep/er/msg-1.log/part-00001", "b b\n"),
+                ("deep/er/msg-1.log/part-00002", "c\n"),
+                ("deep/er/msg-1.log/part-00003", "d\ne\n"),
+                ("deep/er/msg-1.log/_SUCCESS", ""),
+                ("deep/er/msg-2.log/_SUCCESS", ""),
+                ("deep/er/msg-3.log/part-00003", "f\n"),
+                ("deep/er/msg-3.log/_SUCCESS", ""),
+            ]);
+            assert_eq!(seen, expected, "at {workers} workers");
+        }
+    }
+
+    #[test]
+    fn a_sequence_has_one_part() {
+        for workers in [1, 2, 4] {
+            let seen = saved("sequence", workers, &[&["b", "a"], &[]], |s, dir| {
+                s.sort_by(|r| r.clone()).save_as_text_files(dir.join("sorted"), "");
+                s.count().map(|n| (n, "rows".to_owned())).save_as_text_files(dir.join("n"), "");
+            });
+            let expected = files([
+                ("sorted-1/part-00000", "a\nb\n"),
+                ("sorted-1/_SUCCESS", ""),
+                ("sorted-2/_SUCCESS", ""),
+                ("n-1/part-00000", "(2, \"rows\")\n"),
+                ("n-1/_SUCCESS", ""),
+                ("n-2/part-00000", "(0, \"rows\")\n"),
+                ("n-2/_SUCCESS", ""),
+            ]);
+            assert_eq!(seen, expected, "at {workers} workers");
+        }
+    }
+
+    #[test]
+    fn an_exchanged_stream_has_a_part_a_shard_in_the_order_of_its_text() {
+        let save = |workers| {
+            saved("shards", workers, &[&["to", "be", "or", "not", "to", "be", "a", "zebra"], &["x"]], |s, dir| {
+                s.count_by_value().save_as_text_files(dir.join("c"), "");
+                s.union(&s.map(|r| (r, 1i64)).reduce_by_key(|a, b| a + b).map(|(w, n)| format!("{w} {n}")))
+                    .save_as_text_files(dir.join("u"), "");
+            })
+        };
+        let seen = save(1);
+        assert_eq!(save(2), seen);
+        assert_eq!(save(4), seen);
+        let of = |prefix: &str| -> Vec<&String> {
+            seen.iter().filter(|(n, _)| n.starts_with(prefix) && n.contains("/part-")).map(|(_, text)| text).collect()
+        };
+        let parts = of("c-1/");
+        assert!(parts.len() > 1 && parts.len() <= SHARDS as usize, "{parts:?}");
+        let mut rows: Vec<&str> = parts.iter().flat_map(|p| p.lines()).collect();
+        assert!(parts.iter().all(|p| p.lines().is_sorted()), "{parts:?}");
+        rows.sort_unstable();
+        let all = ["(\"a\", 1)", "(\"be\", 2)", "(\"not\", 1)", "(\"or\", 1)", "(\"to\", 2)", "(\"zebra\", 1)"];
+        assert_eq!(rows, all);
+        assert_eq!(of("c-2/"), ["(\"x\", 1)\n"]);
+        assert_eq!(seen["u-1/part-00000"], "to\nbe\n", "the left side's lanes come first");
+        assert!(of("u-1/").iter().skip(4).all(|p| p.lines().is_sorted()));
+        assert_eq!(of("u-2/"), ["x\n", "x 1\n"]);
+    }
+
+    fn saver(dir: &Dir, process: u16, processes: u16, bag: bool) -> Saver {
+        let prefix = dir.0.join(format!("p{}", if process > 0 { "/../p" } else { "" }));
+        let (suffix, bags) = (String::new(), vec![bag]);
+        Saver { prefix, suffix, process, processes, bags, claim: None, begun: None, warned: false }
+    }
+
+    fn part(number: u32, rows: &[&'static str]) -> Part<&'static str> {
+        Part { number, rows: rows.to_vec() }
+    }
+
+    #[test]
+    fn a_batch_that_is_tried_again_is_as_if_it_had_gone_well() {
+        let dir = Dir::new("again");
+        let mut saver = saver(&dir, 0, 1, true);
+        let t = BatchTime::from_millis(7);
+        let parts = || vec![part(0, &["b", "a"]), part(2, &[]), part(100_001, &["c"])];
+        let obstacle = dir.0.join("p-7/part-100001");
+        std::fs::create_dir_all(obstacle.join("x")).unwrap();
+        // The directory in the way cannot be removed as a file is, nor replaced.
+        let e = saver.write(t, &parts()).unwrap_err().to_string();
+        assert!(e.contains(&obstacle.display().to_string()), "{e}");
+        assert!(!dir.0.join("p-7/_SUCCESS").exists());
+        std::fs::remove_dir_all(&obstacle).unwrap();
+        let whole = files([("p-7/part-00000", "a\nb\n"), ("p-7/part-100001", "c\n"), ("p-7/_SUCCESS", "")]);
+        for _ in 0..2 {
+            saver.write(t, &parts()).unwrap();
+            assert_eq!(dir.files(), whole);
+        }
+        assert!(!saver.warned, "what it overwrote was its own");
+    }
+
+    #[test]
+    fn the_batch_of_another_run_is_replaced_with_a_warning() {
+        let dir = Dir::new("other");
+        let t = BatchTime::from_millis(7);
+        saver(&dir, 0, 1, false).write(t, &[part(0, &["old"]), part(9, &["old"])]).unwrap();
+        std::fs::write(dir.0.join("p-7/notes"), "mine").unwrap();
+        let mut again = saver(&dir, 0, 1, false);
+        again.write(t, &[part(1, &["b", "a"])]).unwrap();
+        assert!(again.warned);
+        assert_eq!(dir.files(), files([("p-7/part-00001", "b\na\n"), ("p-7/notes", "mine"), ("p-7/_SUCCESS", "")]));
+    }
+
+    #[test]
+    fn the_process_that_is_last_says_success() {
+        let dir = Dir::new("processes");
+        std::fs::create_dir(dir.0.join("p")).unwrap();
+        let (mut first, mut second) = (saver(&dir, 0, 2, false), saver(&dir, 1, 2, false));
+        let t = BatchTime::from_millis(7);
+        first.write(t, &[part(0, &["a"])]).unwrap();
+        let begun = [("p-7/.done-0-of-2", ""), ("p-7/part-00000", "a\n")];
+        assert_eq!(dir.files(), files(begun));
+        second.write(t, &[part(1, &["b"])]).unwrap();
+        let mut whole = files(begun);
+        whole.extend(files([("p-7/.done-1-of-2", ""), ("p-7/part-00001", "b\n"), ("p-7/_SUCCESS", "")]));
+        assert_eq!(dir.files(), whole);
+    }
+
+    #[test]
+    fn two_outputs_must_not_save_under_one_name() {
+        let dir = Dir::new("claims");
+        let (mut one, mut two) = (saver(&dir, 0, 1, false), saver(&dir, 0, 1, false));
+        let t = BatchTime::from_millis(7);
+        one.write(t, &[part(0, &["a"])]).unwrap();
+        let e = two.write(t, &[part(0, &["b"])]).unwrap_err().to_string();
+        assert!(e.contains("another output"), "{e}");
+        drop(one);
+        two.write(t, &[part(0, &["b"])]).unwrap();
+    }
+
+    #[test]
+    fn a_prefix_or_suffix_that_cannot_be_is_an_error_at_the_start() {
+        let dir = Dir::new("wrong");
+        std::fs::write(dir.0.join("file"), "").unwrap();
+        let below = dir.0.clone();
+        let job = StreamingContext::builder("save", millis(1)).start(move |ssc| {
+            let rows = ssc.test_stream(vec![vec![1]]);
+            rows.save_as_text_files(below.join("file/x/out"), "");
+            rows.save_as_text_files("", "a/b");
+            Ok(())
+        });
+        let e = job.err().unwrap().to_string();
+        for names in ["file is no directory", "prefix is empty", "suffix \"a/b\""] {
+            assert!(e.contains(names), "{names}: {e}");
+        }
+    }
+
+    #[test]
+    fn parts_are_known_by_their_names() {
+        assert!(["part-00000", "part-123456", ".part-00001.tmp"].into_iter().all(is_part));
+        assert!(!["part-1", "part-0000x", "part-00000.gz", "_SUCCESS", "x.part-00000"].into_iter().any(is_part));
+    }
+}

@@ -26,6 +26,7 @@ pub mod message;
 pub mod queue;
 mod socket;
 pub mod text_files;
+mod text_watch;
 
 use std::sync::Arc;
 
@@ -77,6 +78,11 @@ pub trait Splits: Send {
     /// Only what should end the job.
     fn plan(&mut self) -> Result<Vec<Piece>> {
         Ok(Vec::new())
+    }
+
+    /// What is wrong at the moment, if something is: asked after each plan.
+    fn trouble(&self) -> Option<String> {
+        None
     }
 
     /// Whether everything there will ever be is known: a job of such sources runs its batches one after another and ends.

@@ -254,6 +254,8 @@ struct SocketReader {
     address: Arc<str>,
     shared: Arc<Shared>,
     lane: Option<u32>,
+    /// Whether lines go into the batch that is open as they come, and not only where a range is given.
+    live: bool,
     /// Lines given since the start, and of these, how many are in sealed batches.
     given: i64,
     sealed: i64,
@@ -277,7 +279,17 @@ impl SocketReader {
         };
         let shared = Arc::new(Shared { state: Mutex::new(state), room: Condvar::new() });
         let receiver = Receiver { host, port, address: address.clone(), shared: shared.clone(), wake };
-        SocketReader { receiver: Some(receiver), address, shared, lane: None, given: 0, sealed: 0, due: None, left: None }
+        SocketReader {
+            receiver: Some(receiver),
+            address,
+            shared,
+            lane: None,
+            live: false,
+            given: 0,
+            sealed: 0,
+            due: None,
+            left: None,
+        }
     }
 
     /// Gives up to `n` lines, and says how many, and whether others are ready.
@@ -301,12 +313,12 @@ impl SocketReader {
 }
 
 impl Reader<Line> for SocketReader {
-    fn assign(&mut self, lane: u32, split: &Split, _from: Option<i64>) -> Result<()> {
+    fn assign(&mut self, lane: u32, split: &Split, from: Option<i64>) -> Result<()> {
         if **split.name() != *self.address {
             let reason = format!("a range of {} is given, and this stream reads {}", split.name(), self.address);
             return Err(Error::source(format!("socket {}", self.address), reason));
         }
-        self.lane = Some(lane);
+        (self.lane, self.live) = (Some(lane), from.is_some());
         if let Some(receiver) = self.receiver.take() {
             let thread = std::thread::Builder::new().name(format!("socket {}", self.address));
             thread.spawn(move || receiver.run()).map_err(|e| Error::io("start of a socket's thread", e))?;
@@ -319,6 +331,9 @@ impl Reader<Line> for SocketReader {
     }
 
     fn read(&mut self, emit: &mut Emit<'_, Line>) -> Result<bool> {
+        if !self.live {
+            return Ok(false);
+        }
         let room = self.left.map_or(LINES_A_CALL, |left| LINES_A_CALL.min(left as usize));
         let (n, more) = self.give(room, emit);
         self.left = self.left.map(|left| left - n as u64);
@@ -359,5 +374,222 @@ impl Drop for SocketReader {
     fn drop(&mut self) {
         self.shared.lock().end();
         self.shared.room.notify_all();
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::batch::ManualClock;
+    use crate::config::RuntimeArgs;
+    use crate::sink::memory::Memory;
+    use crate::time::{millis, secs};
+    use std::io::Write;
+    use std::net::TcpListener;
+    use std::time::Instant;
+
+    fn server() -> (TcpListener, u16) {
+        let server = TcpListener::bind("127.0.0.1:0").unwrap();
+        let port = server.local_addr().unwrap().port();
+        (server, port)
+    }
+
+    fn until(what: &str, mut done: impl FnMut() -> bool) {
+        let begun = Instant::now();
+        while !done() {
+            assert!(begun.elapsed() < secs(60), "waited too long until {what}");
+            std::thread::sleep(millis(1));
+        }
+    }
+
+    /// A reader of its own, on lane 3.
+    fn reader(port: u16) -> SocketReader {
+        let address: Arc<str> = format!("127.0.0.1:{port}").into();
+        let mut reader = SocketReader::new("127.0.0.1".into(), port, address.clone(), Arc::new(|| ()));
+        reader.assign(3, &Split::Received { from: address }, Some(0)).unwrap();
+        reader
+    }
+
+    fn texts(lines: Vec<Line>) -> Vec<String> {
+        let text = |line| match line {
+            Line::Text(text) => text,
+            Line::Bad(bad) => panic!("{bad:?}"),
+        };
+        lines.into_iter().map(text).collect()
+    }
+
+    #[test]
+    fn lines_arrive_and_bad_ones_say_where_they_were() {
+        let (server, port) = server();
+        let (oks, errors) = (Memory::new(), Memory::new());
+        let (good, bad) = (oks.clone(), errors.clone());
+        let job = StreamingContext::builder("socket", millis(5)).workers(2).start(move |ssc| {
+            let lines = ssc.socket_text_stream("127.0.0.1", port);
+            lines.oks().to_memory(&good);
+            lines.errors().to_memory(&bad);
+            Ok(())
+        });
+        let job = job.unwrap();
+        let mut peer = server.accept().unwrap().0;
+        peer.write_all(b"a\r\n\na\xffb\n").unwrap();
+        peer.write_all(&vec![b'x'; LINE_LIMIT + 9]).unwrap();
+        peer.write_all("\nlast is hälf".as_bytes()).unwrap();
+        drop(peer);
+        until("the half line is there", || oks.rows().len() == 3);
+        until("the trouble is said", || job.statistics().trouble.iter().any(|t| t.contains("closed the connection")));
+        job.stop_gracefully().unwrap();
+        assert_eq!(oks.rows(), ["a", "", "last is hälf"]);
+        let errors = errors.rows();
+        let at: Vec<_> = errors.iter().map(|e| (e.origin.clone(), e.offset, e.raw.len())).collect();
+        let origin = format!("127.0.0.1:{port}");
+        assert_eq!(at, [(origin.clone(), 2, 3), (origin, 3, LINE_LIMIT)]);
+        assert_eq!(errors[0].raw, b"a\xffb");
+        assert!(errors[1].reason.contains("longer than 1048576 bytes"), "{}", errors[1].reason);
+    }
+
+    #[test]
+    fn a_server_may_come_late_and_go() {
+        let (server, port) = server();
+        drop(server);
+        let seen = Memory::new();
+        let out = seen.clone();
+        let job = StreamingContext::builder("socket", millis(5)).start(move |ssc| {
+            ssc.socket_text_stream("127.0.0.1", port).oks().to_memory(&out);
+            Ok(())
+        });
+        let job = job.unwrap();
+        until("nobody listens", || job.statistics().trouble.iter().any(|t| t.contains("no connection")));
+        let server = TcpListener::bind(("127.0.0.1", port)).unwrap();
+        for n in 1..=3 {
+            let mut peer = server.accept().unwrap().0;
+            writeln!(peer, "line {n}").unwrap();
+            until("the line is there", || seen.rows().len() == n);
+            until("all is well", || job.statistics().trouble.is_empty());
+            drop(peer);
+            until("the end is noticed", || job.statistics().trouble.iter().any(|t| t.contains("closed")));
+        }
+        job.stop_gracefully().unwrap();
+        assert_eq!(seen.rows(), ["line 1", "line 2", "line 3"]);
+    }
+
+    #[test]
+    fn the_last_batch_has_all_that_was_received() {
+        let (server, port) = server();
+        let seen = Memory::new();
+        let out = seen.clone();
+        let job = StreamingContext::builder("socket", secs(1)).start_on_clock(ManualClock::at(0), move |ssc| {
+            ssc.socket_text_stream("127.0.0.1", port).oks().to_memory(&out);
+            Ok(())
+        });
+        let job = job.unwrap();
+        let mut peer = server.accept().unwrap().0;
+        (0..10_000).for_each(|n| writeln!(peer, "{n}").unwrap());
+        drop(peer);
+        // The next connection says that the end of this one was received.
+        let _peer = server.accept().unwrap();
+        assert_eq!(job.stop_gracefully().unwrap().records, 10_000);
+        let batches = seen.batches();
+        assert_eq!(batches.len(), 1, "the clock stood");
+        assert_eq!(batches[0].1, (0..10_000).map(|n| n.to_string()).collect::<Vec<_>>());
+    }
+
+    #[test]
+    fn an_unfinished_line_is_in_the_last_batch_too() {
+        let (server, port) = server();
+        let mut reader = reader(port);
+        let mut peer = server.accept().unwrap().0;
+        peer.write_all(b"whole\nhalf").unwrap();
+        let mut lines = Vec::new();
+        let mut emit = |lane, rows, _| {
+            assert_eq!(lane, 3);
+            lines.extend::<Vec<Line>>(rows);
+        };
+        until("the first line is there", || {
+            reader.read(&mut emit).unwrap();
+            reader.given == 1
+        });
+        let first = reader.seal(&mut emit).unwrap();
+        let last = reader.seal_last(&mut emit).unwrap();
+        assert_eq!((first.ranges[0].from, first.ranges[0].until), (0, 1));
+        assert_eq!((last.ranges[0].from, last.ranges[0].until, last.lag), (1, 2, Some(0)));
+        assert_eq!(texts(lines), ["whole", "half"]);
+    }
+
+    #[test]
+    fn a_given_range_is_so_many_lines() {
+        let (server, port) = server();
+        let path = std::env::temp_dir().join(format!("tidemill-socket-plans-{}", std::process::id()));
+        let range = |from, until| format!("[{{\"received\":\"127.0.0.1:{port}\",\"from\":{from},\"until\":{until}}}]");
+        let plans = format!("{{\"time\":5,\"ranges\":{}}}\n{{\"time\":15,\"ranges\":{}}}\n", range(0, 2), range(2, 6_000));
+        std::fs::write(&path, plans).unwrap();
+        let seen = Memory::new();
+        let out = seen.clone();
+        let runtime = RuntimeArgs { plans: Some(path.clone()), ..RuntimeArgs::default() };
+        let job = StreamingContext::builder("socket", millis(5)).runtime(runtime).start(move |ssc| {
+            ssc.socket_text_stream("127.0.0.1", port).oks().count().to_memory(&out);
+            Ok(())
+        });
+        let mut peer = server.accept().unwrap().0;
+        // More than is given: the job may end before all is sent.
+        let _ = (0..7_000).try_for_each(|n| writeln!(peer, "{n}"));
+        job.unwrap().await_termination().unwrap();
+        std::fs::remove_file(path).unwrap();
+        let batches: Vec<_> = seen.batches().into_iter().map(|(t, rows)| (t.millis(), rows)).collect();
+        assert_eq!(batches, [(5, vec![2]), (10, vec![0]), (15, vec![5_998])]);
+    }
+
+    #[test]
+    fn a_limit_holds_for_the_open_batch() {
+        let (server, port) = server();
+        let mut reader = reader(port);
+        server.accept().unwrap().0.write_all(b"1\n2\n3\n").unwrap();
+        until("all is received", || reader.shared.lock().ready.len() == 3);
+        let mut lines = Vec::new();
+        let mut emit = |_, rows, _| lines.extend::<Vec<Line>>(rows);
+        reader.limit(Some(2));
+        assert!(!reader.read(&mut emit).unwrap() && !reader.read(&mut emit).unwrap());
+        assert_eq!(reader.seal(&mut emit).unwrap().lag, Some(1));
+        reader.limit(Some(2));
+        reader.read(&mut emit).unwrap();
+        assert_eq!(texts(lines), ["1", "2", "3"]);
+    }
+
+    #[test]
+    fn a_slow_reader_slows_the_peer_and_loses_nothing() {
+        let (server, port) = server();
+        let mut reader = reader(port);
+        let mut peer = server.accept().unwrap().0;
+        let line = "x".repeat(1 << 10);
+        let lines = 4 * BUFFER / line.len();
+        let sender = std::thread::spawn(move || (0..lines).for_each(|_| writeln!(peer, "{line}").unwrap()));
+        until("the buffer is full", || reader.shared.lock().bytes >= BUFFER);
+        let mut n = 0;
+        until("all lines are there", || {
+            assert!(reader.shared.lock().bytes < BUFFER + 2 * CHUNK);
+            reader.read(&mut |_, rows, _| n += rows.len()).unwrap();
+            n == lines
+        });
+        sender.join().unwrap();
+        assert_eq!(reader.shared.lock().bytes, 0);
+    }
+
+    #[test]
+    fn dropping_the_reader_ends_the_connection() {
+        let (server, port) = server();
+        let reader = reader(port);
+        let mut peer = server.accept().unwrap().0;
+        peer.set_read_timeout(Some(secs(60))).unwrap();
+        until("the thread has the connection", || reader.shared.lock().stream.is_some());
+        let shared = Arc::downgrade(&reader.shared);
+        drop(reader);
+        assert_eq!(peer.read(&mut [0]).unwrap(), 0);
+        until("the thread is gone", || shared.upgrade().is_none());
+    }
+
+    #[test]
+    fn a_range_of_another_socket_is_refused() {
+        let mut reader = SocketReader::new("a".into(), 1, "a:1".into(), Arc::new(|| ()));
+        let e = reader.assign(0, &Split::Received { from: "b:2".into() }, None).unwrap_err().to_string();
+        assert!(e.contains("b:2") && e.contains("a:1"), "{e}");
     }
 }

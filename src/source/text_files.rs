@@ -2,14 +2,15 @@
 
 use std::collections::BTreeMap;
 use std::fmt;
-use std::fs::{File, Metadata};
+use std::fs::File;
 use std::io::{ErrorKind, Read, Seek, SeekFrom};
 use std::path::{Path, PathBuf};
-use std::sync::{Arc, Mutex, PoisonError};
-use std::time::{Duration, Instant, UNIX_EPOCH};
+use std::sync::Arc;
+use std::time::{Duration, Instant};
 
 use super::lines::{BadLine, LINE_LIMIT, LINES_A_CALL, Line, Splitter, decoded};
-use crate::batch::clock::{Clock, Time};
+use super::text_watch::{Look, Stamp, Watch, list};
+use crate::clock::{Clock, Time};
 use crate::context::{Pace, SourceSpec, StreamingContext};
 use crate::error::{Error, Result};
 use crate::flow::Site;
@@ -37,10 +38,10 @@ type Accept = Arc<dyn Fn(&str) -> bool + Send + Sync>;
 #[derive(Clone)]
 #[must_use = "it describes what to read"]
 pub struct TextFiles {
-    dir: PathBuf,
-    existing: bool,
-    remember: Duration,
-    accept: Accept,
+    pub(super) dir: PathBuf,
+    pub(super) existing: bool,
+    pub(super) remember: Duration,
+    pub(super) accept: Accept,
 }
 
 impl TextFiles {
@@ -146,12 +147,11 @@ impl<'s> StreamingContext<'s> {
     }
 
     fn text_files_at(&self, site: &Site, files: TextFiles) -> Decoded<'s, String> {
-        let trouble = Trouble::default();
         let name = format!("files of {}", files.dir.display());
         let settled = self.batch_interval().max(SETTLED);
         let batch_bytes = self.graph.config.batch_bytes.saturating_mul(self.graph.config.peers()) as u64;
         let splits = {
-            let (name, trouble) = (name.clone(), trouble.clone());
+            let name = name.clone();
             move || {
                 let wrong = |reason: String| Error::source(name.as_str(), reason);
                 if files.dir.to_str().is_none() {
@@ -159,10 +159,10 @@ impl<'s> StreamingContext<'s> {
                 }
                 std::fs::read_dir(&files.dir).map_err(|e| wrong(format!("the directory cannot be read: {e}")))?;
                 let watch = Watch { files, settled, batch_bytes, known: BTreeMap::new(), started: false, last_ms: 0 };
-                Ok(Box::new(FileSplits { watch, trouble, clock: Time::new(Clock::System) }) as Box<dyn Splits>)
+                Ok(Box::new(FileSplits { watch, trouble: None, clock: Time::new(Clock::System) }) as Box<dyn Splits>)
             }
         };
-        let reader = FileReader { name: name.clone(), open: None, trouble, wake: Arc::new(|| ()) };
+        let reader = FileReader { name: name.clone(), open: None, wake: Arc::new(|| ()) };
         let spec = SourceSpec {
             name,
             splits: Box::new(splits),
@@ -174,179 +174,10 @@ impl<'s> StreamingContext<'s> {
     }
 }
 
-/// What is wrong with the directory, from the planner's half to the reader of the first worker, which says so.
-type Trouble = Arc<Mutex<Option<String>>>;
-
-/// A file as a plan knows it.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-struct Stamp {
-    size: u64,
-    modified_ms: i64,
-}
-
-impl Stamp {
-    fn of(meta: &Metadata) -> Self {
-        let modified = meta.modified().ok().and_then(|t| t.duration_since(UNIX_EPOCH).ok());
-        Stamp { size: meta.len(), modified_ms: modified.map_or(0, |d| d.as_millis() as i64) }
-    }
-}
-
-/// One entry of the directory; `Err`: why it is not read.
-type Found = (String, std::result::Result<Stamp, String>);
-
-/// What is known of a name.
-#[derive(Clone, Debug, PartialEq)]
-enum Known {
-    /// There at the start, and not to be read as it was.
-    Old(Stamp),
-    /// To be read when it has settled.
-    Waiting { stamp: Stamp, since: Instant, warned: bool },
-    /// In a plan.
-    Taken { stamp: Stamp, warned: bool },
-    /// Nothing to read: warned about.
-    Skipped,
-}
-
-/// What the planner remembers: does no I/O but for the test whether a file opens.
-struct Watch {
-    files: TextFiles,
-    settled: Duration,
-    batch_bytes: u64,
-    known: BTreeMap<String, Known>,
-    started: bool,
-    /// When the directory was last looked into.
-    last_ms: u64,
-}
-
-/// What a look into the directory came to.
-#[derive(Default)]
-struct Look {
-    taken: Vec<(String, Stamp)>,
-    warnings: Vec<String>,
-}
-
-impl Watch {
-    fn wants(&self, name: &str) -> bool {
-        let hidden = name.starts_with(['.', '_']);
-        let unfinished = name.ends_with(".tmp") || name.ends_with("._COPYING_");
-        !hidden && !unfinished && (self.files.accept)(name)
-    }
-
-    /// Compares the directory with what is known. The first look is the start of the job and takes nothing.
-    fn look(&mut self, found: Vec<Found>, now: Instant, now_ms: u64, opens: impl Fn(&str) -> Result<(), String>) -> Look {
-        let mut look = Look::default();
-        // Counted from the last look: a file that came since is not too old because this look is late.
-        let horizon = (self.last_ms as i64).saturating_sub(self.files.remember.as_millis().min(i64::MAX as u128) as i64);
-        let mut before = std::mem::take(&mut self.known);
-        let mut ready = Vec::new();
-        for (name, stamp) in found {
-            if !self.wants(&name) {
-                continue;
-            }
-            let known = before.remove(&name);
-            let known = match stamp {
-                Err(reason) => {
-                    if known != Some(Known::Skipped) {
-                        look.warnings.push(format!("{name} is not read: {reason}"));
-                    }
-                    Some(Known::Skipped)
-                }
-                Ok(stamp) => self.step(&name, stamp, known, now, horizon, &mut look),
-            };
-            let Some(known) = known else { continue };
-            if let Known::Waiting { stamp, since, warned } = known
-                && self.started
-                && stamp.size > 0
-                && now - since >= self.settled - self.settled / 8
-            {
-                ready.push((stamp, name, warned));
-            } else {
-                self.known.insert(name, known);
-            }
-        }
-        ready.sort_by(|(a, name, _), (b, other, _)| (a.modified_ms, name).cmp(&(b.modified_ms, other)));
-        let mut bytes = 0u64;
-        for (stamp, name, warned) in ready {
-            let fits = bytes == 0 || bytes.saturating_add(stamp.size) <= self.batch_bytes;
-            let known = match fits.then(|| opens(&name)) {
-                Some(Ok(())) => {
-                    bytes = bytes.saturating_add(stamp.size);
-                    look.taken.push((name.clone(), stamp));
-                    Known::Taken { stamp, warned: false }
-                }
-                Some(Err(reason)) => {
-                    if !warned {
-                        look.warnings.push(format!("{name} is not read until it can be opened: {reason}"));
-                    }
-                    Known::Waiting { stamp, since: now - self.settled, warned: true }
-                }
-                None => {
-                    // Order is kept: what does not fit is first in the next batch.
-                    bytes = self.batch_bytes.max(1);
-                    Known::Waiting { stamp, since: now - self.settled, warned }
-                }
-            };
-            self.known.insert(name, known);
-        }
-        self.started = true;
-        self.last_ms = now_ms;
-        look
-    }
-
-    /// What becomes of a plain file; `None`: it is too old to be remembered.
-    fn step(&self, name: &str, stamp: Stamp, known: Option<Known>, now: Instant, horizon: i64, look: &mut Look) -> Option<Known> {
-        let aged = stamp.modified_ms < horizon;
-        let waiting = Known::Waiting { stamp, since: now, warned: false };
-        match known {
-            None | Some(Known::Skipped) if !self.started => Some(if self.files.existing { waiting } else { Known::Old(stamp) }),
-            None | Some(Known::Skipped) => (!aged).then_some(waiting),
-            Some(Known::Old(was)) if was == stamp => (!aged).then_some(Known::Old(was)),
-            Some(Known::Old(_)) => Some(waiting),
-            Some(Known::Waiting { stamp: was, .. }) if was != stamp => Some(waiting),
-            Some(Known::Taken { stamp: was, warned }) if was != stamp => {
-                if !warned {
-                    let (a, b) = (was.size, stamp.size);
-                    look.warnings.push(format!(
-                        "{name} changed after it was read ({a} bytes then, {b} now): it is not read again; move whole files in"
-                    ));
-                }
-                Some(Known::Taken { stamp, warned: true })
-            }
-            Some(Known::Taken { .. }) if aged => None,
-            same => same,
-        }
-    }
-}
-
-/// The entries of a directory, and what they are.
-fn list(dir: &Path) -> std::io::Result<Vec<Found>> {
-    let mut found = Vec::new();
-    for entry in std::fs::read_dir(dir)? {
-        let entry = entry?;
-        let name = match entry.file_name().into_string() {
-            Ok(name) => name,
-            Err(name) => {
-                found.push((name.to_string_lossy().into_owned(), Err("its name is not UTF-8".into())));
-                continue;
-            }
-        };
-        let stamp = match std::fs::metadata(entry.path()) {
-            Ok(meta) if meta.is_file() => Ok(Stamp::of(&meta)),
-            Ok(meta) if meta.is_dir() => Err("it is a directory, and sub-directories are not read".into()),
-            Ok(_) => Err("it is no plain file".into()),
-            // Gone since it was listed; a link to nowhere is there and stays.
-            Err(e) if e.kind() == ErrorKind::NotFound && std::fs::symlink_metadata(entry.path()).is_err() => continue,
-            Err(e) => Err(e.to_string()),
-        };
-        found.push((name, stamp));
-    }
-    Ok(found)
-}
-
 /// The planner's half.
 struct FileSplits {
     watch: Watch,
-    trouble: Trouble,
+    trouble: Option<String>,
     clock: Time,
 }
 
@@ -375,16 +206,14 @@ impl Splits for FileSplits {
     fn plan(&mut self) -> Result<Vec<Piece>> {
         let look = self.look();
         let trouble = look.as_ref().err().map(|e| format!("the directory cannot be read: {e}"));
-        let mut said = self.trouble.lock().unwrap_or_else(PoisonError::into_inner);
-        if *said != trouble {
+        if self.trouble != trouble {
             let dir = self.watch.files.dir.display();
             match &trouble {
                 Some(trouble) => tracing::warn!(%dir, %trouble, "batches are empty until it is back"),
                 None => tracing::info!(%dir, "the directory is back"),
             }
-            *said = trouble;
+            self.trouble = trouble;
         }
-        drop(said);
         let dir = &self.watch.files.dir;
         let piece = |(name, stamp): (String, Stamp)| Piece {
             split: Split::File {
@@ -396,6 +225,10 @@ impl Splits for FileSplits {
             until: stamp.size as i64,
         };
         Ok(look.map_or_else(|_| Vec::new(), |look| look.taken.into_iter().map(piece).collect()))
+    }
+
+    fn trouble(&self) -> Option<String> {
+        self.trouble.clone()
     }
 }
 
@@ -412,7 +245,6 @@ struct Open {
 struct FileReader {
     name: String,
     open: Option<Open>,
-    trouble: Trouble,
     wake: Waker,
 }
 
@@ -485,8 +317,7 @@ impl Reader<Line> for FileReader {
     }
 
     fn seal(&mut self, _emit: &mut Emit<'_, Line>) -> Result<Sealed> {
-        let trouble = self.trouble.lock().unwrap_or_else(PoisonError::into_inner).clone();
-        Ok(Sealed { trouble, ..Sealed::default() })
+        Ok(Sealed::default())
     }
 
     fn read_range(&mut self, range: &Range, emit: &mut Emit<'_, Line>) -> Result<bool> {
@@ -513,5 +344,322 @@ impl Reader<Line> for FileReader {
         let bytes = lines.iter().map(Line::bytes).sum();
         emit(range.lane, lines, bytes);
         Ok(done)
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::sink::memory::Memory;
+    use crate::time::{millis, secs};
+
+    /// A directory of this test, empty, gone at the end.
+    struct Dir(PathBuf);
+
+    impl Dir {
+        fn new(test: &str) -> Self {
+            let dir = std::env::temp_dir().join(format!("tidemill-files-{}-{test}", std::process::id()));
+            std::fs::create_dir_all(&dir).unwrap();
+            Dir(dir)
+        }
+
+        /// Moves a whole file in.
+        fn put(&self, name: &str, bytes: impl AsRef<[u8]>) -> String {
+            let (hidden, path) = (self.0.join(format!(".{name}")), self.0.join(name));
+            std::fs::write(&hidden, bytes).unwrap();
+            std::fs::rename(hidden, &path).unwrap();
+            path.to_str().unwrap().into()
+        }
+    }
+
+    impl Drop for Dir {
+        fn drop(&mut self) {
+            let _ = std::fs::remove_dir_all(&self.0);
+        }
+    }
+
+    fn until(what: &str, mut done: impl FnMut() -> bool) {
+        let begun = Instant::now();
+        while !done() {
+            assert!(begun.elapsed() < secs(60), "waited too long until {what}");
+            std::thread::sleep(millis(1));
+        }
+    }
+
+    const SECOND: Duration = secs(1);
+
+    /// A watch whose clocks a test moves: one look a second.
+    struct Hand {
+        watch: Watch,
+        begun: Instant,
+        seconds: u64,
+    }
+
+    impl Hand {
+        fn new(files: TextFiles, batch_bytes: u64) -> Self {
+            let known = BTreeMap::new();
+            let watch = Watch { files, settled: SECOND, batch_bytes, known, started: false, last_ms: 1_000_000 };
+            Hand { watch, begun: Instant::now(), seconds: 0 }
+        }
+
+        /// Names taken, and warnings, of a look at files of so many bytes changed at so many seconds.
+        fn look(&mut self, files: &[(&str, u64, i64)]) -> (Vec<String>, Vec<String>) {
+            self.look_at(files, &[], &[])
+        }
+
+        fn look_at(&mut self, files: &[(&str, u64, i64)], others: &[&str], closed: &[&str]) -> (Vec<String>, Vec<String>) {
+            let plain = files.iter().map(|(n, size, s)| (n.to_string(), Ok(Stamp { size: *size, modified_ms: s * 1_000 })));
+            let others = others.iter().map(|n| (n.to_string(), Err("it is a directory".to_string())));
+            let opens = |name: &str| if closed.contains(&name) { Err("permission denied".into()) } else { Ok(()) };
+            let now = self.begun + SECOND * self.seconds as u32;
+            let look = self.watch.look(plain.chain(others).collect(), now, 1_000_000 + self.seconds * 1_000, opens);
+            self.seconds += 1;
+            (look.taken.into_iter().map(|(name, _)| name).collect(), look.warnings)
+        }
+
+        fn taken(&mut self, files: &[(&str, u64, i64)]) -> Vec<String> {
+            let (taken, warnings) = self.look(files);
+            assert_eq!(warnings, [""; 0]);
+            taken
+        }
+    }
+
+    const NONE: [&str; 0] = [];
+
+    #[test]
+    fn only_new_files_are_taken_once_they_have_settled() {
+        let mut w = Hand::new(TextFiles::new("d"), 1_000);
+        let old = ("old", 5, 999);
+        assert_eq!(w.taken(&[old]), NONE);
+        assert_eq!(w.taken(&[old, ("b", 1, 1_001)]), NONE);
+        assert_eq!(w.taken(&[old, ("b", 1, 1_001), ("a", 1, 1_001), ("empty", 0, 1_001)]), ["b"]);
+        // Moved in with a time of before the start: it was not there, so it is new.
+        assert_eq!(w.taken(&[old, ("b", 1, 1_001), ("a", 1, 1_001), ("moved", 1, 500)]), ["a"]);
+        assert_eq!(w.taken(&[("old", 6, 1_004), ("moved", 1, 500), ("empty", 0, 1_001)]), ["moved"]);
+        assert_eq!(w.taken(&[("old", 6, 1_004), ("moved", 1, 500), ("empty", 0, 1_001)]), ["old"]);
+        assert_eq!(w.taken(&[("empty", 3, 1_006)]), NONE);
+        assert_eq!(w.taken(&[("empty", 3, 1_006)]), ["empty"]);
+        // Gone, and back: a new one.
+        assert_eq!(w.taken(&[]), NONE);
+        assert_eq!(w.taken(&[("empty", 3, 1_006)]), NONE);
+        assert_eq!(w.taken(&[("empty", 3, 1_006)]), ["empty"]);
+    }
+
+    #[test]
+    fn a_growing_file_waits_and_one_that_grows_later_is_warned_about_once() {
+        let mut w = Hand::new(TextFiles::new("d"), 1_000);
+        assert_eq!(w.taken(&[]), NONE);
+        for n in 1..5 {
+            assert_eq!(w.taken(&[("g", n, 1_000)]), NONE, "it grows");
+        }
+        assert_eq!(w.taken(&[("g", 4, 1_001)]), NONE, "its time changed");
+        assert_eq!(w.taken(&[("g", 4, 1_001)]), ["g"]);
+        let (taken, warnings) = w.look(&[("g", 9, 1_002)]);
+        assert_eq!(taken, NONE);
+        assert!(matches!(&warnings[..], [w] if w.contains("g changed after it was read (4 bytes then, 9 now)")), "{warnings:?}");
+        assert_eq!(w.taken(&[("g", 10, 1_003)]), NONE, "said once");
+    }
+
+    #[test]
+    fn names_and_kinds_that_are_not_read() {
+        let mut w = Hand::new(TextFiles::new("d").existing(true).accept(|n| n != "no"), 1_000);
+        let files = [".h", "_SUCCESS", "a.tmp", "a._COPYING_", "no", "yes", "shut"].map(|n| (n, 1, 1));
+        let (taken, warnings) = w.look_at(&files, &["sub"], &["shut"]);
+        assert_eq!(taken, NONE);
+        assert_eq!(warnings, ["sub is not read: it is a directory"]);
+        let (taken, warnings) = w.look_at(&files, &["sub"], &["shut"]);
+        assert_eq!(taken, ["yes"]);
+        assert_eq!(warnings, ["shut is not read until it can be opened: permission denied"]);
+        assert_eq!(w.look_at(&files, &["sub"], &["shut"]), (vec![], vec![]), "said once");
+        assert_eq!(w.taken(&files), ["shut"]);
+    }
+
+    #[test]
+    fn a_batch_is_in_order_and_bounded_and_has_one_file_at_least() {
+        let mut w = Hand::new(TextFiles::new("d").existing(true), 10);
+        let files = [("c", 6, 1), ("b", 4, 2), ("a", 4, 2), ("big", 90, 3), ("z", 1, 4)];
+        assert_eq!(w.taken(&files), NONE);
+        assert_eq!(w.taken(&files), ["c", "a"], "10 bytes");
+        assert_eq!(w.taken(&files), ["b"], "the big one does not fit, and nothing overtakes it");
+        assert_eq!(w.taken(&files), ["big"]);
+        assert_eq!(w.taken(&files), ["z"]);
+        assert_eq!(w.taken(&files), NONE);
+    }
+
+    #[test]
+    fn what_is_old_is_forgotten_and_what_waits_is_not() {
+        let mut w = Hand::new(TextFiles::new("d").remember(secs(3)), 5);
+        let at = |s: i64| 1_000 + s;
+        assert_eq!(w.taken(&[("ancient", 1, 1)]), NONE);
+        assert_eq!(w.watch.known.len(), 1);
+        assert_eq!(w.taken(&[("ancient", 1, 1), ("a", 5, at(1)), ("b", 5, at(1))]), NONE);
+        assert!(!w.watch.known.contains_key("ancient"), "older than is remembered");
+        assert_eq!(w.taken(&[("a", 5, at(1)), ("b", 5, at(1)), ("late", 5, at(-9))]), ["a"]);
+        w.seconds += 10;
+        assert_eq!(w.taken(&[("a", 5, at(1)), ("b", 5, at(1)), ("new", 1, at(5))]), ["b"], "it waited for room");
+        assert_eq!(w.taken(&[("a", 5, at(1)), ("b", 5, at(1)), ("new", 1, at(5))]), ["new"], "came before the late look");
+        assert_eq!(w.taken(&[("a", 5, at(1)), ("b", 5, at(1))]), NONE, "not read again");
+        assert_eq!(w.watch.known.len(), 0);
+    }
+
+    fn reader() -> FileReader {
+        FileReader { name: "files of d".into(), open: None, wake: Arc::new(|| ()) }
+    }
+
+    /// The whole file as a range, as it is now.
+    fn range(path: &str) -> Range {
+        let stamp = Stamp::of(&std::fs::metadata(path).unwrap());
+        let split = Split::File { path: path.into(), size: stamp.size, modified_ms: stamp.modified_ms };
+        Range { source: 0, lane: 7, split, from: 0, until: stamp.size as i64 }
+    }
+
+    fn read_all(range: &Range) -> Result<(Vec<Line>, usize)> {
+        let (mut reader, mut lines, mut calls) = (reader(), Vec::new(), 1);
+        let mut emit = |lane, rows: Vec<Line>, _| {
+            assert_eq!(lane, 7);
+            assert!(rows.len() <= LINES_A_CALL + CHUNK);
+            lines.extend(rows);
+        };
+        while !reader.read_range(range, &mut emit)? {
+            calls += 1;
+        }
+        Ok((lines, calls))
+    }
+
+    #[test]
+    fn a_range_is_read_in_short_calls_and_bad_lines_say_their_byte() {
+        let dir = Dir::new("reads");
+        let text = "línea\r\n".repeat(50_000) + "last";
+        let (lines, calls) = read_all(&range(&dir.put("long", &text))).unwrap();
+        assert!(calls > 5, "{calls}");
+        assert_eq!(lines.len(), 50_001);
+        assert!(lines[..50_000].iter().all(|l| *l == Line::Text("línea".into())));
+        assert_eq!(lines[50_000], Line::Text("last".into()));
+
+        let path = dir.put("bad", [b"ok\n\xff\xfe\n", &[b'x'; 3 * LINE_LIMIT][..], b"\nend\n"].concat());
+        let (lines, _) = read_all(&range(&path)).unwrap();
+        let bad = |n: usize| match &lines[n] {
+            Line::Bad(bad) => (&*bad.origin, bad.offset, bad.raw.len()),
+            line => panic!("{line:?}"),
+        };
+        assert_eq!(lines.len(), 4);
+        assert_eq!((bad(1), bad(2)), ((&*path, 3, 2), (&*path, 6, LINE_LIMIT)));
+        assert_eq!(lines[3], Line::Text("end".into()));
+
+        let part = Range { from: 3, until: 6, ..range(&path) };
+        let (lines, _) = read_all(&part).unwrap();
+        assert!(matches!(&lines[..], [Line::Bad(bad)] if bad.offset == 3), "{lines:?}");
+    }
+
+    #[test]
+    fn a_file_that_changed_since_its_plan_stops_the_job_and_one_that_is_gone_does_not() {
+        let dir = Dir::new("changes");
+        let path = dir.put("f", "abc\n");
+        let planned = range(&path);
+        std::fs::write(&path, "abc\ndef\n").unwrap();
+        let e = read_all(&planned).unwrap_err().to_string();
+        assert!(e.contains(&path) && e.contains("4 bytes") && e.contains("now 8 bytes"), "{e}");
+        let longer = Range { until: 99, ..range(&path) };
+        let e = read_all(&longer).unwrap_err().to_string();
+        assert!(e.contains(&path) && e.contains("ends at byte 8"), "{e}");
+        std::fs::remove_file(&path).unwrap();
+        let (lines, _) = read_all(&planned).unwrap();
+        assert!(
+            matches!(&lines[..], [Line::Bad(bad)] if *bad.origin == *path && bad.offset == 0 && bad.reason.contains("gone")),
+            "{lines:?}"
+        );
+        let e = read_all(&Range { split: Split::Received { from: "x:1".into() }, ..planned }).unwrap_err().to_string();
+        assert!(e.contains("x:1"), "{e}");
+    }
+
+    #[test]
+    fn what_lies_in_a_directory_is_known_for_what_it_is() {
+        let dir = Dir::new("kinds");
+        dir.put("plain", "x");
+        std::fs::create_dir(dir.0.join("sub")).unwrap();
+        std::os::unix::fs::symlink("loop", dir.0.join("loop")).unwrap();
+        std::os::unix::fs::symlink("plain", dir.0.join("link")).unwrap();
+        std::os::unix::fs::symlink("nowhere", dir.0.join("dangling")).unwrap();
+        let _socket = std::os::unix::net::UnixListener::bind(dir.0.join("socket")).unwrap();
+        let mut found = list(&dir.0).unwrap();
+        found.sort_by(|a, b| a.0.cmp(&b.0));
+        let sizes: Vec<_> = found.iter().map(|(name, s)| (name.as_str(), s.as_ref().map(|s| s.size).ok())).collect();
+        let expected =
+            [("dangling", None), ("link", Some(1)), ("loop", None), ("plain", Some(1)), ("socket", None), ("sub", None)];
+        assert_eq!(sizes, expected);
+        assert!(found[4].1.as_ref().unwrap_err().contains("no plain file"));
+        assert!(found[5].1.as_ref().unwrap_err().contains("sub-directories"));
+    }
+
+    #[test]
+    fn a_job_reads_what_appears() {
+        let dir = Dir::new("job");
+        dir.put("old", "old\n");
+        let (oks, errors) = (Memory::new(), Memory::new());
+        let (watched, good, bad) = (dir.0.clone(), oks.clone(), errors.clone());
+        let job = StreamingContext::builder("files", millis(20)).workers(2).start(move |ssc| {
+            let lines = ssc.text_file_stream(&watched);
+            lines.oks().to_memory(&good);
+            lines.errors().to_memory(&bad);
+            Ok(())
+        });
+        let job = job.unwrap();
+        until("the job runs", || job.statistics().batches > 0);
+        let path = dir.put("new", b"a\r\n\xff\nb");
+        dir.put("_hidden", "hidden\n");
+        until("the file is read", || oks.rows().len() == 2);
+        // Away, and back with another file.
+        let aside = dir.0.with_extension("aside");
+        std::fs::rename(&dir.0, &aside).unwrap();
+        until("the trouble is said", || job.statistics().trouble.iter().any(|t| t.contains("cannot be read")));
+        std::fs::rename(&aside, &dir.0).unwrap();
+        dir.put("newer", "c\n");
+        until("the next file is read", || oks.rows().len() == 3);
+        until("all is well", || job.statistics().trouble.is_empty());
+        job.stop_gracefully().unwrap();
+        assert_eq!(oks.rows(), ["a", "b", "c"]);
+        let errors = errors.rows();
+        assert_eq!(errors.len(), 1);
+        assert_eq!((&errors[0].origin, errors[0].offset, &errors[0].raw[..]), (&path, 3, &b"\xff"[..]));
+    }
+
+    #[test]
+    fn existing_files_come_in_the_order_of_their_times_at_any_number_of_workers() {
+        for workers in [1, 2, 4] {
+            let dir = Dir::new(&format!("order-{workers}"));
+            let now = std::time::SystemTime::now();
+            for (name, age) in [("a", 10), ("b", 30), ("c", 20), ("d", 20), ("e", 99_999_999)] {
+                let path = dir.put(name, format!("{name}1\n{name}2\n"));
+                let changed = now - secs(age);
+                File::options().write(true).open(path).unwrap().set_modified(changed).unwrap();
+            }
+            // Of this moment, so it is the last; and longer than one call.
+            dir.put("long", [&vec![b'x'; 4 * LINE_LIMIT][..], b"\nend\n"].concat());
+            let (seen, watched) = (Memory::new(), dir.0.clone());
+            let out = seen.clone();
+            let job = StreamingContext::builder("files", millis(20)).workers(workers).start(move |ssc| {
+                ssc.text_file_stream_with(TextFiles::new(&watched).existing(true)).oks().to_memory(&out);
+                Ok(())
+            });
+            let job = job.unwrap();
+            until("all is read", || seen.rows().len() >= 11);
+            job.stop_gracefully().unwrap();
+            let mut rows = seen.rows();
+            assert_eq!(rows.pop().unwrap(), "end");
+            let names: Vec<String> = rows.chunks(2).map(|two| two[0].replace('1', "")).collect();
+            assert_eq!(names, ["e", "b", "c", "d", "a"]);
+        }
+    }
+
+    #[test]
+    fn a_directory_that_is_not_there_is_an_error_at_the_start() {
+        let dir = std::env::temp_dir().join(format!("tidemill-files-{}-nowhere", std::process::id()));
+        let text = dir.display().to_string();
+        let job = StreamingContext::builder("files", secs(1)).start(move |ssc| {
+            ssc.text_file_stream(&dir).oks().print(1);
+            Ok(())
+        });
+        let e = job.err().unwrap().to_string();
+        assert!(e.contains(&text) && e.contains("text_file_stream"), "{e}");
     }
 }

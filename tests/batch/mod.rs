@@ -7,6 +7,7 @@ mod failure;
 mod graph;
 mod listener;
 mod outputs;
+mod signals;
 
 use tidemill::batch::ManualClock;
 use tidemill::context::Builder;

@@ -68,3 +68,35 @@ fn stop_now_does_not_wait_for_the_next_try() {
     in_time(move || job.stop_now()).unwrap();
     assert!(begun.elapsed() < millis(1_000), "{:?}", begun.elapsed());
 }
+
+/// `foreach_partition`: a part that went well is not given again when a later one of the same batch fails.
+#[test]
+fn a_part_that_went_well_is_not_given_again() {
+    for workers in [1, 2, 4] {
+        let tried = Arc::new(Mutex::new(Vec::new()));
+        let log = tried.clone();
+        let program = move |ssc: &StreamingContext<'_>| {
+            let (log, connections) = (log.clone(), Mutex::new(0));
+            let connect = move || {
+                let mut n = connections.lock().unwrap();
+                *n += 1;
+                // The second connection is refused once.
+                if *n == 2 { Err("no connection".into()) } else { Ok(()) }
+            };
+            let mut fails = 1;
+            ssc.test_stream(vec![(0..4i64).collect()]).foreach_partition(connect, move |(), _, part, rows| {
+                log.lock().unwrap().push((part, rows.to_vec()));
+                if part == 2 && fails > 0 {
+                    fails -= 1;
+                    return Err("no answer".into());
+                }
+                Ok(())
+            });
+            Ok(())
+        };
+        let builder = job(workers);
+        in_time(move || builder.start_on_clock(ManualClock::at(0), program).unwrap().await_termination()).unwrap();
+        let row = |n: u32| (n, vec![n as i64]);
+        assert_eq!(*tried.lock().unwrap(), [row(0), row(1), row(2), row(2), row(3)], "at {workers} workers");
+    }
+}

@@ -1,6 +1,7 @@
 //! Every verb on batches against a sequential model of a few lines, at 1, 2 and 4 workers, rows in the order that is promised.
 
 mod fallible;
+mod handover;
 mod home;
 mod narrow;
 mod order;

@@ -1,0 +1,96 @@
+//! Ctrl-C and SIGTERM: a process of its own, which the test signals.
+
+use std::io::{BufRead, BufReader, Read};
+use std::process::{Child, ChildStdout, Command, Stdio};
+use std::time::Instant;
+
+use rustix::process::{Pid, Signal, kill_process};
+
+use super::*;
+use crate::harness::in_time;
+
+/// How long a batch takes in the output of the child, in milliseconds.
+const SLOW: &str = "TIDEMILL_TEST_SLOW_OUTPUT";
+
+#[test]
+#[ignore = "the child of the tests beside it: it runs until it is signalled"]
+fn runs_until_signalled() {
+    let slow = std::env::var(SLOW).unwrap().parse().unwrap();
+    let queue = Queue::new();
+    (1..=5).for_each(|n| queue.push(vec![n as i64]));
+    let program = move |ssc: &StreamingContext<'_>| {
+        ssc.queue_stream(&queue).foreach_batch(move |b| {
+            println!("\nout {:?}", b.iter().collect::<Vec<_>>());
+            std::thread::sleep(millis(slow));
+            Ok(())
+        });
+        // The job listens before its workers build; the build that comes before that is on no worker.
+        if ssc.is_first() {
+            println!("\nbuilt");
+        }
+        Ok(())
+    };
+    // The first batch is a while away: what is queued goes into the last batch.
+    let job = StreamingContext::builder("signalled", if slow == 0 { mins(60) } else { millis(20) });
+    println!("\nran {:?}", job.run(program).map(|s| s.records));
+}
+
+struct Signalled(Child, BufReader<ChildStdout>);
+
+impl Signalled {
+    fn start(slow: &str) -> Self {
+        let args = ["--exact", "batch::signals::runs_until_signalled", "--ignored", "--nocapture", "--test-threads=1"];
+        let mut command = Command::new(std::env::current_exe().unwrap());
+        let mut child = command.args(args).env(SLOW, slow).stdout(Stdio::piped()).spawn().unwrap();
+        let out = BufReader::new(child.stdout.take().unwrap());
+        Signalled(child, out)
+    }
+
+    fn signal(&self, signal: Signal) {
+        kill_process(Pid::from_child(&self.0), signal).unwrap();
+    }
+
+    fn until(&mut self, text: &str) {
+        let mut line = String::new();
+        while !line.contains(text) {
+            line.clear();
+            assert!(self.1.read_line(&mut line).unwrap() > 0, "it ended before it said {text}");
+        }
+    }
+
+    fn rest(mut self) -> String {
+        let mut text = String::new();
+        self.1.read_to_string(&mut text).unwrap();
+        assert!(self.0.wait().unwrap().success(), "{text}");
+        text
+    }
+}
+
+#[test]
+fn a_signal_stops_in_order() {
+    for signal in [Signal::INT, Signal::TERM] {
+        let text = in_time(move || {
+            let mut child = Signalled::start("0");
+            child.until("built");
+            child.signal(signal);
+            child.rest()
+        });
+        assert!(text.contains("out [1, 2, 3, 4, 5]") && text.contains("ran Ok(5)"), "{text}");
+    }
+}
+
+/// The first signal would wait for five slow outputs, the second does not.
+#[test]
+fn a_second_signal_stops_at_once() {
+    let (text, took) = in_time(|| {
+        let mut child = Signalled::start("900");
+        child.until("out [1]");
+        child.signal(Signal::INT);
+        std::thread::sleep(millis(200));
+        let begun = Instant::now();
+        child.signal(Signal::INT);
+        (child.rest(), begun.elapsed())
+    });
+    assert!(text.contains("ran Ok(") && !text.contains("out [4]"), "{text}");
+    assert!(took < millis(2_500), "{took:?}");
+}

@@ -1,0 +1,41 @@
+//! State goes out by key group and comes in again on another number of workers: the second job goes on where the first ended.
+
+use std::fmt::Debug;
+
+use tidemill::prelude::*;
+use tidemill::testing::{run, run_handed_over};
+
+type Pairs = Vec<Vec<(String, i64)>>;
+
+fn batches(n: u64) -> Pairs {
+    let word = |i: u64| (format!("k{}", i * 7 % 23), (i % 5) as i64 + 1);
+    (0..n).map(|b| (0..b * 3 % 17).map(|i| word(b * 31 + i)).collect()).collect()
+}
+
+/// Cut anywhere, from any number of workers to any other, nothing shows.
+fn same_as_one_job<U: Exchange + PartialEq + Debug>(
+    verb: impl for<'s> Fn(&DStream<'s, (String, i64)>) -> DStream<'s, U> + Clone + Send + Sync + 'static,
+) {
+    let all = batches(12);
+    let whole = run(1, all.clone(), verb.clone());
+    for (workers, cut) in [((1, 2), 5), ((4, 1), 7), ((2, 4), 1)] {
+        let (first, then) = all.split_at(cut);
+        let seen = run_handed_over(workers, first.to_vec(), then.to_vec(), verb.clone());
+        assert_eq!(seen, whole, "{workers:?} workers, cut after {cut} batches");
+    }
+}
+
+#[test]
+fn update_state_by_key() {
+    same_as_one_job(|s| s.update_state_by_key(|new: &[i64], sum: Option<i64>| Some(new.iter().sum::<i64>() + sum.unwrap_or(0))));
+}
+
+#[test]
+fn sum_by_key() {
+    same_as_one_job(|s| s.sum_by_key().complete());
+}
+
+#[test]
+fn accumulate() {
+    same_as_one_job(|s| s.accumulate().complete());
+}
