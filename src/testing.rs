@@ -91,6 +91,18 @@ where
     seen
 }
 
+/// Builds a program without running it: one line an operator, in build order.
+///
+/// # Errors
+/// Everything that is wrong with the program's graph.
+pub fn graph<F>(interval: Duration, program: F) -> Result<Vec<String>, Error>
+where
+    F: for<'s> Fn(&StreamingContext<'s>) -> Result<(), crate::error::BoxError> + Send + Sync + 'static,
+{
+    let config = StreamingContext::builder("graph", interval).config()?;
+    crate::batch::run::rehearse(&config.into(), &program.into())
+}
+
 /// How a test's job begins and ends.
 struct Start {
     workers: u16,

@@ -6,3 +6,5 @@ mod batch;
 mod harness;
 mod operator;
 mod tidy;
+#[cfg(feature = "kafka")]
+mod tutorials;

@@ -110,7 +110,7 @@ impl Builder {
 }
 
 /// Builds the program once on a throw-away worker: every fault of the graph shows before anything starts.
-fn rehearse<F>(config: &Arc<Config>, build: &Arc<F>) -> Result<Vec<String>>
+pub(crate) fn rehearse<F>(config: &Arc<Config>, build: &Arc<F>) -> Result<Vec<String>>
 where
     F: for<'s> Fn(&StreamingContext<'s>) -> Result<(), BoxError> + Send + Sync + 'static,
 {

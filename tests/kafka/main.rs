@@ -2,6 +2,7 @@
 
 mod rig;
 
+mod job;
 mod reader;
 mod sink;
 mod splits;
