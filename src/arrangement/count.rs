@@ -1,12 +1,14 @@
-//! Counts by key, from one arrangement of ids with the count in the difference.
+//! What is known of each row from how often it is there: one arrangement of ids with the count in the difference.
 //!
 //! `count_total` over such an arrangement does with one trace what `count` does with two: 1.8 to 2.6 times as fast.
 
-use differential_dataflow::operators::CountTotal;
-use differential_dataflow::operators::arrange::arrangement::arrange_core;
+use differential_dataflow::operators::arrange::TraceAgent;
+use differential_dataflow::operators::arrange::arrangement::{Arranged, arrange_core};
+use differential_dataflow::operators::{CountTotal, ThresholdTotal};
 use differential_dataflow::trace::implementations::{ContainerChunker, KeyBatcher, KeyBuilder, KeySpine};
 use timely::dataflow::channels::pact::Pipeline;
 
+use super::keyed::named;
 use crate::context::Graph;
 use crate::data::Key;
 use crate::dict::Id;
@@ -14,24 +16,31 @@ use crate::flow::{Site, expand};
 use crate::time::BatchTime;
 use crate::view::{Changes, Keyed};
 
-/// Each row of a view with how often it is there.
-pub(crate) fn counted<'s, T: Key>(keyed: &Keyed<'s, T>, graph: &Graph<'s>) -> Changes<'s, (T, i64)> {
+type Ids<'s> = Arranged<'s, TraceAgent<KeySpine<Id, BatchTime, i64>>>;
+
+fn arranged<'s, T: Key>(keyed: &Keyed<'s, T>, graph: &Graph<'s>) -> Ids<'s> {
     let ids = expand(&graph.flow, &Site::engine("ids"), keyed.changes.clone(), |_, changes: Vec<(Id, BatchTime, i64)>, give| {
         give(changes.into_iter().map(|(id, t, n)| ((id, ()), t, n)).collect::<Vec<_>>());
     });
     // Ids lie with their owners already: no second exchange.
-    let arranged = arrange_core::<
+    arrange_core::<
         _,
         _,
         ContainerChunker<Vec<((Id, ()), BatchTime, i64)>>,
         KeyBatcher<Id, BatchTime, i64>,
         KeyBuilder<Id, BatchTime, i64>,
         KeySpine<Id, BatchTime, i64>,
-    >(ids, Pipeline, "count");
-    let dict = keyed.dict.clone();
-    let counts = arranged.count_total_core::<i64>().inner;
-    expand(&graph.flow, &Site::engine("names"), counts, move |_, changes: Vec<((Id, i64), BatchTime, i64)>, give| {
-        let dict = dict.borrow();
-        give(changes.into_iter().map(|((id, n), t, diff)| ((dict.name(id).clone(), n), t, diff)).collect());
-    })
+    >(ids, Pipeline, "count")
+}
+
+/// Each row of a view with how often it is there.
+pub(crate) fn counted<'s, T: Key>(keyed: &Keyed<'s, T>, graph: &Graph<'s>) -> Changes<'s, (T, i64)> {
+    let counts = arranged(keyed, graph).count_total_core::<i64>().inner;
+    named(counts, &keyed.dict, graph, |(id, n), dict| (dict.name(id).clone(), n))
+}
+
+/// The rows that are there at all, once each.
+pub(crate) fn distinct<'s, T: Key>(keyed: &Keyed<'s, T>, graph: &Graph<'s>) -> Keyed<'s, T> {
+    let changes = arranged(keyed, graph).threshold_total(|_, n| i64::from(*n > 0)).inner;
+    Keyed { changes, dict: keyed.dict.clone() }
 }
