@@ -79,11 +79,6 @@ impl<K: Key> Dict<K> {
         &self.entry(id).key
     }
 
-    /// The key group of the key with this id.
-    pub fn group(&self, id: Id) -> u8 {
-        self.entry(id).group
-    }
-
     fn entry(&self, id: Id) -> &Entry<K> {
         self.entries[id as usize].as_ref().expect("an id is not given up while somebody holds it")
     }
@@ -107,7 +102,8 @@ impl<K: Key> Dict<K> {
 
     /// Gives up ids that nobody holds and that were last used at a time that every output has `passed`.
     pub fn tidy(&mut self, passed: impl Fn(BatchTime) -> bool) {
-        while let Some((_, id)) = self.idle.pop_front_if(|(t, _)| passed(*t)) {
+        while let Some((_, id)) = self.idle.front().copied().filter(|(t, _)| passed(*t)) {
+            self.idle.pop_front();
             let Some(e) = self.entries[id as usize].as_mut() else { continue };
             if e.held != 0 {
                 e.waits = false;

@@ -167,7 +167,7 @@ mod tests {
 
     #[test]
     fn sums_go_out_and_come_in_by_key_group() {
-        let mut all: Sums<String> = Sums::default();
+        let all: Sums<String> = Sums::default();
         for n in 1..100i64 {
             let id = all.dict.borrow_mut().id(format!("k{n}"), BatchTime::default());
             all.dict.borrow_mut().hold(id, n, BatchTime::default());

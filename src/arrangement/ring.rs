@@ -116,8 +116,8 @@ impl Ring {
         let mut dict = dict.borrow_mut();
         let mut changes = Vec::new();
         let shape = self.shape;
-        let left = |(end, _): &mut (u64, Pane)| !shape.holds(*end, t);
-        while let Some((_, pane)) = self.inside.pop_front_if(left) {
+        while self.inside.front().is_some_and(|(end, _)| !shape.holds(*end, t)) {
+            let (_, pane) = self.inside.pop_front().expect("the pane that was looked at");
             for (id, n) in pane.iter() {
                 changes.push((*id, t, -n));
                 dict.hold(*id, -n, t);

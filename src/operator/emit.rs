@@ -177,6 +177,8 @@ impl<'s, T: Key> DStream<'s, Change<T>> {
         let changes = crate::flow::expand(&graph.flow, &site, self.inner(), |t, rows: Rows<Change<T>>, give| {
             give(rows.take().into_iter().map(|c| (c.row, t, c.diff)).collect::<Vec<_>>());
         });
-        View::new(graph, &self.node.lineage, self.node.grid.clone(), Form::Plain(changes), Some(site.name()))
+        // A row may have left on another worker than it came: what owns it puts both together.
+        let form = Form::Keyed(crate::arrangement::keyed::numbered(changes, graph));
+        View::new(graph, &self.node.lineage, self.node.grid.clone(), form, Some(site.name()))
     }
 }

@@ -1,9 +1,15 @@
 //! Verbs over the last batches. Length and slide are multiples of the batch interval; the grid is multiples of the slide since
 //! the epoch, so it survives restarts. A window that is not full yet is what is there.
+//! Counting windows stand on rings of panes (`../../arrangement/ring.rs`), those with a user's function on `folded.rs`.
 
 mod count_by_value_and_window;
 mod count_by_window;
+mod folded;
 mod over;
+mod reduce_by_key_and_window;
+mod reduce_by_window;
+mod two_stacks;
+#[allow(clippy::module_inception, reason = "one file a verb, by its name")]
 mod window;
 
 use std::time::Duration;
@@ -15,7 +21,7 @@ use crate::flow::Site;
 /// Checks a window's length and slide; what is wrong is a problem of the graph, and the shape then is one batch.
 pub(crate) fn shape(graph: &Graph<'_>, site: &Site, length: Duration, slide: Duration) -> Shape {
     let interval = graph.config.interval;
-    let mut checked = |what, d| {
+    let checked = |what, d| {
         interval.multiple(what, d).unwrap_or_else(|e| {
             graph.problem(site, e);
             interval.millis()
