@@ -80,7 +80,7 @@ proptest! {
 
     /// The best `n` rows in order, and the next best when one of them leaves.
     #[test]
-    fn top_by(shape in shape(), n in 0usize..5, batches in batches(pair())) {
+    fn top_by(shape in shape(), n in 0usize..7, batches in batches((0u8..2, 0i64..3))) {
         let (length, slide) = (millis(shape.0 as u64), millis(shape.1 as u64));
         let best = each(windows(&batches, shape), |rows| {
             let mut rows = bag(rows);
