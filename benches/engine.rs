@@ -82,7 +82,13 @@ fn counts() {
         let time = timed(|| {
             job(workers, &input, |s| {
                 let counts = s.count_by::<str>(|i, out| out.push(&words[*i as usize])).sum_by_key();
-                counts.update().foreach_partition(|| Ok(()), |_, _, _, rows| { black_box(rows.len()); Ok(()) });
+                counts.update().foreach_partition(
+                    || Ok(()),
+                    |_, _, _, rows| {
+                        black_box(rows.len());
+                        Ok(())
+                    },
+                );
             })
         });
         show(&format!("counts: 5,000 words, {workers} worker(s)"), records, time);
@@ -117,7 +123,13 @@ fn keys() {
         let time = timed(|| {
             job(1, &input, |s| {
                 let counts = s.count_by::<str>(|i, out| out.push(&words[*i as usize])).sum_by_key();
-                counts.update().foreach_partition(|| Ok(()), |_, _, _, rows| { black_box(rows.len()); Ok(()) });
+                counts.update().foreach_partition(
+                    || Ok(()),
+                    |_, _, _, rows| {
+                        black_box(rows.len());
+                        Ok(())
+                    },
+                );
             })
         });
         show(&format!("keys: {name}, one worker: {:.2} x the map", plain.0 / time.0), 4e6, time);
@@ -133,7 +145,13 @@ fn windows() {
             job(1, &input, move |s| {
                 let words = s.map(|i| words[i as usize].clone());
                 let counts = words.count_by_value_and_window(secs(length), secs(1));
-                counts.changes().foreach_partition(|| Ok(()), |_, _, _, rows| { black_box(rows.len()); Ok(()) });
+                counts.changes().foreach_partition(
+                    || Ok(()),
+                    |_, _, _, rows| {
+                        black_box(rows.len());
+                        Ok(())
+                    },
+                );
             })
         });
         show(&format!("windows: {length} s, as changes"), 5e6, time);
@@ -143,7 +161,13 @@ fn windows() {
             job(1, &input, move |s| {
                 let words = s.map(|i| words[i as usize].clone());
                 let counts = words.count_by_value_and_window(secs(length), secs(1));
-                counts.complete().foreach_partition(|| Ok(()), |_, _, _, rows| { black_box(rows.len()); Ok(()) });
+                counts.complete().foreach_partition(
+                    || Ok(()),
+                    |_, _, _, rows| {
+                        black_box(rows.len());
+                        Ok(())
+                    },
+                );
             })
         });
         show(&format!("windows: {length} s, complete"), 5e6, time);
@@ -158,7 +182,10 @@ fn readers() {
             job(1, &input, move |s| {
                 let tweets = s.map(|i| [i; 8]);
                 for _ in 0..readers {
-                    tweets.count().foreach_batch(|b| { black_box(b.len()); Ok(()) });
+                    tweets.count().foreach_batch(|b| {
+                        black_box(b.len());
+                        Ok(())
+                    });
                 }
             })
         });

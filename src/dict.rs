@@ -1,7 +1,8 @@
 //! Keys by number: one dictionary per worker and key type gives dense ids, arrangements hold ids, and a name is looked up
 //! on the worker before a row leaves it. String keys cost an arrangement three times what ids do (docs/architecture.md).
 //!
-//! An id is used again only when nobody holds it and every output has passed the time at which it was let go.
+//! An id is used again only when nobody holds it and every output has passed the last time at which it was given out, held or
+//! let go: several operators share a dictionary, and one may be batches ahead of another.
 
 use std::collections::VecDeque;
 use std::hash::BuildHasher;
@@ -19,8 +20,10 @@ struct Entry<K> {
     group: u8,
     /// How much is remembered under this id: records in panes, or what an arrangement adds up to.
     held: i64,
-    /// Since when nobody holds it, if it waits in `idle`.
-    since: Option<BatchTime>,
+    /// The last batch in which it was given out, held or let go.
+    last: BatchTime,
+    /// Whether it waits in `idle`.
+    waits: bool,
 }
 
 /// Names and numbers of the keys this worker owns.
@@ -28,7 +31,7 @@ pub(crate) struct Dict<K> {
     ids: HashTable<Id>,
     entries: Vec<Option<Entry<K>>>,
     free: Vec<Id>,
-    /// Ids that nobody holds, since when.
+    /// Ids that nobody held when they came here, and when that was.
     idle: VecDeque<(BatchTime, Id)>,
     hasher: foldhash::fast::RandomState,
 }
@@ -46,15 +49,16 @@ impl<K> Default for Dict<K> {
 }
 
 impl<K: Key> Dict<K> {
-    /// The id of a key, a new one if it has none.
-    pub fn id(&mut self, key: K) -> Id {
+    /// The id of a key, a new one if it has none, to be used at `t`.
+    pub fn id(&mut self, key: K, t: BatchTime) -> Id {
         let hash = self.hasher.hash_one(&key);
         let entries = &self.entries;
         if let Some(&id) = self.ids.find(hash, |&i| entries[i as usize].as_ref().is_some_and(|e| e.key == key)) {
+            self.used(id, t);
             return id;
         }
         let group = key_group(&key) as u8;
-        let entry = Some(Entry { key, group, held: 0, since: None });
+        let entry = Some(Entry { key, group, held: 0, last: t, waits: false });
         let id = match self.free.pop() {
             Some(id) => {
                 self.entries[id as usize] = entry;
@@ -79,38 +83,41 @@ impl<K: Key> Dict<K> {
         self.entries[id as usize].as_ref().expect("an id is not given up while somebody holds it")
     }
 
+    fn used(&mut self, id: Id, t: BatchTime) -> &mut Entry<K> {
+        let e = self.entries[id as usize].as_mut().expect("an id is not given up while somebody holds it");
+        e.last = e.last.max(t);
+        e
+    }
+
     /// Something adds up to `diff` more under this id, at `t`.
     pub fn hold(&mut self, id: Id, diff: i64, t: BatchTime) {
-        let e = self.entries[id as usize].as_mut().expect("an id is not given up while somebody holds it");
+        let e = self.used(id, t);
         e.held += diff;
-        if e.held == 0 && e.since.replace(t).is_none() {
-            self.idle.push_back((t, id));
+        if e.held == 0 && !e.waits {
+            e.waits = true;
+            let last = e.last;
+            self.idle.push_back((last, id));
         }
     }
 
-    /// Gives up ids that nobody has held since a time that every output has `passed`.
+    /// Gives up ids that nobody holds and that were last used at a time that every output has `passed`.
     pub fn tidy(&mut self, passed: impl Fn(BatchTime) -> bool) {
-        while let Some(&(t, id)) = self.idle.front() {
-            if !passed(t) {
-                return;
-            }
+        while let Some((_, id)) = self.idle.front().copied().filter(|(t, _)| passed(*t)) {
             self.idle.pop_front();
             let Some(e) = self.entries[id as usize].as_mut() else { continue };
-            let since = e.since.take();
             if e.held != 0 {
-                continue;
+                e.waits = false;
+            } else if !passed(e.last) {
+                let last = e.last;
+                self.idle.push_back((last, id));
+            } else {
+                let hash = self.hasher.hash_one(&e.key);
+                if let Ok(found) = self.ids.find_entry(hash, |&i| i == id) {
+                    found.remove();
+                }
+                self.entries[id as usize] = None;
+                self.free.push(id);
             }
-            if let Some(later) = since.filter(|s| *s > t) {
-                e.since = Some(later);
-                self.idle.push_back((later, id));
-                continue;
-            }
-            let hash = self.hasher.hash_one(&e.key);
-            if let Ok(found) = self.ids.find_entry(hash, |&i| i == id) {
-                found.remove();
-            }
-            self.entries[id as usize] = None;
-            self.free.push(id);
         }
     }
 
@@ -140,26 +147,26 @@ mod tests {
     #[test]
     fn an_id_is_used_again_only_after_its_time_has_passed() {
         let mut d = Dict::default();
-        let a = d.id("a".to_string());
+        let a = d.id("a".to_string(), at(1));
         d.hold(a, 2, at(1));
         d.hold(a, -2, at(5));
         d.tidy(|t| t < at(5));
-        assert_eq!(d.id("a".to_string()), a, "batch 5 may still be on its way");
-        assert_ne!(d.id("b".to_string()), a);
+        assert_eq!(d.id("a".to_string(), at(4)), a, "batch 5 may still be on its way");
+        assert_ne!(d.id("b".to_string(), at(5)), a);
         d.tidy(|t| t <= at(5));
-        assert_eq!(d.id("c".to_string()), a);
+        assert_eq!(d.id("c".to_string(), at(6)), a);
         assert_eq!((d.name(a).as_str(), d.len()), ("c", 2));
     }
 
     #[test]
     fn a_key_that_comes_back_in_time_keeps_its_id() {
         let mut d = Dict::default();
-        let a = d.id(7u64);
+        let a = d.id(7u64, at(1));
         d.hold(a, 1, at(1));
         d.hold(a, -1, at(2));
         d.hold(a, 1, at(3));
         d.tidy(|_| true);
-        assert_eq!(d.id(7), a);
+        assert_eq!(d.id(7, at(3)), a);
         assert_eq!(d.held().map(|(k, n, ..)| (*k, n)).collect::<Vec<_>>(), [(7, 1)]);
         d.hold(a, -1, at(4));
         d.hold(a, 1, at(5));
@@ -167,6 +174,26 @@ mod tests {
         d.tidy(|t| t < at(6));
         assert_eq!(d.len(), 1, "let go at 6, whatever it was at 4");
         d.tidy(|_| true);
+        assert_eq!(d.len(), 0);
+    }
+
+    #[test]
+    fn an_id_that_was_given_out_again_is_kept_until_it_can_be_held() {
+        let mut d = Dict::default();
+        let a = d.id('a', at(1));
+        d.hold(a, 1, at(1));
+        d.hold(a, -1, at(2));
+        assert_eq!(d.id('a', at(4)), a, "a pane of batch 4 is on its way to its window");
+        d.tidy(|t| t <= at(3));
+        d.hold(a, 1, at(4));
+        assert_eq!(d.len(), 1);
+        // Two windows share the key; the one that is ahead lets go at 9, the other at 8.
+        d.hold(a, 1, at(4));
+        d.hold(a, -1, at(9));
+        d.hold(a, -1, at(8));
+        d.tidy(|t| t <= at(8));
+        assert_eq!(d.name(a), &'a', "what left at 9 has still to be named");
+        d.tidy(|t| t <= at(9));
         assert_eq!(d.len(), 0);
     }
 }

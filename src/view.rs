@@ -161,6 +161,12 @@ impl<'s, T: Key> View<'s, T> {
 
     /// Wraps a differential collection, on the grid and with the lineage of this view.
     pub fn wrap<U: Key>(&self, collection: VecCollection<'s, BatchTime, U, i64>) -> View<'s, U> {
-        self.derive(collection.inner, Some("wrap"))
+        let node = &self.node;
+        // A row may leave elsewhere than it came, as after `negate` and `concat`: what owns it puts both together.
+        let form = Form::Keyed(crate::arrangement::keyed::numbered(collection.inner, &node.graph));
+        let why = node.retracts.clone().or(Some("wrap".into()));
+        let view = View::new(&node.graph, &node.lineage, node.grid.clone(), form, why);
+        view.node.state.set(node.state.get());
+        view
     }
 }

@@ -5,6 +5,7 @@ use std::collections::BTreeMap;
 use std::rc::Rc;
 
 use timely::dataflow::channels::pact::Pipeline;
+use timely::dataflow::operators::Probe;
 
 use crate::context::{Graph, KeyedState};
 use crate::data::{Key, Rows, encoded, key_group};
@@ -17,11 +18,53 @@ use crate::view::{Changes, Keyed};
 
 /// Names for ids: what leaves an arrangement becomes rows again.
 pub(crate) fn names<'s, T: Key>(keyed: &Keyed<'s, T>, graph: &Graph<'s>) -> Changes<'s, T> {
-    let dict = keyed.dict.clone();
-    expand(&graph.flow, &Site::engine("names"), keyed.changes.clone(), move |_, changes: Vec<(Id, BatchTime, i64)>, give| {
+    named(keyed.changes.clone(), &keyed.dict, graph, |id: Id, dict| dict.name(id).clone())
+}
+
+/// Rows whose ids have become names. Ids are not used again before these are through, whether an output wants them or not.
+pub(crate) fn named<'s, K: Key, D: Clone + 'static, T: Key>(
+    changes: Changes<'s, D>,
+    dict: &Rc<RefCell<Dict<K>>>,
+    graph: &Graph<'s>,
+    name: impl Fn(D, &Dict<K>) -> T + 'static,
+) -> Changes<'s, T> {
+    let dict = dict.clone();
+    let named = expand(&graph.flow, &Site::engine("names"), changes, move |_, changes: Vec<(D, BatchTime, i64)>, give| {
         let dict = dict.borrow();
-        give(changes.into_iter().map(|(id, t, n)| (dict.name(id).clone(), t, n)).collect());
-    })
+        give(changes.into_iter().map(|(row, t, n)| (name(row, &dict), t, n)).collect());
+    });
+    named.probe_with(&graph.probe)
+}
+
+/// Ids for keys: each pair goes to the worker that owns its key. Sides of a join share the dictionary.
+pub(crate) fn numbered_keys<'s, K: Key, V: Key>(
+    pairs: Changes<'s, (K, V)>,
+    dict: &Rc<RefCell<Dict<K>>>,
+    graph: &Graph<'s>,
+) -> Changes<'s, (Id, V)> {
+    let (own, probe) = (dict.clone(), graph.probe.clone());
+    batched(
+        &graph.flow,
+        &Site::engine("numbered"),
+        pairs,
+        route(|((k, _), _, _): &((K, V), BatchTime, i64)| key_group(k)),
+        |slots, _, changes: Vec<((K, V), BatchTime, i64)>| {
+            for (pair, t, n) in changes {
+                let at: &mut Vec<((K, V), i64)> = slots.at(t);
+                at.push((pair, n));
+            }
+        },
+        move |plan, pairs, give| {
+            let mut dict = own.borrow_mut();
+            dict.tidy(|t| !probe.less_equal(&t));
+            let held = |((k, v), n)| {
+                let id = dict.id(k, plan.time);
+                dict.hold(id, n, plan.time);
+                ((id, v), plan.time, n)
+            };
+            give(pairs.into_iter().map(held).collect());
+        },
+    )
 }
 
 /// Ids for rows: each goes to the worker that owns it, and is held there as often as it is in the view.
@@ -43,7 +86,7 @@ pub(crate) fn numbered<'s, T: Key>(changes: Changes<'s, T>, graph: &Graph<'s>) -
             let mut dict = own.borrow_mut();
             dict.tidy(|t| !probe.less_equal(&t));
             let held = |(row, n)| {
-                let id = dict.id(row);
+                let id = dict.id(row, plan.time);
                 dict.hold(id, n, plan.time);
                 (id, plan.time, n)
             };
@@ -77,7 +120,7 @@ pub(crate) fn sums<'s, K: Key>(pairs: &DStream<'s, (K, i64)>, site: &Site, name:
             let mut dict = state.dict.borrow_mut();
             dict.tidy(|t| !probe.less_equal(&t));
             for (k, n) in rows.into_iter().flat_map(Rows::take) {
-                let id = dict.id(k);
+                let id = dict.id(k, plan.time);
                 dict.hold(id, n, plan.time);
                 changes.push((id, plan.time, n));
             }
@@ -110,7 +153,7 @@ impl<K: Key> KeyedState for Sums<K> {
     fn load(&mut self, bytes: &[u8]) -> Result<(), BoxError> {
         let mut dict = self.dict.borrow_mut();
         for (key, n) in postcard::from_bytes::<Vec<(K, i64)>>(bytes)? {
-            let id = dict.id(key);
+            let id = dict.id(key, BatchTime::default());
             dict.hold(id, n, BatchTime::default());
             self.loaded.push((id, n));
         }
@@ -126,7 +169,7 @@ mod tests {
     fn sums_go_out_and_come_in_by_key_group() {
         let all: Sums<String> = Sums::default();
         for n in 1..100i64 {
-            let id = all.dict.borrow_mut().id(format!("k{n}"));
+            let id = all.dict.borrow_mut().id(format!("k{n}"), BatchTime::default());
             all.dict.borrow_mut().hold(id, n, BatchTime::default());
         }
         let mut again: Sums<String> = Sums::default();

@@ -9,6 +9,7 @@ use std::collections::VecDeque;
 use std::rc::Rc;
 
 use timely::dataflow::channels::pact::Pipeline;
+use timely::dataflow::operators::Probe;
 
 use crate::context::Graph;
 use crate::data::{FastMap, Key, Rows};
@@ -46,6 +47,12 @@ impl Shape {
         t.millis().is_multiple_of(self.slide)
     }
 
+    /// Whether the batch of `t` is in no window: a slide longer than the window leaves some out.
+    pub fn skips(self, t: BatchTime) -> bool {
+        let next = t.millis().div_ceil(self.slide) * self.slide;
+        self.end_of_pane(t) + self.length <= next
+    }
+
     /// Whether a pane with this end is in the window that ends at `t`.
     pub fn holds(self, end: u64, t: BatchTime) -> bool {
         end <= t.millis() && end + self.length > t.millis()
@@ -71,7 +78,7 @@ pub(crate) fn panes<'s, T: Key>(stream: &DStream<'s, T>, site: &Site) -> Panes<'
         move |plan, rows, give| {
             let mut dict = own.borrow_mut();
             dict.tidy(|t| !probe.less_equal(&t));
-            let pane: Vec<(Id, i64)> = rows.into_iter().flat_map(Rows::take).map(|(k, n)| (dict.id(k), n)).collect();
+            let pane: Vec<(Id, i64)> = rows.into_iter().flat_map(Rows::take).map(|(k, n)| (dict.id(k, plan.time), n)).collect();
             give(vec![(plan.time, Rc::new(pane))]);
         },
     );
@@ -109,8 +116,8 @@ impl Ring {
         let mut dict = dict.borrow_mut();
         let mut changes = Vec::new();
         let shape = self.shape;
-        let left = |(end, _): &mut (u64, Pane)| !shape.holds(*end, t);
-        while let Some((_, pane)) = self.inside.pop_front_if(left) {
+        while self.inside.front().is_some_and(|(end, _)| !shape.holds(*end, t)) {
+            let (_, pane) = self.inside.pop_front().expect("the pane that was looked at");
             for (id, n) in pane.iter() {
                 changes.push((*id, t, -n));
                 dict.hold(*id, -n, t);
@@ -151,7 +158,8 @@ pub(crate) fn ring<'s, T: Key>(panes: &Panes<'s, T>, shape: Shape, graph: &Graph
             }
         },
     );
-    Keyed { changes, dict }
+    // Panes hold no ids on their way here: ids must not be used again before, even if no output wants this window.
+    Keyed { changes: changes.probe_with(&graph.probe), dict }
 }
 
 #[cfg(test)]
@@ -166,7 +174,7 @@ mod tests {
             let shape = Shape { length, slide, interval: 1 };
             let dict: RefCell<Dict<u8>> = RefCell::default();
             let mut ring = Ring { shape, waiting: VecDeque::new(), inside: VecDeque::new(), folding: FastMap::default() };
-            let id = dict.borrow_mut().id(7);
+            let id = dict.borrow_mut().id(7, BatchTime::default());
             let mut total = 0;
             for (i, n) in batches.iter().enumerate() {
                 let t = BatchTime::from_millis(i as u64 + 1);

@@ -7,6 +7,7 @@ use std::hash::Hash;
 use std::rc::Rc;
 
 use timely::dataflow::channels::pact::Pipeline;
+use timely::dataflow::operators::Probe;
 
 use crate::context::Graph;
 use crate::data::{Change, Exchange, FastMap, Key, Lane, Rows, key_group};
@@ -75,7 +76,9 @@ impl<'s, T: Key> View<'s, T> {
         let (flow, grid) = (&node.graph.flow, node.grid.clone());
         if let Some(Rendered { changes, render }) = node.rendered() {
             let render = render.clone();
-            return settled(flow, site, changes.clone(), Pipeline, mode, grid, |_| (), move |(id, n)| render(id, n), wrap);
+            let named = settled(flow, site, changes.clone(), Pipeline, mode, grid, |_| (), move |(id, n)| render(id, n), wrap);
+            // Ids are not used again before these are through, whether an output wants them or not.
+            return named.probe_with(&node.graph.probe);
         }
         let sort = differential_dataflow::consolidation::consolidate;
         if mode == Mode::Complete || node.placed || flow.scope.peers() == 1 {
@@ -214,6 +217,8 @@ impl<'s, T: Key> DStream<'s, Change<T>> {
         let changes = crate::flow::expand(&graph.flow, &site, self.inner(), |t, rows: Rows<Change<T>>, give| {
             give(rows.take().into_iter().map(|c| (c.row, t, c.diff)).collect::<Vec<_>>());
         });
-        View::new(graph, &self.node.lineage, self.node.grid.clone(), Form::Plain(changes), Some(site.name()))
+        // A row may have left on another worker than it came: what owns it puts both together.
+        let form = Form::Keyed(crate::arrangement::keyed::numbered(changes, graph));
+        View::new(graph, &self.node.lineage, self.node.grid.clone(), form, Some(site.name()))
     }
 }

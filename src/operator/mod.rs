@@ -3,7 +3,7 @@
 //! Kernels, on which all else stands in a few lines:
 //! `flow::expand` (map, filter, flat_map, try_*), `combine` (count, count_by*, reduce*, distinct), `cogroup` (joins, group_by_key),
 //! `gather` (sort_by, take, top_by, transform, foreach_batch), `union`, `window/panes` (window, over), `state/` (update_state_by_key),
-//! `../arrangement/` (count_by_value and its kin of views), `emit` (the four output modes), `attach` (output operations).
+//! `window/folded` (windows with a user's function), `../arrangement/` (count_by_value and its kin of views), `view/top` (`rank`), `emit` (the four output modes), `attach` (output operations).
 
 pub(crate) mod attach;
 mod cache;
@@ -25,7 +25,9 @@ mod reduce;
 pub(crate) mod sort_by;
 pub(crate) mod state;
 mod take;
-mod top;
+#[cfg(test)]
+mod tests;
+pub(crate) mod top;
 mod transform;
 mod try_map;
 mod union;

@@ -3,13 +3,16 @@
 use timely::dataflow::channels::pact::Pipeline;
 use timely::dataflow::operators::Concat;
 
-use crate::data::{Exchange, Key, Rows};
+use crate::data::{Exchange, Key, Lane, Rows};
 use crate::dstream::{Case, DStream, merged};
 use crate::flow::{Site, batched, expand};
 use crate::operator::pair::Groups;
 
 /// Values from the left or from the right.
 type Sides<V, W> = (Option<Vec<V>>, Option<Vec<W>>);
+
+/// The left values of a batch by key, and the right ones in their lanes.
+type Batch<K, V, W> = (Groups<K, V>, Vec<(Lane, K, Vec<W>)>);
 
 impl<'s, K: Key, V: Exchange> DStream<'s, (K, V)> {
     /// For each key that is in both batches, every value of this stream with every value of the other.
@@ -41,7 +44,7 @@ impl<'s, K: Key, V: Exchange> DStream<'s, (K, V)> {
             left.concat(right),
             Pipeline,
             |slots, t, rows: Rows<(K, Sides<V, W>)>| {
-                let (ls, rs): &mut (Groups<K, V>, Vec<(crate::data::Lane, K, Vec<W>)>) = slots.at(t);
+                let (ls, rs): &mut Batch<K, V, W> = slots.at(t);
                 let lane = rows.lane;
                 for (k, sides) in rows.take() {
                     match sides {

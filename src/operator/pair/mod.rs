@@ -2,6 +2,7 @@
 
 mod group_by_key;
 mod join;
+mod join_view;
 mod map_values;
 mod reduce_by_key;
 

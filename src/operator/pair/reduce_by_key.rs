@@ -19,15 +19,20 @@ impl<'s, K: Key, V: Exchange> DStream<'s, (K, V)> {
     pub fn reduce_by_key(&self, f: impl Fn(V, V) -> V + Clone + 'static) -> DStream<'s, (K, V)> {
         let site = Site::of("reduce_by_key");
         self.node.graph.note::<(K, V)>("reduce_by_key", "");
+        self.reduced(&site, f)
+    }
+
+    /// The kernel: one row a key, on the worker that owns it.
+    pub(crate) fn reduced(&self, site: &Site, f: impl Fn(V, V) -> V + Clone + 'static) -> DStream<'s, (K, V)> {
         let (f2, f3) = (f.clone(), f);
         let fold = move |map: &mut FastMap<K, Option<V>>, rows: Rows<(K, V)>| {
             for (k, v) in rows.take() {
                 merge(map.entry(k).or_insert(None), Some(v), &f2);
             }
         };
-        let reduced = self.combine(&site, fold, move |a, b| merge(a, b, &f3));
+        let reduced = self.combine(site, fold, move |a, b| merge(a, b, &f3));
         let flow = &self.node.graph.flow;
-        let plain = crate::flow::expand(flow, &site, reduced.inner(), |_, rows: Rows<(K, Option<V>)>, give| {
+        let plain = crate::flow::expand(flow, site, reduced.inner(), |_, rows: Rows<(K, Option<V>)>, give| {
             give(Rows::new(rows.lane, rows.take().into_iter().filter_map(|(k, v)| v.map(|v| (k, v))).collect()));
         });
         reduced.narrow(plain).placed(true)

@@ -2,4 +2,5 @@
 //! Spark; `fold_by_key` a View of what changed.
 
 mod accumulate;
+mod fold_by_key;
 mod update_state_by_key;

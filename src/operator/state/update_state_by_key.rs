@@ -67,7 +67,7 @@ impl<'s, K: Key, V: Exchange> DStream<'s, (K, V)> {
 }
 
 /// Every key's state, with its group.
-struct States<K, S>(FastMap<K, (u64, S)>);
+pub(super) struct States<K, S>(pub FastMap<K, (u64, S)>);
 
 impl<K, S> Default for States<K, S> {
     fn default() -> Self {

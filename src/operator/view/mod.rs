@@ -2,5 +2,9 @@
 
 mod count;
 mod count_by_value;
+mod distinct;
+mod join;
 mod linear;
+mod reduce_by_key;
 mod sort_by;
+mod top;

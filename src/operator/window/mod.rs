@@ -1,9 +1,15 @@
 //! Verbs over the last batches. Length and slide are multiples of the batch interval; the grid is multiples of the slide since
 //! the epoch, so it survives restarts. A window that is not full yet is what is there.
+//! Counting windows stand on rings of panes (`../../arrangement/ring.rs`), those with a user's function on `folded.rs`.
 
 mod count_by_value_and_window;
 mod count_by_window;
+mod folded;
 mod over;
+mod reduce_by_key_and_window;
+mod reduce_by_window;
+mod two_stacks;
+#[allow(clippy::module_inception, reason = "one file a verb, by its name")]
 mod window;
 
 use std::time::Duration;

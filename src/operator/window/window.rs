@@ -44,7 +44,9 @@ impl<'s, T: Data> DStream<'s, T> {
             move |plan, rows, give| {
                 let now = plan.time.millis();
                 kept.push_back((now, rows));
-                while kept.pop_front_if(|(t, _)| *t + shape.length <= now).is_some() {}
+                while kept.front().is_some_and(|(t, _)| *t + shape.length <= now) {
+                    kept.pop_front();
+                }
                 if shape.on_grid(plan.time) {
                     for (t, batch) in &kept {
                         // The oldest batch of a full window is side 0: rows are read by age, then as each batch was.

@@ -1,0 +1,63 @@
+//! Pairs by the number of their key: joins of views, and what a function makes of all values of a key.
+
+use std::cell::RefCell;
+use std::rc::Rc;
+
+use differential_dataflow::operators::arrange::TraceAgent;
+use differential_dataflow::operators::arrange::arrangement::{Arranged, arrange_core};
+use differential_dataflow::trace::implementations::{ContainerChunker, ValBatcher, ValBuilder, ValSpine};
+use timely::dataflow::channels::pact::Pipeline;
+
+use super::keyed::{named, numbered_keys};
+use crate::context::Graph;
+use crate::data::Key;
+use crate::dict::{Dict, Id};
+use crate::time::BatchTime;
+use crate::view::Changes;
+
+type Pairs<'s, V> = Arranged<'s, TraceAgent<ValSpine<Id, V, BatchTime, i64>>>;
+
+fn arranged<'s, V: Key>(pairs: Changes<'s, (Id, V)>, name: &str) -> Pairs<'s, V> {
+    // Pairs lie with the owners of their keys already: no second exchange.
+    arrange_core::<
+        _,
+        _,
+        ContainerChunker<Vec<((Id, V), BatchTime, i64)>>,
+        ValBatcher<Id, V, BatchTime, i64>,
+        ValBuilder<Id, V, BatchTime, i64>,
+        ValSpine<Id, V, BatchTime, i64>,
+    >(pairs, Pipeline, name)
+}
+
+/// Every value of a key on the left with every value of it on the right.
+pub(crate) fn joined<'s, K: Key, V: Key, W: Key>(
+    left: Changes<'s, (K, V)>,
+    right: Changes<'s, (K, W)>,
+    graph: &Graph<'s>,
+) -> Changes<'s, (K, (V, W))> {
+    let dict: Rc<RefCell<Dict<K>>> = Rc::default();
+    let left = arranged(numbered_keys(left, &dict, graph), "join left");
+    let right = arranged(numbered_keys(right, &dict, graph), "join right");
+    let both = left.join_core(right, |id, v: &V, w: &W| Some((*id, v.clone(), w.clone())));
+    named(both.inner, &dict, graph, |(id, v, w), dict| (dict.name(id).clone(), (v, w)))
+}
+
+/// What `fold` makes of the values of each key: ascending, each with how often it is there.
+pub(crate) fn reduced<'s, K: Key, V: Key>(
+    pairs: Changes<'s, (K, V)>,
+    graph: &Graph<'s>,
+    fold: impl Fn(&[(&V, i64)]) -> Option<V> + 'static,
+) -> Changes<'s, (K, V)> {
+    let dict: Rc<RefCell<Dict<K>>> = Rc::default();
+    let arranged = arranged(numbered_keys(pairs, &dict, graph), "reduce");
+    let reduced = arranged.reduce_abelian::<_, ValBuilder<Id, V, BatchTime, i64>, ValSpine<Id, V, BatchTime, i64>, _, _>(
+        "reduce",
+        move |_, values, out: &mut Vec<(V, i64)>| out.extend(fold(values).map(|v| (v, 1))),
+        |to, id, rows| {
+            to.clear();
+            to.extend(rows.drain(..).map(|(v, t, n)| ((*id, v), t, n)));
+        },
+    );
+    let rows = reduced.as_collection(|id, v: &V| (*id, v.clone()));
+    named(rows.inner, &dict, graph, |(id, v), dict| (dict.name(id).clone(), v))
+}

@@ -1,0 +1,155 @@
+//! `fold_by_key`: what a function makes of each key's values since the beginning, as a view.
+
+use std::cell::RefCell;
+use std::rc::Rc;
+
+use hashbrown::hash_map::Entry;
+use timely::dataflow::channels::pact::Pipeline;
+
+use super::update_state_by_key::States;
+use crate::context::KeyedState;
+use crate::data::{Exchange, Key, Rows, key_group};
+use crate::dstream::DStream;
+use crate::error::BoxError;
+use crate::flow::{Site, batched};
+use crate::time::{BatchTime, Grid};
+use crate::view::{Form, View};
+
+impl<'s, K: Key, V: Exchange> DStream<'s, (K, V)> {
+    /// Each key with all its values so far folded by `f`, beginning with `init`; a batch costs only the keys in it.
+    ///
+    /// Values come in the order in which they were read, so `f` need be neither associative nor commutative. A key once seen has
+    /// a row for ever, and memory grows with the keys: [`DStream::update_state_by_key`] can forget. An empty batch changes
+    /// nothing; before the first value of a key there is no row, not even with `init`. The view's rows are `Key`: for floats
+    /// [`crate::data::F64`].
+    ///
+    /// ```
+    /// use tidemill::testing::check;
+    /// check(
+    ///     [vec![('a', 1), ('b', 7), ('a', 2)], vec![], vec![('a', 3)]],
+    ///     |s| s.fold_by_key(0, |digits, n| digits * 10 + n).update(),
+    ///     [vec![('a', 12), ('b', 7)], vec![], vec![('a', 123)]],
+    /// );
+    /// ```
+    #[doc(alias = "mapWithState")]
+    #[doc(alias = "updateStateByKey")]
+    #[track_caller]
+    pub fn fold_by_key<S: Key>(&self, init: S, mut f: impl FnMut(S, V) -> S + 'static) -> View<'s, (K, S)> {
+        let site = Site::of("fold_by_key");
+        let graph = &self.node.graph;
+        let name = graph.note::<(K, S)>("fold_by_key", "");
+        let state: Rc<RefCell<Folds<K, S>>> = Rc::default();
+        let number = graph.remember(name, state.clone());
+        let changes = batched(
+            &graph.flow,
+            &site,
+            self.grouped(&site).inner(),
+            Pipeline,
+            |slots, t, rows: Rows<(K, Vec<V>)>| {
+                let at: &mut Vec<Rows<(K, Vec<V>)>> = slots.at(t);
+                at.push(rows);
+            },
+            move |plan, rows, give| {
+                let mut state = state.borrow_mut();
+                let mut changes = state.burst(plan.time);
+                for (k, values) in rows.into_iter().flat_map(Rows::take) {
+                    state.fold(k, values, &init, &mut f, plan.time, &mut changes);
+                }
+                give(changes);
+            },
+        );
+        let every = Grid::every(graph.config.interval.millis());
+        let view = View::new(graph, &self.node.lineage, every, Form::Plain(changes), Some(site.name()));
+        view.node.state.set(Some(number));
+        view.with(|node| node.placed = true)
+    }
+}
+
+/// Every key's state.
+struct Folds<K, S> {
+    states: States<K, S>,
+    /// Whether states were loaded that are not in the view yet.
+    loaded: bool,
+}
+
+impl<K, S> Default for Folds<K, S> {
+    fn default() -> Self {
+        Folds { states: States::default(), loaded: false }
+    }
+}
+
+type Changes<K, S> = Vec<((K, S), BatchTime, i64)>;
+
+impl<K: Key, S: Key> Folds<K, S> {
+    /// What was loaded enters the view with the first batch.
+    fn burst(&mut self, t: BatchTime) -> Changes<K, S> {
+        let loaded = std::mem::take(&mut self.loaded).then_some(&self.states.0);
+        loaded.into_iter().flatten().map(|(k, (_, s))| ((k.clone(), s.clone()), t, 1)).collect()
+    }
+
+    fn fold<V>(
+        &mut self,
+        k: K,
+        values: Vec<V>,
+        init: &S,
+        f: &mut impl FnMut(S, V) -> S,
+        t: BatchTime,
+        changes: &mut Changes<K, S>,
+    ) {
+        match self.states.0.entry(k) {
+            Entry::Occupied(mut e) => {
+                let old = e.get().1.clone();
+                let new = values.into_iter().fold(old.clone(), f);
+                if new != old {
+                    changes.push(((e.key().clone(), old), t, -1));
+                    changes.push(((e.key().clone(), new.clone()), t, 1));
+                    e.get_mut().1 = new;
+                }
+            }
+            Entry::Vacant(e) => {
+                let new = values.into_iter().fold(init.clone(), f);
+                changes.push(((e.key().clone(), new.clone()), t, 1));
+                let group = key_group(e.key());
+                e.insert((group, new));
+            }
+        }
+    }
+}
+
+impl<K: Key, S: Key> KeyedState for Folds<K, S> {
+    fn save(&self, group: u64) -> Vec<u8> {
+        self.states.save(group)
+    }
+
+    fn load(&mut self, bytes: &[u8]) -> Result<(), BoxError> {
+        self.loaded = true;
+        self.states.load(bytes)
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn folds_go_out_and_come_in_by_key_group() {
+        let t = BatchTime::from_millis(1);
+        let fold = |folds: &mut Folds<String, i64>, k: String, n: i64| {
+            let mut changes = Vec::new();
+            folds.fold(k, vec![n, 1], &100, &mut |s, n| s + n, t, &mut changes);
+            changes
+        };
+        let mut all: Folds<String, i64> = Folds::default();
+        (0..100).for_each(|n| drop(fold(&mut all, format!("k{n}"), n)));
+        let mut again: Folds<String, i64> = Folds::default();
+        for piece in (0..crate::data::KEY_GROUPS).map(|g| all.save(g)).filter(|p| !p.is_empty()) {
+            again.load(&piece).unwrap();
+        }
+        let mut burst = again.burst(t);
+        burst.sort();
+        assert_eq!((burst.len(), &burst[0]), (100, &(("k0".to_string(), 101), t, 1)));
+        assert!(again.burst(t).is_empty(), "once");
+        assert_eq!(fold(&mut again, "k7".into(), 3), [(("k7".into(), 108), t, -1), (("k7".into(), 112), t, 1)]);
+        assert_eq!(fold(&mut again, "new".into(), 3), [(("new".into(), 104), t, 1)]);
+    }
+}

@@ -1,0 +1,116 @@
+//! What the verbs are to one another: docs of `View`, section by section.
+
+use proptest::prelude::*;
+
+use super::model::*;
+use crate::data::{Change, Key};
+use crate::dstream::DStream;
+use crate::testing::{Seen, check, run, try_run};
+use crate::time::millis;
+use crate::view::View;
+
+type Pairs<'s> = DStream<'s, (u8, i64)>;
+type Verb = for<'s> fn(&Pairs<'s>) -> Pairs<'s>;
+
+/// Two views are one at every time on their grid.
+fn same<T: Key + Sync, U: Key>(
+    batches: &[Vec<T>],
+    one: impl for<'s> Fn(&DStream<'s, T>) -> View<'s, U> + Clone + Send + Sync + 'static,
+    two: impl for<'s> Fn(&DStream<'s, T>) -> View<'s, U> + Clone + Send + Sync + 'static,
+) -> Result<(), TestCaseError> {
+    for workers in [1, 2, 4] {
+        let one: Seen<U> = {
+            let one = one.clone();
+            run(workers, batches.to_vec(), move |s| one(s).complete())
+        };
+        let two: Seen<U> = {
+            let two = two.clone();
+            run(workers, batches.to_vec(), move |s| two(s).complete())
+        };
+        prop_assert_eq!(one, two, "at {} workers", workers);
+    }
+    Ok(())
+}
+
+proptest! {
+    #![proptest_config(few())]
+
+    #[test]
+    fn what_is_accumulated_is_appended(batches in batches(0u16..4)) {
+        let rows: Seen<u16> = (1..).zip(&batches).map(|(t, batch)| (t, bag(batch.clone()))).collect();
+        check_batches(&batches, rows.clone(), |s| s.accumulate().append())?;
+        check_batches(&batches, rows, |s| s.over(millis(1), millis(1)).complete())?;
+    }
+
+    #[test]
+    fn changes_make_the_view(shape in shape(), batches in batches(0u16..4)) {
+        let (length, slide) = (millis(shape.0 as u64), millis(shape.1 as u64));
+        for workers in [1, 2, 4] {
+            let again = run(workers, batches.clone(), move |s| s.over(length, slide).changes().changes_to_view().complete());
+            prop_assert_eq!(again, run(workers, batches.clone(), move |s| s.over(length, slide).complete()));
+        }
+    }
+
+    #[test]
+    fn windows_are_views_counted(shape in shape(), batches in batches(0u16..4)) {
+        let (length, slide) = (millis(shape.0 as u64), millis(shape.1 as u64));
+        same(
+            &batches,
+            move |s| s.count_by_window(length, slide),
+            move |s| s.map(|_| ()).over(length, slide).count(),
+        )?;
+        same(
+            &batches,
+            move |s| s.count_by_value_and_window(length, slide),
+            move |s| s.over(length, slide).count_by_value(),
+        )?;
+    }
+}
+
+/// Changes that come in different lanes, so on different workers.
+#[test]
+fn a_row_may_leave_elsewhere_than_it_came() {
+    let change = |row: char, diff| Change { row, diff };
+    check(
+        [
+            vec![change('a', 2), change('b', 1), change('c', 1), change('d', 1)],
+            vec![change('d', -1), change('c', -1), change('b', -1), change('a', -1)],
+        ],
+        |s| s.changes_to_view().complete(),
+        [vec!['a', 'a', 'b', 'c', 'd'], vec!['a']],
+    );
+}
+
+/// What is taken away lies with another key than what it is taken from.
+#[test]
+fn a_collection_comes_back_whole() {
+    check(
+        [vec![1u32, 2, 3, 4], vec![5]],
+        |s| {
+            let (rows, less) = (s.accumulate(), s.filter(|n| *n != 3).map(|n| n + 1).accumulate().map(|n| n - 1));
+            rows.wrap(rows.as_collection().concat(less.as_collection().negate())).complete()
+        },
+        [vec![3], vec![3]],
+    );
+}
+
+#[test]
+fn append_names_the_verb_that_takes_rows_back() {
+    let refused = |verb: Verb| try_run(1, millis(1), vec![vec![(1u8, 1i64)]], verb).map(|_| ()).map_err(|e| e.to_string());
+    for (verb, error) in [
+        (refused(|s| s.over(millis(2), millis(1)).append()), "over ("),
+        (
+            refused(|s| s.reduce_by_key_and_window(i64::max, millis(2), millis(1)).filter(|_| true).append()),
+            "reduce_by_key_and_w",
+        ),
+        (refused(|s| s.fold_by_key(0, |a, b| a + b).append()), "fold_by_key ("),
+        (refused(|s| s.accumulate().top(3).append()), "top_by ("),
+        (refused(|s| s.accumulate().reduce_by_key(i64::max).append()), "reduce_by_key ("),
+        (refused(|s| s.accumulate().join(&s.sum_by_key()).map(|(k, (a, _))| (k, a)).append()), "sum_by_key ("),
+    ] {
+        let e = verb.unwrap_err();
+        assert!(e.contains("append (laws.rs:") && e.contains(error), "{e}");
+    }
+    assert_eq!(refused(|s| s.accumulate().distinct().append()), Ok(()));
+    assert_eq!(refused(|s| s.accumulate().join(&s.accumulate()).map(|(k, (a, _))| (k, a)).append()), Ok(()));
+}

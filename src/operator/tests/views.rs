@@ -1,0 +1,119 @@
+//! Verbs on views, over windows whose rows come and go, and the views that only grow.
+
+use std::collections::BTreeMap;
+
+use proptest::prelude::*;
+
+use super::model::*;
+use crate::time::millis;
+
+/// Every value of a key on the left with every value of it on the right.
+fn joined<A: Clone, B: Clone>(left: &[(u8, A)], right: &[(u8, B)]) -> Vec<(u8, (A, B))> {
+    let partners = |(k, a): &(u8, A)| {
+        let (k, a) = (*k, a.clone());
+        right.iter().filter(move |(l, _)| *l == k).map(move |(_, b)| (k, (a.clone(), b.clone())))
+    };
+    left.iter().flat_map(partners).collect()
+}
+
+proptest! {
+    #![proptest_config(few())]
+
+    #[test]
+    fn accumulate(batches in batches(0u16..4)) {
+        check_view(&batches, so_far(&batches), |s| s.accumulate())?;
+    }
+
+    #[test]
+    fn sum_by_key(batches in batches(pair())) {
+        let sum = |(k, vs): (u8, Vec<i64>)| (k, vs.iter().sum::<i64>());
+        let sums = each(so_far(&batches), |rows| by_key(rows).into_iter().map(sum).filter(|(_, n)| *n != 0).collect());
+        check_view(&batches, sums, |s| s.sum_by_key())?;
+    }
+
+    /// The function knows the order of its values.
+    #[test]
+    fn fold_by_key(batches in batches(pair())) {
+        let fold = |s: i64, v: i64| s.wrapping_mul(31) ^ v;
+        let folds = each(so_far(&batches), |rows| {
+            by_key(rows).into_iter().map(|(k, vs)| (k, vs.into_iter().fold(7, fold))).collect()
+        });
+        check_view(&batches, folds, move |s| s.fold_by_key(7, fold))?;
+    }
+
+    #[test]
+    fn distinct(shape in shape(), batches in batches(0u16..4)) {
+        let (length, slide) = (millis(shape.0 as u64), millis(shape.1 as u64));
+        let rows = each(windows(&batches, shape), |rows| counts(rows).into_iter().map(|(row, _)| row).collect());
+        check_view(&batches, rows, move |s| s.over(length, slide).distinct())?;
+        let counted = each(windows(&batches, shape), |rows| counts(rows).into_iter().map(|(row, _)| (row, 1i64)).collect());
+        check_view(&batches, counted, move |s| s.over(length, slide).distinct().count_by_value())?;
+    }
+
+    /// A sum knows how often each row is there.
+    #[test]
+    fn reduce_by_key(shape in shape(), batches in batches(pair())) {
+        let (length, slide) = (millis(shape.0 as u64), millis(shape.1 as u64));
+        let sums = each(windows(&batches, shape), |rows| {
+            by_key(rows).into_iter().map(|(k, vs)| (k, vs.iter().sum::<i64>())).collect()
+        });
+        check_view(&batches, sums, move |s| s.over(length, slide).reduce_by_key(|a, b| a + b))?;
+    }
+
+    #[test]
+    fn join(a in shape(), b in shape(), batches in batches(pair())) {
+        let [(l, s), (m, u)] = [a, b].map(|(length, slide)| (millis(length as u64), millis(slide as u64)));
+        let (mut left, mut right) = (BTreeMap::from_iter(windows(&batches, a)), BTreeMap::from_iter(windows(&batches, b)));
+        let (mut one, mut two) = (Vec::new(), Vec::new());
+        let mut contents = Vec::new();
+        for t in 1..=batches.len() as u64 {
+            let (new, also) = (left.remove(&t), right.remove(&t));
+            let on_grid = new.is_some() || also.is_some();
+            one = new.unwrap_or(one);
+            two = also.unwrap_or(two);
+            if on_grid {
+                contents.push((t, joined(&one, &two)));
+            }
+        }
+        check_view(&batches, contents, move |d| d.over(l, s).join(&d.over(m, u)))?;
+    }
+
+    /// The best `n` rows in order, and the next best when one of them leaves.
+    #[test]
+    fn top_by(shape in shape(), n in 0usize..7, batches in batches((0u8..2, 0i64..3))) {
+        let (length, slide) = (millis(shape.0 as u64), millis(shape.1 as u64));
+        let best = each(windows(&batches, shape), |rows| {
+            let mut rows = bag(rows);
+            rows.sort_by_key(|(_, v)| std::cmp::Reverse(*v));
+            rows.truncate(n);
+            rows
+        });
+        for workers in [1, 2, 4] {
+            let (complete, changes, _) = modes(workers, batches.clone(), move |s| s.over(length, slide).top_by(n, |(_, v)| *v));
+            prop_assert_eq!(&complete, &best, "at {} workers", workers);
+            // No more is said than changed: the differences add up to the contents and no row comes twice in one.
+            let mut held = BTreeMap::new();
+            for ((_, changes), (_, best)) in changes.into_iter().zip(&best) {
+                let rows: std::collections::BTreeSet<_> = changes.iter().map(|c| c.row).collect();
+                prop_assert!(rows.len() == changes.len() && changes.iter().all(|c| c.diff != 0));
+                changes.into_iter().for_each(|c| *held.entry(c.row).or_insert(0) += c.diff);
+                held.retain(|_, diff| *diff != 0);
+                prop_assert_eq!(held.clone().into_iter().collect::<Vec<_>>(), counts(best.clone()));
+            }
+        }
+    }
+
+    /// A batch meets the view as it is then, and is not corrected later.
+    #[test]
+    fn join_view(shape in shape(), batches in batches(pair())) {
+        let (length, slide) = (millis(shape.0 as u64), millis(shape.1 as u64));
+        let mut windows = BTreeMap::from_iter(windows(&batches, shape));
+        let mut view = Vec::new();
+        let mut met = Vec::new();
+        for (t, batch) in (1u64..).zip(&batches) {
+            view = windows.remove(&t).unwrap_or(view);
+            met.push((t, bag(joined(batch, &view))));
+        }
+        check_batches(&batches, met, move |s| s.join_view(&s.over(length, slide)))?;
+    }
+}

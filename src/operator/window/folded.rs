@@ -1,0 +1,311 @@
+//! The kernel under `reduce_by_window` and `reduce_by_key_and_window`: panes by key, folded by a user's function.
+//!
+//! Panes enter when their batch is closed and leave at times on the grid; only keys that a pane of entered or left since the
+//! last such time are looked at. A key that nothing is left of is forgotten, so memory is that of the keys in the window.
+
+use std::cell::RefCell;
+use std::collections::BTreeMap;
+use std::rc::Rc;
+use std::time::Duration;
+
+use timely::dataflow::channels::pact::Pipeline;
+
+use crate::arrangement::ring::Shape;
+use crate::context::KeyedState;
+use crate::data::{Exchange, Key, Rows, encoded};
+use crate::dict::{Dict, Id};
+use crate::dstream::DStream;
+use crate::error::BoxError;
+use crate::flow::{Site, batched};
+use crate::time::{BatchTime, Grid};
+use crate::view::{Form, View};
+
+/// How the panes of one key become one value.
+pub(crate) trait Fold<V>: 'static {
+    /// What is kept of one key: all panes that are in the window, by their end.
+    type Panes: Default + Exchange;
+
+    /// A value enters the youngest pane, which is a new one unless it has this end.
+    fn enter(&self, panes: &mut Self::Panes, end: u64, v: V);
+
+    /// The oldest pane, which has this end, leaves.
+    fn leave(&self, panes: &mut Self::Panes, end: u64);
+
+    /// What is in the window.
+    fn value(&self, panes: &Self::Panes) -> Option<V>;
+
+    /// The ends of all panes, oldest first.
+    fn ends(panes: &Self::Panes) -> impl Iterator<Item = u64>;
+}
+
+/// What is remembered of one key.
+struct Cell<V, P> {
+    panes: P,
+    /// The end of its youngest pane.
+    newest: u64,
+    /// The value of the row that stands in the view.
+    shown: Option<V>,
+    /// Whether it is among those to be looked at.
+    touched: bool,
+}
+
+/// What one window remembers: its keys by number, and which of them each pane holds.
+struct Folded<K, V, F: Fold<V>, S> {
+    shape: Shape,
+    fold: F,
+    /// Whether a row is shown.
+    show: S,
+    dict: Dict<K>,
+    cells: Vec<Option<Cell<V, F::Panes>>>,
+    panes: BTreeMap<u64, Vec<Id>>,
+    touched: Vec<Id>,
+    /// Rows that were loaded and are not in the view yet.
+    loaded: Vec<(K, V)>,
+}
+
+impl<K: Key, V: Key, F: Fold<V>, S: Fn(&(K, V)) -> bool> Folded<K, V, F, S> {
+    fn new(shape: Shape, fold: F, show: S) -> Self {
+        let (dict, cells, panes) = (Dict::default(), Vec::new(), BTreeMap::new());
+        Folded { shape, fold, show, dict, cells, panes, touched: Vec::new(), loaded: Vec::new() }
+    }
+
+    /// The cell of a key, a new one if it has none, among those to be looked at.
+    fn touch(&mut self, k: K, t: BatchTime) -> (Id, &mut Cell<V, F::Panes>) {
+        let id = self.dict.id(k, t);
+        if self.cells.len() <= id as usize {
+            self.cells.resize_with(id as usize + 1, || None);
+        }
+        let cell = self.cells[id as usize].get_or_insert_with(|| {
+            self.dict.hold(id, 1, t);
+            Cell { panes: F::Panes::default(), newest: 0, shown: None, touched: false }
+        });
+        if !std::mem::replace(&mut cell.touched, true) {
+            self.touched.push(id);
+        }
+        (id, cell)
+    }
+
+    /// What a batch holds of a key enters.
+    fn push(&mut self, t: BatchTime, k: K, v: V) {
+        if self.shape.skips(t) {
+            return;
+        }
+        let end = self.shape.end_of_pane(t);
+        let (id, cell) = self.touch(k, t);
+        let new = std::mem::replace(&mut cell.newest, end) != end;
+        let cell = self.cells[id as usize].as_mut().expect("a cell that was just touched");
+        self.fold.enter(&mut cell.panes, end, v);
+        if new {
+            self.panes.entry(end).or_default().push(id);
+        }
+    }
+
+    /// What changes at a time on the grid.
+    fn slide(&mut self, t: BatchTime) -> Vec<((K, V), BatchTime, i64)> {
+        while let Some(oldest) = self.panes.first_entry() {
+            let end = *oldest.key();
+            if self.shape.holds(end, t) {
+                break;
+            }
+            for id in oldest.remove() {
+                let cell = self.cells[id as usize].as_mut().expect("a key with panes has a cell");
+                self.fold.leave(&mut cell.panes, end);
+                if !std::mem::replace(&mut cell.touched, true) {
+                    self.touched.push(id);
+                }
+            }
+        }
+        let mut changes = Vec::new();
+        for id in std::mem::take(&mut self.touched) {
+            let cell = self.cells[id as usize].as_mut().expect("a key that was touched has a cell");
+            cell.touched = false;
+            let name = self.dict.name(id);
+            let row = self.fold.value(&cell.panes).map(|v| (name.clone(), v)).filter(|row| (self.show)(row));
+            if row.as_ref().map(|(_, v)| v) != cell.shown.as_ref() {
+                changes.extend(cell.shown.take().map(|old| ((name.clone(), old), t, -1)));
+                cell.shown = row.as_ref().map(|(_, v)| v.clone());
+                changes.extend(row.map(|row| (row, t, 1)));
+            }
+            if cell.shown.is_none() && F::ends(&cell.panes).next().is_none() {
+                self.cells[id as usize] = None;
+                self.dict.hold(id, -1, t);
+            }
+        }
+        // Names went out with the rows: ids are known in here only.
+        self.dict.tidy(|_| true);
+        changes
+    }
+}
+
+impl<K: Key, V: Key, F: Fold<V>, S: Fn(&(K, V)) -> bool> KeyedState for Folded<K, V, F, S> {
+    fn save(&self, group: u64) -> Vec<u8> {
+        let mut of_group = Vec::new();
+        for (k, _, id, _) in self.dict.held().filter(|(.., g)| *g as u64 == group) {
+            of_group.extend(self.cells[id as usize].as_ref().map(|cell| (k, &cell.panes, &cell.shown)));
+        }
+        of_group.sort_by(|a, b| a.0.cmp(b.0));
+        if of_group.is_empty() { Vec::new() } else { encoded(&of_group) }
+    }
+
+    fn load(&mut self, bytes: &[u8]) -> Result<(), BoxError> {
+        for (k, panes, shown) in postcard::from_bytes::<Vec<(K, F::Panes, Option<V>)>>(bytes)? {
+            self.loaded.extend(shown.iter().map(|v| (k.clone(), v.clone())));
+            let (id, cell) = self.touch(k, BatchTime::default());
+            cell.newest = F::ends(&panes).last().unwrap_or(0);
+            cell.shown = shown;
+            let ends: Vec<u64> = F::ends(&panes).collect();
+            cell.panes = panes;
+            ends.into_iter().for_each(|end| self.panes.entry(end).or_default().push(id));
+        }
+        Ok(())
+    }
+}
+
+/// A window as its verb describes it.
+pub(crate) struct Spec<'a, F, S> {
+    pub verb: &'a str,
+    pub length: Duration,
+    pub slide: Duration,
+    pub fold: F,
+    pub show: S,
+}
+
+impl<'s, K: Key, V: Key> DStream<'s, (K, V)> {
+    /// The kernel: `f` combines what a batch holds of a key before it moves, `fold` the panes.
+    pub(crate) fn folded<F: Fold<V>>(
+        &self,
+        site: &Site,
+        f: impl Fn(V, V) -> V + Clone + 'static,
+        spec: Spec<'_, F, impl Fn(&(K, V)) -> bool + 'static>,
+    ) -> View<'s, (K, V)> {
+        let graph = &self.node.graph;
+        let shape = super::shape(graph, site, spec.length, spec.slide);
+        let name = graph.note::<(K, V)>(spec.verb, format_args!("{} {}", shape.length, shape.slide));
+        let state = Rc::new(RefCell::new(Folded::new(shape, spec.fold, spec.show)));
+        let number = graph.remember(name, state.clone());
+        let changes = batched(
+            &graph.flow,
+            site,
+            self.reduced(site, f).inner(),
+            Pipeline,
+            |slots, t, rows: Rows<(K, V)>| {
+                let at: &mut Vec<Rows<(K, V)>> = slots.at(t);
+                at.push(rows);
+            },
+            move |plan, rows, give| {
+                let mut state = state.borrow_mut();
+                let mut changes: Vec<_> = state.loaded.drain(..).map(|row| (row, plan.time, 1)).collect();
+                rows.into_iter().flat_map(Rows::take).for_each(|(k, v)| state.push(plan.time, k, v));
+                if shape.on_grid(plan.time) {
+                    changes.extend(state.slide(plan.time));
+                }
+                give(changes);
+            },
+        );
+        let view = View::new(graph, &self.node.lineage, Grid::every(shape.slide), Form::Plain(changes), Some(site.name()));
+        view.node.state.set(Some(number));
+        view.with(|node| node.placed = true)
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::operator::window::two_stacks::{Inverse, Stacks};
+
+    type Sums = Folded<String, i64, Inverse<fn(i64, i64) -> i64, fn(i64, i64) -> i64>, fn(&(String, i64)) -> bool>;
+
+    const SHAPE: Shape = Shape { length: 4, slide: 2, interval: 1 };
+
+    fn at(ms: u64) -> BatchTime {
+        BatchTime::from_millis(ms)
+    }
+
+    fn sums() -> Sums {
+        Folded::new(SHAPE, Inverse(|a, b| a + b, |a, b| a - b), |(_, n)| *n != 0)
+    }
+
+    /// Batch `t` of the test: some keys stay, some come and go.
+    fn batch(t: u64) -> impl Iterator<Item = (String, i64)> {
+        (t..t + 20).map(move |k| (format!("key {}", k % 50), (t * k % 7) as i64 - 3))
+    }
+
+    fn sorted<T: Ord>(mut rows: Vec<T>) -> Vec<T> {
+        rows.sort();
+        rows
+    }
+
+    /// One goes on, the other is saved at `cut`, on the grid or not, and loaded in two pieces: they say the same.
+    #[test]
+    fn panes_go_out_and_come_in_by_key_group() {
+        for cut in [9, 10] {
+            let mut whole = sums();
+            let mut halves = [sums(), sums()];
+            let mut shown = BTreeMap::new();
+            for t in 1..40 {
+                batch(t).for_each(|(k, v)| whole.push(at(t), k, v));
+                let mut all = if SHAPE.on_grid(at(t)) { sorted(whole.slide(at(t))) } else { Vec::new() };
+                if t > cut {
+                    for half in &mut halves {
+                        half.loaded.clear();
+                    }
+                    for (k, v) in batch(t) {
+                        halves[(crate::data::key_group(&k) % 2) as usize].push(at(t), k, v);
+                    }
+                    let again = halves.iter_mut().filter(|_| SHAPE.on_grid(at(t))).flat_map(|half| half.slide(at(t)));
+                    assert_eq!(sorted(again.collect()), all, "at {t}");
+                }
+                all.retain(|_| t <= cut);
+                for ((k, v), _, n) in all {
+                    *shown.entry((k, v)).or_insert(0) += n;
+                }
+                if t == cut {
+                    for group in 0..crate::data::KEY_GROUPS {
+                        let piece = whole.save(group);
+                        if !piece.is_empty() {
+                            halves[(group % 2) as usize].load(&piece).unwrap();
+                        }
+                    }
+                    shown.retain(|_, n| *n != 0);
+                    let burst = sorted(halves.iter().flat_map(|half| half.loaded.clone()).collect());
+                    assert_eq!(burst, shown.keys().cloned().collect::<Vec<_>>());
+                }
+            }
+            assert!(halves[0].load(&[255]).is_err());
+        }
+    }
+
+    /// A key whose values add up to 0 is hidden, not forgotten: what leaves later is taken from what it was part of.
+    #[test]
+    fn a_key_that_adds_up_to_nought_keeps_its_panes() {
+        let shape = Shape { length: 3, slide: 1, interval: 1 };
+        let mut sums: Sums = Folded::new(shape, Inverse(|a, b| a + b, |a, b| a - b), |(_, n)| *n != 0);
+        let mut seen = Vec::new();
+        for (t, v) in [5, -5, 0, 1].into_iter().chain([0; 4]).enumerate() {
+            if v != 0 {
+                sums.push(at(t as u64 + 1), "k".into(), v);
+            }
+            seen.push(sums.slide(at(t as u64 + 1)).into_iter().map(|((_, v), _, n)| (v, n)).collect::<Vec<_>>());
+        }
+        assert_eq!(
+            seen,
+            [vec![(5, 1)], vec![(5, -1)], vec![], vec![(-4, 1)], vec![(-4, -1), (1, 1)], vec![], vec![(1, -1)], vec![]]
+        );
+        assert_eq!((sums.dict.len(), sums.panes.len()), (0, 0));
+    }
+
+    #[test]
+    fn keys_that_come_and_go_leave_nothing_behind() {
+        let shape = Shape { length: 6, slide: 2, interval: 1 };
+        let mut max = Folded::new(shape, Stacks(|a: u64, b: u64| a.max(b)), |_: &(u64, u64)| true);
+        for t in 1..5_000 {
+            (0..10).for_each(|k| max.push(at(t), t * 5 + k, k));
+            if shape.on_grid(at(t)) {
+                max.slide(at(t));
+            }
+            assert!(max.dict.len() <= 10 * 8 && max.cells.len() <= 10 * 8 && max.panes.len() <= 4);
+        }
+        (5_000..5_010).filter(|t| shape.on_grid(at(*t))).for_each(|t| drop(max.slide(at(t))));
+        assert_eq!((max.dict.len(), max.cells.iter().flatten().count(), max.panes.len()), (0, 0, 0));
+    }
+}

@@ -1,0 +1,198 @@
+//! Two stacks of panes: the fold of what is in a window, without an inverse.
+//!
+//! What sliding aggregation without an inverse costs is the subject of Tangwongsan, Hirzel, Schneider and Wu, "General
+//! incremental sliding-window aggregation", PVLDB 8(7), 2015; a queue made of two stacks is the oldest answer. Panes enter the
+//! back and leave the front; when the front is empty the back is turned over, and each pane learns the fold of itself and all
+//! younger ones. Every pane is folded at most three times, however long the window: O(1) amortised.
+
+use std::collections::VecDeque;
+
+use serde::{Deserialize, Serialize};
+
+use super::folded::Fold;
+use crate::data::Exchange;
+
+/// The panes of one key, oldest first: `front` from its end, then `back` from its beginning.
+#[derive(Clone, Debug, Serialize, Deserialize)]
+pub(crate) struct TwoStacks<V> {
+    /// Youngest first, each with the fold of itself and all younger ones in `front`.
+    front: Vec<(u64, V)>,
+    /// Oldest first, as they came.
+    back: Vec<(u64, V)>,
+    /// The fold of `back`.
+    young: Option<V>,
+}
+
+impl<V> Default for TwoStacks<V> {
+    fn default() -> Self {
+        TwoStacks { front: Vec::new(), back: Vec::new(), young: None }
+    }
+}
+
+/// The function of a window without an inverse.
+pub(crate) struct Stacks<F>(pub F);
+
+impl<V: Exchange, F: Fn(V, V) -> V + 'static> Fold<V> for Stacks<F> {
+    type Panes = TwoStacks<V>;
+
+    fn enter(&self, panes: &mut TwoStacks<V>, end: u64, v: V) {
+        panes.young = Some(both(&self.0, panes.young.take(), v.clone()));
+        match panes.back.pop() {
+            Some((last, old)) if last == end => panes.back.push((end, (self.0)(old, v))),
+            other => {
+                panes.back.extend(other);
+                panes.back.push((end, v));
+            }
+        }
+    }
+
+    fn leave(&self, panes: &mut TwoStacks<V>, end: u64) {
+        if panes.front.is_empty() {
+            let mut younger: Option<V> = None;
+            for (end, v) in panes.back.drain(..).rev() {
+                let fold = match younger {
+                    Some(younger) => (self.0)(v, younger),
+                    None => v,
+                };
+                panes.front.push((end, fold.clone()));
+                younger = Some(fold);
+            }
+            panes.young = None;
+        }
+        panes.front.pop_if(|(e, _)| *e == end);
+    }
+
+    fn value(&self, panes: &TwoStacks<V>) -> Option<V> {
+        match (panes.front.last(), &panes.young) {
+            (Some((_, old)), Some(young)) => Some((self.0)(old.clone(), young.clone())),
+            (Some((_, one)), None) | (None, Some(one)) => Some(one.clone()),
+            (None, None) => None,
+        }
+    }
+
+    fn ends(panes: &TwoStacks<V>) -> impl Iterator<Item = u64> {
+        panes.front.iter().rev().chain(&panes.back).map(|(end, _)| *end)
+    }
+}
+
+/// The panes of one key and what they add up to, where what leaves can be taken away again.
+#[derive(Clone, Debug, Serialize, Deserialize)]
+pub(crate) struct Sum<V> {
+    sum: Option<V>,
+    panes: VecDeque<(u64, V)>,
+}
+
+impl<V> Default for Sum<V> {
+    fn default() -> Self {
+        Sum { sum: None, panes: VecDeque::new() }
+    }
+}
+
+/// The function of a window and its inverse.
+pub(crate) struct Inverse<F, G>(pub F, pub G);
+
+impl<V: Exchange, F: Fn(V, V) -> V + 'static, G: Fn(V, V) -> V + 'static> Fold<V> for Inverse<F, G> {
+    type Panes = Sum<V>;
+
+    fn enter(&self, panes: &mut Sum<V>, end: u64, v: V) {
+        panes.sum = Some(both(&self.0, panes.sum.take(), v.clone()));
+        match panes.panes.pop_back() {
+            Some((last, old)) if last == end => panes.panes.push_back((end, (self.0)(old, v))),
+            other => {
+                panes.panes.extend(other);
+                panes.panes.push_back((end, v));
+            }
+        }
+    }
+
+    fn leave(&self, panes: &mut Sum<V>, end: u64) {
+        if panes.panes.front().is_some_and(|(e, _)| *e == end)
+            && let Some((_, v)) = panes.panes.pop_front()
+        {
+            panes.sum = panes.sum.take().map(|sum| (self.1)(sum, v));
+        }
+    }
+
+    fn value(&self, panes: &Sum<V>) -> Option<V> {
+        panes.sum.clone()
+    }
+
+    fn ends(panes: &Sum<V>) -> impl Iterator<Item = u64> {
+        panes.panes.iter().map(|(end, _)| *end)
+    }
+}
+
+fn both<V>(f: &impl Fn(V, V) -> V, old: Option<V>, new: V) -> V {
+    match old {
+        Some(old) => f(old, new),
+        None => new,
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use std::cell::Cell;
+    use std::rc::Rc;
+
+    use proptest::prelude::*;
+
+    use super::*;
+
+    /// What a window of `length` holds, folded pane by pane, and what each `Fold` says of it.
+    fn follow<F: Fold<String>>(fold: &F, length: u64, panes: &[u8]) -> Vec<(Option<String>, Option<String>)> {
+        let mut stacks = F::Panes::default();
+        let mut seen = Vec::new();
+        for (t, n) in panes.iter().enumerate() {
+            let t = t as u64 + 1;
+            // A pane is folded out of several batches; a key is not in every pane.
+            (0..*n).for_each(|i| fold.enter(&mut stacks, t, format!("{t}.{i} ")));
+            let inside: Vec<u64> = F::ends(&stacks).collect();
+            inside.iter().filter(|end| **end + length <= t).for_each(|end| fold.leave(&mut stacks, *end));
+            let plain: String = (1..=t)
+                .filter(|end| end + length > t)
+                .flat_map(|end| (0..panes[end as usize - 1]).map(move |i| format!("{end}.{i} ")))
+                .collect();
+            seen.push((fold.value(&stacks), (!plain.is_empty()).then_some(plain)));
+        }
+        seen
+    }
+
+    proptest! {
+        /// Not even commutative is needed of `f`: the oldest comes first.
+        #[test]
+        fn two_stacks_are_a_plain_fold(length in 1u64..9, panes in prop::collection::vec(0u8..3, 0..60)) {
+            for (stacks, plain) in follow(&Stacks(|a: String, b: String| a + &b), length, &panes) {
+                prop_assert_eq!(stacks, plain);
+            }
+        }
+
+        #[test]
+        fn an_inverse_takes_away_what_left(length in 1u64..9, panes in prop::collection::vec(0u8..3, 0..60)) {
+            let front = |all: String, gone: String| all.strip_prefix(&gone).expect("the oldest leaves").to_string();
+            for (sum, plain) in follow(&Inverse(|a: String, b: String| a + &b, front), length, &panes) {
+                prop_assert_eq!(sum.filter(|s| !s.is_empty()), plain);
+            }
+        }
+    }
+
+    #[test]
+    fn a_pane_costs_the_same_in_any_window() {
+        for length in [10, 1000] {
+            let calls = Rc::new(Cell::new(0u64));
+            let counted = calls.clone();
+            let max = Stacks(move |a: u64, b: u64| {
+                counted.set(counted.get() + 1);
+                a.max(b)
+            });
+            let mut stacks = TwoStacks::default();
+            for t in 1..=10_000u64 {
+                max.enter(&mut stacks, t, t % 7);
+                if t > length {
+                    max.leave(&mut stacks, t - length);
+                }
+                assert!(max.value(&stacks) >= Some(6.min(length - 1).min(t % 7)));
+            }
+            assert!(calls.get() < 31_000, "{} calls of f for 10,000 panes in a window of {length}", calls.get());
+        }
+    }
+}
