@@ -163,7 +163,7 @@ pub(crate) struct Interval(u64);
 impl Interval {
     pub(crate) fn new(d: Duration) -> Result<Self> {
         let ms = d.as_millis();
-        if ms == 0 || ms > u64::MAX as u128 / 4 || d.subsec_nanos() % 1_000_000 != 0 {
+        if ms == 0 || ms > u64::MAX as u128 / 4 || !d.subsec_nanos().is_multiple_of(1_000_000) {
             return Err(Error::config(format!("batch interval {d:?}: it must be a whole number of milliseconds, at least 1 ms")));
         }
         Ok(Interval(ms as u64))
@@ -189,7 +189,7 @@ impl Interval {
     /// Names the argument, its value, the interval, and the nearest value that would do.
     pub(crate) fn multiple(self, what: &str, d: Duration) -> Result<u64, String> {
         let ms = d.as_millis() as u64;
-        if ms > 0 && ms.is_multiple_of(self.0) && d.subsec_nanos() % 1_000_000 == 0 {
+        if ms > 0 && ms.is_multiple_of(self.0) && d.subsec_nanos().is_multiple_of(1_000_000) {
             return Ok(ms);
         }
         let near = ((ms + self.0 / 2) / self.0).max(1) * self.0;

@@ -21,6 +21,7 @@ fn kafka() -> Kafka {
 }
 
 type Built = Result<(), BoxError>;
+type Program = fn(&StreamingContext<'_>) -> Built;
 
 /// S0: tweets, batch by batch.
 fn batch_tweets(ssc: &StreamingContext<'_>) -> Built {
@@ -139,7 +140,7 @@ fn weblog(ssc: &StreamingContext<'_>) -> Built {
 
 #[test]
 fn every_tutorials_graph_builds() {
-    let programs: [(&str, fn(&StreamingContext<'_>) -> Built); 6] = [
+    let programs: [(&str, Program); 6] = [
         ("batch tweets", batch_tweets),
         ("windowed tweets", windowed_tweets),
         ("word counts", word_counts),

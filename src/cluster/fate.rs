@@ -27,7 +27,6 @@ pub(crate) struct Fate {
 struct Inner {
     why: Option<Error>,
     workers: Vec<Thread>,
-    wakers: Vec<Box<dyn Fn() + Send>>,
     /// Which peers have said their last word, or are lost.
     ended: Vec<bool>,
     /// When the last worker of this process returned.
@@ -71,17 +70,6 @@ impl Fate {
         Error::Cluster("stopped, for the run has failed".into())
     }
 
-    /// Calls `wake` when the run fails, at once if it has: for threads that wait on something else. Workers are woken anyway.
-    pub(crate) fn on_failure(&self, wake: impl Fn() + Send + 'static) {
-        let mut inner = self.lock();
-        if self.failed() {
-            drop(inner);
-            wake();
-        } else {
-            inner.wakers.push(Box::new(wake));
-        }
-    }
-
     fn first(&self, error: Error) -> bool {
         let mut inner = self.lock();
         if self.failed() {
@@ -91,10 +79,8 @@ impl Fate {
         inner.why = Some(error);
         self.failed.store(true, Ordering::SeqCst);
         inner.workers.iter().for_each(Thread::unpark);
-        let wakers = std::mem::take(&mut inner.wakers);
         drop(inner);
         self.changed.notify_all();
-        wakers.iter().for_each(|wake| wake());
         true
     }
 
@@ -186,29 +172,17 @@ impl Fate {
 
 #[cfg(test)]
 mod tests {
-    use std::sync::Arc;
-    use std::sync::atomic::AtomicUsize;
 
     use super::*;
 
     #[test]
-    fn the_first_failure_counts_and_wakes_everyone_once() {
+    fn the_first_failure_counts() {
         let fate = Fate::new(vec!["127.0.0.1:1".parse().unwrap(); 3]);
-        let woken = Arc::new(AtomicUsize::new(0));
-        let count = || {
-            let woken = woken.clone();
-            move || {
-                woken.fetch_add(1, Ordering::SeqCst);
-            }
-        };
-        fate.on_failure(count());
         fate.hear(LinkEvent::Done { process: 2 });
         assert!(!fate.failed(), "a goodbye is no failure");
         fate.hear(LinkEvent::Stopped { process: 1, why: "process 2 at 127.0.0.1:3 was lost".into() });
         fate.fail(Error::Cluster("too late".into()));
-        fate.on_failure(count());
         assert!(fate.failed());
-        assert_eq!(woken.load(Ordering::SeqCst), 2);
         assert_eq!(fate.end().unwrap().to_string(), "cluster: process 2 at 127.0.0.1:3 was lost");
     }
 

@@ -181,7 +181,7 @@ impl<'s, T: Debug + 'static> DStream<'s, T> {
                     shortlist(&cases, lanes, &rows, n);
                 }
             },
-            |_, lanes, give| give(lanes.into_iter().map(|(lane, rows)| (lane, rows)).collect::<Vec<_>>()),
+            |_, lanes, give| give(lanes.into_iter().collect::<Vec<_>>()),
         );
         let done = batched(
             &graph.flow,

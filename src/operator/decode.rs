@@ -154,13 +154,19 @@ impl<'s> DStream<'s, Message> {
     /// skips tombstones.
     #[track_caller]
     pub fn decode<D: Decode>(&self, how: D) -> Decoded<'s, D::Out> {
-        self.try_each(&Site::of("decode"), "decode", move |m, out| Ok(out.push(how.decode(m.value()?)?)))
+        self.try_each(&Site::of("decode"), "decode", move |m, out| {
+            out.push(how.decode(m.value()?)?);
+            Ok(())
+        })
     }
 
     /// The message values as UTF-8 text.
     #[track_caller]
     pub fn values(&self) -> Decoded<'s, String> {
-        self.try_each(&Site::of("values"), "values", |m, out| Ok(out.push(std::str::from_utf8(m.value()?)?.to_owned())))
+        self.try_each(&Site::of("values"), "values", |m, out| {
+            out.push(std::str::from_utf8(m.value()?)?.to_owned());
+            Ok(())
+        })
     }
 
     /// Keys and values as UTF-8 text; `None` for a message without a key.
@@ -168,7 +174,8 @@ impl<'s> DStream<'s, Message> {
     pub fn pairs(&self) -> Decoded<'s, (Option<String>, String)> {
         self.try_each(&Site::of("pairs"), "pairs", |m, out| {
             let key = m.key().map(std::str::from_utf8).transpose()?.map(str::to_owned);
-            Ok(out.push((key, std::str::from_utf8(m.value()?)?.to_owned())))
+            out.push((key, std::str::from_utf8(m.value()?)?.to_owned()));
+            Ok(())
         })
     }
 }

@@ -25,7 +25,10 @@ impl<'s, T: Data> DStream<'s, T> {
     /// ```
     #[track_caller]
     pub fn try_map<U: Data, E: Into<BoxError>>(&self, mut f: impl FnMut(&T) -> Result<U, E> + 'static) -> Decoded<'s, U> {
-        self.try_each(&Site::of("try_map"), "try_map", move |row, out| Ok(out.push(f(row).map_err(Into::into)?)))
+        self.try_each(&Site::of("try_map"), "try_map", move |row, out| {
+            out.push(f(row).map_err(Into::into)?);
+            Ok(())
+        })
     }
 
     /// As `flat_map`; where `f` fails, the row becomes a [`BadRecord`] and gives nothing.
@@ -34,7 +37,10 @@ impl<'s, T: Data> DStream<'s, T> {
         &self,
         mut f: impl FnMut(&T) -> Result<I, E> + 'static,
     ) -> Decoded<'s, U> {
-        self.try_each(&Site::of("try_flat_map"), "try_flat_map", move |row, out| Ok(out.extend(f(row).map_err(Into::into)?)))
+        self.try_each(&Site::of("try_flat_map"), "try_flat_map", move |row, out| {
+            out.extend(f(row).map_err(Into::into)?);
+            Ok(())
+        })
     }
 
     /// The kernel: `f` pushes what it makes of a row, or says why it cannot.

@@ -9,7 +9,9 @@ use crate::time::BatchTime;
 
 /// Where `to_memory` puts batches: made outside the build closure, passed in, read at any time. Filled in process 0 only.
 #[derive(Debug)]
-pub struct Memory<T>(Arc<Mutex<Vec<(BatchTime, Vec<T>)>>>);
+pub struct Memory<T>(Arc<Mutex<Batches<T>>>);
+
+type Batches<T> = Vec<(BatchTime, Vec<T>)>;
 
 impl<T> Clone for Memory<T> {
     fn clone(&self) -> Self {
@@ -30,7 +32,7 @@ impl<T: Clone> Memory<T> {
     }
 
     /// What came so far: every batch with its rows in order, empty ones too.
-    pub fn batches(&self) -> Vec<(BatchTime, Vec<T>)> {
+    pub fn batches(&self) -> Batches<T> {
         self.0.lock().unwrap_or_else(PoisonError::into_inner).clone()
     }
 

@@ -6,8 +6,11 @@ use std::time::Instant;
 use super::*;
 use crate::harness::in_time;
 
+/// What was written of each batch.
+type Written = Vec<(u64, Vec<i64>)>;
+
 /// Runs three batches through an output that fails `fails` times at batch 2. Returns the job's end and what it tried to write.
-fn failing(tries: u32, fails: u32) -> (tidemill::Result<Summary>, Vec<(u64, Vec<i64>)>, Vec<i64>) {
+fn failing(tries: u32, fails: u32) -> (tidemill::Result<Summary>, Written, Vec<i64>) {
     let queue = Queue::from_batches([vec![1i64], vec![2, 2], vec![3]]);
     let (tried, after) = (Arc::new(Mutex::new(Vec::new())), Memory::new());
     let (log, out) = (tried.clone(), after.clone());

@@ -26,9 +26,8 @@ fn update_state_by_key() {
                 let keys: Vec<u8> = (0..=u8::MAX).filter(|k| states.contains_key(k) || rows.iter().any(|r| r.0 == *k)).collect();
                 for k in keys {
                     let new: Vec<i64> = rows.iter().filter(|r| r.0 == k).map(|r| r.1).collect();
-                    match step(&new, states.remove(&k)) {
-                        Some(s) => drop(states.insert(k, s)),
-                        None => {}
+                    if let Some(s) = step(&new, states.remove(&k)) {
+                        states.insert(k, s);
                     }
                 }
                 bag(states.clone())

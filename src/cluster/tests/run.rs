@@ -238,7 +238,6 @@ fn a_single_process_ends_as_a_cluster_does() {
         if worker.index() == 1 {
             return Err(Error::Cluster("one of two".into()));
         }
-        fate.on_failure(|| ());
         let mut input = InputHandle::<u64, CapacityContainerBuilder<Vec<u64>>>::new();
         worker.dataflow(|scope| {
             scope.input_from(&mut input).inspect(|_| ());
