@@ -12,7 +12,7 @@ use std::time::Duration;
 
 use timely::dataflow::ProbeHandle;
 
-use crate::config::{CatchUp, Config, RuntimeArgs, Saved};
+use crate::config::{CatchUp, Config, RuntimeArgs};
 use crate::error::{BoxError, Error, Result};
 use crate::flow::{Flow, Site};
 use crate::plan::{Order, Plan};
@@ -114,7 +114,8 @@ impl Builder {
     }
 
     /// States that go in before the first batch, and where they go at the end.
-    pub(crate) fn hand_over(self, load: Option<Saved>, save: Option<Saved>) -> Self {
+    #[cfg(any(test, doctest, feature = "testing"))]
+    pub(crate) fn hand_over(self, load: Option<crate::config::Saved>, save: Option<crate::config::Saved>) -> Self {
         self.set(move |c| (c.load, c.save) = (load, save))
     }
 

@@ -5,16 +5,17 @@
 //! greatest common divisor of its slide and its length. The cost of a batch does not grow with the window.
 
 use std::cell::RefCell;
-use std::collections::VecDeque;
+use std::collections::{BTreeMap, VecDeque};
 use std::rc::Rc;
 
 use timely::dataflow::channels::pact::Pipeline;
 use timely::dataflow::operators::Probe;
 
-use crate::context::Graph;
-use crate::data::{FastMap, Key, Rows};
+use crate::context::{Graph, KeyedState};
+use crate::data::{FastMap, Key, Rows, encoded};
 use crate::dict::{Dict, Id};
 use crate::dstream::{DStream, Pane, Panes};
+use crate::error::BoxError;
 use crate::flow::{Site, batched};
 use crate::operator::combine::add_one;
 use crate::time::BatchTime;
@@ -136,11 +137,91 @@ impl Ring {
     }
 }
 
-/// The changes of a window, by id.
-pub(crate) fn ring<'s, T: Key>(panes: &Panes<'s, T>, shape: Shape, graph: &Graph<'s>, site: &Site) -> Keyed<'s, T> {
+/// A window and the names of its ids: what is saved by key group.
+struct Window<T> {
+    ring: Ring,
+    dict: Rc<RefCell<Dict<T>>>,
+    /// Panes that were loaded, by their end: in the window, and waiting. They enter with the first batch.
+    loaded: [BTreeMap<u64, Vec<(Id, i64)>>; 2],
+    /// What was in the window that was loaded, until the first time on the grid says so.
+    burst: Vec<(Id, i64)>,
+}
+
+/// Panes as they are saved: by name.
+type Named<K> = Vec<(u64, Vec<(K, i64)>)>;
+
+impl<T: Key> Window<T> {
+    /// What changes in the window with a batch.
+    fn batch(&mut self, t: BatchTime, pane: Pane) -> Vec<(Id, BatchTime, i64)> {
+        let [inside, waiting] = std::mem::take(&mut self.loaded);
+        self.burst.extend(inside.values().flatten());
+        self.ring.inside.extend(inside.into_iter().map(|(end, pane)| (end, Rc::new(pane))));
+        self.ring.waiting.extend(waiting.into_iter().map(|(end, pane)| (end, Rc::new(pane))));
+        self.ring.push(t, pane, &self.dict);
+        if !self.ring.shape.on_grid(t) {
+            return Vec::new();
+        }
+        let mut changes: Vec<_> = self.burst.drain(..).map(|(id, n)| (id, t, n)).collect();
+        changes.extend(self.ring.slide(t, &self.dict));
+        changes
+    }
+}
+
+impl<T: Key> KeyedState for Window<T> {
+    fn save(&self, group: u64) -> Vec<u8> {
+        let dict = self.dict.borrow();
+        let names: FastMap<Id, &T> = dict.held().filter(|h| h.3 as u64 == group).map(|(k, _, id, _)| (id, k)).collect();
+        let named = |pane: &mut dyn Iterator<Item = (&Id, &i64)>| {
+            let mut rows: Vec<(&T, i64)> = pane.filter_map(|(id, n)| Some((*names.get(id)?, *n))).collect();
+            rows.sort();
+            rows
+        };
+        let panes = |ring: &VecDeque<(u64, Pane)>| -> Vec<(u64, Vec<(&T, i64)>)> {
+            let pane = |(end, pane): &(u64, Pane)| (*end, named(&mut pane.iter().map(|(id, n)| (id, n))));
+            ring.iter().map(pane).filter(|(_, rows)| !rows.is_empty()).collect()
+        };
+        let folding = named(&mut self.ring.folding.iter());
+        let (inside, waiting) = (panes(&self.ring.inside), panes(&self.ring.waiting));
+        if inside.is_empty() && waiting.is_empty() && folding.is_empty() {
+            return Vec::new();
+        }
+        encoded(&(inside, waiting, folding))
+    }
+
+    fn load(&mut self, bytes: &[u8]) -> Result<(), BoxError> {
+        let (inside, waiting, folding): (Named<T>, Named<T>, Vec<(T, i64)>) = postcard::from_bytes(bytes)?;
+        let mut dict = self.dict.borrow_mut();
+        let mut held = |key, n| {
+            let id = dict.id(key, BatchTime::default());
+            dict.hold(id, n, BatchTime::default());
+            (id, n)
+        };
+        for (panes, to) in [inside, waiting].into_iter().zip(&mut self.loaded) {
+            for (end, rows) in panes {
+                to.entry(end).or_default().extend(rows.into_iter().map(|(k, n)| held(k, n)));
+            }
+        }
+        for (k, n) in folding {
+            let (id, n) = held(k, n);
+            *self.ring.folding.entry(id).or_insert(0) += n;
+        }
+        Ok(())
+    }
+}
+
+/// The changes of a window, by id, and the number of its state.
+pub(crate) fn ring<'s, T: Key>(
+    panes: &Panes<'s, T>,
+    shape: Shape,
+    graph: &Graph<'s>,
+    site: &Site,
+    name: String,
+) -> (Keyed<'s, T>, usize) {
     let dict = panes.dict.clone();
-    let own = dict.clone();
-    let mut ring = Ring { shape, waiting: VecDeque::new(), inside: VecDeque::new(), folding: FastMap::default() };
+    let ring = Ring { shape, waiting: VecDeque::new(), inside: VecDeque::new(), folding: FastMap::default() };
+    let window = Window { ring, dict: dict.clone(), loaded: Default::default(), burst: Vec::new() };
+    let window = Rc::new(RefCell::new(window));
+    let state = graph.remember(name, window.clone());
     let changes = batched(
         &graph.flow,
         site,
@@ -151,15 +232,10 @@ pub(crate) fn ring<'s, T: Key>(panes: &Panes<'s, T>, shape: Shape, graph: &Graph
                 *slots.at(t) = Some(pane);
             }
         },
-        move |plan, pane: Option<Pane>, give| {
-            ring.push(plan.time, pane.unwrap_or_default(), &own);
-            if shape.on_grid(plan.time) {
-                give(ring.slide(plan.time, &own));
-            }
-        },
+        move |plan, pane: Option<Pane>, give| give(window.borrow_mut().batch(plan.time, pane.unwrap_or_default())),
     );
     // Panes hold no ids on their way here: ids must not be used again before, even if no output wants this window.
-    Keyed { changes: changes.probe_with(&graph.probe), dict }
+    (Keyed { changes: changes.probe_with(&graph.probe), dict }, state)
 }
 
 #[cfg(test)]

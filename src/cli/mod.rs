@@ -8,6 +8,7 @@ mod demo;
 pub mod generate;
 mod launch;
 mod make;
+#[cfg_attr(not(feature = "kafka"), allow(dead_code))]
 mod terminal;
 
 use std::process::ExitCode;

@@ -15,7 +15,7 @@ use crate::operator::decode::{Decoded, bad_record};
 use crate::time::BatchTime;
 
 impl<'s, T: Data> DStream<'s, T> {
-    /// Each row through `f`; where `f` fails, the row becomes a [`BadRecord`] of the error stream.
+    /// Each row through `f`; where `f` fails, the row becomes a [`BadRecord`](crate::data::BadRecord) of the error stream.
     ///
     /// ```
     /// use tidemill::testing::check;
@@ -31,7 +31,7 @@ impl<'s, T: Data> DStream<'s, T> {
         })
     }
 
-    /// As `flat_map`; where `f` fails, the row becomes a [`BadRecord`] and gives nothing.
+    /// As `flat_map`; where `f` fails, the row becomes a [`BadRecord`](crate::data::BadRecord) and gives nothing.
     #[track_caller]
     pub fn try_flat_map<U: Data, I: IntoIterator<Item = U>, E: Into<BoxError>>(
         &self,
@@ -68,7 +68,7 @@ impl<'s, T: Data> DStream<'s, T> {
         Decoded::new(self.narrow(oks), self.narrow(errors), site)
     }
 
-    /// As [`DStream::count_by`]; where `f` fails, the row becomes a [`BadRecord`]. What `f` pushed before it failed counts:
+    /// As [`DStream::count_by`]; where `f` fails, the row becomes a [`BadRecord`](crate::data::BadRecord). What `f` pushed before it failed counts:
     /// push last.
     ///
     /// ```

@@ -39,3 +39,21 @@ fn sum_by_key() {
 fn accumulate() {
     same_as_one_job(|s| s.accumulate().complete());
 }
+
+#[test]
+fn windows_over_values() {
+    same_as_one_job(|s| s.count_by_value_and_window(millis(5), millis(1)).complete());
+    same_as_one_job(|s| s.over(millis(4), millis(2)).complete());
+    same_as_one_job(|s| s.over(millis(3), millis(4)).complete());
+}
+
+#[test]
+fn windows_by_a_function() {
+    same_as_one_job(|s| s.reduce_by_key_and_window(|a, b| a.max(b), millis(4), millis(1)).complete());
+    same_as_one_job(|s| s.reduce_by_key_and_window_inverse(|a, b| a + b, |a, b| a - b, millis(6), millis(2)).complete());
+}
+
+#[test]
+fn fold_by_key() {
+    same_as_one_job(|s| s.fold_by_key(0i64, |sum, n| sum * 3 + n).complete());
+}

@@ -32,9 +32,11 @@ impl<'s, T: Key> DStream<'s, T> {
     pub(crate) fn window_view(&self, site: &Site, verb: &str, length: Duration, slide: Duration) -> View<'s, T> {
         let graph = &self.node.graph;
         let shape = super::shape(graph, site, length, slide);
-        graph.note::<T>(verb, format_args!("{} {}", shape.length, shape.slide));
+        let name = graph.note::<T>(verb, format_args!("{} {}", shape.length, shape.slide));
         let panes = self.node.panes.get_or_init(|| ring::panes(self, site));
-        let keyed = ring::ring(panes, shape, graph, site);
-        View::new(graph, &self.node.lineage, Grid::every(shape.slide), Form::Keyed(keyed), Some(site.name()))
+        let (keyed, state) = ring::ring(panes, shape, graph, site, name);
+        let view = View::new(graph, &self.node.lineage, Grid::every(shape.slide), Form::Keyed(keyed), Some(site.name()));
+        view.node.state.set(Some(state));
+        view
     }
 }
