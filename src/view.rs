@@ -58,9 +58,9 @@ pub(crate) struct ViewNode<'s, T: 'static> {
     pub graph: Rc<Graph<'s>>,
     pub lineage: Rc<[u32]>,
     pub grid: Grid,
-    plain: OnceCell<Changes<'s, T>>,
-    keyed: OnceCell<Keyed<'s, T>>,
-    rendered: Option<Rendered<'s, T>>,
+    pub plain: OnceCell<Changes<'s, T>>,
+    pub keyed: OnceCell<Keyed<'s, T>>,
+    pub rendered: Option<Rendered<'s, T>>,
     pub order: Option<Presentation<T>>,
     /// The verb because of which rows may leave; `None`: this view only grows.
     pub retracts: Option<String>,
@@ -131,29 +131,7 @@ impl<'s, T: 'static> View<'s, T> {
     }
 }
 
-impl<'s, T> ViewNode<'s, T> {
-    /// Counts by id, if that is what this view is.
-    pub fn rendered(&self) -> Option<&Rendered<'s, T>> {
-        self.rendered.as_ref()
-    }
-}
-
 impl<'s, T: Key> View<'s, T> {
-    /// Rows and their changes.
-    pub(crate) fn plain(&self) -> Changes<'s, T> {
-        let make = || match &self.node.rendered {
-            Some(counts) => crate::arrangement::count::rows(counts, &self.node.graph),
-            None => crate::arrangement::keyed::names(self.node.keyed.get().expect("a view has a form"), &self.node.graph),
-        };
-        self.node.plain.get_or_init(make).clone()
-    }
-
-    /// Ids of rows and their changes, on the workers that own the rows.
-    pub(crate) fn keyed(&self) -> Keyed<'s, T> {
-        let make = || crate::arrangement::keyed::numbered(self.plain(), &self.node.graph);
-        self.node.keyed.get_or_init(make).clone()
-    }
-
     /// The differential collection underneath, to go on in differential's own words; [`View::wrap`] brings one back.
     pub fn as_collection(&self) -> VecCollection<'s, BatchTime, T, i64> {
         self.plain().as_collection()

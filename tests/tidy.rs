@@ -19,7 +19,6 @@ const BETWEEN_STAGES: [(&str, &str); 2] = [("batch", "source"), ("operator", "ar
 /// Ways against the rules, each with its reason. `(file or folder, module)`.
 const ALLOWED: &[(&str, &str, &str)] = &[
     ("src/context.rs", "source", "a source is registered with its two halves, whose traits are the source's own"),
-    ("src/view.rs", "arrangement", "a view makes its other form, ids or names, when somebody asks for it"),
     ("src/batch/", "sink", "run.rs starts the output thread as it starts the workers"),
     ("src/batch/", "cluster", "run.rs joins the processes before it starts workers"),
     ("src/operator/", "source", "bytes become records: decode and its kin are verbs on source::message::Message"),

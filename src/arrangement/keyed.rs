@@ -14,7 +14,25 @@ use crate::dstream::DStream;
 use crate::error::BoxError;
 use crate::flow::{Site, VecStream, batched, expand, route};
 use crate::time::BatchTime;
-use crate::view::{Changes, Keyed};
+use crate::view::{Changes, Keyed, View};
+
+/// The two forms of a view, each made from the other when it is asked for.
+impl<'s, T: Key> View<'s, T> {
+    /// Rows and their changes.
+    pub(crate) fn plain(&self) -> Changes<'s, T> {
+        let make = || match &self.node.rendered {
+            Some(counts) => super::count::rows(counts, &self.node.graph),
+            None => names(self.node.keyed.get().expect("a view has a form"), &self.node.graph),
+        };
+        self.node.plain.get_or_init(make).clone()
+    }
+
+    /// Ids of rows and their changes, on the workers that own the rows.
+    pub(crate) fn keyed(&self) -> Keyed<'s, T> {
+        let make = || numbered(self.plain(), &self.node.graph);
+        self.node.keyed.get_or_init(make).clone()
+    }
+}
 
 /// Names for ids: what leaves an arrangement becomes rows again.
 pub(crate) fn names<'s, T: Key>(keyed: &Keyed<'s, T>, graph: &Graph<'s>) -> Changes<'s, T> {

@@ -74,7 +74,7 @@ impl<'s, T: Key> View<'s, T> {
     fn emit<U: 'static>(&self, site: &Site, mode: Mode, wrap: fn(T, i64) -> U) -> RowStream<'s, U> {
         let node = &self.node;
         let (flow, grid) = (&node.graph.flow, node.grid.clone());
-        if let Some(Rendered { changes, render }) = node.rendered() {
+        if let Some(Rendered { changes, render }) = &node.rendered {
             let render = render.clone();
             let named = settled(flow, site, changes.clone(), Pipeline, mode, grid, |_| (), move |(id, n)| render(id, n), wrap);
             // Ids are not used again before these are through, whether an output wants them or not.
