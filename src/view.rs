@@ -7,10 +7,7 @@
 use std::cell::{Cell, OnceCell, RefCell};
 use std::rc::Rc;
 
-use differential_dataflow::{AsCollection, VecCollection};
-
 use crate::context::Graph;
-use crate::data::Key;
 use crate::dict::{Dict, Id};
 use crate::flow::VecStream;
 use crate::time::{BatchTime, Grid};
@@ -128,23 +125,5 @@ impl<'s, T: 'static> View<'s, T> {
         let mut node = Rc::into_inner(self.node).expect("a view that was just made");
         f(&mut node);
         View { node: Rc::new(node) }
-    }
-}
-
-impl<'s, T: Key> View<'s, T> {
-    /// The differential collection underneath, to go on in differential's own words; [`View::wrap`] brings one back.
-    pub fn as_collection(&self) -> VecCollection<'s, BatchTime, T, i64> {
-        self.plain().as_collection()
-    }
-
-    /// Wraps a differential collection, on the grid and with the lineage of this view.
-    pub fn wrap<U: Key>(&self, collection: VecCollection<'s, BatchTime, U, i64>) -> View<'s, U> {
-        let node = &self.node;
-        // A row may leave elsewhere than it came, as after `negate` and `concat`: what owns it puts both together.
-        let form = Form::Keyed(crate::arrangement::keyed::numbered(collection.inner, &node.graph));
-        let why = node.retracts.clone().or(Some("wrap".into()));
-        let view = View::new(&node.graph, &node.lineage, node.grid.clone(), form, why);
-        view.node.state.set(node.state.get());
-        view
     }
 }

@@ -4,6 +4,7 @@ use std::cell::RefCell;
 use std::collections::BTreeMap;
 use std::rc::Rc;
 
+use differential_dataflow::{AsCollection, VecCollection};
 use timely::dataflow::channels::pact::Pipeline;
 use timely::dataflow::operators::Probe;
 
@@ -14,7 +15,7 @@ use crate::dstream::DStream;
 use crate::error::BoxError;
 use crate::flow::{Site, VecStream, batched, expand, route};
 use crate::time::BatchTime;
-use crate::view::{Changes, Keyed, View};
+use crate::view::{Changes, Form, Keyed, View};
 
 /// The two forms of a view, each made from the other when it is asked for.
 impl<'s, T: Key> View<'s, T> {
@@ -31,6 +32,22 @@ impl<'s, T: Key> View<'s, T> {
     pub(crate) fn keyed(&self) -> Keyed<'s, T> {
         let make = || numbered(self.plain(), &self.node.graph);
         self.node.keyed.get_or_init(make).clone()
+    }
+
+    /// The differential collection underneath, to go on in differential's own words; [`View::wrap`] brings one back.
+    pub fn as_collection(&self) -> VecCollection<'s, BatchTime, T, i64> {
+        self.plain().as_collection()
+    }
+
+    /// Wraps a differential collection, on the grid and with the lineage of this view.
+    pub fn wrap<U: Key>(&self, collection: VecCollection<'s, BatchTime, U, i64>) -> View<'s, U> {
+        let node = &self.node;
+        // A row may leave elsewhere than it came, as after `negate` and `concat`: what owns it puts both together.
+        let form = Form::Keyed(numbered(collection.inner, &node.graph));
+        let why = node.retracts.clone().or(Some("wrap".into()));
+        let view = View::new(&node.graph, &node.lineage, node.grid.clone(), form, why);
+        view.node.state.set(node.state.get());
+        view
     }
 }
 

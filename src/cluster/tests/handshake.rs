@@ -52,14 +52,6 @@ fn refused(change: impl Fn(&mut Spec)) -> [String; 2] {
     [start(spec(0, &addresses)), start(other)].map(|p| p.join().unwrap().err().expect("refused"))
 }
 
-fn until(what: impl Fn() -> bool) {
-    let end = Instant::now() + LONG;
-    while !what() {
-        assert!(Instant::now() < end);
-        thread::sleep(Duration::from_millis(5));
-    }
-}
-
 fn dial(address: SocketAddr) -> TcpStream {
     let end = Instant::now() + LONG;
     loop {
