@@ -8,7 +8,7 @@
 //! | compute | `operator/`, `arrangement/` | exchange by key, arrangements, pane rings, state |
 //! | output | `sink/thread.rs` | whole batches, in order |
 //!
-//! `run.rs` starts and ends jobs, `worker.rs` is one worker's loop, `control.rs` carries orders and reports, `clock.rs` reads time.
+//! `run.rs` starts and ends jobs, `worker.rs` is one worker's loop, `control.rs` carries orders and reports; `crate::clock` reads time.
 //! Invariant: only this module moves time.
 
 pub(crate) mod control;

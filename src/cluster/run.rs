@@ -16,7 +16,7 @@ use super::fate::Fate;
 use super::handshake::Peers;
 use super::link::{Link, LinkEvent, OnEvent};
 use super::wire::DataSocket;
-use crate::error::{Error, Result};
+use crate::error::{Error, Result, panic_text};
 
 /// How long a worker that has returned sleeps between looks at what its last dataflows do.
 const PARK: Duration = Duration::from_millis(100);
@@ -50,7 +50,7 @@ where
             Vec::new()
         }
         Err(panic) => {
-            fate.fail(Error::Cluster(format!("the communication between workers failed: {}", words(&*panic))));
+            fate.fail(Error::Cluster(format!("the communication between workers failed: {}", panic_text(&*panic))));
             Vec::new()
         }
     };
@@ -162,11 +162,5 @@ where
 }
 
 fn panicked(worker: usize, panic: &(dyn Any + Send)) -> Error {
-    Error::WorkerPanicked { operator: "an operator".into(), worker, batch: None, message: words(panic) }
-}
-
-/// What a panic said.
-pub(crate) fn words(panic: &(dyn Any + Send)) -> String {
-    let text = panic.downcast_ref::<&str>().map(|s| (*s).to_owned());
-    text.or_else(|| panic.downcast_ref::<String>().cloned()).unwrap_or_else(|| "a panic without words".into())
+    Error::WorkerPanicked { operator: "an operator".into(), worker, batch: None, message: panic_text(panic) }
 }
