@@ -79,6 +79,12 @@ impl<K: Key> Dict<K> {
         &self.entry(id).key
     }
 
+    /// The key with this id, behind its key group.
+    pub fn placed(&self, id: Id) -> (u64, &K) {
+        let e = self.entry(id);
+        (e.group.into(), &e.key)
+    }
+
     fn entry(&self, id: Id) -> &Entry<K> {
         self.entries[id as usize].as_ref().expect("an id is not given up while somebody holds it")
     }

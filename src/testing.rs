@@ -3,6 +3,7 @@
 //! Feature `testing` makes it public: a program's own verbs are tested as tidemill's are.
 
 use std::collections::VecDeque;
+use std::sync::Arc;
 use std::fmt::Debug;
 use std::time::Duration;
 
@@ -135,10 +136,11 @@ where
 
 impl<'s> StreamingContext<'s> {
     /// A source of given batches, dealt over four lanes in contiguous pieces so that lane order is the order given; replayable.
-    /// A job of such sources runs their batches one after another and ends.
+    /// A job of such sources runs their batches one after another and ends. All workers read the same memory.
     #[track_caller]
-    pub fn test_stream<T: Data + Send>(&self, batches: Vec<Vec<T>>) -> DStream<'s, T> {
+    pub fn test_stream<T: Data + Send + Sync>(&self, batches: impl Into<Arc<[Vec<T>]>>) -> DStream<'s, T> {
         let site = Site::of("test_stream");
+        let batches = batches.into();
         let sizes: VecDeque<usize> = batches.iter().map(Vec::len).collect();
         self.read(
             &site,
@@ -146,7 +148,7 @@ impl<'s> StreamingContext<'s> {
             SourceSpec {
                 name: "test".into(),
                 splits: Box::new(move || Ok(Box::new(TestSplits { sizes, begun: 0 }))),
-                reader: Box::new(move |_| Ok(Box::new(TestReader { rows: batches.concat(), lanes: Vec::new() }))),
+                reader: Box::new(move |_| Ok(Box::new(TestReader::new(batches)))),
                 planned: true,
                 pace: Pace::default(),
             },
@@ -186,14 +188,27 @@ impl Splits for TestSplits {
     }
 }
 
+/// Rows a call, as other readers give them.
+const ROWS: usize = 8192;
+
 struct TestReader<T> {
-    rows: Vec<T>,
-    lanes: Vec<u32>,
+    batches: Arc<[Vec<T>]>,
+    /// The position of each batch's first row.
+    begins: Vec<usize>,
+    /// Rows given of the range at hand.
+    given: usize,
+}
+
+impl<T> TestReader<T> {
+    fn new(batches: Arc<[Vec<T>]>) -> Self {
+        let sum = |sum: &mut usize, batch: &Vec<T>| Some(std::mem::replace(sum, *sum + batch.len()));
+        let begins = batches.iter().scan(0, sum).collect();
+        TestReader { batches, begins, given: 0 }
+    }
 }
 
 impl<T: Data> Reader<T> for TestReader<T> {
-    fn assign(&mut self, lane: u32, _: &Split, _: Option<i64>) -> Result<()> {
-        self.lanes.push(lane);
+    fn assign(&mut self, _: u32, _: &Split, _: Option<i64>) -> Result<()> {
         Ok(())
     }
 
@@ -206,8 +221,16 @@ impl<T: Data> Reader<T> for TestReader<T> {
     }
 
     fn read_range(&mut self, range: &Range, emit: &mut Emit<'_, T>) -> Result<bool> {
-        let rows = self.rows[range.from as usize..range.until as usize].to_vec();
-        emit(range.lane, rows, 0);
-        Ok(true)
+        let (from, until) = (range.from as usize + self.given, range.until as usize);
+        if from >= until {
+            self.given = 0;
+            return Ok(true);
+        }
+        let batch = self.begins.partition_point(|begin| *begin <= from) - 1;
+        let rows = &self.batches[batch][from - self.begins[batch]..];
+        let rows = &rows[..rows.len().min(until - from).min(ROWS)];
+        emit(range.lane, rows.to_vec(), 0);
+        self.given += rows.len();
+        Ok(false)
     }
 }

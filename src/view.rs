@@ -28,9 +28,12 @@ impl<T> Clone for Keyed<'_, T> {
 }
 
 /// Counts by id, and what makes rows of them: names are looked up only for rows that somebody sees.
+///
+/// An id has at most one count at a time: a batch takes away the old one and adds the new one.
 pub(crate) struct Rendered<'s, T> {
     pub changes: Changes<'s, (Id, i64)>,
-    pub render: Rc<dyn Fn(Id, i64) -> T>,
+    /// The row of an id's count, behind the key group it lies in.
+    pub render: Rc<dyn Fn(Id, i64) -> (u64, T)>,
 }
 
 /// In which order rows are presented, if somebody said.

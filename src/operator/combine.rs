@@ -39,9 +39,9 @@ impl<'s, T: 'static> DStream<'s, T> {
                 }
                 fold(map, rows)
             },
-            move |_, map: Partial<K, A>, give: &mut crate::flow::Give<'_, Vec<(u64, K, A)>>| {
+            move |_, map: Partial<K, A>, give: &mut crate::flow::Give<'_, Vec<(u64, (K, A))>>| {
                 seen.set(map.len());
-                give(map.into_iter().map(|(k, a)| (key_group(&k), k, a)).collect())
+                give(map.into_iter().map(|(k, a)| (key_group(&k), (k, a))).collect())
             },
         );
         self.wide(combined(graph, site, partial, merge), Case::Bag { grouped: true }).placed(true)
@@ -52,39 +52,39 @@ impl<'s, T: 'static> DStream<'s, T> {
 pub(crate) fn combined<'s, K: Key, A: Exchange>(
     graph: &Graph<'s>,
     site: &Site,
-    partial: VecStream<'s, (u64, K, A)>,
+    partial: VecStream<'s, (u64, (K, A))>,
     merge: impl Fn(&mut A, A) + 'static,
 ) -> RowStream<'s, (K, A)> {
     // One worker has merged already.
     if graph.flow.scope.peers() == 1 {
-        return expand(&graph.flow, site, partial, |_, rows: Vec<(u64, K, A)>, give| by_group(rows, give));
+        return expand(&graph.flow, site, partial, |_, rows: Vec<(u64, (K, A))>, give| by_group(0, rows, give));
     }
     batched(
         &graph.flow,
         site,
         partial,
-        route(|(group, _, _): &(u64, K, A)| *group),
-        move |slots, t, rows: Vec<(u64, K, A)>| {
+        route(|(group, _): &(u64, (K, A))| *group),
+        move |slots, t, rows: Vec<(u64, (K, A))>| {
             let map: &mut FastMap<K, (u64, A)> = slots.at(t);
-            for (group, k, a) in rows {
+            for (group, (k, a)) in rows {
                 match map.entry(k) {
                     hashbrown::hash_map::Entry::Occupied(mut e) => merge(&mut e.get_mut().1, a),
                     hashbrown::hash_map::Entry::Vacant(e) => drop(e.insert((group, a))),
                 }
             }
         },
-        |_, map, give| by_group(map.into_iter().map(|(k, (g, a))| (g, k, a)).collect(), give),
+        |_, map, give| by_group(0, map.into_iter().map(|(k, (g, a))| (g, (k, a))).collect(), give),
     )
 }
 
 /// Gives the rows of each key group as one container.
-pub(crate) fn by_group<K, A>(rows: Vec<(u64, K, A)>, give: &mut crate::flow::Give<'_, Rows<(K, A)>>) {
+pub(crate) fn by_group<R>(side: u16, rows: Vec<(u64, R)>, give: &mut crate::flow::Give<'_, Rows<R>>) {
     let mut sizes = [0usize; KEY_GROUPS as usize];
-    rows.iter().for_each(|(g, ..)| sizes[*g as usize] += 1);
-    let mut groups: Vec<Vec<(K, A)>> = sizes.iter().map(|n| Vec::with_capacity(*n)).collect();
-    rows.into_iter().for_each(|(g, k, a)| groups[g as usize].push((k, a)));
+    rows.iter().for_each(|(g, _)| sizes[*g as usize] += 1);
+    let mut groups: Vec<Vec<R>> = sizes.iter().map(|n| Vec::with_capacity(*n)).collect();
+    rows.into_iter().for_each(|(g, row)| groups[g as usize].push(row));
     for (group, rows) in groups.into_iter().enumerate().filter(|(_, r)| !r.is_empty()) {
-        give(Rows::new(Lane { side: 0, lane: group as u32 }, rows));
+        give(Rows::new(Lane { side, lane: group as u32 }, rows));
     }
 }
 

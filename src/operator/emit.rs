@@ -3,20 +3,19 @@
 //! Differential gives changes of several batches under one capability: the kernel sorts them by batch and releases each when it
 //! is closed. Invariant: what a mode says of t is said once, whole.
 
-use std::hash::Hash;
 use std::rc::Rc;
 
 use timely::dataflow::channels::pact::Pipeline;
 use timely::dataflow::operators::Probe;
 
 use crate::context::Graph;
-use crate::data::{Change, Exchange, FastMap, Key, Lane, Rows, key_group};
+use crate::data::{Change, Exchange, FastMap, Key, Rows, key_group};
+use crate::dict::Id;
 use crate::dstream::{Case, DStream};
 use crate::flow::{Flow, Give, RowStream, Site, Slots, batched, route};
+use crate::operator::combine::by_group;
 use crate::time::{BatchTime, Grid};
-use crate::view::{Changes, Form, Rendered, View};
-
-const BAG: Case = Case::Bag { grouped: false };
+use crate::view::{Changes, Form, View};
 
 impl<'s, T: Key> View<'s, T> {
     /// All rows of the view, at every time on its grid; in presentation order, if it has one.
@@ -25,7 +24,7 @@ impl<'s, T: Key> View<'s, T> {
         let site = Site::of("complete");
         self.node.graph.note::<T>("complete", "");
         let rows = self.emit(&site, Mode::Complete, |row, _| row);
-        self.leave(&site, rows, &[BAG], |order, rows| order(rows))
+        self.leave(&site, rows, 1, |order, rows| order(rows))
     }
 
     /// What changed since the last time on the grid: rows that left with a negative difference first, then rows that entered.
@@ -34,7 +33,7 @@ impl<'s, T: Key> View<'s, T> {
         let site = Site::of("changes");
         self.node.graph.note::<T>("changes", "");
         let rows = self.emit(&site, Mode::Changes, |row, diff| Change { row, diff });
-        self.leave(&site, rows, &[BAG, BAG], |order, rows: Vec<Change<T>>| {
+        self.leave(&site, rows, 2, |order, rows: Vec<Change<T>>| {
             let (minus, plus): (Vec<_>, Vec<_>) = rows.into_iter().partition(|c| c.diff < 0);
             [minus, plus].into_iter().flat_map(|side| present(order, side)).collect()
         })
@@ -47,7 +46,7 @@ impl<'s, T: Key> View<'s, T> {
         let site = Site::of("update");
         self.node.graph.note::<T>("update", "");
         let rows = self.emit(&site, Mode::Update, |row, _| row);
-        self.leave(&site, rows, &[BAG], |order, rows| order(rows))
+        self.leave(&site, rows, 1, |order, rows| order(rows))
     }
 
     /// The rows that were added since the last time on the grid, each as often as it was added. For views that only grow
@@ -60,7 +59,7 @@ impl<'s, T: Key> View<'s, T> {
             self.node.graph.problem(&site, format!("{verb} takes rows back; use update() or changes(), or complete()"));
         }
         let rows = self.emit(&site, Mode::Append, |row, _| row);
-        self.leave(&site, rows, &[BAG], |order, rows| order(rows))
+        self.leave(&site, rows, 1, |order, rows| order(rows))
     }
 
     /// Prints the first `n` rows of the view, at every time on its grid: `complete().print(n)`.
@@ -74,18 +73,18 @@ impl<'s, T: Key> View<'s, T> {
     fn emit<U: 'static>(&self, site: &Site, mode: Mode, wrap: fn(T, i64) -> U) -> RowStream<'s, U> {
         let node = &self.node;
         let (flow, grid) = (&node.graph.flow, node.grid.clone());
-        if let Some(Rendered { changes, render }) = &node.rendered {
-            let render = render.clone();
-            let named = settled(flow, site, changes.clone(), Pipeline, mode, grid, |_| (), move |(id, n)| render(id, n), wrap);
+        if let Some(counts) = &node.rendered {
+            let items = Counts { render: counts.render.clone(), all: Vec::new() };
+            let named = settled(flow, site, counts.changes.clone(), Pipeline, mode, grid, items, wrap);
             // Ids are not used again before these are through, whether an output wants them or not.
             return named.probe_with(&node.graph.probe);
         }
-        let sort = differential_dataflow::consolidation::consolidate;
+        let items = Plain { all: FastMap::default() };
         if mode == Mode::Complete || node.placed || flow.scope.peers() == 1 {
-            return settled(flow, site, self.plain(), Pipeline, mode, grid, sort, |row| row, wrap);
+            return settled(flow, site, self.plain(), Pipeline, mode, grid, items, wrap);
         }
         let by_row = route(|(row, _, _): &(T, BatchTime, i64)| key_group(row));
-        settled(flow, site, self.plain(), by_row, mode, grid, sort, |row| row, wrap)
+        settled(flow, site, self.plain(), by_row, mode, grid, items, wrap)
     }
 
     /// The DStream of what was emitted: a bag, minus rows before plus rows; or, in presentation order, a sequence.
@@ -93,11 +92,13 @@ impl<'s, T: Key> View<'s, T> {
         &self,
         site: &Site,
         rows: RowStream<'s, U>,
-        cases: &[Case],
+        sides: usize,
         present: impl Fn(&dyn Fn(Vec<T>) -> Vec<T>, Vec<U>) -> Vec<U> + 'static,
     ) -> DStream<'s, U> {
         let node = &self.node;
-        let bag = DStream::new(&node.graph, rows, cases, &node.lineage);
+        // Counts lie in their keys' groups, other rows in one lane.
+        let bag = Case::Bag { grouped: node.rendered.is_some() };
+        let bag = DStream::new(&node.graph, rows, &vec![bag; sides], &node.lineage);
         let bag = bag.on_grid(node.grid.clone()).with_state(node.state.get());
         match node.order.clone() {
             None => bag,
@@ -115,67 +116,156 @@ enum Mode {
     Changes,
 }
 
-/// The kernel: gathers the changes of each batch, settles them (each item once), and gives what the mode says. Items are rows,
-/// or counts by id that `render` makes rows of.
+/// What leaves a view: rows as they are, or counts by id of which rows are made where they are said.
+trait Items: 'static {
+    type Item: 'static;
+    type Row: Clone;
+    /// Puts the changes of one batch together, each item once.
+    fn settle(&self, changes: &mut Vec<(Self::Item, i64)>);
+    /// Remembers a change, for `complete`.
+    fn apply(&mut self, item: Self::Item, n: i64);
+    /// Everything that is there, with its lane and how often.
+    fn all(&self, each: impl FnMut(u64, Self::Row, i64));
+    /// The row of an item, with its lane.
+    fn row(&self, item: Self::Item) -> (u64, Self::Row);
+}
+
+struct Plain<T> {
+    all: FastMap<T, i64>,
+}
+
+impl<T: Key> Items for Plain<T> {
+    type Item = T;
+    type Row = T;
+
+    fn settle(&self, changes: &mut Vec<(T, i64)>) {
+        differential_dataflow::consolidation::consolidate(changes);
+    }
+
+    fn apply(&mut self, row: T, n: i64) {
+        use hashbrown::hash_map::Entry;
+        match self.all.entry(row) {
+            Entry::Occupied(mut e) => {
+                *e.get_mut() += n;
+                if *e.get() == 0 {
+                    e.remove();
+                }
+            }
+            Entry::Vacant(e) => drop(e.insert(n)),
+        }
+    }
+
+    fn all(&self, mut each: impl FnMut(u64, T, i64)) {
+        self.all.iter().for_each(|(row, n)| each(0, row.clone(), *n));
+    }
+
+    fn row(&self, row: T) -> (u64, T) {
+        (0, row)
+    }
+}
+
+/// Rows lie in the lanes of their keys' groups.
+struct Counts<T> {
+    render: Rc<dyn Fn(Id, i64) -> (u64, T)>,
+    /// The count of each id, 0 where it has none.
+    all: Vec<i64>,
+}
+
+impl<T: Clone + 'static> Items for Counts<T> {
+    type Item = (Id, i64);
+    type Row = T;
+
+    /// A batch says of each id once what it was and once what it is.
+    fn settle(&self, _: &mut Vec<((Id, i64), i64)>) {}
+
+    fn apply(&mut self, (id, count): (Id, i64), n: i64) {
+        let id = id as usize;
+        if self.all.len() <= id {
+            self.all.resize(id + 1, 0);
+        }
+        if n > 0 {
+            self.all[id] = count;
+        } else if self.all[id] == count {
+            self.all[id] = 0;
+        }
+    }
+
+    fn all(&self, mut each: impl FnMut(u64, T, i64)) {
+        for (id, count) in self.all.iter().enumerate().filter(|(_, n)| **n != 0) {
+            let (lane, row) = (self.render)(id as Id, *count);
+            each(lane, row, 1);
+        }
+    }
+
+    fn row(&self, (id, count): (Id, i64)) -> (u64, T) {
+        (self.render)(id, count)
+    }
+}
+
+/// The kernel: gathers the changes of each batch, settles them (each item once), and gives what the mode says.
 #[allow(clippy::too_many_arguments)]
-fn settled<'s, X, T, U, P>(
+fn settled<'s, I, U, P>(
     flow: &Flow<'s>,
     site: &Site,
-    changes: Changes<'s, X>,
+    changes: Changes<'s, I::Item>,
     pact: P,
     mode: Mode,
     grid: Grid,
-    settle: impl Fn(&mut Vec<(X, i64)>) + 'static,
-    render: impl Fn(X) -> T + 'static,
-    wrap: fn(T, i64) -> U,
+    mut items: I,
+    wrap: fn(I::Row, i64) -> U,
 ) -> RowStream<'s, U>
 where
-    X: Hash + Ord + Clone + 'static,
-    T: 'static,
+    I: Items,
+    I::Item: Clone,
     U: 'static,
-    P: timely::dataflow::channels::pact::ParallelizationContract<BatchTime, Vec<(X, BatchTime, i64)>>,
+    P: timely::dataflow::channels::pact::ParallelizationContract<BatchTime, Vec<(I::Item, BatchTime, i64)>>,
 {
-    let mut all: FastMap<X, i64> = FastMap::default();
     let plus_side = u16::from(mode == Mode::Changes);
-    let absorb = |slots: &mut Slots<Vec<(X, i64)>>, _, changes: Vec<(X, BatchTime, i64)>| {
-        // Differential gives changes by key, times mixed; most often there is one time.
-        let mut changes = changes.into_iter().peekable();
-        while let Some((x, t, n)) = changes.next() {
-            let at = slots.at(t);
-            at.push((x, n));
-            while let Some((x, _, n)) = changes.next_if(|(_, u, _)| *u == t) {
-                at.push((x, n));
-            }
-        }
-    };
-    let finish = move |plan: &std::sync::Arc<crate::plan::Plan>, mut changes: Vec<(X, i64)>, give: &mut Give<'_, Rows<U>>| {
-        settle(&mut changes);
-        let (mut minus, mut plus) = (Vec::new(), Vec::new());
-        match mode {
-            Mode::Complete => {
-                changes.into_iter().for_each(|(x, n)| apply(&mut all, x, n));
-                if grid.has(plan.time) {
-                    for (x, n) in &all {
-                        plus.extend((0..*n).map(|_| wrap(render(x.clone()), 1)));
+    let finish =
+        move |plan: &std::sync::Arc<crate::plan::Plan>, mut changes: Vec<(I::Item, i64)>, give: &mut Give<'_, Rows<U>>| {
+            items.settle(&mut changes);
+            let (mut minus, mut plus) = (Vec::new(), Vec::new());
+            let wrap = |(lane, row), n| (lane, wrap(row, n));
+            match mode {
+                Mode::Complete => {
+                    changes.into_iter().for_each(|(x, n)| items.apply(x, n));
+                    if grid.has(plan.time) {
+                        items.all(|lane, row, n| {
+                            (1..n).for_each(|_| plus.push(wrap((lane, row.clone()), 1)));
+                            if n > 0 {
+                                plus.push(wrap((lane, row), 1));
+                            }
+                        });
+                    }
+                }
+                Mode::Update => plus.extend(changes.into_iter().filter(|c| c.1 > 0).map(|(x, _)| wrap(items.row(x), 1))),
+                Mode::Append => {
+                    for (x, n) in changes {
+                        plus.extend((0..n).map(|_| wrap(items.row(x.clone()), 1)));
+                    }
+                }
+                Mode::Changes => {
+                    for (x, n) in changes {
+                        if n < 0 { &mut minus } else { &mut plus }.push(wrap(items.row(x), n));
                     }
                 }
             }
-            Mode::Update => plus.extend(changes.into_iter().filter(|c| c.1 > 0).map(|(x, _)| wrap(render(x), 1))),
-            Mode::Append => {
-                for (x, n) in changes {
-                    plus.extend((0..n).map(|_| wrap(render(x.clone()), 1)));
-                }
-            }
-            Mode::Changes => {
-                for (x, n) in changes {
-                    if n < 0 { &mut minus } else { &mut plus }.push(wrap(render(x), n));
-                }
-            }
+            by_group(0, minus, give);
+            by_group(plus_side, plus, give);
+        };
+    batched(flow, site, changes, pact, by_batch, finish)
+}
+
+/// The changes of each batch. Differential gives them by key, times mixed; most often there is one time.
+fn by_batch<X>(slots: &mut Slots<Vec<(X, i64)>>, _: BatchTime, changes: Vec<(X, BatchTime, i64)>) {
+    let mut changes = changes.into_iter().peekable();
+    while let Some((x, t, n)) = changes.next() {
+        let at = slots.at(t);
+        at.push((x, n));
+        while let Some((x, _, n)) = changes.next_if(|(_, u, _)| *u == t) {
+            at.push((x, n));
         }
-        give(Rows::new(Lane { side: 0, lane: 0 }, minus));
-        give(Rows::new(Lane { side: plus_side, lane: 0 }, plus));
-    };
-    batched(flow, site, changes, pact, absorb, finish)
+    }
 }
 
 /// Changes in presentation order.
@@ -183,19 +273,6 @@ fn present<T: Key>(order: &dyn Fn(Vec<T>) -> Vec<T>, changes: Vec<Change<T>>) ->
     let diffs: FastMap<T, i64> = changes.iter().map(|c| (c.row.clone(), c.diff)).collect();
     let rows = order(changes.into_iter().map(|c| c.row).collect());
     rows.into_iter().map(|row| Change { diff: diffs[&row], row }).collect()
-}
-
-fn apply<X: Hash + Eq>(all: &mut FastMap<X, i64>, x: X, n: i64) {
-    use hashbrown::hash_map::Entry;
-    match all.entry(x) {
-        Entry::Occupied(mut e) => {
-            *e.get_mut() += n;
-            if *e.get() == 0 {
-                e.remove();
-            }
-        }
-        Entry::Vacant(e) => drop(e.insert(n)),
-    }
 }
 
 impl<'s, T: Key> DStream<'s, Change<T>> {

@@ -107,7 +107,7 @@ impl<'s, T: Data> DStream<'s, T> {
                 }
                 err(Rows::new(rows.lane, bad));
             },
-            |map, give| give(map.into_iter().map(|(k, n)| (key_group(&k), k, n)).collect::<Vec<_>>()),
+            |map, give| give(map.into_iter().map(|(k, n)| (key_group(&k), (k, n))).collect::<Vec<_>>()),
         );
         let counts = combined(graph, &site, partial, |a, b| *a += b);
         Decoded::new(self.wide(counts, Case::Bag { grouped: true }).placed(true), self.narrow(errors), &site)

@@ -64,8 +64,8 @@ impl<'s, K: Key, V: Exchange> DStream<'s, (K, V)> {
             },
             move |_, map, give| {
                 // Under one key the encoded value orders as the encoded row does.
-                let rows = map.into_iter().map(|(k, (group, lanes))| (group, k, in_order(&cases, lanes, sort_by_encoded)));
-                by_group(rows.collect(), give);
+                let rows = map.into_iter().map(|(k, (group, lanes))| (group, (k, in_order(&cases, lanes, sort_by_encoded))));
+                by_group(0, rows.collect(), give);
             },
         );
         self.wide(owned, Case::Bag { grouped: true }).placed(true)

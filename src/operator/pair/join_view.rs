@@ -68,9 +68,9 @@ impl<'s, K: Key, V: Exchange> DStream<'s, (K, V)> {
                 for (k, v) in rows {
                     let Some(values) = table.get(&k) else { continue };
                     let copies = values.iter().flat_map(|(w, n)| std::iter::repeat_n(w, (*n).max(0) as usize));
-                    joined.extend(copies.map(|w| (key_group(&k), k.clone(), (v.clone(), w.clone()))));
+                    joined.extend(copies.map(|w| (key_group(&k), (k.clone(), (v.clone(), w.clone())))));
                 }
-                by_group(joined, give);
+                by_group(0, joined, give);
             },
         );
         let lineage = merged(&self.node.lineage, &view.node.lineage);

@@ -53,13 +53,13 @@ impl<'s, K: Key, V: Exchange> DStream<'s, (K, V)> {
                 let mut kept = Vec::with_capacity(states.0.len() + values.len());
                 for (k, (group, s)) in states.0.drain() {
                     let new = values.remove(&k).unwrap_or_default();
-                    kept.extend(f(&new, Some(s)).map(|s| (group, k, s)));
+                    kept.extend(f(&new, Some(s)).map(|s| (group, (k, s))));
                 }
                 for (k, new) in values {
-                    kept.extend(f(&new, None).map(|s| (key_group(&k), k, s)));
+                    kept.extend(f(&new, None).map(|s| (key_group(&k), (k, s))));
                 }
-                states.0.extend(kept.iter().map(|(g, k, s)| (k.clone(), (*g, s.clone()))));
-                by_group(kept, give);
+                states.0.extend(kept.iter().map(|(g, (k, s))| (k.clone(), (*g, s.clone()))));
+                by_group(0, kept, give);
             },
         );
         grouped.narrow(updated).placed(true).with_state(Some(number))
