@@ -81,7 +81,8 @@ impl Time {
     }
 }
 
-fn wall_ms() -> u64 {
+/// What the wall clock shows, for what people read: it may jump.
+pub(crate) fn wall_ms() -> u64 {
     SystemTime::now().duration_since(UNIX_EPOCH).map_or(0, |d| d.as_millis() as u64)
 }
 

@@ -70,6 +70,37 @@ pub enum Error {
     /// The processes of a cluster could not find or accept one another, or one of them was lost.
     #[error("cluster: {0}")]
     Cluster(String),
+    /// A checkpoint directory does not hold what it should, or cannot be written.
+    #[error("checkpoint: {file}: {reason}")]
+    Checkpoint {
+        /// The file, as it is called in the directory, or the directory.
+        file: String,
+        /// What was found, what was expected, and what to do.
+        reason: String,
+    },
+    /// A file of a checkpoint directory is of another format than this program reads.
+    #[error(
+        "checkpoint: {file}: it is written in format {found}, this program reads format {known}: run the version of tidemill that wrote it, or a newer one"
+    )]
+    CheckpointFormat {
+        /// The file.
+        file: String,
+        /// Its format.
+        found: u32,
+        /// The format that this program reads and writes.
+        known: u32,
+    },
+    /// Another run writes the checkpoint directory.
+    #[error(
+        "checkpoint directory {dir} is in use{}: stop that run first, or choose another directory",
+        .holder.as_ref().map(|h| format!(" by {h}")).unwrap_or_default()
+    )]
+    CheckpointInUse {
+        /// The directory.
+        dir: String,
+        /// Process, host and since when, where that is known.
+        holder: Option<String>,
+    },
     /// The job ended before, with an error that has been told already.
     #[error("the job has ended: {0}")]
     Ended(String),
@@ -92,6 +123,16 @@ impl Error {
     /// An I/O error with what was tried.
     pub(crate) fn io(what: impl Into<String>, cause: std::io::Error) -> Self {
         Error::Io { what: what.into(), cause }
+    }
+
+    /// A file of a checkpoint directory, and what is the matter with it.
+    pub(crate) fn checkpoint(file: impl Into<String>, reason: impl ToString) -> Self {
+        Error::Checkpoint { file: file.into(), reason: reason.to_string() }
+    }
+
+    /// A file of a checkpoint directory whose bytes are not those that were written.
+    pub(crate) fn damaged(file: impl Into<String>, found: impl std::fmt::Display) -> Self {
+        Error::checkpoint(file, format!("damaged: {found}"))
     }
 
     /// A source that cannot go on.

@@ -7,6 +7,7 @@ pub mod cluster;
 pub mod data;
 mod dict;
 pub mod error;
+pub(crate) mod fault;
 mod flow;
 pub mod plan;
 pub mod time;
@@ -17,6 +18,7 @@ pub mod context;
 pub mod dstream;
 pub mod view;
 
+pub mod checkpoint;
 pub mod metrics;
 
 #[cfg(feature = "kafka")]

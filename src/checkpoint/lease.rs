@@ -1,0 +1,105 @@
+//! The lease: the right of one generation to write. A lock says who has it now, a file of each generation who had it when.
+
+use std::fmt;
+
+use serde::{Deserialize, Serialize};
+
+use super::frame::{Kind, frame, unframe_all};
+use super::store::{Lock, Store};
+use crate::error::{Error, Result};
+
+pub(super) const LIMIT: u64 = 64 << 10;
+
+/// Who may write a checkpoint directory, or might.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Lease {
+    /// One higher at each start.
+    pub generation: u64,
+    /// The process that holds it: process 0 of the job.
+    pub pid: u32,
+    /// The host it runs on.
+    pub host: String,
+    /// When it was taken, milliseconds since the epoch.
+    pub since_ms: u64,
+}
+
+impl fmt::Display for Lease {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        let Lease { generation, pid, host, .. } = self;
+        let since = jiff::Timestamp::from_millisecond(self.since_ms as i64).unwrap_or_default();
+        write!(f, "process {pid} on host {host} since {since:.0} (generation {generation})")
+    }
+}
+
+fn name(generation: u64) -> String {
+    format!("leases/{generation:08}")
+}
+
+/// The generation of a lease's file.
+pub(super) fn generation_of(file: &str) -> Option<u64> {
+    let generation = file.strip_prefix("leases/")?.parse().ok()?;
+    (name(generation) == file).then_some(generation)
+}
+
+/// The right to write, held as long as this lives.
+pub(super) struct Held {
+    pub lease: Lease,
+    _lock: Lock,
+}
+
+/// Locks the directory for this process.
+///
+/// # Errors
+/// Somebody else holds it: named as far as their lease is there.
+pub(super) fn lock(store: &dyn Store) -> Result<Lock> {
+    match store.lock()? {
+        Some(lock) => Ok(lock),
+        None => Err(Error::CheckpointInUse { dir: store.place(), holder: newest(store)?.map(|l| l.to_string()) }),
+    }
+}
+
+/// The generation of the newest lease, 0 if there is none.
+fn newest_generation(store: &dyn Store) -> Result<u64> {
+    Ok(store.list("leases")?.iter().filter_map(|e| generation_of(&e.name)).max().unwrap_or(0))
+}
+
+/// The newest lease; none if it cannot be read.
+fn newest(store: &dyn Store) -> Result<Option<Lease>> {
+    let file = name(newest_generation(store)?);
+    let bytes = store.read(&file, LIMIT)?;
+    Ok(bytes.and_then(|b| read(&file, &b).ok()))
+}
+
+pub(super) fn read(file: &str, bytes: &[u8]) -> Result<Lease> {
+    unframe_all(Kind::Lease, file, bytes)
+}
+
+impl Held {
+    /// Takes the next generation, which is after `seen` too.
+    pub fn take(store: &dyn Store, lock: Lock, seen: u64, now_ms: u64) -> Result<Held> {
+        let generation = newest_generation(store)?.max(seen) + 1;
+        let host = rustix::system::uname().nodename().to_string_lossy().into_owned();
+        let lease = Lease { generation, pid: std::process::id(), host, since_ms: now_ms };
+        // Where there are no locks, this is the lock.
+        if !store.put_new(&name(generation), &frame(Kind::Lease, &lease))? {
+            return Err(Error::CheckpointInUse { dir: store.place(), holder: newest(store)?.map(|l| l.to_string()) });
+        }
+        crate::fault::point("lease.after");
+        Ok(Held { lease, _lock: lock })
+    }
+
+    /// Whether nobody has taken a newer generation.
+    pub fn check(&self, store: &dyn Store) -> Result<()> {
+        let (newest, own) = (newest_generation(store)?, self.lease.generation);
+        match newest == own {
+            true => Ok(()),
+            false if newest == 0 => {
+                Err(Error::checkpoint(name(own), "is gone: somebody has cleared the directory under this run"))
+            }
+            false => Err(Error::checkpoint(
+                name(newest),
+                format!("a newer run has this directory, and generation {own} has lost it: two runs must not share one"),
+            )),
+        }
+    }
+}

@@ -1,0 +1,121 @@
+//! Recovery: the newest checkpoint that is all there, and the plans after it, which run again with the same ranges.
+//!
+//! Nothing is guessed: what does not fit is an error, or an older checkpoint, which is said.
+
+use super::genesis::Genesis;
+use super::manifest::{Manifest, newest_first};
+use super::pieces::Pieces;
+use super::plan_log::{self, Course, PlanRecord, Plans, Previous};
+use super::store::Store;
+use crate::error::{Error, Result};
+use crate::time::BatchTime;
+
+/// What a directory brings back.
+#[derive(Debug)]
+pub(super) struct Found {
+    pub manifest: Option<Manifest>,
+    pub replay: Vec<PlanRecord>,
+    pub tail: Option<Previous>,
+    pub course: Course,
+    pub warnings: Vec<String>,
+}
+
+/// Why a checkpoint is not used.
+enum Unfit {
+    /// An older one may do.
+    Older(Error),
+    /// None will.
+    All(Error),
+}
+
+pub(super) fn recover(store: &dyn Store, genesis: &Genesis, pieces: &Pieces) -> Result<Found> {
+    let mut unfit = Vec::new();
+    for file in newest_first(store)? {
+        match from_manifest(store, genesis, pieces, file) {
+            Ok(mut found) => {
+                let older = format!("the checkpoint of {} is used instead", file.time);
+                found.warnings.extend(unfit.iter().map(|e| format!("{e}: {older}")));
+                return Ok(found);
+            }
+            Err(Unfit::Older(e)) => unfit.push(e.to_string()),
+            Err(Unfit::All(e)) => return Err(with(e, &unfit)),
+        }
+    }
+    let plans = plan_log::read(store, genesis.id, genesis.interval_ms, None).map_err(|e| with(e, &unfit))?;
+    if !plans.from_start {
+        let first = plans.records.first().map_or(BatchTime::default(), |r| r.record.plan.time);
+        let what = format!(
+            "no checkpoint can be used, and the plan log begins only at {first}: restore the directory from a copy, or start anew in an empty one"
+        );
+        return Err(with(Error::checkpoint(store.place(), what), &unfit));
+    }
+    let warnings = unfit.iter().map(|e| format!("{e}: every batch since the first is computed again instead")).collect();
+    let course = Course::new(genesis.interval_ms, BatchTime::default(), &genesis.origin.starts);
+    let mut found = after(plans, course, BatchTime::default()).map_err(|e| with(e, &unfit))?;
+    found.warnings.extend::<Vec<_>>(warnings);
+    Ok(found)
+}
+
+/// An error, and what else is wrong.
+fn with(e: Error, unfit: &[String]) -> Error {
+    match e {
+        Error::Checkpoint { file, reason } if !unfit.is_empty() => {
+            Error::checkpoint(file, format!("{reason}\nand: {}", unfit.join("\nand: ")))
+        }
+        other => other,
+    }
+}
+
+/// What is damaged may have a predecessor that is not; what a newer program wrote is not gone round.
+fn older(e: Error) -> Unfit {
+    match e {
+        Error::CheckpointFormat { .. } => Unfit::All(e),
+        e => Unfit::Older(e),
+    }
+}
+
+fn from_manifest(
+    store: &dyn Store,
+    genesis: &Genesis,
+    pieces: &Pieces,
+    file: super::manifest::ManifestFile,
+) -> Result<Found, Unfit> {
+    let manifest = Manifest::read(store, genesis.id, file).map_err(older)?;
+    manifest.check(store, pieces).map_err(older)?;
+    let (time, interval) = (manifest.time, genesis.interval_ms);
+    let plans = plan_log::read(store, genesis.id, interval, Some(time)).map_err(Unfit::All)?;
+    let unfit = |what: String| Unfit::Older(Error::checkpoint(file.to_string(), what));
+    let end = plans.tail.map_or(BatchTime::default(), |t| t.end);
+    if end < time {
+        // A plan is durable before its batch runs, so these plans were there.
+        let what = format!(
+            "the plan log ends at {end}, and there is a checkpoint of {time}: plans are lost; restore plans/ from a copy"
+        );
+        return Err(Unfit::All(Error::checkpoint(file.to_string(), what)));
+    }
+    match plans.records.iter().find(|l| l.record.end(interval) >= time) {
+        Some(l) if l.record.end(interval) == time && l.record.checksum() == manifest.plan => {}
+        Some(l) if l.record.end(interval) == time => {
+            return Err(unfit(format!("the plan of {time} at byte {} of {} is not the one that it was made of", l.at, l.file)));
+        }
+        Some(l) if plans.from_start || l.record.plan.time <= time => {
+            return Err(unfit(format!("{time} is not the end of a planned batch")));
+        }
+        _ => return Err(unfit(format!("the plan log does not reach back to {time}"))),
+    }
+    let course = Course::new(interval, time, &manifest.positions);
+    let mut found = after(plans, course, time).map_err(Unfit::Older)?;
+    found.manifest = Some(manifest);
+    Ok(found)
+}
+
+/// The plans after `time`, each beginning where the one before it ended.
+fn after(plans: Plans, mut course: Course, time: BatchTime) -> Result<Found> {
+    let mut replay = Vec::new();
+    for l in plans.records.into_iter().filter(|l| l.record.plan.time > time) {
+        let wrong = |e| Error::damaged(l.file.to_string(), format!("record at byte {}: {e}", l.at));
+        course.follow(l.file.generation, &l.record).map_err(wrong)?;
+        replay.push(l.record);
+    }
+    Ok(Found { manifest: None, replay, tail: plans.tail, course, warnings: plans.torn.into_iter().collect() })
+}

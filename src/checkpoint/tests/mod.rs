@@ -1,0 +1,177 @@
+//! Checkpoint directories made, broken and brought back: what each test needs of them.
+
+mod basics;
+
+use std::path::{Path, PathBuf};
+use std::time::Duration;
+
+use super::*;
+use crate::plan::{Plan, Range, Split};
+
+/// A directory of a test, gone with it.
+pub(super) struct Place(PathBuf);
+
+impl Place {
+    pub fn new(name: &str) -> Self {
+        use std::sync::atomic::{AtomicU64, Ordering};
+        static N: AtomicU64 = AtomicU64::new(0);
+        let n = N.fetch_add(1, Ordering::Relaxed);
+        let dir = std::env::temp_dir().join(format!("tidemill-checkpoint-{}-{n}-{name}", std::process::id()));
+        let _ = std::fs::remove_dir_all(&dir);
+        Place(dir)
+    }
+
+    pub fn path(&self, name: &str) -> PathBuf {
+        self.0.join(name)
+    }
+
+    /// The files of a folder, by name.
+    pub fn files(&self, folder: &str) -> Vec<String> {
+        let Ok(dir) = std::fs::read_dir(self.0.join(folder)) else { return Vec::new() };
+        let mut names: Vec<_> = dir.map(|e| format!("{folder}/{}", e.unwrap().file_name().to_str().unwrap())).collect();
+        names.sort();
+        names
+    }
+
+    /// Every file in it.
+    pub fn all(&self) -> Vec<String> {
+        let folders = ["leases", "manifests", "pieces", "plans"].iter().flat_map(|f| self.files(f));
+        ["genesis".to_owned()].into_iter().chain(folders).collect()
+    }
+
+    /// The same directory again, elsewhere.
+    pub fn copy(&self, name: &str) -> Place {
+        let copy = Place::new(name);
+        for file in self.all() {
+            let to = copy.path(&file);
+            std::fs::create_dir_all(to.parent().unwrap()).unwrap();
+            std::fs::copy(self.path(&file), to).unwrap();
+        }
+        copy
+    }
+}
+
+impl std::ops::Deref for Place {
+    type Target = Path;
+    fn deref(&self) -> &Path {
+        &self.0
+    }
+}
+
+impl Drop for Place {
+    fn drop(&mut self) {
+        let _ = std::fs::remove_dir_all(&self.0);
+    }
+}
+
+pub(super) fn settings() -> Settings {
+    Settings { keep_plans: Duration::ZERO, ..Settings::new("job", Duration::from_secs(1)) }
+}
+
+pub(super) fn open(dir: &Path) -> Result<(Checkpoints, Recovered)> {
+    Checkpoints::open(dir, settings())
+}
+
+pub(super) fn at(s: u64) -> BatchTime {
+    BatchTime::from_millis(s * 1_000)
+}
+
+pub(super) fn kafka(partition: i32) -> Split {
+    Split::Kafka { topic: "words".into(), partition }
+}
+
+/// The plan of second `s`: ten records from each of two partitions, as it is at every second from 1 on.
+pub(super) fn plan(s: u64) -> PlanRecord {
+    let range = |p: i32| Range { source: 0, lane: p as u32, split: kafka(p), from: 10 * (s as i64 - 1), until: 10 * s as i64 };
+    PlanRecord { plan: Plan { time: at(s), ranges: vec![range(0), range(1)], shown: true }, run: 0, fill: true }
+}
+
+pub(super) fn positions(s: u64) -> Vec<Position> {
+    (0..2).map(|p| Position { source: 0, lane: p as u32, split: kafka(p), next: 10 * s as i64 }).collect()
+}
+
+pub(super) fn origin() -> Origin {
+    Origin { shards: [("print#1".to_owned(), 8)].into(), operators: vec![operator()], starts: positions(0) }
+}
+
+pub(super) fn operator() -> OperatorId {
+    OperatorId { name: "sum#1".into(), fingerprint: "(String, i64)".into() }
+}
+
+/// What the state of a key group is at second `s`: every plan until then is in it.
+pub(super) fn state(group: u32, s: u64) -> Vec<u8> {
+    format!("group {group} after {s} seconds").into_bytes()
+}
+
+/// A job that keeps one number: enough of an engine to see what a directory brings back.
+pub(super) struct Job {
+    pub checkpoints: Checkpoints,
+    pub plans: PlanLog,
+    pub now: u64,
+}
+
+impl Job {
+    /// Opens the directory, begins it if it is new, and runs again what was planned.
+    pub fn start(dir: &Path) -> Result<Job> {
+        Job::start_with(dir, settings())
+    }
+
+    pub fn start_with(dir: &Path, settings: Settings) -> Result<Job> {
+        let (checkpoints, recovered) = Checkpoints::open(dir, settings)?;
+        let now = check(&checkpoints, &recovered);
+        if recovered.genesis.is_none() {
+            checkpoints.begin(origin())?;
+        }
+        let plans = checkpoints.plan_log()?;
+        Ok(Job { checkpoints, plans, now })
+    }
+
+    /// Plans and computes the next second.
+    pub fn step(&mut self) -> u64 {
+        self.now += 1;
+        self.plans.append(&plan(self.now)).unwrap()
+    }
+
+    /// A checkpoint of now: two workers, three key groups, of which the last does not change after the first second.
+    pub fn checkpoint(&mut self) -> Result<ManifestFile> {
+        let pieces = self.checkpoints.pieces()?;
+        let mut files = Vec::new();
+        for worker in 0..2 {
+            let mut file = pieces.write(at(self.now), worker)?;
+            file.put("sum#1", worker, &state(worker, self.now))?;
+            files.push(file.finish()?);
+        }
+        let groups = collect(files).remove("sum#1").unwrap();
+        self.checkpoints.publish(Manifest {
+            time: at(self.now),
+            plan: plan(self.now).checksum(),
+            positions: positions(self.now),
+            lanes: 2,
+            memory: [("source 0".to_owned(), b"memory".to_vec())].into(),
+            operators: vec![OperatorState { id: operator(), groups }],
+            workers: 2,
+            processes: 1,
+            ..Manifest::default()
+        })
+    }
+}
+
+/// Whether what came back is a state that a run without crashes has had: returns its second.
+pub(super) fn check(checkpoints: &Checkpoints, recovered: &Recovered) -> u64 {
+    let mut now = 0;
+    if let Some(manifest) = &recovered.checkpoint {
+        now = manifest.time.millis() / 1_000;
+        assert_eq!(manifest.positions, positions(now));
+        let pieces = checkpoints.pieces().unwrap();
+        for (group, list) in &manifest.operators[0].groups {
+            assert_eq!(list.len(), 1);
+            assert_eq!(pieces.read("sum#1", *group, &list[0]).unwrap(), state(*group, now));
+        }
+    }
+    for record in &recovered.replay {
+        now += 1;
+        assert_eq!(*record, plan(now), "the same ranges again, none left out");
+    }
+    assert_eq!(recovered.planned, at(now));
+    now
+}
