@@ -248,7 +248,14 @@ impl Job {
         let outputs = Outputs::new(self.config.output_tries, waiting, over);
         let work = move || {
             let post = |time, waiting| shared.post(Report::Out { time, waiting });
-            if let Err(e) = outputs.run(delivered, post) {
+            // More than the output itself is the user's: what its error says in words, who listens to log lines. A job whose
+            // outputs are gone without a word would wait for them for ever.
+            let panicked = |message| {
+                let operator = "the output thread".into();
+                Err(Error::WorkerPanicked { operator, worker: 0, batch: None, message })
+            };
+            let run = catch_unwind(AssertUnwindSafe(|| outputs.run(delivered, post)));
+            if let Err(e) = run.unwrap_or_else(|p| panicked(panic_text(&*p))) {
                 shared.fail(e);
             }
         };
