@@ -1,5 +1,6 @@
 //! What is promised about Kafka, on a real one: its address is in `TIDEMILL_KAFKA`. Each test has topics of its own.
 
+mod noted;
 mod rig;
 
 mod job;
