@@ -3,6 +3,9 @@
 mod noted;
 mod rig;
 
+mod away;
+mod cluster;
+mod compacted;
 mod job;
 mod reader;
 mod sink;

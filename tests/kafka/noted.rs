@@ -1,6 +1,7 @@
 //! A job that notes every batch it gets from a topic, and the comparison of what it noted with the log.
 
 use std::collections::BTreeMap;
+use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::{Arc, Mutex};
 use std::time::{Duration, Instant};
 
@@ -135,6 +136,15 @@ pub fn log_of(brokers: &str, topic: &str) -> (Log, BTreeMap<i32, i64>) {
     }
     let end = |p: &i32| (*p, consumer.fetch_watermarks(topic, *p, PATIENCE).unwrap().1);
     (log, partitions.iter().map(end).collect())
+}
+
+/// Tells a thread to end when it goes, also by a failed assertion: the test would wait for the thread for ever.
+pub struct Off<'a>(pub &'a AtomicBool);
+
+impl Drop for Off<'_> {
+    fn drop(&mut self) {
+        self.0.store(true, Ordering::Relaxed);
+    }
 }
 
 #[track_caller]
