@@ -163,7 +163,7 @@ pub(crate) enum Report {
     /// Every output's rows of all batches before this time have left the dataflow, on all workers.
     Computed { before: BatchTime },
     /// Every output operation of one process is through `time`; so many bytes still wait there.
-    Out { time: BatchTime, waiting: u64 },
+    Out { process: usize, time: BatchTime, waiting: u64 },
     /// Somebody asked the job to end.
     Stop { graceful: bool },
 }

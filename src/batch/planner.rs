@@ -70,6 +70,8 @@ pub(crate) struct Planner {
     asked: Instant,
     trouble: BTreeMap<(usize, u32), String>,
     lag: BTreeMap<(usize, u32), u64>,
+    /// Bytes that wait at the outputs of each process.
+    waiting: BTreeMap<usize, u64>,
 }
 
 impl Planner {
@@ -98,6 +100,7 @@ impl Planner {
             asked: Instant::now(),
             trouble: BTreeMap::new(),
             lag: BTreeMap::new(),
+            waiting: BTreeMap::new(),
         }
     }
 
@@ -226,11 +229,10 @@ impl Planner {
         let uncomputed = self.batches.iter().filter(|b| !b.computed).count();
         let unclosed = self.batches.iter().filter(|b| !b.closed).count();
         let ahead = if self.back_to_back() { SEALS_AHEAD } else { 1 };
-        let waiting = self.metrics.snapshot().waiting_bytes;
         unclosed < ahead
             && uncomputed < self.config.in_flight + ahead - 1
             && self.batches.len() < UNWRITTEN
-            && waiting < self.config.batch_bytes as u64
+            && self.waiting.values().all(|bytes| *bytes < self.config.batch_bytes as u64)
     }
 
     fn wait(&mut self) -> Duration {
@@ -323,6 +325,12 @@ impl Planner {
         }
     }
 
+    fn waits(&mut self, process: usize, bytes: u64) {
+        self.waiting.insert(process, bytes);
+        let all = self.waiting.values().sum();
+        self.metrics.update(|s| s.waiting_bytes = all);
+    }
+
     fn take(&mut self, report: Report) {
         match report {
             Report::Sealed { worker, source, time, ranges, records, lag, trouble, waiting } => {
@@ -334,9 +342,9 @@ impl Planner {
                     b.info.records += records;
                     b.unsealed -= 1;
                 }
+                self.waits(worker / self.config.runtime.workers as usize, waiting);
                 let (lag, trouble) = (&self.lag, &self.trouble);
                 self.metrics.update(|s| {
-                    s.waiting_bytes = waiting;
                     s.lag = (!lag.is_empty()).then(|| lag.values().sum());
                     s.trouble = trouble.values().cloned().collect::<BTreeSet<_>>().into_iter().collect();
                 });
@@ -344,9 +352,9 @@ impl Planner {
             Report::Computed { before } => {
                 self.batches.iter_mut().filter(|b| b.closed && b.end < before).for_each(|b| b.computed = true);
             }
-            Report::Out { time, waiting } => {
+            Report::Out { process, time, waiting } => {
                 self.batches.iter_mut().filter(|b| b.end == time).for_each(|b| b.out += 1);
-                self.metrics.update(|s| s.waiting_bytes = waiting);
+                self.waits(process, waiting);
             }
             Report::Stop { graceful } => {
                 self.stop = true;

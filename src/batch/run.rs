@@ -246,8 +246,9 @@ impl Job {
     ) -> Result<JoinHandle<()>> {
         let shared = self.shared.clone();
         let outputs = Outputs::new(self.config.output_tries, waiting, over);
+        let process = self.config.runtime.process.into();
         let work = move || {
-            let post = |time, waiting| shared.post(Report::Out { time, waiting });
+            let post = |time, waiting| shared.post(Report::Out { process, time, waiting });
             // More than the output itself is the user's: what its error says in words, who listens to log lines. A job whose
             // outputs are gone without a word would wait for them for ever.
             let panicked = |message| {

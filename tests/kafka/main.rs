@@ -9,4 +9,5 @@ mod compacted;
 mod job;
 mod reader;
 mod sink;
+mod slow;
 mod splits;
