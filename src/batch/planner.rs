@@ -10,6 +10,7 @@ use std::time::{Duration, Instant};
 
 use timely::scheduling::SyncActivator;
 
+use super::lanes::Lanes;
 use crate::clock::Time;
 use crate::config::{CatchUp, Config};
 use crate::context::SourceHalf;
@@ -57,8 +58,7 @@ pub(crate) struct Planner {
     reports: Receiver<Report>,
     time: Time,
     metrics: Metrics,
-    /// Every lane that was ever named, by source and split.
-    lanes: BTreeMap<(u32, Split), u32>,
+    lanes: Lanes,
     /// From the first seal to the last output, in order.
     batches: VecDeque<Batch>,
     next: BatchTime,
@@ -90,7 +90,7 @@ impl Planner {
             reports,
             time,
             metrics,
-            lanes: BTreeMap::new(),
+            lanes: Lanes::default(),
             batches: VecDeque::new(),
             next: BatchTime::default(),
             given: None,
@@ -160,6 +160,7 @@ impl Planner {
     fn resolve(&mut self, plans: Vec<Plan>) -> Result<VecDeque<Plan>> {
         let mut given = VecDeque::new();
         for mut plan in plans {
+            self.lanes.batch();
             for range in &mut plan.ranges {
                 if range.source as usize >= self.kit.sources.len() {
                     return Err(Error::config(format!(
@@ -178,12 +179,10 @@ impl Planner {
 
     /// The lane of a split; a new one is told to all workers.
     fn lane(&mut self, source: u32, split: &Split, from: Option<i64>) -> u32 {
-        if let Some(lane) = self.lanes.get(&(source, split.clone())) {
-            return *lane;
+        let (lane, new) = self.lanes.of(source, split);
+        if new {
+            self.send(Order::Assign { source, lane, split: split.clone(), from });
         }
-        let lane = self.lanes.len() as u32;
-        self.lanes.insert((source, split.clone()), lane);
-        self.send(Order::Assign { source, lane, split: split.clone(), from });
         lane
     }
 
@@ -270,6 +269,7 @@ impl Planner {
     /// What the sources that are planned before they are read put into the next batch.
     fn pieces(&mut self) -> Result<Vec<Range>> {
         let mut ranges = Vec::new();
+        self.lanes.batch();
         for source in 0..self.kit.sources.len() {
             let half = &mut self.kit.sources[source];
             let (pieces, trouble) = match &mut half.splits {
