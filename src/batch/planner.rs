@@ -17,7 +17,7 @@ use crate::context::SourceHalf;
 use crate::error::{Error, Result};
 use crate::metrics::{BatchInfo, Metrics};
 use crate::plan::{Order, Plan, Range, Report, Split};
-use crate::source::{Piece, Start};
+use crate::source::{Piece, Splits, Start};
 use crate::time::BatchTime;
 
 /// Batches that may be sealed ahead of the one that is being closed, where ranges are given: hides the way to the workers and back.
@@ -65,6 +65,8 @@ pub(crate) struct Planner {
     given: Option<VecDeque<Plan>>,
     stop: bool,
     aborted: bool,
+    /// When the sources have what belongs to the last batches of a graceful stop.
+    ready: Option<Instant>,
     /// Whether the last batch of a graceful stop has been sealed.
     ended: bool,
     asked: Instant,
@@ -96,6 +98,7 @@ impl Planner {
             given: None,
             stop: false,
             aborted: false,
+            ready: None,
             ended: false,
             asked: Instant::now(),
             trouble: BTreeMap::new(),
@@ -236,6 +239,9 @@ impl Planner {
 
     fn wait(&mut self) -> Duration {
         let idle = DISCOVERY;
+        if let Some(ready) = self.ready.filter(|_| self.stop && !self.ended) {
+            return ready.saturating_duration_since(Instant::now()).clamp(Duration::from_millis(1), idle);
+        }
         if self.stop || self.back_to_back() || !self.has_room() {
             return idle;
         }
@@ -253,17 +259,32 @@ impl Planner {
                 self.seal(run as u32, plan.ranges, false);
             } else {
                 let now = self.time.now();
-                if !self.stop && !self.back_to_back() && now < self.next.millis() {
+                if self.stop && !self.ready() || !self.stop && !self.back_to_back() && now < self.next.millis() {
                     return Ok(());
                 }
                 let overdue = now.saturating_sub(self.next.millis()) / self.config.interval.millis();
                 let run = if self.stop || self.back_to_back() { 0 } else { overdue as u32 };
                 let pieces = self.pieces()?;
-                self.ended = self.stop;
+                self.ended = self.stop && !self.planned().any(|s| s.more());
                 self.seal(run, pieces, true);
             }
         }
         Ok(())
+    }
+
+    /// The sources that are planned before they are read.
+    fn planned(&mut self) -> impl Iterator<Item = &mut Box<dyn Splits>> {
+        self.kit.sources.iter_mut().filter(|half| half.planned).filter_map(|half| half.splits.as_mut())
+    }
+
+    /// Whether a graceful stop can go on to the last batches. Says so to the sources when it is first asked.
+    fn ready(&mut self) -> bool {
+        let ready = match self.ready {
+            Some(ready) => ready,
+            None => Instant::now() + self.planned().map(|s| s.close()).max().unwrap_or_default(),
+        };
+        self.ready = Some(ready);
+        Instant::now() >= ready
     }
 
     /// What the sources that are planned before they are read put into the next batch.

@@ -292,7 +292,8 @@ impl JobHandle {
         }
     }
 
-    /// Stops the job in order: what was received goes into a last batch, every output gets it, and the job ends.
+    /// Stops the job in order: what was received goes into a last batch, every output gets it, and the job ends. Files that
+    /// are there are received; they may need some more batches, and those that are young a batch interval.
     ///
     /// # Errors
     /// What ended the job, if that was no stop.
