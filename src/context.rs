@@ -92,8 +92,8 @@ impl Builder {
         self.set(move |c| c.in_flight = n.max(1))
     }
 
-    /// At most this many bytes go into one batch on one worker; 64 MiB unless said. Also the bound on what waits at the outputs
-    /// of a process.
+    /// About so many bytes go into one batch on one worker: it reads no more once there are as many. 64 MiB unless said. While as
+    /// many wait at the outputs of a process, the open batch stays open; the few batches before it are under way by then.
     pub fn batch_bytes(self, n: usize) -> Self {
         self.set(move |c| c.batch_bytes = n.max(1))
     }

@@ -477,6 +477,16 @@ mod tests {
         }
     }
 
+    #[cfg(feature = "ssl")]
+    #[test]
+    fn tls_with_the_feature_goes_through_and_says_what_is_wrong_without_values() {
+        let s = with(&[("security.protocol", "SASL_SSL"), ("sasl.mechanisms", "SCRAM-SHA-256"), ("sasl.username", "me")]);
+        s.check(Side::Source).unwrap();
+        let s = with(&[("security.protocol", "SSL"), ("ssl.ca.pem", CANARY)]);
+        let text = s.client::<BaseConsumer<Context>>(Side::Source, Some("g")).err().unwrap().to_string();
+        assert!(text.contains("ssl.ca.pem") && !text.contains(CANARY), "{text}");
+    }
+
     #[test]
     fn an_unreachable_broker_is_named() {
         let metadata = Metadata::new(&Settings::brokers("127.0.0.1:1")).unwrap();

@@ -1,5 +1,6 @@
 //! Log lines and last words of a program: what every `main` of tidemill's own does first and last.
 
+use std::io::Write;
 use std::process::ExitCode;
 
 use tracing_subscriber::EnvFilter;
@@ -17,7 +18,9 @@ pub(crate) fn init_with(usual: &str) {
     let filter = EnvFilter::try_from_default_env().unwrap_or_else(|_| EnvFilter::new(usual));
     let colour =
         std::env::var_os("NO_COLOR").is_none_or(|v| v.is_empty()) && std::io::IsTerminal::is_terminal(&std::io::stderr());
-    let _ = tracing_subscriber::fmt().with_env_filter(filter).with_writer(std::io::stderr).with_ansi(colour).try_init();
+    let format = tracing_subscriber::fmt().with_env_filter(filter).with_writer(std::io::stderr).with_ansi(colour);
+    // A line that cannot be written is nobody's loss; told about, it would be a panic of the thread that logs.
+    let _ = format.log_internal_errors(false).try_init();
 }
 
 /// The exit code of a program: 0, or 1 after one line on stderr that names the program and what is wrong.
@@ -34,7 +37,9 @@ pub fn exit<T, E: Into<BoxError>>(result: Result<T, E>) -> ExitCode {
     let Err(e) = result else { return ExitCode::SUCCESS };
     let program = std::env::args_os().next();
     let program = program.as_ref().and_then(|p| std::path::Path::new(p).file_stem()).unwrap_or("tidemill".as_ref());
-    eprintln!("{}: {}", program.display(), one_line(&e.into().to_string()));
+    let words = format!("{}: {}\n", program.display(), one_line(&e.into().to_string()));
+    // Whoever closed stderr has the exit code.
+    let _ = std::io::stderr().write_all(words.as_bytes());
     ExitCode::FAILURE
 }
 

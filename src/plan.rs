@@ -8,7 +8,7 @@ use serde::{Deserialize, Serialize};
 
 use crate::time::BatchTime;
 
-/// One thing a source reads in order: a lane belongs to exactly one split.
+/// One thing a source reads in order: a lane belongs to exactly one split of a batch.
 #[derive(Clone, Debug, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize, Deserialize)]
 pub enum Split {
     /// A Kafka partition; positions are offsets.
@@ -58,7 +58,7 @@ impl Split {
 pub struct Range {
     /// The source, numbered in build order.
     pub source: u32,
-    /// The split's lane, numbered over all sources in the order the plans first name them.
+    /// The split's lane, numbered over all sources in the order the plans first name them; a file's number is used again.
     pub lane: u32,
     /// What is read.
     pub split: Split,
@@ -163,7 +163,7 @@ pub(crate) enum Report {
     /// Every output's rows of all batches before this time have left the dataflow, on all workers.
     Computed { before: BatchTime },
     /// Every output operation of one process is through `time`; so many bytes still wait there.
-    Out { time: BatchTime, waiting: u64 },
+    Out { process: usize, time: BatchTime, waiting: u64 },
     /// Somebody asked the job to end.
     Stop { graceful: bool },
 }

@@ -13,6 +13,7 @@
 
 pub(crate) mod control;
 pub(crate) mod input;
+mod lanes;
 pub(crate) mod planner;
 pub(crate) mod plans;
 pub(crate) mod run;

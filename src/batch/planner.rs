@@ -10,13 +10,14 @@ use std::time::{Duration, Instant};
 
 use timely::scheduling::SyncActivator;
 
+use super::lanes::Lanes;
 use crate::clock::Time;
 use crate::config::{CatchUp, Config};
 use crate::context::SourceHalf;
 use crate::error::{Error, Result};
 use crate::metrics::{BatchInfo, Metrics};
 use crate::plan::{Order, Plan, Range, Report, Split};
-use crate::source::{Piece, Start};
+use crate::source::{Piece, Splits, Start};
 use crate::time::BatchTime;
 
 /// Batches that may be sealed ahead of the one that is being closed, where ranges are given: hides the way to the workers and back.
@@ -57,19 +58,22 @@ pub(crate) struct Planner {
     reports: Receiver<Report>,
     time: Time,
     metrics: Metrics,
-    /// Every lane that was ever named, by source and split.
-    lanes: BTreeMap<(u32, Split), u32>,
+    lanes: Lanes,
     /// From the first seal to the last output, in order.
     batches: VecDeque<Batch>,
     next: BatchTime,
     given: Option<VecDeque<Plan>>,
     stop: bool,
     aborted: bool,
+    /// When the sources have what belongs to the last batches of a graceful stop.
+    ready: Option<Instant>,
     /// Whether the last batch of a graceful stop has been sealed.
     ended: bool,
     asked: Instant,
     trouble: BTreeMap<(usize, u32), String>,
     lag: BTreeMap<(usize, u32), u64>,
+    /// Bytes that wait at the outputs of each process.
+    waiting: BTreeMap<usize, u64>,
 }
 
 impl Planner {
@@ -88,16 +92,18 @@ impl Planner {
             reports,
             time,
             metrics,
-            lanes: BTreeMap::new(),
+            lanes: Lanes::default(),
             batches: VecDeque::new(),
             next: BatchTime::default(),
             given: None,
             stop: false,
             aborted: false,
+            ready: None,
             ended: false,
             asked: Instant::now(),
             trouble: BTreeMap::new(),
             lag: BTreeMap::new(),
+            waiting: BTreeMap::new(),
         }
     }
 
@@ -157,6 +163,7 @@ impl Planner {
     fn resolve(&mut self, plans: Vec<Plan>) -> Result<VecDeque<Plan>> {
         let mut given = VecDeque::new();
         for mut plan in plans {
+            self.lanes.batch();
             for range in &mut plan.ranges {
                 if range.source as usize >= self.kit.sources.len() {
                     return Err(Error::config(format!(
@@ -175,12 +182,10 @@ impl Planner {
 
     /// The lane of a split; a new one is told to all workers.
     fn lane(&mut self, source: u32, split: &Split, from: Option<i64>) -> u32 {
-        if let Some(lane) = self.lanes.get(&(source, split.clone())) {
-            return *lane;
+        let (lane, new) = self.lanes.of(source, split);
+        if new {
+            self.send(Order::Assign { source, lane, split: split.clone(), from });
         }
-        let lane = self.lanes.len() as u32;
-        self.lanes.insert((source, split.clone()), lane);
-        self.send(Order::Assign { source, lane, split: split.clone(), from });
         lane
     }
 
@@ -226,15 +231,17 @@ impl Planner {
         let uncomputed = self.batches.iter().filter(|b| !b.computed).count();
         let unclosed = self.batches.iter().filter(|b| !b.closed).count();
         let ahead = if self.back_to_back() { SEALS_AHEAD } else { 1 };
-        let waiting = self.metrics.snapshot().waiting_bytes;
         unclosed < ahead
             && uncomputed < self.config.in_flight + ahead - 1
             && self.batches.len() < UNWRITTEN
-            && waiting < self.config.batch_bytes as u64
+            && self.waiting.values().all(|bytes| *bytes < self.config.batch_bytes as u64)
     }
 
     fn wait(&mut self) -> Duration {
         let idle = DISCOVERY;
+        if let Some(ready) = self.ready.filter(|_| self.stop && !self.ended) {
+            return ready.saturating_duration_since(Instant::now()).clamp(Duration::from_millis(1), idle);
+        }
         if self.stop || self.back_to_back() || !self.has_room() {
             return idle;
         }
@@ -252,22 +259,38 @@ impl Planner {
                 self.seal(run as u32, plan.ranges, false);
             } else {
                 let now = self.time.now();
-                if !self.stop && !self.back_to_back() && now < self.next.millis() {
+                if self.stop && !self.ready() || !self.stop && !self.back_to_back() && now < self.next.millis() {
                     return Ok(());
                 }
                 let overdue = now.saturating_sub(self.next.millis()) / self.config.interval.millis();
                 let run = if self.stop || self.back_to_back() { 0 } else { overdue as u32 };
                 let pieces = self.pieces()?;
-                self.ended = self.stop;
+                self.ended = self.stop && !self.planned().any(|s| s.more());
                 self.seal(run, pieces, true);
             }
         }
         Ok(())
     }
 
+    /// The sources that are planned before they are read.
+    fn planned(&mut self) -> impl Iterator<Item = &mut Box<dyn Splits>> {
+        self.kit.sources.iter_mut().filter(|half| half.planned).filter_map(|half| half.splits.as_mut())
+    }
+
+    /// Whether a graceful stop can go on to the last batches. Says so to the sources when it is first asked.
+    fn ready(&mut self) -> bool {
+        let ready = match self.ready {
+            Some(ready) => ready,
+            None => Instant::now() + self.planned().map(|s| s.close()).max().unwrap_or_default(),
+        };
+        self.ready = Some(ready);
+        Instant::now() >= ready
+    }
+
     /// What the sources that are planned before they are read put into the next batch.
     fn pieces(&mut self) -> Result<Vec<Range>> {
         let mut ranges = Vec::new();
+        self.lanes.batch();
         for source in 0..self.kit.sources.len() {
             let half = &mut self.kit.sources[source];
             let (pieces, trouble) = match &mut half.splits {
@@ -323,6 +346,12 @@ impl Planner {
         }
     }
 
+    fn waits(&mut self, process: usize, bytes: u64) {
+        self.waiting.insert(process, bytes);
+        let all = self.waiting.values().sum();
+        self.metrics.update(|s| s.waiting_bytes = all);
+    }
+
     fn take(&mut self, report: Report) {
         match report {
             Report::Sealed { worker, source, time, ranges, records, lag, trouble, waiting } => {
@@ -334,9 +363,9 @@ impl Planner {
                     b.info.records += records;
                     b.unsealed -= 1;
                 }
+                self.waits(worker / self.config.runtime.workers as usize, waiting);
                 let (lag, trouble) = (&self.lag, &self.trouble);
                 self.metrics.update(|s| {
-                    s.waiting_bytes = waiting;
                     s.lag = (!lag.is_empty()).then(|| lag.values().sum());
                     s.trouble = trouble.values().cloned().collect::<BTreeSet<_>>().into_iter().collect();
                 });
@@ -344,9 +373,9 @@ impl Planner {
             Report::Computed { before } => {
                 self.batches.iter_mut().filter(|b| b.closed && b.end < before).for_each(|b| b.computed = true);
             }
-            Report::Out { time, waiting } => {
+            Report::Out { process, time, waiting } => {
                 self.batches.iter_mut().filter(|b| b.end == time).for_each(|b| b.out += 1);
-                self.metrics.update(|s| s.waiting_bytes = waiting);
+                self.waits(process, waiting);
             }
             Report::Stop { graceful } => {
                 self.stop = true;

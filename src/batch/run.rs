@@ -246,9 +246,17 @@ impl Job {
     ) -> Result<JoinHandle<()>> {
         let shared = self.shared.clone();
         let outputs = Outputs::new(self.config.output_tries, waiting, over);
+        let process = self.config.runtime.process.into();
         let work = move || {
-            let post = |time, waiting| shared.post(Report::Out { time, waiting });
-            if let Err(e) = outputs.run(delivered, post) {
+            let post = |time, waiting| shared.post(Report::Out { process, time, waiting });
+            // More than the output itself is the user's: what its error says in words, who listens to log lines. A job whose
+            // outputs are gone without a word would wait for them for ever.
+            let panicked = |message| {
+                let operator = "the output thread".into();
+                Err(Error::WorkerPanicked { operator, worker: 0, batch: None, message })
+            };
+            let run = catch_unwind(AssertUnwindSafe(|| outputs.run(delivered, post)));
+            if let Err(e) = run.unwrap_or_else(|p| panicked(panic_text(&*p))) {
                 shared.fail(e);
             }
         };
@@ -284,7 +292,8 @@ impl JobHandle {
         }
     }
 
-    /// Stops the job in order: what was received goes into a last batch, every output gets it, and the job ends.
+    /// Stops the job in order: what was received goes into a last batch, every output gets it, and the job ends. Files that
+    /// are there are received; they may need some more batches, and those that are young a batch interval.
     ///
     /// # Errors
     /// What ended the job, if that was no stop.

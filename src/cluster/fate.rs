@@ -75,12 +75,14 @@ impl Fate {
         if self.failed() {
             return false;
         }
-        tracing::debug!(%error, "the run has failed");
+        let words = error.to_string();
         inner.why = Some(error);
         self.failed.store(true, Ordering::SeqCst);
         inner.workers.iter().for_each(Thread::unpark);
         drop(inner);
         self.changed.notify_all();
+        // Last, and without the lock: a subscriber is the user's code.
+        tracing::debug!(error = words, "the run has failed");
         true
     }
 

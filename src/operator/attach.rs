@@ -13,6 +13,7 @@ use crate::data::{Exchange, KEY_GROUPS, Lane, Rows, key_group, sort_by_encoded};
 use crate::dstream::{Case, DStream, in_order};
 use crate::error::BoxError;
 use crate::flow::{Give, Parcel, Site, VecStream, batched, expand, parcels, route, to};
+use crate::operator::gather::size_of_rows;
 use crate::plan::Plan;
 use crate::sink::Part;
 
@@ -63,7 +64,7 @@ impl<'s, T: Exchange> DStream<'s, T> {
         let output = graph.output(OutputSpec { name: site.name(), parts, write }, false);
         let mut deliver = deliver(graph, output);
         let done = self.gather_every(site, move |plan, rows, _: &mut Give<'_, Rows<()>>| {
-            let bytes = rows.as_deref().map_or(0, std::mem::size_of_val::<[T]>);
+            let bytes = rows.as_deref().map_or(0, size_of_rows);
             deliver(plan, rows, bytes);
         });
         done.probe_with(&graph.probe);
@@ -104,7 +105,7 @@ impl<'s, T: Exchange> DStream<'s, T> {
             slots.at(t).extend(batch.into_iter().map(|(_, lane, rows)| (lane, rows)))
         };
         let finish = move |plan: &Arc<Plan>, parcels: Parcels<T>, _: &mut Give<'_, Rows<()>>| {
-            let bytes = parcels.iter().map(|(_, rows)| std::mem::size_of_val(&rows[..])).sum();
+            let bytes = parcels.iter().map(|(_, rows)| size_of_rows(rows)).sum();
             deliver(plan, grid.has(plan.time).then_some(parcels), bytes)
         };
         let done = if peers == 1 || shards.is_none() {

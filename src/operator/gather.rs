@@ -89,7 +89,7 @@ impl<'s, T: Exchange> DStream<'s, T> {
 }
 
 /// About how many bytes these rows are: one in so many is encoded.
-fn size_of_rows<T: Exchange>(rows: &[T]) -> usize {
+pub(crate) fn size_of_rows<T: Exchange>(rows: &[T]) -> usize {
     let measured: usize = rows.iter().step_by(MEASURED).map(|r| encoded(r).len()).sum();
     std::mem::size_of_val(rows) + measured * MEASURED.min(rows.len().max(1))
 }

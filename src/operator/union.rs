@@ -6,9 +6,12 @@ use crate::data::{Data, Rows};
 use crate::dstream::{Case, DStream, merged};
 use crate::flow::{Site, expand};
 
+/// What `Lane::side` can tell apart.
+const LEAVES: usize = u16::MAX as usize + 1;
+
 impl<'s, T: Data> DStream<'s, T> {
     /// The rows of this stream, then those of the other, batch by batch; each side keeps its own order.
-    /// A stream may be united with itself: then every row is there twice.
+    /// A stream may be united with itself: then every row is there twice. At most 65,536 streams can be united to one.
     ///
     /// ```
     /// use tidemill::testing::check;
@@ -19,6 +22,11 @@ impl<'s, T: Data> DStream<'s, T> {
         let site = Site::of("union");
         let graph = &self.node.graph;
         graph.note::<T>("union", "");
+        let leaves = self.node.cases.len() + other.node.cases.len();
+        if leaves > LEAVES {
+            graph
+                .problem(&site, format!("{leaves} streams are united here, each batch of a window one; at most {LEAVES} can be"));
+        }
         let left = self.node.cases.len() as u16;
         let right = expand(&graph.flow, &site, other.inner(), move |_, mut rows: Rows<T>, give| {
             rows.lane.side += left;

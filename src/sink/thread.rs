@@ -9,7 +9,7 @@ use std::sync::mpsc::Receiver;
 use std::time::{Duration, Instant};
 
 use crate::context::{Delivery, OutputSpec};
-use crate::error::{BoxError, Error, Result};
+use crate::error::{Error, Result};
 use crate::plan::Plan;
 use crate::time::BatchTime;
 
@@ -110,8 +110,9 @@ impl Outputs {
 fn write(output: &mut OutputSpec, a: &mut Arrived, tries: u32, over: &AtomicBool) -> Result<bool> {
     let mut pause = FIRST_PAUSE;
     for tried in 1.. {
-        let attempt = catch_unwind(AssertUnwindSafe(|| (output.write)(&a.plan, &mut a.rows)));
-        let error: BoxError = match attempt {
+        // What an error says is the user's code, too.
+        let attempt = || (output.write)(&a.plan, &mut a.rows).map_err(|e| e.to_string());
+        let error = match catch_unwind(AssertUnwindSafe(attempt)) {
             Ok(Ok(())) => return Ok(true),
             Ok(Err(e)) => e,
             Err(panic) => {
@@ -124,10 +125,9 @@ fn write(output: &mut OutputSpec, a: &mut Arrived, tries: u32, over: &AtomicBool
             }
         };
         if tried >= tries {
-            let reason = error.to_string();
-            return Err(Error::Output { output: output.name.clone(), time: a.plan.time, tries: tried, reason });
+            return Err(Error::Output { output: output.name.clone(), time: a.plan.time, tries: tried, reason: error });
         }
-        tracing::warn!(output = output.name, batch = a.plan.time.millis(), %error, "the output failed and is tried again");
+        tracing::warn!(output = output.name, batch = a.plan.time.millis(), error, "the output failed and is tried again");
         let until = Instant::now() + pause;
         while Instant::now() < until {
             if over.load(Ordering::Relaxed) {

@@ -29,6 +29,7 @@ pub mod text_files;
 mod text_watch;
 
 use std::sync::Arc;
+use std::time::Duration;
 
 use crate::error::Result;
 use crate::plan::{Range, Split};
@@ -83,6 +84,17 @@ pub trait Splits: Send {
     /// What is wrong at the moment, if something is: asked after each plan.
     fn trouble(&self) -> Option<String> {
         None
+    }
+
+    /// The job is being stopped in order: what is there now goes into its last batches, and nothing that comes later. Returns
+    /// how long it takes until all of that is ready; asked once, before the next plan.
+    fn close(&mut self) -> Duration {
+        Duration::ZERO
+    }
+
+    /// After `close` and a plan: whether another batch is needed for what is ready.
+    fn more(&mut self) -> bool {
+        false
     }
 
     /// Whether everything there will ever be is known: a job of such sources runs its batches one after another and ends.

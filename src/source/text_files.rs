@@ -1,6 +1,6 @@
 //! `text_file_stream`: lines of the files that appear in a directory. The planner's half watches, the worker's half reads.
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 use std::fmt;
 use std::fs::File;
 use std::io::{ErrorKind, Read, Seek, SeekFrom};
@@ -98,7 +98,10 @@ impl<'s> StreamingContext<'s> {
     /// - **Every process must see the directory** under the same path: each file is a lane of its own, read by the worker
     ///   whose turn it is. Process 0 looks into the directory once a batch: a few microseconds a file that lies there.
     /// - A batch takes files until they are [`batch_bytes`](crate::context::Builder::batch_bytes) for each worker, one file
-    ///   at least; the others are in the next. A graceful stop does not wait for files that are not ready.
+    ///   at least; the others are in the next.
+    /// - **A graceful stop** reads the files that are there when it is asked for, in as many last batches as they need: for
+    ///   those that are not ready it waits as long as that takes, a batch interval at most. One that changes meanwhile is left
+    ///   unread, and a warning names it. Files that come later are not looked at.
     ///
     /// The directory must exist when the job starts: an error names it. If it goes away later, batches are empty and
     /// [`Statistics::trouble`](crate::metrics::Statistics::trouble) says so until it is back.
@@ -158,8 +161,10 @@ impl<'s> StreamingContext<'s> {
                     return Err(wrong("the path is not UTF-8: plans could not hold it; read it through a link".into()));
                 }
                 std::fs::read_dir(&files.dir).map_err(|e| wrong(format!("the directory cannot be read: {e}")))?;
-                let watch = Watch { files, settled, batch_bytes, known: BTreeMap::new(), started: false, last_ms: 0 };
-                Ok(Box::new(FileSplits { watch, trouble: None, clock: Time::new(Clock::System) }) as Box<dyn Splits>)
+                let watch =
+                    Watch { files, settled, batch_bytes, known: BTreeMap::new(), started: false, last_ms: 0, closing: None };
+                let taken = Vec::new();
+                Ok(Box::new(FileSplits { watch, taken, trouble: None, clock: Time::new(Clock::System) }) as Box<dyn Splits>)
             }
         };
         let reader = FileReader { name: name.clone(), open: None, wake: Arc::new(|| ()) };
@@ -177,6 +182,8 @@ impl<'s> StreamingContext<'s> {
 /// The planner's half.
 struct FileSplits {
     watch: Watch,
+    /// What was ready when the job was to stop.
+    taken: Vec<(String, Stamp)>,
     trouble: Option<String>,
     clock: Time,
 }
@@ -204,7 +211,10 @@ impl Splits for FileSplits {
     }
 
     fn plan(&mut self) -> Result<Vec<Piece>> {
-        let look = self.look();
+        let look = match std::mem::take(&mut self.taken) {
+            taken if taken.is_empty() => self.look(),
+            taken => Ok(Look { taken, ..Look::default() }),
+        };
         let trouble = look.as_ref().err().map(|e| format!("the directory cannot be read: {e}"));
         if self.trouble != trouble {
             let dir = self.watch.files.dir.display();
@@ -229,6 +239,21 @@ impl Splits for FileSplits {
 
     fn trouble(&self) -> Option<String> {
         self.trouble.clone()
+    }
+
+    fn close(&mut self) -> Duration {
+        self.taken = self.look().map_or_else(|_| Vec::new(), |look| look.taken);
+        self.watch.close(Instant::now())
+    }
+
+    fn more(&mut self) -> bool {
+        let (more, changed) = self.watch.left(Instant::now());
+        if !more && !changed.is_empty() {
+            let (dir, files) = (self.watch.files.dir.display(), changed.join(", "));
+            tracing::warn!(%dir, files, "left unread by the stop of the job: they changed while it waited for them");
+            self.watch.closing = Some(BTreeSet::new());
+        }
+        more
     }
 }
 
@@ -398,7 +423,7 @@ mod tests {
     impl Hand {
         fn new(files: TextFiles, batch_bytes: u64) -> Self {
             let known = BTreeMap::new();
-            let watch = Watch { files, settled: SECOND, batch_bytes, known, started: false, last_ms: 1_000_000 };
+            let watch = Watch { files, settled: SECOND, batch_bytes, known, started: false, last_ms: 1_000_000, closing: None };
             Hand { watch, begun: Instant::now(), seconds: 0 }
         }
 
@@ -425,6 +450,22 @@ mod tests {
     }
 
     const NONE: [&str; 0] = [];
+
+    #[test]
+    fn a_watch_that_is_closed_takes_what_waited_if_it_does_not_change() {
+        let mut w = Hand::new(TextFiles::new("d"), 10);
+        assert_eq!(w.taken(&[]), NONE);
+        let (a, b, c) = (("a", 8, 1_001), ("b", 8, 1_001), ("c", 1, 1_001));
+        assert_eq!(w.taken(&[a, b, c, ("empty", 0, 1_001)]), NONE);
+        let now = |w: &Hand| w.begun + SECOND * w.seconds as u32;
+        let early = now(&w) - SECOND / 4;
+        assert_eq!(w.watch.close(early), SECOND / 4, "until they are as they were for a second");
+        let (c, late) = (("c", 2, 1_002), ("late", 1, 1_001));
+        assert_eq!(w.taken(&[a, b, c, late, ("empty", 0, 1_001)]), ["a"]);
+        assert_eq!(w.watch.left(now(&w) - SECOND), (true, vec!["c"]), "b is ready and did not fit");
+        assert_eq!(w.look(&[a, b, ("c", 3, 1_003), late]).0, ["b"]);
+        assert_eq!(w.watch.left(now(&w) - SECOND), (false, vec!["c"]), "it is being written");
+    }
 
     #[test]
     fn only_new_files_are_taken_once_they_have_settled() {
@@ -621,6 +662,30 @@ mod tests {
         let errors = errors.rows();
         assert_eq!(errors.len(), 1);
         assert_eq!((&errors[0].origin, errors[0].offset, &errors[0].raw[..]), (&path, 3, &b"\xff"[..]));
+    }
+
+    #[test]
+    fn a_graceful_stop_reads_what_is_there_in_as_many_batches_as_it_needs() {
+        for workers in [1, 2] {
+            let dir = Dir::new(&format!("stop-{workers}"));
+            let (seen, watched) = (Memory::new(), dir.0.clone());
+            let out = seen.clone();
+            // 16 bytes a batch: two files.
+            let builder = StreamingContext::builder("files", millis(300)).workers(workers).batch_bytes(16 / workers as usize);
+            let job = builder.start(move |ssc| {
+                ssc.text_file_stream(&watched).oks().to_memory(&out);
+                Ok(())
+            });
+            let job = job.unwrap();
+            until("the job runs", || job.statistics().batches > 0);
+            let lines: Vec<String> = (0..5).map(|n| format!("line  {n}")).collect();
+            lines.iter().for_each(|line| drop(dir.put(line, format!("{line}\n"))));
+            let begun = Instant::now();
+            job.stop_gracefully().unwrap();
+            assert!(begun.elapsed() < secs(5), "{:?}", begun.elapsed());
+            assert_eq!(seen.rows(), lines);
+            assert!(seen.batches().iter().filter(|(_, rows)| !rows.is_empty()).count() >= 3, "two files a batch");
+        }
     }
 
     #[test]

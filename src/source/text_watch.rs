@@ -2,7 +2,7 @@
 //!
 //! Knows names and stamps only; `text_files.rs` looks into the directory and asks.
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 use std::fs::Metadata;
 use std::io::ErrorKind;
 use std::path::Path;
@@ -49,6 +49,8 @@ pub(super) struct Watch {
     pub(super) started: bool,
     /// When the directory was last looked into.
     pub(super) last_ms: u64,
+    /// The files that wait, of which nothing is read after them: the job is being stopped.
+    pub(super) closing: Option<BTreeSet<String>>,
 }
 
 /// What a look into the directory came to.
@@ -62,7 +64,38 @@ impl Watch {
     pub(super) fn wants(&self, name: &str) -> bool {
         let hidden = name.starts_with(['.', '_']);
         let unfinished = name.ends_with(".tmp") || name.ends_with("._COPYING_");
-        !hidden && !unfinished && (self.files.accept)(name)
+        let late = self.closing.as_ref().is_some_and(|last| !last.contains(name));
+        !hidden && !unfinished && !late && (self.files.accept)(name)
+    }
+
+    /// No other file is read than those that wait. Returns how long until all of them are ready, if they do not change.
+    pub(super) fn close(&mut self, now: Instant) -> Duration {
+        let waiting = self.known.iter().filter_map(|(name, known)| match known {
+            Known::Waiting { stamp, since, warned: false } if stamp.size > 0 => Some((name.clone(), *since)),
+            _ => None,
+        });
+        let waiting: Vec<_> = waiting.collect();
+        let ready = waiting.iter().map(|(_, since)| *since + self.settled).max();
+        self.closing = Some(waiting.into_iter().map(|(name, _)| name).collect());
+        ready.map_or(Duration::ZERO, |ready| ready.saturating_duration_since(now))
+    }
+
+    /// Of those that waited when the watch was closed: whether some are ready still, and the names of those that changed.
+    pub(super) fn left(&self, now: Instant) -> (bool, Vec<&str>) {
+        let mut changed = Vec::new();
+        let mut more = false;
+        for name in self.closing.iter().flatten() {
+            if let Some(Known::Waiting { since, warned: false, .. }) = self.known.get(name) {
+                let ready = self.has_settled(*since, now);
+                more |= ready;
+                changed.extend((!ready).then_some(&**name));
+            }
+        }
+        (more, changed)
+    }
+
+    fn has_settled(&self, since: Instant, now: Instant) -> bool {
+        now - since >= self.settled - self.settled / 8
     }
 
     /// Compares the directory with what is known. The first look is the start of the job and takes nothing.
@@ -96,7 +129,7 @@ impl Watch {
             if let Known::Waiting { stamp, since, warned } = known
                 && self.started
                 && stamp.size > 0
-                && now - since >= self.settled - self.settled / 8
+                && self.has_settled(since, now)
             {
                 ready.push((stamp, name, since, warned));
             } else {

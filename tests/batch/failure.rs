@@ -89,6 +89,26 @@ fn a_panic_on_the_output_thread() {
     }
 }
 
+/// An error is asked for its words on the output thread: those may panic as well.
+#[test]
+fn a_panic_in_the_words_of_an_error() {
+    #[derive(Debug)]
+    struct Speechless;
+    impl std::fmt::Display for Speechless {
+        fn fmt(&self, _: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+            panic!("no words")
+        }
+    }
+    impl std::error::Error for Speechless {}
+    for workers in [1, 2] {
+        let e = ends_in(workers, |ssc| {
+            ssc.test_stream(vec![vec![1u8]]).foreach_batch(|_| Err(Speechless.into()));
+            Ok(())
+        });
+        assert!(e.to_string().contains("foreach_batch (failure.rs:") && e.to_string().ends_with("no words"), "{e}");
+    }
+}
+
 #[test]
 fn a_batch_larger_than_the_gather_cap() {
     for workers in [1, 2] {

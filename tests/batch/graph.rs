@@ -55,6 +55,21 @@ fn a_program_without_outputs() {
     assert!(matches!(&e, Error::Graph(p) if p.len() == 1) && e.to_string().contains("no output operation"), "{e}");
 }
 
+/// Rows say in 16 bits which of the streams of a union they are of.
+#[test]
+fn more_streams_in_a_union_than_can_be_told_apart() {
+    let united = |batches: u64| {
+        move |ssc: &StreamingContext<'_>| {
+            let window = ssc.queue_stream(&Queue::<i64>::new()).window(millis(batches * TICK), millis(TICK));
+            window.union(&window).print(1);
+            Ok(())
+        }
+    };
+    let e = error(united(32_769));
+    assert!(e.to_string().contains("union (graph.rs:") && e.to_string().contains("65538 streams are united"), "{e}");
+    job(1).start_on_clock(ManualClock::at(0), united(32_768)).unwrap().stop_now().unwrap();
+}
+
 #[test]
 fn names_that_name_nothing_and_names_that_are_taken() {
     let e = error(|ssc| {

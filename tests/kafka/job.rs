@@ -1,112 +1,107 @@
 //! Whole jobs on a real Kafka: every batch against the log, by offsets.
 
-use std::collections::{BTreeMap, BTreeSet};
-use std::sync::{Arc, Mutex};
-use std::time::{Duration, Instant};
-
+use rdkafka::producer::Producer;
 use tidemill::prelude::*;
 
+use crate::noted::{Noted, earliest, eventually, log_of};
 use crate::rig::{PATIENCE, brokers, grow, produce, producer, send, topic, transactional};
-
-/// One batch as a job saw it: its ranges, and each record with where it was.
-type Seen = Arc<Mutex<Vec<(Vec<OffsetRange>, Vec<(i32, i64, String)>)>>>;
-
-/// A job that notes every batch of a topic.
-fn noting(topic: &str, workers: u16, seen: &Seen) -> JobHandle {
-    let (topic, seen) = (topic.to_string(), seen.clone());
-    StreamingContext::builder("noting", millis(50))
-        .workers(workers)
-        .start(move |ssc| {
-            let kafka = Kafka::brokers(brokers()).topic(&topic).start(StartFrom::earliest()).discover_every(millis(200));
-            let seen = seen.clone();
-            ssc.kafka_direct_stream(kafka).foreach_batch(move |batch| {
-                let row = |m: &Message| (m.partition(), m.offset(), String::from_utf8_lossy(m.raw()).into_owned());
-                seen.lock().unwrap().push((batch.offset_ranges().to_vec(), batch.iter().map(row).collect()));
-                Ok(())
-            });
-            Ok(())
-        })
-        .unwrap()
-}
-
-fn eventually(what: &str, mut is: impl FnMut() -> bool) {
-    let due = Instant::now() + PATIENCE;
-    while !is() {
-        assert!(Instant::now() < due, "waited too long for {what}");
-        std::thread::sleep(Duration::from_millis(10));
-    }
-}
-
-fn records(seen: &Seen) -> usize {
-    seen.lock().unwrap().iter().map(|(_, rows)| rows.len()).sum()
-}
-
-/// Ranges follow one another without a gap, every record is in the range of its batch, and none is there twice.
-/// Returns what each partition held, in order.
-fn checked(seen: &Seen) -> BTreeMap<i32, Vec<String>> {
-    let (mut next, mut had) = (BTreeMap::new(), BTreeSet::new());
-    let mut values: BTreeMap<i32, Vec<String>> = BTreeMap::new();
-    for (ranges, rows) in seen.lock().unwrap().iter() {
-        for r in ranges {
-            let from = *next.entry(r.partition).or_insert(r.from);
-            assert_eq!(from, r.from, "partition {} goes on where it stood", r.partition);
-            assert!(r.until >= r.from);
-            next.insert(r.partition, r.until);
-        }
-        for (partition, offset, value) in rows {
-            let range = ranges.iter().find(|r| r.partition == *partition).expect("a range for each record");
-            assert!((range.from..range.until).contains(offset), "{partition}@{offset} is not in {range:?}");
-            assert!(had.insert((*partition, *offset)), "{partition}@{offset} is there twice");
-            values.entry(*partition).or_default().push(value.clone());
-        }
-    }
-    values
-}
 
 #[test]
 fn every_record_is_in_exactly_one_batch_while_the_job_runs() {
     for workers in [1, 2] {
         let topic = topic(&format!("noting-{workers}"), 3, &[]);
-        let seen = Seen::default();
-        let job = noting(&topic, workers, &seen);
+        let seen = Noted::default();
+        let job = seen.start(earliest(&topic), workers);
         let p = producer(&[]);
-        let mut sent: BTreeMap<i32, Vec<String>> = BTreeMap::new();
         for i in 0..60 {
-            let partition = i % 3;
             let values: Vec<String> = (0..20).map(|n| format!("{i}.{n}")).collect();
-            send(&p, &topic, partition, &values.iter().map(String::as_str).collect::<Vec<_>>());
-            sent.entry(partition).or_default().extend(values);
-            std::thread::sleep(Duration::from_millis(5));
+            send(&p, &topic, i % 3, &values.iter().map(String::as_str).collect::<Vec<_>>());
+            std::thread::sleep(millis(5));
         }
-        eventually("all records", || records(&seen) == 1200);
+        eventually("all records", || seen.records() == 1200);
         job.stop_gracefully().unwrap();
-        assert_eq!(checked(&seen), sent, "at {workers} workers");
-        assert!(seen.lock().unwrap().iter().filter(|(_, rows)| !rows.is_empty()).count() > 2, "more than one batch had records");
+        assert_eq!(seen.checked(), log_of(&brokers(), &topic).0, "at {workers} workers");
+        assert!(seen.filled() > 2, "more than one batch had records");
     }
 }
 
 #[test]
 fn aborted_records_are_in_no_batch_and_a_new_partition_is_found() {
     let topic = topic("noting-txn", 1, &[]);
-    let seen = Seen::default();
-    let job = noting(&topic, 2, &seen);
+    let seen = Noted::default();
+    let job = seen.start(earliest(&topic), 2);
     let p = transactional(&topic);
-    use rdkafka::producer::Producer;
     for (values, commit) in [(["a", "b"], true), (["x", "y"], false), (["c", "d"], true)] {
         p.begin_transaction().unwrap();
         send(&p, &topic, 0, &values);
         if commit { p.commit_transaction(PATIENCE).unwrap() } else { p.abort_transaction(PATIENCE).unwrap() }
     }
-    eventually("what was committed", || records(&seen) == 4);
+    eventually("what was committed", || seen.records() == 4);
     grow(&topic, 2);
     eventually("the new partition", || {
         produce(&topic, 1, &["new"]);
-        seen.lock().unwrap().iter().any(|(_, rows)| rows.iter().any(|(p, ..)| *p == 1))
+        seen.until(1).is_some_and(|until| until > 0)
     });
     job.stop_gracefully().unwrap();
-    let values = checked(&seen);
-    assert_eq!(values[&0], ["a", "b", "c", "d"]);
-    assert!(values[&1].iter().all(|v| v == "new"));
+    let (seen, (log, _)) = (seen.checked(), log_of(&brokers(), &topic));
+    assert_eq!(seen[&0], log[&0]);
+    assert_eq!(seen[&0].iter().map(|(_, v)| &**v).collect::<Vec<_>>(), ["a", "b", "c", "d"]);
+    assert_eq!(seen[&1], log[&1][..seen[&1].len()]);
+}
+
+/// A record of an open transaction holds up what is behind it in its partition, and nothing else.
+#[test]
+fn a_job_waits_at_an_open_transaction_and_goes_on_when_it_is_committed() {
+    let topic = topic("noting-open", 2, &[]);
+    let (open, aborted) = (transactional(&format!("{topic}-open")), transactional(&format!("{topic}-aborted")));
+    produce(&topic, 0, &["a", "b"]);
+    aborted.begin_transaction().unwrap();
+    send(&aborted, &topic, 0, &["x"]);
+    open.begin_transaction().unwrap();
+    send(&open, &topic, 0, &["c"]);
+    send(&aborted, &topic, 0, &["y"]);
+    aborted.abort_transaction(PATIENCE).unwrap();
+    produce(&topic, 0, &["d"]);
+    // a b x c y A d: the open transaction begins at offset 3.
+    let seen = Noted::default();
+    let job = seen.start(earliest(&topic), 2);
+    eventually("what is before it", || seen.records() == 2);
+    produce(&topic, 1, &["e"]);
+    eventually("the other partition", || seen.records() == 3);
+    assert!(seen.only_empty(10), "what is behind an open transaction stays where it is");
+    assert_eq!(seen.until(0), Some(3));
+    open.commit_transaction(PATIENCE).unwrap();
+    eventually("what is behind it", || seen.records() == 5);
+    produce(&topic, 0, &["f"]);
+    eventually("what came later", || seen.records() == 6);
+    job.stop_gracefully().unwrap();
+    let seen = seen.checked();
+    assert_eq!(seen, log_of(&brokers(), &topic).0);
+    assert_eq!(seen[&0], [(0, "a"), (1, "b"), (3, "c"), (6, "d"), (8, "f")].map(|(o, v)| (o, v.to_string())));
+}
+
+/// Each time the job has read to the end and was told so, more comes.
+#[test]
+fn ends_that_were_told_before_more_came_end_nothing() {
+    let topic = topic("noting-stale", 2, &[]);
+    let seen = Noted::default();
+    let job = seen.start(earliest(&topic), 2);
+    let p = producer(&[]);
+    for round in 1..=12 {
+        let all = (round * 2) as usize;
+        for partition in 0..2 {
+            send(&p, &topic, partition, &[&format!("{partition}.{round}")]);
+        }
+        eventually("this round", || seen.records() == all);
+        let end = |partition| seen.until(partition) == Some(round);
+        eventually("the end", || end(0) && end(1) && job.statistics().lag == Some(0));
+        // The end is told within fetch.wait.max.ms, 100 ms; every other round comes behind it, the others in between.
+        if round % 2 == 0 {
+            assert!(seen.only_empty(4));
+        }
+    }
+    job.stop_gracefully().unwrap();
+    assert_eq!(seen.checked(), log_of(&brokers(), &topic).0);
 }
 
 #[test]

@@ -1,8 +1,13 @@
 //! What is promised about Kafka, on a real one: its address is in `TIDEMILL_KAFKA`. Each test has topics of its own.
 
+mod noted;
 mod rig;
 
+mod away;
+mod cluster;
+mod compacted;
 mod job;
 mod reader;
 mod sink;
+mod slow;
 mod splits;

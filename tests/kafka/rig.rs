@@ -41,31 +41,36 @@ fn block_on<F: Future>(future: F) -> F::Output {
     }
 }
 
-fn admin() -> AdminClient<DefaultClientContext> {
-    ClientConfig::new().set("bootstrap.servers", brokers()).create().unwrap()
+fn admin(brokers: &str) -> AdminClient<DefaultClientContext> {
+    ClientConfig::new().set("bootstrap.servers", brokers).create().unwrap()
 }
 
 /// A new topic of this test.
 pub fn topic(name: &str, partitions: i32, config: &[(&str, &str)]) -> String {
+    topic_at(&brokers(), name, partitions, config)
+}
+
+/// A new topic elsewhere.
+pub fn topic_at(brokers: &str, name: &str, partitions: i32, config: &[(&str, &str)]) -> String {
     static NUMBER: AtomicU32 = AtomicU32::new(0);
     let name = format!("{name}-{}-{}", std::process::id(), NUMBER.fetch_add(1, Ordering::Relaxed));
     let mut topic = NewTopic::new(&name, partitions, TopicReplication::Fixed(1));
     topic.config = config.to_vec();
-    let made = block_on(admin().create_topics([&topic], &AdminOptions::new())).unwrap();
+    let made = block_on(admin(brokers).create_topics([&topic], &AdminOptions::new())).unwrap();
     made.into_iter().for_each(|t| _ = t.unwrap());
     name
 }
 
 pub fn grow(topic: &str, partitions: usize) {
     let new = NewPartitions::new(topic, partitions);
-    block_on(admin().create_partitions([&new], &AdminOptions::new())).unwrap().into_iter().for_each(|t| _ = t.unwrap());
+    block_on(admin(&brokers()).create_partitions([&new], &AdminOptions::new())).unwrap().into_iter().for_each(|t| _ = t.unwrap());
 }
 
 /// Moves the beginning of a log.
 pub fn delete_before(topic: &str, partition: i32, offset: i64) {
     let mut list = TopicPartitionList::new();
     list.add_partition_offset(topic, partition, Offset::Offset(offset)).unwrap();
-    block_on(admin().delete_records(&list, &AdminOptions::new())).unwrap();
+    block_on(admin(&brokers()).delete_records(&list, &AdminOptions::new())).unwrap();
 }
 
 pub fn producer(extra: &[(&str, &str)]) -> BaseProducer {

@@ -1,0 +1,121 @@
+//! The broker goes away while a job runs: killed, as when a machine fails, and started again with what it held.
+
+use std::net::TcpStream;
+use std::path::PathBuf;
+use std::process::Command;
+use std::sync::atomic::{AtomicBool, Ordering};
+use std::time::Duration;
+
+use rdkafka::error::RDKafkaErrorCode;
+use rdkafka::producer::{BaseRecord, Producer};
+use tidemill::prelude::*;
+
+use crate::noted::{Noted, Off, eventually, log_of};
+use crate::rig::{PATIENCE, producer, topic_at};
+
+/// A Kafka of this test alone.
+struct Broker {
+    dir: PathBuf,
+    address: String,
+}
+
+impl Broker {
+    fn start() -> Self {
+        let dir = std::env::temp_dir().join(format!("tidemill-kafka-{}", std::process::id()));
+        let address = script(&["start", "--dir", dir.to_str().unwrap(), "--port", "0"]);
+        Broker { dir, address }
+    }
+
+    fn script(&self, command: &str) -> String {
+        script(&[command, "--dir", self.dir.to_str().unwrap()])
+    }
+}
+
+impl Drop for Broker {
+    fn drop(&mut self) {
+        self.script("kill");
+        let _ = std::fs::remove_dir_all(&self.dir);
+    }
+}
+
+fn script(args: &[&str]) -> String {
+    let path = std::env::var("TIDEMILL_KAFKA_SCRIPT").expect("TIDEMILL_KAFKA_SCRIPT is the path of scripts/kafka");
+    let out = Command::new(path).args(args).env("TIDEMILL_KAFKA_HEAP", "256m").output().unwrap();
+    assert!(out.status.success(), "{args:?}: {}", String::from_utf8_lossy(&out.stderr));
+    String::from_utf8(out.stdout).unwrap().trim().to_string()
+}
+
+#[test]
+fn a_broker_that_is_killed_and_comes_back_costs_nothing() {
+    let broker = Broker::start();
+    let at = &*broker.address;
+    let topic = topic_at(at, "away", 2, &[]);
+    let seen = Noted::default();
+    let job = seen.start(Kafka::brokers(at).topic(&topic).start(StartFrom::earliest()), 2);
+    // Idempotent: what it sends again is in the log once.
+    let p = producer(&[("bootstrap.servers", at), ("enable.idempotence", "true"), ("reconnect.backoff.max.ms", "500")]);
+    let stop = AtomicBool::new(false);
+    let sent = std::thread::scope(|s| {
+        let sender = s.spawn(|| {
+            let mut n = 0;
+            while !stop.load(Ordering::Relaxed) {
+                let value = n.to_string();
+                match p.send(BaseRecord::<[u8], str>::to(&topic).payload(&value).partition(n % 2)) {
+                    Ok(()) => n += 1,
+                    Err((e, _)) => assert_eq!(e.rdkafka_error_code(), Some(RDKafkaErrorCode::QueueFull), "{e}"),
+                }
+                p.poll(millis(2));
+            }
+            p.flush(PATIENCE).unwrap();
+            n as usize
+        });
+        let off = Off(&stop);
+        eventually("some batches", || seen.filled() > 5);
+        assert_eq!(job.statistics().trouble, [""; 0]);
+
+        broker.script("kill");
+        assert_eq!(TcpStream::connect(at).unwrap_err().kind(), std::io::ErrorKind::ConnectionRefused);
+        eventually("trouble", || job.statistics().trouble.iter().any(|t| t.contains(at)));
+        // Those that were sealed before may hold records, and are not more than may be under way.
+        seen.only_empty(20);
+        assert!(seen.only_empty(20), "batches go on, empty");
+        let trouble = job.statistics().trouble;
+        assert!(trouble.iter().all(|t| t.contains(at)) && !trouble.is_empty(), "{trouble:?}");
+        let before = seen.records();
+
+        assert_eq!(broker.script("again"), at, "the same address");
+        eventually("records again", || seen.records() > before);
+        eventually("no trouble", || job.statistics().trouble.is_empty());
+        drop(off);
+        sender.join().unwrap()
+    });
+    eventually("all records", || seen.records() == sent);
+    job.stop_gracefully().unwrap();
+    let log = seen.checked();
+    assert_eq!(log, log_of(at, &topic).0);
+    let mut values: Vec<usize> = log.values().flatten().map(|(_, value)| value.parse().unwrap()).collect();
+    values.sort_unstable();
+    assert_eq!(values, (0..sent).collect::<Vec<_>>());
+}
+
+/// A job that is stopped while the broker is away ends, soon, with what it has.
+#[test]
+fn a_job_ends_also_while_the_broker_is_away() {
+    let mock = rdkafka::mocking::MockCluster::new(1).unwrap();
+    mock.create_topic("t", 2, 1).unwrap();
+    let at = mock.bootstrap_servers();
+    let p = producer(&[("bootstrap.servers", &at)]);
+    (0..10).for_each(|n| p.send(BaseRecord::<[u8], str>::to("t").payload("v").partition(n % 2)).map_err(|(e, _)| e).unwrap());
+    p.flush(PATIENCE).unwrap();
+    for workers in [1, 4] {
+        let seen = Noted::default();
+        let job = seen.start(Kafka::brokers(&at).topic("t").start(StartFrom::earliest()), workers);
+        eventually("the records", || seen.records() == 10);
+        mock.broker_down(-1).unwrap();
+        eventually("trouble", || !job.statistics().trouble.is_empty());
+        let begun = std::time::Instant::now();
+        job.stop_gracefully().unwrap();
+        assert!(begun.elapsed() < Duration::from_secs(5), "{:?}", begun.elapsed());
+        mock.broker_up(-1).unwrap();
+    }
+}

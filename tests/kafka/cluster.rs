@@ -1,0 +1,98 @@
+//! A job of two processes with two workers each, while a producer runs. Both are in this test's process, joined by sockets.
+
+use std::net::TcpListener;
+use std::sync::atomic::{AtomicBool, Ordering};
+use std::time::Duration;
+
+use tidemill::prelude::*;
+
+use crate::noted::{Noted, Off, builder, earliest, eventually, log_of};
+use crate::rig::{brokers, producer, send, topic};
+
+/// A file with the addresses of two processes, gone at the end.
+struct Hosts(std::path::PathBuf);
+
+impl Hosts {
+    fn new(name: &str) -> Self {
+        let path = std::env::temp_dir().join(format!("tidemill-{name}-{}", std::process::id()));
+        let free: Vec<_> = (0..2).map(|_| TcpListener::bind("127.0.0.1:0").unwrap()).collect();
+        let lines: Vec<_> = free.iter().map(|l| l.local_addr().unwrap().to_string()).collect();
+        std::fs::write(&path, lines.join("\n")).unwrap();
+        Hosts(path)
+    }
+}
+
+impl Drop for Hosts {
+    fn drop(&mut self) {
+        let _ = std::fs::remove_file(&self.0);
+    }
+}
+
+/// Starts a job that notes in process 0 what all of it reads.
+fn start(name: &str, kafka: &Kafka, seen: &Noted) -> [JobHandle; 2] {
+    let hosts = Hosts::new(name);
+    let process = |process| {
+        let runtime = RuntimeArgs { workers: 2, processes: 2, process, hostfile: Some(hosts.0.clone()), ..Default::default() };
+        let program = seen.slowly(kafka.clone(), Duration::ZERO);
+        // They wait for one another.
+        std::thread::spawn(move || builder(2).runtime(runtime).start(program).unwrap())
+    };
+    [process(0), process(1)].map(|p| p.join().unwrap())
+}
+
+/// Lane l is read by worker l % 4: partitions 2 and 3 in the second process, whose records come over the socket.
+#[test]
+fn every_record_is_in_exactly_one_batch_of_two_processes() {
+    let topic = topic("cluster", 5, &[]);
+    let seen = Noted::default();
+    let (p, stop) = (producer(&[]), AtomicBool::new(false));
+    std::thread::scope(|s| {
+        let produced = s.spawn(|| {
+            let mut n = 0;
+            while !stop.load(Ordering::Relaxed) {
+                let values: Vec<String> = (n..n + 20).map(|n| n.to_string()).collect();
+                send(&p, &topic, (n / 20) % 5, &values.iter().map(String::as_str).collect::<Vec<_>>());
+                n += 20;
+            }
+            n as usize
+        });
+        let _off = Off(&stop);
+        let [first, second] = start("cluster", &earliest(&topic), &seen);
+        eventually("some batches", || seen.filled() >= 20);
+        assert!((0..5).all(|p| seen.until(p).is_some_and(|until| until > 0)), "every partition is read");
+        stop.store(true, Ordering::Relaxed);
+        let produced = produced.join().unwrap();
+        eventually("all records", || seen.records() == produced);
+        // Either process may be asked.
+        let other = s.spawn(|| first.await_termination().unwrap());
+        second.stop_gracefully().unwrap();
+        assert_eq!(other.join().unwrap().records, produced as u64);
+    });
+    assert_eq!(seen.checked(), log_of(&brokers(), &topic).0);
+}
+
+/// As above, stopped while the producer runs on: what the ranges name is there, whole, and nothing else.
+#[test]
+fn two_processes_stopped_in_the_middle_have_what_their_ranges_name() {
+    let topic = topic("cluster-stop", 4, &[]);
+    let seen = Noted::default();
+    let (p, stop) = (producer(&[]), AtomicBool::new(false));
+    std::thread::scope(|s| {
+        s.spawn(|| {
+            let more = (0..).take_while(|_| !stop.load(Ordering::Relaxed));
+            more.for_each(|n| send(&p, &topic, n % 4, &[&n.to_string()]));
+        });
+        let off = Off(&stop);
+        let [first, second] = start("cluster-stop", &earliest(&topic), &seen);
+        eventually("some batches", || seen.filled() >= 10);
+        let other = s.spawn(|| second.await_termination().unwrap());
+        first.stop_gracefully().unwrap();
+        other.join().unwrap();
+        send(&p, &topic, 0, &["the last"]);
+        drop(off);
+    });
+    let (mut log, ends) = log_of(&brokers(), &topic);
+    log.iter_mut().for_each(|(partition, rows)| rows.retain(|(offset, _)| *offset < seen.until(*partition).unwrap()));
+    assert_eq!(seen.checked(), log);
+    assert!(ends[&0] > seen.until(0).unwrap(), "the producer went on after the job");
+}

@@ -1,0 +1,56 @@
+//! Programs whose reader has gone: `weblog ... | head`. They end, with the reason where somebody still listens.
+
+use std::io::Read;
+use std::process::{Child, Command, Stdio};
+use std::time::{Duration, Instant};
+
+/// Far more than the three tries of an output take.
+const LONG: Duration = Duration::from_secs(30);
+
+/// `weblog` on an empty directory, its output going into `out` and its log lines into `err`.
+fn weblog(workers: u16, out: impl Into<Stdio>, err: impl Into<Stdio>) -> Child {
+    let dir = std::env::temp_dir();
+    let args = ["--interval", "20ms", "--window", "40ms", "-w", &workers.to_string(), "--dir", dir.to_str().unwrap()];
+    let mut program = Command::new(env!("CARGO_BIN_EXE_weblog"));
+    program.args(args).env_remove("RUST_LOG").stdout(out).stderr(err).spawn().unwrap()
+}
+
+/// The exit code, in time.
+fn code(mut program: Child) -> Option<i32> {
+    let until = Instant::now() + LONG;
+    while Instant::now() < until {
+        if let Some(status) = program.try_wait().unwrap() {
+            return status.code();
+        }
+        std::thread::sleep(Duration::from_millis(10));
+    }
+    program.kill().unwrap();
+    panic!("weblog hangs");
+}
+
+#[test]
+fn a_program_ends_when_nobody_reads_its_output() {
+    for workers in [1, 4] {
+        let (mut reader, out) = std::io::pipe().unwrap();
+        let mut program = weblog(workers, out, Stdio::piped());
+        let mut first = [0; 100];
+        reader.read_exact(&mut first).unwrap();
+        drop(reader);
+        let mut said = String::new();
+        program.stderr.take().unwrap().read_to_string(&mut said).unwrap();
+        assert_eq!(code(program), Some(1), "{said}");
+        let last = said.lines().last().unwrap_or_default();
+        assert!(last.starts_with("weblog: output print (") && last.contains("tried 3 times"), "{said}");
+    }
+}
+
+/// `2>&1 | head`: the line that says that the output failed cannot be written either.
+#[test]
+fn a_program_ends_when_nobody_reads_its_log_either() {
+    for workers in [1, 4] {
+        let (reader, out) = std::io::pipe().unwrap();
+        let err = out.try_clone().unwrap();
+        drop(reader);
+        assert_eq!(code(weblog(workers, out, err)), Some(1));
+    }
+}
