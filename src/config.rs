@@ -48,6 +48,18 @@ pub struct RuntimeArgs {
     /// Time zone of printed batch times, as Europe/Paris or UTC; without it, the machine's
     #[arg(long, value_name = "ZONE", value_parser = zone)]
     pub time_zone: Option<jiff::tz::TimeZone>,
+    /// Where states and plans outlive the job: it goes on where it stopped, on any number of workers
+    #[arg(long, value_name = "DIR")]
+    pub checkpoint: Option<PathBuf>,
+    /// Time between two checkpoints, a multiple of the batch interval; without it, 10s or the first multiple after that
+    #[arg(long, value_name = "TIME", value_parser = interval)]
+    pub checkpoint_interval: Option<Duration>,
+    /// How long plans are kept that no recovery needs, to be run again by `tidemill replay`; without it, 1h
+    #[arg(long, value_name = "TIME", value_parser = interval)]
+    pub keep_plans: Option<Duration>,
+    /// Begin states empty that the checkpoint has and this program does not take
+    #[arg(long)]
+    pub drop_state: bool,
     /// Run the batches of a file of plans (one JSON object a line) instead of live ones, then end
     #[arg(long, hide = true, value_name = "FILE")]
     pub plans: Option<PathBuf>,
@@ -62,6 +74,10 @@ impl Default for RuntimeArgs {
             hostfile: None,
             catch_up: CatchUp::default(),
             time_zone: None,
+            checkpoint: None,
+            checkpoint_interval: None,
+            keep_plans: None,
+            drop_state: false,
             plans: None,
         }
     }
@@ -100,6 +116,8 @@ pub(crate) struct Config {
     pub gather_cap: usize,
     /// How often a failed output is tried before the job stops.
     pub output_tries: u32,
+    /// Whether it is said that states are lost without a checkpoint directory.
+    pub warns: bool,
     /// States that go in before the first batch.
     pub load: Option<Saved>,
     /// Where states go when the job has ended in order.
@@ -121,6 +139,7 @@ impl Config {
             batch_bytes: 64 << 20,
             gather_cap: 256 << 20,
             output_tries: 3,
+            warns: true,
             load: None,
             save: None,
         })
@@ -136,7 +155,27 @@ impl Config {
                 r.processes - 1
             )));
         }
-        Ok(())
+        match r.checkpoint_interval {
+            Some(every) => self.checkpoint_every(every).map(|_| ()),
+            None => Ok(()),
+        }
+    }
+
+    /// A time between checkpoints in milliseconds: a multiple of the batch interval.
+    pub fn checkpoint_every(&self, every: Duration) -> Result<u64> {
+        let (ms, interval) = (every.as_millis() as u64, self.interval.millis());
+        if ms > 0 && ms.is_multiple_of(interval) {
+            return Ok(ms);
+        }
+        let near = ms.div_ceil(interval).max(1) * interval;
+        let what = format!("checkpoint interval {every:?} is not a multiple of the batch interval");
+        Err(Error::config(format!("{what}, {interval} ms; the nearest above it is {near} ms")))
+    }
+
+    /// The time between checkpoints if nobody said one: Spark's rule, ten seconds or the first multiple after.
+    pub fn usual_checkpoint_every(&self) -> u64 {
+        let said = self.runtime.checkpoint_interval.map(|every| every.as_millis() as u64);
+        said.unwrap_or_else(|| 10_000u64.next_multiple_of(self.interval.millis()))
     }
 
     pub fn zone(&self) -> jiff::tz::TimeZone {

@@ -15,8 +15,9 @@ use timely::dataflow::ProbeHandle;
 use crate::config::{CatchUp, Config, RuntimeArgs};
 use crate::error::{BoxError, Error, Result};
 use crate::flow::{Flow, Site};
-use crate::plan::{Order, Plan};
+use crate::plan::{Order, Plan, Tick};
 use crate::source::{Reader, Splits, Waker};
+use crate::state::{KeyedState, Owner, State};
 use crate::time::BatchTime;
 
 /// The handle on which the build closure makes its streams. Spark's `StreamingContext`, without a driver: the closure runs
@@ -113,6 +114,43 @@ impl Builder {
         self.set(move |c| c.runtime.catch_up = what)
     }
 
+    /// A directory in which states and plans outlive the job. Where it holds an earlier run of this job, the job goes on there:
+    /// with the current code, on any number of workers, and whatever a sink promises (docs/guarantees.md). The same directory
+    /// for all processes. Without it, states are lost when the job ends, and a warning says so.
+    ///
+    /// ```
+    /// use tidemill::prelude::*;
+    /// # let dir = std::env::temp_dir().join(format!("tidemill-doc-checkpoint-{}", std::process::id()));
+    /// let seen = Memory::new();
+    /// for words in [["a", "b"], ["a", "c"]] {
+    ///     let (out, dir) = (seen.clone(), dir.clone());
+    ///     let queue = Queue::from_batches([words.to_vec()]);
+    ///     StreamingContext::builder("counts", millis(5)).checkpoint(dir).run(move |ssc| {
+    ///         let words = ssc.queue_stream(&queue).map(str::to_owned);
+    ///         words.count_by_value().sum_by_key().complete().to_memory(&out);
+    ///         Ok(())
+    ///     }).unwrap();
+    /// }
+    /// assert_eq!(seen.rows()[2..], [("a".into(), 2), ("b".into(), 1), ("c".into(), 1)]);
+    /// # std::fs::remove_dir_all(dir).unwrap();
+    /// ```
+    #[doc(alias = "get_or_create")]
+    #[doc(alias = "getOrCreate")]
+    pub fn checkpoint(self, dir: impl Into<std::path::PathBuf>) -> Self {
+        let dir = dir.into();
+        self.set(|c| c.runtime.checkpoint = Some(dir))
+    }
+
+    /// The time between two checkpoints, a multiple of the batch interval; ten seconds, or the first multiple after, unless said.
+    pub fn checkpoint_interval(self, every: Duration) -> Self {
+        self.set(move |c| c.runtime.checkpoint_interval = Some(every))
+    }
+
+    /// States are lost when this job ends, and that is meant: no warning.
+    pub fn without_checkpoint(self) -> Self {
+        self.set(|c| (c.runtime.checkpoint, c.warns) = (None, false))
+    }
+
     /// States that go in before the first batch, and where they go at the end.
     #[cfg(any(test, doctest, feature = "testing"))]
     pub(crate) fn hand_over(self, load: Option<crate::config::Saved>, save: Option<crate::config::Saved>) -> Self {
@@ -175,7 +213,7 @@ pub(crate) enum Delivery {
     /// One worker has built its graph: these are the outputs, in program order; what is absent is written elsewhere.
     Built { outputs: Vec<OutputSpec> },
     /// One worker's rows of one batch for one output; `None`: the view does not leave at this time, or it is not shown.
-    Part { output: usize, plan: Arc<Plan>, rows: Option<Box<dyn Any + Send>>, bytes: usize },
+    Part { output: usize, plan: Arc<Tick>, rows: Option<Box<dyn Any + Send>>, bytes: usize },
 }
 
 /// One output operation, as one worker registers it.
@@ -184,24 +222,6 @@ pub(crate) struct OutputSpec {
     /// How many workers of this process send a part of each batch.
     pub parts: usize,
     pub write: Write,
-}
-
-/// State that goes out and comes in by key group: what every stateful verb offers, whatever it keeps.
-pub(crate) trait KeyedState {
-    /// The state of the keys of one group, encoded; empty if there are none.
-    fn save(&self, group: u64) -> Vec<u8>;
-    /// Takes what `save` gave, on any worker and any number of workers; before the first batch.
-    ///
-    /// # Errors
-    /// Bytes that `save` did not write.
-    fn load(&mut self, bytes: &[u8]) -> Result<(), BoxError>;
-}
-
-/// State under its stable name.
-#[derive(Clone)]
-pub(crate) struct State {
-    pub name: String,
-    pub keeps: Rc<RefCell<dyn KeyedState>>,
 }
 
 /// What has been built so far on this worker.
@@ -216,6 +236,7 @@ struct Registry<'s> {
     outputs: Vec<OutputSpec>,
     spread: bool,
     states: Vec<State>,
+    checkpoint_every: Option<u64>,
     at_end: Vec<Box<dyn FnOnce() + 's>>,
 }
 
@@ -273,6 +294,8 @@ pub(crate) struct Built {
     /// Whether any output is written by every process.
     pub spread: bool,
     pub states: Vec<State>,
+    /// Milliseconds from checkpoint to checkpoint.
+    pub checkpoint_every: u64,
 }
 
 impl<'s> Graph<'s> {
@@ -305,11 +328,16 @@ impl<'s> Graph<'s> {
         name
     }
 
-    /// Registers state under the name of its operator; returns its number.
-    pub fn remember(&self, name: String, keeps: Rc<RefCell<dyn KeyedState>>) -> usize {
+    /// Registers state under the name of its operator; returns its number, and what its batches go through.
+    pub fn remember(&self, name: String, keeps: Rc<RefCell<dyn KeyedState>>) -> (usize, Rc<Owner>) {
         let mut r = self.registry.borrow_mut();
-        r.states.push(State { name, keeps });
-        r.states.len() - 1
+        // The line that was noted for it, without its ordinal: what it is and of which types.
+        let line = r.lines.iter().rev().find_map(|l| l.strip_prefix(&name)?.strip_prefix(' ')).unwrap_or_default();
+        let verb = name.split('#').next().unwrap_or_default();
+        let fingerprint = format!("{verb} {line}");
+        let owner = Owner::new(keeps);
+        r.states.push(State { name, fingerprint, owner: owner.clone() });
+        (r.states.len() - 1, owner)
     }
 
     /// Gives state another name.
@@ -323,6 +351,17 @@ impl<'s> Graph<'s> {
             return self.problem(site, format!("\"{name}\" is taken by another verb that keeps state; names must differ"));
         }
         r.states[state].name = name.into();
+    }
+
+    /// So often states are saved; the shortest that was said.
+    pub fn checkpoint_every(&self, site: &Site, every: Duration) {
+        match self.config.checkpoint_every(every) {
+            Err(e) => self.problem(site, e),
+            Ok(ms) => {
+                let shortest = &mut self.registry.borrow_mut().checkpoint_every;
+                *shortest = Some(shortest.map_or(ms, |other| other.min(ms)));
+            }
+        }
     }
 
     /// To be done when the program is built.
@@ -379,7 +418,9 @@ impl<'s> Graph<'s> {
         if !r.problems.is_empty() {
             return Err(Error::Graph(r.problems));
         }
-        Ok(Built { lines: r.lines, ports: r.ports, sources: r.sources, outputs: r.outputs, spread: r.spread, states: r.states })
+        let checkpoint_every = r.checkpoint_every.unwrap_or_else(|| self.config.usual_checkpoint_every());
+        let Registry { lines, ports, sources, outputs, spread, states, .. } = r;
+        Ok(Built { lines, ports, sources, outputs, spread, states, checkpoint_every })
     }
 }
 

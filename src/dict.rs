@@ -9,7 +9,7 @@ use std::hash::BuildHasher;
 
 use hashbrown::HashTable;
 
-use crate::data::{Key, key_group};
+use crate::data::{KEY_GROUPS, Key, key_group};
 use crate::time::BatchTime;
 
 /// A key's number, dense, valid on this worker only: checkpoints write names.
@@ -95,15 +95,17 @@ impl<K: Key> Dict<K> {
         e
     }
 
-    /// Something adds up to `diff` more under this id, at `t`.
-    pub fn hold(&mut self, id: Id, diff: i64, t: BatchTime) {
+    /// Something adds up to `diff` more under this id, at `t`. Returns the key's group.
+    pub fn hold(&mut self, id: Id, diff: i64, t: BatchTime) -> u8 {
         let e = self.used(id, t);
         e.held += diff;
         if e.held == 0 && !e.waits {
             e.waits = true;
-            let last = e.last;
+            let (last, group) = (e.last, e.group);
             self.idle.push_back((last, id));
+            return group;
         }
+        e.group
     }
 
     /// Gives up ids that nobody holds and that were last used at a time that every output has `passed`.
@@ -127,12 +129,21 @@ impl<K: Key> Dict<K> {
         }
     }
 
-    /// Every key that is held, with how much, its id and its group.
-    pub fn held(&self) -> impl Iterator<Item = (&K, i64, Id, u8)> {
-        self.entries
-            .iter()
-            .enumerate()
-            .filter_map(|(id, e)| e.as_ref().filter(|e| e.held != 0).map(|e| (&e.key, e.held, id as Id, e.group)))
+    /// The ids that are held, by key group.
+    pub fn held_by_group(&self) -> Vec<Vec<Id>> {
+        let mut groups = vec![Vec::new(); KEY_GROUPS as usize];
+        for (id, e) in self.entries.iter().enumerate() {
+            if let Some(e) = e.as_ref().filter(|e| e.held != 0) {
+                groups[e.group as usize].push(id as Id);
+            }
+        }
+        groups
+    }
+
+    /// A key, and how much is held under its id.
+    pub fn held(&self, id: Id) -> (&K, i64) {
+        let e = self.entry(id);
+        (&e.key, e.held)
     }
 
     /// How many keys have an id.
@@ -173,7 +184,8 @@ mod tests {
         d.hold(a, 1, at(3));
         d.tidy(|_| true);
         assert_eq!(d.id(7, at(3)), a);
-        assert_eq!(d.held().map(|(k, n, ..)| (*k, n)).collect::<Vec<_>>(), [(7, 1)]);
+        assert_eq!(d.held_by_group().concat(), [a]);
+        assert_eq!(d.held(a), (&7, 1));
         d.hold(a, -1, at(4));
         d.hold(a, 1, at(5));
         d.hold(a, -1, at(6));

@@ -17,7 +17,7 @@ use timely::dataflow::{Scope, Stream};
 use timely::{Accountable, Container};
 
 use crate::data::{Exchange, Lane, Rows};
-use crate::plan::Plan;
+use crate::plan::{Plan, Tick};
 use crate::time::BatchTime;
 
 /// The stream under a `DStream`.
@@ -34,7 +34,7 @@ pub(crate) type Route<D> = ExchangePact<D, Box<dyn FnMut(&D) -> u64>>;
 pub(crate) struct Flow<'s> {
     pub scope: Scope<'s, BatchTime>,
     /// One plan a batch, on every worker, also when the batch is empty: the capability to act on silence.
-    pub ticks: VecStream<'s, Arc<Plan>>,
+    pub ticks: VecStream<'s, Arc<Tick>>,
 }
 
 /// Which operator this is, for people: the verb and the line that called it.
@@ -80,7 +80,7 @@ pub(crate) struct Slots<A> {
 
 struct Slot<A> {
     cap: Capability<BatchTime>,
-    plan: Option<Arc<Plan>>,
+    plan: Option<Arc<Tick>>,
     acc: A,
 }
 
@@ -108,7 +108,7 @@ pub(crate) fn batched<'s, C, P, A, O>(
     input: Stream<'s, BatchTime, C>,
     pact: P,
     mut absorb: impl FnMut(&mut Slots<A>, BatchTime, C) + 'static,
-    mut finish: impl FnMut(&Arc<Plan>, A, &mut Give<'_, O>) + 'static,
+    mut finish: impl FnMut(&Arc<Tick>, A, &mut Give<'_, O>) + 'static,
 ) -> Stream<'s, BatchTime, O>
 where
     C: Container,
@@ -151,7 +151,10 @@ where
                 }
                 let slot = first.remove();
                 site.enter(Some(t));
-                let plan = slot.plan.unwrap_or_else(|| Arc::new(Plan { time: t, ranges: Vec::new(), shown: true }));
+                let plan = slot.plan.unwrap_or_else(|| {
+                    let plan = Plan { time: t, ranges: Vec::new(), shown: true };
+                    Arc::new(Tick { plan, ..Tick::default() })
+                });
                 let mut session = out.session_with_builder(&slot.cap);
                 finish(&plan, slot.acc, &mut |mut c| {
                     if !Accountable::is_empty(&c) {

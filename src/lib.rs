@@ -10,6 +10,7 @@ pub mod error;
 pub(crate) mod fault;
 mod flow;
 pub mod plan;
+mod state;
 pub mod time;
 
 pub(crate) mod clock;

@@ -112,6 +112,33 @@ pub struct Plan {
     pub shown: bool,
 }
 
+/// What a checkpoint wants of states.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub(crate) enum Cut {
+    /// What changed since the last one.
+    Changed,
+    /// Everything: nobody knows what became of the last one.
+    All,
+}
+
+/// A batch time as operators are told of it: its plan, when it is closed.
+#[derive(Clone, Debug, Default)]
+pub(crate) struct Tick {
+    pub plan: Plan,
+    /// No batch: the time of the checkpoint that was loaded. What was loaded enters views here, and nothing leaves them.
+    pub restored: bool,
+    /// Whether states are saved as they are after this batch.
+    pub cut: Option<Cut>,
+}
+
+impl std::ops::Deref for Tick {
+    type Target = Plan;
+
+    fn deref(&self) -> &Plan {
+        &self.plan
+    }
+}
+
 /// What the planner tells every worker, over the control dataflow.
 #[derive(Clone, Debug, Serialize, Deserialize)]
 pub(crate) enum Order {
@@ -137,8 +164,13 @@ pub(crate) enum Order {
         /// The last batch of a graceful stop.
         last: bool,
     },
-    /// The plan is made: give up the capability, tick.
-    Close { plan: Plan, run: u32, fill: bool },
+    /// The plan is made: give up the capability, tick. `cut`: the last tick of it is the time of a checkpoint.
+    Close { plan: Plan, run: u32, fill: bool, cut: Option<Cut> },
+    /// Before anything else, if there is a checkpoint directory: what each worker needs of it, as `batch/restore.rs` wrote it;
+    /// and the time of the checkpoint that is loaded, if there is one.
+    Restore { time: Option<BatchTime>, what: Vec<u8> },
+    /// All replayed batches are sealed: from now on sources read ahead.
+    Live,
     /// No batch will follow.
     End,
     /// Drop everything, now.
@@ -164,6 +196,8 @@ pub(crate) enum Report {
     Computed { before: BatchTime },
     /// Every output operation of one process is through `time`; so many bytes still wait there.
     Out { process: usize, time: BatchTime, waiting: u64 },
+    /// What one worker has written for the checkpoint of `time`, as `batch/pieces.rs` says it; or why it could not.
+    Pieces { worker: usize, time: BatchTime, written: Result<Vec<u8>, String> },
     /// Somebody asked the job to end.
     Stop { graceful: bool },
 }

@@ -2,9 +2,8 @@
 //!
 //! Feature `testing` makes it public: a program's own verbs are tested as tidemill's are.
 
-use std::collections::VecDeque;
-use std::sync::Arc;
 use std::fmt::Debug;
+use std::sync::Arc;
 use std::time::Duration;
 
 use crate::batch::ManualClock;
@@ -141,14 +140,14 @@ impl<'s> StreamingContext<'s> {
     pub fn test_stream<T: Data + Send + Sync>(&self, batches: impl Into<Arc<[Vec<T>]>>) -> DStream<'s, T> {
         let site = Site::of("test_stream");
         let batches = batches.into();
-        let sizes: VecDeque<usize> = batches.iter().map(Vec::len).collect();
+        let count = batches.len() as i64;
         self.read(
             &site,
             "test_stream",
             SourceSpec {
                 name: "test".into(),
-                splits: Box::new(move || Ok(Box::new(TestSplits { sizes, begun: 0 }))),
-                reader: Box::new(move |_| Ok(Box::new(TestReader::new(batches)))),
+                splits: Box::new(move || Ok(Box::new(TestSplits { batches: count, planned: 0 }))),
+                reader: Box::new(move |_| Ok(Box::new(TestReader { batches, given: 0 }))),
                 planned: true,
                 pace: Pace::default(),
             },
@@ -160,23 +159,29 @@ fn split(lane: usize) -> Split {
     Split::Kafka { topic: "test".into(), partition: lane as i32 }
 }
 
-/// Plans each batch as one contiguous piece of all rows a lane.
+/// Plans the batches one by one: positions count them, in every lane.
 struct TestSplits {
-    sizes: VecDeque<usize>,
-    begun: usize,
+    batches: i64,
+    planned: i64,
 }
 
 impl Splits for TestSplits {
+    fn resume(&mut self, read: Vec<source::Start>, _: &[u8]) -> Result<()> {
+        self.planned = read.iter().map(|s| s.from).max().unwrap_or(0);
+        Ok(())
+    }
+
     fn start(&mut self) -> Result<Vec<source::Start>> {
         Ok((0..LANES).map(|l| source::Start { split: split(l), from: 0 }).collect())
     }
 
     fn plan(&mut self) -> Result<Vec<Piece>> {
-        let Some(n) = self.sizes.pop_front() else { return Ok(Vec::new()) };
-        let cut = |l: usize| (self.begun + n * l / LANES) as i64;
-        let pieces = (0..LANES).map(|l| Piece { split: split(l), from: cut(l), until: cut(l + 1) }).collect();
-        self.begun += n;
-        Ok(pieces)
+        if self.finished() {
+            return Ok(Vec::new());
+        }
+        self.planned += 1;
+        let (from, until) = (self.planned - 1, self.planned);
+        Ok((0..LANES).map(|l| Piece { split: split(l), from, until }).collect())
     }
 
     fn finite(&self) -> bool {
@@ -184,7 +189,7 @@ impl Splits for TestSplits {
     }
 
     fn finished(&self) -> bool {
-        self.sizes.is_empty()
+        self.planned >= self.batches
     }
 }
 
@@ -193,18 +198,8 @@ const ROWS: usize = 8192;
 
 struct TestReader<T> {
     batches: Arc<[Vec<T>]>,
-    /// The position of each batch's first row.
-    begins: Vec<usize>,
-    /// Rows given of the range at hand.
+    /// Rows given of the batch at hand.
     given: usize,
-}
-
-impl<T> TestReader<T> {
-    fn new(batches: Arc<[Vec<T>]>) -> Self {
-        let sum = |sum: &mut usize, batch: &Vec<T>| Some(std::mem::replace(sum, *sum + batch.len()));
-        let begins = batches.iter().scan(0, sum).collect();
-        TestReader { batches, begins, given: 0 }
-    }
 }
 
 impl<T: Data> Reader<T> for TestReader<T> {
@@ -221,16 +216,16 @@ impl<T: Data> Reader<T> for TestReader<T> {
     }
 
     fn read_range(&mut self, range: &Range, emit: &mut Emit<'_, T>) -> Result<bool> {
-        let (from, until) = (range.from as usize + self.given, range.until as usize);
-        if from >= until {
-            self.given = 0;
-            return Ok(true);
-        }
-        let batch = self.begins.partition_point(|begin| *begin <= from) - 1;
-        let rows = &self.batches[batch][from - self.begins[batch]..];
-        let rows = &rows[..rows.len().min(until - from).min(ROWS)];
+        let (batch, lane) = (&self.batches[range.from as usize], range.split.partition() as usize);
+        let cut = |l: usize| batch.len() * l / LANES;
+        let rows = &batch[cut(lane) + self.given..cut(lane + 1)];
+        let rows = &rows[..rows.len().min(ROWS)];
         emit(range.lane, rows.to_vec(), 0);
         self.given += rows.len();
-        Ok(false)
+        let done = cut(lane) + self.given == cut(lane + 1);
+        if done {
+            self.given = 0;
+        }
+        Ok(done)
     }
 }

@@ -1,19 +1,19 @@
 //! Rows by number, on the worker that owns them, and back to names before they leave it.
 
 use std::cell::RefCell;
-use std::collections::BTreeMap;
 use std::rc::Rc;
 
 use differential_dataflow::{AsCollection, VecCollection};
 use timely::dataflow::channels::pact::Pipeline;
 use timely::dataflow::operators::Probe;
 
-use crate::context::{Graph, KeyedState};
+use crate::context::Graph;
 use crate::data::{Key, Rows, encoded, key_group};
 use crate::dict::{Dict, Id};
 use crate::dstream::DStream;
 use crate::error::BoxError;
 use crate::flow::{Site, VecStream, batched, expand, route};
+use crate::state::{Groups, KeyedState};
 use crate::time::BatchTime;
 use crate::view::{Changes, Form, Keyed, View};
 
@@ -138,7 +138,7 @@ pub(crate) fn sums<'s, K: Key>(pairs: &DStream<'s, (K, i64)>, site: &Site, name:
     let graph = &pairs.node.graph;
     let state: Rc<RefCell<Sums<K>>> = Rc::default();
     let dict = state.borrow().dict.clone();
-    let number = graph.remember(name, state.clone());
+    let (number, owner) = graph.remember(name, state.clone());
     let probe = graph.probe.clone();
     let changes: VecStream<'s, (Id, BatchTime, i64)> = batched(
         &graph.flow,
@@ -149,17 +149,9 @@ pub(crate) fn sums<'s, K: Key>(pairs: &DStream<'s, (K, i64)>, site: &Site, name:
             let at: &mut Vec<Rows<(K, i64)>> = slots.at(t);
             at.push(rows);
         },
-        move |plan, rows, give| {
-            let mut state = state.borrow_mut();
-            let mut changes: Vec<_> = state.loaded.drain(..).map(|(id, n)| (id, plan.time, n)).collect();
-            let mut dict = state.dict.borrow_mut();
-            dict.tidy(|t| !probe.less_equal(&t));
-            for (k, n) in rows.into_iter().flat_map(Rows::take) {
-                let id = dict.id(k, plan.time);
-                dict.hold(id, n, plan.time);
-                changes.push((id, plan.time, n));
-            }
-            give(changes);
+        move |tick, rows, give| {
+            let probe = &probe;
+            give(owner.batch(tick, || state.borrow_mut().batch(tick.time, rows, |t| !probe.less_equal(&t))))
         },
     );
     (Keyed { changes, dict }, number)
@@ -168,21 +160,53 @@ pub(crate) fn sums<'s, K: Key>(pairs: &DStream<'s, (K, i64)>, site: &Site, name:
 /// What each key adds up to: the dictionary knows.
 struct Sums<K> {
     dict: Rc<RefCell<Dict<K>>>,
-    /// What was loaded and is not in the arrangement yet.
+    /// What was loaded and is not in the view yet.
     loaded: Vec<(Id, i64)>,
+    /// Groups with changes since the last cut.
+    changed: Groups,
+    /// What a cut is to save: the ids of each group.
+    cut: Vec<Vec<Id>>,
 }
 
 impl<K> Default for Sums<K> {
     fn default() -> Self {
-        Sums { dict: Rc::default(), loaded: Vec::new() }
+        Sums { dict: Rc::default(), loaded: Vec::new(), changed: 0, cut: Vec::new() }
+    }
+}
+
+impl<K: Key> Sums<K> {
+    /// What a batch changes; in the first one, what was loaded enters.
+    fn batch(
+        &mut self,
+        t: BatchTime,
+        rows: Vec<Rows<(K, i64)>>,
+        passed: impl Fn(BatchTime) -> bool,
+    ) -> Vec<(Id, BatchTime, i64)> {
+        let mut changes: Vec<_> = self.loaded.drain(..).map(|(id, n)| (id, t, n)).collect();
+        changes.reserve(rows.iter().map(|r| r.rows.len()).sum());
+        let mut dict = self.dict.borrow_mut();
+        dict.tidy(passed);
+        for (k, n) in rows.into_iter().flat_map(Rows::take) {
+            let id = dict.id(k, t);
+            self.changed |= 1 << dict.hold(id, n, t);
+            changes.push((id, t, n));
+        }
+        changes
     }
 }
 
 impl<K: Key> KeyedState for Sums<K> {
-    fn save(&self, group: u64) -> Vec<u8> {
+    fn cut(&mut self) -> Groups {
+        self.cut = self.dict.borrow().held_by_group();
+        std::mem::take(&mut self.changed)
+    }
+
+    fn save(&mut self, group: u64) -> Vec<u8> {
         let dict = self.dict.borrow();
-        let of_group: BTreeMap<&K, i64> = dict.held().filter(|(.., g)| *g as u64 == group).map(|(k, n, ..)| (k, n)).collect();
-        if of_group.is_empty() { Vec::new() } else { encoded(&of_group.into_iter().collect::<Vec<_>>()) }
+        let ids = self.cut.get_mut(group as usize).map(std::mem::take).unwrap_or_default();
+        let mut sums: Vec<(&K, i64)> = ids.into_iter().map(|id| dict.held(id)).collect();
+        sums.sort_unstable();
+        if sums.is_empty() { Vec::new() } else { encoded(&sums) }
     }
 
     fn load(&mut self, bytes: &[u8]) -> Result<(), BoxError> {
@@ -199,19 +223,29 @@ impl<K: Key> KeyedState for Sums<K> {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use std::collections::BTreeMap;
 
     #[test]
     fn sums_go_out_and_come_in_by_key_group() {
-        let all: Sums<String> = Sums::default();
+        let mut all: Sums<String> = Sums::default();
         for n in 1..100i64 {
             let id = all.dict.borrow_mut().id(format!("k{n}"), BatchTime::default());
             all.dict.borrow_mut().hold(id, n, BatchTime::default());
         }
+        all.cut();
         let mut again: Sums<String> = Sums::default();
         for piece in (0..crate::data::KEY_GROUPS).map(|g| all.save(g)).filter(|p| !p.is_empty()) {
             again.load(&piece).unwrap();
         }
-        let total = |s: &Sums<String>| s.dict.borrow().held().map(|(k, n, ..)| (k.clone(), n)).collect::<BTreeMap<_, _>>();
+        let total = |s: &Sums<String>| {
+            let dict = s.dict.borrow();
+            dict.held_by_group()
+                .concat()
+                .into_iter()
+                .map(|id| dict.held(id))
+                .map(|(k, n)| (k.clone(), n))
+                .collect::<BTreeMap<_, _>>()
+        };
         assert_eq!(total(&again), total(&all));
         assert_eq!(again.loaded.iter().map(|(_, n)| n).sum::<i64>(), 4950);
         all.dict.borrow_mut().tidy(|_| true);

@@ -11,13 +11,15 @@ use std::rc::Rc;
 use timely::dataflow::channels::pact::Pipeline;
 use timely::dataflow::operators::Probe;
 
-use crate::context::{Graph, KeyedState};
-use crate::data::{FastMap, Key, Rows, encoded};
+use crate::context::Graph;
+use crate::data::{FastMap, KEY_GROUPS, Key, Rows, encoded};
 use crate::dict::{Dict, Id};
 use crate::dstream::{DStream, Pane, Panes};
 use crate::error::BoxError;
 use crate::flow::{Site, batched};
 use crate::operator::combine::add_one;
+use crate::plan::Tick;
+use crate::state::{ALL, Groups, KeyedState};
 use crate::time::BatchTime;
 use crate::view::Keyed;
 
@@ -100,7 +102,7 @@ impl Ring {
     /// A batch's pane enters.
     fn push(&mut self, t: BatchTime, pane: Pane, dict: &RefCell<Dict<impl Key>>) {
         let mut dict = dict.borrow_mut();
-        pane.iter().for_each(|(id, n)| dict.hold(*id, *n, t));
+        pane.iter().for_each(|(id, n)| _ = dict.hold(*id, *n, t));
         if self.shape.pane() == self.shape.interval {
             self.waiting.push_back((t.millis(), pane));
             return;
@@ -130,7 +132,7 @@ impl Ring {
                 self.inside.push_back((end, pane));
             } else {
                 // A slide longer than the window: some batches are in none.
-                pane.iter().for_each(|(id, n)| dict.hold(*id, -n, t));
+                pane.iter().for_each(|(id, n)| _ = dict.hold(*id, -n, t));
             }
         }
         changes
@@ -145,18 +147,30 @@ struct Window<T> {
     loaded: [BTreeMap<u64, Vec<(Id, i64)>>; 2],
     /// What was in the window that was loaded, until the first time on the grid says so.
     burst: Vec<(Id, i64)>,
+    /// What a cut is to save: the panes of each group.
+    cut: Vec<Saved>,
 }
+
+/// Panes by their end, oldest first.
+type ByEnd = Vec<(u64, Vec<(Id, i64)>)>;
+
+/// One group's panes: those in the window, those that wait, and the one that is being folded.
+type Saved = (ByEnd, ByEnd, Vec<(Id, i64)>);
 
 /// Panes as they are saved: by name.
 type Named<K> = Vec<(u64, Vec<(K, i64)>)>;
 
 impl<T: Key> Window<T> {
     /// What changes in the window with a batch.
-    fn batch(&mut self, t: BatchTime, pane: Pane) -> Vec<(Id, BatchTime, i64)> {
+    fn batch(&mut self, tick: &Tick, pane: Pane) -> Vec<(Id, BatchTime, i64)> {
+        let t = tick.time;
         let [inside, waiting] = std::mem::take(&mut self.loaded);
         self.burst.extend(inside.values().flatten());
         self.ring.inside.extend(inside.into_iter().map(|(end, pane)| (end, Rc::new(pane))));
         self.ring.waiting.extend(waiting.into_iter().map(|(end, pane)| (end, Rc::new(pane))));
+        if tick.restored {
+            return self.burst.drain(..).map(|(id, n)| (id, t, n)).collect();
+        }
         self.ring.push(t, pane, &self.dict);
         if !self.ring.shape.on_grid(t) {
             return Vec::new();
@@ -168,24 +182,40 @@ impl<T: Key> Window<T> {
 }
 
 impl<T: Key> KeyedState for Window<T> {
-    fn save(&self, group: u64) -> Vec<u8> {
+    fn cut(&mut self) -> Groups {
         let dict = self.dict.borrow();
-        let names: FastMap<Id, &T> = dict.held().filter(|h| h.3 as u64 == group).map(|(k, _, id, _)| (id, k)).collect();
-        let named = |pane: &mut dyn Iterator<Item = (&Id, &i64)>| {
-            let mut rows: Vec<(&T, i64)> = pane.filter_map(|(id, n)| Some((*names.get(id)?, *n))).collect();
-            rows.sort();
-            rows
-        };
-        let panes = |ring: &VecDeque<(u64, Pane)>| -> Vec<(u64, Vec<(&T, i64)>)> {
-            let pane = |(end, pane): &(u64, Pane)| (*end, named(&mut pane.iter().map(|(id, n)| (id, n))));
-            ring.iter().map(pane).filter(|(_, rows)| !rows.is_empty()).collect()
-        };
-        let folding = named(&mut self.ring.folding.iter());
-        let (inside, waiting) = (panes(&self.ring.inside), panes(&self.ring.waiting));
-        if inside.is_empty() && waiting.is_empty() && folding.is_empty() {
+        let mut cut: Vec<Saved> = (0..KEY_GROUPS).map(|_| Saved::default()).collect();
+        let group = |id: Id| dict.placed(id).0 as usize;
+        for (of, panes) in [(0, &self.ring.inside), (1, &self.ring.waiting)] {
+            for (end, pane) in panes {
+                for (id, n) in pane.iter() {
+                    let saved = &mut cut[group(*id)];
+                    let panes = if of == 0 { &mut saved.0 } else { &mut saved.1 };
+                    match panes.last_mut().filter(|(last, _)| last == end) {
+                        Some((_, rows)) => rows.push((*id, *n)),
+                        None => panes.push((*end, vec![(*id, *n)])),
+                    }
+                }
+            }
+        }
+        self.ring.folding.iter().for_each(|(id, n)| cut[group(*id)].2.push((*id, *n)));
+        self.cut = cut;
+        ALL
+    }
+
+    fn save(&mut self, group: u64) -> Vec<u8> {
+        let saved = self.cut.get_mut(group as usize).map(std::mem::take).unwrap_or_default();
+        if saved == Saved::default() {
             return Vec::new();
         }
-        encoded(&(inside, waiting, folding))
+        let dict = self.dict.borrow();
+        let named = |pane: Vec<(Id, i64)>| {
+            let mut rows: Vec<(&T, i64)> = pane.into_iter().map(|(id, n)| (dict.name(id), n)).collect();
+            rows.sort_unstable();
+            rows
+        };
+        let panes = |panes: ByEnd| panes.into_iter().map(|(end, pane)| (end, named(pane))).collect::<Vec<_>>();
+        encoded(&(panes(saved.0), panes(saved.1), named(saved.2)))
     }
 
     fn load(&mut self, bytes: &[u8]) -> Result<(), BoxError> {
@@ -219,9 +249,9 @@ pub(crate) fn ring<'s, T: Key>(
 ) -> (Keyed<'s, T>, usize) {
     let dict = panes.dict.clone();
     let ring = Ring { shape, waiting: VecDeque::new(), inside: VecDeque::new(), folding: FastMap::default() };
-    let window = Window { ring, dict: dict.clone(), loaded: Default::default(), burst: Vec::new() };
+    let window = Window { ring, dict: dict.clone(), loaded: Default::default(), burst: Vec::new(), cut: Vec::new() };
     let window = Rc::new(RefCell::new(window));
-    let state = graph.remember(name, window.clone());
+    let (state, owner) = graph.remember(name, window.clone());
     let changes = batched(
         &graph.flow,
         site,
@@ -232,7 +262,9 @@ pub(crate) fn ring<'s, T: Key>(
                 *slots.at(t) = Some(pane);
             }
         },
-        move |plan, pane: Option<Pane>, give| give(window.borrow_mut().batch(plan.time, pane.unwrap_or_default())),
+        move |tick, pane: Option<Pane>, give| {
+            give(owner.batch(tick, || window.borrow_mut().batch(tick, pane.unwrap_or_default())))
+        },
     );
     // Panes hold no ids on their way here: ids must not be used again before, even if no output wants this window.
     (Keyed { changes: changes.probe_with(&graph.probe), dict }, state)

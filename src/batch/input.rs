@@ -20,7 +20,7 @@ use crate::data::{Data, Lane, Rows};
 use crate::dstream::{Case, DStream};
 use crate::error::Result;
 use crate::flow::{Site, VecStream};
-use crate::plan::{Order, Plan, Range, Report};
+use crate::plan::{Order, Plan, Range, Report, Tick};
 use crate::source::{Emit, Reader};
 use crate::time::{BatchTime, Interval};
 
@@ -47,10 +47,10 @@ impl Queue {
 }
 
 /// The ticks: at close, on every worker, the batch's plan; built before anything else.
-pub(crate) fn ticks<'s>(scope: Scope<'s, BatchTime>, interval: Interval) -> (VecStream<'s, Arc<Plan>>, Box<dyn Port>) {
+pub(crate) fn ticks<'s>(scope: Scope<'s, BatchTime>, interval: Interval) -> (VecStream<'s, Arc<Tick>>, Box<dyn Port>) {
     let mut builder = OperatorBuilder::new("ticks".into(), scope);
-    let (out, stream) = builder.new_output::<Vec<Arc<Plan>>>();
-    let mut out = OutputBuilder::<_, NoopBuilder<Vec<Arc<Plan>>>>::from(out);
+    let (out, stream) = builder.new_output::<Vec<Arc<Tick>>>();
+    let mut out = OutputBuilder::<_, NoopBuilder<Vec<Arc<Tick>>>>::from(out);
     let queue = Queue::new(scope, builder.operator_info().address);
     let port = Box::new(queue.clone());
     builder.build(move |mut caps| {
@@ -59,11 +59,18 @@ pub(crate) fn ticks<'s>(scope: Scope<'s, BatchTime>, interval: Interval) -> (Vec
             while let Some(order) = queue.orders.borrow_mut().pop_front() {
                 match (order, cap.as_mut()) {
                     (Order::Open { time, .. }, Some(cap)) => cap.downgrade(&time),
-                    (Order::Close { plan, run, fill }, Some(cap)) => {
+                    (Order::Restore { time: Some(time), .. }, Some(cap)) => {
+                        cap.downgrade(&time);
+                        let plan = Plan { time, ..Plan::default() };
+                        let tick = Arc::new(Tick { plan, restored: true, cut: None });
+                        out.activate().session_with_builder(&*cap).give_container(&mut vec![tick]);
+                    }
+                    (Order::Close { plan, run, fill, cut }, Some(cap)) => {
                         let mut out = out.activate();
-                        for plan in with_overdue(plan, run, fill, interval) {
+                        for (left, plan) in (0..=run).rev().zip(with_overdue(plan, run, fill, interval)) {
                             cap.downgrade(&plan.time);
-                            out.session_with_builder(&*cap).give_container(&mut vec![Arc::new(plan)]);
+                            let tick = Tick { plan, restored: false, cut: cut.filter(|_| left == 0) };
+                            out.session_with_builder(&*cap).give_container(&mut vec![Arc::new(tick)]);
                         }
                         cap.downgrade(&interval.after(*cap.time()));
                     }
@@ -106,9 +113,10 @@ struct Input<T> {
     interval: Interval,
     /// The batch that is open; `None` before the first and after the last.
     open: Option<Capability<BatchTime>>,
-    opened: bool,
     /// Whether it reads on its own, or only the ranges it is given.
     reads: bool,
+    /// Whether it may do so by now.
+    live: bool,
     /// Batches that are sealed and not closed.
     sealed: VecDeque<Capability<BatchTime>>,
     jobs: VecDeque<Job>,
@@ -130,8 +138,8 @@ impl<T: Data> Input<T> {
             peers: graph.flow.scope.peers(),
             interval: graph.config.interval,
             open: None,
-            opened: false,
             reads,
+            live: false,
             sealed: VecDeque::new(),
             jobs: VecDeque::new(),
             ranges: Vec::new(),
@@ -153,8 +161,7 @@ impl<T: Data> Input<T> {
                 if let Some(open) = &mut self.open {
                     open.downgrade(&time);
                 }
-                self.reads &= live;
-                self.opened = true;
+                self.live = live;
                 let limits = [quota(self.pace.per_second, time, self.interval), self.pace.first_batch];
                 self.reader.limit(limits.into_iter().flatten().min());
             }
@@ -163,6 +170,7 @@ impl<T: Data> Input<T> {
                 let pieces = pieces.into_iter().filter(mine).collect();
                 self.jobs.push_back(Job { time, run, pieces, live, last });
             }
+            Order::Live => self.live = true,
             Order::Close { .. } => drop(self.sealed.pop_front()),
             Order::End => self.open = None,
             _ => {}
@@ -183,7 +191,7 @@ impl<T: Data> Input<T> {
         let mut finished = false;
         if let Some(job) = self.jobs.front_mut() {
             finished = read_pieces(&mut *self.reader, &mut job.pieces, &mut self.ranges, &mut give)?;
-        } else if self.reads && self.opened && self.bytes < self.cap_bytes {
+        } else if self.reads && self.live && self.bytes < self.cap_bytes {
             again = self.reader.read(&mut give)?;
         }
         let mut lag = None;

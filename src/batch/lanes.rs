@@ -27,6 +27,22 @@ pub(super) struct Lanes {
 }
 
 impl Lanes {
+    /// Numbers below this one were given before the job was started again.
+    pub fn go_on(&mut self, given: u32) {
+        self.next = self.next.max(given);
+    }
+
+    /// A split has this number from before. `false`: that was said already.
+    pub fn keep(&mut self, source: u32, split: &Split, lane: u32) -> bool {
+        self.next = self.next.max(lane + 1);
+        self.kept.insert((source, split.clone()), lane).is_none()
+    }
+
+    /// How many numbers were ever given.
+    pub fn given(&self) -> u32 {
+        self.next
+    }
+
     /// The next batch is planned from here on: what were files of the last one are done.
     pub fn batch(&mut self) {
         self.files.clear();

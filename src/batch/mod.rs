@@ -7,17 +7,22 @@
 //! | close | `planner.rs` | the plan goes to all workers, capabilities are given up, the frontier passes |
 //! | compute | `operator/`, `arrangement/` | exchange by key, arrangements, pane rings, state |
 //! | output | `sink/thread.rs` | whole batches, in order |
+//! | checkpoint | `ledger.rs` asks, `states.rs` saves, `pieces.rs` writes | states of all operators after one batch |
 //!
 //! `run.rs` starts and ends jobs, `worker.rs` is one worker's loop, `control.rs` carries orders and reports; `crate::clock` reads time.
 //! Invariant: only this module moves time.
 
+mod begin;
 pub(crate) mod control;
 pub(crate) mod input;
 mod lanes;
+mod ledger;
+pub(crate) mod pieces;
 pub(crate) mod planner;
 pub(crate) mod plans;
 pub(crate) mod run;
 pub(crate) mod signals;
+mod states;
 pub(crate) mod worker;
 
 pub use crate::clock::ManualClock;

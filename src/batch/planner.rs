@@ -2,6 +2,7 @@
 //!
 //! For each batch: wait until it is due and there is room, seal, put the plan together from what the sources say, close.
 //! At most K closed batches are not computed, and the outputs' waiting bytes are bounded; until then the open batch stays open.
+//! Where a job begins is in `begin.rs`, what of it is durable in `ledger.rs`.
 
 use std::collections::{BTreeMap, BTreeSet, VecDeque};
 use std::sync::Arc;
@@ -11,12 +12,14 @@ use std::time::{Duration, Instant};
 use timely::scheduling::SyncActivator;
 
 use super::lanes::Lanes;
+use super::ledger::{Ledger, Standing};
+use crate::checkpoint::{OperatorId, PlanRecord};
 use crate::clock::Time;
 use crate::config::{CatchUp, Config};
 use crate::context::SourceHalf;
-use crate::error::{Error, Result};
+use crate::error::Result;
 use crate::metrics::{BatchInfo, Metrics};
-use crate::plan::{Order, Plan, Range, Report, Split};
+use crate::plan::{Cut, Order, Plan, Range, Report, Split};
 use crate::source::{Piece, Splits, Start};
 use crate::time::BatchTime;
 
@@ -33,6 +36,10 @@ pub(crate) struct Kit {
     pub wake: SyncActivator,
     /// Processes whose output thread reports each batch.
     pub writers: usize,
+    /// The operators that keep state.
+    pub states: Vec<OperatorId>,
+    /// Milliseconds from checkpoint to checkpoint.
+    pub checkpoint_every: u64,
 }
 
 /// A batch between its seal and its last output.
@@ -41,6 +48,10 @@ struct Batch {
     /// The last time this batch stands for: its own, or the last overdue one after it.
     end: BatchTime,
     run: u32,
+    fill: bool,
+    /// What is known of it from before the job was started again.
+    replayed: Option<Plan>,
+    cut: Option<Cut>,
     /// Sources that have not said how far they are.
     unsealed: usize,
     ranges: Vec<Range>,
@@ -52,17 +63,20 @@ struct Batch {
 }
 
 pub(crate) struct Planner {
-    config: Arc<Config>,
-    kit: Kit,
+    pub(super) config: Arc<Config>,
+    pub(super) kit: Kit,
     orders: Sender<Order>,
     reports: Receiver<Report>,
-    time: Time,
+    pub(super) time: Time,
     metrics: Metrics,
-    lanes: Lanes,
+    pub(super) lanes: Lanes,
+    pub(super) ledger: Option<Ledger>,
     /// From the first seal to the last output, in order.
     batches: VecDeque<Batch>,
-    next: BatchTime,
-    given: Option<VecDeque<Plan>>,
+    pub(super) next: BatchTime,
+    pub(super) given: Option<VecDeque<Plan>>,
+    /// Batches of before a restart that run again, with their ranges.
+    pub(super) replay: VecDeque<PlanRecord>,
     stop: bool,
     aborted: bool,
     /// When the sources have what belongs to the last batches of a graceful stop.
@@ -93,9 +107,11 @@ impl Planner {
             time,
             metrics,
             lanes: Lanes::default(),
+            ledger: None,
             batches: VecDeque::new(),
             next: BatchTime::default(),
             given: None,
+            replay: VecDeque::new(),
             stop: false,
             aborted: false,
             ready: None,
@@ -117,71 +133,32 @@ impl Planner {
             }
             self.discover()?;
             self.seal_if_due()?;
-            self.close_if_sealed();
+            self.close_if_sealed()?;
             if self.finished() {
                 self.send(Order::End);
                 return Ok(());
             }
             let wait = self.wait();
             match self.reports.recv_timeout(wait) {
-                Ok(report) => self.take(report),
+                Ok(report) => self.take(report)?,
                 Err(RecvTimeoutError::Timeout) => {}
                 // The workers are gone: they have said why.
                 Err(RecvTimeoutError::Disconnected) => return Ok(()),
             }
             while let Ok(report) = self.reports.try_recv() {
-                self.take(report);
+                self.take(report)?;
             }
         }
     }
 
-    fn send(&self, order: Order) {
+    pub(super) fn send(&self, order: Order) {
         if self.orders.send(order).is_ok() {
             let _ = self.kit.wake.activate();
         }
     }
 
-    fn start(&mut self, plans: Option<Vec<Plan>>) -> Result<()> {
-        if let Some(plans) = plans {
-            self.given = Some(self.resolve(plans)?);
-        } else {
-            for source in 0..self.kit.sources.len() {
-                let starts = match &mut self.kit.sources[source].splits {
-                    Some(splits) => splits.start()?,
-                    None => Vec::new(),
-                };
-                self.assign(source as u32, starts);
-            }
-        }
-        let first = self.given.as_ref().and_then(|g| g.front()).map(|p| p.time);
-        self.next = first.unwrap_or_else(|| self.config.interval.at_or_after(self.time.anchor() + 1));
-        self.send(Order::Open { time: self.next, live: self.given.is_none() });
-        Ok(())
-    }
-
-    /// Gives plans from a file their source numbers and lanes.
-    fn resolve(&mut self, plans: Vec<Plan>) -> Result<VecDeque<Plan>> {
-        let mut given = VecDeque::new();
-        for mut plan in plans {
-            self.lanes.batch();
-            for range in &mut plan.ranges {
-                if range.source as usize >= self.kit.sources.len() {
-                    return Err(Error::config(format!(
-                        "plan of {}: source {} does not exist, the program has {}",
-                        plan.time,
-                        range.source,
-                        self.kit.sources.len()
-                    )));
-                }
-                range.lane = self.lane(range.source, &range.split, None);
-            }
-            given.push_back(plan);
-        }
-        Ok(given)
-    }
-
     /// The lane of a split; a new one is told to all workers.
-    fn lane(&mut self, source: u32, split: &Split, from: Option<i64>) -> u32 {
+    pub(super) fn lane(&mut self, source: u32, split: &Split, from: Option<i64>) -> u32 {
         let (lane, new) = self.lanes.of(source, split);
         if new {
             self.send(Order::Assign { source, lane, split: split.clone(), from });
@@ -189,11 +166,13 @@ impl Planner {
         lane
     }
 
-    fn assign(&mut self, source: u32, mut starts: Vec<Start>) {
+    /// Gives new splits their lanes; returns those that are new.
+    pub(super) fn assign(&mut self, source: u32, mut starts: Vec<Start>) -> Vec<Start> {
         starts.sort_by(|a, b| a.split.cmp(&b.split));
-        for s in starts {
+        for s in &starts {
             self.lane(source, &s.split, Some(s.from));
         }
+        starts
     }
 
     fn discover(&mut self) -> Result<()> {
@@ -212,11 +191,16 @@ impl Planner {
 
     /// Whether all batches are given: then they follow one another without waiting for the clock.
     fn back_to_back(&self) -> bool {
-        self.given.is_some() || self.kit.sources.iter().all(|s| s.splits.as_ref().is_some_and(|s| s.finite()))
+        self.given.is_some()
+            || !self.replay.is_empty()
+            || self.kit.sources.iter().all(|s| s.splits.as_ref().is_some_and(|s| s.finite()))
     }
 
     /// Whether no batch will follow the ones that are sealed.
     fn exhausted(&self) -> bool {
+        if !self.replay.is_empty() {
+            return false;
+        }
         if let Some(given) = &self.given {
             return given.is_empty();
         }
@@ -224,7 +208,7 @@ impl Planner {
     }
 
     fn finished(&self) -> bool {
-        self.batches.is_empty() && (self.ended || self.exhausted())
+        self.batches.is_empty() && (self.ended || self.exhausted()) && self.ledger.as_ref().is_none_or(Ledger::idle)
     }
 
     fn has_room(&self) -> bool {
@@ -250,13 +234,15 @@ impl Planner {
 
     fn seal_if_due(&mut self) -> Result<()> {
         while !self.ended && !self.exhausted() && self.has_room() {
-            if self.stop && self.back_to_back() {
+            if let Some(record) = self.replay.pop_front() {
+                self.again(record);
+            } else if self.stop && self.back_to_back() {
                 self.ended = true;
             } else if let Some(plan) = self.given.as_mut().and_then(VecDeque::pop_front) {
                 let after = self.given.as_ref().and_then(|g| g.front());
                 let run = after.map_or(0, |p| (p.time.millis() - plan.time.millis()) / self.config.interval.millis() - 1);
                 self.next = plan.time;
-                self.seal(run as u32, plan.ranges, false);
+                self.seal(run as u32, plan.ranges, false, None);
             } else {
                 let now = self.time.now();
                 if self.stop && !self.ready() || !self.stop && !self.back_to_back() && now < self.next.millis() {
@@ -264,9 +250,13 @@ impl Planner {
                 }
                 let overdue = now.saturating_sub(self.next.millis()) / self.config.interval.millis();
                 let run = if self.stop || self.back_to_back() { 0 } else { overdue as u32 };
+                if self.stop && self.ledger.as_ref().is_some_and(|l| !l.idle()) {
+                    // The last batch has a checkpoint of its own.
+                    return Ok(());
+                }
                 let pieces = self.pieces()?;
                 self.ended = self.stop && !self.planned().any(|s| s.more());
-                self.seal(run, pieces, true);
+                self.seal(run, pieces, true, None);
             }
         }
         Ok(())
@@ -306,17 +296,48 @@ impl Planner {
         Ok(ranges)
     }
 
-    fn seal(&mut self, run: u32, pieces: Vec<Range>, live: bool) {
+    /// A batch of before the restart, with the ranges it had. What nobody can send again is lost, which is said.
+    fn again(&mut self, record: PlanRecord) {
+        let PlanRecord { plan, run, fill } = record;
+        self.next = plan.time;
+        let (lost, ranges): (Vec<Range>, Vec<Range>) =
+            plan.ranges.iter().cloned().partition(|r| matches!(r.split, Split::Received { .. }));
+        for r in lost.iter().filter(|r| r.from < r.until) {
+            let (from, records) = (r.split.name(), r.until - r.from);
+            tracing::warn!("batch {}: {records} records received from {from} were lost when the job ended", plan.time);
+        }
+        for r in ranges.iter().filter(|r| matches!(r.split, Split::File { .. })) {
+            self.send(Order::Assign { source: r.source, lane: r.lane, split: r.split.clone(), from: None });
+        }
+        self.seal(run, ranges, false, Some((plan, fill)));
+        if self.replay.is_empty() && self.given.is_none() {
+            self.send(Order::Live);
+        }
+    }
+
+    fn seal(&mut self, run: u32, pieces: Vec<Range>, live: bool, replayed: Option<(Plan, bool)>) {
         let time = self.next;
         let end = (0..run).fold(time, |t, _| self.config.interval.after(t));
         self.next = self.config.interval.after(end);
         let late = self.time.now().saturating_sub(time.millis());
         let info = BatchInfo { time, overdue: run, scheduling_delay: Duration::from_millis(late), ..BatchInfo::default() };
         self.metrics.tell(|l| l.on_batch_started(&info));
+        let last = self.ended || self.exhausted();
+        let cut = self.ledger.as_ref().and_then(|l| l.due(end, last));
+        if cut.is_some() {
+            let standing = self.standing();
+            if let Some(ledger) = &mut self.ledger {
+                ledger.begun(end, standing);
+            }
+        }
+        let (replayed, fill) = replayed.unzip();
         self.batches.push_back(Batch {
             info,
             end,
             run,
+            fill: fill.unwrap_or(self.config.runtime.catch_up == CatchUp::Fill),
+            replayed,
+            cut,
             unsealed: self.kit.sources.len() * self.config.peers(),
             ranges: Vec::new(),
             began: Instant::now(),
@@ -327,8 +348,14 @@ impl Planner {
         self.send(Order::Seal { time, run, pieces, live, last: self.ended });
     }
 
-    fn close_if_sealed(&mut self) {
-        let fill = self.config.runtime.catch_up == CatchUp::Fill;
+    /// What sources want back after a restart, now that the batch of a checkpoint is planned.
+    fn standing(&self) -> Standing {
+        let memory = |(i, half): (usize, &SourceHalf)| Some((memory_of(i), half.splits.as_ref()?.memory()));
+        let memory = self.kit.sources.iter().enumerate().filter_map(memory).filter(|(_, m)| !m.is_empty()).collect();
+        Standing { lanes: self.lanes.given(), memory }
+    }
+
+    fn close_if_sealed(&mut self) -> Result<()> {
         let mut orders = Vec::new();
         for b in self.batches.iter_mut().skip_while(|b| b.closed) {
             if b.unsealed > 0 {
@@ -336,14 +363,21 @@ impl Planner {
             }
             b.closed = true;
             b.ranges.sort_by_key(|r| r.lane);
-            b.info.ranges = b.ranges.iter().map(Into::into).collect();
+            let replayed = b.replayed.is_some();
             let ranges = std::mem::take(&mut b.ranges);
+            let plan = b.replayed.take().unwrap_or(Plan { time: b.info.time, ranges, shown: true });
+            b.info.ranges = plan.ranges.iter().map(Into::into).collect();
+            let record = PlanRecord { plan, run: b.run, fill: b.fill };
+            if let Some(ledger) = &mut self.ledger {
+                ledger.planned(&record, replayed)?;
+            }
             self.metrics.tell(|l| l.on_batch_planned(&b.info));
-            orders.push(Order::Close { plan: Plan { time: b.info.time, ranges, shown: true }, run: b.run, fill });
+            orders.push(Order::Close { plan: record.plan, run: b.run, fill: b.fill, cut: b.cut });
         }
         for order in orders {
             self.send(order);
         }
+        Ok(())
     }
 
     fn waits(&mut self, process: usize, bytes: u64) {
@@ -352,7 +386,7 @@ impl Planner {
         self.metrics.update(|s| s.waiting_bytes = all);
     }
 
-    fn take(&mut self, report: Report) {
+    fn take(&mut self, report: Report) -> Result<()> {
         match report {
             Report::Sealed { worker, source, time, ranges, records, lag, trouble, waiting } => {
                 note(&mut self.lag, (worker, source), lag);
@@ -377,6 +411,11 @@ impl Planner {
                 self.batches.iter_mut().filter(|b| b.end == time).for_each(|b| b.out += 1);
                 self.waits(process, waiting);
             }
+            Report::Pieces { time, written, .. } => {
+                if let Some(ledger) = &mut self.ledger {
+                    ledger.pieces(time, written)?;
+                }
+            }
             Report::Stop { graceful } => {
                 self.stop = true;
                 self.aborted |= !graceful;
@@ -391,10 +430,19 @@ impl Planner {
                 s.last = Some(b.info.clone());
             });
             self.metrics.tell(|l| l.on_batch_completed(&b.info));
+            if let Some(ledger) = &mut self.ledger {
+                ledger.out(b.end)?;
+            }
         }
         let in_flight = self.batches.iter().filter(|b| b.closed).count();
         self.metrics.update(|s| s.in_flight = in_flight);
+        Ok(())
     }
+}
+
+/// The name under which a checkpoint has what a source remembers.
+pub(super) fn memory_of(source: usize) -> String {
+    format!("source {source}")
 }
 
 fn note<K: Ord, V>(map: &mut BTreeMap<K, V>, key: K, value: Option<V>) {

@@ -7,6 +7,7 @@ use std::thread::JoinHandle;
 use std::time::{Duration, Instant};
 
 use super::control::Planning;
+use super::pieces::Piece;
 use super::planner::{Kit, Planner};
 use super::worker::{Crew, Shared, lock};
 use super::{plans, signals, worker};
@@ -121,6 +122,7 @@ where
         shared: Shared::new(),
         deliveries: Mutex::new(deliveries),
         waiting: Arc::default(),
+        pieces: None,
         planning: Mutex::new(None),
     };
     let dry = move || {
@@ -183,6 +185,7 @@ impl Job {
         let (report_tx, reports) = mpsc::channel();
         let (kit_tx, kits) = mpsc::channel::<Kit>();
         let first = self.config.runtime.process == 0;
+        let (pieces, piece_thread) = self.piece_thread()?.unzip();
         let planning = first.then(|| (Planning { orders, reports: report_tx }, kit_tx));
         let crew = Arc::new(Crew {
             config: self.config.clone(),
@@ -190,6 +193,7 @@ impl Job {
             shared: self.shared.clone(),
             deliveries: Mutex::new(deliveries),
             waiting: waiting.clone(),
+            pieces: pieces.map(Mutex::new),
             planning: Mutex::new(planning),
         });
         let over = Arc::new(AtomicBool::new(false));
@@ -202,7 +206,7 @@ impl Job {
         drop(crew);
         // A job that ended in order has nothing left to write; any other gives it up.
         over.store(true, Ordering::SeqCst);
-        let _ = (planner.join(), outputs.join());
+        let _ = (planner.join(), outputs.join(), piece_thread.map(JoinHandle::join));
         worked?;
         match self.shared.take_failure() {
             Some(e) => Err(e),
@@ -236,6 +240,18 @@ impl Job {
             }
         };
         std::thread::Builder::new().name("tidemill planner".into()).spawn(work).map_err(|e| Error::io("start of a thread", e))
+    }
+
+    /// Writes what workers save, if there is a checkpoint directory.
+    fn piece_thread(&self) -> Result<Option<(mpsc::Sender<Piece>, JoinHandle<()>)>> {
+        if self.config.runtime.checkpoint.is_none() {
+            return Ok(None);
+        }
+        let (to, pieces) = mpsc::channel();
+        let shared = self.shared.clone();
+        let work = move || super::pieces::write(pieces, |report| shared.post(report));
+        let thread = std::thread::Builder::new().name("tidemill pieces".into()).spawn(work);
+        Ok(Some((to, thread.map_err(|e| Error::io("start of a thread", e))?)))
     }
 
     fn output_thread(

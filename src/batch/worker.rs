@@ -14,11 +14,13 @@ use std::time::Duration;
 use timely::worker::Worker;
 
 use super::control::{self, Control, Planning};
+use super::pieces::Piece;
+use super::states::States;
 use super::{input, planner::Kit};
+use crate::checkpoint::OperatorId;
 use crate::cluster::fate::Fate;
 use crate::config::Config;
-use crate::context::{Built, Delivery, Graph, Outbox, Port, State, StreamingContext};
-use crate::data::KEY_GROUPS;
+use crate::context::{Built, Delivery, Graph, Outbox, Port, StreamingContext};
 use crate::error::{BoxError, Error, Result, panic_text};
 use crate::flow::{Flow, Site};
 use crate::plan::{Order, Report};
@@ -89,6 +91,8 @@ pub(crate) struct Crew<F> {
     pub shared: Arc<Shared>,
     pub deliveries: Mutex<mpsc::Sender<Delivery>>,
     pub waiting: Arc<AtomicUsize>,
+    /// To the thread that writes pieces of state, if there is a checkpoint directory.
+    pub pieces: Option<Mutex<mpsc::Sender<Piece>>>,
     /// Taken by the first worker of the job.
     pub planning: Mutex<Option<(Planning, mpsc::Sender<Kit>)>>,
 }
@@ -156,24 +160,28 @@ where
         Ok::<_, Error>((built, graph.probe.clone(), ticks))
     });
     let (built, probe, ticks) = built?;
-    let Built { mut ports, sources, outputs, spread, states, .. } = built;
-    hand_in(&crew.config, &states, worker.index())?;
+    let Built { mut ports, sources, outputs, spread, states, checkpoint_every, .. } = built;
+    let names = states.iter().map(|s| OperatorId { name: s.name.clone(), fingerprint: s.fingerprint.clone() }).collect();
+    let mut states = States::new(&crew.config, states, worker.index(), crew.pieces.as_ref().map(|p| lock(p).clone()));
+    states.hand_in()?;
     ports.push(ticks);
     let _ = lock(&crew.deliveries).send(Delivery::Built { outputs });
     if let Some(kits) = kits {
         let writers = if spread { crew.config.runtime.processes as usize } else { 1 };
-        let _ = kits.send(Kit { sources, wake: control.wake.clone(), writers });
+        let _ = kits.send(Kit { sources, wake: control.wake.clone(), writers, states: names, checkpoint_every });
     }
     let first_here = worker.index().is_multiple_of(crew.config.runtime.workers as usize);
     let reported = RefCell::new(BatchTime::default());
-    while !fate.failed() && worker.step_or_park(Some(LONGEST_NAP)) {
+    let mut nap = LONGEST_NAP;
+    while !fate.failed() && worker.step_or_park(Some(nap)) {
         if first_here {
             std::mem::take(&mut *lock(&crew.shared.mail)).into_iter().for_each(|r| outbox.send(r));
         }
-        if obey(&control, &ports) {
+        if obey(&control, &ports, &mut states)? {
             worker.installed_dataflows().into_iter().for_each(|d| worker.drop_dataflow(d));
             return Ok(());
         }
+        nap = if states.step() { Duration::ZERO } else { LONGEST_NAP };
         if worker.index() == 0 {
             probe.with_frontier(|f| {
                 let before = f.first().copied().unwrap_or(BatchTime::from_millis(u64::MAX));
@@ -190,46 +198,19 @@ where
     if fate.failed() {
         return Err(fate.stopped());
     }
-    hand_out(&crew.config, &states, worker.index());
+    states.hand_out();
     Ok(())
-}
-
-/// Gives each operator the states of the key groups that lie on this worker.
-fn hand_in(config: &Config, states: &[State], worker: usize) -> Result<()> {
-    let Some(saved) = &config.load else { return Ok(()) };
-    for (name, groups) in lock(saved).iter() {
-        let Some(state) = states.iter().find(|s| s.name == *name) else {
-            return Err(Error::config(format!("there is state of \"{name}\", and no verb of this program has that name")));
-        };
-        for (_, bytes) in groups.iter().filter(|(g, _)| **g as usize % config.peers() == worker) {
-            let wrong = |e| Error::config(format!("the state of \"{name}\" cannot be read: {e}"));
-            state.keeps.borrow_mut().load(bytes).map_err(wrong)?;
-        }
-    }
-    Ok(())
-}
-
-/// Takes from each operator the states of the key groups that lie on this worker.
-fn hand_out(config: &Config, states: &[State], worker: usize) {
-    let Some(saved) = &config.save else { return };
-    for state in states {
-        for group in (0..KEY_GROUPS).filter(|g| *g as usize % config.peers() == worker) {
-            let piece = state.keeps.borrow().save(group);
-            if !piece.is_empty() {
-                lock(saved).entry(state.name.clone()).or_default().insert(group, piece);
-            }
-        }
-    }
 }
 
 /// Passes orders on to the operators. `true`: the job is to end at once.
-fn obey(control: &Control, ports: &[Box<dyn Port>]) -> bool {
+fn obey(control: &Control, ports: &[Box<dyn Port>], states: &mut States<'_>) -> Result<bool> {
     let orders = std::mem::take(&mut *control.inbox.borrow_mut());
     for order in &orders {
         if matches!(order, Order::Stop) {
-            return true;
+            return Ok(true);
         }
+        states.order(order)?;
         ports.iter().for_each(|p| p.order(order));
     }
-    false
+    Ok(false)
 }

@@ -14,7 +14,7 @@ use crate::dstream::{Case, DStream, in_order};
 use crate::error::BoxError;
 use crate::flow::{Give, Parcel, Site, VecStream, batched, expand, parcels, route, to};
 use crate::operator::gather::size_of_rows;
-use crate::plan::Plan;
+use crate::plan::{Plan, Tick};
 use crate::sink::Part;
 
 /// Rows by lane.
@@ -29,9 +29,12 @@ pub(crate) fn shard_of(group: u64, shards: u64) -> u64 {
 }
 
 /// Hands what an output writes of a batch, so many bytes, to the output thread. `None`: this stream has no batch at this time.
-fn deliver<P: Send + 'static>(graph: &Graph<'_>, output: usize) -> impl FnMut(&Arc<Plan>, Option<P>, usize) + 'static {
+fn deliver<P: Send + 'static>(graph: &Graph<'_>, output: usize) -> impl FnMut(&Arc<Tick>, Option<P>, usize) + 'static {
     let (deliveries, waiting) = (graph.deliveries.clone(), graph.waiting.clone());
     move |plan, rows: Option<P>, bytes| {
+        if plan.restored {
+            return;
+        }
         let rows = rows.filter(|_| plan.shown);
         let bytes = if rows.is_some() { bytes } else { 0 };
         waiting.fetch_add(bytes, Ordering::Relaxed);
@@ -104,7 +107,7 @@ impl<'s, T: Exchange> DStream<'s, T> {
         let absorb = |slots: &mut crate::flow::Slots<Parcels<T>>, t, batch: Vec<(u64, Lane, Vec<T>)>| {
             slots.at(t).extend(batch.into_iter().map(|(_, lane, rows)| (lane, rows)))
         };
-        let finish = move |plan: &Arc<Plan>, parcels: Parcels<T>, _: &mut Give<'_, Rows<()>>| {
+        let finish = move |plan: &Arc<Tick>, parcels: Parcels<T>, _: &mut Give<'_, Rows<()>>| {
             let bytes = parcels.iter().map(|(_, rows)| size_of_rows(rows)).sum();
             deliver(plan, grid.has(plan.time).then_some(parcels), bytes)
         };

@@ -34,7 +34,7 @@ impl<'s, T: Data> DStream<'s, T> {
             route(|_: &i64| 0),
             |slots, t, ns: Vec<i64>| *slots.at(t) += ns.iter().sum::<i64>(),
             move |plan, n: i64, give| {
-                if home && grid.has(plan.time) {
+                if home && grid.has(plan.time) && !plan.restored {
                     give(Rows::new(Lane::default(), vec![n]));
                 }
             },

@@ -8,6 +8,7 @@ use std::rc::Rc;
 use timely::dataflow::channels::pact::Pipeline;
 use timely::dataflow::operators::Probe;
 
+use crate::arrangement::keyed::sums;
 use crate::context::Graph;
 use crate::data::{Change, Exchange, FastMap, Key, Rows, key_group};
 use crate::dict::Id;
@@ -222,14 +223,16 @@ where
 {
     let plus_side = u16::from(mode == Mode::Changes);
     let finish =
-        move |plan: &std::sync::Arc<crate::plan::Plan>, mut changes: Vec<(I::Item, i64)>, give: &mut Give<'_, Rows<U>>| {
+        move |plan: &std::sync::Arc<crate::plan::Tick>, mut changes: Vec<(I::Item, i64)>, give: &mut Give<'_, Rows<U>>| {
             items.settle(&mut changes);
             let (mut minus, mut plus) = (Vec::new(), Vec::new());
             let wrap = |(lane, row), n| (lane, wrap(row, n));
             match mode {
+                // What was loaded has left already, before the checkpoint.
+                _ if plan.restored && mode != Mode::Complete => {}
                 Mode::Complete => {
                     changes.into_iter().for_each(|(x, n)| items.apply(x, n));
-                    if grid.has(plan.time) {
+                    if grid.has(plan.time) && !plan.restored {
                         items.all(|lane, row, n| {
                             (1..n).for_each(|_| plus.push(wrap((lane, row.clone()), 1)));
                             if n > 0 {
@@ -290,12 +293,15 @@ impl<'s, T: Key> DStream<'s, Change<T>> {
     pub fn changes_to_view(&self) -> View<'s, T> {
         let site = Site::of("changes_to_view");
         let graph: &Rc<Graph<'s>> = &self.node.graph;
-        graph.note::<T>("changes_to_view", "");
-        let changes = crate::flow::expand(&graph.flow, &site, self.inner(), |t, rows: Rows<Change<T>>, give| {
-            give(rows.take().into_iter().map(|c| (c.row, t, c.diff)).collect::<Vec<_>>());
-        });
+        let name = graph.note::<T>("changes_to_view", "");
+        let add = |map: &mut FastMap<T, i64>, rows: Rows<Change<T>>| {
+            rows.take().into_iter().for_each(|c| *map.entry(c.row).or_insert(0) += c.diff);
+        };
         // A row may have left on another worker than it came: what owns it puts both together.
-        let form = Form::Keyed(crate::arrangement::keyed::numbered(changes, graph));
-        View::new(graph, &self.node.lineage, self.node.grid.clone(), form, Some(site.name()))
+        let (keyed, state) = sums(&self.combine(&site, add, |a, b| *a += b), &site, name);
+        let why = Some(site.name());
+        let view = View::new(graph, &self.node.lineage, self.node.grid.clone(), Form::Keyed(keyed), why);
+        view.node.state.set(Some(state));
+        view
     }
 }

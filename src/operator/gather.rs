@@ -10,7 +10,7 @@ use crate::data::{Exchange, Lane, Rows, encoded, sort_by_encoded};
 use crate::dstream::{Case, DStream, in_order};
 use crate::error::Error;
 use crate::flow::{Give, Site, batched, parcels, to};
-use crate::plan::Plan;
+use crate::plan::{Plan, Tick};
 use crate::time::BatchTime;
 
 /// One row in so many is measured, to know how large a gathered batch is.
@@ -33,7 +33,7 @@ impl<'s, T: Exchange> DStream<'s, T> {
     pub(crate) fn gather<O: Container + Clone>(
         &self,
         site: &Site,
-        mut finish: impl FnMut(&Arc<Plan>, Vec<T>, &mut Give<'_, O>) + 'static,
+        mut finish: impl FnMut(&Arc<Tick>, Vec<T>, &mut Give<'_, O>) + 'static,
     ) -> Stream<'s, BatchTime, O> {
         self.gather_every(site, move |plan, rows, give| {
             if let Some(rows) = rows {
@@ -46,7 +46,7 @@ impl<'s, T: Exchange> DStream<'s, T> {
     pub(crate) fn gather_every<O: Container + Clone>(
         &self,
         site: &Site,
-        mut finish: impl FnMut(&Arc<Plan>, Option<Vec<T>>, &mut Give<'_, O>) + 'static,
+        mut finish: impl FnMut(&Arc<Tick>, Option<Vec<T>>, &mut Give<'_, O>) + 'static,
     ) -> Stream<'s, BatchTime, O> {
         let graph = &self.node.graph;
         let (home, cases, grid) = (graph.home(), self.node.cases.clone(), self.node.grid.clone());
@@ -69,7 +69,7 @@ impl<'s, T: Exchange> DStream<'s, T> {
                 }
             },
             move |plan, g, give| {
-                if home {
+                if home && !plan.restored {
                     let rows = grid.has(plan.time).then(|| in_order(&cases, g.parcels, sort_by_encoded));
                     finish(plan, rows, give);
                 }
@@ -81,7 +81,7 @@ impl<'s, T: Exchange> DStream<'s, T> {
     pub(crate) fn sequence<U: 'static>(
         &self,
         site: &Site,
-        mut finish: impl FnMut(&Arc<Plan>, Vec<T>) -> Vec<U> + 'static,
+        mut finish: impl FnMut(&Arc<Tick>, Vec<T>) -> Vec<U> + 'static,
     ) -> DStream<'s, U> {
         let rows = self.gather(site, move |plan, rows, give| give(Rows::new(Lane::default(), finish(plan, rows))));
         self.wide(rows, Case::Sequence)

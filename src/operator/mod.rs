@@ -7,6 +7,7 @@
 
 pub(crate) mod attach;
 mod cache;
+mod checkpoint;
 pub(crate) mod combine;
 mod count;
 mod count_by;

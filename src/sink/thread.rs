@@ -10,7 +10,7 @@ use std::time::{Duration, Instant};
 
 use crate::context::{Delivery, OutputSpec};
 use crate::error::{Error, Result};
-use crate::plan::Plan;
+use crate::plan::Tick;
 use crate::time::BatchTime;
 
 /// The first pause before an output is tried again; each further one is four times as long.
@@ -23,7 +23,7 @@ const LOOK: Duration = Duration::from_millis(20);
 
 /// What one output has of one batch so far.
 struct Arrived {
-    plan: Arc<Plan>,
+    plan: Arc<Tick>,
     parts: usize,
     rows: Vec<Box<dyn Any + Send>>,
     bytes: usize,
@@ -143,11 +143,13 @@ fn write(output: &mut OutputSpec, a: &mut Arrived, tries: u32, over: &AtomicBool
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::plan::Plan;
     use std::sync::Mutex;
     use std::sync::mpsc::channel;
 
     fn part(output: usize, ms: u64) -> Delivery {
-        let plan = Arc::new(Plan { time: BatchTime::from_millis(ms), ranges: Vec::new(), shown: true });
+        let plan = Plan { time: BatchTime::from_millis(ms), ranges: Vec::new(), shown: true };
+        let plan = Arc::new(Tick { plan, ..Tick::default() });
         Delivery::Part { output, plan, rows: Some(Box::new(())), bytes: 0 }
     }
 

@@ -30,13 +30,6 @@ impl KafkaSplits {
         kafka.check()?;
         Ok(KafkaSplits { kafka: kafka.clone(), resumed: None, news: None })
     }
-
-    /// The job goes on from a checkpoint that knows these partitions: `start` gives only others, which appeared meanwhile
-    /// and are read from their first record. Where the source says to start does not matter then.
-    pub fn resume(mut self, known: impl IntoIterator<Item = Split>) -> Self {
-        self.resumed = Some(known.into_iter().collect());
-        self
-    }
 }
 
 /// The topics of a source as the brokers have them now; a named one that is not there is left out.
@@ -109,6 +102,13 @@ fn each(topics: &[Topic]) -> impl Iterator<Item = (&Arc<str>, i32)> {
 }
 
 impl Splits for KafkaSplits {
+    /// `start` gives only partitions that appeared meanwhile, which are read from their first record. Where the source says to
+    /// start does not matter then.
+    fn resume(&mut self, read: Vec<Start>, _: &[u8]) -> Result<()> {
+        self.resumed = Some(read.into_iter().map(|s| s.split).collect());
+        Ok(())
+    }
+
     fn start(&mut self) -> Result<Vec<Start>> {
         let (kafka, metadata) = (&self.kafka, Metadata::new(&self.kafka.settings)?);
         let place = format!("Kafka at {}", metadata.brokers);

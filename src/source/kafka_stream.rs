@@ -79,6 +79,11 @@ struct Given {
 }
 
 impl Splits for Given {
+    fn resume(&mut self, read: Vec<Start>, _: &[u8]) -> Result<()> {
+        self.planned = !read.is_empty();
+        Ok(())
+    }
+
     fn start(&mut self) -> Result<Vec<Start>> {
         let mut splits: Vec<&Split> = self.pieces.iter().map(|p| &p.split).collect();
         splits.sort();

@@ -59,6 +59,18 @@ pub struct Piece {
 
 /// The planner's half of a source, on the planner's thread in process 0. May block, within reason.
 pub trait Splits: Send {
+    /// The job goes on where an earlier run stopped: these splits were read up to here, and this is what `memory` gave then.
+    /// Said before `start`, which gives only splits that are not among them.
+    ///
+    /// # Errors
+    /// What makes it impossible: a split that is gone.
+    fn resume(&mut self, read: Vec<Start>, memory: &[u8]) -> Result<()>;
+
+    /// What this source wants back after a restart, beside how far its splits were read; asked after `plan`.
+    fn memory(&self) -> Vec<u8> {
+        Vec::new()
+    }
+
     /// The splits to read and where each begins; asked once, before the first batch.
     ///
     /// # Errors

@@ -82,7 +82,7 @@ impl<'s> StreamingContext<'s> {
             "queue_stream",
             SourceSpec {
                 name: "queue".into(),
-                splits: Box::new(move || Ok(Box::new(QueueSplits { total, planned: 0 }))),
+                splits: Box::new(move || Ok(Box::new(QueueSplits { total, planned: 0, before: 0 }))),
                 reader: Box::new(move |_: Waker| Ok(Box::new(read))),
                 planned: total.is_some(),
                 pace: Pace::default(),
@@ -99,15 +99,23 @@ fn split() -> Split {
 struct QueueSplits {
     total: Option<usize>,
     planned: usize,
+    /// Batches of queues before a restart.
+    before: i64,
 }
 
 impl Splits for QueueSplits {
+    /// What is in the queue now comes after what was in it.
+    fn resume(&mut self, read: Vec<Start>, _: &[u8]) -> Result<()> {
+        self.before = read.iter().map(|s| s.from).max().unwrap_or(0);
+        Ok(())
+    }
+
     fn start(&mut self) -> Result<Vec<Start>> {
         Ok(vec![Start { split: split(), from: 0 }])
     }
 
     fn plan(&mut self) -> Result<Vec<Piece>> {
-        let from = self.planned as i64;
+        let from = self.before + self.planned as i64;
         self.planned += 1;
         Ok(vec![Piece { split: split(), from, until: from + 1 }])
     }
@@ -147,8 +155,8 @@ impl<T> QueueReader<T> {
 }
 
 impl<T: Data> Reader<T> for QueueReader<T> {
-    fn assign(&mut self, lane: u32, _split: &Split, _from: Option<i64>) -> Result<()> {
-        self.lane = Some(lane);
+    fn assign(&mut self, lane: u32, _split: &Split, from: Option<i64>) -> Result<()> {
+        (self.lane, self.position) = (Some(lane), from.unwrap_or(self.position));
         Ok(())
     }
 

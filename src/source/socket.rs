@@ -91,6 +91,11 @@ impl<'s> StreamingContext<'s> {
 struct SocketSplits(Split);
 
 impl Splits for SocketSplits {
+    /// Nobody can send again what was received: lines go on being numbered, and that is all.
+    fn resume(&mut self, _: Vec<Start>, _: &[u8]) -> Result<()> {
+        Ok(())
+    }
+
     fn start(&mut self) -> Result<Vec<Start>> {
         Ok(vec![Start { split: self.0.clone(), from: 0 }])
     }
@@ -319,6 +324,8 @@ impl Reader<Line> for SocketReader {
             return Err(Error::source(format!("socket {}", self.address), reason));
         }
         (self.lane, self.live) = (Some(lane), from.is_some());
+        let before = from.unwrap_or(0);
+        (self.given, self.sealed, self.shared.lock().received) = (before, before, before);
         if let Some(receiver) = self.receiver.take() {
             let thread = std::thread::Builder::new().name(format!("socket {}", self.address));
             thread.spawn(move || receiver.run()).map_err(|e| Error::io("start of a socket's thread", e))?;

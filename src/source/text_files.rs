@@ -203,8 +203,33 @@ impl FileSplits {
 }
 
 impl Splits for FileSplits {
+    /// Files that were there or read before are not read again; those that came meanwhile are.
+    fn resume(&mut self, read: Vec<Start>, memory: &[u8]) -> Result<()> {
+        let wrong = |e: postcard::Error| {
+            Error::source(self.watch.files.dir.display().to_string(), format!("what was seen cannot be read: {e}"))
+        };
+        // Nothing is remembered of a job that ended before its first checkpoint: what it read is in its plans.
+        let (last_ms, mut seen): (u64, Vec<(String, u64, i64)>) = match memory {
+            [] => (self.clock.now(), Vec::new()),
+            memory => postcard::from_bytes(memory).map_err(wrong)?,
+        };
+        for start in read {
+            let Split::File { path, size, modified_ms } = start.split else { continue };
+            let name = Path::new(&*path).file_name().map(|n| n.to_string_lossy().into_owned());
+            seen.extend(name.map(|name| (name, size, modified_ms)));
+        }
+        self.watch.resume(last_ms, seen);
+        Ok(())
+    }
+
+    fn memory(&self) -> Vec<u8> {
+        crate::data::encoded(&(self.watch.last_ms, self.watch.seen().collect::<Vec<_>>()))
+    }
+
     fn start(&mut self) -> Result<Vec<Start>> {
-        self.watch.last_ms = self.clock.now();
+        if !self.watch.started {
+            self.watch.last_ms = self.clock.now();
+        }
         let dir = self.watch.files.dir.display().to_string();
         self.look().map_err(|e| Error::source(format!("files of {dir}"), format!("the directory cannot be read: {e}")))?;
         Ok(Vec::new())

@@ -61,6 +61,21 @@ pub(super) struct Look {
 }
 
 impl Watch {
+    /// Goes on after a restart: these have been seen, and whatever else is there came since.
+    pub(super) fn resume(&mut self, last_ms: u64, seen: impl IntoIterator<Item = (String, u64, i64)>) {
+        let taken = |(name, size, modified_ms)| (name, Known::Taken { stamp: Stamp { size, modified_ms }, warned: false });
+        self.known.extend(seen.into_iter().map(taken));
+        (self.started, self.last_ms) = (true, last_ms);
+    }
+
+    /// Names that will not be read again, as they were seen.
+    pub(super) fn seen(&self) -> impl Iterator<Item = (String, u64, i64)> {
+        self.known.iter().filter_map(|(name, known)| match known {
+            Known::Old(stamp) | Known::Taken { stamp, .. } => Some((name.clone(), stamp.size, stamp.modified_ms)),
+            Known::Waiting { .. } | Known::Skipped => None,
+        })
+    }
+
     pub(super) fn wants(&self, name: &str) -> bool {
         let hidden = name.starts_with(['.', '_']);
         let unfinished = name.ends_with(".tmp") || name.ends_with("._COPYING_");

@@ -88,7 +88,11 @@ fn a_job_that_goes_on_is_given_only_what_appeared_meanwhile() {
     delete_before(&t, 0, 1);
     let kafka = Kafka::brokers(brokers()).topic(&t).start(StartFrom::from_offsets([(&*t, 0, 0)]));
     assert!(start(&kafka).is_err(), "offset 0 is gone");
-    let resumed = |known: &[i32]| KafkaSplits::new(&kafka).unwrap().resume(known.iter().map(|p| split(&t, *p))).start();
+    let resumed = |known: &[i32]| {
+        let mut splits = KafkaSplits::new(&kafka).unwrap();
+        splits.resume(known.iter().map(|p| Start { split: split(&t, *p), from: 7 }).collect(), &[]).unwrap();
+        splits.start()
+    };
     assert_eq!(resumed(&[0, 1]).unwrap(), []);
     assert_eq!(resumed(&[0]).unwrap(), [Start { split: split(&t, 1), from: 0 }]);
     let text = resumed(&[0, 1, 2]).unwrap_err().to_string();

@@ -7,5 +7,6 @@ mod narrow;
 mod order;
 mod outputs;
 mod pair;
+mod restart;
 mod state;
 mod wide;

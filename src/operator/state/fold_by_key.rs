@@ -7,11 +7,11 @@ use hashbrown::hash_map::Entry;
 use timely::dataflow::channels::pact::Pipeline;
 
 use super::update_state_by_key::States;
-use crate::context::KeyedState;
-use crate::data::{Exchange, Key, Rows, key_group};
+use crate::data::{Exchange, Key, Rows};
 use crate::dstream::DStream;
 use crate::error::BoxError;
 use crate::flow::{Site, batched};
+use crate::state::{Groups, KeyedState};
 use crate::time::{BatchTime, Grid};
 use crate::view::{Form, View};
 
@@ -39,7 +39,7 @@ impl<'s, K: Key, V: Exchange> DStream<'s, (K, V)> {
         let graph = &self.node.graph;
         let name = graph.note::<(K, S)>("fold_by_key", "");
         let state: Rc<RefCell<Folds<K, S>>> = Rc::default();
-        let number = graph.remember(name, state.clone());
+        let (number, owner) = graph.remember(name, state.clone());
         let changes = batched(
             &graph.flow,
             &site,
@@ -49,13 +49,18 @@ impl<'s, K: Key, V: Exchange> DStream<'s, (K, V)> {
                 let at: &mut Vec<Rows<(K, Vec<V>)>> = slots.at(t);
                 at.push(rows);
             },
-            move |plan, rows, give| {
-                let mut state = state.borrow_mut();
-                let mut changes = state.burst(plan.time);
-                for (k, values) in rows.into_iter().flat_map(Rows::take) {
-                    state.fold(k, values, &init, &mut f, plan.time, &mut changes);
-                }
-                give(changes);
+            move |tick, batch, give| {
+                give(owner.batch(tick, || {
+                    let mut state = state.borrow_mut();
+                    let mut changes = state.burst(tick.time);
+                    for rows in batch {
+                        let group = rows.lane.lane;
+                        for (k, values) in rows.take() {
+                            state.fold(group, (k, values), &init, &mut f, tick.time, &mut changes);
+                        }
+                    }
+                    changes
+                }))
             },
         );
         let every = Grid::every(graph.config.interval.millis());
@@ -70,11 +75,13 @@ struct Folds<K, S> {
     states: States<K, S>,
     /// Whether states were loaded that are not in the view yet.
     loaded: bool,
+    /// Groups with changes since the last cut.
+    changed: Groups,
 }
 
 impl<K, S> Default for Folds<K, S> {
     fn default() -> Self {
-        Folds { states: States::default(), loaded: false }
+        Folds { states: States::default(), loaded: false, changed: 0 }
     }
 }
 
@@ -84,40 +91,44 @@ impl<K: Key, S: Key> Folds<K, S> {
     /// What was loaded enters the view with the first batch.
     fn burst(&mut self, t: BatchTime) -> Changes<K, S> {
         let loaded = std::mem::take(&mut self.loaded).then_some(&self.states.0);
-        loaded.into_iter().flatten().map(|(k, (_, s))| ((k.clone(), s.clone()), t, 1)).collect()
+        loaded.into_iter().flatten().flatten().map(|(k, s)| ((k.clone(), s.clone()), t, 1)).collect()
     }
 
     fn fold<V>(
         &mut self,
-        k: K,
-        values: Vec<V>,
+        group: u32,
+        (k, values): (K, Vec<V>),
         init: &S,
         f: &mut impl FnMut(S, V) -> S,
         t: BatchTime,
         changes: &mut Changes<K, S>,
     ) {
-        match self.states.0.entry(k) {
+        self.changed |= 1 << group;
+        match self.states.0[group as usize].entry(k) {
             Entry::Occupied(mut e) => {
-                let old = e.get().1.clone();
+                let old = e.get().clone();
                 let new = values.into_iter().fold(old.clone(), f);
                 if new != old {
                     changes.push(((e.key().clone(), old), t, -1));
                     changes.push(((e.key().clone(), new.clone()), t, 1));
-                    e.get_mut().1 = new;
+                    *e.get_mut() = new;
                 }
             }
             Entry::Vacant(e) => {
                 let new = values.into_iter().fold(init.clone(), f);
                 changes.push(((e.key().clone(), new.clone()), t, 1));
-                let group = key_group(e.key());
-                e.insert((group, new));
+                e.insert(new);
             }
         }
     }
 }
 
 impl<K: Key, S: Key> KeyedState for Folds<K, S> {
-    fn save(&self, group: u64) -> Vec<u8> {
+    fn cut(&mut self) -> Groups {
+        std::mem::take(&mut self.changed)
+    }
+
+    fn save(&mut self, group: u64) -> Vec<u8> {
         self.states.save(group)
     }
 
@@ -130,13 +141,15 @@ impl<K: Key, S: Key> KeyedState for Folds<K, S> {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::data::key_group;
 
     #[test]
     fn folds_go_out_and_come_in_by_key_group() {
         let t = BatchTime::from_millis(1);
         let fold = |folds: &mut Folds<String, i64>, k: String, n: i64| {
             let mut changes = Vec::new();
-            folds.fold(k, vec![n, 1], &100, &mut |s, n| s + n, t, &mut changes);
+            let group = key_group(&k) as u32;
+            folds.fold(group, (k, vec![n, 1]), &100, &mut |s, n| s + n, t, &mut changes);
             changes
         };
         let mut all: Folds<String, i64> = Folds::default();

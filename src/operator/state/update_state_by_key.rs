@@ -5,12 +5,11 @@ use std::rc::Rc;
 
 use timely::dataflow::channels::pact::Pipeline;
 
-use crate::context::KeyedState;
-use crate::data::{Exchange, FastMap, Key, Rows, encoded, key_group};
+use crate::data::{Exchange, FastMap, KEY_GROUPS, Key, Lane, Rows, encoded, key_group};
 use crate::dstream::DStream;
 use crate::error::BoxError;
 use crate::flow::{Site, batched};
-use crate::operator::combine::by_group;
+use crate::state::{ALL, Groups, KeyedState};
 
 impl<'s, K: Key, V: Exchange> DStream<'s, (K, V)> {
     /// The state of every key after each batch. `f` is called for every key in every batch, also where the key has no values:
@@ -37,7 +36,7 @@ impl<'s, K: Key, V: Exchange> DStream<'s, (K, V)> {
         let graph = &self.node.graph;
         let name = graph.note::<(K, S)>("update_state_by_key", "");
         let states: Rc<RefCell<States<K, S>>> = Rc::default();
-        let number = graph.remember(name, states.clone());
+        let (number, owner) = graph.remember(name, states.clone());
         let grouped = self.grouped(&site);
         let updated = batched(
             &graph.flow,
@@ -45,46 +44,58 @@ impl<'s, K: Key, V: Exchange> DStream<'s, (K, V)> {
             grouped.inner(),
             Pipeline,
             |slots, t, rows: Rows<(K, Vec<V>)>| {
-                let values: &mut FastMap<K, Vec<V>> = slots.at(t);
-                values.extend(rows.take());
+                let values: &mut FastMap<u32, FastMap<K, Vec<V>>> = slots.at(t);
+                values.entry(rows.lane.lane).or_default().extend(rows.take());
             },
-            move |_, mut values, give| {
-                let mut states = states.borrow_mut();
-                let mut kept = Vec::with_capacity(states.0.len() + values.len());
-                for (k, (group, s)) in states.0.drain() {
-                    let new = values.remove(&k).unwrap_or_default();
-                    kept.extend(f(&new, Some(s)).map(|s| (group, (k, s))));
+            move |tick, mut values, give| {
+                if tick.restored {
+                    return;
                 }
-                for (k, new) in values {
-                    kept.extend(f(&new, None).map(|s| (key_group(&k), (k, s))));
-                }
-                states.0.extend(kept.iter().map(|(g, (k, s))| (k.clone(), (*g, s.clone()))));
-                by_group(0, kept, give);
+                owner.batch(tick, || {
+                    for (group, states) in states.borrow_mut().0.iter_mut().enumerate() {
+                        let mut values = values.remove(&(group as u32)).unwrap_or_default();
+                        let mut kept = Vec::with_capacity(states.len() + values.len());
+                        for (k, s) in states.drain() {
+                            let new = values.remove(&k).unwrap_or_default();
+                            kept.extend(f(&new, Some(s)).map(|s| (k, s)));
+                        }
+                        for (k, new) in values {
+                            kept.extend(f(&new, None).map(|s| (k, s)));
+                        }
+                        states.extend(kept.iter().cloned());
+                        give(Rows::new(Lane { side: 0, lane: group as u32 }, kept));
+                    }
+                })
             },
         );
         grouped.narrow(updated).placed(true).with_state(Some(number))
     }
 }
 
-/// Every key's state, with its group.
-pub(super) struct States<K, S>(pub FastMap<K, (u64, S)>);
+/// Every key's state, by key group.
+pub(super) struct States<K, S>(pub Vec<FastMap<K, S>>);
 
 impl<K, S> Default for States<K, S> {
     fn default() -> Self {
-        States(FastMap::default())
+        States((0..KEY_GROUPS).map(|_| FastMap::default()).collect())
     }
 }
 
 impl<K: Key, S: Exchange> KeyedState for States<K, S> {
-    fn save(&self, group: u64) -> Vec<u8> {
-        let mut of_group: Vec<(&K, &S)> = self.0.iter().filter(|(_, (g, _))| *g == group).map(|(k, (_, s))| (k, s)).collect();
+    fn cut(&mut self) -> Groups {
+        ALL
+    }
+
+    fn save(&mut self, group: u64) -> Vec<u8> {
+        let mut of_group: Vec<(&K, &S)> = self.0[group as usize].iter().collect();
         of_group.sort_by(|a, b| a.0.cmp(b.0));
         if of_group.is_empty() { Vec::new() } else { encoded(&of_group) }
     }
 
     fn load(&mut self, bytes: &[u8]) -> Result<(), BoxError> {
-        let rows: Vec<(K, S)> = postcard::from_bytes(bytes)?;
-        self.0.extend(rows.into_iter().map(|(k, s)| (k.clone(), (key_group(&k), s))));
+        for (k, s) in postcard::from_bytes::<Vec<(K, S)>>(bytes)? {
+            self.0[key_group(&k) as usize].insert(k, s);
+        }
         Ok(())
     }
 }
@@ -98,7 +109,7 @@ mod tests {
         let mut all: States<String, i64> = States::default();
         for n in 0..100 {
             let k = format!("key {n}");
-            all.0.insert(k.clone(), (key_group(&k), n));
+            all.0[key_group(&k) as usize].insert(k, n);
         }
         let mut again: States<String, i64> = States::default();
         for group in 0..crate::data::KEY_GROUPS {

@@ -36,7 +36,7 @@ impl<'s, T: Key> View<'s, T> {
         let key = Rc::new(key);
         let rank = |mut ranks: Ranks<K, T>| {
             let key = key.clone();
-            move |plan: &std::sync::Arc<crate::plan::Plan>, changes: Vec<(T, i64)>, give: &mut crate::flow::Give<'_, _>| {
+            move |plan: &std::sync::Arc<crate::plan::Tick>, changes: Vec<(T, i64)>, give: &mut crate::flow::Give<'_, _>| {
                 let best = ranks.best(changes, n, &*key);
                 give(best.into_iter().map(|(row, diff)| (row, plan.time, diff)).collect::<Vec<_>>());
             }

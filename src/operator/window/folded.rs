@@ -11,12 +11,12 @@ use std::time::Duration;
 use timely::dataflow::channels::pact::Pipeline;
 
 use crate::arrangement::ring::Shape;
-use crate::context::KeyedState;
 use crate::data::{Exchange, Key, Rows, encoded};
 use crate::dict::{Dict, Id};
 use crate::dstream::DStream;
 use crate::error::BoxError;
 use crate::flow::{Site, batched};
+use crate::state::{ALL, Groups, KeyedState};
 use crate::time::{BatchTime, Grid};
 use crate::view::{Form, View};
 
@@ -61,12 +61,14 @@ struct Folded<K, V, F: Fold<V>, S> {
     touched: Vec<Id>,
     /// Rows that were loaded and are not in the view yet.
     loaded: Vec<(K, V)>,
+    /// What a cut is to save: the ids of each group.
+    cut: Vec<Vec<Id>>,
 }
 
 impl<K: Key, V: Key, F: Fold<V>, S: Fn(&(K, V)) -> bool> Folded<K, V, F, S> {
     fn new(shape: Shape, fold: F, show: S) -> Self {
         let (dict, cells, panes) = (Dict::default(), Vec::new(), BTreeMap::new());
-        Folded { shape, fold, show, dict, cells, panes, touched: Vec::new(), loaded: Vec::new() }
+        Folded { shape, fold, show, dict, cells, panes, touched: Vec::new(), loaded: Vec::new(), cut: Vec::new() }
     }
 
     /// The cell of a key, a new one if it has none, among those to be looked at.
@@ -138,11 +140,15 @@ impl<K: Key, V: Key, F: Fold<V>, S: Fn(&(K, V)) -> bool> Folded<K, V, F, S> {
 }
 
 impl<K: Key, V: Key, F: Fold<V>, S: Fn(&(K, V)) -> bool> KeyedState for Folded<K, V, F, S> {
-    fn save(&self, group: u64) -> Vec<u8> {
-        let mut of_group = Vec::new();
-        for (k, _, id, _) in self.dict.held().filter(|(.., g)| *g as u64 == group) {
-            of_group.extend(self.cells[id as usize].as_ref().map(|cell| (k, &cell.panes, &cell.shown)));
-        }
+    fn cut(&mut self) -> Groups {
+        self.cut = self.dict.held_by_group();
+        ALL
+    }
+
+    fn save(&mut self, group: u64) -> Vec<u8> {
+        let ids = self.cut.get_mut(group as usize).map(std::mem::take).unwrap_or_default();
+        let cell = |id: Id| self.cells[id as usize].as_ref().map(|cell| (self.dict.name(id), &cell.panes, &cell.shown));
+        let mut of_group: Vec<_> = ids.into_iter().filter_map(cell).collect();
         of_group.sort_by(|a, b| a.0.cmp(b.0));
         if of_group.is_empty() { Vec::new() } else { encoded(&of_group) }
     }
@@ -182,7 +188,7 @@ impl<'s, K: Key, V: Key> DStream<'s, (K, V)> {
         let shape = super::shape(graph, site, spec.length, spec.slide);
         let name = graph.note::<(K, V)>(spec.verb, format_args!("{} {}", shape.length, shape.slide));
         let state = Rc::new(RefCell::new(Folded::new(shape, spec.fold, spec.show)));
-        let number = graph.remember(name, state.clone());
+        let (number, owner) = graph.remember(name, state.clone());
         let changes = batched(
             &graph.flow,
             site,
@@ -192,14 +198,16 @@ impl<'s, K: Key, V: Key> DStream<'s, (K, V)> {
                 let at: &mut Vec<Rows<(K, V)>> = slots.at(t);
                 at.push(rows);
             },
-            move |plan, rows, give| {
-                let mut state = state.borrow_mut();
-                let mut changes: Vec<_> = state.loaded.drain(..).map(|row| (row, plan.time, 1)).collect();
-                rows.into_iter().flat_map(Rows::take).for_each(|(k, v)| state.push(plan.time, k, v));
-                if shape.on_grid(plan.time) {
-                    changes.extend(state.slide(plan.time));
-                }
-                give(changes);
+            move |tick, rows, give| {
+                give(owner.batch(tick, || {
+                    let mut state = state.borrow_mut();
+                    let mut changes: Vec<_> = state.loaded.drain(..).map(|row| (row, tick.time, 1)).collect();
+                    rows.into_iter().flat_map(Rows::take).for_each(|(k, v)| state.push(tick.time, k, v));
+                    if shape.on_grid(tick.time) && !tick.restored {
+                        changes.extend(state.slide(tick.time));
+                    }
+                    changes
+                }))
             },
         );
         let view = View::new(graph, &self.node.lineage, Grid::every(shape.slide), Form::Plain(changes), Some(site.name()));
@@ -260,6 +268,7 @@ mod tests {
                     *shown.entry((k, v)).or_insert(0) += n;
                 }
                 if t == cut {
+                    whole.cut();
                     for group in 0..crate::data::KEY_GROUPS {
                         let piece = whole.save(group);
                         if !piece.is_empty() {

@@ -1,0 +1,124 @@
+//! Where a job begins: at its sources' starts, at given plans, or where the last run of it stopped.
+
+use std::collections::VecDeque;
+
+use super::ledger::{Ledger, Resumed};
+use super::planner::{Planner, memory_of};
+use crate::checkpoint::Position;
+use crate::error::{Error, Result};
+use crate::plan::{Order, Plan, Split};
+use crate::time::BatchTime;
+
+/// How far the last planned batch may lie ahead of the clock: more, and the clock was set back, or the directory is not ours.
+const AHEAD_MS: u64 = 60_000;
+
+impl Planner {
+    /// Takes the checkpoint directory if there is one, assigns every split, and opens the first batch.
+    pub(super) fn start(&mut self, plans: Option<Vec<Plan>>) -> Result<()> {
+        let mut resumed = self.resume()?;
+        let mut starts = Vec::new();
+        for p in &resumed.positions {
+            self.known(p.source, &p.split, p.lane, p.next);
+        }
+        // Splits that appeared after the checkpoint: the plans know them.
+        for r in resumed.replay.iter().flat_map(|r| &r.plan.ranges).filter(|r| !matches!(r.split, Split::File { .. })) {
+            self.known(r.source, &r.split, r.lane, r.from);
+        }
+        if let Some(plans) = plans {
+            let plans = plans.into_iter().filter(|p| p.time > resumed.planned).collect();
+            self.given = Some(self.given(plans)?);
+        } else {
+            for source in 0..self.kit.sources.len() {
+                let Some(splits) = &mut self.kit.sources[source].splits else { continue };
+                if resumed.known {
+                    let memory = resumed.memory.get(&memory_of(source)).map_or(&[][..], Vec::as_slice);
+                    splits.resume(resumed.read(source as u32), memory)?;
+                }
+                let new = splits.start()?;
+                for s in self.assign(source as u32, new) {
+                    starts.push(Position {
+                        source: source as u32,
+                        lane: self.lanes.of(source as u32, &s.split).0,
+                        split: s.split,
+                        next: s.from,
+                    });
+                }
+            }
+        }
+        self.replay = std::mem::take(&mut resumed.replay);
+        let first = self.given.as_ref().and_then(|g| g.front()).map(|p| p.time);
+        self.next = first.unwrap_or_else(|| self.config.interval.at_or_after(self.time.anchor() + 1));
+        if resumed.planned > BatchTime::default() {
+            self.not_ahead(resumed.planned)?;
+            self.next = first.unwrap_or_else(|| self.config.interval.after(resumed.planned));
+        }
+        let open = self.replay.front().map_or(self.next, |r| r.plan.time);
+        let live = self.given.is_none() && self.replay.is_empty();
+        if let Some(ledger) = &mut self.ledger {
+            ledger.begin(starts, resumed.known, open)?;
+            let what = ledger.restore()?;
+            self.send(Order::Restore { time: resumed.time, what });
+        }
+        self.send(Order::Open { time: open, live });
+        Ok(())
+    }
+
+    fn resume(&mut self) -> Result<Resumed> {
+        let states = std::mem::take(&mut self.kit.states);
+        let Some(dir) = self.config.runtime.checkpoint.clone() else {
+            if !states.is_empty() && self.config.warns {
+                let names: Vec<&str> = states.iter().map(|s| s.name.as_str()).collect();
+                tracing::warn!(
+                    "The checkpoint directory has not been set: the states of {} are lost when this job ends. Please set it by --checkpoint DIR or checkpoint(dir)",
+                    names.join(", ")
+                );
+            }
+            return Ok(Resumed::default());
+        };
+        let (ledger, resumed) = Ledger::open(&dir, &self.config, self.kit.checkpoint_every, states)?;
+        self.ledger = Some(ledger);
+        self.lanes.go_on(resumed.lanes);
+        if resumed.known {
+            let (replays, at) = (resumed.replay.len(), resumed.time.unwrap_or_default());
+            tracing::info!(checkpoint = at.millis(), replays, "goes on where the last run stopped");
+        }
+        Ok(resumed)
+    }
+
+    /// A split keeps the lane it had.
+    fn known(&mut self, source: u32, split: &Split, lane: u32, from: i64) {
+        if self.lanes.keep(source, split, lane) {
+            self.send(Order::Assign { source, lane, split: split.clone(), from: Some(from) });
+        }
+    }
+
+    fn not_ahead(&mut self, planned: BatchTime) -> Result<()> {
+        let now = self.time.now();
+        if self.given.is_some() || planned.millis() <= now + AHEAD_MS {
+            return Ok(());
+        }
+        let what = format!("the last batch was planned for {planned}, and the clock shows {now} ms since the epoch");
+        Err(Error::checkpoint("plans", format!("{what}: set the clock right; batch times do not go back")))
+    }
+
+    /// Gives plans from a file their source numbers and lanes.
+    fn given(&mut self, plans: Vec<Plan>) -> Result<VecDeque<Plan>> {
+        let mut given = VecDeque::new();
+        for mut plan in plans {
+            self.lanes.batch();
+            for range in &mut plan.ranges {
+                if range.source as usize >= self.kit.sources.len() {
+                    return Err(Error::config(format!(
+                        "plan of {}: source {} does not exist, the program has {}",
+                        plan.time,
+                        range.source,
+                        self.kit.sources.len()
+                    )));
+                }
+                range.lane = self.lane(range.source, &range.split, None);
+            }
+            given.push_back(plan);
+        }
+        Ok(given)
+    }
+}

@@ -1,0 +1,299 @@
+//! What is durable of a job: the planner's half of checkpoints. It is there if the job has a checkpoint directory.
+//!
+//! *Invariant:* a plan is in the log before its batch closes. A checkpoint is published when every worker has written its
+//! pieces and every output is through its batch; there is one on its way at a time.
+
+use std::collections::{BTreeMap, VecDeque};
+use std::path::Path;
+
+use super::states::Restore;
+use crate::checkpoint::{
+    Checkpoints, Genesis, Groups, Index, Manifest, OperatorId, OperatorState, Origin, PlanLog, PlanRecord, Position, Settings,
+    collect,
+};
+use crate::config::Config;
+use crate::data::encoded;
+use crate::error::{Error, Result};
+use crate::plan::{Cut, Split};
+use crate::source::Start;
+use crate::time::{BatchTime, Interval};
+
+/// So many checkpoints in a row may fail before the job does: the log of plans grows, and a restart takes longer each time.
+const FAILURES: u32 = 5;
+
+/// What sources and lanes are at the time of a checkpoint.
+pub(super) struct Standing {
+    pub lanes: u32,
+    pub memory: BTreeMap<String, Vec<u8>>,
+}
+
+/// Where a job goes on.
+#[derive(Default)]
+pub(super) struct Resumed {
+    /// Whether anything was planned before.
+    pub known: bool,
+    /// The time of the checkpoint that is loaded.
+    pub time: Option<BatchTime>,
+    /// Where each split stands there, by lane.
+    pub positions: Vec<Position>,
+    pub lanes: u32,
+    pub memory: BTreeMap<String, Vec<u8>>,
+    /// Batches that run again.
+    pub replay: VecDeque<PlanRecord>,
+    /// The last batch time that was planned.
+    pub planned: BatchTime,
+}
+
+impl Resumed {
+    /// How far each split of a source is when all replayed batches are read.
+    pub fn read(&self, source: u32) -> Vec<Start> {
+        let mut next: BTreeMap<&Split, i64> = BTreeMap::new();
+        let known = self.positions.iter().filter(|p| p.source == source).map(|p| (&p.split, p.next));
+        let replayed = self.replay.iter().flat_map(|r| &r.plan.ranges).filter(|r| r.source == source);
+        known.chain(replayed.map(|r| (&r.split, r.until))).for_each(|(split, at)| _ = next.insert(split, at));
+        next.into_iter().map(|(split, from)| Start { split: split.clone(), from }).collect()
+    }
+}
+
+/// A checkpoint on its way.
+struct Underway {
+    manifest: Manifest,
+    /// Workers that have not said what they wrote.
+    left: usize,
+    written: Vec<Index>,
+    emptied: Vec<(String, u32)>,
+    wrong: Option<String>,
+    out: bool,
+}
+
+/// Plans and checkpoints of a running job.
+pub(super) struct Ledger {
+    checkpoints: Checkpoints,
+    log: Option<PlanLog>,
+    interval: Interval,
+    /// Milliseconds from checkpoint to checkpoint.
+    every: u64,
+    program: Vec<OperatorId>,
+    workers: u32,
+    processes: u32,
+    /// Where every split stands after the last plan.
+    positions: BTreeMap<u32, Position>,
+    /// The newest pieces of each operator.
+    groups: BTreeMap<String, Groups>,
+    /// The last time of a checkpoint that was begun.
+    last: BatchTime,
+    underway: Option<Underway>,
+    /// Nobody knows what became of the last one: the next has everything.
+    all: bool,
+    failed: u32,
+}
+
+impl Ledger {
+    /// Takes the directory and finds out where the job stands.
+    ///
+    /// # Errors
+    /// What [`Checkpoints::open`] refuses; states that this program does not have, or has otherwise.
+    pub fn open(dir: &Path, config: &Config, every: u64, program: Vec<OperatorId>) -> Result<(Ledger, Resumed)> {
+        let interval = std::time::Duration::from_millis(config.interval.millis());
+        let mut settings = Settings::new(config.name.clone(), interval);
+        settings.keep_plans = config.runtime.keep_plans.unwrap_or(settings.keep_plans);
+        let (checkpoints, found) = Checkpoints::open(dir, settings)?;
+        let manifest = found.checkpoint;
+        if let Some(manifest) = &manifest {
+            fits(manifest, &program, config.runtime.drop_state)?;
+        }
+        let resumed = Resumed {
+            known: found.genesis.is_some(),
+            time: manifest.as_ref().map(|m| m.time),
+            positions: manifest.as_ref().map_or_else(|| starts(found.genesis.as_ref()), |m| m.positions.clone()),
+            lanes: manifest.as_ref().map_or(0, |m| m.lanes),
+            memory: manifest.as_ref().map(|m| m.memory.clone()).unwrap_or_default(),
+            replay: found.replay.into(),
+            planned: found.planned.max(manifest.as_ref().map_or(BatchTime::default(), |m| m.time)),
+        };
+        let saved = manifest.into_iter().flat_map(|m| m.operators).filter(|o| program.contains(&o.id));
+        let ledger = Ledger {
+            checkpoints,
+            log: None,
+            interval: config.interval,
+            every,
+            workers: config.peers() as u32,
+            processes: config.runtime.processes.into(),
+            positions: resumed.positions.iter().map(|p| (p.lane, p.clone())).collect(),
+            groups: saved.map(|o| (o.id.name, o.groups)).collect(),
+            last: resumed.time.unwrap_or_default(),
+            program,
+            underway: None,
+            all: false,
+            failed: 0,
+        };
+        Ok((ledger, resumed))
+    }
+
+    /// Before the first batch: a new directory gets its genesis.
+    ///
+    /// # Errors
+    /// The disk fails.
+    pub fn begin(&mut self, starts: Vec<Position>, known: bool, first: BatchTime) -> Result<()> {
+        if !known {
+            self.positions = starts.iter().map(|p| (p.lane, p.clone())).collect();
+            let operators = self.program.clone();
+            self.checkpoints.begin(Origin { shards: BTreeMap::new(), operators, starts })?;
+        }
+        self.log = Some(self.checkpoints.plan_log()?);
+        self.last = self.last.max(BatchTime::from_millis(first.millis().saturating_sub(self.interval.millis())));
+        Ok(())
+    }
+
+    /// What each worker needs: the directory, and the pieces to load.
+    ///
+    /// # Errors
+    /// There is no genesis.
+    pub fn restore(&self) -> Result<Vec<u8>> {
+        let (directory, generation) = self.checkpoints.pieces()?.id();
+        Ok(encoded(&Restore { directory, generation, states: self.groups.clone() }))
+    }
+
+    /// Whether the batch that ends at `end` is that of a checkpoint.
+    pub fn due(&self, end: BatchTime, last: bool) -> Option<Cut> {
+        let due = last || end.millis() >= self.last.millis() + self.every;
+        (due && self.underway.is_none()).then_some(if self.all { Cut::All } else { Cut::Changed })
+    }
+
+    /// The checkpoint of a batch that was just sealed is on its way.
+    pub fn begun(&mut self, end: BatchTime, standing: Standing) {
+        let Standing { lanes, memory } = standing;
+        let (workers, processes) = (self.workers, self.processes);
+        let manifest = Manifest { time: end, lanes, memory, workers, processes, ..Manifest::default() };
+        self.last = end;
+        let left = workers as usize;
+        let (written, emptied) = (Vec::new(), Vec::new());
+        self.underway = Some(Underway { manifest, left, written, emptied, wrong: None, out: false });
+    }
+
+    /// A batch is about to close: its plan is durable when this returns.
+    ///
+    /// # Errors
+    /// The disk fails: the job cannot go on.
+    pub fn planned(&mut self, record: &PlanRecord, replayed: bool) -> Result<()> {
+        let log = self.log.as_mut().ok_or_else(|| Error::config("the plan log is not open"))?;
+        let checksum = if replayed { record.checksum() } else { log.append(record)? };
+        for r in record.plan.ranges.iter().filter(|r| !matches!(r.split, Split::File { .. })) {
+            let position = Position { source: r.source, lane: r.lane, split: r.split.clone(), next: r.until };
+            self.positions.insert(r.lane, position);
+        }
+        let end = record.end(self.interval.millis());
+        if let Some(u) = self.underway.as_mut().filter(|u| u.manifest.time == end) {
+            u.manifest.plan = checksum;
+            u.manifest.positions = self.positions.values().cloned().collect();
+        }
+        Ok(())
+    }
+
+    /// One worker has written its pieces, or could not.
+    ///
+    /// # Errors
+    /// Too many checkpoints in a row have failed.
+    pub fn pieces(&mut self, time: BatchTime, written: Result<Vec<u8>, String>) -> Result<()> {
+        let Some(u) = self.underway.as_mut().filter(|u| u.manifest.time == time) else { return Ok(()) };
+        u.left -= 1;
+        match written.and_then(|bytes| postcard::from_bytes::<Written>(&bytes).map_err(|e| e.to_string())) {
+            Ok((index, emptied)) => {
+                u.written.push(index);
+                u.emptied.extend(emptied);
+            }
+            Err(wrong) => u.wrong = Some(wrong),
+        }
+        self.publish_if_complete()
+    }
+
+    /// Every output is through the batch of `time`.
+    ///
+    /// # Errors
+    /// Too many checkpoints in a row have failed.
+    pub fn out(&mut self, time: BatchTime) -> Result<()> {
+        if let Some(u) = self.underway.as_mut().filter(|u| u.manifest.time <= time) {
+            u.out = true;
+        }
+        self.publish_if_complete()
+    }
+
+    /// Whether no checkpoint is on its way.
+    pub fn idle(&self) -> bool {
+        self.underway.is_none()
+    }
+
+    fn publish_if_complete(&mut self) -> Result<()> {
+        let Some(u) = self.underway.take_if(|u| u.left == 0 && u.out) else { return Ok(()) };
+        let time = u.manifest.time;
+        match self.publish(u) {
+            Ok(()) => {
+                (self.all, self.failed) = (false, 0);
+                Ok(())
+            }
+            Err(e) => {
+                (self.all, self.failed) = (true, self.failed + 1);
+                if self.failed >= FAILURES {
+                    return Err(e);
+                }
+                tracing::error!(batch = time.millis(), error = %e, "the checkpoint failed; the one before it stands");
+                Ok(())
+            }
+        }
+    }
+
+    fn publish(&mut self, u: Underway) -> Result<()> {
+        if let Some(wrong) = u.wrong {
+            return Err(Error::checkpoint(u.manifest.file().to_string(), wrong));
+        }
+        let mut groups = self.groups.clone();
+        for (operator, group) in u.emptied {
+            groups.get_mut(&operator).map(|g| g.remove(&group));
+        }
+        for (operator, new) in collect(u.written) {
+            groups.entry(operator).or_default().extend(new);
+        }
+        let state = |(name, groups): (&String, &Groups)| {
+            let id = self.program.iter().find(|o| o.name == *name)?.clone();
+            Some(OperatorState { id, groups: groups.clone() })
+        };
+        let operators = groups.iter().filter_map(state).collect();
+        self.checkpoints.publish(Manifest { operators, ..u.manifest })?;
+        self.groups = groups;
+        if let Err(e) = self.checkpoints.clean() {
+            tracing::warn!(error = %e, "old checkpoints could not be removed");
+        }
+        Ok(())
+    }
+}
+
+/// What a worker says of its pieces: where they are, and of which groups nothing is left.
+pub(super) type Written = (Index, Vec<(String, u32)>);
+
+/// Where everything began, as the genesis has it.
+fn starts(genesis: Option<&Genesis>) -> Vec<Position> {
+    genesis.map(|g| g.origin.starts.clone()).unwrap_or_default()
+}
+
+/// Whether this program can take the states of a checkpoint.
+fn fits(manifest: &Manifest, program: &[OperatorId], drop_state: bool) -> Result<()> {
+    let found = manifest.compare(program);
+    for new in &found.new {
+        tracing::info!(operator = new.name, "not in the checkpoint: begins empty");
+    }
+    let mut wrong: Vec<String> = Vec::new();
+    for (was, is) in &found.changed {
+        wrong.push(format!("\"{}\" was {}, and is {}", was.name, was.fingerprint, is.fingerprint));
+    }
+    wrong.extend(found.dropped.iter().map(|o| format!("\"{}\" ({}) is not in this program", o.name, o.fingerprint)));
+    if wrong.is_empty() {
+        return Ok(());
+    }
+    let what = wrong.join("; ");
+    if drop_state {
+        tracing::warn!("the checkpoint of {}: dropped: {what}", manifest.time);
+        return Ok(());
+    }
+    let remedy = "give verbs that stayed their old names with named(), or begin those empty with --drop-state";
+    Err(Error::checkpoint(manifest.file().to_string(), format!("states that this program cannot take: {what}; {remedy}")))
+}

@@ -1,0 +1,128 @@
+//! States on one worker, in and out: what is loaded before the first batch, and what a checkpoint takes, a little at a time.
+
+use std::collections::BTreeMap;
+use std::sync::mpsc::Sender;
+use std::time::{Duration, Instant};
+
+use serde::{Deserialize, Serialize};
+
+use super::pieces::Piece;
+use crate::checkpoint::{DirectoryId, Groups, Pieces};
+use crate::config::Config;
+use crate::error::{Error, Result};
+use crate::plan::Order;
+use crate::state::State;
+use crate::time::BatchTime;
+
+/// How long states are saved at a time while batches may be waiting.
+const FUEL: Duration = Duration::from_millis(2);
+
+/// What every worker is told of the checkpoint directory before the first batch.
+#[derive(Debug, Serialize, Deserialize)]
+pub(super) struct Restore {
+    pub directory: DirectoryId,
+    pub generation: u64,
+    /// The pieces to load, by operator.
+    pub states: BTreeMap<String, Groups>,
+}
+
+/// The states of one worker.
+pub(super) struct States<'a> {
+    config: &'a Config,
+    states: Vec<State>,
+    worker: usize,
+    /// To the thread that writes pieces; there is one if there is a checkpoint directory.
+    pieces: Option<Sender<Piece>>,
+    /// The cut that is being saved.
+    cut: Option<BatchTime>,
+}
+
+impl<'a> States<'a> {
+    pub fn new(config: &'a Config, states: Vec<State>, worker: usize, pieces: Option<Sender<Piece>>) -> Self {
+        States { config, states, worker, pieces, cut: None }
+    }
+
+    /// Takes what orders say of states.
+    ///
+    /// # Errors
+    /// A piece that cannot be loaded; a directory that this host does not share.
+    pub fn order(&mut self, order: &Order) -> Result<()> {
+        match order {
+            Order::Restore { what, .. } => self.restore(what),
+            Order::Close { plan, run, cut: Some(_), .. } => {
+                let end = plan.time.millis() + u64::from(*run) * self.config.interval.millis();
+                self.cut = Some(BatchTime::from_millis(end));
+                Ok(())
+            }
+            _ => Ok(()),
+        }
+    }
+
+    fn restore(&self, what: &[u8]) -> Result<()> {
+        let (Some(dir), Some(to)) = (&self.config.runtime.checkpoint, &self.pieces) else { return Ok(()) };
+        let restore: Restore = postcard::from_bytes(what).map_err(|e| Error::Cluster(format!("an order cannot be read: {e}")))?;
+        let pieces = Pieces::attach(dir, restore.directory, restore.generation)?;
+        for (name, groups) in restore.states {
+            let Some(state) = self.states.iter().find(|s| s.name == name) else { continue };
+            for (group, list) in groups.iter().filter(|(g, _)| **g as usize % self.config.peers() == self.worker) {
+                for piece in list {
+                    let wrong =
+                        |e| Error::checkpoint(piece.file.to_string(), format!("the state of \"{name}\" cannot be read: {e}"));
+                    state.owner.load(&pieces.read(&name, *group, piece)?).map_err(wrong)?;
+                }
+            }
+        }
+        let _ = to.send(Piece::Attach(pieces));
+        Ok(())
+    }
+
+    /// Saves a little of what a cut wants. `true`: there is more.
+    pub fn step(&mut self) -> bool {
+        let (Some(time), Some(to)) = (self.cut, &self.pieces) else { return false };
+        let until = Instant::now() + FUEL;
+        let mut more = true;
+        while more && Instant::now() < until {
+            more = self.states.iter().any(|s| s.owner.step());
+        }
+        let worker = self.worker as u32;
+        for state in &self.states {
+            for (group, bytes) in state.owner.pieces() {
+                let operator = state.name.clone();
+                let _ = to.send(Piece::Put { worker, time, operator, group: group as u32, bytes });
+            }
+        }
+        if self.states.iter().all(|s| s.owner.has_cut(time)) {
+            self.cut = None;
+            let _ = to.send(Piece::Done { worker, time });
+        }
+        more
+    }
+
+    /// Gives each operator the states that a test hands in.
+    ///
+    /// # Errors
+    /// States that no verb of this program has.
+    pub fn hand_in(&self) -> Result<()> {
+        let Some(saved) = &self.config.load else { return Ok(()) };
+        for (name, groups) in super::worker::lock(saved).iter() {
+            let Some(state) = self.states.iter().find(|s| s.name == *name) else {
+                return Err(Error::config(format!("there is state of \"{name}\", and no verb of this program has that name")));
+            };
+            for (_, bytes) in groups.iter().filter(|(g, _)| **g as usize % self.config.peers() == self.worker) {
+                let wrong = |e| Error::config(format!("the state of \"{name}\" cannot be read: {e}"));
+                state.owner.load(bytes).map_err(wrong)?;
+            }
+        }
+        Ok(())
+    }
+
+    /// Takes the states of this worker at the end of a test's job.
+    pub fn hand_out(&self) {
+        let Some(saved) = &self.config.save else { return };
+        for state in &self.states {
+            for (group, piece) in state.owner.all().filter(|(g, _)| *g as usize % self.config.peers() == self.worker) {
+                super::worker::lock(saved).entry(state.name.clone()).or_default().insert(group, piece);
+            }
+        }
+    }
+}

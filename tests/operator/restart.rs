@@ -1,0 +1,146 @@
+//! Jobs that fail and are started again from their checkpoints, on other numbers of workers: every batch is what it would
+//! have been. What left twice is the same both times.
+
+use std::collections::BTreeMap;
+use std::path::PathBuf;
+use std::sync::atomic::{AtomicU32, Ordering};
+
+use proptest::prelude::*;
+use tidemill::batch::ManualClock;
+use tidemill::prelude::*;
+
+type Pair = (char, i64);
+type Seen = BTreeMap<u64, Vec<String>>;
+type Verb = for<'s> fn(&DStream<'s, Pair>) -> DStream<'s, String>;
+
+fn text<'s, T: Data + std::fmt::Debug>(s: &DStream<'s, T>) -> DStream<'s, String> {
+    s.map(|row| format!("{row:?}"))
+}
+
+/// Every verb that keeps something, and what is derived from it.
+const VERBS: [(&str, Verb); 19] = [
+    ("update_state_by_key", |s| {
+        text(&s.update_state_by_key(|new: &[i64], sum: Option<i64>| {
+            let sum = new.iter().sum::<i64>() + sum.unwrap_or(0);
+            (sum % 5 != 0).then_some(sum)
+        }))
+    }),
+    ("counts of nothing, too", |s| {
+        text(
+            &s.count()
+                .map(|n| ((), n))
+                .update_state_by_key(|new: &[i64], calls: Option<i64>| Some(calls.unwrap_or(0) + 10 + new.len() as i64)),
+        )
+    }),
+    ("sum_by_key, update", |s| text(&s.sum_by_key().update())),
+    ("sum_by_key, complete", |s| text(&s.sum_by_key().complete())),
+    ("sum_by_key, changes", |s| text(&s.sum_by_key().changes())),
+    ("accumulate, append", |s| text(&s.accumulate().append())),
+    ("accumulate, distinct", |s| text(&s.map(|(k, _)| k).accumulate().distinct().changes())),
+    ("accumulate, count", |s| text(&s.accumulate().count().changes())),
+    ("fold_by_key", |s| text(&s.fold_by_key(0i64, |a, n| (a * 31 + n) % 1_000_003).changes())),
+    ("window", |s| text(&s.window(millis(4), millis(2)))),
+    ("count_by_window", |s| text(&s.count_by_window(millis(4), millis(2)).changes())),
+    ("count_by_value_and_window", |s| text(&s.count_by_value_and_window(millis(3), millis(1)).changes())),
+    ("over with panes, complete", |s| text(&s.over(millis(6), millis(4)).complete())),
+    ("over with panes, top_by", |s| text(&s.over(millis(6), millis(2)).count_by_value().top_by(2, |(_, n)| *n).changes())),
+    ("reduce_by_key_and_window", |s| text(&s.reduce_by_key_and_window(|a, b| a.max(b), millis(4), millis(2)).changes())),
+    ("reduce_by_key_and_window_inverse", |s| {
+        text(&s.reduce_by_key_and_window_inverse(|a, b| a + b, |a, b| a - b, millis(5), millis(1)).update())
+    }),
+    ("views joined", |s| text(&s.sum_by_key().join(&s.over(millis(2), millis(2))).changes())),
+    ("a view reduced", |s| text(&s.accumulate().reduce_by_key(|a, b| a.min(b)).changes())),
+    ("a view from changes", |s| text(&s.sum_by_key().changes().changes_to_view().count_by_value().changes())),
+];
+
+static RUNS: AtomicU32 = AtomicU32::new(0);
+
+struct Dir(PathBuf);
+
+impl Dir {
+    fn new() -> Self {
+        let n = RUNS.fetch_add(1, Ordering::SeqCst);
+        Dir(std::env::temp_dir().join(format!("tidemill-restart-{}-{n}", std::process::id())))
+    }
+}
+
+impl Drop for Dir {
+    fn drop(&mut self) {
+        let _ = std::fs::remove_dir_all(&self.0);
+    }
+}
+
+/// One run from where the last one stopped, until the output fails at a batch or all is done. Whether it failed.
+fn run(dir: &Dir, verb: Verb, batches: &[Vec<Pair>], workers: u16, every: u64, fail_at: Option<u64>, seen: &mut Seen) -> bool {
+    let (memory, batches) = (Memory::new(), batches.to_vec());
+    let out = memory.clone();
+    let end = StreamingContext::builder("restart", millis(1))
+        .workers(workers)
+        .checkpoint(&dir.0)
+        .checkpoint_interval(millis(every))
+        .output_tries(1)
+        .start_on_clock(ManualClock::at(0), move |ssc| {
+            let s = ssc.test_stream(batches.clone());
+            verb(&s).to_memory(&out);
+            s.count().foreach_batch(move |b| match fail_at {
+                Some(t) if b.time().millis() == t => Err("pulled out".into()),
+                _ => Ok(()),
+            });
+            Ok(())
+        })
+        .and_then(JobHandle::await_termination);
+    let failed = match end {
+        Ok(_) => false,
+        Err(e) => {
+            assert!(e.to_string().contains("pulled out"), "{e}");
+            true
+        }
+    };
+    for (t, rows) in memory.batches() {
+        match seen.get(&t.millis()) {
+            Some(before) => assert_eq!(*before, rows, "batch {t} left twice, and not the same"),
+            None => _ = seen.insert(t.millis(), rows),
+        }
+    }
+    failed
+}
+
+proptest! {
+    #![proptest_config(ProptestConfig { cases: 2, ..ProptestConfig::default() })]
+
+    #[test]
+    fn a_job_that_fails_goes_on_where_it_was(
+        batches in prop::collection::vec(prop::collection::vec((prop::char::range('a', 'e'), 0i64..4), 0..6), 8..16),
+        stops in prop::collection::vec((1u16..4, 1u64..16), 1..4),
+        every in 1u64..5,
+    ) {
+        for (name, verb) in VERBS {
+            let (mut whole, mut parts, mut failures) = (Seen::new(), Seen::new(), 0);
+            run(&Dir::new(), verb, &batches, 2, every, None, &mut whole);
+            let dir = Dir::new();
+            for (workers, fail_at) in &stops {
+                failures += u32::from(run(&dir, verb, &batches, *workers, every, Some(*fail_at), &mut parts));
+            }
+            run(&dir, verb, &batches, 2, every, None, &mut parts);
+            prop_assert_eq!(&parts, &whole, "{}", name);
+            prop_assert!(failures > 0 || stops.iter().all(|(_, at)| *at as usize > batches.len()), "{} never failed", name);
+        }
+    }
+}
+
+#[test]
+fn a_restart_begins_behind_its_checkpoint() {
+    let batches: Vec<Vec<Pair>> = (0..12).map(|n| vec![('a', n)]).collect();
+    let (dir, mut seen) = (Dir::new(), Seen::new());
+    assert!(run(&dir, VERBS[2].1, &batches, 2, 2, Some(10), &mut seen));
+    let made = tidemill::checkpoint::Directory::open(&dir.0).unwrap().checkpoints().unwrap();
+    let newest = made.iter().map(|(file, _)| file.time.millis()).max().unwrap();
+    assert!((6..10).contains(&newest), "{newest}");
+    let mut again = Seen::new();
+    assert!(!run(&dir, VERBS[2].1, &batches, 3, 2, None, &mut again));
+    assert_eq!(again.keys().copied().collect::<Vec<_>>(), (newest + 1..=12).collect::<Vec<_>>());
+    assert_eq!(again[&12], ["('a', 66)"], "the sum of all, of which the second run saw the end");
+    let mut nothing = Seen::new();
+    assert!(!run(&dir, VERBS[2].1, &batches, 1, 2, None, &mut nothing));
+    assert!(nothing.is_empty(), "everything was out");
+}
