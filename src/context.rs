@@ -5,7 +5,7 @@
 
 use std::any::Any;
 use std::cell::{Cell, RefCell};
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 use std::rc::Rc;
 use std::sync::{Arc, mpsc};
 use std::time::Duration;
@@ -377,6 +377,9 @@ impl<'s> Graph<'s> {
             );
         }
         if !r.problems.is_empty() {
+            // A verb in a loop is wrong each time round.
+            let mut told = BTreeSet::new();
+            r.problems.retain(|problem| told.insert(problem.clone()));
             return Err(Error::Graph(r.problems));
         }
         Ok(Built { lines: r.lines, ports: r.ports, sources: r.sources, outputs: r.outputs, spread: r.spread, states: r.states })
