@@ -3,8 +3,8 @@
 //! Feature `testing` makes it public: a program's own verbs are tested as tidemill's are.
 
 use std::collections::VecDeque;
-use std::sync::Arc;
 use std::fmt::Debug;
+use std::sync::Arc;
 use std::time::Duration;
 
 use crate::batch::ManualClock;
