@@ -143,7 +143,9 @@ impl Planner {
 
     fn start(&mut self, plans: Option<Vec<Plan>>) -> Result<()> {
         if let Some(plans) = plans {
-            self.given = Some(self.resolve(plans)?);
+            let given = self.resolve(plans)?;
+            self.check(&given)?;
+            self.given = Some(given);
         } else {
             for source in 0..self.kit.sources.len() {
                 let starts = match &mut self.kit.sources[source].splits {
@@ -178,6 +180,18 @@ impl Planner {
             given.push_back(plan);
         }
         Ok(given)
+    }
+
+    /// Asks each source whether the splits are there that are given it.
+    fn check(&mut self, given: &VecDeque<Plan>) -> Result<()> {
+        for (source, half) in self.kit.sources.iter_mut().enumerate() {
+            let ranges = given.iter().flat_map(|p| &p.ranges).filter(|r| r.source as usize == source);
+            let splits: BTreeSet<&Split> = ranges.map(|r| &r.split).collect();
+            if let Some(half) = &mut half.splits {
+                half.check(&splits.into_iter().cloned().collect::<Vec<_>>())?;
+            }
+        }
+        Ok(())
     }
 
     /// The lane of a split; a new one is told to all workers.

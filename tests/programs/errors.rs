@@ -81,9 +81,15 @@ fn plans_that_cannot_be() {
         refused("direct_kafka_wordcount", &[&broker.address, "lines", "--plans", file.path()])
     };
     let range = |from, until| format!(r#"{{"topic":"lines","partition":0,"from":{from},"until":{until}}}"#);
-    // An offset outside the log: beyond its end, and in a partition that is not there.
+    // An offset outside the log, a partition, a topic and a source that are not there, a range of another kind.
     let line = plans(&format!(r#"{{"time":2000,"ranges":[{}]}}"#, range(0, 3)));
-    has(&line, &[&broker.address, "lines", "[0, 3)", "2"]);
+    has(&line, &[&broker.address, "topic lines, partition 0", "[0, 3)", "the log holds 0 to 2"]);
+    let line = plans(r#"{"time":2000,"ranges":[{"topic":"lines","partition":1,"from":0,"until":1}]}"#);
+    has(&line, &[&broker.address, "topic lines, partition 1", "partitions are 0 to 0"]);
+    let line = plans(r#"{"time":2000,"ranges":[{"topic":"lnes","partition":0,"from":0,"until":1}]}"#);
+    has(&line, &[&broker.address, "there is no topic lnes", "create it first"]);
+    has(&plans(r#"{"time":2000,"ranges":[{"received":"x:1","from":0,"until":1}]}"#), &["x:1 is not a Kafka partition"]);
+    has(&plans(r#"{"time":2000,"ranges":[{"source":1,"topic":"lines","from":0,"until":1}]}"#), &["source 1 does not exist"]);
     let line = plans("{\"time\":2000}\n{\"time\":3000}\n");
     has(&line, &["line 2", "time 3000", "batch interval, 2000 ms"]);
     let line = plans(&format!(r#"{{"time":2000,"ranges":[{}]}}"#, range(2, 1)));
