@@ -109,9 +109,9 @@ fn diff(expected: &str, found: &str) -> String {
     const AROUND: usize = 4;
     let near = |n: usize| all[n.saturating_sub(AROUND)..all.len().min(n + AROUND + 1)].iter().any(|(sign, _)| *sign != ' ');
     let mut text = String::new();
-    for n in 0..all.len() {
+    for (n, (sign, line)) in all.iter().enumerate() {
         match (near(n), n > 0 && near(n - 1)) {
-            (true, _) => text += &format!("{:>5} {} {}\n", n + 1, all[n].0, all[n].1),
+            (true, _) => text += &format!("{:>5} {sign} {line}\n", n + 1),
             (false, true) => text += "      ...\n",
             _ => {}
         }
