@@ -5,7 +5,7 @@
 
 use std::any::Any;
 use std::cell::{Cell, RefCell};
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 use std::rc::Rc;
 use std::sync::{Arc, mpsc};
 use std::time::Duration;
@@ -416,6 +416,9 @@ impl<'s> Graph<'s> {
             );
         }
         if !r.problems.is_empty() {
+            // A verb in a loop is wrong each time round.
+            let mut told = BTreeSet::new();
+            r.problems.retain(|problem| told.insert(problem.clone()));
             return Err(Error::Graph(r.problems));
         }
         let checkpoint_every = r.checkpoint_every.unwrap_or_else(|| self.config.usual_checkpoint_every());

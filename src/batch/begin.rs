@@ -1,6 +1,6 @@
 //! Where a job begins: at its sources' starts, at given plans, or where the last run of it stopped.
 
-use std::collections::VecDeque;
+use std::collections::{BTreeSet, VecDeque};
 
 use super::ledger::{Ledger, Resumed};
 use super::planner::{Planner, memory_of};
@@ -26,7 +26,9 @@ impl Planner {
         }
         if let Some(plans) = plans {
             let plans = plans.into_iter().filter(|p| p.time > resumed.planned).collect();
-            self.given = Some(self.given(plans)?);
+            let given = self.given(plans)?;
+            self.check(&given)?;
+            self.given = Some(given);
         } else {
             for source in 0..self.kit.sources.len() {
                 let Some(splits) = &mut self.kit.sources[source].splits else { continue };
@@ -120,5 +122,17 @@ impl Planner {
             given.push_back(plan);
         }
         Ok(given)
+    }
+
+    /// Asks each source whether the splits are there that are given it.
+    fn check(&mut self, given: &VecDeque<Plan>) -> Result<()> {
+        for (source, half) in self.kit.sources.iter_mut().enumerate() {
+            let ranges = given.iter().flat_map(|p| &p.ranges).filter(|r| r.source as usize == source);
+            let splits: BTreeSet<&Split> = ranges.map(|r| &r.split).collect();
+            if let Some(half) = &mut half.splits {
+                half.check(&splits.into_iter().cloned().collect::<Vec<_>>())?;
+            }
+        }
+        Ok(())
     }
 }

@@ -216,6 +216,8 @@ impl<T: Data> Input<T> {
         let open = self.open.as_mut().expect("a batch is open");
         self.sealed.push_back(open.clone());
         let next = (0..=job.run).fold(job.time, |t, _| self.interval.after(t));
+        // Behind the last batch nothing is read: it would be in no plan, and leave with the end of the job.
+        self.reads &= !job.last;
         open.downgrade(&next);
         self.bytes = 0;
         self.reader.limit(quota(self.pace.per_second, next, self.interval));
@@ -336,6 +338,8 @@ fn source_operator<'s, T: Data>(
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::plan::Split;
+    use crate::source::{Sealed, Splits, Start};
 
     #[test]
     fn a_rate_is_kept_over_a_second_however_short_the_batches() {
@@ -353,5 +357,71 @@ mod tests {
         let shown = |fill| with_overdue(plan.clone(), 2, fill, i).map(|p| (p.time.millis(), p.shown)).collect::<Vec<_>>();
         assert_eq!(shown(true), [(1_000, true), (2_000, true), (3_000, true)]);
         assert_eq!(shown(false), [(1_000, false), (2_000, false), (3_000, true)]);
+    }
+
+    /// A source that always has a row.
+    struct Endless {
+        lane: Option<u32>,
+        from: i64,
+        next: i64,
+    }
+
+    fn split() -> Split {
+        Split::Received { from: "endless".into() }
+    }
+
+    impl Splits for Endless {
+        fn start(&mut self) -> Result<Vec<Start>> {
+            Ok(vec![Start { split: split(), from: 0 }])
+        }
+    }
+
+    impl Reader<i64> for Endless {
+        fn assign(&mut self, lane: u32, _: &Split, _: Option<i64>) -> Result<()> {
+            self.lane = Some(lane);
+            Ok(())
+        }
+
+        fn read(&mut self, emit: &mut Emit<'_, i64>) -> Result<bool> {
+            let Some(lane) = self.lane else { return Ok(false) };
+            emit(lane, vec![self.next], 8);
+            self.next += 1;
+            Ok(true)
+        }
+
+        fn seal(&mut self, _: &mut Emit<'_, i64>) -> Result<Sealed> {
+            let from = std::mem::replace(&mut self.from, self.next);
+            let range = |lane| Range { source: 0, lane, split: split(), from, until: self.next };
+            Ok(Sealed { ranges: self.lane.map(range).into_iter().collect(), ..Sealed::default() })
+        }
+
+        fn read_range(&mut self, _: &Range, _: &mut Emit<'_, i64>) -> Result<bool> {
+            Ok(true)
+        }
+    }
+
+    #[test]
+    fn nothing_is_read_behind_the_last_batch() {
+        let seen = crate::sink::memory::Memory::new();
+        let out = seen.clone();
+        let endless = || Endless { lane: None, from: 0, next: 0 };
+        let job = StreamingContext::builder("endless", std::time::Duration::from_millis(1)).start(move |ssc| {
+            let spec = SourceSpec {
+                name: "endless".into(),
+                splits: Box::new(move || Ok(Box::new(endless()) as Box<dyn Splits>)),
+                reader: Box::new(move |_| Ok(Box::new(endless()) as Box<dyn Reader<i64>>)),
+                planned: false,
+                pace: Pace::default(),
+            };
+            ssc.read(&Site::of("endless"), "endless", spec).to_memory(&out);
+            Ok(())
+        });
+        let job = job.unwrap();
+        while seen.rows().is_empty() {
+            std::thread::yield_now();
+        }
+        let summary = job.stop_gracefully().unwrap();
+        let (rows, records) = (seen.rows(), summary.records);
+        assert!(rows == (0..records as i64).collect::<Vec<_>>(), "{} rows of {records} records", rows.len());
     }
 }

@@ -54,7 +54,8 @@ impl Launch {
     }
 
     /// Starts the processes, writes each line of process p as `[p] line`, and waits for all; gives the exit code of the
-    /// first that failed, or 0. SIGINT and SIGTERM go on to the processes; the second kills them.
+    /// first that failed, or 0. A process that a signal killed which does not come from here is that first, also where the
+    /// others, which lose it, are seen to fail before. SIGINT and SIGTERM go on to the processes; the second kills them.
     ///
     /// # Errors
     /// The program cannot be started, or the hostfile not be written.
@@ -88,7 +89,15 @@ impl Launch {
         let hostfile = Hostfile::write(self.processes)?;
         let (out, err) = (Arc::new(Mutex::new(out)), Arc::new(Mutex::new(err)));
         let (reading, all_read) = channel();
-        let mut family = Family { launch: self, children: Vec::new(), stage: Stage::Running, first_done: None, code: None };
+        let mut family = Family {
+            launch: self,
+            children: Vec::new(),
+            stage: Stage::Running,
+            first_done: None,
+            sent: Vec::new(),
+            code: None,
+            killed: false,
+        };
         for process in 0..self.processes {
             let mut child = self.spawn(process, &hostfile.path)?;
             let pipes = (child.stdout.take(), child.stderr.take());
@@ -153,7 +162,11 @@ struct Family<'a> {
     children: Vec<Running>,
     stage: Stage,
     first_done: Option<(usize, Instant)>,
+    /// Signals that were sent to the processes.
+    sent: Vec<Signal>,
     code: Option<i32>,
+    /// Whether that is the code of a process that was killed from outside.
+    killed: bool,
 }
 
 impl Family<'_> {
@@ -190,6 +203,10 @@ impl Family<'_> {
         }
         // A shell's way to say which signal it was.
         let code = status.code().unwrap_or_else(|| 128 + status.signal().unwrap_or(0));
+        let from_outside = status.signal().is_some_and(|n| self.sent.iter().all(|s| s.as_raw() != n));
+        if from_outside && !self.killed {
+            (self.code, self.killed) = (Some(code), true);
+        }
         self.code.get_or_insert(code);
         say(&format!("process {process} ended: {status}"));
         if matches!(self.stage, Stage::Running | Stage::Asked) {
@@ -201,7 +218,7 @@ impl Family<'_> {
         match self.stage {
             Stage::Running => {
                 self.stage = Stage::Asked;
-                self.send(if signal == SIGINT { Signal::INT } else { Signal::TERM }, |c| c.ended.is_none());
+                self.tell(if signal == SIGINT { Signal::INT } else { Signal::TERM });
             }
             _ => self.kill(),
         }
@@ -209,12 +226,17 @@ impl Family<'_> {
 
     fn end(&mut self) {
         self.stage = Stage::Ending(Instant::now());
-        self.send(Signal::TERM, |c| c.ended.is_none());
+        self.tell(Signal::TERM);
     }
 
     fn kill(&mut self) {
         self.stage = Stage::Killed;
-        self.send(Signal::KILL, |c| c.ended.is_none());
+        self.tell(Signal::KILL);
+    }
+
+    fn tell(&mut self, signal: Signal) {
+        self.sent.push(signal);
+        self.send(signal, |c| c.ended.is_none());
     }
 
     /// To the process and all it started, which are its group.

@@ -86,12 +86,12 @@ impl<'s, T: Exchange> DStream<'s, T> {
         graph.note::<T>(verb, format_args!("{shards:?}"));
         let cases = self.node.cases.to_vec();
         let write: Write = Box::new(move |plan, workers| {
-            // Rows are put in order here, beside the workers; once, however often it is tried.
+            // Rows are put in order here, beside the workers; once, however often it is tried. All workers' together: a bag
+            // without key groups has the same lane on each.
             if !workers[0].is::<Vec<Part<T>>>() {
                 let parcels = workers.iter_mut().filter_map(|w| w.downcast_mut::<Parcels<T>>());
-                let mut all: Vec<Part<T>> = parcels.flat_map(|p| parts(&cases, std::mem::take(p))).collect();
-                all.sort_by_key(|p| p.number);
-                workers[0] = Box::new(all);
+                let all = parcels.flat_map(std::mem::take).collect();
+                workers[0] = Box::new(parts(&cases, all));
             }
             write(plan, workers[0].downcast_ref::<Vec<Part<T>>>().expect("put there just now"))
         });
@@ -233,5 +233,45 @@ pub(crate) fn row_text<T: Debug + 'static>(row: &T) -> String {
         (Some(s), _) => s.clone(),
         (_, Some(s)) => s.to_string(),
         _ => format!("{row:?}"),
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::context::StreamingContext;
+    use crate::source::queue::Queue;
+    use std::sync::Mutex;
+
+    /// The rows of each batch as a spread output without shards gets them.
+    fn written(workers: u16, view: bool) -> Vec<Vec<(String, i64)>> {
+        let words = |n: u64| (0..n).map(|i| format!("word {}", i * i % 40)).collect::<Vec<_>>();
+        let queue = Queue::from_batches([words(30), words(0), words(50)]);
+        let seen = Arc::new(Mutex::new(Vec::new()));
+        let log = seen.clone();
+        let job = StreamingContext::builder("spread", crate::time::millis(1)).workers(workers);
+        let build = move |ssc: &StreamingContext<'_>| {
+            let counts = ssc.queue_stream(&queue).count_by_value();
+            let counts = if view { counts.sum_by_key().update() } else { counts };
+            let log = log.clone();
+            counts.attach_spread(&Site::of("test"), "test", None, move |_, parts| {
+                log.lock().unwrap().push(parts.iter().flat_map(|p| p.rows.clone()).collect());
+                Ok(())
+            });
+            Ok(())
+        };
+        job.run(build).unwrap();
+        std::mem::take(&mut *seen.lock().unwrap())
+    }
+
+    #[test]
+    fn an_output_without_shards_gets_rows_in_one_order_on_any_number_of_workers() {
+        for view in [false, true] {
+            let alone = written(1, view);
+            assert_eq!(alone.iter().map(Vec::is_empty).collect::<Vec<_>>(), [false, true, false]);
+            for workers in [2, 4] {
+                assert_eq!(written(workers, view), alone, "{workers} workers, of a view: {view}");
+            }
+        }
     }
 }

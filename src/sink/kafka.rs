@@ -81,7 +81,7 @@ pub struct Record {
 }
 
 impl Record {
-    /// The key. Without a partition of its own, equal keys go to the same one.
+    /// The key. Without a partition of its own, equal keys go to the same one: that which Kafka's Java clients choose.
     pub fn key(&mut self, key: impl AsRef<[u8]>) -> &mut Self {
         self.keys.clear();
         self.keys.extend_from_slice(key.as_ref());
@@ -330,6 +330,26 @@ mod tests {
         let text = out.write(BatchTime::from_millis(1000), &parts).unwrap_err().to_string();
         assert!(text.contains("topic out") && text.contains("127.0.0.1:1"), "{text}");
         assert!(out.link.is_none());
+    }
+
+    #[test]
+    fn equal_keys_go_to_one_partition_an_empty_one_too() {
+        use crate::source::kafka_embedded::EmbeddedBroker;
+        let broker = EmbeddedBroker::start().unwrap();
+        let metadata = Metadata::new(&Settings::brokers(broker.address())).unwrap();
+        // As Kafka's Java clients: murmur2, without the sign, modulo 5.
+        for (key, partition) in [("21", 0), ("", 1)] {
+            let topic = format!("keys-{partition}");
+            broker.create_topic(&topic, 5).unwrap();
+            let sink = KafkaSink::new(broker.address(), &topic);
+            for _ in 0..3 {
+                let mut out = KafkaOutput::open(&sink, |row: &i32, rec: &mut Record| _ = rec.key(key).json(row)).unwrap();
+                out.write(BatchTime::from_millis(1000), &[Part { number: 0, rows: vec![1, 2, 3] }]).unwrap();
+            }
+            let held: Vec<i64> = (0..5).map(|p| metadata.bounds(&topic, p, START_DEADLINE).unwrap().1).collect();
+            let all = (0..5).map(|p| if p == partition { 9 } else { 0 }).collect::<Vec<i64>>();
+            assert_eq!(held, all, "{key:?}");
+        }
     }
 
     fn link_to_nowhere(sink: &KafkaSink) -> Link {

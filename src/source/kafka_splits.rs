@@ -97,6 +97,39 @@ fn later_starts(metadata: &Metadata, topics: &[Topic], known: &BTreeSet<Split>) 
     }
 }
 
+/// Whether the brokers have these partitions. What is no partition at all is the reader's to refuse.
+///
+/// # Errors
+/// A topic or a partition that is not there; brokers that do not answer.
+pub(super) fn check(kafka: &Kafka, given: &[Split]) -> Result<()> {
+    let wanted: BTreeSet<(&Arc<str>, i32)> = given
+        .iter()
+        .filter_map(|s| if let Split::Kafka { topic, partition } = s { Some((topic, *partition)) } else { None })
+        .collect();
+    if wanted.is_empty() {
+        return Ok(());
+    }
+    let metadata = Metadata::new(&kafka.settings)?;
+    let mut known: BTreeMap<&Arc<str>, Topic> = BTreeMap::new();
+    for (name, partition) in wanted {
+        let wrong = |reason| Err(Error::source(format!("Kafka at {}", metadata.brokers), reason));
+        if !known.contains_key(name) {
+            let Some(topic) = metadata.topic(name, START_DEADLINE)? else {
+                return wrong(format!("a range of topic {name} is given, and there is no topic {name}; create it first"));
+            };
+            known.insert(name, topic);
+        }
+        let partitions = &known[name].partitions;
+        if !partitions.contains(&partition) {
+            let last = partitions.last().copied().unwrap_or_default();
+            return wrong(format!(
+                "a range of topic {name}, partition {partition} is given, and the topic's partitions are 0 to {last}"
+            ));
+        }
+    }
+    Ok(())
+}
+
 fn each(topics: &[Topic]) -> impl Iterator<Item = (&Arc<str>, i32)> {
     topics.iter().flat_map(|t| t.partitions.iter().map(move |p| (&t.name, *p)))
 }
@@ -128,6 +161,10 @@ impl Splits for KafkaSplits {
         let watch = Watch { kafka: kafka.clone(), metadata, known: BTreeMap::new(), gone: BTreeMap::new() };
         self.news = Some(watch.spawn(&topics)?);
         Ok(starts)
+    }
+
+    fn check(&mut self, given: &[Split]) -> Result<()> {
+        check(&self.kafka, given)
     }
 
     fn discover(&mut self) -> Result<Vec<Start>> {

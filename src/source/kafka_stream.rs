@@ -7,7 +7,7 @@ use crate::flow::Site;
 use crate::plan::{OffsetRange, Split};
 use crate::source::kafka_direct::Kafka;
 use crate::source::kafka_reader::KafkaReader;
-use crate::source::kafka_splits::KafkaSplits;
+use crate::source::kafka_splits::{self, KafkaSplits};
 use crate::source::message::Message;
 use crate::source::{Piece, Splits, Start, Waker};
 
@@ -39,7 +39,7 @@ impl<'s> StreamingContext<'s> {
     /// The messages of given ranges, all in the first batch. A job whose sources are all given ends by itself when they are
     /// through; beside a live source the ranges are in its first batch. Spark's `KafkaUtils.createRDD`.
     ///
-    /// Offsets outside the log end the job with an error that says what the log holds.
+    /// Offsets outside the log end the job with an error that says what the log holds, and so do partitions that are not there.
     #[doc(alias = "createRDD")]
     #[doc(alias = "create_rdd")]
     #[track_caller]
@@ -56,10 +56,10 @@ impl<'s> StreamingContext<'s> {
         if let Err(e) = kafka.check() {
             self.graph.problem(&site, e);
         }
-        let pieces: Vec<Piece> = ranges.iter().map(piece).collect();
+        let given = Given { kafka: kafka.clone(), pieces: ranges.iter().map(piece).collect(), planned: false };
         let spec = SourceSpec {
             name: kafka.name(),
-            splits: Box::new(move || Ok(Box::new(Given { pieces, planned: false }) as Box<dyn Splits>)),
+            splits: Box::new(move || Ok(Box::new(given) as Box<dyn Splits>)),
             reader: Box::new(move |waker: Waker| Ok(Box::new(KafkaReader::new(&kafka, 0, waker)?) as _)),
             planned: true,
             pace: Pace::default(),
@@ -74,6 +74,7 @@ fn piece(r: &OffsetRange) -> Piece {
 
 /// Ranges that somebody gave: one batch of them.
 struct Given {
+    kafka: Kafka,
     pieces: Vec<Piece>,
     planned: bool,
 }
@@ -85,13 +86,18 @@ impl Splits for Given {
     }
 
     fn start(&mut self) -> Result<Vec<Start>> {
-        let mut splits: Vec<&Split> = self.pieces.iter().map(|p| &p.split).collect();
+        let mut splits: Vec<Split> = self.pieces.iter().map(|p| p.split.clone()).collect();
         splits.sort();
         if let Some(twice) = splits.windows(2).find(|w| w[0] == w[1]) {
             let (topic, partition) = (twice[0].name(), twice[0].partition());
             return Err(Error::config(format!("kafka_ranges: {topic}/{partition} is given twice; put its ranges into one")));
         }
+        self.check(&splits)?;
         Ok(Vec::new())
+    }
+
+    fn check(&mut self, given: &[Split]) -> Result<()> {
+        kafka_splits::check(&self.kafka, given)
     }
 
     fn plan(&mut self) -> Result<Vec<Piece>> {
@@ -105,5 +111,31 @@ impl Splits for Given {
 
     fn finished(&self) -> bool {
         self.planned
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::source::kafka_embedded::EmbeddedBroker;
+
+    #[test]
+    fn a_given_range_of_what_is_not_there_ends_the_job() {
+        let broker = EmbeddedBroker::start().unwrap();
+        broker.create_topic("words", 2).unwrap();
+        let address = broker.address().to_owned();
+        let run = |topic: &str, partition| {
+            let range = OffsetRange { topic: topic.into(), partition, from: 0, until: 1 };
+            let kafka = Kafka::brokers(&address);
+            let job = StreamingContext::builder("given", crate::time::millis(10));
+            job.run(move |ssc| {
+                ssc.kafka_ranges(kafka.clone(), std::slice::from_ref(&range)).count().print(1);
+                Ok(())
+            })
+        };
+        for (topic, partition, why) in [("wrods", 0, "no topic wrods; create it"), ("words", 2, "partitions are 0 to 1")] {
+            let e = run(topic, partition).unwrap_err().to_string();
+            assert!(e.contains(&address) && e.contains(why), "{e}");
+        }
     }
 }

@@ -77,6 +77,14 @@ pub trait Splits: Send {
     /// Whatever makes the source useless: no such topic, an unreachable broker, an offset outside the log.
     fn start(&mut self) -> Result<Vec<Start>>;
 
+    /// Whether splits are there whose ranges are given (`--plans`): asked once, before the first batch, instead of `start`.
+    ///
+    /// # Errors
+    /// One that is not there: a reader would wait for it for ever.
+    fn check(&mut self, _given: &[Split]) -> Result<()> {
+        Ok(())
+    }
+
     /// Splits that appeared since: asked between batches; must not block the planner for more than a few milliseconds.
     ///
     /// # Errors

@@ -71,6 +71,20 @@ fn more_streams_in_a_union_than_can_be_told_apart() {
 }
 
 #[test]
+fn a_fault_is_told_once_however_often_its_line_runs() {
+    let e = error(|ssc| {
+        let numbers = ssc.queue_stream(&Queue::<i64>::new());
+        let another = numbers.count_by_value_and_window(millis(7), millis(10));
+        (0..3).for_each(|_| numbers.count_by_window(millis(5), millis(10)).print(1));
+        another.print(1);
+        Ok(())
+    });
+    let Error::Graph(problems) = &e else { panic!("{e}") };
+    let verbs: Vec<&str> = problems.iter().map(|p| p.split_once(" (").unwrap().0).collect();
+    assert_eq!(verbs, ["count_by_value_and_window", "count_by_window"], "{e}");
+}
+
+#[test]
 fn names_that_name_nothing_and_names_that_are_taken() {
     let e = error(|ssc| {
         let s = ssc.queue_stream(&Queue::<(u8, i64)>::new());

@@ -1,13 +1,9 @@
 //! The command `tidemill`: arguments, `gen` on stdout, `launch`, and how errors look.
 
-use std::process::{Command, Output};
+use crate::child::{Ended, TempFile, run};
 
-fn tidemill(args: &[&str]) -> Output {
-    Command::new(env!("CARGO_BIN_EXE_tidemill")).args(args).env_remove("RUST_LOG").output().unwrap()
-}
-
-fn text(bytes: &[u8]) -> &str {
-    std::str::from_utf8(bytes).unwrap()
+fn tidemill(args: &[&str]) -> Ended {
+    run("tidemill", args)
 }
 
 #[test]
@@ -15,27 +11,24 @@ fn the_same_seed_gives_the_same_lines() {
     for kind in ["tweets", "words", "weblogs"] {
         let of = |seed| tidemill(&["gen", kind, "--count", "50", "--seed", seed]);
         let (a, b, c) = (of("3"), of("3"), of("4"));
-        assert_eq!(text(&a.stdout).lines().count(), 50, "{kind}");
-        assert!(a.status.success() && a.stdout == b.stdout && a.stdout != c.stdout, "{kind}");
-        assert!(a.stderr.is_empty(), "{}", text(&a.stderr));
+        assert_eq!(a.out.lines().count(), 50, "{kind}");
+        assert!(a.code == Some(0) && a.out == b.out && a.out != c.out, "{kind}");
+        assert!(a.err.is_empty(), "{}", a.err);
     }
     let lines = tidemill(&["gen", "words", "--line", "5", "--count", "2"]);
-    assert!(text(&lines.stdout).lines().all(|l| l.split(' ').count() == 5));
+    assert!(lines.out.lines().all(|l| l.split(' ').count() == 5));
 }
 
 #[test]
 fn a_file_goes_out_line_by_line() {
-    let path = std::env::temp_dir().join(format!("tidemill-gen-{}", std::process::id()));
-    std::fs::write(&path, "one\r\ntwo\n\nlast").unwrap();
-    let out = tidemill(&["gen", "words", "--file", path.to_str().unwrap()]);
-    std::fs::remove_file(&path).unwrap();
-    assert_eq!(text(&out.stdout), "one\ntwo\n\nlast\n");
+    let file = TempFile::new("gen", "one\r\ntwo\n\nlast");
+    assert_eq!(tidemill(&["gen", "words", "--file", file.path()]).out, "one\ntwo\n\nlast\n");
 }
 
 #[test]
 fn wrong_arguments_end_with_2_and_failures_with_1_in_one_line() {
     for args in [&["gen", "tweets", "--rate", "fast"][..], &["demo", "--batches", "3"], &["demo", "--interval", "0"], &["no"]] {
-        assert_eq!(tidemill(args).status.code(), Some(2), "{args:?}");
+        assert_eq!(tidemill(args).code, Some(2), "{args:?}");
     }
     for (args, why) in [
         (&["gen", "words", "--file", "/no/such/file"][..], "/no/such/file"),
@@ -43,8 +36,8 @@ fn wrong_arguments_end_with_2_and_failures_with_1_in_one_line() {
         (&["launch", "--", "/no/such/program"], "/no/such/program"),
     ] {
         let out = tidemill(args);
-        let err = text(&out.stderr);
-        assert_eq!(out.status.code(), Some(1), "{args:?}: {err}");
+        let err = out.err;
+        assert_eq!(out.code, Some(1), "{args:?}: {err}");
         assert!(err.starts_with("tidemill: ") && err.lines().count() == 1 && err.contains(why), "{err}");
     }
 }
@@ -52,9 +45,9 @@ fn wrong_arguments_end_with_2_and_failures_with_1_in_one_line() {
 #[test]
 fn launch_starts_every_process_and_gives_back_what_failed() {
     let out = tidemill(&["launch", "-n", "2", "-w", "3", "--", "sh", "-c", "echo p $3 of $1, $5 workers"]);
-    let mut lines: Vec<&str> = text(&out.stdout).lines().collect();
+    let mut lines: Vec<&str> = out.out.lines().collect();
     lines.sort_unstable();
     assert_eq!(lines, ["[0] p 0 of 2, 3 workers", "[1] p 1 of 2, 3 workers"]);
-    assert!(out.status.success());
-    assert_eq!(tidemill(&["launch", "--", "sh", "-c", "exit $((3 + $3))"]).status.code().map(|c| c == 3 || c == 4), Some(true));
+    assert_eq!(out.code, Some(0));
+    assert_eq!(tidemill(&["launch", "--", "sh", "-c", "exit $((3 + $3))"]).code.map(|c| c == 3 || c == 4), Some(true));
 }

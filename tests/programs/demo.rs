@@ -1,25 +1,9 @@
 //! `tidemill demo`: the blocks on stdout against the proof on stderr, which come by different ways.
 
-use std::process::{Command, Stdio};
-use std::time::Duration;
+use crate::child::{Ended, Program, Signal};
 
-/// What a run said.
-struct Run {
-    ok: bool,
-    out: String,
-    err: String,
-}
-
-fn demo(args: &[&str]) -> Command {
-    let mut command = Command::new(env!("CARGO_BIN_EXE_tidemill"));
-    command.arg("demo").args(args).env_remove("RUST_LOG").stdout(Stdio::piped()).stderr(Stdio::piped());
-    command
-}
-
-fn ended(child: std::process::Child) -> Run {
-    let output = child.wait_with_output().unwrap();
-    let text = |bytes| String::from_utf8(bytes).unwrap();
-    Run { ok: output.status.success(), out: text(output.stdout), err: text(output.stderr) }
+fn demo(args: &[&str]) -> Program {
+    Program::start("tidemill", ["demo"].iter().chain(args))
 }
 
 /// The number after a word, commas left out.
@@ -30,26 +14,28 @@ fn number(text: &str, after: &str) -> u64 {
     digits.parse().unwrap_or_else(|_| panic!("no number after {after:?} in {text}"))
 }
 
-impl Run {
+impl Ended {
     fn proof(&self) -> &str {
         let line = self.err.lines().find(|l| l.contains("counted twice"));
         line.unwrap_or_else(|| panic!("no proof in {}", self.err))
     }
+}
 
-    fn batches(&self) -> Vec<u64> {
-        self.out.lines().filter(|l| l.starts_with("Tweets this batch: ")).map(|l| number(l, "batch:")).collect()
-    }
+/// The tweets of each batch, of blocks that are whole.
+fn batches(out: &str) -> Vec<u64> {
+    let lines = out.split_inclusive('\n').filter(|l| l.starts_with("Tweets this batch: ") && l.ends_with('\n'));
+    lines.map(|l| number(l, "batch:")).collect()
 }
 
 #[test]
 fn a_short_run_has_all_events_and_the_blocks_add_up_to_the_proof() {
-    let run = ended(demo(&["--batches", "12", "--rate", "400", "--interval", "500ms", "--window", "2"]).spawn().unwrap());
-    assert!(run.ok, "{}", run.err);
+    let run = demo(&["--batches", "12", "--rate", "400", "--interval", "500ms", "--window", "2"]).end();
+    assert_eq!(run.code, Some(0), "{}", run.err);
     let proof = run.proof();
     let [sent, counted, bad] = ["tweets sent", "= counted", "+ bad"].map(|w| number(proof, w));
     assert_eq!(sent, counted + bad, "{proof}");
     assert_eq!((number(proof, "lost"), number(proof, "counted twice"), bad), (0, 0, 11), "{proof}");
-    let batches = run.batches();
+    let batches = batches(&run.out);
     assert_eq!(batches.iter().sum::<u64>(), sent, "{}", run.out);
     assert_eq!(batches.len() as u64, number(proof, ""), "{proof}");
     assert!(batches.len() >= 12, "{batches:?}");
@@ -94,12 +80,11 @@ fn blocks(out: &str, batches: usize) {
 
 #[test]
 fn an_interrupt_ends_it_in_order() {
-    let child = demo(&["--rate", "400", "--interval", "200ms"]).spawn().unwrap();
-    std::thread::sleep(Duration::from_secs(3));
-    let killed = Command::new("kill").args(["-INT", &child.id().to_string()]).status().unwrap();
-    assert!(killed.success());
-    let run = ended(child);
-    assert!(run.ok, "{}", run.err);
+    let mut running = demo(&["--rate", "400", "--interval", "200ms"]);
+    running.until("200 tweets are counted", |out, _| batches(out).iter().sum::<u64>() > 200);
+    running.signal(Signal::INT);
+    let run = running.end();
+    assert_eq!(run.code, Some(0), "{}", run.err);
     let proof = run.proof();
     let left = if proof.contains("not read") { number(proof, "when it was ended") } else { 0 };
     let [sent, counted, bad] = ["tweets sent", "= counted", "+ bad"].map(|w| number(proof, w));

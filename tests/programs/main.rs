@@ -1,5 +1,15 @@
-//! Programs as users run them: the command, and what its output says.
+//! Programs as users run them: the command, the dataflows, what their output says, and how they end.
 
+mod broker;
+mod child;
 mod command;
 mod demo;
+mod errors;
+mod golden;
+mod launch;
+mod model;
 mod pipes;
+mod sockets;
+mod tweets;
+mod weblog;
+mod wordcounts;

@@ -104,6 +104,16 @@ fn the_first_failure_ends_all_and_gives_its_code() {
 }
 
 #[test]
+fn who_was_killed_gives_its_code_whenever_that_is_seen() {
+    // Process 0 fails because of it, and is faster.
+    let script = r#"if [ $3 = 0 ]; then until rm "$7.deaf" 2>/dev/null; do sleep 0.02; done; exit 1; fi
+        trap '' TERM; touch "$7.deaf"; sleep 0.3; kill -KILL $$"#;
+    let (code, _, err) = Run::script(script, 2).code();
+    assert_eq!(code, 137, "{err}");
+    has(&err, &["process 0 ended: exit status: 1", "process 1 ended: signal: 9"]);
+}
+
+#[test]
 fn who_ignores_the_request_is_killed() {
     // Process 1 fails when process 0 is deaf.
     let script = r#"if [ $3 = 1 ]; then until rm "$7.deaf" 2>/dev/null; do sleep 0.02; done; exit 3; fi

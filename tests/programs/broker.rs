@@ -1,0 +1,74 @@
+//! A broker in the test's process (librdkafka's mock cluster, as the demo has it), with topics of fixed content.
+
+use rdkafka::config::ClientConfig;
+use rdkafka::consumer::{BaseConsumer, Consumer};
+use rdkafka::error::KafkaError;
+use rdkafka::message::Message;
+use rdkafka::mocking::MockCluster;
+use rdkafka::producer::{BaseProducer, BaseRecord, DefaultProducerContext, Producer};
+use rdkafka::{Offset, TopicPartitionList};
+
+use crate::child::PATIENCE;
+
+/// A record's value: `None` is a tombstone.
+pub type Value = Option<&'static [u8]>;
+
+/// A broker on 127.0.0.1, until it is dropped.
+pub struct Broker {
+    cluster: MockCluster<'static, DefaultProducerContext>,
+    pub address: String,
+}
+
+impl Broker {
+    pub fn start() -> Broker {
+        let cluster = MockCluster::new(1).unwrap();
+        let address = cluster.bootstrap_servers();
+        Broker { cluster, address }
+    }
+
+    /// Makes a topic: the records of each partition.
+    pub fn topic(&self, name: &str, partitions: &[&[Value]]) {
+        self.cluster.create_topic(name, partitions.len() as i32, 1).unwrap();
+        for (partition, values) in (0..).zip(partitions) {
+            self.send(name, partition, values);
+        }
+    }
+
+    pub fn send(&self, topic: &str, partition: i32, values: &[Value]) {
+        if values.is_empty() {
+            return;
+        }
+        let producer: BaseProducer = ClientConfig::new().set("bootstrap.servers", &self.address).create().unwrap();
+        for value in values {
+            let mut record = BaseRecord::<[u8], [u8]>::to(topic).partition(partition);
+            record.payload = *value;
+            producer.send(record).map_err(|(e, _)| e).unwrap();
+        }
+        producer.flush(PATIENCE).unwrap();
+    }
+
+    /// Committed records of a topic, by partition and in order, up to the ends as they are now: key and value.
+    pub fn read(&self, topic: &str, partitions: usize) -> Vec<Vec<(String, String)>> {
+        let mut config = ClientConfig::new();
+        config.set("isolation.level", "read_committed").set("enable.partition.eof", "true");
+        config.set("fetch.wait.max.ms", "10").set("group.id", "reads").set("bootstrap.servers", &self.address);
+        let consumer: BaseConsumer = config.create().unwrap();
+        let mut from = TopicPartitionList::new();
+        for partition in 0..partitions {
+            from.add_partition_offset(topic, partition as i32, Offset::Beginning).unwrap();
+        }
+        consumer.assign(&from).unwrap();
+        let (mut records, mut ended) = (vec![Vec::new(); partitions], 0);
+        while ended < partitions {
+            match consumer.poll(PATIENCE).expect("a record, or the end of a partition") {
+                Ok(message) => {
+                    let text = |bytes: Option<&[u8]>| String::from_utf8(bytes.unwrap_or_default().to_vec()).unwrap();
+                    records[message.partition() as usize].push((text(message.key()), text(message.payload())));
+                }
+                Err(KafkaError::PartitionEOF(_)) => ended += 1,
+                Err(e) => panic!("{topic}: {e}"),
+            }
+        }
+        records
+    }
+}

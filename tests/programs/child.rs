@@ -1,0 +1,210 @@
+//! A program as a child process: what it writes is collected, its end has a deadline, and it never outlives its test.
+
+use std::ffi::OsStr;
+use std::io::{Read, Write};
+use std::net::TcpListener;
+use std::path::{Path, PathBuf};
+use std::process::{Child, Command, Stdio};
+use std::sync::atomic::{AtomicU16, AtomicU32, Ordering};
+use std::sync::{Arc, Mutex};
+use std::thread::JoinHandle;
+use std::time::{Duration, Instant};
+
+pub use rustix::process::Signal;
+use rustix::process::{Pid, kill_process};
+
+/// How long a program may take that is expected to end: it is there to tell a hang from a slow machine.
+pub const PATIENCE: Duration = Duration::from_secs(60);
+const LOOK: Duration = Duration::from_millis(5);
+
+/// The program of that name of this package.
+pub fn path(program: &str) -> PathBuf {
+    Path::new(env!("CARGO_BIN_EXE_tidemill")).with_file_name(program)
+}
+
+/// How a program ended, and what it said.
+pub struct Ended {
+    /// `None`: a signal.
+    pub code: Option<i32>,
+    pub out: String,
+    pub err: String,
+}
+
+/// A program that runs.
+pub struct Program {
+    name: String,
+    child: Child,
+    out: Text,
+    err: Text,
+}
+
+/// Text that grows, and the thread that reads it.
+struct Text {
+    bytes: Arc<Mutex<Vec<u8>>>,
+    reader: Option<JoinHandle<()>>,
+}
+
+impl Text {
+    fn of(mut pipe: impl Read + Send + 'static) -> Text {
+        let bytes = Arc::new(Mutex::new(Vec::new()));
+        let to = bytes.clone();
+        let read = move || {
+            let mut chunk = [0; 4096];
+            while let Ok(n @ 1..) = pipe.read(&mut chunk) {
+                to.lock().unwrap().extend_from_slice(&chunk[..n]);
+            }
+        };
+        Text { bytes, reader: Some(std::thread::spawn(read)) }
+    }
+
+    fn now(&self) -> String {
+        String::from_utf8_lossy(&self.bytes.lock().unwrap()).into_owned()
+    }
+
+    /// All of it; the pipe ends with the last process that holds it.
+    fn whole(&mut self) -> String {
+        self.reader.take().map(JoinHandle::join);
+        self.now()
+    }
+}
+
+impl Program {
+    /// Starts a program of this package.
+    pub fn start<S: AsRef<OsStr>>(program: &str, args: impl IntoIterator<Item = S>) -> Program {
+        let mut command = Command::new(path(program));
+        // Far from UTC: whoever prints a time in the machine's zone is seen. Colour and log level are the defaults.
+        command.args(args).env("TZ", "Asia/Kathmandu").env_remove("RUST_LOG").env_remove("NO_COLOR");
+        let spawned = command.stdin(Stdio::null()).stdout(Stdio::piped()).stderr(Stdio::piped()).spawn();
+        let mut child = spawned.unwrap_or_else(|e| panic!("{program}: {e}"));
+        let (out, err) = (Text::of(child.stdout.take().unwrap()), Text::of(child.stderr.take().unwrap()));
+        Program { name: program.into(), child, out, err }
+    }
+
+    pub fn id(&self) -> u32 {
+        self.child.id()
+    }
+
+    /// What it wrote to stdout and stderr so far.
+    pub fn said(&self) -> (String, String) {
+        (self.out.now(), self.err.now())
+    }
+
+    pub fn signal(&self, signal: Signal) {
+        send(self.id(), signal);
+    }
+
+    /// Waits until `is` says so of what it wrote to stdout and stderr.
+    pub fn until(&mut self, what: &str, mut is: impl FnMut(&str, &str) -> bool) {
+        let begun = Instant::now();
+        loop {
+            let ended = self.child.try_wait().unwrap();
+            let (out, err) = self.said();
+            if is(&out, &err) {
+                return;
+            }
+            let now = ended.map_or_else(|| "runs".into(), |status| status.to_string());
+            let waits = ended.is_none() && begun.elapsed() < PATIENCE;
+            assert!(waits, "{} ({now}) did not come to this: {what}\n-- stdout\n{out}\n-- stderr\n{err}", self.name);
+            std::thread::sleep(LOOK);
+        }
+    }
+
+    /// Waits for its end.
+    pub fn end(self) -> Ended {
+        self.end_within(PATIENCE)
+    }
+
+    /// Waits for its end, which must come in time.
+    pub fn end_within(mut self, time: Duration) -> Ended {
+        let begun = Instant::now();
+        loop {
+            if let Some(status) = self.child.try_wait().unwrap() {
+                return Ended { code: status.code(), out: self.out.whole(), err: self.err.whole() };
+            }
+            let (out, err) = self.said();
+            assert!(begun.elapsed() < time, "{} runs after {time:?}\n-- stdout\n{out}\n-- stderr\n{err}", self.name);
+            std::thread::sleep(LOOK);
+        }
+    }
+}
+
+impl Drop for Program {
+    /// Asks twice, for `launch` has processes to end first; then kills.
+    fn drop(&mut self) {
+        for _ in 0..2 {
+            let begun = Instant::now();
+            while begun.elapsed() < Duration::from_secs(2) {
+                if !matches!(self.child.try_wait(), Ok(None)) {
+                    return;
+                }
+                if begun.elapsed() < LOOK {
+                    self.signal(Signal::TERM);
+                }
+                std::thread::sleep(LOOK);
+            }
+        }
+        let _ = (self.child.kill(), self.child.wait());
+    }
+}
+
+/// Runs a program to its end.
+pub fn run<S: AsRef<OsStr>>(program: &str, args: impl IntoIterator<Item = S>) -> Ended {
+    Program::start(program, args).end()
+}
+
+/// To a process by its number.
+pub fn send(process: u32, signal: Signal) {
+    let pid = i32::try_from(process).ok().and_then(Pid::from_raw).expect("a process number");
+    // It may have ended by itself.
+    let _ = kill_process(pid, signal);
+}
+
+/// The processes a process has started, and their command lines.
+pub fn children(process: u32) -> Vec<(u32, String)> {
+    let all = std::fs::read_dir("/proc").unwrap().flatten();
+    let numbers = all.filter_map(|entry| entry.file_name().to_str()?.parse::<u32>().ok());
+    let started = |number: &u32| {
+        let stat = std::fs::read_to_string(format!("/proc/{number}/stat")).unwrap_or_default();
+        // Behind the name, which may hold anything: the state, then the parent.
+        stat.rsplit_once(") ").and_then(|(_, rest)| rest.split(' ').nth(1)?.parse().ok()) == Some(process)
+    };
+    let line = |number| std::fs::read_to_string(format!("/proc/{number}/cmdline")).unwrap_or_default().replace('\0', " ");
+    numbers.filter(started).map(|number| (number, line(number))).collect()
+}
+
+/// A file of this test, gone when dropped.
+pub struct TempFile(PathBuf);
+
+impl TempFile {
+    pub fn new(name: &str, text: &str) -> TempFile {
+        static NUMBER: AtomicU32 = AtomicU32::new(0);
+        let unique = format!("tidemill-{name}-{}-{}", std::process::id(), NUMBER.fetch_add(1, Ordering::Relaxed));
+        let path = std::env::temp_dir().join(unique);
+        std::fs::File::create_new(&path).unwrap().write_all(text.as_bytes()).unwrap();
+        TempFile(path)
+    }
+
+    pub fn path(&self) -> &str {
+        self.0.to_str().unwrap()
+    }
+}
+
+impl Drop for TempFile {
+    fn drop(&mut self) {
+        let _ = std::fs::remove_file(&self.0);
+    }
+}
+
+/// Addresses for processes. Below the ports that the system gives away by itself: nobody gets them in between.
+pub fn addresses(n: usize) -> Vec<String> {
+    static NEXT: AtomicU16 = AtomicU16::new(0);
+    let first = 11_000 + (std::process::id() % 1_000) as u16 * 20;
+    let ports = std::iter::repeat_with(|| first.wrapping_add(NEXT.fetch_add(1, Ordering::Relaxed)) % 20_000 + 10_000);
+    let free = ports.filter(|port| TcpListener::bind(("127.0.0.1", *port)).is_ok());
+    free.take(n).map(|port| format!("127.0.0.1:{port}")).collect()
+}
+
+/// A hostfile for these addresses.
+pub fn hostfile(addresses: &[String]) -> TempFile {
+    TempFile::new("hosts", &format!("{}\n", addresses.join("\n")))
+}

@@ -1,0 +1,133 @@
+//! One expected file a program, compared byte for byte with what it writes on every layout.
+//!
+//! A file is written anew by `TIDEMILL_BLESS=1 cargo test --features testing,dataflows --test programs`: only when all layouts
+//! agree with one another and with a small model that is written in the test, so that a wrong file cannot be blessed.
+
+use std::path::Path;
+
+use crate::child::{Ended, Program, TempFile, addresses, hostfile};
+
+/// Processes, and workers of each.
+#[derive(Clone, Copy, Debug)]
+pub struct Layout {
+    pub processes: usize,
+    pub workers: usize,
+}
+
+pub const LAYOUTS: [Layout; 3] =
+    [Layout { processes: 1, workers: 1 }, Layout { processes: 1, workers: 4 }, Layout { processes: 2, workers: 2 }];
+
+impl Layout {
+    fn name(self) -> String {
+        format!("{} x {} workers", self.processes, self.workers)
+    }
+
+    /// Starts all processes of a job.
+    pub fn start(self, program: &str, args: &[&str]) -> (Vec<Program>, Option<TempFile>) {
+        let hosts = (self.processes > 1).then(|| hostfile(&addresses(self.processes)));
+        let flags = |p: usize| {
+            let numbers = [("-n", self.processes), ("-p", p), ("-w", self.workers)];
+            let mut flags: Vec<String> = numbers.iter().flat_map(|(f, n)| [f.to_string(), n.to_string()]).collect();
+            flags.extend(hosts.iter().flat_map(|h| ["--hostfile".into(), h.path().into()]));
+            flags
+        };
+        let start = |p| Program::start(program, args.iter().map(ToString::to_string).chain(flags(p)));
+        ((0..self.processes).map(start).collect(), hosts)
+    }
+
+    /// Runs a job to its end, which must be a good one; gives what process 0 printed. The others print nothing.
+    pub fn run(self, program: &str, args: &[&str]) -> String {
+        let (programs, _hosts) = self.start(program, args);
+        let ended: Vec<Ended> = programs.into_iter().map(Program::end).collect();
+        for (p, end) in ended.iter().enumerate() {
+            assert_eq!(end.code, Some(0), "{program}, process {p} of {self:?}: {}{}", end.out, end.err);
+            assert!(!end.err.contains("panicked"), "{}", end.err);
+            assert!(p == 0 || end.out.is_empty(), "process {p} printed: {}", end.out);
+        }
+        ended.into_iter().next().unwrap().out
+    }
+}
+
+/// `output` on every layout is the same, is what the model says, and is what the file holds.
+pub fn check(name: &str, model: &str, output: impl FnMut(Layout) -> String) {
+    check_at(&LAYOUTS, name, model, output);
+}
+
+/// As `check`, on some layouts.
+pub fn check_at(layouts: &[Layout], name: &str, model: &str, mut output: impl FnMut(Layout) -> String) {
+    let outputs: Vec<(String, String)> = layouts.iter().map(|layout| (layout.name(), output(*layout))).collect();
+    for (layout, out) in &outputs {
+        same(&format!("{name} at {layout}, against the model in the test"), model, out);
+    }
+    let path = Path::new(env!("CARGO_MANIFEST_DIR")).join("tests/programs/golden").join(name).with_extension("out");
+    if std::env::var("TIDEMILL_BLESS").is_ok_and(|v| v == "1") {
+        std::fs::write(&path, model).unwrap();
+        return;
+    }
+    let expected = std::fs::read_to_string(&path).unwrap_or_default();
+    let how = "if the new output is right, TIDEMILL_BLESS=1 writes it there";
+    for (layout, out) in &outputs {
+        same(&format!("{name} at {layout}, against {} ({how})", path.display()), &expected, out);
+    }
+}
+
+#[track_caller]
+pub fn same(what: &str, expected: &str, found: &str) {
+    assert!(expected == found, "{what}:\n{}", diff(expected, found));
+}
+
+/// Lines that are only expected (`-`), only found (`+`), and those around them.
+fn diff(expected: &str, found: &str) -> String {
+    fn lines(text: &str) -> Vec<String> {
+        let shown = |line: &str| match line.strip_suffix('\n') {
+            Some(line) => format!("{line:?}"),
+            None => format!("{line:?} without an end"),
+        };
+        text.split_inclusive('\n').map(shown).collect()
+    }
+    let (a, b) = (lines(expected), lines(found));
+    // Lengths of the longest common subsequences of the rests.
+    let mut common = vec![vec![0u32; b.len() + 1]; a.len() + 1];
+    for i in (0..a.len()).rev() {
+        for j in (0..b.len()).rev() {
+            common[i][j] = if a[i] == b[j] { common[i + 1][j + 1] + 1 } else { common[i + 1][j].max(common[i][j + 1]) };
+        }
+    }
+    let (mut i, mut j, mut all) = (0, 0, Vec::new());
+    while i < a.len() || j < b.len() {
+        if i < a.len() && j < b.len() && a[i] == b[j] {
+            all.push((' ', &a[i]));
+            (i, j) = (i + 1, j + 1);
+        } else if j == b.len() || i < a.len() && common[i + 1][j] >= common[i][j + 1] {
+            all.push(('-', &a[i]));
+            i += 1;
+        } else {
+            all.push(('+', &b[j]));
+            j += 1;
+        }
+    }
+    const AROUND: usize = 4;
+    let near = |n: usize| all[n.saturating_sub(AROUND)..all.len().min(n + AROUND + 1)].iter().any(|(sign, _)| *sign != ' ');
+    let mut text = String::new();
+    for (n, (sign, line)) in all.iter().enumerate() {
+        match (near(n), n > 0 && near(n - 1)) {
+            (true, _) => text += &format!("{:>5} {sign} {line}\n", n + 1),
+            (false, true) => text += "      ...\n",
+            _ => {}
+        }
+    }
+    text
+}
+
+#[test]
+fn a_diff_shows_what_differs_and_little_else() {
+    let lines = |range: std::ops::Range<u32>| range.map(|n| format!("line {n}\n")).collect::<String>();
+    let text = diff(&lines(0..40), &lines(0..40).replace("line 20\n", "line twenty\nanother \u{e9}\n"));
+    let rows: Vec<&str> = text.lines().collect();
+    assert_eq!(rows.len(), 4 + 3 + 4 + 1, "{text}");
+    assert_eq!(
+        rows[3..7],
+        ["   20   \"line 19\"", "   21 - \"line 20\"", "   22 + \"line twenty\"", "   23 + \"another \u{e9}\""]
+    );
+    assert_eq!(diff("a\r\nb", "a\nb"), "    1 - \"a\\r\"\n    2 + \"a\"\n    3   \"b\" without an end\n");
+}

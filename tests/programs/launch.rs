@@ -1,0 +1,91 @@
+//! `tidemill launch` with jobs over Kafka: prefixes, one end for all, exit codes.
+
+use std::time::{Duration, Instant};
+
+use crate::broker::Broker;
+use crate::child::{Ended, PATIENCE, Program, Signal, TempFile, children, path, send};
+use crate::golden::same;
+
+/// Starts a program as two processes of two workers.
+fn launch(program: &str, args: &[&str]) -> Program {
+    let program = path(program);
+    let words = ["launch", "-n", "2", "-w", "2", "--", program.to_str().unwrap()];
+    Program::start("tidemill", words.iter().chain(args))
+}
+
+/// The lines of one process, without its prefix.
+fn of(process: &str, text: &str) -> String {
+    let prefix = format!("[{process}] ");
+    text.split_inclusive('\n').filter_map(|line| line.strip_prefix(&prefix)).collect()
+}
+
+#[test]
+fn a_job_over_given_batches_ends_by_itself_and_prints_as_it_would_alone() {
+    let broker = Broker::start();
+    broker.topic("lines", &[&[Some(b"tide and mill"), Some(b"no \xff text")], &[Some("caf\u{e9} tide".as_bytes())]]);
+    let ranges = r#"{"topic":"lines","partition":0,"from":0,"until":2},{"topic":"lines","partition":1,"from":0,"until":1}"#;
+    let plans = TempFile::new("plans", &format!("{{\"time\":2000,\"ranges\":[{ranges}]}}\n{{\"time\":4000}}\n"));
+    let args = [&broker.address, "lines", "--plans", plans.path(), "--time-zone", "UTC"];
+    let alone = Program::start("direct_kafka_wordcount", args).end();
+    let together = launch("direct_kafka_wordcount", &args).end();
+    assert_eq!((alone.code, together.code), (Some(0), Some(0)), "{}{}", alone.err, together.err);
+    assert!(alone.out.contains("(\"tide\", 2)\n") && alone.out.contains("lines 0 0 2\nlines 1 0 1\n"), "{}", alone.out);
+    same("process 0 of the launch, against one process", &alone.out, &of("0", &together.out));
+    assert_eq!(of("1", &together.out), "");
+    // The record that is no text is logged by the worker that read it.
+    assert!(together.err.lines().all(|l| l.starts_with("[0] ") || l.starts_with("[1] ")), "{}", together.err);
+    assert!(together.err.contains("lines"), "{}", together.err);
+}
+
+/// A live job of two processes that has written something, and its processes by index.
+fn running(broker: &Broker) -> (Program, [u32; 2]) {
+    broker.topic("words", &[&[Some(br#"{"word":"tide"}"#)], &[]]);
+    broker.topic("counts", &[&[]]);
+    let args = ["--brokers", &broker.address, "--in", "words", "--out", "counts", "--interval", "50ms"];
+    let launch = launch("kafka_wordcount", &args);
+    let begun = Instant::now();
+    while broker.read("counts", 1)[0].is_empty() {
+        assert!(begun.elapsed() < PATIENCE, "nothing was written: {}", launch.said().1);
+    }
+    let all = children(launch.id());
+    let with = |p: &str| all.iter().find(|(_, line)| line.contains(p)).unwrap_or_else(|| panic!("{all:?}")).0;
+    let both = [with(" -p 0 "), with(" -p 1 ")];
+    (launch, both)
+}
+
+fn gone(processes: [u32; 2]) -> bool {
+    processes.iter().all(|p| !std::path::Path::new(&format!("/proc/{p}")).exists())
+}
+
+#[test]
+fn a_request_to_one_process_ends_all_in_order() {
+    for (process, signal) in [(0, Signal::INT), (1, Signal::TERM)] {
+        let broker = Broker::start();
+        let (launch, processes) = running(&broker);
+        send(processes[process], signal);
+        let Ended { code, out, err } = launch.end();
+        assert_eq!((code, out.as_str(), err.as_str()), (Some(0), "", ""), "{signal:?} to {process}");
+        assert!(gone(processes));
+        assert_eq!(broker.read("counts", 1), [[("tide".into(), r#"{"word":"tide","count":1}"#.into())]]);
+    }
+}
+
+#[test]
+fn a_killed_process_ends_the_other_with_a_word_of_it() {
+    for victim in [0, 1] {
+        let broker = Broker::start();
+        let (launch, processes) = running(&broker);
+        let begun = Instant::now();
+        send(processes[victim], Signal::KILL);
+        let Ended { code, out, err } = launch.end();
+        assert!(begun.elapsed() < Duration::from_secs(10), "{:?}", begun.elapsed());
+        // 128 and the signal's number, as a shell says it.
+        assert_eq!((code, out.as_str()), (Some(137), ""), "{err}");
+        let survivor = of(if victim == 0 { "1" } else { "0" }, &err);
+        let lost = format!("kafka_wordcount: cluster: process {victim} at 127.0.0.1:");
+        assert!(survivor.starts_with(&lost) && survivor.lines().count() == 1, "{err}");
+        assert!(survivor.contains(" was lost: the connection was closed"), "{err}");
+        assert!(err.contains(&format!("[launch] process {victim} ended: signal: 9")), "{err}");
+        assert!(gone(processes));
+    }
+}

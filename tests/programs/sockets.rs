@@ -1,0 +1,154 @@
+//! The word counts from a socket, to the byte, and live.
+//!
+//! A socket cannot be read twice, but `--plans` cuts what comes from it: a range `received` is the next so many lines, waited
+//! for. So the batches are given by numbers of lines, and the same lines are sent to each run.
+
+use std::io::Write as _;
+use std::net::TcpListener;
+
+use serde_json::json;
+
+use crate::broker::Value;
+use crate::child::{Program, Signal};
+use crate::golden::{self, Layout};
+use crate::model::{Batch, Counts, Input, block, by_text, counts, last, ranked, shown};
+
+const fn line(text: &'static str) -> Value {
+    Some(text.as_bytes())
+}
+
+/// Sends lines to whoever connects first; the connection stays until this is dropped.
+struct Server {
+    port: u16,
+    _thread: std::thread::JoinHandle<()>,
+    _open: std::sync::mpsc::Sender<()>,
+}
+
+impl Server {
+    fn new(bytes: Vec<u8>) -> Server {
+        let listener = TcpListener::bind("127.0.0.1:0").unwrap();
+        let port = listener.local_addr().unwrap().port();
+        let (open, until) = std::sync::mpsc::channel();
+        let serve = move || {
+            let (mut stream, _) = listener.accept().unwrap();
+            stream.write_all(&bytes).unwrap();
+            let _ = until.recv();
+        };
+        Server { port, _thread: std::thread::spawn(serve), _open: open }
+    }
+}
+
+/// Lines, as they come: CR, no text, nothing.
+const LINES: &[Value] = &[
+    line("The quality of mercy is not strained,"),
+    line("It droppeth as the gentle rain from heaven\r"),
+    line("Upon the place beneath: it is twice blest;"),
+    Some(b"no \xe9 text"),
+    line(""),
+    line("It blesseth  him that gives and him that takes"),
+    line("\u{c9}tranger \u{2014} \u{e9}tranger, the TIDE"),
+    line("mercy mercy it"),
+];
+
+const PLAY: Input = Input {
+    partitions: &[LINES],
+    batches: &[
+        Batch { time: "1999-12-31 23:59:50", ranges: Some(&[(0, 0, 2)]) },
+        Batch { time: "1999-12-31 23:59:55", ranges: Some(&[(0, 2, 5)]) },
+        Batch { time: "2000-01-01 00:00:00", ranges: Some(&[(0, 5, 5)]) },
+        Batch { time: "2000-01-01 00:00:05", ranges: None },
+        Batch { time: "2000-01-01 00:00:10", ranges: Some(&[(0, 5, 8)]) },
+    ],
+};
+
+/// The words of each batch of the play, as `words` makes them of a line.
+fn words_of_the_play(words: impl Fn(&str) -> Vec<String>) -> Vec<(&'static str, Counts)> {
+    let line = |record: &Value| std::str::from_utf8((*record)?).ok().map(|line| line.strip_suffix('\r').unwrap_or(line));
+    let batches = PLAY.records();
+    batches.map(|(time, records)| (time, counts(records.iter().filter_map(line).flat_map(&words)))).collect()
+}
+
+/// Runs a program that reads the play from a socket.
+fn played(program: &str, layout: Layout, args: &[&str]) -> String {
+    let all: Vec<u8> = LINES.iter().flat_map(|line| [line.unwrap(), b"\n"].concat()).collect();
+    let server = Server::new(all);
+    let port = server.port.to_string();
+    let plans = PLAY.plans(|_| json!({ "received": format!("127.0.0.1:{port}") }));
+    let given = ["127.0.0.1", &port, "--interval", "5s", "--plans", plans.path(), "--time-zone", "UTC"];
+    layout.run(program, &[&given, args].concat())
+}
+
+fn letters(line: &str) -> Vec<String> {
+    let lower = line.to_lowercase();
+    lower.split(|c: char| !c.is_alphanumeric()).filter(|w| !w.is_empty()).map(str::to_owned).collect()
+}
+
+#[test]
+fn network_wordcount_counts_each_batch() {
+    let batches = words_of_the_play(|line| line.split(' ').map(str::to_owned).collect());
+    let page: String = batches.iter().map(|(time, words)| block(time, &by_text(words), 10)).collect();
+    golden::check("network_wordcount", &page, |layout| played("network_wordcount", layout, &[]));
+}
+
+#[test]
+fn stateful_network_wordcount_counts_since_the_beginning() {
+    let (times, words): (Vec<_>, Vec<_>) = words_of_the_play(letters).into_iter().unzip();
+    let since = |n| last(n, &words[..n]);
+    let page: String = (1..=5).map(|n| block(times[n - 1], &shown(ranked(&since(n))), 10)).collect();
+    golden::check("stateful_network_wordcount", &page, |layout| played("stateful_network_wordcount", layout, &[]));
+}
+
+#[test]
+fn stateful_network_wordcount_with_a_view_prints_what_changed() {
+    let (times, words): (Vec<_>, Vec<_>) = words_of_the_play(letters).into_iter().unzip();
+    let changed = |n: usize| {
+        let all = ranked(&last(n, &words[..n])).into_iter();
+        all.filter(|(word, _)| words[n - 1].contains_key(word)).collect::<Vec<_>>()
+    };
+    let page: String = (1..=5).map(|n| block(times[n - 1], &shown(changed(n)), 10)).collect();
+    golden::check("stateful_network_wordcount_view", &page, |layout| played("stateful_network_wordcount", layout, &["--view"]));
+}
+
+/// Live, as in the tutorial: the batches are the clock's, so what is sure is their shape and the sum of all.
+#[test]
+fn network_wordcount_counts_what_comes_while_it_runs() {
+    let listener = TcpListener::bind("127.0.0.1:0").unwrap();
+    let port = listener.local_addr().unwrap().port().to_string();
+    let args = ["127.0.0.1", &port, "--interval", "100ms", "-w", "2", "--time-zone", "UTC"];
+    let mut program = Program::start("network_wordcount", args);
+    let (mut stream, _) = listener.accept().unwrap();
+    stream.write_all(b"to be or not to be\nthat is the qu").unwrap();
+    program.until("the first line is counted", |out, _| counted(out).values().sum::<i64>() == 6);
+    stream.write_all(b"estion\r\n\xff\nto sleep: perchance to dream\nno end").unwrap();
+    program.until("the others are counted", |out, _| counted(out).values().sum::<i64>() == 15);
+    // What was received goes into the last batch: half a line, too.
+    program.signal(Signal::INT);
+    let end = program.end();
+    assert_eq!(end.code, Some(0), "{}", end.err);
+    assert_eq!(
+        counted(&end.out),
+        counts("to be or not to be that is the question to sleep: perchance to dream no end".split(' '))
+    );
+    let bad: Vec<&str> = end.err.lines().collect();
+    assert!(bad.len() == 1 && bad[0].contains("WARN") && bad[0].contains(&format!("127.0.0.1:{port}")), "{}", end.err);
+}
+
+/// The sum of all blocks that are whole, whose times are multiples of the interval, one after the other.
+fn counted(out: &str) -> Counts {
+    let mut sum = Counts::new();
+    let rule = "-".repeat(43);
+    let mut before = None;
+    for block in out.split_inclusive("\n\n").filter(|block| block.ends_with("\n\n")) {
+        let lines: Vec<&str> = block.trim_end().lines().collect();
+        assert!(lines[0] == rule && lines[2] == rule, "{block}");
+        let time: jiff::Timestamp = format!("{}Z", lines[1].strip_prefix("Time: ").unwrap()).parse().unwrap();
+        let time = time.as_millisecond();
+        assert!(time % 100 == 0 && before.is_none_or(|before| before + 100 == time), "{block}");
+        before = Some(time);
+        for row in &lines[3..] {
+            let (word, n) = row.strip_prefix("(\"").and_then(|r| r.strip_suffix(')')?.split_once("\", ")).unwrap();
+            *sum.entry(word.into()).or_default() += n.parse::<i64>().unwrap();
+        }
+    }
+    sum
+}

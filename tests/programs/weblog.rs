@@ -1,0 +1,86 @@
+//! `weblog` to the byte.
+
+use crate::broker::{Broker, Value};
+use crate::golden;
+use crate::model::{Batch, Counts, Input, block, counts, last, ranked};
+
+const fn line(text: &'static str) -> Value {
+    Some(text.as_bytes())
+}
+
+/// Common and Combined Log Format, ties, non-ASCII, more endpoints than are printed; lines that are cut or no text at all.
+const PARTITIONS: &[&[Value]] = &[
+    &[
+        line(r#"127.0.0.1 - - [01/Aug/1995:00:00:01 -0400] "GET /images/launch-logo.gif?x=1 HTTP/1.0" 200 1839"#),
+        line(r#"10.0.0.7 - anna [01/Aug/1995:00:00:02 -0400] "GET / HTTP/1.1" 500 0 "-" "Mozilla/5.0 (X11) \"q\"""#),
+        line(r#"10.0.0.7 - - [01/Aug/1995:00:00:03 -0400] "GET /cut"#),
+        line("10.0.0.8 - - [01/Aug/1995:00:00:03 -0400] \"POST /caf\u{e9}/\u{65e5}\u{672c} HTTP/1.1\" 503 12"),
+        line(r#"10.0.0.8 - - [01/Aug/1995:00:00:04 -0400] "GET / HTTP/1.1" OK 12"#),
+        line(r#"10.0.0.9 - - [01/Aug/1995:00:00:05 -0400] "QUIT" 400 0"#),
+        None,
+        line(r#"10.0.0.9 - - [01/Aug/1995:00:00:06 -0400] "DELETE /a HTTP/1.1" 204 0"#),
+    ],
+    &[
+        Some(b"10.0.0.1 - - [01/Aug/1995:00:00:02 -0400] \"GET /\xe9 HTTP/1.1\" 200 1"),
+        line(r#"::1 - - [01/Aug/1995:00:00:02 -0400] "GET /a HTTP/1.1" 200 1"#),
+        line(r#"::1 - - [01/Aug/1995:00:00:02 -0400] "HEAD /b HTTP/1.1" 200 1"#),
+        line(r#"::1 - - [01/Aug/1995:00:00:02 -0400] "GET /c HTTP/1.1" 200 1"#),
+        line(r#"::1 - - [01/Aug/1995:00:00:02 -0400] "GET /d HTTP/1.1" 599 1"#),
+        line(r#"::1 - - [01/Aug/1995:00:00:02 -0400] "GET /e?f=g HTTP/1.1" 404 1"#),
+        line(r#"::1 - - [01/Aug/1995:00:00:02 -0400] "PUT /h HTTP/1.1" 499 1"#),
+        line(r#"::1 - - [01/Aug/1995:00:00:02 -0400] "GET /i/j HTTP/1.1" 200 1"#),
+        line(r#"::1 - - [01/Aug/1995:00:00:02 -0400] "GET /k HTTP/1.1" 200 1"#),
+        line(r#"::1 - - [01/Aug/1995:00:00:02 -0400] "GET /l HTTP/1.1" 200 1"#),
+        line(r#"::1 - - [01/Aug/1995:00:00:02 -0400] "POST /l HTTP/1.1" 200 1"#),
+    ],
+    &[line(""), line(r#"::1 - - [01/Aug/1995:00:01:02 -0400] "GET /late HTTP/1.1" 200 1"#)],
+];
+
+/// Method, endpoint and status of a record.
+fn read(record: &Value) -> Option<(&'static str, &'static str, u16)> {
+    let line = std::str::from_utf8((*record)?).ok()?;
+    let mut quoted = line.split('"').skip(1);
+    let (request, status) = (quoted.next()?, quoted.next()?.strip_prefix(' ')?);
+    let (method, uri) = request.split_once(' ')?;
+    let path = &uri[..uri.find(['?', ' ']).unwrap_or(uri.len())];
+    Some((method, path, status[..status.find(' ').unwrap_or(status.len())].parse().ok()?))
+}
+
+fn model(input: &Input, panes: usize) -> String {
+    let mut page = String::new();
+    let (mut methods, mut endpoints) = (Vec::<Counts>::new(), Vec::<Counts>::new());
+    for (time, records) in input.records() {
+        let hits: Vec<_> = records.iter().filter_map(read).collect();
+        methods.push(counts(hits.iter().map(|(method, ..)| *method)));
+        endpoints.push(counts(hits.iter().map(|(_, endpoint, _)| *endpoint)));
+        for (name, all) in [("method", &methods), ("endpoint", &endpoints)] {
+            for (when, n) in [("this batch", 1), ("rolling", panes)] {
+                let row = |(what, n)| format!("{name} {when}:\tValue {what}\tCount {n}");
+                page += &block(time, &ranked(&last(n, all)).into_iter().map(row).collect::<Vec<_>>(), 10);
+            }
+        }
+        let errors = hits.iter().filter(|(.., status)| *status >= 500).count();
+        page += &block(time, &[format!("Server errors this batch: {errors}")], 1);
+    }
+    page
+}
+
+#[test]
+fn requests_are_counted_by_batch_and_by_window() {
+    let input = Input {
+        partitions: PARTITIONS,
+        batches: &[
+            Batch { time: "1995-08-01 04:00:05", ranges: Some(&[(0, 0, 7), (1, 0, 3)]) },
+            Batch { time: "1995-08-01 04:00:10", ranges: Some(&[(0, 7, 7), (1, 3, 11), (2, 0, 1)]) },
+            Batch { time: "1995-08-01 04:00:15", ranges: Some(&[(0, 7, 7)]) },
+            Batch { time: "1995-08-01 04:00:20", ranges: None },
+            Batch { time: "1995-08-01 04:00:25", ranges: None },
+            Batch { time: "1995-08-01 04:00:30", ranges: Some(&[(2, 1, 2), (0, 7, 8)]) },
+        ],
+    };
+    let broker = Broker::start();
+    broker.topic("weblogs", input.partitions);
+    let plans = input.plans_of("weblogs");
+    let args = ["--brokers", &broker.address, "--window", "15s", "--plans", plans.path(), "--time-zone", "UTC"];
+    golden::check("weblog", &model(&input, 3), |layout| layout.run("weblog", &args));
+}

@@ -1,0 +1,157 @@
+//! The word counts over Kafka, to the byte: with offsets printed, and from Kafka to Kafka.
+
+use std::collections::BTreeMap;
+use std::fmt::Write as _;
+
+use serde_json::json;
+
+use crate::broker::{Broker, Value};
+use crate::golden::{self, LAYOUTS, Layout};
+use crate::model::{Batch, Counts, Input, block, by_text, counts};
+
+const fn line(text: &'static str) -> Value {
+    Some(text.as_bytes())
+}
+
+/// The UTF-8 of a record, if it is.
+fn text(record: &Value) -> Option<&'static str> {
+    std::str::from_utf8((*record)?).ok()
+}
+
+#[test]
+fn direct_kafka_wordcount_prints_words_and_offsets() {
+    const INPUT: Input = Input {
+        partitions: &[
+            &[line("the tide comes in"), line(""), Some(b"not \xff text"), line("the  tide"), line("goes out"), line("\t")],
+            &[line("\u{fc}ber na\u{ef}ve"), None, line("a b c d e f g h"), line("\"quoted\" back\\slash"), line("out")],
+            &[line("later")],
+        ],
+        batches: &[
+            Batch { time: "2000-02-29 23:59:58", ranges: Some(&[(1, 0, 2), (0, 0, 4)]) },
+            Batch { time: "2000-03-01 00:00:00", ranges: Some(&[(0, 4, 4), (1, 2, 2)]) },
+            Batch { time: "2000-03-01 00:00:02", ranges: None },
+            Batch { time: "2000-03-01 00:00:04", ranges: Some(&[(0, 4, 6), (1, 2, 5), (2, 0, 1)]) },
+        ],
+    };
+    let mut page = String::new();
+    for (batch, (time, records)) in INPUT.batches.iter().zip(INPUT.records()) {
+        page += &block(time, &by_text(&counts(records.iter().filter_map(text).flat_map(|l| l.split(' ')))), 10);
+        // Partitions in the order in which the plans first name them.
+        let mut ranges = batch.ranges.unwrap_or_default().to_vec();
+        ranges.sort_by_key(|(p, ..)| [1, 0, 2].iter().position(|lane| lane == p));
+        ranges.iter().for_each(|(p, from, until)| writeln!(page, "lines {p} {from} {until}").unwrap());
+    }
+    let broker = Broker::start();
+    broker.topic("lines", INPUT.partitions);
+    let plans = INPUT.plans_of("lines");
+    let args = [&broker.address, "lines", "--plans", plans.path(), "--time-zone", "UTC"];
+    golden::check("direct_kafka_wordcount", &page, |layout| layout.run("direct_kafka_wordcount", &args));
+}
+
+/// Records as they are in a topic, key and value, partition by partition.
+type Topic = Vec<Vec<(String, String)>>;
+
+fn page(topic: &Topic) -> String {
+    let mut page = String::new();
+    for (number, records) in topic.iter().enumerate() {
+        writeln!(page, "partition {number}").unwrap();
+        records.iter().for_each(|(key, value)| writeln!(page, "{key:?}\t{value}").unwrap());
+    }
+    page
+}
+
+/// Sorted by key, records of the same key left in their order.
+fn by_key(mut topic: Topic) -> Topic {
+    topic.iter_mut().for_each(|records| records.sort_by(|a, b| a.0.cmp(&b.0)));
+    topic
+}
+
+/// What is to be written: the records of each word, and in which batch each of them.
+fn running_counts(input: &Input) -> BTreeMap<String, Vec<(usize, String)>> {
+    let (mut sums, mut written) = (Counts::new(), BTreeMap::<String, Vec<_>>::new());
+    for (batch, (_, records)) in input.records().enumerate() {
+        let json = |record: &Value| serde_json::from_slice::<serde_json::Value>((*record)?).ok();
+        let words = records.iter().filter_map(json).filter_map(|json| Some(json["word"].as_str()?.to_owned()));
+        for (word, n) in counts(words) {
+            let sum = sums.entry(word.clone()).or_default();
+            *sum += n;
+            let record = format!("{{\"word\":{},\"count\":{sum}}}", json!(word));
+            written.entry(word).or_default().push((batch, record));
+        }
+    }
+    written
+}
+
+/// The model knows no hash, so it does not say in which partition a word is, nor which is first in a batch; but that all are
+/// there, each word in one partition, its records in order, and batches one after the other.
+fn agrees(topic: &Topic, input: &Input) {
+    let mut expected = running_counts(input);
+    for records in topic {
+        let mut before = 0;
+        let mut left: BTreeMap<String, std::vec::IntoIter<_>> = BTreeMap::new();
+        for (word, record) in records {
+            let all = left.entry(word.clone()).or_insert_with(|| expected.remove(word).unwrap_or_default().into_iter());
+            let (batch, expected) = all.next().unwrap_or_else(|| panic!("{record} is not expected: {records:?}"));
+            assert!(*record == expected && batch >= before, "{record} where {expected} is next: {records:?}");
+            before = batch;
+        }
+        assert!(left.into_values().all(|rest| rest.len() == 0), "records are missing: {records:?}");
+    }
+    assert!(expected.is_empty(), "not written: {expected:?}");
+}
+
+#[test]
+fn kafka_wordcount_writes_each_count_that_changed() {
+    const INPUT: Input = Input {
+        partitions: &[
+            &[
+                line(r#"{"word":"tide"}"#),
+                line(r#"{"word":"mill"}"#),
+                line(r#"{"word":"tide","when":3}"#),
+                line("{\"word\": \"caf\u{e9} \u{2615}\"}"),
+                line(r#"{"word":7}"#),
+                line(r#"{"word":"tide"}"#),
+                line(r#"{"word":"caf\u00e9 \u2615"}"#),
+                line(r#"{"word":"mill"}"#),
+            ],
+            &[
+                line("word"),
+                None,
+                Some(b"{\"word\":\"\xff\"}"),
+                line(r#"{"word":""}"#),
+                line(r#"{"word":"\"q\"\n"}"#),
+                line("{}"),
+            ],
+            &[line(r#"{"word":"a"}"#), line(r#"{"word":"b"}"#), line(r#"{"word":"a"}"#), line(r#"{"word":"c"}"#)],
+        ],
+        batches: &[
+            Batch { time: "2024-01-01 00:00:00.100", ranges: Some(&[(0, 0, 5), (1, 0, 3)]) },
+            Batch { time: "2024-01-01 00:00:00.200", ranges: Some(&[]) },
+            Batch { time: "2024-01-01 00:00:00.300", ranges: Some(&[(2, 0, 2), (0, 5, 5), (1, 3, 5)]) },
+            Batch { time: "2024-01-01 00:00:00.700", ranges: Some(&[(0, 5, 7), (2, 2, 4), (1, 5, 6)]) },
+            Batch { time: "2024-01-01 00:00:00.800", ranges: Some(&[(0, 7, 8)]) },
+        ],
+    };
+    let broker = Broker::start();
+    broker.topic("words", INPUT.partitions);
+    let plans = INPUT.plans_of("words");
+    let mut number = 0;
+    let mut output = |layout: Layout, owned: &[&str]| {
+        number += 1;
+        let to = format!("counts-{number}");
+        broker.topic(&to, &[&[], &[], &[]]);
+        let given = ["--brokers", &broker.address, "--in", "words", "--out", &to, "--plans", plans.path()];
+        let out = layout.run("kafka_wordcount", &[&given, owned].concat());
+        assert_eq!(out, "");
+        broker.read(&to, 3)
+    };
+    let owned = output(LAYOUTS[1], &["--owned"]);
+    agrees(&owned, &INPUT);
+    let (one_process, processes) = LAYOUTS.split_at(2);
+    golden::check_at(one_process, "kafka_wordcount", &page(&owned), |layout| page(&output(layout, &[])));
+    // Each process writes its own keys, when it comes to it: of two, only the order of the records of a key is sure.
+    for layout in processes {
+        let found = page(&by_key(output(*layout, &[])));
+        golden::same("kafka_wordcount of two processes, by key", &page(&by_key(owned.clone())), &found);
+    }
+}
