@@ -176,11 +176,12 @@ fn whole_record(rest: &[u8], at: u64) -> Result<Found<'_>, String> {
     Ok(Found::Record { payload, checksum, next })
 }
 
-/// Whether a sector, or the part of one that is here, is all noughts.
+/// Whether a sector, or the part of one that is here, is all noughts. A few of them prove nothing: lengths begin with some, and
+/// records may end with some.
 fn unwritten(rest: &[u8], at: u64) -> bool {
     let first = (SECTOR - (at % SECTOR as u64) as usize).min(rest.len());
     let (first, others) = rest.split_at(first);
-    std::iter::once(first).chain(others.chunks(SECTOR)).any(|s| s.iter().all(|b| *b == 0))
+    std::iter::once(first).chain(others.chunks(SECTOR)).any(|s| s.len() >= 8 && s.iter().all(|b| *b == 0))
 }
 
 /// Whether a whole record begins anywhere after the first byte.

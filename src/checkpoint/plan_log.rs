@@ -100,7 +100,7 @@ impl Course {
         Course { interval_ms, end, generation: 0, positions }
     }
 
-    /// Takes the next record, if it is one.
+    /// Takes the next record, if it is one; else nothing is different.
     pub fn follow(&mut self, generation: u64, next: &PlanRecord) -> Result<(), String> {
         let (time, end) = (next.plan.time, next.end(self.interval_ms));
         if time <= self.end {
@@ -109,13 +109,13 @@ impl Course {
         if !time.millis().is_multiple_of(self.interval_ms) {
             return Err(format!("the plan of {time} is not at a multiple of the batch interval, {} ms", self.interval_ms));
         }
-        if generation != self.generation {
-            // What was received is gone with the run that received it: a new one counts from where it likes.
-            self.positions.retain(|(_, split), _| !matches!(split, Split::Received { .. }));
-        }
+        let mut moved = BTreeMap::new();
         for r in &next.plan.ranges {
             let split = (r.source, r.split.clone());
-            let at = self.positions.get(&split).copied().unwrap_or(r.from);
+            // What was received is gone with the run that received it: a new one counts from where it likes.
+            let known = generation == self.generation || !matches!(r.split, Split::Received { .. });
+            let before = self.positions.get(&split).filter(|_| known);
+            let at = moved.get(&split).or(before).copied().unwrap_or(r.from);
             if r.from != at || r.until < r.from {
                 let (name, partition) = (r.split.name(), r.split.partition());
                 let what = if r.from > at { "a gap" } else { "an overlap" };
@@ -124,9 +124,13 @@ impl Course {
                     r.from, r.until
                 ));
             }
-            match r.split {
-                Split::File { size, .. } if u64::try_from(r.until).is_ok_and(|n| n >= size) => self.positions.remove(&split),
-                _ => self.positions.insert(split, r.until),
+            moved.insert(split, r.until);
+        }
+        for (split, next) in moved {
+            match split.1 {
+                // Nothing follows the end of a file: thousands of them are not remembered.
+                Split::File { size, .. } if u64::try_from(next).is_ok_and(|n| n >= size) => self.positions.remove(&split),
+                _ => self.positions.insert(split, next),
             };
         }
         (self.end, self.generation) = (end, generation);

@@ -243,10 +243,19 @@ impl Store for Disk {
         let file = open().map_err(|e| self.said("cannot be opened", LOCK, e))?;
         // std has locks from Rust 1.89 on, one after the oldest that we build with.
         match flock(&file, FlockOperation::NonBlockingLockExclusive) {
-            Ok(()) => Ok(Some(Box::new(file))),
+            Ok(()) => Ok(Some(Box::new(DiskLock(file)))),
             Err(rustix::io::Errno::WOULDBLOCK) => Ok(None),
             Err(e) => Err(self.said("cannot be locked", LOCK, e.into())),
         }
+    }
+}
+
+struct DiskLock(File);
+
+impl Drop for DiskLock {
+    fn drop(&mut self) {
+        // Closing is not enough where another thread is just starting a process: that has the file open until it is what it is.
+        let _ = flock(&self.0, FlockOperation::Unlock);
     }
 }
 
