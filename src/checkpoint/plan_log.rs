@@ -339,3 +339,40 @@ fn read_segment(
         at += next;
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use super::super::{Checkpoints, Origin, Settings};
+    use super::*;
+
+    /// A disk that is full, once.
+    struct Full;
+
+    impl store::Log for Full {
+        fn append(&mut self, _: &[u8]) -> Result<()> {
+            Err(Error::checkpoint("plans", "no space"))
+        }
+    }
+
+    #[test]
+    fn after_a_failed_append_nothing_more_is_written() {
+        let dir = std::env::temp_dir().join(format!("tidemill-plan-log-full-{}", std::process::id()));
+        let settings = Settings::new("job", std::time::Duration::from_secs(1));
+        let (checkpoints, _) = Checkpoints::open(&dir, settings.clone()).unwrap();
+        checkpoints.begin(Origin::default()).unwrap();
+        let mut log = checkpoints.plan_log().unwrap();
+        let plan = |s: u64| PlanRecord {
+            plan: Plan { time: BatchTime::from_millis(1_000 * s), ..Plan::default() },
+            ..PlanRecord::default()
+        };
+        log.append(&plan(1)).unwrap();
+        let disk = log.log.replace(Box::new(Full));
+        assert!(log.append(&plan(2)).unwrap_err().to_string().contains("no space"));
+        // The disk may have room again, but what it holds of the second plan nobody knows.
+        assert!(log.log.is_none() && disk.is_some());
+        assert!(log.append(&plan(3)).unwrap_err().to_string().contains("an earlier append failed"));
+        drop((log, checkpoints));
+        assert_eq!(Checkpoints::open(&dir, settings).unwrap().1.replay, [plan(1)]);
+        std::fs::remove_dir_all(dir).unwrap();
+    }
+}

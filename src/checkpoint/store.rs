@@ -102,12 +102,16 @@ impl Disk {
             sync_dir(parent).map_err(no)?;
         }
         sync_dir(dir).map_err(no)?;
-        let probe = format!("probe-{}{UNFINISHED}", std::process::id());
-        let path = dir.join(&probe);
-        let tried = File::create(&path).and_then(|mut f| f.write_all(&[0; 4096]).and_then(|()| f.sync_data()));
-        let cleared = fs::remove_file(&path);
-        tried.and(cleared).map_err(|e| disk.said("cannot be written", "", e))?;
+        disk.probe()?;
         Ok(disk)
+    }
+
+    /// Whether it can be written, found out by writing.
+    pub fn probe(&self) -> Result<()> {
+        let path = self.path(&format!("probe-{}{UNFINISHED}", std::process::id()));
+        let tried = File::create(&path).and_then(|mut f| f.write_all(&[0; 4096]).and_then(|()| f.sync_data()));
+        let cleared = found(fs::remove_file(&path)).map(drop);
+        tried.and(cleared).map_err(|e| self.said("cannot be written", "", e))
     }
 
     /// A directory to look at: nothing is written.
