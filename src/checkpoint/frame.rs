@@ -130,6 +130,12 @@ fn len_check(len: &[u8], at: u64) -> [u8; 4] {
     (xxh3_64_with_seed(len, at) as u32).to_be_bytes()
 }
 
+/// Bytes of the record that begins with `head`, if it has a right length: what a reader has to have room for.
+pub(crate) fn record_len(head: &[u8], at: u64) -> Option<u64> {
+    let len = head.get(..4).filter(|len| head.len() == RECORD && head[4..8] == len_check(len, at))?;
+    Some(RECORD as u64 + u64::from(u32::from_be_bytes([len[0], len[1], len[2], len[3]])))
+}
+
 /// What lies where a record should begin.
 #[derive(Debug, PartialEq, Eq)]
 pub(crate) enum Found<'a> {

@@ -8,7 +8,7 @@ use std::sync::Arc;
 
 use serde::{Deserialize, Serialize};
 
-use super::frame::{Found, Kind, RECORD, frame, record, record_head, unframe};
+use super::frame::{Found, Kind, RECORD, frame, record, record_head, record_len, unframe};
 use super::genesis::DirectoryId;
 use super::plan_log::foreign;
 use super::store::{Disk, Draft, Store};
@@ -198,9 +198,10 @@ impl Pieces {
         }
         let (mut at, mut pieces, mut end) = (at as u64, 0, None);
         loop {
-            let start = self.store.read_range(&name, at, RECORD as u64)?.unwrap_or_default();
-            let len = start.get(..4).map_or(0, |b| u64::from(u32::from_be_bytes([b[0], b[1], b[2], b[3]])));
-            let bytes = self.store.read_range(&name, at, RECORD as u64 + len.min(longest_record()))?.unwrap_or_default();
+            let mut bytes = self.store.read_range(&name, at, RECORD as u64)?.unwrap_or_default();
+            if let Some(len) = record_len(&bytes, at) {
+                bytes = self.store.read_range(&name, at, len.min(longest_record()))?.unwrap_or_default();
+            }
             let (payload, next) = match record(&bytes, at) {
                 Found::Record { payload, next, .. } if end.is_none() => (payload, next),
                 Found::Record { .. } => return Err(damaged(format!("something follows its end at byte {at}"))),

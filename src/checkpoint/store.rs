@@ -33,7 +33,7 @@ pub(crate) trait Store: Debug + Send + Sync {
     /// Begins a log with these bytes, which are durable when it returns. An object store makes an object of each append.
     fn begin_log(&self, name: &str, head: &[u8]) -> Result<Box<dyn Log>>;
 
-    /// All bytes of a file; `None` if there is none. More than `limit` bytes are an error: they are not what we wrote.
+    /// All bytes of a file; `None` if there is none. More than `limit` bytes are an error, and not read: they are not ours.
     fn read(&self, name: &str, limit: u64) -> Result<Option<Vec<u8>>>;
 
     /// At most `len` bytes from `offset` on; fewer where the file ends. `None` if there is no file.
@@ -191,11 +191,15 @@ impl Store for Disk {
     }
 
     fn read(&self, name: &str, limit: u64) -> Result<Option<Vec<u8>>> {
-        let bytes = self.read_range(name, 0, limit.saturating_add(1))?;
-        if bytes.as_ref().is_some_and(|b| b.len() as u64 > limit) {
-            return Err(Error::damaged(name, format!("it is longer than {limit} bytes, which no such file is")));
+        let meta = found(fs::metadata(self.path(name))).map_err(|e| self.said("cannot be read", name, e))?;
+        match meta.map(|m| m.len()) {
+            Some(bytes) if bytes > limit => {
+                Err(Error::damaged(name, format!("it has {bytes} bytes, and no such file has more than {limit}")))
+            }
+            // It may grow meanwhile, as a log does.
+            Some(_) => self.read_range(name, 0, limit),
+            None => Ok(None),
         }
-        Ok(bytes)
     }
 
     fn read_range(&self, name: &str, offset: u64, len: u64) -> Result<Option<Vec<u8>>> {

@@ -176,6 +176,28 @@ fn a_file_of_another_directory_or_place_is_not_taken() {
     assert_eq!(recovered(&dir).unwrap().0, 6);
 }
 
+/// Nothing is made room for because a file says so: these would not fit.
+#[test]
+fn a_file_without_end_is_not_read() {
+    let dir = grown("endless");
+    let last = dir.files("plans").pop().unwrap();
+    for file in dir.all() {
+        let right = std::fs::read(dir.path(&file)).unwrap();
+        std::fs::OpenOptions::new().write(true).open(dir.path(&file)).unwrap().set_len(1 << 42).unwrap();
+        let bad = faults(&dir);
+        assert!(bad.iter().any(|e| e.contains(&file)), "{file}: {bad:?}");
+        match recovered(&dir) {
+            Ok((now, _)) => assert_eq!(now, 6, "{file}"),
+            Err(e) => assert!(e.to_string().contains(&file), "{file}: {e}"),
+        }
+        std::fs::write(dir.path(&file), right).unwrap();
+    }
+    // Some noughts behind the last plan are what a power cut leaves.
+    let right = std::fs::read(dir.path(&last)).unwrap();
+    std::fs::write(dir.path(&last), [&right[..], &[0; 5_000]].concat()).unwrap();
+    assert_eq!(recovered(&dir).unwrap().0, 6);
+}
+
 #[test]
 fn a_torn_tail_is_said_once() {
     let dir = grown("once");
