@@ -371,6 +371,10 @@ mod tests {
     }
 
     impl Splits for Endless {
+        fn resume(&mut self, _: Vec<Start>, _: &[u8]) -> Result<()> {
+            Ok(())
+        }
+
         fn start(&mut self) -> Result<Vec<Start>> {
             Ok(vec![Start { split: split(), from: 0 }])
         }

@@ -130,6 +130,12 @@ fn len_check(len: &[u8], at: u64) -> [u8; 4] {
     (xxh3_64_with_seed(len, at) as u32).to_be_bytes()
 }
 
+/// Bytes of the record that begins with `head`, if it has a right length: what a reader has to have room for.
+pub(crate) fn record_len(head: &[u8], at: u64) -> Option<u64> {
+    let len = head.get(..4).filter(|len| head.len() == RECORD && head[4..8] == len_check(len, at))?;
+    Some(RECORD as u64 + u64::from(u32::from_be_bytes([len[0], len[1], len[2], len[3]])))
+}
+
 /// What lies where a record should begin.
 #[derive(Debug, PartialEq, Eq)]
 pub(crate) enum Found<'a> {
@@ -176,11 +182,12 @@ fn whole_record(rest: &[u8], at: u64) -> Result<Found<'_>, String> {
     Ok(Found::Record { payload, checksum, next })
 }
 
-/// Whether a sector, or the part of one that is here, is all noughts.
+/// Whether a sector, or the part of one that is here, is all noughts. A few of them prove nothing: lengths begin with some, and
+/// records may end with some.
 fn unwritten(rest: &[u8], at: u64) -> bool {
     let first = (SECTOR - (at % SECTOR as u64) as usize).min(rest.len());
     let (first, others) = rest.split_at(first);
-    std::iter::once(first).chain(others.chunks(SECTOR)).any(|s| s.iter().all(|b| *b == 0))
+    std::iter::once(first).chain(others.chunks(SECTOR)).any(|s| s.len() >= 8 && s.iter().all(|b| *b == 0))
 }
 
 /// Whether a whole record begins anywhere after the first byte.

@@ -157,7 +157,7 @@ impl Checkpoints {
             recovered.warnings.push(format!("{}: not of a checkpoint directory, left alone: {}", store.place(), few(&foreign)));
         }
         recovered.warnings.iter().for_each(|w| tracing::warn!("checkpoint: {w}"));
-        let newest = manifest::newest_first(&*store)?.first().map_or(BatchTime::default(), |f| f.time);
+        let newest = recovered.checkpoint.as_ref().map_or(BatchTime::default(), |m| m.time);
         let state = Mutex::new(State { directory: genesis.as_ref().map(|g| g.id), begin, newest });
         recovered.genesis = genesis;
         Ok((Checkpoints { store, held, settings, state }, recovered))

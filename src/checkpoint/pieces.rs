@@ -8,7 +8,7 @@ use std::sync::Arc;
 
 use serde::{Deserialize, Serialize};
 
-use super::frame::{Found, Kind, RECORD, frame, record, record_head, unframe};
+use super::frame::{Found, Kind, RECORD, frame, record, record_head, record_len, unframe};
 use super::genesis::DirectoryId;
 use super::plan_log::foreign;
 use super::store::{Disk, Draft, Store};
@@ -108,12 +108,15 @@ impl Pieces {
     /// The same directory, seen from a process other than the one that holds the lease, which says what id and generation are.
     ///
     /// # Errors
-    /// No such directory here, or another one: the processes do not share it.
+    /// No such directory here, or another one: the processes do not share it. One that cannot be written here.
     pub fn attach(dir: &Path, directory: DirectoryId, generation: u64) -> Result<Self> {
         let store = Disk::look(dir)?;
         let not_shared = "all processes of a job need the same directory: put it on a disk that they share";
         match super::Genesis::read(&store)? {
-            Some(genesis) if genesis.id == directory => Ok(Pieces::new(Arc::new(store), directory, generation)),
+            Some(genesis) if genesis.id == directory => {
+                store.probe()?;
+                Ok(Pieces::new(Arc::new(store), directory, generation))
+            }
             Some(genesis) => {
                 let what = format!("is checkpoint directory {} on this host, and {directory} where process 0 runs", genesis.id);
                 Err(Error::checkpoint(store.place(), format!("{what}: {not_shared}")))
@@ -195,9 +198,10 @@ impl Pieces {
         }
         let (mut at, mut pieces, mut end) = (at as u64, 0, None);
         loop {
-            let start = self.store.read_range(&name, at, RECORD as u64)?.unwrap_or_default();
-            let len = start.get(..4).map_or(0, |b| u64::from(u32::from_be_bytes([b[0], b[1], b[2], b[3]])));
-            let bytes = self.store.read_range(&name, at, RECORD as u64 + len.min(longest_record()))?.unwrap_or_default();
+            let mut bytes = self.store.read_range(&name, at, RECORD as u64)?.unwrap_or_default();
+            if let Some(len) = record_len(&bytes, at) {
+                bytes = self.store.read_range(&name, at, len.min(longest_record()))?.unwrap_or_default();
+            }
             let (payload, next) = match record(&bytes, at) {
                 Found::Record { payload, next, .. } if end.is_none() => (payload, next),
                 Found::Record { .. } => return Err(damaged(format!("something follows its end at byte {at}"))),

@@ -100,7 +100,7 @@ impl Course {
         Course { interval_ms, end, generation: 0, positions }
     }
 
-    /// Takes the next record, if it is one.
+    /// Takes the next record, if it is one; else nothing is different.
     pub fn follow(&mut self, generation: u64, next: &PlanRecord) -> Result<(), String> {
         let (time, end) = (next.plan.time, next.end(self.interval_ms));
         if time <= self.end {
@@ -109,13 +109,13 @@ impl Course {
         if !time.millis().is_multiple_of(self.interval_ms) {
             return Err(format!("the plan of {time} is not at a multiple of the batch interval, {} ms", self.interval_ms));
         }
-        if generation != self.generation {
-            // What was received is gone with the run that received it: a new one counts from where it likes.
-            self.positions.retain(|(_, split), _| !matches!(split, Split::Received { .. }));
-        }
+        let mut moved = BTreeMap::new();
         for r in &next.plan.ranges {
             let split = (r.source, r.split.clone());
-            let at = self.positions.get(&split).copied().unwrap_or(r.from);
+            // What was received is gone with the run that received it: a new one counts from where it likes.
+            let known = generation == self.generation || !matches!(r.split, Split::Received { .. });
+            let before = self.positions.get(&split).filter(|_| known);
+            let at = moved.get(&split).or(before).copied().unwrap_or(r.from);
             if r.from != at || r.until < r.from {
                 let (name, partition) = (r.split.name(), r.split.partition());
                 let what = if r.from > at { "a gap" } else { "an overlap" };
@@ -124,9 +124,13 @@ impl Course {
                     r.from, r.until
                 ));
             }
-            match r.split {
-                Split::File { size, .. } if u64::try_from(r.until).is_ok_and(|n| n >= size) => self.positions.remove(&split),
-                _ => self.positions.insert(split, r.until),
+            moved.insert(split, r.until);
+        }
+        for (split, next) in moved {
+            match split.1 {
+                // Nothing follows the end of a file: thousands of them are not remembered.
+                Split::File { size, .. } if u64::try_from(next).is_ok_and(|n| n >= size) => self.positions.remove(&split),
+                _ => self.positions.insert(split, next),
             };
         }
         (self.end, self.generation) = (end, generation);
@@ -333,5 +337,42 @@ fn read_segment(
         course.follow(head.file.generation, &record).map_err(|e| damaged(format!("record at byte {at}: {e}")))?;
         into.push(Logged { file: head.file, at: at as u64, record });
         at += next;
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::super::{Checkpoints, Origin, Settings};
+    use super::*;
+
+    /// A disk that is full, once.
+    struct Full;
+
+    impl store::Log for Full {
+        fn append(&mut self, _: &[u8]) -> Result<()> {
+            Err(Error::checkpoint("plans", "no space"))
+        }
+    }
+
+    #[test]
+    fn after_a_failed_append_nothing_more_is_written() {
+        let dir = std::env::temp_dir().join(format!("tidemill-plan-log-full-{}", std::process::id()));
+        let settings = Settings::new("job", std::time::Duration::from_secs(1));
+        let (checkpoints, _) = Checkpoints::open(&dir, settings.clone()).unwrap();
+        checkpoints.begin(Origin::default()).unwrap();
+        let mut log = checkpoints.plan_log().unwrap();
+        let plan = |s: u64| PlanRecord {
+            plan: Plan { time: BatchTime::from_millis(1_000 * s), ..Plan::default() },
+            ..PlanRecord::default()
+        };
+        log.append(&plan(1)).unwrap();
+        let disk = log.log.replace(Box::new(Full));
+        assert!(log.append(&plan(2)).unwrap_err().to_string().contains("no space"));
+        // The disk may have room again, but what it holds of the second plan nobody knows.
+        assert!(log.log.is_none() && disk.is_some());
+        assert!(log.append(&plan(3)).unwrap_err().to_string().contains("an earlier append failed"));
+        drop((log, checkpoints));
+        assert_eq!(Checkpoints::open(&dir, settings).unwrap().1.replay, [plan(1)]);
+        std::fs::remove_dir_all(dir).unwrap();
     }
 }

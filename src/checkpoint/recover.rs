@@ -3,7 +3,7 @@
 //! Nothing is guessed: what does not fit is an error, or an older checkpoint, which is said.
 
 use super::genesis::Genesis;
-use super::manifest::{Manifest, newest_first};
+use super::manifest::{Manifest, ManifestFile, newest_first};
 use super::pieces::Pieces;
 use super::plan_log::{self, Course, PlanRecord, Plans, Previous};
 use super::store::Store;
@@ -30,8 +30,11 @@ enum Unfit {
 
 pub(super) fn recover(store: &dyn Store, genesis: &Genesis, pieces: &Pieces) -> Result<Found> {
     let mut unfit = Vec::new();
-    for file in newest_first(store)? {
-        match from_manifest(store, genesis, pieces, file) {
+    let files = newest_first(store)?;
+    // A plan is durable before its batch runs: so far the log was, whether the checkpoint can be used or not.
+    let reached = files.first().map_or(BatchTime::default(), |f| f.time);
+    for file in files {
+        match from_manifest(store, genesis, pieces, file, reached) {
             Ok(mut found) => {
                 let older = format!("the checkpoint of {} is used instead", file.time);
                 found.warnings.extend(unfit.iter().map(|e| format!("{e}: {older}")));
@@ -42,6 +45,7 @@ pub(super) fn recover(store: &dyn Store, genesis: &Genesis, pieces: &Pieces) -> 
         }
     }
     let plans = plan_log::read(store, genesis.id, genesis.interval_ms, None).map_err(|e| with(e, &unfit))?;
+    reaches(&plans, reached).map_err(|e| with(e, &unfit))?;
     if !plans.from_start {
         let first = plans.records.first().map_or(BatchTime::default(), |r| r.record.plan.time);
         let what = format!(
@@ -78,21 +82,15 @@ fn from_manifest(
     store: &dyn Store,
     genesis: &Genesis,
     pieces: &Pieces,
-    file: super::manifest::ManifestFile,
+    file: ManifestFile,
+    reached: BatchTime,
 ) -> Result<Found, Unfit> {
     let manifest = Manifest::read(store, genesis.id, file).map_err(older)?;
     manifest.check(store, pieces).map_err(older)?;
     let (time, interval) = (manifest.time, genesis.interval_ms);
     let plans = plan_log::read(store, genesis.id, interval, Some(time)).map_err(Unfit::All)?;
+    reaches(&plans, reached).map_err(Unfit::All)?;
     let unfit = |what: String| Unfit::Older(Error::checkpoint(file.to_string(), what));
-    let end = plans.tail.map_or(BatchTime::default(), |t| t.end);
-    if end < time {
-        // A plan is durable before its batch runs, so these plans were there.
-        let what = format!(
-            "the plan log ends at {end}, and there is a checkpoint of {time}: plans are lost; restore plans/ from a copy"
-        );
-        return Err(Unfit::All(Error::checkpoint(file.to_string(), what)));
-    }
     match plans.records.iter().find(|l| l.record.end(interval) >= time) {
         Some(l) if l.record.end(interval) == time && l.record.checksum() == manifest.plan => {}
         Some(l) if l.record.end(interval) == time => {
@@ -107,6 +105,16 @@ fn from_manifest(
     let mut found = after(plans, course, time).map_err(Unfit::Older)?;
     found.manifest = Some(manifest);
     Ok(found)
+}
+
+fn reaches(plans: &Plans, reached: BatchTime) -> Result<()> {
+    let (end, file) = plans.tail.map_or((BatchTime::default(), "plans".into()), |t| (t.end, t.file.to_string()));
+    if end >= reached {
+        return Ok(());
+    }
+    let what =
+        format!("the plan log ends at {end}, and there is a checkpoint of {reached}: plans are lost; restore plans/ from a copy");
+    Err(Error::checkpoint(file, what))
 }
 
 /// The plans after `time`, each beginning where the one before it ended.

@@ -33,7 +33,7 @@ pub(crate) trait Store: Debug + Send + Sync {
     /// Begins a log with these bytes, which are durable when it returns. An object store makes an object of each append.
     fn begin_log(&self, name: &str, head: &[u8]) -> Result<Box<dyn Log>>;
 
-    /// All bytes of a file; `None` if there is none. More than `limit` bytes are an error: they are not what we wrote.
+    /// All bytes of a file; `None` if there is none. More than `limit` bytes are an error, and not read: they are not ours.
     fn read(&self, name: &str, limit: u64) -> Result<Option<Vec<u8>>>;
 
     /// At most `len` bytes from `offset` on; fewer where the file ends. `None` if there is no file.
@@ -102,12 +102,16 @@ impl Disk {
             sync_dir(parent).map_err(no)?;
         }
         sync_dir(dir).map_err(no)?;
-        let probe = format!("probe-{}{UNFINISHED}", std::process::id());
-        let path = dir.join(&probe);
-        let tried = File::create(&path).and_then(|mut f| f.write_all(&[0; 4096]).and_then(|()| f.sync_data()));
-        let cleared = fs::remove_file(&path);
-        tried.and(cleared).map_err(|e| disk.said("cannot be written", "", e))?;
+        disk.probe()?;
         Ok(disk)
+    }
+
+    /// Whether it can be written, found out by writing.
+    pub fn probe(&self) -> Result<()> {
+        let path = self.path(&format!("probe-{}{UNFINISHED}", std::process::id()));
+        let tried = File::create(&path).and_then(|mut f| f.write_all(&[0; 4096]).and_then(|()| f.sync_data()));
+        let cleared = found(fs::remove_file(&path)).map(drop);
+        tried.and(cleared).map_err(|e| self.said("cannot be written", "", e))
     }
 
     /// A directory to look at: nothing is written.
@@ -187,11 +191,15 @@ impl Store for Disk {
     }
 
     fn read(&self, name: &str, limit: u64) -> Result<Option<Vec<u8>>> {
-        let bytes = self.read_range(name, 0, limit.saturating_add(1))?;
-        if bytes.as_ref().is_some_and(|b| b.len() as u64 > limit) {
-            return Err(Error::damaged(name, format!("it is longer than {limit} bytes, which no such file is")));
+        let meta = found(fs::metadata(self.path(name))).map_err(|e| self.said("cannot be read", name, e))?;
+        match meta.map(|m| m.len()) {
+            Some(bytes) if bytes > limit => {
+                Err(Error::damaged(name, format!("it has {bytes} bytes, and no such file has more than {limit}")))
+            }
+            // It may grow meanwhile, as a log does.
+            Some(_) => self.read_range(name, 0, limit),
+            None => Ok(None),
         }
-        Ok(bytes)
     }
 
     fn read_range(&self, name: &str, offset: u64, len: u64) -> Result<Option<Vec<u8>>> {
@@ -243,10 +251,19 @@ impl Store for Disk {
         let file = open().map_err(|e| self.said("cannot be opened", LOCK, e))?;
         // std has locks from Rust 1.89 on, one after the oldest that we build with.
         match flock(&file, FlockOperation::NonBlockingLockExclusive) {
-            Ok(()) => Ok(Some(Box::new(file))),
+            Ok(()) => Ok(Some(Box::new(DiskLock(file)))),
             Err(rustix::io::Errno::WOULDBLOCK) => Ok(None),
             Err(e) => Err(self.said("cannot be locked", LOCK, e.into())),
         }
+    }
+}
+
+struct DiskLock(File);
+
+impl Drop for DiskLock {
+    fn drop(&mut self) {
+        // Closing is not enough where another thread is just starting a process: that has the file open until it is what it is.
+        let _ = flock(&self.0, FlockOperation::Unlock);
     }
 }
 

@@ -1,8 +1,10 @@
-//! The command `tidemill`: a demo that needs nothing, data for programs to run on, and a launcher for several processes.
+//! The command `tidemill`: a demo that needs nothing, data for programs to run on, checkpoint
+//! directories, and a launcher for several processes.
 //!
 //! Not part of the library's interface: what is here may change with any version.
 
 mod args;
+mod checkpoint;
 #[cfg(feature = "kafka")]
 mod demo;
 pub mod generate;
@@ -30,6 +32,8 @@ enum What {
     Demo(demo::Args),
     /// Makes tweets, words or web logs, on stdout or into a topic
     Gen(make::Args),
+    /// Looks at checkpoint directories: list, inspect, verify, diff, prune
+    Checkpoint(checkpoint::Args),
     /// Starts all processes of a program on this machine, and ends them together
     Launch(launch::Args),
 }
@@ -40,6 +44,7 @@ pub fn main() -> ExitCode {
         #[cfg(feature = "kafka")]
         What::Demo(args) => demo::run(&args),
         What::Gen(args) => make::run(&args),
+        What::Checkpoint(args) => checkpoint::run(&args),
         What::Launch(args) => launch::run(args),
     };
     match done {

@@ -52,6 +52,17 @@ impl Terminal {
     }
 }
 
+/// Lines on stdout. A reader that went away, as `head` does, is no error.
+///
+/// # Errors
+/// Nobody can write there.
+pub fn line(text: &str) -> std::io::Result<()> {
+    match writeln!(std::io::stdout(), "{text}") {
+        Err(e) if e.kind() != std::io::ErrorKind::BrokenPipe => Err(e),
+        _ => Ok(()),
+    }
+}
+
 /// A number with a comma every three digits.
 pub fn grouped(n: u64) -> String {
     let digits = n.to_string();

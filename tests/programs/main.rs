@@ -1,6 +1,7 @@
 //! Programs as users run them: the command, the dataflows, what their output says, and how they end.
 
 mod broker;
+mod checkpoint;
 mod child;
 mod command;
 mod demo;

@@ -31,7 +31,7 @@ fn segments_follow_one_another_over_generations() {
     for generation in 1..=4u64 {
         let mut job = Job::start(&dir).unwrap();
         assert_eq!((job.checkpoints.lease().generation, job.now), (generation, last));
-        job.plans = job.plans.with_segments_of(200);
+        job.plans = job.plans.with_segments_of(120);
         for _ in 0..5 {
             job.step();
         }
@@ -39,4 +39,222 @@ fn segments_follow_one_another_over_generations() {
     }
     assert!(dir.files("plans").len() > 8, "{:?}", dir.files("plans"));
     assert_eq!(Job::start(&dir).unwrap().now, 20);
+}
+
+/// What an error says.
+fn said<T>(result: Result<T>) -> String {
+    result.err().expect("an error").to_string()
+}
+
+fn says(error: &str, words: &[&str]) {
+    for word in words {
+        assert!(error.contains(word), "{error}: \"{word}\" is missing");
+    }
+}
+
+#[test]
+fn two_runs_on_one_directory_are_refused_until_the_first_is_gone() {
+    let dir = Place::new("two-runs");
+    let job = Job::start(&dir).unwrap();
+    let host = rustix::system::uname().nodename().to_string_lossy().into_owned();
+    let me = format!("process {} on host {host} since 20", std::process::id());
+    let e = said(open(&dir));
+    says(&e, &["in use", &me, "(generation 1)", &dir.display().to_string()]);
+    assert!(matches!(open(&dir), Err(Error::CheckpointInUse { .. })));
+    says(&said(Directory::open(&dir).unwrap().prune(1)), &["in use", &me]);
+    // The plan log alone is a right to write as well.
+    let Job { checkpoints, plans, .. } = job;
+    drop(checkpoints);
+    assert!(open(&dir).is_err());
+    drop(plans);
+    assert_eq!(open(&dir).unwrap().1.generation, 2);
+    assert_eq!(open(&dir).unwrap().1.generation, 3);
+}
+
+#[test]
+fn a_directory_of_another_job_is_left_alone() {
+    let dir = Place::new("other-job");
+    drop(Job::start(&dir).unwrap());
+    let before = dir.all();
+    let second = Duration::from_secs(1);
+    says(
+        &said(Checkpoints::open(&dir, Settings::new("other", second))),
+        &["genesis", "\"job\"", "\"other\"", "another directory"],
+    );
+    let e = said(Checkpoints::open(&dir, Settings::new("job", second / 2)));
+    says(&e, &["1000 ms", "500 ms"]);
+    assert_eq!(dir.all(), before, "no generation was taken");
+}
+
+#[test]
+fn a_newer_format_is_refused_whichever_file_has_it() {
+    let dir = Place::new("newer");
+    let mut job = Job::start(&dir).unwrap();
+    for _ in 0..2 {
+        job.step();
+        job.checkpoint().unwrap();
+    }
+    drop(job);
+    for file in dir.all().into_iter().filter(|f| !f.starts_with("leases") && !f.starts_with("pieces")) {
+        let right = std::fs::read(dir.path(&file)).unwrap();
+        let mut newer = right.clone();
+        newer[15] = 2;
+        let check = xxhash_rust::xxh3::xxh3_64(&newer[..32]).to_be_bytes();
+        newer[32..40].copy_from_slice(&check);
+        std::fs::write(dir.path(&file), newer).unwrap();
+        // An older checkpoint would do, but what a newer program has done since is not gone round.
+        if !file.contains(&at(1).millis().to_string()) {
+            says(&said(open(&dir)), &[&file, "format 2", "format 1", "newer"]);
+        }
+        std::fs::write(dir.path(&file), right).unwrap();
+    }
+    assert_eq!(Job::start(&dir).unwrap().now, 2);
+}
+
+#[test]
+fn what_lies_there_besides_is_named_once_and_left_alone() {
+    let dir = Place::new("besides");
+    let mut job = Job::start(&dir).unwrap();
+    job.step();
+    job.checkpoint().unwrap();
+    drop(job);
+    let ours =
+        ["pieces/000000000002000-g00000001-w0000.4711-0.tmp", "manifests/000000000002000-g00000001.4711-3.tmp", "probe-12.tmp"];
+    let others =
+        ["notes.txt", "plans/g1-1", "pieces/../x", "manifests/000000000001000-g00000001.bak", "pieces/mine.tmp", "plans/g9x"];
+    for file in ours.iter().chain(&others) {
+        std::fs::write(dir.path(file), "?").unwrap();
+    }
+    let (checkpoints, recovered) = open(&dir).unwrap();
+    assert_eq!(check(&checkpoints, &recovered), 1);
+    assert_eq!(recovered.warnings.len(), 1);
+    says(&recovered.warnings[0], &["left alone", "notes.txt", "and 1 more"]);
+    assert!(ours.iter().all(|f| !dir.path(f).exists()) && others.iter().all(|f| dir.path(f).exists()));
+    checkpoints.clean().unwrap();
+    assert!(others.iter().all(|f| dir.path(f).exists()));
+}
+
+#[test]
+fn a_place_that_cannot_be_one_is_an_error_at_once() {
+    let dir = Place::new("no-place");
+    std::fs::write(&*dir, "a file").unwrap();
+    says(&said(open(&dir)), &[&dir.display().to_string(), "cannot be made"]);
+    says(&said(Directory::open(&dir)), &["is no directory"]);
+    std::fs::remove_file(&*dir).unwrap();
+    says(&said(Directory::open(&dir)), &["cannot be read"]);
+    std::fs::create_dir(&*dir).unwrap();
+    says(&said(Directory::open(&dir)), &["is no checkpoint directory"]);
+    std::fs::remove_dir(&*dir).unwrap();
+    drop(Job::start(&dir).unwrap());
+    std::fs::remove_file(dir.path("genesis")).unwrap();
+    says(&said(open(&dir)), &["genesis", "missing", "plans/g00000001-000001"]);
+}
+
+#[test]
+fn plans_must_follow_one_another() {
+    let dir = Place::new("follow");
+    let mut job = Job::start(&dir).unwrap();
+    let with = |s, f: &dyn Fn(&mut PlanRecord)| {
+        let mut record = plan(s);
+        f(&mut record);
+        record
+    };
+    for (wrong, words) in [
+        (with(1, &|r| r.plan.ranges[1].from = 1), "[1, 10) of words/1, where 0 is next: a gap"),
+        (with(1, &|r| r.plan.ranges[0].from = -5), "[-5, 10) of words/0, where 0 is next: an overlap"),
+        (with(1, &|r| r.plan.time = BatchTime::from_millis(1_500)), "multiple of the batch interval, 1000 ms"),
+        (with(1, &|r| r.plan.time = at(0)), "does not come after"),
+    ] {
+        says(&said(job.plans.append(&wrong)), &["plans/g00000001-000001", words]);
+    }
+    // A run stands for all its times; a new split may begin anywhere.
+    let mut run = plan(1);
+    run.run = 3;
+    let split = Split::Received { from: "here".into() };
+    run.plan.ranges.push(Range { source: 1, lane: 2, split: split.clone(), from: 40, until: 50 });
+    assert_eq!(job.plans.append(&run).unwrap(), run.checksum());
+    assert_eq!((job.plans.end(), run.end(1_000)), (at(4), at(4)));
+    says(&said(job.plans.append(&plan(4))), &["does not come after 4000 ms"]);
+    drop(job);
+    // What was received before a crash is gone: the next run counts on its own.
+    let (checkpoints, recovered) = open(&dir).unwrap();
+    assert_eq!((recovered.replay, recovered.planned), (vec![run], at(4)));
+    let mut again = plan(2);
+    again.plan.time = at(5);
+    again.plan.ranges.push(Range { source: 1, lane: 2, split, from: 0, until: 1 });
+    let mut plans = checkpoints.plan_log().unwrap();
+    plans.append(&again).unwrap();
+    assert!(checkpoints.plan_log().is_err(), "one plan log a generation");
+    drop((plans, checkpoints));
+    assert_eq!(open(&dir).unwrap().1.replay.len(), 2);
+}
+
+#[test]
+fn a_checkpoint_names_only_what_is_there() {
+    let dir = Place::new("names");
+    let mut job = Job::start(&dir).unwrap();
+    job.step();
+    job.checkpoint().unwrap();
+    says(&said(job.checkpoint()), &["pieces/", "is there already"]);
+    let good = Directory::open(&dir).unwrap().checkpoints().unwrap().remove(0).1.unwrap();
+    says(&said(job.checkpoints.publish(good.clone())), &["not written", "1000 ms"]);
+    let mut far = Manifest { time: at(2), ..good.clone() };
+    far.operators[0].groups.get_mut(&0).unwrap()[0].len = 1_000;
+    says(&said(job.checkpoints.publish(far)), &["not written", "pieces/", "up to byte"]);
+    let mut gone = Manifest { time: at(2), ..good };
+    gone.operators[0].groups.get_mut(&0).unwrap()[0].file.worker = 7;
+    says(&said(job.checkpoints.publish(gone)), &["not written", "w0007 is missing"]);
+    // Somebody took the directory where there is no lock to see it by.
+    std::fs::copy(dir.path("leases/00000001"), dir.path("leases/00000002")).unwrap();
+    job.step();
+    says(&said(job.checkpoint()), &["leases/00000002", "newer run"]);
+    says(&said(job.checkpoints.clean()), &["newer run"]);
+    std::fs::remove_dir_all(dir.path("leases")).unwrap();
+    says(&said(job.checkpoints.clean()), &["gone"]);
+}
+
+#[test]
+fn pieces_are_told_apart() {
+    let dir = Place::new("apart");
+    let job = Job::start(&dir).unwrap();
+    let pieces = job.checkpoints.pieces().unwrap();
+    let mut file = pieces.write(at(1), 3).unwrap();
+    let big: Vec<u8> = (0..3_000_000u32).map(|n| n as u8).collect();
+    for (operator, group, bytes) in [("a", 5, &b"one"[..]), ("../../b\0", 127, &big), ("a", 5, b"two"), ("a", 0, b"")] {
+        file.put(operator, group, bytes).unwrap();
+    }
+    says(&said(file.put("a", 128, b"x")), &["key group 128"]);
+    let index = file.finish().unwrap();
+    assert_eq!(index.len(), 3, "no bytes, no piece");
+    for ((operator, group, piece), bytes) in index.iter().zip([&b"one"[..], &big, b"two"]) {
+        assert_eq!(pieces.read(operator, *group, piece).unwrap(), bytes);
+    }
+    let first = &index[0].2;
+    says(&said(pieces.read("a", 6, first)), &["w0003", "not key group 6 of a"]);
+    says(&said(pieces.read("b", 5, first)), &["not key group 5 of b"]);
+    says(&said(pieces.read("a", 5, &PieceRef { checksum: 1, ..*first })), &["another piece"]);
+    says(&said(pieces.read("a", 5, &PieceRef { offset: first.offset + 1, ..*first })), &["byte"]);
+    says(&said(pieces.read("a", 5, &PieceRef { len: u64::MAX, ..*first })), &["w0003"]);
+    says(&said(pieces.read("a", 5, &PieceRef { offset: u64::MAX, ..*first })), &["w0003"]);
+    let by_group = collect([index.clone(), index.clone()]);
+    assert_eq!(by_group["a"][&5].len(), 4);
+    // Other processes see the same, or are told that they do not.
+    let (id, generation) = pieces.id();
+    assert_eq!(Pieces::attach(&dir, id, generation).unwrap().read("a", 5, first).unwrap(), b"one");
+    says(&said(Pieces::attach(&dir, DirectoryId(1), generation)), &["same directory", "00000001"]);
+    says(&said(Pieces::attach(&dir.path("plans"), id, generation)), &["no checkpoint directory"]);
+    // Nothing is left of a file that nobody finished, or in which nothing is.
+    drop(pieces.write(at(2), 0).unwrap());
+    assert!(pieces.write(at(2), 1).unwrap().finish().unwrap().is_empty());
+    assert_eq!(dir.files("pieces").len(), 1);
+}
+
+#[test]
+fn a_program_is_compared_with_what_was_saved() {
+    let id = |name: &str, fingerprint: &str| OperatorId { name: name.into(), fingerprint: fingerprint.into() };
+    let saved = ["same", "other", "gone"].map(|n| OperatorState { id: id(n, "v1"), groups: Groups::new() });
+    let manifest = Manifest { operators: saved.into(), ..Manifest::default() };
+    let found = manifest.compare(&[id("same", "v1"), id("other", "v2"), id("new", "v1")]);
+    assert_eq!(found.changed, [(id("other", "v1"), id("other", "v2"))]);
+    assert_eq!((found.dropped, found.new), (vec![id("gone", "v1")], vec![id("new", "v1")]));
 }

@@ -1,6 +1,11 @@
 //! Checkpoint directories made, broken and brought back: what each test needs of them.
 
 mod basics;
+mod cleaning;
+mod crash;
+mod damage;
+mod frame;
+mod golden;
 
 use std::path::{Path, PathBuf};
 use std::time::Duration;
@@ -37,17 +42,6 @@ impl Place {
     pub fn all(&self) -> Vec<String> {
         let folders = ["leases", "manifests", "pieces", "plans"].iter().flat_map(|f| self.files(f));
         ["genesis".to_owned()].into_iter().chain(folders).collect()
-    }
-
-    /// The same directory again, elsewhere.
-    pub fn copy(&self, name: &str) -> Place {
-        let copy = Place::new(name);
-        for file in self.all() {
-            let to = copy.path(&file);
-            std::fs::create_dir_all(to.parent().unwrap()).unwrap();
-            std::fs::copy(self.path(&file), to).unwrap();
-        }
-        copy
     }
 }
 
@@ -98,9 +92,9 @@ pub(super) fn operator() -> OperatorId {
     OperatorId { name: "sum#1".into(), fingerprint: "(String, i64)".into() }
 }
 
-/// What the state of a key group is at second `s`: every plan until then is in it.
+/// What the state of a key group is at second `s`: every plan until then is in it, but one stays as it is.
 pub(super) fn state(group: u32, s: u64) -> Vec<u8> {
-    format!("group {group} after {s} seconds").into_bytes()
+    if group == STILL { b"as ever".to_vec() } else { format!("group {group} after {s} seconds").into_bytes() }
 }
 
 /// A job that keeps one number: enough of an engine to see what a directory brings back.
@@ -108,7 +102,12 @@ pub(super) struct Job {
     pub checkpoints: Checkpoints,
     pub plans: PlanLog,
     pub now: u64,
+    /// The piece that never changes, once it is in a checkpoint.
+    still: Option<PieceRef>,
 }
+
+/// The key group whose state never changes.
+const STILL: u32 = 9;
 
 impl Job {
     /// Opens the directory, begins it if it is new, and runs again what was planned.
@@ -123,7 +122,8 @@ impl Job {
             checkpoints.begin(origin())?;
         }
         let plans = checkpoints.plan_log()?;
-        Ok(Job { checkpoints, plans, now })
+        let still = recovered.checkpoint.as_ref().map(|m| m.operators[0].groups[&STILL][0]);
+        Ok(Job { checkpoints, plans, now, still })
     }
 
     /// Plans and computes the next second.
@@ -132,17 +132,24 @@ impl Job {
         self.plans.append(&plan(self.now)).unwrap()
     }
 
-    /// A checkpoint of now: two workers, three key groups, of which the last does not change after the first second.
+    /// A checkpoint of now: two workers, three key groups, of which the last does not change and is not written again.
     pub fn checkpoint(&mut self) -> Result<ManifestFile> {
         let pieces = self.checkpoints.pieces()?;
         let mut files = Vec::new();
         for worker in 0..2 {
             let mut file = pieces.write(at(self.now), worker)?;
             file.put("sum#1", worker, &state(worker, self.now))?;
+            if worker == 1 && self.still.is_none() {
+                file.put("sum#1", STILL, &state(STILL, self.now))?;
+            }
             files.push(file.finish()?);
         }
-        let groups = collect(files).remove("sum#1").unwrap();
-        self.checkpoints.publish(Manifest {
+        let mut groups = collect(files).remove("sum#1").unwrap();
+        if let Some(still) = self.still {
+            groups.insert(STILL, vec![still]);
+        }
+        let still = groups[&STILL][0];
+        let published = self.checkpoints.publish(Manifest {
             time: at(self.now),
             plan: plan(self.now).checksum(),
             positions: positions(self.now),
@@ -152,7 +159,9 @@ impl Job {
             workers: 2,
             processes: 1,
             ..Manifest::default()
-        })
+        })?;
+        self.still = Some(still);
+        Ok(published)
     }
 }
 

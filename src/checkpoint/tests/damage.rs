@@ -1,0 +1,250 @@
+//! Every byte of every file, flipped and cut: what is damaged is named, and never half loaded.
+
+use proptest::prelude::*;
+
+use super::super::recover::recover;
+use super::super::store::Disk;
+use super::*;
+
+/// Two generations, three checkpoints, plans after the last.
+fn grown(name: &str) -> Place {
+    let dir = Place::new(name);
+    for _ in 0..2 {
+        let mut job = Job::start(&dir).unwrap();
+        job.plans = job.plans.with_segments_of(400);
+        for checkpoint in [false, true, false] {
+            job.step();
+            if checkpoint {
+                job.checkpoint().unwrap();
+            }
+        }
+    }
+    dir
+}
+
+/// Recovery, without the writing that a start does: how far it comes and what it says.
+fn recovered(dir: &Path) -> Result<(u64, Vec<String>)> {
+    let store: Arc<dyn Store> = Arc::new(Disk::look(dir)?);
+    let genesis = Genesis::read(&*store)?.expect("a genesis");
+    let pieces = Pieces::new(store.clone(), genesis.id, 9);
+    let found = recover(&*store, &genesis, &pieces)?;
+    let mut now = found.manifest.as_ref().map_or(0, |m| m.time.millis() / 1_000);
+    if let Some(m) = &found.manifest {
+        assert_eq!(m.positions, positions(now));
+        for (group, list) in &m.operators[0].groups {
+            assert_eq!(pieces.read("sum#1", *group, &list[0]).unwrap(), state(*group, now));
+        }
+    }
+    for record in &found.replay {
+        now += 1;
+        assert_eq!(*record, plan(now));
+    }
+    Ok((now, found.warnings))
+}
+
+/// What `verify` finds fault with.
+fn faults(dir: &Path) -> Vec<String> {
+    match Directory::open(dir) {
+        Ok(d) => d.verify().unwrap().bad.iter().map(ToString::to_string).collect(),
+        Err(e) => vec![e.to_string()],
+    }
+}
+
+#[test]
+fn a_flip_of_any_byte_is_named() {
+    let dir = grown("flips");
+    assert_eq!((recovered(&dir).unwrap().0, faults(&dir).len()), (6, 0));
+    let newest = ["manifests/000000000005000-g00000002", "pieces/000000000005000-g00000002-w0000"];
+    for file in dir.all() {
+        let right = std::fs::read(dir.path(&file)).unwrap();
+        for at in 0..right.len() {
+            let mut wrong = right.clone();
+            wrong[at] ^= 1 << (at % 8);
+            std::fs::write(dir.path(&file), wrong).unwrap();
+            let bad = faults(&dir);
+            assert!(bad.iter().any(|e| e.contains(&file)), "byte {at} of {file}: {bad:?}");
+            match recovered(&dir) {
+                Ok((now, warnings)) => {
+                    assert_eq!(now, 6, "byte {at} of {file}");
+                    assert!(
+                        warnings.is_empty() || warnings.iter().any(|w| w.contains(&file)),
+                        "byte {at} of {file}: {warnings:?}"
+                    );
+                    // The head and the last record of a file of pieces are no pieces: `verify` alone reads them.
+                    let unseen = file.starts_with("pieces") && (at < 70 || at + 20 > right.len());
+                    assert!(
+                        unseen || !newest.contains(&file.as_str()) || !warnings.is_empty(),
+                        "byte {at} of {file} was not seen"
+                    );
+                }
+                Err(e) => assert!(e.to_string().contains(&file), "byte {at} of {file}: {e}"),
+            }
+        }
+        std::fs::write(dir.path(&file), right).unwrap();
+    }
+}
+
+#[test]
+fn a_cut_at_any_byte_is_named_or_was_a_crash() {
+    let dir = grown("cuts");
+    let last = dir.files("plans").pop().unwrap();
+    for file in dir.all() {
+        let right = std::fs::read(dir.path(&file)).unwrap();
+        for len in 0..right.len() {
+            std::fs::write(dir.path(&file), &right[..len]).unwrap();
+            let (bad, came) = (faults(&dir), recovered(&dir));
+            if file == last {
+                // A record more or less: nobody can know, unless a checkpoint does. The head was durable before any record.
+                match came {
+                    Ok((now, warnings)) => {
+                        assert!((5..=6).contains(&now) && bad.is_empty(), "{len}: {now} {bad:?}");
+                        assert!(warnings.iter().all(|w| w.contains(&file) && w.contains("a crash cut")), "{len}: {warnings:?}");
+                    }
+                    Err(e) => assert!(e.to_string().contains(&file) || e.to_string().contains("plans are lost"), "{len}: {e}"),
+                }
+                continue;
+            }
+            assert!(bad.iter().any(|e| e.contains(&file)), "{file} cut at {len}: {bad:?}");
+            match came {
+                Ok((now, _)) => assert_eq!(now, 6, "{file} cut at {len}"),
+                Err(e) => assert!(e.to_string().contains(&file), "{file} cut at {len}: {e}"),
+            }
+        }
+        std::fs::write(dir.path(&file), right).unwrap();
+    }
+}
+
+#[test]
+fn a_missing_file_is_named_or_not_needed() {
+    let dir = grown("missing");
+    let plans = dir.files("plans");
+    for file in dir.all() {
+        if file == "genesis" {
+            continue;
+        }
+        let right = std::fs::read(dir.path(&file)).unwrap();
+        std::fs::remove_file(dir.path(&file)).unwrap();
+        match recovered(&dir) {
+            Ok((now, warnings)) => {
+                // The last segment may never have been, for all that anybody knows.
+                let last = now == 5 && Some(&file) == plans.last();
+                assert!(now == 6 || last, "{file}: {now}, {warnings:?}");
+            }
+            Err(e) => {
+                let text = e.to_string();
+                assert!(file.starts_with("plans") && (text.contains(&file) || text.contains("plans are lost")), "{file}: {text}");
+            }
+        }
+        std::fs::write(dir.path(&file), right).unwrap();
+    }
+    // All checkpoints gone wrong, and the first plans cleaned away: nothing is begun anew in silence.
+    let mut job = Job::start(&dir).unwrap();
+    for _ in 0..3 {
+        job.step();
+        job.checkpoint().unwrap();
+        job.checkpoints.clean().unwrap();
+    }
+    drop(job);
+    for file in dir.files("manifests") {
+        std::fs::write(dir.path(&file), "gone wrong").unwrap();
+    }
+    let text = recovered(&dir).unwrap_err().to_string();
+    assert!(dir.files("manifests").iter().all(|f| text.contains(f)) && text.contains("no checkpoint can be used"), "{text}");
+}
+
+#[test]
+fn a_file_of_another_directory_or_place_is_not_taken() {
+    let (dir, other) = (grown("own"), grown("foreign"));
+    for file in dir.all() {
+        if file == "genesis" || file.starts_with("leases") {
+            continue;
+        }
+        let right = std::fs::read(dir.path(&file)).unwrap();
+        std::fs::copy(other.path(&file), dir.path(&file)).unwrap();
+        let bad = faults(&dir);
+        assert!(bad.iter().any(|e| e.contains(&file)), "{file}: {bad:?}");
+        match recovered(&dir) {
+            Ok((now, _)) => assert_eq!(now, 6, "{file}"),
+            Err(e) => assert!(e.to_string().contains(&file) && e.to_string().contains("checkpoint directory"), "{file}: {e}"),
+        }
+        std::fs::write(dir.path(&file), right).unwrap();
+    }
+    let pieces = dir.files("pieces");
+    let swapped = std::fs::read(dir.path(&pieces[0])).unwrap();
+    std::fs::write(dir.path(pieces.last().unwrap()), swapped).unwrap();
+    assert!(faults(&dir)[0].contains("renamed"));
+    assert_eq!(recovered(&dir).unwrap().0, 6);
+}
+
+/// Nothing is made room for because a file says so: these would not fit.
+#[test]
+fn a_file_without_end_is_not_read() {
+    let dir = grown("endless");
+    let last = dir.files("plans").pop().unwrap();
+    for file in dir.all() {
+        let right = std::fs::read(dir.path(&file)).unwrap();
+        std::fs::OpenOptions::new().write(true).open(dir.path(&file)).unwrap().set_len(1 << 42).unwrap();
+        let bad = faults(&dir);
+        assert!(bad.iter().any(|e| e.contains(&file)), "{file}: {bad:?}");
+        match recovered(&dir) {
+            Ok((now, _)) => assert_eq!(now, 6, "{file}"),
+            Err(e) => assert!(e.to_string().contains(&file), "{file}: {e}"),
+        }
+        std::fs::write(dir.path(&file), right).unwrap();
+    }
+    // Some noughts behind the last plan are what a power cut leaves.
+    let right = std::fs::read(dir.path(&last)).unwrap();
+    std::fs::write(dir.path(&last), [&right[..], &[0; 5_000]].concat()).unwrap();
+    assert_eq!(recovered(&dir).unwrap().0, 6);
+}
+
+#[test]
+fn a_torn_tail_is_said_once() {
+    let dir = grown("once");
+    let last = dir.files("plans").pop().unwrap();
+    let right = std::fs::read(dir.path(&last)).unwrap();
+    std::fs::write(dir.path(&last), &right[..right.len() - 1]).unwrap();
+    let (checkpoints, first) = open(&dir).unwrap();
+    assert_eq!((check(&checkpoints, &first), first.warnings.len()), (5, 1));
+    assert!(first.warnings[0].contains(&last) && first.warnings[0].contains("a crash cut"), "{:?}", first.warnings);
+    // Until a generation has written on, it is still there to be said.
+    checkpoints.plan_log().unwrap().append(&plan(6)).unwrap();
+    drop(checkpoints);
+    let (checkpoints, second) = open(&dir).unwrap();
+    assert_eq!((check(&checkpoints, &second), second.warnings.len()), (6, 0));
+}
+
+fn any_damage() -> impl Strategy<Value = Vec<(prop::sample::Index, prop::sample::Index, u8, bool)>> {
+    prop::collection::vec((any::<prop::sample::Index>(), any::<prop::sample::Index>(), 1u8.., any::<bool>()), 1..6)
+}
+
+proptest! {
+    #![proptest_config(ProptestConfig::with_cases(300))]
+    /// Several files at once, bytes and cuts: an error, or a state that there was; never another one, never a panic.
+    #[test]
+    fn any_damage_gives_an_error_or_a_state_that_was(damage in any_damage()) {
+        thread_local!(static GROWN: Place = grown("any"));
+        GROWN.with(|dir| {
+            let files = dir.all();
+            let mut right = std::collections::BTreeMap::new();
+            for (file, at, xor, cut) in &damage {
+                let file = &files[file.index(files.len())];
+                let bytes = std::fs::read(dir.path(file)).unwrap();
+                right.entry(file).or_insert_with(|| bytes.clone());
+                let mut wrong = bytes;
+                if !wrong.is_empty() {
+                    let at = at.index(wrong.len());
+                    if *cut { wrong.truncate(at) } else { wrong[at] ^= xor }
+                }
+                std::fs::write(dir.path(file), wrong).unwrap();
+            }
+            faults(dir);
+            if let Ok((now, _)) = recovered(dir) {
+                assert!((5..=6).contains(&now), "{now}");
+            }
+            for (file, bytes) in right {
+                std::fs::write(dir.path(file), bytes).unwrap();
+            }
+        });
+    }
+}

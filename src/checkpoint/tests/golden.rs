@@ -1,0 +1,121 @@
+//! A directory as format 1 wrote it, kept for ever: tests/data/checkpoint-v1. Whatever changes, it opens, and means the same.
+
+use super::super::frame::{Kind, frame, unframe};
+use super::*;
+
+/// Every kind of split, runs, both fills, several sinks and operators, two generations.
+fn made(dir: &Path) {
+    let file = |size| Split::File { path: "/data/in.txt".into(), size, modified_ms: -5 };
+    let range = |source, lane, split, from, until| Range { source, lane, split, from, until };
+    let plan = |s, ranges, shown| Plan { time: at(s), ranges, shown };
+    let id = |name: &str| OperatorId { name: name.into(), fingerprint: format!("{name} of (String, i64)") };
+    let at_lane = |lane: u32, split, next| Position { source: lane / 2, lane, split, next };
+    let origin = Origin {
+        shards: [("to_kafka#1".to_owned(), 8), ("print#1".to_owned(), 1)].into(),
+        operators: vec![id("sum_by_key#1"), id("windows & more")],
+        starts: vec![at_lane(0, kafka(0), 3), at_lane(1, kafka(1), 1 << 40)],
+    };
+    let settings = Settings::new("golden job", Duration::from_secs(1));
+    let (checkpoints, _) = Checkpoints::open(dir, settings.clone()).unwrap();
+    checkpoints.begin(origin).unwrap();
+    let mut plans = checkpoints.plan_log().unwrap();
+    let first = vec![range(0, 0, kafka(0), 3, 10), range(0, 1, kafka(1), 1 << 40, 1 << 40), range(1, 2, file(500), 0, 500)];
+    plans.append(&PlanRecord { plan: plan(100, first, true), run: 0, fill: true }).unwrap();
+    let last = PlanRecord { plan: plan(101, vec![range(0, 0, kafka(0), 10, 300)], true), run: 4, fill: false };
+    let checksum = plans.append(&last).unwrap();
+    let mut files = Vec::new();
+    for worker in 0..2 {
+        let mut file = checkpoints.pieces().unwrap().write(at(105), worker).unwrap();
+        for group in (worker..128).step_by(16) {
+            file.put("sum_by_key#1", group, format!("sums of {group}").as_bytes()).unwrap();
+            file.put("windows & more", group, &[group as u8; 300]).unwrap();
+            file.put("windows & more", group, b"a second pane").unwrap();
+        }
+        files.push(file.finish().unwrap());
+    }
+    let operators = collect(files).into_iter().map(|(name, groups)| OperatorState { id: id(&name), groups });
+    let manifest = Manifest {
+        time: at(105),
+        plan: checksum,
+        positions: vec![at_lane(0, kafka(0), 300), at_lane(1, kafka(1), 1 << 40), at_lane(2, file(500), 500)],
+        lanes: 3,
+        memory: [("source 1".to_owned(), vec![1, 2, 255])].into(),
+        operators: operators.collect(),
+        workers: 2,
+        processes: 1,
+        ..Manifest::default()
+    };
+    checkpoints.publish(manifest).unwrap();
+    let more = vec![range(0, 0, kafka(0), 300, 301), range(1, 3, Split::Received { from: "127.0.0.1:9999".into() }, 0, 7)];
+    plans.append(&PlanRecord { plan: plan(106, more, false), run: 0, fill: true }).unwrap();
+    drop((checkpoints, plans));
+    let (checkpoints, _) = Checkpoints::open(dir, settings).unwrap();
+    let mut plans = checkpoints.plan_log().unwrap();
+    plans
+        .append(&PlanRecord { plan: plan(107, vec![range(0, 1, kafka(1), 1 << 40, (1 << 40) + 9)], true), run: 0, fill: true })
+        .unwrap();
+}
+
+fn golden() -> Place {
+    let (kept, copy) = (Path::new(env!("CARGO_MANIFEST_DIR")).join("tests/data/checkpoint-v1"), Place::new("golden"));
+    std::fs::create_dir(&*copy).unwrap();
+    std::fs::copy(kept.join("genesis"), copy.path("genesis")).unwrap();
+    for folder in ["leases", "manifests", "pieces", "plans"] {
+        std::fs::create_dir(copy.path(folder)).unwrap();
+        for file in std::fs::read_dir(kept.join(folder)).unwrap() {
+            let file = file.unwrap();
+            std::fs::copy(file.path(), copy.path(folder).join(file.file_name())).unwrap();
+        }
+    }
+    copy
+}
+
+/// All that is in a directory, but for what differs from one making to the next.
+fn contents(dir: &Path) -> (Genesis, Manifest, Vec<PlanRecord>, Vec<Vec<u8>>) {
+    let found = Directory::open(dir).unwrap();
+    let verified = found.verify().unwrap();
+    assert!(verified.bad.is_empty() && verified.notes.is_empty(), "{verified:?}");
+    assert_eq!((verified.pieces, verified.plans), (48, 4));
+    let (checkpoints, recovered) = Checkpoints::open(dir, Settings::new("golden job", Duration::from_secs(1))).unwrap();
+    assert_eq!((recovered.generation, recovered.warnings), (3, vec![]));
+    let mut genesis = recovered.genesis.unwrap();
+    let mut manifest = recovered.checkpoint.unwrap();
+    let pieces = checkpoints.pieces().unwrap();
+    let mut bytes = Vec::new();
+    for state in &mut manifest.operators {
+        for (group, list) in &mut state.groups {
+            bytes.extend(list.iter().map(|p| pieces.read(&state.id.name, *group, p).unwrap()));
+            // The directory's id is of some bytes or other, in front of the pieces.
+            list.iter_mut().for_each(|p| (p.offset, p.checksum) = (0, 0));
+        }
+    }
+    (genesis.id, genesis.written_ms) = Default::default();
+    (manifest.directory, manifest.written_ms) = Default::default();
+    (genesis, manifest, recovered.replay, bytes)
+}
+
+#[test]
+fn format_1_opens_for_ever() {
+    let (golden, today) = (golden(), Place::new("today"));
+    made(&today);
+    assert_eq!(contents(&golden), contents(&today));
+}
+
+/// What is read is written as it was: so a program of the first version reads what this one writes.
+#[test]
+fn format_1_is_what_is_written() {
+    let dir = golden();
+    let bytes = |file: &str| std::fs::read(dir.path(file)).unwrap();
+    let genesis = Directory::open(&dir).unwrap().genesis().clone();
+    assert_eq!(frame(Kind::Genesis, &genesis), bytes("genesis"));
+    let (file, manifest) = Directory::open(&dir).unwrap().checkpoints().unwrap().remove(0);
+    assert_eq!(frame(Kind::Manifest, &manifest.unwrap()), bytes(&file.to_string()));
+    for file in dir.files("leases") {
+        let (lease, _): (Lease, usize) = unframe(Kind::Lease, &file, &bytes(&file)).unwrap();
+        assert_eq!(frame(Kind::Lease, &lease), bytes(&file));
+    }
+    for file in dir.files("plans") {
+        let (head, at): (super::super::plan_log::Head, usize) = unframe(Kind::Plans, &file, &bytes(&file)).unwrap();
+        assert_eq!(frame(Kind::Plans, &head), bytes(&file)[..at]);
+    }
+}

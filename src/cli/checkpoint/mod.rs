@@ -1,0 +1,125 @@
+//! `tidemill checkpoint`: looks at checkpoint directories, and clears them up.
+
+mod diff;
+mod inspect;
+mod list;
+mod prune;
+mod table;
+mod verify;
+
+use std::path::PathBuf;
+use std::process::ExitCode;
+
+use clap::Subcommand;
+
+use crate::checkpoint::{Directory, Manifest, ManifestFile};
+use crate::error::{BoxError, Error, Result};
+
+/// A job may be running on the directory: only `prune` writes, and only when none is.
+#[derive(clap::Args)]
+pub struct Args {
+    #[command(subcommand)]
+    what: What,
+}
+
+#[derive(Subcommand)]
+enum What {
+    /// Every checkpoint: its time, generation, operators, key groups, bytes and age
+    List(Where),
+    /// One checkpoint: how far each source was, and what each operator kept
+    Inspect {
+        #[command(flatten)]
+        place: Where,
+        /// The checkpoint, as its time in milliseconds since the epoch; the newest unless said
+        #[arg(long, value_name = "TIME")]
+        at: Option<u64>,
+    },
+    /// Reads every byte of every file; ends with 1 and the names of the bad ones
+    Verify(Where),
+    /// What changed from one checkpoint to another: positions, and bytes of each operator
+    Diff {
+        #[command(flatten)]
+        place: Where,
+        /// A checkpoint, as its time in milliseconds since the epoch
+        #[arg(value_name = "A")]
+        from: u64,
+        /// Another one
+        #[arg(value_name = "B")]
+        to: u64,
+    },
+    /// Deletes all but the newest checkpoints, and all that only the others needed
+    Prune {
+        #[command(flatten)]
+        place: Where,
+        /// So many stay
+        #[arg(long, value_name = "N", value_parser = clap::value_parser!(u16).range(1..))]
+        keep: u16,
+    },
+}
+
+/// Which directory, and how to say it.
+#[derive(clap::Args)]
+struct Where {
+    /// The checkpoint directory
+    #[arg(value_name = "DIR")]
+    dir: PathBuf,
+    /// For programs: one JSON value
+    #[arg(long)]
+    json: bool,
+}
+
+/// Runs the command.
+pub fn run(args: &Args) -> Result<ExitCode, BoxError> {
+    crate::logging::init();
+    let (place, said) = match &args.what {
+        What::List(place) => (place, list::list(&place.open()?)?),
+        What::Inspect { place, at } => (place, inspect::inspect(&find(&place.open()?, *at)?)),
+        What::Verify(place) => (place, verify::verify(&place.open()?)?),
+        What::Diff { place, from, to } => {
+            let dir = place.open()?;
+            (place, diff::diff(&find(&dir, Some(*from))?, &find(&dir, Some(*to))?))
+        }
+        What::Prune { place, keep } => (place, prune::prune(&place.open()?, usize::from(*keep))?),
+    };
+    match place.json {
+        true => super::terminal::line(&said.json.to_string())?,
+        false => super::terminal::line(said.text.trim_end())?,
+    }
+    Ok(if said.bad { ExitCode::FAILURE } else { ExitCode::SUCCESS })
+}
+
+impl Where {
+    fn open(&self) -> Result<Directory> {
+        Directory::open(&self.dir)
+    }
+}
+
+/// What a command has to say, in both ways.
+struct Said {
+    text: String,
+    json: serde_json::Value,
+    bad: bool,
+}
+
+/// A checkpoint that can be used: that of a time, or the newest.
+fn find(dir: &Directory, at: Option<u64>) -> Result<Manifest> {
+    let all = dir.checkpoints()?;
+    let wanted = |(file, read): &(ManifestFile, Result<Manifest>)| at.map_or(read.is_ok(), |t| file.time.millis() == t);
+    let times: Vec<String> = all.iter().map(|(file, _)| file.time.millis().to_string()).collect();
+    match all.into_iter().find(wanted) {
+        Some((_, read)) => read,
+        None => {
+            let what = at.map_or("there is no checkpoint that can be used".into(), |t| format!("there is no checkpoint of {t}"));
+            let there = if times.is_empty() { "none".into() } else { times.join(", ") };
+            Err(Error::config(format!("{what}: in the directory are {there}")))
+        }
+    }
+}
+
+/// A time of a checkpoint, as people read it.
+fn utc(ms: u64) -> String {
+    match i64::try_from(ms).ok().and_then(|ms| jiff::Timestamp::from_millisecond(ms).ok()) {
+        Some(t) => format!("{t:.3}"),
+        None => format!("{ms} ms"),
+    }
+}

@@ -1,0 +1,16 @@
+//! `tidemill checkpoint prune`: what is old goes.
+
+use serde_json::json;
+
+use super::Said;
+use super::table::size;
+use crate::checkpoint::Directory;
+use crate::error::Result;
+
+/// Keeps the newest so many.
+pub fn prune(dir: &Directory, keep: usize) -> Result<Said> {
+    let cleaned = dir.prune(keep)?;
+    let mut text: String = cleaned.removed.iter().map(|f| format!("deleted  {f}\n")).collect();
+    text += &format!("{} files, {}\n", cleaned.removed.len(), size(cleaned.bytes));
+    Ok(Said { text, json: json!({ "deleted": cleaned.removed, "bytes": cleaned.bytes }), bad: false })
+}
