@@ -43,8 +43,11 @@ pub(crate) struct Owner {
     due: Cell<Groups>,
     /// The last cut that was reached.
     cut: Cell<BatchTime>,
-    pieces: RefCell<Vec<(u64, Vec<u8>)>>,
+    pieces: RefCell<Vec<Saved>>,
 }
+
+/// A group as it was at a cut: no bytes where nothing is left of it.
+pub(crate) type Saved = (BatchTime, u64, Vec<u8>);
 
 impl Owner {
     pub fn new(keeps: Rc<RefCell<dyn KeyedState>>) -> Rc<Self> {
@@ -72,18 +75,18 @@ impl Owner {
         let group = u64::from(due.trailing_zeros());
         self.due.set(due & (due - 1));
         let piece = self.keeps.borrow_mut().save(group);
-        self.pieces.borrow_mut().push((group, piece));
+        self.pieces.borrow_mut().push((self.cut.get(), group, piece));
         true
     }
 
-    /// What was saved since it was last asked, by key group; no bytes where nothing is left of a group.
-    pub fn pieces(&self) -> Vec<(u64, Vec<u8>)> {
+    /// What was saved since it was last asked, in order.
+    pub fn pieces(&self) -> Vec<Saved> {
         self.pieces.take()
     }
 
     /// Whether everything that the cut at `t` wants has been saved.
     pub fn has_cut(&self, t: BatchTime) -> bool {
-        self.cut.get() >= t && self.due.get() == 0
+        self.cut.get() > t || (self.cut.get() == t && self.due.get() == 0)
     }
 
     /// See [`KeyedState::load`].
@@ -151,10 +154,11 @@ mod tests {
         assert!(owner.step() && !owner.has_cut(BatchTime::from_millis(1)));
         batch(2, None, &[3, 100]);
         assert!(owner.has_cut(BatchTime::from_millis(1)));
-        assert_eq!(owner.pieces(), [(3, vec![1]), (100, vec![1])], "not what batch 2 made of them");
+        let at = BatchTime::from_millis;
+        assert_eq!(owner.pieces(), [(at(1), 3, vec![1]), (at(1), 100, vec![1])], "not what batch 2 made of them");
         batch(3, Some(Cut::Changed), &[7]);
         while owner.step() {}
-        assert_eq!(owner.pieces(), [(3, vec![2]), (7, vec![3]), (100, vec![2])]);
+        assert_eq!(owner.pieces(), [(at(3), 3, vec![2]), (at(3), 7, vec![3]), (at(3), 100, vec![2])]);
         batch(4, Some(Cut::All), &[]);
         while owner.step() {}
         assert_eq!(owner.pieces().len(), 128);

@@ -82,7 +82,8 @@ pub(super) struct Ledger {
     groups: BTreeMap<String, Groups>,
     /// The last time of a checkpoint that was begun.
     last: BatchTime,
-    underway: Option<Underway>,
+    /// Oldest first; a second one only at the end of a job.
+    underway: VecDeque<Underway>,
     /// Nobody knows what became of the last one: the next has everything.
     all: bool,
     failed: u32,
@@ -123,7 +124,7 @@ impl Ledger {
             groups: saved.map(|o| (o.id.name, o.groups)).collect(),
             last: resumed.time.unwrap_or_default(),
             program,
-            underway: None,
+            underway: VecDeque::new(),
             all: false,
             failed: 0,
         };
@@ -157,7 +158,7 @@ impl Ledger {
     /// Whether the batch that ends at `end` is that of a checkpoint.
     pub fn due(&self, end: BatchTime, last: bool) -> Option<Cut> {
         let due = last || end.millis() >= self.last.millis() + self.every;
-        (due && self.underway.is_none()).then_some(if self.all { Cut::All } else { Cut::Changed })
+        (due && (last || self.underway.is_empty())).then_some(if self.all { Cut::All } else { Cut::Changed })
     }
 
     /// The checkpoint of a batch that was just sealed is on its way.
@@ -168,7 +169,7 @@ impl Ledger {
         self.last = end;
         let left = workers as usize;
         let (written, emptied) = (Vec::new(), Vec::new());
-        self.underway = Some(Underway { manifest, left, written, emptied, wrong: None, out: false });
+        self.underway.push_back(Underway { manifest, left, written, emptied, wrong: None, out: false });
     }
 
     /// A batch is about to close: its plan is durable when this returns.
@@ -183,7 +184,7 @@ impl Ledger {
             self.positions.insert(r.lane, position);
         }
         let end = record.end(self.interval.millis());
-        if let Some(u) = self.underway.as_mut().filter(|u| u.manifest.time == end) {
+        if let Some(u) = self.underway.iter_mut().find(|u| u.manifest.time == end) {
             u.manifest.plan = checksum;
             u.manifest.positions = self.positions.values().cloned().collect();
         }
@@ -195,7 +196,7 @@ impl Ledger {
     /// # Errors
     /// Too many checkpoints in a row have failed.
     pub fn pieces(&mut self, time: BatchTime, written: Result<Vec<u8>, String>) -> Result<()> {
-        let Some(u) = self.underway.as_mut().filter(|u| u.manifest.time == time) else { return Ok(()) };
+        let Some(u) = self.underway.iter_mut().find(|u| u.manifest.time == time) else { return Ok(()) };
         u.left -= 1;
         match written.and_then(|bytes| postcard::from_bytes::<Written>(&bytes).map_err(|e| e.to_string())) {
             Ok((index, emptied)) => {
@@ -212,34 +213,33 @@ impl Ledger {
     /// # Errors
     /// Too many checkpoints in a row have failed.
     pub fn out(&mut self, time: BatchTime) -> Result<()> {
-        if let Some(u) = self.underway.as_mut().filter(|u| u.manifest.time <= time) {
-            u.out = true;
-        }
+        self.underway.iter_mut().filter(|u| u.manifest.time <= time).for_each(|u| u.out = true);
         self.publish_if_complete()
     }
 
     /// Whether no checkpoint is on its way.
     pub fn idle(&self) -> bool {
-        self.underway.is_none()
+        self.underway.is_empty()
     }
 
     fn publish_if_complete(&mut self) -> Result<()> {
-        let Some(u) = self.underway.take_if(|u| u.left == 0 && u.out) else { return Ok(()) };
-        let time = u.manifest.time;
-        match self.publish(u) {
-            Ok(()) => {
-                (self.all, self.failed) = (false, 0);
-                Ok(())
-            }
-            Err(e) => {
-                (self.all, self.failed) = (true, self.failed + 1);
-                if self.failed >= FAILURES {
-                    return Err(e);
+        while self.underway.front().is_some_and(|u| u.left == 0 && u.out) {
+            let Some(u) = self.underway.pop_front() else { break };
+            let time = u.manifest.time;
+            match self.publish(u) {
+                Ok(()) => (self.all, self.failed) = (false, 0),
+                Err(e) => {
+                    (self.all, self.failed) = (true, self.failed + 1);
+                    if self.failed >= FAILURES {
+                        return Err(e);
+                    }
+                    tracing::error!(batch = time.millis(), error = %e, "the checkpoint failed; the one before it stands");
+                    // What changed since this one is not enough without it.
+                    self.underway.iter_mut().for_each(|u| u.wrong = Some(format!("the one before it failed: {e}")));
                 }
-                tracing::error!(batch = time.millis(), error = %e, "the checkpoint failed; the one before it stands");
-                Ok(())
             }
         }
+        Ok(())
     }
 
     fn publish(&mut self, u: Underway) -> Result<()> {

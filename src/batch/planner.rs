@@ -250,10 +250,6 @@ impl Planner {
                 }
                 let overdue = now.saturating_sub(self.next.millis()) / self.config.interval.millis();
                 let run = if self.stop || self.back_to_back() { 0 } else { overdue as u32 };
-                if self.stop && self.ledger.as_ref().is_some_and(|l| !l.idle()) {
-                    // The last batch has a checkpoint of its own.
-                    return Ok(());
-                }
                 let pieces = self.pieces()?;
                 self.ended = self.stop && !self.planned().any(|s| s.more());
                 self.seal(run, pieces, true, None);

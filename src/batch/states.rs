@@ -1,6 +1,6 @@
 //! States on one worker, in and out: what is loaded before the first batch, and what a checkpoint takes, a little at a time.
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, VecDeque};
 use std::sync::mpsc::Sender;
 use std::time::{Duration, Instant};
 
@@ -33,13 +33,13 @@ pub(super) struct States<'a> {
     worker: usize,
     /// To the thread that writes pieces; there is one if there is a checkpoint directory.
     pieces: Option<Sender<Piece>>,
-    /// The cut that is being saved.
-    cut: Option<BatchTime>,
+    /// Cuts that are being saved, the oldest first.
+    cuts: VecDeque<BatchTime>,
 }
 
 impl<'a> States<'a> {
     pub fn new(config: &'a Config, states: Vec<State>, worker: usize, pieces: Option<Sender<Piece>>) -> Self {
-        States { config, states, worker, pieces, cut: None }
+        States { config, states, worker, pieces, cuts: VecDeque::new() }
     }
 
     /// Takes what orders say of states.
@@ -51,7 +51,7 @@ impl<'a> States<'a> {
             Order::Restore { what, .. } => self.restore(what),
             Order::Close { plan, run, cut: Some(_), .. } => {
                 let end = plan.time.millis() + u64::from(*run) * self.config.interval.millis();
-                self.cut = Some(BatchTime::from_millis(end));
+                self.cuts.push_back(BatchTime::from_millis(end));
                 Ok(())
             }
             _ => Ok(()),
@@ -78,7 +78,7 @@ impl<'a> States<'a> {
 
     /// Saves a little of what a cut wants. `true`: there is more.
     pub fn step(&mut self) -> bool {
-        let (Some(time), Some(to)) = (self.cut, &self.pieces) else { return false };
+        let (Some(&time), Some(to)) = (self.cuts.front(), &self.pieces) else { return false };
         let until = Instant::now() + FUEL;
         let mut more = true;
         while more && Instant::now() < until {
@@ -86,13 +86,13 @@ impl<'a> States<'a> {
         }
         let worker = self.worker as u32;
         for state in &self.states {
-            for (group, bytes) in state.owner.pieces() {
+            for (time, group, bytes) in state.owner.pieces() {
                 let operator = state.name.clone();
                 let _ = to.send(Piece::Put { worker, time, operator, group: group as u32, bytes });
             }
         }
         if self.states.iter().all(|s| s.owner.has_cut(time)) {
-            self.cut = None;
+            self.cuts.pop_front();
             let _ = to.send(Piece::Done { worker, time });
         }
         more
