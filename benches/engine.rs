@@ -1,6 +1,6 @@
 //! The engine alone, no Kafka: named workloads, each beside a plain loop over the same records.
 //!
-//! `cargo bench --features testing --bench engine -- [counts|keys|changes|complete|readers]...`; all of them without a name.
+//! `cargo bench --features testing --bench engine -- [counts|keys|changes|complete|readers|churn]...`; all of them without a name.
 //! Prints one line a measurement, with the CPU time of all threads beside the wall's: it is the steadier figure where a machine
 //! is shared. docs/benchmarks.md has results with date and machine.
 
@@ -20,9 +20,15 @@ const RUNS: usize = 5;
 
 fn main() {
     let asked: Vec<String> = std::env::args().skip(1).filter(|a| !a.starts_with("--")).collect();
-    for (name, bench) in
-        [("counts", counts as fn()), ("keys", keys), ("changes", changes), ("complete", complete), ("readers", readers)]
-    {
+    let benches = [
+        ("counts", counts as fn()),
+        ("keys", keys),
+        ("changes", changes),
+        ("complete", complete),
+        ("readers", readers),
+        ("churn", churn),
+    ];
+    for (name, bench) in benches {
         if asked.is_empty() || asked.iter().any(|a| a == name) {
             bench();
         }
@@ -215,4 +221,73 @@ fn readers() {
         });
         show(&format!("readers: {readers} x count of the same rows"), 1e7, &time);
     }
+}
+
+/// Keys that come and go for good: 20,000 records a batch over 20,000 keys, of which 10,000 are new and never were before.
+/// Resident memory after each million of them: it is flat when what is forgotten is given back.
+fn churn() {
+    type Program = fn(&DStream<'_, String>);
+    let programs: [(&str, Program); 3] = [
+        ("sliding counts, 5 batches", |s| {
+            let counts = s.count_by_value_and_window(secs(5), secs(1));
+            counts.update().foreach_partition(
+                || Ok(()),
+                |_, _, _, rows| {
+                    black_box(rows.len());
+                    Ok(())
+                },
+            );
+        }),
+        ("sliding maximum, 5 batches, no inverse", |s| {
+            let largest = s.map(|k| (k, 1i64)).reduce_by_key_and_window(|a, b| a.max(b), secs(5), secs(1));
+            largest.update().foreach_partition(
+                || Ok(()),
+                |_, _, _, rows| {
+                    black_box(rows.len());
+                    Ok(())
+                },
+            );
+        }),
+        ("state that ends at the first batch without its key", |s| {
+            let state = s.map(|k| (k, 1i64)).update_state_by_key(|new: &[i64], sum: Option<i64>| {
+                (!new.is_empty()).then(|| sum.unwrap_or(0) + new.iter().sum::<i64>())
+            });
+            state.foreach_partition(
+                || Ok(()),
+                |_, _, _, rows| {
+                    black_box(rows.len());
+                    Ok(())
+                },
+            );
+        }),
+    ];
+    for (name, program) in programs {
+        println!("churn: {name}: MiB at each million of keys: {}", churned(program).join(" "));
+    }
+}
+
+fn churned(program: fn(&DStream<'_, String>)) -> Vec<String> {
+    let (queue, clock) = (Queue::new(), tidemill::batch::ManualClock::at(0));
+    let source = queue.clone();
+    let job = StreamingContext::builder("churn", secs(1)).workers(2).start_on_clock(clock.clone(), move |ssc| {
+        program(&ssc.queue_stream(&source));
+        Ok(())
+    });
+    let job = job.expect("the job of the benchmark");
+    let mut resident = Vec::new();
+    for t in 1..=1_500u64 {
+        queue.push((t * 10_000..(t + 2) * 10_000).map(|k| format!("key number {k}")).collect());
+        clock.set(t * 1_000);
+        while job.statistics().batches < t {
+            std::thread::sleep(Duration::from_micros(200));
+        }
+        if t % 100 == 0 {
+            let status = std::fs::read_to_string("/proc/self/status").expect("Linux says how much memory there is");
+            let line = status.lines().find_map(|l| l.strip_prefix("VmRSS:")).expect("the line of the resident memory");
+            let kib: u64 = line.trim().trim_end_matches(" kB").parse().expect("a number of KiB");
+            resident.push((kib / 1024).to_string());
+        }
+    }
+    job.stop_now().expect("the end of the benchmark");
+    resident
 }

@@ -223,8 +223,8 @@ impl Planner {
 
     fn wait(&mut self) -> Duration {
         let idle = DISCOVERY;
-        if let Some(ready) = self.ready.filter(|_| self.stop && !self.ended) {
-            return ready.saturating_duration_since(Instant::now()).clamp(Duration::from_millis(1), idle);
+        if let Some(left) = self.ready.and_then(|ready| ready.checked_duration_since(Instant::now())) {
+            return left.clamp(Duration::from_millis(1), idle);
         }
         if self.stop || self.back_to_back() || !self.has_room() {
             return idle;

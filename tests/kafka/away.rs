@@ -1,8 +1,6 @@
 //! The broker goes away while a job runs: killed, as when a machine fails, and started again with what it held.
 
 use std::net::TcpStream;
-use std::path::PathBuf;
-use std::process::Command;
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::time::Duration;
 
@@ -10,44 +8,13 @@ use rdkafka::error::RDKafkaErrorCode;
 use rdkafka::producer::{BaseRecord, Producer};
 use tidemill::prelude::*;
 
+use crate::broker::Broker;
 use crate::noted::{Noted, Off, eventually, log_of};
 use crate::rig::{PATIENCE, producer, topic_at};
 
-/// A Kafka of this test alone.
-struct Broker {
-    dir: PathBuf,
-    address: String,
-}
-
-impl Broker {
-    fn start() -> Self {
-        let dir = std::env::temp_dir().join(format!("tidemill-kafka-{}", std::process::id()));
-        let address = script(&["start", "--dir", dir.to_str().unwrap(), "--port", "0"]);
-        Broker { dir, address }
-    }
-
-    fn script(&self, command: &str) -> String {
-        script(&[command, "--dir", self.dir.to_str().unwrap()])
-    }
-}
-
-impl Drop for Broker {
-    fn drop(&mut self) {
-        self.script("kill");
-        let _ = std::fs::remove_dir_all(&self.dir);
-    }
-}
-
-fn script(args: &[&str]) -> String {
-    let path = std::env::var("TIDEMILL_KAFKA_SCRIPT").expect("TIDEMILL_KAFKA_SCRIPT is the path of scripts/kafka");
-    let out = Command::new(path).args(args).env("TIDEMILL_KAFKA_HEAP", "256m").output().unwrap();
-    assert!(out.status.success(), "{args:?}: {}", String::from_utf8_lossy(&out.stderr));
-    String::from_utf8(out.stdout).unwrap().trim().to_string()
-}
-
 #[test]
 fn a_broker_that_is_killed_and_comes_back_costs_nothing() {
-    let broker = Broker::start();
+    let broker = Broker::start("0", &[]);
     let at = &*broker.address;
     let topic = topic_at(at, "away", 2, &[]);
     let seen = Noted::default();

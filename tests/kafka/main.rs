@@ -1,5 +1,6 @@
 //! What is promised about Kafka, on a real one: its address is in `TIDEMILL_KAFKA`. Each test has topics of its own.
 
+mod broker;
 mod noted;
 mod rig;
 
@@ -11,3 +12,5 @@ mod reader;
 mod sink;
 mod slow;
 mod splits;
+#[cfg(feature = "ssl")]
+mod tls;
