@@ -10,7 +10,7 @@ fn main() -> tidemill::Result<()> {
     tidemill::logging::init();
     let pairs = |pairs: &[(&str, i64)]| pairs.iter().map(|(k, n)| (k.to_string(), *n)).collect::<Vec<_>>();
     let queue = Queue::from_batches([pairs(&[("tide", 1), ("mill", 1)]), pairs(&[("tide", 2)]), pairs(&[])]);
-    StreamingContext::builder("state", secs(1)).run(move |ssc| {
+    StreamingContext::builder("state", secs(1)).without_checkpoint().run(move |ssc| {
         let pairs = ssc.queue_stream(&queue);
         pairs
             .update_state_by_key(|new: &[i64], sum: Option<i64>| Some(new.iter().sum::<i64>() + sum.unwrap_or(0)))

@@ -172,14 +172,38 @@ pub fn children(process: u32) -> Vec<(u32, String)> {
     numbers.filter(started).map(|number| (number, line(number))).collect()
 }
 
+/// A path that nobody else has.
+fn unique(name: &str) -> PathBuf {
+    static NUMBER: AtomicU32 = AtomicU32::new(0);
+    let number = NUMBER.fetch_add(1, Ordering::Relaxed);
+    std::env::temp_dir().join(format!("tidemill-{name}-{}-{number}", std::process::id()))
+}
+
+/// A directory that a program of this test makes, gone when dropped.
+pub struct TempDir(PathBuf);
+
+impl TempDir {
+    pub fn new(name: &str) -> TempDir {
+        TempDir(unique(name))
+    }
+
+    pub fn path(&self) -> &str {
+        self.0.to_str().unwrap()
+    }
+}
+
+impl Drop for TempDir {
+    fn drop(&mut self) {
+        let _ = std::fs::remove_dir_all(&self.0);
+    }
+}
+
 /// A file of this test, gone when dropped.
 pub struct TempFile(PathBuf);
 
 impl TempFile {
     pub fn new(name: &str, text: &str) -> TempFile {
-        static NUMBER: AtomicU32 = AtomicU32::new(0);
-        let unique = format!("tidemill-{name}-{}-{}", std::process::id(), NUMBER.fetch_add(1, Ordering::Relaxed));
-        let path = std::env::temp_dir().join(unique);
+        let path = unique(name);
         std::fs::File::create_new(&path).unwrap().write_all(text.as_bytes()).unwrap();
         TempFile(path)
     }

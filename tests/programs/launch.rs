@@ -3,7 +3,7 @@
 use std::time::{Duration, Instant};
 
 use crate::broker::Broker;
-use crate::child::{Ended, PATIENCE, Program, Signal, TempFile, children, path, send};
+use crate::child::{Ended, PATIENCE, Program, Signal, TempDir, TempFile, children, path, send};
 use crate::golden::same;
 
 /// Starts a program as two processes of two workers.
@@ -37,11 +37,13 @@ fn a_job_over_given_batches_ends_by_itself_and_prints_as_it_would_alone() {
     assert!(together.err.contains("lines"), "{}", together.err);
 }
 
-/// A live job of two processes that has written something, and its processes by index.
-fn running(broker: &Broker) -> (Program, [u32; 2]) {
+/// A live job of two processes that has written something, and its processes by index. It has a checkpoint directory, and
+/// so nothing to warn of.
+fn running(broker: &Broker, dir: &TempDir) -> (Program, [u32; 2]) {
     broker.topic("words", &[&[Some(br#"{"word":"tide"}"#)], &[]]);
     broker.topic("counts", &[&[]]);
-    let args = ["--brokers", &broker.address, "--in", "words", "--out", "counts", "--interval", "50ms"];
+    let topics = ["--in", "words", "--out", "counts"];
+    let args = [&["--brokers", &broker.address, "--interval", "50ms", "--checkpoint", dir.path()][..], &topics].concat();
     let launch = launch("kafka_wordcount", &args);
     let begun = Instant::now();
     while broker.read("counts", 1)[0].is_empty() {
@@ -60,8 +62,8 @@ fn gone(processes: [u32; 2]) -> bool {
 #[test]
 fn a_request_to_one_process_ends_all_in_order() {
     for (process, signal) in [(0, Signal::INT), (1, Signal::TERM)] {
-        let broker = Broker::start();
-        let (launch, processes) = running(&broker);
+        let (broker, dir) = (Broker::start(), TempDir::new("asked"));
+        let (launch, processes) = running(&broker, &dir);
         send(processes[process], signal);
         let Ended { code, out, err } = launch.end();
         assert_eq!((code, out.as_str(), err.as_str()), (Some(0), "", ""), "{signal:?} to {process}");
@@ -73,8 +75,8 @@ fn a_request_to_one_process_ends_all_in_order() {
 #[test]
 fn a_killed_process_ends_the_other_with_a_word_of_it() {
     for victim in [0, 1] {
-        let broker = Broker::start();
-        let (launch, processes) = running(&broker);
+        let (broker, dir) = (Broker::start(), TempDir::new("killed"));
+        let (launch, processes) = running(&broker, &dir);
         let begun = Instant::now();
         send(processes[victim], Signal::KILL);
         let Ended { code, out, err } = launch.end();

@@ -123,7 +123,7 @@ pub fn run(args: &Args) -> Result<ExitCode, BoxError> {
 fn start(args: &Args, stage: &Stage, brokers: &str) -> crate::Result<JobHandle> {
     let (length, slide) = (args.window(), args.interval);
     let (stage, brokers) = (stage.clone(), brokers.to_string());
-    StreamingContext::builder("demo", args.interval).workers(args.workers).start(move |ssc| {
+    StreamingContext::builder("demo", args.interval).workers(args.workers).without_checkpoint().start(move |ssc| {
         let raw = ssc.kafka_direct_stream(Kafka::brokers(&brokers).topic(TOPIC).start(StartFrom::earliest()));
         let s = stage.clone();
         raw.count().foreach_batch(move |b| {
