@@ -1,6 +1,6 @@
 //! The engine alone, no Kafka: named workloads, each beside a plain loop over the same records.
 //!
-//! `cargo bench --features testing --bench engine -- [counts|keys|changes|complete|readers|churn]...`; all of them without a name.
+//! `cargo bench --features testing --bench engine -- [counts|keys|changes|complete|checkpoints|readers|churn]...`; all of them without a name.
 //! Prints one line a measurement, with the CPU time of all threads beside the wall's: it is the steadier figure where a machine
 //! is shared. docs/benchmarks.md has results with date and machine.
 
@@ -25,6 +25,7 @@ fn main() {
         ("keys", keys),
         ("changes", changes),
         ("complete", complete),
+        ("checkpoints", checkpoints),
         ("readers", readers),
         ("churn", churn),
     ];
@@ -110,19 +111,29 @@ fn words(n: u32) -> &'static [String] {
     words.leak()
 }
 
-/// 5,000 words, 100,000 records a batch, running totals.
+/// 5,000 words, 100,000 records a batch, running totals: up to the output thread, and with it.
 fn counts() {
     let words = words(5_000);
     let input = batches(400, 100_000, |s| (random(s) % 5_000) as u32);
-    let records = 4e7;
-    for workers in [1, 2] {
-        let time = timed(|| {
-            job(workers, &input, |s| {
-                let counts = s.count_by::<str>(|i, out| out.push(&words[*i as usize])).sum_by_key();
-                nowhere(&counts.update());
-            })
-        });
-        show(&format!("counts: 5,000 words, {workers} worker(s)"), records, &time);
+    for (what, written) in [("counted", false), ("written", true)] {
+        let mut one = 0.0;
+        for workers in [1, 2] {
+            let taken = timed(|| {
+                job(workers, &input, move |s| {
+                    let totals = s.count_by::<str>(|i, out| out.push(&words[*i as usize])).sum_by_key().update();
+                    if written {
+                        nowhere(&totals);
+                    } else {
+                        nowhere(&totals.count());
+                    }
+                })
+            });
+            if workers == 1 {
+                one = taken.median;
+            }
+            let ratio = one / taken.median;
+            show(&format!("counts: totals {what}, {workers} worker(s): {ratio:.2} x one"), 4e7, &taken);
+        }
     }
 }
 
@@ -188,6 +199,65 @@ fn complete() {
             })
         });
         show(&format!("windows: {length} s, complete"), 5e6, &time);
+    }
+}
+
+/// A million keys, 50,000 records a one-second batch, a checkpoint every five seconds: what batches take with and without, and
+/// what a restart takes.
+fn checkpoints() {
+    let words = words(1_000_000);
+    let dir = std::env::temp_dir().join(format!("tidemill-bench-checkpoints-{}", std::process::id()));
+    let mut seed = 3;
+    let mut batches: Vec<Vec<u32>> = vec![(0..1_000_000).collect()];
+    batches.extend((0..SECONDS).map(|_| (0..50_000).map(|_| (random(&mut seed) % 1_000_000) as u32).collect()));
+    let run = |batches: Vec<Vec<u32>>, checkpoint: bool| {
+        let (queue, batches_done) = (Queue::new(), Arc::new(Processed::default()));
+        let count = batches.len();
+        batches.into_iter().for_each(|b| queue.push(b));
+        let builder = StreamingContext::builder("checkpoints", secs(1));
+        let builder = match checkpoint {
+            true => builder.checkpoint(&dir).checkpoint_interval(secs(5)),
+            false => builder.without_checkpoint(),
+        };
+        let start = Instant::now();
+        let job = builder.start(move |ssc| {
+            let rows = ssc.queue_stream(&queue);
+            nowhere(&rows.count_by::<str>(|i, out| out.push(&words[*i as usize])).sum_by_key().update());
+            Ok(())
+        });
+        let job = job.expect("the job of the benchmark");
+        job.add_streaming_listener(batches_done.clone());
+        while batches_done.0.lock().unwrap().len() < count {
+            std::thread::sleep(Duration::from_millis(5));
+        }
+        let took = start.elapsed();
+        job.stop_gracefully().expect("the job of the benchmark");
+        // The first batches make the keys and fill the caches.
+        let mut times: Vec<f64> = batches_done.0.lock().unwrap().iter().skip(3).map(|d| d.as_secs_f64() * 1e3).collect();
+        times.sort_by(f64::total_cmp);
+        (times, took)
+    };
+    for checkpoint in [false, true] {
+        let (times, _) = run(batches.clone(), checkpoint);
+        let at = |q: usize| times[(times.len() - 1) * q / 100];
+        let what = if checkpoint { "with a checkpoint every 5 s" } else { "without checkpoints" };
+        println!("checkpoints: {what:<30} batch median {:.1} ms, p95 {:.1} ms, most {:.1} ms", at(50), at(95), at(100));
+    }
+    let (_, took) = run(vec![vec![7]], true);
+    println!("checkpoints: restart with a million keys, to the end of its first batch: {:.2} s", took.as_secs_f64());
+    let _ = std::fs::remove_dir_all(dir);
+}
+
+/// One-second batches of the benchmark of checkpoints.
+const SECONDS: usize = 30;
+
+/// How long each batch took.
+#[derive(Default)]
+struct Processed(std::sync::Mutex<Vec<Duration>>);
+
+impl StreamingListener for Processed {
+    fn on_batch_completed(&self, info: &BatchInfo) {
+        self.0.lock().unwrap().push(info.processing_time);
     }
 }
 

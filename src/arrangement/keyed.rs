@@ -164,7 +164,7 @@ struct Sums<K> {
     loaded: Vec<(Id, i64)>,
     /// Groups with changes since the last cut.
     changed: Groups,
-    /// What a cut is to save: the ids of each group.
+    /// What a cut is to save: the ids of each group, looked up when the first is asked for.
     cut: Vec<Vec<Id>>,
 }
 
@@ -197,15 +197,17 @@ impl<K: Key> Sums<K> {
 
 impl<K: Key> KeyedState for Sums<K> {
     fn cut(&mut self) -> Groups {
-        self.cut = self.dict.borrow().held_by_group();
+        self.cut.clear();
         std::mem::take(&mut self.changed)
     }
 
     fn save(&mut self, group: u64) -> Vec<u8> {
         let dict = self.dict.borrow();
-        let ids = self.cut.get_mut(group as usize).map(std::mem::take).unwrap_or_default();
-        let mut sums: Vec<(&K, i64)> = ids.into_iter().map(|id| dict.held(id)).collect();
-        sums.sort_unstable();
+        if self.cut.is_empty() {
+            self.cut = dict.held_by_group();
+        }
+        let ids = std::mem::take(&mut self.cut[group as usize]);
+        let sums: Vec<(&K, i64)> = ids.into_iter().map(|id| dict.held(id)).collect();
         if sums.is_empty() { Vec::new() } else { encoded(&sums) }
     }
 

@@ -147,7 +147,7 @@ struct Window<T> {
     loaded: [BTreeMap<u64, Vec<(Id, i64)>>; 2],
     /// What was in the window that was loaded, until the first time on the grid says so.
     burst: Vec<(Id, i64)>,
-    /// What a cut is to save: the panes of each group.
+    /// What a cut is to save: the panes of each group, put together when the first is asked for.
     cut: Vec<Saved>,
 }
 
@@ -181,8 +181,9 @@ impl<T: Key> Window<T> {
     }
 }
 
-impl<T: Key> KeyedState for Window<T> {
-    fn cut(&mut self) -> Groups {
+impl<T: Key> Window<T> {
+    /// All panes, by key group.
+    fn by_group(&self) -> Vec<Saved> {
         let dict = self.dict.borrow();
         let mut cut: Vec<Saved> = (0..KEY_GROUPS).map(|_| Saved::default()).collect();
         let group = |id: Id| dict.placed(id).0 as usize;
@@ -199,21 +200,26 @@ impl<T: Key> KeyedState for Window<T> {
             }
         }
         self.ring.folding.iter().for_each(|(id, n)| cut[group(*id)].2.push((*id, *n)));
-        self.cut = cut;
+        cut
+    }
+}
+
+impl<T: Key> KeyedState for Window<T> {
+    fn cut(&mut self) -> Groups {
+        self.cut.clear();
         ALL
     }
 
     fn save(&mut self, group: u64) -> Vec<u8> {
-        let saved = self.cut.get_mut(group as usize).map(std::mem::take).unwrap_or_default();
+        if self.cut.is_empty() {
+            self.cut = self.by_group();
+        }
+        let saved = std::mem::take(&mut self.cut[group as usize]);
         if saved == Saved::default() {
             return Vec::new();
         }
         let dict = self.dict.borrow();
-        let named = |pane: Vec<(Id, i64)>| {
-            let mut rows: Vec<(&T, i64)> = pane.into_iter().map(|(id, n)| (dict.name(id), n)).collect();
-            rows.sort_unstable();
-            rows
-        };
+        let named = |pane: Vec<(Id, i64)>| pane.into_iter().map(|(id, n)| (dict.name(id), n)).collect::<Vec<_>>();
         let panes = |panes: ByEnd| panes.into_iter().map(|(end, pane)| (end, named(pane))).collect::<Vec<_>>();
         encoded(&(panes(saved.0), panes(saved.1), named(saved.2)))
     }

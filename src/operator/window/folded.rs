@@ -61,7 +61,7 @@ struct Folded<K, V, F: Fold<V>, S> {
     touched: Vec<Id>,
     /// Rows that were loaded and are not in the view yet.
     loaded: Vec<(K, V)>,
-    /// What a cut is to save: the ids of each group.
+    /// What a cut is to save: the ids of each group, looked up when the first is asked for.
     cut: Vec<Vec<Id>>,
 }
 
@@ -141,15 +141,17 @@ impl<K: Key, V: Key, F: Fold<V>, S: Fn(&(K, V)) -> bool> Folded<K, V, F, S> {
 
 impl<K: Key, V: Key, F: Fold<V>, S: Fn(&(K, V)) -> bool> KeyedState for Folded<K, V, F, S> {
     fn cut(&mut self) -> Groups {
-        self.cut = self.dict.held_by_group();
+        self.cut.clear();
         ALL
     }
 
     fn save(&mut self, group: u64) -> Vec<u8> {
-        let ids = self.cut.get_mut(group as usize).map(std::mem::take).unwrap_or_default();
+        if self.cut.is_empty() {
+            self.cut = self.dict.held_by_group();
+        }
+        let ids = std::mem::take(&mut self.cut[group as usize]);
         let cell = |id: Id| self.cells[id as usize].as_ref().map(|cell| (self.dict.name(id), &cell.panes, &cell.shown));
-        let mut of_group: Vec<_> = ids.into_iter().filter_map(cell).collect();
-        of_group.sort_by(|a, b| a.0.cmp(b.0));
+        let of_group: Vec<_> = ids.into_iter().filter_map(cell).collect();
         if of_group.is_empty() { Vec::new() } else { encoded(&of_group) }
     }
 
