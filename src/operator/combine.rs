@@ -5,6 +5,7 @@ use std::cell::Cell;
 use std::hash::Hash;
 use std::rc::Rc;
 
+use hashbrown::hash_map::EntryRef;
 use timely::dataflow::channels::pact::Pipeline;
 
 use crate::context::Graph;
@@ -93,8 +94,8 @@ pub(crate) fn add_one<Q: ?Sized + Hash + Eq + ToOwned>(map: &mut FastMap<Q::Owne
 where
     Q::Owned: Hash + Eq + std::borrow::Borrow<Q>,
 {
-    match map.get_mut(key) {
-        Some(n) => *n += 1,
-        None => drop(map.insert(key.to_owned(), 1)),
+    match map.entry_ref(key) {
+        EntryRef::Occupied(mut e) => *e.get_mut() += 1,
+        EntryRef::Vacant(e) => _ = e.insert_with_key(key.to_owned(), 1),
     }
 }

@@ -71,7 +71,13 @@ impl Text {
 impl Program {
     /// Starts a program of this package.
     pub fn start<S: AsRef<OsStr>>(program: &str, args: impl IntoIterator<Item = S>) -> Program {
+        Program::start_in(program, args, &[])
+    }
+
+    /// As `start`, in an environment with these variables.
+    pub fn start_in<S: AsRef<OsStr>>(program: &str, args: impl IntoIterator<Item = S>, env: &[(&str, &str)]) -> Program {
         let mut command = Command::new(path(program));
+        command.envs(env.iter().copied());
         // Far from UTC: whoever prints a time in the machine's zone is seen. Colour and log level are the defaults.
         command.args(args).env("TZ", "Asia/Kathmandu").env_remove("RUST_LOG").env_remove("NO_COLOR");
         let spawned = command.stdin(Stdio::null()).stdout(Stdio::piped()).stderr(Stdio::piped()).spawn();

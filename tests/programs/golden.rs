@@ -3,7 +3,7 @@
 //! A file is written anew by `TIDEMILL_BLESS=1 cargo test --features testing,dataflows --test programs`: only when all layouts
 //! agree with one another and with a small model that is written in the test, so that a wrong file cannot be blessed.
 
-use std::path::Path;
+use std::path::{Path, PathBuf};
 
 use crate::child::{Ended, Program, TempFile, addresses, hostfile};
 
@@ -24,6 +24,11 @@ impl Layout {
 
     /// Starts all processes of a job.
     pub fn start(self, program: &str, args: &[&str]) -> (Vec<Program>, Option<TempFile>) {
+        self.start_in(program, args, &[])
+    }
+
+    /// As `start`, process 0 in an environment with these variables.
+    pub fn start_in(self, program: &str, args: &[&str], env: &[(&str, &str)]) -> (Vec<Program>, Option<TempFile>) {
         let hosts = (self.processes > 1).then(|| hostfile(&addresses(self.processes)));
         let flags = |p: usize| {
             let numbers = [("-n", self.processes), ("-p", p), ("-w", self.workers)];
@@ -31,7 +36,8 @@ impl Layout {
             flags.extend(hosts.iter().flat_map(|h| ["--hostfile".into(), h.path().into()]));
             flags
         };
-        let start = |p| Program::start(program, args.iter().map(ToString::to_string).chain(flags(p)));
+        let env_of = |p| if p == 0 { env } else { &[] };
+        let start = |p| Program::start_in(program, args.iter().map(ToString::to_string).chain(flags(p)), env_of(p));
         ((0..self.processes).map(start).collect(), hosts)
     }
 
@@ -59,7 +65,7 @@ pub fn check_at(layouts: &[Layout], name: &str, model: &str, mut output: impl Fn
     for (layout, out) in &outputs {
         same(&format!("{name} at {layout}, against the model in the test"), model, out);
     }
-    let path = Path::new(env!("CARGO_MANIFEST_DIR")).join("tests/programs/golden").join(name).with_extension("out");
+    let path = path(name);
     if std::env::var("TIDEMILL_BLESS").is_ok_and(|v| v == "1") {
         std::fs::write(&path, model).unwrap();
         return;
@@ -69,6 +75,15 @@ pub fn check_at(layouts: &[Layout], name: &str, model: &str, mut output: impl Fn
     for (layout, out) in &outputs {
         same(&format!("{name} at {layout}, against {} ({how})", path.display()), &expected, out);
     }
+}
+
+fn path(name: &str) -> PathBuf {
+    Path::new(env!("CARGO_MANIFEST_DIR")).join("tests/programs/golden").join(name).with_extension("out")
+}
+
+/// The expected file of that name.
+pub fn expected(name: &str) -> String {
+    std::fs::read_to_string(path(name)).unwrap()
 }
 
 #[track_caller]

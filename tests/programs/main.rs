@@ -10,6 +10,7 @@ mod golden;
 mod launch;
 mod model;
 mod pipes;
+mod resumed;
 mod sockets;
 mod tweets;
 mod weblog;

@@ -108,9 +108,9 @@ fn each_batch_is_counted() {
     check("tweets_batch", &["--mode", "batch"], &input, &each_batch(&input));
 }
 
-#[test]
-fn windows_fill_and_slide_out_in_silence() {
-    let input = Input {
+/// What the windows are tried on.
+pub fn windowed_input() -> Input {
+    Input {
         partitions: PARTITIONS,
         batches: &[
             Batch { time: "2017-01-11 23:58:40", ranges: Some(&[]) },
@@ -121,6 +121,11 @@ fn windows_fill_and_slide_out_in_silence() {
             Batch { time: "2017-01-12 00:00:20", ranges: None },
             Batch { time: "2017-01-12 00:00:40", ranges: Some(&[(0, 7, 8), (2, 2, 3)]) },
         ],
-    };
+    }
+}
+
+#[test]
+fn windows_fill_and_slide_out_in_silence() {
+    let input = windowed_input();
     check("tweets_windowed", &["--mode", "windowed", "--interval", "20s"], &input, &windowed(&input));
 }

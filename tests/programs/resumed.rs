@@ -1,0 +1,46 @@
+//! A job that is killed at a named point and started again on other layouts writes, in all, what one run writes: byte for byte.
+
+use crate::broker::Broker;
+use crate::child::{Program, TempDir};
+use crate::golden::{Layout, expected, same};
+use crate::tweets::windowed_input;
+
+/// Points of `fault.rs` that a run comes past at least so often, and the layouts before and after.
+const KILLS: [(&str, (usize, usize), (usize, usize)); 9] = [
+    ("genesis.after:1", (1, 1), (1, 4)),
+    ("plan.before:1", (1, 2), (2, 2)),
+    ("plan.written:4", (1, 4), (1, 1)),
+    ("plan.after:5", (2, 2), (1, 3)),
+    ("pieces.put:9", (1, 2), (1, 1)),
+    ("pieces.after:1", (1, 1), (2, 1)),
+    ("manifest.before:1", (2, 2), (1, 2)),
+    ("manifest.after:1", (1, 1), (1, 4)),
+    ("clean.before:1", (1, 4), (1, 1)),
+];
+
+#[test]
+fn windows_of_tweets_over_a_kill() {
+    let (broker, input) = (Broker::start(), windowed_input());
+    broker.topic("tweets-in", input.partitions);
+    let plans = input.plans_of("tweets-in");
+    let whole = expected("tweets_windowed");
+    for (at, (processes, workers), then) in KILLS {
+        let dir = TempDir::new("resumed");
+        let given = ["--brokers", &broker.address, "--topic", "tweets-in", "--plans", plans.path(), "--time-zone", "UTC"];
+        let states = ["--mode", "windowed", "--interval", "20s", "--checkpoint", dir.path(), "--checkpoint-interval", "40s"];
+        let args = [given, states].concat();
+        let (programs, _hosts) = Layout { processes, workers }.start_in("tweets", &args, &[("TIDEMILL_CRASH_AT", at)]);
+        let mut ended = programs.into_iter().map(Program::end);
+        let killed = ended.next().unwrap();
+        assert_eq!(killed.code, None, "{at}: nobody killed it: {}{}", killed.out, killed.err);
+        assert!(ended.all(|other| other.code == Some(1)), "{at}: its peers");
+        let again = Layout { processes: then.0, workers: then.1 }.run("tweets", &args);
+        // What was printed and not yet in a checkpoint is printed again, and is the same.
+        assert!(whole.starts_with(&killed.out), "{at}: {}", killed.out);
+        let rest = whole.len().saturating_sub(again.len());
+        assert!(rest <= killed.out.len(), "{at}: {rest} bytes were to be printed before the kill:\n{}", killed.out);
+        same(&format!("the end of tweets_windowed, after a kill at {at}"), &whole[rest..], &again);
+        let nothing = Layout { processes: 1, workers: 1 }.run("tweets", &args);
+        assert_eq!(nothing, "", "{at}: everything was out");
+    }
+}
