@@ -38,6 +38,23 @@ pub mod logging;
 #[cfg(any(test, doctest, feature = "testing"))]
 pub mod testing;
 
+/// The pages for users: every program in them is a doc test.
+#[cfg(all(doctest, feature = "kafka"))]
+mod pages {
+    #[doc = include_str!("../README.md")]
+    mod readme {}
+    #[doc = include_str!("../docs/guide/coming-from-spark.md")]
+    mod coming_from_spark {}
+    #[doc = include_str!("../docs/guide/flat-map.md")]
+    mod flat_map {}
+    #[doc = include_str!("../docs/guide/writing-helpers.md")]
+    mod writing_helpers {}
+    #[doc = include_str!("../docs/guide/state-and-windows.md")]
+    mod state_and_windows {}
+    #[doc = include_str!("../docs/guide/checkpoints.md")]
+    mod checkpoints {}
+}
+
 pub use error::{BoxError, Error, Result};
 
 /// What a program needs: `use tidemill::prelude::*`.

@@ -5,6 +5,7 @@
 mod batch;
 mod harness;
 mod operator;
+mod pages;
 mod tidy;
 #[cfg(feature = "kafka")]
 mod tutorials;

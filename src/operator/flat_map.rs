@@ -6,7 +6,8 @@ use crate::flow::{Site, expand};
 
 impl<'s, T: Data> DStream<'s, T> {
     /// All rows that `f` makes of each row, in order. What `f` returns must not borrow from its argument: for splitting text
-    /// there is [`DStream::flat_map_into`], and [`DStream::count_by`], which owns a word once a batch.
+    /// there is [`DStream::flat_map_into`], and [`DStream::count_by`], which owns a word once a batch. docs/guide/flat-map.md has
+    /// the compiler's error, E0515, and why.
     ///
     /// ```
     /// use tidemill::testing::check;

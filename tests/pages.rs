@@ -1,0 +1,100 @@
+//! The pages for users: each is reached from the README, its programs are doc tests, and the error it explains is the one they get.
+
+use std::path::{Path, PathBuf};
+use std::process::Command;
+
+/// The pages of the guide, as paths from the project's root.
+fn pages() -> Vec<String> {
+    let entries = std::fs::read_dir("docs/guide").unwrap().map(|e| e.unwrap().file_name().into_string().unwrap());
+    let mut pages: Vec<String> = entries.map(|name| format!("docs/guide/{name}")).collect();
+    pages.sort();
+    assert!(pages.len() >= 5, "{pages:?}");
+    pages
+}
+
+fn read(path: &str) -> String {
+    std::fs::read_to_string(path).unwrap_or_else(|e| panic!("{path}: {e}"))
+}
+
+/// The fenced blocks of a page: what is said behind the fence, and the lines.
+fn blocks(text: &str) -> Vec<(String, String)> {
+    let mut found = Vec::new();
+    let mut lines = text.lines();
+    while let Some(line) = lines.next() {
+        if let Some(kind) = line.strip_prefix("```") {
+            let block: Vec<&str> = lines.by_ref().take_while(|l| *l != "```").collect();
+            found.push((kind.to_owned(), block.join("\n")));
+        }
+    }
+    found
+}
+
+#[test]
+fn every_page_is_linked_and_its_programs_are_doc_tests() {
+    let (library, readme) = (read("src/lib.rs"), read("README.md"));
+    for page in pages() {
+        assert!(library.contains(&format!("#[doc = include_str!(\"../{page}\")]")), "src/lib.rs does not include {page}");
+        assert!(readme.contains(&format!("]({page})")), "README.md has no link to {page}");
+    }
+    for page in pages().into_iter().chain(["README.md".into()]) {
+        let text = read(&page);
+        for (kind, block) in blocks(&text) {
+            let known = ["rust", "rust,no_run", "python", "sh", "text"].contains(&kind.as_str());
+            assert!(known || kind.starts_with("rust,compile_fail,E"), "{page}: a block of kind \"{kind}\":\n{block}");
+        }
+        // rustdoc takes an indented block for Rust, or shows hidden lines that other readers do not hide.
+        let outside = text.split("```").step_by(2);
+        let indented = outside.flat_map(str::lines).find(|l| l.starts_with("    "));
+        assert_eq!(indented, None, "{page}: fence it, and say what it is");
+    }
+}
+
+#[test]
+fn links_lead_somewhere() {
+    for page in pages().into_iter().chain(["README.md", "docs/architecture.md", "docs/benchmarks.md"].map(String::from)) {
+        let text = read(&page);
+        let links = text.split("](").skip(1).filter_map(|rest| rest.split(')').next());
+        for link in links.filter(|l| !l.contains("://")) {
+            let target = Path::new(&page).parent().unwrap().join(link.split('#').next().unwrap());
+            assert!(target.exists(), "{page} links to {link}");
+        }
+    }
+}
+
+/// The library that this test was linked with, or one built since.
+fn library() -> (PathBuf, PathBuf) {
+    let deps = std::env::current_exe().unwrap().parent().unwrap().to_path_buf();
+    let built = std::fs::read_dir(&deps).unwrap().map(|e| e.unwrap().path());
+    let is_library = |p: &PathBuf| {
+        let name = p.file_name().unwrap().to_string_lossy();
+        name.starts_with("libtidemill-") && name.ends_with(".rlib")
+    };
+    let newest = built.filter(is_library).max_by_key(|p| p.metadata().unwrap().modified().unwrap());
+    (newest.expect("the library is built before its tests"), deps)
+}
+
+#[test]
+fn the_first_word_count_fails_with_the_words_of_the_guide() {
+    let blocks = blocks(&read("docs/guide/flat-map.md"));
+    let [(_, program), (_, shown)] = &blocks[..2] else { panic!("a program, and what the compiler says") };
+    let dir = std::env::temp_dir().join(format!("tidemill-pages-{}", std::process::id()));
+    std::fs::create_dir_all(&dir).unwrap();
+    std::fs::write(dir.join("first.rs"), program).unwrap();
+    let (library, deps) = library();
+    let rustc = std::env::var_os("RUSTC").unwrap_or_else(|| "rustc".into());
+    let said = Command::new(rustc)
+        .args(["--edition", "2024", "--crate-type", "lib", "--emit", "metadata", "--color", "never"])
+        .arg("--extern")
+        .arg(format!("tidemill={}", library.display()))
+        .arg("-L")
+        .arg(format!("dependency={}", deps.display()))
+        .arg("--out-dir")
+        .arg(&dir)
+        .arg(dir.join("first.rs"))
+        .output()
+        .unwrap();
+    std::fs::remove_dir_all(&dir).unwrap();
+    let said = String::from_utf8(said.stderr).unwrap();
+    let error: Vec<&str> = said.split("\n\n").next().unwrap().lines().filter(|l| !l.starts_with(" --> ")).collect();
+    assert_eq!(error.join("\n"), *shown, "docs/guide/flat-map.md shows another error than {}", said);
+}
