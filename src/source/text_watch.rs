@@ -127,10 +127,12 @@ impl Watch {
         let mut before = std::mem::take(&mut self.known);
         let mut ready = Vec::new();
         for (name, stamp) in found {
+            let known = before.remove(&name);
             if !self.wants(&name) {
+                // What came too late for a stop is not read, and what was read is not forgotten.
+                self.known.extend(known.map(|known| (name, known)));
                 continue;
             }
-            let known = before.remove(&name);
             let known = match stamp {
                 Err(reason) => {
                     if known != Some(Known::Skipped) {

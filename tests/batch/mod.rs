@@ -7,6 +7,7 @@ mod failure;
 mod graph;
 mod listener;
 mod outputs;
+mod resume;
 mod signals;
 
 use tidemill::batch::ManualClock;

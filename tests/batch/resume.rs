@@ -1,0 +1,108 @@
+//! Live jobs that are stopped or fail and go on from their checkpoint directory: what each kind of source does then.
+
+use std::io::Write;
+use std::net::TcpListener;
+use std::path::{Path, PathBuf};
+
+use super::*;
+use crate::harness::eventually;
+
+struct Dir(PathBuf);
+
+impl Dir {
+    fn new(name: &str) -> Self {
+        let path = std::env::temp_dir().join(format!("tidemill-resume-{}-{name}", std::process::id()));
+        std::fs::create_dir_all(&path).unwrap();
+        Dir(path)
+    }
+
+    fn at(&self, name: &str) -> PathBuf {
+        self.0.join(name)
+    }
+}
+
+impl Drop for Dir {
+    fn drop(&mut self) {
+        let _ = std::fs::remove_dir_all(&self.0);
+    }
+}
+
+type Totals = Memory<(String, i64)>;
+
+fn has(totals: &Totals, expected: &[(&str, i64)]) -> bool {
+    totals.batches().last().is_some_and(|(_, rows)| rows.iter().map(|(k, n)| (k.as_str(), *n)).eq(expected.iter().copied()))
+}
+
+/// Starts a job that counts the lines of a directory's files.
+fn of_files(states: &Path, files: &Path) -> (JobHandle, Totals) {
+    let (totals, files) = (Totals::new(), files.to_owned());
+    let out = totals.clone();
+    let job = StreamingContext::builder("files", millis(50)).workers(2).checkpoint(states).checkpoint_interval(millis(100));
+    let job = job.start(move |ssc| {
+        ssc.text_file_stream(&files).oks().count_by_value().sum_by_key().complete().to_memory(&out);
+        Ok(())
+    });
+    (job.unwrap(), totals)
+}
+
+#[test]
+fn files_are_read_once_over_a_restart_and_those_that_came_meanwhile_too() {
+    let dir = Dir::new("files");
+    let (states, files) = (dir.at("states"), dir.at("in"));
+    std::fs::create_dir(&files).unwrap();
+    std::fs::write(files.join("before.txt"), "old\n").unwrap();
+    let (job, totals) = of_files(&states, &files);
+    eventually("the job runs", || job.statistics().batches > 1);
+    std::fs::write(files.join("first.txt"), "a\nb\n").unwrap();
+    eventually("the first file is counted", || has(&totals, &[("a", 1), ("b", 1)]));
+    job.stop_gracefully().unwrap();
+    std::fs::write(files.join("meanwhile.txt"), "a\n").unwrap();
+    let (job, totals) = of_files(&states, &files);
+    eventually("the second file is counted", || has(&totals, &[("a", 2), ("b", 1)]));
+    std::fs::write(files.join("last.txt"), "c\n").unwrap();
+    eventually("the third file is counted", || has(&totals, &[("a", 2), ("b", 1), ("c", 1)]));
+    job.stop_gracefully().unwrap();
+}
+
+/// Starts a job that counts the lines of a socket; its output fails once it has seen `poison`.
+fn of_lines(states: &Path, port: u16, poison: &'static str) -> (JobHandle, Totals) {
+    let totals = Totals::new();
+    let out = totals.clone();
+    let job = StreamingContext::builder("lines", millis(20)).checkpoint(states).checkpoint_interval(millis(20)).output_tries(1);
+    let job = job.start(move |ssc| {
+        let lines = ssc.socket_text_stream("127.0.0.1", port);
+        lines.oks().count_by_value().sum_by_key().complete().to_memory(&out);
+        lines.oks().foreach_batch(move |b| match b.iter().any(|line| line == poison) {
+            true => Err("poisoned".into()),
+            false => Ok(()),
+        });
+        Ok(())
+    });
+    (job.unwrap(), totals)
+}
+
+/// Nobody can send again what a socket sent: the batch that was on its way is lost, which the log says, and the rest stays.
+#[test]
+fn a_socket_loses_what_was_on_its_way_and_no_more() {
+    let dir = Dir::new("lines");
+    let listener = TcpListener::bind("127.0.0.1:0").unwrap();
+    let port = listener.local_addr().unwrap().port();
+    let (job, totals) = of_lines(&dir.at("states"), port, "poison");
+    let mut guest = listener.accept().unwrap().0;
+    guest.write_all(b"a\nb\n").unwrap();
+    eventually("the lines are counted", || has(&totals, &[("a", 1), ("b", 1)]));
+    eventually("a checkpoint has them", || {
+        let made = tidemill::checkpoint::Directory::open(&dir.at("states")).unwrap().checkpoints().unwrap();
+        let (counted, _) = totals.batches().into_iter().find(|(_, rows)| rows.len() == 2).unwrap();
+        made.iter().any(|(file, _)| file.time >= counted)
+    });
+    guest.write_all(b"a\npoison\n").unwrap();
+    assert!(job.await_termination().unwrap_err().to_string().contains("poisoned"));
+    drop(guest);
+    let (job, totals) = of_lines(&dir.at("states"), port, "other poison");
+    let mut guest = listener.accept().unwrap().0;
+    guest.write_all(b"a\n").unwrap();
+    eventually("the new line is counted, and what was saved", || has(&totals, &[("a", 2), ("b", 1)]));
+    drop(guest);
+    job.stop_gracefully().unwrap();
+}
