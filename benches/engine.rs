@@ -12,6 +12,10 @@ use std::time::{Duration, Instant};
 use tidemill::data::Exchange;
 use tidemill::prelude::*;
 
+#[path = "shared.rs"]
+mod shared;
+use shared::{cpu_seconds, random};
+
 #[global_allocator]
 static ALLOCATOR: mimalloc::MiMalloc = mimalloc::MiMalloc;
 
@@ -34,14 +38,6 @@ fn main() {
             bench();
         }
     }
-}
-
-/// splitmix64 (Steele, Lea, Flood 2014): the same numbers every time.
-fn random(state: &mut u64) -> u64 {
-    *state = state.wrapping_add(0x9E37_79B9_7F4A_7C15);
-    let z = (*state ^ (*state >> 30)).wrapping_mul(0xBF58_476D_1CE4_E5B9);
-    let z = (z ^ (z >> 27)).wrapping_mul(0x94D0_49BB_1331_11EB);
-    z ^ (z >> 31)
 }
 
 /// Batches that all workers read.
@@ -71,14 +67,6 @@ fn timed(mut run: impl FnMut() -> Duration) -> Taken {
     times.sort_by(f64::total_cmp);
     cpus.sort_by(f64::total_cmp);
     Taken { median: times[RUNS / 2], least: times[0], most: times[RUNS - 1], cpu: cpus[RUNS / 2] }
-}
-
-/// User and system time of this process so far, 0 where there is no /proc.
-fn cpu_seconds() -> f64 {
-    let stat = std::fs::read_to_string("/proc/self/stat").unwrap_or_default();
-    // The name in brackets may have spaces; the 12th and 13th field after it are in hundredths of a second (proc_pid_stat(5)).
-    let fields = stat.rsplit(')').next().unwrap_or_default().split_whitespace();
-    fields.skip(11).take(2).filter_map(|ticks| ticks.parse::<f64>().ok()).sum::<f64>() / 100.0
 }
 
 fn show(what: &str, records: f64, taken: &Taken) {

@@ -54,7 +54,7 @@ pub struct RuntimeArgs {
     /// Time between two checkpoints, a multiple of the batch interval; without it, 10s or the first multiple after that
     #[arg(long, value_name = "TIME", value_parser = interval)]
     pub checkpoint_interval: Option<Duration>,
-    /// How long plans are kept that no recovery needs, to be run again by `tidemill replay`; without it, 1h
+    /// How long plans are kept that no recovery needs; without it, 1h
     #[arg(long, value_name = "TIME", value_parser = interval)]
     pub keep_plans: Option<Duration>,
     /// Begin states empty that the checkpoint has and this program does not take

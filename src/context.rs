@@ -343,7 +343,9 @@ impl<'s> Graph<'s> {
     /// Gives state another name.
     pub fn rename_state(&self, site: &Site, state: Option<usize>, name: &str) {
         let Some(state) = state else {
-            return self.problem(site, format!("\"{name}\" names nothing: no verb of this chain keeps state"));
+            return self.problem(site, format!(
+                "\"{name}\" names nothing: no verb of this chain keeps state, or two that do meet in it: name each before they meet"
+            ));
         };
         let mut r = self.registry.borrow_mut();
         if r.states.iter().any(|s| s.name == name) {

@@ -146,6 +146,11 @@ pub(crate) fn in_order<T>(cases: &[Case], mut parcels: Vec<(Lane, Vec<T>)>, sort
     rows
 }
 
+/// Which verb keeps state, where two chains meet: neither, if each has one.
+pub(crate) fn only(a: Option<usize>, b: Option<usize>) -> Option<usize> {
+    if a.is_some() && b.is_some() && a != b { None } else { a.or(b) }
+}
+
 /// Both lineages.
 pub(crate) fn merged(a: &[u32], b: &[u32]) -> Rc<[u32]> {
     let mut both: Vec<u32> = a.iter().chain(b).copied().collect();

@@ -100,6 +100,15 @@ impl<A: Default> Slots<A> {
     }
 }
 
+/// One output of an operator under construction, and the stream of what is given to it.
+fn output<'s, O: Container + Clone>(builder: &mut OperatorBuilder<'s, BatchTime>) -> (Port<O>, Stream<'s, BatchTime, O>) {
+    let (port, stream) = builder.new_output::<O>();
+    (Port::from(port), stream)
+}
+
+/// Containers go out as they are given.
+type Port<O> = OutputBuilder<BatchTime, NoopBuilder<O>>;
+
 /// The one kernel of everything that works by the batch: `absorb` takes containers as they come, already while the batch is
 /// open; `finish` is called once for every batch, in order, when it is closed and complete here, also when it is empty.
 pub(crate) fn batched<'s, C, P, A, O>(
@@ -119,8 +128,7 @@ where
     let mut builder = OperatorBuilder::new(site.name(), flow.scope);
     let mut data = builder.new_input(input, pact);
     let mut ticks = builder.new_input(flow.ticks.clone(), Pipeline);
-    let (out, stream) = builder.new_output::<O>();
-    let mut out = OutputBuilder::<_, NoopBuilder<O>>::from(out);
+    let (mut out, stream) = output::<O>(&mut builder);
     let site = site.clone();
     builder.build(move |caps| {
         drop(caps);
@@ -197,10 +205,8 @@ where
     let mut builder = OperatorBuilder::new(site.name(), flow.scope);
     let mut data = builder.new_input(input, Pipeline);
     builder.set_notify_for(0, timely::progress::operate::FrontierInterest::Never);
-    let (oks, ok_stream) = builder.new_output::<O>();
-    let (errs, err_stream) = builder.new_output::<E>();
-    let mut oks = OutputBuilder::<_, NoopBuilder<O>>::from(oks);
-    let mut errs = OutputBuilder::<_, NoopBuilder<E>>::from(errs);
+    let (mut oks, ok_stream) = output::<O>(&mut builder);
+    let (mut errs, err_stream) = output::<E>(&mut builder);
     let site = site.clone();
     builder.build(move |caps| {
         drop(caps);
@@ -240,10 +246,8 @@ where
 {
     let mut builder = OperatorBuilder::new(site.name(), flow.scope);
     let mut data = builder.new_input(input, pact);
-    let (oks, ok_stream) = builder.new_output::<O>();
-    let (errs, err_stream) = builder.new_output::<E>();
-    let mut oks = OutputBuilder::<_, NoopBuilder<O>>::from(oks);
-    let mut errs = OutputBuilder::<_, NoopBuilder<E>>::from(errs);
+    let (mut oks, ok_stream) = output::<O>(&mut builder);
+    let (mut errs, err_stream) = output::<E>(&mut builder);
     let site = site.clone();
     builder.build(move |caps| {
         drop(caps);

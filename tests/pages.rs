@@ -61,6 +61,26 @@ fn links_lead_somewhere() {
     }
 }
 
+/// Folders whose files docs/architecture.md names one by one; of others it names the folder.
+const NAMED: [&str; 6] = ["src", "src/batch", "src/checkpoint", "src/source", "src/arrangement", "src/sink"];
+
+#[test]
+fn the_map_of_the_house_has_every_room() {
+    let map = read("docs/architecture.md");
+    let mut missing = Vec::new();
+    for entry in NAMED.iter().flat_map(|folder| std::fs::read_dir(folder).unwrap()) {
+        let path = entry.unwrap().path();
+        let name = path.file_stem().unwrap().to_str().unwrap();
+        // As a file of its own, or in the list of its folder.
+        let names = [format!("`{name}.rs`"), format!("`{name}/`"), format!("`{name}`")];
+        let fixed = ["mod", "lib", "tests"].contains(&name);
+        if !fixed && !names.iter().any(|n| map.contains(n)) {
+            missing.push(path);
+        }
+    }
+    assert!(missing.is_empty(), "docs/architecture.md does not name {missing:?}");
+}
+
 /// The library that this test was linked with, or one built since.
 fn library() -> (PathBuf, PathBuf) {
     let deps = std::env::current_exe().unwrap().parent().unwrap().to_path_buf();

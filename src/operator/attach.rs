@@ -53,17 +53,20 @@ fn writer<T: 'static>(mut write: impl FnMut(&Plan, Vec<&[T]>) -> Result<(), BoxE
 }
 
 impl<'s, T: Exchange> DStream<'s, T> {
-    /// Writes each batch in process 0, whole and in order.
+    /// Writes each batch in process 0, whole and in order. Rows are lent: those of a batch that failed are given again.
     pub(crate) fn attach_gathered(
         &self,
         site: &Site,
         verb: &str,
-        mut write: impl FnMut(&Plan, &[T]) -> Result<(), BoxError> + Send + 'static,
+        mut write: impl FnMut(&Plan, &mut Vec<T>) -> Result<(), BoxError> + Send + 'static,
     ) {
         let graph = &self.node.graph;
         graph.note::<T>(verb, "");
         let parts = usize::from(graph.home_process());
-        let write = writer(move |plan, parts: Vec<&[T]>| write(plan, parts.first().copied().unwrap_or_default()));
+        let write: Write = Box::new(move |plan, parts| match parts.first_mut().and_then(|p| p.downcast_mut()) {
+            Some(rows) => write(plan, rows),
+            None => write(plan, &mut Vec::new()),
+        });
         let output = graph.output(OutputSpec { name: site.name(), parts, write }, false);
         let mut deliver = deliver(graph, output);
         let done = self.gather_every(site, move |plan, rows, _: &mut Give<'_, Rows<()>>| {

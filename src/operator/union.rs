@@ -3,7 +3,7 @@
 use timely::dataflow::operators::Concat;
 
 use crate::data::{Data, Rows};
-use crate::dstream::{Case, DStream, merged};
+use crate::dstream::{Case, DStream, merged, only};
 use crate::flow::{Site, expand};
 
 /// What `Lane::side` can tell apart.
@@ -36,6 +36,7 @@ impl<'s, T: Data> DStream<'s, T> {
         let lineage = merged(&self.node.lineage, &other.node.lineage);
         DStream::new(graph, self.inner().concat(right), &cases, &lineage)
             .on_grid(self.node.grid.union(&other.node.grid))
+            .with_state(only(self.node.state.get(), other.node.state.get()))
             .placed(self.node.placed && other.node.placed)
     }
 }

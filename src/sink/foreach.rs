@@ -21,7 +21,10 @@ impl<'s, T: Exchange> DStream<'s, T> {
         let ranges = self.node.lineage.iter().copied().collect::<Vec<u32>>();
         self.attach_gathered(&Site::of("foreach_batch"), "foreach_batch", move |plan, rows| {
             let ranges = lineage_ranges(plan, &ranges.as_slice().into());
-            f(&Batch::new(plan.time, ranges.into(), rows.to_vec()))
+            let batch = Batch::new(plan.time, ranges.into(), std::mem::take(rows));
+            let done = f(&batch);
+            *rows = batch.collect();
+            done
         });
     }
 

@@ -101,6 +101,23 @@ fn names_that_name_nothing_and_names_that_are_taken() {
 }
 
 #[test]
+fn a_name_behind_two_states_is_neithers() {
+    let e = error(|ssc| {
+        let s = ssc.queue_stream(&Queue::<(u8, i64)>::new());
+        let sums = s.sum_by_key();
+        sums.join(&s.fold_by_key(0, |n, m| n + m)).named("join").print(1);
+        sums.union(&s.accumulate()).named("union").print(1);
+        sums.join(&sums).named("itself").print(1);
+        s.join(&s.fold_by_key(0, |n, m| n * m).update()).named("products").print(1);
+        Ok(())
+    });
+    let Error::Graph(problems) = &e else { panic!("{e}") };
+    assert_eq!(problems.len(), 2, "{e}");
+    assert!(problems[0].contains("\"join\" names nothing") && problems[0].contains("before they meet"), "{e}");
+    assert!(problems[1].contains("\"union\" names nothing"), "{e}");
+}
+
+#[test]
 fn a_name_is_found_through_narrow_verbs() {
     let queue = Queue::from_batches([vec![(1u8, 1i64)]]);
     let program = move |ssc: &StreamingContext<'_>| {

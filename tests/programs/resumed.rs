@@ -5,8 +5,11 @@ use crate::child::{Program, TempDir};
 use crate::golden::{Layout, expected, same};
 use crate::tweets::windowed_input;
 
+/// A crash point with its pass, and processes and workers before and after.
+type Kill = (&'static str, (usize, usize), (usize, usize));
+
 /// Points of `fault.rs` that a run comes past at least so often, and the layouts before and after.
-const KILLS: [(&str, (usize, usize), (usize, usize)); 9] = [
+const KILLS: [Kill; 9] = [
     ("genesis.after:1", (1, 1), (1, 4)),
     ("plan.before:1", (1, 2), (2, 2)),
     ("plan.written:4", (1, 4), (1, 1)),

@@ -4,7 +4,7 @@ use timely::dataflow::channels::pact::Pipeline;
 use timely::dataflow::operators::Concat;
 
 use crate::data::{Exchange, Key, Lane, Rows};
-use crate::dstream::{Case, DStream, merged};
+use crate::dstream::{Case, DStream, merged, only};
 use crate::flow::{Site, batched, expand};
 use crate::operator::pair::Groups;
 
@@ -65,6 +65,7 @@ impl<'s, K: Key, V: Exchange> DStream<'s, (K, V)> {
         let lineage = merged(&self.node.lineage, &other.node.lineage);
         DStream::new(graph, joined, &[Case::Bag { grouped: true }], &lineage)
             .on_grid(self.node.grid.union(&other.node.grid))
+            .with_state(only(self.node.state.get(), other.node.state.get()))
             .placed(true)
     }
 }

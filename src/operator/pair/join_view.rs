@@ -4,7 +4,7 @@ use serde::{Deserialize, Serialize};
 use timely::dataflow::operators::Concat;
 
 use crate::data::{Exchange, FastMap, Key, Rows, key_group};
-use crate::dstream::{Case, DStream, merged};
+use crate::dstream::{Case, DStream, merged, only};
 use crate::flow::{Give, Site, VecStream, batched, expand, route};
 use crate::operator::combine::by_group;
 use crate::time::BatchTime;
@@ -76,7 +76,7 @@ impl<'s, K: Key, V: Exchange> DStream<'s, (K, V)> {
         let lineage = merged(&self.node.lineage, &view.node.lineage);
         DStream::new(graph, joined, &[Case::Bag { grouped: true }], &lineage)
             .on_grid(self.node.grid.clone())
-            .with_state(self.node.state.get())
+            .with_state(only(self.node.state.get(), view.node.state.get()))
             .placed(true)
     }
 }

@@ -2,7 +2,7 @@
 
 use crate::arrangement::pairs::joined;
 use crate::data::Key;
-use crate::dstream::merged;
+use crate::dstream::{merged, only};
 use crate::view::View;
 
 impl<'s, K: Key, V: Key> View<'s, (K, V)> {
@@ -32,6 +32,7 @@ impl<'s, K: Key, V: Key> View<'s, (K, V)> {
             node.grid = node.grid.union(&other.node.grid);
             node.lineage = merged(&node.lineage, &other.node.lineage);
             node.placed = true;
+            node.state = only(node.state.get(), other.node.state.get()).into();
         })
     }
 }

@@ -4,6 +4,7 @@ use differential_dataflow::AsCollection;
 use timely::dataflow::operators::Concat;
 
 use crate::data::Key;
+use crate::dstream::{merged, only};
 use crate::flow::Site;
 use crate::view::View;
 
@@ -47,7 +48,8 @@ impl<'s, T: Key> View<'s, T> {
         let both = self.plain().concat(other.plain());
         self.derive(both, other.node.retracts.as_deref()).with(|node| {
             node.grid = node.grid.union(&other.node.grid);
-            node.lineage = crate::dstream::merged(&node.lineage, &other.node.lineage);
+            node.lineage = merged(&node.lineage, &other.node.lineage);
+            node.state = only(node.state.get(), other.node.state.get()).into();
         })
     }
 }
