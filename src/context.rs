@@ -3,7 +3,6 @@
 //! Building is lazy: nothing runs or is written until the job starts. Sources attach through `read` (batch/input.rs), output
 //! operations through `attach` (operator/attach.rs); what is wrong with the graph is collected and reported at once.
 
-use std::any::Any;
 use std::cell::{Cell, RefCell};
 use std::collections::{BTreeMap, BTreeSet};
 use std::rc::Rc;
@@ -13,9 +12,10 @@ use std::time::Duration;
 use timely::dataflow::ProbeHandle;
 
 use crate::config::{CatchUp, Config, RuntimeArgs};
-use crate::error::{BoxError, Error, Result};
+use crate::error::{Error, Result};
 use crate::flow::{Flow, Site};
-use crate::plan::{Order, Plan, Tick};
+use crate::output::{Delivery, OutputSpec};
+use crate::plan::Order;
 use crate::source::{Reader, Splits, Waker};
 use crate::state::{KeyedState, Owner, State};
 use crate::time::BatchTime;
@@ -185,6 +185,8 @@ pub(crate) struct SourceSpec<T> {
     pub reader: MakeReader<T>,
     /// Whether its splits are read whole by ranges the planner makes (files, given ranges), or live.
     pub planned: bool,
+    /// Whether a range of it gives the same records again, in another run.
+    pub replayable: bool,
     /// How fast it may be read.
     pub pace: Pace,
 }
@@ -202,26 +204,8 @@ pub(crate) struct Pace {
 pub(crate) struct SourceHalf {
     pub name: String,
     pub planned: bool,
+    pub replayable: bool,
     pub splits: Option<Box<dyn Splits>>,
-}
-
-/// What an output operation writes with: on the output thread, whole batches, again after an error.
-pub(crate) type Write = Box<dyn FnMut(&Plan, &mut [Box<dyn Any + Send>]) -> Result<(), BoxError> + Send>;
-
-/// A message to the output thread of this process.
-pub(crate) enum Delivery {
-    /// One worker has built its graph: these are the outputs, in program order; what is absent is written elsewhere.
-    Built { outputs: Vec<OutputSpec> },
-    /// One worker's rows of one batch for one output; `None`: the view does not leave at this time, or it is not shown.
-    Part { output: usize, plan: Arc<Tick>, rows: Option<Box<dyn Any + Send>>, bytes: usize },
-}
-
-/// One output operation, as one worker registers it.
-pub(crate) struct OutputSpec {
-    pub name: String,
-    /// How many workers of this process send a part of each batch.
-    pub parts: usize,
-    pub write: Write,
 }
 
 /// What has been built so far on this worker.
@@ -320,12 +304,22 @@ impl<'s> Graph<'s> {
 
     /// Notes an operator: part of the fingerprint. Returns its name, unique among the same verb: `count_by_value#2`.
     pub fn note<T: ?Sized>(&self, verb: &str, what: impl std::fmt::Display) -> String {
-        let mut r = self.registry.borrow_mut();
-        let n = r.ordinals.entry(verb.into()).and_modify(|n| *n += 1).or_insert(1);
-        let name = format!("{verb}#{n}");
+        let name = format!("{verb}#{}", self.ordinals(verb));
         let line = format!("{name} {what} {}", std::any::type_name::<T>());
-        r.lines.push(line);
+        self.registry.borrow_mut().lines.push(line);
         name
+    }
+
+    /// The name of a sink that is known by where it writes: the place, numbered from the second one on.
+    pub fn sink_name(&self, place: &str) -> String {
+        match self.ordinals(&format!("sink {place}")) {
+            1 => place.into(),
+            n => format!("{place}#{n}"),
+        }
+    }
+
+    fn ordinals(&self, of: &str) -> u32 {
+        *self.registry.borrow_mut().ordinals.entry(of.into()).and_modify(|n| *n += 1).or_insert(1)
     }
 
     /// Registers state under the name of its operator; returns its number, and what its batches go through.
@@ -375,6 +369,12 @@ impl<'s> Graph<'s> {
         let mut r = self.registry.borrow_mut();
         r.sources.push(half);
         (r.sources.len() - 1) as u32
+    }
+
+    /// The first of these sources whose records nobody can send again.
+    pub fn unrepeatable(&self, lineage: &[u32]) -> Option<String> {
+        let r = self.registry.borrow();
+        lineage.iter().filter_map(|s| r.sources.get(*s as usize)).find(|s| !s.replayable).map(|s| s.name.clone())
     }
 
     pub fn port(&self, port: Box<dyn Port>) {

@@ -6,6 +6,7 @@ use std::sync::Arc;
 
 use serde::{Deserialize, Serialize};
 
+use crate::output::Life;
 use crate::time::BatchTime;
 
 /// One thing a source reads in order: a lane belongs to exactly one split of a batch.
@@ -121,10 +122,37 @@ pub(crate) enum Cut {
     All,
 }
 
+/// What says of a batch, for ever, which one it is: exactly-once sinks write it down beside the rows.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub(crate) struct Stamp {
+    /// The run that writes it.
+    pub generation: u64,
+    /// The checksum of its plan in the plan log.
+    pub plan: u64,
+}
+
+/// How far one shard of an exactly-once sink is, as its own progress record says; docs/formats.md has its bytes.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub(crate) struct Progress {
+    pub job: String,
+    pub sink: String,
+    pub shard: u32,
+    pub shards: u32,
+    /// The checkpoint directory.
+    pub directory: u128,
+    pub generation: u64,
+    /// The last batch that is out.
+    pub time: BatchTime,
+    /// The checksum of its plan.
+    pub plan: u64,
+}
+
 /// A batch time as operators are told of it: its plan, when it is closed.
 #[derive(Clone, Debug, Default)]
 pub(crate) struct Tick {
     pub plan: Plan,
+    /// There if the job has a checkpoint directory.
+    pub stamp: Option<Stamp>,
     /// No batch: the time of the checkpoint that was loaded. What was loaded enters views here, and nothing leaves them.
     pub restored: bool,
     /// Whether states are saved as they are after this batch.
@@ -165,10 +193,10 @@ pub(crate) enum Order {
         last: bool,
     },
     /// The plan is made: give up the capability, tick. `cut`: the last tick of it is the time of a checkpoint.
-    Close { plan: Plan, run: u32, fill: bool, cut: Option<Cut> },
-    /// Before anything else, if there is a checkpoint directory: what each worker needs of it, as `batch/restore.rs` wrote it;
-    /// and the time of the checkpoint that is loaded, if there is one.
-    Restore { time: Option<BatchTime>, what: Vec<u8> },
+    Close { plan: Plan, run: u32, fill: bool, cut: Option<Cut>, stamp: Option<Stamp> },
+    /// Before anything else, if there is a checkpoint directory: what each worker needs of it, as `batch/states.rs` reads it;
+    /// which run of it this is, and the time of the checkpoint that is loaded, if there is one.
+    Restore { time: Option<BatchTime>, life: Life, what: Vec<u8> },
     /// All replayed batches are sealed: from now on sources read ahead.
     Live,
     /// No batch will follow.
@@ -196,6 +224,8 @@ pub(crate) enum Report {
     Computed { before: BatchTime },
     /// Every output operation of one process is through `time`; so many bytes still wait there.
     Out { process: usize, time: BatchTime, waiting: u64 },
+    /// The exactly-once sinks of one process have shut out who wrote before; this is how far their shards are.
+    Ready { process: usize, progress: Vec<Progress> },
     /// What one worker has written for the checkpoint of `time`, as `batch/pieces.rs` says it; or why it could not.
     Pieces { worker: usize, time: BatchTime, written: Result<Vec<u8>, String> },
     /// Somebody asked the job to end.

@@ -144,7 +144,7 @@ mod tests {
         let numbers = Rc::new(RefCell::new(Numbers { all: vec![0; 128], changed: 0 }));
         let owner = Owner::new(numbers.clone());
         let batch = |t: u64, cut, groups: &[usize]| {
-            let tick = Tick { plan: Plan { time: BatchTime::from_millis(t), ..Plan::default() }, cut, restored: false };
+            let tick = Tick { plan: Plan { time: BatchTime::from_millis(t), ..Plan::default() }, cut, ..Tick::default() };
             owner.batch(&tick, || {
                 let mut n = numbers.borrow_mut();
                 groups.iter().for_each(|g| (n.all[*g], n.changed) = (t as u8, n.changed | 1 << g));

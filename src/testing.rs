@@ -149,6 +149,7 @@ impl<'s> StreamingContext<'s> {
                 splits: Box::new(move || Ok(Box::new(TestSplits { batches: count, planned: 0 }))),
                 reader: Box::new(move |_| Ok(Box::new(TestReader { batches, given: 0 }))),
                 planned: true,
+                replayable: true,
                 pace: Pace::default(),
             },
         )

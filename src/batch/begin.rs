@@ -1,8 +1,10 @@
 //! Where a job begins: at its sources' starts, at given plans, or where the last run of it stopped.
 
 use std::collections::{BTreeSet, VecDeque};
+use std::sync::mpsc::RecvTimeoutError;
+use std::time::Duration;
 
-use super::ledger::{Ledger, Resumed};
+use super::ledger::{Ledger, Resumed, progress_fits};
 use super::planner::{Planner, memory_of};
 use crate::checkpoint::Position;
 use crate::error::{Error, Result};
@@ -47,21 +49,41 @@ impl Planner {
                 }
             }
         }
-        self.replay = std::mem::take(&mut resumed.replay);
         let first = self.given.as_ref().and_then(|g| g.front()).map(|p| p.time);
         self.next = first.unwrap_or_else(|| self.config.interval.at_or_after(self.time.anchor() + 1));
         if resumed.planned > BatchTime::default() {
             self.not_ahead(resumed.planned)?;
             self.next = first.unwrap_or_else(|| self.config.interval.after(resumed.planned));
         }
-        let open = self.replay.front().map_or(self.next, |r| r.plan.time);
-        let live = self.given.is_none() && self.replay.is_empty();
+        let open = resumed.replay.front().map_or(self.next, |r| r.plan.time);
+        let live = self.given.is_none() && resumed.replay.is_empty();
         if let Some(ledger) = &mut self.ledger {
-            ledger.begin(starts, resumed.known, open)?;
-            let what = ledger.restore()?;
-            self.send(Order::Restore { time: resumed.time, what });
+            ledger.begin(starts, self.kit.shards.clone(), resumed.known, open)?;
+            let (life, what) = ledger.restore()?;
+            self.send(Order::Restore { time: resumed.time, life, what });
+            if !self.kit.shards.is_empty() {
+                self.sinks_are_ready()?;
+                if self.aborted {
+                    return Ok(());
+                }
+                progress_fits(life, self.config.interval.millis(), &resumed, &self.kit.shards, &self.progress)?;
+            }
         }
+        self.replay = std::mem::take(&mut resumed.replay);
         self.send(Order::Open { time: open, live });
+        Ok(())
+    }
+
+    /// Waits until every process has said how far its exactly-once sinks are: before that, nothing is planned.
+    fn sinks_are_ready(&mut self) -> Result<()> {
+        while self.unready > 0 && !self.aborted {
+            match self.reports.recv_timeout(Duration::from_millis(500)) {
+                Ok(report) => self.take(report)?,
+                Err(RecvTimeoutError::Timeout) => {}
+                // The workers are gone: they have said why.
+                Err(RecvTimeoutError::Disconnected) => self.aborted = true,
+            }
+        }
         Ok(())
     }
 
@@ -77,7 +99,7 @@ impl Planner {
             }
             return Ok(Resumed::default());
         };
-        let (ledger, resumed) = Ledger::open(&dir, &self.config, self.kit.checkpoint_every, states)?;
+        let (ledger, resumed) = Ledger::open(&dir, &self.config, self.kit.checkpoint_every, states, &self.kit.shards)?;
         self.ledger = Some(ledger);
         self.lanes.go_on(resumed.lanes);
         if resumed.known {

@@ -62,14 +62,14 @@ pub(crate) fn ticks<'s>(scope: Scope<'s, BatchTime>, interval: Interval) -> (Vec
                     (Order::Restore { time: Some(time), .. }, Some(cap)) => {
                         cap.downgrade(&time);
                         let plan = Plan { time, ..Plan::default() };
-                        let tick = Arc::new(Tick { plan, restored: true, cut: None });
+                        let tick = Arc::new(Tick { plan, restored: true, ..Tick::default() });
                         out.activate().session_with_builder(&*cap).give_container(&mut vec![tick]);
                     }
-                    (Order::Close { plan, run, fill, cut }, Some(cap)) => {
+                    (Order::Close { plan, run, fill, cut, stamp }, Some(cap)) => {
                         let mut out = out.activate();
                         for (left, plan) in (0..=run).rev().zip(with_overdue(plan, run, fill, interval)) {
                             cap.downgrade(&plan.time);
-                            let tick = Tick { plan, restored: false, cut: cut.filter(|_| left == 0) };
+                            let tick = Tick { plan, stamp, restored: false, cut: cut.filter(|_| left == 0) };
                             out.session_with_builder(&*cap).give_container(&mut vec![Arc::new(tick)]);
                         }
                         cap.downgrade(&interval.after(*cap.time()));
@@ -261,13 +261,13 @@ impl<'s> StreamingContext<'s> {
     pub(crate) fn read<T: Data>(&self, site: &Site, verb: &str, spec: SourceSpec<T>) -> DStream<'s, T> {
         let graph = &self.graph;
         graph.note::<T>(verb, &spec.name);
-        let SourceSpec { name, splits, reader, planned, pace } = spec;
+        let SourceSpec { name, splits, reader, planned, replayable, pace } = spec;
         let made = graph.home().then(splits).transpose();
         let splits = made.unwrap_or_else(|e| {
             graph.problem(site, e);
             None
         });
-        let source = graph.source(SourceHalf { name, planned, splits });
+        let source = graph.source(SourceHalf { name, planned, replayable, splits });
         let stream = source_operator(graph, site, source, reader, !planned, pace);
         DStream::new(graph, stream, &[Case::Source], &[source])
     }
@@ -415,6 +415,7 @@ mod tests {
                 splits: Box::new(move || Ok(Box::new(endless()) as Box<dyn Splits>)),
                 reader: Box::new(move |_| Ok(Box::new(endless()) as Box<dyn Reader<i64>>)),
                 planned: false,
+                replayable: true,
                 pace: Pace::default(),
             };
             ssc.read(&Site::of("endless"), "endless", spec).to_memory(&out);

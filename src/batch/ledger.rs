@@ -8,18 +8,22 @@ use std::path::Path;
 
 use super::states::Restore;
 use crate::checkpoint::{
-    Checkpoints, Genesis, Groups, Index, Manifest, OperatorId, OperatorState, Origin, PlanLog, PlanRecord, Position, Settings,
+    Checkpoints, DirectoryId, Genesis, Groups, Index, Manifest, OperatorId, OperatorState, Origin, PlanLog, PlanRecord, Position, Settings,
     collect,
 };
 use crate::config::Config;
 use crate::data::encoded;
 use crate::error::{Error, Result};
-use crate::plan::{Cut, Split};
+use crate::output::Life;
+use crate::plan::{Cut, Progress, Split, Stamp};
 use crate::source::Start;
 use crate::time::{BatchTime, Interval};
 
 /// So many checkpoints in a row may fail before the job does: the log of plans grows, and a restart takes longer each time.
 const FAILURES: u32 = 5;
+
+/// The exactly-once sinks of a program, and how many shards each has.
+pub(super) type Shards = BTreeMap<String, u32>;
 
 /// What sources and lanes are at the time of a checkpoint.
 pub(super) struct Standing {
@@ -38,6 +42,10 @@ pub(super) struct Resumed {
     pub positions: Vec<Position>,
     pub lanes: u32,
     pub memory: BTreeMap<String, Vec<u8>>,
+    /// The checksum of the plan of that checkpoint.
+    pub made_of: u64,
+    /// The exactly-once sinks that the directory was made with, and their shards.
+    pub sinks: Shards,
     /// Batches that run again.
     pub replay: VecDeque<PlanRecord>,
     /// The last batch time that was planned.
@@ -53,6 +61,56 @@ impl Resumed {
         known.chain(replayed.map(|r| (&r.split, r.until))).for_each(|(split, at)| _ = next.insert(split, at));
         next.into_iter().map(|(split, from)| Start { split: split.clone(), from }).collect()
     }
+}
+
+/// What the sinks say of themselves against what the plan log says: nothing is guessed.
+///
+/// # Errors
+/// A shard that is further than the plans, that wrote by another plan, or that lost what it knew.
+pub(super) fn progress_fits(life: Life, interval_ms: u64, resumed: &Resumed, sinks: &Shards, found: &[Progress]) -> Result<()> {
+    let wrong = |p: &Progress, what: String| {
+        let what = format!("the sink \"{}\", shard {}, {what}", p.sink, p.shard);
+        Err(Error::checkpoint("plans", format!("{what}: nothing was written; restore the directory that belongs to it, or give the job another name")))
+    };
+    for p in found {
+        if p.directory != life.directory {
+            let (theirs, ours) = (DirectoryId(p.directory), DirectoryId(life.directory));
+            return wrong(p, format!("was written by the checkpoint directory {theirs}, and this is {ours}"));
+        }
+        if p.generation >= life.generation {
+            return wrong(p, format!("was written by generation {}, and this is {}", p.generation, life.generation));
+        }
+        let at = resumed.time.unwrap_or_default();
+        let plan = match resumed.replay.iter().find(|r| (r.plan.time..=r.end(interval_ms)).contains(&p.time)) {
+            Some(record) => record.checksum(),
+            None if p.time == at && resumed.time.is_some() => resumed.made_of,
+            None if p.time < at => return wrong(p, format!("is out only through {}, and the checkpoint is of {at}", p.time)),
+            None => return wrong(p, format!("is out through {}, for which there is no plan; the last is of {}", p.time, resumed.planned)),
+        };
+        if plan != p.plan {
+            return wrong(p, format!("wrote {} by the plan {:016x}, and the plan log has {plan:016x}", p.time, p.plan));
+        }
+    }
+    let Some(at) = resumed.time else { return Ok(()) };
+    for (sink, shards) in resumed.sinks.iter().filter(|(sink, _)| sinks.contains_key(*sink)) {
+        // At the batch of a checkpoint every shard writes, rows or not.
+        if let Some(shard) = (0..*shards).find(|shard| !found.iter().any(|p| p.sink == *sink && p.shard == *shard)) {
+            let what = format!("the sink \"{sink}\" was out through {at}, and there is no progress of its shard {shard}");
+            return Err(Error::checkpoint("plans", format!("{what}: it was deleted; nothing can tell what was written")));
+        }
+    }
+    Ok(())
+}
+
+/// Rows of a key stay in one shard for the whole life of a directory.
+fn same_shards(made: &Shards, now: &Shards) -> Result<()> {
+    for (sink, shards) in made {
+        if let Some(other) = now.get(sink).filter(|n| *n != shards) {
+            let what = format!("the sink \"{sink}\" has {shards} shards for the life of this directory, and the program says {other}");
+            return Err(Error::checkpoint("genesis", format!("{what}: say shards({shards}), or begin in an empty directory")));
+        }
+    }
+    Ok(())
 }
 
 /// A checkpoint on its way.
@@ -94,7 +152,13 @@ impl Ledger {
     ///
     /// # Errors
     /// What [`Checkpoints::open`] refuses; states that this program does not have, or has otherwise.
-    pub fn open(dir: &Path, config: &Config, every: u64, program: Vec<OperatorId>) -> Result<(Ledger, Resumed)> {
+    pub fn open(
+        dir: &Path,
+        config: &Config,
+        every: u64,
+        program: Vec<OperatorId>,
+        shards: &Shards,
+    ) -> Result<(Ledger, Resumed)> {
         let interval = std::time::Duration::from_millis(config.interval.millis());
         let mut settings = Settings::new(config.name.clone(), interval);
         settings.keep_plans = config.runtime.keep_plans.unwrap_or(settings.keep_plans);
@@ -103,12 +167,17 @@ impl Ledger {
         if let Some(manifest) = &manifest {
             fits(manifest, &program, config.runtime.drop_state)?;
         }
+        if let Some(genesis) = &found.genesis {
+            same_shards(&genesis.origin.shards, shards)?;
+        }
         let resumed = Resumed {
             known: found.genesis.is_some(),
             time: manifest.as_ref().map(|m| m.time),
             positions: manifest.as_ref().map_or_else(|| starts(found.genesis.as_ref()), |m| m.positions.clone()),
             lanes: manifest.as_ref().map_or(0, |m| m.lanes),
             memory: manifest.as_ref().map(|m| m.memory.clone()).unwrap_or_default(),
+            made_of: manifest.as_ref().map_or(0, |m| m.plan),
+            sinks: found.genesis.map(|g| g.origin.shards).unwrap_or_default(),
             replay: found.replay.into(),
             planned: found.planned.max(manifest.as_ref().map_or(BatchTime::default(), |m| m.time)),
         };
@@ -135,11 +204,11 @@ impl Ledger {
     ///
     /// # Errors
     /// The disk fails.
-    pub fn begin(&mut self, starts: Vec<Position>, known: bool, first: BatchTime) -> Result<()> {
+    pub fn begin(&mut self, starts: Vec<Position>, shards: Shards, known: bool, first: BatchTime) -> Result<()> {
         if !known {
             self.positions = starts.iter().map(|p| (p.lane, p.clone())).collect();
             let operators = self.program.clone();
-            self.checkpoints.begin(Origin { shards: BTreeMap::new(), operators, starts })?;
+            self.checkpoints.begin(Origin { shards, operators, starts })?;
         }
         self.log = Some(self.checkpoints.plan_log()?);
         self.last = self.last.max(BatchTime::from_millis(first.millis().saturating_sub(self.interval.millis())));
@@ -150,9 +219,10 @@ impl Ledger {
     ///
     /// # Errors
     /// There is no genesis.
-    pub fn restore(&self) -> Result<Vec<u8>> {
+    pub fn restore(&self) -> Result<(Life, Vec<u8>)> {
         let (directory, generation) = self.checkpoints.pieces()?.id();
-        Ok(encoded(&Restore { directory, generation, states: self.groups.clone() }))
+        let life = Life { directory: directory.0, generation };
+        Ok((life, encoded(&Restore { states: self.groups.clone() })))
     }
 
     /// Whether the batch that ends at `end` is that of a checkpoint.
@@ -172,11 +242,11 @@ impl Ledger {
         self.underway.push_back(Underway { manifest, left, written, emptied, wrong: None, out: false });
     }
 
-    /// A batch is about to close: its plan is durable when this returns.
+    /// A batch is about to close: its plan is durable when this returns. What exactly-once sinks know the batch by.
     ///
     /// # Errors
     /// The disk fails: the job cannot go on.
-    pub fn planned(&mut self, record: &PlanRecord, replayed: bool) -> Result<()> {
+    pub fn planned(&mut self, record: &PlanRecord, replayed: bool) -> Result<Stamp> {
         let log = self.log.as_mut().ok_or_else(|| Error::config("the plan log is not open"))?;
         let checksum = if replayed { record.checksum() } else { log.append(record)? };
         for r in record.plan.ranges.iter().filter(|r| !matches!(r.split, Split::File { .. })) {
@@ -188,7 +258,7 @@ impl Ledger {
             u.manifest.plan = checksum;
             u.manifest.positions = self.positions.values().cloned().collect();
         }
-        Ok(())
+        Ok(Stamp { generation: self.checkpoints.lease().generation, plan: checksum })
     }
 
     /// One worker has written its pieces, or could not.

@@ -12,14 +12,14 @@ use std::time::{Duration, Instant};
 use timely::scheduling::SyncActivator;
 
 use super::lanes::Lanes;
-use super::ledger::{Ledger, Standing};
+use super::ledger::{Ledger, Shards, Standing};
 use crate::checkpoint::{OperatorId, PlanRecord};
 use crate::clock::Time;
 use crate::config::{CatchUp, Config};
 use crate::context::SourceHalf;
 use crate::error::Result;
 use crate::metrics::{BatchInfo, Metrics};
-use crate::plan::{Cut, Order, Plan, Range, Report, Split};
+use crate::plan::{Cut, Order, Plan, Progress, Range, Report, Split};
 use crate::source::{Piece, Splits, Start};
 use crate::time::BatchTime;
 
@@ -38,6 +38,8 @@ pub(crate) struct Kit {
     pub writers: usize,
     /// The operators that keep state.
     pub states: Vec<OperatorId>,
+    /// The exactly-once sinks.
+    pub shards: Shards,
     /// Milliseconds from checkpoint to checkpoint.
     pub checkpoint_every: u64,
 }
@@ -66,7 +68,7 @@ pub(crate) struct Planner {
     pub(super) config: Arc<Config>,
     pub(super) kit: Kit,
     orders: Sender<Order>,
-    reports: Receiver<Report>,
+    pub(super) reports: Receiver<Report>,
     pub(super) time: Time,
     metrics: Metrics,
     pub(super) lanes: Lanes,
@@ -78,7 +80,10 @@ pub(crate) struct Planner {
     /// Batches of before a restart that run again, with their ranges.
     pub(super) replay: VecDeque<PlanRecord>,
     stop: bool,
-    aborted: bool,
+    pub(super) aborted: bool,
+    /// Processes whose exactly-once sinks are not ready, and what the others found.
+    pub(super) unready: usize,
+    pub(super) progress: Vec<Progress>,
     /// When the sources have what belongs to the last batches of a graceful stop.
     ready: Option<Instant>,
     /// Whether the last batch of a graceful stop has been sealed.
@@ -100,6 +105,8 @@ impl Planner {
         metrics: Metrics,
     ) -> Self {
         Planner {
+            unready: config.runtime.processes.into(),
+            progress: Vec::new(),
             config,
             kit,
             orders,
@@ -364,11 +371,9 @@ impl Planner {
             let plan = b.replayed.take().unwrap_or(Plan { time: b.info.time, ranges, shown: true });
             b.info.ranges = plan.ranges.iter().map(Into::into).collect();
             let record = PlanRecord { plan, run: b.run, fill: b.fill };
-            if let Some(ledger) = &mut self.ledger {
-                ledger.planned(&record, replayed)?;
-            }
+            let stamp = self.ledger.as_mut().map(|l| l.planned(&record, replayed)).transpose()?;
             self.metrics.tell(|l| l.on_batch_planned(&b.info));
-            orders.push(Order::Close { plan: record.plan, run: b.run, fill: b.fill, cut: b.cut });
+            orders.push(Order::Close { plan: record.plan, run: b.run, fill: b.fill, cut: b.cut, stamp });
         }
         for order in orders {
             self.send(order);
@@ -382,7 +387,7 @@ impl Planner {
         self.metrics.update(|s| s.waiting_bytes = all);
     }
 
-    fn take(&mut self, report: Report) -> Result<()> {
+    pub(super) fn take(&mut self, report: Report) -> Result<()> {
         match report {
             Report::Sealed { worker, source, time, ranges, records, lag, trouble, waiting } => {
                 note(&mut self.lag, (worker, source), lag);
@@ -411,6 +416,10 @@ impl Planner {
                 if let Some(ledger) = &mut self.ledger {
                     ledger.pieces(time, written)?;
                 }
+            }
+            Report::Ready { progress, .. } => {
+                self.progress.extend(progress);
+                self.unready -= 1;
             }
             Report::Stop { graceful } => {
                 self.stop = true;

@@ -15,9 +15,10 @@ use crate::clock::{Clock, ManualClock, Time};
 use crate::cluster::handshake::{self, Peers, Spec};
 use crate::cluster::{self, hosts};
 use crate::config::Config;
-use crate::context::{Builder, Delivery, Outbox, StreamingContext};
+use crate::context::{Builder, Outbox, StreamingContext};
 use crate::error::{BoxError, Error, Result, panic_text};
 use crate::metrics::{Metrics, Statistics, StreamingListener};
+use crate::output::Delivery;
 use crate::plan::{Order, Plan, Report};
 use crate::sink::thread::Outputs;
 use crate::time::BatchTime;
@@ -261,10 +262,9 @@ impl Job {
         over: Arc<AtomicBool>,
     ) -> Result<JoinHandle<()>> {
         let shared = self.shared.clone();
-        let outputs = Outputs::new(self.config.output_tries, waiting, over);
-        let process = self.config.runtime.process.into();
+        let outputs = Outputs::new(&self.config, waiting, over);
         let work = move || {
-            let post = |time, waiting| shared.post(Report::Out { process, time, waiting });
+            let post = |report| shared.post(report);
             // More than the output itself is the user's: what its error says in words, who listens to log lines. A job whose
             // outputs are gone without a word would wait for them for ever.
             let panicked = |message| {

@@ -10,6 +10,7 @@ use super::pieces::Piece;
 use crate::checkpoint::{DirectoryId, Groups, Pieces};
 use crate::config::Config;
 use crate::error::{Error, Result};
+use crate::output::Life;
 use crate::plan::Order;
 use crate::state::State;
 use crate::time::BatchTime;
@@ -20,8 +21,6 @@ const FUEL: Duration = Duration::from_millis(2);
 /// What every worker is told of the checkpoint directory before the first batch.
 #[derive(Debug, Serialize, Deserialize)]
 pub(super) struct Restore {
-    pub directory: DirectoryId,
-    pub generation: u64,
     /// The pieces to load, by operator.
     pub states: BTreeMap<String, Groups>,
 }
@@ -48,7 +47,7 @@ impl<'a> States<'a> {
     /// A piece that cannot be loaded; a directory that this host does not share.
     pub fn order(&mut self, order: &Order) -> Result<()> {
         match order {
-            Order::Restore { what, .. } => self.restore(what),
+            Order::Restore { what, life, .. } => self.restore(*life, what),
             Order::Close { plan, run, cut: Some(_), .. } => {
                 let end = plan.time.millis() + u64::from(*run) * self.config.interval.millis();
                 self.cuts.push_back(BatchTime::from_millis(end));
@@ -58,10 +57,10 @@ impl<'a> States<'a> {
         }
     }
 
-    fn restore(&self, what: &[u8]) -> Result<()> {
+    fn restore(&self, life: Life, what: &[u8]) -> Result<()> {
         let (Some(dir), Some(to)) = (&self.config.runtime.checkpoint, &self.pieces) else { return Ok(()) };
         let restore: Restore = postcard::from_bytes(what).map_err(|e| Error::Cluster(format!("an order cannot be read: {e}")))?;
-        let pieces = Pieces::attach(dir, restore.directory, restore.generation)?;
+        let pieces = Pieces::attach(dir, DirectoryId(life.directory), life.generation)?;
         for (name, groups) in restore.states {
             let Some(state) = self.states.iter().find(|s| s.name == name) else { continue };
             for (group, list) in groups.iter().filter(|(g, _)| **g as usize % self.config.peers() == self.worker) {

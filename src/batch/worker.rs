@@ -20,9 +20,10 @@ use super::{input, planner::Kit};
 use crate::checkpoint::OperatorId;
 use crate::cluster::fate::Fate;
 use crate::config::Config;
-use crate::context::{Built, Delivery, Graph, Outbox, Port, StreamingContext};
+use crate::context::{Built, Graph, Outbox, Port, StreamingContext};
 use crate::error::{BoxError, Error, Result, panic_text};
 use crate::flow::{Flow, Site};
+use crate::output::Delivery;
 use crate::plan::{Order, Report};
 use crate::time::BatchTime;
 
@@ -165,19 +166,22 @@ where
     let mut states = States::new(&crew.config, states, worker.index(), crew.pieces.as_ref().map(|p| lock(p).clone()));
     states.hand_in()?;
     ports.push(ticks);
-    let _ = lock(&crew.deliveries).send(Delivery::Built { outputs });
+    let shards = outputs.iter().filter_map(|o| o.promise.as_ref()).map(|p| p.sink()).collect();
+    let deliveries = lock(&crew.deliveries).clone();
+    let _ = deliveries.send(Delivery::Built { outputs });
     if let Some(kits) = kits {
         let writers = if spread { crew.config.runtime.processes as usize } else { 1 };
-        let _ = kits.send(Kit { sources, wake: control.wake.clone(), writers, states: names, checkpoint_every });
+        let _ = kits.send(Kit { sources, wake: control.wake.clone(), writers, states: names, shards, checkpoint_every });
     }
     let first_here = worker.index().is_multiple_of(crew.config.runtime.workers as usize);
+    let begin = first_here.then_some(&deliveries);
     let reported = RefCell::new(BatchTime::default());
     let mut nap = LONGEST_NAP;
     while !fate.failed() && worker.step_or_park(Some(nap)) {
         if first_here {
             std::mem::take(&mut *lock(&crew.shared.mail)).into_iter().for_each(|r| outbox.send(r));
         }
-        if obey(&control, &ports, &mut states)? {
+        if obey(&control, &ports, &mut states, begin)? {
             worker.installed_dataflows().into_iter().for_each(|d| worker.drop_dataflow(d));
             return Ok(());
         }
@@ -203,13 +207,21 @@ where
 }
 
 /// Passes orders on to the operators. `true`: the job is to end at once.
-fn obey(control: &Control, ports: &[Box<dyn Port>], states: &mut States<'_>) -> Result<bool> {
+fn obey(
+    control: &Control,
+    ports: &[Box<dyn Port>],
+    states: &mut States<'_>,
+    begin: Option<&mpsc::Sender<Delivery>>,
+) -> Result<bool> {
     let orders = std::mem::take(&mut *control.inbox.borrow_mut());
     for order in &orders {
         if matches!(order, Order::Stop) {
             return Ok(true);
         }
         states.order(order)?;
+        if let (Order::Restore { life, .. }, Some(outputs)) = (order, begin) {
+            let _ = outputs.send(Delivery::Begin(*life));
+        }
         ports.iter().for_each(|p| p.order(order));
     }
     Ok(false)

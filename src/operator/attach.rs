@@ -8,13 +8,14 @@ use std::sync::atomic::Ordering;
 
 use timely::dataflow::operators::Probe;
 
-use crate::context::{Delivery, Graph, OutputSpec, Write};
+use crate::context::Graph;
 use crate::data::{Exchange, KEY_GROUPS, Lane, Rows, key_group, sort_by_encoded};
 use crate::dstream::{Case, DStream, in_order};
 use crate::error::BoxError;
 use crate::flow::{Give, Parcel, Site, VecStream, batched, expand, parcels, route, to};
 use crate::operator::gather::size_of_rows;
-use crate::plan::{Plan, Tick};
+use crate::output::{Delivery, OutputSpec, Promise, Write};
+use crate::plan::Tick;
 use crate::sink::Part;
 
 /// Rows by lane.
@@ -22,6 +23,17 @@ type Parcels<T> = Vec<(Lane, Vec<T>)>;
 
 /// How many shards an exchanged stream leaves in, unless said.
 pub(crate) const SHARDS: u64 = 8;
+
+/// How the rows of a batch are dealt to the processes that write them.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) enum Spread {
+    /// They leave from where they are; a bag's parts are its lanes there.
+    Local,
+    /// Those of a bag by shard, of which there are so many; a part is a shard, or a source's lane.
+    Bags(u64),
+    /// All of them by shard, and a part is a shard: a bag's by key group, a source's by lane, a sequence is the first.
+    All(u64),
+}
 
 /// The shard of a key group.
 pub(crate) fn shard_of(group: u64, shards: u64) -> u64 {
@@ -45,7 +57,7 @@ fn deliver<P: Send + 'static>(graph: &Graph<'_>, output: usize) -> impl FnMut(&A
 }
 
 /// What the output thread is given for an output: its parts' rows, put together.
-fn writer<T: 'static>(mut write: impl FnMut(&Plan, Vec<&[T]>) -> Result<(), BoxError> + Send + 'static) -> Write {
+fn writer<T: 'static>(mut write: impl FnMut(&Tick, Vec<&[T]>) -> Result<(), BoxError> + Send + 'static) -> Write {
     Box::new(move |plan, rows| {
         let rows = rows.iter().filter_map(|r| r.downcast_ref::<Vec<T>>()).map(|v| &v[..]).collect();
         write(plan, rows)
@@ -58,7 +70,7 @@ impl<'s, T: Exchange> DStream<'s, T> {
         &self,
         site: &Site,
         verb: &str,
-        mut write: impl FnMut(&Plan, &mut Vec<T>) -> Result<(), BoxError> + Send + 'static,
+        mut write: impl FnMut(&Tick, &mut Vec<T>) -> Result<(), BoxError> + Send + 'static,
     ) {
         let graph = &self.node.graph;
         graph.note::<T>(verb, "");
@@ -67,7 +79,7 @@ impl<'s, T: Exchange> DStream<'s, T> {
             Some(rows) => write(plan, rows),
             None => write(plan, &mut Vec::new()),
         });
-        let output = graph.output(OutputSpec { name: site.name(), parts, write }, false);
+        let output = graph.output(OutputSpec { name: site.name(), parts, write, promise: None }, false);
         let mut deliver = deliver(graph, output);
         let done = self.gather_every(site, move |plan, rows, _: &mut Give<'_, Rows<()>>| {
             let bytes = rows.as_deref().map_or(0, size_of_rows);
@@ -76,17 +88,17 @@ impl<'s, T: Exchange> DStream<'s, T> {
         done.probe_with(&graph.probe);
     }
 
-    /// Writes each batch by parts: one a source lane, a shard, or one for a sequence. Without `shards`, rows are written by the
-    /// process they are in and a bag's parts are its lanes there.
+    /// Writes each batch by parts: one a source lane, a shard, or one for a sequence.
     pub(crate) fn attach_spread(
         &self,
         site: &Site,
         verb: &str,
-        shards: Option<u64>,
-        mut write: impl FnMut(&Plan, &[Part<T>]) -> Result<(), BoxError> + Send + 'static,
+        spread: Spread,
+        promise: Option<Box<dyn Promise>>,
+        mut write: impl FnMut(&Tick, &[Part<T>]) -> Result<(), BoxError> + Send + 'static,
     ) {
         let graph = &self.node.graph;
-        graph.note::<T>(verb, format_args!("{shards:?}"));
+        graph.note::<T>(verb, format_args!("{spread:?}"));
         let cases = self.node.cases.to_vec();
         let write: Write = Box::new(move |plan, workers| {
             // Rows are put in order here, beside the workers; once, however often it is tried. All workers' together: a bag
@@ -94,18 +106,19 @@ impl<'s, T: Exchange> DStream<'s, T> {
             if !workers[0].is::<Vec<Part<T>>>() {
                 let parcels = workers.iter_mut().filter_map(|w| w.downcast_mut::<Parcels<T>>());
                 let all = parcels.flat_map(std::mem::take).collect();
-                workers[0] = Box::new(parts(&cases, all));
+                workers[0] = Box::new(parts(&cases, spread, all));
             }
             write(plan, workers[0].downcast_ref::<Vec<Part<T>>>().expect("put there just now"))
         });
-        let spec = OutputSpec { name: site.name(), parts: graph.local_workers(), write };
+        let spec = OutputSpec { name: site.name(), parts: graph.local_workers(), write, promise };
         let output = graph.output(spec, true);
         let mut deliver = deliver(graph, output);
         let grid = self.node.grid.clone();
         let peers = graph.flow.scope.peers();
-        let addressed = match shards {
-            Some(shards) => self.by_shard(site, shards),
-            None => to(&graph.flow, site, self.inner(), graph.flow.scope.index() as u64),
+        let addressed = match spread {
+            Spread::Local => to(&graph.flow, site, self.inner(), graph.flow.scope.index() as u64),
+            Spread::Bags(shards) => self.by_shard(site, shards, false),
+            Spread::All(shards) => self.by_shard(site, shards, true),
         };
         let absorb = |slots: &mut crate::flow::Slots<Parcels<T>>, t, batch: Vec<(u64, Lane, Vec<T>)>| {
             slots.at(t).extend(batch.into_iter().map(|(_, lane, rows)| (lane, rows)))
@@ -114,7 +127,7 @@ impl<'s, T: Exchange> DStream<'s, T> {
             let bytes = parcels.iter().map(|(_, rows)| size_of_rows(rows)).sum();
             deliver(plan, grid.has(plan.time).then_some(parcels), bytes)
         };
-        let done = if peers == 1 || shards.is_none() {
+        let done = if peers == 1 || spread == Spread::Local {
             batched(&graph.flow, site, addressed, timely::dataflow::channels::pact::Pipeline, absorb, finish)
         } else {
             batched(&graph.flow, site, addressed, parcels(), absorb, finish)
@@ -122,13 +135,15 @@ impl<'s, T: Exchange> DStream<'s, T> {
         done.probe_with(&graph.probe);
     }
 
-    /// Addresses the rows of bags to the worker that writes their shard; others stay.
-    fn by_shard(&self, site: &Site, shards: u64) -> VecStream<'s, Parcel<T>> {
+    /// Addresses the rows of bags to the worker that writes their shard; others stay, unless `all` are to go.
+    fn by_shard(&self, site: &Site, shards: u64, all: bool) -> VecStream<'s, Parcel<T>> {
         let (cases, me) = (self.node.cases.clone(), self.node.graph.flow.scope.index() as u64);
         expand(&self.node.graph.flow, site, self.inner(), move |_, rows: Rows<T>, give| {
             let lane = rows.lane;
-            let Case::Bag { grouped } = cases[lane.side as usize] else {
-                return give(vec![(me, lane, rows.take())]);
+            let case = cases[lane.side as usize];
+            let Case::Bag { grouped } = case else {
+                let to = if all { shard(case, lane, shards) } else { me };
+                return give(vec![(to, lane, rows.take())]);
             };
             let mut by_shard: BTreeMap<u64, Vec<T>> = BTreeMap::new();
             if grouped {
@@ -144,11 +159,24 @@ impl<'s, T: Exchange> DStream<'s, T> {
     }
 }
 
+/// The shard of a lane: of a bag's it is the lane by now.
+fn shard(case: Case, lane: Lane, shards: u64) -> u64 {
+    match case {
+        Case::Source => u64::from(lane.lane) % shards,
+        Case::Sequence => 0,
+        Case::Bag { .. } => u64::from(lane.lane),
+    }
+}
+
 /// Groups a batch's parcels into numbered parts: left lanes of a union before right ones, bags in encoded order.
-fn parts<T: Exchange>(cases: &[Case], parcels: Parcels<T>) -> Vec<Part<T>> {
+fn parts<T: Exchange>(cases: &[Case], spread: Spread, parcels: Parcels<T>) -> Vec<Part<T>> {
     let mut lanes: BTreeMap<Lane, Parcels<T>> = BTreeMap::new();
     for (lane, rows) in parcels {
-        lanes.entry(lane).or_default().push((lane, rows));
+        let part = match spread {
+            Spread::All(shards) => Lane { side: 0, lane: shard(cases[lane.side as usize], lane, shards) as u32 },
+            _ => lane,
+        };
+        lanes.entry(part).or_default().push((lane, rows));
     }
     let part = |(lane, parcels): (Lane, Vec<_>)| {
         let number = lane.lane + ((lane.side as u32) << 16);
@@ -164,7 +192,7 @@ impl<'s, T: Debug + 'static> DStream<'s, T> {
         site: &Site,
         verb: &str,
         n: usize,
-        mut write: impl FnMut(&Plan, &[String], bool) -> Result<(), BoxError> + Send + 'static,
+        mut write: impl FnMut(&Tick, &[String], bool) -> Result<(), BoxError> + Send + 'static,
     ) {
         let graph = &self.node.graph;
         graph.note::<T>(verb, n);
@@ -173,7 +201,7 @@ impl<'s, T: Debug + 'static> DStream<'s, T> {
             let rows = parts.first().copied().unwrap_or_default();
             write(plan, &rows[..rows.len().min(n)], rows.len() > n)
         });
-        let output = graph.output(OutputSpec { name: site.name(), parts: usize::from(graph.home_process()), write }, false);
+        let output = graph.output(OutputSpec { name: site.name(), parts: usize::from(graph.home_process()), write, promise: None }, false);
         let mut deliver = deliver(graph, output);
         let (cases, grid) = (self.node.cases.clone(), self.node.grid.clone());
         let first = batched(
@@ -257,7 +285,7 @@ mod tests {
             let counts = ssc.queue_stream(&queue).count_by_value();
             let counts = if view { counts.sum_by_key().update() } else { counts };
             let log = log.clone();
-            counts.attach_spread(&Site::of("test"), "test", None, move |_, parts| {
+            counts.attach_spread(&Site::of("test"), "test", Spread::Local, None, move |_, parts| {
                 log.lock().unwrap().push(parts.iter().flat_map(|p| p.rows.clone()).collect());
                 Ok(())
             });

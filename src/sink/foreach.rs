@@ -5,7 +5,7 @@ use crate::dstream::DStream;
 use crate::error::BoxError;
 use crate::flow::Site;
 use crate::operator::Batch;
-use crate::operator::attach::SHARDS;
+use crate::operator::attach::{SHARDS, Spread};
 use crate::operator::gather::lineage_ranges;
 use crate::time::BatchTime;
 
@@ -42,7 +42,7 @@ impl<'s, T: Exchange> DStream<'s, T> {
     ) {
         let mut made: std::collections::BTreeMap<u32, C> = Default::default();
         let mut through: Option<(BatchTime, std::collections::BTreeSet<u32>)> = None;
-        self.attach_spread(&Site::of("foreach_partition"), "foreach_partition", Some(SHARDS), move |plan, parts| {
+        self.attach_spread(&Site::of("foreach_partition"), "foreach_partition", Spread::Bags(SHARDS), None, move |plan, parts| {
             // A part that went well is not given again when a later one of the same batch fails.
             let done = match &mut through {
                 Some((t, done)) if *t == plan.time => done,

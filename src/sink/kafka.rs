@@ -17,6 +17,7 @@ use crate::dstream::DStream;
 use crate::error::{BoxError, Error, Result};
 use crate::flow::Site;
 use crate::kafka::{Context, Metadata, Reports, START_DEADLINE, Settings, Side};
+use crate::operator::attach::Spread;
 use crate::time::BatchTime;
 
 /// A topic to write to.
@@ -289,7 +290,7 @@ impl<'s, T: Exchange> DStream<'s, T> {
         let graph = &self.node.graph;
         match sink.check().and_then(|()| KafkaOutput::new(&sink, fill)) {
             Ok(mut out) => {
-                self.attach_spread(&site, "to_kafka", None, move |plan, parts| out.write(plan.time, parts));
+                self.attach_spread(&site, "to_kafka", Spread::Local, None, move |plan, parts| out.write(plan.time, parts));
             }
             Err(e) => graph.problem(&site, e),
         }

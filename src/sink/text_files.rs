@@ -11,7 +11,7 @@ use crate::data::Exchange;
 use crate::dstream::{Case, DStream};
 use crate::error::BoxError;
 use crate::flow::Site;
-use crate::operator::attach::{SHARDS, row_text};
+use crate::operator::attach::{SHARDS, Spread, row_text};
 use crate::sink::Part;
 use crate::time::BatchTime;
 
@@ -70,7 +70,7 @@ impl<'s, T: Exchange + Debug> DStream<'s, T> {
             begun: None,
             warned: false,
         };
-        self.attach_spread(&site, "save_as_text_files", Some(SHARDS), move |plan, parts| saver.write(plan.time, parts));
+        self.attach_spread(&site, "save_as_text_files", Spread::Bags(SHARDS), None, move |plan, parts| saver.write(plan.time, parts));
     }
 }
 

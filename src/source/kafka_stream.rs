@@ -31,6 +31,7 @@ impl<'s> StreamingContext<'s> {
             splits: Box::new(move || Ok(Box::new(KafkaSplits::new(&planner)?) as Box<dyn Splits>)),
             reader: Box::new(move |waker: Waker| Ok(Box::new(KafkaReader::new(&kafka, 0, waker)?) as _)),
             planned: false,
+            replayable: true,
             pace,
         };
         self.read(&site, "kafka_direct_stream", spec)
@@ -62,6 +63,7 @@ impl<'s> StreamingContext<'s> {
             splits: Box::new(move || Ok(Box::new(given) as Box<dyn Splits>)),
             reader: Box::new(move |waker: Waker| Ok(Box::new(KafkaReader::new(&kafka, 0, waker)?) as _)),
             planned: true,
+            replayable: true,
             pace: Pace::default(),
         };
         self.read(&site, "kafka_ranges", spec)

@@ -85,6 +85,7 @@ impl<'s> StreamingContext<'s> {
                 splits: Box::new(move || Ok(Box::new(QueueSplits { total, planned: 0, before: 0 }))),
                 reader: Box::new(move |_: Waker| Ok(Box::new(read))),
                 planned: total.is_some(),
+                replayable: false,
                 pace: Pace::default(),
             },
         )

@@ -80,6 +80,7 @@ impl<'s> StreamingContext<'s> {
                 splits: Box::new(move || Ok(Box::new(SocketSplits(split)))),
                 reader: Box::new(move |wake| Ok(Box::new(SocketReader::new(host, port, address, wake)))),
                 planned: false,
+                replayable: false,
                 pace: Pace::default(),
             },
         );

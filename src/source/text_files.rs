@@ -173,6 +173,7 @@ impl<'s> StreamingContext<'s> {
             splits: Box::new(splits),
             reader: Box::new(move |wake| Ok(Box::new(FileReader { wake, ..reader }))),
             planned: true,
+            replayable: true,
             pace: Pace::default(),
         };
         decoded(&self.read(site, "text_file_stream", spec), site)
