@@ -34,6 +34,9 @@ struct Args {
     /// Decode each record into a value of its own, instead of borrowing its word
     #[arg(long)]
     owned: bool,
+    /// Write each count exactly once, in transactions: readers must read what is committed. Needs --checkpoint
+    #[arg(long, requires = "checkpoint")]
+    exactly_once: bool,
     #[command(flatten)]
     runtime: RuntimeArgs,
 }
@@ -83,7 +86,9 @@ fn run(args: Args) -> tidemill::Result<Summary> {
             })
             .oks()
         };
-        in_batch.sum_by_key().update().to_kafka(KafkaSink::new(&args.brokers, &args.output), |(word, count), record| {
+        let sink = KafkaSink::new(&args.brokers, &args.output);
+        let sink = if args.exactly_once { sink.exactly_once() } else { sink };
+        in_batch.sum_by_key().update().to_kafka(sink, |(word, count), record| {
             record.key(word).json(&WordCount { word, count: *count });
         });
         Ok(())

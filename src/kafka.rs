@@ -12,13 +12,17 @@ use rdkafka::client::ClientContext;
 use rdkafka::config::{ClientConfig, FromClientConfigAndContext, RDKafkaLogLevel};
 use rdkafka::consumer::{BaseConsumer, Consumer, ConsumerContext};
 use rdkafka::error::{KafkaError, RDKafkaErrorCode};
-use rdkafka::producer::{DeliveryResult, ProducerContext};
+use rdkafka::producer::{BaseProducer, DeliveryResult, ProducerContext};
 use rdkafka::types::{RDKafkaConfRes, RDKafkaRespErr};
 
 use crate::error::{Error, Result};
 
 /// How long a start waits for a broker that does not answer.
 pub(crate) const START_DEADLINE: Duration = Duration::from_secs(10);
+
+/// Longer than a restart takes: a transaction that a crash left open is aborted by the next run, and only if none comes by the
+/// brokers. Until then readers of what is committed wait before it.
+const TRANSACTION_TIMEOUT: Duration = Duration::from_secs(300);
 
 /// Where the brokers are and what the user set.
 #[derive(Clone, Default)]
@@ -170,6 +174,38 @@ impl Settings {
         let made = self.config(side, group).create_with_context(Context(reports.clone()));
         let client = made.map_err(|e| Error::config(format!("Kafka at {}: {}", self.brokers, reports.words(&e))))?;
         Ok((client, reports))
+    }
+
+    /// A producer whose records are in transactions under this name.
+    ///
+    /// # Errors
+    /// As [`Settings::client`].
+    pub(crate) fn transactional(&self, id: &str) -> Result<(BaseProducer<Context>, Arc<Reports>)> {
+        self.check(Side::Sink)?;
+        let reports = Arc::new(Reports { secrets: self.secrets(), ..Reports::default() });
+        let mut config = self.config(Side::Sink, None);
+        config.set("transactional.id", id).set("transaction.timeout.ms", self.transaction_timeout().as_millis().to_string());
+        let made = config.create_with_context(Context(reports.clone()));
+        let producer = made.map_err(|e| Error::config(format!("Kafka at {}: {}", self.brokers, reports.words(&e))))?;
+        Ok((producer, reports))
+    }
+
+    /// After how long the brokers abort a transaction that nobody ends.
+    pub(crate) fn transaction_timeout(&self) -> Duration {
+        let set = self.set.get("transaction.timeout.ms").and_then(|ms| ms.parse().ok());
+        set.map_or(TRANSACTION_TIMEOUT, Duration::from_millis)
+    }
+
+    /// Reads what is committed, or everything, from where it is told to; ends of partitions are told.
+    ///
+    /// # Errors
+    /// As [`Settings::client`].
+    pub(crate) fn log_reader(&self, committed: bool) -> Result<BaseConsumer<Context>> {
+        let mut config = self.connection().config(Side::Source, Some("tidemill"));
+        config.set("isolation.level", if committed { "read_committed" } else { "read_uncommitted" });
+        let reports = Arc::new(Reports { secrets: self.secrets(), ..Reports::default() });
+        let made = config.create_with_context(Context(reports.clone()));
+        made.map_err(|e| Error::config(format!("Kafka at {}: {}", self.brokers, reports.words(&e))))
     }
 
     /// How to reach the brokers, without what only a producer knows.
@@ -401,6 +437,24 @@ impl Metadata {
         match found.transpose().map_err(|e| self.failed(&what(), &e))? {
             Some(rdkafka::Offset::Offset(offset)) => Ok(Some(offset)),
             _ => Ok(None),
+        }
+    }
+}
+
+/// The admin client answers by a future, from a thread of its own; nothing else here needs an executor.
+pub(crate) fn wait<F: Future>(future: F) -> F::Output {
+    struct Unpark(std::thread::Thread);
+    impl std::task::Wake for Unpark {
+        fn wake(self: Arc<Self>) {
+            self.0.unpark();
+        }
+    }
+    let waker = std::task::Waker::from(Arc::new(Unpark(std::thread::current())));
+    let mut future = std::pin::pin!(future);
+    loop {
+        match future.as_mut().poll(&mut std::task::Context::from_waker(&waker)) {
+            std::task::Poll::Ready(done) => return done,
+            std::task::Poll::Pending => std::thread::park_timeout(Duration::from_millis(100)),
         }
     }
 }

@@ -74,6 +74,8 @@ pub mod prelude {
     pub use crate::sink::memory::Memory;
     #[cfg(feature = "kafka")]
     pub use crate::source::kafka_direct::{Kafka, StartFrom, Tombstones};
+    #[cfg(feature = "kafka")]
+    pub use crate::source::kafka_offsets::{CommitOffsets, GroupOffsets};
     pub use crate::source::message::Message;
     pub use crate::source::queue::Queue;
     pub use crate::source::text_files::TextFiles;

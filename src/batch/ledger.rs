@@ -8,8 +8,8 @@ use std::path::Path;
 
 use super::states::Restore;
 use crate::checkpoint::{
-    Checkpoints, DirectoryId, Genesis, Groups, Index, Manifest, OperatorId, OperatorState, Origin, PlanLog, PlanRecord, Position, Settings,
-    collect,
+    Checkpoints, DirectoryId, Genesis, Groups, Index, Manifest, OperatorId, OperatorState, Origin, PlanLog, PlanRecord, Position,
+    Settings, collect,
 };
 use crate::config::Config;
 use crate::data::encoded;
@@ -70,7 +70,10 @@ impl Resumed {
 pub(super) fn progress_fits(life: Life, interval_ms: u64, resumed: &Resumed, sinks: &Shards, found: &[Progress]) -> Result<()> {
     let wrong = |p: &Progress, what: String| {
         let what = format!("the sink \"{}\", shard {}, {what}", p.sink, p.shard);
-        Err(Error::checkpoint("plans", format!("{what}: nothing was written; restore the directory that belongs to it, or give the job another name")))
+        Err(Error::checkpoint(
+            "plans",
+            format!("{what}: nothing was written; restore the directory that belongs to it, or give the job another name"),
+        ))
     };
     for p in found {
         if p.directory != life.directory {
@@ -85,7 +88,12 @@ pub(super) fn progress_fits(life: Life, interval_ms: u64, resumed: &Resumed, sin
             Some(record) => record.checksum(),
             None if p.time == at && resumed.time.is_some() => resumed.made_of,
             None if p.time < at => return wrong(p, format!("is out only through {}, and the checkpoint is of {at}", p.time)),
-            None => return wrong(p, format!("is out through {}, for which there is no plan; the last is of {}", p.time, resumed.planned)),
+            None => {
+                return wrong(
+                    p,
+                    format!("is out through {}, for which there is no plan; the last is of {}", p.time, resumed.planned),
+                );
+            }
         };
         if plan != p.plan {
             return wrong(p, format!("wrote {} by the plan {:016x}, and the plan log has {plan:016x}", p.time, p.plan));
@@ -106,7 +114,8 @@ pub(super) fn progress_fits(life: Life, interval_ms: u64, resumed: &Resumed, sin
 fn same_shards(made: &Shards, now: &Shards) -> Result<()> {
     for (sink, shards) in made {
         if let Some(other) = now.get(sink).filter(|n| *n != shards) {
-            let what = format!("the sink \"{sink}\" has {shards} shards for the life of this directory, and the program says {other}");
+            let what =
+                format!("the sink \"{sink}\" has {shards} shards for the life of this directory, and the program says {other}");
             return Err(Error::checkpoint("genesis", format!("{what}: say shards({shards}), or begin in an empty directory")));
         }
     }
@@ -152,13 +161,7 @@ impl Ledger {
     ///
     /// # Errors
     /// What [`Checkpoints::open`] refuses; states that this program does not have, or has otherwise.
-    pub fn open(
-        dir: &Path,
-        config: &Config,
-        every: u64,
-        program: Vec<OperatorId>,
-        shards: &Shards,
-    ) -> Result<(Ledger, Resumed)> {
+    pub fn open(dir: &Path, config: &Config, every: u64, program: Vec<OperatorId>, shards: &Shards) -> Result<(Ledger, Resumed)> {
         let interval = std::time::Duration::from_millis(config.interval.millis());
         let mut settings = Settings::new(config.name.clone(), interval);
         settings.keep_plans = config.runtime.keep_plans.unwrap_or(settings.keep_plans);

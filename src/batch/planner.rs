@@ -57,6 +57,8 @@ struct Batch {
     /// Sources that have not said how far they are.
     unsealed: usize,
     ranges: Vec<Range>,
+    /// How far each split is when it is out.
+    planned: Vec<Range>,
     began: Instant,
     closed: bool,
     computed: bool,
@@ -343,6 +345,7 @@ impl Planner {
             cut,
             unsealed: self.kit.sources.len() * self.config.peers(),
             ranges: Vec::new(),
+            planned: Vec::new(),
             began: Instant::now(),
             closed: false,
             computed: false,
@@ -369,6 +372,7 @@ impl Planner {
             let replayed = b.replayed.is_some();
             let ranges = std::mem::take(&mut b.ranges);
             let plan = b.replayed.take().unwrap_or(Plan { time: b.info.time, ranges, shown: true });
+            b.planned = plan.ranges.clone();
             b.info.ranges = plan.ranges.iter().map(Into::into).collect();
             let record = PlanRecord { plan, run: b.run, fill: b.fill };
             let stamp = self.ledger.as_mut().map(|l| l.planned(&record, replayed)).transpose()?;
@@ -379,6 +383,15 @@ impl Planner {
             self.send(order);
         }
         Ok(())
+    }
+
+    /// Every output is through a batch with these ranges.
+    fn tell_sources(&mut self, planned: &[Range]) {
+        for of_one in planned.chunk_by(|a, b| a.source == b.source) {
+            if let Some(splits) = &mut self.kit.sources[of_one[0].source as usize].splits {
+                splits.out(of_one);
+            }
+        }
     }
 
     fn waits(&mut self, process: usize, bytes: u64) {
@@ -438,6 +451,7 @@ impl Planner {
             if let Some(ledger) = &mut self.ledger {
                 ledger.out(b.end)?;
             }
+            self.tell_sources(&b.planned);
         }
         let in_flight = self.batches.iter().filter(|b| b.closed).count();
         self.metrics.update(|s| s.in_flight = in_flight);

@@ -8,7 +8,7 @@ use super::genesis::{self, Genesis};
 use super::lease;
 use super::manifest::{Manifest, ManifestFile, newest_first, sizes};
 use super::pieces::{PieceFile, Pieces};
-use super::plan_log;
+use super::plan_log::{self, PlanRecord};
 use super::store::{Disk, Store};
 use crate::error::{Error, Result};
 
@@ -69,6 +69,15 @@ impl Directory {
             }
         };
         Ok(newest_first(&*self.store)?.into_iter().map(|file| (file, read(file))).collect())
+    }
+
+    /// The plans that are kept, in order.
+    ///
+    /// # Errors
+    /// A plan that cannot be read; what a crash left at the end of the log is none.
+    pub fn plans(&self) -> Result<Vec<PlanRecord>> {
+        let plans = plan_log::read(&*self.store, self.genesis.id, self.genesis.interval_ms, None)?;
+        Ok(plans.records.into_iter().map(|l| l.record).collect())
     }
 
     /// Reads every byte of every file, and says of each whether it is as it was written.

@@ -201,7 +201,8 @@ impl<'s, T: Debug + 'static> DStream<'s, T> {
             let rows = parts.first().copied().unwrap_or_default();
             write(plan, &rows[..rows.len().min(n)], rows.len() > n)
         });
-        let output = graph.output(OutputSpec { name: site.name(), parts: usize::from(graph.home_process()), write, promise: None }, false);
+        let output =
+            graph.output(OutputSpec { name: site.name(), parts: usize::from(graph.home_process()), write, promise: None }, false);
         let mut deliver = deliver(graph, output);
         let (cases, grid) = (self.node.cases.clone(), self.node.grid.clone());
         let first = batched(

@@ -42,24 +42,30 @@ impl<'s, T: Exchange> DStream<'s, T> {
     ) {
         let mut made: std::collections::BTreeMap<u32, C> = Default::default();
         let mut through: Option<(BatchTime, std::collections::BTreeSet<u32>)> = None;
-        self.attach_spread(&Site::of("foreach_partition"), "foreach_partition", Spread::Bags(SHARDS), None, move |plan, parts| {
-            // A part that went well is not given again when a later one of the same batch fails.
-            let done = match &mut through {
-                Some((t, done)) if *t == plan.time => done,
-                other => &mut other.insert((plan.time, Default::default())).1,
-            };
-            for part in parts.iter().filter(|p| !p.rows.is_empty()) {
-                if done.contains(&part.number) {
-                    continue;
-                }
-                let c = match made.entry(part.number) {
-                    std::collections::btree_map::Entry::Occupied(e) => e.into_mut(),
-                    std::collections::btree_map::Entry::Vacant(e) => e.insert(init()?),
+        self.attach_spread(
+            &Site::of("foreach_partition"),
+            "foreach_partition",
+            Spread::Bags(SHARDS),
+            None,
+            move |plan, parts| {
+                // A part that went well is not given again when a later one of the same batch fails.
+                let done = match &mut through {
+                    Some((t, done)) if *t == plan.time => done,
+                    other => &mut other.insert((plan.time, Default::default())).1,
                 };
-                f(c, plan.time, part.number, &part.rows)?;
-                done.insert(part.number);
-            }
-            Ok(())
-        });
+                for part in parts.iter().filter(|p| !p.rows.is_empty()) {
+                    if done.contains(&part.number) {
+                        continue;
+                    }
+                    let c = match made.entry(part.number) {
+                        std::collections::btree_map::Entry::Occupied(e) => e.into_mut(),
+                        std::collections::btree_map::Entry::Vacant(e) => e.insert(init()?),
+                    };
+                    f(c, plan.time, part.number, &part.rows)?;
+                    done.insert(part.number);
+                }
+                Ok(())
+            },
+        );
     }
 }

@@ -1,4 +1,5 @@
-//! What leaves for Kafka: a batch is out when the brokers said so of every record of it. At least once.
+//! What leaves for Kafka: a batch is out when the brokers said so of every record of it. At least once; `kafka_shards` is
+//! exactly once.
 //!
 //! A batch that fails is sent again whole by a new producer, so readers may see records twice, never too few.
 
@@ -12,12 +13,12 @@ use rdkafka::producer::{BaseProducer, BaseRecord, Producer};
 use serde::Serialize;
 
 use super::{Output, Part};
-use crate::data::Exchange;
+use crate::data::{Exchange, KEY_GROUPS};
 use crate::dstream::DStream;
 use crate::error::{BoxError, Error, Result};
 use crate::flow::Site;
 use crate::kafka::{Context, Metadata, Reports, START_DEADLINE, Settings, Side};
-use crate::operator::attach::Spread;
+use crate::operator::attach::{SHARDS, Spread};
 use crate::time::BatchTime;
 
 /// A topic to write to.
@@ -32,15 +33,18 @@ use crate::time::BatchTime;
 /// ```
 #[derive(Clone, Debug)]
 pub struct KafkaSink {
-    settings: Settings,
-    topic: String,
-    marks: bool,
+    pub(super) settings: Settings,
+    pub(super) topic: String,
+    pub(super) marks: bool,
+    once: bool,
+    pub(super) shards: u32,
 }
 
 impl KafkaSink {
     /// Writes to `topic` on these brokers: `host:port`, several with commas between.
     pub fn new(brokers: impl AsRef<str>, topic: impl AsRef<str>) -> Self {
-        KafkaSink { settings: Settings::brokers(brokers.as_ref()), topic: topic.as_ref().to_string(), marks: false }
+        let (settings, topic) = (Settings::brokers(brokers.as_ref()), topic.as_ref().to_string());
+        KafkaSink { settings, topic, marks: false, once: false, shards: SHARDS as u32 }
     }
 
     /// Any setting of librdkafka by its own name. What the engine owns is refused at the start, with the reason.
@@ -56,6 +60,43 @@ impl KafkaSink {
         self
     }
 
+    /// Each row is in the topic exactly once for those who read `read_committed`, whatever is killed and however often; the
+    /// others see the rows of aborted transactions, too. Needs a checkpoint directory, sources that can be read again, and
+    /// brokers with transactions.
+    ///
+    /// Rows leave in [shards](KafkaSink::shards), by key or source partition, each with a producer of its own: transactions of
+    /// `JOB-TOPIC-SHARD` with the rows of one or a few batches and a record of how far the shard is, which goes into the
+    /// compacted topic `tidemill-progress-TOPIC`, made if it is missing. Rows of one key keep their order. Two jobs must not
+    /// have the same name on the same brokers: the later one shuts the earlier one out.
+    ///
+    /// ```
+    /// use tidemill::prelude::*;
+    /// # let dir = std::env::temp_dir().join(format!("tidemill-doc-once-{}", std::process::id()));
+    /// let job = |dir: Option<std::path::PathBuf>| {
+    ///     let job = StreamingContext::builder("counts", secs(1));
+    ///     let job = match dir { Some(dir) => job.checkpoint(dir), None => job };
+    ///     job.start(|ssc| {
+    ///         let words = ssc.kafka_direct_stream(Kafka::brokers("127.0.0.1:1").topic("words")).values().oks();
+    ///         let sink = KafkaSink::new("127.0.0.1:1", "counts").exactly_once();
+    ///         words.count_by_value().to_kafka(sink, |(word, n), record| _ = record.key(word).json(n));
+    ///         Ok(())
+    ///     })
+    /// };
+    /// let e = job(None).err().unwrap().to_string();
+    /// assert!(e.contains("--checkpoint DIR"), "{e}");
+    /// ```
+    pub fn exactly_once(mut self) -> Self {
+        self.once = true;
+        self
+    }
+
+    /// In how many shards an exactly-once sink writes, 1 to 128; 8 unless said. The number is fixed when the checkpoint
+    /// directory is made, so that it means the same on any number of workers.
+    pub fn shards(mut self, shards: u32) -> Self {
+        self.shards = shards;
+        self
+    }
+
     /// Every problem of the description, without contacting anybody.
     ///
     /// # Errors
@@ -64,6 +105,9 @@ impl KafkaSink {
         let mut found = self.settings.problems(Side::Sink);
         if self.topic.trim().is_empty() {
             found.push("Kafka: the sink's topic is empty".to_string());
+        }
+        if !(1..=KEY_GROUPS).contains(&self.shards.into()) {
+            found.push(format!("Kafka: shards({}): there can be 1 to {KEY_GROUPS}, as there are key groups", self.shards));
         }
         if found.is_empty() { Ok(()) } else { Err(Error::config(found.join("\n"))) }
     }
@@ -76,9 +120,9 @@ pub struct Record {
     value: Option<usize>,
     keys: Vec<u8>,
     values: Vec<u8>,
-    headers: Option<OwnedHeaders>,
-    partition: Option<i32>,
-    error: Option<serde_json::Error>,
+    pub(super) headers: Option<OwnedHeaders>,
+    pub(super) partition: Option<i32>,
+    pub(super) error: Option<serde_json::Error>,
 }
 
 impl Record {
@@ -125,26 +169,34 @@ impl Record {
         self
     }
 
-    fn clear(&mut self) {
+    /// Key and value.
+    pub(super) fn parts(&self) -> (Option<&[u8]>, Option<&[u8]>) {
+        (self.key.map(|n| &self.keys[..n]), self.value.map(|n| &self.values[..n]))
+    }
+
+    pub(super) fn clear(&mut self) {
         (self.key, self.value, self.headers, self.partition, self.error) = (None, None, None, None, None);
     }
 }
 
 /// A producer and what it reports.
-struct Link {
-    producer: BaseProducer<Context>,
-    reports: Arc<Reports>,
-    deadline: Duration,
+pub(super) struct Link {
+    pub producer: BaseProducer<Context>,
+    pub reports: Arc<Reports>,
+    pub deadline: Duration,
 }
 
 impl Link {
     /// Puts a record into the producer's queue, making room if it is full.
     fn send(&self, topic: &str, record: &mut Record) -> Result<(), KafkaError> {
         let mut out: BaseRecord<'_, [u8], [u8]> = BaseRecord::to(topic);
-        out.key = record.key.map(|n| &record.keys[..n]);
-        out.payload = record.value.map(|n| &record.values[..n]);
-        out.headers = record.headers.take();
-        out.partition = record.partition;
+        (out.headers, out.partition) = (record.headers.take(), record.partition);
+        (out.key, out.payload) = record.parts();
+        self.put(out)
+    }
+
+    /// As `send`.
+    pub fn put(&self, mut out: BaseRecord<'_, [u8], [u8]>) -> Result<(), KafkaError> {
         let end = Instant::now() + self.deadline;
         while let Err((error, back)) = self.producer.send(out) {
             if error.rdkafka_error_code() != Some(RDKafkaErrorCode::QueueFull) || Instant::now() > end {
@@ -157,7 +209,7 @@ impl Link {
     }
 
     /// Waits until nothing is under way. Every record is then delivered or has failed.
-    fn settle(&self) -> Result<(), String> {
+    pub fn settle(&self) -> Result<(), String> {
         let began = Instant::now();
         while self.producer.in_flight_count() > 0 {
             // `flush` would wait in steps of 100 ms, and `poll` spins through the last of them.
@@ -280,14 +332,17 @@ where
 }
 
 impl<'s, T: Exchange> DStream<'s, T> {
-    /// Writes every row of each batch to a topic, as `fill` says, from the process the row is in: at least once. A batch
-    /// that fails is sent again whole, then the job stops with it not out.
+    /// Writes every row of each batch to a topic, as `fill` says, from the process the row is in: at least once, or by
+    /// [`KafkaSink::exactly_once`] just once. A batch that fails is sent again whole, then the job stops with it not out.
     ///
     /// Batches leave in order, and within a batch rows as `print` would order them, by process and part.
     #[track_caller]
     pub fn to_kafka(&self, sink: KafkaSink, fill: impl FnMut(&T, &mut Record) + Send + 'static) {
         let site = Site::of("to_kafka");
         let graph = &self.node.graph;
+        if sink.once && sink.check().is_ok() {
+            return self.to_kafka_once(&site, sink, fill);
+        }
         match sink.check().and_then(|()| KafkaOutput::new(&sink, fill)) {
             Ok(mut out) => {
                 self.attach_spread(&site, "to_kafka", Spread::Local, None, move |plan, parts| out.write(plan.time, parts));

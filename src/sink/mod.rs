@@ -6,6 +6,10 @@
 mod foreach;
 #[cfg(feature = "kafka")]
 pub mod kafka;
+#[cfg(feature = "kafka")]
+mod kafka_progress;
+#[cfg(feature = "kafka")]
+mod kafka_shards;
 pub mod memory;
 mod print;
 mod text_files;

@@ -70,7 +70,9 @@ impl<'s, T: Exchange + Debug> DStream<'s, T> {
             begun: None,
             warned: false,
         };
-        self.attach_spread(&site, "save_as_text_files", Spread::Bags(SHARDS), None, move |plan, parts| saver.write(plan.time, parts));
+        self.attach_spread(&site, "save_as_text_files", Spread::Bags(SHARDS), None, move |plan, parts| {
+            saver.write(plan.time, parts)
+        });
     }
 }
 

@@ -378,8 +378,7 @@ mod tests {
         tx.send(Delivery::Built { outputs: vec![spec("save", 1, &log, 9)] }).unwrap();
         tx.send(part(0, 7)).unwrap();
         drop(tx);
-        let e =
-            outputs(100, 2).run(rx, |_| panic!("it never was out")).unwrap_err().to_string();
+        let e = outputs(100, 2).run(rx, |_| panic!("it never was out")).unwrap_err().to_string();
         assert!(e.contains("save") && e.contains("7 ms") && e.contains("tried 2 times"), "{e}");
     }
 }

@@ -9,6 +9,7 @@ use std::time::Duration;
 
 use regex::Regex;
 
+use super::kafka_offsets::CommitOffsets;
 use crate::error::{Error, Result};
 use crate::kafka::{Settings, Side};
 
@@ -79,6 +80,7 @@ pub(super) struct Topics {
 /// | [`start`](Kafka::start) | [`StartFrom::Latest`] |
 /// | [`group_id`](Kafka::group_id) | the job's name; nobody joins it |
 /// | [`max_rate_per_partition`](Kafka::max_rate_per_partition), [`first_batch_cap`](Kafka::first_batch_cap) | no cap |
+/// | [`commit_offsets`](Kafka::commit_offsets) | [`CommitOffsets::Automatic`] |
 /// | [`tombstones`](Kafka::tombstones) | [`Tombstones::Error`] |
 /// | [`include_headers`](Kafka::include_headers) | no headers |
 /// | [`discover_every`](Kafka::discover_every) | 5 seconds |
@@ -97,6 +99,7 @@ pub struct Kafka {
     pub(super) start: StartFrom,
     pub(crate) tombstones: Tombstones,
     pub(crate) headers: bool,
+    pub(super) offsets: CommitOffsets,
     rate: Option<u64>,
     first_batch: Option<u64>,
     pub(super) every: Duration,
@@ -138,6 +141,7 @@ impl Kafka {
             start: StartFrom::default(),
             tombstones: Tombstones::default(),
             headers: false,
+            offsets: CommitOffsets::default(),
             rate: None,
             first_batch: None,
             every: Duration::from_secs(5),
@@ -181,6 +185,14 @@ impl Kafka {
     /// The name under which brokers see this reader. Nobody joins the group: partitions are given to workers by tidemill.
     pub fn group_id(mut self, group: impl Into<String>) -> Self {
         self.group = group.into();
+        self
+    }
+
+    /// Which offsets go to the consumer group, for tools that show a lag. Nobody reads them here: a job goes on where its
+    /// checkpoint says.
+    #[doc(alias = "enable.auto.commit")]
+    pub fn commit_offsets(mut self, which: CommitOffsets) -> Self {
+        self.offsets = which;
         self
     }
 

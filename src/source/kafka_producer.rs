@@ -3,7 +3,7 @@
 
 use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, Ordering};
-use std::task::{Context as Wait, Poll, Wake, Waker};
+
 use std::time::{Duration, Instant};
 
 use rdkafka::admin::{AdminClient, AdminOptions, NewTopic, TopicReplication};
@@ -178,7 +178,8 @@ pub(crate) fn create_topic(brokers: &str, topic: &str, partitions: i32) -> Resul
     }
     let new = NewTopic::new(topic, partitions, TopicReplication::Fixed(1));
     let options = AdminOptions::new().operation_timeout(Some(START_DEADLINE)).request_timeout(Some(START_DEADLINE));
-    let made = wait(admin.create_topics([&new], &options)).map_err(|e| failed(brokers, &format!("topic {topic}"), &e))?;
+    let made =
+        crate::kafka::wait(admin.create_topics([&new], &options)).map_err(|e| failed(brokers, &format!("topic {topic}"), &e))?;
     match made.into_iter().next() {
         Some(Err((_, code))) if code != RDKafkaErrorCode::TopicAlreadyExists => {
             Err(Error::source(format!("Kafka at {brokers}"), format!("topic {topic} could not be made: {code}")))
@@ -193,22 +194,4 @@ fn words(error: &KafkaError) -> String {
 
 fn failed(brokers: &str, what: &str, error: &KafkaError) -> Error {
     Error::source(format!("Kafka at {brokers}"), format!("{what}: {}", words(error)))
-}
-
-/// The admin client answers by a future, from a thread of its own; nothing else here needs an executor.
-fn wait<F: Future>(future: F) -> F::Output {
-    struct Unpark(std::thread::Thread);
-    impl Wake for Unpark {
-        fn wake(self: Arc<Self>) {
-            self.0.unpark();
-        }
-    }
-    let waker = Waker::from(Arc::new(Unpark(std::thread::current())));
-    let mut future = std::pin::pin!(future);
-    loop {
-        match future.as_mut().poll(&mut Wait::from_waker(&waker)) {
-            Poll::Ready(done) => return done,
-            Poll::Pending => std::thread::park_timeout(Duration::from_millis(100)),
-        }
-    }
 }

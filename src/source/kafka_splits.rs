@@ -8,10 +8,11 @@ use std::sync::mpsc::{Receiver, RecvTimeoutError, Sender, TryRecvError, channel}
 use std::time::{Duration, Instant};
 
 use super::kafka_direct::{Kafka, StartFrom};
+use super::kafka_offsets::{CommitOffsets, Committer, GroupOffsets};
 use super::{Splits, Start};
 use crate::error::{Error, Result};
 use crate::kafka::{Metadata, START_DEADLINE, Topic};
-use crate::plan::Split;
+use crate::plan::{Range, Split};
 
 /// How long a topic may be unknown to the brokers before the job gives up on it.
 const GONE: Duration = Duration::from_secs(30);
@@ -21,6 +22,8 @@ pub struct KafkaSplits {
     kafka: Kafka,
     resumed: Option<BTreeSet<Split>>,
     news: Option<(Receiver<Result<Start>>, Sender<()>)>,
+    offsets: Option<GroupOffsets>,
+    committer: Option<Committer>,
 }
 
 impl KafkaSplits {
@@ -28,7 +31,16 @@ impl KafkaSplits {
     /// Whatever is wrong with the description; nobody is contacted yet.
     pub fn new(kafka: &Kafka) -> Result<Self> {
         kafka.check()?;
-        Ok(KafkaSplits { kafka: kafka.clone(), resumed: None, news: None })
+        let offsets = if let CommitOffsets::ByUser(offsets) = &kafka.offsets { Some(offsets.clone()) } else { None };
+        Ok(KafkaSplits { kafka: kafka.clone(), resumed: None, news: None, offsets, committer: None })
+    }
+
+    /// The job can be started again: where that is so, offsets are committed unless they are not wanted.
+    pub(super) fn of_a_job_that_lasts(mut self, lasts: bool) -> Self {
+        if lasts && matches!(self.kafka.offsets, CommitOffsets::Automatic) {
+            self.offsets = Some(GroupOffsets::new());
+        }
+        self
     }
 }
 
@@ -160,11 +172,21 @@ impl Splits for KafkaSplits {
         }?;
         let watch = Watch { kafka: kafka.clone(), metadata, known: BTreeMap::new(), gone: BTreeMap::new() };
         self.news = Some(watch.spawn(&topics)?);
+        if let Some(offsets) = self.offsets.take() {
+            self.committer = Some(Committer::start(kafka, offsets)?);
+        }
         Ok(starts)
     }
 
     fn check(&mut self, given: &[Split]) -> Result<()> {
         check(&self.kafka, given)
+    }
+
+    fn out(&mut self, ranges: &[Range]) {
+        let Some(committer) = self.committer.as_ref().filter(|_| !matches!(self.kafka.offsets, CommitOffsets::ByUser(_))) else {
+            return;
+        };
+        committer.offsets.commit(&ranges.iter().map(Into::into).collect::<Vec<_>>());
     }
 
     fn discover(&mut self) -> Result<Vec<Start>> {

@@ -26,9 +26,10 @@ impl<'s> StreamingContext<'s> {
         }
         let (planner, pace) =
             (kafka.clone(), Pace { per_second: kafka.rate_per_partition(), first_batch: kafka.first_batch_records() });
+        let lasts = self.graph.config.runtime.checkpoint.is_some();
         let spec = SourceSpec {
             name: kafka.name(),
-            splits: Box::new(move || Ok(Box::new(KafkaSplits::new(&planner)?) as Box<dyn Splits>)),
+            splits: Box::new(move || Ok(Box::new(KafkaSplits::new(&planner)?.of_a_job_that_lasts(lasts)) as Box<dyn Splits>)),
             reader: Box::new(move |waker: Waker| Ok(Box::new(KafkaReader::new(&kafka, 0, waker)?) as _)),
             planned: false,
             replayable: true,

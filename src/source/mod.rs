@@ -14,6 +14,8 @@ pub(crate) mod kafka_embedded;
 #[cfg(feature = "kafka")]
 mod kafka_inbox;
 #[cfg(feature = "kafka")]
+pub mod kafka_offsets;
+#[cfg(feature = "kafka")]
 pub(crate) mod kafka_producer;
 #[cfg(feature = "kafka")]
 pub mod kafka_reader;
@@ -100,6 +102,9 @@ pub trait Splits: Send {
     fn plan(&mut self) -> Result<Vec<Piece>> {
         Ok(Vec::new())
     }
+
+    /// Every output is through a batch with these ranges of this source: said of each batch, in order.
+    fn out(&mut self, _ranges: &[Range]) {}
 
     /// What is wrong at the moment, if something is: asked after each plan.
     fn trouble(&self) -> Option<String> {

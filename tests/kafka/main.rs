@@ -1,6 +1,9 @@
 //! What is promised about Kafka, on a real one: its address is in `TIDEMILL_KAFKA`. Each test has topics of its own.
 
 mod broker;
+#[path = "../programs/child.rs"]
+#[allow(dead_code, reason = "the test binary programs uses the rest")]
+mod child;
 mod noted;
 mod rig;
 
@@ -8,6 +11,7 @@ mod away;
 mod cluster;
 mod compacted;
 mod job;
+mod once;
 mod reader;
 mod sink;
 mod slow;

@@ -112,9 +112,14 @@ impl Noted {
 
 /// All committed records of a topic, and where each partition ends: as another client reads it, from its beginning to its end.
 pub fn log_of(brokers: &str, topic: &str) -> (Log, BTreeMap<i32, i64>) {
+    read_log(brokers, topic, "read_committed")
+}
+
+/// As `log_of`, at any level of isolation.
+pub fn read_log(brokers: &str, topic: &str, isolation: &str) -> (Log, BTreeMap<i32, i64>) {
     let mut config = ClientConfig::new();
     config.set("bootstrap.servers", brokers).set("group.id", "log").set("enable.auto.commit", "false");
-    config.set("enable.partition.eof", "true").set("isolation.level", "read_committed");
+    config.set("enable.partition.eof", "true").set("isolation.level", isolation);
     let consumer: BaseConsumer = config.create().unwrap();
     let metadata = consumer.fetch_metadata(Some(topic), PATIENCE).unwrap();
     let partitions: Vec<i32> = metadata.topics()[0].partitions().iter().map(|p| p.id()).collect();

@@ -1,0 +1,299 @@
+//! Exactly once: the word count from Kafka to Kafka is killed, at named points and at any time, and started again on other
+//! numbers of workers. What is committed in the end is what one run would have written.
+
+use std::collections::BTreeMap;
+use std::path::PathBuf;
+use std::sync::atomic::{AtomicBool, Ordering};
+use std::time::Duration;
+
+use rdkafka::config::ClientConfig;
+use rdkafka::consumer::{BaseConsumer, Consumer};
+use rdkafka::producer::Producer;
+use rdkafka::{Offset, TopicPartitionList};
+use tidemill::checkpoint::Directory;
+use tidemill::prelude::*;
+
+use crate::child::{Program, Signal};
+use crate::noted::{Log, Off, log_of, read_log};
+use crate::rig::{PATIENCE, brokers, produce, producer, send, topic, transactional};
+
+/// Each word's totals, in the order in which they were written.
+type Totals = BTreeMap<String, Vec<i64>>;
+
+/// Topics and a checkpoint directory of one test.
+struct Count {
+    input: String,
+    output: String,
+    dir: PathBuf,
+}
+
+impl Drop for Count {
+    fn drop(&mut self) {
+        let _ = std::fs::remove_dir_all(&self.dir);
+    }
+}
+
+fn word(i: usize) -> String {
+    format!(r#"{{"word":"w{}"}}"#, i * i % 23)
+}
+
+impl Count {
+    fn new(name: &str) -> Count {
+        let input = topic(&format!("{name}-in"), 3, &[]);
+        let output = topic(&format!("{name}-out"), 2, &[]);
+        let dir = std::env::temp_dir().join(format!("tidemill-once-{}-{name}", std::process::id()));
+        Count { input, output, dir }
+    }
+
+    fn start(&self, workers: u16, env: &[(&str, &str)]) -> Program {
+        let at = brokers();
+        let (workers, dir) = (workers.to_string(), self.dir.display().to_string());
+        let topics = ["--brokers", &at, "--in", &self.input, "--out", &self.output];
+        let checkpoint = ["--checkpoint", &dir, "--checkpoint-interval", "200ms", "--exactly-once"];
+        let args = topics.into_iter().chain(checkpoint).chain(["--interval", "20ms", "-w", &workers]);
+        Program::start_in("kafka_wordcount", args, env)
+    }
+
+    /// Sends words until it is told to stop; some are in transactions, and some of these are aborted.
+    fn feed(&self, stop: &AtomicBool) {
+        let (plain, t) = (producer(&[]), transactional(&self.input));
+        for i in (0..).step_by(10).take_while(|_| !stop.load(Ordering::Relaxed)) {
+            let words: Vec<String> = (i..i + 10).map(word).collect();
+            let words: Vec<&str> = words.iter().map(String::as_str).collect();
+            match i / 10 % 5 {
+                n @ (0 | 1) => {
+                    t.begin_transaction().unwrap();
+                    send(&t, &self.input, (i / 10 % 3) as i32, &words);
+                    if n == 0 { t.commit_transaction(PATIENCE) } else { t.abort_transaction(PATIENCE) }.unwrap();
+                }
+                _ => send(&plain, &self.input, (i / 10 % 3) as i32, &words),
+            }
+            std::thread::sleep(millis(8));
+        }
+    }
+
+    fn written(&self, isolation: &str) -> Totals {
+        let mut totals = Totals::new();
+        for (_, value) in read_log(&brokers(), &self.output, isolation).0.into_values().flatten() {
+            let v: serde_json::Value = serde_json::from_str(&value).unwrap();
+            totals.entry(v["word"].as_str().unwrap().into()).or_default().push(v["count"].as_i64().unwrap());
+        }
+        totals
+    }
+
+    /// What every planned batch adds to each word, by the plans and the input: what one run writes.
+    fn planned(&self) -> Totals {
+        let input: Log = log_of(&brokers(), &self.input).0;
+        let (mut totals, mut counts) = (Totals::new(), BTreeMap::<String, i64>::new());
+        for record in Directory::open(&self.dir).unwrap().plans().unwrap() {
+            let mut changed = BTreeMap::<String, i64>::new();
+            for r in &record.plan.ranges {
+                let rows = input.get(&r.split.partition()).into_iter().flatten().filter(|(o, _)| (r.from..r.until).contains(o));
+                for (_, value) in rows {
+                    let v: serde_json::Value = serde_json::from_str(value).unwrap();
+                    *changed.entry(v["word"].as_str().unwrap().into()).or_default() += 1;
+                }
+            }
+            for (word, n) in changed {
+                let total = counts.entry(word.clone()).or_default();
+                *total += n;
+                totals.entry(word).or_default().push(*total);
+            }
+        }
+        totals
+    }
+
+    /// The last run takes everything and ends in order. What was committed is what one run would have written.
+    fn finish(&self, workers: u16) {
+        let mut last = self.start(workers, &[]);
+        let mut known = BTreeMap::new();
+        for (_, value) in log_of(&brokers(), &self.input).0.into_values().flatten() {
+            *known.entry(value).or_insert(0i64) += 1;
+        }
+        let known: Vec<i64> = known.into_values().collect();
+        let all: i64 = known.iter().sum();
+        last.until("all words are counted", |_, _| {
+            self.written("read_committed").values().filter_map(|t| t.last()).sum::<i64>() == all
+        });
+        last.signal(Signal::TERM);
+        let end = last.end();
+        assert_eq!(end.code, Some(0), "{}", end.err);
+        let written = self.written("read_committed");
+        for (word, totals) in &written {
+            assert!(totals.is_sorted_by(|a, b| a < b), "{word}: {totals:?}");
+        }
+        assert_eq!(written, self.planned(), "lost, twice, or of another batch");
+        let planned = Directory::open(&self.dir).unwrap().plans().unwrap();
+        let last = planned.last().unwrap().plan.ranges.iter().map(|r| (r.split.partition(), r.until)).collect();
+        assert_eq!(self.committed_offsets(), last, "for lag tools: where each partition was read to");
+    }
+
+    /// Where the consumer group stands.
+    fn committed_offsets(&self) -> BTreeMap<i32, i64> {
+        let mut config = ClientConfig::new();
+        config.set("bootstrap.servers", brokers()).set("group.id", "kafka-wordcount");
+        let consumer: BaseConsumer = config.create().unwrap();
+        let mut asked = TopicPartitionList::new();
+        (0..3).for_each(|p| _ = asked.add_partition(&self.input, p));
+        let found = consumer.committed_offsets(asked, PATIENCE).unwrap();
+        let offset = |o| if let Offset::Offset(o) = o { o } else { -1 };
+        found.elements().iter().map(|e| (e.partition(), offset(e.offset()))).collect()
+    }
+}
+
+/// Runs that die, one after the other, while words come in: at a crash point, or by a signal after a while.
+fn die(count: &Count, deaths: &[(u16, Result<&str, u64>)]) {
+    let stop = AtomicBool::new(false);
+    std::thread::scope(|s| {
+        s.spawn(|| count.feed(&stop));
+        let _off = Off(&stop);
+        for (workers, how) in deaths {
+            match how {
+                Ok(point) => {
+                    let end = count.start(*workers, &[("TIDEMILL_CRASH_AT", point)]).end();
+                    assert_eq!(end.code, None, "{point}: it was to die there\n{}", end.err);
+                }
+                Err(ms) => {
+                    let job = count.start(*workers, &[]);
+                    std::thread::sleep(Duration::from_millis(*ms));
+                    job.signal(Signal::KILL);
+                    let end = job.end();
+                    assert_eq!(end.code, None, "{}", end.err);
+                }
+            }
+        }
+    });
+}
+
+#[test]
+fn a_job_that_dies_around_its_commits_loses_nothing_and_writes_nothing_twice() {
+    let count = Count::new("points");
+    let points = [
+        (1, Ok("sink.commit.before:20")),
+        (2, Ok("sink.commit.after:3")),
+        (3, Ok("sink.begin:30")),
+        (1, Ok("sink.commit.before:5")),
+        (2, Ok("manifest.before:2")),
+        (4, Ok("sink.commit.after:40")),
+    ];
+    die(&count, &points);
+    count.finish(2);
+    let (all, committed) = (count.written("read_uncommitted"), count.written("read_committed"));
+    let len = |t: &Totals| t.values().map(Vec::len).sum::<usize>();
+    assert!(len(&all) > len(&committed), "a transaction was hit: its rows are there, and aborted");
+}
+
+#[test]
+fn a_job_that_is_killed_at_any_time_writes_everything_once() {
+    let count = Count::new("random");
+    let mut seed = std::process::id() as u64;
+    let mut random = |below: u64| {
+        seed = seed.wrapping_mul(6_364_136_223_846_793_005).wrapping_add(1_442_695_040_888_963_407);
+        (seed >> 33) % below
+    };
+    let deaths: Vec<_> = (0..8).map(|_| (1 + random(3) as u16, Err(300 + random(2_500)))).collect();
+    println!("{deaths:?}");
+    die(&count, &deaths);
+    count.finish(2);
+}
+
+/// Another run with the same name takes the shards over: the first one ends and says why, and never takes them back.
+#[test]
+fn a_run_that_is_shut_out_ends() {
+    let count = Count::new("fenced");
+    let mut first = count.start(1, &[]);
+    produce(&count.input, 0, &[r#"{"word":"a"}"#]);
+    first.until("the first count", |_, _| !count.written("read_committed").is_empty());
+    let name = format!("kafka-wordcount-{}-", count.output);
+    let _others: Vec<_> = (0..8).map(|shard| transactional(&format!("{name}{shard}"))).collect();
+    produce(&count.input, 0, &[r#"{"word":"a"}"#]);
+    let end = first.end();
+    assert_eq!(end.code, Some(1));
+    assert!(end.err.contains("shut out") && end.err.contains(&count.output), "{}", end.err);
+    assert_eq!(count.written("read_committed")["a"], [1], "nothing after that");
+    count.finish(2);
+}
+
+fn refused(count: &Count) -> String {
+    let end = count.start(1, &[]).end();
+    assert_eq!(end.code, Some(1), "{}", end.err);
+    end.err
+}
+
+/// What the sinks know and the directory does not fit: nothing is planned, nothing is written.
+#[test]
+fn progress_that_does_not_fit_the_plans_refuses_to_start() {
+    let count = Count::new("refused");
+    produce(&count.input, 0, &[r#"{"word":"a"}"#, r#"{"word":"b"}"#]);
+    let mut first = count.start(1, &[]);
+    first.until("the first count", |_, _| count.written("read_committed").len() == 2);
+    let copy = count.dir.with_extension("copy");
+    std::fs::rename(&count.dir, &copy).unwrap();
+    first.signal(Signal::KILL);
+    first.end();
+
+    let other = refused(&count);
+    assert!(other.contains("was written by the checkpoint directory"), "{other}");
+
+    let _ = std::fs::remove_dir_all(&count.dir);
+    std::fs::rename(&copy, &count.dir).unwrap();
+    let progress = format!("tidemill-progress-{}", count.output);
+    let record = |time: u64, plan: &str| {
+        let id = Directory::open(&count.dir).unwrap().genesis().id;
+        let key = format!("kafka-wordcount/{}/0", count.output);
+        let value = format!(
+            r#"{{"job":"kafka-wordcount","sink":"{}","shard":0,"shards":8,"directory":"{id}","generation":1,"time":{time},"plan":"{plan}"}}"#,
+            count.output
+        );
+        let p = producer(&[]);
+        p.send(rdkafka::producer::BaseRecord::to(&progress).key(&key).payload(&value)).map_err(|(e, _)| e).unwrap();
+        p.flush(PATIENCE).unwrap();
+    };
+    let last = Directory::open(&count.dir).unwrap().plans().unwrap().pop().unwrap();
+    record(last.plan.time.millis(), "00000000000000ff");
+    let plan = refused(&count);
+    assert!(plan.contains("by the plan 00000000000000ff") && plan.contains(&format!("{:016x}", last.checksum())), "{plan}");
+    record(last.plan.time.millis() + 20_000, "00000000000000ff");
+    let ahead = refused(&count);
+    assert!(ahead.contains("for which there is no plan"), "{ahead}");
+    assert_eq!(count.written("read_committed").len(), 2, "nothing was written");
+}
+
+fn wrong(build: impl for<'s> Fn(&StreamingContext<'s>) + Send + Sync + 'static, dir: bool) -> String {
+    let path = std::env::temp_dir().join(format!("tidemill-once-{}-wrong", std::process::id()));
+    let job = StreamingContext::builder("wrong", secs(1)).output_tries(1);
+    let job = if dir { job.checkpoint(&path) } else { job };
+    let end = job.run(move |ssc| {
+        build(ssc);
+        Ok(())
+    });
+    let _ = std::fs::remove_dir_all(&path);
+    end.unwrap_err().to_string()
+}
+
+#[test]
+fn what_cannot_be_exactly_once_is_an_error_that_names_the_fix() {
+    let sink = || KafkaSink::new(brokers(), "nowhere").exactly_once();
+    let rows = |ssc: &StreamingContext<'_>, sink| {
+        ssc.test_stream(vec![vec![1]]).to_kafka(sink, |n, record| _ = record.json(n));
+    };
+    let e = wrong(move |ssc| rows(ssc, sink()), false);
+    assert!(e.contains("needs a checkpoint directory") && e.contains("--checkpoint DIR"), "{e}");
+    let queue = move |ssc: &StreamingContext<'_>| {
+        ssc.queue_stream(&Queue::from_batches([vec![1]])).to_kafka(sink(), |n, record| _ = record.json(n));
+    };
+    let e = wrong(queue, true);
+    assert!(e.contains("behind the source queue") && e.contains("at least once"), "{e}");
+    let e = wrong(move |ssc| rows(ssc, sink().marks()), true);
+    assert!(e.contains("leave marks() out"), "{e}");
+    let e = wrong(move |ssc| rows(ssc, sink().set("transaction.timeout.ms", "2000")), true);
+    assert!(e.contains("transaction.timeout.ms is 2000") && e.contains("three batches"), "{e}");
+    let e = wrong(move |ssc| rows(ssc, sink().shards(129)), true);
+    assert!(e.contains("shards(129)"), "{e}");
+    let e = wrong(move |ssc| rows(ssc, sink()), true);
+    assert!(e.contains("there is no topic nowhere"), "{e}");
+    let t = topic("timeout", 1, &[]);
+    let long = KafkaSink::new(brokers(), &t).exactly_once().set("transaction.timeout.ms", "9000000");
+    let e = wrong(move |ssc| rows(ssc, long.clone()), true);
+    assert!(e.contains("transaction.max.timeout.ms"), "{e}");
+}
