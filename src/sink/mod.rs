@@ -13,6 +13,7 @@ mod kafka_shards;
 pub mod memory;
 mod print;
 mod text_files;
+mod text_once;
 pub(crate) mod thread;
 
 use crate::error::BoxError;

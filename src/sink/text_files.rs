@@ -12,6 +12,7 @@ use crate::dstream::{Case, DStream};
 use crate::error::BoxError;
 use crate::flow::Site;
 use crate::operator::attach::{SHARDS, Spread, row_text};
+use crate::plan::Tick;
 use crate::sink::Part;
 use crate::time::BatchTime;
 
@@ -24,12 +25,15 @@ impl<'s, T: Exchange + Debug> DStream<'s, T> {
     ///   has no file. A row is its text as `print` shows it (a string as it is, any other as `{:?}`) and LF; a text with line
     ///   ends in it gives several lines. Rows are in the order of the source; of shards, in the order of their text.
     /// - **An empty batch** is a directory with `_SUCCESS` alone.
-    /// - **`_SUCCESS`**, an empty file, comes last: the batch is whole. Parts are written as `.part-00000.tmp` and renamed, so a
-    ///   part is whole as soon as it has its name. Nothing is synced to the disk: after a power cut a batch may be damaged.
+    /// - **`_SUCCESS`** comes last: the batch is whole. Parts are written as `.part-00000.tmp` and renamed, so a part is whole as
+    ///   soon as it has its name.
+    /// - **With a checkpoint directory** each batch is written exactly once: `_SUCCESS` says by which plan, and after a restart
+    ///   a batch that has it is left as it is, while one that was cut short is written anew. All is synced to the disk.
+    ///   **Without one** `_SUCCESS` is empty and nothing is synced: after a power cut a batch may be damaged.
     /// - **Several processes** each write the parts of their own workers: `prefix` must lie on a file system that they share.
     ///   Each leaves a `.done-PROCESS-of-PROCESSES`, and the one that is last writes `_SUCCESS`. Without a shared file system
     ///   each has its own parts and `_SUCCESS` never comes.
-    /// - **A directory that is there already**, from another run, is overwritten, with one warning: its `_SUCCESS` goes first,
+    /// - **A directory that is there already**, from a run with other plans or none, is overwritten, with one warning: its `_SUCCESS` goes first,
     ///   and, in a job of one process, so do its parts. In a job of several, parts that this batch does not have stay.
     ///
     /// An error names the path and is tried again with the same batch, which writes the same files; then the job stops.
@@ -60,19 +64,10 @@ impl<'s, T: Exchange + Debug> DStream<'s, T> {
         for problem in [check_prefix(prefix), check_suffix(suffix)].into_iter().filter_map(Result::err) {
             graph.problem(&site, problem);
         }
-        let mut saver = Saver {
-            prefix: prefix.into(),
-            suffix: suffix.into(),
-            process: graph.config.runtime.process,
-            processes: graph.config.runtime.processes,
-            bags: self.node.cases.iter().map(|c| matches!(c, Case::Bag { .. })).collect(),
-            claim: None,
-            begun: None,
-            warned: false,
-        };
-        self.attach_spread(&site, "save_as_text_files", Spread::Bags(SHARDS), None, move |plan, parts| {
-            saver.write(plan.time, parts)
-        });
+        let bags = self.node.cases.iter().map(|c| matches!(c, Case::Bag { .. })).collect();
+        let r = &graph.config.runtime;
+        let mut saver = Saver::new(prefix, suffix, r.process, r.processes, bags);
+        self.attach_spread(&site, "save_as_text_files", Spread::Bags(SHARDS), None, move |tick, parts| saver.write(tick, parts));
     }
 }
 
@@ -122,11 +117,11 @@ impl Drop for Claim {
 }
 
 /// What writes the batches of one output in one process.
-struct Saver {
+pub(super) struct Saver {
     prefix: PathBuf,
     suffix: String,
-    process: u16,
-    processes: u16,
+    pub process: u16,
+    pub processes: u16,
     /// For each leaf of a union, whether its rows have no order of their own.
     bags: Vec<bool>,
     claim: Option<Claim>,
@@ -136,34 +131,56 @@ struct Saver {
 }
 
 impl Saver {
-    fn write<T: Debug + 'static>(&mut self, time: BatchTime, parts: &[Part<T>]) -> Result<(), BoxError> {
+    pub fn new(prefix: &Path, suffix: &str, process: u16, processes: u16, bags: Vec<bool>) -> Self {
+        let (prefix, suffix) = (prefix.into(), suffix.into());
+        Saver { prefix, suffix, process, processes, bags, claim: None, begun: None, warned: false }
+    }
+
+    pub fn write<T: Debug + 'static>(&mut self, tick: &Tick, parts: &[Part<T>]) -> Result<(), BoxError> {
         if self.claim.is_none() {
             self.claim = Some(Claim::new(&self.prefix, &self.suffix)?);
         }
-        let dir = self.dir(time);
+        if let Some(stamp) = tick.stamp {
+            return self.write_once(tick, stamp, parts);
+        }
+        let dir = self.dir(tick.time);
         at(&dir, std::fs::create_dir_all(&dir))?;
         let other = self.clear(&dir)?;
-        let again = self.begun.replace(time) == Some(time);
-        if other && !again && !std::mem::replace(&mut self.warned, true) {
+        let again = self.begun.replace(tick.time) == Some(tick.time);
+        if other && !again {
+            self.warn(&dir);
+        }
+        for (number, rows) in self.files(parts) {
+            write_part(&dir, number, &rows, false)?;
+        }
+        self.succeed(&dir)
+    }
+
+    pub fn warn(&mut self, dir: &Path) {
+        if !std::mem::replace(&mut self.warned, true) {
             tracing::warn!(dir = %dir.display(), "the directory has a batch of another run, which is overwritten; said once");
         }
+    }
+
+    /// The text of each file, by its number.
+    pub fn files<T: Debug + 'static>(&self, parts: &[Part<T>]) -> Vec<(u32, Vec<String>)> {
         // Lanes of a union may have one number: they are one file.
         let mut files: BTreeMap<u32, Vec<&T>> = BTreeMap::new();
         for part in parts.iter().filter(|p| !p.rows.is_empty()) {
             files.entry(part.number).or_default().extend(&part.rows);
         }
-        for (number, rows) in files {
+        let text = |(number, rows): (u32, Vec<&T>)| {
             let mut rows: Vec<String> = rows.into_iter().map(row_text).collect();
             let side = if self.bags.len() == 1 { 0 } else { (number >> 16) as usize };
             if self.bags.get(side) == Some(&true) {
                 rows.sort_unstable();
             }
-            write_part(&dir, number, &rows)?;
-        }
-        self.succeed(&dir)
+            (number, rows)
+        };
+        files.into_iter().map(text).collect()
     }
 
-    fn dir(&self, time: BatchTime) -> PathBuf {
+    pub fn dir(&self, time: BatchTime) -> PathBuf {
         let mut name = self.prefix.clone().into_os_string();
         name.push(format!("-{}", time.millis()));
         if !self.suffix.is_empty() {
@@ -172,7 +189,7 @@ impl Saver {
         name.into()
     }
 
-    fn done(&self, process: u16) -> String {
+    pub fn done(&self, process: u16) -> String {
         format!(".done-{process}-of-{}", self.processes)
     }
 
@@ -214,24 +231,31 @@ impl Saver {
 }
 
 /// An error with the path it is about.
-fn at<T>(path: &Path, result: std::io::Result<T>) -> Result<T, BoxError> {
+pub(super) fn at<T>(path: &Path, result: std::io::Result<T>) -> Result<T, BoxError> {
     result.map_err(|e| format!("{}: {e}", path.display()).into())
 }
 
 /// Whether this is the name of a part, or of one that was being written.
-fn is_part(name: &str) -> bool {
+pub(super) fn is_part(name: &str) -> bool {
     let name = name.strip_prefix('.').and_then(|n| n.strip_suffix(".tmp")).unwrap_or(name);
     name.strip_prefix("part-").is_some_and(|n| n.len() >= 5 && n.bytes().all(|b| b.is_ascii_digit()))
 }
 
-fn write_part(dir: &Path, number: u32, rows: &[String]) -> Result<(), BoxError> {
-    let (hidden, part) = (dir.join(format!(".part-{number:05}.tmp")), dir.join(format!("part-{number:05}")));
+/// Writes a part, on the disk if it is to last, and returns its name.
+pub(super) fn write_part(dir: &Path, number: u32, rows: &[String], lasts: bool) -> Result<String, BoxError> {
+    let name = format!("part-{number:05}");
+    let (hidden, part) = (dir.join(format!(".{name}.tmp")), dir.join(&name));
     let mut file = BufWriter::new(at(&hidden, File::create(&hidden))?);
     for row in rows {
         at(&hidden, file.write_all(row.as_bytes()).and_then(|()| file.write_all(b"\n")))?;
     }
     at(&hidden, file.flush())?;
-    at(&part, std::fs::rename(&hidden, &part))
+    crate::fault::point("save.part");
+    if lasts {
+        at(&hidden, file.get_ref().sync_all())?;
+    }
+    at(&part, std::fs::rename(&hidden, &part))?;
+    Ok(name)
 }
 
 #[cfg(test)]
@@ -367,8 +391,12 @@ mod tests {
 
     fn saver(dir: &Dir, process: u16, processes: u16, bag: bool) -> Saver {
         let prefix = dir.0.join(format!("p{}", if process > 0 { "/../p" } else { "" }));
-        let (suffix, bags) = (String::new(), vec![bag]);
-        Saver { prefix, suffix, process, processes, bags, claim: None, begun: None, warned: false }
+        Saver::new(&prefix, "", process, processes, vec![bag])
+    }
+
+    fn tick(ms: u64) -> Tick {
+        let plan = crate::plan::Plan { time: BatchTime::from_millis(ms), ..Default::default() };
+        Tick { plan, ..Tick::default() }
     }
 
     fn part(number: u32, rows: &[&'static str]) -> Part<&'static str> {
@@ -379,7 +407,7 @@ mod tests {
     fn a_batch_that_is_tried_again_is_as_if_it_had_gone_well() {
         let dir = Dir::new("again");
         let mut saver = saver(&dir, 0, 1, true);
-        let t = BatchTime::from_millis(7);
+        let t = &tick(7);
         let parts = || vec![part(0, &["b", "a"]), part(2, &[]), part(100_001, &["c"])];
         let obstacle = dir.0.join("p-7/part-100001");
         std::fs::create_dir_all(obstacle.join("x")).unwrap();
@@ -399,7 +427,7 @@ mod tests {
     #[test]
     fn the_batch_of_another_run_is_replaced_with_a_warning() {
         let dir = Dir::new("other");
-        let t = BatchTime::from_millis(7);
+        let t = &tick(7);
         saver(&dir, 0, 1, false).write(t, &[part(0, &["old"]), part(9, &["old"])]).unwrap();
         std::fs::write(dir.0.join("p-7/notes"), "mine").unwrap();
         let mut again = saver(&dir, 0, 1, false);
@@ -413,7 +441,7 @@ mod tests {
         let dir = Dir::new("processes");
         std::fs::create_dir(dir.0.join("p")).unwrap();
         let (mut first, mut second) = (saver(&dir, 0, 2, false), saver(&dir, 1, 2, false));
-        let t = BatchTime::from_millis(7);
+        let t = &tick(7);
         first.write(t, &[part(0, &["a"])]).unwrap();
         let begun = [("p-7/.done-0-of-2", ""), ("p-7/part-00000", "a\n")];
         assert_eq!(dir.files(), files(begun));
@@ -427,7 +455,7 @@ mod tests {
     fn two_outputs_must_not_save_under_one_name() {
         let dir = Dir::new("claims");
         let (mut one, mut two) = (saver(&dir, 0, 1, false), saver(&dir, 0, 1, false));
-        let t = BatchTime::from_millis(7);
+        let t = &tick(7);
         one.write(t, &[part(0, &["a"])]).unwrap();
         let e = two.write(t, &[part(0, &["b"])]).unwrap_err().to_string();
         assert!(e.contains("another output"), "{e}");
