@@ -1,12 +1,31 @@
 //! Crash points: named places at which a test lets the process die as `kill -9` would, at the n-th pass.
 //!
-//! `TIDEMILL_CRASH_AT=plan.after:3` kills the process when it passes the point `plan.after` for the third time. Only with the
-//! feature `testing`; without it a point is nothing at all.
+//! `TIDEMILL_CRASH_AT=plan.after:3` kills the process when it passes the point `plan.after` for the third time, and
+//! `TIDEMILL_LOSE_AT=sink.commit:3` loses the third answer to a commit. Only with the feature `testing`; without it a point is
+//! nothing at all.
 
 /// A place to die at.
 #[cfg(not(any(test, feature = "testing")))]
 #[inline(always)]
 pub(crate) fn point(_name: &str) {}
+
+/// Whether what another program answered here is to count as lost.
+#[cfg(all(feature = "kafka", not(any(test, feature = "testing"))))]
+#[inline(always)]
+pub(crate) fn lost(_name: &str) -> bool {
+    false
+}
+
+/// Whether what another program answered here is to count as lost.
+#[cfg(all(feature = "kafka", any(test, feature = "testing")))]
+pub(crate) fn lost(name: &str) -> bool {
+    use std::sync::OnceLock;
+    use std::sync::atomic::{AtomicU64, Ordering};
+    static AIM: OnceLock<Option<(String, u64)>> = OnceLock::new();
+    static PASSED: AtomicU64 = AtomicU64::new(0);
+    let aim = AIM.get_or_init(|| aim(&std::env::var("TIDEMILL_LOSE_AT").ok()?));
+    aim.as_ref().is_some_and(|(at, n)| at == name && PASSED.fetch_add(1, Ordering::SeqCst) + 1 == *n)
+}
 
 /// A place to die at.
 #[cfg(any(test, feature = "testing"))]

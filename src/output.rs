@@ -3,6 +3,7 @@
 
 use std::any::Any;
 use std::sync::Arc;
+use std::sync::atomic::AtomicBool;
 
 use serde::{Deserialize, Serialize};
 
@@ -47,11 +48,12 @@ pub(crate) trait Promise: Send {
     /// How many batches one commit may hold.
     fn most(&self) -> usize;
 
-    /// Before the first batch: shuts out whoever wrote the shards of this process before, then finds how far each is.
+    /// Before the first batch: shuts out whoever wrote the shards of this process before, then finds how far each is. Gives up
+    /// soon after the job is `over`.
     ///
     /// # Errors
     /// Whatever makes the promise impossible: the job does not start.
-    fn begin(&mut self, life: Life) -> Result<Vec<Progress>>;
+    fn begin(&mut self, life: Life, over: &Arc<AtomicBool>) -> Result<Vec<Progress>>;
 
     /// All rows of this batch were written; also said of batches without rows.
     fn through(&mut self, tick: &Tick);

@@ -30,7 +30,9 @@ impl<'s, T: Exchange> DStream<'s, T> {
 
     /// Calls `f` with the rows of each part of each batch, on the output thread of the process where they are: a part is a
     /// source's lane, a shard of an exchanged stream (8), or the whole of a sequence. `init` makes what `f` works with, as a
-    /// connection, once a shard, when its first rows come. Batch time and shard make a key for writing nothing twice.
+    /// connection, once a shard, when its first rows come. Batch time and shard are a key that is the
+    /// same when the batch runs again after a crash: written in one transaction with the rows, as `examples/once.rs` does, it
+    /// makes this output exactly once, which by itself is at least once.
     ///
     /// An error of either is tried again with the same rows, then stops the job.
     #[doc(alias = "foreachPartition")]

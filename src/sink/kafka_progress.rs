@@ -3,6 +3,7 @@
 //! The topic is `tidemill-progress-TOPIC`, one partition, beside the topic it is about. docs/formats.md has the record.
 
 use std::collections::BTreeMap;
+use std::sync::atomic::{AtomicBool, Ordering};
 use std::time::{Duration, Instant};
 
 use rdkafka::admin::{AdminClient, AdminOptions, NewTopic, TopicReplication};
@@ -119,9 +120,9 @@ impl ProgressTopic {
     ///
     /// # Errors
     /// The brokers do not answer; a record that is none of ours; somebody's open transaction hides what is behind it.
-    pub fn read(&self, job: &str, sink: &str) -> Result<BTreeMap<u32, Progress>> {
+    pub fn read(&self, job: &str, sink: &str, over: &AtomicBool) -> Result<BTreeMap<u32, Progress>> {
         let committed = self.settings.log_reader(true)?;
-        self.wait_for_others(&committed)?;
+        self.wait_for_others(&committed, over)?;
         let mut from = TopicPartitionList::new();
         let begin = from.add_partition_offset(&self.name, 0, Offset::Beginning).and_then(|()| committed.assign(&from));
         begin.map_err(|e| self.failed("could not be read", &e))?;
@@ -148,7 +149,7 @@ impl ProgressTopic {
     }
 
     /// A reader of committed records sees nothing behind the first open transaction, whoever's it is: also not our own.
-    fn wait_for_others(&self, committed: &BaseConsumer<Context>) -> Result<()> {
+    fn wait_for_others(&self, committed: &BaseConsumer<Context>, over: &AtomicBool) -> Result<()> {
         let all = self.settings.log_reader(false)?;
         let bounds = |c: &BaseConsumer<Context>| c.fetch_watermarks(&self.name, 0, START_DEADLINE);
         let began = Instant::now();
@@ -176,6 +177,10 @@ impl ProgressTopic {
                 }
                 Err(e) if began.elapsed() > OTHERS => return Err(self.failed("could not be asked how long it is", &e)),
                 _ => {}
+            }
+            // Another process of this job may have died before it ended what its shards had left open.
+            if over.load(Ordering::Relaxed) {
+                return Err(self.wrong("the job is over".into()));
             }
             std::thread::sleep(Duration::from_millis(20));
         }

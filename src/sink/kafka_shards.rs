@@ -4,6 +4,7 @@
 //! attempt begins with a new producer, which ends what the old one left open; then the progress record says whether the rows
 //! are in the topic. Only one thing is final: to be shut out by a newer run.
 
+use std::sync::atomic::AtomicBool;
 use std::sync::{Arc, Mutex};
 use std::time::Duration;
 
@@ -18,7 +19,7 @@ use crate::config::Config;
 use crate::data::Exchange;
 use crate::dstream::{Case, DStream};
 use crate::error::{BoxError, Error, Result};
-use crate::fault::point;
+use crate::fault::{lost, point};
 use crate::flow::Site;
 use crate::kafka::{Metadata, START_DEADLINE, lock};
 use crate::operator::attach::Spread;
@@ -106,6 +107,7 @@ struct Sink {
     topic: ProgressTopic,
     life: Life,
     most: usize,
+    over: Arc<AtomicBool>,
 }
 
 impl Sink {
@@ -170,8 +172,14 @@ impl Sink {
         link.put(record).map_err(wrong)?;
         link.settle().map_err(|e| self.judged(shard, link, None, &e))?;
         point("sink.commit.before");
+        if lost("sink.rows") {
+            return Err(self.failed(shard, "a test says that nobody answers").into());
+        }
         link.producer.commit_transaction(link.deadline).map_err(wrong)?;
         point("sink.commit.after");
+        if lost("sink.commit") {
+            return Err(self.failed(shard, "a test says that nobody answers").into());
+        }
         Ok(())
     }
 
@@ -207,7 +215,7 @@ impl Shard {
             Some(link) => link,
             None => {
                 let link = sink.link(self.number)?;
-                self.progress = sink.topic.read(&sink.job, &sink.name)?.remove(&self.number);
+                self.progress = sink.topic.read(&sink.job, &sink.name, &sink.over)?.remove(&self.number);
                 if let Some(found) = &self.progress
                     && sink.through(found, last)?
                 {
@@ -260,7 +268,7 @@ impl<F> KafkaShards<F> {
         let shards = (0..sink.shards).filter(here).map(shard).collect();
         let topic = ProgressTopic::beside(&sink.topic, &sink.settings);
         let (job, life) = (config.name.clone(), Life { directory: 0, generation: 0 });
-        let sink = Sink { shards: sink.shards, sink, job, name, topic, life, most };
+        let sink = Sink { shards: sink.shards, sink, job, name, topic, life, most, over: Arc::default() };
         KafkaShards { sink, fill, record: Record::default(), shards }
     }
 
@@ -301,8 +309,9 @@ impl<F> KafkaShards<F> {
     }
 
     /// The topics are there, and the brokers have transactions.
-    fn open(&mut self, life: Life) -> Result<Vec<Progress>> {
-        self.sink.life = life;
+    fn open(&mut self, life: Life, over: &Arc<AtomicBool>) -> Result<Vec<Progress>> {
+        (self.sink.life, self.sink.over) = (life, over.clone());
+        point("sink.open");
         let KafkaSink { settings, topic, .. } = &self.sink.sink;
         if Metadata::new(&settings.connection())?.topic(topic, START_DEADLINE)?.is_none() {
             let place = format!("Kafka at {}", settings.brokers);
@@ -314,7 +323,7 @@ impl<F> KafkaShards<F> {
             Ok(())
         })
         .map_err(|e| Error::config(e.to_string()))?;
-        let mut found = self.sink.topic.read(&self.sink.job, &self.sink.name)?;
+        let mut found = self.sink.topic.read(&self.sink.job, &self.sink.name, &self.sink.over)?;
         for shard in &mut self.shards {
             shard.progress = found.remove(&shard.number);
             if let Some(p) = shard.progress.as_ref().filter(|p| p.shards != self.sink.shards) {
@@ -339,8 +348,8 @@ impl<F: Send> Promise for Shared<F> {
         lock(&self.0).sink.most
     }
 
-    fn begin(&mut self, life: Life) -> Result<Vec<Progress>> {
-        lock(&self.0).open(life)
+    fn begin(&mut self, life: Life, over: &Arc<AtomicBool>) -> Result<Vec<Progress>> {
+        lock(&self.0).open(life, over)
     }
 
     fn through(&mut self, tick: &Tick) {

@@ -97,7 +97,7 @@ impl Outputs {
             Delivery::Begin(life) => {
                 let mut progress = Vec::new();
                 for promise in self.outputs.iter_mut().filter_map(|o| o.promise.as_mut()) {
-                    progress.extend(promise.begin(life)?);
+                    progress.extend(promise.begin(life, &self.over)?);
                 }
                 post(Report::Ready { process: self.process, progress });
             }
@@ -284,7 +284,7 @@ mod tests {
             3
         }
 
-        fn begin(&mut self, life: Life) -> Result<Vec<Progress>> {
+        fn begin(&mut self, life: Life, _: &Arc<AtomicBool>) -> Result<Vec<Progress>> {
             self.say(format!("begin {}", life.generation));
             Ok(Vec::new())
         }

@@ -42,7 +42,10 @@ pub enum CommitOffsets {
 /// # drop(kafka);
 /// ```
 #[derive(Clone, Debug, Default)]
-pub struct GroupOffsets(Arc<Mutex<BTreeMap<(Arc<str>, i32), i64>>>);
+pub struct GroupOffsets(Arc<Mutex<Next>>);
+
+/// The next offset of each partition.
+type Next = BTreeMap<(Arc<str>, i32), i64>;
 
 impl GroupOffsets {
     /// A handle for one source.

@@ -1,6 +1,7 @@
 //! Exactly once: the word count from Kafka to Kafka is killed, at named points and at any time, and started again on other
 //! numbers of workers. What is committed in the end is what one run would have written.
 
+use std::cell::OnceCell;
 use std::collections::BTreeMap;
 use std::path::PathBuf;
 use std::sync::atomic::{AtomicBool, Ordering};
@@ -13,7 +14,7 @@ use rdkafka::{Offset, TopicPartitionList};
 use tidemill::checkpoint::Directory;
 use tidemill::prelude::*;
 
-use crate::child::{Program, Signal};
+use crate::child::{Program, Signal, TempFile, addresses, hostfile};
 use crate::noted::{Log, Off, log_of, read_log};
 use crate::rig::{PATIENCE, brokers, produce, producer, send, topic, transactional};
 
@@ -25,6 +26,7 @@ struct Count {
     input: String,
     output: String,
     dir: PathBuf,
+    hosts: OnceCell<TempFile>,
 }
 
 impl Drop for Count {
@@ -42,34 +44,27 @@ impl Count {
         let input = topic(&format!("{name}-in"), 3, &[]);
         let output = topic(&format!("{name}-out"), 2, &[]);
         let dir = std::env::temp_dir().join(format!("tidemill-once-{}-{name}", std::process::id()));
-        Count { input, output, dir }
+        Count { input, output, dir, hosts: OnceCell::new() }
     }
 
     fn start(&self, workers: u16, env: &[(&str, &str)]) -> Program {
+        self.start_one(workers, env, &[])
+    }
+
+    /// Two processes of a worker each; the first one dies at a point.
+    fn start_two(&self, point: &str) -> [Program; 2] {
+        let hosts = self.hosts.get_or_init(|| hostfile(&addresses(2)));
+        let more = |p| ["-n", "2", "--hostfile", hosts.path(), "-p", p];
+        [self.start_one(1, &[("TIDEMILL_CRASH_AT", point)], &more("0")), self.start_one(1, &[], &more("1"))]
+    }
+
+    fn start_one(&self, workers: u16, env: &[(&str, &str)], more: &[&str]) -> Program {
         let at = brokers();
         let (workers, dir) = (workers.to_string(), self.dir.display().to_string());
         let topics = ["--brokers", &at, "--in", &self.input, "--out", &self.output];
         let checkpoint = ["--checkpoint", &dir, "--checkpoint-interval", "1s", "--exactly-once"];
-        let args = topics.into_iter().chain(checkpoint).chain(["--interval", "20ms", "-w", &workers]);
+        let args = topics.into_iter().chain(checkpoint).chain(["--interval", "20ms", "-w", &workers]).chain(more.iter().copied());
         Program::start_in("kafka_wordcount", args, env)
-    }
-
-    /// Sends words until it is told to stop; some are in transactions, and some of these are aborted.
-    fn feed(&self, stop: &AtomicBool) {
-        let (plain, t) = (producer(&[]), transactional(&self.input));
-        for i in (0..).step_by(10).take_while(|_| !stop.load(Ordering::Relaxed)) {
-            let words: Vec<String> = (i..i + 10).map(word).collect();
-            let words: Vec<&str> = words.iter().map(String::as_str).collect();
-            match i / 10 % 5 {
-                n @ (0 | 1) => {
-                    t.begin_transaction().unwrap();
-                    send(&t, &self.input, (i / 10 % 3) as i32, &words);
-                    if n == 0 { t.commit_transaction(PATIENCE) } else { t.abort_transaction(PATIENCE) }.unwrap();
-                }
-                _ => send(&plain, &self.input, (i / 10 % 3) as i32, &words),
-            }
-            std::thread::sleep(millis(8));
-        }
     }
 
     fn written(&self, isolation: &str) -> Totals {
@@ -141,12 +136,31 @@ impl Count {
     }
 }
 
+/// Sends words until it is told to stop; some are in transactions, and some of these are aborted.
+fn feed(input: &str, stop: &AtomicBool) {
+    let (plain, t) = (producer(&[]), transactional(input));
+    for i in (0..).step_by(10).take_while(|_| !stop.load(Ordering::Relaxed)) {
+        let words: Vec<String> = (i..i + 10).map(word).collect();
+        let words: Vec<&str> = words.iter().map(String::as_str).collect();
+        match i / 10 % 5 {
+            n @ (0 | 1) => {
+                t.begin_transaction().unwrap();
+                send(&t, input, (i / 10 % 3) as i32, &words);
+                if n == 0 { t.commit_transaction(PATIENCE) } else { t.abort_transaction(PATIENCE) }.unwrap();
+            }
+            _ => send(&plain, input, (i / 10 % 3) as i32, &words),
+        }
+        std::thread::sleep(millis(8));
+    }
+}
+
 /// Runs that die, one after the other, while words come in: at a crash point, or by a signal after a while.
 fn die(count: &Count, deaths: &[(u16, Result<&str, u64>)]) {
     let stop = AtomicBool::new(false);
     std::thread::scope(|s| {
-        s.spawn(|| count.feed(&stop));
-        let _off = Off(&stop);
+        let (input, stop) = (&count.input, &stop);
+        s.spawn(move || feed(input, stop));
+        let _off = Off(stop);
         for (workers, how) in deaths {
             match how {
                 Ok(point) => {
@@ -198,6 +212,57 @@ fn a_job_that_is_killed_at_any_time_writes_everything_once() {
     println!("{deaths:?}");
     die(&count, &deaths);
     count.finish(2);
+}
+
+/// Nobody knows whether the commit was made: the shard's own record tells, and nothing is written twice or left out.
+#[test]
+fn an_answer_that_is_lost_is_looked_up() {
+    for (lost, says) in [("sink.commit:4", "the commit that failed had been made"), ("sink.rows:4", "nobody answers")] {
+        let count = Count::new(&format!("lost-{}", lost.len()));
+        (0..3).for_each(|p| produce(&count.input, p, &[r#"{"word":"a"}"#, r#"{"word":"b"}"#, r#"{"word":"c"}"#]));
+        let mut job = count.start(2, &[("TIDEMILL_LOSE_AT", lost)]);
+        let words = [r#"{"word":"a"}"#, r#"{"word":"b"}"#, r#"{"word":"c"}"#];
+        job.until(says, |_, err| {
+            produce(&count.input, 0, &words);
+            err.contains(says)
+        });
+        job.signal(Signal::TERM);
+        let end = job.end();
+        assert_eq!(end.code, Some(0), "it goes on: {}", end.err);
+        count.finish(1);
+    }
+}
+
+/// The second process waits for the transaction that the first one left open, and would have to end: it does not wait for ever.
+#[test]
+fn a_process_that_dies_before_it_begins_takes_the_others_with_it() {
+    let count = Count::new("two");
+    let words: Vec<String> = (0..23).map(word).collect();
+    produce(&count.input, 0, &words.iter().map(String::as_str).collect::<Vec<_>>());
+    for point in ["sink.commit.before:2", "sink.open:1"] {
+        let [first, second] = count.start_two(point);
+        assert_eq!(first.end().code, None, "{point}");
+        let begun = std::time::Instant::now();
+        let end = second.end();
+        assert_eq!(end.code, Some(1), "{}", end.err);
+        assert!(begun.elapsed() < Duration::from_secs(20), "{:?}\n{}", begun.elapsed(), end.err);
+    }
+    count.finish(1);
+}
+
+#[test]
+fn brokers_without_transactions_are_an_error_at_the_start() {
+    let mock = rdkafka::mocking::MockCluster::new(1).unwrap();
+    mock.create_topic("t", 1, 1).unwrap();
+    mock.create_topic("tidemill-progress-t", 1, 1).unwrap();
+    mock.apiversion(rdkafka::types::RDKafkaApiKey::InitProducerId, None, None).unwrap();
+    let at = mock.bootstrap_servers();
+    let sink = KafkaSink::new(at, "t").exactly_once();
+    let rows = move |ssc: &StreamingContext<'_>| {
+        ssc.test_stream(vec![vec![1]]).to_kafka(sink.clone(), |n, record| _ = record.json(n));
+    };
+    let e = wrong(rows, true);
+    assert!(e.contains("needs brokers with transactions"), "{e}");
 }
 
 /// Another run with the same name takes the shards over: the first one ends and says why, and never takes them back.
@@ -262,8 +327,14 @@ fn progress_that_does_not_fit_the_plans_refuses_to_start() {
     assert_eq!(count.written("read_committed").len(), 2, "nothing was written");
 }
 
+static WRONG: std::sync::atomic::AtomicU32 = std::sync::atomic::AtomicU32::new(0);
+
 fn wrong(build: impl for<'s> Fn(&StreamingContext<'s>) + Send + Sync + 'static, dir: bool) -> String {
-    let path = std::env::temp_dir().join(format!("tidemill-once-{}-wrong", std::process::id()));
+    let path = std::env::temp_dir().join(format!(
+        "tidemill-once-{}-wrong-{}",
+        std::process::id(),
+        WRONG.fetch_add(1, Ordering::Relaxed)
+    ));
     let job = StreamingContext::builder("wrong", secs(1)).output_tries(1);
     let job = if dir { job.checkpoint(&path) } else { job };
     let end = job.run(move |ssc| {
