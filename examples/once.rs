@@ -36,9 +36,8 @@ fn write(db: &Database, time: BatchTime, part: u32, rows: &[String]) -> Result<(
 }
 
 fn run(dir: PathBuf) -> tidemill::Result<(u64, u64)> {
-    let io = |e: redb::Error| Error::Build(e.into());
     std::fs::create_dir_all(dir.join("in")).map_err(|e| Error::Build(e.into()))?;
-    let db = Arc::new(Database::create(dir.join("rows.redb")).map_err(|e| io(e.into()))?);
+    let db = Arc::new(open(&dir).map_err(Error::Build)?);
     for file in 0..21u64 {
         put(&dir, file).map_err(|e| Error::Build(e.into()))?;
     }
@@ -49,9 +48,20 @@ fn run(dir: PathBuf) -> tidemill::Result<(u64, u64)> {
         numbers.foreach_partition(move || Ok(init.clone()), move |_, time, part, rows| write(&db, time, part, rows));
         Ok(())
     })?;
-    while !job.await_termination_or_timeout(Duration::from_millis(50))? && count(&db).map_err(io)?.0 < 21_000 {}
+    while !job.await_termination_or_timeout(Duration::from_millis(50))? && count(&db).map_err(Error::Build)?.0 < 21_000 {}
     job.stop_gracefully()?;
-    count(&db).map_err(io)
+    count(&db).map_err(Error::Build)
+}
+
+/// The database, under its name only when it is whole.
+fn open(dir: &Path) -> Result<Database, BoxError> {
+    let (path, hidden) = (dir.join("rows.redb"), dir.join("rows.new"));
+    if !path.exists() {
+        let _ = std::fs::remove_file(&hidden);
+        drop(Database::create(&hidden)?);
+        std::fs::rename(&hidden, &path)?;
+    }
+    Ok(Database::create(path)?)
 }
 
 /// A file of a thousand numbers; there is nothing to do where it is.
@@ -67,7 +77,7 @@ fn put(dir: &Path, file: u64) -> std::io::Result<()> {
 }
 
 /// How many rows there are, and their sum.
-fn count(db: &Database) -> Result<(u64, u64), redb::Error> {
+fn count(db: &Database) -> Result<(u64, u64), BoxError> {
     let table = match db.begin_read()?.open_table(ROWS) {
         Err(redb::TableError::TableDoesNotExist(_)) => return Ok((0, 0)),
         table => table?,

@@ -9,6 +9,7 @@ mod errors;
 mod golden;
 mod launch;
 mod model;
+mod once;
 mod pipes;
 mod resumed;
 mod sockets;
