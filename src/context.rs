@@ -204,6 +204,7 @@ pub(crate) struct Pace {
 pub(crate) struct SourceHalf {
     pub name: String,
     pub planned: bool,
+    #[cfg_attr(not(feature = "kafka"), allow(dead_code, reason = "only exactly-once sinks of Kafka ask"))]
     pub replayable: bool,
     pub splits: Option<Box<dyn Splits>>,
 }
@@ -311,6 +312,7 @@ impl<'s> Graph<'s> {
     }
 
     /// The name of a sink that is known by where it writes: the place, numbered from the second one on.
+    #[cfg_attr(not(feature = "kafka"), allow(dead_code, reason = "only exactly-once sinks of Kafka ask"))]
     pub fn sink_name(&self, place: &str) -> String {
         match self.ordinals(&format!("sink {place}")) {
             1 => place.into(),
@@ -372,6 +374,7 @@ impl<'s> Graph<'s> {
     }
 
     /// The first of these sources whose records nobody can send again.
+    #[cfg_attr(not(feature = "kafka"), allow(dead_code, reason = "only exactly-once sinks of Kafka ask"))]
     pub fn unrepeatable(&self, lineage: &[u32]) -> Option<String> {
         let r = self.registry.borrow();
         lineage.iter().filter_map(|s| r.sources.get(*s as usize)).find(|s| !s.replayable).map(|s| s.name.clone())
