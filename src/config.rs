@@ -42,6 +42,12 @@ pub struct RuntimeArgs {
     /// File with the address of process i in line i; without it, 127.0.0.1 and ports from 2101
     #[arg(long, value_name = "FILE")]
     pub hostfile: Option<PathBuf>,
+    /// File with the secret that all processes share, else TIDEMILL_SECRET; without one, all are on this machine
+    #[arg(long, value_name = "FILE")]
+    pub secret_file: Option<PathBuf>,
+    /// How long the processes wait for one another at the start
+    #[arg(long, value_name = "TIME", value_parser = interval, default_value = "30s")]
+    pub connect_timeout: Duration,
     /// What outputs see of overdue batch times
     #[arg(long, value_enum, default_value_t)]
     pub catch_up: CatchUp,
@@ -72,6 +78,8 @@ impl Default for RuntimeArgs {
             processes: 1,
             process: 0,
             hostfile: None,
+            secret_file: None,
+            connect_timeout: Duration::from_secs(30),
             catch_up: CatchUp::default(),
             time_zone: None,
             checkpoint: None,

@@ -13,6 +13,7 @@ use super::worker::{Crew, Shared, lock};
 use super::{plans, signals, worker};
 use crate::clock::{Clock, ManualClock, Time};
 use crate::cluster::handshake::{self, Peers, Spec};
+use crate::cluster::secret::Secret;
 use crate::cluster::{self, hosts};
 use crate::config::Config;
 use crate::context::{Builder, Delivery, Outbox, StreamingContext};
@@ -156,19 +157,21 @@ fn meet(config: &Config, lines: Vec<String>, shared: &Shared) -> Result<Peers> {
     if processes == 1 {
         return Ok(Peers::alone(r.workers as usize));
     }
+    let secret = Secret::find(r.secret_file.as_deref())?;
     let spec = Spec {
         job: config.name.clone(),
         process: r.process as usize,
         processes,
         workers: r.workers as usize,
         addresses: match &r.hostfile {
-            Some(file) => hosts::read(file, processes)?,
+            Some(file) => hosts::read(file, processes, secret.is_some())?,
             None => hosts::local(processes)?,
         },
         fingerprint: handshake::fingerprint(&lines),
         graph: lines,
         build: handshake::build(),
-        deadline: handshake::DEADLINE,
+        secret,
+        deadline: r.connect_timeout,
         limit: handshake::LIMIT,
     };
     handshake::connect(&spec, &shared.asked)

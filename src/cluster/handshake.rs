@@ -15,13 +15,13 @@ use xxhash_rust::xxh3::{xxh3_64, xxh3_128};
 
 use super::door::{Door, bind};
 use super::frame::{self, Trouble};
+use super::greet::{self, Refusal};
 use super::hello::{Answer, Hello, Kind, Verdict, clip};
 use super::link::Frame;
+use super::secret::Secret;
 use super::table::{Room, Table, waiting};
 use crate::error::{Error, Result};
 
-/// How long the processes wait for one another, unless said.
-pub(crate) const DEADLINE: Duration = Duration::from_secs(30);
 /// How long one handshake may take, unless said.
 pub(crate) const LIMIT: Duration = Duration::from_secs(5);
 
@@ -47,6 +47,8 @@ pub(crate) struct Spec {
     pub graph: Vec<String>,
     /// Version and whatever else tells two builds apart.
     pub build: String,
+    /// What proves that a process belongs here. Without it, all addresses are of this machine.
+    pub secret: Option<Secret>,
     /// How long to wait for all.
     pub deadline: Duration,
     /// How long one handshake may take.
@@ -103,7 +105,7 @@ pub(crate) fn connect(spec: &Spec, cancel: &AtomicBool) -> Result<Peers> {
         return Ok(Peers::alone(spec.workers));
     }
     let listener = bind(spec.process, spec.addresses[spec.process])?;
-    let room = Arc::new(Room::new(Hello::new(spec, instance())));
+    let room = Arc::new(Room::new(Hello::new(spec, instance()), spec.secret.clone()));
     let door = Door::open(listener, room.clone(), spec.limit)?;
     let gathered = callers(spec, &room).and_then(|()| gather(spec, &room, cancel));
     room.close();
@@ -183,12 +185,13 @@ fn call(process: usize, address: SocketAddr, kind: Kind, limit: Duration, room: 
         return Err(Call::Again("nobody listens".into()));
     }
     let own = room.own.of_kind(kind);
-    let said = frame::write(&stream, &own, until).and_then(|()| frame::read::<Answer>(&stream, Some(until)));
-    let Answer { hello, verdict } = said.map_err(|trouble| match trouble {
-        Trouble::Protocol(theirs) => Call::Fatal(format!(
+    let said = greet::call(&stream, &own, room.secret.as_ref(), until);
+    let Answer { hello, verdict } = said.map_err(|refusal| match refusal {
+        Refusal::Trouble(Trouble::Protocol(theirs)) => Call::Fatal(format!(
             "process {process} at {address} speaks protocol {theirs}, this one {}: start all with the same build",
             frame::PROTOCOL
         )),
+        Refusal::Secret(why) => Call::Fatal(format!("process {process} at {address} {why}")),
         other => Call::Again(other.to_string()),
     })?;
     let difference = own.difference(&hello);
@@ -242,7 +245,7 @@ fn gather(spec: &Spec, room: &Room, cancel: &AtomicBool) -> Result<()> {
         if now >= begin + spec.deadline {
             let (waited, who) = (spec.deadline, missing(spec, &table));
             return Err(Error::Cluster(format!(
-                "process {} waited {waited:?} for {who}: start all -n {} processes, or let them wait longer",
+                "process {} waited {waited:?} for {who}: start all -n {} processes, or let them wait longer by --connect-timeout",
                 spec.process, spec.processes
             )));
         }
@@ -311,7 +314,8 @@ fn missing(spec: &Spec, table: &Table) -> String {
         })
         .collect();
     if !absent.is_empty() {
-        return absent.join(", ");
+        let stranger = table.stranger.iter().map(|why| format!("{why} (it called, and was sent away)"));
+        return absent.into_iter().chain(stranger).collect::<Vec<_>>().join(", ");
     }
     let unready = others().filter(|&p| !table.peers[p].ready);
     let unready: Vec<String> = unready.map(|p| format!("process {p} at {} (it waits for others)", spec.addresses[p])).collect();

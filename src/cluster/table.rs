@@ -6,6 +6,7 @@ use std::sync::{Condvar, Mutex, MutexGuard, PoisonError};
 use std::time::Duration;
 
 use super::hello::{Hello, Kind, Verdict};
+use super::secret::Secret;
 
 /// A socket whose other end has passed the handshake.
 struct Seat {
@@ -78,6 +79,8 @@ pub(super) struct Table {
     pub closed: bool,
     /// What makes this cluster impossible.
     pub fatal: Option<String>,
+    /// The last one who called and could not prove that it belongs here: perhaps the one that is missing.
+    pub stranger: Option<String>,
 }
 
 /// The table and its bell.
@@ -85,13 +88,14 @@ pub(super) struct Room {
     table: Mutex<Table>,
     changed: Condvar,
     pub own: Hello,
+    pub secret: Option<Secret>,
 }
 
 impl Room {
-    pub(super) fn new(own: Hello) -> Self {
+    pub(super) fn new(own: Hello, secret: Option<Secret>) -> Self {
         let peers = (0..own.processes).map(|_| Peer::default()).collect();
-        let table = Table { peers, whole: false, closed: false, fatal: None };
-        Room { table: Mutex::new(table), changed: Condvar::new(), own }
+        let table = Table { peers, whole: false, closed: false, fatal: None, stranger: None };
+        Room { table: Mutex::new(table), changed: Condvar::new(), own, secret }
     }
 
     pub(super) fn lock(&self) -> MutexGuard<'_, Table> {
@@ -107,6 +111,15 @@ impl Room {
     pub(super) fn fatal(&self, why: String) {
         self.lock().fatal.get_or_insert(why);
         self.changed.notify_all();
+    }
+
+    /// A caller differs from this process. Who knows no secret ends nothing here: anybody can say anything.
+    pub(super) fn differs(&self, why: String) {
+        if self.secret.is_none() {
+            return self.fatal(why);
+        }
+        tracing::warn!("sent away: {why}");
+        self.lock().stranger = Some(why);
     }
 
     /// Ends the wait of the threads that call others.

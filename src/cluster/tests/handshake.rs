@@ -7,6 +7,7 @@ use std::thread::{self, JoinHandle};
 use std::time::{Duration, Instant};
 
 use super::super::frame::{self, MAGIC, PROTOCOL};
+use super::super::greet::{self, Knock};
 use super::super::handshake::{Peers, Spec, build, connect, fingerprint};
 use super::super::hello::{Answer, Hello, Kind, Verdict};
 use super::super::link::{FailureReport, Link, LinkEvent};
@@ -14,11 +15,11 @@ use super::{free, has};
 use crate::error::Error;
 
 /// Far longer than anything here takes on a busy machine.
-const LONG: Duration = Duration::from_secs(60);
+pub(super) const LONG: Duration = Duration::from_secs(60);
 
 static GO_ON: AtomicBool = AtomicBool::new(false);
 
-fn spec(process: usize, addresses: &[SocketAddr]) -> Spec {
+pub(super) fn spec(process: usize, addresses: &[SocketAddr]) -> Spec {
     Spec {
         job: "words".into(),
         process,
@@ -28,12 +29,13 @@ fn spec(process: usize, addresses: &[SocketAddr]) -> Spec {
         fingerprint: 7,
         graph: vec!["source".into(), "count".into()],
         build: "tidemill 0.1.0".into(),
+        secret: None,
         deadline: LONG,
         limit: Duration::from_secs(5),
     }
 }
 
-fn start(spec: Spec) -> JoinHandle<Result<Peers, String>> {
+pub(super) fn start(spec: Spec) -> JoinHandle<Result<Peers, String>> {
     thread::spawn(move || connect(&spec, &GO_ON).map_err(text))
 }
 
@@ -52,7 +54,7 @@ fn refused(change: impl Fn(&mut Spec)) -> [String; 2] {
     [start(spec(0, &addresses)), start(other)].map(|p| p.join().unwrap().err().expect("refused"))
 }
 
-fn dial(address: SocketAddr) -> TcpStream {
+pub(super) fn dial(address: SocketAddr) -> TcpStream {
     let end = Instant::now() + LONG;
     loop {
         match TcpStream::connect(address) {
@@ -63,7 +65,7 @@ fn dial(address: SocketAddr) -> TcpStream {
     }
 }
 
-fn whole(peers: &Peers) {
+pub(super) fn whole(peers: &Peers) {
     for (p, (data, link)) in peers.data.iter().zip(&peers.link).enumerate() {
         assert_eq!((data.is_some(), link.is_some()), (p != peers.process, p != peers.process));
         for stream in [data, link].into_iter().flatten() {
@@ -167,9 +169,9 @@ fn strangers_neither_crash_nor_block_nor_sit_down() {
             0 => b"GET / HTTP/1.1\r\n\r\n",
             1 => &[0; 8],
             // The right head, and a length nobody has.
-            2 => b"tidemill\0\0\0\x01\xff\xff\xff\xff",
+            2 => b"tidemill\0\0\0\x02\xff\xff\xff\xff",
             // The right head, and a body that does not decode.
-            3 => b"tidemill\0\0\0\x01\0\0\0\x02\xff\xff",
+            3 => b"tidemill\0\0\0\x02\0\0\0\x02\xff\xff",
             _ => b"",
         };
         let _ = stranger.write_all(bytes);
@@ -190,7 +192,7 @@ fn a_slow_caller_has_no_more_time_than_a_silent_one() {
     let zero = start(Spec { limit: Duration::from_millis(300), ..spec(0, &addresses) });
     let mut slow = dial(addresses[0]);
     let begin = Instant::now();
-    let hello = frame::encode(&Hello::new(&spec(1, &addresses), 1)).unwrap();
+    let hello = frame::encode(&Knock { nonce: [7; 32], secret: false }).unwrap();
     // A byte at a time; the limit is for the whole.
     let sent = hello.iter().take_while(|b| {
         thread::sleep(Duration::from_millis(20));
@@ -210,13 +212,13 @@ fn another_protocol_is_named_on_both_sides() {
     let addresses = free(2);
     let zero = start(spec(0, &addresses));
     dial(addresses[0]).write_all(&head).unwrap();
-    has(&zero.join().unwrap().err().unwrap(), &["speaks protocol 2, this one 1", "same build"]);
+    has(&zero.join().unwrap().err().unwrap(), &["speaks protocol 3, this one 2", "same build"]);
 
     let listener = TcpListener::bind(addresses[0]).unwrap();
     let one = start(spec(1, &addresses));
     let mut caller = listener.accept().unwrap().0;
     caller.write_all(&head).unwrap();
-    has(&one.join().unwrap().err().unwrap(), &["process 0 at", "speaks protocol 2, this one 1"]);
+    has(&one.join().unwrap().err().unwrap(), &["process 0 at", "speaks protocol 3, this one 2"]);
 }
 
 #[test]
@@ -277,8 +279,7 @@ fn the_second_of_one_index_is_refused_and_the_first_goes_on() {
 
 fn say(stream: &TcpStream, hello: &Hello) -> Answer {
     let end = Instant::now() + LONG;
-    frame::write(stream, hello, end).unwrap();
-    frame::read(stream, Some(end)).unwrap()
+    greet::call(stream, hello, None, end).unwrap()
 }
 
 #[test]

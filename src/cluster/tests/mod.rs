@@ -3,6 +3,7 @@
 mod handshake;
 mod launch;
 mod run;
+mod secret;
 
 use std::net::{SocketAddr, TcpListener};
 

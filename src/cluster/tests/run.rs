@@ -103,6 +103,7 @@ fn child() {
         fingerprint: 1,
         graph: Vec::new(),
         build: "test".into(),
+        secret: None,
         deadline: Duration::from_secs(60),
         limit: Duration::from_secs(5),
     };
