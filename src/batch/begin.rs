@@ -2,7 +2,7 @@
 
 use std::collections::{BTreeSet, VecDeque};
 
-use super::ledger::{Ledger, Resumed};
+use super::ledger::{self, Ledger, Resumed};
 use super::planner::{Planner, memory_of};
 use crate::checkpoint::Position;
 use crate::error::{Error, Result};
@@ -77,7 +77,8 @@ impl Planner {
             }
             return Ok(Resumed::default());
         };
-        let (ledger, resumed) = Ledger::open(&dir, &self.config, self.kit.checkpoint_every, states)?;
+        let opened = self.opened.take().unwrap_or_else(|| ledger::open(&dir, &self.config))?;
+        let (ledger, resumed) = Ledger::new(opened, &self.config, self.kit.checkpoint_every, states)?;
         self.ledger = Some(ledger);
         self.lanes.go_on(resumed.lanes);
         if resumed.known {

@@ -7,6 +7,7 @@ use std::thread::JoinHandle;
 use std::time::{Duration, Instant};
 
 use super::control::Planning;
+use super::ledger::{self, Opened};
 use super::pieces::Piece;
 use super::planner::{Kit, Planner};
 use super::worker::{Crew, Shared, lock};
@@ -95,8 +96,10 @@ impl Builder {
         let metrics = Metrics::default();
         let end = Arc::new((Mutex::new(None), Condvar::new()));
         signals::stop_on_signals(&shared);
-        let peers = meet(&config, lines, &shared)?;
-        let job = Job { config, time, given, shared: shared.clone(), metrics: metrics.clone() };
+        let opened = open_before_meeting(&config);
+        let peers = meet(&config, lines, &shared, opened.as_ref())?;
+        let opened = Mutex::new(opened);
+        let job = Job { config, time, given, shared: shared.clone(), metrics: metrics.clone(), opened };
         let ended = end.clone();
         let thread = std::thread::Builder::new()
             .name("tidemill job".into())
@@ -148,10 +151,19 @@ struct Job {
     given: Option<Vec<Plan>>,
     shared: Arc<Shared>,
     metrics: Metrics,
+    opened: Mutex<Option<Result<Opened>>>,
+}
+
+/// Process 0 of several says which generation begins when it meets the others. What is wrong with the directory is told when
+/// they can hear it.
+fn open_before_meeting(config: &Config) -> Option<Result<Opened>> {
+    let r = &config.runtime;
+    let dir = r.checkpoint.as_ref().filter(|_| r.process == 0 && r.processes > 1)?;
+    Some(ledger::open(dir, config))
 }
 
 /// Brings the processes of the job together; there is nobody to meet where there is one.
-fn meet(config: &Config, lines: Vec<String>, shared: &Shared) -> Result<Peers> {
+fn meet(config: &Config, lines: Vec<String>, shared: &Shared, opened: Option<&Result<Opened>>) -> Result<Peers> {
     let r = &config.runtime;
     let processes = r.processes as usize;
     if processes == 1 {
@@ -169,6 +181,7 @@ fn meet(config: &Config, lines: Vec<String>, shared: &Shared) -> Result<Peers> {
         },
         fingerprint: handshake::fingerprint(&lines),
         graph: lines,
+        generation: opened.map_or(0, |o| o.as_ref().map_or(0, |(c, _)| c.lease().generation)),
         build: handshake::build(),
         secret,
         deadline: r.connect_timeout,
@@ -229,9 +242,11 @@ impl Job {
     ) -> Result<JoinHandle<()>> {
         let (config, time, metrics) = (self.config.clone(), self.time.clone(), self.metrics.clone());
         let (given, shared) = (self.given.clone(), self.shared.clone());
+        let opened = lock(&self.opened).take();
         let work = move || {
             let Ok(kit) = kits.recv() else { return };
-            let planner = Planner::new(config, kit, orders, reports, time, metrics);
+            let mut planner = Planner::new(config, kit, orders, reports, time, metrics);
+            planner.opened = opened;
             let run = catch_unwind(AssertUnwindSafe(|| planner.run(given)));
             // Listeners are called on this thread: a panic of one must not leave workers without a planner.
             let panicked = |message| {

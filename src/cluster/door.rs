@@ -135,10 +135,17 @@ fn receive(room: &Room, stream: TcpStream, from: SocketAddr, limit: Duration) {
     };
     let hello = &caller.hello;
     let verdict = room.verdict(hello);
-    let answer = Answer { hello: room.own.of_kind(hello.kind), verdict: verdict.clone() };
+    let own = room.own(hello.kind);
+    let difference = own.difference(hello);
+    let answer = Answer { hello: own, verdict: verdict.clone() };
     let told = caller.answer(&stream, &answer, until);
-    let difference = room.own.difference(hello);
     match (verdict, difference) {
+        (Verdict::Welcome, None) if answer.hello.run.is_some() && answer.hello.generation() < hello.generation() => room.fatal(format!(
+            "this process belongs to generation {} of the job, and process {} to generation {}: a newer run has begun; end this one",
+            answer.hello.generation(),
+            hello.process,
+            hello.generation()
+        )),
         (Verdict::Welcome, Some(difference)) => room.fatal(difference),
         (Verdict::Welcome, None) if hello.process < room.own.process => {
             tracing::warn!(%from, "process {} called, though it should be called", hello.process);

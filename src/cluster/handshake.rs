@@ -45,6 +45,8 @@ pub(crate) struct Spec {
     pub fingerprint: u128,
     /// The graph in lines a user can read: the first that differs is named.
     pub graph: Vec<String>,
+    /// The generation that process 0 has begun; 0 without a checkpoint directory, and unknown elsewhere.
+    pub generation: u64,
     /// Version and whatever else tells two builds apart.
     pub build: String,
     /// What proves that a process belongs here. Without it, all addresses are of this machine.
@@ -184,7 +186,7 @@ fn call(process: usize, address: SocketAddr, kind: Kind, limit: Duration, room: 
     if stream.local_addr().ok() == stream.peer_addr().ok() {
         return Err(Call::Again("nobody listens".into()));
     }
-    let own = room.own.of_kind(kind);
+    let own = room.own(kind);
     let said = greet::call(&stream, &own, room.secret.as_ref(), until);
     let Answer { hello, verdict } = said.map_err(|refusal| match refusal {
         Refusal::Trouble(Trouble::Protocol(theirs)) => Call::Fatal(format!(
@@ -201,7 +203,16 @@ fn call(process: usize, address: SocketAddr, kind: Kind, limit: Duration, room: 
             let also = difference.map(|d| format!(" ({d})")).unwrap_or_default();
             Err(Call::Again(format!("it belongs to a cluster that is whole and runs: end that run first{also}")))
         }
-        Verdict::Taken(_) | Verdict::Welcome if difference.is_some() => Err(Call::Fatal(difference.unwrap_or_default())),
+        Verdict::Over(_) | Verdict::Taken(_) | Verdict::Welcome if difference.is_some() => {
+            Err(Call::Fatal(difference.unwrap_or_default()))
+        }
+        Verdict::Over(generation) => Err(Call::Fatal(older(process, address, &own, generation))),
+        Verdict::Welcome if own.generation() > 0 && hello.generation() > own.generation() => {
+            Err(Call::Fatal(older(process, address, &own, hello.generation())))
+        }
+        Verdict::Welcome if hello.run.is_some() && hello.generation() < own.generation() => {
+            Err(Call::Again(format!("it belongs to generation {}, which is over: end it", hello.generation())))
+        }
         Verdict::Taken(from) => Err(Call::Fatal(format!(
             "process {process} at {address} is connected to another process {} already (it called from {from}): \
              two processes were started with -p {}; stop one of them",
@@ -214,6 +225,15 @@ fn call(process: usize, address: SocketAddr, kind: Kind, limit: Duration, room: 
         Verdict::Welcome if room.seat(&hello, stream) => Ok(()),
         Verdict::Welcome => Err(Call::Again("it started again while it was called".into())),
     }
+}
+
+/// This process was told a generation, and another one has begun since.
+fn older(process: usize, address: SocketAddr, own: &Hello, generation: u64) -> String {
+    format!(
+        "process {process} at {address} belongs to generation {generation} of the job, this one to generation {}, which is over: \
+         a run was started while this process was of the one before; start it again",
+        own.generation()
+    )
 }
 
 /// Waits until all are here and each has said that all are.
@@ -232,9 +252,12 @@ fn gather(spec: &Spec, room: &Room, cancel: &AtomicBool) -> Result<()> {
         for process in others.clone() {
             check(spec, &mut table, process)?;
         }
-        if !table.whole && others.clone().all(|p| table.peers[p].here()) {
+        if !table.whole
+            && let Some(run) = table.run
+            && others.clone().all(|p| table.peers[p].here())
+        {
             for process in others.clone() {
-                say(&table, process, &Frame::Ready, spec.limit);
+                say(&table, process, &Frame::Ready(run), spec.limit);
             }
             table.whole = true;
         }
@@ -259,7 +282,7 @@ fn gather(spec: &Spec, room: &Room, cancel: &AtomicBool) -> Result<()> {
 
 /// Hears what one peer says on its link before the start, and notices when it goes.
 fn check(spec: &Spec, table: &mut Table, process: usize) -> Result<()> {
-    let whole = table.whole;
+    let (whole, run) = (table.whole, table.run);
     let peer = &mut table.peers[process];
     let at = spec.addresses[process];
     // After its word it may have begun, and what it says now is for the run.
@@ -271,7 +294,13 @@ fn check(spec: &Spec, table: &mut Table, process: usize) -> Result<()> {
         _ => None,
     };
     match heard {
-        Some(Ok(Frame::Ready)) => peer.ready = true,
+        Some(Ok(Frame::Ready(theirs))) if run.is_none_or(|run| run == theirs) => peer.ready = true,
+        Some(Ok(Frame::Ready(theirs))) => {
+            let (there, here) = (theirs.generation, run.map_or(0, |run| run.generation));
+            return Err(Error::Cluster(format!(
+                "process {process} at {at} begins another run than this one (generation {there} there, {here} here): end all, and start all"
+            )));
+        }
         Some(Ok(Frame::GaveUp(why))) => return Err(Error::Cluster(format!("process {process} at {at} gave up: {why}"))),
         Some(Ok(_) | Err(_)) | None => {
             if peer.vacate() && whole {

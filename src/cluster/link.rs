@@ -12,7 +12,7 @@ use std::time::{Duration, Instant};
 use serde::{Deserialize, Serialize};
 
 use super::frame;
-use super::hello::clip;
+use super::hello::{Run, clip};
 use crate::error::{Error, Result};
 
 /// How long a word may take to leave: a peer that does not read must not hold up the one who fails.
@@ -63,8 +63,8 @@ impl fmt::Display for FailureReport {
 /// What travels on a link.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 pub(super) enum Frame {
-    /// All my peers are with me.
-    Ready,
+    /// All my peers are with me, for this run.
+    Ready(Run),
     /// I leave before the start.
     GaveUp(String),
     /// I failed.
@@ -187,7 +187,7 @@ fn hear(process: usize, socket: &TcpStream, closing: &AtomicBool, on_event: &(dy
     let mut ended = false;
     loop {
         let event = match frame::read::<Frame>(socket, None) {
-            Ok(Frame::Ready | Frame::GaveUp(_)) => continue,
+            Ok(Frame::Ready(_) | Frame::GaveUp(_)) => continue,
             Ok(Frame::Failed(report)) => LinkEvent::Failed { process, report },
             Ok(Frame::Stopped(why)) => LinkEvent::Stopped { process, why },
             Ok(Frame::Done) => LinkEvent::Done { process },

@@ -5,7 +5,7 @@ use std::net::TcpStream;
 use std::sync::{Condvar, Mutex, MutexGuard, PoisonError};
 use std::time::Duration;
 
-use super::hello::{Hello, Kind, Verdict};
+use super::hello::{Hello, Kind, Run, Verdict};
 use super::secret::Secret;
 
 /// A socket whose other end has passed the handshake.
@@ -73,6 +73,8 @@ impl Peer {
 /// All of them.
 pub(super) struct Table {
     pub peers: Vec<Peer>,
+    /// The run that process 0 begins, once that is known.
+    pub run: Option<Run>,
     /// All were here at once: no one is let in any more.
     pub whole: bool,
     /// Nobody waits any more.
@@ -94,7 +96,7 @@ pub(super) struct Room {
 impl Room {
     pub(super) fn new(own: Hello, secret: Option<Secret>) -> Self {
         let peers = (0..own.processes).map(|_| Peer::default()).collect();
-        let table = Table { peers, whole: false, closed: false, fatal: None, stranger: None };
+        let table = Table { peers, run: own.run, whole: false, closed: false, fatal: None, stranger: None };
         Room { table: Mutex::new(table), changed: Condvar::new(), own, secret }
     }
 
@@ -105,6 +107,11 @@ impl Room {
     /// Waits for a change, or for `time`.
     pub(super) fn wait<'a>(&self, table: MutexGuard<'a, Table>, time: Duration) -> MutexGuard<'a, Table> {
         self.changed.wait_timeout(table, time).unwrap_or_else(PoisonError::into_inner).0
+    }
+
+    /// What this process says of itself on a socket of this kind.
+    pub(super) fn own(&self, kind: Kind) -> Hello {
+        Hello { kind, run: self.lock().run, ..self.own.clone() }
     }
 
     /// Ends the wait for everyone: this cluster cannot be.
@@ -140,6 +147,10 @@ impl Room {
         if table.whole {
             return Verdict::Whole;
         }
+        // Only what was told a generation can be of an older one.
+        if let Some(own) = table.run.filter(|own| hello.run.is_some_and(|run| run.generation < own.generation)) {
+            return Verdict::Over(own.generation);
+        }
         table.peers.get_mut(hello.process).map_or(Verdict::Welcome, |peer| peer.verdict(hello))
     }
 
@@ -148,6 +159,9 @@ impl Room {
         let mut table = self.lock();
         if table.whole || table.closed || table.fatal.is_some() {
             return false;
+        }
+        if hello.process == 0 {
+            table.run = hello.run;
         }
         let peer = &mut table.peers[hello.process];
         if peer.verdict(hello) != Verdict::Welcome {

@@ -9,8 +9,8 @@ use std::time::{Duration, Instant};
 use super::super::frame::{self, MAGIC, PROTOCOL};
 use super::super::greet::{self, Knock};
 use super::super::handshake::{Peers, Spec, build, connect, fingerprint};
-use super::super::hello::{Answer, Hello, Kind, Verdict};
-use super::super::link::{FailureReport, Link, LinkEvent};
+use super::super::hello::{Answer, Hello, Kind, Run, Verdict};
+use super::super::link::{FailureReport, Frame, Link, LinkEvent};
 use super::{free, has};
 use crate::error::Error;
 
@@ -29,6 +29,7 @@ pub(super) fn spec(process: usize, addresses: &[SocketAddr]) -> Spec {
         fingerprint: 7,
         graph: vec!["source".into(), "count".into()],
         build: "tidemill 0.1.0".into(),
+        generation: 0,
         secret: None,
         deadline: LONG,
         limit: Duration::from_secs(5),
@@ -277,6 +278,63 @@ fn the_second_of_one_index_is_refused_and_the_first_goes_on() {
     others.into_iter().for_each(|p| whole(&p.join().unwrap().unwrap()));
 }
 
+/// A process 1 by hand that was told `run` by a process 0 that is gone.
+fn told(addresses: &[SocketAddr], run: Run) -> Hello {
+    Hello { run: Some(run), ..Hello::new(&spec(1, addresses), 11) }
+}
+
+#[test]
+fn d13_a_process_of_the_previous_run_is_refused_and_the_new_one_comes_in() {
+    let addresses = free(2);
+    let zero = start(Spec { generation: 6, ..spec(0, &addresses) });
+    let old = told(&addresses, Run { generation: 5, instance: 3 });
+    let answer = say(&dial(addresses[0]), &old);
+    assert_eq!((answer.verdict, answer.hello.generation()), (Verdict::Over(6), 6));
+    let one = start(spec(1, &addresses));
+    whole(&zero.join().unwrap().unwrap());
+    whole(&one.join().unwrap().unwrap());
+}
+
+#[test]
+fn d13_a_process_that_was_told_a_generation_does_not_take_the_next() {
+    let addresses = free(3);
+    // Process 1 is told generation 5, and waits for process 2; then process 0 is another.
+    let one = start(spec(1, &addresses));
+    let five = Spec { generation: 5, deadline: Duration::from_millis(700), ..spec(0, &addresses) };
+    let cancel = Arc::new(AtomicBool::new(false));
+    let flag = cancel.clone();
+    let zero = thread::spawn(move || connect(&five, &flag).map_err(text));
+    let hello = Hello::new(&spec(2, &addresses), 12);
+    // It is told when it says so.
+    let until = Instant::now() + LONG;
+    while say(&dial(addresses[1]), &hello).hello.generation() != 5 {
+        assert!(Instant::now() < until);
+    }
+    cancel.store(true, Ordering::SeqCst);
+    zero.join().unwrap().err().unwrap();
+    let six = start(Spec { generation: 6, ..spec(0, &addresses) });
+    has(
+        &one.join().unwrap().err().unwrap(),
+        &["process 0 at", "generation 6 of the job, this one to generation 5", "start it again"],
+    );
+    // The new run goes on with who is started for it.
+    let others = [1, 2].map(|p| start(spec(p, &addresses)));
+    others.into_iter().for_each(|p| whole(&p.join().unwrap().unwrap()));
+    whole(&six.join().unwrap().unwrap());
+}
+
+#[test]
+fn d13_who_is_ready_for_another_run_is_named() {
+    let addresses = free(2);
+    let zero = start(Spec { generation: 6, ..spec(0, &addresses) });
+    let hello = Hello::new(&spec(1, &addresses), 11);
+    let (data, link) = (dial(addresses[0]), dial(addresses[0]));
+    assert_eq!(say(&data, &hello).verdict, Verdict::Welcome);
+    assert_eq!(say(&link, &Hello { kind: Kind::Link, ..hello }).verdict, Verdict::Welcome);
+    frame::write(&link, &Frame::Ready(Run { generation: 5, instance: 3 }), Instant::now() + LONG).unwrap();
+    has(&zero.join().unwrap().err().unwrap(), &["process 1 at", "generation 5 there, 6 here", "start all"]);
+}
+
 fn say(stream: &TcpStream, hello: &Hello) -> Answer {
     let end = Instant::now() + LONG;
     greet::call(stream, hello, None, end).unwrap()
@@ -287,7 +345,7 @@ fn a_latecomer_is_told_that_the_cluster_is_whole() {
     let addresses = free(2);
     let (zero, one) = (start(spec(0, &addresses)), start(spec(1, &addresses)));
     let (zero, one) = (zero.join().unwrap().unwrap(), one.join().unwrap().unwrap());
-    let late = Hello::new(&spec(1, &addresses), 99).of_kind(Kind::Link);
+    let late = Hello { kind: Kind::Link, ..Hello::new(&spec(1, &addresses), 99) };
     assert_eq!(say(&dial(addresses[0]), &late).verdict, Verdict::Whole);
     // Its own address is held for the whole run.
     has(&start(spec(1, &addresses)).join().unwrap().err().unwrap(), &["process 1 cannot listen on", "taken"]);

@@ -103,6 +103,7 @@ fn child() {
         fingerprint: 1,
         graph: Vec::new(),
         build: "test".into(),
+        generation: 0,
         secret: None,
         deadline: Duration::from_secs(60),
         limit: Duration::from_secs(5),
