@@ -10,6 +10,7 @@ use super::control::Planning;
 use super::ledger::{self, Opened};
 use super::pieces::Piece;
 use super::planner::{Kit, Planner};
+use super::watch::{self, End};
 use super::worker::{Crew, Shared, lock};
 use super::{plans, signals, worker};
 use crate::clock::{Clock, ManualClock, Time};
@@ -38,7 +39,7 @@ pub struct Summary {
 pub struct JobHandle {
     shared: Arc<Shared>,
     metrics: Metrics,
-    end: Arc<(Mutex<Option<Result<Summary>>>, Condvar)>,
+    end: End,
     thread: Option<JoinHandle<()>>,
 }
 
@@ -94,11 +95,12 @@ impl Builder {
         let lines = rehearse(&config, &build)?;
         let shared = Shared::new();
         let metrics = Metrics::default();
-        let end = Arc::new((Mutex::new(None), Condvar::new()));
+        let end: End = Arc::new((Mutex::new(None), Condvar::new()));
         signals::stop_on_signals(&shared);
         let opened = open_before_meeting(&config);
         let peers = meet(&config, lines, &shared, opened.as_ref())?;
         let opened = Mutex::new(opened);
+        let limits = config.runtime.clone();
         let job = Job { config, time, given, shared: shared.clone(), metrics: metrics.clone(), opened };
         let ended = end.clone();
         let thread = std::thread::Builder::new()
@@ -106,11 +108,18 @@ impl Builder {
             .spawn(move || {
                 let result = catch_unwind(AssertUnwindSafe(|| job.run(build, peers)))
                     .unwrap_or_else(|p| Err(Error::Cluster(panic_text(&*p))));
-                *lock(&ended.0) = Some(result);
+                lock(&ended.0).get_or_insert(result);
                 ended.1.notify_all();
             })
             .map_err(|e| Error::io("start of the job's thread", e))?;
-        Ok(JobHandle { shared, metrics, end, thread: Some(thread) })
+        let (watched, end_seen) = (shared.clone(), end.clone());
+        let watch = move || watch::watch(&watched, &end_seen, &limits);
+        let handle = JobHandle { shared, metrics, end, thread: Some(thread) };
+        std::thread::Builder::new()
+            .name("tidemill watch".into())
+            .spawn(watch)
+            .map_err(|e| Error::io("start of the watchdog's thread", e))?;
+        Ok(handle)
     }
 }
 
@@ -186,6 +195,7 @@ fn meet(config: &Config, lines: Vec<String>, shared: &Shared, opened: Option<&Re
         secret,
         deadline: r.connect_timeout,
         limit: handshake::LIMIT,
+        heartbeat: r.heartbeat_timeout,
     };
     handshake::connect(&spec, &shared.asked)
 }
@@ -384,7 +394,9 @@ impl JobHandle {
 impl Drop for JobHandle {
     fn drop(&mut self) {
         self.shared.post(Report::Stop { graceful: false });
-        if let Some(thread) = self.thread.take() {
+        let _ = self.wait(None);
+        // A thread that is stuck in user code is left behind: nobody can end it, and nobody is to wait for it.
+        if let Some(thread) = self.thread.take().filter(|_| !self.shared.abandoned()) {
             let _ = thread.join();
         }
     }

@@ -11,6 +11,7 @@ use std::sync::atomic::{AtomicBool, Ordering};
 use std::thread::Builder;
 use std::time::{Duration, Instant};
 
+use rustix::net::sockopt;
 use xxhash_rust::xxh3::{xxh3_64, xxh3_128};
 
 use super::door::{Door, bind};
@@ -55,6 +56,8 @@ pub(crate) struct Spec {
     pub deadline: Duration,
     /// How long one handshake may take.
     pub limit: Duration,
+    /// A process that says nothing for so long is lost.
+    pub heartbeat: Duration,
 }
 
 /// The version of tidemill and a hash of the running program: nothing on timely's wire says of what type a byte is, so two
@@ -78,6 +81,7 @@ pub(crate) struct Peers {
     pub(super) addresses: Vec<SocketAddr>,
     pub(super) data: Vec<Option<TcpStream>>,
     pub(super) link: Vec<Option<TcpStream>>,
+    pub(super) heartbeat: Duration,
     /// Held, so that latecomers are told and nobody else takes the address.
     pub(super) door: Option<Door>,
 }
@@ -86,7 +90,7 @@ impl Peers {
     /// No peers: one process with `workers` workers.
     pub(crate) fn alone(workers: usize) -> Self {
         let nobody = || vec![None];
-        Peers { process: 0, workers, addresses: Vec::new(), data: nobody(), link: nobody(), door: None }
+        Peers { process: 0, workers, addresses: Vec::new(), data: nobody(), link: nobody(), heartbeat: Duration::MAX, door: None }
     }
 }
 
@@ -120,13 +124,19 @@ pub(crate) fn connect(spec: &Spec, cancel: &AtomicBool) -> Result<Peers> {
     }
     let (data, link) = room.sockets();
     for stream in data.iter().chain(&link).flatten() {
-        settle(stream).map_err(|e| Error::io("cannot set up a socket to a peer", e))?;
+        settle(stream, spec.heartbeat).map_err(|e| Error::io("cannot set up a socket to a peer", e))?;
     }
-    let addresses = spec.addresses.clone();
-    Ok(Peers { process: spec.process, workers: spec.workers, addresses, data, link, door: Some(door) })
+    let (addresses, heartbeat) = (spec.addresses.clone(), spec.heartbeat);
+    Ok(Peers { process: spec.process, workers: spec.workers, addresses, data, link, heartbeat, door: Some(door) })
 }
 
-fn settle(stream: &TcpStream) -> std::io::Result<()> {
+/// The link says who is lost; that the system gives up too, after twice that time, is for what hangs in it.
+fn settle(stream: &TcpStream, heartbeat: Duration) -> std::io::Result<()> {
+    sockopt::set_socket_keepalive(stream, true)?;
+    sockopt::set_tcp_keepidle(stream, heartbeat.max(Duration::from_secs(1)))?;
+    sockopt::set_tcp_keepintvl(stream, (heartbeat / 4).max(Duration::from_secs(1)))?;
+    sockopt::set_tcp_keepcnt(stream, 4)?;
+    sockopt::set_tcp_user_timeout(stream, u32::try_from(2 * heartbeat.as_millis()).unwrap_or(u32::MAX))?;
     stream.set_nodelay(true)?;
     stream.set_read_timeout(None)?;
     stream.set_write_timeout(None)

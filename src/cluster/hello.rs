@@ -35,6 +35,8 @@ pub(super) struct Hello {
     pub processes: usize,
     pub workers: usize,
     pub addresses: Vec<String>,
+    /// How long a process may be silent, in milliseconds.
+    pub heartbeat: u64,
     pub fingerprint: u128,
     pub graph: Vec<String>,
     /// Differs between two starts of one process.
@@ -76,6 +78,7 @@ impl Hello {
             processes: spec.processes,
             workers: spec.workers,
             addresses: spec.addresses.iter().map(ToString::to_string).collect(),
+            heartbeat: spec.heartbeat.as_millis() as u64,
             fingerprint: spec.fingerprint,
             graph,
             instance,
@@ -108,6 +111,12 @@ impl Hello {
                     "{who} was started with {flag} {there}, this one with {flag} {here}: start all with the same"
                 ));
             }
+        }
+        if self.heartbeat != other.heartbeat {
+            let (there, here) = (other.heartbeat, self.heartbeat);
+            return Some(format!(
+                "{who} was started with --heartbeat-timeout {there}ms, this one with {here}ms: start all with the same"
+            ));
         }
         if let Some(line) = (0..self.processes).find(|&i| self.addresses.get(i) != other.addresses.get(i)) {
             let at = |list: &[String]| list.get(line).cloned().unwrap_or_else(|| "nothing".into());

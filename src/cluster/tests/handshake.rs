@@ -33,6 +33,7 @@ pub(super) fn spec(process: usize, addresses: &[SocketAddr]) -> Spec {
         secret: None,
         deadline: LONG,
         limit: Duration::from_secs(5),
+        heartbeat: Duration::from_secs(10),
     }
 }
 
@@ -374,8 +375,9 @@ fn linked() -> (Link, Link, Receiver<LinkEvent>, TcpStream) {
     let raw = b.try_clone().unwrap();
     let (send, heard) = channel();
     let send = Mutex::new(send);
-    let a = Link::start(vec![None, Some(a)], &(Arc::new(move |event| send.lock().unwrap().send(event).unwrap()) as _)).unwrap();
-    let b = Link::start(vec![Some(b), None], &(Arc::new(|_| ()) as _)).unwrap();
+    let a =
+        Link::start(vec![None, Some(a)], LONG, &(Arc::new(move |event| send.lock().unwrap().send(event).unwrap()) as _)).unwrap();
+    let b = Link::start(vec![Some(b), None], LONG, &(Arc::new(|_| ()) as _)).unwrap();
     (a, b, heard, raw)
 }
 

@@ -1,5 +1,6 @@
 //! The processes of a cluster as threads of one (the handshake), as processes (the run), as programs (the launch).
 
+mod cut;
 mod handshake;
 mod launch;
 mod run;
