@@ -12,6 +12,7 @@ mod model;
 mod pipes;
 mod resumed;
 mod sockets;
+mod supervise;
 mod tweets;
 mod weblog;
 mod wordcounts;
