@@ -42,6 +42,18 @@ pub struct RuntimeArgs {
     /// File with the address of process i in line i; without it, 127.0.0.1 and ports from 2101
     #[arg(long, value_name = "FILE")]
     pub hostfile: Option<PathBuf>,
+    /// File with the secret that all processes share, else TIDEMILL_SECRET; without one, all are on this machine
+    #[arg(long, value_name = "FILE")]
+    pub secret_file: Option<PathBuf>,
+    /// How long the processes wait for one another at the start
+    #[arg(long, value_name = "TIME", value_parser = interval, default_value = "30s")]
+    pub connect_timeout: Duration,
+    /// A process that says nothing for so long is lost, and the job ends; at least 1s
+    #[arg(long, value_name = "TIME", value_parser = interval, default_value = "10s")]
+    pub heartbeat_timeout: Duration,
+    /// End the job when a worker does not come back from user code for so long; without it, that is a warning
+    #[arg(long, value_name = "TIME", value_parser = interval)]
+    pub stuck_timeout: Option<Duration>,
     /// What outputs see of overdue batch times
     #[arg(long, value_enum, default_value_t)]
     pub catch_up: CatchUp,
@@ -72,6 +84,10 @@ impl Default for RuntimeArgs {
             processes: 1,
             process: 0,
             hostfile: None,
+            secret_file: None,
+            connect_timeout: Duration::from_secs(30),
+            heartbeat_timeout: Duration::from_secs(10),
+            stuck_timeout: None,
             catch_up: CatchUp::default(),
             time_zone: None,
             checkpoint: None,
@@ -153,6 +169,12 @@ impl Config {
                 r.process,
                 r.processes,
                 r.processes - 1
+            )));
+        }
+        if r.heartbeat_timeout < Duration::from_secs(1) {
+            let given = r.heartbeat_timeout;
+            return Err(Error::config(format!(
+                "--heartbeat-timeout {given:?}: a busy process is silent for longer; at least 1s"
             )));
         }
         match r.checkpoint_interval {

@@ -55,6 +55,18 @@ pub enum Error {
         /// What the panic said.
         message: String,
     },
+    /// A worker does not come back from a step: user code that waits or never ends, or a very long batch.
+    #[error("worker {worker} has been in {operator}{} for {seconds} s and does not come back", .batch.map(|t| format!(", batch {t},")).unwrap_or_default())]
+    WorkerStuck {
+        /// The operator that it entered last.
+        operator: String,
+        /// The worker.
+        worker: usize,
+        /// The batch it works on, where there is one.
+        batch: Option<BatchTime>,
+        /// For how long.
+        seconds: u64,
+    },
     /// A gathered batch outgrew its cap.
     #[error(
         "{operator}, batch {time}: the gathered batch is larger than {cap} bytes; use foreach_partition(init, f), which does not gather, or raise gather_cap"

@@ -3,10 +3,8 @@
 //! Every operator of tidemill is built by one of these few functions, so that each says where it is (for the message of a
 //! panic), acts on silence (by ticks), and releases what it emits by the frontier. Invariant: nothing here does I/O.
 
-use std::cell::RefCell;
 use std::collections::BTreeMap;
-use std::rc::Rc;
-use std::sync::Arc;
+use std::sync::{Arc, Mutex, PoisonError};
 
 use timely::container::NoopBuilder;
 use timely::dataflow::channels::pact::{Exchange as ExchangePact, ParallelizationContract, Pipeline};
@@ -39,9 +37,26 @@ pub(crate) struct Flow<'s> {
 
 /// Which operator this is, for people: the verb and the line that called it.
 #[derive(Clone, Debug)]
-pub(crate) struct Site(Rc<str>);
+pub(crate) struct Site(Arc<str>);
 
-thread_local!(static HERE: RefCell<(Option<Site>, Option<BatchTime>)> = const { RefCell::new((None, None)) });
+/// Where a thread is: the operator it entered last, and the batch. Others may look.
+#[derive(Default)]
+pub(crate) struct Spot(Mutex<(Option<Site>, Option<BatchTime>)>);
+
+thread_local!(static HERE: Arc<Spot> = Arc::default());
+
+impl Spot {
+    /// That of the calling thread.
+    pub fn here() -> Arc<Spot> {
+        HERE.with(Arc::clone)
+    }
+
+    /// The operator and batch that ran last.
+    pub fn read(&self) -> (String, Option<BatchTime>) {
+        let here = self.0.lock().unwrap_or_else(PoisonError::into_inner);
+        (here.0.as_ref().map_or_else(|| "the engine".into(), Site::name), here.1)
+    }
+}
 
 impl Site {
     /// The verb, and the place in the program that called it.
@@ -63,12 +78,12 @@ impl Site {
 
     /// From here on, this operator runs, on this batch.
     pub fn enter(&self, time: Option<BatchTime>) {
-        HERE.with_borrow_mut(|here| *here = (Some(self.clone()), time));
+        HERE.with(|here| *here.0.lock().unwrap_or_else(PoisonError::into_inner) = (Some(self.clone()), time));
     }
 
     /// The operator and batch that ran last on this thread: what a panic is reported with.
     pub fn last() -> (String, Option<BatchTime>) {
-        HERE.with_borrow(|(site, t)| (site.as_ref().map_or_else(|| "the engine".into(), Site::name), *t))
+        HERE.with(|here| here.read())
     }
 }
 

@@ -9,6 +9,7 @@ mod dict;
 pub mod error;
 pub(crate) mod fault;
 mod flow;
+mod launcher;
 mod output;
 pub mod plan;
 mod state;

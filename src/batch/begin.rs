@@ -4,7 +4,7 @@ use std::collections::{BTreeSet, VecDeque};
 use std::sync::mpsc::RecvTimeoutError;
 use std::time::Duration;
 
-use super::ledger::{Ledger, Resumed, progress_fits};
+use super::ledger::{self, Ledger, Resumed, progress_fits};
 use super::planner::{Planner, memory_of};
 use crate::checkpoint::Position;
 use crate::error::{Error, Result};
@@ -99,7 +99,8 @@ impl Planner {
             }
             return Ok(Resumed::default());
         };
-        let (ledger, resumed) = Ledger::open(&dir, &self.config, self.kit.checkpoint_every, states, &self.kit.shards)?;
+        let opened = self.opened.take().unwrap_or_else(|| ledger::open(&dir, &self.config))?;
+        let (ledger, resumed) = Ledger::new(opened, &self.config, self.kit.checkpoint_every, states, &self.kit.shards)?;
         self.ledger = Some(ledger);
         self.lanes.go_on(resumed.lanes);
         if resumed.known {

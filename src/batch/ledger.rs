@@ -9,7 +9,7 @@ use std::path::Path;
 use super::states::Restore;
 use crate::checkpoint::{
     Checkpoints, DirectoryId, Genesis, Groups, Index, Manifest, OperatorId, OperatorState, Origin, PlanLog, PlanRecord, Position,
-    Settings, collect,
+    Recovered, Settings, collect,
 };
 use crate::config::Config;
 use crate::data::encoded;
@@ -122,6 +122,20 @@ fn same_shards(made: &Shards, now: &Shards) -> Result<()> {
     Ok(())
 }
 
+/// A directory that this process has taken.
+pub(super) type Opened = (Checkpoints, Recovered);
+
+/// Takes the directory of a job.
+///
+/// # Errors
+/// What [`Checkpoints::open`] refuses.
+pub(super) fn open(dir: &Path, config: &Config) -> Result<Opened> {
+    let interval = std::time::Duration::from_millis(config.interval.millis());
+    let mut settings = Settings::new(config.name.clone(), interval);
+    settings.keep_plans = config.runtime.keep_plans.unwrap_or(settings.keep_plans);
+    Checkpoints::open(dir, settings)
+}
+
 /// A checkpoint on its way.
 struct Underway {
     manifest: Manifest,
@@ -157,15 +171,18 @@ pub(super) struct Ledger {
 }
 
 impl Ledger {
-    /// Takes the directory and finds out where the job stands.
+    /// Finds out where the job stands.
     ///
     /// # Errors
-    /// What [`Checkpoints::open`] refuses; states that this program does not have, or has otherwise.
-    pub fn open(dir: &Path, config: &Config, every: u64, program: Vec<OperatorId>, shards: &Shards) -> Result<(Ledger, Resumed)> {
-        let interval = std::time::Duration::from_millis(config.interval.millis());
-        let mut settings = Settings::new(config.name.clone(), interval);
-        settings.keep_plans = config.runtime.keep_plans.unwrap_or(settings.keep_plans);
-        let (checkpoints, found) = Checkpoints::open(dir, settings)?;
+    /// States that this program does not have, or has otherwise.
+    pub fn new(
+        opened: Opened,
+        config: &Config,
+        every: u64,
+        program: Vec<OperatorId>,
+        shards: &Shards,
+    ) -> Result<(Ledger, Resumed)> {
+        let (checkpoints, found) = opened;
         let manifest = found.checkpoint;
         if let Some(manifest) = &manifest {
             fits(manifest, &program, config.runtime.drop_state)?;

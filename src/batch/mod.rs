@@ -9,7 +9,7 @@
 //! | output | `sink/thread.rs` | whole batches, in order |
 //! | checkpoint | `ledger.rs` asks, `states.rs` saves, `pieces.rs` writes | states of all operators after one batch |
 //!
-//! `run.rs` starts and ends jobs, `worker.rs` is one worker's loop, `control.rs` carries orders and reports; `crate::clock` reads time.
+//! `run.rs` starts and ends jobs, `worker.rs` is one worker's loop, `watch.rs` sees workers that are stuck, `control.rs` carries orders and reports; `crate::clock` reads time.
 //! Invariant: only this module moves time.
 
 mod begin;
@@ -23,6 +23,7 @@ pub(crate) mod plans;
 pub(crate) mod run;
 pub(crate) mod signals;
 mod states;
+mod watch;
 pub(crate) mod worker;
 
 pub use crate::clock::ManualClock;

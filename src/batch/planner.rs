@@ -12,7 +12,7 @@ use std::time::{Duration, Instant};
 use timely::scheduling::SyncActivator;
 
 use super::lanes::Lanes;
-use super::ledger::{Ledger, Shards, Standing};
+use super::ledger::{Ledger, Opened, Shards, Standing};
 use crate::checkpoint::{OperatorId, PlanRecord};
 use crate::clock::Time;
 use crate::config::{CatchUp, Config};
@@ -74,6 +74,8 @@ pub(crate) struct Planner {
     pub(super) time: Time,
     metrics: Metrics,
     pub(super) lanes: Lanes,
+    /// The checkpoint directory, where it was opened before the processes met.
+    pub(super) opened: Option<Result<Opened>>,
     pub(super) ledger: Option<Ledger>,
     /// From the first seal to the last output, in order.
     batches: VecDeque<Batch>,
@@ -116,6 +118,7 @@ impl Planner {
             time,
             metrics,
             lanes: Lanes::default(),
+            opened: None,
             ledger: None,
             batches: VecDeque::new(),
             next: BatchTime::default(),

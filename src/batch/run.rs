@@ -7,12 +7,15 @@ use std::thread::JoinHandle;
 use std::time::{Duration, Instant};
 
 use super::control::Planning;
+use super::ledger::{self, Opened};
 use super::pieces::Piece;
 use super::planner::{Kit, Planner};
+use super::watch::{self, End};
 use super::worker::{Crew, Shared, lock};
 use super::{plans, signals, worker};
 use crate::clock::{Clock, ManualClock, Time};
 use crate::cluster::handshake::{self, Peers, Spec};
+use crate::cluster::secret::Secret;
 use crate::cluster::{self, hosts};
 use crate::config::Config;
 use crate::context::{Builder, Outbox, StreamingContext};
@@ -37,7 +40,7 @@ pub struct Summary {
 pub struct JobHandle {
     shared: Arc<Shared>,
     metrics: Metrics,
-    end: Arc<(Mutex<Option<Result<Summary>>>, Condvar)>,
+    end: End,
     thread: Option<JoinHandle<()>>,
 }
 
@@ -93,21 +96,31 @@ impl Builder {
         let lines = rehearse(&config, &build)?;
         let shared = Shared::new();
         let metrics = Metrics::default();
-        let end = Arc::new((Mutex::new(None), Condvar::new()));
+        let end: End = Arc::new((Mutex::new(None), Condvar::new()));
         signals::stop_on_signals(&shared);
-        let peers = meet(&config, lines, &shared)?;
-        let job = Job { config, time, given, shared: shared.clone(), metrics: metrics.clone() };
+        let opened = open_before_meeting(&config);
+        let peers = meet(&config, lines, &shared, opened.as_ref())?;
+        let opened = Mutex::new(opened);
+        let limits = config.runtime.clone();
+        let job = Job { config, time, given, shared: shared.clone(), metrics: metrics.clone(), opened };
         let ended = end.clone();
         let thread = std::thread::Builder::new()
             .name("tidemill job".into())
             .spawn(move || {
                 let result = catch_unwind(AssertUnwindSafe(|| job.run(build, peers)))
                     .unwrap_or_else(|p| Err(Error::Cluster(panic_text(&*p))));
-                *lock(&ended.0) = Some(result);
+                lock(&ended.0).get_or_insert(result);
                 ended.1.notify_all();
             })
             .map_err(|e| Error::io("start of the job's thread", e))?;
-        Ok(JobHandle { shared, metrics, end, thread: Some(thread) })
+        let (watched, end_seen) = (shared.clone(), end.clone());
+        let watch = move || watch::watch(&watched, &end_seen, &limits);
+        let handle = JobHandle { shared, metrics, end, thread: Some(thread) };
+        std::thread::Builder::new()
+            .name("tidemill watch".into())
+            .spawn(watch)
+            .map_err(|e| Error::io("start of the watchdog's thread", e))?;
+        Ok(handle)
     }
 }
 
@@ -148,29 +161,42 @@ struct Job {
     given: Option<Vec<Plan>>,
     shared: Arc<Shared>,
     metrics: Metrics,
+    opened: Mutex<Option<Result<Opened>>>,
+}
+
+/// Process 0 of several says which generation begins when it meets the others. What is wrong with the directory is told when
+/// they can hear it.
+fn open_before_meeting(config: &Config) -> Option<Result<Opened>> {
+    let r = &config.runtime;
+    let dir = r.checkpoint.as_ref().filter(|_| r.process == 0 && r.processes > 1)?;
+    Some(ledger::open(dir, config))
 }
 
 /// Brings the processes of the job together; there is nobody to meet where there is one.
-fn meet(config: &Config, lines: Vec<String>, shared: &Shared) -> Result<Peers> {
+fn meet(config: &Config, lines: Vec<String>, shared: &Shared, opened: Option<&Result<Opened>>) -> Result<Peers> {
     let r = &config.runtime;
     let processes = r.processes as usize;
     if processes == 1 {
         return Ok(Peers::alone(r.workers as usize));
     }
+    let secret = Secret::find(r.secret_file.as_deref())?;
     let spec = Spec {
         job: config.name.clone(),
         process: r.process as usize,
         processes,
         workers: r.workers as usize,
         addresses: match &r.hostfile {
-            Some(file) => hosts::read(file, processes)?,
+            Some(file) => hosts::read(file, processes, secret.is_some())?,
             None => hosts::local(processes)?,
         },
         fingerprint: handshake::fingerprint(&lines),
         graph: lines,
+        generation: opened.map_or(0, |o| o.as_ref().map_or(0, |(c, _)| c.lease().generation)),
         build: handshake::build(),
-        deadline: handshake::DEADLINE,
+        secret,
+        deadline: r.connect_timeout,
         limit: handshake::LIMIT,
+        heartbeat: r.heartbeat_timeout,
     };
     handshake::connect(&spec, &shared.asked)
 }
@@ -227,9 +253,11 @@ impl Job {
     ) -> Result<JoinHandle<()>> {
         let (config, time, metrics) = (self.config.clone(), self.time.clone(), self.metrics.clone());
         let (given, shared) = (self.given.clone(), self.shared.clone());
+        let opened = lock(&self.opened).take();
         let work = move || {
             let Ok(kit) = kits.recv() else { return };
-            let planner = Planner::new(config, kit, orders, reports, time, metrics);
+            let mut planner = Planner::new(config, kit, orders, reports, time, metrics);
+            planner.opened = opened;
             let run = catch_unwind(AssertUnwindSafe(|| planner.run(given)));
             // Listeners are called on this thread: a panic of one must not leave workers without a planner.
             let panicked = |message| {
@@ -366,7 +394,9 @@ impl JobHandle {
 impl Drop for JobHandle {
     fn drop(&mut self) {
         self.shared.post(Report::Stop { graceful: false });
-        if let Some(thread) = self.thread.take() {
+        let _ = self.wait(None);
+        // A thread that is stuck in user code is left behind: nobody can end it, and nobody is to wait for it.
+        if let Some(thread) = self.thread.take().filter(|_| !self.shared.abandoned()) {
             let _ = thread.join();
         }
     }

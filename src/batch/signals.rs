@@ -20,7 +20,11 @@ pub(crate) fn stop_on_signals(job: &std::sync::Arc<Shared>) {
     drop(jobs);
     LISTENING.get_or_init(|| {
         let Ok(mut signals) = Signals::new([SIGINT, SIGTERM]) else { return false };
-        let listen = move || signals.forever().for_each(heard);
+        let listen = move || {
+            // On the one thread that lives as long as the process: the system keeps it by thread.
+            crate::launcher::follow();
+            signals.forever().for_each(heard);
+        };
         std::thread::Builder::new().name("tidemill signals".into()).spawn(listen).is_ok()
     });
 }

@@ -16,6 +16,7 @@ use timely::worker::Worker;
 use super::control::{self, Control, Planning};
 use super::pieces::Piece;
 use super::states::States;
+use super::watch::Watched;
 use super::{input, planner::Kit};
 use crate::checkpoint::OperatorId;
 use crate::cluster::fate::Fate;
@@ -36,6 +37,9 @@ pub(crate) struct Shared {
     failure: Mutex<Option<Error>>,
     fate: OnceLock<Arc<Fate>>,
     workers: Mutex<Vec<Thread>>,
+    watched: Mutex<Vec<Arc<Watched>>>,
+    /// Whether the job has ended for those who wait, though threads of it are stuck.
+    abandoned: AtomicBool,
     /// Reports from threads that are no workers, for the first worker of this process to pass on.
     mail: Mutex<Vec<Report>>,
     /// Whether anybody has asked the job to stop.
@@ -52,6 +56,8 @@ impl Shared {
             failure: Mutex::default(),
             fate: OnceLock::new(),
             workers: Mutex::default(),
+            watched: Mutex::default(),
+            abandoned: AtomicBool::new(false),
             mail: Mutex::default(),
             asked: AtomicBool::new(false),
         })
@@ -69,6 +75,28 @@ impl Shared {
     /// A failure from before the workers ran.
     pub fn take_failure(&self) -> Option<Error> {
         lock(&self.failure).take()
+    }
+
+    pub fn failed(&self) -> bool {
+        self.fate.get().is_some_and(|fate| fate.failed()) || lock(&self.failure).is_some()
+    }
+
+    /// Takes the reason, for one who does not wait until the job has ended.
+    pub fn why(&self) -> Option<Error> {
+        self.fate.get().and_then(|fate| fate.why()).or_else(|| self.take_failure())
+    }
+
+    /// The workers that run.
+    pub fn watched(&self) -> Vec<Arc<Watched>> {
+        lock(&self.watched).clone()
+    }
+
+    pub fn abandon(&self) {
+        self.abandoned.store(true, Ordering::SeqCst);
+    }
+
+    pub fn abandoned(&self) -> bool {
+        self.abandoned.load(Ordering::SeqCst)
     }
 
     /// Sends a report to the planner, wherever it is.
@@ -139,13 +167,17 @@ where
     }
     lock(&shared.workers).push(std::thread::current());
     let index = worker.index();
-    catch_unwind(AssertUnwindSafe(|| live(worker, crew, fate))).unwrap_or_else(|panic| {
+    let watched = Watched::here(index);
+    lock(&shared.watched).push(watched.clone());
+    let done = catch_unwind(AssertUnwindSafe(|| live(worker, crew, fate, &watched))).unwrap_or_else(|panic| {
         let (operator, batch) = Site::last();
         Err(Error::WorkerPanicked { operator, worker: index, batch, message: panic_text(&*panic) })
-    })
+    });
+    lock(&shared.watched).retain(|w| !Arc::ptr_eq(w, &watched));
+    done
 }
 
-fn live<F>(worker: &mut Worker, crew: &Crew<F>, fate: &Arc<Fate>) -> Result<()>
+fn live<F>(worker: &mut Worker, crew: &Crew<F>, fate: &Arc<Fate>, watched: &Watched) -> Result<()>
 where
     F: for<'a> Fn(&StreamingContext<'a>) -> Result<(), BoxError>,
 {
@@ -178,6 +210,7 @@ where
     let reported = RefCell::new(BatchTime::default());
     let mut nap = LONGEST_NAP;
     while !fate.failed() && worker.step_or_park(Some(nap)) {
+        watched.step();
         if first_here {
             std::mem::take(&mut *lock(&crew.shared.mail)).into_iter().for_each(|r| outbox.send(r));
         }

@@ -36,6 +36,8 @@ enum What {
     Checkpoint(checkpoint::Args),
     /// Starts all processes of a program on this machine, and ends them together
     Launch(launch::Args),
+    /// Has a launched job go on with other numbers of processes and workers
+    Rescale(launch::RescaleArgs),
 }
 
 /// Parses the arguments, does what they say, and says how it went.
@@ -46,6 +48,7 @@ pub fn main() -> ExitCode {
         What::Gen(args) => make::run(&args),
         What::Checkpoint(args) => checkpoint::run(&args),
         What::Launch(args) => launch::run(args),
+        What::Rescale(args) => launch::rescale(&args),
     };
     match done {
         Ok(code) => code,

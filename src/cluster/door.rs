@@ -11,7 +11,8 @@ use std::thread::{Builder, JoinHandle, sleep};
 use std::time::{Duration, Instant};
 
 use super::frame::{self, Trouble};
-use super::hello::{Answer, Hello, Verdict};
+use super::greet::{self, Refusal};
+use super::hello::{Answer, Verdict};
 use super::table::Room;
 use crate::error::{Error, Result};
 
@@ -115,35 +116,42 @@ fn accept(listener: &TcpListener, room: &Arc<Room>, limit: Duration, stop: &Atom
 /// Hears one caller out, answers, and seats it.
 fn receive(room: &Room, stream: TcpStream, from: SocketAddr, limit: Duration) {
     let until = Instant::now() + limit;
-    let hello: Hello = match frame::read(&stream, Some(until)) {
-        Ok(hello) => hello,
-        Err(Trouble::Protocol(theirs)) => {
-            let verdict = room.verdict(&room.own);
-            let _ = frame::write(&stream, &Answer { hello: room.own.clone(), verdict: verdict.clone() }, until);
-            if verdict != Verdict::Whole {
-                room.fatal(format!(
-                    "a process at {from} speaks protocol {theirs}, this one {}: start all with the same build",
-                    frame::PROTOCOL
-                ));
+    let caller = match greet::hear(&stream, room.secret.as_ref(), until) {
+        Ok(caller) => caller,
+        Err(refusal) => {
+            let why = match refusal {
+                Refusal::Trouble(Trouble::Protocol(theirs)) => {
+                    format!("speaks protocol {theirs}, this one {}: start all with the same build", frame::PROTOCOL)
+                }
+                Refusal::Secret(why) => why.into(),
+                other => return tracing::debug!(%from, %other, "a caller was sent away"),
+            };
+            // Once all are here, nobody is missing.
+            if room.lock().whole {
+                return tracing::debug!(%from, why, "a caller was sent away");
             }
-            return;
-        }
-        Err(trouble) => {
-            tracing::debug!(%from, %trouble, "a caller was sent away");
-            return;
+            return room.differs(format!("a process at {from} {why}"));
         }
     };
-    let verdict = room.verdict(&hello);
-    let answer = Answer { hello: room.own.of_kind(hello.kind), verdict: verdict.clone() };
-    let told = frame::write(&stream, &answer, until);
-    let difference = room.own.difference(&hello);
+    let hello = &caller.hello;
+    let verdict = room.verdict(hello);
+    let own = room.own(hello.kind);
+    let difference = own.difference(hello);
+    let answer = Answer { hello: own, verdict: verdict.clone() };
+    let told = caller.answer(&stream, &answer, until);
     match (verdict, difference) {
+        (Verdict::Welcome, None) if answer.hello.run.is_some() && answer.hello.generation() < hello.generation() => room.fatal(format!(
+            "this process belongs to generation {} of the job, and process {} to generation {}: a newer run has begun; end this one",
+            answer.hello.generation(),
+            hello.process,
+            hello.generation()
+        )),
         (Verdict::Welcome, Some(difference)) => room.fatal(difference),
         (Verdict::Welcome, None) if hello.process < room.own.process => {
             tracing::warn!(%from, "process {} called, though it should be called", hello.process);
         }
         (Verdict::Welcome, None) => {
-            let seated = told.is_ok() && room.seat(&hello, stream);
+            let seated = told.is_ok() && room.seat(hello, stream);
             tracing::debug!(%from, seated, "process {} called", hello.process);
         }
         (verdict, _) => tracing::warn!(%from, ?verdict, "process {} was sent away", hello.process),

@@ -29,6 +29,8 @@ struct Inner {
     workers: Vec<Thread>,
     /// Which peers have said their last word, or are lost.
     ended: Vec<bool>,
+    /// Which are lost: nothing will come from them.
+    lost: Vec<bool>,
     /// When the last worker of this process returned.
     returned: Option<Instant>,
 }
@@ -36,7 +38,8 @@ struct Inner {
 impl Fate {
     /// Nobody has failed. `addresses[i]` is where process i is.
     pub(super) fn new(addresses: Vec<SocketAddr>) -> Self {
-        let inner = Inner { ended: vec![false; addresses.len()], ..Inner::default() };
+        let none = vec![false; addresses.len()];
+        let inner = Inner { ended: none.clone(), lost: none, ..Inner::default() };
         Fate {
             addresses,
             failed: AtomicBool::new(false),
@@ -97,15 +100,22 @@ impl Fate {
 
     /// What a link has heard.
     pub(super) fn hear(&self, event: LinkEvent) {
+        let lost = matches!(event, LinkEvent::Lost { .. });
         let (process, error) = match event {
             LinkEvent::Done { process } => (process, None),
             LinkEvent::Failed { process, report } => (process, Some(format!("{} failed: {report}", self.name(process)))),
             LinkEvent::Lost { process, why } => (process, Some(format!("{} was lost: {why}", self.name(process)))),
+            LinkEvent::Stood { process, time, why } => {
+                let others = self.name(process);
+                let words = "stopped, suspended or without CPU, longer than the others wait (--heartbeat-timeout)";
+                (process, Some(format!("this process stood still for {time:.1?}, {words}; {others} goes on without it: {why}")))
+            }
             LinkEvent::Stopped { process, why } => {
                 tracing::debug!(why, "{} stopped", self.name(process));
                 (process, Some(why))
             }
         };
+        self.lock().lost[process] |= lost;
         if let Some(why) = error
             && self.first(Error::Cluster(why.clone()))
             && let Some(link) = self.link.get()
@@ -151,9 +161,16 @@ impl Fate {
         }
     }
 
-    /// The run has failed, the workers have returned, and the peers have had their time.
-    pub(super) fn overdue(&self) -> bool {
-        self.failed() && self.lock().returned.is_some_and(|at| at.elapsed() >= GRACE)
+    /// The run has failed, the workers have returned, and the peer has had its time; one that is lost needs none.
+    pub(super) fn overdue(&self, process: usize) -> bool {
+        let inner = self.lock();
+        let grace = if inner.lost[process] { Duration::ZERO } else { GRACE };
+        self.failed() && inner.returned.is_some_and(|at| at.elapsed() >= grace)
+    }
+
+    /// Takes the failure, for one who does not wait for the end of the run.
+    pub(crate) fn why(&self) -> Option<Error> {
+        self.lock().why.take()
     }
 
     /// Says goodbye, waits for the last word of every peer unless the run has failed, closes the links, and says how it ended.

@@ -10,7 +10,7 @@ use serde::de::DeserializeOwned;
 /// What every message begins with: a port scanner's bytes do not.
 pub(super) const MAGIC: [u8; 8] = *b"tidemill";
 /// The protocol of the handshake and the link; one higher with every change of what is sent.
-pub(super) const PROTOCOL: u32 = 1;
+pub(super) const PROTOCOL: u32 = 2;
 /// No message is longer: the length comes from a peer that may not be one.
 pub(super) const CAP: usize = 256 << 10;
 
@@ -60,7 +60,7 @@ pub(super) fn read<T: DeserializeOwned>(stream: &TcpStream, until: Option<Instan
     if protocol != PROTOCOL {
         return Err(Trouble::Protocol(protocol));
     }
-    postcard::from_bytes(&body).map_err(Trouble::Garbled)
+    decode(&body)
 }
 
 /// Writes one message, until `until` at the latest.
@@ -79,9 +79,19 @@ pub(super) fn write<T: Serialize>(stream: &TcpStream, message: &T, until: Instan
     Ok(())
 }
 
+/// A value as it travels in a message.
+pub(super) fn body<T: Serialize>(value: &T) -> Result<Vec<u8>, Trouble> {
+    postcard::to_stdvec(value).map_err(Trouble::Garbled)
+}
+
+/// The value in a message.
+pub(super) fn decode<T: DeserializeOwned>(body: &[u8]) -> Result<T, Trouble> {
+    postcard::from_bytes(body).map_err(Trouble::Garbled)
+}
+
 /// The bytes of one message.
 pub(super) fn encode<T: Serialize>(message: &T) -> Result<Vec<u8>, Trouble> {
-    let body = postcard::to_stdvec(message).map_err(Trouble::Garbled)?;
+    let body = body(message)?;
     let length = u32::try_from(body.len()).ok().filter(|n| *n as usize <= CAP).ok_or(Trouble::TooLong(body.len()))?;
     let mut bytes = Vec::with_capacity(HEAD + body.len());
     bytes.extend_from_slice(&MAGIC);

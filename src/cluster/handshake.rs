@@ -11,17 +11,18 @@ use std::sync::atomic::{AtomicBool, Ordering};
 use std::thread::Builder;
 use std::time::{Duration, Instant};
 
+use rustix::net::sockopt;
 use xxhash_rust::xxh3::{xxh3_64, xxh3_128};
 
 use super::door::{Door, bind};
 use super::frame::{self, Trouble};
+use super::greet::{self, Refusal};
 use super::hello::{Answer, Hello, Kind, Verdict, clip};
 use super::link::Frame;
+use super::secret::Secret;
 use super::table::{Room, Table, waiting};
 use crate::error::{Error, Result};
 
-/// How long the processes wait for one another, unless said.
-pub(crate) const DEADLINE: Duration = Duration::from_secs(30);
 /// How long one handshake may take, unless said.
 pub(crate) const LIMIT: Duration = Duration::from_secs(5);
 
@@ -45,12 +46,18 @@ pub(crate) struct Spec {
     pub fingerprint: u128,
     /// The graph in lines a user can read: the first that differs is named.
     pub graph: Vec<String>,
+    /// The generation that process 0 has begun; 0 without a checkpoint directory, and unknown elsewhere.
+    pub generation: u64,
     /// Version and whatever else tells two builds apart.
     pub build: String,
+    /// What proves that a process belongs here. Without it, all addresses are of this machine.
+    pub secret: Option<Secret>,
     /// How long to wait for all.
     pub deadline: Duration,
     /// How long one handshake may take.
     pub limit: Duration,
+    /// A process that says nothing for so long is lost.
+    pub heartbeat: Duration,
 }
 
 /// The version of tidemill and a hash of the running program: nothing on timely's wire says of what type a byte is, so two
@@ -74,6 +81,7 @@ pub(crate) struct Peers {
     pub(super) addresses: Vec<SocketAddr>,
     pub(super) data: Vec<Option<TcpStream>>,
     pub(super) link: Vec<Option<TcpStream>>,
+    pub(super) heartbeat: Duration,
     /// Held, so that latecomers are told and nobody else takes the address.
     pub(super) door: Option<Door>,
 }
@@ -82,7 +90,7 @@ impl Peers {
     /// No peers: one process with `workers` workers.
     pub(crate) fn alone(workers: usize) -> Self {
         let nobody = || vec![None];
-        Peers { process: 0, workers, addresses: Vec::new(), data: nobody(), link: nobody(), door: None }
+        Peers { process: 0, workers, addresses: Vec::new(), data: nobody(), link: nobody(), heartbeat: Duration::MAX, door: None }
     }
 }
 
@@ -103,7 +111,7 @@ pub(crate) fn connect(spec: &Spec, cancel: &AtomicBool) -> Result<Peers> {
         return Ok(Peers::alone(spec.workers));
     }
     let listener = bind(spec.process, spec.addresses[spec.process])?;
-    let room = Arc::new(Room::new(Hello::new(spec, instance())));
+    let room = Arc::new(Room::new(Hello::new(spec, instance()), spec.secret.clone()));
     let door = Door::open(listener, room.clone(), spec.limit)?;
     let gathered = callers(spec, &room).and_then(|()| gather(spec, &room, cancel));
     room.close();
@@ -116,13 +124,19 @@ pub(crate) fn connect(spec: &Spec, cancel: &AtomicBool) -> Result<Peers> {
     }
     let (data, link) = room.sockets();
     for stream in data.iter().chain(&link).flatten() {
-        settle(stream).map_err(|e| Error::io("cannot set up a socket to a peer", e))?;
+        settle(stream, spec.heartbeat).map_err(|e| Error::io("cannot set up a socket to a peer", e))?;
     }
-    let addresses = spec.addresses.clone();
-    Ok(Peers { process: spec.process, workers: spec.workers, addresses, data, link, door: Some(door) })
+    let (addresses, heartbeat) = (spec.addresses.clone(), spec.heartbeat);
+    Ok(Peers { process: spec.process, workers: spec.workers, addresses, data, link, heartbeat, door: Some(door) })
 }
 
-fn settle(stream: &TcpStream) -> std::io::Result<()> {
+/// The link says who is lost; that the system gives up too, after twice that time, is for what hangs in it.
+fn settle(stream: &TcpStream, heartbeat: Duration) -> std::io::Result<()> {
+    sockopt::set_socket_keepalive(stream, true)?;
+    sockopt::set_tcp_keepidle(stream, heartbeat.max(Duration::from_secs(1)))?;
+    sockopt::set_tcp_keepintvl(stream, (heartbeat / 4).max(Duration::from_secs(1)))?;
+    sockopt::set_tcp_keepcnt(stream, 4)?;
+    sockopt::set_tcp_user_timeout(stream, u32::try_from(2 * heartbeat.as_millis()).unwrap_or(u32::MAX))?;
     stream.set_nodelay(true)?;
     stream.set_read_timeout(None)?;
     stream.set_write_timeout(None)
@@ -182,13 +196,14 @@ fn call(process: usize, address: SocketAddr, kind: Kind, limit: Duration, room: 
     if stream.local_addr().ok() == stream.peer_addr().ok() {
         return Err(Call::Again("nobody listens".into()));
     }
-    let own = room.own.of_kind(kind);
-    let said = frame::write(&stream, &own, until).and_then(|()| frame::read::<Answer>(&stream, Some(until)));
-    let Answer { hello, verdict } = said.map_err(|trouble| match trouble {
-        Trouble::Protocol(theirs) => Call::Fatal(format!(
+    let own = room.own(kind);
+    let said = greet::call(&stream, &own, room.secret.as_ref(), until);
+    let Answer { hello, verdict } = said.map_err(|refusal| match refusal {
+        Refusal::Trouble(Trouble::Protocol(theirs)) => Call::Fatal(format!(
             "process {process} at {address} speaks protocol {theirs}, this one {}: start all with the same build",
             frame::PROTOCOL
         )),
+        Refusal::Secret(why) => Call::Fatal(format!("process {process} at {address} {why}")),
         other => Call::Again(other.to_string()),
     })?;
     let difference = own.difference(&hello);
@@ -198,7 +213,16 @@ fn call(process: usize, address: SocketAddr, kind: Kind, limit: Duration, room: 
             let also = difference.map(|d| format!(" ({d})")).unwrap_or_default();
             Err(Call::Again(format!("it belongs to a cluster that is whole and runs: end that run first{also}")))
         }
-        Verdict::Taken(_) | Verdict::Welcome if difference.is_some() => Err(Call::Fatal(difference.unwrap_or_default())),
+        Verdict::Over(_) | Verdict::Taken(_) | Verdict::Welcome if difference.is_some() => {
+            Err(Call::Fatal(difference.unwrap_or_default()))
+        }
+        Verdict::Over(generation) => Err(Call::Fatal(older(process, address, &own, generation))),
+        Verdict::Welcome if own.generation() > 0 && hello.generation() > own.generation() => {
+            Err(Call::Fatal(older(process, address, &own, hello.generation())))
+        }
+        Verdict::Welcome if hello.run.is_some() && hello.generation() < own.generation() => {
+            Err(Call::Again(format!("it belongs to generation {}, which is over: end it", hello.generation())))
+        }
         Verdict::Taken(from) => Err(Call::Fatal(format!(
             "process {process} at {address} is connected to another process {} already (it called from {from}): \
              two processes were started with -p {}; stop one of them",
@@ -211,6 +235,15 @@ fn call(process: usize, address: SocketAddr, kind: Kind, limit: Duration, room: 
         Verdict::Welcome if room.seat(&hello, stream) => Ok(()),
         Verdict::Welcome => Err(Call::Again("it started again while it was called".into())),
     }
+}
+
+/// This process was told a generation, and another one has begun since.
+fn older(process: usize, address: SocketAddr, own: &Hello, generation: u64) -> String {
+    format!(
+        "process {process} at {address} belongs to generation {generation} of the job, this one to generation {}, which is over: \
+         a run was started while this process was of the one before; start it again",
+        own.generation()
+    )
 }
 
 /// Waits until all are here and each has said that all are.
@@ -229,9 +262,12 @@ fn gather(spec: &Spec, room: &Room, cancel: &AtomicBool) -> Result<()> {
         for process in others.clone() {
             check(spec, &mut table, process)?;
         }
-        if !table.whole && others.clone().all(|p| table.peers[p].here()) {
+        if !table.whole
+            && let Some(run) = table.run
+            && others.clone().all(|p| table.peers[p].here())
+        {
             for process in others.clone() {
-                say(&table, process, &Frame::Ready, spec.limit);
+                say(&table, process, &Frame::Ready(run), spec.limit);
             }
             table.whole = true;
         }
@@ -242,7 +278,7 @@ fn gather(spec: &Spec, room: &Room, cancel: &AtomicBool) -> Result<()> {
         if now >= begin + spec.deadline {
             let (waited, who) = (spec.deadline, missing(spec, &table));
             return Err(Error::Cluster(format!(
-                "process {} waited {waited:?} for {who}: start all -n {} processes, or let them wait longer",
+                "process {} waited {waited:?} for {who}: start all -n {} processes, or let them wait longer by --connect-timeout",
                 spec.process, spec.processes
             )));
         }
@@ -256,7 +292,7 @@ fn gather(spec: &Spec, room: &Room, cancel: &AtomicBool) -> Result<()> {
 
 /// Hears what one peer says on its link before the start, and notices when it goes.
 fn check(spec: &Spec, table: &mut Table, process: usize) -> Result<()> {
-    let whole = table.whole;
+    let (whole, run) = (table.whole, table.run);
     let peer = &mut table.peers[process];
     let at = spec.addresses[process];
     // After its word it may have begun, and what it says now is for the run.
@@ -268,7 +304,13 @@ fn check(spec: &Spec, table: &mut Table, process: usize) -> Result<()> {
         _ => None,
     };
     match heard {
-        Some(Ok(Frame::Ready)) => peer.ready = true,
+        Some(Ok(Frame::Ready(theirs))) if run.is_none_or(|run| run == theirs) => peer.ready = true,
+        Some(Ok(Frame::Ready(theirs))) => {
+            let (there, here) = (theirs.generation, run.map_or(0, |run| run.generation));
+            return Err(Error::Cluster(format!(
+                "process {process} at {at} begins another run than this one (generation {there} there, {here} here): end all, and start all"
+            )));
+        }
         Some(Ok(Frame::GaveUp(why))) => return Err(Error::Cluster(format!("process {process} at {at} gave up: {why}"))),
         Some(Ok(_) | Err(_)) | None => {
             if peer.vacate() && whole {
@@ -311,7 +353,8 @@ fn missing(spec: &Spec, table: &Table) -> String {
         })
         .collect();
     if !absent.is_empty() {
-        return absent.join(", ");
+        let stranger = table.stranger.iter().map(|why| format!("{why} (it called, and was sent away)"));
+        return absent.into_iter().chain(stranger).collect::<Vec<_>>().join(", ");
     }
     let unready = others().filter(|&p| !table.peers[p].ready);
     let unready: Vec<String> = unready.map(|p| format!("process {p} at {} (it waits for others)", spec.addresses[p])).collect();

@@ -17,6 +17,15 @@ pub(super) enum Kind {
 const GRAPH_BYTES: usize = 128 << 10;
 const LINE_BYTES: usize = 400;
 
+/// Which run of the job this is. Process 0 begins it, the others hear of it from there.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub(super) struct Run {
+    /// The generation of the checkpoint directory; 0 without one.
+    pub generation: u64,
+    /// The number of this start of process 0.
+    pub instance: u64,
+}
+
 /// Who calls, or answers, and what it runs.
 #[derive(Clone, Debug, Serialize, Deserialize)]
 pub(super) struct Hello {
@@ -26,11 +35,15 @@ pub(super) struct Hello {
     pub processes: usize,
     pub workers: usize,
     pub addresses: Vec<String>,
+    /// How long a process may be silent, in milliseconds.
+    pub heartbeat: u64,
     pub fingerprint: u128,
     pub graph: Vec<String>,
     /// Differs between two starts of one process.
     pub instance: u64,
     pub kind: Kind,
+    /// `None`: it has not heard of one.
+    pub run: Option<Run>,
 }
 
 /// What the called one says to the caller.
@@ -49,6 +62,8 @@ pub(super) enum Verdict {
     Taken(String),
     /// All processes are here, and running.
     Whole,
+    /// This process belongs to a later generation than the caller.
+    Over(u64),
 }
 
 impl Hello {
@@ -63,15 +78,18 @@ impl Hello {
             processes: spec.processes,
             workers: spec.workers,
             addresses: spec.addresses.iter().map(ToString::to_string).collect(),
+            heartbeat: spec.heartbeat.as_millis() as u64,
             fingerprint: spec.fingerprint,
             graph,
             instance,
             kind: Kind::Data,
+            run: (spec.process == 0).then_some(Run { generation: spec.generation, instance }),
         }
     }
 
-    pub(super) fn of_kind(&self, kind: Kind) -> Self {
-        Hello { kind, ..self.clone() }
+    /// The generation that this process belongs to; 0 while it knows none.
+    pub(super) fn generation(&self) -> u64 {
+        self.run.map_or(0, |run| run.generation)
     }
 
     /// The first thing in which the other process differs from this one, in words for this one's user.
@@ -93,6 +111,12 @@ impl Hello {
                     "{who} was started with {flag} {there}, this one with {flag} {here}: start all with the same"
                 ));
             }
+        }
+        if self.heartbeat != other.heartbeat {
+            let (there, here) = (other.heartbeat, self.heartbeat);
+            return Some(format!(
+                "{who} was started with --heartbeat-timeout {there}ms, this one with {here}ms: start all with the same"
+            ));
         }
         if let Some(line) = (0..self.processes).find(|&i| self.addresses.get(i) != other.addresses.get(i)) {
             let at = |list: &[String]| list.get(line).cloned().unwrap_or_else(|| "nothing".into());

@@ -28,22 +28,22 @@ pub fn local(processes: usize) -> Result<Vec<SocketAddr>> {
 }
 
 /// Reads the addresses of the first `processes` processes from a hostfile. Blank lines and lines that begin with `#` do
-/// not count.
+/// not count. `secured`: the processes share a secret, so they may be on several machines.
 ///
 /// # Errors
-/// A file that cannot be read or has too few lines; an address that is malformed, unknown, given twice, has port 0, or is
-/// not on this machine.
-pub fn read(path: &Path, processes: usize) -> Result<Vec<SocketAddr>> {
+/// A file that cannot be read or has too few lines; an address that is malformed, unknown, given twice, has port 0, or,
+/// without a secret, is not a loopback address.
+pub fn read(path: &Path, processes: usize, secured: bool) -> Result<Vec<SocketAddr>> {
     let text = std::fs::read_to_string(path).map_err(|e| Error::io(format!("cannot read the hostfile {}", path.display()), e))?;
-    parse(&text, &path.display().to_string(), processes)
+    parse(&text, &path.display().to_string(), processes, secured)
 }
 
-fn parse(text: &str, file: &str, processes: usize) -> Result<Vec<SocketAddr>> {
+fn parse(text: &str, file: &str, processes: usize, secured: bool) -> Result<Vec<SocketAddr>> {
     let mut found: Vec<(usize, SocketAddr)> = Vec::with_capacity(processes);
     let lines = text.lines().enumerate().map(|(i, line)| (i + 1, line.trim()));
     for (number, line) in lines.filter(|(_, line)| !line.is_empty() && !line.starts_with('#')).take(processes) {
         let wrong = |what: String| Error::config(format!("hostfile {file}, line {number}: {what}"));
-        let address = resolve(line).map_err(wrong)?;
+        let address = resolve(line, secured).map_err(wrong)?;
         if let Some((first, _)) = found.iter().find(|(_, other)| *other == address) {
             return Err(wrong(format!("\"{line}\" is the address of line {first} too; give each process its own port")));
         }
@@ -59,7 +59,7 @@ fn parse(text: &str, file: &str, processes: usize) -> Result<Vec<SocketAddr>> {
 }
 
 /// One `host:port`, resolved; the text of an error names the value and the remedy.
-fn resolve(text: &str) -> std::result::Result<SocketAddr, String> {
+fn resolve(text: &str, secured: bool) -> std::result::Result<SocketAddr, String> {
     let malformed = || format!("\"{text}\" is not host:port; write for example 127.0.0.1:{FIRST_PORT}");
     let (host, port) = text.rsplit_once(':').ok_or_else(malformed)?;
     let port: u16 = port.parse().map_err(|_| malformed())?;
@@ -73,10 +73,14 @@ fn resolve(text: &str) -> std::result::Result<SocketAddr, String> {
         .to_socket_addrs()
         .map_err(|e| format!("\"{text}\" cannot be resolved: {e}; correct the name, or write its address"))?
         .collect();
-    if let Some(outside) = found.iter().find(|a| !a.ip().is_loopback()) {
+    if let Some(none) = found.iter().find(|a| a.ip().is_unspecified() || a.ip().is_multicast()) {
+        let ip = none.ip();
+        return Err(format!("\"{text}\" is {ip}, which no peer can call; write the address at which the others reach it"));
+    }
+    if let Some(outside) = found.iter().find(|a| !a.ip().is_loopback() && !secured) {
         return Err(format!(
-            "\"{text}\" is {}, not a loopback address: processes do not authenticate one another and nothing is encrypted yet, \
-             so all of them must run on one machine; use 127.0.0.1:{port}",
+            "\"{text}\" is {}, not a loopback address: without a secret all processes must run on one machine; give all the \
+             same secret by --secret-file or TIDEMILL_SECRET, or use 127.0.0.1:{port}",
             outside.ip()
         ));
     }
@@ -94,7 +98,7 @@ mod tests {
     use super::*;
 
     fn refused(text: &str, n: usize) -> String {
-        match parse(text, "hosts.txt", n) {
+        match parse(text, "hosts.txt", n, false) {
             Err(Error::Config(text)) => text,
             other => panic!("{other:?}"),
         }
@@ -103,7 +107,7 @@ mod tests {
     #[test]
     fn lines_count_only_when_they_say_something() {
         let text = "# the first\n\n127.0.0.1:2101\n  [::1]:2102  \r\nlocalhost:2103\nnot used: beyond n\n";
-        let hosts = parse(text, "hosts.txt", 3).unwrap();
+        let hosts = parse(text, "hosts.txt", 3, false).unwrap();
         let hosts: Vec<String> = hosts.iter().map(ToString::to_string).collect();
         assert_eq!(hosts, ["127.0.0.1:2101", "[::1]:2102", "127.0.0.1:2103"]);
     }
@@ -118,8 +122,8 @@ mod tests {
             (":2101", 1, ["line 1", "\":2101\"", "not host:port"]),
             ("127.0.0.1:0", 1, ["line 1", "port 0", "1 to 65535"]),
             ("127.0.0.1:7\n#\nlocalhost:7", 2, ["line 3", "\"localhost:7\"", "line 1 too"]),
-            ("192.0.2.7:2101", 1, ["line 1", "192.0.2.7, not a loopback", "not authenticate"]),
-            ("0.0.0.0:2101", 1, ["line 1", "0.0.0.0, not a loopback", "use 127.0.0.1:2101"]),
+            ("192.0.2.7:2101", 1, ["line 1", "192.0.2.7, not a loopback", "--secret-file"]),
+            ("0.0.0.0:2101", 1, ["line 1", "0.0.0.0, which no peer", "others reach it"]),
             ("no-such-host.invalid:2101", 1, ["line 1", "cannot be resolved", "correct the name"]),
         ] {
             let error = refused(text, n);
@@ -130,8 +134,14 @@ mod tests {
     }
 
     #[test]
+    fn with_a_secret_any_address_will_do_that_can_be_called() {
+        assert_eq!(parse("192.0.2.7:2101", "h", 1, true).unwrap()[0].to_string(), "192.0.2.7:2101");
+        assert!(parse("[::]:2101", "h", 1, true).unwrap_err().to_string().contains("no peer can call"));
+    }
+
+    #[test]
     fn a_missing_file_is_named() {
-        let error = read(Path::new("/no/such/hosts.txt"), 2).unwrap_err().to_string();
+        let error = read(Path::new("/no/such/hosts.txt"), 2, false).unwrap_err().to_string();
         assert!(error.contains("/no/such/hosts.txt"), "{error}");
     }
 

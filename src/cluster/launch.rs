@@ -1,6 +1,7 @@
-//! Starts all processes of a job on this machine, and ends them together: what `tidemill launch` does.
+//! Starts all processes of a job on this machine, and ends them together: what `tidemill launch` does. With a checkpoint
+//! directory it starts them again, see `supervise.rs`.
 
-use std::ffi::OsString;
+use std::ffi::{OsStr, OsString};
 use std::fs::{File, OpenOptions};
 use std::io::{self, BufRead, BufReader, Read, Write};
 use std::net::TcpListener;
@@ -17,7 +18,10 @@ use rustix::process::{Pid, Signal, kill_process_group};
 use signal_hook::consts::{SIGINT, SIGTERM};
 use signal_hook::iterator::Signals;
 
+use super::control::{Control, Scale, Word};
+use super::supervise;
 use crate::error::{Error, Result};
+use crate::launcher::LAUNCHER;
 
 /// How often the processes are looked at.
 const LOOK: Duration = Duration::from_millis(20);
@@ -41,24 +45,40 @@ pub struct Launch {
     pub kill_after: Duration,
     /// From the first end with 0 to the request to the others to end.
     pub grace: Duration,
+    /// Where the program's states are: `--checkpoint DIR` follows its arguments, and when a process fails or hangs all are
+    /// ended and started again.
+    pub checkpoint: Option<PathBuf>,
+    /// So often in a row, without a new checkpoint in between.
+    pub restarts: u32,
+    /// Before the first of these; each is twice as long, to half a minute.
+    pub pause: Duration,
+    /// A process that is stopped (SIGSTOP) for so long hangs, and is killed; only where it is started again.
+    pub stopped_for: Duration,
 }
 
 /// Where the lines of the processes go; one for stdout, one for stderr.
-type Out<W> = Arc<Mutex<W>>;
+pub(super) type Out<W> = Arc<Mutex<W>>;
 
 impl Launch {
     /// A launch with the usual patience: 10 s from the request to the kill, 30 s for those that go on when one is done.
     pub fn new(program: impl Into<OsString>, args: Vec<OsString>, processes: usize, workers: usize) -> Self {
         let (kill_after, grace) = (Duration::from_secs(10), Duration::from_secs(30));
-        Launch { program: program.into(), args, processes, workers, kill_after, grace }
+        let (pause, stopped_for) = (Duration::from_secs(1), Duration::from_secs(15));
+        let program = program.into();
+        Launch { program, args, processes, workers, kill_after, grace, checkpoint: None, restarts: 10, pause, stopped_for }
     }
 
     /// Starts the processes, writes each line of process p as `[p] line`, and waits for all; gives the exit code of the
     /// first that failed, or 0. A process that a signal killed which does not come from here is that first, also where the
-    /// others, which lose it, are seen to fail before. SIGINT and SIGTERM go on to the processes; the second kills them.
+    /// others, which lose it, are seen to fail before. SIGINT and SIGTERM go on to the processes, which end in order; the
+    /// second kills them. Programs of tidemill do not outlive the thread that calls this, however it ends.
+    ///
+    /// With a checkpoint directory they are started again when they fail, and with other numbers when [`rescale`] asks.
     ///
     /// # Errors
-    /// The program cannot be started, or the hostfile not be written.
+    /// The program cannot be started, or the hostfile not be written; another launch has the checkpoint directory.
+    ///
+    /// [`rescale`]: super::control::rescale
     pub fn run<O, E>(&self, out: O, err: E) -> Result<i32>
     where
         O: Write + Send + 'static,
@@ -67,17 +87,19 @@ impl Launch {
         let mut signals = Signals::new([SIGINT, SIGTERM]).map_err(|e| Error::io("cannot wait for signals", e))?;
         let handle = signals.handle();
         let (send, received) = channel();
-        let forward = move || signals.forever().try_for_each(|signal| send.send(signal)).is_ok();
+        let control = self.checkpoint.as_deref().map(|dir| Control::open(dir, send.clone())).transpose()?;
+        let forward = move || signals.forever().try_for_each(|signal| send.send(Word::Signal(signal))).is_ok();
         let thread = Builder::new().name("tidemill:signals".into()).spawn(forward);
         let thread = thread.map_err(|e| Error::io("cannot start the thread that waits for signals", e))?;
         let code = self.supervise(out, err, &received);
         handle.close();
         let _ = thread.join();
+        drop(control);
         code
     }
 
     /// [`run`](Self::run), with the signals as they are given.
-    pub(super) fn supervise<O, E>(&self, out: O, err: E, signals: &Receiver<i32>) -> Result<i32>
+    pub(super) fn supervise<O, E>(&self, out: O, err: E, words: &Receiver<Word>) -> Result<i32>
     where
         O: Write + Send + 'static,
         E: Write + Send + 'static,
@@ -86,8 +108,23 @@ impl Launch {
             let (n, w) = (self.processes, self.workers);
             return Err(Error::config(format!("-n {n} -w {w}: a job has at least one process with one worker")));
         }
-        let hostfile = Hostfile::write(self.processes)?;
-        let (out, err) = (Arc::new(Mutex::new(out)), Arc::new(Mutex::new(err)));
+        supervise::supervise(self, &Arc::new(Mutex::new(out)), &Arc::new(Mutex::new(err)), words)
+    }
+
+    /// One start of all processes, until all have ended. `told` hears when they run.
+    pub(super) fn round<O, E>(
+        &self,
+        size: (usize, usize),
+        told: Option<Scale>,
+        out: &Out<O>,
+        err: &Out<E>,
+        words: &Receiver<Word>,
+    ) -> Result<Ended>
+    where
+        O: Write + Send + 'static,
+        E: Write + Send + 'static,
+    {
+        let hostfile = Hostfile::write(size.0)?;
         let (reading, all_read) = channel();
         let mut family = Family {
             launch: self,
@@ -96,19 +133,26 @@ impl Launch {
             first_done: None,
             sent: Vec::new(),
             code: None,
+            why: None,
             killed: false,
+            asked: false,
+            wanted: None,
         };
-        for process in 0..self.processes {
-            let mut child = self.spawn(process, &hostfile.path)?;
+        for process in 0..size.0 {
+            let mut child = self.spawn(process, size, &hostfile.path)?;
             let pipes = (child.stdout.take(), child.stderr.take());
-            family.children.push(Running { child, ended: None });
-            copy(process, pipes.0, &out, &reading)?;
-            copy(process, pipes.1, &err, &reading)?;
+            family.children.push(Running { child, ended: None, stopped: None });
+            copy(process, pipes.0, out, &reading)?;
+            copy(process, pipes.1, err, &reading)?;
         }
         drop(reading);
-        while !family.look(|text| line(&err, "launch", text.as_bytes())) {
-            match signals.recv_timeout(LOOK) {
-                Ok(signal) => family.signal(signal),
+        if let Some(told) = told {
+            told.reply(true, &format!("runs as -n {} -w {}", size.0, size.1));
+        }
+        while !family.look(|text| line(err, "launch", text.as_bytes())) {
+            match words.recv_timeout(LOOK) {
+                Ok(Word::Signal(signal)) => family.signal(signal),
+                Ok(Word::Scale(wanted)) => family.scale(wanted),
                 Err(RecvTimeoutError::Timeout) => {}
                 Err(RecvTimeoutError::Disconnected) => std::thread::sleep(LOOK),
             }
@@ -121,16 +165,19 @@ impl Launch {
             Err(RecvTimeoutError::Disconnected)
         ) && Instant::now() < until
         {}
-        Ok(family.code.unwrap_or(0))
+        let (code, why) = (family.code.unwrap_or(0), family.why.take());
+        Ok(Ended { code, why, asked: family.asked, wanted: family.wanted.take() })
     }
 
-    fn spawn(&self, process: usize, hostfile: &Path) -> Result<Child> {
-        let numbers = [("-n", self.processes), ("-p", process), ("-w", self.workers)];
+    fn spawn(&self, process: usize, size: (usize, usize), hostfile: &Path) -> Result<Child> {
+        let numbers = [("-n", size.0), ("-p", process), ("-w", size.1)];
         Command::new(&self.program)
             .args(&self.args)
             .args(numbers.into_iter().flat_map(|(flag, value)| [flag.to_owned(), value.to_string()]))
             .arg("--hostfile")
             .arg(hostfile)
+            .args(self.checkpoint.iter().flat_map(|dir| [OsStr::new("--checkpoint"), dir.as_os_str()]))
+            .env(LAUNCHER, std::process::id().to_string())
             .stdin(Stdio::null())
             .stdout(Stdio::piped())
             .stderr(Stdio::piped())
@@ -141,9 +188,22 @@ impl Launch {
     }
 }
 
+/// How one start of all processes went.
+pub(super) struct Ended {
+    pub code: i32,
+    /// Which process failed, and how.
+    pub why: Option<String>,
+    /// Whether a signal asked for the end.
+    pub asked: bool,
+    /// The numbers to go on with.
+    pub wanted: Option<Scale>,
+}
+
 struct Running {
     child: Child,
     ended: Option<ExitStatus>,
+    /// Since when it is stopped.
+    stopped: Option<Instant>,
 }
 
 #[derive(Clone, Copy, PartialEq)]
@@ -165,8 +225,12 @@ struct Family<'a> {
     /// Signals that were sent to the processes.
     sent: Vec<Signal>,
     code: Option<i32>,
+    /// Whose code that is.
+    why: Option<String>,
     /// Whether that is the code of a process that was killed from outside.
     killed: bool,
+    asked: bool,
+    wanted: Option<Scale>,
 }
 
 impl Family<'_> {
@@ -180,6 +244,9 @@ impl Family<'_> {
                 running.ended = Some(status);
                 self.ended(process, status, &mut say);
             }
+        }
+        if self.launch.checkpoint.is_some() {
+            self.wake_or_kill(&mut say);
         }
         let all = self.children.iter().all(|c| c.ended.is_some());
         match (self.stage, self.first_done) {
@@ -196,6 +263,18 @@ impl Family<'_> {
         all
     }
 
+    /// A process that is stopped hears no request. Its peers would find out, if it has any.
+    fn wake_or_kill(&mut self, say: &mut impl FnMut(&str)) {
+        for (process, running) in self.children.iter_mut().enumerate().filter(|(_, c)| c.ended.is_none()) {
+            if !is_stopped(running.child.id()) {
+                running.stopped = None;
+            } else if running.stopped.get_or_insert_with(Instant::now).elapsed() >= self.launch.stopped_for {
+                say(&format!("process {process} is stopped since {:?}: killed", self.launch.stopped_for));
+                let _ = running.child.kill();
+            }
+        }
+    }
+
     fn ended(&mut self, process: usize, status: ExitStatus, say: &mut impl FnMut(&str)) {
         if status.success() {
             self.first_done.get_or_insert((process, Instant::now()));
@@ -204,17 +283,35 @@ impl Family<'_> {
         // A shell's way to say which signal it was.
         let code = status.code().unwrap_or_else(|| 128 + status.signal().unwrap_or(0));
         let from_outside = status.signal().is_some_and(|n| self.sent.iter().all(|s| s.as_raw() != n));
+        let words = format!("process {process} ended: {status}");
+        say(&words);
         if from_outside && !self.killed {
-            (self.code, self.killed) = (Some(code), true);
+            (self.code, self.why, self.killed) = (Some(code), Some(words), true);
+        } else if self.code.is_none() {
+            (self.code, self.why) = (Some(code), Some(words));
         }
-        self.code.get_or_insert(code);
-        say(&format!("process {process} ended: {status}"));
         if matches!(self.stage, Stage::Running | Stage::Asked) {
             self.end();
         }
     }
 
+    /// The job stops in order; what follows is not decided here.
+    fn scale(&mut self, wanted: Scale) {
+        match self.stage {
+            Stage::Running if self.launch.checkpoint.is_some() => {
+                self.stage = Stage::Asked;
+                self.wanted = Some(wanted);
+                self.tell(Signal::TERM);
+            }
+            _ => wanted.reply(false, "the job is on its way to its end already"),
+        }
+    }
+
     fn signal(&mut self, signal: i32) {
+        self.asked = true;
+        if let Some(wanted) = self.wanted.take() {
+            wanted.reply(false, "the job was asked to end");
+        }
         match self.stage {
             Stage::Running => {
                 self.stage = Stage::Asked;
@@ -227,6 +324,8 @@ impl Family<'_> {
     fn end(&mut self) {
         self.stage = Stage::Ending(Instant::now());
         self.tell(Signal::TERM);
+        // One that is stopped would not hear it.
+        self.send(Signal::CONT, |c| c.ended.is_none());
     }
 
     fn kill(&mut self) {
@@ -259,6 +358,13 @@ impl Drop for Family<'_> {
     }
 }
 
+/// Whether the system says that a process is stopped.
+fn is_stopped(process: u32) -> bool {
+    let stat = std::fs::read_to_string(format!("/proc/{process}/stat")).unwrap_or_default();
+    // Behind the name, which may hold anything.
+    stat.rsplit_once(") ").is_some_and(|(_, rest)| rest.starts_with('T'))
+}
+
 /// Copies what one pipe brings, line by line, until its end. `reading` is dropped then.
 fn copy<W: Write + Send + 'static>(
     process: usize,
@@ -282,7 +388,7 @@ fn copy<W: Write + Send + 'static>(
 }
 
 /// One whole line, in one write.
-fn line<W: Write>(to: &Out<W>, name: &str, bytes: &[u8]) {
+pub(super) fn line<W: Write>(to: &Out<W>, name: &str, bytes: &[u8]) {
     let bytes = bytes.strip_suffix(b"\n").unwrap_or(bytes);
     let mut whole = format!("[{name}] ").into_bytes();
     whole.extend_from_slice(bytes);

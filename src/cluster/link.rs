@@ -1,8 +1,11 @@
-//! The socket of ours between each pair of processes: failures, and goodbyes.
+//! The socket of ours between each pair of processes: failures, goodbyes, and a beat while there is nothing to say.
 //!
-//! A peer that closes its end without a goodbye is lost.
+//! A peer that closes its end without a goodbye is lost, and so is one that says nothing for too long: it is stopped, or the
+//! network is cut, and TCP would notice after a quarter of an hour. Silence is counted in looks of this process, so that its
+//! own pauses are not taken for those of others.
 
 use std::fmt;
+use std::io::ErrorKind;
 use std::net::{Shutdown, TcpStream};
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::{Arc, Mutex, PoisonError};
@@ -12,7 +15,7 @@ use std::time::{Duration, Instant};
 use serde::{Deserialize, Serialize};
 
 use super::frame;
-use super::hello::clip;
+use super::hello::{Run, clip};
 use crate::error::{Error, Result};
 
 /// How long a word may take to leave: a peer that does not read must not hold up the one who fails.
@@ -37,12 +40,14 @@ impl From<&Error> for FailureReport {
         let message = clip(&error.to_string(), MESSAGE_BYTES).to_owned();
         let none = FailureReport { operator: None, worker: None, batch: None, message };
         match error {
-            Error::WorkerPanicked { operator, worker, batch, .. } => FailureReport {
-                operator: Some(clip(operator, 1024).to_owned()),
-                worker: Some(*worker),
-                batch: batch.map(|t| t.millis()),
-                ..none
-            },
+            Error::WorkerPanicked { operator, worker, batch, .. } | Error::WorkerStuck { operator, worker, batch, .. } => {
+                FailureReport {
+                    operator: Some(clip(operator, 1024).to_owned()),
+                    worker: Some(*worker),
+                    batch: batch.map(|t| t.millis()),
+                    ..none
+                }
+            }
             Error::Output { output, time, .. } => {
                 FailureReport { operator: Some(clip(output, 1024).to_owned()), batch: Some(time.millis()), ..none }
             }
@@ -63,14 +68,16 @@ impl fmt::Display for FailureReport {
 /// What travels on a link.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 pub(super) enum Frame {
-    /// All my peers are with me.
-    Ready,
+    /// All my peers are with me, for this run.
+    Ready(Run),
     /// I leave before the start.
     GaveUp(String),
     /// I failed.
     Failed(FailureReport),
     /// I stop because of what I heard or saw of another.
     Stopped(String),
+    /// I am here.
+    Beat,
     /// I am done: the end of this connection is no loss.
     Done,
 }
@@ -99,6 +106,15 @@ pub(crate) enum LinkEvent {
         /// What was seen.
         why: String,
     },
+    /// It goes on without this process, which stood still for so long.
+    Stood {
+        /// Its index.
+        process: usize,
+        /// For how long.
+        time: Duration,
+        /// What it said, or how it went.
+        why: String,
+    },
     /// It said goodbye.
     Done {
         /// Its index.
@@ -111,27 +127,32 @@ pub(crate) type OnEvent = Arc<dyn Fn(LinkEvent) + Send + Sync>;
 
 /// The links to all peers.
 pub(crate) struct Link {
-    peers: Vec<Option<Mutex<TcpStream>>>,
+    peers: Arc<Vec<Option<Mutex<TcpStream>>>>,
     closing: Arc<AtomicBool>,
     threads: Mutex<Vec<JoinHandle<()>>>,
 }
 
 impl Link {
-    /// Listens on each socket, position i the one to process i.
+    /// Listens on each socket, position i the one to process i. Who is silent for `limit` is lost.
     ///
     /// # Errors
     /// The system has no thread or no file left.
-    pub(crate) fn start(sockets: Vec<Option<TcpStream>>, on_event: &OnEvent) -> Result<Self> {
+    pub(crate) fn start(sockets: Vec<Option<TcpStream>>, limit: Duration, on_event: &OnEvent) -> Result<Self> {
         let failed = |e| Error::io("cannot start the link to a peer", e);
-        let mut link = Link { peers: Vec::with_capacity(sockets.len()), closing: Arc::default(), threads: Mutex::default() };
-        for (process, socket) in sockets.into_iter().enumerate() {
-            let reader = socket.as_ref().map(TcpStream::try_clone).transpose().map_err(failed)?;
-            link.peers.push(socket.map(Mutex::new));
+        let readers = sockets.iter().map(|s| s.as_ref().map(TcpStream::try_clone).transpose());
+        let readers = readers.collect::<std::io::Result<Vec<_>>>().map_err(failed)?;
+        let peers = Arc::new(sockets.into_iter().map(|s| s.map(Mutex::new)).collect());
+        let mut link = Link { peers, closing: Arc::default(), threads: Mutex::default() };
+        let (peers, closing) = (link.peers.clone(), link.closing.clone());
+        let beat =
+            Builder::new().name("tidemill:beat".into()).spawn(move || beat(&peers, &closing, limit / 5)).map_err(failed)?;
+        link.threads.get_mut().unwrap_or_else(PoisonError::into_inner).push(beat);
+        for (process, reader) in readers.into_iter().enumerate() {
             let Some(reader) = reader else { continue };
             let (on_event, closing) = (on_event.clone(), link.closing.clone());
             let thread = Builder::new()
                 .name(format!("tidemill:link-{process}"))
-                .spawn(move || hear(process, &reader, &closing, &*on_event))
+                .spawn(move || hear(process, &reader, limit, &closing, &*on_event))
                 .map_err(failed)?;
             link.threads.get_mut().unwrap_or_else(PoisonError::into_inner).push(thread);
         }
@@ -154,12 +175,7 @@ impl Link {
     }
 
     fn say(&self, frame: &Frame) {
-        for (process, socket) in self.peers.iter().enumerate().filter_map(|(p, s)| Some((p, s.as_ref()?))) {
-            let socket = socket.lock().unwrap_or_else(PoisonError::into_inner);
-            if let Err(trouble) = frame::write(&socket, frame, Instant::now() + WRITE) {
-                tracing::debug!(process, %trouble, "a word to a peer was lost");
-            }
-        }
+        say(&self.peers, frame);
     }
 
     /// Closes all links and waits for their threads. What was said before still arrives.
@@ -171,6 +187,8 @@ impl Link {
         let threads = std::mem::take(&mut *self.threads.lock().unwrap_or_else(PoisonError::into_inner));
         let me = std::thread::current().id();
         for thread in threads.into_iter().filter(|t| t.thread().id() != me) {
+            // The one that beats sleeps.
+            thread.thread().unpark();
             let _ = thread.join();
         }
     }
@@ -182,23 +200,93 @@ impl Drop for Link {
     }
 }
 
+fn say(peers: &[Option<Mutex<TcpStream>>], frame: &Frame) {
+    for (process, socket) in peers.iter().enumerate().filter_map(|(p, s)| Some((p, s.as_ref()?))) {
+        let socket = socket.lock().unwrap_or_else(PoisonError::into_inner);
+        if let Err(trouble) = frame::write(&socket, frame, Instant::now() + WRITE) {
+            tracing::debug!(process, %trouble, "a word to a peer was lost");
+        }
+    }
+}
+
+/// Says that this process is there, until the links close.
+fn beat(peers: &[Option<Mutex<TcpStream>>], closing: &AtomicBool, every: Duration) {
+    while !closing.load(Ordering::SeqCst) {
+        say(peers, &Frame::Beat);
+        std::thread::park_timeout(every);
+    }
+}
+
+/// How long a peer has said nothing, and whether this process ran all the while.
+struct Silence {
+    limit: Duration,
+    look: Duration,
+    quiet: Duration,
+    looked: Instant,
+    /// When this process last stood still, and for how long.
+    stood: Option<(Instant, Duration)>,
+}
+
+impl Silence {
+    fn new(limit: Duration) -> Self {
+        let look = (limit / 10).clamp(Duration::from_millis(10), Duration::from_millis(500));
+        Silence { limit, look, quiet: Duration::ZERO, looked: Instant::now(), stood: None }
+    }
+
+    /// Waits for the next word, or the end of the connection. `false`: it has been silent for too long.
+    fn wait(&mut self, socket: &TcpStream) -> bool {
+        loop {
+            let waits = socket.set_read_timeout(Some(self.look)).and_then(|()| socket.peek(&mut [0]));
+            let passed = self.looked.elapsed();
+            self.looked = Instant::now();
+            if passed > self.limit / 2 {
+                self.stood = Some((self.looked, passed));
+            }
+            let quiet =
+                waits.is_err_and(|e| matches!(e.kind(), ErrorKind::WouldBlock | ErrorKind::TimedOut | ErrorKind::Interrupted));
+            self.quiet = if quiet { self.quiet + passed.min(2 * self.look) } else { Duration::ZERO };
+            if !quiet || self.quiet >= self.limit {
+                return !quiet;
+            }
+        }
+    }
+
+    /// What went wrong after this process had stood still is most likely its own.
+    fn explain(&self, event: LinkEvent) -> LinkEvent {
+        match (event, self.stood) {
+            (LinkEvent::Lost { process, why } | LinkEvent::Stopped { process, why }, Some((at, time)))
+                if at.elapsed() < self.limit =>
+            {
+                LinkEvent::Stood { process, time, why }
+            }
+            (event, _) => event,
+        }
+    }
+}
+
 /// Hears one peer until its end of the socket closes.
-fn hear(process: usize, socket: &TcpStream, closing: &AtomicBool, on_event: &(dyn Fn(LinkEvent) + Send + Sync)) {
-    let mut ended = false;
+fn hear(process: usize, socket: &TcpStream, limit: Duration, closing: &AtomicBool, on_event: &(dyn Fn(LinkEvent) + Send + Sync)) {
+    let (mut ended, mut silence) = (false, Silence::new(limit));
     loop {
-        let event = match frame::read::<Frame>(socket, None) {
-            Ok(Frame::Ready | Frame::GaveUp(_)) => continue,
+        // Who has said the last word may be silent.
+        if !ended && !silence.wait(socket) {
+            let why = format!("it was silent for {limit:?}; it is stopped, or the network between is cut");
+            return on_event(silence.explain(LinkEvent::Lost { process, why }));
+        }
+        let until = (!ended).then(|| Instant::now() + limit);
+        let event = match frame::read::<Frame>(socket, until) {
+            Ok(Frame::Ready(_) | Frame::GaveUp(_) | Frame::Beat) => continue,
             Ok(Frame::Failed(report)) => LinkEvent::Failed { process, report },
             Ok(Frame::Stopped(why)) => LinkEvent::Stopped { process, why },
             Ok(Frame::Done) => LinkEvent::Done { process },
             Err(trouble) => {
                 if !ended && !closing.load(Ordering::SeqCst) {
-                    on_event(LinkEvent::Lost { process, why: trouble.to_string() });
+                    on_event(silence.explain(LinkEvent::Lost { process, why: trouble.to_string() }));
                 }
                 return;
             }
         };
         ended = true;
-        on_event(event);
+        on_event(silence.explain(event));
     }
 }

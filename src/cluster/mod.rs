@@ -1,22 +1,27 @@
 //! M processes as one: how they find one another, accept one another, and end together.
 //!
 //! In reading order: [`hosts`] says who is where, `handshake` brings the processes together (`hello` is what each must
-//! agree on, `door` lets callers in, `table` holds who is there), `run` runs the workers over the sockets, `fate` is the one
+//! agree on, `secret` what only they know, `greet` how each proves it, `door` lets callers in, `table` holds who is there), `run` runs the workers over the sockets, `fate` is the one
 //! shared word on whether the run goes on, `link` carries that word between processes, and `wire` keeps timely's network
-//! threads from panicking when a peer is lost. [`launch`] starts all processes of a job on this machine.
+//! threads from panicking when a peer is lost. [`launch`] starts all processes of a job on this machine, `supervise`
+//! starts them again, [`control`] asks for other numbers.
 //!
 //! *Invariant*: the failure of one process is the failure of all, and every process ends with an error that names the cause.
 //! *Invariant*: no byte reaches timely from a peer that has not passed the handshake.
 
+pub mod control;
 mod door;
 pub(crate) mod fate;
 mod frame;
+mod greet;
 pub(crate) mod handshake;
 mod hello;
 pub mod hosts;
 pub mod launch;
 pub(crate) mod link;
 pub(crate) mod run;
+pub(crate) mod secret;
+mod supervise;
 mod table;
 mod wire;
 

@@ -37,10 +37,10 @@ where
     T: Send + 'static,
     F: Fn(&mut Worker, &Arc<Fate>) -> Result<T> + Send + Sync + 'static,
 {
-    let Peers { workers, addresses, data, link, process, door } = peers;
+    let Peers { workers, addresses, data, link, process, door, heartbeat } = peers;
     let fate = Arc::new(Fate::new(addresses));
     if data.len() > 1 {
-        fate.connect(Link::start(link, &listener(&fate))?);
+        fate.connect(Link::start(link, heartbeat, &listener(&fate))?);
     }
     let run = catch_unwind(AssertUnwindSafe(|| workers_of(process, workers, data, config, &fate, f)));
     let results = match run {

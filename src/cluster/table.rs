@@ -5,7 +5,8 @@ use std::net::TcpStream;
 use std::sync::{Condvar, Mutex, MutexGuard, PoisonError};
 use std::time::Duration;
 
-use super::hello::{Hello, Kind, Verdict};
+use super::hello::{Hello, Kind, Run, Verdict};
+use super::secret::Secret;
 
 /// A socket whose other end has passed the handshake.
 struct Seat {
@@ -72,12 +73,16 @@ impl Peer {
 /// All of them.
 pub(super) struct Table {
     pub peers: Vec<Peer>,
+    /// The run that process 0 begins, once that is known.
+    pub run: Option<Run>,
     /// All were here at once: no one is let in any more.
     pub whole: bool,
     /// Nobody waits any more.
     pub closed: bool,
     /// What makes this cluster impossible.
     pub fatal: Option<String>,
+    /// The last one who called and could not prove that it belongs here: perhaps the one that is missing.
+    pub stranger: Option<String>,
 }
 
 /// The table and its bell.
@@ -85,13 +90,14 @@ pub(super) struct Room {
     table: Mutex<Table>,
     changed: Condvar,
     pub own: Hello,
+    pub secret: Option<Secret>,
 }
 
 impl Room {
-    pub(super) fn new(own: Hello) -> Self {
+    pub(super) fn new(own: Hello, secret: Option<Secret>) -> Self {
         let peers = (0..own.processes).map(|_| Peer::default()).collect();
-        let table = Table { peers, whole: false, closed: false, fatal: None };
-        Room { table: Mutex::new(table), changed: Condvar::new(), own }
+        let table = Table { peers, run: own.run, whole: false, closed: false, fatal: None, stranger: None };
+        Room { table: Mutex::new(table), changed: Condvar::new(), own, secret }
     }
 
     pub(super) fn lock(&self) -> MutexGuard<'_, Table> {
@@ -103,10 +109,24 @@ impl Room {
         self.changed.wait_timeout(table, time).unwrap_or_else(PoisonError::into_inner).0
     }
 
+    /// What this process says of itself on a socket of this kind.
+    pub(super) fn own(&self, kind: Kind) -> Hello {
+        Hello { kind, run: self.lock().run, ..self.own.clone() }
+    }
+
     /// Ends the wait for everyone: this cluster cannot be.
     pub(super) fn fatal(&self, why: String) {
         self.lock().fatal.get_or_insert(why);
         self.changed.notify_all();
+    }
+
+    /// A caller differs from this process. Who knows no secret ends nothing here: anybody can say anything.
+    pub(super) fn differs(&self, why: String) {
+        if self.secret.is_none() {
+            return self.fatal(why);
+        }
+        tracing::warn!("sent away: {why}");
+        self.lock().stranger = Some(why);
     }
 
     /// Ends the wait of the threads that call others.
@@ -127,6 +147,10 @@ impl Room {
         if table.whole {
             return Verdict::Whole;
         }
+        // Only what was told a generation can be of an older one.
+        if let Some(own) = table.run.filter(|own| hello.run.is_some_and(|run| run.generation < own.generation)) {
+            return Verdict::Over(own.generation);
+        }
         table.peers.get_mut(hello.process).map_or(Verdict::Welcome, |peer| peer.verdict(hello))
     }
 
@@ -135,6 +159,9 @@ impl Room {
         let mut table = self.lock();
         if table.whole || table.closed || table.fatal.is_some() {
             return false;
+        }
+        if hello.process == 0 {
+            table.run = hello.run;
         }
         let peer = &mut table.peers[hello.process];
         if peer.verdict(hello) != Verdict::Welcome {

@@ -64,7 +64,7 @@ impl Read for DataSocket {
                 }
                 _ if self.frames.closed => return Ok(0),
                 Ok(_) => "the connection was closed".into(),
-                Err(e) if passing(&e) && !self.fate.overdue() => continue,
+                Err(e) if passing(&e) && !self.fate.overdue(self.peer) => continue,
                 Err(e) if passing(&e) => "it did not end in time".into(),
                 Err(e) => e.to_string(),
             };
@@ -79,7 +79,7 @@ impl Write for DataSocket {
         while !self.lost {
             match self.stream.write(buffer) {
                 Ok(n) if n > 0 || buffer.is_empty() => return Ok(n),
-                Err(e) if passing(&e) && !self.fate.overdue() => {}
+                Err(e) if passing(&e) && !self.fate.overdue(self.peer) => {}
                 ended => {
                     // The reading half hears of it, and tells.
                     tracing::debug!(peer = self.peer, ?ended, "the peer does not read any more");

@@ -135,3 +135,48 @@ fn the_cap_is_for_gathered_batches_only() {
     let builder = job(2).gather_cap(4_000);
     builder.start_on_clock(ManualClock::at(0), program).unwrap().await_termination().unwrap();
 }
+
+/// The worker waits in the user's code until the test is over.
+fn waits(runtime: RuntimeArgs, panics: bool) -> (Error, Duration) {
+    let (over, wait) = std::sync::mpsc::channel::<()>();
+    let wait = std::sync::Arc::new(std::sync::Mutex::new(wait));
+    let begun = Instant::now();
+    let e = in_time(move || {
+        let builder = job(2).runtime(RuntimeArgs { workers: 2, ..runtime });
+        let handle = builder.start_on_clock(ManualClock::at(0), move |ssc| {
+            let wait = wait.clone();
+            let s = ssc.test_stream(vec![(0..8i64).collect()]).map(move |n| {
+                // Row 2 is the second worker's, row 4 the first one's.
+                match n {
+                    2 => drop(wait.lock().unwrap().recv()),
+                    4 if panics => panic!("row 4"),
+                    _ => {}
+                }
+                n
+            });
+            s.count_by_value().sort_by(|(n, _)| *n).to_memory(&Memory::new());
+            Ok(())
+        });
+        handle.unwrap().await_termination()
+    });
+    drop(over);
+    (e.unwrap_err(), begun.elapsed())
+}
+
+#[test]
+fn a_worker_that_is_stuck_is_an_error_where_that_was_asked_for() {
+    let timeout = Duration::from_secs(1);
+    let runtime = RuntimeArgs { heartbeat_timeout: timeout, stuck_timeout: Some(2 * timeout), ..RuntimeArgs::default() };
+    let (e, took) = waits(runtime, false);
+    let Error::WorkerStuck { operator, batch, seconds, .. } = &e else { panic!("{e}") };
+    assert!(operator.contains("map (failure.rs:") && *batch == Some(BatchTime::from_millis(10)), "{e}");
+    assert!((2..=4).contains(seconds) && took < Duration::from_secs(30), "{e} {took:?}");
+}
+
+#[test]
+fn a_worker_that_is_stuck_does_not_hold_up_the_failure_of_another() {
+    let runtime = RuntimeArgs { heartbeat_timeout: Duration::from_secs(1), ..RuntimeArgs::default() };
+    let (e, took) = waits(runtime, true);
+    let Error::WorkerPanicked { message, .. } = &e else { panic!("{e}") };
+    assert!(message == "row 4" && took < Duration::from_secs(30), "{e} {took:?}");
+}

@@ -116,6 +116,36 @@ fn hostfiles_that_cannot_be() {
     has(&line, &["-p 2", "-n 2", "from 0 to 1"]);
 }
 
+#[test]
+fn d07_secrets_that_differ_and_files_that_others_can_read() {
+    use std::os::unix::fs::PermissionsExt;
+    let secret = |text: &str, mode| {
+        let file = TempFile::new("secret", text);
+        std::fs::set_permissions(file.path(), PermissionsExt::from_mode(mode)).unwrap();
+        file
+    };
+    let (one, two) = (secret("hunter2-canary-number-one\n", 0o600), secret("hunter2-canary-number-two\n", 0o600));
+    let all = addresses(2);
+    let start =
+        |p, file: &TempFile| process(p, &all, "network_wordcount", &["--secret-file", file.path(), "--connect-timeout", "3s"]);
+    let ((zero, _hosts), (other, _also)) = (start("0", &one), start("1", &two));
+    for (program, of) in [(other, "process 0 at"), (zero, "a process at")] {
+        let end = program.end_within(SOON);
+        assert!(!format!("{}{}", end.out, end.err).contains("hunter2"), "{}", end.err);
+        has(
+            &last_words("network_wordcount", &end),
+            &[of, "has another secret than this one", "--secret-file or TIDEMILL_SECRET"],
+        );
+    }
+    let open = secret("hunter2-canary-number-one\n", 0o644);
+    let line = refused("network_wordcount", &["-n", "2", "--secret-file", open.path()]);
+    has(&line, &[open.path(), "mode 644", "chmod 600"]);
+    // With a secret, an address of another machine is none of ours to listen on, but no fault of the hostfile.
+    let hosts = TempFile::new("hosts", "192.0.2.7:2101\n192.0.2.8:2101\n");
+    let line = refused("network_wordcount", &["-n", "2", "--hostfile", hosts.path(), "--secret-file", one.path()]);
+    has(&line, &["process 0 cannot listen on 192.0.2.7:2101", "an address of this machine"]);
+}
+
 /// Process `p` of two with these addresses.
 fn process(p: &str, addresses: &[String], program: &str, args: &[&str]) -> (Program, TempFile) {
     let hosts = hostfile(addresses);

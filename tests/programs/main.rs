@@ -13,6 +13,7 @@ mod once;
 mod pipes;
 mod resumed;
 mod sockets;
+mod supervise;
 mod tweets;
 mod weblog;
 mod wordcounts;

@@ -7,18 +7,19 @@ use std::thread::{self, JoinHandle};
 use std::time::{Duration, Instant};
 
 use super::super::frame::{self, MAGIC, PROTOCOL};
+use super::super::greet::{self, Knock};
 use super::super::handshake::{Peers, Spec, build, connect, fingerprint};
-use super::super::hello::{Answer, Hello, Kind, Verdict};
-use super::super::link::{FailureReport, Link, LinkEvent};
+use super::super::hello::{Answer, Hello, Kind, Run, Verdict};
+use super::super::link::{FailureReport, Frame, Link, LinkEvent};
 use super::{free, has};
 use crate::error::Error;
 
 /// Far longer than anything here takes on a busy machine.
-const LONG: Duration = Duration::from_secs(60);
+pub(super) const LONG: Duration = Duration::from_secs(60);
 
 static GO_ON: AtomicBool = AtomicBool::new(false);
 
-fn spec(process: usize, addresses: &[SocketAddr]) -> Spec {
+pub(super) fn spec(process: usize, addresses: &[SocketAddr]) -> Spec {
     Spec {
         job: "words".into(),
         process,
@@ -28,12 +29,15 @@ fn spec(process: usize, addresses: &[SocketAddr]) -> Spec {
         fingerprint: 7,
         graph: vec!["source".into(), "count".into()],
         build: "tidemill 0.1.0".into(),
+        generation: 0,
+        secret: None,
         deadline: LONG,
         limit: Duration::from_secs(5),
+        heartbeat: Duration::from_secs(10),
     }
 }
 
-fn start(spec: Spec) -> JoinHandle<Result<Peers, String>> {
+pub(super) fn start(spec: Spec) -> JoinHandle<Result<Peers, String>> {
     thread::spawn(move || connect(&spec, &GO_ON).map_err(text))
 }
 
@@ -52,7 +56,7 @@ fn refused(change: impl Fn(&mut Spec)) -> [String; 2] {
     [start(spec(0, &addresses)), start(other)].map(|p| p.join().unwrap().err().expect("refused"))
 }
 
-fn dial(address: SocketAddr) -> TcpStream {
+pub(super) fn dial(address: SocketAddr) -> TcpStream {
     let end = Instant::now() + LONG;
     loop {
         match TcpStream::connect(address) {
@@ -63,7 +67,7 @@ fn dial(address: SocketAddr) -> TcpStream {
     }
 }
 
-fn whole(peers: &Peers) {
+pub(super) fn whole(peers: &Peers) {
     for (p, (data, link)) in peers.data.iter().zip(&peers.link).enumerate() {
         assert_eq!((data.is_some(), link.is_some()), (p != peers.process, p != peers.process));
         for stream in [data, link].into_iter().flatten() {
@@ -167,9 +171,9 @@ fn strangers_neither_crash_nor_block_nor_sit_down() {
             0 => b"GET / HTTP/1.1\r\n\r\n",
             1 => &[0; 8],
             // The right head, and a length nobody has.
-            2 => b"tidemill\0\0\0\x01\xff\xff\xff\xff",
+            2 => b"tidemill\0\0\0\x02\xff\xff\xff\xff",
             // The right head, and a body that does not decode.
-            3 => b"tidemill\0\0\0\x01\0\0\0\x02\xff\xff",
+            3 => b"tidemill\0\0\0\x02\0\0\0\x02\xff\xff",
             _ => b"",
         };
         let _ = stranger.write_all(bytes);
@@ -190,7 +194,7 @@ fn a_slow_caller_has_no_more_time_than_a_silent_one() {
     let zero = start(Spec { limit: Duration::from_millis(300), ..spec(0, &addresses) });
     let mut slow = dial(addresses[0]);
     let begin = Instant::now();
-    let hello = frame::encode(&Hello::new(&spec(1, &addresses), 1)).unwrap();
+    let hello = frame::encode(&Knock { nonce: [7; 32], secret: false }).unwrap();
     // A byte at a time; the limit is for the whole.
     let sent = hello.iter().take_while(|b| {
         thread::sleep(Duration::from_millis(20));
@@ -210,13 +214,13 @@ fn another_protocol_is_named_on_both_sides() {
     let addresses = free(2);
     let zero = start(spec(0, &addresses));
     dial(addresses[0]).write_all(&head).unwrap();
-    has(&zero.join().unwrap().err().unwrap(), &["speaks protocol 2, this one 1", "same build"]);
+    has(&zero.join().unwrap().err().unwrap(), &["speaks protocol 3, this one 2", "same build"]);
 
     let listener = TcpListener::bind(addresses[0]).unwrap();
     let one = start(spec(1, &addresses));
     let mut caller = listener.accept().unwrap().0;
     caller.write_all(&head).unwrap();
-    has(&one.join().unwrap().err().unwrap(), &["process 0 at", "speaks protocol 2, this one 1"]);
+    has(&one.join().unwrap().err().unwrap(), &["process 0 at", "speaks protocol 3, this one 2"]);
 }
 
 #[test]
@@ -275,10 +279,66 @@ fn the_second_of_one_index_is_refused_and_the_first_goes_on() {
     others.into_iter().for_each(|p| whole(&p.join().unwrap().unwrap()));
 }
 
+/// A process 1 by hand that was told `run` by a process 0 that is gone.
+fn told(addresses: &[SocketAddr], run: Run) -> Hello {
+    Hello { run: Some(run), ..Hello::new(&spec(1, addresses), 11) }
+}
+
+#[test]
+fn d13_a_process_of_the_previous_run_is_refused_and_the_new_one_comes_in() {
+    let addresses = free(2);
+    let zero = start(Spec { generation: 6, ..spec(0, &addresses) });
+    let old = told(&addresses, Run { generation: 5, instance: 3 });
+    let answer = say(&dial(addresses[0]), &old);
+    assert_eq!((answer.verdict, answer.hello.generation()), (Verdict::Over(6), 6));
+    let one = start(spec(1, &addresses));
+    whole(&zero.join().unwrap().unwrap());
+    whole(&one.join().unwrap().unwrap());
+}
+
+#[test]
+fn d13_a_process_that_was_told_a_generation_does_not_take_the_next() {
+    let addresses = free(3);
+    // Process 1 is told generation 5, and waits for process 2; then process 0 is another.
+    let one = start(spec(1, &addresses));
+    let five = Spec { generation: 5, deadline: Duration::from_millis(700), ..spec(0, &addresses) };
+    let cancel = Arc::new(AtomicBool::new(false));
+    let flag = cancel.clone();
+    let zero = thread::spawn(move || connect(&five, &flag).map_err(text));
+    let hello = Hello::new(&spec(2, &addresses), 12);
+    // It is told when it says so.
+    let until = Instant::now() + LONG;
+    while say(&dial(addresses[1]), &hello).hello.generation() != 5 {
+        assert!(Instant::now() < until);
+    }
+    cancel.store(true, Ordering::SeqCst);
+    zero.join().unwrap().err().unwrap();
+    let six = start(Spec { generation: 6, ..spec(0, &addresses) });
+    has(
+        &one.join().unwrap().err().unwrap(),
+        &["process 0 at", "generation 6 of the job, this one to generation 5", "start it again"],
+    );
+    // The new run goes on with who is started for it.
+    let others = [1, 2].map(|p| start(spec(p, &addresses)));
+    others.into_iter().for_each(|p| whole(&p.join().unwrap().unwrap()));
+    whole(&six.join().unwrap().unwrap());
+}
+
+#[test]
+fn d13_who_is_ready_for_another_run_is_named() {
+    let addresses = free(2);
+    let zero = start(Spec { generation: 6, ..spec(0, &addresses) });
+    let hello = Hello::new(&spec(1, &addresses), 11);
+    let (data, link) = (dial(addresses[0]), dial(addresses[0]));
+    assert_eq!(say(&data, &hello).verdict, Verdict::Welcome);
+    assert_eq!(say(&link, &Hello { kind: Kind::Link, ..hello }).verdict, Verdict::Welcome);
+    frame::write(&link, &Frame::Ready(Run { generation: 5, instance: 3 }), Instant::now() + LONG).unwrap();
+    has(&zero.join().unwrap().err().unwrap(), &["process 1 at", "generation 5 there, 6 here", "start all"]);
+}
+
 fn say(stream: &TcpStream, hello: &Hello) -> Answer {
     let end = Instant::now() + LONG;
-    frame::write(stream, hello, end).unwrap();
-    frame::read(stream, Some(end)).unwrap()
+    greet::call(stream, hello, None, end).unwrap()
 }
 
 #[test]
@@ -286,7 +346,7 @@ fn a_latecomer_is_told_that_the_cluster_is_whole() {
     let addresses = free(2);
     let (zero, one) = (start(spec(0, &addresses)), start(spec(1, &addresses)));
     let (zero, one) = (zero.join().unwrap().unwrap(), one.join().unwrap().unwrap());
-    let late = Hello::new(&spec(1, &addresses), 99).of_kind(Kind::Link);
+    let late = Hello { kind: Kind::Link, ..Hello::new(&spec(1, &addresses), 99) };
     assert_eq!(say(&dial(addresses[0]), &late).verdict, Verdict::Whole);
     // Its own address is held for the whole run.
     has(&start(spec(1, &addresses)).join().unwrap().err().unwrap(), &["process 1 cannot listen on", "taken"]);
@@ -315,8 +375,9 @@ fn linked() -> (Link, Link, Receiver<LinkEvent>, TcpStream) {
     let raw = b.try_clone().unwrap();
     let (send, heard) = channel();
     let send = Mutex::new(send);
-    let a = Link::start(vec![None, Some(a)], &(Arc::new(move |event| send.lock().unwrap().send(event).unwrap()) as _)).unwrap();
-    let b = Link::start(vec![Some(b), None], &(Arc::new(|_| ()) as _)).unwrap();
+    let a =
+        Link::start(vec![None, Some(a)], LONG, &(Arc::new(move |event| send.lock().unwrap().send(event).unwrap()) as _)).unwrap();
+    let b = Link::start(vec![Some(b), None], LONG, &(Arc::new(|_| ()) as _)).unwrap();
     (a, b, heard, raw)
 }
 

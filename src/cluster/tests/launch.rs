@@ -2,6 +2,7 @@
 //! `$5` = the workers, `$7` = the hostfile.
 
 use std::io::{self, Write};
+use std::path::PathBuf;
 use std::sync::mpsc::{Sender, channel};
 use std::sync::{Arc, Mutex};
 use std::thread::{self, JoinHandle};
@@ -9,9 +10,12 @@ use std::time::{Duration, Instant};
 
 use signal_hook::consts::SIGTERM;
 
+use super::super::control::Word;
 use super::super::launch::Launch;
 use super::has;
+use crate::checkpoint::{Checkpoints, Manifest, Origin, Settings};
 use crate::error::Result;
+use crate::time::BatchTime;
 
 const LONG: Duration = Duration::from_secs(60);
 
@@ -44,7 +48,7 @@ impl Lines {
 struct Run {
     out: Lines,
     err: Lines,
-    signals: Sender<i32>,
+    signals: Sender<Word>,
     thread: JoinHandle<Result<i32>>,
 }
 
@@ -130,7 +134,7 @@ fn one_signal_is_a_request_two_are_an_order() {
     run.out.until("[0] up");
     run.out.until("[1] up");
     // Not SIGINT: a shell that was started with it ignored, as behind `&`, cannot trap it.
-    run.signals.send(SIGTERM).unwrap();
+    run.signals.send(Word::Signal(SIGTERM)).unwrap();
     let (code, out, _) = run.code();
     assert_eq!(code, 0);
     has(&out, &["[0] got", "[1] got"]);
@@ -138,10 +142,10 @@ fn one_signal_is_a_request_two_are_an_order() {
     let run = Run::script(r#"trap 'echo deaf' TERM; echo up; while :; do sleep 0.05; done"#, 2);
     run.out.until("[0] up");
     run.out.until("[1] up");
-    run.signals.send(SIGTERM).unwrap();
+    run.signals.send(Word::Signal(SIGTERM)).unwrap();
     run.out.until("[0] deaf");
     run.out.until("[1] deaf");
-    run.signals.send(SIGTERM).unwrap();
+    run.signals.send(Word::Signal(SIGTERM)).unwrap();
     assert_eq!(run.code().0, 128 + 9);
 }
 
@@ -159,4 +163,90 @@ fn what_cannot_be_started_is_named() {
     has(&error, &["cannot start /no/such/program"]);
     let error = Launch::new("true", Vec::new(), 0, 1).run(Vec::new(), Vec::new()).unwrap_err().to_string();
     has(&error, &["-n 0", "at least one process"]);
+}
+
+/// A launch that starts again, and its checkpoint directory.
+fn again(name: &str, script: &str) -> (Launch, PathBuf) {
+    let dir = std::env::temp_dir().join(format!("tidemill-again-{}-{name}", std::process::id()));
+    let _ = std::fs::remove_dir_all(&dir);
+    let launch = Launch { checkpoint: Some(dir.clone()), restarts: 2, pause: Duration::from_millis(20), ..shell(script, 2) };
+    (launch, dir)
+}
+
+#[test]
+fn a17_what_fails_again_and_again_is_given_up_with_a_last_word() {
+    let (launch, _) = again("give-up", r#"[ $3 = 1 ] && exit 3; sleep 600"#);
+    let (code, _, err) = Run::of(launch).code();
+    assert_eq!(code, 3);
+    let lines: Vec<&str> = err.lines().filter(|l| !l.contains("process 0")).collect();
+    let ended = "process 1 ended: exit status: 3";
+    let restart = |n, ms| format!("[launch] restart {n} of 2 in {ms}ms, from the beginning: {ended}");
+    let last = format!("[launch] gave up after 2 restarts without a new checkpoint ever; the last time {ended}");
+    let own = format!("[launch] {ended}");
+    assert_eq!(lines, [&own, &restart(1, 20), &own, &restart(2, 40), &own, &last], "{err}");
+}
+
+#[test]
+fn wrong_arguments_are_not_tried_again() {
+    let (launch, _) = again("usage", r#"[ $3 = 1 ] && exit 2; sleep 600"#);
+    let (code, _, err) = Run::of(launch).code();
+    assert!(code == 2 && err.contains("not started again: process 1 ended: exit status: 2"), "{err}");
+}
+
+#[test]
+fn a_new_checkpoint_begins_the_count_anew() {
+    // Fails when the test says so.
+    let (launch, dir) =
+        again("anew", r#"[ $3 = 1 ] || sleep 600; echo up; until rm "$9.fail" 2>/dev/null; do sleep 0.02; done; exit 3"#);
+    let fail = dir.with_extension("fail");
+    let (checkpoints, _) = Checkpoints::open(&dir, Settings::new("words", Duration::from_secs(1))).unwrap();
+    checkpoints.begin(Origin::default()).unwrap();
+    let run = Run::of(launch);
+    let (mut failures, mut time) = (0, 0);
+    for (restart, publish) in [(1, false), (2, false), (1, true), (2, false)] {
+        let end = Instant::now() + LONG;
+        while run.out.text().matches("[1] up").count() <= failures {
+            assert!(Instant::now() < end, "{}", run.err.text());
+            thread::sleep(Duration::from_millis(5));
+        }
+        if publish {
+            time += 1_000;
+            let manifest = Manifest { time: BatchTime::from_millis(time), ..Manifest::default() };
+            checkpoints.publish(manifest).unwrap();
+        }
+        std::fs::write(&fail, "").unwrap();
+        failures += 1;
+        let words = format!("restart {restart} of 2");
+        while run.err.text().matches("[launch] restart").count() < failures {
+            assert!(Instant::now() < end, "{}", run.err.text());
+            thread::sleep(Duration::from_millis(5));
+        }
+        has(run.err.text().lines().rfind(|l| l.contains("restart")).unwrap(), &[&words]);
+    }
+    std::fs::write(&fail, "").unwrap();
+    let (code, _, err) = run.code();
+    assert_eq!(code, 3);
+    has(&err, &["gave up after 2 restarts without a new checkpoint since that of 1000 ms"]);
+    std::fs::remove_dir_all(dir).unwrap();
+}
+
+#[test]
+fn a_signal_between_two_starts_ends_it() {
+    let (launch, _) = again("asked", "exit 3");
+    let run = Run::of(Launch { pause: LONG, ..launch });
+    run.err.until("restart 1 of 2");
+    run.signals.send(Word::Signal(SIGTERM)).unwrap();
+    let (code, _, err) = run.code();
+    assert!(code == 3 && err.contains("asked to end: not started again"), "{err}");
+}
+
+#[test]
+fn a_stopped_process_without_peers_is_killed() {
+    let (launch, _) = again("stopped", r#"[ -e "$9.was" ] && exit 0; touch "$9.was"; kill -STOP $$; exit 0"#);
+    let was = launch.checkpoint.as_ref().unwrap().with_extension("was");
+    let _ = std::fs::remove_file(&was);
+    let (code, _, err) = Run::of(Launch { processes: 1, stopped_for: Duration::from_millis(200), ..launch }).code();
+    assert_eq!(code, 0, "{err}");
+    has(&err, &["process 0 is stopped since 200ms: killed", "process 0 ended: signal: 9", "restart 1 of 2"]);
+    std::fs::remove_file(was).unwrap();
 }

@@ -7,6 +7,7 @@ use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::{Arc, Mutex};
 use std::time::{Duration, Instant};
 
+use rustix::process::{Pid, Signal, kill_process};
 use timely::WorkerConfig;
 use timely::container::CapacityContainerBuilder;
 use timely::dataflow::InputHandle;
@@ -22,10 +23,12 @@ use crate::error::{Error, Result};
 use crate::time::BatchTime;
 
 const VARIABLE: &str = "TIDEMILL_TEST_CHILD";
-const WORKERS: usize = 2;
+pub(super) const WORKERS: usize = 2;
+/// Longer than a busy machine keeps a process from running, shorter than a test waits.
+pub(super) const HEARTBEAT: Duration = Duration::from_secs(4);
 
 /// Rounds of an exchange; what the variant says happens in round 20.
-fn job(worker: &mut Worker, fate: &Arc<Fate>, variant: &str, process: usize) -> Result<u64> {
+pub(super) fn job(worker: &mut Worker, fate: &Arc<Fate>, variant: &str, process: usize) -> Result<u64> {
     let seen = Arc::new(Mutex::new(0u64));
     let mut input = InputHandle::<u64, CapacityContainerBuilder<Vec<u64>>>::new();
     let probe = Handle::new();
@@ -103,8 +106,11 @@ fn child() {
         fingerprint: 1,
         graph: Vec::new(),
         build: "test".into(),
+        generation: 0,
+        secret: None,
         deadline: Duration::from_secs(60),
         limit: Duration::from_secs(5),
+        heartbeat: HEARTBEAT,
     };
     let run = connect(&spec, &AtomicBool::new(false))
         .and_then(|peers| execute(peers, WorkerConfig::default(), move |worker, fate| job(worker, fate, &variant, process)));
@@ -216,6 +222,47 @@ fn a_killed_process_is_named_by_those_who_survive() {
         }
         assert!(begin.elapsed() < Duration::from_secs(5), "{:?}", begin.elapsed());
     }
+}
+
+#[test]
+fn a19_a_stopped_process_is_named_in_time_and_says_why_it_ends_when_it_goes_on() {
+    for (n, victim) in [(2, 1), (3, 0)] {
+        let addresses = free(n);
+        let mut processes = start("kill", &addresses);
+        processes.iter_mut().for_each(Process::running);
+        let begin = Instant::now();
+        let signal = |p: &Process, signal| kill_process(Pid::from_child(&p.child), signal).unwrap();
+        signal(&processes[victim], Signal::STOP);
+        for (p, process) in processes.iter_mut().enumerate().filter(|(p, _)| *p != victim) {
+            let (result, err) = process.end();
+            // Of three, who hears first tells the other.
+            has(&result, &[&format!("cluster: process {victim} at {} was lost: it was silent for 4s", addresses[victim])]);
+            assert!(err.is_empty(), "process {p}: {err}");
+        }
+        let took = begin.elapsed();
+        assert!(took >= HEARTBEAT * 3 / 4 && took < 4 * HEARTBEAT, "{took:?}");
+        let state = std::fs::read_to_string(format!("/proc/{}/stat", processes[victim].child.id())).unwrap();
+        assert!(state.contains(") T "), "it was stopped all the while: {state}");
+        signal(&processes[victim], Signal::CONT);
+        let (result, err) = processes[victim].end();
+        has(&result, &["cluster: this process stood still for", "--heartbeat-timeout", "goes on without it"]);
+        assert!(err.is_empty(), "{err}");
+    }
+}
+
+#[test]
+fn d05_a_short_stop_is_no_fault() {
+    let addresses = free(2);
+    let mut processes = start("kill", &addresses);
+    processes.iter_mut().for_each(Process::running);
+    for signal in [Signal::STOP, Signal::CONT] {
+        kill_process(Pid::from_child(&processes[0].child), signal).unwrap();
+        std::thread::sleep(HEARTBEAT / 4);
+    }
+    // Both went on: what ends them comes after.
+    assert!(processes.iter_mut().all(|p| p.child.try_wait().unwrap().is_none()));
+    processes[1].child.kill().unwrap();
+    has(&processes[0].end().0, &["process 1 at", "was lost: the connection was closed"]);
 }
 
 #[test]

@@ -1,0 +1,168 @@
+//! What the processes of a cluster share and nobody else knows: it comes from a file or the environment, proves who calls
+//! and who answers, and is never shown.
+
+use std::fmt;
+use std::fs::File;
+use std::io::Read;
+use std::os::unix::fs::PermissionsExt;
+use std::path::Path;
+
+use hmac::{Hmac, KeyInit, Mac};
+use sha2::Sha256;
+
+use crate::error::{Error, Result};
+
+/// Where the secret is when no file is named.
+pub const VARIABLE: &str = "TIDEMILL_SECRET";
+/// Who hears a handshake can try secrets on it at leisure: shorter ones would be found.
+const LEAST: usize = 16;
+const MOST: u64 = 4_096;
+const MAKE_ONE: &str = "make one with: (umask 077; openssl rand -hex 32 > FILE)";
+
+/// A number that is used once.
+pub(super) type Nonce = [u8; 32];
+/// Shows that somebody knows the secret, for one handshake and one direction.
+pub(super) type Proof = [u8; 32];
+
+/// The secret. There is no way to show it.
+#[derive(Clone)]
+pub(crate) struct Secret(Vec<u8>);
+
+impl fmt::Debug for Secret {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str("Secret")
+    }
+}
+
+/// Who proves: what the called one says cannot be sent back to it as a caller's.
+#[derive(Clone, Copy, Debug)]
+pub(super) enum Side {
+    Caller,
+    Called,
+}
+
+impl Secret {
+    /// The secret of the file if one is named, else that of the environment, if it is there.
+    ///
+    /// # Errors
+    /// A file that cannot be read, or that others can read; a secret that is too short.
+    pub(crate) fn find(file: Option<&Path>) -> Result<Option<Secret>> {
+        match (file, std::env::var_os(VARIABLE)) {
+            (Some(file), _) => Self::read(file).map(Some),
+            (None, Some(value)) => Self::new(value.as_encoded_bytes(), VARIABLE).map(Some),
+            (None, None) => Ok(None),
+        }
+    }
+
+    fn read(path: &Path) -> Result<Secret> {
+        let name = format!("the secret file {}", path.display());
+        let failed = |e| Error::io(format!("cannot read {name}"), e);
+        let file = File::open(path).map_err(failed)?;
+        let mode = file.metadata().map_err(failed)?.permissions().mode();
+        if mode & 0o007 != 0 {
+            let mode = mode & 0o777;
+            return Err(Error::config(format!("{name} has mode {mode:03o}: everybody can use it; chmod 600 {}", path.display())));
+        }
+        let mut bytes = Vec::new();
+        file.take(MOST + 1).read_to_end(&mut bytes).map_err(failed)?;
+        Self::new(&bytes, &name)
+    }
+
+    /// `from` is named in errors.
+    pub(super) fn new(bytes: &[u8], from: &str) -> Result<Secret> {
+        let bytes = bytes.trim_ascii();
+        if bytes.len() < LEAST || bytes.len() as u64 > MOST {
+            let n = bytes.len();
+            return Err(Error::config(format!("{from} holds {n} bytes; a secret has {LEAST} to {MOST}: {MAKE_ONE}")));
+        }
+        Ok(Secret(bytes.to_vec()))
+    }
+}
+
+/// A nonce from the system.
+pub(super) fn nonce() -> Result<Nonce> {
+    let mut nonce = Nonce::default();
+    let failed = |e| Error::Cluster(format!("the system gives no random numbers: {e}"));
+    getrandom::fill(&mut nonce).map_err(failed)?;
+    Ok(nonce)
+}
+
+/// Over both nonces and all that is said. Without a secret the key is empty: then it proves nothing, and only loopback
+/// addresses may be used.
+fn mac(secret: Option<&Secret>, side: Side, said: &[&[u8]]) -> Hmac<Sha256> {
+    let key = secret.map_or(&[][..], |s| &s.0);
+    let mut mac = Hmac::<Sha256>::new_from_slice(key).expect("HMAC takes keys of any length");
+    mac.update(match side {
+        Side::Caller => b"tidemill handshake, caller",
+        Side::Called => b"tidemill handshake, called",
+    });
+    for part in said {
+        mac.update(&(part.len() as u64).to_be_bytes());
+        mac.update(part);
+    }
+    mac
+}
+
+pub(super) fn prove(secret: Option<&Secret>, side: Side, said: &[&[u8]]) -> Proof {
+    mac(secret, side, said).finalize().into_bytes().into()
+}
+
+/// In constant time.
+pub(super) fn proves(secret: Option<&Secret>, side: Side, said: &[&[u8]], proof: &Proof) -> bool {
+    mac(secret, side, said).verify_slice(proof).is_ok()
+}
+
+#[cfg(test)]
+mod tests {
+    use std::os::unix::fs::OpenOptionsExt;
+
+    use super::*;
+
+    const CANARY: &[u8] = b"hunter2-canary-hunter2";
+
+    fn file(name: &str, mode: u32, bytes: &[u8]) -> std::path::PathBuf {
+        use std::io::Write;
+        let path = std::env::temp_dir().join(format!("tidemill-secret-{}-{name}", std::process::id()));
+        let mut file = std::fs::OpenOptions::new().write(true).create_new(true).mode(mode).open(&path).unwrap();
+        file.write_all(bytes).unwrap();
+        std::fs::set_permissions(&path, PermissionsExt::from_mode(mode)).unwrap();
+        path
+    }
+
+    #[test]
+    fn a_file_that_others_can_read_is_refused_and_no_message_shows_a_secret() {
+        for (mode, fine) in [(0o600, true), (0o440, true), (0o644, false), (0o602, false)] {
+            let path = file(&format!("{mode:o}"), mode, &[CANARY, b"\n"].concat());
+            let read = Secret::find(Some(&path));
+            std::fs::remove_file(&path).unwrap();
+            match read {
+                Ok(secret) => {
+                    let secret = secret.unwrap();
+                    assert!(fine && secret.0 == CANARY && format!("{secret:?}") == "Secret");
+                }
+                Err(e) => {
+                    let text = format!("{e} {e:?}");
+                    assert!(!fine && text.contains(&format!("mode {mode:03o}")) && text.contains("chmod 600"), "{text}");
+                    assert!(!text.contains("hunter2"), "{text}");
+                }
+            }
+        }
+        let path = file("short", 0o600, b"hunter2\n");
+        let error = Secret::find(Some(&path)).unwrap_err().to_string();
+        std::fs::remove_file(&path).unwrap();
+        assert!(error.contains("holds 7 bytes") && error.contains("openssl") && !error.contains("hunter2"), "{error}");
+        assert!(Secret::find(Some(Path::new("/no/such/secret"))).unwrap_err().to_string().contains("/no/such/secret"));
+    }
+
+    #[test]
+    fn a_proof_is_for_one_secret_one_direction_and_these_words() {
+        let (one, two) = (Secret::new(CANARY, "").unwrap(), Secret::new(b"another-of-sixteen", "").unwrap());
+        let said: [&[u8]; 2] = [b"nonce", b"hello"];
+        let proof = prove(Some(&one), Side::Caller, &said);
+        assert!(proves(Some(&one), Side::Caller, &said, &proof));
+        assert!(!proves(Some(&two), Side::Caller, &said, &proof) && !proves(None, Side::Caller, &said, &proof));
+        assert!(!proves(Some(&one), Side::Called, &said, &proof));
+        assert!(!proves(Some(&one), Side::Caller, &[b"nonceh", b"ello"], &proof));
+        assert_ne!(nonce().unwrap(), nonce().unwrap());
+    }
+}

@@ -1,0 +1,144 @@
+//! A network that is slow, cut, or goes one way only: a proxy lies between two processes, which are threads here.
+
+use std::io::{Read, Write};
+use std::net::{Shutdown, TcpListener, TcpStream};
+use std::sync::Arc;
+use std::sync::atomic::{AtomicBool, AtomicU64, Ordering::SeqCst};
+use std::thread::{self, JoinHandle};
+use std::time::{Duration, Instant};
+
+use timely::WorkerConfig;
+
+use super::super::handshake::Peers;
+use super::super::run::execute;
+use super::run::{HEARTBEAT, WORKERS, job};
+use super::{free, has};
+use crate::error::Error;
+
+/// What lies between: what it does from now on, and what it has done.
+#[derive(Default)]
+struct Network {
+    /// From process 0 to 1, and back: nothing arrives any more, and nobody is told.
+    cut: [AtomicBool; 2],
+    delay_ms: AtomicU64,
+    passed: AtomicU64,
+    swallowed: [AtomicU64; 2],
+}
+
+impl Network {
+    /// A connection through the network: the ends of process 0 and of process 1.
+    fn pair(self: &Arc<Self>) -> [TcpStream; 2] {
+        let listen = || TcpListener::bind("127.0.0.1:0").unwrap();
+        let (near, far) = (listen(), listen());
+        let zero = TcpStream::connect(near.local_addr().unwrap()).unwrap();
+        let beside_zero = near.accept().unwrap().0;
+        let beside_one = TcpStream::connect(far.local_addr().unwrap()).unwrap();
+        let one = far.accept().unwrap().0;
+        for (way, from, to) in [(0, &beside_zero, &beside_one), (1, &beside_one, &beside_zero)] {
+            let (network, from, to) = (self.clone(), from.try_clone().unwrap(), to.try_clone().unwrap());
+            thread::spawn(move || network.carry(way, from, to));
+        }
+        for end in [&zero, &one, &beside_zero, &beside_one] {
+            end.set_nodelay(true).unwrap();
+        }
+        [zero, one]
+    }
+
+    fn carry(&self, way: usize, mut from: TcpStream, mut to: TcpStream) {
+        let mut chunk = vec![0; 1 << 16];
+        while let Ok(n @ 1..) = from.read(&mut chunk) {
+            thread::sleep(Duration::from_millis(self.delay_ms.load(SeqCst)));
+            if self.cut[way].load(SeqCst) {
+                self.swallowed[way].fetch_add(n as u64, SeqCst);
+            } else if to.write_all(&chunk[..n]).is_ok() {
+                self.passed.fetch_add(n as u64, SeqCst);
+            }
+        }
+        if !self.cut[way].load(SeqCst) {
+            let _ = to.shutdown(Shutdown::Write);
+        }
+    }
+}
+
+type Ends = [JoinHandle<Result<Vec<u64>, Error>>; 2];
+
+/// Two processes over a network.
+fn start(network: &Arc<Network>, variant: &'static str) -> Ends {
+    let addresses = free(2);
+    let (data, link) = (network.pair(), network.pair());
+    let mut ends = data.into_iter().zip(link).enumerate();
+    [(); 2].map(|()| {
+        let (process, (data, link)) = ends.next().unwrap();
+        let to_other = |stream| if process == 0 { vec![None, Some(stream)] } else { vec![Some(stream), None] };
+        let (data, link, addresses) = (to_other(data), to_other(link), addresses.clone());
+        let peers = Peers { process, workers: WORKERS, addresses, data, link, heartbeat: HEARTBEAT, door: None };
+        thread::spawn(move || execute(peers, WorkerConfig::default(), move |w, fate| job(w, fate, variant, process)))
+    })
+}
+
+fn working(network: &Network) {
+    let until = Instant::now() + Duration::from_secs(60);
+    while network.passed.load(SeqCst) < 1 << 20 {
+        assert!(Instant::now() < until, "nothing moves");
+        thread::sleep(Duration::from_millis(5));
+    }
+}
+
+#[test]
+fn d04_a_slow_network_is_no_fault() {
+    let network = Arc::new(Network::default());
+    network.delay_ms.store(20, SeqCst);
+    let begin = Instant::now();
+    let counts = start(&network, "clean").map(|end| end.join().unwrap().unwrap().iter().sum::<u64>());
+    assert_eq!(counts.iter().sum::<u64>(), 40_000 * 2 * WORKERS as u64);
+    assert!(begin.elapsed() > Duration::from_millis(200), "it was slow");
+}
+
+#[test]
+fn d03_a_cut_network_ends_both_sides_in_time() {
+    let network = Arc::new(Network::default());
+    let ends = start(&network, "endless");
+    working(&network);
+    let begin = Instant::now();
+    network.cut.iter().for_each(|way| way.store(true, SeqCst));
+    let errors = ends.map(|end| end.join().unwrap().unwrap_err().to_string());
+    assert!(begin.elapsed() > HEARTBEAT / 2 && begin.elapsed() < 5 * HEARTBEAT, "{:?}", begin.elapsed());
+    for (p, error) in errors.iter().enumerate() {
+        has(error, &[&format!("process {} at", 1 - p), "was lost: it was silent for 4s", "the network between is cut"]);
+    }
+    assert!(network.swallowed.iter().all(|n| n.load(SeqCst) > 0), "nothing was lost on the way");
+}
+
+#[test]
+fn d04_a_network_that_goes_one_way_ends_both_sides_in_time() {
+    for way in [0, 1] {
+        let network = Arc::new(Network::default());
+        let ends = start(&network, "endless");
+        working(&network);
+        let begin = Instant::now();
+        network.cut[way].store(true, SeqCst);
+        let errors = ends.map(|end| end.join().unwrap().unwrap_err().to_string());
+        assert!(begin.elapsed() < 5 * HEARTBEAT, "{:?}", begin.elapsed());
+        // Whoever still hears is told by the other that it is not heard.
+        let words = format!("process {way} at");
+        assert!(errors.iter().all(|e| e.contains(&words) && e.contains("was lost: it was silent for 4s")), "{errors:?}");
+        assert!(network.swallowed[way].load(SeqCst) > 0 && network.swallowed[1 - way].load(SeqCst) == 0);
+    }
+}
+
+#[test]
+fn d03_a_short_cut_is_survived() {
+    let network = Arc::new(Network::default());
+    // A delay, not a loss: what TCP sends again arrives.
+    network.delay_ms.store(HEARTBEAT.as_millis() as u64 / 3, SeqCst);
+    let begin = Instant::now();
+    let ends = start(&network, "clean");
+    while network.passed.load(SeqCst) == 0 {
+        assert!(begin.elapsed() < 10 * HEARTBEAT);
+        thread::sleep(Duration::from_millis(5));
+    }
+    assert!(begin.elapsed() >= HEARTBEAT / 3, "nothing came through for so long");
+    network.delay_ms.store(0, SeqCst);
+    let counts = ends.map(|end| end.join().unwrap().unwrap().iter().sum::<u64>());
+    assert_eq!(counts.iter().sum::<u64>(), 40_000 * 2 * WORKERS as u64);
+}

@@ -1,0 +1,176 @@
+//! `tidemill launch --checkpoint`: whatever ends a process, the job goes on, and its counts are those of one run.
+
+use std::collections::BTreeMap;
+use std::path::{Path, PathBuf};
+use std::time::Instant;
+
+use crate::broker::{Broker, Value};
+use crate::child::{PATIENCE, Program, Signal, children, path, run, send};
+
+const ROUND: [Value; 3] = [Some(br#"{"word":"tide"}"#), Some(br#"{"word":"mill"}"#), Some(br#"{"word":"tide"}"#)];
+
+/// A launched word count, its broker and its checkpoint directory.
+struct Job {
+    launch: Program,
+    broker: Broker,
+    folder: PathBuf,
+    rounds: i64,
+}
+
+/// The last count of each word: what was written before a crash may be there again.
+fn counts(broker: &Broker) -> BTreeMap<String, i64> {
+    let count = |record: &str| serde_json::from_str::<serde_json::Value>(record).unwrap()["count"].as_i64().unwrap();
+    broker.read("counts", 2).into_iter().flatten().map(|(word, record)| (word, count(&record))).collect()
+}
+
+impl Job {
+    fn start(name: &str) -> Job {
+        let folder = std::env::temp_dir().join(format!("tidemill-supervise-{}-{name}", std::process::id()));
+        let _ = std::fs::remove_dir_all(&folder);
+        std::fs::create_dir(&folder).unwrap();
+        let broker = Broker::start();
+        broker.topic("words", &[&[], &[]]);
+        broker.topic("counts", &[&[], &[]]);
+        let (program, dir) = (path("kafka_wordcount"), folder.join("checkpoint"));
+        let words = ["launch", "-n", "2", "-w", "2", "--restarts", "3", "--checkpoint", dir.to_str().unwrap(), "--"];
+        let program = [program.to_str().unwrap(), "--brokers", &broker.address, "--in", "words", "--out", "counts"];
+        let times = ["--interval", "50ms", "--checkpoint-interval", "100ms", "--heartbeat-timeout", "4s"];
+        let launch = Program::start("tidemill", words.iter().chain(&program).chain(&times));
+        Job { launch, broker, folder, rounds: 0 }
+    }
+
+    fn dir(&self) -> PathBuf {
+        self.folder.join("checkpoint")
+    }
+
+    /// The newest checkpoint, by name: time and generation.
+    fn newest(&self) -> Option<String> {
+        let names = std::fs::read_dir(self.dir().join("manifests")).ok()?.flatten();
+        names.map(|e| e.file_name().into_string().unwrap()).filter(|n| !n.ends_with(".tmp")).max()
+    }
+
+    /// Sends words, and waits until they are counted and a later checkpoint is there.
+    fn round(&mut self) {
+        self.broker.send("words", (self.rounds % 2) as i32, &ROUND);
+        self.rounds += 1;
+        let (begun, mut counted) = (Instant::now(), None);
+        while counted.is_none() || self.newest() <= counted {
+            if counted.is_none() && counts(&self.broker) == self.expected() {
+                counted = Some(self.newest().unwrap_or_default());
+            }
+            assert!(begun.elapsed() < PATIENCE, "{:?}\n{}", counts(&self.broker), self.launch.said().1);
+            std::thread::sleep(std::time::Duration::from_millis(20));
+        }
+    }
+
+    fn expected(&self) -> BTreeMap<String, i64> {
+        BTreeMap::from([("tide".into(), 2 * self.rounds), ("mill".into(), self.rounds)])
+    }
+
+    /// The processes, by index.
+    fn processes(&self) -> Vec<u32> {
+        let all = children(self.launch.id());
+        let with = |p: usize| all.iter().find(|(_, line)| line.contains(&format!(" -p {p} "))).map(|c| c.0);
+        (0..all.len()).map(|p| with(p).unwrap_or_else(|| panic!("{all:?}"))).collect()
+    }
+
+    fn until_said(&mut self, words: &str) {
+        self.launch.until(words, |_, err| err.contains(words));
+    }
+
+    /// Stops it by a signal to the launch: in order, with everything counted, and nobody stays behind.
+    fn stop(self) -> String {
+        let (processes, expected, dir) = (self.processes(), self.expected(), self.dir());
+        let Job { launch, broker, folder, .. } = self;
+        launch.signal(Signal::TERM);
+        let end = launch.end();
+        assert_eq!(end.code, Some(0), "{}", end.err);
+        assert!(processes.iter().all(|p| !Path::new(&format!("/proc/{p}")).exists()));
+        assert!(!folder.join("checkpoint.launch").exists(), "its socket is gone");
+        let verified = run("tidemill", ["checkpoint", "verify", dir.to_str().unwrap()]);
+        assert_eq!(verified.code, Some(0), "{}{}", verified.out, verified.err);
+        std::fs::remove_dir_all(&folder).unwrap();
+        assert_eq!(counts(&broker), expected, "{}", end.err);
+        end.err
+    }
+}
+
+#[test]
+fn d02_a_killed_process_costs_a_restart_and_no_count() {
+    for victim in [1, 0] {
+        let mut job = Job::start(&format!("kill-{victim}"));
+        job.round();
+        let before = job.processes();
+        send(before[victim], Signal::KILL);
+        job.until_said("restart 1 of 3 in 1s, from the checkpoint of");
+        job.round();
+        assert!(job.processes().iter().all(|p| !before.contains(p)), "all were started again");
+        assert!(job.newest().unwrap().ends_with("-g00000002"), "{:?}", job.newest());
+        let said = job.stop();
+        assert!(said.contains(&format!("[launch] process {victim} ended: signal: 9")), "{said}");
+    }
+}
+
+#[test]
+fn a19_a_stopped_process_costs_a_restart_and_no_count() {
+    let mut job = Job::start("stop");
+    job.round();
+    let victim = job.processes()[1];
+    send(victim, Signal::STOP);
+    let state = || std::fs::read_to_string(format!("/proc/{victim}/stat")).unwrap_or_default();
+    let begun = Instant::now();
+    while !state().contains(") T ") {
+        assert!(begun.elapsed() < PATIENCE, "{}", state());
+    }
+    job.until_said("restart 1 of 3 in 1s, from the checkpoint of");
+    job.round();
+    let said = job.stop();
+    assert!(said.contains("process 1 at 127.0.0.1:") && said.contains("was lost: it was silent for 4s"), "{said}");
+    assert!(said.contains("[1] kafka_wordcount: cluster: this process stood still for"), "{said}");
+}
+
+#[test]
+fn other_numbers_by_one_command() {
+    let mut job = Job::start("scale");
+    job.round();
+    let dir = job.dir();
+    let dir = dir.to_str().unwrap();
+    for (n, w) in [("3", "1"), ("1", "4")] {
+        let end = run("tidemill", ["rescale", dir, "-n", n, "-w", w]);
+        assert_eq!((end.code, end.out), (Some(0), format!("runs as -n {n} -w {w}\n")), "{}{}", end.err, job.launch.said().1);
+        job.round();
+        assert_eq!(job.processes().len().to_string(), n);
+    }
+    // One launch for one directory.
+    let other = run("tidemill", ["launch", "--checkpoint", dir, "--", "true"]);
+    assert!(other.code == Some(1) && other.err.contains("another `tidemill launch`"), "{}", other.err);
+    let said = job.stop();
+    assert!(said.contains("[launch] goes on with -n 3 -w 1") && !said.contains("restart"), "{said}");
+    let nobody = run("tidemill", ["rescale", "/no/such/dir", "-n", "1", "-w", "1"]);
+    assert!(
+        nobody.code == Some(1) && nobody.err.contains("is `tidemill launch --checkpoint /no/such/dir` running?"),
+        "{}",
+        nobody.err
+    );
+}
+
+#[test]
+fn nobody_outlives_a_launch_that_was_killed() {
+    let mut job = Job::start("orphan");
+    job.round();
+    let processes = job.processes();
+    // A process that is stopped is no exception.
+    send(processes[1], Signal::STOP);
+    job.launch.signal(Signal::KILL);
+    let begun = Instant::now();
+    // A process that has ended and that nobody waits for is a zombie.
+    let gone = |p: &u32| std::fs::read_to_string(format!("/proc/{p}/stat")).map_or(true, |stat| stat.contains(") Z "));
+    while !processes.iter().all(gone) {
+        assert!(begun.elapsed() < PATIENCE, "{processes:?} {:?}", job.launch.said());
+    }
+    // What it left does not keep the next one out.
+    let dir = job.dir();
+    let next = run("tidemill", ["launch", "--checkpoint", dir.to_str().unwrap(), "--", "sh", "-c", "echo $8"]);
+    assert_eq!((next.code, next.out.lines().count()), (Some(0), 2), "{}", next.err);
+    std::fs::remove_dir_all(&job.folder).unwrap();
+}
