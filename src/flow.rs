@@ -190,6 +190,18 @@ where
     stream
 }
 
+/// What `batched` absorbs of changes: those of each batch. Differential gives them by key, times mixed; most often there is one time.
+pub(crate) fn by_batch<X>(slots: &mut Slots<Vec<(X, i64)>>, _: BatchTime, changes: Vec<(X, BatchTime, i64)>) {
+    let mut changes = changes.into_iter().peekable();
+    while let Some((x, t, n)) = changes.next() {
+        let at = slots.at(t);
+        at.push((x, n));
+        while let Some((x, _, n)) = changes.next_if(|(_, u, _)| *u == t) {
+            at.push((x, n));
+        }
+    }
+}
+
 /// The kernel of everything that treats containers one by one and keeps nothing.
 pub(crate) fn expand<'s, C, O>(
     flow: &Flow<'s>,

@@ -12,7 +12,7 @@ use crate::data::{Key, Rows, encoded, key_group};
 use crate::dict::{Dict, Id};
 use crate::dstream::DStream;
 use crate::error::BoxError;
-use crate::flow::{Site, VecStream, batched, expand, route};
+use crate::flow::{Site, VecStream, batched, by_batch, expand, route};
 use crate::state::{Groups, KeyedState};
 use crate::time::BatchTime;
 use crate::view::{Changes, Form, Keyed, View};
@@ -83,12 +83,7 @@ pub(crate) fn numbered_keys<'s, K: Key, V: Key>(
         &Site::engine("numbered"),
         pairs,
         route(|((k, _), _, _): &((K, V), BatchTime, i64)| key_group(k)),
-        |slots, _, changes: Vec<((K, V), BatchTime, i64)>| {
-            for (pair, t, n) in changes {
-                let at: &mut Vec<((K, V), i64)> = slots.at(t);
-                at.push((pair, n));
-            }
-        },
+        by_batch,
         move |plan, pairs, give| {
             let mut dict = own.borrow_mut();
             dict.tidy(|t| !probe.less_equal(&t));
@@ -111,12 +106,7 @@ pub(crate) fn numbered<'s, T: Key>(changes: Changes<'s, T>, graph: &Graph<'s>) -
         &Site::engine("numbered"),
         changes,
         route(|(row, _, _): &(T, BatchTime, i64)| key_group(row)),
-        |slots, _, changes: Vec<(T, BatchTime, i64)>| {
-            for (row, t, n) in changes {
-                let at: &mut Vec<(T, i64)> = slots.at(t);
-                at.push((row, n));
-            }
-        },
+        by_batch,
         move |plan, rows, give| {
             let mut dict = own.borrow_mut();
             dict.tidy(|t| !probe.less_equal(&t));

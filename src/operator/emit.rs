@@ -13,7 +13,7 @@ use crate::context::Graph;
 use crate::data::{Change, Exchange, FastMap, Key, Rows, key_group};
 use crate::dict::Id;
 use crate::dstream::{Case, DStream};
-use crate::flow::{Flow, Give, RowStream, Site, Slots, batched, route};
+use crate::flow::{Flow, Give, RowStream, Site, batched, by_batch, route};
 use crate::operator::combine::by_group;
 use crate::time::{BatchTime, Grid};
 use crate::view::{Changes, Form, View};
@@ -257,18 +257,6 @@ where
             by_group(plus_side, plus, give);
         };
     batched(flow, site, changes, pact, by_batch, finish)
-}
-
-/// The changes of each batch. Differential gives them by key, times mixed; most often there is one time.
-fn by_batch<X>(slots: &mut Slots<Vec<(X, i64)>>, _: BatchTime, changes: Vec<(X, BatchTime, i64)>) {
-    let mut changes = changes.into_iter().peekable();
-    while let Some((x, t, n)) = changes.next() {
-        let at = slots.at(t);
-        at.push((x, n));
-        while let Some((x, _, n)) = changes.next_if(|(_, u, _)| *u == t) {
-            at.push((x, n));
-        }
-    }
 }
 
 /// Changes in presentation order.

@@ -8,9 +8,8 @@ use std::rc::Rc;
 use timely::dataflow::channels::pact::Pipeline;
 
 use crate::data::{Key, encoded};
-use crate::flow::{Site, Slots, batched, route};
+use crate::flow::{Site, batched, by_batch, route};
 use crate::operator::top::keep_best;
-use crate::time::BatchTime;
 use crate::view::View;
 
 impl<'s, T: Key> View<'s, T> {
@@ -67,13 +66,6 @@ impl<'s, T: Key> View<'s, T> {
     #[track_caller]
     pub fn top(&self, n: usize) -> View<'s, T> {
         self.top_by(n, T::clone)
-    }
-}
-
-/// The changes of each batch.
-fn by_batch<T>(slots: &mut Slots<Vec<(T, i64)>>, _: BatchTime, changes: Vec<(T, BatchTime, i64)>) {
-    for (row, t, n) in changes {
-        slots.at(t).push((row, n));
     }
 }
 
