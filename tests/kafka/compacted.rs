@@ -6,7 +6,7 @@ use rdkafka::producer::{BaseProducer, BaseRecord, Producer};
 use tidemill::prelude::*;
 
 use crate::noted::{Noted, earliest, eventually, log_of};
-use crate::rig::{PATIENCE, brokers, producer, topic, transactional};
+use crate::rig::{PATIENCE, brokers, log_end, producer, topic, transactional};
 
 fn put(p: &BaseProducer, topic: &str, key: &str, value: &str) {
     p.send(BaseRecord::to(topic).key(key).payload(value).partition(0)).map_err(|(e, _)| e).unwrap();
@@ -36,9 +36,11 @@ fn compacted() -> (String, Vec<(i64, String)>, i64) {
         }
         assert!(Instant::now() < due, "Kafka did not compact: {left:?}");
     }
+    let end = log_end(&topic, 0);
     t.begin_transaction().unwrap();
     (0..3).for_each(|_| put(&t, &topic, "aborted", "x"));
     t.abort_transaction(PATIENCE).unwrap();
+    eventually("the abort", || log_end(&topic, 0) == end + 4);
     let (log, ends) = log_of(&brokers(), &topic);
     let last = log[&0].last().unwrap().0;
     assert_eq!(ends[&0], last + 5, "three records and their marker are at the end, and nobody is given them");

@@ -4,7 +4,7 @@ use rdkafka::producer::Producer;
 use tidemill::prelude::*;
 
 use crate::noted::{Noted, earliest, eventually, log_of};
-use crate::rig::{PATIENCE, brokers, grow, produce, producer, send, topic, transactional};
+use crate::rig::{PATIENCE, brokers, grow, log_end, produce, producer, send, topic, transactional};
 
 #[test]
 fn every_record_is_in_exactly_one_batch_while_the_job_runs() {
@@ -61,6 +61,7 @@ fn a_job_waits_at_an_open_transaction_and_goes_on_when_it_is_committed() {
     send(&open, &topic, 0, &["c"]);
     send(&aborted, &topic, 0, &["y"]);
     aborted.abort_transaction(PATIENCE).unwrap();
+    eventually("the abort", || log_end(&topic, 0) == 6);
     produce(&topic, 0, &["d"]);
     // a b x c y A d: the open transaction begins at offset 3.
     let seen = Noted::default();

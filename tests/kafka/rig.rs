@@ -10,6 +10,7 @@ use std::time::{Duration, Instant};
 use rdkafka::admin::{AdminClient, AdminOptions, NewPartitions, NewTopic, TopicReplication};
 use rdkafka::client::DefaultClientContext;
 use rdkafka::config::ClientConfig;
+use rdkafka::consumer::{BaseConsumer, Consumer};
 use rdkafka::producer::{BaseProducer, BaseRecord, Producer};
 use rdkafka::{Offset, TopicPartitionList};
 use tidemill::plan::{Range, Split};
@@ -71,6 +72,13 @@ pub fn delete_before(topic: &str, partition: i32, offset: i64) {
     let mut list = TopicPartitionList::new();
     list.add_partition_offset(topic, partition, Offset::Offset(offset)).unwrap();
     block_on(admin(&brokers()).delete_records(&list, &AdminOptions::new())).unwrap();
+}
+
+/// Where a log ends: behind open transactions, and behind markers, which come later than the broker's answer.
+pub fn log_end(topic: &str, partition: i32) -> i64 {
+    let mut config = ClientConfig::new();
+    config.set("bootstrap.servers", brokers()).set("isolation.level", "read_uncommitted");
+    config.create::<BaseConsumer>().unwrap().fetch_watermarks(topic, partition, PATIENCE).unwrap().1
 }
 
 pub fn producer(extra: &[(&str, &str)]) -> BaseProducer {
