@@ -314,6 +314,9 @@ pub(crate) fn lock<T>(mutex: &Mutex<T>) -> std::sync::MutexGuard<'_, T> {
 /// Takes what librdkafka says: errors to [`Reports`], log lines to tracing.
 pub(crate) struct Context(Arc<Reports>);
 
+/// What a record carries until it is delivered or has failed: nobody else holds it when all records of its batch have.
+pub(crate) type Receipt = Arc<()>;
+
 impl ClientContext for Context {
     fn log(&self, level: RDKafkaLogLevel, fac: &str, message: &str) {
         let message = self.0.redact(message);
@@ -338,9 +341,9 @@ impl ClientContext for Context {
 impl ConsumerContext for Context {}
 
 impl ProducerContext for Context {
-    type DeliveryOpaque = ();
+    type DeliveryOpaque = Receipt;
 
-    fn delivery(&self, result: &DeliveryResult<'_>, (): ()) {
+    fn delivery(&self, result: &DeliveryResult<'_>, _: Receipt) {
         if let Err((error, _)) = result {
             lock(&self.0.failed).get_or_insert_with(|| self.0.words(error));
         }

@@ -9,6 +9,7 @@ use serde::{Deserialize, Serialize};
 
 use crate::error::{BoxError, Result};
 use crate::plan::{Progress, Tick};
+use crate::time::BatchTime;
 
 /// What an output operation writes with: on the output thread, whole batches, again after an error.
 pub(crate) type Write = Box<dyn FnMut(&Tick, &mut [Box<dyn Any + Send>]) -> Result<(), BoxError> + Send>;
@@ -36,8 +37,32 @@ pub(crate) struct OutputSpec {
     /// How many workers of this process send a part of each batch.
     pub parts: usize,
     pub write: Write,
-    /// There if a batch is out only when it is committed.
-    pub promise: Option<Box<dyn Promise>>,
+    pub out: Out,
+}
+
+/// When a batch that an output was given is out.
+pub(crate) enum Out {
+    /// When it is written.
+    Written,
+    /// When its rows are delivered; batches may be on their way together.
+    Delivered(Box<dyn Receipts>),
+    /// When it is committed.
+    Committed(Box<dyn Promise>),
+}
+
+impl Out {
+    pub fn promise(&self) -> Option<&dyn Promise> {
+        if let Out::Committed(promise) = self { Some(&**promise) } else { None }
+    }
+}
+
+/// What comes back from where rows are sent to.
+pub(crate) trait Receipts: Send {
+    /// Whether every row up to the batch of this time has arrived. Does not wait.
+    ///
+    /// # Errors
+    /// Some row has not, and will not: all that is not known to have arrived has to be written again.
+    fn arrived(&mut self, time: BatchTime) -> Result<bool, BoxError>;
 }
 
 /// A sink that writes each batch exactly once. What `write` was given it keeps until `commit` says that it is out for ever.

@@ -198,7 +198,7 @@ where
     let mut states = States::new(&crew.config, states, worker.index(), crew.pieces.as_ref().map(|p| lock(p).clone()));
     states.hand_in()?;
     ports.push(ticks);
-    let shards = outputs.iter().filter_map(|o| o.promise.as_ref()).map(|p| p.sink()).collect();
+    let shards = outputs.iter().filter_map(|o| o.out.promise()).map(|p| p.sink()).collect();
     let deliveries = lock(&crew.deliveries).clone();
     let _ = deliveries.send(Delivery::Built { outputs });
     if let Some(kits) = kits {

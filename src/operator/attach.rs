@@ -14,7 +14,7 @@ use crate::dstream::{Case, DStream, in_order};
 use crate::error::BoxError;
 use crate::flow::{Give, Parcel, Site, VecStream, batched, expand, parcels, route, to};
 use crate::operator::gather::size_of_rows;
-use crate::output::{Delivery, OutputSpec, Promise, Write};
+use crate::output::{Delivery, Out, OutputSpec, Write};
 use crate::plan::Tick;
 use crate::sink::Part;
 
@@ -80,7 +80,7 @@ impl<'s, T: Exchange> DStream<'s, T> {
             Some(rows) => write(plan, rows),
             None => write(plan, &mut Vec::new()),
         });
-        let output = graph.output(OutputSpec { name: site.name(), parts, write, promise: None }, false);
+        let output = graph.output(OutputSpec { name: site.name(), parts, write, out: Out::Written }, false);
         let mut deliver = deliver(graph, output);
         let done = self.gather_every(site, move |plan, rows, _: &mut Give<'_, Rows<()>>| {
             let bytes = rows.as_deref().map_or(0, size_of_rows);
@@ -95,7 +95,7 @@ impl<'s, T: Exchange> DStream<'s, T> {
         site: &Site,
         verb: &str,
         spread: Spread,
-        promise: Option<Box<dyn Promise>>,
+        out: Out,
         mut write: impl FnMut(&Tick, &[Part<T>]) -> Result<(), BoxError> + Send + 'static,
     ) {
         let graph = &self.node.graph;
@@ -111,7 +111,7 @@ impl<'s, T: Exchange> DStream<'s, T> {
             }
             write(plan, workers[0].downcast_ref::<Vec<Part<T>>>().expect("put there just now"))
         });
-        let spec = OutputSpec { name: site.name(), parts: graph.local_workers(), write, promise };
+        let spec = OutputSpec { name: site.name(), parts: graph.local_workers(), write, out };
         let output = graph.output(spec, true);
         let mut deliver = deliver(graph, output);
         let grid = self.node.grid.clone();
@@ -202,8 +202,8 @@ impl<'s, T: Debug + 'static> DStream<'s, T> {
             let rows = parts.first().copied().unwrap_or_default();
             write(plan, &rows[..rows.len().min(n)], rows.len() > n)
         });
-        let output =
-            graph.output(OutputSpec { name: site.name(), parts: usize::from(graph.home_process()), write, promise: None }, false);
+        let output = graph
+            .output(OutputSpec { name: site.name(), parts: usize::from(graph.home_process()), write, out: Out::Written }, false);
         let mut deliver = deliver(graph, output);
         let (cases, grid) = (self.node.cases.clone(), self.node.grid.clone());
         let first = batched(
@@ -287,7 +287,7 @@ mod tests {
             let counts = ssc.queue_stream(&queue).count_by_value();
             let counts = if view { counts.sum_by_key().update() } else { counts };
             let log = log.clone();
-            counts.attach_spread(&Site::of("test"), "test", Spread::Local, None, move |_, parts| {
+            counts.attach_spread(&Site::of("test"), "test", Spread::Local, Out::Written, move |_, parts| {
                 log.lock().unwrap().push(parts.iter().flat_map(|p| p.rows.clone()).collect());
                 Ok(())
             });

@@ -7,6 +7,7 @@ use crate::flow::Site;
 use crate::operator::Batch;
 use crate::operator::attach::{SHARDS, Spread};
 use crate::operator::gather::lineage_ranges;
+use crate::output::Out;
 use crate::time::BatchTime;
 
 impl<'s, T: Exchange> DStream<'s, T> {
@@ -48,7 +49,7 @@ impl<'s, T: Exchange> DStream<'s, T> {
             &Site::of("foreach_partition"),
             "foreach_partition",
             Spread::Bags(SHARDS),
-            None,
+            Out::Written,
             move |plan, parts| {
                 // A part that went well is not given again when a later one of the same batch fails.
                 let done = match &mut through {

@@ -1,24 +1,28 @@
 //! What leaves for Kafka: a batch is out when the brokers said so of every record of it. At least once; `kafka_shards` is
 //! exactly once.
 //!
-//! A batch that fails is sent again whole by a new producer, so readers may see records twice, never too few.
+//! Batches follow one another without waiting for the answers. One that fails is sent again whole by a new producer, and those
+//! behind it: readers may see records twice, never too few.
 
+use std::collections::VecDeque;
 use std::fmt::Write as _;
-use std::sync::Arc;
-use std::time::{Duration, Instant};
+use std::sync::{Arc, Mutex};
+use std::time::Instant;
 
-use rdkafka::error::{KafkaError, RDKafkaErrorCode};
 use rdkafka::message::{Header, OwnedHeaders};
-use rdkafka::producer::{BaseProducer, BaseRecord, Producer};
+use rdkafka::producer::BaseRecord;
 use serde::Serialize;
 
+use super::kafka_link::{Link, Outgoing};
 use super::{Output, Part};
 use crate::data::{Exchange, KEY_GROUPS};
 use crate::dstream::DStream;
 use crate::error::{BoxError, Error, Result};
 use crate::flow::Site;
-use crate::kafka::{Context, Metadata, Reports, START_DEADLINE, Settings, Side};
+use crate::kafka::{Metadata, Receipt, START_DEADLINE, Settings, Side, lock};
 use crate::operator::attach::{SHARDS, Spread};
+use crate::output::{Out, Receipts};
+use crate::plan::Tick;
 use crate::time::BatchTime;
 
 /// A topic to write to.
@@ -169,6 +173,14 @@ impl Record {
         self
     }
 
+    /// As a record of a topic, with what it carries until it has arrived.
+    fn outgoing<'a>(&'a mut self, topic: &'a str, receipt: &Receipt) -> Outgoing<'a> {
+        let mut out = BaseRecord::with_opaque_to(topic, receipt.clone());
+        (out.headers, out.partition) = (self.headers.take(), self.partition);
+        (out.key, out.payload) = self.parts();
+        out
+    }
+
     /// Key and value.
     pub(super) fn parts(&self) -> (Option<&[u8]>, Option<&[u8]>) {
         (self.key.map(|n| &self.keys[..n]), self.value.map(|n| &self.values[..n]))
@@ -179,62 +191,21 @@ impl Record {
     }
 }
 
-/// A producer and what it reports.
-pub(super) struct Link {
-    pub producer: BaseProducer<Context>,
-    pub reports: Arc<Reports>,
-    pub deadline: Duration,
-}
-
-impl Link {
-    /// Puts a record into the producer's queue, making room if it is full.
-    fn send(&self, topic: &str, record: &mut Record) -> Result<(), KafkaError> {
-        let mut out: BaseRecord<'_, [u8], [u8]> = BaseRecord::to(topic);
-        (out.headers, out.partition) = (record.headers.take(), record.partition);
-        (out.key, out.payload) = record.parts();
-        self.put(out)
-    }
-
-    /// As `send`.
-    pub fn put(&self, mut out: BaseRecord<'_, [u8], [u8]>) -> Result<(), KafkaError> {
-        let end = Instant::now() + self.deadline;
-        while let Err((error, back)) = self.producer.send(out) {
-            if error.rdkafka_error_code() != Some(RDKafkaErrorCode::QueueFull) || Instant::now() > end {
-                return Err(error);
-            }
-            out = back;
-            self.producer.poll(Duration::from_millis(1));
-        }
-        Ok(())
-    }
-
-    /// Waits until nothing is under way. Every record is then delivered or has failed.
-    pub fn settle(&self) -> Result<(), String> {
-        let began = Instant::now();
-        while self.producer.in_flight_count() > 0 {
-            // `flush` would wait in steps of 100 ms, and `poll` spins through the last of them.
-            self.producer.poll(Duration::ZERO);
-            std::thread::sleep((began.elapsed() / 8).clamp(Duration::from_micros(200), Duration::from_millis(10)));
-            if began.elapsed() > self.deadline {
-                return Err(format!(
-                    "{} records are not acknowledged after {:?}",
-                    self.producer.in_flight_count(),
-                    self.deadline
-                ));
-            }
-        }
-        self.producer.poll(Duration::ZERO);
-        self.reports.take_failed().map_or(Ok(()), Err)
-    }
-}
-
 /// Writes batches to a topic; `F` fills a record for each row.
 pub struct KafkaOutput<F> {
     sink: KafkaSink,
     fill: F,
     partitions: Vec<i32>,
     link: Option<Link>,
+    /// Batches whose rows are not known to have arrived.
+    under_way: VecDeque<UnderWay>,
     record: Record,
+}
+
+struct UnderWay {
+    time: BatchTime,
+    receipt: Receipt,
+    since: Instant,
 }
 
 impl<F> KafkaOutput<F> {
@@ -254,7 +225,8 @@ impl<F> KafkaOutput<F> {
     /// The description is wrong.
     pub fn new(sink: &KafkaSink, fill: F) -> Result<Self> {
         sink.check()?;
-        Ok(KafkaOutput { sink: sink.clone(), fill, partitions: Vec::new(), link: None, record: Record::default() })
+        let (partitions, under_way) = (Vec::new(), VecDeque::new());
+        Ok(KafkaOutput { sink: sink.clone(), fill, partitions, link: None, under_way, record: Record::default() })
     }
 
     fn connect(&mut self) -> Result<()> {
@@ -278,23 +250,29 @@ impl<F> KafkaOutput<F> {
         text
     }
 
-    fn rows<T>(&mut self, parts: &[Part<T>]) -> Result<(), BoxError>
+    fn rows<T>(&mut self, time: BatchTime, parts: &[Part<T>]) -> Result<(), BoxError>
     where
         F: FnMut(&T, &mut Record),
     {
-        let Some(link) = &self.link else { return Err("the producer is not there".into()) };
+        if self.link.is_none() {
+            self.connect()?;
+        }
+        let link = self.link.as_ref().expect("made just now");
+        let receipt = Receipt::default();
         for (i, row) in parts.iter().flat_map(|p| &p.rows).enumerate() {
             self.record.clear();
             (self.fill)(row, &mut self.record);
             if let Some(e) = self.record.error.take() {
                 return Err(format!("a row cannot be JSON: {e}").into());
             }
-            link.send(&self.sink.topic, &mut self.record).map_err(|e| self.failed(&link.reports.words(&e)))?;
-            if i % 1024 == 0 {
-                link.producer.poll(Duration::ZERO);
+            let sent = link.put(self.record.outgoing(&self.sink.topic, &receipt));
+            sent.map_err(|e| self.failed(&link.reports.words(&e)))?;
+            if i % 1024 == 1023 {
+                link.serve();
             }
         }
-        link.settle().map_err(|e| self.failed(&e).into())
+        self.under_way.push_back(UnderWay { time, receipt, since: Instant::now() });
+        Ok(())
     }
 
     fn marks(&mut self, time: BatchTime) -> Result<(), BoxError> {
@@ -302,9 +280,61 @@ impl<F> KafkaOutput<F> {
         for partition in &self.partitions {
             self.record.clear();
             self.record.json(&serde_json::json!({ "batch": time.millis() })).partition(*partition);
-            link.send(&self.sink.topic, &mut self.record).map_err(|e| self.failed(&link.reports.words(&e)))?;
+            let sent = link.put(self.record.outgoing(&self.sink.topic, &Receipt::default()));
+            sent.map_err(|e| self.failed(&link.reports.words(&e)))?;
         }
-        link.settle().map_err(|e| self.failed(&e).into())
+        self.settle()
+    }
+
+    /// Waits until every row has arrived.
+    fn settle(&mut self) -> Result<(), BoxError> {
+        let Some(link) = &self.link else { return Ok(()) };
+        link.settle().map_err(|e| self.failed(&e))?;
+        self.under_way.clear();
+        Ok(())
+    }
+
+    /// Sends the rows of a batch, behind those that are under way; marks wait for their rows.
+    fn send<T>(&mut self, time: BatchTime, parts: &[Part<T>]) -> Result<(), BoxError>
+    where
+        F: FnMut(&T, &mut Record),
+    {
+        if parts.iter().all(|p| p.rows.is_empty()) && !self.sink.marks {
+            return Ok(());
+        }
+        let mut sent = self.rows(time, parts);
+        if sent.is_ok() && self.sink.marks {
+            sent = self.settle().and_then(|()| self.marks(time));
+        }
+        self.judged(sent)
+    }
+
+    fn look(&mut self, time: BatchTime) -> Result<bool, BoxError> {
+        let Some(link) = &self.link else { return Ok(true) };
+        link.serve();
+        if let Some(what) = link.reports.take_failed() {
+            return Err(self.failed(&what).into());
+        }
+        // A batch may overtake another on its way to another partition.
+        while self.under_way.front_mut().is_some_and(|b| Receipt::get_mut(&mut b.receipt).is_some()) {
+            self.under_way.pop_front();
+            link.reports.clear();
+        }
+        match self.under_way.front() {
+            Some(b) if b.since.elapsed() > link.deadline => {
+                Err(self.failed(&format!("the rows are not acknowledged after {:?}", link.deadline)).into())
+            }
+            b => Ok(b.is_none_or(|b| b.time > time)),
+        }
+    }
+
+    /// What is still under way must not be counted with the next attempt: a new producer begins it.
+    fn judged<R>(&mut self, done: Result<R, BoxError>) -> Result<R, BoxError> {
+        if done.is_err() {
+            self.link = None;
+            self.under_way.clear();
+        }
+        done
     }
 }
 
@@ -313,21 +343,23 @@ where
     F: FnMut(&T, &mut Record) + Send,
 {
     fn write(&mut self, time: BatchTime, parts: &[Part<T>]) -> Result<(), BoxError> {
-        if parts.iter().all(|p| p.rows.is_empty()) && !self.sink.marks {
-            return Ok(());
-        }
-        if self.link.is_none() {
-            self.connect()?;
-        }
-        let marks = self.sink.marks;
-        let done = self.rows(parts).and_then(|()| if marks { self.marks(time) } else { Ok(()) });
-        if done.is_err() {
-            // What is still under way must not be counted with the next attempt: a new producer begins it.
-            self.link = None;
-        } else if let Some(link) = &self.link {
+        self.send(time, parts)?;
+        let done = self.settle();
+        if let Some(link) = &self.link {
             link.reports.clear();
         }
-        done
+        self.judged(done)
+    }
+}
+
+/// Shared by what writes and what hears of it: both are called on the output thread.
+struct Shared<F>(Arc<Mutex<KafkaOutput<F>>>);
+
+impl<F: Send> Receipts for Shared<F> {
+    fn arrived(&mut self, time: BatchTime) -> Result<bool, BoxError> {
+        let mut output = lock(&self.0);
+        let looked = output.look(time);
+        output.judged(looked)
     }
 }
 
@@ -344,8 +376,11 @@ impl<'s, T: Exchange> DStream<'s, T> {
             return self.to_kafka_once(&site, sink, fill);
         }
         match sink.check().and_then(|()| KafkaOutput::new(&sink, fill)) {
-            Ok(mut out) => {
-                self.attach_spread(&site, "to_kafka", Spread::Local, None, move |plan, parts| out.write(plan.time, parts));
+            Ok(output) => {
+                let output = Arc::new(Mutex::new(output));
+                let out = Out::Delivered(Box::new(Shared(output.clone())));
+                let send = move |tick: &Tick, parts: &[Part<T>]| lock(&output).send(tick.time, parts);
+                self.attach_spread(&site, "to_kafka", Spread::Local, out, send);
             }
             Err(e) => graph.problem(&site, e),
         }

@@ -13,7 +13,8 @@ use rdkafka::message::OwnedHeaders;
 use rdkafka::producer::{BaseRecord, Producer};
 
 use super::Part;
-use super::kafka::{KafkaSink, Link, Record};
+use super::kafka::{KafkaSink, Record};
+use super::kafka_link::{Link, Outgoing};
 use super::kafka_progress::{ProgressTopic, key, value};
 use crate::config::Config;
 use crate::data::Exchange;
@@ -21,9 +22,9 @@ use crate::dstream::{Case, DStream};
 use crate::error::{BoxError, Error, Result};
 use crate::fault::{lost, point};
 use crate::flow::Site;
-use crate::kafka::{Metadata, START_DEADLINE, lock};
+use crate::kafka::{Metadata, Receipt, START_DEADLINE, lock};
 use crate::operator::attach::Spread;
-use crate::output::{Final, Life, Promise};
+use crate::output::{Final, Life, Out, Promise};
 use crate::plan::{Progress, Stamp, Tick};
 use crate::time::BatchTime;
 
@@ -69,8 +70,8 @@ impl Kept {
         self.bytes.shrink_to(1 << 20);
     }
 
-    fn each<'a>(&'a self, topic: &'a str) -> impl Iterator<Item = BaseRecord<'a, [u8], [u8]>> {
-        let mut at = 0;
+    fn each<'a>(&'a self, topic: &'a str) -> impl Iterator<Item = Outgoing<'a>> {
+        let (mut at, receipt) = (0, Receipt::default());
         let mut take = move |n: Option<usize>| {
             n.map(|n| {
                 at += n;
@@ -78,7 +79,7 @@ impl Kept {
             })
         };
         self.records.iter().map(move |head| {
-            let mut out = BaseRecord::to(topic);
+            let mut out = BaseRecord::with_opaque_to(topic, receipt.clone());
             (out.key, out.payload) = (take(head.key), take(head.value));
             (out.headers, out.partition) = (head.headers.clone(), head.partition);
             out
@@ -163,13 +164,12 @@ impl Sink {
         for (i, record) in kept.each(&self.sink.topic).enumerate() {
             link.put(record).map_err(wrong)?;
             if i % 1024 == 1023 {
-                link.producer.poll(Duration::ZERO);
+                link.serve();
             }
         }
         let (key, value) = (key(&self.job, &self.name, shard), value(progress));
-        let mut record: BaseRecord<'_, [u8], [u8]> = BaseRecord::to(&self.topic.name).key(key.as_bytes()).payload(&value);
-        record.partition = Some(0);
-        link.put(record).map_err(wrong)?;
+        let record = BaseRecord::with_opaque_to(&self.topic.name, Receipt::default()).partition(0);
+        link.put(record.key(key.as_bytes()).payload(&value)).map_err(wrong)?;
         link.settle().map_err(|e| self.judged(shard, link, None, &e))?;
         point("sink.commit.before");
         if lost("sink.rows") {
@@ -394,8 +394,8 @@ impl<'s, T: Exchange> DStream<'s, T> {
         let most = if grouped { usize::MAX } else { 1 };
         let (spread, name) = (Spread::All(sink.shards.into()), graph.sink_name(&sink.topic));
         let shards = Arc::new(Mutex::new(KafkaShards::new(sink, name, &graph.config, most, fill)));
-        let promise = Box::new(Shared(shards.clone()));
-        self.attach_spread(site, "to_kafka", spread, Some(promise), move |tick, parts| lock(&shards).write(tick, parts));
+        let out = Out::Committed(Box::new(Shared(shards.clone())));
+        self.attach_spread(site, "to_kafka", spread, out, move |tick, parts| lock(&shards).write(tick, parts));
     }
 }
 

@@ -7,11 +7,14 @@ mod foreach;
 #[cfg(feature = "kafka")]
 pub mod kafka;
 #[cfg(feature = "kafka")]
+mod kafka_link;
+#[cfg(feature = "kafka")]
 mod kafka_progress;
 #[cfg(feature = "kafka")]
 mod kafka_shards;
 pub mod memory;
 mod print;
+mod retry;
 mod text_files;
 mod text_once;
 pub(crate) mod thread;

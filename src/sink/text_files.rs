@@ -12,6 +12,7 @@ use crate::dstream::{Case, DStream};
 use crate::error::BoxError;
 use crate::flow::Site;
 use crate::operator::attach::{SHARDS, Spread, row_text};
+use crate::output::Out;
 use crate::plan::Tick;
 use crate::sink::Part;
 use crate::time::BatchTime;
@@ -67,7 +68,9 @@ impl<'s, T: Exchange + Debug> DStream<'s, T> {
         let bags = self.node.cases.iter().map(|c| matches!(c, Case::Bag { .. })).collect();
         let r = &graph.config.runtime;
         let mut saver = Saver::new(prefix, suffix, r.process, r.processes, bags);
-        self.attach_spread(&site, "save_as_text_files", Spread::Bags(SHARDS), None, move |tick, parts| saver.write(tick, parts));
+        self.attach_spread(&site, "save_as_text_files", Spread::Bags(SHARDS), Out::Written, move |tick, parts| {
+            saver.write(tick, parts)
+        });
     }
 }
 

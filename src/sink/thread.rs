@@ -1,29 +1,22 @@
 //! The output thread of a process: whole batches, t before t+1, within t in program order. Tries again what fails.
 //!
-//! A batch is out when every output is through it. Where an output is exactly once that means committed, for groups of batches:
-//! as many as arrive within a moment or while the last commit ran. A batch of a checkpoint ends its group.
+//! A batch is out when every output is through it. Where rows are sent somewhere, that means arrived; the next batches are sent
+//! meanwhile. Where an output is exactly once it means committed, for groups of batches: as many as arrive within a moment or
+//! while the last commit ran. A batch of a checkpoint ends its group.
 
 use std::any::Any;
-use std::collections::BTreeMap;
-use std::panic::{AssertUnwindSafe, catch_unwind};
+use std::collections::{BTreeMap, VecDeque};
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, AtomicUsize, Ordering};
 use std::sync::mpsc::{Receiver, RecvTimeoutError};
 use std::time::{Duration, Instant};
 
+use super::retry::{Failed, again, attempt, pause};
 use crate::config::Config;
-use crate::error::{BoxError, Error, Result, panic_text};
-use crate::output::{Delivery, Final, OutputSpec};
+use crate::error::Result;
+use crate::output::{Delivery, Out, OutputSpec};
 use crate::plan::{Report, Tick};
 use crate::time::BatchTime;
-
-/// The first pause before an output is tried again; each further one is four times as long.
-const FIRST_PAUSE: Duration = Duration::from_millis(100);
-
-/// No pause is longer.
-const LONGEST_PAUSE: Duration = Duration::from_secs(60);
-/// How long a pause goes on at most after the job is over.
-const LOOK: Duration = Duration::from_millis(20);
 
 /// Where batches are shorter than this, a group waits so long for more of them.
 const LINGER: Duration = Duration::from_millis(50);
@@ -41,7 +34,17 @@ struct Arrived {
     bytes: usize,
 }
 
-/// Batches that every output has written, and that are not all committed.
+/// A batch that every output has written.
+struct Written {
+    time: BatchTime,
+    /// Of the outputs that commit.
+    bytes: usize,
+    /// A checkpoint waits for it.
+    due: bool,
+    since: Instant,
+}
+
+/// Batches that have arrived everywhere, and that are not all committed.
 #[derive(Default)]
 struct Group {
     began: Option<Instant>,
@@ -56,7 +59,10 @@ pub(crate) struct Outputs {
     outputs: Vec<OutputSpec>,
     arrived: BTreeMap<(BatchTime, usize), Arrived>,
     /// The output that is next, and the batch, if that has begun.
-    turn: (Option<BatchTime>, usize),
+    turn: (Option<Written>, usize),
+    /// What outputs have sent that is not known to have arrived, in order.
+    sent: VecDeque<(usize, Arrived)>,
+    written: VecDeque<Written>,
     group: Group,
     linger: Duration,
     process: usize,
@@ -68,22 +74,28 @@ pub(crate) struct Outputs {
 
 impl Outputs {
     pub fn new(config: &Config, waiting: Arc<AtomicUsize>, over: Arc<AtomicBool>) -> Self {
-        let (turn, group) = ((None, 0), Group::default());
         let linger = if Duration::from_millis(config.interval.millis()) < LINGER { LINGER } else { Duration::ZERO };
         let (process, tries) = (config.runtime.process.into(), config.output_tries);
-        Outputs { outputs: Vec::new(), arrived: BTreeMap::new(), turn, group, linger, process, tries, waiting, over }
+        let (outputs, arrived, turn) = (Vec::new(), BTreeMap::new(), (None, 0));
+        let (sent, written, group) = (VecDeque::new(), VecDeque::new(), Group::default());
+        Outputs { outputs, arrived, turn, sent, written, group, linger, process, tries, waiting, over }
     }
 
     /// Works until the workers are gone. `post` is told each batch that every output is through, and what still waits.
     pub fn run(mut self, deliveries: Receiver<Delivery>, post: impl Fn(Report)) -> Result<()> {
         loop {
-            let next = match self.group.began {
+            let next = match self.until() {
                 None => deliveries.recv().map_err(|_| RecvTimeoutError::Disconnected),
-                Some(began) => deliveries.recv_timeout((began + self.linger).saturating_duration_since(Instant::now())),
+                Some(until) => deliveries.recv_timeout(until.saturating_duration_since(Instant::now())),
             };
             match next {
                 Ok(delivery) => self.take(delivery, &post)?,
-                Err(RecvTimeoutError::Timeout) => self.commit(&post)?,
+                Err(RecvTimeoutError::Timeout) => {
+                    self.settle(&post)?;
+                    if self.group.began.is_some_and(|began| began.elapsed() >= self.linger) {
+                        self.commit(&post)?;
+                    }
+                }
                 // Whoever ends a job in order has waited for the last commit.
                 Err(RecvTimeoutError::Disconnected) => return Ok(()),
             }
@@ -96,8 +108,10 @@ impl Outputs {
             Delivery::Built { .. } => {}
             Delivery::Begin(life) => {
                 let mut progress = Vec::new();
-                for promise in self.outputs.iter_mut().filter_map(|o| o.promise.as_mut()) {
-                    progress.extend(promise.begin(life, &self.over)?);
+                for output in &mut self.outputs {
+                    if let Out::Committed(promise) = &mut output.out {
+                        progress.extend(promise.begin(life, &self.over)?);
+                    }
                 }
                 post(Report::Ready { process: self.process, progress });
             }
@@ -113,32 +127,30 @@ impl Outputs {
                 a.bytes += bytes;
             }
         }
-        while let Some(t) = self.step()? {
-            self.group.times.push(t);
-            let began = *self.group.began.get_or_insert_with(Instant::now);
-            let promises = || self.outputs.iter().filter_map(|o| o.promise.as_ref());
-            let most = promises().map(|p| p.most()).min().unwrap_or(1).min(GROUP_BATCHES);
-            let full = self.group.times.len() >= most || self.group.bytes >= GROUP_BYTES;
-            if full || self.group.due || began.elapsed() > LONGEST_GROUP {
-                self.commit(post)?;
-            }
+        while let Some(batch) = self.step()? {
+            self.written.push_back(batch);
+            self.settle(post)?;
         }
         Ok(())
     }
 
+    /// When something is to be done though nothing comes.
+    fn until(&self) -> Option<Instant> {
+        let look = self.written.front().map(|w| Instant::now() + pause(w.since));
+        let commit = self.group.began.map(|began| began + self.linger);
+        look.into_iter().chain(commit).min()
+    }
+
     /// Writes what is whole and whose turn it is. Returns a batch that every output has written.
-    fn step(&mut self) -> Result<Option<BatchTime>> {
+    fn step(&mut self) -> Result<Option<Written>> {
         loop {
             let Some(o) = (self.turn.1..self.outputs.len()).find(|o| self.outputs[*o].parts > 0) else {
                 self.turn.1 = 0;
-                match self.turn.0.take() {
-                    Some(t) => return Ok(Some(t)),
-                    None => return Ok(None),
-                }
+                return Ok(self.turn.0.take());
             };
             // Each output gets every batch in order, so the first it has is the next.
-            let time = match self.turn.0 {
-                Some(t) => t,
+            let time = match &self.turn.0 {
+                Some(written) => written.time,
                 None => match self.arrived.keys().find(|(_, output)| *output == o) {
                     Some((t, _)) => *t,
                     None => return Ok(None),
@@ -148,39 +160,123 @@ impl Outputs {
             if !self.arrived.get(&(time, o)).is_some_and(whole) {
                 return Ok(None);
             }
-            let mut a = self.arrived.remove(&(time, o)).expect("just looked at");
-            if self.over.load(Ordering::Relaxed) || !self.write(o, &mut a)? {
+            let a = self.arrived.remove(&(time, o)).expect("just looked at");
+            if self.over.load(Ordering::Relaxed) {
                 return Ok(None);
             }
-            match &mut self.outputs[o].promise {
-                // Its rows are kept until they are committed.
-                Some(promise) => {
-                    promise.through(&a.plan);
-                    self.group.bytes += a.bytes;
-                }
-                None => _ = self.waiting.fetch_sub(a.bytes, Ordering::Relaxed),
+            let (due, bytes) = (a.plan.cut.is_some(), a.bytes);
+            if !self.write(o, a)? {
+                return Ok(None);
             }
-            self.group.due |= a.plan.cut.is_some();
-            self.turn = (Some(time), o + 1);
+            let written = self.turn.0.get_or_insert_with(|| Written { time, bytes: 0, due: false, since: Instant::now() });
+            written.due |= due;
+            match self.outputs[o].out {
+                Out::Written => _ = self.waiting.fetch_sub(bytes, Ordering::Relaxed),
+                Out::Delivered(_) => {}
+                Out::Committed(_) => written.bytes += bytes,
+            }
+            self.turn.1 = o + 1;
         }
     }
 
     /// Writes one batch of one output. `false`: the job is over, and the batch is not out.
-    fn write(&mut self, o: usize, a: &mut Arrived) -> Result<bool> {
-        if a.rows.is_empty() {
-            return Ok(true);
+    fn write(&mut self, o: usize, mut a: Arrived) -> Result<bool> {
+        let time = a.plan.time;
+        let OutputSpec { name, write, out, .. } = &mut self.outputs[o];
+        let mut work = || attempt(name, time, || if a.rows.is_empty() { Ok(()) } else { write(&a.plan, &mut a.rows) });
+        if let Out::Delivered(_) = out {
+            let failed = work()?.err();
+            self.sent.push_back((o, a));
+            return failed.map_or(Ok(true), |failed| self.resend(o, failed));
         }
-        let OutputSpec { name, write, .. } = &mut self.outputs[o];
-        again(name, a.plan.time, self.tries, &self.over, || write(&a.plan, &mut a.rows))
+        let done = again(name, self.tries, &self.over, work)?;
+        if let (Out::Committed(promise), true) = (out, done) {
+            // It keeps the rows until they are committed.
+            promise.through(&a.plan);
+        }
+        Ok(done)
+    }
+
+    /// Writes again, in order, what an output has sent, after something of it failed; and waits until it has arrived. `false`:
+    /// the job is over.
+    fn resend(&mut self, o: usize, failed: Failed) -> Result<bool> {
+        let OutputSpec { name, write, out, .. } = &mut self.outputs[o];
+        let Out::Delivered(receipts) = out else { return Ok(true) };
+        let mut sent: Vec<_> = self.sent.iter_mut().filter(|(of, _)| *of == o).map(|(_, a)| a).collect();
+        let mut failed = Some(failed);
+        again(name, self.tries, &self.over, || {
+            if let Some(failed) = failed.take() {
+                return Ok(Err(failed));
+            }
+            for a in sent.iter_mut().filter(|a| !a.rows.is_empty()) {
+                if let Err(failed) = attempt(name, a.plan.time, || write(&a.plan, &mut a.rows))? {
+                    return Ok(Err(failed));
+                }
+            }
+            let began = Instant::now();
+            for time in sent.iter().map(|a| a.plan.time) {
+                let arrived = || loop {
+                    if receipts.arrived(time)? {
+                        return Ok(());
+                    }
+                    std::thread::sleep(pause(began));
+                };
+                if let Err(failed) = attempt(name, time, arrived)? {
+                    return Ok(Err(failed));
+                }
+            }
+            Ok(Ok(()))
+        })
+    }
+
+    /// Moves on what has arrived: to the next commit, which is at once where no output commits.
+    fn settle(&mut self, post: &impl Fn(Report)) -> Result<()> {
+        while let Some(time) = self.written.front().map(|w| w.time) {
+            while let Some((o, bytes)) = self.sent.front().filter(|(_, a)| a.plan.time == time).map(|(o, a)| (*o, a.bytes)) {
+                let OutputSpec { name, out, .. } = &mut self.outputs[o];
+                let Out::Delivered(receipts) = out else { unreachable!("only these send") };
+                match attempt(name, time, || receipts.arrived(time))? {
+                    Ok(true) => {
+                        self.sent.pop_front();
+                        self.waiting.fetch_sub(bytes, Ordering::Relaxed);
+                    }
+                    Ok(false) => return Ok(()),
+                    Err(failed) => {
+                        if !self.resend(o, failed)? {
+                            return Ok(());
+                        }
+                    }
+                }
+            }
+            let Some(batch) = self.written.pop_front() else { return Ok(()) };
+            self.join(batch, post)?;
+        }
+        Ok(())
+    }
+
+    /// Adds a batch to the group of the next commit.
+    fn join(&mut self, batch: Written, post: &impl Fn(Report)) -> Result<()> {
+        self.group.times.push(batch.time);
+        self.group.bytes += batch.bytes;
+        self.group.due |= batch.due;
+        let began = *self.group.began.get_or_insert_with(Instant::now);
+        let promises = self.outputs.iter().filter_map(|o| o.out.promise());
+        let most = promises.map(|p| p.most()).min().unwrap_or(1).min(GROUP_BATCHES);
+        let full = self.group.times.len() >= most || self.group.bytes >= GROUP_BYTES;
+        if full || self.group.due || began.elapsed() > LONGEST_GROUP {
+            self.commit(post)?;
+        }
+        Ok(())
     }
 
     /// Makes the batches of the group definite, which is then empty.
     fn commit(&mut self, post: &impl Fn(Report)) -> Result<()> {
         let group = std::mem::take(&mut self.group);
         let Some(last) = group.times.last() else { return Ok(()) };
-        for OutputSpec { name, promise, .. } in &mut self.outputs {
-            let Some(promise) = promise else { continue };
-            if self.over.load(Ordering::Relaxed) || !again(name, *last, self.tries, &self.over, || promise.commit())? {
+        for OutputSpec { name, out, .. } in &mut self.outputs {
+            let Out::Committed(promise) = out else { continue };
+            let commit = || attempt(name, *last, || promise.commit());
+            if self.over.load(Ordering::Relaxed) || !again(name, self.tries, &self.over, commit)? {
                 return Ok(());
             }
         }
@@ -191,47 +287,11 @@ impl Outputs {
     }
 }
 
-/// Does what an output does of a batch, and again after errors, with growing pauses. `false`: the job is over, and it is not
-/// done.
-fn again(
-    output: &str,
-    time: BatchTime,
-    tries: u32,
-    over: &AtomicBool,
-    mut work: impl FnMut() -> Result<(), BoxError>,
-) -> Result<bool> {
-    let mut pause = FIRST_PAUSE;
-    for tried in 1.. {
-        // What an error says is the user's code, too.
-        let attempt = || work().map_err(|e| (e.to_string(), e.is::<Final>()));
-        let (error, last) = match catch_unwind(AssertUnwindSafe(attempt)) {
-            Ok(Ok(())) => return Ok(true),
-            Ok(Err(e)) => e,
-            Err(panic) => {
-                let (operator, message) = (output.into(), panic_text(&*panic));
-                return Err(Error::WorkerPanicked { operator, worker: 0, batch: Some(time), message });
-            }
-        };
-        if last || tried >= tries {
-            return Err(Error::Output { output: output.into(), time, tries: tried, reason: error });
-        }
-        tracing::warn!(output, batch = time.millis(), error, "the output failed and is tried again");
-        let until = Instant::now() + pause;
-        while Instant::now() < until {
-            if over.load(Ordering::Relaxed) {
-                return Ok(false);
-            }
-            std::thread::sleep(LOOK);
-        }
-        pause = (pause * 4).min(LONGEST_PAUSE);
-    }
-    unreachable!("the loop ends by returning")
-}
-
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::output::{Life, Promise};
+    use crate::error::BoxError;
+    use crate::output::{Final, Life, Promise, Receipts};
     use crate::plan::{Cut, Plan, Progress};
     use std::sync::Mutex;
     use std::sync::mpsc::channel;
@@ -253,7 +313,7 @@ mod tests {
             log.lock().unwrap().push(format!("{name_}@{}", plan.time.millis()));
             Ok(())
         });
-        OutputSpec { name: name.into(), parts, write, promise: None }
+        OutputSpec { name: name.into(), parts, write, out: Out::Written }
     }
 
     fn outputs(interval_ms: u64, tries: u32) -> Outputs {
@@ -310,7 +370,7 @@ mod tests {
         let log = Arc::new(Mutex::new(Vec::new()));
         let (tx, rx) = channel();
         let promise: Box<dyn Promise> = Box::new(Promised(log.clone(), fails, last));
-        let spec = OutputSpec { promise: Some(promise), ..spec("a", 1, &log, 0) };
+        let spec = OutputSpec { out: Out::Committed(promise), ..spec("a", 1, &log, 0) };
         tx.send(Delivery::Built { outputs: vec![spec] }).unwrap();
         tx.send(Delivery::Begin(Life { directory: 1, generation: 7 })).unwrap();
         for t in 1..=n {
@@ -354,6 +414,57 @@ mod tests {
         let e = end.unwrap_err().to_string();
         assert!(e.contains("fenced") && e.contains("tried 1 times"), "{e}");
         assert_eq!(log.iter().filter(|l| *l == "commit").count(), 1);
+    }
+
+    /// Says what has arrived as a script has it: `None` fails.
+    struct Scripted(VecDeque<Option<u64>>, Option<u64>);
+
+    impl Receipts for Scripted {
+        fn arrived(&mut self, time: BatchTime) -> Result<bool, BoxError> {
+            if let Some(next) = self.0.pop_front() {
+                self.1 = next;
+            }
+            Ok(self.1.ok_or("lost")? >= time.millis())
+        }
+    }
+
+    /// What is written, and what is out, of three batches whose rows arrive as the script says at each look.
+    fn delivered(script: &[Option<u64>], tries: u32) -> (Vec<String>, Result<()>) {
+        let log = Arc::new(Mutex::new(Vec::new()));
+        let (tx, rx) = channel();
+        let sends = Out::Delivered(Box::new(Scripted(script.iter().copied().collect(), None)));
+        let specs = vec![OutputSpec { out: sends, ..spec("a", 1, &log, 0) }, spec("b", 1, &log, 0)];
+        tx.send(Delivery::Built { outputs: specs }).unwrap();
+        (1..=3).for_each(|t| (0..2).for_each(|o| tx.send(part(o, t)).unwrap()));
+        let (said, sender) = (log.clone(), Mutex::new(Some(tx)));
+        let end = outputs(100, tries).run(rx, move |report| {
+            let Some(t) = out(&report) else { return };
+            said.lock().unwrap().push(format!("out {t}"));
+            if t == 3 {
+                sender.lock().unwrap().take();
+            }
+        });
+        let log = std::mem::take(&mut *log.lock().unwrap());
+        (log, end)
+    }
+
+    #[test]
+    fn batches_are_sent_while_others_are_on_their_way() {
+        let (log, end) = delivered(&[Some(0), Some(0), Some(1), Some(1), Some(2), Some(3)], 2);
+        end.unwrap();
+        assert_eq!(log, ["a@1", "b@1", "a@2", "b@2", "a@3", "b@3", "out 1", "out 2", "out 3"]);
+    }
+
+    #[test]
+    fn what_has_not_arrived_is_sent_again_in_order() {
+        let (log, end) = delivered(&[Some(0), Some(0), Some(1), None, Some(3)], 2);
+        end.unwrap();
+        let again = ["a@1", "b@1", "a@2", "b@2", "a@3", "b@3", "out 1", "a@2", "a@3", "out 2", "out 3"];
+        assert_eq!(log, again, "the first is out, the others go again, and only to where they are missing");
+        let (log, end) = delivered(&[Some(0), None, None], 2);
+        let e = end.unwrap_err().to_string();
+        assert!(e.contains('a') && e.contains("1 ms") && e.contains("lost") && e.contains("tried 2 times"), "{e}");
+        assert_eq!(log, ["a@1", "b@1", "a@2", "b@2", "a@1", "a@2"]);
     }
 
     #[test]
