@@ -1,6 +1,6 @@
 //! The engine alone, no Kafka: named workloads, each beside a plain loop over the same records.
 //!
-//! `cargo bench --features testing --bench engine -- [counts|keys|changes|complete|checkpoints|readers|churn]...`; all of them without a name.
+//! `cargo bench --features testing --bench engine -- [counts|keys|changes|complete|checkpoints|written|readers|churn]...`; all of them without a name.
 //! Prints one line a measurement, with the CPU time of all threads beside the wall's: it is the steadier figure where a machine
 //! is shared. docs/benchmarks.md has results with date and machine.
 
@@ -30,6 +30,7 @@ fn main() {
         ("changes", changes),
         ("complete", complete),
         ("checkpoints", checkpoints),
+        ("written", written),
         ("readers", readers),
         ("churn", churn),
     ];
@@ -234,6 +235,82 @@ fn checkpoints() {
     let (_, took) = run(vec![vec![7]], true);
     println!("checkpoints: restart with a million keys, to the end of its first batch: {:.2} s", took.as_secs_f64());
     let _ = std::fs::remove_dir_all(dir);
+}
+
+/// What a checkpoint of a window writes: 10,000 records a one-second batch over 100,000 words, two workers, a window of 60 s.
+fn written() {
+    let words = words(100_000);
+    let input = batches(130, 10_000, |s| (random(s) % 100_000) as u32);
+    for every in [1, 10] {
+        let counts = saved(&input, every, move |s| {
+            let words = s.map(|i| words[i as usize].clone());
+            nowhere(&words.count_by_value_and_window(secs(60), secs(1)).changes());
+        });
+        println!("written: sliding counts, a checkpoint every {every} s: {counts}");
+        let most = saved(&input, every, move |s| {
+            let words = s.map(|i| (words[i as usize].clone(), u64::from(i)));
+            nowhere(&words.reduce_by_key_and_window(u64::max, secs(60), secs(1)).changes());
+        });
+        println!("written: sliding maximum, a checkpoint every {every} s: {most}");
+    }
+}
+
+/// Bytes in each checkpoint of a job, once its window is full.
+fn saved<F>(batches: &Input, every: u64, program: F) -> String
+where
+    F: for<'s> Fn(&DStream<'s, u32>) + Send + Sync + 'static,
+{
+    use tidemill::checkpoint::Directory;
+    let dir = std::env::temp_dir().join(format!("tidemill-bench-written-{}", std::process::id()));
+    let (queue, clock) = (Queue::new(), tidemill::batch::ManualClock::at(0));
+    let rows = queue.clone();
+    let builder = StreamingContext::builder("bench", secs(1)).workers(2).checkpoint(&dir).checkpoint_interval(secs(every));
+    let job = builder.start_on_clock(clock.clone(), move |ssc| {
+        program(&ssc.queue_stream(&rows));
+        Ok(())
+    });
+    let job = job.expect("the job of the benchmark");
+    let (mut checkpoints, mut pieces, mut manifests) = (0, 0, 0);
+    for (second, batch) in (1u64..).zip(batches.iter()) {
+        queue.push(batch.clone());
+        clock.set(second * 1_000);
+        while job.statistics().batches < second {
+            std::thread::sleep(Duration::from_millis(1));
+        }
+        if !second.is_multiple_of(every) {
+            continue;
+        }
+        let newest = || Directory::open(&dir).ok()?.checkpoints().ok()?.into_iter().next()?.1.ok();
+        let made = loop {
+            match newest() {
+                Some(m) if m.time.millis() == second * 1_000 => break m,
+                _ => std::thread::sleep(Duration::from_millis(1)),
+            }
+        };
+        if second > 60 {
+            let new: std::collections::BTreeSet<_> = made.files().into_iter().filter(|f| f.time == made.time).collect();
+            let size = |name: String| std::fs::metadata(dir.join(name)).map_or(0, |m| m.len());
+            checkpoints += 1;
+            pieces += new.into_iter().map(|f| size(f.to_string())).sum::<u64>();
+            manifests += size(made.file().to_string());
+        }
+    }
+    job.stop_now().expect("the job of the benchmark");
+    let stay: Vec<u64> = std::fs::read_dir(dir.join("pieces"))
+        .into_iter()
+        .flatten()
+        .flatten()
+        .filter_map(|f| Some(f.metadata().ok()?.len()))
+        .collect();
+    let _ = std::fs::remove_dir_all(&dir);
+    let mean = |bytes: u64| bytes / checkpoints / 1024;
+    format!(
+        "{checkpoints} checkpoints, {} KiB of pieces and {} KiB of manifest each; {} KiB in {} files stay",
+        mean(pieces),
+        mean(manifests),
+        stay.iter().sum::<u64>() / 1024,
+        stay.len()
+    )
 }
 
 /// One-second batches of the benchmark of checkpoints.

@@ -34,6 +34,9 @@ pub(crate) struct Dict<K> {
     /// Ids that nobody held when they came here, and when that was.
     idle: VecDeque<(BatchTime, Id)>,
     hasher: foldhash::fast::RandomState,
+    /// How often an id that nobody held was kept, since an output had not passed its time.
+    #[cfg(test)]
+    pub kept: u64,
 }
 
 impl<K> Default for Dict<K> {
@@ -44,6 +47,8 @@ impl<K> Default for Dict<K> {
             free: Vec::new(),
             idle: VecDeque::new(),
             hasher: foldhash::fast::RandomState::default(),
+            #[cfg(test)]
+            kept: 0,
         }
     }
 }
@@ -118,6 +123,8 @@ impl<K: Key> Dict<K> {
             } else if !passed(e.last) {
                 let last = e.last;
                 self.idle.push_back((last, id));
+                #[cfg(test)]
+                (self.kept += 1);
             } else {
                 let hash = self.hasher.hash_one(&e.key);
                 if let Ok(found) = self.ids.find_entry(hash, |&i| i == id) {
@@ -127,6 +134,8 @@ impl<K: Key> Dict<K> {
                 self.free.push(id);
             }
         }
+        #[cfg(test)]
+        (self.kept += u64::from(!self.idle.is_empty()));
     }
 
     /// The ids that are held, by key group.
@@ -150,6 +159,12 @@ impl<K: Key> Dict<K> {
     #[cfg(test)]
     pub fn len(&self) -> usize {
         self.ids.len()
+    }
+
+    /// How many ids there ever were.
+    #[cfg(test)]
+    pub fn ids(&self) -> usize {
+        self.entries.len()
     }
 }
 

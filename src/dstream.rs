@@ -6,9 +6,10 @@
 use std::cell::{Cell, OnceCell};
 use std::rc::Rc;
 
+use crate::arrangement::pane::Pane;
 use crate::context::Graph;
 use crate::data::{Data, Lane, Rows};
-use crate::dict::{Dict, Id};
+use crate::dict::Dict;
 use crate::flow::{RowStream, VecStream};
 use crate::time::{BatchTime, Grid};
 
@@ -23,12 +24,9 @@ pub(crate) enum Case {
     Bag { grouped: bool },
 }
 
-/// Keys of one batch, each with how often: what enters and leaves windows whole.
-pub(crate) type Pane = Rc<Vec<(Id, i64)>>;
-
-/// The panes of a stream and the dictionary of their ids, made once for all windows over it.
+/// The panes of a stream, one a batch, and the dictionary of their ids, made once for all windows over it.
 pub(crate) struct Panes<'s, T> {
-    pub stream: VecStream<'s, (BatchTime, Pane)>,
+    pub stream: VecStream<'s, (BatchTime, Rc<Pane>)>,
     pub dict: Rc<std::cell::RefCell<Dict<T>>>,
 }
 

@@ -118,7 +118,7 @@ pub struct Plan {
 pub(crate) enum Cut {
     /// What changed since the last one.
     Changed,
-    /// Everything: nobody knows what became of the last one.
+    /// Everything: nobody knows what became of the last one, or it is time to begin anew.
     All,
 }
 

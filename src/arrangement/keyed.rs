@@ -13,7 +13,7 @@ use crate::dict::{Dict, Id};
 use crate::dstream::DStream;
 use crate::error::BoxError;
 use crate::flow::{Site, VecStream, batched, by_batch, expand, route};
-use crate::state::{Groups, KeyedState};
+use crate::state::{Changes as Changed, Groups, KeyedState};
 use crate::time::BatchTime;
 use crate::view::{Changes, Form, Keyed, View};
 
@@ -186,12 +186,12 @@ impl<K: Key> Sums<K> {
 }
 
 impl<K: Key> KeyedState for Sums<K> {
-    fn cut(&mut self) -> Groups {
+    fn cut(&mut self, _: BatchTime) -> Changed {
         self.cut.clear();
-        std::mem::take(&mut self.changed)
+        Changed { groups: std::mem::take(&mut self.changed), gone: None }
     }
 
-    fn save(&mut self, group: u64) -> Vec<u8> {
+    fn save(&mut self, group: u64, _: BatchTime) -> Vec<u8> {
         let dict = self.dict.borrow();
         if self.cut.is_empty() {
             self.cut = dict.held_by_group();
@@ -201,7 +201,7 @@ impl<K: Key> KeyedState for Sums<K> {
         if sums.is_empty() { Vec::new() } else { encoded(&sums) }
     }
 
-    fn load(&mut self, bytes: &[u8]) -> Result<(), BoxError> {
+    fn load(&mut self, bytes: &[u8], _: BatchTime) -> Result<(), BoxError> {
         let mut dict = self.dict.borrow_mut();
         for (key, n) in postcard::from_bytes::<Vec<(K, i64)>>(bytes)? {
             let id = dict.id(key, BatchTime::default());
@@ -224,10 +224,11 @@ mod tests {
             let id = all.dict.borrow_mut().id(format!("k{n}"), BatchTime::default());
             all.dict.borrow_mut().hold(id, n, BatchTime::default());
         }
-        all.cut();
+        let t = BatchTime::from_millis(1);
+        all.cut(t);
         let mut again: Sums<String> = Sums::default();
-        for piece in (0..crate::data::KEY_GROUPS).map(|g| all.save(g)).filter(|p| !p.is_empty()) {
-            again.load(&piece).unwrap();
+        for piece in (0..crate::data::KEY_GROUPS).map(|g| all.save(g, t)).filter(|p| !p.is_empty()) {
+            again.load(&piece, t).unwrap();
         }
         let total = |s: &Sums<String>| {
             let dict = s.dict.borrow();

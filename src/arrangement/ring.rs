@@ -11,15 +11,16 @@ use std::rc::Rc;
 use timely::dataflow::channels::pact::Pipeline;
 use timely::dataflow::operators::Probe;
 
+use super::pane::Pane;
 use crate::context::Graph;
-use crate::data::{FastMap, KEY_GROUPS, Key, Rows, encoded};
+use crate::data::{FastMap, Key, Rows, encoded, key_group};
 use crate::dict::{Dict, Id};
-use crate::dstream::{DStream, Pane, Panes};
+use crate::dstream::{DStream, Panes};
 use crate::error::BoxError;
 use crate::flow::{Site, batched};
 use crate::operator::combine::add_one;
 use crate::plan::Tick;
-use crate::state::{ALL, Groups, KeyedState};
+use crate::state::{Changes, Groups, KeyedState};
 use crate::time::BatchTime;
 use crate::view::Keyed;
 
@@ -56,6 +57,16 @@ impl Shape {
         self.end_of_pane(t) + self.length <= next
     }
 
+    /// The last time on the grid until `t`.
+    pub fn grid(self, t: BatchTime) -> BatchTime {
+        BatchTime::from_millis(t.millis() / self.slide * self.slide)
+    }
+
+    /// The last end of a pane that is no more in the window as it stands at `t`.
+    pub fn gone(self, t: BatchTime) -> BatchTime {
+        BatchTime::from_millis(self.grid(t).millis().saturating_sub(self.length))
+    }
+
     /// Whether a pane with this end is in the window that ends at `t`.
     pub fn holds(self, end: u64, t: BatchTime) -> bool {
         end <= t.millis() && end + self.length > t.millis()
@@ -78,10 +89,15 @@ pub(crate) fn panes<'s, T: Key>(stream: &DStream<'s, T>, site: &Site) -> Panes<'
             let at: &mut Vec<Rows<(T, i64)>> = slots.at(t);
             at.push(rows);
         },
-        move |plan, rows, give| {
+        move |plan, mut rows, give| {
             let mut dict = own.borrow_mut();
             dict.tidy(|t| !probe.less_equal(&t));
-            let pane: Vec<(Id, i64)> = rows.into_iter().flat_map(Rows::take).map(|(k, n)| (dict.id(k, plan.time), n)).collect();
+            let mut pane = Pane::default();
+            rows.sort_by_key(|rows| rows.lane.lane);
+            for rows in rows {
+                let group = rows.lane.lane;
+                pane.extend(group.into(), rows.take().into_iter().map(|(k, n)| (dict.id(k, plan.time), n)));
+            }
             give(vec![(plan.time, Rc::new(pane))]);
         },
     );
@@ -92,25 +108,35 @@ pub(crate) fn panes<'s, T: Key>(stream: &DStream<'s, T>, site: &Site) -> Panes<'
 struct Ring {
     shape: Shape,
     /// Panes that wait for the next time on the grid, and those in the window, oldest first, by their end.
-    waiting: VecDeque<(u64, Pane)>,
-    inside: VecDeque<(u64, Pane)>,
-    /// The pane that is being folded, if panes are longer than batches.
-    folding: FastMap<Id, i64>,
+    waiting: VecDeque<(u64, Rc<Pane>)>,
+    inside: VecDeque<(u64, Rc<Pane>)>,
+    /// The pane that is being folded, if panes are longer than batches, and its end.
+    folding: (u64, FastMap<Id, i64>),
+    /// Groups with rows since the last cut.
+    changed: Groups,
+    /// The pane that is being folded as the last cut found it, once that is asked for.
+    partial: Option<Pane>,
 }
 
 impl Ring {
+    fn new(shape: Shape) -> Self {
+        Ring { shape, waiting: VecDeque::new(), inside: VecDeque::new(), folding: Default::default(), changed: 0, partial: None }
+    }
+
     /// A batch's pane enters.
-    fn push(&mut self, t: BatchTime, pane: Pane, dict: &RefCell<Dict<impl Key>>) {
+    fn push(&mut self, t: BatchTime, pane: Rc<Pane>, dict: &RefCell<Dict<impl Key>>) {
         let mut dict = dict.borrow_mut();
-        pane.iter().for_each(|(id, n)| _ = dict.hold(*id, *n, t));
+        pane.rows().iter().for_each(|(id, n)| self.changed |= 1 << dict.hold(*id, *n, t));
         if self.shape.pane() == self.shape.interval {
             self.waiting.push_back((t.millis(), pane));
             return;
         }
-        pane.iter().for_each(|(id, n)| *self.folding.entry(*id).or_insert(0) += n);
-        let end = self.shape.end_of_pane(t);
-        if end == t.millis() {
-            self.waiting.push_back((end, Rc::new(self.folding.drain().collect())));
+        let (end, folding) = &mut self.folding;
+        *end = self.shape.end_of_pane(t);
+        pane.rows().iter().for_each(|(id, n)| *folding.entry(*id).or_insert(0) += n);
+        if *end == t.millis() {
+            let rows = folding.drain().map(|(id, n)| (dict.placed(id).0, (id, n))).collect();
+            self.waiting.push_back((*end, Rc::new(Pane::new(rows))));
         }
     }
 
@@ -121,57 +147,66 @@ impl Ring {
         let shape = self.shape;
         while self.inside.front().is_some_and(|(end, _)| !shape.holds(*end, t)) {
             let (_, pane) = self.inside.pop_front().expect("the pane that was looked at");
-            for (id, n) in pane.iter() {
+            for (id, n) in pane.rows() {
                 changes.push((*id, t, -n));
                 dict.hold(*id, -n, t);
             }
         }
         for (end, pane) in self.waiting.drain(..) {
             if shape.holds(end, t) {
-                changes.extend(pane.iter().map(|(id, n)| (*id, t, *n)));
+                changes.extend(pane.rows().iter().map(|(id, n)| (*id, t, *n)));
                 self.inside.push_back((end, pane));
             } else {
                 // A slide longer than the window: some batches are in none.
-                pane.iter().for_each(|(id, n)| _ = dict.hold(*id, -n, t));
+                pane.rows().iter().for_each(|(id, n)| _ = dict.hold(*id, -n, t));
             }
         }
         changes
     }
+
+    /// The rows of a group in panes that end after `since`, by their end.
+    fn of(&mut self, group: u64, since: BatchTime, dict: &Dict<impl Key>) -> Vec<(u64, &[(Id, i64)])> {
+        let (end, folding) = &self.folding;
+        let placed = || folding.iter().map(|(id, n)| (dict.placed(*id).0, (*id, *n))).collect();
+        let partial = self.partial.get_or_insert_with(|| Pane::new(placed()));
+        let panes = self.inside.iter().chain(&self.waiting).map(|(end, pane)| (*end, &**pane)).chain([(*end, &*partial)]);
+        let since = panes.filter(|(end, _)| *end > since.millis());
+        since.map(|(end, pane)| (end, pane.of(group))).filter(|(_, rows)| !rows.is_empty()).collect()
+    }
 }
 
 /// A window and the names of its ids: what is saved by key group.
+///
+/// A piece holds the panes with something new since the cut before it. One that was still being folded comes again, and takes the
+/// place of what an earlier piece has of it.
 struct Window<T> {
     ring: Ring,
     dict: Rc<RefCell<Dict<T>>>,
-    /// Panes that were loaded, by their end: in the window, and waiting. They enter with the first batch.
-    loaded: [BTreeMap<u64, Vec<(Id, i64)>>; 2],
+    /// Panes that were loaded, by end and group. They enter with the first batch, which knows what is in the window still.
+    loaded: BTreeMap<u64, BTreeMap<u64, Vec<(T, i64)>>>,
     /// What was in the window that was loaded, until the first time on the grid says so.
     burst: Vec<(Id, i64)>,
-    /// What a cut is to save: the panes of each group, put together when the first is asked for.
-    cut: Vec<Saved>,
 }
 
-/// Panes by their end, oldest first.
-type ByEnd = Vec<(u64, Vec<(Id, i64)>)>;
-
-/// One group's panes: those in the window, those that wait, and the one that is being folded.
-type Saved = (ByEnd, ByEnd, Vec<(Id, i64)>);
-
-/// Panes as they are saved: by name.
+/// Panes as they are saved, by name. The first pieces that were written said apart what waits, and what is being folded.
 type Named<K> = Vec<(u64, Vec<(K, i64)>)>;
 
 impl<T: Key> Window<T> {
+    fn new(shape: Shape, dict: Rc<RefCell<Dict<T>>>) -> Self {
+        Window { ring: Ring::new(shape), dict, loaded: BTreeMap::new(), burst: Vec::new() }
+    }
+
     /// What changes in the window with a batch.
-    fn batch(&mut self, tick: &Tick, pane: Pane) -> Vec<(Id, BatchTime, i64)> {
+    fn batch(&mut self, tick: &Tick, pane: Option<Rc<Pane>>) -> Vec<(Id, BatchTime, i64)> {
         let t = tick.time;
-        let [inside, waiting] = std::mem::take(&mut self.loaded);
-        self.burst.extend(inside.values().flatten());
-        self.ring.inside.extend(inside.into_iter().map(|(end, pane)| (end, Rc::new(pane))));
-        self.ring.waiting.extend(waiting.into_iter().map(|(end, pane)| (end, Rc::new(pane))));
+        if !self.loaded.is_empty() {
+            let before = BatchTime::from_millis(t.millis() - self.ring.shape.interval);
+            self.enter(if tick.restored { t } else { before });
+        }
         if tick.restored {
             return self.burst.drain(..).map(|(id, n)| (id, t, n)).collect();
         }
-        self.ring.push(t, pane, &self.dict);
+        self.ring.push(t, pane.unwrap_or_default(), &self.dict);
         if !self.ring.shape.on_grid(t) {
             return Vec::new();
         }
@@ -179,67 +214,62 @@ impl<T: Key> Window<T> {
         changes.extend(self.ring.slide(t, &self.dict));
         changes
     }
-}
 
-impl<T: Key> Window<T> {
-    /// All panes, by key group.
-    fn by_group(&self) -> Vec<Saved> {
-        let dict = self.dict.borrow();
-        let mut cut: Vec<Saved> = (0..KEY_GROUPS).map(|_| Saved::default()).collect();
-        let group = |id: Id| dict.placed(id).0 as usize;
-        for (of, panes) in [(0, &self.ring.inside), (1, &self.ring.waiting)] {
-            for (end, pane) in panes {
-                for (id, n) in pane.iter() {
-                    let saved = &mut cut[group(*id)];
-                    let panes = if of == 0 { &mut saved.0 } else { &mut saved.1 };
-                    match panes.last_mut().filter(|(last, _)| last == end) {
-                        Some((_, rows)) => rows.push((*id, *n)),
-                        None => panes.push((*end, vec![(*id, *n)])),
-                    }
-                }
+    /// What was loaded enters, as it was after the batch of `t`.
+    fn enter(&mut self, t: BatchTime) {
+        let shape = self.ring.shape;
+        let grid = shape.grid(t);
+        let mut dict = self.dict.borrow_mut();
+        for (end, groups) in std::mem::take(&mut self.loaded) {
+            if end <= grid.millis() && !shape.holds(end, grid) {
+                continue;
+            }
+            let mut held = |(key, n)| {
+                let id = dict.id(key, t);
+                dict.hold(id, n, t);
+                (id, n)
+            };
+            if end > t.millis() {
+                self.ring.folding.0 = end;
+                let rows = groups.into_values().flatten().map(&mut held);
+                rows.for_each(|(id, n)| *self.ring.folding.1.entry(id).or_insert(0) += n);
+                continue;
+            }
+            let mut pane = Pane::default();
+            groups.into_iter().for_each(|(group, rows)| pane.extend(group, rows.into_iter().map(&mut held)));
+            if end <= grid.millis() {
+                self.burst.extend_from_slice(pane.rows());
+                self.ring.inside.push_back((end, Rc::new(pane)));
+            } else {
+                self.ring.waiting.push_back((end, Rc::new(pane)));
             }
         }
-        self.ring.folding.iter().for_each(|(id, n)| cut[group(*id)].2.push((*id, *n)));
-        cut
     }
 }
 
 impl<T: Key> KeyedState for Window<T> {
-    fn cut(&mut self) -> Groups {
-        self.cut.clear();
-        ALL
+    fn cut(&mut self, t: BatchTime) -> Changes {
+        self.ring.partial = None;
+        Changes { groups: std::mem::take(&mut self.ring.changed), gone: Some(self.ring.shape.gone(t)) }
     }
 
-    fn save(&mut self, group: u64) -> Vec<u8> {
-        if self.cut.is_empty() {
-            self.cut = self.by_group();
-        }
-        let saved = std::mem::take(&mut self.cut[group as usize]);
-        if saved == Saved::default() {
+    fn save(&mut self, group: u64, since: BatchTime) -> Vec<u8> {
+        let dict = self.dict.borrow();
+        let panes = self.ring.of(group, since, &dict);
+        if panes.is_empty() {
             return Vec::new();
         }
-        let dict = self.dict.borrow();
-        let named = |pane: Vec<(Id, i64)>| pane.into_iter().map(|(id, n)| (dict.name(id), n)).collect::<Vec<_>>();
-        let panes = |panes: ByEnd| panes.into_iter().map(|(end, pane)| (end, named(pane))).collect::<Vec<_>>();
-        encoded(&(panes(saved.0), panes(saved.1), named(saved.2)))
+        let named = |rows: &[(Id, i64)]| rows.iter().map(|(id, n)| (dict.name(*id), *n)).collect::<Vec<_>>();
+        let panes: Vec<_> = panes.into_iter().map(|(end, rows)| (end, named(rows))).collect();
+        encoded(&(panes, Named::<T>::new(), Vec::<(T, i64)>::new()))
     }
 
-    fn load(&mut self, bytes: &[u8]) -> Result<(), BoxError> {
-        let (inside, waiting, folding): (Named<T>, Named<T>, Vec<(T, i64)>) = postcard::from_bytes(bytes)?;
-        let mut dict = self.dict.borrow_mut();
-        let mut held = |key, n| {
-            let id = dict.id(key, BatchTime::default());
-            dict.hold(id, n, BatchTime::default());
-            (id, n)
-        };
-        for (panes, to) in [inside, waiting].into_iter().zip(&mut self.loaded) {
-            for (end, rows) in panes {
-                to.entry(end).or_default().extend(rows.into_iter().map(|(k, n)| held(k, n)));
+    fn load(&mut self, bytes: &[u8], cut: BatchTime) -> Result<(), BoxError> {
+        let (panes, waiting, folding): (Named<T>, Named<T>, Vec<(T, i64)>) = postcard::from_bytes(bytes)?;
+        for (end, rows) in panes.into_iter().chain(waiting).chain([(self.ring.shape.end_of_pane(cut), folding)]) {
+            if let Some((k, _)) = rows.first() {
+                self.loaded.entry(end).or_default().insert(key_group(k), rows);
             }
-        }
-        for (k, n) in folding {
-            let (id, n) = held(k, n);
-            *self.ring.folding.entry(id).or_insert(0) += n;
         }
         Ok(())
     }
@@ -254,23 +284,19 @@ pub(crate) fn ring<'s, T: Key>(
     name: String,
 ) -> (Keyed<'s, T>, usize) {
     let dict = panes.dict.clone();
-    let ring = Ring { shape, waiting: VecDeque::new(), inside: VecDeque::new(), folding: FastMap::default() };
-    let window = Window { ring, dict: dict.clone(), loaded: Default::default(), burst: Vec::new(), cut: Vec::new() };
-    let window = Rc::new(RefCell::new(window));
+    let window = Rc::new(RefCell::new(Window::new(shape, dict.clone())));
     let (state, owner) = graph.remember(name, window.clone());
     let changes = batched(
         &graph.flow,
         site,
         panes.stream.clone(),
         Pipeline,
-        |slots, _, panes: Vec<(BatchTime, Pane)>| {
+        |slots, _, panes: Vec<(BatchTime, Rc<Pane>)>| {
             for (t, pane) in panes {
                 *slots.at(t) = Some(pane);
             }
         },
-        move |tick, pane: Option<Pane>, give| {
-            give(owner.batch(tick, || window.borrow_mut().batch(tick, pane.unwrap_or_default())))
-        },
+        move |tick, pane: Option<Rc<Pane>>, give| give(owner.batch(tick, || window.borrow_mut().batch(tick, pane))),
     );
     // Panes hold no ids on their way here: ids must not be used again before, even if no output wants this window.
     (Keyed { changes: changes.probe_with(&graph.probe), dict }, state)
@@ -287,12 +313,12 @@ mod tests {
         fn a_ring_is_its_window(length in 1u64..9, slide in 1u64..9, batches in prop::collection::vec(0i64..4, 1..40)) {
             let shape = Shape { length, slide, interval: 1 };
             let dict: RefCell<Dict<u8>> = RefCell::default();
-            let mut ring = Ring { shape, waiting: VecDeque::new(), inside: VecDeque::new(), folding: FastMap::default() };
+            let mut ring = Ring::new(shape);
             let id = dict.borrow_mut().id(7, BatchTime::default());
             let mut total = 0;
             for (i, n) in batches.iter().enumerate() {
                 let t = BatchTime::from_millis(i as u64 + 1);
-                ring.push(t, Rc::new(if *n > 0 { vec![(id, *n)] } else { vec![] }), &dict);
+                ring.push(t, Rc::new(Pane::new(Vec::from_iter((*n > 0).then_some((key_group(&7u8), (id, *n)))))), &dict);
                 if shape.on_grid(t) {
                     total += ring.slide(t, &dict).iter().map(|(_, _, n)| n).sum::<i64>();
                     let from = (i + 1).saturating_sub(length as usize);

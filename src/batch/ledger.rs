@@ -6,10 +6,12 @@
 use std::collections::{BTreeMap, VecDeque};
 use std::path::Path;
 
+use serde::{Deserialize, Serialize};
+
 use super::states::Restore;
 use crate::checkpoint::{
-    Checkpoints, DirectoryId, Genesis, Groups, Index, Manifest, OperatorId, OperatorState, Origin, PlanLog, PlanRecord, Position,
-    Recovered, Settings, collect,
+    Checkpoints, DirectoryId, Genesis, Groups, Index, Manifest, OperatorId, OperatorState, Origin, PieceRef, PlanLog, PlanRecord,
+    Position, Recovered, Settings,
 };
 use crate::config::Config;
 use crate::data::encoded;
@@ -21,6 +23,11 @@ use crate::time::{BatchTime, Interval};
 
 /// So many checkpoints in a row may fail before the job does: the log of plans grows, and a restart takes longer each time.
 const FAILURES: u32 = 5;
+
+/// A piece that does not change keeps the file that it lies in, and all that is in there. When files hold so many times what is
+/// needed of them, and more than a little, the next checkpoint is a whole one.
+const SPARSE: u64 = 4;
+const SPARE: u64 = 1 << 20;
 
 /// The exactly-once sinks of a program, and how many shards each has.
 pub(super) type Shards = BTreeMap<String, u32>;
@@ -141,8 +148,8 @@ struct Underway {
     manifest: Manifest,
     /// Workers that have not said what they wrote.
     left: usize,
-    written: Vec<Index>,
-    emptied: Vec<(String, u32)>,
+    /// By worker.
+    written: Vec<(u32, Written)>,
     wrong: Option<String>,
     out: bool,
 }
@@ -165,7 +172,7 @@ pub(super) struct Ledger {
     last: BatchTime,
     /// Oldest first; a second one only at the end of a job.
     underway: VecDeque<Underway>,
-    /// Nobody knows what became of the last one: the next has everything.
+    /// The next one has everything: nobody knows what became of the last one, or its files are sparse.
     all: bool,
     failed: u32,
 }
@@ -258,8 +265,7 @@ impl Ledger {
         let manifest = Manifest { time: end, lanes, memory, workers, processes, ..Manifest::default() };
         self.last = end;
         let left = workers as usize;
-        let (written, emptied) = (Vec::new(), Vec::new());
-        self.underway.push_back(Underway { manifest, left, written, emptied, wrong: None, out: false });
+        self.underway.push_back(Underway { manifest, left, written: Vec::new(), wrong: None, out: false });
     }
 
     /// A batch is about to close: its plan is durable when this returns. What exactly-once sinks know the batch by.
@@ -285,14 +291,11 @@ impl Ledger {
     ///
     /// # Errors
     /// Too many checkpoints in a row have failed.
-    pub fn pieces(&mut self, time: BatchTime, written: Result<Vec<u8>, String>) -> Result<()> {
+    pub fn pieces(&mut self, worker: usize, time: BatchTime, written: Result<Vec<u8>, String>) -> Result<()> {
         let Some(u) = self.underway.iter_mut().find(|u| u.manifest.time == time) else { return Ok(()) };
         u.left -= 1;
         match written.and_then(|bytes| postcard::from_bytes::<Written>(&bytes).map_err(|e| e.to_string())) {
-            Ok((index, emptied)) => {
-                u.written.push(index);
-                u.emptied.extend(emptied);
-            }
+            Ok(written) => u.written.push((worker as u32, written)),
             Err(wrong) => u.wrong = Some(wrong),
         }
         self.publish_if_complete()
@@ -317,7 +320,7 @@ impl Ledger {
             let Some(u) = self.underway.pop_front() else { break };
             let time = u.manifest.time;
             match self.publish(u) {
-                Ok(()) => (self.all, self.failed) = (false, 0),
+                Ok(sparse) => (self.all, self.failed) = (sparse, 0),
                 Err(e) => {
                     (self.all, self.failed) = (true, self.failed + 1);
                     if self.failed >= FAILURES {
@@ -332,16 +335,14 @@ impl Ledger {
         Ok(())
     }
 
-    fn publish(&mut self, u: Underway) -> Result<()> {
+    /// Whether the files are mostly bytes that no checkpoint needs.
+    fn publish(&mut self, u: Underway) -> Result<bool> {
         if let Some(wrong) = u.wrong {
             return Err(Error::checkpoint(u.manifest.file().to_string(), wrong));
         }
         let mut groups = self.groups.clone();
-        for (operator, group) in u.emptied {
-            groups.get_mut(&operator).map(|g| g.remove(&group));
-        }
-        for (operator, new) in collect(u.written) {
-            groups.entry(operator).or_default().extend(new);
+        for (worker, written) in u.written {
+            self.follow(&mut groups, worker, written);
         }
         let state = |(name, groups): (&String, &Groups)| {
             let id = self.program.iter().find(|o| o.name == *name)?.clone();
@@ -353,12 +354,43 @@ impl Ledger {
         if let Err(e) = self.checkpoints.clean() {
             tracing::warn!(error = %e, "old checkpoints could not be removed");
         }
-        Ok(())
+        let pieces = || self.groups.values().flat_map(|groups| groups.values().flatten());
+        let held = self.checkpoints.bytes_of(pieces().map(|p| p.file).collect())?;
+        Ok(held > SPARSE * pieces().map(|p| p.len).sum::<u64>() + SPARE)
+    }
+
+    /// What a worker has written takes its place in the lists. A piece of an earlier run is whose its group is now.
+    fn follow(&self, lists: &mut BTreeMap<String, Groups>, worker: u32, written: Written) {
+        let generation = self.checkpoints.lease().generation;
+        for (operator, until) in written.gone {
+            let lists = lists.entry(operator).or_default().values_mut();
+            lists.for_each(|list| list.retain(|p| p.file.time > until));
+        }
+        for (operator, group, since) in written.replaced {
+            let own = |p: &PieceRef| match p.file.generation == generation {
+                true => p.file.worker % self.workers == worker,
+                false => group % self.workers == worker,
+            };
+            let list = lists.entry(operator).or_default().entry(group).or_default();
+            list.retain(|p| p.file.time <= since || !own(p));
+        }
+        for (operator, group, piece) in written.index {
+            lists.entry(operator).or_default().entry(group).or_default().push(piece);
+        }
+        lists.values_mut().for_each(|groups| groups.retain(|_, list| !list.is_empty()));
     }
 }
 
-/// What a worker says of its pieces: where they are, and of which groups nothing is left.
-pub(super) type Written = (Index, Vec<(String, u32)>);
+/// What a worker says of its pieces.
+#[derive(Debug, Default, Serialize, Deserialize)]
+pub(super) struct Written {
+    /// Where they are.
+    pub index: Index,
+    /// What they take the place of: what this worker wrote of an operator and group after that time.
+    pub replaced: Vec<(String, u32, BatchTime)>,
+    /// Until when nothing of an operator is needed any more.
+    pub gone: Vec<(String, BatchTime)>,
+}
 
 /// Where everything began, as the genesis has it.
 fn starts(genesis: Option<&Genesis>) -> Vec<Position> {

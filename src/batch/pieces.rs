@@ -1,6 +1,7 @@
 //! The thread of a process that writes pieces of state: workers encode them, and never wait for a disk.
 
 use std::collections::BTreeMap;
+use std::collections::btree_map::Entry;
 use std::sync::mpsc::Receiver;
 
 use super::ledger::Written;
@@ -14,34 +15,34 @@ use crate::time::BatchTime;
 pub(crate) enum Piece {
     /// Where pieces go; said once by each worker.
     Attach(Pieces),
-    /// The state of one key group; no bytes where nothing is left of it.
-    Put { worker: u32, time: BatchTime, operator: String, group: u32, bytes: Vec<u8> },
+    /// The state of one key group, for one of the worker's files: in the place of what the worker saved of it after `since`.
+    /// No bytes where nothing is left of that.
+    Put { worker: u32, file: u32, time: BatchTime, operator: String, group: u32, since: BatchTime, bytes: Vec<u8> },
+    /// Pieces of this operator until then are needed no more.
+    Gone { worker: u32, time: BatchTime, operator: String, until: BatchTime },
     /// All of this worker's pieces for this time have been said.
     Done { worker: u32, time: BatchTime },
 }
 
-/// One worker's file for one checkpoint.
+/// One worker's files for one checkpoint.
 #[derive(Default)]
-struct File {
-    writer: Option<PieceWriter>,
-    emptied: Vec<(String, u32)>,
+struct Files {
+    writers: BTreeMap<u32, PieceWriter>,
+    written: Written,
     wrong: Option<Error>,
 }
 
-impl File {
-    fn put(&mut self, pieces: Option<&Pieces>, (worker, time): (u32, BatchTime), operator: String, group: u32, bytes: &[u8]) {
-        if bytes.is_empty() {
-            return self.emptied.push((operator, group));
-        }
+impl Files {
+    fn put(&mut self, pieces: Option<&Pieces>, (file, time): (u32, BatchTime), operator: &str, group: u32, bytes: &[u8]) {
         let mut write = || -> Result<()> {
             let pieces = pieces.ok_or_else(|| Error::config("pieces of a job without a checkpoint directory"))?;
-            let writer = match &mut self.writer {
-                Some(writer) => writer,
-                none => none.insert(pieces.write(time, worker)?),
+            let writer = match self.writers.entry(file) {
+                Entry::Occupied(writer) => writer.into_mut(),
+                Entry::Vacant(none) => none.insert(pieces.write(time, file)?),
             };
-            writer.put(&operator, group, bytes)
+            writer.put(operator, group, bytes)
         };
-        if self.wrong.is_none() {
+        if self.wrong.is_none() && !bytes.is_empty() {
             self.wrong = write().err();
         }
     }
@@ -50,8 +51,10 @@ impl File {
         if let Some(e) = self.wrong {
             return Err(e);
         }
-        let index = self.writer.map_or_else(|| Ok(Vec::new()), PieceWriter::finish)?;
-        let written: Written = (index, self.emptied);
+        let mut written = self.written;
+        for writer in self.writers.into_values() {
+            written.index.extend(writer.finish()?);
+        }
         Ok(encoded(&written))
     }
 }
@@ -59,12 +62,17 @@ impl File {
 /// Works until all workers of the process are gone.
 pub(crate) fn write(pieces: Receiver<Piece>, report: impl Fn(Report)) {
     let mut to: Option<Pieces> = None;
-    let mut files: BTreeMap<(u32, BatchTime), File> = BTreeMap::new();
+    let mut files: BTreeMap<(u32, BatchTime), Files> = BTreeMap::new();
     for piece in pieces {
         match piece {
             Piece::Attach(pieces) => to = Some(pieces),
-            Piece::Put { worker, time, operator, group, bytes } => {
-                files.entry((worker, time)).or_default().put(to.as_ref(), (worker, time), operator, group, &bytes);
+            Piece::Put { worker, file, time, operator, group, since, bytes } => {
+                let files = files.entry((worker, time)).or_default();
+                files.put(to.as_ref(), (file, time), &operator, group, &bytes);
+                files.written.replaced.push((operator, group, since));
+            }
+            Piece::Gone { worker, time, operator, until } => {
+                files.entry((worker, time)).or_default().written.gone.push((operator, until));
             }
             Piece::Done { worker, time } => {
                 let written = files.remove(&(worker, time)).unwrap_or_default().done().map_err(|e| e.to_string());

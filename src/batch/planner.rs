@@ -306,6 +306,7 @@ impl Planner {
 
     /// A batch of before the restart, with the ranges it had. What nobody can send again is lost, which is said.
     fn again(&mut self, record: PlanRecord) {
+        crate::fault::point("replay.before");
         let PlanRecord { plan, run, fill } = record;
         self.next = plan.time;
         let (lost, ranges): (Vec<Range>, Vec<Range>) =
@@ -428,9 +429,9 @@ impl Planner {
                 self.batches.iter_mut().filter(|b| b.end == time).for_each(|b| b.out += 1);
                 self.waits(process, waiting);
             }
-            Report::Pieces { time, written, .. } => {
+            Report::Pieces { worker, time, written } => {
                 if let Some(ledger) = &mut self.ledger {
-                    ledger.pieces(time, written)?;
+                    ledger.pieces(worker, time, written)?;
                 }
             }
             Report::Ready { progress, .. } => {

@@ -12,7 +12,7 @@ use crate::config::Config;
 use crate::error::{Error, Result};
 use crate::output::Life;
 use crate::plan::Order;
-use crate::state::State;
+use crate::state::{Saved, State};
 use crate::time::BatchTime;
 
 /// How long states are saved at a time while batches may be waiting.
@@ -67,7 +67,8 @@ impl<'a> States<'a> {
                 for piece in list {
                     let wrong =
                         |e| Error::checkpoint(piece.file.to_string(), format!("the state of \"{name}\" cannot be read: {e}"));
-                    state.owner.load(&pieces.read(&name, *group, piece)?).map_err(wrong)?;
+                    state.owner.load(*group, piece.file.time, &pieces.read(&name, *group, piece)?).map_err(wrong)?;
+                    crate::fault::point("restore.piece");
                 }
             }
         }
@@ -85,9 +86,16 @@ impl<'a> States<'a> {
         }
         let worker = self.worker as u32;
         for state in &self.states {
-            for (time, group, bytes) in state.owner.pieces() {
+            // Pieces that are added to one another stay for long: in a file of their own they keep nothing else.
+            let file = if state.owner.adds() { self.config.peers() as u32 + worker } else { worker };
+            for saved in state.owner.saved() {
                 let operator = state.name.clone();
-                let _ = to.send(Piece::Put { worker, time, operator, group: group as u32, bytes });
+                let _ = to.send(match saved {
+                    Saved::Piece { cut: time, group, since, bytes } => {
+                        Piece::Put { worker, file, time, operator, group: group as u32, since, bytes }
+                    }
+                    Saved::Gone { cut: time, until } => Piece::Gone { worker, time, operator, until },
+                });
             }
         }
         if self.states.iter().all(|s| s.owner.has_cut(time)) {
@@ -107,9 +115,9 @@ impl<'a> States<'a> {
             let Some(state) = self.states.iter().find(|s| s.name == *name) else {
                 return Err(Error::config(format!("there is state of \"{name}\", and no verb of this program has that name")));
             };
-            for (_, bytes) in groups.iter().filter(|(g, _)| **g as usize % self.config.peers() == self.worker) {
+            for (group, bytes) in groups.iter().filter(|(g, _)| **g as usize % self.config.peers() == self.worker) {
                 let wrong = |e| Error::config(format!("the state of \"{name}\" cannot be read: {e}"));
-                state.owner.load(bytes).map_err(wrong)?;
+                state.owner.load(*group as u32, BatchTime::default(), bytes).map_err(wrong)?;
             }
         }
         Ok(())

@@ -14,6 +14,7 @@ mod plan_log;
 mod recover;
 mod store;
 
+use std::collections::BTreeSet;
 use std::path::Path;
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::time::Duration;
@@ -233,6 +234,14 @@ impl Checkpoints {
         manifest.write(&*self.store)?;
         state.newest = manifest.time;
         Ok(manifest.file())
+    }
+
+    /// Bytes of files of pieces, whatever lies in them.
+    ///
+    /// # Errors
+    /// The disk fails.
+    pub fn bytes_of(&self, files: BTreeSet<PieceFile>) -> Result<u64> {
+        Ok(manifest::sizes(&*self.store)?.into_iter().filter(|(file, _)| files.contains(file)).map(|(_, bytes)| bytes).sum())
     }
 
     /// Deletes what no recovery will ask for: checkpoints beyond those that stay, pieces that none of these names, plans

@@ -283,7 +283,9 @@ impl Family<'_> {
         // A shell's way to say which signal it was.
         let code = status.code().unwrap_or_else(|| 128 + status.signal().unwrap_or(0));
         let from_outside = status.signal().is_some_and(|n| self.sent.iter().all(|s| s.as_raw() != n));
-        let words = format!("process {process} ended: {status}");
+        let short = from_outside && status.signal() == Some(Signal::KILL.as_raw()) && self.children[process].stopped.is_none();
+        let hint = if short { ", as the system does where memory is short" } else { "" };
+        let words = format!("process {process} ended: {status}{hint}");
         say(&words);
         if from_outside && !self.killed {
             (self.code, self.why, self.killed) = (Some(code), Some(words), true);

@@ -56,7 +56,8 @@ where
         failures = if now > before { 1 } else { failures + 1 };
         if failures > launch.restarts {
             let (tries, since) = (launch.restarts, now.map_or("ever".into(), |t| format!("since that of {t}")));
-            say(&format!("gave up after {tries} restarts without a new checkpoint {since}; the last time {why}"));
+            let gave_up = format!("gave up after {tries} restarts without a new checkpoint {since}; the last time {why}");
+            say(&format!("{gave_up}; a program that is mended goes on there"));
             return Ok(code);
         }
         let pause = launch.pause.saturating_mul(1 << (failures - 1).min(20)).min(LONGEST_PAUSE);

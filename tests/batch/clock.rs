@@ -99,7 +99,7 @@ fn state_is_called_for_every_overdue_time() {
 
 /// A clock that goes back makes no batch twice and no batch early; when it is ahead again, batches go on.
 #[test]
-fn a_clock_that_goes_back() {
+fn a21_a_clock_that_goes_back() {
     let live = sums(job(2), 995);
     first_batch(&live, 1_000);
     live.clock.set(400);

@@ -18,7 +18,7 @@ fn ends_in(
 
 /// Eight rows lie on four lanes, two a lane, and lane l with worker l % workers.
 #[test]
-fn a_panic_in_a_verb_names_operator_worker_and_batch() {
+fn a16_a_panic_in_a_verb_names_operator_worker_and_batch() {
     for workers in [1, 2, 4] {
         for lane in 0..workers as usize {
             let e = ends_in(workers, move |ssc| {
@@ -37,7 +37,7 @@ fn a_panic_in_a_verb_names_operator_worker_and_batch() {
 
 /// Panics in the kernels' callbacks, not only in the row by row ones; the other jobs of the process go on.
 #[test]
-fn panics_after_an_exchange() {
+fn a16_panics_after_an_exchange() {
     let bystander = sums(job(2), 5);
     for workers in [1, 2, 4] {
         let e = ends_in(workers, |ssc| {
@@ -76,7 +76,7 @@ fn a_panic_on_a_live_job() {
 }
 
 #[test]
-fn a_panic_on_the_output_thread() {
+fn a16_a_panic_on_the_output_thread() {
     for workers in [1, 4] {
         let e = ends_in(workers, |ssc| {
             let s = ssc.test_stream(vec![vec![1u8], vec![2]]);

@@ -59,7 +59,7 @@ fn listeners_hear_of_each_batch_in_order() {
 
 /// A listener is a guest: its panic ends the job with an error, and does not leave it running without a planner.
 #[test]
-fn a_listener_that_panics() {
+fn a22_a_listener_that_panics() {
     struct Bad;
     impl StreamingListener for Bad {
         fn on_batch_planned(&self, _: &BatchInfo) {

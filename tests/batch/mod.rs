@@ -2,11 +2,14 @@
 
 mod bounds;
 mod clock;
+mod downtime;
 mod end;
 mod failure;
 mod graph;
 mod listener;
 mod outputs;
+mod pieces;
+mod poison;
 mod resume;
 mod signals;
 

@@ -67,7 +67,7 @@ impl Signalled {
 }
 
 #[test]
-fn a_signal_stops_in_order() {
+fn a14_a_signal_stops_in_order() {
     for signal in [Signal::INT, Signal::TERM] {
         let text = in_time(move || {
             let mut child = Signalled::start("0");
@@ -81,7 +81,7 @@ fn a_signal_stops_in_order() {
 
 /// The first signal would wait for five slow outputs, the second does not.
 #[test]
-fn a_second_signal_stops_at_once() {
+fn a14_a_second_signal_stops_at_once() {
     let (text, took) = in_time(|| {
         let mut child = Signalled::start("900");
         child.until("out [1]");

@@ -10,3 +10,4 @@ mod pair;
 mod restart;
 mod state;
 mod wide;
+mod windows;

@@ -119,7 +119,7 @@ fn run(dir: &Dir, verb: Verb, batches: &[Vec<Pair>], workers: u16, every: u64, f
 }
 
 #[test]
-fn a_job_that_fails_goes_on_where_it_was() {
+fn b10_a_job_that_fails_goes_on_where_it_was() {
     let batch = prop::collection::vec((prop::char::range('a', 'e'), 0i64..4), 0..6);
     let stops = prop::collection::vec((1u16..4, 1u64..16), 1..4);
     crate::harness::cases(2, (prop::collection::vec(batch, 8..16), stops, 1u64..5), |(batches, stops, every)| {

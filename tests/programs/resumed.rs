@@ -1,7 +1,7 @@
 //! A job that is killed at a named point and started again on other layouts writes, in all, what one run writes: byte for byte.
 
 use crate::broker::Broker;
-use crate::child::{Program, TempDir};
+use crate::child::{Program, TempDir, TempFile};
 use crate::golden::{Layout, expected, same};
 use crate::tweets::windowed_input;
 
@@ -21,17 +21,55 @@ const KILLS: [Kill; 9] = [
     ("clean.before:1", (1, 4), (1, 1)),
 ];
 
+struct Job {
+    broker: Broker,
+    plans: TempFile,
+    dir: TempDir,
+}
+
+impl Job {
+    fn args(&self) -> Vec<&str> {
+        let given =
+            ["--brokers", &self.broker.address, "--topic", "tweets-in", "--plans", self.plans.path(), "--time-zone", "UTC"];
+        let states = ["--mode", "windowed", "--interval", "20s", "--checkpoint", self.dir.path(), "--checkpoint-interval", "40s"];
+        [given, states].concat()
+    }
+}
+
+/// Five kills in a row: while a planned batch runs again, before anything, with the next checkpoint, and twice while that is
+/// loaded. Nothing is lost for the last start.
 #[test]
-fn windows_of_tweets_over_a_kill() {
+fn a13_a_recovery_that_is_killed_again_and_again() {
+    let (broker, input) = (Broker::start(), windowed_input());
+    broker.topic("tweets-in", input.partitions);
+    let (plans, dir) = (input.plans_of("tweets-in"), TempDir::new("again"));
+    let job = Job { broker, plans, dir };
+    let whole = expected("tweets_windowed");
+    let mut printed = 0;
+    let kills = ["plan.after:4", "replay.before:1", "lease.after:1", "manifest.after:1", "restore.piece:1", "restore.piece:2"];
+    for (workers, at) in [1, 3, 2, 4, 1, 2].into_iter().zip(kills) {
+        let (programs, _hosts) = Layout { processes: 1, workers }.start_in("tweets", &job.args(), &[("TIDEMILL_CRASH_AT", at)]);
+        let killed = programs.into_iter().next().unwrap().end();
+        assert_eq!(killed.code, None, "{at}: nobody killed it: {}{}", killed.out, killed.err);
+        assert!(whole.contains(&killed.out), "{at}: {}", killed.out);
+        printed = printed.max(whole.find(&killed.out).unwrap() + killed.out.len());
+    }
+    let again = Layout { processes: 2, workers: 1 }.run("tweets", &job.args());
+    let rest = whole.len().saturating_sub(again.len());
+    assert!(rest <= printed, "{rest} bytes were to be printed before the last start, and {printed} were");
+    same("the end of tweets_windowed, after a recovery that was killed five times", &whole[rest..], &again);
+}
+
+#[test]
+fn a3_b10_windows_of_tweets_over_a_kill() {
     let (broker, input) = (Broker::start(), windowed_input());
     broker.topic("tweets-in", input.partitions);
     let plans = input.plans_of("tweets-in");
+    let mut job = Job { broker, plans, dir: TempDir::new("resumed") };
     let whole = expected("tweets_windowed");
     for (at, (processes, workers), then) in KILLS {
-        let dir = TempDir::new("resumed");
-        let given = ["--brokers", &broker.address, "--topic", "tweets-in", "--plans", plans.path(), "--time-zone", "UTC"];
-        let states = ["--mode", "windowed", "--interval", "20s", "--checkpoint", dir.path(), "--checkpoint-interval", "40s"];
-        let args = [given, states].concat();
+        job.dir = TempDir::new("resumed");
+        let args = job.args();
         let (programs, _hosts) = Layout { processes, workers }.start_in("tweets", &args, &[("TIDEMILL_CRASH_AT", at)]);
         let mut ended = programs.into_iter().map(Program::end);
         let killed = ended.next().unwrap();

@@ -23,6 +23,14 @@ fn counts(broker: &Broker) -> BTreeMap<String, i64> {
     broker.read("counts", 2).into_iter().flatten().map(|(word, record)| (word, count(&record))).collect()
 }
 
+fn launch(folder: &Path, broker: &Broker, processes: &str) -> Program {
+    let (program, dir) = (path("kafka_wordcount"), folder.join("checkpoint"));
+    let words = ["launch", "-n", processes, "-w", "2", "--restarts", "3", "--checkpoint", dir.to_str().unwrap(), "--"];
+    let program = [program.to_str().unwrap(), "--brokers", &broker.address, "--in", "words", "--out", "counts"];
+    let times = ["--interval", "50ms", "--checkpoint-interval", "100ms", "--heartbeat-timeout", "4s"];
+    Program::start("tidemill", words.iter().chain(&program).chain(&times))
+}
+
 impl Job {
     fn start(name: &str) -> Job {
         let folder = std::env::temp_dir().join(format!("tidemill-supervise-{}-{name}", std::process::id()));
@@ -31,12 +39,7 @@ impl Job {
         let broker = Broker::start();
         broker.topic("words", &[&[], &[]]);
         broker.topic("counts", &[&[], &[]]);
-        let (program, dir) = (path("kafka_wordcount"), folder.join("checkpoint"));
-        let words = ["launch", "-n", "2", "-w", "2", "--restarts", "3", "--checkpoint", dir.to_str().unwrap(), "--"];
-        let program = [program.to_str().unwrap(), "--brokers", &broker.address, "--in", "words", "--out", "counts"];
-        let times = ["--interval", "50ms", "--checkpoint-interval", "100ms", "--heartbeat-timeout", "4s"];
-        let launch = Program::start("tidemill", words.iter().chain(&program).chain(&times));
-        Job { launch, broker, folder, rounds: 0 }
+        Job { launch: launch(&folder, &broker, "2"), broker, folder, rounds: 0 }
     }
 
     fn dir(&self) -> PathBuf {
@@ -130,7 +133,7 @@ fn a19_a_stopped_process_costs_a_restart_and_no_count() {
 }
 
 #[test]
-fn other_numbers_by_one_command() {
+fn b10_other_numbers_by_one_command() {
     let mut job = Job::start("scale");
     job.round();
     let dir = job.dir();
@@ -154,13 +157,8 @@ fn other_numbers_by_one_command() {
     );
 }
 
-#[test]
-fn nobody_outlives_a_launch_that_was_killed() {
-    let mut job = Job::start("orphan");
-    job.round();
-    let processes = job.processes();
-    // A process that is stopped is no exception.
-    send(processes[1], Signal::STOP);
+/// Kills the launch, and waits until its processes are gone with it.
+fn kill_all(job: &Job, processes: &[u32]) {
     job.launch.signal(Signal::KILL);
     let begun = Instant::now();
     // A process that has ended and that nobody waits for is a zombie.
@@ -168,6 +166,33 @@ fn nobody_outlives_a_launch_that_was_killed() {
     while !processes.iter().all(gone) {
         assert!(begun.elapsed() < PATIENCE, "{processes:?} {:?}", job.launch.said());
     }
+}
+
+/// Everything at once, as when the machine goes down: the next launch goes on where it was.
+#[test]
+fn a15_all_processes_are_killed_at_once() {
+    let mut job = Job::start("all");
+    for processes in ["3", "1"] {
+        job.round();
+        let before = job.processes();
+        job.broker.send("words", 0, &ROUND);
+        job.rounds += 1;
+        kill_all(&job, &before);
+        job.launch = launch(&job.folder, &job.broker, processes);
+        job.round();
+        assert!(job.processes().iter().all(|p| !before.contains(p)));
+    }
+    job.stop();
+}
+
+#[test]
+fn nobody_outlives_a_launch_that_was_killed() {
+    let mut job = Job::start("orphan");
+    job.round();
+    let processes = job.processes();
+    // A process that is stopped is no exception.
+    send(processes[1], Signal::STOP);
+    kill_all(&job, &processes);
     // What it left does not keep the next one out.
     let dir = job.dir();
     let next = run("tidemill", ["launch", "--checkpoint", dir.to_str().unwrap(), "--", "sh", "-c", "echo $8"]);

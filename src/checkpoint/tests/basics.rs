@@ -53,7 +53,7 @@ fn says(error: &str, words: &[&str]) {
 }
 
 #[test]
-fn two_runs_on_one_directory_are_refused_until_the_first_is_gone() {
+fn a20_two_runs_on_one_directory_are_refused_until_the_first_is_gone() {
     let dir = Place::new("two-runs");
     let job = Job::start(&dir).unwrap();
     let host = rustix::system::uname().nodename().to_string_lossy().into_owned();

@@ -100,28 +100,28 @@ fn a_crash_while_a_run_begins() {
 }
 
 #[test]
-fn a_crash_while_plans_are_written() {
+fn a1_a2_a3_a_crash_while_plans_are_written() {
     POINTS[3..6].iter().for_each(|p| after_a_crash_at(p));
 }
 
 #[test]
-fn a_crash_while_a_checkpoint_is_written() {
+fn a9_a10_a_crash_while_a_checkpoint_is_written() {
     POINTS[6..11].iter().for_each(|p| after_a_crash_at(p));
 }
 
 #[test]
-fn a_crash_while_a_file_gets_its_name() {
+fn a11_a_crash_while_a_file_gets_its_name() {
     POINTS[11..13].iter().for_each(|p| after_a_crash_at(p));
 }
 
 #[test]
-fn a_crash_while_cleaning() {
+fn a12_a_crash_while_cleaning() {
     POINTS[13..].iter().for_each(|p| after_a_crash_at(p));
 }
 
 /// Two processes, not only two handles: the lock is the system's, and ends with the process.
 #[test]
-fn another_process_is_refused_until_it_dies() {
+fn a20_another_process_is_refused_until_it_dies() {
     let dir = Place::new("processes");
     let job = Job::start(&dir).unwrap();
     let child = Command::new(std::env::current_exe().unwrap())

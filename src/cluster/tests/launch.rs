@@ -108,13 +108,13 @@ fn the_first_failure_ends_all_and_gives_its_code() {
 }
 
 #[test]
-fn who_was_killed_gives_its_code_whenever_that_is_seen() {
+fn a18_who_was_killed_gives_its_code_whenever_that_is_seen() {
     // Process 0 fails because of it, and is faster.
     let script = r#"if [ $3 = 0 ]; then until rm "$7.deaf" 2>/dev/null; do sleep 0.02; done; exit 1; fi
         trap '' TERM; touch "$7.deaf"; sleep 0.3; kill -KILL $$"#;
     let (code, _, err) = Run::script(script, 2).code();
     assert_eq!(code, 137, "{err}");
-    has(&err, &["process 0 ended: exit status: 1", "process 1 ended: signal: 9"]);
+    has(&err, &["process 0 ended: exit status: 1", "process 1 ended: signal: 9", "as the system does where memory is short"]);
 }
 
 #[test]
@@ -181,7 +181,9 @@ fn a17_what_fails_again_and_again_is_given_up_with_a_last_word() {
     let lines: Vec<&str> = err.lines().filter(|l| !l.contains("process 0")).collect();
     let ended = "process 1 ended: exit status: 3";
     let restart = |n, ms| format!("[launch] restart {n} of 2 in {ms}ms, from the beginning: {ended}");
-    let last = format!("[launch] gave up after 2 restarts without a new checkpoint ever; the last time {ended}");
+    let last = format!(
+        "[launch] gave up after 2 restarts without a new checkpoint ever; the last time {ended}; a program that is mended goes on there"
+    );
     let own = format!("[launch] {ended}");
     assert_eq!(lines, [&own, &restart(1, 20), &own, &restart(2, 40), &own, &last], "{err}");
 }

@@ -198,7 +198,7 @@ fn a_failure_reaches_every_process_in_words() {
 }
 
 #[test]
-fn a_panic_in_an_operator_reaches_every_process() {
+fn a16_a_panic_in_an_operator_reaches_every_process() {
     let addresses = free(2);
     let results: Vec<_> = start("panic", &addresses).iter_mut().map(Process::end).collect();
     has(&results[0].0, &["process 1 at", "failed: worker", "boom in the operator"]);

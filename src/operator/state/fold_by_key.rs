@@ -11,7 +11,7 @@ use crate::data::{Exchange, Key, Rows};
 use crate::dstream::DStream;
 use crate::error::BoxError;
 use crate::flow::{Site, batched};
-use crate::state::{Groups, KeyedState};
+use crate::state::{Changes as Changed, Groups, KeyedState};
 use crate::time::{BatchTime, Grid};
 use crate::view::{Form, View};
 
@@ -124,17 +124,17 @@ impl<K: Key, S: Key> Folds<K, S> {
 }
 
 impl<K: Key, S: Key> KeyedState for Folds<K, S> {
-    fn cut(&mut self) -> Groups {
-        std::mem::take(&mut self.changed)
+    fn cut(&mut self, _: BatchTime) -> Changed {
+        Changed { groups: std::mem::take(&mut self.changed), gone: None }
     }
 
-    fn save(&mut self, group: u64) -> Vec<u8> {
-        self.states.save(group)
+    fn save(&mut self, group: u64, since: BatchTime) -> Vec<u8> {
+        self.states.save(group, since)
     }
 
-    fn load(&mut self, bytes: &[u8]) -> Result<(), BoxError> {
+    fn load(&mut self, bytes: &[u8], cut: BatchTime) -> Result<(), BoxError> {
         self.loaded = true;
-        self.states.load(bytes)
+        self.states.load(bytes, cut)
     }
 }
 
@@ -155,8 +155,8 @@ mod tests {
         let mut all: Folds<String, i64> = Folds::default();
         (0..100).for_each(|n| drop(fold(&mut all, format!("k{n}"), n)));
         let mut again: Folds<String, i64> = Folds::default();
-        for piece in (0..crate::data::KEY_GROUPS).map(|g| all.save(g)).filter(|p| !p.is_empty()) {
-            again.load(&piece).unwrap();
+        for piece in (0..crate::data::KEY_GROUPS).map(|g| all.save(g, t)).filter(|p| !p.is_empty()) {
+            again.load(&piece, t).unwrap();
         }
         let mut burst = again.burst(t);
         burst.sort();

@@ -9,7 +9,8 @@ use crate::data::{Exchange, FastMap, KEY_GROUPS, Key, Lane, Rows, encoded, key_g
 use crate::dstream::DStream;
 use crate::error::BoxError;
 use crate::flow::{Site, batched};
-use crate::state::{ALL, Groups, KeyedState};
+use crate::state::{ALL, Changes, KeyedState};
+use crate::time::BatchTime;
 
 impl<'s, K: Key, V: Exchange> DStream<'s, (K, V)> {
     /// The state of every key after each batch. `f` is called for every key in every batch, also where the key has no values:
@@ -48,10 +49,10 @@ impl<'s, K: Key, V: Exchange> DStream<'s, (K, V)> {
                 values.entry(rows.lane.lane).or_default().extend(rows.take());
             },
             move |tick, mut values, give| {
-                if tick.restored {
-                    return;
-                }
                 owner.batch(tick, || {
+                    if tick.restored {
+                        return;
+                    }
                     for (group, states) in states.borrow_mut().0.iter_mut().enumerate() {
                         let mut values = values.remove(&(group as u32)).unwrap_or_default();
                         let mut kept = Vec::with_capacity(states.len() + values.len());
@@ -82,17 +83,18 @@ impl<K, S> Default for States<K, S> {
 }
 
 impl<K: Key, S: Exchange> KeyedState for States<K, S> {
-    fn cut(&mut self) -> Groups {
-        ALL
+    /// The function was called for all keys: whether a state is another one now shows when it is saved.
+    fn cut(&mut self, _: BatchTime) -> Changes {
+        Changes { groups: ALL, gone: None }
     }
 
-    fn save(&mut self, group: u64) -> Vec<u8> {
+    fn save(&mut self, group: u64, _: BatchTime) -> Vec<u8> {
         let mut of_group: Vec<(&K, &S)> = self.0[group as usize].iter().collect();
         of_group.sort_by(|a, b| a.0.cmp(b.0));
         if of_group.is_empty() { Vec::new() } else { encoded(&of_group) }
     }
 
-    fn load(&mut self, bytes: &[u8]) -> Result<(), BoxError> {
+    fn load(&mut self, bytes: &[u8], _: BatchTime) -> Result<(), BoxError> {
         for (k, s) in postcard::from_bytes::<Vec<(K, S)>>(bytes)? {
             self.0[key_group(&k) as usize].insert(k, s);
         }
@@ -113,12 +115,12 @@ mod tests {
         }
         let mut again: States<String, i64> = States::default();
         for group in 0..crate::data::KEY_GROUPS {
-            let piece = all.save(group);
+            let piece = all.save(group, BatchTime::default());
             if !piece.is_empty() {
-                again.load(&piece).unwrap();
+                again.load(&piece, BatchTime::default()).unwrap();
             }
         }
         assert_eq!(again.0, all.0);
-        assert!(again.load(&[255]).is_err());
+        assert!(again.load(&[255], BatchTime::default()).is_err());
     }
 }

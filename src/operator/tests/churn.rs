@@ -1,9 +1,11 @@
 //! Keys that come and go leave nothing behind: dictionaries are as large as what is in the windows.
 
+use std::collections::BTreeMap;
+use std::path::Path;
 use std::sync::Arc;
-use std::sync::atomic::{AtomicUsize, Ordering};
+use std::sync::atomic::{AtomicU64, AtomicUsize, Ordering};
 
-use crate::batch::ManualClock;
+use crate::batch::{JobHandle, ManualClock};
 use crate::context::StreamingContext;
 use crate::sink::memory::Memory;
 use crate::time::millis;
@@ -41,4 +43,96 @@ fn a_dictionary_is_as_large_as_its_windows() {
     assert_eq!(sums.rows(), (1..=BATCHES / 4).map(|s| ((), sum(4 * s))).collect::<Vec<_>>());
     let largest = largest.load(Ordering::Relaxed);
     assert!((10..=60).contains(&largest), "{largest} keys on one worker");
+}
+
+/// How many words each batch has that none had before.
+const NEW: u64 = 8;
+
+fn word(n: u64) -> String {
+    format!("word {n}")
+}
+
+/// The words of batch `t`: new ones, and those of the batch before it again.
+fn words(t: u64) -> impl Iterator<Item = u64> {
+    (t.saturating_sub(2) * NEW..t * NEW).map(|n| n + NEW)
+}
+
+/// What one run of the churn below saw, and how its dictionaries fared.
+#[derive(Default)]
+struct Seen {
+    windows: Memory<(String, i64)>,
+    sums: Memory<(String, i64)>,
+    ids: AtomicUsize,
+    kept: AtomicU64,
+}
+
+/// Words that live for a few batches, in windows and in sums that become nought, with two batches in flight and a checkpoint as
+/// often as one can be made. The output fails at `fail_at`.
+fn churn(dir: &Path, workers: u16, batches: u64, fail_at: Option<u64>) -> Arc<Seen> {
+    let seen = Arc::new(Seen::default());
+    // The first time a word is there it counts 1 in the sums, the second time that is taken back.
+    let batch = |t| words(t).map(|n| (n, if n < t * NEW { -1 } else { 1 })).collect();
+    let input: Vec<Vec<(u64, i64)>> = (1..=batches).map(batch).collect();
+    let (out, states) = (seen.clone(), dir.to_owned());
+    let builder = StreamingContext::builder("churn", millis(1)).workers(workers).batches_in_flight(2).output_tries(1);
+    let builder = builder.checkpoint(dir).checkpoint_interval(millis(1));
+    let job = builder.start_on_clock(ManualClock::at(0), move |ssc| {
+        let rows = ssc.test_stream(input.clone());
+        let words = rows.map(|(n, _)| word(n));
+        let counted = words.count_by_value_and_window(millis(3), millis(1));
+        let (dict, seen) = (words.node.panes.get().expect("a window").dict.clone(), out.clone());
+        let measured = move |row| {
+            let dict = dict.borrow();
+            seen.ids.fetch_max(dict.ids(), Ordering::Relaxed);
+            seen.kept.fetch_max(dict.kept, Ordering::Relaxed);
+            row
+        };
+        counted.complete().map(measured).to_memory(&out.windows);
+        let _long = words.over(millis(12), millis(4)).count_by_value();
+        rows.map(|(n, sign)| (word(n), sign)).sum_by_key().complete().to_memory(&out.sums);
+        let manifests = states.join("manifests");
+        rows.count().foreach_batch(move |b| match fail_at {
+            Some(t) if b.time().millis() == t => {
+                while std::fs::read_dir(&manifests)?.next().is_none() {
+                    std::thread::yield_now();
+                }
+                Err("pulled out".into())
+            }
+            _ => Ok(()),
+        });
+        Ok(())
+    });
+    let end = job.and_then(JobHandle::await_termination);
+    assert_eq!(end.is_err(), fail_at.is_some_and(|t| t <= batches), "{:?}", end.err());
+    seen
+}
+
+/// Thousands of words share a few dozen ids, over batches in flight, cuts and restarts, and none is ever called by another's
+/// name: what leaves is, word by word, what came.
+#[test]
+fn no_id_ever_carries_another_word() {
+    let dir = std::env::temp_dir().join(format!("tidemill-churn-{}", std::process::id()));
+    let _ = std::fs::remove_dir_all(&dir);
+    let mut last = 0;
+    for (workers, fail_at) in [(2, Some(250)), (1, Some(500)), (3, None)] {
+        let seen = churn(&dir, workers, 700, fail_at);
+        let windows = seen.windows.batches();
+        let first = windows[0].0.millis();
+        assert!(first <= last + 1 && (first > 1 || last == 0), "it went on from a checkpoint: {first} after {last}");
+        for ((t, counts), (u, sums)) in windows.iter().zip(seen.sums.batches()) {
+            let mut expected = BTreeMap::new();
+            (t.millis().saturating_sub(2).max(1)..=t.millis())
+                .flat_map(words)
+                .for_each(|n| *expected.entry(word(n)).or_insert(0) += 1);
+            assert_eq!(counts.iter().cloned().collect::<BTreeMap<_, _>>(), expected, "at {t}");
+            let once: BTreeMap<_, _> = words(t.millis()).skip_while(|n| *n < t.millis() * NEW).map(|n| (word(n), 1)).collect();
+            assert_eq!((*t, sums.into_iter().collect::<BTreeMap<_, _>>()), (u, once));
+        }
+        last = windows.last().expect("batches").0.millis();
+        let (ids, kept) = (seen.ids.load(Ordering::Relaxed), seen.kept.load(Ordering::Relaxed));
+        assert!(ids < 40 * NEW as usize, "{ids} ids for {} words: they are used again", (last - first) * NEW);
+        assert!(kept > 0, "batches were in flight: ids that nobody held had to wait for them");
+    }
+    assert_eq!(last, 700);
+    let _ = std::fs::remove_dir_all(&dir);
 }

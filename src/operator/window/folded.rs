@@ -11,12 +11,13 @@ use std::time::Duration;
 use timely::dataflow::channels::pact::Pipeline;
 
 use crate::arrangement::ring::Shape;
-use crate::data::{Exchange, Key, Rows, encoded};
+use crate::data::{Exchange, FastMap, Key, Rows, encoded};
 use crate::dict::{Dict, Id};
 use crate::dstream::DStream;
 use crate::error::BoxError;
 use crate::flow::{Site, batched};
-use crate::state::{ALL, Groups, KeyedState};
+use crate::plan::Tick;
+use crate::state::{Changes, Groups, KeyedState};
 use crate::time::{BatchTime, Grid};
 use crate::view::{Form, View};
 
@@ -36,6 +37,18 @@ pub(crate) trait Fold<V>: 'static {
 
     /// The ends of all panes, oldest first.
     fn ends(panes: &Self::Panes) -> impl Iterator<Item = u64>;
+
+    /// What a piece of a checkpoint says of a key: panes that end after `since`, and in any case the youngest.
+    fn newer(panes: &Self::Panes, since: u64) -> Self::Panes;
+
+    /// What is kept of a key, from what earlier pieces say of it and what a later one does.
+    fn joined(&self, old: Self::Panes, new: Self::Panes) -> Self::Panes;
+
+    /// Leaves out panes that left before the last piece was made.
+    fn trim(panes: &mut Self::Panes, stays: impl Fn(u64) -> bool);
+
+    /// Whether something of a key may be left when all its panes are gone.
+    const REMEMBERS: bool;
 }
 
 /// What is remembered of one key.
@@ -47,6 +60,14 @@ struct Cell<V, P> {
     shown: Option<V>,
     /// Whether it is among those to be looked at.
     touched: bool,
+    /// The last batch that changed anything in here.
+    last: BatchTime,
+}
+
+impl<V, P: Default> Cell<V, P> {
+    fn new(last: BatchTime) -> Self {
+        Cell { panes: P::default(), newest: 0, shown: None, touched: false, last }
+    }
 }
 
 /// What one window remembers: its keys by number, and which of them each pane holds.
@@ -59,8 +80,11 @@ struct Folded<K, V, F: Fold<V>, S> {
     cells: Vec<Option<Cell<V, F::Panes>>>,
     panes: BTreeMap<u64, Vec<Id>>,
     touched: Vec<Id>,
-    /// Rows that were loaded and are not in the view yet.
-    loaded: Vec<(K, V)>,
+    /// What was loaded of each key, and the cut of the last piece that speaks of it. It enters with the first batch, which
+    /// knows what is in the window still.
+    loaded: FastMap<K, (F::Panes, Option<V>, BatchTime)>,
+    /// Groups with changes since the last cut.
+    changed: Groups,
     /// What a cut is to save: the ids of each group, looked up when the first is asked for.
     cut: Vec<Vec<Id>>,
 }
@@ -68,7 +92,8 @@ struct Folded<K, V, F: Fold<V>, S> {
 impl<K: Key, V: Key, F: Fold<V>, S: Fn(&(K, V)) -> bool> Folded<K, V, F, S> {
     fn new(shape: Shape, fold: F, show: S) -> Self {
         let (dict, cells, panes) = (Dict::default(), Vec::new(), BTreeMap::new());
-        Folded { shape, fold, show, dict, cells, panes, touched: Vec::new(), loaded: Vec::new(), cut: Vec::new() }
+        let (touched, loaded, cut) = (Vec::new(), FastMap::default(), Vec::new());
+        Folded { shape, fold, show, dict, cells, panes, touched, loaded, changed: 0, cut }
     }
 
     /// The cell of a key, a new one if it has none, among those to be looked at.
@@ -79,8 +104,10 @@ impl<K: Key, V: Key, F: Fold<V>, S: Fn(&(K, V)) -> bool> Folded<K, V, F, S> {
         }
         let cell = self.cells[id as usize].get_or_insert_with(|| {
             self.dict.hold(id, 1, t);
-            Cell { panes: F::Panes::default(), newest: 0, shown: None, touched: false }
+            Cell::new(t)
         });
+        cell.last = t;
+        self.changed |= 1 << self.dict.placed(id).0;
         if !std::mem::replace(&mut cell.touched, true) {
             self.touched.push(id);
         }
@@ -120,8 +147,9 @@ impl<K: Key, V: Key, F: Fold<V>, S: Fn(&(K, V)) -> bool> Folded<K, V, F, S> {
         let mut changes = Vec::new();
         for id in std::mem::take(&mut self.touched) {
             let cell = self.cells[id as usize].as_mut().expect("a key that was touched has a cell");
-            cell.touched = false;
-            let name = self.dict.name(id);
+            (cell.touched, cell.last) = (false, t);
+            let (group, name) = self.dict.placed(id);
+            self.changed |= 1 << group;
             let row = self.fold.value(&cell.panes).map(|v| (name.clone(), v)).filter(|row| (self.show)(row));
             if row.as_ref().map(|(_, v)| v) != cell.shown.as_ref() {
                 changes.extend(cell.shown.take().map(|old| ((name.clone(), old), t, -1)));
@@ -137,33 +165,74 @@ impl<K: Key, V: Key, F: Fold<V>, S: Fn(&(K, V)) -> bool> Folded<K, V, F, S> {
         self.dict.tidy(|_| true);
         changes
     }
+
+    /// What was loaded enters, as it was after the batch of `t`. Returns the rows that stand in the view.
+    fn enter(&mut self, t: BatchTime) -> Vec<(K, V)> {
+        let grid = self.shape.grid(t).millis();
+        let mut shown = Vec::new();
+        for (k, (mut panes, row, last)) in std::mem::take(&mut self.loaded) {
+            let had = F::ends(&panes).next().is_some();
+            F::trim(&mut panes, |end| end + self.shape.length > grid);
+            let ends: Vec<u64> = F::ends(&panes).collect();
+            // Whoever lost panes was written again, unless nothing was left of it.
+            if ends.is_empty() && (had || row.is_none()) {
+                continue;
+            }
+            shown.extend(row.iter().map(|v| (k.clone(), v.clone())));
+            let (id, cell) = self.touch(k, t);
+            let newest = ends.last().copied().unwrap_or(0);
+            *cell = Cell { panes, newest, shown: row, touched: newest > grid, last };
+            if !cell.touched {
+                self.touched.pop();
+            }
+            ends.into_iter().for_each(|end| self.panes.entry(end).or_default().push(id));
+        }
+        self.changed = 0;
+        shown
+    }
+
+    /// What changes in the window with a batch.
+    fn batch(&mut self, tick: &Tick, rows: Vec<Rows<(K, V)>>) -> Vec<((K, V), BatchTime, i64)> {
+        let t = tick.time;
+        let mut changes = Vec::new();
+        if !self.loaded.is_empty() {
+            let before = BatchTime::from_millis(t.millis() - self.shape.interval);
+            let shown = self.enter(if tick.restored { t } else { before });
+            changes.extend(shown.into_iter().map(|row| (row, t, 1)));
+        }
+        rows.into_iter().flat_map(Rows::take).for_each(|(k, v)| self.push(t, k, v));
+        if self.shape.on_grid(t) && !tick.restored {
+            changes.extend(self.slide(t));
+        }
+        changes
+    }
 }
 
 impl<K: Key, V: Key, F: Fold<V>, S: Fn(&(K, V)) -> bool> KeyedState for Folded<K, V, F, S> {
-    fn cut(&mut self) -> Groups {
+    fn cut(&mut self, t: BatchTime) -> Changes {
         self.cut.clear();
-        ALL
+        let gone = if F::REMEMBERS { BatchTime::default() } else { self.shape.gone(t) };
+        Changes { groups: std::mem::take(&mut self.changed), gone: Some(gone) }
     }
 
-    fn save(&mut self, group: u64) -> Vec<u8> {
+    fn save(&mut self, group: u64, since: BatchTime) -> Vec<u8> {
         if self.cut.is_empty() {
             self.cut = self.dict.held_by_group();
         }
         let ids = std::mem::take(&mut self.cut[group as usize]);
-        let cell = |id: Id| self.cells[id as usize].as_ref().map(|cell| (self.dict.name(id), &cell.panes, &cell.shown));
+        let cell = |id: Id| {
+            let new = |cell: &&Cell<V, F::Panes>| since == BatchTime::default() || cell.last > since;
+            let cell = self.cells[id as usize].as_ref().filter(new)?;
+            Some((self.dict.name(id), F::newer(&cell.panes, since.millis()), &cell.shown))
+        };
         let of_group: Vec<_> = ids.into_iter().filter_map(cell).collect();
         if of_group.is_empty() { Vec::new() } else { encoded(&of_group) }
     }
 
-    fn load(&mut self, bytes: &[u8]) -> Result<(), BoxError> {
+    fn load(&mut self, bytes: &[u8], cut: BatchTime) -> Result<(), BoxError> {
         for (k, panes, shown) in postcard::from_bytes::<Vec<(K, F::Panes, Option<V>)>>(bytes)? {
-            self.loaded.extend(shown.iter().map(|v| (k.clone(), v.clone())));
-            let (id, cell) = self.touch(k, BatchTime::default());
-            cell.newest = F::ends(&panes).last().unwrap_or(0);
-            cell.shown = shown;
-            let ends: Vec<u64> = F::ends(&panes).collect();
-            cell.panes = panes;
-            ends.into_iter().for_each(|end| self.panes.entry(end).or_default().push(id));
+            let known = self.loaded.entry(k).or_insert_with(|| (F::Panes::default(), None, cut));
+            *known = (self.fold.joined(std::mem::take(&mut known.0), panes), shown, cut);
         }
         Ok(())
     }
@@ -201,15 +270,7 @@ impl<'s, K: Key, V: Key> DStream<'s, (K, V)> {
                 at.push(rows);
             },
             move |tick, rows, give| {
-                give(owner.batch(tick, || {
-                    let mut state = state.borrow_mut();
-                    let mut changes: Vec<_> = state.loaded.drain(..).map(|row| (row, tick.time, 1)).collect();
-                    rows.into_iter().flat_map(Rows::take).for_each(|(k, v)| state.push(tick.time, k, v));
-                    if shape.on_grid(tick.time) && !tick.restored {
-                        changes.extend(state.slide(tick.time));
-                    }
-                    changes
-                }))
+                give(owner.batch(tick, || state.borrow_mut().batch(tick, rows)));
             },
         );
         let view = View::new(graph, &self.node.lineage, Grid::every(shape.slide), Form::Plain(changes), Some(site.name()));
@@ -245,44 +306,54 @@ mod tests {
         rows
     }
 
-    /// One goes on, the other is saved at `cut`, on the grid or not, and loaded in two pieces: they say the same.
+    /// One goes on, the other is loaded at `cut` in two halves, from pieces that were saved every few batches: they say the same.
+    fn goes_on<F: Fold<i64>>(make: impl Fn() -> Folded<String, i64, F, fn(&(String, i64)) -> bool>, cut: u64, every: u64) {
+        let (mut whole, mut halves) = (make(), [make(), make()]);
+        let (mut shown, mut last) = (BTreeMap::new(), 0);
+        let mut pieces: Vec<(BatchTime, u64, Vec<u8>)> = Vec::new();
+        for t in 1..70 {
+            batch(t).for_each(|(k, v)| whole.push(at(t), k, v));
+            let mut all = if SHAPE.on_grid(at(t)) { sorted(whole.slide(at(t))) } else { Vec::new() };
+            if t > cut {
+                for (k, v) in batch(t) {
+                    halves[(crate::data::key_group(&k) % 2) as usize].push(at(t), k, v);
+                }
+                let again = halves.iter_mut().filter(|_| SHAPE.on_grid(at(t))).flat_map(|half| half.slide(at(t)));
+                assert_eq!(sorted(again.collect()), all, "at {t}");
+            }
+            all.retain(|_| t <= cut);
+            for ((k, v), _, n) in all {
+                *shown.entry((k, v)).or_insert(0) += n;
+            }
+            if t <= cut && (cut - t).is_multiple_of(every) {
+                let changes = whole.cut(at(t));
+                pieces.retain(|(cut, ..)| Some(*cut) > changes.gone);
+                for group in (0..crate::data::KEY_GROUPS).filter(|group| changes.groups & (1 << group) != 0) {
+                    pieces.push((at(t), group, whole.save(group, at(last))));
+                }
+                last = t;
+            }
+            if t == cut {
+                for (cut, group, piece) in pieces.iter().filter(|(_, _, piece)| !piece.is_empty()) {
+                    halves[(group % 2) as usize].load(piece, *cut).unwrap();
+                }
+                shown.retain(|_, n| *n != 0);
+                let burst = sorted(halves.iter_mut().flat_map(|half| half.enter(at(t))).collect());
+                assert_eq!(burst, shown.keys().cloned().collect::<Vec<_>>(), "at {t}");
+            }
+        }
+        assert!(halves[0].load(&[255], at(0)).is_err());
+    }
+
     #[test]
     fn panes_go_out_and_come_in_by_key_group() {
-        for cut in [9, 10] {
-            let mut whole = sums();
-            let mut halves = [sums(), sums()];
-            let mut shown = BTreeMap::new();
-            for t in 1..40 {
-                batch(t).for_each(|(k, v)| whole.push(at(t), k, v));
-                let mut all = if SHAPE.on_grid(at(t)) { sorted(whole.slide(at(t))) } else { Vec::new() };
-                if t > cut {
-                    for half in &mut halves {
-                        half.loaded.clear();
-                    }
-                    for (k, v) in batch(t) {
-                        halves[(crate::data::key_group(&k) % 2) as usize].push(at(t), k, v);
-                    }
-                    let again = halves.iter_mut().filter(|_| SHAPE.on_grid(at(t))).flat_map(|half| half.slide(at(t)));
-                    assert_eq!(sorted(again.collect()), all, "at {t}");
-                }
-                all.retain(|_| t <= cut);
-                for ((k, v), _, n) in all {
-                    *shown.entry((k, v)).or_insert(0) += n;
-                }
-                if t == cut {
-                    whole.cut();
-                    for group in 0..crate::data::KEY_GROUPS {
-                        let piece = whole.save(group);
-                        if !piece.is_empty() {
-                            halves[(group % 2) as usize].load(&piece).unwrap();
-                        }
-                    }
-                    shown.retain(|_, n| *n != 0);
-                    let burst = sorted(halves.iter().flat_map(|half| half.loaded.clone()).collect());
-                    assert_eq!(burst, shown.keys().cloned().collect::<Vec<_>>());
-                }
-            }
-            assert!(halves[0].load(&[255]).is_err());
+        for (cut, every) in [(9, 9), (10, 10), (9, 3), (10, 1), (30, 1), (31, 7), (40, 2)] {
+            goes_on(sums, cut, every);
+            goes_on(
+                || Folded::new(SHAPE, Stacks(|a: i64, b: i64| a.max(b)), (|_| true) as fn(&(String, i64)) -> bool),
+                cut,
+                every,
+            );
         }
     }
 

@@ -13,7 +13,7 @@ use super::folded::Fold;
 use crate::data::Exchange;
 
 /// The panes of one key, oldest first: `front` from its end, then `back` from its beginning.
-#[derive(Clone, Debug, Serialize, Deserialize)]
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
 pub(crate) struct TwoStacks<V> {
     /// Youngest first, each with the fold of itself and all younger ones in `front`.
     front: Vec<(u64, V)>,
@@ -73,10 +73,42 @@ impl<V: Exchange, F: Fn(V, V) -> V + 'static> Fold<V> for Stacks<F> {
     fn ends(panes: &TwoStacks<V>) -> impl Iterator<Item = u64> {
         panes.front.iter().rev().chain(&panes.back).map(|(end, _)| *end)
     }
+
+    /// The youngest of the front is always there: it says which panes of earlier pieces have been turned over.
+    fn newer(panes: &TwoStacks<V>, since: u64) -> TwoStacks<V> {
+        let front = panes.front.iter().take_while(|(end, _)| *end > since).count().max(1).min(panes.front.len());
+        let back = panes.back.partition_point(|(end, _)| *end <= since).min(panes.back.len().saturating_sub(1));
+        TwoStacks { front: panes.front[..front].to_vec(), back: panes.back[back..].to_vec(), young: panes.young.clone() }
+    }
+
+    fn joined(&self, old: TwoStacks<V>, new: TwoStacks<V>) -> TwoStacks<V> {
+        let turned = new.front.first().map_or(0, |(end, _)| *end);
+        let mut front = new.front;
+        if old.front.first().is_some_and(|(end, _)| *end == turned) {
+            front = old.front;
+        } else if let Some((oldest, _)) = front.last().cloned() {
+            // Turned over since: what was the front then has left, and folds of older panes are made as they were.
+            for (end, v) in old.back.iter().rev().filter(|(end, _)| *end < oldest) {
+                let (_, younger) = front.last().expect("a pane that is turned").clone();
+                front.push((*end, (self.0)(v.clone(), younger)));
+            }
+        }
+        let first = new.back.first().map_or(0, |(end, _)| *end);
+        let mut back: Vec<_> = old.back.into_iter().filter(|(end, _)| (turned + 1..first).contains(end)).collect();
+        back.extend(new.back);
+        TwoStacks { front, back, young: new.young }
+    }
+
+    fn trim(panes: &mut TwoStacks<V>, stays: impl Fn(u64) -> bool) {
+        panes.front.retain(|(end, _)| stays(*end));
+        panes.back.retain(|(end, _)| stays(*end));
+    }
+
+    const REMEMBERS: bool = false;
 }
 
 /// The panes of one key and what they add up to, where what leaves can be taken away again.
-#[derive(Clone, Debug, Serialize, Deserialize)]
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
 pub(crate) struct Sum<V> {
     sum: Option<V>,
     panes: VecDeque<(u64, V)>,
@@ -120,6 +152,24 @@ impl<V: Exchange, F: Fn(V, V) -> V + 'static, G: Fn(V, V) -> V + 'static> Fold<V
     fn ends(panes: &Sum<V>) -> impl Iterator<Item = u64> {
         panes.panes.iter().map(|(end, _)| *end)
     }
+
+    fn newer(panes: &Sum<V>, since: u64) -> Sum<V> {
+        let from = panes.panes.partition_point(|(end, _)| *end <= since).min(panes.panes.len().saturating_sub(1));
+        Sum { sum: panes.sum.clone(), panes: panes.panes.range(from..).cloned().collect() }
+    }
+
+    fn joined(&self, old: Sum<V>, new: Sum<V>) -> Sum<V> {
+        let first = new.panes.front().map_or(0, |(end, _)| *end);
+        let mut panes: VecDeque<_> = old.panes.into_iter().filter(|(end, _)| *end < first).collect();
+        panes.extend(new.panes);
+        Sum { sum: new.sum, panes }
+    }
+
+    fn trim(panes: &mut Sum<V>, stays: impl Fn(u64) -> bool) {
+        panes.panes.retain(|(end, _)| stays(*end));
+    }
+
+    const REMEMBERS: bool = true;
 }
 
 fn both<V>(f: &impl Fn(V, V) -> V, old: Option<V>, new: V) -> V {
@@ -172,6 +222,51 @@ mod tests {
             for (sum, plain) in follow(&Inverse(|a: String, b: String| a + &b, front), length, &panes) {
                 prop_assert_eq!(sum.filter(|s| !s.is_empty()), plain);
             }
+        }
+    }
+
+    /// A key that is saved at some times, each time what came since the last one, is put together as it was, folds and all; from
+    /// all pieces, and without those that are older than the window.
+    fn saved_in_parts<F: Fold<String, Panes: Clone + PartialEq + std::fmt::Debug>>(
+        fold: &F,
+        (length, pane): (u64, u64),
+        batches: &[(u8, bool)],
+    ) -> Result<(), TestCaseError> {
+        let (mut live, mut parts, mut last) = (F::Panes::default(), Vec::new(), 0);
+        for (t, (n, cut)) in batches.iter().enumerate() {
+            let t = t as u64 + 1;
+            let stays = |end: u64| end + length * pane > t / pane * pane;
+            (0..*n).for_each(|i| fold.enter(&mut live, t.div_ceil(pane) * pane, format!("{t}.{i} ")));
+            if t.is_multiple_of(pane) {
+                let left: Vec<u64> = F::ends(&live).filter(|end| !stays(*end)).collect();
+                left.into_iter().for_each(|end| fold.leave(&mut live, end));
+            }
+            if !cut {
+                continue;
+            }
+            parts.push((t, F::newer(&live, last)));
+            last = t;
+            let needed = if F::REMEMBERS { 0 } else { (t / pane * pane).saturating_sub(length * pane) };
+            for from in [0, needed] {
+                let parts = parts.iter().filter(|(t, _)| *t > from).map(|(_, part)| part.clone());
+                let mut again = parts.fold(F::Panes::default(), |old, new| fold.joined(old, new));
+                F::trim(&mut again, stays);
+                prop_assert_eq!(&again, &live, "at {}", t);
+            }
+        }
+        Ok(())
+    }
+
+    proptest! {
+        #[test]
+        fn two_stacks_are_saved_in_parts(shape in (1u64..9, 1u64..4), batches in prop::collection::vec((0u8..3, any::<bool>()), 0..60)) {
+            saved_in_parts(&Stacks(|a: String, b: String| a + &b), shape, &batches)?;
+        }
+
+        #[test]
+        fn a_sum_is_saved_in_parts(shape in (1u64..9, 1u64..4), batches in prop::collection::vec((0u8..3, any::<bool>()), 0..60)) {
+            let front = |all: String, gone: String| all.strip_prefix(&gone).expect("the oldest leaves").to_string();
+            saved_in_parts(&Inverse(|a: String, b: String| a + &b, front), shape, &batches)?;
         }
     }
 

@@ -11,8 +11,8 @@ use crate::data::{Exchange, KEY_GROUPS, Lane, Rows, encoded};
 use crate::dstream::DStream;
 use crate::error::BoxError;
 use crate::flow::{Site, batched};
-use crate::state::KeyedState;
-use crate::time::Grid;
+use crate::state::{Changes, Groups, KeyedState};
+use crate::time::{BatchTime, Grid};
 
 impl<'s, T: Exchange> DStream<'s, T> {
     /// Every `slide`, all rows of the batches in the last `length`, oldest first, each batch in its own order. Nothing at
@@ -35,7 +35,7 @@ impl<'s, T: Exchange> DStream<'s, T> {
         if sides * batches > u16::MAX as usize {
             graph.problem(&site, format!("a window of {batches} batches is too long for raw rows; use over(length, slide)"));
         }
-        let kept: Rc<RefCell<Kept<T>>> = Rc::default();
+        let kept = Rc::new(RefCell::new(Kept::new(shape.length)));
         let (number, owner) = graph.remember(name, kept.clone());
         let windowed = batched(
             &graph.flow,
@@ -47,13 +47,14 @@ impl<'s, T: Exchange> DStream<'s, T> {
                 at.push(rows);
             },
             move |tick, rows, give| {
-                if tick.restored {
-                    return;
-                }
                 let now = tick.time.millis();
-                owner.batch(tick, || kept.borrow_mut().batch(now, rows, shape.length));
-                if shape.on_grid(tick.time) {
-                    for (t, batch) in &kept.borrow().0 {
+                owner.batch(tick, || {
+                    if !tick.restored {
+                        kept.borrow_mut().batch(now, rows)
+                    }
+                });
+                if shape.on_grid(tick.time) && !tick.restored {
+                    for (t, batch) in &kept.borrow().batches {
                         // The oldest batch of a full window is side 0: rows are read by age, then as each batch was.
                         let age = batches - 1 - ((now - t) / shape.interval) as usize;
                         for rows in batch {
@@ -73,44 +74,58 @@ impl<'s, T: Exchange> DStream<'s, T> {
     }
 }
 
-/// The batches in the window, oldest first, by their time.
-struct Kept<T>(VecDeque<(u64, Vec<Rows<T>>)>);
+/// What is in the window.
+struct Kept<T> {
+    length: u64,
+    /// Batches, oldest first, by their time.
+    batches: VecDeque<(u64, Vec<Rows<T>>)>,
+    /// Groups with rows since the last cut.
+    changed: Groups,
+}
 
-impl<T> Default for Kept<T> {
-    fn default() -> Self {
-        Kept(VecDeque::new())
-    }
+/// Raw rows have no key: a lane's rows are in the group of its number.
+fn group_of<T>(rows: &Rows<T>) -> u64 {
+    u64::from(rows.lane.lane) % KEY_GROUPS
 }
 
 impl<T> Kept<T> {
+    fn new(length: u64) -> Self {
+        Kept { length, batches: VecDeque::new(), changed: 0 }
+    }
+
     /// A batch enters, and those that are too old leave.
-    fn batch(&mut self, now: u64, rows: Vec<Rows<T>>, length: u64) {
-        self.0.push_back((now, rows));
-        while self.0.front().is_some_and(|(t, _)| *t + length <= now) {
-            self.0.pop_front();
+    fn batch(&mut self, now: u64, rows: Vec<Rows<T>>) {
+        rows.iter().filter(|r| !r.rows.is_empty()).for_each(|r| self.changed |= 1 << group_of(r));
+        self.batches.push_back((now, rows));
+        while self.batches.front().is_some_and(|(t, _)| *t + self.length <= now) {
+            self.batches.pop_front();
         }
     }
 }
 
-/// Raw rows have no key: a lane's rows are in the group of its number.
 impl<T: Exchange> KeyedState for Kept<T> {
-    fn save(&mut self, group: u64) -> Vec<u8> {
-        let of_group = |rows: &&Rows<T>| u64::from(rows.lane.lane) % KEY_GROUPS == group;
+    fn cut(&mut self, t: BatchTime) -> Changes {
+        let gone = BatchTime::from_millis(t.millis().saturating_sub(self.length));
+        Changes { groups: std::mem::take(&mut self.changed), gone: Some(gone) }
+    }
+
+    fn save(&mut self, group: u64, since: BatchTime) -> Vec<u8> {
         let batch = |(t, batch): &(u64, Vec<Rows<T>>)| {
-            let rows = batch.iter().filter(of_group).map(|r| (r.lane, r.rows.clone())).collect::<Vec<_>>();
+            let of_group = batch.iter().filter(|r| group_of(r) == group && !r.rows.is_empty());
+            let rows = of_group.map(|r| (r.lane, r.rows.clone())).collect::<Vec<_>>();
             (!rows.is_empty()).then_some((*t, rows))
         };
-        let batches: Vec<_> = self.0.iter().filter_map(batch).collect();
+        let batches: Vec<_> = self.batches.iter().filter(|(t, _)| *t > since.millis()).filter_map(batch).collect();
         if batches.is_empty() { Vec::new() } else { encoded(&batches) }
     }
 
-    fn load(&mut self, bytes: &[u8]) -> Result<(), BoxError> {
+    fn load(&mut self, bytes: &[u8], _: BatchTime) -> Result<(), BoxError> {
         for (t, lanes) in postcard::from_bytes::<Vec<(u64, Vec<(Lane, Vec<T>)>)>>(bytes)? {
-            let at = self.0.partition_point(|(u, _)| *u < t);
-            if self.0.get(at).is_none_or(|(u, _)| *u != t) {
-                self.0.insert(at, (t, Vec::new()));
+            let at = self.batches.partition_point(|(u, _)| *u < t);
+            if self.batches.get(at).is_none_or(|(u, _)| *u != t) {
+                self.batches.insert(at, (t, Vec::new()));
             }
-            self.0[at].1.extend(lanes.into_iter().map(|(lane, rows)| Rows::new(lane, rows)));
+            self.batches[at].1.extend(lanes.into_iter().map(|(lane, rows)| Rows::new(lane, rows)));
         }
         Ok(())
     }

@@ -1,0 +1,239 @@
+//! Jobs that were down for a while, and clocks that jump, with a checkpoint directory: what was planned runs as it was planned,
+//! every batch time comes once, and windows are of their time.
+
+use std::collections::BTreeMap;
+use std::path::PathBuf;
+use std::sync::Arc;
+use std::sync::atomic::{AtomicBool, Ordering};
+
+use tidemill::checkpoint::Directory;
+
+use super::*;
+use crate::harness::eventually;
+
+const INTERVAL: u64 = 1_000;
+const WINDOW: u64 = 60_000;
+const START: u64 = 10_000_000;
+
+/// Files that are counted, and the states of that.
+struct Place(PathBuf);
+
+impl Place {
+    fn new(name: &str) -> Self {
+        let place = Place(std::env::temp_dir().join(format!("tidemill-downtime-{}-{name}", std::process::id())));
+        std::fs::create_dir_all(place.0.join("in")).unwrap();
+        place
+    }
+
+    /// A file with one word, once.
+    fn word(&self, word: &str) {
+        std::fs::write(self.0.join(word), format!("{word}\n")).unwrap();
+        std::fs::rename(self.0.join(word), self.0.join("in").join(word)).unwrap();
+    }
+
+    fn states(&self) -> PathBuf {
+        self.0.join("states")
+    }
+
+    /// The time of the newest checkpoint.
+    fn checkpoint(&self) -> u64 {
+        let made = Directory::open(&self.states()).and_then(|d| d.checkpoints());
+        made.unwrap_or_default().first().map_or(0, |(file, _)| file.time.millis())
+    }
+}
+
+impl Drop for Place {
+    fn drop(&mut self) {
+        let _ = std::fs::remove_dir_all(&self.0);
+    }
+}
+
+type Counts = Memory<(String, i64)>;
+
+/// One run. Its output fails at the first batch with words once `fails` is set.
+struct Run {
+    clock: ManualClock,
+    now: u64,
+    totals: Counts,
+    windows: Counts,
+    fails: Arc<AtomicBool>,
+    job: JobHandle,
+}
+
+impl Run {
+    fn start(place: &Place, now: u64, catch_up: CatchUp) -> tidemill::Result<Run> {
+        let (clock, totals, windows) = (ManualClock::at(now), Counts::new(), Counts::new());
+        let fails = Arc::new(AtomicBool::new(false));
+        let (out, fail, files) = ((totals.clone(), windows.clone()), fails.clone(), place.0.join("in"));
+        let builder = StreamingContext::builder("downtime", millis(INTERVAL)).workers(2).catch_up(catch_up).output_tries(1);
+        let builder = builder.checkpoint(place.states()).checkpoint_interval(millis(INTERVAL));
+        let job = builder.start_on_clock(clock.clone(), move |ssc| {
+            let words = ssc.text_file_stream(&files).oks();
+            let fail = fail.clone();
+            words.foreach_batch(move |b| match fail.load(Ordering::SeqCst) && b.iter().next().is_some() {
+                true => Err("pulled out".into()),
+                false => Ok(()),
+            });
+            words.count_by_value().sum_by_key().complete().to_memory(&out.0);
+            words.count_by_value_and_window(millis(WINDOW), millis(INTERVAL)).complete().to_memory(&out.1);
+            Ok(())
+        })?;
+        Ok(Run { clock, now, totals, windows, fails, job })
+    }
+
+    /// Moves the clock on, batch by batch, until that is so.
+    fn until(&mut self, what: &str, is: impl Fn(&Run) -> bool) {
+        for _ in 0..20_000 {
+            self.now += INTERVAL;
+            self.batch();
+            if is(self) {
+                return;
+            }
+        }
+        panic!("never: {what}");
+    }
+
+    /// What is due now. An hour of overdue batches may take its time, if only there are more and more of them.
+    fn batch(&self) {
+        let (before, mut seen) = (self.job.statistics().batches, usize::MAX);
+        self.clock.set(self.now);
+        let done = || self.job.statistics().batches > before || self.is_over();
+        while !done() {
+            eventually("the next batch", || done() || self.windows.batches().len() != seen);
+            seen = self.windows.batches().len();
+        }
+    }
+
+    fn is_over(&self) -> bool {
+        !matches!(self.job.await_termination_or_timeout(millis(0)), Ok(false))
+    }
+
+    fn has(&self, word: &str) -> bool {
+        first(&self.totals).contains_key(word)
+    }
+}
+
+/// When each word was counted first.
+fn first(totals: &Counts) -> BTreeMap<String, u64> {
+    let mut first = BTreeMap::new();
+    for (t, rows) in totals.batches() {
+        rows.iter().for_each(|(word, _)| _ = first.entry(word.clone()).or_insert(t.millis()));
+    }
+    first
+}
+
+fn times(counts: &Counts) -> Vec<u64> {
+    counts.batches().iter().map(|(t, _)| t.millis()).collect()
+}
+
+/// Each window holds the words of its time and no others; each word was counted once.
+fn right(windows: &Counts, totals: &Counts, at: &BTreeMap<String, u64>) {
+    for (t, rows) in windows.batches() {
+        let inside = at.iter().filter(|(_, at)| **at <= t.millis() && **at + WINDOW > t.millis());
+        assert_eq!(rows, inside.map(|(word, _)| (word.clone(), 1)).collect::<Vec<_>>(), "the window at {t}");
+    }
+    assert!(totals.rows().iter().all(|(_, n)| *n == 1), "{:?}", totals.batches().last());
+}
+
+/// One word is in a checkpoint, one is planned and not out when the job dies, one comes while it is down.
+fn after_ten_minutes(catch_up: CatchUp) -> (Run, u64, u64) {
+    let place = Place::new(if catch_up == CatchUp::Fill { "fill" } else { "skip" });
+    let mut run = Run::start(&place, START, catch_up).unwrap();
+    run.until("the job runs", |run| run.job.statistics().batches > 1);
+    place.word("saved");
+    run.until("the first word is in a checkpoint", |run| {
+        first(&run.totals).get("saved").is_some_and(|at| place.checkpoint() >= *at)
+    });
+    run.fails.store(true, Ordering::SeqCst);
+    place.word("planned");
+    run.until("the output fails", Run::is_over);
+    assert!(run.job.await_termination().unwrap_err().to_string().contains("pulled out"));
+    let saved = place.checkpoint();
+    let plans = Directory::open(&place.states()).unwrap().plans().unwrap();
+    let with = |name: &str| {
+        let found = plans.iter().find(|p| p.plan.ranges.iter().any(|r| r.split.name().ends_with(name)));
+        found.map(|p| p.plan.time.millis())
+    };
+    let planned = with("planned").expect("the word was planned");
+    assert!(planned > saved && with("meanwhile").is_none(), "{saved} {planned}");
+    let (before, last) = (first(&run.totals), plans.last().unwrap().plan.time.millis());
+    place.word("meanwhile");
+
+    let down = run.now;
+    let mut run = Run::start(&place, down + 600_000, catch_up).unwrap();
+    run.until("what came meanwhile is counted", |run| run.has("meanwhile"));
+    let at = first(&run.totals);
+    assert_eq!(at["planned"], planned, "with the range, and so at the time, that it was planned for");
+    let mut all = at.clone();
+    all.extend(before);
+    assert_eq!(all["planned"], planned);
+    right(&run.windows, &run.totals, &all);
+    let plans = Directory::open(&place.states()).unwrap().plans().unwrap();
+    let overdue: Vec<_> = plans.iter().filter(|p| p.plan.time.millis() > last).map(|p| (p.plan.time.millis(), p.run)).collect();
+    assert_eq!(overdue[0].0, last + INTERVAL, "no time is left out, and none comes again");
+    assert!(u64::from(overdue[0].1) * INTERVAL >= 590_000, "the ten minutes are one record: {overdue:?}");
+    (run, saved, overdue[0].0)
+}
+
+#[test]
+fn a21_ten_minutes_of_downtime_are_filled() {
+    let (run, saved, _) = after_ten_minutes(CatchUp::Fill);
+    let times = times(&run.windows);
+    assert_eq!(times[0], saved + INTERVAL, "it goes on behind the checkpoint");
+    assert!(times.windows(2).all(|w| w[1] == w[0] + INTERVAL) && times.len() > 590, "every time, once: {}", times.len());
+    run.job.stop_now().unwrap();
+}
+
+#[test]
+fn a21_ten_minutes_of_downtime_are_skipped() {
+    let (run, _, overdue) = after_ten_minutes(CatchUp::Skip);
+    let shown: Vec<u64> = times(&run.windows).into_iter().filter(|t| *t > overdue).collect();
+    assert!(shown[0] >= overdue + 590_000, "the last of the ten minutes: {shown:?}");
+    assert!(shown.windows(2).all(|w| w[1] == w[0] + INTERVAL), "{shown:?}");
+    run.job.stop_now().unwrap();
+}
+
+/// An hour ahead, an hour back, and a start on a clock that is behind: no batch time comes twice or is left out, and where the
+/// clock is far behind what was planned, the job does not start.
+#[test]
+fn a21_a_clock_that_jumps_takes_no_batch_time_twice() {
+    const HOUR: u64 = 3_600_000;
+    let place = Place::new("jumps");
+    let mut run = Run::start(&place, START, CatchUp::Fill).unwrap();
+    run.until("the job runs", |run| run.job.statistics().batches > 1);
+    place.word("early");
+    run.until("the first word", |run| run.has("early"));
+    run.now += HOUR;
+    run.until("a batch after the jump", |_| true);
+    run.clock.set(run.now - HOUR);
+    place.word("late");
+    run.until("the second word", |run| run.has("late"));
+    let mut at = first(&run.totals);
+    assert!(at["late"] > at["early"] + HOUR);
+    right(&run.windows, &run.totals, &at);
+    let mut seen = times(&run.windows);
+    assert!(seen.windows(2).all(|w| w[1] == w[0] + INTERVAL), "every time, once");
+    let now = run.now;
+    run.job.stop_gracefully().unwrap();
+    let planned = place.checkpoint();
+    assert!(planned >= now, "a graceful stop has a checkpoint of its last batch");
+    seen.push(planned);
+
+    let refused = Run::start(&place, now - HOUR, CatchUp::Fill).and_then(|run| run.job.await_termination().map(drop));
+    let e = refused.expect_err("an hour behind what was planned").to_string();
+    assert!(e.contains(&format!("the last batch was planned for {planned}")) && e.contains("set the clock right"), "{e}");
+
+    // Half a minute behind: it waits until the clock is there.
+    place.word("last");
+    let mut run = Run::start(&place, now - 30_000, CatchUp::Fill).unwrap();
+    run.clock.set(planned);
+    std::thread::sleep(millis(60));
+    assert_eq!(times(&run.windows), [0; 0], "nothing is due");
+    run.now = planned;
+    run.until("the last word", |run| run.has("last"));
+    at.extend(first(&run.totals).into_iter().filter(|(word, _)| word == "last"));
+    right(&run.windows, &run.totals, &at);
+    let again = times(&run.windows);
+    assert!(again[0] == planned + INTERVAL && again.windows(2).all(|w| w[1] == w[0] + INTERVAL), "{again:?}");
+    run.job.stop_now().unwrap();
+}

@@ -1,0 +1,166 @@
+//! What checkpoints of windows write: the panes that closed since the last one, and nothing that is needed goes.
+
+use std::collections::BTreeMap;
+use std::path::PathBuf;
+
+use tidemill::checkpoint::{Directory, Manifest};
+
+use super::*;
+use crate::harness::eventually;
+
+struct Dir(PathBuf);
+
+impl Dir {
+    fn new(name: &str) -> Self {
+        Dir(std::env::temp_dir().join(format!("tidemill-pieces-{}-{name}", std::process::id())))
+    }
+
+    /// The newest checkpoint.
+    fn newest(&self) -> Option<Manifest> {
+        Directory::open(&self.0).ok()?.checkpoints().ok()?.into_iter().next()?.1.ok()
+    }
+}
+
+impl Drop for Dir {
+    fn drop(&mut self) {
+        let _ = std::fs::remove_dir_all(&self.0);
+    }
+}
+
+/// A job over two windows with a checkpoint at every batch.
+struct Job {
+    clock: ManualClock,
+    queue: Queue<i64>,
+    counts: Memory<(i64, i64)>,
+    most: Memory<((), i64)>,
+    job: JobHandle,
+    length: u64,
+}
+
+impl Job {
+    /// `from`: what the clock shows; the first batch is the next one.
+    fn start(dir: &Dir, workers: u16, length: u64, from: u64) -> Job {
+        let (clock, queue, counts, most) = (ManualClock::at(from), Queue::new(), Memory::new(), Memory::new());
+        let (q, out) = (queue.clone(), (counts.clone(), most.clone()));
+        let builder = job(workers).checkpoint(&dir.0).checkpoint_interval(millis(TICK));
+        let job = builder.start_on_clock(clock.clone(), move |ssc| {
+            let rows = ssc.queue_stream(&q);
+            let (length, slide) = (millis(length * TICK), millis(TICK));
+            rows.count_by_value_and_window(length, slide).complete().to_memory(&out.0);
+            rows.map(|n| ((), n)).reduce_by_key_and_window(i64::max, length, slide).complete().to_memory(&out.1);
+            Ok(())
+        });
+        Job { clock, queue, counts, most, job: job.unwrap(), length }
+    }
+
+    /// One batch, and its checkpoint.
+    fn batch(&self, dir: &Dir, n: u64) -> Manifest {
+        self.queue.push(rows(n));
+        self.clock.set(n * TICK);
+        let mut made = None;
+        eventually("the checkpoint of the batch", || {
+            made = dir.newest().filter(|m| m.time.millis() == n * TICK);
+            made.is_some()
+        });
+        made.unwrap()
+    }
+
+    /// The end. What both windows were after each batch is what the batches in them make of them; returns which that were.
+    fn end(self) -> Vec<u64> {
+        self.job.stop_now().unwrap();
+        let batches = self.counts.batches();
+        assert!(!batches.is_empty());
+        let mut seen = Vec::new();
+        for ((t, counts), (u, most)) in batches.into_iter().zip(self.most.batches()) {
+            let n = t.millis() / TICK;
+            seen.push(n);
+            let mut expected = BTreeMap::new();
+            let inside: Vec<i64> = (n.saturating_sub(self.length) + 1..=n).flat_map(rows).collect();
+            inside.iter().for_each(|row| *expected.entry(*row).or_insert(0i64) += 1);
+            let counts: BTreeMap<i64, i64> = counts.into_iter().collect();
+            assert_eq!((t, &counts, most), (u, &expected, inside.iter().max().map(|n| ((), *n)).into_iter().collect()));
+        }
+        seen
+    }
+}
+
+/// The rows of a batch: a key in every one, and some that come and go. Every tenth is empty.
+fn rows(n: u64) -> Vec<i64> {
+    let rows = [0, 1, 2].map(|k| (n / 7 * 3 + k) as i64 % 40 + 1);
+    if n.is_multiple_of(10) { Vec::new() } else { [0].into_iter().chain(rows).collect() }
+}
+
+/// The pieces of an operator: how many in the longest list, and bytes, of this checkpoint and of all.
+fn pieces(m: &Manifest, operator: &str) -> (usize, u64, u64) {
+    let state = m.operators.iter().find(|o| o.id.name.starts_with(operator)).expect(operator);
+    let longest = state.groups.values().map(Vec::len).max().unwrap_or(0);
+    let new = state.groups.values().flatten().filter(|p| p.file.time == m.time).map(|p| p.len).sum();
+    (longest, new, state.bytes())
+}
+
+#[test]
+fn a_window_is_written_a_pane_at_a_time() {
+    let dir = Dir::new("panes");
+    let job = Job::start(&dir, 2, 20, 0);
+    for n in 1..=60 {
+        let m = job.batch(&dir, n);
+        for operator in ["count_by_value_and_window", "reduce_by_key_and_window"] {
+            let (longest, new, all) = pieces(&m, operator);
+            assert!(longest <= 20, "at {n}: a list of {longest}");
+            assert!(n < 20 || new * 10 <= all, "at {n}: {new} bytes of {operator}, of {all}");
+            assert_eq!(new == 0, n.is_multiple_of(10), "at {n}: {new} bytes of {operator}");
+        }
+    }
+    let files = std::fs::read_dir(dir.0.join("pieces")).unwrap().count();
+    assert!(files <= 2 * 22, "{files} files of pieces");
+    job.end();
+    let found = Directory::open(&dir.0).unwrap().verify().unwrap();
+    assert!(found.bad.is_empty() && found.pieces > 0, "{found:?}");
+    // On other numbers of workers: what was written stays, and what is new is added.
+    for (workers, from) in [(1, 60), (3, 75)] {
+        let job = Job::start(&dir, workers, 20, from * TICK);
+        for n in from + 1..=from + 15 {
+            let (longest, new, all) = pieces(&job.batch(&dir, n), "count_by_value_and_window");
+            assert!(longest <= 20 && new * 10 <= all, "at {n}: a list of {longest}, {new} bytes of {all}");
+        }
+        job.end();
+    }
+    let found = Directory::open(&dir.0).unwrap().verify().unwrap();
+    assert!(found.bad.is_empty(), "{found:?}");
+}
+
+#[test]
+fn a_long_window_has_short_lists() {
+    let dir = Dir::new("long");
+    let job = Job::start(&dir, 2, 1_000, 0);
+    let (mut written, mut all) = (0, 0);
+    for n in 1..=170 {
+        let (longest, new, bytes) = pieces(&job.batch(&dir, n), "count_by_value_and_window");
+        assert!(longest <= 128, "at {n}: a list of {longest}");
+        (written, all) = (written + new, bytes);
+    }
+    assert!(written > all, "some pieces have become one: {written} bytes written, {all} are left");
+    assert!(written < 4 * all, "{written} bytes written for {all}");
+    job.end();
+    let job = Job::start(&dir, 3, 1_000, 170 * TICK);
+    job.batch(&dir, 171);
+    job.end();
+}
+
+/// A power cut takes the name of the newest checkpoint, or all of it: the one before it and the plans after it are as good.
+#[test]
+fn a11_a_checkpoint_without_its_name_is_as_if_it_never_was() {
+    let dir = Dir::new("name");
+    let job = Job::start(&dir, 2, 20, 0);
+    (1..=30).for_each(|n| drop(job.batch(&dir, n)));
+    job.end();
+    let newest = dir.newest().unwrap();
+    assert_eq!(newest.time.millis(), 30 * TICK);
+    std::fs::remove_file(dir.0.join(newest.file().to_string())).unwrap();
+    assert_eq!(dir.newest().unwrap().time.millis(), 29 * TICK);
+    let again = Job::start(&dir, 3, 20, 30 * TICK);
+    // Its checkpoint comes again, too; there is one on its way at a time.
+    eventually("the checkpoint of the batch that ran again", || dir.newest().is_some_and(|m| m.time == newest.time));
+    again.batch(&dir, 31);
+    assert_eq!(again.end(), [30, 31], "the batch behind the older checkpoint runs again");
+}
