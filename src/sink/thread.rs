@@ -45,7 +45,8 @@ struct Arrived {
 #[derive(Default)]
 struct Group {
     began: Option<Instant>,
-    times: Vec<BatchTime>,
+    /// With the moment at which each was begun.
+    times: Vec<(BatchTime, Instant)>,
     bytes: usize,
     /// A checkpoint waits for it.
     due: bool,
@@ -57,6 +58,10 @@ pub(crate) struct Outputs {
     arrived: BTreeMap<(BatchTime, usize), Arrived>,
     /// The output that is next, and the batch, if that has begun.
     turn: (Option<BatchTime>, usize),
+    /// When that batch was begun.
+    began: Instant,
+    /// How long batches were written and committed since that was last said.
+    worked: Duration,
     group: Group,
     linger: Duration,
     process: usize,
@@ -71,7 +76,20 @@ impl Outputs {
         let (turn, group) = ((None, 0), Group::default());
         let linger = if Duration::from_millis(config.interval.millis()) < LINGER { LINGER } else { Duration::ZERO };
         let (process, tries) = (config.runtime.process.into(), config.output_tries);
-        Outputs { outputs: Vec::new(), arrived: BTreeMap::new(), turn, group, linger, process, tries, waiting, over }
+        let (began, worked) = (Instant::now(), Duration::ZERO);
+        Outputs {
+            outputs: Vec::new(),
+            arrived: BTreeMap::new(),
+            turn,
+            began,
+            worked,
+            group,
+            linger,
+            process,
+            tries,
+            waiting,
+            over,
+        }
     }
 
     /// Works until the workers are gone. `post` is told each batch that every output is through, and what still waits.
@@ -114,7 +132,7 @@ impl Outputs {
             }
         }
         while let Some(t) = self.step()? {
-            self.group.times.push(t);
+            self.group.times.push((t, self.began));
             let began = *self.group.began.get_or_insert_with(Instant::now);
             let promises = || self.outputs.iter().filter_map(|o| o.promise.as_ref());
             let most = promises().map(|p| p.most()).min().unwrap_or(1).min(GROUP_BATCHES);
@@ -149,6 +167,9 @@ impl Outputs {
                 return Ok(None);
             }
             let mut a = self.arrived.remove(&(time, o)).expect("just looked at");
+            if self.turn.0.is_none() {
+                self.began = Instant::now();
+            }
             if self.over.load(Ordering::Relaxed) || !self.write(o, &mut a)? {
                 return Ok(None);
             }
@@ -171,13 +192,17 @@ impl Outputs {
             return Ok(true);
         }
         let OutputSpec { name, write, .. } = &mut self.outputs[o];
-        again(name, a.plan.time, self.tries, &self.over, || write(&a.plan, &mut a.rows))
+        let began = Instant::now();
+        let done = again(name, a.plan.time, self.tries, &self.over, || write(&a.plan, &mut a.rows));
+        self.worked += began.elapsed();
+        done
     }
 
     /// Makes the batches of the group definite, which is then empty.
     fn commit(&mut self, post: &impl Fn(Report)) -> Result<()> {
         let group = std::mem::take(&mut self.group);
-        let Some(last) = group.times.last() else { return Ok(()) };
+        let Some((last, _)) = group.times.last() else { return Ok(()) };
+        let began = Instant::now();
         for OutputSpec { name, promise, .. } in &mut self.outputs {
             let Some(promise) = promise else { continue };
             if self.over.load(Ordering::Relaxed) || !again(name, *last, self.tries, &self.over, || promise.commit())? {
@@ -186,7 +211,10 @@ impl Outputs {
         }
         let waiting = self.waiting.fetch_sub(group.bytes, Ordering::Relaxed) - group.bytes;
         let (process, waiting) = (self.process, waiting as u64);
-        group.times.into_iter().for_each(|time| post(Report::Out { process, time, waiting }));
+        self.worked += began.elapsed();
+        for (time, began) in group.times {
+            post(Report::Out { process, time, waiting, ago: began.elapsed(), worked: std::mem::take(&mut self.worked) });
+        }
         Ok(())
     }
 }
