@@ -6,6 +6,7 @@ use std::sync::{Arc, Mutex};
 use std::time::Duration;
 
 use crate::error::{Error, Result};
+use crate::rate::Backpressure;
 use crate::time::{Interval, parse_duration};
 
 /// What outputs see of batch times that became due while the job could not run (overload, suspend, downtime).
@@ -72,6 +73,12 @@ pub struct RuntimeArgs {
     /// Begin states empty that the checkpoint has and this program does not take
     #[arg(long)]
     pub drop_state: bool,
+    /// Read no faster than the job can do, as it was measured: spark.streaming.backpressure.enabled
+    #[arg(long)]
+    pub backpressure: bool,
+    /// A setting by Spark's name, as spark.streaming.kafka.maxRatePerPartition=1000; may be given again
+    #[arg(long = "conf", value_name = "NAME=VALUE", value_parser = crate::spark::pair)]
+    pub conf: Vec<(String, String)>,
     /// Run the batches of a file of plans (one JSON object a line) instead of live ones, then end
     #[arg(long, hide = true, value_name = "FILE")]
     pub plans: Option<PathBuf>,
@@ -94,6 +101,8 @@ impl Default for RuntimeArgs {
             checkpoint_interval: None,
             keep_plans: None,
             drop_state: false,
+            backpressure: false,
+            conf: Vec::new(),
             plans: None,
         }
     }
@@ -132,6 +141,14 @@ pub(crate) struct Config {
     pub gather_cap: usize,
     /// How often a failed output is tried before the job stops.
     pub output_tries: u32,
+    /// Whether sources are held to what the job can do.
+    pub backpressure: Option<Backpressure>,
+    /// Records a second from each partition, where a Kafka source says nothing.
+    pub max_rate_per_partition: Option<u64>,
+    /// Records a second from each socket.
+    pub max_rate_of_receivers: Option<u64>,
+    /// Settings by Spark's names, of the program; those of the command line are after them.
+    pub conf: Vec<(String, String)>,
     /// Whether it is said that states are lost without a checkpoint directory.
     pub warns: bool,
     /// States that go in before the first batch.
@@ -155,6 +172,10 @@ impl Config {
             batch_bytes: 64 << 20,
             gather_cap: 256 << 20,
             output_tries: 3,
+            backpressure: None,
+            max_rate_per_partition: None,
+            max_rate_of_receivers: None,
+            conf: Vec::new(),
             warns: true,
             load: None,
             save: None,

@@ -16,6 +16,7 @@ use crate::error::{Error, Result};
 use crate::flow::{Flow, Site};
 use crate::output::{Delivery, OutputSpec};
 use crate::plan::Order;
+use crate::rate::Backpressure;
 use crate::source::{Reader, Splits, Waker};
 use crate::state::{KeyedState, Owner, State};
 use crate::time::BatchTime;
@@ -104,6 +105,25 @@ impl Builder {
         self.set(move |c| c.gather_cap = n)
     }
 
+    /// Sources are read no faster than the job has shown that it can; off unless said. `--backpressure` does so, too.
+    #[doc(alias = "spark.streaming.backpressure.enabled")]
+    pub fn backpressure(self, how: Backpressure) -> Self {
+        self.set(move |c| c.backpressure = Some(how))
+    }
+
+    /// A setting by Spark's name: `spark.streaming.backpressure.*`, `spark.streaming.kafka.maxRatePerPartition`,
+    /// `spark.streaming.receiver.maxRate`. One that is not known is an error at the start; `--conf` wins over these.
+    ///
+    /// ```
+    /// # use tidemill::prelude::*;
+    /// let job = StreamingContext::builder("typo", secs(1)).conf("spark.streaming.backpresure.enabled", "true");
+    /// assert!(job.run(|_| Ok(())).unwrap_err().to_string().contains("there are spark.streaming.backpressure.enabled"));
+    /// ```
+    pub fn conf(self, name: impl Into<String>, value: impl Into<String>) -> Self {
+        let setting = (name.into(), value.into());
+        self.set(|c| c.conf.push(setting))
+    }
+
     /// How often a failing output operation is tried before the job stops; 3 unless said.
     pub fn output_tries(self, n: u32) -> Self {
         self.set(move |c| c.output_tries = n.max(1))
@@ -162,6 +182,7 @@ impl Builder {
         for setting in self.settings {
             setting(&mut config);
         }
+        config.settle_rates()?;
         config.check()?;
         Ok(config)
     }

@@ -12,6 +12,8 @@ mod flow;
 mod launcher;
 mod output;
 pub mod plan;
+mod rate;
+mod spark;
 mod state;
 pub mod time;
 
@@ -70,6 +72,7 @@ pub mod prelude {
     pub use crate::metrics::{BatchInfo, Statistics, StreamingListener};
     pub use crate::operator::{Batch, Decode, Decoded, Json, Out};
     pub use crate::plan::OffsetRange;
+    pub use crate::rate::Backpressure;
     #[cfg(feature = "kafka")]
     pub use crate::sink::kafka::{KafkaSink, Record};
     pub use crate::sink::memory::Memory;

@@ -2,7 +2,9 @@
 //!
 //! Sources make ranges, the planner (`batch/`) puts them together, every process sees the plan at close.
 
+use std::collections::BTreeMap;
 use std::sync::Arc;
+use std::time::Duration;
 
 use serde::{Deserialize, Serialize};
 
@@ -113,6 +115,44 @@ pub struct Plan {
     pub shown: bool,
 }
 
+/// How many records each split of a source may give to one batch; `None` is no limit.
+#[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Limits {
+    by_lane: BTreeMap<u32, u64>,
+    others: Option<u64>,
+}
+
+impl Limits {
+    /// These lanes may give so much, and all others so much.
+    pub fn new(by_lane: BTreeMap<u32, u64>, others: Option<u64>) -> Self {
+        Limits { by_lane, others }
+    }
+
+    /// Every split may give so much.
+    ///
+    /// ```
+    /// use tidemill::plan::Limits;
+    /// assert_eq!(Limits::each(10).of(3), Some(10));
+    /// assert_eq!(Limits::default().of(3), None);
+    /// ```
+    pub fn each(records: u64) -> Self {
+        Limits::new(BTreeMap::new(), Some(records))
+    }
+
+    /// What one lane may give.
+    pub fn of(&self, lane: u32) -> Option<u64> {
+        self.by_lane.get(&lane).copied().or(self.others)
+    }
+
+    /// No split may give more than `cap`, if there is one.
+    pub(crate) fn capped(mut self, cap: Option<u64>) -> Self {
+        let Some(cap) = cap else { return self };
+        self.by_lane.values_mut().for_each(|n| *n = (*n).min(cap));
+        self.others = Some(self.others.map_or(cap, |n| n.min(cap)));
+        self
+    }
+}
+
 /// What a checkpoint wants of states.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
 pub(crate) enum Cut {
@@ -167,6 +207,9 @@ impl std::ops::Deref for Tick {
     }
 }
 
+/// What a rate allows each source, by its number; one that is not in it has no such limit.
+pub(crate) type RateLimits = BTreeMap<u32, Limits>;
+
 /// What the planner tells every worker, over the control dataflow.
 #[derive(Clone, Debug, Serialize, Deserialize)]
 pub(crate) enum Order {
@@ -179,7 +222,7 @@ pub(crate) enum Order {
         from: Option<i64>,
     },
     /// The first batch is open. `live`: sources that are not planned read ahead; else everything is given.
-    Open { time: BatchTime, live: bool },
+    Open { time: BatchTime, live: bool, limits: RateLimits },
     /// Stop at a record and say how far you are; the batch after the overdue ones is open from now on.
     Seal {
         time: BatchTime,
@@ -191,6 +234,8 @@ pub(crate) enum Order {
         live: bool,
         /// The last batch of a graceful stop.
         last: bool,
+        /// How much sources may give to the batch that is open from now on.
+        limits: RateLimits,
     },
     /// The plan is made: give up the capability, tick. `cut`: the last tick of it is the time of a checkpoint.
     Close { plan: Plan, run: u32, fill: bool, cut: Option<Cut>, stamp: Option<Stamp> },
@@ -215,15 +260,16 @@ pub(crate) enum Report {
         time: BatchTime,
         ranges: Vec<Range>,
         records: u64,
-        lag: Option<u64>,
+        lag: BTreeMap<u32, u64>,
         trouble: Option<String>,
         /// Bytes waiting at the outputs of the worker's process.
         waiting: u64,
     },
     /// Every output's rows of all batches before this time have left the dataflow, on all workers.
     Computed { before: BatchTime },
-    /// Every output operation of one process is through `time`; so many bytes still wait there.
-    Out { process: usize, time: BatchTime, waiting: u64 },
+    /// Every output operation of one process is through `time`; so many bytes still wait there. The first of them began with it
+    /// so long `ago`, and since the last report of this kind the thread worked for so long.
+    Out { process: usize, time: BatchTime, waiting: u64, ago: Duration, worked: Duration },
     /// The exactly-once sinks of one process have shut out who wrote before; this is how far their shards are.
     Ready { process: usize, progress: Vec<Progress> },
     /// What one worker has written for the checkpoint of `time`, as `batch/pieces.rs` says it; or why it could not.

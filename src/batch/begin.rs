@@ -70,7 +70,8 @@ impl Planner {
             }
         }
         self.replay = std::mem::take(&mut resumed.replay);
-        self.send(Order::Open { time: open, live });
+        let limits = self.paces.limits(open);
+        self.send(Order::Open { time: open, live, limits });
         Ok(())
     }
 
@@ -113,6 +114,7 @@ impl Planner {
     /// A split keeps the lane it had.
     fn known(&mut self, source: u32, split: &Split, lane: u32, from: i64) {
         if self.lanes.keep(source, split, lane) {
+            self.paces.split(source, lane);
             self.send(Order::Assign { source, lane, split: split.clone(), from: Some(from) });
         }
     }

@@ -4,7 +4,7 @@
 //! combine while the batch is open. Sealing ends the batch at a record; closing lets the frontier pass.
 
 use std::cell::RefCell;
-use std::collections::VecDeque;
+use std::collections::{BTreeMap, VecDeque};
 use std::rc::Rc;
 use std::sync::Arc;
 
@@ -20,7 +20,7 @@ use crate::data::{Data, Lane, Rows};
 use crate::dstream::{Case, DStream};
 use crate::error::Result;
 use crate::flow::{Site, VecStream};
-use crate::plan::{Order, Plan, Range, Report, Tick};
+use crate::plan::{Limits, Order, Plan, Range, Report, Tick};
 use crate::source::{Emit, Reader};
 use crate::time::{BatchTime, Interval};
 
@@ -102,6 +102,7 @@ struct Job {
     pieces: VecDeque<Range>,
     live: bool,
     last: bool,
+    limits: Limits,
 }
 
 /// One source on one worker.
@@ -157,18 +158,19 @@ impl<T: Data> Input<T> {
             Order::Assign { source, lane, split, from } if source == self.source && lane as usize % self.peers == self.worker => {
                 self.reader.assign(lane, &split, from)?;
             }
-            Order::Open { time, live } => {
+            Order::Open { time, live, mut limits } => {
                 if let Some(open) = &mut self.open {
                     open.downgrade(&time);
                 }
                 self.live = live;
-                let limits = [quota(self.pace.per_second, time, self.interval), self.pace.first_batch];
-                self.reader.limit(limits.into_iter().flatten().min());
+                let limits = limits.remove(&self.source).unwrap_or_default().capped(self.pace.first_batch);
+                self.reader.limit(limits.capped(quota(self.pace.per_second, time, self.interval)));
             }
-            Order::Seal { time, run, pieces, live, last } => {
+            Order::Seal { time, run, pieces, live, last, mut limits } => {
                 let mine = |r: &Range| r.source == self.source && r.lane as usize % self.peers == self.worker;
                 let pieces = pieces.into_iter().filter(mine).collect();
-                self.jobs.push_back(Job { time, run, pieces, live, last });
+                let limits = limits.remove(&self.source).unwrap_or_default();
+                self.jobs.push_back(Job { time, run, pieces, live, last, limits });
             }
             Order::Live => self.live = true,
             Order::Close { .. } => drop(self.sealed.pop_front()),
@@ -194,7 +196,7 @@ impl<T: Data> Input<T> {
         } else if self.reads && self.live && self.bytes < self.cap_bytes {
             again = self.reader.read(&mut give)?;
         }
-        let mut lag = None;
+        let mut lag = BTreeMap::new();
         let mut trouble = None;
         if finished && self.reads && self.jobs[0].live {
             let sealed = if self.jobs[0].last { self.reader.seal_last(&mut give)? } else { self.reader.seal(&mut give)? };
@@ -211,7 +213,7 @@ impl<T: Data> Input<T> {
         Ok(again)
     }
 
-    fn seal(&mut self, lag: Option<u64>, trouble: Option<String>) {
+    fn seal(&mut self, lag: BTreeMap<u32, u64>, trouble: Option<String>) {
         let job = self.jobs.pop_front().expect("a job that is finished");
         let open = self.open.as_mut().expect("a batch is open");
         self.sealed.push_back(open.clone());
@@ -220,7 +222,7 @@ impl<T: Data> Input<T> {
         self.reads &= !job.last;
         open.downgrade(&next);
         self.bytes = 0;
-        self.reader.limit(quota(self.pace.per_second, next, self.interval));
+        self.reader.limit(job.limits.capped(quota(self.pace.per_second, next, self.interval)));
         self.outbox.send(Report::Sealed {
             worker: self.worker,
             source: self.source,
@@ -235,7 +237,7 @@ impl<T: Data> Input<T> {
 }
 
 /// How many records a rate allows the batch that closes at `t`: over any second they add up to the rate.
-fn quota(per_second: Option<u64>, t: BatchTime, interval: Interval) -> Option<u64> {
+pub(super) fn quota(per_second: Option<u64>, t: BatchTime, interval: Interval) -> Option<u64> {
     let until = |ms: u64, rate: u64| rate as u128 * ms as u128 / 1_000;
     per_second.map(|rate| (until(t.millis(), rate) - until(t.millis().saturating_sub(interval.millis()), rate)) as u64)
 }

@@ -17,6 +17,7 @@ pub(crate) mod control;
 pub(crate) mod input;
 mod lanes;
 mod ledger;
+mod pace;
 pub(crate) mod pieces;
 pub(crate) mod planner;
 pub(crate) mod plans;

@@ -13,6 +13,7 @@ use timely::scheduling::SyncActivator;
 
 use super::lanes::Lanes;
 use super::ledger::{Ledger, Opened, Shards, Standing};
+use super::pace::Paces;
 use crate::checkpoint::{OperatorId, PlanRecord};
 use crate::clock::Time;
 use crate::config::{CatchUp, Config};
@@ -94,7 +95,7 @@ pub(crate) struct Planner {
     ended: bool,
     asked: Instant,
     trouble: BTreeMap<(usize, u32), String>,
-    lag: BTreeMap<(usize, u32), u64>,
+    pub(super) paces: Paces,
     /// Bytes that wait at the outputs of each process.
     waiting: BTreeMap<usize, u64>,
 }
@@ -108,7 +109,9 @@ impl Planner {
         time: Time,
         metrics: Metrics,
     ) -> Self {
+        let read = kit.sources.iter().zip(0..).filter(|(half, _)| !half.planned).map(|(_, source)| source);
         Planner {
+            paces: Paces::new(&config, read),
             unready: config.runtime.processes.into(),
             progress: Vec::new(),
             config,
@@ -130,7 +133,6 @@ impl Planner {
             ended: false,
             asked: Instant::now(),
             trouble: BTreeMap::new(),
-            lag: BTreeMap::new(),
             waiting: BTreeMap::new(),
         }
     }
@@ -173,6 +175,7 @@ impl Planner {
     pub(super) fn lane(&mut self, source: u32, split: &Split, from: Option<i64>) -> u32 {
         let (lane, new) = self.lanes.of(source, split);
         if new {
+            self.paces.split(source, lane);
             self.send(Order::Assign { source, lane, split: split.clone(), from });
         }
         lane
@@ -328,8 +331,15 @@ impl Planner {
         let time = self.next;
         let end = (0..run).fold(time, |t, _| self.config.interval.after(t));
         self.next = self.config.interval.after(end);
-        let late = self.time.now().saturating_sub(time.millis());
+        let now = self.time.now();
+        let late = now.saturating_sub(time.millis());
+        let limits = self.paces.limits(self.next);
+        if live && replayed.is_none() {
+            self.paces.seal(time, Duration::from_millis(now.saturating_sub(end.millis())));
+        }
         let info = BatchInfo { time, overdue: run, scheduling_delay: Duration::from_millis(late), ..BatchInfo::default() };
+        let rate = self.paces.rate();
+        self.metrics.update(|s| s.rate = rate);
         self.metrics.tell(|l| l.on_batch_started(&info));
         let last = self.ended || self.exhausted();
         let cut = self.ledger.as_ref().and_then(|l| l.due(end, last));
@@ -355,7 +365,7 @@ impl Planner {
             computed: false,
             out: 0,
         });
-        self.send(Order::Seal { time, run, pieces, live, last: self.ended });
+        self.send(Order::Seal { time, run, pieces, live, last: self.ended, limits });
     }
 
     /// What sources want back after a restart, now that the batch of a checkpoint is planned.
@@ -380,6 +390,7 @@ impl Planner {
             b.info.ranges = plan.ranges.iter().map(Into::into).collect();
             let record = PlanRecord { plan, run: b.run, fill: b.fill };
             let stamp = self.ledger.as_mut().map(|l| l.planned(&record, replayed)).transpose()?;
+            self.paces.closed(b.info.time);
             self.metrics.tell(|l| l.on_batch_planned(&b.info));
             orders.push(Order::Close { plan: record.plan, run: b.run, fill: b.fill, cut: b.cut, stamp });
         }
@@ -407,7 +418,7 @@ impl Planner {
     pub(super) fn take(&mut self, report: Report) -> Result<()> {
         match report {
             Report::Sealed { worker, source, time, ranges, records, lag, trouble, waiting } => {
-                note(&mut self.lag, (worker, source), lag);
+                self.paces.sealed(source, time, records, &ranges, lag);
                 let name = &self.kit.sources[source as usize].name;
                 note(&mut self.trouble, (worker, source), trouble.map(|t| format!("{name}: {t}")));
                 if let Some(b) = self.batches.iter_mut().find(|b| b.info.time == time) {
@@ -416,17 +427,21 @@ impl Planner {
                     b.unsealed -= 1;
                 }
                 self.waits(worker / self.config.runtime.workers as usize, waiting);
-                let (lag, trouble) = (&self.lag, &self.trouble);
+                let (lag, trouble) = (self.paces.lag(), &self.trouble);
                 self.metrics.update(|s| {
-                    s.lag = (!lag.is_empty()).then(|| lag.values().sum());
+                    s.lag = lag;
                     s.trouble = trouble.values().cloned().collect::<BTreeSet<_>>().into_iter().collect();
                 });
             }
             Report::Computed { before } => {
+                self.paces.computed(before);
                 self.batches.iter_mut().filter(|b| b.closed && b.end < before).for_each(|b| b.computed = true);
             }
-            Report::Out { process, time, waiting } => {
-                self.batches.iter_mut().filter(|b| b.end == time).for_each(|b| b.out += 1);
+            Report::Out { process, time, waiting, ago, worked } => {
+                if let Some(b) = self.batches.iter_mut().find(|b| b.end == time) {
+                    b.out += 1;
+                    self.paces.out(process, b.info.time, ago, worked);
+                }
                 self.waits(process, waiting);
             }
             Report::Pieces { worker, time, written } => {
@@ -446,6 +461,7 @@ impl Planner {
         while self.batches.front().is_some_and(|b| b.computed && b.out >= self.kit.writers) {
             let mut b = self.batches.pop_front().expect("just looked at");
             b.info.processing_time = b.began.elapsed();
+            self.paces.through(b.info.time);
             self.metrics.update(|s| {
                 s.batches += 1 + b.run as u64;
                 s.records += b.info.records;

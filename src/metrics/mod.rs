@@ -53,6 +53,8 @@ pub struct Statistics {
     pub in_flight: usize,
     /// Records in the sources that are not read yet, where sources can say.
     pub lag: Option<u64>,
+    /// Records a second that all sources together may be read with, as back-pressure estimates it; `None` is no limit.
+    pub rate: Option<u64>,
     /// What is wrong at the moment, by source: a broker that is away.
     pub trouble: Vec<String>,
     /// Bytes that wait at outputs.

@@ -41,14 +41,17 @@ struct Written {
     bytes: usize,
     /// A checkpoint waits for it.
     due: bool,
-    since: Instant,
+    /// When the first output began with it, and when the last had written it.
+    began: Instant,
+    sent: Instant,
 }
 
 /// Batches that have arrived everywhere, and that are not all committed.
 #[derive(Default)]
 struct Group {
     began: Option<Instant>,
-    times: Vec<BatchTime>,
+    /// With the moment at which each was begun.
+    times: Vec<(BatchTime, Instant)>,
     bytes: usize,
     /// A checkpoint waits for it.
     due: bool,
@@ -63,6 +66,10 @@ pub(crate) struct Outputs {
     /// What outputs have sent that is not known to have arrived, in order.
     sent: VecDeque<(usize, Arrived)>,
     written: VecDeque<Written>,
+    /// When the last batch had arrived everywhere.
+    settled: Instant,
+    /// How long batches were written, under way one after the other, and committed, since that was last said.
+    worked: Duration,
     group: Group,
     linger: Duration,
     process: usize,
@@ -78,7 +85,8 @@ impl Outputs {
         let (process, tries) = (config.runtime.process.into(), config.output_tries);
         let (outputs, arrived, turn) = (Vec::new(), BTreeMap::new(), (None, 0));
         let (sent, written, group) = (VecDeque::new(), VecDeque::new(), Group::default());
-        Outputs { outputs, arrived, turn, sent, written, group, linger, process, tries, waiting, over }
+        let (settled, worked) = (Instant::now(), Duration::ZERO);
+        Outputs { outputs, arrived, turn, sent, written, settled, worked, group, linger, process, tries, waiting, over }
     }
 
     /// Works until the workers are gone. `post` is told each batch that every output is through, and what still waits.
@@ -136,7 +144,7 @@ impl Outputs {
 
     /// When something is to be done though nothing comes.
     fn until(&self) -> Option<Instant> {
-        let look = self.written.front().map(|w| Instant::now() + pause(w.since));
+        let look = self.written.front().map(|w| Instant::now() + pause(w.sent));
         let commit = self.group.began.map(|began| began + self.linger);
         look.into_iter().chain(commit).min()
     }
@@ -164,12 +172,13 @@ impl Outputs {
             if self.over.load(Ordering::Relaxed) {
                 return Ok(None);
             }
-            let (due, bytes) = (a.plan.cut.is_some(), a.bytes);
+            let (due, bytes, began) = (a.plan.cut.is_some(), a.bytes, Instant::now());
             if !self.write(o, a)? {
                 return Ok(None);
             }
-            let written = self.turn.0.get_or_insert_with(|| Written { time, bytes: 0, due: false, since: Instant::now() });
-            written.due |= due;
+            self.worked += began.elapsed();
+            let written = self.turn.0.get_or_insert(Written { time, bytes: 0, due: false, began, sent: began });
+            (written.due, written.sent) = (written.due | due, Instant::now());
             match self.outputs[o].out {
                 Out::Written => _ = self.waiting.fetch_sub(bytes, Ordering::Relaxed),
                 Out::Delivered(_) => {}
@@ -249,6 +258,9 @@ impl Outputs {
                 }
             }
             let Some(batch) = self.written.pop_front() else { return Ok(()) };
+            // What several batches wait for at once is counted once.
+            self.worked += batch.sent.max(self.settled).elapsed();
+            self.settled = Instant::now();
             self.join(batch, post)?;
         }
         Ok(())
@@ -256,7 +268,7 @@ impl Outputs {
 
     /// Adds a batch to the group of the next commit.
     fn join(&mut self, batch: Written, post: &impl Fn(Report)) -> Result<()> {
-        self.group.times.push(batch.time);
+        self.group.times.push((batch.time, batch.began));
         self.group.bytes += batch.bytes;
         self.group.due |= batch.due;
         let began = *self.group.began.get_or_insert_with(Instant::now);
@@ -272,7 +284,8 @@ impl Outputs {
     /// Makes the batches of the group definite, which is then empty.
     fn commit(&mut self, post: &impl Fn(Report)) -> Result<()> {
         let group = std::mem::take(&mut self.group);
-        let Some(last) = group.times.last() else { return Ok(()) };
+        let Some((last, _)) = group.times.last() else { return Ok(()) };
+        let began = Instant::now();
         for OutputSpec { name, out, .. } in &mut self.outputs {
             let Out::Committed(promise) = out else { continue };
             let commit = || attempt(name, *last, || promise.commit());
@@ -282,7 +295,10 @@ impl Outputs {
         }
         let waiting = self.waiting.fetch_sub(group.bytes, Ordering::Relaxed) - group.bytes;
         let (process, waiting) = (self.process, waiting as u64);
-        group.times.into_iter().for_each(|time| post(Report::Out { process, time, waiting }));
+        self.worked += began.elapsed();
+        for (time, began) in group.times {
+            post(Report::Out { process, time, waiting, ago: began.elapsed(), worked: std::mem::take(&mut self.worked) });
+        }
         Ok(())
     }
 }

@@ -12,7 +12,7 @@ use super::kafka_inbox::{Inbox, Item};
 use super::message::{Block, Message};
 use super::{Emit, Reader, Sealed, Waker};
 use crate::error::{Error, Result};
-use crate::plan::{Range, Split};
+use crate::plan::{Limits, Range, Split};
 
 /// How many rows one call gives.
 const ROWS: usize = 4096;
@@ -139,7 +139,7 @@ pub struct KafkaReader {
     waker: Waker,
     drain: Option<Drain>,
     cursors: Vec<Cursor>,
-    limit: Option<u64>,
+    limits: Limits,
     turn: usize,
 }
 
@@ -150,7 +150,15 @@ impl KafkaReader {
     /// Whatever is wrong with the description; nobody is contacted yet.
     pub fn new(kafka: &Kafka, source: u32, waker: Waker) -> Result<Self> {
         kafka.check()?;
-        Ok(KafkaReader { kafka: kafka.clone(), source, waker, drain: None, cursors: Vec::new(), limit: None, turn: 0 })
+        Ok(KafkaReader {
+            kafka: kafka.clone(),
+            source,
+            waker,
+            drain: None,
+            cursors: Vec::new(),
+            limits: Limits::default(),
+            turn: 0,
+        })
     }
 
     fn fault(&self, text: impl ToString) -> Error {
@@ -228,8 +236,8 @@ impl Reader<Message> for KafkaReader {
         }
     }
 
-    fn limit(&mut self, records_per_split: Option<u64>) {
-        self.limit = records_per_split;
+    fn limit(&mut self, limits: Limits) {
+        self.limits = limits;
     }
 
     fn read(&mut self, emit: &mut Emit<'_, Message>) -> Result<bool> {
@@ -240,7 +248,7 @@ impl Reader<Message> for KafkaReader {
             if cursor.next.is_none() {
                 continue;
             }
-            let allowed = self.limit.map_or(u64::MAX, |limit| limit.saturating_sub(cursor.given));
+            let allowed = self.limits.of(cursor.lane).map_or(u64::MAX, |limit| limit.saturating_sub(cursor.given));
             let most = left.min(usize::try_from(allowed).unwrap_or(usize::MAX));
             if most > 0 {
                 left -= self.give(i, i64::MAX, most, emit)?.0;
@@ -261,8 +269,7 @@ impl Reader<Message> for KafkaReader {
         }
         let source = self.source;
         let ranges = self.cursors.iter_mut().filter_map(|c| c.seal(source)).collect();
-        let lags: Vec<u64> = self.cursors.iter().filter_map(Cursor::lag).collect();
-        let lag = (!lags.is_empty()).then(|| lags.iter().sum());
+        let lag = self.cursors.iter().filter_map(|c| Some((c.lane, c.lag()?))).collect();
         let trouble = self.drain.as_ref().and_then(Drain::trouble);
         let trouble = trouble.map(|t| format!("Kafka at {}: {t}", self.kafka.settings.brokers));
         // A partition at its cap has rows for the next batch, and nobody else would say so.

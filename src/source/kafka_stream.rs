@@ -24,9 +24,10 @@ impl<'s> StreamingContext<'s> {
         if let Err(e) = kafka.check() {
             self.graph.problem(&site, e);
         }
-        let (planner, pace) =
-            (kafka.clone(), Pace { per_second: kafka.rate_per_partition(), first_batch: kafka.first_batch_records() });
-        let lasts = self.graph.config.runtime.checkpoint.is_some();
+        let (planner, config) = (kafka.clone(), &self.graph.config);
+        let per_second = kafka.rate_per_partition().or(config.max_rate_per_partition);
+        let pace = Pace { per_second, first_batch: kafka.first_batch_records() };
+        let lasts = config.runtime.checkpoint.is_some();
         let spec = SourceSpec {
             name: kafka.name(),
             splits: Box::new(move || Ok(Box::new(KafkaSplits::new(&planner)?.of_a_job_that_lasts(lasts)) as Box<dyn Splits>)),

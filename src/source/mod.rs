@@ -30,11 +30,12 @@ mod socket;
 pub mod text_files;
 mod text_watch;
 
+use std::collections::BTreeMap;
 use std::sync::Arc;
 use std::time::Duration;
 
 use crate::error::Result;
-use crate::plan::{Range, Split};
+use crate::plan::{Limits, Range, Split};
 
 /// Wakes the worker that owns a reader. Cheap, from any thread, as often as one likes.
 pub type Waker = Arc<dyn Fn() + Send + Sync>;
@@ -141,8 +142,8 @@ pub type Emit<'a, T> = dyn FnMut(u32, Vec<T>, usize) + 'a;
 pub struct Sealed {
     /// For each split of this reader, `[from, until)` since the last seal; empty ranges too.
     pub ranges: Vec<Range>,
-    /// Records known to be in the source and not read yet, if the source can say.
-    pub lag: Option<u64>,
+    /// Records known to be in each split and not read yet, by lane, where the source can say.
+    pub lag: BTreeMap<u32, u64>,
     /// What is wrong at the moment, if something is (a broker that is away): batches go on, empty.
     pub trouble: Option<String>,
 }
@@ -155,8 +156,8 @@ pub trait Reader<T> {
     /// Only what should end the job.
     fn assign(&mut self, lane: u32, split: &Split, from: Option<i64>) -> Result<()>;
 
-    /// At most this many records a split in the batch that is open now; `None` is no limit. Said after each seal.
-    fn limit(&mut self, _records_per_split: Option<u64>) {}
+    /// At most so many records of each split in the batch that is open now. Said after each seal.
+    fn limit(&mut self, _limits: Limits) {}
 
     /// Gives what is ready, up to a few thousand rows. `true`: more is ready now. `false`: the waker will say.
     ///

@@ -11,7 +11,7 @@ use crate::context::{Pace, SourceSpec, StreamingContext};
 use crate::error::{Error, Result};
 use crate::flow::Site;
 use crate::operator::Decoded;
-use crate::plan::{Range, Split};
+use crate::plan::{Limits, Range, Split};
 use crate::source::{Emit, Reader, Sealed, Splits, Start, Waker};
 
 /// How many bytes of lines wait for the worker at most (and the lines of one chunk more): then the thread stops reading, and
@@ -81,7 +81,7 @@ impl<'s> StreamingContext<'s> {
                 reader: Box::new(move |wake| Ok(Box::new(SocketReader::new(host, port, address, wake)))),
                 planned: false,
                 replayable: false,
-                pace: Pace::default(),
+                pace: Pace { per_second: self.graph.config.max_rate_of_receivers, first_batch: None },
             },
         );
         decoded(&lines, &site)
@@ -334,8 +334,8 @@ impl Reader<Line> for SocketReader {
         Ok(())
     }
 
-    fn limit(&mut self, records_per_split: Option<u64>) {
-        self.left = records_per_split;
+    fn limit(&mut self, limits: Limits) {
+        self.left = self.lane.map_or(limits.of(0), |lane| limits.of(lane));
     }
 
     fn read(&mut self, emit: &mut Emit<'_, Line>) -> Result<bool> {
@@ -354,7 +354,7 @@ impl Reader<Line> for SocketReader {
         let range = Range { source: 0, lane, split, from: self.sealed, until: self.given };
         self.sealed = self.given;
         let state = self.shared.lock();
-        Ok(Sealed { ranges: vec![range], lag: Some(state.ready.len() as u64), trouble: state.trouble.clone() })
+        Ok(Sealed { ranges: vec![range], lag: [(lane, state.ready.len() as u64)].into(), trouble: state.trouble.clone() })
     }
 
     fn seal_last(&mut self, emit: &mut Emit<'_, Line>) -> Result<Sealed> {
@@ -519,7 +519,7 @@ mod tests {
         let first = reader.seal(&mut emit).unwrap();
         let last = reader.seal_last(&mut emit).unwrap();
         assert_eq!((first.ranges[0].from, first.ranges[0].until), (0, 1));
-        assert_eq!((last.ranges[0].from, last.ranges[0].until, last.lag), (1, 2, Some(0)));
+        assert_eq!((last.ranges[0].from, last.ranges[0].until, &last.lag), (1, 2, &[(3, 0)].into()));
         assert_eq!(texts(lines), ["whole", "half"]);
     }
 
@@ -554,10 +554,10 @@ mod tests {
         until("all is received", || reader.shared.lock().ready.len() == 3);
         let mut lines = Vec::new();
         let mut emit = |_, rows, _| lines.extend::<Vec<Line>>(rows);
-        reader.limit(Some(2));
+        reader.limit(Limits::each(2));
         assert!(!reader.read(&mut emit).unwrap() && !reader.read(&mut emit).unwrap());
-        assert_eq!(reader.seal(&mut emit).unwrap().lag, Some(1));
-        reader.limit(Some(2));
+        assert_eq!(reader.seal(&mut emit).unwrap().lag, [(3, 1)].into());
+        reader.limit(Limits::each(2));
         reader.read(&mut emit).unwrap();
         assert_eq!(texts(lines), ["1", "2", "3"]);
     }

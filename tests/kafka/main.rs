@@ -12,6 +12,7 @@ mod cluster;
 mod compacted;
 mod job;
 mod once;
+mod overload;
 mod reader;
 mod sink;
 mod slow;

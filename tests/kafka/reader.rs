@@ -5,6 +5,7 @@ use std::time::{Duration, Instant};
 use rdkafka::message::{Header, OwnedHeaders};
 use rdkafka::mocking::MockCluster;
 use rdkafka::producer::{BaseRecord, Producer};
+use tidemill::plan::Limits;
 use tidemill::source::Reader;
 use tidemill::source::kafka_direct::{Kafka, Tombstones};
 use tidemill::source::message::Message;
@@ -22,7 +23,7 @@ fn live_batches_follow_each_other_without_gap() {
     produce(&t, 0, &["d"]);
     assert_eq!(values(&rig.live(|r| r.len() == 1)), ["d"]);
     let s = rig.seal();
-    assert_eq!((s.ranges[0].from, s.ranges[0].until, s.lag, s.trouble), (3, 4, Some(0), None));
+    assert_eq!((s.ranges[0].from, s.ranges[0].until, s.lag, s.trouble), (3, 4, [(0, 0)].into(), None));
 }
 
 #[test]
@@ -69,7 +70,7 @@ fn a_partition_at_its_limit_does_not_hold_up_another() {
     produce(&t, 0, &many.iter().map(String::as_str).collect::<Vec<_>>());
     let mut rig = Rig::of(&t, Some(0));
     rig.reader.assign(1, &split(&t, 1), Some(0)).unwrap();
-    rig.reader.limit(Some(10));
+    rig.reader.limit(Limits::each(10));
     for (from, until) in [(0, 10), (10, 20), (20, 25)] {
         rig.live(|r| r.len() as i64 == until - from);
         produce(&t, 1, &["x"]);
@@ -77,7 +78,7 @@ fn a_partition_at_its_limit_does_not_hold_up_another() {
         let s = rig.seal();
         assert_eq!((s.ranges[0].from, s.ranges[0].until), (from, until));
         assert_eq!(s.ranges[1].until - s.ranges[1].from, 1);
-        rig.reader.limit(Some(10));
+        rig.reader.limit(Limits::each(10));
     }
 }
 

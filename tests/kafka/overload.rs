@@ -1,0 +1,111 @@
+//! More comes than the job can do: back-pressure holds batches to what it can, memory stays flat, and it catches up.
+
+use std::sync::atomic::{AtomicU64, Ordering};
+use std::sync::{Arc, Mutex};
+use std::time::{Duration, Instant};
+
+use rdkafka::producer::{BaseRecord, Producer};
+use tidemill::prelude::*;
+
+use crate::noted::{earliest, eventually};
+use crate::rig::{PATIENCE, producer, topic};
+
+/// Records a second that the output can do: it sleeps so long for each. No machine makes it faster.
+const CAPACITY: u64 = 10_000;
+/// In all; all of them are there before the job begins, which is more than twice what it can do in any second.
+const RECORDS: u64 = 60_000;
+const INTERVAL: Duration = Duration::from_millis(100);
+/// What fits into one batch.
+const FITS: u64 = CAPACITY / 10;
+
+/// Each batch with the moment at which it was through.
+#[derive(Default)]
+struct Log(Mutex<Vec<(BatchInfo, Instant)>>);
+
+impl StreamingListener for Log {
+    fn on_batch_completed(&self, batch: &BatchInfo) {
+        self.0.lock().unwrap().push((batch.clone(), Instant::now()));
+    }
+}
+
+/// Three quarters of the records are in partition 0.
+fn backlog(topic: &str) {
+    let p = producer(&[]);
+    for n in 0..RECORDS {
+        let (value, partition) = (format!("{n:010}"), i32::from(n % 4 == 0));
+        while p.send(BaseRecord::<[u8], str>::to(topic).payload(&value).partition(partition)).is_err() {
+            p.poll(millis(10));
+        }
+    }
+    p.flush(PATIENCE).unwrap();
+}
+
+#[test]
+fn e1_e2_e7_batches_fall_to_what_a_slow_output_can_do_and_the_job_catches_up() {
+    let topic = topic("overload", 2, &[]);
+    backlog(&topic);
+    let (sum, log) = (Arc::new(AtomicU64::new(0)), Arc::new(Log::default()));
+    let s = sum.clone();
+    let builder = StreamingContext::builder("overload", INTERVAL).workers(2).conf("spark.streaming.backpressure.enabled", "true");
+    let builder = builder.conf("spark.streaming.backpressure.initialRate", "20000");
+    let job = builder.start(move |ssc| {
+        let s = s.clone();
+        ssc.kafka_direct_stream(earliest(&topic)).foreach_batch(move |batch| {
+            let numbers = batch.iter().map(|m| std::str::from_utf8(m.raw()).unwrap().parse::<u64>().unwrap());
+            s.fetch_add(numbers.sum(), Ordering::Relaxed);
+            std::thread::sleep(Duration::from_secs(batch.len() as u64) / CAPACITY as u32);
+            Ok(())
+        });
+        Ok(())
+    });
+    let job = job.unwrap();
+    job.add_streaming_listener(log.clone());
+    let (mut lag, mut most_waiting) = (0, 0);
+    eventually("all records", || {
+        let now = job.statistics();
+        (lag, most_waiting) = (lag.max(now.lag.unwrap_or(0)), most_waiting.max(now.in_flight));
+        now.records == RECORDS && now.lag == Some(0)
+    });
+    let rate = job.statistics().rate.unwrap();
+    job.stop_gracefully().unwrap();
+    assert_eq!(sum.load(Ordering::Relaxed), RECORDS * (RECORDS - 1) / 2, "each record once");
+    assert!(lag > RECORDS / 2, "the overload happened: at most {lag} records were left behind a batch");
+    let batches = log.0.lock().unwrap();
+    let full: Vec<&BatchInfo> = batches.iter().map(|(b, _)| b).filter(|b| b.records > 0).collect();
+    let sizes: Vec<u64> = full.iter().map(|b| b.records).collect();
+    println!("rate {rate}/s at the end, lag {lag} at most, {most_waiting} batches on their way at most, {sizes:?}");
+    // The first batches are as the initial rate says: twice what fits. Then the estimate holds, which may be lower on a machine
+    // that does not wake the output in time, and not higher.
+    let settled = &sizes[sizes.len() / 3..];
+    assert!(settled.iter().all(|n| *n <= FITS + FITS / 4), "{sizes:?}");
+    let middle = full[full.len() / 2];
+    let of = |partition| middle.ranges.iter().find(|r| r.partition == partition).map(|r| r.until - r.from).unwrap();
+    let (hot, cold) = (of(0), of(1));
+    assert!(hot > 2 * cold && cold > 0, "the hot partition gets by what it has: {hot} and {cold} of {}", middle.records);
+}
+
+#[test]
+fn e3_the_first_batch_after_a_long_downtime_is_no_larger_than_others() {
+    let topic = topic("downtime", 2, &[]);
+    backlog(&topic);
+    // Of about 60 bytes each: the bound in bytes takes a call of 4,096 rows to be passed.
+    let (log, seen) = (Arc::new(Log::default()), Arc::new(AtomicU64::new(0)));
+    let (s, bytes) = (seen.clone(), 64 << 10);
+    let job = StreamingContext::builder("downtime", millis(300)).batch_bytes(bytes).start(move |ssc| {
+        let s = s.clone();
+        ssc.kafka_direct_stream(earliest(&topic)).count().foreach_batch(move |n| {
+            s.fetch_add(n.iter().sum::<i64>() as u64, Ordering::Relaxed);
+            Ok(())
+        });
+        Ok(())
+    });
+    let job = job.unwrap();
+    job.add_streaming_listener(log.clone());
+    eventually("all records", || seen.load(Ordering::Relaxed) == RECORDS);
+    assert_eq!(job.statistics().rate, None, "nobody asked for back-pressure: it is the bound that is always there");
+    job.stop_gracefully().unwrap();
+    let sizes: Vec<u64> = log.0.lock().unwrap().iter().map(|(b, _)| b.records).filter(|n| *n > 0).collect();
+    println!("{sizes:?}");
+    let first = sizes[0];
+    assert!(first < RECORDS / 3, "the overload happened, and the first batch took {first} of {RECORDS}: {sizes:?}");
+}
