@@ -6,11 +6,11 @@
 use std::cell::{Cell, OnceCell};
 use std::rc::Rc;
 
-use crate::arrangement::pane::Pane;
 use crate::context::Graph;
 use crate::data::{Data, Lane, Rows};
 use crate::dict::Dict;
 use crate::flow::{RowStream, VecStream};
+use crate::pane::Pane;
 use crate::time::{BatchTime, Grid};
 
 /// In which order the rows of a batch are read, for one leaf of a union.

@@ -11,6 +11,7 @@ pub(crate) mod fault;
 mod flow;
 mod launcher;
 mod output;
+mod pane;
 pub mod plan;
 mod rate;
 mod spark;

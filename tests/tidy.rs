@@ -8,8 +8,8 @@ use std::path::Path;
 /// Faces use stages, stages services, services nouns; within nouns and services anything goes.
 const LAYERS: [&[&str]; 4] = [
     &[
-        "clock", "error", "fault", "launcher", "time", "data", "dict", "plan", "rate", "output", "state", "flow", "config",
-        "spark", "context", "dstream", "view",
+        "clock", "error", "fault", "launcher", "time", "data", "dict", "pane", "plan", "rate", "output", "state", "flow",
+        "config", "spark", "context", "dstream", "view",
     ],
     &["metrics", "checkpoint", "format", "kafka"],
     &["source", "batch", "operator", "arrangement", "sink"],

@@ -6,5 +6,4 @@
 pub(crate) mod count;
 pub(crate) mod keyed;
 pub(crate) mod pairs;
-pub(crate) mod pane;
 pub(crate) mod ring;

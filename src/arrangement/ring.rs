@@ -11,7 +11,6 @@ use std::rc::Rc;
 use timely::dataflow::channels::pact::Pipeline;
 use timely::dataflow::operators::Probe;
 
-use super::pane::Pane;
 use crate::context::Graph;
 use crate::data::{FastMap, Key, Rows, encoded, key_group};
 use crate::dict::{Dict, Id};
@@ -19,6 +18,7 @@ use crate::dstream::{DStream, Panes};
 use crate::error::BoxError;
 use crate::flow::{Site, batched};
 use crate::operator::combine::add_one;
+use crate::pane::Pane;
 use crate::plan::Tick;
 use crate::state::{Changes, Groups, KeyedState};
 use crate::time::BatchTime;
