@@ -1,5 +1,5 @@
 //! Words from a topic, their running counts into another: `{"word": …}` in, `{"word": …, "count": …}` out whenever a count
-//! changes. What the benchmark measures, through public verbs only.
+//! changes. What the benchmark measures and `scripts/torture` kills, through public verbs only.
 //!
 //!     cargo run --release --features dataflows --bin kafka_wordcount -- --brokers 127.0.0.1:9092 --in words --out counts
 
@@ -37,6 +37,15 @@ struct Args {
     /// Write each count exactly once, in transactions: readers must read what is committed. Needs --checkpoint
     #[arg(long, requires = "checkpoint")]
     exactly_once: bool,
+    /// Count the last so and so long instead of everything since the beginning; a multiple of the interval
+    #[arg(long, value_name = "LENGTH", value_parser = tidemill::config::interval)]
+    window: Option<Duration>,
+    /// How often a window leaves; the interval unless said
+    #[arg(long, value_name = "LENGTH", value_parser = tidemill::config::interval, requires = "window")]
+    slide: Option<Duration>,
+    /// Which counts are written
+    #[arg(long, value_enum, default_value_t = Mode::Update)]
+    mode: Mode,
     #[command(flatten)]
     runtime: RuntimeArgs,
 }
@@ -45,6 +54,14 @@ struct Args {
 enum From {
     Earliest,
     Latest,
+}
+
+#[derive(Clone, Copy, Debug, PartialEq, Eq, ValueEnum)]
+enum Mode {
+    /// Those that are new
+    Update,
+    /// Those that are no more, with "diff": -1, then those that are new, with 1
+    Changes,
 }
 
 /// A record, its word still in the record's bytes.
@@ -64,6 +81,8 @@ struct OwnedWord {
 struct WordCount<'a> {
     word: &'a str,
     count: i64,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    diff: Option<i64>,
 }
 
 fn main() -> ExitCode {
@@ -76,21 +95,28 @@ fn run(args: Args) -> tidemill::Result<Summary> {
     job.run(move |ssc| {
         let start = if args.from == From::Earliest { StartFrom::earliest() } else { StartFrom::latest() };
         let raw = ssc.kafka_direct_stream(Kafka::brokers(&args.brokers).topic(&args.input).start(start));
-        let in_batch = if args.owned {
-            raw.decode(Json::<OwnedWord>::new()).oks().map(|w| w.word).count_by_value()
-        } else {
-            raw.try_count_by::<str>(|m, out| {
-                let w: Word<'_> = serde_json::from_slice(m.value()?)?;
-                out.push(&w.word);
-                Ok(())
-            })
-            .oks()
+        let words = || raw.decode(Json::<OwnedWord>::new()).oks().map(|w| w.word);
+        let counts = match args.window {
+            Some(length) => words().count_by_value_and_window(length, args.slide.unwrap_or(args.interval)),
+            None if args.owned => words().count_by_value().sum_by_key(),
+            None => raw
+                .try_count_by::<str>(|m, out| {
+                    let w: Word<'_> = serde_json::from_slice(m.value()?)?;
+                    out.push(&w.word);
+                    Ok(())
+                })
+                .oks()
+                .sum_by_key(),
         };
         let sink = KafkaSink::new(&args.brokers, &args.output);
         let sink = if args.exactly_once { sink.exactly_once() } else { sink };
-        in_batch.sum_by_key().update().to_kafka(sink, |(word, count), record| {
-            record.key(word).json(&WordCount { word, count: *count });
-        });
+        let fill = |(word, count): &(String, i64), diff, record: &mut Record| {
+            record.key(word).json(&WordCount { word, count: *count, diff });
+        };
+        match args.mode {
+            Mode::Update => counts.update().to_kafka(sink, move |row, record| fill(row, None, record)),
+            Mode::Changes => counts.changes().to_kafka(sink, move |c, record| fill(&c.row, Some(c.diff), record)),
+        }
         Ok(())
     })
 }

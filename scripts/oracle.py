@@ -1,20 +1,28 @@
 #!/usr/bin/python3
-"""Whether kafka_wordcount wrote every total exactly once: by an outside client, from the documented formats, sharing no code.
+"""Whether kafka_wordcount wrote every count exactly once: by an outside client, from the documented formats, sharing no code.
 
-Usage: oracle.py --brokers HOST:PORT --in TOPIC --out TOPIC --checkpoint DIR
+Usage: oracle.py --brokers HOST:PORT --in TOPIC --out TOPIC --checkpoint DIR [--window MS] [--slide MS] [--mode update|changes]
 
-Reads the committed records of both topics and the plan log (docs/formats.md), works out what one run without any failure
-writes, and says how many totals are lost, there twice, or wrong. Ends with 0 only if none is. Needs confluent-kafka
-(on Debian or Ubuntu: apt-get install python3-confluent-kafka).
+Reads the committed records of both topics and the whole plan log (docs/formats.md; the job must run with a --keep-plans that is
+long enough), works out what one run without any failure writes, and says how many rows are lost, there twice, or wrong. Ends
+with 0 only if none is. --window, --slide and --mode are those of the job; without a window it writes running totals. Needs
+confluent-kafka (on Debian or Ubuntu: apt-get install python3-confluent-kafka).
 """
 import argparse
 import collections
+import itertools
 import json
 import pathlib
 import struct
 import sys
 
-from confluent_kafka import Consumer, KafkaError, TopicPartition
+HEAD = 40  # bytes of a frame before its payload
+Shape = collections.namedtuple("Shape", "window slide mode", defaults=(None, None, "update"))  # milliseconds
+Plan = collections.namedtuple("Plan", "time ranges run")  # ranges: (partition, from, until)
+Verdict = collections.namedtuple("Verdict", "lost twice wrong rows notes")
+
+
+# --- the plan log --------------------------------------------------------------------------------------------------
 
 
 class Bytes:
@@ -43,58 +51,165 @@ class Bytes:
         return self.data[self.at - n : self.at].decode()
 
     def split(self):
-        kind, name = self.unsigned(), self.text()
+        """The partition of a Kafka split; 0 for any other."""
+        kind, _ = self.unsigned(), self.text()
         if kind == 0:
-            return name, self.signed()
+            return self.signed()
         if kind == 1:
-            self.unsigned(), self.signed()
-        return name, None
+            self.unsigned(), self.signed()  # size, modified
+        return 0
 
     def plan(self):
         time, ranges = self.unsigned(), []
         for _ in range(self.unsigned()):
             self.unsigned(), self.unsigned()  # source, lane
             ranges.append((self.split(), self.signed(), self.signed()))
-        return time, ranges
+        self.at += 1  # shown
+        return Plan(time, ranges, self.unsigned())
+
+
+def payload(data):
+    return data[HEAD : HEAD + struct.unpack(">Q", data[16:24])[0]]
+
+
+def interval(directory):
+    """The batch interval, in milliseconds."""
+    genesis = Bytes(payload(pathlib.Path(directory, "genesis").read_bytes()))
+    genesis.unsigned(), genesis.text()  # id, job
+    return genesis.unsigned()
 
 
 def plan_log(directory):
     """Every plan, in order. What a crash tore off is what the next segment does not count."""
     segments = []
     for path in sorted(pathlib.Path(directory, "plans").glob("g*-*")):
-        data = path.read_bytes()
-        head = Bytes(data[40 : 40 + struct.unpack(">Q", data[16:24])[0]])
+        new = path.read_bytes()
+        head = Bytes(payload(new))
         head.unsigned(), head.unsigned(), head.unsigned()  # directory, generation, segment
-        before = None
         if head.unsigned():
             head.unsigned(), head.unsigned()
-            before = head.unsigned()
-        if before is not None and segments:
-            segments[-1] = segments[-1][:before]
-        segments.append(data)
-    last = 0
+            before, planned = head.unsigned(), head.unsigned()
+            assert segments or not planned, f"{path} follows a segment that is gone: the job needs a longer --keep-plans"
+            segments[-1:] = [data[:before] for data in segments[-1:]]
+        segments.append(new)
     for data in segments:
-        at = 40 + struct.unpack(">Q", data[16:24])[0]
+        at = HEAD + len(payload(data))
         while at + 16 <= len(data):
             size = struct.unpack(">I", data[at : at + 4])[0]
             if size == 0 or at + 16 + size > len(data):
                 break
-            time, ranges = Bytes(data[at + 16 : at + 16 + size]).plan()
-            assert time > last, f"the plan of {time} comes after that of {last}"
-            last = time
-            yield time, ranges
+            yield Bytes(data[at + 16 : at + 16 + size]).plan()
             at += 16 + size
+
+
+# --- what one run writes -------------------------------------------------------------------------------------------
+
+
+def batches(plans, step, records, notes):
+    """Each batch time, and how often each word is in it; the times between plans are batches, too, without words.
+
+    `records[partition][offset]` is a word; what a plan takes is taken out.
+    """
+    following, due = {}, None
+    for plan in plans:
+        if plan.time % step or due not in (None, plan.time):
+            notes.append(f"a batch at {plan.time}, where {due} was next")
+        words = collections.Counter()
+        for partition, begin, until in plan.ranges:
+            if following.get(partition, begin) != begin:
+                notes.append(f"a gap or an overlap at {plan.time}: partition {partition} from {begin}, not {following[partition]}")
+            following[partition] = until
+            there = records.get(partition, {})
+            words.update(there.pop(offset) for offset in range(begin, until) if offset in there)
+        due = plan.time + (plan.run + 1) * step
+        for time in range(plan.time, due, step):
+            yield time, words
+            words = collections.Counter()
+
+
+def tables(batches, step, shape):
+    """The table of counts whenever it leaves: since the beginning, or of the batches u with time - window < u <= time."""
+    if shape.window is None:
+        table = collections.Counter()
+        for _, words in batches:
+            table.update(words)
+            yield dict(table)
+        return
+    last = collections.deque()
+    for time, words in batches:
+        last.append((time, words))
+        while last[0][0] <= time - shape.window:
+            last.popleft()
+        if time % (shape.slide or step) == 0:
+            yield dict(sum((words for _, words in last), collections.Counter()))
+
+
+def expected(plans, step, records, shape, notes):
+    """The rows of each word in order, as one run writes them."""
+    rows, before = collections.defaultdict(list), {}
+    for table in tables(batches(plans, step, records, notes), step, shape):
+        for word in before.keys() | table.keys():
+            old, new = before.get(word), table.get(word)
+            if old == new:
+                continue
+            if shape.mode == "changes":
+                rows[word] += [(n, diff) for n, diff in ((old, -1), (new, 1)) if n is not None]
+            elif new is not None:
+                rows[word].append((new, None))
+        before = table
+    return rows
+
+
+def compare(want, have, notes):
+    """How many rows of a word are lost, there again, or wrong: not expected, or not where they are."""
+    same = sum(1 for _ in itertools.takewhile(lambda pair: pair[0] == pair[1], zip(want, have)))
+    if same == len(want) == len(have):
+        return 0, 0, 0
+    left, right = want[same:], have[same:]
+    notes.append(f"row {same}: {left[:3]} expected, {right[:3]} found")
+    while left and right and left[-1] == right[-1]:
+        left, right = left[:-1], right[:-1]
+    missing, more = collections.Counter(left) - collections.Counter(right), collections.Counter(right) - collections.Counter(left)
+    again = sum(n for row, n in more.items() if row in want)
+    strange = sum(n for row, n in more.items() if row not in want)
+    return sum(missing.values()), again, strange + (not missing and not more)
+
+
+def judge(plans, step, records, seen, shape):
+    """What became of every row. `records[partition][offset]`: the words that went in; `seen[word]`: the rows that came out."""
+    records, notes = {p: dict(there) for p, there in records.items()}, []
+    occurrences = collections.Counter(itertools.chain.from_iterable(there.values() for there in records.values()))
+    rows = expected(plans, step, records, shape, notes)
+    wrong, twice, lost = len(notes), 0, sum(map(len, records.values()))
+    if lost:
+        notes.append(f"{lost} words are in no plan")
+    for word in sorted(rows.keys() | seen.keys()):
+        said = []
+        verdict = compare(rows.get(word, []), seen.get(word, []), said)
+        lost, twice, wrong = (a + b for a, b in zip((lost, twice, wrong), verdict))
+        notes += [f"{word}: {text}" for text in said]
+    if shape.window is None:  # whatever the plans say: the last total of a word is how often it went in
+        for word, n in occurrences.items():
+            if seen.get(word, [None])[-1] != (n, 1 if shape.mode == "changes" else None):
+                wrong += not lost
+                notes.append(f"{word}: went in {n} times, and the last total is {seen.get(word, [None])[-1]}")
+    return Verdict(lost, twice, wrong, sum(map(len, seen.values())), notes)
+
+
+# --- Kafka ---------------------------------------------------------------------------------------------------------
 
 
 def log(brokers, topic, isolation="read_committed"):
     """Each partition's records: offset and JSON value."""
+    from confluent_kafka import Consumer, KafkaError, TopicPartition
+
     consumer = Consumer({"bootstrap.servers": brokers, "group.id": "oracle", "enable.auto.commit": False,
-                         "auto.offset.reset": "earliest", "enable.partition.eof": True, "isolation.level": isolation})
+                         "auto.offset.reset": "earliest", "enable.partition.eof": True, "isolation.level": isolation, "log_level": 0})
     partitions = list(consumer.list_topics(topic, timeout=30).topics[topic].partitions)
     consumer.assign([TopicPartition(topic, p, 0) for p in partitions])
     found, ended = {p: [] for p in partitions}, set()
     while len(ended) < len(partitions):
-        message = consumer.poll(30)
+        message = next(filter(None, (consumer.poll(1) for _ in range(60))), None)
         assert message is not None, f"topic {topic} has no end"
         if message.error():
             assert message.error().code() == KafkaError._PARTITION_EOF, message.error()
@@ -105,46 +220,38 @@ def log(brokers, topic, isolation="read_committed"):
     return found
 
 
-def expected(records, directory):
-    """The totals of each word, as one run writes them; and how many records are in no plan."""
-    totals, counts, following = collections.defaultdict(list), collections.Counter(), {}
-    records = {p: dict(rows) for p, rows in records.items()}
-    planned = 0
-    for time, ranges in plan_log(directory):
-        changed = collections.Counter()
-        for (_, partition), begin, until in ranges:
-            assert following.get(partition, begin) == begin, f"a gap or an overlap at {time} in partition {partition}"
-            following[partition] = until
-            changed.update(records[partition][o]["word"] for o in range(begin, until) if o in records[partition])
-        planned += sum(changed.values())
-        for word, n in changed.items():
-            counts[word] += n
-            totals[word].append(counts[word])
-    return totals, sum(map(len, records.values())) - planned
+def words(brokers, topic):
+    """The words that went in."""
+    return {p: {offset: row["word"] for offset, row in there} for p, there in log(brokers, topic).items()}
 
 
-def judge(brokers, words, counts, directory):
-    totals, unplanned = expected(log(brokers, words), directory)
+def rows(brokers, topic, isolation="read_committed"):
+    """The rows that came out, by word."""
     seen = collections.defaultdict(list)
-    for rows in log(brokers, counts).values():
-        for _, row in rows:
-            seen[row["word"]].append(row["count"])
-    lost = twice = wrong = 0
-    for word in totals.keys() | seen.keys():
-        want, have = collections.Counter(totals[word]), collections.Counter(seen[word])
-        lost += len(want - have)
-        twice += sum(n - 1 for n in have.values() if n > 1)
-        wrong += len(have.keys() - want.keys()) + (seen[word] != sorted(seen[word]))
-    return lost + unplanned, twice, wrong, sum(map(len, seen.values()))
+    for there in log(brokers, topic, isolation).values():
+        for _, row in there:
+            seen[row["word"]].append((row["count"], row.get("diff")))
+    return seen
 
 
-if __name__ == "__main__":
+def main():
     args = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     args.add_argument("--brokers", required=True)
     args.add_argument("--in", dest="words", required=True)
     args.add_argument("--out", dest="counts", required=True)
     args.add_argument("--checkpoint", required=True)
+    args.add_argument("--window", type=int)
+    args.add_argument("--slide", type=int)
+    args.add_argument("--mode", choices=["update", "changes"], default="update")
     args = args.parse_args()
-    lost, twice, wrong, rows = judge(args.brokers, args.words, args.counts, args.checkpoint)
-    print(f"{rows} totals: {lost} lost, {twice} twice, {wrong} wrong")
-    sys.exit(1 if lost or twice or wrong else 0)
+    shape = Shape(args.window, args.slide, args.mode)
+    seen, there = rows(args.brokers, args.counts), words(args.brokers, args.words)
+    verdict = judge(list(plan_log(args.checkpoint)), interval(args.checkpoint), there, seen, shape)
+    for note in verdict.notes[:20]:
+        print(note)
+    print(f"{verdict.rows} rows: {verdict.lost} lost, {verdict.twice} twice, {verdict.wrong} wrong")
+    sys.exit(1 if verdict.lost or verdict.twice or verdict.wrong else 0)
+
+
+if __name__ == "__main__":
+    main()

@@ -173,7 +173,10 @@ impl<T: Data> Input<T> {
                 self.jobs.push_back(Job { time, run, pieces, live, last, limits });
             }
             Order::Live => self.live = true,
-            Order::Close { .. } => drop(self.sealed.pop_front()),
+            Order::Close { .. } => {
+                crate::fault::point("close");
+                drop(self.sealed.pop_front());
+            }
             Order::End => self.open = None,
             _ => {}
         }
@@ -195,6 +198,7 @@ impl<T: Data> Input<T> {
             finished = read_pieces(&mut *self.reader, &mut job.pieces, &mut self.ranges, &mut give)?;
         } else if self.reads && self.live && self.bytes < self.cap_bytes {
             again = self.reader.read(&mut give)?;
+            crate::fault::point("read");
         }
         let mut lag = BTreeMap::new();
         let mut trouble = None;
@@ -214,6 +218,7 @@ impl<T: Data> Input<T> {
     }
 
     fn seal(&mut self, lag: BTreeMap<u32, u64>, trouble: Option<String>) {
+        crate::fault::point("seal");
         let job = self.jobs.pop_front().expect("a job that is finished");
         let open = self.open.as_mut().expect("a batch is open");
         self.sealed.push_back(open.clone());

@@ -198,7 +198,9 @@ fn meet(config: &Config, lines: Vec<String>, shared: &Shared, opened: Option<&Re
         limit: handshake::LIMIT,
         heartbeat: r.heartbeat_timeout,
     };
-    handshake::connect(&spec, &shared.asked)
+    let peers = handshake::connect(&spec, &shared.asked);
+    crate::fault::point("meet.after");
+    peers
 }
 
 impl Job {

@@ -10,6 +10,7 @@ use super::pieces::Piece;
 use crate::checkpoint::{DirectoryId, Groups, Pieces};
 use crate::config::Config;
 use crate::error::{Error, Result};
+use crate::fault;
 use crate::output::Life;
 use crate::plan::Order;
 use crate::state::{Saved, State};
@@ -49,6 +50,7 @@ impl<'a> States<'a> {
         match order {
             Order::Restore { what, life, .. } => self.restore(*life, what),
             Order::Close { plan, run, cut: Some(_), .. } => {
+                fault::point("cut");
                 let end = plan.time.millis() + u64::from(*run) * self.config.interval.millis();
                 self.cuts.push_back(BatchTime::from_millis(end));
                 Ok(())
@@ -61,6 +63,7 @@ impl<'a> States<'a> {
         let (Some(dir), Some(to)) = (&self.config.runtime.checkpoint, &self.pieces) else { return Ok(()) };
         let restore: Restore = postcard::from_bytes(what).map_err(|e| Error::Cluster(format!("an order cannot be read: {e}")))?;
         let pieces = Pieces::attach(dir, DirectoryId(life.directory), life.generation)?;
+        fault::point("restore.before");
         for (name, groups) in restore.states {
             let Some(state) = self.states.iter().find(|s| s.name == name) else { continue };
             for (group, list) in groups.iter().filter(|(g, _)| **g as usize % self.config.peers() == self.worker) {
@@ -68,7 +71,7 @@ impl<'a> States<'a> {
                     let wrong =
                         |e| Error::checkpoint(piece.file.to_string(), format!("the state of \"{name}\" cannot be read: {e}"));
                     state.owner.load(*group, piece.file.time, &pieces.read(&name, *group, piece)?).map_err(wrong)?;
-                    crate::fault::point("restore.piece");
+                    fault::point("restore.piece");
                 }
             }
         }

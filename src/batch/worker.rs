@@ -223,6 +223,7 @@ where
             probe.with_frontier(|f| {
                 let before = f.first().copied().unwrap_or(BatchTime::from_millis(u64::MAX));
                 if before > reported.replace(before) {
+                    crate::fault::point("compute.after");
                     outbox.send(Report::Computed { before });
                 }
             });

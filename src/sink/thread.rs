@@ -191,6 +191,7 @@ impl Outputs {
     /// Writes one batch of one output. `false`: the job is over, and the batch is not out.
     fn write(&mut self, o: usize, mut a: Arrived) -> Result<bool> {
         let time = a.plan.time;
+        crate::fault::point("output");
         let OutputSpec { name, write, out, .. } = &mut self.outputs[o];
         let mut work = || attempt(name, time, || if a.rows.is_empty() { Ok(()) } else { write(&a.plan, &mut a.rows) });
         if let Out::Delivered(_) = out {

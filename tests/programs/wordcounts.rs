@@ -155,3 +155,46 @@ fn kafka_wordcount_writes_each_count_that_changed() {
         golden::same("kafka_wordcount of two processes, by key", &page(&by_key(owned.clone())), &found);
     }
 }
+
+#[test]
+fn kafka_wordcount_writes_how_its_window_changes() {
+    const A: Value = line(r#"{"word":"a"}"#);
+    const B: Value = line(r#"{"word":"b"}"#);
+    const INPUT: Input = Input {
+        partitions: &[&[A, A, B], &[B]],
+        batches: &[
+            Batch { time: "2024-01-01 00:00:00.100", ranges: Some(&[(0, 0, 1)]) },
+            Batch { time: "2024-01-01 00:00:00.200", ranges: Some(&[(0, 1, 3), (1, 0, 0)]) },
+            // Until here nothing comes in, and what is in the window goes out.
+            Batch { time: "2024-01-01 00:00:00.800", ranges: Some(&[(1, 0, 1)]) },
+        ],
+    };
+    let broker = Broker::start();
+    broker.topic("words", INPUT.partitions);
+    let plans = INPUT.plans_of("words");
+    let count = |count: i64, diff: Option<i64>| diff.map_or(json!({"count": count}), |d| json!({"count": count, "diff": d}));
+    let changes = |all: &[(i64, i64)]| all.iter().map(|(n, diff)| count(*n, Some(*diff))).collect::<Vec<_>>();
+    let updates = |all: &[i64]| all.iter().map(|n| count(*n, None)).collect::<Vec<_>>();
+    // At .200 two of "a" and one of "b", at .400 one of each, at .600 nothing, at .800 "b" again.
+    let expected = [
+        ("changes", [changes(&[(2, 1), (2, -1), (1, 1), (1, -1)]), changes(&[(1, 1), (1, -1), (1, 1)])]),
+        ("update", [updates(&[2, 1]), updates(&[1, 1])]),
+    ];
+    for (i, layout) in LAYOUTS.into_iter().enumerate() {
+        for (mode, words) in &expected {
+            let to = format!("{mode}-{i}");
+            broker.topic(&to, &[&[], &[]]);
+            let topics = ["--brokers", &broker.address, "--in", "words", "--out", &to, "--plans", plans.path()];
+            let window = ["--interval", "100ms", "--window", "300ms", "--slide", "200ms", "--mode", mode];
+            layout.run("kafka_wordcount", &[&topics[..], &window].concat());
+            let written: Vec<_> = broker.read(&to, 2).into_iter().flatten().collect();
+            for (word, expected) in ["a", "b"].into_iter().zip(words) {
+                let of_word = written.iter().filter(|(key, _)| key == word);
+                let found: Vec<serde_json::Value> = of_word.map(|(_, row)| serde_json::from_str(row).unwrap()).collect();
+                let mut expected = expected.clone();
+                expected.iter_mut().for_each(|row| row["word"] = word.into());
+                assert_eq!(found, expected, "{mode} of {word} on {layout:?}");
+            }
+        }
+    }
+}

@@ -1,0 +1,214 @@
+#!/usr/bin/python3
+"""Whether scripts/oracle.py finds what is lost, twice or wrong, and nothing else. Ends with a line like those of cargo test."""
+import copy
+import pathlib
+import random
+import struct
+import sys
+import tempfile
+import unittest
+
+sys.dont_write_bytecode = True
+import oracle
+from oracle import Plan, Shape
+
+FIXTURE = pathlib.Path(__file__).resolve().parent.parent / "tests/data/checkpoint-v1"
+STEP = 100
+SHAPES = [Shape(), Shape(mode="changes"), Shape(500, 200), Shape(300, None, "changes"), Shape(200, 400, "changes")]
+
+
+def varint(n):
+    out = b""
+    while n > 127:
+        out, n = out + bytes([n & 127 | 128]), n >> 7
+    return out + bytes([n])
+
+
+def zigzag(n):
+    return varint(n << 1 if n >= 0 else -n * 2 - 1)
+
+
+def a_plan(plan):
+    """A plan's bytes: source 0, each partition in the lane of its number."""
+    out = varint(plan.time) + varint(len(plan.ranges))
+    for partition, begin, until in plan.ranges:
+        out += varint(0) + varint(partition) + varint(0) + varint(5) + b"words" + zigzag(partition) + zigzag(begin) + zigzag(until)
+    return out + b"\1" + varint(plan.run) + b"\1"
+
+
+def a_segment(generation, before, plans):
+    """A segment's bytes, checksums left out: the oracle reads none. `before`: generation, length and end of the one before."""
+    head = varint(7) + varint(generation) + varint(1)
+    head += b"\0" if before is None else b"\1" + varint(before[0]) + varint(1) + varint(before[1]) + varint(before[2])
+    out = b"tidemillplan" + struct.pack(">IQQQ", 1, len(head), 0, 0) + head
+    for plan in plans:
+        out += struct.pack(">IIQ", len(a_plan(plan)), 0, 0) + a_plan(plan)
+    return out
+
+
+class ThePlanLog(unittest.TestCase):
+    def read(self, segments):
+        with tempfile.TemporaryDirectory() as directory:
+            plans = pathlib.Path(directory, "plans")
+            plans.mkdir()
+            for number, data in enumerate(segments, 1):
+                plans.joinpath(f"g{number:08}-000001").write_bytes(data)
+            return list(oracle.plan_log(directory))
+
+    def test_one_that_the_program_wrote(self):
+        plans = list(oracle.plan_log(FIXTURE))
+        self.assertEqual(oracle.interval(FIXTURE), 1000)
+        times = [plan.time for plan in plans]
+        self.assertEqual(times, sorted(times))
+        self.assertTrue(plans and any(plan.ranges for plan in plans))
+        self.assertTrue(all(begin <= until for plan in plans for _, begin, until in plan.ranges))
+
+    def test_what_a_crash_tore_off_is_not_read(self):
+        one, two, three = (Plan(100, [(0, 0, 300)], 0), Plan(200, [(0, 300, 300), (2, -1, 9)], 7), Plan(1000, [], 0))
+        first = a_segment(1, None, [one, two])
+        whole = len(a_segment(1, None, [one]))
+        self.assertEqual(self.read([first]), [one, two])
+        self.assertEqual(self.read([first[:whole] + bytes(512)]), [one])
+        for cut in range(whole, len(first)):
+            self.assertEqual(self.read([first[:cut]]), [one], cut)
+            self.assertEqual(self.read([first[:cut], a_segment(2, (1, whole, 100), [three])]), [one, three])
+        self.assertEqual(self.read([first, a_segment(2, (1, len(first), 900), []), a_segment(3, (2, 62, 900), [three])]), [one, two, three])
+
+    def test_a_log_whose_beginning_is_gone_is_refused(self):
+        with self.assertRaisesRegex(AssertionError, "keep-plans"):
+            self.read([a_segment(3, (2, 100, 500), [])])
+        self.assertEqual(self.read([a_segment(3, (2, 100, 0), [Plan(100, [], 0)])]), [Plan(100, [], 0)])
+
+
+class WhatOneRunWrites(unittest.TestCase):
+    """Worked out by hand: a, then a and b, then for 400 ms nothing, then b."""
+
+    records = {0: {0: "a", 1: "a", 2: "b"}, 1: {7: "b"}}
+    plans = [Plan(1100, [(0, 0, 1)], 0), Plan(1200, [(0, 1, 4), (1, 0, 3)], 3), Plan(1600, [(0, 4, 4), (1, 3, 9)], 0)]
+
+    def expected(self, *shape):
+        notes = []
+        rows = oracle.expected(self.plans, STEP, copy.deepcopy(self.records), Shape(*shape), notes)
+        self.assertEqual(notes, [])
+        return dict(rows)
+
+    def test_totals(self):
+        self.assertEqual(self.expected(), {"a": [(1, None), (2, None)], "b": [(1, None), (2, None)]})
+        changes = [(1, 1), (1, -1), (2, 1)]
+        self.assertEqual(self.expected(None, None, "changes"), {"a": changes, "b": changes})
+
+    def test_windows_slide_on_silence(self):
+        # 1100: a1  1200: a2 b1  1300: a1 b1  1400, 1500: nothing  1600: b1
+        self.assertEqual(self.expected(200, 100, "changes"), {
+            "a": [(1, 1), (1, -1), (2, 1), (2, -1), (1, 1), (1, -1)], "b": [(1, 1), (1, -1), (1, 1)]})
+        self.assertEqual(self.expected(200, 100), {"a": [(1, None), (2, None), (1, None)], "b": [(1, None), (1, None)]})
+
+    def test_windows_leave_at_multiples_of_their_slide(self):
+        # 1200: a2 b1  1400: nothing  1600: b1
+        self.assertEqual(self.expected(200, 200, "changes"), {"a": [(2, 1), (2, -1)], "b": [(1, 1), (1, -1), (1, 1)]})
+        # 1200: a1 b1 of 1200 alone  1600: b1
+        self.assertEqual(self.expected(100, 400), {"a": [(1, None)], "b": [(1, None)]})
+
+
+class Planted(unittest.TestCase):
+    """A random input and what one run writes; then something is wrong with it."""
+
+    def setUp(self):
+        self.random = random.Random(self.id())
+
+    def history(self):
+        time, at, plans, records = self.random.randrange(1, 50) * STEP, [0, 0, 0], [], {0: {}, 1: {}, 2: {}}
+        for _ in range(40):
+            ranges = []
+            for partition in range(3):
+                until = at[partition] + self.random.randrange(6)
+                for offset in range(at[partition], until):
+                    if self.random.randrange(5):  # the others were aborted
+                        records[partition][offset] = f"w{self.random.randrange(6)}"
+                ranges.append((partition, at[partition], until))
+                at[partition] = until
+            run = self.random.choice([0, 0, 0, 2, 9])
+            plans.append(Plan(time, ranges, run))
+            time += (run + 1) * STEP
+        return plans, records
+
+    def each(self):
+        for shape in SHAPES:
+            for _ in range(20):
+                plans, records = self.history()
+                yield shape, plans, records, dict(oracle.expected(plans, STEP, copy.deepcopy(records), shape, []))
+
+    def judged(self, shape, plans, records, seen):
+        return tuple(oracle.judge(plans, STEP, records, seen, shape)[:3])
+
+    def changed(self, seen, change):
+        word = self.random.choice(sorted(w for w in seen if seen[w]))
+        rows = list(seen[word])
+        change(rows, self.random.randrange(len(rows)))
+        return {**seen, word: rows}
+
+    def test_nothing(self):
+        for shape, plans, records, seen in self.each():
+            self.assertEqual(self.judged(shape, plans, records, seen), (0, 0, 0))
+
+    def test_a_lost_row(self):
+        for shape, plans, records, seen in self.each():
+            lost, _, _ = self.judged(shape, plans, records, self.changed(seen, lambda rows, i: rows.pop(i)))
+            self.assertEqual(lost, 1)
+
+    def test_a_lost_word(self):
+        for shape, plans, records, seen in self.each():
+            word = self.random.choice(sorted(seen))
+            lost, _, _ = self.judged(shape, plans, records, {w: rows for w, rows in seen.items() if w != word})
+            self.assertEqual(lost, len(seen[word]))
+
+    def test_a_row_that_is_there_twice(self):
+        for shape, plans, records, seen in self.each():
+            _, twice, _ = self.judged(shape, plans, records, self.changed(seen, lambda rows, i: rows.insert(i, rows[i])))
+            self.assertEqual(twice, 1)
+
+    def test_everything_since_some_batch_twice(self):
+        for shape, plans, records, seen in self.each():
+            _, twice, _ = self.judged(shape, plans, records, self.changed(seen, lambda rows, i: rows.extend(rows[i:])))
+            self.assertGreater(twice, 0)
+
+    def test_a_wrong_count(self):
+        for shape, plans, records, seen in self.each():
+            wrong = self.changed(seen, lambda rows, i: rows.__setitem__(i, (rows[i][0] + 1000, rows[i][1])))
+            self.assertEqual(self.judged(shape, plans, records, wrong)[2], 1)
+
+    def test_an_order_that_is_wrong(self):
+        for shape, plans, records, seen in self.each():
+            swapped = {w: rows[1:2] + rows[:1] + rows[2:] for w, rows in seen.items()}
+            if swapped != seen:
+                self.assertNotEqual(self.judged(shape, plans, records, swapped), (0, 0, 0))
+
+    def test_a_word_nobody_sent(self):
+        for shape, plans, records, seen in self.each():
+            self.assertEqual(self.judged(shape, plans, records, {**seen, "x": [(1, None)]})[2], 1)
+
+    def test_a_record_that_is_in_no_plan(self):
+        for shape, plans, records, seen in self.each():
+            records[1][10_000] = "w1"
+            self.assertEqual(self.judged(shape, plans, records, seen)[0], 1)
+
+    def test_plans_that_read_a_record_twice_or_leave_a_time_out(self):
+        for shape, plans, records, seen in self.each():
+            again = plans[20]._replace(ranges=[(p, max(0, begin - 1), until) for p, begin, until in plans[20].ranges])
+            self.assertNotEqual(self.judged(shape, plans[:20] + [again] + plans[21:], records, seen), (0, 0, 0))
+            late = [plan._replace(time=plan.time + STEP * (i > 20)) for i, plan in enumerate(plans)]
+            self.assertNotEqual(self.judged(shape, late, records, seen), (0, 0, 0))
+
+    def test_plans_that_lie_do_not_hide_a_lost_record_from_totals(self):
+        for shape, plans, records, _ in self.each():
+            if shape.window is None:
+                fewer = {p: {o: w for o, w in there.items() if (p, o) != (0, min(records[0]))} for p, there in records.items()}
+                written = dict(oracle.expected(plans, STEP, fewer, shape, []))
+                self.assertNotEqual(self.judged(shape, plans, records, written), (0, 0, 0))
+
+
+if __name__ == "__main__":
+    result = unittest.main(exit=False).result
+    broken = len({str(test) for test, _ in result.failures + result.errors})
+    print(f"test result: {'ok' if result.wasSuccessful() else 'FAILED'}. {result.testsRun - broken} passed; {broken} failed;")
+    sys.exit(not result.wasSuccessful())
