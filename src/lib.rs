@@ -13,6 +13,7 @@ mod launcher;
 mod output;
 pub mod plan;
 mod rate;
+mod replay;
 mod spark;
 mod state;
 pub mod time;
