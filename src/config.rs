@@ -7,7 +7,8 @@ use std::time::Duration;
 
 use crate::error::{Error, Result};
 use crate::rate::Backpressure;
-use crate::time::{Interval, parse_duration};
+use crate::replay::Replay;
+use crate::time::{BatchTime, Interval, parse_duration};
 
 /// What outputs see of batch times that became due while the job could not run (overload, suspend, downtime).
 /// Windows and state see all of them either way.
@@ -70,6 +71,9 @@ pub struct RuntimeArgs {
     /// How long plans are kept that no recovery needs; without it, 1h
     #[arg(long, value_name = "TIME", value_parser = interval)]
     pub keep_plans: Option<Duration>,
+    /// How many checkpoints are kept, at least 1; without it, 2
+    #[arg(long, value_name = "N", value_parser = clap::value_parser!(u16).range(1..))]
+    pub keep_checkpoints: Option<u16>,
     /// Begin states empty that the checkpoint has and this program does not take
     #[arg(long)]
     pub drop_state: bool,
@@ -79,6 +83,22 @@ pub struct RuntimeArgs {
     /// A setting by Spark's name, as spark.streaming.kafka.maxRatePerPartition=1000; may be given again
     #[arg(long = "conf", value_name = "NAME=VALUE", value_parser = crate::spark::pair)]
     pub conf: Vec<(String, String)>,
+    /// Run batches of before again, from this one on: milliseconds since the epoch, or as 2026-11-21T17:08:55Z. The checkpoint
+    /// directory is only read; what outputs would write goes to stdout
+    #[arg(long, value_name = "TIME", value_parser = crate::replay::moment, requires = "replay_to", help_heading = "Replay")]
+    pub replay_from: Option<BatchTime>,
+    /// The last of these batches
+    #[arg(long, value_name = "TIME", value_parser = crate::replay::moment, requires = "replay_from", help_heading = "Replay")]
+    pub replay_to: Option<BatchTime>,
+    /// The output with this topic or prefix of files writes to another one, at least once; may be given again
+    #[arg(long, value_name = "OLD=NEW", value_parser = crate::replay::into, requires = "replay_from", help_heading = "Replay")]
+    pub replay_into: Vec<(String, String)>,
+    /// Run foreach_batch and foreach_partition in the replay, too
+    #[arg(long, requires = "replay_from", help_heading = "Replay")]
+    pub replay_foreach: bool,
+    /// Compute all states anew from the first batch on, and compare what leaves
+    #[arg(long, requires = "replay_from", conflicts_with_all = ["replay_into", "replay_foreach"], help_heading = "Replay")]
+    pub verify: bool,
     /// Run the batches of a file of plans (one JSON object a line) instead of live ones, then end
     #[arg(long, hide = true, value_name = "FILE")]
     pub plans: Option<PathBuf>,
@@ -100,9 +120,15 @@ impl Default for RuntimeArgs {
             checkpoint: None,
             checkpoint_interval: None,
             keep_plans: None,
+            keep_checkpoints: None,
             drop_state: false,
             backpressure: false,
             conf: Vec::new(),
+            replay_from: None,
+            replay_to: None,
+            replay_into: Vec::new(),
+            replay_foreach: false,
+            verify: false,
             plans: None,
         }
     }
@@ -149,6 +175,8 @@ pub(crate) struct Config {
     pub max_rate_of_receivers: Option<u64>,
     /// Settings by Spark's names, of the program; those of the command line are after them.
     pub conf: Vec<(String, String)>,
+    /// Batches of before, instead of live ones.
+    pub replay: Option<Replay>,
     /// Whether it is said that states are lost without a checkpoint directory.
     pub warns: bool,
     /// States that go in before the first batch.
@@ -176,6 +204,7 @@ impl Config {
             max_rate_per_partition: None,
             max_rate_of_receivers: None,
             conf: Vec::new(),
+            replay: None,
             warns: true,
             load: None,
             save: None,

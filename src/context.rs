@@ -183,6 +183,7 @@ impl Builder {
             setting(&mut config);
         }
         config.settle_rates()?;
+        config.settle_replay()?;
         config.check()?;
         Ok(config)
     }

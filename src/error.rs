@@ -113,6 +113,16 @@ pub enum Error {
         /// Process, host and since when, where that is known.
         holder: Option<String>,
     },
+    /// A replay gave other rows than the job did with the states that it had saved.
+    #[error("verified, and not the same: output {output}, batch {time} ({} ms): {what}", .time.millis())]
+    Differs {
+        /// The output operation.
+        output: String,
+        /// The batch.
+        time: BatchTime,
+        /// The first row that differs, both ways.
+        what: String,
+    },
     /// The job ended before, with an error that has been told already.
     #[error("the job has ended: {0}")]
     Ended(String),

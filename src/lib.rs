@@ -14,6 +14,7 @@ mod output;
 mod pane;
 pub mod plan;
 mod rate;
+mod replay;
 mod spark;
 mod state;
 pub mod time;

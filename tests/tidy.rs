@@ -9,7 +9,7 @@ use std::path::Path;
 const LAYERS: [&[&str]; 4] = [
     &[
         "clock", "error", "fault", "launcher", "time", "data", "dict", "pane", "plan", "rate", "output", "state", "flow",
-        "config", "spark", "context", "dstream", "view",
+        "config", "spark", "replay", "context", "dstream", "view",
     ],
     &["metrics", "checkpoint", "format", "kafka"],
     &["source", "batch", "operator", "arrangement", "sink"],

@@ -26,10 +26,11 @@ impl Planner {
         for r in resumed.replay.iter().flat_map(|r| &r.plan.ranges).filter(|r| !matches!(r.split, Split::File { .. })) {
             self.known(r.source, &r.split, r.lane, r.from);
         }
-        if let Some(plans) = plans {
+        // A replay has given batches only, all of which are known by now.
+        if let Some(plans) = plans.or_else(|| self.config.replay.as_ref().map(|_| Vec::new())) {
             let plans = plans.into_iter().filter(|p| p.time > resumed.planned).collect();
             let given = self.given(plans)?;
-            self.check(&given)?;
+            self.check(given.iter().chain(resumed.replay.iter().map(|r| &r.plan)))?;
             self.given = Some(given);
         } else {
             for source in 0..self.kit.sources.len() {
@@ -90,6 +91,9 @@ impl Planner {
 
     fn resume(&mut self) -> Result<Resumed> {
         let states = std::mem::take(&mut self.kit.states);
+        if let Some(replay) = &self.config.clone().replay {
+            return self.resume_replay(replay, &states);
+        }
         let Some(dir) = self.config.runtime.checkpoint.clone() else {
             if !states.is_empty() && self.config.warns {
                 let names: Vec<&str> = states.iter().map(|s| s.name.as_str()).collect();
@@ -150,9 +154,9 @@ impl Planner {
     }
 
     /// Asks each source whether the splits are there that are given it.
-    fn check(&mut self, given: &VecDeque<Plan>) -> Result<()> {
+    fn check<'a>(&mut self, given: impl Iterator<Item = &'a Plan> + Clone) -> Result<()> {
         for (source, half) in self.kit.sources.iter_mut().enumerate() {
-            let ranges = given.iter().flat_map(|p| &p.ranges).filter(|r| r.source as usize == source);
+            let ranges = given.clone().flat_map(|p| &p.ranges).filter(|r| r.source as usize == source);
             let splits: BTreeSet<&Split> = ranges.map(|r| &r.split).collect();
             if let Some(half) = &mut half.splits {
                 half.check(&splits.into_iter().cloned().collect::<Vec<_>>())?;

@@ -140,6 +140,7 @@ pub(super) fn open(dir: &Path, config: &Config) -> Result<Opened> {
     let interval = std::time::Duration::from_millis(config.interval.millis());
     let mut settings = Settings::new(config.name.clone(), interval);
     settings.keep_plans = config.runtime.keep_plans.unwrap_or(settings.keep_plans);
+    settings.keep = config.runtime.keep_checkpoints.map_or(settings.keep, usize::from);
     Checkpoints::open(dir, settings)
 }
 
@@ -398,7 +399,7 @@ fn starts(genesis: Option<&Genesis>) -> Vec<Position> {
 }
 
 /// Whether this program can take the states of a checkpoint.
-fn fits(manifest: &Manifest, program: &[OperatorId], drop_state: bool) -> Result<()> {
+pub(super) fn fits(manifest: &Manifest, program: &[OperatorId], drop_state: bool) -> Result<()> {
     let found = manifest.compare(program);
     for new in &found.new {
         tracing::info!(operator = new.name, "not in the checkpoint: begins empty");

@@ -21,6 +21,7 @@ mod pace;
 pub(crate) mod pieces;
 pub(crate) mod planner;
 pub(crate) mod plans;
+mod replay;
 pub(crate) mod run;
 pub(crate) mod signals;
 mod states;

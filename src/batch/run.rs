@@ -10,6 +10,7 @@ use super::control::Planning;
 use super::ledger::{self, Opened};
 use super::pieces::Piece;
 use super::planner::{Kit, Planner};
+use super::replay::verify;
 use super::watch::{self, End};
 use super::worker::{Crew, Shared, lock};
 use super::{plans, signals, worker};
@@ -86,42 +87,60 @@ impl Builder {
     where
         F: for<'s> Fn(&StreamingContext<'s>) -> Result<(), BoxError> + Send + Sync + 'static,
     {
-        let config = Arc::new(self.config()?);
-        let given = match &config.runtime.plans {
-            Some(path) => Some(plans::read(path, config.interval)?),
-            None => None,
-        };
-        let time = Time::new(clock);
-        let build = Arc::new(build);
-        let lines = rehearse(&config, &build)?;
-        let shared = Shared::new();
-        let metrics = Metrics::default();
-        let end: End = Arc::new((Mutex::new(None), Condvar::new()));
-        signals::stop_on_signals(&shared);
-        let opened = open_before_meeting(&config);
-        let peers = meet(&config, lines, &shared, opened.as_ref())?;
-        let opened = Mutex::new(opened);
-        let limits = config.runtime.clone();
-        let job = Job { config, time, given, shared: shared.clone(), metrics: metrics.clone(), opened };
-        let ended = end.clone();
-        let thread = std::thread::Builder::new()
-            .name("tidemill job".into())
-            .spawn(move || {
-                let result = catch_unwind(AssertUnwindSafe(|| job.run(build, peers)))
-                    .unwrap_or_else(|p| Err(Error::Cluster(panic_text(&*p))));
-                lock(&ended.0).get_or_insert(result);
-                ended.1.notify_all();
-            })
-            .map_err(|e| Error::io("start of the job's thread", e))?;
-        let (watched, end_seen) = (shared.clone(), end.clone());
-        let watch = move || watch::watch(&watched, &end_seen, &limits);
-        let handle = JobHandle { shared, metrics, end, thread: Some(thread) };
-        std::thread::Builder::new()
-            .name("tidemill watch".into())
-            .spawn(watch)
-            .map_err(|e| Error::io("start of the watchdog's thread", e))?;
-        Ok(handle)
+        let (config, build) = (Arc::new(self.config()?), Arc::new(build));
+        match config.replay.as_ref().filter(|r| r.verify) {
+            Some(replay) => verify(&config, replay, build),
+            None => begin(config, clock, build, Ok),
+        }
     }
+}
+
+/// Starts a job of this program; `then` has the last word on one that has ended well.
+///
+/// # Errors
+/// As [`Builder::start`].
+pub(super) fn begin<F>(
+    config: Arc<Config>,
+    clock: Clock,
+    build: Arc<F>,
+    then: impl FnOnce(Summary) -> Result<Summary> + Send + 'static,
+) -> Result<JobHandle>
+where
+    F: for<'s> Fn(&StreamingContext<'s>) -> Result<(), BoxError> + Send + Sync + 'static,
+{
+    let given = match &config.runtime.plans {
+        Some(path) => Some(plans::read(path, config.interval)?),
+        None => None,
+    };
+    let time = Time::new(clock);
+    let lines = rehearse(&config, &build)?;
+    let shared = Shared::new();
+    let metrics = Metrics::default();
+    let end: End = Arc::new((Mutex::new(None), Condvar::new()));
+    signals::stop_on_signals(&shared);
+    let opened = open_before_meeting(&config);
+    let peers = meet(&config, lines, &shared, opened.as_ref())?;
+    let opened = Mutex::new(opened);
+    let limits = config.runtime.clone();
+    let job = Job { config, time, given, shared: shared.clone(), metrics: metrics.clone(), opened };
+    let ended = end.clone();
+    let thread = std::thread::Builder::new()
+        .name("tidemill job".into())
+        .spawn(move || {
+            let result = catch_unwind(AssertUnwindSafe(|| job.run(build, peers).and_then(then)))
+                .unwrap_or_else(|p| Err(Error::Cluster(panic_text(&*p))));
+            lock(&ended.0).get_or_insert(result);
+            ended.1.notify_all();
+        })
+        .map_err(|e| Error::io("start of the job's thread", e))?;
+    let (watched, end_seen) = (shared.clone(), end.clone());
+    let watch = move || watch::watch(&watched, &end_seen, &limits);
+    let handle = JobHandle { shared, metrics, end, thread: Some(thread) };
+    std::thread::Builder::new()
+        .name("tidemill watch".into())
+        .spawn(watch)
+        .map_err(|e| Error::io("start of the watchdog's thread", e))?;
+    Ok(handle)
 }
 
 /// Builds the program once on a throw-away worker: every fault of the graph shows before anything starts.

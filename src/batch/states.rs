@@ -60,9 +60,11 @@ impl<'a> States<'a> {
     }
 
     fn restore(&self, life: Life, what: &[u8]) -> Result<()> {
-        let (Some(dir), Some(to)) = (&self.config.runtime.checkpoint, &self.pieces) else { return Ok(()) };
+        let replay = self.config.replay.as_ref();
+        let Some(dir) = self.config.runtime.checkpoint.as_ref().or(replay.map(|r| &r.dir)) else { return Ok(()) };
         let restore: Restore = postcard::from_bytes(what).map_err(|e| Error::Cluster(format!("an order cannot be read: {e}")))?;
-        let pieces = Pieces::attach(dir, DirectoryId(life.directory), life.generation)?;
+        let attach = if replay.is_some() { Pieces::look } else { Pieces::attach };
+        let pieces = attach(dir, DirectoryId(life.directory), life.generation)?;
         fault::point("restore.before");
         for (name, groups) in restore.states {
             let Some(state) = self.states.iter().find(|s| s.name == name) else { continue };
@@ -75,7 +77,9 @@ impl<'a> States<'a> {
                 }
             }
         }
-        let _ = to.send(Piece::Attach(pieces));
+        if let Some(to) = &self.pieces {
+            let _ = to.send(Piece::Attach(pieces));
+        }
         Ok(())
     }
 

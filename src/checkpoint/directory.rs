@@ -50,9 +50,21 @@ impl Directory {
         }
     }
 
+    pub(super) fn store(&self) -> &Arc<dyn Store> {
+        &self.store
+    }
+
     /// Its genesis.
     pub fn genesis(&self) -> &Genesis {
         &self.genesis
+    }
+
+    /// Whether it is the directory of this job.
+    ///
+    /// # Errors
+    /// Another job's, or one of another batch interval or key groups.
+    pub fn belongs_to(&self, job: &str, interval: std::time::Duration) -> Result<()> {
+        self.genesis.check(&self.store.place(), job, interval)
     }
 
     /// The checkpoints, the newest first; those that cannot be used with what is wrong. Their pieces are not read.

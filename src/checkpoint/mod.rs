@@ -12,6 +12,7 @@ mod manifest;
 mod pieces;
 mod plan_log;
 mod recover;
+mod replay;
 mod store;
 
 use std::collections::BTreeSet;
@@ -26,6 +27,7 @@ pub use lease::Lease;
 pub use manifest::{Comparison, Manifest, ManifestFile, OperatorState};
 pub use pieces::{Groups, Index, LONGEST_PIECE, PieceFile, PieceRef, PieceWriter, Pieces, collect};
 pub use plan_log::{PlanLog, PlanRecord};
+pub use replay::Again;
 
 use self::clean::Keep;
 use self::lease::Held;

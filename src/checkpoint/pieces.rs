@@ -110,13 +110,20 @@ impl Pieces {
     /// # Errors
     /// No such directory here, or another one: the processes do not share it. One that cannot be written here.
     pub fn attach(dir: &Path, directory: DirectoryId, generation: u64) -> Result<Self> {
+        let pieces = Pieces::look(dir, directory, generation)?;
+        Disk::look(dir)?.probe()?;
+        Ok(pieces)
+    }
+
+    /// As [`attach`](Pieces::attach), to read only.
+    ///
+    /// # Errors
+    /// No such directory here, or another one.
+    pub fn look(dir: &Path, directory: DirectoryId, generation: u64) -> Result<Self> {
         let store = Disk::look(dir)?;
         let not_shared = "all processes of a job need the same directory: put it on a disk that they share";
         match super::Genesis::read(&store)? {
-            Some(genesis) if genesis.id == directory => {
-                store.probe()?;
-                Ok(Pieces::new(Arc::new(store), directory, generation))
-            }
+            Some(genesis) if genesis.id == directory => Ok(Pieces::new(Arc::new(store), directory, generation)),
             Some(genesis) => {
                 let what = format!("is checkpoint directory {} on this host, and {directory} where process 0 runs", genesis.id);
                 Err(Error::checkpoint(store.place(), format!("{what}: {not_shared}")))

@@ -2,6 +2,8 @@
 //!
 //! Nothing is guessed: what does not fit is an error, or an older checkpoint, which is said.
 
+use std::sync::Arc;
+
 use super::genesis::Genesis;
 use super::manifest::{Manifest, ManifestFile, newest_first};
 use super::pieces::Pieces;
@@ -58,6 +60,29 @@ pub(super) fn recover(store: &dyn Store, genesis: &Genesis, pieces: &Pieces) -> 
     let mut found = after(plans, course, BatchTime::default()).map_err(|e| with(e, &unfit))?;
     found.warnings.extend::<Vec<_>>(warnings);
     Ok(found)
+}
+
+/// The newest checkpoint that can be used of those before `from`, or the first batch there was, and all plans after it; `None`: no
+/// such checkpoint, and the log does not go back to the first batch.
+///
+/// # Errors
+/// Plans or manifests that cannot be read.
+pub(super) fn before(store: &Arc<dyn Store>, genesis: &Genesis, from: Option<BatchTime>) -> Result<Option<Found>> {
+    // Pieces are only read: no generation has this number.
+    let pieces = Pieces::new(Arc::clone(store), genesis.id, 0);
+    for file in newest_first(&**store)?.into_iter().filter(|f| from.is_some_and(|from| f.time < from)) {
+        match from_manifest(&**store, genesis, &pieces, file, BatchTime::default()) {
+            Ok(found) => return Ok(Some(found)),
+            Err(Unfit::Older(e)) => tracing::warn!("checkpoint: {e}: an older one is used instead"),
+            Err(Unfit::All(e)) => return Err(e),
+        }
+    }
+    let plans = plan_log::read(&**store, genesis.id, genesis.interval_ms, None)?;
+    if !plans.from_start {
+        return Ok(None);
+    }
+    let course = Course::new(genesis.interval_ms, BatchTime::default(), &genesis.origin.starts);
+    after(plans, course, BatchTime::default()).map(Some)
 }
 
 /// An error, and what else is wrong.

@@ -1,5 +1,5 @@
 //! The command `tidemill`: a demo that needs nothing, data for programs to run on, checkpoint
-//! directories, and a launcher for several processes.
+//! directories, batches of before, and a launcher for several processes.
 //!
 //! Not part of the library's interface: what is here may change with any version.
 
@@ -10,6 +10,7 @@ mod demo;
 pub mod generate;
 mod launch;
 mod make;
+mod replay;
 #[cfg_attr(not(feature = "kafka"), allow(dead_code))]
 mod terminal;
 
@@ -34,6 +35,8 @@ enum What {
     Gen(make::Args),
     /// Looks at checkpoint directories: list, inspect, verify, diff, prune
     Checkpoint(checkpoint::Args),
+    /// Runs batches of before again, by the program that made them
+    Replay(replay::Args),
     /// Starts all processes of a program on this machine, and ends them together
     Launch(launch::Args),
     /// Has a launched job go on with other numbers of processes and workers
@@ -47,6 +50,7 @@ pub fn main() -> ExitCode {
         What::Demo(args) => demo::run(&args),
         What::Gen(args) => make::run(&args),
         What::Checkpoint(args) => checkpoint::run(&args),
+        What::Replay(args) => replay::run(&args),
         What::Launch(args) => launch::run(args),
         What::Rescale(args) => launch::rescale(&args),
     };

@@ -19,8 +19,12 @@ impl<'s, T: Exchange> DStream<'s, T> {
     #[doc(alias = "foreach_rdd")]
     #[track_caller]
     pub fn foreach_batch(&self, mut f: impl FnMut(&Batch<T>) -> Result<(), BoxError> + Send + 'static) {
+        let site = Site::of("foreach_batch");
+        if !self.node.graph.config.runs_foreach() {
+            return self.attach_left_out(&site, "foreach_batch");
+        }
         let ranges = self.node.lineage.iter().copied().collect::<Vec<u32>>();
-        self.attach_gathered(&Site::of("foreach_batch"), "foreach_batch", move |plan, rows| {
+        self.attach_gathered(&site, "foreach_batch", move |plan, rows| {
             let ranges = lineage_ranges(plan, &ranges.as_slice().into());
             let batch = Batch::new(plan.time, ranges.into(), std::mem::take(rows));
             let done = f(&batch);
@@ -43,32 +47,30 @@ impl<'s, T: Exchange> DStream<'s, T> {
         init: impl Fn() -> Result<C, BoxError> + Send + 'static,
         mut f: impl FnMut(&mut C, BatchTime, u32, &[T]) -> Result<(), BoxError> + Send + 'static,
     ) {
+        let site = Site::of("foreach_partition");
+        if !self.node.graph.config.runs_foreach() {
+            return self.attach_left_out(&site, "foreach_partition");
+        }
         let mut made: std::collections::BTreeMap<u32, C> = Default::default();
         let mut through: Option<(BatchTime, std::collections::BTreeSet<u32>)> = None;
-        self.attach_spread(
-            &Site::of("foreach_partition"),
-            "foreach_partition",
-            Spread::Bags(SHARDS),
-            Out::Written,
-            move |plan, parts| {
-                // A part that went well is not given again when a later one of the same batch fails.
-                let done = match &mut through {
-                    Some((t, done)) if *t == plan.time => done,
-                    other => &mut other.insert((plan.time, Default::default())).1,
-                };
-                for part in parts.iter().filter(|p| !p.rows.is_empty()) {
-                    if done.contains(&part.number) {
-                        continue;
-                    }
-                    let c = match made.entry(part.number) {
-                        std::collections::btree_map::Entry::Occupied(e) => e.into_mut(),
-                        std::collections::btree_map::Entry::Vacant(e) => e.insert(init()?),
-                    };
-                    f(c, plan.time, part.number, &part.rows)?;
-                    done.insert(part.number);
+        self.attach_spread(&site, "foreach_partition", Spread::Bags(SHARDS), Out::Written, move |plan, parts| {
+            // A part that went well is not given again when a later one of the same batch fails.
+            let done = match &mut through {
+                Some((t, done)) if *t == plan.time => done,
+                other => &mut other.insert((plan.time, Default::default())).1,
+            };
+            for part in parts.iter().filter(|p| !p.rows.is_empty()) {
+                if done.contains(&part.number) {
+                    continue;
                 }
-                Ok(())
-            },
-        );
+                let c = match made.entry(part.number) {
+                    std::collections::btree_map::Entry::Occupied(e) => e.into_mut(),
+                    std::collections::btree_map::Entry::Vacant(e) => e.insert(init()?),
+                };
+                f(c, plan.time, part.number, &part.rows)?;
+                done.insert(part.number);
+            }
+            Ok(())
+        });
     }
 }

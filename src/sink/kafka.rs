@@ -23,6 +23,7 @@ use crate::kafka::{Metadata, Receipt, START_DEADLINE, Settings, Side, lock};
 use crate::operator::attach::{SHARDS, Spread};
 use crate::output::{Out, Receipts};
 use crate::plan::Tick;
+use crate::replay::Place;
 use crate::time::BatchTime;
 
 /// A topic to write to.
@@ -184,6 +185,16 @@ impl Record {
     /// Key and value.
     pub(super) fn parts(&self) -> (Option<&[u8]>, Option<&[u8]>) {
         (self.key.map(|n| &self.keys[..n]), self.value.map(|n| &self.values[..n]))
+    }
+
+    /// Key and value as text, with a tab between them.
+    fn line(&mut self) -> Result<String, BoxError> {
+        if let Some(e) = self.error.take() {
+            return Err(format!("a row cannot be JSON: {e}").into());
+        }
+        let text = |bytes: Option<&[u8]>| bytes.map_or("null".into(), |b| String::from_utf8_lossy(b).into_owned());
+        let (key, value) = self.parts();
+        Ok(key.map_or_else(String::new, |_| text(key) + "\t") + &text(value))
     }
 
     pub(super) fn clear(&mut self) {
@@ -369,9 +380,22 @@ impl<'s, T: Exchange> DStream<'s, T> {
     ///
     /// Batches leave in order, and within a batch rows as `print` would order them, by process and part.
     #[track_caller]
-    pub fn to_kafka(&self, sink: KafkaSink, fill: impl FnMut(&T, &mut Record) + Send + 'static) {
+    pub fn to_kafka(&self, mut sink: KafkaSink, mut fill: impl FnMut(&T, &mut Record) + Send + 'static) {
         let site = Site::of("to_kafka");
         let graph = &self.node.graph;
+        match graph.config.place(&sink.topic) {
+            Place::Own => {}
+            Place::Other(topic) => (sink.topic, sink.once) = (topic, false),
+            Place::Shown => {
+                let mut record = Record::default();
+                let line = move |row: &T| {
+                    record.clear();
+                    fill(row, &mut record);
+                    record.line()
+                };
+                return self.attach_shown(&site, "to_kafka", format!("topic {}", sink.topic), line);
+            }
+        }
         if sink.once && sink.check().is_ok() {
             return self.to_kafka_once(&site, sink, fill);
         }

@@ -14,10 +14,13 @@ mod kafka_progress;
 mod kafka_shards;
 pub mod memory;
 mod print;
+mod replay;
 mod retry;
 mod text_files;
 mod text_once;
 pub(crate) mod thread;
+
+pub(crate) use replay::say;
 
 use crate::error::BoxError;
 use crate::time::BatchTime;

@@ -1,8 +1,8 @@
 //! `print`: the first rows of each batch on stdout, in Spark's shape.
 
 use std::fmt::Debug;
-use std::io::Write;
 
+use super::replay::say_block;
 use crate::dstream::DStream;
 use crate::flow::Site;
 use crate::time::BatchTime;
@@ -19,21 +19,31 @@ impl<'s, T: Debug + 'static> DStream<'s, T> {
         let site = Site::of("print");
         let config = &self.node.graph.config;
         let (zone, interval) = (config.zone(), config.interval.millis());
-        self.attach_text(&site, "print", n, move |plan, rows, more| {
-            let text = block(plan.time, interval, &zone, rows, more);
-            let mut out = std::io::stdout().lock();
-            out.write_all(text.as_bytes())?;
-            Ok(out.flush()?)
+        let (seen, name) = (config.replay.as_ref().and_then(|r| r.seen.clone()), site.name());
+        self.attach_text(&site, "print", n, move |plan, rows, more| match &seen {
+            Some(seen) => {
+                seen.put(plan.time, &name, rows.to_vec());
+                Ok(())
+            }
+            None => Ok(say_block(&block(plan.time, interval, &zone, "", rows, more))?),
         });
     }
 }
 
-/// One printed batch, to the byte.
-fn block(time: BatchTime, interval_ms: u64, zone: &jiff::tz::TimeZone, rows: &[String], more: bool) -> String {
+/// One printed batch, to the byte; `to` is where else its rows would have gone.
+pub(super) fn block(
+    time: BatchTime,
+    interval_ms: u64,
+    zone: &jiff::tz::TimeZone,
+    to: &str,
+    rows: &[String],
+    more: bool,
+) -> String {
     const RULE: &str = "-------------------------------------------";
     let at = jiff::Timestamp::from_millisecond(time.millis() as i64).unwrap_or(jiff::Timestamp::MAX).to_zoned(zone.clone());
     let format = if interval_ms.is_multiple_of(1_000) { "%Y-%m-%d %H:%M:%S" } else { "%Y-%m-%d %H:%M:%S.%3f" };
-    let mut text = format!("{RULE}\nTime: {}\n{RULE}\n", at.strftime(format));
+    let to = if to.is_empty() { String::new() } else { format!(" -> {to}") };
+    let mut text = format!("{RULE}\nTime: {}{to}\n{RULE}\n", at.strftime(format));
     for row in rows {
         text += row;
         text.push('\n');
@@ -56,14 +66,14 @@ mod tests {
         let rows = ["Tweets this batch: 782".to_string()];
         let rule = "-".repeat(43);
         assert_eq!(
-            block(t, 5_000, &utc, &rows, true),
+            block(t, 5_000, &utc, "", &rows, true),
             format!("{rule}\nTime: 2017-01-11 17:08:55\n{rule}\nTweets this batch: 782\n...\n\n")
         );
         assert_eq!(
-            block(BatchTime::from_millis(5), 5, &utc, &[], false),
+            block(BatchTime::from_millis(5), 5, &utc, "", &[], false),
             format!("{rule}\nTime: 1970-01-01 00:00:00.005\n{rule}\n\n")
         );
         let berlin = jiff::tz::TimeZone::get("Europe/Berlin").unwrap();
-        assert!(block(t, 5_000, &berlin, &[], false).contains("18:08:55"));
+        assert!(block(t, 5_000, &berlin, "topic counts", &[], false).contains("18:08:55 -> topic counts\n"));
     }
 }

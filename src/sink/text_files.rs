@@ -14,6 +14,7 @@ use crate::flow::Site;
 use crate::operator::attach::{SHARDS, Spread, row_text};
 use crate::output::Out;
 use crate::plan::Tick;
+use crate::replay::Place;
 use crate::sink::Part;
 use crate::time::BatchTime;
 
@@ -66,6 +67,15 @@ impl<'s, T: Exchange + Debug> DStream<'s, T> {
             graph.problem(&site, problem);
         }
         let bags = self.node.cases.iter().map(|c| matches!(c, Case::Bag { .. })).collect();
+        let place = prefix.display().to_string();
+        let other = match graph.config.place(&place) {
+            Place::Own => None,
+            Place::Other(other) => Some(PathBuf::from(other)),
+            Place::Shown => {
+                return self.attach_shown(&site, "save_as_text_files", place, |row| Ok(row_text(row)));
+            }
+        };
+        let prefix = other.as_deref().unwrap_or(prefix);
         let r = &graph.config.runtime;
         let mut saver = Saver::new(prefix, suffix, r.process, r.processes, bags);
         self.attach_spread(&site, "save_as_text_files", Spread::Bags(SHARDS), Out::Written, move |tick, parts| {

@@ -14,6 +14,7 @@ mod job;
 mod once;
 mod overload;
 mod reader;
+mod replay;
 mod sink;
 mod slow;
 mod splits;

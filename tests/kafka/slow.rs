@@ -67,7 +67,7 @@ fn reads_slowly() {
 }
 
 #[test]
-fn a_slow_output_under_a_fast_topic() {
+fn e7_a_slow_output_under_a_fast_topic() {
     let topic = topic("slow", 2, &[]);
     let p = producer(&[]);
     let pad = "x".repeat(1_014);

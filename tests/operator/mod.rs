@@ -3,6 +3,7 @@
 mod fallible;
 mod handover;
 mod home;
+mod load;
 mod narrow;
 mod order;
 mod outputs;

@@ -125,7 +125,7 @@ pub fn windowed_input() -> Input {
 }
 
 #[test]
-fn windows_fill_and_slide_out_in_silence() {
+fn e8_windows_fill_and_slide_out_in_silence() {
     let input = windowed_input();
     check("tweets_windowed", &["--mode", "windowed", "--interval", "20s"], &input, &windowed(&input));
 }

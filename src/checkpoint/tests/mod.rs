@@ -6,6 +6,7 @@ mod crash;
 mod damage;
 mod frame;
 mod golden;
+mod replay;
 
 use std::path::{Path, PathBuf};
 use std::time::Duration;

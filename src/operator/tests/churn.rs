@@ -16,7 +16,7 @@ const ROWS: u64 = 8;
 /// Two windows that share panes, a third that no output wants, with two batches in flight: ids are used again all the time,
 /// and never too early.
 #[test]
-fn a_dictionary_is_as_large_as_its_windows() {
+fn e5_a_dictionary_is_as_large_as_its_windows() {
     let batches: Vec<Vec<u64>> = (0..BATCHES).map(|t| (t..t + ROWS).map(|k| k * 3).collect()).collect();
     let (counts, sums, largest) = (Memory::new(), Memory::new(), Arc::new(AtomicUsize::new(0)));
     let out = (counts.clone(), sums.clone(), largest.clone());
