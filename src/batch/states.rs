@@ -7,7 +7,7 @@ use std::time::{Duration, Instant};
 use serde::{Deserialize, Serialize};
 
 use super::pieces::Piece;
-use crate::checkpoint::{DirectoryId, Groups, Pieces};
+use crate::checkpoint::{DirectoryId, Groups, Lease, Pieces};
 use crate::config::Config;
 use crate::error::{Error, Result};
 use crate::output::Life;
@@ -21,6 +21,8 @@ const FUEL: Duration = Duration::from_millis(2);
 /// What every worker is told of the checkpoint directory before the first batch.
 #[derive(Debug, Serialize, Deserialize)]
 pub(super) struct Restore {
+    /// Who has taken it: each process proves by it that it sees the same directory.
+    pub lease: Lease,
     /// The pieces to load, by operator.
     pub states: BTreeMap<String, Groups>,
 }
@@ -60,7 +62,7 @@ impl<'a> States<'a> {
     fn restore(&self, life: Life, what: &[u8]) -> Result<()> {
         let (Some(dir), Some(to)) = (&self.config.runtime.checkpoint, &self.pieces) else { return Ok(()) };
         let restore: Restore = postcard::from_bytes(what).map_err(|e| Error::Cluster(format!("an order cannot be read: {e}")))?;
-        let pieces = Pieces::attach(dir, DirectoryId(life.directory), life.generation)?;
+        let pieces = Pieces::attach(dir, DirectoryId(life.directory), &restore.lease)?;
         for (name, groups) in restore.states {
             let Some(state) = self.states.iter().find(|s| s.name == name) else { continue };
             for (group, list) in groups.iter().filter(|(g, _)| **g as usize % self.config.peers() == self.worker) {

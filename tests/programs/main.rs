@@ -5,6 +5,7 @@ mod checkpoint;
 mod child;
 mod command;
 mod demo;
+mod disks;
 mod errors;
 mod golden;
 mod launch;
@@ -12,6 +13,8 @@ mod model;
 mod once;
 mod pipes;
 mod resumed;
+#[cfg(feature = "object-store")]
+mod s3;
 mod sockets;
 mod supervise;
 mod tweets;

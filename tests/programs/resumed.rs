@@ -6,7 +6,7 @@ use crate::golden::{Layout, expected, same};
 use crate::tweets::windowed_input;
 
 /// A crash point with its pass, and processes and workers before and after.
-type Kill = (&'static str, (usize, usize), (usize, usize));
+pub type Kill = (&'static str, (usize, usize), (usize, usize));
 
 /// Points of `fault.rs` that a run comes past at least so often, and the layouts before and after.
 const KILLS: [Kill; 9] = [
@@ -23,27 +23,31 @@ const KILLS: [Kill; 9] = [
 
 #[test]
 fn windows_of_tweets_over_a_kill() {
+    for kill in KILLS {
+        over_a_kill(kill, TempDir::new("resumed").path(), &[]);
+    }
+}
+
+/// A job with its states in a directory, in an environment: killed once, started again, and once more.
+pub fn over_a_kill((at, (processes, workers), then): Kill, dir: &str, env: &[(&str, &str)]) {
     let (broker, input) = (Broker::start(), windowed_input());
     broker.topic("tweets-in", input.partitions);
     let plans = input.plans_of("tweets-in");
     let whole = expected("tweets_windowed");
-    for (at, (processes, workers), then) in KILLS {
-        let dir = TempDir::new("resumed");
-        let given = ["--brokers", &broker.address, "--topic", "tweets-in", "--plans", plans.path(), "--time-zone", "UTC"];
-        let states = ["--mode", "windowed", "--interval", "20s", "--checkpoint", dir.path(), "--checkpoint-interval", "40s"];
-        let args = [given, states].concat();
-        let (programs, _hosts) = Layout { processes, workers }.start_in("tweets", &args, &[("TIDEMILL_CRASH_AT", at)]);
-        let mut ended = programs.into_iter().map(Program::end);
-        let killed = ended.next().unwrap();
-        assert_eq!(killed.code, None, "{at}: nobody killed it: {}{}", killed.out, killed.err);
-        assert!(ended.all(|other| other.code == Some(1)), "{at}: its peers");
-        let again = Layout { processes: then.0, workers: then.1 }.run("tweets", &args);
-        // What was printed and not yet in a checkpoint is printed again, and is the same.
-        assert!(whole.starts_with(&killed.out), "{at}: {}", killed.out);
-        let rest = whole.len().saturating_sub(again.len());
-        assert!(rest <= killed.out.len(), "{at}: {rest} bytes were to be printed before the kill:\n{}", killed.out);
-        same(&format!("the end of tweets_windowed, after a kill at {at}"), &whole[rest..], &again);
-        let nothing = Layout { processes: 1, workers: 1 }.run("tweets", &args);
-        assert_eq!(nothing, "", "{at}: everything was out");
-    }
+    let given = ["--brokers", &broker.address, "--topic", "tweets-in", "--plans", plans.path(), "--time-zone", "UTC"];
+    let states = ["--mode", "windowed", "--interval", "20s", "--checkpoint", dir, "--checkpoint-interval", "40s"];
+    let args = [given, states].concat();
+    let (programs, _hosts) = Layout { processes, workers }.start_with("tweets", &args, env, &[("TIDEMILL_CRASH_AT", at)]);
+    let mut ended = programs.into_iter().map(Program::end);
+    let killed = ended.next().unwrap();
+    assert_eq!(killed.code, None, "{at}: nobody killed it: {}{}", killed.out, killed.err);
+    assert!(ended.all(|other| other.code == Some(1)), "{at}: its peers");
+    let again = Layout { processes: then.0, workers: then.1 }.run_in("tweets", &args, env);
+    // What was printed and not yet in a checkpoint is printed again, and is the same.
+    assert!(whole.starts_with(&killed.out), "{at}: {}", killed.out);
+    let rest = whole.len().saturating_sub(again.len());
+    assert!(rest <= killed.out.len(), "{at}: {rest} bytes were to be printed before the kill:\n{}", killed.out);
+    same(&format!("the end of tweets_windowed, after a kill at {at}"), &whole[rest..], &again);
+    let nothing = Layout { processes: 1, workers: 1 }.run_in("tweets", &args, env);
+    assert_eq!(nothing, "", "{at}: everything was out");
 }
