@@ -1,13 +1,77 @@
 //! Crash points: named places at which a test lets the process die as `kill -9` would, at the n-th pass.
 //!
-//! `TIDEMILL_CRASH_AT=plan.after:3` kills the process when it passes the point `plan.after` for the third time, and
-//! `TIDEMILL_LOSE_AT=sink.commit:3` loses the third answer to a commit. Only with the feature `testing`; without it a point is
-//! nothing at all.
+//! `TIDEMILL_CRASH_AT=plan.after:3` kills the process when it passes the point `plan.after` for the third time,
+//! `TIDEMILL_LOSE_AT=sink.commit:3` loses the third answer to a commit, and `TIDEMILL_FAIL_AT=pieces.write:2-4:28` has the second to
+//! fourth write to a file of `pieces/` fail with the system's error 28, a full disk (`:500ms`: take so long). Only with the feature
+//! `testing`; without it a point is nothing at all.
+
+use std::io;
+use std::path::Path;
 
 /// A place to die at.
 #[cfg(not(any(test, feature = "testing")))]
 #[inline(always)]
 pub(crate) fn point(_name: &str) {}
+
+/// What the system says instead of doing it to this file.
+#[cfg(not(any(test, feature = "testing")))]
+#[inline(always)]
+pub(crate) fn fails(_file: &Path, _what: &str) -> io::Result<()> {
+    Ok(())
+}
+
+/// What the system says instead of doing it to this file: to one of a folder, as `pieces.write`, or to any, as `probe`.
+#[cfg(any(test, feature = "testing"))]
+pub(crate) fn fails(file: &Path, what: &str) -> io::Result<()> {
+    use std::sync::OnceLock;
+    use std::sync::atomic::{AtomicU64, Ordering};
+    static AIM: OnceLock<Option<Failure>> = OnceLock::new();
+    static PASSED: AtomicU64 = AtomicU64::new(0);
+    let aim = AIM.get_or_init(|| {
+        let text = std::env::var("TIDEMILL_FAIL_AT").ok()?;
+        Some(failure(&text).unwrap_or_else(|| panic!("TIDEMILL_FAIL_AT={text}: write it as pieces.write:2-4:28")))
+    });
+    let Some(aim) = aim else { return Ok(()) };
+    let folder = file.parent().and_then(Path::file_name).and_then(|f| f.to_str()).unwrap_or_default();
+    let here = aim.at == what || aim.at.strip_prefix(folder).and_then(|rest| rest.strip_prefix('.')) == Some(what);
+    if !here || !aim.passes.contains(&(PASSED.fetch_add(1, Ordering::SeqCst) + 1)) {
+        return Ok(());
+    }
+    match aim.how {
+        How::Error(n) => Err(io::Error::from_raw_os_error(n)),
+        How::Slow(time) => {
+            std::thread::sleep(time);
+            Ok(())
+        }
+    }
+}
+
+/// What goes wrong where, at which passes.
+#[cfg(any(test, feature = "testing"))]
+#[derive(Debug, PartialEq)]
+struct Failure {
+    at: String,
+    passes: std::ops::RangeInclusive<u64>,
+    how: How,
+}
+
+#[cfg(any(test, feature = "testing"))]
+#[derive(Debug, PartialEq)]
+enum How {
+    Error(i32),
+    Slow(std::time::Duration),
+}
+
+#[cfg(any(test, feature = "testing"))]
+fn failure(text: &str) -> Option<Failure> {
+    let [at, passes, how] = text.split(':').collect::<Vec<_>>().try_into().ok()?;
+    let (first, last) = passes.split_once('-')?;
+    let how = match how.strip_suffix("ms") {
+        Some(ms) => How::Slow(std::time::Duration::from_millis(ms.parse().ok()?)),
+        None => How::Error(how.parse().ok()?),
+    };
+    Some(Failure { at: at.into(), passes: first.parse().ok()?..=last.parse().ok()?, how })
+}
 
 /// Whether what another program answered here is to count as lost.
 #[cfg(all(feature = "kafka", not(any(test, feature = "testing"))))]
@@ -58,6 +122,17 @@ fn aim(text: &str) -> Option<(String, u64)> {
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[test]
+    fn a_failure_is_a_place_passes_and_an_error_or_a_time() {
+        let full = Failure { at: "pieces.write".into(), passes: 2..=4, how: How::Error(28) };
+        assert_eq!(failure("pieces.write:2-4:28"), Some(full));
+        let slow = std::time::Duration::from_millis(500);
+        assert_eq!(failure("sync:1-9:500ms"), Some(Failure { at: "sync".into(), passes: 1..=9, how: How::Slow(slow) }));
+        for no in ["pieces.write:2", "pieces.write:2-3", "pieces.write:2:28", "pieces.write:2-x:28", "a:1-2:3:4", "a:1-2:xms"] {
+            assert_eq!(failure(no), None, "{no}");
+        }
+    }
 
     #[test]
     fn an_aim_is_a_name_and_a_number() {

@@ -103,6 +103,14 @@ where
     crate::batch::run::rehearse(&config.into(), &program.into())
 }
 
+/// Puts a checkpoint directory through what every store of them must do: for one that tidemill's tests do not know.
+///
+/// # Panics
+/// If it does not do it. The directory must be new; what is in it afterwards is no use.
+pub fn store(dir: &std::path::Path) {
+    crate::checkpoint::check_store(dir);
+}
+
 /// How a test's job begins and ends.
 struct Start {
     workers: u16,

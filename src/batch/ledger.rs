@@ -250,7 +250,8 @@ impl Ledger {
     pub fn restore(&self) -> Result<(Life, Vec<u8>)> {
         let (directory, generation) = self.checkpoints.pieces()?.id();
         let life = Life { directory: directory.0, generation };
-        Ok((life, encoded(&Restore { states: self.groups.clone() })))
+        let lease = self.checkpoints.lease().clone();
+        Ok((life, encoded(&Restore { lease: Some(lease), states: self.groups.clone() })))
     }
 
     /// Whether the batch that ends at `end` is that of a checkpoint.

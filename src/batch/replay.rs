@@ -38,7 +38,7 @@ impl Planner {
         let states = saved.map(|o| (o.id.name, o.groups)).collect();
         let life = Life { directory: directory.0, generation: 0 };
         self.lanes.go_on(lanes);
-        self.send(Order::Restore { time, life, what: encoded(&Restore { states }) });
+        self.send(Order::Restore { time, life, what: encoded(&Restore { lease: None, states }) });
         tracing::info!(checkpoint = time.unwrap_or_default().millis(), batches = plans.len(), "runs again, nothing is saved");
         let planned = plans.last().map_or(replay.to, |p| p.end(interval.millis()));
         Ok(Resumed { known: true, time, positions, lanes, replay: plans.into(), planned, ..Resumed::default() })

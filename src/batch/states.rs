@@ -7,7 +7,7 @@ use std::time::{Duration, Instant};
 use serde::{Deserialize, Serialize};
 
 use super::pieces::Piece;
-use crate::checkpoint::{DirectoryId, Groups, Pieces};
+use crate::checkpoint::{DirectoryId, Groups, Lease, Pieces};
 use crate::config::Config;
 use crate::error::{Error, Result};
 use crate::fault;
@@ -22,6 +22,8 @@ const FUEL: Duration = Duration::from_millis(2);
 /// What every worker is told of the checkpoint directory before the first batch.
 #[derive(Debug, Serialize, Deserialize)]
 pub(super) struct Restore {
+    /// Who has taken it: each process proves by it that it sees the same directory. Nobody, where it is only read.
+    pub lease: Option<Lease>,
     /// The pieces to load, by operator.
     pub states: BTreeMap<String, Groups>,
 }
@@ -63,8 +65,11 @@ impl<'a> States<'a> {
         let replay = self.config.replay.as_ref();
         let Some(dir) = self.config.runtime.checkpoint.as_ref().or(replay.map(|r| &r.dir)) else { return Ok(()) };
         let restore: Restore = postcard::from_bytes(what).map_err(|e| Error::Cluster(format!("an order cannot be read: {e}")))?;
-        let attach = if replay.is_some() { Pieces::look } else { Pieces::attach };
-        let pieces = attach(dir, DirectoryId(life.directory), life.generation)?;
+        let id = DirectoryId(life.directory);
+        let pieces = match &restore.lease {
+            Some(lease) => Pieces::attach(dir, id, lease)?,
+            None => Pieces::look(dir, id)?,
+        };
         fault::point("restore.before");
         for (name, groups) in restore.states {
             let Some(state) = self.states.iter().find(|s| s.name == name) else { continue };

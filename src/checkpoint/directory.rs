@@ -9,7 +9,7 @@ use super::lease;
 use super::manifest::{Manifest, ManifestFile, newest_first, sizes};
 use super::pieces::{PieceFile, Pieces};
 use super::plan_log::{self, PlanRecord};
-use super::store::{Disk, Store};
+use super::store::{self, Lock, Store};
 use crate::error::{Error, Result};
 
 /// A checkpoint directory, for reading; a run may be writing it.
@@ -41,7 +41,7 @@ impl Directory {
     /// # Errors
     /// None is there, or its genesis cannot be read.
     pub fn open(dir: &Path) -> Result<Self> {
-        let store: Arc<dyn Store> = Arc::new(Disk::look(dir)?);
+        let store = store::look(dir)?;
         match Genesis::read(&*store)? {
             Some(genesis) => Ok(Directory { store, genesis }),
             None => {
@@ -140,9 +140,14 @@ impl Directory {
     /// # Errors
     /// A run has the directory; the disk fails.
     pub fn prune(&self, keep: usize) -> Result<Cleaned> {
-        let _lock = lease::lock(&*self.store)?;
-        // Nobody writes: every generation is over.
-        let keep = Keep { directory: self.genesis.id, checkpoints: keep, plans_ms: 0, generation: u64::MAX };
+        let lock = lease::lock(&*self.store)?;
+        let generation = match lock {
+            // Nobody writes: every generation is over.
+            Lock::Held(_) => u64::MAX,
+            // Somebody may: then the last generation is not.
+            _ => lease::newest_generation(&*self.store)?,
+        };
+        let keep = Keep { directory: self.genesis.id, checkpoints: keep, plans_ms: 0, generation };
         clean::clean(&*self.store, &keep)
     }
 }

@@ -53,21 +53,30 @@ pub(super) struct Held {
 /// Somebody else holds it: named as far as their lease is there.
 pub(super) fn lock(store: &dyn Store) -> Result<Lock> {
     match store.lock()? {
-        Some(lock) => Ok(lock),
-        None => Err(Error::CheckpointInUse { dir: store.place(), holder: newest(store)?.map(|l| l.to_string()) }),
+        lock @ (Lock::Held(_) | Lock::None) => Ok(lock),
+        Lock::Taken => Err(Error::CheckpointInUse { dir: store.place(), holder: newest(store)?.map(|l| l.to_string()) }),
     }
 }
 
 /// The generation of the newest lease, 0 if there is none.
-fn newest_generation(store: &dyn Store) -> Result<u64> {
+pub(super) fn newest_generation(store: &dyn Store) -> Result<u64> {
     Ok(store.list("leases")?.iter().filter_map(|e| generation_of(&e.name)).max().unwrap_or(0))
 }
 
 /// The newest lease; none if it cannot be read.
 fn newest(store: &dyn Store) -> Result<Option<Lease>> {
-    let file = name(newest_generation(store)?);
-    let bytes = store.read(&file, LIMIT)?;
-    Ok(bytes.and_then(|b| read(&file, &b).ok()))
+    Ok(of(store, newest_generation(store)?).unwrap_or_default())
+}
+
+/// The lease of a generation, if it is there.
+pub(super) fn of(store: &dyn Store, generation: u64) -> Result<Option<Lease>> {
+    let file = name(generation);
+    store.read(&file, LIMIT)?.map(|bytes| read(&file, &bytes)).transpose()
+}
+
+/// The name of this host.
+pub(super) fn own_host() -> String {
+    rustix::system::uname().nodename().to_string_lossy().into_owned()
 }
 
 pub(super) fn read(file: &str, bytes: &[u8]) -> Result<Lease> {
@@ -78,8 +87,7 @@ impl Held {
     /// Takes the next generation, which is after `seen` too.
     pub fn take(store: &dyn Store, lock: Lock, seen: u64, now_ms: u64) -> Result<Held> {
         let generation = newest_generation(store)?.max(seen) + 1;
-        let host = rustix::system::uname().nodename().to_string_lossy().into_owned();
-        let lease = Lease { generation, pid: std::process::id(), host, since_ms: now_ms };
+        let lease = Lease { generation, pid: std::process::id(), host: own_host(), since_ms: now_ms };
         // Where there are no locks, this is the lock.
         if !store.put_new(&name(generation), &frame(Kind::Lease, &lease))? {
             return Err(Error::CheckpointInUse { dir: store.place(), holder: newest(store)?.map(|l| l.to_string()) });

@@ -28,11 +28,12 @@ pub use manifest::{Comparison, Manifest, ManifestFile, OperatorState};
 pub use pieces::{Groups, Index, LONGEST_PIECE, PieceFile, PieceRef, PieceWriter, Pieces, collect};
 pub use plan_log::{PlanLog, PlanRecord};
 pub use replay::Again;
+pub(crate) use store::url;
 
 use self::clean::Keep;
 use self::lease::Held;
 use self::plan_log::{Course, Previous};
-use self::store::{Disk, Store};
+use self::store::Store;
 use crate::clock::wall_ms;
 use crate::data::KEY_GROUPS;
 use crate::error::{Error, Result};
@@ -132,7 +133,7 @@ impl Checkpoints {
     /// A directory that cannot be written, that another run has, that belongs to another job, that a newer program wrote, or
     /// in which something is missing or damaged that cannot be got round: each names the file and what to do.
     pub fn open(dir: &Path, settings: Settings) -> Result<(Checkpoints, Recovered)> {
-        let store: Arc<dyn Store> = Arc::new(Disk::open(dir)?);
+        let store = store::open(dir)?;
         let lock = lease::lock(&*store)?;
         let genesis = Genesis::read(&*store)?;
         let in_use = generations(&*store)?;
@@ -141,6 +142,7 @@ impl Checkpoints {
             None => not_headless(&*store)?,
         }
         let held = Arc::new(Held::take(&*store, lock, in_use, wall_ms())?);
+        plan_log::close_older(&*store, held.lease.generation)?;
         store.delete(&clean::leftovers(&*store)?)?;
         let mut recovered = Recovered { generation: held.lease.generation, ..Recovered::default() };
         let begin = match &genesis {
@@ -263,6 +265,12 @@ impl Checkpoints {
         };
         clean::clean(&*self.store, &keep)
     }
+}
+
+/// See `testing::store`.
+#[cfg(any(test, doctest, feature = "testing"))]
+pub(crate) fn check_store(dir: &Path) {
+    store::suite::all(&|| store::open(dir).expect("a directory"));
 }
 
 /// The highest generation that any file names.

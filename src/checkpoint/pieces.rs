@@ -10,8 +10,9 @@ use serde::{Deserialize, Serialize};
 
 use super::frame::{Found, Kind, RECORD, frame, record, record_head, record_len, unframe};
 use super::genesis::DirectoryId;
+use super::lease::{self, Lease, own_host};
 use super::plan_log::foreign;
-use super::store::{Disk, Draft, Store};
+use super::store::{self, Draft, Store};
 use crate::data::{KEY_GROUPS, encoded};
 use crate::error::{Error, Result};
 use crate::fault;
@@ -105,34 +106,50 @@ impl Pieces {
         Pieces { store, directory, generation }
     }
 
-    /// The same directory, seen from a process other than the one that holds the lease, which says what id and generation are.
+    /// The same directory, seen from a process other than the one that holds the lease, which says what id and lease are. The lease
+    /// is new at each start: who can read it looks at the directory of that process, and not at another one of that name, or a copy.
     ///
     /// # Errors
     /// No such directory here, or another one: the processes do not share it. One that cannot be written here.
-    pub fn attach(dir: &Path, directory: DirectoryId, generation: u64) -> Result<Self> {
-        let pieces = Pieces::look(dir, directory, generation)?;
-        Disk::look(dir)?.probe()?;
+    pub fn attach(dir: &Path, directory: DirectoryId, lease: &Lease) -> Result<Self> {
+        let own = own_host();
+        let not_shared = |place: String, what: String| {
+            let remedy = "all processes of a job need the same directory: put it where all their hosts see it";
+            let at = format!("process 0 runs on host {} with it, and here, on host {own},", lease.host);
+            Error::checkpoint(place, format!("{at} {what}: {remedy}"))
+        };
+        let pieces = Pieces::open(dir, directory, lease.generation, &not_shared)?;
+        let copy = |what: String| Err(not_shared(pieces.store.place(), format!("it is a copy: {what}")));
+        match lease::of(&*pieces.store, lease.generation)? {
+            Some(found) if found == *lease => {}
+            Some(found) => return copy(format!("there it was taken by {lease}, here by {found}")),
+            None => return copy(format!("the lease of generation {} is not in it", lease.generation)),
+        }
+        pieces.store.probe()?;
         Ok(pieces)
     }
 
-    /// As [`attach`](Pieces::attach), to read only.
+    /// As [`attach`](Pieces::attach), to read only: nobody need have taken the directory.
     ///
     /// # Errors
     /// No such directory here, or another one.
-    pub fn look(dir: &Path, directory: DirectoryId, generation: u64) -> Result<Self> {
-        let store = Disk::look(dir)?;
-        let not_shared = "all processes of a job need the same directory: put it on a disk that they share";
-        match super::Genesis::read(&store)? {
-            Some(genesis) if genesis.id == directory => Ok(Pieces::new(Arc::new(store), directory, generation)),
+    pub fn look(dir: &Path, directory: DirectoryId) -> Result<Self> {
+        let wrong = |place, what| Error::checkpoint(place, format!("{what}: all processes need the same directory"));
+        Pieces::open(dir, directory, 0, &wrong)
+    }
+
+    fn open(dir: &Path, directory: DirectoryId, generation: u64, wrong: &dyn Fn(String, String) -> Error) -> Result<Self> {
+        let store = store::look(dir).map_err(|e| wrong(dir.display().to_string(), format!("it is not to be seen ({e})")))?;
+        match super::Genesis::read(&*store)? {
+            Some(genesis) if genesis.id == directory => Ok(Pieces::new(store, directory, generation)),
             Some(genesis) => {
-                let what = format!("is checkpoint directory {} on this host, and {directory} where process 0 runs", genesis.id);
-                Err(Error::checkpoint(store.place(), format!("{what}: {not_shared}")))
+                Err(wrong(store.place(), format!("it is the checkpoint directory {}, there {directory}", genesis.id)))
             }
-            None => Err(Error::checkpoint(store.place(), format!("is no checkpoint directory on this host: {not_shared}"))),
+            None => Err(wrong(store.place(), "it is no checkpoint directory".into())),
         }
     }
 
-    /// What else is needed to [`attach`](Pieces::attach): the directory's id and the generation.
+    /// The directory's id, and the generation.
     pub fn id(&self) -> (DirectoryId, u64) {
         (self.directory, self.generation)
     }

@@ -10,7 +10,7 @@ use xxhash_rust::xxh3::xxh3_64;
 
 use super::frame::{Found, HEAD, Kind, decode, frame, frame_len, record, record_head, unframe};
 use super::genesis::{DirectoryId, Position};
-use super::lease::Held;
+use super::lease::{Held, generation_of};
 use super::store::{self, Store};
 use crate::data::encoded;
 use crate::error::{Error, Result};
@@ -190,8 +190,9 @@ impl PlanLog {
         bytes.extend_from_slice(&payload);
         log.append(&bytes)?;
         self.len += bytes.len() as u64;
+        let long = log.is_long();
         self.log = Some(log);
-        if self.len >= self.segment {
+        if self.len >= self.segment || long {
             let file = PlanFile { segment: self.head.file.segment + 1, ..self.head.file };
             self.head.previous = Some(Previous { file: self.head.file, len: self.len, end: self.course.end });
             self.head.file = file;
@@ -235,6 +236,25 @@ pub(super) struct Plans {
     pub from_start: bool,
     /// What a crash left at the end, if it did.
     pub torn: Option<String>,
+}
+
+/// Closes the logs of all generations before this one: a run that still goes on there plans nothing more.
+pub(super) fn close_older(store: &dyn Store, generation: u64) -> Result<()> {
+    // Who has a lease may not have begun a log, and still try to.
+    let leases = store.list("leases")?.into_iter().filter_map(|e| generation_of(&e.name));
+    let mut last: BTreeMap<u64, u32> = leases.map(|g| (g, 1)).collect();
+    for file in store.list("plans")?.iter().filter_map(|e| PlanFile::parse(&e.name)) {
+        let segment = last.entry(file.generation).or_default();
+        *segment = file.segment.max(*segment);
+    }
+    // Those before the last were closed when it began.
+    for (generation, segment) in last.range(..generation).map(|(g, s)| (*g, *s)) {
+        let mut file = PlanFile { generation, segment };
+        while store.close_log(&file.to_string())? {
+            file.segment += 1;
+        }
+    }
+    Ok(())
 }
 
 /// The heads of all segments, in order, each of which names the one before it.
@@ -355,7 +375,7 @@ mod tests {
     }
 
     #[test]
-    fn after_a_failed_append_nothing_more_is_written() {
+    fn b3_after_a_failed_append_nothing_more_is_written() {
         let dir = std::env::temp_dir().join(format!("tidemill-plan-log-full-{}", std::process::id()));
         let settings = Settings::new("job", std::time::Duration::from_secs(1));
         let (checkpoints, _) = Checkpoints::open(&dir, settings.clone()).unwrap();

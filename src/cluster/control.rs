@@ -44,8 +44,12 @@ impl Scale {
     }
 }
 
-/// `DIR.launch`, beside the directory: what is in it belongs to the job.
+/// `DIR.launch`, beside the directory: what is in it belongs to the job. Of a directory in an object store it is among the
+/// temporary files of this machine.
 fn place(dir: &Path) -> PathBuf {
+    if let Some(url) = crate::checkpoint::url(dir) {
+        return std::env::temp_dir().join(format!("tidemill-{:016x}.launch", xxhash_rust::xxh3::xxh3_64(url.as_bytes())));
+    }
     let dir = std::path::absolute(dir).unwrap_or_else(|_| dir.into());
     let mut name = dir.file_name().map_or_else(|| OsString::from("checkpoint"), OsString::from);
     name.push(".launch");

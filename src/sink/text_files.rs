@@ -262,7 +262,7 @@ pub(super) fn write_part(dir: &Path, number: u32, rows: &[String], lasts: bool) 
     for row in rows {
         at(&hidden, file.write_all(row.as_bytes()).and_then(|()| file.write_all(b"\n")))?;
     }
-    at(&hidden, file.flush())?;
+    at(&hidden, crate::fault::fails(&hidden, "save").and_then(|()| file.flush()))?;
     crate::fault::point("save.part");
     if lasts {
         at(&hidden, file.get_ref().sync_all())?;

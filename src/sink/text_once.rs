@@ -49,6 +49,25 @@ fn sync(dir: &Path) -> Result<(), BoxError> {
     at(dir, File::open(dir).and_then(|d| d.sync_all()))
 }
 
+/// The directory that a directory is named in.
+fn above(dir: &Path) -> &Path {
+    dir.parent().filter(|above| !above.as_os_str().is_empty()).unwrap_or(Path::new("."))
+}
+
+/// Makes a directory, and those above it, all of which stay.
+fn make(dir: &Path) -> Result<(), BoxError> {
+    if dir.is_dir() {
+        return Ok(());
+    }
+    make(above(dir))?;
+    match std::fs::create_dir(dir) {
+        // Another process of the job was first.
+        Err(e) if e.kind() == ErrorKind::AlreadyExists => {}
+        made => at(dir, made)?,
+    }
+    sync(above(dir))
+}
+
 fn remove(path: &Path) -> Result<bool, BoxError> {
     match std::fs::remove_file(path) {
         Err(e) if e.kind() == ErrorKind::NotFound => Ok(false),
@@ -70,8 +89,10 @@ impl Saver {
         if Note::read(&success).is_some_and(|found| found.plan == note.plan) {
             return Ok(());
         }
-        at(&dir, std::fs::create_dir_all(&dir))?;
+        make(&dir)?;
         if remove(&success)? {
+            // Else a power cut might bring it back, beside parts of two plans.
+            sync(&dir)?;
             self.warn(&dir);
         }
         let mine = self.done(self.process);
@@ -93,9 +114,11 @@ impl Saver {
             }
         }
         self.clear_others(&dir, &note.parts)?;
+        // Names may become durable in any order: those of the parts before the one that speaks of them.
+        sync(&dir)?;
         note.write(&dir, "_SUCCESS")?;
         point("save.after");
-        dir.parent().map_or(Ok(()), |above| sync(if above.as_os_str().is_empty() { Path::new(".") } else { above }))
+        sync(above(&dir))
     }
 
     /// Takes away what the batch does not have: parts of another plan, or cut short; words of another number of processes.
@@ -117,7 +140,7 @@ impl Saver {
 mod tests {
     use std::collections::BTreeMap;
     use std::path::PathBuf;
-    use std::process::{Command, Stdio};
+    use std::process::Command;
 
     use super::*;
     use crate::batch::ManualClock;
@@ -179,14 +202,17 @@ mod tests {
         }
     }
 
-    fn dies(dir: &Path, at: &str) {
-        let child = Command::new(std::env::current_exe().unwrap())
-            .args(["--exact", "sink::text_once::tests::the_job_that_is_killed", "--test-threads=1"])
+    fn with(dir: &Path, variable: &str, at: &str) -> std::process::Output {
+        Command::new(std::env::current_exe().unwrap())
+            .args(["--exact", "sink::text_once::tests::the_job_that_is_killed", "--test-threads=1", "--nocapture"])
             .env("TIDEMILL_TEST_SAVE_DIR", dir)
-            .env("TIDEMILL_CRASH_AT", at)
-            .stdout(Stdio::null())
-            .status()
-            .unwrap();
+            .env(variable, at)
+            .output()
+            .unwrap()
+    }
+
+    fn dies(dir: &Path, at: &str) {
+        let child = with(dir, "TIDEMILL_CRASH_AT", at).status;
         assert_eq!(std::os::unix::process::ExitStatusExt::signal(&child), Some(9), "{at}: it was to die there");
     }
 
@@ -200,6 +226,24 @@ mod tests {
             let place = Place::new(at);
             dies(&place.0, at);
             dies(&place.0, "lease.after:1");
+            run(&place.0, 3);
+            assert_eq!(place.saved(), expected, "{at}");
+        }
+    }
+
+    /// A disk that is full for a moment costs a new try, one that stays so the job; either way nothing is lost or there twice.
+    #[test]
+    fn b2_a_full_disk_under_an_output_loses_nothing() {
+        let whole = Place::new("room");
+        run(&whole.0, 1);
+        let expected = whole.saved();
+        for (at, goes_on) in [("save:3-4:28", true), ("save:3-9999:28", false)] {
+            let place = Place::new(if goes_on { "full" } else { "stays-full" });
+            let child = with(&place.0, "TIDEMILL_FAIL_AT", at);
+            let said = String::from_utf8_lossy(&child.stderr);
+            assert_eq!(child.status.success(), goes_on, "{at}: {said}");
+            assert!(goes_on || said.contains("No space left on device") && said.contains(".part-"), "{said}");
+            assert_eq!(place.saved() == expected, goes_on, "{at}");
             run(&place.0, 3);
             assert_eq!(place.saved(), expected, "{at}");
         }

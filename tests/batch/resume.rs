@@ -64,6 +64,42 @@ fn files_are_read_once_over_a_restart_and_those_that_came_meanwhile_too() {
     job.stop_gracefully().unwrap();
 }
 
+/// A state is taken by the verb that saved it and no other: both are named, with what would help.
+#[test]
+fn b8_a_program_with_another_window_or_verb_is_refused_by_name() {
+    let dir = Dir::new("other");
+    let queue = Queue::<String>::new();
+    let start = |program: u8, drop: bool| {
+        let queue = queue.clone();
+        let runtime = RuntimeArgs { checkpoint: Some(dir.at("states")), drop_state: drop, ..RuntimeArgs::default() };
+        StreamingContext::builder("other", millis(20)).runtime(runtime).start(move |ssc| {
+            let words = ssc.queue_stream(&queue);
+            match program {
+                0 => words.count_by_value_and_window(millis(200), millis(20)).update().print(1),
+                1 => words.count_by_value_and_window(millis(300), millis(20)).update().print(1),
+                _ => words.count_by_value().sum_by_key().update().print(1),
+            }
+            Ok(())
+        })
+    };
+    queue.push(vec!["a".to_owned()]);
+    let job = start(0, false).unwrap();
+    eventually("the job runs", || job.statistics().batches > 1);
+    job.stop_gracefully().unwrap();
+    for (program, says) in [(1, "300"), (2, "is not in this program")] {
+        let e = start(program, false).and_then(|job| job.await_termination()).unwrap_err().to_string();
+        for word in ["count_by_value_and_window#1", "200", says, "--drop-state"] {
+            assert!(e.contains(word), "{word}: {e}");
+        }
+    }
+    let job = start(0, false).unwrap();
+    eventually("the one that saved it goes on", || job.statistics().batches > 1);
+    job.stop_gracefully().unwrap();
+    let job = start(2, true).unwrap();
+    eventually("another one begins empty when it is told to", || job.statistics().batches > 1);
+    job.stop_gracefully().unwrap();
+}
+
 /// Starts a job that counts the lines of a socket; its output fails once it has seen `poison`.
 fn of_lines(states: &Path, port: u16, poison: &'static str) -> (JobHandle, Totals) {
     let totals = Totals::new();

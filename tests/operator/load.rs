@@ -6,7 +6,7 @@ use crate::harness::bag;
 
 /// 99 rows of a hundred have one key; the others are all different.
 fn skewed() -> [Vec<String>; 3] {
-    let row = |n: u32| if n % 100 == 0 { format!("key {n}") } else { "hot".to_owned() };
+    let row = |n: u32| if n.is_multiple_of(100) { format!("key {n}") } else { "hot".to_owned() };
     [(0..30_000).map(row).collect(), Vec::new(), (30_000..40_000).map(row).collect()]
 }
 

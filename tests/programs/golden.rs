@@ -22,13 +22,14 @@ impl Layout {
         format!("{} x {} workers", self.processes, self.workers)
     }
 
-    /// Starts all processes of a job.
-    pub fn start(self, program: &str, args: &[&str]) -> (Vec<Program>, Option<TempFile>) {
-        self.start_in(program, args, &[])
-    }
-
-    /// As `start`, process 0 in an environment with these variables.
-    pub fn start_in(self, program: &str, args: &[&str], env: &[(&str, &str)]) -> (Vec<Program>, Option<TempFile>) {
+    /// Starts all processes of a job in an environment with these variables, process 0 with those as well.
+    pub fn start_with(
+        self,
+        program: &str,
+        args: &[&str],
+        all: &[(&str, &str)],
+        first: &[(&str, &str)],
+    ) -> (Vec<Program>, Option<TempFile>) {
         let hosts = (self.processes > 1).then(|| hostfile(&addresses(self.processes)));
         let flags = |p: usize| {
             let numbers = [("-n", self.processes), ("-p", p), ("-w", self.workers)];
@@ -36,14 +37,19 @@ impl Layout {
             flags.extend(hosts.iter().flat_map(|h| ["--hostfile".into(), h.path().into()]));
             flags
         };
-        let env_of = |p| if p == 0 { env } else { &[] };
-        let start = |p| Program::start_in(program, args.iter().map(ToString::to_string).chain(flags(p)), env_of(p));
+        let env_of = |p| [all, if p == 0 { first } else { &[] }].concat();
+        let start = |p| Program::start_in(program, args.iter().map(ToString::to_string).chain(flags(p)), &env_of(p));
         ((0..self.processes).map(start).collect(), hosts)
     }
 
     /// Runs a job to its end, which must be a good one; gives what process 0 printed. The others print nothing.
     pub fn run(self, program: &str, args: &[&str]) -> String {
-        let (programs, _hosts) = self.start(program, args);
+        self.run_in(program, args, &[])
+    }
+
+    /// As `run`, in an environment with these variables.
+    pub fn run_in(self, program: &str, args: &[&str], env: &[(&str, &str)]) -> String {
+        let (programs, _hosts) = self.start_with(program, args, env, &[]);
         let ended: Vec<Ended> = programs.into_iter().map(Program::end).collect();
         for (p, end) in ended.iter().enumerate() {
             assert_eq!(end.code, Some(0), "{program}, process {p} of {self:?}: {}{}", end.out, end.err);

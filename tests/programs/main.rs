@@ -5,6 +5,7 @@ mod checkpoint;
 mod child;
 mod command;
 mod demo;
+mod disks;
 mod errors;
 mod golden;
 mod launch;
@@ -14,6 +15,8 @@ mod once;
 mod pipes;
 mod replay;
 mod resumed;
+#[cfg(feature = "object-store")]
+mod s3;
 mod sockets;
 mod supervise;
 mod tweets;

@@ -6,7 +6,7 @@ use crate::golden::{Layout, expected, same};
 use crate::tweets::windowed_input;
 
 /// A crash point with its pass, and processes and workers before and after.
-type Kill = (&'static str, (usize, usize), (usize, usize));
+pub type Kill = (&'static str, (usize, usize), (usize, usize));
 
 /// Points of `fault.rs` that a run comes past at least so often, and the layouts before and after.
 const KILLS: [Kill; 9] = [
@@ -24,64 +24,67 @@ const KILLS: [Kill; 9] = [
 struct Job {
     broker: Broker,
     plans: TempFile,
-    dir: TempDir,
 }
 
 impl Job {
-    fn args(&self) -> Vec<&str> {
+    fn new() -> Job {
+        let (broker, input) = (Broker::start(), windowed_input());
+        broker.topic("tweets-in", input.partitions);
+        let plans = input.plans_of("tweets-in");
+        Job { broker, plans }
+    }
+
+    fn args<'a>(&'a self, dir: &'a str) -> Vec<&'a str> {
         let given =
             ["--brokers", &self.broker.address, "--topic", "tweets-in", "--plans", self.plans.path(), "--time-zone", "UTC"];
-        let states = ["--mode", "windowed", "--interval", "20s", "--checkpoint", self.dir.path(), "--checkpoint-interval", "40s"];
+        let states = ["--mode", "windowed", "--interval", "20s", "--checkpoint", dir, "--checkpoint-interval", "40s"];
         [given, states].concat()
     }
 }
 
-/// Five kills in a row: while a planned batch runs again, before anything, with the next checkpoint, and twice while that is
+/// Six kills in a row: while a planned batch runs again, before anything, with the next checkpoint, and twice while that is
 /// loaded. Nothing is lost for the last start.
 #[test]
 fn a13_a_recovery_that_is_killed_again_and_again() {
-    let (broker, input) = (Broker::start(), windowed_input());
-    broker.topic("tweets-in", input.partitions);
-    let (plans, dir) = (input.plans_of("tweets-in"), TempDir::new("again"));
-    let job = Job { broker, plans, dir };
-    let whole = expected("tweets_windowed");
+    let (job, dir) = (Job::new(), TempDir::new("again"));
+    let (args, whole) = (job.args(dir.path()), expected("tweets_windowed"));
     let mut printed = 0;
     let kills = ["plan.after:4", "replay.before:1", "lease.after:1", "manifest.after:1", "restore.piece:1", "restore.piece:2"];
     for (workers, at) in [1, 3, 2, 4, 1, 2].into_iter().zip(kills) {
-        let (programs, _hosts) = Layout { processes: 1, workers }.start_in("tweets", &job.args(), &[("TIDEMILL_CRASH_AT", at)]);
+        let (programs, _hosts) = Layout { processes: 1, workers }.start_with("tweets", &args, &[], &[("TIDEMILL_CRASH_AT", at)]);
         let killed = programs.into_iter().next().unwrap().end();
         assert_eq!(killed.code, None, "{at}: nobody killed it: {}{}", killed.out, killed.err);
         assert!(whole.contains(&killed.out), "{at}: {}", killed.out);
         printed = printed.max(whole.find(&killed.out).unwrap() + killed.out.len());
     }
-    let again = Layout { processes: 2, workers: 1 }.run("tweets", &job.args());
+    let again = Layout { processes: 2, workers: 1 }.run("tweets", &args);
     let rest = whole.len().saturating_sub(again.len());
     assert!(rest <= printed, "{rest} bytes were to be printed before the last start, and {printed} were");
-    same("the end of tweets_windowed, after a recovery that was killed five times", &whole[rest..], &again);
+    same("the end of tweets_windowed, after a recovery that was killed six times", &whole[rest..], &again);
 }
 
 #[test]
 fn a3_b10_windows_of_tweets_over_a_kill() {
-    let (broker, input) = (Broker::start(), windowed_input());
-    broker.topic("tweets-in", input.partitions);
-    let plans = input.plans_of("tweets-in");
-    let mut job = Job { broker, plans, dir: TempDir::new("resumed") };
-    let whole = expected("tweets_windowed");
-    for (at, (processes, workers), then) in KILLS {
-        job.dir = TempDir::new("resumed");
-        let args = job.args();
-        let (programs, _hosts) = Layout { processes, workers }.start_in("tweets", &args, &[("TIDEMILL_CRASH_AT", at)]);
-        let mut ended = programs.into_iter().map(Program::end);
-        let killed = ended.next().unwrap();
-        assert_eq!(killed.code, None, "{at}: nobody killed it: {}{}", killed.out, killed.err);
-        assert!(ended.all(|other| other.code == Some(1)), "{at}: its peers");
-        let again = Layout { processes: then.0, workers: then.1 }.run("tweets", &args);
-        // What was printed and not yet in a checkpoint is printed again, and is the same.
-        assert!(whole.starts_with(&killed.out), "{at}: {}", killed.out);
-        let rest = whole.len().saturating_sub(again.len());
-        assert!(rest <= killed.out.len(), "{at}: {rest} bytes were to be printed before the kill:\n{}", killed.out);
-        same(&format!("the end of tweets_windowed, after a kill at {at}"), &whole[rest..], &again);
-        let nothing = Layout { processes: 1, workers: 1 }.run("tweets", &args);
-        assert_eq!(nothing, "", "{at}: everything was out");
+    for kill in KILLS {
+        over_a_kill(kill, TempDir::new("resumed").path(), &[]);
     }
+}
+
+/// A job with its states in a directory, in an environment: killed once, started again, and once more.
+pub fn over_a_kill((at, (processes, workers), then): Kill, dir: &str, env: &[(&str, &str)]) {
+    let job = Job::new();
+    let (args, whole) = (job.args(dir), expected("tweets_windowed"));
+    let (programs, _hosts) = Layout { processes, workers }.start_with("tweets", &args, env, &[("TIDEMILL_CRASH_AT", at)]);
+    let mut ended = programs.into_iter().map(Program::end);
+    let killed = ended.next().unwrap();
+    assert_eq!(killed.code, None, "{at}: nobody killed it: {}{}", killed.out, killed.err);
+    assert!(ended.all(|other| other.code == Some(1)), "{at}: its peers");
+    let again = Layout { processes: then.0, workers: then.1 }.run_in("tweets", &args, env);
+    // What was printed and not yet in a checkpoint is printed again, and is the same.
+    assert!(whole.starts_with(&killed.out), "{at}: {}", killed.out);
+    let rest = whole.len().saturating_sub(again.len());
+    assert!(rest <= killed.out.len(), "{at}: {rest} bytes were to be printed before the kill:\n{}", killed.out);
+    same(&format!("the end of tweets_windowed, after a kill at {at}"), &whole[rest..], &again);
+    let nothing = Layout { processes: 1, workers: 1 }.run_in("tweets", &args, env);
+    assert_eq!(nothing, "", "{at}: everything was out");
 }

@@ -72,7 +72,7 @@ fn a20_two_runs_on_one_directory_are_refused_until_the_first_is_gone() {
 }
 
 #[test]
-fn a_directory_of_another_job_is_left_alone() {
+fn b8_a_directory_of_another_job_is_left_alone() {
     let dir = Place::new("other-job");
     drop(Job::start(&dir).unwrap());
     let before = dir.all();
@@ -87,7 +87,7 @@ fn a_directory_of_another_job_is_left_alone() {
 }
 
 #[test]
-fn a_newer_format_is_refused_whichever_file_has_it() {
+fn b9_a_newer_format_is_refused_whichever_file_has_it() {
     let dir = Place::new("newer");
     let mut job = Job::start(&dir).unwrap();
     for _ in 0..2 {
@@ -112,7 +112,7 @@ fn a_newer_format_is_refused_whichever_file_has_it() {
 }
 
 #[test]
-fn what_lies_there_besides_is_named_once_and_left_alone() {
+fn b14_what_lies_there_besides_is_named_once_and_left_alone() {
     let dir = Place::new("besides");
     let mut job = Job::start(&dir).unwrap();
     job.step();
@@ -135,7 +135,7 @@ fn what_lies_there_besides_is_named_once_and_left_alone() {
 }
 
 #[test]
-fn a_place_that_cannot_be_one_is_an_error_at_once() {
+fn b11_a_place_that_cannot_be_one_is_an_error_at_once() {
     let dir = Place::new("no-place");
     std::fs::write(&*dir, "a file").unwrap();
     says(&said(open(&dir)), &[&dir.display().to_string(), "cannot be made"]);
@@ -214,7 +214,7 @@ fn a_checkpoint_names_only_what_is_there() {
 }
 
 #[test]
-fn pieces_are_told_apart() {
+fn b15_pieces_are_told_apart() {
     let dir = Place::new("apart");
     let job = Job::start(&dir).unwrap();
     let pieces = job.checkpoints.pieces().unwrap();
@@ -238,15 +238,42 @@ fn pieces_are_told_apart() {
     says(&said(pieces.read("a", 5, &PieceRef { offset: u64::MAX, ..*first })), &["w0003"]);
     let by_group = collect([index.clone(), index.clone()]);
     assert_eq!(by_group["a"][&5].len(), 4);
-    // Other processes see the same, or are told that they do not.
-    let (id, generation) = pieces.id();
-    assert_eq!(Pieces::attach(&dir, id, generation).unwrap().read("a", 5, first).unwrap(), b"one");
-    says(&said(Pieces::attach(&dir, DirectoryId(1), generation)), &["same directory", "00000001"]);
-    says(&said(Pieces::attach(&dir.path("plans"), id, generation)), &["no checkpoint directory"]);
     // Nothing is left of a file that nobody finished, or in which nothing is.
     drop(pieces.write(at(2), 0).unwrap());
     assert!(pieces.write(at(2), 1).unwrap().finish().unwrap().is_empty());
     assert_eq!(dir.files("pieces").len(), 1);
+}
+
+/// Each process proves that it sees the directory of process 0: not another one, nothing, an older copy, nor a copy in which another
+/// run has taken the same generation.
+#[test]
+fn processes_that_do_not_share_the_directory_are_refused() {
+    let (dir, copy) = (Place::new("shared"), Place::new("copied"));
+    let copied = || {
+        let _ = std::fs::remove_dir_all(&*copy);
+        let done = std::process::Command::new("cp").arg("-r").args([&*dir, &*copy]).status().unwrap();
+        assert!(done.success());
+    };
+    drop(Job::start(&dir).unwrap());
+    copied();
+    let job = Job::start(&dir).unwrap();
+    let (id, lease) = (job.checkpoints.pieces().unwrap().id().0, job.checkpoints.lease());
+    Pieces::attach(&dir, id, lease).unwrap();
+    let host = rustix::system::uname().nodename().to_string_lossy().into_owned();
+    let remedy = ["all processes of a job need the same directory", &format!("process 0 runs on host {host}")];
+    let refused = |place: &Path, id, says_too: &str| {
+        let e = said(Pieces::attach(place, id, lease));
+        says(&e, &[&remedy[..], &[says_too, &place.display().to_string()]].concat());
+    };
+    refused(&dir, DirectoryId(1), "00000001");
+    refused(&dir.path("plans"), id, "it is no checkpoint directory");
+    refused(&dir.path("nowhere"), id, "it is not to be seen");
+    refused(&copy, id, "the lease of generation 2 is not in it");
+    std::thread::sleep(Duration::from_millis(2));
+    drop(Job::start(&copy).unwrap());
+    refused(&copy, id, "here by process");
+    copied();
+    Pieces::attach(&copy, id, lease).expect("what was copied since can be told apart by nobody, until it is looked for");
 }
 
 #[test]

@@ -3,7 +3,7 @@
 use proptest::prelude::*;
 
 use super::super::recover::recover;
-use super::super::store::Disk;
+use super::super::store::look;
 use super::*;
 
 /// Two generations, three checkpoints, plans after the last.
@@ -24,7 +24,7 @@ fn grown(name: &str) -> Place {
 
 /// Recovery, without the writing that a start does: how far it comes and what it says.
 fn recovered(dir: &Path) -> Result<(u64, Vec<String>)> {
-    let store: Arc<dyn Store> = Arc::new(Disk::look(dir)?);
+    let store = look(dir)?;
     let genesis = Genesis::read(&*store)?.expect("a genesis");
     let pieces = Pieces::new(store.clone(), genesis.id, 9);
     let found = recover(&*store, &genesis, &pieces)?;
@@ -51,7 +51,7 @@ fn faults(dir: &Path) -> Vec<String> {
 }
 
 #[test]
-fn a_flip_of_any_byte_is_named() {
+fn b5_a_flip_of_any_byte_is_named() {
     let dir = grown("flips");
     assert_eq!((recovered(&dir).unwrap().0, faults(&dir).len()), (6, 0));
     let newest = ["manifests/000000000005000-g00000002", "pieces/000000000005000-g00000002-w0000"];
@@ -85,7 +85,7 @@ fn a_flip_of_any_byte_is_named() {
 }
 
 #[test]
-fn a_cut_at_any_byte_is_named_or_was_a_crash() {
+fn b4_a_cut_at_any_byte_is_named_or_was_a_crash() {
     let dir = grown("cuts");
     let last = dir.files("plans").pop().unwrap();
     for file in dir.all() {
@@ -115,7 +115,7 @@ fn a_cut_at_any_byte_is_named_or_was_a_crash() {
 }
 
 #[test]
-fn a_missing_file_is_named_or_not_needed() {
+fn b6_b7_a_missing_file_is_named_or_not_needed() {
     let dir = grown("missing");
     let plans = dir.files("plans");
     for file in dir.all() {
@@ -153,7 +153,7 @@ fn a_missing_file_is_named_or_not_needed() {
 }
 
 #[test]
-fn a_file_of_another_directory_or_place_is_not_taken() {
+fn b7_a_file_of_another_directory_or_place_is_not_taken() {
     let (dir, other) = (grown("own"), grown("foreign"));
     for file in dir.all() {
         if file == "genesis" || file.starts_with("leases") {
@@ -178,7 +178,7 @@ fn a_file_of_another_directory_or_place_is_not_taken() {
 
 /// Nothing is made room for because a file says so: these would not fit.
 #[test]
-fn a_file_without_end_is_not_read() {
+fn b5_a_file_without_end_is_not_read() {
     let dir = grown("endless");
     let last = dir.files("plans").pop().unwrap();
     for file in dir.all() {
@@ -222,7 +222,7 @@ proptest! {
     #![proptest_config(ProptestConfig::with_cases(300))]
     /// Several files at once, bytes and cuts: an error, or a state that there was; never another one, never a panic.
     #[test]
-    fn any_damage_gives_an_error_or_a_state_that_was(damage in any_damage()) {
+    fn b5_any_damage_gives_an_error_or_a_state_that_was(damage in any_damage()) {
         thread_local!(static GROWN: Place = grown("any"));
         GROWN.with(|dir| {
             let files = dir.all();

@@ -95,7 +95,7 @@ fn contents(dir: &Path) -> (Genesis, Manifest, Vec<PlanRecord>, Vec<Vec<u8>>) {
 }
 
 #[test]
-fn format_1_opens_for_ever() {
+fn b9_format_1_opens_for_ever() {
     let (golden, today) = (golden(), Place::new("today"));
     made(&today);
     assert_eq!(contents(&golden), contents(&today));

@@ -1,9 +1,5 @@
-//! Where a checkpoint directory lies: the only file that touches it.
-//!
-//! The trait asks for nothing that an object store cannot do: files come into being whole, under a name that was free, and are
-//! never changed; only a log grows. What a local disk can do besides, locking, a store may leave out: see `lock`.
+//! A checkpoint directory on a disk of this machine, or on one that it shares.
 
-use std::fmt::Debug;
 use std::fs::{self, File, OpenOptions};
 use std::io::{self, ErrorKind, Read, Seek, SeekFrom, Write};
 use std::path::{Path, PathBuf};
@@ -12,78 +8,13 @@ use std::sync::atomic::{AtomicU64, Ordering};
 
 use rustix::fs::{FlockOperation, flock};
 
+use super::{Draft, Entry, FOLDERS, LOCK, Lock, Log, Store, UNFINISHED};
 use crate::error::{Error, Result};
 use crate::fault;
 
-/// The folders of a checkpoint directory.
-pub(crate) const FOLDERS: [&str; 4] = ["leases", "manifests", "pieces", "plans"];
-/// What a file is called until it is whole.
-pub(crate) const UNFINISHED: &str = ".tmp";
-/// The file that the lock lies on; it is empty.
-pub(crate) const LOCK: &str = "lock";
-
-/// A place for the files of one checkpoint directory. Names are relative, `manifests/…`; whoever makes them sees to that.
-pub(crate) trait Store: Debug + Send + Sync {
-    /// Where that is, for messages.
-    fn place(&self) -> String;
-
-    /// Begins a file that nobody sees before it is whole.
-    fn create(&self, name: &str) -> Result<Box<dyn Draft>>;
-
-    /// Begins a log with these bytes, which are durable when it returns. An object store makes an object of each append.
-    fn begin_log(&self, name: &str, head: &[u8]) -> Result<Box<dyn Log>>;
-
-    /// All bytes of a file; `None` if there is none. More than `limit` bytes are an error, and not read: they are not ours.
-    fn read(&self, name: &str, limit: u64) -> Result<Option<Vec<u8>>>;
-
-    /// At most `len` bytes from `offset` on; fewer where the file ends. `None` if there is no file.
-    fn read_range(&self, name: &str, offset: u64, len: u64) -> Result<Option<Vec<u8>>>;
-
-    /// What lies in a folder, or at the top (""), by name. No folder, no entries.
-    fn list(&self, folder: &str) -> Result<Vec<Entry>>;
-
-    /// Deletes files, in this order, and lets no later deletion become durable before these. A file that is gone is fine.
-    fn delete(&self, names: &[String]) -> Result<()>;
-
-    /// The right to write, as long as what is returned lives; `None` if somebody else has it. A store without locks gives it
-    /// to everybody: there the leases, of which each generation has one, decide.
-    fn lock(&self) -> Result<Option<Lock>>;
-
-    /// Makes a file of these bytes, durable when it returns. False: there is a file of this name, which is as it was.
-    fn put_new(&self, name: &str, bytes: &[u8]) -> Result<bool> {
-        let mut draft = self.create(name)?;
-        draft.write(bytes)?;
-        draft.publish()
-    }
-}
-
-/// A file that is being written. Dropped, it leaves nothing.
-pub(crate) trait Draft: Send {
-    fn write(&mut self, bytes: &[u8]) -> Result<()>;
-    /// The file is whole, durable, and under its name. False: there is a file of this name, which is as it was.
-    fn publish(self: Box<Self>) -> Result<bool>;
-}
-
-/// A file that grows.
-pub(crate) trait Log: Send {
-    /// Adds bytes; they are durable when it returns. After an error nobody knows what is durable: the log is not used again.
-    fn append(&mut self, bytes: &[u8]) -> Result<()>;
-}
-
-/// What keeps others out, until it is dropped or the process dies.
-pub(crate) type Lock = Box<dyn Send + Sync>;
-
-/// A file, or a folder, of the directory.
-#[derive(Clone, Debug, PartialEq, Eq)]
-pub(crate) struct Entry {
-    pub name: String,
-    pub bytes: u64,
-    pub folder: bool,
-}
-
 /// A directory of a local disk.
 #[derive(Debug)]
-pub(crate) struct Disk {
+pub(super) struct Disk {
     dir: Arc<Path>,
 }
 
@@ -104,14 +35,6 @@ impl Disk {
         sync_dir(dir).map_err(no)?;
         disk.probe()?;
         Ok(disk)
-    }
-
-    /// Whether it can be written, found out by writing.
-    pub fn probe(&self) -> Result<()> {
-        let path = self.path(&format!("probe-{}{UNFINISHED}", std::process::id()));
-        let tried = File::create(&path).and_then(|mut f| f.write_all(&[0; 4096]).and_then(|()| f.sync_data()));
-        let cleared = found(fs::remove_file(&path)).map(drop);
-        tried.and(cleared).map_err(|e| self.said("cannot be written", "", e))
     }
 
     /// A directory to look at: nothing is written.
@@ -173,11 +96,20 @@ impl Store for Disk {
         self.dir.display().to_string()
     }
 
+    fn probe(&self) -> Result<()> {
+        let path = self.path(&format!("probe-{}{UNFINISHED}", std::process::id()));
+        let made = fault::fails(&path, "probe").and_then(|()| File::create(&path));
+        let tried = made.and_then(|mut f| f.write_all(&[0; 4096]).and_then(|()| f.sync_data()));
+        let cleared = found(fs::remove_file(&path)).map(drop);
+        tried.and(cleared).map_err(|e| self.said("cannot be written", "", e))
+    }
+
     fn create(&self, name: &str) -> Result<Box<dyn Draft>> {
         static DRAFTS: AtomicU64 = AtomicU64::new(0);
         let n = DRAFTS.fetch_add(1, Ordering::Relaxed);
         let draft = self.path(&format!("{name}.{}-{n}{UNFINISHED}", std::process::id()));
-        let file = File::create_new(&draft).map_err(|e| said(&draft, "cannot be made", e))?;
+        let file = fault::fails(&draft, "make").and_then(|()| File::create_new(&draft));
+        let file = file.map_err(|e| said(&draft, "cannot be made", e))?;
         Ok(Box::new(DiskDraft { file, draft, path: self.path(name) }))
     }
 
@@ -188,6 +120,11 @@ impl Store for Disk {
         let path = self.path(name);
         let file = OpenOptions::new().append(true).open(&path).map_err(|e| said(&path, "cannot be opened", e))?;
         Ok(Box::new(DiskLog { file, path }))
+    }
+
+    fn close_log(&self, name: &str) -> Result<bool> {
+        // Whoever had it is dead, or the lock would be theirs.
+        Ok(found(fs::metadata(self.path(name))).map_err(|e| self.said("cannot be read", name, e))?.is_some())
     }
 
     fn read(&self, name: &str, limit: u64) -> Result<Option<Vec<u8>>> {
@@ -246,13 +183,13 @@ impl Store for Disk {
         parents.iter().flatten().try_for_each(|p| sync_dir(p).map_err(|e| said(p, "cannot be synced", e)))
     }
 
-    fn lock(&self) -> Result<Option<Lock>> {
+    fn lock(&self) -> Result<Lock> {
         let open = || OpenOptions::new().create(true).truncate(false).write(true).open(self.path(LOCK));
         let file = open().map_err(|e| self.said("cannot be opened", LOCK, e))?;
         // std has locks from Rust 1.89 on, one after the oldest that we build with.
         match flock(&file, FlockOperation::NonBlockingLockExclusive) {
-            Ok(()) => Ok(Some(Box::new(DiskLock(file)))),
-            Err(rustix::io::Errno::WOULDBLOCK) => Ok(None),
+            Ok(()) => Ok(Lock::Held(Box::new(DiskLock(file)))),
+            Err(rustix::io::Errno::WOULDBLOCK) => Ok(Lock::Taken),
             Err(e) => Err(self.said("cannot be locked", LOCK, e.into())),
         }
     }
@@ -275,11 +212,13 @@ struct DiskDraft {
 
 impl Draft for DiskDraft {
     fn write(&mut self, bytes: &[u8]) -> Result<()> {
-        self.file.write_all(bytes).map_err(|e| said(&self.draft, "cannot be written", e))
+        let written = fault::fails(&self.draft, "write").and_then(|()| self.file.write_all(bytes));
+        written.map_err(|e| said(&self.draft, "cannot be written", e))
     }
 
     fn publish(self: Box<Self>) -> Result<bool> {
-        self.file.sync_all().map_err(|e| said(&self.draft, "cannot be synced", e))?;
+        let synced = fault::fails(&self.draft, "sync").and_then(|()| self.file.sync_all());
+        synced.map_err(|e| said(&self.draft, "cannot be synced", e))?;
         fault::point("file.synced");
         // A link, unlike a rename, never takes the place of a file that is there.
         match fs::hard_link(&self.draft, &self.path) {
@@ -307,9 +246,11 @@ struct DiskLog {
 impl Log for DiskLog {
     fn append(&mut self, bytes: &[u8]) -> Result<()> {
         fault::point("plan.before");
-        self.file.write_all(bytes).map_err(|e| said(&self.path, "cannot be appended to", e))?;
+        let written = fault::fails(&self.path, "append").and_then(|()| self.file.write_all(bytes));
+        written.map_err(|e| said(&self.path, "cannot be appended to", e))?;
         fault::point("plan.written");
-        self.file.sync_data().map_err(|e| said(&self.path, "cannot be synced", e))?;
+        let synced = fault::fails(&self.path, "append.sync").and_then(|()| self.file.sync_data());
+        synced.map_err(|e| said(&self.path, "cannot be synced", e))?;
         fault::point("plan.after");
         Ok(())
     }

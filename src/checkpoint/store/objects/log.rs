@@ -1,0 +1,178 @@
+//! A log without appends: each is an object of its own, `NAME.OFFSET`, put if that name is free. An empty one closes the log: it
+//! lies where the next append would, which so fails, whoever tries it.
+//!
+//! What closes a log stays when the log is deleted. So a run that slept since then learns of it all the same.
+
+use std::collections::BTreeMap;
+
+use object_store::ObjectStoreExt;
+
+use super::super::{Entry, Log, Store};
+use super::requests::{Answer, all};
+use super::{Objects, found};
+use crate::error::{Error, Result};
+use crate::fault;
+
+/// The folder in which all files are logs.
+const FOLDER: &str = "plans/";
+/// A log of so many objects is followed by another one.
+const LONG: usize = 1_000;
+
+pub(super) fn is_one(name: &str) -> bool {
+    name.starts_with(FOLDER)
+}
+
+/// The object of an append.
+fn part(log: &str, offset: u64) -> String {
+    format!("{log}.{offset:010}")
+}
+
+/// The log, and the byte of it at which the object begins.
+fn parse(name: &str) -> Option<(&str, u64)> {
+    let (log, offset) = name.rsplit_once('.')?;
+    let offset = offset.parse().ok()?;
+    (is_one(name) && part(log, offset) == name).then_some((log, offset))
+}
+
+/// What there is of a log: the bytes of its objects, by where they begin.
+type Parts = BTreeMap<u64, u64>;
+
+/// How far the objects go without a hole, and whether the last one closes the log.
+fn reach(parts: &Parts) -> (u64, bool) {
+    let (mut end, mut closed) = (0, false);
+    while let Some(bytes) = parts.get(&end).filter(|_| !closed) {
+        closed = *bytes == 0;
+        end += bytes;
+    }
+    (end, closed)
+}
+
+/// A listing with one entry a log, instead of those of its objects. One without a beginning is none: it was never begun, or is deleted.
+pub(super) fn gathered(entries: Vec<Entry>) -> Vec<Entry> {
+    let mut gathered: Vec<Entry> = Vec::new();
+    for entry in entries {
+        match parse(&entry.name) {
+            None => gathered.push(entry),
+            Some((log, 0)) if entry.bytes > 0 => gathered.push(Entry { name: log.into(), ..entry }),
+            Some((log, _)) => {
+                let begun = gathered.last_mut().filter(|e| e.name == log);
+                begun.into_iter().for_each(|e| e.bytes += entry.bytes);
+            }
+        }
+    }
+    gathered
+}
+
+fn parts(store: &Objects, log: &str) -> Result<Parts> {
+    let listed = store.ask(|o| o.entries(FOLDER.trim_end_matches('/').into()));
+    let listed = listed.map_err(|e| store.said(log, "cannot be listed", &e))?;
+    let own = listed.iter().filter_map(|e| parse(&e.name).filter(|(l, _)| *l == log).map(|(_, offset)| (offset, e.bytes)));
+    Ok(own.collect())
+}
+
+pub(super) fn begin(store: &Objects, name: &str, head: &[u8]) -> Result<Box<dyn Log>> {
+    if !store.put_new(&part(name, 0), head)? {
+        return Err(lost(store, name));
+    }
+    Ok(Box::new(Appends { store: store.clone(), name: name.into(), at: head.len() as u64, objects: 1 }))
+}
+
+pub(super) fn close(store: &Objects, name: &str) -> Result<bool> {
+    loop {
+        let (end, closed) = reach(&parts(store, name)?);
+        // Else somebody has just appended: it is read once more.
+        if closed || store.put_new(&part(name, end), &[])? {
+            return Ok(end > 0);
+        }
+    }
+}
+
+pub(super) fn read(store: &Objects, name: &str, limit: u64) -> Result<Option<Vec<u8>>> {
+    let parts = parts(store, name)?;
+    if parts.get(&0).is_none_or(|bytes| *bytes == 0) {
+        return Ok(None);
+    }
+    let (end, _) = reach(&parts);
+    if let Some((after, _)) = parts.range(end..).find(|(_, bytes)| **bytes > 0) {
+        return Err(Error::damaged(
+            name,
+            format!("the object {} is missing, and there is one for byte {after}", part(name, end)),
+        ));
+    }
+    if end > limit {
+        return Err(Error::damaged(name, format!("it has {end} bytes, and no such file has more than {limit}")));
+    }
+    let full = parts.range(..end).map(|(offset, _)| store.path(&part(name, *offset))).collect();
+    let read = store.ask(|o| async move {
+        let get = |path| {
+            let store = o.store.clone();
+            async move { store.get(&path).await?.bytes().await }
+        };
+        Answer::Ok(all(full, get).await?.concat())
+    });
+    Ok(Some(read.map_err(|e| store.said(name, "cannot be read", &e))?))
+}
+
+/// What is asked for is mostly the head, which is one object.
+pub(super) fn read_range(store: &Objects, name: &str, offset: u64, len: u64) -> Result<Option<Vec<u8>>> {
+    let path = store.path(&part(name, 0));
+    let first = store.ask(|o| async move { o.range(&path, offset, len).await });
+    match first.map_err(|e| store.said(name, "cannot be read", &e))? {
+        Some(bytes) if bytes.len() as u64 == len => Ok(Some(bytes)),
+        None => Ok(None),
+        Some(_) => {
+            let whole = read(store, name, u64::MAX)?;
+            let until = |w: &Vec<u8>| (offset.saturating_add(len) as usize).min(w.len());
+            Ok(whole.map(|w| w.get(offset as usize..until(&w)).unwrap_or_default().to_vec()))
+        }
+    }
+}
+
+/// The last object first: what a crash leaves begins as it did.
+pub(super) fn delete(store: &Objects, name: &str) -> Result<()> {
+    let mut parts = parts(store, name)?;
+    parts.retain(|_, bytes| *bytes > 0);
+    let first = parts.remove(&0);
+    let mut rest: Vec<_> = parts.into_keys().map(|offset| store.path(&part(name, offset))).collect();
+    rest.reverse();
+    let first: Vec<_> = first.into_iter().map(|_| store.path(&part(name, 0))).collect();
+    let gone = store.ask(|o| async move {
+        let delete = |path| {
+            let store = o.store.clone();
+            async move { found(store.delete(&path).await) }
+        };
+        all(rest, delete).await?;
+        all(first, delete).await
+    });
+    gone.map(drop).map_err(|e| store.said(name, "cannot be deleted", &e))
+}
+
+struct Appends {
+    store: Objects,
+    name: String,
+    at: u64,
+    objects: usize,
+}
+
+impl Log for Appends {
+    fn append(&mut self, bytes: &[u8]) -> Result<()> {
+        fault::point("plan.before");
+        if !self.store.put_new(&part(&self.name, self.at), bytes)? {
+            return Err(lost(&self.store, &self.name));
+        }
+        fault::point("plan.written");
+        (self.at, self.objects) = (self.at + bytes.len() as u64, self.objects + 1);
+        fault::point("plan.after");
+        Ok(())
+    }
+
+    fn is_long(&self) -> bool {
+        self.objects >= LONG
+    }
+}
+
+/// Only who has taken a newer generation closes logs.
+fn lost(store: &Objects, name: &str) -> Error {
+    let what = "a newer run has this directory and has closed this log: two runs must not share one";
+    Error::checkpoint(format!("{}/{name}", store.place), what)
+}

@@ -1,0 +1,54 @@
+//! The stores that need no server.
+
+use super::*;
+
+#[test]
+fn a_disk_does_what_a_store_must() {
+    let dir = std::env::temp_dir().join(format!("tidemill-store-{}", std::process::id()));
+    let _ = std::fs::remove_dir_all(&dir);
+    suite::all(&|| open(&dir).unwrap());
+    std::fs::remove_dir_all(dir).unwrap();
+}
+
+#[cfg(feature = "object-store")]
+#[test]
+fn an_object_store_does_what_a_store_must() {
+    let objects = objects::Objects::in_memory();
+    suite::all(&|| Arc::new(objects.clone()));
+}
+
+#[cfg(not(feature = "object-store"))]
+#[test]
+fn without_the_feature_its_name_is_said() {
+    let e = open(Path::new("s3://bucket/prefix")).unwrap_err().to_string();
+    assert!(e.contains("s3://") && e.contains("--features object-store"), "{e}");
+}
+
+#[test]
+fn a_directory_is_one_whatever_its_name() {
+    for dir in ["/var/lib/x", "s3", "s3:/x", "://x", "a b://x", "./s3://b"] {
+        assert_eq!(url(Path::new(dir)), None, "{dir}");
+    }
+    assert_eq!(url(Path::new("s3://b/p")), Some("s3://b/p"));
+}
+
+/// What a user got wrong is said without what is secret in it.
+#[cfg(feature = "object-store")]
+#[test]
+fn addresses_that_cannot_be_are_errors() {
+    for (url, says) in [
+        ("gs://bucket/x", "gs://"),
+        ("file:///x", "file://"),
+        ("s3:///x", "s3://BUCKET/PREFIX"),
+        ("s3://me:SECRET@bucket/x", "environment"),
+        ("s3://bucket/x?key=SECRET", "environment"),
+        ("s3://bucket/a/../b", "empty, `.` or `..`"),
+        ("s3://bucket/a//b", "empty, `.` or `..`"),
+    ] {
+        let e = look(Path::new(url)).unwrap_err().to_string();
+        assert!(e.contains(says) && !e.contains("SECRET"), "{url}: {e}");
+    }
+    for url in ["s3://bucket", "s3://bucket/", "s3://bucket/a/b", "s3://bucket/a/b/"] {
+        assert_eq!(look(Path::new(url)).unwrap().place(), url.trim_end_matches('/'), "{url}");
+    }
+}
