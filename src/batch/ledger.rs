@@ -10,14 +10,14 @@ use serde::{Deserialize, Serialize};
 
 use super::states::Restore;
 use crate::checkpoint::{
-    Checkpoints, DirectoryId, Genesis, Groups, Index, Manifest, OperatorId, OperatorState, Origin, PieceRef, PlanLog, PlanRecord,
+    Checkpoints, DirectoryId, Genesis, Groups, Index, LossRecord, Manifest, OperatorId, OperatorState, Origin, PieceRef, PlanLog, PlanRecord,
     Position, Recovered, Settings,
 };
 use crate::config::Config;
 use crate::data::encoded;
 use crate::error::{Error, Result};
 use crate::output::Life;
-use crate::plan::{Cut, Progress, Split, Stamp};
+use crate::plan::{Cut, Progress, Range, Split, Stamp};
 use crate::source::Start;
 use crate::time::{BatchTime, Interval};
 
@@ -28,6 +28,8 @@ const FAILURES: u32 = 5;
 /// needed of them, and more than a little, the next checkpoint is a whole one.
 const SPARSE: u64 = 4;
 const SPARE: u64 = 1 << 20;
+/// The name under which a checkpoint has the sinks: some may have come after the genesis.
+const SHARDS: &str = "shards";
 
 /// The exactly-once sinks of a program, and how many shards each has.
 pub(super) type Shards = BTreeMap<String, u32>;
@@ -55,6 +57,8 @@ pub(super) struct Resumed {
     pub sinks: Shards,
     /// Batches that run again.
     pub replay: VecDeque<PlanRecord>,
+    /// What of them was not in the sources any more.
+    pub losses: Vec<LossRecord>,
     /// The last batch time that was planned.
     pub planned: BatchTime,
 }
@@ -117,6 +121,12 @@ pub(super) fn progress_fits(life: Life, interval_ms: u64, resumed: &Resumed, sin
     Ok(())
 }
 
+/// The sinks that a checkpoint knows.
+fn added(manifest: &Manifest) -> Result<Shards> {
+    let Some(bytes) = manifest.memory.get(SHARDS) else { return Ok(Shards::new()) };
+    postcard::from_bytes(bytes).map_err(|e| Error::damaged(manifest.file().to_string(), format!("the shards of its sinks: {e}")))
+}
+
 /// Rows of a key stay in one shard for the whole life of a directory.
 fn same_shards(made: &Shards, now: &Shards) -> Result<()> {
     for (sink, shards) in made {
@@ -162,6 +172,8 @@ pub(super) struct Ledger {
     /// Milliseconds from checkpoint to checkpoint.
     every: u64,
     program: Vec<OperatorId>,
+    /// Every exactly-once sink that the directory has ever had.
+    shards: Shards,
     workers: u32,
     processes: u32,
     /// Where every split stands after the last plan.
@@ -194,9 +206,11 @@ impl Ledger {
         if let Some(manifest) = &manifest {
             fits(manifest, &program, config.runtime.drop_state)?;
         }
-        if let Some(genesis) = &found.genesis {
-            same_shards(&genesis.origin.shards, shards)?;
+        let mut made = found.genesis.as_ref().map(|g| g.origin.shards.clone()).unwrap_or_default();
+        if let Some(manifest) = &manifest {
+            made.extend(added(manifest)?);
         }
+        same_shards(&made, shards)?;
         let resumed = Resumed {
             known: found.genesis.is_some(),
             time: manifest.as_ref().map(|m| m.time),
@@ -204,8 +218,9 @@ impl Ledger {
             lanes: manifest.as_ref().map_or(0, |m| m.lanes),
             memory: manifest.as_ref().map(|m| m.memory.clone()).unwrap_or_default(),
             made_of: manifest.as_ref().map_or(0, |m| m.plan),
-            sinks: found.genesis.map(|g| g.origin.shards).unwrap_or_default(),
+            sinks: made.clone(),
             replay: found.replay.into(),
+            losses: found.losses,
             planned: found.planned.max(manifest.as_ref().map_or(BatchTime::default(), |m| m.time)),
         };
         let saved = manifest.into_iter().flat_map(|m| m.operators).filter(|o| program.contains(&o.id));
@@ -220,6 +235,7 @@ impl Ledger {
             groups: saved.map(|o| (o.id.name, o.groups)).collect(),
             last: resumed.time.unwrap_or_default(),
             program,
+            shards: made.into_iter().chain(shards.clone()).collect(),
             underway: VecDeque::new(),
             all: false,
             failed: 0,
@@ -260,7 +276,10 @@ impl Ledger {
 
     /// The checkpoint of a batch that was just sealed is on its way.
     pub fn begun(&mut self, end: BatchTime, standing: Standing) {
-        let Standing { lanes, memory } = standing;
+        let Standing { lanes, mut memory } = standing;
+        if !self.shards.is_empty() {
+            memory.insert(SHARDS.into(), encoded(&self.shards));
+        }
         let (workers, processes) = (self.workers, self.processes);
         let manifest = Manifest { time: end, lanes, memory, workers, processes, ..Manifest::default() };
         self.last = end;
@@ -285,6 +304,15 @@ impl Ledger {
             u.manifest.positions = self.positions.values().cloned().collect();
         }
         Ok(Stamp { generation: self.checkpoints.lease().generation, plan: checksum })
+    }
+
+    /// Ranges of a batch that is about to close were not in the sources any more.
+    ///
+    /// # Errors
+    /// The disk fails: the job cannot go on.
+    pub fn lost(&mut self, time: BatchTime, ranges: &[Range]) -> Result<()> {
+        let log = self.log.as_mut().ok_or_else(|| Error::config("the plan log is not open"))?;
+        log.lost(&LossRecord { time, ranges: ranges.to_vec() })
     }
 
     /// One worker has written its pieces, or could not.

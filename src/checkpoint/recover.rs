@@ -3,6 +3,7 @@
 //! Nothing is guessed: what does not fit is an error, or an older checkpoint, which is said.
 
 use super::genesis::Genesis;
+use super::loss::LossRecord;
 use super::manifest::{Manifest, ManifestFile, newest_first};
 use super::pieces::Pieces;
 use super::plan_log::{self, Course, PlanRecord, Plans, Previous};
@@ -15,6 +16,7 @@ use crate::time::BatchTime;
 pub(super) struct Found {
     pub manifest: Option<Manifest>,
     pub replay: Vec<PlanRecord>,
+    pub losses: Vec<LossRecord>,
     pub tail: Option<Previous>,
     pub course: Course,
     pub warnings: Vec<String>,
@@ -125,5 +127,6 @@ fn after(plans: Plans, mut course: Course, time: BatchTime) -> Result<Found> {
         course.follow(l.file.generation, &l.record).map_err(wrong)?;
         replay.push(l.record);
     }
-    Ok(Found { manifest: None, replay, tail: plans.tail, course, warnings: plans.torn.into_iter().collect() })
+    let losses = plans.losses.into_iter().filter(|l| l.time > time).collect();
+    Ok(Found { manifest: None, replay, losses, tail: plans.tail, course, warnings: plans.torn.into_iter().collect() })
 }
