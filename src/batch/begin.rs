@@ -70,7 +70,7 @@ impl Planner {
                 progress_fits(life, self.config.interval.millis(), &resumed, &self.kit.shards, &self.progress)?;
             }
         }
-        (self.replay, self.losses) = (std::mem::take(&mut resumed.replay), std::mem::take(&mut resumed.losses));
+        self.replay = std::mem::take(&mut resumed.replay);
         let limits = self.paces.limits(open);
         self.send(Order::Open { time: open, live, limits });
         Ok(())

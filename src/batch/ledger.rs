@@ -10,8 +10,8 @@ use serde::{Deserialize, Serialize};
 
 use super::states::Restore;
 use crate::checkpoint::{
-    Checkpoints, DirectoryId, Genesis, Groups, Index, LossRecord, Manifest, OperatorId, OperatorState, Origin, PieceRef, PlanLog, PlanRecord,
-    Position, Recovered, Settings,
+    Checkpoints, DirectoryId, Genesis, Groups, Index, LossRecord, Manifest, OperatorId, OperatorState, Origin, PieceRef, PlanLog,
+    PlanRecord, Position, Recovered, Settings, without,
 };
 use crate::config::Config;
 use crate::data::encoded;
@@ -57,8 +57,6 @@ pub(super) struct Resumed {
     pub sinks: Shards,
     /// Batches that run again.
     pub replay: VecDeque<PlanRecord>,
-    /// What of them was not in the sources any more.
-    pub losses: Vec<LossRecord>,
     /// The last batch time that was planned.
     pub planned: BatchTime,
 }
@@ -172,6 +170,8 @@ pub(super) struct Ledger {
     /// Milliseconds from checkpoint to checkpoint.
     every: u64,
     program: Vec<OperatorId>,
+    /// What of the batches that run again was not in the sources any more.
+    losses: Vec<LossRecord>,
     /// Every exactly-once sink that the directory has ever had.
     shards: Shards,
     workers: u32,
@@ -220,7 +220,6 @@ impl Ledger {
             made_of: manifest.as_ref().map_or(0, |m| m.plan),
             sinks: made.clone(),
             replay: found.replay.into(),
-            losses: found.losses,
             planned: found.planned.max(manifest.as_ref().map_or(BatchTime::default(), |m| m.time)),
         };
         let saved = manifest.into_iter().flat_map(|m| m.operators).filter(|o| program.contains(&o.id));
@@ -235,6 +234,7 @@ impl Ledger {
             groups: saved.map(|o| (o.id.name, o.groups)).collect(),
             last: resumed.time.unwrap_or_default(),
             program,
+            losses: found.losses,
             shards: made.into_iter().chain(shards.clone()).collect(),
             underway: VecDeque::new(),
             all: false,
@@ -287,12 +287,16 @@ impl Ledger {
         self.underway.push_back(Underway { manifest, left, written: Vec::new(), wrong: None, out: false });
     }
 
-    /// A batch is about to close: its plan is durable when this returns. What exactly-once sinks know the batch by.
+    /// A batch is about to close: its plan, and what of it was lost, are durable when this returns. What exactly-once sinks know
+    /// the batch by.
     ///
     /// # Errors
     /// The disk fails: the job cannot go on.
-    pub fn planned(&mut self, record: &PlanRecord, replayed: bool) -> Result<Stamp> {
+    pub fn planned(&mut self, record: &PlanRecord, replayed: bool, lost: &[Range]) -> Result<Stamp> {
         let log = self.log.as_mut().ok_or_else(|| Error::config("the plan log is not open"))?;
+        if !lost.is_empty() {
+            log.lost(&LossRecord { time: record.plan.time, ranges: lost.to_vec() })?;
+        }
         let checksum = if replayed { record.checksum() } else { log.append(record)? };
         for r in record.plan.ranges.iter().filter(|r| !matches!(r.split, Split::File { .. })) {
             let position = Position { source: r.source, lane: r.lane, split: r.split.clone(), next: r.until };
@@ -306,13 +310,9 @@ impl Ledger {
         Ok(Stamp { generation: self.checkpoints.lease().generation, plan: checksum })
     }
 
-    /// Ranges of a batch that is about to close were not in the sources any more.
-    ///
-    /// # Errors
-    /// The disk fails: the job cannot go on.
-    pub fn lost(&mut self, time: BatchTime, ranges: &[Range]) -> Result<()> {
-        let log = self.log.as_mut().ok_or_else(|| Error::config("the plan log is not open"))?;
-        log.lost(&LossRecord { time, ranges: ranges.to_vec() })
+    /// The ranges of a batch that runs again, without what of them is known to be lost.
+    pub fn left(&self, time: BatchTime, ranges: Vec<Range>) -> Vec<Range> {
+        without(ranges, time, &self.losses)
     }
 
     /// One worker has written its pieces, or could not.

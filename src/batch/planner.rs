@@ -14,7 +14,7 @@ use timely::scheduling::SyncActivator;
 use super::lanes::Lanes;
 use super::ledger::{Ledger, Opened, Shards, Standing};
 use super::pace::Paces;
-use crate::checkpoint::{LossRecord, OperatorId, PlanRecord, without};
+use crate::checkpoint::{OperatorId, PlanRecord};
 use crate::clock::Time;
 use crate::config::{CatchUp, Config};
 use crate::context::{Check, SourceHalf};
@@ -43,7 +43,6 @@ pub(crate) struct Kit {
     pub shards: Shards,
     /// Milliseconds from checkpoint to checkpoint.
     pub checkpoint_every: u64,
-    /// What is asked before anything else.
     pub checks: Vec<Check>,
 }
 
@@ -88,8 +87,6 @@ pub(crate) struct Planner {
     pub(super) given: Option<VecDeque<Plan>>,
     /// Batches of before a restart that run again, with their ranges.
     pub(super) replay: VecDeque<PlanRecord>,
-    /// What of them was not in the sources any more: it is not looked for again.
-    pub(super) losses: Vec<LossRecord>,
     stop: bool,
     pub(super) aborted: bool,
     /// Processes whose exactly-once sinks are not ready, and what the others found.
@@ -133,7 +130,6 @@ impl Planner {
             next: BatchTime::default(),
             given: None,
             replay: VecDeque::new(),
-            losses: Vec::new(),
             stop: false,
             aborted: false,
             ready: None,
@@ -328,7 +324,7 @@ impl Planner {
         for r in ranges.iter().filter(|r| matches!(r.split, Split::File { .. })) {
             self.send(Order::Assign { source: r.source, lane: r.lane, split: r.split.clone(), from: None });
         }
-        let ranges = without(ranges, plan.time, &self.losses);
+        let ranges = self.ledger.iter().fold(ranges, |ranges, ledger| ledger.left(plan.time, ranges));
         self.seal(run, ranges, false, Some((plan, fill)));
         if self.replay.is_empty() && self.given.is_none() {
             self.send(Order::Live);
@@ -399,10 +395,7 @@ impl Planner {
             b.info.ranges = plan.ranges.iter().map(Into::into).collect();
             b.info.lost = b.lost.iter().map(Into::into).collect();
             let record = PlanRecord { plan, run: b.run, fill: b.fill };
-            if let (Some(ledger), lost @ [_, ..]) = (&mut self.ledger, &b.lost[..]) {
-                ledger.lost(record.plan.time, lost)?;
-            }
-            let stamp = self.ledger.as_mut().map(|l| l.planned(&record, replayed)).transpose()?;
+            let stamp = self.ledger.as_mut().map(|l| l.planned(&record, replayed, &b.lost)).transpose()?;
             self.paces.closed(b.info.time);
             self.metrics.tell(|l| l.on_batch_planned(&b.info));
             orders.push(Order::Close { plan: record.plan, run: b.run, fill: b.fill, cut: b.cut, stamp });
