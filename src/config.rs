@@ -1,7 +1,7 @@
 //! What a job is told: parsed once, checked once, before any data is touched.
 
 use std::collections::BTreeMap;
-use std::path::PathBuf;
+use std::path::{Path, PathBuf};
 use std::sync::{Arc, Mutex};
 use std::time::Duration;
 
@@ -250,6 +250,20 @@ impl Config {
         said.unwrap_or_else(|| 10_000u64.next_multiple_of(self.interval.millis()))
     }
 
+    /// Whether a directory that the program reads or writes has nothing to do with the checkpoint directory: lines are not read
+    /// from checkpoints, and no output lies among their files.
+    pub fn apart(&self, dir: &Path, reads: bool) -> Result<()> {
+        let Some(checkpoint) = &self.runtime.checkpoint else { return Ok(()) };
+        let (ours, theirs) = (real(checkpoint), real(dir));
+        if !(theirs.starts_with(&ours) || reads && ours.starts_with(&theirs)) {
+            return Ok(());
+        }
+        let (verb, ours, theirs) = (if reads { "read" } else { "written" }, checkpoint.display(), dir.display());
+        Err(Error::config(format!(
+            "{theirs} is {verb} here, and the checkpoint directory is {ours}: one must not lie in the other; say another --checkpoint DIR"
+        )))
+    }
+
     pub fn zone(&self) -> jiff::tz::TimeZone {
         self.runtime.time_zone.clone().unwrap_or_else(jiff::tz::TimeZone::system)
     }
@@ -258,6 +272,13 @@ impl Config {
     pub fn peers(&self) -> usize {
         self.runtime.workers as usize * self.runtime.processes as usize
     }
+}
+
+/// A path without links and dots, as far as it is there.
+fn real(path: &Path) -> PathBuf {
+    let path = std::path::absolute(path).unwrap_or_else(|_| path.to_owned());
+    let there = path.ancestors().find_map(|above| Some((above, above.canonicalize().ok()?)));
+    there.and_then(|(above, real)| Some(real.join(path.strip_prefix(above).ok()?))).unwrap_or(path)
 }
 
 #[cfg(test)]
@@ -274,7 +295,7 @@ mod tests {
     }
 
     #[test]
-    fn bad_arguments_are_claps_errors() {
+    fn g2_g3_bad_arguments_are_claps_errors() {
         for (line, names) in [
             ("job --interval 0ms", "at least 1 ms"),
             ("job --interval fast", "100ms"),
@@ -285,6 +306,34 @@ mod tests {
             assert_eq!(e.exit_code(), 2);
             assert!(e.to_string().contains(names), "{line}: {e}");
         }
+    }
+
+    #[test]
+    fn g7_a_checkpoint_directory_lies_apart_from_what_is_read_and_written() {
+        let dir = std::env::temp_dir().join(format!("tidemill-apart-{}", std::process::id()));
+        std::fs::create_dir_all(dir.join("in")).unwrap();
+        std::os::unix::fs::symlink(dir.join("in"), dir.join("link")).unwrap();
+        let mut c = Config::new("j".into(), Duration::from_secs(1)).unwrap();
+        assert!(c.apart(&dir, true).is_ok(), "there is none");
+        let mut apart = |checkpoint: &str, other: &str, reads| {
+            c.runtime.checkpoint = Some(dir.join(checkpoint));
+            c.apart(&dir.join(other), reads).map_err(|e| e.to_string())
+        };
+        for (checkpoint, other, reads) in [
+            ("in", "in", true),
+            ("in/states", "in", true),
+            ("link/states", "in", true),
+            ("in", "in/sub/../more", true),
+            ("states", "states", false),
+            ("states", "states/out", false),
+        ] {
+            let e = apart(checkpoint, other, reads).unwrap_err();
+            assert!(e.contains(other) && e.contains(checkpoint) && e.contains("--checkpoint DIR"), "{e}");
+        }
+        for (checkpoint, other, reads) in [("states", "in", true), ("in-states", "in", true), ("out/states", "out", false)] {
+            apart(checkpoint, other, reads).unwrap();
+        }
+        std::fs::remove_dir_all(dir).unwrap();
     }
 
     #[test]

@@ -231,6 +231,9 @@ pub(crate) struct SourceHalf {
     pub splits: Option<Box<dyn Splits>>,
 }
 
+/// Something to be asked before anything starts, by the planner: it may wait, within reason.
+pub(crate) type Check = Box<dyn FnOnce() -> Result<()> + Send>;
+
 /// What has been built so far on this worker.
 #[derive(Default)]
 struct Registry<'s> {
@@ -244,6 +247,7 @@ struct Registry<'s> {
     spread: bool,
     states: Vec<State>,
     checkpoint_every: Option<u64>,
+    checks: Vec<Check>,
     at_end: Vec<Box<dyn FnOnce() + 's>>,
 }
 
@@ -303,6 +307,7 @@ pub(crate) struct Built {
     pub states: Vec<State>,
     /// Milliseconds from checkpoint to checkpoint.
     pub checkpoint_every: u64,
+    pub checks: Vec<Check>,
 }
 
 impl<'s> Graph<'s> {
@@ -384,6 +389,14 @@ impl<'s> Graph<'s> {
         }
     }
 
+    /// To be asked before the job touches any data: a place that an output writes to and that is not there.
+    #[cfg_attr(not(feature = "kafka"), allow(dead_code, reason = "only sinks of Kafka ask"))]
+    pub fn before_start(&self, check: impl FnOnce() -> Result<()> + Send + 'static) {
+        if self.home() {
+            self.registry.borrow_mut().checks.push(Box::new(check));
+        }
+    }
+
     /// To be done when the program is built.
     pub fn at_end(&self, f: impl FnOnce() + 's) {
         self.registry.borrow_mut().at_end.push(Box::new(f));
@@ -449,8 +462,8 @@ impl<'s> Graph<'s> {
             return Err(Error::Graph(r.problems));
         }
         let checkpoint_every = r.checkpoint_every.unwrap_or_else(|| self.config.usual_checkpoint_every());
-        let Registry { lines, ports, sources, outputs, spread, states, .. } = r;
-        Ok(Built { lines, ports, sources, outputs, spread, states, checkpoint_every })
+        let Registry { lines, ports, sources, outputs, spread, states, checks, .. } = r;
+        Ok(Built { lines, ports, sources, outputs, spread, states, checkpoint_every, checks })
     }
 }
 

@@ -5,7 +5,7 @@
 
 use std::collections::BTreeMap;
 use std::fmt;
-use std::sync::{Arc, Mutex, PoisonError};
+use std::sync::{Arc, Mutex, OnceLock, PoisonError};
 use std::time::{Duration, Instant};
 
 use rdkafka::client::ClientContext;
@@ -271,6 +271,7 @@ fn needs_ssl(key: &str, value: &str) -> bool {
 pub(crate) struct Reports {
     secrets: Vec<String>,
     trouble: Mutex<Option<String>>,
+    hopeless: OnceLock<String>,
     failed: Mutex<Option<String>>,
 }
 
@@ -286,6 +287,11 @@ impl Reports {
 
     pub(crate) fn clear(&self) {
         lock(&self.trouble).take();
+    }
+
+    /// What will not pass by itself, though librdkafka tries it for ever.
+    pub(crate) fn hopeless(&self) -> Option<&String> {
+        self.hopeless.get()
     }
 
     /// The first delivery that failed since the last call.
@@ -330,6 +336,10 @@ impl ClientContext for Context {
     fn error(&self, error: KafkaError, reason: &str) {
         tracing::debug!(target: "librdkafka", "{}: {}", self.0.words(&error), self.0.redact(reason));
         let text = if reason.trim().is_empty() { self.0.words(&error) } else { reason.to_string() };
+        // An answer that is larger than we take will be as large the next time.
+        if text.contains("increase receive.message.max.bytes") {
+            let _ = self.0.hopeless.set(self.0.redact(&text));
+        }
         // "all brokers are down" says less than the broker's own error before it.
         let vague = error.rdkafka_error_code() == Some(RDKafkaErrorCode::AllBrokersDown);
         if !vague || self.0.trouble().is_none() {
@@ -344,8 +354,14 @@ impl ProducerContext for Context {
     type DeliveryOpaque = Receipt;
 
     fn delivery(&self, result: &DeliveryResult<'_>, _: Receipt) {
-        if let Err((error, _)) = result {
-            lock(&self.0.failed).get_or_insert_with(|| self.0.words(error));
+        if let Err((error, record)) = result {
+            lock(&self.0.failed).get_or_insert_with(|| match error.rdkafka_error_code() {
+                Some(RDKafkaErrorCode::MessageSizeTooLarge | RDKafkaErrorCode::InvalidMessageSize) => {
+                    let bytes = record.key_len() + record.payload_len();
+                    format!("a record of {bytes} bytes is too large: raise max.message.bytes of the topic, or leave it out")
+                }
+                _ => self.0.words(error),
+            });
         }
     }
 }
@@ -368,6 +384,11 @@ impl Metadata {
     pub(crate) fn new(settings: &Settings) -> Result<Self> {
         let (consumer, reports) = settings.client(Side::Source, None)?;
         Ok(Metadata { brokers: settings.brokers.clone(), consumer, reports })
+    }
+
+    /// The client that asks.
+    pub(crate) fn client(&self) -> &BaseConsumer<Context> {
+        &self.consumer
     }
 
     fn failed(&self, what: &str, error: &KafkaError) -> Error {
@@ -493,7 +514,7 @@ mod tests {
     }
 
     #[test]
-    fn what_the_engine_owns_is_refused_by_name_with_a_reason() {
+    fn g5_what_the_engine_owns_is_refused_by_name_with_a_reason() {
         for (key, why) in OWNED.iter().chain(OWNED_SOURCE) {
             let text = with(&[(key, "1")]).check(Side::Source).unwrap_err().to_string();
             assert!(text.contains(key) && text.contains(why), "{text}");
@@ -513,7 +534,7 @@ mod tests {
     }
 
     #[test]
-    fn all_problems_are_told_at_once_and_without_values() {
+    fn g3_all_problems_are_told_at_once_and_without_values() {
         let s = with(&[("no.such.thing", CANARY), ("fetch.wait.max.ms", CANARY), ("enable.auto.commit", CANARY)]);
         let text = s.check(Side::Source).unwrap_err().to_string();
         assert_eq!(text.lines().count(), 3, "{text}");
@@ -544,7 +565,7 @@ mod tests {
 
     #[cfg(not(feature = "ssl"))]
     #[test]
-    fn tls_without_the_feature_says_what_to_build() {
+    fn g6_tls_without_the_feature_says_what_to_build() {
         for (key, value) in [("security.protocol", "SASL_SSL"), ("ssl.ca.location", "/x"), ("sasl.mechanisms", "SCRAM-SHA-256")] {
             let text = with(&[(key, value)]).check(Side::Source).unwrap_err().to_string();
             assert!(text.contains(key) && text.contains("feature `ssl`"), "{text}");

@@ -259,6 +259,8 @@ pub(crate) enum Report {
         source: u32,
         time: BatchTime,
         ranges: Vec<Range>,
+        /// What of them was not in the source any more.
+        lost: Vec<Range>,
         records: u64,
         lag: BTreeMap<u32, u64>,
         trouble: Option<String>,

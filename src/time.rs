@@ -230,14 +230,14 @@ mod tests {
     use proptest::prelude::*;
 
     #[test]
-    fn interval_refuses_what_is_not_whole_milliseconds() {
+    fn g2_interval_refuses_what_is_not_whole_milliseconds() {
         assert!(Interval::new(Duration::ZERO).is_err());
         assert!(Interval::new(Duration::from_micros(1500)).is_err());
         assert_eq!(Interval::new(secs(1)).unwrap().millis(), 1000);
     }
 
     #[test]
-    fn a_wrong_window_names_the_nearest_right_one() {
+    fn g1_a_wrong_window_names_the_nearest_right_one() {
         let i = Interval::new(secs(5)).unwrap();
         assert_eq!(i.multiple("window", secs(60)), Ok(60_000));
         let e = i.multiple("slide", secs(7)).unwrap_err();
@@ -254,7 +254,7 @@ mod tests {
 
     proptest! {
         #[test]
-        fn durations_never_panic(s in "\\PC*") {
+        fn g2_durations_never_panic(s in "\\PC*") {
             let _ = parse_duration(&s);
         }
 

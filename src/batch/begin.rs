@@ -17,6 +17,7 @@ const AHEAD_MS: u64 = 60_000;
 impl Planner {
     /// Takes the checkpoint directory if there is one, assigns every split, and opens the first batch.
     pub(super) fn start(&mut self, plans: Option<Vec<Plan>>) -> Result<()> {
+        std::mem::take(&mut self.kit.checks).into_iter().try_for_each(|check| check())?;
         let mut resumed = self.resume()?;
         let mut starts = Vec::new();
         for p in &resumed.positions {

@@ -233,6 +233,7 @@ impl<T: Data> Input<T> {
             source: self.source,
             time: job.time,
             ranges: std::mem::take(&mut self.ranges),
+            lost: self.reader.lost().into_iter().map(|r| Range { source: self.source, ..r }).collect(),
             records: std::mem::take(&mut self.records),
             lag,
             trouble,

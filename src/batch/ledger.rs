@@ -10,14 +10,14 @@ use serde::{Deserialize, Serialize};
 
 use super::states::Restore;
 use crate::checkpoint::{
-    Checkpoints, DirectoryId, Genesis, Groups, Index, Manifest, OperatorId, OperatorState, Origin, PieceRef, PlanLog, PlanRecord,
-    Position, Recovered, Settings,
+    Checkpoints, DirectoryId, Genesis, Groups, Index, LossRecord, Manifest, OperatorId, OperatorState, Origin, PieceRef, PlanLog,
+    PlanRecord, Position, Recovered, Settings, without,
 };
 use crate::config::Config;
 use crate::data::encoded;
 use crate::error::{Error, Result};
 use crate::output::Life;
-use crate::plan::{Cut, Progress, Split, Stamp};
+use crate::plan::{Cut, Progress, Range, Split, Stamp};
 use crate::source::Start;
 use crate::time::{BatchTime, Interval};
 
@@ -28,6 +28,8 @@ const FAILURES: u32 = 5;
 /// needed of them, and more than a little, the next checkpoint is a whole one.
 const SPARSE: u64 = 4;
 const SPARE: u64 = 1 << 20;
+/// The name under which a checkpoint has the sinks: some may have come after the genesis.
+const SHARDS: &str = "shards";
 
 /// The exactly-once sinks of a program, and how many shards each has.
 pub(super) type Shards = BTreeMap<String, u32>;
@@ -117,6 +119,12 @@ pub(super) fn progress_fits(life: Life, interval_ms: u64, resumed: &Resumed, sin
     Ok(())
 }
 
+/// The sinks that a checkpoint knows.
+fn added(manifest: &Manifest) -> Result<Shards> {
+    let Some(bytes) = manifest.memory.get(SHARDS) else { return Ok(Shards::new()) };
+    postcard::from_bytes(bytes).map_err(|e| Error::damaged(manifest.file().to_string(), format!("the shards of its sinks: {e}")))
+}
+
 /// Rows of a key stay in one shard for the whole life of a directory.
 fn same_shards(made: &Shards, now: &Shards) -> Result<()> {
     for (sink, shards) in made {
@@ -163,6 +171,10 @@ pub(super) struct Ledger {
     /// Milliseconds from checkpoint to checkpoint.
     every: u64,
     program: Vec<OperatorId>,
+    /// What of the batches that run again was not in the sources any more.
+    losses: Vec<LossRecord>,
+    /// Every exactly-once sink that the directory has ever had.
+    shards: Shards,
     workers: u32,
     processes: u32,
     /// Where every split stands after the last plan.
@@ -195,9 +207,11 @@ impl Ledger {
         if let Some(manifest) = &manifest {
             fits(manifest, &program, config.runtime.drop_state)?;
         }
-        if let Some(genesis) = &found.genesis {
-            same_shards(&genesis.origin.shards, shards)?;
+        let mut made = found.genesis.as_ref().map(|g| g.origin.shards.clone()).unwrap_or_default();
+        if let Some(manifest) = &manifest {
+            made.extend(added(manifest)?);
         }
+        same_shards(&made, shards)?;
         let resumed = Resumed {
             known: found.genesis.is_some(),
             time: manifest.as_ref().map(|m| m.time),
@@ -205,7 +219,7 @@ impl Ledger {
             lanes: manifest.as_ref().map_or(0, |m| m.lanes),
             memory: manifest.as_ref().map(|m| m.memory.clone()).unwrap_or_default(),
             made_of: manifest.as_ref().map_or(0, |m| m.plan),
-            sinks: found.genesis.map(|g| g.origin.shards).unwrap_or_default(),
+            sinks: made.clone(),
             replay: found.replay.into(),
             planned: found.planned.max(manifest.as_ref().map_or(BatchTime::default(), |m| m.time)),
         };
@@ -221,6 +235,8 @@ impl Ledger {
             groups: saved.map(|o| (o.id.name, o.groups)).collect(),
             last: resumed.time.unwrap_or_default(),
             program,
+            losses: found.losses,
+            shards: made.into_iter().chain(shards.clone()).collect(),
             underway: VecDeque::new(),
             all: false,
             failed: 0,
@@ -262,7 +278,10 @@ impl Ledger {
 
     /// The checkpoint of a batch that was just sealed is on its way.
     pub fn begun(&mut self, end: BatchTime, standing: Standing) {
-        let Standing { lanes, memory } = standing;
+        let Standing { lanes, mut memory } = standing;
+        if !self.shards.is_empty() {
+            memory.insert(SHARDS.into(), encoded(&self.shards));
+        }
         let (workers, processes) = (self.workers, self.processes);
         let manifest = Manifest { time: end, lanes, memory, workers, processes, ..Manifest::default() };
         self.last = end;
@@ -270,12 +289,16 @@ impl Ledger {
         self.underway.push_back(Underway { manifest, left, written: Vec::new(), wrong: None, out: false });
     }
 
-    /// A batch is about to close: its plan is durable when this returns. What exactly-once sinks know the batch by.
+    /// A batch is about to close: its plan, and what of it was lost, are durable when this returns. What exactly-once sinks know
+    /// the batch by.
     ///
     /// # Errors
     /// The disk fails: the job cannot go on.
-    pub fn planned(&mut self, record: &PlanRecord, replayed: bool) -> Result<Stamp> {
+    pub fn planned(&mut self, record: &PlanRecord, replayed: bool, lost: &[Range]) -> Result<Stamp> {
         let log = self.log.as_mut().ok_or_else(|| Error::config("the plan log is not open"))?;
+        if !lost.is_empty() {
+            log.lost(&LossRecord { time: record.plan.time, ranges: lost.to_vec() })?;
+        }
         let checksum = if replayed { record.checksum() } else { log.append(record)? };
         for r in record.plan.ranges.iter().filter(|r| !matches!(r.split, Split::File { .. })) {
             let position = Position { source: r.source, lane: r.lane, split: r.split.clone(), next: r.until };
@@ -287,6 +310,11 @@ impl Ledger {
             u.manifest.positions = self.positions.values().cloned().collect();
         }
         Ok(Stamp { generation: self.checkpoints.lease().generation, plan: checksum })
+    }
+
+    /// The ranges of a batch that runs again, without what of them is known to be lost.
+    pub fn left(&self, time: BatchTime, ranges: Vec<Range>) -> Vec<Range> {
+        without(ranges, time, &self.losses)
     }
 
     /// One worker has written its pieces, or could not.

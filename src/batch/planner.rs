@@ -17,7 +17,7 @@ use super::pace::Paces;
 use crate::checkpoint::{OperatorId, PlanRecord};
 use crate::clock::Time;
 use crate::config::{CatchUp, Config};
-use crate::context::SourceHalf;
+use crate::context::{Check, SourceHalf};
 use crate::error::Result;
 use crate::metrics::{BatchInfo, Metrics};
 use crate::plan::{Cut, Order, Plan, Progress, Range, Report, Split};
@@ -43,6 +43,7 @@ pub(crate) struct Kit {
     pub shards: Shards,
     /// Milliseconds from checkpoint to checkpoint.
     pub checkpoint_every: u64,
+    pub checks: Vec<Check>,
 }
 
 /// A batch between its seal and its last output.
@@ -58,6 +59,8 @@ struct Batch {
     /// Sources that have not said how far they are.
     unsealed: usize,
     ranges: Vec<Range>,
+    /// What of them was not in the sources any more.
+    lost: Vec<Range>,
     /// How far each split is when it is out.
     planned: Vec<Range>,
     began: Instant,
@@ -321,6 +324,7 @@ impl Planner {
         for r in ranges.iter().filter(|r| matches!(r.split, Split::File { .. })) {
             self.send(Order::Assign { source: r.source, lane: r.lane, split: r.split.clone(), from: None });
         }
+        let ranges = self.ledger.iter().fold(ranges, |ranges, ledger| ledger.left(plan.time, ranges));
         self.seal(run, ranges, false, Some((plan, fill)));
         if self.replay.is_empty() && self.given.is_none() {
             self.send(Order::Live);
@@ -359,6 +363,7 @@ impl Planner {
             cut,
             unsealed: self.kit.sources.len() * self.config.peers(),
             ranges: Vec::new(),
+            lost: Vec::new(),
             planned: Vec::new(),
             began: Instant::now(),
             closed: false,
@@ -388,8 +393,9 @@ impl Planner {
             let plan = b.replayed.take().unwrap_or(Plan { time: b.info.time, ranges, shown: true });
             b.planned = plan.ranges.clone();
             b.info.ranges = plan.ranges.iter().map(Into::into).collect();
+            b.info.lost = b.lost.iter().map(Into::into).collect();
             let record = PlanRecord { plan, run: b.run, fill: b.fill };
-            let stamp = self.ledger.as_mut().map(|l| l.planned(&record, replayed)).transpose()?;
+            let stamp = self.ledger.as_mut().map(|l| l.planned(&record, replayed, &b.lost)).transpose()?;
             self.paces.closed(b.info.time);
             self.metrics.tell(|l| l.on_batch_planned(&b.info));
             orders.push(Order::Close { plan: record.plan, run: b.run, fill: b.fill, cut: b.cut, stamp });
@@ -417,12 +423,13 @@ impl Planner {
 
     pub(super) fn take(&mut self, report: Report) -> Result<()> {
         match report {
-            Report::Sealed { worker, source, time, ranges, records, lag, trouble, waiting } => {
+            Report::Sealed { worker, source, time, ranges, lost, records, lag, trouble, waiting } => {
                 self.paces.sealed(source, time, records, &ranges, lag);
                 let name = &self.kit.sources[source as usize].name;
                 note(&mut self.trouble, (worker, source), trouble.map(|t| format!("{name}: {t}")));
                 if let Some(b) = self.batches.iter_mut().find(|b| b.info.time == time) {
                     b.ranges.extend(ranges);
+                    b.lost.extend(lost);
                     b.info.records += records;
                     b.unsealed -= 1;
                 }
@@ -465,6 +472,7 @@ impl Planner {
             self.metrics.update(|s| {
                 s.batches += 1 + b.run as u64;
                 s.records += b.info.records;
+                s.lost += b.info.lost.iter().map(|r| (r.until - r.from) as u64).sum::<u64>();
                 s.last = Some(b.info.clone());
             });
             self.metrics.tell(|l| l.on_batch_completed(&b.info));

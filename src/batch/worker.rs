@@ -193,7 +193,7 @@ where
         Ok::<_, Error>((built, graph.probe.clone(), ticks))
     });
     let (built, probe, ticks) = built?;
-    let Built { mut ports, sources, outputs, spread, states, checkpoint_every, .. } = built;
+    let Built { mut ports, sources, outputs, spread, states, checkpoint_every, checks, .. } = built;
     let names = states.iter().map(|s| OperatorId { name: s.name.clone(), fingerprint: s.fingerprint.clone() }).collect();
     let mut states = States::new(&crew.config, states, worker.index(), crew.pieces.as_ref().map(|p| lock(p).clone()));
     states.hand_in()?;
@@ -203,7 +203,8 @@ where
     let _ = deliveries.send(Delivery::Built { outputs });
     if let Some(kits) = kits {
         let writers = if spread { crew.config.runtime.processes as usize } else { 1 };
-        let _ = kits.send(Kit { sources, wake: control.wake.clone(), writers, states: names, shards, checkpoint_every });
+        let wake = control.wake.clone();
+        let _ = kits.send(Kit { sources, wake, writers, states: names, shards, checkpoint_every, checks });
     }
     let first_here = worker.index().is_multiple_of(crew.config.runtime.workers as usize);
     let begin = first_here.then_some(&deliveries);

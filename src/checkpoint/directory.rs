@@ -6,6 +6,7 @@ use std::sync::Arc;
 use super::clean::{self, Cleaned, Keep};
 use super::genesis::{self, Genesis};
 use super::lease;
+use super::loss::LossRecord;
 use super::manifest::{Manifest, ManifestFile, newest_first, sizes};
 use super::pieces::{PieceFile, Pieces};
 use super::plan_log::{self, PlanRecord};
@@ -92,6 +93,15 @@ impl Directory {
         Ok(plans.records.into_iter().map(|l| l.record).collect())
     }
 
+    /// What of these plans was not in the sources any more and has been passed over, in the order in which it was noticed.
+    ///
+    /// # Errors
+    /// As [`Directory::plans`].
+    pub fn losses(&self) -> Result<Vec<LossRecord>> {
+        let plans = plan_log::read(&*self.store, self.genesis.id, self.genesis.interval_ms, None)?;
+        Ok(plans.losses)
+    }
+
     /// Reads every byte of every file, and says of each whether it is as it was written.
     ///
     /// # Errors
@@ -108,6 +118,8 @@ impl Directory {
             Ok(plans) => {
                 v.plans = plans.records.len() as u64;
                 v.notes.extend(plans.torn);
+                let lost = |l: &LossRecord| l.ranges.iter().map(|r| r.until - r.from).sum::<i64>();
+                v.notes.extend(plans.losses.iter().map(|l| format!("batch {}: {} positions had aged out", l.time, lost(l))));
             }
             Err(e) => v.bad.push(e),
         }

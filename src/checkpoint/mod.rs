@@ -8,6 +8,7 @@ mod directory;
 mod frame;
 mod genesis;
 mod lease;
+mod loss;
 mod manifest;
 mod pieces;
 mod plan_log;
@@ -24,6 +25,8 @@ pub use clean::Cleaned;
 pub use directory::{Directory, Verified};
 pub use genesis::{DirectoryId, Genesis, OperatorId, Origin, Position};
 pub use lease::Lease;
+pub use loss::LossRecord;
+pub(crate) use loss::without;
 pub use manifest::{Comparison, Manifest, ManifestFile, OperatorState};
 pub use pieces::{Groups, Index, LONGEST_PIECE, PieceFile, PieceRef, PieceWriter, Pieces, collect};
 pub use plan_log::{PlanLog, PlanRecord};
@@ -70,6 +73,8 @@ pub struct Recovered {
     pub checkpoint: Option<Manifest>,
     /// The plans after the checkpoint, which run again with these ranges before anything new is planned.
     pub replay: Vec<PlanRecord>,
+    /// What of the replayed batches was not in the sources any more, as far as that was noticed.
+    pub losses: Vec<LossRecord>,
     /// The last batch time that is planned; 0 if none is.
     pub planned: BatchTime,
     /// What was found and got round: torn tails, damaged checkpoints, files that are not ours. They have been logged.
@@ -151,6 +156,7 @@ impl Checkpoints {
                 let found = recover::recover(&*store, genesis, &pieces)?;
                 recovered.checkpoint = found.manifest;
                 recovered.replay = found.replay;
+                recovered.losses = found.losses;
                 recovered.planned = found.course.end;
                 recovered.warnings = found.warnings;
                 Some((found.tail, found.course))

@@ -8,9 +8,10 @@ use std::sync::Arc;
 use serde::{Deserialize, Serialize};
 use xxhash_rust::xxh3::xxh3_64;
 
-use super::frame::{Found, HEAD, Kind, decode, frame, frame_len, record, record_head, unframe};
+use super::frame::{Found, HEAD, Kind, frame, frame_len, record, record_head, unframe};
 use super::genesis::{DirectoryId, Position};
 use super::lease::{Held, generation_of};
+use super::loss::{Entry, LossRecord};
 use super::store::{self, Store};
 use crate::data::encoded;
 use crate::error::{Error, Result};
@@ -183,11 +184,25 @@ impl PlanLog {
             return Err(Error::checkpoint(self.name(), format!("a plan of {} bytes; at most {LONGEST}", payload.len())));
         }
         self.course.follow(self.head.file.generation, next).map_err(|e| Error::checkpoint(self.name(), e))?;
+        self.write(&payload)?;
+        Ok(xxh3_64(&payload))
+    }
+
+    /// Notes what of a batch was not in the sources any more: before its plan, or, if that is there already, before it closes
+    /// again. Durable when this returns.
+    ///
+    /// # Errors
+    /// A disk that fails, as in `append`.
+    pub fn lost(&mut self, loss: &LossRecord) -> Result<()> {
+        self.write(&loss.payload())
+    }
+
+    fn write(&mut self, payload: &[u8]) -> Result<()> {
         let Some(mut log) = self.log.take() else {
             return Err(Error::checkpoint(self.name(), "an earlier append failed, nothing more is written: start the job again"));
         };
-        let mut bytes = record_head(self.len, &[&payload]).to_vec();
-        bytes.extend_from_slice(&payload);
+        let mut bytes = record_head(self.len, &[payload]).to_vec();
+        bytes.extend_from_slice(payload);
         log.append(&bytes)?;
         self.len += bytes.len() as u64;
         let long = log.is_long();
@@ -199,7 +214,7 @@ impl PlanLog {
             self.log = None;
             self.open_segment()?;
         }
-        Ok(xxh3_64(&payload))
+        Ok(())
     }
 
     /// The last batch time that is planned; 0 before the first.
@@ -230,6 +245,8 @@ pub(super) struct Logged {
 #[derive(Debug, Default)]
 pub(super) struct Plans {
     pub records: Vec<Logged>,
+    /// What of them was not in the sources any more.
+    pub losses: Vec<LossRecord>,
     /// The end of the log: what the next segment names as the one before it.
     pub tail: Option<Previous>,
     /// Whether the first record is the first that there ever was.
@@ -312,7 +329,7 @@ pub(super) fn read(store: &dyn Store, directory: DirectoryId, interval_ms: u64, 
     for i in 0..heads.len() {
         let name = heads[i].file.to_string();
         let limit = heads.get(i + 1).and_then(|h| h.previous).map(|p| p.len);
-        let (len, torn) = read_segment(store, &heads[i], limit, &mut course, &mut plans.records)?;
+        let (len, torn) = read_segment(store, &heads[i], limit, &mut course, &mut plans)?;
         if let Some(p) = heads.get(i + 1).and_then(|h| h.previous).filter(|p| p.end != course.end) {
             return Err(Error::damaged(&name, format!("it ends with {}, and its follower says {}", course.end, p.end)));
         }
@@ -329,7 +346,7 @@ fn read_segment(
     head: &Head,
     len: Option<u64>,
     course: &mut Course,
-    into: &mut Vec<Logged>,
+    into: &mut Plans,
 ) -> Result<(u64, Option<String>)> {
     let name = head.file.to_string();
     let damaged = |what: String| Error::damaged(&name, what);
@@ -353,9 +370,14 @@ fn read_segment(
             Found::Torn => return Err(damaged(format!("the record at byte {at} is cut off, and others follow"))),
             Found::Damaged(what) => return Err(damaged(what)),
         };
-        let record: PlanRecord = decode(payload).map_err(|e| damaged(format!("record at byte {at}: {e}")))?;
-        course.follow(head.file.generation, &record).map_err(|e| damaged(format!("record at byte {at}: {e}")))?;
-        into.push(Logged { file: head.file, at: at as u64, record });
+        let wrong = |e: String| damaged(format!("record at byte {at}: {e}"));
+        match Entry::read(payload).map_err(wrong)? {
+            Entry::Plan(record) => {
+                course.follow(head.file.generation, &record).map_err(wrong)?;
+                into.records.push(Logged { file: head.file, at: at as u64, record });
+            }
+            Entry::Lost(loss) => into.losses.push(loss),
+        }
         at += next;
     }
 }

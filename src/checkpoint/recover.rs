@@ -5,6 +5,7 @@
 use std::sync::Arc;
 
 use super::genesis::Genesis;
+use super::loss::LossRecord;
 use super::manifest::{Manifest, ManifestFile, newest_first};
 use super::pieces::Pieces;
 use super::plan_log::{self, Course, PlanRecord, Plans, Previous};
@@ -17,6 +18,7 @@ use crate::time::BatchTime;
 pub(super) struct Found {
     pub manifest: Option<Manifest>,
     pub replay: Vec<PlanRecord>,
+    pub losses: Vec<LossRecord>,
     pub tail: Option<Previous>,
     pub course: Course,
     pub warnings: Vec<String>,
@@ -150,5 +152,6 @@ fn after(plans: Plans, mut course: Course, time: BatchTime) -> Result<Found> {
         course.follow(l.file.generation, &l.record).map_err(wrong)?;
         replay.push(l.record);
     }
-    Ok(Found { manifest: None, replay, tail: plans.tail, course, warnings: plans.torn.into_iter().collect() })
+    let losses = plans.losses.into_iter().filter(|l| l.time > time).collect();
+    Ok(Found { manifest: None, replay, losses, tail: plans.tail, course, warnings: plans.torn.into_iter().collect() })
 }

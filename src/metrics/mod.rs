@@ -15,6 +15,9 @@ pub struct BatchInfo {
     pub records: u64,
     /// What each source read.
     pub ranges: Vec<OffsetRange>,
+    /// What of these ranges was not in the source any more, and was passed over:
+    /// [`fail_on_data_loss(false)`](crate::source::kafka_direct::Kafka::fail_on_data_loss).
+    pub lost: Vec<OffsetRange>,
     /// From the batch's time to the moment it was sealed.
     pub scheduling_delay: Duration,
     /// From then until every output was through; zero until it is.
@@ -47,6 +50,8 @@ pub struct Statistics {
     pub batches: u64,
     /// Records in them.
     pub records: u64,
+    /// Positions that were not in the sources any more and have been passed over, since the job was started.
+    pub lost: u64,
     /// The last batch that is through.
     pub last: Option<BatchInfo>,
     /// Batches closed and not through.

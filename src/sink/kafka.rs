@@ -19,7 +19,7 @@ use crate::data::{Exchange, KEY_GROUPS};
 use crate::dstream::DStream;
 use crate::error::{BoxError, Error, Result};
 use crate::flow::Site;
-use crate::kafka::{Metadata, Receipt, START_DEADLINE, Settings, Side, lock};
+use crate::kafka::{Metadata, Receipt, START_DEADLINE, Settings, Side, Topic, lock};
 use crate::operator::attach::{SHARDS, Spread};
 use crate::output::{Out, Receipts};
 use crate::plan::Tick;
@@ -115,6 +115,18 @@ impl KafkaSink {
             found.push(format!("Kafka: shards({}): there can be 1 to {KEY_GROUPS}, as there are key groups", self.shards));
         }
         if found.is_empty() { Ok(()) } else { Err(Error::config(found.join("\n"))) }
+    }
+
+    /// The topic as the brokers have it. Waits for them.
+    ///
+    /// # Errors
+    /// There is none; the brokers do not answer.
+    pub(super) fn find(&self) -> Result<Topic> {
+        let found = Metadata::new(&self.settings.connection())?.topic(&self.topic, START_DEADLINE)?;
+        found.ok_or_else(|| {
+            let place = format!("Kafka at {}", self.settings.brokers);
+            Error::source(place, format!("there is no topic {}; create it first", self.topic))
+        })
     }
 }
 
@@ -242,11 +254,7 @@ impl<F> KafkaOutput<F> {
 
     fn connect(&mut self) -> Result<()> {
         let settings = &self.sink.settings;
-        let metadata = Metadata::new(&settings.connection())?;
-        let Some(topic) = metadata.topic(&self.sink.topic, START_DEADLINE)? else {
-            let place = format!("Kafka at {}", settings.brokers);
-            return Err(Error::source(place, format!("there is no topic {}; create it first", self.sink.topic)));
-        };
+        let topic = self.sink.find()?;
         let (producer, reports) = settings.client(Side::Sink, None)?;
         self.partitions = topic.partitions;
         self.link = Some(Link { producer, reports, deadline: settings.delivery_deadline() });
@@ -378,6 +386,8 @@ impl<'s, T: Exchange> DStream<'s, T> {
     /// Writes every row of each batch to a topic, as `fill` says, from the process the row is in: at least once, or by
     /// [`KafkaSink::exactly_once`] just once. A batch that fails is sent again whole, then the job stops with it not out.
     ///
+    /// The topic must be there when the job starts: an error names it.
+    ///
     /// Batches leave in order, and within a batch rows as `print` would order them, by process and part.
     #[track_caller]
     pub fn to_kafka(&self, mut sink: KafkaSink, mut fill: impl FnMut(&T, &mut Record) + Send + 'static) {
@@ -401,6 +411,7 @@ impl<'s, T: Exchange> DStream<'s, T> {
         }
         match sink.check().and_then(|()| KafkaOutput::new(&sink, fill)) {
             Ok(output) => {
+                graph.before_start(move || sink.find().map(drop));
                 let output = Arc::new(Mutex::new(output));
                 let out = Out::Delivered(Box::new(Shared(output.clone())));
                 let send = move |tick: &Tick, parts: &[Part<T>]| lock(&output).send(tick.time, parts);

@@ -22,7 +22,7 @@ use crate::dstream::{Case, DStream};
 use crate::error::{BoxError, Error, Result};
 use crate::fault::{lost, point};
 use crate::flow::Site;
-use crate::kafka::{Metadata, Receipt, START_DEADLINE, lock};
+use crate::kafka::{Receipt, lock};
 use crate::operator::attach::Spread;
 use crate::output::{Final, Life, Out, Promise};
 use crate::plan::{Progress, Stamp, Tick};
@@ -312,11 +312,7 @@ impl<F> KafkaShards<F> {
     fn open(&mut self, life: Life, over: &Arc<AtomicBool>) -> Result<Vec<Progress>> {
         (self.sink.life, self.sink.over) = (life, over.clone());
         point("sink.open");
-        let KafkaSink { settings, topic, .. } = &self.sink.sink;
-        if Metadata::new(&settings.connection())?.topic(topic, START_DEADLINE)?.is_none() {
-            let place = format!("Kafka at {}", settings.brokers);
-            return Err(Error::source(place, format!("there is no topic {topic}; create it first")));
-        }
+        self.sink.sink.find()?;
         self.sink.topic.make()?;
         self.each(|sink, shard| {
             shard.link = Some(sink.link(shard.number)?);
@@ -324,13 +320,14 @@ impl<F> KafkaShards<F> {
         })
         .map_err(|e| Error::config(e.to_string()))?;
         let mut found = self.sink.topic.read(&self.sink.job, &self.sink.name, &self.sink.over)?;
-        for shard in &mut self.shards {
-            shard.progress = found.remove(&shard.number);
-            if let Some(p) = shard.progress.as_ref().filter(|p| p.shards != self.sink.shards) {
-                let what = format!("there were {} shards, and the program says {}", p.shards, self.sink.shards);
-                return Err(Error::config(self.sink.failed(p.shard, &what)));
-            }
+        // Also of shards that there are no more.
+        if let Some(p) = found.values().find(|p| p.shards != self.sink.shards) {
+            let (was, is) = (p.shards, self.sink.shards);
+            let what =
+                format!("there were {was} shards, and the program says {is}: say shards({was}), or give the job another name");
+            return Err(Error::config(self.sink.failed(p.shard, &what)));
         }
+        self.shards.iter_mut().for_each(|shard| shard.progress = found.remove(&shard.number));
         Ok(self.shards.iter().filter_map(|s| s.progress.clone()).collect())
     }
 }

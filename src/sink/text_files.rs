@@ -66,6 +66,9 @@ impl<'s, T: Exchange + Debug> DStream<'s, T> {
         for problem in [check_prefix(prefix), check_suffix(suffix)].into_iter().filter_map(Result::err) {
             graph.problem(&site, problem);
         }
+        if let Err(e) = graph.config.apart(&Path::new(".").join(prefix.parent().unwrap_or(prefix)), false) {
+            graph.problem(&site, e);
+        }
         let bags = self.node.cases.iter().map(|c| matches!(c, Case::Bag { .. })).collect();
         let place = prefix.display().to_string();
         let other = match graph.config.place(&place) {

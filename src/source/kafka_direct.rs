@@ -83,6 +83,7 @@ pub(super) struct Topics {
 /// | [`commit_offsets`](Kafka::commit_offsets) | [`CommitOffsets::Automatic`] |
 /// | [`tombstones`](Kafka::tombstones) | [`Tombstones::Error`] |
 /// | [`include_headers`](Kafka::include_headers) | no headers |
+/// | [`fail_on_data_loss`](Kafka::fail_on_data_loss) | records that aged out stop the job |
 /// | [`discover_every`](Kafka::discover_every) | 5 seconds |
 /// | [`set`](Kafka::set) | librdkafka's setting, read committed, short queues |
 ///
@@ -99,6 +100,7 @@ pub struct Kafka {
     pub(super) start: StartFrom,
     pub(crate) tombstones: Tombstones,
     pub(crate) headers: bool,
+    pub(super) stops_at_loss: bool,
     pub(super) offsets: CommitOffsets,
     rate: Option<u64>,
     first_batch: Option<u64>,
@@ -141,6 +143,7 @@ impl Kafka {
             start: StartFrom::default(),
             tombstones: Tombstones::default(),
             headers: false,
+            stops_at_loss: true,
             offsets: CommitOffsets::default(),
             rate: None,
             first_batch: None,
@@ -214,7 +217,7 @@ impl Kafka {
                 "largest" | "latest" | "end" => self.start = StartFrom::Latest,
                 _ => self.faults.push(
                     "Kafka setting auto.offset.reset: only smallest, earliest, largest and latest; \
-                     an offset that is gone always stops the job, it is never skipped silently"
+                     an offset that is gone stops the job, or is counted: see fail_on_data_loss"
                         .to_string(),
                 ),
             },
@@ -246,6 +249,22 @@ impl Kafka {
     /// librdkafka parses them in a buffer of its own for every record, also where there are none: a quarter of the time.
     pub fn include_headers(mut self) -> Self {
         self.headers = true;
+        self
+    }
+
+    /// Whether the job stops where records aged out before it read them, as after a long time away; `true` unless said. With
+    /// `false` it goes on at the first record that is left. What it passed over is in the log, in
+    /// [`Statistics::lost`](crate::metrics::Statistics::lost), and with a checkpoint directory in the plan log, so that the batch
+    /// is the same when it runs again. A topic that was made anew, or whose end was cut off, always stops the job.
+    ///
+    /// ```
+    /// use tidemill::prelude::*;
+    /// let clicks = Kafka::brokers("127.0.0.1:9092").topic("clicks").fail_on_data_loss(false);
+    /// # clicks.check().unwrap();
+    /// ```
+    #[doc(alias = "failOnDataLoss")]
+    pub fn fail_on_data_loss(mut self, stop: bool) -> Self {
+        self.stops_at_loss = stop;
         self
     }
 
@@ -329,7 +348,7 @@ mod tests {
     }
 
     #[test]
-    fn a_description_that_cannot_work_is_refused_before_anybody_is_asked() {
+    fn g4_a_description_that_cannot_work_is_refused_before_anybody_is_asked() {
         let k = || Kafka::brokers("a:1");
         assert!(problems(k()).contains("no topic"));
         assert!(problems(k().topics(Vec::<String>::new())).contains("no topic"));

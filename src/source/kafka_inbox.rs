@@ -17,8 +17,43 @@ pub(super) enum Item {
     Block(Arc<Block>),
     /// The end of the partition, as it was when everything before this offset had been given.
     End(i64),
+    /// It stopped at an offset that the log does not hold.
+    Gone(Gone),
     /// It cannot be read any further, and why.
     Fault(String),
+}
+
+/// An offset that was to be read next and that the log does not hold, and what it holds: `[low, high)`.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(super) struct Gone {
+    pub wanted: i64,
+    pub low: i64,
+    pub high: i64,
+}
+
+impl Gone {
+    /// What was there before and is not any more; nothing if the log is not that of before.
+    pub fn aged(&self) -> Option<i64> {
+        (self.wanted < self.low).then_some(self.low - self.wanted)
+    }
+}
+
+impl std::fmt::Display for Gone {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        let Gone { wanted, low, high } = self;
+        write!(f, "offset {wanted} is not in the log, it holds {low} to {high}: ")?;
+        match self.aged() {
+            Some(n) => write!(
+                f,
+                "{n} offsets aged out before they were read; begin anew in an empty checkpoint directory, or go on without them \
+                 and have them counted: fail_on_data_loss(false)"
+            ),
+            None => write!(
+                f,
+                "its end was cut off, or the topic was deleted and made again; begin anew in an empty checkpoint directory"
+            ),
+        }
+    }
 }
 
 #[derive(Default)]

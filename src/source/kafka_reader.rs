@@ -8,7 +8,7 @@ use std::sync::Arc;
 
 use super::kafka_direct::{Kafka, Tombstones};
 use super::kafka_drain::{Command, Drain};
-use super::kafka_inbox::{Inbox, Item};
+use super::kafka_inbox::{Gone, Inbox, Item};
 use super::message::{Block, Message};
 use super::{Emit, Reader, Sealed, Waker};
 use crate::error::{Error, Result};
@@ -39,6 +39,8 @@ struct Cursor {
     end: i64,
     /// The end for which the log was asked whether it goes on.
     asked: i64,
+    /// The log holds nothing before this offset any more, as far as that was noticed.
+    low: i64,
 }
 
 /// What a cursor has just now.
@@ -46,6 +48,8 @@ struct Cursor {
 enum Ready {
     /// A block is in front.
     Rows,
+    /// What comes next is not in the log.
+    Gone(Gone),
     /// Nothing.
     Nothing,
 }
@@ -53,13 +57,21 @@ enum Ready {
 impl Cursor {
     fn new(lane: u32, split: &Split, inbox: Inbox, skip_nulls: bool) -> Self {
         let (split, inbox) = (split.clone(), Arc::new(inbox));
-        Cursor { lane, split, inbox, skip_nulls, from: 0, next: None, given: 0, front: None, end: -1, asked: -1 }
+        Cursor { lane, split, inbox, skip_nulls, from: 0, next: None, given: 0, front: None, end: -1, asked: -1, low: -1 }
     }
 
     /// Stands at `from`, wherever it stood; what is under way is forgotten. The epoch is for the drain thread.
     fn restart(&mut self, from: i64) -> u64 {
         (self.from, self.next, self.front, self.end, self.asked) = (from, Some(from), None, -1, -1);
         self.inbox.restart()
+    }
+
+    /// As `restart`, within the batch.
+    fn pass(&mut self, to: i64) -> u64 {
+        let from = self.from;
+        let epoch = self.restart(to);
+        self.from = from;
+        epoch
     }
 
     /// Puts a block in front if there is one. `room`: the inbox was full and is not any more.
@@ -71,6 +83,7 @@ impl Cursor {
                 None => return Ok(Ready::Nothing),
                 Some(Item::Block(block)) => self.front = Some((block, 0)),
                 Some(Item::End(offset)) => self.end = self.end.max(offset),
+                Some(Item::Gone(gone)) => return Ok(Ready::Gone(gone)),
                 Some(Item::Fault(text)) => return Err(text),
             }
         }
@@ -141,6 +154,7 @@ pub struct KafkaReader {
     cursors: Vec<Cursor>,
     limits: Limits,
     turn: usize,
+    lost: Vec<Range>,
 }
 
 impl KafkaReader {
@@ -158,6 +172,7 @@ impl KafkaReader {
             cursors: Vec::new(),
             limits: Limits::default(),
             turn: 0,
+            lost: Vec::new(),
         })
     }
 
@@ -179,6 +194,33 @@ impl KafkaReader {
         Ok(())
     }
 
+    /// What is not in the log is an error, or passed over and noted where the user allows that. What was never there, or was
+    /// there once more under the same name, is always an error.
+    fn pass(&mut self, i: usize, gone: Gone, until: i64) -> Result<()> {
+        let cursor = &mut self.cursors[i];
+        if gone.aged().is_none() || self.kafka.stops_at_loss {
+            let text = format!("topic {}, partition {}: {gone}", cursor.split.name(), cursor.split.partition());
+            return Err(self.fault(text));
+        }
+        cursor.low = gone.low;
+        let from = gone.wanted.min(until);
+        self.pass_aged(i, from, until)
+    }
+
+    /// Goes on at the first offset that the log holds, or at `until`.
+    fn pass_aged(&mut self, i: usize, from: i64, until: i64) -> Result<()> {
+        let cursor = &mut self.cursors[i];
+        let to = cursor.low.clamp(from, until);
+        if from < to {
+            let (topic, partition) = (cursor.split.name(), cursor.split.partition());
+            tracing::error!("topic {topic}, partition {partition}: offsets {from} to {to} aged out before they were read: lost");
+            self.lost.push(Range { source: self.source, lane: cursor.lane, split: cursor.split.clone(), from, until: to });
+        }
+        let (epoch, inbox) = (cursor.pass(to), cursor.inbox.clone());
+        self.drain()?.send(Command::Read { inbox, epoch, from: to });
+        Ok(())
+    }
+
     fn room_again(&self, room: bool) {
         if room && let Some(drain) = &self.drain {
             drain.wake();
@@ -188,10 +230,14 @@ impl KafkaReader {
     /// Gives up to `most` rows of one cursor before `until`; how many it took, and whether it has nothing more just now.
     fn give(&mut self, i: usize, until: i64, most: usize, emit: &mut Emit<'_, Message>) -> Result<(usize, bool)> {
         let (mut taken, mut room, mut dry) = (0, false, false);
-        while taken < most {
+        while taken < most && !self.cursors[i].complete(until) {
             let cursor = &mut self.cursors[i];
             match cursor.fill(&mut room) {
                 Err(text) => return Err(self.fault(text)),
+                Ok(Ready::Gone(gone)) => {
+                    self.pass(i, gone, until)?;
+                    break;
+                }
                 Ok(Ready::Nothing) => {
                     dry = true;
                     break;
@@ -280,16 +326,25 @@ impl Reader<Message> for KafkaReader {
     }
 
     fn read_range(&mut self, range: &Range, emit: &mut Emit<'_, Message>) -> Result<bool> {
-        if range.from >= range.until {
-            return Ok(true);
-        }
         let Some(i) = self.cursors.iter().position(|c| c.split == range.split) else {
             return Err(self.fault(format!("range of {} which is not assigned here", range.split.name())));
         };
         let cursor = &mut self.cursors[i];
+        if range.from >= range.until {
+            // What lies before it is lost: it is where the next one begins.
+            return if cursor.next.is_some_and(|n| n < range.until) {
+                self.begin(i, range.until).map(|()| true)
+            } else {
+                Ok(true)
+            };
+        }
         // `from` moves when a range is complete: until then calls for the same range go on where the last one stopped.
         if cursor.next.is_none() || cursor.from != range.from || cursor.next.is_some_and(|n| n < range.from) {
+            let aged = cursor.low > range.from;
             self.begin(i, range.from)?;
+            if aged {
+                self.pass_aged(i, range.from, range.until)?;
+            }
         }
         let given = self.give(i, range.until, ROWS, emit);
         let named = |e: Error| match e {
@@ -309,6 +364,10 @@ impl Reader<Message> for KafkaReader {
             self.drain()?.send(Command::Check { inbox, epoch, until: range.until });
         }
         Ok(false)
+    }
+
+    fn lost(&mut self) -> Vec<Range> {
+        std::mem::take(&mut self.lost)
     }
 }
 

@@ -3,24 +3,29 @@
 //! The start is resolved to numbers once, before the first batch; what is read after that is decided by plans alone.
 
 use std::collections::{BTreeMap, BTreeSet};
-use std::sync::Arc;
 use std::sync::mpsc::{Receiver, RecvTimeoutError, Sender, TryRecvError, channel};
+use std::sync::{Arc, Mutex};
 use std::time::{Duration, Instant};
 
 use super::kafka_direct::{Kafka, StartFrom};
+use super::kafka_ids::{Ids, ids, same};
 use super::kafka_offsets::{CommitOffsets, Committer, GroupOffsets};
 use super::{Splits, Start};
+use crate::data::encoded;
 use crate::error::{Error, Result};
-use crate::kafka::{Metadata, START_DEADLINE, Topic};
+use crate::kafka::{Metadata, START_DEADLINE, Topic, lock};
 use crate::plan::{Range, Split};
 
-/// How long a topic may be unknown to the brokers before the job gives up on it.
-const GONE: Duration = Duration::from_secs(30);
+/// How often in a row, and how long at least, a topic may be unknown to the brokers before the job gives up on it: half a minute
+/// unless another `discover_every` is said.
+const GONE: (u32, Duration) = (6, Duration::from_secs(10));
 
 /// The planner's half: resolves topics and offsets, and looks for new ones on a thread of its own.
 pub struct KafkaSplits {
     kafka: Kafka,
     resumed: Option<BTreeSet<Split>>,
+    /// The topics that are read, as the brokers know them: those of the checkpoint, and what was learned since.
+    ids: Arc<Mutex<Ids>>,
     news: Option<(Receiver<Result<Start>>, Sender<()>)>,
     offsets: Option<GroupOffsets>,
     committer: Option<Committer>,
@@ -32,7 +37,7 @@ impl KafkaSplits {
     pub fn new(kafka: &Kafka) -> Result<Self> {
         kafka.check()?;
         let offsets = if let CommitOffsets::ByUser(offsets) = &kafka.offsets { Some(offsets.clone()) } else { None };
-        Ok(KafkaSplits { kafka: kafka.clone(), resumed: None, news: None, offsets, committer: None })
+        Ok(KafkaSplits { kafka: kafka.clone(), resumed: None, ids: Arc::default(), news: None, offsets, committer: None })
     }
 
     /// The job can be started again: where that is so, offsets are committed unless they are not wanted.
@@ -142,6 +147,18 @@ pub(super) fn check(kafka: &Kafka, given: &[Split]) -> Result<()> {
     Ok(())
 }
 
+/// Adds topics to those that are known.
+///
+/// # Errors
+/// One of them is not the one that is known.
+fn learn(known: &Mutex<Ids>, metadata: &Metadata, topics: &[Topic]) -> Result<(), String> {
+    let now = ids(metadata, topics.iter().map(|t| &*t.name));
+    let mut known = lock(known);
+    same(&known, &now)?;
+    known.extend(now);
+    Ok(())
+}
+
 fn each(topics: &[Topic]) -> impl Iterator<Item = (&Arc<str>, i32)> {
     topics.iter().flat_map(|t| t.partitions.iter().map(move |p| (&t.name, *p)))
 }
@@ -149,9 +166,17 @@ fn each(topics: &[Topic]) -> impl Iterator<Item = (&Arc<str>, i32)> {
 impl Splits for KafkaSplits {
     /// `start` gives only partitions that appeared meanwhile, which are read from their first record. Where the source says to
     /// start does not matter then.
-    fn resume(&mut self, read: Vec<Start>, _: &[u8]) -> Result<()> {
+    fn resume(&mut self, read: Vec<Start>, memory: &[u8]) -> Result<()> {
         self.resumed = Some(read.into_iter().map(|s| s.split).collect());
+        if !memory.is_empty() {
+            let known = postcard::from_bytes(memory);
+            *lock(&self.ids) = known.map_err(|e| Error::source(self.kafka.name(), format!("the checkpoint's topics: {e}")))?;
+        }
         Ok(())
+    }
+
+    fn memory(&self) -> Vec<u8> {
+        encoded(&*lock(&self.ids))
     }
 
     fn start(&mut self) -> Result<Vec<Start>> {
@@ -166,11 +191,13 @@ impl Splits for KafkaSplits {
         if topics.is_empty() {
             tracing::warn!("{place}: no topic matches the pattern yet");
         }
+        learn(&self.ids, &metadata, &topics).map_err(|e| Error::source(&*place, e))?;
         let starts = match &self.resumed {
             None => first_starts(kafka, &metadata, &topics),
             Some(known) => later_starts(&metadata, &topics, known),
         }?;
-        let watch = Watch { kafka: kafka.clone(), metadata, known: BTreeMap::new(), gone: BTreeMap::new() };
+        let (known, gone, ids) = (BTreeMap::new(), BTreeMap::new(), self.ids.clone());
+        let watch = Watch { kafka: kafka.clone(), metadata, ids, known, gone };
         self.news = Some(watch.spawn(&topics)?);
         if let Some(offsets) = self.offsets.take() {
             self.committer = Some(Committer::start(kafka, offsets)?);
@@ -205,6 +232,7 @@ impl Splits for KafkaSplits {
 struct Watch {
     kafka: Kafka,
     metadata: Metadata,
+    ids: Arc<Mutex<Ids>>,
     known: BTreeMap<Arc<str>, BTreeSet<i32>>,
     gone: BTreeMap<Arc<str>, Instant>,
 }
@@ -234,6 +262,8 @@ impl Watch {
 
     fn look(&mut self) -> Result<Vec<Start>, Trouble> {
         let topics = resolve(&self.kafka, &self.metadata)?;
+        let place = || format!("Kafka at {}", self.metadata.brokers);
+        learn(&self.ids, &self.metadata, &topics).map_err(|e| Trouble::Final(Error::source(place(), e)))?;
         self.lost(&topics)?;
         let mut starts = Vec::new();
         for (topic, partition) in each(&topics) {
@@ -254,7 +284,9 @@ impl Watch {
             let now = topics.iter().find(|t| t.name == *name).map_or(&[][..], |t| &t.partitions);
             if partitions.iter().all(|p| now.contains(p)) {
                 self.gone.remove(name);
-            } else if self.gone.entry(name.clone()).or_insert_with(Instant::now).elapsed() >= GONE {
+            } else if self.gone.entry(name.clone()).or_insert_with(Instant::now).elapsed()
+                >= (self.kafka.every * GONE.0).max(GONE.1)
+            {
                 let reason = format!("topic {name} was deleted, or has fewer partitions than it had");
                 return Err(Trouble::Final(Error::source(format!("Kafka at {}", self.metadata.brokers), reason)));
             }

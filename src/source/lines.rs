@@ -199,7 +199,7 @@ mod tests {
     }
 
     #[test]
-    fn lines_end_at_lf_and_lose_one_cr() {
+    fn f2_lines_end_at_lf_and_lose_one_cr() {
         let text = |bytes: &[u8]| split(8, &[bytes]).into_iter().map(|(_, l, over)| (l, over)).collect::<Vec<_>>();
         for (bytes, lines) in [
             (&b""[..], &[][..]),
@@ -218,7 +218,7 @@ mod tests {
     }
 
     #[test]
-    fn a_line_over_the_limit_is_known_before_it_ends() {
+    fn f2_a_line_over_the_limit_is_known_before_it_ends() {
         let mut splitter = Splitter::new(4);
         let mut seen = Vec::new();
         splitter.feed(b"12345", &mut |raw| seen.push((raw.bytes.to_vec(), raw.over)));
@@ -228,7 +228,7 @@ mod tests {
     }
 
     #[test]
-    fn what_is_no_text_says_where_it_was() {
+    fn f2_what_is_no_text_says_where_it_was() {
         let origin: Arc<str> = "peer:1".into();
         let raw = Raw { at: 7, bytes: b"a\xffb", over: false };
         let Line::Bad(bad) = raw.line(&origin, 3) else { panic!("it is not UTF-8") };
@@ -238,7 +238,7 @@ mod tests {
 
     proptest! {
         #[test]
-        fn any_cut_of_the_bytes_gives_the_same_lines(
+        fn f1_f2_any_cut_of_the_bytes_gives_the_same_lines(
             bytes in proptest::collection::vec(proptest::sample::select(&b"\n\n\r\rab\xc3\xa9\0"[..]), 0..120),
             cuts in proptest::collection::vec(0usize..120, 0..12),
             limit in 1usize..9,

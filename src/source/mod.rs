@@ -12,11 +12,15 @@ mod kafka_drain;
 #[cfg(feature = "kafka")]
 pub(crate) mod kafka_embedded;
 #[cfg(feature = "kafka")]
+mod kafka_ids;
+#[cfg(feature = "kafka")]
 mod kafka_inbox;
 #[cfg(feature = "kafka")]
 pub mod kafka_offsets;
 #[cfg(feature = "kafka")]
 pub(crate) mod kafka_producer;
+#[cfg(feature = "kafka")]
+mod kafka_queue;
 #[cfg(feature = "kafka")]
 pub mod kafka_reader;
 #[cfg(feature = "kafka")]
@@ -185,4 +189,10 @@ pub trait Reader<T> {
     /// # Errors
     /// A range that cannot be read as given: offsets the log does not hold any more, a file that changed.
     fn read_range(&mut self, range: &Range, emit: &mut Emit<'_, T>) -> Result<bool>;
+
+    /// What of the batch that ends now was not in the source any more and has been passed over, because the user allows that:
+    /// asked once at the end of each batch.
+    fn lost(&mut self) -> Vec<Range> {
+        Vec::new()
+    }
 }

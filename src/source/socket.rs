@@ -456,7 +456,7 @@ mod tests {
     }
 
     #[test]
-    fn a_server_may_come_late_and_go() {
+    fn f3_a_server_may_come_late_and_go() {
         let (server, port) = server();
         drop(server);
         let seen = Memory::new();
@@ -502,7 +502,7 @@ mod tests {
     }
 
     #[test]
-    fn an_unfinished_line_is_in_the_last_batch_too() {
+    fn f1_an_unfinished_line_is_in_the_last_batch_too() {
         let (server, port) = server();
         let mut reader = reader(port);
         let mut peer = server.accept().unwrap().0;
@@ -563,7 +563,7 @@ mod tests {
     }
 
     #[test]
-    fn a_slow_reader_slows_the_peer_and_loses_nothing() {
+    fn f4_a_slow_reader_slows_the_peer_and_loses_nothing() {
         let (server, port) = server();
         let mut reader = reader(port);
         let mut peer = server.accept().unwrap().0;

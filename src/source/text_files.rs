@@ -151,6 +151,9 @@ impl<'s> StreamingContext<'s> {
 
     fn text_files_at(&self, site: &Site, files: TextFiles) -> Decoded<'s, String> {
         let name = format!("files of {}", files.dir.display());
+        if let Err(e) = self.graph.config.apart(&files.dir, true) {
+            self.graph.problem(site, e);
+        }
         let settled = self.batch_interval().max(SETTLED);
         let batch_bytes = self.graph.config.batch_bytes.saturating_mul(self.graph.config.peers()) as u64;
         let splits = {
@@ -494,7 +497,7 @@ mod tests {
     }
 
     #[test]
-    fn only_new_files_are_taken_once_they_have_settled() {
+    fn f5_f6_only_new_files_are_taken_once_they_have_settled() {
         let mut w = Hand::new(TextFiles::new("d"), 1_000);
         let old = ("old", 5, 999);
         assert_eq!(w.taken(&[old]), NONE);
@@ -513,7 +516,7 @@ mod tests {
     }
 
     #[test]
-    fn a_growing_file_waits_and_one_that_grows_later_is_warned_about_once() {
+    fn f5_a_growing_file_waits_and_one_that_grows_later_is_warned_about_once() {
         let mut w = Hand::new(TextFiles::new("d"), 1_000);
         assert_eq!(w.taken(&[]), NONE);
         for n in 1..5 {
@@ -528,7 +531,7 @@ mod tests {
     }
 
     #[test]
-    fn names_and_kinds_that_are_not_read() {
+    fn f8_names_and_kinds_that_are_not_read() {
         let mut w = Hand::new(TextFiles::new("d").existing(true).accept(|n| n != "no"), 1_000);
         let files = [".h", "_SUCCESS", "a.tmp", "a._COPYING_", "no", "yes", "shut"].map(|n| (n, 1, 1));
         let (taken, warnings) = w.look_at(&files, &["sub"], &["shut"]);
@@ -554,7 +557,7 @@ mod tests {
     }
 
     #[test]
-    fn what_is_old_is_forgotten_and_what_waits_is_not() {
+    fn f6_what_is_old_is_forgotten_and_what_waits_is_not() {
         let mut w = Hand::new(TextFiles::new("d").remember(secs(3)), 5);
         let at = |s: i64| 1_000 + s;
         assert_eq!(w.taken(&[("ancient", 1, 1)]), NONE);
@@ -594,7 +597,7 @@ mod tests {
     }
 
     #[test]
-    fn a_range_is_read_in_short_calls_and_bad_lines_say_their_byte() {
+    fn f1_f2_a_range_is_read_in_short_calls_and_bad_lines_say_their_byte() {
         let dir = Dir::new("reads");
         let text = "línea\r\n".repeat(50_000) + "last";
         let (lines, calls) = read_all(&range(&dir.put("long", &text))).unwrap();
@@ -619,7 +622,7 @@ mod tests {
     }
 
     #[test]
-    fn a_file_that_changed_since_its_plan_stops_the_job_and_one_that_is_gone_does_not() {
+    fn f7_a_file_that_changed_since_its_plan_stops_the_job_and_one_that_is_gone_does_not() {
         let dir = Dir::new("changes");
         let path = dir.put("f", "abc\n");
         let planned = range(&path);
@@ -640,7 +643,7 @@ mod tests {
     }
 
     #[test]
-    fn what_lies_in_a_directory_is_known_for_what_it_is() {
+    fn f8_what_lies_in_a_directory_is_known_for_what_it_is() {
         let dir = Dir::new("kinds");
         dir.put("plain", "x");
         std::fs::create_dir(dir.0.join("sub")).unwrap();
@@ -648,18 +651,26 @@ mod tests {
         std::os::unix::fs::symlink("plain", dir.0.join("link")).unwrap();
         std::os::unix::fs::symlink("nowhere", dir.0.join("dangling")).unwrap();
         let _socket = std::os::unix::net::UnixListener::bind(dir.0.join("socket")).unwrap();
+        assert!(std::process::Command::new("mkfifo").arg(dir.0.join("pipe")).status().unwrap().success());
         let mut found = list(&dir.0).unwrap();
         found.sort_by(|a, b| a.0.cmp(&b.0));
         let sizes: Vec<_> = found.iter().map(|(name, s)| (name.as_str(), s.as_ref().map(|s| s.size).ok())).collect();
-        let expected =
-            [("dangling", None), ("link", Some(1)), ("loop", None), ("plain", Some(1)), ("socket", None), ("sub", None)];
+        let expected = [
+            ("dangling", None),
+            ("link", Some(1)),
+            ("loop", None),
+            ("pipe", None),
+            ("plain", Some(1)),
+            ("socket", None),
+            ("sub", None),
+        ];
         assert_eq!(sizes, expected);
-        assert!(found[4].1.as_ref().unwrap_err().contains("no plain file"));
-        assert!(found[5].1.as_ref().unwrap_err().contains("sub-directories"));
+        assert!(found[5].1.as_ref().unwrap_err().contains("no plain file"));
+        assert!(found[6].1.as_ref().unwrap_err().contains("sub-directories"));
     }
 
     #[test]
-    fn a_job_reads_what_appears() {
+    fn f11_a_job_reads_what_appears_also_after_its_directory_was_away() {
         let dir = Dir::new("job");
         dir.put("old", "old\n");
         let (oks, errors) = (Memory::new(), Memory::new());
@@ -743,7 +754,7 @@ mod tests {
     }
 
     #[test]
-    fn a_directory_that_is_not_there_is_an_error_at_the_start() {
+    fn f11_a_directory_that_is_not_there_is_an_error_at_the_start() {
         let dir = std::env::temp_dir().join(format!("tidemill-files-{}-nowhere", std::process::id()));
         let text = dir.display().to_string();
         let job = StreamingContext::builder("files", secs(1)).start(move |ssc| {

@@ -27,6 +27,35 @@ impl Drop for Dir {
     }
 }
 
+/// A window reaches back to files of before the crash.
+#[test]
+fn f10_a_window_over_files_goes_on_after_a_crash_with_those_that_came_meanwhile() {
+    let dir = Dir::new("window");
+    let (states, files) = (dir.at("states"), dir.at("in"));
+    std::fs::create_dir(&files).unwrap();
+    let start = || {
+        let (totals, watched) = (Totals::new(), files.clone());
+        let out = totals.clone();
+        let job = StreamingContext::builder("window", millis(50)).workers(2).checkpoint(&states);
+        let job = job.checkpoint_interval(millis(500)).start(move |ssc| {
+            let counts = ssc.text_file_stream(&watched).oks().count_by_value_and_window(mins(30), millis(50));
+            counts.complete().to_memory(&out);
+            Ok(())
+        });
+        (job.unwrap(), totals)
+    };
+    let (job, totals) = start();
+    eventually("the job runs", || job.statistics().batches > 1);
+    std::fs::write(files.join("first"), "a\nb\n").unwrap();
+    eventually("the first file is counted", || has(&totals, &[("a", 1), ("b", 1)]));
+    job.stop_now().unwrap();
+    std::fs::write(files.join("second"), "a\n").unwrap();
+    std::fs::write(files.join("third"), "c\n").unwrap();
+    let (job, totals) = start();
+    eventually("all are counted", || has(&totals, &[("a", 2), ("b", 1), ("c", 1)]));
+    job.stop_now().unwrap();
+}
+
 type Totals = Memory<(String, i64)>;
 
 fn has(totals: &Totals, expected: &[(&str, i64)]) -> bool {

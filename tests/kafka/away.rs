@@ -13,7 +13,7 @@ use crate::noted::{Noted, Off, eventually, log_of};
 use crate::rig::{PATIENCE, producer, topic_at};
 
 #[test]
-fn a_broker_that_is_killed_and_comes_back_costs_nothing() {
+fn c2_a_broker_that_is_killed_and_comes_back_costs_nothing() {
     let broker = Broker::start("0", &[]);
     let at = &*broker.address;
     let topic = topic_at(at, "away", 2, &[]);

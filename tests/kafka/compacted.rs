@@ -48,7 +48,7 @@ fn compacted() -> (String, Vec<(i64, String)>, i64) {
 }
 
 #[test]
-fn a_compacted_topic_is_read_live_and_by_ranges_that_end_in_its_gaps() {
+fn c12_a_compacted_topic_is_read_live_and_by_ranges_that_end_in_its_gaps() {
     let (topic, log, end) = compacted();
     let seen = Noted::default();
     let job = seen.start(earliest(&topic), 2);

@@ -26,7 +26,7 @@ fn every_record_is_in_exactly_one_batch_while_the_job_runs() {
 }
 
 #[test]
-fn aborted_records_are_in_no_batch_and_a_new_partition_is_found() {
+fn c10_c13_aborted_records_are_in_no_batch_and_a_new_partition_is_found() {
     let topic = topic("noting-txn", 1, &[]);
     let seen = Noted::default();
     let job = seen.start(earliest(&topic), 2);
@@ -51,7 +51,7 @@ fn aborted_records_are_in_no_batch_and_a_new_partition_is_found() {
 
 /// A record of an open transaction holds up what is behind it in its partition, and nothing else.
 #[test]
-fn a_job_waits_at_an_open_transaction_and_goes_on_when_it_is_committed() {
+fn c14_a_job_waits_at_an_open_transaction_and_goes_on_when_it_is_committed() {
     let topic = topic("noting-open", 2, &[]);
     let (open, aborted) = (transactional(&format!("{topic}-open")), transactional(&format!("{topic}-aborted")));
     produce(&topic, 0, &["a", "b"]);
@@ -83,7 +83,7 @@ fn a_job_waits_at_an_open_transaction_and_goes_on_when_it_is_committed() {
 
 /// Each time the job has read to the end and was told so, more comes.
 #[test]
-fn ends_that_were_told_before_more_came_end_nothing() {
+fn c15_ends_that_were_told_before_more_came_end_nothing() {
     let topic = topic("noting-stale", 2, &[]);
     let seen = Noted::default();
     let job = seen.start(earliest(&topic), 2);

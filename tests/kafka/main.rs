@@ -5,18 +5,26 @@ mod broker;
 #[allow(dead_code, reason = "the test binary programs uses the rest")]
 mod child;
 mod noted;
+mod proxy;
 mod rig;
 
+mod aged;
 mod away;
 mod cluster;
 mod compacted;
 mod job;
+mod mock;
+mod offsets;
 mod once;
 mod overload;
 mod reader;
+mod records;
 mod replay;
+mod sasl;
 mod sink;
 mod slow;
 mod splits;
 #[cfg(feature = "ssl")]
 mod tls;
+mod topics;
+mod wire;

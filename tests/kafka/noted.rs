@@ -7,7 +7,7 @@ use std::time::{Duration, Instant};
 
 use rdkafka::config::ClientConfig;
 use rdkafka::consumer::{BaseConsumer, Consumer};
-use rdkafka::error::KafkaError;
+use rdkafka::error::{KafkaError, RDKafkaErrorCode};
 use rdkafka::{Message as _, Offset, TopicPartitionList};
 use tidemill::context::Builder;
 use tidemill::prelude::*;
@@ -135,6 +135,8 @@ pub fn read_log(brokers: &str, topic: &str, isolation: &str) -> (Log, BTreeMap<i
                 log.entry(m.partition()).or_default().push((m.offset(), value));
             }
             Some(Err(KafkaError::PartitionEOF(_))) => ended += 1,
+            // One broker of several: the others have it.
+            Some(Err(e)) if e.rdkafka_error_code() == Some(RDKafkaErrorCode::BrokerTransportFailure) => {}
             Some(Err(e)) => panic!("{e}"),
             None => {}
         }

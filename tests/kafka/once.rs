@@ -251,7 +251,7 @@ fn a5_a_process_that_dies_before_it_begins_takes_the_others_with_it() {
 }
 
 #[test]
-fn brokers_without_transactions_are_an_error_at_the_start() {
+fn c34_brokers_without_transactions_are_an_error_at_the_start() {
     let mock = rdkafka::mocking::MockCluster::new(1).unwrap();
     mock.create_topic("t", 1, 1).unwrap();
     mock.create_topic("tidemill-progress-t", 1, 1).unwrap();
@@ -306,6 +306,28 @@ fn a19_a_run_that_stood_still_is_the_only_one() {
     first.signal(Signal::TERM);
     let end = first.end();
     assert_eq!(end.code, Some(0), "{}", end.err);
+    count.finish(1);
+}
+
+/// Four workers leave transactions open; one ends them all, long before the brokers would.
+#[test]
+fn c30_fewer_workers_end_what_more_of_them_left_open() {
+    let count = Count::new("open");
+    (0..3)
+        .for_each(|p| produce(&count.input, p, &(0..23).map(word).collect::<Vec<_>>().iter().map(|w| &**w).collect::<Vec<_>>()));
+    let readable = |isolation| read_log(&brokers(), &count.output, isolation).1;
+    let hidden = || (0..2).any(|p| readable("read_committed")[&p] < readable("read_uncommitted")[&p]);
+    // A commit of nothing but progress hides nothing.
+    let open = (2..20).any(|n| {
+        let end = count.start(4, &[("TIDEMILL_CRASH_AT", &format!("sink.commit.before:{n}"))]).end();
+        assert_eq!(end.code, None, "it was to die there\n{}", end.err);
+        produce(&count.input, 0, &[&word(n), &word(n + 1)]);
+        hidden()
+    });
+    assert!(open, "a transaction is open");
+    let mut job = count.start(1, &[]);
+    job.until("all can be read", |_, _| !count.written("read_committed").is_empty() && !hidden());
+    drop(job);
     count.finish(1);
 }
 
@@ -373,7 +395,7 @@ fn wrong(build: impl for<'s> Fn(&StreamingContext<'s>) + Send + Sync + 'static, 
 }
 
 #[test]
-fn what_cannot_be_exactly_once_is_an_error_that_names_the_fix() {
+fn c26_g4_what_cannot_be_exactly_once_is_an_error_that_names_the_fix() {
     let sink = || KafkaSink::new(brokers(), "nowhere").exactly_once();
     let rows = |ssc: &StreamingContext<'_>, sink| {
         ssc.test_stream(vec![vec![1]]).to_kafka(sink, |n, record| _ = record.json(n));

@@ -27,7 +27,7 @@ fn live_batches_follow_each_other_without_gap() {
 }
 
 #[test]
-fn a_message_is_all_that_was_sent() {
+fn c17_a_message_is_all_that_was_sent() {
     let t = topic("whole", 1, &[]);
     let p = producer(&[]);
     let headers =
@@ -83,7 +83,7 @@ fn a_partition_at_its_limit_does_not_hold_up_another() {
 }
 
 #[test]
-fn aborted_and_open_transactions_are_never_seen_and_never_hold_up() {
+fn c13_c14_aborted_and_open_transactions_are_never_seen_and_never_hold_up() {
     let t = topic("txn", 1, &[]);
     let p = transactional(&t);
     for (values, commit) in [(["a", "b"], true), (["x", "y"], false), (["c", "d"], true)] {
@@ -133,7 +133,7 @@ fn given_ranges_are_read_exactly_and_the_reader_goes_on_live_behind_them() {
 }
 
 #[test]
-fn an_end_from_before_the_records_completes_nothing() {
+fn c15_an_end_from_before_the_records_completes_nothing() {
     let t = topic("stale", 1, &[]);
     produce(&t, 0, &["a", "b"]);
     let mut rig = Rig::of(&t, Some(0));
@@ -146,7 +146,7 @@ fn an_end_from_before_the_records_completes_nothing() {
 }
 
 #[test]
-fn a_range_the_log_does_not_hold_is_an_error_that_says_what_it_holds() {
+fn c6_c7_a_range_the_log_does_not_hold_is_an_error_that_says_what_it_holds() {
     let t = topic("gone", 1, &[]);
     produce(&t, 0, &["a", "b", "c", "d"]);
     delete_before(&t, 0, 2);
@@ -162,7 +162,7 @@ fn a_range_the_log_does_not_hold_is_an_error_that_says_what_it_holds() {
 }
 
 #[test]
-fn live_reading_stops_where_records_were_deleted() {
+fn c5_live_reading_stops_where_records_were_deleted() {
     let t = topic("aged", 1, &[]);
     produce(&t, 0, &["a", "b", "c"]);
     delete_before(&t, 0, 2);
@@ -177,7 +177,7 @@ fn live_reading_stops_where_records_were_deleted() {
 }
 
 #[test]
-fn ranges_go_over_the_gaps_of_a_compacted_topic() {
+fn c12_ranges_go_over_the_gaps_of_a_compacted_topic() {
     let config = [
         ("cleanup.policy", "compact"),
         ("segment.ms", "100"),
@@ -211,7 +211,7 @@ fn ranges_go_over_the_gaps_of_a_compacted_topic() {
 }
 
 #[test]
-fn brokers_that_go_away_are_trouble_and_no_error() {
+fn c2_brokers_that_go_away_are_trouble_and_no_error() {
     let mock = MockCluster::new(1).unwrap();
     mock.create_topic("t", 1, 1).unwrap();
     let at = mock.bootstrap_servers();

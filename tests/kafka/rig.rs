@@ -7,10 +7,11 @@ use std::sync::{Arc, Condvar, Mutex};
 use std::task::{Context, Poll, Wake};
 use std::time::{Duration, Instant};
 
-use rdkafka::admin::{AdminClient, AdminOptions, NewPartitions, NewTopic, TopicReplication};
+use rdkafka::admin::{AdminClient, AdminOptions, AlterConfig, NewPartitions, NewTopic, ResourceSpecifier, TopicReplication};
 use rdkafka::client::DefaultClientContext;
 use rdkafka::config::ClientConfig;
 use rdkafka::consumer::{BaseConsumer, Consumer};
+use rdkafka::error::RDKafkaErrorCode;
 use rdkafka::producer::{BaseProducer, BaseRecord, Producer};
 use rdkafka::{Offset, TopicPartitionList};
 use tidemill::plan::{Range, Split};
@@ -55,11 +56,35 @@ pub fn topic(name: &str, partitions: i32, config: &[(&str, &str)]) -> String {
 pub fn topic_at(brokers: &str, name: &str, partitions: i32, config: &[(&str, &str)]) -> String {
     static NUMBER: AtomicU32 = AtomicU32::new(0);
     let name = format!("{name}-{}-{}", std::process::id(), NUMBER.fetch_add(1, Ordering::Relaxed));
-    let mut topic = NewTopic::new(&name, partitions, TopicReplication::Fixed(1));
+    make(brokers, &name, partitions, config).unwrap();
+    name
+}
+
+fn make(brokers: &str, name: &str, partitions: i32, config: &[(&str, &str)]) -> Result<String, RDKafkaErrorCode> {
+    let mut topic = NewTopic::new(name, partitions, TopicReplication::Fixed(1));
     topic.config = config.to_vec();
     let made = block_on(admin(brokers).create_topics([&topic], &AdminOptions::new())).unwrap();
-    made.into_iter().for_each(|t| _ = t.unwrap());
-    name
+    made.into_iter().next().unwrap().map_err(|(_, code)| code)
+}
+
+pub fn delete_topic(name: &str) {
+    let gone = block_on(admin(&brokers()).delete_topics(&[name], &AdminOptions::new())).unwrap();
+    gone.into_iter().for_each(|t| _ = t.unwrap());
+}
+
+/// A topic of a name that was deleted a moment ago: the broker may still be at it.
+pub fn make_again(name: &str, partitions: i32) {
+    let due = Instant::now() + PATIENCE;
+    while let Err(code) = make(&brokers(), name, partitions, &[]) {
+        assert!(code == RDKafkaErrorCode::TopicAlreadyExists && Instant::now() < due, "{code}");
+        std::thread::sleep(Duration::from_millis(20));
+    }
+}
+
+/// Gives a topic another setting.
+pub fn configure(topic: &str, key: &str, value: &str) {
+    let new = AlterConfig::new(ResourceSpecifier::Topic(topic)).set(key, value);
+    block_on(admin(&brokers()).alter_configs([&new], &AdminOptions::new())).unwrap().into_iter().for_each(|t| _ = t.unwrap());
 }
 
 pub fn grow(topic: &str, partitions: usize) {

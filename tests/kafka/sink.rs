@@ -43,7 +43,7 @@ fn rows_come_back_and_marks_come_after_them() {
 }
 
 #[test]
-fn a_batch_that_fails_names_the_topic_and_can_be_written_again() {
+fn c28_a_batch_that_fails_names_the_topic_and_can_be_written_again() {
     let t = topic("large", 1, &[("max.message.bytes", "2000")]);
     let mut large = true;
     let sink = KafkaSink::new(brokers(), &t);
@@ -61,7 +61,7 @@ fn a_batch_that_fails_names_the_topic_and_can_be_written_again() {
 }
 
 #[test]
-fn a_full_queue_is_waited_for() {
+fn c29_a_full_queue_is_waited_for() {
     let t = topic("full", 1, &[]);
     let sink = KafkaSink::new(brokers(), &t).set("queue.buffering.max.messages", "100");
     let mut out = KafkaOutput::open(&sink, |row: &u64, rec: &mut Record| _ = rec.json(row)).unwrap();

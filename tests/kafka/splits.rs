@@ -49,7 +49,7 @@ fn an_offset_outside_the_log_is_an_error_that_says_what_the_log_holds() {
 }
 
 #[test]
-fn a_topic_or_a_broker_that_is_not_there_is_named_in_time() {
+fn c1_c22_a_topic_or_a_broker_that_is_not_there_is_named_in_time() {
     let text = from("no-such-topic", StartFrom::earliest()).unwrap_err().to_string();
     assert!(text.contains("no-such-topic") && text.contains(&brokers()), "{text}");
     let began = Instant::now();
@@ -59,7 +59,7 @@ fn a_topic_or_a_broker_that_is_not_there_is_named_in_time() {
 }
 
 #[test]
-fn partitions_and_topics_that_appear_are_read_from_their_first_record() {
+fn c10_partitions_and_topics_that_appear_are_read_from_their_first_record() {
     let t = topic("grows", 1, &[]);
     produce(&t, 0, &["a"]);
     let kafka = Kafka::brokers(brokers()).pattern(&format!("{t}(-more)?-?[0-9-]*")).discover_every(Duration::from_millis(100));
@@ -81,7 +81,7 @@ fn partitions_and_topics_that_appear_are_read_from_their_first_record() {
 }
 
 #[test]
-fn a_job_that_goes_on_is_given_only_what_appeared_meanwhile() {
+fn c10_c11_a_job_that_goes_on_is_given_only_what_appeared_meanwhile() {
     let t = topic("resume", 2, &[]);
     produce(&t, 0, &["a", "b"]);
     produce(&t, 1, &["c"]);

@@ -15,7 +15,7 @@ fn keytool(args: &[&str]) {
 }
 
 #[test]
-fn a_topic_is_read_over_tls() {
+fn c20_a_topic_is_read_over_tls() {
     let dir = std::env::temp_dir().join(format!("tidemill-tls-{}", std::process::id()));
     std::fs::create_dir_all(&dir).unwrap();
     let [store, ca] = ["store.p12", "ca.pem"].map(|name| dir.join(name).to_str().unwrap().to_string());

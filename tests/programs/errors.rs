@@ -39,7 +39,7 @@ fn refused(program: &str, args: &[&str]) -> String {
 }
 
 #[test]
-fn a_window_off_the_batch_interval() {
+fn g1_a_window_off_the_batch_interval() {
     for program in ["tweets", "weblog"] {
         let line = refused(program, &["--brokers", NOBODY, "--interval", "5s", "--window", "7s"]);
         has(&line, &["count_by_value_and_window (", "7000 ms", "multiple of the batch interval, 5000 ms", "nearest is 5000 ms"]);
@@ -48,19 +48,17 @@ fn a_window_off_the_batch_interval() {
 }
 
 #[test]
-fn a_topic_that_is_not_there() {
+fn c22_a_topic_that_is_not_there() {
     let broker = Broker::start();
     broker.topic("words", &[&[]]);
     let line = refused("tweets", &["--brokers", &broker.address, "--topic", "twiter"]);
     has(&line, &[&broker.address, "there is no topic twiter", "create it first"]);
-    // The output's is looked up with the first batch.
-    broker.send("words", 0, &[Some(br#"{"word":"tide"}"#)]);
     let line = refused("kafka_wordcount", &["--brokers", &broker.address, "--in", "words", "--out", "cuonts"]);
-    has(&line, &["to_kafka (", &broker.address, "there is no topic cuonts", "create it first"]);
+    has(&line, &[&broker.address, "there is no topic cuonts", "create it first"]);
 }
 
 #[test]
-fn brokers_that_cannot_be_reached() {
+fn c1_brokers_that_cannot_be_reached() {
     // A port that was free a moment ago, and a name that no resolver knows.
     let refuses = addresses(1).remove(0);
     let names = [(refuses.as_str(), "Connection refused"), ("no-such-host.invalid:9092", "Failed to resolve")];

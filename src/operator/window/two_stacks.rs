@@ -217,7 +217,7 @@ mod tests {
         }
 
         #[test]
-        fn an_inverse_takes_away_what_left(length in 1u64..9, panes in prop::collection::vec(0u8..3, 0..60)) {
+        fn g8_an_inverse_takes_away_what_left(length in 1u64..9, panes in prop::collection::vec(0u8..3, 0..60)) {
             let front = |all: String, gone: String| all.strip_prefix(&gone).expect("the oldest leaves").to_string();
             for (sum, plain) in follow(&Inverse(|a: String, b: String| a + &b, front), length, &panes) {
                 prop_assert_eq!(sum.filter(|s| !s.is_empty()), plain);

@@ -1,0 +1,143 @@
+//! Records that age out before they are read: an error that says how many, or passed over, counted, and noted beside the plans.
+
+use std::path::Path;
+use std::time::Duration;
+
+use tidemill::checkpoint::Directory;
+use tidemill::plan::Range;
+use tidemill::prelude::*;
+use tidemill::source::Reader;
+
+use crate::child::TempDir;
+use crate::noted::{Noted, earliest, eventually};
+use crate::rig::{Rig, brokers, delete_before, produce, range, split, topic, values};
+
+#[test]
+fn c5_a_reader_that_may_go_on_passes_over_what_aged_out_and_says_so() {
+    let t = topic("passed", 1, &[]);
+    produce(&t, 0, &["a", "b", "c"]);
+    delete_before(&t, 0, 2);
+    let mut rig = Rig::new(&Kafka::brokers(brokers()).topic(&t).fail_on_data_loss(false));
+    rig.reader.assign(0, &split(&t, 0), Some(0)).unwrap();
+    assert_eq!(values(&rig.live(|r| r.len() == 1)), ["c"]);
+    assert_eq!((rig.sealed(), rig.reader.lost()), ((0, 3), vec![range(&t, 0, 0, 2)]));
+    produce(&t, 0, &["d"]);
+    assert_eq!(values(&rig.live(|r| r.len() == 1)), ["d"]);
+    assert_eq!((rig.sealed(), rig.reader.lost()), ((3, 4), vec![]), "said once");
+
+    delete_before(&t, 0, 4);
+    produce(&t, 0, &["e", "f"]);
+    let mut rig = Rig::new(&Kafka::brokers(brokers()).topic(&t).fail_on_data_loss(false));
+    rig.reader.assign(0, &split(&t, 0), None).unwrap();
+    let ranges = [(0, 2, vec![]), (2, 3, vec![]), (3, 5, vec!["e"]), (5, 6, vec!["f"])];
+    let lost = [vec![(0, 2)], vec![(2, 3)], vec![(3, 4)], vec![]];
+    for ((from, until, want), lost) in ranges.iter().zip(lost) {
+        assert_eq!(rig.range(&range(&t, 0, *from, *until)).unwrap(), *want, "[{from}, {until})");
+        assert_eq!(rig.reader.lost().iter().map(|r| (r.from, r.until)).collect::<Vec<_>>(), lost, "[{from}, {until})");
+    }
+    // Nobody has an answer for what was never there.
+    let text = rig.range(&range(&t, 0, 9, 10)).unwrap_err().to_string();
+    assert!(text.contains("offset 9") && text.contains("4 to 6"), "{text}");
+}
+
+/// A job over these batches of one partition, with a checkpoint only where it ends in order.
+struct Aged {
+    topic: String,
+    dir: TempDir,
+}
+
+impl Aged {
+    fn new(name: &str) -> Aged {
+        Aged { topic: topic(name, 1, &[]), dir: TempDir::new(name) }
+    }
+
+    fn start(&self, stops: bool) -> (JobHandle, Noted) {
+        let seen = Noted::default();
+        let kafka = earliest(&self.topic).fail_on_data_loss(stops);
+        let job = StreamingContext::builder("aged", millis(50)).workers(2).checkpoint(self.dir.path());
+        let job = job.checkpoint_interval(secs(3_600)).start(seen.slowly(kafka, Duration::ZERO)).unwrap();
+        (job, seen)
+    }
+
+    fn read(&self, stops: bool, records: usize) -> (JobHandle, Vec<String>) {
+        let (job, seen) = self.start(stops);
+        eventually("the records", || seen.records() >= records);
+        let values = seen.checked().remove(&0).unwrap_or_default().into_iter().map(|(_, value)| value).collect();
+        (job, values)
+    }
+
+    fn fails(&self) -> String {
+        self.start(true).0.await_termination().unwrap_err().to_string()
+    }
+
+    fn directory(&self) -> Directory {
+        Directory::open(Path::new(self.dir.path())).unwrap()
+    }
+
+    /// What the plan log says of lost offsets, by batch.
+    fn losses(&self) -> Vec<(BatchTime, i64, i64)> {
+        let all = self.directory().losses().unwrap();
+        all.iter().flat_map(|l| l.ranges.iter().map(|r: &Range| (l.time, r.from, r.until))).collect()
+    }
+}
+
+#[test]
+fn c5_a_job_stops_where_records_aged_out_or_counts_them_and_its_plans_say_so() {
+    let aged = Aged::new("aged-job");
+    produce(&aged.topic, 0, &["a", "b"]);
+    aged.read(true, 2).0.stop_gracefully().unwrap();
+    produce(&aged.topic, 0, &["c", "d", "e", "f", "g"]);
+    delete_before(&aged.topic, 0, 5);
+
+    let text = aged.fails();
+    let names = [&*aged.topic, "partition 0", "offset 2", "5 to 7", "3 offsets aged out", "fail_on_data_loss(false)"];
+    assert!(names.iter().all(|name| text.contains(name)), "{text}");
+
+    let (job, seen) = aged.read(false, 2);
+    assert_eq!(seen, ["f", "g"]);
+    eventually("the count", || job.statistics().lost == 3);
+    job.stop_now().unwrap();
+    let [(time, from, until)] = aged.losses()[..] else { panic!("{:?}", aged.losses()) };
+    assert_eq!((from, until), (2, 5));
+    let plans = aged.directory().plans().unwrap();
+    let plan = plans.iter().find(|p| p.plan.time == time).unwrap();
+    assert!(plan.plan.ranges[0].from <= 2 && plan.plan.ranges[0].until >= 5, "what is lost belongs to its batch: {plan:?}");
+
+    // The batch runs again as it was. That it lost something is known, and no reason to stop, or to count it once more.
+    let (job, seen) = aged.read(true, 2);
+    assert_eq!(seen, ["f", "g"]);
+    assert_eq!(job.statistics().lost, 0);
+    job.stop_gracefully().unwrap();
+    assert_eq!(aged.losses().len(), 1);
+    assert!(aged.directory().verify().unwrap().bad.is_empty());
+}
+
+#[test]
+fn c6_what_aged_out_after_its_plan_stops_the_replay_or_is_noted_beside_the_plan() {
+    let aged = Aged::new("aged-plan");
+    produce(&aged.topic, 0, &["a", "b", "c"]);
+    aged.read(true, 3).0.stop_now().unwrap();
+    assert!(aged.directory().checkpoints().unwrap().is_empty(), "all of it is planned, and runs again");
+    produce(&aged.topic, 0, &["d"]);
+    delete_before(&aged.topic, 0, 2);
+    for _ in 0..2 {
+        let text = aged.fails();
+        assert!(text.contains("2 offsets aged out") && text.contains("given range [0, 3)"), "{text}");
+        assert!(aged.directory().checkpoints().unwrap().is_empty() && aged.losses().is_empty(), "nothing is done");
+    }
+    let (job, seen) = aged.read(false, 2);
+    assert_eq!(seen, ["c", "d"]);
+    eventually("the count", || job.statistics().lost == 2);
+    job.stop_now().unwrap();
+    assert_eq!(aged.losses().iter().map(|(_, from, until)| (*from, *until)).collect::<Vec<_>>(), [(0, 2)]);
+    // All that was planned has aged out, and more.
+    delete_before(&aged.topic, 0, 4);
+    produce(&aged.topic, 0, &["e"]);
+    let (job, seen) = aged.read(false, 1);
+    assert_eq!(seen, ["e"]);
+    eventually("the count", || job.statistics().lost == 2);
+    job.stop_now().unwrap();
+    let (job, seen) = aged.read(true, 1);
+    assert_eq!(seen, ["e"], "all that is lost is known");
+    job.stop_gracefully().unwrap();
+}

@@ -1,0 +1,173 @@
+//! A way to the brokers that can be made slow, dead or wrong: a proxy that knows so much of Kafka that clients stay on it. In what
+//! brokers say of themselves it puts its own port in place of theirs.
+
+use std::io::{Read, Result, Write};
+use std::net::{Shutdown, TcpListener, TcpStream};
+use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
+use std::sync::{Arc, Mutex};
+use std::time::Duration;
+
+/// The proxy of one test. Connections end with it.
+pub struct Proxy {
+    pub address: String,
+    state: Arc<State>,
+}
+
+struct State {
+    broker: String,
+    /// What brokers say of themselves, and what goes in its place.
+    own: (Vec<u8>, Vec<u8>),
+    over: AtomicBool,
+    hang: AtomicBool,
+    bytes_per_second: AtomicU64,
+    spoil: Mutex<Option<Vec<u8>>>,
+    /// Answers that were held back to be slow; bytes that went nowhere; answers that were spoiled.
+    slowed: AtomicU64,
+    swallowed: AtomicU64,
+    spoiled: AtomicU64,
+    open: Mutex<Vec<TcpStream>>,
+}
+
+impl Proxy {
+    /// In front of a broker on 127.0.0.1.
+    pub fn before(broker: &str) -> Proxy {
+        let listener = TcpListener::bind("127.0.0.1:0").unwrap();
+        let port = |address: &str| address.rsplit(':').next().unwrap().parse::<u32>().unwrap();
+        let address = listener.local_addr().unwrap().to_string();
+        let named = |address: &str| [&b"127.0.0.1"[..], &port(address).to_be_bytes()].concat();
+        let own = (named(broker), named(&address));
+        let state = Arc::new(State {
+            broker: broker.into(),
+            own,
+            over: AtomicBool::new(false),
+            hang: AtomicBool::new(false),
+            bytes_per_second: AtomicU64::new(0),
+            spoil: Mutex::default(),
+            slowed: AtomicU64::new(0),
+            swallowed: AtomicU64::new(0),
+            spoiled: AtomicU64::new(0),
+            open: Mutex::default(),
+        });
+        let shared = state.clone();
+        std::thread::spawn(move || {
+            for client in listener.incoming().take_while(|_| !shared.over.load(Ordering::SeqCst)) {
+                // A broker that is not there is as far away as one that is: the client sees its connection closed.
+                let _ = client.and_then(|client| connect(&shared, client));
+            }
+        });
+        Proxy { address, state }
+    }
+
+    /// From now on nothing arrives, on either side, and nobody is told: not on connections that are there, which stay like
+    /// that, nor on new ones until `hang(false)`.
+    pub fn hang(&self, hang: bool) {
+        self.state.hang.store(hang, Ordering::SeqCst);
+    }
+
+    /// How fast each answer goes through; 0: as it comes.
+    pub fn slow(&self, bytes_per_second: u64) {
+        self.state.bytes_per_second.store(bytes_per_second, Ordering::SeqCst);
+    }
+
+    /// Flips a bit in each answer that holds these bytes, in the last of them.
+    pub fn spoil(&self, bytes: &str) {
+        *self.state.spoil.lock().unwrap() = Some(bytes.into());
+    }
+
+    pub fn slowed(&self) -> u64 {
+        self.state.slowed.load(Ordering::SeqCst)
+    }
+
+    pub fn swallowed(&self) -> u64 {
+        self.state.swallowed.load(Ordering::SeqCst)
+    }
+
+    pub fn spoiled(&self) -> u64 {
+        self.state.spoiled.load(Ordering::SeqCst)
+    }
+}
+
+impl Drop for Proxy {
+    fn drop(&mut self) {
+        self.state.over.store(true, Ordering::SeqCst);
+        let _ = TcpStream::connect(&self.address);
+        self.state.open.lock().unwrap().iter().for_each(|s| _ = s.shutdown(Shutdown::Both));
+    }
+}
+
+fn connect(state: &Arc<State>, client: TcpStream) -> Result<()> {
+    let broker = TcpStream::connect(&state.broker)?;
+    state.open.lock().unwrap().extend([client.try_clone()?, broker.try_clone()?]);
+    let (mut from, mut to) = (client.try_clone()?, broker.try_clone()?);
+    let dead = Arc::new(AtomicBool::new(false));
+    let (there, back) = ((state.clone(), dead.clone()), (state.clone(), dead));
+    std::thread::spawn(move || {
+        let mut bytes = [0; 64 << 10];
+        while let Ok(n @ 1..) = from.read(&mut bytes) {
+            if !lives(&there.0, &there.1, n) {
+                continue;
+            }
+            if to.write_all(&bytes[..n]).is_err() {
+                break;
+            }
+        }
+        let _ = (from.shutdown(Shutdown::Both), to.shutdown(Shutdown::Both));
+    });
+    let (mut from, mut to) = (broker, client);
+    std::thread::spawn(move || {
+        while let Ok(mut answer) = answer(&mut from) {
+            if lives(&back.0, &back.1, answer.len()) && pass(&back.0, &mut answer, &mut to).is_err() {
+                break;
+            }
+        }
+        let _ = (from.shutdown(Shutdown::Both), to.shutdown(Shutdown::Both));
+    });
+    Ok(())
+}
+
+/// Whether these bytes go through: a connection that ever hung stays dead.
+fn lives(state: &State, dead: &AtomicBool, bytes: usize) -> bool {
+    let dies = state.hang.load(Ordering::SeqCst) && !dead.swap(true, Ordering::SeqCst);
+    let lives = !dies && !dead.load(Ordering::SeqCst);
+    if !lives {
+        state.swallowed.fetch_add(bytes as u64, Ordering::SeqCst);
+    }
+    lives
+}
+
+/// One answer of a broker: its length as four bytes, and so many more.
+fn answer(from: &mut TcpStream) -> Result<Vec<u8>> {
+    let mut answer = vec![0; 4];
+    from.read_exact(&mut answer)?;
+    let len = u32::from_be_bytes([answer[0], answer[1], answer[2], answer[3]]) as usize;
+    answer.resize(4 + len, 0);
+    from.read_exact(&mut answer[4..])?;
+    Ok(answer)
+}
+
+fn pass(state: &State, answer: &mut [u8], to: &mut TcpStream) -> Result<()> {
+    let (theirs, ours) = &state.own;
+    while let Some(at) = find(answer, theirs) {
+        answer[at..at + ours.len()].copy_from_slice(ours);
+    }
+    if let Some(bytes) = &*state.spoil.lock().unwrap()
+        && let Some(at) = find(answer, bytes)
+    {
+        answer[at + bytes.len() - 1] ^= 1;
+        state.spoiled.fetch_add(1, Ordering::SeqCst);
+    }
+    let rate = state.bytes_per_second.load(Ordering::SeqCst);
+    if rate == 0 {
+        return to.write_all(answer);
+    }
+    for piece in answer.chunks(1_000) {
+        state.slowed.fetch_add(1, Ordering::SeqCst);
+        std::thread::sleep(Duration::from_micros(piece.len() as u64 * 1_000_000 / rate));
+        to.write_all(piece)?;
+    }
+    Ok(())
+}
+
+fn find(bytes: &[u8], of: &[u8]) -> Option<usize> {
+    bytes.windows(of.len()).position(|w| w == of)
+}

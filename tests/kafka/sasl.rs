@@ -1,0 +1,60 @@
+//! Who may in, and who may read: a Kafka with passwords and an authorizer.
+
+use std::net::TcpListener;
+use std::time::{Duration, Instant};
+
+use tidemill::prelude::*;
+
+use crate::broker::Broker;
+use crate::noted::Noted;
+use crate::rig::topic_at;
+
+const PASSWORD: &str = "canary-of-the-right-password";
+
+/// A broker on which anybody may do anything at the first address, and those who say their password nothing at the second.
+fn guarded() -> (Broker, String, String) {
+    let free = [(); 3].map(|()| TcpListener::bind("127.0.0.1:0").unwrap());
+    let [plain, sasl, controller] = free.map(|l| l.local_addr().unwrap());
+    let module = "org.apache.kafka.common.security.plain.PlainLoginModule";
+    let properties = [
+        format!("listeners=PLAINTEXT://{plain},SASL_PLAINTEXT://{sasl},CONTROLLER://{controller}"),
+        format!("advertised.listeners=PLAINTEXT://{plain},SASL_PLAINTEXT://{sasl}"),
+        format!("controller.quorum.bootstrap.servers={controller}"),
+        "listener.security.protocol.map=PLAINTEXT:PLAINTEXT,SASL_PLAINTEXT:SASL_PLAINTEXT,CONTROLLER:PLAINTEXT".to_string(),
+        "sasl.enabled.mechanisms=PLAIN".to_string(),
+        format!("listener.name.sasl_plaintext.plain.sasl.jaas.config={module} required user_reader=\"{PASSWORD}\";"),
+        "authorizer.class.name=org.apache.kafka.metadata.authorizer.StandardAuthorizer".to_string(),
+        "super.users=User:ANONYMOUS".to_string(),
+    ];
+    let broker = Broker::start(&plain.port().to_string(), &properties);
+    (broker, plain.to_string(), sasl.to_string())
+}
+
+/// How a job that reads there ends.
+fn end(kafka: Kafka) -> String {
+    let begun = Instant::now();
+    let text = Noted::default().start(kafka, 1).await_termination().unwrap_err().to_string();
+    assert!(begun.elapsed() < Duration::from_secs(30), "{:?}: {text}", begun.elapsed());
+    assert!(!text.contains("canary"), "{text}");
+    text
+}
+
+#[test]
+fn c20_c21_a_wrong_password_and_a_topic_that_may_not_be_read_are_errors_in_time() {
+    let (_broker, plain, sasl) = guarded();
+    let topic = topic_at(&plain, "guarded", 1, &[]);
+    let reader = |password: &str| {
+        let kafka = Kafka::brokers(&sasl).topic(&topic).set("security.protocol", "SASL_PLAINTEXT").set("sasl.mechanism", "PLAIN");
+        kafka.set("sasl.username", "reader").set("sasl.password", password)
+    };
+    let text = end(reader("canary-of-a-wrong-one"));
+    assert!(text.contains(&sasl) && text.contains("Authentication failed"), "{text}");
+    let text = end(reader(PASSWORD));
+    assert!(text.contains(&topic) && text.contains("authorization failed"), "{text}");
+    // Without a password at the door for those that have one.
+    let text = end(Kafka::brokers(&sasl).topic(&topic));
+    assert!(text.contains(&sasl) && text.contains("no broker answers"), "{text}");
+    // With one at the door of the others, where nobody asks for it.
+    let text = end(reader(PASSWORD).set("bootstrap.servers", &plain));
+    assert!(text.contains(&plain) && text.contains("no broker answers"), "{text}");
+}

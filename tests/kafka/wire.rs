@@ -1,0 +1,114 @@
+//! The way to the brokers is slow, dead without a word, or changes bytes.
+
+use std::time::Duration;
+
+use tidemill::prelude::*;
+use tidemill::sink::kafka::{KafkaOutput, Record};
+use tidemill::sink::{Output, Part};
+
+use crate::noted::{Noted, earliest, eventually, log_of};
+use crate::proxy::Proxy;
+use crate::rig::{brokers, produce, topic};
+
+/// A source behind a proxy.
+fn behind(proxy: &Proxy, topic: &str) -> Kafka {
+    earliest(topic).set("bootstrap.servers", &proxy.address).set("socket.timeout.ms", "2000")
+}
+
+#[test]
+fn c31_a_slow_way_makes_slower_and_nothing_else() {
+    let (input, output) = (topic("slow-way", 2, &[]), topic("slow-way-out", 1, &[]));
+    let values: Vec<String> = (0..60).map(|n| format!("{n:0>500}")).collect();
+    let values: Vec<&str> = values.iter().map(String::as_str).collect();
+    (0..2).for_each(|p| produce(&input, p, &values));
+    let proxy = Proxy::before(&brokers());
+    proxy.slow(20_000);
+    let seen = Noted::default();
+    let job = seen.start(behind(&proxy, &input), 2);
+    eventually("all records", || seen.records() == 120);
+    job.stop_gracefully().unwrap();
+    assert_eq!(seen.checked(), log_of(&brokers(), &input).0);
+    assert!(proxy.slowed() >= 60, "60 kB, a thousand bytes at a time: {}", proxy.slowed());
+
+    // Acknowledgements that come late are waited for, and nothing is sent again in between.
+    let before = proxy.slowed();
+    proxy.slow(2_000);
+    let sink = KafkaSink::new(&proxy.address, &output).set("socket.timeout.ms", "10000");
+    let mut out = KafkaOutput::open(&sink, |row: &u32, record: &mut Record| _ = record.json(row)).unwrap();
+    out.write(BatchTime::from_millis(1), &[Part { number: 0, rows: (0..500).collect() }]).unwrap();
+    assert!(proxy.slowed() > before);
+    let written: Vec<String> = log_of(&brokers(), &output).0.remove(&0).unwrap().into_iter().map(|(_, v)| v).collect();
+    assert_eq!(written, (0..500).map(|n: u32| n.to_string()).collect::<Vec<_>>());
+}
+
+/// No byte arrives any more, and nobody says so.
+#[test]
+fn c32_a_connection_that_is_dead_without_a_word_is_seen_and_made_again() {
+    let topic = topic("half-open", 1, &[]);
+    let proxy = Proxy::before(&brokers());
+    let seen = Noted::default();
+    let job = seen.start(behind(&proxy, &topic), 1);
+    produce(&topic, 0, &["a"]);
+    eventually("the first record", || seen.records() == 1);
+    proxy.hang(true);
+    eventually("that nothing arrives", || proxy.swallowed() > 0);
+    produce(&topic, 0, &["b"]);
+    eventually("trouble", || !job.statistics().trouble.is_empty());
+    assert!(seen.only_empty(5), "batches go on, empty");
+    proxy.hang(false);
+    eventually("what came meanwhile", || seen.records() == 2);
+    eventually("no trouble", || job.statistics().trouble.is_empty());
+    job.stop_gracefully().unwrap();
+    assert_eq!(seen.checked(), log_of(&brokers(), &topic).0);
+}
+
+#[test]
+fn c33_bytes_that_changed_on_the_way_are_an_error_where_checksums_are_asked_for() {
+    let topic = topic("spoiled", 1, &[]);
+    let mark = "the last byte of this changes";
+    produce(&topic, 0, &["a", mark, "c"]);
+    let proxy = Proxy::before(&brokers());
+    proxy.spoil(mark);
+    let seen = Noted::default();
+    let job = seen.start(behind(&proxy, &topic).set("check.crcs", "true"), 1);
+    let end = job.await_termination_or_timeout(Duration::from_secs(30));
+    assert!(proxy.spoiled() > 0);
+    let text = end.unwrap_err().to_string();
+    assert!(text.contains(&topic) && text.contains("cannot be read") && text.contains("CRC"), "{text}");
+    assert_eq!(seen.records(), 0, "nothing of what came with it");
+}
+
+/// Kafka's own tool, of the jars that scripts/kafka has fetched.
+fn quota(client: &str, bytes_per_second: u32) {
+    let home = || std::env::var("HOME").map(|home| format!("{home}/.cache")).expect("HOME, where scripts/kafka keeps its jars");
+    let jars = format!("{}/tidemill/kafka-4.1.1/*", std::env::var("XDG_CACHE_HOME").unwrap_or_else(|_| home()));
+    let rate = format!("consumer_byte_rate={bytes_per_second}");
+    let args = ["kafka.admin.ConfigCommand", "--bootstrap-server", &brokers(), "--alter", "--add-config", &rate];
+    let mut java = std::process::Command::new("java");
+    let out =
+        java.env("CLASSPATH", jars).args(args).args(["--entity-type", "clients", "--entity-name", client]).output().unwrap();
+    assert!(out.status.success(), "{}", String::from_utf8_lossy(&out.stderr));
+}
+
+/// The quota is over some eleven seconds, so more than that is sent: what is too much has to wait.
+#[test]
+fn c36_a_client_that_is_throttled_is_slower_and_its_lag_shows_it() {
+    let topic = topic("throttled", 1, &[]);
+    quota(&topic, 20_000);
+    let values: Vec<String> = (0..400).map(|n| format!("{n:0>1000}")).collect();
+    produce(&topic, 0, &values.iter().map(String::as_str).collect::<Vec<_>>());
+    let small =
+        ["fetch.message.max.bytes", "fetch.max.bytes"].iter().fold(earliest(&topic), |kafka, key| kafka.set(key, "20000"));
+    let seen = Noted::default();
+    let begun = std::time::Instant::now();
+    let job = seen.start(small.set("client.id", &topic), 1);
+    let mut lagged = 0;
+    eventually("all records", || {
+        lagged += usize::from(job.statistics().lag.is_some_and(|lag| lag > 0));
+        seen.records() == 400
+    });
+    let took = begun.elapsed();
+    job.stop_gracefully().unwrap();
+    assert_eq!(seen.checked(), log_of(&brokers(), &topic).0);
+    assert!(took > Duration::from_secs(2) && lagged > 50, "{took:?}, {lagged} times: it was not throttled");
+}
