@@ -10,6 +10,7 @@ mod golden;
 mod launch;
 mod model;
 mod once;
+mod partition;
 mod pipes;
 mod resumed;
 mod sockets;
