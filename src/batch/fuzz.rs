@@ -20,7 +20,8 @@ pub(crate) fn orders() -> Vec<Vec<u8>> {
     let file = PieceFile { time: BatchTime::from_millis(9), generation: 1, worker: 2 };
     let piece = PieceRef { file, offset: 70, len: 90, checksum: 1 << 60 };
     let states = BTreeMap::from([("count#1".to_owned(), BTreeMap::from([(7, vec![piece, piece])]))]);
-    let written: Written = (vec![("count#1".into(), 7, piece)], vec![("count#1".into(), 9)]);
+    let (replaced, gone) = (vec![("count#1".into(), 9, file.time)], vec![("window#1".into(), file.time)]);
+    let written = Written { index: vec![("count#1".into(), 7, piece)], replaced, gone };
     vec![encoded(&Restore { states }), encoded(&written)]
 }
 

@@ -134,5 +134,5 @@ impl<T: Exchange> KeyedState for Kept<T> {
 /// See [`crate::state::take_any`].
 #[cfg(any(test, feature = "testing"))]
 pub(crate) fn take_any(bytes: &[u8]) -> bool {
-    crate::state::take_any(Kept::<String>::default(), bytes)
+    crate::state::take_any(Kept::<String>::new(4), bytes)
 }
