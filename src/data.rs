@@ -36,6 +36,12 @@ pub fn encoded<T: Serialize + ?Sized>(value: &T) -> Vec<u8> {
     postcard::to_stdvec(value).expect("the value's Serialize failed; see docs/formats.md for what can be encoded")
 }
 
+/// What decoding may allocate, whatever the bytes are: so much, and [`DECODE_PER_BYTE`] for each byte. A length that bytes claim
+/// is believed only as far as bytes follow it. For what tidemill itself writes; types of a program may be larger than that.
+pub const DECODE_LEAST: usize = 4 << 20;
+/// See [`DECODE_LEAST`].
+pub const DECODE_PER_BYTE: usize = 128;
+
 /// Sorts rows by their encoded bytes: one buffer for all, compared by their first bytes as a number where that decides.
 pub(crate) fn sort_by_encoded<T: Serialize>(rows: &mut [T]) {
     let mut bytes = Vec::with_capacity(16 * rows.len());

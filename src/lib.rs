@@ -44,6 +44,9 @@ pub mod logging;
 #[cfg(any(test, doctest, feature = "testing"))]
 pub mod testing;
 
+#[cfg(any(test, feature = "testing"))]
+mod fuzz;
+
 /// The pages for users: every program in them is a doc test.
 #[cfg(all(doctest, feature = "kafka"))]
 mod pages {

@@ -200,6 +200,16 @@ impl Owner {
     }
 }
 
+/// Loads bytes that anybody may have written into a state that is empty, for fuzzers; says whether it took them. What it took it
+/// can save.
+#[cfg(any(test, feature = "testing"))]
+pub(crate) fn take_any(mut empty: impl KeyedState, bytes: &[u8]) -> bool {
+    let took = empty.load(bytes, BatchTime::from_millis(8)).is_ok();
+    empty.cut(BatchTime::from_millis(10));
+    (0..KEY_GROUPS).for_each(|group| drop(empty.save(group, BatchTime::default())));
+    took
+}
+
 /// State under its stable name.
 #[derive(Clone)]
 pub(crate) struct State {

@@ -18,6 +18,8 @@ use crate::sink::memory::Memory;
 use crate::source;
 use crate::source::{Emit, Piece, Reader, Sealed, Splits};
 
+pub use crate::fuzz::{TARGETS, Target};
+
 /// How many lanes a test's batches are dealt to.
 const LANES: usize = 4;
 

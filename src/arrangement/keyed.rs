@@ -205,11 +205,20 @@ impl<K: Key> KeyedState for Sums<K> {
         let mut dict = self.dict.borrow_mut();
         for (key, n) in postcard::from_bytes::<Vec<(K, i64)>>(bytes)? {
             let id = dict.id(key, BatchTime::default());
+            if dict.held(id).1 != 0 {
+                return Err(format!("{:?} is there twice", dict.name(id)).into());
+            }
             dict.hold(id, n, BatchTime::default());
             self.loaded.push((id, n));
         }
         Ok(())
     }
+}
+
+/// See [`crate::state::take_any`].
+#[cfg(any(test, feature = "testing"))]
+pub(crate) fn take_any(bytes: &[u8]) -> bool {
+    crate::state::take_any(Sums::<String>::default(), bytes)
 }
 
 #[cfg(test)]

@@ -24,6 +24,9 @@ use crate::state::{Changes, Groups, KeyedState};
 use crate::time::BatchTime;
 use crate::view::Keyed;
 
+/// The records in the panes of a key group are fewer: what adds up to more was not counted.
+const MOST: i64 = i64::MAX >> 10;
+
 /// The shape of a window, in milliseconds.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(crate) struct Shape {
@@ -266,6 +269,11 @@ impl<T: Key> KeyedState for Window<T> {
 
     fn load(&mut self, bytes: &[u8], cut: BatchTime) -> Result<(), BoxError> {
         let (panes, waiting, folding): (Named<T>, Named<T>, Vec<(T, i64)>) = postcard::from_bytes(bytes)?;
+        let all = panes.iter().chain(&waiting).map(|(_, pane)| pane).chain([&folding]);
+        let counts = all.flatten().try_fold(0i64, |sum, (_, n)| sum.checked_add(*n).filter(|_| *n > 0));
+        if counts.is_none_or(|sum| sum > MOST) {
+            return Err("its counts are none".into());
+        }
         for (end, rows) in panes.into_iter().chain(waiting).chain([(self.ring.shape.end_of_pane(cut), folding)]) {
             if let Some((k, _)) = rows.first() {
                 self.loaded.entry(end).or_default().insert(key_group(k), rows);
@@ -300,6 +308,12 @@ pub(crate) fn ring<'s, T: Key>(
     );
     // Panes hold no ids on their way here: ids must not be used again before, even if no output wants this window.
     (Keyed { changes: changes.probe_with(&graph.probe), dict }, state)
+}
+
+/// See [`crate::state::take_any`].
+#[cfg(any(test, feature = "testing"))]
+pub(crate) fn take_any(bytes: &[u8]) -> bool {
+    crate::state::take_any(Window::<String>::new(Shape { length: 4, slide: 2, interval: 1 }, Rc::default()), bytes)
 }
 
 #[cfg(test)]

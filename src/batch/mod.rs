@@ -14,6 +14,8 @@
 
 mod begin;
 pub(crate) mod control;
+#[cfg(any(test, feature = "testing"))]
+pub(crate) mod fuzz;
 pub(crate) mod input;
 mod lanes;
 mod ledger;

@@ -39,6 +39,11 @@ struct Given {
 /// with the file and the line.
 pub(crate) fn read(path: &Path, interval: Interval) -> Result<Vec<Plan>> {
     let text = std::fs::read_to_string(path).map_err(|e| Error::io(format!("--plans {}", path.display()), e))?;
+    parse(&text, path, interval)
+}
+
+/// The text of the file `path`.
+pub(super) fn parse(text: &str, path: &Path, interval: Interval) -> Result<Vec<Plan>> {
     let mut plans: Vec<Plan> = Vec::new();
     for (n, line) in text.lines().enumerate().filter(|(_, l)| !l.trim().is_empty()) {
         let wrong = |what: String| Error::config(format!("--plans {}, line {}: {what}", path.display(), n + 1));

@@ -44,15 +44,19 @@ impl Kind {
 
 /// A value behind a head: what a file begins with, or all of it.
 pub(crate) fn frame<T: Serialize>(kind: Kind, value: &T) -> Vec<u8> {
-    let payload = encoded(value);
+    framed(kind, &encoded(value))
+}
+
+/// A payload behind a head.
+pub(super) fn framed(kind: Kind, payload: &[u8]) -> Vec<u8> {
     let mut out = Vec::with_capacity(HEAD + payload.len());
     out.extend_from_slice(MAGIC);
     out.extend_from_slice(kind.tag());
     out.extend_from_slice(&FORMAT.to_be_bytes());
     out.extend_from_slice(&(payload.len() as u64).to_be_bytes());
-    out.extend_from_slice(&xxh3_64(&payload).to_be_bytes());
+    out.extend_from_slice(&xxh3_64(payload).to_be_bytes());
     out.extend_from_slice(&xxh3_64(&out).to_be_bytes());
-    out.extend_from_slice(&payload);
+    out.extend_from_slice(payload);
     out
 }
 

@@ -6,6 +6,8 @@
 mod clean;
 mod directory;
 mod frame;
+#[cfg(any(test, feature = "testing"))]
+pub(crate) mod fuzz;
 mod genesis;
 mod lease;
 mod loss;

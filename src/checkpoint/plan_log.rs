@@ -23,6 +23,9 @@ pub(super) const SEGMENT: u64 = 4 << 20;
 /// No plan is longer: a hundred thousand splits.
 const LONGEST: usize = 64 << 20;
 
+/// No batch is later, in milliseconds: whatever is added to such a time is a time.
+const LAST: u64 = 1 << 53;
+
 /// One entry of the plan log: a plan, and the batch times without data that follow it.
 #[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
 pub struct PlanRecord {
@@ -106,6 +109,9 @@ impl Course {
         let (time, end) = (next.plan.time, next.end(self.interval_ms));
         if time <= self.end {
             return Err(format!("the plan of {time} does not come after {}, which is planned", self.end));
+        }
+        if end.millis() > LAST {
+            return Err(format!("the plan of {time} goes to {end}, where no clock will be"));
         }
         if !time.millis().is_multiple_of(self.interval_ms) {
             return Err(format!("the plan of {time} is not at a multiple of the batch interval, {} ms", self.interval_ms));

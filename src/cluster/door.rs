@@ -114,7 +114,7 @@ fn accept(listener: &TcpListener, room: &Arc<Room>, limit: Duration, stop: &Atom
 }
 
 /// Hears one caller out, answers, and seats it.
-fn receive(room: &Room, stream: TcpStream, from: SocketAddr, limit: Duration) {
+pub(super) fn receive(room: &Room, stream: TcpStream, from: SocketAddr, limit: Duration) {
     let until = Instant::now() + limit;
     let caller = match greet::hear(&stream, room.secret.as_ref(), until) {
         Ok(caller) => caller,

@@ -183,7 +183,7 @@ fn keep_calling(process: usize, address: SocketAddr, limit: Duration, room: &Roo
 }
 
 /// Why a call failed.
-enum Call {
+pub(super) enum Call {
     Again(String),
     Fatal(String),
 }
@@ -198,7 +198,7 @@ fn call(process: usize, address: SocketAddr, kind: Kind, limit: Duration, room: 
     }
     let own = room.own(kind);
     let said = greet::call(&stream, &own, room.secret.as_ref(), until);
-    let Answer { hello, verdict } = said.map_err(|refusal| match refusal {
+    let answer = said.map_err(|refusal| match refusal {
         Refusal::Trouble(Trouble::Protocol(theirs)) => Call::Fatal(format!(
             "process {process} at {address} speaks protocol {theirs}, this one {}: start all with the same build",
             frame::PROTOCOL
@@ -206,6 +206,19 @@ fn call(process: usize, address: SocketAddr, kind: Kind, limit: Duration, room: 
         Refusal::Secret(why) => Call::Fatal(format!("process {process} at {address} {why}")),
         other => Call::Again(other.to_string()),
     })?;
+    take(process, address, &own, answer, stream, room)
+}
+
+/// What follows from an answer.
+pub(super) fn take(
+    process: usize,
+    address: SocketAddr,
+    own: &Hello,
+    answer: Answer,
+    stream: TcpStream,
+    room: &Room,
+) -> Result<(), Call> {
+    let Answer { hello, verdict } = answer;
     let difference = own.difference(&hello);
     match verdict {
         // Perhaps an older run on its way out: call again.
@@ -216,9 +229,9 @@ fn call(process: usize, address: SocketAddr, kind: Kind, limit: Duration, room: 
         Verdict::Over(_) | Verdict::Taken(_) | Verdict::Welcome if difference.is_some() => {
             Err(Call::Fatal(difference.unwrap_or_default()))
         }
-        Verdict::Over(generation) => Err(Call::Fatal(older(process, address, &own, generation))),
+        Verdict::Over(generation) => Err(Call::Fatal(older(process, address, own, generation))),
         Verdict::Welcome if own.generation() > 0 && hello.generation() > own.generation() => {
-            Err(Call::Fatal(older(process, address, &own, hello.generation())))
+            Err(Call::Fatal(older(process, address, own, hello.generation())))
         }
         Verdict::Welcome if hello.run.is_some() && hello.generation() < own.generation() => {
             Err(Call::Again(format!("it belongs to generation {}, which is over: end it", hello.generation())))

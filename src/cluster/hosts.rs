@@ -105,7 +105,7 @@ mod tests {
     }
 
     #[test]
-    fn lines_count_only_when_they_say_something() {
+    fn d14_lines_count_only_when_they_say_something() {
         let text = "# the first\n\n127.0.0.1:2101\n  [::1]:2102  \r\nlocalhost:2103\nnot used: beyond n\n";
         let hosts = parse(text, "hosts.txt", 3, false).unwrap();
         let hosts: Vec<String> = hosts.iter().map(ToString::to_string).collect();
@@ -113,7 +113,7 @@ mod tests {
     }
 
     #[test]
-    fn each_mistake_names_file_line_value_and_remedy() {
+    fn d14_each_mistake_names_file_line_value_and_remedy() {
         for (text, n, parts) in [
             ("127.0.0.1:1\n", 2, ["hosts.txt has 1 of the 2", "-n 2", "one host:port a line"]),
             ("\n127.0.0.1\n", 1, ["line 2", "\"127.0.0.1\" is not host:port", "write for example"]),
@@ -134,7 +134,7 @@ mod tests {
     }
 
     #[test]
-    fn with_a_secret_any_address_will_do_that_can_be_called() {
+    fn d14_with_a_secret_any_address_will_do_that_can_be_called() {
         assert_eq!(parse("192.0.2.7:2101", "h", 1, true).unwrap()[0].to_string(), "192.0.2.7:2101");
         assert!(parse("[::]:2101", "h", 1, true).unwrap_err().to_string().contains("no peer can call"));
     }

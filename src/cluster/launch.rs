@@ -21,7 +21,7 @@ use signal_hook::iterator::Signals;
 use super::control::{Control, Scale, Word};
 use super::supervise;
 use crate::error::{Error, Result};
-use crate::launcher::LAUNCHER;
+use crate::launcher::{LAUNCHER, PROGRESS};
 
 /// How often the processes are looked at.
 const LOOK: Duration = Duration::from_millis(20);
@@ -48,7 +48,7 @@ pub struct Launch {
     /// Where the program's states are: `--checkpoint DIR` follows its arguments, and when a process fails or hangs all are
     /// ended and started again.
     pub checkpoint: Option<PathBuf>,
-    /// So often in a row, without a new checkpoint in between.
+    /// So often in a row, without a new batch that was committed in between.
     pub restarts: u32,
     /// Before the first of these; each is twice as long, to half a minute.
     pub pause: Duration,
@@ -111,11 +111,12 @@ impl Launch {
         supervise::supervise(self, &Arc::new(Mutex::new(out)), &Arc::new(Mutex::new(err)), words)
     }
 
-    /// One start of all processes, until all have ended. `told` hears when they run.
+    /// One start of all processes, until all have ended. `told` hears when they run; in `progress` they say how far they are.
     pub(super) fn round<O, E>(
         &self,
         size: (usize, usize),
         told: Option<Scale>,
+        progress: Option<&Path>,
         out: &Out<O>,
         err: &Out<E>,
         words: &Receiver<Word>,
@@ -124,7 +125,7 @@ impl Launch {
         O: Write + Send + 'static,
         E: Write + Send + 'static,
     {
-        let hostfile = Hostfile::write(size.0)?;
+        let hostfile = hostfile(size.0)?;
         let (reading, all_read) = channel();
         let mut family = Family {
             launch: self,
@@ -139,7 +140,7 @@ impl Launch {
             wanted: None,
         };
         for process in 0..size.0 {
-            let mut child = self.spawn(process, size, &hostfile.path)?;
+            let mut child = self.spawn(process, size, hostfile.path(), progress)?;
             let pipes = (child.stdout.take(), child.stderr.take());
             family.children.push(Running { child, ended: None, stopped: None });
             copy(process, pipes.0, out, &reading)?;
@@ -169,7 +170,7 @@ impl Launch {
         Ok(Ended { code, why, asked: family.asked, wanted: family.wanted.take() })
     }
 
-    fn spawn(&self, process: usize, size: (usize, usize), hostfile: &Path) -> Result<Child> {
+    fn spawn(&self, process: usize, size: (usize, usize), hostfile: &Path, progress: Option<&Path>) -> Result<Child> {
         let numbers = [("-n", size.0), ("-p", process), ("-w", size.1)];
         Command::new(&self.program)
             .args(&self.args)
@@ -178,6 +179,7 @@ impl Launch {
             .arg(hostfile)
             .args(self.checkpoint.iter().flat_map(|dir| [OsStr::new("--checkpoint"), dir.as_os_str()]))
             .env(LAUNCHER, std::process::id().to_string())
+            .envs(progress.map(|file| (PROGRESS, file)))
             .stdin(Stdio::null())
             .stdout(Stdio::piped())
             .stderr(Stdio::piped())
@@ -400,30 +402,39 @@ pub(super) fn line<W: Write>(to: &Out<W>, name: &str, bytes: &[u8]) {
     let _ = to.write_all(&whole).and_then(|()| to.flush());
 }
 
-/// A file with a free loopback port for each process, gone when dropped.
-struct Hostfile {
+/// A file with a free loopback port for each process.
+fn hostfile(processes: usize) -> Result<TempFile> {
+    let failed = |e| Error::io("cannot find free ports on 127.0.0.1", e);
+    // All are held until each is found, so that no two are the same.
+    let held = (0..processes).map(|_| TcpListener::bind("127.0.0.1:0")).collect::<io::Result<Vec<_>>>().map_err(failed)?;
+    let mut text = String::new();
+    for listener in &held {
+        text.push_str(&format!("{}\n", listener.local_addr().map_err(failed)?));
+    }
+    TempFile::new("hosts", text.as_bytes())
+}
+
+/// A file among temporary ones that only this user can read, gone when dropped.
+pub(super) struct TempFile {
     path: PathBuf,
 }
 
-impl Hostfile {
-    fn write(processes: usize) -> Result<Self> {
-        let failed = |e| Error::io("cannot find free ports on 127.0.0.1", e);
-        // All are held until each is found, so that no two are the same.
-        let held = (0..processes).map(|_| TcpListener::bind("127.0.0.1:0")).collect::<io::Result<Vec<_>>>().map_err(failed)?;
-        let mut text = String::new();
-        for listener in &held {
-            text.push_str(&format!("{}\n", listener.local_addr().map_err(failed)?));
-        }
-        let (path, mut file) = Self::create()?;
-        let hostfile = Hostfile { path };
-        file.write_all(text.as_bytes()).map_err(|e| Error::io(format!("cannot write {}", hostfile.path.display()), e))?;
-        Ok(hostfile)
+impl TempFile {
+    pub fn new(name: &str, bytes: &[u8]) -> Result<Self> {
+        let (path, mut file) = Self::create(name)?;
+        let this = TempFile { path };
+        file.write_all(bytes).map_err(|e| Error::io(format!("cannot write {}", this.path.display()), e))?;
+        Ok(this)
     }
 
-    fn create() -> Result<(PathBuf, File)> {
+    pub fn path(&self) -> &Path {
+        &self.path
+    }
+
+    fn create(name: &str) -> Result<(PathBuf, File)> {
         let mut number = 0;
         loop {
-            let path = std::env::temp_dir().join(format!("tidemill-hosts-{}-{number}", std::process::id()));
+            let path = std::env::temp_dir().join(format!("tidemill-{name}-{}-{number}", std::process::id()));
             match OpenOptions::new().write(true).create_new(true).mode(0o600).open(&path) {
                 Ok(file) => return Ok((path, file)),
                 Err(e) if e.kind() == io::ErrorKind::AlreadyExists => number += 1,
@@ -433,7 +444,7 @@ impl Hostfile {
     }
 }
 
-impl Drop for Hostfile {
+impl Drop for TempFile {
     fn drop(&mut self) {
         let _ = std::fs::remove_file(&self.path);
     }

@@ -265,7 +265,13 @@ impl Silence {
 }
 
 /// Hears one peer until its end of the socket closes.
-fn hear(process: usize, socket: &TcpStream, limit: Duration, closing: &AtomicBool, on_event: &(dyn Fn(LinkEvent) + Send + Sync)) {
+pub(super) fn hear(
+    process: usize,
+    socket: &TcpStream,
+    limit: Duration,
+    closing: &AtomicBool,
+    on_event: &(dyn Fn(LinkEvent) + Send + Sync),
+) {
     let (mut ended, mut silence) = (false, Silence::new(limit));
     loop {
         // Who has said the last word may be silent.

@@ -13,6 +13,8 @@ pub mod control;
 mod door;
 pub(crate) mod fate;
 mod frame;
+#[cfg(any(test, feature = "testing"))]
+pub(crate) mod fuzz;
 mod greet;
 pub(crate) mod handshake;
 mod hello;

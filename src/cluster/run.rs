@@ -108,7 +108,7 @@ fn into_timely(process: usize, workers: usize, data: Vec<Option<TcpStream>>, fat
     let sockets = data
         .into_iter()
         .enumerate()
-        .map(|(peer, stream)| stream.map(|stream| DataSocket::new(stream, peer, fate.clone())).transpose());
+        .map(|(peer, stream)| stream.map(|stream| DataSocket::new(stream, process, peer, workers, fate.clone())).transpose());
     let sockets = sockets.collect::<std::io::Result<Vec<_>>>().map_err(failed)?;
     let (builders, comms) = initialize_networking_from_sockets(local, sockets, process, workers, hooks).map_err(failed)?;
     let others = Others { fate: fate.clone(), _comms: comms };

@@ -1,5 +1,5 @@
 //! What a launch with a checkpoint directory does when a process dies or hangs: all are ended and started again, with growing
-//! pauses, until it has gone wrong too often without a new checkpoint in between.
+//! pauses, until it has gone wrong too often without a new batch in between: one that was committed, and none before it.
 
 use std::io::Write;
 use std::path::Path;
@@ -7,9 +7,10 @@ use std::sync::mpsc::{Receiver, RecvTimeoutError};
 use std::time::{Duration, Instant};
 
 use super::control::{Scale, Word};
-use super::launch::{Ended, Launch, Out, line};
+use super::launch::{Ended, Launch, Out, TempFile, line};
 use crate::checkpoint::Directory;
 use crate::error::Result;
+use crate::launcher::committed;
 use crate::time::BatchTime;
 
 /// Pauses grow no longer than this.
@@ -17,7 +18,7 @@ const LONGEST_PAUSE: Duration = Duration::from_secs(30);
 /// What clap ends a program with whose arguments are wrong: they will be wrong again.
 const USAGE: i32 = 2;
 
-/// The time of the newest checkpoint.
+/// The time of the newest checkpoint, for words.
 fn newest(dir: &Path) -> Option<BatchTime> {
     let all = Directory::open(dir).and_then(|d| d.checkpoints()).ok()?;
     all.into_iter().find(|(_, manifest)| manifest.is_ok()).map(|(file, _)| file.time)
@@ -31,9 +32,12 @@ where
 {
     let say = |text: &str| line(err, "launch", text.as_bytes());
     let (mut size, mut scale, mut failures) = ((launch.processes, launch.workers), None, 0);
+    let progress = launch.checkpoint.as_ref().map(|_| TempFile::new("progress", b"")).transpose()?;
+    // Over all starts: batches that run again are no progress.
+    let mut reached = None;
     loop {
-        let before = launch.checkpoint.as_deref().and_then(newest);
-        let Ended { code, why, asked, wanted } = launch.round(size, scale.take(), out, err, words)?;
+        let progress = progress.as_ref().map(TempFile::path);
+        let Ended { code, why, asked, wanted } = launch.round(size, scale.take(), progress, out, err, words)?;
         if let Some(wanted) = wanted {
             say(&format!("goes on with -n {} -w {}", wanted.processes, wanted.workers));
             size = (wanted.processes, wanted.workers);
@@ -52,16 +56,17 @@ where
             say(&format!("not started again: {why}, which says that arguments are wrong"));
             return Ok(code);
         }
-        let now = newest(dir);
-        failures = if now > before { 1 } else { failures + 1 };
+        let now = progress.and_then(committed).max(reached);
+        failures = if now > reached { 1 } else { failures + 1 };
+        reached = now;
         if failures > launch.restarts {
             let (tries, since) = (launch.restarts, now.map_or("ever".into(), |t| format!("since that of {t}")));
-            let gave_up = format!("gave up after {tries} restarts without a new checkpoint {since}; the last time {why}");
+            let gave_up = format!("gave up after {tries} restarts without a new batch {since}; the last time {why}");
             say(&format!("{gave_up}; a program that is mended goes on there"));
             return Ok(code);
         }
         let pause = launch.pause.saturating_mul(1 << (failures - 1).min(20)).min(LONGEST_PAUSE);
-        let from = now.map_or("the beginning".into(), |t| format!("the checkpoint of {t}"));
+        let from = newest(dir).map_or("the beginning".into(), |t| format!("the checkpoint of {t}"));
         say(&format!("restart {failures} of {} in {pause:?}, from {from}: {why}", launch.restarts));
         match wait(pause, words) {
             Waited::Over => {}

@@ -76,14 +76,17 @@ impl Program {
 
     /// As `start`, in an environment with these variables.
     pub fn start_in<S: AsRef<OsStr>>(program: &str, args: impl IntoIterator<Item = S>, env: &[(&str, &str)]) -> Program {
-        let mut command = Command::new(path(program));
-        command.envs(env.iter().copied());
+        Program::spawn(program, Command::new(path(program)).args(args), env)
+    }
+
+    /// Starts a command that is called `name` in messages.
+    pub fn spawn(name: &str, command: &mut Command, env: &[(&str, &str)]) -> Program {
         // Far from UTC: whoever prints a time in the machine's zone is seen. Colour and log level are the defaults.
-        command.args(args).env("TZ", "Asia/Kathmandu").env_remove("RUST_LOG").env_remove("NO_COLOR");
+        command.env("TZ", "Asia/Kathmandu").env_remove("RUST_LOG").env_remove("NO_COLOR").envs(env.iter().copied());
         let spawned = command.stdin(Stdio::null()).stdout(Stdio::piped()).stderr(Stdio::piped()).spawn();
-        let mut child = spawned.unwrap_or_else(|e| panic!("{program}: {e}"));
+        let mut child = spawned.unwrap_or_else(|e| panic!("{name}: {e}"));
         let (out, err) = (Text::of(child.stdout.take().unwrap()), Text::of(child.stderr.take().unwrap()));
-        Program { name: program.into(), child, out, err }
+        Program { name: name.into(), child, out, err }
     }
 
     pub fn id(&self) -> u32 {

@@ -115,7 +115,7 @@ fn hostfiles_that_cannot_be() {
 }
 
 #[test]
-fn d07_secrets_that_differ_and_files_that_others_can_read() {
+fn d7_secrets_that_differ_and_files_that_others_can_read() {
     use std::os::unix::fs::PermissionsExt;
     let secret = |text: &str, mode| {
         let file = TempFile::new("secret", text);

@@ -73,7 +73,7 @@ fn a_request_to_one_process_ends_all_in_order() {
 }
 
 #[test]
-fn a_killed_process_ends_the_other_with_a_word_of_it() {
+fn d2_a_killed_process_ends_the_other_with_a_word_of_it() {
     for victim in [0, 1] {
         let (broker, dir) = (Broker::start(), TempDir::new("killed"));
         let (launch, processes) = running(&broker, &dir);

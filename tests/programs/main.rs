@@ -12,6 +12,7 @@ mod launch;
 mod load;
 mod model;
 mod once;
+mod partition;
 mod pipes;
 mod replay;
 mod resumed;

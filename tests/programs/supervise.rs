@@ -5,7 +5,7 @@ use std::path::{Path, PathBuf};
 use std::time::Instant;
 
 use crate::broker::{Broker, Value};
-use crate::child::{PATIENCE, Program, Signal, children, path, run, send};
+use crate::child::{PATIENCE, Program, Signal, TempFile, children, path, run, send};
 
 const ROUND: [Value; 3] = [Some(br#"{"word":"tide"}"#), Some(br#"{"word":"mill"}"#), Some(br#"{"word":"tide"}"#)];
 
@@ -24,22 +24,30 @@ fn counts(broker: &Broker) -> BTreeMap<String, i64> {
 }
 
 fn launch(folder: &Path, broker: &Broker, processes: &str) -> Program {
+    launch_with(folder, broker, processes, &[], &[])
+}
+
+fn launch_with(folder: &Path, broker: &Broker, processes: &str, more: &[&str], env: &[(&str, &str)]) -> Program {
     let (program, dir) = (path("kafka_wordcount"), folder.join("checkpoint"));
     let words = ["launch", "-n", processes, "-w", "2", "--restarts", "3", "--checkpoint", dir.to_str().unwrap(), "--"];
     let program = [program.to_str().unwrap(), "--brokers", &broker.address, "--in", "words", "--out", "counts"];
     let times = ["--interval", "50ms", "--checkpoint-interval", "100ms", "--heartbeat-timeout", "4s"];
-    Program::start("tidemill", words.iter().chain(&program).chain(&times))
+    Program::start_in("tidemill", words.iter().chain(&program).chain(&times).chain(more), env)
 }
 
 impl Job {
     fn start(name: &str) -> Job {
+        Job::start_with(name, &[], &[])
+    }
+
+    fn start_with(name: &str, more: &[&str], env: &[(&str, &str)]) -> Job {
         let folder = std::env::temp_dir().join(format!("tidemill-supervise-{}-{name}", std::process::id()));
         let _ = std::fs::remove_dir_all(&folder);
         std::fs::create_dir(&folder).unwrap();
         let broker = Broker::start();
         broker.topic("words", &[&[], &[]]);
         broker.topic("counts", &[&[], &[]]);
-        Job { launch: launch(&folder, &broker, "2"), broker, folder, rounds: 0 }
+        Job { launch: launch_with(&folder, &broker, "2", more, env), broker, folder, rounds: 0 }
     }
 
     fn dir(&self) -> PathBuf {
@@ -99,7 +107,7 @@ impl Job {
 }
 
 #[test]
-fn d02_a_killed_process_costs_a_restart_and_no_count() {
+fn d2_a_killed_process_costs_a_restart_and_no_count() {
     for victim in [1, 0] {
         let mut job = Job::start(&format!("kill-{victim}"));
         job.round();
@@ -130,6 +138,71 @@ fn a19_a_stopped_process_costs_a_restart_and_no_count() {
     let said = job.stop();
     assert!(said.contains("process 1 at 127.0.0.1:") && said.contains("was lost: it was silent for 4s"), "{said}");
     assert!(said.contains("[1] kafka_wordcount: cluster: this process stood still for"), "{said}");
+}
+
+const CANARY: &str = "hunter2-canary-of-the-cluster";
+
+/// All bytes of all files below a directory.
+fn files(dir: &Path, into: &mut Vec<(PathBuf, Vec<u8>)>) {
+    for entry in std::fs::read_dir(dir).unwrap().flatten() {
+        match entry.metadata().unwrap().is_dir() {
+            true => files(&entry.path(), into),
+            // A socket has no bytes, and what is gone has none either.
+            false => into.extend(std::fs::read(entry.path()).ok().map(|bytes| (entry.path(), bytes))),
+        }
+    }
+}
+
+/// Whether who listens there says that it has a secret: the last byte of its knock.
+fn secured(address: &str) -> bool {
+    use std::io::{Read, Write};
+    let mut stream = std::net::TcpStream::connect(address).unwrap();
+    stream.write_all(&[&b"tidemill\0\0\0\x02\0\0\0\x21"[..], &[0; 33]].concat()).unwrap();
+    let mut knock = [0; 49];
+    stream.read_exact(&mut knock).unwrap();
+    knock[48] == 1
+}
+
+#[test]
+fn d17_the_secret_is_in_no_log_file_or_command_line() {
+    use std::os::unix::fs::PermissionsExt;
+    let file = TempFile::new("secret", CANARY);
+    std::fs::set_permissions(file.path(), PermissionsExt::from_mode(0o600)).unwrap();
+    // From a file, and from the environment; everything is logged.
+    for (name, flags, env) in [
+        ("canary-file", &["--secret-file", file.path()][..], &[("RUST_LOG", "trace")][..]),
+        ("canary-env", &[], &[("RUST_LOG", "trace"), ("TIDEMILL_SECRET", CANARY)]),
+    ] {
+        let mut job = Job::start_with(name, flags, env);
+        job.round();
+        let (processes, mut found) = (job.processes(), Vec::new());
+        let hosts = children(job.launch.id())[0].1.split("--hostfile ").nth(1).unwrap().split(' ').next().unwrap().to_owned();
+        let address = std::fs::read_to_string(&hosts).unwrap().lines().next().unwrap().to_owned();
+        assert!(secured(&address), "the processes have the secret");
+        for process in processes.iter().chain([&job.launch.id()]) {
+            let read = |what| std::fs::read(format!("/proc/{process}/{what}")).unwrap();
+            found.push((PathBuf::from(format!("the command line of {process}")), read("cmdline")));
+            let known = read("environ").windows(CANARY.len()).any(|w| w == CANARY.as_bytes());
+            assert_eq!(known, flags.is_empty(), "the environment has it only where it was given there");
+        }
+        // What is said of failures, too.
+        send(processes[1], Signal::KILL);
+        job.until_said("restart 1 of 3");
+        job.round();
+        files(&job.folder, &mut found);
+        assert!(found.iter().any(|(path, _)| path.to_str().unwrap().contains("manifests/")));
+        let dir = job.dir();
+        let looked = run("tidemill", ["checkpoint", "inspect", dir.to_str().unwrap()]);
+        found.push(("what inspect says".into(), looked.out.into()));
+        found.push(("stdout".into(), job.launch.said().0.into()));
+        let said = job.stop();
+        assert!(said.contains("TRACE") || said.contains("DEBUG"), "everything is logged: {said:.400}");
+        found.push(("stderr".into(), said.into()));
+        for (what, bytes) in found {
+            let at = bytes.windows(7).position(|w| w == b"hunter2");
+            assert!(at.is_none(), "{} has it at byte {at:?}", what.display());
+        }
+    }
 }
 
 #[test]

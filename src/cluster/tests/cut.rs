@@ -2,8 +2,8 @@
 
 use std::io::{Read, Write};
 use std::net::{Shutdown, TcpListener, TcpStream};
-use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, AtomicU64, Ordering::SeqCst};
+use std::sync::{Arc, Mutex};
 use std::thread::{self, JoinHandle};
 use std::time::{Duration, Instant};
 
@@ -20,9 +20,15 @@ use crate::error::Error;
 struct Network {
     /// From process 0 to 1, and back: nothing arrives any more, and nobody is told.
     cut: [AtomicBool; 2],
+    /// Nothing arrives for now: what is sent is sent again later, as TCP does.
+    held: AtomicBool,
     delay_ms: AtomicU64,
+    /// Whether anything was held up.
+    waited: AtomicBool,
     passed: AtomicU64,
     swallowed: [AtomicU64; 2],
+    /// Its own ends, beside process 0 and beside process 1, of each connection.
+    beside: Mutex<Vec<[TcpStream; 2]>>,
 }
 
 impl Network {
@@ -41,6 +47,7 @@ impl Network {
         for end in [&zero, &one, &beside_zero, &beside_one] {
             end.set_nodelay(true).unwrap();
         }
+        self.beside.lock().unwrap().push([beside_zero, beside_one]);
         [zero, one]
     }
 
@@ -48,6 +55,10 @@ impl Network {
         let mut chunk = vec![0; 1 << 16];
         while let Ok(n @ 1..) = from.read(&mut chunk) {
             thread::sleep(Duration::from_millis(self.delay_ms.load(SeqCst)));
+            while self.held.load(SeqCst) {
+                self.waited.store(true, SeqCst);
+                thread::sleep(Duration::from_millis(5));
+            }
             if self.cut[way].load(SeqCst) {
                 self.swallowed[way].fetch_add(n as u64, SeqCst);
             } else if to.write_all(&chunk[..n]).is_ok() {
@@ -85,7 +96,7 @@ fn working(network: &Network) {
 }
 
 #[test]
-fn d04_a_slow_network_is_no_fault() {
+fn d4_a_slow_network_is_no_fault() {
     let network = Arc::new(Network::default());
     network.delay_ms.store(20, SeqCst);
     let begin = Instant::now();
@@ -95,7 +106,7 @@ fn d04_a_slow_network_is_no_fault() {
 }
 
 #[test]
-fn d03_a_cut_network_ends_both_sides_in_time() {
+fn d3_a_cut_network_ends_both_sides_in_time() {
     let network = Arc::new(Network::default());
     let ends = start(&network, "endless");
     working(&network);
@@ -110,7 +121,7 @@ fn d03_a_cut_network_ends_both_sides_in_time() {
 }
 
 #[test]
-fn d04_a_network_that_goes_one_way_ends_both_sides_in_time() {
+fn d4_a_network_that_goes_one_way_ends_both_sides_in_time() {
     for way in [0, 1] {
         let network = Arc::new(Network::default());
         let ends = start(&network, "endless");
@@ -127,18 +138,38 @@ fn d04_a_network_that_goes_one_way_ends_both_sides_in_time() {
 }
 
 #[test]
-fn d03_a_short_cut_is_survived() {
+fn d3_a_short_cut_is_survived() {
     let network = Arc::new(Network::default());
-    // A delay, not a loss: what TCP sends again arrives.
-    network.delay_ms.store(HEARTBEAT.as_millis() as u64 / 3, SeqCst);
-    let begin = Instant::now();
+    // Slow, so that the cut is in the middle.
+    network.delay_ms.store(1, SeqCst);
     let ends = start(&network, "clean");
     while network.passed.load(SeqCst) == 0 {
-        assert!(begin.elapsed() < 10 * HEARTBEAT);
+        thread::yield_now();
+    }
+    network.held.store(true, SeqCst);
+    let begin = Instant::now();
+    while !network.waited.load(SeqCst) || begin.elapsed() < HEARTBEAT / 3 {
+        assert!(begin.elapsed() < HEARTBEAT, "nothing was sent");
         thread::sleep(Duration::from_millis(5));
     }
-    assert!(begin.elapsed() >= HEARTBEAT / 3, "nothing came through for so long");
-    network.delay_ms.store(0, SeqCst);
+    network.held.store(false, SeqCst);
     let counts = ends.map(|end| end.join().unwrap().unwrap().iter().sum::<u64>());
     assert_eq!(counts.iter().sum::<u64>(), 40_000 * 2 * WORKERS as u64);
+}
+
+/// One end is told that the connection is gone, the other hears nothing any more: a router that forgot it.
+#[test]
+fn d3_a_half_open_connection_ends_both_sides_in_time() {
+    for told in [0, 1] {
+        let network = Arc::new(Network::default());
+        let ends = start(&network, "endless");
+        working(&network);
+        let begin = Instant::now();
+        network.cut.iter().for_each(|way| way.store(true, SeqCst));
+        network.beside.lock().unwrap().iter().for_each(|pair| pair[told].shutdown(Shutdown::Both).unwrap());
+        let errors = ends.map(|end| end.join().unwrap().unwrap_err().to_string());
+        assert!(begin.elapsed() < 5 * HEARTBEAT, "{:?}", begin.elapsed());
+        has(&errors[told], &[&format!("process {} at", 1 - told), "was lost: the connection was closed"]);
+        has(&errors[1 - told], &[&format!("process {told} at"), "was lost: it was silent for 4s"]);
+    }
 }

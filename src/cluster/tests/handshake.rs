@@ -114,7 +114,7 @@ fn a_build_and_a_graph_have_one_fingerprint() {
 }
 
 #[test]
-fn every_difference_is_named_on_both_sides() {
+fn d12_every_difference_is_named_on_both_sides() {
     let graph = |lines: &[&str]| lines.iter().map(|l| (*l).to_owned()).collect::<Vec<_>>();
     for (change, zero, one) in [
         (
@@ -151,7 +151,7 @@ fn every_difference_is_named_on_both_sides() {
 }
 
 #[test]
-fn another_hostfile_is_named_on_both_sides() {
+fn d12_another_hostfile_is_named_on_both_sides() {
     let addresses = free(4);
     let (a, b) = (addresses[..3].to_vec(), vec![addresses[0], addresses[1], addresses[3]]);
     let zero = start(spec(0, &a));
@@ -162,7 +162,7 @@ fn another_hostfile_is_named_on_both_sides() {
 }
 
 #[test]
-fn strangers_neither_crash_nor_block_nor_sit_down() {
+fn d8_d9_strangers_neither_crash_nor_block_nor_sit_down() {
     let addresses = free(2);
     let zero = start(spec(0, &addresses));
     let mut strangers: Vec<TcpStream> = (0..200).map(|_| dial(addresses[0])).collect();
@@ -189,7 +189,7 @@ fn strangers_neither_crash_nor_block_nor_sit_down() {
 }
 
 #[test]
-fn a_slow_caller_has_no_more_time_than_a_silent_one() {
+fn d9_a_slow_caller_has_no_more_time_than_a_silent_one() {
     let addresses = free(2);
     let zero = start(Spec { limit: Duration::from_millis(300), ..spec(0, &addresses) });
     let mut slow = dial(addresses[0]);
@@ -207,7 +207,7 @@ fn a_slow_caller_has_no_more_time_than_a_silent_one() {
 }
 
 #[test]
-fn another_protocol_is_named_on_both_sides() {
+fn d12_another_protocol_is_named_on_both_sides() {
     let mut head = MAGIC.to_vec();
     head.extend((PROTOCOL + 1).to_be_bytes());
     head.extend(0u32.to_be_bytes());
@@ -224,7 +224,7 @@ fn another_protocol_is_named_on_both_sides() {
 }
 
 #[test]
-fn who_does_not_come_is_named_with_its_address() {
+fn d1_who_does_not_come_is_named_with_its_address() {
     let addresses = free(4);
     let short = |p| Spec { deadline: Duration::from_millis(1500), limit: Duration::from_millis(200), ..spec(p, &addresses) };
     // Process 0 is something else, that never answers.
@@ -243,7 +243,7 @@ fn who_does_not_come_is_named_with_its_address() {
 }
 
 #[test]
-fn a_taken_port_is_named() {
+fn d6_a_taken_port_is_named() {
     let addresses = free(2);
     let _held = TcpListener::bind(addresses[1]).unwrap();
     let error = start(spec(1, &addresses)).join().unwrap().err().unwrap();
@@ -251,7 +251,22 @@ fn a_taken_port_is_named() {
 }
 
 #[test]
-fn the_second_of_one_index_is_refused_and_the_first_goes_on() {
+fn d14_an_address_of_another_machine_is_named() {
+    let addresses = [free(1)[0], "192.0.2.7:2101".parse().unwrap()];
+    let error = start(spec(1, &addresses)).join().unwrap().err().unwrap();
+    has(&error, &["process 1 cannot listen on 192.0.2.7:2101", "an address of this machine in the hostfile"]);
+}
+
+#[test]
+fn d14_processes_meet_over_ipv6() {
+    let six = |a: SocketAddr| SocketAddr::new("::1".parse().unwrap(), a.port());
+    let addresses: Vec<SocketAddr> = free(3).into_iter().map(six).collect();
+    let started = [2, 0, 1].map(|p| start(spec(p, &addresses)));
+    started.into_iter().for_each(|p| whole(&p.join().unwrap().unwrap()));
+}
+
+#[test]
+fn d10_the_second_of_one_index_is_refused_and_the_first_goes_on() {
     let addresses = free(3);
     let zero = start(spec(0, &addresses));
     // The first process 1 by hand: data socket only. A caller that asks before it is seated may get the seat; then both go.

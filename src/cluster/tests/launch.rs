@@ -182,7 +182,7 @@ fn a17_what_fails_again_and_again_is_given_up_with_a_last_word() {
     let ended = "process 1 ended: exit status: 3";
     let restart = |n, ms| format!("[launch] restart {n} of 2 in {ms}ms, from the beginning: {ended}");
     let last = format!(
-        "[launch] gave up after 2 restarts without a new checkpoint ever; the last time {ended}; a program that is mended goes on there"
+        "[launch] gave up after 2 restarts without a new batch ever; the last time {ended}; a program that is mended goes on there"
     );
     let own = format!("[launch] {ended}");
     assert_eq!(lines, [&own, &restart(1, 20), &own, &restart(2, 40), &own, &last], "{err}");
@@ -195,26 +195,37 @@ fn wrong_arguments_are_not_tried_again() {
     assert!(code == 2 && err.contains("not started again: process 1 ended: exit status: 2"), "{err}");
 }
 
+/// A batch that was never committed before, and nothing else, begins the count anew: neither a checkpoint nor a batch that ran again.
 #[test]
-fn a_new_checkpoint_begins_the_count_anew() {
-    // Fails when the test says so.
-    let (launch, dir) =
-        again("anew", r#"[ $3 = 1 ] || sleep 600; echo up; until rm "$9.fail" 2>/dev/null; do sleep 0.02; done; exit 3"#);
-    let fail = dir.with_extension("fail");
+fn a17_a_new_committed_batch_begins_the_count_anew() {
+    // Process 1 says what the test wrote, as a job says that it is through a batch, and fails when the test says so.
+    let script = r#"[ $3 = 1 ] || sleep 600; echo up; until rm "$9.fail" 2>/dev/null; do sleep 0.02; done
+        if [ -e "$9.said" ]; then cat "$9.said" > "$TIDEMILL_PROGRESS"; fi; exit 3"#;
+    let (launch, dir) = again("anew", script);
+    let (fail, said) = (dir.with_extension("fail"), dir.with_extension("said"));
     let (checkpoints, _) = Checkpoints::open(&dir, Settings::new("words", Duration::from_secs(1))).unwrap();
     checkpoints.begin(Origin::default()).unwrap();
     let run = Run::of(launch);
-    let (mut failures, mut time) = (0, 0);
-    for (restart, publish) in [(1, false), (2, false), (1, true), (2, false)] {
+    let mut failures = 0;
+    for (restart, committed, checkpoint) in [
+        (1, None, None),
+        (2, None, None),
+        (1, Some(1_000), None),
+        (2, Some(1_000), Some(2_000)),
+        (1, Some(1_500), None),
+        (2, Some(500), None),
+    ] {
         let end = Instant::now() + LONG;
         while run.out.text().matches("[1] up").count() <= failures {
             assert!(Instant::now() < end, "{}", run.err.text());
             thread::sleep(Duration::from_millis(5));
         }
-        if publish {
-            time += 1_000;
+        if let Some(time) = checkpoint {
             let manifest = Manifest { time: BatchTime::from_millis(time), ..Manifest::default() };
             checkpoints.publish(manifest).unwrap();
+        }
+        if let Some(time) = committed {
+            std::fs::write(&said, u64::to_be_bytes(time)).unwrap();
         }
         std::fs::write(&fail, "").unwrap();
         failures += 1;
@@ -228,7 +239,8 @@ fn a_new_checkpoint_begins_the_count_anew() {
     std::fs::write(&fail, "").unwrap();
     let (code, _, err) = run.code();
     assert_eq!(code, 3);
-    has(&err, &["gave up after 2 restarts without a new checkpoint since that of 1000 ms"]);
+    has(&err, &["from the checkpoint of 2000 ms", "gave up after 2 restarts without a new batch since that of 1500 ms"]);
+    std::fs::remove_file(said).unwrap();
     std::fs::remove_dir_all(dir).unwrap();
 }
 

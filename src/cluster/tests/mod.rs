@@ -1,6 +1,7 @@
 //! The processes of a cluster as threads of one (the handshake), as processes (the run), as programs (the launch).
 
 mod cut;
+mod flood;
 mod handshake;
 mod launch;
 mod run;

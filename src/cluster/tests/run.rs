@@ -208,7 +208,7 @@ fn a16_a_panic_in_an_operator_reaches_every_process() {
 }
 
 #[test]
-fn a_killed_process_is_named_by_those_who_survive() {
+fn d2_a_killed_process_is_named_by_those_who_survive() {
     for (n, victim) in [(2, 1), (3, 0)] {
         let addresses = free(n);
         let mut processes = start("kill", &addresses);
@@ -251,7 +251,7 @@ fn a19_a_stopped_process_is_named_in_time_and_says_why_it_ends_when_it_goes_on()
 }
 
 #[test]
-fn d05_a_short_stop_is_no_fault() {
+fn d5_a_short_stop_is_no_fault() {
     let addresses = free(2);
     let mut processes = start("kill", &addresses);
     processes.iter_mut().for_each(Process::running);

@@ -25,14 +25,14 @@ fn with(process: usize, addresses: &[SocketAddr], text: &str) -> Spec {
 }
 
 #[test]
-fn d07_processes_with_one_secret_meet() {
+fn d7_processes_with_one_secret_meet() {
     let addresses = free(3);
     let started = [2, 0, 1].map(|p| start(with(p, &addresses, ONE)));
     started.into_iter().for_each(|p| whole(&p.join().unwrap().unwrap()));
 }
 
 #[test]
-fn d07_another_secret_or_none_is_refused_on_both_sides_and_shown_on_none() {
+fn d7_another_secret_or_none_is_refused_on_both_sides_and_shown_on_none() {
     let none = |process, addresses: &[SocketAddr]| spec(process, addresses);
     let short = |s: Spec| Spec { deadline: Duration::from_millis(1500), ..s };
     for (zero, one, at_zero, at_one) in [
@@ -52,7 +52,7 @@ fn d07_another_secret_or_none_is_refused_on_both_sides_and_shown_on_none() {
 }
 
 #[test]
-fn d07_a_wrong_secret_does_not_keep_the_right_one_out() {
+fn d7_a_wrong_secret_does_not_keep_the_right_one_out() {
     let addresses = free(2);
     let zero = start(with(0, &addresses, ONE));
     for text in [TWO, "sixteen or more of something"] {
@@ -123,7 +123,7 @@ fn d15_a_recorded_handshake_is_worth_nothing() {
 }
 
 #[test]
-fn d08_d09_d11_strangers_learn_nothing_and_end_nothing() {
+fn d8_d9_d11_strangers_learn_nothing_and_end_nothing() {
     let addresses = free(2);
     let zero = start(Spec { limit: Duration::from_secs(2), ..with(0, &addresses, ONE) });
     let knock = frame::encode(&Knock { nonce: [1; 32], secret: true }).unwrap();
@@ -160,7 +160,7 @@ fn d08_d09_d11_strangers_learn_nothing_and_end_nothing() {
 }
 
 #[test]
-fn an_impostor_at_the_address_of_a_process_is_refused() {
+fn d10_an_impostor_at_the_address_of_a_process_is_refused() {
     let addresses = free(2);
     let listener = TcpListener::bind(addresses[0]).unwrap();
     let one = start(with(1, &addresses, ONE));

@@ -4,3 +4,6 @@
 mod accumulate;
 mod fold_by_key;
 mod update_state_by_key;
+
+#[cfg(any(test, feature = "testing"))]
+pub(crate) use update_state_by_key::take_any;

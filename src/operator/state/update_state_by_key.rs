@@ -102,6 +102,12 @@ impl<K: Key, S: Exchange> KeyedState for States<K, S> {
     }
 }
 
+/// See [`crate::state::take_any`].
+#[cfg(any(test, feature = "testing"))]
+pub(crate) fn take_any(bytes: &[u8]) -> bool {
+    crate::state::take_any(States::<String, i64>::default(), bytes)
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;

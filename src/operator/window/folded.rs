@@ -279,6 +279,18 @@ impl<'s, K: Key, V: Key> DStream<'s, (K, V)> {
     }
 }
 
+/// See [`crate::state::take_any`]: for both ways of folding.
+#[cfg(any(test, feature = "testing"))]
+pub(crate) fn take_any(bytes: &[u8]) -> bool {
+    use super::two_stacks::{Inverse, Stacks};
+    fn take(fold: impl Fold<i64>, bytes: &[u8]) -> bool {
+        let shape = Shape { length: 4, slide: 2, interval: 1 };
+        crate::state::take_any(Folded::new(shape, fold, |_: &(String, i64)| true), bytes)
+    }
+    let (add, sub) = (i64::wrapping_add as fn(i64, i64) -> i64, i64::wrapping_sub as fn(i64, i64) -> i64);
+    take(Stacks(add), bytes) | take(Inverse(add, sub), bytes)
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;

@@ -12,6 +12,12 @@ mod two_stacks;
 #[allow(clippy::module_inception, reason = "one file a verb, by its name")]
 mod window;
 
+/// See [`crate::state::take_any`].
+#[cfg(any(test, feature = "testing"))]
+pub(crate) fn take_any(bytes: &[u8]) -> [bool; 2] {
+    [window::take_any(bytes), folded::take_any(bytes)]
+}
+
 use std::time::Duration;
 
 use crate::arrangement::ring::Shape;

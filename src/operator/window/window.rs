@@ -130,3 +130,9 @@ impl<T: Exchange> KeyedState for Kept<T> {
         Ok(())
     }
 }
+
+/// See [`crate::state::take_any`].
+#[cfg(any(test, feature = "testing"))]
+pub(crate) fn take_any(bytes: &[u8]) -> bool {
+    crate::state::take_any(Kept::<String>::new(4), bytes)
+}

@@ -1,0 +1,225 @@
+//! The port of a process under bytes that anybody may have sent: what fuzzers call. Each says whether the bytes were believed.
+
+use std::io::{ErrorKind, Read, Write};
+use std::net::{Shutdown, SocketAddr, TcpStream};
+use std::os::fd::OwnedFd;
+use std::os::unix::net::UnixStream;
+use std::sync::Arc;
+use std::sync::atomic::AtomicBool;
+use std::thread;
+use std::time::{Duration, Instant};
+
+use super::door::receive;
+use super::fate::Fate;
+use super::frame;
+use super::greet::{self, Knock, Proven, Reply};
+use super::handshake::{Spec, take};
+use super::hello::{Answer, Hello, Kind, Run, Verdict};
+use super::link::{FailureReport, Frame, LinkEvent, hear};
+use super::secret::{Secret, Side, prove};
+use super::table::Room;
+use super::wire::DataSocket;
+
+/// Far longer than anything here takes: nobody waits for bytes, what is sent ends.
+const LIMIT: Duration = Duration::from_secs(60);
+const ADDRESSES: [SocketAddr; 2] = [at(2101), at(2102)];
+
+const fn at(port: u16) -> SocketAddr {
+    SocketAddr::new(std::net::IpAddr::V4(std::net::Ipv4Addr::LOCALHOST), port)
+}
+
+/// Process `process` of two.
+fn hello(process: usize) -> Hello {
+    let spec = Spec {
+        job: "words".into(),
+        process,
+        processes: 2,
+        workers: 2,
+        addresses: ADDRESSES.to_vec(),
+        fingerprint: 7,
+        graph: vec!["source".into(), "count".into()],
+        generation: 3,
+        build: "tidemill".into(),
+        secret: None,
+        deadline: LIMIT,
+        limit: LIMIT,
+        heartbeat: LIMIT,
+    };
+    Hello::new(&spec, 5)
+}
+
+/// Both ends of a connection that has no port.
+fn pair() -> [TcpStream; 2] {
+    let (a, b) = UnixStream::pair().expect("a pair of sockets");
+    [a, b].map(|end| TcpStream::from(OwnedFd::from(end)))
+}
+
+/// Says `bytes`, as far as they fit on the way, and nothing more.
+fn say(mut far: &TcpStream, bytes: &[u8]) {
+    far.set_nonblocking(true).expect("a socket");
+    let sent = far.write(bytes);
+    assert!(sent.is_ok() || sent.is_err_and(|e| e.kind() == ErrorKind::WouldBlock));
+    far.set_nonblocking(false).expect("a socket");
+    far.shutdown(Shutdown::Write).expect("a socket");
+}
+
+fn until() -> Instant {
+    Instant::now() + LIMIT
+}
+
+/// A caller at the door who knows nothing, and says `bytes`.
+pub(crate) fn door(bytes: &[u8]) -> bool {
+    for secret in [None, Some(Secret::new(b"hunter2-canary-of-fuzzers", "").expect("it is long enough"))] {
+        let secured = secret.is_some();
+        let room = Room::new(hello(0), secret);
+        let [near, mut far] = pair();
+        say(&far, bytes);
+        receive(&room, near, ADDRESSES[1], LIMIT);
+        let mut heard = Vec::new();
+        // An end, or a reset where something was left unread.
+        let _ = far.read_to_end(&mut heard);
+        // Nothing of the job, whatever was asked: a knock, and perhaps that the proof is none.
+        assert!(heard.len() < 100 && !heard.windows(5).any(|w| w == b"words"), "{heard:?}");
+        let table = room.lock();
+        assert!(!secured || table.fatal.is_none(), "a stranger ended the wait: {:?}", table.fatal);
+        assert!(table.peers.iter().all(|p| p.wants() == Some(Kind::Data)), "a stranger has sat down");
+    }
+    greet_begins(bytes)
+}
+
+/// Whether the door answers.
+fn greet_begins(bytes: &[u8]) -> bool {
+    let [near, far] = pair();
+    say(&far, bytes);
+    frame::read::<Knock>(&near, Some(until())).is_ok()
+}
+
+/// A caller who can prove what it says, which is `bytes` for a hello.
+pub(crate) fn caller(bytes: &[u8]) -> bool {
+    let room = Room::new(hello(0), None);
+    let [near, far] = pair();
+    let answer = thread::scope(|s| {
+        let called = s.spawn(|| {
+            let said = || {
+                let mine = [1; 32];
+                frame::write(&far, &Knock { nonce: mine, secret: false }, until())?;
+                let theirs: Knock = frame::read(&far, Some(until()))?;
+                let proof = prove(None, Side::Caller, &[&mine, &theirs.nonce, bytes]);
+                frame::write(&far, &Proven { body: bytes.to_vec(), proof }, until())?;
+                frame::read::<Reply>(&far, Some(until()))
+            };
+            (said(), far.shutdown(Shutdown::Both)).0
+        });
+        receive(&room, near, ADDRESSES[1], LIMIT);
+        called.join().expect("a caller")
+    });
+    let sat = room.lock().peers.iter().any(|p| p.wants() != Some(Kind::Data) || p.link().is_some());
+    assert!(!sat || matches!(answer, Ok(Reply::Answer(_))), "it sat down without a word");
+    sat
+}
+
+/// One who is called, and answers with `bytes`: as they are, and as an answer that it can prove.
+pub(crate) fn called(bytes: &[u8]) -> bool {
+    let own = hello(1);
+    let [near, far] = pair();
+    say(&far, bytes);
+    assert!(greet::call(&near, &own, None, until()).is_err(), "nobody proved anything");
+
+    let room = Room::new(own.clone(), None);
+    let [near, far] = pair();
+    let answer = thread::scope(|s| {
+        s.spawn(|| {
+            let said = || {
+                let theirs: Knock = frame::read(&far, Some(until()))?;
+                let mine = [2; 32];
+                frame::write(&far, &Knock { nonce: mine, secret: false }, until())?;
+                let Proven { body, .. } = frame::read(&far, Some(until()))?;
+                let proof = prove(None, Side::Called, &[&theirs.nonce, &mine, &body, bytes]);
+                frame::write(&far, &Reply::Answer(Proven { body: bytes.to_vec(), proof }), until())
+            };
+            (said(), far.shutdown(Shutdown::Both)).0
+        });
+        greet::call(&near, &own, None, until())
+    });
+    answer.is_ok_and(|answer| take(0, ADDRESSES[0], &own, answer, near, &room).is_ok())
+}
+
+/// A peer that says `bytes` on its link.
+pub(crate) fn link(bytes: &[u8]) -> bool {
+    let [near, far] = pair();
+    say(&far, bytes);
+    let heard = std::sync::Mutex::new(Vec::new());
+    let closing = AtomicBool::new(false);
+    let fate = Fate::new(ADDRESSES.to_vec());
+    let on_event = |event: LinkEvent| heard.lock().expect("one thread").push(event);
+    hear(0, &near, LIMIT, &closing, &on_event);
+    let heard = heard.into_inner().expect("one thread");
+    let lost = heard.iter().any(|e| matches!(e, LinkEvent::Lost { .. }));
+    heard.into_iter().for_each(|event| fate.hear(event));
+    !lost
+}
+
+/// A peer that says `bytes` where timely's messages belong.
+pub(crate) fn data(bytes: &[u8]) -> bool {
+    let [near, far] = pair();
+    let fate = Arc::new(Fate::new(ADDRESSES.to_vec()));
+    // What is made up may be read, for no worker is left; and nobody waits for a word on the link.
+    fate.workers_returned();
+    fate.hear(LinkEvent::Done { process: 1 });
+    let mut socket = DataSocket::new(near, 0, 1, 2, fate.clone()).expect("a socket");
+    say(&far, bytes);
+    let mut buffer = vec![0; 1 + bytes.len() / 3];
+    let (mut read, mut seen) = (0, Vec::new());
+    // The rest of a body may be of any length.
+    while read <= 2 * bytes.len() + 48 {
+        match socket.read(&mut buffer).expect("a socket on which nothing goes wrong") {
+            0 => break,
+            n => {
+                seen.extend_from_slice(&buffer[..n.min(bytes.len().saturating_sub(read))]);
+                read += n;
+            }
+        }
+    }
+    assert!(seen.iter().zip(bytes).all(|(a, b)| a == b || (socket.lost && *a == 0)), "not what was sent");
+    !socket.lost
+}
+
+/// What true processes say: for the doors, in the order of the functions above.
+pub(crate) fn seeds(of: &str) -> Vec<Vec<u8>> {
+    let run = Some(Run { generation: 3, instance: 9 });
+    let knock = |secret| Knock { nonce: [1; 32], secret };
+    let proven = Proven { body: vec![1, 2, 3], proof: [4; 32] };
+    let report = FailureReport { operator: Some("map".into()), worker: Some(3), batch: Some(500), message: "boom".into() };
+    let whole = |parts: &[Vec<u8>]| vec![parts.concat()];
+    match of {
+        "door" => [knock(false), knock(true)].map(|k| [encode(&k), encode(&proven)].concat()).to_vec(),
+        "caller" => [Kind::Data, Kind::Link].map(|kind| body(&Hello { kind, ..hello(1) })).to_vec(),
+        "called" => {
+            let all = [Verdict::Welcome, Verdict::Whole, Verdict::Taken("127.0.0.1:9".into()), Verdict::Over(4)];
+            let answers = all.into_iter().map(|verdict| body(&Answer { hello: Hello { run, ..hello(0) }, verdict }));
+            answers.chain([[encode(&knock(false)), encode(&Reply::Answer(proven)), encode(&Reply::Unproven)].concat()]).collect()
+        }
+        "link" => {
+            let said = [Frame::Beat, Frame::Ready(Run { generation: 3, instance: 9 }), Frame::Failed(report)];
+            let ends = [Frame::Done, Frame::Stopped("it".into()), Frame::GaveUp("it".into())];
+            ends.iter().map(|end| said.iter().chain([end]).map(encode).collect::<Vec<_>>().concat()).collect()
+        }
+        "data" => whole(&[message(5), message(300), message(0)]),
+        other => panic!("no seeds of {other}"),
+    }
+}
+
+fn body(value: &impl serde::Serialize) -> Vec<u8> {
+    frame::body(value).expect("it can be encoded")
+}
+
+fn encode(value: &impl serde::Serialize) -> Vec<u8> {
+    frame::encode(value).expect("it can be encoded")
+}
+
+/// A message of timely's from worker 2 to both workers of process 0.
+fn message(length: usize) -> Vec<u8> {
+    let words = [3, 2, 0, 2, length as u64, 9].map(u64::to_be_bytes);
+    let body = vec![7; length];
+    [words.concat(), body].concat()
+}
