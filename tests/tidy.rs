@@ -13,7 +13,7 @@ const LAYERS: [&[&str]; 4] = [
     ],
     &["metrics", "checkpoint", "format", "kafka"],
     &["source", "batch", "operator", "arrangement", "sink"],
-    &["sql", "cluster", "testing", "logging", "cli"],
+    &["sql", "cluster", "fuzz", "testing", "logging", "cli"],
 ];
 
 /// The ways between stages that the design draws.
