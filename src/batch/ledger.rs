@@ -16,6 +16,7 @@ use crate::checkpoint::{
 use crate::config::Config;
 use crate::data::encoded;
 use crate::error::{Error, Result};
+use crate::launcher;
 use crate::output::Life;
 use crate::plan::{Cut, Progress, Range, Split, Stamp};
 use crate::source::Start;
@@ -188,6 +189,8 @@ pub(super) struct Ledger {
     /// The next one has everything: nobody knows what became of the last one, or its files are sparse.
     all: bool,
     failed: u32,
+    /// Who started this process, if that was a launch.
+    launcher: launcher::Progress,
 }
 
 impl Ledger {
@@ -240,6 +243,7 @@ impl Ledger {
             underway: VecDeque::new(),
             all: false,
             failed: 0,
+            launcher: launcher::Progress::to_launcher(),
         };
         Ok((ledger, resumed))
     }
@@ -336,6 +340,7 @@ impl Ledger {
     /// # Errors
     /// Too many checkpoints in a row have failed.
     pub fn out(&mut self, time: BatchTime) -> Result<()> {
+        self.launcher.committed(time);
         self.underway.iter_mut().filter(|u| u.manifest.time <= time).for_each(|u| u.out = true);
         self.publish_if_complete()
     }

@@ -19,7 +19,6 @@ use crate::clock::Time;
 use crate::config::{CatchUp, Config};
 use crate::context::{Check, SourceHalf};
 use crate::error::Result;
-use crate::launcher::Progress as Word;
 use crate::metrics::{BatchInfo, Metrics};
 use crate::plan::{Cut, Order, Plan, Progress, Range, Report, Split};
 use crate::source::{Piece, Splits, Start};
@@ -98,8 +97,6 @@ pub(crate) struct Planner {
     /// Whether the last batch of a graceful stop has been sealed.
     ended: bool,
     asked: Instant,
-    /// To a supervisor: batches that are committed.
-    word: Word,
     trouble: BTreeMap<(usize, u32), String>,
     pub(super) paces: Paces,
     /// Bytes that wait at the outputs of each process.
@@ -138,7 +135,6 @@ impl Planner {
             ready: None,
             ended: false,
             asked: Instant::now(),
-            word: Word::to_launcher(),
             trouble: BTreeMap::new(),
             waiting: BTreeMap::new(),
         }
@@ -480,7 +476,6 @@ impl Planner {
                 s.last = Some(b.info.clone());
             });
             self.metrics.tell(|l| l.on_batch_completed(&b.info));
-            self.word.committed(b.end);
             if let Some(ledger) = &mut self.ledger {
                 ledger.out(b.end)?;
             }
