@@ -271,7 +271,8 @@ fn needs_ssl(key: &str, value: &str) -> bool {
 pub(crate) struct Reports {
     secrets: Vec<String>,
     trouble: Mutex<Option<String>>,
-    hopeless: OnceLock<String>,
+    /// What will not pass by itself, though librdkafka tries it for ever.
+    pub(crate) hopeless: OnceLock<String>,
     failed: Mutex<Option<String>>,
 }
 
@@ -287,11 +288,6 @@ impl Reports {
 
     pub(crate) fn clear(&self) {
         lock(&self.trouble).take();
-    }
-
-    /// What will not pass by itself, though librdkafka tries it for ever.
-    pub(crate) fn hopeless(&self) -> Option<&String> {
-        self.hopeless.get()
     }
 
     /// The first delivery that failed since the last call.

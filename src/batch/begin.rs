@@ -5,7 +5,7 @@ use std::sync::mpsc::RecvTimeoutError;
 use std::time::Duration;
 
 use super::ledger::{self, Ledger, Resumed, progress_fits};
-use super::planner::{Planner, memory_of};
+use super::planner::Planner;
 use crate::checkpoint::Position;
 use crate::error::{Error, Result};
 use crate::plan::{Order, Plan, Split};
@@ -165,4 +165,9 @@ impl Planner {
         }
         Ok(())
     }
+}
+
+/// The name under which a checkpoint has what a source remembers.
+pub(super) fn memory_of(source: usize) -> String {
+    format!("source {source}")
 }

@@ -375,7 +375,7 @@ impl Planner {
 
     /// What sources want back after a restart, now that the batch of a checkpoint is planned.
     fn standing(&self) -> Standing {
-        let memory = |(i, half): (usize, &SourceHalf)| Some((memory_of(i), half.splits.as_ref()?.memory()));
+        let memory = |(i, half): (usize, &SourceHalf)| Some((super::begin::memory_of(i), half.splits.as_ref()?.memory()));
         let memory = self.kit.sources.iter().enumerate().filter_map(memory).filter(|(_, m)| !m.is_empty()).collect();
         Standing { lanes: self.lanes.given(), memory }
     }
@@ -485,11 +485,6 @@ impl Planner {
         self.metrics.update(|s| s.in_flight = in_flight);
         Ok(())
     }
-}
-
-/// The name under which a checkpoint has what a source remembers.
-pub(super) fn memory_of(source: usize) -> String {
-    format!("source {source}")
 }
 
 fn note<K: Ord, V>(map: &mut BTreeMap<K, V>, key: K, value: Option<V>) {

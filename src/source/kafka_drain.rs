@@ -165,7 +165,7 @@ impl Loop {
     fn serve_event(&self, event: Result<rdkafka::message::BorrowedMessage<'_>, KafkaError>) {
         let text = match event {
             Err(KafkaError::MessageConsumptionFatal(code)) => described_code(code),
-            Err(_) => match self.shared.reports.hopeless() {
+            Err(_) => match self.shared.reports.hopeless.get() {
                 Some(text) => text.clone(),
                 None => return,
             },

@@ -442,9 +442,11 @@ mod tests {
         peer.write_all(b"a\r\n\na\xffb\n").unwrap();
         peer.write_all(&vec![b'x'; LINE_LIMIT + 9]).unwrap();
         peer.write_all("\nlast is hälf".as_bytes()).unwrap();
-        drop(peer);
+        // Nobody is called again: the trouble of this moment would be over before it is seen.
+        drop((peer, server));
         until("the half line is there", || oks.rows().len() == 3);
-        until("the trouble is said", || job.statistics().trouble.iter().any(|t| t.contains("closed the connection")));
+        let said = |t: &String| t.contains("closed the connection") || t.contains("no connection");
+        until("the trouble is said", || job.statistics().trouble.iter().any(said));
         job.stop_gracefully().unwrap();
         assert_eq!(oks.rows(), ["a", "", "last is hälf"]);
         let errors = errors.rows();

@@ -8,7 +8,7 @@ use tidemill::sink::{Output, Part};
 
 use crate::noted::{Noted, earliest, eventually, log_of};
 use crate::proxy::Proxy;
-use crate::rig::{brokers, produce, topic};
+use crate::rig::{brokers, produce, producer, send, topic};
 
 /// A source behind a proxy.
 fn behind(proxy: &Proxy, topic: &str) -> Kafka {
@@ -92,11 +92,14 @@ fn quota(client: &str, bytes_per_second: u32) {
 
 /// The quota is over some eleven seconds, so more than that is sent: what is too much has to wait.
 #[test]
+#[ignore = "nightly: a tool of Kafka's own, and some ten seconds of waiting"]
 fn c36_a_client_that_is_throttled_is_slower_and_its_lag_shows_it() {
     let topic = topic("throttled", 1, &[]);
     quota(&topic, 20_000);
-    let values: Vec<String> = (0..400).map(|n| format!("{n:0>1000}")).collect();
-    produce(&topic, 0, &values.iter().map(String::as_str).collect::<Vec<_>>());
+    let values: Vec<String> = (0..300).map(|n| format!("{n:0>1000}")).collect();
+    // Small batches: one that is larger than the quota allows at once is never given.
+    let p = producer(&[("batch.num.messages", "10")]);
+    send(&p, &topic, 0, &values.iter().map(String::as_str).collect::<Vec<_>>());
     let small =
         ["fetch.message.max.bytes", "fetch.max.bytes"].iter().fold(earliest(&topic), |kafka, key| kafka.set(key, "20000"));
     let seen = Noted::default();
@@ -105,7 +108,7 @@ fn c36_a_client_that_is_throttled_is_slower_and_its_lag_shows_it() {
     let mut lagged = 0;
     eventually("all records", || {
         lagged += usize::from(job.statistics().lag.is_some_and(|lag| lag > 0));
-        seen.records() == 400
+        seen.records() == 300
     });
     let took = begun.elapsed();
     job.stop_gracefully().unwrap();
