@@ -118,19 +118,17 @@ fn a_server_that_does_not_heed_conditions_is_refused() {
     assert!(e.contains("said: checkpoint: s3://bucket/careless") && e.contains("If-None-Match"), "{e}");
 }
 
-/// Not in an error, not in a log of everything: the server's own answer to a wrong key has what was signed in it.
+/// Not in an error, not in a log of everything: a server's own answer to a wrong key has what was signed in it. This one takes no
+/// tokens, and says so.
 #[test]
 fn keys_and_tokens_are_never_shown() {
-    let token = "a-token-that-nobody-sees";
-    let wrong = [("AWS_SECRET_ACCESS_KEY", "another-secret"), ("AWS_SESSION_TOKEN", token), ("RUST_LOG", "debug")];
+    let wrong = [("AWS_SECRET_ACCESS_KEY", "another-secret"), ("RUST_LOG", "debug")];
     let e = said(&doing("write", &new_prefix("wrong"), server(), &wrong));
-    assert!(
-        e.contains("said: checkpoint: s3://bucket/wrong")
-            && e.contains("SignatureDoesNotMatch")
-            && e.contains("AWS_SECRET_ACCESS_KEY"),
-        "{e}"
-    );
-    assert!(!e.contains("another-secret") && !e.contains(token), "{e}");
+    assert!(e.contains("said: checkpoint: s3://bucket/wrong") && e.contains("SignatureDoesNotMatch"), "{e}");
+    assert!(e.contains("AWS_SECRET_ACCESS_KEY") && !e.contains("another-secret"), "{e}");
+    let token = [("AWS_SESSION_TOKEN", "a-token-that-nobody-sees"), ("RUST_LOG", "debug")];
+    let e = said(&doing("write", &new_prefix("token"), server(), &token));
+    assert!(e.contains("said: checkpoint: s3://bucket/token") && !e.contains("a-token-that"), "{e}");
     let nobody = said(&doing("write", &new_prefix("nobody"), server(), &[("AWS_ACCESS_KEY_ID", "nobody")]));
     assert!(nobody.contains("InvalidAccessKeyId") || nobody.contains("AccessDenied"), "{nobody}");
     let bucket = said(&doing("write", "s3://no-such-bucket/x", server(), &[]));

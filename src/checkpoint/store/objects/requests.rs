@@ -72,7 +72,7 @@ pub(super) fn passes(e: &Said) -> bool {
 pub(super) fn why(e: &Said) -> String {
     let whole = e.to_string();
     if let Some(code) = element(&whole, "Code") {
-        let message = element(&whole, "Message").unwrap_or_default();
+        let message = element(&whole, "Message").unwrap_or_default().trim_end_matches('.');
         return format!("{code}: {message}{}", remedy(code));
     }
     let kind = match e {
