@@ -446,7 +446,7 @@ impl Metadata {
 
     /// What the log of a partition holds for a reader of committed records: `[low, high)`.
     pub(crate) fn bounds(&self, topic: &str, partition: i32, deadline: Duration) -> Result<(i64, i64)> {
-        let answer = self.consumer.fetch_watermarks(topic, partition, deadline);
+        let answer = settled(deadline, || self.consumer.fetch_watermarks(topic, partition, deadline));
         answer.map_err(|e| self.failed(&format!("the offsets of topic {topic}, partition {partition} could not be asked"), &e))
     }
 
@@ -455,7 +455,12 @@ impl Metadata {
         let what = || format!("the offset of topic {topic}, partition {partition} at {ms} ms could not be asked");
         let mut asked = rdkafka::TopicPartitionList::new();
         let set = asked.add_partition_offset(topic, partition, rdkafka::Offset::Offset(ms));
-        let answer = set.and_then(|()| self.consumer.offsets_for_times(asked, deadline));
+        let ask = || {
+            let answer = self.consumer.offsets_for_times(asked.clone(), deadline)?;
+            answer.elements().first().map_or(Ok(()), |e| e.error())?;
+            Ok(answer)
+        };
+        let answer = set.and_then(|()| settled(deadline, ask));
         let answer = answer.map_err(|e| self.failed(&what(), &e))?;
         let found = answer.elements().first().map(|e| e.error().map(|()| e.offset()));
         match found.transpose().map_err(|e| self.failed(&what(), &e))? {
@@ -479,6 +484,20 @@ pub(crate) fn wait<F: Future>(future: F) -> F::Output {
         match future.as_mut().poll(&mut std::task::Context::from_waker(&waker)) {
             std::task::Poll::Ready(done) => return done,
             std::task::Poll::Pending => std::thread::park_timeout(Duration::from_millis(100)),
+        }
+    }
+}
+
+/// Asks again while a partition has no leader: its topic was created a moment ago, or its broker has just begun.
+fn settled<T>(deadline: Duration, ask: impl Fn() -> Result<T, KafkaError>) -> Result<T, KafkaError> {
+    use RDKafkaErrorCode::{LeaderNotAvailable, NotLeaderForPartition};
+    let end = Instant::now() + deadline;
+    loop {
+        match ask().map_err(|e| (e.rdkafka_error_code(), e)) {
+            Err((Some(LeaderNotAvailable | NotLeaderForPartition), _)) if Instant::now() < end => {
+                std::thread::sleep(Duration::from_millis(100));
+            }
+            answer => return answer.map_err(|(_, e)| e),
         }
     }
 }
