@@ -376,7 +376,7 @@ pub(crate) struct Topic {
 /// Talks about topics and offsets, not for reading. Every call waits for a broker: never on a worker.
 pub(crate) struct Metadata {
     pub(crate) brokers: String,
-    consumer: BaseConsumer<Context>,
+    pub(crate) consumer: BaseConsumer<Context>,
     reports: Arc<Reports>,
 }
 
@@ -391,7 +391,7 @@ impl Metadata {
         &self.consumer
     }
 
-    fn failed(&self, what: &str, error: &KafkaError) -> Error {
+    pub(crate) fn failed(&self, what: &str, error: &KafkaError) -> Error {
         // Serving the queue brings librdkafka's own reason: a name that does not resolve, a refused connection.
         for _ in 0..8 {
             let _ = self.consumer.poll(Duration::from_millis(20));
@@ -443,31 +443,6 @@ impl Metadata {
         let answer = answer.map_err(|e| self.failed("topics could not be listed", &e))?;
         Ok(answer.topics().iter().filter(|t| t.error().is_none() && !t.name().starts_with("__")).map(described).collect())
     }
-
-    /// What the log of a partition holds for a reader of committed records: `[low, high)`.
-    pub(crate) fn bounds(&self, topic: &str, partition: i32, deadline: Duration) -> Result<(i64, i64)> {
-        let answer = settled(deadline, || self.consumer.fetch_watermarks(topic, partition, deadline));
-        answer.map_err(|e| self.failed(&format!("the offsets of topic {topic}, partition {partition} could not be asked"), &e))
-    }
-
-    /// The first offset at or after a time; `None` if there is none yet.
-    pub(crate) fn at_time(&self, topic: &str, partition: i32, ms: i64, deadline: Duration) -> Result<Option<i64>> {
-        let what = || format!("the offset of topic {topic}, partition {partition} at {ms} ms could not be asked");
-        let mut asked = rdkafka::TopicPartitionList::new();
-        let set = asked.add_partition_offset(topic, partition, rdkafka::Offset::Offset(ms));
-        let ask = || {
-            let answer = self.consumer.offsets_for_times(asked.clone(), deadline)?;
-            answer.elements().first().map_or(Ok(()), |e| e.error())?;
-            Ok(answer)
-        };
-        let answer = set.and_then(|()| settled(deadline, ask));
-        let answer = answer.map_err(|e| self.failed(&what(), &e))?;
-        let found = answer.elements().first().map(|e| e.error().map(|()| e.offset()));
-        match found.transpose().map_err(|e| self.failed(&what(), &e))? {
-            Some(rdkafka::Offset::Offset(offset)) => Ok(Some(offset)),
-            _ => Ok(None),
-        }
-    }
 }
 
 /// The admin client answers by a future, from a thread of its own; nothing else here needs an executor.
@@ -484,20 +459,6 @@ pub(crate) fn wait<F: Future>(future: F) -> F::Output {
         match future.as_mut().poll(&mut std::task::Context::from_waker(&waker)) {
             std::task::Poll::Ready(done) => return done,
             std::task::Poll::Pending => std::thread::park_timeout(Duration::from_millis(100)),
-        }
-    }
-}
-
-/// Asks again while a partition has no leader: its topic was created a moment ago, or its broker has just begun.
-fn settled<T>(deadline: Duration, ask: impl Fn() -> Result<T, KafkaError>) -> Result<T, KafkaError> {
-    use RDKafkaErrorCode::{LeaderNotAvailable, NotLeaderForPartition};
-    let end = Instant::now() + deadline;
-    loop {
-        match ask().map_err(|e| (e.rdkafka_error_code(), e)) {
-            Err((Some(LeaderNotAvailable | NotLeaderForPartition), _)) if Instant::now() < end => {
-                std::thread::sleep(Duration::from_millis(100));
-            }
-            answer => return answer.map_err(|(_, e)| e),
         }
     }
 }
