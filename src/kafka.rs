@@ -372,7 +372,7 @@ pub(crate) struct Topic {
 /// Talks about topics and offsets, not for reading. Every call waits for a broker: never on a worker.
 pub(crate) struct Metadata {
     pub(crate) brokers: String,
-    consumer: BaseConsumer<Context>,
+    pub(crate) consumer: BaseConsumer<Context>,
     reports: Arc<Reports>,
 }
 
@@ -387,7 +387,7 @@ impl Metadata {
         &self.consumer
     }
 
-    fn failed(&self, what: &str, error: &KafkaError) -> Error {
+    pub(crate) fn failed(&self, what: &str, error: &KafkaError) -> Error {
         // Serving the queue brings librdkafka's own reason: a name that does not resolve, a refused connection.
         for _ in 0..8 {
             let _ = self.consumer.poll(Duration::from_millis(20));
@@ -438,26 +438,6 @@ impl Metadata {
         let answer = self.consumer.fetch_metadata(None, deadline);
         let answer = answer.map_err(|e| self.failed("topics could not be listed", &e))?;
         Ok(answer.topics().iter().filter(|t| t.error().is_none() && !t.name().starts_with("__")).map(described).collect())
-    }
-
-    /// What the log of a partition holds for a reader of committed records: `[low, high)`.
-    pub(crate) fn bounds(&self, topic: &str, partition: i32, deadline: Duration) -> Result<(i64, i64)> {
-        let answer = self.consumer.fetch_watermarks(topic, partition, deadline);
-        answer.map_err(|e| self.failed(&format!("the offsets of topic {topic}, partition {partition} could not be asked"), &e))
-    }
-
-    /// The first offset at or after a time; `None` if there is none yet.
-    pub(crate) fn at_time(&self, topic: &str, partition: i32, ms: i64, deadline: Duration) -> Result<Option<i64>> {
-        let what = || format!("the offset of topic {topic}, partition {partition} at {ms} ms could not be asked");
-        let mut asked = rdkafka::TopicPartitionList::new();
-        let set = asked.add_partition_offset(topic, partition, rdkafka::Offset::Offset(ms));
-        let answer = set.and_then(|()| self.consumer.offsets_for_times(asked, deadline));
-        let answer = answer.map_err(|e| self.failed(&what(), &e))?;
-        let found = answer.elements().first().map(|e| e.error().map(|()| e.offset()));
-        match found.transpose().map_err(|e| self.failed(&what(), &e))? {
-            Some(rdkafka::Offset::Offset(offset)) => Ok(Some(offset)),
-            _ => Ok(None),
-        }
     }
 }
 

@@ -6,6 +6,8 @@
 //! where its [`Range`] says. `batch/input.rs` drives a reader; `batch/planner.rs` asks the splits.
 
 #[cfg(feature = "kafka")]
+mod kafka_bounds;
+#[cfg(feature = "kafka")]
 pub mod kafka_direct;
 #[cfg(feature = "kafka")]
 mod kafka_drain;

@@ -98,3 +98,22 @@ fn c10_c11_a_job_that_goes_on_is_given_only_what_appeared_meanwhile() {
     let text = resumed(&[0, 1, 2]).unwrap_err().to_string();
     assert!(text.contains(&t) && text.contains("partition 2"), "{text}");
 }
+
+/// A topic that was made a moment ago, or whose broker has just begun: it has a leader soon.
+#[test]
+fn c3_a_partition_without_a_leader_at_the_start_is_waited_for() {
+    use rdkafka::types::{RDKafkaApiKey, RDKafkaRespErr};
+    let mock = rdkafka::mocking::MockCluster::new(1).unwrap();
+    mock.create_topic("leaderless", 1, 1).unwrap();
+    let nobody = [RDKafkaRespErr::RD_KAFKA_RESP_ERR_NOT_LEADER_FOR_PARTITION; 5];
+    let begins = |start| {
+        mock.request_errors(RDKafkaApiKey::ListOffsets, &nobody);
+        let began = Instant::now();
+        let kafka = Kafka::brokers(mock.bootstrap_servers()).topic("leaderless").start(start);
+        let from = self::start(&kafka).unwrap();
+        assert!(began.elapsed() >= Duration::from_millis(100), "it met the errors: {:?}", began.elapsed());
+        from
+    };
+    assert_eq!(begins(StartFrom::earliest()), [0]);
+    assert_eq!(begins(StartFrom::latest()), [0]);
+}
