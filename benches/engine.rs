@@ -270,7 +270,7 @@ where
         Ok(())
     });
     let job = job.expect("the job of the benchmark");
-    let (mut checkpoints, mut pieces, mut manifests) = (0, 0, 0);
+    let (mut checkpoints, mut pieces, mut manifests, mut all) = (0, 0, 0, 0);
     for (second, batch) in (1u64..).zip(batches.iter()) {
         queue.push(batch.clone());
         clock.set(second * 1_000);
@@ -293,6 +293,7 @@ where
             checkpoints += 1;
             pieces += new.into_iter().map(|f| size(f.to_string())).sum::<u64>();
             manifests += size(made.file().to_string());
+            all += made.bytes();
         }
     }
     job.stop_now().expect("the job of the benchmark");
@@ -305,7 +306,8 @@ where
     let _ = std::fs::remove_dir_all(&dir);
     let mean = |bytes: u64| bytes / checkpoints / 1024;
     format!(
-        "{checkpoints} checkpoints, {} KiB of pieces and {} KiB of manifest each; {} KiB in {} files stay",
+        "{checkpoints} checkpoints of {} KiB, each with {} KiB of new pieces and {} KiB of manifest; {} KiB in {} files stay",
+        mean(all),
         mean(pieces),
         mean(manifests),
         stay.iter().sum::<u64>() / 1024,
