@@ -126,7 +126,7 @@ mod tests {
         let kept = left(&[(5, "print", &["a", "b"]), (10, "print", &["c"])]);
         assert_eq!(compare(&kept, &kept).unwrap(), 3);
         let e = compare(&kept, &left(&[(5, "print", &["a", "x"]), (10, "print", &["y"])])).unwrap_err().to_string();
-        assert!(e.contains("print") && e.contains("row 2 is \"b\"") && e.contains("\"x\"") && !e.contains('y'), "{e}");
+        assert!(e.contains("print") && e.contains("row 2 is \"b\"") && e.contains("\"x\"") && !e.contains("\"y\""), "{e}");
         let e = compare(&kept, &left(&[(5, "print", &["a", "b"])])).unwrap_err().to_string();
         assert!(e.contains("\"c\"") && e.contains("no row"), "{e}");
         let long = "\u{e9}".repeat(300);
