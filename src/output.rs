@@ -41,6 +41,7 @@ pub(crate) struct OutputSpec {
 }
 
 /// When a batch that an output was given is out.
+#[cfg_attr(not(feature = "kafka"), allow(dead_code, reason = "only sinks of Kafka are through a batch later than they write it"))]
 pub(crate) enum Out {
     /// When it is written.
     Written,
