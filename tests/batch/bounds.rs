@@ -86,8 +86,10 @@ fn e6_work_longer_than_the_interval_keeps_few_batches_and_every_time() {
             std::thread::sleep(millis(2));
             most = most.max(job.statistics().in_flight);
         }
+        // A graceful stop leaves out what is overdue.
+        eventually("the overdue times", || job.statistics().batches >= 40);
         job.stop_gracefully().unwrap();
-        assert!(most <= k + 16, "{most} batches in flight where {k} may be computed and sixteen be on their way out");
+        assert!(most <= k + 4, "{most} batches in flight where {k} may be computed and few be on their way out");
         assert_eq!(seen.rows(), (0..20).collect::<Vec<i64>>());
         let times: Vec<u64> = seen.batches().iter().map(|(t, _)| t.millis()).collect();
         assert_eq!(times, (1..=times.len() as u64).map(|t| t * TICK).collect::<Vec<_>>(), "every time exists, in order");
