@@ -49,7 +49,7 @@ fn a13_a_recovery_that_is_killed_again_and_again() {
     let (job, dir) = (Job::new(), TempDir::new("again"));
     let (args, whole) = (job.args(dir.path()), expected("tweets_windowed"));
     let mut printed = 0;
-    let kills = ["plan.after:4", "replay.before:1", "lease.after:1", "manifest.after:1", "restore.piece:1", "restore.piece:2"];
+    let kills = ["plan.after:4", "replay.before:1", "lease.after:1", "manifest.after:1", "restore.before:1", "restore.before:2"];
     for (workers, at) in [1, 3, 2, 4, 1, 2].into_iter().zip(kills) {
         let (programs, _hosts) = Layout { processes: 1, workers }.start_with("tweets", &args, &[], &[("TIDEMILL_CRASH_AT", at)]);
         let killed = programs.into_iter().next().unwrap().end();
