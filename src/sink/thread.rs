@@ -50,11 +50,7 @@ struct Written {
 #[derive(Default)]
 struct Group {
     began: Option<Instant>,
-    /// With the moment at which each was begun.
-    times: Vec<(BatchTime, Instant)>,
-    bytes: usize,
-    /// A checkpoint waits for it.
-    due: bool,
+    batches: Vec<Written>,
 }
 
 /// The thread's state.
@@ -241,7 +237,8 @@ impl Outputs {
 
     /// Moves on what has arrived: to the next commit, which is at once where no output commits.
     fn settle(&mut self, post: &impl Fn(Report)) -> Result<()> {
-        while let Some(time) = self.written.front().map(|w| w.time) {
+        // What a resend gave up is in nobody's hands any more: it has not arrived.
+        while let Some(time) = self.written.front().map(|w| w.time).filter(|_| !self.over.load(Ordering::Relaxed)) {
             while let Some((o, bytes)) = self.sent.front().filter(|(_, a)| a.plan.time == time).map(|(o, a)| (*o, a.bytes)) {
                 let OutputSpec { name, out, .. } = &mut self.outputs[o];
                 let Out::Delivered(receipts) = out else { unreachable!("only these send") };
@@ -269,14 +266,13 @@ impl Outputs {
 
     /// Adds a batch to the group of the next commit.
     fn join(&mut self, batch: Written, post: &impl Fn(Report)) -> Result<()> {
-        self.group.times.push((batch.time, batch.began));
-        self.group.bytes += batch.bytes;
-        self.group.due |= batch.due;
         let began = *self.group.began.get_or_insert_with(Instant::now);
+        self.group.batches.push(batch);
+        let batches = &self.group.batches;
         let promises = self.outputs.iter().filter_map(|o| o.out.promise());
         let most = promises.map(|p| p.most()).min().unwrap_or(1).min(GROUP_BATCHES);
-        let full = self.group.times.len() >= most || self.group.bytes >= GROUP_BYTES;
-        if full || self.group.due || began.elapsed() > LONGEST_GROUP {
+        let full = batches.len() >= most || bytes(batches) >= GROUP_BYTES;
+        if full || batches.iter().any(|b| b.due) || began.elapsed() > LONGEST_GROUP {
             self.commit(post)?;
         }
         Ok(())
@@ -284,24 +280,30 @@ impl Outputs {
 
     /// Makes the batches of the group definite, which is then empty.
     fn commit(&mut self, post: &impl Fn(Report)) -> Result<()> {
-        let group = std::mem::take(&mut self.group);
-        let Some((last, _)) = group.times.last() else { return Ok(()) };
+        let Group { batches, .. } = std::mem::take(&mut self.group);
+        let Some(last) = batches.last().map(|b| b.time) else { return Ok(()) };
         let began = Instant::now();
         for OutputSpec { name, out, .. } in &mut self.outputs {
             let Out::Committed(promise) = out else { continue };
-            let commit = || attempt(name, *last, || promise.commit());
+            let commit = || attempt(name, last, || promise.commit());
             if self.over.load(Ordering::Relaxed) || !again(name, self.tries, &self.over, commit)? {
                 return Ok(());
             }
         }
-        let waiting = self.waiting.fetch_sub(group.bytes, Ordering::Relaxed) - group.bytes;
+        let bytes = bytes(&batches);
+        let waiting = self.waiting.fetch_sub(bytes, Ordering::Relaxed) - bytes;
         let (process, waiting) = (self.process, waiting as u64);
         self.worked += began.elapsed();
-        for (time, began) in group.times {
+        for Written { time, began, .. } in batches {
             post(Report::Out { process, time, waiting, ago: began.elapsed(), worked: std::mem::take(&mut self.worked) });
         }
         Ok(())
     }
+}
+
+/// What batches hold at outputs that commit.
+fn bytes(batches: &[Written]) -> usize {
+    batches.iter().map(|b| b.bytes).sum()
 }
 
 #[cfg(test)]
