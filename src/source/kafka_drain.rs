@@ -94,10 +94,10 @@ struct Partition {
     topic: CString,
     inbox: Arc<Inbox>,
     epoch: u64,
+    /// Where it was sent, or behind the last record that came.
+    next: i64,
     /// Bytes a record had lately: how large the next block is made.
     size: usize,
-    /// librdkafka stopped at an offset that is not in the log: it must be given the partition anew to go on.
-    stopped: bool,
 }
 
 /// A question about the bounds of a log, to be asked when there is nothing to drain.
@@ -186,11 +186,16 @@ impl Loop {
         }
         let mut block: Option<Block> = None;
         let mut items = Vec::new();
+        let mut outdated = false;
         for taken in batch {
             if let Some(code) = taken.error() {
                 items.extend(block.take().map(|b| Item::Block(Arc::new(b))));
                 if let RDKafkaErrorCode::AutoOffsetReset | RDKafkaErrorCode::OffsetOutOfRange = code {
-                    p.stopped = true;
+                    // What a fetch found that began before the partition was sent elsewhere: it may have ended the fetch since.
+                    if taken.offset() < p.next {
+                        outdated = true;
+                        continue;
+                    }
                     let about = About::Gone(taken.offset());
                     self.pending.push(Pending { inbox: p.inbox.clone(), epoch: p.epoch, about });
                 } else {
@@ -199,6 +204,7 @@ impl Loop {
                 continue;
             }
             let raw = taken.record(self.with_headers, &mut self.headers);
+            p.next = raw.offset + 1;
             if !block.as_mut().is_some_and(|b| b.push(&raw)) {
                 let fresh = Block::new(p.inbox.topic.clone(), p.inbox.partition, raw.offset, n, n * p.size);
                 items.extend(block.replace(fresh).map(|b| Item::Block(Arc::new(b))));
@@ -215,6 +221,10 @@ impl Loop {
             self.shared.reports.clear();
         }
         items.into_iter().for_each(|item| self.give(&p.inbox, p.epoch, item));
+        if outdated && let Err(text) = self.go(i, self.partitions[i].epoch, self.partitions[i].next) {
+            let p = &self.partitions[i];
+            self.give(&p.inbox, p.epoch, Item::Fault(text));
+        }
         true
     }
 
@@ -231,8 +241,7 @@ impl Loop {
                 Command::Read { inbox, epoch, from } => {
                     let known = self.partitions.iter().position(|p| Arc::ptr_eq(&p.inbox, &inbox));
                     let done = match known {
-                        Some(i) if self.partitions[i].stopped => self.again(i, epoch, from, &mut fresh),
-                        Some(i) => self.seek(i, epoch, from),
+                        Some(i) => self.go(i, epoch, from),
                         None => self.add(&inbox, epoch, from, &mut fresh),
                     };
                     if let Err(text) = done {
@@ -256,39 +265,24 @@ impl Loop {
         let queue = queue.ok_or_else(|| failed("librdkafka has no queue for it".to_string()))?;
         let listed = fresh.add_partition_offset(&inbox.topic, inbox.partition, Offset::Offset(from));
         listed.map_err(|e| failed(self.shared.reports.words(&e)))?;
-        self.partitions.push(Partition { queue, topic, inbox: inbox.clone(), epoch, size: 64, stopped: false });
+        self.partitions.push(Partition { queue, topic, inbox: inbox.clone(), epoch, next: from, size: 64 });
         Ok(())
     }
 
-    /// As `seek`, of a partition that is not being fetched: it is given up and taken again.
-    fn again(&mut self, i: usize, epoch: u64, from: i64, fresh: &mut TopicPartitionList) -> Result<(), String> {
+    /// Sends a partition elsewhere. One that is not being fetched (not yet, or not any more since what it was to fetch is gone)
+    /// cannot be sought: it is given up and taken again.
+    fn go(&mut self, i: usize, epoch: u64, from: i64) -> Result<(), String> {
         let p = &mut self.partitions[i];
-        (p.stopped, p.epoch) = (false, epoch);
-        let mut list = TopicPartitionList::new();
-        list.add_partition(&p.inbox.topic, p.inbox.partition);
-        let given_up = self.consumer.incremental_unassign(&list);
-        let listed = given_up.and_then(|()| fresh.add_partition_offset(&p.inbox.topic, p.inbox.partition, Offset::Offset(from)));
-        listed.map_err(|e| format!("{}: {}", place(&p.inbox), self.shared.reports.words(&e)))
-    }
-
-    fn seek(&mut self, i: usize, epoch: u64, from: i64) -> Result<(), String> {
-        let (inbox, mut last) = (self.partitions[i].inbox.clone(), None);
-        // A partition that was taken a moment ago is not being fetched yet, and refuses.
-        for _ in 0..50 {
-            match self.consumer.seek(&inbox.topic, inbox.partition, Offset::Offset(from), ASK) {
-                Ok(()) => {
-                    self.partitions[i].epoch = epoch;
-                    return Ok(());
-                }
-                Err(e) => last = Some(e),
-            }
-            if self.shared.stop.load(Ordering::Acquire) {
-                break;
-            }
-            std::thread::sleep(Duration::from_millis(20));
+        (p.epoch, p.next) = (epoch, from);
+        let (topic, partition, from) = (&p.inbox.topic, p.inbox.partition, Offset::Offset(from));
+        if self.consumer.seek(topic, partition, from, ASK).is_ok() {
+            return Ok(());
         }
-        let why = last.map_or_else(String::new, |e| format!("; {}", self.shared.reports.words(&e)));
-        Err(format!("{}: librdkafka did not go to offset {from}{why}", place(&inbox)))
+        let mut list = TopicPartitionList::new();
+        let listed = list.add_partition_offset(topic, partition, from);
+        let given_up = listed.and_then(|()| self.consumer.incremental_unassign(&list));
+        let taken = given_up.and_then(|()| self.consumer.incremental_assign(&list));
+        taken.map_err(|e| format!("{}: {}", place(&p.inbox), self.shared.reports.words(&e)))
     }
 
     /// Nothing to drain: the only time for questions that wait for a broker.

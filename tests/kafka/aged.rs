@@ -40,6 +40,20 @@ fn c5_a_reader_that_may_go_on_passes_over_what_aged_out_and_says_so() {
     assert!(text.contains("offset 9") && text.contains("4 to 6"), "{text}");
 }
 
+/// A fetch that finds its offset gone ends by itself, at a moment of its own: who is sent elsewhere then has to arrive all the same.
+#[test]
+fn c6_a_reader_goes_elsewhere_at_whatever_moment_it_finds_its_offset_gone() {
+    let t = topic("elsewhere", 1, &[]);
+    produce(&t, 0, &["a", "b", "c"]);
+    delete_before(&t, 0, 2);
+    for wait in (0..60).step_by(3) {
+        let mut rig = Rig::of(&t, None);
+        assert!(!rig.reader.read_range(&range(&t, 0, 0, 3), &mut |_, _, _| panic!("it is not there")).unwrap());
+        std::thread::sleep(Duration::from_millis(wait));
+        assert_eq!(rig.range(&range(&t, 0, 2, 3)).unwrap(), ["c"], "after {wait} ms");
+    }
+}
+
 /// A job over these batches of one partition, with a checkpoint only where it ends in order.
 struct Aged {
     topic: String,
@@ -61,7 +75,11 @@ impl Aged {
 
     fn read(&self, stops: bool, records: usize) -> (JobHandle, Vec<String>) {
         let (job, seen) = self.start(stops);
-        eventually("the records", || seen.records() >= records);
+        eventually("the records", || {
+            let ended = job.await_termination_or_timeout(Duration::ZERO);
+            assert!(matches!(ended, Ok(false)), "it ended before: {ended:?}");
+            seen.records() >= records
+        });
         let values = seen.checked().remove(&0).unwrap_or_default().into_iter().map(|(_, value)| value).collect();
         (job, values)
     }
