@@ -5,7 +5,9 @@ use std::fs::{File, OpenOptions};
 use std::os::unix::fs::FileExt;
 use std::path::Path;
 
-use rustix::process::{Pid, Signal, getpid, getppid, kill_process, set_parent_process_death_signal, test_kill_process};
+use rustix::event::{PollFd, PollFlags, poll};
+use rustix::io::Errno;
+use rustix::process::{Pid, PidfdFlags, Signal, getpid, getppid, kill_process, pidfd_open, set_parent_process_death_signal};
 
 use crate::time::BatchTime;
 
@@ -21,10 +23,28 @@ pub(crate) fn follow() {
     if getppid() == Some(launcher) {
         let _ = set_parent_process_death_signal(Some(Signal::KILL));
     }
-    // It was gone before that; where a shell is between, whoever wrote it ends this process.
-    if getppid() != Some(launcher) && test_kill_process(launcher).is_err() {
-        let _ = kill_process(getpid(), Signal::KILL);
+    // It died before that, or a shell is between.
+    if getppid() != Some(launcher) {
+        let watch = move || match wait_for_end(launcher) {
+            Ok(()) => _ = kill_process(getpid(), Signal::KILL),
+            Err(e) => tracing::warn!("process {launcher:?}, which started this one, cannot be watched: {e}"),
+        };
+        let _ = std::thread::Builder::new().name("tidemill launcher".into()).spawn(watch);
     }
+}
+
+/// Whoever ended is readable, also while nobody asked how: its number alone would still be there.
+fn wait_for_end(process: Pid) -> Result<(), Errno> {
+    let process = match pidfd_open(process, PidfdFlags::empty()) {
+        Err(Errno::SRCH) => return Ok(()),
+        opened => opened?,
+    };
+    while let Err(e) = poll(&mut [PollFd::new(&process, PollFlags::IN)], None) {
+        if e != Errno::INTR {
+            return Err(e);
+        }
+    }
+    Ok(())
 }
 
 /// What the launcher hears of batches, if there is one. Nothing is synced: it outlives the process, not the machine.
@@ -47,4 +67,49 @@ impl Progress {
 pub(crate) fn committed(file: &Path) -> Option<BatchTime> {
     let bytes = std::fs::read(file).ok()?;
     Some(BatchTime::from_millis(u64::from_be_bytes(bytes.try_into().ok()?)))
+}
+
+#[cfg(test)]
+mod tests {
+    use std::io::{BufRead, BufReader};
+    use std::os::unix::process::ExitStatusExt;
+    use std::process::{Child, Command, Stdio};
+
+    use super::*;
+
+    #[test]
+    #[ignore = "the child of the tests beside it: it never ends by itself"]
+    fn follows() {
+        follow();
+        println!("follows");
+        std::thread::sleep(std::time::Duration::from_secs(60));
+    }
+
+    fn follower(launcher: &Child) -> Child {
+        let mut command = Command::new(std::env::current_exe().unwrap());
+        command.args(["--ignored", "--exact", "launcher::tests::follows", "--nocapture"]);
+        command.env(LAUNCHER, launcher.id().to_string()).stdout(Stdio::piped()).spawn().unwrap()
+    }
+
+    #[test]
+    fn nobody_begins_under_a_launcher_that_was_killed_a_moment_ago() {
+        let mut launcher = Command::new("true").spawn().unwrap();
+        let process = Pid::from_child(&launcher);
+        wait_for_end(process).unwrap();
+        assert!(rustix::process::test_kill_process(process).is_ok(), "its number is still there: nobody asked how it ended");
+        assert_eq!(follower(&launcher).wait().unwrap().signal(), Some(9));
+        assert!(launcher.wait().unwrap().success());
+    }
+
+    #[test]
+    fn who_runs_behind_a_shell_ends_with_the_launcher_too() {
+        let mut launcher = Command::new("sleep").arg("60").spawn().unwrap();
+        let mut follower = follower(&launcher);
+        let mut lines = BufReader::new(follower.stdout.take().unwrap()).lines();
+        assert!(lines.any(|line| line.unwrap().ends_with("follows")));
+        assert!(follower.try_wait().unwrap().is_none());
+        launcher.kill().unwrap();
+        assert_eq!(follower.wait().unwrap().signal(), Some(9));
+        launcher.wait().unwrap();
+    }
 }
