@@ -11,7 +11,7 @@ const KILLS: [Kill; 5] = [
     ("plan.written:4", (2, 2), (1, 1)),
     ("pieces.put:9", (1, 1), (1, 2)),
     ("manifest.before:1", (2, 1), (1, 2)),
-    ("clean.delete:1", (1, 2), (1, 1)),
+    ("clean.before:1", (1, 2), (1, 1)),
 ];
 
 #[test]

@@ -1,7 +1,8 @@
 //! A log without appends: each is an object of its own, `NAME.OFFSET`, put if that name is free. An empty one closes the log: it
 //! lies where the next append would, which so fails, whoever tries it.
 //!
-//! What closes a log stays when the log is deleted. So a run that slept since then learns of it all the same.
+//! What closes a log stays when the log is deleted. So a run that slept since then learns of it all the same. One that appends
+//! faster than the log can be closed is told by another object, `NAME.closing`, and gives up.
 
 use std::collections::BTreeMap;
 
@@ -18,6 +19,10 @@ const FOLDER: &str = "plans/";
 /// A log of so many objects is followed by another one.
 const LONG: usize = 1_000;
 
+/// After so many appends it is looked whether somebody wants to close the log.
+const LOOK: usize = 16;
+const CLOSING: &str = ".closing";
+
 pub(super) fn is_one(name: &str) -> bool {
     name.starts_with(FOLDER)
 }
@@ -25,6 +30,11 @@ pub(super) fn is_one(name: &str) -> bool {
 /// The object of an append.
 fn part(log: &str, offset: u64) -> String {
     format!("{log}.{offset:010}")
+}
+
+/// What is put where somebody cannot close a log because the appends to it are faster.
+fn closing(log: &str) -> String {
+    format!("{log}{CLOSING}")
 }
 
 /// The log, and the byte of it at which the object begins.
@@ -52,6 +62,7 @@ pub(super) fn gathered(entries: Vec<Entry>) -> Vec<Entry> {
     let mut gathered: Vec<Entry> = Vec::new();
     for entry in entries {
         match parse(&entry.name) {
+            None if entry.name.ends_with(CLOSING) => {}
             None => gathered.push(entry),
             Some((log, 0)) if entry.bytes > 0 => gathered.push(Entry { name: log.into(), ..entry }),
             Some((log, _)) => {
@@ -77,14 +88,23 @@ pub(super) fn begin(store: &Objects, name: &str, head: &[u8]) -> Result<Box<dyn 
     Ok(Box::new(Appends { store: store.clone(), name: name.into(), at: head.len() as u64, objects: 1 }))
 }
 
+/// The size of an object that is there.
+fn size(store: &Objects, name: &str) -> Result<Option<u64>> {
+    let path = store.path(name);
+    let there = store.ask(|o| async move { found(o.store.head(&path).await) });
+    Ok(there.map_err(|e| store.said(name, "cannot be looked at", &e))?.map(|object| object.size))
+}
+
 pub(super) fn close(store: &Objects, name: &str) -> Result<bool> {
-    loop {
-        let (end, closed) = reach(&parts(store, name)?);
-        // Else somebody has just appended: it is read once more.
-        if closed || store.put_new(&part(name, end), &[])? {
-            return Ok(end > 0);
-        }
+    let (mut end, mut closed) = reach(&parts(store, name)?);
+    while !closed && !store.put_new(&part(name, end), &[])? {
+        // Somebody has just appended, and may be faster every time: then it is told. Or closed it.
+        store.put_new(&closing(name), CLOSING.as_bytes())?;
+        let there = size(store, &part(name, end))?;
+        closed = there == Some(0);
+        end += there.unwrap_or(0);
     }
+    Ok(end > 0)
 }
 
 pub(super) fn read(store: &Objects, name: &str, limit: u64) -> Result<Option<Vec<u8>>> {
@@ -157,7 +177,8 @@ struct Appends {
 impl Log for Appends {
     fn append(&mut self, bytes: &[u8]) -> Result<()> {
         fault::point("plan.before");
-        if !self.store.put_new(&part(&self.name, self.at), bytes)? {
+        let wanted = self.objects.is_multiple_of(LOOK) && size(&self.store, &closing(&self.name))?.is_some();
+        if wanted || !self.store.put_new(&part(&self.name, self.at), bytes)? {
             return Err(lost(&self.store, &self.name));
         }
         fault::point("plan.written");
