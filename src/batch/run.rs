@@ -394,6 +394,7 @@ impl JobHandle {
             if let Some(result) = end.take() {
                 *end = Some(match &result {
                     Ok(summary) => Ok(summary.clone()),
+                    Err(Error::Ended(told)) => Err(Error::Ended(told.clone())),
                     Err(e) => Err(Error::Ended(e.to_string())),
                 });
                 return Some(result);

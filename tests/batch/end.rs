@@ -101,8 +101,9 @@ fn a_job_that_failed_is_over() {
     let first = job.await_termination_or_timeout(LONG).unwrap_err().to_string();
     assert!(first.contains("no"), "{first}");
     let (again, last) = in_time(move || (job.await_termination_or_timeout(LONG), job.await_termination()));
-    assert!(again.unwrap_err().to_string().contains("no"));
-    assert!(last.unwrap_err().to_string().contains("no"));
+    let (again, last) = (again.unwrap_err().to_string(), last.unwrap_err().to_string());
+    assert_eq!(again, format!("the job has ended: {first}"));
+    assert_eq!(last, again, "however often it is asked");
 }
 
 /// Given batches end by themselves, however many there are.
