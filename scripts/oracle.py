@@ -5,8 +5,9 @@ Usage: oracle.py --brokers HOST:PORT --in TOPIC --out TOPIC --checkpoint DIR [--
 
 Reads the committed records of both topics and the whole plan log (docs/formats.md; the job must run with a --keep-plans that is
 long enough), works out what one run without any failure writes, and says how many rows are lost, there twice, or wrong. Ends
-with 0 only if none is. --window, --slide and --mode are those of the job; without a window it writes running totals. Needs
-confluent-kafka (on Debian or Ubuntu: apt-get install python3-confluent-kafka).
+with 0 only if none is. Records of which the log says that they had aged out before they were read are said, and expected nowhere;
+one that is still there is lost. --window, --slide and --mode are those of the job; without a window it writes running totals.
+Needs confluent-kafka (on Debian or Ubuntu: apt-get install python3-confluent-kafka).
 """
 import argparse
 import collections
@@ -18,7 +19,7 @@ import sys
 
 HEAD = 40  # bytes of a frame before its payload
 Shape = collections.namedtuple("Shape", "window slide mode", defaults=(None, None, "update"))  # milliseconds
-Plan = collections.namedtuple("Plan", "time ranges run")  # ranges: (partition, from, until)
+Plan = collections.namedtuple("Plan", "time ranges run aged", defaults=((),))  # ranges and aged: (partition, from, until)
 Verdict = collections.namedtuple("Verdict", "lost twice wrong rows notes")
 
 
@@ -59,11 +60,16 @@ class Bytes:
             self.unsigned(), self.signed()  # size, modified
         return 0
 
-    def plan(self):
+    def batch(self):
+        """A batch time and its ranges."""
         time, ranges = self.unsigned(), []
         for _ in range(self.unsigned()):
             self.unsigned(), self.unsigned()  # source, lane
             ranges.append((self.split(), self.signed(), self.signed()))
+        return time, ranges
+
+    def plan(self):
+        time, ranges = self.batch()
         self.at += 1  # shown
         return Plan(time, ranges, self.unsigned())
 
@@ -79,8 +85,8 @@ def interval(directory):
     return genesis.unsigned()
 
 
-def plan_log(directory):
-    """Every plan, in order. What a crash tore off is what the next segment does not count."""
+def entries(directory):
+    """The bytes of every record of the log, in order. What a crash tore off is what the next segment does not count."""
     segments = []
     for path in sorted(pathlib.Path(directory, "plans").glob("g*-*")):
         new = path.read_bytes()
@@ -98,8 +104,21 @@ def plan_log(directory):
             size = struct.unpack(">I", data[at : at + 4])[0]
             if size == 0 or at + 16 + size > len(data):
                 break
-            yield Bytes(data[at + 16 : at + 16 + size]).plan()
+            yield data[at + 16 : at + 16 + size]
             at += 16 + size
+
+
+def plan_log(directory):
+    """Every plan, in order, with what of it had aged out: that is beside the plans, before its own or anywhere behind it."""
+    plans, aged = [], collections.defaultdict(set)
+    for data in entries(directory):
+        if data[0]:
+            plans.append(Bytes(data).plan())
+        else:
+            assert data[1] == 1, f"a record of the plan log is of kind {data[1]}, of which docs/formats.md says nothing"
+            time, ranges = Bytes(data[2:]).batch()
+            aged[time].update(ranges)
+    return [plan._replace(aged=tuple(sorted(aged[plan.time]))) for plan in plans]
 
 
 # --- what one run writes -------------------------------------------------------------------------------------------
@@ -120,7 +139,9 @@ def batches(plans, step, records, notes):
                 notes.append(f"a gap or an overlap at {plan.time}: partition {partition} from {begin}, not {following[partition]}")
             following[partition] = until
             there = records.get(partition, {})
-            words.update(there.pop(offset) for offset in range(begin, until) if offset in there)
+            aged = [range(low, high) for p, low, high in plan.aged if p == partition]
+            taken = (offset for offset in range(begin, until) if offset in there and not any(offset in gone for gone in aged))
+            words.update(there.pop(offset) for offset in taken)
         due = plan.time + (plan.run + 1) * step
         for time in range(plan.time, due, step):
             yield time, words
@@ -182,7 +203,9 @@ def judge(plans, step, records, seen, shape):
     rows = expected(plans, step, records, shape, notes)
     wrong, twice, lost = len(notes), 0, sum(map(len, records.values()))
     if lost:
-        notes.append(f"{lost} words are in no plan")
+        notes.append(f"{lost} words are in no plan, or were passed over")
+    for plan in plans:
+        notes += [f"{plan.time}: offsets {low} to {high} of partition {partition} had aged out" for partition, low, high in plan.aged]
     for word in sorted(rows.keys() | seen.keys()):
         said = []
         verdict = compare(rows.get(word, []), seen.get(word, []), said)
@@ -246,7 +269,7 @@ def main():
     args = args.parse_args()
     shape = Shape(args.window, args.slide, args.mode)
     seen, there = rows(args.brokers, args.counts), words(args.brokers, args.words)
-    verdict = judge(list(plan_log(args.checkpoint)), interval(args.checkpoint), there, seen, shape)
+    verdict = judge(plan_log(args.checkpoint), interval(args.checkpoint), there, seen, shape)
     for note in verdict.notes[:20]:
         print(note)
     print(f"{verdict.rows} rows: {verdict.lost} lost, {verdict.twice} twice, {verdict.wrong} wrong")

@@ -28,21 +28,31 @@ def zigzag(n):
     return varint(n << 1 if n >= 0 else -n * 2 - 1)
 
 
-def a_plan(plan):
-    """A plan's bytes: source 0, each partition in the lane of its number."""
-    out = varint(plan.time) + varint(len(plan.ranges))
-    for partition, begin, until in plan.ranges:
+def a_batch(time, ranges):
+    """The bytes of a batch time and its ranges: source 0, each partition in the lane of its number."""
+    out = varint(time) + varint(len(ranges))
+    for partition, begin, until in ranges:
         out += varint(0) + varint(partition) + varint(0) + varint(5) + b"words" + zigzag(partition) + zigzag(begin) + zigzag(until)
-    return out + b"\1" + varint(plan.run) + b"\1"
+    return out
 
 
-def a_segment(generation, before, plans):
-    """A segment's bytes, checksums left out: the oracle reads none. `before`: generation, length and end of the one before."""
+def a_plan(plan):
+    return a_batch(plan.time, plan.ranges) + b"\1" + varint(plan.run) + b"\1"
+
+
+def a_loss(time, ranges):
+    return b"\0\1" + a_batch(time, ranges)
+
+
+def a_segment(generation, before, records):
+    """A segment's bytes, checksums left out: the oracle reads none. `before`: generation, length and end of the one before.
+    `records`: plans, or bytes as they are."""
     head = varint(7) + varint(generation) + varint(1)
     head += b"\0" if before is None else b"\1" + varint(before[0]) + varint(1) + varint(before[1]) + varint(before[2])
     out = b"tidemillplan" + struct.pack(">IQQQ", 1, len(head), 0, 0) + head
-    for plan in plans:
-        out += struct.pack(">IIQ", len(a_plan(plan)), 0, 0) + a_plan(plan)
+    for record in records:
+        data = record if isinstance(record, bytes) else a_plan(record)
+        out += struct.pack(">IIQ", len(data), 0, 0) + data
     return out
 
 
@@ -53,10 +63,10 @@ class ThePlanLog(unittest.TestCase):
             plans.mkdir()
             for number, data in enumerate(segments, 1):
                 plans.joinpath(f"g{number:08}-000001").write_bytes(data)
-            return list(oracle.plan_log(directory))
+            return oracle.plan_log(directory)
 
     def test_one_that_the_program_wrote(self):
-        plans = list(oracle.plan_log(FIXTURE))
+        plans = oracle.plan_log(FIXTURE)
         self.assertEqual(oracle.interval(FIXTURE), 1000)
         times = [plan.time for plan in plans]
         self.assertEqual(times, sorted(times))
@@ -78,6 +88,16 @@ class ThePlanLog(unittest.TestCase):
         with self.assertRaisesRegex(AssertionError, "keep-plans"):
             self.read([a_segment(3, (2, 100, 500), [])])
         self.assertEqual(self.read([a_segment(3, (2, 100, 0), [Plan(100, [], 0)])]), [Plan(100, [], 0)])
+
+    def test_what_had_aged_out_is_beside_the_plans(self):
+        one, two = Plan(100, [(0, 0, 300)], 0), Plan(200, [(0, 300, 400), (2, 5, 9)], 0)
+        losses = a_loss(100, [(0, 0, 70)]), a_loss(200, [(2, 5, 6), (0, 300, 310)]), a_loss(100, [(0, 70, 80)])
+        # Before its plan; when the batch ran again, in a later run, too; of a batch that was not planned then, and the same again.
+        segments = [a_segment(1, None, [losses[0], one, losses[1]]), a_segment(2, (1, 900, 100), [losses[1], two, losses[2]])]
+        aged = [one._replace(aged=((0, 0, 70), (0, 70, 80))), two._replace(aged=((0, 300, 310), (2, 5, 6)))]
+        self.assertEqual(self.read(segments), aged)
+        with self.assertRaisesRegex(AssertionError, "kind 2"):
+            self.read([a_segment(1, None, [one, b"\0\2\5"])])
 
 
 class WhatOneRunWrites(unittest.TestCase):
@@ -198,6 +218,19 @@ class Planted(unittest.TestCase):
             self.assertNotEqual(self.judged(shape, plans[:20] + [again] + plans[21:], records, seen), (0, 0, 0))
             late = [plan._replace(time=plan.time + STEP * (i > 20)) for i, plan in enumerate(plans)]
             self.assertNotEqual(self.judged(shape, late, records, seen), (0, 0, 0))
+
+    def test_what_aged_out_is_said_and_is_not_lost(self):
+        for shape, plans, records, _ in self.each():
+            partition, begin, until = max(plans[20].ranges, key=lambda r: r[2] - r[1])
+            aged = plans[:20] + [plans[20]._replace(aged=((partition, begin, until),))] + plans[21:]
+            left = {p: {o: w for o, w in there.items() if p != partition or not begin <= o < until} for p, there in records.items()}
+            seen = dict(oracle.expected(aged, STEP, copy.deepcopy(left), shape, []))
+            verdict = oracle.judge(aged, STEP, left, seen, shape)
+            self.assertEqual(verdict[:3], (0, 0, 0))
+            self.assertIn(f"{plans[20].time}: offsets {begin} to {until} of partition {partition} had aged out", verdict.notes)
+            # What is there for everybody has not aged out: a job that went on without it has lost it.
+            there = sum(map(len, records.values())) - sum(map(len, left.values()))
+            self.assertEqual(self.judged(shape, aged, records, seen)[0], there)
 
     def test_plans_that_lie_do_not_hide_a_lost_record_from_totals(self):
         for shape, plans, records, _ in self.each():

@@ -1,9 +1,9 @@
 //! Crash points: named places at which a test lets the process die as `kill -9` would, at the n-th pass.
 //!
-//! `TIDEMILL_CRASH_AT=plan.after:3` kills the process when it passes the point `plan.after` for the third time,
-//! `TIDEMILL_LOSE_AT=sink.commit:3` loses the third answer to a commit, and `TIDEMILL_FAIL_AT=pieces.write:2-4:28` has the second to
-//! fourth write to a file of `pieces/` fail with the system's error 28, a full disk (`:500ms`: take so long). Only with the feature
-//! `testing`; without it a point is nothing at all.
+//! `TIDEMILL_CRASH_AT=plan.after:3` kills the process when it passes the point `plan.after` for the third time, `TIDEMILL_STOP_AT`
+//! stops it there (SIGSTOP) until somebody continues it, `TIDEMILL_LOSE_AT=sink.commit:3` loses the third answer to a commit, and
+//! `TIDEMILL_FAIL_AT=pieces.write:2-4:28` has the second to fourth write to a file of `pieces/` fail with the system's error 28, a full
+//! disk (`:500ms`: take so long). Only with the feature `testing`; without it a point is nothing at all.
 
 use std::io;
 use std::path::Path;
@@ -91,24 +91,32 @@ pub(crate) fn lost(name: &str) -> bool {
     aim.as_ref().is_some_and(|(at, n)| at == name && PASSED.fetch_add(1, Ordering::SeqCst) + 1 == *n)
 }
 
-/// A place to die at.
+/// A place to die at, or to stop at until somebody says to go on.
 #[cfg(any(test, feature = "testing"))]
 pub(crate) fn point(name: &str) {
+    use rustix::process::{Signal, getpid, kill_process};
     use std::sync::OnceLock;
     use std::sync::atomic::{AtomicU64, Ordering};
-    static AIM: OnceLock<Option<(String, u64)>> = OnceLock::new();
+    static AIM: OnceLock<Option<(Signal, String, u64)>> = OnceLock::new();
     static PASSED: AtomicU64 = AtomicU64::new(0);
     let aim = AIM.get_or_init(|| {
-        let text = std::env::var("TIDEMILL_CRASH_AT").ok()?;
-        // A test whose crash never comes proves nothing.
-        Some(aim(&text).unwrap_or_else(|| panic!("TIDEMILL_CRASH_AT={text}: write a crash point and a number, as plan.after:3")))
+        let aimed = |(variable, signal)| {
+            let text = std::env::var(variable).ok()?;
+            // A test whose crash never comes proves nothing.
+            let (at, n) = aim(&text).unwrap_or_else(|| panic!("{variable}={text}: write a point and a number, as plan.after:3"));
+            Some((signal, at, n))
+        };
+        [("TIDEMILL_CRASH_AT", Signal::KILL), ("TIDEMILL_STOP_AT", Signal::STOP)].into_iter().find_map(aimed)
     });
-    let Some((at, n)) = aim else { return };
+    let Some((signal, at, n)) = aim else { return };
     if at == name && PASSED.fetch_add(1, Ordering::SeqCst) + 1 == *n {
-        let _ = rustix::process::kill_process(rustix::process::getpid(), rustix::process::Signal::KILL);
-        // The signal is on its way; nothing may happen after the point.
+        let _ = kill_process(getpid(), *signal);
+        // The signal is on its way; nothing may happen after the point before it is here.
         loop {
-            std::thread::park();
+            std::thread::sleep(std::time::Duration::from_millis(100));
+            if *signal == Signal::STOP {
+                return;
+            }
         }
     }
 }

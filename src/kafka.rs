@@ -309,6 +309,17 @@ impl Reports {
     }
 }
 
+/// librdkafka asks who vouches for a certificate, whatever it is that OpenSSL does not like about it.
+fn explained(reason: &str) -> String {
+    match reason.split_once("certificate could not be verified") {
+        Some((before, _)) => format!(
+            "{before}certificate could not be verified: it has expired, or names another host, or ssl.ca.location has nobody who \
+             vouches for it; openssl s_client -connect HOST:PORT says which"
+        ),
+        None => reason.to_string(),
+    }
+}
+
 pub(crate) fn lock<T>(mutex: &Mutex<T>) -> std::sync::MutexGuard<'_, T> {
     mutex.lock().unwrap_or_else(PoisonError::into_inner)
 }
@@ -331,7 +342,7 @@ impl ClientContext for Context {
 
     fn error(&self, error: KafkaError, reason: &str) {
         tracing::debug!(target: "librdkafka", "{}: {}", self.0.words(&error), self.0.redact(reason));
-        let text = if reason.trim().is_empty() { self.0.words(&error) } else { reason.to_string() };
+        let text = if reason.trim().is_empty() { self.0.words(&error) } else { explained(reason) };
         // An answer that is larger than we take will be as large the next time.
         if text.contains("increase receive.message.max.bytes") {
             let _ = self.0.hopeless.set(self.0.redact(&text));
@@ -537,6 +548,18 @@ mod tests {
             CANARY.to_string(),
         );
         assert!(!reports.words(&set).contains(CANARY));
+    }
+
+    #[test]
+    fn c20_a_certificate_that_is_refused_has_more_than_one_reason() {
+        let theirs =
+            "ssl://h:1: certificate verify failed: broker certificate could not be verified, verify that ssl.ca.location is";
+        let ours = explained(theirs);
+        assert!(
+            ours.starts_with("ssl://h:1: certificate verify failed: broker certificate could not be verified: it has expired")
+        );
+        assert!(ours.contains("another host") && ours.contains("ssl.ca.location") && !ours.contains("verify that"), "{ours}");
+        assert_eq!(explained("refused"), "refused");
     }
 
     #[cfg(not(feature = "ssl"))]

@@ -72,6 +72,7 @@ impl Planner {
             }
         }
         self.replay = std::mem::take(&mut resumed.replay);
+        self.losses = std::mem::take(&mut resumed.losses);
         let limits = self.paces.limits(open);
         self.send(Order::Open { time: open, live, limits });
         Ok(())

@@ -11,7 +11,7 @@ use serde::{Deserialize, Serialize};
 use super::states::Restore;
 use crate::checkpoint::{
     Checkpoints, DirectoryId, Genesis, Groups, Index, LossRecord, Manifest, OperatorId, OperatorState, Origin, PieceRef, PlanLog,
-    PlanRecord, Position, Recovered, Settings, without,
+    PlanRecord, Position, Recovered, Settings,
 };
 use crate::config::Config;
 use crate::data::encoded;
@@ -58,6 +58,8 @@ pub(super) struct Resumed {
     pub sinks: Shards,
     /// Batches that run again.
     pub replay: VecDeque<PlanRecord>,
+    /// What of them was not in the sources when they ran.
+    pub losses: Vec<LossRecord>,
     /// The last batch time that was planned.
     pub planned: BatchTime,
 }
@@ -172,8 +174,6 @@ pub(super) struct Ledger {
     /// Milliseconds from checkpoint to checkpoint.
     every: u64,
     program: Vec<OperatorId>,
-    /// What of the batches that run again was not in the sources any more.
-    losses: Vec<LossRecord>,
     /// Every exactly-once sink that the directory has ever had.
     shards: Shards,
     workers: u32,
@@ -224,6 +224,7 @@ impl Ledger {
             made_of: manifest.as_ref().map_or(0, |m| m.plan),
             sinks: made.clone(),
             replay: found.replay.into(),
+            losses: found.losses,
             planned: found.planned.max(manifest.as_ref().map_or(BatchTime::default(), |m| m.time)),
         };
         let saved = manifest.into_iter().flat_map(|m| m.operators).filter(|o| program.contains(&o.id));
@@ -238,7 +239,6 @@ impl Ledger {
             groups: saved.map(|o| (o.id.name, o.groups)).collect(),
             last: resumed.time.unwrap_or_default(),
             program,
-            losses: found.losses,
             shards: made.into_iter().chain(shards.clone()).collect(),
             underway: VecDeque::new(),
             all: false,
@@ -314,11 +314,6 @@ impl Ledger {
             u.manifest.positions = self.positions.values().cloned().collect();
         }
         Ok(Stamp { generation: self.checkpoints.lease().generation, plan: checksum })
-    }
-
-    /// The ranges of a batch that runs again, without what of them is known to be lost.
-    pub fn left(&self, time: BatchTime, ranges: Vec<Range>) -> Vec<Range> {
-        without(ranges, time, &self.losses)
     }
 
     /// One worker has written its pieces, or could not.

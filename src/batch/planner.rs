@@ -14,7 +14,7 @@ use timely::scheduling::SyncActivator;
 use super::lanes::Lanes;
 use super::ledger::{Ledger, Opened, Shards, Standing};
 use super::pace::Paces;
-use crate::checkpoint::{OperatorId, PlanRecord};
+use crate::checkpoint::{LossRecord, OperatorId, PlanRecord, without};
 use crate::clock::Time;
 use crate::config::{CatchUp, Config};
 use crate::context::{Check, SourceHalf};
@@ -87,6 +87,8 @@ pub(crate) struct Planner {
     pub(super) given: Option<VecDeque<Plan>>,
     /// Batches of before a restart that run again, with their ranges.
     pub(super) replay: VecDeque<PlanRecord>,
+    /// What of them was not in the sources when they ran.
+    pub(super) losses: Vec<LossRecord>,
     stop: bool,
     pub(super) aborted: bool,
     /// Processes whose exactly-once sinks are not ready, and what the others found.
@@ -130,6 +132,7 @@ impl Planner {
             next: BatchTime::default(),
             given: None,
             replay: VecDeque::new(),
+            losses: Vec::new(),
             stop: false,
             aborted: false,
             ready: None,
@@ -324,7 +327,7 @@ impl Planner {
         for r in ranges.iter().filter(|r| matches!(r.split, Split::File { .. })) {
             self.send(Order::Assign { source: r.source, lane: r.lane, split: r.split.clone(), from: None });
         }
-        let ranges = self.ledger.iter().fold(ranges, |ranges, ledger| ledger.left(plan.time, ranges));
+        let ranges = without(ranges, plan.time, &self.losses);
         self.seal(run, ranges, false, Some((plan, fill)));
         if self.replay.is_empty() && self.given.is_none() {
             self.send(Order::Live);

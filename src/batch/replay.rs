@@ -23,7 +23,7 @@ impl Planner {
         let directory = Directory::open(&replay.dir)?;
         let interval = self.config.interval;
         directory.belongs_to(&self.config.name, std::time::Duration::from_millis(interval.millis()))?;
-        let Again { directory, checkpoint, positions, plans } = directory.again(replay.from, replay.to, replay.anew)?;
+        let Again { directory, checkpoint, positions, plans, losses } = directory.again(replay.from, replay.to, replay.anew)?;
         if checkpoint.is_none() && replay.verify && !replay.anew {
             let what = format!("no checkpoint is from before {} ({} ms)", replay.from, replay.from.millis());
             let remedy = "there is nothing to compare with what is computed anew; begin later";
@@ -41,7 +41,7 @@ impl Planner {
         self.send(Order::Restore { time, life, what: encoded(&Restore { lease: None, states }) });
         tracing::info!(checkpoint = time.unwrap_or_default().millis(), batches = plans.len(), "runs again, nothing is saved");
         let planned = plans.last().map_or(replay.to, |p| p.end(interval.millis()));
-        Ok(Resumed { known: true, time, positions, lanes, replay: plans.into(), planned, ..Resumed::default() })
+        Ok(Resumed { known: true, time, positions, lanes, replay: plans.into(), losses, planned, ..Resumed::default() })
     }
 }
 

@@ -2,6 +2,7 @@
 
 use super::directory::Directory;
 use super::genesis::{DirectoryId, Position};
+use super::loss::LossRecord;
 use super::manifest::Manifest;
 use super::plan_log::PlanRecord;
 use super::recover;
@@ -20,6 +21,8 @@ pub struct Again {
     pub positions: Vec<Position>,
     /// The batches after it, in order; those before the ones that were asked for are not shown.
     pub plans: Vec<PlanRecord>,
+    /// What of them was not in the sources when they ran: it is not read again either.
+    pub losses: Vec<LossRecord>,
 }
 
 impl Directory {
@@ -59,7 +62,7 @@ impl Directory {
             return wrong(format!("batch {} has {n} records received from {name}, which nobody can send again", plan.time));
         }
         let positions = found.manifest.as_ref().map_or_else(|| genesis.origin.starts.clone(), |m| m.positions.clone());
-        Ok(Again { directory: genesis.id, checkpoint: found.manifest, positions, plans })
+        Ok(Again { directory: genesis.id, checkpoint: found.manifest, positions, plans, losses: found.losses })
     }
 }
 

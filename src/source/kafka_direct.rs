@@ -10,6 +10,7 @@ use std::time::Duration;
 use regex::Regex;
 
 use super::kafka_offsets::CommitOffsets;
+use crate::config::Config;
 use crate::error::{Error, Result};
 use crate::kafka::{Settings, Side};
 
@@ -101,6 +102,8 @@ pub struct Kafka {
     pub(crate) tombstones: Tombstones,
     pub(crate) headers: bool,
     pub(super) stops_at_loss: bool,
+    /// Batches of before run again for somebody to look at: they are all there, or it is an error.
+    pub(super) replayed: bool,
     pub(super) offsets: CommitOffsets,
     rate: Option<u64>,
     first_batch: Option<u64>,
@@ -116,11 +119,12 @@ impl fmt::Debug for Kafka {
 }
 
 impl Kafka {
-    /// The same source, with the job's name where it has no group.
-    pub(crate) fn or_group(mut self, name: &str) -> Self {
+    /// The source of a job: with the job's name where it has no group.
+    pub(super) fn of_job(mut self, job: &Config) -> Self {
         if self.group.is_empty() {
-            self.group = name.to_string();
+            self.group = job.name.clone();
         }
+        self.replayed = job.replay.is_some();
         self
     }
 
@@ -144,6 +148,7 @@ impl Kafka {
             tombstones: Tombstones::default(),
             headers: false,
             stops_at_loss: true,
+            replayed: false,
             offsets: CommitOffsets::default(),
             rate: None,
             first_batch: None,

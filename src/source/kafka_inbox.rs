@@ -36,23 +36,25 @@ impl Gone {
     pub fn aged(&self) -> Option<i64> {
         (self.wanted < self.low).then_some(self.low - self.wanted)
     }
-}
 
-impl std::fmt::Display for Gone {
-    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+    /// What is wrong, and what helps. `replayed`: batches of before run again, which nothing makes whole.
+    pub fn say(&self, replayed: bool) -> String {
         let Gone { wanted, low, high } = self;
-        write!(f, "offset {wanted} is not in the log, it holds {low} to {high}: ")?;
-        match self.aged() {
-            Some(n) => write!(
-                f,
-                "{n} offsets aged out before they were read; begin anew in an empty checkpoint directory, or go on without them \
-                 and have them counted: fail_on_data_loss(false)"
-            ),
-            None => write!(
-                f,
-                "its end was cut off, or the topic was deleted and made again; begin anew in an empty checkpoint directory"
-            ),
-        }
+        let anew = "begin anew in an empty checkpoint directory";
+        let why = match self.aged() {
+            Some(n) if replayed => {
+                format!(
+                    "{n} offsets aged out since their batch ran, which cannot run again: replay batches behind a later checkpoint"
+                )
+            }
+            Some(n) => {
+                let on = "go on without them and have them counted: fail_on_data_loss(false)";
+                format!("{n} offsets aged out before they were read; {anew}, or {on}")
+            }
+            None if replayed => "its end was cut off, or the topic was deleted and made again since its batch ran".into(),
+            None => format!("its end was cut off, or the topic was deleted and made again; {anew}"),
+        };
+        format!("offset {wanted} is not in the log, it holds {low} to {high}: {why}")
     }
 }
 

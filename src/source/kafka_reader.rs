@@ -195,14 +195,15 @@ impl KafkaReader {
     }
 
     /// What is not in the log is an error, or passed over and noted where the user allows that. What was never there, or was
-    /// there once more under the same name, is always an error.
+    /// there once more under the same name, is always an error, and so is all of it where batches of before run again.
     fn pass(&mut self, i: usize, gone: Gone, until: i64) -> Result<()> {
-        let cursor = &mut self.cursors[i];
-        if gone.aged().is_none() || self.kafka.stops_at_loss {
-            let text = format!("topic {}, partition {}: {gone}", cursor.split.name(), cursor.split.partition());
-            return Err(self.fault(text));
+        let replayed = self.kafka.replayed;
+        if gone.aged().is_none() || self.kafka.stops_at_loss || replayed {
+            let split = &self.cursors[i].split;
+            let (topic, partition) = (split.name(), split.partition());
+            return Err(self.fault(format!("topic {topic}, partition {partition}: {}", gone.say(replayed))));
         }
-        cursor.low = gone.low;
+        self.cursors[i].low = gone.low;
         let from = gone.wanted.min(until);
         self.pass_aged(i, from, until)
     }

@@ -20,7 +20,7 @@ impl<'s> StreamingContext<'s> {
     #[track_caller]
     pub fn kafka_direct_stream(&self, kafka: Kafka) -> DStream<'s, Message> {
         let site = Site::of("kafka_direct_stream");
-        let kafka = kafka.or_group(self.name());
+        let kafka = kafka.of_job(&self.graph.config);
         if let Err(e) = kafka.check() {
             self.graph.problem(&site, e);
         }
@@ -48,7 +48,7 @@ impl<'s> StreamingContext<'s> {
     #[track_caller]
     pub fn kafka_ranges(&self, kafka: Kafka, ranges: &[OffsetRange]) -> DStream<'s, Message> {
         let site = Site::of("kafka_ranges");
-        let mut kafka = kafka.or_group(self.name());
+        let mut kafka = kafka.of_job(&self.graph.config);
         for r in ranges {
             kafka = kafka.topic(&*r.topic);
             if r.from < 0 || r.until < r.from {

@@ -4,6 +4,7 @@ use std::path::Path;
 use std::time::Duration;
 
 use tidemill::checkpoint::Directory;
+use tidemill::config::RuntimeArgs;
 use tidemill::plan::Range;
 use tidemill::prelude::*;
 use tidemill::source::Reader;
@@ -88,6 +89,23 @@ impl Aged {
         self.start(true).0.await_termination().unwrap_err().to_string()
     }
 
+    /// What is read where all batches that were planned run again.
+    fn replay(&self, stops: bool) -> Result<Vec<String>, String> {
+        let plans = self.directory().plans().unwrap();
+        let [from, to] = [plans.first(), plans.last()].map(|p| p.map(|p| p.plan.time));
+        let runtime = RuntimeArgs {
+            checkpoint: Some(self.dir.path().into()),
+            replay_from: from,
+            replay_to: to,
+            replay_foreach: true,
+            ..RuntimeArgs::default()
+        };
+        let (seen, kafka) = (Noted::default(), earliest(&self.topic).fail_on_data_loss(stops));
+        let job = StreamingContext::builder("aged", millis(50)).runtime(runtime);
+        job.run(seen.slowly(kafka, Duration::ZERO)).map_err(|e| e.to_string())?;
+        Ok(seen.checked().remove(&0).unwrap_or_default().into_iter().map(|(_, value)| value).collect())
+    }
+
     fn directory(&self) -> Directory {
         Directory::open(Path::new(self.dir.path())).unwrap()
     }
@@ -158,4 +176,33 @@ fn c6_what_aged_out_after_its_plan_stops_the_replay_or_is_noted_beside_the_plan(
     let (job, seen) = aged.read(true, 1);
     assert_eq!(seen, ["e"], "all that is lost is known");
     job.stop_gracefully().unwrap();
+}
+
+#[test]
+fn c6_a_replay_is_without_what_its_batches_lost_and_refuses_what_is_gone_since() {
+    let aged = Aged::new("aged-replay");
+    produce(&aged.topic, 0, &["a", "b", "c"]);
+    aged.read(true, 3).0.stop_now().unwrap();
+    assert_eq!(aged.replay(true).unwrap(), ["a", "b", "c"]);
+    produce(&aged.topic, 0, &["d"]);
+    delete_before(&aged.topic, 0, 2);
+    let gone = |offset: &str, log: &str| {
+        for stops in [true, false] {
+            let text = aged.replay(stops).unwrap_err();
+            let names = [&*aged.topic, "partition 0", offset, log, "aged out since their batch ran", "later checkpoint"];
+            assert!(names.iter().all(|name| text.contains(name)), "{text}");
+        }
+    };
+    gone("offset 0", "2 to 4");
+    assert!(aged.losses().is_empty(), "who only looks notes nothing");
+
+    aged.read(false, 2).0.stop_now().unwrap();
+    let losses = aged.losses();
+    assert_eq!(losses.iter().map(|(_, from, until)| (*from, *until)).collect::<Vec<_>>(), [(0, 2)]);
+    for stops in [true, false] {
+        assert_eq!(aged.replay(stops).unwrap(), ["c", "d"], "as the batches ran the last time");
+    }
+    delete_before(&aged.topic, 0, 3);
+    gone("offset 2", "3 to 4");
+    assert_eq!(aged.losses(), losses);
 }

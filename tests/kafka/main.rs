@@ -24,6 +24,7 @@ mod sasl;
 mod sink;
 mod slow;
 mod splits;
+mod stopped;
 #[cfg(feature = "ssl")]
 mod tls;
 mod topics;

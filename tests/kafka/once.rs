@@ -154,6 +154,15 @@ fn feed(input: &str, stop: &AtomicBool) {
     }
 }
 
+/// Numbers below one.
+fn random() -> impl FnMut(u64) -> u64 {
+    let mut seed = std::process::id() as u64;
+    move |below| {
+        seed = seed.wrapping_mul(6_364_136_223_846_793_005).wrapping_add(1_442_695_040_888_963_407);
+        (seed >> 33) % below
+    }
+}
+
 /// Runs that die, one after the other, while words come in: at a crash point, or by a signal after a while.
 fn die(count: &Count, deaths: &[(u16, Result<&str, u64>)]) {
     let stop = AtomicBool::new(false);
@@ -202,15 +211,42 @@ fn a6_a7_a_job_that_dies_around_its_commits_loses_nothing_and_writes_nothing_twi
 
 #[test]
 fn a4_a_job_that_is_killed_at_any_time_writes_everything_once() {
-    let count = Count::new("random");
-    let mut seed = std::process::id() as u64;
-    let mut random = |below: u64| {
-        seed = seed.wrapping_mul(6_364_136_223_846_793_005).wrapping_add(1_442_695_040_888_963_407);
-        (seed >> 33) % below
-    };
+    let (count, mut random) = (Count::new("random"), random());
     let deaths: Vec<_> = (0..8).map(|_| (1 + random(3) as u16, Err(300 + random(2_500)))).collect();
     println!("{deaths:?}");
     die(&count, &deaths);
+    count.finish(2);
+}
+
+/// Told to stop at any moment, it ends in order, with a checkpoint of all that was planned.
+#[test]
+#[ignore = "nightly: thirty lives of a second each"]
+fn a14_a_signal_at_any_moment_stops_in_order() {
+    let (count, mut random, stop) = (Count::new("stops"), random(), AtomicBool::new(false));
+    let leases = || std::fs::read_dir(count.dir.join("leases")).map_or(0, Iterator::count);
+    let in_order = std::thread::scope(|s| {
+        let (input, stop) = (&count.input, &stop);
+        s.spawn(move || feed(input, stop));
+        let _off = Off(stop);
+        let life = |_: &u32| {
+            let (before, ms, signal) = (leases(), random(1_500), if random(2) == 0 { Signal::INT } else { Signal::TERM });
+            let job = count.start(1 + random(3) as u16, &[]);
+            std::thread::sleep(Duration::from_millis(ms));
+            job.signal(signal);
+            let end = job.end();
+            if end.code.is_none() {
+                assert_eq!(leases(), before, "after {ms} ms nobody listened, and nothing had begun: {}", end.err);
+                return false;
+            }
+            assert_eq!((end.code, end.err.as_str()), (Some(0), ""), "{signal:?} after {ms} ms");
+            let directory = Directory::open(&count.dir).unwrap();
+            let planned = directory.plans().unwrap().pop().unwrap().end(20);
+            assert_eq!(directory.checkpoints().unwrap()[0].0.time, planned, "{signal:?} after {ms} ms");
+            true
+        };
+        (0..30).filter(life).count()
+    });
+    assert!(in_order > 20, "{in_order} of 30");
     count.finish(2);
 }
 

@@ -1,57 +1,113 @@
-//! Kafka over TLS, with a certificate of the test's own.
+//! Kafka over TLS, with certificates of the test's own: one that is right, one that has expired, one of another host.
 
-use std::net::TcpListener;
+use std::net::{SocketAddr, TcpListener};
 use std::process::Command;
+use std::time::{Duration, Instant};
 
 use tidemill::prelude::*;
 
 use crate::broker::Broker;
+use crate::child::TempDir;
 use crate::noted::{Noted, eventually};
 use crate::rig::{producer, send, topic_at};
+
+/// Each listener of the broker that speaks TLS, and what is its own in the certificate that it shows.
+const LISTENERS: [(&str, &[&str]); 3] = [
+    ("RIGHT", &["-ext", "SAN=IP:127.0.0.1"]),
+    ("EXPIRED", &["-ext", "SAN=IP:127.0.0.1", "-startdate", "-30d", "-validity", "7"]),
+    ("OTHER", &["-ext", "SAN=DNS:elsewhere.example"]),
+];
 
 fn keytool(args: &[&str]) {
     let out = Command::new("keytool").args(args).args(["-storepass", "not-secret", "-alias", "broker"]).output().unwrap();
     assert!(out.status.success(), "{}", String::from_utf8_lossy(&out.stdout));
 }
 
-#[test]
-fn c20_a_topic_is_read_over_tls() {
-    let dir = std::env::temp_dir().join(format!("tidemill-tls-{}", std::process::id()));
-    std::fs::create_dir_all(&dir).unwrap();
-    let [store, ca] = ["store.p12", "ca.pem"].map(|name| dir.join(name).to_str().unwrap().to_string());
-    let key = ["-genkeypair", "-keyalg", "RSA", "-dname", "CN=broker", "-ext", "SAN=IP:127.0.0.1", "-storetype", "PKCS12"];
-    keytool(&[&key[..], &["-keystore", &store]].concat());
-    keytool(&["-exportcert", "-rfc", "-keystore", &store, "-file", &ca]);
-    let free = [(); 3].map(|()| TcpListener::bind("127.0.0.1:0").unwrap());
-    let [plain, tls, controller] = free.map(|l| l.local_addr().unwrap());
-    let properties = [
-        format!("listeners=PLAINTEXT://{plain},SSL://{tls},CONTROLLER://{controller}"),
-        format!("advertised.listeners=PLAINTEXT://{plain},SSL://{tls}"),
-        format!("controller.quorum.bootstrap.servers={controller}"),
-        "listener.security.protocol.map=PLAINTEXT:PLAINTEXT,SSL:SSL,CONTROLLER:PLAINTEXT".to_string(),
-        format!("ssl.keystore.location={store}"),
-        "ssl.keystore.type=PKCS12".to_string(),
-        "ssl.keystore.password=not-secret".to_string(),
-    ];
-    let _broker = Broker::start(&plain.port().to_string(), &properties);
-    let topic = topic_at(&plain.to_string(), "tls", 2, &[]);
-    let p = producer(&[("bootstrap.servers", &plain.to_string())]);
-    send(&p, &topic, 0, &["a", "b"]);
-    send(&p, &topic, 1, &["c"]);
+/// A broker with a topic of three records.
+struct Tls {
+    _broker: Broker,
+    _dir: TempDir,
+    topic: String,
+    /// Where anybody may speak without TLS.
+    plain: SocketAddr,
+    /// In the order of `LISTENERS`.
+    tls: [SocketAddr; 3],
+    /// Vouches for all certificates.
+    ca: String,
+}
 
-    let kafka = Kafka::brokers(tls.to_string()).topic(&topic).start(StartFrom::earliest()).set("security.protocol", "SSL");
+impl Tls {
+    fn start() -> Tls {
+        let dir = TempDir::new("tls");
+        std::fs::create_dir_all(dir.path()).unwrap();
+        let free = [(); 5].map(|()| TcpListener::bind("127.0.0.1:0").unwrap());
+        let [plain, controller, tls @ ..] = free.map(|l| l.local_addr().unwrap());
+        let mut vouched = String::new();
+        let mut properties = Vec::new();
+        for (name, own) in LISTENERS {
+            let [store, pem] = ["p12", "pem"].map(|kind| format!("{}/{name}.{kind}", dir.path()));
+            let key = ["-genkeypair", "-keyalg", "RSA", "-dname", "CN=broker", "-storetype", "PKCS12", "-keystore", &store];
+            keytool(&[&key[..], own].concat());
+            keytool(&["-exportcert", "-rfc", "-keystore", &store, "-file", &pem]);
+            vouched += &std::fs::read_to_string(pem).unwrap();
+            let of = |what: &str, value: &str| format!("listener.name.{}.ssl.keystore.{what}={value}", name.to_lowercase());
+            properties.extend([of("location", &store), of("type", "PKCS12"), of("password", "not-secret")]);
+        }
+        let open = |(name, at): (&str, &SocketAddr)| format!("{name}://{at}");
+        let doors: Vec<String> = LISTENERS.iter().map(|(name, _)| *name).zip(&tls).map(open).collect();
+        let doors = format!("PLAINTEXT://{plain},{}", doors.join(","));
+        properties.extend([
+            format!("listeners={doors},CONTROLLER://{controller}"),
+            format!("advertised.listeners={doors}"),
+            format!("controller.quorum.bootstrap.servers={controller}"),
+            "listener.security.protocol.map=PLAINTEXT:PLAINTEXT,CONTROLLER:PLAINTEXT,RIGHT:SSL,EXPIRED:SSL,OTHER:SSL".to_string(),
+        ]);
+        let broker = Broker::start(&plain.port().to_string(), &properties);
+        let topic = topic_at(&plain.to_string(), "tls", 2, &[]);
+        let p = producer(&[("bootstrap.servers", &plain.to_string())]);
+        send(&p, &topic, 0, &["a", "b"]);
+        send(&p, &topic, 1, &["c"]);
+        let ca = format!("{}/ca.pem", dir.path());
+        std::fs::write(&ca, vouched).unwrap();
+        Tls { _broker: broker, _dir: dir, topic, plain, tls, ca }
+    }
+
+    fn reader(&self, at: SocketAddr) -> Kafka {
+        let kafka = Kafka::brokers(at.to_string()).topic(&self.topic).start(StartFrom::earliest());
+        kafka.set("security.protocol", "SSL").set("ssl.key.password", "canary-of-a-password")
+    }
+}
+
+/// A job that cannot begin says why, in time.
+fn refused(at: SocketAddr, begin: impl FnOnce() -> tidemill::Result<JobHandle>, words: &[&str]) {
+    let begun = Instant::now();
+    let text = begin().and_then(|job| job.await_termination()).unwrap_err().to_string();
+    assert!(begun.elapsed() < Duration::from_secs(30), "{:?}: {text}", begun.elapsed());
+    assert!(text.contains(&at.to_string()) && words.iter().all(|word| text.contains(word)), "{text}");
+    assert!(!text.contains("canary"), "{text}");
+}
+
+#[test]
+fn c20_a_topic_is_read_over_tls_from_the_right_broker_only() {
+    let broker = Tls::start();
+    let [right, expired, other] = broker.tls;
+    let vouched = |at| broker.reader(at).set("ssl.ca.location", &broker.ca);
+
     let seen = Noted::default();
-    let job = seen.start(kafka.clone().set("ssl.ca.location", &ca), 2);
+    let job = seen.start(vouched(right), 2);
     eventually("all records", || seen.records() == 3);
     job.stop_gracefully().unwrap();
     seen.checked();
 
-    // Nobody vouches for the broker.
-    let run = StreamingContext::builder("tls", secs(1)).run(move |ssc| {
-        ssc.kafka_direct_stream(kafka.clone()).count().print(1);
-        Ok(())
-    });
-    let text = run.unwrap_err().to_string();
-    assert!(text.contains(&tls.to_string()) && text.contains("certificate"), "{text}");
-    std::fs::remove_dir_all(dir).unwrap();
+    let reads = |at, kafka: Kafka, words: &[&str]| {
+        let seen = Noted::default();
+        let job = || StreamingContext::builder("tls", secs(1)).start(seen.slowly(kafka, Duration::ZERO));
+        refused(at, job, words);
+        assert_eq!(seen.batches(), 0, "before any batch");
+    };
+    let words = ["certificate could not be verified", "has expired", "names another host", "ssl.ca.location"];
+    reads(expired, vouched(expired), &words);
+    reads(other, vouched(other), &words);
+    reads(right, broker.reader(right), &words);
+    reads(broker.plain, vouched(broker.plain), &["SSL handshake failed"]);
 }

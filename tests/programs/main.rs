@@ -18,6 +18,7 @@ mod replay;
 mod resumed;
 #[cfg(feature = "object-store")]
 mod s3;
+mod shared;
 mod sockets;
 mod supervise;
 mod tweets;

@@ -288,7 +288,7 @@ pub(crate) fn take_any(bytes: &[u8]) -> bool {
         crate::state::take_any(Folded::new(shape, fold, |_: &(String, i64)| true), bytes)
     }
     let (add, sub) = (i64::wrapping_add as fn(i64, i64) -> i64, i64::wrapping_sub as fn(i64, i64) -> i64);
-    take(Stacks(add), bytes) | take(Inverse(add, sub), bytes)
+    take(Stacks(add), bytes) | take(Inverse::new(add, sub), bytes)
 }
 
 #[cfg(test)]
@@ -305,7 +305,7 @@ mod tests {
     }
 
     fn sums() -> Sums {
-        Folded::new(SHAPE, Inverse(|a, b| a + b, |a, b| a - b), |(_, n)| *n != 0)
+        Folded::new(SHAPE, Inverse::new(|a, b| a + b, |a, b| a - b), |(_, n)| *n != 0)
     }
 
     /// Batch `t` of the test: some keys stay, some come and go.
@@ -373,7 +373,7 @@ mod tests {
     #[test]
     fn a_key_that_adds_up_to_nought_keeps_its_panes() {
         let shape = Shape { length: 3, slide: 1, interval: 1 };
-        let mut sums: Sums = Folded::new(shape, Inverse(|a, b| a + b, |a, b| a - b), |(_, n)| *n != 0);
+        let mut sums: Sums = Folded::new(shape, Inverse::new(|a, b| a + b, |a, b| a - b), |(_, n)| *n != 0);
         let mut seen = Vec::new();
         for (t, v) in [5, -5, 0, 1].into_iter().chain([0; 4]).enumerate() {
             if v != 0 {

@@ -49,6 +49,8 @@ impl<'s, K: Key, V: Key> DStream<'s, (K, V)> {
     /// a row for ever, at last with what is left when everything is taken away; memory grows with the keys ever seen.
     /// [`DStream::reduce_by_key_and_window_inverse_filter`] lets them go, and so does the form without an inverse.
     ///
+    /// An inverse that is none gives wrong values. Builds with debug assertions look for that now and then, and warn once.
+    ///
     /// ```
     /// use tidemill::prelude::*;
     /// use tidemill::testing::check;
@@ -67,7 +69,7 @@ impl<'s, K: Key, V: Key> DStream<'s, (K, V)> {
         length: Duration,
         slide: Duration,
     ) -> View<'s, (K, V)> {
-        let fold = Inverse(f.clone(), inv);
+        let fold = Inverse::new(f.clone(), inv);
         let spec = Spec { verb: "reduce_by_key_and_window_inverse", length, slide, fold, show: |_: &(K, V)| true };
         self.folded(&Site::of("reduce_by_key_and_window_inverse"), f, spec)
     }
@@ -98,7 +100,7 @@ impl<'s, K: Key, V: Key> DStream<'s, (K, V)> {
         length: Duration,
         slide: Duration,
     ) -> View<'s, (K, V)> {
-        let fold = Inverse(f.clone(), inv);
+        let fold = Inverse::new(f.clone(), inv);
         let spec = Spec { verb: "reduce_by_key_and_window_inverse_filter", length, slide, fold, show: filter };
         self.folded(&Site::of("reduce_by_key_and_window_inverse_filter"), f, spec)
     }

@@ -38,6 +38,7 @@ impl<'s, T: Key> DStream<'s, T> {
 
     /// As [`DStream::reduce_by_window`], where `inv` undoes `f`: `inv(f(a, b), b) == a`. As in Spark there is a row for ever
     /// once something was seen, at last with what is left when everything is taken away.
+    /// An inverse that is none gives wrong values; builds with debug assertions look for that now and then, and warn once.
     ///
     /// ```
     /// use tidemill::prelude::*;
@@ -57,7 +58,7 @@ impl<'s, T: Key> DStream<'s, T> {
         length: Duration,
         slide: Duration,
     ) -> View<'s, T> {
-        let fold = Inverse(f.clone(), inv);
+        let fold = Inverse::new(f.clone(), inv);
         self.one_row(&Site::of("reduce_by_window_inverse"), f, "reduce_by_window_inverse", fold, length, slide)
     }
 

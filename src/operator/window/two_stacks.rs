@@ -5,12 +5,14 @@
 //! back and leave the front; when the front is empty the back is turned over, and each pane learns the fold of itself and all
 //! younger ones. Every pane is folded at most three times, however long the window: O(1) amortised.
 
+use std::cell::Cell;
 use std::collections::VecDeque;
 
 use serde::{Deserialize, Serialize};
 
 use super::folded::Fold;
-use crate::data::Exchange;
+use crate::data::{Exchange, Key};
+use crate::flow::Site;
 
 /// The panes of one key, oldest first: `front` from its end, then `back` from its beginning.
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
@@ -121,15 +123,49 @@ impl<V> Default for Sum<V> {
 }
 
 /// The function of a window and its inverse.
-pub(crate) struct Inverse<F, G>(pub F, pub G);
+pub(crate) struct Inverse<F, G> {
+    f: F,
+    inv: G,
+    /// So many panes leave before a sum is looked at again.
+    turn: Cell<usize>,
+    doubted: Cell<bool>,
+}
 
-impl<V: Exchange, F: Fn(V, V) -> V + 'static, G: Fn(V, V) -> V + 'static> Fold<V> for Inverse<F, G> {
+impl<F, G> Inverse<F, G> {
+    pub fn new(f: F, inv: G) -> Self {
+        Inverse { f, inv, turn: Cell::new(0), doubted: Cell::new(false) }
+    }
+
+    /// Looks at the sum of a key now and then, so seldom that it costs as little as the window itself: the first that is not what the
+    /// panes add up to is said.
+    fn doubt<V: Key>(&self, panes: &Sum<V>)
+    where
+        F: Fn(V, V) -> V,
+    {
+        match self.turn.get().checked_sub(1) {
+            Some(left) => return self.turn.set(left),
+            None => self.turn.set(panes.panes.len()),
+        }
+        let anew = panes.panes.iter().map(|(_, v)| v.clone()).reduce(&self.f);
+        if anew.is_some() && anew != panes.sum && !self.doubted.replace(true) {
+            let (operator, batch) = Site::last();
+            let why = "the inverse is none, or it rounds, or the function is not associative";
+            let remedy = "the form without an inverse needs none. Only builds with debug assertions look for this";
+            tracing::warn!(
+                batch = batch.unwrap_or_default().millis(),
+                "{operator}: what is left of a window is not what its batches add up to: {why}; {remedy}"
+            );
+        }
+    }
+}
+
+impl<V: Key, F: Fn(V, V) -> V + 'static, G: Fn(V, V) -> V + 'static> Fold<V> for Inverse<F, G> {
     type Panes = Sum<V>;
 
     fn enter(&self, panes: &mut Sum<V>, end: u64, v: V) {
-        panes.sum = Some(both(&self.0, panes.sum.take(), v.clone()));
+        panes.sum = Some(both(&self.f, panes.sum.take(), v.clone()));
         match panes.panes.pop_back() {
-            Some((last, old)) if last == end => panes.panes.push_back((end, (self.0)(old, v))),
+            Some((last, old)) if last == end => panes.panes.push_back((end, (self.f)(old, v))),
             other => {
                 panes.panes.extend(other);
                 panes.panes.push_back((end, v));
@@ -141,7 +177,10 @@ impl<V: Exchange, F: Fn(V, V) -> V + 'static, G: Fn(V, V) -> V + 'static> Fold<V
         if panes.panes.front().is_some_and(|(e, _)| *e == end)
             && let Some((_, v)) = panes.panes.pop_front()
         {
-            panes.sum = panes.sum.take().map(|sum| (self.1)(sum, v));
+            panes.sum = panes.sum.take().map(|sum| (self.inv)(sum, v));
+            if cfg!(debug_assertions) {
+                self.doubt(panes);
+            }
         }
     }
 
@@ -181,12 +220,12 @@ fn both<V>(f: &impl Fn(V, V) -> V, old: Option<V>, new: V) -> V {
 
 #[cfg(test)]
 mod tests {
-    use std::cell::Cell;
     use std::rc::Rc;
 
     use proptest::prelude::*;
 
     use super::*;
+    use crate::data::F64;
 
     /// What a window of `length` holds, folded pane by pane, and what each `Fold` says of it.
     fn follow<F: Fold<String>>(fold: &F, length: u64, panes: &[u8]) -> Vec<(Option<String>, Option<String>)> {
@@ -219,7 +258,7 @@ mod tests {
         #[test]
         fn g8_an_inverse_takes_away_what_left(length in 1u64..9, panes in prop::collection::vec(0u8..3, 0..60)) {
             let front = |all: String, gone: String| all.strip_prefix(&gone).expect("the oldest leaves").to_string();
-            for (sum, plain) in follow(&Inverse(|a: String, b: String| a + &b, front), length, &panes) {
+            for (sum, plain) in follow(&Inverse::new(|a: String, b: String| a + &b, front), length, &panes) {
                 prop_assert_eq!(sum.filter(|s| !s.is_empty()), plain);
             }
         }
@@ -266,8 +305,33 @@ mod tests {
         #[test]
         fn a_sum_is_saved_in_parts(shape in (1u64..9, 1u64..4), batches in prop::collection::vec((0u8..3, any::<bool>()), 0..60)) {
             let front = |all: String, gone: String| all.strip_prefix(&gone).expect("the oldest leaves").to_string();
-            saved_in_parts(&Inverse(|a: String, b: String| a + &b, front), shape, &batches)?;
+            saved_in_parts(&Inverse::new(|a: String, b: String| a + &b, front), shape, &batches)?;
         }
+    }
+
+    /// Whether a window of three, over many panes of two values each, is said to be another than it is.
+    fn doubted(f: fn(F64, F64) -> F64, inv: fn(F64, F64) -> F64, value: fn(u64) -> f64) -> bool {
+        let (fold, mut sum) = (Inverse::new(f, inv), Sum::default());
+        for t in 1..200 {
+            fold.enter(&mut sum, t, F64::from(value(2 * t)));
+            fold.enter(&mut sum, t, F64::from(value(2 * t + 1)));
+            if t > 3 {
+                fold.leave(&mut sum, t - 3);
+            }
+        }
+        fold.doubted.get()
+    }
+
+    #[test]
+    #[cfg(debug_assertions)]
+    fn g8_what_an_inverse_leaves_is_doubted_where_it_is_not_what_the_batches_add_up_to() {
+        let whole = |t: u64| (t * 7 % 23) as f64;
+        assert!(!doubted(|a, b| a + b, |a, b| a - b, whole));
+        assert!(!doubted(|a, b| a * b, |a, b| a / b, |t| f64::from(1u32 << (t % 5))), "exact, as these are");
+        assert!(doubted(|a, b| a.max(b), |a, _| a, whole), "no inverse");
+        assert!(doubted(|a, b| a + b, |a, b| a + b, whole), "a wrong one");
+        assert!(doubted(|a, b| (a + b) / 2.0, |a, b| a * 2.0 - b, whole), "not associative");
+        assert!(doubted(|a, b| a + b, |a, b| a - b, |t| 0.1 * t as f64), "it rounds");
     }
 
     #[test]
