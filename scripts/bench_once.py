@@ -99,8 +99,7 @@ def latency(program, rate, seconds, once):
         if until is None and not feeder.is_alive():
             until = time.time() + 3
     job.end()
-    came, left = {}, 0
-    consumer, left = reader(source), rate * seconds
+    came, consumer, left = {}, reader(source), rate * seconds
     while left:
         for message in consumer.consume(20000, 1.0):
             came.setdefault(json.loads(message.value())["word"], []).append(message.timestamp()[1])

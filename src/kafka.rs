@@ -8,6 +8,7 @@ use std::fmt;
 use std::sync::{Arc, Mutex, OnceLock, PoisonError};
 use std::time::{Duration, Instant};
 
+use rdkafka::admin::{AdminClient, AdminOptions, NewTopic};
 use rdkafka::client::ClientContext;
 use rdkafka::config::{ClientConfig, FromClientConfigAndContext, RDKafkaLogLevel};
 use rdkafka::consumer::{BaseConsumer, Consumer, ConsumerContext};
@@ -170,8 +171,12 @@ impl Settings {
         C: FromClientConfigAndContext<Context>,
     {
         self.check(side)?;
+        self.create(&self.config(side, group))
+    }
+
+    fn create<C: FromClientConfigAndContext<Context>>(&self, config: &ClientConfig) -> Result<(C, Arc<Reports>)> {
         let reports = Arc::new(Reports { secrets: self.secrets(), ..Reports::default() });
-        let made = self.config(side, group).create_with_context(Context(reports.clone()));
+        let made = config.create_with_context(Context(reports.clone()));
         let client = made.map_err(|e| Error::config(format!("Kafka at {}: {}", self.brokers, reports.words(&e))))?;
         Ok((client, reports))
     }
@@ -182,12 +187,9 @@ impl Settings {
     /// As [`Settings::client`].
     pub(crate) fn transactional(&self, id: &str) -> Result<(BaseProducer<Context>, Arc<Reports>)> {
         self.check(Side::Sink)?;
-        let reports = Arc::new(Reports { secrets: self.secrets(), ..Reports::default() });
         let mut config = self.config(Side::Sink, None);
         config.set("transactional.id", id).set("transaction.timeout.ms", self.transaction_timeout().as_millis().to_string());
-        let made = config.create_with_context(Context(reports.clone()));
-        let producer = made.map_err(|e| Error::config(format!("Kafka at {}: {}", self.brokers, reports.words(&e))))?;
-        Ok((producer, reports))
+        self.create(&config)
     }
 
     /// After how long the brokers abort a transaction that nobody ends.
@@ -203,9 +205,7 @@ impl Settings {
     pub(crate) fn log_reader(&self, committed: bool) -> Result<BaseConsumer<Context>> {
         let mut config = self.connection().config(Side::Source, Some("tidemill"));
         config.set("isolation.level", if committed { "read_committed" } else { "read_uncommitted" });
-        let reports = Arc::new(Reports { secrets: self.secrets(), ..Reports::default() });
-        let made = config.create_with_context(Context(reports.clone()));
-        made.map_err(|e| Error::config(format!("Kafka at {}: {}", self.brokers, reports.words(&e))))
+        Ok(self.create(&config)?.0)
     }
 
     /// How to reach the brokers, without what only a producer knows.
@@ -393,11 +393,6 @@ impl Metadata {
         Ok(Metadata { brokers: settings.brokers.clone(), consumer, reports })
     }
 
-    /// The client that asks.
-    pub(crate) fn client(&self) -> &BaseConsumer<Context> {
-        &self.consumer
-    }
-
     pub(crate) fn failed(&self, what: &str, error: &KafkaError) -> Error {
         // Serving the queue brings librdkafka's own reason: a name that does not resolve, a refused connection.
         for _ in 0..8 {
@@ -452,8 +447,19 @@ impl Metadata {
     }
 }
 
+/// Makes a topic; says why the brokers refuse. That it is there already is no refusal.
+pub(crate) fn make_topic<C: ClientContext>(
+    admin: &AdminClient<C>,
+    new: &NewTopic<'_>,
+) -> Result<Option<RDKafkaErrorCode>, KafkaError> {
+    let options = AdminOptions::new().operation_timeout(Some(START_DEADLINE)).request_timeout(Some(START_DEADLINE));
+    let made = wait(admin.create_topics([new], &options))?.into_iter().next();
+    let refused = made.and_then(Result::err).map(|(_, code)| code);
+    Ok(refused.filter(|code| *code != RDKafkaErrorCode::TopicAlreadyExists))
+}
+
 /// The admin client answers by a future, from a thread of its own; nothing else here needs an executor.
-pub(crate) fn wait<F: Future>(future: F) -> F::Output {
+fn wait<F: Future>(future: F) -> F::Output {
     struct Unpark(std::thread::Thread);
     impl std::task::Wake for Unpark {
         fn wake(self: Arc<Self>) {

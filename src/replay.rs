@@ -59,6 +59,11 @@ pub(crate) enum Place {
 }
 
 impl Config {
+    /// Where what leaves is put, if it is only compared.
+    pub(crate) fn seen(&self) -> Option<Seen> {
+        self.replay.as_ref().and_then(|r| r.seen.clone())
+    }
+
     /// Takes what the command line says of a replay; from then on the job has no checkpoint directory to write.
     pub(crate) fn settle_replay(&mut self) -> Result<()> {
         let r = &mut self.runtime;

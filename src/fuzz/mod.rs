@@ -40,10 +40,12 @@ pub const TARGETS: &[Target] = &[
 
 /// The state of one key group, of each verb that keeps some.
 fn state(bytes: &[u8]) -> bool {
-    let keyed = [crate::arrangement::keyed::take_any(bytes), crate::arrangement::ring::take_any(bytes)];
-    let windows = crate::operator::window::take_any(bytes);
-    let states = [crate::operator::state::take_any(bytes)];
-    [&keyed[..], &windows, &states].concat().contains(&true)
+    use crate::{arrangement, operator};
+    // All of them are given it, whichever takes it.
+    arrangement::keyed::take_any(bytes)
+        | arrangement::ring::take_any(bytes)
+        | operator::window::take_any(bytes)
+        | operator::state::take_any(bytes)
 }
 
 fn states() -> Vec<Vec<u8>> {

@@ -200,13 +200,17 @@ impl Record {
     }
 
     /// Key and value as text, with a tab between them.
-    fn line(&mut self) -> Result<String, BoxError> {
-        if let Some(e) = self.error.take() {
-            return Err(format!("a row cannot be JSON: {e}").into());
-        }
+    fn line(&self) -> String {
         let text = |bytes: Option<&[u8]>| bytes.map_or("null".into(), |b| String::from_utf8_lossy(b).into_owned());
         let (key, value) = self.parts();
-        Ok(key.map_or_else(String::new, |_| text(key) + "\t") + &text(value))
+        key.map_or_else(String::new, |_| text(key) + "\t") + &text(value)
+    }
+
+    /// Filled anew for a row.
+    pub(super) fn fill<T>(&mut self, fill: &mut impl FnMut(&T, &mut Record), row: &T) -> Result<(), BoxError> {
+        self.clear();
+        fill(row, self);
+        self.error.take().map_or(Ok(()), |e| Err(format!("a row cannot be JSON: {e}").into()))
     }
 
     pub(super) fn clear(&mut self) {
@@ -257,7 +261,7 @@ impl<F> KafkaOutput<F> {
         let topic = self.sink.find()?;
         let (producer, reports) = settings.client(Side::Sink, None)?;
         self.partitions = topic.partitions;
-        self.link = Some(Link { producer, reports, deadline: settings.delivery_deadline() });
+        self.link = Some(Link::new(settings, producer, reports));
         Ok(())
     }
 
@@ -279,11 +283,7 @@ impl<F> KafkaOutput<F> {
         let link = self.link.as_ref().expect("made just now");
         let receipt = Receipt::default();
         for (i, row) in parts.iter().flat_map(|p| &p.rows).enumerate() {
-            self.record.clear();
-            (self.fill)(row, &mut self.record);
-            if let Some(e) = self.record.error.take() {
-                return Err(format!("a row cannot be JSON: {e}").into());
-            }
+            self.record.fill(&mut self.fill, row)?;
             let sent = link.put(self.record.outgoing(&self.sink.topic, &receipt));
             sent.map_err(|e| self.failed(&link.reports.words(&e)))?;
             if i % 1024 == 1023 {
@@ -399,17 +399,19 @@ impl<'s, T: Exchange> DStream<'s, T> {
             Place::Shown => {
                 let mut record = Record::default();
                 let line = move |row: &T| {
-                    record.clear();
-                    fill(row, &mut record);
-                    record.line()
+                    record.fill(&mut fill, row)?;
+                    Ok(record.line())
                 };
                 return self.attach_shown(&site, "to_kafka", format!("topic {}", sink.topic), line);
             }
         }
-        if sink.once && sink.check().is_ok() {
-            return self.to_kafka_once(&site, sink, fill);
+        if sink.once {
+            return match sink.check() {
+                Ok(()) => self.to_kafka_once(&site, sink, fill),
+                Err(e) => graph.problem(&site, e),
+            };
         }
-        match sink.check().and_then(|()| KafkaOutput::new(&sink, fill)) {
+        match KafkaOutput::new(&sink, fill) {
             Ok(output) => {
                 graph.before_start(move || sink.find().map(drop));
                 let output = Arc::new(Mutex::new(output));
@@ -480,6 +482,6 @@ mod tests {
 
     fn link_to_nowhere(sink: &KafkaSink) -> Link {
         let (producer, reports) = sink.settings.client(Side::Sink, None).unwrap();
-        Link { producer, reports, deadline: sink.settings.delivery_deadline() }
+        Link::new(&sink.settings, producer, reports)
     }
 }

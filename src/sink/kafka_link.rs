@@ -7,7 +7,7 @@ use rdkafka::error::{KafkaError, RDKafkaErrorCode};
 use rdkafka::producer::{BaseProducer, BaseRecord, Producer};
 
 use super::retry::pause;
-use crate::kafka::{Context, Receipt, Reports};
+use crate::kafka::{Context, Receipt, Reports, Settings};
 
 /// A record on its way out.
 pub(super) type Outgoing<'a> = BaseRecord<'a, [u8], [u8], Receipt>;
@@ -21,6 +21,10 @@ pub(super) struct Link {
 }
 
 impl Link {
+    pub fn new(settings: &Settings, producer: BaseProducer<Context>, reports: Arc<Reports>) -> Self {
+        Link { producer, reports, deadline: settings.delivery_deadline() }
+    }
+
     /// Puts a record into the producer's queue, making room if it is full.
     pub fn put(&self, mut out: Outgoing<'_>) -> Result<(), KafkaError> {
         let end = Instant::now() + self.deadline;

@@ -6,15 +6,15 @@ use std::collections::BTreeMap;
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::time::{Duration, Instant};
 
-use rdkafka::admin::{AdminClient, AdminOptions, NewTopic, TopicReplication};
+use rdkafka::admin::{AdminClient, NewTopic, TopicReplication};
 use rdkafka::consumer::{BaseConsumer, Consumer};
-use rdkafka::error::{KafkaError, RDKafkaErrorCode};
+use rdkafka::error::KafkaError;
 use rdkafka::message::Message as _;
 use rdkafka::{Offset, TopicPartitionList};
 use serde::{Deserialize, Serialize};
 
 use crate::error::{Error, Result};
-use crate::kafka::{Context, START_DEADLINE, Settings, Side, described_code, wait};
+use crate::kafka::{Context, START_DEADLINE, Settings, Side, described_code, make_topic};
 use crate::plan::Progress;
 use crate::time::BatchTime;
 
@@ -106,13 +106,11 @@ impl ProgressTopic {
             // What a start reads is the last segment and what was kept of the others.
             .set("segment.bytes", "16777216")
             .set("min.cleanable.dirty.ratio", "0.1");
-        let options = AdminOptions::new().operation_timeout(Some(START_DEADLINE)).request_timeout(Some(START_DEADLINE));
-        let made = wait(admin.create_topics([&new], &options)).map_err(|e| self.failed("could not be made", &e))?;
-        match made.into_iter().next() {
-            Some(Err((_, code))) if code != RDKafkaErrorCode::TopicAlreadyExists => {
+        match make_topic(&admin, &new).map_err(|e| self.failed("could not be made", &e))? {
+            Some(code) => {
                 Err(self.wrong(format!("could not be made: {}; make it, compacted, with one partition", described_code(code))))
             }
-            _ => Ok(()),
+            None => Ok(()),
         }
     }
 
@@ -127,6 +125,7 @@ impl ProgressTopic {
         let begin = from.add_partition_offset(&self.name, 0, Offset::Beginning).and_then(|()| committed.assign(&from));
         begin.map_err(|e| self.failed("could not be read", &e))?;
         let (mut found, end) = (BTreeMap::new(), Instant::now() + OTHERS);
+        let (prefix, ours) = (format!("{job}/{sink}/"), |shard: &str| shard.parse::<u32>().ok());
         loop {
             match committed.poll(Duration::from_millis(100)) {
                 // All of it was readable before we began: so this end is behind all that counts.
@@ -135,8 +134,6 @@ impl ProgressTopic {
                 None if Instant::now() > end => return Err(self.wrong("could not be read to its end".into())),
                 Some(Err(_)) | None => {}
                 Some(Ok(m)) => {
-                    let ours = |shard: &str| shard.parse::<u32>().ok();
-                    let prefix = format!("{job}/{sink}/");
                     let of = m.key().and_then(|k| std::str::from_utf8(k).ok()?.strip_prefix(&prefix).and_then(ours));
                     let Some(shard) = of else { continue };
                     let read = m.payload().and_then(read_value);

@@ -104,7 +104,6 @@ struct Sink {
     sink: KafkaSink,
     job: String,
     name: String,
-    shards: u32,
     topic: ProgressTopic,
     life: Life,
     most: usize,
@@ -121,7 +120,7 @@ impl Sink {
     fn link(&self, shard: u32) -> Result<Link, BoxError> {
         let id = format!("{}-{}-{shard}", self.job, self.name);
         let (producer, reports) = self.sink.settings.transactional(&id)?;
-        let link = Link { producer, reports, deadline: self.sink.settings.delivery_deadline() };
+        let link = Link::new(&self.sink.settings, producer, reports);
         link.producer.init_transactions(INIT).map_err(|e| self.wrong(shard, &link, &e))?;
         Ok(link)
     }
@@ -207,10 +206,7 @@ impl Shard {
     }
 
     fn commit(&mut self, sink: &Sink) -> Result<(), BoxError> {
-        let Some(last) = self.last.filter(|_| self.dirty()) else {
-            self.done();
-            return Ok(());
-        };
+        let Some(last) = self.last else { return Ok(()) };
         let link = match self.link.take() {
             Some(link) => link,
             None => {
@@ -232,7 +228,7 @@ impl Shard {
             job: sink.job.clone(),
             sink: sink.name.clone(),
             shard: self.number,
-            shards: sink.shards,
+            shards: sink.sink.shards,
             directory: sink.life.directory,
             generation: stamp.generation,
             time,
@@ -268,15 +264,20 @@ impl<F> KafkaShards<F> {
         let shards = (0..sink.shards).filter(here).map(shard).collect();
         let topic = ProgressTopic::beside(&sink.topic, &sink.settings);
         let (job, life) = (config.name.clone(), Life { directory: 0, generation: 0 });
-        let sink = Sink { shards: sink.shards, sink, job, name, topic, life, most, over: Arc::default() };
+        let sink = Sink { sink, job, name, topic, life, most, over: Arc::default() };
         KafkaShards { sink, fill, record: Record::default(), shards }
     }
 
-    /// Does something with each shard, all at a time, and returns the error that weighs most.
-    fn each(&mut self, work: impl Fn(&Sink, &mut Shard) -> Result<(), BoxError> + Sync) -> Result<(), BoxError> {
+    /// Does something with each of these shards, all at a time, and returns the error that weighs most.
+    fn each(
+        &mut self,
+        of: impl Fn(&Shard) -> bool,
+        work: impl Fn(&Sink, &mut Shard) -> Result<(), BoxError> + Sync,
+    ) -> Result<(), BoxError> {
         let (sink, work) = (&self.sink, &work);
         let errors: Vec<BoxError> = std::thread::scope(|scope| {
-            let threads: Vec<_> = self.shards.iter_mut().map(|shard| scope.spawn(move || work(sink, shard))).collect();
+            let shards = self.shards.iter_mut().filter(|shard| of(shard));
+            let threads: Vec<_> = shards.map(|shard| scope.spawn(move || work(sink, shard))).collect();
             threads.into_iter().filter_map(|t| t.join().unwrap_or_else(|p| std::panic::resume_unwind(p)).err()).collect()
         });
         let last = errors.iter().position(|e| e.is::<Final>()).unwrap_or(0);
@@ -296,11 +297,9 @@ impl<F> KafkaShards<F> {
                 continue;
             }
             for row in &part.rows {
-                self.record.clear();
-                (self.fill)(row, &mut self.record);
-                if let Some(e) = self.record.error.take() {
+                if let Err(e) = self.record.fill(&mut self.fill, row) {
                     self.shards.iter_mut().zip(marks).for_each(|(s, mark)| s.kept.cut(mark));
-                    return Err(format!("a row cannot be JSON: {e}").into());
+                    return Err(e);
                 }
                 shard.kept.push(&mut self.record);
             }
@@ -314,15 +313,15 @@ impl<F> KafkaShards<F> {
         point("sink.open");
         self.sink.sink.find()?;
         self.sink.topic.make()?;
-        self.each(|sink, shard| {
+        let link = |sink: &Sink, shard: &mut Shard| {
             shard.link = Some(sink.link(shard.number)?);
             Ok(())
-        })
-        .map_err(|e| Error::config(e.to_string()))?;
+        };
+        self.each(|_| true, link).map_err(|e| Error::config(e.to_string()))?;
         let mut found = self.sink.topic.read(&self.sink.job, &self.sink.name, &self.sink.over)?;
         // Also of shards that there are no more.
-        if let Some(p) = found.values().find(|p| p.shards != self.sink.shards) {
-            let (was, is) = (p.shards, self.sink.shards);
+        if let Some(p) = found.values().find(|p| p.shards != self.sink.sink.shards) {
+            let (was, is) = (p.shards, self.sink.sink.shards);
             let what =
                 format!("there were {was} shards, and the program says {is}: say shards({was}), or give the job another name");
             return Err(Error::config(self.sink.failed(p.shard, &what)));
@@ -338,7 +337,7 @@ struct Shared<F>(Arc<Mutex<KafkaShards<F>>>);
 impl<F: Send> Promise for Shared<F> {
     fn sink(&self) -> (String, u32) {
         let s = &lock(&self.0).sink;
-        (s.name.clone(), s.shards)
+        (s.name.clone(), s.sink.shards)
     }
 
     fn most(&self) -> usize {
@@ -358,7 +357,9 @@ impl<F: Send> Promise for Shared<F> {
     }
 
     fn commit(&mut self) -> Result<(), BoxError> {
-        lock(&self.0).each(|sink, shard| shard.commit(sink))
+        let mut all = lock(&self.0);
+        all.shards.iter_mut().filter(|shard| !shard.dirty()).for_each(Shard::done);
+        all.each(Shard::dirty, |sink, shard| shard.commit(sink))
     }
 }
 

@@ -19,7 +19,7 @@ impl<'s, T: Debug + 'static> DStream<'s, T> {
         let site = Site::of("print");
         let config = &self.node.graph.config;
         let (zone, interval) = (config.zone(), config.interval.millis());
-        let (seen, name) = (config.replay.as_ref().and_then(|r| r.seen.clone()), site.name());
+        let (seen, name) = (config.seen(), site.name());
         self.attach_text(&site, "print", n, move |plan, rows, more| match &seen {
             Some(seen) => {
                 seen.put(plan.time, &name, rows.to_vec());

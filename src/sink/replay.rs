@@ -19,7 +19,7 @@ impl<'s, T: Exchange> DStream<'s, T> {
     ) {
         let config = &self.node.graph.config;
         let (zone, interval) = (config.zone(), config.interval.millis());
-        let (seen, name) = (config.replay.as_ref().and_then(|r| r.seen.clone()), site.name());
+        let (seen, name) = (config.seen(), site.name());
         self.attach_gathered(site, verb, move |plan, rows| {
             let lines = rows.iter().map(&mut line).collect::<Result<Vec<String>, BoxError>>()?;
             match &seen {
@@ -33,7 +33,7 @@ impl<'s, T: Exchange> DStream<'s, T> {
 
     /// What a function of the program would have got: nobody knows what it would do, so it does not run. Its rows are compared.
     pub(super) fn attach_left_out(&self, site: &Site, verb: &str) {
-        let seen = self.node.graph.config.replay.as_ref().and_then(|r| r.seen.clone());
+        let seen = self.node.graph.config.seen();
         let name = site.name();
         if seen.is_none() && !self.node.graph.dry && self.node.graph.home() {
             tracing::warn!("{name} is not run in a replay, for nobody knows what it writes; --replay-foreach runs it");

@@ -221,13 +221,7 @@ impl Saver {
             }
         }
         for path in first.into_iter().chain(parts) {
-            match std::fs::remove_file(&path) {
-                Err(e) if e.kind() == ErrorKind::NotFound => {}
-                removed => {
-                    at(&path, removed)?;
-                    any = true;
-                }
-            }
+            any |= remove(&path)?;
         }
         Ok(any)
     }
@@ -249,6 +243,14 @@ impl Saver {
 /// An error with the path it is about.
 pub(super) fn at<T>(path: &Path, result: std::io::Result<T>) -> Result<T, BoxError> {
     result.map_err(|e| format!("{}: {e}", path.display()).into())
+}
+
+/// Removes a file; says whether it was there.
+pub(super) fn remove(path: &Path) -> Result<bool, BoxError> {
+    match std::fs::remove_file(path) {
+        Err(e) if e.kind() == ErrorKind::NotFound => Ok(false),
+        removed => at(path, removed).map(|()| true),
+    }
 }
 
 /// Whether this is the name of a part, or of one that was being written.

@@ -12,7 +12,7 @@ use std::path::Path;
 use serde::{Deserialize, Serialize};
 
 use super::Part;
-use super::text_files::{Saver, at, is_part, write_part};
+use super::text_files::{Saver, at, is_part, remove, write_part};
 use crate::error::BoxError;
 use crate::fault::point;
 use crate::plan::{Stamp, Tick};
@@ -66,13 +66,6 @@ fn make(dir: &Path) -> Result<(), BoxError> {
         made => at(dir, made)?,
     }
     sync(above(dir))
-}
-
-fn remove(path: &Path) -> Result<bool, BoxError> {
-    match std::fs::remove_file(path) {
-        Err(e) if e.kind() == ErrorKind::NotFound => Ok(false),
-        removed => at(path, removed).map(|()| true),
-    }
 }
 
 impl Saver {

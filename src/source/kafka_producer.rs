@@ -3,10 +3,9 @@
 
 use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, Ordering};
-
 use std::time::{Duration, Instant};
 
-use rdkafka::admin::{AdminClient, AdminOptions, NewTopic, TopicReplication};
+use rdkafka::admin::{AdminClient, NewTopic, TopicReplication};
 use rdkafka::client::ClientContext;
 use rdkafka::config::{ClientConfig, RDKafkaLogLevel};
 use rdkafka::error::{KafkaError, RDKafkaErrorCode};
@@ -14,6 +13,7 @@ use rdkafka::message::Message;
 use rdkafka::producer::{BaseProducer, BaseRecord, DeliveryResult, Producer as _, ProducerContext};
 
 use crate::error::{Error, Result};
+use crate::kafka::make_topic;
 
 /// How long a start waits for a broker that does not answer.
 const START_DEADLINE: Duration = Duration::from_secs(10);
@@ -177,14 +177,9 @@ pub(crate) fn create_topic(brokers: &str, topic: &str, partitions: i32) -> Resul
         return Ok(());
     }
     let new = NewTopic::new(topic, partitions, TopicReplication::Fixed(1));
-    let options = AdminOptions::new().operation_timeout(Some(START_DEADLINE)).request_timeout(Some(START_DEADLINE));
-    let made =
-        crate::kafka::wait(admin.create_topics([&new], &options)).map_err(|e| failed(brokers, &format!("topic {topic}"), &e))?;
-    match made.into_iter().next() {
-        Some(Err((_, code))) if code != RDKafkaErrorCode::TopicAlreadyExists => {
-            Err(Error::source(format!("Kafka at {brokers}"), format!("topic {topic} could not be made: {code}")))
-        }
-        _ => Ok(()),
+    match make_topic(&admin, &new).map_err(|e| failed(brokers, &format!("topic {topic}"), &e))? {
+        Some(code) => Err(Error::source(format!("Kafka at {brokers}"), format!("topic {topic} could not be made: {code}"))),
+        None => Ok(()),
     }
 }
 

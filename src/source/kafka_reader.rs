@@ -341,10 +341,11 @@ impl Reader<Message> for KafkaReader {
         }
         // `from` moves when a range is complete: until then calls for the same range go on where the last one stopped.
         if cursor.next.is_none() || cursor.from != range.from || cursor.next.is_some_and(|n| n < range.from) {
-            let aged = cursor.low > range.from;
-            self.begin(i, range.from)?;
-            if aged {
+            if cursor.low > range.from {
+                cursor.restart(range.from);
                 self.pass_aged(i, range.from, range.until)?;
+            } else {
+                self.begin(i, range.from)?;
             }
         }
         let given = self.give(i, range.until, ROWS, emit);

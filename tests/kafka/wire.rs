@@ -100,8 +100,9 @@ fn c36_a_client_that_is_throttled_is_slower_and_its_lag_shows_it() {
     // Small batches: one that is larger than the quota allows at once is never given.
     let p = producer(&[("batch.num.messages", "10")]);
     send(&p, &topic, 0, &values.iter().map(String::as_str).collect::<Vec<_>>());
-    let small =
-        ["fetch.message.max.bytes", "fetch.max.bytes", "message.max.bytes"].iter().fold(earliest(&topic), |kafka, key| kafka.set(key, "20000"));
+    let small = ["fetch.message.max.bytes", "fetch.max.bytes", "message.max.bytes"]
+        .iter()
+        .fold(earliest(&topic), |kafka, key| kafka.set(key, "20000"));
     let seen = Noted::default();
     let begun = std::time::Instant::now();
     let job = seen.start(small.set("client.id", &topic), 1);

@@ -96,8 +96,8 @@ impl<K: Key, V: Key, F: Fold<V>, S: Fn(&(K, V)) -> bool> Folded<K, V, F, S> {
         Folded { shape, fold, show, dict, cells, panes, touched, loaded, changed: 0, cut }
     }
 
-    /// The cell of a key, a new one if it has none, among those to be looked at.
-    fn touch(&mut self, k: K, t: BatchTime) -> (Id, &mut Cell<V, F::Panes>) {
+    /// The cell of a key, a new one if it has none.
+    fn cell(&mut self, k: K, t: BatchTime) -> (Id, &mut Cell<V, F::Panes>) {
         let id = self.dict.id(k, t);
         if self.cells.len() <= id as usize {
             self.cells.resize_with(id as usize + 1, || None);
@@ -106,11 +106,6 @@ impl<K: Key, V: Key, F: Fold<V>, S: Fn(&(K, V)) -> bool> Folded<K, V, F, S> {
             self.dict.hold(id, 1, t);
             Cell::new(t)
         });
-        cell.last = t;
-        self.changed |= 1 << self.dict.placed(id).0;
-        if !std::mem::replace(&mut cell.touched, true) {
-            self.touched.push(id);
-        }
         (id, cell)
     }
 
@@ -120,10 +115,16 @@ impl<K: Key, V: Key, F: Fold<V>, S: Fn(&(K, V)) -> bool> Folded<K, V, F, S> {
             return;
         }
         let end = self.shape.end_of_pane(t);
-        let (id, cell) = self.touch(k, t);
+        let (id, cell) = self.cell(k, t);
+        cell.last = t;
         let new = std::mem::replace(&mut cell.newest, end) != end;
-        let cell = self.cells[id as usize].as_mut().expect("a cell that was just touched");
+        let touched = std::mem::replace(&mut cell.touched, true);
+        let cell = self.cells[id as usize].as_mut().expect("a cell that was just made");
         self.fold.enter(&mut cell.panes, end, v);
+        self.changed |= 1 << self.dict.placed(id).0;
+        if !touched {
+            self.touched.push(id);
+        }
         if new {
             self.panes.entry(end).or_default().push(id);
         }
@@ -179,15 +180,15 @@ impl<K: Key, V: Key, F: Fold<V>, S: Fn(&(K, V)) -> bool> Folded<K, V, F, S> {
                 continue;
             }
             shown.extend(row.iter().map(|v| (k.clone(), v.clone())));
-            let (id, cell) = self.touch(k, t);
+            let (id, cell) = self.cell(k, t);
             let newest = ends.last().copied().unwrap_or(0);
-            *cell = Cell { panes, newest, shown: row, touched: newest > grid, last };
-            if !cell.touched {
-                self.touched.pop();
+            let touched = newest > grid;
+            *cell = Cell { panes, newest, shown: row, touched, last };
+            if touched {
+                self.touched.push(id);
             }
             ends.into_iter().for_each(|end| self.panes.entry(end).or_default().push(id));
         }
-        self.changed = 0;
         shown
     }
 

@@ -14,8 +14,8 @@ mod window;
 
 /// See [`crate::state::take_any`].
 #[cfg(any(test, feature = "testing"))]
-pub(crate) fn take_any(bytes: &[u8]) -> [bool; 2] {
-    [window::take_any(bytes), folded::take_any(bytes)]
+pub(crate) fn take_any(bytes: &[u8]) -> bool {
+    window::take_any(bytes) | folded::take_any(bytes)
 }
 
 use std::time::Duration;
