@@ -378,15 +378,15 @@ impl Ledger {
             let id = self.program.iter().find(|o| o.name == *name)?.clone();
             Some(OperatorState { id, groups: groups.clone() })
         };
-        let operators = groups.iter().filter_map(state).collect();
-        self.checkpoints.publish(Manifest { operators, ..u.manifest })?;
+        let manifest = Manifest { operators: groups.iter().filter_map(state).collect(), ..u.manifest };
+        let needed = manifest.bytes();
+        let held = self.checkpoints.publish(manifest)?;
+        // It is there: nothing that follows may say that it failed.
         self.groups = groups;
         if let Err(e) = self.checkpoints.clean() {
             tracing::warn!(error = %e, "old checkpoints could not be removed");
         }
-        let pieces = || self.groups.values().flat_map(|groups| groups.values().flatten());
-        let held = self.checkpoints.bytes_of(pieces().map(|p| p.file).collect())?;
-        Ok(held > SPARSE * pieces().map(|p| p.len).sum::<u64>() + SPARE)
+        Ok(held > SPARSE * needed + SPARE)
     }
 
     /// What a worker has written takes its place in the lists. A piece of an earlier run is whose its group is now.
