@@ -341,7 +341,7 @@ impl Planner {
         let now = self.time.now();
         let late = now.saturating_sub(time.millis());
         let limits = self.paces.limits(self.next);
-        if live && replayed.is_none() {
+        if live {
             self.paces.seal(time, Duration::from_millis(now.saturating_sub(end.millis())));
         }
         let info = BatchInfo { time, overdue: run, scheduling_delay: Duration::from_millis(late), ..BatchInfo::default() };
