@@ -32,7 +32,6 @@ pub use manifest::{Comparison, Manifest, ManifestFile, OperatorState};
 pub use pieces::{Groups, Index, LONGEST_PIECE, PieceFile, PieceRef, PieceWriter, Pieces, collect};
 pub use plan_log::{PlanLog, PlanRecord};
 pub use replay::Again;
-pub(crate) use store::url;
 
 use self::clean::Keep;
 use self::lease::Held;

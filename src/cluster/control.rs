@@ -12,6 +12,7 @@ use std::sync::mpsc::Sender;
 use std::thread::{Builder, sleep};
 use std::time::Duration;
 
+use crate::config::url;
 use crate::error::{Error, Result};
 
 /// How long somebody may take to say what is wanted.
@@ -47,7 +48,7 @@ impl Scale {
 /// `DIR.launch`, beside the directory: what is in it belongs to the job. Of a directory in an object store it is among the
 /// temporary files of this machine.
 fn place(dir: &Path) -> PathBuf {
-    if let Some(url) = crate::checkpoint::url(dir) {
+    if let Some(url) = url(dir) {
         return std::env::temp_dir().join(format!("tidemill-{:016x}.launch", xxhash_rust::xxh3::xxh3_64(url.as_bytes())));
     }
     let dir = std::path::absolute(dir).unwrap_or_else(|_| dir.into());

@@ -13,6 +13,7 @@ use std::fmt::Debug;
 use std::path::Path;
 use std::sync::Arc;
 
+use crate::config::url;
 use crate::error::Result;
 
 /// The folders of a checkpoint directory.
@@ -125,14 +126,6 @@ pub(crate) fn look(dir: &Path) -> Result<Arc<dyn Store>> {
         None => Arc::new(disk::Disk::look(dir)?),
         Some(url) => objects(url)?,
     })
-}
-
-/// Whether a directory is in an object store: what has a scheme in front, as in `s3://bucket/prefix`.
-pub(crate) fn url(dir: &Path) -> Option<&str> {
-    let text = dir.to_str()?;
-    let (scheme, _) = text.split_once("://")?;
-    let known = !scheme.is_empty() && scheme.chars().all(|c| c.is_ascii_alphanumeric() || "+-.".contains(c));
-    known.then_some(text)
 }
 
 #[cfg(feature = "object-store")]
