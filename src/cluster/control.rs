@@ -86,12 +86,15 @@ impl Control {
         let stop = Arc::new(AtomicBool::new(false));
         let stopped = stop.clone();
         let ear = move || {
-            while let Ok((stream, _)) = listener.accept() {
+            loop {
+                let accepted = listener.accept();
                 if stopped.load(Ordering::SeqCst) {
                     return;
                 }
-                match hear(&stream) {
-                    Some((processes, workers)) => drop(words.send(Word::Scale(Scale { processes, workers, reply: stream }))),
+                // Nobody, where this process is out of files: who waits is heard when it has some again.
+                let heard = accepted.ok().and_then(|(stream, _)| Some((hear(&stream)?, stream)));
+                match heard {
+                    Some(((processes, workers), reply)) => drop(words.send(Word::Scale(Scale { processes, workers, reply }))),
                     None => sleep(Duration::from_millis(10)),
                 }
             }
