@@ -54,7 +54,7 @@ pub(super) struct Paces {
 impl Paces {
     /// For the sources with these numbers.
     pub fn new(config: &Config, sources: impl Iterator<Item = u32>) -> Self {
-        let pid = |settings| Pid::new(settings, Duration::from_millis(config.interval.millis()));
+        let pid = |settings| Pid::new(settings, config.interval.duration());
         let rates = config.backpressure.map(|settings| sources.map(|source| (source, pid(settings))).collect());
         Paces {
             interval: config.interval,
