@@ -254,6 +254,10 @@ impl Config {
     /// from checkpoints, and no output lies among their files.
     pub fn apart(&self, dir: &Path, reads: bool) -> Result<()> {
         let Some(checkpoint) = &self.runtime.checkpoint else { return Ok(()) };
+        // A bucket is apart from every directory.
+        if url(checkpoint).is_some() {
+            return Ok(());
+        }
         let (ours, theirs) = (real(checkpoint), real(dir));
         if !(theirs.starts_with(&ours) || reads && ours.starts_with(&theirs)) {
             return Ok(());
@@ -272,6 +276,14 @@ impl Config {
     pub fn peers(&self) -> usize {
         self.runtime.workers as usize * self.runtime.processes as usize
     }
+}
+
+/// Whether a directory is in an object store: what has a scheme in front, as in `s3://bucket/prefix`.
+pub(crate) fn url(dir: &Path) -> Option<&str> {
+    let text = dir.to_str()?;
+    let (scheme, _) = text.split_once("://")?;
+    let known = !scheme.is_empty() && scheme.chars().all(|c| c.is_ascii_alphanumeric() || "+-.".contains(c));
+    known.then_some(text)
 }
 
 /// A path without links and dots, as far as it is there.
@@ -334,6 +346,19 @@ mod tests {
             apart(checkpoint, other, reads).unwrap();
         }
         std::fs::remove_dir_all(dir).unwrap();
+        // What has a scheme is no path below the working directory.
+        c.runtime.checkpoint = Some("s3://bucket/prefix".into());
+        for (other, reads) in [(".", true), ("s3:", true), ("s3:/bucket/prefix", false)] {
+            c.apart(Path::new(other), reads).unwrap();
+        }
+    }
+
+    #[test]
+    fn a_directory_is_one_whatever_its_name() {
+        for dir in ["/var/lib/x", "s3", "s3:/x", "://x", "a b://x", "./s3://b"] {
+            assert_eq!(url(Path::new(dir)), None, "{dir}");
+        }
+        assert_eq!(url(Path::new("s3://b/p")), Some("s3://b/p"));
     }
 
     #[test]

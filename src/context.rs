@@ -54,7 +54,7 @@ impl StreamingContext<'_> {
 
     /// The batch interval.
     pub fn batch_interval(&self) -> Duration {
-        Duration::from_millis(self.graph.config.interval.millis())
+        self.graph.config.interval.duration()
     }
 
     /// The job's name.

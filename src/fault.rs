@@ -7,6 +7,12 @@
 
 use std::io;
 use std::path::Path;
+#[cfg(any(test, feature = "testing"))]
+use std::{
+    ops::RangeInclusive,
+    sync::OnceLock,
+    sync::atomic::{AtomicU64, Ordering},
+};
 
 /// A place to die at.
 #[cfg(not(any(test, feature = "testing")))]
@@ -23,18 +29,12 @@ pub(crate) fn fails(_file: &Path, _what: &str) -> io::Result<()> {
 /// What the system says instead of doing it to this file: to one of a folder, as `pieces.write`, or to any, as `probe`.
 #[cfg(any(test, feature = "testing"))]
 pub(crate) fn fails(file: &Path, what: &str) -> io::Result<()> {
-    use std::sync::OnceLock;
-    use std::sync::atomic::{AtomicU64, Ordering};
     static AIM: OnceLock<Option<Failure>> = OnceLock::new();
     static PASSED: AtomicU64 = AtomicU64::new(0);
-    let aim = AIM.get_or_init(|| {
-        let text = std::env::var("TIDEMILL_FAIL_AT").ok()?;
-        Some(failure(&text).unwrap_or_else(|| panic!("TIDEMILL_FAIL_AT={text}: write it as pieces.write:2-4:28")))
-    });
-    let Some(aim) = aim else { return Ok(()) };
+    let Some(aim) = AIM.get_or_init(|| aimed("TIDEMILL_FAIL_AT", failure, "pieces.write:2-4:28")) else { return Ok(()) };
     let folder = file.parent().and_then(Path::file_name).and_then(|f| f.to_str()).unwrap_or_default();
     let here = aim.at == what || aim.at.strip_prefix(folder).and_then(|rest| rest.strip_prefix('.')) == Some(what);
-    if !here || !aim.passes.contains(&(PASSED.fetch_add(1, Ordering::SeqCst) + 1)) {
+    if !hits(here, &aim.passes, &PASSED) {
         return Ok(());
     }
     match aim.how {
@@ -51,7 +51,7 @@ pub(crate) fn fails(file: &Path, what: &str) -> io::Result<()> {
 #[derive(Debug, PartialEq)]
 struct Failure {
     at: String,
-    passes: std::ops::RangeInclusive<u64>,
+    passes: RangeInclusive<u64>,
     how: How,
 }
 
@@ -83,33 +83,24 @@ pub(crate) fn lost(_name: &str) -> bool {
 /// Whether what another program answered here is to count as lost.
 #[cfg(all(feature = "kafka", any(test, feature = "testing")))]
 pub(crate) fn lost(name: &str) -> bool {
-    use std::sync::OnceLock;
-    use std::sync::atomic::{AtomicU64, Ordering};
     static AIM: OnceLock<Option<(String, u64)>> = OnceLock::new();
     static PASSED: AtomicU64 = AtomicU64::new(0);
-    let aim = AIM.get_or_init(|| aim(&std::env::var("TIDEMILL_LOSE_AT").ok()?));
-    aim.as_ref().is_some_and(|(at, n)| at == name && PASSED.fetch_add(1, Ordering::SeqCst) + 1 == *n)
+    let aim = AIM.get_or_init(|| aimed("TIDEMILL_LOSE_AT", aim, "sink.commit:3"));
+    aim.as_ref().is_some_and(|(at, n)| hits(at == name, &(*n..=*n), &PASSED))
 }
 
 /// A place to die at, or to stop at until somebody says to go on.
 #[cfg(any(test, feature = "testing"))]
 pub(crate) fn point(name: &str) {
     use rustix::process::{Signal, getpid, kill_process};
-    use std::sync::OnceLock;
-    use std::sync::atomic::{AtomicU64, Ordering};
-    static AIM: OnceLock<Option<(Signal, String, u64)>> = OnceLock::new();
+    static AIM: OnceLock<Option<(Signal, (String, u64))>> = OnceLock::new();
     static PASSED: AtomicU64 = AtomicU64::new(0);
     let aim = AIM.get_or_init(|| {
-        let aimed = |(variable, signal)| {
-            let text = std::env::var(variable).ok()?;
-            // A test whose crash never comes proves nothing.
-            let (at, n) = aim(&text).unwrap_or_else(|| panic!("{variable}={text}: write a point and a number, as plan.after:3"));
-            Some((signal, at, n))
-        };
-        [("TIDEMILL_CRASH_AT", Signal::KILL), ("TIDEMILL_STOP_AT", Signal::STOP)].into_iter().find_map(aimed)
+        let by = |(variable, signal)| Some((signal, aimed(variable, aim, "plan.after:3")?));
+        [("TIDEMILL_CRASH_AT", Signal::KILL), ("TIDEMILL_STOP_AT", Signal::STOP)].into_iter().find_map(by)
     });
-    let Some((signal, at, n)) = aim else { return };
-    if at == name && PASSED.fetch_add(1, Ordering::SeqCst) + 1 == *n {
+    let Some((signal, (at, n))) = aim else { return };
+    if hits(at == name, &(*n..=*n), &PASSED) {
         let _ = kill_process(getpid(), *signal);
         // The signal is on its way; nothing may happen after the point before it is here.
         loop {
@@ -119,6 +110,19 @@ pub(crate) fn point(name: &str) {
             }
         }
     }
+}
+
+/// What a variable says, if it is there. What cannot be read is the end: a test whose fault never comes proves nothing.
+#[cfg(any(test, feature = "testing"))]
+fn aimed<T>(variable: &str, read: impl Fn(&str) -> Option<T>, like: &str) -> Option<T> {
+    let text = std::env::var(variable).ok()?;
+    Some(read(&text).unwrap_or_else(|| panic!("{variable}={text}: write it as {like}")))
+}
+
+/// Counts the passes of the place that is aimed at; whether this is one of those that are meant.
+#[cfg(any(test, feature = "testing"))]
+fn hits(here: bool, passes: &RangeInclusive<u64>, passed: &AtomicU64) -> bool {
+    here && passes.contains(&(passed.fetch_add(1, Ordering::SeqCst) + 1))
 }
 
 #[cfg(any(test, feature = "testing"))]

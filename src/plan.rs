@@ -273,7 +273,7 @@ pub(crate) enum Report {
     /// so long `ago`, and since the last report of this kind the thread worked for so long.
     Out { process: usize, time: BatchTime, waiting: u64, ago: Duration, worked: Duration },
     /// The exactly-once sinks of one process have shut out who wrote before; this is how far their shards are.
-    Ready { process: usize, progress: Vec<Progress> },
+    Ready { progress: Vec<Progress> },
     /// What one worker has written for the checkpoint of `time`, as `batch/pieces.rs` says it; or why it could not.
     Pieces { worker: usize, time: BatchTime, written: Result<Vec<u8>, String> },
     /// Somebody asked the job to end.

@@ -98,12 +98,12 @@ impl List {
         stays.map_or(BatchTime::default(), |at| self.pieces[at].0)
     }
 
-    fn put(&mut self, cut: BatchTime, since: BatchTime, bytes: &[u8]) {
+    fn put(&mut self, cut: BatchTime, since: BatchTime, bytes: usize, sum: u64) {
         self.pieces.truncate(self.pieces.partition_point(|(t, _)| *t <= since));
-        if !bytes.is_empty() {
-            self.pieces.push_back((cut, bytes.len()));
+        if bytes > 0 {
+            self.pieces.push_back((cut, bytes));
         }
-        self.sum = xxh3_64(bytes);
+        self.sum = sum;
     }
 }
 
@@ -156,10 +156,11 @@ impl Owner {
         let adds = self.gone.get().is_some();
         let since = if adds && !all { list.since(group, last) } else { BatchTime::default() };
         let bytes = self.keeps.borrow_mut().save(group, since);
+        let sum = xxh3_64(&bytes);
         // A function was called for every key, or a key came and went: that does not mean that anything is different.
-        let same = if adds { since == last && bytes.is_empty() } else { list.sum == xxh3_64(&bytes) };
+        let same = if adds { since == last && bytes.is_empty() } else { list.sum == sum };
         if all || !same {
-            list.put(cut, since, &bytes);
+            list.put(cut, since, bytes.len(), sum);
             self.saved.borrow_mut().push(Saved::Piece { cut, group, since, bytes });
         }
         true

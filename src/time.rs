@@ -173,6 +173,10 @@ impl Interval {
         self.0
     }
 
+    pub(crate) fn duration(self) -> Duration {
+        Duration::from_millis(self.0)
+    }
+
     /// The batch after `t`.
     pub(crate) fn after(self, t: BatchTime) -> BatchTime {
         BatchTime(t.0 + self.0)

@@ -1,8 +1,6 @@
 //! Where a job begins: at its sources' starts, at given plans, or where the last run of it stopped.
 
 use std::collections::{BTreeSet, VecDeque};
-use std::sync::mpsc::RecvTimeoutError;
-use std::time::Duration;
 
 use super::ledger::{self, Ledger, Resumed, progress_fits};
 use super::planner::Planner;
@@ -60,7 +58,7 @@ impl Planner {
         let open = resumed.replay.front().map_or(self.next, |r| r.plan.time);
         let live = self.given.is_none() && resumed.replay.is_empty();
         if let Some(ledger) = &mut self.ledger {
-            ledger.begin(starts, self.kit.shards.clone(), resumed.known, open)?;
+            ledger.begin(starts, resumed.known, open)?;
             let (life, what) = ledger.restore()?;
             self.send(Order::Restore { time: resumed.time, life, what });
             if !self.kit.shards.is_empty() {
@@ -81,11 +79,10 @@ impl Planner {
     /// Waits until every process has said how far its exactly-once sinks are: before that, nothing is planned.
     fn sinks_are_ready(&mut self) -> Result<()> {
         while self.unready > 0 && !self.aborted {
-            match self.reports.recv_timeout(Duration::from_millis(500)) {
+            match self.reports.recv() {
                 Ok(report) => self.take(report)?,
-                Err(RecvTimeoutError::Timeout) => {}
                 // The workers are gone: they have said why.
-                Err(RecvTimeoutError::Disconnected) => self.aborted = true,
+                Err(_) => self.aborted = true,
             }
         }
         Ok(())

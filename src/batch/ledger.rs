@@ -148,8 +148,7 @@ pub(super) type Opened = (Checkpoints, Recovered);
 /// # Errors
 /// What [`Checkpoints::open`] refuses.
 pub(super) fn open(dir: &Path, config: &Config) -> Result<Opened> {
-    let interval = std::time::Duration::from_millis(config.interval.millis());
-    let mut settings = Settings::new(config.name.clone(), interval);
+    let mut settings = Settings::new(config.name.clone(), config.interval.duration());
     settings.keep_plans = config.runtime.keep_plans.unwrap_or(settings.keep_plans);
     settings.keep = config.runtime.keep_checkpoints.map_or(settings.keep, usize::from);
     Checkpoints::open(dir, settings)
@@ -252,10 +251,10 @@ impl Ledger {
     ///
     /// # Errors
     /// The disk fails.
-    pub fn begin(&mut self, starts: Vec<Position>, shards: Shards, known: bool, first: BatchTime) -> Result<()> {
+    pub fn begin(&mut self, starts: Vec<Position>, known: bool, first: BatchTime) -> Result<()> {
         if !known {
             self.positions = starts.iter().map(|p| (p.lane, p.clone())).collect();
-            let operators = self.program.clone();
+            let (shards, operators) = (self.shards.clone(), self.program.clone());
             self.checkpoints.begin(Origin { shards, operators, starts })?;
         }
         self.log = Some(self.checkpoints.plan_log()?);
@@ -374,19 +373,20 @@ impl Ledger {
         for (worker, written) in u.written {
             self.follow(&mut groups, worker, written);
         }
+        groups.values_mut().for_each(|groups| groups.retain(|_, list| !list.is_empty()));
         let state = |(name, groups): (&String, &Groups)| {
             let id = self.program.iter().find(|o| o.name == *name)?.clone();
             Some(OperatorState { id, groups: groups.clone() })
         };
-        let operators = groups.iter().filter_map(state).collect();
-        self.checkpoints.publish(Manifest { operators, ..u.manifest })?;
+        let manifest = Manifest { operators: groups.iter().filter_map(state).collect(), ..u.manifest };
+        let needed = manifest.bytes();
+        let held = self.checkpoints.publish(manifest)?;
+        // It is there: nothing that follows may say that it failed.
         self.groups = groups;
         if let Err(e) = self.checkpoints.clean() {
             tracing::warn!(error = %e, "old checkpoints could not be removed");
         }
-        let pieces = || self.groups.values().flat_map(|groups| groups.values().flatten());
-        let held = self.checkpoints.bytes_of(pieces().map(|p| p.file).collect())?;
-        Ok(held > SPARSE * pieces().map(|p| p.len).sum::<u64>() + SPARE)
+        Ok(held > SPARSE * needed + SPARE)
     }
 
     /// What a worker has written takes its place in the lists. A piece of an earlier run is whose its group is now.
@@ -407,7 +407,6 @@ impl Ledger {
         for (operator, group, piece) in written.index {
             lists.entry(operator).or_default().entry(group).or_default().push(piece);
         }
-        lists.values_mut().for_each(|groups| groups.retain(|_, list| !list.is_empty()));
     }
 }
 

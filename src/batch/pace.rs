@@ -54,7 +54,7 @@ pub(super) struct Paces {
 impl Paces {
     /// For the sources with these numbers.
     pub fn new(config: &Config, sources: impl Iterator<Item = u32>) -> Self {
-        let pid = |settings| Pid::new(settings, Duration::from_millis(config.interval.millis()));
+        let pid = |settings| Pid::new(settings, config.interval.duration());
         let rates = config.backpressure.map(|settings| sources.map(|source| (source, pid(settings))).collect());
         Paces {
             interval: config.interval,
@@ -127,11 +127,12 @@ impl Paces {
         }
     }
 
-    /// A process has written a batch: it began so long `ago`, and has worked for so long since it last said so.
+    /// A process has written a batch: it began so long `ago`, and has worked for so long since it last said so. What a batch of
+    /// before a restart took is no measure: its records are not counted either.
     pub fn out(&mut self, process: usize, time: BatchTime, ago: Duration, worked: Duration) {
+        let Some(b) = self.batches.get_mut(&time) else { return };
         *self.through.worked.entry(process).or_default() += worked;
-        if let Some(b) = self.batches.get_mut(&time)
-            && let Some(computed) = b.computed
+        if let Some(computed) = b.computed
             && let Some(began) = Instant::now().checked_sub(ago)
         {
             b.waited.1 = b.waited.1.max(began.saturating_duration_since(computed));
@@ -166,5 +167,27 @@ impl Paces {
             Some((*source, share(records, self.wants.get(source).unwrap_or(&none))))
         };
         self.rates.iter().filter_map(limit).collect()
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::rate::Backpressure;
+
+    #[test]
+    fn what_replayed_batches_took_to_write_is_not_charged_to_the_first_live_one() {
+        let mut config = Config::new("j".into(), Duration::from_secs(1)).unwrap();
+        config.backpressure = Some(Backpressure::default());
+        let mut paces = Paces::new(&config, [0].into_iter());
+        let (replayed, live) = (BatchTime::from_millis(1_000), BatchTime::from_millis(2_000));
+        paces.out(0, replayed, Duration::ZERO, Duration::from_secs(900));
+        paces.through(replayed);
+        paces.seal(live, Duration::ZERO);
+        paces.sealed(0, live, 10, &[], BTreeMap::new());
+        paces.out(0, live, Duration::ZERO, Duration::from_millis(20));
+        paces.through(live);
+        assert_eq!(paces.through.worked, [(0, Duration::from_millis(20))].into());
+        assert_eq!(paces.through.records, [(0, 10)].into());
     }
 }

@@ -58,11 +58,10 @@ struct Batch {
     cut: Option<Cut>,
     /// Sources that have not said how far they are.
     unsealed: usize,
+    /// What sources said; once it is closed, those of the plan.
     ranges: Vec<Range>,
     /// What of them was not in the sources any more.
     lost: Vec<Range>,
-    /// How far each split is when it is out.
-    planned: Vec<Range>,
     began: Instant,
     closed: bool,
     computed: bool,
@@ -341,7 +340,7 @@ impl Planner {
         let now = self.time.now();
         let late = now.saturating_sub(time.millis());
         let limits = self.paces.limits(self.next);
-        if live && replayed.is_none() {
+        if live {
             self.paces.seal(time, Duration::from_millis(now.saturating_sub(end.millis())));
         }
         let info = BatchInfo { time, overdue: run, scheduling_delay: Duration::from_millis(late), ..BatchInfo::default() };
@@ -367,7 +366,6 @@ impl Planner {
             unsealed: self.kit.sources.len() * self.config.peers(),
             ranges: Vec::new(),
             lost: Vec::new(),
-            planned: Vec::new(),
             began: Instant::now(),
             closed: false,
             computed: false,
@@ -394,7 +392,7 @@ impl Planner {
             let replayed = b.replayed.is_some();
             let ranges = std::mem::take(&mut b.ranges);
             let plan = b.replayed.take().unwrap_or(Plan { time: b.info.time, ranges, shown: true });
-            b.planned = plan.ranges.clone();
+            b.ranges = plan.ranges.clone();
             b.info.ranges = plan.ranges.iter().map(Into::into).collect();
             b.info.lost = b.lost.iter().map(Into::into).collect();
             let record = PlanRecord { plan, run: b.run, fill: b.fill };
@@ -410,8 +408,8 @@ impl Planner {
     }
 
     /// Every output is through a batch with these ranges.
-    fn tell_sources(&mut self, planned: &[Range]) {
-        for of_one in planned.chunk_by(|a, b| a.source == b.source) {
+    fn tell_sources(&mut self, ranges: &[Range]) {
+        for of_one in ranges.chunk_by(|a, b| a.source == b.source) {
             if let Some(splits) = &mut self.kit.sources[of_one[0].source as usize].splits {
                 splits.out(of_one);
             }
@@ -459,7 +457,7 @@ impl Planner {
                     ledger.pieces(worker, time, written)?;
                 }
             }
-            Report::Ready { progress, .. } => {
+            Report::Ready { progress } => {
                 self.progress.extend(progress);
                 self.unready -= 1;
             }
@@ -482,7 +480,7 @@ impl Planner {
             if let Some(ledger) = &mut self.ledger {
                 ledger.out(b.end)?;
             }
-            self.tell_sources(&b.planned);
+            self.tell_sources(&b.ranges);
         }
         let in_flight = self.batches.iter().filter(|b| b.closed).count();
         self.metrics.update(|s| s.in_flight = in_flight);

@@ -22,7 +22,7 @@ impl Planner {
     pub(super) fn resume_replay(&mut self, replay: &Replay, program: &[OperatorId]) -> Result<Resumed> {
         let directory = Directory::open(&replay.dir)?;
         let interval = self.config.interval;
-        directory.belongs_to(&self.config.name, std::time::Duration::from_millis(interval.millis()))?;
+        directory.belongs_to(&self.config.name, interval.duration())?;
         let Again { directory, checkpoint, positions, plans, losses } = directory.again(replay.from, replay.to, replay.anew)?;
         if checkpoint.is_none() && replay.verify && !replay.anew {
             let what = format!("no checkpoint is from before {} ({} ms)", replay.from, replay.from.millis());

@@ -120,7 +120,6 @@ where
     signals::stop_on_signals(&shared);
     let opened = open_before_meeting(&config);
     let peers = meet(&config, lines, &shared, opened.as_ref())?;
-    let opened = Mutex::new(opened);
     let limits = config.runtime.clone();
     let job = Job { config, time, given, shared: shared.clone(), metrics: metrics.clone(), opened };
     let ended = end.clone();
@@ -180,7 +179,7 @@ struct Job {
     given: Option<Vec<Plan>>,
     shared: Arc<Shared>,
     metrics: Metrics,
-    opened: Mutex<Option<Result<Opened>>>,
+    opened: Option<Result<Opened>>,
 }
 
 /// Process 0 of several says which generation begins when it meets the others. What is wrong with the directory is told when
@@ -223,7 +222,7 @@ fn meet(config: &Config, lines: Vec<String>, shared: &Shared, opened: Option<&Re
 }
 
 impl Job {
-    fn run<F>(self, build: Arc<F>, peers: Peers) -> Result<Summary>
+    fn run<F>(mut self, build: Arc<F>, peers: Peers) -> Result<Summary>
     where
         F: for<'s> Fn(&StreamingContext<'s>) -> Result<(), BoxError> + Send + Sync + 'static,
     {
@@ -246,7 +245,8 @@ impl Job {
         });
         let over = Arc::new(AtomicBool::new(false));
         let outputs = self.output_thread(delivered, waiting, over.clone())?;
-        let planner = self.planner_thread(kits, order_tx, reports)?;
+        let opened = self.opened.take();
+        let planner = self.planner_thread(opened, kits, order_tx, reports)?;
         let worked = cluster::run::execute(peers, worker_config(), {
             let crew = crew.clone();
             move |worker, fate| worker::run(worker, &crew, fate)
@@ -268,13 +268,13 @@ impl Job {
     /// Waits for the first worker's graph, then moves time until the job ends. In process 0 only: elsewhere no kit comes.
     fn planner_thread(
         &self,
+        opened: Option<Result<Opened>>,
         kits: mpsc::Receiver<Kit>,
         orders: mpsc::Sender<Order>,
         reports: mpsc::Receiver<Report>,
     ) -> Result<JoinHandle<()>> {
         let (config, time, metrics) = (self.config.clone(), self.time.clone(), self.metrics.clone());
         let (given, shared) = (self.given.clone(), self.shared.clone());
-        let opened = lock(&self.opened).take();
         let work = move || {
             let Ok(kit) = kits.recv() else { return };
             let mut planner = Planner::new(config, kit, orders, reports, time, metrics);

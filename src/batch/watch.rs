@@ -107,11 +107,30 @@ fn leave(shared: &Shared, end: &End, all: &[Seen]) {
     for stuck in all.iter().filter(|s| s.still >= LEAVE) {
         tracing::warn!("left behind: {}", stuck.error());
     }
-    let why = shared.why().unwrap_or_else(|| Error::Cluster("the job has failed, and does not end".into()));
     let mut over = lock(&end.0);
+    // Only now the reason is taken: a job that has just ended by itself is to find it.
     if over.is_none() {
+        let why = shared.why().unwrap_or_else(|| Error::Cluster("the job has failed, and does not end".into()));
         shared.abandon();
         *over = Some(Err(why));
         end.1.notify_all();
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn the_reason_of_a_failure_goes_to_who_ends_the_job() {
+        let (shared, end) = (Shared::new(), End::default());
+        shared.fail(Error::Cluster("a socket broke".into()));
+        *lock(&end.0) = Some(Ok(Summary::default()));
+        leave(&shared, &end, &[]);
+        assert!(shared.failed() && !shared.abandoned(), "it has ended by itself, and has not been told why yet");
+        *lock(&end.0) = None;
+        leave(&shared, &end, &[]);
+        let told = lock(&end.0).take().unwrap().unwrap_err().to_string();
+        assert!(told.contains("a socket broke") && shared.abandoned() && !shared.failed(), "{told}");
     }
 }

@@ -84,13 +84,16 @@ impl Directory {
         Ok(newest_first(&*self.store)?.into_iter().map(|file| (file, read(file))).collect())
     }
 
+    fn log(&self) -> Result<plan_log::Plans> {
+        plan_log::read(&*self.store, self.genesis.id, self.genesis.interval_ms, None)
+    }
+
     /// The plans that are kept, in order.
     ///
     /// # Errors
     /// A plan that cannot be read; what a crash left at the end of the log is none.
     pub fn plans(&self) -> Result<Vec<PlanRecord>> {
-        let plans = plan_log::read(&*self.store, self.genesis.id, self.genesis.interval_ms, None)?;
-        Ok(plans.records.into_iter().map(|l| l.record).collect())
+        Ok(self.log()?.records.into_iter().map(|l| l.record).collect())
     }
 
     /// What of these plans was not in the sources any more and has been passed over, in the order in which it was noticed.
@@ -98,8 +101,7 @@ impl Directory {
     /// # Errors
     /// As [`Directory::plans`].
     pub fn losses(&self) -> Result<Vec<LossRecord>> {
-        let plans = plan_log::read(&*self.store, self.genesis.id, self.genesis.interval_ms, None)?;
-        Ok(plans.losses)
+        Ok(self.log()?.losses)
     }
 
     /// Reads every byte of every file, and says of each whether it is as it was written.
@@ -114,7 +116,7 @@ impl Directory {
             let read = self.store.read(&entry.name, lease::LIMIT).and_then(|b| lease::read(&entry.name, &b.unwrap_or_default()));
             v.bad.extend(read.err());
         }
-        match plan_log::read(&*self.store, self.genesis.id, self.genesis.interval_ms, None) {
+        match self.log() {
             Ok(plans) => {
                 v.plans = plans.records.len() as u64;
                 v.notes.extend(plans.torn);

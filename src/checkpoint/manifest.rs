@@ -116,10 +116,11 @@ impl Manifest {
         found
     }
 
-    /// Writes it, when everything that it names is there.
-    pub(super) fn write(&self, store: &dyn Store) -> Result<()> {
+    /// Writes it, when everything that it names is there. Returns the bytes of the files that it names.
+    pub(super) fn write(&self, store: &dyn Store) -> Result<u64> {
         let name = self.file().to_string();
-        if let Some(wrong) = self.missing(&sizes(store)?).first() {
+        let sizes = sizes(store)?;
+        if let Some(wrong) = self.missing(&sizes).first() {
             return Err(Error::checkpoint(name, format!("is not written: {wrong}")));
         }
         fault::point("manifest.before");
@@ -127,7 +128,7 @@ impl Manifest {
             return Err(Error::checkpoint(name, "is there already: does another run write here?"));
         }
         fault::point("manifest.after");
-        Ok(())
+        Ok(self.files().iter().filter_map(|file| sizes.get(file)).sum())
     }
 
     pub(super) fn read(store: &dyn Store, directory: DirectoryId, file: ManifestFile) -> Result<Manifest> {

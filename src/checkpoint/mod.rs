@@ -18,7 +18,6 @@ mod recover;
 mod replay;
 mod store;
 
-use std::collections::BTreeSet;
 use std::path::Path;
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::time::Duration;
@@ -33,7 +32,6 @@ pub use manifest::{Comparison, Manifest, ManifestFile, OperatorState};
 pub use pieces::{Groups, Index, LONGEST_PIECE, PieceFile, PieceRef, PieceWriter, Pieces, collect};
 pub use plan_log::{PlanLog, PlanRecord};
 pub use replay::Again;
-pub(crate) use store::url;
 
 use self::clean::Keep;
 use self::lease::Held;
@@ -226,14 +224,15 @@ impl Checkpoints {
         &self.held.lease
     }
 
-    /// Makes a checkpoint of what has been written: when this returns, it is there for ever after.
+    /// Makes a checkpoint of what has been written: when this returns, it is there for ever after. Returns how many bytes the
+    /// files of its pieces have, whatever else lies in them.
     ///
     /// Its pieces are of this checkpoint, or of the newest one that has been published: older files may be gone.
     ///
     /// # Errors
     /// A piece that is not there; a time that is not after the last checkpoint's; a newer run on the directory; the disk
     /// fails. The checkpoints before it stand as they stood.
-    pub fn publish(&self, manifest: Manifest) -> Result<ManifestFile> {
+    pub fn publish(&self, manifest: Manifest) -> Result<u64> {
         let directory = self.directory()?;
         let mut state = self.state();
         self.held.check(&*self.store)?;
@@ -243,17 +242,9 @@ impl Checkpoints {
             let what = format!("is not written: there is a checkpoint of {}, which is not before it", state.newest);
             return Err(Error::checkpoint(manifest.file().to_string(), what));
         }
-        manifest.write(&*self.store)?;
+        let held = manifest.write(&*self.store)?;
         state.newest = manifest.time;
-        Ok(manifest.file())
-    }
-
-    /// Bytes of files of pieces, whatever lies in them.
-    ///
-    /// # Errors
-    /// The disk fails.
-    pub fn bytes_of(&self, files: BTreeSet<PieceFile>) -> Result<u64> {
-        Ok(manifest::sizes(&*self.store)?.into_iter().filter(|(file, _)| files.contains(file)).map(|(_, bytes)| bytes).sum())
+        Ok(held)
     }
 
     /// Deletes what no recovery will ask for: checkpoints beyond those that stay, pieces that none of these names, plans

@@ -73,19 +73,17 @@ fn cut(record: &PlanRecord, from: BatchTime, to: BatchTime, interval_ms: u64) ->
     let full = record.plan.ranges.iter().any(|r| r.from < r.until);
     let seen = |t: BatchTime| t >= from && record.plan.shown && (record.fill || t == end || t == first && full);
     let mut pieces: Vec<PlanRecord> = Vec::new();
-    let mut shown_before = None;
     let mut t = first;
     while t <= end.min(to) {
         let shown = seen(t);
         // Times that are seen alike are one record. The first has the ranges.
         match pieces.last_mut() {
-            Some(piece) if shown_before == Some(shown) => piece.run += 1,
+            Some(piece) if piece.plan.shown == shown => piece.run += 1,
             _ => {
                 let ranges = if t == first { record.plan.ranges.clone() } else { Vec::new() };
                 pieces.push(PlanRecord { plan: Plan { time: t, ranges, shown }, run: 0, fill: true });
             }
         }
-        shown_before = Some(shown);
         t = BatchTime::from_millis(t.millis() + interval_ms);
     }
     pieces

@@ -12,6 +12,7 @@ use std::sync::mpsc::Sender;
 use std::thread::{Builder, sleep};
 use std::time::Duration;
 
+use crate::config::url;
 use crate::error::{Error, Result};
 
 /// How long somebody may take to say what is wanted.
@@ -47,7 +48,7 @@ impl Scale {
 /// `DIR.launch`, beside the directory: what is in it belongs to the job. Of a directory in an object store it is among the
 /// temporary files of this machine.
 fn place(dir: &Path) -> PathBuf {
-    if let Some(url) = crate::checkpoint::url(dir) {
+    if let Some(url) = url(dir) {
         return std::env::temp_dir().join(format!("tidemill-{:016x}.launch", xxhash_rust::xxh3::xxh3_64(url.as_bytes())));
     }
     let dir = std::path::absolute(dir).unwrap_or_else(|_| dir.into());
@@ -85,12 +86,15 @@ impl Control {
         let stop = Arc::new(AtomicBool::new(false));
         let stopped = stop.clone();
         let ear = move || {
-            while let Ok((stream, _)) = listener.accept() {
+            loop {
+                let accepted = listener.accept();
                 if stopped.load(Ordering::SeqCst) {
                     return;
                 }
-                match hear(&stream) {
-                    Some((processes, workers)) => drop(words.send(Word::Scale(Scale { processes, workers, reply: stream }))),
+                // Nobody, where this process is out of files: who waits is heard when it has some again.
+                let heard = accepted.ok().and_then(|(stream, _)| Some((hear(&stream)?, stream)));
+                match heard {
+                    Some(((processes, workers), reply)) => drop(words.send(Word::Scale(Scale { processes, workers, reply }))),
                     None => sleep(Duration::from_millis(10)),
                 }
             }

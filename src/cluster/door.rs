@@ -10,8 +10,7 @@ use std::sync::{Arc, Mutex, PoisonError};
 use std::thread::{Builder, JoinHandle, sleep};
 use std::time::{Duration, Instant};
 
-use super::frame::{self, Trouble};
-use super::greet::{self, Refusal};
+use super::greet;
 use super::hello::{Answer, Verdict};
 use super::table::Room;
 use crate::error::{Error, Result};
@@ -119,12 +118,8 @@ pub(super) fn receive(room: &Room, stream: TcpStream, from: SocketAddr, limit: D
     let caller = match greet::hear(&stream, room.secret.as_ref(), until) {
         Ok(caller) => caller,
         Err(refusal) => {
-            let why = match refusal {
-                Refusal::Trouble(Trouble::Protocol(theirs)) => {
-                    format!("speaks protocol {theirs}, this one {}: start all with the same build", frame::PROTOCOL)
-                }
-                Refusal::Secret(why) => why.into(),
-                other => return tracing::debug!(%from, %other, "a caller was sent away"),
+            let Some(why) = refusal.difference() else {
+                return tracing::debug!(%from, %refusal, "a caller was sent away");
             };
             // Once all are here, nobody is missing.
             if room.lock().whole {

@@ -53,6 +53,19 @@ pub(super) enum Refusal {
     System(crate::error::Error),
 }
 
+impl Refusal {
+    /// What is different over there, in words that go on from "process P at A". `None`: it is not for that.
+    pub(super) fn difference(&self) -> Option<String> {
+        match self {
+            Refusal::Trouble(Trouble::Protocol(theirs)) => {
+                Some(format!("speaks protocol {theirs}, this one {}: start all with the same build", frame::PROTOCOL))
+            }
+            Refusal::Secret(why) => Some((*why).into()),
+            _ => None,
+        }
+    }
+}
+
 const REMEDY_THEIRS: &str = "has a secret, this one has none: give all the same, by --secret-file or TIDEMILL_SECRET";
 const REMEDY_OWN: &str = "has no secret, this one has one: give all the same, by --secret-file or TIDEMILL_SECRET";
 const REMEDY_OTHER: &str = "has another secret than this one: give all the same, by --secret-file or TIDEMILL_SECRET";

@@ -15,8 +15,8 @@ use rustix::net::sockopt;
 use xxhash_rust::xxh3::{xxh3_64, xxh3_128};
 
 use super::door::{Door, bind};
-use super::frame::{self, Trouble};
-use super::greet::{self, Refusal};
+use super::frame;
+use super::greet;
 use super::hello::{Answer, Hello, Kind, Verdict, clip};
 use super::link::Frame;
 use super::secret::Secret;
@@ -198,13 +198,9 @@ fn call(process: usize, address: SocketAddr, kind: Kind, limit: Duration, room: 
     }
     let own = room.own(kind);
     let said = greet::call(&stream, &own, room.secret.as_ref(), until);
-    let answer = said.map_err(|refusal| match refusal {
-        Refusal::Trouble(Trouble::Protocol(theirs)) => Call::Fatal(format!(
-            "process {process} at {address} speaks protocol {theirs}, this one {}: start all with the same build",
-            frame::PROTOCOL
-        )),
-        Refusal::Secret(why) => Call::Fatal(format!("process {process} at {address} {why}")),
-        other => Call::Again(other.to_string()),
+    let answer = said.map_err(|refusal| match refusal.difference() {
+        Some(why) => Call::Fatal(format!("process {process} at {address} {why}")),
+        None => Call::Again(refusal.to_string()),
     })?;
     take(process, address, &own, answer, stream, room)
 }

@@ -31,7 +31,7 @@ where
     E: Write + Send + 'static,
 {
     let say = |text: &str| line(err, "launch", text.as_bytes());
-    let (mut size, mut scale, mut failures) = ((launch.processes, launch.workers), None, 0);
+    let (mut size, mut scale, mut failures) = ((launch.processes, launch.workers), None::<Scale>, 0);
     let progress = launch.checkpoint.as_ref().map(|_| TempFile::new("progress", b"")).transpose()?;
     // Over all starts: batches that run again are no progress.
     let mut reached = None;
@@ -72,7 +72,9 @@ where
             Waited::Over => {}
             Waited::Wanted(wanted) => {
                 size = (wanted.processes, wanted.workers);
-                scale = Some(wanted);
+                if let Some(older) = scale.replace(wanted) {
+                    older.reply(false, "other numbers were asked for since");
+                }
             }
             Waited::Asked => {
                 say("asked to end: not started again");

@@ -77,7 +77,7 @@ pub(crate) struct Outputs {
 
 impl Outputs {
     pub fn new(config: &Config, waiting: Arc<AtomicUsize>, over: Arc<AtomicBool>) -> Self {
-        let linger = if Duration::from_millis(config.interval.millis()) < LINGER { LINGER } else { Duration::ZERO };
+        let linger = if config.interval.duration() < LINGER { LINGER } else { Duration::ZERO };
         let (process, tries) = (config.runtime.process.into(), config.output_tries);
         let (outputs, arrived, turn) = (Vec::new(), BTreeMap::new(), (None, 0));
         let (sent, written, group) = (VecDeque::new(), VecDeque::new(), Group::default());
@@ -117,7 +117,7 @@ impl Outputs {
                         progress.extend(promise.begin(life, &self.over)?);
                     }
                 }
-                post(Report::Ready { process: self.process, progress });
+                post(Report::Ready { progress });
             }
             Delivery::Part { output, plan, rows, bytes } => {
                 let a = self.arrived.entry((plan.time, output)).or_insert_with(|| Arrived {

@@ -130,9 +130,7 @@ impl Store for Disk {
     fn read(&self, name: &str, limit: u64) -> Result<Option<Vec<u8>>> {
         let meta = found(fs::metadata(self.path(name))).map_err(|e| self.said("cannot be read", name, e))?;
         match meta.map(|m| m.len()) {
-            Some(bytes) if bytes > limit => {
-                Err(Error::damaged(name, format!("it has {bytes} bytes, and no such file has more than {limit}")))
-            }
+            Some(bytes) if bytes > limit => Err(super::too_long(name, bytes, limit)),
             // It may grow meanwhile, as a log does.
             Some(_) => self.read_range(name, 0, limit),
             None => Ok(None),

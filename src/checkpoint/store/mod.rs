@@ -13,7 +13,8 @@ use std::fmt::Debug;
 use std::path::Path;
 use std::sync::Arc;
 
-use crate::error::Result;
+use crate::config::url;
+use crate::error::{Error, Result};
 
 /// The folders of a checkpoint directory.
 pub(crate) const FOLDERS: [&str; 4] = ["leases", "manifests", "pieces", "plans"];
@@ -127,12 +128,9 @@ pub(crate) fn look(dir: &Path) -> Result<Arc<dyn Store>> {
     })
 }
 
-/// Whether a directory is in an object store: what has a scheme in front, as in `s3://bucket/prefix`.
-pub(crate) fn url(dir: &Path) -> Option<&str> {
-    let text = dir.to_str()?;
-    let (scheme, _) = text.split_once("://")?;
-    let known = !scheme.is_empty() && scheme.chars().all(|c| c.is_ascii_alphanumeric() || "+-.".contains(c));
-    known.then_some(text)
+/// What has more bytes than any file of ours is none of them.
+fn too_long(name: &str, bytes: u64, limit: u64) -> Error {
+    Error::damaged(name, format!("it has {bytes} bytes, and no such file has more than {limit}"))
 }
 
 #[cfg(feature = "object-store")]
@@ -143,7 +141,7 @@ fn objects(url: &str) -> Result<Arc<dyn Store>> {
 #[cfg(not(feature = "object-store"))]
 fn objects(url: &str) -> Result<Arc<dyn Store>> {
     let scheme = url.split("://").next().unwrap_or_default();
-    Err(crate::error::Error::config(format!(
+    Err(Error::config(format!(
         "a checkpoint directory at {scheme}:// needs the feature `object-store`, which this program was built without: \
          build it with --features object-store, or give a directory"
     )))

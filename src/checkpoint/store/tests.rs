@@ -24,14 +24,6 @@ fn without_the_feature_its_name_is_said() {
     assert!(e.contains("s3://") && e.contains("--features object-store"), "{e}");
 }
 
-#[test]
-fn a_directory_is_one_whatever_its_name() {
-    for dir in ["/var/lib/x", "s3", "s3:/x", "://x", "a b://x", "./s3://b"] {
-        assert_eq!(url(Path::new(dir)), None, "{dir}");
-    }
-    assert_eq!(url(Path::new("s3://b/p")), Some("s3://b/p"));
-}
-
 /// What a user got wrong is said without what is secret in it.
 #[cfg(feature = "object-store")]
 #[test]

@@ -190,6 +190,23 @@ fn plans_must_follow_one_another() {
 }
 
 #[test]
+fn a_checkpoint_that_is_published_says_how_large_its_files_are() {
+    let dir = Place::new("held");
+    let mut job = Job::start(&dir).unwrap();
+    let bytes = |files: &[String]| files.iter().map(|f| std::fs::metadata(dir.path(f)).unwrap().len()).sum::<u64>();
+    job.step();
+    let first = job.checkpoint().unwrap();
+    let mut files = dir.files("pieces");
+    assert_eq!((files.len(), first), (2, bytes(&files)));
+    job.step();
+    let second = job.checkpoint().unwrap();
+    // The piece that did not change lies in the second file of the first one: all of that counts, and the first file does not.
+    let gone = files.remove(0);
+    let files: Vec<_> = dir.files("pieces").into_iter().filter(|f| *f != gone).collect();
+    assert_eq!((files.len(), second), (3, bytes(&files)));
+}
+
+#[test]
 fn a_checkpoint_names_only_what_is_there() {
     let dir = Place::new("names");
     let mut job = Job::start(&dir).unwrap();

@@ -10,7 +10,7 @@ use std::time::{Duration, Instant};
 
 use signal_hook::consts::SIGTERM;
 
-use super::super::control::Word;
+use super::super::control::{Control, Word, rescale};
 use super::super::launch::Launch;
 use super::has;
 use crate::checkpoint::{Checkpoints, Manifest, Origin, Settings};
@@ -252,6 +252,29 @@ fn a_signal_between_two_starts_ends_it() {
     run.signals.send(Word::Signal(SIGTERM)).unwrap();
     let (code, _, err) = run.code();
     assert!(code == 3 && err.contains("asked to end: not started again"), "{err}");
+}
+
+/// The first numbers are still to be tried when others are wanted: both who asked are answered.
+#[test]
+fn whose_numbers_others_take_the_place_of_is_told() {
+    // It fails when it is asked to end; with four processes it is done at once.
+    let (launch, dir) = again("others", "[ $1 = 4 ] && exit 0; trap 'exit 3' TERM; echo up; while :; do sleep 0.05; done");
+    let run = Run::of(Launch { pause: LONG, ..launch });
+    let control = Control::open(&dir, run.signals.clone()).unwrap();
+    let ask = |processes| {
+        let dir = dir.clone();
+        thread::spawn(move || rescale(&dir, processes, 1))
+    };
+    run.out.until("[0] up");
+    run.out.until("[1] up");
+    let first = ask(3);
+    run.err.until("restart 1 of 2");
+    let second = ask(4).join().unwrap().unwrap();
+    has(&second, &["runs as -n 4 -w 1"]);
+    has(&first.join().unwrap().unwrap_err().to_string(), &["other numbers were asked for since"]);
+    let (code, _, err) = run.code();
+    assert_eq!(code, 0, "{err}");
+    drop(control);
 }
 
 #[test]

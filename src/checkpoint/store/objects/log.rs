@@ -120,7 +120,7 @@ pub(super) fn read(store: &Objects, name: &str, limit: u64) -> Result<Option<Vec
         ));
     }
     if end > limit {
-        return Err(Error::damaged(name, format!("it has {end} bytes, and no such file has more than {limit}")));
+        return Err(super::super::too_long(name, end, limit));
     }
     let full = parts.range(..end).map(|(offset, _)| store.path(&part(name, *offset))).collect();
     let read = store.ask(|o| async move {

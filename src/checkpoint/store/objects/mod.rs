@@ -284,9 +284,7 @@ impl Store for Objects {
             Ok(Some((size, if size > limit { Default::default() } else { object.bytes().await? })))
         });
         match read.map_err(|e| self.said(name, "cannot be read", &e))? {
-            Some((size, _)) if size > limit => {
-                Err(Error::damaged(name, format!("it has {size} bytes, and no such file has more than {limit}")))
-            }
+            Some((size, _)) if size > limit => Err(super::too_long(name, size, limit)),
             found => Ok(found.map(|(_, bytes)| bytes.into())),
         }
     }
