@@ -21,8 +21,7 @@ pub(super) fn ids<'a>(metadata: &Metadata, names: impl Iterator<Item = &'a str>)
     let mut found = Ids::new();
     let Some(first) = names.first().and_then(|n| n.to_str().ok()) else { return found };
     // Whoever answers: librdkafka would wait for the controller, which may be away, or unknown.
-    let answer = metadata.consumer.fetch_metadata(Some(first), START_DEADLINE);
-    let broker = answer.map_or(-1, |about| about.orig_broker_id());
+    let Ok(answer) = metadata.consumer.fetch_metadata(Some(first), START_DEADLINE) else { return found };
     let (wait, describe) = (START_DEADLINE.as_millis() as c_int, rd::rd_kafka_admin_op_t::RD_KAFKA_ADMIN_OP_DESCRIBETOPICS);
     // SAFETY: the client lives through all calls, and so do the names; what is made here is destroyed here, once, after its last
     // use. The answer belongs to its event; no event is null, and so is the answer of an event of another kind.
@@ -31,7 +30,7 @@ pub(super) fn ids<'a>(metadata: &Metadata, names: impl Iterator<Item = &'a str>)
         let (queue, options) = (rd::rd_kafka_queue_new(client), rd::rd_kafka_AdminOptions_new(client, describe));
         let topics = rd::rd_kafka_TopicCollection_of_topic_names(pointers.as_mut_ptr(), pointers.len());
         rd::rd_kafka_AdminOptions_set_request_timeout(options, wait, std::ptr::null_mut(), 0);
-        rd::rd_kafka_AdminOptions_set_broker(options, broker, std::ptr::null_mut(), 0);
+        rd::rd_kafka_AdminOptions_set_broker(options, answer.orig_broker_id(), std::ptr::null_mut(), 0);
         rd::rd_kafka_DescribeTopics(client, topics, options, queue);
         let event = rd::rd_kafka_queue_poll(queue, wait + 1_000);
         if !event.is_null() {
