@@ -162,7 +162,6 @@ impl<K: Key> Dict<K> {
     }
 
     /// How many ids there ever were.
-    #[cfg(test)]
     pub fn ids(&self) -> usize {
         self.entries.len()
     }

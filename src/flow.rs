@@ -149,13 +149,15 @@ where
         drop(caps);
         let mut slots = Slots { open: BTreeMap::new(), cap: None };
         move |frontiers| {
-            data.for_each_time(|cap, containers| {
+            // In the order of arrival: what a worker tells another about keys builds on what it said before.
+            let mut at = None;
+            data.for_each(|cap, container| {
                 let t = *cap.time();
-                site.enter(Some(t));
-                slots.cap = Some(cap);
-                for c in containers {
-                    absorb(&mut slots, t, std::mem::take(c));
+                if at.replace(t) != Some(t) {
+                    site.enter(Some(t));
                 }
+                slots.cap = Some(cap);
+                absorb(&mut slots, t, std::mem::take(container));
                 slots.cap = None;
             });
             ticks.for_each(|cap, plans| {

@@ -17,7 +17,7 @@ use crate::dict::{Dict, Id};
 use crate::dstream::{DStream, Panes};
 use crate::error::BoxError;
 use crate::flow::{Site, batched};
-use crate::operator::combine::add_one;
+use crate::operator::book::Book;
 use crate::pane::Pane;
 use crate::plan::Tick;
 use crate::state::{Changes, Groups, KeyedState};
@@ -78,8 +78,8 @@ impl Shape {
 
 /// The panes of a stream: one a batch, combined by key on the workers that own the keys.
 pub(crate) fn panes<'s, T: Key>(stream: &DStream<'s, T>, site: &Site) -> Panes<'s, T> {
-    let fold = |map: &mut FastMap<T, i64>, rows: Rows<T>| rows.rows.iter().for_each(|r| add_one::<T>(map, r));
-    let combined = stream.combine(site, fold, |a, b| *a += b);
+    let fold = |sums: &mut Book<_, _>, rows: Rows<T>| rows.rows.iter().for_each(|r| *sums.of(r) += 1);
+    let combined = stream.combine(site, 0, fold, |a, b| *a += b);
     let graph = &stream.node.graph;
     let dict: Rc<RefCell<Dict<T>>> = Rc::default();
     let (own, probe) = (dict.clone(), graph.probe.clone());

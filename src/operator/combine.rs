@@ -1,80 +1,67 @@
 //! The kernel under everything that is reduced by key: combine on each worker while the batch is open, then exchange one row a
 //! key to the worker that owns it, and combine again.
 
-use std::cell::Cell;
-use std::hash::Hash;
+use std::cell::RefCell;
 use std::rc::Rc;
 
-use hashbrown::hash_map::EntryRef;
 use timely::dataflow::channels::pact::Pipeline;
 
 use crate::context::Graph;
-use crate::data::{Exchange, FastMap, KEY_GROUPS, Key, Lane, Rows, key_group};
+use crate::data::{Exchange, KEY_GROUPS, Key, Lane, Rows};
 use crate::dstream::{Case, DStream};
-use crate::flow::{RowStream, Site, VecStream, batched, expand, route};
-
-/// The rows of a batch by key, as far as they have come.
-pub(crate) type Partial<K, A> = FastMap<K, A>;
+use crate::flow::{RowStream, Site, Slots, VecStream, batched, route};
+use crate::operator::book::{Book, Parcel, Reader, Whole, Writer};
 
 impl<'s, T: 'static> DStream<'s, T> {
-    /// Folds each container into the map of its batch, and merges the maps by key. The result lies with the owner of its key.
+    /// Folds each container into the sums of its batch, and merges those of all workers by key. The result lies with the owner of
+    /// its key.
     pub(crate) fn combine<K: Key, A: Exchange>(
         &self,
         site: &Site,
-        mut fold: impl FnMut(&mut Partial<K, A>, Rows<T>) + 'static,
+        zero: A,
+        mut fold: impl FnMut(&mut Book<K, A>, Rows<T>) + 'static,
         merge: impl Fn(&mut A, A) + 'static,
     ) -> DStream<'s, (K, A)> {
         let graph = &self.node.graph;
-        // A batch is most often like the one before it: its map begins at that size.
-        let last = Rc::new(Cell::new(0));
-        let seen = last.clone();
-        let partial = batched(
-            &graph.flow,
-            site,
-            self.inner(),
-            Pipeline,
-            move |slots, t, rows| {
-                let map: &mut Partial<K, A> = slots.at(t);
-                if map.capacity() == 0 {
-                    map.reserve(last.get());
-                }
-                fold(map, rows)
-            },
-            move |_, map: Partial<K, A>, give: &mut crate::flow::Give<'_, Vec<(u64, (K, A))>>| {
-                seen.set(map.len());
-                give(map.into_iter().map(|(k, a)| (key_group(&k), (k, a))).collect())
-            },
-        );
-        self.wide(combined(graph, site, partial, merge), Case::Bag { grouped: true }).placed(true)
+        let (flow, peers) = (&graph.flow, graph.flow.scope.peers());
+        let writer = Rc::new(RefCell::new(Writer::new(flow.scope.index(), peers, zero)));
+        let own = writer.clone();
+        let absorb = move |slots: &mut Slots<Option<Book<K, A>>>, t, rows| {
+            fold(slots.at(t).get_or_insert_with(|| own.borrow_mut().open()), rows);
+        };
+        let rows = if peers == 1 {
+            batched(flow, site, self.inner(), Pipeline, absorb, move |_, book, give| {
+                book.into_iter().for_each(|b| writer.borrow_mut().rows(b, give));
+            })
+        } else {
+            let parcels = batched(flow, site, self.inner(), Pipeline, absorb, move |_, book, give| {
+                book.into_iter().for_each(|b| writer.borrow_mut().parcels(b, give));
+            });
+            owned(graph, site, parcels, merge)
+        };
+        self.wide(rows, Case::Bag { grouped: true }).placed(true)
     }
 }
 
 /// Sends partial results to their keys' owners and merges them there, once a batch.
-pub(crate) fn combined<'s, K: Key, A: Exchange>(
+pub(crate) fn owned<'s, K: Key, A: Exchange>(
     graph: &Graph<'s>,
     site: &Site,
-    partial: VecStream<'s, (u64, (K, A))>,
+    parcels: VecStream<'s, Parcel<K, A>>,
     merge: impl Fn(&mut A, A) + 'static,
 ) -> RowStream<'s, (K, A)> {
-    // One worker has merged already.
-    if graph.flow.scope.peers() == 1 {
-        return expand(&graph.flow, site, partial, |_, rows: Vec<(u64, (K, A))>, give| by_group(0, rows, give));
-    }
+    let reader = Rc::new(RefCell::new(Reader::new(graph.flow.scope.peers())));
+    let own = reader.clone();
     batched(
         &graph.flow,
         site,
-        partial,
-        route(|(group, _): &(u64, (K, A))| *group),
-        move |slots, t, rows: Vec<(u64, (K, A))>| {
-            let map: &mut FastMap<K, (u64, A)> = slots.at(t);
-            for (group, (k, a)) in rows {
-                match map.entry(k) {
-                    hashbrown::hash_map::Entry::Occupied(mut e) => merge(&mut e.get_mut().1, a),
-                    hashbrown::hash_map::Entry::Vacant(e) => drop(e.insert((group, a))),
-                }
-            }
+        parcels,
+        route(|p: &Parcel<K, A>| p.to.into()),
+        move |slots, t, parcels: Vec<Parcel<K, A>>| {
+            let whole: &mut Whole<A> = slots.at(t);
+            parcels.into_iter().for_each(|p| reader.borrow_mut().read(t, p, whole, &merge));
         },
-        |_, map, give| by_group(0, map.into_iter().map(|(k, (g, a))| (g, (k, a))).collect(), give),
+        move |tick, whole, give| own.borrow_mut().rows(tick.time, whole, give),
     )
 }
 
@@ -86,16 +73,5 @@ pub(crate) fn by_group<R>(side: u16, rows: Vec<(u64, R)>, give: &mut crate::flow
     rows.into_iter().for_each(|(g, row)| groups[g as usize].push(row));
     for (group, rows) in groups.into_iter().enumerate().filter(|(_, r)| !r.is_empty()) {
         give(Rows::new(Lane { side, lane: group as u32 }, rows));
-    }
-}
-
-/// Adds one occurrence of a borrowed key, owning it only if it is new.
-pub(crate) fn add_one<Q: ?Sized + Hash + Eq + ToOwned>(map: &mut FastMap<Q::Owned, i64>, key: &Q)
-where
-    Q::Owned: Hash + Eq + std::borrow::Borrow<Q>,
-{
-    match map.entry_ref(key) {
-        EntryRef::Occupied(mut e) => *e.get_mut() += 1,
-        EntryRef::Vacant(e) => _ = e.insert_with_key(key.to_owned(), 1),
     }
 }

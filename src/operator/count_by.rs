@@ -3,23 +3,23 @@
 use std::borrow::Borrow;
 use std::hash::Hash;
 
-use crate::data::{Data, FastMap, Key, Rows};
+use crate::data::{Data, Key, Rows};
 use crate::dstream::DStream;
 use crate::flow::Site;
-use crate::operator::combine::add_one;
+use crate::operator::book::Book;
 
 /// Where `count_by` is told what to count: borrowed, owned only when it is new in this batch.
 pub struct Out<'a, Q: ?Sized + ToOwned> {
-    pub(crate) counts: &'a mut FastMap<Q::Owned, i64>,
+    pub(crate) counts: &'a mut Book<Q::Owned, i64>,
 }
 
 impl<Q: ?Sized + Hash + Eq + ToOwned> Out<'_, Q>
 where
-    Q::Owned: Hash + Eq + Borrow<Q>,
+    Q::Owned: Key + Borrow<Q>,
 {
     /// Counts one occurrence.
     pub fn push(&mut self, key: &Q) {
-        add_one(self.counts, key);
+        *self.counts.of(key) += 1;
     }
 }
 
@@ -42,10 +42,10 @@ impl<'s, T: Data> DStream<'s, T> {
     {
         let site = Site::of("count_by");
         self.node.graph.note::<Q::Owned>("count_by", "");
-        let fold = move |map: &mut FastMap<Q::Owned, i64>, rows: Rows<T>| {
-            let mut out = Out { counts: map };
+        let fold = move |sums: &mut Book<_, _>, rows: Rows<T>| {
+            let mut out = Out { counts: sums };
             rows.rows.iter().for_each(|r| f(r, &mut out));
         };
-        self.combine(&site, fold, |a, b| *a += b)
+        self.combine(&site, 0, fold, |a, b| *a += b)
     }
 }

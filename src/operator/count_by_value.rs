@@ -3,7 +3,7 @@
 use crate::data::{Key, Rows};
 use crate::dstream::DStream;
 use crate::flow::Site;
-use crate::operator::combine::add_one;
+use crate::operator::book::Book;
 
 impl<'s, T: Key> DStream<'s, T> {
     /// Each distinct row of the batch with how often it is there. An empty batch gives nothing.
@@ -18,7 +18,7 @@ impl<'s, T: Key> DStream<'s, T> {
     pub fn count_by_value(&self) -> DStream<'s, (T, i64)> {
         let site = Site::of("count_by_value");
         self.node.graph.note::<T>("count_by_value", "");
-        let fold = |map: &mut _, rows: Rows<T>| rows.rows.iter().for_each(|r| add_one::<T>(map, r));
-        self.combine(&site, fold, |a, b| *a += b)
+        let fold = |sums: &mut Book<_, _>, rows: Rows<T>| rows.rows.iter().for_each(|r| *sums.of(r) += 1);
+        self.combine(&site, 0, fold, |a, b| *a += b)
     }
 }

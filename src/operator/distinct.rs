@@ -3,6 +3,7 @@
 use crate::data::{Key, Rows};
 use crate::dstream::DStream;
 use crate::flow::{Site, expand};
+use crate::operator::book::Book;
 
 impl<'s, T: Key> DStream<'s, T> {
     /// Each distinct row of the batch, once.
@@ -16,12 +17,8 @@ impl<'s, T: Key> DStream<'s, T> {
         let site = Site::of("distinct");
         let graph = &self.node.graph;
         graph.note::<T>("distinct", "");
-        let fold = |map: &mut crate::data::FastMap<T, ()>, rows: Rows<T>| {
-            for r in rows.rows.iter() {
-                map.entry_ref(r).or_insert(());
-            }
-        };
-        let one = self.combine(&site, fold, |_, _| ());
+        let fold = |sums: &mut Book<_, _>, rows: Rows<T>| rows.rows.iter().for_each(|r| *sums.of(r) = ());
+        let one = self.combine(&site, (), fold, |_, _| ());
         one.narrow(expand(&graph.flow, &site, one.inner(), |_, rows: Rows<(T, ())>, give| {
             give(Rows::new(rows.lane, rows.take().into_iter().map(|(k, ())| k).collect()));
         }))

@@ -14,6 +14,7 @@ use crate::data::{Change, Exchange, FastMap, Key, Rows, key_group};
 use crate::dict::Id;
 use crate::dstream::{Case, DStream};
 use crate::flow::{Flow, Give, RowStream, Site, batched, by_batch, route};
+use crate::operator::book::Book;
 use crate::operator::combine::by_group;
 use crate::time::{BatchTime, Grid};
 use crate::view::{Changes, Form, View};
@@ -282,11 +283,11 @@ impl<'s, T: Key> DStream<'s, Change<T>> {
         let site = Site::of("changes_to_view");
         let graph: &Rc<Graph<'s>> = &self.node.graph;
         let name = graph.note::<T>("changes_to_view", "");
-        let add = |map: &mut FastMap<T, i64>, rows: Rows<Change<T>>| {
-            rows.take().into_iter().for_each(|c| *map.entry(c.row).or_insert(0) += c.diff);
+        let add = |sums: &mut Book<_, _>, rows: Rows<Change<T>>| {
+            rows.take().into_iter().for_each(|c| *sums.of_own(c.row) += c.diff);
         };
         // A row may have left on another worker than it came: what owns it puts both together.
-        let (keyed, state) = sums(&self.combine(&site, add, |a, b| *a += b), &site, name);
+        let (keyed, state) = sums(&self.combine(&site, 0, add, |a, b| *a += b), &site, name);
         let why = Some(site.name());
         let view = View::new(graph, &self.node.lineage, self.node.grid.clone(), Form::Keyed(keyed), why);
         view.node.state.set(Some(state));

@@ -1,11 +1,12 @@
 //! 3. What is computed: each file adds one verb to `DStream` or `View`.
 //!
 //! Kernels, on which all else stands in a few lines:
-//! `flow::expand` (map, filter, flat_map, try_*), `combine` (count, count_by*, reduce*, distinct), `cogroup` (joins, group_by_key),
+//! `flow::expand` (map, filter, flat_map, try_*), `combine`, which writes in `book`s (count, count_by*, reduce*, distinct), `cogroup` (joins, group_by_key),
 //! `gather` (sort_by, take, top_by, transform, foreach_batch), `union`, `window/panes` (window, over), `state/` (update_state_by_key),
 //! `window/folded` (windows with a user's function), `../arrangement/` (count_by_value and its kin of views), `view/top` (`rank`), `emit` (the four output modes), `attach` (output operations).
 
 pub(crate) mod attach;
+pub(crate) mod book;
 mod cache;
 mod checkpoint;
 pub(crate) mod combine;

@@ -1,8 +1,9 @@
 //! `reduce_by_key` on batches: the values of each key into one.
 
-use crate::data::{Exchange, FastMap, Key, Rows};
+use crate::data::{Exchange, Key, Rows};
 use crate::dstream::DStream;
 use crate::flow::Site;
+use crate::operator::book::Book;
 
 impl<'s, K: Key, V: Exchange> DStream<'s, (K, V)> {
     /// Each key of the batch with its values through `f`, which must be associative and commutative: values are combined on
@@ -25,12 +26,10 @@ impl<'s, K: Key, V: Exchange> DStream<'s, (K, V)> {
     /// The kernel: one row a key, on the worker that owns it.
     pub(crate) fn reduced(&self, site: &Site, f: impl Fn(V, V) -> V + Clone + 'static) -> DStream<'s, (K, V)> {
         let (f2, f3) = (f.clone(), f);
-        let fold = move |map: &mut FastMap<K, Option<V>>, rows: Rows<(K, V)>| {
-            for (k, v) in rows.take() {
-                merge(map.entry(k).or_insert(None), Some(v), &f2);
-            }
+        let fold = move |sums: &mut Book<_, _>, rows: Rows<(K, V)>| {
+            rows.take().into_iter().for_each(|(k, v)| merge(sums.of_own(k), Some(v), &f2));
         };
-        let reduced = self.combine(site, fold, move |a, b| merge(a, b, &f3));
+        let reduced = self.combine(site, None, fold, move |a, b| merge(a, b, &f3));
         let flow = &self.node.graph.flow;
         let plain = crate::flow::expand(flow, site, reduced.inner(), |_, rows: Rows<(K, Option<V>)>, give| {
             give(Rows::new(rows.lane, rows.take().into_iter().filter_map(|(k, v)| v.map(|v| (k, v))).collect()));

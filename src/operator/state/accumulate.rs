@@ -1,10 +1,10 @@
 //! `accumulate` and `sum_by_key`: what only grows, and what is added up, since the beginning.
 
 use crate::arrangement::keyed::sums;
-use crate::data::{FastMap, Key, Rows};
+use crate::data::{Key, Rows};
 use crate::dstream::DStream;
 use crate::flow::Site;
-use crate::operator::combine::add_one;
+use crate::operator::book::Book;
 use crate::time::Grid;
 use crate::view::{Form, View};
 
@@ -20,8 +20,8 @@ impl<'s, T: Key> DStream<'s, T> {
         let site = Site::of("accumulate");
         let graph = &self.node.graph;
         let name = graph.note::<T>("accumulate", "");
-        let fold = |map: &mut FastMap<T, i64>, rows: Rows<T>| rows.rows.iter().for_each(|r| add_one::<T>(map, r));
-        let (keyed, state) = sums(&self.combine(&site, fold, |a, b| *a += b), &site, name);
+        let fold = |sums: &mut Book<_, _>, rows: Rows<T>| rows.rows.iter().for_each(|r| *sums.of(r) += 1);
+        let (keyed, state) = sums(&self.combine(&site, 0, fold, |a, b| *a += b), &site, name);
         let view = View::new(graph, &self.node.lineage, Grid::every(graph.config.interval.millis()), Form::Keyed(keyed), None);
         view.node.state.set(Some(state));
         view
@@ -44,12 +44,10 @@ impl<'s, K: Key> DStream<'s, (K, i64)> {
         let site = Site::of("sum_by_key");
         let graph = &self.node.graph;
         let name = graph.note::<K>("sum_by_key", "");
-        let fold = |map: &mut FastMap<K, i64>, rows: Rows<(K, i64)>| {
-            for (k, n) in rows.take() {
-                *map.entry(k).or_insert(0) += n;
-            }
+        let fold = |sums: &mut Book<_, _>, rows: Rows<(K, i64)>| {
+            rows.take().into_iter().for_each(|(k, n)| *sums.of_own(k) += n);
         };
-        let placed = if self.node.placed { self.clone() } else { self.combine(&site, fold, |a, b| *a += b) };
+        let placed = if self.node.placed { self.clone() } else { self.combine(&site, 0, fold, |a, b| *a += b) };
         let (keyed, state) = sums(&placed, &site, name);
         let every = Grid::every(graph.config.interval.millis());
         let sums = View::new(graph, &self.node.lineage, every, Form::Keyed(keyed), None).counts(&site);
