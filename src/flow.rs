@@ -241,16 +241,15 @@ where
         drop(caps);
         move |_frontiers| {
             let (mut oks, mut errs) = (oks.activate(), errs.activate());
-            data.for_each_time(|cap, containers| {
+            // Not `for_each_time`: it sorts by time, and may change the places of containers of one time.
+            data.for_each(|cap, container| {
                 let t = *cap.time();
                 site.enter(Some(t));
                 let (ok_cap, err_cap) = (cap.retain(0), cap.retain(1));
                 let (mut ok, mut err) = (oks.session_with_builder(&ok_cap), errs.session_with_builder(&err_cap));
-                for c in containers {
-                    each(t, std::mem::take(c), &mut |mut o| give_rows(&mut o, |o| ok.give_container(o)), &mut |mut e| {
-                        give_rows(&mut e, |e| err.give_container(e))
-                    });
-                }
+                each(t, std::mem::take(container), &mut |mut o| give_rows(&mut o, |o| ok.give_container(o)), &mut |mut e| {
+                    give_rows(&mut e, |e| err.give_container(e))
+                });
             });
         }
     });
@@ -283,15 +282,13 @@ where
         let mut open: BTreeMap<BatchTime, (Capability<BatchTime>, A)> = BTreeMap::new();
         move |frontiers| {
             let mut errs = errs.activate();
-            data.for_each_time(|cap, containers| {
+            data.for_each(|cap, container| {
                 let t = *cap.time();
                 site.enter(Some(t));
                 let err_cap = cap.retain(1);
                 let mut err = errs.session_with_builder(&err_cap);
                 let (_, acc) = open.entry(t).or_insert_with(|| (cap.retain(0), A::default()));
-                for c in containers {
-                    absorb(acc, t, std::mem::take(c), &mut |mut e| give_rows(&mut e, |e| err.give_container(e)));
-                }
+                absorb(acc, t, std::mem::take(container), &mut |mut e| give_rows(&mut e, |e| err.give_container(e)));
             });
             let mut oks = oks.activate();
             while let Some(first) = open.first_entry() {
@@ -337,4 +334,46 @@ pub(crate) fn to<'s, T: Exchange>(
 /// The pact of parcels: each names its worker.
 pub(crate) fn parcels<T: Exchange>() -> Route<Parcel<T>> {
     route(|(to, _, _): &Parcel<T>| *to)
+}
+
+#[cfg(test)]
+mod tests {
+    use std::cell::RefCell;
+    use std::rc::Rc;
+
+    use timely::container::CapacityContainerBuilder;
+    use timely::dataflow::operators::core::UnorderedInput;
+    use timely::dataflow::operators::vec::ToStream;
+
+    use super::*;
+
+    /// What a worker is sent of two batches at once waits in one queue.
+    #[test]
+    fn containers_of_one_time_keep_their_places_however_many_wait() {
+        let seen = timely::execute_directly(|worker| {
+            let seen: Rc<RefCell<Vec<(BatchTime, u64)>>> = Rc::default();
+            let own = seen.clone();
+            let (mut input, cap) = worker.dataflow(|scope| {
+                let (input, stream) = scope.new_unordered_input::<CapacityContainerBuilder<Vec<u64>>>();
+                let flow = Flow { scope, ticks: Vec::new().to_stream(scope) };
+                let _: VecStream<'_, u64> = expand(&flow, &Site::engine("test"), stream, move |t, rows: Vec<u64>, _| {
+                    own.borrow_mut().extend(rows.into_iter().map(|n| (t, n)));
+                });
+                input
+            });
+            let caps = [1, 2].map(|t| cap.delayed(&BatchTime::from_millis(t)));
+            drop(cap);
+            for n in 0..200u64 {
+                let mut input = input.activate();
+                input.session(&caps[(n % 7 % 2) as usize]).give(n);
+            }
+            drop(caps);
+            while worker.step() {}
+            seen.take()
+        });
+        assert_eq!(seen.len(), 200);
+        for t in [1, 2].map(BatchTime::from_millis) {
+            assert!(seen.iter().filter(|(u, _)| *u == t).map(|(_, n)| n).is_sorted(), "{seen:?}");
+        }
+    }
 }

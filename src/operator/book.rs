@@ -248,7 +248,11 @@ impl<A> Default for Whole<A> {
 }
 
 impl<A> Whole<A> {
-    fn make_room(&mut self, ids: usize) {
+    /// One number more for each new id, in what `spare` has if there is nothing yet.
+    fn make_room(&mut self, spare: &mut Vec<Vec<Option<A>>>, ids: usize) {
+        if self.at.is_empty() {
+            self.at = spare.pop().unwrap_or_default();
+        }
         if self.at.len() < ids {
             self.at.resize_with(ids.max(self.at.capacity()), || None);
         }
@@ -266,20 +270,22 @@ impl<A> Whole<A> {
 }
 
 /// What the owner of keys knows of the books of all workers.
-pub(crate) struct Reader<K> {
+pub(crate) struct Reader<K, A> {
     peers: u32,
     dict: Dict<K>,
+    /// Of batches that are through: without a number, and not made anew for each batch. As many as batches were open at once.
+    spare: Vec<Vec<Option<A>>>,
     /// Its ids of what workers call by number in their books.
     books: FastMap<(u32, u64), Vec<Id>>,
 }
 
-impl<K: Key> Reader<K> {
+impl<K: Key, A: Exchange> Reader<K, A> {
     pub fn new(peers: usize) -> Self {
-        Reader { peers: peers as u32, dict: Dict::default(), books: FastMap::default() }
+        Reader { peers: peers as u32, dict: Dict::default(), spare: Vec::new(), books: FastMap::default() }
     }
 
     /// A parcel has arrived.
-    pub fn read<A: Exchange>(&mut self, t: BatchTime, parcel: Parcel<K, A>, whole: &mut Whole<A>, merge: impl Fn(&mut A, A)) {
+    pub fn read(&mut self, t: BatchTime, parcel: Parcel<K, A>, whole: &mut Whole<A>, merge: impl Fn(&mut A, A)) {
         let ids = self.books.entry((parcel.from, parcel.book)).or_default();
         let numbers = parcel.named.iter().map(|(n, ..)| *n as usize + 1).max().unwrap_or(0);
         if ids.len() < numbers {
@@ -289,10 +295,10 @@ impl<K: Key> Reader<K> {
             let id = self.dict.id(key, t);
             self.dict.hold(id, 1, t);
             ids[n as usize] = id;
-            whole.make_room(self.dict.ids());
+            whole.make_room(&mut self.spare, self.dict.ids());
             whole.add(id, a, &merge);
         }
-        whole.make_room(self.dict.ids());
+        whole.make_room(&mut self.spare, self.dict.ids());
         parcel.numbered.into_iter().for_each(|(n, a)| whole.add(ids[n as usize], a, &merge));
         if parcel.closed {
             let ids = self.books.remove(&(parcel.from, parcel.book)).unwrap_or_default();
@@ -301,13 +307,14 @@ impl<K: Key> Reader<K> {
     }
 
     /// All parcels of a batch have arrived.
-    pub fn rows<A>(&mut self, t: BatchTime, mut whole: Whole<A>, give: &mut Give<'_, Rows<(K, A)>>) {
+    pub fn rows(&mut self, t: BatchTime, mut whole: Whole<A>, give: &mut Give<'_, Rows<(K, A)>>) {
         let mut groups = Groups::new(whole.touched.len(), self.peers);
         for id in whole.touched {
             let ((group, key), sum) = (self.dict.placed(id), whole.at[id as usize].take());
             groups.push(group, (key.clone(), sum.expect("a sum of the batch")));
         }
         groups.give(give);
+        self.spare.push(whole.at);
         self.dict.tidy(|u| u <= t);
     }
 

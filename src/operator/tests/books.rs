@@ -38,7 +38,7 @@ fn at(batch: usize) -> BatchTime {
 
 /// Lets workers combine batches, as many open at once as `open` says, and hears them in the order of `turns`. Returns what comes
 /// out of each batch, and the owners.
-fn told(workers: usize, batches: &[Vec<Keys>], open: usize, turns: &[usize]) -> (Vec<Sums>, Vec<Reader<String>>) {
+fn told(workers: usize, batches: &[Vec<Keys>], open: usize, turns: &[usize]) -> (Vec<Sums>, Vec<Reader<String, i64>>) {
     let worker = |w| Worker { writer: Writer::new(w, workers, 0), open: VecDeque::new(), sent: vec![VecDeque::new(); workers] };
     let mut all: Vec<Worker> = (0..workers).map(worker).collect();
     let close = |worker: &mut Worker| {
