@@ -21,6 +21,8 @@ static ALLOCATOR: mimalloc::MiMalloc = mimalloc::MiMalloc;
 
 /// How often each measurement is taken; the median is shown, with the extremes.
 const RUNS: usize = 5;
+/// The same, of what is compared with itself on more workers: what a shared machine gives two threads changes from run to run.
+const TURNS: usize = 15;
 
 fn main() {
     let asked: Vec<String> = std::env::args().skip(1).filter(|a| !a.starts_with("--")).collect();
@@ -57,17 +59,32 @@ struct Taken {
     cpu: f64,
 }
 
-fn timed(mut run: impl FnMut() -> Duration) -> Taken {
-    let mut times = Vec::new();
-    let mut cpus = Vec::new();
-    for _ in 0..RUNS {
-        let before = cpu_seconds();
-        times.push(run().as_secs_f64());
-        cpus.push(cpu_seconds() - before);
+fn timed(run: impl Fn() -> Duration) -> Taken {
+    let [(taken, _)] = interleaved(RUNS, [&run]);
+    taken
+}
+
+/// Some ways to do the same, in turns: how long each took, and how many times as fast as the first it was in the same turn.
+fn interleaved<const N: usize>(turns: usize, ways: [&dyn Fn() -> Duration; N]) -> [(Taken, String); N] {
+    let mut times = [const { Vec::new() }; N];
+    let mut cpus = [const { Vec::new() }; N];
+    for _ in 0..turns {
+        for (way, run) in ways.iter().enumerate() {
+            let before = cpu_seconds();
+            times[way].push(run().as_secs_f64());
+            cpus[way].push(cpu_seconds() - before);
+        }
     }
-    times.sort_by(f64::total_cmp);
-    cpus.sort_by(f64::total_cmp);
-    Taken { median: times[RUNS / 2], least: times[0], most: times[RUNS - 1], cpu: cpus[RUNS / 2] }
+    let sorted = |mut v: Vec<f64>| {
+        v.sort_by(f64::total_cmp);
+        v
+    };
+    std::array::from_fn(|way| {
+        let ratios = sorted(times[0].iter().zip(&times[way]).map(|(first, this)| first / this).collect());
+        let (t, cpu) = (sorted(times[way].clone()), sorted(cpus[way].clone()));
+        let taken = Taken { median: t[turns / 2], least: t[0], most: t[turns - 1], cpu: cpu[turns / 2] };
+        (taken, format!("{:.2} ({:.2} to {:.2})", ratios[turns / 2], ratios[0], ratios[turns - 1]))
+    })
 }
 
 fn show(what: &str, records: f64, taken: &Taken) {
@@ -100,28 +117,31 @@ fn words(n: u32) -> &'static [String] {
     words.leak()
 }
 
-/// 5,000 words, 100,000 records a batch, running totals: up to the output thread, and with it.
+/// 5,000 words, 100,000 records a batch, running totals: up to the output thread, and with it. Beside one worker and two, what
+/// the machine gives two threads that share nothing: two jobs of one worker at once, each over half of the batches.
 fn counts() {
     let words = words(5_000);
     let input = batches(400, 100_000, |s| (random(s) % 5_000) as u32);
+    let halves: Vec<Input> = input.chunks(200).map(|half| half.into()).collect();
     for (what, written) in [("counted", false), ("written", true)] {
-        let mut one = 0.0;
-        for workers in [1, 2] {
-            let taken = timed(|| {
-                job(workers, &input, move |s| {
-                    let totals = s.count_by::<str>(|i, out| out.push(&words[*i as usize])).sum_by_key().update();
-                    if written {
-                        nowhere(&totals);
-                    } else {
-                        nowhere(&totals.count());
-                    }
-                })
-            });
-            if workers == 1 {
-                one = taken.median;
+        let program = move |s: &DStream<'_, u32>| {
+            let totals = s.count_by::<str>(|i, out| out.push(&words[*i as usize])).sum_by_key().update();
+            match written {
+                true => nowhere(&totals),
+                false => nowhere(&totals.count()),
             }
-            let ratio = one / taken.median;
-            show(&format!("counts: totals {what}, {workers} worker(s): {ratio:.2} x one"), 4e7, &taken);
+        };
+        let apart = || {
+            let start = Instant::now();
+            std::thread::scope(|s| halves.iter().for_each(|half| _ = s.spawn(|| job(1, half, program))));
+            start.elapsed()
+        };
+        let one = || job(1, &input, program);
+        let two = || job(2, &input, program);
+        let ways = ["1 worker", "2 workers", "2 jobs of 1 worker, apart"];
+        for (way, (taken, ratio)) in ways.iter().zip(interleaved(TURNS, [&one, &two, &apart])) {
+            show(&format!("counts: totals {what}, {way}"), 4e7, &taken);
+            println!("{:>52} {ratio}", "x 1 worker:");
         }
     }
 }

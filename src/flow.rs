@@ -256,41 +256,51 @@ where
     (ok_stream, err_stream)
 }
 
-/// As `batched`, with a second output for what is given at once: `absorb` may give to it, `finish` gives to the first.
-pub(crate) fn batched_fork<'s, C, P, A, O, E>(
+/// As `batched`, with a second output for what is given at once: `absorb` may give to it, `finish` gives to the first. If `eager`,
+/// what is there of a batch goes on its way when a container of a later one comes, and the rest, if any comes, at its end.
+pub(crate) fn batched_fork<'s, C, A, O, E>(
     flow: &Flow<'s>,
     site: &Site,
     input: Stream<'s, BatchTime, C>,
-    pact: P,
+    eager: bool,
     mut absorb: impl FnMut(&mut A, BatchTime, C, &mut Give<'_, E>) + 'static,
     mut finish: impl FnMut(A, &mut Give<'_, O>) + 'static,
 ) -> (Stream<'s, BatchTime, O>, Stream<'s, BatchTime, E>)
 where
     C: Container,
-    P: ParallelizationContract<BatchTime, C>,
     A: Default + 'static,
     O: Container + Clone,
     E: Container + Clone,
 {
     let mut builder = OperatorBuilder::new(site.name(), flow.scope);
-    let mut data = builder.new_input(input, pact);
+    let mut data = builder.new_input(input, Pipeline);
     let (mut oks, ok_stream) = output::<O>(&mut builder);
     let (mut errs, err_stream) = output::<E>(&mut builder);
     let site = site.clone();
     builder.build(move |caps| {
         drop(caps);
         let mut open: BTreeMap<BatchTime, (Capability<BatchTime>, A)> = BTreeMap::new();
+        let mut newest = None;
         move |frontiers| {
-            let mut errs = errs.activate();
+            let (mut oks, mut errs) = (oks.activate(), errs.activate());
+            let mut finish = |cap: &Capability<BatchTime>, acc| {
+                let mut ok = oks.session_with_builder(cap);
+                finish(acc, &mut |mut o| give_rows(&mut o, |o| ok.give_container(o)));
+            };
             data.for_each(|cap, container| {
                 let t = *cap.time();
                 site.enter(Some(t));
+                if newest < Some(t)
+                    && let Some(before) = newest.replace(t).filter(|_| eager)
+                    && let Some((cap, acc)) = open.get_mut(&before)
+                {
+                    finish(cap, std::mem::take(acc));
+                }
                 let err_cap = cap.retain(1);
                 let mut err = errs.session_with_builder(&err_cap);
                 let (_, acc) = open.entry(t).or_insert_with(|| (cap.retain(0), A::default()));
                 absorb(acc, t, std::mem::take(container), &mut |mut e| give_rows(&mut e, |e| err.give_container(e)));
             });
-            let mut oks = oks.activate();
             while let Some(first) = open.first_entry() {
                 let t = *first.key();
                 if frontiers[0].less_equal(&t) {
@@ -298,8 +308,7 @@ where
                 }
                 site.enter(Some(t));
                 let (cap, acc) = first.remove();
-                let mut ok = oks.session_with_builder(&cap);
-                finish(acc, &mut |mut o| give_rows(&mut o, |o| ok.give_container(o)));
+                finish(&cap, acc);
             }
         }
     });
@@ -375,5 +384,49 @@ mod tests {
         for t in [1, 2].map(BatchTime::from_millis) {
             assert!(seen.iter().filter(|(u, _)| *u == t).map(|(_, n)| n).is_sorted(), "{seen:?}");
         }
+    }
+
+    /// What a fork that adds up lets go, batch by batch: after each of the containers, and at the end of them all.
+    fn let_go(eager: bool, containers: &'static [(u64, u64)]) -> Vec<Vec<(u64, u64)>> {
+        timely::execute_directly(move |worker| {
+            let seen: Rc<RefCell<Vec<(u64, u64)>>> = Rc::default();
+            let own = seen.clone();
+            let (mut input, cap) = worker.dataflow(|scope| {
+                let (input, stream) = scope.new_unordered_input::<CapacityContainerBuilder<Vec<u64>>>();
+                let flow = Flow { scope, ticks: Vec::new().to_stream(scope) };
+                let site = Site::engine("test");
+                let add = |sum: &mut u64, _, rows: Vec<u64>, _: &mut Give<'_, Vec<()>>| *sum += rows.into_iter().sum::<u64>();
+                let (sums, _) = batched_fork(&flow, &site, stream, eager, add, |sum, give| give(vec![sum; usize::from(sum > 0)]));
+                let _: VecStream<'_, u64> = expand(&flow, &site, sums, move |t, rows: Vec<u64>, _| {
+                    own.borrow_mut().extend(rows.into_iter().map(|n| (t.millis(), n)));
+                });
+                input
+            });
+            let caps = [1, 2, 3].map(|t| cap.delayed(&BatchTime::from_millis(t)));
+            drop(cap);
+            let mut gone = Vec::new();
+            for (t, n) in containers {
+                input.activate().session(&caps[*t as usize - 1]).give(*n);
+                (0..5).for_each(|_| _ = worker.step());
+                gone.push(seen.take());
+            }
+            drop(caps);
+            while worker.step() {}
+            gone.push(seen.take());
+            gone
+        })
+    }
+
+    #[test]
+    fn what_is_eager_goes_when_a_later_batch_comes_and_the_rest_at_its_end() {
+        let containers = &[(1, 1), (1, 2), (2, 10), (1, 4), (2, 20), (3, 100), (2, 40)];
+        let nothing = Vec::new;
+        assert_eq!(
+            let_go(true, containers),
+            [nothing(), nothing(), vec![(1, 3)], nothing(), nothing(), vec![(2, 30)], nothing(), vec![(1, 4), (2, 40), (3, 100)],]
+        );
+        let mut late = vec![nothing(); 7];
+        late.push(vec![(1, 7), (2, 70), (3, 100)]);
+        assert_eq!(let_go(false, containers), late);
     }
 }

@@ -2,7 +2,8 @@
 //!
 //! A worker writes what the keys of a batch add up to into a book. Where the same keys come batch after batch the book serves
 //! the next one: a key is owned, placed and told by name once, and by its number from then on. Its owner understands what it
-//! hears in the order of arrival, which is that of sending, and forgets a book when its writer closes it.
+//! hears in the order of arrival, which is that of sending, and forgets a book when its writer closes it. Numbers follow the order
+//! in which a book is read out, so both ends go through memory as it lies.
 
 use std::borrow::{Borrow, Cow};
 use std::hash::{BuildHasher, Hash};
@@ -20,24 +21,31 @@ use crate::time::BatchTime;
 const STALE: usize = 4;
 /// After a book that did not pay none is kept for so many batches, at first and at most.
 const REST: [u32; 2] = [7, 31];
+/// Where one id in so many has a number, all are looked through: as many as a cache line has.
+const DENSE: usize = 4;
 /// How many keys a parcel has at most.
 const PARCEL: usize = 512;
 
 struct Line<K, A> {
     key: K,
     sum: A,
+    /// What its owner calls it: how many keys of this book it had heard of before. `UNTOLD` if it has not heard of this one.
     number: Id,
     group: u8,
     /// Whether it is in the batch at hand.
     live: bool,
-    /// Whether its owner knows its number.
-    told: bool,
 }
+
+const UNTOLD: Id = Id::MAX;
 
 /// What the keys of one batch at a time add up to.
 pub(crate) struct Book<K, A> {
     number: u64,
     lines: HashTable<Line<K, A>>,
+    /// How many of its keys each owner has heard of.
+    told: Vec<Id>,
+    /// Whether it is for what is late of a batch, and closed after it.
+    once: bool,
     hasher: foldhash::fast::RandomState,
     zero: A,
 }
@@ -49,25 +57,25 @@ impl<K: Key, A: Exchange> Book<K, A> {
         Q: ?Sized + Hash + Eq + ToOwned<Owned = K>,
         K: Borrow<Q>,
     {
-        let (hash, number) = (self.hasher.hash_one(key), self.lines.len() as Id);
+        let hash = self.hasher.hash_one(key);
         let line = self.lines.entry(hash, |l| l.key.borrow() == key, |l| self.hasher.hash_one(&l.key));
-        live(line, number, &self.zero, || key.to_owned())
+        live(line, &self.zero, || key.to_owned())
     }
 
     /// As `of`, of a key that is owned already.
     pub fn of_own(&mut self, key: K) -> &mut A {
-        let (hash, number) = (self.hasher.hash_one(&key), self.lines.len() as Id);
+        let hash = self.hasher.hash_one(&key);
         let line = self.lines.entry(hash, |l| l.key == key, |l| self.hasher.hash_one(&l.key));
-        live(line, number, &self.zero, || key)
+        live(line, &self.zero, || key)
     }
 }
 
 /// The sum of a line that is in the batch from here on.
-fn live<'a, K, A: Clone>(line: Entry<'a, Line<K, A>>, number: Id, zero: &A, own: impl FnOnce() -> K) -> &'a mut A {
+fn live<'a, K, A: Clone>(line: Entry<'a, Line<K, A>>, zero: &A, own: impl FnOnce() -> K) -> &'a mut A {
     let line = match line {
         Entry::Occupied(line) => line.into_mut(),
         Entry::Vacant(new) => {
-            let line = Line { key: own(), sum: zero.clone(), number, group: 0, live: true, told: false };
+            let line = Line { key: own(), sum: zero.clone(), number: UNTOLD, group: 0, live: true };
             new.insert(line).into_mut()
         }
     };
@@ -111,7 +119,8 @@ pub(crate) struct Parcel<K, A> {
     book: u64,
     /// The book is not used any more after this.
     closed: bool,
-    named: Vec<(Id, K, A)>,
+    /// Keys that the owner has not heard of. Each has the next number from here on.
+    named: Vec<(K, A)>,
     numbered: Vec<(Id, A)>,
 }
 
@@ -127,10 +136,13 @@ impl<K, A> Parcel<K, A> {
 pub(crate) struct Writer<K, A> {
     worker: u32,
     peers: u32,
+    /// The owner of each key group.
+    owners: Vec<usize>,
     zero: A,
     books: u64,
     /// Books that no batch has. There are never more books than there were batches open at once.
     spare: Vec<Book<K, A>>,
+    newest: BatchTime,
     /// How many keys the last batch had.
     last: usize,
     /// For how many batches no book is kept, and whether the last one that was tried did not pay.
@@ -140,42 +152,68 @@ pub(crate) struct Writer<K, A> {
 
 impl<K: Key, A: Exchange> Writer<K, A> {
     pub fn new(worker: usize, peers: usize, zero: A) -> Self {
+        let owners = (0..KEY_GROUPS as usize).map(|group| group % peers).collect();
         let (worker, peers) = (worker as u32, peers as u32);
-        Writer { worker, peers, zero, books: 0, spare: Vec::new(), last: 0, rest: 0, failed: false }
+        Writer {
+            worker,
+            peers,
+            owners,
+            zero,
+            books: 0,
+            spare: Vec::new(),
+            newest: BatchTime::default(),
+            last: 0,
+            rest: 0,
+            failed: false,
+        }
     }
 
-    /// The book of a batch that begins.
-    pub fn open(&mut self) -> Book<K, A> {
-        self.spare.pop().unwrap_or_else(|| {
+    /// A book for the records that come of a batch. What comes after a later batch began is little, as a rule: nothing is concluded
+    /// from it.
+    pub fn open(&mut self, t: BatchTime) -> Book<K, A> {
+        let late = t < self.newest;
+        self.newest = self.newest.max(t);
+        let kept = if late { None } else { self.spare.pop() };
+        kept.unwrap_or_else(|| {
             self.books += 1;
-            let lines = HashTable::with_capacity(self.last);
-            Book { number: self.books, lines, hasher: Default::default(), zero: self.zero.clone() }
+            let lines = HashTable::with_capacity(if late { 0 } else { self.last });
+            let told = vec![0; self.peers as usize];
+            Book { number: self.books, lines, told, once: late, hasher: Default::default(), zero: self.zero.clone() }
         })
     }
 
-    /// Takes the sums of a batch out of its book; `each` is given number, group, whether the number was told, key and sum.
-    /// Returns whether the book is closed.
-    fn take(&mut self, book: &mut Book<K, A>, mut each: impl FnMut(Id, u8, bool, Cow<'_, K>, A)) -> bool {
-        if self.rest > 0 {
-            self.rest -= 1;
-            self.last = 0;
+    /// Takes the sums of a batch out of its book; `each` is given group, number if the owner knows it, key and sum. Returns whether
+    /// the book is closed.
+    fn take(&mut self, book: &mut Book<K, A>, mut each: impl FnMut(u8, Option<Id>, Cow<'_, K>, A)) -> bool {
+        if book.once || self.rest > 0 {
+            let mut keys = 0;
             for line in std::mem::take(&mut book.lines).into_iter().filter(|l| l.live) {
-                let group = if line.told { line.group } else { key_group(&line.key) as u8 };
-                each(line.number, group, line.told, Cow::Owned(line.key), line.sum);
-                self.last += 1;
+                match line.number {
+                    UNTOLD => each(key_group(&line.key) as u8, None, Cow::Owned(line.key), line.sum),
+                    n => each(line.group, Some(n), Cow::Owned(line.key), line.sum),
+                }
+                keys += 1;
+            }
+            if !book.once {
+                (self.last, self.rest) = (keys, self.rest - 1);
             }
             return true;
         }
         let (all, mut keys, mut known) = (book.lines.len(), 0, 0);
         for line in book.lines.iter_mut().filter(|l| l.live) {
-            if !line.told {
-                line.group = key_group(&line.key) as u8;
-            }
             let sum = std::mem::replace(&mut line.sum, book.zero.clone());
-            each(line.number, line.group, line.told, Cow::Borrowed(&line.key), sum);
+            if line.number == UNTOLD {
+                line.group = key_group(&line.key) as u8;
+                each(line.group, None, Cow::Borrowed(&line.key), sum);
+                let told = &mut book.told[self.owners[line.group as usize]];
+                line.number = *told;
+                *told += 1;
+            } else {
+                each(line.group, Some(line.number), Cow::Borrowed(&line.key), sum);
+                known += 1;
+            }
             keys += 1;
-            known += usize::from(line.told);
-            (line.live, line.told) = (false, true);
+            line.live = false;
         }
         self.last = keys;
         // In the first batch of a book all is new.
@@ -190,26 +228,27 @@ impl<K: Key, A: Exchange> Writer<K, A> {
     /// The rows of a batch, where this worker owns all keys.
     pub fn rows(&mut self, mut book: Book<K, A>, give: &mut Give<'_, Rows<(K, A)>>) {
         let mut groups = Groups::new(self.last, self.peers);
-        let closed = self.take(&mut book, |_, group, _, key, sum| groups.push(group.into(), (key.into_owned(), sum)));
+        let closed = self.take(&mut book, |group, _, key, sum| groups.push(group.into(), (key.into_owned(), sum)));
         groups.give(give);
         self.put_away(book, closed);
     }
 
     /// The rows of a batch, on their way to the owners of their keys.
     pub fn parcels(&mut self, mut book: Book<K, A>, give: &mut Give<'_, Vec<Parcel<K, A>>>) {
-        let (from, number, peers) = (self.worker, book.number, self.peers);
+        let (from, this, peers) = (self.worker, book.number, self.peers);
         let room = (self.last / peers as usize).min(PARCEL);
         let new =
             |to, book, closed, room| Parcel { to, from, book, closed, named: Vec::new(), numbered: Vec::with_capacity(room) };
-        let mut parcels: Vec<Parcel<K, A>> = (0..peers).map(|to| new(to, number, false, room)).collect();
-        let closed = self.take(&mut book, |id, group, told, key, sum| {
-            let parcel = &mut parcels[group as usize % peers as usize];
-            match told {
-                true => parcel.numbered.push((id, sum)),
-                false => parcel.named.push((id, key.into_owned(), sum)),
+        let mut parcels: Vec<Parcel<K, A>> = (0..peers).map(|to| new(to, this, false, room)).collect();
+        let owners = self.owners.clone();
+        let closed = self.take(&mut book, |group, number, key, sum| {
+            let parcel = &mut parcels[owners[group as usize]];
+            match number {
+                Some(number) => parcel.numbered.push((number, sum)),
+                None => parcel.named.push((key.into_owned(), sum)),
             }
             if parcel.numbered.len() + parcel.named.len() >= PARCEL {
-                let next = new(parcel.to, number, false, PARCEL);
+                let next = new(parcel.to, this, false, PARCEL);
                 give(vec![std::mem::replace(parcel, next)]);
             }
         });
@@ -267,6 +306,17 @@ impl<A> Whole<A> {
             }
         }
     }
+
+    /// Takes all numbers; in the order of ids, as names lie in memory, where most ids have one.
+    fn drain(&mut self, mut each: impl FnMut(Id, A)) {
+        if self.touched.len() * DENSE >= self.at.len() {
+            self.touched.clear();
+            let all = self.at.iter_mut().enumerate();
+            all.for_each(|(id, at)| at.take().into_iter().for_each(|a| each(id as Id, a)));
+        } else {
+            self.touched.drain(..).for_each(|id| each(id, self.at[id as usize].take().expect("a number that was touched")));
+        }
+    }
 }
 
 /// What the owner of keys knows of the books of all workers.
@@ -275,7 +325,7 @@ pub(crate) struct Reader<K, A> {
     dict: Dict<K>,
     /// Of batches that are through: without a number, and not made anew for each batch. As many as batches were open at once.
     spare: Vec<Vec<Option<A>>>,
-    /// Its ids of what workers call by number in their books.
+    /// Its ids of the keys of each book, in the order in which it heard of them.
     books: FastMap<(u32, u64), Vec<Id>>,
 }
 
@@ -287,14 +337,10 @@ impl<K: Key, A: Exchange> Reader<K, A> {
     /// A parcel has arrived.
     pub fn read(&mut self, t: BatchTime, parcel: Parcel<K, A>, whole: &mut Whole<A>, merge: impl Fn(&mut A, A)) {
         let ids = self.books.entry((parcel.from, parcel.book)).or_default();
-        let numbers = parcel.named.iter().map(|(n, ..)| *n as usize + 1).max().unwrap_or(0);
-        if ids.len() < numbers {
-            ids.resize(numbers, Id::MAX);
-        }
-        for (n, key, a) in parcel.named {
+        for (key, a) in parcel.named {
             let id = self.dict.id(key, t);
             self.dict.hold(id, 1, t);
-            ids[n as usize] = id;
+            ids.push(id);
             whole.make_room(&mut self.spare, self.dict.ids());
             whole.add(id, a, &merge);
         }
@@ -302,17 +348,17 @@ impl<K: Key, A: Exchange> Reader<K, A> {
         parcel.numbered.into_iter().for_each(|(n, a)| whole.add(ids[n as usize], a, &merge));
         if parcel.closed {
             let ids = self.books.remove(&(parcel.from, parcel.book)).unwrap_or_default();
-            ids.into_iter().filter(|id| *id != Id::MAX).for_each(|id| _ = self.dict.hold(id, -1, t));
+            ids.into_iter().for_each(|id| _ = self.dict.hold(id, -1, t));
         }
     }
 
     /// All parcels of a batch have arrived.
     pub fn rows(&mut self, t: BatchTime, mut whole: Whole<A>, give: &mut Give<'_, Rows<(K, A)>>) {
         let mut groups = Groups::new(whole.touched.len(), self.peers);
-        for id in whole.touched {
-            let ((group, key), sum) = (self.dict.placed(id), whole.at[id as usize].take());
-            groups.push(group, (key.clone(), sum.expect("a sum of the batch")));
-        }
+        whole.drain(|id, sum| {
+            let (group, key) = self.dict.placed(id);
+            groups.push(group, (key.clone(), sum));
+        });
         groups.give(give);
         self.spare.push(whole.at);
         self.dict.tidy(|u| u <= t);

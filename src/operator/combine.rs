@@ -4,13 +4,12 @@
 use std::cell::RefCell;
 use std::rc::Rc;
 
-use timely::dataflow::channels::pact::Pipeline;
-
 use crate::context::Graph;
-use crate::data::{Exchange, KEY_GROUPS, Key, Lane, Rows};
+use crate::data::{Data, Exchange, KEY_GROUPS, Key, Lane, Rows};
 use crate::dstream::{Case, DStream};
-use crate::flow::{RowStream, Site, Slots, VecStream, batched, route};
+use crate::flow::{Give, RowStream, Site, VecStream, batched, batched_fork, route};
 use crate::operator::book::{Book, Parcel, Reader, Whole, Writer};
+use crate::time::BatchTime;
 
 impl<'s, T: 'static> DStream<'s, T> {
     /// Folds each container into the sums of its batch, and merges those of all workers by key. The result lies with the owner of
@@ -22,29 +21,41 @@ impl<'s, T: 'static> DStream<'s, T> {
         mut fold: impl FnMut(&mut Book<K, A>, Rows<T>) + 'static,
         merge: impl Fn(&mut A, A) + 'static,
     ) -> DStream<'s, (K, A)> {
+        self.try_combine(site, zero, move |book, _, rows, _: &mut Give<'_, Rows<()>>| fold(book, rows), merge).0
+    }
+
+    /// As `combine`; what cannot be folded goes into a stream of its own.
+    pub(crate) fn try_combine<K: Key, A: Exchange, E: Data>(
+        &self,
+        site: &Site,
+        zero: A,
+        mut fold: impl FnMut(&mut Book<K, A>, BatchTime, Rows<T>, &mut Give<'_, Rows<E>>) + 'static,
+        merge: impl Fn(&mut A, A) + 'static,
+    ) -> (DStream<'s, (K, A)>, DStream<'s, E>) {
         let graph = &self.node.graph;
         let (flow, peers) = (&graph.flow, graph.flow.scope.peers());
         let writer = Rc::new(RefCell::new(Writer::new(flow.scope.index(), peers, zero)));
         let own = writer.clone();
-        let absorb = move |slots: &mut Slots<Option<Book<K, A>>>, t, rows| {
-            fold(slots.at(t).get_or_insert_with(|| own.borrow_mut().open()), rows);
+        let absorb = move |book: &mut Option<Book<K, A>>, t: BatchTime, rows, errors: &mut Give<'_, _>| {
+            fold(book.get_or_insert_with(|| own.borrow_mut().open(t)), t, rows, errors);
         };
-        let rows = if peers == 1 {
-            batched(flow, site, self.inner(), Pipeline, absorb, move |_, book, give| {
+        let (rows, errors) = if peers == 1 {
+            batched_fork(flow, site, self.inner(), false, absorb, move |book: Option<_>, give| {
                 book.into_iter().for_each(|b| writer.borrow_mut().rows(b, give));
             })
         } else {
-            let parcels = batched(flow, site, self.inner(), Pipeline, absorb, move |_, book, give| {
+            // Eager: the next batch is written in the same book while that is at hand.
+            let (parcels, errors) = batched_fork(flow, site, self.inner(), true, absorb, move |book: Option<_>, give| {
                 book.into_iter().for_each(|b| writer.borrow_mut().parcels(b, give));
             });
-            owned(graph, site, parcels, merge)
+            (owned(graph, site, parcels, merge), errors)
         };
-        self.wide(rows, Case::Bag { grouped: true }).placed(true)
+        (self.wide(rows, Case::Bag { grouped: true }).placed(true), self.narrow(errors))
     }
 }
 
 /// Sends partial results to their keys' owners and merges them there, once a batch.
-pub(crate) fn owned<'s, K: Key, A: Exchange>(
+fn owned<'s, K: Key, A: Exchange>(
     graph: &Graph<'s>,
     site: &Site,
     parcels: VecStream<'s, Parcel<K, A>>,
@@ -66,7 +77,7 @@ pub(crate) fn owned<'s, K: Key, A: Exchange>(
 }
 
 /// Gives the rows of each key group as one container.
-pub(crate) fn by_group<R>(side: u16, rows: Vec<(u64, R)>, give: &mut crate::flow::Give<'_, Rows<R>>) {
+pub(crate) fn by_group<R>(side: u16, rows: Vec<(u64, R)>, give: &mut Give<'_, Rows<R>>) {
     let mut sizes = [0usize; KEY_GROUPS as usize];
     rows.iter().for_each(|(g, _)| sizes[*g as usize] += 1);
     let mut groups: Vec<Vec<R>> = sizes.iter().map(|n| Vec::with_capacity(*n)).collect();

@@ -1,18 +1,13 @@
 //! The fallible verbs: `try_map`, `try_flat_map`, `try_count_by`. What fails is data: an error stream with provenance.
 
 use std::borrow::Borrow;
-use std::cell::RefCell;
 use std::hash::Hash;
-use std::rc::Rc;
-
-use timely::dataflow::channels::pact::Pipeline;
 
 use crate::data::{Data, Key, Rows};
-use crate::dstream::{Case, DStream};
+use crate::dstream::DStream;
 use crate::error::BoxError;
-use crate::flow::{Give, Site, batched_fork, fork};
-use crate::operator::book::{Book, Writer};
-use crate::operator::combine::owned;
+use crate::flow::{Give, Site, fork};
+use crate::operator::book::Book;
 use crate::operator::count_by::Out;
 use crate::operator::decode::{Decoded, bad_record};
 use crate::time::BatchTime;
@@ -93,14 +88,10 @@ impl<'s, T: Data> DStream<'s, T> {
         Q::Owned: Key + Borrow<Q>,
     {
         let site = Site::of("try_count_by");
-        let graph = &self.node.graph;
-        graph.note::<Q::Owned>("try_count_by", "");
-        let (flow, peers) = (&graph.flow, graph.flow.scope.peers());
-        let writer = Rc::new(RefCell::new(Writer::new(flow.scope.index(), peers, 0)));
-        let own = writer.clone();
-        let absorb = move |book: &mut Option<Book<Q::Owned, i64>>, t: BatchTime, rows: Rows<T>, err: &mut Give<'_, _>| {
+        self.node.graph.note::<Q::Owned>("try_count_by", "");
+        let fold = move |counts: &mut Book<_, _>, t: BatchTime, rows: Rows<T>, err: &mut Give<'_, _>| {
             let mut bad = Vec::new();
-            let mut out = Out { counts: book.get_or_insert_with(|| own.borrow_mut().open()) };
+            let mut out = Out { counts };
             for row in rows.rows.iter() {
                 if let Err(e) = f(row, &mut out) {
                     bad.push(bad_record(row, t, &*e));
@@ -108,16 +99,7 @@ impl<'s, T: Data> DStream<'s, T> {
             }
             err(Rows::new(rows.lane, bad));
         };
-        let (counts, errors) = if peers == 1 {
-            batched_fork(flow, &site, self.inner(), Pipeline, absorb, move |book: Option<_>, give| {
-                book.into_iter().for_each(|b| writer.borrow_mut().rows(b, give));
-            })
-        } else {
-            let (parcels, errors) = batched_fork(flow, &site, self.inner(), Pipeline, absorb, move |book: Option<_>, give| {
-                book.into_iter().for_each(|b| writer.borrow_mut().parcels(b, give));
-            });
-            (owned(graph, &site, parcels, |a, b| *a += b), errors)
-        };
-        Decoded::new(self.wide(counts, Case::Bag { grouped: true }).placed(true), self.narrow(errors), &site)
+        let (counts, errors) = self.try_combine(&site, 0, fold, |a, b| *a += b);
+        Decoded::new(counts, errors, &site)
     }
 }

@@ -6,7 +6,7 @@ use std::collections::{BTreeMap, VecDeque};
 use proptest::prelude::*;
 
 use crate::data::{Rows, key_group};
-use crate::operator::book::{Parcel, Reader, Whole, Writer};
+use crate::operator::book::{Book, Parcel, Reader, Whole, Writer};
 use crate::time::BatchTime;
 
 type Sums = BTreeMap<String, i64>;
@@ -15,7 +15,7 @@ type Told = (BatchTime, Vec<Parcel<String, i64>>);
 /// One worker: its writer, the batches that it has open, and what it has sent and is not read yet, by owner.
 struct Worker {
     writer: Writer<String, i64>,
-    open: VecDeque<(BatchTime, crate::operator::book::Book<String, i64>)>,
+    open: VecDeque<(BatchTime, Book<String, i64>)>,
     sent: Vec<VecDeque<Told>>,
 }
 
@@ -52,7 +52,7 @@ fn told(workers: usize, batches: &[Vec<Keys>], open: usize, turns: &[usize]) -> 
     };
     for (batch, keys) in batches.iter().enumerate() {
         for (worker, keys) in all.iter_mut().zip(keys) {
-            let mut book = worker.writer.open();
+            let mut book = worker.writer.open(at(batch));
             for (key, n) in keys.names() {
                 *book.of(key.as_str()) += n - 1;
                 *book.of_own(key) += 1;
@@ -121,24 +121,48 @@ proptest! {
     }
 }
 
+/// How many keys the parcels of a book name.
+fn named(writer: &mut Writer<String, i64>, book: Book<String, i64>) -> usize {
+    let mut named = 0;
+    writer.parcels(book, &mut |parcels| named += parcels.iter().map(Parcel::names).sum::<usize>());
+    named
+}
+
+fn write(book: &mut Book<String, i64>, keys: Keys) {
+    keys.names().for_each(|(key, n)| *book.of(key.as_str()) += n);
+}
+
 /// The same keys in every batch go by number from the second on, one book for each batch that is open at once.
 #[test]
 fn a_key_that_comes_again_goes_by_number() {
     let mut writer: Writer<String, i64> = Writer::new(0, 2, 0);
     let mut names = Vec::new();
-    for _ in 0..5 {
-        let (mut one, mut two) = (writer.open(), writer.open());
-        for (key, n) in (Keys { from: 0, many: 50 }).names() {
-            *one.of(key.as_str()) += n;
-            *two.of(key.as_str()) += n;
+    for batch in 0..5 {
+        let (mut one, mut two) = (writer.open(at(2 * batch)), writer.open(at(2 * batch + 1)));
+        for book in [&mut one, &mut two] {
+            write(book, Keys { from: 0, many: 50 });
         }
-        for book in [one, two] {
-            let mut named = 0;
-            writer.parcels(book, &mut |parcels| named += parcels.iter().map(Parcel::names).sum::<usize>());
-            names.push(named);
-        }
+        names.extend([one, two].map(|book| named(&mut writer, book)));
     }
     assert_eq!(names, [50, 50, 0, 0, 0, 0, 0, 0, 0, 0]);
+}
+
+/// A few new keys of a batch that come late have a book that is closed at once, and the large one goes on.
+#[test]
+fn what_is_late_of_a_batch_closes_no_book() {
+    let mut writer: Writer<String, i64> = Writer::new(0, 2, 0);
+    let mut names = Vec::new();
+    for batch in 0..5 {
+        let mut book = writer.open(at(batch));
+        write(&mut book, Keys { from: 0, many: 50 });
+        if batch > 0 {
+            let mut late = writer.open(at(batch - 1));
+            write(&mut late, Keys { from: 100 * batch as u32, many: 3 });
+            names.push(named(&mut writer, late));
+        }
+        names.push(named(&mut writer, book));
+    }
+    assert_eq!(names, [50, 3, 0, 3, 0, 3, 0, 3, 0]);
 }
 
 /// Keys that come and go: books are closed, and their owners forget them.
