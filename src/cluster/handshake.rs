@@ -28,6 +28,8 @@ pub(crate) const LIMIT: Duration = Duration::from_secs(5);
 
 const PAUSE: Duration = Duration::from_millis(100);
 const PROGRESS: Duration = Duration::from_secs(5);
+/// For so long a place that is taken is asked for again: who sat there may have been cancelled, and its sockets not quite closed.
+const TAKEN: Duration = Duration::from_secs(1);
 
 /// What this process is, and what all processes must agree on.
 #[derive(Clone, Debug)]
@@ -161,6 +163,7 @@ fn callers(spec: &Spec, room: &Arc<Room>) -> Result<()> {
 
 /// Calls until both sockets are there, and again when they are lost before all have come.
 fn keep_calling(process: usize, address: SocketAddr, limit: Duration, room: &Room) {
+    let mut taken: Option<Instant> = None;
     let mut table = room.lock();
     while !table.closed && table.fatal.is_none() {
         let Some(kind) = table.peers[process].wants() else {
@@ -168,15 +171,20 @@ fn keep_calling(process: usize, address: SocketAddr, limit: Duration, room: &Roo
             continue;
         };
         drop(table);
-        let why = call(process, address, kind, limit, room);
-        if let Err(Call::Fatal(why)) = why {
-            return room.fatal(why);
+        let called = call(process, address, kind, limit, room);
+        if !matches!(called, Err(Call::Taken(_))) {
+            taken = None;
         }
-        if let Err(Call::Again(why)) = &why {
-            room.absent(process, why.clone());
+        match &called {
+            Ok(()) => {}
+            Err(Call::Again(why)) => room.absent(process, why.clone()),
+            Err(Call::Taken(why)) if taken.get_or_insert_with(Instant::now).elapsed() < TAKEN => {
+                room.absent(process, why.clone())
+            }
+            Err(Call::Taken(why) | Call::Fatal(why)) => return room.fatal(why.clone()),
         }
         table = room.lock();
-        if why.is_err() && !table.closed {
+        if called.is_err() && !table.closed {
             table = room.wait(table, PAUSE);
         }
     }
@@ -185,6 +193,8 @@ fn keep_calling(process: usize, address: SocketAddr, limit: Duration, room: &Roo
 /// Why a call failed.
 pub(super) enum Call {
     Again(String),
+    /// Another process has this one's place.
+    Taken(String),
     Fatal(String),
 }
 
@@ -232,7 +242,7 @@ pub(super) fn take(
         Verdict::Welcome if hello.run.is_some() && hello.generation() < own.generation() => {
             Err(Call::Again(format!("it belongs to generation {}, which is over: end it", hello.generation())))
         }
-        Verdict::Taken(from) => Err(Call::Fatal(format!(
+        Verdict::Taken(from) => Err(Call::Taken(format!(
             "process {process} at {address} is connected to another process {} already (it called from {from}): \
              two processes were started with -p {}; stop one of them",
             own.process, own.process

@@ -383,6 +383,22 @@ fn the_wait_can_be_cancelled_and_the_others_go_on_waiting() {
     others.into_iter().for_each(|p| whole(&p.join().unwrap().unwrap()));
 }
 
+/// Who was cancelled may be seen a little longer than it is there.
+#[test]
+fn a_place_that_becomes_free_soon_is_taken() {
+    let addresses = free(2);
+    let zero = start(spec(0, &addresses));
+    let ghost = dial(addresses[0]);
+    assert_eq!(say(&ghost, &Hello::new(&spec(1, &addresses), 11)).verdict, Verdict::Welcome);
+    let other = Hello { kind: Kind::Link, ..Hello::new(&spec(1, &addresses), 12) };
+    assert!(matches!(say(&dial(addresses[0]), &other).verdict, Verdict::Taken(_)));
+    let one = start(spec(1, &addresses));
+    thread::sleep(Duration::from_millis(300));
+    drop(ghost);
+    whole(&zero.join().unwrap().unwrap());
+    whole(&one.join().unwrap().unwrap());
+}
+
 fn linked() -> (Link, Link, Receiver<LinkEvent>, TcpStream) {
     let listener = TcpListener::bind("127.0.0.1:0").unwrap();
     let a = TcpStream::connect(listener.local_addr().unwrap()).unwrap();
