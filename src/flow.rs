@@ -290,11 +290,11 @@ where
             data.for_each(|cap, container| {
                 let t = *cap.time();
                 site.enter(Some(t));
-                if newest < Some(t)
-                    && let Some(before) = newest.replace(t).filter(|_| eager)
-                    && let Some((cap, acc)) = open.get_mut(&before)
-                {
-                    finish(cap, std::mem::take(acc));
+                if newest < Some(t) {
+                    let before = newest.replace(t).and_then(|before| open.get_mut(&before));
+                    if eager && let Some((cap, acc)) = before {
+                        finish(cap, std::mem::take(acc));
+                    }
                 }
                 let err_cap = cap.retain(1);
                 let mut err = errs.session_with_builder(&err_cap);

@@ -171,20 +171,19 @@ fn keep_calling(process: usize, address: SocketAddr, limit: Duration, room: &Roo
             continue;
         };
         drop(table);
-        let called = call(process, address, kind, limit, room);
-        if !matches!(called, Err(Call::Taken(_))) {
+        let Err(failed) = call(process, address, kind, limit, room) else {
             taken = None;
-        }
-        match &called {
-            Ok(()) => {}
-            Err(Call::Again(why)) => room.absent(process, why.clone()),
-            Err(Call::Taken(why)) if taken.get_or_insert_with(Instant::now).elapsed() < TAKEN => {
-                room.absent(process, why.clone())
-            }
-            Err(Call::Taken(why) | Call::Fatal(why)) => return room.fatal(why.clone()),
+            table = room.lock();
+            continue;
+        };
+        taken = matches!(failed, Call::Taken(_)).then(|| taken.unwrap_or_else(Instant::now));
+        match failed {
+            Call::Fatal(why) => return room.fatal(why),
+            Call::Taken(why) if taken.is_some_and(|since| since.elapsed() >= TAKEN) => return room.fatal(why),
+            Call::Again(why) | Call::Taken(why) => room.absent(process, why),
         }
         table = room.lock();
-        if called.is_err() && !table.closed {
+        if !table.closed {
             table = room.wait(table, PAUSE);
         }
     }

@@ -7,6 +7,7 @@
 
 use std::borrow::{Borrow, Cow};
 use std::hash::{BuildHasher, Hash};
+use std::rc::Rc;
 
 use hashbrown::HashTable;
 use hashbrown::hash_table::Entry;
@@ -137,7 +138,7 @@ pub(crate) struct Writer<K, A> {
     worker: u32,
     peers: u32,
     /// The owner of each key group.
-    owners: Vec<usize>,
+    owners: Rc<[usize]>,
     zero: A,
     books: u64,
     /// Books that no batch has. There are never more books than there were batches open at once.
