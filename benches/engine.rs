@@ -9,7 +9,7 @@ use std::hint::black_box;
 use std::sync::Arc;
 use std::time::{Duration, Instant};
 
-use tidemill::data::Exchange;
+use tidemill::core::data::Exchange;
 use tidemill::prelude::*;
 
 #[path = "shared.rs"]
@@ -101,7 +101,7 @@ where
     let start = Instant::now();
     StreamingContext::builder("bench", secs(1))
         .workers(workers)
-        .start_on_clock(tidemill::batch::ManualClock::at(0), move |ssc| {
+        .start_on_clock(tidemill::job::ManualClock::at(0), move |ssc| {
             program(&ssc.test_stream(batches.clone()));
             Ok(())
         })
@@ -282,7 +282,7 @@ where
 {
     use tidemill::checkpoint::Directory;
     let dir = std::env::temp_dir().join(format!("tidemill-bench-written-{}", std::process::id()));
-    let (queue, clock) = (Queue::new(), tidemill::batch::ManualClock::at(0));
+    let (queue, clock) = (Queue::new(), tidemill::job::ManualClock::at(0));
     let rows = queue.clone();
     let builder = StreamingContext::builder("bench", secs(1)).workers(2).checkpoint(&dir).checkpoint_interval(secs(every));
     let job = builder.start_on_clock(clock.clone(), move |ssc| {
@@ -424,7 +424,7 @@ fn churn() {
 }
 
 fn churned(program: fn(&DStream<'_, String>)) -> Vec<String> {
-    let (queue, clock) = (Queue::new(), tidemill::batch::ManualClock::at(0));
+    let (queue, clock) = (Queue::new(), tidemill::job::ManualClock::at(0));
     let source = queue.clone();
     let job = StreamingContext::builder("churn", secs(1)).workers(2).start_on_clock(clock.clone(), move |ssc| {
         program(&ssc.queue_stream(&source));

@@ -28,7 +28,7 @@ struct Args {
     /// End when so many are through
     #[arg(long)]
     records: u64,
-    #[arg(long, value_parser = tidemill::config::interval, default_value = "1s")]
+    #[arg(long, value_parser = tidemill::api::config::interval, default_value = "1s")]
     interval: Duration,
     /// Given by cargo
     #[arg(long, hide = true)]

@@ -18,7 +18,7 @@ struct Args {
     /// Kafka brokers, HOST:PORT
     brokers: String,
     topic: String,
-    #[arg(long, value_parser = tidemill::config::interval, default_value = "2s")]
+    #[arg(long, value_parser = tidemill::api::config::interval, default_value = "2s")]
     interval: Duration,
     /// Read the topic from its beginning, not from its end
     #[arg(long)]

@@ -26,7 +26,7 @@ struct Args {
     /// The topic of counts
     #[arg(long = "out", value_name = "TOPIC")]
     output: String,
-    #[arg(long, value_parser = tidemill::config::interval, default_value = "100ms")]
+    #[arg(long, value_parser = tidemill::api::config::interval, default_value = "100ms")]
     interval: Duration,
     /// Where to begin
     #[arg(long, value_enum, default_value_t = From::Earliest)]
@@ -38,10 +38,10 @@ struct Args {
     #[arg(long, requires = "checkpoint")]
     exactly_once: bool,
     /// Count the last so and so long instead of everything since the beginning; a multiple of the interval
-    #[arg(long, value_name = "LENGTH", value_parser = tidemill::config::interval)]
+    #[arg(long, value_name = "LENGTH", value_parser = tidemill::api::config::interval)]
     window: Option<Duration>,
     /// How often a window leaves; the interval unless said
-    #[arg(long, value_name = "LENGTH", value_parser = tidemill::config::interval, requires = "window")]
+    #[arg(long, value_name = "LENGTH", value_parser = tidemill::api::config::interval, requires = "window")]
     slide: Option<Duration>,
     /// Which counts are written
     #[arg(long, value_enum, default_value_t = Mode::Update)]

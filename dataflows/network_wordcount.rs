@@ -20,7 +20,7 @@ struct Args {
     host: String,
     #[arg(default_value_t = 9999)]
     port: u16,
-    #[arg(long, value_parser = tidemill::config::interval, default_value = "1s")]
+    #[arg(long, value_parser = tidemill::api::config::interval, default_value = "1s")]
     interval: Duration,
     #[command(flatten)]
     runtime: RuntimeArgs,

@@ -24,7 +24,7 @@ struct Args {
     host: String,
     #[arg(default_value_t = 9999)]
     port: u16,
-    #[arg(long, value_parser = tidemill::config::interval, default_value = "5s")]
+    #[arg(long, value_parser = tidemill::api::config::interval, default_value = "5s")]
     interval: Duration,
     /// Count by a result that is kept up to date, and print what changed
     #[arg(long)]

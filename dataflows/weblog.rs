@@ -29,10 +29,10 @@ struct Args {
     /// A topic of lines in Common or Combined Log Format
     #[arg(long, default_value = "weblogs")]
     topic: String,
-    #[arg(long, value_parser = tidemill::config::interval, default_value = "5s")]
+    #[arg(long, value_parser = tidemill::api::config::interval, default_value = "5s")]
     interval: Duration,
     /// Length of the window
-    #[arg(long, value_parser = tidemill::config::interval, default_value = "60s")]
+    #[arg(long, value_parser = tidemill::api::config::interval, default_value = "60s")]
     window: Duration,
     /// Read the topic from its beginning, not from its end
     #[arg(long)]

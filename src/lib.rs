@@ -3,49 +3,24 @@
 // The demo runs the code of dataflows/tweets, which names the library as programs do.
 extern crate self as tidemill;
 
-pub mod cluster;
-pub mod data;
-mod dict;
-pub mod error;
-pub(crate) mod fault;
-mod flow;
-mod launcher;
-mod output;
-mod pane;
-pub mod plan;
-mod rate;
-mod replay;
-mod spark;
-mod state;
-pub mod time;
-
-pub(crate) mod clock;
-pub mod config;
-pub mod context;
-pub mod dstream;
-pub mod view;
-
-pub mod checkpoint;
-pub mod metrics;
-
-#[cfg(feature = "kafka")]
-mod kafka;
-
+pub mod api;
 mod arrangement;
-pub mod batch;
-pub mod operator;
-pub mod sink;
-pub mod source;
-
+pub mod checkpoint;
 #[doc(hidden)]
 pub mod cli;
+pub mod cluster;
+pub mod connector;
+pub mod core;
+mod engine;
+mod format;
+pub mod job;
 pub mod logging;
+pub mod metrics;
+pub mod operator;
+mod replay;
 
 #[cfg(any(test, doctest, feature = "testing"))]
 pub mod testing;
-
-#[cfg(any(test, feature = "testing"))]
-mod fuzz;
 
 /// The pages for users: every program in them is a doc test.
 #[cfg(all(doctest, feature = "kafka"))]
@@ -64,30 +39,30 @@ mod pages {
     mod checkpoints {}
 }
 
-pub use error::{BoxError, Error, Result};
+pub use core::error::{BoxError, Error, Result};
 
 /// What a program needs: `use tidemill::prelude::*`.
 pub mod prelude {
-    pub use crate::batch::{JobHandle, Summary};
-    pub use crate::config::{CatchUp, RuntimeArgs};
-    pub use crate::context::StreamingContext;
-    pub use crate::data::{BadRecord, Change, Data, Exchange, F64, Key};
-    pub use crate::dstream::DStream;
-    pub use crate::error::{BoxError, Error};
+    pub use crate::api::config::{CatchUp, RuntimeArgs};
+    pub use crate::api::context::StreamingContext;
+    pub use crate::api::dstream::DStream;
+    pub use crate::api::view::View;
+    pub use crate::connector::files::source::TextFiles;
+    #[cfg(feature = "kafka")]
+    pub use crate::connector::kafka::group_offsets::{CommitOffsets, GroupOffsets};
+    #[cfg(feature = "kafka")]
+    pub use crate::connector::kafka::sink::{KafkaSink, Record};
+    #[cfg(feature = "kafka")]
+    pub use crate::connector::kafka::source::{Kafka, StartFrom, Tombstones};
+    pub use crate::connector::memory::Memory;
+    pub use crate::connector::message::Message;
+    pub use crate::connector::queue::Queue;
+    pub use crate::core::data::{BadRecord, Change, Data, Exchange, F64, Key};
+    pub use crate::core::error::{BoxError, Error};
+    pub use crate::core::plan::OffsetRange;
+    pub use crate::core::rate::Backpressure;
+    pub use crate::core::time::{BatchTime, millis, mins, secs};
+    pub use crate::job::{JobHandle, Summary};
     pub use crate::metrics::{BatchInfo, Statistics, StreamingListener};
     pub use crate::operator::{Batch, Decode, Decoded, Json, Out};
-    pub use crate::plan::OffsetRange;
-    pub use crate::rate::Backpressure;
-    #[cfg(feature = "kafka")]
-    pub use crate::sink::kafka::{KafkaSink, Record};
-    pub use crate::sink::memory::Memory;
-    #[cfg(feature = "kafka")]
-    pub use crate::source::kafka_direct::{Kafka, StartFrom, Tombstones};
-    #[cfg(feature = "kafka")]
-    pub use crate::source::kafka_offsets::{CommitOffsets, GroupOffsets};
-    pub use crate::source::message::Message;
-    pub use crate::source::queue::Queue;
-    pub use crate::source::text_files::TextFiles;
-    pub use crate::time::{BatchTime, millis, mins, secs};
-    pub use crate::view::View;
 }

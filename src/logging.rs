@@ -5,7 +5,7 @@ use std::process::ExitCode;
 
 use tracing_subscriber::EnvFilter;
 
-use crate::error::BoxError;
+use crate::core::error::BoxError;
 
 /// Log lines go to stderr, so that results on stdout can be read by programs: warnings and errors, or what `RUST_LOG` says.
 /// Does nothing where the program has a subscriber of its own.

@@ -5,7 +5,7 @@ use std::panic::{catch_unwind, resume_unwind};
 
 use proptest::prelude::*;
 use proptest::test_runner::{Config, TestRunner};
-use tidemill::data::{DECODE_LEAST, DECODE_PER_BYTE};
+use tidemill::core::data::{DECODE_LEAST, DECODE_PER_BYTE};
 use tidemill::testing::{TARGETS, Target};
 
 /// Whether the bytes are believed. What is allocated meanwhile, at most at a time and on this thread, keeps the bound.

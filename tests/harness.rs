@@ -8,7 +8,7 @@ use proptest::collection::vec;
 use proptest::prelude::*;
 use proptest::test_runner::{Config, FileFailurePersistence, TestCaseError, TestRunner};
 use serde::Serialize;
-use tidemill::data::{Data, Exchange, encoded};
+use tidemill::core::data::{Data, Exchange, encoded};
 use tidemill::prelude::*;
 use tidemill::testing;
 

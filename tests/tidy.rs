@@ -5,57 +5,57 @@
 use std::collections::{BTreeMap, BTreeSet};
 use std::path::Path;
 
-/// Faces use stages, stages services, services nouns; within nouns and services anything goes.
-const LAYERS: [&[&str]; 4] = [
-    &[
-        "clock", "error", "fault", "launcher", "time", "data", "dict", "pane", "plan", "rate", "output", "state", "flow",
-        "config", "spark", "replay", "context", "dstream", "view",
-    ],
-    &["metrics", "checkpoint", "format", "kafka"],
-    &["source", "batch", "operator", "arrangement", "sink"],
-    &["sql", "cluster", "fuzz", "testing", "logging", "cli"],
+/// The rooms of the house, from the ground up: a file uses its own floor and those below. The longest prefix of a path decides.
+const FLOORS: &[&[&str]] = &[
+    &["core"],
+    &["metrics", "checkpoint", "cluster", "replay::request"],
+    &["connector::source", "connector::sink", "connector::message"],
+    &["engine"],
+    &["api"],
+    &["format", "operator", "arrangement"],
+    &["connector", "replay"],
+    &["job", "replay::verify"],
+    &["testing", "logging", "cli"],
 ];
 
-/// The ways between stages that the design draws.
-const BETWEEN_STAGES: [(&str, &str); 2] = [("batch", "source"), ("operator", "arrangement")];
-
-/// Ways against the rules, each with its reason. `(file or folder, module)`.
+/// Ways up, each with its reason. `(file or folder, room)`.
 const ALLOWED: &[(&str, &str, &str)] = &[
-    ("src/context.rs", "source", "a source is registered with its two halves, whose traits are the source's own"),
-    ("src/batch/", "sink", "run.rs starts the output thread as it starts the workers"),
-    ("src/batch/", "cluster", "run.rs joins the processes before it starts workers"),
-    ("src/operator/", "source", "bytes become records: decode and its kin are verbs on source::message::Message"),
-    ("src/operator/attach.rs", "sink", "the kernel under outputs hands over their Parts"),
-    ("src/source/", "operator", "a source of lines gives a Decoded: its bad lines are data"),
-    ("src/sink/", "operator", "output operations are verbs: they stand on the kernels attach and gather"),
-    ("src/arrangement/", "operator", "verbs of views stand on the kernels of batches"),
+    ("src/checkpoint/mod.rs", "replay", "a directory gives the plans that run again"),
+    ("src/checkpoint/store/mod.rs", "api", "the place of a directory is a setting"),
+    ("src/cluster/rescale.rs", "api", "the numbers of a job are settings"),
+    ("src/core/plan.rs", "engine", "an order names the run of a directory"),
+    ("src/replay/request.rs", "api", "a replay is asked for by settings"),
 ];
 
 /// Crates that only some files may name.
 const CRATES: &[(&str, &[&str], &str)] = &[
-    ("timely", &["src/source/", "src/sink/", "src/format/", "src/checkpoint/", "src/metrics/", "src/sql/", "src/cli/"], "not in"),
+    (
+        "timely",
+        &["src/connector/", "src/format/", "src/checkpoint/", "src/metrics/", "src/replay/", "src/sql/", "src/cli/"],
+        "not in",
+    ),
     (
         "differential_dataflow",
-        &["src/source/", "src/sink/", "src/format/", "src/checkpoint/", "src/metrics/", "src/sql/", "src/cli/"],
+        &["src/connector/", "src/format/", "src/checkpoint/", "src/metrics/", "src/replay/", "src/sql/", "src/cli/"],
         "not in",
     ),
     ("tokio", &["src/checkpoint/store/objects/requests.rs"], "only in"),
     ("object_store", &["src/checkpoint/store/objects/"], "only in"),
-    ("rdkafka", &["src/kafka.rs", "src/kafka/", "src/source/kafka_", "src/sink/kafka"], "only in"),
-    ("rdkafka_sys", &["src/kafka.rs", "src/kafka/", "src/source/kafka_", "src/sink/kafka"], "only in"),
+    ("rdkafka", &["src/connector/kafka/"], "only in"),
+    ("rdkafka_sys", &["src/connector/kafka/"], "only in"),
 ];
 
 /// Words that only some files may use, and why they may.
 const WORDS: &[(&str, &[&str])] = &[
     // One file reads the wall clock.
-    ("SystemTime::now", &["src/clock.rs"]),
+    ("SystemTime::now", &["src/core/clock.rs"]),
     ("Timestamp::now", &[]),
     ("Zoned::now", &[]),
     // Exit is for programs, not for a library: the host decides.
     ("process::exit", &["src/cli/"]),
     // librdkafka's batch call has no safe form (decision 7).
-    ("unsafe ", &["src/kafka.rs", "src/kafka/", "src/source/kafka_"]),
-    ("allow(unsafe_code)", &["src/kafka.rs", "src/kafka/", "src/source/kafka_"]),
+    ("unsafe ", &["src/connector/kafka/"]),
+    ("allow(unsafe_code)", &["src/connector/kafka/"]),
     // Nothing half done.
     ("todo!", &[]),
     ("unimplemented!", &[]),
@@ -81,6 +81,12 @@ impl Source {
     /// The first folder or file under `src/`.
     fn module(&self) -> &str {
         self.path.trim_start_matches("src/").split('/').next().unwrap().trim_end_matches(".rs")
+    }
+
+    /// Its path inside the crate: `connector::kafka::reader`.
+    fn place(&self) -> String {
+        let path = self.path.trim_start_matches("src/").trim_end_matches(".rs");
+        path.strip_suffix("/mod").unwrap_or(path).replace('/', "::")
     }
 
     fn within(&self, places: &[&str]) -> bool {
@@ -142,37 +148,32 @@ fn report(wrong: Vec<String>) {
     assert!(wrong.is_empty(), "\n{}\n", wrong.join("\n"));
 }
 
-fn layer(module: &str) -> Option<usize> {
-    LAYERS.iter().position(|l| l.contains(&module))
+/// The floor and the room of a path inside the crate, like `connector::kafka::reader`.
+fn room(path: &str) -> Option<(usize, &'static str)> {
+    let within = |room: &str| path == room || path.strip_prefix(room).is_some_and(|rest| rest.starts_with("::"));
+    let rooms = FLOORS.iter().enumerate().flat_map(|(floor, rooms)| rooms.iter().map(move |r| (floor, *r)));
+    rooms.filter(|(_, r)| within(r)).max_by_key(|(_, r)| r.len())
 }
 
-/// The modules of this crate that a line names.
+/// The paths inside this crate that a line names, without `crate::`.
 fn named(line: &str) -> BTreeSet<String> {
-    let paths = line.split("crate::").skip(1).flat_map(|rest| match rest.strip_prefix('{') {
-        // `use crate::{a, b}`: not the style here, but legal.
-        Some(list) => list.split([',', '}']).map(str::trim).collect::<Vec<_>>(),
-        None => vec![rest],
-    });
-    let name = |p: &str| p.chars().take_while(|c| c.is_alphanumeric() || *c == '_').collect::<String>();
-    paths.map(name).filter(|m| !m.is_empty()).collect()
+    let paths = line.split("crate::").skip(1);
+    let name = |p: &str| p.chars().take_while(|c| c.is_alphanumeric() || *c == '_' || *c == ':').collect::<String>();
+    paths.map(name).map(|p| p.trim_end_matches(':').to_owned()).filter(|m| !m.is_empty()).collect()
 }
 
 #[test]
-fn dependencies_point_from_faces_to_nouns() {
+fn dependencies_point_down() {
     let mut wrong = Vec::new();
     for file in sources().iter().filter(|f| f.path != "src/lib.rs") {
-        let Some(from) = layer(file.module()) else {
-            wrong.push(format!("{}: \"{}\" is in no layer: give it one in tests/tidy.rs", file.path, file.module()));
+        let Some((floor, from)) = room(&file.place()) else {
+            wrong.push(format!("{}: \"{}\" is on no floor: give it one in tests/tidy.rs", file.path, file.place()));
             continue;
         };
         for (n, line) in file.code() {
-            for to in named(line).iter().filter(|m| *m != file.module()) {
-                let Some(level) = layer(to) else { continue };
-                let stages = from == 2 && level == 2;
-                let fine = if stages { BETWEEN_STAGES.contains(&(file.module(), to)) } else { level <= from };
-                let exception = ALLOWED.iter().any(|(path, m, _)| file.path.starts_with(path) && m == to);
-                if !fine && !exception {
-                    wrong.push(format!("{}:{n}: {} may not use {to}", file.path, file.module()));
+            for (up, to) in named(line).iter().filter_map(|path| room(path)).filter(|(up, _)| *up > floor) {
+                if !ALLOWED.iter().any(|(path, room, _)| file.path.starts_with(path) && *room == to) {
+                    wrong.push(format!("{}:{n}: {from} (floor {floor}) may not use {to} (floor {up})", file.path));
                 }
             }
         }
@@ -216,15 +217,15 @@ fn words_that_only_some_files_may_use() {
 
 /// Only the planner, and what carries its word, moves time: operators get it from ticks.
 #[test]
-fn only_batch_gives_orders() {
+fn only_job_gives_orders() {
     let gives = |l: &str| ["Order::Close {", "Order::Seal {", "Order::Open {", "Order::End"].iter().any(|o| l.contains(o));
-    let elsewhere = sources().into_iter().filter(|f| f.module() != "batch");
+    let elsewhere = sources().into_iter().filter(|f| f.module() != "job");
     report(
         elsewhere
             .flat_map(|f| {
                 f.code()
                     .filter(|(_, l)| gives(l))
-                    .map(|(n, _)| format!("{}:{n}: only batch/ moves time", f.path))
+                    .map(|(n, _)| format!("{}:{n}: only job/ moves time", f.path))
                     .collect::<Vec<_>>()
             })
             .collect(),
@@ -294,11 +295,11 @@ fn functions_are_short() {
 /// The rules above see what they are to see.
 #[test]
 fn the_rules_bite() {
-    let text = "use crate::sink::Part;\n#[cfg(test)]\nmod tests {\n    fn x() {}\n}\n#[cfg(test)]\nmod more;\nfn after() {\n}\n";
+    let text = "use crate::connector::sink::Part;\n#[cfg(test)]\nmod tests {\n    fn x() {}\n}\n#[cfg(test)]\nmod more;\nfn after() {\n}\n";
     let file = Source { path: "src/source/x.rs".into(), lines: without_tests(text) };
     assert_eq!(file.lines.iter().map(|l| l.0).collect::<Vec<_>>(), [1, 8, 9]);
     assert_eq!(functions(&file).into_iter().collect::<Vec<_>>(), [((8, "after".to_owned()), 2)]);
-    assert_eq!(named(&file.lines[0].1).into_iter().collect::<Vec<_>>(), ["sink"]);
+    assert_eq!(named(&file.lines[0].1).into_iter().collect::<Vec<_>>(), ["connector::sink::Part"]);
     assert!(names_crate("    let c: rdkafka::ClientConfig;", "rdkafka") && !names_crate("crate::timely::x", "timely"));
     assert!(!names_crate("my_timely::x", "timely"));
 }

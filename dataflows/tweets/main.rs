@@ -31,13 +31,13 @@ struct Args {
     #[arg(long, value_enum, default_value_t = Mode::Windowed)]
     mode: Mode,
     /// Batch interval; 60s for batch, 5s for windowed unless said
-    #[arg(long, value_parser = tidemill::config::interval)]
+    #[arg(long, value_parser = tidemill::api::config::interval)]
     interval: Option<Duration>,
     /// Length of the window
-    #[arg(long, value_parser = tidemill::config::interval, default_value = "60s")]
+    #[arg(long, value_parser = tidemill::api::config::interval, default_value = "60s")]
     window: Duration,
     /// End after this time; 180s for batch, never for windowed unless said
-    #[arg(long = "for", value_name = "TIME", value_parser = tidemill::config::interval)]
+    #[arg(long = "for", value_name = "TIME", value_parser = tidemill::api::config::interval)]
     timeout: Option<Duration>,
     #[command(flatten)]
     runtime: RuntimeArgs,

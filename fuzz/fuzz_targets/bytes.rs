@@ -7,7 +7,7 @@ use std::path::Path;
 use std::sync::OnceLock;
 
 use libfuzzer_sys::fuzz_target;
-use tidemill::data::{DECODE_LEAST, DECODE_PER_BYTE};
+use tidemill::core::data::{DECODE_LEAST, DECODE_PER_BYTE};
 use tidemill::testing::{TARGETS, Target};
 
 static TARGET: OnceLock<&Target> = OnceLock::new();

@@ -8,12 +8,12 @@ use std::rc::Rc;
 use timely::dataflow::channels::pact::Pipeline;
 use timely::dataflow::operators::Probe;
 
-use crate::context::Graph;
-use crate::data::Key;
-use crate::dict::Id;
-use crate::flow::{Site, batched, expand};
-use crate::time::BatchTime;
-use crate::view::{Changes, Keyed, Rendered};
+use crate::api::context::Graph;
+use crate::api::view::{Changes, Keyed, Rendered};
+use crate::core::data::Key;
+use crate::core::time::BatchTime;
+use crate::engine::dictionary::Id;
+use crate::engine::flow::{Site, batched, expand};
 
 /// How often each id is there.
 #[derive(Default)]

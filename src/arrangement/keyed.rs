@@ -7,15 +7,15 @@ use differential_dataflow::{AsCollection, VecCollection};
 use timely::dataflow::channels::pact::Pipeline;
 use timely::dataflow::operators::Probe;
 
-use crate::context::Graph;
-use crate::data::{Key, Rows, encoded, key_group};
-use crate::dict::{Dict, Id};
-use crate::dstream::DStream;
-use crate::error::BoxError;
-use crate::flow::{Site, VecStream, batched, by_batch, expand, route};
-use crate::state::{Changes as Changed, Groups, KeyedState};
-use crate::time::BatchTime;
-use crate::view::{Changes, Form, Keyed, View};
+use crate::api::context::Graph;
+use crate::api::dstream::DStream;
+use crate::api::view::{Changes, Form, Keyed, View};
+use crate::core::data::{Key, Rows, encoded, key_group};
+use crate::core::error::BoxError;
+use crate::core::time::BatchTime;
+use crate::engine::dictionary::{Dict, Id};
+use crate::engine::flow::{Site, VecStream, batched, by_batch, expand, route};
+use crate::engine::state::{Changes as Changed, Groups, KeyedState};
 
 /// The two forms of a view, each made from the other when it is asked for.
 impl<'s, T: Key> View<'s, T> {
@@ -215,10 +215,10 @@ impl<K: Key> KeyedState for Sums<K> {
     }
 }
 
-/// See [`crate::state::take_any`].
+/// See [`crate::engine::state::take_any`].
 #[cfg(any(test, feature = "testing"))]
 pub(crate) fn take_any(bytes: &[u8]) -> bool {
-    crate::state::take_any(Sums::<String>::default(), bytes)
+    crate::engine::state::take_any(Sums::<String>::default(), bytes)
 }
 
 #[cfg(test)]
@@ -236,7 +236,7 @@ mod tests {
         let t = BatchTime::from_millis(1);
         all.cut(t);
         let mut again: Sums<String> = Sums::default();
-        for piece in (0..crate::data::KEY_GROUPS).map(|g| all.save(g, t)).filter(|p| !p.is_empty()) {
+        for piece in (0..crate::core::data::KEY_GROUPS).map(|g| all.save(g, t)).filter(|p| !p.is_empty()) {
             again.load(&piece, t).unwrap();
         }
         let total = |s: &Sums<String>| {

@@ -9,11 +9,11 @@ use differential_dataflow::trace::implementations::{ContainerChunker, ValBatcher
 use timely::dataflow::channels::pact::Pipeline;
 
 use super::keyed::{named, numbered_keys};
-use crate::context::Graph;
-use crate::data::Key;
-use crate::dict::{Dict, Id};
-use crate::time::BatchTime;
-use crate::view::Changes;
+use crate::api::context::Graph;
+use crate::api::view::Changes;
+use crate::core::data::Key;
+use crate::core::time::BatchTime;
+use crate::engine::dictionary::{Dict, Id};
 
 type Pairs<'s, V> = Arranged<'s, TraceAgent<ValSpine<Id, V, BatchTime, i64>>>;
 

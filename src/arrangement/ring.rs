@@ -11,18 +11,18 @@ use std::rc::Rc;
 use timely::dataflow::channels::pact::Pipeline;
 use timely::dataflow::operators::Probe;
 
-use crate::context::Graph;
-use crate::data::{FastMap, Key, Rows, encoded, key_group};
-use crate::dict::{Dict, Id};
-use crate::dstream::{DStream, Panes};
-use crate::error::BoxError;
-use crate::flow::{Site, batched};
-use crate::operator::book::Book;
-use crate::pane::Pane;
-use crate::plan::Tick;
-use crate::state::{Changes, Groups, KeyedState};
-use crate::time::BatchTime;
-use crate::view::Keyed;
+use crate::api::context::Graph;
+use crate::api::dstream::{DStream, Panes};
+use crate::api::view::Keyed;
+use crate::core::data::{FastMap, Key, Rows, encoded, key_group};
+use crate::core::error::BoxError;
+use crate::core::plan::Tick;
+use crate::core::time::BatchTime;
+use crate::engine::dictionary::{Dict, Id};
+use crate::engine::flow::{Site, batched};
+use crate::engine::pane::Pane;
+use crate::engine::state::{Changes, Groups, KeyedState};
+use crate::operator::kernel::partial_table::Book;
 
 /// The records in the panes of a key group are fewer: what adds up to more was not counted.
 const MOST: i64 = i64::MAX >> 10;
@@ -310,10 +310,10 @@ pub(crate) fn ring<'s, T: Key>(
     (Keyed { changes: changes.probe_with(&graph.probe), dict }, state)
 }
 
-/// See [`crate::state::take_any`].
+/// See [`crate::engine::state::take_any`].
 #[cfg(any(test, feature = "testing"))]
 pub(crate) fn take_any(bytes: &[u8]) -> bool {
-    crate::state::take_any(Window::<String>::new(Shape { length: 4, slide: 2, interval: 1 }, Rc::default()), bytes)
+    crate::engine::state::take_any(Window::<String>::new(Shape { length: 4, slide: 2, interval: 1 }, Rc::default()), bytes)
 }
 
 #[cfg(test)]

@@ -2,14 +2,14 @@
 
 use std::collections::BTreeSet;
 
+use super::chunks::PieceFile;
 use super::genesis::{self, DirectoryId};
 use super::lease;
 use super::manifest::{Manifest, ManifestFile, newest_first, sizes};
-use super::pieces::PieceFile;
 use super::plan_log::{self, PlanFile};
 use super::store::{FOLDERS, LOCK, Store, UNFINISHED};
-use crate::error::{Error, Result};
-use crate::time::BatchTime;
+use crate::core::error::{Error, Result};
+use crate::core::time::BatchTime;
 
 /// What cleaning has done.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
@@ -35,7 +35,7 @@ pub(super) struct Keep {
 /// Deletes what is needed no more: first manifests, then pieces that none names, then plans. So whatever is left of a
 /// checkpoint after a crash is all of it, or not its manifest.
 pub(super) fn clean(store: &dyn Store, keep: &Keep) -> Result<Cleaned> {
-    crate::fault::point("clean.before");
+    crate::core::fault::point("clean.before");
     let mut cleaned = Cleaned::default();
     let (kept, old) = sort_out(store, keep)?;
     delete(store, old.iter().map(ToString::to_string).collect(), &mut cleaned)?;

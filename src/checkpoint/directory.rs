@@ -3,15 +3,15 @@
 use std::path::Path;
 use std::sync::Arc;
 
+use super::chunks::{PieceFile, Pieces};
 use super::clean::{self, Cleaned, Keep};
 use super::genesis::{self, Genesis};
 use super::lease;
 use super::loss::LossRecord;
 use super::manifest::{Manifest, ManifestFile, newest_first, sizes};
-use super::pieces::{PieceFile, Pieces};
 use super::plan_log::{self, PlanRecord};
 use super::store::{self, Lock, Store};
-use crate::error::{Error, Result};
+use crate::core::error::{Error, Result};
 
 /// A checkpoint directory, for reading; a run may be writing it.
 pub struct Directory {
@@ -51,7 +51,7 @@ impl Directory {
         }
     }
 
-    pub(super) fn store(&self) -> &Arc<dyn Store> {
+    pub(crate) fn store(&self) -> &Arc<dyn Store> {
         &self.store
     }
 

@@ -6,8 +6,8 @@ use serde::Serialize;
 use serde::de::DeserializeOwned;
 use xxhash_rust::xxh3::{Xxh3, xxh3_64, xxh3_64_with_seed};
 
-use crate::data::encoded;
-use crate::error::{Error, Result};
+use crate::core::data::encoded;
+use crate::core::error::{Error, Result};
 
 /// The format that is written; one higher with every change that an older program would misread.
 pub(crate) const FORMAT: u32 = 1;

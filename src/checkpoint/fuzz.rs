@@ -2,12 +2,12 @@
 
 use std::path::Path;
 
+use super::chunks::Pieces;
 use super::frame::{HEAD, Kind, frame_len, framed, record_head};
 use super::genesis::Genesis;
-use super::pieces::Pieces;
 use super::recover::recover;
 use super::store;
-use crate::error::{Error, Result};
+use crate::core::error::{Error, Result};
 
 /// What a job would find in a directory; nothing is written.
 ///

@@ -9,9 +9,9 @@ use serde::{Deserialize, Serialize};
 
 use super::frame::{Kind, frame, unframe_all};
 use super::store::Store;
-use crate::data::KEY_GROUPS;
-use crate::error::{Error, Result};
-use crate::plan::Split;
+use crate::core::data::KEY_GROUPS;
+use crate::core::error::{Error, Result};
+use crate::core::plan::Split;
 
 pub(super) const FILE: &str = "genesis";
 /// More than a thousand splits with the longest names there are.

@@ -6,9 +6,9 @@ use serde::{Deserialize, Serialize};
 
 use super::frame::{Kind, frame, unframe_all};
 use super::store::{Lock, Store};
-use crate::error::{Error, Result};
+use crate::core::error::{Error, Result};
 
-pub(super) const LIMIT: u64 = 64 << 10;
+pub(crate) const LIMIT: u64 = 64 << 10;
 
 /// Who may write a checkpoint directory, or might.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
@@ -36,13 +36,13 @@ fn name(generation: u64) -> String {
 }
 
 /// The generation of a lease's file.
-pub(super) fn generation_of(file: &str) -> Option<u64> {
+pub(crate) fn generation_of(file: &str) -> Option<u64> {
     let generation = file.strip_prefix("leases/")?.parse().ok()?;
     (name(generation) == file).then_some(generation)
 }
 
 /// The right to write, held as long as this lives.
-pub(super) struct Held {
+pub(crate) struct Held {
     pub lease: Lease,
     _lock: Lock,
 }
@@ -51,7 +51,7 @@ pub(super) struct Held {
 ///
 /// # Errors
 /// Somebody else holds it: named as far as their lease is there.
-pub(super) fn lock(store: &dyn Store) -> Result<Lock> {
+pub(crate) fn lock(store: &dyn Store) -> Result<Lock> {
     match store.lock()? {
         lock @ (Lock::Held(_) | Lock::None) => Ok(lock),
         Lock::Taken => Err(Error::CheckpointInUse { dir: store.place(), holder: newest(store)?.map(|l| l.to_string()) }),
@@ -59,7 +59,7 @@ pub(super) fn lock(store: &dyn Store) -> Result<Lock> {
 }
 
 /// The generation of the newest lease, 0 if there is none.
-pub(super) fn newest_generation(store: &dyn Store) -> Result<u64> {
+pub(crate) fn newest_generation(store: &dyn Store) -> Result<u64> {
     Ok(store.list("leases")?.iter().filter_map(|e| generation_of(&e.name)).max().unwrap_or(0))
 }
 
@@ -69,17 +69,17 @@ fn newest(store: &dyn Store) -> Result<Option<Lease>> {
 }
 
 /// The lease of a generation, if it is there.
-pub(super) fn of(store: &dyn Store, generation: u64) -> Result<Option<Lease>> {
+pub(crate) fn of(store: &dyn Store, generation: u64) -> Result<Option<Lease>> {
     let file = name(generation);
     store.read(&file, LIMIT)?.map(|bytes| read(&file, &bytes)).transpose()
 }
 
 /// The name of this host.
-pub(super) fn own_host() -> String {
+pub(crate) fn own_host() -> String {
     rustix::system::uname().nodename().to_string_lossy().into_owned()
 }
 
-pub(super) fn read(file: &str, bytes: &[u8]) -> Result<Lease> {
+pub(crate) fn read(file: &str, bytes: &[u8]) -> Result<Lease> {
     unframe_all(Kind::Lease, file, bytes)
 }
 
@@ -92,7 +92,7 @@ impl Held {
         if !store.put_new(&name(generation), &frame(Kind::Lease, &lease))? {
             return Err(Error::CheckpointInUse { dir: store.place(), holder: newest(store)?.map(|l| l.to_string()) });
         }
-        crate::fault::point("lease.after");
+        crate::core::fault::point("lease.after");
         Ok(Held { lease, _lock: lock })
     }
 

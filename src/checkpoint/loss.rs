@@ -5,9 +5,9 @@ use serde::{Deserialize, Serialize};
 
 use super::frame::decode;
 use super::plan_log::PlanRecord;
-use crate::data::encoded;
-use crate::plan::Range;
-use crate::time::BatchTime;
+use crate::core::data::encoded;
+use crate::core::plan::Range;
+use crate::core::time::BatchTime;
 
 /// Ranges of a batch that had aged out when it was read, and were passed over because the user allowed that.
 #[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
@@ -64,7 +64,7 @@ pub(crate) fn without(ranges: Vec<Range>, time: BatchTime, losses: &[LossRecord]
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::plan::Split;
+    use crate::core::plan::Split;
 
     #[test]
     fn ranges_without_what_is_lost() {
@@ -92,7 +92,7 @@ mod tests {
         assert!(matches!(Entry::read(&loss.payload()), Ok(Entry::Lost(l)) if l == loss));
         assert_eq!(loss.payload(), [0, 1, 5, 0], "docs/formats.md");
         let plan = PlanRecord {
-            plan: crate::plan::Plan { time: BatchTime::from_millis(5), ..Default::default() },
+            plan: crate::core::plan::Plan { time: BatchTime::from_millis(5), ..Default::default() },
             ..Default::default()
         };
         assert!(matches!(Entry::read(&encoded(&plan)), Ok(Entry::Plan(p)) if p == plan));

@@ -5,14 +5,14 @@ use std::fmt;
 
 use serde::{Deserialize, Serialize};
 
+use super::chunks::{Groups, PieceFile, Pieces};
 use super::frame::{Kind, frame, unframe_all};
 use super::genesis::{DirectoryId, OperatorId, Position};
-use super::pieces::{Groups, PieceFile, Pieces};
 use super::plan_log::foreign;
 use super::store::Store;
-use crate::error::{Error, Result};
-use crate::fault;
-use crate::time::BatchTime;
+use crate::core::error::{Error, Result};
+use crate::core::fault;
+use crate::core::time::BatchTime;
 
 /// No manifest is longer: ten million pieces.
 const LIMIT: u64 = 512 << 20;

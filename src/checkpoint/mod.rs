@@ -3,25 +3,26 @@
 //! A directory holds a genesis, leases, a log of plans, pieces of state, and manifests that say which pieces are a checkpoint;
 //! docs/formats.md has every byte. [`Checkpoints`] is for the run that writes it, [`Directory`] for who wants to look.
 
+mod chunks;
 mod clean;
-mod directory;
+pub(crate) mod directory;
 mod frame;
 #[cfg(any(test, feature = "testing"))]
 pub(crate) mod fuzz;
-mod genesis;
+pub(crate) mod genesis;
 mod lease;
-mod loss;
-mod manifest;
-mod pieces;
-mod plan_log;
-mod recover;
-mod replay;
+pub(crate) mod loss;
+pub(crate) mod manifest;
+pub(crate) mod plan_log;
+pub(crate) mod recover;
 mod store;
 
 use std::path::Path;
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::time::Duration;
 
+pub use crate::replay::history::Again;
+pub use chunks::{Groups, Index, LONGEST_PIECE, PieceFile, PieceRef, PieceWriter, Pieces, collect};
 pub use clean::Cleaned;
 pub use directory::{Directory, Verified};
 pub use genesis::{DirectoryId, Genesis, OperatorId, Origin, Position};
@@ -29,18 +30,16 @@ pub use lease::Lease;
 pub use loss::LossRecord;
 pub(crate) use loss::without;
 pub use manifest::{Comparison, Manifest, ManifestFile, OperatorState};
-pub use pieces::{Groups, Index, LONGEST_PIECE, PieceFile, PieceRef, PieceWriter, Pieces, collect};
 pub use plan_log::{PlanLog, PlanRecord};
-pub use replay::Again;
 
 use self::clean::Keep;
 use self::lease::Held;
 use self::plan_log::{Course, Previous};
 use self::store::Store;
-use crate::clock::wall_ms;
-use crate::data::KEY_GROUPS;
-use crate::error::{Error, Result};
-use crate::time::BatchTime;
+use crate::core::clock::wall_ms;
+use crate::core::data::KEY_GROUPS;
+use crate::core::error::{Error, Result};
+use crate::core::time::BatchTime;
 
 /// Whose checkpoints these are, and how many of them stay.
 #[derive(Clone, Debug)]
@@ -86,7 +85,7 @@ pub struct Recovered {
 /// ```
 /// use std::time::Duration;
 /// use tidemill::checkpoint::{self, Checkpoints, Manifest, Origin, PlanRecord, Settings};
-/// use tidemill::plan::Plan;
+/// use tidemill::core::plan::Plan;
 /// use tidemill::prelude::BatchTime;
 /// # let dir = std::env::temp_dir().join(format!("tidemill-doc-checkpoints-{}", std::process::id()));
 ///
@@ -191,9 +190,9 @@ impl Checkpoints {
         let id = DirectoryId::new(now);
         let job = self.settings.job.clone();
         let genesis = Genesis { id, job, interval_ms, key_groups: KEY_GROUPS, written_ms: now, origin };
-        crate::fault::point("genesis.before");
+        crate::core::fault::point("genesis.before");
         genesis.write(&*self.store)?;
-        crate::fault::point("genesis.after");
+        crate::core::fault::point("genesis.after");
         let mut state = self.state();
         state.directory = Some(id);
         state.begin = Some((None, Course::new(interval_ms, BatchTime::default(), &genesis.origin.starts)));

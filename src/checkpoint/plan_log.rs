@@ -13,13 +13,13 @@ use super::genesis::{DirectoryId, Position};
 use super::lease::{Held, generation_of};
 use super::loss::{Entry, LossRecord};
 use super::store::{self, Store};
-use crate::data::encoded;
-use crate::error::{Error, Result};
-use crate::plan::{Plan, Split};
-use crate::time::BatchTime;
+use crate::core::data::encoded;
+use crate::core::error::{Error, Result};
+use crate::core::plan::{Plan, Split};
+use crate::core::time::BatchTime;
 
 /// A new segment begins when one is this long: what is cleaned and what is read at a start is whole segments.
-pub(super) const SEGMENT: u64 = 4 << 20;
+pub(crate) const SEGMENT: u64 = 4 << 20;
 /// No plan is longer: a hundred thousand splits.
 const LONGEST: usize = 64 << 20;
 
@@ -52,7 +52,7 @@ impl PlanRecord {
 
 /// The name of a segment.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize, Deserialize)]
-pub(super) struct PlanFile {
+pub(crate) struct PlanFile {
     pub generation: u64,
     /// From 1 in each generation.
     pub segment: u32,
@@ -74,7 +74,7 @@ impl PlanFile {
 
 /// What a segment begins with.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
-pub(super) struct Head {
+pub(crate) struct Head {
     pub directory: DirectoryId,
     pub file: PlanFile,
     pub previous: Option<Previous>,
@@ -82,7 +82,7 @@ pub(super) struct Head {
 
 /// The segment before: what is behind `len` was never durable.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
-pub(super) struct Previous {
+pub(crate) struct Previous {
     pub file: PlanFile,
     pub len: u64,
     /// The last batch time that is planned there or before.
@@ -91,7 +91,7 @@ pub(super) struct Previous {
 
 /// Where plans have come to: what the next one must begin with.
 #[derive(Clone, Debug, Default)]
-pub(super) struct Course {
+pub(crate) struct Course {
     interval_ms: u64,
     pub end: BatchTime,
     generation: u64,
@@ -158,7 +158,7 @@ pub struct PlanLog {
 }
 
 impl PlanLog {
-    pub(super) fn begin(
+    pub(crate) fn begin(
         store: Arc<dyn Store>,
         held: Arc<Held>,
         directory: DirectoryId,
@@ -233,7 +233,7 @@ impl PlanLog {
     }
 
     #[cfg(test)]
-    pub(super) fn with_segments_of(mut self, bytes: u64) -> Self {
+    pub(crate) fn with_segments_of(mut self, bytes: u64) -> Self {
         self.segment = bytes;
         self
     }
@@ -241,7 +241,7 @@ impl PlanLog {
 
 /// A record, and where it was found.
 #[derive(Clone, Debug)]
-pub(super) struct Logged {
+pub(crate) struct Logged {
     pub file: PlanFile,
     pub at: u64,
     pub record: PlanRecord,
@@ -249,7 +249,7 @@ pub(super) struct Logged {
 
 /// What is in the plan log, from some time on.
 #[derive(Debug, Default)]
-pub(super) struct Plans {
+pub(crate) struct Plans {
     pub records: Vec<Logged>,
     /// What of them was not in the sources any more.
     pub losses: Vec<LossRecord>,
@@ -262,7 +262,7 @@ pub(super) struct Plans {
 }
 
 /// Closes the logs of all generations before this one: a run that still goes on there plans nothing more.
-pub(super) fn close_older(store: &dyn Store, generation: u64) -> Result<()> {
+pub(crate) fn close_older(store: &dyn Store, generation: u64) -> Result<()> {
     // Who has a lease may not have begun a log, and still try to.
     let leases = store.list("leases")?.into_iter().filter_map(|e| generation_of(&e.name));
     let mut last: BTreeMap<u64, u32> = leases.map(|g| (g, 1)).collect();
@@ -281,7 +281,7 @@ pub(super) fn close_older(store: &dyn Store, generation: u64) -> Result<()> {
 }
 
 /// The heads of all segments, in order, each of which names the one before it.
-pub(super) fn heads(store: &dyn Store, directory: DirectoryId) -> Result<VecDeque<Head>> {
+pub(crate) fn heads(store: &dyn Store, directory: DirectoryId) -> Result<VecDeque<Head>> {
     let mut files: Vec<PlanFile> = store.list("plans")?.iter().filter_map(|e| PlanFile::parse(&e.name)).collect();
     files.sort();
     let mut heads: VecDeque<Head> = VecDeque::new();
@@ -312,7 +312,7 @@ pub(super) fn heads(store: &dyn Store, directory: DirectoryId) -> Result<VecDequ
     Ok(heads)
 }
 
-pub(super) fn foreign(file: &str, found: DirectoryId, own: DirectoryId) -> Error {
+pub(crate) fn foreign(file: &str, found: DirectoryId, own: DirectoryId) -> Error {
     Error::checkpoint(
         file,
         format!("belongs to the checkpoint directory {found}, and this is {own}: remove it, or restore its own"),
@@ -323,7 +323,7 @@ pub(super) fn foreign(file: &str, found: DirectoryId, own: DirectoryId) -> Error
 ///
 /// # Errors
 /// Any byte that is not as it was written, named; except what a crash left at the end of the last segment.
-pub(super) fn read(store: &dyn Store, directory: DirectoryId, interval_ms: u64, since: Option<BatchTime>) -> Result<Plans> {
+pub(crate) fn read(store: &dyn Store, directory: DirectoryId, interval_ms: u64, since: Option<BatchTime>) -> Result<Plans> {
     let mut heads = heads(store, directory)?;
     let over = |next: &Head| since.is_some_and(|t| next.previous.is_some_and(|p| p.end < t));
     while heads.len() > 1 && over(&heads[1]) {

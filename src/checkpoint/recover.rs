@@ -4,18 +4,18 @@
 
 use std::sync::Arc;
 
+use super::chunks::Pieces;
 use super::genesis::Genesis;
 use super::loss::LossRecord;
 use super::manifest::{Manifest, ManifestFile, newest_first};
-use super::pieces::Pieces;
 use super::plan_log::{self, Course, PlanRecord, Plans, Previous};
 use super::store::Store;
-use crate::error::{Error, Result};
-use crate::time::BatchTime;
+use crate::core::error::{Error, Result};
+use crate::core::time::BatchTime;
 
 /// What a directory brings back.
 #[derive(Debug)]
-pub(super) struct Found {
+pub(crate) struct Found {
     pub manifest: Option<Manifest>,
     pub replay: Vec<PlanRecord>,
     pub losses: Vec<LossRecord>,
@@ -32,7 +32,7 @@ enum Unfit {
     All(Error),
 }
 
-pub(super) fn recover(store: &dyn Store, genesis: &Genesis, pieces: &Pieces) -> Result<Found> {
+pub(crate) fn recover(store: &dyn Store, genesis: &Genesis, pieces: &Pieces) -> Result<Found> {
     let mut unfit = Vec::new();
     let files = newest_first(store)?;
     // A plan is durable before its batch runs: so far the log was, whether the checkpoint can be used or not.
@@ -69,7 +69,7 @@ pub(super) fn recover(store: &dyn Store, genesis: &Genesis, pieces: &Pieces) -> 
 ///
 /// # Errors
 /// Plans or manifests that cannot be read.
-pub(super) fn before(store: &Arc<dyn Store>, genesis: &Genesis, from: Option<BatchTime>) -> Result<Option<Found>> {
+pub(crate) fn before(store: &Arc<dyn Store>, genesis: &Genesis, from: Option<BatchTime>) -> Result<Option<Found>> {
     // Pieces are only read: no generation has this number.
     let pieces = Pieces::new(Arc::clone(store), genesis.id, 0);
     for file in newest_first(&**store)?.into_iter().filter(|f| from.is_some_and(|from| f.time < from)) {

@@ -5,7 +5,7 @@ use std::path::PathBuf;
 use std::process::ExitCode;
 
 use crate::cluster::launch::Launch;
-use crate::error::BoxError;
+use crate::core::error::BoxError;
 
 /// Starts the program so many times with `-n -p -w --hostfile`, prefixes each line of output with the process, hands signals on,
 /// and ends all processes when one fails; ends with the status of that one. With --checkpoint all are started again.
@@ -44,7 +44,7 @@ pub struct RescaleArgs {
 
 /// Runs the command `rescale`.
 pub fn rescale(args: &RescaleArgs) -> Result<ExitCode, BoxError> {
-    let said = crate::cluster::control::rescale(&args.dir, args.processes, args.workers)?;
+    let said = crate::cluster::rescale::rescale(&args.dir, args.processes, args.workers)?;
     super::terminal::line(&said)?;
     Ok(ExitCode::SUCCESS)
 }

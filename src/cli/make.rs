@@ -10,7 +10,7 @@ use std::time::{Duration, Instant};
 use super::args;
 use super::generate::{BEGIN_MS, Generate, Pace, Spoiled, Tweets, Weblogs, Words};
 use super::terminal::{Terminal, grouped};
-use crate::error::{BoxError, Error};
+use crate::core::error::{BoxError, Error};
 
 /// The same seed gives the same records, whatever the rate. Ctrl-C ends in order: what was taken on is delivered.
 #[derive(clap::Args)]
@@ -121,13 +121,13 @@ impl From {
 enum To {
     Stdout(std::io::BufWriter<std::io::StdoutLock<'static>>),
     #[cfg(feature = "kafka")]
-    Topic(Box<crate::source::kafka_producer::Producer>),
+    Topic(Box<crate::connector::kafka::topic_writer::Producer>),
 }
 
 impl To {
     #[cfg(feature = "kafka")]
     fn new(args: &Args) -> Result<Self, BoxError> {
-        use crate::source::kafka_producer::{Producer, create_topic};
+        use crate::connector::kafka::topic_writer::{Producer, create_topic};
         let Some(brokers) = &args.brokers else { return Ok(To::stdout()) };
         let topic = args.topic.as_deref().unwrap_or(args.kind.topic());
         create_topic(brokers, topic, args.partitions)?;

@@ -5,9 +5,9 @@ use std::os::unix::process::ExitStatusExt;
 use std::path::PathBuf;
 use std::process::{Command, ExitCode};
 
-use crate::error::{BoxError, Error};
-use crate::replay::{into, moment};
-use crate::time::BatchTime;
+use crate::core::error::{BoxError, Error};
+use crate::core::time::BatchTime;
+use crate::replay::request::{into, moment};
 
 /// Runs a program over the same ranges as its job did, from the newest checkpoint before them. What it prints is printed; rows for
 /// topics and files go to stdout, or elsewhere by --into. Nothing of the job is written, and the job may be running.

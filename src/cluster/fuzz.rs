@@ -9,16 +9,16 @@ use std::sync::atomic::AtomicBool;
 use std::thread;
 use std::time::{Duration, Instant};
 
-use super::door::receive;
-use super::fate::Fate;
+use super::challenge::{self, Knock, Proven, Reply};
+use super::data_socket::DataSocket;
+use super::failure::Fate;
 use super::frame;
-use super::greet::{self, Knock, Proven, Reply};
 use super::handshake::{Spec, take};
 use super::hello::{Answer, Hello, Kind, Run, Verdict};
 use super::link::{FailureReport, Frame, LinkEvent, hear};
+use super::listener::receive;
+use super::roster::Room;
 use super::secret::{Secret, Side, prove};
-use super::table::Room;
-use super::wire::DataSocket;
 
 /// Far longer than anything here takes: nobody waits for bytes, what is sent ends.
 const LIMIT: Duration = Duration::from_secs(60);
@@ -123,7 +123,7 @@ pub(crate) fn called(bytes: &[u8]) -> bool {
     let own = hello(1);
     let [near, far] = pair();
     say(&far, bytes);
-    assert!(greet::call(&near, &own, None, until()).is_err(), "nobody proved anything");
+    assert!(challenge::call(&near, &own, None, until()).is_err(), "nobody proved anything");
 
     let room = Room::new(own.clone(), None);
     let [near, far] = pair();
@@ -139,7 +139,7 @@ pub(crate) fn called(bytes: &[u8]) -> bool {
             };
             (said(), far.shutdown(Shutdown::Both)).0
         });
-        greet::call(&near, &own, None, until())
+        challenge::call(&near, &own, None, until())
     });
     answer.is_ok_and(|answer| take(0, ADDRESSES[0], &own, answer, near, &room).is_ok())
 }

@@ -14,14 +14,14 @@ use std::time::{Duration, Instant};
 use rustix::net::sockopt;
 use xxhash_rust::xxh3::{xxh3_64, xxh3_128};
 
-use super::door::{Door, bind};
+use super::challenge;
 use super::frame;
-use super::greet;
 use super::hello::{Answer, Hello, Kind, Verdict, clip};
 use super::link::Frame;
+use super::listener::{Door, bind};
+use super::roster::{Room, Table, waiting};
 use super::secret::Secret;
-use super::table::{Room, Table, waiting};
-use crate::error::{Error, Result};
+use crate::core::error::{Error, Result};
 
 /// How long one handshake may take, unless said.
 pub(crate) const LIMIT: Duration = Duration::from_secs(5);
@@ -206,7 +206,7 @@ fn call(process: usize, address: SocketAddr, kind: Kind, limit: Duration, room: 
         return Err(Call::Again("nobody listens".into()));
     }
     let own = room.own(kind);
-    let said = greet::call(&stream, &own, room.secret.as_ref(), until);
+    let said = challenge::call(&stream, &own, room.secret.as_ref(), until);
     let answer = said.map_err(|refusal| match refusal.difference() {
         Some(why) => Call::Fatal(format!("process {process} at {address} {why}")),
         None => Call::Again(refusal.to_string()),

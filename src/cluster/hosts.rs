@@ -3,7 +3,7 @@
 use std::net::{SocketAddr, ToSocketAddrs};
 use std::path::Path;
 
-use crate::error::{Error, Result};
+use crate::core::error::{Error, Result};
 
 /// The port of process 0 where nobody says otherwise; process i listens on this plus i, as in timely.
 pub const FIRST_PORT: u16 = 2101;

@@ -18,10 +18,10 @@ use rustix::process::{Pid, Signal, kill_process_group};
 use signal_hook::consts::{SIGINT, SIGTERM};
 use signal_hook::iterator::Signals;
 
-use super::control::{Control, Scale, Word};
+use super::rescale::{Control, Scale, Word};
 use super::supervise;
-use crate::error::{Error, Result};
-use crate::launcher::{LAUNCHER, PROGRESS};
+use crate::cluster::parent_process::{LAUNCHER, PROGRESS};
+use crate::core::error::{Error, Result};
 
 /// How often the processes are looked at.
 const LOOK: Duration = Duration::from_millis(20);
@@ -78,7 +78,7 @@ impl Launch {
     /// # Errors
     /// The program cannot be started, or the hostfile not be written; another launch has the checkpoint directory.
     ///
-    /// [`rescale`]: super::control::rescale
+    /// [`rescale`]: super::rescale::rescale
     pub fn run<O, E>(&self, out: O, err: E) -> Result<i32>
     where
         O: Write + Send + 'static,

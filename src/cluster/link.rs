@@ -16,7 +16,7 @@ use serde::{Deserialize, Serialize};
 
 use super::frame;
 use super::hello::{Run, clip};
-use crate::error::{Error, Result};
+use crate::core::error::{Error, Result};
 
 /// How long a word may take to leave: a peer that does not read must not hold up the one who fails.
 const WRITE: Duration = Duration::from_secs(2);

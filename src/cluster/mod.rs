@@ -9,23 +9,24 @@
 //! *Invariant*: the failure of one process is the failure of all, and every process ends with an error that names the cause.
 //! *Invariant*: no byte reaches timely from a peer that has not passed the handshake.
 
-pub mod control;
-mod door;
-pub(crate) mod fate;
+mod challenge;
+mod data_socket;
+pub(crate) mod failure;
 mod frame;
 #[cfg(any(test, feature = "testing"))]
 pub(crate) mod fuzz;
-mod greet;
 pub(crate) mod handshake;
 mod hello;
 pub mod hosts;
 pub mod launch;
 pub(crate) mod link;
+mod listener;
+pub(crate) mod parent_process;
+pub mod rescale;
+mod roster;
 pub(crate) mod run;
 pub(crate) mod secret;
 mod supervise;
-mod table;
-mod wire;
 
 #[cfg(test)]
 mod tests;

@@ -12,11 +12,11 @@ use timely::communication::allocator::{AllocatorBuilder, ProcessBuilder};
 use timely::communication::{Hooks, allocator::thread::ThreadBuilder};
 use timely::worker::Worker;
 
-use super::fate::Fate;
+use super::data_socket::DataSocket;
+use super::failure::Fate;
 use super::handshake::Peers;
 use super::link::{Link, LinkEvent, OnEvent};
-use super::wire::DataSocket;
-use crate::error::{Error, Result, panic_text};
+use crate::core::error::{Error, Result, panic_text};
 
 /// How long a worker that has returned sleeps between looks at what its last dataflows do.
 const PARK: Duration = Duration::from_millis(100);

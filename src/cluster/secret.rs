@@ -10,7 +10,7 @@ use std::path::Path;
 use hmac::{Hmac, KeyInit, Mac};
 use sha2::Sha256;
 
-use crate::error::{Error, Result};
+use crate::core::error::{Error, Result};
 
 /// Where the secret is when no file is named.
 pub const VARIABLE: &str = "TIDEMILL_SECRET";

@@ -6,12 +6,12 @@ use std::path::Path;
 use std::sync::mpsc::{Receiver, RecvTimeoutError};
 use std::time::{Duration, Instant};
 
-use super::control::{Scale, Word};
 use super::launch::{Ended, Launch, Out, TempFile, line};
+use super::rescale::{Scale, Word};
 use crate::checkpoint::Directory;
-use crate::error::Result;
-use crate::launcher::committed;
-use crate::time::BatchTime;
+use crate::cluster::parent_process::committed;
+use crate::core::error::Result;
+use crate::core::time::BatchTime;
 
 /// Pauses grow no longer than this.
 const LONGEST_PAUSE: Duration = Duration::from_secs(30);

@@ -3,8 +3,8 @@
 use std::sync::{Arc, Mutex};
 use std::time::Duration;
 
-use crate::plan::OffsetRange;
-use crate::time::BatchTime;
+use crate::core::plan::OffsetRange;
+use crate::core::time::BatchTime;
 
 /// One batch, as far as it has come. Spark's `BatchInfo`.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
@@ -16,7 +16,7 @@ pub struct BatchInfo {
     /// What each source read.
     pub ranges: Vec<OffsetRange>,
     /// What of these ranges was not in the source any more, and was passed over:
-    /// [`fail_on_data_loss(false)`](crate::source::kafka_direct::Kafka::fail_on_data_loss).
+    /// [`fail_on_data_loss(false)`](crate::connector::kafka::source::Kafka::fail_on_data_loss).
     pub lost: Vec<OffsetRange>,
     /// From the batch's time to the moment it was sealed.
     pub scheduling_delay: Duration,

@@ -1,6 +1,6 @@
 //! `cache`: Spark's word for what is so here anyway.
 
-use crate::dstream::DStream;
+use crate::api::dstream::DStream;
 
 impl<T> DStream<'_, T> {
     /// This stream. Nothing is ever computed twice here: all verbs on one handle read the same rows, and only verbs that

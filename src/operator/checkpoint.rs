@@ -2,8 +2,8 @@
 
 use std::time::Duration;
 
-use crate::dstream::DStream;
-use crate::flow::Site;
+use crate::api::dstream::DStream;
+use crate::engine::flow::Site;
 
 impl<T> DStream<'_, T> {
     /// States are saved so often, where the job has a checkpoint directory: a multiple of the batch interval, else an error at

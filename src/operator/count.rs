@@ -2,9 +2,9 @@
 
 use timely::dataflow::channels::pact::Pipeline;
 
-use crate::data::{Data, Lane, Rows};
-use crate::dstream::{Case, DStream};
-use crate::flow::{Site, batched, route};
+use crate::api::dstream::{Case, DStream};
+use crate::core::data::{Data, Lane, Rows};
+use crate::engine::flow::{Site, batched, route};
 
 impl<'s, T: Data> DStream<'s, T> {
     /// One row a batch: how many rows were in it; 0 for an empty one.

@@ -3,10 +3,10 @@
 use std::borrow::Borrow;
 use std::hash::Hash;
 
-use crate::data::{Data, Key, Rows};
-use crate::dstream::DStream;
-use crate::flow::Site;
-use crate::operator::book::Book;
+use crate::api::dstream::DStream;
+use crate::core::data::{Data, Key, Rows};
+use crate::engine::flow::Site;
+use crate::operator::kernel::partial_table::Book;
 
 /// Where `count_by` is told what to count: borrowed, owned only when it is new in this batch.
 pub struct Out<'a, Q: ?Sized + ToOwned> {

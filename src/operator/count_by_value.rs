@@ -1,9 +1,9 @@
 //! `count_by_value` on batches: how often each row is there.
 
-use crate::data::{Key, Rows};
-use crate::dstream::DStream;
-use crate::flow::Site;
-use crate::operator::book::Book;
+use crate::api::dstream::DStream;
+use crate::core::data::{Key, Rows};
+use crate::engine::flow::Site;
+use crate::operator::kernel::partial_table::Book;
 
 impl<'s, T: Key> DStream<'s, T> {
     /// Each distinct row of the batch with how often it is there. An empty batch gives nothing.

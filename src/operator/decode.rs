@@ -8,13 +8,13 @@ use std::sync::atomic::{AtomicUsize, Ordering};
 
 use serde::de::DeserializeOwned;
 
-use crate::context::Switch;
-use crate::data::{BadRecord, Data, Rows};
-use crate::dstream::DStream;
-use crate::error::BoxError;
-use crate::flow::{Site, batched};
-use crate::source::message::Message;
-use crate::time::BatchTime;
+use crate::api::context::Switch;
+use crate::api::dstream::DStream;
+use crate::connector::message::Message;
+use crate::core::data::{BadRecord, Data, Rows};
+use crate::core::error::BoxError;
+use crate::core::time::BatchTime;
+use crate::engine::flow::{Site, batched};
 
 /// How bytes become a record.
 pub trait Decode: 'static {
@@ -118,7 +118,7 @@ fn count_and_log(errors: &DStream<'_, BadRecord>, site: &Site) {
             seen.0 += rows.rows.len();
             seen.1 = seen.1.take().or_else(|| rows.rows.first().cloned());
         },
-        move |plan, (n, first), _: &mut crate::flow::Give<'_, Rows<()>>| {
+        move |plan, (n, first), _: &mut crate::engine::flow::Give<'_, Rows<()>>| {
             if let Some(f) = first {
                 UNTAKEN.fetch_add(n, Ordering::Relaxed);
                 tracing::warn!(

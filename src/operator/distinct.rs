@@ -1,9 +1,9 @@
 //! `distinct` on batches: each row once.
 
-use crate::data::{Key, Rows};
-use crate::dstream::DStream;
-use crate::flow::{Site, expand};
-use crate::operator::book::Book;
+use crate::api::dstream::DStream;
+use crate::core::data::{Key, Rows};
+use crate::engine::flow::{Site, expand};
+use crate::operator::kernel::partial_table::Book;
 
 impl<'s, T: Key> DStream<'s, T> {
     /// Each distinct row of the batch, once.

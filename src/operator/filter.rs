@@ -1,8 +1,8 @@
 //! `filter`: the rows that pass a test.
 
-use crate::data::{Data, Rows};
-use crate::dstream::DStream;
-use crate::flow::{Site, expand};
+use crate::api::dstream::DStream;
+use crate::core::data::{Data, Rows};
+use crate::engine::flow::{Site, expand};
 
 impl<'s, T: Data> DStream<'s, T> {
     /// The rows for which `test` is true, in the same lanes and order. Rows that others read too are cloned only if they pass.

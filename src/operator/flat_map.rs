@@ -1,8 +1,8 @@
 //! `flat_map` and `flat_map_into`: any number of rows for one row.
 
-use crate::data::{Data, Rows};
-use crate::dstream::DStream;
-use crate::flow::{Site, expand};
+use crate::api::dstream::DStream;
+use crate::core::data::{Data, Rows};
+use crate::engine::flow::{Site, expand};
 
 impl<'s, T: Data> DStream<'s, T> {
     /// All rows that `f` makes of each row, in order. What `f` returns must not borrow from its argument: for splitting text

@@ -1,8 +1,8 @@
 //! `map`: one row for one row.
 
-use crate::data::{Data, Rows};
-use crate::dstream::DStream;
-use crate::flow::{Site, expand};
+use crate::api::dstream::DStream;
+use crate::core::data::{Data, Rows};
+use crate::engine::flow::{Site, expand};
 
 impl<'s, T: Data> DStream<'s, T> {
     /// Each row through `f`, in the same lanes and order.

@@ -1,8 +1,8 @@
 //! `map_partitions`: a lane's rows of one batch at once.
 
-use crate::data::{Data, Lane, Rows};
-use crate::dstream::DStream;
-use crate::flow::{Site, batched};
+use crate::api::dstream::DStream;
+use crate::core::data::{Data, Lane, Rows};
+use crate::engine::flow::{Site, batched};
 
 impl<'s, T: Data> DStream<'s, T> {
     /// All rows of one lane of one batch through `f`: for what is set up once a part, not once a row.

@@ -5,20 +5,16 @@
 //! `gather` (sort_by, take, top_by, transform, foreach_batch), `union`, `window/panes` (window, over), `state/` (update_state_by_key),
 //! `window/folded` (windows with a user's function), `../arrangement/` (count_by_value and its kin of views), `view/top` (`rank`), `emit` (the four output modes), `attach` (output operations).
 
-pub(crate) mod attach;
-pub(crate) mod book;
 mod cache;
 mod checkpoint;
-pub(crate) mod combine;
 mod count;
 mod count_by;
 mod count_by_value;
 mod decode;
 mod distinct;
-mod emit;
 mod filter;
 mod flat_map;
-pub(crate) mod gather;
+pub(crate) mod kernel;
 mod map;
 mod map_partitions;
 mod named;

@@ -1,7 +1,7 @@
 //! `named`: a name for people and for checkpoints.
 
-use crate::dstream::DStream;
-use crate::flow::Site;
+use crate::api::dstream::DStream;
+use crate::engine::flow::Site;
 
 impl<T> DStream<'_, T> {
     /// Names the last verb of this chain that keeps state: its part of a checkpoint is found again by this name, and messages

@@ -2,9 +2,9 @@
 
 use timely::dataflow::channels::pact::Pipeline;
 
-use crate::data::{Exchange, Lane, Rows};
-use crate::dstream::{Case, DStream};
-use crate::flow::{Site, batched, route};
+use crate::api::dstream::{Case, DStream};
+use crate::core::data::{Exchange, Lane, Rows};
+use crate::engine::flow::{Site, batched, route};
 
 impl<'s, T: Exchange> DStream<'s, T> {
     /// One row a batch: all its rows through `f`, which must be associative and commutative (Spark asks for the same).

@@ -1,8 +1,8 @@
 //! `sort_by` on batches: all rows in one order, at home.
 
-use crate::data::{Exchange, sort_by_encoded};
-use crate::dstream::DStream;
-use crate::flow::Site;
+use crate::api::dstream::DStream;
+use crate::core::data::{Exchange, sort_by_encoded};
+use crate::engine::flow::Site;
 
 impl<'s, T: Exchange> DStream<'s, T> {
     /// The batch's rows by ascending `key`, ties by encoded row. A key function as in Spark's `sortBy`, not a comparator as in

@@ -1,8 +1,8 @@
 //! `take`: the first rows of each batch.
 
-use crate::data::Exchange;
-use crate::dstream::DStream;
-use crate::flow::Site;
+use crate::api::dstream::DStream;
+use crate::core::data::Exchange;
+use crate::engine::flow::Site;
 
 impl<'s, T: Exchange> DStream<'s, T> {
     /// The first `n` rows of each batch: after `sort_by` the first in that order, of a source the first read, of a counted or

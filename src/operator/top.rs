@@ -4,9 +4,9 @@ use std::cmp::Reverse;
 
 use timely::dataflow::channels::pact::Pipeline;
 
-use crate::data::{Exchange, Key, Rows, encoded};
-use crate::dstream::{Case, DStream};
-use crate::flow::{Site, batched};
+use crate::api::dstream::{Case, DStream};
+use crate::core::data::{Exchange, Key, Rows, encoded};
+use crate::engine::flow::{Site, batched};
 
 impl<'s, T: Exchange> DStream<'s, T> {
     /// The `n` rows with the largest `key`, largest first, ties by encoded row. Workers send only their best `n`.

@@ -2,12 +2,12 @@
 
 use std::sync::Arc;
 
-use crate::data::Exchange;
-use crate::dstream::DStream;
-use crate::flow::Site;
-use crate::operator::gather::lineage_ranges;
-use crate::plan::OffsetRange;
-use crate::time::BatchTime;
+use crate::api::dstream::DStream;
+use crate::core::data::Exchange;
+use crate::core::plan::OffsetRange;
+use crate::core::time::BatchTime;
+use crate::engine::flow::Site;
+use crate::operator::kernel::gather::lineage_ranges;
 
 /// A whole batch in its order, where it is gathered: Spark's RDD inside `transform` and `foreachRDD`.
 #[derive(Clone, Debug, PartialEq)]

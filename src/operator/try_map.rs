@@ -3,17 +3,17 @@
 use std::borrow::Borrow;
 use std::hash::Hash;
 
-use crate::data::{Data, Key, Rows};
-use crate::dstream::DStream;
-use crate::error::BoxError;
-use crate::flow::{Give, Site, fork};
-use crate::operator::book::Book;
+use crate::api::dstream::DStream;
+use crate::core::data::{Data, Key, Rows};
+use crate::core::error::BoxError;
+use crate::core::time::BatchTime;
+use crate::engine::flow::{Give, Site, fork};
 use crate::operator::count_by::Out;
 use crate::operator::decode::{Decoded, bad_record};
-use crate::time::BatchTime;
+use crate::operator::kernel::partial_table::Book;
 
 impl<'s, T: Data> DStream<'s, T> {
-    /// Each row through `f`; where `f` fails, the row becomes a [`BadRecord`](crate::data::BadRecord) of the error stream.
+    /// Each row through `f`; where `f` fails, the row becomes a [`BadRecord`](crate::core::data::BadRecord) of the error stream.
     ///
     /// ```
     /// use tidemill::testing::check;
@@ -29,7 +29,7 @@ impl<'s, T: Data> DStream<'s, T> {
         })
     }
 
-    /// As `flat_map`; where `f` fails, the row becomes a [`BadRecord`](crate::data::BadRecord) and gives nothing.
+    /// As `flat_map`; where `f` fails, the row becomes a [`BadRecord`](crate::core::data::BadRecord) and gives nothing.
     #[track_caller]
     pub fn try_flat_map<U: Data, I: IntoIterator<Item = U>, E: Into<BoxError>>(
         &self,
@@ -66,7 +66,7 @@ impl<'s, T: Data> DStream<'s, T> {
         Decoded::new(self.narrow(oks), self.narrow(errors), site)
     }
 
-    /// As [`DStream::count_by`]; where `f` fails, the row becomes a [`BadRecord`](crate::data::BadRecord). What `f` pushed before it failed counts:
+    /// As [`DStream::count_by`]; where `f` fails, the row becomes a [`BadRecord`](crate::core::data::BadRecord). What `f` pushed before it failed counts:
     /// push last.
     ///
     /// ```

@@ -2,9 +2,9 @@
 
 use timely::dataflow::operators::Concat;
 
-use crate::data::{Data, Rows};
-use crate::dstream::{Case, DStream, merged, only};
-use crate::flow::{Site, expand};
+use crate::api::dstream::{Case, DStream, merged, only};
+use crate::core::data::{Data, Rows};
+use crate::engine::flow::{Site, expand};
 
 /// What `Lane::side` can tell apart.
 const LEAVES: usize = u16::MAX as usize + 1;

@@ -13,8 +13,8 @@ mod poison;
 mod resume;
 mod signals;
 
-use tidemill::batch::ManualClock;
-use tidemill::context::Builder;
+use tidemill::api::context::Builder;
+use tidemill::job::ManualClock;
 use tidemill::prelude::*;
 
 /// The batch interval of these tests.

@@ -3,11 +3,11 @@
 use std::path::Path;
 use std::time::Duration;
 
+use tidemill::api::config::RuntimeArgs;
 use tidemill::checkpoint::Directory;
-use tidemill::config::RuntimeArgs;
-use tidemill::plan::Range;
+use tidemill::connector::source::Reader;
+use tidemill::core::plan::Range;
 use tidemill::prelude::*;
-use tidemill::source::Reader;
 
 use crate::child::TempDir;
 use crate::noted::{Noted, earliest, eventually};

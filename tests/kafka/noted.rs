@@ -9,7 +9,7 @@ use rdkafka::config::ClientConfig;
 use rdkafka::consumer::{BaseConsumer, Consumer};
 use rdkafka::error::{KafkaError, RDKafkaErrorCode};
 use rdkafka::{Message as _, Offset, TopicPartitionList};
-use tidemill::context::Builder;
+use tidemill::api::context::Builder;
 use tidemill::prelude::*;
 
 use crate::rig::{PATIENCE, brokers};

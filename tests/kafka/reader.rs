@@ -5,10 +5,10 @@ use std::time::{Duration, Instant};
 use rdkafka::message::{Header, OwnedHeaders};
 use rdkafka::mocking::MockCluster;
 use rdkafka::producer::{BaseRecord, Producer};
-use tidemill::plan::Limits;
-use tidemill::source::Reader;
-use tidemill::source::kafka_direct::{Kafka, Tombstones};
-use tidemill::source::message::Message;
+use tidemill::connector::kafka::source::{Kafka, Tombstones};
+use tidemill::connector::message::Message;
+use tidemill::connector::source::Reader;
+use tidemill::core::plan::Limits;
 
 use crate::rig::{PATIENCE, Rig, brokers, delete_before, produce, producer, range, send, split, topic, transactional, values};
 

@@ -1,8 +1,8 @@
 //! Records that are large, many, of strange times, or nothing that can be decoded; and what becomes of them in an output.
 
 use rdkafka::producer::{BaseRecord, Producer};
+use tidemill::connector::source::Reader;
 use tidemill::prelude::*;
-use tidemill::source::Reader;
 
 use crate::child::TempDir;
 use crate::noted::{Noted, earliest, eventually, read_log};

@@ -14,11 +14,11 @@ use rdkafka::consumer::{BaseConsumer, Consumer};
 use rdkafka::error::RDKafkaErrorCode;
 use rdkafka::producer::{BaseProducer, BaseRecord, Producer};
 use rdkafka::{Offset, TopicPartitionList};
-use tidemill::plan::{Range, Split};
-use tidemill::source::kafka_direct::{Kafka, StartFrom};
-use tidemill::source::kafka_reader::KafkaReader;
-use tidemill::source::message::Message;
-use tidemill::source::{Reader, Sealed, Waker};
+use tidemill::connector::kafka::reader::KafkaReader;
+use tidemill::connector::kafka::source::{Kafka, StartFrom};
+use tidemill::connector::message::Message;
+use tidemill::connector::source::{Reader, Sealed, Waker};
+use tidemill::core::plan::{Range, Split};
 
 pub const PATIENCE: Duration = Duration::from_secs(30);
 

@@ -1,11 +1,11 @@
 //! What a batch leaves in a topic.
 
 use rdkafka::producer::Producer;
+use tidemill::connector::kafka::sink::{KafkaOutput, KafkaSink, Record};
+use tidemill::connector::kafka::source::Kafka;
+use tidemill::connector::sink::{Output, Part};
+use tidemill::connector::source::Reader;
 use tidemill::prelude::BatchTime;
-use tidemill::sink::kafka::{KafkaOutput, KafkaSink, Record};
-use tidemill::sink::{Output, Part};
-use tidemill::source::Reader;
-use tidemill::source::kafka_direct::Kafka;
 
 use crate::rig::{PATIENCE, Rig, brokers, producer, send, split, topic, values};
 

@@ -2,9 +2,9 @@
 
 use std::time::{Duration, Instant};
 
-use tidemill::source::kafka_direct::{Kafka, StartFrom};
-use tidemill::source::kafka_splits::KafkaSplits;
-use tidemill::source::{Splits, Start};
+use tidemill::connector::kafka::enumerator::KafkaSplits;
+use tidemill::connector::kafka::source::{Kafka, StartFrom};
+use tidemill::connector::source::{Splits, Start};
 
 use crate::rig::{PATIENCE, brokers, delete_before, grow, produce, split, topic};
 

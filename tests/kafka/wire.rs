@@ -2,9 +2,9 @@
 
 use std::time::Duration;
 
+use tidemill::connector::kafka::sink::{KafkaOutput, Record};
+use tidemill::connector::sink::{Output, Part};
 use tidemill::prelude::*;
-use tidemill::sink::kafka::{KafkaOutput, Record};
-use tidemill::sink::{Output, Part};
 
 use crate::noted::{Noted, earliest, eventually, log_of};
 use crate::proxy::Proxy;

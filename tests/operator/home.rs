@@ -2,7 +2,7 @@
 
 use std::cmp::Reverse;
 
-use tidemill::data::encoded;
+use tidemill::core::data::encoded;
 
 use crate::harness::{agrees, bag, each, pairs};
 

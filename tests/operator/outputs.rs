@@ -4,7 +4,7 @@ use std::process::Command;
 use std::sync::{Arc, Mutex};
 
 use proptest::prelude::*;
-use tidemill::config::RuntimeArgs;
+use tidemill::api::config::RuntimeArgs;
 use tidemill::prelude::*;
 
 use crate::harness::{bag, batches, cases};
@@ -20,7 +20,7 @@ where
         Ok(())
     };
     let job = StreamingContext::builder("outputs", millis(1)).workers(workers);
-    job.start_on_clock(tidemill::batch::ManualClock::at(0), build).unwrap().await_termination().unwrap();
+    job.start_on_clock(tidemill::job::ManualClock::at(0), build).unwrap().await_termination().unwrap();
 }
 
 #[test]
@@ -110,7 +110,7 @@ fn parts_of_a_bag_and_of_a_sequence() {
             let mut once = rows.clone();
             once.sort_unstable();
             once.dedup();
-            let shard = |s| bag(once.iter().copied().filter(|n| tidemill::data::key_group(n) * 8 / 128 == s));
+            let shard = |s| bag(once.iter().copied().filter(|n| tidemill::core::data::key_group(n) * 8 / 128 == s));
             expected.extend((0..8).map(|s| (t, s as u32, shard(s))).filter(|(.., rows)| !rows.is_empty()));
         }
         let whole: Parts<i64> = (1u64..).zip(&given).map(|(t, rows)| (t, 0, vec![rows.len() as i64])).collect();
@@ -144,7 +144,7 @@ fn prints_here() {
         Ok(())
     };
     let job = StreamingContext::builder("prints", millis(1_000)).runtime(args);
-    job.start_on_clock(tidemill::batch::ManualClock::at(0), build).unwrap().await_termination().unwrap();
+    job.start_on_clock(tidemill::job::ManualClock::at(0), build).unwrap().await_termination().unwrap();
 }
 
 /// `print` keeps a shortlist on each worker: the same blocks at any number of workers, to the byte.

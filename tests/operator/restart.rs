@@ -6,7 +6,7 @@ use std::path::{Path, PathBuf};
 use std::sync::atomic::{AtomicU32, Ordering};
 
 use proptest::prelude::*;
-use tidemill::batch::ManualClock;
+use tidemill::job::ManualClock;
 use tidemill::prelude::*;
 
 type Pair = (char, i64);

@@ -3,7 +3,7 @@
 
 use std::path::{Path, PathBuf};
 
-use tidemill::batch::ManualClock;
+use tidemill::job::ManualClock;
 use tidemill::prelude::*;
 
 type Pair = (char, i64);

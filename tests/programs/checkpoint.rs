@@ -5,7 +5,7 @@ use std::process::{Command, Output};
 use std::time::Duration;
 
 use tidemill::checkpoint::{Checkpoints, Manifest, OperatorId, OperatorState, Origin, PlanRecord, Position, Settings, collect};
-use tidemill::plan::{Plan, Range, Split};
+use tidemill::core::plan::{Plan, Range, Split};
 use tidemill::prelude::BatchTime;
 
 /// A directory with a checkpoint at each of seconds 1 to 3, gone with the test.

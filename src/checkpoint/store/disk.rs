@@ -9,8 +9,8 @@ use std::sync::atomic::{AtomicU64, Ordering};
 use rustix::fs::{FlockOperation, flock};
 
 use super::{Draft, Entry, FOLDERS, LOCK, Lock, Log, Store, UNFINISHED};
-use crate::error::{Error, Result};
-use crate::fault;
+use crate::core::error::{Error, Result};
+use crate::core::fault;
 
 /// A directory of a local disk.
 #[derive(Debug)]

@@ -13,8 +13,8 @@ use std::fmt::Debug;
 use std::path::Path;
 use std::sync::Arc;
 
-use crate::config::url;
-use crate::error::{Error, Result};
+use crate::api::config::url;
+use crate::core::error::{Error, Result};
 
 /// The folders of a checkpoint directory.
 pub(crate) const FOLDERS: [&str; 4] = ["leases", "manifests", "pieces", "plans"];

@@ -6,13 +6,12 @@ mod crash;
 mod damage;
 mod frame;
 mod golden;
-mod replay;
 
 use std::path::{Path, PathBuf};
 use std::time::Duration;
 
 use super::*;
-use crate::plan::{Plan, Range, Split};
+use crate::core::plan::{Plan, Range, Split};
 
 /// A directory of a test, gone with it.
 pub(super) struct Place(PathBuf);

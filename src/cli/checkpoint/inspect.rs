@@ -63,7 +63,7 @@ fn as_json(m: &Manifest) -> serde_json::Value {
 
 /// A split, as messages name it.
 pub fn split(p: &Position) -> String {
-    use crate::plan::Split;
+    use crate::core::plan::Split;
     match &p.split {
         Split::Kafka { topic, partition } => format!("{topic}/{partition}"),
         Split::File { path, size, .. } => format!("{path} ({size} bytes)"),

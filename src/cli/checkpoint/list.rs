@@ -5,8 +5,8 @@ use serde_json::json;
 use super::table::{Table, age, size};
 use super::{Said, utc};
 use crate::checkpoint::Directory;
-use crate::clock::wall_ms;
-use crate::error::Result;
+use crate::core::clock::wall_ms;
+use crate::core::error::Result;
 
 /// All checkpoints, those that cannot be used included.
 pub fn list(dir: &Directory) -> Result<Said> {

@@ -13,7 +13,7 @@ use std::process::ExitCode;
 use clap::Subcommand;
 
 use crate::checkpoint::{Directory, Manifest, ManifestFile};
-use crate::error::{BoxError, Error, Result};
+use crate::core::error::{BoxError, Error, Result};
 
 /// A job may be running on the directory: only `prune` writes, and only when none is.
 #[derive(clap::Args)]

@@ -5,7 +5,7 @@ use serde_json::json;
 use super::Said;
 use super::table::size;
 use crate::checkpoint::Directory;
-use crate::error::Result;
+use crate::core::error::Result;
 
 /// Keeps the newest so many.
 pub fn prune(dir: &Directory, keep: usize) -> Result<Said> {

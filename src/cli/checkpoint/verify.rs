@@ -4,7 +4,7 @@ use serde_json::json;
 
 use super::Said;
 use crate::checkpoint::Directory;
-use crate::error::Result;
+use crate::core::error::Result;
 
 /// What was read, and what is wrong with it.
 pub fn verify(dir: &Directory) -> Result<Said> {

@@ -7,9 +7,9 @@ use std::time::{Duration, Instant};
 
 use super::script::Script;
 use crate::cli::generate::{BEGIN_MS, Generate, Pace, Random, Tweets};
-use crate::error::Result;
-use crate::source::kafka_embedded::{EmbeddedBroker, KEPT_BYTES, KEPT_RECORDS};
-use crate::source::kafka_producer::Producer;
+use crate::connector::kafka::embedded_broker::{EmbeddedBroker, KEPT_BYTES, KEPT_RECORDS};
+use crate::connector::kafka::topic_writer::Producer;
+use crate::core::error::Result;
 
 /// Who is everywhere during the burst.
 pub const LOUD: &str = "tide_pool";

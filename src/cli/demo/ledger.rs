@@ -102,7 +102,7 @@ pub struct Proof {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::plan::OffsetRange;
+    use crate::core::plan::OffsetRange;
 
     #[test]
     fn what_is_missing_is_lost_and_what_comes_again_is_counted_twice() {

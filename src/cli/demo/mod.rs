@@ -25,10 +25,10 @@ use self::screen::Screen;
 use self::script::Script;
 use super::args;
 use super::terminal::grouped;
-use crate::error::BoxError;
+use crate::connector::kafka::embedded_broker::EmbeddedBroker;
+use crate::connector::kafka::topic_writer::Producer;
+use crate::core::error::BoxError;
 use crate::prelude::*;
-use crate::source::kafka_embedded::EmbeddedBroker;
-use crate::source::kafka_producer::Producer;
 
 const TOPIC: &str = "twitter";
 /// How long the job may take to read what was sent.
@@ -52,7 +52,7 @@ pub struct Args {
     #[arg(long, value_name = "SECS", value_parser = window)]
     window: Option<Duration>,
     /// Batch interval
-    #[arg(long, default_value = "1s", value_name = "TIME", value_parser = crate::config::interval)]
+    #[arg(long, default_value = "1s", value_name = "TIME", value_parser = crate::api::config::interval)]
     interval: Duration,
     /// Other tweets
     #[arg(long, default_value_t = 7)]
@@ -62,7 +62,7 @@ pub struct Args {
 fn window(text: &str) -> crate::Result<Duration> {
     match text.parse::<u32>() {
         Ok(n) => Ok(secs(n.into())),
-        Err(_) => crate::config::interval(text),
+        Err(_) => crate::api::config::interval(text),
     }
 }
 
@@ -175,7 +175,7 @@ fn watch(
     let progress = &stage.progress;
     let end_of_feed = |feed: JoinHandle<Fed>| {
         progress.stop.store(true, Ordering::Relaxed);
-        feed.join().unwrap_or_else(|p| Err(Error::Cluster(crate::error::panic_text(&*p))))
+        feed.join().unwrap_or_else(|p| Err(Error::Cluster(crate::core::error::panic_text(&*p))))
     };
     loop {
         // Somebody ended it, or it failed.

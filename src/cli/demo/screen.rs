@@ -8,9 +8,9 @@ use std::time::Duration;
 use super::feed::{Event, LOUD};
 use super::ledger::Ledger;
 use crate::cli::terminal::{Terminal, grouped, sparkline};
-use crate::data::BadRecord;
-use crate::plan::OffsetRange;
-use crate::time::BatchTime;
+use crate::core::data::BadRecord;
+use crate::core::plan::OffsetRange;
+use crate::core::time::BatchTime;
 
 /// How many batches the small picture shows.
 const PICTURE: usize = 20;

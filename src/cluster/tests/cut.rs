@@ -13,7 +13,7 @@ use super::super::handshake::Peers;
 use super::super::run::execute;
 use super::run::{HEARTBEAT, WORKERS, job};
 use super::{free, has};
-use crate::error::Error;
+use crate::core::error::Error;
 
 /// What lies between: what it does from now on, and what it has done.
 #[derive(Default)]

@@ -6,13 +6,13 @@ use std::sync::{Arc, Mutex};
 use std::thread::{self, JoinHandle};
 use std::time::{Duration, Instant};
 
+use super::super::challenge::{self, Knock};
 use super::super::frame::{self, MAGIC, PROTOCOL};
-use super::super::greet::{self, Knock};
 use super::super::handshake::{Peers, Spec, build, connect, fingerprint};
 use super::super::hello::{Answer, Hello, Kind, Run, Verdict};
 use super::super::link::{FailureReport, Frame, Link, LinkEvent};
 use super::{free, has};
-use crate::error::Error;
+use crate::core::error::Error;
 
 /// Far longer than anything here takes on a busy machine.
 pub(super) const LONG: Duration = Duration::from_secs(60);
@@ -353,7 +353,7 @@ fn d13_who_is_ready_for_another_run_is_named() {
 
 fn say(stream: &TcpStream, hello: &Hello) -> Answer {
     let end = Instant::now() + LONG;
-    greet::call(stream, hello, None, end).unwrap()
+    challenge::call(stream, hello, None, end).unwrap()
 }
 
 #[test]

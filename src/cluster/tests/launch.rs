@@ -10,12 +10,12 @@ use std::time::{Duration, Instant};
 
 use signal_hook::consts::SIGTERM;
 
-use super::super::control::{Control, Word, rescale};
 use super::super::launch::Launch;
+use super::super::rescale::{Control, Word, rescale};
 use super::has;
 use crate::checkpoint::{Checkpoints, Manifest, Origin, Settings};
-use crate::error::Result;
-use crate::time::BatchTime;
+use crate::core::error::Result;
+use crate::core::time::BatchTime;
 
 const LONG: Duration = Duration::from_secs(60);
 

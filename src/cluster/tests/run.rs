@@ -15,12 +15,12 @@ use timely::dataflow::operators::probe::Handle;
 use timely::dataflow::operators::{Exchange, Input, Inspect, Probe};
 use timely::worker::Worker;
 
-use super::super::fate::Fate;
+use super::super::failure::Fate;
 use super::super::handshake::{Spec, connect};
 use super::super::run::execute;
 use super::{free, has};
-use crate::error::{Error, Result};
-use crate::time::BatchTime;
+use crate::core::error::{Error, Result};
+use crate::core::time::BatchTime;
 
 const VARIABLE: &str = "TIDEMILL_TEST_CHILD";
 pub(super) const WORKERS: usize = 2;

@@ -5,8 +5,8 @@ use std::net::{Shutdown, SocketAddr, TcpListener, TcpStream};
 use std::thread;
 use std::time::{Duration, Instant};
 
+use super::super::challenge::{self, Knock, Proven, Refusal, Reply};
 use super::super::frame::{self, MAGIC, PROTOCOL};
-use super::super::greet::{self, Knock, Proven, Refusal, Reply};
 use super::super::handshake::Spec;
 use super::super::hello::Hello;
 use super::super::secret::Secret;
@@ -94,7 +94,7 @@ fn d15_a_recorded_handshake_is_worth_nothing() {
     let (address, ear) = overhear(addresses[0]);
     let stream = dial(address);
     let hello = Hello::new(&with(1, &addresses, ONE), 5);
-    let answer = greet::call(&stream, &hello, secret(ONE).as_ref(), Instant::now() + LONG).unwrap();
+    let answer = challenge::call(&stream, &hello, secret(ONE).as_ref(), Instant::now() + LONG).unwrap();
     assert_eq!(answer.hello.process, 0, "the true one was welcome");
     drop(stream);
     let said = ear.join().unwrap();
@@ -166,7 +166,7 @@ fn d10_an_impostor_at_the_address_of_a_process_is_refused() {
     let one = start(with(1, &addresses, ONE));
     let caller = listener.accept().unwrap().0;
     let until = Instant::now() + LONG;
-    let refused = match greet::hear(&caller, secret(TWO).as_ref(), until) {
+    let refused = match challenge::hear(&caller, secret(TWO).as_ref(), until) {
         Err(Refusal::Secret(why)) => why,
         Ok(_) | Err(_) => panic!("the proof is of another secret"),
     };

@@ -2,10 +2,10 @@
 
 use timely::dataflow::channels::pact::Pipeline;
 
-use crate::data::{Exchange, FastMap, Key, Lane, Rows, key_group, sort_by_encoded};
-use crate::dstream::{Case, DStream, in_order};
-use crate::flow::{RowStream, Site, VecStream, batched, route};
-use crate::operator::combine::by_group;
+use crate::api::dstream::{Case, DStream, in_order};
+use crate::core::data::{Exchange, FastMap, Key, Lane, Rows, key_group, sort_by_encoded};
+use crate::engine::flow::{RowStream, Site, VecStream, batched, route};
+use crate::operator::kernel::combine::by_group;
 
 /// The values of one key, with the lanes they came from.
 type Lanes<V> = Vec<(Lane, Vec<V>)>;

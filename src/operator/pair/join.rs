@@ -3,9 +3,9 @@
 use timely::dataflow::channels::pact::Pipeline;
 use timely::dataflow::operators::Concat;
 
-use crate::data::{Exchange, Key, Lane, Rows};
-use crate::dstream::{Case, DStream, merged, only};
-use crate::flow::{Site, batched, expand};
+use crate::api::dstream::{Case, DStream, merged, only};
+use crate::core::data::{Exchange, Key, Lane, Rows};
+use crate::engine::flow::{Site, batched, expand};
 use crate::operator::pair::Groups;
 
 /// Values from the left or from the right.

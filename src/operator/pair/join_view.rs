@@ -3,12 +3,12 @@
 use serde::{Deserialize, Serialize};
 use timely::dataflow::operators::Concat;
 
-use crate::data::{Exchange, FastMap, Key, Rows, key_group};
-use crate::dstream::{Case, DStream, merged, only};
-use crate::flow::{Give, Site, VecStream, batched, expand, route};
-use crate::operator::combine::by_group;
-use crate::time::BatchTime;
-use crate::view::View;
+use crate::api::dstream::{Case, DStream, merged, only};
+use crate::api::view::View;
+use crate::core::data::{Exchange, FastMap, Key, Rows, key_group};
+use crate::core::time::BatchTime;
+use crate::engine::flow::{Give, Site, VecStream, batched, expand, route};
+use crate::operator::kernel::combine::by_group;
 
 /// A row of the batch, or a change of the view.
 #[derive(Clone, Serialize, Deserialize)]

@@ -1,8 +1,8 @@
 //! `map_values`: the values through a function, keys where they are.
 
-use crate::data::{Data, Rows};
-use crate::dstream::DStream;
-use crate::flow::{Site, expand};
+use crate::api::dstream::DStream;
+use crate::core::data::{Data, Rows};
+use crate::engine::flow::{Site, expand};
 
 impl<'s, K: Data, V: Data> DStream<'s, (K, V)> {
     /// Each value through `f`.

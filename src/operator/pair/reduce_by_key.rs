@@ -1,9 +1,9 @@
 //! `reduce_by_key` on batches: the values of each key into one.
 
-use crate::data::{Exchange, Key, Rows};
-use crate::dstream::DStream;
-use crate::flow::Site;
-use crate::operator::book::Book;
+use crate::api::dstream::DStream;
+use crate::core::data::{Exchange, Key, Rows};
+use crate::engine::flow::Site;
+use crate::operator::kernel::partial_table::Book;
 
 impl<'s, K: Key, V: Exchange> DStream<'s, (K, V)> {
     /// Each key of the batch with its values through `f`, which must be associative and commutative: values are combined on
@@ -31,7 +31,7 @@ impl<'s, K: Key, V: Exchange> DStream<'s, (K, V)> {
         };
         let reduced = self.combine(site, None, fold, move |a, b| merge(a, b, &f3));
         let flow = &self.node.graph.flow;
-        let plain = crate::flow::expand(flow, site, reduced.inner(), |_, rows: Rows<(K, Option<V>)>, give| {
+        let plain = crate::engine::flow::expand(flow, site, reduced.inner(), |_, rows: Rows<(K, Option<V>)>, give| {
             give(Rows::new(rows.lane, rows.take().into_iter().filter_map(|(k, v)| v.map(|v| (k, v))).collect()));
         });
         reduced.narrow(plain).placed(true)

@@ -1,12 +1,12 @@
 //! `accumulate` and `sum_by_key`: what only grows, and what is added up, since the beginning.
 
+use crate::api::dstream::DStream;
+use crate::api::view::{Form, View};
 use crate::arrangement::keyed::sums;
-use crate::data::{Key, Rows};
-use crate::dstream::DStream;
-use crate::flow::Site;
-use crate::operator::book::Book;
-use crate::time::Grid;
-use crate::view::{Form, View};
+use crate::core::data::{Key, Rows};
+use crate::core::time::Grid;
+use crate::engine::flow::Site;
+use crate::operator::kernel::partial_table::Book;
 
 impl<'s, T: Key> DStream<'s, T> {
     /// All rows so far: the input table of Structured Streaming.

@@ -7,13 +7,13 @@ use hashbrown::hash_map::Entry;
 use timely::dataflow::channels::pact::Pipeline;
 
 use super::update_state_by_key::States;
-use crate::data::{Exchange, Key, Rows};
-use crate::dstream::DStream;
-use crate::error::BoxError;
-use crate::flow::{Site, batched};
-use crate::state::{Changes as Changed, Groups, KeyedState};
-use crate::time::{BatchTime, Grid};
-use crate::view::{Form, View};
+use crate::api::dstream::DStream;
+use crate::api::view::{Form, View};
+use crate::core::data::{Exchange, Key, Rows};
+use crate::core::error::BoxError;
+use crate::core::time::{BatchTime, Grid};
+use crate::engine::flow::{Site, batched};
+use crate::engine::state::{Changes as Changed, Groups, KeyedState};
 
 impl<'s, K: Key, V: Exchange> DStream<'s, (K, V)> {
     /// Each key with all its values so far folded by `f`, beginning with `init`; a batch costs only the keys in it.
@@ -21,7 +21,7 @@ impl<'s, K: Key, V: Exchange> DStream<'s, (K, V)> {
     /// Values come in the order in which they were read, so `f` need be neither associative nor commutative. A key once seen has
     /// a row for ever, and memory grows with the keys: [`DStream::update_state_by_key`] can forget. An empty batch changes
     /// nothing; before the first value of a key there is no row, not even with `init`. The view's rows are `Key`: for floats
-    /// [`crate::data::F64`].
+    /// [`crate::core::data::F64`].
     ///
     /// ```
     /// use tidemill::testing::check;
@@ -141,7 +141,7 @@ impl<K: Key, S: Key> KeyedState for Folds<K, S> {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::data::key_group;
+    use crate::core::data::key_group;
 
     #[test]
     fn folds_go_out_and_come_in_by_key_group() {
@@ -155,7 +155,7 @@ mod tests {
         let mut all: Folds<String, i64> = Folds::default();
         (0..100).for_each(|n| drop(fold(&mut all, format!("k{n}"), n)));
         let mut again: Folds<String, i64> = Folds::default();
-        for piece in (0..crate::data::KEY_GROUPS).map(|g| all.save(g, t)).filter(|p| !p.is_empty()) {
+        for piece in (0..crate::core::data::KEY_GROUPS).map(|g| all.save(g, t)).filter(|p| !p.is_empty()) {
             again.load(&piece, t).unwrap();
         }
         let mut burst = again.burst(t);

@@ -5,12 +5,12 @@ use std::rc::Rc;
 
 use timely::dataflow::channels::pact::Pipeline;
 
-use crate::data::{Exchange, FastMap, KEY_GROUPS, Key, Lane, Rows, encoded, key_group};
-use crate::dstream::DStream;
-use crate::error::BoxError;
-use crate::flow::{Site, batched};
-use crate::state::{ALL, Changes, KeyedState};
-use crate::time::BatchTime;
+use crate::api::dstream::DStream;
+use crate::core::data::{Exchange, FastMap, KEY_GROUPS, Key, Lane, Rows, encoded, key_group};
+use crate::core::error::BoxError;
+use crate::core::time::BatchTime;
+use crate::engine::flow::{Site, batched};
+use crate::engine::state::{ALL, Changes, KeyedState};
 
 impl<'s, K: Key, V: Exchange> DStream<'s, (K, V)> {
     /// The state of every key after each batch. `f` is called for every key in every batch, also where the key has no values:
@@ -102,10 +102,10 @@ impl<K: Key, S: Exchange> KeyedState for States<K, S> {
     }
 }
 
-/// See [`crate::state::take_any`].
+/// See [`crate::engine::state::take_any`].
 #[cfg(any(test, feature = "testing"))]
 pub(crate) fn take_any(bytes: &[u8]) -> bool {
-    crate::state::take_any(States::<String, i64>::default(), bytes)
+    crate::engine::state::take_any(States::<String, i64>::default(), bytes)
 }
 
 #[cfg(test)]
@@ -120,7 +120,7 @@ mod tests {
             all.0[key_group(&k) as usize].insert(k, n);
         }
         let mut again: States<String, i64> = States::default();
-        for group in 0..crate::data::KEY_GROUPS {
+        for group in 0..crate::core::data::KEY_GROUPS {
             let piece = all.save(group, BatchTime::default());
             if !piece.is_empty() {
                 again.load(&piece, BatchTime::default()).unwrap();

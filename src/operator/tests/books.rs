@@ -5,9 +5,9 @@ use std::collections::{BTreeMap, VecDeque};
 
 use proptest::prelude::*;
 
-use crate::data::{Rows, key_group};
-use crate::operator::book::{Book, Parcel, Reader, Whole, Writer};
-use crate::time::BatchTime;
+use crate::core::data::{Rows, key_group};
+use crate::core::time::BatchTime;
+use crate::operator::kernel::partial_table::{Book, Parcel, Reader, Whole, Writer};
 
 type Sums = BTreeMap<String, i64>;
 type Told = (BatchTime, Vec<Parcel<String, i64>>);
@@ -45,7 +45,7 @@ fn told(workers: usize, batches: &[Vec<Keys>], open: usize, turns: &[usize]) -> 
         let (t, book) = worker.open.pop_front().expect("an open batch");
         worker.writer.parcels(book, &mut |parcels| {
             // A parcel is what goes over the wire.
-            let bytes = crate::data::encoded(&parcels);
+            let bytes = crate::core::data::encoded(&parcels);
             let parcels: Vec<Parcel<String, i64>> = postcard::from_bytes(&bytes).expect("parcels");
             parcels.into_iter().for_each(|p| worker.sent[p.to as usize].push_back((t, vec![p])));
         });

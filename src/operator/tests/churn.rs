@@ -5,10 +5,10 @@ use std::path::Path;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, AtomicUsize, Ordering};
 
-use crate::batch::{JobHandle, ManualClock};
-use crate::context::StreamingContext;
-use crate::sink::memory::Memory;
-use crate::time::millis;
+use crate::api::context::StreamingContext;
+use crate::connector::memory::Memory;
+use crate::core::time::millis;
+use crate::job::{JobHandle, ManualClock};
 
 const BATCHES: u64 = 2_000;
 const ROWS: u64 = 8;

@@ -5,14 +5,14 @@ use std::fmt::Debug;
 
 use proptest::prelude::*;
 
-use crate::batch::ManualClock;
-use crate::context::StreamingContext;
-use crate::data::{Change, Data, Exchange, Key, encoded};
-use crate::dstream::DStream;
-use crate::sink::memory::Memory;
+use crate::api::context::StreamingContext;
+use crate::api::dstream::DStream;
+use crate::api::view::View;
+use crate::connector::memory::Memory;
+use crate::core::data::{Change, Data, Exchange, Key, encoded};
+use crate::core::time::{BatchTime, millis};
+use crate::job::ManualClock;
 use crate::testing::Seen;
-use crate::time::{BatchTime, millis};
-use crate::view::View;
 
 /// Few cases: each is three jobs.
 pub fn few() -> ProptestConfig {

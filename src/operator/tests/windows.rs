@@ -6,8 +6,8 @@ use std::time::Duration;
 use proptest::prelude::*;
 
 use super::model::*;
+use crate::core::time::millis;
 use crate::testing::try_run;
-use crate::time::millis;
 
 /// A shape in batches of a millisecond.
 fn of((length, slide): (usize, usize)) -> (Duration, Duration) {

@@ -1,9 +1,9 @@
 //! `count` of a view: how many rows are in it.
 
-use crate::data::Key;
-use crate::flow::{Site, batched, route};
-use crate::time::BatchTime;
-use crate::view::View;
+use crate::api::view::View;
+use crate::core::data::Key;
+use crate::core::time::BatchTime;
+use crate::engine::flow::{Site, batched, route};
 
 impl<'s, T: Key> View<'s, T> {
     /// How many rows the view holds: no row until something was seen, then always one, 0 included.
@@ -21,14 +21,17 @@ impl<'s, T: Key> View<'s, T> {
 
     pub(crate) fn counted_rows(&self, site: &Site) -> View<'s, i64> {
         let graph = &self.node.graph;
-        let by_time = |slots: &mut crate::flow::Slots<i64>, changes: Vec<(BatchTime, i64)>| {
+        let by_time = |slots: &mut crate::engine::flow::Slots<i64>, changes: Vec<(BatchTime, i64)>| {
             for (t, n) in changes {
                 *slots.at(t) += n;
             }
         };
         // What is left of a row is when and how many: the keyed form is enough, and has no names to look up.
-        let local =
-            crate::flow::expand(&graph.flow, site, self.keyed().changes, |_, changes: Vec<(u32, BatchTime, i64)>, give| {
+        let local = crate::engine::flow::expand(
+            &graph.flow,
+            site,
+            self.keyed().changes,
+            |_, changes: Vec<(u32, BatchTime, i64)>, give| {
                 let mut sums: Vec<(BatchTime, i64)> = Vec::new();
                 for (_, t, n) in changes {
                     match sums.last_mut() {
@@ -37,7 +40,8 @@ impl<'s, T: Key> View<'s, T> {
                     }
                 }
                 give(sums);
-            });
+            },
+        );
         let mut total: Option<i64> = None;
         let counts = batched(
             &graph.flow,

@@ -1,8 +1,8 @@
 //! `count_by_value` of a view: how often each row is in it.
 
-use crate::data::Key;
-use crate::flow::Site;
-use crate::view::View;
+use crate::api::view::View;
+use crate::core::data::Key;
+use crate::engine::flow::Site;
 
 impl<'s, T: Key> View<'s, T> {
     /// Each distinct row of the view with how often it is there.

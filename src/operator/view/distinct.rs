@@ -1,8 +1,8 @@
 //! `distinct` of a view: each row once.
 
+use crate::api::view::{Form, View};
 use crate::arrangement::count::distinct;
-use crate::data::Key;
-use crate::view::{Form, View};
+use crate::core::data::Key;
 
 impl<'s, T: Key> View<'s, T> {
     /// Each row that is in the view, once, until its last copy leaves. Nothing comes of an empty view.

@@ -1,9 +1,9 @@
 //! `join` of two views: the pairs of values they have under the same key, kept up to date when either changes.
 
+use crate::api::dstream::{merged, only};
+use crate::api::view::View;
 use crate::arrangement::pairs::joined;
-use crate::data::Key;
-use crate::dstream::{merged, only};
-use crate::view::View;
+use crate::core::data::Key;
 
 impl<'s, K: Key, V: Key> View<'s, (K, V)> {
     /// For each key in both views every value of this one with every value of the other, as often as both are there. Its grid

@@ -3,10 +3,10 @@
 use differential_dataflow::AsCollection;
 use timely::dataflow::operators::Concat;
 
-use crate::data::Key;
-use crate::dstream::{merged, only};
-use crate::flow::Site;
-use crate::view::View;
+use crate::api::dstream::{merged, only};
+use crate::api::view::View;
+use crate::core::data::Key;
+use crate::engine::flow::Site;
 
 impl<'s, T: Key> View<'s, T> {
     /// Each row through `f`, which must be pure. Loses the presentation order.

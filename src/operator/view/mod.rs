@@ -5,6 +5,7 @@ mod count_by_value;
 mod distinct;
 mod join;
 mod linear;
+mod output_modes;
 mod reduce_by_key;
 mod sort_by;
 mod top;

@@ -1,9 +1,9 @@
 //! `reduce_by_key` of a view: all values that a key has in it into one.
 
+use crate::api::view::View;
 use crate::arrangement::pairs::reduced;
-use crate::data::Key;
-use crate::flow::Site;
-use crate::view::View;
+use crate::core::data::Key;
+use crate::engine::flow::Site;
 
 impl<'s, K: Key, V: Key> View<'s, (K, V)> {
     /// The values of each key through `f`, which must be pure, associative and commutative; a row that is there twice counts

@@ -2,9 +2,9 @@
 
 use std::rc::Rc;
 
-use crate::data::Key;
+use crate::api::view::{Form, View};
+use crate::core::data::Key;
 use crate::operator::sort_by::sorted;
-use crate::view::{Form, View};
 
 impl<'s, T: Key> View<'s, T> {
     /// The same view, presented by ascending `key`, ties by encoded row: `complete` gives all rows in this order, `update` the

@@ -7,10 +7,10 @@ use std::rc::Rc;
 
 use timely::dataflow::channels::pact::Pipeline;
 
-use crate::data::{Key, encoded};
-use crate::flow::{Site, batched, by_batch, route};
+use crate::api::view::View;
+use crate::core::data::{Key, encoded};
+use crate::engine::flow::{Site, batched, by_batch, route};
 use crate::operator::top::keep_best;
-use crate::view::View;
 
 impl<'s, T: Key> View<'s, T> {
     /// The `n` rows with the largest `key`, a row that is there twice counted twice, presented largest first, ties by encoded
@@ -35,7 +35,9 @@ impl<'s, T: Key> View<'s, T> {
         let key = Rc::new(key);
         let rank = |mut ranks: Ranks<K, T>| {
             let key = key.clone();
-            move |plan: &std::sync::Arc<crate::plan::Tick>, changes: Vec<(T, i64)>, give: &mut crate::flow::Give<'_, _>| {
+            move |plan: &std::sync::Arc<crate::core::plan::Tick>,
+                  changes: Vec<(T, i64)>,
+                  give: &mut crate::engine::flow::Give<'_, _>| {
                 let best = ranks.best(changes, n, &*key);
                 give(best.into_iter().map(|(row, diff)| (row, plan.time, diff)).collect::<Vec<_>>());
             }

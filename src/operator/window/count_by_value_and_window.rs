@@ -2,11 +2,11 @@
 
 use std::time::Duration;
 
+use crate::api::dstream::DStream;
+use crate::api::view::{Form, View};
 use crate::arrangement::count::counted;
-use crate::data::Key;
-use crate::dstream::DStream;
-use crate::flow::Site;
-use crate::view::{Form, View};
+use crate::core::data::Key;
+use crate::engine::flow::Site;
 
 impl<'s, T: Key> DStream<'s, T> {
     /// Each distinct row of the last `length` with how often it was there, every `slide`; rows that left the window are gone.

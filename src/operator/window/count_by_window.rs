@@ -2,10 +2,10 @@
 
 use std::time::Duration;
 
-use crate::data::Data;
-use crate::dstream::DStream;
-use crate::flow::Site;
-use crate::view::View;
+use crate::api::dstream::DStream;
+use crate::api::view::View;
+use crate::core::data::Data;
+use crate::engine::flow::Site;
 
 impl<'s, T: Data> DStream<'s, T> {
     /// How many rows there were in the last `length`, every `slide`: no row until something was seen, then always one, 0

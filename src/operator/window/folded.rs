@@ -10,16 +10,16 @@ use std::time::Duration;
 
 use timely::dataflow::channels::pact::Pipeline;
 
+use crate::api::dstream::DStream;
+use crate::api::view::{Form, View};
 use crate::arrangement::ring::Shape;
-use crate::data::{Exchange, FastMap, Key, Rows, encoded};
-use crate::dict::{Dict, Id};
-use crate::dstream::DStream;
-use crate::error::BoxError;
-use crate::flow::{Site, batched};
-use crate::plan::Tick;
-use crate::state::{Changes, Groups, KeyedState};
-use crate::time::{BatchTime, Grid};
-use crate::view::{Form, View};
+use crate::core::data::{Exchange, FastMap, Key, Rows, encoded};
+use crate::core::error::BoxError;
+use crate::core::plan::Tick;
+use crate::core::time::{BatchTime, Grid};
+use crate::engine::dictionary::{Dict, Id};
+use crate::engine::flow::{Site, batched};
+use crate::engine::state::{Changes, Groups, KeyedState};
 
 /// How the panes of one key become one value.
 pub(crate) trait Fold<V>: 'static {
@@ -280,13 +280,13 @@ impl<'s, K: Key, V: Key> DStream<'s, (K, V)> {
     }
 }
 
-/// See [`crate::state::take_any`]: for both ways of folding.
+/// See [`crate::engine::state::take_any`]: for both ways of folding.
 #[cfg(any(test, feature = "testing"))]
 pub(crate) fn take_any(bytes: &[u8]) -> bool {
     use super::two_stacks::{Inverse, Stacks};
     fn take(fold: impl Fold<i64>, bytes: &[u8]) -> bool {
         let shape = Shape { length: 4, slide: 2, interval: 1 };
-        crate::state::take_any(Folded::new(shape, fold, |_: &(String, i64)| true), bytes)
+        crate::engine::state::take_any(Folded::new(shape, fold, |_: &(String, i64)| true), bytes)
     }
     let (add, sub) = (i64::wrapping_add as fn(i64, i64) -> i64, i64::wrapping_sub as fn(i64, i64) -> i64);
     take(Stacks(add), bytes) | take(Inverse::new(add, sub), bytes)
@@ -329,7 +329,7 @@ mod tests {
             let mut all = if SHAPE.on_grid(at(t)) { sorted(whole.slide(at(t))) } else { Vec::new() };
             if t > cut {
                 for (k, v) in batch(t) {
-                    halves[(crate::data::key_group(&k) % 2) as usize].push(at(t), k, v);
+                    halves[(crate::core::data::key_group(&k) % 2) as usize].push(at(t), k, v);
                 }
                 let again = halves.iter_mut().filter(|_| SHAPE.on_grid(at(t))).flat_map(|half| half.slide(at(t)));
                 assert_eq!(sorted(again.collect()), all, "at {t}");
@@ -341,7 +341,7 @@ mod tests {
             if t <= cut && (cut - t).is_multiple_of(every) {
                 let changes = whole.cut(at(t));
                 pieces.retain(|(cut, ..)| Some(*cut) > changes.gone);
-                for group in (0..crate::data::KEY_GROUPS).filter(|group| changes.groups & (1 << group) != 0) {
+                for group in (0..crate::core::data::KEY_GROUPS).filter(|group| changes.groups & (1 << group) != 0) {
                     pieces.push((at(t), group, whole.save(group, at(last))));
                 }
                 last = t;

@@ -12,7 +12,7 @@ mod two_stacks;
 #[allow(clippy::module_inception, reason = "one file a verb, by its name")]
 mod window;
 
-/// See [`crate::state::take_any`].
+/// See [`crate::engine::state::take_any`].
 #[cfg(any(test, feature = "testing"))]
 pub(crate) fn take_any(bytes: &[u8]) -> bool {
     window::take_any(bytes) | folded::take_any(bytes)
@@ -20,9 +20,9 @@ pub(crate) fn take_any(bytes: &[u8]) -> bool {
 
 use std::time::Duration;
 
+use crate::api::context::Graph;
 use crate::arrangement::ring::Shape;
-use crate::context::Graph;
-use crate::flow::Site;
+use crate::engine::flow::Site;
 
 /// Checks a window's length and slide; what is wrong is a problem of the graph, and the shape then is one batch.
 pub(crate) fn shape(graph: &Graph<'_>, site: &Site, length: Duration, slide: Duration) -> Shape {

@@ -2,12 +2,12 @@
 
 use std::time::Duration;
 
+use crate::api::dstream::DStream;
+use crate::api::view::{Form, View};
 use crate::arrangement::ring;
-use crate::data::Key;
-use crate::dstream::DStream;
-use crate::flow::Site;
-use crate::time::Grid;
-use crate::view::{Form, View};
+use crate::core::data::Key;
+use crate::core::time::Grid;
+use crate::engine::flow::Site;
 
 impl<'s, T: Key> DStream<'s, T> {
     /// The rows of all batches in the last `length`, kept up to date every `slide`: at a time t on the grid, those of the

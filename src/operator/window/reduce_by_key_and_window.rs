@@ -4,10 +4,10 @@ use std::time::Duration;
 
 use super::folded::Spec;
 use super::two_stacks::{Inverse, Stacks};
-use crate::data::Key;
-use crate::dstream::DStream;
-use crate::flow::Site;
-use crate::view::View;
+use crate::api::dstream::DStream;
+use crate::api::view::View;
+use crate::core::data::Key;
+use crate::engine::flow::Site;
 
 impl<'s, K: Key, V: Key> DStream<'s, (K, V)> {
     /// The values each key had in the last `length` through `f`, every `slide`. A key without a value in the window has no row,

@@ -4,10 +4,10 @@ use std::time::Duration;
 
 use super::folded::{Fold, Spec};
 use super::two_stacks::{Inverse, Stacks};
-use crate::data::Key;
-use crate::dstream::DStream;
-use crate::flow::Site;
-use crate::view::View;
+use crate::api::dstream::DStream;
+use crate::api::view::View;
+use crate::core::data::Key;
+use crate::engine::flow::Site;
 
 impl<'s, T: Key> DStream<'s, T> {
     /// One row: all rows of the last `length` through `f`, every `slide`. An empty window has no row.

@@ -11,8 +11,8 @@ use std::collections::VecDeque;
 use serde::{Deserialize, Serialize};
 
 use super::folded::Fold;
-use crate::data::{Exchange, Key};
-use crate::flow::Site;
+use crate::core::data::{Exchange, Key};
+use crate::engine::flow::Site;
 
 /// The panes of one key, oldest first: `front` from its end, then `back` from its beginning.
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
@@ -225,7 +225,7 @@ mod tests {
     use proptest::prelude::*;
 
     use super::*;
-    use crate::data::F64;
+    use crate::core::data::F64;
 
     /// What a window of `length` holds, folded pane by pane, and what each `Fold` says of it.
     fn follow<F: Fold<String>>(fold: &F, length: u64, panes: &[u8]) -> Vec<(Option<String>, Option<String>)> {

@@ -7,12 +7,12 @@ use std::time::Duration;
 
 use timely::dataflow::channels::pact::Pipeline;
 
-use crate::data::{Exchange, KEY_GROUPS, Lane, Rows, encoded};
-use crate::dstream::DStream;
-use crate::error::BoxError;
-use crate::flow::{Site, batched};
-use crate::state::{Changes, Groups, KeyedState};
-use crate::time::{BatchTime, Grid};
+use crate::api::dstream::DStream;
+use crate::core::data::{Exchange, KEY_GROUPS, Lane, Rows, encoded};
+use crate::core::error::BoxError;
+use crate::core::time::{BatchTime, Grid};
+use crate::engine::flow::{Site, batched};
+use crate::engine::state::{Changes, Groups, KeyedState};
 
 impl<'s, T: Exchange> DStream<'s, T> {
     /// Every `slide`, all rows of the batches in the last `length`, oldest first, each batch in its own order. Nothing at
@@ -131,8 +131,8 @@ impl<T: Exchange> KeyedState for Kept<T> {
     }
 }
 
-/// See [`crate::state::take_any`].
+/// See [`crate::engine::state::take_any`].
 #[cfg(any(test, feature = "testing"))]
 pub(crate) fn take_any(bytes: &[u8]) -> bool {
-    crate::state::take_any(Kept::<String>::new(4), bytes)
+    crate::engine::state::take_any(Kept::<String>::new(4), bytes)
 }

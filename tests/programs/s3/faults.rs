@@ -8,7 +8,7 @@ use std::sync::{Arc, Mutex};
 use std::time::Duration;
 
 use tidemill::checkpoint::{Checkpoints, Directory, Manifest, OperatorId, OperatorState, Origin, PlanRecord, Settings, collect};
-use tidemill::plan::Plan;
+use tidemill::core::plan::Plan;
 use tidemill::prelude::BatchTime;
 
 use super::proxy::{self, Deal};

@@ -11,8 +11,8 @@ use object_store::ObjectStoreExt;
 use super::super::{Entry, Log, Store};
 use super::requests::{Answer, all};
 use super::{Objects, found};
-use crate::error::{Error, Result};
-use crate::fault;
+use crate::core::error::{Error, Result};
+use crate::core::fault;
 
 /// The folder in which all files are logs.
 const FOLDER: &str = "plans/";

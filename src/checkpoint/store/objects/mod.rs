@@ -26,8 +26,8 @@ use object_store::{
 
 use self::requests::{Answer, passes, pause, start, wait, why};
 use super::{Draft, Entry, Lock, Log, Store, UNFINISHED};
-use crate::error::{Error, Result};
-use crate::fault;
+use crate::core::error::{Error, Result};
+use crate::core::fault;
 
 /// A file goes up in parts of so many bytes; a shorter one at once.
 const PART: usize = 8 << 20;

@@ -1,0 +1,7 @@
+//! What a program holds in its hands: the context, its settings, and the two handles.
+
+pub mod config;
+pub mod context;
+pub mod dstream;
+pub mod spark_conf;
+pub mod view;

@@ -1,0 +1,127 @@
+//! Settings by Spark's names, `--conf NAME=VALUE`, for programs that are moved from there: what each is here.
+
+use crate::api::config::Config;
+use crate::core::error::{Error, Result};
+use crate::core::rate::Backpressure;
+
+/// What is understood; docs/guide/coming-from-spark.md lists them too.
+const KNOWN: [&str; 9] = [
+    "spark.streaming.backpressure.enabled",
+    "spark.streaming.backpressure.initialRate",
+    "spark.streaming.backpressure.pid.proportional",
+    "spark.streaming.backpressure.pid.integral",
+    "spark.streaming.backpressure.pid.derived",
+    "spark.streaming.backpressure.pid.minRate",
+    "spark.streaming.backpressure.rateEstimator",
+    "spark.streaming.kafka.maxRatePerPartition",
+    "spark.streaming.receiver.maxRate",
+];
+
+/// `NAME=VALUE` of a command line.
+///
+/// # Errors
+/// It has no `=`: clap shows it and ends with status 2.
+pub(crate) fn pair(text: &str) -> Result<(String, String), String> {
+    match text.split_once('=') {
+        Some((name, value)) => Ok((name.trim().into(), value.trim().into())),
+        None => Err(format!("\"{text}\" is no setting: write it as spark.streaming.backpressure.enabled=true")),
+    }
+}
+
+/// Takes settings by Spark's names, the later ones over the earlier ones.
+///
+/// # Errors
+/// One that is not known, or a value that it cannot have: each names it.
+pub(crate) fn apply(config: &mut Config, settings: &[(String, String)]) -> Result<()> {
+    let mut on = config.backpressure.is_some();
+    let mut b = config.backpressure.unwrap_or_default();
+    for (name, value) in settings {
+        let wrong = |what: &str| Error::config(format!("{name} is \"{value}\": {what}"));
+        let number = || value.parse::<f64>().map_err(|_| wrong("it must be a number"));
+        let whole = || match value.parse::<u64>() {
+            Ok(n @ 1..) => Ok(Some(n)),
+            _ => Err(wrong("it must be a whole number of records a second, 1 or more")),
+        };
+        let short = name.strip_prefix("spark.streaming.").unwrap_or_default();
+        match short {
+            "backpressure.enabled" => on = value.parse().map_err(|_| wrong("it must be true or false"))?,
+            "backpressure.initialRate" => b.initial_rate = Some(number()?),
+            "backpressure.pid.proportional" => b.proportional = number()?,
+            "backpressure.pid.integral" => b.integral = number()?,
+            "backpressure.pid.derived" => b.derived = number()?,
+            "backpressure.pid.minRate" => b.min_rate = number()?,
+            "backpressure.rateEstimator" if value == "pid" => {}
+            "backpressure.rateEstimator" => return Err(wrong("there is one estimator, pid")),
+            "kafka.maxRatePerPartition" => config.max_rate_per_partition = whole()?,
+            "receiver.maxRate" => config.max_rate_of_receivers = whole()?,
+            _ => return Err(Error::config(format!("no setting {name} is known; there are {}", KNOWN.join(", ")))),
+        }
+    }
+    b.check()?;
+    config.backpressure = on.then_some(b);
+    Ok(())
+}
+
+impl Config {
+    /// Puts what the builder and the command line said of rates together: the command line wins.
+    pub(crate) fn settle_rates(&mut self) -> Result<()> {
+        if self.runtime.backpressure {
+            self.backpressure.get_or_insert_with(Backpressure::default);
+        }
+        let settings: Vec<_> = self.conf.iter().chain(&self.runtime.conf).cloned().collect();
+        apply(self, &settings)
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use std::time::Duration;
+
+    fn with(settings: &[(&str, &str)]) -> Result<Config> {
+        let mut config = Config::new("j".into(), Duration::from_secs(1))?;
+        config.runtime.conf = settings.iter().map(|(n, v)| ((*n).into(), (*v).into())).collect();
+        config.settle_rates().map(|()| config)
+    }
+
+    #[test]
+    fn each_name_that_is_said_to_be_known_is() {
+        for name in KNOWN {
+            let value = ["true", "pid", "7"].into_iter().find(|v| with(&[(name, v)]).is_ok());
+            assert!(value.is_some(), "{name}");
+        }
+        let all = [
+            (KNOWN[0], "true"),
+            (KNOWN[1], "5000"),
+            (KNOWN[2], "0.9"),
+            (KNOWN[3], "0.1"),
+            (KNOWN[4], "0.3"),
+            (KNOWN[5], "50"),
+            (KNOWN[7], "1000"),
+            (KNOWN[8], "30"),
+        ];
+        let config = with(&all).unwrap();
+        let b = Backpressure { initial_rate: Some(5_000.0), proportional: 0.9, integral: 0.1, derived: 0.3, min_rate: 50.0 };
+        assert_eq!(config.backpressure, Some(b));
+        assert_eq!((config.max_rate_per_partition, config.max_rate_of_receivers), (Some(1_000), Some(30)));
+        assert_eq!(with(&all[1..]).unwrap().backpressure, None, "off unless it is enabled");
+        assert_eq!(with(&[(KNOWN[0], "true"), (KNOWN[0], "false")]).unwrap().backpressure, None);
+    }
+
+    #[test]
+    fn what_is_wrong_is_named() {
+        for (name, value, says) in [
+            ("spark.streaming.backpressure.enabled", "yes", "true or false"),
+            ("spark.streaming.backpressure.pid.minRate", "-1", "above 0"),
+            ("spark.streaming.backpressure.initialRate", "fast", "a number"),
+            ("spark.streaming.backpressure.rateEstimator", "mine", "one estimator, pid"),
+            ("spark.streaming.kafka.maxRatePerPartition", "0", "1 or more"),
+            ("spark.executor.memory", "4g", "spark.streaming.backpressure.enabled"),
+        ] {
+            let e = with(&[(name, value)]).unwrap_err().to_string();
+            assert!(e.contains(name) && e.contains(says), "{e}");
+        }
+        assert!(pair("enabled").unwrap_err().contains("=true"));
+        assert_eq!(pair("a=b=c"), Ok(("a".into(), "b=c".into())));
+    }
+}

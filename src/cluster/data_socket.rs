@@ -1,0 +1,337 @@
+//! The data socket as timely sees it: one on which nothing ever goes wrong.
+//!
+//! Timely's network threads answer an error, and an end of the stream without timely's closing word, with a panic: it
+//! poisons the queues of the workers, which panic in turn, perhaps twice at once, which aborts the process, and the guard
+//! that joins the threads panics last. So they see neither. When a peer is lost its socket tells [`Fate`]; reading then waits
+//! until the workers have dropped their dataflows and returned, and goes on with zeros up to and including a closing
+//! word. These bytes reach queues that nobody reads. Writing goes on into nothing. Both threads end as on a good day,
+//! and no panic hook is needed.
+//!
+//! *Invariant*: a byte that the peer did not send is read only after the last worker has returned.
+//! *Invariant*: timely sees no head of a message before all of it is here and is one that the peer may send: what follows a
+//! forged one would be buffered without end, or reach for workers that are not there.
+
+use std::io::{self, ErrorKind, Read, Write};
+use std::net::{Shutdown, TcpStream};
+use std::ops::Range;
+use std::sync::Arc;
+use std::time::Duration;
+
+use timely::communication::allocator::zero_copy::stream::Stream;
+
+use crate::cluster::failure::Fate;
+
+/// How often a waiting read or write looks whether it should go on.
+const LOOK: Duration = Duration::from_millis(200);
+/// No message of timely's is so long.
+pub(super) const LONGEST: u64 = 1 << 32;
+/// The bytes of timely's `MessageHeader`: channel, source, target from, target until, length of what follows, number.
+const HEAD: usize = 48;
+
+/// A socket to one peer, under timely's network threads.
+pub(super) struct DataSocket {
+    stream: TcpStream,
+    peer: usize,
+    fate: Arc<Fate>,
+    frames: Frames,
+    /// Nothing comes from the peer any more.
+    pub(super) lost: bool,
+}
+
+impl DataSocket {
+    /// The socket of `process` to `peer`, each with so many `workers`.
+    pub(super) fn new(stream: TcpStream, process: usize, peer: usize, workers: usize, fate: Arc<Fate>) -> io::Result<Self> {
+        let of = |p: usize| (p * workers) as u64..((p + 1) * workers) as u64;
+        Self::with(stream, peer, fate, Frames::new(of(peer), of(process)))
+    }
+
+    fn with(stream: TcpStream, peer: usize, fate: Arc<Fate>, frames: Frames) -> io::Result<Self> {
+        stream.set_read_timeout(Some(LOOK))?;
+        stream.set_write_timeout(Some(LOOK))?;
+        Ok(DataSocket { stream, peer, fate, frames, lost: false })
+    }
+
+    /// Reads what is there: bytes for timely, `None` if they are none yet.
+    fn receive(&mut self, buffer: &mut [u8]) -> Result<Option<usize>, String> {
+        if let Some(wrong) = self.frames.wrong.take() {
+            return Err(wrong);
+        }
+        let Frames { head, have, closed, .. } = &mut self.frames;
+        let split = *have > 0;
+        let room = if split { &mut head[*have..] } else { &mut *buffer };
+        let n = match self.stream.read(room) {
+            // Nothing follows the closing word, whatever does.
+            _ if *closed => return Ok(Some(0)),
+            Ok(0) => return Err("the connection was closed".into()),
+            Ok(n) => n,
+            Err(e) if passing(&e) && !self.fate.overdue(self.peer) => return Ok(None),
+            Err(e) if passing(&e) => return Err("it did not end in time".into()),
+            Err(e) => return Err(e.to_string()),
+        };
+        if split {
+            self.frames.more(n);
+            return Ok(None);
+        }
+        let n = self.frames.pass(&buffer[..n]);
+        Ok((n > 0).then_some(n))
+    }
+
+    fn lose(&mut self, why: String) {
+        self.lost = true;
+        self.fate.broken(self.peer, why);
+        self.fate.await_workers();
+        // The writing half ends too.
+        let _ = self.stream.shutdown(Shutdown::Both);
+    }
+}
+
+impl Read for DataSocket {
+    fn read(&mut self, buffer: &mut [u8]) -> io::Result<usize> {
+        loop {
+            let n = self.frames.give(buffer);
+            if n > 0 || buffer.is_empty() {
+                return Ok(n);
+            }
+            if self.lost {
+                return Ok(self.frames.complete(buffer));
+            }
+            match self.receive(buffer) {
+                Ok(Some(n)) => return Ok(n),
+                Ok(None) => {}
+                Err(why) => self.lose(why),
+            }
+        }
+    }
+}
+
+impl Write for DataSocket {
+    fn write(&mut self, buffer: &[u8]) -> io::Result<usize> {
+        while !self.lost {
+            match self.stream.write(buffer) {
+                Ok(n) if n > 0 || buffer.is_empty() => return Ok(n),
+                Err(e) if passing(&e) && !self.fate.overdue(self.peer) => {}
+                ended => {
+                    // The reading half hears of it, and tells.
+                    tracing::debug!(peer = self.peer, ?ended, "the peer does not read any more");
+                    let _ = self.stream.shutdown(Shutdown::Both);
+                    self.lost = true;
+                }
+            }
+        }
+        Ok(buffer.len())
+    }
+
+    fn flush(&mut self) -> io::Result<()> {
+        Ok(())
+    }
+}
+
+impl Stream for DataSocket {
+    fn try_clone(&self) -> io::Result<Self> {
+        let Frames { from, to, .. } = &self.frames;
+        let frames = Frames::new(from.clone(), to.clone());
+        DataSocket::with(self.stream.try_clone()?, self.peer, self.fate.clone(), frames)
+    }
+
+    fn set_nonblocking(&self, nonblocking: bool) -> io::Result<()> {
+        self.stream.set_nonblocking(nonblocking)
+    }
+
+    fn shutdown(&self, how: Shutdown) -> io::Result<()> {
+        // It fails when the peer is gone, which the reading half knows.
+        let _ = self.stream.shutdown(how);
+        Ok(())
+    }
+}
+
+fn passing(error: &io::Error) -> bool {
+    matches!(error.kind(), ErrorKind::WouldBlock | ErrorKind::TimedOut | ErrorKind::Interrupted)
+}
+
+/// Follows timely's framing: where the next message begins, and whether the closing word has come.
+struct Frames {
+    /// The workers of the peer, and those here.
+    from: Range<u64>,
+    to: Range<u64>,
+    /// A head that came in parts: so many bytes are here; and of a whole one so many are for timely still.
+    head: [u8; HEAD],
+    have: usize,
+    due: usize,
+    /// Bytes to the end of the body at hand.
+    body: u64,
+    closed: bool,
+    /// Why nothing more is taken from the peer.
+    wrong: Option<String>,
+}
+
+impl Frames {
+    fn new(from: Range<u64>, to: Range<u64>) -> Self {
+        Frames { from, to, head: [0; HEAD], have: 0, due: 0, body: 0, closed: false, wrong: None }
+    }
+
+    /// How many of `bytes` timely may have now. The begin of a head at their end is kept.
+    fn pass(&mut self, bytes: &[u8]) -> usize {
+        let mut at = 0;
+        while at < bytes.len() && !self.closed {
+            let rest = &bytes[at..];
+            if self.body > 0 {
+                let n = self.body.min(rest.len() as u64);
+                (self.body, at) = (self.body - n, at + n as usize);
+            } else if let Some(head) = rest.first_chunk() {
+                if !self.begins(head) {
+                    break;
+                }
+                at += HEAD;
+            } else {
+                self.head[..rest.len()].copy_from_slice(rest);
+                self.have = rest.len();
+                break;
+            }
+        }
+        at
+    }
+
+    /// So many bytes were read of a head that came in parts.
+    fn more(&mut self, n: usize) {
+        self.have += n;
+        if self.have == HEAD {
+            self.have = 0;
+            let head = self.head;
+            self.due = if self.begins(&head) { HEAD } else { 0 };
+        }
+    }
+
+    /// Whether a head is one of a message of the peer to workers here, or the closing word.
+    fn begins(&mut self, head: &[u8; HEAD]) -> bool {
+        let word = |i: usize| u64::from_be_bytes(*head[8 * i..].first_chunk().expect("eight bytes"));
+        let (source, lower, upper, length) = (word(1), word(2), word(3), word(4));
+        let to = self.to.start <= lower && lower < upper && upper <= self.to.end;
+        if length >= LONGEST || length > 0 && !(to && self.from.contains(&source)) {
+            let what = format!("{length} bytes from worker {source} to workers {lower}..{upper}");
+            self.wrong = Some(format!("it sent what is no message ({what}): somebody changes what is sent"));
+            return false;
+        }
+        (self.body, self.closed) = (length, length == 0);
+        true
+    }
+
+    /// What is left of a head that came in parts.
+    fn give(&mut self, buffer: &mut [u8]) -> usize {
+        let n = self.due.min(buffer.len());
+        let at = HEAD - self.due;
+        buffer[..n].copy_from_slice(&self.head[at..at + n]);
+        self.due -= n;
+        n
+    }
+
+    /// The bytes that make a lost peer's stream whole: the rest of a body, and a closing word, which is all noughts.
+    fn complete(&mut self, buffer: &mut [u8]) -> usize {
+        if self.body == 0 && !self.closed {
+            (self.head, self.due, self.closed) = ([0; HEAD], HEAD, true);
+            return self.give(buffer);
+        }
+        let n = self.body.min(buffer.len() as u64) as usize;
+        buffer[..n].fill(0);
+        self.body -= n as u64;
+        n
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use std::net::TcpListener;
+
+    use timely::communication::networking::MessageHeader;
+
+    use super::*;
+
+    fn message(length: usize) -> Vec<u8> {
+        let header = MessageHeader { channel: 3, source: 3, target_lower: 0, target_upper: 2, length, seqno: 9 };
+        let mut bytes = Vec::new();
+        header.write_to(&mut bytes).unwrap();
+        bytes.extend(std::iter::repeat_n(7, length));
+        bytes
+    }
+
+    /// A socket of process 0 to process 1, each with two workers, and what the other end is.
+    fn socket() -> (DataSocket, TcpStream, Arc<Fate>) {
+        let listener = TcpListener::bind("127.0.0.1:0").unwrap();
+        let peer = TcpStream::connect(listener.local_addr().unwrap()).unwrap();
+        let fate = Arc::new(Fate::new(vec![listener.local_addr().unwrap(); 2]));
+        (DataSocket::new(listener.accept().unwrap().0, 0, 1, 2, fate.clone()).unwrap(), peer, fate)
+    }
+
+    #[test]
+    fn messages_come_through_cut_anywhere() {
+        let mut bytes = message(5);
+        bytes.extend(message(300));
+        bytes.extend(message(0));
+        for (sent, room) in [(1, 1), (7, 1000), (47, 3), (48, 48), (49, 13), (1000, 1), (1000, 1000)] {
+            let (mut socket, mut peer, _) = socket();
+            let mut read = Vec::new();
+            for chunk in bytes.chunks(sent) {
+                peer.write_all(chunk).unwrap();
+            }
+            let mut buffer = vec![0; room];
+            while let n @ 1.. = socket.read(&mut buffer).unwrap() {
+                read.extend_from_slice(&buffer[..n]);
+                drop(peer.shutdown(Shutdown::Write));
+            }
+            assert!(socket.frames.closed && read == bytes, "{sent} {room}: {}", read.len());
+        }
+    }
+
+    /// What a socket gives timely after a peer said `bytes` and went, and why it was lost.
+    fn after(bytes: &[u8]) -> (Vec<u8>, String) {
+        let (mut socket, mut peer, fate) = socket();
+        peer.write_all(bytes).unwrap();
+        drop(peer);
+        let reader = std::thread::spawn(move || {
+            let mut bytes = Vec::new();
+            socket.read_to_end(&mut bytes).unwrap();
+            assert!(socket.frames.closed);
+            bytes
+        });
+        while !fate.failed() {
+            std::thread::sleep(Duration::from_millis(5));
+        }
+        assert!(!reader.is_finished(), "nothing is made up before the workers have returned");
+        fate.workers_returned();
+        (reader.join().unwrap(), fate.why().unwrap().to_string())
+    }
+
+    #[test]
+    fn a_lost_peer_ends_with_a_closing_word_after_the_workers_returned() {
+        let whole = message(100);
+        for sent in [0, 20, 36, 48, 90, 148] {
+            let (bytes, why) = after(&whole[..sent]);
+            // A head that did not come whole was never seen.
+            let seen = if sent < HEAD { 0 } else { sent };
+            let end = if sent < HEAD { 0 } else { whole.len() };
+            assert!(bytes.len() == end + HEAD && bytes[..seen] == whole[..seen], "{sent}: {}", bytes.len());
+            assert!(bytes[seen..].iter().all(|b| *b == 0) && why.contains("was lost: the connection was closed"), "{why}");
+        }
+    }
+
+    #[test]
+    fn d11_a_forged_length_does_not_reach_timely() {
+        let fine = MessageHeader { channel: 3, source: 2, target_lower: 1, target_upper: 2, length: 9, seqno: 9 };
+        for forged in [
+            MessageHeader { length: 1 << 40, ..fine },
+            MessageHeader { length: usize::MAX, ..fine },
+            MessageHeader { target_upper: 3, ..fine },
+            MessageHeader { target_lower: 2, ..fine },
+            MessageHeader { source: 1, ..fine },
+            MessageHeader { source: 4, ..fine },
+        ] {
+            let mut head = Vec::new();
+            forged.write_to(&mut head).unwrap();
+            for (before, more) in [(0, 0), (1, 0), (1, 4_000)] {
+                let said = [message(50).repeat(before), head.clone(), vec![1; more]].concat();
+                let (bytes, why) = after(&said);
+                assert_eq!(bytes[..], [message(50).repeat(before), vec![0; HEAD]].concat());
+                assert!(why.contains("was lost: it sent what is no message"), "{why}");
+            }
+        }
+    }
+}

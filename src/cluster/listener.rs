@@ -1,0 +1,154 @@
+//! The door of a process: lets callers say who they are, each on a thread of its own and for a limited time.
+//!
+//! It stays open while the job runs, so that whoever calls late is told so and stray bytes hurt nobody.
+
+use std::collections::VecDeque;
+use std::io;
+use std::net::{Shutdown, SocketAddr, TcpListener, TcpStream};
+use std::sync::atomic::{AtomicBool, Ordering};
+use std::sync::{Arc, Mutex, PoisonError};
+use std::thread::{Builder, JoinHandle, sleep};
+use std::time::{Duration, Instant};
+
+use crate::cluster::challenge;
+use crate::cluster::hello::{Answer, Verdict};
+use crate::cluster::roster::Room;
+use crate::core::error::{Error, Result};
+
+/// Callers that have not said who they are, at most: beyond it the one that waits longest is sent away. A true peer needs
+/// a millisecond, so it does not fall to those that are silent.
+const PENDING: usize = 64;
+/// How long an address may stay taken by what is on its way out, before that is an error.
+const TAKEN: Duration = Duration::from_millis(500);
+
+/// Listens until dropped.
+pub(super) struct Door {
+    address: SocketAddr,
+    stop: Arc<AtomicBool>,
+    thread: Option<JoinHandle<()>>,
+}
+
+/// Listens on the address of this process.
+pub(super) fn bind(process: usize, address: SocketAddr) -> Result<TcpListener> {
+    let until = Instant::now() + TAKEN;
+    loop {
+        match TcpListener::bind(address) {
+            Ok(listener) => return Ok(listener),
+            Err(e) if e.kind() == io::ErrorKind::AddrInUse && Instant::now() < until => sleep(TAKEN / 10),
+            Err(e) if e.kind() == io::ErrorKind::AddrInUse => {
+                return Err(Error::Cluster(format!(
+                    "process {process} cannot listen on {address}: the address is taken; if another process was started with \
+                     -p {process} stop one of them, else give process {process} another port in the hostfile"
+                )));
+            }
+            Err(e) => {
+                return Err(Error::Cluster(format!(
+                    "process {process} cannot listen on {address}: {e}; give it an address of this machine in the hostfile"
+                )));
+            }
+        }
+    }
+}
+
+impl Door {
+    /// Opens the door; `limit` is the time one caller has.
+    pub(super) fn open(listener: TcpListener, room: Arc<Room>, limit: Duration) -> Result<Self> {
+        let failed = |e| Error::io("cannot start the thread that accepts connections", e);
+        let address = listener.local_addr().map_err(failed)?;
+        let stop = Arc::new(AtomicBool::new(false));
+        let stopped = stop.clone();
+        let thread = Builder::new()
+            .name("tidemill:door".into())
+            .spawn(move || accept(&listener, &room, limit, &stopped))
+            .map_err(failed)?;
+        Ok(Door { address, stop, thread: Some(thread) })
+    }
+}
+
+impl Drop for Door {
+    fn drop(&mut self) {
+        self.stop.store(true, Ordering::SeqCst);
+        // The thread waits in accept: call it.
+        let called = TcpStream::connect_timeout(&self.address, Duration::from_secs(1));
+        if let (Ok(_), Some(thread)) = (called, self.thread.take()) {
+            let _ = thread.join();
+        }
+    }
+}
+
+fn accept(listener: &TcpListener, room: &Arc<Room>, limit: Duration, stop: &AtomicBool) {
+    let pending = Arc::new(Mutex::new(VecDeque::<(u64, TcpStream)>::new()));
+    for ticket in 0.. {
+        let accepted = listener.accept();
+        if stop.load(Ordering::SeqCst) {
+            break;
+        }
+        let entry = accepted.and_then(|(stream, from)| Ok((stream.try_clone()?, stream, from)));
+        let Ok((clone, stream, from)) = entry else {
+            // Out of files, mostly: those who wait are sent away soon.
+            sleep(Duration::from_millis(20));
+            continue;
+        };
+        {
+            let mut pending = pending.lock().unwrap_or_else(PoisonError::into_inner);
+            if pending.len() >= PENDING
+                && let Some((_, oldest)) = pending.pop_front()
+            {
+                let _ = oldest.shutdown(Shutdown::Both);
+            }
+            pending.push_back((ticket, clone));
+        }
+        let (room, list) = (room.clone(), pending.clone());
+        let spawned = Builder::new().name("tidemill:caller".into()).spawn(move || {
+            receive(&room, stream, from, limit);
+            list.lock().unwrap_or_else(PoisonError::into_inner).retain(|(t, _)| *t != ticket);
+        });
+        if spawned.is_err() {
+            pending.lock().unwrap_or_else(PoisonError::into_inner).pop_back();
+        }
+    }
+    for (_, stream) in pending.lock().unwrap_or_else(PoisonError::into_inner).iter() {
+        let _ = stream.shutdown(Shutdown::Both);
+    }
+}
+
+/// Hears one caller out, answers, and seats it.
+pub(super) fn receive(room: &Room, stream: TcpStream, from: SocketAddr, limit: Duration) {
+    let until = Instant::now() + limit;
+    let caller = match challenge::hear(&stream, room.secret.as_ref(), until) {
+        Ok(caller) => caller,
+        Err(refusal) => {
+            let Some(why) = refusal.difference() else {
+                return tracing::debug!(%from, %refusal, "a caller was sent away");
+            };
+            // Once all are here, nobody is missing.
+            if room.lock().whole {
+                return tracing::debug!(%from, why, "a caller was sent away");
+            }
+            return room.differs(format!("a process at {from} {why}"));
+        }
+    };
+    let hello = &caller.hello;
+    let verdict = room.verdict(hello);
+    let own = room.own(hello.kind);
+    let difference = own.difference(hello);
+    let answer = Answer { hello: own, verdict: verdict.clone() };
+    let told = caller.answer(&stream, &answer, until);
+    match (verdict, difference) {
+        (Verdict::Welcome, None) if answer.hello.run.is_some() && answer.hello.generation() < hello.generation() => room.fatal(format!(
+            "this process belongs to generation {} of the job, and process {} to generation {}: a newer run has begun; end this one",
+            answer.hello.generation(),
+            hello.process,
+            hello.generation()
+        )),
+        (Verdict::Welcome, Some(difference)) => room.fatal(difference),
+        (Verdict::Welcome, None) if hello.process < room.own.process => {
+            tracing::warn!(%from, "process {} called, though it should be called", hello.process);
+        }
+        (Verdict::Welcome, None) => {
+            let seated = told.is_ok() && room.seat(hello, stream);
+            tracing::debug!(%from, seated, "process {} called", hello.process);
+        }
+        (verdict, _) => tracing::warn!(%from, ?verdict, "process {} was sent away", hello.process),
+    }
+}

@@ -1,0 +1,206 @@
+//! Who is at the table: the sockets of each peer as they come, shared by the threads of a handshake.
+
+use std::io;
+use std::net::TcpStream;
+use std::sync::{Condvar, Mutex, MutexGuard, PoisonError};
+use std::time::Duration;
+
+use crate::cluster::hello::{Hello, Kind, Run, Verdict};
+use crate::cluster::secret::Secret;
+
+/// A socket whose other end has passed the handshake.
+struct Seat {
+    stream: TcpStream,
+    instance: u64,
+}
+
+/// One peer process, as far as it is here.
+#[derive(Default)]
+pub(super) struct Peer {
+    data: Option<Seat>,
+    link: Option<Seat>,
+    /// It has said that all its peers are with it.
+    pub ready: bool,
+    /// Why it is not here, as far as is known.
+    pub why: Option<String>,
+}
+
+impl Peer {
+    fn seat(&mut self, kind: Kind) -> &mut Option<Seat> {
+        match kind {
+            Kind::Data => &mut self.data,
+            Kind::Link => &mut self.link,
+        }
+    }
+
+    pub(super) fn here(&self) -> bool {
+        self.data.is_some() && self.link.is_some()
+    }
+
+    /// The socket the caller still has to open, data first.
+    pub(super) fn wants(&self) -> Option<Kind> {
+        let open = [(Kind::Data, self.data.is_none()), (Kind::Link, self.link.is_none())];
+        open.into_iter().find(|(_, open)| *open).map(|(kind, _)| kind)
+    }
+
+    /// Empties the seats whose other end is gone; says whether there was one.
+    pub(super) fn vacate(&mut self) -> bool {
+        let gone = |seat: &Option<Seat>| seat.as_ref().is_some_and(|seat| !alive(&seat.stream));
+        let lost = gone(&self.data) || gone(&self.link);
+        if lost {
+            // Both, for they belong together: a peer that starts again opens both.
+            (self.data, self.link, self.ready) = (None, None, false);
+            self.why = Some("it was here and went away".into());
+        }
+        lost
+    }
+
+    pub(super) fn link(&self) -> Option<&TcpStream> {
+        self.link.as_ref().map(|seat| &seat.stream)
+    }
+
+    fn verdict(&mut self, hello: &Hello) -> Verdict {
+        for kind in [Kind::Data, Kind::Link] {
+            let Some(seat) = self.seat(kind) else { continue };
+            if seat.instance != hello.instance && alive(&seat.stream) {
+                return Verdict::Taken(seat.stream.peer_addr().map_or_else(|e| e.to_string(), |a| a.to_string()));
+            }
+        }
+        Verdict::Welcome
+    }
+}
+
+/// All of them.
+pub(super) struct Table {
+    pub peers: Vec<Peer>,
+    /// The run that process 0 begins, once that is known.
+    pub run: Option<Run>,
+    /// All were here at once: no one is let in any more.
+    pub whole: bool,
+    /// Nobody waits any more.
+    pub closed: bool,
+    /// What makes this cluster impossible.
+    pub fatal: Option<String>,
+    /// The last one who called and could not prove that it belongs here: perhaps the one that is missing.
+    pub stranger: Option<String>,
+}
+
+/// The table and its bell.
+pub(super) struct Room {
+    table: Mutex<Table>,
+    changed: Condvar,
+    pub own: Hello,
+    pub secret: Option<Secret>,
+}
+
+impl Room {
+    pub(super) fn new(own: Hello, secret: Option<Secret>) -> Self {
+        let peers = (0..own.processes).map(|_| Peer::default()).collect();
+        let table = Table { peers, run: own.run, whole: false, closed: false, fatal: None, stranger: None };
+        Room { table: Mutex::new(table), changed: Condvar::new(), own, secret }
+    }
+
+    pub(super) fn lock(&self) -> MutexGuard<'_, Table> {
+        self.table.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+
+    /// Waits for a change, or for `time`.
+    pub(super) fn wait<'a>(&self, table: MutexGuard<'a, Table>, time: Duration) -> MutexGuard<'a, Table> {
+        self.changed.wait_timeout(table, time).unwrap_or_else(PoisonError::into_inner).0
+    }
+
+    /// What this process says of itself on a socket of this kind.
+    pub(super) fn own(&self, kind: Kind) -> Hello {
+        Hello { kind, run: self.lock().run, ..self.own.clone() }
+    }
+
+    /// Ends the wait for everyone: this cluster cannot be.
+    pub(super) fn fatal(&self, why: String) {
+        self.lock().fatal.get_or_insert(why);
+        self.changed.notify_all();
+    }
+
+    /// A caller differs from this process. Who knows no secret ends nothing here: anybody can say anything.
+    pub(super) fn differs(&self, why: String) {
+        if self.secret.is_none() {
+            return self.fatal(why);
+        }
+        tracing::warn!("sent away: {why}");
+        self.lock().stranger = Some(why);
+    }
+
+    /// Ends the wait of the threads that call others.
+    pub(super) fn close(&self) {
+        self.lock().closed = true;
+        self.changed.notify_all();
+    }
+
+    /// Notes why a peer is not here yet.
+    pub(super) fn absent(&self, process: usize, why: String) {
+        tracing::debug!(process, why, "not connected");
+        self.lock().peers[process].why = Some(why);
+    }
+
+    /// What the one who says `hello` is told.
+    pub(super) fn verdict(&self, hello: &Hello) -> Verdict {
+        let mut table = self.lock();
+        if table.whole {
+            return Verdict::Whole;
+        }
+        // Only what was told a generation can be of an older one.
+        if let Some(own) = table.run.filter(|own| hello.run.is_some_and(|run| run.generation < own.generation)) {
+            return Verdict::Over(own.generation);
+        }
+        table.peers.get_mut(hello.process).map_or(Verdict::Welcome, |peer| peer.verdict(hello))
+    }
+
+    /// Seats a peer, or says that there is no seat: then its socket is closed, which it sees.
+    pub(super) fn seat(&self, hello: &Hello, stream: TcpStream) -> bool {
+        let mut table = self.lock();
+        if table.whole || table.closed || table.fatal.is_some() {
+            return false;
+        }
+        if hello.process == 0 {
+            table.run = hello.run;
+        }
+        let peer = &mut table.peers[hello.process];
+        if peer.verdict(hello) != Verdict::Welcome {
+            return false;
+        }
+        for kind in [Kind::Data, Kind::Link] {
+            // What an earlier start of this process left, its word included.
+            if peer.seat(kind).take_if(|seat| seat.instance != hello.instance).is_some() {
+                peer.ready = false;
+            }
+        }
+        // Its word may be here already: the two sockets are seated in any order.
+        *peer.seat(hello.kind) = Some(Seat { stream, instance: hello.instance });
+        self.changed.notify_all();
+        true
+    }
+
+    /// Takes the sockets of all peers: data, link.
+    pub(super) fn sockets(&self) -> (Vec<Option<TcpStream>>, Vec<Option<TcpStream>>) {
+        let mut table = self.lock();
+        table.peers.iter_mut().map(|peer| (peer.data.take().map(|s| s.stream), peer.link.take().map(|s| s.stream))).unzip()
+    }
+}
+
+/// Whether the other end is still there; takes no byte.
+fn alive(stream: &TcpStream) -> bool {
+    if stream.set_nonblocking(true).is_err() {
+        return false;
+    }
+    let peeked = stream.peek(&mut [0]);
+    let blocking = stream.set_nonblocking(false).is_ok();
+    match peeked {
+        Ok(n) => n > 0 && blocking,
+        Err(e) => e.kind() == io::ErrorKind::WouldBlock && blocking,
+    }
+}
+
+/// Whether bytes wait to be read.
+pub(super) fn waiting(stream: &TcpStream) -> bool {
+    let peeked = stream.set_nonblocking(true).and_then(|()| stream.peek(&mut [0]));
+    stream.set_nonblocking(false).is_ok() && matches!(peeked, Ok(n) if n > 0)
+}

@@ -1,0 +1,288 @@
+//! `save_as_text_files` of a job with a checkpoint directory: each batch is written once, and is known by its plan.
+//!
+//! `_SUCCESS` says by which plan the batch was written and which parts it has. A replayed batch that has it is left alone; one
+//! that a crash cut short, or that is of another plan, is written anew. Everything is on the disk before it is said to be.
+
+use std::collections::BTreeSet;
+use std::fmt::Debug;
+use std::fs::File;
+use std::io::{ErrorKind, Write};
+use std::path::Path;
+
+use serde::{Deserialize, Serialize};
+
+use crate::connector::files::sink::{Saver, at, is_part, remove, write_part};
+use crate::connector::sink::Part;
+use crate::core::error::BoxError;
+use crate::core::fault::point;
+use crate::core::plan::{Stamp, Tick};
+
+/// What `_SUCCESS` holds, and what each of several processes says when its parts are written.
+#[derive(Debug, PartialEq, Eq, Serialize, Deserialize)]
+struct Note {
+    generation: u64,
+    plan: String,
+    parts: BTreeSet<String>,
+}
+
+impl Note {
+    fn new(stamp: Stamp) -> Self {
+        Note { generation: stamp.generation, plan: format!("{:016x}", stamp.plan), parts: BTreeSet::new() }
+    }
+
+    /// `None`: there is none, or none that is whole.
+    fn read(path: &Path) -> Option<Note> {
+        serde_json::from_slice(&std::fs::read(path).ok()?).ok()
+    }
+
+    fn write(&self, dir: &Path, name: &str) -> Result<(), BoxError> {
+        let (hidden, path) = (dir.join(format!(".{}.tmp", name.trim_start_matches('.'))), dir.join(name));
+        let mut file = at(&hidden, File::create(&hidden))?;
+        at(&hidden, file.write_all(&serde_json::to_vec(self)?).and_then(|()| file.sync_all()))?;
+        at(&path, std::fs::rename(&hidden, &path))?;
+        sync(dir)
+    }
+}
+
+/// What is named in a directory stays named.
+fn sync(dir: &Path) -> Result<(), BoxError> {
+    at(dir, File::open(dir).and_then(|d| d.sync_all()))
+}
+
+/// The directory that a directory is named in.
+fn above(dir: &Path) -> &Path {
+    dir.parent().filter(|above| !above.as_os_str().is_empty()).unwrap_or(Path::new("."))
+}
+
+/// Makes a directory, and those above it, all of which stay.
+fn make(dir: &Path) -> Result<(), BoxError> {
+    if dir.is_dir() {
+        return Ok(());
+    }
+    make(above(dir))?;
+    match std::fs::create_dir(dir) {
+        // Another process of the job was first.
+        Err(e) if e.kind() == ErrorKind::AlreadyExists => {}
+        made => at(dir, made)?,
+    }
+    sync(above(dir))
+}
+
+impl Saver {
+    /// Writes a batch that is known by its stamp, unless it is there.
+    pub(super) fn write_once<T: Debug + 'static>(
+        &mut self,
+        tick: &Tick,
+        stamp: Stamp,
+        parts: &[Part<T>],
+    ) -> Result<(), BoxError> {
+        let dir = self.dir(tick.time);
+        let mut note = Note::new(stamp);
+        let success = dir.join("_SUCCESS");
+        if Note::read(&success).is_some_and(|found| found.plan == note.plan) {
+            return Ok(());
+        }
+        make(&dir)?;
+        if remove(&success)? {
+            // Else a power cut might bring it back, beside parts of two plans.
+            sync(&dir)?;
+            self.warn(&dir);
+        }
+        let mine = self.done(self.process);
+        remove(&dir.join(&mine))?;
+        point("save.begin");
+        for (number, rows) in self.files(parts) {
+            note.parts.insert(write_part(&dir, number, &rows, true)?);
+        }
+        point("save.parts");
+        if self.processes > 1 {
+            note.write(&dir, &mine)?;
+            for process in 0..self.processes {
+                let theirs = Note::read(&dir.join(self.done(process)));
+                let Some(theirs) = theirs.filter(|n| n.generation == note.generation && n.plan == note.plan) else {
+                    // The one that is last goes on.
+                    return Ok(());
+                };
+                note.parts.extend(theirs.parts);
+            }
+        }
+        self.clear_others(&dir, &note.parts)?;
+        // Names may become durable in any order: those of the parts before the one that speaks of them.
+        sync(&dir)?;
+        note.write(&dir, "_SUCCESS")?;
+        point("save.after");
+        sync(above(&dir))
+    }
+
+    /// Takes away what the batch does not have: parts of another plan, or cut short; words of another number of processes.
+    fn clear_others(&self, dir: &Path, parts: &BTreeSet<String>) -> Result<(), BoxError> {
+        let ours = format!("-of-{}", self.processes);
+        for entry in at(dir, std::fs::read_dir(dir))? {
+            let path = at(dir, entry)?.path();
+            let Some(name) = path.file_name().and_then(|n| n.to_str()) else { continue };
+            let stale = name.starts_with(".done-") && (self.processes == 1 || !name.ends_with(&ours));
+            if stale || is_part(name) && !parts.contains(name) {
+                remove(&path)?;
+            }
+        }
+        Ok(())
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use std::collections::BTreeMap;
+    use std::path::PathBuf;
+    use std::process::Command;
+
+    use super::*;
+    use crate::api::context::StreamingContext;
+    use crate::checkpoint::Directory;
+    use crate::core::plan::Plan;
+    use crate::core::time::{BatchTime, millis};
+    use crate::job::ManualClock;
+
+    struct Place(PathBuf);
+
+    impl Place {
+        fn new(name: &str) -> Place {
+            let dir = std::env::temp_dir().join(format!("tidemill-save-once-{}-{name}", std::process::id()));
+            std::fs::create_dir_all(&dir).unwrap();
+            Place(dir)
+        }
+
+        /// Every file of the batches, with its text; of `_SUCCESS` the parts.
+        fn saved(&self) -> BTreeMap<String, String> {
+            let mut files = BTreeMap::new();
+            for dir in std::fs::read_dir(&self.0).unwrap().map(|d| d.unwrap().path()).filter(|p| !p.ends_with("checkpoint")) {
+                for file in std::fs::read_dir(dir).unwrap().map(|f| f.unwrap().path()) {
+                    let name = file.strip_prefix(&self.0).unwrap().display().to_string();
+                    let text = match Note::read(&file) {
+                        Some(note) => format!("{:?}", note.parts),
+                        None => std::fs::read_to_string(&file).unwrap(),
+                    };
+                    files.insert(name, text);
+                }
+            }
+            files
+        }
+    }
+
+    impl Drop for Place {
+        fn drop(&mut self) {
+            let _ = std::fs::remove_dir_all(&self.0);
+        }
+    }
+
+    const BATCHES: u64 = 9;
+
+    fn run(dir: &Path, workers: u16) {
+        let below = dir.join("words");
+        let batches: Vec<Vec<String>> = (0..BATCHES).map(|b| (0..b % 4 * 3).map(|i| format!("{b} {i}")).collect()).collect();
+        let job = StreamingContext::builder("save", millis(1)).workers(workers).checkpoint(dir.join("checkpoint"));
+        let job = job.checkpoint_interval(millis(2)).start_on_clock(ManualClock::at(0), move |ssc| {
+            ssc.test_stream(batches.clone()).count_by_value().save_as_text_files(&below, "");
+            Ok(())
+        });
+        job.unwrap().await_termination().unwrap();
+    }
+
+    /// The process that dies: this test again, with a directory; without one there is nothing to do.
+    #[test]
+    fn the_job_that_is_killed() {
+        if let Some(dir) = std::env::var_os("TIDEMILL_TEST_SAVE_DIR") {
+            run(Path::new(&dir), 2);
+        }
+    }
+
+    fn with(dir: &Path, variable: &str, at: &str) -> std::process::Output {
+        Command::new(std::env::current_exe().unwrap())
+            .args(["--exact", "sink::text_once::tests::the_job_that_is_killed", "--test-threads=1", "--nocapture"])
+            .env("TIDEMILL_TEST_SAVE_DIR", dir)
+            .env(variable, at)
+            .output()
+            .unwrap()
+    }
+
+    fn dies(dir: &Path, at: &str) {
+        let child = with(dir, "TIDEMILL_CRASH_AT", at).status;
+        assert_eq!(std::os::unix::process::ExitStatusExt::signal(&child), Some(9), "{at}: it was to die there");
+    }
+
+    #[test]
+    fn whoever_dies_while_files_are_saved_leaves_what_the_next_run_makes_whole() {
+        let whole = Place::new("whole");
+        run(&whole.0, 1);
+        let expected = whole.saved();
+        assert_eq!(expected.keys().filter(|k| k.ends_with("_SUCCESS")).count() as u64, BATCHES);
+        for at in ["save.begin:4", "save.parts:3", "save.part:5", "save.after:6", "plan.after:7", "manifest.before:1"] {
+            let place = Place::new(at);
+            dies(&place.0, at);
+            dies(&place.0, "lease.after:1");
+            run(&place.0, 3);
+            assert_eq!(place.saved(), expected, "{at}");
+        }
+    }
+
+    /// A disk that is full for a moment costs a new try, one that stays so the job; either way nothing is lost or there twice.
+    #[test]
+    fn b2_a_full_disk_under_an_output_loses_nothing() {
+        let whole = Place::new("room");
+        run(&whole.0, 1);
+        let expected = whole.saved();
+        for (at, goes_on) in [("save:3-4:28", true), ("save:3-9999:28", false)] {
+            let place = Place::new(if goes_on { "full" } else { "stays-full" });
+            let child = with(&place.0, "TIDEMILL_FAIL_AT", at);
+            let said = String::from_utf8_lossy(&child.stderr);
+            assert_eq!(child.status.success(), goes_on, "{at}: {said}");
+            assert!(goes_on || said.contains("No space left on device") && said.contains(".part-"), "{said}");
+            assert_eq!(place.saved() == expected, goes_on, "{at}");
+            run(&place.0, 3);
+            assert_eq!(place.saved(), expected, "{at}");
+        }
+    }
+
+    /// What is there is not touched: a reader may have taken it.
+    #[test]
+    fn a_batch_that_is_whole_is_left_alone_and_any_other_is_replaced() {
+        let place = Place::new("again");
+        dies(&place.0, "save.after:7");
+        let plans = Directory::open(&place.0.join("checkpoint")).unwrap().plans().unwrap();
+        let last = plans.iter().map(|p| p.plan.time.millis()).filter(|t| place.0.join(format!("words-{t}")).exists()).max();
+        let last = last.unwrap();
+        let (kept, cut) = (place.0.join(format!("words-{last}")), place.0.join(format!("words-{}", last - 1)));
+        std::fs::write(kept.join("mark"), "whole").unwrap();
+        std::fs::remove_file(cut.join("_SUCCESS")).unwrap();
+        std::fs::write(cut.join("part-00077"), "of another life\n").unwrap();
+        let before = Note::read(&kept.join("_SUCCESS")).unwrap();
+        // Without a checkpoint, all of them run again.
+        let _ = std::fs::remove_dir_all(place.0.join("checkpoint/manifests"));
+        run(&place.0, 1);
+        let (kept, cut) = (Note::read(&kept.join("_SUCCESS")).unwrap(), Note::read(&cut.join("_SUCCESS")).unwrap());
+        assert_eq!(kept, before);
+        assert_eq!((kept.generation, cut.generation), (1, 2));
+        assert!(place.0.join(format!("words-{last}/mark")).exists());
+        assert!(!place.0.join(format!("words-{}/part-00077", last - 1)).exists());
+    }
+
+    #[test]
+    fn of_several_processes_the_last_one_puts_the_parts_together() {
+        let place = Place::new("processes");
+        let saver = |process, processes| Saver::new(&place.0.join("p"), "", process, processes, vec![false]);
+        let tick = |generation| {
+            let plan = Plan { time: BatchTime::from_millis(7), ..Plan::default() };
+            Tick { plan, stamp: Some(Stamp { generation, plan: 5 }), ..Tick::default() }
+        };
+        let part = |number| [Part { number, rows: vec![format!("row {number}")] }];
+        let success = place.0.join("p-7/_SUCCESS");
+        saver(0, 2).write(&tick(1), &part(0)).unwrap();
+        // A new run of three processes: what the first one said is of another generation.
+        saver(1, 3).write(&tick(2), &part(1)).unwrap();
+        saver(0, 3).write(&tick(2), &part(0)).unwrap();
+        assert!(!success.exists());
+        saver(2, 3).write(&tick(2), &part(5)).unwrap();
+        let note = Note::read(&success).unwrap();
+        assert_eq!(note.parts.iter().collect::<Vec<_>>(), ["part-00000", "part-00001", "part-00005"]);
+        assert!(!place.0.join("p-7/.done-0-of-2").exists());
+    }
+}

@@ -1,0 +1,506 @@
+//! `save_as_text_files`: each batch as a directory of text files, whole when it has `_SUCCESS`.
+
+use std::collections::BTreeMap;
+use std::fmt::Debug;
+use std::fs::File;
+use std::io::{BufWriter, ErrorKind, Write};
+use std::path::{Path, PathBuf};
+use std::sync::{Mutex, PoisonError};
+
+use crate::api::dstream::{Case, DStream};
+use crate::connector::sink::Part;
+use crate::core::data::Exchange;
+use crate::core::error::BoxError;
+use crate::core::plan::Tick;
+use crate::core::time::BatchTime;
+use crate::engine::flow::Site;
+use crate::engine::output::Out;
+use crate::operator::kernel::deliver::{SHARDS, Spread, row_text};
+use crate::replay::request::Place;
+
+impl<'s, T: Exchange + Debug> DStream<'s, T> {
+    /// Writes each batch into a directory of its own, `prefix-MILLISECONDS.suffix`, or `prefix-MILLISECONDS` for an empty
+    /// suffix: `out/msg-1526239245000.log`. Spark's `saveAsTextFiles`.
+    ///
+    /// - **Files** are `part-00000` and so on: one for each lane of the source (a Kafka partition, a file, a socket), for each
+    ///   of the 8 shards of a stream that was exchanged by key, or one for a sequence (`count`, `sort_by`). What has no rows
+    ///   has no file. A row is its text as `print` shows it (a string as it is, any other as `{:?}`) and LF; a text with line
+    ///   ends in it gives several lines. Rows are in the order of the source; of shards, in the order of their text.
+    /// - **An empty batch** is a directory with `_SUCCESS` alone.
+    /// - **`_SUCCESS`** comes last: the batch is whole. Parts are written as `.part-00000.tmp` and renamed, so a part is whole as
+    ///   soon as it has its name.
+    /// - **With a checkpoint directory** each batch is written exactly once: `_SUCCESS` says by which plan, and after a restart
+    ///   a batch that has it is left as it is, while one that was cut short is written anew. All is synced to the disk.
+    ///   **Without one** `_SUCCESS` is empty and nothing is synced: after a power cut a batch may be damaged.
+    /// - **Several processes** each write the parts of their own workers: `prefix` must lie on a file system that they share.
+    ///   Each leaves a `.done-PROCESS-of-PROCESSES`, and the one that is last writes `_SUCCESS`. Without a shared file system
+    ///   each has its own parts and `_SUCCESS` never comes.
+    /// - **A directory that is there already**, from a run with other plans or none, is overwritten, with one warning: its `_SUCCESS` goes first,
+    ///   and, in a job of one process, so do its parts. In a job of several, parts that this batch does not have stay.
+    ///
+    /// An error names the path and is tried again with the same batch, which writes the same files; then the job stops.
+    /// Directories above the batch's are made when the first batch comes. Two streams must not have the same prefix and
+    /// suffix: the second one's first batch is an error.
+    ///
+    /// ```
+    /// use tidemill::prelude::*;
+    /// let dir = std::env::temp_dir().join(format!("tidemill-doc-save-{}", std::process::id()));
+    /// let prefix = dir.join("words").display().to_string();
+    /// let queue = Queue::from_batches([vec!["to".to_owned(), "be".to_owned()]]);
+    /// StreamingContext::builder("save", secs(1)).run(move |ssc| {
+    ///     ssc.queue_stream(&queue).save_as_text_files(&prefix, "txt");
+    ///     Ok(())
+    /// }).unwrap();
+    /// let batch = std::fs::read_dir(&dir).unwrap().next().unwrap().unwrap().path();
+    /// assert!(batch.file_name().unwrap().to_str().unwrap().ends_with("000.txt"));
+    /// assert_eq!(std::fs::read_to_string(batch.join("part-00000")).unwrap(), "to\nbe\n");
+    /// assert!(batch.join("_SUCCESS").exists());
+    /// # std::fs::remove_dir_all(dir).unwrap();
+    /// ```
+    #[doc(alias = "saveAsTextFiles")]
+    #[track_caller]
+    pub fn save_as_text_files(&self, prefix: impl AsRef<Path>, suffix: impl AsRef<str>) {
+        let site = Site::of("save_as_text_files");
+        let graph = &self.node.graph;
+        let (prefix, suffix) = (prefix.as_ref(), suffix.as_ref());
+        for problem in [check_prefix(prefix), check_suffix(suffix)].into_iter().filter_map(Result::err) {
+            graph.problem(&site, problem);
+        }
+        if let Err(e) = graph.config.apart(&Path::new(".").join(prefix.parent().unwrap_or(prefix)), false) {
+            graph.problem(&site, e);
+        }
+        let bags = self.node.cases.iter().map(|c| matches!(c, Case::Bag { .. })).collect();
+        let place = prefix.display().to_string();
+        let other = match graph.config.place(&place) {
+            Place::Own => None,
+            Place::Other(other) => Some(PathBuf::from(other)),
+            Place::Shown => {
+                return self.attach_shown(&site, "save_as_text_files", place, |row| Ok(row_text(row)));
+            }
+        };
+        let prefix = other.as_deref().unwrap_or(prefix);
+        let r = &graph.config.runtime;
+        let mut saver = Saver::new(prefix, suffix, r.process, r.processes, bags);
+        self.attach_spread(&site, "save_as_text_files", Spread::Bags(SHARDS), Out::Written, move |tick, parts| {
+            saver.write(tick, parts)
+        });
+    }
+}
+
+/// Whether there is, or can be, a directory for the batches: the nearest one above that exists must be a directory.
+fn check_prefix(prefix: &Path) -> Result<(), String> {
+    if prefix.as_os_str().is_empty() {
+        return Err("the prefix is empty: write one as out/words".into());
+    }
+    match prefix.ancestors().skip(1).find(|a| a.exists()) {
+        Some(above) if !above.is_dir() => {
+            Err(format!("prefix {}: {} is no directory, so none can be made in it", prefix.display(), above.display()))
+        }
+        _ => Ok(()),
+    }
+}
+
+fn check_suffix(suffix: &str) -> Result<(), String> {
+    if suffix.contains('/') {
+        return Err(format!("suffix \"{suffix}\": it is the end of a directory's name, as log, and must not hold '/'"));
+    }
+    Ok(())
+}
+
+/// Prefixes and suffixes that outputs of this process write to.
+static CLAIMS: Mutex<Vec<(PathBuf, String)>> = Mutex::new(Vec::new());
+
+/// The right to write under a prefix and suffix: one output has it at a time.
+struct Claim(PathBuf, String);
+
+impl Claim {
+    fn new(prefix: &Path, suffix: &str) -> Result<Self, BoxError> {
+        let mut claims = CLAIMS.lock().unwrap_or_else(PoisonError::into_inner);
+        if claims.iter().any(|(p, s)| p == prefix && s == suffix) {
+            let prefix = prefix.display();
+            return Err(format!("another output of this process saves under prefix {prefix}, suffix \"{suffix}\" too").into());
+        }
+        claims.push((prefix.into(), suffix.into()));
+        Ok(Claim(prefix.into(), suffix.into()))
+    }
+}
+
+impl Drop for Claim {
+    fn drop(&mut self) {
+        let mut claims = CLAIMS.lock().unwrap_or_else(PoisonError::into_inner);
+        claims.retain(|(p, s)| *p != self.0 || *s != self.1);
+    }
+}
+
+/// What writes the batches of one output in one process.
+pub(crate) struct Saver {
+    prefix: PathBuf,
+    suffix: String,
+    pub process: u16,
+    pub processes: u16,
+    /// For each leaf of a union, whether its rows have no order of their own.
+    bags: Vec<bool>,
+    claim: Option<Claim>,
+    /// The batch that was tried last.
+    begun: Option<BatchTime>,
+    warned: bool,
+}
+
+impl Saver {
+    pub fn new(prefix: &Path, suffix: &str, process: u16, processes: u16, bags: Vec<bool>) -> Self {
+        let (prefix, suffix) = (prefix.into(), suffix.into());
+        Saver { prefix, suffix, process, processes, bags, claim: None, begun: None, warned: false }
+    }
+
+    pub fn write<T: Debug + 'static>(&mut self, tick: &Tick, parts: &[Part<T>]) -> Result<(), BoxError> {
+        if self.claim.is_none() {
+            self.claim = Some(Claim::new(&self.prefix, &self.suffix)?);
+        }
+        if let Some(stamp) = tick.stamp {
+            return self.write_once(tick, stamp, parts);
+        }
+        let dir = self.dir(tick.time);
+        at(&dir, std::fs::create_dir_all(&dir))?;
+        let other = self.clear(&dir)?;
+        let again = self.begun.replace(tick.time) == Some(tick.time);
+        if other && !again {
+            self.warn(&dir);
+        }
+        for (number, rows) in self.files(parts) {
+            write_part(&dir, number, &rows, false)?;
+        }
+        self.succeed(&dir)
+    }
+
+    pub fn warn(&mut self, dir: &Path) {
+        if !std::mem::replace(&mut self.warned, true) {
+            tracing::warn!(dir = %dir.display(), "the directory has a batch of another run, which is overwritten; said once");
+        }
+    }
+
+    /// The text of each file, by its number.
+    pub fn files<T: Debug + 'static>(&self, parts: &[Part<T>]) -> Vec<(u32, Vec<String>)> {
+        // Lanes of a union may have one number: they are one file.
+        let mut files: BTreeMap<u32, Vec<&T>> = BTreeMap::new();
+        for part in parts.iter().filter(|p| !p.rows.is_empty()) {
+            files.entry(part.number).or_default().extend(&part.rows);
+        }
+        let text = |(number, rows): (u32, Vec<&T>)| {
+            let mut rows: Vec<String> = rows.into_iter().map(row_text).collect();
+            let side = if self.bags.len() == 1 { 0 } else { (number >> 16) as usize };
+            if self.bags.get(side) == Some(&true) {
+                rows.sort_unstable();
+            }
+            (number, rows)
+        };
+        files.into_iter().map(text).collect()
+    }
+
+    pub fn dir(&self, time: BatchTime) -> PathBuf {
+        let mut name = self.prefix.clone().into_os_string();
+        name.push(format!("-{}", time.millis()));
+        if !self.suffix.is_empty() {
+            name.push(format!(".{}", self.suffix));
+        }
+        name.into()
+    }
+
+    pub fn done(&self, process: u16) -> String {
+        format!(".done-{process}-of-{}", self.processes)
+    }
+
+    /// Takes away what says that the batch is whole, then, where nobody else writes, its parts. Returns whether there was any.
+    fn clear(&self, dir: &Path) -> Result<bool, BoxError> {
+        let mut any = false;
+        let first = [dir.join("_SUCCESS"), dir.join(self.done(self.process))];
+        let mut parts = Vec::new();
+        if self.processes == 1 {
+            for entry in at(dir, std::fs::read_dir(dir))? {
+                let path = at(dir, entry)?.path();
+                parts.extend(path.file_name().and_then(|n| n.to_str()).is_some_and(is_part).then_some(path));
+            }
+        }
+        for path in first.into_iter().chain(parts) {
+            any |= remove(&path)?;
+        }
+        Ok(any)
+    }
+
+    /// Says that the batch is whole, if it is.
+    fn succeed(&self, dir: &Path) -> Result<(), BoxError> {
+        if self.processes > 1 {
+            let mine = dir.join(self.done(self.process));
+            at(&mine, File::create(&mine))?;
+            if !(0..self.processes).all(|p| dir.join(self.done(p)).exists()) {
+                return Ok(());
+            }
+        }
+        let success = dir.join("_SUCCESS");
+        at(&success, File::create(&success)).map(drop)
+    }
+}
+
+/// An error with the path it is about.
+pub(crate) fn at<T>(path: &Path, result: std::io::Result<T>) -> Result<T, BoxError> {
+    result.map_err(|e| format!("{}: {e}", path.display()).into())
+}
+
+/// Removes a file; says whether it was there.
+pub(crate) fn remove(path: &Path) -> Result<bool, BoxError> {
+    match std::fs::remove_file(path) {
+        Err(e) if e.kind() == ErrorKind::NotFound => Ok(false),
+        removed => at(path, removed).map(|()| true),
+    }
+}
+
+/// Whether this is the name of a part, or of one that was being written.
+pub(crate) fn is_part(name: &str) -> bool {
+    let name = name.strip_prefix('.').and_then(|n| n.strip_suffix(".tmp")).unwrap_or(name);
+    name.strip_prefix("part-").is_some_and(|n| n.len() >= 5 && n.bytes().all(|b| b.is_ascii_digit()))
+}
+
+/// Writes a part, on the disk if it is to last, and returns its name.
+pub(crate) fn write_part(dir: &Path, number: u32, rows: &[String], lasts: bool) -> Result<String, BoxError> {
+    let name = format!("part-{number:05}");
+    let (hidden, part) = (dir.join(format!(".{name}.tmp")), dir.join(&name));
+    let mut file = BufWriter::new(at(&hidden, File::create(&hidden))?);
+    for row in rows {
+        at(&hidden, file.write_all(row.as_bytes()).and_then(|()| file.write_all(b"\n")))?;
+    }
+    at(&hidden, crate::core::fault::fails(&hidden, "save").and_then(|()| file.flush()))?;
+    crate::core::fault::point("save.part");
+    if lasts {
+        at(&hidden, file.get_ref().sync_all())?;
+    }
+    at(&part, std::fs::rename(&hidden, &part))?;
+    Ok(name)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::api::context::StreamingContext;
+    use crate::core::time::millis;
+    use crate::job::ManualClock;
+
+    type Files = BTreeMap<String, String>;
+
+    struct Dir(PathBuf);
+
+    impl Dir {
+        fn new(test: &str) -> Self {
+            let dir = std::env::temp_dir().join(format!("tidemill-save-{}-{test}", std::process::id()));
+            std::fs::create_dir_all(&dir).unwrap();
+            Dir(dir)
+        }
+
+        /// Every file below, with its text.
+        fn files(&self) -> Files {
+            let mut files = Files::new();
+            let mut dirs = vec![self.0.clone()];
+            while let Some(dir) = dirs.pop() {
+                for entry in std::fs::read_dir(dir).unwrap() {
+                    let path = entry.unwrap().path();
+                    if path.is_dir() {
+                        dirs.push(path);
+                    } else {
+                        let name = path.strip_prefix(&self.0).unwrap().display().to_string();
+                        files.insert(name, std::fs::read_to_string(path).unwrap());
+                    }
+                }
+            }
+            files
+        }
+    }
+
+    impl Drop for Dir {
+        fn drop(&mut self) {
+            let _ = std::fs::remove_dir_all(&self.0);
+        }
+    }
+
+    fn files<const N: usize>(files: [(&str, &str); N]) -> Files {
+        files.map(|(name, text)| (name.into(), text.into())).into()
+    }
+
+    /// What a verb over given batches, one a millisecond, leaves in a directory.
+    fn saved<V>(test: &str, workers: u16, batches: &[&[&str]], verb: V) -> Files
+    where
+        V: for<'s> Fn(&DStream<'s, String>, &Path) + Send + Sync + 'static,
+    {
+        let dir = Dir::new(&format!("{test}-{workers}"));
+        let below = dir.0.clone();
+        let batches: Vec<Vec<String>> = batches.iter().map(|b| b.iter().map(|r| r.to_string()).collect()).collect();
+        let job = StreamingContext::builder("save", millis(1)).workers(workers).start_on_clock(ManualClock::at(0), move |ssc| {
+            verb(&ssc.test_stream(batches.clone()), &below);
+            Ok(())
+        });
+        job.unwrap().await_termination().unwrap();
+        dir.files()
+    }
+
+    #[test]
+    fn a_source_has_a_part_a_lane_and_an_empty_batch_has_none() {
+        for workers in [1, 2, 4] {
+            let seen = saved("lanes", workers, &[&["a", "b b", "c", "d", "e"], &[], &["f"]], |s, dir| {
+                s.save_as_text_files(dir.join("deep/er/msg"), "log")
+            });
+            let expected = files([
+                ("deep/er/msg-1.log/part-00000", "a\n"),
+                ("deep/er/msg-1.log/part-00001", "b b\n"),
+                ("deep/er/msg-1.log/part-00002", "c\n"),
+                ("deep/er/msg-1.log/part-00003", "d\ne\n"),
+                ("deep/er/msg-1.log/_SUCCESS", ""),
+                ("deep/er/msg-2.log/_SUCCESS", ""),
+                ("deep/er/msg-3.log/part-00003", "f\n"),
+                ("deep/er/msg-3.log/_SUCCESS", ""),
+            ]);
+            assert_eq!(seen, expected, "at {workers} workers");
+        }
+    }
+
+    #[test]
+    fn a_sequence_has_one_part() {
+        for workers in [1, 2, 4] {
+            let seen = saved("sequence", workers, &[&["b", "a"], &[]], |s, dir| {
+                s.sort_by(|r| r.clone()).save_as_text_files(dir.join("sorted"), "");
+                s.count().map(|n| (n, "rows".to_owned())).save_as_text_files(dir.join("n"), "");
+            });
+            let expected = files([
+                ("sorted-1/part-00000", "a\nb\n"),
+                ("sorted-1/_SUCCESS", ""),
+                ("sorted-2/_SUCCESS", ""),
+                ("n-1/part-00000", "(2, \"rows\")\n"),
+                ("n-1/_SUCCESS", ""),
+                ("n-2/part-00000", "(0, \"rows\")\n"),
+                ("n-2/_SUCCESS", ""),
+            ]);
+            assert_eq!(seen, expected, "at {workers} workers");
+        }
+    }
+
+    #[test]
+    fn an_exchanged_stream_has_a_part_a_shard_in_the_order_of_its_text() {
+        let save = |workers| {
+            saved("shards", workers, &[&["to", "be", "or", "not", "to", "be", "a", "zebra"], &["x"]], |s, dir| {
+                s.count_by_value().save_as_text_files(dir.join("c"), "");
+                s.union(&s.map(|r| (r, 1i64)).reduce_by_key(|a, b| a + b).map(|(w, n)| format!("{w} {n}")))
+                    .save_as_text_files(dir.join("u"), "");
+            })
+        };
+        let seen = save(1);
+        assert_eq!(save(2), seen);
+        assert_eq!(save(4), seen);
+        let of = |prefix: &str| -> Vec<&String> {
+            seen.iter().filter(|(n, _)| n.starts_with(prefix) && n.contains("/part-")).map(|(_, text)| text).collect()
+        };
+        let parts = of("c-1/");
+        assert!(parts.len() > 1 && parts.len() <= SHARDS as usize, "{parts:?}");
+        let mut rows: Vec<&str> = parts.iter().flat_map(|p| p.lines()).collect();
+        assert!(parts.iter().all(|p| p.lines().is_sorted()), "{parts:?}");
+        rows.sort_unstable();
+        let all = ["(\"a\", 1)", "(\"be\", 2)", "(\"not\", 1)", "(\"or\", 1)", "(\"to\", 2)", "(\"zebra\", 1)"];
+        assert_eq!(rows, all);
+        assert_eq!(of("c-2/"), ["(\"x\", 1)\n"]);
+        assert_eq!(seen["u-1/part-00000"], "to\nbe\n", "the left side's lanes come first");
+        assert!(of("u-1/").iter().skip(4).all(|p| p.lines().is_sorted()));
+        assert_eq!(of("u-2/"), ["x\n", "x 1\n"]);
+    }
+
+    fn saver(dir: &Dir, process: u16, processes: u16, bag: bool) -> Saver {
+        let prefix = dir.0.join(format!("p{}", if process > 0 { "/../p" } else { "" }));
+        Saver::new(&prefix, "", process, processes, vec![bag])
+    }
+
+    fn tick(ms: u64) -> Tick {
+        let plan = crate::core::plan::Plan { time: BatchTime::from_millis(ms), ..Default::default() };
+        Tick { plan, ..Tick::default() }
+    }
+
+    fn part(number: u32, rows: &[&'static str]) -> Part<&'static str> {
+        Part { number, rows: rows.to_vec() }
+    }
+
+    #[test]
+    fn a_batch_that_is_tried_again_is_as_if_it_had_gone_well() {
+        let dir = Dir::new("again");
+        let mut saver = saver(&dir, 0, 1, true);
+        let t = &tick(7);
+        let parts = || vec![part(0, &["b", "a"]), part(2, &[]), part(100_001, &["c"])];
+        let obstacle = dir.0.join("p-7/part-100001");
+        std::fs::create_dir_all(obstacle.join("x")).unwrap();
+        // The directory in the way cannot be removed as a file is, nor replaced.
+        let e = saver.write(t, &parts()).unwrap_err().to_string();
+        assert!(e.contains(&obstacle.display().to_string()), "{e}");
+        assert!(!dir.0.join("p-7/_SUCCESS").exists());
+        std::fs::remove_dir_all(&obstacle).unwrap();
+        let whole = files([("p-7/part-00000", "a\nb\n"), ("p-7/part-100001", "c\n"), ("p-7/_SUCCESS", "")]);
+        for _ in 0..2 {
+            saver.write(t, &parts()).unwrap();
+            assert_eq!(dir.files(), whole);
+        }
+        assert!(!saver.warned, "what it overwrote was its own");
+    }
+
+    #[test]
+    fn the_batch_of_another_run_is_replaced_with_a_warning() {
+        let dir = Dir::new("other");
+        let t = &tick(7);
+        saver(&dir, 0, 1, false).write(t, &[part(0, &["old"]), part(9, &["old"])]).unwrap();
+        std::fs::write(dir.0.join("p-7/notes"), "mine").unwrap();
+        let mut again = saver(&dir, 0, 1, false);
+        again.write(t, &[part(1, &["b", "a"])]).unwrap();
+        assert!(again.warned);
+        assert_eq!(dir.files(), files([("p-7/part-00001", "b\na\n"), ("p-7/notes", "mine"), ("p-7/_SUCCESS", "")]));
+    }
+
+    #[test]
+    fn the_process_that_is_last_says_success() {
+        let dir = Dir::new("processes");
+        std::fs::create_dir(dir.0.join("p")).unwrap();
+        let (mut first, mut second) = (saver(&dir, 0, 2, false), saver(&dir, 1, 2, false));
+        let t = &tick(7);
+        first.write(t, &[part(0, &["a"])]).unwrap();
+        let begun = [("p-7/.done-0-of-2", ""), ("p-7/part-00000", "a\n")];
+        assert_eq!(dir.files(), files(begun));
+        second.write(t, &[part(1, &["b"])]).unwrap();
+        let mut whole = files(begun);
+        whole.extend(files([("p-7/.done-1-of-2", ""), ("p-7/part-00001", "b\n"), ("p-7/_SUCCESS", "")]));
+        assert_eq!(dir.files(), whole);
+    }
+
+    #[test]
+    fn two_outputs_must_not_save_under_one_name() {
+        let dir = Dir::new("claims");
+        let (mut one, mut two) = (saver(&dir, 0, 1, false), saver(&dir, 0, 1, false));
+        let t = &tick(7);
+        one.write(t, &[part(0, &["a"])]).unwrap();
+        let e = two.write(t, &[part(0, &["b"])]).unwrap_err().to_string();
+        assert!(e.contains("another output"), "{e}");
+        drop(one);
+        two.write(t, &[part(0, &["b"])]).unwrap();
+    }
+
+    #[test]
+    fn a_prefix_or_suffix_that_cannot_be_is_an_error_at_the_start() {
+        let dir = Dir::new("wrong");
+        std::fs::write(dir.0.join("file"), "").unwrap();
+        let below = dir.0.clone();
+        let job = StreamingContext::builder("save", millis(1)).start(move |ssc| {
+            let rows = ssc.test_stream(vec![vec![1]]);
+            rows.save_as_text_files(below.join("file/x/out"), "");
+            rows.save_as_text_files("", "a/b");
+            Ok(())
+        });
+        let e = job.err().unwrap().to_string();
+        for names in ["file is no directory", "prefix is empty", "suffix \"a/b\""] {
+            assert!(e.contains(names), "{names}: {e}");
+        }
+    }
+
+    #[test]
+    fn parts_are_known_by_their_names() {
+        assert!(["part-00000", "part-123456", ".part-00001.tmp"].into_iter().all(is_part));
+        assert!(!["part-1", "part-0000x", "part-00000.gz", "_SUCCESS", "x.part-00000"].into_iter().any(is_part));
+    }
+}

@@ -1,0 +1,767 @@
+//! `text_file_stream`: lines of the files that appear in a directory. The planner's half watches, the worker's half reads.
+
+use std::collections::{BTreeMap, BTreeSet};
+use std::fmt;
+use std::fs::File;
+use std::io::{ErrorKind, Read, Seek, SeekFrom};
+use std::path::{Path, PathBuf};
+use std::sync::Arc;
+use std::time::{Duration, Instant};
+
+use crate::api::context::{Pace, SourceSpec, StreamingContext};
+use crate::connector::files::watch::{Look, Stamp, Watch, list};
+use crate::connector::source::{Emit, Piece, Reader, Sealed, Splits, Start, Waker};
+use crate::core::clock::{Clock, Time};
+use crate::core::error::{Error, Result};
+use crate::core::plan::{Range, Split};
+use crate::engine::flow::Site;
+use crate::format::lines::{BadLine, LINE_LIMIT, LINES_A_CALL, Line, Splitter, decoded};
+use crate::operator::Decoded;
+
+/// How long a file stays as it is before it is taken, at least: the times of files are no finer than some milliseconds.
+const SETTLED: Duration = Duration::from_millis(100);
+/// How long a file is remembered unless said.
+const REMEMBER: Duration = Duration::from_secs(24 * 60 * 60);
+/// How many bytes are read at once.
+const CHUNK: usize = 64 << 10;
+
+/// Which names are read besides.
+type Accept = Arc<dyn Fn(&str) -> bool + Send + Sync>;
+
+/// What [`text_file_stream_with`](StreamingContext::text_file_stream_with) reads: a directory, and which of its files.
+///
+/// ```
+/// use tidemill::prelude::*;
+/// let logs = TextFiles::new("/var/log/web").existing(true).remember(mins(60)).accept(|name| name.ends_with(".log"));
+/// assert!(format!("{logs:?}").contains("/var/log/web"));
+/// ```
+#[derive(Clone)]
+#[must_use = "it describes what to read"]
+pub struct TextFiles {
+    pub(super) dir: PathBuf,
+    pub(super) existing: bool,
+    pub(super) remember: Duration,
+    pub(super) accept: Accept,
+}
+
+impl TextFiles {
+    /// The files that appear in this directory once the job has started.
+    pub fn new(dir: impl Into<PathBuf>) -> Self {
+        TextFiles { dir: dir.into(), existing: false, remember: REMEMBER, accept: Arc::new(|_| true) }
+    }
+
+    /// Whether the files that are there at the start are read too, of any age; `false` unless said.
+    pub fn existing(mut self, read: bool) -> Self {
+        self.existing = read;
+        self
+    }
+
+    /// How old a file may be, by its time of change, when it appears: older ones are ignored, and what was read is forgotten
+    /// after that time. A day unless said. The memory of a job grows with the files of this time that stay in the directory.
+    pub fn remember(mut self, how_long: Duration) -> Self {
+        self.remember = how_long;
+        self
+    }
+
+    /// Reads only files whose name passes the test, besides the rules that hold for all names.
+    pub fn accept(mut self, test: impl Fn(&str) -> bool + Send + Sync + 'static) -> Self {
+        self.accept = Arc::new(test);
+        self
+    }
+}
+
+impl fmt::Debug for TextFiles {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        let TextFiles { dir, existing, remember, accept: _ } = self;
+        f.debug_struct("TextFiles")
+            .field("dir", dir)
+            .field("existing", existing)
+            .field("remember", remember)
+            .finish_non_exhaustive()
+    }
+}
+
+impl<'s> StreamingContext<'s> {
+    /// The lines of the files that appear in a directory while the job runs. A batch has whole files, in the order of their
+    /// time of change, then their name. Spark's `textFileStream`.
+    ///
+    /// - **New** is a file that was not there when the job started, or has another size or time of change since. Files that
+    ///   are there already are read with [`TextFiles::existing`].
+    /// - **Ready** is a file with bytes in it whose size and time of change stay the same for a batch interval (at least
+    ///   100 ms). Best write a file elsewhere on the same file system and move it in. One that still changes when it has been
+    ///   taken is not read again: a warning names it. One that changed between the plan of its batch and its reading stops
+    ///   the job; one that is gone by then is an error record (origin = path, no bytes) and a warning.
+    /// - **Names** that begin with `.` or `_`, or end with `.tmp` or `._COPYING_`, are not read, nor are sub-directories.
+    ///   What is no plain file, or cannot be opened, is skipped, with one warning.
+    /// - **Lines** end at LF, and a CR before it is not part of them; the last needs no LF. Lines that are not UTF-8, and
+    ///   lines over 1 MiB (their first MiB; the rest is skipped), are error records: origin = path, offset = the first byte.
+    /// - **Every process must see the directory** under the same path: each file is a lane of its own, read by the worker
+    ///   whose turn it is. Process 0 looks into the directory once a batch: a few microseconds a file that lies there.
+    /// - A batch takes files until they are [`batch_bytes`](crate::api::context::Builder::batch_bytes) for each worker, one file
+    ///   at least; the others are in the next.
+    /// - **A graceful stop** reads the files that are there when it is asked for, in as many last batches as they need: for
+    ///   those that are not ready it waits as long as that takes, a batch interval at most. One that changes meanwhile is left
+    ///   unread, and a warning names it. Files that come later are not looked at.
+    ///
+    /// The directory must exist when the job starts: an error names it. If it goes away later, batches are empty and
+    /// [`Statistics::trouble`](crate::metrics::Statistics::trouble) says so until it is back.
+    ///
+    /// ```
+    /// use tidemill::prelude::*;
+    /// let dir = std::env::temp_dir().join(format!("tidemill-doc-files-{}", std::process::id()));
+    /// std::fs::create_dir_all(&dir).unwrap();
+    /// let (seen, watched) = (Memory::new(), dir.clone());
+    /// let out = seen.clone();
+    /// let job = StreamingContext::builder("files", millis(50)).start(move |ssc| {
+    ///     ssc.text_file_stream(&watched).oks().to_memory(&out);
+    ///     Ok(())
+    /// }).unwrap();
+    /// while job.statistics().batches == 0 {
+    ///     std::thread::yield_now();
+    /// }
+    /// std::fs::write(dir.join("a.log"), "to be\nor not\n").unwrap();
+    /// while seen.rows().is_empty() {
+    ///     std::thread::yield_now();
+    /// }
+    /// job.stop_gracefully().unwrap();
+    /// assert_eq!(seen.rows(), ["to be", "or not"]);
+    /// # std::fs::remove_dir_all(dir).unwrap();
+    /// ```
+    #[doc(alias = "textFileStream")]
+    #[track_caller]
+    pub fn text_file_stream(&self, dir: impl AsRef<Path>) -> Decoded<'s, String> {
+        self.text_files_at(&Site::of("text_file_stream"), TextFiles::new(dir.as_ref()))
+    }
+
+    /// As [`text_file_stream`](StreamingContext::text_file_stream), of the files that are described. Spark's `fileStream`.
+    ///
+    /// ```no_run
+    /// # use tidemill::prelude::*;
+    /// StreamingContext::builder("web log", secs(5)).run(|ssc| {
+    ///     ssc.text_file_stream_with(TextFiles::new("/data/in").existing(true)).oks().count().print(10);
+    ///     Ok(())
+    /// })?;
+    /// # Ok::<(), Error>(())
+    /// ```
+    #[doc(alias = "fileStream")]
+    #[track_caller]
+    pub fn text_file_stream_with(&self, files: TextFiles) -> Decoded<'s, String> {
+        self.text_files_at(&Site::of("text_file_stream_with"), files)
+    }
+
+    fn text_files_at(&self, site: &Site, files: TextFiles) -> Decoded<'s, String> {
+        let name = format!("files of {}", files.dir.display());
+        if let Err(e) = self.graph.config.apart(&files.dir, true) {
+            self.graph.problem(site, e);
+        }
+        let settled = self.batch_interval().max(SETTLED);
+        let batch_bytes = self.graph.config.batch_bytes.saturating_mul(self.graph.config.peers()) as u64;
+        let splits = {
+            let name = name.clone();
+            move || {
+                let wrong = |reason: String| Error::source(name.as_str(), reason);
+                if files.dir.to_str().is_none() {
+                    return Err(wrong("the path is not UTF-8: plans could not hold it; read it through a link".into()));
+                }
+                std::fs::read_dir(&files.dir).map_err(|e| wrong(format!("the directory cannot be read: {e}")))?;
+                let watch =
+                    Watch { files, settled, batch_bytes, known: BTreeMap::new(), started: false, last_ms: 0, closing: None };
+                let taken = Vec::new();
+                Ok(Box::new(FileSplits { watch, taken, trouble: None, clock: Time::new(Clock::System) }) as Box<dyn Splits>)
+            }
+        };
+        let reader = FileReader { name: name.clone(), open: None, wake: Arc::new(|| ()) };
+        let spec = SourceSpec {
+            name,
+            splits: Box::new(splits),
+            reader: Box::new(move |wake| Ok(Box::new(FileReader { wake, ..reader }))),
+            planned: true,
+            replayable: true,
+            pace: Pace::default(),
+        };
+        decoded(&self.read(site, "text_file_stream", spec), site)
+    }
+}
+
+/// The planner's half.
+struct FileSplits {
+    watch: Watch,
+    /// What was ready when the job was to stop.
+    taken: Vec<(String, Stamp)>,
+    trouble: Option<String>,
+    clock: Time,
+}
+
+impl FileSplits {
+    fn look(&mut self) -> std::io::Result<Look> {
+        let dir = self.watch.files.dir.clone();
+        let found = list(&dir)?;
+        let opens = |name: &str| File::open(dir.join(name)).map(drop).map_err(|e| e.to_string());
+        let now_ms = self.clock.now();
+        let look = self.watch.look(found, Instant::now(), now_ms, opens);
+        for warning in &look.warnings {
+            tracing::warn!(dir = %dir.display(), "{warning}");
+        }
+        Ok(look)
+    }
+}
+
+impl Splits for FileSplits {
+    /// Files that were there or read before are not read again; those that came meanwhile are.
+    fn resume(&mut self, read: Vec<Start>, memory: &[u8]) -> Result<()> {
+        let wrong = |e: postcard::Error| {
+            Error::source(self.watch.files.dir.display().to_string(), format!("what was seen cannot be read: {e}"))
+        };
+        // Nothing is remembered of a job that ended before its first checkpoint: what it read is in its plans.
+        let (last_ms, mut seen): (u64, Vec<(String, u64, i64)>) = match memory {
+            [] => (self.clock.now(), Vec::new()),
+            memory => postcard::from_bytes(memory).map_err(wrong)?,
+        };
+        for start in read {
+            let Split::File { path, size, modified_ms } = start.split else { continue };
+            let name = Path::new(&*path).file_name().map(|n| n.to_string_lossy().into_owned());
+            seen.extend(name.map(|name| (name, size, modified_ms)));
+        }
+        self.watch.resume(last_ms, seen);
+        Ok(())
+    }
+
+    fn memory(&self) -> Vec<u8> {
+        crate::core::data::encoded(&(self.watch.last_ms, self.watch.seen().collect::<Vec<_>>()))
+    }
+
+    fn start(&mut self) -> Result<Vec<Start>> {
+        if !self.watch.started {
+            self.watch.last_ms = self.clock.now();
+        }
+        let dir = self.watch.files.dir.display().to_string();
+        self.look().map_err(|e| Error::source(format!("files of {dir}"), format!("the directory cannot be read: {e}")))?;
+        Ok(Vec::new())
+    }
+
+    fn plan(&mut self) -> Result<Vec<Piece>> {
+        let look = match std::mem::take(&mut self.taken) {
+            taken if taken.is_empty() => self.look(),
+            taken => Ok(Look { taken, ..Look::default() }),
+        };
+        let trouble = look.as_ref().err().map(|e| format!("the directory cannot be read: {e}"));
+        if self.trouble != trouble {
+            let dir = self.watch.files.dir.display();
+            match &trouble {
+                Some(trouble) => tracing::warn!(%dir, %trouble, "batches are empty until it is back"),
+                None => tracing::info!(%dir, "the directory is back"),
+            }
+            self.trouble = trouble;
+        }
+        let dir = &self.watch.files.dir;
+        let piece = |(name, stamp): (String, Stamp)| Piece {
+            split: Split::File {
+                path: dir.join(name).to_string_lossy().into(),
+                size: stamp.size,
+                modified_ms: stamp.modified_ms,
+            },
+            from: 0,
+            until: stamp.size as i64,
+        };
+        Ok(look.map_or_else(|_| Vec::new(), |look| look.taken.into_iter().map(piece).collect()))
+    }
+
+    fn trouble(&self) -> Option<String> {
+        self.trouble.clone()
+    }
+
+    fn close(&mut self) -> Duration {
+        self.taken = self.look().map_or_else(|_| Vec::new(), |look| look.taken);
+        self.watch.close(Instant::now())
+    }
+
+    fn more(&mut self) -> bool {
+        let (more, changed) = self.watch.left(Instant::now());
+        if !more && !changed.is_empty() {
+            let (dir, files) = (self.watch.files.dir.display(), changed.join(", "));
+            tracing::warn!(%dir, files, "left unread by the stop of the job: they changed while it waited for them");
+            self.watch.closing = Some(BTreeSet::new());
+        }
+        more
+    }
+}
+
+/// A range that is being read.
+struct Open {
+    range: Range,
+    path: Arc<str>,
+    file: File,
+    splitter: Splitter,
+    at: i64,
+}
+
+/// The worker's half.
+struct FileReader {
+    name: String,
+    open: Option<Open>,
+    wake: Waker,
+}
+
+impl FileReader {
+    fn wrong(&self, reason: String) -> Error {
+        Error::source(self.name.as_str(), reason)
+    }
+
+    /// Opens the file of a range; `None`: it is gone.
+    fn begin(&self, range: &Range) -> Result<Option<Open>> {
+        let Split::File { path, size, modified_ms } = &range.split else {
+            return Err(self.wrong(format!("the given range of {} is no range of a file", range.split.name())));
+        };
+        let failed = |e: std::io::Error| self.wrong(format!("{path}: {e}"));
+        let mut file = match File::open(&**path) {
+            Err(e) if e.kind() == ErrorKind::NotFound => return Ok(None),
+            file => file.map_err(failed)?,
+        };
+        let (planned, now) = (Stamp { size: *size, modified_ms: *modified_ms }, Stamp::of(&file.metadata().map_err(failed)?));
+        if planned != now {
+            return Err(self.wrong(format!(
+                "{path} changed between the plan of its batch and its reading: {} bytes, changed at {} ms; now {} bytes, {} ms. \
+                 Write files elsewhere and move them in",
+                planned.size, planned.modified_ms, now.size, now.modified_ms
+            )));
+        }
+        file.seek(SeekFrom::Start(range.from as u64)).map_err(failed)?;
+        let splitter = Splitter::new(LINE_LIMIT).starting_at(range.from as u64);
+        Ok(Some(Open { range: range.clone(), path: path.clone(), file, splitter, at: range.from }))
+    }
+
+    /// Reads on, until there are lines for one call or the range is complete.
+    fn go_on(open: &mut Open) -> std::io::Result<Vec<Line>> {
+        let mut lines = Vec::new();
+        let mut chunk = [0; CHUNK];
+        let mut chunks = 0;
+        // Lines that are long or none at all end a call too: 1 MiB.
+        while open.at < open.range.until && lines.len() < LINES_A_CALL && chunks < 16 {
+            let wanted = (open.range.until - open.at).min(CHUNK as i64) as usize;
+            let n = match open.file.read(&mut chunk[..wanted]) {
+                Err(e) if e.kind() == ErrorKind::Interrupted => continue,
+                n => n?,
+            };
+            if n == 0 {
+                return Err(std::io::Error::other(format!(
+                    "it ends at byte {}, before the {} of its plan",
+                    open.at, open.range.until
+                )));
+            }
+            let path = &open.path;
+            open.splitter.feed(&chunk[..n], &mut |raw| lines.push(raw.line(path, raw.at as i64)));
+            open.at += n as i64;
+            chunks += 1;
+        }
+        if open.at >= open.range.until {
+            let path = &open.path;
+            open.splitter.finish(&mut |raw| lines.push(raw.line(path, raw.at as i64)));
+        }
+        Ok(lines)
+    }
+}
+
+impl Reader<Line> for FileReader {
+    fn assign(&mut self, _lane: u32, _split: &Split, _from: Option<i64>) -> Result<()> {
+        Ok(())
+    }
+
+    fn read(&mut self, _emit: &mut Emit<'_, Line>) -> Result<bool> {
+        Ok(false)
+    }
+
+    fn seal(&mut self, _emit: &mut Emit<'_, Line>) -> Result<Sealed> {
+        Ok(Sealed::default())
+    }
+
+    fn read_range(&mut self, range: &Range, emit: &mut Emit<'_, Line>) -> Result<bool> {
+        let mut open = match self.open.take().filter(|o| o.range == *range) {
+            Some(open) => open,
+            None => match self.begin(range)? {
+                Some(open) => open,
+                None => {
+                    let (origin, reason) = (range.split.name().clone(), "the file was gone before it was read".to_string());
+                    tracing::warn!(path = %origin, "{reason}");
+                    let bad = BadLine { origin, offset: range.from, raw: Vec::new(), reason };
+                    emit(range.lane, vec![Line::Bad(Box::new(bad))], 0);
+                    return Ok(true);
+                }
+            },
+        };
+        let lines = Self::go_on(&mut open).map_err(|e| self.wrong(format!("{}: {e}", open.path)))?;
+        let done = open.at >= open.range.until;
+        if !done {
+            self.open = Some(open);
+            // Rows bring the next call; where there are none, as inside a very long line, this does.
+            (self.wake)();
+        }
+        let bytes = lines.iter().map(Line::bytes).sum();
+        emit(range.lane, lines, bytes);
+        Ok(done)
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::connector::memory::Memory;
+    use crate::core::time::{millis, secs};
+
+    /// A directory of this test, empty, gone at the end.
+    struct Dir(PathBuf);
+
+    impl Dir {
+        fn new(test: &str) -> Self {
+            let dir = std::env::temp_dir().join(format!("tidemill-files-{}-{test}", std::process::id()));
+            std::fs::create_dir_all(&dir).unwrap();
+            Dir(dir)
+        }
+
+        /// Moves a whole file in.
+        fn put(&self, name: &str, bytes: impl AsRef<[u8]>) -> String {
+            let (hidden, path) = (self.0.join(format!(".{name}")), self.0.join(name));
+            std::fs::write(&hidden, bytes).unwrap();
+            std::fs::rename(hidden, &path).unwrap();
+            path.to_str().unwrap().into()
+        }
+    }
+
+    impl Drop for Dir {
+        fn drop(&mut self) {
+            let _ = std::fs::remove_dir_all(&self.0);
+        }
+    }
+
+    fn until(what: &str, mut done: impl FnMut() -> bool) {
+        let begun = Instant::now();
+        while !done() {
+            assert!(begun.elapsed() < secs(60), "waited too long until {what}");
+            std::thread::sleep(millis(1));
+        }
+    }
+
+    const SECOND: Duration = secs(1);
+
+    /// A watch whose clocks a test moves: one look a second.
+    struct Hand {
+        watch: Watch,
+        begun: Instant,
+        seconds: u64,
+    }
+
+    impl Hand {
+        fn new(files: TextFiles, batch_bytes: u64) -> Self {
+            let known = BTreeMap::new();
+            let watch = Watch { files, settled: SECOND, batch_bytes, known, started: false, last_ms: 1_000_000, closing: None };
+            Hand { watch, begun: Instant::now(), seconds: 0 }
+        }
+
+        /// Names taken, and warnings, of a look at files of so many bytes changed at so many seconds.
+        fn look(&mut self, files: &[(&str, u64, i64)]) -> (Vec<String>, Vec<String>) {
+            self.look_at(files, &[], &[])
+        }
+
+        fn look_at(&mut self, files: &[(&str, u64, i64)], others: &[&str], closed: &[&str]) -> (Vec<String>, Vec<String>) {
+            let plain = files.iter().map(|(n, size, s)| (n.to_string(), Ok(Stamp { size: *size, modified_ms: s * 1_000 })));
+            let others = others.iter().map(|n| (n.to_string(), Err("it is a directory".to_string())));
+            let opens = |name: &str| if closed.contains(&name) { Err("permission denied".into()) } else { Ok(()) };
+            let now = self.begun + SECOND * self.seconds as u32;
+            let look = self.watch.look(plain.chain(others).collect(), now, 1_000_000 + self.seconds * 1_000, opens);
+            self.seconds += 1;
+            (look.taken.into_iter().map(|(name, _)| name).collect(), look.warnings)
+        }
+
+        fn taken(&mut self, files: &[(&str, u64, i64)]) -> Vec<String> {
+            let (taken, warnings) = self.look(files);
+            assert_eq!(warnings, [""; 0]);
+            taken
+        }
+    }
+
+    const NONE: [&str; 0] = [];
+
+    #[test]
+    fn a_watch_that_is_closed_takes_what_waited_if_it_does_not_change() {
+        let mut w = Hand::new(TextFiles::new("d"), 10);
+        assert_eq!(w.taken(&[]), NONE);
+        let (a, b, c) = (("a", 8, 1_001), ("b", 8, 1_001), ("c", 1, 1_001));
+        assert_eq!(w.taken(&[a, b, c, ("empty", 0, 1_001)]), NONE);
+        let now = |w: &Hand| w.begun + SECOND * w.seconds as u32;
+        let early = now(&w) - SECOND / 4;
+        assert_eq!(w.watch.close(early), SECOND / 4, "until they are as they were for a second");
+        let (c, late) = (("c", 2, 1_002), ("late", 1, 1_001));
+        assert_eq!(w.taken(&[a, b, c, late, ("empty", 0, 1_001)]), ["a"]);
+        assert_eq!(w.watch.left(now(&w) - SECOND), (true, vec!["c"]), "b is ready and did not fit");
+        assert_eq!(w.look(&[a, b, ("c", 3, 1_003), late]).0, ["b"]);
+        assert_eq!(w.watch.left(now(&w) - SECOND), (false, vec!["c"]), "it is being written");
+    }
+
+    #[test]
+    fn f5_f6_only_new_files_are_taken_once_they_have_settled() {
+        let mut w = Hand::new(TextFiles::new("d"), 1_000);
+        let old = ("old", 5, 999);
+        assert_eq!(w.taken(&[old]), NONE);
+        assert_eq!(w.taken(&[old, ("b", 1, 1_001)]), NONE);
+        assert_eq!(w.taken(&[old, ("b", 1, 1_001), ("a", 1, 1_001), ("empty", 0, 1_001)]), ["b"]);
+        // Moved in with a time of before the start: it was not there, so it is new.
+        assert_eq!(w.taken(&[old, ("b", 1, 1_001), ("a", 1, 1_001), ("moved", 1, 500)]), ["a"]);
+        assert_eq!(w.taken(&[("old", 6, 1_004), ("moved", 1, 500), ("empty", 0, 1_001)]), ["moved"]);
+        assert_eq!(w.taken(&[("old", 6, 1_004), ("moved", 1, 500), ("empty", 0, 1_001)]), ["old"]);
+        assert_eq!(w.taken(&[("empty", 3, 1_006)]), NONE);
+        assert_eq!(w.taken(&[("empty", 3, 1_006)]), ["empty"]);
+        // Gone, and back: a new one.
+        assert_eq!(w.taken(&[]), NONE);
+        assert_eq!(w.taken(&[("empty", 3, 1_006)]), NONE);
+        assert_eq!(w.taken(&[("empty", 3, 1_006)]), ["empty"]);
+    }
+
+    #[test]
+    fn f5_a_growing_file_waits_and_one_that_grows_later_is_warned_about_once() {
+        let mut w = Hand::new(TextFiles::new("d"), 1_000);
+        assert_eq!(w.taken(&[]), NONE);
+        for n in 1..5 {
+            assert_eq!(w.taken(&[("g", n, 1_000)]), NONE, "it grows");
+        }
+        assert_eq!(w.taken(&[("g", 4, 1_001)]), NONE, "its time changed");
+        assert_eq!(w.taken(&[("g", 4, 1_001)]), ["g"]);
+        let (taken, warnings) = w.look(&[("g", 9, 1_002)]);
+        assert_eq!(taken, NONE);
+        assert!(matches!(&warnings[..], [w] if w.contains("g changed after it was read (4 bytes then, 9 now)")), "{warnings:?}");
+        assert_eq!(w.taken(&[("g", 10, 1_003)]), NONE, "said once");
+    }
+
+    #[test]
+    fn f8_names_and_kinds_that_are_not_read() {
+        let mut w = Hand::new(TextFiles::new("d").existing(true).accept(|n| n != "no"), 1_000);
+        let files = [".h", "_SUCCESS", "a.tmp", "a._COPYING_", "no", "yes", "shut"].map(|n| (n, 1, 1));
+        let (taken, warnings) = w.look_at(&files, &["sub"], &["shut"]);
+        assert_eq!(taken, NONE);
+        assert_eq!(warnings, ["sub is not read: it is a directory"]);
+        let (taken, warnings) = w.look_at(&files, &["sub"], &["shut"]);
+        assert_eq!(taken, ["yes"]);
+        assert_eq!(warnings, ["shut is not read until it can be opened: permission denied"]);
+        assert_eq!(w.look_at(&files, &["sub"], &["shut"]), (vec![], vec![]), "said once");
+        assert_eq!(w.taken(&files), ["shut"]);
+    }
+
+    #[test]
+    fn a_batch_is_in_order_and_bounded_and_has_one_file_at_least() {
+        let mut w = Hand::new(TextFiles::new("d").existing(true), 10);
+        let files = [("c", 6, 1), ("b", 4, 2), ("a", 4, 2), ("big", 90, 3), ("z", 1, 4)];
+        assert_eq!(w.taken(&files), NONE);
+        assert_eq!(w.taken(&files), ["c", "a"], "10 bytes");
+        assert_eq!(w.taken(&files), ["b"], "the big one does not fit, and nothing overtakes it");
+        assert_eq!(w.taken(&files), ["big"]);
+        assert_eq!(w.taken(&files), ["z"]);
+        assert_eq!(w.taken(&files), NONE);
+    }
+
+    #[test]
+    fn f6_what_is_old_is_forgotten_and_what_waits_is_not() {
+        let mut w = Hand::new(TextFiles::new("d").remember(secs(3)), 5);
+        let at = |s: i64| 1_000 + s;
+        assert_eq!(w.taken(&[("ancient", 1, 1)]), NONE);
+        assert_eq!(w.watch.known.len(), 1);
+        assert_eq!(w.taken(&[("ancient", 1, 1), ("a", 5, at(1)), ("b", 5, at(1))]), NONE);
+        assert!(!w.watch.known.contains_key("ancient"), "older than is remembered");
+        assert_eq!(w.taken(&[("a", 5, at(1)), ("b", 5, at(1)), ("late", 5, at(-9))]), ["a"]);
+        w.seconds += 10;
+        assert_eq!(w.taken(&[("a", 5, at(1)), ("b", 5, at(1)), ("new", 1, at(5))]), ["b"], "it waited for room");
+        assert_eq!(w.taken(&[("a", 5, at(1)), ("b", 5, at(1)), ("new", 1, at(5))]), ["new"], "came before the late look");
+        assert_eq!(w.taken(&[("a", 5, at(1)), ("b", 5, at(1))]), NONE, "not read again");
+        assert_eq!(w.watch.known.len(), 0);
+    }
+
+    fn reader() -> FileReader {
+        FileReader { name: "files of d".into(), open: None, wake: Arc::new(|| ()) }
+    }
+
+    /// The whole file as a range, as it is now.
+    fn range(path: &str) -> Range {
+        let stamp = Stamp::of(&std::fs::metadata(path).unwrap());
+        let split = Split::File { path: path.into(), size: stamp.size, modified_ms: stamp.modified_ms };
+        Range { source: 0, lane: 7, split, from: 0, until: stamp.size as i64 }
+    }
+
+    fn read_all(range: &Range) -> Result<(Vec<Line>, usize)> {
+        let (mut reader, mut lines, mut calls) = (reader(), Vec::new(), 1);
+        let mut emit = |lane, rows: Vec<Line>, _| {
+            assert_eq!(lane, 7);
+            assert!(rows.len() <= LINES_A_CALL + CHUNK);
+            lines.extend(rows);
+        };
+        while !reader.read_range(range, &mut emit)? {
+            calls += 1;
+        }
+        Ok((lines, calls))
+    }
+
+    #[test]
+    fn f1_f2_a_range_is_read_in_short_calls_and_bad_lines_say_their_byte() {
+        let dir = Dir::new("reads");
+        let text = "línea\r\n".repeat(50_000) + "last";
+        let (lines, calls) = read_all(&range(&dir.put("long", &text))).unwrap();
+        assert!(calls > 5, "{calls}");
+        assert_eq!(lines.len(), 50_001);
+        assert!(lines[..50_000].iter().all(|l| *l == Line::Text("línea".into())));
+        assert_eq!(lines[50_000], Line::Text("last".into()));
+
+        let path = dir.put("bad", [b"ok\n\xff\xfe\n", &[b'x'; 3 * LINE_LIMIT][..], b"\nend\n"].concat());
+        let (lines, _) = read_all(&range(&path)).unwrap();
+        let bad = |n: usize| match &lines[n] {
+            Line::Bad(bad) => (&*bad.origin, bad.offset, bad.raw.len()),
+            line => panic!("{line:?}"),
+        };
+        assert_eq!(lines.len(), 4);
+        assert_eq!((bad(1), bad(2)), ((&*path, 3, 2), (&*path, 6, LINE_LIMIT)));
+        assert_eq!(lines[3], Line::Text("end".into()));
+
+        let part = Range { from: 3, until: 6, ..range(&path) };
+        let (lines, _) = read_all(&part).unwrap();
+        assert!(matches!(&lines[..], [Line::Bad(bad)] if bad.offset == 3), "{lines:?}");
+    }
+
+    #[test]
+    fn f7_a_file_that_changed_since_its_plan_stops_the_job_and_one_that_is_gone_does_not() {
+        let dir = Dir::new("changes");
+        let path = dir.put("f", "abc\n");
+        let planned = range(&path);
+        std::fs::write(&path, "abc\ndef\n").unwrap();
+        let e = read_all(&planned).unwrap_err().to_string();
+        assert!(e.contains(&path) && e.contains("4 bytes") && e.contains("now 8 bytes"), "{e}");
+        let longer = Range { until: 99, ..range(&path) };
+        let e = read_all(&longer).unwrap_err().to_string();
+        assert!(e.contains(&path) && e.contains("ends at byte 8"), "{e}");
+        std::fs::remove_file(&path).unwrap();
+        let (lines, _) = read_all(&planned).unwrap();
+        assert!(
+            matches!(&lines[..], [Line::Bad(bad)] if *bad.origin == *path && bad.offset == 0 && bad.reason.contains("gone")),
+            "{lines:?}"
+        );
+        let e = read_all(&Range { split: Split::Received { from: "x:1".into() }, ..planned }).unwrap_err().to_string();
+        assert!(e.contains("x:1"), "{e}");
+    }
+
+    #[test]
+    fn f8_what_lies_in_a_directory_is_known_for_what_it_is() {
+        let dir = Dir::new("kinds");
+        dir.put("plain", "x");
+        std::fs::create_dir(dir.0.join("sub")).unwrap();
+        std::os::unix::fs::symlink("loop", dir.0.join("loop")).unwrap();
+        std::os::unix::fs::symlink("plain", dir.0.join("link")).unwrap();
+        std::os::unix::fs::symlink("nowhere", dir.0.join("dangling")).unwrap();
+        let _socket = std::os::unix::net::UnixListener::bind(dir.0.join("socket")).unwrap();
+        assert!(std::process::Command::new("mkfifo").arg(dir.0.join("pipe")).status().unwrap().success());
+        let mut found = list(&dir.0).unwrap();
+        found.sort_by(|a, b| a.0.cmp(&b.0));
+        let sizes: Vec<_> = found.iter().map(|(name, s)| (name.as_str(), s.as_ref().map(|s| s.size).ok())).collect();
+        let expected = [
+            ("dangling", None),
+            ("link", Some(1)),
+            ("loop", None),
+            ("pipe", None),
+            ("plain", Some(1)),
+            ("socket", None),
+            ("sub", None),
+        ];
+        assert_eq!(sizes, expected);
+        assert!(found[5].1.as_ref().unwrap_err().contains("no plain file"));
+        assert!(found[6].1.as_ref().unwrap_err().contains("sub-directories"));
+    }
+
+    #[test]
+    fn f11_a_job_reads_what_appears_also_after_its_directory_was_away() {
+        let dir = Dir::new("job");
+        dir.put("old", "old\n");
+        let (oks, errors) = (Memory::new(), Memory::new());
+        let (watched, good, bad) = (dir.0.clone(), oks.clone(), errors.clone());
+        let job = StreamingContext::builder("files", millis(20)).workers(2).start(move |ssc| {
+            let lines = ssc.text_file_stream(&watched);
+            lines.oks().to_memory(&good);
+            lines.errors().to_memory(&bad);
+            Ok(())
+        });
+        let job = job.unwrap();
+        until("the job runs", || job.statistics().batches > 0);
+        let path = dir.put("new", b"a\r\n\xff\nb");
+        dir.put("_hidden", "hidden\n");
+        until("the file is read", || oks.rows().len() == 2);
+        // Away, and back with another file.
+        let aside = dir.0.with_extension("aside");
+        std::fs::rename(&dir.0, &aside).unwrap();
+        until("the trouble is said", || job.statistics().trouble.iter().any(|t| t.contains("cannot be read")));
+        std::fs::rename(&aside, &dir.0).unwrap();
+        dir.put("newer", "c\n");
+        until("the next file is read", || oks.rows().len() == 3);
+        until("all is well", || job.statistics().trouble.is_empty());
+        job.stop_gracefully().unwrap();
+        assert_eq!(oks.rows(), ["a", "b", "c"]);
+        let errors = errors.rows();
+        assert_eq!(errors.len(), 1);
+        assert_eq!((&errors[0].origin, errors[0].offset, &errors[0].raw[..]), (&path, 3, &b"\xff"[..]));
+    }
+
+    #[test]
+    fn a_graceful_stop_reads_what_is_there_in_as_many_batches_as_it_needs() {
+        for workers in [1, 2] {
+            let dir = Dir::new(&format!("stop-{workers}"));
+            let (seen, watched) = (Memory::new(), dir.0.clone());
+            let out = seen.clone();
+            // 16 bytes a batch: two files.
+            let builder = StreamingContext::builder("files", millis(300)).workers(workers).batch_bytes(16 / workers as usize);
+            let job = builder.start(move |ssc| {
+                ssc.text_file_stream(&watched).oks().to_memory(&out);
+                Ok(())
+            });
+            let job = job.unwrap();
+            until("the job runs", || job.statistics().batches > 0);
+            let lines: Vec<String> = (0..5).map(|n| format!("line  {n}")).collect();
+            lines.iter().for_each(|line| drop(dir.put(line, format!("{line}\n"))));
+            let begun = Instant::now();
+            job.stop_gracefully().unwrap();
+            assert!(begun.elapsed() < secs(5), "{:?}", begun.elapsed());
+            assert_eq!(seen.rows(), lines);
+            assert!(seen.batches().iter().filter(|(_, rows)| !rows.is_empty()).count() >= 3, "two files a batch");
+        }
+    }
+
+    #[test]
+    fn existing_files_come_in_the_order_of_their_times_at_any_number_of_workers() {
+        for workers in [1, 2, 4] {
+            let dir = Dir::new(&format!("order-{workers}"));
+            let now = std::time::SystemTime::now();
+            for (name, age) in [("a", 10), ("b", 30), ("c", 20), ("d", 20), ("e", 99_999_999)] {
+                let path = dir.put(name, format!("{name}1\n{name}2\n"));
+                let changed = now - secs(age);
+                File::options().write(true).open(path).unwrap().set_modified(changed).unwrap();
+            }
+            // Of this moment, so it is the last; and longer than one call.
+            dir.put("long", [&vec![b'x'; 4 * LINE_LIMIT][..], b"\nend\n"].concat());
+            let (seen, watched) = (Memory::new(), dir.0.clone());
+            let out = seen.clone();
+            let job = StreamingContext::builder("files", millis(20)).workers(workers).start(move |ssc| {
+                ssc.text_file_stream_with(TextFiles::new(&watched).existing(true)).oks().to_memory(&out);
+                Ok(())
+            });
+            let job = job.unwrap();
+            until("all is read", || seen.rows().len() >= 11);
+            job.stop_gracefully().unwrap();
+            let mut rows = seen.rows();
+            assert_eq!(rows.pop().unwrap(), "end");
+            let names: Vec<String> = rows.chunks(2).map(|two| two[0].replace('1', "")).collect();
+            assert_eq!(names, ["e", "b", "c", "d", "a"]);
+        }
+    }
+
+    #[test]
+    fn f11_a_directory_that_is_not_there_is_an_error_at_the_start() {
+        let dir = std::env::temp_dir().join(format!("tidemill-files-{}-nowhere", std::process::id()));
+        let text = dir.display().to_string();
+        let job = StreamingContext::builder("files", secs(1)).start(move |ssc| {
+            ssc.text_file_stream(&dir).oks().print(1);
+            Ok(())
+        });
+        let e = job.err().unwrap().to_string();
+        assert!(e.contains(&text) && e.contains("text_file_stream"), "{e}");
+    }
+}

@@ -1,0 +1,597 @@
+//! What source and sink share about Kafka: settings, what librdkafka says in words without secrets, and metadata.
+//!
+//! A setting is librdkafka's own name and goes through as it is, unless the engine owns it: then it is refused with the
+//! reason. Values never appear in an error, a log line or a `Debug`: any of them may be a password.
+
+use std::collections::BTreeMap;
+use std::fmt;
+use std::sync::{Arc, Mutex, OnceLock, PoisonError};
+use std::time::{Duration, Instant};
+
+use rdkafka::admin::{AdminClient, AdminOptions, NewTopic};
+use rdkafka::client::ClientContext;
+use rdkafka::config::{ClientConfig, FromClientConfigAndContext, RDKafkaLogLevel};
+use rdkafka::consumer::{BaseConsumer, Consumer, ConsumerContext};
+use rdkafka::error::{KafkaError, RDKafkaErrorCode};
+use rdkafka::producer::{BaseProducer, DeliveryResult, ProducerContext};
+use rdkafka::types::{RDKafkaConfRes, RDKafkaRespErr};
+
+use crate::core::error::{Error, Result};
+
+/// How long a start waits for a broker that does not answer.
+pub(crate) const START_DEADLINE: Duration = Duration::from_secs(10);
+
+/// Longer than a restart takes: a transaction that a crash left open is aborted by the next run, and only if none comes by the
+/// brokers. Until then readers of what is committed wait before it.
+const TRANSACTION_TIMEOUT: Duration = Duration::from_secs(300);
+
+/// Where the brokers are and what the user set.
+#[derive(Clone, Default)]
+pub(crate) struct Settings {
+    pub(crate) brokers: String,
+    set: BTreeMap<String, String>,
+}
+
+impl fmt::Debug for Settings {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("Settings").field("brokers", &self.brokers).field("set", &self.set.keys()).finish()
+    }
+}
+
+/// Which side a setting is for: some are owned on one side only.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) enum Side {
+    Source,
+    Sink,
+}
+
+/// Settings the engine owns on both sides, and why.
+const OWNED: &[(&str, &str)] = &[
+    ("bootstrap.servers", "the brokers are given to the builder"),
+    ("metadata.broker.list", "the brokers are given to the builder"),
+    ("statistics.interval.ms", "tidemill has metrics of its own"),
+    ("log.queue", "librdkafka's log goes to tracing"),
+    ("enabled_events", "tidemill serves librdkafka's events"),
+    ("transactional.id", "a transaction belongs to an exactly-once sink, which names it by job, sink and shard"),
+    ("key.deserializer", "messages are bytes: decode them with a verb"),
+    ("value.deserializer", "messages are bytes: decode them with a verb"),
+    ("key.serializer", "records are bytes: the sink's closure writes them"),
+    ("value.serializer", "records are bytes: the sink's closure writes them"),
+];
+
+/// Settings the engine owns at a source, and why.
+const OWNED_SOURCE: &[(&str, &str)] = &[
+    ("zookeeper.connect", "Kafka's clients talk to brokers"),
+    ("enable.auto.commit", "positions are in tidemill's plans, which decide what belongs to a batch"),
+    ("auto.commit.enable", "positions are in tidemill's plans, which decide what belongs to a batch"),
+    ("auto.commit.interval.ms", "positions are in tidemill's plans, which decide what belongs to a batch"),
+    ("enable.auto.offset.store", "positions are in tidemill's plans, which decide what belongs to a batch"),
+    ("offset.store.method", "positions are in tidemill's plans, which decide what belongs to a batch"),
+    ("offset.store.path", "positions are in tidemill's plans, which decide what belongs to a batch"),
+    ("isolation.level", "a batch holds committed records only, so that the same range gives the same records again"),
+    ("enable.partition.eof", "the end of a partition tells when a given range is complete"),
+    ("partition.assignment.strategy", "tidemill assigns partitions to workers; there is no group membership"),
+    ("group.instance.id", "tidemill assigns partitions to workers; there is no group membership"),
+    ("group.protocol", "tidemill assigns partitions to workers; there is no group membership"),
+    ("group.remote.assignor", "tidemill assigns partitions to workers; there is no group membership"),
+    ("fetch.queue.backoff.ms", "it is kept at a few milliseconds: more makes a full queue sleep"),
+    ("consume.callback.max.messages", "messages are taken in batches, not by callback"),
+];
+
+/// Settings the engine owns at a sink, and why.
+const OWNED_SINK: &[(&str, &str)] = &[
+    ("delivery.report.only.error", "a batch is out when every record of it is reported delivered"),
+    ("dr_cb", "a batch is out when every record of it is reported delivered"),
+    ("dr_msg_cb", "a batch is out when every record of it is reported delivered"),
+];
+
+/// What must be in every source, whatever else is set.
+const SOURCE_FIXED: &[(&str, &str)] = &[
+    ("enable.auto.commit", "false"),
+    ("enable.auto.offset.store", "false"),
+    ("enable.partition.eof", "true"),
+    ("isolation.level", "read_committed"),
+    ("auto.offset.reset", "error"),
+    ("fetch.queue.backoff.ms", "5"),
+];
+
+/// What a source has unless the user says otherwise: a short queue stays in warm memory, and a short wait tells the end of a
+/// partition soon, on which given ranges wait.
+const SOURCE_DEFAULT: &[(&str, &str)] = &[
+    ("queued.min.messages", "100000"),
+    ("queued.max.messages.kbytes", "4096"),
+    ("fetch.message.max.bytes", "1048576"),
+    ("fetch.wait.max.ms", "100"),
+    ("reconnect.backoff.max.ms", "1000"),
+    ("socket.nagle.disable", "true"),
+];
+
+/// What a sink has unless the user says otherwise. Measured on a local broker, 5,000 records every 100 ms: 5.4 ms a batch with
+/// idempotence, 5.3 without; a linger of 1 ms makes it 5.9, of 5 ms 12. The partitioner is Java's: librdkafka's own sends an
+/// empty key anywhere, and other keys to other partitions than every other client does.
+const SINK_DEFAULT: &[(&str, &str)] = &[
+    ("enable.idempotence", "true"),
+    ("partitioner", "murmur2_random"),
+    ("linger.ms", "0"),
+    ("queue.buffering.max.messages", "2000000"),
+    ("queue.buffering.max.kbytes", "1048576"),
+    ("batch.num.messages", "50000"),
+    ("message.timeout.ms", "30000"),
+    ("reconnect.backoff.max.ms", "1000"),
+    ("socket.nagle.disable", "true"),
+];
+
+impl Settings {
+    pub(crate) fn brokers(brokers: impl Into<String>) -> Self {
+        Settings { brokers: brokers.into(), set: BTreeMap::new() }
+    }
+
+    pub(crate) fn set(&mut self, key: &str, value: &str) {
+        self.set.insert(key.trim().to_string(), value.to_string());
+    }
+
+    /// Every problem of the settings, by name: an empty list is good.
+    pub(crate) fn problems(&self, side: Side) -> Vec<String> {
+        let mut found = Vec::new();
+        if self.brokers.trim().is_empty() {
+            found.push("Kafka: no brokers are given".to_string());
+        }
+        found.extend(self.set.iter().filter_map(|(key, value)| problem(side, key, value)));
+        found
+    }
+
+    /// # Errors
+    /// Every problem of the settings, one a line.
+    pub(crate) fn check(&self, side: Side) -> Result<()> {
+        let problems = self.problems(side);
+        if problems.is_empty() { Ok(()) } else { Err(Error::config(problems.join("\n"))) }
+    }
+
+    fn config(&self, side: Side, group: Option<&str>) -> ClientConfig {
+        let mut config = ClientConfig::new();
+        let (default, fixed) = match side {
+            Side::Source => (SOURCE_DEFAULT, SOURCE_FIXED),
+            Side::Sink => (SINK_DEFAULT, &[][..]),
+        };
+        default.iter().for_each(|(k, v)| _ = config.set(*k, *v));
+        self.set.iter().for_each(|(k, v)| _ = config.set(k, v));
+        fixed.iter().for_each(|(k, v)| _ = config.set(*k, *v));
+        config.set("bootstrap.servers", &self.brokers);
+        group.map(|g| config.set("group.id", g));
+        config.set_log_level(RDKafkaLogLevel::Warning);
+        config
+    }
+
+    /// A client and what it will report to. `group` is for consumers that read; librdkafka wants one, and nobody joins it.
+    ///
+    /// # Errors
+    /// The settings contradict each other; in librdkafka's words, without any value.
+    pub(crate) fn client<C>(&self, side: Side, group: Option<&str>) -> Result<(C, Arc<Reports>)>
+    where
+        C: FromClientConfigAndContext<Context>,
+    {
+        self.check(side)?;
+        self.create(&self.config(side, group))
+    }
+
+    fn create<C: FromClientConfigAndContext<Context>>(&self, config: &ClientConfig) -> Result<(C, Arc<Reports>)> {
+        let reports = Arc::new(Reports { secrets: self.secrets(), ..Reports::default() });
+        let made = config.create_with_context(Context(reports.clone()));
+        let client = made.map_err(|e| Error::config(format!("Kafka at {}: {}", self.brokers, reports.words(&e))))?;
+        Ok((client, reports))
+    }
+
+    /// A producer whose records are in transactions under this name.
+    ///
+    /// # Errors
+    /// As [`Settings::client`].
+    pub(crate) fn transactional(&self, id: &str) -> Result<(BaseProducer<Context>, Arc<Reports>)> {
+        self.check(Side::Sink)?;
+        let mut config = self.config(Side::Sink, None);
+        config.set("transactional.id", id).set("transaction.timeout.ms", self.transaction_timeout().as_millis().to_string());
+        self.create(&config)
+    }
+
+    /// After how long the brokers abort a transaction that nobody ends.
+    pub(crate) fn transaction_timeout(&self) -> Duration {
+        let set = self.set.get("transaction.timeout.ms").and_then(|ms| ms.parse().ok());
+        set.map_or(TRANSACTION_TIMEOUT, Duration::from_millis)
+    }
+
+    /// Reads what is committed, or everything, from where it is told to; ends of partitions are told.
+    ///
+    /// # Errors
+    /// As [`Settings::client`].
+    pub(crate) fn log_reader(&self, committed: bool) -> Result<BaseConsumer<Context>> {
+        let mut config = self.connection().config(Side::Source, Some("tidemill"));
+        config.set("isolation.level", if committed { "read_committed" } else { "read_uncommitted" });
+        Ok(self.create(&config)?.0)
+    }
+
+    /// How to reach the brokers, without what only a producer knows.
+    pub(crate) fn connection(&self) -> Settings {
+        let shared = |k: &str| {
+            ["security.", "sasl.", "ssl.", "enable.ssl.", "socket.", "broker.", "client."].iter().any(|p| k.starts_with(p))
+        };
+        let set = self.set.iter().filter(|(k, _)| shared(k)).map(|(k, v)| (k.clone(), v.clone())).collect();
+        Settings { brokers: self.brokers.clone(), set }
+    }
+
+    /// When every record of a batch must have been delivered or given up: librdkafka's own deadline and a little.
+    pub(crate) fn delivery_deadline(&self) -> Duration {
+        let set = ["message.timeout.ms", "delivery.timeout.ms"].iter().find_map(|k| self.set.get(*k)?.parse().ok());
+        Duration::from_millis(set.filter(|ms| *ms > 0).unwrap_or(30_000)) + Duration::from_secs(5)
+    }
+
+    // Whatever was set may be a secret. Very short values ("true", "10") would only garble the text.
+    fn secrets(&self) -> Vec<String> {
+        let secret = |k: &str| ["password", "secret", "token", "jaas", "pem", "config"].iter().any(|w| k.contains(w));
+        let mut all: Vec<String> =
+            self.set.iter().filter(|(k, v)| !v.is_empty() && (secret(k) || v.len() > 5)).map(|(_, v)| v.clone()).collect();
+        all.sort_by_key(|v| std::cmp::Reverse(v.len()));
+        all
+    }
+}
+
+/// What is wrong with one setting, never with its value in the words.
+fn problem(side: Side, key: &str, value: &str) -> Option<String> {
+    let owned = match side {
+        Side::Source => OWNED_SOURCE,
+        Side::Sink => OWNED_SINK,
+    };
+    if let Some((_, why)) = OWNED.iter().chain(owned).find(|(k, _)| *k == key) {
+        return Some(format!("Kafka setting {key} cannot be set: {why}"));
+    }
+    if !cfg!(feature = "ssl") && needs_ssl(key, value) {
+        return Some(format!("Kafka setting {key}: this program was built without TLS; build tidemill with the feature `ssl`"));
+    }
+    let mut alone = ClientConfig::new();
+    alone.set(key, value);
+    // librdkafka's own text repeats the value: only its verdict is used.
+    match alone.create_native_config().err()? {
+        KafkaError::ClientConfig(RDKafkaConfRes::RD_KAFKA_CONF_UNKNOWN, ..) => {
+            Some(format!("Kafka setting {key}: librdkafka has no such setting"))
+        }
+        KafkaError::ClientConfig(..) => Some(format!("Kafka setting {key}: librdkafka does not accept this value")),
+        _ => Some(format!("Kafka setting {}: not a setting", key.escape_debug())),
+    }
+}
+
+fn needs_ssl(key: &str, value: &str) -> bool {
+    let value = value.to_ascii_lowercase();
+    match key {
+        "security.protocol" => value.contains("ssl"),
+        "sasl.mechanism" | "sasl.mechanisms" => value.starts_with("scram") || value.starts_with("oauth"),
+        _ => key.starts_with("ssl.") || key.starts_with("enable.ssl.") || key.starts_with("sasl.oauthbearer."),
+    }
+}
+
+/// What a client reported since: errors that concern it as a whole, and how deliveries went.
+#[derive(Debug, Default)]
+pub(crate) struct Reports {
+    secrets: Vec<String>,
+    trouble: Mutex<Option<String>>,
+    /// What will not pass by itself, though librdkafka tries it for ever.
+    pub(crate) hopeless: OnceLock<String>,
+    failed: Mutex<Option<String>>,
+}
+
+impl Reports {
+    /// What is wrong with the connection, if something is.
+    pub(crate) fn trouble(&self) -> Option<String> {
+        lock(&self.trouble).clone()
+    }
+
+    pub(crate) fn set_trouble(&self, text: &str) {
+        *lock(&self.trouble) = Some(self.redact(text));
+    }
+
+    pub(crate) fn clear(&self) {
+        lock(&self.trouble).take();
+    }
+
+    /// The first delivery that failed since the last call.
+    pub(crate) fn take_failed(&self) -> Option<String> {
+        lock(&self.failed).take()
+    }
+
+    /// An error in words, without the values of settings.
+    pub(crate) fn words(&self, error: &KafkaError) -> String {
+        match error {
+            KafkaError::ClientConfig(_, _, key, _) => format!("setting {key}: librdkafka does not accept it"),
+            KafkaError::ClientCreation(text) => self.redact(text),
+            other => self.redact(&other.rdkafka_error_code().map_or_else(|| other.to_string(), described_code)),
+        }
+    }
+
+    pub(crate) fn redact(&self, text: &str) -> String {
+        self.secrets.iter().fold(text.trim().to_string(), |text, secret| text.replace(secret.as_str(), "***"))
+    }
+}
+
+/// librdkafka asks who vouches for a certificate, whatever it is that OpenSSL does not like about it.
+fn explained(reason: &str) -> String {
+    match reason.split_once("certificate could not be verified") {
+        Some((before, _)) => format!(
+            "{before}certificate could not be verified: it has expired, or names another host, or ssl.ca.location has nobody who \
+             vouches for it; openssl s_client -connect HOST:PORT says which"
+        ),
+        None => reason.to_string(),
+    }
+}
+
+pub(crate) fn lock<T>(mutex: &Mutex<T>) -> std::sync::MutexGuard<'_, T> {
+    mutex.lock().unwrap_or_else(PoisonError::into_inner)
+}
+
+/// Takes what librdkafka says: errors to [`Reports`], log lines to tracing.
+pub(crate) struct Context(Arc<Reports>);
+
+/// What a record carries until it is delivered or has failed: nobody else holds it when all records of its batch have.
+pub(crate) type Receipt = Arc<()>;
+
+impl ClientContext for Context {
+    fn log(&self, level: RDKafkaLogLevel, fac: &str, message: &str) {
+        let message = self.0.redact(message);
+        match level as i32 {
+            0..=3 => tracing::error!(target: "librdkafka", "{fac}: {message}"),
+            4 => tracing::warn!(target: "librdkafka", "{fac}: {message}"),
+            _ => tracing::debug!(target: "librdkafka", "{fac}: {message}"),
+        }
+    }
+
+    fn error(&self, error: KafkaError, reason: &str) {
+        tracing::debug!(target: "librdkafka", "{}: {}", self.0.words(&error), self.0.redact(reason));
+        let text = if reason.trim().is_empty() { self.0.words(&error) } else { explained(reason) };
+        // An answer that is larger than we take will be as large the next time.
+        if text.contains("increase receive.message.max.bytes") {
+            let _ = self.0.hopeless.set(self.0.redact(&text));
+        }
+        // "all brokers are down" says less than the broker's own error before it.
+        let vague = error.rdkafka_error_code() == Some(RDKafkaErrorCode::AllBrokersDown);
+        if !vague || self.0.trouble().is_none() {
+            self.0.set_trouble(&text);
+        }
+    }
+}
+
+impl ConsumerContext for Context {}
+
+impl ProducerContext for Context {
+    type DeliveryOpaque = Receipt;
+
+    fn delivery(&self, result: &DeliveryResult<'_>, _: Receipt) {
+        if let Err((error, record)) = result {
+            lock(&self.0.failed).get_or_insert_with(|| match error.rdkafka_error_code() {
+                Some(RDKafkaErrorCode::MessageSizeTooLarge | RDKafkaErrorCode::InvalidMessageSize) => {
+                    let bytes = record.key_len() + record.payload_len();
+                    format!("a record of {bytes} bytes is too large: raise max.message.bytes of the topic, or leave it out")
+                }
+                _ => self.0.words(error),
+            });
+        }
+    }
+}
+
+/// A topic as the brokers describe it.
+#[derive(Clone, Debug, PartialEq, Eq, PartialOrd, Ord)]
+pub(crate) struct Topic {
+    pub(crate) name: Arc<str>,
+    pub(crate) partitions: Vec<i32>,
+}
+
+/// Talks about topics and offsets, not for reading. Every call waits for a broker: never on a worker.
+pub(crate) struct Metadata {
+    pub(crate) brokers: String,
+    pub(crate) consumer: BaseConsumer<Context>,
+    reports: Arc<Reports>,
+}
+
+impl Metadata {
+    pub(crate) fn new(settings: &Settings) -> Result<Self> {
+        let (consumer, reports) = settings.client(Side::Source, None)?;
+        Ok(Metadata { brokers: settings.brokers.clone(), consumer, reports })
+    }
+
+    pub(crate) fn failed(&self, what: &str, error: &KafkaError) -> Error {
+        // Serving the queue brings librdkafka's own reason: a name that does not resolve, a refused connection.
+        for _ in 0..8 {
+            let _ = self.consumer.poll(Duration::from_millis(20));
+        }
+        // librdkafka goes on with how long it took and how often it said so before.
+        let why = |t: String| format!(" ({})", t.split(" (after ").next().unwrap_or_default());
+        let why = self.reports.trouble().map_or_else(String::new, why);
+        let reason = if nobody_answers(error) {
+            format!(
+                "{what}, no broker answers{why}; check the address and the security settings, and that a broker listens there"
+            )
+        } else {
+            format!("{what}: {}{why}", self.reports.words(error))
+        };
+        Error::source(format!("Kafka at {}", self.brokers), reason)
+    }
+
+    /// The topic; `None` if the brokers do not know it.
+    pub(crate) fn topic(&self, name: &str, deadline: Duration) -> Result<Option<Topic>> {
+        let end = Instant::now() + deadline;
+        loop {
+            match self.topic_now(name, deadline) {
+                // A topic that was created a moment ago has no leader yet.
+                Ok(Some(topic)) if topic.partitions.is_empty() && Instant::now() < end => {
+                    std::thread::sleep(Duration::from_millis(100));
+                }
+                other => return other,
+            }
+        }
+    }
+
+    fn topic_now(&self, name: &str, deadline: Duration) -> Result<Option<Topic>> {
+        let answer = self.consumer.fetch_metadata(Some(name), deadline);
+        let answer = answer.map_err(|e| self.failed(&format!("topic {name} could not be looked up"), &e))?;
+        let Some(topic) = answer.topics().iter().find(|t| t.name() == name) else { return Ok(None) };
+        match topic.error() {
+            None | Some(RDKafkaRespErr::RD_KAFKA_RESP_ERR_LEADER_NOT_AVAILABLE) => Ok(Some(described(topic))),
+            Some(RDKafkaRespErr::RD_KAFKA_RESP_ERR_UNKNOWN_TOPIC_OR_PART) => Ok(None),
+            Some(error) => {
+                let error = KafkaError::MetadataFetch(error.into());
+                Err(self.failed(&format!("topic {name} could not be looked up"), &error))
+            }
+        }
+    }
+
+    /// All topics that can be read, Kafka's own left out.
+    pub(crate) fn topics(&self, deadline: Duration) -> Result<Vec<Topic>> {
+        let answer = self.consumer.fetch_metadata(None, deadline);
+        let answer = answer.map_err(|e| self.failed("topics could not be listed", &e))?;
+        Ok(answer.topics().iter().filter(|t| t.error().is_none() && !t.name().starts_with("__")).map(described).collect())
+    }
+}
+
+/// Makes a topic; says why the brokers refuse. That it is there already is no refusal.
+pub(crate) fn make_topic<C: ClientContext>(
+    admin: &AdminClient<C>,
+    new: &NewTopic<'_>,
+) -> Result<Option<RDKafkaErrorCode>, KafkaError> {
+    let options = AdminOptions::new().operation_timeout(Some(START_DEADLINE)).request_timeout(Some(START_DEADLINE));
+    let made = wait(admin.create_topics([new], &options))?.into_iter().next();
+    let refused = made.and_then(Result::err).map(|(_, code)| code);
+    Ok(refused.filter(|code| *code != RDKafkaErrorCode::TopicAlreadyExists))
+}
+
+/// The admin client answers by a future, from a thread of its own; nothing else here needs an executor.
+fn wait<F: Future>(future: F) -> F::Output {
+    struct Unpark(std::thread::Thread);
+    impl std::task::Wake for Unpark {
+        fn wake(self: Arc<Self>) {
+            self.0.unpark();
+        }
+    }
+    let waker = std::task::Waker::from(Arc::new(Unpark(std::thread::current())));
+    let mut future = std::pin::pin!(future);
+    loop {
+        match future.as_mut().poll(&mut std::task::Context::from_waker(&waker)) {
+            std::task::Poll::Ready(done) => return done,
+            std::task::Poll::Pending => std::thread::park_timeout(Duration::from_millis(100)),
+        }
+    }
+}
+
+/// Whether it is not the answer that is bad: there is none.
+fn nobody_answers(error: &KafkaError) -> bool {
+    use RDKafkaErrorCode::{AllBrokersDown, BrokerTransportFailure, OperationTimedOut, Resolve};
+    matches!(error.rdkafka_error_code(), Some(AllBrokersDown | BrokerTransportFailure | OperationTimedOut | Resolve))
+}
+
+/// "BrokerTransportFailure (Local: Broker transport failure)" says it twice.
+pub(crate) fn described_code(code: RDKafkaErrorCode) -> String {
+    let text = code.to_string();
+    text.split_once(" (").and_then(|(_, said)| said.strip_suffix(')')).map_or(text.clone(), str::to_string)
+}
+
+fn described(topic: &rdkafka::metadata::MetadataTopic) -> Topic {
+    let mut partitions: Vec<i32> = topic.partitions().iter().map(|p| p.id()).collect();
+    partitions.sort_unstable();
+    Topic { name: topic.name().into(), partitions }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    const CANARY: &str = "hunter2-canary-secret";
+
+    fn with(pairs: &[(&str, &str)]) -> Settings {
+        let mut s = Settings::brokers("127.0.0.1:1");
+        pairs.iter().for_each(|(k, v)| s.set(k, v));
+        s
+    }
+
+    #[test]
+    fn g5_what_the_engine_owns_is_refused_by_name_with_a_reason() {
+        for (key, why) in OWNED.iter().chain(OWNED_SOURCE) {
+            let text = with(&[(key, "1")]).check(Side::Source).unwrap_err().to_string();
+            assert!(text.contains(key) && text.contains(why), "{text}");
+        }
+        assert!(with(&[("isolation.level", "read_committed")]).check(Side::Sink).is_ok(), "nobody owns it at a sink");
+        assert!(with(&[("transactional.id", "x")]).check(Side::Sink).is_err());
+    }
+
+    #[test]
+    fn what_librdkafka_knows_goes_through() {
+        let s = with(&[("fetch.wait.max.ms", "3"), ("client.id", "me"), ("sasl.mechanism", "PLAIN")]);
+        s.check(Side::Source).unwrap();
+        let config = s.config(Side::Source, Some("g"));
+        assert_eq!(config.get("fetch.wait.max.ms"), Some("3"));
+        assert_eq!(config.get("fetch.queue.backoff.ms"), Some("5"), "always");
+        assert_eq!(config.get("group.id"), Some("g"));
+    }
+
+    #[test]
+    fn g3_all_problems_are_told_at_once_and_without_values() {
+        let s = with(&[("no.such.thing", CANARY), ("fetch.wait.max.ms", CANARY), ("enable.auto.commit", CANARY)]);
+        let text = s.check(Side::Source).unwrap_err().to_string();
+        assert_eq!(text.lines().count(), 3, "{text}");
+        assert!(text.contains("no.such.thing: librdkafka has no such setting"), "{text}");
+        assert!(!text.contains(CANARY), "{text}");
+        let text = Settings::brokers(" ").check(Side::Sink).unwrap_err().to_string();
+        assert_eq!(text, "Kafka: no brokers are given");
+    }
+
+    #[test]
+    fn no_secret_leaves_by_debug_errors_or_reports() {
+        let s = with(&[("sasl.password", "pw"), ("sasl.username", CANARY), ("bad\0key", CANARY)]);
+        assert!(!format!("{s:?}").contains("canary"));
+        assert!(!s.check(Side::Source).unwrap_err().to_string().contains("canary"));
+        let reports = Reports { secrets: s.secrets(), ..Reports::default() };
+        reports.set_trouble(&format!("login as {CANARY} with pw failed"));
+        assert_eq!(reports.trouble().unwrap(), "login as *** with *** failed");
+        let created = KafkaError::ClientCreation(format!("`x` = {CANARY}"));
+        assert!(!reports.words(&created).contains(CANARY));
+        let set = KafkaError::ClientConfig(
+            RDKafkaConfRes::RD_KAFKA_CONF_INVALID,
+            CANARY.to_string(),
+            "sasl.password".to_string(),
+            CANARY.to_string(),
+        );
+        assert!(!reports.words(&set).contains(CANARY));
+    }
+
+    #[test]
+    fn c20_a_certificate_that_is_refused_has_more_than_one_reason() {
+        let theirs =
+            "ssl://h:1: certificate verify failed: broker certificate could not be verified, verify that ssl.ca.location is";
+        let ours = explained(theirs);
+        assert!(
+            ours.starts_with("ssl://h:1: certificate verify failed: broker certificate could not be verified: it has expired")
+        );
+        assert!(ours.contains("another host") && ours.contains("ssl.ca.location") && !ours.contains("verify that"), "{ours}");
+        assert_eq!(explained("refused"), "refused");
+    }
+
+    #[cfg(not(feature = "ssl"))]
+    #[test]
+    fn g6_tls_without_the_feature_says_what_to_build() {
+        for (key, value) in [("security.protocol", "SASL_SSL"), ("ssl.ca.location", "/x"), ("sasl.mechanisms", "SCRAM-SHA-256")] {
+            let text = with(&[(key, value)]).check(Side::Source).unwrap_err().to_string();
+            assert!(text.contains(key) && text.contains("feature `ssl`"), "{text}");
+        }
+    }
+
+    #[cfg(feature = "ssl")]
+    #[test]
+    fn tls_with_the_feature_goes_through_and_says_what_is_wrong_without_values() {
+        let s = with(&[("security.protocol", "SASL_SSL"), ("sasl.mechanisms", "SCRAM-SHA-256"), ("sasl.username", "me")]);
+        s.check(Side::Source).unwrap();
+        let s = with(&[("security.protocol", "SSL"), ("ssl.ca.pem", CANARY)]);
+        let text = s.client::<BaseConsumer<Context>>(Side::Source, Some("g")).err().unwrap().to_string();
+        assert!(text.contains("ssl.ca.pem") && !text.contains(CANARY), "{text}");
+    }
+
+    #[test]
+    fn an_unreachable_broker_is_named() {
+        let metadata = Metadata::new(&Settings::brokers("127.0.0.1:1")).unwrap();
+        let text = metadata.topic("words", Duration::from_millis(700)).unwrap_err().to_string();
+        assert!(text.contains("127.0.0.1:1") && text.contains("words") && !text.contains(" (after "), "{text}");
+        assert!(text.contains("Connection refused") && text.ends_with("and that a broker listens there"), "{text}");
+    }
+}

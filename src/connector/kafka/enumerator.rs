@@ -1,0 +1,307 @@
+//! Which offsets are mine: the planner's half of a Kafka source.
+//!
+//! The start is resolved to numbers once, before the first batch; what is read after that is decided by plans alone.
+
+use std::collections::{BTreeMap, BTreeSet};
+use std::sync::mpsc::{Receiver, RecvTimeoutError, Sender, TryRecvError, channel};
+use std::sync::{Arc, Mutex};
+use std::time::{Duration, Instant};
+
+use crate::connector::kafka::client::{Metadata, START_DEADLINE, Topic, lock};
+use crate::connector::kafka::group_offsets::{CommitOffsets, Committer, GroupOffsets};
+use crate::connector::kafka::source::{Kafka, StartFrom};
+use crate::connector::kafka::topic_ids::{Ids, ids, same};
+use crate::connector::source::{Splits, Start};
+use crate::core::data::encoded;
+use crate::core::error::{Error, Result};
+use crate::core::plan::{Range, Split};
+
+/// How often in a row, and how long at least, a topic may be unknown to the brokers before the job gives up on it: half a minute
+/// unless another `discover_every` is said.
+const GONE: (u32, Duration) = (6, Duration::from_secs(10));
+
+/// The planner's half: resolves topics and offsets, and looks for new ones on a thread of its own.
+pub struct KafkaSplits {
+    kafka: Kafka,
+    resumed: Option<BTreeSet<Split>>,
+    /// The topics that are read, as the brokers know them: those of the checkpoint, and what was learned since.
+    ids: Arc<Mutex<Ids>>,
+    news: Option<(Receiver<Result<Start>>, Sender<()>)>,
+    offsets: Option<GroupOffsets>,
+    committer: Option<Committer>,
+}
+
+impl KafkaSplits {
+    /// # Errors
+    /// Whatever is wrong with the description; nobody is contacted yet.
+    pub fn new(kafka: &Kafka) -> Result<Self> {
+        kafka.check()?;
+        let offsets = if let CommitOffsets::ByUser(offsets) = &kafka.offsets { Some(offsets.clone()) } else { None };
+        Ok(KafkaSplits { kafka: kafka.clone(), resumed: None, ids: Arc::default(), news: None, offsets, committer: None })
+    }
+
+    /// The job can be started again: where that is so, offsets are committed unless they are not wanted.
+    pub(super) fn of_a_job_that_lasts(mut self, lasts: bool) -> Self {
+        if lasts && matches!(self.kafka.offsets, CommitOffsets::Automatic) {
+            self.offsets = Some(GroupOffsets::new());
+        }
+        self
+    }
+}
+
+/// The topics of a source as the brokers have them now; a named one that is not there is left out.
+fn resolve(kafka: &Kafka, metadata: &Metadata) -> Result<Vec<Topic>> {
+    let mut found = BTreeSet::new();
+    if let Some(pattern) = &kafka.topics.pattern {
+        found.extend(metadata.topics(START_DEADLINE)?.into_iter().filter(|t| pattern.is_match(&t.name)));
+    }
+    for name in &kafka.topics.names {
+        found.extend(metadata.topic(name, START_DEADLINE)?);
+    }
+    Ok(found.into_iter().collect())
+}
+
+fn start_of(kafka: &Kafka, metadata: &Metadata, topic: &Arc<str>, partition: i32) -> Result<Start> {
+    let (low, high) = metadata.bounds(topic, partition, START_DEADLINE)?;
+    let from = match &kafka.start {
+        StartFrom::Latest => high,
+        StartFrom::Earliest => low,
+        StartFrom::Timestamp(ms) => metadata.at_time(topic, partition, *ms, START_DEADLINE)?.unwrap_or(high),
+        StartFrom::Offsets(offsets) => match offsets.get(&(topic.to_string(), partition)) {
+            None => high,
+            Some(from) if (low..=high).contains(from) => *from,
+            Some(from) => {
+                let what = format!("topic {topic}, partition {partition}");
+                return Err(Error::source(
+                    format!("Kafka at {}", metadata.brokers),
+                    format!("{what}: from_offsets says {from}, the log holds {low} to {high}; say an offset in [{low}, {high}]"),
+                ));
+            }
+        },
+    };
+    Ok(Start { split: Split::Kafka { topic: topic.clone(), partition }, from })
+}
+
+/// Where each partition begins when nothing was read before.
+fn first_starts(kafka: &Kafka, metadata: &Metadata, topics: &[Topic]) -> Result<Vec<Start>> {
+    if let StartFrom::Offsets(offsets) = &kafka.start {
+        let known = |t: &str, p: i32| topics.iter().any(|topic| &*topic.name == t && topic.partitions.contains(&p));
+        if let Some((topic, partition)) = offsets.keys().find(|(t, p)| !known(t, *p)) {
+            let reason = format!("from_offsets names topic {topic}, partition {partition}, which is not there");
+            return Err(Error::source(format!("Kafka at {}", metadata.brokers), reason));
+        }
+    }
+    each(topics).map(|(topic, partition)| start_of(kafka, metadata, topic, partition)).collect()
+}
+
+/// Where those begin that a checkpoint does not know.
+fn later_starts(metadata: &Metadata, topics: &[Topic], known: &BTreeSet<Split>) -> Result<Vec<Start>> {
+    let mut left = known.clone();
+    let mut starts = Vec::new();
+    for (topic, partition) in each(topics) {
+        let split = Split::Kafka { topic: topic.clone(), partition };
+        if !left.remove(&split) {
+            starts.push(Start { split, from: metadata.bounds(topic, partition, START_DEADLINE)?.0 });
+        }
+    }
+    match left.first() {
+        None => Ok(starts),
+        Some(lost) => {
+            let reason =
+                format!("topic {}, partition {} is in the checkpoint and not there any more", lost.name(), lost.partition());
+            Err(Error::source(format!("Kafka at {}", metadata.brokers), reason))
+        }
+    }
+}
+
+/// Whether the brokers have these partitions. What is no partition at all is the reader's to refuse.
+///
+/// # Errors
+/// A topic or a partition that is not there; brokers that do not answer.
+pub(super) fn check(kafka: &Kafka, given: &[Split]) -> Result<()> {
+    let wanted: BTreeSet<(&Arc<str>, i32)> = given
+        .iter()
+        .filter_map(|s| if let Split::Kafka { topic, partition } = s { Some((topic, *partition)) } else { None })
+        .collect();
+    if wanted.is_empty() {
+        return Ok(());
+    }
+    let metadata = Metadata::new(&kafka.settings)?;
+    let mut known: BTreeMap<&Arc<str>, Topic> = BTreeMap::new();
+    for (name, partition) in wanted {
+        let wrong = |reason| Err(Error::source(format!("Kafka at {}", metadata.brokers), reason));
+        if !known.contains_key(name) {
+            let Some(topic) = metadata.topic(name, START_DEADLINE)? else {
+                return wrong(format!("a range of topic {name} is given, and there is no topic {name}; create it first"));
+            };
+            known.insert(name, topic);
+        }
+        let partitions = &known[name].partitions;
+        if !partitions.contains(&partition) {
+            let last = partitions.last().copied().unwrap_or_default();
+            return wrong(format!(
+                "a range of topic {name}, partition {partition} is given, and the topic's partitions are 0 to {last}"
+            ));
+        }
+    }
+    Ok(())
+}
+
+/// Adds topics to those that are known.
+///
+/// # Errors
+/// One of them is not the one that is known.
+fn learn(known: &Mutex<Ids>, metadata: &Metadata, topics: &[Topic]) -> Result<(), String> {
+    let now = ids(metadata, topics.iter().map(|t| &*t.name));
+    let mut known = lock(known);
+    same(&known, &now)?;
+    known.extend(now);
+    Ok(())
+}
+
+fn each(topics: &[Topic]) -> impl Iterator<Item = (&Arc<str>, i32)> {
+    topics.iter().flat_map(|t| t.partitions.iter().map(move |p| (&t.name, *p)))
+}
+
+impl Splits for KafkaSplits {
+    /// `start` gives only partitions that appeared meanwhile, which are read from their first record. Where the source says to
+    /// start does not matter then.
+    fn resume(&mut self, read: Vec<Start>, memory: &[u8]) -> Result<()> {
+        self.resumed = Some(read.into_iter().map(|s| s.split).collect());
+        if !memory.is_empty() {
+            let known = postcard::from_bytes(memory);
+            *lock(&self.ids) = known.map_err(|e| Error::source(self.kafka.name(), format!("the checkpoint's topics: {e}")))?;
+        }
+        Ok(())
+    }
+
+    fn memory(&self) -> Vec<u8> {
+        encoded(&*lock(&self.ids))
+    }
+
+    fn start(&mut self) -> Result<Vec<Start>> {
+        let (kafka, metadata) = (&self.kafka, Metadata::new(&self.kafka.settings)?);
+        let place = format!("Kafka at {}", metadata.brokers);
+        let topics = resolve(kafka, &metadata)?;
+        let missing: Vec<&str> =
+            kafka.topics.names.iter().map(String::as_str).filter(|n| !topics.iter().any(|t| &*t.name == *n)).collect();
+        if !missing.is_empty() {
+            return Err(Error::source(place, format!("there is no topic {}; create it first", missing.join(", "))));
+        }
+        if topics.is_empty() {
+            tracing::warn!("{place}: no topic matches the pattern yet");
+        }
+        learn(&self.ids, &metadata, &topics).map_err(|e| Error::source(&*place, e))?;
+        let starts = match &self.resumed {
+            None => first_starts(kafka, &metadata, &topics),
+            Some(known) => later_starts(&metadata, &topics, known),
+        }?;
+        let (known, gone, ids) = (BTreeMap::new(), BTreeMap::new(), self.ids.clone());
+        let watch = Watch { kafka: kafka.clone(), metadata, ids, known, gone };
+        self.news = Some(watch.spawn(&topics)?);
+        if let Some(offsets) = self.offsets.take() {
+            self.committer = Some(Committer::start(kafka, offsets)?);
+        }
+        Ok(starts)
+    }
+
+    fn check(&mut self, given: &[Split]) -> Result<()> {
+        check(&self.kafka, given)
+    }
+
+    fn out(&mut self, ranges: &[Range]) {
+        let Some(committer) = self.committer.as_ref().filter(|_| !matches!(self.kafka.offsets, CommitOffsets::ByUser(_))) else {
+            return;
+        };
+        committer.offsets.commit(&ranges.iter().map(Into::into).collect::<Vec<_>>());
+    }
+
+    fn discover(&mut self) -> Result<Vec<Start>> {
+        let Some((news, _)) = &self.news else { return Ok(Vec::new()) };
+        let mut starts = Vec::new();
+        loop {
+            match news.try_recv() {
+                Ok(start) => starts.push(start?),
+                Err(TryRecvError::Empty | TryRecvError::Disconnected) => return Ok(starts),
+            }
+        }
+    }
+}
+
+/// Asks the brokers every few seconds what is new. A broker that does not answer is asked again, and that is all.
+struct Watch {
+    kafka: Kafka,
+    metadata: Metadata,
+    ids: Arc<Mutex<Ids>>,
+    known: BTreeMap<Arc<str>, BTreeSet<i32>>,
+    gone: BTreeMap<Arc<str>, Instant>,
+}
+
+impl Watch {
+    fn spawn(mut self, topics: &[Topic]) -> Result<(Receiver<Result<Start>>, Sender<()>)> {
+        self.known = topics.iter().map(|t| (t.name.clone(), t.partitions.iter().copied().collect())).collect();
+        let (say, news) = channel();
+        let (stop, stopped) = channel::<()>();
+        let run = move || {
+            // The thread is not joined: it may be waiting for a broker, and holds nothing that anybody waits for.
+            while let Err(RecvTimeoutError::Timeout) = stopped.recv_timeout(self.kafka.every) {
+                match self.look() {
+                    Ok(starts) => starts.into_iter().for_each(|s| _ = say.send(Ok(s))),
+                    Err(Trouble::Passing(e)) => tracing::debug!("looking for new partitions: {e}"),
+                    Err(Trouble::Final(e)) => {
+                        let _ = say.send(Err(e));
+                        return;
+                    }
+                }
+            }
+        };
+        let thread = std::thread::Builder::new().name("tidemill-kafka-watch".to_string()).spawn(run);
+        thread.map_err(|e| Error::io("starting the thread that looks for new Kafka partitions", e))?;
+        Ok((news, stop))
+    }
+
+    fn look(&mut self) -> Result<Vec<Start>, Trouble> {
+        let topics = resolve(&self.kafka, &self.metadata)?;
+        let place = || format!("Kafka at {}", self.metadata.brokers);
+        learn(&self.ids, &self.metadata, &topics).map_err(|e| Trouble::Final(Error::source(place(), e)))?;
+        self.lost(&topics)?;
+        let mut starts = Vec::new();
+        for (topic, partition) in each(&topics) {
+            if self.known.get(topic).is_some_and(|known| known.contains(&partition)) {
+                continue;
+            }
+            // Whatever is in it came after the start: it is read from its first record.
+            let (from, _) = self.metadata.bounds(topic, partition, START_DEADLINE)?;
+            starts.push(Start { split: Split::Kafka { topic: topic.clone(), partition }, from });
+            self.known.entry(topic.clone()).or_default().insert(partition);
+        }
+        Ok(starts)
+    }
+
+    /// librdkafka asks for a deleted topic for ever and says nothing: metadata is the only one to tell.
+    fn lost(&mut self, topics: &[Topic]) -> Result<(), Trouble> {
+        for (name, partitions) in &self.known {
+            let now = topics.iter().find(|t| t.name == *name).map_or(&[][..], |t| &t.partitions);
+            if partitions.iter().all(|p| now.contains(p)) {
+                self.gone.remove(name);
+            } else if self.gone.entry(name.clone()).or_insert_with(Instant::now).elapsed()
+                >= (self.kafka.every * GONE.0).max(GONE.1)
+            {
+                let reason = format!("topic {name} was deleted, or has fewer partitions than it had");
+                return Err(Trouble::Final(Error::source(format!("Kafka at {}", self.metadata.brokers), reason)));
+            }
+        }
+        Ok(())
+    }
+}
+
+enum Trouble {
+    Passing(Error),
+    Final(Error),
+}
+
+impl From<Error> for Trouble {
+    fn from(e: Error) -> Self {
+        Trouble::Passing(e)
+    }
+}

@@ -1,0 +1,123 @@
+//! Offsets in the consumer group: for the eyes of lag tools. Recovery never reads them.
+
+use std::collections::BTreeMap;
+use std::sync::mpsc::{Receiver, RecvTimeoutError, Sender, channel};
+use std::sync::{Arc, Mutex};
+use std::time::Duration;
+
+use rdkafka::consumer::{BaseConsumer, CommitMode, Consumer};
+use rdkafka::{Offset, TopicPartitionList};
+
+use crate::connector::kafka::client::{Context, Side, lock};
+use crate::connector::kafka::source::Kafka;
+use crate::core::error::{Error, Result};
+use crate::core::plan::OffsetRange;
+
+/// How often what is new is committed.
+const EVERY: Duration = Duration::from_millis(200);
+/// How long the end of a job waits for the last commit.
+const LAST: Duration = Duration::from_secs(2);
+
+/// Which offsets are committed to the consumer group, where tools that show a lag look for them.
+#[derive(Clone, Debug, Default)]
+pub enum CommitOffsets {
+    /// Where each batch ended, a moment after every output was through it, if the job has a checkpoint directory.
+    #[default]
+    Automatic,
+    /// None.
+    Off,
+    /// Those that the program gives to the handle.
+    ByUser(GroupOffsets),
+}
+
+/// Takes offsets that a program wants committed; see [`Kafka::commit_offsets`].
+///
+/// ```
+/// use tidemill::prelude::*;
+/// let offsets = GroupOffsets::new();
+/// let kafka = Kafka::brokers("127.0.0.1:9092").topic("words").commit_offsets(CommitOffsets::ByUser(offsets.clone()));
+/// // in an output: stream.foreach_batch(move |batch| { ..; offsets.commit(batch.offset_ranges()); Ok(()) })
+/// offsets.commit(&[OffsetRange::new("words", 0, 0, 200)]);
+/// assert_eq!(offsets.waiting(), [OffsetRange::new("words", 0, 200, 200)]);
+/// # drop(kafka);
+/// ```
+#[derive(Clone, Debug, Default)]
+pub struct GroupOffsets(Arc<Mutex<Next>>);
+
+/// The next offset of each partition.
+type Next = BTreeMap<(Arc<str>, i32), i64>;
+
+impl GroupOffsets {
+    /// A handle for one source.
+    pub fn new() -> Self {
+        GroupOffsets::default()
+    }
+
+    /// The `until` of each range is committed soon: Spark's `commitAsync`.
+    #[doc(alias = "commitAsync")]
+    pub fn commit(&self, ranges: &[OffsetRange]) {
+        lock(&self.0).extend(ranges.iter().map(|r| ((r.topic.clone(), r.partition), r.until)));
+    }
+
+    /// What is not committed yet, as empty ranges.
+    pub fn waiting(&self) -> Vec<OffsetRange> {
+        lock(&self.0).iter().map(|((topic, p), at)| OffsetRange::new(topic, *p, *at, *at)).collect()
+    }
+
+    fn take(&self) -> Option<TopicPartitionList> {
+        let all = std::mem::take(&mut *lock(&self.0));
+        let mut list = TopicPartitionList::new();
+        for ((topic, partition), at) in &all {
+            list.add_partition_offset(topic, *partition, Offset::Offset(*at)).ok()?;
+        }
+        (!all.is_empty()).then_some(list)
+    }
+}
+
+/// The thread that commits. When it is dropped, what is there is committed, if the brokers answer soon.
+pub(super) struct Committer {
+    pub offsets: GroupOffsets,
+    stop: Option<Sender<()>>,
+    done: Receiver<()>,
+}
+
+impl Committer {
+    /// # Errors
+    /// What is wrong with the settings; no thread.
+    pub fn start(kafka: &Kafka, offsets: GroupOffsets) -> Result<Self> {
+        let (consumer, reports): (BaseConsumer<Context>, _) = kafka.settings.client(Side::Source, Some(kafka.group_or_ours()))?;
+        let ((stop, stopped), (tell, done)) = (channel::<()>(), channel());
+        let mine = offsets.clone();
+        let run = move || {
+            let mut warned = false;
+            loop {
+                let last = stopped.recv_timeout(EVERY) != Err(RecvTimeoutError::Timeout);
+                if let Some(list) = mine.take() {
+                    crate::core::fault::point("offsets");
+                    match consumer.commit(&list, CommitMode::Sync) {
+                        Ok(()) => warned = false,
+                        Err(e) if !std::mem::replace(&mut warned, true) => {
+                            tracing::warn!("offsets could not be committed to the consumer group: {}", reports.words(&e));
+                        }
+                        Err(_) => {}
+                    }
+                }
+                if last {
+                    let _ = tell.send(());
+                    return;
+                }
+            }
+        };
+        let thread = std::thread::Builder::new().name("tidemill-kafka-offsets".to_string()).spawn(run);
+        thread.map_err(|e| Error::io("starting the thread that commits Kafka offsets", e))?;
+        Ok(Committer { offsets, stop: Some(stop), done })
+    }
+}
+
+impl Drop for Committer {
+    fn drop(&mut self) {
+        self.stop = None;
+        // The thread is not joined: it may be waiting for a broker that is away.
+        let _ = self.done.recv_timeout(LAST);
+    }
+}

@@ -1,0 +1,19 @@
+//! Kafka: the direct stream, and the sink. The only folder that names rdkafka.
+
+pub(crate) mod client;
+pub(crate) mod embedded_broker;
+pub mod enumerator;
+mod fetcher;
+mod ffi;
+pub mod group_offsets;
+mod partition_buffer;
+mod producer;
+mod progress;
+pub mod reader;
+pub mod sink;
+pub mod source;
+mod stream;
+mod topic_ids;
+pub(crate) mod topic_writer;
+mod transactions;
+mod watermarks;

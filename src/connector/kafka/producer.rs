@@ -1,0 +1,69 @@
+//! A producer: its queue, and what comes back of what it sent.
+
+use std::sync::Arc;
+use std::time::{Duration, Instant};
+
+use rdkafka::error::{KafkaError, RDKafkaErrorCode};
+use rdkafka::producer::{BaseProducer, BaseRecord, Producer};
+
+use crate::connector::kafka::client::{Context, Receipt, Reports, Settings};
+use crate::connector::retry::pause;
+
+/// A record on its way out.
+pub(super) type Outgoing<'a> = BaseRecord<'a, [u8], [u8], Receipt>;
+
+/// A producer and what it reports.
+pub(super) struct Link {
+    pub producer: BaseProducer<Context>,
+    pub reports: Arc<Reports>,
+    /// How long a record may take to be acknowledged.
+    pub deadline: Duration,
+}
+
+impl Link {
+    pub fn new(settings: &Settings, producer: BaseProducer<Context>, reports: Arc<Reports>) -> Self {
+        Link { producer, reports, deadline: settings.delivery_deadline() }
+    }
+
+    /// Puts a record into the producer's queue, making room if it is full.
+    pub fn put(&self, mut out: Outgoing<'_>) -> Result<(), KafkaError> {
+        let end = Instant::now() + self.deadline;
+        while let Err((error, back)) = self.producer.send(out) {
+            if error.rdkafka_error_code() != Some(RDKafkaErrorCode::QueueFull) || Instant::now() > end {
+                return Err(error);
+            }
+            out = back;
+            self.producer.poll(Duration::from_millis(1));
+        }
+        Ok(())
+    }
+
+    /// Hears all that has come back so far.
+    pub fn serve(&self) {
+        loop {
+            // One call hears one answer of a broker, and a batch may have dozens.
+            let left = self.producer.in_flight_count();
+            self.producer.poll(Duration::ZERO);
+            if left == 0 || self.producer.in_flight_count() >= left {
+                return;
+            }
+        }
+    }
+
+    /// Waits until nothing is under way. Every record is then delivered or has failed.
+    pub fn settle(&self) -> Result<(), String> {
+        let began = Instant::now();
+        loop {
+            // `flush` would wait in steps of 100 ms, and `poll` spins through the last of them.
+            self.serve();
+            let left = self.producer.in_flight_count();
+            if left == 0 {
+                return self.reports.take_failed().map_or(Ok(()), Err);
+            }
+            if began.elapsed() > self.deadline {
+                return Err(format!("{left} records are not acknowledged after {:?}", self.deadline));
+            }
+            std::thread::sleep(pause(began));
+        }
+    }
+}

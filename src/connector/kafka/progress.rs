@@ -1,0 +1,209 @@
+//! How far the shards of an exactly-once sink are: records in a compacted topic of ours, written in the transactions of the rows.
+//!
+//! The topic is `tidemill-progress-TOPIC`, one partition, beside the topic it is about. docs/formats.md has the record.
+
+use std::collections::BTreeMap;
+use std::sync::atomic::{AtomicBool, Ordering};
+use std::time::{Duration, Instant};
+
+use rdkafka::admin::{AdminClient, NewTopic, TopicReplication};
+use rdkafka::consumer::{BaseConsumer, Consumer};
+use rdkafka::error::KafkaError;
+use rdkafka::message::Message as _;
+use rdkafka::{Offset, TopicPartitionList};
+use serde::{Deserialize, Serialize};
+
+use crate::connector::kafka::client::{Context, START_DEADLINE, Settings, Side, described_code, make_topic};
+use crate::core::error::{Error, Result};
+use crate::core::plan::Progress;
+use crate::core::time::BatchTime;
+
+/// How long transactions of others on the same topic may keep us from seeing our own records.
+const OTHERS: Duration = Duration::from_secs(90);
+
+/// A progress record as it is in the topic: JSON, so that any client can read it.
+#[derive(Serialize, Deserialize)]
+struct Record<'a> {
+    job: &'a str,
+    sink: &'a str,
+    shard: u32,
+    shards: u32,
+    directory: &'a str,
+    generation: u64,
+    time: u64,
+    plan: &'a str,
+}
+
+/// The key of a shard's records: the newest one counts.
+pub(super) fn key(job: &str, sink: &str, shard: u32) -> String {
+    format!("{job}/{sink}/{shard}")
+}
+
+pub(super) fn value(p: &Progress) -> Vec<u8> {
+    let (directory, plan) = (format!("{:032x}", p.directory), format!("{:016x}", p.plan));
+    let Progress { job, sink, shard, shards, generation, .. } = p;
+    let record = Record {
+        job,
+        sink,
+        shard: *shard,
+        shards: *shards,
+        directory: &directory,
+        generation: *generation,
+        time: p.time.millis(),
+        plan: &plan,
+    };
+    serde_json::to_vec(&record).expect("numbers and text are JSON")
+}
+
+fn read_value(bytes: &[u8]) -> Option<Progress> {
+    let r: Record<'_> = serde_json::from_slice(bytes).ok()?;
+    Some(Progress {
+        job: r.job.into(),
+        sink: r.sink.into(),
+        shard: r.shard,
+        shards: r.shards,
+        directory: u128::from_str_radix(r.directory, 16).ok()?,
+        generation: r.generation,
+        time: BatchTime::from_millis(r.time),
+        plan: u64::from_str_radix(r.plan, 16).ok()?,
+    })
+}
+
+/// The topic of progress beside a topic.
+#[derive(Clone)]
+pub(super) struct ProgressTopic {
+    settings: Settings,
+    pub name: String,
+}
+
+impl ProgressTopic {
+    pub fn beside(topic: &str, settings: &Settings) -> Self {
+        ProgressTopic { settings: settings.clone(), name: format!("tidemill-progress-{topic}") }
+    }
+
+    fn failed(&self, what: &str, error: &KafkaError) -> Error {
+        let why = error.rdkafka_error_code().map_or_else(|| error.to_string(), described_code);
+        self.wrong(format!("{what}: {why}"))
+    }
+
+    fn wrong(&self, what: String) -> Error {
+        Error::source(format!("Kafka at {}", self.settings.brokers), format!("topic {}: {what}", self.name))
+    }
+
+    /// Makes the topic if it is not there.
+    ///
+    /// # Errors
+    /// The brokers do not answer, or do not let us.
+    pub fn make(&self) -> Result<()> {
+        let (admin, _): (AdminClient<Context>, _) = self.settings.connection().client(Side::Sink, None)?;
+        let known = admin.inner().fetch_metadata(Some(&self.name), START_DEADLINE);
+        let known = known.map_err(|e| self.failed("could not be looked up", &e))?;
+        if known.topics().iter().any(|t| t.name() == self.name && t.error().is_none() && !t.partitions().is_empty()) {
+            return Ok(());
+        }
+        let new = NewTopic::new(&self.name, 1, TopicReplication::Fixed(-1))
+            .set("cleanup.policy", "compact")
+            // What a start reads is the last segment and what was kept of the others.
+            .set("segment.bytes", "16777216")
+            .set("min.cleanable.dirty.ratio", "0.1");
+        match make_topic(&admin, &new).map_err(|e| self.failed("could not be made", &e))? {
+            Some(code) => {
+                Err(self.wrong(format!("could not be made: {}; make it, compacted, with one partition", described_code(code))))
+            }
+            None => Ok(()),
+        }
+    }
+
+    /// The newest committed progress of each shard of a sink. Those that wrote the shards must have been shut out.
+    ///
+    /// # Errors
+    /// The brokers do not answer; a record that is none of ours; somebody's open transaction hides what is behind it.
+    pub fn read(&self, job: &str, sink: &str, over: &AtomicBool) -> Result<BTreeMap<u32, Progress>> {
+        let committed = self.settings.log_reader(true)?;
+        self.wait_for_others(&committed, over)?;
+        let mut from = TopicPartitionList::new();
+        let begin = from.add_partition_offset(&self.name, 0, Offset::Beginning).and_then(|()| committed.assign(&from));
+        begin.map_err(|e| self.failed("could not be read", &e))?;
+        let (mut found, end) = (BTreeMap::new(), Instant::now() + OTHERS);
+        let (prefix, ours) = (format!("{job}/{sink}/"), |shard: &str| shard.parse::<u32>().ok());
+        loop {
+            match committed.poll(Duration::from_millis(100)) {
+                // All of it was readable before we began: so this end is behind all that counts.
+                Some(Err(KafkaError::PartitionEOF(_))) => return Ok(found),
+                Some(Err(e)) if Instant::now() > end => return Err(self.failed("could not be read", &e)),
+                None if Instant::now() > end => return Err(self.wrong("could not be read to its end".into())),
+                Some(Err(_)) | None => {}
+                Some(Ok(m)) => {
+                    let of = m.key().and_then(|k| std::str::from_utf8(k).ok()?.strip_prefix(&prefix).and_then(ours));
+                    let Some(shard) = of else { continue };
+                    let read = m.payload().and_then(read_value);
+                    let p =
+                        read.ok_or_else(|| self.wrong(format!("the record at offset {} is no progress of ours", m.offset())))?;
+                    found.insert(shard, p);
+                }
+            }
+        }
+    }
+
+    /// A reader of committed records sees nothing behind the first open transaction, whoever's it is: also not our own.
+    fn wait_for_others(&self, committed: &BaseConsumer<Context>, over: &AtomicBool) -> Result<()> {
+        let all = self.settings.log_reader(false)?;
+        let bounds = |c: &BaseConsumer<Context>| c.fetch_watermarks(&self.name, 0, START_DEADLINE);
+        let began = Instant::now();
+        // A topic that was made a moment ago has no leader yet.
+        let (_, end) = loop {
+            match bounds(&all) {
+                Ok(bounds) => break bounds,
+                Err(e) if began.elapsed() > START_DEADLINE => return Err(self.failed("could not be asked how long it is", &e)),
+                Err(_) => std::thread::sleep(Duration::from_millis(100)),
+            }
+        };
+        let mut told = false;
+        loop {
+            match bounds(committed) {
+                Ok((_, readable)) if readable >= end => return Ok(()),
+                Ok((_, readable)) if began.elapsed() > OTHERS => {
+                    let what =
+                        format!("there is an open transaction at offset {readable}, of another program or of an earlier run");
+                    return Err(
+                        self.wrong(format!("{what}: it hides what is behind it; end that program, or wait until it times out"))
+                    );
+                }
+                Ok(_) if began.elapsed() > Duration::from_secs(5) && !std::mem::replace(&mut told, true) => {
+                    tracing::warn!("topic {}: waiting for the end of somebody's open transaction", self.name);
+                }
+                Err(e) if began.elapsed() > OTHERS => return Err(self.failed("could not be asked how long it is", &e)),
+                _ => {}
+            }
+            // Another process of this job may have died before it ended what its shards had left open.
+            if over.load(Ordering::Relaxed) {
+                return Err(self.wrong("the job is over".into()));
+            }
+            std::thread::sleep(Duration::from_millis(20));
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_record_comes_back_as_it_was() {
+        let p = Progress {
+            job: "j".into(),
+            sink: "out#2".into(),
+            shard: 3,
+            shards: 8,
+            directory: 7 << 100,
+            generation: 9,
+            time: BatchTime::from_millis(1_700_000_000_100),
+            plan: u64::MAX - 1,
+        };
+        let bytes = value(&p);
+        let text = r#"{"job":"j","sink":"out#2","shard":3,"shards":8,"directory":"00000070000000000000000000000000","generation":9,"time":1700000000100,"plan":"fffffffffffffffe"}"#;
+        assert_eq!(std::str::from_utf8(&bytes).unwrap(), text, "docs/formats.md");
+        assert_eq!(read_value(&bytes).unwrap(), p);
+        assert!(read_value(b"{}").is_none());
+    }
+}

@@ -1,0 +1,535 @@
+//! The worker's half of a Kafka source: hands out what the drain thread put into the inboxes, and never waits.
+//!
+//! All of it is in `Cursor`, which knows no Kafka: where a partition stands, where a live batch ends, and when a given
+//! range is complete. *Invariant:* a range is complete on a record or an end of the partition whose own offset is not before
+//! `until`; an older end proves nothing.
+
+use std::sync::Arc;
+
+use crate::connector::kafka::fetcher::{Command, Drain};
+use crate::connector::kafka::partition_buffer::{Gone, Inbox, Item};
+use crate::connector::kafka::source::{Kafka, Tombstones};
+use crate::connector::message::{Block, Message};
+use crate::connector::source::{Emit, Reader, Sealed, Waker};
+use crate::core::error::{Error, Result};
+use crate::core::plan::{Limits, Range, Split};
+
+/// How many rows one call gives.
+const ROWS: usize = 4096;
+/// How many bytes of records wait in all inboxes of a reader together; each gets its part, within bounds.
+const BYTES: usize = 64 << 20;
+/// The smallest and the largest inbox.
+const INBOX: (usize, usize) = (1 << 20, 16 << 20);
+
+/// Where a partition stands.
+struct Cursor {
+    lane: u32,
+    split: Split,
+    inbox: Arc<Inbox>,
+    skip_nulls: bool,
+    /// The open batch's first offset.
+    from: i64,
+    /// The offset after everything that was given; `None` until something says where to begin.
+    next: Option<i64>,
+    /// How many records the open batch took.
+    given: u64,
+    /// A block that was given in part, and how far.
+    front: Option<(Arc<Block>, usize)>,
+    /// All records before this offset were seen, because an end said so.
+    end: i64,
+    /// The end for which the log was asked whether it goes on.
+    asked: i64,
+    /// The log holds nothing before this offset any more, as far as that was noticed.
+    low: i64,
+}
+
+/// What a cursor has just now.
+#[derive(Debug, PartialEq, Eq)]
+enum Ready {
+    /// A block is in front.
+    Rows,
+    /// What comes next is not in the log.
+    Gone(Gone),
+    /// Nothing.
+    Nothing,
+}
+
+impl Cursor {
+    fn new(lane: u32, split: &Split, inbox: Inbox, skip_nulls: bool) -> Self {
+        let (split, inbox) = (split.clone(), Arc::new(inbox));
+        Cursor { lane, split, inbox, skip_nulls, from: 0, next: None, given: 0, front: None, end: -1, asked: -1, low: -1 }
+    }
+
+    /// Stands at `from`, wherever it stood; what is under way is forgotten. The epoch is for the drain thread.
+    fn restart(&mut self, from: i64) -> u64 {
+        (self.from, self.next, self.front, self.end, self.asked) = (from, Some(from), None, -1, -1);
+        self.inbox.restart()
+    }
+
+    /// As `restart`, within the batch.
+    fn pass(&mut self, to: i64) -> u64 {
+        let from = self.from;
+        let epoch = self.restart(to);
+        self.from = from;
+        epoch
+    }
+
+    /// Puts a block in front if there is one. `room`: the inbox was full and is not any more.
+    fn fill(&mut self, room: &mut bool) -> Result<Ready, String> {
+        while self.front.is_none() {
+            let (item, freed) = self.inbox.pop();
+            *room |= freed;
+            match item {
+                None => return Ok(Ready::Nothing),
+                Some(Item::Block(block)) => self.front = Some((block, 0)),
+                Some(Item::End(offset)) => self.end = self.end.max(offset),
+                Some(Item::Gone(gone)) => return Ok(Ready::Gone(gone)),
+                Some(Item::Fault(text)) => return Err(text),
+            }
+        }
+        Ok(Ready::Rows)
+    }
+
+    /// Takes rows of the block in front, at most `most`, none at or behind `until`. The number counts what is skipped, too.
+    fn take(&mut self, until: i64, most: usize, out: &mut Vec<Message>) -> (usize, usize) {
+        let Some((block, at)) = self.front.take() else { return (0, 0) };
+        let n = block.before(at, until).min(most);
+        let to = at + n;
+        if n > 0 {
+            let skip = self.skip_nulls && block.has_nulls();
+            out.extend(block.messages(at, to).filter(|m| !skip || m.value_opt().is_some()));
+            self.next = Some(block.offset(to - 1) + 1);
+            self.given += n as u64;
+        }
+        let bytes = block.span(at, to);
+        self.front = (to < block.len()).then_some((block, to));
+        (n, bytes)
+    }
+
+    /// The ends that were seen move the position over what is not a record: control records, aborted ones, gaps.
+    fn pass_end(&mut self) {
+        if self.front.is_none()
+            && let Some(next) = &mut self.next
+        {
+            *next = (*next).max(self.end);
+        }
+    }
+
+    /// Whether everything before `until` was given: a record or an end at or behind it was seen.
+    fn complete(&self, until: i64) -> bool {
+        let Some(next) = self.next else { return false };
+        let behind = self.front.as_ref().is_some_and(|(block, at)| block.offset(*at) >= until);
+        next >= until || behind || (self.front.is_none() && self.end >= until)
+    }
+
+    /// Ends the open batch.
+    fn seal(&mut self, source: u32) -> Option<Range> {
+        let until = self.next?;
+        let from = std::mem::replace(&mut self.from, until);
+        self.given = 0;
+        Some(Range { source, lane: self.lane, split: self.split.clone(), from, until })
+    }
+
+    /// An end before `until` was the last thing seen: the log may be shorter than the range. Said once for each end.
+    fn must_ask(&mut self, until: i64) -> bool {
+        let ask = self.end >= 0 && self.end < until && self.asked < self.end;
+        if ask {
+            self.asked = self.end;
+        }
+        ask
+    }
+
+    fn lag(&self) -> Option<u64> {
+        let high = self.inbox.high();
+        (high >= 0).then(|| u64::try_from(high - self.next.unwrap_or(high)).unwrap_or(0))
+    }
+}
+
+/// Reads the partitions of one worker. The thread and the connection begin with the first partition.
+pub struct KafkaReader {
+    kafka: Kafka,
+    source: u32,
+    waker: Waker,
+    drain: Option<Drain>,
+    cursors: Vec<Cursor>,
+    limits: Limits,
+    turn: usize,
+    lost: Vec<Range>,
+}
+
+impl KafkaReader {
+    /// A reader of the source numbered `source` in build order.
+    ///
+    /// # Errors
+    /// Whatever is wrong with the description; nobody is contacted yet.
+    pub fn new(kafka: &Kafka, source: u32, waker: Waker) -> Result<Self> {
+        kafka.check()?;
+        Ok(KafkaReader {
+            kafka: kafka.clone(),
+            source,
+            waker,
+            drain: None,
+            cursors: Vec::new(),
+            limits: Limits::default(),
+            turn: 0,
+            lost: Vec::new(),
+        })
+    }
+
+    fn fault(&self, text: impl ToString) -> Error {
+        Error::source(format!("Kafka at {}", self.kafka.settings.brokers), text)
+    }
+
+    fn drain(&mut self) -> Result<&Drain> {
+        if self.drain.is_none() {
+            self.drain = Some(Drain::start(&self.kafka, self.waker.clone())?);
+        }
+        self.drain.as_ref().ok_or_else(|| Error::config("the drain thread is not there"))
+    }
+
+    fn begin(&mut self, i: usize, from: i64) -> Result<()> {
+        let epoch = self.cursors[i].restart(from);
+        let inbox = self.cursors[i].inbox.clone();
+        self.drain()?.send(Command::Read { inbox, epoch, from });
+        Ok(())
+    }
+
+    /// What is not in the log is an error, or passed over and noted where the user allows that. What was never there, or was
+    /// there once more under the same name, is always an error, and so is all of it where batches of before run again.
+    fn pass(&mut self, i: usize, gone: Gone, until: i64) -> Result<()> {
+        let replayed = self.kafka.replayed;
+        if gone.aged().is_none() || self.kafka.stops_at_loss || replayed {
+            let split = &self.cursors[i].split;
+            let (topic, partition) = (split.name(), split.partition());
+            return Err(self.fault(format!("topic {topic}, partition {partition}: {}", gone.say(replayed))));
+        }
+        self.cursors[i].low = gone.low;
+        let from = gone.wanted.min(until);
+        self.pass_aged(i, from, until)
+    }
+
+    /// Goes on at the first offset that the log holds, or at `until`.
+    fn pass_aged(&mut self, i: usize, from: i64, until: i64) -> Result<()> {
+        let cursor = &mut self.cursors[i];
+        let to = cursor.low.clamp(from, until);
+        if from < to {
+            let (topic, partition) = (cursor.split.name(), cursor.split.partition());
+            tracing::error!("topic {topic}, partition {partition}: offsets {from} to {to} aged out before they were read: lost");
+            self.lost.push(Range { source: self.source, lane: cursor.lane, split: cursor.split.clone(), from, until: to });
+        }
+        let (epoch, inbox) = (cursor.pass(to), cursor.inbox.clone());
+        self.drain()?.send(Command::Read { inbox, epoch, from: to });
+        Ok(())
+    }
+
+    fn room_again(&self, room: bool) {
+        if room && let Some(drain) = &self.drain {
+            drain.wake();
+        }
+    }
+
+    /// Gives up to `most` rows of one cursor before `until`; how many it took, and whether it has nothing more just now.
+    fn give(&mut self, i: usize, until: i64, most: usize, emit: &mut Emit<'_, Message>) -> Result<(usize, bool)> {
+        let (mut taken, mut room, mut dry) = (0, false, false);
+        while taken < most && !self.cursors[i].complete(until) {
+            let cursor = &mut self.cursors[i];
+            match cursor.fill(&mut room) {
+                Err(text) => return Err(self.fault(text)),
+                Ok(Ready::Gone(gone)) => {
+                    self.pass(i, gone, until)?;
+                    break;
+                }
+                Ok(Ready::Nothing) => {
+                    dry = true;
+                    break;
+                }
+                Ok(Ready::Rows) => {}
+            }
+            let (block, at) = cursor.front.as_ref().map_or((0, 0), |(b, at)| (b.len(), *at));
+            let mut rows = Vec::with_capacity((block - at).min(most - taken));
+            let (n, bytes) = cursor.take(until, most - taken, &mut rows);
+            if n == 0 {
+                break;
+            }
+            taken += n;
+            if !rows.is_empty() {
+                emit(cursor.lane, rows, bytes);
+            }
+        }
+        self.room_again(room);
+        Ok((taken, dry))
+    }
+}
+
+impl Reader<Message> for KafkaReader {
+    fn assign(&mut self, lane: u32, split: &Split, from: Option<i64>) -> Result<()> {
+        let Split::Kafka { topic, partition } = split else {
+            return Err(self.fault(format!("{} is not a Kafka partition", split.name())));
+        };
+        let i = match self.cursors.iter().position(|c| c.split == *split) {
+            Some(i) => i,
+            None => {
+                let room = (BYTES / (self.cursors.len() + 1)).clamp(INBOX.0, INBOX.1);
+                self.cursors.iter().for_each(|c| c.inbox.set_room(room));
+                let inbox = Inbox::new(topic.clone(), *partition, room);
+                self.cursors.push(Cursor::new(lane, split, inbox, self.kafka.tombstones == Tombstones::Skip));
+                self.cursors.len() - 1
+            }
+        };
+        self.cursors[i].lane = lane;
+        match from {
+            Some(from) if self.cursors[i].next != Some(from) => self.begin(i, from),
+            _ => Ok(()),
+        }
+    }
+
+    fn limit(&mut self, limits: Limits) {
+        self.limits = limits;
+    }
+
+    fn read(&mut self, emit: &mut Emit<'_, Message>) -> Result<bool> {
+        let (mut left, count) = (ROWS, self.cursors.len());
+        for k in 0..count {
+            let i = (self.turn + k) % count;
+            let cursor = &mut self.cursors[i];
+            if cursor.next.is_none() {
+                continue;
+            }
+            let allowed = self.limits.of(cursor.lane).map_or(u64::MAX, |limit| limit.saturating_sub(cursor.given));
+            let most = left.min(usize::try_from(allowed).unwrap_or(usize::MAX));
+            if most > 0 {
+                left -= self.give(i, i64::MAX, most, emit)?.0;
+                self.cursors[i].pass_end();
+            }
+            if left == 0 {
+                // The next call begins with the next partition: none starves another.
+                self.turn = (i + 1) % count;
+                return Ok(true);
+            }
+        }
+        Ok(false)
+    }
+
+    fn seal(&mut self, _emit: &mut Emit<'_, Message>) -> Result<Sealed> {
+        if self.drain.as_ref().is_some_and(Drain::died) {
+            return Err(self.fault("the thread that reads it ended by a panic"));
+        }
+        let source = self.source;
+        let ranges = self.cursors.iter_mut().filter_map(|c| c.seal(source)).collect();
+        let lag = self.cursors.iter().filter_map(|c| Some((c.lane, c.lag()?))).collect();
+        let trouble = self.drain.as_ref().and_then(Drain::trouble);
+        let trouble = trouble.map(|t| format!("Kafka at {}: {t}", self.kafka.settings.brokers));
+        // A partition at its cap has rows for the next batch, and nobody else would say so.
+        if self.cursors.iter().any(|c| c.front.is_some() || !c.inbox.is_empty()) {
+            (self.waker)();
+        }
+        Ok(Sealed { ranges, lag, trouble })
+    }
+
+    fn read_range(&mut self, range: &Range, emit: &mut Emit<'_, Message>) -> Result<bool> {
+        let Some(i) = self.cursors.iter().position(|c| c.split == range.split) else {
+            return Err(self.fault(format!("range of {} which is not assigned here", range.split.name())));
+        };
+        let cursor = &mut self.cursors[i];
+        if range.from >= range.until {
+            // What lies before it is lost: it is where the next one begins.
+            return if cursor.next.is_some_and(|n| n < range.until) {
+                self.begin(i, range.until).map(|()| true)
+            } else {
+                Ok(true)
+            };
+        }
+        // `from` moves when a range is complete: until then calls for the same range go on where the last one stopped.
+        if cursor.next.is_none() || cursor.from != range.from || cursor.next.is_some_and(|n| n < range.from) {
+            if cursor.low > range.from {
+                cursor.restart(range.from);
+                self.pass_aged(i, range.from, range.until)?;
+            } else {
+                self.begin(i, range.from)?;
+            }
+        }
+        let given = self.give(i, range.until, ROWS, emit);
+        let named = |e: Error| match e {
+            Error::Source { source_name, reason } => {
+                Error::Source { source_name, reason: format!("{reason} (given range [{}, {}))", range.from, range.until) }
+            }
+            other => other,
+        };
+        let (_, dry) = given.map_err(named)?;
+        let cursor = &mut self.cursors[i];
+        if cursor.complete(range.until) {
+            (cursor.next, cursor.from, cursor.given) = (Some(range.until), range.until, 0);
+            return Ok(true);
+        }
+        if dry && cursor.must_ask(range.until) {
+            let (inbox, epoch) = (cursor.inbox.clone(), cursor.inbox.epoch());
+            self.drain()?.send(Command::Check { inbox, epoch, until: range.until });
+        }
+        Ok(false)
+    }
+
+    fn lost(&mut self) -> Vec<Range> {
+        std::mem::take(&mut self.lost)
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::connector::message::Raw;
+
+    fn cursor(from: i64) -> Cursor {
+        let split = Split::Kafka { topic: "t".into(), partition: 0 };
+        let mut c = Cursor::new(0, &split, Inbox::new("t".into(), 0, 1 << 20), false);
+        c.restart(from);
+        c
+    }
+
+    fn records(offsets: &[i64]) -> Item {
+        let mut b = Block::new("t".into(), 0, offsets[0], offsets.len(), 0);
+        offsets.iter().for_each(|offset| assert!(b.push(&Raw { offset: *offset, value: Some(b""), ..Raw::default() })));
+        Item::Block(Arc::new(b))
+    }
+
+    impl Cursor {
+        fn comes(&self, item: Item) {
+            self.inbox.push(self.inbox.epoch(), item);
+        }
+
+        /// What `KafkaReader::read_range` does, on one cursor: the offsets given, and whether the range is complete.
+        fn range(&mut self, until: i64) -> (Vec<i64>, bool) {
+            let mut out = Vec::new();
+            while self.fill(&mut false).unwrap() == Ready::Rows && self.take(until, 2, &mut out).0 > 0 {}
+            let done = self.complete(until);
+            if done {
+                (self.next, self.from) = (Some(until), until);
+            }
+            (out.iter().map(Message::offset).collect(), done)
+        }
+
+        fn live(&mut self, most: usize) -> Vec<i64> {
+            let mut out = Vec::new();
+            if self.fill(&mut false).unwrap() == Ready::Rows {
+                self.take(i64::MAX, most, &mut out);
+            }
+            self.pass_end();
+            out.iter().map(Message::offset).collect()
+        }
+
+        fn sealed(&mut self) -> (i64, i64) {
+            self.seal(0).map(|r| (r.from, r.until)).unwrap()
+        }
+    }
+
+    #[test]
+    fn a_range_ends_before_its_until_and_the_rest_is_kept_for_the_next() {
+        let mut c = cursor(0);
+        c.comes(records(&[0, 1, 2, 3, 4, 5]));
+        assert_eq!(c.range(3), (vec![0, 1, 2], true));
+        assert_eq!(c.range(5), (vec![3, 4], true));
+        assert_eq!(c.range(7), (vec![5], false));
+        c.comes(records(&[6]));
+        assert_eq!(c.range(7), (vec![6], true));
+    }
+
+    #[test]
+    fn a_stale_end_completes_nothing() {
+        let mut c = cursor(0);
+        c.comes(records(&[0, 1]));
+        c.comes(Item::End(2));
+        assert_eq!(c.range(4), (vec![0, 1], false));
+        assert!(c.must_ask(4) && !c.must_ask(4), "asked once for an end");
+        c.comes(records(&[2]));
+        c.comes(Item::End(3));
+        assert_eq!(c.range(4), (vec![2], false));
+        assert!(c.must_ask(4));
+        c.comes(records(&[3]));
+        assert_eq!(c.range(4), (vec![3], true));
+    }
+
+    #[test]
+    fn control_records_at_the_end_are_passed_by_an_end_or_a_record_behind_them() {
+        let mut c = cursor(0);
+        c.comes(records(&[0, 1]));
+        assert_eq!(c.range(3), (vec![0, 1], false), "offset 2 is a commit marker");
+        c.comes(Item::End(3));
+        assert_eq!(c.range(3), (vec![], true));
+        let mut c = cursor(0);
+        c.comes(records(&[0, 1, 3]));
+        assert_eq!(c.range(3), (vec![0, 1], true));
+        assert_eq!(c.range(4), (vec![3], true));
+    }
+
+    #[test]
+    fn one_end_completes_every_range_before_it() {
+        let mut c = cursor(10);
+        c.comes(Item::End(40));
+        assert_eq!(c.range(20), (vec![], true), "all of it was compacted away");
+        assert_eq!(c.range(40), (vec![], true));
+        assert_eq!(c.range(41), (vec![], false));
+    }
+
+    #[test]
+    fn a_gap_of_compaction_does_not_hide_records_behind_it() {
+        let mut c = cursor(0);
+        c.comes(records(&[0, 7, 9]));
+        assert_eq!(c.range(5), (vec![0], true));
+        assert_eq!(c.range(8), (vec![7], true));
+        assert_eq!(c.range(10), (vec![9], true));
+    }
+
+    #[test]
+    fn a_seek_forgets_everything_that_was_under_way() {
+        let mut c = cursor(0);
+        c.comes(records(&[0, 1, 2]));
+        c.comes(Item::End(3));
+        assert_eq!(c.range(1), (vec![0], true));
+        c.restart(100);
+        assert_eq!(c.range(101), (vec![], false));
+        c.comes(records(&[100]));
+        assert_eq!(c.range(101), (vec![100], true));
+    }
+
+    #[test]
+    fn a_live_batch_ends_after_what_was_given_and_an_end_moves_it_over_control_records() {
+        let mut c = cursor(5);
+        assert_eq!(c.sealed(), (5, 5), "an empty range");
+        c.comes(records(&[5, 6, 8]));
+        c.comes(Item::End(10));
+        assert_eq!((c.live(2), c.sealed()), (vec![5, 6], (5, 7)));
+        assert_eq!((c.live(2), c.sealed()), (vec![8], (7, 9)));
+        assert_eq!((c.live(2), c.sealed()), (vec![], (9, 10)));
+        c.comes(Item::End(3));
+        assert_eq!((c.live(2), c.sealed()), (vec![], (10, 10)), "an older end moves nothing");
+    }
+
+    #[test]
+    fn an_end_waits_behind_rows_that_were_not_given() {
+        let mut c = cursor(0);
+        c.comes(Item::End(0));
+        c.comes(records(&[4, 5]));
+        assert_eq!((c.live(1), c.sealed()), (vec![4], (0, 5)));
+        assert_eq!(c.lag(), None);
+        c.inbox.set_high(9);
+        assert_eq!(c.lag(), Some(4));
+    }
+
+    #[test]
+    fn skipped_tombstones_count_for_the_position() {
+        let mut c = cursor(0);
+        c.skip_nulls = true;
+        let mut b = Block::new("t".into(), 0, 0, 2, 0);
+        assert!(b.push(&Raw { offset: 0, value: Some(b"v"), ..Raw::default() }) && b.push(&Raw { offset: 1, ..Raw::default() }));
+        c.comes(Item::Block(Arc::new(b)));
+        assert_eq!((c.live(9), c.sealed()), (vec![0], (0, 2)));
+    }
+
+    #[test]
+    fn a_fault_comes_after_what_was_read_before_it() {
+        let mut c = cursor(0);
+        c.comes(records(&[0]));
+        c.comes(Item::Fault("gone".into()));
+        assert_eq!(c.live(9), [0]);
+        assert_eq!(c.fill(&mut false), Err("gone".to_string()));
+    }
+}

@@ -1,0 +1,487 @@
+//! What leaves for Kafka: a batch is out when the brokers said so of every record of it. At least once; `kafka_shards` is
+//! exactly once.
+//!
+//! Batches follow one another without waiting for the answers. One that fails is sent again whole by a new producer, and those
+//! behind it: readers may see records twice, never too few.
+
+use std::collections::VecDeque;
+use std::fmt::Write as _;
+use std::sync::{Arc, Mutex};
+use std::time::Instant;
+
+use rdkafka::message::{Header, OwnedHeaders};
+use rdkafka::producer::BaseRecord;
+use serde::Serialize;
+
+use crate::api::dstream::DStream;
+use crate::connector::kafka::client::{Metadata, Receipt, START_DEADLINE, Settings, Side, Topic, lock};
+use crate::connector::kafka::producer::{Link, Outgoing};
+use crate::connector::sink::{Output, Part};
+use crate::core::data::{Exchange, KEY_GROUPS};
+use crate::core::error::{BoxError, Error, Result};
+use crate::core::plan::Tick;
+use crate::core::time::BatchTime;
+use crate::engine::flow::Site;
+use crate::engine::output::{Out, Receipts};
+use crate::operator::kernel::deliver::{SHARDS, Spread};
+use crate::replay::request::Place;
+
+/// A topic to write to.
+///
+/// Records are acknowledged by all replicas, and idempotence is on: within one attempt nothing is doubled or reordered.
+/// `linger.ms` is 0, because a batch is sent as a whole anyway.
+///
+/// ```
+/// use tidemill::connector::kafka::sink::KafkaSink;
+/// let counts = KafkaSink::new("127.0.0.1:9092", "counts").set("compression.type", "lz4").marks();
+/// # counts.check().unwrap();
+/// ```
+#[derive(Clone, Debug)]
+pub struct KafkaSink {
+    pub(crate) settings: Settings,
+    pub(crate) topic: String,
+    pub(crate) marks: bool,
+    once: bool,
+    pub(crate) shards: u32,
+}
+
+impl KafkaSink {
+    /// Writes to `topic` on these brokers: `host:port`, several with commas between.
+    pub fn new(brokers: impl AsRef<str>, topic: impl AsRef<str>) -> Self {
+        let (settings, topic) = (Settings::brokers(brokers.as_ref()), topic.as_ref().to_string());
+        KafkaSink { settings, topic, marks: false, once: false, shards: SHARDS as u32 }
+    }
+
+    /// Any setting of librdkafka by its own name. What the engine owns is refused at the start, with the reason.
+    pub fn set(mut self, key: &str, value: &str) -> Self {
+        self.settings.set(key, value);
+        self
+    }
+
+    /// After the rows of each batch, once they are all delivered, writes `{"batch": t}` to each partition, t in milliseconds.
+    /// A reader that saw the mark of t in a partition has seen every row of t that is in it.
+    pub fn marks(mut self) -> Self {
+        self.marks = true;
+        self
+    }
+
+    /// Each row is in the topic exactly once for those who read `read_committed`, whatever is killed and however often; the
+    /// others see the rows of aborted transactions, too. Needs a checkpoint directory, sources that can be read again, and
+    /// brokers with transactions.
+    ///
+    /// Rows leave in [shards](KafkaSink::shards), by key or source partition, each with a producer of its own: transactions of
+    /// `JOB-TOPIC-SHARD` with the rows of one or a few batches and a record of how far the shard is, which goes into the
+    /// compacted topic `tidemill-progress-TOPIC`, made if it is missing. Rows of one key keep their order. Two jobs must not
+    /// have the same name on the same brokers: the later one shuts the earlier one out.
+    ///
+    /// ```
+    /// use tidemill::prelude::*;
+    /// # let dir = std::env::temp_dir().join(format!("tidemill-doc-once-{}", std::process::id()));
+    /// let job = |dir: Option<std::path::PathBuf>| {
+    ///     let job = StreamingContext::builder("counts", secs(1));
+    ///     let job = match dir { Some(dir) => job.checkpoint(dir), None => job };
+    ///     job.start(|ssc| {
+    ///         let words = ssc.kafka_direct_stream(Kafka::brokers("127.0.0.1:1").topic("words")).values().oks();
+    ///         let sink = KafkaSink::new("127.0.0.1:1", "counts").exactly_once();
+    ///         words.count_by_value().to_kafka(sink, |(word, n), record| _ = record.key(word).json(n));
+    ///         Ok(())
+    ///     })
+    /// };
+    /// let e = job(None).err().unwrap().to_string();
+    /// assert!(e.contains("--checkpoint DIR"), "{e}");
+    /// ```
+    pub fn exactly_once(mut self) -> Self {
+        self.once = true;
+        self
+    }
+
+    /// In how many shards an exactly-once sink writes, 1 to 128; 8 unless said. The number is fixed when the checkpoint
+    /// directory is made, so that it means the same on any number of workers.
+    pub fn shards(mut self, shards: u32) -> Self {
+        self.shards = shards;
+        self
+    }
+
+    /// Every problem of the description, without contacting anybody.
+    ///
+    /// # Errors
+    /// All problems, one a line; no value of a setting is in them.
+    pub fn check(&self) -> Result<()> {
+        let mut found = self.settings.problems(Side::Sink);
+        if self.topic.trim().is_empty() {
+            found.push("Kafka: the sink's topic is empty".to_string());
+        }
+        if !(1..=KEY_GROUPS).contains(&self.shards.into()) {
+            found.push(format!("Kafka: shards({}): there can be 1 to {KEY_GROUPS}, as there are key groups", self.shards));
+        }
+        if found.is_empty() { Ok(()) } else { Err(Error::config(found.join("\n"))) }
+    }
+
+    /// The topic as the brokers have it. Waits for them.
+    ///
+    /// # Errors
+    /// There is none; the brokers do not answer.
+    pub(crate) fn find(&self) -> Result<Topic> {
+        let found = Metadata::new(&self.settings.connection())?.topic(&self.topic, START_DEADLINE)?;
+        found.ok_or_else(|| {
+            let place = format!("Kafka at {}", self.settings.brokers);
+            Error::source(place, format!("there is no topic {}; create it first", self.topic))
+        })
+    }
+}
+
+/// The record that a sink's closure fills for each row; its memory is used again for the next.
+#[derive(Debug, Default)]
+pub struct Record {
+    key: Option<usize>,
+    value: Option<usize>,
+    keys: Vec<u8>,
+    values: Vec<u8>,
+    pub(crate) headers: Option<OwnedHeaders>,
+    pub(crate) partition: Option<i32>,
+    pub(crate) error: Option<serde_json::Error>,
+}
+
+impl Record {
+    /// The key. Without a partition of its own, equal keys go to the same one: that which Kafka's Java clients choose.
+    pub fn key(&mut self, key: impl AsRef<[u8]>) -> &mut Self {
+        self.keys.clear();
+        self.keys.extend_from_slice(key.as_ref());
+        self.key = Some(self.keys.len());
+        self
+    }
+
+    /// The value. A record that is given none is a tombstone.
+    pub fn value(&mut self, value: impl AsRef<[u8]>) -> &mut Self {
+        self.values.clear();
+        self.values.extend_from_slice(value.as_ref());
+        self.value = Some(self.values.len());
+        self
+    }
+
+    /// The value, as JSON. What cannot be JSON fails the batch.
+    pub fn json<T: Serialize + ?Sized>(&mut self, value: &T) -> &mut Self {
+        self.values.clear();
+        self.error = self.error.take().or(serde_json::to_writer(&mut self.values, value).err());
+        self.value = Some(self.values.len());
+        self
+    }
+
+    /// Adds a header; names may repeat.
+    pub fn header(&mut self, name: &str, value: impl AsRef<[u8]>) -> &mut Self {
+        let all = self.headers.take().unwrap_or_default();
+        self.headers = Some(all.insert(Header { key: name, value: Some(value.as_ref()) }));
+        self
+    }
+
+    /// The partition, instead of the one the key gives.
+    pub fn partition(&mut self, partition: i32) -> &mut Self {
+        self.partition = Some(partition);
+        self
+    }
+
+    /// No value: the key is deleted from a compacted topic.
+    pub fn tombstone(&mut self) -> &mut Self {
+        self.value = None;
+        self
+    }
+
+    /// As a record of a topic, with what it carries until it has arrived.
+    fn outgoing<'a>(&'a mut self, topic: &'a str, receipt: &Receipt) -> Outgoing<'a> {
+        let mut out = BaseRecord::with_opaque_to(topic, receipt.clone());
+        (out.headers, out.partition) = (self.headers.take(), self.partition);
+        (out.key, out.payload) = self.parts();
+        out
+    }
+
+    /// Key and value.
+    pub(crate) fn parts(&self) -> (Option<&[u8]>, Option<&[u8]>) {
+        (self.key.map(|n| &self.keys[..n]), self.value.map(|n| &self.values[..n]))
+    }
+
+    /// Key and value as text, with a tab between them.
+    fn line(&self) -> String {
+        let text = |bytes: Option<&[u8]>| bytes.map_or("null".into(), |b| String::from_utf8_lossy(b).into_owned());
+        let (key, value) = self.parts();
+        key.map_or_else(String::new, |_| text(key) + "\t") + &text(value)
+    }
+
+    /// Filled anew for a row.
+    pub(crate) fn fill<T>(&mut self, fill: &mut impl FnMut(&T, &mut Record), row: &T) -> Result<(), BoxError> {
+        self.clear();
+        fill(row, self);
+        self.error.take().map_or(Ok(()), |e| Err(format!("a row cannot be JSON: {e}").into()))
+    }
+
+    pub(crate) fn clear(&mut self) {
+        (self.key, self.value, self.headers, self.partition, self.error) = (None, None, None, None, None);
+    }
+}
+
+/// Writes batches to a topic; `F` fills a record for each row.
+pub struct KafkaOutput<F> {
+    sink: KafkaSink,
+    fill: F,
+    partitions: Vec<i32>,
+    link: Option<Link>,
+    /// Batches whose rows are not known to have arrived.
+    under_way: VecDeque<UnderWay>,
+    record: Record,
+}
+
+struct UnderWay {
+    time: BatchTime,
+    receipt: Receipt,
+    since: Instant,
+}
+
+impl<F> KafkaOutput<F> {
+    /// Looks the topic up, so that a missing one or a broker that is away is known before the first batch. Waits for brokers.
+    ///
+    /// # Errors
+    /// The description is wrong, the brokers do not answer within 10 seconds, or there is no such topic.
+    pub fn open(sink: &KafkaSink, fill: F) -> Result<Self> {
+        let mut output = KafkaOutput::new(sink, fill)?;
+        output.connect()?;
+        Ok(output)
+    }
+
+    /// As [`KafkaOutput::open`], but the first batch connects.
+    ///
+    /// # Errors
+    /// The description is wrong.
+    pub fn new(sink: &KafkaSink, fill: F) -> Result<Self> {
+        sink.check()?;
+        let (partitions, under_way) = (Vec::new(), VecDeque::new());
+        Ok(KafkaOutput { sink: sink.clone(), fill, partitions, link: None, under_way, record: Record::default() })
+    }
+
+    fn connect(&mut self) -> Result<()> {
+        let settings = &self.sink.settings;
+        let topic = self.sink.find()?;
+        let (producer, reports) = settings.client(Side::Sink, None)?;
+        self.partitions = topic.partitions;
+        self.link = Some(Link::new(settings, producer, reports));
+        Ok(())
+    }
+
+    fn failed(&self, what: &str) -> String {
+        let mut text = format!("Kafka topic {} on {}: {what}", self.sink.topic, self.sink.settings.brokers);
+        if let Some(trouble) = self.link.as_ref().and_then(|l| l.reports.trouble()) {
+            let _ = write!(text, " ({trouble})");
+        }
+        text
+    }
+
+    fn rows<T>(&mut self, time: BatchTime, parts: &[Part<T>]) -> Result<(), BoxError>
+    where
+        F: FnMut(&T, &mut Record),
+    {
+        if self.link.is_none() {
+            self.connect()?;
+        }
+        let link = self.link.as_ref().expect("made just now");
+        let receipt = Receipt::default();
+        for (i, row) in parts.iter().flat_map(|p| &p.rows).enumerate() {
+            self.record.fill(&mut self.fill, row)?;
+            let sent = link.put(self.record.outgoing(&self.sink.topic, &receipt));
+            sent.map_err(|e| self.failed(&link.reports.words(&e)))?;
+            if i % 1024 == 1023 {
+                link.serve();
+            }
+        }
+        self.under_way.push_back(UnderWay { time, receipt, since: Instant::now() });
+        Ok(())
+    }
+
+    fn marks(&mut self, time: BatchTime) -> Result<(), BoxError> {
+        let Some(link) = &self.link else { return Ok(()) };
+        for partition in &self.partitions {
+            self.record.clear();
+            self.record.json(&serde_json::json!({ "batch": time.millis() })).partition(*partition);
+            let sent = link.put(self.record.outgoing(&self.sink.topic, &Receipt::default()));
+            sent.map_err(|e| self.failed(&link.reports.words(&e)))?;
+        }
+        self.settle()
+    }
+
+    /// Waits until every row has arrived.
+    fn settle(&mut self) -> Result<(), BoxError> {
+        let Some(link) = &self.link else { return Ok(()) };
+        link.settle().map_err(|e| self.failed(&e))?;
+        self.under_way.clear();
+        Ok(())
+    }
+
+    /// Sends the rows of a batch, behind those that are under way; marks wait for their rows.
+    fn send<T>(&mut self, time: BatchTime, parts: &[Part<T>]) -> Result<(), BoxError>
+    where
+        F: FnMut(&T, &mut Record),
+    {
+        if parts.iter().all(|p| p.rows.is_empty()) && !self.sink.marks {
+            return Ok(());
+        }
+        let mut sent = self.rows(time, parts);
+        if sent.is_ok() && self.sink.marks {
+            sent = self.settle().and_then(|()| self.marks(time));
+        }
+        self.judged(sent)
+    }
+
+    fn look(&mut self, time: BatchTime) -> Result<bool, BoxError> {
+        let Some(link) = &self.link else { return Ok(true) };
+        link.serve();
+        if let Some(what) = link.reports.take_failed() {
+            return Err(self.failed(&what).into());
+        }
+        // A batch may overtake another on its way to another partition.
+        while self.under_way.front_mut().is_some_and(|b| Receipt::get_mut(&mut b.receipt).is_some()) {
+            self.under_way.pop_front();
+            link.reports.clear();
+        }
+        match self.under_way.front() {
+            Some(b) if b.since.elapsed() > link.deadline => {
+                Err(self.failed(&format!("the rows are not acknowledged after {:?}", link.deadline)).into())
+            }
+            b => Ok(b.is_none_or(|b| b.time > time)),
+        }
+    }
+
+    /// What is still under way must not be counted with the next attempt: a new producer begins it.
+    fn judged<R>(&mut self, done: Result<R, BoxError>) -> Result<R, BoxError> {
+        if done.is_err() {
+            self.link = None;
+            self.under_way.clear();
+        }
+        done
+    }
+}
+
+impl<T, F> Output<T> for KafkaOutput<F>
+where
+    F: FnMut(&T, &mut Record) + Send,
+{
+    fn write(&mut self, time: BatchTime, parts: &[Part<T>]) -> Result<(), BoxError> {
+        self.send(time, parts)?;
+        let done = self.settle();
+        if let Some(link) = &self.link {
+            link.reports.clear();
+        }
+        self.judged(done)
+    }
+}
+
+/// Shared by what writes and what hears of it: both are called on the output thread.
+struct Shared<F>(Arc<Mutex<KafkaOutput<F>>>);
+
+impl<F: Send> Receipts for Shared<F> {
+    fn arrived(&mut self, time: BatchTime) -> Result<bool, BoxError> {
+        let mut output = lock(&self.0);
+        let looked = output.look(time);
+        output.judged(looked)
+    }
+}
+
+impl<'s, T: Exchange> DStream<'s, T> {
+    /// Writes every row of each batch to a topic, as `fill` says, from the process the row is in: at least once, or by
+    /// [`KafkaSink::exactly_once`] just once. A batch that fails is sent again whole, then the job stops with it not out.
+    ///
+    /// The topic must be there when the job starts: an error names it.
+    ///
+    /// Batches leave in order, and within a batch rows as `print` would order them, by process and part.
+    #[track_caller]
+    pub fn to_kafka(&self, mut sink: KafkaSink, mut fill: impl FnMut(&T, &mut Record) + Send + 'static) {
+        let site = Site::of("to_kafka");
+        let graph = &self.node.graph;
+        match graph.config.place(&sink.topic) {
+            Place::Own => {}
+            Place::Other(topic) => (sink.topic, sink.once) = (topic, false),
+            Place::Shown => {
+                let mut record = Record::default();
+                let line = move |row: &T| {
+                    record.fill(&mut fill, row)?;
+                    Ok(record.line())
+                };
+                return self.attach_shown(&site, "to_kafka", format!("topic {}", sink.topic), line);
+            }
+        }
+        if sink.once {
+            return match sink.check() {
+                Ok(()) => self.to_kafka_once(&site, sink, fill),
+                Err(e) => graph.problem(&site, e),
+            };
+        }
+        match KafkaOutput::new(&sink, fill) {
+            Ok(output) => {
+                graph.before_start(move || sink.find().map(drop));
+                let output = Arc::new(Mutex::new(output));
+                let out = Out::Delivered(Box::new(Shared(output.clone())));
+                let send = move |tick: &Tick, parts: &[Part<T>]| lock(&output).send(tick.time, parts);
+                self.attach_spread(&site, "to_kafka", Spread::Local, out, send);
+            }
+            Err(e) => graph.problem(&site, e),
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_record_is_used_again_and_keeps_nothing() {
+        let mut r = Record::default();
+        r.key("k").value([1, 2]).header("h", "x").partition(3);
+        assert_eq!((r.key, r.value, r.partition, r.headers.is_some()), (Some(1), Some(2), Some(3), true));
+        r.clear();
+        r.json(&("a", 1)).key(String::from("kk"));
+        assert_eq!((&r.values[..], r.key, r.partition, r.headers.is_none()), (&br#"["a",1]"#[..], Some(2), None, true));
+        r.tombstone();
+        assert_eq!(r.value, None);
+        r.json(&std::collections::BTreeMap::from([((1, 2), 3)]));
+        assert!(r.error.is_some(), "a map's key must be text in JSON");
+    }
+
+    #[test]
+    fn a_sink_that_cannot_work_is_refused() {
+        let text = KafkaSink::new("", " ").set("dr_msg_cb", "x").set("nope", "canary").check().unwrap_err().to_string();
+        assert_eq!(text.lines().count(), 4, "{text}");
+        assert!(!text.contains("canary"), "{text}");
+    }
+
+    #[test]
+    fn brokers_that_are_away_are_named() {
+        let sink = KafkaSink::new("127.0.0.1:1", "out").set("message.timeout.ms", "300");
+        let mut out = KafkaOutput::new(&sink, |row: &String, rec: &mut Record| _ = rec.value(row)).unwrap();
+        out.link = Some(link_to_nowhere(&sink));
+        let parts = [Part { number: 0, rows: vec![String::from("x")] }];
+        let text = out.write(BatchTime::from_millis(1000), &parts).unwrap_err().to_string();
+        assert!(text.contains("topic out") && text.contains("127.0.0.1:1"), "{text}");
+        assert!(out.link.is_none());
+    }
+
+    #[test]
+    fn equal_keys_go_to_one_partition_an_empty_one_too() {
+        use crate::connector::kafka::embedded_broker::EmbeddedBroker;
+        let broker = EmbeddedBroker::start().unwrap();
+        let metadata = Metadata::new(&Settings::brokers(broker.address())).unwrap();
+        // As Kafka's Java clients: murmur2, without the sign, modulo 5.
+        for (key, partition) in [("21", 0), ("", 1)] {
+            let topic = format!("keys-{partition}");
+            broker.create_topic(&topic, 5).unwrap();
+            let sink = KafkaSink::new(broker.address(), &topic);
+            for _ in 0..3 {
+                let mut out = KafkaOutput::open(&sink, |row: &i32, rec: &mut Record| _ = rec.key(key).json(row)).unwrap();
+                out.write(BatchTime::from_millis(1000), &[Part { number: 0, rows: vec![1, 2, 3] }]).unwrap();
+            }
+            let held: Vec<i64> = (0..5).map(|p| metadata.bounds(&topic, p, START_DEADLINE).unwrap().1).collect();
+            let all = (0..5).map(|p| if p == partition { 9 } else { 0 }).collect::<Vec<i64>>();
+            assert_eq!(held, all, "{key:?}");
+        }
+    }
+
+    fn link_to_nowhere(sink: &KafkaSink) -> Link {
+        let (producer, reports) = sink.settings.client(Side::Sink, None).unwrap();
+        Link::new(&sink.settings, producer, reports)
+    }
+}

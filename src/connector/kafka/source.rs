@@ -1,0 +1,372 @@
+//! The Kafka direct stream as users describe it: which topics, where to begin, how fast.
+//!
+//! The planner's half is [`KafkaSplits`](crate::connector::kafka::enumerator::KafkaSplits), the worker's
+//! [`KafkaReader`](crate::connector::kafka::reader::KafkaReader).
+
+use std::collections::{BTreeMap, BTreeSet};
+use std::fmt;
+use std::time::Duration;
+
+use regex::Regex;
+
+use crate::api::config::Config;
+use crate::connector::kafka::client::{Settings, Side};
+use crate::connector::kafka::group_offsets::CommitOffsets;
+use crate::core::error::{Error, Result};
+
+/// Where a stream begins when nothing was read before.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub enum StartFrom {
+    /// Behind the last record there is at the start: Spark's default.
+    #[default]
+    Latest,
+    /// At the first record each partition still holds.
+    Earliest,
+    /// At these offsets; partitions that are not named begin at the latest record.
+    Offsets(BTreeMap<(String, i32), i64>),
+    /// At the first record at or after a time, milliseconds since the epoch; at the end where there is none.
+    Timestamp(i64),
+}
+
+impl StartFrom {
+    /// See [`StartFrom::Latest`].
+    pub fn latest() -> Self {
+        StartFrom::Latest
+    }
+
+    /// See [`StartFrom::Earliest`].
+    pub fn earliest() -> Self {
+        StartFrom::Earliest
+    }
+
+    /// See [`StartFrom::Offsets`]. An offset outside the log is an error at the start that says what the log holds.
+    ///
+    /// ```
+    /// use tidemill::connector::kafka::source::StartFrom;
+    /// let start = StartFrom::from_offsets([("twitter", 0, 200), ("twitter", 1, 0)]);
+    /// # assert!(matches!(start, StartFrom::Offsets(o) if o.len() == 2));
+    /// ```
+    pub fn from_offsets<S: Into<String>>(offsets: impl IntoIterator<Item = (S, i32, i64)>) -> Self {
+        StartFrom::Offsets(offsets.into_iter().map(|(t, p, o)| ((t.into(), p), o)).collect())
+    }
+
+    /// See [`StartFrom::Timestamp`].
+    pub fn from_timestamp(ms: i64) -> Self {
+        StartFrom::Timestamp(ms)
+    }
+}
+
+/// What becomes of records without a value.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub enum Tombstones {
+    /// They are in the stream, and [`Message::value`](crate::connector::message::Message::value) is an error: decoding makes a bad record.
+    #[default]
+    Error,
+    /// They are left out.
+    Skip,
+}
+
+/// Which topics.
+#[derive(Clone, Debug, Default)]
+pub(super) struct Topics {
+    pub(super) names: BTreeSet<String>,
+    pub(super) pattern: Option<Regex>,
+}
+
+/// A Kafka source: brokers, topics, where to begin. Nothing is contacted before the job starts.
+///
+/// | knob | default |
+/// |---|---|
+/// | [`topic`](Kafka::topic), [`topics`](Kafka::topics), [`pattern`](Kafka::pattern) | at least one is needed |
+/// | [`start`](Kafka::start) | [`StartFrom::Latest`] |
+/// | [`group_id`](Kafka::group_id) | the job's name; nobody joins it |
+/// | [`max_rate_per_partition`](Kafka::max_rate_per_partition), [`first_batch_cap`](Kafka::first_batch_cap) | no cap |
+/// | [`commit_offsets`](Kafka::commit_offsets) | [`CommitOffsets::Automatic`] |
+/// | [`tombstones`](Kafka::tombstones) | [`Tombstones::Error`] |
+/// | [`include_headers`](Kafka::include_headers) | no headers |
+/// | [`fail_on_data_loss`](Kafka::fail_on_data_loss) | records that aged out stop the job |
+/// | [`discover_every`](Kafka::discover_every) | 5 seconds |
+/// | [`set`](Kafka::set) | librdkafka's setting, read committed, short queues |
+///
+/// ```
+/// use tidemill::connector::kafka::source::{Kafka, StartFrom};
+/// let twitter = Kafka::brokers("127.0.0.1:9092").topic("twitter").start(StartFrom::earliest());
+/// # let _ = twitter;
+/// ```
+#[derive(Clone)]
+pub struct Kafka {
+    pub(crate) settings: Settings,
+    pub(super) topics: Topics,
+    pub(crate) group: String,
+    pub(super) start: StartFrom,
+    pub(crate) tombstones: Tombstones,
+    pub(crate) headers: bool,
+    pub(super) stops_at_loss: bool,
+    /// Batches of before run again for somebody to look at: they are all there, or it is an error.
+    pub(super) replayed: bool,
+    pub(super) offsets: CommitOffsets,
+    rate: Option<u64>,
+    first_batch: Option<u64>,
+    pub(super) every: Duration,
+    faults: Vec<String>,
+}
+
+impl fmt::Debug for Kafka {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        let (settings, topics) = (&self.settings, &self.topics);
+        f.debug_struct("Kafka").field("settings", settings).field("topics", topics).field("start", &self.start).finish()
+    }
+}
+
+impl Kafka {
+    /// The source of a job: with the job's name where it has no group.
+    pub(super) fn of_job(mut self, job: &Config) -> Self {
+        if self.group.is_empty() {
+            self.group = job.name.clone();
+        }
+        self.replayed = job.replay.is_some();
+        self
+    }
+
+    /// The group librdkafka is told: it wants one to assign partitions.
+    pub(crate) fn group_or_ours(&self) -> &str {
+        if self.group.is_empty() { "tidemill" } else { &self.group }
+    }
+
+    /// What messages call it.
+    pub(crate) fn name(&self) -> String {
+        format!("kafka {:?}", self.topics)
+    }
+
+    /// A source on these brokers: `host:port`, several with commas between.
+    pub fn brokers(brokers: impl Into<String>) -> Self {
+        Kafka {
+            settings: Settings::brokers(brokers),
+            topics: Topics::default(),
+            group: String::new(),
+            start: StartFrom::default(),
+            tombstones: Tombstones::default(),
+            headers: false,
+            stops_at_loss: true,
+            replayed: false,
+            offsets: CommitOffsets::default(),
+            rate: None,
+            first_batch: None,
+            every: Duration::from_secs(5),
+            faults: Vec::new(),
+        }
+    }
+
+    /// A source from Spark's `kafkaParams`: `metadata.broker.list`, `bootstrap.servers`, `group.id`,
+    /// `auto.offset.reset` (`smallest`, `earliest`, `largest`, `latest`), and librdkafka's settings.
+    ///
+    /// ```
+    /// use tidemill::connector::kafka::source::Kafka;
+    /// let k = Kafka::params([("metadata.broker.list", "127.0.0.1:9092"), ("auto.offset.reset", "smallest")]).topic("words");
+    /// # k.check().unwrap();
+    /// ```
+    pub fn params<K: AsRef<str>, V: AsRef<str>>(params: impl IntoIterator<Item = (K, V)>) -> Self {
+        params.into_iter().fold(Kafka::brokers(""), |kafka, (k, v)| kafka.set(k.as_ref(), v.as_ref()))
+    }
+
+    /// Reads this topic, besides those already named.
+    pub fn topic(mut self, topic: impl Into<String>) -> Self {
+        self.topics.names.insert(topic.into());
+        self
+    }
+
+    /// Reads these topics, besides those already named.
+    pub fn topics<S: Into<String>>(mut self, topics: impl IntoIterator<Item = S>) -> Self {
+        self.topics.names.extend(topics.into_iter().map(Into::into));
+        self
+    }
+
+    /// Reads every topic whose whole name matches, also those that appear later. Kafka's own (`__...`) are left out.
+    pub fn pattern(mut self, pattern: &str) -> Self {
+        match Regex::new(&format!("^(?:{pattern})$")) {
+            Ok(regex) => self.topics.pattern = Some(regex),
+            Err(e) => self.faults.push(format!("Kafka topic pattern {pattern:?}: {e}")),
+        }
+        self
+    }
+
+    /// The name under which brokers see this reader. Nobody joins the group: partitions are given to workers by tidemill.
+    pub fn group_id(mut self, group: impl Into<String>) -> Self {
+        self.group = group.into();
+        self
+    }
+
+    /// Which offsets go to the consumer group, for tools that show a lag. Nobody reads them here: a job goes on where its
+    /// checkpoint says.
+    #[doc(alias = "enable.auto.commit")]
+    pub fn commit_offsets(mut self, which: CommitOffsets) -> Self {
+        self.offsets = which;
+        self
+    }
+
+    /// Where to begin when there is no checkpoint to go on from. Partitions that appear later begin at their first record.
+    pub fn start(mut self, start: StartFrom) -> Self {
+        self.start = start;
+        self
+    }
+
+    /// Any setting of librdkafka by its own name. What the engine owns is refused at the start, with the reason.
+    ///
+    /// `auto.offset.reset`, `group.id` and the brokers' two names do what the builder's own methods do.
+    pub fn set(mut self, key: &str, value: &str) -> Self {
+        match key.trim() {
+            "bootstrap.servers" | "metadata.broker.list" => self.settings.brokers = value.to_string(),
+            "group.id" => self.group = value.to_string(),
+            "auto.offset.reset" => match value {
+                "smallest" | "earliest" | "beginning" => self.start = StartFrom::Earliest,
+                "largest" | "latest" | "end" => self.start = StartFrom::Latest,
+                _ => self.faults.push(
+                    "Kafka setting auto.offset.reset: only smallest, earliest, largest and latest; \
+                     an offset that is gone stops the job, or is counted: see fail_on_data_loss"
+                        .to_string(),
+                ),
+            },
+            key => self.settings.set(key, value),
+        }
+        self
+    }
+
+    /// At most this many records a second from each partition.
+    pub fn max_rate_per_partition(mut self, records_per_second: u64) -> Self {
+        self.rate = Some(records_per_second);
+        self
+    }
+
+    /// At most this many records from each partition in the first batch, which may find a long log.
+    pub fn first_batch_cap(mut self, records: u64) -> Self {
+        self.first_batch = Some(records);
+        self
+    }
+
+    /// What becomes of records without a value.
+    pub fn tombstones(mut self, tombstones: Tombstones) -> Self {
+        self.tombstones = tombstones;
+        self
+    }
+
+    /// Also takes the records' headers, which are left behind otherwise, as Spark's `includeHeaders` does.
+    ///
+    /// librdkafka parses them in a buffer of its own for every record, also where there are none: a quarter of the time.
+    pub fn include_headers(mut self) -> Self {
+        self.headers = true;
+        self
+    }
+
+    /// Whether the job stops where records aged out before it read them, as after a long time away; `true` unless said. With
+    /// `false` it goes on at the first record that is left. What it passed over is in the log, in
+    /// [`Statistics::lost`](crate::metrics::Statistics::lost), and with a checkpoint directory in the plan log, so that the batch
+    /// is the same when it runs again. A topic that was made anew, or whose end was cut off, always stops the job.
+    ///
+    /// ```
+    /// use tidemill::prelude::*;
+    /// let clicks = Kafka::brokers("127.0.0.1:9092").topic("clicks").fail_on_data_loss(false);
+    /// # clicks.check().unwrap();
+    /// ```
+    #[doc(alias = "failOnDataLoss")]
+    pub fn fail_on_data_loss(mut self, stop: bool) -> Self {
+        self.stops_at_loss = stop;
+        self
+    }
+
+    /// How often the brokers are asked for new partitions and topics.
+    pub fn discover_every(mut self, every: Duration) -> Self {
+        self.every = every;
+        self
+    }
+
+    /// Every problem of the description, without contacting anybody.
+    ///
+    /// # Errors
+    /// All problems, one a line; no value of a setting is in them.
+    pub fn check(&self) -> Result<()> {
+        let mut found = self.faults.clone();
+        found.extend(self.settings.problems(Side::Source));
+        if self.topics.names.is_empty() && self.topics.pattern.is_none() {
+            found.push("Kafka: no topic is given; use topic, topics or pattern".to_string());
+        }
+        found.extend(
+            self.topics.names.iter().filter(|t| t.trim().is_empty()).map(|_| "Kafka: a topic's name is empty".to_string()),
+        );
+        for (name, zero) in [("max_rate_per_partition", self.rate), ("first_batch_cap", self.first_batch)] {
+            if zero == Some(0) {
+                found.push(format!("Kafka: {name} is 0, nothing would ever be read"));
+            }
+        }
+        if self.every.is_zero() {
+            found.push("Kafka: discover_every is 0".to_string());
+        }
+        if let StartFrom::Offsets(offsets) = &self.start {
+            for ((topic, partition), offset) in offsets {
+                if !self.wants(topic) {
+                    found.push(format!("Kafka: from_offsets names topic {topic}, which this source does not read"));
+                }
+                if *offset < 0 || *partition < 0 {
+                    found.push(format!(
+                        "Kafka: from_offsets says {offset} for topic {topic}, partition {partition}: both begin at 0"
+                    ));
+                }
+            }
+        }
+        if found.is_empty() { Ok(()) } else { Err(Error::config(found.join("\n"))) }
+    }
+
+    fn wants(&self, topic: &str) -> bool {
+        self.topics.names.contains(topic) || self.topics.pattern.as_ref().is_some_and(|p| p.is_match(topic))
+    }
+
+    /// At most this many records a second and partition, if there is a cap.
+    pub fn rate_per_partition(&self) -> Option<u64> {
+        self.rate
+    }
+
+    /// At most this many records a partition in the first batch, if there is a cap.
+    pub fn first_batch_records(&self) -> Option<u64> {
+        self.first_batch
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn problems(kafka: Kafka) -> String {
+        kafka.check().unwrap_err().to_string()
+    }
+
+    #[test]
+    fn sparks_names_are_understood() {
+        let k = Kafka::params([("metadata.broker.list", "a:1"), ("auto.offset.reset", "smallest"), ("group.id", "g")]).topic("t");
+        k.check().unwrap();
+        assert_eq!((&*k.settings.brokers, &*k.group, &k.start), ("a:1", "g", &StartFrom::Earliest));
+        let k = Kafka::params([("bootstrap.servers", "b:1"), ("auto.offset.reset", "largest")]).topic("t");
+        assert_eq!((&*k.settings.brokers, &k.start), ("b:1", &StartFrom::Latest));
+        let text = problems(Kafka::params([("auto.offset.reset", "none"), ("enable.auto.commit", "true")]).topic("t"));
+        assert!(
+            text.contains("auto.offset.reset") && text.contains("enable.auto.commit") && text.contains("no brokers"),
+            "{text}"
+        );
+    }
+
+    #[test]
+    fn g4_a_description_that_cannot_work_is_refused_before_anybody_is_asked() {
+        let k = || Kafka::brokers("a:1");
+        assert!(problems(k()).contains("no topic"));
+        assert!(problems(k().topics(Vec::<String>::new())).contains("no topic"));
+        assert!(problems(k().topic("")).contains("name is empty"));
+        assert!(problems(k().pattern("(")).contains("pattern"));
+        assert!(problems(k().topic("t").max_rate_per_partition(0)).contains("max_rate_per_partition"));
+        let text = problems(k().topic("t").start(StartFrom::from_offsets([("u", 0, 1), ("t", 0, -2)])));
+        assert!(text.contains("topic u") && text.contains("says -2"), "{text}");
+    }
+
+    #[test]
+    fn a_pattern_matches_whole_names() {
+        let k = Kafka::brokers("a:1").pattern("tw|news.*");
+        assert!(k.wants("tw") && k.wants("news-2") && !k.wants("twitter"));
+    }
+}

@@ -1,0 +1,145 @@
+//! The verbs of the Kafka source: `kafka_direct_stream`, and `kafka_ranges` for given ranges.
+
+use crate::api::context::{Pace, SourceSpec, StreamingContext};
+use crate::api::dstream::DStream;
+use crate::connector::kafka::enumerator::{self, KafkaSplits};
+use crate::connector::kafka::reader::KafkaReader;
+use crate::connector::kafka::source::Kafka;
+use crate::connector::message::Message;
+use crate::connector::source::{Piece, Splits, Start, Waker};
+use crate::core::error::{Error, Result};
+use crate::core::plan::{OffsetRange, Split};
+use crate::engine::flow::Site;
+
+impl<'s> StreamingContext<'s> {
+    /// The messages of the topics, each batch with the offset ranges it was closed with. Partitions are dealt to workers by
+    /// lane; a worker without a partition works from the first verb that exchanges on.
+    ///
+    /// Without a group id of its own the source uses the job's name, for the eyes of the broker only: it never joins a group.
+    #[doc(alias = "createDirectStream")]
+    #[track_caller]
+    pub fn kafka_direct_stream(&self, kafka: Kafka) -> DStream<'s, Message> {
+        let site = Site::of("kafka_direct_stream");
+        let kafka = kafka.of_job(&self.graph.config);
+        if let Err(e) = kafka.check() {
+            self.graph.problem(&site, e);
+        }
+        let (planner, config) = (kafka.clone(), &self.graph.config);
+        let per_second = kafka.rate_per_partition().or(config.max_rate_per_partition);
+        let pace = Pace { per_second, first_batch: kafka.first_batch_records() };
+        let lasts = config.runtime.checkpoint.is_some();
+        let spec = SourceSpec {
+            name: kafka.name(),
+            splits: Box::new(move || Ok(Box::new(KafkaSplits::new(&planner)?.of_a_job_that_lasts(lasts)) as Box<dyn Splits>)),
+            reader: Box::new(move |waker: Waker| Ok(Box::new(KafkaReader::new(&kafka, 0, waker)?) as _)),
+            planned: false,
+            replayable: true,
+            pace,
+        };
+        self.read(&site, "kafka_direct_stream", spec)
+    }
+
+    /// The messages of given ranges, all in the first batch. A job whose sources are all given ends by itself when they are
+    /// through; beside a live source the ranges are in its first batch. Spark's `KafkaUtils.createRDD`.
+    ///
+    /// Offsets outside the log end the job with an error that says what the log holds, and so do partitions that are not there.
+    #[doc(alias = "createRDD")]
+    #[doc(alias = "create_rdd")]
+    #[track_caller]
+    pub fn kafka_ranges(&self, kafka: Kafka, ranges: &[OffsetRange]) -> DStream<'s, Message> {
+        let site = Site::of("kafka_ranges");
+        let mut kafka = kafka.of_job(&self.graph.config);
+        for r in ranges {
+            kafka = kafka.topic(&*r.topic);
+            if r.from < 0 || r.until < r.from {
+                self.graph
+                    .problem(&site, format!("{}/{}: the range [{}, {}) runs backwards", r.topic, r.partition, r.from, r.until));
+            }
+        }
+        if let Err(e) = kafka.check() {
+            self.graph.problem(&site, e);
+        }
+        let given = Given { kafka: kafka.clone(), pieces: ranges.iter().map(piece).collect(), planned: false };
+        let spec = SourceSpec {
+            name: kafka.name(),
+            splits: Box::new(move || Ok(Box::new(given) as Box<dyn Splits>)),
+            reader: Box::new(move |waker: Waker| Ok(Box::new(KafkaReader::new(&kafka, 0, waker)?) as _)),
+            planned: true,
+            replayable: true,
+            pace: Pace::default(),
+        };
+        self.read(&site, "kafka_ranges", spec)
+    }
+}
+
+fn piece(r: &OffsetRange) -> Piece {
+    Piece { split: Split::Kafka { topic: r.topic.clone(), partition: r.partition }, from: r.from, until: r.until }
+}
+
+/// Ranges that somebody gave: one batch of them.
+struct Given {
+    kafka: Kafka,
+    pieces: Vec<Piece>,
+    planned: bool,
+}
+
+impl Splits for Given {
+    fn resume(&mut self, read: Vec<Start>, _: &[u8]) -> Result<()> {
+        self.planned = !read.is_empty();
+        Ok(())
+    }
+
+    fn start(&mut self) -> Result<Vec<Start>> {
+        let mut splits: Vec<Split> = self.pieces.iter().map(|p| p.split.clone()).collect();
+        splits.sort();
+        if let Some(twice) = splits.windows(2).find(|w| w[0] == w[1]) {
+            let (topic, partition) = (twice[0].name(), twice[0].partition());
+            return Err(Error::config(format!("kafka_ranges: {topic}/{partition} is given twice; put its ranges into one")));
+        }
+        self.check(&splits)?;
+        Ok(Vec::new())
+    }
+
+    fn check(&mut self, given: &[Split]) -> Result<()> {
+        enumerator::check(&self.kafka, given)
+    }
+
+    fn plan(&mut self) -> Result<Vec<Piece>> {
+        let first = !std::mem::replace(&mut self.planned, true);
+        Ok(if first { self.pieces.clone() } else { Vec::new() })
+    }
+
+    fn finite(&self) -> bool {
+        true
+    }
+
+    fn finished(&self) -> bool {
+        self.planned
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::connector::kafka::embedded_broker::EmbeddedBroker;
+
+    #[test]
+    fn a_given_range_of_what_is_not_there_ends_the_job() {
+        let broker = EmbeddedBroker::start().unwrap();
+        broker.create_topic("words", 2).unwrap();
+        let address = broker.address().to_owned();
+        let run = |topic: &str, partition| {
+            let range = OffsetRange { topic: topic.into(), partition, from: 0, until: 1 };
+            let kafka = Kafka::brokers(&address);
+            let job = StreamingContext::builder("given", crate::core::time::millis(10));
+            job.run(move |ssc| {
+                ssc.kafka_ranges(kafka.clone(), std::slice::from_ref(&range)).count().print(1);
+                Ok(())
+            })
+        };
+        for (topic, partition, why) in [("wrods", 0, "no topic wrods; create it"), ("words", 2, "partitions are 0 to 1")] {
+            let e = run(topic, partition).unwrap_err().to_string();
+            assert!(e.contains(&address) && e.contains(why), "{e}");
+        }
+    }
+}

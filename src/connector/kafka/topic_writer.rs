@@ -1,0 +1,192 @@
+//! A producer for what fills topics to be read, generators and the demo: records one by one, counted when the broker has them.
+//! No output operation: that is `connector/kafka/sink.rs`.
+
+use std::sync::Arc;
+use std::sync::atomic::{AtomicU64, Ordering};
+use std::time::{Duration, Instant};
+
+use rdkafka::admin::{AdminClient, NewTopic, TopicReplication};
+use rdkafka::client::ClientContext;
+use rdkafka::config::{ClientConfig, RDKafkaLogLevel};
+use rdkafka::error::{KafkaError, RDKafkaErrorCode};
+use rdkafka::message::Message;
+use rdkafka::producer::{BaseProducer, BaseRecord, DeliveryResult, Producer as _, ProducerContext};
+
+use crate::connector::kafka::client::make_topic;
+use crate::core::error::{Error, Result};
+
+/// How long a start waits for a broker that does not answer.
+const START_DEADLINE: Duration = Duration::from_secs(10);
+/// Partitions of which deliveries are counted one by one.
+const COUNTED: usize = 256;
+
+/// Sends records to one topic.
+pub(crate) struct Producer {
+    brokers: String,
+    topic: String,
+    producer: BaseProducer<Reports>,
+}
+
+/// What was delivered, and what was not.
+#[derive(Clone)]
+struct Reports(Arc<Counts>);
+
+struct Counts {
+    delivered: AtomicU64,
+    by_partition: Vec<AtomicU64>,
+    failed: AtomicU64,
+    first: std::sync::Mutex<Option<String>>,
+}
+
+impl ClientContext for Reports {
+    fn log(&self, level: RDKafkaLogLevel, fac: &str, message: &str) {
+        match level as i32 {
+            0..=3 => tracing::error!(target: "librdkafka", "{fac}: {message}"),
+            4 => tracing::warn!(target: "librdkafka", "{fac}: {message}"),
+            _ => tracing::debug!(target: "librdkafka", "{fac}: {message}"),
+        }
+    }
+
+    fn error(&self, error: KafkaError, reason: &str) {
+        tracing::debug!(target: "librdkafka", "{error}: {reason}");
+    }
+}
+
+impl ProducerContext for Reports {
+    type DeliveryOpaque = ();
+
+    fn delivery(&self, result: &DeliveryResult<'_>, (): ()) {
+        match result {
+            Ok(message) => {
+                self.0.delivered.fetch_add(1, Ordering::Relaxed);
+                if let Some(n) = usize::try_from(message.partition()).ok().and_then(|p| self.0.by_partition.get(p)) {
+                    n.fetch_add(1, Ordering::Relaxed);
+                }
+            }
+            Err((error, _)) => {
+                self.0.failed.fetch_add(1, Ordering::Relaxed);
+                let mut first = self.0.first.lock().unwrap_or_else(std::sync::PoisonError::into_inner);
+                first.get_or_insert_with(|| words(error));
+            }
+        }
+    }
+}
+
+impl Producer {
+    /// A producer for this topic. Connects when the first record is sent.
+    ///
+    /// # Errors
+    /// librdkafka does not accept the brokers.
+    pub fn new(brokers: &str, topic: &str) -> Result<Self> {
+        let counts = Counts {
+            delivered: AtomicU64::new(0),
+            by_partition: (0..COUNTED).map(|_| AtomicU64::new(0)).collect(),
+            failed: AtomicU64::new(0),
+            first: std::sync::Mutex::new(None),
+        };
+        let producer = ClientConfig::new()
+            .set("bootstrap.servers", brokers)
+            .set("enable.idempotence", "true")
+            .set("linger.ms", "5")
+            .set("batch.num.messages", "10000")
+            .set("queue.buffering.max.messages", "1000000")
+            .set("message.timeout.ms", "30000")
+            .set("reconnect.backoff.ms", "50")
+            .set("reconnect.backoff.max.ms", "500")
+            .set_log_level(RDKafkaLogLevel::Warning)
+            .create_with_context(Reports(Arc::new(counts)));
+        let producer = producer.map_err(|e| failed(brokers, "a producer", &e))?;
+        Ok(Producer { brokers: brokers.into(), topic: topic.into(), producer })
+    }
+
+    /// Takes a record on, for this partition or any. Waits while too many are under way.
+    ///
+    /// # Errors
+    /// The broker refused the record, or refused one before.
+    pub fn send(&self, partition: Option<i32>, value: &[u8]) -> Result<()> {
+        let mut record: BaseRecord<'_, [u8], [u8]> = BaseRecord::to(&self.topic).payload(value);
+        record.partition = partition;
+        let end = Instant::now() + Duration::from_secs(35);
+        while let Err((error, back)) = self.producer.send(record) {
+            if error.rdkafka_error_code() != Some(RDKafkaErrorCode::QueueFull) || Instant::now() > end {
+                return Err(failed(&self.brokers, &format!("topic {}", self.topic), &error));
+            }
+            record = back;
+            self.producer.poll(Duration::from_millis(10));
+        }
+        self.check()
+    }
+
+    /// Takes delivery reports in.
+    pub fn poll(&self) {
+        self.producer.poll(Duration::ZERO);
+    }
+
+    /// Records the broker has.
+    pub fn delivered(&self) -> u64 {
+        self.producer.context().0.delivered.load(Ordering::Relaxed)
+    }
+
+    /// Records the broker has, by partition.
+    pub fn delivered_by_partition(&self) -> Vec<u64> {
+        self.producer.context().0.by_partition.iter().map(|n| n.load(Ordering::Relaxed)).collect()
+    }
+
+    /// Waits until nothing is under way; returns how many records the broker has.
+    ///
+    /// # Errors
+    /// A record was refused, or the time is up.
+    pub fn settle(&self, patience: Duration) -> Result<u64> {
+        let end = Instant::now() + patience;
+        while self.producer.in_flight_count() > 0 {
+            self.producer.poll(Duration::from_millis(5));
+            if Instant::now() > end {
+                let why = format!("{} records are not acknowledged after {patience:?}", self.producer.in_flight_count());
+                return Err(Error::source(format!("Kafka at {}", self.brokers), why));
+            }
+        }
+        self.poll();
+        self.check()?;
+        Ok(self.delivered())
+    }
+
+    fn check(&self) -> Result<()> {
+        let counts = &self.producer.context().0;
+        let n = counts.failed.load(Ordering::Relaxed);
+        if n == 0 {
+            return Ok(());
+        }
+        let first = counts.first.lock().unwrap_or_else(std::sync::PoisonError::into_inner).clone().unwrap_or_default();
+        let why = format!("topic {}: {n} records could not be delivered: {first}", self.topic);
+        Err(Error::source(format!("Kafka at {}", self.brokers), why))
+    }
+}
+
+/// Makes a topic; one that is there already stays as it is.
+///
+/// # Errors
+/// The brokers do not answer, or do not make topics.
+pub(crate) fn create_topic(brokers: &str, topic: &str, partitions: i32) -> Result<()> {
+    let admin: AdminClient<_> = ClientConfig::new()
+        .set("bootstrap.servers", brokers)
+        .set_log_level(RDKafkaLogLevel::Critical)
+        .create()
+        .map_err(|e| failed(brokers, "a client", &e))?;
+    let known = admin.inner().fetch_metadata(None, START_DEADLINE).map_err(|e| failed(brokers, "topics", &e))?;
+    if known.topics().iter().any(|t| t.name() == topic && t.error().is_none()) {
+        return Ok(());
+    }
+    let new = NewTopic::new(topic, partitions, TopicReplication::Fixed(1));
+    match make_topic(&admin, &new).map_err(|e| failed(brokers, &format!("topic {topic}"), &e))? {
+        Some(code) => Err(Error::source(format!("Kafka at {brokers}"), format!("topic {topic} could not be made: {code}"))),
+        None => Ok(()),
+    }
+}
+
+fn words(error: &KafkaError) -> String {
+    error.rdkafka_error_code().map_or_else(|| error.to_string(), |code| code.to_string())
+}
+
+fn failed(brokers: &str, what: &str, error: &KafkaError) -> Error {
+    Error::source(format!("Kafka at {brokers}"), format!("{what}: {}", words(error)))
+}

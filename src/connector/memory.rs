@@ -1,0 +1,55 @@
+//! `to_memory`: batches into a vector of the program that started the job.
+
+use std::sync::{Arc, Mutex, PoisonError};
+
+use crate::api::dstream::DStream;
+use crate::core::data::Exchange;
+use crate::core::time::BatchTime;
+use crate::engine::flow::Site;
+
+/// Where `to_memory` puts batches: made outside the build closure, passed in, read at any time. Filled in process 0 only.
+#[derive(Debug)]
+pub struct Memory<T>(Arc<Mutex<Batches<T>>>);
+
+type Batches<T> = Vec<(BatchTime, Vec<T>)>;
+
+impl<T> Clone for Memory<T> {
+    fn clone(&self) -> Self {
+        Memory(self.0.clone())
+    }
+}
+
+impl<T> Default for Memory<T> {
+    fn default() -> Self {
+        Memory(Arc::default())
+    }
+}
+
+impl<T: Clone> Memory<T> {
+    /// An empty memory.
+    pub fn new() -> Self {
+        Memory::default()
+    }
+
+    /// What came so far: every batch with its rows in order, empty ones too.
+    pub fn batches(&self) -> Batches<T> {
+        self.0.lock().unwrap_or_else(PoisonError::into_inner).clone()
+    }
+
+    /// The rows of all batches so far.
+    pub fn rows(&self) -> Vec<T> {
+        self.batches().into_iter().flat_map(|(_, rows)| rows).collect()
+    }
+}
+
+impl<'s, T: Exchange> DStream<'s, T> {
+    /// Keeps each batch in `memory`, rows in order: bags by encoded row.
+    #[track_caller]
+    pub fn to_memory(&self, memory: &Memory<T>) {
+        let memory = memory.0.clone();
+        self.attach_gathered(&Site::of("to_memory"), "to_memory", move |plan, rows| {
+            memory.lock().unwrap_or_else(PoisonError::into_inner).push((plan.time, rows.to_vec()));
+            Ok(())
+        });
+    }
+}

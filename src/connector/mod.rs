@@ -1,0 +1,14 @@
+//! Where records come from and where results go: the traits of sources and sinks, and one file or folder for each system.
+
+pub(crate) mod console;
+pub mod files;
+mod foreach;
+#[cfg(feature = "kafka")]
+pub mod kafka;
+pub mod memory;
+pub mod message;
+pub mod queue;
+pub(crate) mod retry;
+pub mod sink;
+mod socket;
+pub mod source;

@@ -1,0 +1,186 @@
+//! `queue_stream`: batches from memory, one a batch interval. Not replayable: what a crash lost is lost.
+
+use std::collections::VecDeque;
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
+
+use crate::api::context::{Pace, SourceSpec, StreamingContext};
+use crate::api::dstream::DStream;
+use crate::connector::source::{Emit, Piece, Reader, Sealed, Splits, Start, Waker};
+use crate::core::data::Data;
+use crate::core::error::Result;
+use crate::core::plan::{Range, Split};
+use crate::engine::flow::Site;
+
+/// Batches for `queue_stream`: made outside the build closure, filled at any time, read in process 0.
+#[derive(Debug)]
+pub struct Queue<T>(Arc<Mutex<State<T>>>);
+
+#[derive(Debug)]
+struct State<T> {
+    batches: VecDeque<Vec<T>>,
+    /// How many batches there will ever be, if that is known.
+    total: Option<usize>,
+}
+
+impl<T> Clone for Queue<T> {
+    fn clone(&self) -> Self {
+        Queue(self.0.clone())
+    }
+}
+
+impl<T> Default for Queue<T> {
+    fn default() -> Self {
+        Queue(Arc::new(Mutex::new(State { batches: VecDeque::new(), total: None })))
+    }
+}
+
+impl<T> Queue<T> {
+    /// An empty queue: batches are pushed while the job runs.
+    pub fn new() -> Self {
+        Queue::default()
+    }
+
+    /// All batches there will be: a job of such queues runs them one after another, without waiting for the clock, and ends.
+    pub fn from_batches(batches: impl IntoIterator<Item = Vec<T>>) -> Self {
+        let batches: VecDeque<_> = batches.into_iter().collect();
+        let total = Some(batches.len());
+        Queue(Arc::new(Mutex::new(State { batches, total })))
+    }
+
+    /// Adds the next batch. On a queue made by [`Queue::from_batches`] it is never read.
+    pub fn push(&self, batch: Vec<T>) {
+        self.lock().batches.push_back(batch);
+    }
+
+    fn lock(&self) -> MutexGuard<'_, State<T>> {
+        self.0.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+}
+
+impl<'s> StreamingContext<'s> {
+    /// One batch of the queue a batch interval, nothing while it is empty; at a graceful stop, all that is left.
+    ///
+    /// ```
+    /// use tidemill::prelude::*;
+    /// let queue = Queue::from_batches([vec!["a", "b"].into_iter().map(str::to_owned).collect::<Vec<_>>()]);
+    /// let seen = Memory::new();
+    /// let out = seen.clone();
+    /// StreamingContext::builder("queue", millis(1)).run(move |ssc| {
+    ///     ssc.queue_stream(&queue).to_memory(&out);
+    ///     Ok(())
+    /// }).unwrap();
+    /// assert_eq!(seen.rows(), ["a", "b"]);
+    /// ```
+    #[doc(alias = "queueStream")]
+    #[track_caller]
+    pub fn queue_stream<T: Data + Send>(&self, queue: &Queue<T>) -> DStream<'s, T> {
+        let site = Site::of("queue_stream");
+        let total = queue.lock().total;
+        let read = QueueReader { queue: queue.clone(), lane: None, position: 0 };
+        self.read(
+            &site,
+            "queue_stream",
+            SourceSpec {
+                name: "queue".into(),
+                splits: Box::new(move || Ok(Box::new(QueueSplits { total, planned: 0, before: 0 }))),
+                reader: Box::new(move |_: Waker| Ok(Box::new(read))),
+                planned: total.is_some(),
+                replayable: false,
+                pace: Pace::default(),
+            },
+        )
+    }
+}
+
+fn split() -> Split {
+    Split::Received { from: "queue".into() }
+}
+
+/// A finite queue is planned: batch i is the range [i, i + 1) of batches. An open one is sealed live.
+struct QueueSplits {
+    total: Option<usize>,
+    planned: usize,
+    /// Batches of queues before a restart.
+    before: i64,
+}
+
+impl Splits for QueueSplits {
+    /// What is in the queue now comes after what was in it.
+    fn resume(&mut self, read: Vec<Start>, _: &[u8]) -> Result<()> {
+        self.before = read.iter().map(|s| s.from).max().unwrap_or(0);
+        Ok(())
+    }
+
+    fn start(&mut self) -> Result<Vec<Start>> {
+        Ok(vec![Start { split: split(), from: 0 }])
+    }
+
+    fn plan(&mut self) -> Result<Vec<Piece>> {
+        let from = self.before + self.planned as i64;
+        self.planned += 1;
+        Ok(vec![Piece { split: split(), from, until: from + 1 }])
+    }
+
+    fn finite(&self) -> bool {
+        self.total.is_some()
+    }
+
+    fn finished(&self) -> bool {
+        self.total.is_some_and(|n| self.planned >= n)
+    }
+}
+
+struct QueueReader<T> {
+    queue: Queue<T>,
+    lane: Option<u32>,
+    position: i64,
+}
+
+impl<T> QueueReader<T> {
+    fn next_batch(&mut self, emit: &mut Emit<'_, T>) {
+        let Some(lane) = self.lane else { return };
+        let batch = self.queue.lock().batches.pop_front();
+        if let Some(batch) = batch {
+            let bytes = std::mem::size_of_val(&batch[..]);
+            self.position += batch.len() as i64;
+            emit(lane, batch, bytes);
+        }
+    }
+}
+
+impl<T> QueueReader<T> {
+    fn sealed(&self, from: i64) -> Sealed {
+        let range = |lane| Range { source: 0, lane, split: split(), from, until: self.position };
+        Sealed { ranges: self.lane.map(range).into_iter().collect(), ..Sealed::default() }
+    }
+}
+
+impl<T: Data> Reader<T> for QueueReader<T> {
+    fn assign(&mut self, lane: u32, _split: &Split, from: Option<i64>) -> Result<()> {
+        (self.lane, self.position) = (Some(lane), from.unwrap_or(self.position));
+        Ok(())
+    }
+
+    fn read(&mut self, _emit: &mut Emit<'_, T>) -> Result<bool> {
+        Ok(false)
+    }
+
+    fn seal(&mut self, emit: &mut Emit<'_, T>) -> Result<Sealed> {
+        let from = self.position;
+        self.next_batch(emit);
+        Ok(self.sealed(from))
+    }
+
+    fn seal_last(&mut self, emit: &mut Emit<'_, T>) -> Result<Sealed> {
+        let from = self.position;
+        while !self.queue.lock().batches.is_empty() && self.lane.is_some() {
+            self.next_batch(emit);
+        }
+        Ok(self.sealed(from))
+    }
+
+    fn read_range(&mut self, _range: &Range, emit: &mut Emit<'_, T>) -> Result<bool> {
+        self.next_batch(emit);
+        Ok(true)
+    }
+}

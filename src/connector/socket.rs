@@ -1,0 +1,605 @@
+//! `socket_text_stream`: lines from a TCP server, read by a thread of their own. At most once: what was sent is not sent again.
+
+use std::collections::VecDeque;
+use std::io::Read;
+use std::net::{Shutdown, TcpStream, ToSocketAddrs};
+use std::sync::{Arc, Condvar, Mutex, MutexGuard, PoisonError};
+use std::time::Duration;
+
+use crate::api::context::{Pace, SourceSpec, StreamingContext};
+use crate::connector::source::{Emit, Reader, Sealed, Splits, Start, Waker};
+use crate::core::error::{Error, Result};
+use crate::core::plan::{Limits, Range, Split};
+use crate::engine::flow::Site;
+use crate::format::lines::{LINE_LIMIT, LINES_A_CALL, Line, Splitter, decoded};
+use crate::operator::Decoded;
+
+/// How many bytes of lines wait for the worker at most (and the lines of one chunk more): then the thread stops reading, and
+/// TCP tells the peer.
+const BUFFER: usize = 4 << 20;
+/// How many bytes are read at once.
+const CHUNK: usize = 64 << 10;
+/// The pause before the next try to connect: doubled with each, back to the first when something was received.
+const PAUSES: (Duration, Duration) = (Duration::from_millis(50), Duration::from_secs(2));
+/// How long one address is tried.
+const CONNECTING: Duration = Duration::from_secs(2);
+
+impl<'s> StreamingContext<'s> {
+    /// Lines from a TCP server, as `nc -lk 9999` is one. A batch has the lines that were taken from the connection since the
+    /// batch before; silence gives empty batches. Spark's `socketTextStream`.
+    ///
+    /// - **Delivery is at most once.** A server sends once: what was received and not yet out when the job fails is lost, and
+    ///   so is what was sent while the job did not run. A graceful stop puts all that was received into the last batch, an
+    ///   unfinished line too.
+    /// - **One connection, one worker.** The worker whose turn the source's lane is connects and reads; its rows are not dealt
+    ///   to the others. Verbs that exchange by key (as `count_by`) spread what follows; or open several streams.
+    /// - **The server may come later, and go.** It is tried again until the job ends, with pauses from 50 ms to 2 s.
+    ///   Meanwhile batches are empty, the log has one line for each change, and
+    ///   [`Statistics::trouble`](crate::metrics::Statistics::trouble) says why. A peer that vanishes without closing (a power
+    ///   cut) looks like silence.
+    /// - **A slow job slows the server.** 4 MiB of lines wait for the worker at most; then nothing is taken from the connection.
+    /// - **Lines** end at LF, and a CR before it is not part of them; half a line when the peer closes is a line. Lines that are
+    ///   not UTF-8, and lines over 1 MiB (their first MiB; the rest is skipped), are error records: origin `host:port`,
+    ///   offset = how many lines came before.
+    ///
+    /// Positions count lines from 0. A given range (`--plans`, `received`) is the next `until - from` lines, waited for.
+    ///
+    /// ```
+    /// use std::io::Write;
+    /// use tidemill::prelude::*;
+    /// let server = std::net::TcpListener::bind("127.0.0.1:0").unwrap();
+    /// let port = server.local_addr().unwrap().port();
+    /// let seen = Memory::new();
+    /// let out = seen.clone();
+    /// let job = StreamingContext::builder("lines", millis(5)).start(move |ssc| {
+    ///     ssc.socket_text_stream("127.0.0.1", port).oks().to_memory(&out);
+    ///     Ok(())
+    /// }).unwrap();
+    /// server.accept().unwrap().0.write_all(b"to be\r\nor not").unwrap();
+    /// while seen.rows().len() < 2 {
+    ///     std::thread::yield_now();
+    /// }
+    /// job.stop_gracefully().unwrap();
+    /// assert_eq!(seen.rows(), ["to be", "or not"]);
+    /// ```
+    #[doc(alias = "socketTextStream")]
+    #[track_caller]
+    pub fn socket_text_stream(&self, host: impl Into<String>, port: u16) -> Decoded<'s, String> {
+        let site = Site::of("socket_text_stream");
+        let host = host.into();
+        if host.is_empty() {
+            self.graph.problem(&site, "the host is empty: write a name or an address, as localhost");
+        }
+        let address: Arc<str> = if host.contains(':') { format!("[{host}]:{port}") } else { format!("{host}:{port}") }.into();
+        let split = Split::Received { from: address.clone() };
+        let lines = self.read(
+            &site,
+            "socket_text_stream",
+            SourceSpec {
+                name: format!("socket {address}"),
+                splits: Box::new(move || Ok(Box::new(SocketSplits(split)))),
+                reader: Box::new(move |wake| Ok(Box::new(SocketReader::new(host, port, address, wake)))),
+                planned: false,
+                replayable: false,
+                pace: Pace { per_second: self.graph.config.max_rate_of_receivers, first_batch: None },
+            },
+        );
+        decoded(&lines, &site)
+    }
+}
+
+/// One split, known from the start.
+struct SocketSplits(Split);
+
+impl Splits for SocketSplits {
+    /// Nobody can send again what was received: lines go on being numbered, and that is all.
+    fn resume(&mut self, _: Vec<Start>, _: &[u8]) -> Result<()> {
+        Ok(())
+    }
+
+    fn start(&mut self) -> Result<Vec<Start>> {
+        Ok(vec![Start { split: self.0.clone(), from: 0 }])
+    }
+}
+
+/// What the reader and its thread share.
+struct Shared {
+    state: Mutex<State>,
+    /// Told when there is room, and when the thread is to end.
+    room: Condvar,
+}
+
+struct State {
+    splitter: Splitter,
+    ready: VecDeque<Line>,
+    bytes: usize,
+    /// How many lines were received: the number of the next.
+    received: i64,
+    trouble: Option<String>,
+    /// The last trouble that the log has.
+    logged: Option<String>,
+    /// The connection, to end a read that waits.
+    stream: Option<TcpStream>,
+    stop: bool,
+}
+
+impl State {
+    /// Takes bytes from the connection; none: it has ended, and what is left is a line.
+    fn take(&mut self, origin: &Arc<str>, bytes: &[u8]) {
+        let State { splitter, ready, bytes: held, received, .. } = self;
+        let mut each = |raw: crate::format::lines::Raw<'_>| {
+            let line = raw.line(origin, *received);
+            *received += 1;
+            *held += line.bytes();
+            ready.push_back(line);
+        };
+        match bytes {
+            [] => splitter.finish(&mut each),
+            bytes => splitter.feed(bytes, &mut each),
+        }
+    }
+
+    fn end(&mut self) {
+        self.stop = true;
+        if let Some(stream) = self.stream.take() {
+            // It may have ended by itself.
+            let _ = stream.shutdown(Shutdown::Both);
+        }
+    }
+}
+
+impl Shared {
+    fn lock(&self) -> MutexGuard<'_, State> {
+        self.state.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+}
+
+/// The thread: connects, receives, and again, until it is told to end.
+struct Receiver {
+    host: String,
+    port: u16,
+    address: Arc<str>,
+    shared: Arc<Shared>,
+    wake: Waker,
+}
+
+impl Receiver {
+    fn run(self) {
+        let mut pause = PAUSES.0;
+        loop {
+            let (received, trouble) = match self.connect() {
+                Ok(stream) => self.receive(stream),
+                Err(e) => (false, format!("no connection: {e}")),
+            };
+            pause = if received { PAUSES.0 } else { pause };
+            let mut state = self.shared.lock();
+            if state.stop {
+                return;
+            }
+            if received || state.logged.as_ref() != Some(&trouble) {
+                tracing::warn!(address = %self.address, %trouble, "the socket is away and is tried again until it is back");
+                state.logged = Some(trouble.clone());
+            }
+            state.trouble = Some(trouble);
+            let (state, _) =
+                self.shared.room.wait_timeout_while(state, pause, |s| !s.stop).unwrap_or_else(PoisonError::into_inner);
+            if state.stop {
+                return;
+            }
+            pause = (pause * 2).min(PAUSES.1);
+        }
+    }
+
+    fn connect(&self) -> std::io::Result<TcpStream> {
+        let mut last = std::io::Error::other("the name has no address");
+        for address in (self.host.as_str(), self.port).to_socket_addrs()? {
+            match TcpStream::connect_timeout(&address, CONNECTING) {
+                Ok(stream) => return Ok(stream),
+                Err(e) => last = e,
+            }
+            if self.shared.lock().stop {
+                break;
+            }
+        }
+        Err(last)
+    }
+
+    /// Receives until the connection ends. Returns whether anything came, and how it ended.
+    fn receive(&self, mut stream: TcpStream) -> (bool, String) {
+        let mut any = false;
+        {
+            let mut state = self.shared.lock();
+            match stream.try_clone() {
+                Ok(handle) if !state.stop => state.stream = Some(handle),
+                Ok(_) => return (false, String::new()),
+                Err(e) => return (false, format!("no connection: {e}")),
+            }
+            state.trouble = None;
+        }
+        let mut chunk = vec![0; CHUNK];
+        loop {
+            let result = stream.read(&mut chunk);
+            let n = match &result {
+                Err(e) if e.kind() == std::io::ErrorKind::Interrupted => continue,
+                Err(_) => 0,
+                Ok(n) => *n,
+            };
+            let mut state = self.shared.lock();
+            if state.stop {
+                return (any, String::new());
+            }
+            if n > 0 && state.logged.take().is_some() {
+                tracing::info!(address = %self.address, "the socket is back");
+            }
+            let waited = state.ready.is_empty();
+            state.take(&self.address, &chunk[..n]);
+            if waited && !state.ready.is_empty() {
+                (self.wake)();
+            }
+            match result {
+                Ok(0) => {
+                    state.stream = None;
+                    return (any, "the peer closed the connection".into());
+                }
+                Ok(_) => any = true,
+                Err(e) => {
+                    state.stream = None;
+                    return (any, format!("the connection broke: {e}"));
+                }
+            }
+            let full = |s: &mut State| s.bytes >= BUFFER && !s.stop;
+            let _room = self.shared.room.wait_while(state, full).unwrap_or_else(PoisonError::into_inner);
+        }
+    }
+}
+
+/// The worker's half: takes what the thread has.
+struct SocketReader {
+    /// Until the thread is started.
+    receiver: Option<Receiver>,
+    address: Arc<str>,
+    shared: Arc<Shared>,
+    lane: Option<u32>,
+    /// Whether lines go into the batch that is open as they come, and not only where a range is given.
+    live: bool,
+    /// Lines given since the start, and of these, how many are in sealed batches.
+    given: i64,
+    sealed: i64,
+    /// Lines of a given range that are still to come.
+    due: Option<i64>,
+    /// Lines the open batch may still have.
+    left: Option<u64>,
+}
+
+impl SocketReader {
+    fn new(host: String, port: u16, address: Arc<str>, wake: Waker) -> Self {
+        let state = State {
+            splitter: Splitter::new(LINE_LIMIT),
+            ready: VecDeque::new(),
+            bytes: 0,
+            received: 0,
+            trouble: None,
+            logged: None,
+            stream: None,
+            stop: false,
+        };
+        let shared = Arc::new(Shared { state: Mutex::new(state), room: Condvar::new() });
+        let receiver = Receiver { host, port, address: address.clone(), shared: shared.clone(), wake };
+        SocketReader {
+            receiver: Some(receiver),
+            address,
+            shared,
+            lane: None,
+            live: false,
+            given: 0,
+            sealed: 0,
+            due: None,
+            left: None,
+        }
+    }
+
+    /// Gives up to `n` lines, and says how many, and whether others are ready.
+    fn give(&mut self, n: usize, emit: &mut Emit<'_, Line>) -> (usize, bool) {
+        let Some(lane) = self.lane else { return (0, false) };
+        let mut state = self.shared.lock();
+        let n = n.min(state.ready.len());
+        let lines: Vec<Line> = state.ready.drain(..n).collect();
+        let bytes = lines.iter().map(Line::bytes).sum();
+        let was_full = state.bytes >= BUFFER;
+        state.bytes -= bytes;
+        if was_full && state.bytes < BUFFER {
+            self.shared.room.notify_all();
+        }
+        let more = !state.ready.is_empty();
+        drop(state);
+        self.given += n as i64;
+        emit(lane, lines, bytes);
+        (n, more)
+    }
+}
+
+impl Reader<Line> for SocketReader {
+    fn assign(&mut self, lane: u32, split: &Split, from: Option<i64>) -> Result<()> {
+        if **split.name() != *self.address {
+            let reason = format!("a range of {} is given, and this stream reads {}", split.name(), self.address);
+            return Err(Error::source(format!("socket {}", self.address), reason));
+        }
+        (self.lane, self.live) = (Some(lane), from.is_some());
+        let before = from.unwrap_or(0);
+        (self.given, self.sealed, self.shared.lock().received) = (before, before, before);
+        if let Some(receiver) = self.receiver.take() {
+            let thread = std::thread::Builder::new().name(format!("socket {}", self.address));
+            thread.spawn(move || receiver.run()).map_err(|e| Error::io("start of a socket's thread", e))?;
+        }
+        Ok(())
+    }
+
+    fn limit(&mut self, limits: Limits) {
+        self.left = self.lane.map_or(limits.of(0), |lane| limits.of(lane));
+    }
+
+    fn read(&mut self, emit: &mut Emit<'_, Line>) -> Result<bool> {
+        if !self.live {
+            return Ok(false);
+        }
+        let room = self.left.map_or(LINES_A_CALL, |left| LINES_A_CALL.min(left as usize));
+        let (n, more) = self.give(room, emit);
+        self.left = self.left.map(|left| left - n as u64);
+        Ok(more && self.left != Some(0))
+    }
+
+    fn seal(&mut self, _emit: &mut Emit<'_, Line>) -> Result<Sealed> {
+        let Some(lane) = self.lane else { return Ok(Sealed::default()) };
+        let split = Split::Received { from: self.address.clone() };
+        let range = Range { source: 0, lane, split, from: self.sealed, until: self.given };
+        self.sealed = self.given;
+        let state = self.shared.lock();
+        Ok(Sealed { ranges: vec![range], lag: [(lane, state.ready.len() as u64)].into(), trouble: state.trouble.clone() })
+    }
+
+    fn seal_last(&mut self, emit: &mut Emit<'_, Line>) -> Result<Sealed> {
+        let mut state = self.shared.lock();
+        if !state.stop {
+            state.end();
+            state.take(&self.address, &[]);
+        }
+        drop(state);
+        self.shared.room.notify_all();
+        while self.give(LINES_A_CALL, emit).1 {}
+        self.seal(emit)
+    }
+
+    fn read_range(&mut self, range: &Range, emit: &mut Emit<'_, Line>) -> Result<bool> {
+        let due = self.due.unwrap_or(range.until - range.from);
+        let (n, _) = self.give(LINES_A_CALL.min(due as usize), emit);
+        let due = due - n as i64;
+        self.due = (due > 0).then_some(due);
+        Ok(due == 0)
+    }
+}
+
+impl Drop for SocketReader {
+    fn drop(&mut self) {
+        self.shared.lock().end();
+        self.shared.room.notify_all();
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::api::config::RuntimeArgs;
+    use crate::connector::memory::Memory;
+    use crate::core::time::{millis, secs};
+    use crate::job::ManualClock;
+    use std::io::Write;
+    use std::net::TcpListener;
+    use std::time::Instant;
+
+    fn server() -> (TcpListener, u16) {
+        let server = TcpListener::bind("127.0.0.1:0").unwrap();
+        let port = server.local_addr().unwrap().port();
+        (server, port)
+    }
+
+    fn until(what: &str, mut done: impl FnMut() -> bool) {
+        let begun = Instant::now();
+        while !done() {
+            assert!(begun.elapsed() < secs(60), "waited too long until {what}");
+            std::thread::sleep(millis(1));
+        }
+    }
+
+    /// A reader of its own, on lane 3.
+    fn reader(port: u16) -> SocketReader {
+        let address: Arc<str> = format!("127.0.0.1:{port}").into();
+        let mut reader = SocketReader::new("127.0.0.1".into(), port, address.clone(), Arc::new(|| ()));
+        reader.assign(3, &Split::Received { from: address }, Some(0)).unwrap();
+        reader
+    }
+
+    fn texts(lines: Vec<Line>) -> Vec<String> {
+        let text = |line| match line {
+            Line::Text(text) => text,
+            Line::Bad(bad) => panic!("{bad:?}"),
+        };
+        lines.into_iter().map(text).collect()
+    }
+
+    #[test]
+    fn lines_arrive_and_bad_ones_say_where_they_were() {
+        let (server, port) = server();
+        let (oks, errors) = (Memory::new(), Memory::new());
+        let (good, bad) = (oks.clone(), errors.clone());
+        let job = StreamingContext::builder("socket", millis(5)).workers(2).start(move |ssc| {
+            let lines = ssc.socket_text_stream("127.0.0.1", port);
+            lines.oks().to_memory(&good);
+            lines.errors().to_memory(&bad);
+            Ok(())
+        });
+        let job = job.unwrap();
+        let mut peer = server.accept().unwrap().0;
+        peer.write_all(b"a\r\n\na\xffb\n").unwrap();
+        peer.write_all(&vec![b'x'; LINE_LIMIT + 9]).unwrap();
+        peer.write_all("\nlast is hälf".as_bytes()).unwrap();
+        // Nobody is called again: the trouble of this moment would be over before it is seen.
+        drop((peer, server));
+        until("the half line is there", || oks.rows().len() == 3);
+        let said = |t: &String| t.contains("closed the connection") || t.contains("no connection");
+        until("the trouble is said", || job.statistics().trouble.iter().any(said));
+        job.stop_gracefully().unwrap();
+        assert_eq!(oks.rows(), ["a", "", "last is hälf"]);
+        let errors = errors.rows();
+        let at: Vec<_> = errors.iter().map(|e| (e.origin.clone(), e.offset, e.raw.len())).collect();
+        let origin = format!("127.0.0.1:{port}");
+        assert_eq!(at, [(origin.clone(), 2, 3), (origin, 3, LINE_LIMIT)]);
+        assert_eq!(errors[0].raw, b"a\xffb");
+        assert!(errors[1].reason.contains("longer than 1048576 bytes"), "{}", errors[1].reason);
+    }
+
+    #[test]
+    fn f3_a_server_may_come_late_and_go() {
+        let (server, port) = server();
+        drop(server);
+        let seen = Memory::new();
+        let out = seen.clone();
+        let job = StreamingContext::builder("socket", millis(5)).start(move |ssc| {
+            ssc.socket_text_stream("127.0.0.1", port).oks().to_memory(&out);
+            Ok(())
+        });
+        let job = job.unwrap();
+        until("nobody listens", || job.statistics().trouble.iter().any(|t| t.contains("no connection")));
+        let server = TcpListener::bind(("127.0.0.1", port)).unwrap();
+        for n in 1..=3 {
+            let mut peer = server.accept().unwrap().0;
+            writeln!(peer, "line {n}").unwrap();
+            until("the line is there", || seen.rows().len() == n);
+            until("all is well", || job.statistics().trouble.is_empty());
+            drop(peer);
+            until("the end is noticed", || job.statistics().trouble.iter().any(|t| t.contains("closed")));
+        }
+        job.stop_gracefully().unwrap();
+        assert_eq!(seen.rows(), ["line 1", "line 2", "line 3"]);
+    }
+
+    #[test]
+    fn the_last_batch_has_all_that_was_received() {
+        let (server, port) = server();
+        let seen = Memory::new();
+        let out = seen.clone();
+        let job = StreamingContext::builder("socket", secs(1)).start_on_clock(ManualClock::at(0), move |ssc| {
+            ssc.socket_text_stream("127.0.0.1", port).oks().to_memory(&out);
+            Ok(())
+        });
+        let job = job.unwrap();
+        let mut peer = server.accept().unwrap().0;
+        (0..10_000).for_each(|n| writeln!(peer, "{n}").unwrap());
+        drop(peer);
+        // The next connection says that the end of this one was received.
+        let _peer = server.accept().unwrap();
+        assert_eq!(job.stop_gracefully().unwrap().records, 10_000);
+        let batches = seen.batches();
+        assert_eq!(batches.len(), 1, "the clock stood");
+        assert_eq!(batches[0].1, (0..10_000).map(|n| n.to_string()).collect::<Vec<_>>());
+    }
+
+    #[test]
+    fn f1_an_unfinished_line_is_in_the_last_batch_too() {
+        let (server, port) = server();
+        let mut reader = reader(port);
+        let mut peer = server.accept().unwrap().0;
+        peer.write_all(b"whole\nhalf").unwrap();
+        let mut lines = Vec::new();
+        let mut emit = |lane, rows, _| {
+            assert_eq!(lane, 3);
+            lines.extend::<Vec<Line>>(rows);
+        };
+        until("the first line is there", || {
+            reader.read(&mut emit).unwrap();
+            reader.given == 1
+        });
+        let first = reader.seal(&mut emit).unwrap();
+        let last = reader.seal_last(&mut emit).unwrap();
+        assert_eq!((first.ranges[0].from, first.ranges[0].until), (0, 1));
+        assert_eq!((last.ranges[0].from, last.ranges[0].until, &last.lag), (1, 2, &[(3, 0)].into()));
+        assert_eq!(texts(lines), ["whole", "half"]);
+    }
+
+    #[test]
+    fn a_given_range_is_so_many_lines() {
+        let (server, port) = server();
+        let path = std::env::temp_dir().join(format!("tidemill-socket-plans-{}", std::process::id()));
+        let range = |from, until| format!("[{{\"received\":\"127.0.0.1:{port}\",\"from\":{from},\"until\":{until}}}]");
+        let plans = format!("{{\"time\":5,\"ranges\":{}}}\n{{\"time\":15,\"ranges\":{}}}\n", range(0, 2), range(2, 6_000));
+        std::fs::write(&path, plans).unwrap();
+        let seen = Memory::new();
+        let out = seen.clone();
+        let runtime = RuntimeArgs { plans: Some(path.clone()), ..RuntimeArgs::default() };
+        let job = StreamingContext::builder("socket", millis(5)).runtime(runtime).start(move |ssc| {
+            ssc.socket_text_stream("127.0.0.1", port).oks().count().to_memory(&out);
+            Ok(())
+        });
+        let mut peer = server.accept().unwrap().0;
+        // More than is given: the job may end before all is sent.
+        let _ = (0..7_000).try_for_each(|n| writeln!(peer, "{n}"));
+        job.unwrap().await_termination().unwrap();
+        std::fs::remove_file(path).unwrap();
+        let batches: Vec<_> = seen.batches().into_iter().map(|(t, rows)| (t.millis(), rows)).collect();
+        assert_eq!(batches, [(5, vec![2]), (10, vec![0]), (15, vec![5_998])]);
+    }
+
+    #[test]
+    fn a_limit_holds_for_the_open_batch() {
+        let (server, port) = server();
+        let mut reader = reader(port);
+        server.accept().unwrap().0.write_all(b"1\n2\n3\n").unwrap();
+        until("all is received", || reader.shared.lock().ready.len() == 3);
+        let mut lines = Vec::new();
+        let mut emit = |_, rows, _| lines.extend::<Vec<Line>>(rows);
+        reader.limit(Limits::each(2));
+        assert!(!reader.read(&mut emit).unwrap() && !reader.read(&mut emit).unwrap());
+        assert_eq!(reader.seal(&mut emit).unwrap().lag, [(3, 1)].into());
+        reader.limit(Limits::each(2));
+        reader.read(&mut emit).unwrap();
+        assert_eq!(texts(lines), ["1", "2", "3"]);
+    }
+
+    #[test]
+    fn f4_a_slow_reader_slows_the_peer_and_loses_nothing() {
+        let (server, port) = server();
+        let mut reader = reader(port);
+        let mut peer = server.accept().unwrap().0;
+        let line = "x".repeat(1 << 10);
+        let lines = 4 * BUFFER / line.len();
+        let sender = std::thread::spawn(move || (0..lines).for_each(|_| writeln!(peer, "{line}").unwrap()));
+        until("the buffer is full", || reader.shared.lock().bytes >= BUFFER);
+        let mut n = 0;
+        until("all lines are there", || {
+            assert!(reader.shared.lock().bytes < BUFFER + 2 * CHUNK);
+            reader.read(&mut |_, rows, _| n += rows.len()).unwrap();
+            n == lines
+        });
+        sender.join().unwrap();
+        assert_eq!(reader.shared.lock().bytes, 0);
+    }
+
+    #[test]
+    fn dropping_the_reader_ends_the_connection() {
+        let (server, port) = server();
+        let reader = reader(port);
+        let mut peer = server.accept().unwrap().0;
+        peer.set_read_timeout(Some(secs(60))).unwrap();
+        until("the thread has the connection", || reader.shared.lock().stream.is_some());
+        let shared = Arc::downgrade(&reader.shared);
+        drop(reader);
+        assert_eq!(peer.read(&mut [0]).unwrap(), 0);
+        until("the thread is gone", || shared.upgrade().is_none());
+    }
+
+    #[test]
+    fn a_range_of_another_socket_is_refused() {
+        let mut reader = SocketReader::new("a".into(), 1, "a:1".into(), Arc::new(|| ()));
+        let e = reader.assign(0, &Split::Received { from: "b:2".into() }, None).unwrap_err().to_string();
+        assert!(e.contains("b:2") && e.contains("a:1"), "{e}");
+    }
+}

@@ -1,0 +1,219 @@
+//! What may flow, move and be counted, and the two ways a value becomes bytes: encoded, and its key group.
+//!
+//! Three blanket traits, no more: a program's own types have them by deriving serde and the usual traits.
+
+use std::fmt::Debug;
+use std::hash::Hash;
+use std::rc::Rc;
+
+use serde::de::DeserializeOwned;
+use serde::{Deserialize, Serialize};
+use timely::Accountable;
+
+/// What may flow through a `DStream`.
+pub trait Data: Clone + 'static {}
+impl<T: Clone + 'static> Data for T {}
+
+/// What may move between workers and processes, be gathered, and be saved.
+pub trait Exchange: Data + Send + Serialize + DeserializeOwned {}
+impl<T: Data + Send + Serialize + DeserializeOwned> Exchange for T {}
+
+/// What may be counted, grouped, and be a row of a `View`.
+pub trait Key: Exchange + Ord + Hash + Debug {}
+impl<T: Exchange + Ord + Hash + Debug> Key for T {}
+
+/// A float that is a [`Key`]: totally ordered, hashable, through serde.
+pub type F64 = ordered_float::OrderedFloat<f64>;
+
+/// How many key groups there are: files and shards name these, never workers. See docs/formats.md.
+pub const KEY_GROUPS: u64 = 128;
+
+/// The bytes of a value in the one codec of docs/formats.md (postcard). Their order breaks ties.
+///
+/// # Panics
+/// If the value's `Serialize` fails, as a map of unknown length does.
+pub fn encoded<T: Serialize + ?Sized>(value: &T) -> Vec<u8> {
+    postcard::to_stdvec(value).expect("the value's Serialize failed; see docs/formats.md for what can be encoded")
+}
+
+/// The name of a type in the graph's fingerprint, which checkpoints keep.
+///
+/// Types of this crate keep the path that they had when checkpoints began: a checkpoint of an older version is still taken.
+pub(crate) fn type_name<T: ?Sized>() -> String {
+    const RENAMED: [(&str, &str); 2] =
+        [("tidemill::connector::message::", "tidemill::source::message::"), ("tidemill::core::", "tidemill::")];
+    let name = std::any::type_name::<T>().to_owned();
+    RENAMED.iter().fold(name, |name, (now, first)| name.replace(now, first))
+}
+
+/// What decoding may allocate, whatever the bytes are: so much, and [`DECODE_PER_BYTE`] for each byte. A length that bytes claim
+/// is believed only as far as bytes follow it. For what tidemill itself writes; types of a program may be larger than that.
+pub const DECODE_LEAST: usize = 4 << 20;
+/// See [`DECODE_LEAST`].
+pub const DECODE_PER_BYTE: usize = 128;
+
+/// Sorts rows by their encoded bytes: one buffer for all, compared by their first bytes as a number where that decides.
+pub(crate) fn sort_by_encoded<T: Serialize>(rows: &mut [T]) {
+    let mut bytes = Vec::with_capacity(16 * rows.len());
+    let mut keys: Vec<(u64, usize, usize, usize)> = Vec::with_capacity(rows.len());
+    for (i, row) in rows.iter().enumerate() {
+        let from = bytes.len();
+        bytes = postcard::to_extend(row, bytes).expect("the row's Serialize failed");
+        let mut head = [0; 8];
+        let shown = (bytes.len() - from).min(8);
+        head[..shown].copy_from_slice(&bytes[from..from + shown]);
+        keys.push((u64::from_be_bytes(head), from, bytes.len(), i));
+    }
+    keys.sort_unstable_by(|a, b| a.0.cmp(&b.0).then_with(|| bytes[a.1..a.2].cmp(&bytes[b.1..b.2])).then(a.3.cmp(&b.3)));
+    // Puts row keys[i].3 at i, cycle by cycle.
+    for i in 0..keys.len() {
+        let mut from = keys[i].3;
+        while from < i {
+            from = keys[from].3;
+        }
+        rows.swap(i, from);
+    }
+}
+
+/// The key group of a key: `xxh3_64(encoded key) % 128`, the same in every build.
+///
+/// ```
+/// assert!(tidemill::core::data::key_group("tide") < 128);
+/// assert_eq!(tidemill::core::data::key_group("tide"), tidemill::core::data::key_group(&String::from("tide")));
+/// ```
+pub fn key_group<K: Serialize + ?Sized>(key: &K) -> u64 {
+    thread_local!(static BYTES: std::cell::RefCell<Vec<u8>> = const { std::cell::RefCell::new(Vec::new()) });
+    BYTES.with_borrow_mut(|bytes| {
+        bytes.clear();
+        *bytes = postcard::to_extend(key, std::mem::take(bytes)).expect("the key's Serialize failed");
+        xxhash_rust::xxh3::xxh3_64(bytes) % KEY_GROUPS
+    })
+}
+
+/// The hash map of the hot paths.
+pub(crate) type FastMap<K, V> = hashbrown::HashMap<K, V, foldhash::fast::RandomState>;
+
+/// Where the rows of a container come from. Orders rows inside a batch: first `side`, then `lane`.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize, Deserialize)]
+pub struct Lane {
+    /// Which leaf of a union: left before right.
+    pub side: u16,
+    /// A source range's number; after an exchange by key, the key group.
+    pub lane: u32,
+}
+
+/// The container of a `DStream`: rows of one lane, shared by all verbs that only read them.
+#[derive(Debug)]
+pub struct Rows<T> {
+    /// Where they come from.
+    pub lane: Lane,
+    /// The rows, in the lane's order.
+    pub rows: Rc<Vec<T>>,
+}
+
+impl<T> Rows<T> {
+    pub(crate) fn new(lane: Lane, rows: Vec<T>) -> Self {
+        Rows { lane, rows: Rc::new(rows) }
+    }
+
+    /// The rows as one's own: moved if nobody else reads them, cloned if somebody does.
+    pub(crate) fn take(self) -> Vec<T>
+    where
+        T: Clone,
+    {
+        Rc::try_unwrap(self.rows).unwrap_or_else(|shared| shared.to_vec())
+    }
+}
+
+impl<T> Clone for Rows<T> {
+    fn clone(&self) -> Self {
+        Rows { lane: self.lane, rows: self.rows.clone() }
+    }
+}
+
+impl<T> Default for Rows<T> {
+    fn default() -> Self {
+        Rows::new(Lane::default(), Vec::new())
+    }
+}
+
+impl<T> Accountable for Rows<T> {
+    fn record_count(&self) -> i64 {
+        self.rows.len() as i64
+    }
+}
+
+/// One row leaving or entering a view: `diff` times.
+#[derive(Clone, Debug, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize, Deserialize)]
+pub struct Change<T> {
+    /// The row.
+    pub row: T,
+    /// How many copies entered (positive) or left (negative).
+    pub diff: i64,
+}
+
+/// A record that could not be read or parsed: data, never a crash.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct BadRecord {
+    /// The topic, path or address it came from; empty where the verb cannot know.
+    pub origin: String,
+    /// The partition, 0 where there is none.
+    pub partition: i32,
+    /// The offset in the partition, or the byte in the file; -1 where the verb cannot know.
+    pub offset: i64,
+    /// The batch it was in.
+    pub time: crate::core::time::BatchTime,
+    /// The record as it came.
+    pub raw: Vec<u8>,
+    /// Why it is bad.
+    pub reason: String,
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn types_keep_the_names_that_old_checkpoints_have() {
+        use crate::connector::message::Message;
+        use crate::core::{plan::OffsetRange, time::BatchTime};
+        assert_eq!(type_name::<(String, Message)>(), "(alloc::string::String, tidemill::source::message::Message)");
+        assert_eq!(
+            type_name::<(Change<BadRecord>, BatchTime, OffsetRange, F64)>(),
+            "(tidemill::data::Change<tidemill::data::BadRecord>, tidemill::time::BatchTime, tidemill::plan::OffsetRange, \
+             ordered_float::OrderedFloat<f64>)"
+        );
+    }
+
+    #[test]
+    fn key_groups_are_written_down() {
+        // These values are the format: docs/formats.md. A change here loses every checkpoint.
+        let groups: Vec<u64> = ["a", "tide", "mill", ""].iter().map(|k| key_group(*k)).collect();
+        assert_eq!(groups, ["a", "tide", "mill", ""].map(|k| xxhash_rust::xxh3::xxh3_64(&encoded(k)) % 128));
+        assert_eq!(encoded("tide"), b"\x04tide");
+        assert_eq!(key_group(&7u64), key_group(&7u32), "integers are varints: the width does not show");
+    }
+
+    proptest::proptest! {
+        #[test]
+        fn sorting_by_encoded_bytes_is_just_that(rows in proptest::collection::vec(("[a-c]{0,12}", 0u8..3), 0..60)) {
+            let mut sorted = rows.clone();
+            sort_by_encoded(&mut sorted);
+            let mut expected = rows;
+            expected.sort_by_cached_key(encoded);
+            proptest::prop_assert_eq!(sorted, expected);
+        }
+    }
+
+    #[test]
+    fn rows_are_cloned_only_when_shared() {
+        let a = Rows::new(Lane::default(), vec![String::from("x")]);
+        let ptr = a.rows.as_ptr();
+        let own = a.take();
+        assert_eq!(own.as_ptr(), ptr);
+        let a = Rows::new(Lane::default(), vec![String::from("x")]);
+        let b = a.clone();
+        let own = a.take();
+        assert_ne!(own.as_ptr(), b.rows.as_ptr());
+    }
+}

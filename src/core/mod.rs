@@ -1,0 +1,9 @@
+//! The nouns: everything may name them, and they name nothing else.
+
+pub(crate) mod clock;
+pub mod data;
+pub mod error;
+pub(crate) mod fault;
+pub mod plan;
+pub mod rate;
+pub mod time;

@@ -1,0 +1,272 @@
+//! When a batch is: `BatchTime`, the batch interval, and the grid a view leaves on.
+//!
+//! A batch is its `BatchTime`, the moment it closes, and nothing else: there are no batch numbers.
+//! `BatchTime` is the timely timestamp; differential needs it to be a lattice, which a total order is.
+
+use std::fmt;
+use std::time::Duration;
+
+use differential_dataflow::lattice::{Lattice, Maximum};
+use serde::{Deserialize, Serialize};
+use timely::order::{PartialOrder, TotalOrder};
+use timely::progress::timestamp::Refines;
+use timely::progress::{PathSummary, Timestamp};
+
+use crate::core::error::{Error, Result};
+
+/// The time a batch closes: milliseconds since the Unix epoch, a multiple of the batch interval.
+///
+/// ```
+/// use tidemill::prelude::*;
+/// let t = BatchTime::from_millis(1_500);
+/// assert_eq!(t.millis(), 1_500);
+/// assert!(t < t + millis(500));
+/// ```
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize, Deserialize)]
+pub struct BatchTime(u64);
+
+impl BatchTime {
+    /// The batch time `millis` milliseconds after the Unix epoch.
+    pub const fn from_millis(millis: u64) -> Self {
+        BatchTime(millis)
+    }
+
+    /// Milliseconds since the Unix epoch.
+    pub const fn millis(self) -> u64 {
+        self.0
+    }
+}
+
+impl std::ops::Add<Duration> for BatchTime {
+    type Output = BatchTime;
+    fn add(self, d: Duration) -> BatchTime {
+        BatchTime(self.0 + d.as_millis() as u64)
+    }
+}
+
+/// Milliseconds since the epoch, as Spark writes batch times in logs and file names.
+impl fmt::Display for BatchTime {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(f, "{} ms", self.0)
+    }
+}
+
+/// How far an operator moves a time: the path summary timely asks for.
+#[doc(hidden)]
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize, Deserialize)]
+pub struct Step(u64);
+
+impl PartialOrder for BatchTime {
+    fn less_equal(&self, other: &Self) -> bool {
+        self.0 <= other.0
+    }
+}
+impl TotalOrder for BatchTime {}
+impl PartialOrder for Step {
+    fn less_equal(&self, other: &Self) -> bool {
+        self.0 <= other.0
+    }
+}
+impl PathSummary<BatchTime> for Step {
+    fn results_in(&self, t: &BatchTime) -> Option<BatchTime> {
+        t.0.checked_add(self.0).map(BatchTime)
+    }
+    fn followed_by(&self, other: &Self) -> Option<Self> {
+        self.0.checked_add(other.0).map(Step)
+    }
+}
+impl Timestamp for BatchTime {
+    type Summary = Step;
+    fn minimum() -> Self {
+        BatchTime(0)
+    }
+}
+impl Refines<()> for BatchTime {
+    fn to_inner(_: ()) -> Self {
+        BatchTime(0)
+    }
+    fn to_outer(self) {}
+    fn summarize(_: Step) {}
+}
+impl Lattice for BatchTime {
+    fn join(&self, other: &Self) -> Self {
+        *self.max(other)
+    }
+    fn meet(&self, other: &Self) -> Self {
+        *self.min(other)
+    }
+}
+impl Maximum for BatchTime {
+    fn maximum() -> Self {
+        BatchTime(u64::MAX)
+    }
+}
+
+/// `n` seconds.
+///
+/// ```
+/// assert_eq!(tidemill::prelude::secs(5).as_millis(), 5_000);
+/// ```
+pub const fn secs(n: u64) -> Duration {
+    Duration::from_secs(n)
+}
+
+/// `n` milliseconds.
+///
+/// ```
+/// assert_eq!(tidemill::prelude::millis(5), std::time::Duration::from_millis(5));
+/// ```
+pub const fn millis(n: u64) -> Duration {
+    Duration::from_millis(n)
+}
+
+/// `n` minutes.
+///
+/// ```
+/// assert_eq!(tidemill::prelude::mins(2).as_secs(), 120);
+/// ```
+pub const fn mins(n: u64) -> Duration {
+    Duration::from_secs(60 * n)
+}
+
+/// Reads a duration as people write it: `100ms`, `5s`, `2m`, `1h`.
+///
+/// # Errors
+/// Anything else, with the accepted forms.
+///
+/// ```
+/// use tidemill::core::time::parse_duration;
+/// assert_eq!(parse_duration("100ms").unwrap().as_millis(), 100);
+/// assert!(parse_duration("5 min").unwrap_err().to_string().contains("5m"));
+/// ```
+pub fn parse_duration(text: &str) -> Result<Duration> {
+    let digits = text.len() - text.trim_start_matches(|c: char| c.is_ascii_digit()).len();
+    let scale = match &text[digits..] {
+        "ms" => 1,
+        "s" => 1_000,
+        "m" => 60_000,
+        "h" => 3_600_000,
+        _ => 0,
+    };
+    match text[..digits].parse::<u64>().ok().filter(|_| scale > 0).and_then(|n| n.checked_mul(scale)) {
+        Some(ms) => Ok(Duration::from_millis(ms)),
+        None => {
+            Err(Error::config(format!("\"{text}\" is not a duration: write a whole number and a unit, as 100ms, 5s, 5m or 1h")))
+        }
+    }
+}
+
+/// The batch interval in milliseconds, checked once.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub(crate) struct Interval(u64);
+
+impl Interval {
+    pub(crate) fn new(d: Duration) -> Result<Self> {
+        let ms = d.as_millis();
+        if ms == 0 || ms > u64::MAX as u128 / 4 || !d.subsec_nanos().is_multiple_of(1_000_000) {
+            return Err(Error::config(format!("batch interval {d:?}: it must be a whole number of milliseconds, at least 1 ms")));
+        }
+        Ok(Interval(ms as u64))
+    }
+
+    pub(crate) fn millis(self) -> u64 {
+        self.0
+    }
+
+    pub(crate) fn duration(self) -> Duration {
+        Duration::from_millis(self.0)
+    }
+
+    /// The batch after `t`.
+    pub(crate) fn after(self, t: BatchTime) -> BatchTime {
+        BatchTime(t.0 + self.0)
+    }
+
+    /// The first batch time that is not before `ms`.
+    pub(crate) fn at_or_after(self, ms: u64) -> BatchTime {
+        BatchTime(ms.div_ceil(self.0).max(1) * self.0)
+    }
+
+    /// `d` in milliseconds, if it is a positive multiple of the interval.
+    ///
+    /// # Errors
+    /// Names the argument, its value, the interval, and the nearest value that would do.
+    pub(crate) fn multiple(self, what: &str, d: Duration) -> Result<u64, String> {
+        let ms = d.as_millis() as u64;
+        if ms > 0 && ms.is_multiple_of(self.0) && d.subsec_nanos().is_multiple_of(1_000_000) {
+            return Ok(ms);
+        }
+        let near = ((ms + self.0 / 2) / self.0).max(1) * self.0;
+        Err(format!(
+            "{what} of {ms} ms must be a positive multiple of the batch interval, {} ms; the nearest is {near} ms",
+            self.0
+        ))
+    }
+}
+
+/// The times at which a view may leave: multiples, since the epoch, of any of its slides.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub(crate) struct Grid(Vec<u64>);
+
+impl Grid {
+    pub(crate) fn every(slide_ms: u64) -> Self {
+        Grid(vec![slide_ms])
+    }
+
+    /// Both grids' times.
+    pub(crate) fn union(&self, other: &Grid) -> Grid {
+        let mut slides: Vec<u64> = self.0.iter().chain(&other.0).copied().collect();
+        slides.sort_unstable();
+        slides.dedup();
+        let all = slides.clone();
+        slides.retain(|s| !all.iter().any(|o| o < s && s.is_multiple_of(*o)));
+        Grid(slides)
+    }
+
+    pub(crate) fn has(&self, t: BatchTime) -> bool {
+        self.0.iter().any(|s| t.0.is_multiple_of(*s))
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use proptest::prelude::*;
+
+    #[test]
+    fn g2_interval_refuses_what_is_not_whole_milliseconds() {
+        assert!(Interval::new(Duration::ZERO).is_err());
+        assert!(Interval::new(Duration::from_micros(1500)).is_err());
+        assert_eq!(Interval::new(secs(1)).unwrap().millis(), 1000);
+    }
+
+    #[test]
+    fn g1_a_wrong_window_names_the_nearest_right_one() {
+        let i = Interval::new(secs(5)).unwrap();
+        assert_eq!(i.multiple("window", secs(60)), Ok(60_000));
+        let e = i.multiple("slide", secs(7)).unwrap_err();
+        assert!(e.contains("slide of 7000 ms") && e.contains("nearest is 5000 ms"), "{e}");
+        assert!(i.multiple("slide", secs(0)).is_err());
+    }
+
+    #[test]
+    fn a_union_of_grids_is_either() {
+        let g = Grid::every(2_000).union(&Grid::every(3_000)).union(&Grid::every(4_000));
+        assert_eq!(g, Grid(vec![2_000, 3_000]));
+        assert!(g.has(BatchTime(4_000)) && g.has(BatchTime(9_000)) && !g.has(BatchTime(5_000)));
+    }
+
+    proptest! {
+        #[test]
+        fn g2_durations_never_panic(s in "\\PC*") {
+            let _ = parse_duration(&s);
+        }
+
+        #[test]
+        fn batch_times_are_on_the_grid(ms in 0u64..1 << 40, i in 1u64..1 << 20) {
+            let i = Interval(i);
+            let t = i.at_or_after(ms);
+            prop_assert!(t.millis() >= ms && t.millis().is_multiple_of(i.millis()) && t.millis() > 0);
+        }
+    }
+}

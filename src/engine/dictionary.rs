@@ -1,0 +1,231 @@
+//! Keys by number: one dictionary per worker and key type gives dense ids, arrangements hold ids, and a name is looked up
+//! on the worker before a row leaves it. String keys cost an arrangement three times what ids do (docs/architecture.md).
+//!
+//! An id is used again only when nobody holds it and every output has passed the last time at which it was given out, held or
+//! let go: several operators share a dictionary, and one may be batches ahead of another.
+
+use std::collections::VecDeque;
+use std::hash::BuildHasher;
+
+use hashbrown::HashTable;
+
+use crate::core::data::{KEY_GROUPS, Key, key_group};
+use crate::core::time::BatchTime;
+
+/// A key's number, dense, valid on this worker only: checkpoints write names.
+pub(crate) type Id = u32;
+
+struct Entry<K> {
+    key: K,
+    group: u8,
+    /// How much is remembered under this id: records in panes, or what an arrangement adds up to.
+    held: i64,
+    /// The last batch in which it was given out, held or let go.
+    last: BatchTime,
+    /// Whether it waits in `idle`.
+    waits: bool,
+}
+
+/// Names and numbers of the keys this worker owns.
+pub(crate) struct Dict<K> {
+    ids: HashTable<Id>,
+    entries: Vec<Option<Entry<K>>>,
+    free: Vec<Id>,
+    /// Ids that nobody held when they came here, and when that was.
+    idle: VecDeque<(BatchTime, Id)>,
+    hasher: foldhash::fast::RandomState,
+    /// How often an id that nobody held was kept, since an output had not passed its time.
+    #[cfg(test)]
+    pub kept: u64,
+}
+
+impl<K> Default for Dict<K> {
+    fn default() -> Self {
+        Dict {
+            ids: HashTable::new(),
+            entries: Vec::new(),
+            free: Vec::new(),
+            idle: VecDeque::new(),
+            hasher: foldhash::fast::RandomState::default(),
+            #[cfg(test)]
+            kept: 0,
+        }
+    }
+}
+
+impl<K: Key> Dict<K> {
+    /// The id of a key, a new one if it has none, to be used at `t`.
+    pub fn id(&mut self, key: K, t: BatchTime) -> Id {
+        let hash = self.hasher.hash_one(&key);
+        let entries = &self.entries;
+        if let Some(&id) = self.ids.find(hash, |&i| entries[i as usize].as_ref().is_some_and(|e| e.key == key)) {
+            self.used(id, t);
+            return id;
+        }
+        let group = key_group(&key) as u8;
+        let entry = Some(Entry { key, group, held: 0, last: t, waits: false });
+        let id = match self.free.pop() {
+            Some(id) => {
+                self.entries[id as usize] = entry;
+                id
+            }
+            None => {
+                self.entries.push(entry);
+                (self.entries.len() - 1) as Id
+            }
+        };
+        let (entries, hasher) = (&self.entries, &self.hasher);
+        self.ids.insert_unique(hash, id, |&i| hasher.hash_one(&entries[i as usize].as_ref().expect("an id in use").key));
+        id
+    }
+
+    /// The key with this id.
+    pub fn name(&self, id: Id) -> &K {
+        &self.entry(id).key
+    }
+
+    /// The key with this id, behind its key group.
+    pub fn placed(&self, id: Id) -> (u64, &K) {
+        let e = self.entry(id);
+        (e.group.into(), &e.key)
+    }
+
+    fn entry(&self, id: Id) -> &Entry<K> {
+        self.entries[id as usize].as_ref().expect("an id is not given up while somebody holds it")
+    }
+
+    fn used(&mut self, id: Id, t: BatchTime) -> &mut Entry<K> {
+        let e = self.entries[id as usize].as_mut().expect("an id is not given up while somebody holds it");
+        e.last = e.last.max(t);
+        e
+    }
+
+    /// Something adds up to `diff` more under this id, at `t`. Returns the key's group.
+    pub fn hold(&mut self, id: Id, diff: i64, t: BatchTime) -> u8 {
+        let e = self.used(id, t);
+        e.held += diff;
+        if e.held == 0 && !e.waits {
+            e.waits = true;
+            let (last, group) = (e.last, e.group);
+            self.idle.push_back((last, id));
+            return group;
+        }
+        e.group
+    }
+
+    /// Gives up ids that nobody holds and that were last used at a time that every output has `passed`.
+    pub fn tidy(&mut self, passed: impl Fn(BatchTime) -> bool) {
+        while let Some((_, id)) = self.idle.front().copied().filter(|(t, _)| passed(*t)) {
+            self.idle.pop_front();
+            let Some(e) = self.entries[id as usize].as_mut() else { continue };
+            if e.held != 0 {
+                e.waits = false;
+            } else if !passed(e.last) {
+                let last = e.last;
+                self.idle.push_back((last, id));
+                #[cfg(test)]
+                (self.kept += 1);
+            } else {
+                let hash = self.hasher.hash_one(&e.key);
+                if let Ok(found) = self.ids.find_entry(hash, |&i| i == id) {
+                    found.remove();
+                }
+                self.entries[id as usize] = None;
+                self.free.push(id);
+            }
+        }
+        #[cfg(test)]
+        (self.kept += u64::from(!self.idle.is_empty()));
+    }
+
+    /// The ids that are held, by key group.
+    pub fn held_by_group(&self) -> Vec<Vec<Id>> {
+        let mut groups = vec![Vec::new(); KEY_GROUPS as usize];
+        for (id, e) in self.entries.iter().enumerate() {
+            if let Some(e) = e.as_ref().filter(|e| e.held != 0) {
+                groups[e.group as usize].push(id as Id);
+            }
+        }
+        groups
+    }
+
+    /// A key, and how much is held under its id.
+    pub fn held(&self, id: Id) -> (&K, i64) {
+        let e = self.entry(id);
+        (&e.key, e.held)
+    }
+
+    /// How many keys have an id.
+    #[cfg(test)]
+    pub fn len(&self) -> usize {
+        self.ids.len()
+    }
+
+    /// How many ids there ever were.
+    pub fn ids(&self) -> usize {
+        self.entries.len()
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn at(ms: u64) -> BatchTime {
+        BatchTime::from_millis(ms)
+    }
+
+    #[test]
+    fn an_id_is_used_again_only_after_its_time_has_passed() {
+        let mut d = Dict::default();
+        let a = d.id("a".to_string(), at(1));
+        d.hold(a, 2, at(1));
+        d.hold(a, -2, at(5));
+        d.tidy(|t| t < at(5));
+        assert_eq!(d.id("a".to_string(), at(4)), a, "batch 5 may still be on its way");
+        assert_ne!(d.id("b".to_string(), at(5)), a);
+        d.tidy(|t| t <= at(5));
+        assert_eq!(d.id("c".to_string(), at(6)), a);
+        assert_eq!((d.name(a).as_str(), d.len()), ("c", 2));
+    }
+
+    #[test]
+    fn a_key_that_comes_back_in_time_keeps_its_id() {
+        let mut d = Dict::default();
+        let a = d.id(7u64, at(1));
+        d.hold(a, 1, at(1));
+        d.hold(a, -1, at(2));
+        d.hold(a, 1, at(3));
+        d.tidy(|_| true);
+        assert_eq!(d.id(7, at(3)), a);
+        assert_eq!(d.held_by_group().concat(), [a]);
+        assert_eq!(d.held(a), (&7, 1));
+        d.hold(a, -1, at(4));
+        d.hold(a, 1, at(5));
+        d.hold(a, -1, at(6));
+        d.tidy(|t| t < at(6));
+        assert_eq!(d.len(), 1, "let go at 6, whatever it was at 4");
+        d.tidy(|_| true);
+        assert_eq!(d.len(), 0);
+    }
+
+    #[test]
+    fn an_id_that_was_given_out_again_is_kept_until_it_can_be_held() {
+        let mut d = Dict::default();
+        let a = d.id('a', at(1));
+        d.hold(a, 1, at(1));
+        d.hold(a, -1, at(2));
+        assert_eq!(d.id('a', at(4)), a, "a pane of batch 4 is on its way to its window");
+        d.tidy(|t| t <= at(3));
+        d.hold(a, 1, at(4));
+        assert_eq!(d.len(), 1);
+        // Two windows share the key; the one that is ahead lets go at 9, the other at 8.
+        d.hold(a, 1, at(4));
+        d.hold(a, -1, at(9));
+        d.hold(a, -1, at(8));
+        d.tidy(|t| t <= at(8));
+        assert_eq!(d.name(a), &'a', "what left at 9 has still to be named");
+        d.tidy(|t| t <= at(9));
+        assert_eq!(d.len(), 0);
+    }
+}

@@ -1,0 +1,7 @@
+//! The toolkit over timely and differential: batched operators, ticks, keyed state, dictionaries and panes.
+
+pub(crate) mod dictionary;
+pub(crate) mod flow;
+pub(crate) mod output;
+pub(crate) mod pane;
+pub(crate) mod state;

@@ -1,0 +1,3 @@
+//! What bytes mean: lines of text.
+
+pub(crate) mod lines;

@@ -1,0 +1,42 @@
+//! What the planner and the workers tell one another as bytes, and `--plans`: what fuzzers call.
+
+use std::collections::BTreeMap;
+use std::path::Path;
+use std::time::Duration;
+
+use crate::checkpoint::{Lease, PieceFile, PieceRef};
+use crate::core::data::encoded;
+use crate::core::time::{BatchTime, Interval};
+use crate::job::checkpoint_coordinator::Written;
+use crate::job::plan_file::parse;
+use crate::job::snapshotter::Restore;
+
+/// What is restored, and what was written.
+pub(crate) fn order(bytes: &[u8]) -> bool {
+    postcard::from_bytes::<Restore>(bytes).is_ok() | postcard::from_bytes::<Written>(bytes).is_ok()
+}
+
+pub(crate) fn orders() -> Vec<Vec<u8>> {
+    let file = PieceFile { time: BatchTime::from_millis(9), generation: 1, worker: 2 };
+    let piece = PieceRef { file, offset: 70, len: 90, checksum: 1 << 60 };
+    let states = BTreeMap::from([("count#1".to_owned(), BTreeMap::from([(7, vec![piece, piece])]))]);
+    let (replaced, gone) = (vec![("count#1".into(), 9, file.time)], vec![("window#1".into(), file.time)]);
+    let written = Written { index: vec![("count#1".into(), 7, piece)], replaced, gone };
+    let lease = Lease { generation: 1, pid: 7, host: "here".into(), since_ms: 9 };
+    let read_only = Restore { lease: None, states: states.clone() };
+    vec![encoded(&Restore { lease: Some(lease), states }), encoded(&read_only), encoded(&written)]
+}
+
+/// The text of a file of plans.
+pub(crate) fn plans(bytes: &[u8]) -> bool {
+    let interval = Interval::new(Duration::from_secs(1)).expect("an interval");
+    std::str::from_utf8(bytes).is_ok_and(|text| parse(text, Path::new("plans"), interval).is_ok())
+}
+
+pub(crate) fn given() -> Vec<Vec<u8>> {
+    let text = r#"{"time":2000,"ranges":[{"topic":"words","partition":1,"from":0,"until":10},{"source":1,"path":"/dev/null","from":0,"until":9}]}
+{"time":4000,"ranges":[{"received":"127.0.0.1:9","from":0,"until":3}]}
+{"time":7000}
+"#;
+    vec![text.into()]
+}

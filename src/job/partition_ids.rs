@@ -1,0 +1,132 @@
+//! Which lane a split has: a number over all sources, given in the order in which plans first name them.
+//!
+//! A partition keeps its lane. A file is read in one batch and its number is used again, in later batches: a stream of files
+//! needs as many numbers, connections and names of parts as a round has files, however long it runs. What a number is
+//! depends on the plans alone, so plans that are given again give the same.
+
+use std::collections::BTreeMap;
+
+use crate::core::plan::Split;
+
+/// So many files have numbers of their own before a batch begins with the first again: workers take turns by lane, also where
+/// each batch has one file.
+const ROUND: usize = 1024;
+
+type Named = BTreeMap<(u32, Split), u32>;
+
+/// The lanes of a job.
+#[derive(Default)]
+pub(crate) struct Lanes {
+    kept: Named,
+    /// The files of the batch that is being planned.
+    files: Named,
+    /// The numbers that files have had, ascending, so that files of a batch are in its order; and where in them the round is.
+    numbers: Vec<u32>,
+    turn: usize,
+    next: u32,
+}
+
+impl Lanes {
+    /// Numbers below this one were given before the job was started again.
+    pub fn go_on(&mut self, given: u32) {
+        self.next = self.next.max(given);
+    }
+
+    /// A split has this number from before. `false`: that was said already.
+    pub fn keep(&mut self, source: u32, split: &Split, lane: u32) -> bool {
+        self.next = self.next.max(lane + 1);
+        self.kept.insert((source, split.clone()), lane).is_none()
+    }
+
+    /// How many numbers were ever given.
+    pub fn given(&self) -> u32 {
+        self.next
+    }
+
+    /// The next batch is planned from here on: what were files of the last one are done.
+    pub fn batch(&mut self) {
+        self.files.clear();
+        if self.turn >= ROUND {
+            self.turn = 0;
+        }
+    }
+
+    /// The lane of a split, and whether it is named for the first time.
+    pub fn of(&mut self, source: u32, split: &Split) -> (u32, bool) {
+        let file = matches!(split, Split::File { .. });
+        let known = if file { &self.files } else { &self.kept };
+        let key = (source, split.clone());
+        if let Some(lane) = known.get(&key) {
+            return (*lane, false);
+        }
+        let lane = if file { self.file() } else { self.fresh() };
+        let known = if file { &mut self.files } else { &mut self.kept };
+        known.insert(key, lane);
+        (lane, true)
+    }
+
+    fn file(&mut self) -> u32 {
+        if self.turn == self.numbers.len() {
+            let lane = self.fresh();
+            self.numbers.push(lane);
+        }
+        self.turn += 1;
+        self.numbers[self.turn - 1]
+    }
+
+    fn fresh(&mut self) -> u32 {
+        self.next += 1;
+        self.next - 1
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn file(n: usize) -> Split {
+        Split::File { path: format!("/in/{n}").into(), size: 1, modified_ms: n as i64 }
+    }
+
+    fn partition(n: i32) -> Split {
+        Split::Kafka { topic: "t".into(), partition: n }
+    }
+
+    #[test]
+    fn a_partition_keeps_its_lane_and_no_file_has_it_in_any_batch() {
+        let mut lanes = Lanes::default();
+        assert_eq!((lanes.of(0, &partition(0)), lanes.of(1, &partition(0))), ((0, true), (1, true)), "each source has its own");
+        assert_eq!((lanes.of(2, &file(0)), lanes.of(2, &file(1)), lanes.of(2, &file(0))), ((2, true), (3, true), (2, false)));
+        assert_eq!((lanes.of(0, &partition(1)), lanes.of(2, &file(2))), ((4, true), (5, true)));
+        for n in 3..10 * ROUND {
+            lanes.batch();
+            let lane = lanes.of(2, &file(n)).0;
+            assert!(![0, 1, 4].contains(&lane), "{lane} is a partition's");
+        }
+        assert_eq!((lanes.of(0, &partition(0)), lanes.of(0, &partition(1))), ((0, false), (4, false)));
+    }
+
+    #[test]
+    fn files_that_come_and_go_leave_nothing_and_workers_take_turns() {
+        let mut lanes = Lanes::default();
+        let mut turns = [0; 4];
+        for n in 0..100 * ROUND {
+            lanes.batch();
+            turns[lanes.of(0, &file(n)).0 as usize % 4] += 1;
+        }
+        assert_eq!((lanes.files.len(), lanes.kept.len(), lanes.numbers.len()), (1, 0, ROUND));
+        assert_eq!(turns, [25 * ROUND; 4]);
+    }
+
+    #[test]
+    fn files_of_a_batch_are_in_its_order_also_around_the_end_of_a_round() {
+        let mut lanes = Lanes::default();
+        let mut n = 0;
+        for size in [ROUND - 1, 5, 3, 2 * ROUND, 7] {
+            lanes.batch();
+            let of: Vec<u32> = (n..n + size).map(|n| lanes.of(0, &file(n)).0).collect();
+            assert!(of.windows(2).all(|w| w[0] < w[1]), "{of:?}");
+            n += size;
+        }
+    }
+}

@@ -1,0 +1,119 @@
+//! `--plans FILE`: batches that are given instead of made. One JSON object a line, times ascending:
+//! `{"time": 1000, "ranges": [{"source": 0, "topic": "words", "partition": 0, "from": 0, "until": 10}]}`.
+//! A range with `path` instead of `topic` is bytes of a file, one with `received` counts records of a socket or queue.
+
+use std::path::Path;
+
+use serde::Deserialize;
+
+use crate::core::error::{Error, Result};
+use crate::core::plan::{Plan, Range, Split};
+use crate::core::time::{BatchTime, Interval};
+
+#[derive(Deserialize)]
+#[serde(deny_unknown_fields)]
+struct Line {
+    time: u64,
+    #[serde(default)]
+    ranges: Vec<Given>,
+}
+
+#[derive(Deserialize)]
+#[serde(deny_unknown_fields)]
+struct Given {
+    #[serde(default)]
+    source: u32,
+    topic: Option<String>,
+    #[serde(default)]
+    partition: i32,
+    path: Option<String>,
+    received: Option<String>,
+    from: i64,
+    until: i64,
+}
+
+/// Reads a file of plans.
+///
+/// # Errors
+/// A line that is not a plan, a time off the batch interval or not after the one before, a range that runs backwards: each
+/// with the file and the line.
+pub(crate) fn read(path: &Path, interval: Interval) -> Result<Vec<Plan>> {
+    let text = std::fs::read_to_string(path).map_err(|e| Error::io(format!("--plans {}", path.display()), e))?;
+    parse(&text, path, interval)
+}
+
+/// The text of the file `path`.
+pub(super) fn parse(text: &str, path: &Path, interval: Interval) -> Result<Vec<Plan>> {
+    let mut plans: Vec<Plan> = Vec::new();
+    for (n, line) in text.lines().enumerate().filter(|(_, l)| !l.trim().is_empty()) {
+        let wrong = |what: String| Error::config(format!("--plans {}, line {}: {what}", path.display(), n + 1));
+        let line: Line = serde_json::from_str(line).map_err(|e| wrong(e.to_string()))?;
+        if line.time == 0 || !line.time.is_multiple_of(interval.millis()) {
+            return Err(wrong(format!(
+                "time {} is not a positive multiple of the batch interval, {} ms",
+                line.time,
+                interval.millis()
+            )));
+        }
+        if plans.last().is_some_and(|p| p.time.millis() >= line.time) {
+            return Err(wrong(format!("time {} is not after the one before it", line.time)));
+        }
+        let mut ranges = Vec::new();
+        for r in line.ranges {
+            if r.from < 0 || r.until < r.from {
+                return Err(wrong(format!("range [{}, {}) runs backwards", r.from, r.until)));
+            }
+            let split = match (r.topic, r.path, r.received) {
+                (Some(t), None, None) => Split::Kafka { topic: t.into(), partition: r.partition },
+                (None, Some(p), None) => file(&p).map_err(|e| wrong(format!("{p}: {e}")))?,
+                (None, None, Some(f)) => Split::Received { from: f.into() },
+                _ => return Err(wrong("a range has exactly one of topic, path and received".into())),
+            };
+            ranges.push(Range { source: r.source, lane: 0, split, from: r.from, until: r.until });
+        }
+        plans.push(Plan { time: BatchTime::from_millis(line.time), ranges, shown: true });
+    }
+    if plans.is_empty() {
+        return Err(Error::config(format!("--plans {}: there is no plan in it", path.display())));
+    }
+    Ok(plans)
+}
+
+/// The file as it is now.
+fn file(path: &str) -> std::io::Result<Split> {
+    let meta = std::fs::metadata(path)?;
+    let modified = meta.modified()?.duration_since(std::time::UNIX_EPOCH).map_or(0, |d| d.as_millis() as i64);
+    Ok(Split::File { path: path.into(), size: meta.len(), modified_ms: modified })
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn reading(name: &str, text: &str) -> Result<Vec<Plan>> {
+        let path = std::env::temp_dir().join(format!("tidemill-plans-{}-{name}", std::process::id()));
+        std::fs::write(&path, text).unwrap();
+        let plans = read(&path, Interval::new(std::time::Duration::from_secs(1)).unwrap());
+        std::fs::remove_file(path).unwrap();
+        plans
+    }
+
+    #[test]
+    fn plans_are_read_and_faults_named_by_line() {
+        let good = "{\"time\":1000,\"ranges\":[{\"topic\":\"w\",\"partition\":2,\"from\":0,\"until\":9}]}\n\n{\"time\":3000}\n";
+        let plans = reading("good", good).unwrap();
+        assert_eq!(plans.iter().map(|p| p.time.millis()).collect::<Vec<_>>(), [1000, 3000]);
+        assert_eq!(plans[0].ranges[0].split, Split::Kafka { topic: "w".into(), partition: 2 });
+        for (name, text, names) in [
+            ("grid", "{\"time\":1500}", "line 1: time 1500"),
+            ("order", "{\"time\":1000}\n{\"time\":1000}", "line 2"),
+            ("json", "{\"time\":1000}\nx", "line 2"),
+            ("back", "{\"time\":1000,\"ranges\":[{\"topic\":\"w\",\"from\":3,\"until\":1}]}", "[3, 1)"),
+            ("which", "{\"time\":1000,\"ranges\":[{\"from\":3,\"until\":4}]}", "exactly one"),
+            ("none", "\n", "no plan"),
+        ] {
+            let e = reading(name, text).unwrap_err().to_string();
+            assert!(e.contains(names), "{name}: {e}");
+        }
+    }
+}

@@ -1,0 +1,44 @@
+//! Ctrl-C and SIGTERM stop every job of the process gracefully; a second one stops them at once.
+
+use std::sync::{Mutex, OnceLock, Weak};
+
+use signal_hook::consts::{SIGINT, SIGTERM};
+use signal_hook::iterator::Signals;
+
+use crate::core::plan::Report;
+use crate::job::worker::{Shared, lock};
+
+/// The jobs of this process that want to hear of signals.
+static JOBS: Mutex<Vec<(Weak<Shared>, bool)>> = Mutex::new(Vec::new());
+static LISTENING: OnceLock<bool> = OnceLock::new();
+
+/// From here on, signals stop this job.
+pub(crate) fn stop_on_signals(job: &std::sync::Arc<Shared>) {
+    let mut jobs = lock(&JOBS);
+    jobs.retain(|(j, _)| j.strong_count() > 0);
+    jobs.push((std::sync::Arc::downgrade(job), false));
+    drop(jobs);
+    LISTENING.get_or_init(|| {
+        let Ok(mut signals) = Signals::new([SIGINT, SIGTERM]) else { return false };
+        let listen = move || {
+            // On the one thread that lives as long as the process: the system keeps it by thread.
+            crate::cluster::parent_process::follow();
+            signals.forever().for_each(heard);
+        };
+        std::thread::Builder::new().name("tidemill signals".into()).spawn(listen).is_ok()
+    });
+}
+
+fn heard(signal: i32) {
+    let mut running = false;
+    for (job, asked) in lock(&JOBS).iter_mut() {
+        if let Some(job) = job.upgrade() {
+            running = true;
+            job.post(Report::Stop { graceful: !std::mem::replace(asked, true) });
+        }
+    }
+    // No job: the signal means what it means without us.
+    if !running {
+        let _ = signal_hook::low_level::emulate_default_handler(signal);
+    }
+}

@@ -1,0 +1,440 @@
+//! Feeds readers into the dataflow, and gives up the capability of a batch when its plan is made.
+//!
+//! A source operator holds the capability of the open batch; what its reader gives is emitted there at once, so that verbs
+//! combine while the batch is open. Sealing ends the batch at a record; closing lets the frontier pass.
+
+use std::cell::RefCell;
+use std::collections::{BTreeMap, VecDeque};
+use std::rc::Rc;
+use std::sync::Arc;
+
+use timely::container::NoopBuilder;
+use timely::dataflow::Scope;
+use timely::dataflow::operators::Capability;
+use timely::dataflow::operators::generic::OutputBuilder;
+use timely::dataflow::operators::generic::builder_rc::OperatorBuilder;
+use timely::scheduling::Activator;
+
+use crate::api::context::{Graph, Outbox, Pace, Port, SourceHalf, SourceSpec, StreamingContext};
+use crate::api::dstream::{Case, DStream};
+use crate::connector::source::{Emit, Reader};
+use crate::core::data::{Data, Lane, Rows};
+use crate::core::error::Result;
+use crate::core::plan::{Limits, Order, Plan, Range, Report, Tick};
+use crate::core::time::{BatchTime, Interval};
+use crate::engine::flow::{Site, VecStream};
+
+/// Orders on their way to one operator.
+#[derive(Clone)]
+struct Queue {
+    orders: Rc<RefCell<VecDeque<Order>>>,
+    activator: Rc<Activator>,
+}
+
+impl Port for Queue {
+    fn order(&self, order: &Order) {
+        self.orders.borrow_mut().push_back(order.clone());
+        self.activator.activate();
+    }
+}
+
+impl Queue {
+    fn new(scope: Scope<'_, BatchTime>, address: Rc<[usize]>) -> Self {
+        let activator = Rc::new(scope.activator_for(address));
+        activator.activate();
+        Queue { orders: Rc::default(), activator }
+    }
+}
+
+/// The ticks: at close, on every worker, the batch's plan; built before anything else.
+pub(crate) fn ticks<'s>(scope: Scope<'s, BatchTime>, interval: Interval) -> (VecStream<'s, Arc<Tick>>, Box<dyn Port>) {
+    let mut builder = OperatorBuilder::new("ticks".into(), scope);
+    let (out, stream) = builder.new_output::<Vec<Arc<Tick>>>();
+    let mut out = OutputBuilder::<_, NoopBuilder<Vec<Arc<Tick>>>>::from(out);
+    let queue = Queue::new(scope, builder.operator_info().address);
+    let port = Box::new(queue.clone());
+    builder.build(move |mut caps| {
+        let mut cap = caps.pop();
+        move |_| {
+            while let Some(order) = queue.orders.borrow_mut().pop_front() {
+                match (order, cap.as_mut()) {
+                    (Order::Open { time, .. }, Some(cap)) => cap.downgrade(&time),
+                    (Order::Restore { time: Some(time), .. }, Some(cap)) => {
+                        cap.downgrade(&time);
+                        let plan = Plan { time, ..Plan::default() };
+                        let tick = Arc::new(Tick { plan, restored: true, ..Tick::default() });
+                        out.activate().session_with_builder(&*cap).give_container(&mut vec![tick]);
+                    }
+                    (Order::Close { plan, run, fill, cut, stamp }, Some(cap)) => {
+                        let mut out = out.activate();
+                        for (left, plan) in (0..=run).rev().zip(with_overdue(plan, run, fill, interval)) {
+                            cap.downgrade(&plan.time);
+                            let tick = Tick { plan, stamp, restored: false, cut: cut.filter(|_| left == 0) };
+                            out.session_with_builder(&*cap).give_container(&mut vec![Arc::new(tick)]);
+                        }
+                        cap.downgrade(&interval.after(*cap.time()));
+                    }
+                    (Order::End, _) => cap = None,
+                    _ => {}
+                }
+            }
+        }
+    });
+    (stream, port)
+}
+
+/// The plan of a batch, then those of the overdue times after it: empty. Without `fill` only the last is shown, and the first
+/// if there is anything in it.
+fn with_overdue(plan: Plan, run: u32, fill: bool, interval: Interval) -> impl Iterator<Item = Plan> {
+    let mut next = Some(plan);
+    (0..=run).map(move |i| {
+        let mut plan = next.take().expect("one after the other");
+        next = Some(Plan { time: interval.after(plan.time), ranges: Vec::new(), shown: plan.shown });
+        plan.shown &= fill || i == run || plan.ranges.iter().any(|r| r.from < r.until);
+        plan
+    })
+}
+
+/// A batch that is to be sealed.
+struct Job {
+    time: BatchTime,
+    run: u32,
+    pieces: VecDeque<Range>,
+    live: bool,
+    last: bool,
+    limits: Limits,
+}
+
+/// One source on one worker.
+struct Input<T> {
+    reader: Box<dyn Reader<T>>,
+    source: u32,
+    worker: usize,
+    peers: usize,
+    interval: Interval,
+    /// The batch that is open; `None` before the first and after the last.
+    open: Option<Capability<BatchTime>>,
+    /// Whether it reads on its own, or only the ranges it is given.
+    reads: bool,
+    /// Whether it may do so by now.
+    live: bool,
+    /// Batches that are sealed and not closed.
+    sealed: VecDeque<Capability<BatchTime>>,
+    jobs: VecDeque<Job>,
+    ranges: Vec<Range>,
+    records: u64,
+    bytes: usize,
+    cap_bytes: usize,
+    pace: Pace,
+    outbox: Outbox,
+    waiting: Arc<std::sync::atomic::AtomicUsize>,
+}
+
+impl<T: Data> Input<T> {
+    fn new(graph: &Graph<'_>, source: u32, reader: Box<dyn Reader<T>>, reads: bool, pace: Pace) -> Self {
+        Input {
+            reader,
+            source,
+            worker: graph.flow.scope.index(),
+            peers: graph.flow.scope.peers(),
+            interval: graph.config.interval,
+            open: None,
+            reads,
+            live: false,
+            sealed: VecDeque::new(),
+            jobs: VecDeque::new(),
+            ranges: Vec::new(),
+            records: 0,
+            bytes: 0,
+            cap_bytes: graph.config.batch_bytes,
+            pace,
+            outbox: graph.outbox.clone(),
+            waiting: graph.waiting.clone(),
+        }
+    }
+
+    fn order(&mut self, order: Order) -> Result<()> {
+        match order {
+            Order::Assign { source, lane, split, from } if source == self.source && lane as usize % self.peers == self.worker => {
+                self.reader.assign(lane, &split, from)?;
+            }
+            Order::Open { time, live, mut limits } => {
+                if let Some(open) = &mut self.open {
+                    open.downgrade(&time);
+                }
+                self.live = live;
+                let limits = limits.remove(&self.source).unwrap_or_default().capped(self.pace.first_batch);
+                self.reader.limit(limits.capped(quota(self.pace.per_second, time, self.interval)));
+            }
+            Order::Seal { time, run, pieces, live, last, mut limits } => {
+                let mine = |r: &Range| r.source == self.source && r.lane as usize % self.peers == self.worker;
+                let pieces = pieces.into_iter().filter(mine).collect();
+                let limits = limits.remove(&self.source).unwrap_or_default();
+                self.jobs.push_back(Job { time, run, pieces, live, last, limits });
+            }
+            Order::Live => self.live = true,
+            Order::Close { .. } => {
+                crate::core::fault::point("close");
+                drop(self.sealed.pop_front());
+            }
+            Order::End => self.open = None,
+            _ => {}
+        }
+        Ok(())
+    }
+
+    /// Goes on with what is to be done. `true`: there is more to do at once.
+    fn work(&mut self, emit: &mut dyn FnMut(&Capability<BatchTime>, Rows<T>)) -> Result<bool> {
+        let Some(open) = self.open.clone() else { return Ok(false) };
+        let (mut records, mut bytes) = (0, 0);
+        let mut give = |lane, rows: Vec<T>, size| {
+            records += rows.len() as u64;
+            bytes += size;
+            emit(&open, Rows::new(Lane { side: 0, lane }, rows));
+        };
+        let mut again = false;
+        let mut finished = false;
+        if let Some(job) = self.jobs.front_mut() {
+            finished = read_pieces(&mut *self.reader, &mut job.pieces, &mut self.ranges, &mut give)?;
+        } else if self.reads && self.live && self.bytes < self.cap_bytes {
+            again = self.reader.read(&mut give)?;
+            crate::core::fault::point("read");
+        }
+        let mut lag = BTreeMap::new();
+        let mut trouble = None;
+        if finished && self.reads && self.jobs[0].live {
+            let sealed = if self.jobs[0].last { self.reader.seal_last(&mut give)? } else { self.reader.seal(&mut give)? };
+            self.ranges.extend(sealed.ranges.into_iter().map(|r| Range { source: self.source, ..r }));
+            (lag, trouble) = (sealed.lag, sealed.trouble);
+        }
+        again |= records > 0 && !finished && !self.jobs.is_empty();
+        self.records += records;
+        self.bytes += bytes;
+        if finished {
+            self.seal(lag, trouble);
+            again = true;
+        }
+        Ok(again)
+    }
+
+    fn seal(&mut self, lag: BTreeMap<u32, u64>, trouble: Option<String>) {
+        crate::core::fault::point("seal");
+        let job = self.jobs.pop_front().expect("a job that is finished");
+        let open = self.open.as_mut().expect("a batch is open");
+        self.sealed.push_back(open.clone());
+        let next = (0..=job.run).fold(job.time, |t, _| self.interval.after(t));
+        // Behind the last batch nothing is read: it would be in no plan, and leave with the end of the job.
+        self.reads &= !job.last;
+        open.downgrade(&next);
+        self.bytes = 0;
+        self.reader.limit(job.limits.capped(quota(self.pace.per_second, next, self.interval)));
+        self.outbox.send(Report::Sealed {
+            worker: self.worker,
+            source: self.source,
+            time: job.time,
+            ranges: std::mem::take(&mut self.ranges),
+            lost: self.reader.lost().into_iter().map(|r| Range { source: self.source, ..r }).collect(),
+            records: std::mem::take(&mut self.records),
+            lag,
+            trouble,
+            waiting: self.waiting.load(std::sync::atomic::Ordering::Relaxed) as u64,
+        });
+    }
+}
+
+/// How many records a rate allows the batch that closes at `t`: over any second they add up to the rate.
+pub(super) fn quota(per_second: Option<u64>, t: BatchTime, interval: Interval) -> Option<u64> {
+    let until = |ms: u64, rate: u64| rate as u128 * ms as u128 / 1_000;
+    per_second.map(|rate| (until(t.millis(), rate) - until(t.millis().saturating_sub(interval.millis()), rate)) as u64)
+}
+
+/// Reads given ranges, as far as they come without waiting. `true`: all are complete.
+fn read_pieces<T>(
+    reader: &mut dyn Reader<T>,
+    pieces: &mut VecDeque<Range>,
+    done: &mut Vec<Range>,
+    emit: &mut Emit<'_, T>,
+) -> Result<bool> {
+    while let Some(range) = pieces.front() {
+        if !reader.read_range(range, emit)? {
+            return Ok(false);
+        }
+        done.extend(pieces.pop_front());
+    }
+    Ok(true)
+}
+
+impl<'s> StreamingContext<'s> {
+    /// Attaches a source: the stream of what its reader gives.
+    pub(crate) fn read<T: Data>(&self, site: &Site, verb: &str, spec: SourceSpec<T>) -> DStream<'s, T> {
+        let graph = &self.graph;
+        graph.note::<T>(verb, &spec.name);
+        let SourceSpec { name, splits, reader, planned, replayable, pace } = spec;
+        let made = graph.home().then(splits).transpose();
+        let splits = made.unwrap_or_else(|e| {
+            graph.problem(site, e);
+            None
+        });
+        let source = graph.source(SourceHalf { name, planned, replayable, splits });
+        let stream = source_operator(graph, site, source, reader, !planned, pace);
+        DStream::new(graph, stream, &[Case::Source], &[source])
+    }
+}
+
+fn source_operator<'s, T: Data>(
+    graph: &Rc<Graph<'s>>,
+    site: &Site,
+    source: u32,
+    reader: crate::api::context::MakeReader<T>,
+    reads: bool,
+    pace: Pace,
+) -> crate::engine::flow::RowStream<'s, T> {
+    let scope = graph.flow.scope;
+    let mut builder = OperatorBuilder::new(site.name(), scope);
+    let (out, stream) = builder.new_output::<Rows<T>>();
+    let mut out = OutputBuilder::<_, NoopBuilder<Rows<T>>>::from(out);
+    let address = builder.operator_info().address;
+    let queue = Queue::new(scope, address.clone());
+    if graph.dry {
+        builder.build(|_caps| |_: &[_]| {});
+        return stream;
+    }
+    let wake = scope.worker().sync_activator_for(address.to_vec());
+    let reader = match reader(Arc::new(move || {
+        // An operator that is gone needs no waking.
+        let _ = wake.activate();
+    })) {
+        Ok(reader) => reader,
+        Err(e) => {
+            graph.problem(site, e);
+            builder.build(|_caps| |_: &[_]| {});
+            return stream;
+        }
+    };
+    graph.port(Box::new(queue.clone()));
+    let mut input = Some(Input::new(graph, source, reader, reads, pace));
+    let (site, fail) = (site.clone(), graph.fail.clone());
+    builder.build(move |mut caps| {
+        input.as_mut().expect("it was just made").open = caps.pop();
+        move |_| {
+            let Some(state) = &mut input else { return };
+            site.enter(state.open.as_ref().map(|c| *c.time()));
+            let mut out = out.activate();
+            let mut step = || -> Result<bool> {
+                while let Some(order) = queue.orders.borrow_mut().pop_front() {
+                    state.order(order)?;
+                }
+                state.work(&mut |cap, mut rows| {
+                    if !rows.rows.is_empty() {
+                        out.session_with_builder(cap).give_container(&mut rows);
+                    }
+                })
+            };
+            match step() {
+                Ok(true) => queue.activator.activate(),
+                Ok(false) => {}
+                Err(e) => fail(e),
+            }
+            if state.open.is_none() && state.sealed.is_empty() {
+                input = None;
+            }
+        }
+    });
+    stream
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::connector::source::{Sealed, Splits, Start};
+    use crate::core::plan::Split;
+
+    #[test]
+    fn a_rate_is_kept_over_a_second_however_short_the_batches() {
+        let interval = Interval::new(std::time::Duration::from_millis(5)).unwrap();
+        let of = |t| quota(Some(30), BatchTime::from_millis(t), interval).unwrap();
+        assert_eq!((1..=200).map(|i| of(i * 5)).sum::<u64>(), 30);
+        assert_eq!((1..=200).map(|i| of(i * 5)).max(), Some(1));
+        assert_eq!(quota(None, BatchTime::from_millis(5), interval), None);
+    }
+
+    #[test]
+    fn overdue_times_are_empty_and_only_the_last_is_shown_on_skip() {
+        let i = Interval::new(std::time::Duration::from_secs(1)).unwrap();
+        let plan = Plan { time: BatchTime::from_millis(1_000), ranges: Vec::new(), shown: true };
+        let shown = |fill| with_overdue(plan.clone(), 2, fill, i).map(|p| (p.time.millis(), p.shown)).collect::<Vec<_>>();
+        assert_eq!(shown(true), [(1_000, true), (2_000, true), (3_000, true)]);
+        assert_eq!(shown(false), [(1_000, false), (2_000, false), (3_000, true)]);
+    }
+
+    /// A source that always has a row.
+    struct Endless {
+        lane: Option<u32>,
+        from: i64,
+        next: i64,
+    }
+
+    fn split() -> Split {
+        Split::Received { from: "endless".into() }
+    }
+
+    impl Splits for Endless {
+        fn resume(&mut self, _: Vec<Start>, _: &[u8]) -> Result<()> {
+            Ok(())
+        }
+
+        fn start(&mut self) -> Result<Vec<Start>> {
+            Ok(vec![Start { split: split(), from: 0 }])
+        }
+    }
+
+    impl Reader<i64> for Endless {
+        fn assign(&mut self, lane: u32, _: &Split, _: Option<i64>) -> Result<()> {
+            self.lane = Some(lane);
+            Ok(())
+        }
+
+        fn read(&mut self, emit: &mut Emit<'_, i64>) -> Result<bool> {
+            let Some(lane) = self.lane else { return Ok(false) };
+            emit(lane, vec![self.next], 8);
+            self.next += 1;
+            Ok(true)
+        }
+
+        fn seal(&mut self, _: &mut Emit<'_, i64>) -> Result<Sealed> {
+            let from = std::mem::replace(&mut self.from, self.next);
+            let range = |lane| Range { source: 0, lane, split: split(), from, until: self.next };
+            Ok(Sealed { ranges: self.lane.map(range).into_iter().collect(), ..Sealed::default() })
+        }
+
+        fn read_range(&mut self, _: &Range, _: &mut Emit<'_, i64>) -> Result<bool> {
+            Ok(true)
+        }
+    }
+
+    #[test]
+    fn nothing_is_read_behind_the_last_batch() {
+        let seen = crate::connector::memory::Memory::new();
+        let out = seen.clone();
+        let endless = || Endless { lane: None, from: 0, next: 0 };
+        let job = StreamingContext::builder("endless", std::time::Duration::from_millis(1)).start(move |ssc| {
+            let spec = SourceSpec {
+                name: "endless".into(),
+                splits: Box::new(move || Ok(Box::new(endless()) as Box<dyn Splits>)),
+                reader: Box::new(move |_| Ok(Box::new(endless()) as Box<dyn Reader<i64>>)),
+                planned: false,
+                replayable: true,
+                pace: Pace::default(),
+            };
+            ssc.read(&Site::of("endless"), "endless", spec).to_memory(&out);
+            Ok(())
+        });
+        let job = job.unwrap();
+        while seen.rows().is_empty() {
+            std::thread::yield_now();
+        }
+        let summary = job.stop_gracefully().unwrap();
+        let (rows, records) = (seen.rows(), summary.records);
+        assert!(rows == (0..records as i64).collect::<Vec<_>>(), "{} rows of {records} records", rows.len());
+    }
+}

@@ -1,0 +1,140 @@
+//! A checkpoint directory as a job left it, but for one file.
+
+use std::collections::BTreeMap;
+use std::path::PathBuf;
+use std::sync::atomic::{AtomicU64, Ordering};
+use std::time::Duration;
+
+use crate::checkpoint::{
+    self, Checkpoints, Directory, Manifest, OperatorId, OperatorState, Origin, PlanRecord, Position, Settings,
+};
+use crate::core::error::Result;
+use crate::core::plan::{Plan, Range, Split};
+use crate::core::time::BatchTime;
+
+/// The directory, and the files in it that are as they were.
+struct Place {
+    dir: PathBuf,
+    right: BTreeMap<String, Vec<u8>>,
+}
+
+thread_local!(static PLACE: Place = Place::new().expect("a checkpoint directory among temporary files"));
+
+/// What a start of the job, and `tidemill checkpoint verify`, make of a directory whose newest file in `folder` is these bytes; and
+/// then of one that holds them behind right checksums. True if one of both is as good as the right one.
+pub(super) fn with(folder: &str, bytes: &[u8]) -> bool {
+    PLACE.with(|place| {
+        let name = place.name(folder);
+        let forged = checkpoint::fuzz::forged(&name, &place.right[&name], bytes);
+        place.good(&name, bytes) | place.good(&name, &forged)
+    })
+}
+
+/// The right file, and what is in it.
+pub(super) fn seeds(folder: &str) -> Vec<Vec<u8>> {
+    PLACE.with(|place| {
+        let name = place.name(folder);
+        let right = &place.right[&name];
+        vec![right.clone(), checkpoint::fuzz::payload(&name, right)]
+    })
+}
+
+fn at(s: u64) -> BatchTime {
+    BatchTime::from_millis(1_000 * s)
+}
+
+/// Five seconds of two partitions, a file and a socket; a checkpoint after the third.
+fn job(dir: &std::path::Path) -> Result<()> {
+    let kafka = |partition| Split::Kafka { topic: "words".into(), partition };
+    let position = |s: i64, lane: i32| Position { source: 0, lane: lane as u32, split: kafka(lane), next: 10 * s };
+    let plan = |s: u64| {
+        let range = |lane: i32| position(s as i64 - 1, lane);
+        let mut ranges: Vec<Range> = (0..2)
+            .map(range)
+            .map(|p| Range { source: p.source, lane: p.lane, split: p.split, from: p.next, until: p.next + 10 })
+            .collect();
+        let file = Split::File { path: "/in/a".into(), size: 100, modified_ms: 9 };
+        ranges.extend((s == 2).then_some(Range { source: 1, lane: 2, split: file, from: 0, until: 100 }));
+        let socket = Split::Received { from: "127.0.0.1:9".into() };
+        ranges.push(Range { source: 2, lane: 3, split: socket, from: s as i64, until: s as i64 + 1 });
+        PlanRecord { plan: Plan { time: at(s), ranges, shown: true }, run: 0, fill: true }
+    };
+    let id = OperatorId { name: "count#1".into(), fingerprint: "u64".into() };
+    let (checkpoints, _) = Checkpoints::open(dir, Settings::new("job", Duration::from_secs(1)))?;
+    let starts = (0..2).map(|lane| position(0, lane)).collect();
+    checkpoints.begin(Origin { shards: [("out".into(), 8)].into(), operators: vec![id.clone()], starts })?;
+    let mut plans = checkpoints.plan_log()?;
+    for s in 1..=5 {
+        let checksum = plans.append(&plan(s))?;
+        if s == 3 {
+            let mut pieces = checkpoints.pieces()?.write(at(s), 0)?;
+            pieces.put("count#1", 17, b"state")?;
+            pieces.put("count#1", 100, b"other state")?;
+            let groups = checkpoint::collect([pieces.finish()?]).remove("count#1").unwrap_or_default();
+            let mut positions: Vec<_> = (0..2).map(|lane| position(3, lane)).collect();
+            positions.push(Position { source: 2, lane: 3, split: Split::Received { from: "127.0.0.1:9".into() }, next: 4 });
+            checkpoints.publish(Manifest {
+                time: at(s),
+                plan: checksum,
+                positions,
+                lanes: 4,
+                memory: [("source 1".into(), b"memory".to_vec())].into(),
+                operators: vec![OperatorState { id: id.clone(), groups }],
+                workers: 1,
+                processes: 1,
+                ..Manifest::default()
+            })?;
+        }
+    }
+    Ok(())
+}
+
+impl Place {
+    fn new() -> Result<Place> {
+        static NUMBER: AtomicU64 = AtomicU64::new(0);
+        let number = NUMBER.fetch_add(1, Ordering::Relaxed);
+        let dir = std::env::temp_dir().join(format!("tidemill-fuzz-{}-{number}", std::process::id()));
+        job(&dir)?;
+        let mut right = BTreeMap::new();
+        for folder in ["", "leases", "plans", "pieces", "manifests"] {
+            let failed = |e| crate::core::error::Error::io(format!("cannot read {}", dir.display()), e);
+            for entry in std::fs::read_dir(dir.join(folder)).map_err(failed)?.flatten().filter(|e| e.path().is_file()) {
+                let name = entry.file_name().to_string_lossy().into_owned();
+                let name = if folder.is_empty() { name } else { format!("{folder}/{name}") };
+                right.insert(name, std::fs::read(entry.path()).map_err(failed)?);
+            }
+        }
+        let place = Place { dir, right };
+        assert!(place.look().is_some_and(|found| found == (2, 5)), "a directory is good as a job left it");
+        Ok(place)
+    }
+
+    /// The file of a folder, of which there is one; or that of this name.
+    fn name(&self, folder: &str) -> String {
+        let of = |name: &&String| *name == folder || name.starts_with(&format!("{folder}/"));
+        self.right.keys().find(of).expect("a file of each kind").clone()
+    }
+
+    fn good(&self, name: &str, bytes: &[u8]) -> bool {
+        let path = self.dir.join(name);
+        std::fs::write(&path, bytes).expect("a file among temporary ones");
+        let good = self.look();
+        std::fs::write(&path, &self.right[name]).expect("a file among temporary ones");
+        good.is_some()
+    }
+
+    /// How many pieces and plans there are; nothing if anything is wrong.
+    fn look(&self) -> Option<(u64, u64)> {
+        let recovers = checkpoint::fuzz::recovers(&self.dir);
+        let directory = Directory::open(&self.dir).ok()?;
+        let _ = (directory.checkpoints(), directory.plans());
+        let verified = directory.verify().ok()?;
+        (recovers.is_ok() && verified.bad.is_empty()).then_some((verified.pieces, verified.plans))
+    }
+}
+
+impl Drop for Place {
+    fn drop(&mut self) {
+        let _ = std::fs::remove_dir_all(&self.dir);
+    }
+}

@@ -1,0 +1,65 @@
+//! Every decoder under bytes that anybody may have written: the port of a cluster, the files of a checkpoint directory, states,
+//! plans. The tests call these with arbitrary bytes and with true ones that were changed, `scripts/fuzz` under libFuzzer.
+//!
+//! None panics, whatever it is given, and none allocates more than [`crate::core::data::DECODE_LEAST`] and
+//! [`crate::core::data::DECODE_PER_BYTE`] for each byte of it.
+
+mod directory;
+
+use crate::cluster::fuzz as port;
+use crate::job::fuzz as batch;
+
+/// A decoder, or what stands on some.
+#[derive(Clone, Copy)]
+pub struct Target {
+    /// Its name.
+    pub name: &'static str,
+    /// Decodes bytes; says whether they were believed.
+    pub run: fn(&[u8]) -> bool,
+    /// Bytes that are believed.
+    pub seeds: fn() -> Vec<Vec<u8>>,
+}
+
+/// All of them.
+pub const TARGETS: &[Target] = &[
+    // Who calls and knows nothing, who calls and can prove what it says, who is called and can; then those who have been let in.
+    Target { name: "door", run: port::door, seeds: || port::seeds("door") },
+    Target { name: "caller", run: port::caller, seeds: || port::seeds("caller") },
+    Target { name: "called", run: port::called, seeds: || port::seeds("called") },
+    Target { name: "link", run: port::link, seeds: || port::seeds("link") },
+    Target { name: "data", run: port::data, seeds: || port::seeds("data") },
+    Target { name: "genesis", run: |b| directory::with("genesis", b), seeds: || directory::seeds("genesis") },
+    Target { name: "lease", run: |b| directory::with("leases", b), seeds: || directory::seeds("leases") },
+    Target { name: "plan-log", run: |b| directory::with("plans", b), seeds: || directory::seeds("plans") },
+    Target { name: "pieces", run: |b| directory::with("pieces", b), seeds: || directory::seeds("pieces") },
+    Target { name: "manifest", run: |b| directory::with("manifests", b), seeds: || directory::seeds("manifests") },
+    Target { name: "state", run: state, seeds: states },
+    Target { name: "order", run: batch::order, seeds: batch::orders },
+    Target { name: "plans", run: batch::plans, seeds: batch::given },
+];
+
+/// The state of one key group, of each verb that keeps some.
+fn state(bytes: &[u8]) -> bool {
+    use crate::{arrangement, operator};
+    // All of them are given it, whichever takes it.
+    arrangement::keyed::take_any(bytes)
+        | arrangement::ring::take_any(bytes)
+        | operator::window::take_any(bytes)
+        | operator::state::take_any(bytes)
+}
+
+fn states() -> Vec<Vec<u8>> {
+    use crate::core::data::{Lane, encoded};
+    let counts = vec![("tide", 7i64), ("mill", -3)];
+    let pane = vec![("tide", 7i64), ("mill", 3)];
+    let lanes = vec![(Lane { side: 1, lane: 9 }, vec!["tide", "mill"])];
+    let stacks = (vec![(3u64, 5i64), (2, 9)], vec![(4u64, 1i64)], Some(1i64));
+    let sum = (Some(5i64), vec![(2u64, 2i64), (3, 3)]);
+    vec![
+        encoded(&counts),
+        encoded(&(vec![(3u64, &pane), (4, &pane)], vec![(6u64, &pane)], &pane)),
+        encoded(&vec![(3u64, &lanes), (5, &lanes)]),
+        encoded(&vec![("tide", stacks, Some(15i64))]),
+        encoded(&vec![("mill", sum, None::<i64>)]),
+    ]
+}

@@ -1,0 +1,245 @@
+//! The harness: batches in, a verb, batches out, on a clock that starts at nought, at 1, 2 and 4 workers.
+//!
+//! Feature `testing` makes it public: a program's own verbs are tested as tidemill's are.
+
+#[cfg(any(test, feature = "testing"))]
+mod fuzz;
+
+use std::fmt::Debug;
+use std::sync::Arc;
+use std::time::Duration;
+
+use crate::api::config::Saved;
+use crate::api::context::{Pace, SourceSpec, StreamingContext};
+use crate::api::dstream::DStream;
+use crate::connector::memory::Memory;
+use crate::connector::source;
+use crate::connector::source::{Emit, Piece, Reader, Sealed, Splits};
+use crate::core::data::{Data, Exchange};
+use crate::core::error::{Error, Result};
+use crate::core::plan::{Range, Split};
+use crate::engine::flow::Site;
+use crate::job::ManualClock;
+
+pub use crate::testing::fuzz::{TARGETS, Target};
+
+/// How many lanes a test's batches are dealt to.
+const LANES: usize = 4;
+
+/// Batches out: for each batch time, in units of the batch interval, its rows in order.
+pub type Seen<U> = Vec<(u64, Vec<U>)>;
+
+/// Checks what a verb makes of given batches, one a millisecond from 1 ms on, at 1, 2 and 4 workers. Rows are compared in order.
+///
+/// # Panics
+/// If the batches differ, or the job fails.
+///
+/// ```
+/// use tidemill::testing::check;
+/// check([vec![1, 2], vec![], vec![3]], |s| s.count(), [vec![2], vec![0], vec![1]]);
+/// ```
+pub fn check<T, U, V, const N: usize, const M: usize>(batches: [Vec<T>; N], verb: V, expected: [Vec<U>; M])
+where
+    T: Data + Send + Sync,
+    U: Exchange + PartialEq + Debug,
+    V: for<'s> Fn(&DStream<'s, T>) -> DStream<'s, U> + Clone + Send + Sync + 'static,
+{
+    for workers in [1, 2, 4] {
+        let seen: Vec<Vec<U>> = run(workers, batches.to_vec(), verb.clone()).into_iter().map(|(_, rows)| rows).collect();
+        assert_eq!(seen, expected, "at {workers} workers");
+    }
+}
+
+/// Runs a verb over given batches, one a millisecond from 1 ms on, and returns what left it.
+///
+/// # Panics
+/// If the job fails.
+pub fn run<T, U, V>(workers: u16, batches: Vec<Vec<T>>, verb: V) -> Seen<U>
+where
+    T: Data + Send + Sync,
+    U: Exchange,
+    V: for<'s> Fn(&DStream<'s, T>) -> DStream<'s, U> + Send + Sync + 'static,
+{
+    try_run(workers, Duration::from_millis(1), batches, verb).expect("the job of the test")
+}
+
+/// As `run`, with a batch interval, and errors.
+///
+/// # Errors
+/// What the job failed with.
+pub fn try_run<T, U, V>(workers: u16, interval: Duration, batches: Vec<Vec<T>>, verb: V) -> Result<Seen<U>, Error>
+where
+    T: Data + Send + Sync,
+    U: Exchange,
+    V: for<'s> Fn(&DStream<'s, T>) -> DStream<'s, U> + Send + Sync + 'static,
+{
+    job(Start { workers, interval, first: 0, load: None, save: None }, batches, verb)
+}
+
+/// Runs a verb over the first batches, takes its state out by key group, puts it into a second job on another number of workers,
+/// and goes on there with the other batches. Returns what left both: the same as one job's, if state goes out and comes in whole.
+///
+/// # Panics
+/// If a job fails.
+pub fn run_handed_over<T, U, V>(workers: (u16, u16), first: Vec<Vec<T>>, then: Vec<Vec<T>>, verb: V) -> Seen<U>
+where
+    T: Data + Send + Sync,
+    U: Exchange,
+    V: for<'s> Fn(&DStream<'s, T>) -> DStream<'s, U> + Clone + Send + Sync + 'static,
+{
+    let interval = Duration::from_millis(1);
+    let (saved, after) = (Saved::default(), first.len() as u64);
+    let start = Start { workers: workers.0, interval, first: 0, load: None, save: Some(saved.clone()) };
+    let mut seen = job(start, first, verb.clone()).expect("the first job of the test");
+    let start = Start { workers: workers.1, interval, first: after, load: Some(saved), save: None };
+    seen.extend(job(start, then, verb).expect("the second job of the test"));
+    seen
+}
+
+/// Builds a program without running it: one line an operator, in build order.
+///
+/// # Errors
+/// Everything that is wrong with the program's graph.
+pub fn graph<F>(interval: Duration, program: F) -> Result<Vec<String>, Error>
+where
+    F: for<'s> Fn(&StreamingContext<'s>) -> Result<(), crate::core::error::BoxError> + Send + Sync + 'static,
+{
+    let config = StreamingContext::builder("graph", interval).config()?;
+    crate::job::run::rehearse(&config.into(), &program.into())
+}
+
+/// Puts a checkpoint directory through what every store of them must do: for one that tidemill's tests do not know.
+///
+/// # Panics
+/// If it does not do it. The directory must be new; what is in it afterwards is no use.
+pub fn store(dir: &std::path::Path) {
+    crate::checkpoint::check_store(dir);
+}
+
+/// How a test's job begins and ends.
+struct Start {
+    workers: u16,
+    interval: Duration,
+    /// Where its clock stands, in units of the interval.
+    first: u64,
+    load: Option<Saved>,
+    save: Option<Saved>,
+}
+
+fn job<T, U, V>(start: Start, batches: Vec<Vec<T>>, verb: V) -> Result<Seen<U>, Error>
+where
+    T: Data + Send + Sync,
+    U: Exchange,
+    V: for<'s> Fn(&DStream<'s, T>) -> DStream<'s, U> + Send + Sync + 'static,
+{
+    let seen = Memory::new();
+    let out = seen.clone();
+    let unit = start.interval.as_millis() as u64;
+    StreamingContext::builder("test", start.interval)
+        .workers(start.workers)
+        .hand_over(start.load, start.save)
+        .start_on_clock(ManualClock::at(start.first * unit), move |ssc| {
+            verb(&ssc.test_stream(batches.clone())).to_memory(&out);
+            Ok(())
+        })?
+        .await_termination()?;
+    Ok(seen.batches().into_iter().map(|(t, rows)| (t.millis() / unit, rows)).collect())
+}
+
+impl<'s> StreamingContext<'s> {
+    /// A source of given batches, dealt over four lanes in contiguous pieces so that lane order is the order given; replayable.
+    /// A job of such sources runs their batches one after another and ends. All workers read the same memory.
+    #[track_caller]
+    pub fn test_stream<T: Data + Send + Sync>(&self, batches: impl Into<Arc<[Vec<T>]>>) -> DStream<'s, T> {
+        let site = Site::of("test_stream");
+        let batches = batches.into();
+        let count = batches.len() as i64;
+        self.read(
+            &site,
+            "test_stream",
+            SourceSpec {
+                name: "test".into(),
+                splits: Box::new(move || Ok(Box::new(TestSplits { batches: count, planned: 0 }))),
+                reader: Box::new(move |_| Ok(Box::new(TestReader { batches, given: 0 }))),
+                planned: true,
+                replayable: true,
+                pace: Pace::default(),
+            },
+        )
+    }
+}
+
+fn split(lane: usize) -> Split {
+    Split::Kafka { topic: "test".into(), partition: lane as i32 }
+}
+
+/// Plans the batches one by one: positions count them, in every lane.
+struct TestSplits {
+    batches: i64,
+    planned: i64,
+}
+
+impl Splits for TestSplits {
+    fn resume(&mut self, read: Vec<source::Start>, _: &[u8]) -> Result<()> {
+        self.planned = read.iter().map(|s| s.from).max().unwrap_or(0);
+        Ok(())
+    }
+
+    fn start(&mut self) -> Result<Vec<source::Start>> {
+        Ok((0..LANES).map(|l| source::Start { split: split(l), from: 0 }).collect())
+    }
+
+    fn plan(&mut self) -> Result<Vec<Piece>> {
+        if self.finished() {
+            return Ok(Vec::new());
+        }
+        self.planned += 1;
+        let (from, until) = (self.planned - 1, self.planned);
+        Ok((0..LANES).map(|l| Piece { split: split(l), from, until }).collect())
+    }
+
+    fn finite(&self) -> bool {
+        true
+    }
+
+    fn finished(&self) -> bool {
+        self.planned >= self.batches
+    }
+}
+
+/// Rows a call, as other readers give them.
+const ROWS: usize = 8192;
+
+struct TestReader<T> {
+    batches: Arc<[Vec<T>]>,
+    /// Rows given of the batch at hand.
+    given: usize,
+}
+
+impl<T: Data> Reader<T> for TestReader<T> {
+    fn assign(&mut self, _: u32, _: &Split, _: Option<i64>) -> Result<()> {
+        Ok(())
+    }
+
+    fn read(&mut self, _: &mut Emit<'_, T>) -> Result<bool> {
+        Ok(false)
+    }
+
+    fn seal(&mut self, _: &mut Emit<'_, T>) -> Result<Sealed> {
+        Ok(Sealed::default())
+    }
+
+    fn read_range(&mut self, range: &Range, emit: &mut Emit<'_, T>) -> Result<bool> {
+        let (batch, lane) = (&self.batches[range.from as usize], range.split.partition() as usize);
+        let cut = |l: usize| batch.len() * l / LANES;
+        let rows = &batch[cut(lane) + self.given..cut(lane + 1)];
+        let rows = &rows[..rows.len().min(ROWS)];
+        emit(range.lane, rows.to_vec(), 0);
+        self.given += rows.len();
+        let done = cut(lane) + self.given == cut(lane + 1);
+        if done {
+            self.given = 0;
+        }
+        Ok(done)
+    }
+}
