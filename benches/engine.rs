@@ -220,7 +220,7 @@ fn checkpoints() {
     let mut batches: Vec<Vec<u32>> = vec![(0..1_000_000).collect()];
     batches.extend((0..SECONDS).map(|_| (0..50_000).map(|_| (random(&mut seed) % 1_000_000) as u32).collect()));
     let run = |batches: Vec<Vec<u32>>, checkpoint: bool| {
-        let (queue, batches_done) = (Queue::new(), Arc::new(Processed::default()));
+        let (queue, batches_done) = (QueueSource::new(), Arc::new(Processed::default()));
         let count = batches.len();
         batches.into_iter().for_each(|b| queue.push(b));
         let builder = StreamingContext::builder("checkpoints", secs(1));
@@ -282,7 +282,7 @@ where
 {
     use tidemill::checkpoint::Directory;
     let dir = std::env::temp_dir().join(format!("tidemill-bench-written-{}", std::process::id()));
-    let (queue, clock) = (Queue::new(), tidemill::job::ManualClock::at(0));
+    let (queue, clock) = (QueueSource::new(), tidemill::job::ManualClock::at(0));
     let rows = queue.clone();
     let builder = StreamingContext::builder("bench", secs(1)).workers(2).checkpoint(&dir).checkpoint_interval(secs(every));
     let job = builder.start_on_clock(clock.clone(), move |ssc| {
@@ -424,7 +424,7 @@ fn churn() {
 }
 
 fn churned(program: fn(&DStream<'_, String>)) -> Vec<String> {
-    let (queue, clock) = (Queue::new(), tidemill::job::ManualClock::at(0));
+    let (queue, clock) = (QueueSource::new(), tidemill::job::ManualClock::at(0));
     let source = queue.clone();
     let job = StreamingContext::builder("churn", secs(1)).workers(2).start_on_clock(clock.clone(), move |ssc| {
         program(&ssc.queue_stream(&source));

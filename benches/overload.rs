@@ -54,7 +54,7 @@ fn run(args: Args) -> tidemill::Result<()> {
     let (written, capacity) = (done.clone(), args.capacity);
     let job = StreamingContext::builder("overload", args.interval).runtime(args.runtime).without_checkpoint();
     let job = job.start(move |ssc| {
-        let kafka = Kafka::brokers(&args.brokers).topic(&args.topic).start(StartFrom::earliest());
+        let kafka = KafkaSource::brokers(&args.brokers).topic(&args.topic).start(StartFrom::earliest());
         let written = written.clone();
         ssc.kafka_direct_stream(kafka).foreach_batch(move |batch| {
             std::thread::sleep(Duration::from_secs(batch.len() as u64) / capacity as u32);

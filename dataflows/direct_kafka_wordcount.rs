@@ -36,7 +36,7 @@ fn run(args: Args) -> tidemill::Result<Summary> {
     let job = StreamingContext::builder("direct-kafka-wordcount", args.interval).runtime(args.runtime.clone());
     job.run(move |ssc| {
         let start = if args.earliest { StartFrom::earliest() } else { StartFrom::latest() };
-        let raw = ssc.kafka_direct_stream(Kafka::brokers(&args.brokers).topic(&args.topic).start(start));
+        let raw = ssc.kafka_direct_stream(KafkaSource::brokers(&args.brokers).topic(&args.topic).start(start));
         raw.values().oks().count_by::<str>(|line, out| line.split(' ').for_each(|w| out.push(w))).print(10);
         raw.count().foreach_batch(|b| {
             b.offset_ranges().iter().for_each(|r| println!("{} {} {} {}", r.topic, r.partition, r.from, r.until));

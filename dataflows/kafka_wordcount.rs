@@ -94,7 +94,7 @@ fn run(args: Args) -> tidemill::Result<Summary> {
     let job = StreamingContext::builder("kafka-wordcount", args.interval).runtime(args.runtime.clone());
     job.run(move |ssc| {
         let start = if args.from == From::Earliest { StartFrom::earliest() } else { StartFrom::latest() };
-        let raw = ssc.kafka_direct_stream(Kafka::brokers(&args.brokers).topic(&args.input).start(start));
+        let raw = ssc.kafka_direct_stream(KafkaSource::brokers(&args.brokers).topic(&args.input).start(start));
         let words = || raw.decode(Json::<OwnedWord>::new()).oks().map(|w| w.word);
         let counts = match args.window {
             Some(length) => words().count_by_value_and_window(length, args.slide.unwrap_or(args.interval)),
@@ -110,7 +110,7 @@ fn run(args: Args) -> tidemill::Result<Summary> {
         };
         let sink = KafkaSink::new(&args.brokers, &args.output);
         let sink = if args.exactly_once { sink.exactly_once() } else { sink };
-        let fill = |(word, count): &(String, i64), diff, record: &mut Record| {
+        let fill = |(word, count): &(String, i64), diff, record: &mut ProducerRecord| {
             record.key(word).json(&WordCount { word, count: *count, diff });
         };
         match args.mode {

@@ -74,7 +74,7 @@ fn run(args: Args) -> tidemill::Result<Summary> {
             None => {
                 let start = if args.earliest { StartFrom::earliest() } else { StartFrom::latest() };
                 let brokers = args.brokers.as_deref().unwrap_or_default();
-                ssc.kafka_direct_stream(Kafka::brokers(brokers).topic(&args.topic).start(start)).values()
+                ssc.kafka_direct_stream(KafkaSource::brokers(brokers).topic(&args.topic).start(start)).values()
             }
         };
         let hits = lines.oks().try_map(|line| line.parse::<Hit>()).oks();

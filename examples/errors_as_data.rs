@@ -8,7 +8,7 @@ use tidemill::prelude::*;
 fn main() -> tidemill::Result<()> {
     tidemill::logging::init();
     let batch = ["1", "2", "three", "3", ""].map(str::to_owned).to_vec();
-    let queue = Queue::from_batches([batch]);
+    let queue = QueueSource::from_batches([batch]);
     StreamingContext::builder("errors-as-data", secs(1)).run(move |ssc| {
         let (numbers, bad) = {
             let read = ssc.queue_stream(&queue).try_map(|text| text.parse::<i64>());

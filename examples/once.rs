@@ -44,7 +44,7 @@ fn run(dir: PathBuf) -> tidemill::Result<(u64, u64)> {
     let (files, shared) = (dir.join("in"), db.clone());
     let job = StreamingContext::builder("once", millis(50)).checkpoint(dir.join("checkpoint")).start(move |ssc| {
         let (init, db) = (shared.clone(), shared.clone());
-        let numbers = ssc.text_file_stream_with(TextFiles::new(&files).existing(true)).oks();
+        let numbers = ssc.text_file_stream_with(TextFileSource::new(&files).existing(true)).oks();
         numbers.foreach_partition(move || Ok(init.clone()), move |_, time, part, rows| write(&db, time, part, rows));
         Ok(())
     })?;

@@ -8,7 +8,7 @@ use tidemill::prelude::*;
 fn main() -> tidemill::Result<()> {
     tidemill::logging::init();
     let lines = |lines: &[&str]| lines.iter().map(|l| l.to_string()).collect::<Vec<_>>();
-    let queue = Queue::from_batches([lines(&["tide mill", "tide"]), lines(&["mill"])]);
+    let queue = QueueSource::from_batches([lines(&["tide mill", "tide"]), lines(&["mill"])]);
     let summary = StreamingContext::builder("quick-start", secs(1)).run(move |ssc| {
         let lines = ssc.queue_stream(&queue);
         let words = lines.flat_map_into(|line, out| out.extend(line.split(' ').map(str::to_owned)));

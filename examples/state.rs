@@ -9,7 +9,7 @@ use tidemill::prelude::*;
 fn main() -> tidemill::Result<()> {
     tidemill::logging::init();
     let pairs = |pairs: &[(&str, i64)]| pairs.iter().map(|(k, n)| (k.to_string(), *n)).collect::<Vec<_>>();
-    let queue = Queue::from_batches([pairs(&[("tide", 1), ("mill", 1)]), pairs(&[("tide", 2)]), pairs(&[])]);
+    let queue = QueueSource::from_batches([pairs(&[("tide", 1), ("mill", 1)]), pairs(&[("tide", 2)]), pairs(&[])]);
     StreamingContext::builder("state", secs(1)).without_checkpoint().run(move |ssc| {
         let pairs = ssc.queue_stream(&queue);
         pairs

@@ -8,7 +8,7 @@ use tidemill::prelude::*;
 fn main() -> tidemill::Result<()> {
     tidemill::logging::init();
     let batches = ["a", "b", "a", "", "", ""].map(|row| row.split_terminator(' ').map(str::to_owned).collect::<Vec<_>>());
-    let queue = Queue::from_batches(batches);
+    let queue = QueueSource::from_batches(batches);
     StreamingContext::builder("windows", secs(1)).without_checkpoint().run(move |ssc| {
         let rows = ssc.queue_stream(&queue);
         rows.count_by_window(secs(3), secs(1)).complete().map(|n| format!("rows in the last 3 s: {n}")).print(10);

@@ -47,16 +47,16 @@ pub mod prelude {
     pub use crate::api::context::StreamingContext;
     pub use crate::api::dstream::DStream;
     pub use crate::api::view::View;
-    pub use crate::connector::files::source::TextFiles;
+    pub use crate::connector::files::source::TextFileSource;
     #[cfg(feature = "kafka")]
     pub use crate::connector::kafka::group_offsets::{CommitOffsets, GroupOffsets};
     #[cfg(feature = "kafka")]
-    pub use crate::connector::kafka::sink::{KafkaSink, Record};
+    pub use crate::connector::kafka::sink::{KafkaSink, ProducerRecord};
     #[cfg(feature = "kafka")]
-    pub use crate::connector::kafka::source::{Kafka, StartFrom, Tombstones};
-    pub use crate::connector::memory::Memory;
+    pub use crate::connector::kafka::source::{KafkaSource, StartFrom, Tombstones};
+    pub use crate::connector::memory::MemorySink;
     pub use crate::connector::message::Message;
-    pub use crate::connector::queue::Queue;
+    pub use crate::connector::queue::QueueSource;
     pub use crate::core::data::{BadRecord, Change, Data, Exchange, F64, Key};
     pub use crate::core::error::{BoxError, Error};
     pub use crate::core::plan::OffsetRange;
@@ -64,5 +64,5 @@ pub mod prelude {
     pub use crate::core::time::{BatchTime, millis, mins, secs};
     pub use crate::job::{JobHandle, Summary};
     pub use crate::metrics::{BatchInfo, Statistics, StreamingListener};
-    pub use crate::operator::{Batch, Decode, Decoded, Json, Out};
+    pub use crate::operator::{Batch, Decode, Decoded, Json, KeyCounter};
 }

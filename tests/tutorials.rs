@@ -16,8 +16,8 @@ struct Tweet {
     user: User,
 }
 
-fn kafka() -> Kafka {
-    Kafka::params([("metadata.broker.list", "127.0.0.1:9092"), ("auto.offset.reset", "smallest")]).topic("twitter")
+fn kafka() -> KafkaSource {
+    KafkaSource::params([("metadata.broker.list", "127.0.0.1:9092"), ("auto.offset.reset", "smallest")]).topic("twitter")
 }
 
 type Built = Result<(), BoxError>;

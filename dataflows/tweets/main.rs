@@ -59,7 +59,7 @@ fn run(args: Args) -> tidemill::Result<Summary> {
     let interval = args.interval.unwrap_or(if batch { secs(60) } else { secs(5) });
     let timeout = args.timeout.or(batch.then_some(secs(180)));
     let job = StreamingContext::builder("tweets", interval).runtime(args.runtime.clone()).start(move |ssc| {
-        let raw = ssc.kafka_direct_stream(Kafka::brokers(&args.brokers).topic(&args.topic));
+        let raw = ssc.kafka_direct_stream(KafkaSource::brokers(&args.brokers).topic(&args.topic));
         match args.mode {
             Mode::Batch => each_batch(&raw),
             Mode::Windowed => drop(job::windowed(&raw, args.window, interval)),

@@ -12,7 +12,7 @@ use std::time::Duration;
 use timely::dataflow::ProbeHandle;
 
 use crate::api::config::{CatchUp, Config, RuntimeArgs};
-use crate::connector::source::{Reader, Splits, Waker};
+use crate::connector::source::{SourceReader, SplitEnumerator, Waker};
 use crate::core::data::type_name;
 use crate::core::error::{Error, Result};
 use crate::core::plan::Order;
@@ -33,8 +33,8 @@ impl StreamingContext<'_> {
     ///
     /// ```
     /// use tidemill::prelude::*;
-    /// let queue = Queue::from_batches(vec![vec![1, 2], vec![3]]);
-    /// let seen = Memory::new();
+    /// let queue = QueueSource::from_batches(vec![vec![1, 2], vec![3]]);
+    /// let seen = MemorySink::new();
     /// let out = seen.clone();
     /// StreamingContext::builder("sums", millis(5))
     ///     .run(move |ssc| {
@@ -142,10 +142,10 @@ impl Builder {
     /// ```
     /// use tidemill::prelude::*;
     /// # let dir = std::env::temp_dir().join(format!("tidemill-doc-checkpoint-{}", std::process::id()));
-    /// let seen = Memory::new();
+    /// let seen = MemorySink::new();
     /// for words in [["a", "b"], ["a", "c"]] {
     ///     let (out, dir) = (seen.clone(), dir.clone());
-    ///     let queue = Queue::from_batches([words.to_vec()]);
+    ///     let queue = QueueSource::from_batches([words.to_vec()]);
     ///     StreamingContext::builder("counts", millis(5)).checkpoint(dir).run(move |ssc| {
     ///         let words = ssc.queue_stream(&queue).map(str::to_owned);
     ///         words.count_by_value().sum_by_key().complete().to_memory(&out);
@@ -196,14 +196,14 @@ pub(crate) trait Port {
 }
 
 /// Makes the worker's half of a source.
-pub(crate) type MakeReader<T> = Box<dyn FnOnce(Waker) -> Result<Box<dyn Reader<T>>>>;
+pub(crate) type MakeReader<T> = Box<dyn FnOnce(Waker) -> Result<Box<dyn SourceReader<T>>>>;
 
 /// A source as its verb describes it.
 pub(crate) struct SourceSpec<T> {
     /// For messages: `kafka topic twitter`.
     pub name: String,
     /// The planner's half; made once, in process 0.
-    pub splits: Box<dyn FnOnce() -> Result<Box<dyn Splits>>>,
+    pub splits: Box<dyn FnOnce() -> Result<Box<dyn SplitEnumerator>>>,
     /// The worker's half.
     pub reader: MakeReader<T>,
     /// Whether its splits are read whole by ranges the planner makes (files, given ranges), or live.
@@ -229,7 +229,7 @@ pub(crate) struct SourceHalf {
     pub planned: bool,
     #[cfg_attr(not(feature = "kafka"), allow(dead_code, reason = "only exactly-once sinks of Kafka ask"))]
     pub replayable: bool,
-    pub splits: Option<Box<dyn Splits>>,
+    pub splits: Option<Box<dyn SplitEnumerator>>,
 }
 
 /// Something to be asked before anything starts, by the planner: it may wait, within reason.

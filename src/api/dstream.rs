@@ -1,13 +1,13 @@
 //! DStream: a stream of batches. What is in batch t does not depend on what was in t-1.
 //!
 //! A handle on a timely stream, cheap to clone, used as often as one likes; every verb is a method, one file a verb under
-//! `operator/`, `sink/`. Rows carry their lane; the handle knows in which order a batch is to be read (`Case`).
+//! `operator/`, `sink/`. Rows carry their partition; the handle knows in which order a batch is to be read (`Case`).
 
 use std::cell::{Cell, OnceCell};
 use std::rc::Rc;
 
 use crate::api::context::Graph;
-use crate::core::data::{Data, Lane, Rows};
+use crate::core::data::{Data, PartitionId, Rows};
 use crate::core::time::{BatchTime, Grid};
 use crate::engine::dictionary::Dict;
 use crate::engine::flow::{RowStream, VecStream};
@@ -16,11 +16,11 @@ use crate::engine::pane::Pane;
 /// In which order the rows of a batch are read, for one leaf of a union.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(crate) enum Case {
-    /// By lane: source, partition, offset.
+    /// By partition: source, partition, offset.
     Source,
     /// All on the home worker, in one order.
     Sequence,
-    /// No order of their own: outputs put them in the order of what they write. `grouped`: the lane is the key group.
+    /// No order of their own: outputs put them in the order of what they write. `grouped`: the partition is the key group.
     Bag { grouped: bool },
 }
 
@@ -47,7 +47,7 @@ impl<T> Clone for DStream<'_, T> {
 pub(crate) struct Node<'s, T: 'static> {
     pub graph: Rc<Graph<'s>>,
     pub stream: RowStream<'s, T>,
-    /// One case a leaf: `Lane::side` says which.
+    /// One case a leaf: `PartitionId::side` says which.
     pub cases: Rc<[Case]>,
     /// The sources these rows come from.
     pub lineage: Rc<[u32]>,
@@ -75,7 +75,7 @@ impl<'s, T: 'static> DStream<'s, T> {
         DStream { node: Rc::new(node) }
     }
 
-    /// A stream of other rows in the same lanes.
+    /// A stream of other rows in the same partitions.
     pub(crate) fn narrow<U>(&self, stream: RowStream<'s, U>) -> DStream<'s, U> {
         self.like(stream, &self.node.cases)
     }
@@ -117,7 +117,7 @@ impl<'s, T: 'static> DStream<'s, T> {
 
     /// Wraps a timely stream, in the order and with the lineage of this one.
     ///
-    /// Rows must be at the batch times of this stream, and lanes must be those that came with them.
+    /// Rows must be at the batch times of this stream, and partitions must be those that came with them.
     pub fn wrap<U: Data>(&self, stream: timely::dataflow::Stream<'s, BatchTime, Rows<U>>) -> DStream<'s, U> {
         self.narrow(stream)
     }
@@ -125,16 +125,16 @@ impl<'s, T: 'static> DStream<'s, T> {
 
 /// Brings the containers of one gathered batch into the order their cases ask for.
 ///
-/// Left rows of a union before right ones; source rows by lane; a sequence as it is; a bag as `sort` does.
-pub(crate) fn in_order<T>(cases: &[Case], mut parcels: Vec<(Lane, Vec<T>)>, sort: impl Fn(&mut [T])) -> Vec<T> {
-    parcels.sort_by_key(|(lane, _)| *lane);
+/// Left rows of a union before right ones; source rows by partition; a sequence as it is; a bag as `sort` does.
+pub(crate) fn in_order<T>(cases: &[Case], mut parcels: Vec<(PartitionId, Vec<T>)>, sort: impl Fn(&mut [T])) -> Vec<T> {
+    parcels.sort_by_key(|(partition, _)| *partition);
     let mut rows = Vec::with_capacity(parcels.iter().map(|(_, r)| r.len()).sum());
     let mut parcels = parcels.into_iter().peekable();
-    while let Some((lane, first)) = parcels.next() {
-        let side = lane.side;
+    while let Some((partition, first)) = parcels.next() {
+        let side = partition.branch;
         let start = rows.len();
         rows.extend(first);
-        while let Some((_, more)) = parcels.next_if(|(l, _)| l.side == side) {
+        while let Some((_, more)) = parcels.next_if(|(l, _)| l.branch == side) {
             rows.extend(more);
         }
         if matches!(cases.get(side as usize), Some(Case::Bag { .. })) {

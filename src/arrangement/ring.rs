@@ -96,9 +96,9 @@ pub(crate) fn panes<'s, T: Key>(stream: &DStream<'s, T>, site: &Site) -> Panes<'
             let mut dict = own.borrow_mut();
             dict.tidy(|t| !probe.less_equal(&t));
             let mut pane = Pane::default();
-            rows.sort_by_key(|rows| rows.lane.lane);
+            rows.sort_by_key(|rows| rows.partition.index);
             for rows in rows {
-                let group = rows.lane.lane;
+                let group = rows.partition.index;
                 pane.extend(group.into(), rows.take().into_iter().map(|(k, n)| (dict.id(k, plan.time), n)));
             }
             give(vec![(plan.time, Rc::new(pane))]);

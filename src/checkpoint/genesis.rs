@@ -56,8 +56,8 @@ pub struct OperatorId {
 pub struct Position {
     /// The source, numbered in build order.
     pub source: u32,
-    /// The split's lane.
-    pub lane: u32,
+    /// The split's split_id.
+    pub split_id: u32,
     /// What is read.
     pub split: Split,
     /// The first position that is not read.

@@ -69,7 +69,7 @@ mod tests {
     #[test]
     fn ranges_without_what_is_lost() {
         let split = |p| Split::Kafka { topic: "t".into(), partition: p };
-        let range = |p, from, until| Range { source: 0, lane: 0, split: split(p), from, until };
+        let range = |p, from, until| Range { source: 0, split_id: 0, split: split(p), from, until };
         let at = BatchTime::from_millis(5);
         let left = |lost: &[(i64, i64)]| {
             let ranges = lost.iter().map(|(from, until)| range(0, *from, *until)).collect();

@@ -71,10 +71,10 @@ pub struct Manifest {
     pub time: BatchTime,
     /// The checksum of that record: [`PlanLog::append`](super::PlanLog::append) returns it.
     pub plan: u64,
-    /// How far each split is, by lane.
+    /// How far each split is, by split_id.
     pub positions: Vec<Position>,
-    /// How many lanes were ever given out: the next one has this number.
-    pub lanes: u32,
+    /// How many split ids were ever given out: the next one has this number.
+    pub split_ids: u32,
     /// What sources, and whoever else has a name of their own, want back.
     pub memory: BTreeMap<String, Vec<u8>>,
     /// The states.

@@ -5,7 +5,7 @@ use crate::core::data::Exchange;
 use crate::core::error::BoxError;
 use crate::core::time::BatchTime;
 use crate::engine::flow::Site;
-use crate::engine::output::Out;
+use crate::engine::output::Completion;
 use crate::operator::Batch;
 use crate::operator::kernel::deliver::{SHARDS, Spread};
 use crate::operator::kernel::gather::lineage_ranges;
@@ -34,7 +34,7 @@ impl<'s, T: Exchange> DStream<'s, T> {
     }
 
     /// Calls `f` with the rows of each part of each batch, on the output thread of the process where they are: a part is a
-    /// source's lane, a shard of an exchanged stream (8), or the whole of a sequence. `init` makes what `f` works with, as a
+    /// source's partition, a shard of an exchanged stream (8), or the whole of a sequence. `init` makes what `f` works with, as a
     /// connection, once a shard, when its first rows come. Batch time and shard are a key that is the
     /// same when the batch runs again after a crash: written in one transaction with the rows, as `examples/once.rs` does, it
     /// makes this output exactly once, which by itself is at least once.
@@ -53,7 +53,7 @@ impl<'s, T: Exchange> DStream<'s, T> {
         }
         let mut made: std::collections::BTreeMap<u32, C> = Default::default();
         let mut through: Option<(BatchTime, std::collections::BTreeSet<u32>)> = None;
-        self.attach_spread(&site, "foreach_partition", Spread::Bags(SHARDS), Out::Written, move |plan, parts| {
+        self.attach_spread(&site, "foreach_partition", Spread::Bags(SHARDS), Completion::Written, move |plan, parts| {
             // A part that went well is not given again when a later one of the same batch fails.
             let done = match &mut through {
                 Some((t, done)) if *t == plan.time => done,

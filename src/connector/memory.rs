@@ -9,26 +9,26 @@ use crate::engine::flow::Site;
 
 /// Where `to_memory` puts batches: made outside the build closure, passed in, read at any time. Filled in process 0 only.
 #[derive(Debug)]
-pub struct Memory<T>(Arc<Mutex<Batches<T>>>);
+pub struct MemorySink<T>(Arc<Mutex<Batches<T>>>);
 
 type Batches<T> = Vec<(BatchTime, Vec<T>)>;
 
-impl<T> Clone for Memory<T> {
+impl<T> Clone for MemorySink<T> {
     fn clone(&self) -> Self {
-        Memory(self.0.clone())
+        MemorySink(self.0.clone())
     }
 }
 
-impl<T> Default for Memory<T> {
+impl<T> Default for MemorySink<T> {
     fn default() -> Self {
-        Memory(Arc::default())
+        MemorySink(Arc::default())
     }
 }
 
-impl<T: Clone> Memory<T> {
+impl<T: Clone> MemorySink<T> {
     /// An empty memory.
     pub fn new() -> Self {
-        Memory::default()
+        MemorySink::default()
     }
 
     /// What came so far: every batch with its rows in order, empty ones too.
@@ -45,7 +45,7 @@ impl<T: Clone> Memory<T> {
 impl<'s, T: Exchange> DStream<'s, T> {
     /// Keeps each batch in `memory`, rows in order: bags by encoded row.
     #[track_caller]
-    pub fn to_memory(&self, memory: &Memory<T>) {
+    pub fn to_memory(&self, memory: &MemorySink<T>) {
         let memory = memory.0.clone();
         self.attach_gathered(&Site::of("to_memory"), "to_memory", move |plan, rows| {
             memory.lock().unwrap_or_else(PoisonError::into_inner).push((plan.time, rows.to_vec()));

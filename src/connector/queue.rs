@@ -5,7 +5,7 @@ use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 
 use crate::api::context::{Pace, SourceSpec, StreamingContext};
 use crate::api::dstream::DStream;
-use crate::connector::source::{Emit, Piece, Reader, Sealed, Splits, Start, Waker};
+use crate::connector::source::{Emit, Sealed, SourceReader, SplitEnumerator, SplitOffset, SplitRange, Waker};
 use crate::core::data::Data;
 use crate::core::error::Result;
 use crate::core::plan::{Range, Split};
@@ -13,7 +13,7 @@ use crate::engine::flow::Site;
 
 /// Batches for `queue_stream`: made outside the build closure, filled at any time, read in process 0.
 #[derive(Debug)]
-pub struct Queue<T>(Arc<Mutex<State<T>>>);
+pub struct QueueSource<T>(Arc<Mutex<State<T>>>);
 
 #[derive(Debug)]
 struct State<T> {
@@ -22,32 +22,32 @@ struct State<T> {
     total: Option<usize>,
 }
 
-impl<T> Clone for Queue<T> {
+impl<T> Clone for QueueSource<T> {
     fn clone(&self) -> Self {
-        Queue(self.0.clone())
+        QueueSource(self.0.clone())
     }
 }
 
-impl<T> Default for Queue<T> {
+impl<T> Default for QueueSource<T> {
     fn default() -> Self {
-        Queue(Arc::new(Mutex::new(State { batches: VecDeque::new(), total: None })))
+        QueueSource(Arc::new(Mutex::new(State { batches: VecDeque::new(), total: None })))
     }
 }
 
-impl<T> Queue<T> {
+impl<T> QueueSource<T> {
     /// An empty queue: batches are pushed while the job runs.
     pub fn new() -> Self {
-        Queue::default()
+        QueueSource::default()
     }
 
     /// All batches there will be: a job of such queues runs them one after another, without waiting for the clock, and ends.
     pub fn from_batches(batches: impl IntoIterator<Item = Vec<T>>) -> Self {
         let batches: VecDeque<_> = batches.into_iter().collect();
         let total = Some(batches.len());
-        Queue(Arc::new(Mutex::new(State { batches, total })))
+        QueueSource(Arc::new(Mutex::new(State { batches, total })))
     }
 
-    /// Adds the next batch. On a queue made by [`Queue::from_batches`] it is never read.
+    /// Adds the next batch. On a queue made by [`QueueSource::from_batches`] it is never read.
     pub fn push(&self, batch: Vec<T>) {
         self.lock().batches.push_back(batch);
     }
@@ -62,8 +62,8 @@ impl<'s> StreamingContext<'s> {
     ///
     /// ```
     /// use tidemill::prelude::*;
-    /// let queue = Queue::from_batches([vec!["a", "b"].into_iter().map(str::to_owned).collect::<Vec<_>>()]);
-    /// let seen = Memory::new();
+    /// let queue = QueueSource::from_batches([vec!["a", "b"].into_iter().map(str::to_owned).collect::<Vec<_>>()]);
+    /// let seen = MemorySink::new();
     /// let out = seen.clone();
     /// StreamingContext::builder("queue", millis(1)).run(move |ssc| {
     ///     ssc.queue_stream(&queue).to_memory(&out);
@@ -73,10 +73,10 @@ impl<'s> StreamingContext<'s> {
     /// ```
     #[doc(alias = "queueStream")]
     #[track_caller]
-    pub fn queue_stream<T: Data + Send>(&self, queue: &Queue<T>) -> DStream<'s, T> {
+    pub fn queue_stream<T: Data + Send>(&self, queue: &QueueSource<T>) -> DStream<'s, T> {
         let site = Site::of("queue_stream");
         let total = queue.lock().total;
-        let read = QueueReader { queue: queue.clone(), lane: None, position: 0 };
+        let read = QueueReader { queue: queue.clone(), split_id: None, position: 0 };
         self.read(
             &site,
             "queue_stream",
@@ -104,21 +104,21 @@ struct QueueSplits {
     before: i64,
 }
 
-impl Splits for QueueSplits {
+impl SplitEnumerator for QueueSplits {
     /// What is in the queue now comes after what was in it.
-    fn resume(&mut self, read: Vec<Start>, _: &[u8]) -> Result<()> {
+    fn resume(&mut self, read: Vec<SplitOffset>, _: &[u8]) -> Result<()> {
         self.before = read.iter().map(|s| s.from).max().unwrap_or(0);
         Ok(())
     }
 
-    fn start(&mut self) -> Result<Vec<Start>> {
-        Ok(vec![Start { split: split(), from: 0 }])
+    fn start(&mut self) -> Result<Vec<SplitOffset>> {
+        Ok(vec![SplitOffset { split: split(), from: 0 }])
     }
 
-    fn plan(&mut self) -> Result<Vec<Piece>> {
+    fn plan(&mut self) -> Result<Vec<SplitRange>> {
         let from = self.before + self.planned as i64;
         self.planned += 1;
-        Ok(vec![Piece { split: split(), from, until: from + 1 }])
+        Ok(vec![SplitRange { split: split(), from, until: from + 1 }])
     }
 
     fn finite(&self) -> bool {
@@ -131,33 +131,33 @@ impl Splits for QueueSplits {
 }
 
 struct QueueReader<T> {
-    queue: Queue<T>,
-    lane: Option<u32>,
+    queue: QueueSource<T>,
+    split_id: Option<u32>,
     position: i64,
 }
 
 impl<T> QueueReader<T> {
     fn next_batch(&mut self, emit: &mut Emit<'_, T>) {
-        let Some(lane) = self.lane else { return };
+        let Some(split_id) = self.split_id else { return };
         let batch = self.queue.lock().batches.pop_front();
         if let Some(batch) = batch {
             let bytes = std::mem::size_of_val(&batch[..]);
             self.position += batch.len() as i64;
-            emit(lane, batch, bytes);
+            emit(split_id, batch, bytes);
         }
     }
 }
 
 impl<T> QueueReader<T> {
     fn sealed(&self, from: i64) -> Sealed {
-        let range = |lane| Range { source: 0, lane, split: split(), from, until: self.position };
-        Sealed { ranges: self.lane.map(range).into_iter().collect(), ..Sealed::default() }
+        let range = |split_id| Range { source: 0, split_id, split: split(), from, until: self.position };
+        Sealed { ranges: self.split_id.map(range).into_iter().collect(), ..Sealed::default() }
     }
 }
 
-impl<T: Data> Reader<T> for QueueReader<T> {
-    fn assign(&mut self, lane: u32, _split: &Split, from: Option<i64>) -> Result<()> {
-        (self.lane, self.position) = (Some(lane), from.unwrap_or(self.position));
+impl<T: Data> SourceReader<T> for QueueReader<T> {
+    fn assign(&mut self, split_id: u32, _split: &Split, from: Option<i64>) -> Result<()> {
+        (self.split_id, self.position) = (Some(split_id), from.unwrap_or(self.position));
         Ok(())
     }
 
@@ -173,7 +173,7 @@ impl<T: Data> Reader<T> for QueueReader<T> {
 
     fn seal_last(&mut self, emit: &mut Emit<'_, T>) -> Result<Sealed> {
         let from = self.position;
-        while !self.queue.lock().batches.is_empty() && self.lane.is_some() {
+        while !self.queue.lock().batches.is_empty() && self.split_id.is_some() {
             self.next_batch(emit);
         }
         Ok(self.sealed(from))

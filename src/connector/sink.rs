@@ -6,10 +6,10 @@
 use crate::core::error::BoxError;
 use crate::core::time::BatchTime;
 
-/// One part of an output's batch: the rows of a source lane, or of a shard after an exchange.
+/// One part of an output's batch: the rows of a source partition, or of a shard after an exchange.
 #[derive(Clone, Debug, Default, PartialEq)]
 pub struct Part<T> {
-    /// The lane or shard.
+    /// The partition or shard.
     pub number: u32,
     /// Its rows, in the order in which they leave.
     pub rows: Vec<T>,

@@ -7,7 +7,7 @@ use std::sync::{Arc, Condvar, Mutex, MutexGuard, PoisonError};
 use std::time::Duration;
 
 use crate::api::context::{Pace, SourceSpec, StreamingContext};
-use crate::connector::source::{Emit, Reader, Sealed, Splits, Start, Waker};
+use crate::connector::source::{Emit, Sealed, SourceReader, SplitEnumerator, SplitOffset, Waker};
 use crate::core::error::{Error, Result};
 use crate::core::plan::{Limits, Range, Split};
 use crate::engine::flow::Site;
@@ -31,7 +31,7 @@ impl<'s> StreamingContext<'s> {
     /// - **Delivery is at most once.** A server sends once: what was received and not yet out when the job fails is lost, and
     ///   so is what was sent while the job did not run. A graceful stop puts all that was received into the last batch, an
     ///   unfinished line too.
-    /// - **One connection, one worker.** The worker whose turn the source's lane is connects and reads; its rows are not dealt
+    /// - **One connection, one worker.** The worker whose turn the source's partition is connects and reads; its rows are not dealt
     ///   to the others. Verbs that exchange by key (as `count_by`) spread what follows; or open several streams.
     /// - **The server may come later, and go.** It is tried again until the job ends, with pauses from 50 ms to 2 s.
     ///   Meanwhile batches are empty, the log has one line for each change, and
@@ -49,7 +49,7 @@ impl<'s> StreamingContext<'s> {
     /// use tidemill::prelude::*;
     /// let server = std::net::TcpListener::bind("127.0.0.1:0").unwrap();
     /// let port = server.local_addr().unwrap().port();
-    /// let seen = Memory::new();
+    /// let seen = MemorySink::new();
     /// let out = seen.clone();
     /// let job = StreamingContext::builder("lines", millis(5)).start(move |ssc| {
     ///     ssc.socket_text_stream("127.0.0.1", port).oks().to_memory(&out);
@@ -91,14 +91,14 @@ impl<'s> StreamingContext<'s> {
 /// One split, known from the start.
 struct SocketSplits(Split);
 
-impl Splits for SocketSplits {
+impl SplitEnumerator for SocketSplits {
     /// Nobody can send again what was received: lines go on being numbered, and that is all.
-    fn resume(&mut self, _: Vec<Start>, _: &[u8]) -> Result<()> {
+    fn resume(&mut self, _: Vec<SplitOffset>, _: &[u8]) -> Result<()> {
         Ok(())
     }
 
-    fn start(&mut self) -> Result<Vec<Start>> {
-        Ok(vec![Start { split: self.0.clone(), from: 0 }])
+    fn start(&mut self) -> Result<Vec<SplitOffset>> {
+        Ok(vec![SplitOffset { split: self.0.clone(), from: 0 }])
     }
 }
 
@@ -259,7 +259,7 @@ struct SocketReader {
     receiver: Option<Receiver>,
     address: Arc<str>,
     shared: Arc<Shared>,
-    lane: Option<u32>,
+    split_id: Option<u32>,
     /// Whether lines go into the batch that is open as they come, and not only where a range is given.
     live: bool,
     /// Lines given since the start, and of these, how many are in sealed batches.
@@ -289,7 +289,7 @@ impl SocketReader {
             receiver: Some(receiver),
             address,
             shared,
-            lane: None,
+            split_id: None,
             live: false,
             given: 0,
             sealed: 0,
@@ -300,7 +300,7 @@ impl SocketReader {
 
     /// Gives up to `n` lines, and says how many, and whether others are ready.
     fn give(&mut self, n: usize, emit: &mut Emit<'_, Line>) -> (usize, bool) {
-        let Some(lane) = self.lane else { return (0, false) };
+        let Some(split_id) = self.split_id else { return (0, false) };
         let mut state = self.shared.lock();
         let n = n.min(state.ready.len());
         let lines: Vec<Line> = state.ready.drain(..n).collect();
@@ -313,18 +313,18 @@ impl SocketReader {
         let more = !state.ready.is_empty();
         drop(state);
         self.given += n as i64;
-        emit(lane, lines, bytes);
+        emit(split_id, lines, bytes);
         (n, more)
     }
 }
 
-impl Reader<Line> for SocketReader {
-    fn assign(&mut self, lane: u32, split: &Split, from: Option<i64>) -> Result<()> {
+impl SourceReader<Line> for SocketReader {
+    fn assign(&mut self, split_id: u32, split: &Split, from: Option<i64>) -> Result<()> {
         if **split.name() != *self.address {
             let reason = format!("a range of {} is given, and this stream reads {}", split.name(), self.address);
             return Err(Error::source(format!("socket {}", self.address), reason));
         }
-        (self.lane, self.live) = (Some(lane), from.is_some());
+        (self.split_id, self.live) = (Some(split_id), from.is_some());
         let before = from.unwrap_or(0);
         (self.given, self.sealed, self.shared.lock().received) = (before, before, before);
         if let Some(receiver) = self.receiver.take() {
@@ -335,7 +335,7 @@ impl Reader<Line> for SocketReader {
     }
 
     fn limit(&mut self, limits: Limits) {
-        self.left = self.lane.map_or(limits.of(0), |lane| limits.of(lane));
+        self.left = self.split_id.map_or(limits.of(0), |split_id| limits.of(split_id));
     }
 
     fn read(&mut self, emit: &mut Emit<'_, Line>) -> Result<bool> {
@@ -349,12 +349,12 @@ impl Reader<Line> for SocketReader {
     }
 
     fn seal(&mut self, _emit: &mut Emit<'_, Line>) -> Result<Sealed> {
-        let Some(lane) = self.lane else { return Ok(Sealed::default()) };
+        let Some(split_id) = self.split_id else { return Ok(Sealed::default()) };
         let split = Split::Received { from: self.address.clone() };
-        let range = Range { source: 0, lane, split, from: self.sealed, until: self.given };
+        let range = Range { source: 0, split_id, split, from: self.sealed, until: self.given };
         self.sealed = self.given;
         let state = self.shared.lock();
-        Ok(Sealed { ranges: vec![range], lag: [(lane, state.ready.len() as u64)].into(), trouble: state.trouble.clone() })
+        Ok(Sealed { ranges: vec![range], lag: [(split_id, state.ready.len() as u64)].into(), trouble: state.trouble.clone() })
     }
 
     fn seal_last(&mut self, emit: &mut Emit<'_, Line>) -> Result<Sealed> {
@@ -389,7 +389,7 @@ impl Drop for SocketReader {
 mod tests {
     use super::*;
     use crate::api::config::RuntimeArgs;
-    use crate::connector::memory::Memory;
+    use crate::connector::memory::MemorySink;
     use crate::core::time::{millis, secs};
     use crate::job::ManualClock;
     use std::io::Write;
@@ -410,7 +410,7 @@ mod tests {
         }
     }
 
-    /// A reader of its own, on lane 3.
+    /// A reader of its own, on partition 3.
     fn reader(port: u16) -> SocketReader {
         let address: Arc<str> = format!("127.0.0.1:{port}").into();
         let mut reader = SocketReader::new("127.0.0.1".into(), port, address.clone(), Arc::new(|| ()));
@@ -429,7 +429,7 @@ mod tests {
     #[test]
     fn lines_arrive_and_bad_ones_say_where_they_were() {
         let (server, port) = server();
-        let (oks, errors) = (Memory::new(), Memory::new());
+        let (oks, errors) = (MemorySink::new(), MemorySink::new());
         let (good, bad) = (oks.clone(), errors.clone());
         let job = StreamingContext::builder("socket", millis(5)).workers(2).start(move |ssc| {
             let lines = ssc.socket_text_stream("127.0.0.1", port);
@@ -461,7 +461,7 @@ mod tests {
     fn f3_a_server_may_come_late_and_go() {
         let (server, port) = server();
         drop(server);
-        let seen = Memory::new();
+        let seen = MemorySink::new();
         let out = seen.clone();
         let job = StreamingContext::builder("socket", millis(5)).start(move |ssc| {
             ssc.socket_text_stream("127.0.0.1", port).oks().to_memory(&out);
@@ -485,7 +485,7 @@ mod tests {
     #[test]
     fn the_last_batch_has_all_that_was_received() {
         let (server, port) = server();
-        let seen = Memory::new();
+        let seen = MemorySink::new();
         let out = seen.clone();
         let job = StreamingContext::builder("socket", secs(1)).start_on_clock(ManualClock::at(0), move |ssc| {
             ssc.socket_text_stream("127.0.0.1", port).oks().to_memory(&out);
@@ -510,8 +510,8 @@ mod tests {
         let mut peer = server.accept().unwrap().0;
         peer.write_all(b"whole\nhalf").unwrap();
         let mut lines = Vec::new();
-        let mut emit = |lane, rows, _| {
-            assert_eq!(lane, 3);
+        let mut emit = |split_id, rows, _| {
+            assert_eq!(split_id, 3);
             lines.extend::<Vec<Line>>(rows);
         };
         until("the first line is there", || {
@@ -532,7 +532,7 @@ mod tests {
         let range = |from, until| format!("[{{\"received\":\"127.0.0.1:{port}\",\"from\":{from},\"until\":{until}}}]");
         let plans = format!("{{\"time\":5,\"ranges\":{}}}\n{{\"time\":15,\"ranges\":{}}}\n", range(0, 2), range(2, 6_000));
         std::fs::write(&path, plans).unwrap();
-        let seen = Memory::new();
+        let seen = MemorySink::new();
         let out = seen.clone();
         let runtime = RuntimeArgs { plans: Some(path.clone()), ..RuntimeArgs::default() };
         let job = StreamingContext::builder("socket", millis(5)).runtime(runtime).start(move |ssc| {

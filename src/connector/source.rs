@@ -1,8 +1,8 @@
 //! 1. Where records come from. A source has two halves, and neither knows timely.
 //!
-//! [`Splits`] is the planner's half: where does it start, what is new, which files are ready.
-//! [`Reader`] is the worker's half: it reads the splits of its lanes, in order, without ever waiting.
-//! Live and given batches differ only in who says `until`: a live batch ends where [`Reader::seal`] stops, a given one
+//! [`SplitEnumerator`] is the planner's half: where does it start, what is new, which files are ready.
+//! [`SourceReader`] is the worker's half: it reads the splits of its partitions, in order, without ever waiting.
+//! Live and given batches differ only in who says `until`: a live batch ends where [`SourceReader::seal`] stops, a given one
 //! where its [`Range`] says. `job/source_operator.rs` drives a reader; `job/planner.rs` asks the splits.
 
 use std::collections::BTreeMap;
@@ -17,7 +17,7 @@ pub type Waker = Arc<dyn Fn() + Send + Sync>;
 
 /// Where a source begins to read a split.
 #[derive(Clone, Debug, PartialEq, Eq)]
-pub struct Start {
+pub struct SplitOffset {
     /// The split.
     pub split: Split,
     /// Its first position.
@@ -26,7 +26,7 @@ pub struct Start {
 
 /// A piece of a split that is read whole in one batch: what file sources plan.
 #[derive(Clone, Debug, PartialEq, Eq)]
-pub struct Piece {
+pub struct SplitRange {
     /// The split.
     pub split: Split,
     /// The first position.
@@ -36,13 +36,13 @@ pub struct Piece {
 }
 
 /// The planner's half of a source, on the planner's thread in process 0. May block, within reason.
-pub trait Splits: Send {
+pub trait SplitEnumerator: Send {
     /// The job goes on where an earlier run stopped: these splits were read up to here, and this is what `memory` gave then.
     /// Said before `start`, which gives only splits that are not among them.
     ///
     /// # Errors
     /// What makes it impossible: a split that is gone.
-    fn resume(&mut self, read: Vec<Start>, memory: &[u8]) -> Result<()>;
+    fn resume(&mut self, read: Vec<SplitOffset>, memory: &[u8]) -> Result<()>;
 
     /// What this source wants back after a restart, beside how far its splits were read; asked after `plan`.
     fn memory(&self) -> Vec<u8> {
@@ -53,7 +53,7 @@ pub trait Splits: Send {
     ///
     /// # Errors
     /// Whatever makes the source useless: no such topic, an unreachable broker, an offset outside the log.
-    fn start(&mut self) -> Result<Vec<Start>>;
+    fn start(&mut self) -> Result<Vec<SplitOffset>>;
 
     /// Whether splits are there whose ranges are given (`--plans`): asked once, before the first batch, instead of `start`.
     ///
@@ -63,11 +63,11 @@ pub trait Splits: Send {
         Ok(())
     }
 
-    /// Splits that appeared since: asked between batches; must not block the planner for more than a few milliseconds.
+    /// SplitEnumerator that appeared since: asked between batches; must not block the planner for more than a few milliseconds.
     ///
     /// # Errors
     /// Only what should end the job.
-    fn discover(&mut self) -> Result<Vec<Start>> {
+    fn discover(&mut self) -> Result<Vec<SplitOffset>> {
         Ok(Vec::new())
     }
 
@@ -75,7 +75,7 @@ pub trait Splits: Send {
     ///
     /// # Errors
     /// Only what should end the job.
-    fn plan(&mut self) -> Result<Vec<Piece>> {
+    fn plan(&mut self) -> Result<Vec<SplitRange>> {
         Ok(Vec::new())
     }
 
@@ -109,7 +109,7 @@ pub trait Splits: Send {
     }
 }
 
-/// Takes rows of one lane, and roughly how many bytes they hold.
+/// Takes rows of one partition, and roughly how many bytes they hold.
 pub type Emit<'a, T> = dyn FnMut(u32, Vec<T>, usize) + 'a;
 
 /// How far a live batch got, said once by each reader for each batch.
@@ -117,19 +117,19 @@ pub type Emit<'a, T> = dyn FnMut(u32, Vec<T>, usize) + 'a;
 pub struct Sealed {
     /// For each split of this reader, `[from, until)` since the last seal; empty ranges too.
     pub ranges: Vec<Range>,
-    /// Records known to be in each split and not read yet, by lane, where the source can say.
+    /// Records known to be in each split and not read yet, by partition, where the source can say.
     pub lag: BTreeMap<u32, u64>,
     /// What is wrong at the moment, if something is (a broker that is away): batches go on, empty.
     pub trouble: Option<String>,
 }
 
 /// The worker's half of a source. Never waits: threads of its own do, and use the [`Waker`].
-pub trait Reader<T> {
-    /// A split of this worker: read it from `from` on (`None`: wait for [`Reader::read_range`] to say what to read).
+pub trait SourceReader<T> {
+    /// A split of this worker: read it from `from` on (`None`: wait for [`SourceReader::read_range`] to say what to read).
     ///
     /// # Errors
     /// Only what should end the job.
-    fn assign(&mut self, lane: u32, split: &Split, from: Option<i64>) -> Result<()>;
+    fn assign(&mut self, split_id: u32, split: &Split, from: Option<i64>) -> Result<()>;
 
     /// At most so many records of each split in the batch that is open now. Said after each seal.
     fn limit(&mut self, _limits: Limits) {}

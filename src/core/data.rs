@@ -93,27 +93,27 @@ pub fn key_group<K: Serialize + ?Sized>(key: &K) -> u64 {
 /// The hash map of the hot paths.
 pub(crate) type FastMap<K, V> = hashbrown::HashMap<K, V, foldhash::fast::RandomState>;
 
-/// Where the rows of a container come from. Orders rows inside a batch: first `side`, then `lane`.
+/// Where the rows of a container come from. Orders rows inside a batch: first `branch`, then `index`.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize, Deserialize)]
-pub struct Lane {
+pub struct PartitionId {
     /// Which leaf of a union: left before right.
-    pub side: u16,
+    pub branch: u16,
     /// A source range's number; after an exchange by key, the key group.
-    pub lane: u32,
+    pub index: u32,
 }
 
-/// The container of a `DStream`: rows of one lane, shared by all verbs that only read them.
+/// The container of a `DStream`: rows of one partition, shared by all verbs that only read them.
 #[derive(Debug)]
 pub struct Rows<T> {
     /// Where they come from.
-    pub lane: Lane,
-    /// The rows, in the lane's order.
+    pub partition: PartitionId,
+    /// The rows, in the partition's order.
     pub rows: Rc<Vec<T>>,
 }
 
 impl<T> Rows<T> {
-    pub(crate) fn new(lane: Lane, rows: Vec<T>) -> Self {
-        Rows { lane, rows: Rc::new(rows) }
+    pub(crate) fn new(partition: PartitionId, rows: Vec<T>) -> Self {
+        Rows { partition, rows: Rc::new(rows) }
     }
 
     /// The rows as one's own: moved if nobody else reads them, cloned if somebody does.
@@ -127,13 +127,13 @@ impl<T> Rows<T> {
 
 impl<T> Clone for Rows<T> {
     fn clone(&self) -> Self {
-        Rows { lane: self.lane, rows: self.rows.clone() }
+        Rows { partition: self.partition, rows: self.rows.clone() }
     }
 }
 
 impl<T> Default for Rows<T> {
     fn default() -> Self {
-        Rows::new(Lane::default(), Vec::new())
+        Rows::new(PartitionId::default(), Vec::new())
     }
 }
 
@@ -207,11 +207,11 @@ mod tests {
 
     #[test]
     fn rows_are_cloned_only_when_shared() {
-        let a = Rows::new(Lane::default(), vec![String::from("x")]);
+        let a = Rows::new(PartitionId::default(), vec![String::from("x")]);
         let ptr = a.rows.as_ptr();
         let own = a.take();
         assert_eq!(own.as_ptr(), ptr);
-        let a = Rows::new(Lane::default(), vec![String::from("x")]);
+        let a = Rows::new(PartitionId::default(), vec![String::from("x")]);
         let b = a.clone();
         let own = a.take();
         assert_ne!(own.as_ptr(), b.rows.as_ptr());

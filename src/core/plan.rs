@@ -11,7 +11,7 @@ use serde::{Deserialize, Serialize};
 use crate::core::time::BatchTime;
 use crate::engine::output::Life;
 
-/// One thing a source reads in order: a lane belongs to exactly one split of a batch.
+/// One thing a source reads in order: a split id belongs to exactly one split of a batch.
 #[derive(Clone, Debug, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize, Deserialize)]
 pub enum Split {
     /// A Kafka partition; positions are offsets.
@@ -61,8 +61,8 @@ impl Split {
 pub struct Range {
     /// The source, numbered in build order.
     pub source: u32,
-    /// The split's lane, numbered over all sources in the order the plans first name them; a file's number is used again.
-    pub lane: u32,
+    /// The split's number, numbered over all sources in the order the plans first name them; a file's number is used again.
+    pub split_id: u32,
     /// What is read.
     pub split: Split,
     /// The first position in the batch.
@@ -109,7 +109,7 @@ impl From<&Range> for OffsetRange {
 pub struct Plan {
     /// The batch.
     pub time: BatchTime,
-    /// Its ranges, by lane.
+    /// Its ranges, by split_id.
     pub ranges: Vec<Range>,
     /// Whether outputs show this batch; `false` for the overdue times that `--catch-up skip` leaves out.
     pub shown: bool,
@@ -123,7 +123,7 @@ pub struct Limits {
 }
 
 impl Limits {
-    /// These lanes may give so much, and all others so much.
+    /// These split ids may give so much, and all others so much.
     pub fn new(by_lane: BTreeMap<u32, u64>, others: Option<u64>) -> Self {
         Limits { by_lane, others }
     }
@@ -139,9 +139,9 @@ impl Limits {
         Limits::new(BTreeMap::new(), Some(records))
     }
 
-    /// What one lane may give.
-    pub fn of(&self, lane: u32) -> Option<u64> {
-        self.by_lane.get(&lane).copied().or(self.others)
+    /// What one split id may give.
+    pub fn of(&self, split_id: u32) -> Option<u64> {
+        self.by_lane.get(&split_id).copied().or(self.others)
     }
 
     /// No split may give more than `cap`, if there is one.
@@ -213,10 +213,10 @@ pub(crate) type RateLimits = BTreeMap<u32, Limits>;
 /// What the planner tells every worker, over the control dataflow.
 #[derive(Clone, Debug, Serialize, Deserialize)]
 pub(crate) enum Order {
-    /// A split has a lane; the worker whose turn it is reads it.
+    /// A split has a split id; the worker whose turn it is reads it.
     Assign {
         source: u32,
-        lane: u32,
+        split_id: u32,
         split: Split,
         /// Where it begins; `None`: given ranges will say.
         from: Option<i64>,

@@ -22,7 +22,7 @@ const MOST: f64 = 1e12;
 /// ```
 /// use tidemill::prelude::*;
 /// let careful = Backpressure { initial_rate: Some(5_000.0), ..Backpressure::default() };
-/// let queue = Queue::from_batches([vec![1]]);
+/// let queue = QueueSource::from_batches([vec![1]]);
 /// StreamingContext::builder("careful", millis(5)).backpressure(careful).run(move |ssc| {
 ///     ssc.queue_stream(&queue).print(1);
 ///     Ok(())
@@ -134,9 +134,9 @@ impl Pid {
     }
 }
 
-/// Shares the records of one batch among the splits of a source: `wants` has by lane what each took of the last batch and has
+/// Shares the records of one batch among the splits of a source: `wants` has by split id what each took of the last batch and has
 /// left. Where all of it fits, what is over is shared equally; else each gets its part, and at least one record, so that none is
-/// forgotten and a hot one is not held to the share of the others. Splits that are not among them get a mean share.
+/// forgotten and a hot one is not held to the share of the others. SplitEnumerator that are not among them get a mean share.
 pub(crate) fn share(records: u64, wants: &BTreeMap<u32, u64>) -> Limits {
     let splits = wants.len() as u64;
     let total: u128 = wants.values().map(|w| u128::from(*w)).sum();
@@ -145,7 +145,7 @@ pub(crate) fn share(records: u64, wants: &BTreeMap<u32, u64>) -> Limits {
         Some(over) => want + (over / u128::from(splits)) as u64,
         None => (u128::from(records) * u128::from(want) / total) as u64,
     };
-    Limits::new(wants.iter().map(|(lane, want)| (*lane, part(*want).max(1))).collect(), Some(mean))
+    Limits::new(wants.iter().map(|(split_id, want)| (*split_id, part(*want).max(1))).collect(), Some(mean))
 }
 
 #[cfg(test)]
@@ -227,7 +227,7 @@ mod tests {
     fn shared(records: u64, wants: &[u64]) -> Vec<u64> {
         let wants: BTreeMap<u32, u64> = (0..).zip(wants.iter().copied()).collect();
         let limits = share(records, &wants);
-        wants.keys().map(|lane| limits.of(*lane).unwrap()).collect()
+        wants.keys().map(|split_id| limits.of(*split_id).unwrap()).collect()
     }
 
     #[test]

@@ -14,7 +14,7 @@ use timely::dataflow::operators::{Capability, InputCapability};
 use timely::dataflow::{Scope, Stream};
 use timely::{Accountable, Container};
 
-use crate::core::data::{Exchange, Lane, Rows};
+use crate::core::data::{Exchange, PartitionId, Rows};
 use crate::core::plan::{Plan, Tick};
 use crate::core::time::BatchTime;
 
@@ -327,17 +327,17 @@ pub(crate) fn route<D: Exchange>(to: impl FnMut(&D) -> u64 + 'static) -> Route<D
     ExchangePact::new(Box::new(to) as Box<dyn FnMut(&D) -> u64>)
 }
 
-/// Rows of one lane, on their way to another worker.
-pub(crate) type Parcel<T> = (u64, Lane, Vec<T>);
+/// Rows of one partition, on their way to another worker.
+pub(crate) type Parcel<T> = (u64, PartitionId, Vec<T>);
 
-/// Addresses rows to a worker, lanes kept; the home worker is 0.
+/// Addresses rows to a worker, partitions kept; the home worker is 0.
 pub(crate) fn to<'s, T: Exchange>(
     flow: &Flow<'s>,
     site: &Site,
     input: RowStream<'s, T>,
     worker: u64,
 ) -> VecStream<'s, Parcel<T>> {
-    expand(flow, site, input, move |_, rows: Rows<T>, give| give(vec![(worker, rows.lane, rows.take())]))
+    expand(flow, site, input, move |_, rows: Rows<T>, give| give(vec![(worker, rows.partition, rows.take())]))
 }
 
 /// The pact of parcels: each names its worker.

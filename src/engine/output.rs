@@ -37,12 +37,12 @@ pub(crate) struct OutputSpec {
     /// How many workers of this process send a part of each batch.
     pub parts: usize,
     pub write: Write,
-    pub out: Out,
+    pub out: Completion,
 }
 
 /// When a batch that an output was given is out.
 #[cfg_attr(not(feature = "kafka"), allow(dead_code, reason = "only sinks of Kafka are through a batch later than they write it"))]
-pub(crate) enum Out {
+pub(crate) enum Completion {
     /// When it is written.
     Written,
     /// When its rows are delivered; batches may be on their way together.
@@ -51,9 +51,9 @@ pub(crate) enum Out {
     Committed(Box<dyn Promise>),
 }
 
-impl Out {
+impl Completion {
     pub fn promise(&self) -> Option<&dyn Promise> {
-        if let Out::Committed(promise) = self { Some(&**promise) } else { None }
+        if let Completion::Committed(promise) = self { Some(&**promise) } else { None }
     }
 }
 

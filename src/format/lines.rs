@@ -144,7 +144,7 @@ impl Splitter {
 pub(crate) fn decoded<'s>(lines: &DStream<'s, Line>, site: &Site) -> Decoded<'s, String> {
     let graph = &lines.node.graph;
     let (oks, errors) = fork(&graph.flow, site, lines.inner(), |time, rows: Rows<Line>, ok, err| {
-        let lane = rows.lane;
+        let partition = rows.partition;
         let mut good = Vec::with_capacity(rows.rows.len());
         let mut bad = Vec::new();
         for line in rows.take() {
@@ -156,8 +156,8 @@ pub(crate) fn decoded<'s>(lines: &DStream<'s, Line>, site: &Site) -> Decoded<'s,
                 }
             }
         }
-        ok(Rows::new(lane, good));
-        err(Rows::new(lane, bad));
+        ok(Rows::new(partition, good));
+        err(Rows::new(partition, bad));
     });
     Decoded::new(lines.narrow(oks), lines.narrow(errors), site)
 }

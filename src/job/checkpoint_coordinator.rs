@@ -14,7 +14,7 @@ use crate::checkpoint::{
     PlanRecord, Position, Recovered, Settings,
 };
 use crate::cluster::parent_process;
-use crate::connector::source::Start;
+use crate::connector::source::SplitOffset;
 use crate::core::data::encoded;
 use crate::core::error::{Error, Result};
 use crate::core::plan::{Cut, Progress, Range, Split, Stamp};
@@ -35,9 +35,9 @@ const SHARDS: &str = "shards";
 /// The exactly-once sinks of a program, and how many shards each has.
 pub(crate) type Shards = BTreeMap<String, u32>;
 
-/// What sources and lanes are at the time of a checkpoint.
+/// What sources and split ids are at the time of a checkpoint.
 pub(crate) struct Standing {
-    pub lanes: u32,
+    pub split_ids: u32,
     pub memory: BTreeMap<String, Vec<u8>>,
 }
 
@@ -48,9 +48,9 @@ pub(crate) struct Resumed {
     pub known: bool,
     /// The time of the checkpoint that is loaded.
     pub time: Option<BatchTime>,
-    /// Where each split stands there, by lane.
+    /// Where each split stands there, by split_id.
     pub positions: Vec<Position>,
-    pub lanes: u32,
+    pub split_ids: u32,
     pub memory: BTreeMap<String, Vec<u8>>,
     /// The checksum of the plan of that checkpoint.
     pub made_of: u64,
@@ -66,12 +66,12 @@ pub(crate) struct Resumed {
 
 impl Resumed {
     /// How far each split of a source is when all replayed batches are read.
-    pub fn read(&self, source: u32) -> Vec<Start> {
+    pub fn read(&self, source: u32) -> Vec<SplitOffset> {
         let mut next: BTreeMap<&Split, i64> = BTreeMap::new();
         let known = self.positions.iter().filter(|p| p.source == source).map(|p| (&p.split, p.next));
         let replayed = self.replay.iter().flat_map(|r| &r.plan.ranges).filter(|r| r.source == source);
         known.chain(replayed.map(|r| (&r.split, r.until))).for_each(|(split, at)| _ = next.insert(split, at));
-        next.into_iter().map(|(split, from)| Start { split: split.clone(), from }).collect()
+        next.into_iter().map(|(split, from)| SplitOffset { split: split.clone(), from }).collect()
     }
 }
 
@@ -218,7 +218,7 @@ impl Ledger {
             known: found.genesis.is_some(),
             time: manifest.as_ref().map(|m| m.time),
             positions: manifest.as_ref().map_or_else(|| starts(found.genesis.as_ref()), |m| m.positions.clone()),
-            lanes: manifest.as_ref().map_or(0, |m| m.lanes),
+            split_ids: manifest.as_ref().map_or(0, |m| m.split_ids),
             memory: manifest.as_ref().map(|m| m.memory.clone()).unwrap_or_default(),
             made_of: manifest.as_ref().map_or(0, |m| m.plan),
             sinks: made.clone(),
@@ -234,7 +234,7 @@ impl Ledger {
             every,
             workers: config.peers() as u32,
             processes: config.runtime.processes.into(),
-            positions: resumed.positions.iter().map(|p| (p.lane, p.clone())).collect(),
+            positions: resumed.positions.iter().map(|p| (p.split_id, p.clone())).collect(),
             groups: saved.map(|o| (o.id.name, o.groups)).collect(),
             last: resumed.time.unwrap_or_default(),
             program,
@@ -253,7 +253,7 @@ impl Ledger {
     /// The disk fails.
     pub fn begin(&mut self, starts: Vec<Position>, known: bool, first: BatchTime) -> Result<()> {
         if !known {
-            self.positions = starts.iter().map(|p| (p.lane, p.clone())).collect();
+            self.positions = starts.iter().map(|p| (p.split_id, p.clone())).collect();
             let (shards, operators) = (self.shards.clone(), self.program.clone());
             self.checkpoints.begin(Origin { shards, operators, starts })?;
         }
@@ -281,12 +281,12 @@ impl Ledger {
 
     /// The checkpoint of a batch that was just sealed is on its way.
     pub fn begun(&mut self, end: BatchTime, standing: Standing) {
-        let Standing { lanes, mut memory } = standing;
+        let Standing { split_ids, mut memory } = standing;
         if !self.shards.is_empty() {
             memory.insert(SHARDS.into(), encoded(&self.shards));
         }
         let (workers, processes) = (self.workers, self.processes);
-        let manifest = Manifest { time: end, lanes, memory, workers, processes, ..Manifest::default() };
+        let manifest = Manifest { time: end, split_ids, memory, workers, processes, ..Manifest::default() };
         self.last = end;
         let left = workers as usize;
         self.underway.push_back(Underway { manifest, left, written: Vec::new(), wrong: None, out: false });
@@ -304,8 +304,8 @@ impl Ledger {
         }
         let checksum = if replayed { record.checksum() } else { log.append(record)? };
         for r in record.plan.ranges.iter().filter(|r| !matches!(r.split, Split::File { .. })) {
-            let position = Position { source: r.source, lane: r.lane, split: r.split.clone(), next: r.until };
-            self.positions.insert(r.lane, position);
+            let position = Position { source: r.source, split_id: r.split_id, split: r.split.clone(), next: r.until };
+            self.positions.insert(r.split_id, position);
         }
         let end = record.end(self.interval.millis());
         if let Some(u) = self.underway.iter_mut().find(|u| u.manifest.time == end) {

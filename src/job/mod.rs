@@ -17,7 +17,6 @@ pub(crate) mod control;
 #[cfg(any(test, feature = "testing"))]
 pub(crate) mod fuzz;
 pub(crate) mod output_thread;
-mod partition_ids;
 pub(crate) mod plan_file;
 pub(crate) mod planner;
 mod rate_controller;
@@ -27,6 +26,7 @@ pub(crate) mod signals;
 pub(crate) mod snapshot_writer;
 pub(crate) mod snapshotter;
 pub(crate) mod source_operator;
+mod split_ids;
 mod watchdog;
 pub(crate) mod worker;
 

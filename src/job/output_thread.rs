@@ -16,7 +16,7 @@ use crate::connector::retry::{Failed, again, attempt, pause};
 use crate::core::error::Result;
 use crate::core::plan::{Report, Tick};
 use crate::core::time::BatchTime;
-use crate::engine::output::{Delivery, Out, OutputSpec};
+use crate::engine::output::{Completion, Delivery, OutputSpec};
 
 /// Where batches are shorter than this, a group waits so long for more of them.
 const LINGER: Duration = Duration::from_millis(50);
@@ -113,7 +113,7 @@ impl Outputs {
             Delivery::Begin(life) => {
                 let mut progress = Vec::new();
                 for output in &mut self.outputs {
-                    if let Out::Committed(promise) = &mut output.out {
+                    if let Completion::Committed(promise) = &mut output.out {
                         progress.extend(promise.begin(life, &self.over)?);
                     }
                 }
@@ -176,9 +176,9 @@ impl Outputs {
             let written = self.turn.0.get_or_insert(Written { time, bytes: 0, due: false, began, sent: began });
             (written.due, written.sent) = (written.due | due, Instant::now());
             match self.outputs[o].out {
-                Out::Written => _ = self.waiting.fetch_sub(bytes, Ordering::Relaxed),
-                Out::Delivered(_) => {}
-                Out::Committed(_) => written.bytes += bytes,
+                Completion::Written => _ = self.waiting.fetch_sub(bytes, Ordering::Relaxed),
+                Completion::Delivered(_) => {}
+                Completion::Committed(_) => written.bytes += bytes,
             }
             self.turn.1 = o + 1;
         }
@@ -190,13 +190,13 @@ impl Outputs {
         crate::core::fault::point("output");
         let OutputSpec { name, write, out, .. } = &mut self.outputs[o];
         let mut work = || attempt(name, time, || if a.rows.is_empty() { Ok(()) } else { write(&a.plan, &mut a.rows) });
-        if let Out::Delivered(_) = out {
+        if let Completion::Delivered(_) = out {
             let failed = work()?.err();
             self.sent.push_back((o, a));
             return failed.map_or(Ok(true), |failed| self.resend(o, failed));
         }
         let done = again(name, self.tries, &self.over, work)?;
-        if let (Out::Committed(promise), true) = (out, done) {
+        if let (Completion::Committed(promise), true) = (out, done) {
             // It keeps the rows until they are committed.
             promise.through(&a.plan);
         }
@@ -207,7 +207,7 @@ impl Outputs {
     /// the job is over.
     fn resend(&mut self, o: usize, failed: Failed) -> Result<bool> {
         let OutputSpec { name, write, out, .. } = &mut self.outputs[o];
-        let Out::Delivered(receipts) = out else { return Ok(true) };
+        let Completion::Delivered(receipts) = out else { return Ok(true) };
         let mut sent: Vec<_> = self.sent.iter_mut().filter(|(of, _)| *of == o).map(|(_, a)| a).collect();
         let mut failed = Some(failed);
         again(name, self.tries, &self.over, || {
@@ -241,7 +241,7 @@ impl Outputs {
         while let Some(time) = self.written.front().map(|w| w.time).filter(|_| !self.over.load(Ordering::Relaxed)) {
             while let Some((o, bytes)) = self.sent.front().filter(|(_, a)| a.plan.time == time).map(|(o, a)| (*o, a.bytes)) {
                 let OutputSpec { name, out, .. } = &mut self.outputs[o];
-                let Out::Delivered(receipts) = out else { unreachable!("only these send") };
+                let Completion::Delivered(receipts) = out else { unreachable!("only these send") };
                 match attempt(name, time, || receipts.arrived(time))? {
                     Ok(true) => {
                         self.sent.pop_front();
@@ -284,7 +284,7 @@ impl Outputs {
         let Some(last) = batches.last().map(|b| b.time) else { return Ok(()) };
         let began = Instant::now();
         for OutputSpec { name, out, .. } in &mut self.outputs {
-            let Out::Committed(promise) = out else { continue };
+            let Completion::Committed(promise) = out else { continue };
             let commit = || attempt(name, last, || promise.commit());
             if self.over.load(Ordering::Relaxed) || !again(name, self.tries, &self.over, commit)? {
                 return Ok(());
@@ -332,7 +332,7 @@ mod tests {
             log.lock().unwrap().push(format!("{name_}@{}", plan.time.millis()));
             Ok(())
         });
-        OutputSpec { name: name.into(), parts, write, out: Out::Written }
+        OutputSpec { name: name.into(), parts, write, out: Completion::Written }
     }
 
     fn outputs(interval_ms: u64, tries: u32) -> Outputs {
@@ -389,7 +389,7 @@ mod tests {
         let log = Arc::new(Mutex::new(Vec::new()));
         let (tx, rx) = channel();
         let promise: Box<dyn Promise> = Box::new(Promised(log.clone(), fails, last));
-        let spec = OutputSpec { out: Out::Committed(promise), ..spec("a", 1, &log, 0) };
+        let spec = OutputSpec { out: Completion::Committed(promise), ..spec("a", 1, &log, 0) };
         tx.send(Delivery::Built { outputs: vec![spec] }).unwrap();
         tx.send(Delivery::Begin(Life { directory: 1, generation: 7 })).unwrap();
         for t in 1..=n {
@@ -451,7 +451,7 @@ mod tests {
     fn delivered(script: &[Option<u64>], tries: u32) -> (Vec<String>, Result<()>) {
         let log = Arc::new(Mutex::new(Vec::new()));
         let (tx, rx) = channel();
-        let sends = Out::Delivered(Box::new(Scripted(script.iter().copied().collect(), None)));
+        let sends = Completion::Delivered(Box::new(Scripted(script.iter().copied().collect(), None)));
         let specs = vec![OutputSpec { out: sends, ..spec("a", 1, &log, 0) }, spec("b", 1, &log, 0)];
         tx.send(Delivery::Built { outputs: specs }).unwrap();
         (1..=3).for_each(|t| (0..2).for_each(|o| tx.send(part(o, t)).unwrap()));

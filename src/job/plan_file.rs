@@ -69,7 +69,7 @@ pub(super) fn parse(text: &str, path: &Path, interval: Interval) -> Result<Vec<P
                 (None, None, Some(f)) => Split::Received { from: f.into() },
                 _ => return Err(wrong("a range has exactly one of topic, path and received".into())),
             };
-            ranges.push(Range { source: r.source, lane: 0, split, from: r.from, until: r.until });
+            ranges.push(Range { source: r.source, split_id: 0, split, from: r.from, until: r.until });
         }
         plans.push(Plan { time: BatchTime::from_millis(line.time), ranges, shown: true });
     }

@@ -14,14 +14,14 @@ use timely::scheduling::SyncActivator;
 use crate::api::config::{CatchUp, Config};
 use crate::api::context::{Check, SourceHalf};
 use crate::checkpoint::{LossRecord, OperatorId, PlanRecord, without};
-use crate::connector::source::{Piece, Splits, Start};
+use crate::connector::source::{SplitEnumerator, SplitOffset, SplitRange};
 use crate::core::clock::Time;
 use crate::core::error::Result;
 use crate::core::plan::{Cut, Order, Plan, Progress, Range, Report, Split};
 use crate::core::time::BatchTime;
 use crate::job::checkpoint_coordinator::{Ledger, Opened, Shards, Standing};
-use crate::job::partition_ids::Lanes;
 use crate::job::rate_controller::Paces;
+use crate::job::split_ids::SplitIds;
 use crate::metrics::{BatchInfo, Metrics};
 
 /// Batches that may be sealed ahead of the one that is being closed, where ranges are given: hides the way to the workers and back.
@@ -76,7 +76,7 @@ pub(crate) struct Planner {
     pub(crate) reports: Receiver<Report>,
     pub(crate) time: Time,
     metrics: Metrics,
-    pub(crate) lanes: Lanes,
+    pub(crate) split_ids: SplitIds,
     /// The checkpoint directory, where it was opened before the processes met.
     pub(crate) opened: Option<Result<Opened>>,
     pub(crate) ledger: Option<Ledger>,
@@ -124,7 +124,7 @@ impl Planner {
             reports,
             time,
             metrics,
-            lanes: Lanes::default(),
+            split_ids: SplitIds::default(),
             opened: None,
             ledger: None,
             batches: VecDeque::new(),
@@ -176,21 +176,21 @@ impl Planner {
         }
     }
 
-    /// The lane of a split; a new one is told to all workers.
-    pub(crate) fn lane(&mut self, source: u32, split: &Split, from: Option<i64>) -> u32 {
-        let (lane, new) = self.lanes.of(source, split);
+    /// The split id of a split; a new one is told to all workers.
+    pub(crate) fn split_id(&mut self, source: u32, split: &Split, from: Option<i64>) -> u32 {
+        let (split_id, new) = self.split_ids.of(source, split);
         if new {
-            self.paces.split(source, lane);
-            self.send(Order::Assign { source, lane, split: split.clone(), from });
+            self.paces.split(source, split_id);
+            self.send(Order::Assign { source, split_id, split: split.clone(), from });
         }
-        lane
+        split_id
     }
 
-    /// Gives new splits their lanes; returns those that are new.
-    pub(crate) fn assign(&mut self, source: u32, mut starts: Vec<Start>) -> Vec<Start> {
+    /// Gives new splits their split ids; returns those that are new.
+    pub(crate) fn assign(&mut self, source: u32, mut starts: Vec<SplitOffset>) -> Vec<SplitOffset> {
         starts.sort_by(|a, b| a.split.cmp(&b.split));
         for s in &starts {
-            self.lane(source, &s.split, Some(s.from));
+            self.split_id(source, &s.split, Some(s.from));
         }
         starts
     }
@@ -279,7 +279,7 @@ impl Planner {
     }
 
     /// The sources that are planned before they are read.
-    fn planned(&mut self) -> impl Iterator<Item = &mut Box<dyn Splits>> {
+    fn planned(&mut self) -> impl Iterator<Item = &mut Box<dyn SplitEnumerator>> {
         self.kit.sources.iter_mut().filter(|half| half.planned).filter_map(|half| half.splits.as_mut())
     }
 
@@ -296,7 +296,7 @@ impl Planner {
     /// What the sources that are planned before they are read put into the next batch.
     fn pieces(&mut self) -> Result<Vec<Range>> {
         let mut ranges = Vec::new();
-        self.lanes.batch();
+        self.split_ids.batch();
         for source in 0..self.kit.sources.len() {
             let half = &mut self.kit.sources[source];
             let (pieces, trouble) = match &mut half.splits {
@@ -304,9 +304,9 @@ impl Planner {
                 _ => continue,
             };
             note(&mut self.trouble, (usize::MAX, source as u32), trouble.map(|t| format!("{}: {t}", half.name)));
-            for Piece { split, from, until } in pieces {
-                let lane = self.lane(source as u32, &split, None);
-                ranges.push(Range { source: source as u32, lane, split, from, until });
+            for SplitRange { split, from, until } in pieces {
+                let split_id = self.split_id(source as u32, &split, None);
+                ranges.push(Range { source: source as u32, split_id, split, from, until });
             }
         }
         Ok(ranges)
@@ -324,7 +324,7 @@ impl Planner {
             tracing::warn!("batch {}: {records} records received from {from} were lost when the job ended", plan.time);
         }
         for r in ranges.iter().filter(|r| matches!(r.split, Split::File { .. })) {
-            self.send(Order::Assign { source: r.source, lane: r.lane, split: r.split.clone(), from: None });
+            self.send(Order::Assign { source: r.source, split_id: r.split_id, split: r.split.clone(), from: None });
         }
         let ranges = without(ranges, plan.time, &self.losses);
         self.seal(run, ranges, false, Some((plan, fill)));
@@ -378,7 +378,7 @@ impl Planner {
     fn standing(&self) -> Standing {
         let memory = |(i, half): (usize, &SourceHalf)| Some((crate::job::recovery::memory_of(i), half.splits.as_ref()?.memory()));
         let memory = self.kit.sources.iter().enumerate().filter_map(memory).filter(|(_, m)| !m.is_empty()).collect();
-        Standing { lanes: self.lanes.given(), memory }
+        Standing { split_ids: self.split_ids.given(), memory }
     }
 
     fn close_if_sealed(&mut self) -> Result<()> {
@@ -388,7 +388,7 @@ impl Planner {
                 break;
             }
             b.closed = true;
-            b.ranges.sort_by_key(|r| r.lane);
+            b.ranges.sort_by_key(|r| r.split_id);
             let replayed = b.replayed.is_some();
             let ranges = std::mem::take(&mut b.ranges);
             let plan = b.replayed.take().unwrap_or(Plan { time: b.info.time, ranges, shown: true });

@@ -46,7 +46,7 @@ pub(crate) struct Paces {
     through: Through,
     /// When the newest batch that is computed was.
     computed: Option<Instant>,
-    /// By source and lane: what a split gave to the last batch, and what it has left.
+    /// By source and split id: what a split gave to the last batch, and what it has left.
     wants: BTreeMap<u32, BTreeMap<u32, u64>>,
     lag: BTreeMap<u32, u64>,
 }
@@ -80,9 +80,9 @@ impl Paces {
     }
 
     /// There is a split.
-    pub fn split(&mut self, source: u32, lane: u32) {
+    pub fn split(&mut self, source: u32, split_id: u32) {
         if self.rates.contains_key(&source) {
-            self.wants.entry(source).or_default().entry(lane).or_default();
+            self.wants.entry(source).or_default().entry(split_id).or_default();
         }
     }
 
@@ -99,7 +99,7 @@ impl Paces {
             let wants = self.wants.entry(source).or_default();
             for r in ranges {
                 let taken = u64::try_from(r.until - r.from).unwrap_or(0);
-                wants.insert(r.lane, taken.saturating_add(lag.get(&r.lane).copied().unwrap_or(0)));
+                wants.insert(r.split_id, taken.saturating_add(lag.get(&r.split_id).copied().unwrap_or(0)));
             }
             if let Some(b) = self.batches.get_mut(&time) {
                 *b.records.entry(source).or_default() += records;

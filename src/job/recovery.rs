@@ -19,11 +19,11 @@ impl Planner {
         let mut resumed = self.resume()?;
         let mut starts = Vec::new();
         for p in &resumed.positions {
-            self.known(p.source, &p.split, p.lane, p.next);
+            self.known(p.source, &p.split, p.split_id, p.next);
         }
-        // Splits that appeared after the checkpoint: the plans know them.
+        // SplitEnumerator that appeared after the checkpoint: the plans know them.
         for r in resumed.replay.iter().flat_map(|r| &r.plan.ranges).filter(|r| !matches!(r.split, Split::File { .. })) {
-            self.known(r.source, &r.split, r.lane, r.from);
+            self.known(r.source, &r.split, r.split_id, r.from);
         }
         // A replay has given batches only, all of which are known by now.
         if let Some(plans) = plans.or_else(|| self.config.replay.as_ref().map(|_| Vec::new())) {
@@ -42,7 +42,7 @@ impl Planner {
                 for s in self.assign(source as u32, new) {
                     starts.push(Position {
                         source: source as u32,
-                        lane: self.lanes.of(source as u32, &s.split).0,
+                        split_id: self.split_ids.of(source as u32, &s.split).0,
                         split: s.split,
                         next: s.from,
                     });
@@ -106,7 +106,7 @@ impl Planner {
         let opened = self.opened.take().unwrap_or_else(|| checkpoint_coordinator::open(&dir, &self.config))?;
         let (ledger, resumed) = Ledger::new(opened, &self.config, self.kit.checkpoint_every, states, &self.kit.shards)?;
         self.ledger = Some(ledger);
-        self.lanes.go_on(resumed.lanes);
+        self.split_ids.go_on(resumed.split_ids);
         if resumed.known {
             let (replays, at) = (resumed.replay.len(), resumed.time.unwrap_or_default());
             tracing::info!(checkpoint = at.millis(), replays, "goes on where the last run stopped");
@@ -114,11 +114,11 @@ impl Planner {
         Ok(resumed)
     }
 
-    /// A split keeps the lane it had.
-    fn known(&mut self, source: u32, split: &Split, lane: u32, from: i64) {
-        if self.lanes.keep(source, split, lane) {
-            self.paces.split(source, lane);
-            self.send(Order::Assign { source, lane, split: split.clone(), from: Some(from) });
+    /// A split keeps the split id it had.
+    fn known(&mut self, source: u32, split: &Split, split_id: u32, from: i64) {
+        if self.split_ids.keep(source, split, split_id) {
+            self.paces.split(source, split_id);
+            self.send(Order::Assign { source, split_id, split: split.clone(), from: Some(from) });
         }
     }
 
@@ -131,11 +131,11 @@ impl Planner {
         Err(Error::checkpoint("plans", format!("{what}: set the clock right; batch times do not go back")))
     }
 
-    /// Gives plans from a file their source numbers and lanes.
+    /// Gives plans from a file their source numbers and split ids.
     fn given(&mut self, plans: Vec<Plan>) -> Result<VecDeque<Plan>> {
         let mut given = VecDeque::new();
         for mut plan in plans {
-            self.lanes.batch();
+            self.split_ids.batch();
             for range in &mut plan.ranges {
                 if range.source as usize >= self.kit.sources.len() {
                     return Err(Error::config(format!(
@@ -145,7 +145,7 @@ impl Planner {
                         self.kit.sources.len()
                     )));
                 }
-                range.lane = self.lane(range.source, &range.split, None);
+                range.split_id = self.split_id(range.source, &range.split, None);
             }
             given.push_back(plan);
         }

@@ -17,8 +17,8 @@ use timely::scheduling::Activator;
 
 use crate::api::context::{Graph, Outbox, Pace, Port, SourceHalf, SourceSpec, StreamingContext};
 use crate::api::dstream::{Case, DStream};
-use crate::connector::source::{Emit, Reader};
-use crate::core::data::{Data, Lane, Rows};
+use crate::connector::source::{Emit, SourceReader};
+use crate::core::data::{Data, PartitionId, Rows};
 use crate::core::error::Result;
 use crate::core::plan::{Limits, Order, Plan, Range, Report, Tick};
 use crate::core::time::{BatchTime, Interval};
@@ -107,7 +107,7 @@ struct Job {
 
 /// One source on one worker.
 struct Input<T> {
-    reader: Box<dyn Reader<T>>,
+    reader: Box<dyn SourceReader<T>>,
     source: u32,
     worker: usize,
     peers: usize,
@@ -131,7 +131,7 @@ struct Input<T> {
 }
 
 impl<T: Data> Input<T> {
-    fn new(graph: &Graph<'_>, source: u32, reader: Box<dyn Reader<T>>, reads: bool, pace: Pace) -> Self {
+    fn new(graph: &Graph<'_>, source: u32, reader: Box<dyn SourceReader<T>>, reads: bool, pace: Pace) -> Self {
         Input {
             reader,
             source,
@@ -155,8 +155,10 @@ impl<T: Data> Input<T> {
 
     fn order(&mut self, order: Order) -> Result<()> {
         match order {
-            Order::Assign { source, lane, split, from } if source == self.source && lane as usize % self.peers == self.worker => {
-                self.reader.assign(lane, &split, from)?;
+            Order::Assign { source, split_id, split, from }
+                if source == self.source && split_id as usize % self.peers == self.worker =>
+            {
+                self.reader.assign(split_id, &split, from)?;
             }
             Order::Open { time, live, mut limits } => {
                 if let Some(open) = &mut self.open {
@@ -167,7 +169,7 @@ impl<T: Data> Input<T> {
                 self.reader.limit(limits.capped(quota(self.pace.per_second, time, self.interval)));
             }
             Order::Seal { time, run, pieces, live, last, mut limits } => {
-                let mine = |r: &Range| r.source == self.source && r.lane as usize % self.peers == self.worker;
+                let mine = |r: &Range| r.source == self.source && r.split_id as usize % self.peers == self.worker;
                 let pieces = pieces.into_iter().filter(mine).collect();
                 let limits = limits.remove(&self.source).unwrap_or_default();
                 self.jobs.push_back(Job { time, run, pieces, live, last, limits });
@@ -187,10 +189,10 @@ impl<T: Data> Input<T> {
     fn work(&mut self, emit: &mut dyn FnMut(&Capability<BatchTime>, Rows<T>)) -> Result<bool> {
         let Some(open) = self.open.clone() else { return Ok(false) };
         let (mut records, mut bytes) = (0, 0);
-        let mut give = |lane, rows: Vec<T>, size| {
+        let mut give = |split_id, rows: Vec<T>, size| {
             records += rows.len() as u64;
             bytes += size;
-            emit(&open, Rows::new(Lane { side: 0, lane }, rows));
+            emit(&open, Rows::new(PartitionId { branch: 0, index: split_id }, rows));
         };
         let mut again = false;
         let mut finished = false;
@@ -250,7 +252,7 @@ pub(super) fn quota(per_second: Option<u64>, t: BatchTime, interval: Interval) -
 
 /// Reads given ranges, as far as they come without waiting. `true`: all are complete.
 fn read_pieces<T>(
-    reader: &mut dyn Reader<T>,
+    reader: &mut dyn SourceReader<T>,
     pieces: &mut VecDeque<Range>,
     done: &mut Vec<Range>,
     emit: &mut Emit<'_, T>,
@@ -346,7 +348,7 @@ fn source_operator<'s, T: Data>(
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::connector::source::{Sealed, Splits, Start};
+    use crate::connector::source::{Sealed, SplitEnumerator, SplitOffset};
     use crate::core::plan::Split;
 
     #[test]
@@ -369,7 +371,7 @@ mod tests {
 
     /// A source that always has a row.
     struct Endless {
-        lane: Option<u32>,
+        split_id: Option<u32>,
         from: i64,
         next: i64,
     }
@@ -378,33 +380,33 @@ mod tests {
         Split::Received { from: "endless".into() }
     }
 
-    impl Splits for Endless {
-        fn resume(&mut self, _: Vec<Start>, _: &[u8]) -> Result<()> {
+    impl SplitEnumerator for Endless {
+        fn resume(&mut self, _: Vec<SplitOffset>, _: &[u8]) -> Result<()> {
             Ok(())
         }
 
-        fn start(&mut self) -> Result<Vec<Start>> {
-            Ok(vec![Start { split: split(), from: 0 }])
+        fn start(&mut self) -> Result<Vec<SplitOffset>> {
+            Ok(vec![SplitOffset { split: split(), from: 0 }])
         }
     }
 
-    impl Reader<i64> for Endless {
-        fn assign(&mut self, lane: u32, _: &Split, _: Option<i64>) -> Result<()> {
-            self.lane = Some(lane);
+    impl SourceReader<i64> for Endless {
+        fn assign(&mut self, split_id: u32, _: &Split, _: Option<i64>) -> Result<()> {
+            self.split_id = Some(split_id);
             Ok(())
         }
 
         fn read(&mut self, emit: &mut Emit<'_, i64>) -> Result<bool> {
-            let Some(lane) = self.lane else { return Ok(false) };
-            emit(lane, vec![self.next], 8);
+            let Some(split_id) = self.split_id else { return Ok(false) };
+            emit(split_id, vec![self.next], 8);
             self.next += 1;
             Ok(true)
         }
 
         fn seal(&mut self, _: &mut Emit<'_, i64>) -> Result<Sealed> {
             let from = std::mem::replace(&mut self.from, self.next);
-            let range = |lane| Range { source: 0, lane, split: split(), from, until: self.next };
-            Ok(Sealed { ranges: self.lane.map(range).into_iter().collect(), ..Sealed::default() })
+            let range = |split_id| Range { source: 0, split_id, split: split(), from, until: self.next };
+            Ok(Sealed { ranges: self.split_id.map(range).into_iter().collect(), ..Sealed::default() })
         }
 
         fn read_range(&mut self, _: &Range, _: &mut Emit<'_, i64>) -> Result<bool> {
@@ -414,14 +416,14 @@ mod tests {
 
     #[test]
     fn nothing_is_read_behind_the_last_batch() {
-        let seen = crate::connector::memory::Memory::new();
+        let seen = crate::connector::memory::MemorySink::new();
         let out = seen.clone();
-        let endless = || Endless { lane: None, from: 0, next: 0 };
+        let endless = || Endless { split_id: None, from: 0, next: 0 };
         let job = StreamingContext::builder("endless", std::time::Duration::from_millis(1)).start(move |ssc| {
             let spec = SourceSpec {
                 name: "endless".into(),
-                splits: Box::new(move || Ok(Box::new(endless()) as Box<dyn Splits>)),
-                reader: Box::new(move |_| Ok(Box::new(endless()) as Box<dyn Reader<i64>>)),
+                splits: Box::new(move || Ok(Box::new(endless()) as Box<dyn SplitEnumerator>)),
+                reader: Box::new(move |_| Ok(Box::new(endless()) as Box<dyn SourceReader<i64>>)),
                 planned: false,
                 replayable: true,
                 pace: Pace::default(),

@@ -16,7 +16,7 @@ pub struct BatchInfo {
     /// What each source read.
     pub ranges: Vec<OffsetRange>,
     /// What of these ranges was not in the source any more, and was passed over:
-    /// [`fail_on_data_loss(false)`](crate::connector::kafka::source::Kafka::fail_on_data_loss).
+    /// [`fail_on_data_loss(false)`](crate::connector::kafka::source::KafkaSource::fail_on_data_loss).
     pub lost: Vec<OffsetRange>,
     /// From the batch's time to the moment it was sealed.
     pub scheduling_delay: Duration,

@@ -3,7 +3,7 @@
 use timely::dataflow::channels::pact::Pipeline;
 
 use crate::api::dstream::{Case, DStream};
-use crate::core::data::{Data, Lane, Rows};
+use crate::core::data::{Data, PartitionId, Rows};
 use crate::engine::flow::{Site, batched, route};
 
 impl<'s, T: Data> DStream<'s, T> {
@@ -35,7 +35,7 @@ impl<'s, T: Data> DStream<'s, T> {
             |slots, t, ns: Vec<i64>| *slots.at(t) += ns.iter().sum::<i64>(),
             move |plan, n: i64, give| {
                 if home && grid.has(plan.time) && !plan.restored {
-                    give(Rows::new(Lane::default(), vec![n]));
+                    give(Rows::new(PartitionId::default(), vec![n]));
                 }
             },
         );

@@ -9,11 +9,11 @@ use crate::engine::flow::Site;
 use crate::operator::kernel::partial_table::Book;
 
 /// Where `count_by` is told what to count: borrowed, owned only when it is new in this batch.
-pub struct Out<'a, Q: ?Sized + ToOwned> {
+pub struct KeyCounter<'a, Q: ?Sized + ToOwned> {
     pub(crate) counts: &'a mut Book<Q::Owned, i64>,
 }
 
-impl<Q: ?Sized + Hash + Eq + ToOwned> Out<'_, Q>
+impl<Q: ?Sized + Hash + Eq + ToOwned> KeyCounter<'_, Q>
 where
     Q::Owned: Key + Borrow<Q>,
 {
@@ -35,7 +35,7 @@ impl<'s, T: Data> DStream<'s, T> {
     /// );
     /// ```
     #[track_caller]
-    pub fn count_by<Q>(&self, mut f: impl FnMut(&T, &mut Out<'_, Q>) + 'static) -> DStream<'s, (Q::Owned, i64)>
+    pub fn count_by<Q>(&self, mut f: impl FnMut(&T, &mut KeyCounter<'_, Q>) + 'static) -> DStream<'s, (Q::Owned, i64)>
     where
         Q: ?Sized + Hash + Eq + ToOwned + 'static,
         Q::Owned: Key + Borrow<Q>,
@@ -43,7 +43,7 @@ impl<'s, T: Data> DStream<'s, T> {
         let site = Site::of("count_by");
         self.node.graph.note::<Q::Owned>("count_by", "");
         let fold = move |sums: &mut Book<_, _>, rows: Rows<T>| {
-            let mut out = Out { counts: sums };
+            let mut out = KeyCounter { counts: sums };
             rows.rows.iter().for_each(|r| f(r, &mut out));
         };
         self.combine(&site, 0, fold, |a, b| *a += b)

@@ -20,7 +20,7 @@ impl<'s, T: Key> DStream<'s, T> {
         let fold = |sums: &mut Book<_, _>, rows: Rows<T>| rows.rows.iter().for_each(|r| *sums.of(r) = ());
         let one = self.combine(&site, (), fold, |_, _| ());
         one.narrow(expand(&graph.flow, &site, one.inner(), |_, rows: Rows<(T, ())>, give| {
-            give(Rows::new(rows.lane, rows.take().into_iter().map(|(k, ())| k).collect()));
+            give(Rows::new(rows.partition, rows.take().into_iter().map(|(k, ())| k).collect()));
         }))
     }
 }

@@ -5,7 +5,7 @@ use crate::core::data::{Data, Rows};
 use crate::engine::flow::{Site, expand};
 
 impl<'s, T: Data> DStream<'s, T> {
-    /// The rows for which `test` is true, in the same lanes and order. Rows that others read too are cloned only if they pass.
+    /// The rows for which `test` is true, in the same partitions and order. Rows that others read too are cloned only if they pass.
     ///
     /// ```
     /// use tidemill::testing::check;
@@ -16,7 +16,7 @@ impl<'s, T: Data> DStream<'s, T> {
         let site = Site::of("filter");
         self.node.graph.note::<T>("filter", "");
         let kept = expand(&self.node.graph.flow, &site, self.inner(), move |_, rows: Rows<T>, give| {
-            let lane = rows.lane;
+            let partition = rows.partition;
             let kept: Vec<T> = match std::rc::Rc::try_unwrap(rows.rows) {
                 Ok(mut own) => {
                     own.retain(&mut test);
@@ -24,7 +24,7 @@ impl<'s, T: Data> DStream<'s, T> {
                 }
                 Err(shared) => shared.iter().filter(|r| test(r)).cloned().collect(),
             };
-            give(Rows::new(lane, kept));
+            give(Rows::new(partition, kept));
         });
         self.narrow(kept).placed(self.node.placed)
     }

@@ -19,7 +19,7 @@ impl<'s, T: Data> DStream<'s, T> {
         let site = Site::of("flat_map");
         self.node.graph.note::<U>("flat_map", "");
         self.narrow(expand(&self.node.graph.flow, &site, self.inner(), move |_, rows: Rows<T>, give| {
-            give(Rows::new(rows.lane, rows.take().into_iter().flat_map(&mut f).collect()));
+            give(Rows::new(rows.partition, rows.take().into_iter().flat_map(&mut f).collect()));
         }))
     }
 
@@ -40,7 +40,7 @@ impl<'s, T: Data> DStream<'s, T> {
         self.narrow(expand(&self.node.graph.flow, &site, self.inner(), move |_, rows: Rows<T>, give| {
             let mut out = Vec::with_capacity(rows.rows.len());
             rows.rows.iter().for_each(|r| f(r, &mut out));
-            give(Rows::new(rows.lane, out));
+            give(Rows::new(rows.partition, out));
         }))
     }
 }

@@ -5,7 +5,7 @@ use crate::core::data::{Data, Rows};
 use crate::engine::flow::{Site, expand};
 
 impl<'s, T: Data> DStream<'s, T> {
-    /// Each row through `f`, in the same lanes and order.
+    /// Each row through `f`, in the same partitions and order.
     ///
     /// A panic in `f` ends the job with the name of this call and the batch; see [`DStream::try_map`] for errors as data.
     ///
@@ -18,7 +18,7 @@ impl<'s, T: Data> DStream<'s, T> {
         let site = Site::of("map");
         self.node.graph.note::<U>("map", "");
         self.narrow(expand(&self.node.graph.flow, &site, self.inner(), move |_, rows: Rows<T>, give| {
-            give(Rows::new(rows.lane, rows.take().into_iter().map(&mut f).collect()));
+            give(Rows::new(rows.partition, rows.take().into_iter().map(&mut f).collect()));
         }))
     }
 }

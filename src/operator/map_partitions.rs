@@ -1,12 +1,12 @@
-//! `map_partitions`: a lane's rows of one batch at once.
+//! `map_partitions`: a partition's rows of one batch at once.
 
 use crate::api::dstream::DStream;
-use crate::core::data::{Data, Lane, Rows};
+use crate::core::data::{Data, PartitionId, Rows};
 use crate::engine::flow::{Site, batched};
 
 impl<'s, T: Data> DStream<'s, T> {
-    /// All rows of one lane of one batch through `f`: for what is set up once a part, not once a row.
-    /// `f` is not called for lanes without rows. The rows of a source are as they were read; those of a counted or shuffled
+    /// All rows of one partition of one batch through `f`: for what is set up once a part, not once a row.
+    /// `f` is not called for partitions without rows. The rows of a source are as they were read; those of a counted or shuffled
     /// stream have no order, and a function that depends on one must sort them.
     ///
     /// ```
@@ -26,12 +26,12 @@ impl<'s, T: Data> DStream<'s, T> {
             self.inner(),
             timely::dataflow::channels::pact::Pipeline,
             |slots, t, rows: Rows<T>| {
-                let parts: &mut BTreeMap<Lane, Vec<T>> = slots.at(t);
-                parts.entry(rows.lane).or_default().extend(rows.take());
+                let parts: &mut BTreeMap<PartitionId, Vec<T>> = slots.at(t);
+                parts.entry(rows.partition).or_default().extend(rows.take());
             },
             move |_, parts, give| {
-                for (lane, rows) in parts {
-                    give(Rows::new(lane, f(rows).into_iter().collect()));
+                for (partition, rows) in parts {
+                    give(Rows::new(partition, f(rows).into_iter().collect()));
                 }
             },
         ))

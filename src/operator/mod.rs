@@ -32,7 +32,7 @@ mod union;
 mod view;
 pub(crate) mod window;
 
-pub use count_by::Out;
+pub use count_by::KeyCounter;
 #[cfg(feature = "testing")]
 pub use decode::untaken_errors;
 pub use decode::{Decode, Decoded, Json};

@@ -3,7 +3,7 @@
 use timely::dataflow::channels::pact::Pipeline;
 
 use crate::api::dstream::{Case, DStream};
-use crate::core::data::{Exchange, Lane, Rows};
+use crate::core::data::{Exchange, PartitionId, Rows};
 use crate::engine::flow::{Site, batched, route};
 
 impl<'s, T: Exchange> DStream<'s, T> {
@@ -34,7 +34,7 @@ impl<'s, T: Exchange> DStream<'s, T> {
             local,
             route(|_: &T| 0),
             move |slots, t, rows: Vec<T>| fold_into(slots.at(t), rows, &f3),
-            |_, one: Option<T>, give| give(Rows::new(Lane::default(), one.into_iter().collect())),
+            |_, one: Option<T>, give| give(Rows::new(PartitionId::default(), one.into_iter().collect())),
         );
         self.wide(all, Case::Sequence)
     }

@@ -8,7 +8,7 @@ use crate::core::data::{Data, Key, Rows};
 use crate::core::error::BoxError;
 use crate::core::time::BatchTime;
 use crate::engine::flow::{Give, Site, fork};
-use crate::operator::count_by::Out;
+use crate::operator::count_by::KeyCounter;
 use crate::operator::decode::{Decoded, bad_record};
 use crate::operator::kernel::partial_table::Book;
 
@@ -60,8 +60,8 @@ impl<'s, T: Data> DStream<'s, T> {
                     bad.push(bad_record(row, t, &*e));
                 }
             }
-            ok(Rows::new(rows.lane, good));
-            err(Rows::new(rows.lane, bad));
+            ok(Rows::new(rows.partition, good));
+            err(Rows::new(rows.partition, bad));
         });
         Decoded::new(self.narrow(oks), self.narrow(errors), site)
     }
@@ -81,7 +81,7 @@ impl<'s, T: Data> DStream<'s, T> {
     #[track_caller]
     pub fn try_count_by<Q>(
         &self,
-        mut f: impl FnMut(&T, &mut Out<'_, Q>) -> Result<(), BoxError> + 'static,
+        mut f: impl FnMut(&T, &mut KeyCounter<'_, Q>) -> Result<(), BoxError> + 'static,
     ) -> Decoded<'s, (Q::Owned, i64)>
     where
         Q: ?Sized + Hash + Eq + ToOwned + 'static,
@@ -91,13 +91,13 @@ impl<'s, T: Data> DStream<'s, T> {
         self.node.graph.note::<Q::Owned>("try_count_by", "");
         let fold = move |counts: &mut Book<_, _>, t: BatchTime, rows: Rows<T>, err: &mut Give<'_, _>| {
             let mut bad = Vec::new();
-            let mut out = Out { counts };
+            let mut out = KeyCounter { counts };
             for row in rows.rows.iter() {
                 if let Err(e) = f(row, &mut out) {
                     bad.push(bad_record(row, t, &*e));
                 }
             }
-            err(Rows::new(rows.lane, bad));
+            err(Rows::new(rows.partition, bad));
         };
         let (counts, errors) = self.try_combine(&site, 0, fold, |a, b| *a += b);
         Decoded::new(counts, errors, &site)

@@ -6,7 +6,7 @@ use crate::api::dstream::{Case, DStream, merged, only};
 use crate::core::data::{Data, Rows};
 use crate::engine::flow::{Site, expand};
 
-/// What `Lane::side` can tell apart.
+/// What `PartitionId::side` can tell apart.
 const LEAVES: usize = u16::MAX as usize + 1;
 
 impl<'s, T: Data> DStream<'s, T> {
@@ -29,7 +29,7 @@ impl<'s, T: Data> DStream<'s, T> {
         }
         let left = self.node.cases.len() as u16;
         let right = expand(&graph.flow, &site, other.inner(), move |_, mut rows: Rows<T>, give| {
-            rows.lane.side += left;
+            rows.partition.branch += left;
             give(rows);
         });
         let cases: Vec<Case> = self.node.cases.iter().chain(other.node.cases.iter()).copied().collect();

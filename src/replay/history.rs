@@ -96,7 +96,7 @@ mod tests {
 
     /// A record of times 5, 10, ... with a range or without.
     fn record(run: u32, fill: bool, records: i64) -> PlanRecord {
-        let range = Range { source: 0, lane: 0, split: Split::Received { from: "q".into() }, from: 0, until: records };
+        let range = Range { source: 0, split_id: 0, split: Split::Received { from: "q".into() }, from: 0, until: records };
         PlanRecord { plan: Plan { time: BatchTime::from_millis(5), ranges: vec![range], shown: true }, run, fill }
     }
 

@@ -33,15 +33,15 @@ impl Planner {
             fits(manifest, program, self.config.runtime.drop_state)?;
         }
         let time = checkpoint.as_ref().map(|m| m.time);
-        let lanes = checkpoint.as_ref().map_or(0, |m| m.lanes);
+        let split_ids = checkpoint.as_ref().map_or(0, |m| m.split_ids);
         let saved = checkpoint.into_iter().flat_map(|m| m.operators).filter(|o| program.contains(&o.id));
         let states = saved.map(|o| (o.id.name, o.groups)).collect();
         let life = Life { directory: directory.0, generation: 0 };
-        self.lanes.go_on(lanes);
+        self.split_ids.go_on(split_ids);
         self.send(Order::Restore { time, life, what: encoded(&Restore { lease: None, states }) });
         tracing::info!(checkpoint = time.unwrap_or_default().millis(), batches = plans.len(), "runs again, nothing is saved");
         let planned = plans.last().map_or(replay.to, |p| p.end(interval.millis()));
-        Ok(Resumed { known: true, time, positions, lanes, replay: plans.into(), losses, planned, ..Resumed::default() })
+        Ok(Resumed { known: true, time, positions, split_ids, replay: plans.into(), losses, planned, ..Resumed::default() })
     }
 }
 

@@ -12,9 +12,9 @@ use std::time::Duration;
 use crate::api::config::Saved;
 use crate::api::context::{Pace, SourceSpec, StreamingContext};
 use crate::api::dstream::DStream;
-use crate::connector::memory::Memory;
+use crate::connector::memory::MemorySink;
 use crate::connector::source;
-use crate::connector::source::{Emit, Piece, Reader, Sealed, Splits};
+use crate::connector::source::{Emit, Sealed, SourceReader, SplitEnumerator, SplitRange};
 use crate::core::data::{Data, Exchange};
 use crate::core::error::{Error, Result};
 use crate::core::plan::{Range, Split};
@@ -23,7 +23,7 @@ use crate::job::ManualClock;
 
 pub use crate::testing::fuzz::{TARGETS, Target};
 
-/// How many lanes a test's batches are dealt to.
+/// How many split ids a test's batches are dealt to.
 const LANES: usize = 4;
 
 /// Batches out: for each batch time, in units of the batch interval, its rows in order.
@@ -132,7 +132,7 @@ where
     U: Exchange,
     V: for<'s> Fn(&DStream<'s, T>) -> DStream<'s, U> + Send + Sync + 'static,
 {
-    let seen = Memory::new();
+    let seen = MemorySink::new();
     let out = seen.clone();
     let unit = start.interval.as_millis() as u64;
     StreamingContext::builder("test", start.interval)
@@ -147,7 +147,7 @@ where
 }
 
 impl<'s> StreamingContext<'s> {
-    /// A source of given batches, dealt over four lanes in contiguous pieces so that lane order is the order given; replayable.
+    /// A source of given batches, dealt over four split ids in contiguous pieces so that split id order is the order given; replayable.
     /// A job of such sources runs their batches one after another and ends. All workers read the same memory.
     #[track_caller]
     pub fn test_stream<T: Data + Send + Sync>(&self, batches: impl Into<Arc<[Vec<T>]>>) -> DStream<'s, T> {
@@ -169,33 +169,33 @@ impl<'s> StreamingContext<'s> {
     }
 }
 
-fn split(lane: usize) -> Split {
-    Split::Kafka { topic: "test".into(), partition: lane as i32 }
+fn split(split_id: usize) -> Split {
+    Split::Kafka { topic: "test".into(), partition: split_id as i32 }
 }
 
-/// Plans the batches one by one: positions count them, in every lane.
+/// Plans the batches one by one: positions count them, in every split_id.
 struct TestSplits {
     batches: i64,
     planned: i64,
 }
 
-impl Splits for TestSplits {
-    fn resume(&mut self, read: Vec<source::Start>, _: &[u8]) -> Result<()> {
+impl SplitEnumerator for TestSplits {
+    fn resume(&mut self, read: Vec<source::SplitOffset>, _: &[u8]) -> Result<()> {
         self.planned = read.iter().map(|s| s.from).max().unwrap_or(0);
         Ok(())
     }
 
-    fn start(&mut self) -> Result<Vec<source::Start>> {
-        Ok((0..LANES).map(|l| source::Start { split: split(l), from: 0 }).collect())
+    fn start(&mut self) -> Result<Vec<source::SplitOffset>> {
+        Ok((0..LANES).map(|l| source::SplitOffset { split: split(l), from: 0 }).collect())
     }
 
-    fn plan(&mut self) -> Result<Vec<Piece>> {
+    fn plan(&mut self) -> Result<Vec<SplitRange>> {
         if self.finished() {
             return Ok(Vec::new());
         }
         self.planned += 1;
         let (from, until) = (self.planned - 1, self.planned);
-        Ok((0..LANES).map(|l| Piece { split: split(l), from, until }).collect())
+        Ok((0..LANES).map(|l| SplitRange { split: split(l), from, until }).collect())
     }
 
     fn finite(&self) -> bool {
@@ -216,7 +216,7 @@ struct TestReader<T> {
     given: usize,
 }
 
-impl<T: Data> Reader<T> for TestReader<T> {
+impl<T: Data> SourceReader<T> for TestReader<T> {
     fn assign(&mut self, _: u32, _: &Split, _: Option<i64>) -> Result<()> {
         Ok(())
     }
@@ -230,13 +230,13 @@ impl<T: Data> Reader<T> for TestReader<T> {
     }
 
     fn read_range(&mut self, range: &Range, emit: &mut Emit<'_, T>) -> Result<bool> {
-        let (batch, lane) = (&self.batches[range.from as usize], range.split.partition() as usize);
+        let (batch, split_id) = (&self.batches[range.from as usize], range.split.partition() as usize);
         let cut = |l: usize| batch.len() * l / LANES;
-        let rows = &batch[cut(lane) + self.given..cut(lane + 1)];
+        let rows = &batch[cut(split_id) + self.given..cut(split_id + 1)];
         let rows = &rows[..rows.len().min(ROWS)];
-        emit(range.lane, rows.to_vec(), 0);
+        emit(range.split_id, rows.to_vec(), 0);
         self.given += rows.len();
-        let done = cut(lane) + self.given == cut(lane + 1);
+        let done = cut(split_id) + self.given == cut(split_id + 1);
         if done {
             self.given = 0;
         }

@@ -8,11 +8,11 @@ use crate::harness::eventually;
 /// Runs a job whose output blocks until it is let go, with `rows` rows in each of 60 batches. Returns how many batches were
 /// closed and not through while it blocked.
 fn blocked(builder: Builder, rows: usize) -> usize {
-    let (clock, queue) = (ManualClock::at(5), Queue::new());
+    let (clock, queue) = (ManualClock::at(5), QueueSource::new());
     let (go, gate) = channel::<()>();
     let gate = std::sync::Mutex::new(gate);
     let gate = std::sync::Arc::new(gate);
-    let (q, seen) = (queue.clone(), Memory::new());
+    let (q, seen) = (queue.clone(), MemorySink::new());
     let out = seen.clone();
     for n in 0..60 {
         queue.push(vec![n as i64; rows]);
@@ -67,8 +67,8 @@ fn a_blocked_output_bounds_the_bytes() {
 #[test]
 fn e6_work_longer_than_the_interval_keeps_few_batches_and_every_time() {
     for k in [1, 3] {
-        let (clock, queue) = (ManualClock::at(5), Queue::new());
-        let (q, seen) = (queue.clone(), Memory::new());
+        let (clock, queue) = (ManualClock::at(5), QueueSource::new());
+        let (q, seen) = (queue.clone(), MemorySink::new());
         let out = seen.clone();
         (0..20).for_each(|n| queue.push(vec![n as i64]));
         let program = move |ssc: &StreamingContext<'_>| {

@@ -80,7 +80,7 @@ fn a_jump_skips_the_overdue_times() {
 /// State counts the batches it was called in: all overdue ones, shown or not.
 #[test]
 fn state_is_called_for_every_overdue_time() {
-    let (clock, queue, seen) = (ManualClock::at(5), Queue::new(), Memory::new());
+    let (clock, queue, seen) = (ManualClock::at(5), QueueSource::new(), MemorySink::new());
     let (q, out) = (queue.clone(), seen.clone());
     queue.push(vec![7i64]);
     let program = move |ssc: &StreamingContext<'_>| {
@@ -115,7 +115,7 @@ fn a21_a_clock_that_goes_back() {
 /// On the machine's clock, times are multiples of the interval too, one after another.
 #[test]
 fn the_wall_clock() {
-    let (queue, seen) = (Queue::new(), Memory::new());
+    let (queue, seen) = (QueueSource::new(), MemorySink::new());
     let out = seen.clone();
     let program = move |ssc: &StreamingContext<'_>| {
         ssc.queue_stream::<i64>(&queue).count().to_memory(&out);

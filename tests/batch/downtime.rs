@@ -49,7 +49,7 @@ impl Drop for Place {
     }
 }
 
-type Counts = Memory<(String, i64)>;
+type Counts = MemorySink<(String, i64)>;
 
 /// One run. Its output fails at the first batch with words once `fails` is set.
 struct Run {

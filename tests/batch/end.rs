@@ -33,8 +33,8 @@ fn a_graceful_stop_before_anything() {
 /// `stop_now` gives up what is not out, and does not wait for outputs that have not begun.
 #[test]
 fn stop_now_gives_up_what_is_not_out() {
-    let (clock, queue) = (ManualClock::at(5), Queue::new());
-    let (q, seen) = (queue.clone(), Memory::new());
+    let (clock, queue) = (ManualClock::at(5), QueueSource::new());
+    let (q, seen) = (queue.clone(), MemorySink::new());
     let out = seen.clone();
     (0..16).for_each(|n| queue.push(vec![n as i64]));
     let program = move |ssc: &StreamingContext<'_>| {
@@ -78,9 +78,9 @@ fn waiting_with_a_timeout() {
     started(&live.job);
     assert_eq!(live.job.stop_gracefully().unwrap().batches, 2);
 
-    let queue = Queue::from_batches([vec![1i64], vec![], vec![2, 3]]);
+    let queue = QueueSource::from_batches([vec![1i64], vec![], vec![2, 3]]);
     let program = move |ssc: &StreamingContext<'_>| {
-        ssc.queue_stream(&queue).to_memory(&Memory::new());
+        ssc.queue_stream(&queue).to_memory(&MemorySink::new());
         Ok(())
     };
     let job = job(2).start(program).unwrap();
@@ -92,9 +92,9 @@ fn waiting_with_a_timeout() {
 /// After the error has been told once, the handle says that the job has ended instead of waiting for ever.
 #[test]
 fn a_job_that_failed_is_over() {
-    let queue = Queue::from_batches([vec![1i64]]);
+    let queue = QueueSource::from_batches([vec![1i64]]);
     let program = move |ssc: &StreamingContext<'_>| {
-        ssc.queue_stream(&queue).map(|_| -> i64 { panic!("no") }).to_memory(&Memory::new());
+        ssc.queue_stream(&queue).map(|_| -> i64 { panic!("no") }).to_memory(&MemorySink::new());
         Ok(())
     };
     let job = job(1).start(program).unwrap();
@@ -110,8 +110,8 @@ fn a_job_that_failed_is_over() {
 #[test]
 fn given_batches_end_the_job() {
     for batches in [vec![], vec![vec![]], vec![vec![1i64]; 200]] {
-        let seen = Memory::new();
-        let (out, queue) = (seen.clone(), Queue::from_batches(batches.clone()));
+        let seen = MemorySink::new();
+        let (out, queue) = (seen.clone(), QueueSource::from_batches(batches.clone()));
         let program = move |ssc: &StreamingContext<'_>| {
             ssc.queue_stream(&queue).to_memory(&out);
             Ok(())
@@ -125,8 +125,8 @@ fn given_batches_end_the_job() {
 /// Given batches of two lengths end when the longer one does.
 #[test]
 fn two_queues() {
-    let (long, short) = (Queue::from_batches([vec![1i64], vec![2], vec![3]]), Queue::from_batches([vec![10i64]]));
-    let seen = Memory::new();
+    let (long, short) = (QueueSource::from_batches([vec![1i64], vec![2], vec![3]]), QueueSource::from_batches([vec![10i64]]));
+    let seen = MemorySink::new();
     let out = seen.clone();
     let program = move |ssc: &StreamingContext<'_>| {
         ssc.queue_stream(&short).union(&ssc.queue_stream(&long)).to_memory(&out);

@@ -16,20 +16,20 @@ fn ends_in(
     e
 }
 
-/// Eight rows lie on four lanes, two a lane, and lane l with worker l % workers.
+/// Eight rows lie on four split ids, two a split id, and split id l with worker l % workers.
 #[test]
 fn a16_a_panic_in_a_verb_names_operator_worker_and_batch() {
     for workers in [1, 2, 4] {
-        for lane in 0..workers as usize {
+        for split_id in 0..workers as usize {
             let e = ends_in(workers, move |ssc| {
                 let s = ssc.test_stream(vec![(0..8i64).map(|n| n + 100).collect(), (0..8i64).collect()]);
-                let s = s.map(move |n| if n == 2 * lane as i64 { panic!("row {n}") } else { n });
-                s.count_by_value().sort_by(|(n, _)| *n).to_memory(&Memory::new());
+                let s = s.map(move |n| if n == 2 * split_id as i64 { panic!("row {n}") } else { n });
+                s.count_by_value().sort_by(|(n, _)| *n).to_memory(&MemorySink::new());
                 Ok(())
             });
             let Error::WorkerPanicked { operator, worker, batch, message } = &e else { panic!("{e}") };
             assert!(operator.contains("map (failure.rs:"), "{operator}");
-            assert_eq!((*worker, message), (lane, &format!("row {}", 2 * lane)), "{e}");
+            assert_eq!((*worker, message), (split_id, &format!("row {}", 2 * split_id)), "{e}");
             assert_eq!(*batch, Some(BatchTime::from_millis(20)));
         }
     }
@@ -61,7 +61,7 @@ fn a16_panics_after_an_exchange() {
 #[test]
 fn a_panic_on_a_live_job() {
     for workers in [1, 4] {
-        let (clock, queue) = (ManualClock::at(5), Queue::new());
+        let (clock, queue) = (ManualClock::at(5), QueueSource::new());
         let q = queue.clone();
         let program = move |ssc: &StreamingContext<'_>| {
             ssc.queue_stream(&q).filter(|n: &i64| 10 / n > 0).print(0);
@@ -129,7 +129,7 @@ fn the_cap_is_for_gathered_batches_only() {
     let program = |ssc: &StreamingContext<'_>| {
         let s = ssc.test_stream(vec![vec![7i64; 10_000]]);
         s.foreach_partition(|| Ok(()), |(), _, _, _| Ok(()));
-        s.top(3).to_memory(&Memory::new());
+        s.top(3).to_memory(&MemorySink::new());
         Ok(())
     };
     let builder = job(2).gather_cap(4_000);
@@ -154,7 +154,7 @@ fn waits(runtime: RuntimeArgs, panics: bool) -> (Error, Duration) {
                 }
                 n
             });
-            s.count_by_value().sort_by(|(n, _)| *n).to_memory(&Memory::new());
+            s.count_by_value().sort_by(|(n, _)| *n).to_memory(&MemorySink::new());
             Ok(())
         });
         handle.unwrap().await_termination()

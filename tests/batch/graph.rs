@@ -34,7 +34,7 @@ fn a_build_closure_that_fails_on_one_worker_only() {
     for panics in [false, true] {
         let calls = AtomicUsize::new(0);
         let program = move |ssc: &StreamingContext<'_>| {
-            ssc.queue_stream(&Queue::<i64>::new()).print(1);
+            ssc.queue_stream(&QueueSource::<i64>::new()).print(1);
             match calls.fetch_add(1, Ordering::SeqCst) {
                 3 if panics => panic!("the fourth time"),
                 3 => Err("the fourth time".into()),
@@ -49,7 +49,7 @@ fn a_build_closure_that_fails_on_one_worker_only() {
 #[test]
 fn a_program_without_outputs() {
     let e = error(|ssc| {
-        let _ = ssc.queue_stream(&Queue::<i64>::new()).count();
+        let _ = ssc.queue_stream(&QueueSource::<i64>::new()).count();
         Ok(())
     });
     assert!(matches!(&e, Error::Graph(p) if p.len() == 1) && e.to_string().contains("no output operation"), "{e}");
@@ -60,7 +60,7 @@ fn a_program_without_outputs() {
 fn more_streams_in_a_union_than_can_be_told_apart() {
     let united = |batches: u64| {
         move |ssc: &StreamingContext<'_>| {
-            let window = ssc.queue_stream(&Queue::<i64>::new()).window(millis(batches * TICK), millis(TICK));
+            let window = ssc.queue_stream(&QueueSource::<i64>::new()).window(millis(batches * TICK), millis(TICK));
             window.union(&window).print(1);
             Ok(())
         }
@@ -73,7 +73,7 @@ fn more_streams_in_a_union_than_can_be_told_apart() {
 #[test]
 fn a_fault_is_told_once_however_often_its_line_runs() {
     let e = error(|ssc| {
-        let numbers = ssc.queue_stream(&Queue::<i64>::new());
+        let numbers = ssc.queue_stream(&QueueSource::<i64>::new());
         let another = numbers.count_by_value_and_window(millis(7), millis(10));
         (0..3).for_each(|_| numbers.count_by_window(millis(5), millis(10)).print(1));
         another.print(1);
@@ -87,7 +87,7 @@ fn a_fault_is_told_once_however_often_its_line_runs() {
 #[test]
 fn names_that_name_nothing_and_names_that_are_taken() {
     let e = error(|ssc| {
-        let s = ssc.queue_stream(&Queue::<(u8, i64)>::new());
+        let s = ssc.queue_stream(&QueueSource::<(u8, i64)>::new());
         let state = |_: &[i64], n: Option<i64>| n;
         s.count().named("lonely").print(1);
         s.update_state_by_key(state).named("sums").print(1);
@@ -103,7 +103,7 @@ fn names_that_name_nothing_and_names_that_are_taken() {
 #[test]
 fn a_name_behind_two_states_is_neithers() {
     let e = error(|ssc| {
-        let s = ssc.queue_stream(&Queue::<(u8, i64)>::new());
+        let s = ssc.queue_stream(&QueueSource::<(u8, i64)>::new());
         let sums = s.sum_by_key();
         sums.join(&s.fold_by_key(0, |n, m| n + m)).named("join").print(1);
         sums.union(&s.accumulate()).named("union").print(1);
@@ -119,10 +119,10 @@ fn a_name_behind_two_states_is_neithers() {
 
 #[test]
 fn a_name_is_found_through_narrow_verbs() {
-    let queue = Queue::from_batches([vec![(1u8, 1i64)]]);
+    let queue = QueueSource::from_batches([vec![(1u8, 1i64)]]);
     let program = move |ssc: &StreamingContext<'_>| {
         let s = ssc.queue_stream(&queue).update_state_by_key(|new: &[i64], _: Option<i64>| new.first().copied());
-        s.filter(|_| true).map(|r| r).named("sums").to_memory(&Memory::new());
+        s.filter(|_| true).map(|r| r).named("sums").to_memory(&MemorySink::new());
         Ok(())
     };
     job(1).run(program).unwrap();
@@ -131,7 +131,7 @@ fn a_name_is_found_through_narrow_verbs() {
 #[test]
 fn settings_that_make_no_sense() {
     let program = |ssc: &StreamingContext<'_>| {
-        ssc.queue_stream(&Queue::<i64>::new()).print(1);
+        ssc.queue_stream(&QueueSource::<i64>::new()).print(1);
         Ok(())
     };
     for (name, interval, says) in [("", millis(5), "must not be empty"), ("a", millis(0), "1 ms"), ("a/b", millis(5), "'/'")] {

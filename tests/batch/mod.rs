@@ -27,14 +27,14 @@ fn job(workers: u16) -> Builder {
 /// A live job over a queue, and what its program puts into `seen`.
 struct Live {
     clock: ManualClock,
-    queue: Queue<i64>,
-    seen: Memory<(u8, i64)>,
+    queue: QueueSource<i64>,
+    seen: MemorySink<(u8, i64)>,
     job: JobHandle,
 }
 
 /// Starts a job whose running sums, by parity, go to `seen`: state makes overdue batches visible.
 fn sums(builder: Builder, from: u64) -> Live {
-    let (clock, queue, seen) = (ManualClock::at(from), Queue::new(), Memory::new());
+    let (clock, queue, seen) = (ManualClock::at(from), QueueSource::new(), MemorySink::new());
     let (q, out) = (queue.clone(), seen.clone());
     let program = move |ssc: &StreamingContext<'_>| {
         let keyed = ssc.queue_stream(&q).map(|n: i64| ((n % 2) as u8, n));

@@ -11,8 +11,8 @@ type Written = Vec<(u64, Vec<i64>)>;
 
 /// Runs three batches through an output that fails `fails` times at batch 2. Returns the job's end and what it tried to write.
 fn failing(tries: u32, fails: u32) -> (tidemill::Result<Summary>, Written, Vec<i64>) {
-    let queue = Queue::from_batches([vec![1i64], vec![2, 2], vec![3]]);
-    let (tried, after) = (Arc::new(Mutex::new(Vec::new())), Memory::new());
+    let queue = QueueSource::from_batches([vec![1i64], vec![2, 2], vec![3]]);
+    let (tried, after) = (Arc::new(Mutex::new(Vec::new())), MemorySink::new());
     let (log, out) = (tried.clone(), after.clone());
     let left = Arc::new(Mutex::new(fails));
     let program = move |ssc: &StreamingContext<'_>| {
@@ -58,7 +58,7 @@ fn an_output_that_keeps_failing_ends_the_job() {
 /// A stop does not sit through the pauses between tries.
 #[test]
 fn stop_now_does_not_wait_for_the_next_try() {
-    let (clock, queue) = (ManualClock::at(5), Queue::<i64>::new());
+    let (clock, queue) = (ManualClock::at(5), QueueSource::<i64>::new());
     let q = queue.clone();
     let program = move |ssc: &StreamingContext<'_>| {
         ssc.queue_stream(&q).foreach_batch(|_| Err("no".into()));

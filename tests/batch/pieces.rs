@@ -30,9 +30,9 @@ impl Drop for Dir {
 /// A job over two windows with a checkpoint at every batch.
 struct Job {
     clock: ManualClock,
-    queue: Queue<i64>,
-    counts: Memory<(i64, i64)>,
-    most: Memory<((), i64)>,
+    queue: QueueSource<i64>,
+    counts: MemorySink<(i64, i64)>,
+    most: MemorySink<((), i64)>,
     job: JobHandle,
     length: u64,
 }
@@ -40,7 +40,7 @@ struct Job {
 impl Job {
     /// `from`: what the clock shows; the first batch is the next one.
     fn start(dir: &Dir, workers: u16, length: u64, from: u64) -> Job {
-        let (clock, queue, counts, most) = (ManualClock::at(from), Queue::new(), Memory::new(), Memory::new());
+        let (clock, queue, counts, most) = (ManualClock::at(from), QueueSource::new(), MemorySink::new(), MemorySink::new());
         let (q, out) = (queue.clone(), (counts.clone(), most.clone()));
         let builder = job(workers).checkpoint(&dir.0).checkpoint_interval(millis(TICK));
         let job = builder.start_on_clock(clock.clone(), move |ssc| {

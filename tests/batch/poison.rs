@@ -13,7 +13,7 @@ const DIR: &str = "TIDEMILL_TEST_POISON_DIR";
 
 /// Sums of twelve batches, of which the seventh is poison.
 fn run(dir: &Path, mended: bool) -> (Result<(), Error>, Vec<(u64, i64)>) {
-    let sums = Memory::new();
+    let sums = MemorySink::new();
     let out = sums.clone();
     let job = job(2).checkpoint(dir).checkpoint_interval(millis(TICK)).start_on_clock(ManualClock::at(0), move |ssc| {
         let rows = ssc.test_stream((1..=12i64).map(|n| vec![n]).collect::<Vec<_>>());

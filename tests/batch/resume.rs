@@ -56,7 +56,7 @@ fn f10_a_window_over_files_goes_on_after_a_crash_with_those_that_came_meanwhile(
     job.stop_now().unwrap();
 }
 
-type Totals = Memory<(String, i64)>;
+type Totals = MemorySink<(String, i64)>;
 
 fn has(totals: &Totals, expected: &[(&str, i64)]) -> bool {
     totals.batches().last().is_some_and(|(_, rows)| rows.iter().map(|(k, n)| (k.as_str(), *n)).eq(expected.iter().copied()))
@@ -97,7 +97,7 @@ fn files_are_read_once_over_a_restart_and_those_that_came_meanwhile_too() {
 #[test]
 fn b8_a_program_with_another_window_or_verb_is_refused_by_name() {
     let dir = Dir::new("other");
-    let queue = Queue::<String>::new();
+    let queue = QueueSource::<String>::new();
     let start = |program: u8, drop: bool| {
         let queue = queue.clone();
         let runtime = RuntimeArgs { checkpoint: Some(dir.at("states")), drop_state: drop, ..RuntimeArgs::default() };

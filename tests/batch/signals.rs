@@ -16,7 +16,7 @@ const SLOW: &str = "TIDEMILL_TEST_SLOW_OUTPUT";
 #[ignore = "the child of the tests beside it: it runs until it is signalled"]
 fn runs_until_signalled() {
     let slow = std::env::var(SLOW).unwrap().parse().unwrap();
-    let queue = Queue::new();
+    let queue = QueueSource::new();
     (1..=5).for_each(|n| queue.push(vec![n as i64]));
     let program = move |ssc: &StreamingContext<'_>| {
         ssc.queue_stream(&queue).foreach_batch(move |b| {

@@ -5,7 +5,7 @@ use std::time::Duration;
 
 use tidemill::api::config::RuntimeArgs;
 use tidemill::checkpoint::Directory;
-use tidemill::connector::source::Reader;
+use tidemill::connector::source::SourceReader;
 use tidemill::core::plan::Range;
 use tidemill::prelude::*;
 
@@ -18,7 +18,7 @@ fn c5_a_reader_that_may_go_on_passes_over_what_aged_out_and_says_so() {
     let t = topic("passed", 1, &[]);
     produce(&t, 0, &["a", "b", "c"]);
     delete_before(&t, 0, 2);
-    let mut rig = Rig::new(&Kafka::brokers(brokers()).topic(&t).fail_on_data_loss(false));
+    let mut rig = Rig::new(&KafkaSource::brokers(brokers()).topic(&t).fail_on_data_loss(false));
     rig.reader.assign(0, &split(&t, 0), Some(0)).unwrap();
     assert_eq!(values(&rig.live(|r| r.len() == 1)), ["c"]);
     assert_eq!((rig.sealed(), rig.reader.lost()), ((0, 3), vec![range(&t, 0, 0, 2)]));
@@ -28,7 +28,7 @@ fn c5_a_reader_that_may_go_on_passes_over_what_aged_out_and_says_so() {
 
     delete_before(&t, 0, 4);
     produce(&t, 0, &["e", "f"]);
-    let mut rig = Rig::new(&Kafka::brokers(brokers()).topic(&t).fail_on_data_loss(false));
+    let mut rig = Rig::new(&KafkaSource::brokers(brokers()).topic(&t).fail_on_data_loss(false));
     rig.reader.assign(0, &split(&t, 0), None).unwrap();
     let ranges = [(0, 2, vec![]), (2, 3, vec![]), (3, 5, vec!["e"]), (5, 6, vec!["f"])];
     let lost = [vec![(0, 2)], vec![(2, 3)], vec![(3, 4)], vec![]];

@@ -18,7 +18,7 @@ fn c2_a_broker_that_is_killed_and_comes_back_costs_nothing() {
     let at = &*broker.address;
     let topic = topic_at(at, "away", 2, &[]);
     let seen = Noted::default();
-    let job = seen.start(Kafka::brokers(at).topic(&topic).start(StartFrom::earliest()), 2);
+    let job = seen.start(KafkaSource::brokers(at).topic(&topic).start(StartFrom::earliest()), 2);
     // Idempotent: what it sends again is in the log once.
     let p = producer(&[("bootstrap.servers", at), ("enable.idempotence", "true"), ("reconnect.backoff.max.ms", "500")]);
     let stop = AtomicBool::new(false);
@@ -76,7 +76,7 @@ fn a_job_ends_also_while_the_broker_is_away() {
     p.flush(PATIENCE).unwrap();
     for workers in [1, 4] {
         let seen = Noted::default();
-        let job = seen.start(Kafka::brokers(&at).topic("t").start(StartFrom::earliest()), workers);
+        let job = seen.start(KafkaSource::brokers(&at).topic("t").start(StartFrom::earliest()), workers);
         eventually("the records", || seen.records() == 10);
         mock.broker_down(-1).unwrap();
         eventually("trouble", || !job.statistics().trouble.is_empty());

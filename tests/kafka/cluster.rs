@@ -29,7 +29,7 @@ impl Drop for Hosts {
 }
 
 /// Starts a job that notes in process 0 what all of it reads.
-fn start(name: &str, kafka: &Kafka, seen: &Noted) -> [JobHandle; 2] {
+fn start(name: &str, kafka: &KafkaSource, seen: &Noted) -> [JobHandle; 2] {
     let hosts = Hosts::new(name);
     let process = |process| {
         let runtime = RuntimeArgs { workers: 2, processes: 2, process, hostfile: Some(hosts.0.clone()), ..Default::default() };
@@ -40,7 +40,7 @@ fn start(name: &str, kafka: &Kafka, seen: &Noted) -> [JobHandle; 2] {
     [process(0), process(1)].map(|p| p.join().unwrap())
 }
 
-/// Lane l is read by worker l % 4: partitions 2 and 3 in the second process, whose records come over the socket.
+/// Partition l is read by worker l % 4: partitions 2 and 3 in the second process, whose records come over the socket.
 #[test]
 fn every_record_is_in_exactly_one_batch_of_two_processes() {
     let topic = topic("cluster", 5, &[]);

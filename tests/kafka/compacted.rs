@@ -61,12 +61,12 @@ fn c12_a_compacted_topic_is_read_live_and_by_ranges_that_end_in_its_gaps() {
 
     // The end of each lies where there is no record: in a gap, in a gap whole, among what was aborted, at the end of the log.
     for (from, until) in [(0, 15), (10, 18), (12, 25), (0, end - 2), (20, end), (end - 3, end)] {
-        let memory = Memory::new();
+        let memory = MemorySink::new();
         let (out, name) = (memory.clone(), topic.clone());
         let summary = StreamingContext::builder("given", secs(1))
             .run(move |ssc| {
                 let range = [OffsetRange::new(&name, 0, from, until)];
-                ssc.kafka_ranges(Kafka::brokers(brokers()), &range).map(|m| m.offset()).to_memory(&out);
+                ssc.kafka_ranges(KafkaSource::brokers(brokers()), &range).map(|m| m.offset()).to_memory(&out);
                 Ok(())
             })
             .unwrap();

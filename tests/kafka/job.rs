@@ -110,13 +110,13 @@ fn a_graceful_stop_takes_what_was_read_and_given_ranges_end_by_themselves() {
     let topic = topic("noting-given", 2, &[]);
     produce(&topic, 0, &["a", "b", "c"]);
     produce(&topic, 1, &["d", "e"]);
-    let memory = Memory::new();
+    let memory = MemorySink::new();
     let (out, t) = (memory.clone(), topic.clone());
     let summary = StreamingContext::builder("given", secs(1))
         .workers(2)
         .run(move |ssc| {
             let ranges = [OffsetRange::new(&t, 0, 1, 3), OffsetRange::new(&t, 1, 0, 1)];
-            ssc.kafka_ranges(Kafka::brokers(brokers()), &ranges).values().oks().to_memory(&out);
+            ssc.kafka_ranges(KafkaSource::brokers(brokers()), &ranges).values().oks().to_memory(&out);
             Ok(())
         })
         .unwrap();
@@ -126,7 +126,7 @@ fn a_graceful_stop_takes_what_was_read_and_given_ranges_end_by_themselves() {
 
 #[test]
 fn what_is_wrong_is_said_before_any_data_is_touched() {
-    let run = |kafka: Kafka| {
+    let run = |kafka: KafkaSource| {
         StreamingContext::builder("wrong", secs(1))
             .run(move |ssc| {
                 ssc.kafka_direct_stream(kafka.clone()).count().print(1);
@@ -135,13 +135,13 @@ fn what_is_wrong_is_said_before_any_data_is_touched() {
             .unwrap_err()
             .to_string()
     };
-    let e = run(Kafka::brokers(brokers()).topic("there-is-no-such-topic"));
+    let e = run(KafkaSource::brokers(brokers()).topic("there-is-no-such-topic"));
     assert!(e.contains("there-is-no-such-topic"), "{e}");
-    let e = run(Kafka::brokers("127.0.0.1:1").topic("t"));
+    let e = run(KafkaSource::brokers("127.0.0.1:1").topic("t"));
     assert!(e.contains("127.0.0.1:1"), "{e}");
-    let e = run(Kafka::brokers(brokers()).topic("t").set("enable.auto.commit", "true"));
+    let e = run(KafkaSource::brokers(brokers()).topic("t").set("enable.auto.commit", "true"));
     assert!(e.contains("enable.auto.commit") && e.contains("kafka_direct_stream ("), "{e}");
     let t = topic("wrong-offset", 1, &[]);
-    let e = run(Kafka::brokers(brokers()).topic(&t).start(StartFrom::from_offsets([(t.clone(), 0, 99)])));
+    let e = run(KafkaSource::brokers(brokers()).topic(&t).start(StartFrom::from_offsets([(t.clone(), 0, 99)])));
     assert!(e.contains("99") && e.contains(&t), "{e}");
 }

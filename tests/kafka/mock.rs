@@ -25,8 +25,8 @@ fn brokers(topics: &[&str]) -> (Mock, String, BaseProducer) {
     (mock, at, p)
 }
 
-fn source(at: &str) -> Kafka {
-    Kafka::brokers(at).topic("t").start(StartFrom::earliest()).set("topic.metadata.refresh.interval.ms", "200")
+fn source(at: &str) -> KafkaSource {
+    KafkaSource::brokers(at).topic("t").start(StartFrom::earliest()).set("topic.metadata.refresh.interval.ms", "200")
 }
 
 fn leader(at: &str) -> i32 {

@@ -31,15 +31,15 @@ pub fn builder(workers: u16) -> Builder {
     StreamingContext::builder("noting", millis(50)).workers(workers)
 }
 
-pub fn earliest(topic: &str) -> Kafka {
-    Kafka::brokers(brokers()).topic(topic).start(StartFrom::earliest()).discover_every(millis(200))
+pub fn earliest(topic: &str) -> KafkaSource {
+    KafkaSource::brokers(brokers()).topic(topic).start(StartFrom::earliest()).discover_every(millis(200))
 }
 
 impl Noted {
     /// The program that notes each batch of a source, taking `pause` for each: the same on every process.
     pub fn slowly(
         &self,
-        kafka: Kafka,
+        kafka: KafkaSource,
         pause: Duration,
     ) -> impl for<'s> Fn(&StreamingContext<'s>) -> Result<(), BoxError> + use<> {
         let batches = self.0.clone();
@@ -57,7 +57,7 @@ impl Noted {
     }
 
     /// A job that notes every batch of a source.
-    pub fn start(&self, kafka: Kafka, workers: u16) -> JobHandle {
+    pub fn start(&self, kafka: KafkaSource, workers: u16) -> JobHandle {
         builder(workers).start(self.slowly(kafka, Duration::ZERO)).unwrap()
     }
 

@@ -439,7 +439,7 @@ fn c26_g4_what_cannot_be_exactly_once_is_an_error_that_names_the_fix() {
     let e = wrong(move |ssc| rows(ssc, sink()), false);
     assert!(e.contains("needs a checkpoint directory") && e.contains("--checkpoint DIR"), "{e}");
     let queue = move |ssc: &StreamingContext<'_>| {
-        ssc.queue_stream(&Queue::from_batches([vec![1]])).to_kafka(sink(), |n, record| _ = record.json(n));
+        ssc.queue_stream(&QueueSource::from_batches([vec![1]])).to_kafka(sink(), |n, record| _ = record.json(n));
     };
     let e = wrong(queue, true);
     assert!(e.contains("behind the source queue") && e.contains("at least once"), "{e}");

@@ -5,9 +5,9 @@ use std::time::{Duration, Instant};
 use rdkafka::message::{Header, OwnedHeaders};
 use rdkafka::mocking::MockCluster;
 use rdkafka::producer::{BaseRecord, Producer};
-use tidemill::connector::kafka::source::{Kafka, Tombstones};
+use tidemill::connector::kafka::source::{KafkaSource, Tombstones};
 use tidemill::connector::message::Message;
-use tidemill::connector::source::Reader;
+use tidemill::connector::source::SourceReader;
 use tidemill::core::plan::Limits;
 
 use crate::rig::{PATIENCE, Rig, brokers, delete_before, produce, producer, range, send, split, topic, transactional, values};
@@ -36,7 +36,7 @@ fn c17_a_message_is_all_that_was_sent() {
     p.send(BaseRecord::<str, str>::to(&t).key("k")).map_err(|(e, _)| e).unwrap();
     p.send(BaseRecord::<str, str>::to(&t).key("").payload("")).map_err(|(e, _)| e).unwrap();
     p.flush(PATIENCE).unwrap();
-    let mut rig = Rig::new(&Kafka::brokers(brokers()).topic(&t).include_headers());
+    let mut rig = Rig::new(&KafkaSource::brokers(brokers()).topic(&t).include_headers());
     rig.reader.assign(0, &split(&t, 0), Some(0)).unwrap();
     let rows = rig.live(|r| r.len() == 3);
     let m: &Message = &rows[0];
@@ -45,7 +45,7 @@ fn c17_a_message_is_all_that_was_sent() {
     assert_eq!(m.headers().collect::<Vec<_>>(), [("h", Some(&b"1"[..])), ("h", None)]);
     assert_eq!((rows[1].key(), rows[1].value_opt(), rows[1].value().is_err()), (Some(&b"k"[..]), None, true));
     assert_eq!((rows[2].key(), rows[2].value_opt()), (Some(&b""[..]), Some(&b""[..])));
-    let mut rig = Rig::new(&Kafka::brokers(brokers()).topic(&t).tombstones(Tombstones::Skip));
+    let mut rig = Rig::new(&KafkaSource::brokers(brokers()).topic(&t).tombstones(Tombstones::Skip));
     rig.reader.assign(0, &split(&t, 0), Some(0)).unwrap();
     let rows = rig.live(|r| r.len() == 2);
     assert_eq!((values(&rows), rows[0].headers().count()), (vec!["v".to_string(), String::new()], 0));
@@ -217,7 +217,7 @@ fn c2_brokers_that_go_away_are_trouble_and_no_error() {
     let at = mock.bootstrap_servers();
     let p: rdkafka::producer::BaseProducer = rdkafka::ClientConfig::new().set("bootstrap.servers", &at).create().unwrap();
     send(&p, "t", 0, &["a"]);
-    let mut rig = Rig::new(&Kafka::brokers(&at).topic("t"));
+    let mut rig = Rig::new(&KafkaSource::brokers(&at).topic("t"));
     rig.reader.assign(0, &split("t", 0), Some(0)).unwrap();
     assert_eq!(values(&rig.live(|r| r.len() == 1)), ["a"]);
     mock.broker_down(-1).unwrap();
@@ -248,7 +248,7 @@ fn a_reader_goes_at_once_also_without_a_broker() {
     let began = Instant::now();
     drop(rig);
     assert!(began.elapsed() < Duration::from_secs(1), "{:?}", began.elapsed());
-    let mut rig = Rig::new(&Kafka::brokers("127.0.0.1:1").topic("t"));
+    let mut rig = Rig::new(&KafkaSource::brokers("127.0.0.1:1").topic("t"));
     rig.reader.assign(0, &split("t", 0), Some(0)).unwrap();
     std::thread::sleep(Duration::from_millis(500));
     assert!(rig.seal().trouble.is_some_and(|t| t.contains("127.0.0.1:1")));

@@ -1,7 +1,7 @@
 //! Records that are large, many, of strange times, or nothing that can be decoded; and what becomes of them in an output.
 
 use rdkafka::producer::{BaseRecord, Producer};
-use tidemill::connector::source::Reader;
+use tidemill::connector::source::SourceReader;
 use tidemill::prelude::*;
 
 use crate::child::TempDir;
@@ -52,7 +52,7 @@ fn copy(from: &str, until: i64, to: KafkaSink, dir: &TempDir) -> tidemill::Resul
     let builder = StreamingContext::builder("copy", secs(1)).output_tries(2).checkpoint(dir.path());
     builder.run(move |ssc| {
         let to = to.clone().exactly_once().shards(1);
-        let rows = ssc.kafka_ranges(Kafka::brokers(brokers()), &range).values().oks();
+        let rows = ssc.kafka_ranges(KafkaSource::brokers(brokers()), &range).values().oks();
         rows.to_kafka(to, |value, record| _ = record.value(value));
         Ok(())
     })
@@ -101,7 +101,7 @@ fn c29_a_full_queue_is_waited_for_within_a_transaction() {
 fn a_sink_that_came_later_keeps_its_shards() {
     let (from, to, dir) = (topic("later-in", 1, &[]), topic("later-out", 1, &[]), TempDir::new("later"));
     let run = |shards: Option<u32>, records: usize| {
-        let (from, to, seen) = (from.clone(), to.clone(), Memory::new());
+        let (from, to, seen) = (from.clone(), to.clone(), MemorySink::new());
         let out = seen.clone();
         let builder = StreamingContext::builder("later", millis(50)).checkpoint(dir.path());
         let job = builder.start(move |ssc| {
@@ -159,11 +159,11 @@ fn c18_what_is_no_value_is_a_bad_record_with_its_place() {
         p.send(BaseRecord::<[u8], [u8]>::to(&t).payload(value).partition(0)).map_err(|(e, _)| e).unwrap();
     }
     p.flush(PATIENCE).unwrap();
-    let (values, errors) = (Memory::new(), Memory::new());
+    let (values, errors) = (MemorySink::new(), MemorySink::new());
     let (v, e, name) = (values.clone(), errors.clone(), t.clone());
     let end = StreamingContext::builder("bad", secs(1)).run(move |ssc| {
         let range = [OffsetRange::new(&name, 0, 0, 10)];
-        let decoded = ssc.kafka_ranges(Kafka::brokers(brokers()), &range).decode(Json::<F64>::new());
+        let decoded = ssc.kafka_ranges(KafkaSource::brokers(brokers()), &range).decode(Json::<F64>::new());
         decoded.oks().to_memory(&v);
         decoded.errors().to_memory(&e);
         Ok(())
@@ -186,10 +186,10 @@ fn c17_keys_and_values_may_be_missing_or_empty() {
         p.send(record).map_err(|(e, _)| e).unwrap();
     }
     p.flush(PATIENCE).unwrap();
-    let (values, bad) = (Memory::new(), Memory::new());
+    let (values, bad) = (MemorySink::new(), MemorySink::new());
     let (v, b, name) = (values.clone(), bad.clone(), t.clone());
     let end = StreamingContext::builder("nulls", secs(1)).run(move |ssc| {
-        let decoded = ssc.kafka_ranges(Kafka::brokers(brokers()), &[OffsetRange::new(&name, 0, 0, 3)]).values();
+        let decoded = ssc.kafka_ranges(KafkaSource::brokers(brokers()), &[OffsetRange::new(&name, 0, 0, 3)]).values();
         decoded.oks().to_memory(&v);
         decoded.errors().map(|e| (e.origin, e.partition, e.offset)).to_memory(&b);
         Ok(())

@@ -15,9 +15,9 @@ use rdkafka::error::RDKafkaErrorCode;
 use rdkafka::producer::{BaseProducer, BaseRecord, Producer};
 use rdkafka::{Offset, TopicPartitionList};
 use tidemill::connector::kafka::reader::KafkaReader;
-use tidemill::connector::kafka::source::{Kafka, StartFrom};
+use tidemill::connector::kafka::source::{KafkaSource, StartFrom};
 use tidemill::connector::message::Message;
-use tidemill::connector::source::{Reader, Sealed, Waker};
+use tidemill::connector::source::{Sealed, SourceReader, Waker};
 use tidemill::core::plan::{Range, Split};
 
 pub const PATIENCE: Duration = Duration::from_secs(30);
@@ -135,7 +135,7 @@ pub fn split(topic: &str, partition: i32) -> Split {
 }
 
 pub fn range(topic: &str, partition: i32, from: i64, until: i64) -> Range {
-    Range { source: 0, lane: 0, split: split(topic, partition), from, until }
+    Range { source: 0, split_id: 0, split: split(topic, partition), from, until }
 }
 
 /// A reader as a worker drives it: it reads until there is nothing, then waits to be woken.
@@ -145,7 +145,7 @@ pub struct Rig {
 }
 
 impl Rig {
-    pub fn new(kafka: &Kafka) -> Rig {
+    pub fn new(kafka: &KafkaSource) -> Rig {
         let woken = Arc::new((Mutex::new(false), Condvar::new()));
         let wake = woken.clone();
         let waker: Waker = Arc::new(move || {
@@ -157,7 +157,7 @@ impl Rig {
 
     /// A reader of partition 0 of a topic.
     pub fn of(topic: &str, from: Option<i64>) -> Rig {
-        let mut rig = Rig::new(&Kafka::brokers(brokers()).topic(topic).start(StartFrom::earliest()));
+        let mut rig = Rig::new(&KafkaSource::brokers(brokers()).topic(topic).start(StartFrom::earliest()));
         rig.reader.assign(0, &split(topic, 0), from).unwrap();
         rig
     }

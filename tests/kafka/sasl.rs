@@ -31,7 +31,7 @@ fn guarded() -> (Broker, String, String) {
 }
 
 /// How a job that reads there ends.
-fn end(kafka: Kafka) -> String {
+fn end(kafka: KafkaSource) -> String {
     let begun = Instant::now();
     let text = Noted::default().start(kafka, 1).await_termination().unwrap_err().to_string();
     assert!(begun.elapsed() < Duration::from_secs(30), "{:?}: {text}", begun.elapsed());
@@ -44,7 +44,8 @@ fn c20_c21_a_wrong_password_and_a_topic_that_may_not_be_read_are_errors_in_time(
     let (_broker, plain, sasl) = guarded();
     let topic = topic_at(&plain, "guarded", 1, &[]);
     let reader = |password: &str| {
-        let kafka = Kafka::brokers(&sasl).topic(&topic).set("security.protocol", "SASL_PLAINTEXT").set("sasl.mechanism", "PLAIN");
+        let kafka =
+            KafkaSource::brokers(&sasl).topic(&topic).set("security.protocol", "SASL_PLAINTEXT").set("sasl.mechanism", "PLAIN");
         kafka.set("sasl.username", "reader").set("sasl.password", password)
     };
     let text = end(reader("canary-of-a-wrong-one"));
@@ -52,7 +53,7 @@ fn c20_c21_a_wrong_password_and_a_topic_that_may_not_be_read_are_errors_in_time(
     let text = end(reader(PASSWORD));
     assert!(text.contains(&topic) && text.contains("authorization failed"), "{text}");
     // Without a password at the door for those that have one.
-    let text = end(Kafka::brokers(&sasl).topic(&topic));
+    let text = end(KafkaSource::brokers(&sasl).topic(&topic));
     assert!(text.contains(&sasl) && text.contains("no broker answers"), "{text}");
     // With one at the door of the others, where nobody asks for it.
     let text = end(reader(PASSWORD).set("bootstrap.servers", &plain));

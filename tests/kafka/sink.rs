@@ -1,10 +1,10 @@
 //! What a batch leaves in a topic.
 
 use rdkafka::producer::Producer;
-use tidemill::connector::kafka::sink::{KafkaOutput, KafkaSink, Record};
-use tidemill::connector::kafka::source::Kafka;
+use tidemill::connector::kafka::sink::{KafkaOutput, KafkaSink, ProducerRecord};
+use tidemill::connector::kafka::source::KafkaSource;
 use tidemill::connector::sink::{Output, Part};
-use tidemill::connector::source::Reader;
+use tidemill::connector::source::SourceReader;
 use tidemill::prelude::BatchTime;
 
 use crate::rig::{PATIENCE, Rig, brokers, producer, send, split, topic, values};
@@ -16,7 +16,7 @@ fn parts<T>(rows: Vec<T>) -> [Part<T>; 1] {
 #[test]
 fn rows_come_back_and_marks_come_after_them() {
     let t = topic("out", 2, &[]);
-    let fill = |row: &(String, i32), rec: &mut Record| {
+    let fill = |row: &(String, i32), rec: &mut ProducerRecord| {
         rec.key(&row.0).partition(row.1 % 2).header("n", row.1.to_string());
         if row.1 == 3 {
             rec.tombstone()
@@ -29,7 +29,7 @@ fn rows_come_back_and_marks_come_after_them() {
     out.write(BatchTime::from_millis(100), &[Part { number: 0, rows: rows(0..2) }, Part { number: 1, rows: rows(2..4) }])
         .unwrap();
     out.write(BatchTime::from_millis(200), &parts(rows(0..0))).unwrap();
-    let mut rig = Rig::new(&Kafka::brokers(brokers()).topic(&t).include_headers());
+    let mut rig = Rig::new(&KafkaSource::brokers(brokers()).topic(&t).include_headers());
     rig.reader.assign(0, &split(&t, 0), Some(0)).unwrap();
     let even = rig.live(|r| r.len() == 4);
     assert_eq!(values(&even), [r#"["k0",0]"#, r#"["k2",2]"#, r#"{"batch":100}"#, r#"{"batch":200}"#]);
@@ -47,7 +47,7 @@ fn c28_a_batch_that_fails_names_the_topic_and_can_be_written_again() {
     let t = topic("large", 1, &[("max.message.bytes", "2000")]);
     let mut large = true;
     let sink = KafkaSink::new(brokers(), &t);
-    let mut out = KafkaOutput::open(&sink, move |row: &String, rec: &mut Record| {
+    let mut out = KafkaOutput::open(&sink, move |row: &String, rec: &mut ProducerRecord| {
         let value = if std::mem::take(&mut large) { "x".repeat(10_000) } else { row.clone() };
         rec.value(value);
     })
@@ -64,7 +64,7 @@ fn c28_a_batch_that_fails_names_the_topic_and_can_be_written_again() {
 fn c29_a_full_queue_is_waited_for() {
     let t = topic("full", 1, &[]);
     let sink = KafkaSink::new(brokers(), &t).set("queue.buffering.max.messages", "100");
-    let mut out = KafkaOutput::open(&sink, |row: &u64, rec: &mut Record| _ = rec.json(row)).unwrap();
+    let mut out = KafkaOutput::open(&sink, |row: &u64, rec: &mut ProducerRecord| _ = rec.json(row)).unwrap();
     out.write(BatchTime::from_millis(1), &parts((0..5000).collect())).unwrap();
     let all = values(&Rig::of(&t, Some(0)).live(|r| r.len() == 5000));
     assert!(all.iter().enumerate().all(|(i, v)| *v == i.to_string()), "in order");
@@ -74,7 +74,7 @@ fn c29_a_full_queue_is_waited_for() {
 fn a_sink_that_cannot_work_says_so_when_it_is_opened() {
     let open = |brokers: &str, topic: &str, set: (&str, &str)| {
         let sink = KafkaSink::new(brokers, topic).set(set.0, set.1);
-        KafkaOutput::open(&sink, |_: &u64, _: &mut Record| ()).err().unwrap().to_string()
+        KafkaOutput::open(&sink, |_: &u64, _: &mut ProducerRecord| ()).err().unwrap().to_string()
     };
     let text = open(&brokers(), "no-such-sink-topic", ("linger.ms", "1"));
     assert!(text.contains("no-such-sink-topic") && text.contains(&brokers()), "{text}");
@@ -87,7 +87,8 @@ fn a_sink_that_cannot_work_says_so_when_it_is_opened() {
 #[test]
 fn other_producers_of_the_topic_do_not_disturb() {
     let t = topic("shared", 1, &[]);
-    let mut out = KafkaOutput::open(&KafkaSink::new(brokers(), &t), |row: &u64, rec: &mut Record| _ = rec.json(row)).unwrap();
+    let mut out =
+        KafkaOutput::open(&KafkaSink::new(brokers(), &t), |row: &u64, rec: &mut ProducerRecord| _ = rec.json(row)).unwrap();
     let p = producer(&[]);
     for i in 0..3 {
         send(&p, &t, 0, &["other"]);

@@ -2,18 +2,18 @@
 
 use std::time::{Duration, Instant};
 
-use tidemill::connector::kafka::enumerator::KafkaSplits;
-use tidemill::connector::kafka::source::{Kafka, StartFrom};
-use tidemill::connector::source::{Splits, Start};
+use tidemill::connector::kafka::enumerator::KafkaEnumerator;
+use tidemill::connector::kafka::source::{KafkaSource, StartFrom};
+use tidemill::connector::source::{SplitEnumerator, SplitOffset};
 
 use crate::rig::{PATIENCE, brokers, delete_before, grow, produce, split, topic};
 
-fn start(kafka: &Kafka) -> tidemill::Result<Vec<i64>> {
-    Ok(KafkaSplits::new(kafka)?.start()?.iter().map(|s| s.from).collect())
+fn start(kafka: &KafkaSource) -> tidemill::Result<Vec<i64>> {
+    Ok(KafkaEnumerator::new(kafka)?.start()?.iter().map(|s| s.from).collect())
 }
 
 fn from(topic: &str, start_from: StartFrom) -> tidemill::Result<Vec<i64>> {
-    start(&Kafka::brokers(brokers()).topic(topic).start(start_from))
+    start(&KafkaSource::brokers(brokers()).topic(topic).start(start_from))
 }
 
 #[test]
@@ -22,7 +22,7 @@ fn every_start_is_a_number_for_each_partition() {
     produce(&t, 0, &["a", "b", "c", "d"]);
     produce(&t, 1, &["e"]);
     delete_before(&t, 0, 1);
-    assert_eq!(start(&Kafka::brokers(brokers()).topic(&t)).unwrap(), [4, 1], "latest is the default");
+    assert_eq!(start(&KafkaSource::brokers(brokers()).topic(&t)).unwrap(), [4, 1], "latest is the default");
     assert_eq!(from(&t, StartFrom::earliest()).unwrap(), [1, 0]);
     assert_eq!(from(&t, StartFrom::from_offsets([(&*t, 0, 2)])).unwrap(), [2, 1], "the one not named begins at the latest");
     assert_eq!(from(&t, StartFrom::from_offsets([(&*t, 0, 4), (&*t, 1, 0)])).unwrap(), [4, 0], "the end is in the log");
@@ -53,7 +53,7 @@ fn c1_c22_a_topic_or_a_broker_that_is_not_there_is_named_in_time() {
     let text = from("no-such-topic", StartFrom::earliest()).unwrap_err().to_string();
     assert!(text.contains("no-such-topic") && text.contains(&brokers()), "{text}");
     let began = Instant::now();
-    let text = start(&Kafka::brokers("127.0.0.1:1").topic("t")).unwrap_err().to_string();
+    let text = start(&KafkaSource::brokers("127.0.0.1:1").topic("t")).unwrap_err().to_string();
     assert!(text.contains("127.0.0.1:1") && text.contains("refused"), "{text}");
     assert!(began.elapsed() < Duration::from_secs(13), "{:?}", began.elapsed());
 }
@@ -62,9 +62,10 @@ fn c1_c22_a_topic_or_a_broker_that_is_not_there_is_named_in_time() {
 fn c10_partitions_and_topics_that_appear_are_read_from_their_first_record() {
     let t = topic("grows", 1, &[]);
     produce(&t, 0, &["a"]);
-    let kafka = Kafka::brokers(brokers()).pattern(&format!("{t}(-more)?-?[0-9-]*")).discover_every(Duration::from_millis(100));
-    let mut splits = KafkaSplits::new(&kafka).unwrap();
-    assert_eq!(splits.start().unwrap(), [Start { split: split(&t, 0), from: 1 }]);
+    let kafka =
+        KafkaSource::brokers(brokers()).pattern(&format!("{t}(-more)?-?[0-9-]*")).discover_every(Duration::from_millis(100));
+    let mut splits = KafkaEnumerator::new(&kafka).unwrap();
+    assert_eq!(splits.start().unwrap(), [SplitOffset { split: split(&t, 0), from: 1 }]);
     assert_eq!(splits.discover().unwrap(), []);
     grow(&t, 2);
     produce(&t, 1, &["b"]);
@@ -77,7 +78,7 @@ fn c10_partitions_and_topics_that_appear_are_read_from_their_first_record() {
         std::thread::sleep(Duration::from_millis(10));
     }
     found.sort_by_key(|s| s.split.clone());
-    assert_eq!(found, [Start { split: split(&t, 1), from: 0 }, Start { split: split(&more, 0), from: 0 }]);
+    assert_eq!(found, [SplitOffset { split: split(&t, 1), from: 0 }, SplitOffset { split: split(&more, 0), from: 0 }]);
 }
 
 #[test]
@@ -86,15 +87,15 @@ fn c10_c11_a_job_that_goes_on_is_given_only_what_appeared_meanwhile() {
     produce(&t, 0, &["a", "b"]);
     produce(&t, 1, &["c"]);
     delete_before(&t, 0, 1);
-    let kafka = Kafka::brokers(brokers()).topic(&t).start(StartFrom::from_offsets([(&*t, 0, 0)]));
+    let kafka = KafkaSource::brokers(brokers()).topic(&t).start(StartFrom::from_offsets([(&*t, 0, 0)]));
     assert!(start(&kafka).is_err(), "offset 0 is gone");
     let resumed = |known: &[i32]| {
-        let mut splits = KafkaSplits::new(&kafka).unwrap();
-        splits.resume(known.iter().map(|p| Start { split: split(&t, *p), from: 7 }).collect(), &[]).unwrap();
+        let mut splits = KafkaEnumerator::new(&kafka).unwrap();
+        splits.resume(known.iter().map(|p| SplitOffset { split: split(&t, *p), from: 7 }).collect(), &[]).unwrap();
         splits.start()
     };
     assert_eq!(resumed(&[0, 1]).unwrap(), []);
-    assert_eq!(resumed(&[0]).unwrap(), [Start { split: split(&t, 1), from: 0 }]);
+    assert_eq!(resumed(&[0]).unwrap(), [SplitOffset { split: split(&t, 1), from: 0 }]);
     let text = resumed(&[0, 1, 2]).unwrap_err().to_string();
     assert!(text.contains(&t) && text.contains("partition 2"), "{text}");
 }
@@ -109,7 +110,7 @@ fn c3_a_partition_without_a_leader_at_the_start_is_waited_for() {
     let begins = |start| {
         mock.request_errors(RDKafkaApiKey::ListOffsets, &nobody);
         let began = Instant::now();
-        let kafka = Kafka::brokers(mock.bootstrap_servers()).topic("leaderless").start(start);
+        let kafka = KafkaSource::brokers(mock.bootstrap_servers()).topic("leaderless").start(start);
         let from = self::start(&kafka).unwrap();
         assert!(began.elapsed() >= Duration::from_millis(100), "it met the errors: {:?}", began.elapsed());
         from

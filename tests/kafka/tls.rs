@@ -72,8 +72,8 @@ impl Tls {
         Tls { _broker: broker, _dir: dir, topic, plain, tls, ca }
     }
 
-    fn reader(&self, at: SocketAddr) -> Kafka {
-        let kafka = Kafka::brokers(at.to_string()).topic(&self.topic).start(StartFrom::earliest());
+    fn reader(&self, at: SocketAddr) -> KafkaSource {
+        let kafka = KafkaSource::brokers(at.to_string()).topic(&self.topic).start(StartFrom::earliest());
         kafka.set("security.protocol", "SSL").set("ssl.key.password", "canary-of-a-password")
     }
 }
@@ -99,7 +99,7 @@ fn c20_a_topic_is_read_over_tls_from_the_right_broker_only() {
     job.stop_gracefully().unwrap();
     seen.checked();
 
-    let reads = |at, kafka: Kafka, words: &[&str]| {
+    let reads = |at, kafka: KafkaSource, words: &[&str]| {
         let seen = Noted::default();
         let job = || StreamingContext::builder("tls", secs(1)).start(seen.slowly(kafka, Duration::ZERO));
         refused(at, job, words);

@@ -2,7 +2,7 @@
 
 use std::time::Duration;
 
-use tidemill::connector::kafka::sink::{KafkaOutput, Record};
+use tidemill::connector::kafka::sink::{KafkaOutput, ProducerRecord};
 use tidemill::connector::sink::{Output, Part};
 use tidemill::prelude::*;
 
@@ -11,7 +11,7 @@ use crate::proxy::Proxy;
 use crate::rig::{brokers, produce, producer, send, topic};
 
 /// A source behind a proxy.
-fn behind(proxy: &Proxy, topic: &str) -> Kafka {
+fn behind(proxy: &Proxy, topic: &str) -> KafkaSource {
     earliest(topic).set("bootstrap.servers", &proxy.address).set("socket.timeout.ms", "2000")
 }
 
@@ -34,7 +34,7 @@ fn c31_a_slow_way_makes_slower_and_nothing_else() {
     let before = proxy.slowed();
     proxy.slow(2_000);
     let sink = KafkaSink::new(&proxy.address, &output).set("socket.timeout.ms", "10000");
-    let mut out = KafkaOutput::open(&sink, |row: &u32, record: &mut Record| _ = record.json(row)).unwrap();
+    let mut out = KafkaOutput::open(&sink, |row: &u32, record: &mut ProducerRecord| _ = record.json(row)).unwrap();
     out.write(BatchTime::from_millis(1), &[Part { number: 0, rows: (0..500).collect() }]).unwrap();
     assert!(proxy.slowed() > before);
     let written: Vec<String> = log_of(&brokers(), &output).0.remove(&0).unwrap().into_iter().map(|(_, v)| v).collect();

@@ -44,7 +44,7 @@ fn try_flat_map() {
 
 #[test]
 fn try_count_by() {
-    let count = |l: &String, out: &mut tidemill::operator::Out<'_, u32>| {
+    let count = |l: &String, out: &mut tidemill::operator::KeyCounter<'_, u32>| {
         let n = l.parse()?;
         out.push(&n);
         Ok(())

@@ -115,7 +115,7 @@ fn transform() {
         |given| {
             let batch = |(i, rows): (usize, Vec<(u8, i64)>)| {
                 let n = i as u64 + 1;
-                // A test's source counts batches, in each of its four lanes.
+                // A test's source counts batches, in each of its four partitions.
                 let (read, first) = (4, rows.first().cloned());
                 let mut rest: Vec<i64> = rows.into_iter().filter(|(k, _)| *k > 0).map(|(_, v)| v).collect();
                 rest.sort_unstable();

@@ -1,4 +1,4 @@
-//! Rows that are not spread evenly: nearly all have one key, or one lane.
+//! Rows that are not spread evenly: nearly all have one key, or one partition.
 
 use std::collections::BTreeMap;
 

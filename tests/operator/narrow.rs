@@ -1,4 +1,4 @@
-//! Verbs that move nothing: rows keep their lanes and their order.
+//! Verbs that move nothing: rows keep their partitions and their order.
 
 use crate::harness::{agrees, each};
 
@@ -38,13 +38,13 @@ fn map_values() {
     each(crate::harness::pairs(), |s| s.map_values(|n| n + 1), |rows| rows.into_iter().map(|(k, n)| (k, n + 1)).collect());
 }
 
-/// The harness deals a batch to four lanes, lane l from row n*l/4 on.
+/// The harness deals a batch to four partitions, partition l from row n*l/4 on.
 #[test]
 fn map_partitions() {
     let model = |rows: Vec<i64>| {
         let cut = |l: usize| rows.len() * l / 4;
-        let lane = |l| rows[cut(l)..cut(l + 1)].to_vec();
-        (0..4).map(lane).filter(|part: &Vec<i64>| !part.is_empty()).map(|part| (part.len() as u64, part)).collect()
+        let partition = |l| rows[cut(l)..cut(l + 1)].to_vec();
+        (0..4).map(partition).filter(|part: &Vec<i64>| !part.is_empty()).map(|part| (part.len() as u64, part)).collect()
     };
     each(0..50i64, |s| s.map_partitions(|part| [(part.len() as u64, part)]), model);
 }
@@ -54,7 +54,7 @@ fn cache_and_wrap_change_nothing() {
     each(0..50i64, |s| s.cache().wrap(s.inner()), |rows| rows);
 }
 
-/// State in a closure is one worker's, and sees the rows of a lane in order over all batches.
+/// State in a closure is one worker's, and sees the rows of a partition in order over all batches.
 #[test]
 fn closures_see_their_rows_in_order() {
     agrees(

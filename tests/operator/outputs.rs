@@ -79,7 +79,7 @@ where
     (log, made)
 }
 
-/// Parts are source lanes: the same at any number of workers, in order, none empty, `init` once each.
+/// Parts are source partitions: the same at any number of workers, in order, none empty, `init` once each.
 #[test]
 fn parts_of_a_source() {
     cases(12, batches(0..50i64), |given| {
@@ -89,13 +89,13 @@ fn parts_of_a_source() {
             let part = |l: usize| (t, l as u32, rows[cut(l)..cut(l + 1)].to_vec());
             expected.extend((0..4).map(part).filter(|(.., rows)| !rows.is_empty()));
         }
-        let mut lanes: Vec<u32> = expected.iter().map(|p| p.1).collect();
-        lanes.sort_unstable();
-        lanes.dedup();
+        let mut partitions: Vec<u32> = expected.iter().map(|p| p.1).collect();
+        partitions.sort_unstable();
+        partitions.dedup();
         for workers in [1, 2, 4] {
             let (parts, made) = parts_of(workers, given.clone(), |s| s.map(|n: i64| n));
             prop_assert_eq!(&parts, &expected, "at {} workers", workers);
-            prop_assert_eq!(made, lanes.len());
+            prop_assert_eq!(made, partitions.len());
         }
         Ok(())
     });

@@ -78,7 +78,7 @@ fn checkpoints(dir: &Path) -> Vec<u64> {
 
 /// One run from where the last one stopped, until the output fails at a batch or all is done. Whether it failed.
 fn run(dir: &Dir, verb: Verb, batches: &[Vec<Pair>], workers: u16, every: u64, fail_at: Option<u64>, seen: &mut Seen) -> bool {
-    let (memory, batches) = (Memory::new(), batches.to_vec());
+    let (memory, batches) = (MemorySink::new(), batches.to_vec());
     let (out, states) = (memory.clone(), dir.0.clone());
     let end = StreamingContext::builder("restart", millis(1))
         .workers(workers)

@@ -15,7 +15,7 @@ fn batches() -> Vec<Vec<Pair>> {
 
 /// What every window says at each batch time.
 fn run(dir: Option<&Path>, workers: u16, batches: Vec<Vec<Pair>>) -> Vec<(u64, Vec<String>)> {
-    let memory = Memory::new();
+    let memory = MemorySink::new();
     let out = memory.clone();
     let builder = StreamingContext::builder("windows", millis(1)).workers(workers);
     let builder = match dir {

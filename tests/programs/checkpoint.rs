@@ -21,7 +21,7 @@ impl Made {
         let split = Split::Kafka { topic: "words".into(), partition: 3 };
         for s in 1..=3u64 {
             let (time, until) = (BatchTime::from_millis(1_000 * s), 10 * s as i64);
-            let ranges = vec![Range { source: 0, lane: 0, split: split.clone(), from: until - 10, until }];
+            let ranges = vec![Range { source: 0, split_id: 0, split: split.clone(), from: until - 10, until }];
             let plan = plans.append(&PlanRecord { plan: Plan { time, ranges, shown: true }, run: 0, fill: true }).unwrap();
             let mut pieces = checkpoints.pieces().unwrap().write(time, 0).unwrap();
             for group in 0..=s as u32 {
@@ -29,9 +29,10 @@ impl Made {
             }
             let id = OperatorId { name: "sum_by_key#1".into(), fingerprint: "(String, i64)".into() };
             let groups = collect([pieces.finish().unwrap()]).remove("sum_by_key#1").unwrap();
-            let positions = vec![Position { source: 0, lane: 0, split: split.clone(), next: until }];
+            let positions = vec![Position { source: 0, split_id: 0, split: split.clone(), next: until }];
             let operators = vec![OperatorState { id, groups }];
-            let whole = Manifest { time, plan, positions, operators, lanes: 1, workers: 1, processes: 1, ..Manifest::default() };
+            let whole =
+                Manifest { time, plan, positions, operators, split_ids: 1, workers: 1, processes: 1, ..Manifest::default() };
             checkpoints.publish(whole).unwrap();
         }
         (Made(dir), checkpoints)

@@ -38,7 +38,7 @@ fn direct_kafka_wordcount_prints_words_and_offsets() {
         page += &block(time, &by_text(&counts(records.iter().filter_map(text).flat_map(|l| l.split(' ')))), 10);
         // Partitions in the order in which the plans first name them.
         let mut ranges = batch.ranges.unwrap_or_default().to_vec();
-        ranges.sort_by_key(|(p, ..)| [1, 0, 2].iter().position(|lane| lane == p));
+        ranges.sort_by_key(|(p, ..)| [1, 0, 2].iter().position(|split_id| split_id == p));
         ranges.iter().for_each(|(p, from, until)| writeln!(page, "lines {p} {from} {until}").unwrap());
     }
     let broker = Broker::start();

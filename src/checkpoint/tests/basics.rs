@@ -17,7 +17,7 @@ fn a_job_goes_on_where_it_was() {
     assert_eq!(recovered.generation, 2);
     assert_eq!(recovered.genesis.as_ref().unwrap().origin, origin());
     let manifest = recovered.checkpoint.as_ref().unwrap();
-    assert_eq!((manifest.time, manifest.generation, manifest.lanes), (at(3), 1, 2));
+    assert_eq!((manifest.time, manifest.generation, manifest.split_ids), (at(3), 1, 2));
     assert_eq!(manifest.memory["source 0"], b"memory");
     assert_eq!(recovered.replay, [plan(4)]);
     assert_eq!(check(&checkpoints, &recovered), 4);
@@ -171,7 +171,7 @@ fn plans_must_follow_one_another() {
     let mut run = plan(1);
     run.run = 3;
     let split = Split::Received { from: "here".into() };
-    run.plan.ranges.push(Range { source: 1, lane: 2, split: split.clone(), from: 40, until: 50 });
+    run.plan.ranges.push(Range { source: 1, split_id: 2, split: split.clone(), from: 40, until: 50 });
     assert_eq!(job.plans.append(&run).unwrap(), run.checksum());
     assert_eq!((job.plans.end(), run.end(1_000)), (at(4), at(4)));
     says(&said(job.plans.append(&plan(4))), &["does not come after 4000 ms"]);
@@ -181,7 +181,7 @@ fn plans_must_follow_one_another() {
     assert_eq!((recovered.replay, recovered.planned), (vec![run], at(4)));
     let mut again = plan(2);
     again.plan.time = at(5);
-    again.plan.ranges.push(Range { source: 1, lane: 2, split, from: 0, until: 1 });
+    again.plan.ranges.push(Range { source: 1, split_id: 2, split, from: 0, until: 1 });
     let mut plans = checkpoints.plan_log().unwrap();
     plans.append(&again).unwrap();
     assert!(checkpoints.plan_log().is_err(), "one plan log a generation");

@@ -6,10 +6,10 @@ use super::*;
 /// Every kind of split, runs, both fills, several sinks and operators, two generations.
 fn made(dir: &Path) {
     let file = |size| Split::File { path: "/data/in.txt".into(), size, modified_ms: -5 };
-    let range = |source, lane, split, from, until| Range { source, lane, split, from, until };
+    let range = |source, split_id, split, from, until| Range { source, split_id, split, from, until };
     let plan = |s, ranges, shown| Plan { time: at(s), ranges, shown };
     let id = |name: &str| OperatorId { name: name.into(), fingerprint: format!("{name} of (String, i64)") };
-    let at_lane = |lane: u32, split, next| Position { source: lane / 2, lane, split, next };
+    let at_lane = |split_id: u32, split, next| Position { source: split_id / 2, split_id, split, next };
     let origin = Origin {
         shards: [("to_kafka#1".to_owned(), 8), ("print#1".to_owned(), 1)].into(),
         operators: vec![id("sum_by_key#1"), id("windows & more")],
@@ -38,7 +38,7 @@ fn made(dir: &Path) {
         time: at(105),
         plan: checksum,
         positions: vec![at_lane(0, kafka(0), 300), at_lane(1, kafka(1), 1 << 40), at_lane(2, file(500), 500)],
-        lanes: 3,
+        split_ids: 3,
         memory: [("source 1".to_owned(), vec![1, 2, 255])].into(),
         operators: operators.collect(),
         workers: 2,

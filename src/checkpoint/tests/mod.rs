@@ -76,12 +76,13 @@ pub(super) fn kafka(partition: i32) -> Split {
 
 /// The plan of second `s`: ten records from each of two partitions, as it is at every second from 1 on.
 pub(super) fn plan(s: u64) -> PlanRecord {
-    let range = |p: i32| Range { source: 0, lane: p as u32, split: kafka(p), from: 10 * (s as i64 - 1), until: 10 * s as i64 };
+    let range =
+        |p: i32| Range { source: 0, split_id: p as u32, split: kafka(p), from: 10 * (s as i64 - 1), until: 10 * s as i64 };
     PlanRecord { plan: Plan { time: at(s), ranges: vec![range(0), range(1)], shown: true }, run: 0, fill: true }
 }
 
 pub(super) fn positions(s: u64) -> Vec<Position> {
-    (0..2).map(|p| Position { source: 0, lane: p as u32, split: kafka(p), next: 10 * s as i64 }).collect()
+    (0..2).map(|p| Position { source: 0, split_id: p as u32, split: kafka(p), next: 10 * s as i64 }).collect()
 }
 
 pub(super) fn origin() -> Origin {
@@ -154,7 +155,7 @@ impl Job {
             time: at(self.now),
             plan: plan(self.now).checksum(),
             positions: positions(self.now),
-            lanes: 2,
+            split_ids: 2,
             memory: [("source 0".to_owned(), b"memory".to_vec())].into(),
             operators: vec![OperatorState { id: operator(), groups }],
             workers: 2,

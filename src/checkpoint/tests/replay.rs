@@ -62,7 +62,7 @@ fn what_nobody_can_send_again_is_refused_before_anything_runs() {
     let mut plans = checkpoints.plan_log().unwrap();
     let split = Split::Received { from: "example.org:9999".into() };
     let mut record = plan(1);
-    record.plan.ranges = vec![Range { source: 0, lane: 0, split, from: 0, until: 12 }];
+    record.plan.ranges = vec![Range { source: 0, split_id: 0, split, from: 0, until: 12 }];
     plans.append(&record).unwrap();
     let e = Directory::open(&dir).unwrap().again(at(1), at(1), false).unwrap_err().to_string();
     assert!(e.contains("12 records received from example.org:9999"), "{e}");

@@ -19,7 +19,7 @@ pub fn inspect(m: &Manifest) -> Said {
     );
     let mut positions = Table::new(&[">source", ">lane", "split", ">next"]);
     for p in &m.positions {
-        positions.row([p.source.to_string(), p.lane.to_string(), split(p), p.next.to_string()]);
+        positions.row([p.source.to_string(), p.split_id.to_string(), split(p), p.next.to_string()]);
     }
     let mut operators = Table::new(&["operator", ">key groups", ">pieces", ">size", "state of"]);
     for o in &m.operators {
@@ -53,7 +53,7 @@ fn as_json(m: &Manifest) -> serde_json::Value {
     };
     json!({
         "time": m.time.millis(), "utc": utc(m.time.millis()), "generation": m.generation, "written_ms": m.written_ms,
-        "workers": m.workers, "processes": m.processes, "plan": format!("{:016x}", m.plan), "lanes": m.lanes,
+        "workers": m.workers, "processes": m.processes, "plan": format!("{:016x}", m.plan), "lanes": m.split_ids,
         "positions": m.positions,
         "memory": m.memory.iter().map(|(name, bytes)| (name.clone(), bytes.len().into())).collect::<serde_json::Map<_, _>>(),
         "operators": m.operators.iter().map(operator).collect::<Vec<_>>(),

@@ -124,7 +124,7 @@ fn start(args: &Args, stage: &Stage, brokers: &str) -> crate::Result<JobHandle> 
     let (length, slide) = (args.window(), args.interval);
     let (stage, brokers) = (stage.clone(), brokers.to_string());
     StreamingContext::builder("demo", args.interval).workers(args.workers).without_checkpoint().start(move |ssc| {
-        let raw = ssc.kafka_direct_stream(Kafka::brokers(&brokers).topic(TOPIC).start(StartFrom::earliest()));
+        let raw = ssc.kafka_direct_stream(KafkaSource::brokers(&brokers).topic(TOPIC).start(StartFrom::earliest()));
         let s = stage.clone();
         raw.count().foreach_batch(move |b| {
             let records = b.first().map_or(0, |n| *n as u64);

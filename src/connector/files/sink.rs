@@ -14,7 +14,7 @@ use crate::core::error::BoxError;
 use crate::core::plan::Tick;
 use crate::core::time::BatchTime;
 use crate::engine::flow::Site;
-use crate::engine::output::Out;
+use crate::engine::output::Completion;
 use crate::operator::kernel::deliver::{SHARDS, Spread, row_text};
 use crate::replay::request::Place;
 
@@ -22,7 +22,7 @@ impl<'s, T: Exchange + Debug> DStream<'s, T> {
     /// Writes each batch into a directory of its own, `prefix-MILLISECONDS.suffix`, or `prefix-MILLISECONDS` for an empty
     /// suffix: `out/msg-1526239245000.log`. Spark's `saveAsTextFiles`.
     ///
-    /// - **Files** are `part-00000` and so on: one for each lane of the source (a Kafka partition, a file, a socket), for each
+    /// - **Files** are `part-00000` and so on: one for each partition of the source (a Kafka partition, a file, a socket), for each
     ///   of the 8 shards of a stream that was exchanged by key, or one for a sequence (`count`, `sort_by`). What has no rows
     ///   has no file. A row is its text as `print` shows it (a string as it is, any other as `{:?}`) and LF; a text with line
     ///   ends in it gives several lines. Rows are in the order of the source; of shards, in the order of their text.
@@ -46,7 +46,7 @@ impl<'s, T: Exchange + Debug> DStream<'s, T> {
     /// use tidemill::prelude::*;
     /// let dir = std::env::temp_dir().join(format!("tidemill-doc-save-{}", std::process::id()));
     /// let prefix = dir.join("words").display().to_string();
-    /// let queue = Queue::from_batches([vec!["to".to_owned(), "be".to_owned()]]);
+    /// let queue = QueueSource::from_batches([vec!["to".to_owned(), "be".to_owned()]]);
     /// StreamingContext::builder("save", secs(1)).run(move |ssc| {
     ///     ssc.queue_stream(&queue).save_as_text_files(&prefix, "txt");
     ///     Ok(())
@@ -81,7 +81,7 @@ impl<'s, T: Exchange + Debug> DStream<'s, T> {
         let prefix = other.as_deref().unwrap_or(prefix);
         let r = &graph.config.runtime;
         let mut saver = Saver::new(prefix, suffix, r.process, r.processes, bags);
-        self.attach_spread(&site, "save_as_text_files", Spread::Bags(SHARDS), Out::Written, move |tick, parts| {
+        self.attach_spread(&site, "save_as_text_files", Spread::Bags(SHARDS), Completion::Written, move |tick, parts| {
             saver.write(tick, parts)
         });
     }
@@ -180,7 +180,7 @@ impl Saver {
 
     /// The text of each file, by its number.
     pub fn files<T: Debug + 'static>(&self, parts: &[Part<T>]) -> Vec<(u32, Vec<String>)> {
-        // Lanes of a union may have one number: they are one file.
+        // SplitIds of a union may have one number: they are one file.
         let mut files: BTreeMap<u32, Vec<&T>> = BTreeMap::new();
         for part in parts.iter().filter(|p| !p.rows.is_empty()) {
             files.entry(part.number).or_default().extend(&part.rows);
@@ -402,7 +402,7 @@ mod tests {
         let all = ["(\"a\", 1)", "(\"be\", 2)", "(\"not\", 1)", "(\"or\", 1)", "(\"to\", 2)", "(\"zebra\", 1)"];
         assert_eq!(rows, all);
         assert_eq!(of("c-2/"), ["(\"x\", 1)\n"]);
-        assert_eq!(seen["u-1/part-00000"], "to\nbe\n", "the left side's lanes come first");
+        assert_eq!(seen["u-1/part-00000"], "to\nbe\n", "the left side's split_ids come first");
         assert!(of("u-1/").iter().skip(4).all(|p| p.lines().is_sorted()));
         assert_eq!(of("u-2/"), ["x\n", "x 1\n"]);
     }

@@ -10,7 +10,7 @@ use std::time::{Duration, Instant};
 
 use crate::api::context::{Pace, SourceSpec, StreamingContext};
 use crate::connector::files::watch::{Look, Stamp, Watch, list};
-use crate::connector::source::{Emit, Piece, Reader, Sealed, Splits, Start, Waker};
+use crate::connector::source::{Emit, Sealed, SourceReader, SplitEnumerator, SplitOffset, SplitRange, Waker};
 use crate::core::clock::{Clock, Time};
 use crate::core::error::{Error, Result};
 use crate::core::plan::{Range, Split};
@@ -32,22 +32,22 @@ type Accept = Arc<dyn Fn(&str) -> bool + Send + Sync>;
 ///
 /// ```
 /// use tidemill::prelude::*;
-/// let logs = TextFiles::new("/var/log/web").existing(true).remember(mins(60)).accept(|name| name.ends_with(".log"));
+/// let logs = TextFileSource::new("/var/log/web").existing(true).remember(mins(60)).accept(|name| name.ends_with(".log"));
 /// assert!(format!("{logs:?}").contains("/var/log/web"));
 /// ```
 #[derive(Clone)]
 #[must_use = "it describes what to read"]
-pub struct TextFiles {
+pub struct TextFileSource {
     pub(super) dir: PathBuf,
     pub(super) existing: bool,
     pub(super) remember: Duration,
     pub(super) accept: Accept,
 }
 
-impl TextFiles {
+impl TextFileSource {
     /// The files that appear in this directory once the job has started.
     pub fn new(dir: impl Into<PathBuf>) -> Self {
-        TextFiles { dir: dir.into(), existing: false, remember: REMEMBER, accept: Arc::new(|_| true) }
+        TextFileSource { dir: dir.into(), existing: false, remember: REMEMBER, accept: Arc::new(|_| true) }
     }
 
     /// Whether the files that are there at the start are read too, of any age; `false` unless said.
@@ -70,10 +70,10 @@ impl TextFiles {
     }
 }
 
-impl fmt::Debug for TextFiles {
+impl fmt::Debug for TextFileSource {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        let TextFiles { dir, existing, remember, accept: _ } = self;
-        f.debug_struct("TextFiles")
+        let TextFileSource { dir, existing, remember, accept: _ } = self;
+        f.debug_struct("TextFileSource")
             .field("dir", dir)
             .field("existing", existing)
             .field("remember", remember)
@@ -86,7 +86,7 @@ impl<'s> StreamingContext<'s> {
     /// time of change, then their name. Spark's `textFileStream`.
     ///
     /// - **New** is a file that was not there when the job started, or has another size or time of change since. Files that
-    ///   are there already are read with [`TextFiles::existing`].
+    ///   are there already are read with [`TextFileSource::existing`].
     /// - **Ready** is a file with bytes in it whose size and time of change stay the same for a batch interval (at least
     ///   100 ms). Best write a file elsewhere on the same file system and move it in. One that still changes when it has been
     ///   taken is not read again: a warning names it. One that changed between the plan of its batch and its reading stops
@@ -95,7 +95,7 @@ impl<'s> StreamingContext<'s> {
     ///   What is no plain file, or cannot be opened, is skipped, with one warning.
     /// - **Lines** end at LF, and a CR before it is not part of them; the last needs no LF. Lines that are not UTF-8, and
     ///   lines over 1 MiB (their first MiB; the rest is skipped), are error records: origin = path, offset = the first byte.
-    /// - **Every process must see the directory** under the same path: each file is a lane of its own, read by the worker
+    /// - **Every process must see the directory** under the same path: each file is a partition of its own, read by the worker
     ///   whose turn it is. Process 0 looks into the directory once a batch: a few microseconds a file that lies there.
     /// - A batch takes files until they are [`batch_bytes`](crate::api::context::Builder::batch_bytes) for each worker, one file
     ///   at least; the others are in the next.
@@ -110,7 +110,7 @@ impl<'s> StreamingContext<'s> {
     /// use tidemill::prelude::*;
     /// let dir = std::env::temp_dir().join(format!("tidemill-doc-files-{}", std::process::id()));
     /// std::fs::create_dir_all(&dir).unwrap();
-    /// let (seen, watched) = (Memory::new(), dir.clone());
+    /// let (seen, watched) = (MemorySink::new(), dir.clone());
     /// let out = seen.clone();
     /// let job = StreamingContext::builder("files", millis(50)).start(move |ssc| {
     ///     ssc.text_file_stream(&watched).oks().to_memory(&out);
@@ -130,7 +130,7 @@ impl<'s> StreamingContext<'s> {
     #[doc(alias = "textFileStream")]
     #[track_caller]
     pub fn text_file_stream(&self, dir: impl AsRef<Path>) -> Decoded<'s, String> {
-        self.text_files_at(&Site::of("text_file_stream"), TextFiles::new(dir.as_ref()))
+        self.text_files_at(&Site::of("text_file_stream"), TextFileSource::new(dir.as_ref()))
     }
 
     /// As [`text_file_stream`](StreamingContext::text_file_stream), of the files that are described. Spark's `fileStream`.
@@ -138,18 +138,18 @@ impl<'s> StreamingContext<'s> {
     /// ```no_run
     /// # use tidemill::prelude::*;
     /// StreamingContext::builder("web log", secs(5)).run(|ssc| {
-    ///     ssc.text_file_stream_with(TextFiles::new("/data/in").existing(true)).oks().count().print(10);
+    ///     ssc.text_file_stream_with(TextFileSource::new("/data/in").existing(true)).oks().count().print(10);
     ///     Ok(())
     /// })?;
     /// # Ok::<(), Error>(())
     /// ```
     #[doc(alias = "fileStream")]
     #[track_caller]
-    pub fn text_file_stream_with(&self, files: TextFiles) -> Decoded<'s, String> {
+    pub fn text_file_stream_with(&self, files: TextFileSource) -> Decoded<'s, String> {
         self.text_files_at(&Site::of("text_file_stream_with"), files)
     }
 
-    fn text_files_at(&self, site: &Site, files: TextFiles) -> Decoded<'s, String> {
+    fn text_files_at(&self, site: &Site, files: TextFileSource) -> Decoded<'s, String> {
         let name = format!("files of {}", files.dir.display());
         if let Err(e) = self.graph.config.apart(&files.dir, true) {
             self.graph.problem(site, e);
@@ -167,7 +167,8 @@ impl<'s> StreamingContext<'s> {
                 let watch =
                     Watch { files, settled, batch_bytes, known: BTreeMap::new(), started: false, last_ms: 0, closing: None };
                 let taken = Vec::new();
-                Ok(Box::new(FileSplits { watch, taken, trouble: None, clock: Time::new(Clock::System) }) as Box<dyn Splits>)
+                Ok(Box::new(FileSplits { watch, taken, trouble: None, clock: Time::new(Clock::System) })
+                    as Box<dyn SplitEnumerator>)
             }
         };
         let reader = FileReader { name: name.clone(), open: None, wake: Arc::new(|| ()) };
@@ -206,9 +207,9 @@ impl FileSplits {
     }
 }
 
-impl Splits for FileSplits {
+impl SplitEnumerator for FileSplits {
     /// Files that were there or read before are not read again; those that came meanwhile are.
-    fn resume(&mut self, read: Vec<Start>, memory: &[u8]) -> Result<()> {
+    fn resume(&mut self, read: Vec<SplitOffset>, memory: &[u8]) -> Result<()> {
         let wrong = |e: postcard::Error| {
             Error::source(self.watch.files.dir.display().to_string(), format!("what was seen cannot be read: {e}"))
         };
@@ -230,7 +231,7 @@ impl Splits for FileSplits {
         crate::core::data::encoded(&(self.watch.last_ms, self.watch.seen().collect::<Vec<_>>()))
     }
 
-    fn start(&mut self) -> Result<Vec<Start>> {
+    fn start(&mut self) -> Result<Vec<SplitOffset>> {
         if !self.watch.started {
             self.watch.last_ms = self.clock.now();
         }
@@ -239,7 +240,7 @@ impl Splits for FileSplits {
         Ok(Vec::new())
     }
 
-    fn plan(&mut self) -> Result<Vec<Piece>> {
+    fn plan(&mut self) -> Result<Vec<SplitRange>> {
         let look = match std::mem::take(&mut self.taken) {
             taken if taken.is_empty() => self.look(),
             taken => Ok(Look { taken, ..Look::default() }),
@@ -254,7 +255,7 @@ impl Splits for FileSplits {
             self.trouble = trouble;
         }
         let dir = &self.watch.files.dir;
-        let piece = |(name, stamp): (String, Stamp)| Piece {
+        let piece = |(name, stamp): (String, Stamp)| SplitRange {
             split: Split::File {
                 path: dir.join(name).to_string_lossy().into(),
                 size: stamp.size,
@@ -361,7 +362,7 @@ impl FileReader {
     }
 }
 
-impl Reader<Line> for FileReader {
+impl SourceReader<Line> for FileReader {
     fn assign(&mut self, _lane: u32, _split: &Split, _from: Option<i64>) -> Result<()> {
         Ok(())
     }
@@ -383,7 +384,7 @@ impl Reader<Line> for FileReader {
                     let (origin, reason) = (range.split.name().clone(), "the file was gone before it was read".to_string());
                     tracing::warn!(path = %origin, "{reason}");
                     let bad = BadLine { origin, offset: range.from, raw: Vec::new(), reason };
-                    emit(range.lane, vec![Line::Bad(Box::new(bad))], 0);
+                    emit(range.split_id, vec![Line::Bad(Box::new(bad))], 0);
                     return Ok(true);
                 }
             },
@@ -396,7 +397,7 @@ impl Reader<Line> for FileReader {
             (self.wake)();
         }
         let bytes = lines.iter().map(Line::bytes).sum();
-        emit(range.lane, lines, bytes);
+        emit(range.split_id, lines, bytes);
         Ok(done)
     }
 }
@@ -404,7 +405,7 @@ impl Reader<Line> for FileReader {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::connector::memory::Memory;
+    use crate::connector::memory::MemorySink;
     use crate::core::time::{millis, secs};
 
     /// A directory of this test, empty, gone at the end.
@@ -450,7 +451,7 @@ mod tests {
     }
 
     impl Hand {
-        fn new(files: TextFiles, batch_bytes: u64) -> Self {
+        fn new(files: TextFileSource, batch_bytes: u64) -> Self {
             let known = BTreeMap::new();
             let watch = Watch { files, settled: SECOND, batch_bytes, known, started: false, last_ms: 1_000_000, closing: None };
             Hand { watch, begun: Instant::now(), seconds: 0 }
@@ -482,7 +483,7 @@ mod tests {
 
     #[test]
     fn a_watch_that_is_closed_takes_what_waited_if_it_does_not_change() {
-        let mut w = Hand::new(TextFiles::new("d"), 10);
+        let mut w = Hand::new(TextFileSource::new("d"), 10);
         assert_eq!(w.taken(&[]), NONE);
         let (a, b, c) = (("a", 8, 1_001), ("b", 8, 1_001), ("c", 1, 1_001));
         assert_eq!(w.taken(&[a, b, c, ("empty", 0, 1_001)]), NONE);
@@ -498,7 +499,7 @@ mod tests {
 
     #[test]
     fn f5_f6_only_new_files_are_taken_once_they_have_settled() {
-        let mut w = Hand::new(TextFiles::new("d"), 1_000);
+        let mut w = Hand::new(TextFileSource::new("d"), 1_000);
         let old = ("old", 5, 999);
         assert_eq!(w.taken(&[old]), NONE);
         assert_eq!(w.taken(&[old, ("b", 1, 1_001)]), NONE);
@@ -517,7 +518,7 @@ mod tests {
 
     #[test]
     fn f5_a_growing_file_waits_and_one_that_grows_later_is_warned_about_once() {
-        let mut w = Hand::new(TextFiles::new("d"), 1_000);
+        let mut w = Hand::new(TextFileSource::new("d"), 1_000);
         assert_eq!(w.taken(&[]), NONE);
         for n in 1..5 {
             assert_eq!(w.taken(&[("g", n, 1_000)]), NONE, "it grows");
@@ -532,7 +533,7 @@ mod tests {
 
     #[test]
     fn f8_names_and_kinds_that_are_not_read() {
-        let mut w = Hand::new(TextFiles::new("d").existing(true).accept(|n| n != "no"), 1_000);
+        let mut w = Hand::new(TextFileSource::new("d").existing(true).accept(|n| n != "no"), 1_000);
         let files = [".h", "_SUCCESS", "a.tmp", "a._COPYING_", "no", "yes", "shut"].map(|n| (n, 1, 1));
         let (taken, warnings) = w.look_at(&files, &["sub"], &["shut"]);
         assert_eq!(taken, NONE);
@@ -546,7 +547,7 @@ mod tests {
 
     #[test]
     fn a_batch_is_in_order_and_bounded_and_has_one_file_at_least() {
-        let mut w = Hand::new(TextFiles::new("d").existing(true), 10);
+        let mut w = Hand::new(TextFileSource::new("d").existing(true), 10);
         let files = [("c", 6, 1), ("b", 4, 2), ("a", 4, 2), ("big", 90, 3), ("z", 1, 4)];
         assert_eq!(w.taken(&files), NONE);
         assert_eq!(w.taken(&files), ["c", "a"], "10 bytes");
@@ -558,7 +559,7 @@ mod tests {
 
     #[test]
     fn f6_what_is_old_is_forgotten_and_what_waits_is_not() {
-        let mut w = Hand::new(TextFiles::new("d").remember(secs(3)), 5);
+        let mut w = Hand::new(TextFileSource::new("d").remember(secs(3)), 5);
         let at = |s: i64| 1_000 + s;
         assert_eq!(w.taken(&[("ancient", 1, 1)]), NONE);
         assert_eq!(w.watch.known.len(), 1);
@@ -580,13 +581,13 @@ mod tests {
     fn range(path: &str) -> Range {
         let stamp = Stamp::of(&std::fs::metadata(path).unwrap());
         let split = Split::File { path: path.into(), size: stamp.size, modified_ms: stamp.modified_ms };
-        Range { source: 0, lane: 7, split, from: 0, until: stamp.size as i64 }
+        Range { source: 0, split_id: 7, split, from: 0, until: stamp.size as i64 }
     }
 
     fn read_all(range: &Range) -> Result<(Vec<Line>, usize)> {
         let (mut reader, mut lines, mut calls) = (reader(), Vec::new(), 1);
-        let mut emit = |lane, rows: Vec<Line>, _| {
-            assert_eq!(lane, 7);
+        let mut emit = |split_id, rows: Vec<Line>, _| {
+            assert_eq!(split_id, 7);
             assert!(rows.len() <= LINES_A_CALL + CHUNK);
             lines.extend(rows);
         };
@@ -673,7 +674,7 @@ mod tests {
     fn f11_a_job_reads_what_appears_also_after_its_directory_was_away() {
         let dir = Dir::new("job");
         dir.put("old", "old\n");
-        let (oks, errors) = (Memory::new(), Memory::new());
+        let (oks, errors) = (MemorySink::new(), MemorySink::new());
         let (watched, good, bad) = (dir.0.clone(), oks.clone(), errors.clone());
         let job = StreamingContext::builder("files", millis(20)).workers(2).start(move |ssc| {
             let lines = ssc.text_file_stream(&watched);
@@ -705,7 +706,7 @@ mod tests {
     fn a_graceful_stop_reads_what_is_there_in_as_many_batches_as_it_needs() {
         for workers in [1, 2] {
             let dir = Dir::new(&format!("stop-{workers}"));
-            let (seen, watched) = (Memory::new(), dir.0.clone());
+            let (seen, watched) = (MemorySink::new(), dir.0.clone());
             let out = seen.clone();
             // 16 bytes a batch: two files.
             let builder = StreamingContext::builder("files", millis(300)).workers(workers).batch_bytes(16 / workers as usize);
@@ -737,10 +738,10 @@ mod tests {
             }
             // Of this moment, so it is the last; and longer than one call.
             dir.put("long", [&vec![b'x'; 4 * LINE_LIMIT][..], b"\nend\n"].concat());
-            let (seen, watched) = (Memory::new(), dir.0.clone());
+            let (seen, watched) = (MemorySink::new(), dir.0.clone());
             let out = seen.clone();
             let job = StreamingContext::builder("files", millis(20)).workers(workers).start(move |ssc| {
-                ssc.text_file_stream_with(TextFiles::new(&watched).existing(true)).oks().to_memory(&out);
+                ssc.text_file_stream_with(TextFileSource::new(&watched).existing(true)).oks().to_memory(&out);
                 Ok(())
             });
             let job = job.unwrap();

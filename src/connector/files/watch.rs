@@ -8,7 +8,7 @@ use std::io::ErrorKind;
 use std::path::Path;
 use std::time::{Duration, Instant, UNIX_EPOCH};
 
-use crate::connector::files::source::TextFiles;
+use crate::connector::files::source::TextFileSource;
 
 /// A file as a plan knows it.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -42,7 +42,7 @@ pub(super) enum Known {
 
 /// What the planner remembers: does no I/O but for the test whether a file opens.
 pub(super) struct Watch {
-    pub(super) files: TextFiles,
+    pub(super) files: TextFileSource,
     pub(super) settled: Duration,
     pub(super) batch_bytes: u64,
     pub(super) known: BTreeMap<String, Known>,

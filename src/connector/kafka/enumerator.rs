@@ -9,9 +9,9 @@ use std::time::{Duration, Instant};
 
 use crate::connector::kafka::client::{Metadata, START_DEADLINE, Topic, lock};
 use crate::connector::kafka::group_offsets::{CommitOffsets, Committer, GroupOffsets};
-use crate::connector::kafka::source::{Kafka, StartFrom};
+use crate::connector::kafka::source::{KafkaSource, StartFrom};
 use crate::connector::kafka::topic_ids::{Ids, ids, same};
-use crate::connector::source::{Splits, Start};
+use crate::connector::source::{SplitEnumerator, SplitOffset};
 use crate::core::data::encoded;
 use crate::core::error::{Error, Result};
 use crate::core::plan::{Range, Split};
@@ -21,23 +21,23 @@ use crate::core::plan::{Range, Split};
 const GONE: (u32, Duration) = (6, Duration::from_secs(10));
 
 /// The planner's half: resolves topics and offsets, and looks for new ones on a thread of its own.
-pub struct KafkaSplits {
-    kafka: Kafka,
+pub struct KafkaEnumerator {
+    kafka: KafkaSource,
     resumed: Option<BTreeSet<Split>>,
     /// The topics that are read, as the brokers know them: those of the checkpoint, and what was learned since.
     ids: Arc<Mutex<Ids>>,
-    news: Option<(Receiver<Result<Start>>, Sender<()>)>,
+    news: Option<(Receiver<Result<SplitOffset>>, Sender<()>)>,
     offsets: Option<GroupOffsets>,
     committer: Option<Committer>,
 }
 
-impl KafkaSplits {
+impl KafkaEnumerator {
     /// # Errors
     /// Whatever is wrong with the description; nobody is contacted yet.
-    pub fn new(kafka: &Kafka) -> Result<Self> {
+    pub fn new(kafka: &KafkaSource) -> Result<Self> {
         kafka.check()?;
         let offsets = if let CommitOffsets::ByUser(offsets) = &kafka.offsets { Some(offsets.clone()) } else { None };
-        Ok(KafkaSplits { kafka: kafka.clone(), resumed: None, ids: Arc::default(), news: None, offsets, committer: None })
+        Ok(KafkaEnumerator { kafka: kafka.clone(), resumed: None, ids: Arc::default(), news: None, offsets, committer: None })
     }
 
     /// The job can be started again: where that is so, offsets are committed unless they are not wanted.
@@ -50,7 +50,7 @@ impl KafkaSplits {
 }
 
 /// The topics of a source as the brokers have them now; a named one that is not there is left out.
-fn resolve(kafka: &Kafka, metadata: &Metadata) -> Result<Vec<Topic>> {
+fn resolve(kafka: &KafkaSource, metadata: &Metadata) -> Result<Vec<Topic>> {
     let mut found = BTreeSet::new();
     if let Some(pattern) = &kafka.topics.pattern {
         found.extend(metadata.topics(START_DEADLINE)?.into_iter().filter(|t| pattern.is_match(&t.name)));
@@ -61,7 +61,7 @@ fn resolve(kafka: &Kafka, metadata: &Metadata) -> Result<Vec<Topic>> {
     Ok(found.into_iter().collect())
 }
 
-fn start_of(kafka: &Kafka, metadata: &Metadata, topic: &Arc<str>, partition: i32) -> Result<Start> {
+fn start_of(kafka: &KafkaSource, metadata: &Metadata, topic: &Arc<str>, partition: i32) -> Result<SplitOffset> {
     let (low, high) = metadata.bounds(topic, partition, START_DEADLINE)?;
     let from = match &kafka.start {
         StartFrom::Latest => high,
@@ -79,11 +79,11 @@ fn start_of(kafka: &Kafka, metadata: &Metadata, topic: &Arc<str>, partition: i32
             }
         },
     };
-    Ok(Start { split: Split::Kafka { topic: topic.clone(), partition }, from })
+    Ok(SplitOffset { split: Split::Kafka { topic: topic.clone(), partition }, from })
 }
 
 /// Where each partition begins when nothing was read before.
-fn first_starts(kafka: &Kafka, metadata: &Metadata, topics: &[Topic]) -> Result<Vec<Start>> {
+fn first_starts(kafka: &KafkaSource, metadata: &Metadata, topics: &[Topic]) -> Result<Vec<SplitOffset>> {
     if let StartFrom::Offsets(offsets) = &kafka.start {
         let known = |t: &str, p: i32| topics.iter().any(|topic| &*topic.name == t && topic.partitions.contains(&p));
         if let Some((topic, partition)) = offsets.keys().find(|(t, p)| !known(t, *p)) {
@@ -95,13 +95,13 @@ fn first_starts(kafka: &Kafka, metadata: &Metadata, topics: &[Topic]) -> Result<
 }
 
 /// Where those begin that a checkpoint does not know.
-fn later_starts(metadata: &Metadata, topics: &[Topic], known: &BTreeSet<Split>) -> Result<Vec<Start>> {
+fn later_starts(metadata: &Metadata, topics: &[Topic], known: &BTreeSet<Split>) -> Result<Vec<SplitOffset>> {
     let mut left = known.clone();
     let mut starts = Vec::new();
     for (topic, partition) in each(topics) {
         let split = Split::Kafka { topic: topic.clone(), partition };
         if !left.remove(&split) {
-            starts.push(Start { split, from: metadata.bounds(topic, partition, START_DEADLINE)?.0 });
+            starts.push(SplitOffset { split, from: metadata.bounds(topic, partition, START_DEADLINE)?.0 });
         }
     }
     match left.first() {
@@ -118,7 +118,7 @@ fn later_starts(metadata: &Metadata, topics: &[Topic], known: &BTreeSet<Split>) 
 ///
 /// # Errors
 /// A topic or a partition that is not there; brokers that do not answer.
-pub(super) fn check(kafka: &Kafka, given: &[Split]) -> Result<()> {
+pub(super) fn check(kafka: &KafkaSource, given: &[Split]) -> Result<()> {
     let wanted: BTreeSet<(&Arc<str>, i32)> = given
         .iter()
         .filter_map(|s| if let Split::Kafka { topic, partition } = s { Some((topic, *partition)) } else { None })
@@ -163,10 +163,10 @@ fn each(topics: &[Topic]) -> impl Iterator<Item = (&Arc<str>, i32)> {
     topics.iter().flat_map(|t| t.partitions.iter().map(move |p| (&t.name, *p)))
 }
 
-impl Splits for KafkaSplits {
+impl SplitEnumerator for KafkaEnumerator {
     /// `start` gives only partitions that appeared meanwhile, which are read from their first record. Where the source says to
     /// start does not matter then.
-    fn resume(&mut self, read: Vec<Start>, memory: &[u8]) -> Result<()> {
+    fn resume(&mut self, read: Vec<SplitOffset>, memory: &[u8]) -> Result<()> {
         self.resumed = Some(read.into_iter().map(|s| s.split).collect());
         if !memory.is_empty() {
             let known = postcard::from_bytes(memory);
@@ -179,7 +179,7 @@ impl Splits for KafkaSplits {
         encoded(&*lock(&self.ids))
     }
 
-    fn start(&mut self) -> Result<Vec<Start>> {
+    fn start(&mut self) -> Result<Vec<SplitOffset>> {
         let (kafka, metadata) = (&self.kafka, Metadata::new(&self.kafka.settings)?);
         let place = format!("Kafka at {}", metadata.brokers);
         let topics = resolve(kafka, &metadata)?;
@@ -216,7 +216,7 @@ impl Splits for KafkaSplits {
         committer.offsets.commit(&ranges.iter().map(Into::into).collect::<Vec<_>>());
     }
 
-    fn discover(&mut self) -> Result<Vec<Start>> {
+    fn discover(&mut self) -> Result<Vec<SplitOffset>> {
         let Some((news, _)) = &self.news else { return Ok(Vec::new()) };
         let mut starts = Vec::new();
         loop {
@@ -230,7 +230,7 @@ impl Splits for KafkaSplits {
 
 /// Asks the brokers every few seconds what is new. A broker that does not answer is asked again, and that is all.
 struct Watch {
-    kafka: Kafka,
+    kafka: KafkaSource,
     metadata: Metadata,
     ids: Arc<Mutex<Ids>>,
     known: BTreeMap<Arc<str>, BTreeSet<i32>>,
@@ -238,7 +238,7 @@ struct Watch {
 }
 
 impl Watch {
-    fn spawn(mut self, topics: &[Topic]) -> Result<(Receiver<Result<Start>>, Sender<()>)> {
+    fn spawn(mut self, topics: &[Topic]) -> Result<(Receiver<Result<SplitOffset>>, Sender<()>)> {
         self.known = topics.iter().map(|t| (t.name.clone(), t.partitions.iter().copied().collect())).collect();
         let (say, news) = channel();
         let (stop, stopped) = channel::<()>();
@@ -260,7 +260,7 @@ impl Watch {
         Ok((news, stop))
     }
 
-    fn look(&mut self) -> Result<Vec<Start>, Trouble> {
+    fn look(&mut self) -> Result<Vec<SplitOffset>, Trouble> {
         let topics = resolve(&self.kafka, &self.metadata)?;
         let place = || format!("Kafka at {}", self.metadata.brokers);
         learn(&self.ids, &self.metadata, &topics).map_err(|e| Trouble::Final(Error::source(place(), e)))?;
@@ -272,7 +272,7 @@ impl Watch {
             }
             // Whatever is in it came after the start: it is read from its first record.
             let (from, _) = self.metadata.bounds(topic, partition, START_DEADLINE)?;
-            starts.push(Start { split: Split::Kafka { topic: topic.clone(), partition }, from });
+            starts.push(SplitOffset { split: Split::Kafka { topic: topic.clone(), partition }, from });
             self.known.entry(topic.clone()).or_default().insert(partition);
         }
         Ok(starts)

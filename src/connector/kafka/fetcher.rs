@@ -13,7 +13,7 @@ use rdkafka::{Message as _, Offset, TopicPartitionList};
 use crate::connector::kafka::client::{Context, Reports, Side, described_code, lock};
 use crate::connector::kafka::ffi::{Queue, Room, Taken, known_high};
 use crate::connector::kafka::partition_buffer::{Gone, Inbox, Item, Signal};
-use crate::connector::kafka::source::Kafka;
+use crate::connector::kafka::source::KafkaSource;
 use crate::connector::message::Block;
 use crate::connector::source::Waker;
 use crate::core::error::{Error, Result};
@@ -45,7 +45,7 @@ pub(super) struct Drain {
 }
 
 impl Drain {
-    pub(super) fn start(kafka: &Kafka, waker: Waker) -> Result<Drain> {
+    pub(super) fn start(kafka: &KafkaSource, waker: Waker) -> Result<Drain> {
         let settings = &kafka.settings;
         let (mut consumer, reports): (BaseConsumer<Context>, _) = settings.client(Side::Source, Some(kafka.group_or_ours()))?;
         let signal = Arc::new(Signal::default());

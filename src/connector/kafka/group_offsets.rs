@@ -9,7 +9,7 @@ use rdkafka::consumer::{BaseConsumer, CommitMode, Consumer};
 use rdkafka::{Offset, TopicPartitionList};
 
 use crate::connector::kafka::client::{Context, Side, lock};
-use crate::connector::kafka::source::Kafka;
+use crate::connector::kafka::source::KafkaSource;
 use crate::core::error::{Error, Result};
 use crate::core::plan::OffsetRange;
 
@@ -30,12 +30,12 @@ pub enum CommitOffsets {
     ByUser(GroupOffsets),
 }
 
-/// Takes offsets that a program wants committed; see [`Kafka::commit_offsets`].
+/// Takes offsets that a program wants committed; see [`KafkaSource::commit_offsets`].
 ///
 /// ```
 /// use tidemill::prelude::*;
 /// let offsets = GroupOffsets::new();
-/// let kafka = Kafka::brokers("127.0.0.1:9092").topic("words").commit_offsets(CommitOffsets::ByUser(offsets.clone()));
+/// let kafka = KafkaSource::brokers("127.0.0.1:9092").topic("words").commit_offsets(CommitOffsets::ByUser(offsets.clone()));
 /// // in an output: stream.foreach_batch(move |batch| { ..; offsets.commit(batch.offset_ranges()); Ok(()) })
 /// offsets.commit(&[OffsetRange::new("words", 0, 0, 200)]);
 /// assert_eq!(offsets.waiting(), [OffsetRange::new("words", 0, 200, 200)]);
@@ -84,7 +84,7 @@ pub(super) struct Committer {
 impl Committer {
     /// # Errors
     /// What is wrong with the settings; no thread.
-    pub fn start(kafka: &Kafka, offsets: GroupOffsets) -> Result<Self> {
+    pub fn start(kafka: &KafkaSource, offsets: GroupOffsets) -> Result<Self> {
         let (consumer, reports): (BaseConsumer<Context>, _) = kafka.settings.client(Side::Source, Some(kafka.group_or_ours()))?;
         let ((stop, stopped), (tell, done)) = (channel::<()>(), channel());
         let mine = offsets.clone();

@@ -8,9 +8,9 @@ use std::sync::Arc;
 
 use crate::connector::kafka::fetcher::{Command, Drain};
 use crate::connector::kafka::partition_buffer::{Gone, Inbox, Item};
-use crate::connector::kafka::source::{Kafka, Tombstones};
+use crate::connector::kafka::source::{KafkaSource, Tombstones};
 use crate::connector::message::{Block, Message};
-use crate::connector::source::{Emit, Reader, Sealed, Waker};
+use crate::connector::source::{Emit, Sealed, SourceReader, Waker};
 use crate::core::error::{Error, Result};
 use crate::core::plan::{Limits, Range, Split};
 
@@ -23,7 +23,7 @@ const INBOX: (usize, usize) = (1 << 20, 16 << 20);
 
 /// Where a partition stands.
 struct Cursor {
-    lane: u32,
+    split_id: u32,
     split: Split,
     inbox: Arc<Inbox>,
     skip_nulls: bool,
@@ -55,9 +55,9 @@ enum Ready {
 }
 
 impl Cursor {
-    fn new(lane: u32, split: &Split, inbox: Inbox, skip_nulls: bool) -> Self {
+    fn new(split_id: u32, split: &Split, inbox: Inbox, skip_nulls: bool) -> Self {
         let (split, inbox) = (split.clone(), Arc::new(inbox));
-        Cursor { lane, split, inbox, skip_nulls, from: 0, next: None, given: 0, front: None, end: -1, asked: -1, low: -1 }
+        Cursor { split_id, split, inbox, skip_nulls, from: 0, next: None, given: 0, front: None, end: -1, asked: -1, low: -1 }
     }
 
     /// Stands at `from`, wherever it stood; what is under way is forgotten. The epoch is for the drain thread.
@@ -127,7 +127,7 @@ impl Cursor {
         let until = self.next?;
         let from = std::mem::replace(&mut self.from, until);
         self.given = 0;
-        Some(Range { source, lane: self.lane, split: self.split.clone(), from, until })
+        Some(Range { source, split_id: self.split_id, split: self.split.clone(), from, until })
     }
 
     /// An end before `until` was the last thing seen: the log may be shorter than the range. Said once for each end.
@@ -147,7 +147,7 @@ impl Cursor {
 
 /// Reads the partitions of one worker. The thread and the connection begin with the first partition.
 pub struct KafkaReader {
-    kafka: Kafka,
+    kafka: KafkaSource,
     source: u32,
     waker: Waker,
     drain: Option<Drain>,
@@ -162,7 +162,7 @@ impl KafkaReader {
     ///
     /// # Errors
     /// Whatever is wrong with the description; nobody is contacted yet.
-    pub fn new(kafka: &Kafka, source: u32, waker: Waker) -> Result<Self> {
+    pub fn new(kafka: &KafkaSource, source: u32, waker: Waker) -> Result<Self> {
         kafka.check()?;
         Ok(KafkaReader {
             kafka: kafka.clone(),
@@ -215,7 +215,13 @@ impl KafkaReader {
         if from < to {
             let (topic, partition) = (cursor.split.name(), cursor.split.partition());
             tracing::error!("topic {topic}, partition {partition}: offsets {from} to {to} aged out before they were read: lost");
-            self.lost.push(Range { source: self.source, lane: cursor.lane, split: cursor.split.clone(), from, until: to });
+            self.lost.push(Range {
+                source: self.source,
+                split_id: cursor.split_id,
+                split: cursor.split.clone(),
+                from,
+                until: to,
+            });
         }
         let (epoch, inbox) = (cursor.pass(to), cursor.inbox.clone());
         self.drain()?.send(Command::Read { inbox, epoch, from: to });
@@ -253,7 +259,7 @@ impl KafkaReader {
             }
             taken += n;
             if !rows.is_empty() {
-                emit(cursor.lane, rows, bytes);
+                emit(cursor.split_id, rows, bytes);
             }
         }
         self.room_again(room);
@@ -261,8 +267,8 @@ impl KafkaReader {
     }
 }
 
-impl Reader<Message> for KafkaReader {
-    fn assign(&mut self, lane: u32, split: &Split, from: Option<i64>) -> Result<()> {
+impl SourceReader<Message> for KafkaReader {
+    fn assign(&mut self, split_id: u32, split: &Split, from: Option<i64>) -> Result<()> {
         let Split::Kafka { topic, partition } = split else {
             return Err(self.fault(format!("{} is not a Kafka partition", split.name())));
         };
@@ -272,11 +278,11 @@ impl Reader<Message> for KafkaReader {
                 let room = (BYTES / (self.cursors.len() + 1)).clamp(INBOX.0, INBOX.1);
                 self.cursors.iter().for_each(|c| c.inbox.set_room(room));
                 let inbox = Inbox::new(topic.clone(), *partition, room);
-                self.cursors.push(Cursor::new(lane, split, inbox, self.kafka.tombstones == Tombstones::Skip));
+                self.cursors.push(Cursor::new(split_id, split, inbox, self.kafka.tombstones == Tombstones::Skip));
                 self.cursors.len() - 1
             }
         };
-        self.cursors[i].lane = lane;
+        self.cursors[i].split_id = split_id;
         match from {
             Some(from) if self.cursors[i].next != Some(from) => self.begin(i, from),
             _ => Ok(()),
@@ -295,7 +301,7 @@ impl Reader<Message> for KafkaReader {
             if cursor.next.is_none() {
                 continue;
             }
-            let allowed = self.limits.of(cursor.lane).map_or(u64::MAX, |limit| limit.saturating_sub(cursor.given));
+            let allowed = self.limits.of(cursor.split_id).map_or(u64::MAX, |limit| limit.saturating_sub(cursor.given));
             let most = left.min(usize::try_from(allowed).unwrap_or(usize::MAX));
             if most > 0 {
                 left -= self.give(i, i64::MAX, most, emit)?.0;
@@ -316,7 +322,7 @@ impl Reader<Message> for KafkaReader {
         }
         let source = self.source;
         let ranges = self.cursors.iter_mut().filter_map(|c| c.seal(source)).collect();
-        let lag = self.cursors.iter().filter_map(|c| Some((c.lane, c.lag()?))).collect();
+        let lag = self.cursors.iter().filter_map(|c| Some((c.split_id, c.lag()?))).collect();
         let trouble = self.drain.as_ref().and_then(Drain::trouble);
         let trouble = trouble.map(|t| format!("Kafka at {}: {t}", self.kafka.settings.brokers));
         // A partition at its cap has rows for the next batch, and nobody else would say so.

@@ -22,7 +22,7 @@ use crate::core::error::{BoxError, Error, Result};
 use crate::core::plan::Tick;
 use crate::core::time::BatchTime;
 use crate::engine::flow::Site;
-use crate::engine::output::{Out, Receipts};
+use crate::engine::output::{Completion, Receipts};
 use crate::operator::kernel::deliver::{SHARDS, Spread};
 use crate::replay::request::Place;
 
@@ -81,7 +81,7 @@ impl KafkaSink {
     ///     let job = StreamingContext::builder("counts", secs(1));
     ///     let job = match dir { Some(dir) => job.checkpoint(dir), None => job };
     ///     job.start(|ssc| {
-    ///         let words = ssc.kafka_direct_stream(Kafka::brokers("127.0.0.1:1").topic("words")).values().oks();
+    ///         let words = ssc.kafka_direct_stream(KafkaSource::brokers("127.0.0.1:1").topic("words")).values().oks();
     ///         let sink = KafkaSink::new("127.0.0.1:1", "counts").exactly_once();
     ///         words.count_by_value().to_kafka(sink, |(word, n), record| _ = record.key(word).json(n));
     ///         Ok(())
@@ -132,7 +132,7 @@ impl KafkaSink {
 
 /// The record that a sink's closure fills for each row; its memory is used again for the next.
 #[derive(Debug, Default)]
-pub struct Record {
+pub struct ProducerRecord {
     key: Option<usize>,
     value: Option<usize>,
     keys: Vec<u8>,
@@ -142,7 +142,7 @@ pub struct Record {
     pub(crate) error: Option<serde_json::Error>,
 }
 
-impl Record {
+impl ProducerRecord {
     /// The key. Without a partition of its own, equal keys go to the same one: that which Kafka's Java clients choose.
     pub fn key(&mut self, key: impl AsRef<[u8]>) -> &mut Self {
         self.keys.clear();
@@ -207,7 +207,7 @@ impl Record {
     }
 
     /// Filled anew for a row.
-    pub(crate) fn fill<T>(&mut self, fill: &mut impl FnMut(&T, &mut Record), row: &T) -> Result<(), BoxError> {
+    pub(crate) fn fill<T>(&mut self, fill: &mut impl FnMut(&T, &mut ProducerRecord), row: &T) -> Result<(), BoxError> {
         self.clear();
         fill(row, self);
         self.error.take().map_or(Ok(()), |e| Err(format!("a row cannot be JSON: {e}").into()))
@@ -226,7 +226,7 @@ pub struct KafkaOutput<F> {
     link: Option<Link>,
     /// Batches whose rows are not known to have arrived.
     under_way: VecDeque<UnderWay>,
-    record: Record,
+    record: ProducerRecord,
 }
 
 struct UnderWay {
@@ -253,7 +253,7 @@ impl<F> KafkaOutput<F> {
     pub fn new(sink: &KafkaSink, fill: F) -> Result<Self> {
         sink.check()?;
         let (partitions, under_way) = (Vec::new(), VecDeque::new());
-        Ok(KafkaOutput { sink: sink.clone(), fill, partitions, link: None, under_way, record: Record::default() })
+        Ok(KafkaOutput { sink: sink.clone(), fill, partitions, link: None, under_way, record: ProducerRecord::default() })
     }
 
     fn connect(&mut self) -> Result<()> {
@@ -275,7 +275,7 @@ impl<F> KafkaOutput<F> {
 
     fn rows<T>(&mut self, time: BatchTime, parts: &[Part<T>]) -> Result<(), BoxError>
     where
-        F: FnMut(&T, &mut Record),
+        F: FnMut(&T, &mut ProducerRecord),
     {
         if self.link.is_none() {
             self.connect()?;
@@ -316,7 +316,7 @@ impl<F> KafkaOutput<F> {
     /// Sends the rows of a batch, behind those that are under way; marks wait for their rows.
     fn send<T>(&mut self, time: BatchTime, parts: &[Part<T>]) -> Result<(), BoxError>
     where
-        F: FnMut(&T, &mut Record),
+        F: FnMut(&T, &mut ProducerRecord),
     {
         if parts.iter().all(|p| p.rows.is_empty()) && !self.sink.marks {
             return Ok(());
@@ -359,7 +359,7 @@ impl<F> KafkaOutput<F> {
 
 impl<T, F> Output<T> for KafkaOutput<F>
 where
-    F: FnMut(&T, &mut Record) + Send,
+    F: FnMut(&T, &mut ProducerRecord) + Send,
 {
     fn write(&mut self, time: BatchTime, parts: &[Part<T>]) -> Result<(), BoxError> {
         self.send(time, parts)?;
@@ -390,14 +390,14 @@ impl<'s, T: Exchange> DStream<'s, T> {
     ///
     /// Batches leave in order, and within a batch rows as `print` would order them, by process and part.
     #[track_caller]
-    pub fn to_kafka(&self, mut sink: KafkaSink, mut fill: impl FnMut(&T, &mut Record) + Send + 'static) {
+    pub fn to_kafka(&self, mut sink: KafkaSink, mut fill: impl FnMut(&T, &mut ProducerRecord) + Send + 'static) {
         let site = Site::of("to_kafka");
         let graph = &self.node.graph;
         match graph.config.place(&sink.topic) {
             Place::Own => {}
             Place::Other(topic) => (sink.topic, sink.once) = (topic, false),
             Place::Shown => {
-                let mut record = Record::default();
+                let mut record = ProducerRecord::default();
                 let line = move |row: &T| {
                     record.fill(&mut fill, row)?;
                     Ok(record.line())
@@ -415,7 +415,7 @@ impl<'s, T: Exchange> DStream<'s, T> {
             Ok(output) => {
                 graph.before_start(move || sink.find().map(drop));
                 let output = Arc::new(Mutex::new(output));
-                let out = Out::Delivered(Box::new(Shared(output.clone())));
+                let out = Completion::Delivered(Box::new(Shared(output.clone())));
                 let send = move |tick: &Tick, parts: &[Part<T>]| lock(&output).send(tick.time, parts);
                 self.attach_spread(&site, "to_kafka", Spread::Local, out, send);
             }
@@ -430,7 +430,7 @@ mod tests {
 
     #[test]
     fn a_record_is_used_again_and_keeps_nothing() {
-        let mut r = Record::default();
+        let mut r = ProducerRecord::default();
         r.key("k").value([1, 2]).header("h", "x").partition(3);
         assert_eq!((r.key, r.value, r.partition, r.headers.is_some()), (Some(1), Some(2), Some(3), true));
         r.clear();
@@ -452,7 +452,7 @@ mod tests {
     #[test]
     fn brokers_that_are_away_are_named() {
         let sink = KafkaSink::new("127.0.0.1:1", "out").set("message.timeout.ms", "300");
-        let mut out = KafkaOutput::new(&sink, |row: &String, rec: &mut Record| _ = rec.value(row)).unwrap();
+        let mut out = KafkaOutput::new(&sink, |row: &String, rec: &mut ProducerRecord| _ = rec.value(row)).unwrap();
         out.link = Some(link_to_nowhere(&sink));
         let parts = [Part { number: 0, rows: vec![String::from("x")] }];
         let text = out.write(BatchTime::from_millis(1000), &parts).unwrap_err().to_string();
@@ -471,7 +471,7 @@ mod tests {
             broker.create_topic(&topic, 5).unwrap();
             let sink = KafkaSink::new(broker.address(), &topic);
             for _ in 0..3 {
-                let mut out = KafkaOutput::open(&sink, |row: &i32, rec: &mut Record| _ = rec.key(key).json(row)).unwrap();
+                let mut out = KafkaOutput::open(&sink, |row: &i32, rec: &mut ProducerRecord| _ = rec.key(key).json(row)).unwrap();
                 out.write(BatchTime::from_millis(1000), &[Part { number: 0, rows: vec![1, 2, 3] }]).unwrap();
             }
             let held: Vec<i64> = (0..5).map(|p| metadata.bounds(&topic, p, START_DEADLINE).unwrap().1).collect();

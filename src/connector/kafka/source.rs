@@ -1,6 +1,6 @@
 //! The Kafka direct stream as users describe it: which topics, where to begin, how fast.
 //!
-//! The planner's half is [`KafkaSplits`](crate::connector::kafka::enumerator::KafkaSplits), the worker's
+//! The planner's half is [`KafkaEnumerator`](crate::connector::kafka::enumerator::KafkaEnumerator), the worker's
 //! [`KafkaReader`](crate::connector::kafka::reader::KafkaReader).
 
 use std::collections::{BTreeMap, BTreeSet};
@@ -89,12 +89,12 @@ pub(super) struct Topics {
 /// | [`set`](Kafka::set) | librdkafka's setting, read committed, short queues |
 ///
 /// ```
-/// use tidemill::connector::kafka::source::{Kafka, StartFrom};
-/// let twitter = Kafka::brokers("127.0.0.1:9092").topic("twitter").start(StartFrom::earliest());
+/// use tidemill::connector::kafka::source::{KafkaSource, StartFrom};
+/// let twitter = KafkaSource::brokers("127.0.0.1:9092").topic("twitter").start(StartFrom::earliest());
 /// # let _ = twitter;
 /// ```
 #[derive(Clone)]
-pub struct Kafka {
+pub struct KafkaSource {
     pub(crate) settings: Settings,
     pub(super) topics: Topics,
     pub(crate) group: String,
@@ -111,14 +111,14 @@ pub struct Kafka {
     faults: Vec<String>,
 }
 
-impl fmt::Debug for Kafka {
+impl fmt::Debug for KafkaSource {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         let (settings, topics) = (&self.settings, &self.topics);
         f.debug_struct("Kafka").field("settings", settings).field("topics", topics).field("start", &self.start).finish()
     }
 }
 
-impl Kafka {
+impl KafkaSource {
     /// The source of a job: with the job's name where it has no group.
     pub(super) fn of_job(mut self, job: &Config) -> Self {
         if self.group.is_empty() {
@@ -140,7 +140,7 @@ impl Kafka {
 
     /// A source on these brokers: `host:port`, several with commas between.
     pub fn brokers(brokers: impl Into<String>) -> Self {
-        Kafka {
+        KafkaSource {
             settings: Settings::brokers(brokers),
             topics: Topics::default(),
             group: String::new(),
@@ -161,12 +161,12 @@ impl Kafka {
     /// `auto.offset.reset` (`smallest`, `earliest`, `largest`, `latest`), and librdkafka's settings.
     ///
     /// ```
-    /// use tidemill::connector::kafka::source::Kafka;
-    /// let k = Kafka::params([("metadata.broker.list", "127.0.0.1:9092"), ("auto.offset.reset", "smallest")]).topic("words");
+    /// use tidemill::connector::kafka::source::KafkaSource;
+    /// let k = KafkaSource::params([("metadata.broker.list", "127.0.0.1:9092"), ("auto.offset.reset", "smallest")]).topic("words");
     /// # k.check().unwrap();
     /// ```
     pub fn params<K: AsRef<str>, V: AsRef<str>>(params: impl IntoIterator<Item = (K, V)>) -> Self {
-        params.into_iter().fold(Kafka::brokers(""), |kafka, (k, v)| kafka.set(k.as_ref(), v.as_ref()))
+        params.into_iter().fold(KafkaSource::brokers(""), |kafka, (k, v)| kafka.set(k.as_ref(), v.as_ref()))
     }
 
     /// Reads this topic, besides those already named.
@@ -264,7 +264,7 @@ impl Kafka {
     ///
     /// ```
     /// use tidemill::prelude::*;
-    /// let clicks = Kafka::brokers("127.0.0.1:9092").topic("clicks").fail_on_data_loss(false);
+    /// let clicks = KafkaSource::brokers("127.0.0.1:9092").topic("clicks").fail_on_data_loss(false);
     /// # clicks.check().unwrap();
     /// ```
     #[doc(alias = "failOnDataLoss")]
@@ -334,18 +334,19 @@ impl Kafka {
 mod tests {
     use super::*;
 
-    fn problems(kafka: Kafka) -> String {
+    fn problems(kafka: KafkaSource) -> String {
         kafka.check().unwrap_err().to_string()
     }
 
     #[test]
     fn sparks_names_are_understood() {
-        let k = Kafka::params([("metadata.broker.list", "a:1"), ("auto.offset.reset", "smallest"), ("group.id", "g")]).topic("t");
+        let k = KafkaSource::params([("metadata.broker.list", "a:1"), ("auto.offset.reset", "smallest"), ("group.id", "g")])
+            .topic("t");
         k.check().unwrap();
         assert_eq!((&*k.settings.brokers, &*k.group, &k.start), ("a:1", "g", &StartFrom::Earliest));
-        let k = Kafka::params([("bootstrap.servers", "b:1"), ("auto.offset.reset", "largest")]).topic("t");
+        let k = KafkaSource::params([("bootstrap.servers", "b:1"), ("auto.offset.reset", "largest")]).topic("t");
         assert_eq!((&*k.settings.brokers, &k.start), ("b:1", &StartFrom::Latest));
-        let text = problems(Kafka::params([("auto.offset.reset", "none"), ("enable.auto.commit", "true")]).topic("t"));
+        let text = problems(KafkaSource::params([("auto.offset.reset", "none"), ("enable.auto.commit", "true")]).topic("t"));
         assert!(
             text.contains("auto.offset.reset") && text.contains("enable.auto.commit") && text.contains("no brokers"),
             "{text}"
@@ -354,7 +355,7 @@ mod tests {
 
     #[test]
     fn g4_a_description_that_cannot_work_is_refused_before_anybody_is_asked() {
-        let k = || Kafka::brokers("a:1");
+        let k = || KafkaSource::brokers("a:1");
         assert!(problems(k()).contains("no topic"));
         assert!(problems(k().topics(Vec::<String>::new())).contains("no topic"));
         assert!(problems(k().topic("")).contains("name is empty"));
@@ -366,7 +367,7 @@ mod tests {
 
     #[test]
     fn a_pattern_matches_whole_names() {
-        let k = Kafka::brokers("a:1").pattern("tw|news.*");
+        let k = KafkaSource::brokers("a:1").pattern("tw|news.*");
         assert!(k.wants("tw") && k.wants("news-2") && !k.wants("twitter"));
     }
 }

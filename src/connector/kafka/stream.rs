@@ -2,23 +2,23 @@
 
 use crate::api::context::{Pace, SourceSpec, StreamingContext};
 use crate::api::dstream::DStream;
-use crate::connector::kafka::enumerator::{self, KafkaSplits};
+use crate::connector::kafka::enumerator::{self, KafkaEnumerator};
 use crate::connector::kafka::reader::KafkaReader;
-use crate::connector::kafka::source::Kafka;
+use crate::connector::kafka::source::KafkaSource;
 use crate::connector::message::Message;
-use crate::connector::source::{Piece, Splits, Start, Waker};
+use crate::connector::source::{SplitEnumerator, SplitOffset, SplitRange, Waker};
 use crate::core::error::{Error, Result};
 use crate::core::plan::{OffsetRange, Split};
 use crate::engine::flow::Site;
 
 impl<'s> StreamingContext<'s> {
     /// The messages of the topics, each batch with the offset ranges it was closed with. Partitions are dealt to workers by
-    /// lane; a worker without a partition works from the first verb that exchanges on.
+    /// partition; a worker without a partition works from the first verb that exchanges on.
     ///
     /// Without a group id of its own the source uses the job's name, for the eyes of the broker only: it never joins a group.
     #[doc(alias = "createDirectStream")]
     #[track_caller]
-    pub fn kafka_direct_stream(&self, kafka: Kafka) -> DStream<'s, Message> {
+    pub fn kafka_direct_stream(&self, kafka: KafkaSource) -> DStream<'s, Message> {
         let site = Site::of("kafka_direct_stream");
         let kafka = kafka.of_job(&self.graph.config);
         if let Err(e) = kafka.check() {
@@ -30,7 +30,9 @@ impl<'s> StreamingContext<'s> {
         let lasts = config.runtime.checkpoint.is_some();
         let spec = SourceSpec {
             name: kafka.name(),
-            splits: Box::new(move || Ok(Box::new(KafkaSplits::new(&planner)?.of_a_job_that_lasts(lasts)) as Box<dyn Splits>)),
+            splits: Box::new(move || {
+                Ok(Box::new(KafkaEnumerator::new(&planner)?.of_a_job_that_lasts(lasts)) as Box<dyn SplitEnumerator>)
+            }),
             reader: Box::new(move |waker: Waker| Ok(Box::new(KafkaReader::new(&kafka, 0, waker)?) as _)),
             planned: false,
             replayable: true,
@@ -46,7 +48,7 @@ impl<'s> StreamingContext<'s> {
     #[doc(alias = "createRDD")]
     #[doc(alias = "create_rdd")]
     #[track_caller]
-    pub fn kafka_ranges(&self, kafka: Kafka, ranges: &[OffsetRange]) -> DStream<'s, Message> {
+    pub fn kafka_ranges(&self, kafka: KafkaSource, ranges: &[OffsetRange]) -> DStream<'s, Message> {
         let site = Site::of("kafka_ranges");
         let mut kafka = kafka.of_job(&self.graph.config);
         for r in ranges {
@@ -62,7 +64,7 @@ impl<'s> StreamingContext<'s> {
         let given = Given { kafka: kafka.clone(), pieces: ranges.iter().map(piece).collect(), planned: false };
         let spec = SourceSpec {
             name: kafka.name(),
-            splits: Box::new(move || Ok(Box::new(given) as Box<dyn Splits>)),
+            splits: Box::new(move || Ok(Box::new(given) as Box<dyn SplitEnumerator>)),
             reader: Box::new(move |waker: Waker| Ok(Box::new(KafkaReader::new(&kafka, 0, waker)?) as _)),
             planned: true,
             replayable: true,
@@ -72,24 +74,24 @@ impl<'s> StreamingContext<'s> {
     }
 }
 
-fn piece(r: &OffsetRange) -> Piece {
-    Piece { split: Split::Kafka { topic: r.topic.clone(), partition: r.partition }, from: r.from, until: r.until }
+fn piece(r: &OffsetRange) -> SplitRange {
+    SplitRange { split: Split::Kafka { topic: r.topic.clone(), partition: r.partition }, from: r.from, until: r.until }
 }
 
 /// Ranges that somebody gave: one batch of them.
 struct Given {
-    kafka: Kafka,
-    pieces: Vec<Piece>,
+    kafka: KafkaSource,
+    pieces: Vec<SplitRange>,
     planned: bool,
 }
 
-impl Splits for Given {
-    fn resume(&mut self, read: Vec<Start>, _: &[u8]) -> Result<()> {
+impl SplitEnumerator for Given {
+    fn resume(&mut self, read: Vec<SplitOffset>, _: &[u8]) -> Result<()> {
         self.planned = !read.is_empty();
         Ok(())
     }
 
-    fn start(&mut self) -> Result<Vec<Start>> {
+    fn start(&mut self) -> Result<Vec<SplitOffset>> {
         let mut splits: Vec<Split> = self.pieces.iter().map(|p| p.split.clone()).collect();
         splits.sort();
         if let Some(twice) = splits.windows(2).find(|w| w[0] == w[1]) {
@@ -104,7 +106,7 @@ impl Splits for Given {
         enumerator::check(&self.kafka, given)
     }
 
-    fn plan(&mut self) -> Result<Vec<Piece>> {
+    fn plan(&mut self) -> Result<Vec<SplitRange>> {
         let first = !std::mem::replace(&mut self.planned, true);
         Ok(if first { self.pieces.clone() } else { Vec::new() })
     }
@@ -130,7 +132,7 @@ mod tests {
         let address = broker.address().to_owned();
         let run = |topic: &str, partition| {
             let range = OffsetRange { topic: topic.into(), partition, from: 0, until: 1 };
-            let kafka = Kafka::brokers(&address);
+            let kafka = KafkaSource::brokers(&address);
             let job = StreamingContext::builder("given", crate::core::time::millis(10));
             job.run(move |ssc| {
                 ssc.kafka_ranges(kafka.clone(), std::slice::from_ref(&range)).count().print(1);

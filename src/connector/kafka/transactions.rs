@@ -17,7 +17,7 @@ use crate::api::dstream::{Case, DStream};
 use crate::connector::kafka::client::{Receipt, lock};
 use crate::connector::kafka::producer::{Link, Outgoing};
 use crate::connector::kafka::progress::{ProgressTopic, key, value};
-use crate::connector::kafka::sink::{KafkaSink, Record};
+use crate::connector::kafka::sink::{KafkaSink, ProducerRecord};
 use crate::connector::sink::Part;
 use crate::core::data::Exchange;
 use crate::core::error::{BoxError, Error, Result};
@@ -25,7 +25,7 @@ use crate::core::fault::{lost, point};
 use crate::core::plan::{Progress, Stamp, Tick};
 use crate::core::time::BatchTime;
 use crate::engine::flow::Site;
-use crate::engine::output::{Final, Life, Out, Promise};
+use crate::engine::output::{Completion, Final, Life, Promise};
 use crate::operator::kernel::deliver::Spread;
 
 /// How long a producer may take to get its number: librdkafka asks again by itself.
@@ -46,7 +46,7 @@ struct Head {
 }
 
 impl Kept {
-    fn push(&mut self, record: &mut Record) {
+    fn push(&mut self, record: &mut ProducerRecord) {
         let (key, value) = record.parts();
         let head = Head { key: key.map(<[u8]>::len), value: value.map(<[u8]>::len), headers: None, partition: record.partition };
         self.bytes.extend_from_slice(key.unwrap_or_default());
@@ -252,7 +252,7 @@ impl Shard {
 struct KafkaShards<F> {
     sink: Sink,
     fill: F,
-    record: Record,
+    record: ProducerRecord,
     shards: Vec<Shard>,
 }
 
@@ -265,7 +265,7 @@ impl<F> KafkaShards<F> {
         let topic = ProgressTopic::beside(&sink.topic, &sink.settings);
         let (job, life) = (config.name.clone(), Life { directory: 0, generation: 0 });
         let sink = Sink { sink, job, name, topic, life, most, over: Arc::default() };
-        KafkaShards { sink, fill, record: Record::default(), shards }
+        KafkaShards { sink, fill, record: ProducerRecord::default(), shards }
     }
 
     /// Does something with each of these shards, all at a time, and returns the error that weighs most.
@@ -286,7 +286,7 @@ impl<F> KafkaShards<F> {
 
     fn write<T>(&mut self, tick: &Tick, parts: &[Part<T>]) -> Result<(), BoxError>
     where
-        F: FnMut(&T, &mut Record),
+        F: FnMut(&T, &mut ProducerRecord),
     {
         let marks: Vec<_> = self.shards.iter().map(|s| s.kept.len()).collect();
         for part in parts {
@@ -365,7 +365,7 @@ impl<F: Send> Promise for Shared<F> {
 
 impl<'s, T: Exchange> DStream<'s, T> {
     /// `to_kafka` for a sink that is exactly once.
-    pub(super) fn to_kafka_once(&self, site: &Site, sink: KafkaSink, fill: impl FnMut(&T, &mut Record) + Send + 'static) {
+    pub(super) fn to_kafka_once(&self, site: &Site, sink: KafkaSink, fill: impl FnMut(&T, &mut ProducerRecord) + Send + 'static) {
         let graph = &self.node.graph;
         let mut problems = Vec::new();
         if graph.config.runtime.checkpoint.is_none() {
@@ -392,7 +392,7 @@ impl<'s, T: Exchange> DStream<'s, T> {
         let most = if grouped { usize::MAX } else { 1 };
         let (spread, name) = (Spread::All(sink.shards.into()), graph.sink_name(&sink.topic));
         let shards = Arc::new(Mutex::new(KafkaShards::new(sink, name, &graph.config, most, fill)));
-        let out = Out::Committed(Box::new(Shared(shards.clone())));
+        let out = Completion::Committed(Box::new(Shared(shards.clone())));
         self.attach_spread(site, "to_kafka", spread, out, move |tick, parts| lock(&shards).write(tick, parts));
     }
 }
@@ -404,7 +404,7 @@ mod tests {
     #[test]
     fn records_are_kept_as_they_were_filled() {
         let mut kept = Kept::default();
-        let mut record = Record::default();
+        let mut record = ProducerRecord::default();
         for (k, v) in [(Some("a"), Some("1")), (None, Some("")), (Some(""), None)] {
             record.clear();
             k.map(|k| record.key(k));

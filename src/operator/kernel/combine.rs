@@ -6,7 +6,7 @@ use std::rc::Rc;
 
 use crate::api::context::Graph;
 use crate::api::dstream::{Case, DStream};
-use crate::core::data::{Data, Exchange, KEY_GROUPS, Key, Lane, Rows};
+use crate::core::data::{Data, Exchange, KEY_GROUPS, Key, PartitionId, Rows};
 use crate::core::time::BatchTime;
 use crate::engine::flow::{Give, RowStream, Site, VecStream, batched, batched_fork, route};
 use crate::operator::kernel::partial_table::{Book, Parcel, Reader, Whole, Writer};
@@ -83,6 +83,6 @@ pub(crate) fn by_group<R>(side: u16, rows: Vec<(u64, R)>, give: &mut Give<'_, Ro
     let mut groups: Vec<Vec<R>> = sizes.iter().map(|n| Vec::with_capacity(*n)).collect();
     rows.into_iter().for_each(|(g, row)| groups[g as usize].push(row));
     for (group, rows) in groups.into_iter().enumerate().filter(|(_, r)| !r.is_empty()) {
-        give(Rows::new(Lane { side, lane: group as u32 }, rows));
+        give(Rows::new(PartitionId { branch: side, index: group as u32 }, rows));
     }
 }

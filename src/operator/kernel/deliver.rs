@@ -11,15 +11,15 @@ use timely::dataflow::operators::Probe;
 use crate::api::context::Graph;
 use crate::api::dstream::{Case, DStream, in_order};
 use crate::connector::sink::Part;
-use crate::core::data::{Exchange, KEY_GROUPS, Lane, Rows, key_group, sort_by_encoded};
+use crate::core::data::{Exchange, KEY_GROUPS, PartitionId, Rows, key_group, sort_by_encoded};
 use crate::core::error::BoxError;
 use crate::core::plan::Tick;
 use crate::engine::flow::{Give, Parcel, Site, VecStream, batched, expand, parcels, route, to};
-use crate::engine::output::{Delivery, Out, OutputSpec, Write};
+use crate::engine::output::{Completion, Delivery, OutputSpec, Write};
 use crate::operator::kernel::gather::size_of_rows;
 
-/// Rows by lane.
-type Parcels<T> = Vec<(Lane, Vec<T>)>;
+/// Rows by partition.
+type Parcels<T> = Vec<(PartitionId, Vec<T>)>;
 
 /// How many shards an exchanged stream leaves in, unless said.
 pub(crate) const SHARDS: u64 = 8;
@@ -27,11 +27,11 @@ pub(crate) const SHARDS: u64 = 8;
 /// How the rows of a batch are dealt to the processes that write them.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(crate) enum Spread {
-    /// They leave from where they are; a bag's parts are its lanes there.
+    /// They leave from where they are; a bag's parts are its partitions there.
     Local,
-    /// Those of a bag by shard, of which there are so many; a part is a shard, or a source's lane.
+    /// Those of a bag by shard, of which there are so many; a part is a shard, or a source's partition.
     Bags(u64),
-    /// All of them by shard, and a part is a shard: a bag's by key group, a source's by lane, a sequence is the first.
+    /// All of them by shard, and a part is a shard: a bag's by key group, a source's by partition, a sequence is the first.
     #[cfg_attr(not(feature = "kafka"), allow(dead_code, reason = "only exactly-once sinks of Kafka ask"))]
     All(u64),
 }
@@ -80,7 +80,7 @@ impl<'s, T: Exchange> DStream<'s, T> {
             Some(rows) => write(plan, rows),
             None => write(plan, &mut Vec::new()),
         });
-        let output = graph.output(OutputSpec { name: site.name(), parts, write, out: Out::Written }, false);
+        let output = graph.output(OutputSpec { name: site.name(), parts, write, out: Completion::Written }, false);
         let mut deliver = deliver(graph, output);
         let done = self.gather_every(site, move |plan, rows, _: &mut Give<'_, Rows<()>>| {
             let bytes = rows.as_deref().map_or(0, size_of_rows);
@@ -89,13 +89,13 @@ impl<'s, T: Exchange> DStream<'s, T> {
         done.probe_with(&graph.probe);
     }
 
-    /// Writes each batch by parts: one a source lane, a shard, or one for a sequence.
+    /// Writes each batch by parts: one a source partition, a shard, or one for a sequence.
     pub(crate) fn attach_spread(
         &self,
         site: &Site,
         verb: &str,
         spread: Spread,
-        out: Out,
+        out: Completion,
         mut write: impl FnMut(&Tick, &[Part<T>]) -> Result<(), BoxError> + Send + 'static,
     ) {
         let graph = &self.node.graph;
@@ -103,7 +103,7 @@ impl<'s, T: Exchange> DStream<'s, T> {
         let cases = self.node.cases.to_vec();
         let write: Write = Box::new(move |plan, workers| {
             // Rows are put in order here, beside the workers; once, however often it is tried. All workers' together: a bag
-            // without key groups has the same lane on each.
+            // without key groups has the same partition on each.
             if !workers[0].is::<Vec<Part<T>>>() {
                 let parcels = workers.iter_mut().filter_map(|w| w.downcast_mut::<Parcels<T>>());
                 let all = parcels.flat_map(std::mem::take).collect();
@@ -121,8 +121,8 @@ impl<'s, T: Exchange> DStream<'s, T> {
             Spread::Bags(shards) => self.by_shard(site, shards, false),
             Spread::All(shards) => self.by_shard(site, shards, true),
         };
-        let absorb = |slots: &mut crate::engine::flow::Slots<Parcels<T>>, t, batch: Vec<(u64, Lane, Vec<T>)>| {
-            slots.at(t).extend(batch.into_iter().map(|(_, lane, rows)| (lane, rows)))
+        let absorb = |slots: &mut crate::engine::flow::Slots<Parcels<T>>, t, batch: Vec<(u64, PartitionId, Vec<T>)>| {
+            slots.at(t).extend(batch.into_iter().map(|(_, partition, rows)| (partition, rows)))
         };
         let finish = move |plan: &Arc<Tick>, parcels: Parcels<T>, _: &mut Give<'_, Rows<()>>| {
             let bytes = parcels.iter().map(|(_, rows)| size_of_rows(rows)).sum();
@@ -140,50 +140,52 @@ impl<'s, T: Exchange> DStream<'s, T> {
     fn by_shard(&self, site: &Site, shards: u64, all: bool) -> VecStream<'s, Parcel<T>> {
         let (cases, me) = (self.node.cases.clone(), self.node.graph.flow.scope.index() as u64);
         expand(&self.node.graph.flow, site, self.inner(), move |_, rows: Rows<T>, give| {
-            let lane = rows.lane;
-            let case = cases[lane.side as usize];
+            let partition = rows.partition;
+            let case = cases[partition.branch as usize];
             let Case::Bag { grouped } = case else {
-                let to = if all { shard(case, lane, shards) } else { me };
-                return give(vec![(to, lane, rows.take())]);
+                let to = if all { shard(case, partition, shards) } else { me };
+                return give(vec![(to, partition, rows.take())]);
             };
             let mut by_shard: BTreeMap<u64, Vec<T>> = BTreeMap::new();
             if grouped {
-                by_shard.insert(shard_of(lane.lane as u64, shards), rows.take());
+                by_shard.insert(shard_of(partition.index as u64, shards), rows.take());
             } else {
                 for row in rows.take() {
                     by_shard.entry(shard_of(key_group(&row), shards)).or_default().push(row);
                 }
             }
-            let to = |(shard, rows)| (shard, Lane { side: lane.side, lane: shard as u32 }, rows);
+            let to = |(shard, rows)| (shard, PartitionId { branch: partition.branch, index: shard as u32 }, rows);
             give(by_shard.into_iter().map(to).collect());
         })
     }
 }
 
-/// The shard of a lane: of a bag's it is the lane by now.
-fn shard(case: Case, lane: Lane, shards: u64) -> u64 {
+/// The shard of a partition: of a bag's it is the partition by now.
+fn shard(case: Case, partition: PartitionId, shards: u64) -> u64 {
     match case {
-        Case::Source => u64::from(lane.lane) % shards,
+        Case::Source => u64::from(partition.index) % shards,
         Case::Sequence => 0,
-        Case::Bag { .. } => u64::from(lane.lane),
+        Case::Bag { .. } => u64::from(partition.index),
     }
 }
 
-/// Groups a batch's parcels into numbered parts: left lanes of a union before right ones, bags in encoded order.
+/// Groups a batch's parcels into numbered parts: left partitions of a union before right ones, bags in encoded order.
 fn parts<T: Exchange>(cases: &[Case], spread: Spread, parcels: Parcels<T>) -> Vec<Part<T>> {
-    let mut lanes: BTreeMap<Lane, Parcels<T>> = BTreeMap::new();
-    for (lane, rows) in parcels {
+    let mut partitions: BTreeMap<PartitionId, Parcels<T>> = BTreeMap::new();
+    for (partition, rows) in parcels {
         let part = match spread {
-            Spread::All(shards) => Lane { side: 0, lane: shard(cases[lane.side as usize], lane, shards) as u32 },
-            _ => lane,
+            Spread::All(shards) => {
+                PartitionId { branch: 0, index: shard(cases[partition.branch as usize], partition, shards) as u32 }
+            }
+            _ => partition,
         };
-        lanes.entry(part).or_default().push((lane, rows));
+        partitions.entry(part).or_default().push((partition, rows));
     }
-    let part = |(lane, parcels): (Lane, Vec<_>)| {
-        let number = lane.lane + ((lane.side as u32) << 16);
+    let part = |(partition, parcels): (PartitionId, Vec<_>)| {
+        let number = partition.index + ((partition.branch as u32) << 16);
         Part { number, rows: in_order(cases, parcels, sort_by_encoded) }
     };
-    lanes.into_iter().map(part).collect()
+    partitions.into_iter().map(part).collect()
 }
 
 impl<'s, T: Debug + 'static> DStream<'s, T> {
@@ -202,8 +204,10 @@ impl<'s, T: Debug + 'static> DStream<'s, T> {
             let rows = parts.first().copied().unwrap_or_default();
             write(plan, &rows[..rows.len().min(n)], rows.len() > n)
         });
-        let output = graph
-            .output(OutputSpec { name: site.name(), parts: usize::from(graph.home_process()), write, out: Out::Written }, false);
+        let output = graph.output(
+            OutputSpec { name: site.name(), parts: usize::from(graph.home_process()), write, out: Completion::Written },
+            false,
+        );
         let mut deliver = deliver(graph, output);
         let (cases, grid) = (self.node.cases.clone(), self.node.grid.clone());
         let first = batched(
@@ -214,19 +218,19 @@ impl<'s, T: Debug + 'static> DStream<'s, T> {
             {
                 let cases = cases.clone();
                 move |slots, t, rows: Rows<T>| {
-                    let lanes: &mut BTreeMap<Lane, Vec<String>> = slots.at(t);
-                    shortlist(&cases, lanes, &rows, n);
+                    let partitions: &mut BTreeMap<PartitionId, Vec<String>> = slots.at(t);
+                    shortlist(&cases, partitions, &rows, n);
                 }
             },
-            |_, lanes, give| give(lanes.into_iter().collect::<Vec<_>>()),
+            |_, partitions, give| give(partitions.into_iter().collect::<Vec<_>>()),
         );
         let done = batched(
             &graph.flow,
             site,
             first,
-            route(|_: &(Lane, Vec<String>)| 0),
-            |slots, t, batch: Vec<(Lane, Vec<String>)>| {
-                let all: &mut Vec<(Lane, Vec<String>)> = slots.at(t);
+            route(|_: &(PartitionId, Vec<String>)| 0),
+            |slots, t, batch: Vec<(PartitionId, Vec<String>)>| {
+                let all: &mut Vec<(PartitionId, Vec<String>)> = slots.at(t);
                 all.extend(batch);
             },
             move |plan, all, _: &mut Give<'_, Rows<()>>| {
@@ -242,18 +246,18 @@ impl<'s, T: Debug + 'static> DStream<'s, T> {
     }
 }
 
-/// Keeps of each lane what may be among the first `n` rows, and one more to know that there are others.
-fn shortlist<T: Debug + 'static>(cases: &[Case], lanes: &mut BTreeMap<Lane, Vec<String>>, rows: &Rows<T>, n: usize) {
+/// Keeps of each partition what may be among the first `n` rows, and one more to know that there are others.
+fn shortlist<T: Debug + 'static>(cases: &[Case], partitions: &mut BTreeMap<PartitionId, Vec<String>>, rows: &Rows<T>, n: usize) {
     let wanted = n.saturating_add(1);
-    if matches!(cases[rows.lane.side as usize], Case::Bag { .. }) {
-        let kept = lanes.entry(Lane { side: rows.lane.side, lane: 0 }).or_default();
+    if matches!(cases[rows.partition.branch as usize], Case::Bag { .. }) {
+        let kept = partitions.entry(PartitionId { branch: rows.partition.branch, index: 0 }).or_default();
         kept.extend(rows.rows.iter().map(row_text));
         if kept.len() > wanted.max(64).saturating_mul(2) {
             kept.sort_unstable();
             kept.truncate(wanted);
         }
     } else {
-        let kept = lanes.entry(rows.lane).or_default();
+        let kept = partitions.entry(rows.partition).or_default();
         let room = wanted.saturating_sub(kept.len());
         kept.extend(rows.rows.iter().take(room).map(row_text));
     }
@@ -273,13 +277,13 @@ pub(crate) fn row_text<T: Debug + 'static>(row: &T) -> String {
 mod tests {
     use super::*;
     use crate::api::context::StreamingContext;
-    use crate::connector::queue::Queue;
+    use crate::connector::queue::QueueSource;
     use std::sync::Mutex;
 
     /// The rows of each batch as a spread output without shards gets them.
     fn written(workers: u16, view: bool) -> Vec<Vec<(String, i64)>> {
         let words = |n: u64| (0..n).map(|i| format!("word {}", i * i % 40)).collect::<Vec<_>>();
-        let queue = Queue::from_batches([words(30), words(0), words(50)]);
+        let queue = QueueSource::from_batches([words(30), words(0), words(50)]);
         let seen = Arc::new(Mutex::new(Vec::new()));
         let log = seen.clone();
         let job = StreamingContext::builder("spread", crate::core::time::millis(1)).workers(workers);
@@ -287,7 +291,7 @@ mod tests {
             let counts = ssc.queue_stream(&queue).count_by_value();
             let counts = if view { counts.sum_by_key().update() } else { counts };
             let log = log.clone();
-            counts.attach_spread(&Site::of("test"), "test", Spread::Local, Out::Written, move |_, parts| {
+            counts.attach_spread(&Site::of("test"), "test", Spread::Local, Completion::Written, move |_, parts| {
                 log.lock().unwrap().push(parts.iter().flat_map(|p| p.rows.clone()).collect());
                 Ok(())
             });

@@ -7,7 +7,7 @@ use timely::Container;
 use timely::dataflow::Stream;
 
 use crate::api::dstream::{Case, DStream, in_order};
-use crate::core::data::{Exchange, Lane, Rows, encoded, sort_by_encoded};
+use crate::core::data::{Exchange, PartitionId, Rows, encoded, sort_by_encoded};
 use crate::core::error::Error;
 use crate::core::plan::{Plan, Tick};
 use crate::core::time::BatchTime;
@@ -18,7 +18,7 @@ const MEASURED: usize = 64;
 
 /// What has been gathered of one batch.
 struct Gathered<T> {
-    parcels: Vec<(Lane, Vec<T>)>,
+    parcels: Vec<(PartitionId, Vec<T>)>,
     bytes: usize,
 }
 
@@ -59,13 +59,13 @@ impl<'s, T: Exchange> DStream<'s, T> {
             parcels(),
             move |slots, t, batch| {
                 let g: &mut Gathered<T> = slots.at(t);
-                for (_, lane, rows) in batch {
+                for (_, partition, rows) in batch {
                     g.bytes += size_of_rows(&rows);
                     if g.bytes > cap {
                         fail(Error::GatherCap { operator: name.clone(), time: t, cap });
                         return;
                     }
-                    g.parcels.push((lane, rows));
+                    g.parcels.push((partition, rows));
                 }
             },
             move |plan, g, give| {
@@ -83,7 +83,7 @@ impl<'s, T: Exchange> DStream<'s, T> {
         site: &Site,
         mut finish: impl FnMut(&Arc<Tick>, Vec<T>) -> Vec<U> + 'static,
     ) -> DStream<'s, U> {
-        let rows = self.gather(site, move |plan, rows, give| give(Rows::new(Lane::default(), finish(plan, rows))));
+        let rows = self.gather(site, move |plan, rows, give| give(Rows::new(PartitionId::default(), finish(plan, rows))));
         self.wide(rows, Case::Sequence)
     }
 }

@@ -13,7 +13,7 @@ use hashbrown::HashTable;
 use hashbrown::hash_table::Entry;
 use serde::{Deserialize, Serialize};
 
-use crate::core::data::{Exchange, FastMap, KEY_GROUPS, Key, Lane, Rows, key_group};
+use crate::core::data::{Exchange, FastMap, KEY_GROUPS, Key, PartitionId, Rows, key_group};
 use crate::core::time::BatchTime;
 use crate::engine::dictionary::{Dict, Id};
 use crate::engine::flow::Give;
@@ -107,7 +107,7 @@ impl<K, A> Groups<K, A> {
 
     fn give(self, give: &mut Give<'_, Rows<(K, A)>>) {
         for (group, rows) in self.rows.into_iter().enumerate().filter(|(_, r)| !r.is_empty()) {
-            give(Rows::new(Lane { side: 0, lane: group as u32 }, rows));
+            give(Rows::new(PartitionId { branch: 0, index: group as u32 }, rows));
         }
     }
 }

@@ -3,12 +3,12 @@
 use timely::dataflow::channels::pact::Pipeline;
 
 use crate::api::dstream::{Case, DStream, in_order};
-use crate::core::data::{Exchange, FastMap, Key, Lane, Rows, key_group, sort_by_encoded};
+use crate::core::data::{Exchange, FastMap, Key, PartitionId, Rows, key_group, sort_by_encoded};
 use crate::engine::flow::{RowStream, Site, VecStream, batched, route};
 use crate::operator::kernel::combine::by_group;
 
-/// The values of one key, with the lanes they came from.
-type Lanes<V> = Vec<(Lane, Vec<V>)>;
+/// The values of one key, with the partitions they came from.
+type Lanes<V> = Vec<(PartitionId, Vec<V>)>;
 
 /// All values of each key of a batch.
 pub(crate) type Groups<K, V> = FastMap<K, Vec<V>>;
@@ -40,16 +40,16 @@ impl<'s, K: Key, V: Exchange> DStream<'s, (K, V)> {
             Pipeline,
             |slots, t, rows: Rows<(K, V)>| {
                 let map: &mut FastMap<K, Lanes<V>> = slots.at(t);
-                let lane = rows.lane;
+                let partition = rows.partition;
                 for (k, v) in rows.take() {
-                    let lanes = map.entry(k).or_default();
-                    match lanes.last_mut() {
-                        Some((l, vs)) if *l == lane => vs.push(v),
-                        _ => lanes.push((lane, vec![v])),
+                    let partitions = map.entry(k).or_default();
+                    match partitions.last_mut() {
+                        Some((l, vs)) if *l == partition => vs.push(v),
+                        _ => partitions.push((partition, vec![v])),
                     }
                 }
             },
-            |_, map, give| give(map.into_iter().map(|(k, lanes)| (key_group(&k), k, lanes)).collect::<Vec<_>>()),
+            |_, map, give| give(map.into_iter().map(|(k, partitions)| (key_group(&k), k, partitions)).collect::<Vec<_>>()),
         );
         let owned: RowStream<'s, (K, Vec<V>)> = batched(
             flow,
@@ -58,13 +58,14 @@ impl<'s, K: Key, V: Exchange> DStream<'s, (K, V)> {
             route(|(group, ..): &(u64, K, Lanes<V>)| *group),
             |slots, t, batch: Vec<(u64, K, Lanes<V>)>| {
                 let map: &mut FastMap<K, (u64, Lanes<V>)> = slots.at(t);
-                for (group, k, lanes) in batch {
-                    map.entry(k).or_insert_with(|| (group, Vec::new())).1.extend(lanes);
+                for (group, k, partitions) in batch {
+                    map.entry(k).or_insert_with(|| (group, Vec::new())).1.extend(partitions);
                 }
             },
             move |_, map, give| {
                 // Under one key the encoded value orders as the encoded row does.
-                let rows = map.into_iter().map(|(k, (group, lanes))| (group, (k, in_order(&cases, lanes, sort_by_encoded))));
+                let rows =
+                    map.into_iter().map(|(k, (group, partitions))| (group, (k, in_order(&cases, partitions, sort_by_encoded))));
                 by_group(0, rows.collect(), give);
             },
         );

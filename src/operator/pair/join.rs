@@ -4,15 +4,15 @@ use timely::dataflow::channels::pact::Pipeline;
 use timely::dataflow::operators::Concat;
 
 use crate::api::dstream::{Case, DStream, merged, only};
-use crate::core::data::{Exchange, Key, Lane, Rows};
+use crate::core::data::{Exchange, Key, PartitionId, Rows};
 use crate::engine::flow::{Site, batched, expand};
 use crate::operator::pair::Groups;
 
 /// Values from the left or from the right.
 type Sides<V, W> = (Option<Vec<V>>, Option<Vec<W>>);
 
-/// The left values of a batch by key, and the right ones in their lanes.
-type Batch<K, V, W> = (Groups<K, V>, Vec<(Lane, K, Vec<W>)>);
+/// The left values of a batch by key, and the right ones in their partitions.
+type Batch<K, V, W> = (Groups<K, V>, Vec<(PartitionId, K, Vec<W>)>);
 
 impl<'s, K: Key, V: Exchange> DStream<'s, (K, V)> {
     /// For each key that is in both batches, every value of this stream with every value of the other.
@@ -32,11 +32,11 @@ impl<'s, K: Key, V: Exchange> DStream<'s, (K, V)> {
         graph.note::<(K, V, W)>("join", "");
         let left = expand(&graph.flow, &site, self.grouped(&site).inner(), |_, rows: Rows<(K, Vec<V>)>, give| {
             let side = |(k, vs)| (k, (Some(vs), None));
-            give(Rows::<(K, Sides<V, W>)>::new(rows.lane, rows.take().into_iter().map(side).collect()));
+            give(Rows::<(K, Sides<V, W>)>::new(rows.partition, rows.take().into_iter().map(side).collect()));
         });
         let right = expand(&graph.flow, &site, other.grouped(&site).inner(), |_, rows: Rows<(K, Vec<W>)>, give| {
             let side = |(k, ws)| (k, (None, Some(ws)));
-            give(Rows::<(K, Sides<V, W>)>::new(rows.lane, rows.take().into_iter().map(side).collect()));
+            give(Rows::<(K, Sides<V, W>)>::new(rows.partition, rows.take().into_iter().map(side).collect()));
         });
         let joined = batched(
             &graph.flow,
@@ -45,20 +45,20 @@ impl<'s, K: Key, V: Exchange> DStream<'s, (K, V)> {
             Pipeline,
             |slots, t, rows: Rows<(K, Sides<V, W>)>| {
                 let (ls, rs): &mut Batch<K, V, W> = slots.at(t);
-                let lane = rows.lane;
+                let partition = rows.partition;
                 for (k, sides) in rows.take() {
                     match sides {
                         (Some(vs), _) => drop(ls.insert(k, vs)),
-                        (_, Some(ws)) => rs.push((lane, k, ws)),
+                        (_, Some(ws)) => rs.push((partition, k, ws)),
                         _ => {}
                     }
                 }
             },
             |_, (ls, rs), give| {
-                for (lane, k, ws) in rs {
+                for (partition, k, ws) in rs {
                     let Some(vs) = ls.get(&k) else { continue };
                     let pairs = vs.iter().flat_map(|v| ws.iter().map(|w| (k.clone(), (v.clone(), w.clone()))));
-                    give(Rows::new(lane, pairs.collect()));
+                    give(Rows::new(partition, pairs.collect()));
                 }
             },
         );

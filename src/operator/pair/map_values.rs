@@ -17,7 +17,7 @@ impl<'s, K: Data, V: Data> DStream<'s, (K, V)> {
         let site = Site::of("map_values");
         self.node.graph.note::<U>("map_values", "");
         let mapped = expand(&self.node.graph.flow, &site, self.inner(), move |_, rows: Rows<(K, V)>, give| {
-            give(Rows::new(rows.lane, rows.take().into_iter().map(|(k, v)| (k, f(v))).collect()));
+            give(Rows::new(rows.partition, rows.take().into_iter().map(|(k, v)| (k, f(v))).collect()));
         });
         self.narrow(mapped).placed(self.node.placed)
     }

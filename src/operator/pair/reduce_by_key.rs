@@ -32,7 +32,7 @@ impl<'s, K: Key, V: Exchange> DStream<'s, (K, V)> {
         let reduced = self.combine(site, None, fold, move |a, b| merge(a, b, &f3));
         let flow = &self.node.graph.flow;
         let plain = crate::engine::flow::expand(flow, site, reduced.inner(), |_, rows: Rows<(K, Option<V>)>, give| {
-            give(Rows::new(rows.lane, rows.take().into_iter().filter_map(|(k, v)| v.map(|v| (k, v))).collect()));
+            give(Rows::new(rows.partition, rows.take().into_iter().filter_map(|(k, v)| v.map(|v| (k, v))).collect()));
         });
         reduced.narrow(plain).placed(true)
     }

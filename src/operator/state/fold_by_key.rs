@@ -54,7 +54,7 @@ impl<'s, K: Key, V: Exchange> DStream<'s, (K, V)> {
                     let mut state = state.borrow_mut();
                     let mut changes = state.burst(tick.time);
                     for rows in batch {
-                        let group = rows.lane.lane;
+                        let group = rows.partition.index;
                         for (k, values) in rows.take() {
                             state.fold(group, (k, values), &init, &mut f, tick.time, &mut changes);
                         }

@@ -6,7 +6,7 @@ use std::rc::Rc;
 use timely::dataflow::channels::pact::Pipeline;
 
 use crate::api::dstream::DStream;
-use crate::core::data::{Exchange, FastMap, KEY_GROUPS, Key, Lane, Rows, encoded, key_group};
+use crate::core::data::{Exchange, FastMap, KEY_GROUPS, Key, PartitionId, Rows, encoded, key_group};
 use crate::core::error::BoxError;
 use crate::core::time::BatchTime;
 use crate::engine::flow::{Site, batched};
@@ -46,7 +46,7 @@ impl<'s, K: Key, V: Exchange> DStream<'s, (K, V)> {
             Pipeline,
             |slots, t, rows: Rows<(K, Vec<V>)>| {
                 let values: &mut FastMap<u32, FastMap<K, Vec<V>>> = slots.at(t);
-                values.entry(rows.lane.lane).or_default().extend(rows.take());
+                values.entry(rows.partition.index).or_default().extend(rows.take());
             },
             move |tick, mut values, give| {
                 owner.batch(tick, || {
@@ -64,7 +64,7 @@ impl<'s, K: Key, V: Exchange> DStream<'s, (K, V)> {
                             kept.extend(f(&new, None).map(|s| (k, s)));
                         }
                         states.extend(kept.iter().cloned());
-                        give(Rows::new(Lane { side: 0, lane: group as u32 }, kept));
+                        give(Rows::new(PartitionId { branch: 0, index: group as u32 }, kept));
                     }
                 })
             },

@@ -6,7 +6,7 @@ use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, AtomicUsize, Ordering};
 
 use crate::api::context::StreamingContext;
-use crate::connector::memory::Memory;
+use crate::connector::memory::MemorySink;
 use crate::core::time::millis;
 use crate::job::{JobHandle, ManualClock};
 
@@ -18,7 +18,7 @@ const ROWS: u64 = 8;
 #[test]
 fn e5_a_dictionary_is_as_large_as_its_windows() {
     let batches: Vec<Vec<u64>> = (0..BATCHES).map(|t| (t..t + ROWS).map(|k| k * 3).collect()).collect();
-    let (counts, sums, largest) = (Memory::new(), Memory::new(), Arc::new(AtomicUsize::new(0)));
+    let (counts, sums, largest) = (MemorySink::new(), MemorySink::new(), Arc::new(AtomicUsize::new(0)));
     let out = (counts.clone(), sums.clone(), largest.clone());
     let job = StreamingContext::builder("churn", millis(1)).workers(2).batches_in_flight(2).start_on_clock(
         ManualClock::at(0),
@@ -60,8 +60,8 @@ fn words(t: u64) -> impl Iterator<Item = u64> {
 /// What one run of the churn below saw, and how its dictionaries fared.
 #[derive(Default)]
 struct Seen {
-    windows: Memory<(String, i64)>,
-    sums: Memory<(String, i64)>,
+    windows: MemorySink<(String, i64)>,
+    sums: MemorySink<(String, i64)>,
     ids: AtomicUsize,
     kept: AtomicU64,
 }

@@ -67,7 +67,7 @@ proptest! {
     }
 }
 
-/// Changes that come in different lanes, so on different workers.
+/// Changes that come in different partitions, so on different workers.
 #[test]
 fn a_row_may_leave_elsewhere_than_it_came() {
     let change = |row: char, diff| Change { row, diff };

@@ -8,7 +8,7 @@ use proptest::prelude::*;
 use crate::api::context::StreamingContext;
 use crate::api::dstream::DStream;
 use crate::api::view::View;
-use crate::connector::memory::Memory;
+use crate::connector::memory::MemorySink;
 use crate::core::data::{Change, Data, Exchange, Key, encoded};
 use crate::core::time::{BatchTime, millis};
 use crate::job::ManualClock;
@@ -92,7 +92,7 @@ where
     U: Key,
     V: for<'s> Fn(&DStream<'s, T>) -> View<'s, U> + Send + Sync + 'static,
 {
-    let (complete, changes, update) = (Memory::new(), Memory::new(), Memory::new());
+    let (complete, changes, update) = (MemorySink::new(), MemorySink::new(), MemorySink::new());
     let out = (complete.clone(), changes.clone(), update.clone());
     let job = StreamingContext::builder("modes", millis(1)).workers(workers).start_on_clock(ManualClock::at(0), move |ssc| {
         let view = verb(&ssc.test_stream(batches.clone()));
@@ -106,7 +106,7 @@ where
 }
 
 /// Batches with their times as numbers.
-pub fn seen<T: Clone>(memory: &Memory<T>) -> Seen<T> {
+pub fn seen<T: Clone>(memory: &MemorySink<T>) -> Seen<T> {
     memory.batches().into_iter().map(|(t, rows)| (BatchTime::millis(t), rows)).collect()
 }
 

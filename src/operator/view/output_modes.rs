@@ -98,7 +98,7 @@ impl<'s, T: Key> View<'s, T> {
         present: impl Fn(&dyn Fn(Vec<T>) -> Vec<T>, Vec<U>) -> Vec<U> + 'static,
     ) -> DStream<'s, U> {
         let node = &self.node;
-        // Counts lie in their keys' groups, other rows in one lane.
+        // Counts lie in their keys' groups, other rows in one partition.
         let bag = Case::Bag { grouped: node.rendered.is_some() };
         let bag = DStream::new(&node.graph, rows, &vec![bag; sides], &node.lineage);
         let bag = bag.on_grid(node.grid.clone()).with_state(node.state.get());
@@ -126,9 +126,9 @@ trait Items: 'static {
     fn settle(&self, changes: &mut Vec<(Self::Item, i64)>);
     /// Remembers a change, for `complete`.
     fn apply(&mut self, item: Self::Item, n: i64);
-    /// Everything that is there, with its lane and how often.
+    /// Everything that is there, with its partition and how often.
     fn all(&self, each: impl FnMut(u64, Self::Row, i64));
-    /// The row of an item, with its lane.
+    /// The row of an item, with its partition.
     fn row(&self, item: Self::Item) -> (u64, Self::Row);
 }
 
@@ -166,7 +166,7 @@ impl<T: Key> Items for Plain<T> {
     }
 }
 
-/// Rows lie in the lanes of their keys' groups.
+/// Rows lie in the partitions of their keys' groups.
 struct Counts<T> {
     render: Rc<dyn Fn(Id, i64) -> (u64, T)>,
     /// The count of each id, 0 where it has none.
@@ -194,8 +194,8 @@ impl<T: Clone + 'static> Items for Counts<T> {
 
     fn all(&self, mut each: impl FnMut(u64, T, i64)) {
         for (id, count) in self.all.iter().enumerate().filter(|(_, n)| **n != 0) {
-            let (lane, row) = (self.render)(id as Id, *count);
-            each(lane, row, 1);
+            let (partition, row) = (self.render)(id as Id, *count);
+            each(partition, row, 1);
         }
     }
 
@@ -227,17 +227,17 @@ where
         move |plan: &std::sync::Arc<crate::core::plan::Tick>, mut changes: Vec<(I::Item, i64)>, give: &mut Give<'_, Rows<U>>| {
             items.settle(&mut changes);
             let (mut minus, mut plus) = (Vec::new(), Vec::new());
-            let wrap = |(lane, row), n| (lane, wrap(row, n));
+            let wrap = |(partition, row), n| (partition, wrap(row, n));
             match mode {
                 // What was loaded has left already, before the checkpoint.
                 _ if plan.restored && mode != Mode::Complete => {}
                 Mode::Complete => {
                     changes.into_iter().for_each(|(x, n)| items.apply(x, n));
                     if grid.has(plan.time) && !plan.restored {
-                        items.all(|lane, row, n| {
-                            (1..n).for_each(|_| plus.push(wrap((lane, row.clone()), 1)));
+                        items.all(|partition, row, n| {
+                            (1..n).for_each(|_| plus.push(wrap((partition, row.clone()), 1)));
                             if n > 0 {
-                                plus.push(wrap((lane, row), 1));
+                                plus.push(wrap((partition, row), 1));
                             }
                         });
                     }

@@ -8,7 +8,7 @@ use std::time::Duration;
 use timely::dataflow::channels::pact::Pipeline;
 
 use crate::api::dstream::DStream;
-use crate::core::data::{Exchange, KEY_GROUPS, Lane, Rows, encoded};
+use crate::core::data::{Exchange, KEY_GROUPS, PartitionId, Rows, encoded};
 use crate::core::error::BoxError;
 use crate::core::time::{BatchTime, Grid};
 use crate::engine::flow::{Site, batched};
@@ -59,7 +59,7 @@ impl<'s, T: Exchange> DStream<'s, T> {
                         let age = batches - 1 - ((now - t) / shape.interval) as usize;
                         for rows in batch {
                             let mut rows = rows.clone();
-                            rows.lane.side += (age * sides) as u16;
+                            rows.partition.branch += (age * sides) as u16;
                             give(rows);
                         }
                     }
@@ -83,9 +83,9 @@ struct Kept<T> {
     changed: Groups,
 }
 
-/// Raw rows have no key: a lane's rows are in the group of its number.
+/// Raw rows have no key: a partition's rows are in the group of its number.
 fn group_of<T>(rows: &Rows<T>) -> u64 {
-    u64::from(rows.lane.lane) % KEY_GROUPS
+    u64::from(rows.partition.index) % KEY_GROUPS
 }
 
 impl<T> Kept<T> {
@@ -112,7 +112,7 @@ impl<T: Exchange> KeyedState for Kept<T> {
     fn save(&mut self, group: u64, since: BatchTime) -> Vec<u8> {
         let batch = |(t, batch): &(u64, Vec<Rows<T>>)| {
             let of_group = batch.iter().filter(|r| group_of(r) == group && !r.rows.is_empty());
-            let rows = of_group.map(|r| (r.lane, r.rows.clone())).collect::<Vec<_>>();
+            let rows = of_group.map(|r| (r.partition, r.rows.clone())).collect::<Vec<_>>();
             (!rows.is_empty()).then_some((*t, rows))
         };
         let batches: Vec<_> = self.batches.iter().filter(|(t, _)| *t > since.millis()).filter_map(batch).collect();
@@ -120,12 +120,12 @@ impl<T: Exchange> KeyedState for Kept<T> {
     }
 
     fn load(&mut self, bytes: &[u8], _: BatchTime) -> Result<(), BoxError> {
-        for (t, lanes) in postcard::from_bytes::<Vec<(u64, Vec<(Lane, Vec<T>)>)>>(bytes)? {
+        for (t, partitions) in postcard::from_bytes::<Vec<(u64, Vec<(PartitionId, Vec<T>)>)>>(bytes)? {
             let at = self.batches.partition_point(|(u, _)| *u < t);
             if self.batches.get(at).is_none_or(|(u, _)| *u != t) {
                 self.batches.insert(at, (t, Vec::new()));
             }
-            self.batches[at].1.extend(lanes.into_iter().map(|(lane, rows)| Rows::new(lane, rows)));
+            self.batches[at].1.extend(partitions.into_iter().map(|(partition, rows)| Rows::new(partition, rows)));
         }
         Ok(())
     }

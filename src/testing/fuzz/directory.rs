@@ -46,22 +46,23 @@ fn at(s: u64) -> BatchTime {
 /// Five seconds of two partitions, a file and a socket; a checkpoint after the third.
 fn job(dir: &std::path::Path) -> Result<()> {
     let kafka = |partition| Split::Kafka { topic: "words".into(), partition };
-    let position = |s: i64, lane: i32| Position { source: 0, lane: lane as u32, split: kafka(lane), next: 10 * s };
+    let position =
+        |s: i64, split_id: i32| Position { source: 0, split_id: split_id as u32, split: kafka(split_id), next: 10 * s };
     let plan = |s: u64| {
-        let range = |lane: i32| position(s as i64 - 1, lane);
+        let range = |split_id: i32| position(s as i64 - 1, split_id);
         let mut ranges: Vec<Range> = (0..2)
             .map(range)
-            .map(|p| Range { source: p.source, lane: p.lane, split: p.split, from: p.next, until: p.next + 10 })
+            .map(|p| Range { source: p.source, split_id: p.split_id, split: p.split, from: p.next, until: p.next + 10 })
             .collect();
         let file = Split::File { path: "/in/a".into(), size: 100, modified_ms: 9 };
-        ranges.extend((s == 2).then_some(Range { source: 1, lane: 2, split: file, from: 0, until: 100 }));
+        ranges.extend((s == 2).then_some(Range { source: 1, split_id: 2, split: file, from: 0, until: 100 }));
         let socket = Split::Received { from: "127.0.0.1:9".into() };
-        ranges.push(Range { source: 2, lane: 3, split: socket, from: s as i64, until: s as i64 + 1 });
+        ranges.push(Range { source: 2, split_id: 3, split: socket, from: s as i64, until: s as i64 + 1 });
         PlanRecord { plan: Plan { time: at(s), ranges, shown: true }, run: 0, fill: true }
     };
     let id = OperatorId { name: "count#1".into(), fingerprint: "u64".into() };
     let (checkpoints, _) = Checkpoints::open(dir, Settings::new("job", Duration::from_secs(1)))?;
-    let starts = (0..2).map(|lane| position(0, lane)).collect();
+    let starts = (0..2).map(|split_id| position(0, split_id)).collect();
     checkpoints.begin(Origin { shards: [("out".into(), 8)].into(), operators: vec![id.clone()], starts })?;
     let mut plans = checkpoints.plan_log()?;
     for s in 1..=5 {
@@ -71,13 +72,13 @@ fn job(dir: &std::path::Path) -> Result<()> {
             pieces.put("count#1", 17, b"state")?;
             pieces.put("count#1", 100, b"other state")?;
             let groups = checkpoint::collect([pieces.finish()?]).remove("count#1").unwrap_or_default();
-            let mut positions: Vec<_> = (0..2).map(|lane| position(3, lane)).collect();
-            positions.push(Position { source: 2, lane: 3, split: Split::Received { from: "127.0.0.1:9".into() }, next: 4 });
+            let mut positions: Vec<_> = (0..2).map(|split_id| position(3, split_id)).collect();
+            positions.push(Position { source: 2, split_id: 3, split: Split::Received { from: "127.0.0.1:9".into() }, next: 4 });
             checkpoints.publish(Manifest {
                 time: at(s),
                 plan: checksum,
                 positions,
-                lanes: 4,
+                split_ids: 4,
                 memory: [("source 1".into(), b"memory".to_vec())].into(),
                 operators: vec![OperatorState { id: id.clone(), groups }],
                 workers: 1,

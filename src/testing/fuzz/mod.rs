@@ -49,16 +49,16 @@ fn state(bytes: &[u8]) -> bool {
 }
 
 fn states() -> Vec<Vec<u8>> {
-    use crate::core::data::{Lane, encoded};
+    use crate::core::data::{PartitionId, encoded};
     let counts = vec![("tide", 7i64), ("mill", -3)];
     let pane = vec![("tide", 7i64), ("mill", 3)];
-    let lanes = vec![(Lane { side: 1, lane: 9 }, vec!["tide", "mill"])];
+    let split_ids = vec![(PartitionId { branch: 1, index: 9 }, vec!["tide", "mill"])];
     let stacks = (vec![(3u64, 5i64), (2, 9)], vec![(4u64, 1i64)], Some(1i64));
     let sum = (Some(5i64), vec![(2u64, 2i64), (3, 3)]);
     vec![
         encoded(&counts),
         encoded(&(vec![(3u64, &pane), (4, &pane)], vec![(6u64, &pane)], &pane)),
-        encoded(&vec![(3u64, &lanes), (5, &lanes)]),
+        encoded(&vec![(3u64, &split_ids), (5, &split_ids)]),
         encoded(&vec![("tide", stacks, Some(15i64))]),
         encoded(&vec![("mill", sum, None::<i64>)]),
     ]

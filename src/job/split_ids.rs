@@ -1,6 +1,6 @@
-//! Which lane a split has: a number over all sources, given in the order in which plans first name them.
+//! Which split id a split has: a number over all sources, given in the order in which plans first name them.
 //!
-//! A partition keeps its lane. A file is read in one batch and its number is used again, in later batches: a stream of files
+//! A partition keeps its split_id. A file is read in one batch and its number is used again, in later batches: a stream of files
 //! needs as many numbers, connections and names of parts as a round has files, however long it runs. What a number is
 //! depends on the plans alone, so plans that are given again give the same.
 
@@ -8,15 +8,15 @@ use std::collections::BTreeMap;
 
 use crate::core::plan::Split;
 
-/// So many files have numbers of their own before a batch begins with the first again: workers take turns by lane, also where
+/// So many files have numbers of their own before a batch begins with the first again: workers take turns by split id, also where
 /// each batch has one file.
 const ROUND: usize = 1024;
 
 type Named = BTreeMap<(u32, Split), u32>;
 
-/// The lanes of a job.
+/// The split ids of a job.
 #[derive(Default)]
-pub(crate) struct Lanes {
+pub(crate) struct SplitIds {
     kept: Named,
     /// The files of the batch that is being planned.
     files: Named,
@@ -26,16 +26,16 @@ pub(crate) struct Lanes {
     next: u32,
 }
 
-impl Lanes {
+impl SplitIds {
     /// Numbers below this one were given before the job was started again.
     pub fn go_on(&mut self, given: u32) {
         self.next = self.next.max(given);
     }
 
     /// A split has this number from before. `false`: that was said already.
-    pub fn keep(&mut self, source: u32, split: &Split, lane: u32) -> bool {
-        self.next = self.next.max(lane + 1);
-        self.kept.insert((source, split.clone()), lane).is_none()
+    pub fn keep(&mut self, source: u32, split: &Split, split_id: u32) -> bool {
+        self.next = self.next.max(split_id + 1);
+        self.kept.insert((source, split.clone()), split_id).is_none()
     }
 
     /// How many numbers were ever given.
@@ -51,24 +51,24 @@ impl Lanes {
         }
     }
 
-    /// The lane of a split, and whether it is named for the first time.
+    /// The split id of a split, and whether it is named for the first time.
     pub fn of(&mut self, source: u32, split: &Split) -> (u32, bool) {
         let file = matches!(split, Split::File { .. });
         let known = if file { &self.files } else { &self.kept };
         let key = (source, split.clone());
-        if let Some(lane) = known.get(&key) {
-            return (*lane, false);
+        if let Some(split_id) = known.get(&key) {
+            return (*split_id, false);
         }
-        let lane = if file { self.file() } else { self.fresh() };
+        let split_id = if file { self.file() } else { self.fresh() };
         let known = if file { &mut self.files } else { &mut self.kept };
-        known.insert(key, lane);
-        (lane, true)
+        known.insert(key, split_id);
+        (split_id, true)
     }
 
     fn file(&mut self) -> u32 {
         if self.turn == self.numbers.len() {
-            let lane = self.fresh();
-            self.numbers.push(lane);
+            let split_id = self.fresh();
+            self.numbers.push(split_id);
         }
         self.turn += 1;
         self.numbers[self.turn - 1]
@@ -94,37 +94,44 @@ mod tests {
 
     #[test]
     fn a_partition_keeps_its_lane_and_no_file_has_it_in_any_batch() {
-        let mut lanes = Lanes::default();
-        assert_eq!((lanes.of(0, &partition(0)), lanes.of(1, &partition(0))), ((0, true), (1, true)), "each source has its own");
-        assert_eq!((lanes.of(2, &file(0)), lanes.of(2, &file(1)), lanes.of(2, &file(0))), ((2, true), (3, true), (2, false)));
-        assert_eq!((lanes.of(0, &partition(1)), lanes.of(2, &file(2))), ((4, true), (5, true)));
+        let mut split_ids = SplitIds::default();
+        assert_eq!(
+            (split_ids.of(0, &partition(0)), split_ids.of(1, &partition(0))),
+            ((0, true), (1, true)),
+            "each source has its own"
+        );
+        assert_eq!(
+            (split_ids.of(2, &file(0)), split_ids.of(2, &file(1)), split_ids.of(2, &file(0))),
+            ((2, true), (3, true), (2, false))
+        );
+        assert_eq!((split_ids.of(0, &partition(1)), split_ids.of(2, &file(2))), ((4, true), (5, true)));
         for n in 3..10 * ROUND {
-            lanes.batch();
-            let lane = lanes.of(2, &file(n)).0;
-            assert!(![0, 1, 4].contains(&lane), "{lane} is a partition's");
+            split_ids.batch();
+            let split_id = split_ids.of(2, &file(n)).0;
+            assert!(![0, 1, 4].contains(&split_id), "{split_id} is a partition's");
         }
-        assert_eq!((lanes.of(0, &partition(0)), lanes.of(0, &partition(1))), ((0, false), (4, false)));
+        assert_eq!((split_ids.of(0, &partition(0)), split_ids.of(0, &partition(1))), ((0, false), (4, false)));
     }
 
     #[test]
     fn files_that_come_and_go_leave_nothing_and_workers_take_turns() {
-        let mut lanes = Lanes::default();
+        let mut split_ids = SplitIds::default();
         let mut turns = [0; 4];
         for n in 0..100 * ROUND {
-            lanes.batch();
-            turns[lanes.of(0, &file(n)).0 as usize % 4] += 1;
+            split_ids.batch();
+            turns[split_ids.of(0, &file(n)).0 as usize % 4] += 1;
         }
-        assert_eq!((lanes.files.len(), lanes.kept.len(), lanes.numbers.len()), (1, 0, ROUND));
+        assert_eq!((split_ids.files.len(), split_ids.kept.len(), split_ids.numbers.len()), (1, 0, ROUND));
         assert_eq!(turns, [25 * ROUND; 4]);
     }
 
     #[test]
     fn files_of_a_batch_are_in_its_order_also_around_the_end_of_a_round() {
-        let mut lanes = Lanes::default();
+        let mut split_ids = SplitIds::default();
         let mut n = 0;
         for size in [ROUND - 1, 5, 3, 2 * ROUND, 7] {
-            lanes.batch();
-            let of: Vec<u32> = (n..n + size).map(|n| lanes.of(0, &file(n)).0).collect();
+            split_ids.batch();
+            let of: Vec<u32> = (n..n + size).map(|n| split_ids.of(0, &file(n)).0).collect();
             assert!(of.windows(2).all(|w| w[0] < w[1]), "{of:?}");
             n += size;
         }
