@@ -1,26 +1,118 @@
-//! tidemill: the Spark Streaming model in Rust, on timely dataflow and differential dataflow.
+//! tidemill is the Spark Streaming model in Rust, on [timely dataflow] and [differential dataflow].
+//!
+//! A program reads streams in batches of a fixed interval, and it counts, joins and windows them. Results leave as whole
+//! batches, in order, and with a checkpoint directory exactly once. The program is one binary. It runs on N worker threads in
+//! M processes, without a cluster manager and without a JVM.
+//!
+//! [timely dataflow]: https://github.com/TimelyDataflow/timely-dataflow
+//! [differential dataflow]: https://github.com/TimelyDataflow/differential-dataflow
+//!
+//! # A program
+//!
+//! ```
+//! use tidemill::prelude::*;
+//!
+//! // Two batches of lines. In production this is `ssc.kafka_direct_stream(..)`, a socket or a directory.
+//! let lines = QueueSource::from_batches([vec!["to be or", "not to be"], vec!["to do"]]);
+//! let (batches, totals) = (MemorySink::new(), MemorySink::new());
+//! let (per_batch, so_far) = (batches.clone(), totals.clone());
+//!
+//! StreamingContext::builder("word-count", secs(1))
+//!     .workers(2)
+//!     .without_checkpoint()
+//!     .run(move |ssc| {
+//!         let words = ssc.queue_stream(&lines).flat_map(|line| line.split(' ').map(str::to_owned).collect::<Vec<_>>());
+//!         let counts = words.count_by_value();                  // a DStream: the counts of each batch
+//!         counts.filter(|(word, _)| word.starts_with('t')).to_memory(&per_batch);
+//!         counts.sum_by_key().update().to_memory(&so_far);      // a View: kept up to date, here its changed rows
+//!         Ok(())
+//!     })?;
+//!
+//! let row = |word: &str, n| (word.to_owned(), n);
+//! assert_eq!(batches.rows(), [row("to", 2), row("to", 1)]);
+//! assert_eq!(totals.rows()[4..], [row("do", 1), row("to", 3)]);
+//! # Ok::<(), tidemill::Error>(())
+//! ```
+//!
+//! The closure builds the program. It runs once on every worker and must build the same graph everywhere.
+//!
+//! # The life of a batch
+//!
+//! ```text
+//!            sources                verbs                 Views, windows            outputs
+//!   open     read records  ──▶  combine by key
+//!   seal     stop at a record: these offset ranges are the batch
+//!   close    the plan is logged; the frontier passes the batch time
+//!   compute                     exchange by key  ──▶  arrangements, panes, state
+//!   output                                            rows of the batch  ──────▶  written whole, in order
+//! ```
+//!
+//! * A batch is its time: a multiple of the batch interval since 1970 ([`BatchTime`](prelude::BatchTime)). Batches without
+//!   records exist too, so windows slide during silence.
+//! * A [`DStream`](prelude::DStream) verb looks at one batch. A [`View`](prelude::View) is kept up to date over all batches, and
+//!   costs what changed. It leaves through an output mode: `complete`, `update`, `append` or `changes`.
+//! * An output that fails is tried again with the same batch. Then the job ends, and that batch is not out.
+//! * With [`Builder::checkpoint`](api::context::Builder::checkpoint) a job continues where it stopped, after any failure, on
+//!   any number of workers.
+//!
+//! # Modules in reading order
+//!
+//! | module | |
+//! |---|---|
+//! | [`prelude`] | what a program imports |
+//! | [`api`] | the context and its settings, [`DStream`](prelude::DStream) and [`View`](prelude::View) |
+//! | [`operator`] | the verbs, one file each |
+//! | [`connector`] | sources and sinks: Kafka, files, sockets, queues, memory, and the traits for your own |
+//! | [`core`] | batch times, rows and keys, plans, errors |
+//! | [`job`] | how a job starts, what it tells, how it ends |
+//! | [`checkpoint`] | what survives a process, and tools that look at it |
+//! | [`cluster`] | several processes as one job: launch, supervise, rescale |
+//! | [`metrics`] | statistics and listeners |
+//! | [`logging`] | log lines and exit codes of a program |
+//!
+//! Inside, `engine` wraps timely, `arrangement` holds keyed state, `format` decodes bytes, and `replay` runs earlier batches again.
+//!
+//! # Features
+//!
+//! | feature | default | |
+//! |---|---|---|
+//! | `kafka` | yes | the Kafka source and sink, on librdkafka |
+//! | `ssl` | no | Kafka over TLS and SASL/SCRAM |
+//! | `object-store` | no | checkpoint directories in S3 |
+//! | `testing` | no | `testing::check`, a harness for a program's own tests |
+//!
+//! # Where to go next
+//!
+//! * Users of Spark: `docs/guide/coming-from-spark.md` shows the tutorials' programs side by side with these.
+//! * `docs/guide/state-and-windows.md` says which verb to take and what it costs, and `docs/guide/checkpoints.md` what survives.
+//! * `docs/glossary.md` has each term with the word that Spark, Flink or timely uses for it.
+//! * `docs/architecture.md` follows a record through the code. `docs/guarantees.md` names a test for each promise.
+//! * `dataflows/` has whole programs, `examples/` short lessons.
 
 // The demo runs the code of dataflows/tweets, which names the library as programs do.
 extern crate self as tidemill;
 
+// In reading order: what a program holds first, then down to the ground, then what stands beside.
+pub mod prelude;
 pub mod api;
+pub mod operator;
 mod arrangement;
+mod format;
+pub mod connector;
+mod replay;
+pub mod job;
+mod engine;
+pub mod metrics;
 pub mod checkpoint;
+pub mod cluster;
+pub mod core;
+pub mod logging;
 #[doc(hidden)]
 pub mod cli;
-pub mod cluster;
-pub mod connector;
-pub mod core;
-mod engine;
-mod format;
-pub mod job;
-pub mod logging;
-pub mod metrics;
-pub mod operator;
-mod replay;
-
 #[cfg(any(test, doctest, feature = "testing"))]
 pub mod testing;
+
+pub use core::error::{BoxError, Error, Result};
 
 /// The pages for users: every program in them is a doc test.
 #[cfg(all(doctest, feature = "kafka"))]
@@ -37,32 +129,4 @@ mod pages {
     mod state_and_windows {}
     #[doc = include_str!("../docs/guide/checkpoints.md")]
     mod checkpoints {}
-}
-
-pub use core::error::{BoxError, Error, Result};
-
-/// What a program needs: `use tidemill::prelude::*`.
-pub mod prelude {
-    pub use crate::api::config::{CatchUp, RuntimeArgs};
-    pub use crate::api::context::StreamingContext;
-    pub use crate::api::dstream::DStream;
-    pub use crate::api::view::View;
-    pub use crate::connector::files::source::TextFileSource;
-    #[cfg(feature = "kafka")]
-    pub use crate::connector::kafka::group_offsets::{CommitOffsets, GroupOffsets};
-    #[cfg(feature = "kafka")]
-    pub use crate::connector::kafka::sink::{KafkaSink, ProducerRecord};
-    #[cfg(feature = "kafka")]
-    pub use crate::connector::kafka::source::{KafkaSource, StartFrom, Tombstones};
-    pub use crate::connector::memory::MemorySink;
-    pub use crate::connector::message::Message;
-    pub use crate::connector::queue::QueueSource;
-    pub use crate::core::data::{BadRecord, Change, Data, Exchange, F64, Key};
-    pub use crate::core::error::{BoxError, Error};
-    pub use crate::core::plan::OffsetRange;
-    pub use crate::core::rate::Backpressure;
-    pub use crate::core::time::{BatchTime, millis, mins, secs};
-    pub use crate::job::{JobHandle, Summary};
-    pub use crate::metrics::{BatchInfo, Statistics, StreamingListener};
-    pub use crate::operator::{Batch, Decode, Decoded, Json, KeyCounter};
 }

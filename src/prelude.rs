@@ -1,0 +1,24 @@
+//! What a program needs: `use tidemill::prelude::*`.
+
+pub use crate::api::config::{CatchUp, RuntimeArgs};
+pub use crate::api::context::StreamingContext;
+pub use crate::api::dstream::DStream;
+pub use crate::api::view::View;
+pub use crate::connector::files::source::TextFileSource;
+#[cfg(feature = "kafka")]
+pub use crate::connector::kafka::group_offsets::{CommitOffsets, GroupOffsets};
+#[cfg(feature = "kafka")]
+pub use crate::connector::kafka::sink::{KafkaSink, ProducerRecord};
+#[cfg(feature = "kafka")]
+pub use crate::connector::kafka::source::{KafkaSource, StartFrom, Tombstones};
+pub use crate::connector::memory::MemorySink;
+pub use crate::connector::message::Message;
+pub use crate::connector::queue::QueueSource;
+pub use crate::core::data::{BadRecord, Change, Data, Exchange, F64, Key};
+pub use crate::core::error::{BoxError, Error};
+pub use crate::core::plan::OffsetRange;
+pub use crate::core::rate::Backpressure;
+pub use crate::core::time::{BatchTime, millis, mins, secs};
+pub use crate::job::{JobHandle, Summary};
+pub use crate::metrics::{BatchInfo, Statistics, StreamingListener};
+pub use crate::operator::{Batch, Decode, Decoded, Json, KeyCounter};
