@@ -1,8 +1,8 @@
 //! The engine alone, no Kafka: named workloads, each beside a plain loop over the same records.
 //!
 //! `cargo bench --features testing --bench engine -- [counts|keys|changes|complete|checkpoints|written|readers|churn]...`; all of them without a name.
-//! Prints one line a measurement, with the CPU time of all threads beside the wall's: it is the steadier figure where a machine
-//! is shared. docs/benchmarks.md has results with date and machine.
+//! Prints one line per measurement, with wall time and the CPU time of all threads, which is steadier on a shared machine.
+//! docs/benchmarks.md has results with date and machine.
 
 use std::collections::HashMap;
 use std::hint::black_box;
@@ -21,7 +21,7 @@ static ALLOCATOR: mimalloc::MiMalloc = mimalloc::MiMalloc;
 
 /// How often each measurement is taken; the median is shown, with the extremes.
 const RUNS: usize = 5;
-/// The same, of what is compared with itself on more workers: what a shared machine gives two threads changes from run to run.
+/// Runs of workloads that are compared on more workers: on a shared machine the speed of two threads varies more.
 const TURNS: usize = 15;
 
 fn main() {

@@ -1,7 +1,7 @@
-//! What becomes of a job when more comes than it can do: batch sizes, delays and memory, a line a second.
+//! A job that gets more than it can do: batch sizes, delays and memory, one line per second.
 //!
-//! `scripts/bench overload` starts it, feeds its topic at twice the capacity, and makes a table of what it says. The output sleeps
-//! for each record, as a database would let it wait: so the capacity is known, on any machine, beside anything else that runs.
+//! `scripts/bench overload` starts it, feeds its topic at twice the capacity, and makes a table of its lines. The output sleeps for
+//! each record, as if it waited for a database. So the capacity is the same on any machine, whatever else runs there.
 
 use std::io::Write;
 use std::process::ExitCode;
@@ -22,10 +22,10 @@ struct Args {
     brokers: String,
     #[arg(long)]
     topic: String,
-    /// Records a second that the output can do
+    /// Records per second that the output can write
     #[arg(long)]
     capacity: u64,
-    /// End when so many are through
+    /// End after this number of records
     #[arg(long)]
     records: u64,
     #[arg(long, value_parser = tidemill::api::config::interval, default_value = "1s")]

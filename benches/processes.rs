@@ -1,14 +1,14 @@
-//! What it costs to be two processes: two of one worker each against one of two workers, over the same records.
+//! Two processes of one worker each against one process of two workers, over the same records.
 //!
 //! `cargo bench --features testing --bench processes -- [few|many]... [--pairs N]`. Records are made in the memory of each process
-//! and results go nowhere, so that what differs is the way between the workers alone: queues in memory, or bytes over loopback.
-//! With a Kafka there would be two clients with their threads instead of one as well, and a broker on the same cores.
+//! and results are dropped, so only the way between workers differs: queues in memory, or bytes over loopback. A Kafka would add a
+//! second client with its threads, and a broker on the same cores.
 //!
-//! *few*: 5,000 words, 100,000 records a batch: combined before the exchange, 5,000 rows of each worker go to it. What there is
-//! once a batch counts. *many*: a million words: almost every record is a row that is exchanged, half of them to the other worker.
+//! *few* has 5,000 words and 100,000 records per batch. Each worker exchanges 5,000 combined rows, so the fixed cost of a batch
+//! dominates. *many* has a million words. Almost every record is a row that is exchanged, half of them to the other worker.
 //!
-//! Each layout is started by `tidemill launch`'s own code, in pairs in turning order. From the tenth part of the batches to the last
-//! is measured, so starting, meeting and making records do not count. Prints Markdown.
+//! The code of `tidemill launch` starts each layout, in alternating pairs. The first tenth of the batches is not measured, which
+//! leaves out the start and the making of records. Prints Markdown.
 
 use std::ffi::OsString;
 use std::hint::black_box;

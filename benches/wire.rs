@@ -1,4 +1,4 @@
-//! What a record costs on its way to another process: encoded and decoded as timely's exchange does it, a message at a time.
+//! The cost of a record between processes: encoded and decoded message by message, as timely's exchange does.
 //!
 //! `cargo bench --features testing,abomonation --bench wire -- [counts|ids]...`; without `abomonation` that codec is left out.
 //! Prints one line a codec, in nanoseconds a record: the median of five runs in which the codecs take turns, with the extremes.

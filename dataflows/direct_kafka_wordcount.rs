@@ -1,4 +1,4 @@
-//! Words of a topic's lines, counted in each batch, with the offsets that made it: the direct approach of Spark's Kafka guide.
+//! Words of a topic's lines, counted in each batch, with its offset ranges: the direct approach of Spark's Kafka guide.
 //!
 //!     tidemill gen words --line 8 --brokers 127.0.0.1:9092 --topic lines --rate 100 &
 //!     cargo run --release --features dataflows --bin direct_kafka_wordcount -- 127.0.0.1:9092 lines

@@ -1,5 +1,5 @@
 //! Words from a topic, their running counts into another: `{"word": …}` in, `{"word": …, "count": …}` out whenever a count
-//! changes. What the benchmark measures and `scripts/torture` kills, through public verbs only.
+//! changes. The benchmarks measure this program, and `scripts/torture` kills it. It uses public verbs only.
 //!
 //!     cargo run --release --features dataflows --bin kafka_wordcount -- --brokers 127.0.0.1:9092 --in words --out counts
 
@@ -34,13 +34,13 @@ struct Args {
     /// Decode each record into a value of its own, instead of borrowing its word
     #[arg(long)]
     owned: bool,
-    /// Write each count exactly once, in transactions: readers must read what is committed. Needs --checkpoint
+    /// Write each count exactly once, in transactions; readers must set read_committed. Needs --checkpoint
     #[arg(long, requires = "checkpoint")]
     exactly_once: bool,
-    /// Count the last so and so long instead of everything since the beginning; a multiple of the interval
+    /// Count the last LENGTH instead of everything since the beginning; a multiple of the batch interval
     #[arg(long, value_name = "LENGTH", value_parser = tidemill::api::config::interval)]
     window: Option<Duration>,
-    /// How often a window leaves; the interval unless said
+    /// Time between two windows; default: the batch interval
     #[arg(long, value_name = "LENGTH", value_parser = tidemill::api::config::interval, requires = "window")]
     slide: Option<Duration>,
     /// Which counts are written
@@ -58,20 +58,20 @@ enum From {
 
 #[derive(Clone, Copy, Debug, PartialEq, Eq, ValueEnum)]
 enum Mode {
-    /// Those that are new
+    /// Counts that are new
     Update,
-    /// Those that are no more, with "diff": -1, then those that are new, with 1
+    /// Counts that are no longer true, with "diff": -1, then new ones, with 1
     Changes,
 }
 
-/// A record, its word still in the record's bytes.
+/// A record that borrows its word from the bytes.
 #[derive(Deserialize)]
 struct Word<'a> {
     #[serde(borrow)]
     word: Cow<'a, str>,
 }
 
-/// A record of its own.
+/// A record that owns its word.
 #[derive(Clone, Deserialize)]
 struct OwnedWord {
     word: String,

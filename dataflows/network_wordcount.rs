@@ -15,7 +15,7 @@ static ALLOC: mimalloc::MiMalloc = mimalloc::MiMalloc;
 /// Counts the words of each batch.
 #[derive(Clone, Debug, Parser)]
 struct Args {
-    /// Who sends lines
+    /// The host that sends lines
     #[arg(default_value = "localhost")]
     host: String,
     #[arg(default_value_t = 9999)]

@@ -4,7 +4,7 @@
 //!     cargo run --release --features dataflows --bin stateful_network_wordcount -- localhost 9999
 //!
 //! `update_state_by_key` looks at every key in every batch, as in Spark. `--view` counts by `sum_by_key`, which looks only at
-//! keys that came, and prints what changed.
+//! keys with new records, and prints changed rows.
 
 use std::process::ExitCode;
 use std::time::Duration;
@@ -19,14 +19,14 @@ static ALLOC: mimalloc::MiMalloc = mimalloc::MiMalloc;
 /// Counts words since the beginning, and prints the most frequent.
 #[derive(Clone, Debug, Parser)]
 struct Args {
-    /// Who sends lines
+    /// The host that sends lines
     #[arg(default_value = "localhost")]
     host: String,
     #[arg(default_value_t = 9999)]
     port: u16,
     #[arg(long, value_parser = tidemill::api::config::interval, default_value = "5s")]
     interval: Duration,
-    /// Count by a result that is kept up to date, and print what changed
+    /// Count by a View, which is kept up to date, and print changed rows
     #[arg(long)]
     view: bool,
     #[command(flatten)]

@@ -41,7 +41,7 @@ struct Args {
     runtime: RuntimeArgs,
 }
 
-/// What is counted of a request: `host - - [time] "METHOD endpoint HTTP/1.1" status size …`.
+/// The counted parts of a request: `host - - [time] "METHOD endpoint HTTP/1.1" status size …`.
 #[derive(Clone, Debug, PartialEq)]
 struct Hit {
     method: String,

@@ -1,7 +1,7 @@
 //! A record that cannot be read is data, not a crash. `cargo run --example errors_as_data`
 //!
-//! Expect the sum of the numbers, 6, and one line for each record that is none, with the reason. A program that takes no errors
-//! has them counted and logged once a batch: they are never lost silently.
+//! Expect the sum of the numbers, 6, and one line for each record that is not a number, with the reason. If a program does not
+//! use its errors, they are counted and logged once per batch.
 
 use tidemill::prelude::*;
 

@@ -1,7 +1,7 @@
 //! Words of two batches, counted in each. `cargo run --example quick_start`
 //!
 //! Expect two blocks, a second apart in their times: `("mill", 1)`, `("tide", 2)`, then `("mill", 1)`. The batches come from
-//! memory, all of them are known, so the job does not wait for the clock and ends by itself.
+//! memory and all of them are known, so the job does not wait for the clock and ends by itself.
 
 use tidemill::prelude::*;
 

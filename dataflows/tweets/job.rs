@@ -13,13 +13,13 @@ pub struct Tweet {
     pub user: User,
 }
 
-/// Who wrote it.
+/// The author of a tweet.
 #[derive(Clone, Debug, serde::Deserialize)]
 pub struct User {
     pub screen_name: String,
 }
 
-/// What the program made, for whoever wants to go on with it.
+/// The streams that the program makes. The demo reads them too.
 pub struct Windowed<'s> {
     pub tweets: Decoded<'s, Tweet>,
     pub total: DStream<'s, i64>,

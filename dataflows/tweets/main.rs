@@ -3,10 +3,10 @@
 //!     tidemill gen tweets --brokers 127.0.0.1:9092 --rate 100 &
 //!     cargo run --release --features dataflows --bin tweets -- --brokers 127.0.0.1:9092 --mode windowed
 //!
-//! `--mode batch` prints six counts of each minute and ends after three of them; `--mode windowed` (job.rs) prints each five
-//! seconds and the last minute until Ctrl-C.
+//! `--mode batch` prints six counts of each minute and ends after three minutes. `--mode windowed` (job.rs) prints each five
+//! seconds and the last minute, until Ctrl-C.
 
-// The demo reads more of it than this program does.
+// The demo uses fields that this program does not.
 #[allow(dead_code)]
 mod job;
 
@@ -30,13 +30,13 @@ struct Args {
     /// Counts of each batch, or of a sliding window too
     #[arg(long, value_enum, default_value_t = Mode::Windowed)]
     mode: Mode,
-    /// Batch interval; 60s for batch, 5s for windowed unless said
+    /// Batch interval; default: 60s for batch, 5s for windowed
     #[arg(long, value_parser = tidemill::api::config::interval)]
     interval: Option<Duration>,
     /// Length of the window
     #[arg(long, value_parser = tidemill::api::config::interval, default_value = "60s")]
     window: Duration,
-    /// End after this time; 180s for batch, never for windowed unless said
+    /// End after this time; default: 180s for batch, never for windowed
     #[arg(long = "for", value_name = "TIME", value_parser = tidemill::api::config::interval)]
     timeout: Option<Duration>,
     #[command(flatten)]
