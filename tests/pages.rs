@@ -62,8 +62,7 @@ fn links_lead_somewhere() {
 }
 
 /// Folders whose files docs/architecture.md names one by one; of others it names the folder.
-const NAMED: [&str; 7] =
-    ["src", "src/core", "src/engine", "src/api", "src/job", "src/checkpoint", "src/arrangement"];
+const NAMED: [&str; 7] = ["src", "src/core", "src/engine", "src/api", "src/job", "src/checkpoint", "src/arrangement"];
 
 #[test]
 fn the_map_of_the_house_has_every_room() {
