@@ -49,9 +49,22 @@ fn every_page_is_linked_and_its_programs_are_doc_tests() {
     }
 }
 
+/// Pages beside the guide whose links are checked.
+const LINKED: [&str; 9] = [
+    "README.md",
+    "CHANGELOG.md",
+    "docs/architecture.md",
+    "docs/benchmarks.md",
+    "docs/benchmarks-history.md",
+    "docs/deployment.md",
+    "docs/formats.md",
+    "docs/glossary.md",
+    "docs/guarantees.md",
+];
+
 #[test]
 fn links_lead_somewhere() {
-    for page in pages().into_iter().chain(["README.md", "docs/architecture.md", "docs/benchmarks.md"].map(String::from)) {
+    for page in pages().into_iter().chain(LINKED.map(String::from)) {
         let text = read(&page);
         let links = text.split("](").skip(1).filter_map(|rest| rest.split(')').next());
         for link in links.filter(|l| !l.contains("://")) {
@@ -59,6 +72,40 @@ fn links_lead_somewhere() {
             assert!(target.exists(), "{page} links to {link}");
         }
     }
+}
+
+/// All Rust text below some folders.
+fn rust_below(folders: &[&str]) -> String {
+    let mut open: Vec<PathBuf> = folders.iter().map(PathBuf::from).collect();
+    let mut all = String::new();
+    while let Some(path) = open.pop() {
+        if path.is_dir() {
+            open.extend(std::fs::read_dir(&path).unwrap().map(|e| e.unwrap().path()));
+        } else if path.extension().is_some_and(|e| e == "rs") {
+            all.push_str(&read(path.to_str().unwrap()));
+        }
+    }
+    all
+}
+
+/// docs/guarantees.md names a test for each promise. A name may be cut short with an ellipsis.
+#[test]
+fn every_test_that_a_promise_names_exists() {
+    let code = rust_below(&["src", "tests", "examples", "dataflows"]);
+    let page = read("docs/guarantees.md");
+    let named =
+        page.split('`').skip(1).step_by(2).filter(|name| name.matches('_').count() >= 4 && !name.contains([' ', '/', '.']));
+    let names: Vec<&str> = named.filter(|name| !name.starts_with("TIDEMILL")).collect();
+    assert!(names.len() > 50, "{}", names.len());
+    let missing: Vec<&&str> = names
+        .iter()
+        .filter(|name| match name.strip_suffix('\u{2026}') {
+            // A name in the page may leave out the row of the matrix that it begins with.
+            Some(start) => !code.contains(start),
+            None => !code.contains(&format!("fn {name}(")),
+        })
+        .collect();
+    assert!(missing.is_empty(), "docs/guarantees.md names tests that do not exist: {missing:?}");
 }
 
 /// Folders whose files docs/architecture.md names one by one; of others it names the folder.
