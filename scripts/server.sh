@@ -1,20 +1,20 @@
 # shellcheck shell=bash disable=SC2154
-# Sourced by scripts that run a server of jars: `scripts/kafka`, `scripts/s3`. They say what it is: `product` (its name), `version`,
-# `libs` (the folder of its jars), `pom` (which jars), `jar` (the one that must be among them); and how to `say` and `fail`.
+# Sourced by scripts that run a Java server: `scripts/kafka`, `scripts/s3`. They set `product` (its name), `version`, `libs` (the
+# directory of its jars), `pom` (the list of jars) and `jar` (one jar that must be among them), and define `say` and `fail`.
 
 need_java() {
   local found
   if [ -n "${JAVA_HOME:-}" ] && [ -x "$JAVA_HOME/bin/java" ]; then PATH=$JAVA_HOME/bin:$PATH; fi
   local install="on Debian or Ubuntu: apt-get install openjdk-17-jre-headless (or openjdk-21-jre-headless)"
-  command -v java >/dev/null || fail "$product needs Java 17 or newer, and there is no java; $install"
+  command -v java >/dev/null || fail "$product needs Java 17 or newer, and there is no program java; $install"
   found=$(java -version 2>&1 | sed --quiet 's/.* version "\([0-9]*\).*/\1/p' | head -n 1)
   [ "${found:-0}" -ge 17 ] || fail "$product needs Java 17 or newer, and $(command -v java) is ${found:-of unknown version}; $install"
 }
 
-# Into a folder beside the final one, then renamed: half a fetch is never taken for a whole one. One fetch at a time.
+# Downloads into another directory, then renames it: an incomplete download is never used. One download at a time.
 fetch() {
   [ -d "$libs" ] && return
-  command -v mvn >/dev/null || fail "$product is fetched with Maven, and there is no mvn; on Debian or Ubuntu: apt-get install maven"
+  command -v mvn >/dev/null || fail "$product is fetched with Maven, and there is no program mvn; on Debian or Ubuntu: apt-get install maven"
   mkdir --parents "$(dirname "$libs")"
   (
     flock 9

@@ -82,12 +82,12 @@ mod tests {
     fn follows() {
         follow();
         println!("follows");
-        std::thread::sleep(std::time::Duration::from_secs(60));
+        std::thread::sleep(std::time::Duration::from_secs(600));
     }
 
     fn follower(launcher: &Child) -> Child {
         let mut command = Command::new(std::env::current_exe().unwrap());
-        command.args(["--ignored", "--exact", "launcher::tests::follows", "--nocapture"]);
+        command.args(["--ignored", "--exact", "cluster::parent_process::tests::follows", "--nocapture"]);
         command.env(LAUNCHER, launcher.id().to_string()).stdout(Stdio::piped()).spawn().unwrap()
     }
 
@@ -103,7 +103,7 @@ mod tests {
 
     #[test]
     fn who_runs_behind_a_shell_ends_with_the_launcher_too() {
-        let mut launcher = Command::new("sleep").arg("60").spawn().unwrap();
+        let mut launcher = Command::new("sleep").arg("600").spawn().unwrap();
         let mut follower = follower(&launcher);
         let mut lines = BufReader::new(follower.stdout.take().unwrap()).lines();
         assert!(lines.any(|line| line.unwrap().ends_with("follows")));

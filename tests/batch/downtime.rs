@@ -10,7 +10,7 @@ use std::time::Instant;
 use tidemill::checkpoint::Directory;
 
 use super::*;
-use crate::harness::LONG;
+use crate::harness::PATIENCE;
 
 const INTERVAL: u64 = 1_000;
 const WINDOW: u64 = 60_000;
@@ -100,7 +100,7 @@ impl Run {
         self.clock.set(self.now);
         let begun = Instant::now();
         while self.job.statistics().batches == before && !self.is_over() {
-            assert!(begun.elapsed() < 12 * LONG, "never: the next batch");
+            assert!(begun.elapsed() < PATIENCE, "waited {PATIENCE:?} for the next batch");
             std::thread::sleep(millis(1));
         }
     }

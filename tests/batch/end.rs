@@ -1,9 +1,10 @@
 //! How a job ends when nothing is wrong, and what the handle says then and before.
 
-use std::time::Instant;
+use std::sync::Arc;
+use std::sync::atomic::{AtomicBool, Ordering};
 
 use super::*;
-use crate::harness::{LONG, eventually, in_time};
+use crate::harness::{PATIENCE, eventually, in_time};
 
 /// What is queued and not yet planned goes into a last batch, also when the clock stands.
 #[test]
@@ -33,28 +34,35 @@ fn a_graceful_stop_before_anything() {
 /// `stop_now` gives up what is not out, and does not wait for outputs that have not begun.
 #[test]
 fn stop_now_gives_up_what_is_not_out() {
-    let (clock, queue) = (ManualClock::at(5), QueueSource::new());
-    let (q, seen) = (queue.clone(), MemorySink::new());
+    let (clock, queue, asked) = (ManualClock::at(5), QueueSource::new(), Arc::new(AtomicBool::new(false)));
+    let (q, seen, stops) = (queue.clone(), MemorySink::new(), asked.clone());
     let out = seen.clone();
     (0..16).for_each(|n| queue.push(vec![n as i64]));
     let program = move |ssc: &StreamingContext<'_>| {
         let s = ssc.queue_stream(&q);
         s.to_memory(&out);
-        s.foreach_batch(|_| {
-            std::thread::sleep(millis(300));
+        // The first output ends two seconds after the test asks for the stop; each further one would take as long again.
+        let stops = stops.clone();
+        s.foreach_batch(move |_| {
+            while !stops.load(Ordering::SeqCst) {
+                std::thread::sleep(millis(1));
+            }
+            std::thread::sleep(secs(2));
             Ok(())
         });
         Ok(())
     };
     let job = job(2).start_on_clock(clock.clone(), program).unwrap();
-    for tick in 1..=10 {
-        clock.set(tick * TICK);
-        std::thread::sleep(millis(5));
-    }
-    eventually("a batch is with the output", || !seen.rows().is_empty());
-    let begun = Instant::now();
+    let (mut now, mut waiting) = (0, 0);
+    eventually("a batch is with the output, and others wait", || {
+        now += TICK;
+        clock.set(now);
+        waiting = job.statistics().in_flight;
+        !seen.rows().is_empty() && waiting > 3
+    });
+    asked.store(true, Ordering::SeqCst);
     in_time(move || job.stop_now()).unwrap();
-    assert!(begun.elapsed() < millis(1_500), "it took {:?}: up to 16 batches of 300 ms wait", begun.elapsed());
+    assert!(seen.batches().len() < waiting, "all {waiting} batches were written");
 }
 
 #[test]
@@ -66,7 +74,6 @@ fn dropping_the_handle_stops_the_job() {
     in_time(move || drop(job));
     queue.push(vec![1]);
     clock.set(100);
-    std::thread::sleep(millis(20));
     assert_eq!(seen.batches().len(), 1);
 }
 
@@ -84,7 +91,7 @@ fn waiting_with_a_timeout() {
         Ok(())
     };
     let job = job(2).start(program).unwrap();
-    assert!(job.await_termination_or_timeout(LONG).unwrap());
+    assert!(job.await_termination_or_timeout(PATIENCE).unwrap());
     assert!(job.await_termination_or_timeout(millis(0)).unwrap(), "it says so again");
     assert_eq!(job.await_termination().unwrap(), Summary { batches: 3, records: 3 });
 }
@@ -98,9 +105,9 @@ fn a_job_that_failed_is_over() {
         Ok(())
     };
     let job = job(1).start(program).unwrap();
-    let first = job.await_termination_or_timeout(LONG).unwrap_err().to_string();
+    let first = job.await_termination_or_timeout(PATIENCE).unwrap_err().to_string();
     assert!(first.contains("no"), "{first}");
-    let (again, last) = in_time(move || (job.await_termination_or_timeout(LONG), job.await_termination()));
+    let (again, last) = in_time(move || (job.await_termination_or_timeout(PATIENCE), job.await_termination()));
     let (again, last) = (again.unwrap_err().to_string(), last.unwrap_err().to_string());
     assert_eq!(again, format!("the job has ended: {first}"));
     assert_eq!(last, again, "however often it is asked");

@@ -5,7 +5,7 @@ use std::sync::{Arc, Mutex};
 use tidemill::metrics::{BatchInfo, StreamingListener};
 
 use super::*;
-use crate::harness::{LONG, eventually, in_time};
+use crate::harness::{PATIENCE, eventually, in_time};
 
 #[derive(Default)]
 struct Log(Mutex<Vec<(&'static str, BatchInfo)>>);
@@ -69,6 +69,6 @@ fn a22_a_listener_that_panics() {
     let live = sums(job(2), 5);
     live.job.add_streaming_listener(Arc::new(Bad));
     live.clock.set(10);
-    let e = in_time(move || live.job.await_termination_or_timeout(LONG).unwrap_err()).to_string();
+    let e = in_time(move || live.job.await_termination_or_timeout(PATIENCE).unwrap_err()).to_string();
     assert!(e.contains("I listen no more") && e.contains("listener"), "{e}");
 }

@@ -1,11 +1,11 @@
 //! A job of two processes with two workers each, while a producer runs. Both are in this test's process, joined by sockets.
 
-use std::net::TcpListener;
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::time::Duration;
 
 use tidemill::prelude::*;
 
+use crate::child::addresses;
 use crate::noted::{Noted, Off, builder, earliest, eventually, log_of};
 use crate::rig::{brokers, producer, send, topic};
 
@@ -15,9 +15,7 @@ struct Hosts(std::path::PathBuf);
 impl Hosts {
     fn new(name: &str) -> Self {
         let path = std::env::temp_dir().join(format!("tidemill-{name}-{}", std::process::id()));
-        let free: Vec<_> = (0..2).map(|_| TcpListener::bind("127.0.0.1:0").unwrap()).collect();
-        let lines: Vec<_> = free.iter().map(|l| l.local_addr().unwrap().to_string()).collect();
-        std::fs::write(&path, lines.join("\n")).unwrap();
+        std::fs::write(&path, addresses(2).join("\n")).unwrap();
         Hosts(path)
     }
 }

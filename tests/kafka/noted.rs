@@ -12,7 +12,7 @@ use rdkafka::{Message as _, Offset, TopicPartitionList};
 use tidemill::api::context::Builder;
 use tidemill::prelude::*;
 
-use crate::rig::{PATIENCE, brokers};
+use crate::rig::{PATIENCE, answered, brokers};
 
 /// The records of each partition, by offset.
 pub type Log = BTreeMap<i32, Vec<(i64, String)>>;
@@ -121,7 +121,7 @@ pub fn read_log(brokers: &str, topic: &str, isolation: &str) -> (Log, BTreeMap<i
     config.set("bootstrap.servers", brokers).set("group.id", "log").set("enable.auto.commit", "false");
     config.set("enable.partition.eof", "true").set("isolation.level", isolation);
     let consumer: BaseConsumer = config.create().unwrap();
-    let metadata = consumer.fetch_metadata(Some(topic), PATIENCE).unwrap();
+    let metadata = answered("the partitions of a topic", || consumer.fetch_metadata(Some(topic), PATIENCE));
     let partitions: Vec<i32> = metadata.topics()[0].partitions().iter().map(|p| p.id()).collect();
     let mut all = TopicPartitionList::new();
     partitions.iter().for_each(|p| all.add_partition_offset(topic, *p, Offset::Beginning).unwrap());
@@ -141,7 +141,7 @@ pub fn read_log(brokers: &str, topic: &str, isolation: &str) -> (Log, BTreeMap<i
             None => {}
         }
     }
-    let end = |p: &i32| (*p, consumer.fetch_watermarks(topic, *p, PATIENCE).unwrap().1);
+    let end = |p: &i32| (*p, answered("the end of a log", || consumer.fetch_watermarks(topic, *p, PATIENCE)).1);
     (log, partitions.iter().map(end).collect())
 }
 
@@ -158,7 +158,7 @@ impl Drop for Off<'_> {
 pub fn eventually(what: &str, mut is: impl FnMut() -> bool) {
     let due = Instant::now() + PATIENCE;
     while !is() {
-        assert!(Instant::now() < due, "waited too long for {what}");
+        assert!(Instant::now() < due, "waited {PATIENCE:?} for this: {what}");
         std::thread::sleep(millis(10));
     }
 }

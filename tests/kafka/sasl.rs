@@ -1,20 +1,17 @@
 //! Who may in, and who may read: a Kafka with passwords and an authorizer.
 
-use std::net::TcpListener;
-use std::time::{Duration, Instant};
-
 use tidemill::prelude::*;
 
 use crate::broker::Broker;
+use crate::child::addresses;
 use crate::noted::Noted;
-use crate::rig::topic_at;
+use crate::rig::{PATIENCE, topic_at};
 
 const PASSWORD: &str = "canary-of-the-right-password";
 
 /// A broker on which anybody may do anything at the first address, and those who say their password nothing at the second.
 fn guarded() -> (Broker, String, String) {
-    let free = [(); 3].map(|()| TcpListener::bind("127.0.0.1:0").unwrap());
-    let [plain, sasl, controller] = free.map(|l| l.local_addr().unwrap());
+    let [plain, sasl, controller] = addresses(3).try_into().unwrap();
     let module = "org.apache.kafka.common.security.plain.PlainLoginModule";
     let properties = [
         format!("listeners=PLAINTEXT://{plain},SASL_PLAINTEXT://{sasl},CONTROLLER://{controller}"),
@@ -26,15 +23,13 @@ fn guarded() -> (Broker, String, String) {
         "authorizer.class.name=org.apache.kafka.metadata.authorizer.StandardAuthorizer".to_string(),
         "super.users=User:ANONYMOUS".to_string(),
     ];
-    let broker = Broker::start(&plain.port().to_string(), &properties);
-    (broker, plain.to_string(), sasl.to_string())
+    let broker = Broker::start(plain.rsplit(':').next().unwrap(), &properties);
+    (broker, plain, sasl)
 }
 
 /// How a job that reads there ends.
 fn end(kafka: KafkaSource) -> String {
-    let begun = Instant::now();
-    let text = Noted::default().start(kafka, 1).await_termination().unwrap_err().to_string();
-    assert!(begun.elapsed() < Duration::from_secs(30), "{:?}: {text}", begun.elapsed());
+    let text = Noted::default().start(kafka, 1).await_termination_or_timeout(PATIENCE).unwrap_err().to_string();
     assert!(!text.contains("canary"), "{text}");
     text
 }

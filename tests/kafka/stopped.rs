@@ -10,8 +10,8 @@ use crate::rig::{brokers, produce, topic};
 
 const TOPICS: &str = "TIDEMILL_TEST_TOPICS";
 const DIRECTORY: &str = "TIDEMILL_TEST_DIRECTORY";
-/// The shortest there is for records that may take a second.
-const TIMEOUT_MS: &str = "6000";
+/// The shortest there is for records that may take five seconds.
+const TIMEOUT_MS: &str = "10000";
 
 #[test]
 #[ignore = "the child of the test beside it: it copies a topic until it is signalled"]
@@ -19,7 +19,7 @@ fn copies() {
     let (topics, dir) = (std::env::var(TOPICS).unwrap(), std::env::var(DIRECTORY).unwrap());
     let (input, output) = topics.split_once(' ').unwrap();
     let (kafka, sink) = (earliest(input), KafkaSink::new(brokers(), output).exactly_once().shards(1));
-    let sink = sink.set("message.timeout.ms", "1000").set("transaction.timeout.ms", TIMEOUT_MS);
+    let sink = sink.set("message.timeout.ms", "5000").set("transaction.timeout.ms", TIMEOUT_MS);
     let job = StreamingContext::builder("copies", millis(50)).checkpoint(PathBuf::from(dir)).checkpoint_interval(mins(1));
     let end = job.run(move |ssc| {
         ssc.kafka_direct_stream(kafka.clone()).to_kafka(sink.clone(), |m, record| _ = record.value(m.raw()));

@@ -4,7 +4,7 @@ use tidemill::prelude::*;
 
 use crate::child::TempDir;
 use crate::noted::{Noted, builder, earliest, eventually};
-use crate::rig::{delete_topic, make_again, produce, topic};
+use crate::rig::{PATIENCE, delete_topic, make_again, produce, topic};
 
 /// librdkafka asks for it for ever and says nothing.
 #[test]
@@ -14,11 +14,9 @@ fn c8_a_topic_that_is_deleted_ends_the_job_by_name() {
     let seen = Noted::default();
     let job = seen.start(earliest(&t), 1);
     eventually("the record", || seen.records() == 1);
-    let begun = std::time::Instant::now();
     delete_topic(&t);
-    let text = job.await_termination().unwrap_err().to_string();
+    let text = job.await_termination_or_timeout(PATIENCE).unwrap_err().to_string();
     assert!(text.contains(&t) && text.contains("was deleted"), "{text}");
-    assert!(begun.elapsed() < secs(60), "{:?}", begun.elapsed());
 }
 
 #[test]
@@ -30,7 +28,7 @@ fn c9_a_topic_that_is_made_again_under_its_name_ends_the_job() {
     eventually("the records", || seen.records() == 3);
     delete_topic(&t);
     make_again(&t, 1);
-    let text = job.await_termination().unwrap_err().to_string();
+    let text = job.await_termination_or_timeout(PATIENCE).unwrap_err().to_string();
     // Whichever is seen first: that it is another topic, or that it is shorter.
     assert!(text.contains(&t) && text.contains("made again"), "{text}");
 }

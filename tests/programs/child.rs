@@ -1,4 +1,4 @@
-//! A program as a child process: what it writes is collected, its end has a deadline, and it never outlives its test.
+//! A program as a child process: the test collects its output, waits for its end with a deadline, and never leaves it behind.
 
 use std::ffi::OsStr;
 use std::io::{Read, Write};
@@ -13,8 +13,8 @@ use std::time::{Duration, Instant};
 pub use rustix::process::Signal;
 use rustix::process::{Pid, kill_process};
 
-/// How long a program may take that is expected to end: it is there to tell a hang from a slow machine.
-pub const PATIENCE: Duration = Duration::from_secs(60);
+/// How long a test waits for anything. It tells a hang from a machine that is busy, and is no promise of a program.
+pub const PATIENCE: Duration = Duration::from_secs(300);
 const LOOK: Duration = Duration::from_millis(5);
 
 /// The program of that name of this package.
@@ -113,25 +113,35 @@ impl Program {
             }
             let now = ended.map_or_else(|| "runs".into(), |status| status.to_string());
             let waits = ended.is_none() && begun.elapsed() < PATIENCE;
-            assert!(waits, "{} ({now}) did not come to this: {what}\n-- stdout\n{out}\n-- stderr\n{err}", self.name);
+            assert!(waits, "{} ({now}) was expected to come to this: {what}\n-- stdout\n{out}\n-- stderr\n{err}", self.name);
             std::thread::sleep(LOOK);
         }
     }
 
-    /// Waits for its end.
-    pub fn end(self) -> Ended {
-        self.end_within(PATIENCE)
+    /// Kills it as soon as that is so; it may also end by itself before.
+    pub fn kill_when(mut self, what: &str, mut is: impl FnMut() -> bool) -> Ended {
+        let begun = Instant::now();
+        while self.child.try_wait().unwrap().is_none() && !is() {
+            assert!(begun.elapsed() < PATIENCE, "{} neither ended nor came to this: {what}", self.name);
+            std::thread::sleep(Duration::from_micros(200));
+        }
+        self.signal(Signal::KILL);
+        self.end()
     }
 
-    /// Waits for its end, which must come in time.
-    pub fn end_within(mut self, time: Duration) -> Ended {
+    /// Waits for its end.
+    pub fn end(mut self) -> Ended {
         let begun = Instant::now();
         loop {
             if let Some(status) = self.child.try_wait().unwrap() {
                 return Ended { code: status.code(), out: self.out.whole(), err: self.err.whole() };
             }
             let (out, err) = self.said();
-            assert!(begun.elapsed() < time, "{} runs after {time:?}\n-- stdout\n{out}\n-- stderr\n{err}", self.name);
+            assert!(
+                begun.elapsed() < PATIENCE,
+                "{} still runs after {PATIENCE:?}\n-- stdout\n{out}\n-- stderr\n{err}",
+                self.name
+            );
             std::thread::sleep(LOOK);
         }
     }
@@ -231,8 +241,9 @@ impl Drop for TempFile {
 /// Addresses for processes. Below the ports that the system gives away by itself: nobody gets them in between.
 pub fn addresses(n: usize) -> Vec<String> {
     static NEXT: AtomicU16 = AtomicU16::new(0);
-    let first = 11_000 + (std::process::id() % 1_000) as u16 * 20;
-    let ports = std::iter::repeat_with(|| first.wrapping_add(NEXT.fetch_add(1, Ordering::Relaxed)) % 20_000 + 10_000);
+    // Another part of that range than the unit tests of `cluster` take, which start at 20,000.
+    let first = (std::process::id() % 500) as u16 * 20;
+    let ports = std::iter::repeat_with(|| 10_000 + first.wrapping_add(NEXT.fetch_add(1, Ordering::Relaxed)) % 10_000);
     let free = ports.filter(|port| TcpListener::bind(("127.0.0.1", *port)).is_ok());
     free.take(n).map(|port| format!("127.0.0.1:{port}")).collect()
 }

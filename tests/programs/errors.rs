@@ -4,13 +4,10 @@
 //! What no program has a flag for (a refused Kafka setting, a start offset outside the log) is in `tests/kafka/job.rs`.
 
 use std::net::TcpListener;
-use std::time::Duration;
 
 use crate::broker::Broker;
 use crate::child::{Ended, Program, TempFile, addresses, hostfile};
 
-/// From the start of a program to its end, on a machine that is busy: the longest way is the ten seconds that brokers have.
-const SOON: Duration = Duration::from_secs(30);
 /// A broker that nobody will ask: what is wrong comes first.
 const NOBODY: &str = "127.0.0.1:1";
 
@@ -35,7 +32,7 @@ fn has(text: &str, parts: &[&str]) {
 /// Runs a program that must fail.
 #[track_caller]
 fn refused(program: &str, args: &[&str]) -> String {
-    last_words(program, &Program::start(program, args).end_within(SOON))
+    last_words(program, &Program::start(program, args).end())
 }
 
 #[test]
@@ -65,7 +62,7 @@ fn c1_brokers_that_cannot_be_reached() {
     let start = |(brokers, _)| Program::start("tweets", ["--brokers", brokers]);
     let programs = names.map(start);
     for (program, (brokers, why)) in programs.into_iter().zip(names) {
-        let line = last_words("tweets", &program.end_within(SOON));
+        let line = last_words("tweets", &program.end());
         has(&line, &[&format!("Kafka at {brokers}"), why, "check the address", "that a broker listens there"]);
     }
 }
@@ -128,7 +125,7 @@ fn d7_secrets_that_differ_and_files_that_others_can_read() {
         |p, file: &TempFile| process(p, &all, "network_wordcount", &["--secret-file", file.path(), "--connect-timeout", "3s"]);
     let ((zero, _hosts), (other, _also)) = (start("0", &one), start("1", &two));
     for (program, of) in [(other, "process 0 at"), (zero, "a process at")] {
-        let end = program.end_within(SOON);
+        let end = program.end();
         assert!(!format!("{}{}", end.out, end.err).contains("hunter2"), "{}", end.err);
         has(
             &last_words("network_wordcount", &end),
@@ -156,7 +153,7 @@ fn a_port_that_is_taken() {
     let taken = TcpListener::bind("127.0.0.1:0").unwrap();
     let own = taken.local_addr().unwrap().to_string();
     let (program, _hosts) = process("0", &[own.clone(), addresses(1).remove(0)], "network_wordcount", &[]);
-    let line = last_words("network_wordcount", &program.end_within(SOON));
+    let line = last_words("network_wordcount", &program.end());
     has(&line, &["process 0", &own, "taken", "-p 0", "another port in the hostfile"]);
 }
 
@@ -167,7 +164,7 @@ fn two_processes_with_the_same_index() {
     let listening = |address: &str| std::net::TcpStream::connect(address).is_ok();
     first.until("it listens", |_, _| listening(&all[1]));
     let (second, _hosts) = process("1", &all, "network_wordcount", &[]);
-    let line = last_words("network_wordcount", &second.end_within(SOON));
+    let line = last_words("network_wordcount", &second.end());
     has(&line, &["process 1", &all[1], "taken", "another process was started with -p 1", "stop one of them"]);
     first.until("it goes on waiting", |_, err| err.is_empty());
 }
@@ -178,7 +175,7 @@ fn different_programs_and_different_graphs() {
         let all = addresses(2);
         let (first, _hosts) = process("0", &all, a.0, a.1);
         let (second, _hosts) = process("1", &all, b.0, b.1);
-        [(a.0, first), (b.0, second)].map(|(name, program)| last_words(name, &program.end_within(SOON)))
+        [(a.0, first), (b.0, second)].map(|(name, program)| last_words(name, &program.end()))
     };
     for line in both(("network_wordcount", &[]), ("stateful_network_wordcount", &[])) {
         has(&line, &["process ", "(program ", "start all with the same build"]);

@@ -1,6 +1,6 @@
 //! `tidemill launch` with jobs over Kafka: prefixes, one end for all, exit codes.
 
-use std::time::{Duration, Instant};
+use std::time::Instant;
 
 use crate::broker::Broker;
 use crate::child::{Ended, PATIENCE, Program, Signal, TempDir, TempFile, children, path, send};
@@ -77,15 +77,14 @@ fn d2_a_killed_process_ends_the_other_with_a_word_of_it() {
     for victim in [0, 1] {
         let (broker, dir) = (Broker::start(), TempDir::new("killed"));
         let (launch, processes) = running(&broker, &dir);
-        let begun = Instant::now();
         send(processes[victim], Signal::KILL);
         let Ended { code, out, err } = launch.end();
-        assert!(begun.elapsed() < Duration::from_secs(10), "{:?}", begun.elapsed());
         // 128 and the signal's number, as a shell says it.
         assert_eq!((code, out.as_str()), (Some(137), ""), "{err}");
         let survivor = of(if victim == 0 { "1" } else { "0" }, &err);
         let lost = format!("kafka_wordcount: cluster: process {victim} at 127.0.0.1:");
         assert!(survivor.starts_with(&lost) && survivor.lines().count() == 1, "{err}");
+        // It was told by the connection, and did not wait for a heartbeat.
         assert!(survivor.contains(" was lost: the connection was closed"), "{err}");
         assert!(err.contains(&format!("[launch] process {victim} ended: signal: 9")), "{err}");
         assert!(gone(processes));

@@ -84,13 +84,13 @@ fn large(bytes: u64, patience: Duration) {
 
 #[test]
 fn e10_a_large_file_is_read_in_little_memory() {
-    large(SMALLER, 3 * PATIENCE);
+    large(SMALLER, PATIENCE);
 }
 
 #[test]
 #[ignore = "nightly: a gigabyte"]
 fn e10_a_file_of_a_gigabyte_is_read_in_little_memory() {
-    large(1024 * MIB, 20 * PATIENCE);
+    large(1024 * MIB, 4 * PATIENCE);
 }
 
 #[test]
@@ -143,11 +143,10 @@ fn e8_a_job_without_records_takes_next_to_no_time() {
     let args = ["--brokers", &broker.address, "--interval", "1s", "--window", "60s", "--time-zone", "UTC"];
     let mut job = Program::start("weblog", args);
     job.until("its first batch", |out, _| out.contains("Time: "));
-    let (begun, before, batches) =
-        (Instant::now(), cpu(job.id()), |out: &str| out.matches("Server errors this batch: 0").count());
-    std::thread::sleep(Duration::from_secs(60));
+    let batches = |out: &str| out.matches("Server errors this batch: 0").count();
+    let (begun, before, until) = (Instant::now(), cpu(job.id()), batches(&job.said().0) + 60);
+    job.until("sixty more batches", |out, _| batches(out) >= until);
     let share = (cpu(job.id()) - before) / begun.elapsed().as_secs_f64();
-    assert!(batches(&job.said().0) >= 50, "batches go on: {}", batches(&job.said().0));
     println!("{:.2} % of a core", 100.0 * share);
     assert!(share < 0.02, "{:.2} % of a core", 100.0 * share);
     job.signal(Signal::INT);

@@ -1,40 +1,47 @@
 //! The lesson `examples/once.rs`: a database that has every row once, whenever its program is killed.
 
 use std::path::PathBuf;
-use std::process::{Command, Stdio};
-use std::time::{Duration, Instant};
+use std::process::Command;
+use std::time::SystemTime;
 
-use crate::child::{PATIENCE, path};
+use crate::child::{Program, TempDir, path};
 
 /// `cargo test` builds the examples, if it is not told to build something else.
 fn example() -> PathBuf {
     let program = path("examples/once");
-    assert!(program.exists(), "{} is not there: cargo build --example once", program.display());
+    assert!(program.exists(), "{} does not exist: cargo build --example once", program.display());
     program
 }
 
+/// Every kill waits for progress: for a crash point, or for a write to the database. None waits for a time.
 #[test]
 fn rows_and_progress_in_one_transaction_survive_any_kill() {
-    let dir = std::env::temp_dir().join(format!("tidemill-lesson-once-{}", std::process::id()));
-    let start = || Command::new(example()).arg(&dir).stdout(Stdio::piped()).spawn().unwrap();
-    let mut killed = 0;
-    for ms in [150, 400, 250, 550, 300, 700] {
-        let mut job = start();
-        std::thread::sleep(Duration::from_millis(ms));
-        killed += u32::from(job.try_wait().unwrap().is_none());
-        job.kill().unwrap();
-        job.wait().unwrap();
+    let dir = TempDir::new("lesson-once");
+    let start = |env: &[(&str, &str)]| Program::spawn("once", Command::new(example()).arg(dir.path()), env);
+    let dies_at = |point: &str| {
+        let end = start(&[("TIDEMILL_CRASH_AT", point)]).end();
+        assert_eq!(end.code, None, "{point}: it was expected to die there\n{}{}", end.out, end.err);
+    };
+    // Before any row is written.
+    ["lease.after:1", "plan.written:1", "plan.after:2", "output:1"].into_iter().for_each(dies_at);
+    // In the middle: with each write of the program another part of the batch is in.
+    let database = PathBuf::from(dir.path()).join("rows.redb");
+    let written = || std::fs::metadata(&database).and_then(|m| m.modified()).unwrap_or(SystemTime::UNIX_EPOCH);
+    for writes in [1, 2, 4, 7, 11] {
+        let (mut last, mut seen) = (written(), 0);
+        let end = start(&[]).kill_when("writes to the database", || {
+            let now = written();
+            seen += u32::from(now != last);
+            last = now;
+            seen == writes
+        });
+        assert!(matches!(end.code, None | Some(0)), "after {writes} writes: {:?} {}", end.code, end.err);
     }
-    assert!(killed > 2, "it was killed only {killed} times");
-    // The second time there is nothing left to read: a job that was stopped in order knows its files.
+    // When all rows are in, and the program stops in order.
+    ["manifest.before:1", "manifest.after:1"].into_iter().for_each(dies_at);
+    // The second time nothing is left to read: a job that was stopped in order knows its files.
     for _ in 0..2 {
-        let (mut last, begun) = (start(), Instant::now());
-        while last.try_wait().unwrap().is_none() {
-            assert!(begun.elapsed() < PATIENCE, "it goes on");
-            std::thread::sleep(Duration::from_millis(20));
-        }
-        let said = last.wait_with_output().unwrap();
-        assert_eq!(String::from_utf8(said.stdout).unwrap(), "21000 rows, sum 220510500\n");
+        let end = start(&[]).end();
+        assert_eq!((end.code, end.out.as_str()), (Some(0), "21000 rows, sum 220510500\n"), "{}", end.err);
     }
-    let _ = std::fs::remove_dir_all(&dir);
 }

@@ -4,8 +4,7 @@ use std::io::Read;
 use std::process::{Child, Command, Stdio};
 use std::time::{Duration, Instant};
 
-/// Far more than the three tries of an output take.
-const LONG: Duration = Duration::from_secs(30);
+use crate::child::PATIENCE;
 
 /// `weblog` on an empty directory, its output going into `out` and its log lines into `err`.
 fn weblog(workers: u16, out: impl Into<Stdio>, err: impl Into<Stdio>) -> Child {
@@ -17,7 +16,7 @@ fn weblog(workers: u16, out: impl Into<Stdio>, err: impl Into<Stdio>) -> Child {
 
 /// The exit code, in time.
 fn code(mut program: Child) -> Option<i32> {
-    let until = Instant::now() + LONG;
+    let until = Instant::now() + PATIENCE;
     while Instant::now() < until {
         if let Some(status) = program.try_wait().unwrap() {
             return status.code();
@@ -25,7 +24,7 @@ fn code(mut program: Child) -> Option<i32> {
         std::thread::sleep(Duration::from_millis(10));
     }
     program.kill().unwrap();
-    panic!("weblog hangs");
+    panic!("weblog still runs after {PATIENCE:?}");
 }
 
 #[test]

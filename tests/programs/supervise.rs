@@ -31,7 +31,7 @@ fn launch_with(folder: &Path, broker: &Broker, processes: &str, more: &[&str], e
     let (program, dir) = (path("kafka_wordcount"), folder.join("checkpoint"));
     let words = ["launch", "-n", processes, "-w", "2", "--restarts", "3", "--checkpoint", dir.to_str().unwrap(), "--"];
     let program = [program.to_str().unwrap(), "--brokers", &broker.address, "--in", "words", "--out", "counts"];
-    let times = ["--interval", "50ms", "--checkpoint-interval", "100ms", "--heartbeat-timeout", "4s"];
+    let times = ["--interval", "50ms", "--checkpoint-interval", "100ms", "--heartbeat-timeout", "10s"];
     Program::start_in("tidemill", words.iter().chain(&program).chain(&times).chain(more), env)
 }
 
@@ -136,7 +136,7 @@ fn a19_a_stopped_process_costs_a_restart_and_no_count() {
     job.until_said("restart 1 of 3 in 1s, from the checkpoint of");
     job.round();
     let said = job.stop();
-    assert!(said.contains("process 1 at 127.0.0.1:") && said.contains("was lost: it was silent for 4s"), "{said}");
+    assert!(said.contains("process 1 at 127.0.0.1:") && said.contains("was lost: it was silent for 10s"), "{said}");
     assert!(said.contains("[1] kafka_wordcount: cluster: this process stood still for"), "{said}");
 }
 

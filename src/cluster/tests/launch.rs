@@ -17,7 +17,7 @@ use crate::checkpoint::{Checkpoints, Manifest, Origin, Settings};
 use crate::core::error::Result;
 use crate::core::time::BatchTime;
 
-const LONG: Duration = Duration::from_secs(60);
+const LONG: Duration = Duration::from_secs(300);
 
 #[derive(Clone, Default)]
 struct Lines(Arc<Mutex<Vec<u8>>>);

@@ -13,7 +13,7 @@ use std::sync::atomic::{AtomicU16, Ordering};
 /// Addresses that are free and stay so: below the ports that the system gives away by itself, as a caller's or to others.
 pub(super) fn free(n: usize) -> Vec<SocketAddr> {
     static NEXT: AtomicU16 = AtomicU16::new(0);
-    // Another part of the range than that of tests/programs, which run at the same time.
+    // Another part of the range than tests/programs/child.rs takes: 10,000 to 19,999.
     let first = (std::process::id() % 1_000) as u16 * 9;
     let ports = std::iter::repeat_with(|| 22_000 + first.wrapping_add(NEXT.fetch_add(1, Ordering::Relaxed)) % 9_000);
     let addresses = ports.map(|port| SocketAddr::from(([127, 0, 0, 1], port)));

@@ -34,7 +34,7 @@ fn d7_processes_with_one_secret_meet() {
 #[test]
 fn d7_another_secret_or_none_is_refused_on_both_sides_and_shown_on_none() {
     let none = |process, addresses: &[SocketAddr]| spec(process, addresses);
-    let short = |s: Spec| Spec { deadline: Duration::from_millis(1500), ..s };
+    let short = |s: Spec| Spec { deadline: Duration::from_secs(5), ..s };
     for (zero, one, at_zero, at_one) in [
         (Some(ONE), Some(TWO), "has another secret than this one", "has another secret than this one"),
         (Some(ONE), None, "has no secret, this one has one", "has a secret, this one has none"),
