@@ -77,6 +77,7 @@
 //! | feature | default | |
 //! |---|---|---|
 //! | `kafka` | yes | the Kafka source and sink, on librdkafka |
+//! | `cli` | yes | the command `tidemill` and its allocator; turn it off in a program: `default-features = false, features = ["kafka"]` |
 //! | `ssl` | no | Kafka over TLS and SASL/SCRAM |
 //! | `object-store` | no | checkpoint directories in S3 |
 //! | `testing` | no | `testing::check`, a harness for a program's own tests |
@@ -107,6 +108,7 @@ pub mod checkpoint;
 pub mod cluster;
 pub mod core;
 pub mod logging;
+#[cfg(feature = "cli")]
 #[doc(hidden)]
 pub mod cli;
 #[cfg(any(test, doctest, feature = "testing"))]

@@ -1,29 +1,45 @@
-//! What can go wrong, in words a user can act on. The first noun: everything may name it.
+//! What can go wrong, in words that a user can act on.
 //!
-//! A message names the thing, the value and the remedy, and never shows a secret.
+//! Each message names the thing, the value and the remedy, and never shows a secret.
+
+use std::fmt;
 
 use crate::core::time::BatchTime;
 
-/// What a user's own code may fail with: anything that is an error and may cross threads.
+/// The error of user code: any error that may cross threads.
 pub type BoxError = Box<dyn std::error::Error + Send + Sync>;
 
 /// The result of everything in tidemill that can fail.
 pub type Result<T, E = Error> = std::result::Result<T, E>;
 
-/// Why a job could not be built, started or brought to its end.
-#[derive(Debug, thiserror::Error)]
+/// Why a job could not be built or started, or why it failed.
+///
+/// `Debug` prints the same sentence as `Display`, so that a program whose `main` returns it ends with readable words:
+///
+/// ```no_run
+/// # use tidemill::prelude::*;
+/// fn main() -> tidemill::Result<()> {
+///     let numbers = QueueSource::from_batches([vec![1, 2, 3]]);
+///     StreamingContext::builder("sum", secs(1)).run(move |ssc| {
+///         ssc.queue_stream(&numbers).print(10);
+///         Ok(())
+///     })?;
+///     Ok(())
+/// }
+/// ```
+#[derive(thiserror::Error)]
 #[non_exhaustive]
 pub enum Error {
-    /// A setting or an argument is wrong: found before any data is touched.
+    /// A setting or an argument is wrong. Found before any data is touched.
     #[error("{0}")]
     Config(String),
-    /// The program as built cannot run: every problem of the graph, one a line.
+    /// The program as built cannot run. Lists every problem of the graph, one per line.
     #[error("{}", .0.join("\n"))]
     Graph(Vec<String>),
     /// The build closure returned an error.
     #[error("the program could not be built: {0}")]
     Build(BoxError),
-    /// A source cannot go on.
+    /// A source cannot continue.
     #[error("source {source_name}: {reason}")]
     Source {
         /// The source, as its verb names it.
@@ -31,12 +47,20 @@ pub enum Error {
         /// What happened and what to do.
         reason: String,
     },
-    /// An output operation failed, was tried again, and failed for good: the batch is not out.
+    /// Kafka refused a request, or does not answer.
+    #[error("Kafka at {brokers}: {reason}")]
+    Kafka {
+        /// The addresses of the brokers, as the program gave them.
+        brokers: String,
+        /// What happened and what to do.
+        reason: String,
+    },
+    /// An output operation failed on every try. The batch is not committed.
     #[error("output {output}, batch {time}: {reason} (tried {tries} times; nothing after this batch was written)")]
     Output {
         /// The output operation.
         output: String,
-        /// The batch that is not out.
+        /// The batch that is not committed.
         time: BatchTime,
         /// How often it was tried.
         tries: u32,
@@ -50,24 +74,24 @@ pub enum Error {
         operator: String,
         /// The worker it ran on.
         worker: usize,
-        /// The batch it worked on, where there was one.
+        /// The batch it worked on, if there was one.
         batch: Option<BatchTime>,
-        /// What the panic said.
+        /// The message of the panic.
         message: String,
     },
-    /// A worker does not come back from a step: user code that waits or never ends, or a very long batch.
+    /// A worker does not return from a step: user code blocks or loops, or the batch is very long.
     #[error("worker {worker} has been in {operator}{} for {seconds} s and does not come back", .batch.map(|t| format!(", batch {t},")).unwrap_or_default())]
     WorkerStuck {
         /// The operator that it entered last.
         operator: String,
         /// The worker.
         worker: usize,
-        /// The batch it works on, where there is one.
+        /// The batch it works on, if there is one.
         batch: Option<BatchTime>,
-        /// For how long.
+        /// How long it has been there, in seconds.
         seconds: u64,
     },
-    /// A gathered batch outgrew its cap.
+    /// A gathered batch is larger than its cap.
     #[error(
         "{operator}, batch {time}: the gathered batch is larger than {cap} bytes; use foreach_partition(init, f), which does not gather, or raise gather_cap"
     )]
@@ -82,15 +106,15 @@ pub enum Error {
     /// The processes of a cluster could not find or accept one another, or one of them was lost.
     #[error("cluster: {0}")]
     Cluster(String),
-    /// A checkpoint directory does not hold what it should, or cannot be written.
+    /// A checkpoint directory is damaged or incomplete, or cannot be written.
     #[error("checkpoint: {file}: {reason}")]
     Checkpoint {
-        /// The file, as it is called in the directory, or the directory.
+        /// The file, by its name in the directory, or the directory.
         file: String,
         /// What was found, what was expected, and what to do.
         reason: String,
     },
-    /// A file of a checkpoint directory is of another format than this program reads.
+    /// A file of a checkpoint directory has a format that this program does not read.
     #[error(
         "checkpoint: {file}: it is written in format {found}, this program reads format {known}: run the version of tidemill that wrote it, or a newer one"
     )]
@@ -110,61 +134,111 @@ pub enum Error {
     CheckpointInUse {
         /// The directory.
         dir: String,
-        /// Process, host and since when, where that is known.
+        /// Process, host and start time of the other run, if known.
         holder: Option<String>,
     },
-    /// A replay gave other rows than the job did with the states that it had saved.
+    /// A verified replay gave other rows than the job did with its saved state.
     #[error("verified, and not the same: output {output}, batch {time} ({} ms): {what}", .time.millis())]
     Differs {
         /// The output operation.
         output: String,
         /// The batch.
         time: BatchTime,
-        /// The first row that differs, both ways.
+        /// The first row that differs, in both versions.
         what: String,
     },
-    /// The job ended before, with an error that has been told already.
+    /// The job has already ended with an error, which an earlier call returned.
     #[error("the job has ended: {0}")]
     Ended(String),
-    /// The operating system said no.
+    /// The operating system refused an operation.
     #[error("{what}: {cause}")]
     Io {
         /// What was tried, and on what.
         what: String,
-        /// What the system said.
+        /// The error of the system.
         cause: std::io::Error,
     },
+    /// Tidemill contradicts itself. Not the fault of the program or of its settings.
+    #[error("a bug in tidemill, please report it: {0}")]
+    Bug(String),
+}
+
+/// `main` prints its error with `Debug`: users see a sentence instead of a struct.
+impl fmt::Debug for Error {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        fmt::Display::fmt(self, f)
+    }
 }
 
 impl Error {
-    /// A wrong setting, in words.
+    /// A wrong setting.
     pub(crate) fn config(message: impl Into<String>) -> Self {
         Error::Config(message.into())
     }
 
-    /// An I/O error with what was tried.
+    /// A state that the code rules out.
+    pub(crate) fn bug(what: impl Into<String>) -> Self {
+        Error::Bug(what.into())
+    }
+
+    /// A panic of a thread that runs no user code.
+    pub(crate) fn panicked(thread: &str, panic: &(dyn std::any::Any + Send)) -> Self {
+        Error::Bug(format!("{thread} panicked: {}", panic_text(panic)))
+    }
+
+    /// A request that Kafka refused.
+    #[cfg(feature = "kafka")]
+    pub(crate) fn kafka(brokers: impl Into<String>, reason: impl ToString) -> Self {
+        Error::Kafka { brokers: brokers.into(), reason: reason.to_string() }
+    }
+
+    /// An I/O error, with what was tried.
     pub(crate) fn io(what: impl Into<String>, cause: std::io::Error) -> Self {
         Error::Io { what: what.into(), cause }
     }
 
-    /// A file of a checkpoint directory, and what is the matter with it.
+    /// A file of a checkpoint directory, and what is wrong with it.
     pub(crate) fn checkpoint(file: impl Into<String>, reason: impl ToString) -> Self {
         Error::Checkpoint { file: file.into(), reason: reason.to_string() }
     }
 
-    /// A file of a checkpoint directory whose bytes are not those that were written.
-    pub(crate) fn damaged(file: impl Into<String>, found: impl std::fmt::Display) -> Self {
+    /// A file of a checkpoint directory that does not hold the bytes that were written.
+    pub(crate) fn damaged(file: impl Into<String>, found: impl fmt::Display) -> Self {
         Error::checkpoint(file, format!("damaged: {found}"))
     }
 
-    /// A source that cannot go on.
-    pub(crate) fn source(name: impl Into<String>, reason: impl ToString) -> Self {
+    /// A source that cannot continue: its name and what happened. For sources of your own.
+    ///
+    /// ```
+    /// let e = tidemill::Error::source("numbers", "the file ends at byte 17");
+    /// assert_eq!(e.to_string(), "source numbers: the file ends at byte 17");
+    /// ```
+    pub fn source(name: impl Into<String>, reason: impl ToString) -> Self {
         Error::Source { source_name: name.into(), reason: reason.to_string() }
     }
 }
 
-/// What a panic said.
+/// The message of a panic.
 pub(crate) fn panic_text(panic: &(dyn std::any::Any + Send)) -> String {
     let text = panic.downcast_ref::<&str>().map(|s| s.to_string());
     text.or_else(|| panic.downcast_ref::<String>().cloned()).unwrap_or_else(|| "a panic without words".into())
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn debug_is_the_sentence_of_display() {
+        let e = Error::WorkerPanicked {
+            operator: "map".into(),
+            worker: 1,
+            batch: Some(BatchTime::from_millis(500)),
+            message: "boom".into(),
+        };
+        assert_eq!(format!("{e:?}"), e.to_string());
+        assert!(e.to_string().starts_with("worker 1 panicked in map, batch "), "{e}");
+        let bug = Error::panicked("the planner", &"index out of bounds");
+        assert_eq!(format!("{bug:?}"), "a bug in tidemill, please report it: the planner panicked: index out of bounds");
+    }
 }

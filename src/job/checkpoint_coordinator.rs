@@ -298,7 +298,7 @@ impl Ledger {
     /// # Errors
     /// The disk fails: the job cannot go on.
     pub fn planned(&mut self, record: &PlanRecord, replayed: bool, lost: &[Range]) -> Result<Stamp> {
-        let log = self.log.as_mut().ok_or_else(|| Error::config("the plan log is not open"))?;
+        let log = self.log.as_mut().ok_or_else(|| Error::bug("the plan log is not open"))?;
         if !lost.is_empty() {
             log.lost(&LossRecord { time: record.plan.time, ranges: lost.to_vec() })?;
         }

@@ -127,7 +127,7 @@ where
         .name("tidemill job".into())
         .spawn(move || {
             let result = catch_unwind(AssertUnwindSafe(|| job.run(build, peers).and_then(then)))
-                .unwrap_or_else(|p| Err(Error::Cluster(panic_text(&*p))));
+                .unwrap_or_else(|p| Err(Error::panicked("the thread of the job", &*p)));
             lock(&ended.0).get_or_insert(result);
             ended.1.notify_all();
         })

@@ -35,7 +35,7 @@ struct Files {
 impl Files {
     fn put(&mut self, pieces: Option<&Pieces>, (file, time): (u32, BatchTime), operator: &str, group: u32, bytes: &[u8]) {
         let mut write = || -> Result<()> {
-            let pieces = pieces.ok_or_else(|| Error::config("pieces of a job without a checkpoint directory"))?;
+            let pieces = pieces.ok_or_else(|| Error::bug("pieces of a job without a checkpoint directory"))?;
             let writer = match self.writers.entry(file) {
                 Entry::Occupied(writer) => writer.into_mut(),
                 Entry::Vacant(none) => none.insert(pieces.write(time, file)?),

@@ -110,7 +110,7 @@ fn leave(shared: &Shared, end: &End, all: &[Seen]) {
     let mut over = lock(&end.0);
     // Only now the reason is taken: a job that has just ended by itself is to find it.
     if over.is_none() {
-        let why = shared.why().unwrap_or_else(|| Error::Cluster("the job has failed, and does not end".into()));
+        let why = shared.why().unwrap_or_else(|| Error::bug("the job has failed without an error"));
         shared.abandon();
         *over = Some(Err(why));
         end.1.notify_all();

@@ -175,7 +175,7 @@ fn watch(
     let progress = &stage.progress;
     let end_of_feed = |feed: JoinHandle<Fed>| {
         progress.stop.store(true, Ordering::Relaxed);
-        feed.join().unwrap_or_else(|p| Err(Error::Cluster(crate::core::error::panic_text(&*p))))
+        feed.join().unwrap_or_else(|p| Err(Error::panicked("the feed", &*p)))
     };
     loop {
         // Somebody ended it, or it failed.

@@ -408,7 +408,7 @@ impl Metadata {
         } else {
             format!("{what}: {}{why}", self.reports.words(error))
         };
-        Error::source(format!("Kafka at {}", self.brokers), reason)
+        Error::kafka(&*self.brokers, reason)
     }
 
     /// The topic; `None` if the brokers do not know it.

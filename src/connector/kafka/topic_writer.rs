@@ -142,7 +142,7 @@ impl Producer {
             self.producer.poll(Duration::from_millis(5));
             if Instant::now() > end {
                 let why = format!("{} records are not acknowledged after {patience:?}", self.producer.in_flight_count());
-                return Err(Error::source(format!("Kafka at {}", self.brokers), why));
+                return Err(Error::kafka(&*self.brokers, why));
             }
         }
         self.poll();
@@ -158,7 +158,7 @@ impl Producer {
         }
         let first = counts.first.lock().unwrap_or_else(std::sync::PoisonError::into_inner).clone().unwrap_or_default();
         let why = format!("topic {}: {n} records could not be delivered: {first}", self.topic);
-        Err(Error::source(format!("Kafka at {}", self.brokers), why))
+        Err(Error::kafka(&*self.brokers, why))
     }
 }
 
@@ -178,7 +178,7 @@ pub(crate) fn create_topic(brokers: &str, topic: &str, partitions: i32) -> Resul
     }
     let new = NewTopic::new(topic, partitions, TopicReplication::Fixed(1));
     match make_topic(&admin, &new).map_err(|e| failed(brokers, &format!("topic {topic}"), &e))? {
-        Some(code) => Err(Error::source(format!("Kafka at {brokers}"), format!("topic {topic} could not be made: {code}"))),
+        Some(code) => Err(Error::kafka(brokers, format!("topic {topic} could not be made: {code}"))),
         None => Ok(()),
     }
 }
@@ -188,5 +188,5 @@ fn words(error: &KafkaError) -> String {
 }
 
 fn failed(brokers: &str, what: &str, error: &KafkaError) -> Error {
-    Error::source(format!("Kafka at {brokers}"), format!("{what}: {}", words(error)))
+    Error::kafka(brokers, format!("{what}: {}", words(error)))
 }
