@@ -11,29 +11,10 @@ use std::time::Duration;
 
 use crate::core::error::Result;
 use crate::core::plan::{Limits, Range, Split};
+pub use crate::core::plan::{SplitOffset, SplitRange};
 
 /// Wakes the worker that owns a reader. Cheap, from any thread, as often as one likes.
 pub type Waker = Arc<dyn Fn() + Send + Sync>;
-
-/// Where a source begins to read a split.
-#[derive(Clone, Debug, PartialEq, Eq)]
-pub struct SplitOffset {
-    /// The split.
-    pub split: Split,
-    /// Its first position.
-    pub from: i64,
-}
-
-/// A piece of a split that is read whole in one batch: what file sources plan.
-#[derive(Clone, Debug, PartialEq, Eq)]
-pub struct SplitRange {
-    /// The split.
-    pub split: Split,
-    /// The first position.
-    pub from: i64,
-    /// The first position after it.
-    pub until: i64,
-}
 
 /// The planner's half of a source, on the planner's thread in process 0. May block, within reason.
 pub trait SplitEnumerator: Send {

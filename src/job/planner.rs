@@ -318,12 +318,12 @@ impl Planner {
         let PlanRecord { plan, run, fill } = record;
         self.next = plan.time;
         let (lost, ranges): (Vec<Range>, Vec<Range>) =
-            plan.ranges.iter().cloned().partition(|r| matches!(r.split, Split::Received { .. }));
+            plan.ranges.iter().cloned().partition(|r| !r.split.replayable());
         for r in lost.iter().filter(|r| r.from < r.until) {
             let (from, records) = (r.split.name(), r.until - r.from);
             tracing::warn!("batch {}: {records} records received from {from} were lost when the job ended", plan.time);
         }
-        for r in ranges.iter().filter(|r| matches!(r.split, Split::File { .. })) {
+        for r in ranges.iter().filter(|r| r.split.read_at_once()) {
             self.send(Order::Assign { source: r.source, split_id: r.split_id, split: r.split.clone(), from: None });
         }
         let ranges = without(ranges, plan.time, &self.losses);

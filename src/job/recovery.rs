@@ -22,7 +22,7 @@ impl Planner {
             self.known(p.source, &p.split, p.split_id, p.next);
         }
         // SplitEnumerator that appeared after the checkpoint: the plans know them.
-        for r in resumed.replay.iter().flat_map(|r| &r.plan.ranges).filter(|r| !matches!(r.split, Split::File { .. })) {
+        for r in resumed.replay.iter().flat_map(|r| &r.plan.ranges).filter(|r| !r.split.read_at_once()) {
             self.known(r.source, &r.split, r.split_id, r.from);
         }
         // A replay has given batches only, all of which are known by now.
