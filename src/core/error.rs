@@ -158,7 +158,7 @@ impl Error {
     }
 
     /// A source that cannot go on.
-    pub(crate) fn source(name: impl Into<String>, reason: impl ToString) -> Self {
+    pub fn source(name: impl Into<String>, reason: impl ToString) -> Self {
         Error::Source { source_name: name.into(), reason: reason.to_string() }
     }
 }
