@@ -52,12 +52,17 @@ class Bytes:
         return self.data[self.at - n : self.at].decode()
 
     def split(self):
-        """The partition of a Kafka split; 0 for any other."""
+        """The partition of a Kafka split, or of a program's own; 0 for any other."""
         kind, _ = self.unsigned(), self.text()
         if kind == 0:
             return self.signed()
         if kind == 1:
             self.unsigned(), self.signed()  # size, modified
+        if kind == 3:
+            partition, (_replayable, ends) = self.signed(), (self.unsigned(), self.unsigned())
+            if ends:
+                self.signed()  # where it ends
+            return partition
         return 0
 
     def batch(self):

@@ -12,7 +12,7 @@ use std::time::Duration;
 use timely::dataflow::ProbeHandle;
 
 use crate::api::config::{CatchUp, Config, RuntimeArgs};
-use crate::connector::source::{SourceReader, SplitEnumerator, Waker};
+use crate::connector::source::SplitEnumerator;
 use crate::core::data::type_name;
 use crate::core::error::{Error, Result};
 use crate::core::plan::Order;
@@ -195,41 +195,11 @@ pub(crate) trait Port {
     fn order(&self, order: &Order);
 }
 
-/// Makes the worker's half of a source.
-pub(crate) type MakeReader<T> = Box<dyn FnOnce(Waker) -> Result<Box<dyn SourceReader<T>>>>;
-
-/// A source as its verb describes it.
-pub(crate) struct SourceSpec<T> {
-    /// For messages: `kafka topic twitter`.
-    pub name: String,
-    /// The planner's half; made once, in process 0.
-    pub splits: Box<dyn FnOnce() -> Result<Box<dyn SplitEnumerator>>>,
-    /// The worker's half.
-    pub reader: MakeReader<T>,
-    /// Whether its splits are read whole by ranges the planner makes (files, given ranges), or live.
-    pub planned: bool,
-    /// Whether a range of it gives the same records again, in another run.
-    pub replayable: bool,
-    /// How fast it may be read.
-    pub pace: Pace,
-}
-
-/// How fast a source may be read; `None` is no limit.
-#[derive(Clone, Copy, Debug, Default)]
-pub(crate) struct Pace {
-    /// Records a second from each split.
-    pub per_second: Option<u64>,
-    /// Records from each split in the first batch.
-    pub first_batch: Option<u64>,
-}
-
 /// The planner's half of a registered source.
 pub(crate) struct SourceHalf {
     pub name: String,
-    pub planned: bool,
-    #[cfg_attr(not(feature = "kafka"), allow(dead_code, reason = "only exactly-once sinks of Kafka ask"))]
-    pub replayable: bool,
-    pub splits: Option<Box<dyn SplitEnumerator>>,
+    /// Only on worker 0.
+    pub enumerator: Option<Box<dyn SplitEnumerator>>,
 }
 
 /// Something to be asked before anything starts, by the planner: it may wait, within reason.
@@ -409,11 +379,15 @@ impl<'s> Graph<'s> {
         (r.sources.len() - 1) as u32
     }
 
-    /// The first of these sources whose records nobody can send again.
+    /// The first of these sources that is not replayable. Only worker 0 knows, and the rehearsal is a worker 0 in every process.
     #[cfg_attr(not(feature = "kafka"), allow(dead_code, reason = "only exactly-once sinks of Kafka ask"))]
     pub fn unrepeatable(&self, lineage: &[u32]) -> Option<String> {
         let r = self.registry.borrow();
-        lineage.iter().filter_map(|s| r.sources.get(*s as usize)).find(|s| !s.replayable).map(|s| s.name.clone())
+        lineage
+            .iter()
+            .filter_map(|s| r.sources.get(*s as usize))
+            .find(|s| s.enumerator.as_ref().is_some_and(|e| !e.replayable()))
+            .map(|s| s.name.clone())
     }
 
     pub fn port(&self, port: Box<dyn Port>) {

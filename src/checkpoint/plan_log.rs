@@ -120,7 +120,7 @@ impl Course {
         for r in &next.plan.ranges {
             let split = (r.source, r.split.clone());
             // What was received is gone with the run that received it: a new one counts from where it likes.
-            let known = generation == self.generation || !matches!(r.split, Split::Received { .. });
+            let known = generation == self.generation || r.split.replayable();
             let before = self.positions.get(&split).filter(|_| known);
             let at = moved.get(&split).or(before).copied().unwrap_or(r.from);
             if r.from != at || r.until < r.from {
@@ -134,9 +134,9 @@ impl Course {
             moved.insert(split, r.until);
         }
         for (split, next) in moved {
-            match split.1 {
-                // Nothing follows the end of a file: thousands of them are not remembered.
-                Split::File { size, .. } if u64::try_from(next).is_ok_and(|n| n >= size) => self.positions.remove(&split),
+            // Nothing follows the end of a split: thousands of files are not remembered.
+            match split.1.end() {
+                Some(end) if next >= end => self.positions.remove(&split),
                 _ => self.positions.insert(split, next),
             };
         }

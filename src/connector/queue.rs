@@ -1,14 +1,14 @@
-//! `queue_stream`: batches from memory, one a batch interval. Not replayable: what a crash lost is lost.
+//! `queue_stream`: batches from memory, one a batch interval. Not replayable: a crash loses the batches that were under way.
 
 use std::collections::VecDeque;
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 
-use crate::api::context::{Pace, SourceSpec, StreamingContext};
+use crate::api::context::StreamingContext;
 use crate::api::dstream::DStream;
-use crate::connector::source::{Emit, Sealed, SourceReader, SplitEnumerator, SplitOffset, SplitRange, Waker};
+use crate::connector::source::{Emit, Sealed, Source, SourceReader, SplitEnumerator, SplitOffset, SplitRange, Waker};
 use crate::core::data::Data;
 use crate::core::error::Result;
-use crate::core::plan::{Range, Split};
+use crate::core::plan::Split;
 use crate::engine::flow::Site;
 
 /// Batches for `queue_stream`: made outside the build closure, filled at any time, read in process 0.
@@ -18,7 +18,7 @@ pub struct QueueSource<T>(Arc<Mutex<State<T>>>);
 #[derive(Debug)]
 struct State<T> {
     batches: VecDeque<Vec<T>>,
-    /// How many batches there will ever be, if that is known.
+    /// How many batches there are in all; `None`: the queue is open.
     total: Option<usize>,
 }
 
@@ -40,7 +40,7 @@ impl<T> QueueSource<T> {
         QueueSource::default()
     }
 
-    /// All batches there will be: a job of such queues runs them one after another, without waiting for the clock, and ends.
+    /// A bounded queue of these batches. A job of such queues runs them one after another, without waiting for the clock, and ends.
     pub fn from_batches(batches: impl IntoIterator<Item = Vec<T>>) -> Self {
         let batches: VecDeque<_> = batches.into_iter().collect();
         let total = Some(batches.len());
@@ -58,7 +58,10 @@ impl<T> QueueSource<T> {
 }
 
 impl<'s> StreamingContext<'s> {
-    /// One batch of the queue a batch interval, nothing while it is empty; at a graceful stop, all that is left.
+    /// The rows of one batch of the queue each batch interval; no rows while the queue is empty. A graceful stop puts all that
+    /// is left into the last batch. Spark's `queueStream`.
+    ///
+    /// One worker reads; verbs that exchange by key spread what follows. Delivery is at most once: a queue does not outlive its process.
     ///
     /// ```
     /// use tidemill::prelude::*;
@@ -74,21 +77,24 @@ impl<'s> StreamingContext<'s> {
     #[doc(alias = "queueStream")]
     #[track_caller]
     pub fn queue_stream<T: Data + Send>(&self, queue: &QueueSource<T>) -> DStream<'s, T> {
-        let site = Site::of("queue_stream");
-        let total = queue.lock().total;
-        let read = QueueReader { queue: queue.clone(), split_id: None, position: 0 };
-        self.read(
-            &site,
-            "queue_stream",
-            SourceSpec {
-                name: "queue".into(),
-                splits: Box::new(move || Ok(Box::new(QueueSplits { total, planned: 0, before: 0 }))),
-                reader: Box::new(move |_: Waker| Ok(Box::new(read))),
-                planned: total.is_some(),
-                replayable: false,
-                pace: Pace::default(),
-            },
-        )
+        self.read(&Site::of("queue_stream"), "queue_stream", queue)
+    }
+}
+
+impl<T: Data + Send> Source for QueueSource<T> {
+    type Item = T;
+
+    fn name(&self) -> String {
+        "queue".into()
+    }
+
+    fn enumerator(&self) -> Result<Box<dyn SplitEnumerator>> {
+        Ok(Box::new(QueueEnumerator { total: self.lock().total, planned: 0, before: 0 }))
+    }
+
+    fn reader(&self, _: Waker) -> Result<Box<dyn SourceReader<T>>> {
+        let live = self.lock().total.is_none();
+        Ok(Box::new(QueueReader { queue: self.clone(), live, split_id: None, position: 0 }))
     }
 }
 
@@ -96,17 +102,17 @@ fn split() -> Split {
     Split::Received { from: "queue".into() }
 }
 
-/// A finite queue is planned: batch i is the range [i, i + 1) of batches. An open one is sealed live.
-struct QueueSplits {
+/// A bounded queue is planned: batch i is the range [i, i + 1) of batches. An open one is sealed live.
+struct QueueEnumerator {
     total: Option<usize>,
     planned: usize,
-    /// Batches of queues before a restart.
+    /// Batches of earlier runs.
     before: i64,
 }
 
-impl SplitEnumerator for QueueSplits {
-    /// What is in the queue now comes after what was in it.
-    fn resume(&mut self, read: Vec<SplitOffset>, _: &[u8]) -> Result<()> {
+impl SplitEnumerator for QueueEnumerator {
+    /// The queue of this run follows those of earlier ones.
+    fn restore(&mut self, read: Vec<SplitOffset>, _: &[u8]) -> Result<()> {
         self.before = read.iter().map(|s| s.from).max().unwrap_or(0);
         Ok(())
     }
@@ -116,12 +122,23 @@ impl SplitEnumerator for QueueSplits {
     }
 
     fn plan(&mut self) -> Result<Vec<SplitRange>> {
+        if !self.planned() {
+            return Ok(Vec::new());
+        }
         let from = self.before + self.planned as i64;
         self.planned += 1;
         Ok(vec![SplitRange { split: split(), from, until: from + 1 }])
     }
 
-    fn finite(&self) -> bool {
+    fn planned(&self) -> bool {
+        self.total.is_some()
+    }
+
+    fn replayable(&self) -> bool {
+        false
+    }
+
+    fn bounded(&self) -> bool {
         self.total.is_some()
     }
 
@@ -132,6 +149,8 @@ impl SplitEnumerator for QueueSplits {
 
 struct QueueReader<T> {
     queue: QueueSource<T>,
+    /// Whether batches are sealed live, not planned.
+    live: bool,
     split_id: Option<u32>,
     position: i64,
 }
@@ -146,12 +165,10 @@ impl<T> QueueReader<T> {
             emit(split_id, batch, bytes);
         }
     }
-}
 
-impl<T> QueueReader<T> {
     fn sealed(&self, from: i64) -> Sealed {
-        let range = |split_id| Range { source: 0, split_id, split: split(), from, until: self.position };
-        Sealed { ranges: self.split_id.map(range).into_iter().collect(), ..Sealed::default() }
+        let ranges = self.split_id.filter(|_| self.live).map(|id| (id, from..self.position));
+        Sealed { ranges: ranges.into_iter().collect(), ..Sealed::default() }
     }
 }
 
@@ -167,19 +184,21 @@ impl<T: Data> SourceReader<T> for QueueReader<T> {
 
     fn seal(&mut self, emit: &mut Emit<'_, T>) -> Result<Sealed> {
         let from = self.position;
-        self.next_batch(emit);
-        Ok(self.sealed(from))
-    }
-
-    fn seal_last(&mut self, emit: &mut Emit<'_, T>) -> Result<Sealed> {
-        let from = self.position;
-        while !self.queue.lock().batches.is_empty() && self.split_id.is_some() {
+        if self.live {
             self.next_batch(emit);
         }
         Ok(self.sealed(from))
     }
 
-    fn read_range(&mut self, _range: &Range, emit: &mut Emit<'_, T>) -> Result<bool> {
+    fn seal_last(&mut self, emit: &mut Emit<'_, T>) -> Result<Sealed> {
+        let from = self.position;
+        while self.live && self.split_id.is_some() && !self.queue.lock().batches.is_empty() {
+            self.next_batch(emit);
+        }
+        Ok(self.sealed(from))
+    }
+
+    fn read_range(&mut self, _split_id: u32, _range: &SplitRange, emit: &mut Emit<'_, T>) -> Result<bool> {
         self.next_batch(emit);
         Ok(true)
     }

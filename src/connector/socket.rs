@@ -6,10 +6,10 @@ use std::net::{Shutdown, TcpStream, ToSocketAddrs};
 use std::sync::{Arc, Condvar, Mutex, MutexGuard, PoisonError};
 use std::time::Duration;
 
-use crate::api::context::{Pace, SourceSpec, StreamingContext};
-use crate::connector::source::{Emit, Sealed, SourceReader, SplitEnumerator, SplitOffset, Waker};
+use crate::api::context::StreamingContext;
+use crate::connector::source::{Emit, MaxRate, Sealed, Source, SourceReader, SplitEnumerator, SplitOffset, SplitRange, Waker};
 use crate::core::error::{Error, Result};
-use crate::core::plan::{Limits, Range, Split};
+use crate::core::plan::{Limits, Split};
 use crate::engine::flow::Site;
 use crate::format::lines::{LINE_LIMIT, LINES_A_CALL, Line, Splitter, decoded};
 use crate::operator::Decoded;
@@ -71,30 +71,50 @@ impl<'s> StreamingContext<'s> {
             self.graph.problem(&site, "the host is empty: write a name or an address, as localhost");
         }
         let address: Arc<str> = if host.contains(':') { format!("[{host}]:{port}") } else { format!("{host}:{port}") }.into();
-        let split = Split::Received { from: address.clone() };
-        let lines = self.read(
-            &site,
-            "socket_text_stream",
-            SourceSpec {
-                name: format!("socket {address}"),
-                splits: Box::new(move || Ok(Box::new(SocketSplits(split)))),
-                reader: Box::new(move |wake| Ok(Box::new(SocketReader::new(host, port, address, wake)))),
-                planned: false,
-                replayable: false,
-                pace: Pace { per_second: self.graph.config.max_rate_of_receivers, first_batch: None },
-            },
-        );
-        decoded(&lines, &site)
+        let socket = Socket { host, port, address, per_second: self.graph.config.max_rate_of_receivers };
+        decoded(&self.read(&site, "socket_text_stream", &socket), &site)
+    }
+}
+
+/// The source: which server, and how fast it may be read.
+struct Socket {
+    host: String,
+    port: u16,
+    address: Arc<str>,
+    per_second: Option<u64>,
+}
+
+impl Source for Socket {
+    type Item = Line;
+
+    fn name(&self) -> String {
+        format!("socket {}", self.address)
+    }
+
+    fn enumerator(&self) -> Result<Box<dyn SplitEnumerator>> {
+        Ok(Box::new(SocketEnumerator(Split::Received { from: self.address.clone() })))
+    }
+
+    fn reader(&self, waker: Waker) -> Result<Box<dyn SourceReader<Line>>> {
+        Ok(Box::new(SocketReader::new(self.host.clone(), self.port, self.address.clone(), waker)))
+    }
+
+    fn max_rate(&self) -> MaxRate {
+        MaxRate { per_second: self.per_second, first_batch: None }
     }
 }
 
 /// One split, known from the start.
-struct SocketSplits(Split);
+struct SocketEnumerator(Split);
 
-impl SplitEnumerator for SocketSplits {
-    /// Nobody can send again what was received: lines go on being numbered, and that is all.
-    fn resume(&mut self, _: Vec<SplitOffset>, _: &[u8]) -> Result<()> {
+impl SplitEnumerator for SocketEnumerator {
+    /// A server does not send again: lines go on being numbered, and that is all.
+    fn restore(&mut self, _: Vec<SplitOffset>, _: &[u8]) -> Result<()> {
         Ok(())
+    }
+
+    fn replayable(&self) -> bool {
+        false
     }
 
     fn start(&mut self) -> Result<Vec<SplitOffset>> {
@@ -350,11 +370,9 @@ impl SourceReader<Line> for SocketReader {
 
     fn seal(&mut self, _emit: &mut Emit<'_, Line>) -> Result<Sealed> {
         let Some(split_id) = self.split_id else { return Ok(Sealed::default()) };
-        let split = Split::Received { from: self.address.clone() };
-        let range = Range { source: 0, split_id, split, from: self.sealed, until: self.given };
-        self.sealed = self.given;
-        let state = self.shared.lock();
-        Ok(Sealed { ranges: vec![range], lag: [(split_id, state.ready.len() as u64)].into(), trouble: state.trouble.clone() })
+        let from = std::mem::replace(&mut self.sealed, self.given);
+        let ready = self.shared.lock().ready.len() as u64;
+        Ok(Sealed { ranges: [(split_id, from..self.given)].into(), lag: [(split_id, ready)].into() })
     }
 
     fn seal_last(&mut self, emit: &mut Emit<'_, Line>) -> Result<Sealed> {
@@ -369,12 +387,16 @@ impl SourceReader<Line> for SocketReader {
         self.seal(emit)
     }
 
-    fn read_range(&mut self, range: &Range, emit: &mut Emit<'_, Line>) -> Result<bool> {
+    fn read_range(&mut self, _split_id: u32, range: &SplitRange, emit: &mut Emit<'_, Line>) -> Result<bool> {
         let due = self.due.unwrap_or(range.until - range.from);
         let (n, _) = self.give(LINES_A_CALL.min(due as usize), emit);
         let due = due - n as i64;
         self.due = (due > 0).then_some(due);
         Ok(due == 0)
+    }
+
+    fn health(&self) -> Result<(), String> {
+        self.shared.lock().trouble.clone().map_or(Ok(()), Err)
     }
 }
 
@@ -520,8 +542,8 @@ mod tests {
         });
         let first = reader.seal(&mut emit).unwrap();
         let last = reader.seal_last(&mut emit).unwrap();
-        assert_eq!((first.ranges[0].from, first.ranges[0].until), (0, 1));
-        assert_eq!((last.ranges[0].from, last.ranges[0].until, &last.lag), (1, 2, &[(3, 0)].into()));
+        assert_eq!(first.ranges, [(3, 0..1)].into());
+        assert_eq!((last.ranges, last.lag), ([(3, 1..2)].into(), [(3, 0)].into()));
         assert_eq!(texts(lines), ["whole", "half"]);
     }
 

@@ -1,8 +1,9 @@
 //! What belongs to one batch: for each split of each source a half-open range.
 //!
-//! Sources make ranges, the planner (`batch/`) puts them together, every process sees the plan at close.
+//! Sources make [`SplitRange`]s, the planner (`job/`) adds their addresses and makes the plan; every process sees it at close.
 
 use std::collections::BTreeMap;
+use std::fmt;
 use std::sync::Arc;
 use std::time::Duration;
 
@@ -11,7 +12,10 @@ use serde::{Deserialize, Serialize};
 use crate::core::time::BatchTime;
 use crate::engine::output::Life;
 
-/// One thing a source reads in order: a split id belongs to exactly one split of a batch.
+/// One thing that a source reads in order. What the engine must know of it, the split itself says: [`Split::replayable`],
+/// [`Split::end`], [`Split::read_at_once`].
+///
+/// A split is written to checkpoints and plans, with its properties: a source that changes them makes another split.
 #[derive(Clone, Debug, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize, Deserialize)]
 pub enum Split {
     /// A Kafka partition; positions are offsets.
@@ -21,7 +25,7 @@ pub enum Split {
         /// The partition.
         partition: i32,
     },
-    /// A file as it was when it was taken; positions are bytes, cut at line ends.
+    /// A file as it was when it was planned; positions are bytes, cut at line ends.
     File {
         /// Its path.
         path: Arc<str>,
@@ -30,38 +34,134 @@ pub enum Split {
         /// When it was last changed, milliseconds since the epoch.
         modified_ms: i64,
     },
-    /// What somebody sent us and nobody can send again: positions count records.
+    /// Records that a peer sends once; positions count records.
     Received {
-        /// Whom from.
+        /// The peer.
         from: Arc<str>,
+    },
+    /// A split of any other source; see [`Split::custom`]. What its positions count is the source's affair, as long as they ascend.
+    Custom {
+        /// What is read: a stream, a table, a shard.
+        name: Arc<str>,
+        /// Which part of it.
+        partition: i32,
+        /// Whether a range gives the same records again.
+        replayable: bool,
+        /// Where it ends, if one batch reads it whole.
+        end: Option<i64>,
     },
 }
 
 impl Split {
-    /// The topic, path or address.
+    /// A split of a source of your own: replayable, read on and on over many batches.
+    ///
+    /// ```
+    /// use tidemill::core::plan::Split;
+    /// let shard = Split::custom("clicks", 3);
+    /// assert!(shard.replayable() && !shard.read_at_once());
+    /// assert_eq!(shard.to_string(), "clicks/3");
+    /// ```
+    pub fn custom(name: impl AsRef<str>, partition: i32) -> Self {
+        Split::Custom { name: name.as_ref().into(), partition, replayable: true, end: None }
+    }
+
+    /// As [`Split::custom`], for records that cannot be read a second time: a crash loses those of unfinished batches.
+    /// Positions must count records, because the log says how many were lost.
+    pub fn custom_received(name: impl AsRef<str>, partition: i32) -> Self {
+        Split::Custom { name: name.as_ref().into(), partition, replayable: false, end: None }
+    }
+
+    /// As [`Split::custom`], for a split that one batch reads whole, up to position `end`.
+    ///
+    /// ```
+    /// use tidemill::core::plan::Split;
+    /// let object = Split::custom_whole("bucket/part-7.bin", 0, 4096);
+    /// assert_eq!((object.read_at_once(), object.end()), (true, Some(4096)));
+    /// ```
+    pub fn custom_whole(name: impl AsRef<str>, partition: i32, end: i64) -> Self {
+        Split::Custom { name: name.as_ref().into(), partition, replayable: true, end: Some(end) }
+    }
+
+    /// The topic, path, address or name.
     pub fn name(&self) -> &Arc<str> {
         match self {
-            Split::Kafka { topic, .. } => topic,
-            Split::File { path, .. } => path,
-            Split::Received { from } => from,
+            Split::Kafka { topic: name, .. }
+            | Split::File { path: name, .. }
+            | Split::Received { from: name }
+            | Split::Custom { name, .. } => name,
         }
     }
 
     /// The partition, 0 where there is none.
     pub fn partition(&self) -> i32 {
         match self {
-            Split::Kafka { partition, .. } => *partition,
-            _ => 0,
+            Split::Kafka { partition, .. } | Split::Custom { partition, .. } => *partition,
+            Split::File { .. } | Split::Received { .. } => 0,
+        }
+    }
+
+    /// Whether a range of it gives the same records again, also in a later run. If not, its positions count records.
+    pub fn replayable(&self) -> bool {
+        match self {
+            Split::Kafka { .. } | Split::File { .. } => true,
+            Split::Received { .. } => false,
+            Split::Custom { replayable, .. } => *replayable,
+        }
+    }
+
+    /// The position where it ends, if that is known from the start.
+    pub fn end(&self) -> Option<i64> {
+        match self {
+            Split::File { size, .. } => Some(i64::try_from(*size).unwrap_or(i64::MAX)),
+            Split::Custom { end, .. } => *end,
+            Split::Kafka { .. } | Split::Received { .. } => None,
+        }
+    }
+
+    /// Whether one batch reads it whole. Then nothing is kept of it after that batch, and its split id is used again.
+    pub fn read_at_once(&self) -> bool {
+        self.end().is_some()
+    }
+}
+
+/// The split as messages name it.
+impl fmt::Display for Split {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self {
+            Split::Kafka { topic: name, partition } | Split::Custom { name, partition, .. } => write!(f, "{name}/{partition}"),
+            Split::File { path, size, .. } => write!(f, "{path} ({size} bytes)"),
+            Split::Received { from } => write!(f, "from {from}"),
         }
     }
 }
 
-/// The part of one split that belongs to one batch: positions `from <= p < until`.
+/// Where a source begins to read a split.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct SplitOffset {
+    /// The split.
+    pub split: Split,
+    /// Its first position.
+    pub from: i64,
+}
+
+/// A range of one split: positions `from <= p < until`.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct SplitRange {
+    /// The split.
+    pub split: Split,
+    /// The first position.
+    pub from: i64,
+    /// The first position after it.
+    pub until: i64,
+}
+
+/// A [`SplitRange`] in a plan, with its address: which source reads it, under which split id.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 pub struct Range {
     /// The source, numbered in build order.
     pub source: u32,
-    /// The split's number, numbered over all sources in the order the plans first name them; a file's number is used again.
+    /// The split's number, over all sources, in the order in which plans first name splits. That of a split which is read at
+    /// once is used again.
     pub split_id: u32,
     /// What is read.
     pub split: Split,
@@ -71,9 +171,23 @@ pub struct Range {
     pub until: i64,
 }
 
+impl Range {
+    /// The range `range` of source `source`, under this split id.
+    pub fn new(source: u32, split_id: u32, range: SplitRange) -> Self {
+        let SplitRange { split, from, until } = range;
+        Range { source, split_id, split, from, until }
+    }
+
+    /// The range without its address.
+    pub fn split_range(&self) -> SplitRange {
+        SplitRange { split: self.split.clone(), from: self.from, until: self.until }
+    }
+}
+
 /// A range as users see it: Spark's `OffsetRange`, with `from_offset` and `until_offset` called `from` and `until`.
 ///
-/// For files the topic is the path and the positions are bytes; for sockets and queues the positions count records.
+/// For files the topic is the path and the positions are bytes; for sockets and queues the positions count records. For a source
+/// of your own the topic is the name of its split.
 #[derive(Clone, Debug, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize, Deserialize)]
 pub struct OffsetRange {
     /// The topic.
@@ -104,6 +218,12 @@ impl From<&Range> for OffsetRange {
     }
 }
 
+impl From<&SplitRange> for OffsetRange {
+    fn from(r: &SplitRange) -> Self {
+        OffsetRange { topic: r.split.name().clone(), partition: r.split.partition(), from: r.from, until: r.until }
+    }
+}
+
 /// All ranges of one batch.
 #[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
 pub struct Plan {
@@ -115,20 +235,20 @@ pub struct Plan {
     pub shown: bool,
 }
 
-/// How many records each split of a source may give to one batch; `None` is no limit.
+/// How many records each split of a source may give to one batch; `None`: no limit.
 #[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
 pub struct Limits {
-    by_lane: BTreeMap<u32, u64>,
+    by_split: BTreeMap<u32, u64>,
     others: Option<u64>,
 }
 
 impl Limits {
-    /// These split ids may give so much, and all others so much.
-    pub fn new(by_lane: BTreeMap<u32, u64>, others: Option<u64>) -> Self {
-        Limits { by_lane, others }
+    /// A limit for each of these split ids, and one for every other.
+    pub fn new(by_split: BTreeMap<u32, u64>, others: Option<u64>) -> Self {
+        Limits { by_split, others }
     }
 
-    /// Every split may give so much.
+    /// Every split may give at most `records`.
     ///
     /// ```
     /// use tidemill::core::plan::Limits;
@@ -139,15 +259,15 @@ impl Limits {
         Limits::new(BTreeMap::new(), Some(records))
     }
 
-    /// What one split id may give.
+    /// How many records the split with this id may give.
     pub fn of(&self, split_id: u32) -> Option<u64> {
-        self.by_lane.get(&split_id).copied().or(self.others)
+        self.by_split.get(&split_id).copied().or(self.others)
     }
 
-    /// No split may give more than `cap`, if there is one.
+    /// Lowers every limit to at most `cap`.
     pub(crate) fn capped(mut self, cap: Option<u64>) -> Self {
         let Some(cap) = cap else { return self };
-        self.by_lane.values_mut().for_each(|n| *n = (*n).min(cap));
+        self.by_split.values_mut().for_each(|n| *n = (*n).min(cap));
         self.others = Some(self.others.map_or(cap, |n| n.min(cap)));
         self
     }
@@ -278,4 +398,35 @@ pub(crate) enum Report {
     Pieces { worker: usize, time: BatchTime, written: Result<Vec<u8>, String> },
     /// Somebody asked the job to end.
     Stop { graceful: bool },
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    /// The engine asks a split for these and never which kind it is.
+    #[test]
+    fn a_split_says_what_it_is_like() {
+        let kafka = Split::Kafka { topic: "t".into(), partition: 2 };
+        let file = Split::File { path: "/in/a".into(), size: 9, modified_ms: 1 };
+        let received = Split::Received { from: "h:1".into() };
+        let of = |s: &Split| (s.replayable(), s.end(), s.read_at_once(), s.partition(), s.to_string());
+        assert_eq!(of(&kafka), (true, None, false, 2, "t/2".into()));
+        assert_eq!(of(&file), (true, Some(9), true, 0, "/in/a (9 bytes)".into()));
+        assert_eq!(of(&received), (false, None, false, 0, "from h:1".into()));
+        assert_eq!(of(&Split::custom("n", 1)), (true, None, false, 1, "n/1".into()));
+        assert_eq!(of(&Split::custom_received("n", 1)), (false, None, false, 1, "n/1".into()));
+        assert_eq!(of(&Split::custom_whole("n", 1, 5)), (true, Some(5), true, 1, "n/1".into()));
+    }
+
+    /// Checkpoints hold these bytes: docs/formats.md.
+    #[test]
+    fn the_bytes_of_a_split_stay() {
+        let bytes = |s: &Split| crate::core::data::encoded(s);
+        assert_eq!(bytes(&Split::Kafka { topic: "t".into(), partition: 2 }), [0, 1, b't', 4]);
+        assert_eq!(bytes(&Split::File { path: "p".into(), size: 9, modified_ms: 1 }), [1, 1, b'p', 9, 2]);
+        assert_eq!(bytes(&Split::Received { from: "h".into() }), [2, 1, b'h']);
+        assert_eq!(bytes(&Split::custom("n", 1)), [3, 1, b'n', 2, 1, 0]);
+        assert_eq!(bytes(&Split::custom_whole("n", 1, 5)), [3, 1, b'n', 2, 1, 1, 10]);
+    }
 }

@@ -303,7 +303,7 @@ impl Ledger {
             log.lost(&LossRecord { time: record.plan.time, ranges: lost.to_vec() })?;
         }
         let checksum = if replayed { record.checksum() } else { log.append(record)? };
-        for r in record.plan.ranges.iter().filter(|r| !matches!(r.split, Split::File { .. })) {
+        for r in record.plan.ranges.iter().filter(|r| !r.split.read_at_once()) {
             let position = Position { source: r.source, split_id: r.split_id, split: r.split.clone(), next: r.until };
             self.positions.insert(r.split_id, position);
         }

@@ -1,6 +1,7 @@
 //! `--plans FILE`: batches that are given instead of made. One JSON object a line, times ascending:
 //! `{"time": 1000, "ranges": [{"source": 0, "topic": "words", "partition": 0, "from": 0, "until": 10}]}`.
-//! A range with `path` instead of `topic` is bytes of a file, one with `received` counts records of a socket or queue.
+//! A range with `path` instead of `topic` is bytes of a file, one with `received` counts records of a socket or queue, and one
+//! with `split` is of a program's own source.
 
 use std::path::Path;
 
@@ -28,6 +29,7 @@ struct Given {
     partition: i32,
     path: Option<String>,
     received: Option<String>,
+    split: Option<String>,
     from: i64,
     until: i64,
 }
@@ -63,11 +65,12 @@ pub(super) fn parse(text: &str, path: &Path, interval: Interval) -> Result<Vec<P
             if r.from < 0 || r.until < r.from {
                 return Err(wrong(format!("range [{}, {}) runs backwards", r.from, r.until)));
             }
-            let split = match (r.topic, r.path, r.received) {
-                (Some(t), None, None) => Split::Kafka { topic: t.into(), partition: r.partition },
-                (None, Some(p), None) => file(&p).map_err(|e| wrong(format!("{p}: {e}")))?,
-                (None, None, Some(f)) => Split::Received { from: f.into() },
-                _ => return Err(wrong("a range has exactly one of topic, path and received".into())),
+            let split = match (r.topic, r.path, r.received, r.split) {
+                (Some(t), None, None, None) => Split::Kafka { topic: t.into(), partition: r.partition },
+                (None, Some(p), None, None) => file(&p).map_err(|e| wrong(format!("{p}: {e}")))?,
+                (None, None, Some(f), None) => Split::Received { from: f.into() },
+                (None, None, None, Some(name)) => Split::custom(name, r.partition),
+                _ => return Err(wrong("a range has exactly one of topic, path, received and split".into())),
             };
             ranges.push(Range { source: r.source, split_id: 0, split, from: r.from, until: r.until });
         }

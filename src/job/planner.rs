@@ -14,9 +14,9 @@ use timely::scheduling::SyncActivator;
 use crate::api::config::{CatchUp, Config};
 use crate::api::context::{Check, SourceHalf};
 use crate::checkpoint::{LossRecord, OperatorId, PlanRecord, without};
-use crate::connector::source::{SplitEnumerator, SplitOffset, SplitRange};
+use crate::connector::source::{SplitEnumerator, SplitOffset};
 use crate::core::clock::Time;
-use crate::core::error::Result;
+use crate::core::error::{Error, Result};
 use crate::core::plan::{Cut, Order, Plan, Progress, Range, Report, Split};
 use crate::core::time::BatchTime;
 use crate::job::checkpoint_coordinator::{Ledger, Opened, Shards, Standing};
@@ -113,7 +113,12 @@ impl Planner {
         time: Time,
         metrics: Metrics,
     ) -> Self {
-        let read = kit.sources.iter().zip(0..).filter(|(half, _)| !half.planned).map(|(_, source)| source);
+        let read = kit
+            .sources
+            .iter()
+            .zip(0..)
+            .filter(|(half, _)| half.enumerator.as_ref().is_some_and(|e| !e.planned()))
+            .map(|(_, source)| source);
         Planner {
             paces: Paces::new(&config, read),
             unready: config.runtime.processes.into(),
@@ -186,13 +191,24 @@ impl Planner {
         split_id
     }
 
-    /// Gives new splits their split ids; returns those that are new.
-    pub(crate) fn assign(&mut self, source: u32, mut starts: Vec<SplitOffset>) -> Vec<SplitOffset> {
+    /// Gives new splits their split ids; returns them in order.
+    pub(crate) fn assign(&mut self, source: u32, mut starts: Vec<SplitOffset>) -> Result<Vec<SplitOffset>> {
         starts.sort_by(|a, b| a.split.cmp(&b.split));
         for s in &starts {
+            self.as_replayable_as_said(source, &s.split)?;
             self.split_id(source, &s.split, Some(s.from));
         }
-        starts
+        Ok(starts)
+    }
+
+    /// Exactly-once outputs trusted what the enumerator said of its splits before there were any.
+    fn as_replayable_as_said(&self, source: u32, split: &Split) -> Result<()> {
+        let half = &self.kit.sources[source as usize];
+        if split.replayable() || half.enumerator.as_ref().is_none_or(|e| !e.replayable()) {
+            return Ok(());
+        }
+        let reason = format!("its split {split} is not replayable; return false from the enumerator's `replayable`");
+        Err(Error::source(half.name.as_str(), reason))
     }
 
     fn discover(&mut self) -> Result<()> {
@@ -201,9 +217,9 @@ impl Planner {
         }
         self.asked = Instant::now();
         for source in 0..self.kit.sources.len() {
-            if let Some(splits) = &mut self.kit.sources[source].splits {
-                let new = splits.discover()?;
-                self.assign(source as u32, new);
+            if let Some(enumerator) = &mut self.kit.sources[source].enumerator {
+                let new = enumerator.discover()?;
+                self.assign(source as u32, new)?;
             }
         }
         Ok(())
@@ -213,7 +229,7 @@ impl Planner {
     fn back_to_back(&self) -> bool {
         self.given.is_some()
             || !self.replay.is_empty()
-            || self.kit.sources.iter().all(|s| s.splits.as_ref().is_some_and(|s| s.finite()))
+            || self.kit.sources.iter().all(|s| s.enumerator.as_ref().is_some_and(|e| e.bounded()))
     }
 
     /// Whether no batch will follow the ones that are sealed.
@@ -224,7 +240,7 @@ impl Planner {
         if let Some(given) = &self.given {
             return given.is_empty();
         }
-        self.back_to_back() && self.kit.sources.iter().all(|s| s.splits.as_ref().is_none_or(|s| s.finished()))
+        self.back_to_back() && self.kit.sources.iter().all(|s| s.enumerator.as_ref().is_none_or(|e| e.finished()))
     }
 
     fn finished(&self) -> bool {
@@ -271,42 +287,41 @@ impl Planner {
                 let overdue = now.saturating_sub(self.next.millis()) / self.config.interval.millis();
                 let run = if self.stop || self.back_to_back() { 0 } else { overdue as u32 };
                 let pieces = self.pieces()?;
-                self.ended = self.stop && !self.planned().any(|s| s.more());
+                self.ended = self.stop && !self.enumerators().any(|e| e.has_pending());
                 self.seal(run, pieces, true, None);
             }
         }
         Ok(())
     }
 
-    /// The sources that are planned before they are read.
-    fn planned(&mut self) -> impl Iterator<Item = &mut Box<dyn SplitEnumerator>> {
-        self.kit.sources.iter_mut().filter(|half| half.planned).filter_map(|half| half.splits.as_mut())
+    fn enumerators(&mut self) -> impl Iterator<Item = &mut Box<dyn SplitEnumerator>> {
+        self.kit.sources.iter_mut().filter_map(|half| half.enumerator.as_mut())
     }
 
     /// Whether a graceful stop can go on to the last batches. Says so to the sources when it is first asked.
     fn ready(&mut self) -> bool {
         let ready = match self.ready {
             Some(ready) => ready,
-            None => Instant::now() + self.planned().map(|s| s.close()).max().unwrap_or_default(),
+            None => Instant::now() + self.enumerators().map(|e| e.begin_drain()).max().unwrap_or_default(),
         };
         self.ready = Some(ready);
         Instant::now() >= ready
     }
 
-    /// What the sources that are planned before they are read put into the next batch.
+    /// What the sources plan for the next batch.
     fn pieces(&mut self) -> Result<Vec<Range>> {
         let mut ranges = Vec::new();
         self.split_ids.batch();
         for source in 0..self.kit.sources.len() {
             let half = &mut self.kit.sources[source];
-            let (pieces, trouble) = match &mut half.splits {
-                Some(splits) if half.planned => (splits.plan()?, splits.trouble()),
-                _ => continue,
-            };
+            let Some(enumerator) = &mut half.enumerator else { continue };
+            let planned = enumerator.plan()?;
+            let trouble = enumerator.health().err();
             note(&mut self.trouble, (usize::MAX, source as u32), trouble.map(|t| format!("{}: {t}", half.name)));
-            for SplitRange { split, from, until } in pieces {
-                let split_id = self.split_id(source as u32, &split, None);
-                ranges.push(Range { source: source as u32, split_id, split, from, until });
+            for range in planned {
+                self.as_replayable_as_said(source as u32, &range.split)?;
+                let split_id = self.split_id(source as u32, &range.split, None);
+                ranges.push(Range::new(source as u32, split_id, range));
             }
         }
         Ok(ranges)
@@ -317,13 +332,12 @@ impl Planner {
         crate::core::fault::point("replay.before");
         let PlanRecord { plan, run, fill } = record;
         self.next = plan.time;
-        let (lost, ranges): (Vec<Range>, Vec<Range>) =
-            plan.ranges.iter().cloned().partition(|r| matches!(r.split, Split::Received { .. }));
+        let (lost, ranges): (Vec<Range>, Vec<Range>) = plan.ranges.iter().cloned().partition(|r| !r.split.replayable());
         for r in lost.iter().filter(|r| r.from < r.until) {
             let (from, records) = (r.split.name(), r.until - r.from);
             tracing::warn!("batch {}: {records} records received from {from} were lost when the job ended", plan.time);
         }
-        for r in ranges.iter().filter(|r| matches!(r.split, Split::File { .. })) {
+        for r in ranges.iter().filter(|r| r.split.read_at_once()) {
             self.send(Order::Assign { source: r.source, split_id: r.split_id, split: r.split.clone(), from: None });
         }
         let ranges = without(ranges, plan.time, &self.losses);
@@ -376,7 +390,8 @@ impl Planner {
 
     /// What sources want back after a restart, now that the batch of a checkpoint is planned.
     fn standing(&self) -> Standing {
-        let memory = |(i, half): (usize, &SourceHalf)| Some((crate::job::recovery::memory_of(i), half.splits.as_ref()?.memory()));
+        let memory =
+            |(i, half): (usize, &SourceHalf)| Some((crate::job::recovery::memory_of(i), half.enumerator.as_ref()?.snapshot()));
         let memory = self.kit.sources.iter().enumerate().filter_map(memory).filter(|(_, m)| !m.is_empty()).collect();
         Standing { split_ids: self.split_ids.given(), memory }
     }
@@ -410,8 +425,8 @@ impl Planner {
     /// Every output is through a batch with these ranges.
     fn tell_sources(&mut self, ranges: &[Range]) {
         for of_one in ranges.chunk_by(|a, b| a.source == b.source) {
-            if let Some(splits) = &mut self.kit.sources[of_one[0].source as usize].splits {
-                splits.out(of_one);
+            if let Some(enumerator) = &mut self.kit.sources[of_one[0].source as usize].enumerator {
+                enumerator.on_committed(&of_one.iter().map(Range::split_range).collect::<Vec<_>>());
             }
         }
     }

@@ -22,7 +22,7 @@ impl Planner {
             self.known(p.source, &p.split, p.split_id, p.next);
         }
         // SplitEnumerator that appeared after the checkpoint: the plans know them.
-        for r in resumed.replay.iter().flat_map(|r| &r.plan.ranges).filter(|r| !matches!(r.split, Split::File { .. })) {
+        for r in resumed.replay.iter().flat_map(|r| &r.plan.ranges).filter(|r| !r.split.read_at_once()) {
             self.known(r.source, &r.split, r.split_id, r.from);
         }
         // A replay has given batches only, all of which are known by now.
@@ -33,13 +33,13 @@ impl Planner {
             self.given = Some(given);
         } else {
             for source in 0..self.kit.sources.len() {
-                let Some(splits) = &mut self.kit.sources[source].splits else { continue };
+                let Some(enumerator) = &mut self.kit.sources[source].enumerator else { continue };
                 if resumed.known {
                     let memory = resumed.memory.get(&memory_of(source)).map_or(&[][..], Vec::as_slice);
-                    splits.resume(resumed.read(source as u32), memory)?;
+                    enumerator.restore(resumed.read(source as u32), memory)?;
                 }
-                let new = splits.start()?;
-                for s in self.assign(source as u32, new) {
+                let new = enumerator.start()?;
+                for s in self.assign(source as u32, new)? {
                     starts.push(Position {
                         source: source as u32,
                         split_id: self.split_ids.of(source as u32, &s.split).0,
@@ -157,8 +157,8 @@ impl Planner {
         for (source, half) in self.kit.sources.iter_mut().enumerate() {
             let ranges = given.clone().flat_map(|p| &p.ranges).filter(|r| r.source as usize == source);
             let splits: BTreeSet<&Split> = ranges.map(|r| &r.split).collect();
-            if let Some(half) = &mut half.splits {
-                half.check(&splits.into_iter().cloned().collect::<Vec<_>>())?;
+            if let Some(enumerator) = &mut half.enumerator {
+                enumerator.check(&splits.into_iter().cloned().collect::<Vec<_>>())?;
             }
         }
         Ok(())

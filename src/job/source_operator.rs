@@ -15,14 +15,14 @@ use timely::dataflow::operators::generic::OutputBuilder;
 use timely::dataflow::operators::generic::builder_rc::OperatorBuilder;
 use timely::scheduling::Activator;
 
-use crate::api::context::{Graph, Outbox, Pace, Port, SourceHalf, SourceSpec, StreamingContext};
+use crate::api::context::{Graph, Outbox, Port, SourceHalf, StreamingContext};
 use crate::api::dstream::{Case, DStream};
-use crate::connector::source::{Emit, SourceReader};
+use crate::connector::source::{Emit, MaxRate, Sealed, Source, SourceReader, Waker};
 use crate::core::data::{Data, PartitionId, Rows};
-use crate::core::error::Result;
-use crate::core::plan::{Limits, Order, Plan, Range, Report, Tick};
+use crate::core::error::{Error, Result};
+use crate::core::plan::{Limits, Order, Plan, Range, Report, Split, SplitRange, Tick};
 use crate::core::time::{BatchTime, Interval};
-use crate::engine::flow::{Site, VecStream};
+use crate::engine::flow::{RowStream, Site, VecStream};
 
 /// Orders on their way to one operator.
 #[derive(Clone)]
@@ -99,7 +99,8 @@ fn with_overdue(plan: Plan, run: u32, fill: bool, interval: Interval) -> impl It
 struct Job {
     time: BatchTime,
     run: u32,
-    pieces: VecDeque<Range>,
+    /// Ranges of this worker that are still to be read, with their split ids.
+    given: VecDeque<(u32, SplitRange)>,
     live: bool,
     last: bool,
     limits: Limits,
@@ -108,16 +109,19 @@ struct Job {
 /// One source on one worker.
 struct Input<T> {
     reader: Box<dyn SourceReader<T>>,
+    name: String,
     source: u32,
     worker: usize,
     peers: usize,
     interval: Interval,
+    /// The splits of this worker.
+    splits: BTreeMap<u32, Split>,
     /// The batch that is open; `None` before the first and after the last.
     open: Option<Capability<BatchTime>>,
-    /// Whether it reads on its own, or only the ranges it is given.
-    reads: bool,
-    /// Whether it may do so by now.
+    /// Whether the reader may read ahead: after all given batches, and until the last one.
     live: bool,
+    /// Whether the last batch is sealed.
+    ended: bool,
     /// Batches that are sealed and not closed.
     sealed: VecDeque<Capability<BatchTime>>,
     jobs: VecDeque<Job>,
@@ -125,29 +129,31 @@ struct Input<T> {
     records: u64,
     bytes: usize,
     cap_bytes: usize,
-    pace: Pace,
+    max_rate: MaxRate,
     outbox: Outbox,
     waiting: Arc<std::sync::atomic::AtomicUsize>,
 }
 
 impl<T: Data> Input<T> {
-    fn new(graph: &Graph<'_>, source: u32, reader: Box<dyn SourceReader<T>>, reads: bool, pace: Pace) -> Self {
+    fn new<S: Source<Item = T>>(graph: &Graph<'_>, number: u32, reader: Box<dyn SourceReader<T>>, source: &S) -> Self {
         Input {
             reader,
-            source,
+            name: source.name(),
+            source: number,
             worker: graph.flow.scope.index(),
             peers: graph.flow.scope.peers(),
             interval: graph.config.interval,
+            splits: BTreeMap::new(),
             open: None,
-            reads,
             live: false,
+            ended: false,
             sealed: VecDeque::new(),
             jobs: VecDeque::new(),
             ranges: Vec::new(),
             records: 0,
             bytes: 0,
             cap_bytes: graph.config.batch_bytes,
-            pace,
+            max_rate: source.max_rate(),
             outbox: graph.outbox.clone(),
             waiting: graph.waiting.clone(),
         }
@@ -159,20 +165,21 @@ impl<T: Data> Input<T> {
                 if source == self.source && split_id as usize % self.peers == self.worker =>
             {
                 self.reader.assign(split_id, &split, from)?;
+                self.splits.insert(split_id, split);
             }
             Order::Open { time, live, mut limits } => {
                 if let Some(open) = &mut self.open {
                     open.downgrade(&time);
                 }
                 self.live = live;
-                let limits = limits.remove(&self.source).unwrap_or_default().capped(self.pace.first_batch);
-                self.reader.limit(limits.capped(quota(self.pace.per_second, time, self.interval)));
+                let limits = limits.remove(&self.source).unwrap_or_default().capped(self.max_rate.first_batch);
+                self.reader.limit(limits.capped(quota(self.max_rate.per_second, time, self.interval)));
             }
             Order::Seal { time, run, pieces, live, last, mut limits } => {
                 let mine = |r: &Range| r.source == self.source && r.split_id as usize % self.peers == self.worker;
-                let pieces = pieces.into_iter().filter(mine).collect();
+                let given = pieces.iter().filter(|r| mine(r)).map(|r| (r.split_id, r.split_range())).collect();
                 let limits = limits.remove(&self.source).unwrap_or_default();
-                self.jobs.push_back(Job { time, run, pieces, live, last, limits });
+                self.jobs.push_back(Job { time, run, given, live, last, limits });
             }
             Order::Live => self.live = true,
             Order::Close { .. } => {
@@ -197,50 +204,63 @@ impl<T: Data> Input<T> {
         let mut again = false;
         let mut finished = false;
         if let Some(job) = self.jobs.front_mut() {
-            finished = read_pieces(&mut *self.reader, &mut job.pieces, &mut self.ranges, &mut give)?;
-        } else if self.reads && self.live && self.bytes < self.cap_bytes {
+            finished = read_given(&mut *self.reader, &mut job.given, self.source, &mut self.ranges, &mut give)?;
+        } else if self.live && !self.ended && self.bytes < self.cap_bytes {
             again = self.reader.read(&mut give)?;
             crate::core::fault::point("read");
         }
-        let mut lag = BTreeMap::new();
-        let mut trouble = None;
-        if finished && self.reads && self.jobs[0].live {
-            let sealed = if self.jobs[0].last { self.reader.seal_last(&mut give)? } else { self.reader.seal(&mut give)? };
-            self.ranges.extend(sealed.ranges.into_iter().map(|r| Range { source: self.source, ..r }));
-            (lag, trouble) = (sealed.lag, sealed.trouble);
+        let mut sealed = Sealed::default();
+        if finished && self.jobs[0].live && !self.ended {
+            sealed = if self.jobs[0].last { self.reader.seal_last(&mut give)? } else { self.reader.seal(&mut give)? };
         }
         again |= records > 0 && !finished && !self.jobs.is_empty();
         self.records += records;
         self.bytes += bytes;
         if finished {
-            self.seal(lag, trouble);
+            self.seal(sealed)?;
             again = true;
         }
         Ok(again)
     }
 
-    fn seal(&mut self, lag: BTreeMap<u32, u64>, trouble: Option<String>) {
+    /// A position of a reader as plans have it.
+    fn range(&self, split_id: u32, at: std::ops::Range<i64>) -> Result<Range> {
+        let Some(split) = self.splits.get(&split_id) else {
+            let reason =
+                format!("its reader tells of split id {split_id}, which was not assigned to it; use the id that `assign` gave");
+            return Err(Error::source(self.name.as_str(), reason));
+        };
+        Ok(Range::new(self.source, split_id, SplitRange { split: split.clone(), from: at.start, until: at.end }))
+    }
+
+    fn seal(&mut self, sealed: Sealed) -> Result<()> {
         crate::core::fault::point("seal");
+        for (split_id, at) in sealed.ranges {
+            let range = self.range(split_id, at)?;
+            self.ranges.push(range);
+        }
+        let lost = self.reader.data_loss().into_iter().map(|(split_id, at)| self.range(split_id, at)).collect::<Result<_>>()?;
         let job = self.jobs.pop_front().expect("a job that is finished");
         let open = self.open.as_mut().expect("a batch is open");
         self.sealed.push_back(open.clone());
         let next = (0..=job.run).fold(job.time, |t, _| self.interval.after(t));
         // Behind the last batch nothing is read: it would be in no plan, and leave with the end of the job.
-        self.reads &= !job.last;
+        self.ended |= job.last;
         open.downgrade(&next);
         self.bytes = 0;
-        self.reader.limit(job.limits.capped(quota(self.pace.per_second, next, self.interval)));
+        self.reader.limit(job.limits.capped(quota(self.max_rate.per_second, next, self.interval)));
         self.outbox.send(Report::Sealed {
             worker: self.worker,
             source: self.source,
             time: job.time,
             ranges: std::mem::take(&mut self.ranges),
-            lost: self.reader.lost().into_iter().map(|r| Range { source: self.source, ..r }).collect(),
+            lost,
             records: std::mem::take(&mut self.records),
-            lag,
-            trouble,
+            lag: sealed.lag,
+            trouble: self.reader.health().err(),
             waiting: self.waiting.load(std::sync::atomic::Ordering::Relaxed) as u64,
         });
+        Ok(())
     }
 }
 
@@ -251,50 +271,129 @@ pub(super) fn quota(per_second: Option<u64>, t: BatchTime, interval: Interval) -
 }
 
 /// Reads given ranges, as far as they come without waiting. `true`: all are complete.
-fn read_pieces<T>(
+fn read_given<T>(
     reader: &mut dyn SourceReader<T>,
-    pieces: &mut VecDeque<Range>,
+    given: &mut VecDeque<(u32, SplitRange)>,
+    source: u32,
     done: &mut Vec<Range>,
     emit: &mut Emit<'_, T>,
 ) -> Result<bool> {
-    while let Some(range) = pieces.front() {
-        if !reader.read_range(range, emit)? {
+    while let Some((split_id, range)) = given.front() {
+        if !reader.read_range(*split_id, range, emit)? {
             return Ok(false);
         }
-        done.extend(pieces.pop_front());
+        done.extend(given.pop_front().map(|(split_id, range)| Range::new(source, split_id, range)));
     }
     Ok(true)
 }
 
 impl<'s> StreamingContext<'s> {
-    /// Attaches a source: the stream of what its reader gives.
-    pub(crate) fn read<T: Data>(&self, site: &Site, verb: &str, spec: SourceSpec<T>) -> DStream<'s, T> {
+    /// The rows of a source of your own. Every source of tidemill attaches this way. Flink's `fromSource`.
+    ///
+    /// The [`connector::source`](crate::connector::source) page draws which calls a source gets, and when.
+    ///
+    /// ```
+    /// use std::sync::Arc;
+    /// use tidemill::connector::source::*;
+    /// use tidemill::prelude::*;
+    ///
+    /// /// The numbers 0 to 99, ten a batch.
+    /// struct Hundred;
+    ///
+    /// impl Source for Hundred {
+    ///     type Item = i64;
+    ///     fn name(&self) -> String {
+    ///         "a hundred numbers".into()
+    ///     }
+    ///     fn enumerator(&self) -> tidemill::Result<Box<dyn SplitEnumerator>> {
+    ///         Ok(Box::new(Plans { next: 0 }))
+    ///     }
+    ///     fn reader(&self, _: Waker) -> tidemill::Result<Box<dyn SourceReader<i64>>> {
+    ///         Ok(Box::new(Numbers))
+    ///     }
+    /// }
+    ///
+    /// struct Plans {
+    ///     next: i64,
+    /// }
+    ///
+    /// impl SplitEnumerator for Plans {
+    ///     fn restore(&mut self, read: Vec<SplitOffset>, _: &[u8]) -> tidemill::Result<()> {
+    ///         self.next = read.first().map_or(0, |split| split.from);
+    ///         Ok(())
+    ///     }
+    ///     fn start(&mut self) -> tidemill::Result<Vec<SplitOffset>> {
+    ///         Ok(Vec::new())
+    ///     }
+    ///     fn plan(&mut self) -> tidemill::Result<Vec<SplitRange>> {
+    ///         let from = std::mem::replace(&mut self.next, self.next + 10);
+    ///         Ok(vec![SplitRange { split: Split::custom("numbers", 0), from, until: from + 10 }])
+    ///     }
+    ///     fn planned(&self) -> bool {
+    ///         true
+    ///     }
+    ///     fn bounded(&self) -> bool {
+    ///         true
+    ///     }
+    ///     fn finished(&self) -> bool {
+    ///         self.next >= 100
+    ///     }
+    /// }
+    ///
+    /// struct Numbers;
+    ///
+    /// impl SourceReader<i64> for Numbers {
+    ///     fn assign(&mut self, _: u32, _: &Split, _: Option<i64>) -> tidemill::Result<()> {
+    ///         Ok(())
+    ///     }
+    ///     fn read(&mut self, _: &mut Emit<'_, i64>) -> tidemill::Result<bool> {
+    ///         Ok(false)
+    ///     }
+    ///     fn seal(&mut self, _: &mut Emit<'_, i64>) -> tidemill::Result<Sealed> {
+    ///         Ok(Sealed::default())
+    ///     }
+    ///     fn read_range(&mut self, id: u32, range: &SplitRange, emit: &mut Emit<'_, i64>) -> tidemill::Result<bool> {
+    ///         emit(id, (range.from..range.until).collect(), 80);
+    ///         Ok(true)
+    ///     }
+    /// }
+    ///
+    /// let sums = MemorySink::new();
+    /// let out = sums.clone();
+    /// StreamingContext::builder("hundred", millis(5)).run(move |ssc| {
+    ///     ssc.from_source(Hundred).reduce(|a, b| a + b).to_memory(&out);
+    ///     Ok(())
+    /// }).unwrap();
+    /// assert_eq!(sums.rows(), (0..10).map(|batch| 45 + 100 * batch).collect::<Vec<i64>>());
+    /// ```
+    #[doc(alias = "fromSource")]
+    #[doc(alias = "receiverStream")]
+    #[track_caller]
+    pub fn from_source<S: Source>(&self, source: S) -> DStream<'s, S::Item> {
+        self.read(&Site::of("from_source"), "from_source", &source)
+    }
+
+    /// As [`from_source`](StreamingContext::from_source), under the name of another verb.
+    pub(crate) fn read<S: Source>(&self, site: &Site, verb: &str, source: &S) -> DStream<'s, S::Item> {
         let graph = &self.graph;
-        graph.note::<T>(verb, &spec.name);
-        let SourceSpec { name, splits, reader, planned, replayable, pace } = spec;
-        let made = graph.home().then(splits).transpose();
-        let splits = made.unwrap_or_else(|e| {
+        let name = source.name();
+        graph.note::<S::Item>(verb, &name);
+        let made = graph.home().then(|| source.enumerator()).transpose();
+        let enumerator = made.unwrap_or_else(|e| {
             graph.problem(site, e);
             None
         });
-        let source = graph.source(SourceHalf { name, planned, replayable, splits });
-        let stream = source_operator(graph, site, source, reader, !planned, pace);
-        DStream::new(graph, stream, &[Case::Source], &[source])
+        let number = graph.source(SourceHalf { name, enumerator });
+        let stream = source_operator(graph, site, number, source);
+        DStream::new(graph, stream, &[Case::Source], &[number])
     }
 }
 
-fn source_operator<'s, T: Data>(
-    graph: &Rc<Graph<'s>>,
-    site: &Site,
-    source: u32,
-    reader: crate::api::context::MakeReader<T>,
-    reads: bool,
-    pace: Pace,
-) -> crate::engine::flow::RowStream<'s, T> {
+fn source_operator<'s, S: Source>(graph: &Rc<Graph<'s>>, site: &Site, number: u32, source: &S) -> RowStream<'s, S::Item> {
     let scope = graph.flow.scope;
     let mut builder = OperatorBuilder::new(site.name(), scope);
-    let (out, stream) = builder.new_output::<Rows<T>>();
-    let mut out = OutputBuilder::<_, NoopBuilder<Rows<T>>>::from(out);
+    let (out, stream) = builder.new_output::<Rows<S::Item>>();
+    let mut out = OutputBuilder::<_, NoopBuilder<Rows<S::Item>>>::from(out);
     let address = builder.operator_info().address;
     let queue = Queue::new(scope, address.clone());
     if graph.dry {
@@ -302,10 +401,11 @@ fn source_operator<'s, T: Data>(
         return stream;
     }
     let wake = scope.worker().sync_activator_for(address.to_vec());
-    let reader = match reader(Arc::new(move || {
-        // An operator that is gone needs no waking.
+    let waker: Waker = Arc::new(move || {
+        // An operator that has ended needs no waking.
         let _ = wake.activate();
-    })) {
+    });
+    let reader = match source.reader(waker) {
         Ok(reader) => reader,
         Err(e) => {
             graph.problem(site, e);
@@ -314,7 +414,7 @@ fn source_operator<'s, T: Data>(
         }
     };
     graph.port(Box::new(queue.clone()));
-    let mut input = Some(Input::new(graph, source, reader, reads, pace));
+    let mut input = Some(Input::new(graph, number, reader, source));
     let (site, fail) = (site.clone(), graph.fail.clone());
     builder.build(move |mut caps| {
         input.as_mut().expect("it was just made").open = caps.pop();
@@ -348,8 +448,7 @@ fn source_operator<'s, T: Data>(
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::connector::source::{Sealed, SplitEnumerator, SplitOffset};
-    use crate::core::plan::Split;
+    use crate::connector::source::{SplitEnumerator, SplitOffset};
 
     #[test]
     fn a_rate_is_kept_over_a_second_however_short_the_batches() {
@@ -370,27 +469,41 @@ mod tests {
     }
 
     /// A source that always has a row.
-    struct Endless {
+    struct Endless;
+
+    impl Source for Endless {
+        type Item = i64;
+
+        fn name(&self) -> String {
+            "endless".into()
+        }
+
+        fn enumerator(&self) -> Result<Box<dyn SplitEnumerator>> {
+            Ok(Box::new(Endless))
+        }
+
+        fn reader(&self, _: Waker) -> Result<Box<dyn SourceReader<i64>>> {
+            Ok(Box::new(EndlessReader { split_id: None, from: 0, next: 0 }))
+        }
+    }
+
+    impl SplitEnumerator for Endless {
+        fn restore(&mut self, _: Vec<SplitOffset>, _: &[u8]) -> Result<()> {
+            Ok(())
+        }
+
+        fn start(&mut self) -> Result<Vec<SplitOffset>> {
+            Ok(vec![SplitOffset { split: Split::custom("endless", 0), from: 0 }])
+        }
+    }
+
+    struct EndlessReader {
         split_id: Option<u32>,
         from: i64,
         next: i64,
     }
 
-    fn split() -> Split {
-        Split::Received { from: "endless".into() }
-    }
-
-    impl SplitEnumerator for Endless {
-        fn resume(&mut self, _: Vec<SplitOffset>, _: &[u8]) -> Result<()> {
-            Ok(())
-        }
-
-        fn start(&mut self) -> Result<Vec<SplitOffset>> {
-            Ok(vec![SplitOffset { split: split(), from: 0 }])
-        }
-    }
-
-    impl SourceReader<i64> for Endless {
+    impl SourceReader<i64> for EndlessReader {
         fn assign(&mut self, split_id: u32, _: &Split, _: Option<i64>) -> Result<()> {
             self.split_id = Some(split_id);
             Ok(())
@@ -405,11 +518,10 @@ mod tests {
 
         fn seal(&mut self, _: &mut Emit<'_, i64>) -> Result<Sealed> {
             let from = std::mem::replace(&mut self.from, self.next);
-            let range = |split_id| Range { source: 0, split_id, split: split(), from, until: self.next };
-            Ok(Sealed { ranges: self.split_id.map(range).into_iter().collect(), ..Sealed::default() })
+            Ok(Sealed { ranges: self.split_id.map(|id| (id, from..self.next)).into_iter().collect(), ..Sealed::default() })
         }
 
-        fn read_range(&mut self, _: &Range, _: &mut Emit<'_, i64>) -> Result<bool> {
+        fn read_range(&mut self, _: u32, _: &SplitRange, _: &mut Emit<'_, i64>) -> Result<bool> {
             Ok(true)
         }
     }
@@ -418,17 +530,8 @@ mod tests {
     fn nothing_is_read_behind_the_last_batch() {
         let seen = crate::connector::memory::MemorySink::new();
         let out = seen.clone();
-        let endless = || Endless { split_id: None, from: 0, next: 0 };
         let job = StreamingContext::builder("endless", std::time::Duration::from_millis(1)).start(move |ssc| {
-            let spec = SourceSpec {
-                name: "endless".into(),
-                splits: Box::new(move || Ok(Box::new(endless()) as Box<dyn SplitEnumerator>)),
-                reader: Box::new(move |_| Ok(Box::new(endless()) as Box<dyn SourceReader<i64>>)),
-                planned: false,
-                replayable: true,
-                pace: Pace::default(),
-            };
-            ssc.read(&Site::of("endless"), "endless", spec).to_memory(&out);
+            ssc.from_source(Endless).to_memory(&out);
             Ok(())
         });
         let job = job.unwrap();

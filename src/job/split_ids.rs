@@ -53,7 +53,7 @@ impl SplitIds {
 
     /// The split id of a split, and whether it is named for the first time.
     pub fn of(&mut self, source: u32, split: &Split) -> (u32, bool) {
-        let file = matches!(split, Split::File { .. });
+        let file = split.read_at_once();
         let known = if file { &self.files } else { &self.kept };
         let key = (source, split.clone());
         if let Some(split_id) = known.get(&key) {

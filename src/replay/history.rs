@@ -7,7 +7,7 @@ use crate::checkpoint::manifest::Manifest;
 use crate::checkpoint::plan_log::PlanRecord;
 use crate::checkpoint::recover;
 use crate::core::error::{Error, Result};
-use crate::core::plan::{Plan, Split};
+use crate::core::plan::Plan;
 use crate::core::time::BatchTime;
 
 /// The batches of a replay, and where they begin.
@@ -56,7 +56,7 @@ impl Directory {
         if plans.iter().all(|p| p.end(interval) < from) {
             return wrong(format!("no batch was planned from {} to {} ms", from.millis(), to.millis()));
         }
-        let gone = |r: &&crate::core::plan::Range| matches!(r.split, Split::Received { .. }) && r.from < r.until;
+        let gone = |r: &&crate::core::plan::Range| !r.split.replayable() && r.from < r.until;
         if let Some((plan, r)) = plans.iter().find_map(|p| Some((&p.plan, p.plan.ranges.iter().find(gone)?))) {
             let (n, name) = (r.until - r.from, r.split.name());
             return wrong(format!("batch {} has {n} records received from {name}, which nobody can send again", plan.time));
@@ -92,7 +92,7 @@ fn cut(record: &PlanRecord, from: BatchTime, to: BatchTime, interval_ms: u64) ->
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::core::plan::Range;
+    use crate::core::plan::{Range, Split};
 
     /// A record of times 5, 10, ... with a range or without.
     fn record(run: u32, fill: bool, records: i64) -> PlanRecord {

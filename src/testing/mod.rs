@@ -10,14 +10,14 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use crate::api::config::Saved;
-use crate::api::context::{Pace, SourceSpec, StreamingContext};
+use crate::api::context::StreamingContext;
 use crate::api::dstream::DStream;
 use crate::connector::memory::MemorySink;
 use crate::connector::source;
-use crate::connector::source::{Emit, Sealed, SourceReader, SplitEnumerator, SplitRange};
+use crate::connector::source::{Emit, Sealed, Source, SourceReader, SplitEnumerator, SplitRange, Waker};
 use crate::core::data::{Data, Exchange};
 use crate::core::error::{Error, Result};
-use crate::core::plan::{Range, Split};
+use crate::core::plan::Split;
 use crate::engine::flow::Site;
 use crate::job::ManualClock;
 
@@ -151,21 +151,25 @@ impl<'s> StreamingContext<'s> {
     /// A job of such sources runs their batches one after another and ends. All workers read the same memory.
     #[track_caller]
     pub fn test_stream<T: Data + Send + Sync>(&self, batches: impl Into<Arc<[Vec<T>]>>) -> DStream<'s, T> {
-        let site = Site::of("test_stream");
-        let batches = batches.into();
-        let count = batches.len() as i64;
-        self.read(
-            &site,
-            "test_stream",
-            SourceSpec {
-                name: "test".into(),
-                splits: Box::new(move || Ok(Box::new(TestSplits { batches: count, planned: 0 }))),
-                reader: Box::new(move |_| Ok(Box::new(TestReader { batches, given: 0 }))),
-                planned: true,
-                replayable: true,
-                pace: Pace::default(),
-            },
-        )
+        self.read(&Site::of("test_stream"), "test_stream", &TestSource(batches.into()))
+    }
+}
+
+struct TestSource<T>(Arc<[Vec<T>]>);
+
+impl<T: Data + Send + Sync> Source for TestSource<T> {
+    type Item = T;
+
+    fn name(&self) -> String {
+        "test".into()
+    }
+
+    fn enumerator(&self) -> Result<Box<dyn SplitEnumerator>> {
+        Ok(Box::new(TestEnumerator { batches: self.0.len() as i64, planned: 0 }))
+    }
+
+    fn reader(&self, _: Waker) -> Result<Box<dyn SourceReader<T>>> {
+        Ok(Box::new(TestReader { batches: self.0.clone(), given: 0 }))
     }
 }
 
@@ -174,13 +178,13 @@ fn split(split_id: usize) -> Split {
 }
 
 /// Plans the batches one by one: positions count them, in every split_id.
-struct TestSplits {
+struct TestEnumerator {
     batches: i64,
     planned: i64,
 }
 
-impl SplitEnumerator for TestSplits {
-    fn resume(&mut self, read: Vec<source::SplitOffset>, _: &[u8]) -> Result<()> {
+impl SplitEnumerator for TestEnumerator {
+    fn restore(&mut self, read: Vec<source::SplitOffset>, _: &[u8]) -> Result<()> {
         self.planned = read.iter().map(|s| s.from).max().unwrap_or(0);
         Ok(())
     }
@@ -198,7 +202,11 @@ impl SplitEnumerator for TestSplits {
         Ok((0..LANES).map(|l| SplitRange { split: split(l), from, until }).collect())
     }
 
-    fn finite(&self) -> bool {
+    fn planned(&self) -> bool {
+        true
+    }
+
+    fn bounded(&self) -> bool {
         true
     }
 
@@ -229,14 +237,14 @@ impl<T: Data> SourceReader<T> for TestReader<T> {
         Ok(Sealed::default())
     }
 
-    fn read_range(&mut self, range: &Range, emit: &mut Emit<'_, T>) -> Result<bool> {
-        let (batch, split_id) = (&self.batches[range.from as usize], range.split.partition() as usize);
+    fn read_range(&mut self, split_id: u32, range: &SplitRange, emit: &mut Emit<'_, T>) -> Result<bool> {
+        let (batch, part) = (&self.batches[range.from as usize], range.split.partition() as usize);
         let cut = |l: usize| batch.len() * l / LANES;
-        let rows = &batch[cut(split_id) + self.given..cut(split_id + 1)];
+        let rows = &batch[cut(part) + self.given..cut(part + 1)];
         let rows = &rows[..rows.len().min(ROWS)];
-        emit(range.split_id, rows.to_vec(), 0);
+        emit(split_id, rows.to_vec(), 0);
         self.given += rows.len();
-        let done = cut(split_id) + self.given == cut(split_id + 1);
+        let done = cut(part) + self.given == cut(part + 1);
         if done {
             self.given = 0;
         }

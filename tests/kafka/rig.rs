@@ -18,7 +18,7 @@ use tidemill::connector::kafka::reader::KafkaReader;
 use tidemill::connector::kafka::source::{KafkaSource, StartFrom};
 use tidemill::connector::message::Message;
 use tidemill::connector::source::{Sealed, SourceReader, Waker};
-use tidemill::core::plan::{Range, Split};
+use tidemill::core::plan::{Split, SplitRange};
 
 /// How long a test waits for anything. It tells a hang from a machine that is busy, and is no promise of the library.
 pub const PATIENCE: Duration = Duration::from_secs(300);
@@ -154,8 +154,8 @@ pub fn split(topic: &str, partition: i32) -> Split {
     Split::Kafka { topic: topic.into(), partition }
 }
 
-pub fn range(topic: &str, partition: i32, from: i64, until: i64) -> Range {
-    Range { source: 0, split_id: 0, split: split(topic, partition), from, until }
+pub fn range(topic: &str, partition: i32, from: i64, until: i64) -> SplitRange {
+    SplitRange { split: split(topic, partition), from, until }
 }
 
 /// A reader as a worker drives it: it reads until there is nothing, then waits to be woken.
@@ -172,7 +172,7 @@ impl Rig {
             *wake.0.lock().unwrap() = true;
             wake.1.notify_one();
         });
-        Rig { reader: KafkaReader::new(kafka, 0, waker).unwrap(), woken }
+        Rig { reader: KafkaReader::new(kafka, waker).unwrap(), woken }
     }
 
     /// A reader of partition 0 of a topic.
@@ -212,12 +212,12 @@ impl Rig {
     pub fn sealed(&mut self) -> (i64, i64) {
         let s = self.seal();
         assert_eq!(s.ranges.len(), 1);
-        (s.ranges[0].from, s.ranges[0].until)
+        (s.ranges[&0].start, s.ranges[&0].end)
     }
 
-    pub fn range(&mut self, range: &Range) -> tidemill::Result<Vec<String>> {
+    pub fn range(&mut self, range: &SplitRange) -> tidemill::Result<Vec<String>> {
         let (mut rows, end) = (Vec::new(), Instant::now() + PATIENCE);
-        while !self.reader.read_range(range, &mut |_, r, _| rows.extend(r))? {
+        while !self.reader.read_range(0, range, &mut |_, r, _| rows.extend(r))? {
             assert!(Instant::now() < end, "the range is not complete: {rows:?}");
             self.wait(Duration::from_millis(100));
         }

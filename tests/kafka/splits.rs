@@ -108,7 +108,7 @@ fn c10_c11_a_job_that_goes_on_is_given_only_what_appeared_meanwhile() {
     assert!(start(&kafka).is_err(), "offset 0 is gone");
     let resumed = |known: &[i32]| {
         let mut splits = KafkaEnumerator::new(&kafka).unwrap();
-        splits.resume(known.iter().map(|p| SplitOffset { split: split(&t, *p), from: 7 }).collect(), &[]).unwrap();
+        splits.restore(known.iter().map(|p| SplitOffset { split: split(&t, *p), from: 7 }).collect(), &[]).unwrap();
         splits.start()
     };
     assert_eq!(resumed(&[0, 1]).unwrap(), []);

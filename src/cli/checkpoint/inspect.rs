@@ -63,10 +63,5 @@ fn as_json(m: &Manifest) -> serde_json::Value {
 
 /// A split, as messages name it.
 pub fn split(p: &Position) -> String {
-    use crate::core::plan::Split;
-    match &p.split {
-        Split::Kafka { topic, partition } => format!("{topic}/{partition}"),
-        Split::File { path, size, .. } => format!("{path} ({size} bytes)"),
-        Split::Received { from } => format!("from {from}"),
-    }
+    p.split.to_string()
 }

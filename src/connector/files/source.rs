@@ -1,6 +1,6 @@
 //! `text_file_stream`: lines of the files that appear in a directory. The planner's half watches, the worker's half reads.
 
-use std::collections::{BTreeMap, BTreeSet};
+use std::collections::BTreeSet;
 use std::fmt;
 use std::fs::File;
 use std::io::{ErrorKind, Read, Seek, SeekFrom};
@@ -8,12 +8,12 @@ use std::path::{Path, PathBuf};
 use std::sync::Arc;
 use std::time::{Duration, Instant};
 
-use crate::api::context::{Pace, SourceSpec, StreamingContext};
-use crate::connector::files::watch::{Look, Stamp, Watch, list};
-use crate::connector::source::{Emit, Sealed, SourceReader, SplitEnumerator, SplitOffset, SplitRange, Waker};
+use crate::api::context::StreamingContext;
+use crate::connector::files::watch::{DirectoryWatch, FileStamp, Scan, list};
+use crate::connector::source::{Emit, Sealed, Source, SourceReader, SplitEnumerator, SplitOffset, SplitRange, Waker};
 use crate::core::clock::{Clock, Time};
 use crate::core::error::{Error, Result};
-use crate::core::plan::{Range, Split};
+use crate::core::plan::Split;
 use crate::engine::flow::Site;
 use crate::format::lines::{BadLine, LINE_LIMIT, LINES_A_CALL, Line, Splitter, decoded};
 use crate::operator::Decoded;
@@ -150,84 +150,90 @@ impl<'s> StreamingContext<'s> {
     }
 
     fn text_files_at(&self, site: &Site, files: TextFileSource) -> Decoded<'s, String> {
-        let name = format!("files of {}", files.dir.display());
         if let Err(e) = self.graph.config.apart(&files.dir, true) {
             self.graph.problem(site, e);
         }
         let settled = self.batch_interval().max(SETTLED);
         let batch_bytes = self.graph.config.batch_bytes.saturating_mul(self.graph.config.peers()) as u64;
-        let splits = {
-            let name = name.clone();
-            move || {
-                let wrong = |reason: String| Error::source(name.as_str(), reason);
-                if files.dir.to_str().is_none() {
-                    return Err(wrong("the path is not UTF-8: plans could not hold it; read it through a link".into()));
-                }
-                std::fs::read_dir(&files.dir).map_err(|e| wrong(format!("the directory cannot be read: {e}")))?;
-                let watch =
-                    Watch { files, settled, batch_bytes, known: BTreeMap::new(), started: false, last_ms: 0, closing: None };
-                let taken = Vec::new();
-                Ok(Box::new(FileSplits { watch, taken, trouble: None, clock: Time::new(Clock::System) })
-                    as Box<dyn SplitEnumerator>)
-            }
-        };
-        let reader = FileReader { name: name.clone(), open: None, wake: Arc::new(|| ()) };
-        let spec = SourceSpec {
-            name,
-            splits: Box::new(splits),
-            reader: Box::new(move |wake| Ok(Box::new(FileReader { wake, ..reader }))),
-            planned: true,
-            replayable: true,
-            pace: Pace::default(),
-        };
-        decoded(&self.read(site, "text_file_stream", spec), site)
+        decoded(&self.read(site, "text_file_stream", &Directory { files, settled, batch_bytes }), site)
+    }
+}
+
+/// The source: what to read, and in which measure.
+struct Directory {
+    files: TextFileSource,
+    /// How long a file stays as it is before it is planned.
+    settled: Duration,
+    /// Soft limit on the bytes of one batch, over all workers.
+    batch_bytes: u64,
+}
+
+impl Source for Directory {
+    type Item = Line;
+
+    fn name(&self) -> String {
+        format!("files of {}", self.files.dir.display())
+    }
+
+    fn enumerator(&self) -> Result<Box<dyn SplitEnumerator>> {
+        let wrong = |reason: String| Error::source(self.name(), reason);
+        if self.files.dir.to_str().is_none() {
+            return Err(wrong("the path is not UTF-8: plans could not hold it; read it through a link".into()));
+        }
+        std::fs::read_dir(&self.files.dir).map_err(|e| wrong(format!("the directory cannot be read: {e}")))?;
+        let watch = DirectoryWatch::new(self.files.clone(), self.settled, self.batch_bytes);
+        Ok(Box::new(FileEnumerator { watch, ready: Vec::new(), trouble: None, clock: Time::new(Clock::System) }))
+    }
+
+    fn reader(&self, waker: Waker) -> Result<Box<dyn SourceReader<Line>>> {
+        Ok(Box::new(FileReader { name: self.name(), open: None, waker }))
     }
 }
 
 /// The planner's half.
-struct FileSplits {
-    watch: Watch,
+struct FileEnumerator {
+    watch: DirectoryWatch,
     /// What was ready when the job was to stop.
-    taken: Vec<(String, Stamp)>,
+    ready: Vec<(String, FileStamp)>,
     trouble: Option<String>,
     clock: Time,
 }
 
-impl FileSplits {
-    fn look(&mut self) -> std::io::Result<Look> {
+impl FileEnumerator {
+    fn scan(&mut self) -> std::io::Result<Scan> {
         let dir = self.watch.files.dir.clone();
         let found = list(&dir)?;
         let opens = |name: &str| File::open(dir.join(name)).map(drop).map_err(|e| e.to_string());
         let now_ms = self.clock.now();
-        let look = self.watch.look(found, Instant::now(), now_ms, opens);
-        for warning in &look.warnings {
+        let scan = self.watch.scan(found, Instant::now(), now_ms, opens);
+        for warning in &scan.warnings {
             tracing::warn!(dir = %dir.display(), "{warning}");
         }
-        Ok(look)
+        Ok(scan)
     }
 }
 
-impl SplitEnumerator for FileSplits {
-    /// Files that were there or read before are not read again; those that came meanwhile are.
-    fn resume(&mut self, read: Vec<SplitOffset>, memory: &[u8]) -> Result<()> {
+impl SplitEnumerator for FileEnumerator {
+    /// Files that were there or read before are not read again; those that appeared meanwhile are.
+    fn restore(&mut self, read: Vec<SplitOffset>, snapshot: &[u8]) -> Result<()> {
         let wrong = |e: postcard::Error| {
             Error::source(self.watch.files.dir.display().to_string(), format!("what was seen cannot be read: {e}"))
         };
-        // Nothing is remembered of a job that ended before its first checkpoint: what it read is in its plans.
-        let (last_ms, mut seen): (u64, Vec<(String, u64, i64)>) = match memory {
+        // A job that ended before its first checkpoint has no snapshot: what it read is in its plans.
+        let (last_ms, mut seen): (u64, Vec<(String, u64, i64)>) = match snapshot {
             [] => (self.clock.now(), Vec::new()),
-            memory => postcard::from_bytes(memory).map_err(wrong)?,
+            snapshot => postcard::from_bytes(snapshot).map_err(wrong)?,
         };
         for start in read {
             let Split::File { path, size, modified_ms } = start.split else { continue };
             let name = Path::new(&*path).file_name().map(|n| n.to_string_lossy().into_owned());
             seen.extend(name.map(|name| (name, size, modified_ms)));
         }
-        self.watch.resume(last_ms, seen);
+        self.watch.restore(last_ms, seen);
         Ok(())
     }
 
-    fn memory(&self) -> Vec<u8> {
+    fn snapshot(&self) -> Vec<u8> {
         crate::core::data::encoded(&(self.watch.last_ms, self.watch.seen().collect::<Vec<_>>()))
     }
 
@@ -236,16 +242,16 @@ impl SplitEnumerator for FileSplits {
             self.watch.last_ms = self.clock.now();
         }
         let dir = self.watch.files.dir.display().to_string();
-        self.look().map_err(|e| Error::source(format!("files of {dir}"), format!("the directory cannot be read: {e}")))?;
+        self.scan().map_err(|e| Error::source(format!("files of {dir}"), format!("the directory cannot be read: {e}")))?;
         Ok(Vec::new())
     }
 
     fn plan(&mut self) -> Result<Vec<SplitRange>> {
-        let look = match std::mem::take(&mut self.taken) {
-            taken if taken.is_empty() => self.look(),
-            taken => Ok(Look { taken, ..Look::default() }),
+        let scan = match std::mem::take(&mut self.ready) {
+            ready if ready.is_empty() => self.scan(),
+            ready => Ok(Scan { ready, ..Scan::default() }),
         };
-        let trouble = look.as_ref().err().map(|e| format!("the directory cannot be read: {e}"));
+        let trouble = scan.as_ref().err().map(|e| format!("the directory cannot be read: {e}"));
         if self.trouble != trouble {
             let dir = self.watch.files.dir.display();
             match &trouble {
@@ -255,7 +261,7 @@ impl SplitEnumerator for FileSplits {
             self.trouble = trouble;
         }
         let dir = &self.watch.files.dir;
-        let piece = |(name, stamp): (String, Stamp)| SplitRange {
+        let range = |(name, stamp): (String, FileStamp)| SplitRange {
             split: Split::File {
                 path: dir.join(name).to_string_lossy().into(),
                 size: stamp.size,
@@ -264,32 +270,36 @@ impl SplitEnumerator for FileSplits {
             from: 0,
             until: stamp.size as i64,
         };
-        Ok(look.map_or_else(|_| Vec::new(), |look| look.taken.into_iter().map(piece).collect()))
+        Ok(scan.map_or_else(|_| Vec::new(), |scan| scan.ready.into_iter().map(range).collect()))
     }
 
-    fn trouble(&self) -> Option<String> {
-        self.trouble.clone()
+    fn planned(&self) -> bool {
+        true
     }
 
-    fn close(&mut self) -> Duration {
-        self.taken = self.look().map_or_else(|_| Vec::new(), |look| look.taken);
-        self.watch.close(Instant::now())
+    fn health(&self) -> Result<(), String> {
+        self.trouble.clone().map_or(Ok(()), Err)
     }
 
-    fn more(&mut self) -> bool {
-        let (more, changed) = self.watch.left(Instant::now());
-        if !more && !changed.is_empty() {
+    fn begin_drain(&mut self) -> Duration {
+        self.ready = self.scan().map_or_else(|_| Vec::new(), |scan| scan.ready);
+        self.watch.begin_drain(Instant::now())
+    }
+
+    fn has_pending(&mut self) -> bool {
+        let (pending, changed) = self.watch.pending(Instant::now());
+        if !pending && !changed.is_empty() {
             let (dir, files) = (self.watch.files.dir.display(), changed.join(", "));
             tracing::warn!(%dir, files, "left unread by the stop of the job: they changed while it waited for them");
-            self.watch.closing = Some(BTreeSet::new());
+            self.watch.draining = Some(BTreeSet::new());
         }
-        more
+        pending
     }
 }
 
 /// A range that is being read.
 struct Open {
-    range: Range,
+    range: SplitRange,
     path: Arc<str>,
     file: File,
     splitter: Splitter,
@@ -300,7 +310,7 @@ struct Open {
 struct FileReader {
     name: String,
     open: Option<Open>,
-    wake: Waker,
+    waker: Waker,
 }
 
 impl FileReader {
@@ -308,17 +318,18 @@ impl FileReader {
         Error::source(self.name.as_str(), reason)
     }
 
-    /// Opens the file of a range; `None`: it is gone.
-    fn begin(&self, range: &Range) -> Result<Option<Open>> {
+    /// Opens the file of a range; `None`: it is not there any more.
+    fn open(&self, range: &SplitRange) -> Result<Option<Open>> {
         let Split::File { path, size, modified_ms } = &range.split else {
-            return Err(self.wrong(format!("the given range of {} is no range of a file", range.split.name())));
+            return Err(self.wrong(format!("the given range of {} is not a range of a file", range.split.name())));
         };
         let failed = |e: std::io::Error| self.wrong(format!("{path}: {e}"));
         let mut file = match File::open(&**path) {
             Err(e) if e.kind() == ErrorKind::NotFound => return Ok(None),
             file => file.map_err(failed)?,
         };
-        let (planned, now) = (Stamp { size: *size, modified_ms: *modified_ms }, Stamp::of(&file.metadata().map_err(failed)?));
+        let (planned, now) =
+            (FileStamp { size: *size, modified_ms: *modified_ms }, FileStamp::of(&file.metadata().map_err(failed)?));
         if planned != now {
             return Err(self.wrong(format!(
                 "{path} changed between the plan of its batch and its reading: {} bytes, changed at {} ms; now {} bytes, {} ms. \
@@ -332,11 +343,11 @@ impl FileReader {
     }
 
     /// Reads on, until there are lines for one call or the range is complete.
-    fn go_on(open: &mut Open) -> std::io::Result<Vec<Line>> {
+    fn read_on(open: &mut Open) -> std::io::Result<Vec<Line>> {
         let mut lines = Vec::new();
         let mut chunk = [0; CHUNK];
         let mut chunks = 0;
-        // Lines that are long or none at all end a call too: 1 MiB.
+        // Long lines end a call too: after 1 MiB.
         while open.at < open.range.until && lines.len() < LINES_A_CALL && chunks < 16 {
             let wanted = (open.range.until - open.at).min(CHUNK as i64) as usize;
             let n = match open.file.read(&mut chunk[..wanted]) {
@@ -363,7 +374,7 @@ impl FileReader {
 }
 
 impl SourceReader<Line> for FileReader {
-    fn assign(&mut self, _lane: u32, _split: &Split, _from: Option<i64>) -> Result<()> {
+    fn assign(&mut self, _split_id: u32, _split: &Split, _from: Option<i64>) -> Result<()> {
         Ok(())
     }
 
@@ -375,29 +386,29 @@ impl SourceReader<Line> for FileReader {
         Ok(Sealed::default())
     }
 
-    fn read_range(&mut self, range: &Range, emit: &mut Emit<'_, Line>) -> Result<bool> {
+    fn read_range(&mut self, split_id: u32, range: &SplitRange, emit: &mut Emit<'_, Line>) -> Result<bool> {
         let mut open = match self.open.take().filter(|o| o.range == *range) {
             Some(open) => open,
-            None => match self.begin(range)? {
+            None => match self.open(range)? {
                 Some(open) => open,
                 None => {
                     let (origin, reason) = (range.split.name().clone(), "the file was gone before it was read".to_string());
                     tracing::warn!(path = %origin, "{reason}");
                     let bad = BadLine { origin, offset: range.from, raw: Vec::new(), reason };
-                    emit(range.split_id, vec![Line::Bad(Box::new(bad))], 0);
+                    emit(split_id, vec![Line::Bad(Box::new(bad))], 0);
                     return Ok(true);
                 }
             },
         };
-        let lines = Self::go_on(&mut open).map_err(|e| self.wrong(format!("{}: {e}", open.path)))?;
+        let lines = Self::read_on(&mut open).map_err(|e| self.wrong(format!("{}: {e}", open.path)))?;
         let done = open.at >= open.range.until;
         if !done {
             self.open = Some(open);
             // Rows bring the next call; where there are none, as inside a very long line, this does.
-            (self.wake)();
+            (self.waker)();
         }
         let bytes = lines.iter().map(Line::bytes).sum();
-        emit(range.split_id, lines, bytes);
+        emit(split_id, lines, bytes);
         Ok(done)
     }
 }
@@ -443,37 +454,37 @@ mod tests {
 
     const SECOND: Duration = secs(1);
 
-    /// A watch whose clocks a test moves: one look a second.
+    /// A watch whose clocks a test moves: one scan a second.
     struct Hand {
-        watch: Watch,
+        watch: DirectoryWatch,
         begun: Instant,
         seconds: u64,
     }
 
     impl Hand {
         fn new(files: TextFileSource, batch_bytes: u64) -> Self {
-            let known = BTreeMap::new();
-            let watch = Watch { files, settled: SECOND, batch_bytes, known, started: false, last_ms: 1_000_000, closing: None };
+            let mut watch = DirectoryWatch::new(files, SECOND, batch_bytes);
+            watch.last_ms = 1_000_000;
             Hand { watch, begun: Instant::now(), seconds: 0 }
         }
 
-        /// Names taken, and warnings, of a look at files of so many bytes changed at so many seconds.
-        fn look(&mut self, files: &[(&str, u64, i64)]) -> (Vec<String>, Vec<String>) {
-            self.look_at(files, &[], &[])
+        /// The ready files and the warnings of a scan over files of these sizes, changed at these seconds.
+        fn scan(&mut self, files: &[(&str, u64, i64)]) -> (Vec<String>, Vec<String>) {
+            self.scan_at(files, &[], &[])
         }
 
-        fn look_at(&mut self, files: &[(&str, u64, i64)], others: &[&str], closed: &[&str]) -> (Vec<String>, Vec<String>) {
-            let plain = files.iter().map(|(n, size, s)| (n.to_string(), Ok(Stamp { size: *size, modified_ms: s * 1_000 })));
+        fn scan_at(&mut self, files: &[(&str, u64, i64)], others: &[&str], closed: &[&str]) -> (Vec<String>, Vec<String>) {
+            let plain = files.iter().map(|(n, size, s)| (n.to_string(), Ok(FileStamp { size: *size, modified_ms: s * 1_000 })));
             let others = others.iter().map(|n| (n.to_string(), Err("it is a directory".to_string())));
             let opens = |name: &str| if closed.contains(&name) { Err("permission denied".into()) } else { Ok(()) };
             let now = self.begun + SECOND * self.seconds as u32;
-            let look = self.watch.look(plain.chain(others).collect(), now, 1_000_000 + self.seconds * 1_000, opens);
+            let scan = self.watch.scan(plain.chain(others).collect(), now, 1_000_000 + self.seconds * 1_000, opens);
             self.seconds += 1;
-            (look.taken.into_iter().map(|(name, _)| name).collect(), look.warnings)
+            (scan.ready.into_iter().map(|(name, _)| name).collect(), scan.warnings)
         }
 
-        fn taken(&mut self, files: &[(&str, u64, i64)]) -> Vec<String> {
-            let (taken, warnings) = self.look(files);
+        fn ready(&mut self, files: &[(&str, u64, i64)]) -> Vec<String> {
+            let (taken, warnings) = self.scan(files);
             assert_eq!(warnings, [""; 0]);
             taken
         }
@@ -484,114 +495,114 @@ mod tests {
     #[test]
     fn a_watch_that_is_closed_takes_what_waited_if_it_does_not_change() {
         let mut w = Hand::new(TextFileSource::new("d"), 10);
-        assert_eq!(w.taken(&[]), NONE);
+        assert_eq!(w.ready(&[]), NONE);
         let (a, b, c) = (("a", 8, 1_001), ("b", 8, 1_001), ("c", 1, 1_001));
-        assert_eq!(w.taken(&[a, b, c, ("empty", 0, 1_001)]), NONE);
+        assert_eq!(w.ready(&[a, b, c, ("empty", 0, 1_001)]), NONE);
         let now = |w: &Hand| w.begun + SECOND * w.seconds as u32;
         let early = now(&w) - SECOND / 4;
-        assert_eq!(w.watch.close(early), SECOND / 4, "until they are as they were for a second");
+        assert_eq!(w.watch.begin_drain(early), SECOND / 4, "until they are as they were for a second");
         let (c, late) = (("c", 2, 1_002), ("late", 1, 1_001));
-        assert_eq!(w.taken(&[a, b, c, late, ("empty", 0, 1_001)]), ["a"]);
-        assert_eq!(w.watch.left(now(&w) - SECOND), (true, vec!["c"]), "b is ready and did not fit");
-        assert_eq!(w.look(&[a, b, ("c", 3, 1_003), late]).0, ["b"]);
-        assert_eq!(w.watch.left(now(&w) - SECOND), (false, vec!["c"]), "it is being written");
+        assert_eq!(w.ready(&[a, b, c, late, ("empty", 0, 1_001)]), ["a"]);
+        assert_eq!(w.watch.pending(now(&w) - SECOND), (true, vec!["c"]), "b is ready and did not fit");
+        assert_eq!(w.scan(&[a, b, ("c", 3, 1_003), late]).0, ["b"]);
+        assert_eq!(w.watch.pending(now(&w) - SECOND), (false, vec!["c"]), "it is being written");
     }
 
     #[test]
     fn f5_f6_only_new_files_are_taken_once_they_have_settled() {
         let mut w = Hand::new(TextFileSource::new("d"), 1_000);
         let old = ("old", 5, 999);
-        assert_eq!(w.taken(&[old]), NONE);
-        assert_eq!(w.taken(&[old, ("b", 1, 1_001)]), NONE);
-        assert_eq!(w.taken(&[old, ("b", 1, 1_001), ("a", 1, 1_001), ("empty", 0, 1_001)]), ["b"]);
+        assert_eq!(w.ready(&[old]), NONE);
+        assert_eq!(w.ready(&[old, ("b", 1, 1_001)]), NONE);
+        assert_eq!(w.ready(&[old, ("b", 1, 1_001), ("a", 1, 1_001), ("empty", 0, 1_001)]), ["b"]);
         // Moved in with a time of before the start: it was not there, so it is new.
-        assert_eq!(w.taken(&[old, ("b", 1, 1_001), ("a", 1, 1_001), ("moved", 1, 500)]), ["a"]);
-        assert_eq!(w.taken(&[("old", 6, 1_004), ("moved", 1, 500), ("empty", 0, 1_001)]), ["moved"]);
-        assert_eq!(w.taken(&[("old", 6, 1_004), ("moved", 1, 500), ("empty", 0, 1_001)]), ["old"]);
-        assert_eq!(w.taken(&[("empty", 3, 1_006)]), NONE);
-        assert_eq!(w.taken(&[("empty", 3, 1_006)]), ["empty"]);
+        assert_eq!(w.ready(&[old, ("b", 1, 1_001), ("a", 1, 1_001), ("moved", 1, 500)]), ["a"]);
+        assert_eq!(w.ready(&[("old", 6, 1_004), ("moved", 1, 500), ("empty", 0, 1_001)]), ["moved"]);
+        assert_eq!(w.ready(&[("old", 6, 1_004), ("moved", 1, 500), ("empty", 0, 1_001)]), ["old"]);
+        assert_eq!(w.ready(&[("empty", 3, 1_006)]), NONE);
+        assert_eq!(w.ready(&[("empty", 3, 1_006)]), ["empty"]);
         // Gone, and back: a new one.
-        assert_eq!(w.taken(&[]), NONE);
-        assert_eq!(w.taken(&[("empty", 3, 1_006)]), NONE);
-        assert_eq!(w.taken(&[("empty", 3, 1_006)]), ["empty"]);
+        assert_eq!(w.ready(&[]), NONE);
+        assert_eq!(w.ready(&[("empty", 3, 1_006)]), NONE);
+        assert_eq!(w.ready(&[("empty", 3, 1_006)]), ["empty"]);
     }
 
     #[test]
     fn f5_a_growing_file_waits_and_one_that_grows_later_is_warned_about_once() {
         let mut w = Hand::new(TextFileSource::new("d"), 1_000);
-        assert_eq!(w.taken(&[]), NONE);
+        assert_eq!(w.ready(&[]), NONE);
         for n in 1..5 {
-            assert_eq!(w.taken(&[("g", n, 1_000)]), NONE, "it grows");
+            assert_eq!(w.ready(&[("g", n, 1_000)]), NONE, "it grows");
         }
-        assert_eq!(w.taken(&[("g", 4, 1_001)]), NONE, "its time changed");
-        assert_eq!(w.taken(&[("g", 4, 1_001)]), ["g"]);
-        let (taken, warnings) = w.look(&[("g", 9, 1_002)]);
+        assert_eq!(w.ready(&[("g", 4, 1_001)]), NONE, "its time changed");
+        assert_eq!(w.ready(&[("g", 4, 1_001)]), ["g"]);
+        let (taken, warnings) = w.scan(&[("g", 9, 1_002)]);
         assert_eq!(taken, NONE);
         assert!(matches!(&warnings[..], [w] if w.contains("g changed after it was read (4 bytes then, 9 now)")), "{warnings:?}");
-        assert_eq!(w.taken(&[("g", 10, 1_003)]), NONE, "said once");
+        assert_eq!(w.ready(&[("g", 10, 1_003)]), NONE, "said once");
     }
 
     #[test]
     fn f8_names_and_kinds_that_are_not_read() {
         let mut w = Hand::new(TextFileSource::new("d").existing(true).accept(|n| n != "no"), 1_000);
         let files = [".h", "_SUCCESS", "a.tmp", "a._COPYING_", "no", "yes", "shut"].map(|n| (n, 1, 1));
-        let (taken, warnings) = w.look_at(&files, &["sub"], &["shut"]);
+        let (taken, warnings) = w.scan_at(&files, &["sub"], &["shut"]);
         assert_eq!(taken, NONE);
         assert_eq!(warnings, ["sub is not read: it is a directory"]);
-        let (taken, warnings) = w.look_at(&files, &["sub"], &["shut"]);
+        let (taken, warnings) = w.scan_at(&files, &["sub"], &["shut"]);
         assert_eq!(taken, ["yes"]);
         assert_eq!(warnings, ["shut is not read until it can be opened: permission denied"]);
-        assert_eq!(w.look_at(&files, &["sub"], &["shut"]), (vec![], vec![]), "said once");
-        assert_eq!(w.taken(&files), ["shut"]);
+        assert_eq!(w.scan_at(&files, &["sub"], &["shut"]), (vec![], vec![]), "said once");
+        assert_eq!(w.ready(&files), ["shut"]);
     }
 
     #[test]
     fn a_batch_is_in_order_and_bounded_and_has_one_file_at_least() {
         let mut w = Hand::new(TextFileSource::new("d").existing(true), 10);
         let files = [("c", 6, 1), ("b", 4, 2), ("a", 4, 2), ("big", 90, 3), ("z", 1, 4)];
-        assert_eq!(w.taken(&files), NONE);
-        assert_eq!(w.taken(&files), ["c", "a"], "10 bytes");
-        assert_eq!(w.taken(&files), ["b"], "the big one does not fit, and nothing overtakes it");
-        assert_eq!(w.taken(&files), ["big"]);
-        assert_eq!(w.taken(&files), ["z"]);
-        assert_eq!(w.taken(&files), NONE);
+        assert_eq!(w.ready(&files), NONE);
+        assert_eq!(w.ready(&files), ["c", "a"], "10 bytes");
+        assert_eq!(w.ready(&files), ["b"], "the big one does not fit, and nothing overtakes it");
+        assert_eq!(w.ready(&files), ["big"]);
+        assert_eq!(w.ready(&files), ["z"]);
+        assert_eq!(w.ready(&files), NONE);
     }
 
     #[test]
     fn f6_what_is_old_is_forgotten_and_what_waits_is_not() {
         let mut w = Hand::new(TextFileSource::new("d").remember(secs(3)), 5);
         let at = |s: i64| 1_000 + s;
-        assert_eq!(w.taken(&[("ancient", 1, 1)]), NONE);
+        assert_eq!(w.ready(&[("ancient", 1, 1)]), NONE);
         assert_eq!(w.watch.known.len(), 1);
-        assert_eq!(w.taken(&[("ancient", 1, 1), ("a", 5, at(1)), ("b", 5, at(1))]), NONE);
+        assert_eq!(w.ready(&[("ancient", 1, 1), ("a", 5, at(1)), ("b", 5, at(1))]), NONE);
         assert!(!w.watch.known.contains_key("ancient"), "older than is remembered");
-        assert_eq!(w.taken(&[("a", 5, at(1)), ("b", 5, at(1)), ("late", 5, at(-9))]), ["a"]);
+        assert_eq!(w.ready(&[("a", 5, at(1)), ("b", 5, at(1)), ("late", 5, at(-9))]), ["a"]);
         w.seconds += 10;
-        assert_eq!(w.taken(&[("a", 5, at(1)), ("b", 5, at(1)), ("new", 1, at(5))]), ["b"], "it waited for room");
-        assert_eq!(w.taken(&[("a", 5, at(1)), ("b", 5, at(1)), ("new", 1, at(5))]), ["new"], "came before the late look");
-        assert_eq!(w.taken(&[("a", 5, at(1)), ("b", 5, at(1))]), NONE, "not read again");
+        assert_eq!(w.ready(&[("a", 5, at(1)), ("b", 5, at(1)), ("new", 1, at(5))]), ["b"], "it waited for room");
+        assert_eq!(w.ready(&[("a", 5, at(1)), ("b", 5, at(1)), ("new", 1, at(5))]), ["new"], "came before the late scan");
+        assert_eq!(w.ready(&[("a", 5, at(1)), ("b", 5, at(1))]), NONE, "not read again");
         assert_eq!(w.watch.known.len(), 0);
     }
 
     fn reader() -> FileReader {
-        FileReader { name: "files of d".into(), open: None, wake: Arc::new(|| ()) }
+        FileReader { name: "files of d".into(), open: None, waker: Arc::new(|| ()) }
     }
 
     /// The whole file as a range, as it is now.
-    fn range(path: &str) -> Range {
-        let stamp = Stamp::of(&std::fs::metadata(path).unwrap());
+    fn range(path: &str) -> SplitRange {
+        let stamp = FileStamp::of(&std::fs::metadata(path).unwrap());
         let split = Split::File { path: path.into(), size: stamp.size, modified_ms: stamp.modified_ms };
-        Range { source: 0, split_id: 7, split, from: 0, until: stamp.size as i64 }
+        SplitRange { split, from: 0, until: stamp.size as i64 }
     }
 
-    fn read_all(range: &Range) -> Result<(Vec<Line>, usize)> {
+    fn read_all(range: &SplitRange) -> Result<(Vec<Line>, usize)> {
         let (mut reader, mut lines, mut calls) = (reader(), Vec::new(), 1);
         let mut emit = |split_id, rows: Vec<Line>, _| {
             assert_eq!(split_id, 7);
             assert!(rows.len() <= LINES_A_CALL + CHUNK);
             lines.extend(rows);
         };
-        while !reader.read_range(range, &mut emit)? {
+        while !reader.read_range(7, range, &mut emit)? {
             calls += 1;
         }
         Ok((lines, calls))
@@ -617,7 +628,7 @@ mod tests {
         assert_eq!((bad(1), bad(2)), ((&*path, 3, 2), (&*path, 6, LINE_LIMIT)));
         assert_eq!(lines[3], Line::Text("end".into()));
 
-        let part = Range { from: 3, until: 6, ..range(&path) };
+        let part = SplitRange { from: 3, until: 6, ..range(&path) };
         let (lines, _) = read_all(&part).unwrap();
         assert!(matches!(&lines[..], [Line::Bad(bad)] if bad.offset == 3), "{lines:?}");
     }
@@ -630,7 +641,7 @@ mod tests {
         std::fs::write(&path, "abc\ndef\n").unwrap();
         let e = read_all(&planned).unwrap_err().to_string();
         assert!(e.contains(&path) && e.contains("4 bytes") && e.contains("now 8 bytes"), "{e}");
-        let longer = Range { until: 99, ..range(&path) };
+        let longer = SplitRange { until: 99, ..range(&path) };
         let e = read_all(&longer).unwrap_err().to_string();
         assert!(e.contains(&path) && e.contains("ends at byte 8"), "{e}");
         std::fs::remove_file(&path).unwrap();
@@ -639,7 +650,7 @@ mod tests {
             matches!(&lines[..], [Line::Bad(bad)] if *bad.origin == *path && bad.offset == 0 && bad.reason.contains("gone")),
             "{lines:?}"
         );
-        let e = read_all(&Range { split: Split::Received { from: "x:1".into() }, ..planned }).unwrap_err().to_string();
+        let e = read_all(&SplitRange { split: Split::Received { from: "x:1".into() }, ..planned }).unwrap_err().to_string();
         assert!(e.contains("x:1"), "{e}");
     }
 

@@ -11,10 +11,10 @@ use crate::connector::kafka::client::{Metadata, START_DEADLINE, Topic, lock};
 use crate::connector::kafka::group_offsets::{CommitOffsets, Committer, GroupOffsets};
 use crate::connector::kafka::source::{KafkaSource, StartFrom};
 use crate::connector::kafka::topic_ids::{Ids, ids, same};
-use crate::connector::source::{SplitEnumerator, SplitOffset};
+use crate::connector::source::{SplitEnumerator, SplitOffset, SplitRange};
 use crate::core::data::encoded;
 use crate::core::error::{Error, Result};
-use crate::core::plan::{Range, Split};
+use crate::core::plan::Split;
 
 /// How often in a row, and how long at least, a topic may be unknown to the brokers before the job gives up on it: half a minute
 /// unless another `discover_every` is said.
@@ -23,7 +23,7 @@ const GONE: (u32, Duration) = (6, Duration::from_secs(10));
 /// The planner's half: resolves topics and offsets, and looks for new ones on a thread of its own.
 pub struct KafkaEnumerator {
     kafka: KafkaSource,
-    resumed: Option<BTreeSet<Split>>,
+    restored: Option<BTreeSet<Split>>,
     /// The topics that are read, as the brokers know them: those of the checkpoint, and what was learned since.
     ids: Arc<Mutex<Ids>>,
     news: Option<(Receiver<Result<SplitOffset>>, Sender<()>)>,
@@ -37,12 +37,12 @@ impl KafkaEnumerator {
     pub fn new(kafka: &KafkaSource) -> Result<Self> {
         kafka.check()?;
         let offsets = if let CommitOffsets::ByUser(offsets) = &kafka.offsets { Some(offsets.clone()) } else { None };
-        Ok(KafkaEnumerator { kafka: kafka.clone(), resumed: None, ids: Arc::default(), news: None, offsets, committer: None })
+        Ok(KafkaEnumerator { kafka: kafka.clone(), restored: None, ids: Arc::default(), news: None, offsets, committer: None })
     }
 
-    /// The job can be started again: where that is so, offsets are committed unless they are not wanted.
-    pub(super) fn of_a_job_that_lasts(mut self, lasts: bool) -> Self {
-        if lasts && matches!(self.kafka.offsets, CommitOffsets::Automatic) {
+    /// Commits offsets of each batch if the job is `restartable`, unless the source says otherwise.
+    pub(super) fn of_restartable_job(mut self, restartable: bool) -> Self {
+        if restartable && matches!(self.kafka.offsets, CommitOffsets::Automatic) {
             self.offsets = Some(GroupOffsets::new());
         }
         self
@@ -166,16 +166,16 @@ fn each(topics: &[Topic]) -> impl Iterator<Item = (&Arc<str>, i32)> {
 impl SplitEnumerator for KafkaEnumerator {
     /// `start` gives only partitions that appeared meanwhile, which are read from their first record. Where the source says to
     /// start does not matter then.
-    fn resume(&mut self, read: Vec<SplitOffset>, memory: &[u8]) -> Result<()> {
-        self.resumed = Some(read.into_iter().map(|s| s.split).collect());
-        if !memory.is_empty() {
-            let known = postcard::from_bytes(memory);
+    fn restore(&mut self, read: Vec<SplitOffset>, snapshot: &[u8]) -> Result<()> {
+        self.restored = Some(read.into_iter().map(|s| s.split).collect());
+        if !snapshot.is_empty() {
+            let known = postcard::from_bytes(snapshot);
             *lock(&self.ids) = known.map_err(|e| Error::source(self.kafka.name(), format!("the checkpoint's topics: {e}")))?;
         }
         Ok(())
     }
 
-    fn memory(&self) -> Vec<u8> {
+    fn snapshot(&self) -> Vec<u8> {
         encoded(&*lock(&self.ids))
     }
 
@@ -192,7 +192,7 @@ impl SplitEnumerator for KafkaEnumerator {
             tracing::warn!("{place}: no topic matches the pattern yet");
         }
         learn(&self.ids, &metadata, &topics).map_err(|e| Error::source(&*place, e))?;
-        let starts = match &self.resumed {
+        let starts = match &self.restored {
             None => first_starts(kafka, &metadata, &topics),
             Some(known) => later_starts(&metadata, &topics, known),
         }?;
@@ -209,7 +209,7 @@ impl SplitEnumerator for KafkaEnumerator {
         check(&self.kafka, given)
     }
 
-    fn out(&mut self, ranges: &[Range]) {
+    fn on_committed(&mut self, ranges: &[SplitRange]) {
         let Some(committer) = self.committer.as_ref().filter(|_| !matches!(self.kafka.offsets, CommitOffsets::ByUser(_))) else {
             return;
         };

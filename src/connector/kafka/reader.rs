@@ -4,15 +4,16 @@
 //! range is complete. *Invariant:* a range is complete on a record or an end of the partition whose own offset is not before
 //! `until`; an older end proves nothing.
 
+use std::ops::Range;
 use std::sync::Arc;
 
 use crate::connector::kafka::fetcher::{Command, Drain};
 use crate::connector::kafka::partition_buffer::{Gone, Inbox, Item};
 use crate::connector::kafka::source::{KafkaSource, Tombstones};
 use crate::connector::message::{Block, Message};
-use crate::connector::source::{Emit, Sealed, SourceReader, Waker};
+use crate::connector::source::{Emit, Sealed, SourceReader, SplitRange, Waker};
 use crate::core::error::{Error, Result};
-use crate::core::plan::{Limits, Range, Split};
+use crate::core::plan::{Limits, Split};
 
 /// How many rows one call gives.
 const ROWS: usize = 4096;
@@ -123,11 +124,11 @@ impl Cursor {
     }
 
     /// Ends the open batch.
-    fn seal(&mut self, source: u32) -> Option<Range> {
+    fn seal(&mut self) -> Option<Range<i64>> {
         let until = self.next?;
         let from = std::mem::replace(&mut self.from, until);
         self.given = 0;
-        Some(Range { source, split_id: self.split_id, split: self.split.clone(), from, until })
+        Some(from..until)
     }
 
     /// An end before `until` was the last thing seen: the log may be shorter than the range. Said once for each end.
@@ -148,25 +149,26 @@ impl Cursor {
 /// Reads the partitions of one worker. The thread and the connection begin with the first partition.
 pub struct KafkaReader {
     kafka: KafkaSource,
-    source: u32,
+    /// Whether it reads ahead, and not only given ranges.
+    live: bool,
     waker: Waker,
     drain: Option<Drain>,
     cursors: Vec<Cursor>,
     limits: Limits,
     turn: usize,
-    lost: Vec<Range>,
+    lost: Vec<(u32, Range<i64>)>,
 }
 
 impl KafkaReader {
-    /// A reader of the source numbered `source` in build order.
+    /// A reader without partitions.
     ///
     /// # Errors
-    /// Whatever is wrong with the description; nobody is contacted yet.
-    pub fn new(kafka: &KafkaSource, source: u32, waker: Waker) -> Result<Self> {
+    /// What is wrong with the description. No broker is contacted yet.
+    pub fn new(kafka: &KafkaSource, waker: Waker) -> Result<Self> {
         kafka.check()?;
         Ok(KafkaReader {
             kafka: kafka.clone(),
-            source,
+            live: true,
             waker,
             drain: None,
             cursors: Vec::new(),
@@ -174,6 +176,12 @@ impl KafkaReader {
             turn: 0,
             lost: Vec::new(),
         })
+    }
+
+    /// The reader of a source that is planned.
+    pub(super) fn only_ranges(mut self) -> Self {
+        self.live = false;
+        self
     }
 
     fn fault(&self, text: impl ToString) -> Error {
@@ -215,13 +223,7 @@ impl KafkaReader {
         if from < to {
             let (topic, partition) = (cursor.split.name(), cursor.split.partition());
             tracing::error!("topic {topic}, partition {partition}: offsets {from} to {to} aged out before they were read: lost");
-            self.lost.push(Range {
-                source: self.source,
-                split_id: cursor.split_id,
-                split: cursor.split.clone(),
-                from,
-                until: to,
-            });
+            self.lost.push((cursor.split_id, from..to));
         }
         let (epoch, inbox) = (cursor.pass(to), cursor.inbox.clone());
         self.drain()?.send(Command::Read { inbox, epoch, from: to });
@@ -294,7 +296,7 @@ impl SourceReader<Message> for KafkaReader {
     }
 
     fn read(&mut self, emit: &mut Emit<'_, Message>) -> Result<bool> {
-        let (mut left, count) = (ROWS, self.cursors.len());
+        let (mut left, count) = (ROWS, if self.live { self.cursors.len() } else { 0 });
         for k in 0..count {
             let i = (self.turn + k) % count;
             let cursor = &mut self.cursors[i];
@@ -320,19 +322,19 @@ impl SourceReader<Message> for KafkaReader {
         if self.drain.as_ref().is_some_and(Drain::died) {
             return Err(self.fault("the thread that reads it ended by a panic"));
         }
-        let source = self.source;
-        let ranges = self.cursors.iter_mut().filter_map(|c| c.seal(source)).collect();
+        if !self.live {
+            return Ok(Sealed::default());
+        }
+        let ranges = self.cursors.iter_mut().filter_map(|c| Some((c.split_id, c.seal()?))).collect();
         let lag = self.cursors.iter().filter_map(|c| Some((c.split_id, c.lag()?))).collect();
-        let trouble = self.drain.as_ref().and_then(Drain::trouble);
-        let trouble = trouble.map(|t| format!("Kafka at {}: {t}", self.kafka.settings.brokers));
         // A partition at its cap has rows for the next batch, and nobody else would say so.
         if self.cursors.iter().any(|c| c.front.is_some() || !c.inbox.is_empty()) {
             (self.waker)();
         }
-        Ok(Sealed { ranges, lag, trouble })
+        Ok(Sealed { ranges, lag })
     }
 
-    fn read_range(&mut self, range: &Range, emit: &mut Emit<'_, Message>) -> Result<bool> {
+    fn read_range(&mut self, _split_id: u32, range: &SplitRange, emit: &mut Emit<'_, Message>) -> Result<bool> {
         let Some(i) = self.cursors.iter().position(|c| c.split == range.split) else {
             return Err(self.fault(format!("range of {} which is not assigned here", range.split.name())));
         };
@@ -374,7 +376,12 @@ impl SourceReader<Message> for KafkaReader {
         Ok(false)
     }
 
-    fn lost(&mut self) -> Vec<Range> {
+    fn health(&self) -> Result<(), String> {
+        let trouble = self.drain.as_ref().and_then(Drain::trouble);
+        trouble.map_or(Ok(()), |t| Err(format!("Kafka at {}: {t}", self.kafka.settings.brokers)))
+    }
+
+    fn data_loss(&mut self) -> Vec<(u32, Range<i64>)> {
         std::mem::take(&mut self.lost)
     }
 }
@@ -423,7 +430,7 @@ mod tests {
         }
 
         fn sealed(&mut self) -> (i64, i64) {
-            self.seal(0).map(|r| (r.from, r.until)).unwrap()
+            self.seal().map(|r| (r.start, r.end)).unwrap()
         }
     }
 

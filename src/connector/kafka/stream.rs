@@ -1,12 +1,12 @@
 //! The verbs of the Kafka source: `kafka_direct_stream`, and `kafka_ranges` for given ranges.
 
-use crate::api::context::{Pace, SourceSpec, StreamingContext};
+use crate::api::context::StreamingContext;
 use crate::api::dstream::DStream;
 use crate::connector::kafka::enumerator::{self, KafkaEnumerator};
 use crate::connector::kafka::reader::KafkaReader;
 use crate::connector::kafka::source::KafkaSource;
 use crate::connector::message::Message;
-use crate::connector::source::{SplitEnumerator, SplitOffset, SplitRange, Waker};
+use crate::connector::source::{MaxRate, Source, SourceReader, SplitEnumerator, SplitOffset, SplitRange, Waker};
 use crate::core::error::{Error, Result};
 use crate::core::plan::{OffsetRange, Split};
 use crate::engine::flow::Site;
@@ -24,21 +24,11 @@ impl<'s> StreamingContext<'s> {
         if let Err(e) = kafka.check() {
             self.graph.problem(&site, e);
         }
-        let (planner, config) = (kafka.clone(), &self.graph.config);
+        let config = &self.graph.config;
         let per_second = kafka.rate_per_partition().or(config.max_rate_per_partition);
-        let pace = Pace { per_second, first_batch: kafka.first_batch_records() };
-        let lasts = config.runtime.checkpoint.is_some();
-        let spec = SourceSpec {
-            name: kafka.name(),
-            splits: Box::new(move || {
-                Ok(Box::new(KafkaEnumerator::new(&planner)?.of_a_job_that_lasts(lasts)) as Box<dyn SplitEnumerator>)
-            }),
-            reader: Box::new(move |waker: Waker| Ok(Box::new(KafkaReader::new(&kafka, 0, waker)?) as _)),
-            planned: false,
-            replayable: true,
-            pace,
-        };
-        self.read(&site, "kafka_direct_stream", spec)
+        let max_rate = MaxRate { per_second, first_batch: kafka.first_batch_records() };
+        let restartable = config.runtime.checkpoint.is_some();
+        self.read(&site, "kafka_direct_stream", &DirectStream { kafka, max_rate, restartable })
     }
 
     /// The messages of given ranges, all in the first batch. A job whose sources are all given ends by itself when they are
@@ -61,38 +51,79 @@ impl<'s> StreamingContext<'s> {
         if let Err(e) = kafka.check() {
             self.graph.problem(&site, e);
         }
-        let given = Given { kafka: kafka.clone(), pieces: ranges.iter().map(piece).collect(), planned: false };
-        let spec = SourceSpec {
-            name: kafka.name(),
-            splits: Box::new(move || Ok(Box::new(given) as Box<dyn SplitEnumerator>)),
-            reader: Box::new(move |waker: Waker| Ok(Box::new(KafkaReader::new(&kafka, 0, waker)?) as _)),
-            planned: true,
-            replayable: true,
-            pace: Pace::default(),
-        };
-        self.read(&site, "kafka_ranges", spec)
+        self.read(&site, "kafka_ranges", &GivenRanges { kafka, ranges: ranges.iter().map(split_range).collect() })
     }
 }
 
-fn piece(r: &OffsetRange) -> SplitRange {
+/// The topics, from where the source says on.
+struct DirectStream {
+    kafka: KafkaSource,
+    max_rate: MaxRate,
+    /// Whether the job has a checkpoint directory.
+    restartable: bool,
+}
+
+impl Source for DirectStream {
+    type Item = Message;
+
+    fn name(&self) -> String {
+        self.kafka.name()
+    }
+
+    fn enumerator(&self) -> Result<Box<dyn SplitEnumerator>> {
+        Ok(Box::new(KafkaEnumerator::new(&self.kafka)?.of_restartable_job(self.restartable)))
+    }
+
+    fn reader(&self, waker: Waker) -> Result<Box<dyn SourceReader<Message>>> {
+        Ok(Box::new(KafkaReader::new(&self.kafka, waker)?))
+    }
+
+    fn max_rate(&self) -> MaxRate {
+        self.max_rate
+    }
+}
+
+/// These ranges, and that is all.
+struct GivenRanges {
+    kafka: KafkaSource,
+    ranges: Vec<SplitRange>,
+}
+
+impl Source for GivenRanges {
+    type Item = Message;
+
+    fn name(&self) -> String {
+        self.kafka.name()
+    }
+
+    fn enumerator(&self) -> Result<Box<dyn SplitEnumerator>> {
+        Ok(Box::new(RangesEnumerator { kafka: self.kafka.clone(), ranges: self.ranges.clone(), planned: false }))
+    }
+
+    fn reader(&self, waker: Waker) -> Result<Box<dyn SourceReader<Message>>> {
+        Ok(Box::new(KafkaReader::new(&self.kafka, waker)?.only_ranges()))
+    }
+}
+
+fn split_range(r: &OffsetRange) -> SplitRange {
     SplitRange { split: Split::Kafka { topic: r.topic.clone(), partition: r.partition }, from: r.from, until: r.until }
 }
 
-/// Ranges that somebody gave: one batch of them.
-struct Given {
+/// Plans one batch of given ranges.
+struct RangesEnumerator {
     kafka: KafkaSource,
-    pieces: Vec<SplitRange>,
+    ranges: Vec<SplitRange>,
     planned: bool,
 }
 
-impl SplitEnumerator for Given {
-    fn resume(&mut self, read: Vec<SplitOffset>, _: &[u8]) -> Result<()> {
+impl SplitEnumerator for RangesEnumerator {
+    fn restore(&mut self, read: Vec<SplitOffset>, _: &[u8]) -> Result<()> {
         self.planned = !read.is_empty();
         Ok(())
     }
 
     fn start(&mut self) -> Result<Vec<SplitOffset>> {
-        let mut splits: Vec<Split> = self.pieces.iter().map(|p| p.split.clone()).collect();
+        let mut splits: Vec<Split> = self.ranges.iter().map(|p| p.split.clone()).collect();
         splits.sort();
         if let Some(twice) = splits.windows(2).find(|w| w[0] == w[1]) {
             let (topic, partition) = (twice[0].name(), twice[0].partition());
@@ -108,10 +139,14 @@ impl SplitEnumerator for Given {
 
     fn plan(&mut self) -> Result<Vec<SplitRange>> {
         let first = !std::mem::replace(&mut self.planned, true);
-        Ok(if first { self.pieces.clone() } else { Vec::new() })
+        Ok(if first { self.ranges.clone() } else { Vec::new() })
     }
 
-    fn finite(&self) -> bool {
+    fn planned(&self) -> bool {
+        true
+    }
+
+    fn bounded(&self) -> bool {
         true
     }
 
