@@ -31,6 +31,14 @@ pub enum Error {
         /// What happened and what to do.
         reason: String,
     },
+    /// Kafka does not do what an output needs.
+    #[error("Kafka at {brokers}: {reason}")]
+    Kafka {
+        /// The brokers, as the program names them.
+        brokers: String,
+        /// What happened and what to do.
+        reason: String,
+    },
     /// An output operation failed, was tried again, and failed for good: the batch is not out.
     #[error("output {output}, batch {time}: {reason} (tried {tries} times; nothing after this batch was written)")]
     Output {

@@ -149,7 +149,7 @@ impl<T: Data> Input<T> {
             cap_bytes: graph.config.batch_bytes,
             pace,
             outbox: graph.outbox.clone(),
-            waiting: graph.waiting.clone(),
+            waiting: graph.outputs.waiting.clone(),
         }
     }
 

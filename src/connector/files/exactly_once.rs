@@ -11,11 +11,10 @@ use std::path::Path;
 
 use serde::{Deserialize, Serialize};
 
-use crate::connector::files::sink::{Saver, at, is_part, remove, write_part};
-use crate::connector::sink::Part;
+use crate::connector::files::sink::{TextFileSink, at, is_part, remove, write_part};
+use crate::connector::sink::{BatchId, Part};
 use crate::core::error::BoxError;
 use crate::core::fault::point;
-use crate::core::plan::{Stamp, Tick};
 
 /// What `_SUCCESS` holds, and what each of several processes says when its parts are written.
 #[derive(Debug, PartialEq, Eq, Serialize, Deserialize)]
@@ -26,8 +25,8 @@ struct Note {
 }
 
 impl Note {
-    fn new(stamp: Stamp) -> Self {
-        Note { generation: stamp.generation, plan: format!("{:016x}", stamp.plan), parts: BTreeSet::new() }
+    fn new(id: BatchId) -> Self {
+        Note { generation: id.run.generation, plan: format!("{:016x}", id.plan), parts: BTreeSet::new() }
     }
 
     /// `None`: there is none, or none that is whole.
@@ -68,16 +67,11 @@ fn make(dir: &Path) -> Result<(), BoxError> {
     sync(above(dir))
 }
 
-impl Saver {
+impl TextFileSink {
     /// Writes a batch that is known by its stamp, unless it is there.
-    pub(super) fn write_once<T: Debug + 'static>(
-        &mut self,
-        tick: &Tick,
-        stamp: Stamp,
-        parts: &[Part<T>],
-    ) -> Result<(), BoxError> {
-        let dir = self.dir(tick.time);
-        let mut note = Note::new(stamp);
+    pub(super) fn write_once<T: Debug + 'static>(&mut self, id: BatchId, parts: &[Part<T>]) -> Result<(), BoxError> {
+        let dir = self.dir(id.time);
+        let mut note = Note::new(id);
         let success = dir.join("_SUCCESS");
         if Note::read(&success).is_some_and(|found| found.plan == note.plan) {
             return Ok(());
@@ -138,7 +132,8 @@ mod tests {
     use super::*;
     use crate::api::context::StreamingContext;
     use crate::checkpoint::Directory;
-    use crate::core::plan::Plan;
+    use crate::connector::sink::{Sink, SinkBatch};
+    use crate::core::plan::RunId;
     use crate::core::time::{BatchTime, millis};
     use crate::job::ManualClock;
 
@@ -197,7 +192,7 @@ mod tests {
 
     fn with(dir: &Path, variable: &str, at: &str) -> std::process::Output {
         Command::new(std::env::current_exe().unwrap())
-            .args(["--exact", "sink::text_once::tests::the_job_that_is_killed", "--test-threads=1", "--nocapture"])
+            .args(["--exact", "connector::files::exactly_once::tests::the_job_that_is_killed", "--test-threads=1", "--nocapture"])
             .env("TIDEMILL_TEST_SAVE_DIR", dir)
             .env(variable, at)
             .output()
@@ -268,19 +263,19 @@ mod tests {
     #[test]
     fn of_several_processes_the_last_one_puts_the_parts_together() {
         let place = Place::new("processes");
-        let saver = |process, processes| Saver::new(&place.0.join("p"), "", process, processes, vec![false]);
-        let tick = |generation| {
-            let plan = Plan { time: BatchTime::from_millis(7), ..Plan::default() };
-            Tick { plan, stamp: Some(Stamp { generation, plan: 5 }), ..Tick::default() }
+        let saver = |process, processes| TextFileSink::new(&place.0.join("p"), "", process, processes, vec![false]);
+        let batch = |generation| {
+            let time = BatchTime::from_millis(7);
+            SinkBatch::with_id(BatchId { time, run: RunId { directory: 1, generation }, plan: 5 })
         };
         let part = |number| [Part { number, rows: vec![format!("row {number}")] }];
         let success = place.0.join("p-7/_SUCCESS");
-        saver(0, 2).write(&tick(1), &part(0)).unwrap();
+        saver(0, 2).write(&batch(1), &part(0)).unwrap();
         // A new run of three processes: what the first one said is of another generation.
-        saver(1, 3).write(&tick(2), &part(1)).unwrap();
-        saver(0, 3).write(&tick(2), &part(0)).unwrap();
+        saver(1, 3).write(&batch(2), &part(1)).unwrap();
+        saver(0, 3).write(&batch(2), &part(0)).unwrap();
         assert!(!success.exists());
-        saver(2, 3).write(&tick(2), &part(5)).unwrap();
+        saver(2, 3).write(&batch(2), &part(5)).unwrap();
         let note = Note::read(&success).unwrap();
         assert_eq!(note.parts.iter().collect::<Vec<_>>(), ["part-00000", "part-00001", "part-00005"]);
         assert!(!place.0.join("p-7/.done-0-of-2").exists());
