@@ -1,7 +1,7 @@
-//! A replay: batches of before run again, for somebody to look at. What it is told, and where outputs of it go.
+//! What a replay is asked for, and where its outputs write. A replay runs earlier batches again, for a person to look at.
 //!
-//! *Invariant:* a replay writes nothing where the job itself writes. Its checkpoint directory is only read, and it has none as
-//! far as everything else of the job can see: so it takes no lease, logs no plan and saves no state.
+//! *Invariant:* a replay writes nothing where the job itself writes. It only reads the checkpoint directory. For the rest of the
+//! job there is none, so a replay takes no lease, logs no plan and saves no state.
 
 use std::collections::BTreeMap;
 use std::path::PathBuf;
@@ -35,20 +35,20 @@ impl Capture {
     }
 }
 
-/// What is to run again.
+/// The batches that run again, and how.
 #[derive(Clone, Debug)]
 pub(crate) struct Replay {
     pub dir: PathBuf,
-    /// The first and the last batch time that outputs see.
+    /// The first and the last batch time that outputs write.
     pub from: BatchTime,
     pub to: BatchTime,
     /// States are computed from the first batch on, instead of loaded.
     pub anew: bool,
-    /// Where outputs write instead of their own place.
+    /// Topics and prefixes that outputs write to instead of their own.
     pub redirects: BTreeMap<String, String>,
-    /// Whether functions of the program that are outputs run.
+    /// Whether functions of the program run, as those of `foreach_batch`.
     pub foreach: bool,
-    /// Whether it runs twice, and what leaves is compared.
+    /// Whether it runs twice, and the rows of outputs are compared.
     pub verify: bool,
     /// There if rows are only compared.
     pub capture: Option<Capture>,
@@ -75,7 +75,7 @@ pub(crate) fn warn_discarded(output: &str) {
 }
 
 impl Config {
-    /// Takes what the command line says of a replay; from then on the job has no checkpoint directory to write.
+    /// Takes the replay from the command line. After this call the job has no checkpoint directory to write.
     pub(crate) fn settle_replay(&mut self) -> Result<()> {
         let r = &mut self.runtime;
         let (Some(from), Some(to)) = (r.replay_from, r.replay_to) else { return Ok(()) };
@@ -92,7 +92,7 @@ impl Config {
             return Err(Error::config(format!("{said}: --plans gives other batches; say one of the two")));
         }
         if r.verify && r.processes > 1 {
-            let what = "what leaves is compared in one process; give it more workers instead";
+            let what = "rows are compared in one process; give it more workers instead";
             return Err(Error::config(format!("--verify with {} processes: {what}", r.processes)));
         }
         let (redirects, foreach, verify) = (r.replay_into.iter().cloned().collect(), r.replay_foreach, r.verify);
@@ -136,7 +136,7 @@ impl Config {
 /// `OLD=NEW` of a command line.
 ///
 /// # Errors
-/// It has no `=`, or nothing on one side of it.
+/// The text has no `=`, or nothing on one side of it.
 pub(crate) fn parse_redirect(text: &str) -> Result<(String, String), String> {
     match text.split_once('=') {
         Some((old, new)) if !old.is_empty() && !new.is_empty() && old != new => Ok((old.into(), new.into())),
@@ -147,12 +147,13 @@ pub(crate) fn parse_redirect(text: &str) -> Result<(String, String), String> {
 /// A batch time on a command line: milliseconds since the epoch, or as 2026-11-21T17:08:55Z.
 ///
 /// # Errors
-/// What is neither.
+/// The text is neither.
 pub(crate) fn parse_time(text: &str) -> Result<BatchTime, String> {
     let read = text.parse::<jiff::Timestamp>().ok().and_then(|t| u64::try_from(t.as_millisecond()).ok());
     let ms = text.parse::<u64>().ok().or(read);
-    let wrong =
-        || format!("\"{text}\" is no time: write milliseconds since the epoch, or a time with its zone as 2026-11-21T17:08:55Z");
+    let wrong = || {
+        format!("\"{text}\" is not a time: write milliseconds since the epoch, or a time with its zone as 2026-11-21T17:08:55Z")
+    };
     ms.map(BatchTime::from_millis).ok_or_else(wrong)
 }
 

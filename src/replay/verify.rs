@@ -1,4 +1,4 @@
-//! Batches of before, run again: where they begin, and whether what leaves is the same when states are computed anew.
+//! Runs earlier batches again: with the states of a checkpoint, or with states computed from the first batch on; compares both.
 
 use std::collections::BTreeSet;
 use std::sync::Arc;
@@ -18,7 +18,7 @@ use crate::job::snapshotter::Restore;
 use crate::replay::request::{Capture, CapturedRows, Replay};
 
 impl Planner {
-    /// Finds the batches in the directory, which is only read, and tells the workers what to load.
+    /// Finds the batches in the directory and tells the workers what to load. The directory is only read.
     pub(crate) fn resume_replay(&mut self, replay: &Replay, program: &[OperatorId]) -> Result<Resumed> {
         let directory = Directory::open(&replay.dir)?;
         let interval = self.config.interval;
@@ -45,8 +45,8 @@ impl Planner {
     }
 }
 
-/// Runs the batches twice: with states that are computed anew, from the first batch on, to its end; then with those of the
-/// checkpoint before them. What leaves must be the same, or the second job ends with the first difference.
+/// Runs the batches twice: with states computed from the first batch on, then with those of the checkpoint before the batches.
+/// Rows of outputs must be the same, or the second job ends with the first difference.
 ///
 /// # Errors
 /// As any run.
@@ -100,7 +100,7 @@ fn compare(kept: &CapturedRows, anew: &CapturedRows) -> Result<usize> {
     Ok(same)
 }
 
-/// The beginning of a long row.
+/// The first characters of a long row.
 fn few(row: &str) -> String {
     const SHOWN: usize = 200;
     match row.char_indices().nth(SHOWN) {

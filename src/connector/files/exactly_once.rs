@@ -1,7 +1,7 @@
-//! `save_as_text_files` of a job with a checkpoint directory: each batch is written once, and is known by its plan.
+//! `save_as_text_files` of a job with a checkpoint directory: each batch is written exactly once.
 //!
-//! `_SUCCESS` says by which plan the batch was written and which parts it has. A replayed batch that has it is left alone; one
-//! that a crash cut short, or that is of another plan, is written anew. Everything is on the disk before it is said to be.
+//! `_SUCCESS` names the plan of the batch and its parts. A replayed batch that has it is left as it is. A batch that a crash cut
+//! short, or that has another plan, is written again. Everything is synced to the disk before `_SUCCESS` names it.
 
 use std::collections::BTreeSet;
 use std::fmt::Debug;
@@ -16,7 +16,7 @@ use crate::connector::sink::{BatchId, Part};
 use crate::core::error::BoxError;
 use crate::core::fault::point;
 
-/// What `_SUCCESS` holds, and what each of several processes says when its parts are written.
+/// What `_SUCCESS` contains, and what each of several processes writes when its parts are written.
 #[derive(Debug, PartialEq, Eq, Serialize, Deserialize)]
 struct Note {
     generation: u64,
@@ -29,7 +29,7 @@ impl Note {
         Note { generation: id.run.generation, plan: format!("{:016x}", id.plan), parts: BTreeSet::new() }
     }
 
-    /// `None`: there is none, or none that is whole.
+    /// `None`: there is no whole note.
     fn read(path: &Path) -> Option<Note> {
         serde_json::from_slice(&std::fs::read(path).ok()?).ok()
     }
@@ -43,17 +43,17 @@ impl Note {
     }
 }
 
-/// What is named in a directory stays named.
+/// Syncs the names in a directory.
 fn sync(dir: &Path) -> Result<(), BoxError> {
     at(dir, File::open(dir).and_then(|d| d.sync_all()))
 }
 
-/// The directory that a directory is named in.
+/// The parent directory.
 fn above(dir: &Path) -> &Path {
     dir.parent().filter(|above| !above.as_os_str().is_empty()).unwrap_or(Path::new("."))
 }
 
-/// Makes a directory, and those above it, all of which stay.
+/// Makes a directory and its parents, durably.
 fn make(dir: &Path) -> Result<(), BoxError> {
     if dir.is_dir() {
         return Ok(());
@@ -68,7 +68,7 @@ fn make(dir: &Path) -> Result<(), BoxError> {
 }
 
 impl TextFileSink {
-    /// Writes a batch that is known by its stamp, unless it is there.
+    /// Writes a batch unless it is there.
     pub(super) fn write_once<T: Debug + 'static>(&mut self, id: BatchId, parts: &[Part<T>]) -> Result<(), BoxError> {
         let dir = self.dir(id.time);
         let mut note = Note::new(id);
@@ -78,7 +78,7 @@ impl TextFileSink {
         }
         make(&dir)?;
         if remove(&success)? {
-            // Else a power cut might bring it back, beside parts of two plans.
+            // A power cut might bring it back otherwise, beside parts of two plans.
             sync(&dir)?;
             self.warn(&dir);
         }
@@ -94,7 +94,7 @@ impl TextFileSink {
             for process in 0..self.processes {
                 let theirs = Note::read(&dir.join(self.done(process)));
                 let Some(theirs) = theirs.filter(|n| n.generation == note.generation && n.plan == note.plan) else {
-                    // The one that is last goes on.
+                    // The last process goes on.
                     return Ok(());
                 };
                 note.parts.extend(theirs.parts);
@@ -108,7 +108,7 @@ impl TextFileSink {
         sync(above(&dir))
     }
 
-    /// Takes away what the batch does not have: parts of another plan, or cut short; words of another number of processes.
+    /// Removes files that do not belong to the batch: parts of another plan or cut short; notes of another number of processes.
     fn clear_others(&self, dir: &Path, parts: &BTreeSet<String>) -> Result<(), BoxError> {
         let ours = format!("-of-{}", self.processes);
         for entry in at(dir, std::fs::read_dir(dir))? {

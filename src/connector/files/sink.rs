@@ -22,14 +22,14 @@ impl<'s, T: Exchange + Debug> DStream<'s, T> {
     /// suffix: `out/msg-1526239245000.log`. Spark's `saveAsTextFiles`.
     ///
     /// - **Files** are `part-00000` and so on: one for each partition of the source (a Kafka partition, a file, a socket), for each
-    ///   of the 8 shards of a stream that was exchanged by key, or one for a sequence (`count`, `sort_by`). What has no rows
+    ///   of the 8 shards of a stream that was exchanged by key, or one for a sequence (`count`, `sort_by`). A part without rows
     ///   has no file. A row is its text as `print` shows it (a string as it is, any other as `{:?}`) and LF; a text with line
     ///   ends in it gives several lines. Rows are in the order of the source; of shards, in the order of their text.
     /// - **An empty batch** is a directory with `_SUCCESS` alone.
-    /// - **`_SUCCESS`** comes last: the batch is whole. Parts are written as `.part-00000.tmp` and renamed, so a part is whole as
-    ///   soon as it has its name.
+    /// - **`_SUCCESS`** comes last: the batch is whole. Parts are written as `.part-00000.tmp` and renamed, so a part with its
+    ///   own name is whole.
     /// - **With a checkpoint directory** each batch is written exactly once: `_SUCCESS` says by which plan, and after a restart
-    ///   a batch that has it is left as it is, while one that was cut short is written anew. All is synced to the disk.
+    ///   a batch that has it is left as it is, while one that was cut short is written again. All is synced to the disk.
     ///   **Without one** `_SUCCESS` is empty and nothing is synced: after a power cut a batch may be damaged.
     /// - **Several processes** each write the parts of their own workers: `prefix` must lie on a file system that they share.
     ///   Each leaves a `.done-PROCESS-of-PROCESSES`, and the one that is last writes `_SUCCESS`. Without a shared file system
@@ -37,9 +37,13 @@ impl<'s, T: Exchange + Debug> DStream<'s, T> {
     /// - **A directory that is there already**, from a run with other plans or none, is overwritten, with one warning: its `_SUCCESS` goes first,
     ///   and, in a job of one process, so do its parts. In a job of several, parts that this batch does not have stay.
     ///
-    /// An error names the path and is tried again with the same batch, which writes the same files; then the job stops.
-    /// Directories above the batch's are made when the first batch comes. Two streams must not have the same prefix and
-    /// suffix: the second one's first batch is an error.
+    /// Parent directories are made with the first batch. Two streams must not have the same prefix and suffix: the first batch of
+    /// the second one fails.
+    ///
+    /// # Errors
+    /// At the start: a prefix or suffix that cannot be. Later, an error names the path. The engine writes the same files again,
+    /// `--output-tries` times (default: 3); then the job stops. The failed batch may have parts, but no `_SUCCESS`; after a
+    /// restart from a checkpoint directory it is written again.
     ///
     /// ```
     /// use tidemill::prelude::*;

@@ -1,4 +1,4 @@
-//! How far the shards of an exactly-once sink are: records in a compacted topic of ours, written in the transactions of the rows.
+//! The progress of the shards of an exactly-once sink: records in a compacted topic, written in the transactions of the rows.
 //!
 //! The topic is `tidemill-progress-TOPIC`, one partition, beside the topic it is about. docs/formats.md has the record.
 
@@ -18,7 +18,7 @@ use crate::core::error::{Error, Result};
 use crate::core::plan::Progress;
 use crate::core::time::BatchTime;
 
-/// How long transactions of others on the same topic may keep us from seeing our own records.
+/// How long open transactions of others on the progress topic may hide our records.
 const OTHERS: Duration = Duration::from_secs(90);
 
 /// A progress record as it is in the topic: JSON, so that any client can read it.
@@ -114,10 +114,10 @@ impl ProgressTopic {
         }
     }
 
-    /// The newest committed progress of each shard of a sink. Those that wrote the shards must have been shut out.
+    /// The newest committed progress of each shard of a sink. Earlier producers of the shards must be shut out before.
     ///
     /// # Errors
-    /// The brokers do not answer; a record that is none of ours; somebody's open transaction hides what is behind it.
+    /// The brokers do not answer; a record is not a progress record; an open transaction hides the records behind it.
     pub fn read(&self, context: &SinkContext) -> Result<BTreeMap<u32, Progress>> {
         let committed = self.settings.log_reader(true)?;
         self.wait_for_others(&committed, context)?;
@@ -128,7 +128,7 @@ impl ProgressTopic {
         let (prefix, ours) = (format!("{}/{}/", context.job, context.sink), |shard: &str| shard.parse::<u32>().ok());
         loop {
             match committed.poll(Duration::from_millis(100)) {
-                // All of it was readable before we began: so this end is behind all that counts.
+                // All records that count were readable before this read began.
                 Some(Err(KafkaError::PartitionEOF(_))) => return Ok(found),
                 Some(Err(e)) if Instant::now() > end => return Err(self.failed("could not be read", &e)),
                 None if Instant::now() > end => return Err(self.wrong("could not be read to its end".into())),
@@ -145,7 +145,7 @@ impl ProgressTopic {
         }
     }
 
-    /// A reader of committed records sees nothing behind the first open transaction, whoever's it is: also not our own.
+    /// Waits for open transactions: a reader of committed records sees nothing behind the first one, not even our own.
     fn wait_for_others(&self, committed: &BaseConsumer<Context>, context: &SinkContext) -> Result<()> {
         let all = self.settings.log_reader(false)?;
         let bounds = |c: &BaseConsumer<Context>| c.fetch_watermarks(&self.name, 0, START_DEADLINE);

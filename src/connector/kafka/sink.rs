@@ -1,8 +1,8 @@
-//! What leaves for Kafka: a batch is out when the brokers said so of every record of it. At least once; `kafka_shards` is
-//! exactly once.
+//! `to_kafka`, at least once: a batch has arrived when the brokers have acknowledged all its records. transactions.rs is the
+//! exactly-once half.
 //!
-//! Batches follow one another without waiting for the answers. One that fails is sent again whole by a new producer, and those
-//! behind it: readers may see records twice, never too few.
+//! Batches are sent one after another without waiting for acknowledgements. After a failure a new producer sends the failed
+//! batch and those behind it again, whole: readers may see records twice, but miss none.
 
 use std::collections::VecDeque;
 use std::fmt::Write as _;
@@ -67,10 +67,10 @@ impl KafkaSink {
     /// others see the rows of aborted transactions, too. Needs a checkpoint directory, sources that can be read again, and
     /// brokers with transactions.
     ///
-    /// Rows leave in [shards](KafkaSink::shards), by key or source partition, each with a producer of its own: transactions of
-    /// `JOB-TOPIC-SHARD` with the rows of one or a few batches and a record of how far the shard is, which goes into the
-    /// compacted topic `tidemill-progress-TOPIC`, made if it is missing. Rows of one key keep their order. Two jobs must not
-    /// have the same name on the same brokers: the later one shuts the earlier one out.
+    /// Rows are written in [shards](KafkaSink::shards), by key or source partition. Each shard has a producer of its own, with
+    /// the transactional id `JOB-TOPIC-SHARD`. A transaction has the rows of one or a few batches, and a record of the shard's
+    /// progress for the compacted topic `tidemill-progress-TOPIC`, which is made if it is missing. Rows of one key keep their
+    /// order. Two jobs must not have the same name on the same brokers: the later one shuts the earlier one out.
     ///
     /// ```
     /// use tidemill::prelude::*;
@@ -93,7 +93,7 @@ impl KafkaSink {
         self
     }
 
-    /// In how many shards an exactly-once sink writes, 1 to 128; 8 unless said. The number is fixed when the checkpoint
+    /// In how many shards an exactly-once sink writes, 1 to 128; default: 8. The number is fixed when the checkpoint
     /// directory is made, so that it means the same on any number of workers.
     pub fn shards(mut self, shards: u32) -> Self {
         self.shards = shards;
@@ -204,7 +204,7 @@ impl ProducerRecord {
         key.map_or_else(String::new, |_| text(key) + "\t") + &text(value)
     }
 
-    /// Filled anew for a row.
+    /// Fills the record for a row.
     pub(crate) fn fill<T>(&mut self, fill: &mut impl FnMut(&T, &mut ProducerRecord), row: &T) -> Result<(), BoxError> {
         self.clear();
         fill(row, self);
@@ -388,12 +388,36 @@ where
 }
 
 impl<'s, T: Exchange> DStream<'s, T> {
-    /// Writes every row of each batch to a topic, as `fill` says, from the process the row is in: at least once, or by
-    /// [`KafkaSink::exactly_once`] just once. A batch that fails is sent again whole, then the job stops with it not out.
+    /// Writes every row of each batch to a topic, from the process the row is in. `fill` makes the record of a row; it gets an
+    /// empty record each time, and a record without a value is a tombstone.
     ///
-    /// The topic must be there when the job starts: an error names it.
+    /// Batches are written in order, and within a batch rows by process and part, each part in the stream's order. The topic
+    /// must exist when the job starts.
     ///
-    /// Batches leave in order, and within a batch rows as `print` would order them, by process and part.
+    /// At least once by default: a batch counts as written when the brokers have acknowledged all its records. After a failure or
+    /// a restart, records may be in the topic twice, with the same bytes if `fill` depends on the row alone. With
+    /// [`KafkaSink::exactly_once`], readers of committed records see each row once.
+    ///
+    /// # Errors
+    /// At the start: the settings are wrong, the brokers do not answer within 10 seconds, or the topic is missing.
+    ///
+    /// Later, a record that is not acknowledged within `message.timeout.ms` (default of librdkafka: 5 minutes), or a row that
+    /// cannot be JSON, fails its batch. Then a new producer sends that batch and the batches behind it again, whole, and `fill`
+    /// runs again for each of their rows. After `--output-tries` tries (default: 3) the job stops; records that were sent stay
+    /// in the topic. With `exactly_once`, `fill` runs once for each row and attempt of `write`, and not again for a commit that
+    /// is tried again; the transaction of a failed batch is aborted.
+    ///
+    /// ```no_run
+    /// use tidemill::prelude::*;
+    /// StreamingContext::builder("counts", secs(5)).run(|ssc| {
+    ///     let words = ssc.kafka_direct_stream(KafkaSource::brokers("127.0.0.1:9092").topic("words")).values().oks();
+    ///     let sink = KafkaSink::new("127.0.0.1:9092", "counts");
+    ///     words.count_by_value().to_kafka(sink, |(word, n), record| {
+    ///         record.key(word).json(n).header("unit", "words");
+    ///     });
+    ///     Ok(())
+    /// }).unwrap();
+    /// ```
     #[track_caller]
     pub fn to_kafka(&self, mut sink: KafkaSink, mut fill: impl FnMut(&T, &mut ProducerRecord) + Send + 'static) {
         let site = Site::of("to_kafka");

@@ -1,8 +1,8 @@
-//! Exactly once to Kafka: one transaction a shard and group of batches, with the shard's progress in it.
+//! `to_kafka`, exactly once: for each shard and group of batches one transaction, with the shard's progress in it.
 //!
-//! The rows of a shard are kept, as records, until it is known what became of their transaction. After any error the next
-//! attempt begins with a new producer, which ends what the old one left open; then the progress record says whether the rows
-//! are in the topic. Only one thing is final: to be shut out by a newer run.
+//! Rows are kept, as records, until it is known whether their transaction was committed. After an error the next attempt begins
+//! with a new producer, which aborts what the old one left open. Then the progress record says whether the rows are in the
+//! topic. One error is fatal: a newer run writes here.
 
 use std::time::Duration;
 
@@ -24,7 +24,7 @@ use crate::core::fault::{lost, point};
 use crate::core::plan::{Progress, RunId};
 use crate::engine::flow::Site;
 
-/// How long a producer may take to get its number: librdkafka asks again by itself.
+/// How long a producer may take to get its id from the brokers; librdkafka asks again by itself.
 const INIT: Duration = Duration::from_secs(30);
 
 /// Records that are ready to be sent, one after the other in memory.
@@ -50,7 +50,7 @@ impl Kept {
         self.records.push(Head { headers: record.headers.take(), ..head });
     }
 
-    /// Takes the last ones away again.
+    /// Drops the last records.
     fn truncate(&mut self, (bytes, records): (usize, usize)) {
         self.bytes.truncate(bytes);
         self.records.truncate(records);
@@ -83,7 +83,7 @@ impl Kept {
     }
 }
 
-/// One shard: its producer, how far it is, and what waits for the next commit.
+/// One shard: its producer, its progress, and the records of the next commit.
 struct Shard {
     number: u32,
     link: Option<Link>,
@@ -109,7 +109,8 @@ impl Common {
         format!("Kafka topic {topic} on {}, shard {shard}: {what}", settings.brokers)
     }
 
-    /// A producer for a shard. When this returns, whoever had it before is shut out, and what they left open is aborted.
+    /// A producer for a shard. When this returns, earlier producers of the shard are shut out, and their open transactions
+    /// aborted.
     fn link(&self, shard: u32) -> Result<Link, BoxError> {
         let SinkContext { job, sink, .. } = self.context()?;
         let id = format!("{job}-{sink}-{shard}");
@@ -147,7 +148,7 @@ impl Common {
         }
     }
 
-    /// Sends the rows of a shard and its progress in one transaction. On an error nobody knows whether they are out.
+    /// Sends the rows of a shard and its progress in one transaction. After an error they may be committed or not.
     fn transact(&self, link: &Link, kept: &Kept, progress: &Progress) -> Result<(), BoxError> {
         let shard = progress.shard;
         let wrong = |e: KafkaError| self.wrong(shard, link, &e);
@@ -251,7 +252,7 @@ impl<F> KafkaTransactions<F> {
         KafkaTransactions { common, fill, record: ProducerRecord::default(), shards: Vec::new() }
     }
 
-    /// Does something with each of these shards, all at a time, and returns the error that weighs most.
+    /// Does something with each of these shards, all at a time. Of several errors a fatal one is returned.
     fn each(
         &mut self,
         of: impl Fn(&Shard) -> bool,
@@ -260,8 +261,13 @@ impl<F> KafkaTransactions<F> {
         let (common, work) = (&self.common, &work);
         let errors: Vec<BoxError> = std::thread::scope(|scope| {
             let shards = self.shards.iter_mut().filter(|shard| of(shard));
-            let threads: Vec<_> = shards.map(|shard| scope.spawn(move || work(common, shard))).collect();
-            threads.into_iter().filter_map(|t| t.join().unwrap_or_else(|p| std::panic::resume_unwind(p)).err()).collect()
+            let named = || std::thread::Builder::new().name("tm-kafka-txn".into());
+            let threads: Vec<_> = shards.map(|shard| named().spawn_scoped(scope, move || work(common, shard))).collect();
+            let done = threads.into_iter().map(|thread| match thread {
+                Ok(thread) => thread.join().unwrap_or_else(|panic| std::panic::resume_unwind(panic)),
+                Err(e) => Err(e.into()),
+            });
+            done.filter_map(std::result::Result::err).collect()
         });
         let heaviest = errors.iter().position(|e| e.is::<FatalError>()).unwrap_or(0);
         errors.into_iter().nth(heaviest).map_or(Ok(()), Err)
@@ -315,7 +321,7 @@ where
         };
         self.each(|_| true, link).map_err(|e| Error::config(e.to_string()))?;
         let mut found = self.common.topic.read(context)?;
-        // Also of shards that there are no more.
+        // Shards that this program does not have any more count too.
         if let Some(p) = found.values().find(|p| p.shards != context.shard_count) {
             let (was, is) = (p.shards, context.shard_count);
             let what =
