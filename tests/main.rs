@@ -3,6 +3,7 @@
 //! `cargo test --features testing --test main`, or `scripts/test`.
 
 mod batch;
+mod connector;
 mod harness;
 mod operator;
 mod pages;

@@ -23,7 +23,6 @@ const ALLOWED: &[(&str, &str, &str)] = &[
     ("src/checkpoint/mod.rs", "replay", "a directory gives the plans that run again"),
     ("src/checkpoint/store/mod.rs", "api", "the place of a directory is a setting"),
     ("src/cluster/rescale.rs", "api", "the numbers of a job are settings"),
-    ("src/core/plan.rs", "engine", "an order names the run of a directory"),
     ("src/replay/request.rs", "api", "a replay is asked for by settings"),
 ];
 

@@ -85,13 +85,13 @@ pub struct RuntimeArgs {
     pub conf: Vec<(String, String)>,
     /// Run batches of before again, from this one on: milliseconds since the epoch, or as 2026-11-21T17:08:55Z. The checkpoint
     /// directory is only read; what outputs would write goes to stdout
-    #[arg(long, value_name = "TIME", value_parser = crate::replay::request::moment, requires = "replay_to", help_heading = "Replay")]
+    #[arg(long, value_name = "TIME", value_parser = crate::replay::request::parse_time, requires = "replay_to", help_heading = "Replay")]
     pub replay_from: Option<BatchTime>,
     /// The last of these batches
-    #[arg(long, value_name = "TIME", value_parser = crate::replay::request::moment, requires = "replay_from", help_heading = "Replay")]
+    #[arg(long, value_name = "TIME", value_parser = crate::replay::request::parse_time, requires = "replay_from", help_heading = "Replay")]
     pub replay_to: Option<BatchTime>,
     /// The output with this topic or prefix of files writes to another one, at least once; may be given again
-    #[arg(long, value_name = "OLD=NEW", value_parser = crate::replay::request::into, requires = "replay_from", help_heading = "Replay")]
+    #[arg(long, value_name = "OLD=NEW", value_parser = crate::replay::request::parse_redirect, requires = "replay_from", help_heading = "Replay")]
     pub replay_into: Vec<(String, String)>,
     /// Run foreach_batch and foreach_partition in the replay, too
     #[arg(long, requires = "replay_from", help_heading = "Replay")]

@@ -6,7 +6,7 @@
 use std::cell::{Cell, RefCell};
 use std::collections::{BTreeMap, BTreeSet};
 use std::rc::Rc;
-use std::sync::{Arc, mpsc};
+use std::sync::Arc;
 use std::time::Duration;
 
 use timely::dataflow::ProbeHandle;
@@ -19,7 +19,7 @@ use crate::core::plan::Order;
 use crate::core::rate::Backpressure;
 use crate::core::time::BatchTime;
 use crate::engine::flow::{Flow, Site};
-use crate::engine::output::{Delivery, OutputSpec};
+use crate::engine::output::{NewOutput, OutputChannel, OutputSpec, RowQueue};
 use crate::engine::state::{KeyedState, Owner, State};
 
 /// The handle on which the build closure makes its streams. Spark's `StreamingContext`, without a driver: the closure runs
@@ -230,9 +230,8 @@ pub(crate) struct Graph<'s> {
     pub dry: bool,
     /// Passes t when every output's rows of t have left the dataflow.
     pub probe: ProbeHandle<BatchTime>,
-    pub deliveries: mpsc::Sender<Delivery>,
-    /// Bytes this process's outputs have been sent and have not written.
-    pub waiting: Arc<std::sync::atomic::AtomicUsize>,
+    /// To the output thread of this process.
+    pub outputs: OutputChannel,
     registry: RefCell<Registry<'s>>,
     pub outbox: Outbox,
     /// Failures of operators that are not panics.
@@ -282,18 +281,16 @@ pub(crate) struct Built {
 }
 
 impl<'s> Graph<'s> {
-    #[allow(clippy::too_many_arguments)]
     pub fn new(
         flow: Flow<'s>,
         config: Arc<Config>,
         dry: bool,
-        deliveries: mpsc::Sender<Delivery>,
-        waiting: Arc<std::sync::atomic::AtomicUsize>,
+        outputs: OutputChannel,
         outbox: Outbox,
         fail: Rc<dyn Fn(Error)>,
     ) -> Rc<Self> {
         let probe = ProbeHandle::new();
-        Rc::new(Graph { flow, config, dry, probe, deliveries, waiting, registry: RefCell::default(), outbox, fail })
+        Rc::new(Graph { flow, config, dry, probe, outputs, registry: RefCell::default(), outbox, fail })
     }
 
     /// Something is wrong with the program: said at start, with everything else that is.
@@ -394,12 +391,25 @@ impl<'s> Graph<'s> {
         self.registry.borrow_mut().ports.push(port);
     }
 
-    /// Registers an output operation; returns its number, in program order.
-    pub fn output(&self, spec: OutputSpec, spread: bool) -> usize {
+    /// Registers an output operation; returns its number, in program order, and its queue. `senders`: how many workers of this
+    /// process put rows into it.
+    pub fn output<R: Send + 'static>(
+        &self,
+        site: &Site,
+        senders: usize,
+        all_processes: bool,
+        new: impl FnOnce(RowQueue<R>) -> NewOutput,
+    ) -> (usize, RowQueue<R>) {
+        let output = self.registry.borrow().outputs.len();
+        let queue = self.outputs.queue(output).unwrap_or_else(|| {
+            self.problem(site, "another worker of this process writes other rows here: the program must be the same on all");
+            RowQueue::default()
+        });
+        let NewOutput { task, transactional } = new(queue.clone());
         let mut r = self.registry.borrow_mut();
-        r.spread |= spread;
-        r.outputs.push(spec);
-        r.outputs.len() - 1
+        r.spread |= all_processes;
+        r.outputs.push(OutputSpec { name: site.name(), senders, task, transactional });
+        (output, queue)
     }
 
     /// Whether this worker is the one on which gathered batches are whole.

@@ -7,7 +7,7 @@ use std::process::{Command, ExitCode};
 
 use crate::core::error::{BoxError, Error};
 use crate::core::time::BatchTime;
-use crate::replay::request::{into, moment};
+use crate::replay::request::{parse_redirect, parse_time};
 
 /// Runs a program over the same ranges as its job did, from the newest checkpoint before them. What it prints is printed; rows for
 /// topics and files go to stdout, or elsewhere by --into. Nothing of the job is written, and the job may be running.
@@ -17,16 +17,16 @@ pub struct Args {
     #[arg(value_name = "DIR")]
     dir: PathBuf,
     /// The first batch: milliseconds since the epoch, or as 2026-11-21T17:08:55Z
-    #[arg(long, value_name = "TIME", value_parser = moment)]
+    #[arg(long, value_name = "TIME", value_parser = parse_time)]
     from: BatchTime,
     /// The last batch
-    #[arg(long, value_name = "TIME", value_parser = moment)]
+    #[arg(long, value_name = "TIME", value_parser = parse_time)]
     to: BatchTime,
     /// Worker threads
     #[arg(short = 'w', long, default_value_t = 1, value_name = "W", value_parser = clap::value_parser!(u16).range(1..))]
     workers: u16,
     /// The output with this topic or prefix of files writes to another one, at least once; may be given again
-    #[arg(long, value_name = "OLD=NEW", value_parser = into)]
+    #[arg(long, value_name = "OLD=NEW", value_parser = parse_redirect)]
     into: Vec<(String, String)>,
     /// Run foreach_batch and foreach_partition too, whatever they write
     #[arg(long)]

@@ -1,33 +1,126 @@
-//! `print`: the first rows of each batch on stdout, in Spark's shape.
+//! `print`: the first rows of each batch on stdout, in Spark's shape; and rows of other outputs as text.
 
 use std::fmt::Debug;
+use std::io::Write;
 
+use crate::api::config::Config;
 use crate::api::dstream::DStream;
+use crate::connector::sink::{Part, Sink, SinkBatch};
+use crate::connector::sink_task::{SinkTask, one_part};
+use crate::core::error::BoxError;
 use crate::core::time::BatchTime;
 use crate::engine::flow::Site;
-use crate::replay::outputs::say_block;
+use crate::engine::output::NewOutput;
+use crate::replay::request::{Capture, OutputTarget};
 
 impl<'s, T: Debug + 'static> DStream<'s, T> {
     /// Prints the first `n` rows of each batch, in process 0: a rule, `Time: 2017-01-11 17:08:55`, a rule, the rows, `...` if
-    /// there are more, an empty line. Empty batches have a header too. A row that is a string is printed as it is, any
-    /// other as `{:?}`. The time is local, or in `--time-zone`, with milliseconds where the batch interval has them.
+    /// there are more, an empty line. Empty batches have a header too. A string is printed as it is, any other row as `{:?}`.
+    /// The time is local, or in `--time-zone`, with milliseconds where the batch interval has them. Spark's `print`.
     ///
-    /// Rows are in the stream's order: of a source as they were read, of a counted or shuffled stream by their text.
+    /// Rows are in the stream's order: those of a source as they were read, those of a counted or shuffled stream by their text.
+    ///
+    /// At least once: after a restart a batch may be printed again.
+    ///
+    /// # Errors
+    /// A stdout that cannot be written is tried again, `--output-tries` times (default: 3), with the whole block; then the job
+    /// stops. Part of the block may have been printed.
+    ///
+    /// ```
+    /// use tidemill::prelude::*;
+    /// let queue = QueueSource::from_batches([vec!["to".to_owned(), "be".to_owned(), "or".to_owned()]]);
+    /// let summary = StreamingContext::builder("print", secs(1)).run(move |ssc| {
+    ///     // Prints "to", "be" and "...".
+    ///     ssc.queue_stream(&queue).print(2);
+    ///     Ok(())
+    /// }).unwrap();
+    /// assert_eq!((summary.batches, summary.records), (1, 3));
+    /// ```
     #[doc(alias = "pprint")]
     #[track_caller]
     pub fn print(&self, n: usize) {
         let site = Site::of("print");
         let config = &self.node.graph.config;
-        let (zone, interval) = (config.zone(), config.interval.millis());
-        let (seen, name) = (config.seen(), site.name());
-        self.attach_text(&site, "print", n, move |plan, rows, more| match &seen {
-            Some(seen) => {
-                seen.put(plan.time, &name, rows.to_vec());
-                Ok(())
-            }
-            None => Ok(say_block(&block(plan.time, interval, &zone, "", rows, more))?),
+        let sink = FirstRows { text: TextSink::new(config, config.text_target(), &site, ""), n };
+        self.deliver_first(&site, "print", n, |queue| NewOutput {
+            task: Box::new(SinkTask::new(queue, one_part, sink)),
+            transactional: None,
         });
     }
+}
+
+/// Prints the first rows of a batch; it gets one more, if there are more.
+struct FirstRows {
+    text: TextSink,
+    n: usize,
+}
+
+impl Sink<String> for FirstRows {
+    fn write(&mut self, batch: &SinkBatch, parts: &[Part<String>]) -> Result<(), BoxError> {
+        let rows = parts.first().map_or(&[][..], |part| &part.rows);
+        self.text.put(batch.time(), &rows[..rows.len().min(self.n)], rows.len() > self.n)
+    }
+}
+
+/// Writes each row of a batch as a line.
+pub(crate) struct RowsAsText<F> {
+    pub text: TextSink,
+    pub line: F,
+}
+
+impl<T, F: FnMut(&T) -> Result<String, BoxError> + Send> Sink<T> for RowsAsText<F> {
+    fn write(&mut self, batch: &SinkBatch, parts: &[Part<T>]) -> Result<(), BoxError> {
+        if matches!(self.text, TextSink::Discarded) {
+            return Ok(());
+        }
+        let lines = parts.iter().flat_map(|p| &p.rows).map(&mut self.line).collect::<Result<Vec<String>, BoxError>>()?;
+        match &self.text {
+            TextSink::Stdout { to, .. } if lines.is_empty() && !to.is_empty() => Ok(()),
+            text => text.put(batch.time(), &lines, false),
+        }
+    }
+}
+
+/// Where lines go.
+pub(crate) enum TextSink {
+    /// `to`: where else the rows would go; may be empty.
+    Stdout {
+        zone: jiff::tz::TimeZone,
+        interval_ms: u64,
+        to: String,
+    },
+    Captured {
+        capture: Capture,
+        output: String,
+    },
+    Discarded,
+}
+
+impl TextSink {
+    /// For a target that takes text. `to`: where else the rows would go.
+    pub fn new(config: &Config, target: OutputTarget, site: &Site, to: &str) -> TextSink {
+        match target {
+            OutputTarget::Captured(capture) => TextSink::Captured { capture, output: site.name() },
+            OutputTarget::Discarded => TextSink::Discarded,
+            _ => TextSink::Stdout { zone: config.zone(), interval_ms: config.interval.millis(), to: to.into() },
+        }
+    }
+
+    fn put(&self, time: BatchTime, rows: &[String], more: bool) -> Result<(), BoxError> {
+        match self {
+            TextSink::Stdout { zone, interval_ms, to } => write_stdout(&block(time, *interval_ms, zone, to, rows, more))?,
+            TextSink::Captured { capture, output } => capture.put(time, output, rows.to_vec()),
+            TextSink::Discarded => {}
+        }
+        Ok(())
+    }
+}
+
+/// Writes text to stdout at once, not between that of other threads.
+pub(crate) fn write_stdout(text: &str) -> std::io::Result<()> {
+    let mut out = std::io::stdout().lock();
+    out.write_all(text.as_bytes())?;
+    out.flush()
 }
 
 /// One printed batch, to the byte; `to` is where else its rows would have gone.

@@ -1,76 +1,154 @@
 //! `foreach_batch` and `foreach_partition`: a function of the program as an output operation.
 
+use std::collections::btree_map::Entry;
+use std::collections::{BTreeMap, BTreeSet};
+use std::rc::Rc;
+
 use crate::api::dstream::DStream;
+use crate::connector::sink::{DEFAULT_SHARDS, Distribution, Part, Sink, SinkBatch};
 use crate::core::data::Exchange;
 use crate::core::error::BoxError;
 use crate::core::time::BatchTime;
 use crate::engine::flow::Site;
-use crate::engine::output::Completion;
 use crate::operator::Batch;
-use crate::operator::kernel::deliver::{SHARDS, Spread};
 use crate::operator::kernel::gather::lineage_ranges;
 
 impl<'s, T: Exchange> DStream<'s, T> {
-    /// Calls `f` with each whole batch on the output thread of process 0, in order, empty batches too. An error is tried again
-    /// with the same batch, then stops the job with this batch not out. Spark's `foreachRDD`, with or without its time.
+    /// Calls `f` with each whole batch on the output thread of process 0, in order, empty batches too. Spark's `foreachRDD`,
+    /// with or without its time.
     ///
-    /// Gathers the batch; [`DStream::foreach_partition`] does not.
+    /// Gathers the batch in one process; [`DStream::foreach_partition`] does not. At least once: after a restart `f` gets the
+    /// batches since the last checkpoint again, with the same rows under the same batch time.
+    ///
+    /// # Errors
+    /// When `f` fails, it is called again with the same batch, `--output-tries` times (default: 3), after 100 ms, 400 ms and so
+    /// on; then the job stops with this batch not written. What `f` did before it failed stays: only `f` can undo it.
+    ///
+    /// ```
+    /// use std::sync::{Arc, Mutex};
+    /// use tidemill::prelude::*;
+    /// let queue = QueueSource::from_batches([vec![1, 2], vec![]]);
+    /// let log = Arc::new(Mutex::new(Vec::new()));
+    /// let seen = log.clone();
+    /// StreamingContext::builder("batches", millis(100)).run(move |ssc| {
+    ///     let log = log.clone();
+    ///     ssc.queue_stream(&queue).foreach_batch(move |batch| {
+    ///         let mut log = log.lock().unwrap();
+    ///         log.push(batch.iter().sum::<i32>());
+    ///         // The first call fails: it is made again with the same batch.
+    ///         if log.len() == 1 { Err("the database is away".into()) } else { Ok(()) }
+    ///     });
+    ///     Ok(())
+    /// }).unwrap();
+    /// assert_eq!(*seen.lock().unwrap(), [3, 3, 0]);
+    /// ```
     #[doc(alias = "foreachRDD")]
     #[doc(alias = "foreach_rdd")]
     #[track_caller]
-    pub fn foreach_batch(&self, mut f: impl FnMut(&Batch<T>) -> Result<(), BoxError> + Send + 'static) {
+    pub fn foreach_batch(&self, f: impl FnMut(&Batch<T>) -> Result<(), BoxError> + Send + 'static) {
         let site = Site::of("foreach_batch");
-        if !self.node.graph.config.runs_foreach() {
-            return self.attach_left_out(&site, "foreach_batch");
+        if self.goes_elsewhere(&site, "foreach_batch", self.node.graph.config.function_target()) {
+            return;
         }
-        let ranges = self.node.lineage.iter().copied().collect::<Vec<u32>>();
-        self.attach_gathered(&site, "foreach_batch", move |plan, rows| {
-            let ranges = lineage_ranges(plan, &ranges.as_slice().into());
-            let batch = Batch::new(plan.time, ranges.into(), std::mem::take(rows));
-            let done = f(&batch);
-            *rows = batch.collect();
-            done
-        });
+        let lineage = self.node.lineage.iter().copied().collect::<Vec<u32>>();
+        // The sink's row is the batch.
+        let whole = move |batch: &SinkBatch, workers: Vec<Vec<T>>| {
+            let lineage: Rc<[u32]> = lineage.as_slice().into();
+            let ranges = lineage_ranges(&batch.tick, &lineage).into();
+            let rows = workers.into_iter().next().unwrap_or_default();
+            vec![Part { number: 0, rows: vec![Batch::new(batch.time(), ranges, rows)] }]
+        };
+        self.sink_gathered(&site, "foreach_batch", ForeachBatch(f), whole);
     }
 
-    /// Calls `f` with the rows of each part of each batch, on the output thread of the process where they are: a part is a
-    /// source's partition, a shard of an exchanged stream (8), or the whole of a sequence. `init` makes what `f` works with, as a
-    /// connection, once a shard, when its first rows come. Batch time and shard are a key that is the
-    /// same when the batch runs again after a crash: written in one transaction with the rows, as `examples/once.rs` does, it
-    /// makes this output exactly once, which by itself is at least once.
+    /// Calls `f` with the rows of each part of each batch, on the output thread of the process where they are. A part is a
+    /// source's partition, a shard of an exchanged stream (8 of them), or the whole of a sequence. Parts without rows are left
+    /// out. `init` makes what `f` works with, as a connection: once for each part number, when its first rows come.
     ///
-    /// An error of either is tried again with the same rows, then stops the job.
+    /// At least once by itself. Batch time and part number are a key that is the same when the batch runs again after a crash:
+    /// written in one transaction with the rows, as `examples/once.rs` does, it makes this output exactly once.
+    ///
+    /// # Errors
+    /// When `init` or `f` fails, the engine calls it again with the same rows, `--output-tries` times (default: 3); then the job
+    /// stops. Parts of the batch that went well are not given again, except after a restart.
+    ///
+    /// ```
+    /// use std::sync::{Arc, Mutex};
+    /// use tidemill::prelude::*;
+    /// let queue = QueueSource::from_batches([vec!["a", "b", "a"]].map(|b| b.into_iter().map(String::from).collect::<Vec<_>>()));
+    /// let log = Arc::new(Mutex::new(Vec::new()));
+    /// let seen = log.clone();
+    /// StreamingContext::builder("parts", millis(100)).run(move |ssc| {
+    ///     let log = log.clone();
+    ///     let connect = || Ok("a connection");
+    ///     ssc.queue_stream(&queue).count_by_value().foreach_partition(connect, move |connection, _time, _part, rows| {
+    ///         assert_eq!(*connection, "a connection");
+    ///         log.lock().unwrap().extend_from_slice(rows);
+    ///         Ok(())
+    ///     });
+    ///     Ok(())
+    /// }).unwrap();
+    /// let mut counts = seen.lock().unwrap().clone();
+    /// counts.sort();
+    /// assert_eq!(counts, [("a".to_owned(), 2), ("b".to_owned(), 1)]);
+    /// ```
     #[doc(alias = "foreachPartition")]
     #[track_caller]
     pub fn foreach_partition<C: Send + 'static>(
         &self,
         init: impl Fn() -> Result<C, BoxError> + Send + 'static,
-        mut f: impl FnMut(&mut C, BatchTime, u32, &[T]) -> Result<(), BoxError> + Send + 'static,
+        f: impl FnMut(&mut C, BatchTime, u32, &[T]) -> Result<(), BoxError> + Send + 'static,
     ) {
         let site = Site::of("foreach_partition");
-        if !self.node.graph.config.runs_foreach() {
-            return self.attach_left_out(&site, "foreach_partition");
+        if self.goes_elsewhere(&site, "foreach_partition", self.node.graph.config.function_target()) {
+            return;
         }
-        let mut made: std::collections::BTreeMap<u32, C> = Default::default();
-        let mut through: Option<(BatchTime, std::collections::BTreeSet<u32>)> = None;
-        self.attach_spread(&site, "foreach_partition", Spread::Bags(SHARDS), Completion::Written, move |plan, parts| {
-            // A part that went well is not given again when a later one of the same batch fails.
-            let done = match &mut through {
-                Some((t, done)) if *t == plan.time => done,
-                other => &mut other.insert((plan.time, Default::default())).1,
-            };
-            for part in parts.iter().filter(|p| !p.rows.is_empty()) {
-                if done.contains(&part.number) {
-                    continue;
-                }
-                let c = match made.entry(part.number) {
-                    std::collections::btree_map::Entry::Occupied(e) => e.into_mut(),
-                    std::collections::btree_map::Entry::Vacant(e) => e.insert(init()?),
-                };
-                f(c, plan.time, part.number, &part.rows)?;
-                done.insert(part.number);
+        let sink = ForeachPartition { init, f, made: BTreeMap::new(), written: None };
+        self.sink_rows(&site, "foreach_partition", sink, Distribution::Parts(DEFAULT_SHARDS));
+    }
+}
+
+/// Calls a function with each batch: a row of this sink is a batch.
+struct ForeachBatch<F>(F);
+
+impl<T, F: FnMut(&Batch<T>) -> Result<(), BoxError> + Send> Sink<Batch<T>> for ForeachBatch<F> {
+    fn write(&mut self, _: &SinkBatch, parts: &[Part<Batch<T>>]) -> Result<(), BoxError> {
+        parts.iter().flat_map(|p| &p.rows).try_for_each(&mut self.0)
+    }
+}
+
+/// Calls a function with each part.
+struct ForeachPartition<C, I, F> {
+    init: I,
+    f: F,
+    made: BTreeMap<u32, C>,
+    /// The parts of the last batch that are written: they are not given again when a later one fails.
+    written: Option<(BatchTime, BTreeSet<u32>)>,
+}
+
+impl<T, C, I, F> Sink<T> for ForeachPartition<C, I, F>
+where
+    C: Send,
+    I: Fn() -> Result<C, BoxError> + Send,
+    F: FnMut(&mut C, BatchTime, u32, &[T]) -> Result<(), BoxError> + Send,
+{
+    fn write(&mut self, batch: &SinkBatch, parts: &[Part<T>]) -> Result<(), BoxError> {
+        let time = batch.time();
+        let written = match &mut self.written {
+            Some((t, written)) if *t == time => written,
+            other => &mut other.insert((time, BTreeSet::new())).1,
+        };
+        for part in parts.iter().filter(|p| !p.rows.is_empty()) {
+            if written.contains(&part.number) {
+                continue;
             }
-            Ok(())
-        });
+            let c = match self.made.entry(part.number) {
+                Entry::Occupied(e) => e.into_mut(),
+                Entry::Vacant(e) => e.insert((self.init)()?),
+            };
+            (self.f)(c, time, part.number, &part.rows)?;
+            written.insert(part.number);
+        }
+        Ok(())
     }
 }

@@ -3,7 +3,9 @@
 use std::sync::{Arc, Mutex, PoisonError};
 
 use crate::api::dstream::DStream;
+use crate::connector::sink::{Distribution, Part, Sink, SinkBatch};
 use crate::core::data::Exchange;
+use crate::core::error::BoxError;
 use crate::core::time::BatchTime;
 use crate::engine::flow::Site;
 
@@ -31,25 +33,44 @@ impl<T: Clone> MemorySink<T> {
         MemorySink::default()
     }
 
-    /// What came so far: every batch with its rows in order, empty ones too.
+    /// All batches until now: each with its rows in order, empty ones too.
     pub fn batches(&self) -> Batches<T> {
         self.0.lock().unwrap_or_else(PoisonError::into_inner).clone()
     }
 
-    /// The rows of all batches so far.
+    /// The rows of all batches until now.
     pub fn rows(&self) -> Vec<T> {
         self.batches().into_iter().flat_map(|(_, rows)| rows).collect()
     }
 }
 
+impl<T: Clone + Send> Sink<T> for MemorySink<T> {
+    fn write(&mut self, batch: &SinkBatch, parts: &[Part<T>]) -> Result<(), BoxError> {
+        let rows = parts.iter().flat_map(|p| &p.rows).cloned().collect();
+        self.0.lock().unwrap_or_else(PoisonError::into_inner).push((batch.time(), rows));
+        Ok(())
+    }
+}
+
 impl<'s, T: Exchange> DStream<'s, T> {
-    /// Keeps each batch in `memory`, rows in order: bags by encoded row.
+    /// Keeps each batch in `memory`, empty ones too, with rows in order: those of a counted or shuffled stream by their encoding.
+    ///
+    /// Keeping does not fail. It is at least once: after a restart in one process, a batch may be there twice.
+    ///
+    /// ```
+    /// use tidemill::prelude::*;
+    /// let queue = QueueSource::from_batches([vec![3, 1, 3], vec![]]);
+    /// let memory = MemorySink::new();
+    /// let to = memory.clone();
+    /// StreamingContext::builder("memory", millis(100)).run(move |ssc| {
+    ///     ssc.queue_stream(&queue).count_by_value().to_memory(&to);
+    ///     Ok(())
+    /// }).unwrap();
+    /// assert_eq!(memory.rows(), [(1, 1), (3, 2)]);
+    /// assert_eq!(memory.batches().len(), 2);
+    /// ```
     #[track_caller]
     pub fn to_memory(&self, memory: &MemorySink<T>) {
-        let memory = memory.0.clone();
-        self.attach_gathered(&Site::of("to_memory"), "to_memory", move |plan, rows| {
-            memory.lock().unwrap_or_else(PoisonError::into_inner).push((plan.time, rows.to_vec()));
-            Ok(())
-        });
+        self.sink_rows(&Site::of("to_memory"), "to_memory", memory.clone(), Distribution::Gathered);
     }
 }

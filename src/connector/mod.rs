@@ -10,5 +10,7 @@ pub mod message;
 pub mod queue;
 pub(crate) mod retry;
 pub mod sink;
+mod sink_task;
+mod sink_to;
 mod socket;
 pub mod source;

@@ -1,56 +1,56 @@
-//! How outputs fail and are tried again.
+//! How a failed output is tried again: with pauses of 100 ms, 400 ms and so on, at most 60 s. Panics end the job.
 
 use std::panic::{AssertUnwindSafe, catch_unwind};
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::time::{Duration, Instant};
 
+use crate::connector::sink::FatalError;
 use crate::core::error::{BoxError, Error, Result, panic_text};
 use crate::core::time::BatchTime;
-use crate::engine::output::Final;
 
 /// The first pause before an output is tried again; each further one is four times as long.
 const FIRST_PAUSE: Duration = Duration::from_millis(100);
 
-/// No pause is longer.
+/// The longest pause.
 const LONGEST_PAUSE: Duration = Duration::from_secs(60);
-/// How long a pause goes on at most after the job is over.
+/// How often a pause looks whether the job is over.
 const LOOK: Duration = Duration::from_millis(20);
 
-/// Why an output is not through a batch.
+/// Why an output has not written a batch.
 pub(crate) struct Failed {
     pub time: BatchTime,
     pub reason: String,
     /// It would fail again.
-    pub last: bool,
+    pub fatal: bool,
 }
 
-/// Does what an output does of a batch; it may run the user's code.
+/// Runs a step of an output, which may run code of the program.
 pub(crate) fn attempt<R>(output: &str, time: BatchTime, work: impl FnOnce() -> Result<R, BoxError>) -> Result<Result<R, Failed>> {
-    // What an error says is the user's code, too.
-    let work = || work().map_err(|e| Failed { time, reason: e.to_string(), last: e.is::<Final>() });
+    // The text of an error is code of the program, too.
+    let work = || work().map_err(|e| Failed { time, reason: e.to_string(), fatal: e.is::<FatalError>() });
     catch_unwind(AssertUnwindSafe(work)).map_err(|panic| {
         let (operator, message) = (output.into(), panic_text(&*panic));
         Error::WorkerPanicked { operator, worker: 0, batch: Some(time), message }
     })
 }
 
-/// Attempts something until it does not fail, with growing pauses. `false`: the job is over, and it is not done.
-pub(crate) fn again(
+/// Attempts a step until it succeeds, with growing pauses. `false`: the job is over, and the step is not done.
+pub(crate) fn retry(
     output: &str,
     tries: u32,
-    over: &AtomicBool,
+    stop: &AtomicBool,
     mut work: impl FnMut() -> Result<Result<(), Failed>>,
 ) -> Result<bool> {
     let mut pause = FIRST_PAUSE;
     for tried in 1.. {
-        let Err(Failed { time, reason, last }) = work()? else { return Ok(true) };
-        if last || tried >= tries {
+        let Err(Failed { time, reason, fatal }) = work()? else { return Ok(true) };
+        if fatal || tried >= tries {
             return Err(Error::Output { output: output.into(), time, tries: tried, reason });
         }
         tracing::warn!(output, batch = time.millis(), error = reason, "the output failed and is tried again");
         let until = Instant::now() + pause;
         while Instant::now() < until {
-            if over.load(Ordering::Relaxed) {
+            if stop.load(Ordering::Relaxed) {
                 return Ok(false);
             }
             std::thread::sleep(LOOK);
@@ -60,7 +60,7 @@ pub(crate) fn again(
     unreachable!("the loop ends by returning")
 }
 
-/// How long to look away from what has been under way since then: an eighth of its time so far.
+/// How long to wait before the next look at rows that were sent then: an eighth of the time until now.
 pub(crate) fn pause(since: Instant) -> Duration {
     (since.elapsed() / 8).clamp(Duration::from_micros(200), Duration::from_millis(10))
 }

@@ -10,7 +10,6 @@ use std::time::Duration;
 use serde::{Deserialize, Serialize};
 
 use crate::core::time::BatchTime;
-use crate::engine::output::Life;
 
 /// One thing that a source reads in order. What the engine must know of it, the split itself says: [`Split::replayable`],
 /// [`Split::end`], [`Split::read_at_once`].
@@ -282,10 +281,19 @@ pub(crate) enum Cut {
     All,
 }
 
-/// What says of a batch, for ever, which one it is: exactly-once sinks write it down beside the rows.
+/// One run of a checkpoint directory.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
-pub(crate) struct Stamp {
-    /// The run that writes it.
+pub struct RunId {
+    /// The checkpoint directory: a random number that is chosen when the directory is made.
+    pub directory: u128,
+    /// The run's number in it, from 1; a later run has a larger one. 0 in a replay, which writes nothing.
+    pub generation: u64,
+}
+
+/// Identifies a batch for good: exactly-once sinks store it with the rows.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub(crate) struct PlanStamp {
+    /// The run that writes the batch.
     pub generation: u64,
     /// The checksum of its plan in the plan log.
     pub plan: u64,
@@ -312,7 +320,7 @@ pub(crate) struct Progress {
 pub(crate) struct Tick {
     pub plan: Plan,
     /// There if the job has a checkpoint directory.
-    pub stamp: Option<Stamp>,
+    pub stamp: Option<PlanStamp>,
     /// No batch: the time of the checkpoint that was loaded. What was loaded enters views here, and nothing leaves them.
     pub restored: bool,
     /// Whether states are saved as they are after this batch.
@@ -358,10 +366,10 @@ pub(crate) enum Order {
         limits: RateLimits,
     },
     /// The plan is made: give up the capability, tick. `cut`: the last tick of it is the time of a checkpoint.
-    Close { plan: Plan, run: u32, fill: bool, cut: Option<Cut>, stamp: Option<Stamp> },
+    Close { plan: Plan, run: u32, fill: bool, cut: Option<Cut>, stamp: Option<PlanStamp> },
     /// Before anything else, if there is a checkpoint directory: what each worker needs of it, as `job/snapshotter.rs` reads it;
     /// which run of it this is, and the time of the checkpoint that is loaded, if there is one.
-    Restore { time: Option<BatchTime>, life: Life, what: Vec<u8> },
+    Restore { time: Option<BatchTime>, run: RunId, what: Vec<u8> },
     /// All replayed batches are sealed: from now on sources read ahead.
     Live,
     /// No batch will follow.

@@ -1,3 +1,4 @@
-//! What bytes mean: lines of text.
+//! What bytes mean, and rows as text.
 
 pub(crate) mod lines;
+pub(crate) mod row_text;

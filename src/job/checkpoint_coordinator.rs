@@ -17,9 +17,8 @@ use crate::cluster::parent_process;
 use crate::connector::source::SplitOffset;
 use crate::core::data::encoded;
 use crate::core::error::{Error, Result};
-use crate::core::plan::{Cut, Progress, Range, Split, Stamp};
+use crate::core::plan::{Cut, PlanStamp, Progress, Range, RunId, Split};
 use crate::core::time::{BatchTime, Interval};
-use crate::engine::output::Life;
 use crate::job::snapshotter::Restore;
 
 /// So many checkpoints in a row may fail before the job does: the log of plans grows, and a restart takes longer each time.
@@ -79,7 +78,7 @@ impl Resumed {
 ///
 /// # Errors
 /// A shard that is further than the plans, that wrote by another plan, or that lost what it knew.
-pub(crate) fn progress_fits(life: Life, interval_ms: u64, resumed: &Resumed, sinks: &Shards, found: &[Progress]) -> Result<()> {
+pub(crate) fn progress_fits(run: RunId, interval_ms: u64, resumed: &Resumed, sinks: &Shards, found: &[Progress]) -> Result<()> {
     let wrong = |p: &Progress, what: String| {
         let what = format!("the sink \"{}\", shard {}, {what}", p.sink, p.shard);
         Err(Error::checkpoint(
@@ -88,12 +87,12 @@ pub(crate) fn progress_fits(life: Life, interval_ms: u64, resumed: &Resumed, sin
         ))
     };
     for p in found {
-        if p.directory != life.directory {
-            let (theirs, ours) = (DirectoryId(p.directory), DirectoryId(life.directory));
+        if p.directory != run.directory {
+            let (theirs, ours) = (DirectoryId(p.directory), DirectoryId(run.directory));
             return wrong(p, format!("was written by the checkpoint directory {theirs}, and this is {ours}"));
         }
-        if p.generation >= life.generation {
-            return wrong(p, format!("was written by generation {}, and this is {}", p.generation, life.generation));
+        if p.generation >= run.generation {
+            return wrong(p, format!("was written by generation {}, and this is {}", p.generation, run.generation));
         }
         let at = resumed.time.unwrap_or_default();
         let plan = match resumed.replay.iter().find(|r| (r.plan.time..=r.end(interval_ms)).contains(&p.time)) {
@@ -266,11 +265,11 @@ impl Ledger {
     ///
     /// # Errors
     /// There is no genesis.
-    pub fn restore(&self) -> Result<(Life, Vec<u8>)> {
+    pub fn restore(&self) -> Result<(RunId, Vec<u8>)> {
         let (directory, generation) = self.checkpoints.pieces()?.id();
-        let life = Life { directory: directory.0, generation };
+        let run = RunId { directory: directory.0, generation };
         let lease = self.checkpoints.lease().clone();
-        Ok((life, encoded(&Restore { lease: Some(lease), states: self.groups.clone() })))
+        Ok((run, encoded(&Restore { lease: Some(lease), states: self.groups.clone() })))
     }
 
     /// Whether the batch that ends at `end` is that of a checkpoint.
@@ -297,7 +296,7 @@ impl Ledger {
     ///
     /// # Errors
     /// The disk fails: the job cannot go on.
-    pub fn planned(&mut self, record: &PlanRecord, replayed: bool, lost: &[Range]) -> Result<Stamp> {
+    pub fn planned(&mut self, record: &PlanRecord, replayed: bool, lost: &[Range]) -> Result<PlanStamp> {
         let log = self.log.as_mut().ok_or_else(|| Error::bug("the plan log is not open"))?;
         if !lost.is_empty() {
             log.lost(&LossRecord { time: record.plan.time, ranges: lost.to_vec() })?;
@@ -312,7 +311,7 @@ impl Ledger {
             u.manifest.plan = checksum;
             u.manifest.positions = self.positions.values().cloned().collect();
         }
-        Ok(Stamp { generation: self.checkpoints.lease().generation, plan: checksum })
+        Ok(PlanStamp { generation: self.checkpoints.lease().generation, plan: checksum })
     }
 
     /// One worker has written its pieces, or could not.

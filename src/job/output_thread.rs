@@ -1,10 +1,9 @@
 //! The output thread of a process: whole batches, t before t+1, within t in program order. Tries again what fails.
 //!
-//! A batch is out when every output is through it. Where rows are sent somewhere, that means arrived; the next batches are sent
-//! meanwhile. Where an output is exactly once it means committed, for groups of batches: as many as arrive within a moment or
-//! while the last commit ran. A batch of a checkpoint ends its group.
+//! A batch is complete when every output has written it. An output that flushes later is waited for, and later batches are
+//! written meanwhile. An exactly-once output commits groups of batches: as many as are written within a moment or while the last
+//! commit ran. A batch of a checkpoint ends its group.
 
-use std::any::Any;
 use std::collections::{BTreeMap, VecDeque};
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, AtomicUsize, Ordering};
@@ -12,35 +11,42 @@ use std::sync::mpsc::{Receiver, RecvTimeoutError};
 use std::time::{Duration, Instant};
 
 use crate::api::config::Config;
-use crate::connector::retry::{Failed, again, attempt, pause};
+use crate::connector::retry::{Failed, attempt, pause, retry};
+use crate::connector::sink::SinkBatch;
 use crate::core::error::Result;
-use crate::core::plan::{Report, Tick};
+use crate::core::plan::{Report, RunId, Tick};
 use crate::core::time::BatchTime;
-use crate::engine::output::{Completion, Delivery, OutputSpec};
+use crate::engine::output::{Delivery, OutputSpec};
 
-/// Where batches are shorter than this, a group waits so long for more of them.
+/// Where batches are shorter than this, a group waits for more of them: at most this long.
 const LINGER: Duration = Duration::from_millis(50);
-/// No group takes longer to begin its commit, however many batches are there.
+/// A group begins its commit after this time at the latest, however many batches are there.
 const LONGEST_GROUP: Duration = Duration::from_millis(200);
-/// No group holds more batches, nor many more bytes.
+/// The most batches of a group, and about the most bytes.
 const GROUP_BATCHES: usize = 8;
 const GROUP_BYTES: usize = 8 << 20;
 
-/// What one output has of one batch so far.
-struct Arrived {
-    plan: Arc<Tick>,
-    parts: usize,
-    rows: Vec<Box<dyn Any + Send>>,
+/// What is known of one batch of one output: how many workers have put their rows into its queue.
+struct Pending {
+    tick: Arc<Tick>,
+    senders: usize,
+    bytes: usize,
+}
+
+/// A batch that an output has written and that has not arrived.
+struct Unflushed {
+    output: usize,
+    batch: SinkBatch,
     bytes: usize,
 }
 
 /// A batch that every output has written.
 struct Written {
-    time: BatchTime,
+    batch: SinkBatch,
     /// Of the outputs that commit.
     bytes: usize,
     /// A checkpoint waits for it.
-    due: bool,
+    checkpoint: bool,
     /// When the first output began with it, and when the last had written it.
     began: Instant,
     sent: Instant,
@@ -54,175 +60,186 @@ struct Group {
 }
 
 /// The thread's state.
-pub(crate) struct Outputs {
+pub(crate) struct OutputThread {
     outputs: Vec<OutputSpec>,
-    arrived: BTreeMap<(BatchTime, usize), Arrived>,
+    run: Option<RunId>,
+    pending: BTreeMap<(BatchTime, usize), Pending>,
     /// The output that is next, and the batch, if that has begun.
     turn: (Option<Written>, usize),
-    /// What outputs have sent that is not known to have arrived, in order.
-    sent: VecDeque<(usize, Arrived)>,
+    /// Batches that outputs have written and that have not arrived, in order.
+    unflushed: VecDeque<Unflushed>,
     written: VecDeque<Written>,
     /// When the last batch had arrived everywhere.
-    settled: Instant,
-    /// How long batches were written, under way one after the other, and committed, since that was last said.
+    flushed: Instant,
+    /// Time spent writing, flushing and committing since the last report; overlaps count once.
     worked: Duration,
     group: Group,
     linger: Duration,
     process: usize,
     tries: u32,
     waiting: Arc<AtomicUsize>,
-    /// The job is over: what is not out is given up.
-    over: Arc<AtomicBool>,
+    /// The job is over: what is not written is given up.
+    stop: Arc<AtomicBool>,
 }
 
-impl Outputs {
-    pub fn new(config: &Config, waiting: Arc<AtomicUsize>, over: Arc<AtomicBool>) -> Self {
-        let linger = if config.interval.duration() < LINGER { LINGER } else { Duration::ZERO };
-        let (process, tries) = (config.runtime.process.into(), config.output_tries);
-        let (outputs, arrived, turn) = (Vec::new(), BTreeMap::new(), (None, 0));
-        let (sent, written, group) = (VecDeque::new(), VecDeque::new(), Group::default());
-        let (settled, worked) = (Instant::now(), Duration::ZERO);
-        Outputs { outputs, arrived, turn, sent, written, settled, worked, group, linger, process, tries, waiting, over }
+impl OutputThread {
+    pub fn new(config: &Config, waiting: Arc<AtomicUsize>, stop: Arc<AtomicBool>) -> Self {
+        OutputThread {
+            outputs: Vec::new(),
+            run: None,
+            pending: BTreeMap::new(),
+            turn: (None, 0),
+            unflushed: VecDeque::new(),
+            written: VecDeque::new(),
+            flushed: Instant::now(),
+            worked: Duration::ZERO,
+            group: Group::default(),
+            linger: if config.interval.duration() < LINGER { LINGER } else { Duration::ZERO },
+            process: config.runtime.process.into(),
+            tries: config.output_tries,
+            waiting,
+            stop,
+        }
     }
 
-    /// Works until the workers are gone. `post` is told each batch that every output is through, and what still waits.
+    /// Works until the workers are gone. `post` is told each batch that every output has completed, and the bytes that wait.
     pub fn run(mut self, deliveries: Receiver<Delivery>, post: impl Fn(Report)) -> Result<()> {
         loop {
-            let next = match self.until() {
+            let next = match self.next_deadline() {
                 None => deliveries.recv().map_err(|_| RecvTimeoutError::Disconnected),
                 Some(until) => deliveries.recv_timeout(until.saturating_duration_since(Instant::now())),
             };
             match next {
-                Ok(delivery) => self.take(delivery, &post)?,
+                Ok(delivery) => self.receive(delivery, &post)?,
                 Err(RecvTimeoutError::Timeout) => {
-                    self.settle(&post)?;
+                    self.flush(&post)?;
                     if self.group.began.is_some_and(|began| began.elapsed() >= self.linger) {
                         self.commit(&post)?;
                     }
                 }
-                // Whoever ends a job in order has waited for the last commit.
+                // A job that ends in order has waited for the last commit.
                 Err(RecvTimeoutError::Disconnected) => return Ok(()),
             }
         }
     }
 
-    fn take(&mut self, delivery: Delivery, post: &impl Fn(Report)) -> Result<()> {
+    fn receive(&mut self, delivery: Delivery, post: &impl Fn(Report)) -> Result<()> {
         match delivery {
+            // Each worker has built the same: the first one's are used.
             Delivery::Built { outputs } if self.outputs.is_empty() => self.outputs = outputs,
             Delivery::Built { .. } => {}
-            Delivery::Begin(life) => {
+            Delivery::Begin(run) => {
+                self.run = Some(run);
                 let mut progress = Vec::new();
-                for output in &mut self.outputs {
-                    if let Completion::Committed(promise) = &mut output.out {
-                        progress.extend(promise.begin(life, &self.over)?);
-                    }
+                for output in self.outputs.iter_mut().filter(|o| o.transactional.is_some()) {
+                    progress.extend(output.task.begin(run, &self.stop)?);
                 }
                 post(Report::Ready { progress });
             }
-            Delivery::Part { output, plan, rows, bytes } => {
-                let a = self.arrived.entry((plan.time, output)).or_insert_with(|| Arrived {
-                    plan,
-                    parts: 0,
-                    rows: Vec::new(),
-                    bytes: 0,
-                });
-                a.parts += 1;
-                a.rows.extend(rows);
-                a.bytes += bytes;
+            Delivery::Rows { output, tick, bytes } => {
+                let key = (tick.time, output);
+                let p = self.pending.entry(key).or_insert_with(|| Pending { tick, senders: 0, bytes: 0 });
+                p.senders += 1;
+                p.bytes += bytes;
             }
         }
         while let Some(batch) = self.step()? {
             self.written.push_back(batch);
-            self.settle(post)?;
+            self.flush(post)?;
         }
         Ok(())
     }
 
-    /// When something is to be done though nothing comes.
-    fn until(&self) -> Option<Instant> {
-        let look = self.written.front().map(|w| Instant::now() + pause(w.sent));
+    /// When there is something to do without a delivery.
+    fn next_deadline(&self) -> Option<Instant> {
+        let poll = self.written.front().map(|w| Instant::now() + pause(w.sent));
         let commit = self.group.began.map(|began| began + self.linger);
-        look.into_iter().chain(commit).min()
+        poll.into_iter().chain(commit).min()
     }
 
     /// Writes what is whole and whose turn it is. Returns a batch that every output has written.
     fn step(&mut self) -> Result<Option<Written>> {
         loop {
-            let Some(o) = (self.turn.1..self.outputs.len()).find(|o| self.outputs[*o].parts > 0) else {
+            let Some(o) = (self.turn.1..self.outputs.len()).find(|o| self.outputs[*o].senders > 0) else {
                 self.turn.1 = 0;
                 return Ok(self.turn.0.take());
             };
             // Each output gets every batch in order, so the first it has is the next.
             let time = match &self.turn.0 {
-                Some(written) => written.time,
-                None => match self.arrived.keys().find(|(_, output)| *output == o) {
+                Some(written) => written.batch.time(),
+                None => match self.pending.keys().find(|(_, output)| *output == o) {
                     Some((t, _)) => *t,
                     None => return Ok(None),
                 },
             };
-            let whole = |a: &Arrived| a.parts >= self.outputs[o].parts;
-            if !self.arrived.get(&(time, o)).is_some_and(whole) {
+            let whole = |p: &Pending| p.senders >= self.outputs[o].senders;
+            if !self.pending.get(&(time, o)).is_some_and(whole) || self.stop.load(Ordering::Relaxed) {
                 return Ok(None);
             }
-            let a = self.arrived.remove(&(time, o)).expect("just looked at");
-            if self.over.load(Ordering::Relaxed) {
-                return Ok(None);
-            }
-            let (due, bytes, began) = (a.plan.cut.is_some(), a.bytes, Instant::now());
-            if !self.write(o, a)? {
+            let Pending { tick, bytes, .. } = self.pending.remove(&(time, o)).expect("found above");
+            let (checkpoint, began) = (tick.cut.is_some(), Instant::now());
+            let batch = SinkBatch { tick, run: self.run };
+            if !self.write(o, &batch, bytes)? {
                 return Ok(None);
             }
             self.worked += began.elapsed();
-            let written = self.turn.0.get_or_insert(Written { time, bytes: 0, due: false, began, sent: began });
-            (written.due, written.sent) = (written.due | due, Instant::now());
-            match self.outputs[o].out {
-                Completion::Written => _ = self.waiting.fetch_sub(bytes, Ordering::Relaxed),
-                Completion::Delivered(_) => {}
-                Completion::Committed(_) => written.bytes += bytes,
+            let new = || Written { batch, bytes: 0, checkpoint: false, began, sent: began };
+            let written = self.turn.0.get_or_insert_with(new);
+            (written.checkpoint, written.sent) = (written.checkpoint | checkpoint, Instant::now());
+            if self.outputs[o].transactional.is_some() {
+                written.bytes += bytes;
             }
             self.turn.1 = o + 1;
         }
     }
 
-    /// Writes one batch of one output. `false`: the job is over, and the batch is not out.
-    fn write(&mut self, o: usize, mut a: Arrived) -> Result<bool> {
-        let time = a.plan.time;
+    /// Writes one batch of one output. `false`: the job is over, and the batch is not written.
+    fn write(&mut self, o: usize, batch: &SinkBatch, bytes: usize) -> Result<bool> {
+        let time = batch.time();
         crate::core::fault::point("output");
-        let OutputSpec { name, write, out, .. } = &mut self.outputs[o];
-        let mut work = || attempt(name, time, || if a.rows.is_empty() { Ok(()) } else { write(&a.plan, &mut a.rows) });
-        if let Completion::Delivered(_) = out {
-            let failed = work()?.err();
-            self.sent.push_back((o, a));
-            return failed.map_or(Ok(true), |failed| self.resend(o, failed));
+        let OutputSpec { name, task, transactional, .. } = &mut self.outputs[o];
+        if transactional.is_some() {
+            let written = retry(name, self.tries, &self.stop, || attempt(name, time, || task.write(batch)))?;
+            if written {
+                // The sink has what it needs until the commit.
+                task.release(time);
+            }
+            return Ok(written);
         }
-        let done = again(name, self.tries, &self.over, work)?;
-        if let (Completion::Committed(promise), true) = (out, done) {
-            // It keeps the rows until they are committed.
-            promise.through(&a.plan);
+        let done = attempt(name, time, || {
+            task.write(batch)?;
+            task.flush(time)
+        })?;
+        if let Ok(true) = done
+            && !self.unflushed.iter().any(|u| u.output == o)
+        {
+            task.release(time);
+            self.waiting.fetch_sub(bytes, Ordering::Relaxed);
+            return Ok(true);
         }
-        Ok(done)
+        self.unflushed.push_back(Unflushed { output: o, batch: batch.clone(), bytes });
+        done.map_or_else(|failed| self.rewrite(o, failed), |_| Ok(true))
     }
 
-    /// Writes again, in order, what an output has sent, after something of it failed; and waits until it has arrived. `false`:
-    /// the job is over.
-    fn resend(&mut self, o: usize, failed: Failed) -> Result<bool> {
-        let OutputSpec { name, write, out, .. } = &mut self.outputs[o];
-        let Completion::Delivered(receipts) = out else { return Ok(true) };
-        let mut sent: Vec<_> = self.sent.iter_mut().filter(|(of, _)| *of == o).map(|(_, a)| a).collect();
+    /// Writes again, in order, all batches of an output that have not arrived, after one failed; and waits until they have
+    /// arrived. `false`: the job is over.
+    fn rewrite(&mut self, o: usize, failed: Failed) -> Result<bool> {
+        let OutputSpec { name, task, .. } = &mut self.outputs[o];
+        let batches: Vec<SinkBatch> = self.unflushed.iter().filter(|u| u.output == o).map(|u| u.batch.clone()).collect();
         let mut failed = Some(failed);
-        again(name, self.tries, &self.over, || {
+        let done = retry(name, self.tries, &self.stop, || {
             if let Some(failed) = failed.take() {
                 return Ok(Err(failed));
             }
-            for a in sent.iter_mut().filter(|a| !a.rows.is_empty()) {
-                if let Err(failed) = attempt(name, a.plan.time, || write(&a.plan, &mut a.rows))? {
+            for batch in &batches {
+                if let Err(failed) = attempt(name, batch.time(), || task.write(batch))? {
                     return Ok(Err(failed));
                 }
             }
             let began = Instant::now();
-            for time in sent.iter().map(|a| a.plan.time) {
+            for time in batches.iter().map(SinkBatch::time) {
                 let arrived = || loop {
-                    if receipts.arrived(time)? {
+                    if task.flush(time)? {
                         return Ok(());
                     }
                     std::thread::sleep(pause(began));
@@ -232,24 +249,34 @@ impl Outputs {
                 }
             }
             Ok(Ok(()))
-        })
+        })?;
+        if done {
+            self.unflushed.retain(|u| {
+                if u.output == o {
+                    task.release(u.batch.time());
+                    self.waiting.fetch_sub(u.bytes, Ordering::Relaxed);
+                }
+                u.output != o
+            });
+        }
+        Ok(done)
     }
 
-    /// Moves on what has arrived: to the next commit, which is at once where no output commits.
-    fn settle(&mut self, post: &impl Fn(Report)) -> Result<()> {
-        // What a resend gave up is in nobody's hands any more: it has not arrived.
-        while let Some(time) = self.written.front().map(|w| w.time).filter(|_| !self.over.load(Ordering::Relaxed)) {
-            while let Some((o, bytes)) = self.sent.front().filter(|(_, a)| a.plan.time == time).map(|(o, a)| (*o, a.bytes)) {
-                let OutputSpec { name, out, .. } = &mut self.outputs[o];
-                let Completion::Delivered(receipts) = out else { unreachable!("only these send") };
-                match attempt(name, time, || receipts.arrived(time))? {
+    /// Moves on the batches that have arrived everywhere: to the next commit, which is at once where no output commits.
+    fn flush(&mut self, post: &impl Fn(Report)) -> Result<()> {
+        // A batch that a rewrite gave up has not arrived.
+        while let Some(time) = self.written.front().map(|w| w.batch.time()).filter(|_| !self.stop.load(Ordering::Relaxed)) {
+            while let Some((o, bytes)) = self.unflushed.front().filter(|u| u.batch.time() == time).map(|u| (u.output, u.bytes)) {
+                let OutputSpec { name, task, .. } = &mut self.outputs[o];
+                match attempt(name, time, || task.flush(time))? {
                     Ok(true) => {
-                        self.sent.pop_front();
+                        task.release(time);
+                        self.unflushed.pop_front();
                         self.waiting.fetch_sub(bytes, Ordering::Relaxed);
                     }
                     Ok(false) => return Ok(()),
                     Err(failed) => {
-                        if !self.resend(o, failed)? {
+                        if !self.rewrite(o, failed)? {
                             return Ok(());
                         }
                     }
@@ -257,8 +284,8 @@ impl Outputs {
             }
             let Some(batch) = self.written.pop_front() else { return Ok(()) };
             // What several batches wait for at once is counted once.
-            self.worked += batch.sent.max(self.settled).elapsed();
-            self.settled = Instant::now();
+            self.worked += batch.sent.max(self.flushed).elapsed();
+            self.flushed = Instant::now();
             self.join(batch, post)?;
         }
         Ok(())
@@ -269,24 +296,23 @@ impl Outputs {
         let began = *self.group.began.get_or_insert_with(Instant::now);
         self.group.batches.push(batch);
         let batches = &self.group.batches;
-        let promises = self.outputs.iter().filter_map(|o| o.out.promise());
-        let most = promises.map(|p| p.most()).min().unwrap_or(1).min(GROUP_BATCHES);
+        let limits = self.outputs.iter().filter_map(|o| Some(o.transactional.as_ref()?.max_batches));
+        let most = limits.min().unwrap_or(1).min(GROUP_BATCHES);
         let full = batches.len() >= most || bytes(batches) >= GROUP_BYTES;
-        if full || batches.iter().any(|b| b.due) || began.elapsed() > LONGEST_GROUP {
+        if full || batches.iter().any(|b| b.checkpoint) || began.elapsed() > LONGEST_GROUP {
             self.commit(post)?;
         }
         Ok(())
     }
 
-    /// Makes the batches of the group definite, which is then empty.
+    /// Commits the batches of the group, which is then empty.
     fn commit(&mut self, post: &impl Fn(Report)) -> Result<()> {
         let Group { batches, .. } = std::mem::take(&mut self.group);
-        let Some(last) = batches.last().map(|b| b.time) else { return Ok(()) };
-        let began = Instant::now();
-        for OutputSpec { name, out, .. } in &mut self.outputs {
-            let Completion::Committed(promise) = out else { continue };
-            let commit = || attempt(name, last, || promise.commit());
-            if self.over.load(Ordering::Relaxed) || !again(name, self.tries, &self.over, commit)? {
+        let Some(last) = batches.last().map(|b| &b.batch) else { return Ok(()) };
+        let (began, checkpoint) = (Instant::now(), batches.iter().any(|b| b.checkpoint));
+        for OutputSpec { name, task, .. } in self.outputs.iter_mut().filter(|o| o.transactional.is_some()) {
+            let commit = || attempt(name, last.time(), || task.commit(last, checkpoint));
+            if self.stop.load(Ordering::Relaxed) || !retry(name, self.tries, &self.stop, commit)? {
                 return Ok(());
             }
         }
@@ -294,8 +320,9 @@ impl Outputs {
         let waiting = self.waiting.fetch_sub(bytes, Ordering::Relaxed) - bytes;
         let (process, waiting) = (self.process, waiting as u64);
         self.worked += began.elapsed();
-        for Written { time, began, .. } in batches {
-            post(Report::Out { process, time, waiting, ago: began.elapsed(), worked: std::mem::take(&mut self.worked) });
+        for Written { batch, began, .. } in batches {
+            let worked = std::mem::take(&mut self.worked);
+            post(Report::Out { process, time: batch.time(), waiting, ago: began.elapsed(), worked });
         }
         Ok(())
     }
@@ -309,95 +336,113 @@ fn bytes(batches: &[Written]) -> usize {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::connector::sink::FatalError;
     use crate::core::error::BoxError;
     use crate::core::plan::{Cut, Plan, Progress};
-    use crate::engine::output::{Final, Life, Promise, Receipts};
+    use crate::engine::output::{OutputTask, TransactionalSpec};
     use std::sync::Mutex;
     use std::sync::mpsc::channel;
 
-    fn part(output: usize, ms: u64) -> Delivery {
+    type Log = Arc<Mutex<Vec<String>>>;
+
+    fn rows(output: usize, ms: u64, cut: Option<Cut>) -> Delivery {
         let plan = Plan { time: BatchTime::from_millis(ms), ranges: Vec::new(), shown: true };
-        let plan = Arc::new(Tick { plan, ..Tick::default() });
-        Delivery::Part { output, plan, rows: Some(Box::new(())), bytes: 0 }
+        Delivery::Rows { output, tick: Arc::new(Tick { plan, cut, ..Tick::default() }), bytes: 0 }
     }
 
-    fn spec(name: &str, parts: usize, log: &Arc<Mutex<Vec<String>>>, fails: u32) -> OutputSpec {
-        let (log, name_) = (log.clone(), name.to_string());
-        let mut left = fails;
-        let write = Box::new(move |plan: &Tick, _: &mut [Box<dyn Any + Send>]| {
-            if left > 0 {
-                left -= 1;
+    /// Writes down what is asked of it.
+    #[derive(Default)]
+    struct Logged {
+        name: &'static str,
+        log: Log,
+        /// How many of the first writes fail, and how many of the first commits.
+        failing_writes: u32,
+        failing_commits: u32,
+        fatal: Option<&'static str>,
+        /// What has arrived at each flush: `None` fails. The last one stays.
+        arrived: VecDeque<Option<u64>>,
+        latest: Option<Option<u64>>,
+    }
+
+    impl Logged {
+        fn say(&self, what: impl Into<String>) {
+            self.log.lock().unwrap().push(what.into());
+        }
+
+        fn spec(self, senders: usize) -> OutputSpec {
+            OutputSpec { name: self.name.into(), senders, task: Box::new(self), transactional: None }
+        }
+    }
+
+    impl OutputTask for Logged {
+        fn write(&mut self, batch: &SinkBatch) -> Result<(), BoxError> {
+            if self.failing_writes > 0 {
+                self.failing_writes -= 1;
                 return Err("no".into());
             }
-            log.lock().unwrap().push(format!("{name_}@{}", plan.time.millis()));
+            self.say(format!("{}@{}", self.name, batch.time().millis()));
             Ok(())
-        });
-        OutputSpec { name: name.into(), parts, write, out: Completion::Written }
-    }
-
-    fn outputs(interval_ms: u64, tries: u32) -> Outputs {
-        let mut config = Config::new("j".into(), Duration::from_millis(interval_ms)).unwrap();
-        config.output_tries = tries;
-        Outputs::new(&config, Arc::default(), Arc::default())
-    }
-
-    fn out(report: &Report) -> Option<u64> {
-        if let Report::Out { time, .. } = report { Some(time.millis()) } else { None }
-    }
-
-    /// Writes down what is asked of it; fails the first commits.
-    struct Promised(Arc<Mutex<Vec<String>>>, u32, Option<&'static str>);
-
-    impl Promised {
-        fn say(&self, what: impl Into<String>) {
-            self.0.lock().unwrap().push(what.into());
-        }
-    }
-
-    impl Promise for Promised {
-        fn sink(&self) -> (String, u32) {
-            ("p".into(), 1)
         }
 
-        fn most(&self) -> usize {
-            3
+        fn flush(&mut self, time: BatchTime) -> Result<bool, BoxError> {
+            if let Some(next) = self.arrived.pop_front() {
+                self.latest = Some(next);
+            }
+            match self.latest {
+                None => Ok(true),
+                Some(latest) => Ok(latest.ok_or("lost")? >= time.millis()),
+            }
         }
 
-        fn begin(&mut self, life: Life, _: &Arc<AtomicBool>) -> Result<Vec<Progress>> {
-            self.say(format!("begin {}", life.generation));
+        fn release(&mut self, time: BatchTime) {
+            self.say(format!("release {}@{}", self.name, time.millis()));
+        }
+
+        fn begin(&mut self, run: RunId, _: &Arc<AtomicBool>) -> Result<Vec<Progress>> {
+            self.say(format!("begin {}", run.generation));
             Ok(Vec::new())
         }
 
-        fn through(&mut self, tick: &Tick) {
-            self.say(format!("through {}", tick.time.millis()));
-        }
-
-        fn commit(&mut self) -> Result<(), BoxError> {
-            self.say("commit");
-            match (self.1.checked_sub(1), self.2) {
-                (Some(left), last) => {
-                    self.1 = left;
-                    Err(last.map_or_else(|| "away".into(), |l| Final(l.into()).into()))
+        fn commit(&mut self, last: &SinkBatch, checkpoint: bool) -> Result<(), BoxError> {
+            self.say(format!("commit {}{}", last.time().millis(), if checkpoint { " checkpoint" } else { "" }));
+            match (self.failing_commits.checked_sub(1), self.fatal) {
+                (Some(left), fatal) => {
+                    self.failing_commits = left;
+                    Err(fatal.map_or_else(|| "away".into(), |f| FatalError(f.into()).into()))
                 }
                 _ => Ok(()),
             }
         }
     }
 
+    fn spec(name: &'static str, senders: usize, log: &Log, failing_writes: u32) -> OutputSpec {
+        Logged { name, log: log.clone(), failing_writes, ..Logged::default() }.spec(senders)
+    }
+
+    /// The log without what is released.
+    fn asked(log: &Log) -> Vec<String> {
+        std::mem::take(&mut *log.lock().unwrap()).into_iter().filter(|l| !l.starts_with("release")).collect()
+    }
+
+    fn outputs(interval_ms: u64, tries: u32) -> OutputThread {
+        let mut config = Config::new("j".into(), Duration::from_millis(interval_ms)).unwrap();
+        config.output_tries = tries;
+        OutputThread::new(&config, Arc::default(), Arc::default())
+    }
+
+    fn out(report: &Report) -> Option<u64> {
+        if let Report::Out { time, .. } = report { Some(time.millis()) } else { None }
+    }
+
     /// What is said of batches 1 to n, the checkpoint's marked, to an exactly-once output whose first commits fail.
-    fn promised(n: u64, cut: u64, fails: u32, last: Option<&'static str>) -> (Vec<String>, Result<()>) {
-        let log = Arc::new(Mutex::new(Vec::new()));
+    fn committed(n: u64, cut: u64, failing_commits: u32, fatal: Option<&'static str>) -> (Vec<String>, Result<()>) {
+        let log = Log::default();
         let (tx, rx) = channel();
-        let promise: Box<dyn Promise> = Box::new(Promised(log.clone(), fails, last));
-        let spec = OutputSpec { out: Completion::Committed(promise), ..spec("a", 1, &log, 0) };
-        tx.send(Delivery::Built { outputs: vec![spec] }).unwrap();
-        tx.send(Delivery::Begin(Life { directory: 1, generation: 7 })).unwrap();
-        for t in 1..=n {
-            let Delivery::Part { output, plan, rows, bytes } = part(0, t) else { unreachable!() };
-            let cut = (t == cut).then_some(Cut::Changed);
-            let plan = Arc::new(Tick { cut, ..(*plan).clone() });
-            tx.send(Delivery::Part { output, plan, rows, bytes }).unwrap();
-        }
+        let spec = Logged { name: "a", log: log.clone(), failing_commits, fatal, ..Logged::default() }.spec(1);
+        let transactional = Some(TransactionalSpec { sink: "a".into(), shards: 1, max_batches: 3 });
+        tx.send(Delivery::Built { outputs: vec![OutputSpec { transactional, ..spec }] }).unwrap();
+        tx.send(Delivery::Begin(RunId { directory: 1, generation: 7 })).unwrap();
+        (1..=n).for_each(|t| tx.send(rows(0, t, (t == cut).then_some(Cut::Changed))).unwrap());
         let said = log.clone();
         // The thread ends when it has nothing more to commit.
         let sender = Mutex::new(Some(tx));
@@ -408,53 +453,49 @@ mod tests {
                 sender.lock().unwrap().take();
             }
         });
-        let log = std::mem::take(&mut *log.lock().unwrap());
-        (log, end)
+        (asked(&log), end)
     }
 
     #[test]
     fn an_exactly_once_output_is_out_when_its_group_is_committed() {
-        let (log, end) = promised(5, 4, 1, None);
+        let (log, end) = committed(5, 4, 1, None);
         end.unwrap();
-        let batch = |t: u64| [format!("a@{t}"), format!("through {t}")];
-        let mut expected = vec!["begin 7".to_string()];
-        expected.extend((1..=3).flat_map(batch));
-        expected.extend(["commit", "commit", "out 1", "out 2", "out 3"].map(String::from));
-        expected.extend(batch(4));
-        expected.extend(["commit", "out 4"].map(String::from));
-        expected.extend(batch(5));
-        expected.extend(["commit", "out 5"].map(String::from));
+        let expected = [
+            "begin 7",
+            "a@1",
+            "a@2",
+            "a@3",
+            "commit 3",
+            "commit 3",
+            "out 1",
+            "out 2",
+            "out 3",
+            "a@4",
+            "commit 4 checkpoint",
+            "out 4",
+            "a@5",
+            "commit 5",
+            "out 5",
+        ];
         assert_eq!(log, expected, "three are the most, a checkpoint ends a group, and so does waiting");
     }
 
     #[test]
     fn a_final_error_is_not_tried_again() {
-        let (log, end) = promised(1, 1, 1, Some("fenced"));
+        let (log, end) = committed(1, 1, 1, Some("fenced"));
         let e = end.unwrap_err().to_string();
         assert!(e.contains("fenced") && e.contains("tried 1 times"), "{e}");
-        assert_eq!(log.iter().filter(|l| *l == "commit").count(), 1);
+        assert_eq!(log.iter().filter(|l| l.starts_with("commit")).count(), 1);
     }
 
-    /// Says what has arrived as a script has it: `None` fails.
-    struct Scripted(VecDeque<Option<u64>>, Option<u64>);
-
-    impl Receipts for Scripted {
-        fn arrived(&mut self, time: BatchTime) -> Result<bool, BoxError> {
-            if let Some(next) = self.0.pop_front() {
-                self.1 = next;
-            }
-            Ok(self.1.ok_or("lost")? >= time.millis())
-        }
-    }
-
-    /// What is written, and what is out, of three batches whose rows arrive as the script says at each look.
+    /// What is written and complete of three batches whose rows arrive as the script says at each flush.
     fn delivered(script: &[Option<u64>], tries: u32) -> (Vec<String>, Result<()>) {
-        let log = Arc::new(Mutex::new(Vec::new()));
+        let log = Log::default();
         let (tx, rx) = channel();
-        let sends = Completion::Delivered(Box::new(Scripted(script.iter().copied().collect(), None)));
-        let specs = vec![OutputSpec { out: sends, ..spec("a", 1, &log, 0) }, spec("b", 1, &log, 0)];
-        tx.send(Delivery::Built { outputs: specs }).unwrap();
-        (1..=3).for_each(|t| (0..2).for_each(|o| tx.send(part(o, t)).unwrap()));
+        let arrived = script.iter().copied().collect();
+        let first = Logged { name: "a", log: log.clone(), arrived, ..Logged::default() };
+        tx.send(Delivery::Built { outputs: vec![first.spec(1), spec("b", 1, &log, 0)] }).unwrap();
+        (1..=3).for_each(|t| (0..2).for_each(|o| tx.send(rows(o, t, None)).unwrap()));
         let (said, sender) = (log.clone(), Mutex::new(Some(tx)));
         let end = outputs(100, tries).run(rx, move |report| {
             let Some(t) = out(&report) else { return };
@@ -463,24 +504,23 @@ mod tests {
                 sender.lock().unwrap().take();
             }
         });
-        let log = std::mem::take(&mut *log.lock().unwrap());
-        (log, end)
+        (asked(&log), end)
     }
 
     #[test]
     fn batches_are_sent_while_others_are_on_their_way() {
-        let (log, end) = delivered(&[Some(0), Some(0), Some(1), Some(1), Some(2), Some(3)], 2);
+        let (log, end) = delivered(&[Some(0), Some(0), Some(0), Some(0), Some(0), Some(1), Some(1), Some(2), Some(3)], 2);
         end.unwrap();
         assert_eq!(log, ["a@1", "b@1", "a@2", "b@2", "a@3", "b@3", "out 1", "out 2", "out 3"]);
     }
 
     #[test]
     fn what_has_not_arrived_is_sent_again_in_order() {
-        let (log, end) = delivered(&[Some(0), Some(0), Some(1), None, Some(3)], 2);
+        let (log, end) = delivered(&[Some(0), Some(0), Some(0), Some(0), Some(0), Some(1), None, Some(3)], 2);
         end.unwrap();
         let again = ["a@1", "b@1", "a@2", "b@2", "a@3", "b@3", "out 1", "a@2", "a@3", "out 2", "out 3"];
         assert_eq!(log, again, "the first is out, the others go again, and only to where they are missing");
-        let (log, end) = delivered(&[Some(0), None, None], 2);
+        let (log, end) = delivered(&[Some(0), Some(0), Some(0), None, None], 2);
         let e = end.unwrap_err().to_string();
         assert!(e.contains('a') && e.contains("1 ms") && e.contains("lost") && e.contains("tried 2 times"), "{e}");
         assert_eq!(log, ["a@1", "b@1", "a@2", "b@2", "a@1", "a@2"]);
@@ -488,25 +528,25 @@ mod tests {
 
     #[test]
     fn batches_leave_in_order_and_outputs_in_program_order() {
-        let log = Arc::new(Mutex::new(Vec::new()));
+        let log = Log::default();
         let (tx, rx) = channel();
         tx.send(Delivery::Built { outputs: vec![spec("a", 2, &log, 0), spec("b", 0, &log, 0), spec("c", 1, &log, 1)] }).unwrap();
         for (o, t) in [(2, 1), (0, 1), (0, 2), (2, 2), (0, 2), (0, 1), (2, 3)] {
-            tx.send(part(o, t)).unwrap();
+            tx.send(rows(o, t, None)).unwrap();
         }
         drop(tx);
         let outs = Mutex::new(Vec::new());
         outputs(100, 3).run(rx, |report| outs.lock().unwrap().extend(out(&report))).unwrap();
-        assert_eq!(*log.lock().unwrap(), ["a@1", "c@1", "a@2", "c@2"]);
+        assert_eq!(asked(&log), ["a@1", "c@1", "a@2", "c@2"]);
         assert_eq!(*outs.lock().unwrap(), [1, 2], "batch 3 is not whole");
     }
 
     #[test]
     fn an_output_that_keeps_failing_stops_the_job_by_name() {
-        let log = Arc::default();
+        let log = Log::default();
         let (tx, rx) = channel();
         tx.send(Delivery::Built { outputs: vec![spec("save", 1, &log, 9)] }).unwrap();
-        tx.send(part(0, 7)).unwrap();
+        tx.send(rows(0, 7, None)).unwrap();
         drop(tx);
         let e = outputs(100, 2).run(rx, |_| panic!("it never was out")).unwrap_err().to_string();
         assert!(e.contains("save") && e.contains("7 ms") && e.contains("tried 2 times"), "{e}");

@@ -59,14 +59,14 @@ impl Planner {
         let live = self.given.is_none() && resumed.replay.is_empty();
         if let Some(ledger) = &mut self.ledger {
             ledger.begin(starts, resumed.known, open)?;
-            let (life, what) = ledger.restore()?;
-            self.send(Order::Restore { time: resumed.time, life, what });
+            let (run, what) = ledger.restore()?;
+            self.send(Order::Restore { time: resumed.time, run, what });
             if !self.kit.shards.is_empty() {
                 self.sinks_are_ready()?;
                 if self.aborted {
                     return Ok(());
                 }
-                progress_fits(life, self.config.interval.millis(), &resumed, &self.kit.shards, &self.progress)?;
+                progress_fits(run, self.config.interval.millis(), &resumed, &self.kit.shards, &self.progress)?;
             }
         }
         self.replay = std::mem::take(&mut resumed.replay);

@@ -15,10 +15,10 @@ use crate::core::clock::{Clock, ManualClock, Time};
 use crate::core::error::{BoxError, Error, Result, panic_text};
 use crate::core::plan::{Order, Plan, Report};
 use crate::core::time::BatchTime;
-use crate::engine::output::Delivery;
+use crate::engine::output::{Delivery, OutputChannel};
 use crate::job::checkpoint_coordinator::{self, Opened};
 use crate::job::control::Planning;
-use crate::job::output_thread::Outputs;
+use crate::job::output_thread::OutputThread;
 use crate::job::planner::{Kit, Planner};
 use crate::job::snapshot_writer::Piece;
 use crate::job::watchdog::{self, End};
@@ -147,13 +147,12 @@ pub(crate) fn rehearse<F>(config: &Arc<Config>, build: &Arc<F>) -> Result<Vec<St
 where
     F: for<'s> Fn(&StreamingContext<'s>) -> Result<(), BoxError> + Send + Sync + 'static,
 {
-    let (deliveries, _nobody) = mpsc::channel();
+    let (outputs, _nobody) = OutputChannel::new();
     let crew = Crew {
         config: config.clone(),
         build: build.clone(),
         shared: Shared::new(),
-        deliveries: Mutex::new(deliveries),
-        waiting: Arc::default(),
+        outputs,
         pieces: None,
         planning: Mutex::new(None),
     };
@@ -226,8 +225,8 @@ impl Job {
     where
         F: for<'s> Fn(&StreamingContext<'s>) -> Result<(), BoxError> + Send + Sync + 'static,
     {
-        let (deliveries, delivered) = mpsc::channel::<Delivery>();
-        let waiting = Arc::new(AtomicUsize::new(0));
+        let (channel, delivered) = OutputChannel::new();
+        let waiting = channel.waiting.clone();
         let (order_tx, orders) = mpsc::channel();
         let (report_tx, reports) = mpsc::channel();
         let (kit_tx, kits) = mpsc::channel::<Kit>();
@@ -238,8 +237,7 @@ impl Job {
             config: self.config.clone(),
             build,
             shared: self.shared.clone(),
-            deliveries: Mutex::new(deliveries),
-            waiting: waiting.clone(),
+            outputs: channel,
             pieces: pieces.map(Mutex::new),
             planning: Mutex::new(planning),
         });
@@ -311,7 +309,7 @@ impl Job {
         over: Arc<AtomicBool>,
     ) -> Result<JoinHandle<()>> {
         let shared = self.shared.clone();
-        let outputs = Outputs::new(&self.config, waiting, over);
+        let outputs = OutputThread::new(&self.config, waiting, over);
         let work = move || {
             let post = |report| shared.post(report);
             // More than the output itself is the user's: what its error says in words, who listens to log lines. A job whose
@@ -325,7 +323,7 @@ impl Job {
                 shared.fail(e);
             }
         };
-        std::thread::Builder::new().name("tidemill outputs".into()).spawn(work).map_err(|e| Error::io("start of a thread", e))
+        std::thread::Builder::new().name("tm-output".into()).spawn(work).map_err(|e| Error::io("start of a thread", e))
     }
 }
 

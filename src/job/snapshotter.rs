@@ -10,9 +10,8 @@ use crate::api::config::Config;
 use crate::checkpoint::{DirectoryId, Groups, Lease, Pieces};
 use crate::core::error::{Error, Result};
 use crate::core::fault;
-use crate::core::plan::Order;
+use crate::core::plan::{Order, RunId};
 use crate::core::time::BatchTime;
-use crate::engine::output::Life;
 use crate::engine::state::{Saved, State};
 use crate::job::snapshot_writer::Piece;
 
@@ -50,7 +49,7 @@ impl<'a> States<'a> {
     /// A piece that cannot be loaded; a directory that this host does not share.
     pub fn order(&mut self, order: &Order) -> Result<()> {
         match order {
-            Order::Restore { what, life, .. } => self.restore(*life, what),
+            Order::Restore { what, run, .. } => self.restore(*run, what),
             Order::Close { plan, run, cut: Some(_), .. } => {
                 fault::point("cut");
                 let end = plan.time.millis() + u64::from(*run) * self.config.interval.millis();
@@ -61,11 +60,11 @@ impl<'a> States<'a> {
         }
     }
 
-    fn restore(&self, life: Life, what: &[u8]) -> Result<()> {
+    fn restore(&self, run: RunId, what: &[u8]) -> Result<()> {
         let replay = self.config.replay.as_ref();
         let Some(dir) = self.config.runtime.checkpoint.as_ref().or(replay.map(|r| &r.dir)) else { return Ok(()) };
         let restore: Restore = postcard::from_bytes(what).map_err(|e| Error::Cluster(format!("an order cannot be read: {e}")))?;
-        let id = DirectoryId(life.directory);
+        let id = DirectoryId(run.directory);
         let pieces = match &restore.lease {
             Some(lease) => Pieces::attach(dir, id, lease)?,
             None => Pieces::look(dir, id)?,

@@ -155,7 +155,7 @@ impl<T: Data> Input<T> {
             cap_bytes: graph.config.batch_bytes,
             max_rate: source.max_rate(),
             outbox: graph.outbox.clone(),
-            waiting: graph.waiting.clone(),
+            waiting: graph.outputs.waiting.clone(),
         }
     }
 

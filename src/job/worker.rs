@@ -6,7 +6,7 @@
 use std::cell::RefCell;
 use std::panic::{AssertUnwindSafe, catch_unwind};
 use std::rc::Rc;
-use std::sync::atomic::{AtomicBool, AtomicUsize, Ordering};
+use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::{Arc, Mutex, MutexGuard, OnceLock, mpsc};
 use std::thread::Thread;
 use std::time::Duration;
@@ -21,7 +21,7 @@ use crate::core::error::{BoxError, Error, Result, panic_text};
 use crate::core::plan::{Order, Report};
 use crate::core::time::BatchTime;
 use crate::engine::flow::{Flow, Site};
-use crate::engine::output::Delivery;
+use crate::engine::output::{Delivery, OutputChannel};
 use crate::job::control::{self, Control, Planning};
 use crate::job::snapshot_writer::Piece;
 use crate::job::snapshotter::States;
@@ -118,8 +118,7 @@ pub(crate) struct Crew<F> {
     pub config: Arc<Config>,
     pub build: Arc<F>,
     pub shared: Arc<Shared>,
-    pub deliveries: Mutex<mpsc::Sender<Delivery>>,
-    pub waiting: Arc<AtomicUsize>,
+    pub outputs: OutputChannel,
     /// To the thread that writes pieces of state, if there is a checkpoint directory.
     pub pieces: Option<Mutex<mpsc::Sender<Piece>>>,
     /// Taken by the first worker of the job.
@@ -142,8 +141,7 @@ where
         Flow { scope, ticks },
         crew.config.clone(),
         dry,
-        lock(&crew.deliveries).clone(),
-        crew.waiting.clone(),
+        crew.outputs.clone(),
         outbox.clone(),
         Rc::new(move |e| shared.fail(e)),
     );
@@ -198,16 +196,15 @@ where
     let mut states = States::new(&crew.config, states, worker.index(), crew.pieces.as_ref().map(|p| lock(p).clone()));
     states.hand_in()?;
     ports.push(ticks);
-    let shards = outputs.iter().filter_map(|o| o.out.promise()).map(|p| p.sink()).collect();
-    let deliveries = lock(&crew.deliveries).clone();
-    let _ = deliveries.send(Delivery::Built { outputs });
+    let shards = outputs.iter().filter_map(|o| o.transactional.as_ref()).map(|t| (t.sink.clone(), t.shards)).collect();
+    crew.outputs.send(Delivery::Built { outputs });
     if let Some(kits) = kits {
         let writers = if spread { crew.config.runtime.processes as usize } else { 1 };
         let wake = control.wake.clone();
         let _ = kits.send(Kit { sources, wake, writers, states: names, shards, checkpoint_every, checks });
     }
     let first_here = worker.index().is_multiple_of(crew.config.runtime.workers as usize);
-    let begin = first_here.then_some(&deliveries);
+    let begin = first_here.then_some(&crew.outputs);
     let reported = RefCell::new(BatchTime::default());
     let mut nap = LONGEST_NAP;
     while !fate.failed() && worker.step_or_park(Some(nap)) {
@@ -242,20 +239,15 @@ where
 }
 
 /// Passes orders on to the operators. `true`: the job is to end at once.
-fn obey(
-    control: &Control,
-    ports: &[Box<dyn Port>],
-    states: &mut States<'_>,
-    begin: Option<&mpsc::Sender<Delivery>>,
-) -> Result<bool> {
+fn obey(control: &Control, ports: &[Box<dyn Port>], states: &mut States<'_>, begin: Option<&OutputChannel>) -> Result<bool> {
     let orders = std::mem::take(&mut *control.inbox.borrow_mut());
     for order in &orders {
         if matches!(order, Order::Stop) {
             return Ok(true);
         }
         states.order(order)?;
-        if let (Order::Restore { life, .. }, Some(outputs)) = (order, begin) {
-            let _ = outputs.send(Delivery::Begin(*life));
+        if let (Order::Restore { run, .. }, Some(outputs)) = (order, begin) {
+            outputs.send(Delivery::Begin(*run));
         }
         ports.iter().for_each(|p| p.order(order));
     }

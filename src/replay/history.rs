@@ -1,4 +1,4 @@
-//! What runs again where somebody asks for batches of before. Only read: a run may have the directory, and goes on.
+//! Finds the plans of earlier batches in a checkpoint directory, for a replay. The directory is only read: a job may be using it.
 
 use crate::checkpoint::directory::Directory;
 use crate::checkpoint::genesis::{DirectoryId, Position};
@@ -10,16 +10,16 @@ use crate::core::error::{Error, Result};
 use crate::core::plan::Plan;
 use crate::core::time::BatchTime;
 
-/// The batches of a replay, and where they begin.
+/// The batches of a replay, and the state they begin with.
 #[derive(Debug)]
 pub struct Again {
     /// The directory they are from.
     pub directory: DirectoryId,
-    /// The checkpoint to load; `None`: states begin empty, at the first batch there was.
+    /// The checkpoint to load. `None`: states begin empty, at the first batch of the job.
     pub checkpoint: Option<Manifest>,
     /// Where each split stands there.
     pub positions: Vec<Position>,
-    /// The batches after it, in order; those before the ones that were asked for are not shown.
+    /// The batches after it, in order. Those before the first one asked for are computed, and not written.
     pub plans: Vec<PlanRecord>,
     /// What of them was not in the sources when they ran: it is not read again either.
     pub losses: Vec<LossRecord>,
@@ -29,8 +29,8 @@ impl Directory {
     /// The batches of `from` to `to`, from the newest checkpoint before them on; `anew`: from the first batch on.
     ///
     /// # Errors
-    /// Batches that were not planned, or whose plans or checkpoints are gone, or whose records nobody can send again: each
-    /// with what is there, and how more of it is kept.
+    /// Batches that were not planned, whose plans or checkpoints have expired, or whose records cannot be read again. The error
+    /// says what is there, and how to keep more of it.
     pub fn again(&self, from: BatchTime, to: BatchTime, anew: bool) -> Result<Again> {
         let (store, genesis) = (self.store(), self.genesis());
         let interval = genesis.interval_ms;
@@ -66,8 +66,7 @@ impl Directory {
     }
 }
 
-/// What of a record is from before `to`, in pieces of which outputs see those from `from` on. Which of the overdue times they see
-/// is as it was.
+/// The part of a record up to `to`, cut so that outputs write the times from `from` on. Overdue times that were skipped stay so.
 fn cut(record: &PlanRecord, from: BatchTime, to: BatchTime, interval_ms: u64) -> Vec<PlanRecord> {
     let (first, end) = (record.plan.time, record.end(interval_ms));
     let full = record.plan.ranges.iter().any(|r| r.from < r.until);
@@ -76,7 +75,7 @@ fn cut(record: &PlanRecord, from: BatchTime, to: BatchTime, interval_ms: u64) ->
     let mut t = first;
     while t <= end.min(to) {
         let shown = seen(t);
-        // Times that are seen alike are one record. The first has the ranges.
+        // Times that are alike make one record. The first has the ranges.
         match pieces.last_mut() {
             Some(piece) if piece.plan.shown == shown => piece.run += 1,
             _ => {

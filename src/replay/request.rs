@@ -1,7 +1,7 @@
-//! A replay: batches of before run again, for somebody to look at. What it is told, and where outputs of it go.
+//! What a replay is asked for, and where its outputs write. A replay runs earlier batches again, for a person to look at.
 //!
-//! *Invariant:* a replay writes nothing where the job itself writes. Its checkpoint directory is only read, and it has none as
-//! far as everything else of the job can see: so it takes no lease, logs no plan and saves no state.
+//! *Invariant:* a replay writes nothing where the job itself writes. It only reads the checkpoint directory. For the rest of the
+//! job there is none, so a replay takes no lease, logs no plan and saves no state.
 
 use std::collections::BTreeMap;
 use std::path::PathBuf;
@@ -11,60 +11,71 @@ use crate::api::config::Config;
 use crate::core::error::{Error, Result};
 use crate::core::time::BatchTime;
 
-/// What left a job at one time, by the output operation.
-pub(crate) type Left = BTreeMap<(BatchTime, String), Vec<String>>;
+/// Rows as text, by batch and output operation.
+pub(crate) type CapturedRows = BTreeMap<(BatchTime, String), Vec<String>>;
 
-/// Where outputs put what is to be compared.
+/// Where outputs put rows that are to be compared.
 #[derive(Clone, Debug, Default)]
-pub(crate) struct Seen(Arc<Mutex<Left>>);
+pub(crate) struct Capture(Arc<Mutex<CapturedRows>>);
 
-impl Seen {
+impl PartialEq for Capture {
+    /// Whether both are the same place.
+    fn eq(&self, other: &Self) -> bool {
+        Arc::ptr_eq(&self.0, &other.0)
+    }
+}
+
+impl Capture {
     pub fn put(&self, time: BatchTime, output: &str, rows: Vec<String>) {
         self.0.lock().unwrap_or_else(PoisonError::into_inner).insert((time, output.into()), rows);
     }
 
-    pub fn take(&self) -> Left {
+    pub fn take(&self) -> CapturedRows {
         std::mem::take(&mut *self.0.lock().unwrap_or_else(PoisonError::into_inner))
     }
 }
 
-/// What is to run again.
+/// The batches that run again, and how.
 #[derive(Clone, Debug)]
 pub(crate) struct Replay {
     pub dir: PathBuf,
-    /// The first and the last batch time that outputs see.
+    /// The first and the last batch time that outputs write.
     pub from: BatchTime,
     pub to: BatchTime,
     /// States are computed from the first batch on, instead of loaded.
     pub anew: bool,
-    /// Where outputs write instead of their own place.
-    pub into: BTreeMap<String, String>,
-    /// Whether functions of the program that are outputs run.
+    /// Topics and prefixes that outputs write to instead of their own.
+    pub redirects: BTreeMap<String, String>,
+    /// Whether functions of the program run, as those of `foreach_batch`.
     pub foreach: bool,
-    /// Whether it runs twice, and what leaves is compared.
+    /// Whether it runs twice, and the rows of outputs are compared.
     pub verify: bool,
-    /// There if what leaves is only compared.
-    pub seen: Option<Seen>,
+    /// There if rows are only compared.
+    pub capture: Option<Capture>,
 }
 
-/// Where an output writes.
-#[derive(Clone, Debug, PartialEq, Eq)]
-pub(crate) enum Place {
-    /// Where it says.
+/// Where the rows of an output go.
+#[derive(Clone, Debug, PartialEq)]
+pub(crate) enum OutputTarget {
+    /// Where the program says.
     Own,
-    /// Elsewhere.
+    /// To another topic, or under another prefix.
     Other(String),
-    /// Nowhere: its rows are shown.
-    Shown,
+    /// To stdout, as text.
+    Stdout,
+    /// To where rows are compared, as text.
+    Captured(Capture),
+    /// Nowhere.
+    Discarded,
+}
+
+/// Says that the rows of an output are discarded.
+pub(crate) fn warn_discarded(output: &str) {
+    tracing::warn!("{output} is not run in a replay, for nobody knows what it writes; --replay-foreach runs it");
 }
 
 impl Config {
-    /// Where what leaves is put, if it is only compared.
-    pub(crate) fn seen(&self) -> Option<Seen> {
-        self.replay.as_ref().and_then(|r| r.seen.clone())
-    }
-
-    /// Takes what the command line says of a replay; from then on the job has no checkpoint directory to write.
+    /// Takes the replay from the command line. After this call the job has no checkpoint directory to write.
     pub(crate) fn settle_replay(&mut self) -> Result<()> {
         let r = &mut self.runtime;
         let (Some(from), Some(to)) = (r.replay_from, r.replay_to) else { return Ok(()) };
@@ -81,35 +92,52 @@ impl Config {
             return Err(Error::config(format!("{said}: --plans gives other batches; say one of the two")));
         }
         if r.verify && r.processes > 1 {
-            let what = "what leaves is compared in one process; give it more workers instead";
+            let what = "rows are compared in one process; give it more workers instead";
             return Err(Error::config(format!("--verify with {} processes: {what}", r.processes)));
         }
-        let (into, foreach, verify) = (r.replay_into.iter().cloned().collect(), r.replay_foreach, r.verify);
-        self.replay = Some(Replay { dir, from, to, anew: false, into, foreach, verify, seen: None });
+        let (redirects, foreach, verify) = (r.replay_into.iter().cloned().collect(), r.replay_foreach, r.verify);
+        self.replay = Some(Replay { dir, from, to, anew: false, redirects, foreach, verify, capture: None });
         self.warns = false;
         Ok(())
     }
 
-    /// Where an output writes that belongs to `own`: a topic, a prefix of files.
-    pub(crate) fn place(&self, own: &str) -> Place {
+    /// Where an output writes that would write to `own`: a topic, or a prefix of files.
+    pub(crate) fn output_target(&self, own: &str) -> OutputTarget {
         match &self.replay {
-            None => Place::Own,
-            Some(Replay { seen: Some(_), .. }) => Place::Shown,
-            Some(replay) => replay.into.get(own).map_or(Place::Shown, |other| Place::Other(other.clone())),
+            None => OutputTarget::Own,
+            Some(Replay { capture: Some(capture), .. }) => OutputTarget::Captured(capture.clone()),
+            Some(replay) => replay.redirects.get(own).map_or(OutputTarget::Stdout, |other| OutputTarget::Other(other.clone())),
         }
     }
 
-    /// Whether functions of the program that are outputs run.
-    pub(crate) fn runs_foreach(&self) -> bool {
-        self.replay.as_ref().is_none_or(|r| r.foreach && r.seen.is_none())
+    /// Where the rows go that a function of the program would get. A replay does not run it unless it is told to.
+    pub(crate) fn function_target(&self) -> OutputTarget {
+        match &self.replay {
+            Some(Replay { foreach: true, capture: None, .. }) => OutputTarget::Own,
+            _ => self.transaction_target(),
+        }
+    }
+
+    /// Where the rows go that an exactly-once sink of the program would get. A replay cannot run it.
+    pub(crate) fn transaction_target(&self) -> OutputTarget {
+        match &self.replay {
+            None => OutputTarget::Own,
+            Some(replay) => replay.capture.clone().map_or(OutputTarget::Discarded, OutputTarget::Captured),
+        }
+    }
+
+    /// Where text goes that is for stdout.
+    pub(crate) fn text_target(&self) -> OutputTarget {
+        let capture = self.replay.as_ref().and_then(|r| r.capture.clone());
+        capture.map_or(OutputTarget::Stdout, OutputTarget::Captured)
     }
 }
 
 /// `OLD=NEW` of a command line.
 ///
 /// # Errors
-/// It has no `=`, or nothing on one side of it.
-pub(crate) fn into(text: &str) -> Result<(String, String), String> {
+/// The text has no `=`, or nothing on one side of it.
+pub(crate) fn parse_redirect(text: &str) -> Result<(String, String), String> {
     match text.split_once('=') {
         Some((old, new)) if !old.is_empty() && !new.is_empty() && old != new => Ok((old.into(), new.into())),
         _ => Err(format!("\"{text}\": write the topic or prefix of an output and another one, as counts=counts-again")),
@@ -119,12 +147,13 @@ pub(crate) fn into(text: &str) -> Result<(String, String), String> {
 /// A batch time on a command line: milliseconds since the epoch, or as 2026-11-21T17:08:55Z.
 ///
 /// # Errors
-/// What is neither.
-pub(crate) fn moment(text: &str) -> Result<BatchTime, String> {
+/// The text is neither.
+pub(crate) fn parse_time(text: &str) -> Result<BatchTime, String> {
     let read = text.parse::<jiff::Timestamp>().ok().and_then(|t| u64::try_from(t.as_millisecond()).ok());
     let ms = text.parse::<u64>().ok().or(read);
-    let wrong =
-        || format!("\"{text}\" is no time: write milliseconds since the epoch, or a time with its zone as 2026-11-21T17:08:55Z");
+    let wrong = || {
+        format!("\"{text}\" is not a time: write milliseconds since the epoch, or a time with its zone as 2026-11-21T17:08:55Z")
+    };
     ms.map(BatchTime::from_millis).ok_or_else(wrong)
 }
 
@@ -147,10 +176,14 @@ mod tests {
         let config = told(|r| r.replay_into = vec![("counts".into(), "again".into())]).unwrap();
         assert_eq!((config.runtime.checkpoint.as_ref(), config.warns), (None, false));
         assert_eq!(config.replay.as_ref().unwrap().dir, PathBuf::from("dir"));
-        assert_eq!((config.place("counts"), config.place("other")), (Place::Other("again".into()), Place::Shown));
-        assert!(!config.runs_foreach() && told(|r| r.replay_foreach = true).unwrap().runs_foreach());
+        let targets = (config.output_target("counts"), config.output_target("other"));
+        assert_eq!(targets, (OutputTarget::Other("again".into()), OutputTarget::Stdout));
+        let runs = told(|r| r.replay_foreach = true).unwrap();
+        assert_eq!((config.function_target(), runs.function_target()), (OutputTarget::Discarded, OutputTarget::Own));
+        assert_eq!(runs.transaction_target(), OutputTarget::Discarded, "it has no checkpoint directory");
         let job = told(|r| r.replay_from = None).unwrap();
-        assert_eq!((job.place("counts"), job.runs_foreach(), job.runtime.checkpoint), (Place::Own, true, Some("dir".into())));
+        assert_eq!((job.output_target("counts"), job.function_target()), (OutputTarget::Own, OutputTarget::Own));
+        assert_eq!(job.runtime.checkpoint, Some("dir".into()));
     }
 
     #[test]
@@ -164,12 +197,12 @@ mod tests {
 
     #[test]
     fn times_and_places_of_a_command_line() {
-        let ms = |text| moment(text).map(BatchTime::millis);
+        let ms = |text| parse_time(text).map(BatchTime::millis);
         assert_eq!((ms("5000"), ms("1970-01-01T00:00:05Z"), ms("1970-01-01T01:00:05+01:00")), (Ok(5_000), Ok(5_000), Ok(5_000)));
         for no in ["", "-1", "yesterday", "2026-11-21T17:08:55", "1969-01-01T00:00:00Z"] {
             assert!(ms(no).unwrap_err().contains("17:08:55Z"), "{no}");
         }
-        assert_eq!(into("a=b=c"), Ok(("a".into(), "b=c".into())));
-        assert!(["a", "=b", "a=", "a=a"].iter().all(|no| into(no).is_err()));
+        assert_eq!(parse_redirect("a=b=c"), Ok(("a".into(), "b=c".into())));
+        assert!(["a", "=b", "a=", "a=a"].iter().all(|no| parse_redirect(no).is_err()));
     }
 }

@@ -1,4 +1,4 @@
-//! Batches of before, run again: where they begin, and whether what leaves is the same when states are computed anew.
+//! Runs earlier batches again: with the states of a checkpoint, or with states computed from the first batch on; compares both.
 
 use std::collections::BTreeSet;
 use std::sync::Arc;
@@ -6,19 +6,19 @@ use std::sync::Arc;
 use crate::api::config::Config;
 use crate::api::context::StreamingContext;
 use crate::checkpoint::{Again, Directory, OperatorId};
+use crate::connector::console::write_stdout;
 use crate::core::clock::Clock;
 use crate::core::data::encoded;
 use crate::core::error::{BoxError, Error, Result};
-use crate::core::plan::Order;
-use crate::engine::output::Life;
+use crate::core::plan::{Order, RunId};
 use crate::job::checkpoint_coordinator::{Resumed, fits};
 use crate::job::planner::Planner;
 use crate::job::run::{JobHandle, begin};
 use crate::job::snapshotter::Restore;
-use crate::replay::request::{Left, Replay, Seen};
+use crate::replay::request::{Capture, CapturedRows, Replay};
 
 impl Planner {
-    /// Finds the batches in the directory, which is only read, and tells the workers what to load.
+    /// Finds the batches in the directory and tells the workers what to load. The directory is only read.
     pub(crate) fn resume_replay(&mut self, replay: &Replay, program: &[OperatorId]) -> Result<Resumed> {
         let directory = Directory::open(&replay.dir)?;
         let interval = self.config.interval;
@@ -36,17 +36,17 @@ impl Planner {
         let split_ids = checkpoint.as_ref().map_or(0, |m| m.split_ids);
         let saved = checkpoint.into_iter().flat_map(|m| m.operators).filter(|o| program.contains(&o.id));
         let states = saved.map(|o| (o.id.name, o.groups)).collect();
-        let life = Life { directory: directory.0, generation: 0 };
+        let run = RunId { directory: directory.0, generation: 0 };
         self.split_ids.go_on(split_ids);
-        self.send(Order::Restore { time, life, what: encoded(&Restore { lease: None, states }) });
+        self.send(Order::Restore { time, run, what: encoded(&Restore { lease: None, states }) });
         tracing::info!(checkpoint = time.unwrap_or_default().millis(), batches = plans.len(), "runs again, nothing is saved");
         let planned = plans.last().map_or(replay.to, |p| p.end(interval.millis()));
         Ok(Resumed { known: true, time, positions, split_ids, replay: plans.into(), losses, planned, ..Resumed::default() })
     }
 }
 
-/// Runs the batches twice: with states that are computed anew, from the first batch on, to its end; then with those of the
-/// checkpoint before them. What leaves must be the same, or the second job ends with the first difference.
+/// Runs the batches twice: with states computed from the first batch on, then with those of the checkpoint before the batches.
+/// Rows of outputs must be the same, or the second job ends with the first difference.
 ///
 /// # Errors
 /// As any run.
@@ -54,11 +54,11 @@ pub(crate) fn verify<F>(config: &Config, replay: &Replay, build: Arc<F>) -> Resu
 where
     F: for<'s> Fn(&StreamingContext<'s>) -> Result<(), BoxError> + Send + Sync + 'static,
 {
-    let told = |anew, seen: &Seen| {
-        let replay = Replay { anew, seen: Some(seen.clone()), ..replay.clone() };
+    let told = |anew, capture: &Capture| {
+        let replay = Replay { anew, capture: Some(capture.clone()), ..replay.clone() };
         Arc::new(Config { replay: Some(replay), ..config.clone() })
     };
-    let (anew, kept) = (Seen::default(), Seen::default());
+    let (anew, kept) = (Capture::default(), Capture::default());
     begin(told(true, &anew), Clock::System, build.clone(), Ok)?.await_termination()?;
     let (from, to) = (replay.from, replay.to);
     begin(told(false, &kept), Clock::System, build, move |summary| {
@@ -66,7 +66,7 @@ where
         let rows = compare(&kept, &anew)?;
         let outputs: BTreeSet<&str> = kept.keys().map(|(_, output)| output.as_str()).collect();
         let same = format!("{rows} rows of {} outputs from {from} to {to} are the same, computed anew", outputs.len());
-        crate::replay::outputs::say(&format!("verified: {same}")).map_err(|e| Error::io("what was verified", e))?;
+        write_stdout(&format!("verified: {same}\n")).map_err(|e| Error::io("what was verified", e))?;
         Ok(summary)
     })
 }
@@ -75,7 +75,7 @@ where
 ///
 /// # Errors
 /// The first batch and output in which they are not.
-fn compare(kept: &Left, anew: &Left) -> Result<usize> {
+fn compare(kept: &CapturedRows, anew: &CapturedRows) -> Result<usize> {
     let mut same = 0;
     let none = Vec::new();
     let keys: BTreeSet<_> = kept.keys().chain(anew.keys()).collect();
@@ -100,7 +100,7 @@ fn compare(kept: &Left, anew: &Left) -> Result<usize> {
     Ok(same)
 }
 
-/// The beginning of a long row.
+/// The first characters of a long row.
 fn few(row: &str) -> String {
     const SHOWN: usize = 200;
     match row.char_indices().nth(SHOWN) {
@@ -114,7 +114,7 @@ mod tests {
     use super::*;
     use crate::core::time::BatchTime;
 
-    fn left(rows: &[(u64, &str, &[&str])]) -> Left {
+    fn left(rows: &[(u64, &str, &[&str])]) -> CapturedRows {
         let one = |(t, o, rows): &(u64, &str, &[&str])| {
             ((BatchTime::from_millis(*t), (*o).to_owned()), rows.iter().map(|r| (*r).to_owned()).collect())
         };

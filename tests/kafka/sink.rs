@@ -3,7 +3,7 @@
 use rdkafka::producer::Producer;
 use tidemill::connector::kafka::sink::{KafkaOutput, KafkaSink, ProducerRecord};
 use tidemill::connector::kafka::source::KafkaSource;
-use tidemill::connector::sink::{Output, Part};
+use tidemill::connector::sink::Part;
 use tidemill::connector::source::SourceReader;
 use tidemill::prelude::BatchTime;
 
@@ -26,9 +26,12 @@ fn rows_come_back_and_marks_come_after_them() {
     };
     let mut out = KafkaOutput::open(&KafkaSink::new(brokers(), &t).marks(), fill).unwrap();
     let rows = |n: std::ops::Range<i32>| n.map(|i| (format!("k{i}"), i)).collect::<Vec<_>>();
-    out.write(BatchTime::from_millis(100), &[Part { number: 0, rows: rows(0..2) }, Part { number: 1, rows: rows(2..4) }])
-        .unwrap();
-    out.write(BatchTime::from_millis(200), &parts(rows(0..0))).unwrap();
+    out.write_and_wait(
+        BatchTime::from_millis(100),
+        &[Part { number: 0, rows: rows(0..2) }, Part { number: 1, rows: rows(2..4) }],
+    )
+    .unwrap();
+    out.write_and_wait(BatchTime::from_millis(200), &parts(rows(0..0))).unwrap();
     let mut rig = Rig::new(&KafkaSource::brokers(brokers()).topic(&t).include_headers());
     rig.reader.assign(0, &split(&t, 0), Some(0)).unwrap();
     let even = rig.live(|r| r.len() == 4);
@@ -53,9 +56,9 @@ fn c28_a_batch_that_fails_names_the_topic_and_can_be_written_again() {
     })
     .unwrap();
     let rows = parts(vec!["a".to_string(), "b".to_string()]);
-    let text = out.write(BatchTime::from_millis(1), &rows).unwrap_err().to_string();
+    let text = out.write_and_wait(BatchTime::from_millis(1), &rows).unwrap_err().to_string();
     assert!(text.contains(&t) && text.contains(&brokers()) && text.contains("too large"), "{text}");
-    out.write(BatchTime::from_millis(1), &rows).unwrap();
+    out.write_and_wait(BatchTime::from_millis(1), &rows).unwrap();
     let all = values(&Rig::of(&t, Some(0)).live(|r| r.len() >= 2));
     assert_eq!(all[all.len() - 2..], ["a", "b"], "the whole batch again, in order: {all:?}");
 }
@@ -65,7 +68,7 @@ fn c29_a_full_queue_is_waited_for() {
     let t = topic("full", 1, &[]);
     let sink = KafkaSink::new(brokers(), &t).set("queue.buffering.max.messages", "100");
     let mut out = KafkaOutput::open(&sink, |row: &u64, rec: &mut ProducerRecord| _ = rec.json(row)).unwrap();
-    out.write(BatchTime::from_millis(1), &parts((0..5000).collect())).unwrap();
+    out.write_and_wait(BatchTime::from_millis(1), &parts((0..5000).collect())).unwrap();
     let all = values(&Rig::of(&t, Some(0)).live(|r| r.len() == 5000));
     assert!(all.iter().enumerate().all(|(i, v)| *v == i.to_string()), "in order");
 }
@@ -92,7 +95,7 @@ fn other_producers_of_the_topic_do_not_disturb() {
     let p = producer(&[]);
     for i in 0..3 {
         send(&p, &t, 0, &["other"]);
-        out.write(BatchTime::from_millis(i), &parts(vec![i])).unwrap();
+        out.write_and_wait(BatchTime::from_millis(i), &parts(vec![i])).unwrap();
     }
     p.flush(PATIENCE).unwrap();
     assert_eq!(values(&Rig::of(&t, Some(0)).live(|r| r.len() == 6)), ["other", "0", "other", "1", "other", "2"]);

@@ -3,7 +3,7 @@
 use std::time::Duration;
 
 use tidemill::connector::kafka::sink::{KafkaOutput, ProducerRecord};
-use tidemill::connector::sink::{Output, Part};
+use tidemill::connector::sink::Part;
 use tidemill::prelude::*;
 
 use crate::noted::{Noted, earliest, eventually, log_of};
@@ -35,7 +35,7 @@ fn c31_a_slow_way_makes_slower_and_nothing_else() {
     proxy.slow(2_000);
     let sink = KafkaSink::new(&proxy.address, &output).set("socket.timeout.ms", "10000");
     let mut out = KafkaOutput::open(&sink, |row: &u32, record: &mut ProducerRecord| _ = record.json(row)).unwrap();
-    out.write(BatchTime::from_millis(1), &[Part { number: 0, rows: (0..500).collect() }]).unwrap();
+    out.write_and_wait(BatchTime::from_millis(1), &[Part { number: 0, rows: (0..500).collect() }]).unwrap();
     assert!(proxy.slowed() > before);
     let written: Vec<String> = log_of(&brokers(), &output).0.remove(&0).unwrap().into_iter().map(|(_, v)| v).collect();
     assert_eq!(written, (0..500).map(|n: u32| n.to_string()).collect::<Vec<_>>());

@@ -1,7 +1,7 @@
-//! `save_as_text_files` of a job with a checkpoint directory: each batch is written once, and is known by its plan.
+//! `save_as_text_files` of a job with a checkpoint directory: each batch is written exactly once.
 //!
-//! `_SUCCESS` says by which plan the batch was written and which parts it has. A replayed batch that has it is left alone; one
-//! that a crash cut short, or that is of another plan, is written anew. Everything is on the disk before it is said to be.
+//! `_SUCCESS` names the plan of the batch and its parts. A replayed batch that has it is left as it is. A batch that a crash cut
+//! short, or that has another plan, is written again. Everything is synced to the disk before `_SUCCESS` names it.
 
 use std::collections::BTreeSet;
 use std::fmt::Debug;
@@ -11,13 +11,12 @@ use std::path::Path;
 
 use serde::{Deserialize, Serialize};
 
-use crate::connector::files::sink::{Saver, at, is_part, remove, write_part};
-use crate::connector::sink::Part;
+use crate::connector::files::sink::{TextFileSink, at, is_part, remove, write_part};
+use crate::connector::sink::{BatchId, Part};
 use crate::core::error::BoxError;
 use crate::core::fault::point;
-use crate::core::plan::{Stamp, Tick};
 
-/// What `_SUCCESS` holds, and what each of several processes says when its parts are written.
+/// What `_SUCCESS` contains, and what each of several processes writes when its parts are written.
 #[derive(Debug, PartialEq, Eq, Serialize, Deserialize)]
 struct Note {
     generation: u64,
@@ -26,11 +25,11 @@ struct Note {
 }
 
 impl Note {
-    fn new(stamp: Stamp) -> Self {
-        Note { generation: stamp.generation, plan: format!("{:016x}", stamp.plan), parts: BTreeSet::new() }
+    fn new(id: BatchId) -> Self {
+        Note { generation: id.run.generation, plan: format!("{:016x}", id.plan), parts: BTreeSet::new() }
     }
 
-    /// `None`: there is none, or none that is whole.
+    /// `None`: there is no whole note.
     fn read(path: &Path) -> Option<Note> {
         serde_json::from_slice(&std::fs::read(path).ok()?).ok()
     }
@@ -44,17 +43,17 @@ impl Note {
     }
 }
 
-/// What is named in a directory stays named.
+/// Syncs the names in a directory.
 fn sync(dir: &Path) -> Result<(), BoxError> {
     at(dir, File::open(dir).and_then(|d| d.sync_all()))
 }
 
-/// The directory that a directory is named in.
+/// The parent directory.
 fn above(dir: &Path) -> &Path {
     dir.parent().filter(|above| !above.as_os_str().is_empty()).unwrap_or(Path::new("."))
 }
 
-/// Makes a directory, and those above it, all of which stay.
+/// Makes a directory and its parents, durably.
 fn make(dir: &Path) -> Result<(), BoxError> {
     if dir.is_dir() {
         return Ok(());
@@ -68,23 +67,18 @@ fn make(dir: &Path) -> Result<(), BoxError> {
     sync(above(dir))
 }
 
-impl Saver {
-    /// Writes a batch that is known by its stamp, unless it is there.
-    pub(super) fn write_once<T: Debug + 'static>(
-        &mut self,
-        tick: &Tick,
-        stamp: Stamp,
-        parts: &[Part<T>],
-    ) -> Result<(), BoxError> {
-        let dir = self.dir(tick.time);
-        let mut note = Note::new(stamp);
+impl TextFileSink {
+    /// Writes a batch unless it is there.
+    pub(super) fn write_once<T: Debug + 'static>(&mut self, id: BatchId, parts: &[Part<T>]) -> Result<(), BoxError> {
+        let dir = self.dir(id.time);
+        let mut note = Note::new(id);
         let success = dir.join("_SUCCESS");
         if Note::read(&success).is_some_and(|found| found.plan == note.plan) {
             return Ok(());
         }
         make(&dir)?;
         if remove(&success)? {
-            // Else a power cut might bring it back, beside parts of two plans.
+            // A power cut might bring it back otherwise, beside parts of two plans.
             sync(&dir)?;
             self.warn(&dir);
         }
@@ -100,7 +94,7 @@ impl Saver {
             for process in 0..self.processes {
                 let theirs = Note::read(&dir.join(self.done(process)));
                 let Some(theirs) = theirs.filter(|n| n.generation == note.generation && n.plan == note.plan) else {
-                    // The one that is last goes on.
+                    // The last process goes on.
                     return Ok(());
                 };
                 note.parts.extend(theirs.parts);
@@ -114,7 +108,7 @@ impl Saver {
         sync(above(&dir))
     }
 
-    /// Takes away what the batch does not have: parts of another plan, or cut short; words of another number of processes.
+    /// Removes files that do not belong to the batch: parts of another plan or cut short; notes of another number of processes.
     fn clear_others(&self, dir: &Path, parts: &BTreeSet<String>) -> Result<(), BoxError> {
         let ours = format!("-of-{}", self.processes);
         for entry in at(dir, std::fs::read_dir(dir))? {
@@ -138,7 +132,8 @@ mod tests {
     use super::*;
     use crate::api::context::StreamingContext;
     use crate::checkpoint::Directory;
-    use crate::core::plan::Plan;
+    use crate::connector::sink::{Sink, SinkBatch};
+    use crate::core::plan::RunId;
     use crate::core::time::{BatchTime, millis};
     use crate::job::ManualClock;
 
@@ -197,7 +192,7 @@ mod tests {
 
     fn with(dir: &Path, variable: &str, at: &str) -> std::process::Output {
         Command::new(std::env::current_exe().unwrap())
-            .args(["--exact", "sink::text_once::tests::the_job_that_is_killed", "--test-threads=1", "--nocapture"])
+            .args(["--exact", "connector::files::exactly_once::tests::the_job_that_is_killed", "--test-threads=1", "--nocapture"])
             .env("TIDEMILL_TEST_SAVE_DIR", dir)
             .env(variable, at)
             .output()
@@ -268,19 +263,19 @@ mod tests {
     #[test]
     fn of_several_processes_the_last_one_puts_the_parts_together() {
         let place = Place::new("processes");
-        let saver = |process, processes| Saver::new(&place.0.join("p"), "", process, processes, vec![false]);
-        let tick = |generation| {
-            let plan = Plan { time: BatchTime::from_millis(7), ..Plan::default() };
-            Tick { plan, stamp: Some(Stamp { generation, plan: 5 }), ..Tick::default() }
+        let saver = |process, processes| TextFileSink::new(&place.0.join("p"), "", process, processes, vec![false]);
+        let batch = |generation| {
+            let time = BatchTime::from_millis(7);
+            SinkBatch::with_id(BatchId { time, run: RunId { directory: 1, generation }, plan: 5 })
         };
         let part = |number| [Part { number, rows: vec![format!("row {number}")] }];
         let success = place.0.join("p-7/_SUCCESS");
-        saver(0, 2).write(&tick(1), &part(0)).unwrap();
+        saver(0, 2).write(&batch(1), &part(0)).unwrap();
         // A new run of three processes: what the first one said is of another generation.
-        saver(1, 3).write(&tick(2), &part(1)).unwrap();
-        saver(0, 3).write(&tick(2), &part(0)).unwrap();
+        saver(1, 3).write(&batch(2), &part(1)).unwrap();
+        saver(0, 3).write(&batch(2), &part(0)).unwrap();
         assert!(!success.exists());
-        saver(2, 3).write(&tick(2), &part(5)).unwrap();
+        saver(2, 3).write(&batch(2), &part(5)).unwrap();
         let note = Note::read(&success).unwrap();
         assert_eq!(note.parts.iter().collect::<Vec<_>>(), ["part-00000", "part-00001", "part-00005"]);
         assert!(!place.0.join("p-7/.done-0-of-2").exists());

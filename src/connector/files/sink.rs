@@ -8,29 +8,28 @@ use std::path::{Path, PathBuf};
 use std::sync::{Mutex, PoisonError};
 
 use crate::api::dstream::{Case, DStream};
-use crate::connector::sink::Part;
+use crate::connector::console::TextSink;
+use crate::connector::sink::{DEFAULT_SHARDS, Distribution, Part, Sink, SinkBatch};
 use crate::core::data::Exchange;
 use crate::core::error::BoxError;
-use crate::core::plan::Tick;
 use crate::core::time::BatchTime;
 use crate::engine::flow::Site;
-use crate::engine::output::Completion;
-use crate::operator::kernel::deliver::{SHARDS, Spread, row_text};
-use crate::replay::request::Place;
+use crate::format::row_text::row_text;
+use crate::replay::request::OutputTarget;
 
 impl<'s, T: Exchange + Debug> DStream<'s, T> {
     /// Writes each batch into a directory of its own, `prefix-MILLISECONDS.suffix`, or `prefix-MILLISECONDS` for an empty
     /// suffix: `out/msg-1526239245000.log`. Spark's `saveAsTextFiles`.
     ///
     /// - **Files** are `part-00000` and so on: one for each partition of the source (a Kafka partition, a file, a socket), for each
-    ///   of the 8 shards of a stream that was exchanged by key, or one for a sequence (`count`, `sort_by`). What has no rows
+    ///   of the 8 shards of a stream that was exchanged by key, or one for a sequence (`count`, `sort_by`). A part without rows
     ///   has no file. A row is its text as `print` shows it (a string as it is, any other as `{:?}`) and LF; a text with line
     ///   ends in it gives several lines. Rows are in the order of the source; of shards, in the order of their text.
     /// - **An empty batch** is a directory with `_SUCCESS` alone.
-    /// - **`_SUCCESS`** comes last: the batch is whole. Parts are written as `.part-00000.tmp` and renamed, so a part is whole as
-    ///   soon as it has its name.
+    /// - **`_SUCCESS`** comes last: the batch is whole. Parts are written as `.part-00000.tmp` and renamed, so a part with its
+    ///   own name is whole.
     /// - **With a checkpoint directory** each batch is written exactly once: `_SUCCESS` says by which plan, and after a restart
-    ///   a batch that has it is left as it is, while one that was cut short is written anew. All is synced to the disk.
+    ///   a batch that has it is left as it is, while one that was cut short is written again. All is synced to the disk.
     ///   **Without one** `_SUCCESS` is empty and nothing is synced: after a power cut a batch may be damaged.
     /// - **Several processes** each write the parts of their own workers: `prefix` must lie on a file system that they share.
     ///   Each leaves a `.done-PROCESS-of-PROCESSES`, and the one that is last writes `_SUCCESS`. Without a shared file system
@@ -38,9 +37,13 @@ impl<'s, T: Exchange + Debug> DStream<'s, T> {
     /// - **A directory that is there already**, from a run with other plans or none, is overwritten, with one warning: its `_SUCCESS` goes first,
     ///   and, in a job of one process, so do its parts. In a job of several, parts that this batch does not have stay.
     ///
-    /// An error names the path and is tried again with the same batch, which writes the same files; then the job stops.
-    /// Directories above the batch's are made when the first batch comes. Two streams must not have the same prefix and
-    /// suffix: the second one's first batch is an error.
+    /// Parent directories are made with the first batch. Two streams must not have the same prefix and suffix: the first batch of
+    /// the second one fails.
+    ///
+    /// # Errors
+    /// At the start: a prefix or suffix that cannot be. Later, an error names the path. The engine writes the same files again,
+    /// `--output-tries` times (default: 3); then the job stops. The failed batch may have parts, but no `_SUCCESS`; after a
+    /// restart from a checkpoint directory it is written again.
     ///
     /// ```
     /// use tidemill::prelude::*;
@@ -71,19 +74,18 @@ impl<'s, T: Exchange + Debug> DStream<'s, T> {
         }
         let bags = self.node.cases.iter().map(|c| matches!(c, Case::Bag { .. })).collect();
         let place = prefix.display().to_string();
-        let other = match graph.config.place(&place) {
-            Place::Own => None,
-            Place::Other(other) => Some(PathBuf::from(other)),
-            Place::Shown => {
-                return self.attach_shown(&site, "save_as_text_files", place, |row| Ok(row_text(row)));
+        let other = match graph.config.output_target(&place) {
+            OutputTarget::Own => None,
+            OutputTarget::Other(other) => Some(PathBuf::from(other)),
+            target => {
+                let text = TextSink::new(&graph.config, target, &site, &place);
+                return self.sink_as_text(&site, "save_as_text_files", text, |row| Ok(row_text(row)));
             }
         };
         let prefix = other.as_deref().unwrap_or(prefix);
         let r = &graph.config.runtime;
-        let mut saver = Saver::new(prefix, suffix, r.process, r.processes, bags);
-        self.attach_spread(&site, "save_as_text_files", Spread::Bags(SHARDS), Completion::Written, move |tick, parts| {
-            saver.write(tick, parts)
-        });
+        let sink = TextFileSink::new(prefix, suffix, r.process, r.processes, bags);
+        self.sink_rows(&site, "save_as_text_files", sink, Distribution::Parts(DEFAULT_SHARDS));
     }
 }
 
@@ -133,7 +135,7 @@ impl Drop for Claim {
 }
 
 /// What writes the batches of one output in one process.
-pub(crate) struct Saver {
+pub(crate) struct TextFileSink {
     prefix: PathBuf,
     suffix: String,
     pub process: u16,
@@ -146,30 +148,10 @@ pub(crate) struct Saver {
     warned: bool,
 }
 
-impl Saver {
+impl TextFileSink {
     pub fn new(prefix: &Path, suffix: &str, process: u16, processes: u16, bags: Vec<bool>) -> Self {
         let (prefix, suffix) = (prefix.into(), suffix.into());
-        Saver { prefix, suffix, process, processes, bags, claim: None, begun: None, warned: false }
-    }
-
-    pub fn write<T: Debug + 'static>(&mut self, tick: &Tick, parts: &[Part<T>]) -> Result<(), BoxError> {
-        if self.claim.is_none() {
-            self.claim = Some(Claim::new(&self.prefix, &self.suffix)?);
-        }
-        if let Some(stamp) = tick.stamp {
-            return self.write_once(tick, stamp, parts);
-        }
-        let dir = self.dir(tick.time);
-        at(&dir, std::fs::create_dir_all(&dir))?;
-        let other = self.clear(&dir)?;
-        let again = self.begun.replace(tick.time) == Some(tick.time);
-        if other && !again {
-            self.warn(&dir);
-        }
-        for (number, rows) in self.files(parts) {
-            write_part(&dir, number, &rows, false)?;
-        }
-        self.succeed(&dir)
+        TextFileSink { prefix, suffix, process, processes, bags, claim: None, begun: None, warned: false }
     }
 
     pub fn warn(&mut self, dir: &Path) {
@@ -237,6 +219,28 @@ impl Saver {
         }
         let success = dir.join("_SUCCESS");
         at(&success, File::create(&success)).map(drop)
+    }
+}
+
+impl<T: Debug + 'static> Sink<T> for TextFileSink {
+    fn write(&mut self, batch: &SinkBatch, parts: &[Part<T>]) -> Result<(), BoxError> {
+        if self.claim.is_none() {
+            self.claim = Some(Claim::new(&self.prefix, &self.suffix)?);
+        }
+        if let Some(id) = batch.id() {
+            return self.write_once(id, parts);
+        }
+        let (time, dir) = (batch.time(), self.dir(batch.time()));
+        at(&dir, std::fs::create_dir_all(&dir))?;
+        let other = self.clear(&dir)?;
+        let again = self.begun.replace(time) == Some(time);
+        if other && !again {
+            self.warn(&dir);
+        }
+        for (number, rows) in self.files(parts) {
+            write_part(&dir, number, &rows, false)?;
+        }
+        self.succeed(&dir)
     }
 }
 
@@ -395,7 +399,7 @@ mod tests {
             seen.iter().filter(|(n, _)| n.starts_with(prefix) && n.contains("/part-")).map(|(_, text)| text).collect()
         };
         let parts = of("c-1/");
-        assert!(parts.len() > 1 && parts.len() <= SHARDS as usize, "{parts:?}");
+        assert!(parts.len() > 1 && parts.len() <= DEFAULT_SHARDS as usize, "{parts:?}");
         let mut rows: Vec<&str> = parts.iter().flat_map(|p| p.lines()).collect();
         assert!(parts.iter().all(|p| p.lines().is_sorted()), "{parts:?}");
         rows.sort_unstable();
@@ -407,14 +411,13 @@ mod tests {
         assert_eq!(of("u-2/"), ["x\n", "x 1\n"]);
     }
 
-    fn saver(dir: &Dir, process: u16, processes: u16, bag: bool) -> Saver {
+    fn saver(dir: &Dir, process: u16, processes: u16, bag: bool) -> TextFileSink {
         let prefix = dir.0.join(format!("p{}", if process > 0 { "/../p" } else { "" }));
-        Saver::new(&prefix, "", process, processes, vec![bag])
+        TextFileSink::new(&prefix, "", process, processes, vec![bag])
     }
 
-    fn tick(ms: u64) -> Tick {
-        let plan = crate::core::plan::Plan { time: BatchTime::from_millis(ms), ..Default::default() };
-        Tick { plan, ..Tick::default() }
+    fn batch(ms: u64) -> SinkBatch {
+        SinkBatch::new(BatchTime::from_millis(ms))
     }
 
     fn part(number: u32, rows: &[&'static str]) -> Part<&'static str> {
@@ -425,7 +428,7 @@ mod tests {
     fn a_batch_that_is_tried_again_is_as_if_it_had_gone_well() {
         let dir = Dir::new("again");
         let mut saver = saver(&dir, 0, 1, true);
-        let t = &tick(7);
+        let t = &batch(7);
         let parts = || vec![part(0, &["b", "a"]), part(2, &[]), part(100_001, &["c"])];
         let obstacle = dir.0.join("p-7/part-100001");
         std::fs::create_dir_all(obstacle.join("x")).unwrap();
@@ -445,7 +448,7 @@ mod tests {
     #[test]
     fn the_batch_of_another_run_is_replaced_with_a_warning() {
         let dir = Dir::new("other");
-        let t = &tick(7);
+        let t = &batch(7);
         saver(&dir, 0, 1, false).write(t, &[part(0, &["old"]), part(9, &["old"])]).unwrap();
         std::fs::write(dir.0.join("p-7/notes"), "mine").unwrap();
         let mut again = saver(&dir, 0, 1, false);
@@ -459,7 +462,7 @@ mod tests {
         let dir = Dir::new("processes");
         std::fs::create_dir(dir.0.join("p")).unwrap();
         let (mut first, mut second) = (saver(&dir, 0, 2, false), saver(&dir, 1, 2, false));
-        let t = &tick(7);
+        let t = &batch(7);
         first.write(t, &[part(0, &["a"])]).unwrap();
         let begun = [("p-7/.done-0-of-2", ""), ("p-7/part-00000", "a\n")];
         assert_eq!(dir.files(), files(begun));
@@ -473,7 +476,7 @@ mod tests {
     fn two_outputs_must_not_save_under_one_name() {
         let dir = Dir::new("claims");
         let (mut one, mut two) = (saver(&dir, 0, 1, false), saver(&dir, 0, 1, false));
-        let t = &tick(7);
+        let t = &batch(7);
         one.write(t, &[part(0, &["a"])]).unwrap();
         let e = two.write(t, &[part(0, &["b"])]).unwrap_err().to_string();
         assert!(e.contains("another output"), "{e}");

@@ -38,8 +38,8 @@ impl Link {
         Ok(())
     }
 
-    /// Hears all that has come back so far.
-    pub fn serve(&self) {
+    /// Takes in all reports that have come back.
+    pub fn poll(&self) {
         loop {
             // One call hears one answer of a broker, and a batch may have dozens.
             let left = self.producer.in_flight_count();
@@ -51,11 +51,11 @@ impl Link {
     }
 
     /// Waits until nothing is under way. Every record is then delivered or has failed.
-    pub fn settle(&self) -> Result<(), String> {
+    pub fn wait(&self) -> Result<(), String> {
         let began = Instant::now();
         loop {
-            // `flush` would wait in steps of 100 ms, and `poll` spins through the last of them.
-            self.serve();
+            // `flush` of librdkafka would wait in steps of 100 ms, and `poll` spins through the last of them.
+            self.poll();
             let left = self.producer.in_flight_count();
             if left == 0 {
                 return self.reports.take_failed().map_or(Ok(()), Err);

@@ -1,9 +1,8 @@
-//! How far the shards of an exactly-once sink are: records in a compacted topic of ours, written in the transactions of the rows.
+//! The progress of the shards of an exactly-once sink: records in a compacted topic, written in the transactions of the rows.
 //!
 //! The topic is `tidemill-progress-TOPIC`, one partition, beside the topic it is about. docs/formats.md has the record.
 
 use std::collections::BTreeMap;
-use std::sync::atomic::{AtomicBool, Ordering};
 use std::time::{Duration, Instant};
 
 use rdkafka::admin::{AdminClient, NewTopic, TopicReplication};
@@ -14,11 +13,12 @@ use rdkafka::{Offset, TopicPartitionList};
 use serde::{Deserialize, Serialize};
 
 use crate::connector::kafka::client::{Context, START_DEADLINE, Settings, Side, described_code, make_topic};
+use crate::connector::sink::SinkContext;
 use crate::core::error::{Error, Result};
 use crate::core::plan::Progress;
 use crate::core::time::BatchTime;
 
-/// How long transactions of others on the same topic may keep us from seeing our own records.
+/// How long open transactions of others on the progress topic may hide our records.
 const OTHERS: Duration = Duration::from_secs(90);
 
 /// A progress record as it is in the topic: JSON, so that any client can read it.
@@ -87,7 +87,7 @@ impl ProgressTopic {
     }
 
     fn wrong(&self, what: String) -> Error {
-        Error::source(format!("Kafka at {}", self.settings.brokers), format!("topic {}: {what}", self.name))
+        Error::Kafka { brokers: self.settings.brokers.clone(), reason: format!("topic {}: {what}", self.name) }
     }
 
     /// Makes the topic if it is not there.
@@ -114,21 +114,21 @@ impl ProgressTopic {
         }
     }
 
-    /// The newest committed progress of each shard of a sink. Those that wrote the shards must have been shut out.
+    /// The newest committed progress of each shard of a sink. Earlier producers of the shards must be shut out before.
     ///
     /// # Errors
-    /// The brokers do not answer; a record that is none of ours; somebody's open transaction hides what is behind it.
-    pub fn read(&self, job: &str, sink: &str, over: &AtomicBool) -> Result<BTreeMap<u32, Progress>> {
+    /// The brokers do not answer; a record is not a progress record; an open transaction hides the records behind it.
+    pub fn read(&self, context: &SinkContext) -> Result<BTreeMap<u32, Progress>> {
         let committed = self.settings.log_reader(true)?;
-        self.wait_for_others(&committed, over)?;
+        self.wait_for_others(&committed, context)?;
         let mut from = TopicPartitionList::new();
         let begin = from.add_partition_offset(&self.name, 0, Offset::Beginning).and_then(|()| committed.assign(&from));
         begin.map_err(|e| self.failed("could not be read", &e))?;
         let (mut found, end) = (BTreeMap::new(), Instant::now() + OTHERS);
-        let (prefix, ours) = (format!("{job}/{sink}/"), |shard: &str| shard.parse::<u32>().ok());
+        let (prefix, ours) = (format!("{}/{}/", context.job, context.sink), |shard: &str| shard.parse::<u32>().ok());
         loop {
             match committed.poll(Duration::from_millis(100)) {
-                // All of it was readable before we began: so this end is behind all that counts.
+                // All records that count were readable before this read began.
                 Some(Err(KafkaError::PartitionEOF(_))) => return Ok(found),
                 Some(Err(e)) if Instant::now() > end => return Err(self.failed("could not be read", &e)),
                 None if Instant::now() > end => return Err(self.wrong("could not be read to its end".into())),
@@ -145,8 +145,8 @@ impl ProgressTopic {
         }
     }
 
-    /// A reader of committed records sees nothing behind the first open transaction, whoever's it is: also not our own.
-    fn wait_for_others(&self, committed: &BaseConsumer<Context>, over: &AtomicBool) -> Result<()> {
+    /// Waits for open transactions: a reader of committed records sees nothing behind the first one, not even our own.
+    fn wait_for_others(&self, committed: &BaseConsumer<Context>, context: &SinkContext) -> Result<()> {
         let all = self.settings.log_reader(false)?;
         let bounds = |c: &BaseConsumer<Context>| c.fetch_watermarks(&self.name, 0, START_DEADLINE);
         let began = Instant::now();
@@ -176,7 +176,7 @@ impl ProgressTopic {
                 _ => {}
             }
             // Another process of this job may have died before it ended what its shards had left open.
-            if over.load(Ordering::Relaxed) {
+            if context.is_stopped() {
                 return Err(self.wrong("the job is over".into()));
             }
             std::thread::sleep(Duration::from_millis(20));

@@ -1,12 +1,11 @@
-//! What leaves for Kafka: a batch is out when the brokers said so of every record of it. At least once; `kafka_shards` is
-//! exactly once.
+//! `to_kafka`, at least once: a batch has arrived when the brokers have acknowledged all its records. transactions.rs is the
+//! exactly-once half.
 //!
-//! Batches follow one another without waiting for the answers. One that fails is sent again whole by a new producer, and those
-//! behind it: readers may see records twice, never too few.
+//! Batches are sent one after another without waiting for acknowledgements. After a failure a new producer sends the failed
+//! batch and those behind it again, whole: readers may see records twice, but miss none.
 
 use std::collections::VecDeque;
 use std::fmt::Write as _;
-use std::sync::{Arc, Mutex};
 use std::time::Instant;
 
 use rdkafka::message::{Header, OwnedHeaders};
@@ -14,17 +13,16 @@ use rdkafka::producer::BaseRecord;
 use serde::Serialize;
 
 use crate::api::dstream::DStream;
-use crate::connector::kafka::client::{Metadata, Receipt, START_DEADLINE, Settings, Side, Topic, lock};
+use crate::connector::console::TextSink;
+use crate::connector::kafka::client::{Metadata, Receipt, START_DEADLINE, Settings, Side, Topic};
 use crate::connector::kafka::producer::{Link, Outgoing};
-use crate::connector::sink::{Output, Part};
+use crate::connector::retry::pause;
+use crate::connector::sink::{DEFAULT_SHARDS, Distribution, Part, Sink, SinkBatch};
 use crate::core::data::{Exchange, KEY_GROUPS};
 use crate::core::error::{BoxError, Error, Result};
-use crate::core::plan::Tick;
 use crate::core::time::BatchTime;
 use crate::engine::flow::Site;
-use crate::engine::output::{Completion, Receipts};
-use crate::operator::kernel::deliver::{SHARDS, Spread};
-use crate::replay::request::Place;
+use crate::replay::request::OutputTarget;
 
 /// A topic to write to.
 ///
@@ -49,7 +47,7 @@ impl KafkaSink {
     /// Writes to `topic` on these brokers: `host:port`, several with commas between.
     pub fn new(brokers: impl AsRef<str>, topic: impl AsRef<str>) -> Self {
         let (settings, topic) = (Settings::brokers(brokers.as_ref()), topic.as_ref().to_string());
-        KafkaSink { settings, topic, marks: false, once: false, shards: SHARDS as u32 }
+        KafkaSink { settings, topic, marks: false, once: false, shards: DEFAULT_SHARDS }
     }
 
     /// Any setting of librdkafka by its own name. What the engine owns is refused at the start, with the reason.
@@ -69,10 +67,10 @@ impl KafkaSink {
     /// others see the rows of aborted transactions, too. Needs a checkpoint directory, sources that can be read again, and
     /// brokers with transactions.
     ///
-    /// Rows leave in [shards](KafkaSink::shards), by key or source partition, each with a producer of its own: transactions of
-    /// `JOB-TOPIC-SHARD` with the rows of one or a few batches and a record of how far the shard is, which goes into the
-    /// compacted topic `tidemill-progress-TOPIC`, made if it is missing. Rows of one key keep their order. Two jobs must not
-    /// have the same name on the same brokers: the later one shuts the earlier one out.
+    /// Rows are written in [shards](KafkaSink::shards), by key or source partition. Each shard has a producer of its own, with
+    /// the transactional id `JOB-TOPIC-SHARD`. A transaction has the rows of one or a few batches, and a record of the shard's
+    /// progress for the compacted topic `tidemill-progress-TOPIC`, which is made if it is missing. Rows of one key keep their
+    /// order. Two jobs must not have the same name on the same brokers: the later one shuts the earlier one out.
     ///
     /// ```
     /// use tidemill::prelude::*;
@@ -95,7 +93,7 @@ impl KafkaSink {
         self
     }
 
-    /// In how many shards an exactly-once sink writes, 1 to 128; 8 unless said. The number is fixed when the checkpoint
+    /// In how many shards an exactly-once sink writes, 1 to 128; default: 8. The number is fixed when the checkpoint
     /// directory is made, so that it means the same on any number of workers.
     pub fn shards(mut self, shards: u32) -> Self {
         self.shards = shards;
@@ -124,8 +122,8 @@ impl KafkaSink {
     pub(crate) fn find(&self) -> Result<Topic> {
         let found = Metadata::new(&self.settings.connection())?.topic(&self.topic, START_DEADLINE)?;
         found.ok_or_else(|| {
-            let place = format!("Kafka at {}", self.settings.brokers);
-            Error::source(place, format!("there is no topic {}; create it first", self.topic))
+            let reason = format!("there is no topic {}; create it first", self.topic);
+            Error::Kafka { brokers: self.settings.brokers.clone(), reason }
         })
     }
 }
@@ -206,7 +204,7 @@ impl ProducerRecord {
         key.map_or_else(String::new, |_| text(key) + "\t") + &text(value)
     }
 
-    /// Filled anew for a row.
+    /// Fills the record for a row.
     pub(crate) fn fill<T>(&mut self, fill: &mut impl FnMut(&T, &mut ProducerRecord), row: &T) -> Result<(), BoxError> {
         self.clear();
         fill(row, self);
@@ -287,7 +285,7 @@ impl<F> KafkaOutput<F> {
             let sent = link.put(self.record.outgoing(&self.sink.topic, &receipt));
             sent.map_err(|e| self.failed(&link.reports.words(&e)))?;
             if i % 1024 == 1023 {
-                link.serve();
+                link.poll();
             }
         }
         self.under_way.push_back(UnderWay { time, receipt, since: Instant::now() });
@@ -302,13 +300,13 @@ impl<F> KafkaOutput<F> {
             let sent = link.put(self.record.outgoing(&self.sink.topic, &Receipt::default()));
             sent.map_err(|e| self.failed(&link.reports.words(&e)))?;
         }
-        self.settle()
+        self.wait()
     }
 
     /// Waits until every row has arrived.
-    fn settle(&mut self) -> Result<(), BoxError> {
+    fn wait(&mut self) -> Result<(), BoxError> {
         let Some(link) = &self.link else { return Ok(()) };
-        link.settle().map_err(|e| self.failed(&e))?;
+        link.wait().map_err(|e| self.failed(&e))?;
         self.under_way.clear();
         Ok(())
     }
@@ -323,14 +321,15 @@ impl<F> KafkaOutput<F> {
         }
         let mut sent = self.rows(time, parts);
         if sent.is_ok() && self.sink.marks {
-            sent = self.settle().and_then(|()| self.marks(time));
+            sent = self.wait().and_then(|()| self.marks(time));
         }
-        self.judged(sent)
+        self.reset_if_failed(sent)
     }
 
-    fn look(&mut self, time: BatchTime) -> Result<bool, BoxError> {
+    /// Whether all rows up to this batch have arrived.
+    fn poll(&mut self, time: BatchTime) -> Result<bool, BoxError> {
         let Some(link) = &self.link else { return Ok(true) };
-        link.serve();
+        link.poll();
         if let Some(what) = link.reports.take_failed() {
             return Err(self.failed(&what).into());
         }
@@ -347,8 +346,25 @@ impl<F> KafkaOutput<F> {
         }
     }
 
-    /// What is still under way must not be counted with the next attempt: a new producer begins it.
-    fn judged<R>(&mut self, done: Result<R, BoxError>) -> Result<R, BoxError> {
+    /// Writes a batch and waits until all its rows have arrived. For tests and tools; the engine does not wait.
+    ///
+    /// # Errors
+    /// A row cannot be a record, the brokers do not answer, or they refuse a record.
+    pub fn write_and_wait<T>(&mut self, time: BatchTime, parts: &[Part<T>]) -> Result<(), BoxError>
+    where
+        F: FnMut(&T, &mut ProducerRecord) + Send,
+    {
+        let batch = SinkBatch::new(time);
+        self.write(&batch, parts)?;
+        let began = Instant::now();
+        while !Sink::<T>::flush(self, time)? {
+            std::thread::sleep(pause(began));
+        }
+        Ok(())
+    }
+
+    /// What is still under way must not be counted with the next attempt, so that begins with a new producer.
+    fn reset_if_failed<R>(&mut self, done: Result<R, BoxError>) -> Result<R, BoxError> {
         if done.is_err() {
             self.link = None;
             self.under_way.clear();
@@ -357,67 +373,78 @@ impl<F> KafkaOutput<F> {
     }
 }
 
-impl<T, F> Output<T> for KafkaOutput<F>
+impl<T, F> Sink<T> for KafkaOutput<F>
 where
     F: FnMut(&T, &mut ProducerRecord) + Send,
 {
-    fn write(&mut self, time: BatchTime, parts: &[Part<T>]) -> Result<(), BoxError> {
-        self.send(time, parts)?;
-        let done = self.settle();
-        if let Some(link) = &self.link {
-            link.reports.clear();
-        }
-        self.judged(done)
+    fn write(&mut self, batch: &SinkBatch, parts: &[Part<T>]) -> Result<(), BoxError> {
+        self.send(batch.time(), parts)
     }
-}
 
-/// Shared by what writes and what hears of it: both are called on the output thread.
-struct Shared<F>(Arc<Mutex<KafkaOutput<F>>>);
-
-impl<F: Send> Receipts for Shared<F> {
-    fn arrived(&mut self, time: BatchTime) -> Result<bool, BoxError> {
-        let mut output = lock(&self.0);
-        let looked = output.look(time);
-        output.judged(looked)
+    fn flush(&mut self, time: BatchTime) -> Result<bool, BoxError> {
+        let arrived = self.poll(time);
+        self.reset_if_failed(arrived)
     }
 }
 
 impl<'s, T: Exchange> DStream<'s, T> {
-    /// Writes every row of each batch to a topic, as `fill` says, from the process the row is in: at least once, or by
-    /// [`KafkaSink::exactly_once`] just once. A batch that fails is sent again whole, then the job stops with it not out.
+    /// Writes every row of each batch to a topic, from the process the row is in. `fill` makes the record of a row; it gets an
+    /// empty record each time, and a record without a value is a tombstone.
     ///
-    /// The topic must be there when the job starts: an error names it.
+    /// Batches are written in order, and within a batch rows by process and part, each part in the stream's order. The topic
+    /// must exist when the job starts.
     ///
-    /// Batches leave in order, and within a batch rows as `print` would order them, by process and part.
+    /// At least once by default: a batch counts as written when the brokers have acknowledged all its records. After a failure or
+    /// a restart, records may be in the topic twice, with the same bytes if `fill` depends on the row alone. With
+    /// [`KafkaSink::exactly_once`], readers of committed records see each row once.
+    ///
+    /// # Errors
+    /// At the start: the settings are wrong, the brokers do not answer within 10 seconds, or the topic is missing.
+    ///
+    /// Later, a record that is not acknowledged within `message.timeout.ms` (default of librdkafka: 5 minutes), or a row that
+    /// cannot be JSON, fails its batch. Then a new producer sends that batch and the batches behind it again, whole, and `fill`
+    /// runs again for each of their rows. After `--output-tries` tries (default: 3) the job stops; records that were sent stay
+    /// in the topic. With `exactly_once`, `fill` runs once for each row and attempt of `write`, and not again for a commit that
+    /// is tried again; the transaction of a failed batch is aborted.
+    ///
+    /// ```no_run
+    /// use tidemill::prelude::*;
+    /// StreamingContext::builder("counts", secs(5)).run(|ssc| {
+    ///     let words = ssc.kafka_direct_stream(KafkaSource::brokers("127.0.0.1:9092").topic("words")).values().oks();
+    ///     let sink = KafkaSink::new("127.0.0.1:9092", "counts");
+    ///     words.count_by_value().to_kafka(sink, |(word, n), record| {
+    ///         record.key(word).json(n).header("unit", "words");
+    ///     });
+    ///     Ok(())
+    /// }).unwrap();
+    /// ```
     #[track_caller]
     pub fn to_kafka(&self, mut sink: KafkaSink, mut fill: impl FnMut(&T, &mut ProducerRecord) + Send + 'static) {
         let site = Site::of("to_kafka");
         let graph = &self.node.graph;
-        match graph.config.place(&sink.topic) {
-            Place::Own => {}
-            Place::Other(topic) => (sink.topic, sink.once) = (topic, false),
-            Place::Shown => {
+        match graph.config.output_target(&sink.topic) {
+            OutputTarget::Own => {}
+            OutputTarget::Other(topic) => (sink.topic, sink.once) = (topic, false),
+            target => {
+                let text = TextSink::new(&graph.config, target, &site, &format!("topic {}", sink.topic));
                 let mut record = ProducerRecord::default();
                 let line = move |row: &T| {
                     record.fill(&mut fill, row)?;
                     Ok(record.line())
                 };
-                return self.attach_shown(&site, "to_kafka", format!("topic {}", sink.topic), line);
+                return self.sink_as_text(&site, "to_kafka", text, line);
             }
         }
         if sink.once {
             return match sink.check() {
-                Ok(()) => self.to_kafka_once(&site, sink, fill),
+                Ok(()) => self.to_kafka_exactly_once(&site, sink, fill),
                 Err(e) => graph.problem(&site, e),
             };
         }
         match KafkaOutput::new(&sink, fill) {
             Ok(output) => {
                 graph.before_start(move || sink.find().map(drop));
-                let output = Arc::new(Mutex::new(output));
-                let out = Completion::Delivered(Box::new(Shared(output.clone())));
-                let send = move |tick: &Tick, parts: &[Part<T>]| lock(&output).send(tick.time, parts);
-                self.attach_spread(&site, "to_kafka", Spread::Local, out, send);
+                self.sink_rows(&site, "to_kafka", output, Distribution::Local);
             }
             Err(e) => graph.problem(&site, e),
         }
@@ -455,7 +482,7 @@ mod tests {
         let mut out = KafkaOutput::new(&sink, |row: &String, rec: &mut ProducerRecord| _ = rec.value(row)).unwrap();
         out.link = Some(link_to_nowhere(&sink));
         let parts = [Part { number: 0, rows: vec![String::from("x")] }];
-        let text = out.write(BatchTime::from_millis(1000), &parts).unwrap_err().to_string();
+        let text = out.write_and_wait(BatchTime::from_millis(1000), &parts).unwrap_err().to_string();
         assert!(text.contains("topic out") && text.contains("127.0.0.1:1"), "{text}");
         assert!(out.link.is_none());
     }
@@ -472,7 +499,7 @@ mod tests {
             let sink = KafkaSink::new(broker.address(), &topic);
             for _ in 0..3 {
                 let mut out = KafkaOutput::open(&sink, |row: &i32, rec: &mut ProducerRecord| _ = rec.key(key).json(row)).unwrap();
-                out.write(BatchTime::from_millis(1000), &[Part { number: 0, rows: vec![1, 2, 3] }]).unwrap();
+                out.write_and_wait(BatchTime::from_millis(1000), &[Part { number: 0, rows: vec![1, 2, 3] }]).unwrap();
             }
             let held: Vec<i64> = (0..5).map(|p| metadata.bounds(&topic, p, START_DEADLINE).unwrap().1).collect();
             let all = (0..5).map(|p| if p == partition { 9 } else { 0 }).collect::<Vec<i64>>();

@@ -1,34 +1,30 @@
-//! Exactly once to Kafka: one transaction a shard and group of batches, with the shard's progress in it.
+//! `to_kafka`, exactly once: for each shard and group of batches one transaction, with the shard's progress in it.
 //!
-//! The rows of a shard are kept, as records, until it is known what became of their transaction. After any error the next
-//! attempt begins with a new producer, which ends what the old one left open; then the progress record says whether the rows
-//! are in the topic. Only one thing is final: to be shut out by a newer run.
+//! Rows are kept, as records, until it is known whether their transaction was committed. After an error the next attempt begins
+//! with a new producer, which aborts what the old one left open. Then the progress record says whether the rows are in the
+//! topic. One error is fatal: a newer run writes here.
 
-use std::sync::atomic::AtomicBool;
-use std::sync::{Arc, Mutex};
 use std::time::Duration;
 
 use rdkafka::error::{KafkaError, RDKafkaErrorCode};
 use rdkafka::message::OwnedHeaders;
 use rdkafka::producer::{BaseRecord, Producer};
 
-use crate::api::config::Config;
-use crate::api::dstream::{Case, DStream};
-use crate::connector::kafka::client::{Receipt, lock};
+use crate::api::dstream::DStream;
+use crate::connector::kafka::client::Receipt;
 use crate::connector::kafka::producer::{Link, Outgoing};
 use crate::connector::kafka::progress::{ProgressTopic, key, value};
 use crate::connector::kafka::sink::{KafkaSink, ProducerRecord};
-use crate::connector::sink::Part;
+use crate::connector::sink::{
+    BatchId, CommitGroup, Committed, FatalError, Part, Sink, SinkBatch, SinkContext, TransactionalSink,
+};
 use crate::core::data::Exchange;
 use crate::core::error::{BoxError, Error, Result};
 use crate::core::fault::{lost, point};
-use crate::core::plan::{Progress, Stamp, Tick};
-use crate::core::time::BatchTime;
+use crate::core::plan::{Progress, RunId};
 use crate::engine::flow::Site;
-use crate::engine::output::{Completion, Final, Life, Promise};
-use crate::operator::kernel::deliver::Spread;
 
-/// How long a producer may take to get its number: librdkafka asks again by itself.
+/// How long a producer may take to get its id from the brokers; librdkafka asks again by itself.
 const INIT: Duration = Duration::from_secs(30);
 
 /// Records that are ready to be sent, one after the other in memory.
@@ -54,8 +50,8 @@ impl Kept {
         self.records.push(Head { headers: record.headers.take(), ..head });
     }
 
-    /// Takes the last ones away again.
-    fn cut(&mut self, (bytes, records): (usize, usize)) {
+    /// Drops the last records.
+    fn truncate(&mut self, (bytes, records): (usize, usize)) {
         self.bytes.truncate(bytes);
         self.records.truncate(records);
     }
@@ -65,7 +61,7 @@ impl Kept {
     }
 
     fn clear(&mut self) {
-        self.cut((0, 0));
+        self.truncate((0, 0));
         // One large batch is no reason to keep its memory.
         self.bytes.shrink_to(1 << 20);
     }
@@ -87,38 +83,37 @@ impl Kept {
     }
 }
 
-/// One shard: its producer, how far it is, and what waits for the next commit.
+/// One shard: its producer, its progress, and the records of the next commit.
 struct Shard {
     number: u32,
     link: Option<Link>,
     progress: Option<Progress>,
     kept: Kept,
-    /// The last batch whose rows are kept.
-    last: Option<(BatchTime, Stamp)>,
-    /// A checkpoint wants the progress of every shard, rows or not.
-    due: bool,
 }
 
 /// What all shards of a sink have in common.
-struct Sink {
+struct Common {
     sink: KafkaSink,
-    job: String,
-    name: String,
     topic: ProgressTopic,
-    life: Life,
-    most: usize,
-    over: Arc<AtomicBool>,
+    /// There when the sink has begun.
+    context: Option<SinkContext>,
 }
 
-impl Sink {
+impl Common {
+    fn context(&self) -> Result<&SinkContext, FatalError> {
+        self.context.as_ref().ok_or_else(|| FatalError("the sink has not begun".into()))
+    }
+
     fn failed(&self, shard: u32, what: &str) -> String {
         let KafkaSink { topic, settings, .. } = &self.sink;
         format!("Kafka topic {topic} on {}, shard {shard}: {what}", settings.brokers)
     }
 
-    /// A producer for a shard. When this returns, whoever had it before is shut out, and what they left open is aborted.
+    /// A producer for a shard. When this returns, earlier producers of the shard are shut out, and their open transactions
+    /// aborted.
     fn link(&self, shard: u32) -> Result<Link, BoxError> {
-        let id = format!("{}-{}-{shard}", self.job, self.name);
+        let SinkContext { job, sink, .. } = self.context()?;
+        let id = format!("{job}-{sink}-{shard}");
         let (producer, reports) = self.sink.settings.transactional(&id)?;
         let link = Link::new(&self.sink.settings, producer, reports);
         link.producer.init_transactions(INIT).map_err(|e| self.wrong(shard, &link, &e))?;
@@ -136,24 +131,24 @@ impl Sink {
             |c| matches!(c, RDKafkaErrorCode::Fenced | RDKafkaErrorCode::ProducerFenced | RDKafkaErrorCode::InvalidProducerEpoch);
         if code.is_some_and(fenced) || fatal.is_some_and(fenced) {
             let what = "shut out: another run of this job writes here now, or the transaction timed out; this one ends";
-            return Final(self.failed(shard, what)).into();
+            return FatalError(self.failed(shard, what)).into();
         }
         let trouble = link.reports.trouble().map_or_else(String::new, |t| format!(" ({t})"));
         match code {
             Some(RDKafkaErrorCode::UnsupportedFeature | RDKafkaErrorCode::UnsupportedVersion) => {
                 let what = format!("exactly_once() needs brokers with transactions, and these have none: {words}{trouble}");
-                Final(self.failed(shard, &what)).into()
+                FatalError(self.failed(shard, &what)).into()
             }
             Some(RDKafkaErrorCode::InvalidTransactionTimeout) => {
                 let ms = self.sink.settings.transaction_timeout().as_millis();
                 let what = format!("transaction.timeout.ms is {ms}, which is above the brokers' transaction.max.timeout.ms");
-                Final(self.failed(shard, &what)).into()
+                FatalError(self.failed(shard, &what)).into()
             }
             _ => self.failed(shard, &format!("{words}{trouble}")).into(),
         }
     }
 
-    /// Sends the rows of a shard and its progress in one transaction. On an error nobody knows whether they are out.
+    /// Sends the rows of a shard and its progress in one transaction. After an error they may be committed or not.
     fn transact(&self, link: &Link, kept: &Kept, progress: &Progress) -> Result<(), BoxError> {
         let shard = progress.shard;
         let wrong = |e: KafkaError| self.wrong(shard, link, &e);
@@ -163,13 +158,13 @@ impl Sink {
         for (i, record) in kept.each(&self.sink.topic).enumerate() {
             link.put(record).map_err(wrong)?;
             if i % 1024 == 1023 {
-                link.serve();
+                link.poll();
             }
         }
-        let (key, value) = (key(&self.job, &self.name, shard), value(progress));
+        let (key, value) = (key(&progress.job, &progress.sink, shard), value(progress));
         let record = BaseRecord::with_opaque_to(&self.topic.name, Receipt::default()).partition(0);
         link.put(record.key(key.as_bytes()).payload(&value)).map_err(wrong)?;
-        link.settle().map_err(|e| self.judged(shard, link, None, &e))?;
+        link.wait().map_err(|e| self.judged(shard, link, None, &e))?;
         point("sink.commit.before");
         if lost("sink.rows") {
             return Err(self.failed(shard, "a test says that nobody answers").into());
@@ -182,123 +177,115 @@ impl Sink {
         Ok(())
     }
 
-    /// Whether a shard is through this batch, by what its own record says.
-    fn through(&self, found: &Progress, last: (BatchTime, Stamp)) -> Result<bool, Final> {
-        let (time, stamp) = last;
-        if found.generation > self.life.generation {
-            let what =
-                format!("generation {} of this job writes here now, and this is {}", found.generation, self.life.generation);
-            return Err(Final(self.failed(found.shard, &what)));
+    /// Whether a shard has committed this batch, by its own record.
+    fn has_committed(&self, found: &Progress, last: BatchId) -> Result<bool, FatalError> {
+        let ours = self.context()?.run.generation;
+        if found.generation > ours {
+            let what = format!("generation {} of this job writes here now, and this is {ours}", found.generation);
+            return Err(FatalError(self.failed(found.shard, &what)));
         }
-        if found.time == time && found.plan != stamp.plan {
-            let what =
-                format!("the progress says that {time} was written by the plan {:016x}, not by {:016x}", found.plan, stamp.plan);
-            return Err(Final(self.failed(found.shard, &what)));
+        let BatchId { time, plan, .. } = last;
+        if found.time == time && found.plan != plan {
+            let what = format!("the progress says that {time} was written by the plan {:016x}, not by {plan:016x}", found.plan);
+            return Err(FatalError(self.failed(found.shard, &what)));
         }
         Ok(found.time >= time)
     }
 }
 
 impl Shard {
-    fn dirty(&self) -> bool {
-        let ahead = |(time, _): (BatchTime, Stamp)| self.progress.as_ref().is_none_or(|p| p.time < time);
-        (self.due || !self.kept.records.is_empty()) && self.last.is_some_and(ahead)
+    /// Whether it has something to commit: rows, or the progress that a checkpoint needs.
+    fn is_dirty(&self, group: &CommitGroup) -> bool {
+        let ahead = self.progress.as_ref().is_none_or(|p| p.time < group.last.time);
+        (group.checkpoint || !self.kept.records.is_empty()) && ahead
     }
 
-    fn commit(&mut self, sink: &Sink) -> Result<(), BoxError> {
-        let Some(last) = self.last else { return Ok(()) };
+    fn commit(&mut self, common: &Common, last: BatchId) -> Result<(), BoxError> {
+        let SinkContext { job, sink, run, shard_count, .. } = common.context()?;
         let link = match self.link.take() {
             Some(link) => link,
             None => {
-                let link = sink.link(self.number)?;
-                self.progress = sink.topic.read(&sink.job, &sink.name, &sink.over)?.remove(&self.number);
+                let link = common.link(self.number)?;
+                self.progress = common.topic.read(common.context()?)?.remove(&self.number);
                 if let Some(found) = &self.progress
-                    && sink.through(found, last)?
+                    && common.has_committed(found, last)?
                 {
-                    tracing::warn!(shard = self.number, batch = last.0.millis(), "the commit that failed had been made");
+                    tracing::warn!(shard = self.number, batch = last.time.millis(), "the commit that failed had been made");
                     self.link = Some(link);
-                    self.done();
+                    self.kept.clear();
                     return Ok(());
                 }
                 link
             }
         };
-        let (time, stamp) = last;
         let progress = Progress {
-            job: sink.job.clone(),
-            sink: sink.name.clone(),
+            job: job.clone(),
+            sink: sink.clone(),
             shard: self.number,
-            shards: sink.sink.shards,
-            directory: sink.life.directory,
-            generation: stamp.generation,
-            time,
-            plan: stamp.plan,
+            shards: *shard_count,
+            directory: run.directory,
+            generation: last.run.generation,
+            time: last.time,
+            plan: last.plan,
         };
         // A producer that failed is dropped: what it says of its transaction is not asked.
-        sink.transact(&link, &self.kept, &progress)?;
+        common.transact(&link, &self.kept, &progress)?;
         link.reports.clear();
         (self.link, self.progress) = (Some(link), Some(progress));
-        self.done();
-        Ok(())
-    }
-
-    fn done(&mut self) {
         self.kept.clear();
-        self.due = false;
+        Ok(())
     }
 }
 
 /// Writes the shards of one process; `F` fills a record for each row.
-struct KafkaShards<F> {
-    sink: Sink,
+struct KafkaTransactions<F> {
+    common: Common,
     fill: F,
     record: ProducerRecord,
     shards: Vec<Shard>,
 }
 
-impl<F> KafkaShards<F> {
-    fn new(sink: KafkaSink, name: String, config: &Config, most: usize, fill: F) -> Self {
-        let r = &config.runtime;
-        let here = |s: &u32| *s as usize % config.peers() / r.workers as usize == r.process as usize;
-        let shard = |number| Shard { number, link: None, progress: None, kept: Kept::default(), last: None, due: false };
-        let shards = (0..sink.shards).filter(here).map(shard).collect();
+impl<F> KafkaTransactions<F> {
+    fn new(sink: KafkaSink, fill: F) -> Self {
         let topic = ProgressTopic::beside(&sink.topic, &sink.settings);
-        let (job, life) = (config.name.clone(), Life { directory: 0, generation: 0 });
-        let sink = Sink { sink, job, name, topic, life, most, over: Arc::default() };
-        KafkaShards { sink, fill, record: ProducerRecord::default(), shards }
+        let common = Common { sink, topic, context: None };
+        KafkaTransactions { common, fill, record: ProducerRecord::default(), shards: Vec::new() }
     }
 
-    /// Does something with each of these shards, all at a time, and returns the error that weighs most.
+    /// Does something with each of these shards, all at a time. Of several errors a fatal one is returned.
     fn each(
         &mut self,
         of: impl Fn(&Shard) -> bool,
-        work: impl Fn(&Sink, &mut Shard) -> Result<(), BoxError> + Sync,
+        work: impl Fn(&Common, &mut Shard) -> Result<(), BoxError> + Sync,
     ) -> Result<(), BoxError> {
-        let (sink, work) = (&self.sink, &work);
+        let (common, work) = (&self.common, &work);
         let errors: Vec<BoxError> = std::thread::scope(|scope| {
             let shards = self.shards.iter_mut().filter(|shard| of(shard));
-            let threads: Vec<_> = shards.map(|shard| scope.spawn(move || work(sink, shard))).collect();
-            threads.into_iter().filter_map(|t| t.join().unwrap_or_else(|p| std::panic::resume_unwind(p)).err()).collect()
+            let named = || std::thread::Builder::new().name("tm-kafka-txn".into());
+            let threads: Vec<_> = shards.map(|shard| named().spawn_scoped(scope, move || work(common, shard))).collect();
+            let done = threads.into_iter().map(|thread| match thread {
+                Ok(thread) => thread.join().unwrap_or_else(|panic| std::panic::resume_unwind(panic)),
+                Err(e) => Err(e.into()),
+            });
+            done.filter_map(std::result::Result::err).collect()
         });
-        let last = errors.iter().position(|e| e.is::<Final>()).unwrap_or(0);
-        errors.into_iter().nth(last).map_or(Ok(()), Err)
+        let heaviest = errors.iter().position(|e| e.is::<FatalError>()).unwrap_or(0);
+        errors.into_iter().nth(heaviest).map_or(Ok(()), Err)
     }
+}
 
-    fn write<T>(&mut self, tick: &Tick, parts: &[Part<T>]) -> Result<(), BoxError>
-    where
-        F: FnMut(&T, &mut ProducerRecord),
-    {
-        let marks: Vec<_> = self.shards.iter().map(|s| s.kept.len()).collect();
+impl<T, F> Sink<T> for KafkaTransactions<F>
+where
+    F: FnMut(&T, &mut ProducerRecord) + Send,
+{
+    fn write(&mut self, _: &SinkBatch, parts: &[Part<T>]) -> Result<(), BoxError> {
+        let before: Vec<_> = self.shards.iter().map(|s| s.kept.len()).collect();
         for part in parts {
             let shard = self.shards.iter_mut().find(|s| s.number == part.number);
-            let shard = shard.ok_or_else(|| Final(format!("shard {} is not of this process", part.number)))?;
-            if shard.progress.as_ref().is_some_and(|p| tick.time <= p.time) {
-                // It is in the topic since before the restart.
-                continue;
-            }
+            let shard = shard.ok_or_else(|| FatalError(format!("shard {} is not of this process", part.number)))?;
             for row in &part.rows {
                 if let Err(e) = self.record.fill(&mut self.fill, row) {
-                    self.shards.iter_mut().zip(marks).for_each(|(s, mark)| s.kept.cut(mark));
+                    self.shards.iter_mut().zip(before).for_each(|(s, before)| s.kept.truncate(before));
                     return Err(e);
                 }
                 shard.kept.push(&mut self.record);
@@ -306,94 +293,76 @@ impl<F> KafkaShards<F> {
         }
         Ok(())
     }
+}
 
-    /// The topics are there, and the brokers have transactions.
-    fn open(&mut self, life: Life, over: &Arc<AtomicBool>) -> Result<Vec<Progress>> {
-        (self.sink.life, self.sink.over) = (life, over.clone());
+impl<T, F> TransactionalSink<T> for KafkaTransactions<F>
+where
+    F: FnMut(&T, &mut ProducerRecord) + Send,
+{
+    fn name(&self) -> String {
+        self.common.sink.topic.clone()
+    }
+
+    fn shards(&self) -> u32 {
+        self.common.sink.shards
+    }
+
+    /// Finds the topics, makes the one of the progress, and gets a producer for each shard, which shuts earlier runs out.
+    fn begin(&mut self, context: &SinkContext) -> Result<Vec<Committed>, BoxError> {
+        self.common.context = Some(context.clone());
+        let shard = |number: &u32| Shard { number: *number, link: None, progress: None, kept: Kept::default() };
+        self.shards = context.shards.iter().map(shard).collect();
         point("sink.open");
-        self.sink.sink.find()?;
-        self.sink.topic.make()?;
-        let link = |sink: &Sink, shard: &mut Shard| {
-            shard.link = Some(sink.link(shard.number)?);
+        self.common.sink.find()?;
+        self.common.topic.make()?;
+        let link = |common: &Common, shard: &mut Shard| {
+            shard.link = Some(common.link(shard.number)?);
             Ok(())
         };
         self.each(|_| true, link).map_err(|e| Error::config(e.to_string()))?;
-        let mut found = self.sink.topic.read(&self.sink.job, &self.sink.name, &self.sink.over)?;
-        // Also of shards that there are no more.
-        if let Some(p) = found.values().find(|p| p.shards != self.sink.sink.shards) {
-            let (was, is) = (p.shards, self.sink.sink.shards);
+        let mut found = self.common.topic.read(context)?;
+        // Shards that this program does not have any more count too.
+        if let Some(p) = found.values().find(|p| p.shards != context.shard_count) {
+            let (was, is) = (p.shards, context.shard_count);
             let what =
                 format!("there were {was} shards, and the program says {is}: say shards({was}), or give the job another name");
-            return Err(Error::config(self.sink.failed(p.shard, &what)));
+            return Err(Error::config(self.common.failed(p.shard, &what)).into());
         }
         self.shards.iter_mut().for_each(|shard| shard.progress = found.remove(&shard.number));
-        Ok(self.shards.iter().filter_map(|s| s.progress.clone()).collect())
-    }
-}
-
-/// Shared by what writes and what commits: both are called on the output thread.
-struct Shared<F>(Arc<Mutex<KafkaShards<F>>>);
-
-impl<F: Send> Promise for Shared<F> {
-    fn sink(&self) -> (String, u32) {
-        let s = &lock(&self.0).sink;
-        (s.name.clone(), s.sink.shards)
+        let committed = |p: &Progress| {
+            let run = RunId { directory: p.directory, generation: p.generation };
+            Committed { shard: p.shard, batch: BatchId { time: p.time, run, plan: p.plan } }
+        };
+        Ok(self.shards.iter().filter_map(|s| s.progress.as_ref()).map(committed).collect())
     }
 
-    fn most(&self) -> usize {
-        lock(&self.0).sink.most
-    }
-
-    fn begin(&mut self, life: Life, over: &Arc<AtomicBool>) -> Result<Vec<Progress>> {
-        lock(&self.0).open(life, over)
-    }
-
-    fn through(&mut self, tick: &Tick) {
-        let Some(stamp) = tick.stamp else { return };
-        for shard in &mut lock(&self.0).shards {
-            shard.last = Some((tick.time, stamp));
-            shard.due |= tick.cut.is_some();
-        }
-    }
-
-    fn commit(&mut self) -> Result<(), BoxError> {
-        let mut all = lock(&self.0);
-        all.shards.iter_mut().filter(|shard| !shard.dirty()).for_each(Shard::done);
-        all.each(Shard::dirty, |sink, shard| shard.commit(sink))
+    fn commit(&mut self, group: &CommitGroup) -> Result<(), BoxError> {
+        self.shards.iter_mut().filter(|shard| !shard.is_dirty(group)).for_each(|shard| shard.kept.clear());
+        self.each(|shard| shard.is_dirty(group), |common, shard| shard.commit(common, group.last))
     }
 }
 
 impl<'s, T: Exchange> DStream<'s, T> {
     /// `to_kafka` for a sink that is exactly once.
-    pub(super) fn to_kafka_once(&self, site: &Site, sink: KafkaSink, fill: impl FnMut(&T, &mut ProducerRecord) + Send + 'static) {
+    pub(super) fn to_kafka_exactly_once(
+        &self,
+        site: &Site,
+        sink: KafkaSink,
+        fill: impl FnMut(&T, &mut ProducerRecord) + Send + 'static,
+    ) {
         let graph = &self.node.graph;
-        let mut problems = Vec::new();
-        if graph.config.runtime.checkpoint.is_none() {
-            problems.push("exactly_once() needs a checkpoint directory: say --checkpoint DIR or checkpoint(dir)".to_string());
-        }
-        if let Some(source) = graph.unrepeatable(&self.node.lineage) {
-            let what = format!("exactly_once() behind the source {source}, whose records nobody can send again after a crash");
-            problems.push(format!("{what}: leave it out (at least once), or write them to Kafka first"));
-        }
         if sink.marks {
-            problems.push(
-                "marks() and exactly_once(): what a reader sees of a transaction is whole already; leave marks() out".into(),
-            );
+            let what = "marks() and exactly_once(): what a reader sees of a transaction is whole already; leave marks() out";
+            graph.problem(site, what);
         }
         let (timeout, interval) = (sink.settings.transaction_timeout(), graph.config.interval.millis());
         let least = Duration::from_millis(3 * interval).max(sink.settings.delivery_deadline());
         if timeout < least {
             let what = format!("transaction.timeout.ms is {}", timeout.as_millis());
-            problems.push(format!("{what}, and must be at least {}: three batches, and the delivery of one", least.as_millis()));
+            let least = least.as_millis();
+            graph.problem(site, format!("{what}, and must be at least {least}: three batches, and the delivery of one"));
         }
-        problems.into_iter().for_each(|p| graph.problem(site, p));
-        // Rows of a key without a key group may be in any shard: batch after batch keeps them in order.
-        let grouped = self.node.cases.iter().all(|c| *c != Case::Bag { grouped: false });
-        let most = if grouped { usize::MAX } else { 1 };
-        let (spread, name) = (Spread::All(sink.shards.into()), graph.sink_name(&sink.topic));
-        let shards = Arc::new(Mutex::new(KafkaShards::new(sink, name, &graph.config, most, fill)));
-        let out = Completion::Committed(Box::new(Shared(shards.clone())));
-        self.attach_spread(site, "to_kafka", spread, out, move |tick, parts| lock(&shards).write(tick, parts));
+        self.sink_in_transactions(site, "to_kafka", "exactly_once()", KafkaTransactions::new(sink, fill));
     }
 }
 
@@ -428,7 +397,7 @@ mod tests {
         ];
         assert_eq!(all(&kept), expected);
         assert_eq!(all(&kept), expected, "twice the same: a transaction may be tried again");
-        kept.cut(two);
+        kept.truncate(two);
         expected.pop();
         assert_eq!(all(&kept), expected);
     }

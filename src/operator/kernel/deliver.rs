@@ -1,135 +1,101 @@
-//! The kernel under every output operation: sends whole batches to the output thread. Operators never do I/O.
+//! The kernel under every output: takes the rows of whole batches to the queue of the output. Operators never do I/O.
+//!
+//! Rows are exchanged to the process that writes them, collected until the batch is closed, and put into the output's typed
+//! queue (engine/output.rs). What happens to them on the output thread is not in this room: connector/sink_task.rs.
 
-use std::any::Any;
 use std::collections::BTreeMap;
 use std::fmt::Debug;
 use std::sync::Arc;
-use std::sync::atomic::Ordering;
 
+use timely::dataflow::channels::pact::Pipeline;
 use timely::dataflow::operators::Probe;
 
 use crate::api::context::Graph;
 use crate::api::dstream::{Case, DStream, in_order};
-use crate::connector::sink::Part;
-use crate::core::data::{Exchange, KEY_GROUPS, PartitionId, Rows, key_group, sort_by_encoded};
-use crate::core::error::BoxError;
+use crate::connector::sink::Distribution;
+use crate::core::data::{Exchange, KEY_GROUPS, PartitionId, Rows, key_group};
 use crate::core::plan::Tick;
-use crate::engine::flow::{Give, Parcel, Site, VecStream, batched, expand, parcels, route, to};
-use crate::engine::output::{Completion, Delivery, OutputSpec, Write};
+use crate::engine::flow::{Give, Parcel, Site, Slots, VecStream, batched, expand, parcels, route, to};
+use crate::engine::output::{NewOutput, PartRows, RowQueue};
+use crate::format::row_text::row_text;
 use crate::operator::kernel::gather::size_of_rows;
-
-/// Rows by partition.
-type Parcels<T> = Vec<(PartitionId, Vec<T>)>;
-
-/// How many shards an exchanged stream leaves in, unless said.
-pub(crate) const SHARDS: u64 = 8;
-
-/// How the rows of a batch are dealt to the processes that write them.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub(crate) enum Spread {
-    /// They leave from where they are; a bag's parts are its partitions there.
-    Local,
-    /// Those of a bag by shard, of which there are so many; a part is a shard, or a source's partition.
-    Bags(u64),
-    /// All of them by shard, and a part is a shard: a bag's by key group, a source's by partition, a sequence is the first.
-    #[cfg_attr(not(feature = "kafka"), allow(dead_code, reason = "only exactly-once sinks of Kafka ask"))]
-    All(u64),
-}
 
 /// The shard of a key group.
 pub(crate) fn shard_of(group: u64, shards: u64) -> u64 {
     group * shards / KEY_GROUPS
 }
 
-/// Hands what an output writes of a batch, so many bytes, to the output thread. `None`: this stream has no batch at this time.
-fn deliver<P: Send + 'static>(graph: &Graph<'_>, output: usize) -> impl FnMut(&Arc<Tick>, Option<P>, usize) + 'static {
-    let (deliveries, waiting) = (graph.deliveries.clone(), graph.waiting.clone());
-    move |plan, rows: Option<P>, bytes| {
-        if plan.restored {
-            return;
-        }
-        let rows = rows.filter(|_| plan.shown);
-        let bytes = if rows.is_some() { bytes } else { 0 };
-        waiting.fetch_add(bytes, Ordering::Relaxed);
-        let rows = rows.map(|r| Box::new(r) as Box<dyn Any + Send>);
-        // The thread is gone only if the job has failed.
-        let _ = deliveries.send(Delivery::Part { output, plan: plan.clone(), rows, bytes });
+/// The shard of a partition; a bag has been split by shard already.
+fn shard(case: Case, partition: PartitionId, shards: u64) -> u64 {
+    match case {
+        Case::Source => u64::from(partition.index) % shards,
+        Case::Sequence => 0,
+        Case::Bag { .. } => u64::from(partition.index),
     }
 }
 
-/// What the output thread is given for an output: its parts' rows, put together.
-fn writer<T: 'static>(mut write: impl FnMut(&Tick, Vec<&[T]>) -> Result<(), BoxError> + Send + 'static) -> Write {
-    Box::new(move |plan, rows| {
-        let rows = rows.iter().filter_map(|r| r.downcast_ref::<Vec<T>>()).map(|v| &v[..]).collect();
-        write(plan, rows)
-    })
+/// Registers an output; returns what hands it the rows of a batch. `None` rows: the stream has no batch at this time.
+fn deliver<R: Send + 'static>(
+    graph: &Graph<'_>,
+    site: &Site,
+    senders: usize,
+    all_processes: bool,
+    new: impl FnOnce(RowQueue<R>) -> NewOutput,
+) -> impl FnMut(&Arc<Tick>, Option<R>, usize) + 'static {
+    let (output, queue) = graph.output(site, senders, all_processes, new);
+    let channel = graph.outputs.clone();
+    move |tick, rows, bytes| channel.deliver(output, &queue, tick, rows, bytes)
 }
 
 impl<'s, T: Exchange> DStream<'s, T> {
-    /// Writes each batch in process 0, whole and in order. Rows are lent: those of a batch that failed are given again.
-    pub(crate) fn attach_gathered(
-        &self,
-        site: &Site,
-        verb: &str,
-        mut write: impl FnMut(&Tick, &mut Vec<T>) -> Result<(), BoxError> + Send + 'static,
-    ) {
+    /// Takes each batch to an output of process 0, whole and in order.
+    pub(crate) fn deliver_gathered(&self, site: &Site, verb: &str, new: impl FnOnce(RowQueue<Vec<T>>) -> NewOutput) {
         let graph = &self.node.graph;
         graph.note::<T>(verb, "");
-        let parts = usize::from(graph.home_process());
-        let write: Write = Box::new(move |plan, parts| match parts.first_mut().and_then(|p| p.downcast_mut()) {
-            Some(rows) => write(plan, rows),
-            None => write(plan, &mut Vec::new()),
-        });
-        let output = graph.output(OutputSpec { name: site.name(), parts, write, out: Completion::Written }, false);
-        let mut deliver = deliver(graph, output);
-        let done = self.gather_every(site, move |plan, rows, _: &mut Give<'_, Rows<()>>| {
+        let senders = usize::from(graph.home_process());
+        let mut deliver = deliver(graph, site, senders, false, new);
+        let done = self.gather_every(site, move |tick, rows, _: &mut Give<'_, Rows<()>>| {
             let bytes = rows.as_deref().map_or(0, size_of_rows);
-            deliver(plan, rows, bytes);
+            deliver(tick, rows, bytes);
         });
         done.probe_with(&graph.probe);
     }
 
-    /// Writes each batch by parts: one a source partition, a shard, or one for a sequence.
-    pub(crate) fn attach_spread(
+    /// Takes each batch to an output of every process, by parts.
+    pub(crate) fn deliver_parts(
         &self,
         site: &Site,
         verb: &str,
-        spread: Spread,
-        out: Completion,
-        mut write: impl FnMut(&Tick, &[Part<T>]) -> Result<(), BoxError> + Send + 'static,
+        distribution: Distribution,
+        new: impl FnOnce(RowQueue<Vec<PartRows<T>>>) -> NewOutput,
     ) {
         let graph = &self.node.graph;
-        graph.note::<T>(verb, format_args!("{spread:?}"));
-        let cases = self.node.cases.to_vec();
-        let write: Write = Box::new(move |plan, workers| {
-            // Rows are put in order here, beside the workers; once, however often it is tried. All workers' together: a bag
-            // without key groups has the same partition on each.
-            if !workers[0].is::<Vec<Part<T>>>() {
-                let parcels = workers.iter_mut().filter_map(|w| w.downcast_mut::<Parcels<T>>());
-                let all = parcels.flat_map(std::mem::take).collect();
-                workers[0] = Box::new(parts(&cases, spread, all));
-            }
-            write(plan, workers[0].downcast_ref::<Vec<Part<T>>>().expect("put there just now"))
-        });
-        let spec = OutputSpec { name: site.name(), parts: graph.local_workers(), write, out };
-        let output = graph.output(spec, true);
-        let mut deliver = deliver(graph, output);
-        let grid = self.node.grid.clone();
+        graph.note::<T>(verb, distribution.fingerprint());
+        let mut deliver = deliver(graph, site, graph.local_workers(), true, new);
+        let (cases, grid) = (self.node.cases.clone(), self.node.grid.clone());
         let peers = graph.flow.scope.peers();
-        let addressed = match spread {
-            Spread::Local => to(&graph.flow, site, self.inner(), graph.flow.scope.index() as u64),
-            Spread::Bags(shards) => self.by_shard(site, shards, false),
-            Spread::All(shards) => self.by_shard(site, shards, true),
+        let addressed = match distribution {
+            Distribution::Parts(shards) => self.by_shard(site, shards.into(), false),
+            Distribution::Shards(shards) => self.by_shard(site, shards.into(), true),
+            Distribution::Local | Distribution::Gathered => to(&graph.flow, site, self.inner(), graph.flow.scope.index() as u64),
         };
-        let absorb = |slots: &mut crate::engine::flow::Slots<Parcels<T>>, t, batch: Vec<(u64, PartitionId, Vec<T>)>| {
-            slots.at(t).extend(batch.into_iter().map(|(_, partition, rows)| (partition, rows)))
+        let part = move |partition: PartitionId| match distribution {
+            Distribution::Shards(shards) => {
+                let shard = shard(cases[partition.branch as usize], partition, shards.into());
+                PartitionId { branch: 0, index: shard as u32 }
+            }
+            _ => partition,
         };
-        let finish = move |plan: &Arc<Tick>, parcels: Parcels<T>, _: &mut Give<'_, Rows<()>>| {
-            let bytes = parcels.iter().map(|(_, rows)| size_of_rows(rows)).sum();
-            deliver(plan, grid.has(plan.time).then_some(parcels), bytes)
+        let absorb = move |slots: &mut Slots<Vec<PartRows<T>>>, t, batch: Vec<(u64, PartitionId, Vec<T>)>| {
+            let rows = batch.into_iter().map(|(_, partition, rows)| PartRows { part: part(partition), partition, rows });
+            slots.at(t).extend(rows);
         };
-        let done = if peers == 1 || spread == Spread::Local {
-            batched(&graph.flow, site, addressed, timely::dataflow::channels::pact::Pipeline, absorb, finish)
+        let finish = move |tick: &Arc<Tick>, rows: Vec<PartRows<T>>, _: &mut Give<'_, Rows<()>>| {
+            let bytes = rows.iter().map(|p| size_of_rows(&p.rows)).sum();
+            deliver(tick, grid.has(tick.time).then_some(rows), bytes)
+        };
+        let done = if peers == 1 || distribution == Distribution::Local {
+            batched(&graph.flow, site, addressed, Pipeline, absorb, finish)
         } else {
             batched(&graph.flow, site, addressed, parcels(), absorb, finish)
         };
@@ -160,67 +126,26 @@ impl<'s, T: Exchange> DStream<'s, T> {
     }
 }
 
-/// The shard of a partition: of a bag's it is the partition by now.
-fn shard(case: Case, partition: PartitionId, shards: u64) -> u64 {
-    match case {
-        Case::Source => u64::from(partition.index) % shards,
-        Case::Sequence => 0,
-        Case::Bag { .. } => u64::from(partition.index),
-    }
-}
-
-/// Groups a batch's parcels into numbered parts: left partitions of a union before right ones, bags in encoded order.
-fn parts<T: Exchange>(cases: &[Case], spread: Spread, parcels: Parcels<T>) -> Vec<Part<T>> {
-    let mut partitions: BTreeMap<PartitionId, Parcels<T>> = BTreeMap::new();
-    for (partition, rows) in parcels {
-        let part = match spread {
-            Spread::All(shards) => {
-                PartitionId { branch: 0, index: shard(cases[partition.branch as usize], partition, shards) as u32 }
-            }
-            _ => partition,
-        };
-        partitions.entry(part).or_default().push((partition, rows));
-    }
-    let part = |(partition, parcels): (PartitionId, Vec<_>)| {
-        let number = partition.index + ((partition.branch as u32) << 16);
-        Part { number, rows: in_order(cases, parcels, sort_by_encoded) }
-    };
-    partitions.into_iter().map(part).collect()
-}
+/// Strings of a partition.
+type Texts = (PartitionId, Vec<String>);
 
 impl<'s, T: Debug + 'static> DStream<'s, T> {
-    /// Writes the first `n` rows of each batch as text in process 0; `more` says whether there were others.
-    pub(crate) fn attach_text(
-        &self,
-        site: &Site,
-        verb: &str,
-        n: usize,
-        mut write: impl FnMut(&Tick, &[String], bool) -> Result<(), BoxError> + Send + 'static,
-    ) {
+    /// Takes the first `n` rows of each batch, as text, to an output of process 0; and one more, if there are more.
+    pub(crate) fn deliver_first(&self, site: &Site, verb: &str, n: usize, new: impl FnOnce(RowQueue<Vec<String>>) -> NewOutput) {
         let graph = &self.node.graph;
         graph.note::<T>(verb, n);
         let home = graph.home();
-        let write = writer(move |plan, parts: Vec<&[String]>| {
-            let rows = parts.first().copied().unwrap_or_default();
-            write(plan, &rows[..rows.len().min(n)], rows.len() > n)
-        });
-        let output = graph.output(
-            OutputSpec { name: site.name(), parts: usize::from(graph.home_process()), write, out: Completion::Written },
-            false,
-        );
-        let mut deliver = deliver(graph, output);
+        let mut deliver = deliver(graph, site, usize::from(graph.home_process()), false, new);
         let (cases, grid) = (self.node.cases.clone(), self.node.grid.clone());
+        let kept_of = cases.clone();
         let first = batched(
             &graph.flow,
             site,
             self.inner(),
-            timely::dataflow::channels::pact::Pipeline,
-            {
-                let cases = cases.clone();
-                move |slots, t, rows: Rows<T>| {
-                    let partitions: &mut BTreeMap<PartitionId, Vec<String>> = slots.at(t);
-                    shortlist(&cases, partitions, &rows, n);
-                }
+            Pipeline,
+            move |slots, t, rows: Rows<T>| {
+                let partitions: &mut BTreeMap<PartitionId, Vec<String>> = slots.at(t);
+                shortlist(&kept_of, partitions, &rows, n);
             },
             |_, partitions, give| give(partitions.into_iter().collect::<Vec<_>>()),
         );
@@ -228,17 +153,17 @@ impl<'s, T: Debug + 'static> DStream<'s, T> {
             &graph.flow,
             site,
             first,
-            route(|_: &(PartitionId, Vec<String>)| 0),
-            |slots, t, batch: Vec<(PartitionId, Vec<String>)>| {
-                let all: &mut Vec<(PartitionId, Vec<String>)> = slots.at(t);
+            route(|_: &Texts| 0),
+            |slots, t, batch: Vec<Texts>| {
+                let all: &mut Vec<Texts> = slots.at(t);
                 all.extend(batch);
             },
-            move |plan, all, _: &mut Give<'_, Rows<()>>| {
+            move |tick, all, _: &mut Give<'_, Rows<()>>| {
                 if home {
                     let mut rows = in_order(&cases, all, |rows| rows.sort_unstable());
                     rows.truncate(n.saturating_add(1));
                     let bytes = rows.iter().map(String::len).sum();
-                    deliver(plan, grid.has(plan.time).then_some(rows), bytes);
+                    deliver(tick, grid.has(tick.time).then_some(rows), bytes);
                 }
             },
         );
@@ -263,38 +188,37 @@ fn shortlist<T: Debug + 'static>(cases: &[Case], partitions: &mut BTreeMap<Parti
     }
 }
 
-/// The text of a row: a string as it is, anything else as `{:?}`.
-pub(crate) fn row_text<T: Debug + 'static>(row: &T) -> String {
-    let any: &dyn Any = row;
-    match (any.downcast_ref::<String>(), any.downcast_ref::<&'static str>()) {
-        (Some(s), _) => s.clone(),
-        (_, Some(s)) => s.to_string(),
-        _ => format!("{row:?}"),
-    }
-}
-
 #[cfg(test)]
 mod tests {
     use super::*;
     use crate::api::context::StreamingContext;
     use crate::connector::queue::QueueSource;
+    use crate::connector::sink::{Part, Sink, SinkBatch};
+    use crate::core::error::BoxError;
     use std::sync::Mutex;
+
+    type Log = Arc<Mutex<Vec<Vec<(String, i64)>>>>;
+
+    struct Logged(Log);
+
+    impl Sink<(String, i64)> for Logged {
+        fn write(&mut self, _: &SinkBatch, parts: &[Part<(String, i64)>]) -> Result<(), BoxError> {
+            self.0.lock().unwrap().push(parts.iter().flat_map(|p| p.rows.clone()).collect());
+            Ok(())
+        }
+    }
 
     /// The rows of each batch as a spread output without shards gets them.
     fn written(workers: u16, view: bool) -> Vec<Vec<(String, i64)>> {
         let words = |n: u64| (0..n).map(|i| format!("word {}", i * i % 40)).collect::<Vec<_>>();
         let queue = QueueSource::from_batches([words(30), words(0), words(50)]);
-        let seen = Arc::new(Mutex::new(Vec::new()));
+        let seen = Log::default();
         let log = seen.clone();
         let job = StreamingContext::builder("spread", crate::core::time::millis(1)).workers(workers);
         let build = move |ssc: &StreamingContext<'_>| {
             let counts = ssc.queue_stream(&queue).count_by_value();
             let counts = if view { counts.sum_by_key().update() } else { counts };
-            let log = log.clone();
-            counts.attach_spread(&Site::of("test"), "test", Spread::Local, Completion::Written, move |_, parts| {
-                log.lock().unwrap().push(parts.iter().flat_map(|p| p.rows.clone()).collect());
-                Ok(())
-            });
+            counts.sink_to(Logged(log.clone()), Distribution::Local);
             Ok(())
         };
         job.run(build).unwrap();

@@ -1,0 +1,142 @@
+//! A sink with the queue of its rows: what the output thread calls, without knowing of which type the rows are.
+//!
+//! Rows are put in order here, beside the workers, once a batch: retried writes see the same rows. They are dropped when the
+//! thread releases the batch.
+
+use std::collections::{BTreeMap, VecDeque};
+use std::marker::PhantomData;
+use std::sync::Arc;
+use std::sync::atomic::AtomicBool;
+
+use crate::api::dstream::{Case, in_order};
+use crate::connector::sink::{BatchId, CommitGroup, Committed, Part, Sink, SinkBatch, SinkContext, TransactionalSink};
+use crate::core::data::{Exchange, PartitionId, sort_by_encoded};
+use crate::core::error::{BoxError, Error, Result};
+use crate::core::plan::{Progress, RunId};
+use crate::core::time::BatchTime;
+use crate::engine::output::{OutputTask, PartRows, RowQueue};
+
+/// Puts the rows of one batch of all workers into numbered parts.
+pub(crate) trait Arrange<R, T>: FnMut(&SinkBatch, Vec<R>) -> Vec<Part<T>> + Send {}
+
+impl<R, T, F: FnMut(&SinkBatch, Vec<R>) -> Vec<Part<T>> + Send> Arrange<R, T> for F {}
+
+/// The rows of process 0, whole and in order already: one part.
+pub(crate) fn one_part<T>(_: &SinkBatch, workers: Vec<Vec<T>>) -> Vec<Part<T>> {
+    workers.into_iter().map(|rows| Part { number: 0, rows }).collect()
+}
+
+/// Groups rows into numbered parts: those of the left side of a union before those of the right one, bags in encoded order.
+///
+/// All workers' together: a bag without key groups has the same partition on each.
+pub(crate) fn parts<T: Exchange>(cases: &[Case], workers: Vec<Vec<PartRows<T>>>) -> Vec<Part<T>> {
+    let mut by_part: BTreeMap<PartitionId, Vec<(PartitionId, Vec<T>)>> = BTreeMap::new();
+    for PartRows { part, partition, rows } in workers.into_iter().flatten() {
+        by_part.entry(part).or_default().push((partition, rows));
+    }
+    let part = |(part, rows): (PartitionId, Vec<_>)| {
+        let number = part.index + ((part.branch as u32) << 16);
+        Part { number, rows: in_order(cases, rows, sort_by_encoded) }
+    };
+    by_part.into_iter().map(part).collect()
+}
+
+/// A sink of `T`, of which the queue has `R`.
+pub(crate) struct SinkTask<R, T, A, S> {
+    queue: RowQueue<R>,
+    arrange: A,
+    sink: S,
+    /// Batches that may be written again, with their rows.
+    held: VecDeque<(BatchTime, Vec<Part<T>>)>,
+}
+
+impl<R, T, A: Arrange<R, T>, S: Sink<T>> SinkTask<R, T, A, S> {
+    pub fn new(queue: RowQueue<R>, arrange: A, sink: S) -> Self {
+        SinkTask { queue, arrange, sink, held: VecDeque::new() }
+    }
+
+    /// The rows of a batch: from the queue, if they have not been taken before.
+    fn rows(&mut self, batch: &SinkBatch) -> Option<usize> {
+        let time = batch.time();
+        if let Some(at) = self.held.iter().position(|(t, _)| *t == time) {
+            return Some(at);
+        }
+        let rows = self.queue.take(time)?;
+        self.held.push_back((time, (self.arrange)(batch, rows)));
+        Some(self.held.len() - 1)
+    }
+}
+
+impl<R: Send, T: Send, A: Arrange<R, T>, S: Sink<T>> OutputTask for SinkTask<R, T, A, S> {
+    fn write(&mut self, batch: &SinkBatch) -> Result<(), BoxError> {
+        match self.rows(batch) {
+            Some(at) => self.sink.write(batch, &self.held[at].1),
+            None => Ok(()),
+        }
+    }
+
+    fn flush(&mut self, time: BatchTime) -> Result<bool, BoxError> {
+        self.sink.flush(time)
+    }
+
+    fn release(&mut self, time: BatchTime) {
+        self.held.retain(|(t, _)| *t != time);
+    }
+}
+
+/// A transactional sink. Rows that were committed before the restart do not reach it.
+pub(crate) struct TransactionalTask<R, T, A, S> {
+    task: SinkTask<R, T, A, S>,
+    context: SinkContext,
+    /// Up to where each shard had committed when this run began.
+    committed: BTreeMap<u32, BatchTime>,
+    rows: PhantomData<fn(T)>,
+}
+
+impl<R, T, A: Arrange<R, T>, S: TransactionalSink<T>> TransactionalTask<R, T, A, S> {
+    pub fn new(queue: RowQueue<R>, arrange: A, sink: S, context: SinkContext) -> Self {
+        let task = SinkTask::new(queue, arrange, sink);
+        TransactionalTask { task, context, committed: BTreeMap::new(), rows: PhantomData }
+    }
+
+    fn progress(&self, Committed { shard, batch }: Committed) -> Progress {
+        let SinkContext { job, sink, shard_count, .. } = &self.context;
+        let BatchId { time, run: RunId { directory, generation }, plan } = batch;
+        Progress { job: job.clone(), sink: sink.clone(), shard, shards: *shard_count, directory, generation, time, plan }
+    }
+}
+
+impl<R: Send, T: Send, A: Arrange<R, T>, S: TransactionalSink<T>> OutputTask for TransactionalTask<R, T, A, S> {
+    fn write(&mut self, batch: &SinkBatch) -> Result<(), BoxError> {
+        let (time, committed) = (batch.time(), &self.committed);
+        let Some(at) = self.task.rows(batch) else { return Ok(()) };
+        let parts = &mut self.task.held[at].1;
+        parts.retain(|part| committed.get(&part.number).is_none_or(|through| *through < time));
+        self.task.sink.write(batch, parts)
+    }
+
+    fn flush(&mut self, _: BatchTime) -> Result<bool, BoxError> {
+        Ok(true)
+    }
+
+    fn release(&mut self, time: BatchTime) {
+        self.task.release(time);
+    }
+
+    fn begin(&mut self, run: RunId, stop: &Arc<AtomicBool>) -> Result<Vec<Progress>> {
+        (self.context.run, self.context.stop) = (run, stop.clone());
+        let found = self.task.sink.begin(&self.context).map_err(|e| match e.downcast::<Error>() {
+            Ok(ours) => *ours,
+            Err(e) => Error::config(format!("the sink {} cannot begin: {e}", self.context.sink)),
+        })?;
+        self.committed = found.iter().map(|c| (c.shard, c.batch.time)).collect();
+        Ok(found.into_iter().map(|c| self.progress(c)).collect())
+    }
+
+    fn commit(&mut self, last: &SinkBatch, checkpoint: bool) -> Result<(), BoxError> {
+        match last.id() {
+            Some(last) => self.task.sink.commit(&CommitGroup { last, checkpoint }),
+            None => Ok(()),
+        }
+    }
+}

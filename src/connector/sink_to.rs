@@ -1,0 +1,156 @@
+//! `sink_to` and `sink_to_exactly_once`: the verbs that take a stream's rows to a sink. Every output of the library uses them.
+
+use std::sync::Arc;
+
+use crate::api::config::Config;
+use crate::api::dstream::{Case, DStream};
+use crate::connector::console::{RowsAsText, TextSink};
+use crate::connector::sink::{Distribution, Sink, SinkBatch, SinkContext, TransactionalSink};
+use crate::connector::sink_task::{Arrange, SinkTask, TransactionalTask, one_part, parts};
+use crate::core::data::{Exchange, KEY_GROUPS, encoded};
+use crate::core::error::BoxError;
+use crate::core::plan::RunId;
+use crate::engine::flow::Site;
+use crate::engine::output::{NewOutput, RowQueue, TransactionalSpec};
+use crate::replay::request::{OutputTarget, warn_discarded};
+
+impl<'s, T: Exchange> DStream<'s, T> {
+    /// Writes each batch to a sink of the program: at least once. Flink's `sinkTo`. An asserting example is at [`Sink`].
+    ///
+    /// The build closure runs once on each worker, and one of the sinks it makes is used in each process: open files and
+    /// connections at the first `write`, not before. [`sink`](crate::connector::sink) draws the order of calls.
+    ///
+    /// In a replay the sink is not used, unless `--replay-foreach` asks for it.
+    ///
+    /// # Errors
+    /// A `write` or `flush` that fails is tried again with the same rows, `--output-tries` times (default: 3); then the job stops
+    /// with the batch not written. A job with a checkpoint directory writes that batch first when it starts again.
+    #[doc(alias = "sinkTo")]
+    #[track_caller]
+    pub fn sink_to(&self, sink: impl Sink<T> + 'static, distribution: Distribution) {
+        let site = Site::of("sink_to");
+        let graph = &self.node.graph;
+        if let Distribution::Parts(n) | Distribution::Shards(n) = distribution {
+            wrong_shards(n).into_iter().for_each(|problem| graph.problem(&site, problem));
+        }
+        if !self.goes_elsewhere(&site, "sink_to", graph.config.function_target()) {
+            self.sink_rows(&site, "sink_to", sink, distribution);
+        }
+    }
+
+    /// Writes each batch to a sink of the program, exactly once, by shard. Rows of one key, or of one source partition, are
+    /// always in the same shard, and in order.
+    ///
+    /// Needs a checkpoint directory, and sources that can be read again: Kafka or files. [`sink`](crate::connector::sink) draws
+    /// the order of calls; `examples/custom_sink.rs` is a short one. A replay does not use the sink.
+    ///
+    /// # Errors
+    /// A `write` or `commit` that fails is tried again, `--output-tries` times (default: 3); then the job stops. When it starts
+    /// again, it writes what is not committed: the same rows in the same batches.
+    #[doc(alias = "sinkTo")]
+    #[track_caller]
+    pub fn sink_to_exactly_once(&self, sink: impl TransactionalSink<T> + 'static) {
+        let site = Site::of("sink_to_exactly_once");
+        if !self.goes_elsewhere(&site, "sink_to_exactly_once", self.node.graph.config.transaction_target()) {
+            self.sink_in_transactions(&site, "sink_to_exactly_once", "sink_to_exactly_once()", sink);
+        }
+    }
+
+    /// Whether the rows go elsewhere than to a function or sink of the program, of which nobody knows where it writes: then their
+    /// encoding is kept, to be compared, or they are discarded.
+    pub(crate) fn goes_elsewhere(&self, site: &Site, verb: &str, target: OutputTarget) -> bool {
+        let graph = &self.node.graph;
+        match target {
+            OutputTarget::Own => return false,
+            OutputTarget::Discarded if !graph.dry && graph.home() => warn_discarded(&site.name()),
+            _ => {}
+        }
+        let hex = |row: &T| Ok(encoded(row).iter().map(|b| format!("{b:02x}")).collect());
+        self.sink_as_text(site, verb, TextSink::new(&graph.config, target, site, ""), hex);
+        true
+    }
+
+    /// Takes each row, as a line of text, to stdout or to where lines are compared.
+    pub(crate) fn sink_as_text(
+        &self,
+        site: &Site,
+        verb: &str,
+        text: TextSink,
+        line: impl FnMut(&T) -> Result<String, BoxError> + Send + 'static,
+    ) {
+        self.sink_gathered(site, verb, RowsAsText { text, line }, one_part);
+    }
+
+    /// Takes the rows to a sink.
+    pub(crate) fn sink_rows(&self, site: &Site, verb: &str, sink: impl Sink<T> + 'static, distribution: Distribution) {
+        match distribution {
+            Distribution::Gathered => self.sink_gathered(site, verb, sink, one_part),
+            _ => {
+                let cases = self.node.cases.to_vec();
+                let arrange = move |_: &SinkBatch, workers| parts(&cases, workers);
+                self.deliver_parts(site, verb, distribution, |queue| plain(queue, arrange, sink));
+            }
+        }
+    }
+
+    /// Takes whole batches to a sink in process 0, as `arrange` makes its rows of them.
+    pub(crate) fn sink_gathered<U: Send + 'static>(
+        &self,
+        site: &Site,
+        verb: &str,
+        sink: impl Sink<U> + 'static,
+        arrange: impl Arrange<Vec<T>, U> + 'static,
+    ) {
+        self.deliver_gathered(site, verb, |queue| plain(queue, arrange, sink));
+    }
+
+    /// Takes the rows to a transactional sink. `what`: how the program asked for it, for errors.
+    pub(crate) fn sink_in_transactions(&self, site: &Site, verb: &str, what: &str, sink: impl TransactionalSink<T> + 'static) {
+        let graph = &self.node.graph;
+        let shards = sink.shards();
+        let mut problems = Vec::new();
+        if graph.config.runtime.checkpoint.is_none() {
+            problems.push(format!("{what} needs a checkpoint directory: say --checkpoint DIR or checkpoint(dir)"));
+        }
+        if let Some(source) = graph.unrepeatable(&self.node.lineage) {
+            let what = format!("{what} behind the source {source}, whose records nobody can send again after a crash");
+            problems.push(format!("{what}: leave it out (at least once), or write them to Kafka first"));
+        }
+        problems.extend(wrong_shards(shards));
+        problems.into_iter().for_each(|p| graph.problem(site, p));
+        // Rows of a key without a key group may be in any shard: batch after batch keeps them in order.
+        let grouped = self.node.cases.iter().all(|c| *c != Case::Bag { grouped: false });
+        let max_batches = if grouped { usize::MAX } else { 1 };
+        let context = context(&graph.config, graph.sink_name(&sink.name()), shards);
+        let transactional = Some(TransactionalSpec { sink: context.sink.clone(), shards, max_batches });
+        let cases = self.node.cases.to_vec();
+        let arrange = move |_: &SinkBatch, workers| parts(&cases, workers);
+        self.deliver_parts(site, verb, Distribution::Shards(shards), |queue| {
+            let task = Box::new(TransactionalTask::new(queue, arrange, sink, context));
+            NewOutput { task, transactional }
+        });
+    }
+}
+
+fn plain<R: Send + 'static, T: Send + 'static>(
+    queue: RowQueue<R>,
+    arrange: impl Arrange<R, T> + 'static,
+    sink: impl Sink<T> + 'static,
+) -> NewOutput {
+    NewOutput { task: Box::new(SinkTask::new(queue, arrange, sink)), transactional: None }
+}
+
+fn wrong_shards(shards: u32) -> Option<String> {
+    let possible = 1..=KEY_GROUPS;
+    (!possible.contains(&shards.into()))
+        .then(|| format!("{shards} shards: there can be 1 to {KEY_GROUPS}, as there are key groups"))
+}
+
+/// The shards of this process are those whose worker is here.
+fn context(config: &Config, sink: String, shard_count: u32) -> SinkContext {
+    let r = &config.runtime;
+    let here = |s: &u32| *s as usize % config.peers() / r.workers as usize == r.process as usize;
+    let run = RunId { directory: 0, generation: 0 };
+    let shards = (0..shard_count).filter(here).collect();
+    SinkContext { job: config.name.clone(), sink, run, shards, shard_count, stop: Arc::default() }
+}

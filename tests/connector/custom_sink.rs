@@ -1,0 +1,296 @@
+//! Sinks of a program, by the public API alone: at least once and exactly once, through failures and restarts.
+
+use std::collections::{BTreeMap, VecDeque};
+use std::path::{Path, PathBuf};
+use std::sync::atomic::{AtomicU32, Ordering};
+use std::sync::{Arc, Mutex, MutexGuard};
+
+use tidemill::connector::sink::{
+    BatchId, CommitGroup, Committed, Distribution, FatalError, Part, Sink, SinkBatch, SinkContext, TransactionalSink,
+};
+use tidemill::job::ManualClock;
+use tidemill::prelude::*;
+
+const BATCHES: i64 = 12;
+
+/// What a database would hold, and which calls of the sink fail.
+#[derive(Default)]
+struct Store {
+    rows: Vec<(u64, i64)>,
+    progress: BTreeMap<u32, BatchId>,
+    /// The newest run that has begun.
+    owner: u64,
+    failing_writes: u32,
+    /// Commits that fail before they take effect, and after it.
+    failing_commits: u32,
+    unanswered_commits: u32,
+    /// From this batch time on, commits fail for good.
+    broken_from: Option<u64>,
+    commits: u32,
+}
+
+#[derive(Clone, Default)]
+struct Database(Arc<Mutex<Store>>);
+
+impl Database {
+    fn lock(&self) -> MutexGuard<'_, Store> {
+        self.0.lock().unwrap()
+    }
+
+    fn rows(&self) -> Vec<(u64, i64)> {
+        let mut rows = self.lock().rows.clone();
+        rows.sort_unstable();
+        rows
+    }
+}
+
+fn one_less(n: &mut u32) -> bool {
+    let left = *n > 0;
+    *n -= u32::from(left);
+    left
+}
+
+/// Writes rows into the database, exactly once, in shards.
+struct Table {
+    database: Database,
+    shards: u32,
+    context: Option<SinkContext>,
+    uncommitted: BTreeMap<u32, Vec<(u64, i64)>>,
+}
+
+impl Table {
+    fn new(database: &Database, shards: u32) -> Self {
+        Table { database: database.clone(), shards, context: None, uncommitted: BTreeMap::new() }
+    }
+}
+
+impl Sink<i64> for Table {
+    fn write(&mut self, batch: &SinkBatch, parts: &[Part<i64>]) -> Result<(), BoxError> {
+        if one_less(&mut self.database.lock().failing_writes) {
+            return Err("no write now".into());
+        }
+        for part in parts {
+            let rows = part.rows.iter().map(|row| (batch.time().millis(), *row));
+            self.uncommitted.entry(part.number).or_default().extend(rows);
+        }
+        Ok(())
+    }
+}
+
+impl TransactionalSink<i64> for Table {
+    fn name(&self) -> String {
+        "table".into()
+    }
+
+    fn shards(&self) -> u32 {
+        self.shards
+    }
+
+    fn begin(&mut self, context: &SinkContext) -> Result<Vec<Committed>, BoxError> {
+        assert_eq!((context.sink.as_str(), context.shard_count), ("table", self.shards));
+        let mut store = self.database.lock();
+        store.owner = store.owner.max(context.run.generation);
+        let committed = |shard: &u32| Some(Committed { shard: *shard, batch: *store.progress.get(shard)? });
+        let found = context.shards.iter().filter_map(committed).collect();
+        self.context = Some(context.clone());
+        Ok(found)
+    }
+
+    fn commit(&mut self, group: &CommitGroup) -> Result<(), BoxError> {
+        let context = self.context.as_ref().expect("begin comes first");
+        let mut store = self.database.lock();
+        store.commits += 1;
+        if store.owner > context.run.generation {
+            return Err(FatalError(format!("run {} writes here now", store.owner)).into());
+        }
+        if store.broken_from.is_some_and(|t| group.last.time.millis() >= t) || one_less(&mut store.failing_commits) {
+            return Err("no commit now".into());
+        }
+        for shard in &context.shards {
+            let rows = self.uncommitted.get(shard).cloned().unwrap_or_default();
+            let known = store.progress.get(shard) == Some(&group.last);
+            if !known && (group.checkpoint || !rows.is_empty()) {
+                store.rows.extend(rows);
+                store.progress.insert(*shard, group.last);
+            }
+        }
+        if one_less(&mut store.unanswered_commits) {
+            return Err("the answer is lost".into());
+        }
+        self.uncommitted.clear();
+        Ok(())
+    }
+}
+
+static DIRS: AtomicU32 = AtomicU32::new(0);
+
+struct Dir(PathBuf);
+
+impl Dir {
+    fn new() -> Self {
+        let n = DIRS.fetch_add(1, Ordering::SeqCst);
+        Dir(std::env::temp_dir().join(format!("tidemill-custom-sink-{}-{n}", std::process::id())))
+    }
+}
+
+impl Drop for Dir {
+    fn drop(&mut self) {
+        let _ = std::fs::remove_dir_all(&self.0);
+    }
+}
+
+fn given() -> Vec<Vec<i64>> {
+    (0..BATCHES).map(|b| (0..b % 4 * 3).map(|i| b * 100 + i).collect()).collect()
+}
+
+fn expected() -> Vec<(u64, i64)> {
+    (1u64..).zip(given()).flat_map(|(t, rows)| rows.into_iter().map(move |row| (t, row))).collect()
+}
+
+/// Runs the batches into the table; with `by_key`, behind an exchange.
+fn run(dir: &Path, workers: u16, shards: u32, by_key: bool, database: &Database) -> tidemill::Result<Summary> {
+    let database = database.clone();
+    let job = StreamingContext::builder("custom-sink", millis(1)).workers(workers).checkpoint(dir);
+    let job = job.checkpoint_interval(millis(3)).output_tries(2).start_on_clock(ManualClock::at(0), move |ssc| {
+        let rows = ssc.test_stream(given());
+        let rows = if by_key { rows.map(|n| (n, 1)).reduce_by_key(|a, b| a + b).map(|(n, _)| n) } else { rows };
+        rows.sink_to_exactly_once(Table::new(&database, shards));
+        Ok(())
+    });
+    job?.await_termination()
+}
+
+#[test]
+fn failures_that_pass_leave_each_row_once() {
+    for (workers, shards, by_key) in [(1, 1, false), (2, 5, false), (4, 3, true)] {
+        let (dir, database) = (Dir::new(), Database::default());
+        *database.lock() = Store { failing_writes: 1, unanswered_commits: 1, ..Store::default() };
+        run(&dir.0, workers, shards, by_key, &database).unwrap();
+        assert_eq!(database.rows(), expected(), "{workers} workers, {shards} shards");
+        assert_eq!(database.lock().progress.len(), shards as usize, "a checkpoint stores the progress of each shard");
+    }
+}
+
+#[test]
+fn a_commit_that_fails_once_is_made_again_with_the_same_group() {
+    let (dir, database) = (Dir::new(), Database::default());
+    database.lock().failing_commits = 1;
+    run(&dir.0, 2, 2, false, &database).unwrap();
+    assert_eq!(database.rows(), expected());
+}
+
+#[test]
+fn a_commit_that_fails_for_good_ends_the_job_and_the_next_run_goes_on() {
+    for (workers, then) in [(1, 2), (2, 4), (4, 1)] {
+        let (dir, database) = (Dir::new(), Database::default());
+        database.lock().broken_from = Some(7);
+        let end = run(&dir.0, workers, 4, true, &database);
+        let Err(Error::Output { output, tries, reason, .. }) = end else { panic!("{end:?}") };
+        assert!(output.contains("sink_to_exactly_once") && reason == "no commit now" && tries == 2, "{output}: {reason}");
+        assert!(database.rows().iter().all(|(t, _)| *t < 7));
+        database.lock().broken_from = None;
+        run(&dir.0, then, 4, true, &database).unwrap();
+        assert_eq!(database.rows(), expected(), "{workers} workers, then {then}");
+    }
+}
+
+#[test]
+fn an_answer_that_is_lost_at_the_end_of_a_run_is_found_at_the_next() {
+    let (dir, database) = (Dir::new(), Database::default());
+    database.lock().unanswered_commits = 1;
+    database.lock().broken_from = Some(9);
+    assert!(run(&dir.0, 2, 2, false, &database).is_err());
+    let before = database.rows();
+    database.lock().broken_from = None;
+    run(&dir.0, 2, 2, false, &database).unwrap();
+    assert_eq!(database.rows(), expected());
+    assert!(database.rows().starts_with(&before), "nothing was written again");
+}
+
+#[test]
+fn an_earlier_run_commits_nothing_when_a_newer_one_has_taken_over() {
+    let (dir, database) = (Dir::new(), Database::default());
+    database.lock().owner = 99;
+    let e = run(&dir.0, 1, 1, false, &database).unwrap_err().to_string();
+    assert!(e.contains("run 99 writes here now") && e.contains("tried 1 times"), "{e}");
+    assert_eq!((database.rows().len(), database.lock().commits), (0, 1), "a fatal error is not tried again");
+}
+
+#[test]
+fn a_sink_of_another_directory_stops_the_job_before_it_writes() {
+    let (dir, other, database) = (Dir::new(), Dir::new(), Database::default());
+    run(&dir.0, 1, 1, false, &database).unwrap();
+    let e = run(&other.0, 1, 1, false, &database).unwrap_err().to_string();
+    assert!(e.contains("\"table\"") && e.contains("was written by the checkpoint directory"), "{e}");
+    assert_eq!(database.rows(), expected());
+}
+
+#[test]
+fn what_exactly_once_needs_is_asked_for_at_the_start() {
+    let database = Database::default();
+    let e = StreamingContext::builder("needs", millis(10)).start(move |ssc| {
+        let queue = QueueSource::from_batches([vec![1i64]]);
+        ssc.queue_stream(&queue).sink_to_exactly_once(Table::new(&database, 129));
+        ssc.queue_stream(&queue).sink_to(Logged::default(), Distribution::Parts(0));
+        Ok(())
+    });
+    let e = e.err().unwrap().to_string();
+    for what in ["--checkpoint DIR", "nobody can send again", "129 shards", "0 shards"] {
+        assert!(e.contains(what), "{what}: {e}");
+    }
+}
+
+/// Batch time and parts, as `write` got them.
+type Log = Arc<Mutex<Vec<(u64, Vec<(u32, Vec<i64>)>)>>>;
+
+/// A sink that is at least once. Its rows arrive at the second flush; or, as the script says, are lost.
+#[derive(Default)]
+struct Logged {
+    log: Log,
+    script: VecDeque<Option<bool>>,
+}
+
+impl Sink<i64> for Logged {
+    fn write(&mut self, batch: &SinkBatch, parts: &[Part<i64>]) -> Result<(), BoxError> {
+        assert_eq!(batch.id(), None, "there is no checkpoint directory");
+        self.log.lock().unwrap().push((batch.time().millis(), parts.iter().map(|p| (p.number, p.rows.clone())).collect()));
+        Ok(())
+    }
+
+    fn flush(&mut self, _: BatchTime) -> Result<bool, BoxError> {
+        Ok(self.script.pop_front().unwrap_or(Some(true)).ok_or("a row is lost")?)
+    }
+}
+
+fn logged(workers: u16, distribution: Distribution, script: &'static [Option<bool>]) -> Vec<(u64, Vec<(u32, Vec<i64>)>)> {
+    let log = Log::default();
+    let to = log.clone();
+    let job = StreamingContext::builder("logged", millis(1)).workers(workers).start_on_clock(ManualClock::at(0), move |ssc| {
+        let sink = Logged { log: to.clone(), script: script.iter().copied().collect() };
+        ssc.test_stream(vec![(0..8).collect(), vec![], vec![5i64]]).sink_to(sink, distribution);
+        Ok(())
+    });
+    job.unwrap().await_termination().unwrap();
+    std::mem::take(&mut *log.lock().unwrap())
+}
+
+#[test]
+fn a_sink_gets_whole_batches_or_parts() {
+    let whole = [(1, vec![(0, (0..8).collect())]), (2, vec![(0, vec![])]), (3, vec![(0, vec![5])])];
+    let partitions =
+        [(1, vec![(0, vec![0, 1]), (1, vec![2, 3]), (2, vec![4, 5]), (3, vec![6, 7])]), (2, vec![]), (3, vec![(3, vec![5])])];
+    let shards = [(1, vec![(0, vec![0, 1, 4, 5]), (1, vec![2, 3, 6, 7])]), (2, vec![]), (3, vec![(1, vec![5])])];
+    for workers in [1, 2, 4] {
+        assert_eq!(logged(workers, Distribution::Gathered, &[]), whole, "{workers} workers");
+        assert_eq!(logged(workers, Distribution::Local, &[]), partitions, "{workers} workers");
+        assert_eq!(logged(workers, Distribution::Parts(8), &[]), partitions, "{workers} workers");
+        assert_eq!(logged(workers, Distribution::Shards(2), &[]), shards, "{workers} workers");
+    }
+}
+
+#[test]
+fn rows_that_are_lost_on_their_way_are_written_again() {
+    let times = |script| logged(1, Distribution::Gathered, script).into_iter().map(|(t, _)| t).collect::<Vec<_>>();
+    assert_eq!(times(&[Some(false), Some(false), Some(true)]), [1, 2, 3], "late, and not written again");
+    assert_eq!(times(&[None]), [1, 1, 2, 3]);
+}

@@ -1,0 +1,3 @@
+//! Sources and sinks, as programs use them.
+
+mod custom_sink;
