@@ -10,7 +10,7 @@ use serde::{Deserialize, Serialize};
 
 use crate::api::config::Config;
 use crate::checkpoint::{
-    Checkpoints, DirectoryId, Genesis, Groups, Index, LossRecord, Manifest, OperatorId, OperatorState, Origin, PieceRef, PlanLog,
+    Checkpoints, DirectoryId, Genesis, Groups, Index, LossRecord, Manifest, StateId, OperatorState, Origin, PieceRef, PlanLog,
     PlanRecord, Position, Recovered, Settings,
 };
 use crate::cluster::parent_process;
@@ -172,7 +172,7 @@ pub(crate) struct Ledger {
     interval: Interval,
     /// Milliseconds from checkpoint to checkpoint.
     every: u64,
-    program: Vec<OperatorId>,
+    program: Vec<StateId>,
     /// Every exactly-once sink that the directory has ever had.
     shards: Shards,
     workers: u32,
@@ -201,7 +201,7 @@ impl Ledger {
         opened: Opened,
         config: &Config,
         every: u64,
-        program: Vec<OperatorId>,
+        program: Vec<StateId>,
         shards: &Shards,
     ) -> Result<(Ledger, Resumed)> {
         let (checkpoints, found) = opened;
@@ -427,7 +427,7 @@ fn starts(genesis: Option<&Genesis>) -> Vec<Position> {
 }
 
 /// Whether this program can take the states of a checkpoint.
-pub(crate) fn fits(manifest: &Manifest, program: &[OperatorId], drop_state: bool) -> Result<()> {
+pub(crate) fn fits(manifest: &Manifest, program: &[StateId], drop_state: bool) -> Result<()> {
     let found = manifest.compare(program);
     for new in &found.new {
         tracing::info!(operator = new.name, "not in the checkpoint: begins empty");

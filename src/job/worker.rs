@@ -15,7 +15,7 @@ use timely::worker::Worker;
 
 use crate::api::config::Config;
 use crate::api::context::{Built, Graph, Outbox, Port, StreamingContext};
-use crate::checkpoint::OperatorId;
+use crate::checkpoint::StateId;
 use crate::cluster::failure::Fate;
 use crate::core::error::{BoxError, Error, Result, panic_text};
 use crate::core::plan::{Order, Report};
@@ -194,7 +194,7 @@ where
     });
     let (built, probe, ticks) = built?;
     let Built { mut ports, sources, outputs, spread, states, checkpoint_every, checks, .. } = built;
-    let names = states.iter().map(|s| OperatorId { name: s.name.clone(), fingerprint: s.fingerprint.clone() }).collect();
+    let names = states.iter().map(|s| StateId { name: s.name.clone(), fingerprint: s.fingerprint.clone() }).collect();
     let mut states = States::new(&crew.config, states, worker.index(), crew.pieces.as_ref().map(|p| lock(p).clone()));
     states.hand_in()?;
     ports.push(ticks);
