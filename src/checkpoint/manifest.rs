@@ -7,7 +7,7 @@ use serde::{Deserialize, Serialize};
 
 use super::chunks::{Groups, PieceFile, Pieces};
 use super::frame::{Kind, frame, unframe_all};
-use super::genesis::{DirectoryId, StateId, Position};
+use super::genesis::{DirectoryId, Position, StateId};
 use super::plan_log::foreign;
 use super::store::Store;
 use crate::core::error::{Error, Result};

@@ -25,7 +25,7 @@ pub use crate::replay::history::Again;
 pub use chunks::{Groups, Index, LONGEST_PIECE, PieceFile, PieceRef, PieceWriter, Pieces, collect};
 pub use clean::Cleaned;
 pub use directory::{Directory, Verified};
-pub use genesis::{DirectoryId, Genesis, StateId, Origin, Position};
+pub use genesis::{DirectoryId, Genesis, Origin, Position, StateId};
 pub use lease::Lease;
 pub use loss::LossRecord;
 pub(crate) use loss::without;

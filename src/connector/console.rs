@@ -4,7 +4,7 @@ use std::fmt::Debug;
 
 use crate::api::dstream::DStream;
 use crate::core::time::BatchTime;
-use crate::engine::flow::Site;
+use crate::engine::operator_id::OperatorId;
 use crate::replay::outputs::say_block;
 
 impl<'s, T: Debug + 'static> DStream<'s, T> {
@@ -16,10 +16,10 @@ impl<'s, T: Debug + 'static> DStream<'s, T> {
     #[doc(alias = "pprint")]
     #[track_caller]
     pub fn print(&self, n: usize) {
-        let site = Site::of("print");
+        let site = OperatorId::of("print");
         let config = &self.node.graph.config;
         let (zone, interval) = (config.zone(), config.interval.millis());
-        let (seen, name) = (config.seen(), site.name());
+        let (seen, name) = (config.seen(), site.to_string());
         self.attach_text(&site, "print", n, move |plan, rows, more| match &seen {
             Some(seen) => {
                 seen.put(plan.time, &name, rows.to_vec());

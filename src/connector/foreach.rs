@@ -4,7 +4,7 @@ use crate::api::dstream::DStream;
 use crate::core::data::Exchange;
 use crate::core::error::BoxError;
 use crate::core::time::BatchTime;
-use crate::engine::flow::Site;
+use crate::engine::operator_id::OperatorId;
 use crate::engine::output::Completion;
 use crate::operator::Batch;
 use crate::operator::kernel::deliver::{SHARDS, Spread};
@@ -19,11 +19,11 @@ impl<'s, T: Exchange> DStream<'s, T> {
     #[doc(alias = "foreach_rdd")]
     #[track_caller]
     pub fn foreach_batch(&self, mut f: impl FnMut(&Batch<T>) -> Result<(), BoxError> + Send + 'static) {
-        let site = Site::of("foreach_batch");
+        let site = OperatorId::of("foreach_batch");
         if !self.node.graph.config.runs_foreach() {
             return self.attach_left_out(&site, "foreach_batch");
         }
-        let ranges = self.node.lineage.iter().copied().collect::<Vec<u32>>();
+        let ranges = self.node.meta.lineage.iter().copied().collect::<Vec<u32>>();
         self.attach_gathered(&site, "foreach_batch", move |plan, rows| {
             let ranges = lineage_ranges(plan, &ranges.as_slice().into());
             let batch = Batch::new(plan.time, ranges.into(), std::mem::take(rows));
@@ -47,7 +47,7 @@ impl<'s, T: Exchange> DStream<'s, T> {
         init: impl Fn() -> Result<C, BoxError> + Send + 'static,
         mut f: impl FnMut(&mut C, BatchTime, u32, &[T]) -> Result<(), BoxError> + Send + 'static,
     ) {
-        let site = Site::of("foreach_partition");
+        let site = OperatorId::of("foreach_partition");
         if !self.node.graph.config.runs_foreach() {
             return self.attach_left_out(&site, "foreach_partition");
         }

@@ -5,7 +5,7 @@ use std::sync::{Arc, Mutex, PoisonError};
 use crate::api::dstream::DStream;
 use crate::core::data::Exchange;
 use crate::core::time::BatchTime;
-use crate::engine::flow::Site;
+use crate::engine::operator_id::OperatorId;
 
 /// Where `to_memory` puts batches: made outside the build closure, passed in, read at any time. Filled in process 0 only.
 #[derive(Debug)]
@@ -47,7 +47,7 @@ impl<'s, T: Exchange> DStream<'s, T> {
     #[track_caller]
     pub fn to_memory(&self, memory: &MemorySink<T>) {
         let memory = memory.0.clone();
-        self.attach_gathered(&Site::of("to_memory"), "to_memory", move |plan, rows| {
+        self.attach_gathered(&OperatorId::of("to_memory"), "to_memory", move |plan, rows| {
             memory.lock().unwrap_or_else(PoisonError::into_inner).push((plan.time, rows.to_vec()));
             Ok(())
         });

@@ -9,7 +9,7 @@ use crate::connector::source::{Emit, Sealed, SourceReader, SplitEnumerator, Spli
 use crate::core::data::Data;
 use crate::core::error::Result;
 use crate::core::plan::{Range, Split};
-use crate::engine::flow::Site;
+use crate::engine::operator_id::OperatorId;
 
 /// Batches for `queue_stream`: made outside the build closure, filled at any time, read in process 0.
 #[derive(Debug)]
@@ -74,7 +74,7 @@ impl<'s> StreamingContext<'s> {
     #[doc(alias = "queueStream")]
     #[track_caller]
     pub fn queue_stream<T: Data + Send>(&self, queue: &QueueSource<T>) -> DStream<'s, T> {
-        let site = Site::of("queue_stream");
+        let site = OperatorId::of("queue_stream");
         let total = queue.lock().total;
         let read = QueueReader { queue: queue.clone(), split_id: None, position: 0 };
         self.read(

@@ -10,8 +10,8 @@ use serde::{Deserialize, Serialize};
 
 use crate::api::config::Config;
 use crate::checkpoint::{
-    Checkpoints, DirectoryId, Genesis, Groups, Index, LossRecord, Manifest, StateId, OperatorState, Origin, PieceRef, PlanLog,
-    PlanRecord, Position, Recovered, Settings,
+    Checkpoints, DirectoryId, Genesis, Groups, Index, LossRecord, Manifest, OperatorState, Origin, PieceRef, PlanLog, PlanRecord,
+    Position, Recovered, Settings, StateId,
 };
 use crate::cluster::parent_process;
 use crate::connector::source::SplitOffset;
@@ -197,13 +197,7 @@ impl Ledger {
     ///
     /// # Errors
     /// States that this program does not have, or has otherwise.
-    pub fn new(
-        opened: Opened,
-        config: &Config,
-        every: u64,
-        program: Vec<StateId>,
-        shards: &Shards,
-    ) -> Result<(Ledger, Resumed)> {
+    pub fn new(opened: Opened, config: &Config, every: u64, program: Vec<StateId>, shards: &Shards) -> Result<(Ledger, Resumed)> {
         let (checkpoints, found) = opened;
         let manifest = found.checkpoint;
         if let Some(manifest) = &manifest {

@@ -13,7 +13,7 @@ use timely::scheduling::SyncActivator;
 
 use crate::api::config::{CatchUp, Config};
 use crate::api::context::{Check, SourceHalf};
-use crate::checkpoint::{LossRecord, StateId, PlanRecord, without};
+use crate::checkpoint::{LossRecord, PlanRecord, StateId, without};
 use crate::connector::source::{SplitEnumerator, SplitOffset, SplitRange};
 use crate::core::clock::Time;
 use crate::core::error::Result;

@@ -16,13 +16,14 @@ use timely::dataflow::operators::generic::builder_rc::OperatorBuilder;
 use timely::scheduling::Activator;
 
 use crate::api::context::{Graph, Outbox, Pace, Port, SourceHalf, SourceSpec, StreamingContext};
-use crate::api::dstream::{Case, DStream};
+use crate::api::dstream::DStream;
 use crate::connector::source::{Emit, SourceReader};
 use crate::core::data::{Data, PartitionId, Rows};
 use crate::core::error::Result;
 use crate::core::plan::{Limits, Order, Plan, Range, Report, Tick};
 use crate::core::time::{BatchTime, Interval};
-use crate::engine::flow::{Site, VecStream};
+use crate::engine::flow::VecStream;
+use crate::engine::operator_id::OperatorId;
 
 /// Orders on their way to one operator.
 #[derive(Clone)]
@@ -268,31 +269,31 @@ fn read_pieces<T>(
 
 impl<'s> StreamingContext<'s> {
     /// Attaches a source: the stream of what its reader gives.
-    pub(crate) fn read<T: Data>(&self, site: &Site, verb: &str, spec: SourceSpec<T>) -> DStream<'s, T> {
+    pub(crate) fn read<T: Data>(&self, site: &OperatorId, verb: &str, spec: SourceSpec<T>) -> DStream<'s, T> {
         let graph = &self.graph;
-        graph.note::<T>(verb, &spec.name);
+        graph.register_operator::<T>(site, verb, &spec.name);
         let SourceSpec { name, splits, reader, planned, replayable, pace } = spec;
-        let made = graph.home().then(splits).transpose();
+        let made = graph.on_worker_0().then(splits).transpose();
         let splits = made.unwrap_or_else(|e| {
-            graph.problem(site, e);
+            graph.report(site, e);
             None
         });
         let source = graph.source(SourceHalf { name, planned, replayable, splits });
         let stream = source_operator(graph, site, source, reader, !planned, pace);
-        DStream::new(graph, stream, &[Case::Source], &[source])
+        DStream::of_source(graph, stream, source)
     }
 }
 
 fn source_operator<'s, T: Data>(
     graph: &Rc<Graph<'s>>,
-    site: &Site,
+    site: &OperatorId,
     source: u32,
     reader: crate::api::context::MakeReader<T>,
     reads: bool,
     pace: Pace,
 ) -> crate::engine::flow::RowStream<'s, T> {
     let scope = graph.flow.scope;
-    let mut builder = OperatorBuilder::new(site.name(), scope);
+    let mut builder = OperatorBuilder::new(site.to_string(), scope);
     let (out, stream) = builder.new_output::<Rows<T>>();
     let mut out = OutputBuilder::<_, NoopBuilder<Rows<T>>>::from(out);
     let address = builder.operator_info().address;
@@ -308,7 +309,7 @@ fn source_operator<'s, T: Data>(
     })) {
         Ok(reader) => reader,
         Err(e) => {
-            graph.problem(site, e);
+            graph.report(site, e);
             builder.build(|_caps| |_: &[_]| {});
             return stream;
         }
@@ -428,7 +429,7 @@ mod tests {
                 replayable: true,
                 pace: Pace::default(),
             };
-            ssc.read(&Site::of("endless"), "endless", spec).to_memory(&out);
+            ssc.read(&OperatorId::of("endless"), "endless", spec).to_memory(&out);
             Ok(())
         });
         let job = job.unwrap();

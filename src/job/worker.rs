@@ -20,7 +20,8 @@ use crate::cluster::failure::Fate;
 use crate::core::error::{BoxError, Error, Result, panic_text};
 use crate::core::plan::{Order, Report};
 use crate::core::time::BatchTime;
-use crate::engine::flow::{Flow, Site};
+use crate::engine::flow::Flow;
+use crate::engine::operator_id::CurrentOperator;
 use crate::engine::output::Delivery;
 use crate::job::control::{self, Control, Planning};
 use crate::job::snapshot_writer::Piece;
@@ -170,7 +171,7 @@ where
     let watched = Watched::here(index);
     lock(&shared.watched).push(watched.clone());
     let done = catch_unwind(AssertUnwindSafe(|| live(worker, crew, fate, &watched))).unwrap_or_else(|panic| {
-        let (operator, batch) = Site::last();
+        let (operator, batch) = CurrentOperator::last();
         Err(Error::WorkerPanicked { operator, worker: index, batch, message: panic_text(&*panic) })
     });
     lock(&shared.watched).retain(|w| !Arc::ptr_eq(w, &watched));

@@ -6,20 +6,20 @@ use crate::api::dstream::DStream;
 use crate::connector::console::block;
 use crate::core::data::{Exchange, encoded};
 use crate::core::error::BoxError;
-use crate::engine::flow::Site;
+use crate::engine::operator_id::OperatorId;
 
 impl<'s, T: Exchange> DStream<'s, T> {
     /// Shows the rows of each batch as lines on stdout, under the batch's time and where they would have gone.
     pub(crate) fn attach_shown(
         &self,
-        site: &Site,
+        site: &OperatorId,
         verb: &str,
         to: String,
         mut line: impl FnMut(&T) -> Result<String, BoxError> + Send + 'static,
     ) {
         let config = &self.node.graph.config;
         let (zone, interval) = (config.zone(), config.interval.millis());
-        let (seen, name) = (config.seen(), site.name());
+        let (seen, name) = (config.seen(), site.to_string());
         self.attach_gathered(site, verb, move |plan, rows| {
             let lines = rows.iter().map(&mut line).collect::<Result<Vec<String>, BoxError>>()?;
             match &seen {
@@ -32,10 +32,10 @@ impl<'s, T: Exchange> DStream<'s, T> {
     }
 
     /// What a function of the program would have got: nobody knows what it would do, so it does not run. Its rows are compared.
-    pub(crate) fn attach_left_out(&self, site: &Site, verb: &str) {
+    pub(crate) fn attach_left_out(&self, site: &OperatorId, verb: &str) {
         let seen = self.node.graph.config.seen();
-        let name = site.name();
-        if seen.is_none() && !self.node.graph.dry && self.node.graph.home() {
+        let name = site.to_string();
+        if seen.is_none() && !self.node.graph.dry && self.node.graph.on_worker_0() {
             tracing::warn!("{name} is not run in a replay, for nobody knows what it writes; --replay-foreach runs it");
         }
         self.attach_gathered(site, verb, move |plan, rows| {

@@ -4,7 +4,7 @@ use std::path::{Path, PathBuf};
 use std::process::{Command, Output};
 use std::time::Duration;
 
-use tidemill::checkpoint::{Checkpoints, Manifest, StateId, OperatorState, Origin, PlanRecord, Position, Settings, collect};
+use tidemill::checkpoint::{Checkpoints, Manifest, OperatorState, Origin, PlanRecord, Position, Settings, StateId, collect};
 use tidemill::core::plan::{Plan, Range, Split};
 use tidemill::prelude::BatchTime;
 

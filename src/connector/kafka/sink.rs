@@ -21,7 +21,7 @@ use crate::core::data::{Exchange, KEY_GROUPS};
 use crate::core::error::{BoxError, Error, Result};
 use crate::core::plan::Tick;
 use crate::core::time::BatchTime;
-use crate::engine::flow::Site;
+use crate::engine::operator_id::OperatorId;
 use crate::engine::output::{Completion, Receipts};
 use crate::operator::kernel::deliver::{SHARDS, Spread};
 use crate::replay::request::Place;
@@ -391,7 +391,7 @@ impl<'s, T: Exchange> DStream<'s, T> {
     /// Batches leave in order, and within a batch rows as `print` would order them, by process and part.
     #[track_caller]
     pub fn to_kafka(&self, mut sink: KafkaSink, mut fill: impl FnMut(&T, &mut ProducerRecord) + Send + 'static) {
-        let site = Site::of("to_kafka");
+        let site = OperatorId::of("to_kafka");
         let graph = &self.node.graph;
         match graph.config.place(&sink.topic) {
             Place::Own => {}
@@ -408,7 +408,7 @@ impl<'s, T: Exchange> DStream<'s, T> {
         if sink.once {
             return match sink.check() {
                 Ok(()) => self.to_kafka_once(&site, sink, fill),
-                Err(e) => graph.problem(&site, e),
+                Err(e) => graph.report(&site, e),
             };
         }
         match KafkaOutput::new(&sink, fill) {
@@ -419,7 +419,7 @@ impl<'s, T: Exchange> DStream<'s, T> {
                 let send = move |tick: &Tick, parts: &[Part<T>]| lock(&output).send(tick.time, parts);
                 self.attach_spread(&site, "to_kafka", Spread::Local, out, send);
             }
-            Err(e) => graph.problem(&site, e),
+            Err(e) => graph.report(&site, e),
         }
     }
 }

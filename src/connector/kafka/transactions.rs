@@ -13,7 +13,7 @@ use rdkafka::message::OwnedHeaders;
 use rdkafka::producer::{BaseRecord, Producer};
 
 use crate::api::config::Config;
-use crate::api::dstream::{Case, DStream};
+use crate::api::dstream::{DStream, RowOrder};
 use crate::connector::kafka::client::{Receipt, lock};
 use crate::connector::kafka::producer::{Link, Outgoing};
 use crate::connector::kafka::progress::{ProgressTopic, key, value};
@@ -24,7 +24,7 @@ use crate::core::error::{BoxError, Error, Result};
 use crate::core::fault::{lost, point};
 use crate::core::plan::{Progress, Stamp, Tick};
 use crate::core::time::BatchTime;
-use crate::engine::flow::Site;
+use crate::engine::operator_id::OperatorId;
 use crate::engine::output::{Completion, Final, Life, Promise};
 use crate::operator::kernel::deliver::Spread;
 
@@ -365,13 +365,18 @@ impl<F: Send> Promise for Shared<F> {
 
 impl<'s, T: Exchange> DStream<'s, T> {
     /// `to_kafka` for a sink that is exactly once.
-    pub(super) fn to_kafka_once(&self, site: &Site, sink: KafkaSink, fill: impl FnMut(&T, &mut ProducerRecord) + Send + 'static) {
+    pub(super) fn to_kafka_once(
+        &self,
+        site: &OperatorId,
+        sink: KafkaSink,
+        fill: impl FnMut(&T, &mut ProducerRecord) + Send + 'static,
+    ) {
         let graph = &self.node.graph;
         let mut problems = Vec::new();
         if graph.config.runtime.checkpoint.is_none() {
             problems.push("exactly_once() needs a checkpoint directory: say --checkpoint DIR or checkpoint(dir)".to_string());
         }
-        if let Some(source) = graph.unrepeatable(&self.node.lineage) {
+        if let Some(source) = graph.first_non_replayable(&self.node.meta.lineage) {
             let what = format!("exactly_once() behind the source {source}, whose records nobody can send again after a crash");
             problems.push(format!("{what}: leave it out (at least once), or write them to Kafka first"));
         }
@@ -386,9 +391,9 @@ impl<'s, T: Exchange> DStream<'s, T> {
             let what = format!("transaction.timeout.ms is {}", timeout.as_millis());
             problems.push(format!("{what}, and must be at least {}: three batches, and the delivery of one", least.as_millis()));
         }
-        problems.into_iter().for_each(|p| graph.problem(site, p));
+        problems.into_iter().for_each(|p| graph.report(site, p));
         // Rows of a key without a key group may be in any shard: batch after batch keeps them in order.
-        let grouped = self.node.cases.iter().all(|c| *c != Case::Bag { grouped: false });
+        let grouped = self.node.orders.iter().all(|c| *c != RowOrder::Unordered { grouped: false });
         let most = if grouped { usize::MAX } else { 1 };
         let (spread, name) = (Spread::All(sink.shards.into()), graph.sink_name(&sink.topic));
         let shards = Arc::new(Mutex::new(KafkaShards::new(sink, name, &graph.config, most, fill)));

@@ -9,12 +9,13 @@ use std::sync::atomic::Ordering;
 use timely::dataflow::operators::Probe;
 
 use crate::api::context::Graph;
-use crate::api::dstream::{Case, DStream, in_order};
+use crate::api::dstream::{DStream, RowOrder, in_order};
 use crate::connector::sink::Part;
 use crate::core::data::{Exchange, KEY_GROUPS, PartitionId, Rows, key_group, sort_by_encoded};
 use crate::core::error::BoxError;
 use crate::core::plan::Tick;
-use crate::engine::flow::{Give, Parcel, Site, VecStream, batched, expand, parcels, route, to};
+use crate::engine::flow::{Emitter, Routed, VecStream, batched, by_address, map_containers, route, route_to};
+use crate::engine::operator_id::OperatorId;
 use crate::engine::output::{Completion, Delivery, OutputSpec, Write};
 use crate::operator::kernel::gather::size_of_rows;
 
@@ -69,20 +70,20 @@ impl<'s, T: Exchange> DStream<'s, T> {
     /// Writes each batch in process 0, whole and in order. Rows are lent: those of a batch that failed are given again.
     pub(crate) fn attach_gathered(
         &self,
-        site: &Site,
+        operator: &OperatorId,
         verb: &str,
         mut write: impl FnMut(&Tick, &mut Vec<T>) -> Result<(), BoxError> + Send + 'static,
     ) {
         let graph = &self.node.graph;
-        graph.note::<T>(verb, "");
-        let parts = usize::from(graph.home_process());
+        graph.register_operator::<T>(operator, verb, "");
+        let parts = usize::from(graph.has_worker_0());
         let write: Write = Box::new(move |plan, parts| match parts.first_mut().and_then(|p| p.downcast_mut()) {
             Some(rows) => write(plan, rows),
             None => write(plan, &mut Vec::new()),
         });
-        let output = graph.output(OutputSpec { name: site.name(), parts, write, out: Completion::Written }, false);
+        let output = graph.output(OutputSpec { name: operator.to_string(), parts, write, out: Completion::Written }, false);
         let mut deliver = deliver(graph, output);
-        let done = self.gather_every(site, move |plan, rows, _: &mut Give<'_, Rows<()>>| {
+        let done = self.gather_every(operator, move |plan, rows, _: &mut Emitter<'_, Rows<()>>| {
             let bytes = rows.as_deref().map_or(0, size_of_rows);
             deliver(plan, rows, bytes);
         });
@@ -92,59 +93,60 @@ impl<'s, T: Exchange> DStream<'s, T> {
     /// Writes each batch by parts: one a source partition, a shard, or one for a sequence.
     pub(crate) fn attach_spread(
         &self,
-        site: &Site,
+        operator: &OperatorId,
         verb: &str,
         spread: Spread,
         out: Completion,
         mut write: impl FnMut(&Tick, &[Part<T>]) -> Result<(), BoxError> + Send + 'static,
     ) {
         let graph = &self.node.graph;
-        graph.note::<T>(verb, format_args!("{spread:?}"));
-        let cases = self.node.cases.to_vec();
+        graph.register_operator::<T>(operator, verb, format_args!("{spread:?}"));
+        let orders = self.node.orders.to_vec();
         let write: Write = Box::new(move |plan, workers| {
             // Rows are put in order here, beside the workers; once, however often it is tried. All workers' together: a bag
             // without key groups has the same partition on each.
             if !workers[0].is::<Vec<Part<T>>>() {
                 let parcels = workers.iter_mut().filter_map(|w| w.downcast_mut::<Parcels<T>>());
                 let all = parcels.flat_map(std::mem::take).collect();
-                workers[0] = Box::new(parts(&cases, spread, all));
+                workers[0] = Box::new(parts(&orders, spread, all));
             }
             write(plan, workers[0].downcast_ref::<Vec<Part<T>>>().expect("put there just now"))
         });
-        let spec = OutputSpec { name: site.name(), parts: graph.local_workers(), write, out };
+        let spec = OutputSpec { name: operator.to_string(), parts: graph.local_workers(), write, out };
         let output = graph.output(spec, true);
         let mut deliver = deliver(graph, output);
-        let grid = self.node.grid.clone();
+        let schedule = self.node.meta.schedule.clone();
         let peers = graph.flow.scope.peers();
         let addressed = match spread {
-            Spread::Local => to(&graph.flow, site, self.inner(), graph.flow.scope.index() as u64),
-            Spread::Bags(shards) => self.by_shard(site, shards, false),
-            Spread::All(shards) => self.by_shard(site, shards, true),
+            Spread::Local => route_to(&graph.flow, operator, self.inner(), graph.flow.scope.index() as u64),
+            Spread::Bags(shards) => self.by_shard(operator, shards, false),
+            Spread::All(shards) => self.by_shard(operator, shards, true),
         };
-        let absorb = |slots: &mut crate::engine::flow::Slots<Parcels<T>>, t, batch: Vec<(u64, PartitionId, Vec<T>)>| {
-            slots.at(t).extend(batch.into_iter().map(|(_, partition, rows)| (partition, rows)))
-        };
-        let finish = move |plan: &Arc<Tick>, parcels: Parcels<T>, _: &mut Give<'_, Rows<()>>| {
+        let absorb =
+            |pending: &mut crate::engine::flow::PendingBatches<Parcels<T>>, t, batch: Vec<(u64, PartitionId, Vec<T>)>| {
+                pending.at(t).extend(batch.into_iter().map(|(_, partition, rows)| (partition, rows)))
+            };
+        let finish = move |plan: &Arc<Tick>, parcels: Parcels<T>, _: &mut Emitter<'_, Rows<()>>| {
             let bytes = parcels.iter().map(|(_, rows)| size_of_rows(rows)).sum();
-            deliver(plan, grid.has(plan.time).then_some(parcels), bytes)
+            deliver(plan, schedule.has(plan.time).then_some(parcels), bytes)
         };
         let done = if peers == 1 || spread == Spread::Local {
-            batched(&graph.flow, site, addressed, timely::dataflow::channels::pact::Pipeline, absorb, finish)
+            batched(&graph.flow, operator, addressed, timely::dataflow::channels::pact::Pipeline, absorb, finish)
         } else {
-            batched(&graph.flow, site, addressed, parcels(), absorb, finish)
+            batched(&graph.flow, operator, addressed, by_address(), absorb, finish)
         };
         done.probe_with(&graph.probe);
     }
 
     /// Addresses the rows of bags to the worker that writes their shard; others stay, unless `all` are to go.
-    fn by_shard(&self, site: &Site, shards: u64, all: bool) -> VecStream<'s, Parcel<T>> {
-        let (cases, me) = (self.node.cases.clone(), self.node.graph.flow.scope.index() as u64);
-        expand(&self.node.graph.flow, site, self.inner(), move |_, rows: Rows<T>, give| {
+    fn by_shard(&self, operator: &OperatorId, shards: u64, all: bool) -> VecStream<'s, Routed<T>> {
+        let (orders, me) = (self.node.orders.clone(), self.node.graph.flow.scope.index() as u64);
+        map_containers(&self.node.graph.flow, operator, self.inner(), move |_, rows: Rows<T>, emit| {
             let partition = rows.partition;
-            let case = cases[partition.branch as usize];
-            let Case::Bag { grouped } = case else {
-                let to = if all { shard(case, partition, shards) } else { me };
-                return give(vec![(to, partition, rows.take())]);
+            let order = orders[partition.branch as usize];
+            let RowOrder::Unordered { grouped } = order else {
+                let to = if all { shard(order, partition, shards) } else { me };
+                return emit(vec![(to, partition, rows.take())]);
             };
             let mut by_shard: BTreeMap<u64, Vec<T>> = BTreeMap::new();
             if grouped {
@@ -155,27 +157,27 @@ impl<'s, T: Exchange> DStream<'s, T> {
                 }
             }
             let to = |(shard, rows)| (shard, PartitionId { branch: partition.branch, index: shard as u32 }, rows);
-            give(by_shard.into_iter().map(to).collect());
+            emit(by_shard.into_iter().map(to).collect());
         })
     }
 }
 
 /// The shard of a partition: of a bag's it is the partition by now.
-fn shard(case: Case, partition: PartitionId, shards: u64) -> u64 {
-    match case {
-        Case::Source => u64::from(partition.index) % shards,
-        Case::Sequence => 0,
-        Case::Bag { .. } => u64::from(partition.index),
+fn shard(order: RowOrder, partition: PartitionId, shards: u64) -> u64 {
+    match order {
+        RowOrder::Source => u64::from(partition.index) % shards,
+        RowOrder::Ordered => 0,
+        RowOrder::Unordered { .. } => u64::from(partition.index),
     }
 }
 
 /// Groups a batch's parcels into numbered parts: left partitions of a union before right ones, bags in encoded order.
-fn parts<T: Exchange>(cases: &[Case], spread: Spread, parcels: Parcels<T>) -> Vec<Part<T>> {
+fn parts<T: Exchange>(orders: &[RowOrder], spread: Spread, parcels: Parcels<T>) -> Vec<Part<T>> {
     let mut partitions: BTreeMap<PartitionId, Parcels<T>> = BTreeMap::new();
     for (partition, rows) in parcels {
         let part = match spread {
             Spread::All(shards) => {
-                PartitionId { branch: 0, index: shard(cases[partition.branch as usize], partition, shards) as u32 }
+                PartitionId { branch: 0, index: shard(orders[partition.branch as usize], partition, shards) as u32 }
             }
             _ => partition,
         };
@@ -183,7 +185,7 @@ fn parts<T: Exchange>(cases: &[Case], spread: Spread, parcels: Parcels<T>) -> Ve
     }
     let part = |(partition, parcels): (PartitionId, Vec<_>)| {
         let number = partition.index + ((partition.branch as u32) << 16);
-        Part { number, rows: in_order(cases, parcels, sort_by_encoded) }
+        Part { number, rows: in_order(orders, parcels, sort_by_encoded) }
     };
     partitions.into_iter().map(part).collect()
 }
@@ -192,53 +194,53 @@ impl<'s, T: Debug + 'static> DStream<'s, T> {
     /// Writes the first `n` rows of each batch as text in process 0; `more` says whether there were others.
     pub(crate) fn attach_text(
         &self,
-        site: &Site,
+        operator: &OperatorId,
         verb: &str,
         n: usize,
         mut write: impl FnMut(&Tick, &[String], bool) -> Result<(), BoxError> + Send + 'static,
     ) {
         let graph = &self.node.graph;
-        graph.note::<T>(verb, n);
-        let home = graph.home();
+        graph.register_operator::<T>(operator, verb, n);
+        let home = graph.on_worker_0();
         let write = writer(move |plan, parts: Vec<&[String]>| {
             let rows = parts.first().copied().unwrap_or_default();
             write(plan, &rows[..rows.len().min(n)], rows.len() > n)
         });
         let output = graph.output(
-            OutputSpec { name: site.name(), parts: usize::from(graph.home_process()), write, out: Completion::Written },
+            OutputSpec { name: operator.to_string(), parts: usize::from(graph.has_worker_0()), write, out: Completion::Written },
             false,
         );
         let mut deliver = deliver(graph, output);
-        let (cases, grid) = (self.node.cases.clone(), self.node.grid.clone());
+        let (orders, schedule) = (self.node.orders.clone(), self.node.meta.schedule.clone());
         let first = batched(
             &graph.flow,
-            site,
+            operator,
             self.inner(),
             timely::dataflow::channels::pact::Pipeline,
             {
-                let cases = cases.clone();
-                move |slots, t, rows: Rows<T>| {
-                    let partitions: &mut BTreeMap<PartitionId, Vec<String>> = slots.at(t);
-                    shortlist(&cases, partitions, &rows, n);
+                let orders = orders.clone();
+                move |pending, t, rows: Rows<T>| {
+                    let partitions: &mut BTreeMap<PartitionId, Vec<String>> = pending.at(t);
+                    shortlist(&orders, partitions, &rows, n);
                 }
             },
-            |_, partitions, give| give(partitions.into_iter().collect::<Vec<_>>()),
+            |_, partitions, emit| emit(partitions.into_iter().collect::<Vec<_>>()),
         );
         let done = batched(
             &graph.flow,
-            site,
+            operator,
             first,
             route(|_: &(PartitionId, Vec<String>)| 0),
-            |slots, t, batch: Vec<(PartitionId, Vec<String>)>| {
-                let all: &mut Vec<(PartitionId, Vec<String>)> = slots.at(t);
+            |pending, t, batch: Vec<(PartitionId, Vec<String>)>| {
+                let all: &mut Vec<(PartitionId, Vec<String>)> = pending.at(t);
                 all.extend(batch);
             },
-            move |plan, all, _: &mut Give<'_, Rows<()>>| {
+            move |plan, all, _: &mut Emitter<'_, Rows<()>>| {
                 if home {
-                    let mut rows = in_order(&cases, all, |rows| rows.sort_unstable());
+                    let mut rows = in_order(&orders, all, |rows| rows.sort_unstable());
                     rows.truncate(n.saturating_add(1));
                     let bytes = rows.iter().map(String::len).sum();
-                    deliver(plan, grid.has(plan.time).then_some(rows), bytes);
+                    deliver(plan, schedule.has(plan.time).then_some(rows), bytes);
                 }
             },
         );
@@ -247,9 +249,14 @@ impl<'s, T: Debug + 'static> DStream<'s, T> {
 }
 
 /// Keeps of each partition what may be among the first `n` rows, and one more to know that there are others.
-fn shortlist<T: Debug + 'static>(cases: &[Case], partitions: &mut BTreeMap<PartitionId, Vec<String>>, rows: &Rows<T>, n: usize) {
+fn shortlist<T: Debug + 'static>(
+    orders: &[RowOrder],
+    partitions: &mut BTreeMap<PartitionId, Vec<String>>,
+    rows: &Rows<T>,
+    n: usize,
+) {
     let wanted = n.saturating_add(1);
-    if matches!(cases[rows.partition.branch as usize], Case::Bag { .. }) {
+    if matches!(orders[rows.partition.branch as usize], RowOrder::Unordered { .. }) {
         let kept = partitions.entry(PartitionId { branch: rows.partition.branch, index: 0 }).or_default();
         kept.extend(rows.rows.iter().map(row_text));
         if kept.len() > wanted.max(64).saturating_mul(2) {
@@ -291,7 +298,7 @@ mod tests {
             let counts = ssc.queue_stream(&queue).count_by_value();
             let counts = if view { counts.sum_by_key().update() } else { counts };
             let log = log.clone();
-            counts.attach_spread(&Site::of("test"), "test", Spread::Local, Completion::Written, move |_, parts| {
+            counts.attach_spread(&OperatorId::of("test"), "test", Spread::Local, Completion::Written, move |_, parts| {
                 log.lock().unwrap().push(parts.iter().flat_map(|p| p.rows.clone()).collect());
                 Ok(())
             });

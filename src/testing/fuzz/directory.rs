@@ -5,9 +5,7 @@ use std::path::PathBuf;
 use std::sync::atomic::{AtomicU64, Ordering};
 use std::time::Duration;
 
-use crate::checkpoint::{
-    self, Checkpoints, Directory, Manifest, StateId, OperatorState, Origin, PlanRecord, Position, Settings,
-};
+use crate::checkpoint::{self, Checkpoints, Directory, Manifest, OperatorState, Origin, PlanRecord, Position, Settings, StateId};
 use crate::core::error::Result;
 use crate::core::plan::{Plan, Range, Split};
 use crate::core::time::BatchTime;

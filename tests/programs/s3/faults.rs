@@ -7,7 +7,7 @@ use std::sync::atomic::{AtomicUsize, Ordering};
 use std::sync::{Arc, Mutex};
 use std::time::Duration;
 
-use tidemill::checkpoint::{Checkpoints, Directory, Manifest, StateId, OperatorState, Origin, PlanRecord, Settings, collect};
+use tidemill::checkpoint::{Checkpoints, Directory, Manifest, OperatorState, Origin, PlanRecord, Settings, StateId, collect};
 use tidemill::core::plan::Plan;
 use tidemill::prelude::BatchTime;
 
