@@ -1,7 +1,7 @@
 //! StreamingContext: the handle on which a program is built, once on every worker. Knows its config, registers what is built.
 //!
-//! Building is lazy: nothing runs or is written until the job starts. Sources attach through `read` (job/source_operator.rs), output
-//! operations through `attach` (operator/kernel/deliver.rs); what is wrong with the graph is collected and reported at once.
+//! Building is lazy: nothing runs or is written until the job starts. Sources register through `read` (job/source_operator.rs), output
+//! operations through operator/kernel/deliver.rs. Errors in the program are collected and reported at once.
 
 use std::cell::{Cell, RefCell};
 use std::collections::{BTreeMap, BTreeSet};
@@ -18,7 +18,8 @@ use crate::core::error::{Error, Result};
 use crate::core::plan::Order;
 use crate::core::rate::Backpressure;
 use crate::core::time::BatchTime;
-use crate::engine::flow::{Flow, Site};
+use crate::engine::flow::Flow;
+use crate::engine::operator_id::OperatorId;
 use crate::engine::output::{NewOutput, OutputChannel, OutputSpec, RowQueue};
 use crate::engine::state::{KeyedState, Owner, State};
 
@@ -202,14 +203,16 @@ pub(crate) struct SourceHalf {
     pub enumerator: Option<Box<dyn SplitEnumerator>>,
 }
 
-/// Something to be asked before anything starts, by the planner: it may wait, within reason.
+/// A check that the planner runs before the job starts; it may wait for a few seconds.
 pub(crate) type Check = Box<dyn FnOnce() -> Result<()> + Send>;
 
-/// What has been built so far on this worker.
+/// The part of the program that has been built so far on this worker.
 #[derive(Default)]
 struct Registry<'s> {
     problems: Vec<String>,
-    /// One line an operator, in build order: the fingerprint.
+    /// The operators, in build order.
+    operators: Vec<OperatorId>,
+    /// A line for each operator, in build order: the fingerprint.
     lines: Vec<String>,
     ordinals: BTreeMap<String, u32>,
     ports: Vec<Box<dyn Port>>,
@@ -217,9 +220,11 @@ struct Registry<'s> {
     outputs: Vec<OutputSpec>,
     spread: bool,
     states: Vec<State>,
+    /// The operator that keeps each state.
+    stateful: Vec<OperatorId>,
     checkpoint_every: Option<u64>,
     checks: Vec<Check>,
-    at_end: Vec<Box<dyn FnOnce() + 's>>,
+    on_built: Vec<Box<dyn FnOnce() + 's>>,
 }
 
 /// The graph under construction: what every stream of a program shares.
@@ -266,8 +271,11 @@ impl Outbox {
     }
 }
 
-/// What is left of a build: what the worker and the planner go on with.
+/// A built program: what the worker and the planner need of it.
 pub(crate) struct Built {
+    /// Every operator of the program, in build order.
+    #[cfg_attr(not(test), allow(dead_code, reason = "metrics and queries will list them"))]
+    pub operators: Vec<OperatorId>,
     pub lines: Vec<String>,
     pub ports: Vec<Box<dyn Port>>,
     pub sources: Vec<SourceHalf>,
@@ -293,17 +301,27 @@ impl<'s> Graph<'s> {
         Rc::new(Graph { flow, config, dry, probe, outputs, registry: RefCell::default(), outbox, fail })
     }
 
-    /// Something is wrong with the program: said at start, with everything else that is.
-    pub fn problem(&self, site: &Site, what: impl std::fmt::Display) {
-        self.registry.borrow_mut().problems.push(format!("{}: {what}", site.name()));
+    /// Reports an error in the program. The start fails with all of them at once.
+    pub fn report(&self, operator: &OperatorId, what: impl std::fmt::Display) {
+        self.registry.borrow_mut().problems.push(format!("{operator}: {what}"));
     }
 
-    /// Notes an operator: part of the fingerprint. Returns its name, unique among the same verb: `count_by_value#2`.
-    pub fn note<T: ?Sized>(&self, verb: &str, what: impl std::fmt::Display) -> String {
+    /// Makes and registers an operator of the verb that is being called.
+    #[track_caller]
+    pub fn operator<T: ?Sized>(&self, verb: &str, what: impl std::fmt::Display) -> OperatorId {
+        let operator = OperatorId::of(verb);
+        self.register_operator::<T>(&operator, verb, what);
+        operator
+    }
+
+    /// Registers an operator, in build order: it gets an index, and a name that is unique among the same verb. Its line, with its
+    /// arguments `what` and the type of its rows, is part of the fingerprint.
+    pub fn register_operator<T: ?Sized>(&self, operator: &OperatorId, verb: &str, what: impl std::fmt::Display) {
         let name = format!("{verb}#{}", self.ordinals(verb));
-        let line = format!("{name} {what} {}", type_name::<T>());
-        self.registry.borrow_mut().lines.push(line);
-        name
+        let mut r = self.registry.borrow_mut();
+        r.lines.push(format!("{name} {what} {}", type_name::<T>()));
+        operator.register(r.operators.len(), &name);
+        r.operators.push(operator.clone());
     }
 
     /// The name of a sink that is known by where it writes: the place, numbered from the second one on.
@@ -319,37 +337,40 @@ impl<'s> Graph<'s> {
         *self.registry.borrow_mut().ordinals.entry(of.into()).and_modify(|n| *n += 1).or_insert(1)
     }
 
-    /// Registers state under the name of its operator; returns its number, and what its batches go through.
-    pub fn remember(&self, name: String, keeps: Rc<RefCell<dyn KeyedState>>) -> (usize, Rc<Owner>) {
+    /// Registers the state of an operator under its name. Returns its number, and the handle through which each batch changes it.
+    pub fn register_state(&self, operator: &OperatorId, keeps: Rc<RefCell<dyn KeyedState>>) -> (usize, Rc<Owner>) {
         let mut r = self.registry.borrow_mut();
-        // The line that was noted for it, without its ordinal: what it is and of which types.
+        let name = operator.name();
+        // The operator's line without its ordinal: what the state is and of which types.
         let line = r.lines.iter().rev().find_map(|l| l.strip_prefix(&name)?.strip_prefix(' ')).unwrap_or_default();
         let verb = name.split('#').next().unwrap_or_default();
         let fingerprint = format!("{verb} {line}");
         let owner = Owner::new(keeps);
         r.states.push(State { name, fingerprint, owner: owner.clone() });
+        r.stateful.push(operator.clone());
         (r.states.len() - 1, owner)
     }
 
-    /// Gives state another name.
-    pub fn rename_state(&self, site: &Site, state: Option<usize>, name: &str) {
+    /// Gives a state, and the operator that keeps it, the name that the program chose.
+    pub fn rename_state(&self, operator: &OperatorId, state: Option<usize>, name: &str) {
         let Some(state) = state else {
-            return self.problem(site, format!(
+            return self.report(operator, format!(
                 "\"{name}\" names nothing: no verb of this chain keeps state, or two that do meet in it: name each before they meet"
             ));
         };
         let mut r = self.registry.borrow_mut();
         if r.states.iter().any(|s| s.name == name) {
             drop(r);
-            return self.problem(site, format!("\"{name}\" is taken by another verb that keeps state; names must differ"));
+            return self.report(operator, format!("\"{name}\" is taken by another verb that keeps state; names must differ"));
         }
         r.states[state].name = name.into();
+        r.stateful[state].rename(name);
     }
 
-    /// So often states are saved; the shortest that was said.
-    pub fn checkpoint_every(&self, site: &Site, every: Duration) {
+    /// Saves states every so often; the shortest interval of the program counts.
+    pub fn checkpoint_every(&self, operator: &OperatorId, every: Duration) {
         match self.config.checkpoint_every(every) {
-            Err(e) => self.problem(site, e),
+            Err(e) => self.report(operator, e),
             Ok(ms) => {
                 let shortest = &mut self.registry.borrow_mut().checkpoint_every;
                 *shortest = Some(shortest.map_or(ms, |other| other.min(ms)));
@@ -357,17 +378,17 @@ impl<'s> Graph<'s> {
         }
     }
 
-    /// To be asked before the job touches any data: a place that an output writes to and that is not there.
+    /// Adds a check that runs before the job touches any data, for example that an output's target exists.
     #[cfg_attr(not(feature = "kafka"), allow(dead_code, reason = "only sinks of Kafka ask"))]
     pub fn before_start(&self, check: impl FnOnce() -> Result<()> + Send + 'static) {
-        if self.home() {
+        if self.on_worker_0() {
             self.registry.borrow_mut().checks.push(Box::new(check));
         }
     }
 
-    /// To be done when the program is built.
-    pub fn at_end(&self, f: impl FnOnce() + 's) {
-        self.registry.borrow_mut().at_end.push(Box::new(f));
+    /// Runs `f` when the program has been built.
+    pub fn on_built(&self, f: impl FnOnce() + 's) {
+        self.registry.borrow_mut().on_built.push(Box::new(f));
     }
 
     pub fn source(&self, half: SourceHalf) -> u32 {
@@ -378,7 +399,7 @@ impl<'s> Graph<'s> {
 
     /// The first of these sources that is not replayable. Only worker 0 knows, and the rehearsal is a worker 0 in every process.
     #[cfg_attr(not(feature = "kafka"), allow(dead_code, reason = "only exactly-once sinks of Kafka ask"))]
-    pub fn unrepeatable(&self, lineage: &[u32]) -> Option<String> {
+    pub fn first_non_replayable(&self, lineage: &[u32]) -> Option<String> {
         let r = self.registry.borrow();
         lineage
             .iter()
@@ -395,30 +416,30 @@ impl<'s> Graph<'s> {
     /// process put rows into it.
     pub fn output<R: Send + 'static>(
         &self,
-        site: &Site,
+        site: &OperatorId,
         senders: usize,
         all_processes: bool,
         new: impl FnOnce(RowQueue<R>) -> NewOutput,
     ) -> (usize, RowQueue<R>) {
         let output = self.registry.borrow().outputs.len();
         let queue = self.outputs.queue(output).unwrap_or_else(|| {
-            self.problem(site, "another worker of this process writes other rows here: the program must be the same on all");
+            self.report(site, "another worker of this process writes other rows here: the program must be the same on all");
             RowQueue::default()
         });
         let NewOutput { task, transactional } = new(queue.clone());
         let mut r = self.registry.borrow_mut();
         r.spread |= all_processes;
-        r.outputs.push(OutputSpec { name: site.name(), senders, task, transactional });
+        r.outputs.push(OutputSpec { name: site.to_string(), senders, task, transactional });
         (output, queue)
     }
 
-    /// Whether this worker is the one on which gathered batches are whole.
-    pub fn home(&self) -> bool {
+    /// Whether this is worker 0, on which gathered batches are whole.
+    pub fn on_worker_0(&self) -> bool {
         self.flow.scope.index() == 0
     }
 
-    /// Whether the home worker is in this process.
-    pub fn home_process(&self) -> bool {
+    /// Whether worker 0 is in this process.
+    pub fn has_worker_0(&self) -> bool {
         self.config.runtime.process == 0
     }
 
@@ -427,9 +448,12 @@ impl<'s> Graph<'s> {
         self.config.runtime.workers as usize
     }
 
-    /// What was built, or everything that is wrong with it.
+    /// Completes the build.
+    ///
+    /// # Errors
+    /// [`Error::Graph`] with every error that was reported.
     pub fn finish(&self) -> Result<Built> {
-        let todo = std::mem::take(&mut self.registry.borrow_mut().at_end);
+        let todo = std::mem::take(&mut self.registry.borrow_mut().on_built);
         for f in todo {
             f();
         }
@@ -441,16 +465,53 @@ impl<'s> Graph<'s> {
             );
         }
         if !r.problems.is_empty() {
-            // A verb in a loop is wrong each time round.
-            let mut told = BTreeSet::new();
-            r.problems.retain(|problem| told.insert(problem.clone()));
+            // A verb in a loop reports the same error in each round.
+            let mut seen = BTreeSet::new();
+            r.problems.retain(|problem| seen.insert(problem.clone()));
             return Err(Error::Graph(r.problems));
         }
         let checkpoint_every = r.checkpoint_every.unwrap_or_else(|| self.config.usual_checkpoint_every());
-        let Registry { lines, ports, sources, outputs, spread, states, checks, .. } = r;
-        Ok(Built { lines, ports, sources, outputs, spread, states, checkpoint_every, checks })
+        let Registry { operators, lines, ports, sources, outputs, spread, states, checks, .. } = r;
+        Ok(Built { operators, lines, ports, sources, outputs, spread, states, checkpoint_every, checks })
     }
 }
 
 /// A switch that is thrown while a program is built: whether a stream of errors was taken, for one.
 pub(crate) type Switch = Rc<Cell<bool>>;
+
+#[cfg(test)]
+mod tests {
+    use timely::dataflow::operators::vec::ToStream;
+
+    use super::*;
+    use crate::connector::queue::QueueSource;
+    use crate::core::time::millis;
+
+    /// The operators of a program with two equal verbs, one of which it names.
+    #[test]
+    fn a_built_graph_lists_its_operators_in_build_order() {
+        let operators = timely::execute_directly(|worker| {
+            worker.dataflow(|scope| {
+                let flow = Flow { scope, ticks: Vec::new().to_stream(scope) };
+                let config = Arc::new(StreamingContext::builder("ids", millis(1)).config().unwrap());
+                let (outputs, _) = OutputChannel::new();
+                let fail = Rc::new(|e: Error| panic!("{e}"));
+                let graph = Graph::new(flow, config, true, outputs, Outbox::default(), fail);
+                let ssc = StreamingContext { graph: graph.clone() };
+                let pairs = ssc.queue_stream(&QueueSource::from_batches([vec![('a', 1)]])).map(|p| p);
+                let (one, two) = (pairs.sum_by_key(), pairs.sum_by_key().named("totals"));
+                one.union(&two).complete().print(1);
+                graph.finish().unwrap().operators
+            })
+        });
+        assert!(operators.iter().map(OperatorId::index).eq((0..operators.len()).map(Some)));
+        let names: Vec<String> = operators.iter().map(OperatorId::name).collect();
+        let expected = ["queue_stream#1", "map#1", "sum_by_key#1", "totals", "view union#1", "complete#1", "print#1"];
+        assert_eq!(names, expected);
+        let verbs: Vec<&str> = operators.iter().map(OperatorId::verb).collect();
+        assert_eq!(verbs, ["queue_stream", "map", "sum_by_key", "sum_by_key", "union", "complete", "print"]);
+        // The place is the line of this program that called the verb.
+        assert!(operators.iter().all(|o| o.place().unwrap().starts_with("context.rs:")), "{operators:?}");
+        assert_eq!(operators[2].to_string(), format!("sum_by_key ({})", operators[3].place().unwrap()), "one line");
+    }
+}

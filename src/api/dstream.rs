@@ -1,30 +1,35 @@
-//! DStream: a stream of batches. What is in batch t does not depend on what was in t-1.
+//! DStream: a stream of batches. The rows of batch t do not depend on batch t-1.
 //!
-//! A handle on a timely stream, cheap to clone, used as often as one likes; every verb is a method, one file a verb under
-//! `operator/`, `sink/`. Rows carry their partition; the handle knows in which order a batch is to be read (`Case`).
+//! A handle on a timely stream, cheap to clone and to use several times. Every verb is a method, in a file of its own under
+//! `operator/` or `connector/`. Rows carry their partition; the handle knows in which order a batch is read (`RowOrder`).
 
-use std::cell::{Cell, OnceCell};
+use std::cell::OnceCell;
 use std::rc::Rc;
 
 use crate::api::context::Graph;
+use crate::api::meta::Meta;
 use crate::core::data::{Data, PartitionId, Rows};
-use crate::core::time::{BatchTime, Grid};
+use crate::core::time::BatchTime;
 use crate::engine::dictionary::Dict;
 use crate::engine::flow::{RowStream, VecStream};
+use crate::engine::operator_id::OperatorId;
 use crate::engine::pane::Pane;
 
-/// In which order the rows of a batch are read, for one leaf of a union.
+/// The order in which the rows of a batch are read, for one branch of a union.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub(crate) enum Case {
-    /// By partition: source, partition, offset.
+pub(crate) enum RowOrder {
+    /// By partition: source, split, offset.
     Source,
-    /// All on the home worker, in one order.
-    Sequence,
-    /// No order of their own: outputs put them in the order of what they write. `grouped`: the partition is the key group.
-    Bag { grouped: bool },
+    /// One order, all rows on worker 0.
+    Ordered,
+    /// No order of their own: outputs sort what they write. `grouped`: the partition is the key group.
+    Unordered { grouped: bool },
 }
 
-/// The panes of a stream, one a batch, and the dictionary of their ids, made once for all windows over it.
+/// Rows that were exchanged by key: a partition is a key group.
+pub(crate) const BY_KEY_GROUP: RowOrder = RowOrder::Unordered { grouped: true };
+
+/// The panes of a stream, one per batch, and the dictionary of their ids. All windows over the stream share them.
 pub(crate) struct Panes<'s, T> {
     pub stream: VecStream<'s, (BatchTime, Rc<Pane>)>,
     pub dict: Rc<std::cell::RefCell<Dict<T>>>,
@@ -32,7 +37,7 @@ pub(crate) struct Panes<'s, T> {
 
 /// A stream of batches of `T`: Spark's DStream.
 ///
-/// Handles are cheap to clone; using one twice computes nothing twice.
+/// Handles are cheap to clone. Using one twice computes nothing twice.
 #[must_use = "nothing runs unless an output operation asks for it"]
 pub struct DStream<'s, T: 'static> {
     pub(crate) node: Rc<Node<'s, T>>,
@@ -47,112 +52,106 @@ impl<T> Clone for DStream<'_, T> {
 pub(crate) struct Node<'s, T: 'static> {
     pub graph: Rc<Graph<'s>>,
     pub stream: RowStream<'s, T>,
-    /// One case a leaf: `PartitionId::side` says which.
-    pub cases: Rc<[Case]>,
-    /// The sources these rows come from.
-    pub lineage: Rc<[u32]>,
-    /// The times at which there is a batch: outputs are silent at others.
-    pub grid: Grid,
-    /// Rows are pairs and lie on the worker that owns their key.
-    pub placed: bool,
-    /// The last verb of this chain that keeps state, by its number.
-    pub state: Cell<Option<usize>>,
+    /// The order of each branch of a union; `PartitionId::branch` is the index.
+    pub orders: Rc<[RowOrder]>,
+    pub meta: Meta,
+    /// Rows are pairs and lie on the worker that owns their key (Flink's KeyedStream).
+    pub keyed: bool,
     pub panes: OnceCell<Panes<'s, T>>,
 }
 
 impl<'s, T: 'static> DStream<'s, T> {
-    pub(crate) fn new(graph: &Rc<Graph<'s>>, stream: RowStream<'s, T>, cases: &[Case], lineage: &[u32]) -> Self {
-        let node = Node {
-            graph: graph.clone(),
-            stream,
-            cases: cases.into(),
-            lineage: lineage.into(),
-            grid: Grid::every(graph.config.interval.millis()),
-            placed: false,
-            state: Cell::new(None),
-            panes: OnceCell::new(),
-        };
-        DStream { node: Rc::new(node) }
+    pub(crate) fn new(graph: &Rc<Graph<'s>>, stream: RowStream<'s, T>, orders: &[RowOrder], meta: Meta) -> Self {
+        Self::build(graph, stream, orders.into(), meta, false)
+    }
+
+    /// A stream of pairs that lie on the workers that own their keys.
+    pub(crate) fn new_keyed(graph: &Rc<Graph<'s>>, stream: RowStream<'s, T>, meta: Meta) -> Self {
+        Self::build(graph, stream, [BY_KEY_GROUP].into(), meta, true)
+    }
+
+    pub(crate) fn build(
+        graph: &Rc<Graph<'s>>,
+        stream: RowStream<'s, T>,
+        orders: Rc<[RowOrder]>,
+        meta: Meta,
+        keyed: bool,
+    ) -> Self {
+        DStream { node: Rc::new(Node { graph: graph.clone(), stream, orders, meta, keyed, panes: OnceCell::new() }) }
+    }
+
+    /// The rows that a source reads.
+    pub(crate) fn of_source(graph: &Rc<Graph<'s>>, stream: RowStream<'s, T>, source: u32) -> Self {
+        Self::new(graph, stream, &[RowOrder::Source], Meta::of_source(source, graph.config.interval.millis()))
     }
 
     /// A stream of other rows in the same partitions.
     pub(crate) fn narrow<U>(&self, stream: RowStream<'s, U>) -> DStream<'s, U> {
-        self.like(stream, &self.node.cases)
+        let node = &self.node;
+        DStream::build(&node.graph, stream, node.orders.clone(), node.meta.clone(), false)
+    }
+
+    /// As `narrow`, of rows with the same keys: they stay with their keys' owners.
+    pub(crate) fn narrow_keyed<U>(&self, stream: RowStream<'s, U>) -> DStream<'s, U> {
+        let node = &self.node;
+        DStream::build(&node.graph, stream, node.orders.clone(), node.meta.clone(), node.keyed)
     }
 
     /// A stream of other rows in an order of its own.
-    pub(crate) fn wide<U>(&self, stream: RowStream<'s, U>, case: Case) -> DStream<'s, U> {
-        self.like(stream, &[case])
+    pub(crate) fn wide<U>(&self, stream: RowStream<'s, U>, order: RowOrder) -> DStream<'s, U> {
+        DStream::new(&self.node.graph, stream, &[order], self.node.meta.clone())
     }
 
-    fn like<U>(&self, stream: RowStream<'s, U>, cases: &[Case]) -> DStream<'s, U> {
-        let node = &self.node;
-        DStream::new(&node.graph, stream, cases, &node.lineage).on_grid(node.grid.clone()).with_state(node.state.get())
+    /// Registers an operator of the verb that is being called. `what`: its arguments, as the fingerprint has them.
+    #[track_caller]
+    pub(crate) fn operator<R: ?Sized>(&self, verb: &str, what: impl std::fmt::Display) -> OperatorId {
+        self.node.graph.operator::<R>(verb, what)
     }
 
-    /// Says at which times there is a batch.
-    pub(crate) fn on_grid(self, grid: Grid) -> Self {
-        let mut node = Rc::into_inner(self.node).expect("a stream that was just made");
-        node.grid = grid;
-        DStream { node: Rc::new(node) }
-    }
-
-    /// Says which verb of this chain keeps state.
-    pub(crate) fn with_state(self, state: Option<usize>) -> Self {
-        self.node.state.set(state);
-        self
-    }
-
-    /// Says that rows are pairs and lie on the worker that owns their key, if `placed`.
-    pub(crate) fn placed(self, placed: bool) -> Self {
-        let mut node = Rc::into_inner(self.node).expect("a stream that was just made");
-        node.placed = placed;
-        DStream { node: Rc::new(node) }
-    }
-
-    /// The timely stream underneath, to go on in timely's own words; [`DStream::wrap`] brings one back.
+    /// The timely stream underneath, for operators of timely's own; [`DStream::wrap`] makes a DStream of their result.
+    ///
+    /// ```
+    /// use tidemill::testing::check;
+    /// use timely::dataflow::operators::Concat;
+    /// check([vec![1, 2]], |s| s.wrap(s.inner().concat(s.map(|n| n * 10).inner())), [vec![1, 2, 10, 20]]);
+    /// ```
     pub fn inner(&self) -> timely::dataflow::Stream<'s, BatchTime, Rows<T>> {
         self.node.stream.clone()
     }
 
-    /// Wraps a timely stream, in the order and with the lineage of this one.
+    /// A DStream of a timely stream that was made from this one's [`DStream::inner`]: its rows have the order and the sources
+    /// of this one.
     ///
-    /// Rows must be at the batch times of this stream, and partitions must be those that came with them.
+    /// Constraints: rows must keep the time and the partition that they came with, and stay on their worker.
+    ///
+    /// ```
+    /// use tidemill::testing::check;
+    /// use timely::dataflow::operators::Inspect;
+    /// check([vec![1], vec![2]], |s| s.wrap(s.inner().inspect(|rows| assert_eq!(rows.rows.len(), 1))), [vec![1], vec![2]]);
+    /// ```
     pub fn wrap<U: Data>(&self, stream: timely::dataflow::Stream<'s, BatchTime, Rows<U>>) -> DStream<'s, U> {
         self.narrow(stream)
     }
 }
 
-/// Brings the containers of one gathered batch into the order their cases ask for.
+/// Puts the containers of one gathered batch into the order that their branches ask for.
 ///
-/// Left rows of a union before right ones; source rows by partition; a sequence as it is; a bag as `sort` does.
-pub(crate) fn in_order<T>(cases: &[Case], mut parcels: Vec<(PartitionId, Vec<T>)>, sort: impl Fn(&mut [T])) -> Vec<T> {
-    parcels.sort_by_key(|(partition, _)| *partition);
-    let mut rows = Vec::with_capacity(parcels.iter().map(|(_, r)| r.len()).sum());
-    let mut parcels = parcels.into_iter().peekable();
-    while let Some((partition, first)) = parcels.next() {
-        let side = partition.branch;
+/// The left branch of a union comes before the right one. Rows of a source are read by partition, ordered ones as they are, and
+/// unordered ones as `sort` puts them.
+pub(crate) fn in_order<T>(orders: &[RowOrder], mut parts: Vec<(PartitionId, Vec<T>)>, sort: impl Fn(&mut [T])) -> Vec<T> {
+    parts.sort_by_key(|(partition, _)| *partition);
+    let mut rows = Vec::with_capacity(parts.iter().map(|(_, r)| r.len()).sum());
+    let mut parts = parts.into_iter().peekable();
+    while let Some((partition, first)) = parts.next() {
+        let branch = partition.branch;
         let start = rows.len();
         rows.extend(first);
-        while let Some((_, more)) = parcels.next_if(|(l, _)| l.branch == side) {
+        while let Some((_, more)) = parts.next_if(|(l, _)| l.branch == branch) {
             rows.extend(more);
         }
-        if matches!(cases.get(side as usize), Some(Case::Bag { .. })) {
+        if matches!(orders.get(branch as usize), Some(RowOrder::Unordered { .. })) {
             sort(&mut rows[start..]);
         }
     }
     rows
-}
-
-/// Which verb keeps state, where two chains meet: neither, if each has one.
-pub(crate) fn only(a: Option<usize>, b: Option<usize>) -> Option<usize> {
-    if a.is_some() && b.is_some() && a != b { None } else { a.or(b) }
-}
-
-/// Both lineages.
-pub(crate) fn merged(a: &[u32], b: &[u32]) -> Rc<[u32]> {
-    let mut both: Vec<u32> = a.iter().chain(b).copied().collect();
-    both.sort_unstable();
-    both.dedup();
-    both.into()
 }

@@ -3,5 +3,6 @@
 pub mod config;
 pub mod context;
 pub mod dstream;
+pub(crate) mod meta;
 pub mod spark_conf;
 pub mod view;

@@ -1,48 +1,59 @@
-//! View: a result kept up to date. What is in it at t is the accumulation of all changes until t.
+//! View: a result kept up to date. Its rows at t are the accumulation of all changes up to t.
 //!
-//! Over a differential collection, in one of two forms, each made from the other when it is asked for: *plain*, rows with their
-//! changes, and *keyed*, numbers of rows on the workers that own them, which arrangements are made of. Not a SQL temp view: a
-//! KTable, or a Result Table. A view leaves through a mode (`operator/view/output_modes.rs`), on its grid.
+//! Not a SQL temporary view: Kafka's KTable, or the result table of Structured Streaming. A view becomes a DStream again through
+//! an output mode (`operator/view/output_modes.rs`), at the times of its schedule. It has up to three forms:
+//!
+//! ```text
+//!   Rows      (row, time, diff)           what user functions see; on any worker
+//!     │  intern ▼   ▲ resolve
+//!   Interned  (id, time, diff)            rows as dictionary codes, on the workers that own them: what arrangements hold
+//!     │  counted ▼
+//!   Counts    ((id, count), time, diff)   the result of a count: a row is made only for what an output mode writes
+//! ```
+//!
+//! A view is made in one form; `rows()` and `interned()` derive the others once, at first use (`arrangement/interned.rs`).
 
-use std::cell::{Cell, OnceCell, RefCell};
+use std::cell::{OnceCell, RefCell};
 use std::rc::Rc;
 
 use crate::api::context::Graph;
-use crate::core::time::{BatchTime, Grid};
+use crate::api::meta::Meta;
+use crate::core::time::BatchTime;
 use crate::engine::dictionary::{Dict, Id};
 use crate::engine::flow::VecStream;
+use crate::engine::operator_id::OperatorId;
 
 /// Changes of rows, as differential has them.
 pub(crate) type Changes<'s, T> = VecStream<'s, (T, BatchTime, i64)>;
 
-/// A view by number: every row has an id on the worker that owns it.
-pub(crate) struct Keyed<'s, T> {
+/// Rows as dictionary codes: every row has an id on the worker that owns it.
+pub(crate) struct Interned<'s, T> {
     pub changes: Changes<'s, Id>,
     pub dict: Rc<RefCell<Dict<T>>>,
 }
 
-impl<T> Clone for Keyed<'_, T> {
+impl<T> Clone for Interned<'_, T> {
     fn clone(&self) -> Self {
-        Keyed { changes: self.changes.clone(), dict: self.dict.clone() }
+        Interned { changes: self.changes.clone(), dict: self.dict.clone() }
     }
 }
 
-/// Counts by id, and what makes rows of them: names are looked up only for rows that somebody sees.
+/// Counts by id, and the function that makes a row of one. Keys are looked up only for rows that somebody sees.
 ///
-/// An id has at most one count at a time: a batch takes away the old one and adds the new one.
-pub(crate) struct Rendered<'s, T> {
+/// An id has at most one count at a time: a batch removes the old one and adds the new one.
+pub(crate) struct Counts<'s, T> {
     pub changes: Changes<'s, (Id, i64)>,
-    /// The row of an id's count, behind the key group it lies in.
+    /// The key group of an id, and the row of its count.
     pub render: Rc<dyn Fn(Id, i64) -> (u64, T)>,
 }
 
-/// In which order rows are presented, if somebody said.
+/// Puts rows into the order in which they are presented.
 pub(crate) type Presentation<T> = Rc<dyn Fn(Vec<T>) -> Vec<T>>;
 
 /// A result kept up to date: rows enter and leave it from batch to batch.
 ///
-/// Handles are cheap to clone. Functions given to a view's verbs are called again when a row leaves, so they must be pure: a
-/// clock or a counter in them leaves rows that never go away.
+/// Handles are cheap to clone. Functions passed to a view's verbs run again when a row leaves, so they must be pure: a clock or a
+/// counter in them leaves rows behind that nothing removes.
 #[must_use = "nothing runs unless an output operation asks for it"]
 pub struct View<'s, T: 'static> {
     pub(crate) node: Rc<ViewNode<'s, T>>,
@@ -56,77 +67,80 @@ impl<T> Clone for View<'_, T> {
 
 pub(crate) struct ViewNode<'s, T: 'static> {
     pub graph: Rc<Graph<'s>>,
-    pub lineage: Rc<[u32]>,
-    pub grid: Grid,
-    pub plain: OnceCell<Changes<'s, T>>,
-    pub keyed: OnceCell<Keyed<'s, T>>,
-    pub rendered: Option<Rendered<'s, T>>,
+    pub meta: Meta,
+    pub rows: OnceCell<Changes<'s, T>>,
+    pub interned: OnceCell<Interned<'s, T>>,
+    pub counts: Option<Counts<'s, T>>,
     pub order: Option<Presentation<T>>,
-    /// The verb because of which rows may leave; `None`: this view only grows.
+    /// The verb that may remove rows; `None`: this view only grows.
     pub retracts: Option<String>,
     /// Equal rows always lie on the same worker.
-    pub placed: bool,
-    pub state: Cell<Option<usize>>,
+    pub co_located: bool,
 }
 
-/// What a view is made from.
+/// The form in which a view is made.
 pub(crate) enum Form<'s, T> {
-    Plain(Changes<'s, T>),
-    Keyed(Keyed<'s, T>),
-    Rendered(Rendered<'s, T>),
+    Rows(Changes<'s, T>),
+    Interned(Interned<'s, T>),
+    Counts(Counts<'s, T>),
+}
+
+impl<'s, T: 'static> ViewNode<'s, T> {
+    pub fn new(graph: &Rc<Graph<'s>>, meta: Meta, form: Form<'s, T>, retracts: Option<String>) -> Self {
+        let graph = graph.clone();
+        let (rows, interned, order) = (OnceCell::new(), OnceCell::new(), None);
+        match form {
+            Form::Rows(changes) => {
+                let (rows, counts) = (changes.into(), None);
+                ViewNode { graph, meta, rows, interned, counts, order, retracts, co_located: false }
+            }
+            Form::Interned(ids) => {
+                let (interned, counts) = (ids.into(), None);
+                ViewNode { graph, meta, rows, interned, counts, order, retracts, co_located: true }
+            }
+            Form::Counts(counts) => {
+                let counts = Some(counts);
+                ViewNode { graph, meta, rows, interned, counts, order, retracts, co_located: true }
+            }
+        }
+    }
+
+    /// Equal rows lie on the same worker, if `yes`.
+    pub fn co_located(self, yes: bool) -> Self {
+        ViewNode { co_located: yes, ..self }
+    }
+
+    /// Rows are presented in this order.
+    pub fn ordered(self, order: Option<Presentation<T>>) -> Self {
+        ViewNode { order, ..self }
+    }
+
+    pub fn with_meta(self, meta: Meta) -> Self {
+        ViewNode { meta, ..self }
+    }
+
+    pub fn view(self) -> View<'s, T> {
+        View { node: Rc::new(self) }
+    }
 }
 
 impl<'s, T: 'static> View<'s, T> {
-    pub(crate) fn new(graph: &Rc<Graph<'s>>, lineage: &[u32], grid: Grid, form: Form<'s, T>, retracts: Option<String>) -> Self {
-        let (plain, keyed) = (OnceCell::new(), OnceCell::new());
-        let mut rendered = None;
-        let placed = match form {
-            Form::Plain(p) => {
-                let _ = plain.set(p);
-                false
-            }
-            Form::Keyed(k) => {
-                let _ = keyed.set(k);
-                true
-            }
-            Form::Rendered(r) => {
-                rendered = Some(r);
-                true
-            }
-        };
-        let node = ViewNode {
-            graph: graph.clone(),
-            lineage: lineage.into(),
-            grid,
-            plain,
-            keyed,
-            rendered,
-            order: None,
-            retracts,
-            placed,
-            state: Cell::new(None),
-        };
-        View { node: Rc::new(node) }
+    pub(crate) fn new(graph: &Rc<Graph<'s>>, meta: Meta, form: Form<'s, T>, retracts: Option<String>) -> Self {
+        ViewNode::new(graph, meta, form, retracts).view()
     }
 
-    /// A view of other rows, made from this one's; `retracts` names the verb if it makes rows leave that did not before.
-    pub(crate) fn derive<U>(&self, changes: Changes<'s, U>, retracts: Option<&str>) -> View<'s, U> {
-        self.derive_as(Form::Plain(changes), retracts)
-    }
-
-    /// As `derive`, from any form.
-    pub(crate) fn derive_as<U>(&self, form: Form<'s, U>, retracts: Option<&str>) -> View<'s, U> {
+    /// A view that is made from this one's rows. `retracts` names the verb if it removes rows that this one keeps.
+    pub(crate) fn derive<U>(&self, form: Form<'s, U>, retracts: Option<&str>) -> ViewNode<'s, U> {
         let node = &self.node;
         let why = node.retracts.clone().or(retracts.map(str::to_string));
-        let view = View::new(&node.graph, &node.lineage, node.grid.clone(), form, why);
-        view.node.state.set(node.state.get());
-        view
+        ViewNode::new(&node.graph, node.meta.clone(), form, why)
     }
 
-    /// Changes fields of a view that was just made.
-    pub(crate) fn with(self, f: impl FnOnce(&mut ViewNode<'s, T>)) -> Self {
-        let mut node = Rc::into_inner(self.node).expect("a view that was just made");
-        f(&mut node);
-        View { node: Rc::new(node) }
+    /// Registers an operator of the verb that is being called: `view VERB` in the fingerprint.
+    #[track_caller]
+    pub(crate) fn operator<R: ?Sized>(&self, verb: &str, what: impl std::fmt::Display) -> OperatorId {
+        let operator = OperatorId::of(verb);
+        self.node.graph.register_operator::<R>(&operator, &format!("view {verb}"), what);
+        operator
     }
 }

@@ -1,25 +1,25 @@
-//! What is known of each row from how often it is there: a table of sums by id.
+//! Counts of rows, and verbs that follow from them: a table of sums, by id.
 //!
-//! Ids are dense and batches come in order, so what `count_total` keeps in an arrangement is one number an id here, found by its
-//! index: about twice as fast (docs/architecture.md). Joins and reductions keep arrangements.
+//! Ids are dense and batches arrive in order, so one number per id, at its index, replaces the arrangement of differential's
+//! `count_total`: about twice as fast (docs/architecture.md). Joins and reductions keep arrangements.
 
 use std::rc::Rc;
 
-use timely::dataflow::channels::pact::Pipeline;
 use timely::dataflow::operators::Probe;
 
 use crate::api::context::Graph;
-use crate::api::view::{Changes, Keyed, Rendered};
+use crate::api::view::{Changes, Counts, Interned};
 use crate::core::data::Key;
 use crate::core::time::BatchTime;
 use crate::engine::dictionary::Id;
-use crate::engine::flow::{Site, batched, expand};
+use crate::engine::flow::{collect_batches, map_containers};
+use crate::engine::operator_id::OperatorId;
 
-/// How often each id is there.
+/// The count of each id.
 #[derive(Default)]
 struct Table {
     sums: Vec<Sum>,
-    /// Ids of the batch at hand and what they added up to before it.
+    /// The ids of the current batch, with their sums before it.
     touched: Vec<(Id, i64)>,
     batch: u32,
 }
@@ -27,14 +27,14 @@ struct Table {
 #[derive(Clone, Copy, Default)]
 struct Sum {
     n: i64,
-    /// The batch that last touched it.
+    /// The batch that last changed it.
     batch: u32,
 }
 
 impl Table {
-    /// Adds the changes of one batch. `each` is told of every id that adds up to something else now: what it was, what it is.
+    /// Adds the changes of one batch. Calls `each` with every id whose sum has changed: the sum before and the sum now.
     fn add(&mut self, changes: impl IntoIterator<Item = (Id, i64)>, mut each: impl FnMut(Id, i64, i64)) {
-        // A batch that wraps around to an old number would take its first change for its second.
+        // After a wrap-around, an old batch number would make a first change look like a second one.
         self.batch = self.batch.checked_add(1).unwrap_or_else(|| {
             self.sums.iter_mut().for_each(|s| s.batch = 0);
             1
@@ -59,72 +59,68 @@ impl Table {
     }
 }
 
-/// What `each` makes of every id whose count changed in a batch: the count before, the count now.
+/// The changes that `each` makes for every id whose count changed in a batch, of the count before and the count now.
 fn tallied<'s, T: Key, X: 'static + Clone>(
-    keyed: &Keyed<'s, T>,
+    interned: &Interned<'s, T>,
     graph: &Graph<'s>,
     mut each: impl FnMut(Id, i64, i64, &mut dyn FnMut(X, i64)) + 'static,
 ) -> Changes<'s, X> {
     let mut table = Table::default();
-    batched(
-        &graph.flow,
-        &Site::engine("count"),
-        keyed.changes.clone(),
-        // Ids lie with their owners already.
-        Pipeline,
-        |slots, t, changes: Vec<(Id, BatchTime, i64)>| {
-            let at: &mut Vec<Vec<(Id, BatchTime, i64)>> = slots.at(t);
-            at.push(changes);
-        },
-        move |plan, changes, give| {
-            let t = plan.time;
-            let mut out = Vec::with_capacity(2 * changes.iter().map(Vec::len).sum::<usize>());
-            let changes = changes.into_iter().flatten().map(|(id, _, n)| (id, n));
-            table.add(changes, |id, before, now| each(id, before, now, &mut |x, n| out.push((x, t, n))));
-            give(out);
-        },
-    )
+    // Ids lie on the workers that own them already.
+    let step = OperatorId::step("count");
+    collect_batches(&graph.flow, &step, interned.changes.clone(), move |tick, changes: Vec<Vec<(Id, BatchTime, i64)>>, emit| {
+        let t = tick.time;
+        let mut out = Vec::with_capacity(2 * changes.iter().map(Vec::len).sum::<usize>());
+        let changes = changes.into_iter().flatten().map(|(id, _, n)| (id, n));
+        table.add(changes, |id, before, now| each(id, before, now, &mut |x, n| out.push((x, t, n))));
+        emit(out);
+    })
 }
 
-/// Each row of a view with how often it is there.
-pub(crate) fn counted<'s, T: Key>(keyed: &Keyed<'s, T>, graph: &Graph<'s>) -> Rendered<'s, (T, i64)> {
-    let changes = tallied(keyed, graph, |id, before, now, give| {
+/// Each row of a view with its count.
+pub(crate) fn counted<'s, T: Key>(interned: &Interned<'s, T>, graph: &Graph<'s>) -> Counts<'s, (T, i64)> {
+    let changes = tallied(interned, graph, |id, before, now, emit| {
         if before != 0 {
-            give((id, before), -1);
+            emit((id, before), -1);
         }
         if now != 0 {
-            give((id, now), 1);
+            emit((id, now), 1);
         }
     });
-    let dict = keyed.dict.clone();
+    let dict = interned.dict.clone();
     let render = move |id, n| {
         let dict = dict.borrow();
-        let (group, name) = dict.placed(id);
-        (group, (name.clone(), n))
+        let (group, key) = dict.group_and_key(id);
+        (group, (key.clone(), n))
     };
-    Rendered { changes, render: Rc::new(render) }
+    Counts { changes, render: Rc::new(render) }
 }
 
-/// The rows of counts by id. Ids are not used again before these are through, whether an output wants them or not.
-pub(crate) fn rows<'s, T: 'static + Clone>(counts: &Rendered<'s, T>, graph: &Graph<'s>) -> Changes<'s, T> {
+/// The rows of counts by id. The probe keeps ids from reuse until the rows have been emitted, also if no output reads them.
+pub(crate) fn rows<'s, T: 'static + Clone>(counts: &Counts<'s, T>, graph: &Graph<'s>) -> Changes<'s, T> {
     let render = counts.render.clone();
-    let named = move |((id, n), t, diff)| (render(id, n).1, t, diff);
+    let row = move |((id, n), t, diff)| (render(id, n).1, t, diff);
     let changes = counts.changes.clone();
-    let rows = expand(&graph.flow, &Site::engine("names"), changes, move |_, changes: Vec<((Id, i64), BatchTime, i64)>, give| {
-        give(changes.into_iter().map(&named).collect::<Vec<_>>());
-    });
+    let rows = map_containers(
+        &graph.flow,
+        &OperatorId::step("names"),
+        changes,
+        move |_, changes: Vec<((Id, i64), BatchTime, i64)>, emit| {
+            emit(changes.into_iter().map(&row).collect::<Vec<_>>());
+        },
+    );
     rows.probe_with(&graph.probe)
 }
 
-/// The rows that are there at all, once each.
-pub(crate) fn distinct<'s, T: Key>(keyed: &Keyed<'s, T>, graph: &Graph<'s>) -> Keyed<'s, T> {
-    let changes = tallied(keyed, graph, |id, before, now, give| {
+/// The rows whose count is not 0, once each.
+pub(crate) fn distinct<'s, T: Key>(interned: &Interned<'s, T>, graph: &Graph<'s>) -> Interned<'s, T> {
+    let changes = tallied(interned, graph, |id, before, now, emit| {
         let change = i64::from(now > 0) - i64::from(before > 0);
         if change != 0 {
-            give(id, change);
+            emit(id, change);
         }
     });
-    Keyed { changes, dict: keyed.dict.clone() }
+    Interned { changes, dict: interned.dict.clone() }
 }
 
 #[cfg(test)]
@@ -132,7 +128,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn a_batch_says_what_changed_on_the_whole() {
+    fn a_batch_has_at_most_one_change_of_an_id() {
         let mut table = Table::default();
         let mut said = Vec::new();
         let mut add = |changes: &[(Id, i64)]| {

@@ -1,9 +1,10 @@
-//! 4. What is remembered: keys by number, arrangements of ids, rings of panes.
+//! The state of views and counting windows: dictionary-encoded rows, tables of counts, arrangements of pairs, rings of panes.
 //!
-//! `keyed.rs` gives rows ids on the workers that own them and names them again; `count.rs` counts an arrangement of ids;
-//! `pairs.rs` joins and reduces arrangements of pairs; `ring.rs` lets panes (`pane.rs`) enter and leave windows. What is remembered by a user's function is in `operator/state` and `window`.
+//! `interned.rs` encodes rows as ids on the workers that own them, and decodes ids; `count.rs` is a table of counts by id;
+//! `pairs.rs` joins and reduces arrangements of pairs; in `ring.rs` panes enter and leave windows. The state of verbs with a user's
+//! function is in `operator/state/` and `operator/window/`.
 
 pub(crate) mod count;
-pub(crate) mod keyed;
+pub(crate) mod interned;
 pub(crate) mod pairs;
 pub(crate) mod ring;

@@ -1,4 +1,4 @@
-//! Pairs by the number of their key: joins of views, and what a function makes of all values of a key.
+//! Arrangements of pairs by the id of their key: joins of views, and reductions of all values of a key.
 
 use std::cell::RefCell;
 use std::rc::Rc;
@@ -8,7 +8,7 @@ use differential_dataflow::operators::arrange::arrangement::{Arranged, arrange_c
 use differential_dataflow::trace::implementations::{ContainerChunker, ValBatcher, ValBuilder, ValSpine};
 use timely::dataflow::channels::pact::Pipeline;
 
-use super::keyed::{named, numbered_keys};
+use super::interned::{intern_keys, resolve};
 use crate::api::context::Graph;
 use crate::api::view::Changes;
 use crate::core::data::Key;
@@ -18,7 +18,7 @@ use crate::engine::dictionary::{Dict, Id};
 type Pairs<'s, V> = Arranged<'s, TraceAgent<ValSpine<Id, V, BatchTime, i64>>>;
 
 fn arranged<'s, V: Key>(pairs: Changes<'s, (Id, V)>, name: &str) -> Pairs<'s, V> {
-    // Pairs lie with the owners of their keys already: no second exchange.
+    // Pairs lie on the workers that own their keys already: no second exchange.
     arrange_core::<
         _,
         _,
@@ -29,27 +29,27 @@ fn arranged<'s, V: Key>(pairs: Changes<'s, (Id, V)>, name: &str) -> Pairs<'s, V>
     >(pairs, Pipeline, name)
 }
 
-/// Every value of a key on the left with every value of it on the right.
+/// Every value of a key on the left with every value of the key on the right.
 pub(crate) fn joined<'s, K: Key, V: Key, W: Key>(
     left: Changes<'s, (K, V)>,
     right: Changes<'s, (K, W)>,
     graph: &Graph<'s>,
 ) -> Changes<'s, (K, (V, W))> {
     let dict: Rc<RefCell<Dict<K>>> = Rc::default();
-    let left = arranged(numbered_keys(left, &dict, graph), "join left");
-    let right = arranged(numbered_keys(right, &dict, graph), "join right");
+    let left = arranged(intern_keys(left, &dict, graph), "join left");
+    let right = arranged(intern_keys(right, &dict, graph), "join right");
     let both = left.join_core(right, |id, v: &V, w: &W| Some((*id, v.clone(), w.clone())));
-    named(both.inner, &dict, graph, |(id, v, w), dict| (dict.name(id).clone(), (v, w)))
+    resolve(both.inner, &dict, graph, |(id, v, w), dict| (dict.key(id).clone(), (v, w)))
 }
 
-/// What `fold` makes of the values of each key: ascending, each with how often it is there.
+/// The result of `fold` for the values of each key, which are ascending, each with its count.
 pub(crate) fn reduced<'s, K: Key, V: Key>(
     pairs: Changes<'s, (K, V)>,
     graph: &Graph<'s>,
     fold: impl Fn(&[(&V, i64)]) -> Option<V> + 'static,
 ) -> Changes<'s, (K, V)> {
     let dict: Rc<RefCell<Dict<K>>> = Rc::default();
-    let arranged = arranged(numbered_keys(pairs, &dict, graph), "reduce");
+    let arranged = arranged(intern_keys(pairs, &dict, graph), "reduce");
     let reduced = arranged.reduce_abelian::<_, ValBuilder<Id, V, BatchTime, i64>, ValSpine<Id, V, BatchTime, i64>, _, _>(
         "reduce",
         move |_, values, out: &mut Vec<(V, i64)>| out.extend(fold(values).map(|v| (v, 1))),
@@ -59,5 +59,5 @@ pub(crate) fn reduced<'s, K: Key, V: Key>(
         },
     );
     let rows = reduced.as_collection(|id, v: &V| (*id, v.clone()));
-    named(rows.inner, &dict, graph, |(id, v), dict| (dict.name(id).clone(), v))
+    resolve(rows.inner, &dict, graph, |(id, v), dict| (dict.key(id).clone(), v))
 }

@@ -1,8 +1,8 @@
-//! A window as a ring of panes: at t, what entered is added and what left is taken away, never anything sent ahead of time.
+//! A window as a ring of panes: at t, panes that enter are added and panes that leave are subtracted. Nothing is sent ahead of time.
 //!
-//! A pane is the combined records of one slice of time (Li et al., "No pane, no gain", SIGMOD Record 2005). Base panes are one
-//! batch each and shared by all windows over the same stream; a window whose slide is longer folds them into panes of the
-//! greatest common divisor of its slide and its length. The cost of a batch does not grow with the window.
+//! A pane is the combined records of one slice of time (Li et al., "No pane, no gain", SIGMOD Record 2005). Base panes hold one
+//! batch each, and all windows over a stream share them. A window with a longer slide folds them into panes of the greatest common
+//! divisor of its slide and its length. The cost of a batch does not grow with the window.
 
 use std::cell::RefCell;
 use std::collections::{BTreeMap, VecDeque};
@@ -13,30 +13,31 @@ use timely::dataflow::operators::Probe;
 
 use crate::api::context::Graph;
 use crate::api::dstream::{DStream, Panes};
-use crate::api::view::Keyed;
+use crate::api::view::Interned;
 use crate::core::data::{FastMap, Key, Rows, encoded, key_group};
 use crate::core::error::BoxError;
 use crate::core::plan::Tick;
 use crate::core::time::BatchTime;
 use crate::engine::dictionary::{Dict, Id};
-use crate::engine::flow::{Site, batched};
+use crate::engine::flow::{batched, collect_batches};
+use crate::engine::operator_id::OperatorId;
 use crate::engine::pane::Pane;
 use crate::engine::state::{Changes, Groups, KeyedState};
-use crate::operator::kernel::partial_table::Book;
+use crate::operator::kernel::partial_table::PartialTable;
 
-/// The records in the panes of a key group are fewer: what adds up to more was not counted.
+/// More records than the panes of a key group can hold: a larger sum in a chunk means damage.
 const MOST: i64 = i64::MAX >> 10;
 
-/// The shape of a window, in milliseconds.
+/// The length and slide of a window, and the batch interval, in milliseconds.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub(crate) struct Shape {
+pub(crate) struct WindowSpec {
     pub length: u64,
     pub slide: u64,
     pub interval: u64,
 }
 
-impl Shape {
-    /// How long a pane is: every border of a window is a border of panes.
+impl WindowSpec {
+    /// The length of a pane: every border of a window is a border of panes.
     pub fn pane(self) -> u64 {
         let (mut a, mut b) = (self.length, self.slide);
         while b > 0 {
@@ -50,24 +51,24 @@ impl Shape {
         t.millis().div_ceil(self.pane()) * self.pane()
     }
 
-    pub fn on_grid(self, t: BatchTime) -> bool {
+    pub fn slides_at(self, t: BatchTime) -> bool {
         t.millis().is_multiple_of(self.slide)
     }
 
-    /// Whether the batch of `t` is in no window: a slide longer than the window leaves some out.
+    /// Whether the batch of `t` is in no window, because the slide is longer than the window.
     pub fn skips(self, t: BatchTime) -> bool {
         let next = t.millis().div_ceil(self.slide) * self.slide;
         self.end_of_pane(t) + self.length <= next
     }
 
-    /// The last time on the grid until `t`.
-    pub fn grid(self, t: BatchTime) -> BatchTime {
+    /// The last time at which the window slides, up to `t`.
+    pub fn last_slide(self, t: BatchTime) -> BatchTime {
         BatchTime::from_millis(t.millis() / self.slide * self.slide)
     }
 
-    /// The last end of a pane that is no more in the window as it stands at `t`.
-    pub fn gone(self, t: BatchTime) -> BatchTime {
-        BatchTime::from_millis(self.grid(t).millis().saturating_sub(self.length))
+    /// The last end of a pane that has left the window as of `t`.
+    pub fn expired(self, t: BatchTime) -> BatchTime {
+        BatchTime::from_millis(self.last_slide(t).millis().saturating_sub(self.length))
     }
 
     /// Whether a pane with this end is in the window that ends at `t`.
@@ -76,92 +77,82 @@ impl Shape {
     }
 }
 
-/// The panes of a stream: one a batch, combined by key on the workers that own the keys.
-pub(crate) fn panes<'s, T: Key>(stream: &DStream<'s, T>, site: &Site) -> Panes<'s, T> {
-    let fold = |sums: &mut Book<_, _>, rows: Rows<T>| rows.rows.iter().for_each(|r| *sums.of(r) += 1);
-    let combined = stream.combine(site, 0, fold, |a, b| *a += b);
+/// The panes of a stream: one per batch, combined by key on the workers that own the keys.
+pub(crate) fn panes<'s, T: Key>(stream: &DStream<'s, T>, operator: &OperatorId) -> Panes<'s, T> {
+    let fold = |table: &mut PartialTable<_, _>, rows: Rows<T>| rows.rows.iter().for_each(|r| *table.of(r) += 1);
+    let combined = stream.combine(operator, 0, fold, |a, b| *a += b);
     let graph = &stream.node.graph;
     let dict: Rc<RefCell<Dict<T>>> = Rc::default();
     let (own, probe) = (dict.clone(), graph.probe.clone());
-    let stream = batched(
-        &graph.flow,
-        site,
-        combined.inner(),
-        Pipeline,
-        |slots, t, rows: Rows<(T, i64)>| {
-            let at: &mut Vec<Rows<(T, i64)>> = slots.at(t);
-            at.push(rows);
-        },
-        move |plan, mut rows, give| {
-            let mut dict = own.borrow_mut();
-            dict.tidy(|t| !probe.less_equal(&t));
-            let mut pane = Pane::default();
-            rows.sort_by_key(|rows| rows.partition.index);
-            for rows in rows {
-                let group = rows.partition.index;
-                pane.extend(group.into(), rows.take().into_iter().map(|(k, n)| (dict.id(k, plan.time), n)));
-            }
-            give(vec![(plan.time, Rc::new(pane))]);
-        },
-    );
+    let stream = collect_batches(&graph.flow, operator, combined.inner(), move |tick, mut rows: Vec<Rows<(T, i64)>>, emit| {
+        let mut dict = own.borrow_mut();
+        dict.reclaim(|t| !probe.less_equal(&t));
+        let mut pane = Pane::default();
+        rows.sort_by_key(|rows| rows.partition.index);
+        for rows in rows {
+            let group = rows.partition.index;
+            pane.extend(group.into(), rows.take().into_iter().map(|(k, n)| (dict.id(k, tick.time), n)));
+        }
+        emit(vec![(tick.time, Rc::new(pane))]);
+    });
     Panes { stream, dict }
 }
 
-/// What one window remembers.
+/// The panes of one window.
 struct Ring {
-    shape: Shape,
-    /// Panes that wait for the next time on the grid, and those in the window, oldest first, by their end.
+    spec: WindowSpec,
+    /// Panes that wait for the next slide, and panes in the window, oldest first, by their end.
     waiting: VecDeque<(u64, Rc<Pane>)>,
     inside: VecDeque<(u64, Rc<Pane>)>,
-    /// The pane that is being folded, if panes are longer than batches, and its end.
+    /// The open pane, if panes are longer than batches, and its end.
     folding: (u64, FastMap<Id, i64>),
-    /// Groups with rows since the last cut.
+    /// Key groups with rows since the last snapshot.
     changed: Groups,
-    /// The pane that is being folded as the last cut found it, once that is asked for.
+    /// The open pane as of the last snapshot; made at first use.
     partial: Option<Pane>,
 }
 
 impl Ring {
-    fn new(shape: Shape) -> Self {
-        Ring { shape, waiting: VecDeque::new(), inside: VecDeque::new(), folding: Default::default(), changed: 0, partial: None }
+    fn new(spec: WindowSpec) -> Self {
+        Ring { spec, waiting: VecDeque::new(), inside: VecDeque::new(), folding: Default::default(), changed: 0, partial: None }
     }
 
-    /// A batch's pane enters.
+    /// Adds the pane of a batch.
     fn push(&mut self, t: BatchTime, pane: Rc<Pane>, dict: &RefCell<Dict<impl Key>>) {
         let mut dict = dict.borrow_mut();
-        pane.rows().iter().for_each(|(id, n)| self.changed |= 1 << dict.hold(*id, *n, t));
-        if self.shape.pane() == self.shape.interval {
+        pane.rows().iter().for_each(|(id, n)| self.changed |= 1 << dict.retain(*id, *n, t));
+        if self.spec.pane() == self.spec.interval {
             self.waiting.push_back((t.millis(), pane));
             return;
         }
         let (end, folding) = &mut self.folding;
-        *end = self.shape.end_of_pane(t);
+        *end = self.spec.end_of_pane(t);
         pane.rows().iter().for_each(|(id, n)| *folding.entry(*id).or_insert(0) += n);
         if *end == t.millis() {
-            let rows = folding.drain().map(|(id, n)| (dict.placed(id).0, (id, n))).collect();
+            let rows = folding.drain().map(|(id, n)| (dict.group_and_key(id).0, (id, n))).collect();
             self.waiting.push_back((*end, Rc::new(Pane::new(rows))));
         }
     }
 
-    /// What changes in the window at a time on the grid.
+    /// The changes of the window when it slides at `t`.
     fn slide(&mut self, t: BatchTime, dict: &RefCell<Dict<impl Key>>) -> Vec<(Id, BatchTime, i64)> {
         let mut dict = dict.borrow_mut();
         let mut changes = Vec::new();
-        let shape = self.shape;
-        while self.inside.front().is_some_and(|(end, _)| !shape.holds(*end, t)) {
+        let spec = self.spec;
+        while self.inside.front().is_some_and(|(end, _)| !spec.holds(*end, t)) {
             let (_, pane) = self.inside.pop_front().expect("the pane that was looked at");
             for (id, n) in pane.rows() {
                 changes.push((*id, t, -n));
-                dict.hold(*id, -n, t);
+                dict.release(*id, *n, t);
             }
         }
         for (end, pane) in self.waiting.drain(..) {
-            if shape.holds(end, t) {
+            if spec.holds(end, t) {
                 changes.extend(pane.rows().iter().map(|(id, n)| (*id, t, *n)));
                 self.inside.push_back((end, pane));
             } else {
-                // A slide longer than the window: some batches are in none.
-                pane.rows().iter().for_each(|(id, n)| _ = dict.hold(*id, -n, t));
+                // The slide is longer than the window: some batches are in no window.
+                pane.rows().iter().for_each(|(id, n)| _ = dict.release(*id, *n, t));
             }
         }
         changes
@@ -170,7 +161,7 @@ impl Ring {
     /// The rows of a group in panes that end after `since`, by their end.
     fn of(&mut self, group: u64, since: BatchTime, dict: &Dict<impl Key>) -> Vec<(u64, &[(Id, i64)])> {
         let (end, folding) = &self.folding;
-        let placed = || folding.iter().map(|(id, n)| (dict.placed(*id).0, (*id, *n))).collect();
+        let placed = || folding.iter().map(|(id, n)| (dict.group_and_key(*id).0, (*id, *n))).collect();
         let partial = self.partial.get_or_insert_with(|| Pane::new(placed()));
         let panes = self.inside.iter().chain(&self.waiting).map(|(end, pane)| (*end, &**pane)).chain([(*end, &*partial)]);
         let since = panes.filter(|(end, _)| *end > since.millis());
@@ -178,58 +169,58 @@ impl Ring {
     }
 }
 
-/// A window and the names of its ids: what is saved by key group.
+/// A window and the keys of its ids. It is saved by key group.
 ///
-/// A piece holds the panes with something new since the cut before it. One that was still being folded comes again, and takes the
-/// place of what an earlier piece has of it.
+/// A chunk holds the panes with rows since the previous snapshot. A pane that was open then is saved again, and replaces its part in
+/// the earlier chunk.
 struct Window<T> {
     ring: Ring,
     dict: Rc<RefCell<Dict<T>>>,
-    /// Panes that were loaded, by end and group. They enter with the first batch, which knows what is in the window still.
+    /// Restored panes, by end and group. They enter with the first batch, which knows what is still in the window.
     loaded: BTreeMap<u64, BTreeMap<u64, Vec<(T, i64)>>>,
-    /// What was in the window that was loaded, until the first time on the grid says so.
-    burst: Vec<(Id, i64)>,
+    /// The rows of restored panes in the window, until the first slide emits them.
+    restored_rows: Vec<(Id, i64)>,
 }
 
-/// Panes as they are saved, by name. The first pieces that were written said apart what waits, and what is being folded.
+/// Panes as they are saved, by key. Chunks of the first format had waiting panes and the open pane apart.
 type Named<K> = Vec<(u64, Vec<(K, i64)>)>;
 
 impl<T: Key> Window<T> {
-    fn new(shape: Shape, dict: Rc<RefCell<Dict<T>>>) -> Self {
-        Window { ring: Ring::new(shape), dict, loaded: BTreeMap::new(), burst: Vec::new() }
+    fn new(spec: WindowSpec, dict: Rc<RefCell<Dict<T>>>) -> Self {
+        Window { ring: Ring::new(spec), dict, loaded: BTreeMap::new(), restored_rows: Vec::new() }
     }
 
-    /// What changes in the window with a batch.
+    /// The changes in the window that a batch causes.
     fn batch(&mut self, tick: &Tick, pane: Option<Rc<Pane>>) -> Vec<(Id, BatchTime, i64)> {
         let t = tick.time;
         if !self.loaded.is_empty() {
-            let before = BatchTime::from_millis(t.millis() - self.ring.shape.interval);
+            let before = BatchTime::from_millis(t.millis() - self.ring.spec.interval);
             self.enter(if tick.restored { t } else { before });
         }
         if tick.restored {
-            return self.burst.drain(..).map(|(id, n)| (id, t, n)).collect();
+            return self.restored_rows.drain(..).map(|(id, n)| (id, t, n)).collect();
         }
         self.ring.push(t, pane.unwrap_or_default(), &self.dict);
-        if !self.ring.shape.on_grid(t) {
+        if !self.ring.spec.slides_at(t) {
             return Vec::new();
         }
-        let mut changes: Vec<_> = self.burst.drain(..).map(|(id, n)| (id, t, n)).collect();
+        let mut changes: Vec<_> = self.restored_rows.drain(..).map(|(id, n)| (id, t, n)).collect();
         changes.extend(self.ring.slide(t, &self.dict));
         changes
     }
 
-    /// What was loaded enters, as it was after the batch of `t`.
+    /// Restored panes enter, as they were after the batch of `t`.
     fn enter(&mut self, t: BatchTime) {
-        let shape = self.ring.shape;
-        let grid = shape.grid(t);
+        let spec = self.ring.spec;
+        let last_slide = spec.last_slide(t);
         let mut dict = self.dict.borrow_mut();
         for (end, groups) in std::mem::take(&mut self.loaded) {
-            if end <= grid.millis() && !shape.holds(end, grid) {
+            if end <= last_slide.millis() && !spec.holds(end, last_slide) {
                 continue;
             }
             let mut held = |(key, n)| {
                 let id = dict.id(key, t);
-                dict.hold(id, n, t);
+                dict.retain(id, n, t);
                 (id, n)
             };
             if end > t.millis() {
@@ -240,8 +231,8 @@ impl<T: Key> Window<T> {
             }
             let mut pane = Pane::default();
             groups.into_iter().for_each(|(group, rows)| pane.extend(group, rows.into_iter().map(&mut held)));
-            if end <= grid.millis() {
-                self.burst.extend_from_slice(pane.rows());
+            if end <= last_slide.millis() {
+                self.restored_rows.extend_from_slice(pane.rows());
                 self.ring.inside.push_back((end, Rc::new(pane)));
             } else {
                 self.ring.waiting.push_back((end, Rc::new(pane)));
@@ -253,7 +244,7 @@ impl<T: Key> Window<T> {
 impl<T: Key> KeyedState for Window<T> {
     fn cut(&mut self, t: BatchTime) -> Changes {
         self.ring.partial = None;
-        Changes { groups: std::mem::take(&mut self.ring.changed), gone: Some(self.ring.shape.gone(t)) }
+        Changes { groups: std::mem::take(&mut self.ring.changed), gone: Some(self.ring.spec.expired(t)) }
     }
 
     fn save(&mut self, group: u64, since: BatchTime) -> Vec<u8> {
@@ -262,7 +253,7 @@ impl<T: Key> KeyedState for Window<T> {
         if panes.is_empty() {
             return Vec::new();
         }
-        let named = |rows: &[(Id, i64)]| rows.iter().map(|(id, n)| (dict.name(*id), *n)).collect::<Vec<_>>();
+        let named = |rows: &[(Id, i64)]| rows.iter().map(|(id, n)| (dict.key(*id), *n)).collect::<Vec<_>>();
         let panes: Vec<_> = panes.into_iter().map(|(end, rows)| (end, named(rows))).collect();
         encoded(&(panes, Named::<T>::new(), Vec::<(T, i64)>::new()))
     }
@@ -272,9 +263,9 @@ impl<T: Key> KeyedState for Window<T> {
         let all = panes.iter().chain(&waiting).map(|(_, pane)| pane).chain([&folding]);
         let counts = all.flatten().try_fold(0i64, |sum, (_, n)| sum.checked_add(*n).filter(|_| *n > 0));
         if counts.is_none_or(|sum| sum > MOST) {
-            return Err("its counts are none".into());
+            return Err("its counts are not counts of rows".into());
         }
-        for (end, rows) in panes.into_iter().chain(waiting).chain([(self.ring.shape.end_of_pane(cut), folding)]) {
+        for (end, rows) in panes.into_iter().chain(waiting).chain([(self.ring.spec.end_of_pane(cut), folding)]) {
             if let Some((k, _)) = rows.first() {
                 self.loaded.entry(end).or_default().insert(key_group(k), rows);
             }
@@ -283,37 +274,36 @@ impl<T: Key> KeyedState for Window<T> {
     }
 }
 
-/// The changes of a window, by id, and the number of its state.
+/// The changes of a window, by id, and the index of its state.
 pub(crate) fn ring<'s, T: Key>(
     panes: &Panes<'s, T>,
-    shape: Shape,
+    spec: WindowSpec,
     graph: &Graph<'s>,
-    site: &Site,
-    name: String,
-) -> (Keyed<'s, T>, usize) {
+    operator: &OperatorId,
+) -> (Interned<'s, T>, usize) {
     let dict = panes.dict.clone();
-    let window = Rc::new(RefCell::new(Window::new(shape, dict.clone())));
-    let (state, owner) = graph.remember(name, window.clone());
+    let window = Rc::new(RefCell::new(Window::new(spec, dict.clone())));
+    let (state, owner) = graph.register_state(operator, window.clone());
     let changes = batched(
         &graph.flow,
-        site,
+        operator,
         panes.stream.clone(),
         Pipeline,
-        |slots, _, panes: Vec<(BatchTime, Rc<Pane>)>| {
+        |pending, _, panes: Vec<(BatchTime, Rc<Pane>)>| {
             for (t, pane) in panes {
-                *slots.at(t) = Some(pane);
+                *pending.at(t) = Some(pane);
             }
         },
-        move |tick, pane: Option<Rc<Pane>>, give| give(owner.batch(tick, || window.borrow_mut().batch(tick, pane))),
+        move |tick, pane: Option<Rc<Pane>>, emit| emit(owner.batch(tick, || window.borrow_mut().batch(tick, pane))),
     );
-    // Panes hold no ids on their way here: ids must not be used again before, even if no output wants this window.
-    (Keyed { changes: changes.probe_with(&graph.probe), dict }, state)
+    // Panes on their way here do not retain ids: the probe keeps ids from reuse until then, also if no output reads this window.
+    (Interned { changes: changes.probe_with(&graph.probe), dict }, state)
 }
 
 /// See [`crate::engine::state::take_any`].
 #[cfg(any(test, feature = "testing"))]
 pub(crate) fn take_any(bytes: &[u8]) -> bool {
-    crate::engine::state::take_any(Window::<String>::new(Shape { length: 4, slide: 2, interval: 1 }, Rc::default()), bytes)
+    crate::engine::state::take_any(Window::<String>::new(WindowSpec { length: 4, slide: 2, interval: 1 }, Rc::default()), bytes)
 }
 
 #[cfg(test)]
@@ -325,15 +315,15 @@ mod tests {
         /// The window at each time on the grid is what its definition says, whatever the shape.
         #[test]
         fn a_ring_is_its_window(length in 1u64..9, slide in 1u64..9, batches in prop::collection::vec(0i64..4, 1..40)) {
-            let shape = Shape { length, slide, interval: 1 };
+            let spec = WindowSpec { length, slide, interval: 1 };
             let dict: RefCell<Dict<u8>> = RefCell::default();
-            let mut ring = Ring::new(shape);
+            let mut ring = Ring::new(spec);
             let id = dict.borrow_mut().id(7, BatchTime::default());
             let mut total = 0;
             for (i, n) in batches.iter().enumerate() {
                 let t = BatchTime::from_millis(i as u64 + 1);
                 ring.push(t, Rc::new(Pane::new(Vec::from_iter((*n > 0).then_some((key_group(&7u8), (id, *n)))))), &dict);
-                if shape.on_grid(t) {
+                if spec.slides_at(t) {
                     total += ring.slide(t, &dict).iter().map(|(_, _, n)| n).sum::<i64>();
                     let from = (i + 1).saturating_sub(length as usize);
                     prop_assert_eq!(total, batches[from..=i].iter().sum::<i64>());

@@ -44,7 +44,7 @@ impl DirectoryId {
 
 /// An operator that keeps state, as a checkpoint knows it.
 #[derive(Clone, Debug, PartialEq, Eq, PartialOrd, Ord, Serialize, Deserialize)]
-pub struct OperatorId {
+pub struct StateId {
     /// Its name, the same in every run of the program.
     pub name: String,
     /// What its state is made of: bytes that were saved under another fingerprint are not loaded.
@@ -70,7 +70,7 @@ pub struct Origin {
     /// How many shards each sink has, by the sink's name.
     pub shards: BTreeMap<String, u32>,
     /// The operators that keep state.
-    pub operators: Vec<OperatorId>,
+    pub operators: Vec<StateId>,
     /// Where each split begins.
     pub starts: Vec<Position>,
 }

@@ -7,7 +7,7 @@ use serde::{Deserialize, Serialize};
 
 use super::chunks::{Groups, PieceFile, Pieces};
 use super::frame::{Kind, frame, unframe_all};
-use super::genesis::{DirectoryId, OperatorId, Position};
+use super::genesis::{DirectoryId, Position, StateId};
 use super::plan_log::foreign;
 use super::store::Store;
 use crate::core::error::{Error, Result};
@@ -46,7 +46,7 @@ impl ManifestFile {
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 pub struct OperatorState {
     /// Which operator.
-    pub id: OperatorId,
+    pub id: StateId,
     /// Its pieces.
     pub groups: Groups,
 }
@@ -102,7 +102,7 @@ impl Manifest {
     }
 
     /// What the program that runs now can take from this checkpoint: operators are known by name and fingerprint.
-    pub fn compare(&self, program: &[OperatorId]) -> Comparison {
+    pub fn compare(&self, program: &[StateId]) -> Comparison {
         let mut found = Comparison::default();
         for state in &self.operators {
             match program.iter().find(|o| o.name == state.id.name) {
@@ -180,11 +180,11 @@ impl Manifest {
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub struct Comparison {
     /// In both by name, with another fingerprint: the checkpoint's, and the program's.
-    pub changed: Vec<(OperatorId, OperatorId)>,
+    pub changed: Vec<(StateId, StateId)>,
     /// In the checkpoint only.
-    pub dropped: Vec<OperatorId>,
+    pub dropped: Vec<StateId>,
     /// In the program only: they begin empty.
-    pub new: Vec<OperatorId>,
+    pub new: Vec<StateId>,
 }
 
 /// The names of all manifests, the newest first.

@@ -25,7 +25,7 @@ pub use crate::replay::history::Again;
 pub use chunks::{Groups, Index, LONGEST_PIECE, PieceFile, PieceRef, PieceWriter, Pieces, collect};
 pub use clean::Cleaned;
 pub use directory::{Directory, Verified};
-pub use genesis::{DirectoryId, Genesis, OperatorId, Origin, Position};
+pub use genesis::{DirectoryId, Genesis, Origin, Position, StateId};
 pub use lease::Lease;
 pub use loss::LossRecord;
 pub(crate) use loss::without;
@@ -101,7 +101,7 @@ pub struct Recovered {
 /// pieces.put("count#1", 17, b"state")?;
 /// let operators = checkpoint::collect([pieces.finish()?]);
 /// # let operators = operators.into_iter().map(|(name, groups)| checkpoint::OperatorState {
-/// #     id: checkpoint::OperatorId { name, fingerprint: "u64".into() }, groups }).collect();
+/// #     id: checkpoint::StateId { name, fingerprint: "u64".into() }, groups }).collect();
 /// checkpoints.publish(Manifest { time: BatchTime::from_millis(5_000), plan: checksum, operators, ..Manifest::default() })?;
 /// plans.append(&plan(6_000))?;
 /// assert!(Checkpoints::open(&dir, settings.clone()).is_err(), "two runs on one directory");

@@ -9,7 +9,7 @@ use crate::connector::sink::{Part, Sink, SinkBatch};
 use crate::connector::sink_task::{SinkTask, one_part};
 use crate::core::error::BoxError;
 use crate::core::time::BatchTime;
-use crate::engine::flow::Site;
+use crate::engine::operator_id::OperatorId;
 use crate::engine::output::NewOutput;
 use crate::replay::request::{Capture, OutputTarget};
 
@@ -39,7 +39,7 @@ impl<'s, T: Debug + 'static> DStream<'s, T> {
     #[doc(alias = "pprint")]
     #[track_caller]
     pub fn print(&self, n: usize) {
-        let site = Site::of("print");
+        let site = OperatorId::of("print");
         let config = &self.node.graph.config;
         let sink = FirstRows { text: TextSink::new(config, config.text_target(), &site, ""), n };
         self.deliver_first(&site, "print", n, |queue| NewOutput {
@@ -98,9 +98,9 @@ pub(crate) enum TextSink {
 
 impl TextSink {
     /// For a target that takes text. `to`: where else the rows would go.
-    pub fn new(config: &Config, target: OutputTarget, site: &Site, to: &str) -> TextSink {
+    pub fn new(config: &Config, target: OutputTarget, site: &OperatorId, to: &str) -> TextSink {
         match target {
-            OutputTarget::Captured(capture) => TextSink::Captured { capture, output: site.name() },
+            OutputTarget::Captured(capture) => TextSink::Captured { capture, output: site.to_string() },
             OutputTarget::Discarded => TextSink::Discarded,
             _ => TextSink::Stdout { zone: config.zone(), interval_ms: config.interval.millis(), to: to.into() },
         }

@@ -9,7 +9,7 @@ use crate::connector::sink::{DEFAULT_SHARDS, Distribution, Part, Sink, SinkBatch
 use crate::core::data::Exchange;
 use crate::core::error::BoxError;
 use crate::core::time::BatchTime;
-use crate::engine::flow::Site;
+use crate::engine::operator_id::OperatorId;
 use crate::operator::Batch;
 use crate::operator::kernel::gather::lineage_ranges;
 
@@ -46,11 +46,11 @@ impl<'s, T: Exchange> DStream<'s, T> {
     #[doc(alias = "foreach_rdd")]
     #[track_caller]
     pub fn foreach_batch(&self, f: impl FnMut(&Batch<T>) -> Result<(), BoxError> + Send + 'static) {
-        let site = Site::of("foreach_batch");
+        let site = OperatorId::of("foreach_batch");
         if self.goes_elsewhere(&site, "foreach_batch", self.node.graph.config.function_target()) {
             return;
         }
-        let lineage = self.node.lineage.iter().copied().collect::<Vec<u32>>();
+        let lineage = self.node.meta.lineage.iter().copied().collect::<Vec<u32>>();
         // The sink's row is the batch.
         let whole = move |batch: &SinkBatch, workers: Vec<Vec<T>>| {
             let lineage: Rc<[u32]> = lineage.as_slice().into();
@@ -99,7 +99,7 @@ impl<'s, T: Exchange> DStream<'s, T> {
         init: impl Fn() -> Result<C, BoxError> + Send + 'static,
         f: impl FnMut(&mut C, BatchTime, u32, &[T]) -> Result<(), BoxError> + Send + 'static,
     ) {
-        let site = Site::of("foreach_partition");
+        let site = OperatorId::of("foreach_partition");
         if self.goes_elsewhere(&site, "foreach_partition", self.node.graph.config.function_target()) {
             return;
         }

@@ -7,7 +7,7 @@ use crate::connector::sink::{Distribution, Part, Sink, SinkBatch};
 use crate::core::data::Exchange;
 use crate::core::error::BoxError;
 use crate::core::time::BatchTime;
-use crate::engine::flow::Site;
+use crate::engine::operator_id::OperatorId;
 
 /// Where `to_memory` puts batches: made outside the build closure, passed in, read at any time. Filled in process 0 only.
 #[derive(Debug)]
@@ -71,6 +71,6 @@ impl<'s, T: Exchange> DStream<'s, T> {
     /// ```
     #[track_caller]
     pub fn to_memory(&self, memory: &MemorySink<T>) {
-        self.sink_rows(&Site::of("to_memory"), "to_memory", memory.clone(), Distribution::Gathered);
+        self.sink_rows(&OperatorId::of("to_memory"), "to_memory", memory.clone(), Distribution::Gathered);
     }
 }

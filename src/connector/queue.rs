@@ -9,7 +9,7 @@ use crate::connector::source::{Emit, Sealed, Source, SourceReader, SplitEnumerat
 use crate::core::data::Data;
 use crate::core::error::Result;
 use crate::core::plan::Split;
-use crate::engine::flow::Site;
+use crate::engine::operator_id::OperatorId;
 
 /// Batches for `queue_stream`: made outside the build closure, filled at any time, read in process 0.
 #[derive(Debug)]
@@ -77,7 +77,7 @@ impl<'s> StreamingContext<'s> {
     #[doc(alias = "queueStream")]
     #[track_caller]
     pub fn queue_stream<T: Data + Send>(&self, queue: &QueueSource<T>) -> DStream<'s, T> {
-        self.read(&Site::of("queue_stream"), "queue_stream", queue)
+        self.read(&OperatorId::of("queue_stream"), "queue_stream", queue)
     }
 }
 

@@ -8,7 +8,7 @@ use std::marker::PhantomData;
 use std::sync::Arc;
 use std::sync::atomic::AtomicBool;
 
-use crate::api::dstream::{Case, in_order};
+use crate::api::dstream::{RowOrder, in_order};
 use crate::connector::sink::{BatchId, CommitGroup, Committed, Part, Sink, SinkBatch, SinkContext, TransactionalSink};
 use crate::core::data::{Exchange, PartitionId, sort_by_encoded};
 use crate::core::error::{BoxError, Error, Result};
@@ -29,14 +29,14 @@ pub(crate) fn one_part<T>(_: &SinkBatch, workers: Vec<Vec<T>>) -> Vec<Part<T>> {
 /// Groups rows into numbered parts: those of the left side of a union before those of the right one, bags in encoded order.
 ///
 /// All workers' together: a bag without key groups has the same partition on each.
-pub(crate) fn parts<T: Exchange>(cases: &[Case], workers: Vec<Vec<PartRows<T>>>) -> Vec<Part<T>> {
+pub(crate) fn parts<T: Exchange>(orders: &[RowOrder], workers: Vec<Vec<PartRows<T>>>) -> Vec<Part<T>> {
     let mut by_part: BTreeMap<PartitionId, Vec<(PartitionId, Vec<T>)>> = BTreeMap::new();
     for PartRows { part, partition, rows } in workers.into_iter().flatten() {
         by_part.entry(part).or_default().push((partition, rows));
     }
     let part = |(part, rows): (PartitionId, Vec<_>)| {
         let number = part.index + ((part.branch as u32) << 16);
-        Part { number, rows: in_order(cases, rows, sort_by_encoded) }
+        Part { number, rows: in_order(orders, rows, sort_by_encoded) }
     };
     by_part.into_iter().map(part).collect()
 }

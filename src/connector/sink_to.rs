@@ -3,14 +3,14 @@
 use std::sync::Arc;
 
 use crate::api::config::Config;
-use crate::api::dstream::{Case, DStream};
+use crate::api::dstream::{DStream, RowOrder};
 use crate::connector::console::{RowsAsText, TextSink};
 use crate::connector::sink::{Distribution, Sink, SinkBatch, SinkContext, TransactionalSink};
 use crate::connector::sink_task::{Arrange, SinkTask, TransactionalTask, one_part, parts};
 use crate::core::data::{Exchange, KEY_GROUPS, encoded};
 use crate::core::error::BoxError;
 use crate::core::plan::RunId;
-use crate::engine::flow::Site;
+use crate::engine::operator_id::OperatorId;
 use crate::engine::output::{NewOutput, RowQueue, TransactionalSpec};
 use crate::replay::request::{OutputTarget, warn_discarded};
 
@@ -28,10 +28,10 @@ impl<'s, T: Exchange> DStream<'s, T> {
     #[doc(alias = "sinkTo")]
     #[track_caller]
     pub fn sink_to(&self, sink: impl Sink<T> + 'static, distribution: Distribution) {
-        let site = Site::of("sink_to");
+        let site = OperatorId::of("sink_to");
         let graph = &self.node.graph;
         if let Distribution::Parts(n) | Distribution::Shards(n) = distribution {
-            wrong_shards(n).into_iter().for_each(|problem| graph.problem(&site, problem));
+            wrong_shards(n).into_iter().for_each(|problem| graph.report(&site, problem));
         }
         if !self.goes_elsewhere(&site, "sink_to", graph.config.function_target()) {
             self.sink_rows(&site, "sink_to", sink, distribution);
@@ -50,7 +50,7 @@ impl<'s, T: Exchange> DStream<'s, T> {
     #[doc(alias = "sinkTo")]
     #[track_caller]
     pub fn sink_to_exactly_once(&self, sink: impl TransactionalSink<T> + 'static) {
-        let site = Site::of("sink_to_exactly_once");
+        let site = OperatorId::of("sink_to_exactly_once");
         if !self.goes_elsewhere(&site, "sink_to_exactly_once", self.node.graph.config.transaction_target()) {
             self.sink_in_transactions(&site, "sink_to_exactly_once", "sink_to_exactly_once()", sink);
         }
@@ -58,11 +58,11 @@ impl<'s, T: Exchange> DStream<'s, T> {
 
     /// Whether the rows go elsewhere than to a function or sink of the program, of which nobody knows where it writes: then their
     /// encoding is kept, to be compared, or they are discarded.
-    pub(crate) fn goes_elsewhere(&self, site: &Site, verb: &str, target: OutputTarget) -> bool {
+    pub(crate) fn goes_elsewhere(&self, site: &OperatorId, verb: &str, target: OutputTarget) -> bool {
         let graph = &self.node.graph;
         match target {
             OutputTarget::Own => return false,
-            OutputTarget::Discarded if !graph.dry && graph.home() => warn_discarded(&site.name()),
+            OutputTarget::Discarded if !graph.dry && graph.on_worker_0() => warn_discarded(&site.to_string()),
             _ => {}
         }
         let hex = |row: &T| Ok(encoded(row).iter().map(|b| format!("{b:02x}")).collect());
@@ -73,7 +73,7 @@ impl<'s, T: Exchange> DStream<'s, T> {
     /// Takes each row, as a line of text, to stdout or to where lines are compared.
     pub(crate) fn sink_as_text(
         &self,
-        site: &Site,
+        site: &OperatorId,
         verb: &str,
         text: TextSink,
         line: impl FnMut(&T) -> Result<String, BoxError> + Send + 'static,
@@ -82,12 +82,12 @@ impl<'s, T: Exchange> DStream<'s, T> {
     }
 
     /// Takes the rows to a sink.
-    pub(crate) fn sink_rows(&self, site: &Site, verb: &str, sink: impl Sink<T> + 'static, distribution: Distribution) {
+    pub(crate) fn sink_rows(&self, site: &OperatorId, verb: &str, sink: impl Sink<T> + 'static, distribution: Distribution) {
         match distribution {
             Distribution::Gathered => self.sink_gathered(site, verb, sink, one_part),
             _ => {
-                let cases = self.node.cases.to_vec();
-                let arrange = move |_: &SinkBatch, workers| parts(&cases, workers);
+                let orders = self.node.orders.to_vec();
+                let arrange = move |_: &SinkBatch, workers| parts(&orders, workers);
                 self.deliver_parts(site, verb, distribution, |queue| plain(queue, arrange, sink));
             }
         }
@@ -96,7 +96,7 @@ impl<'s, T: Exchange> DStream<'s, T> {
     /// Takes whole batches to a sink in process 0, as `arrange` makes its rows of them.
     pub(crate) fn sink_gathered<U: Send + 'static>(
         &self,
-        site: &Site,
+        site: &OperatorId,
         verb: &str,
         sink: impl Sink<U> + 'static,
         arrange: impl Arrange<Vec<T>, U> + 'static,
@@ -105,26 +105,32 @@ impl<'s, T: Exchange> DStream<'s, T> {
     }
 
     /// Takes the rows to a transactional sink. `what`: how the program asked for it, for errors.
-    pub(crate) fn sink_in_transactions(&self, site: &Site, verb: &str, what: &str, sink: impl TransactionalSink<T> + 'static) {
+    pub(crate) fn sink_in_transactions(
+        &self,
+        site: &OperatorId,
+        verb: &str,
+        what: &str,
+        sink: impl TransactionalSink<T> + 'static,
+    ) {
         let graph = &self.node.graph;
         let shards = sink.shards();
         let mut problems = Vec::new();
         if graph.config.runtime.checkpoint.is_none() {
             problems.push(format!("{what} needs a checkpoint directory: say --checkpoint DIR or checkpoint(dir)"));
         }
-        if let Some(source) = graph.unrepeatable(&self.node.lineage) {
+        if let Some(source) = graph.first_non_replayable(&self.node.meta.lineage) {
             let what = format!("{what} behind the source {source}, whose records nobody can send again after a crash");
             problems.push(format!("{what}: leave it out (at least once), or write them to Kafka first"));
         }
         problems.extend(wrong_shards(shards));
-        problems.into_iter().for_each(|p| graph.problem(site, p));
+        problems.into_iter().for_each(|p| graph.report(site, p));
         // Rows of a key without a key group may be in any shard: batch after batch keeps them in order.
-        let grouped = self.node.cases.iter().all(|c| *c != Case::Bag { grouped: false });
+        let grouped = self.node.orders.iter().all(|c| *c != RowOrder::Unordered { grouped: false });
         let max_batches = if grouped { usize::MAX } else { 1 };
         let context = context(&graph.config, graph.sink_name(&sink.name()), shards);
         let transactional = Some(TransactionalSpec { sink: context.sink.clone(), shards, max_batches });
-        let cases = self.node.cases.to_vec();
-        let arrange = move |_: &SinkBatch, workers| parts(&cases, workers);
+        let orders = self.node.orders.to_vec();
+        let arrange = move |_: &SinkBatch, workers| parts(&orders, workers);
         self.deliver_parts(site, verb, Distribution::Shards(shards), |queue| {
             let task = Box::new(TransactionalTask::new(queue, arrange, sink, context));
             NewOutput { task, transactional }

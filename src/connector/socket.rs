@@ -10,7 +10,7 @@ use crate::api::context::StreamingContext;
 use crate::connector::source::{Emit, MaxRate, Sealed, Source, SourceReader, SplitEnumerator, SplitOffset, SplitRange, Waker};
 use crate::core::error::{Error, Result};
 use crate::core::plan::{Limits, Split};
-use crate::engine::flow::Site;
+use crate::engine::operator_id::OperatorId;
 use crate::format::lines::{LINE_LIMIT, LINES_A_CALL, Line, Splitter, decoded};
 use crate::operator::Decoded;
 
@@ -65,10 +65,10 @@ impl<'s> StreamingContext<'s> {
     #[doc(alias = "socketTextStream")]
     #[track_caller]
     pub fn socket_text_stream(&self, host: impl Into<String>, port: u16) -> Decoded<'s, String> {
-        let site = Site::of("socket_text_stream");
+        let site = OperatorId::of("socket_text_stream");
         let host = host.into();
         if host.is_empty() {
-            self.graph.problem(&site, "the host is empty: write a name or an address, as localhost");
+            self.graph.report(&site, "the host is empty: write a name or an address, as localhost");
         }
         let address: Arc<str> = if host.contains(':') { format!("[{host}]:{port}") } else { format!("{host}:{port}") }.into();
         let socket = Socket { host, port, address, per_second: self.graph.config.max_rate_of_receivers };

@@ -206,21 +206,21 @@ impl Interval {
 
 /// The times at which a view may leave: multiples, since the epoch, of any of its slides.
 #[derive(Clone, Debug, PartialEq, Eq)]
-pub(crate) struct Grid(Vec<u64>);
+pub(crate) struct Schedule(Vec<u64>);
 
-impl Grid {
+impl Schedule {
     pub(crate) fn every(slide_ms: u64) -> Self {
-        Grid(vec![slide_ms])
+        Schedule(vec![slide_ms])
     }
 
     /// Both grids' times.
-    pub(crate) fn union(&self, other: &Grid) -> Grid {
+    pub(crate) fn union(&self, other: &Schedule) -> Schedule {
         let mut slides: Vec<u64> = self.0.iter().chain(&other.0).copied().collect();
         slides.sort_unstable();
         slides.dedup();
         let all = slides.clone();
         slides.retain(|s| !all.iter().any(|o| o < s && s.is_multiple_of(*o)));
-        Grid(slides)
+        Schedule(slides)
     }
 
     pub(crate) fn has(&self, t: BatchTime) -> bool {
@@ -251,8 +251,8 @@ mod tests {
 
     #[test]
     fn a_union_of_grids_is_either() {
-        let g = Grid::every(2_000).union(&Grid::every(3_000)).union(&Grid::every(4_000));
-        assert_eq!(g, Grid(vec![2_000, 3_000]));
+        let g = Schedule::every(2_000).union(&Schedule::every(3_000)).union(&Schedule::every(4_000));
+        assert_eq!(g, Schedule(vec![2_000, 3_000]));
         assert!(g.has(BatchTime(4_000)) && g.has(BatchTime(9_000)) && !g.has(BatchTime(5_000)));
     }
 

@@ -1,8 +1,8 @@
-//! Keys by number: one dictionary per worker and key type gives dense ids, arrangements hold ids, and a name is looked up
-//! on the worker before a row leaves it. String keys cost an arrangement three times what ids do (docs/architecture.md).
+//! Dictionary encoding of keys: a dictionary assigns dense ids, arrangements hold ids, and the worker looks up the key before a row
+//! leaves it. An arrangement of string keys costs three times one of ids (docs/architecture.md).
 //!
-//! An id is used again only when nobody holds it and every output has passed the last time at which it was given out, held or
-//! let go: several operators share a dictionary, and one may be batches ahead of another.
+//! An id is reused only when its count is 0 and every output has passed the last time at which it was assigned, retained or released:
+//! several operators share a dictionary, and one may be batches ahead of another.
 
 use std::collections::VecDeque;
 use std::hash::BuildHasher;
@@ -12,29 +12,29 @@ use hashbrown::HashTable;
 use crate::core::data::{KEY_GROUPS, Key, key_group};
 use crate::core::time::BatchTime;
 
-/// A key's number, dense, valid on this worker only: checkpoints write names.
+/// The code of a key: dense, and valid on this worker only. Checkpoints contain keys.
 pub(crate) type Id = u32;
 
 struct Entry<K> {
     key: K,
     group: u8,
-    /// How much is remembered under this id: records in panes, or what an arrangement adds up to.
+    /// The references to this id: records in panes, or the sum of an arrangement.
     held: i64,
-    /// The last batch in which it was given out, held or let go.
+    /// The last batch in which it was assigned, retained or released.
     last: BatchTime,
-    /// Whether it waits in `idle`.
+    /// Whether it is in `idle`.
     waits: bool,
 }
 
-/// Names and numbers of the keys this worker owns.
+/// The ids of the keys that this worker owns.
 pub(crate) struct Dict<K> {
     ids: HashTable<Id>,
     entries: Vec<Option<Entry<K>>>,
     free: Vec<Id>,
-    /// Ids that nobody held when they came here, and when that was.
+    /// Ids whose count was 0 when they were added, and when that was.
     idle: VecDeque<(BatchTime, Id)>,
     hasher: foldhash::fast::RandomState,
-    /// How often an id that nobody held was kept, since an output had not passed its time.
+    /// How often an unused id was kept because an output had not passed its time.
     #[cfg(test)]
     pub kept: u64,
 }
@@ -54,7 +54,7 @@ impl<K> Default for Dict<K> {
 }
 
 impl<K: Key> Dict<K> {
-    /// The id of a key, a new one if it has none, to be used at `t`.
+    /// The id of a key, for use at `t`. Assigns one if the key has none.
     pub fn id(&mut self, key: K, t: BatchTime) -> Id {
         let hash = self.hasher.hash_one(&key);
         let entries = &self.entries;
@@ -80,28 +80,28 @@ impl<K: Key> Dict<K> {
     }
 
     /// The key with this id.
-    pub fn name(&self, id: Id) -> &K {
+    pub fn key(&self, id: Id) -> &K {
         &self.entry(id).key
     }
 
-    /// The key with this id, behind its key group.
-    pub fn placed(&self, id: Id) -> (u64, &K) {
+    /// The key with this id, and its key group.
+    pub fn group_and_key(&self, id: Id) -> (u64, &K) {
         let e = self.entry(id);
         (e.group.into(), &e.key)
     }
 
     fn entry(&self, id: Id) -> &Entry<K> {
-        self.entries[id as usize].as_ref().expect("an id is not given up while somebody holds it")
+        self.entries[id as usize].as_ref().expect("an id in use is not reclaimed")
     }
 
     fn used(&mut self, id: Id, t: BatchTime) -> &mut Entry<K> {
-        let e = self.entries[id as usize].as_mut().expect("an id is not given up while somebody holds it");
+        let e = self.entries[id as usize].as_mut().expect("an id in use is not reclaimed");
         e.last = e.last.max(t);
         e
     }
 
-    /// Something adds up to `diff` more under this id, at `t`. Returns the key's group.
-    pub fn hold(&mut self, id: Id, diff: i64, t: BatchTime) -> u8 {
+    /// Adds `diff` references to an id at `t`; a negative number removes them. Returns the key group of its key.
+    pub fn retain(&mut self, id: Id, diff: i64, t: BatchTime) -> u8 {
         let e = self.used(id, t);
         e.held += diff;
         if e.held == 0 && !e.waits {
@@ -113,8 +113,13 @@ impl<K: Key> Dict<K> {
         e.group
     }
 
-    /// Gives up ids that nobody holds and that were last used at a time that every output has `passed`.
-    pub fn tidy(&mut self, passed: impl Fn(BatchTime) -> bool) {
+    /// Removes `n` references to an id at `t`.
+    pub fn release(&mut self, id: Id, n: i64, t: BatchTime) {
+        self.retain(id, -n, t);
+    }
+
+    /// Reclaims ids without references that were last used at a time that every output has `passed`.
+    pub fn reclaim(&mut self, passed: impl Fn(BatchTime) -> bool) {
         while let Some((_, id)) = self.idle.front().copied().filter(|(t, _)| passed(*t)) {
             self.idle.pop_front();
             let Some(e) = self.entries[id as usize].as_mut() else { continue };
@@ -138,7 +143,7 @@ impl<K: Key> Dict<K> {
         (self.kept += u64::from(!self.idle.is_empty()));
     }
 
-    /// The ids that are held, by key group.
+    /// The ids with references, by key group.
     pub fn held_by_group(&self) -> Vec<Vec<Id>> {
         let mut groups = vec![Vec::new(); KEY_GROUPS as usize];
         for (id, e) in self.entries.iter().enumerate() {
@@ -149,19 +154,19 @@ impl<K: Key> Dict<K> {
         groups
     }
 
-    /// A key, and how much is held under its id.
+    /// A key, and the references to its id.
     pub fn held(&self, id: Id) -> (&K, i64) {
         let e = self.entry(id);
         (&e.key, e.held)
     }
 
-    /// How many keys have an id.
+    /// The number of keys that have an id.
     #[cfg(test)]
     pub fn len(&self) -> usize {
         self.ids.len()
     }
 
-    /// How many ids there ever were.
+    /// The number of ids that were ever assigned.
     pub fn ids(&self) -> usize {
         self.entries.len()
     }
@@ -179,33 +184,33 @@ mod tests {
     fn an_id_is_used_again_only_after_its_time_has_passed() {
         let mut d = Dict::default();
         let a = d.id("a".to_string(), at(1));
-        d.hold(a, 2, at(1));
-        d.hold(a, -2, at(5));
-        d.tidy(|t| t < at(5));
+        d.retain(a, 2, at(1));
+        d.retain(a, -2, at(5));
+        d.reclaim(|t| t < at(5));
         assert_eq!(d.id("a".to_string(), at(4)), a, "batch 5 may still be on its way");
         assert_ne!(d.id("b".to_string(), at(5)), a);
-        d.tidy(|t| t <= at(5));
+        d.reclaim(|t| t <= at(5));
         assert_eq!(d.id("c".to_string(), at(6)), a);
-        assert_eq!((d.name(a).as_str(), d.len()), ("c", 2));
+        assert_eq!((d.key(a).as_str(), d.len()), ("c", 2));
     }
 
     #[test]
     fn a_key_that_comes_back_in_time_keeps_its_id() {
         let mut d = Dict::default();
         let a = d.id(7u64, at(1));
-        d.hold(a, 1, at(1));
-        d.hold(a, -1, at(2));
-        d.hold(a, 1, at(3));
-        d.tidy(|_| true);
+        d.retain(a, 1, at(1));
+        d.retain(a, -1, at(2));
+        d.retain(a, 1, at(3));
+        d.reclaim(|_| true);
         assert_eq!(d.id(7, at(3)), a);
         assert_eq!(d.held_by_group().concat(), [a]);
         assert_eq!(d.held(a), (&7, 1));
-        d.hold(a, -1, at(4));
-        d.hold(a, 1, at(5));
-        d.hold(a, -1, at(6));
-        d.tidy(|t| t < at(6));
+        d.retain(a, -1, at(4));
+        d.retain(a, 1, at(5));
+        d.retain(a, -1, at(6));
+        d.reclaim(|t| t < at(6));
         assert_eq!(d.len(), 1, "let go at 6, whatever it was at 4");
-        d.tidy(|_| true);
+        d.reclaim(|_| true);
         assert_eq!(d.len(), 0);
     }
 
@@ -213,19 +218,19 @@ mod tests {
     fn an_id_that_was_given_out_again_is_kept_until_it_can_be_held() {
         let mut d = Dict::default();
         let a = d.id('a', at(1));
-        d.hold(a, 1, at(1));
-        d.hold(a, -1, at(2));
+        d.retain(a, 1, at(1));
+        d.retain(a, -1, at(2));
         assert_eq!(d.id('a', at(4)), a, "a pane of batch 4 is on its way to its window");
-        d.tidy(|t| t <= at(3));
-        d.hold(a, 1, at(4));
+        d.reclaim(|t| t <= at(3));
+        d.retain(a, 1, at(4));
         assert_eq!(d.len(), 1);
         // Two windows share the key; the one that is ahead lets go at 9, the other at 8.
-        d.hold(a, 1, at(4));
-        d.hold(a, -1, at(9));
-        d.hold(a, -1, at(8));
-        d.tidy(|t| t <= at(8));
-        assert_eq!(d.name(a), &'a', "what left at 9 has still to be named");
-        d.tidy(|t| t <= at(9));
+        d.retain(a, 1, at(4));
+        d.retain(a, -1, at(9));
+        d.retain(a, -1, at(8));
+        d.reclaim(|t| t <= at(8));
+        assert_eq!(d.key(a), &'a', "what left at 9 has still to be named");
+        d.reclaim(|t| t <= at(9));
         assert_eq!(d.len(), 0);
     }
 }

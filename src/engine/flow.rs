@@ -1,10 +1,10 @@
-//! The toolkit over raw timely: act once a batch, when it is closed; expand rows as they come; split in two; go home.
+//! The toolkit over timely: act once per closed batch, map containers, split into two streams, route rows to workers.
 //!
-//! Every operator of tidemill is built by one of these few functions, so that each says where it is (for the message of a
-//! panic), acts on silence (by ticks), and releases what it emits by the frontier. Invariant: nothing here does I/O.
+//! These few functions build every operator. So each operator names itself (for the message of a panic), acts on an empty batch
+//! (by its tick), and releases its output by the frontier. Invariant: nothing here does I/O.
 
 use std::collections::BTreeMap;
-use std::sync::{Arc, Mutex, PoisonError};
+use std::sync::Arc;
 
 use timely::container::NoopBuilder;
 use timely::dataflow::channels::pact::{Exchange as ExchangePact, ParallelizationContract, Pipeline};
@@ -17,97 +17,46 @@ use timely::{Accountable, Container};
 use crate::core::data::{Exchange, PartitionId, Rows};
 use crate::core::plan::{Plan, Tick};
 use crate::core::time::BatchTime;
+use crate::engine::operator_id::OperatorId;
 
 /// The stream under a `DStream`.
 pub(crate) type RowStream<'s, T> = Stream<'s, BatchTime, Rows<T>>;
 /// A stream of single records, as exchanges need it.
 pub(crate) type VecStream<'s, T> = Stream<'s, BatchTime, Vec<T>>;
-/// Takes one container.
-pub(crate) type Give<'a, C> = dyn FnMut(C) + 'a;
-/// How records of type `D` are routed by a boxed function.
+/// Takes one container and sends it on.
+pub(crate) type Emitter<'a, C> = dyn FnMut(C) + 'a;
+/// Routes records of type `D` by a boxed function.
 pub(crate) type Route<D> = ExchangePact<D, Box<dyn FnMut(&D) -> u64>>;
 
 /// What every operator needs to be built: the scope, and the tick of each batch.
 #[derive(Clone)]
 pub(crate) struct Flow<'s> {
     pub scope: Scope<'s, BatchTime>,
-    /// One plan a batch, on every worker, also when the batch is empty: the capability to act on silence.
+    /// One tick per batch on every worker, also for an empty batch: the capability to act without input.
     pub ticks: VecStream<'s, Arc<Tick>>,
 }
 
-/// Which operator this is, for people: the verb and the line that called it.
-#[derive(Clone, Debug)]
-pub(crate) struct Site(Arc<str>);
-
-/// Where a thread is: the operator it entered last, and the batch. Others may look.
-#[derive(Default)]
-pub(crate) struct Spot(Mutex<(Option<Site>, Option<BatchTime>)>);
-
-thread_local!(static HERE: Arc<Spot> = Arc::default());
-
-impl Spot {
-    /// That of the calling thread.
-    pub fn here() -> Arc<Spot> {
-        HERE.with(Arc::clone)
-    }
-
-    /// The operator and batch that ran last.
-    pub fn read(&self) -> (String, Option<BatchTime>) {
-        let here = self.0.lock().unwrap_or_else(PoisonError::into_inner);
-        (here.0.as_ref().map_or_else(|| "the engine".into(), Site::name), here.1)
-    }
-}
-
-impl Site {
-    /// The verb, and the place in the program that called it.
-    #[track_caller]
-    pub fn of(verb: &str) -> Self {
-        let at = std::panic::Location::caller();
-        let file = at.file().rsplit('/').next().unwrap_or_default();
-        Site(format!("{verb} ({file}:{})", at.line()).into())
-    }
-
-    /// A step the engine adds to a verb.
-    pub fn engine(step: &str) -> Self {
-        Site(step.into())
-    }
-
-    pub fn name(&self) -> String {
-        self.0.to_string()
-    }
-
-    /// From here on, this operator runs, on this batch.
-    pub fn enter(&self, time: Option<BatchTime>) {
-        HERE.with(|here| *here.0.lock().unwrap_or_else(PoisonError::into_inner) = (Some(self.clone()), time));
-    }
-
-    /// The operator and batch that ran last on this thread: what a panic is reported with.
-    pub fn last() -> (String, Option<BatchTime>) {
-        HERE.with(|here| here.read())
-    }
-}
-
-/// The batches an operator has open: one accumulator each, made when the first record of its time arrives.
-pub(crate) struct Slots<A> {
-    open: BTreeMap<BatchTime, Slot<A>>,
+/// The open batches of an operator: an accumulator each, made when the first record of its time arrives.
+pub(crate) struct PendingBatches<A> {
+    open: BTreeMap<BatchTime, PendingBatch<A>>,
     cap: Option<InputCapability<BatchTime>>,
 }
 
-struct Slot<A> {
+struct PendingBatch<A> {
     cap: Capability<BatchTime>,
     plan: Option<Arc<Tick>>,
     acc: A,
 }
 
-impl<A: Default> Slots<A> {
-    /// The accumulator of the records that come at this time.
+impl<A: Default> PendingBatches<A> {
+    /// The accumulator of the batch of this time.
     pub fn at(&mut self, t: BatchTime) -> &mut A {
-        &mut self.slot(t).acc
+        &mut self.batch(t).acc
     }
 
-    fn slot(&mut self, t: BatchTime) -> &mut Slot<A> {
+    fn batch(&mut self, t: BatchTime) -> &mut PendingBatch<A> {
         let cap = &self.cap;
-        self.open.entry(t).or_insert_with(|| Slot {
+        self.open.entry(t).or_insert_with(|| PendingBatch {
             cap: cap.as_ref().expect("a record is being absorbed").delayed(&t, 0),
             plan: None,
             acc: A::default(),
@@ -115,24 +64,24 @@ impl<A: Default> Slots<A> {
     }
 }
 
-/// One output of an operator under construction, and the stream of what is given to it.
+/// One output of an operator under construction, and the stream of what it emits.
 fn output<'s, O: Container + Clone>(builder: &mut OperatorBuilder<'s, BatchTime>) -> (Port<O>, Stream<'s, BatchTime, O>) {
     let (port, stream) = builder.new_output::<O>();
     (Port::from(port), stream)
 }
 
-/// Containers go out as they are given.
+/// Containers are sent as they are.
 type Port<O> = OutputBuilder<BatchTime, NoopBuilder<O>>;
 
-/// The one kernel of everything that works by the batch: `absorb` takes containers as they come, already while the batch is
-/// open; `finish` is called once for every batch, in order, when it is closed and complete here, also when it is empty.
+/// The kernel of every operator that works by the batch. `absorb` takes containers as they arrive, also while the batch is open.
+/// `finish` runs once per batch, in order, when the batch is closed and complete on this worker; also for an empty batch.
 pub(crate) fn batched<'s, C, P, A, O>(
     flow: &Flow<'s>,
-    site: &Site,
+    operator: &OperatorId,
     input: Stream<'s, BatchTime, C>,
     pact: P,
-    mut absorb: impl FnMut(&mut Slots<A>, BatchTime, C) + 'static,
-    mut finish: impl FnMut(&Arc<Tick>, A, &mut Give<'_, O>) + 'static,
+    mut absorb: impl FnMut(&mut PendingBatches<A>, BatchTime, C) + 'static,
+    mut finish: impl FnMut(&Arc<Tick>, A, &mut Emitter<'_, O>) + 'static,
 ) -> Stream<'s, BatchTime, O>
 where
     C: Container,
@@ -140,48 +89,48 @@ where
     A: Default + 'static,
     O: Container + Clone,
 {
-    let mut builder = OperatorBuilder::new(site.name(), flow.scope);
+    let mut builder = OperatorBuilder::new(operator.to_string(), flow.scope);
     let mut data = builder.new_input(input, pact);
     let mut ticks = builder.new_input(flow.ticks.clone(), Pipeline);
     let (mut out, stream) = output::<O>(&mut builder);
-    let site = site.clone();
+    let operator = operator.clone();
     builder.build(move |caps| {
         drop(caps);
-        let mut slots = Slots { open: BTreeMap::new(), cap: None };
+        let mut pending = PendingBatches { open: BTreeMap::new(), cap: None };
         move |frontiers| {
-            // In the order of arrival: what a worker tells another about keys builds on what it said before.
+            // In order of arrival: a worker's codes for keys build on what it sent before (kernel/partial_table.rs).
             let mut at = None;
             data.for_each(|cap, container| {
                 let t = *cap.time();
                 if at.replace(t) != Some(t) {
-                    site.enter(Some(t));
+                    operator.enter(Some(t));
                 }
-                slots.cap = Some(cap);
-                absorb(&mut slots, t, std::mem::take(container));
-                slots.cap = None;
+                pending.cap = Some(cap);
+                absorb(&mut pending, t, std::mem::take(container));
+                pending.cap = None;
             });
             ticks.for_each(|cap, plans| {
-                slots.cap = Some(cap);
+                pending.cap = Some(cap);
                 for plan in plans.drain(..) {
                     let t = plan.time;
-                    slots.slot(t).plan = Some(plan);
+                    pending.batch(t).plan = Some(plan);
                 }
-                slots.cap = None;
+                pending.cap = None;
             });
             let mut out = out.activate();
-            while let Some(first) = slots.open.first_entry() {
+            while let Some(first) = pending.open.first_entry() {
                 let t = *first.key();
                 if frontiers.iter().any(|f| f.less_equal(&t)) {
                     break;
                 }
-                let slot = first.remove();
-                site.enter(Some(t));
-                let plan = slot.plan.unwrap_or_else(|| {
+                let batch = first.remove();
+                operator.enter(Some(t));
+                let plan = batch.plan.unwrap_or_else(|| {
                     let plan = Plan { time: t, ranges: Vec::new(), shown: true };
                     Arc::new(Tick { plan, ..Tick::default() })
                 });
-                let mut session = out.session_with_builder(&slot.cap);
-                finish(&plan, slot.acc, &mut |mut c| {
+                let mut session = out.session_with_builder(&batch.cap);
+                finish(&plan, batch.acc, &mut |mut c| {
                     if !Accountable::is_empty(&c) {
                         session.give_container(&mut c);
                     }
@@ -192,11 +141,26 @@ where
     stream
 }
 
-/// What `batched` absorbs of changes: those of each batch. Differential gives them by key, times mixed; most often there is one time.
-pub(crate) fn by_batch<X>(slots: &mut Slots<Vec<(X, i64)>>, _: BatchTime, changes: Vec<(X, BatchTime, i64)>) {
+/// As `batched`, of containers that are kept until their batch is complete, in order of arrival. They stay on their worker.
+pub(crate) fn collect_batches<'s, C, O>(
+    flow: &Flow<'s>,
+    operator: &OperatorId,
+    input: Stream<'s, BatchTime, C>,
+    finish: impl FnMut(&Arc<Tick>, Vec<C>, &mut Emitter<'_, O>) + 'static,
+) -> Stream<'s, BatchTime, O>
+where
+    C: Container,
+    O: Container + Clone,
+{
+    batched(flow, operator, input, Pipeline, |pending, t, container| pending.at(t).push(container), finish)
+}
+
+/// An `absorb` for changes: sorts them into their batches. Differential emits them by key, with several times in a container;
+/// most often there is one time.
+pub(crate) fn by_batch<X>(pending: &mut PendingBatches<Vec<(X, i64)>>, _: BatchTime, changes: Vec<(X, BatchTime, i64)>) {
     let mut changes = changes.into_iter().peekable();
     while let Some((x, t, n)) = changes.next() {
-        let at = slots.at(t);
+        let at = pending.at(t);
         at.push((x, n));
         while let Some((x, _, n)) = changes.next_if(|(_, u, _)| *u == t) {
             at.push((x, n));
@@ -204,47 +168,47 @@ pub(crate) fn by_batch<X>(slots: &mut Slots<Vec<(X, i64)>>, _: BatchTime, change
     }
 }
 
-/// The kernel of everything that treats containers one by one and keeps nothing.
-pub(crate) fn expand<'s, C, O>(
+/// The kernel of every operator that maps containers one by one and keeps nothing.
+pub(crate) fn map_containers<'s, C, O>(
     flow: &Flow<'s>,
-    site: &Site,
+    operator: &OperatorId,
     input: Stream<'s, BatchTime, C>,
-    mut each: impl FnMut(BatchTime, C, &mut Give<'_, O>) + 'static,
+    mut each: impl FnMut(BatchTime, C, &mut Emitter<'_, O>) + 'static,
 ) -> Stream<'s, BatchTime, O>
 where
     C: Container,
     O: Container + Clone,
 {
-    let (stream, _none) = fork(flow, site, input, move |t, c, give, _: &mut Give<'_, Rows<()>>| each(t, c, give));
+    let (stream, _none) = split_map(flow, operator, input, move |t, c, emit, _: &mut Emitter<'_, Rows<()>>| each(t, c, emit));
     stream
 }
 
-/// As `expand`, into two streams: what went well and what did not.
-pub(crate) fn fork<'s, C, O, E>(
+/// As `map_containers`, into two streams: results and errors.
+pub(crate) fn split_map<'s, C, O, E>(
     flow: &Flow<'s>,
-    site: &Site,
+    operator: &OperatorId,
     input: Stream<'s, BatchTime, C>,
-    mut each: impl FnMut(BatchTime, C, &mut Give<'_, O>, &mut Give<'_, E>) + 'static,
+    mut each: impl FnMut(BatchTime, C, &mut Emitter<'_, O>, &mut Emitter<'_, E>) + 'static,
 ) -> (Stream<'s, BatchTime, O>, Stream<'s, BatchTime, E>)
 where
     C: Container,
     O: Container + Clone,
     E: Container + Clone,
 {
-    let mut builder = OperatorBuilder::new(site.name(), flow.scope);
+    let mut builder = OperatorBuilder::new(operator.to_string(), flow.scope);
     let mut data = builder.new_input(input, Pipeline);
     builder.set_notify_for(0, timely::progress::operate::FrontierInterest::Never);
     let (mut oks, ok_stream) = output::<O>(&mut builder);
     let (mut errs, err_stream) = output::<E>(&mut builder);
-    let site = site.clone();
+    let operator = operator.clone();
     builder.build(move |caps| {
         drop(caps);
         move |_frontiers| {
             let (mut oks, mut errs) = (oks.activate(), errs.activate());
-            // Not `for_each_time`: it sorts by time, and may change the places of containers of one time.
+            // Not `for_each_time`: it sorts by time, and may reorder containers of one time.
             data.for_each(|cap, container| {
                 let t = *cap.time();
-                site.enter(Some(t));
+                operator.enter(Some(t));
                 let (ok_cap, err_cap) = (cap.retain(0), cap.retain(1));
                 let (mut ok, mut err) = (oks.session_with_builder(&ok_cap), errs.session_with_builder(&err_cap));
                 each(t, std::mem::take(container), &mut |mut o| give_rows(&mut o, |o| ok.give_container(o)), &mut |mut e| {
@@ -256,15 +220,15 @@ where
     (ok_stream, err_stream)
 }
 
-/// As `batched`, with a second output for what is given at once: `absorb` may give to it, `finish` gives to the first. If `eager`,
-/// what is there of a batch goes on its way when a container of a later one comes, and the rest, if any comes, at its end.
-pub(crate) fn batched_fork<'s, C, A, O, E>(
+/// As `batched`, with a second output to which `absorb` may write immediately; `finish` writes to the first. If `eager`, a batch's
+/// accumulator is flushed when the first container of a later batch arrives, and again when the batch closes.
+pub(crate) fn batched_split<'s, C, A, O, E>(
     flow: &Flow<'s>,
-    site: &Site,
+    operator: &OperatorId,
     input: Stream<'s, BatchTime, C>,
     eager: bool,
-    mut absorb: impl FnMut(&mut A, BatchTime, C, &mut Give<'_, E>) + 'static,
-    mut finish: impl FnMut(A, &mut Give<'_, O>) + 'static,
+    mut absorb: impl FnMut(&mut A, BatchTime, C, &mut Emitter<'_, E>) + 'static,
+    mut finish: impl FnMut(A, &mut Emitter<'_, O>) + 'static,
 ) -> (Stream<'s, BatchTime, O>, Stream<'s, BatchTime, E>)
 where
     C: Container,
@@ -272,11 +236,11 @@ where
     O: Container + Clone,
     E: Container + Clone,
 {
-    let mut builder = OperatorBuilder::new(site.name(), flow.scope);
+    let mut builder = OperatorBuilder::new(operator.to_string(), flow.scope);
     let mut data = builder.new_input(input, Pipeline);
     let (mut oks, ok_stream) = output::<O>(&mut builder);
     let (mut errs, err_stream) = output::<E>(&mut builder);
-    let site = site.clone();
+    let operator = operator.clone();
     builder.build(move |caps| {
         drop(caps);
         let mut open: BTreeMap<BatchTime, (Capability<BatchTime>, A)> = BTreeMap::new();
@@ -289,7 +253,7 @@ where
             };
             data.for_each(|cap, container| {
                 let t = *cap.time();
-                site.enter(Some(t));
+                operator.enter(Some(t));
                 if newest < Some(t) {
                     let before = newest.replace(t).and_then(|before| open.get_mut(&before));
                     if eager && let Some((cap, acc)) = before {
@@ -306,7 +270,7 @@ where
                 if frontiers[0].less_equal(&t) {
                     break;
                 }
-                site.enter(Some(t));
+                operator.enter(Some(t));
                 let (cap, acc) = first.remove();
                 finish(&cap, acc);
             }
@@ -315,34 +279,34 @@ where
     (ok_stream, err_stream)
 }
 
-/// Empty containers are not sent: progress would have to count them.
-fn give_rows<C: Accountable>(container: &mut C, give: impl FnOnce(&mut C)) {
+/// Skips empty containers: progress tracking would have to count them.
+fn give_rows<C: Accountable>(container: &mut C, emit: impl FnOnce(&mut C)) {
     if !Accountable::is_empty(container) {
-        give(container);
+        emit(container);
     }
 }
 
-/// Routes records by a function: to the worker whose index is the result modulo the workers.
+/// Sends each record to the worker whose index is `to` of it, modulo the number of workers.
 pub(crate) fn route<D: Exchange>(to: impl FnMut(&D) -> u64 + 'static) -> Route<D> {
     ExchangePact::new(Box::new(to) as Box<dyn FnMut(&D) -> u64>)
 }
 
-/// Rows of one partition, on their way to another worker.
-pub(crate) type Parcel<T> = (u64, PartitionId, Vec<T>);
+/// Rows of one partition, addressed to a worker.
+pub(crate) type Routed<T> = (u64, PartitionId, Vec<T>);
 
-/// Addresses rows to a worker, partitions kept; the home worker is 0.
-pub(crate) fn to<'s, T: Exchange>(
+/// Addresses all rows to one worker; they keep their partitions.
+pub(crate) fn route_to<'s, T: Exchange>(
     flow: &Flow<'s>,
-    site: &Site,
+    operator: &OperatorId,
     input: RowStream<'s, T>,
     worker: u64,
-) -> VecStream<'s, Parcel<T>> {
-    expand(flow, site, input, move |_, rows: Rows<T>, give| give(vec![(worker, rows.partition, rows.take())]))
+) -> VecStream<'s, Routed<T>> {
+    map_containers(flow, operator, input, move |_, rows: Rows<T>, emit| emit(vec![(worker, rows.partition, rows.take())]))
 }
 
-/// The pact of parcels: each names its worker.
-pub(crate) fn parcels<T: Exchange>() -> Route<Parcel<T>> {
-    route(|(to, _, _): &Parcel<T>| *to)
+/// The pact of routed rows: to the worker that each names.
+pub(crate) fn by_address<T: Exchange>() -> Route<Routed<T>> {
+    route(|(to, _, _): &Routed<T>| *to)
 }
 
 #[cfg(test)]
@@ -356,7 +320,7 @@ mod tests {
 
     use super::*;
 
-    /// What a worker is sent of two batches at once waits in one queue.
+    /// Containers of two batches wait in one queue.
     #[test]
     fn containers_of_one_time_keep_their_places_however_many_wait() {
         let seen = timely::execute_directly(|worker| {
@@ -365,9 +329,10 @@ mod tests {
             let (mut input, cap) = worker.dataflow(|scope| {
                 let (input, stream) = scope.new_unordered_input::<CapacityContainerBuilder<Vec<u64>>>();
                 let flow = Flow { scope, ticks: Vec::new().to_stream(scope) };
-                let _: VecStream<'_, u64> = expand(&flow, &Site::engine("test"), stream, move |t, rows: Vec<u64>, _| {
-                    own.borrow_mut().extend(rows.into_iter().map(|n| (t, n)));
-                });
+                let _: VecStream<'_, u64> =
+                    map_containers(&flow, &OperatorId::step("test"), stream, move |t, rows: Vec<u64>, _| {
+                        own.borrow_mut().extend(rows.into_iter().map(|n| (t, n)));
+                    });
                 input
             });
             let caps = [1, 2].map(|t| cap.delayed(&BatchTime::from_millis(t)));
@@ -386,7 +351,7 @@ mod tests {
         }
     }
 
-    /// What a fork that adds up lets go, batch by batch: after each of the containers, and at the end of them all.
+    /// What an adding split emits, batch by batch: after each container, and at the end.
     fn let_go(eager: bool, containers: &'static [(u64, u64)]) -> Vec<Vec<(u64, u64)>> {
         timely::execute_directly(move |worker| {
             let seen: Rc<RefCell<Vec<(u64, u64)>>> = Rc::default();
@@ -394,10 +359,11 @@ mod tests {
             let (mut input, cap) = worker.dataflow(|scope| {
                 let (input, stream) = scope.new_unordered_input::<CapacityContainerBuilder<Vec<u64>>>();
                 let flow = Flow { scope, ticks: Vec::new().to_stream(scope) };
-                let site = Site::engine("test");
-                let add = |sum: &mut u64, _, rows: Vec<u64>, _: &mut Give<'_, Vec<()>>| *sum += rows.into_iter().sum::<u64>();
-                let (sums, _) = batched_fork(&flow, &site, stream, eager, add, |sum, give| give(vec![sum; usize::from(sum > 0)]));
-                let _: VecStream<'_, u64> = expand(&flow, &site, sums, move |t, rows: Vec<u64>, _| {
+                let operator = OperatorId::step("test");
+                let add = |sum: &mut u64, _, rows: Vec<u64>, _: &mut Emitter<'_, Vec<()>>| *sum += rows.into_iter().sum::<u64>();
+                let (sums, _) =
+                    batched_split(&flow, &operator, stream, eager, add, |sum, emit| emit(vec![sum; usize::from(sum > 0)]));
+                let _: VecStream<'_, u64> = map_containers(&flow, &operator, sums, move |t, rows: Vec<u64>, _| {
                     own.borrow_mut().extend(rows.into_iter().map(|n| (t.millis(), n)));
                 });
                 input

@@ -2,6 +2,7 @@
 
 pub(crate) mod dictionary;
 pub(crate) mod flow;
+pub(crate) mod operator_id;
 pub(crate) mod output;
 pub(crate) mod pane;
 pub(crate) mod state;

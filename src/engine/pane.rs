@@ -1,13 +1,12 @@
-//! A pane: the combined records of one slice of time, one key group after the other, so that what a checkpoint saves of a group
-//! is a slice of it.
+//! A pane: the combined records of one slice of time, sorted by key group. A checkpoint saves a key group of it as a slice.
 
 use crate::engine::dictionary::Id;
 
-/// Rows with how often they are there, by key group.
+/// Rows with their counts, by key group.
 #[derive(Debug, Default, PartialEq, Eq)]
 pub(crate) struct Pane {
     rows: Vec<(Id, i64)>,
-    /// Groups that have rows, ascending, and where the rows of each end.
+    /// The key groups that have rows, ascending, with the end of their rows.
     ends: Vec<(u8, u32)>,
 }
 
@@ -20,7 +19,7 @@ impl Pane {
         pane
     }
 
-    /// Rows of a group come behind those that are there: groups ascend.
+    /// Appends rows of a group. Groups must ascend.
     pub fn extend(&mut self, group: u64, rows: impl IntoIterator<Item = (Id, i64)>) {
         self.rows.extend(rows);
         let end = u32::try_from(self.rows.len()).expect("fewer rows than ids");

@@ -7,7 +7,8 @@ use std::sync::Arc;
 
 use crate::api::dstream::DStream;
 use crate::core::data::{BadRecord, Rows};
-use crate::engine::flow::{Site, fork};
+use crate::engine::flow::split_map;
+use crate::engine::operator_id::OperatorId;
 use crate::operator::Decoded;
 
 /// The longest line, in bytes without its end.
@@ -141,9 +142,9 @@ impl Splitter {
 }
 
 /// The lines that are text, and the others with where they were.
-pub(crate) fn decoded<'s>(lines: &DStream<'s, Line>, site: &Site) -> Decoded<'s, String> {
+pub(crate) fn decoded<'s>(lines: &DStream<'s, Line>, site: &OperatorId) -> Decoded<'s, String> {
     let graph = &lines.node.graph;
-    let (oks, errors) = fork(&graph.flow, site, lines.inner(), |time, rows: Rows<Line>, ok, err| {
+    let (oks, errors) = split_map(&graph.flow, site, lines.inner(), |time, rows: Rows<Line>, ok, err| {
         let partition = rows.partition;
         let mut good = Vec::with_capacity(rows.rows.len());
         let mut bad = Vec::new();

@@ -10,8 +10,8 @@ use serde::{Deserialize, Serialize};
 
 use crate::api::config::Config;
 use crate::checkpoint::{
-    Checkpoints, DirectoryId, Genesis, Groups, Index, LossRecord, Manifest, OperatorId, OperatorState, Origin, PieceRef, PlanLog,
-    PlanRecord, Position, Recovered, Settings,
+    Checkpoints, DirectoryId, Genesis, Groups, Index, LossRecord, Manifest, OperatorState, Origin, PieceRef, PlanLog, PlanRecord,
+    Position, Recovered, Settings, StateId,
 };
 use crate::cluster::parent_process;
 use crate::connector::source::SplitOffset;
@@ -171,7 +171,7 @@ pub(crate) struct Ledger {
     interval: Interval,
     /// Milliseconds from checkpoint to checkpoint.
     every: u64,
-    program: Vec<OperatorId>,
+    program: Vec<StateId>,
     /// Every exactly-once sink that the directory has ever had.
     shards: Shards,
     workers: u32,
@@ -196,13 +196,7 @@ impl Ledger {
     ///
     /// # Errors
     /// States that this program does not have, or has otherwise.
-    pub fn new(
-        opened: Opened,
-        config: &Config,
-        every: u64,
-        program: Vec<OperatorId>,
-        shards: &Shards,
-    ) -> Result<(Ledger, Resumed)> {
+    pub fn new(opened: Opened, config: &Config, every: u64, program: Vec<StateId>, shards: &Shards) -> Result<(Ledger, Resumed)> {
         let (checkpoints, found) = opened;
         let manifest = found.checkpoint;
         if let Some(manifest) = &manifest {
@@ -426,7 +420,7 @@ fn starts(genesis: Option<&Genesis>) -> Vec<Position> {
 }
 
 /// Whether this program can take the states of a checkpoint.
-pub(crate) fn fits(manifest: &Manifest, program: &[OperatorId], drop_state: bool) -> Result<()> {
+pub(crate) fn fits(manifest: &Manifest, program: &[StateId], drop_state: bool) -> Result<()> {
     let found = manifest.compare(program);
     for new in &found.new {
         tracing::info!(operator = new.name, "not in the checkpoint: begins empty");

@@ -13,7 +13,7 @@ use timely::scheduling::SyncActivator;
 
 use crate::api::config::{CatchUp, Config};
 use crate::api::context::{Check, SourceHalf};
-use crate::checkpoint::{LossRecord, OperatorId, PlanRecord, without};
+use crate::checkpoint::{LossRecord, PlanRecord, StateId, without};
 use crate::connector::source::{SplitEnumerator, SplitOffset};
 use crate::core::clock::Time;
 use crate::core::error::{Error, Result};
@@ -38,7 +38,7 @@ pub(crate) struct Kit {
     /// Processes whose output thread reports each batch.
     pub writers: usize,
     /// The operators that keep state.
-    pub states: Vec<OperatorId>,
+    pub states: Vec<StateId>,
     /// The exactly-once sinks.
     pub shards: Shards,
     /// Milliseconds from checkpoint to checkpoint.

@@ -16,13 +16,14 @@ use timely::dataflow::operators::generic::builder_rc::OperatorBuilder;
 use timely::scheduling::Activator;
 
 use crate::api::context::{Graph, Outbox, Port, SourceHalf, StreamingContext};
-use crate::api::dstream::{Case, DStream};
+use crate::api::dstream::DStream;
 use crate::connector::source::{Emit, MaxRate, Sealed, Source, SourceReader, Waker};
 use crate::core::data::{Data, PartitionId, Rows};
 use crate::core::error::{Error, Result};
 use crate::core::plan::{Limits, Order, Plan, Range, Report, Split, SplitRange, Tick};
 use crate::core::time::{BatchTime, Interval};
-use crate::engine::flow::{RowStream, Site, VecStream};
+use crate::engine::flow::{RowStream, VecStream};
+use crate::engine::operator_id::OperatorId;
 
 /// Orders on their way to one operator.
 #[derive(Clone)]
@@ -370,28 +371,28 @@ impl<'s> StreamingContext<'s> {
     #[doc(alias = "receiverStream")]
     #[track_caller]
     pub fn from_source<S: Source>(&self, source: S) -> DStream<'s, S::Item> {
-        self.read(&Site::of("from_source"), "from_source", &source)
+        self.read(&OperatorId::of("from_source"), "from_source", &source)
     }
 
     /// As [`from_source`](StreamingContext::from_source), under the name of another verb.
-    pub(crate) fn read<S: Source>(&self, site: &Site, verb: &str, source: &S) -> DStream<'s, S::Item> {
+    pub(crate) fn read<S: Source>(&self, site: &OperatorId, verb: &str, source: &S) -> DStream<'s, S::Item> {
         let graph = &self.graph;
         let name = source.name();
-        graph.note::<S::Item>(verb, &name);
-        let made = graph.home().then(|| source.enumerator()).transpose();
+        graph.register_operator::<S::Item>(site, verb, &name);
+        let made = graph.on_worker_0().then(|| source.enumerator()).transpose();
         let enumerator = made.unwrap_or_else(|e| {
-            graph.problem(site, e);
+            graph.report(site, e);
             None
         });
         let number = graph.source(SourceHalf { name, enumerator });
         let stream = source_operator(graph, site, number, source);
-        DStream::new(graph, stream, &[Case::Source], &[number])
+        DStream::of_source(graph, stream, number)
     }
 }
 
-fn source_operator<'s, S: Source>(graph: &Rc<Graph<'s>>, site: &Site, number: u32, source: &S) -> RowStream<'s, S::Item> {
+fn source_operator<'s, S: Source>(graph: &Rc<Graph<'s>>, site: &OperatorId, number: u32, source: &S) -> RowStream<'s, S::Item> {
     let scope = graph.flow.scope;
-    let mut builder = OperatorBuilder::new(site.name(), scope);
+    let mut builder = OperatorBuilder::new(site.to_string(), scope);
     let (out, stream) = builder.new_output::<Rows<S::Item>>();
     let mut out = OutputBuilder::<_, NoopBuilder<Rows<S::Item>>>::from(out);
     let address = builder.operator_info().address;
@@ -408,7 +409,7 @@ fn source_operator<'s, S: Source>(graph: &Rc<Graph<'s>>, site: &Site, number: u3
     let reader = match source.reader(waker) {
         Ok(reader) => reader,
         Err(e) => {
-            graph.problem(site, e);
+            graph.report(site, e);
             builder.build(|_caps| |_: &[_]| {});
             return stream;
         }

@@ -9,7 +9,7 @@ use std::time::{Duration, Instant};
 
 use crate::api::config::RuntimeArgs;
 use crate::core::error::{Error, Result};
-use crate::engine::flow::Spot;
+use crate::engine::operator_id::CurrentOperator;
 use crate::job::run::Summary;
 use crate::job::worker::{Shared, lock};
 
@@ -25,13 +25,13 @@ pub(crate) type End = Arc<(Mutex<Option<Result<Summary>>>, Condvar)>;
 pub(crate) struct Watched {
     worker: usize,
     steps: AtomicU64,
-    spot: Arc<Spot>,
+    spot: Arc<CurrentOperator>,
 }
 
 impl Watched {
     /// The calling thread is a worker.
     pub fn here(worker: usize) -> Arc<Watched> {
-        Arc::new(Watched { worker, steps: AtomicU64::new(0), spot: Spot::here() })
+        Arc::new(Watched { worker, steps: AtomicU64::new(0), spot: CurrentOperator::here() })
     }
 
     /// It has come back from a step.

@@ -15,12 +15,13 @@ use timely::worker::Worker;
 
 use crate::api::config::Config;
 use crate::api::context::{Built, Graph, Outbox, Port, StreamingContext};
-use crate::checkpoint::OperatorId;
+use crate::checkpoint::StateId;
 use crate::cluster::failure::Fate;
 use crate::core::error::{BoxError, Error, Result, panic_text};
 use crate::core::plan::{Order, Report};
 use crate::core::time::BatchTime;
-use crate::engine::flow::{Flow, Site};
+use crate::engine::flow::Flow;
+use crate::engine::operator_id::CurrentOperator;
 use crate::engine::output::{Delivery, OutputChannel};
 use crate::job::control::{self, Control, Planning};
 use crate::job::snapshot_writer::Piece;
@@ -168,7 +169,7 @@ where
     let watched = Watched::here(index);
     lock(&shared.watched).push(watched.clone());
     let done = catch_unwind(AssertUnwindSafe(|| live(worker, crew, fate, &watched))).unwrap_or_else(|panic| {
-        let (operator, batch) = Site::last();
+        let (operator, batch) = CurrentOperator::last();
         Err(Error::WorkerPanicked { operator, worker: index, batch, message: panic_text(&*panic) })
     });
     lock(&shared.watched).retain(|w| !Arc::ptr_eq(w, &watched));
@@ -192,7 +193,7 @@ where
     });
     let (built, probe, ticks) = built?;
     let Built { mut ports, sources, outputs, spread, states, checkpoint_every, checks, .. } = built;
-    let names = states.iter().map(|s| OperatorId { name: s.name.clone(), fingerprint: s.fingerprint.clone() }).collect();
+    let names = states.iter().map(|s| StateId { name: s.name.clone(), fingerprint: s.fingerprint.clone() }).collect();
     let mut states = States::new(&crew.config, states, worker.index(), crew.pieces.as_ref().map(|p| lock(p).clone()));
     states.hand_in()?;
     ports.push(ticks);

@@ -1,10 +1,15 @@
-//! `cache`: Spark's word for what is so here anyway.
+//! `cache`: Spark's word for what holds here without it.
 
 use crate::api::dstream::DStream;
 
 impl<T> DStream<'_, T> {
-    /// This stream. Nothing is ever computed twice here: all verbs on one handle read the same rows, and only verbs that
-    /// take rows by value clone them, and only if somebody else reads them too.
+    /// This stream. It is here for programs that come from Spark: nothing is computed twice. All verbs on one handle read the same
+    /// rows, and a verb that takes rows by value clones them only if another verb reads them too.
+    ///
+    /// ```
+    /// use tidemill::testing::check;
+    /// check([vec![1, 2]], |s| { let s = s.map(|n| n + 1).cache(); s.union(&s.count().map(|n| n as i32)) }, [vec![2, 3, 2]]);
+    /// ```
     #[doc(alias = "persist")]
     pub fn cache(&self) -> Self {
         self.clone()

@@ -3,12 +3,14 @@
 use std::time::Duration;
 
 use crate::api::dstream::DStream;
-use crate::engine::flow::Site;
+use crate::engine::operator_id::OperatorId;
 
 impl<T> DStream<'_, T> {
-    /// States are saved so often, where the job has a checkpoint directory: a multiple of the batch interval, else an error at
-    /// start. A checkpoint is of all states at once, so the shortest interval of a program counts; without any it is ten seconds
-    /// or the first multiple after. More often costs more writing, less often a longer recovery.
+    /// This stream, in a program that saves its states at this interval, if the job has a checkpoint directory. The interval is a
+    /// multiple of the batch interval, else the start fails. Default: ten seconds, rounded up to a multiple.
+    ///
+    /// A checkpoint holds all states at once, so the shortest interval of a program counts. A shorter interval costs more writing,
+    /// a longer one more recovery time.
     ///
     /// ```
     /// use tidemill::prelude::*;
@@ -17,7 +19,7 @@ impl<T> DStream<'_, T> {
     /// ```
     #[track_caller]
     pub fn checkpoint(&self, every: Duration) -> Self {
-        self.node.graph.checkpoint_every(&Site::of("checkpoint"), every);
+        self.node.graph.checkpoint_every(&OperatorId::of("checkpoint"), every);
         self.clone()
     }
 }

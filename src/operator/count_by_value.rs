@@ -1,12 +1,14 @@
-//! `count_by_value` on batches: how often each row is there.
+//! `count_by_value` on batches: how often each row occurs.
 
 use crate::api::dstream::DStream;
 use crate::core::data::{Key, Rows};
-use crate::engine::flow::Site;
-use crate::operator::kernel::partial_table::Book;
+use crate::operator::kernel::partial_table::PartialTable;
 
 impl<'s, T: Key> DStream<'s, T> {
-    /// Each distinct row of the batch with how often it is there. An empty batch gives nothing.
+    /// A row `(row, count)` per batch for each distinct row; an empty batch has none.
+    ///
+    /// Rows are in no order; outputs sort them. Each worker counts while the batch is open and sends a row per distinct row. Keeps no
+    /// state.
     ///
     /// ```
     /// use tidemill::testing::check;
@@ -16,9 +18,8 @@ impl<'s, T: Key> DStream<'s, T> {
     #[doc(alias = "countByValue")]
     #[track_caller]
     pub fn count_by_value(&self) -> DStream<'s, (T, i64)> {
-        let site = Site::of("count_by_value");
-        self.node.graph.note::<T>("count_by_value", "");
-        let fold = |sums: &mut Book<_, _>, rows: Rows<T>| rows.rows.iter().for_each(|r| *sums.of(r) += 1);
-        self.combine(&site, 0, fold, |a, b| *a += b)
+        let operator = self.operator::<T>("count_by_value", "");
+        let fold = |table: &mut PartialTable<_, _>, rows: Rows<T>| rows.rows.iter().for_each(|r| *table.of(r) += 1);
+        self.combine(&operator, 0, fold, |a, b| *a += b)
     }
 }

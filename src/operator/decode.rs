@@ -14,7 +14,8 @@ use crate::connector::message::Message;
 use crate::core::data::{BadRecord, Data, Rows};
 use crate::core::error::BoxError;
 use crate::core::time::BatchTime;
-use crate::engine::flow::{Site, batched};
+use crate::engine::flow::batched;
+use crate::engine::operator_id::OperatorId;
 
 /// How bytes become a record.
 pub trait Decode: 'static {
@@ -67,12 +68,12 @@ impl<T> Clone for Decoded<'_, T> {
 }
 
 impl<'s, T: 'static> Decoded<'s, T> {
-    pub(crate) fn new(oks: DStream<'s, T>, errors: DStream<'s, BadRecord>, site: &Site) -> Self {
+    pub(crate) fn new(oks: DStream<'s, T>, errors: DStream<'s, BadRecord>, operator: &OperatorId) -> Self {
         let taken: Switch = Rc::new(Cell::new(false));
-        let (switch, stream, site) = (taken.clone(), errors.clone(), site.clone());
-        oks.node.graph.at_end(move || {
+        let (switch, stream, operator) = (taken.clone(), errors.clone(), operator.clone());
+        oks.node.graph.on_built(move || {
             if !switch.get() {
-                count_and_log(&stream, &site);
+                count_and_log(&stream, &operator);
             }
         });
         Decoded { oks, errors, taken }
@@ -105,20 +106,20 @@ pub fn untaken_errors() -> usize {
     UNTAKEN.load(Ordering::Relaxed)
 }
 
-fn count_and_log(errors: &DStream<'_, BadRecord>, site: &Site) {
-    let name = site.name();
+fn count_and_log(errors: &DStream<'_, BadRecord>, operator: &OperatorId) {
+    let name = operator.to_string();
     let graph = &errors.node.graph;
     let _ = batched(
         &graph.flow,
-        site,
+        operator,
         errors.inner(),
         timely::dataflow::channels::pact::Pipeline,
-        |slots, t, rows: Rows<BadRecord>| {
-            let seen: &mut (usize, Option<BadRecord>) = slots.at(t);
+        |pending, t, rows: Rows<BadRecord>| {
+            let seen: &mut (usize, Option<BadRecord>) = pending.at(t);
             seen.0 += rows.rows.len();
             seen.1 = seen.1.take().or_else(|| rows.rows.first().cloned());
         },
-        move |plan, (n, first), _: &mut crate::engine::flow::Give<'_, Rows<()>>| {
+        move |plan, (n, first), _: &mut crate::engine::flow::Emitter<'_, Rows<()>>| {
             if let Some(f) = first {
                 UNTAKEN.fetch_add(n, Ordering::Relaxed);
                 tracing::warn!(
@@ -155,7 +156,7 @@ impl<'s> DStream<'s, Message> {
     /// skips tombstones.
     #[track_caller]
     pub fn decode<D: Decode>(&self, how: D) -> Decoded<'s, D::Out> {
-        self.try_each(&Site::of("decode"), "decode", move |m, out| {
+        self.try_each(&OperatorId::of("decode"), "decode", move |m, out| {
             out.push(how.decode(m.value()?)?);
             Ok(())
         })
@@ -164,7 +165,7 @@ impl<'s> DStream<'s, Message> {
     /// The message values as UTF-8 text.
     #[track_caller]
     pub fn values(&self) -> Decoded<'s, String> {
-        self.try_each(&Site::of("values"), "values", |m, out| {
+        self.try_each(&OperatorId::of("values"), "values", |m, out| {
             out.push(std::str::from_utf8(m.value()?)?.to_owned());
             Ok(())
         })
@@ -173,7 +174,7 @@ impl<'s> DStream<'s, Message> {
     /// Keys and values as UTF-8 text; `None` for a message without a key.
     #[track_caller]
     pub fn pairs(&self) -> Decoded<'s, (Option<String>, String)> {
-        self.try_each(&Site::of("pairs"), "pairs", |m, out| {
+        self.try_each(&OperatorId::of("pairs"), "pairs", |m, out| {
             let key = m.key().map(std::str::from_utf8).transpose()?.map(str::to_owned);
             out.push((key, std::str::from_utf8(m.value()?)?.to_owned()));
             Ok(())

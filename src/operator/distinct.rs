@@ -2,11 +2,12 @@
 
 use crate::api::dstream::DStream;
 use crate::core::data::{Key, Rows};
-use crate::engine::flow::{Site, expand};
-use crate::operator::kernel::partial_table::Book;
+use crate::engine::flow::map_containers;
+use crate::operator::kernel::partial_table::PartialTable;
 
 impl<'s, T: Key> DStream<'s, T> {
-    /// Each distinct row of the batch, once.
+    /// Each distinct row of the batch once. Rows are in no order; outputs sort them. Each worker sends a distinct row once. Keeps no
+    /// state: a row of an earlier batch is not remembered.
     ///
     /// ```
     /// use tidemill::testing::check;
@@ -14,13 +15,11 @@ impl<'s, T: Key> DStream<'s, T> {
     /// ```
     #[track_caller]
     pub fn distinct(&self) -> DStream<'s, T> {
-        let site = Site::of("distinct");
-        let graph = &self.node.graph;
-        graph.note::<T>("distinct", "");
-        let fold = |sums: &mut Book<_, _>, rows: Rows<T>| rows.rows.iter().for_each(|r| *sums.of(r) = ());
-        let one = self.combine(&site, (), fold, |_, _| ());
-        one.narrow(expand(&graph.flow, &site, one.inner(), |_, rows: Rows<(T, ())>, give| {
-            give(Rows::new(rows.partition, rows.take().into_iter().map(|(k, ())| k).collect()));
+        let operator = self.operator::<T>("distinct", "");
+        let fold = |table: &mut PartialTable<_, _>, rows: Rows<T>| rows.rows.iter().for_each(|r| *table.of(r) = ());
+        let one = self.combine(&operator, (), fold, |_, _| ());
+        one.narrow(map_containers(&self.node.graph.flow, &operator, one.inner(), |_, rows: Rows<(T, ())>, emit| {
+            emit(Rows::new(rows.partition, rows.take().into_iter().map(|(k, ())| k).collect()));
         }))
     }
 }

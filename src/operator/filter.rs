@@ -2,10 +2,11 @@
 
 use crate::api::dstream::DStream;
 use crate::core::data::{Data, Rows};
-use crate::engine::flow::{Site, expand};
+use crate::engine::flow::map_containers;
 
 impl<'s, T: Data> DStream<'s, T> {
-    /// The rows for which `test` is true, in the same partitions and order. Rows that others read too are cloned only if they pass.
+    /// The rows for which `test` is true, in the same partitions and order. If another verb reads the same rows, the rows that pass
+    /// are cloned. Keeps no state.
     ///
     /// ```
     /// use tidemill::testing::check;
@@ -13,9 +14,8 @@ impl<'s, T: Data> DStream<'s, T> {
     /// ```
     #[track_caller]
     pub fn filter(&self, mut test: impl FnMut(&T) -> bool + 'static) -> DStream<'s, T> {
-        let site = Site::of("filter");
-        self.node.graph.note::<T>("filter", "");
-        let kept = expand(&self.node.graph.flow, &site, self.inner(), move |_, rows: Rows<T>, give| {
+        let operator = self.operator::<T>("filter", "");
+        self.narrow_keyed(map_containers(&self.node.graph.flow, &operator, self.inner(), move |_, rows: Rows<T>, emit| {
             let partition = rows.partition;
             let kept: Vec<T> = match std::rc::Rc::try_unwrap(rows.rows) {
                 Ok(mut own) => {
@@ -24,8 +24,7 @@ impl<'s, T: Data> DStream<'s, T> {
                 }
                 Err(shared) => shared.iter().filter(|r| test(r)).cloned().collect(),
             };
-            give(Rows::new(partition, kept));
-        });
-        self.narrow(kept).placed(self.node.placed)
+            emit(Rows::new(partition, kept));
+        }))
     }
 }

@@ -2,12 +2,13 @@
 
 use crate::api::dstream::DStream;
 use crate::core::data::{Data, Rows};
-use crate::engine::flow::{Site, expand};
+use crate::engine::flow::map_containers;
 
 impl<'s, T: Data> DStream<'s, T> {
-    /// All rows that `f` makes of each row, in order. What `f` returns must not borrow from its argument: for splitting text
-    /// there is [`DStream::flat_map_into`], and [`DStream::count_by`], which owns a word once a batch. docs/guide/flat-map.md has
-    /// the compiler's error, E0515, and why.
+    /// All rows that `f` returns for each row, in the same partitions and order. Keeps no state.
+    ///
+    /// The result of `f` must not borrow from its argument (the compiler says E0515; docs/guide/flat-map.md says why). To split text
+    /// use [`DStream::flat_map_into`], or [`DStream::count_by`], which owns a word once a batch.
     ///
     /// ```
     /// use tidemill::testing::check;
@@ -16,14 +17,13 @@ impl<'s, T: Data> DStream<'s, T> {
     #[doc(alias = "flatMap")]
     #[track_caller]
     pub fn flat_map<U: Data, I: IntoIterator<Item = U>>(&self, mut f: impl FnMut(T) -> I + 'static) -> DStream<'s, U> {
-        let site = Site::of("flat_map");
-        self.node.graph.note::<U>("flat_map", "");
-        self.narrow(expand(&self.node.graph.flow, &site, self.inner(), move |_, rows: Rows<T>, give| {
-            give(Rows::new(rows.partition, rows.take().into_iter().flat_map(&mut f).collect()));
+        let operator = self.operator::<U>("flat_map", "");
+        self.narrow(map_containers(&self.node.graph.flow, &operator, self.inner(), move |_, rows: Rows<T>, emit| {
+            emit(Rows::new(rows.partition, rows.take().into_iter().flat_map(&mut f).collect()));
         }))
     }
 
-    /// As `flat_map`, into a vector: `f` sees the row borrowed and pushes what it makes of it.
+    /// As `flat_map`; `f` reads the row by reference and pushes the rows that it makes of it into a vector.
     ///
     /// ```
     /// use tidemill::testing::check;
@@ -35,12 +35,11 @@ impl<'s, T: Data> DStream<'s, T> {
     /// ```
     #[track_caller]
     pub fn flat_map_into<U: Data>(&self, mut f: impl FnMut(&T, &mut Vec<U>) + 'static) -> DStream<'s, U> {
-        let site = Site::of("flat_map_into");
-        self.node.graph.note::<U>("flat_map_into", "");
-        self.narrow(expand(&self.node.graph.flow, &site, self.inner(), move |_, rows: Rows<T>, give| {
+        let operator = self.operator::<U>("flat_map_into", "");
+        self.narrow(map_containers(&self.node.graph.flow, &operator, self.inner(), move |_, rows: Rows<T>, emit| {
             let mut out = Vec::with_capacity(rows.rows.len());
             rows.rows.iter().for_each(|r| f(r, &mut out));
-            give(Rows::new(rows.partition, out));
+            emit(Rows::new(rows.partition, out));
         }))
     }
 }

@@ -2,12 +2,12 @@
 
 use crate::api::dstream::DStream;
 use crate::core::data::{Data, Rows};
-use crate::engine::flow::{Site, expand};
+use crate::engine::flow::map_containers;
 
 impl<'s, T: Data> DStream<'s, T> {
-    /// Each row through `f`, in the same partitions and order.
+    /// The result of `f` for each row, in the same partitions and order. Keeps no state.
     ///
-    /// A panic in `f` ends the job with the name of this call and the batch; see [`DStream::try_map`] for errors as data.
+    /// If `f` panics, the job ends with an error that names this call and the batch. [`DStream::try_map`] treats errors as data.
     ///
     /// ```
     /// use tidemill::testing::check;
@@ -15,10 +15,9 @@ impl<'s, T: Data> DStream<'s, T> {
     /// ```
     #[track_caller]
     pub fn map<U: Data>(&self, mut f: impl FnMut(T) -> U + 'static) -> DStream<'s, U> {
-        let site = Site::of("map");
-        self.node.graph.note::<U>("map", "");
-        self.narrow(expand(&self.node.graph.flow, &site, self.inner(), move |_, rows: Rows<T>, give| {
-            give(Rows::new(rows.partition, rows.take().into_iter().map(&mut f).collect()));
+        let operator = self.operator::<U>("map", "");
+        self.narrow(map_containers(&self.node.graph.flow, &operator, self.inner(), move |_, rows: Rows<T>, emit| {
+            emit(Rows::new(rows.partition, rows.take().into_iter().map(&mut f).collect()));
         }))
     }
 }

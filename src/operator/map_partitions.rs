@@ -1,13 +1,19 @@
-//! `map_partitions`: a partition's rows of one batch at once.
+//! `map_partitions`: all rows of a partition of one batch at once.
+
+use std::collections::BTreeMap;
+
+use timely::dataflow::channels::pact::Pipeline;
 
 use crate::api::dstream::DStream;
 use crate::core::data::{Data, PartitionId, Rows};
-use crate::engine::flow::{Site, batched};
+use crate::engine::flow::batched;
 
 impl<'s, T: Data> DStream<'s, T> {
-    /// All rows of one partition of one batch through `f`: for what is set up once a part, not once a row.
-    /// `f` is not called for partitions without rows. The rows of a source are as they were read; those of a counted or shuffled
-    /// stream have no order, and a function that depends on one must sort them.
+    /// The rows that `f` returns for all rows of one partition of one batch: for work that is set up once a partition, not once a
+    /// row. `f` does not run for a partition without rows. The result has the same partitions. Keeps no state.
+    ///
+    /// A partition is a split of a source (a Kafka partition, a file) or, after rows were counted or shuffled, a key group. Rows of a
+    /// source are in the order in which they were read. Counted and shuffled rows have no order: sort them if `f` depends on it.
     ///
     /// ```
     /// use tidemill::testing::check;
@@ -16,22 +22,19 @@ impl<'s, T: Data> DStream<'s, T> {
     #[doc(alias = "mapPartitions")]
     #[track_caller]
     pub fn map_partitions<U: Data, I: IntoIterator<Item = U>>(&self, mut f: impl FnMut(Vec<T>) -> I + 'static) -> DStream<'s, U> {
-        use std::collections::BTreeMap;
-        let site = Site::of("map_partitions");
-        self.node.graph.note::<U>("map_partitions", "");
-        let flow = &self.node.graph.flow;
+        let operator = self.operator::<U>("map_partitions", "");
         self.narrow(batched(
-            flow,
-            &site,
+            &self.node.graph.flow,
+            &operator,
             self.inner(),
-            timely::dataflow::channels::pact::Pipeline,
-            |slots, t, rows: Rows<T>| {
-                let parts: &mut BTreeMap<PartitionId, Vec<T>> = slots.at(t);
+            Pipeline,
+            |pending, t, rows: Rows<T>| {
+                let parts: &mut BTreeMap<PartitionId, Vec<T>> = pending.at(t);
                 parts.entry(rows.partition).or_default().extend(rows.take());
             },
-            move |_, parts, give| {
+            move |_, parts, emit| {
                 for (partition, rows) in parts {
-                    give(Rows::new(partition, f(rows).into_iter().collect()));
+                    emit(Rows::new(partition, f(rows).into_iter().collect()));
                 }
             },
         ))

@@ -1,9 +1,30 @@
-//! 3. What is computed: each file adds one verb to `DStream` or `View`.
+//! The verbs: each file adds one method, named as the file, to `DStream` or `View`. A table of contents.
 //!
-//! Kernels, on which all else stands in a few lines:
-//! `flow::expand` (map, filter, flat_map, try_*), `combine`, which writes in `book`s (count, count_by*, reduce*, distinct), `cogroup` (joins, group_by_key),
-//! `gather` (sort_by, take, top_by, transform, foreach_batch), `union`, `window/panes` (window, over), `state/` (update_state_by_key),
-//! `window/folded` (windows with a user's function), `../arrangement/` (count_by_value and its kin of views), `view/top` (`rank`), `emit` (the four output modes), `attach` (output operations).
+//! | family | verbs | where |
+//! |---|---|---|
+//! | row by row | `map` `filter` `flat_map` `try_map` `decode` `union` | here |
+//! | a batch at a time | `count` `count_by` `count_by_value` `distinct` `reduce` `map_partitions` | here |
+//! | a whole batch in order | `sort_by` `take` `top` `transform` | here |
+//! | pairs | `map_values` `reduce_by_key` `group_by_key` `join` `join_view` | `pair/` |
+//! | state over all batches | `accumulate` `sum_by_key` `fold_by_key` `update_state_by_key` | `state/` |
+//! | the last batches | `window` `over` `count_by_window` `reduce_by_key_and_window` and their like | `window/` |
+//! | views | the same words, of what is in the view; output modes `complete` `update` `append` `changes` | `view/` |
+//! | settings | `cache` `checkpoint` `named` | here |
+//!
+//! A verb is a few lines on one of these kernels:
+//!
+//! | kernel | phrase | under |
+//! |---|---|---|
+//! | `engine::flow::map_containers`, `split_map` | one container at a time | row by row |
+//! | `engine::flow::batched`, `collect_batches` | once per closed batch | all below |
+//! | `kernel::to_one` | combine on each worker, then on worker 0 | `count` `reduce` `top` |
+//! | `kernel::combine` over `kernel::partial_table` | combine on each worker, exchange by key, combine again | counts and reductions by key |
+//! | `pair::group_by_key` | all values of a key on its owner | joins, states |
+//! | `kernel::gather` | a whole batch on worker 0, in order | `sort_by` `take` `transform` |
+//! | `kernel::deliver` | whole batches to the output thread | output operations |
+//! | `window::windowed_reduce` over `window::two_stacks` | panes by key, reduced by a function | `reduce_by_*window*` |
+//! | `view::output_modes` | changes of a view as batches | the four modes |
+//! | `crate::arrangement` | tables, rings and arrangements of ids | views and counting windows |
 
 mod cache;
 mod checkpoint;

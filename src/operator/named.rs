@@ -1,17 +1,23 @@
-//! `named`: a name for people and for checkpoints.
+//! `named`: a name for messages and for checkpoints.
 
 use crate::api::dstream::DStream;
-use crate::engine::flow::Site;
+use crate::engine::operator_id::OperatorId;
 
 impl<T> DStream<'_, T> {
-    /// Names the last verb of this chain that keeps state: its part of a checkpoint is found again by this name, and messages
-    /// show it. Without it the name is the verb and its ordinal among the same verb, `update_state_by_key#1`.
+    /// Names the last verb of this chain that keeps state (Flink's `uid`). A checkpoint finds the state again by this name, and
+    /// messages use it. Default: the verb and its ordinal among the same verb, such as `update_state_by_key#1`; that changes when
+    /// another such verb is added before it.
     ///
-    /// A chain without state is an error at start, and so is one in which two chains with state have met, in a join or a union:
-    /// each is named before.
+    /// The start fails if no verb of the chain keeps state, if two chains with state have met in a join or a union (name each before
+    /// they meet), or if the name is taken.
+    ///
+    /// ```
+    /// use tidemill::testing::check;
+    /// check([vec![('a', 1), ('a', 2)]], |s| s.sum_by_key().named("totals").update().named("totals of a"), [vec![('a', 3)]]);
+    /// ```
     #[track_caller]
     pub fn named(self, name: &str) -> Self {
-        self.node.graph.rename_state(&Site::of("named"), self.node.state.get(), name);
+        self.node.graph.rename_state(&OperatorId::of("named"), self.node.meta.state, name);
         self
     }
 }

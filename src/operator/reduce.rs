@@ -1,14 +1,13 @@
 //! `reduce` on batches: all rows into one.
 
-use timely::dataflow::channels::pact::Pipeline;
-
-use crate::api::dstream::{Case, DStream};
+use crate::api::dstream::{DStream, RowOrder};
 use crate::core::data::{Exchange, PartitionId, Rows};
-use crate::engine::flow::{Site, batched, route};
+use crate::operator::kernel::to_one::{partial, to_one};
 
 impl<'s, T: Exchange> DStream<'s, T> {
-    /// One row a batch: all its rows through `f`, which must be associative and commutative (Spark asks for the same).
-    /// An empty batch gives nothing.
+    /// One row per batch: all its rows reduced by `f`; an empty batch has none. Each worker sends one row. Keeps no state.
+    ///
+    /// `f` must be associative and commutative, as in Spark: rows are combined on every worker, in no order.
     ///
     /// ```
     /// use tidemill::testing::check;
@@ -16,27 +15,23 @@ impl<'s, T: Exchange> DStream<'s, T> {
     /// ```
     #[track_caller]
     pub fn reduce(&self, f: impl Fn(T, T) -> T + Clone + 'static) -> DStream<'s, T> {
-        let site = Site::of("reduce");
-        let graph = &self.node.graph;
-        graph.note::<T>("reduce", "");
-        let (f2, f3) = (f.clone(), f);
-        let local = batched(
-            &graph.flow,
-            &site,
+        let operator = self.operator::<T>("reduce", "");
+        let (graph, f2, f3) = (&self.node.graph, f.clone(), f);
+        let partials = partial(
+            graph,
+            &operator,
             self.inner(),
-            Pipeline,
-            move |slots, t, rows: Rows<T>| fold_into(slots.at(t), rows.take(), &f2),
-            |_, one: Option<T>, give| give(one.into_iter().collect::<Vec<T>>()),
+            move |pending, t, rows: Rows<T>| fold_into(pending.at(t), rows.take(), &f2),
+            |one: Option<T>| one.into_iter().collect::<Vec<T>>(),
         );
-        let all = batched(
-            &graph.flow,
-            &site,
-            local,
-            route(|_: &T| 0),
-            move |slots, t, rows: Vec<T>| fold_into(slots.at(t), rows, &f3),
-            |_, one: Option<T>, give| give(Rows::new(PartitionId::default(), one.into_iter().collect())),
+        let all = to_one(
+            graph,
+            &operator,
+            partials,
+            move |acc, rows: Vec<T>| fold_into(acc, rows, &f3),
+            |_, one: Option<T>, emit| emit(Rows::new(PartitionId::default(), one.into_iter().collect())),
         );
-        self.wide(all, Case::Sequence)
+        self.wide(all, RowOrder::Ordered)
     }
 }
 

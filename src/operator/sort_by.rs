@@ -1,12 +1,14 @@
-//! `sort_by` on batches: all rows in one order, at home.
+//! `sort_by` on batches: all rows in one order, on worker 0.
 
 use crate::api::dstream::DStream;
 use crate::core::data::{Exchange, sort_by_encoded};
-use crate::engine::flow::Site;
 
 impl<'s, T: Exchange> DStream<'s, T> {
-    /// The batch's rows by ascending `key`, ties by encoded row. A key function as in Spark's `sortBy`, not a comparator as in
-    /// `slice::sort_by`; for descending numbers negate. Gathers the batch: see [`crate::Error::GatherCap`].
+    /// The batch's rows by ascending `key`; rows with equal keys are in the order of their encoding. `key` is a key function as in
+    /// Spark's `sortBy`, not a comparator; for descending numbers negate.
+    ///
+    /// All rows of the batch go to worker 0, at most [`gather_cap`](crate::prelude::Builder::gather_cap) bytes: a larger batch ends
+    /// the job with [`crate::Error::GatherCap`]. To see only the largest rows, [`DStream::top_by`] sends fewer. Keeps no state.
     ///
     /// ```
     /// use tidemill::testing::check;
@@ -15,13 +17,12 @@ impl<'s, T: Exchange> DStream<'s, T> {
     #[doc(alias = "sortBy")]
     #[track_caller]
     pub fn sort_by<K: Ord + 'static>(&self, key: impl Fn(&T) -> K + 'static) -> DStream<'s, T> {
-        let site = Site::of("sort_by");
-        self.node.graph.note::<T>("sort_by", "");
-        self.sequence(&site, move |_, rows| sorted(rows, &key))
+        let operator = self.operator::<T>("sort_by", "");
+        self.gather_ordered(&operator, move |_, rows| sorted(rows, &key))
     }
 }
 
-/// Rows by key, ties by encoded row.
+/// Rows by key, then by encoding.
 pub(crate) fn sorted<T: Exchange, K: Ord>(mut rows: Vec<T>, key: impl Fn(&T) -> K) -> Vec<T> {
     sort_by_encoded(&mut rows);
     rows.sort_by_cached_key(key);

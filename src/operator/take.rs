@@ -2,11 +2,11 @@
 
 use crate::api::dstream::DStream;
 use crate::core::data::Exchange;
-use crate::engine::flow::Site;
 
 impl<'s, T: Exchange> DStream<'s, T> {
-    /// The first `n` rows of each batch: after `sort_by` the first in that order, of a source the first read, of a counted or
-    /// shuffled stream the first by encoded row.
+    /// The first `n` rows of each batch: of a sorted stream the first in its order, of a source the first that were read, of a
+    /// counted or shuffled stream the first by encoding. The whole batch goes to worker 0, as for [`DStream::sort_by`]. Keeps no
+    /// state.
     ///
     /// ```
     /// use tidemill::testing::check;
@@ -14,9 +14,8 @@ impl<'s, T: Exchange> DStream<'s, T> {
     /// ```
     #[track_caller]
     pub fn take(&self, n: usize) -> DStream<'s, T> {
-        let site = Site::of("take");
-        self.node.graph.note::<T>("take", n);
-        self.sequence(&site, move |_, mut rows| {
+        let operator = self.operator::<T>("take", n);
+        self.gather_ordered(&operator, move |_, mut rows| {
             rows.truncate(n);
             rows
         })

@@ -1,15 +1,17 @@
-//! `top` and `top_by` on batches: the best rows, kept on each worker, merged at home.
+//! `top` and `top_by` on batches: the largest rows of each worker, merged on worker 0.
 
 use std::cmp::Reverse;
+use std::rc::Rc;
 
 use timely::dataflow::channels::pact::Pipeline;
 
-use crate::api::dstream::{Case, DStream};
+use crate::api::dstream::{DStream, RowOrder};
 use crate::core::data::{Exchange, Key, Rows, encoded};
-use crate::engine::flow::{Site, batched};
+use crate::engine::flow::batched;
 
 impl<'s, T: Exchange> DStream<'s, T> {
-    /// The `n` rows with the largest `key`, largest first, ties by encoded row. Workers send only their best `n`.
+    /// The `n` rows of the batch with the largest `key`, largest first; rows with equal keys are in the order of their encoding. Each
+    /// worker sends only its `n` largest rows. Keeps no state.
     ///
     /// ```
     /// use tidemill::testing::check;
@@ -17,34 +19,28 @@ impl<'s, T: Exchange> DStream<'s, T> {
     /// ```
     #[track_caller]
     pub fn top_by<K: Ord + Clone + 'static>(&self, n: usize, key: impl Fn(&T) -> K + 'static) -> DStream<'s, T> {
-        let site = Site::of("top_by");
-        let graph = &self.node.graph;
-        graph.note::<T>("top_by", n);
-        let key = std::rc::Rc::new(key);
-        let best = {
-            let key = key.clone();
-            batched(
-                &graph.flow,
-                &site,
-                self.inner(),
-                Pipeline,
-                {
-                    let key = key.clone();
-                    move |slots, t, rows: Rows<T>| {
-                        let best: &mut Vec<T> = slots.at(t);
-                        best.extend(rows.take());
-                        if best.len() > n.max(512).saturating_mul(2) {
-                            keep_best(best, n, &*key);
-                        }
-                    }
-                },
-                move |_, mut best, give| {
-                    keep_best(&mut best, n, &*key);
-                    give(Rows::new(Default::default(), best));
-                },
-            )
-        };
-        self.wide(best, Case::Bag { grouped: false }).sequence(&site, move |_, mut rows| {
+        let operator = self.operator::<T>("top_by", n);
+        let key = Rc::new(key);
+        let (absorb_key, send_key) = (key.clone(), key.clone());
+        // Not `to_one`: its result would not count against the cap of what may be gathered.
+        let best = batched(
+            &self.node.graph.flow,
+            &operator,
+            self.inner(),
+            Pipeline,
+            move |pending, t, rows: Rows<T>| {
+                let best: &mut Vec<T> = pending.at(t);
+                best.extend(rows.take());
+                if best.len() > n.max(512).saturating_mul(2) {
+                    keep_best(best, n, &*absorb_key);
+                }
+            },
+            move |_, mut best, emit| {
+                keep_best(&mut best, n, &*send_key);
+                emit(Rows::new(Default::default(), best));
+            },
+        );
+        self.wide(best, RowOrder::Unordered { grouped: false }).gather_ordered(&operator, move |_, mut rows| {
             keep_best(&mut rows, n, &*key);
             rows
         })
@@ -52,7 +48,7 @@ impl<'s, T: Exchange> DStream<'s, T> {
 }
 
 impl<'s, T: Key> DStream<'s, T> {
-    /// The `n` largest rows, largest first; see [`DStream::top_by`] for another order, such as by count.
+    /// The `n` largest rows of the batch, largest first. [`DStream::top_by`] takes another order, such as by count.
     ///
     /// ```
     /// use tidemill::testing::check;
@@ -64,7 +60,7 @@ impl<'s, T: Key> DStream<'s, T> {
     }
 }
 
-/// Keeps the `n` rows with the largest key, largest first, ties by encoded row.
+/// Keeps the `n` rows with the largest key, largest first, then by encoding.
 pub(crate) fn keep_best<T: Exchange, K: Ord>(rows: &mut Vec<T>, n: usize, key: impl Fn(&T) -> K) {
     rows.sort_by_cached_key(|r| (Reverse(key(r)), encoded(r)));
     rows.truncate(n);

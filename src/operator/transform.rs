@@ -1,4 +1,4 @@
-//! `transform`: any function of a whole batch. And `Batch`, what it sees.
+//! `transform`: any function of a whole batch; and `Batch`, its argument.
 
 use std::sync::Arc;
 
@@ -6,10 +6,22 @@ use crate::api::dstream::DStream;
 use crate::core::data::Exchange;
 use crate::core::plan::OffsetRange;
 use crate::core::time::BatchTime;
-use crate::engine::flow::Site;
 use crate::operator::kernel::gather::lineage_ranges;
 
-/// A whole batch in its order, where it is gathered: Spark's RDD inside `transform` and `foreachRDD`.
+/// A whole batch in order, on worker 0: Spark's RDD inside `transform` and `foreachRDD`.
+///
+/// ```
+/// use tidemill::testing::check;
+/// check([vec![3, 1, 4]], |s| s.transform(|batch| {
+///     assert_eq!((batch.len(), batch.is_empty(), batch.first()), (3, false, Some(&3)));
+///     assert_eq!((batch.time().millis(), batch.iter().sum::<i32>()), (1, 8));
+///     assert_eq!(batch.offset_ranges().len(), 1);
+///     batch.foreach(|n| assert!(*n > 0));
+///     assert_eq!(batch.clone().sort_by(|n| *n).take(2).collect(), [1, 3]);
+///     assert_eq!(batch.clone().top_by(1, |n| *n).reduce(|a, b| a + b), Some(4));
+///     batch.filter(|n| *n < 4).map(|n| n * 10)
+/// }), [vec![30, 10]]);
+/// ```
 #[derive(Clone, Debug, PartialEq)]
 pub struct Batch<T> {
     time: BatchTime,
@@ -22,23 +34,23 @@ impl<T> Batch<T> {
         Batch { time, ranges, rows }
     }
 
-    /// When the batch closed.
+    /// The batch time: when the batch closed.
     pub fn time(&self) -> BatchTime {
         self.time
     }
 
-    /// What the sources of this stream read for this batch, at any depth of the program, empty ranges included.
+    /// What the sources of this stream read for this batch, wherever they are in the program. Contains empty ranges too.
     #[doc(alias = "offsetRanges")]
     pub fn offset_ranges(&self) -> &[OffsetRange] {
         &self.ranges
     }
 
-    /// How many rows there are.
+    /// The number of rows.
     pub fn len(&self) -> usize {
         self.rows.len()
     }
 
-    /// Whether there are none.
+    /// Whether there are no rows.
     pub fn is_empty(&self) -> bool {
         self.rows.is_empty()
     }
@@ -48,22 +60,22 @@ impl<T> Batch<T> {
         self.rows.iter()
     }
 
-    /// The first row.
+    /// The first row; `None` in an empty batch.
     pub fn first(&self) -> Option<&T> {
         self.rows.first()
     }
 
-    /// The rows as a vector.
+    /// The rows as a vector, in order.
     pub fn collect(self) -> Vec<T> {
         self.rows
     }
 
-    /// Does something with each row, here: not spread over the workers.
+    /// Calls `f` with each row, on this thread: rows are not distributed over the workers again.
     pub fn foreach(&self, f: impl FnMut(&T)) {
         self.rows.iter().for_each(f);
     }
 
-    /// Each row through `f`.
+    /// The result of `f` for each row.
     pub fn map<U>(self, f: impl FnMut(T) -> U) -> Batch<U> {
         Batch { time: self.time, ranges: self.ranges, rows: self.rows.into_iter().map(f).collect() }
     }
@@ -74,7 +86,7 @@ impl<T> Batch<T> {
         self
     }
 
-    /// By ascending key; rows with equal keys keep their order.
+    /// The rows by ascending key. Rows with equal keys keep their order.
     #[doc(alias = "sortBy")]
     pub fn sort_by<K: Ord>(mut self, key: impl FnMut(&T) -> K) -> Self {
         self.rows.sort_by_cached_key(key);
@@ -87,12 +99,12 @@ impl<T> Batch<T> {
         self
     }
 
-    /// The `n` rows with the largest key, largest first; rows with equal keys keep their order.
+    /// The `n` rows with the largest key, largest first. Rows with equal keys keep their order.
     pub fn top_by<K: Ord>(self, n: usize, mut key: impl FnMut(&T) -> K) -> Self {
         self.sort_by(|r| std::cmp::Reverse(key(r))).take(n)
     }
 
-    /// All rows into one; nothing of nothing.
+    /// All rows reduced to one by `f`; `None` for an empty batch.
     pub fn reduce(self, f: impl FnMut(T, T) -> T) -> Option<T> {
         self.rows.into_iter().reduce(f)
     }
@@ -115,8 +127,11 @@ impl<'a, T> IntoIterator for &'a Batch<T> {
 }
 
 impl<'s, T: Exchange> DStream<'s, T> {
-    /// Each batch, whole, through `f`: once a batch, at home, in order, also when the batch is empty. Gathers the batch; most
-    /// programs do not need it, since `sort_by`, `take` and `top_by` are verbs of their own.
+    /// The rows that `f` returns for each whole batch, in its order. `f` runs once per batch on worker 0, in batch order, also for an
+    /// empty batch. Keeps no state.
+    ///
+    /// All rows of the batch go to worker 0, at most [`gather_cap`](crate::prelude::Builder::gather_cap) bytes: a larger batch ends
+    /// the job with [`crate::Error::GatherCap`]. Most programs use `sort_by`, `take` and `top_by`, which are verbs of their own.
     ///
     /// ```
     /// use tidemill::testing::check;
@@ -124,9 +139,10 @@ impl<'s, T: Exchange> DStream<'s, T> {
     /// ```
     #[track_caller]
     pub fn transform<U: Exchange>(&self, mut f: impl FnMut(Batch<T>) -> Batch<U> + 'static) -> DStream<'s, U> {
-        let site = Site::of("transform");
-        self.node.graph.note::<U>("transform", "");
-        let lineage = self.node.lineage.clone();
-        self.sequence(&site, move |plan, rows| f(Batch::new(plan.time, lineage_ranges(plan, &lineage).into(), rows)).collect())
+        let operator = self.operator::<U>("transform", "");
+        let lineage = self.node.meta.lineage.clone();
+        self.gather_ordered(&operator, move |plan, rows| {
+            f(Batch::new(plan.time, lineage_ranges(plan, &lineage).into(), rows)).collect()
+        })
     }
 }

@@ -1,4 +1,4 @@
-//! The fallible verbs: `try_map`, `try_flat_map`, `try_count_by`. What fails is data: an error stream with provenance.
+//! The fallible verbs: `try_map`, `try_flat_map`, `try_count_by`. A row that fails becomes a row of an error stream, with its origin.
 
 use std::borrow::Borrow;
 use std::hash::Hash;
@@ -7,13 +7,16 @@ use crate::api::dstream::DStream;
 use crate::core::data::{Data, Key, Rows};
 use crate::core::error::BoxError;
 use crate::core::time::BatchTime;
-use crate::engine::flow::{Give, Site, fork};
+use crate::engine::flow::{Emitter, split_map};
+use crate::engine::operator_id::OperatorId;
 use crate::operator::count_by::KeyCounter;
 use crate::operator::decode::{Decoded, bad_record};
-use crate::operator::kernel::partial_table::Book;
+use crate::operator::kernel::partial_table::PartialTable;
 
 impl<'s, T: Data> DStream<'s, T> {
-    /// Each row through `f`; where `f` fails, the row becomes a [`BadRecord`](crate::core::data::BadRecord) of the error stream.
+    /// The result of `f` for each row, in the same partitions and order. A row for which `f` fails becomes a
+    /// [`BadRecord`](crate::core::data::BadRecord) of the error stream. If the program does not take the error stream, bad records are
+    /// counted and logged. Keeps no state.
     ///
     /// ```
     /// use tidemill::testing::check;
@@ -23,34 +26,43 @@ impl<'s, T: Data> DStream<'s, T> {
     /// ```
     #[track_caller]
     pub fn try_map<U: Data, E: Into<BoxError>>(&self, mut f: impl FnMut(&T) -> Result<U, E> + 'static) -> Decoded<'s, U> {
-        self.try_each(&Site::of("try_map"), "try_map", move |row, out| {
+        self.try_each(&OperatorId::of("try_map"), "try_map", move |row, out| {
             out.push(f(row).map_err(Into::into)?);
             Ok(())
         })
     }
 
-    /// As `flat_map`; where `f` fails, the row becomes a [`BadRecord`](crate::core::data::BadRecord) and gives nothing.
+    /// As [`DStream::flat_map`]. A row for which `f` fails becomes a [`BadRecord`](crate::core::data::BadRecord) of the error stream,
+    /// and has no other result.
+    ///
+    /// ```
+    /// use tidemill::testing::check;
+    /// let numbers = |l: &String| l.split(' ').map(str::parse).collect::<Result<Vec<i32>, _>>();
+    /// let lines = ["1 2", "3 x"].map(str::to_owned).to_vec();
+    /// check([lines.clone()], move |s| s.try_flat_map(numbers).oks(), [vec![1, 2]]);
+    /// check([lines], move |s| s.try_flat_map(numbers).errors().map(|e| e.raw), [vec![b"3 x".to_vec()]]);
+    /// ```
     #[track_caller]
     pub fn try_flat_map<U: Data, I: IntoIterator<Item = U>, E: Into<BoxError>>(
         &self,
         mut f: impl FnMut(&T) -> Result<I, E> + 'static,
     ) -> Decoded<'s, U> {
-        self.try_each(&Site::of("try_flat_map"), "try_flat_map", move |row, out| {
+        self.try_each(&OperatorId::of("try_flat_map"), "try_flat_map", move |row, out| {
             out.extend(f(row).map_err(Into::into)?);
             Ok(())
         })
     }
 
-    /// The kernel: `f` pushes what it makes of a row, or says why it cannot.
+    /// The kernel: `f` pushes the results of a row, or returns the reason why there are none.
     pub(crate) fn try_each<U: Data>(
         &self,
-        site: &Site,
+        operator: &OperatorId,
         verb: &str,
         mut f: impl FnMut(&T, &mut Vec<U>) -> Result<(), BoxError> + 'static,
     ) -> Decoded<'s, U> {
         let graph = &self.node.graph;
-        graph.note::<U>(verb, "");
-        let (oks, errors) = fork(&graph.flow, site, self.inner(), move |t, rows: Rows<T>, ok, err| {
+        graph.register_operator::<U>(operator, verb, "");
+        let (oks, errors) = split_map(&graph.flow, operator, self.inner(), move |t, rows: Rows<T>, ok, err| {
             let mut good = Vec::with_capacity(rows.rows.len());
             let mut bad = Vec::new();
             for row in rows.rows.iter() {
@@ -63,11 +75,11 @@ impl<'s, T: Data> DStream<'s, T> {
             ok(Rows::new(rows.partition, good));
             err(Rows::new(rows.partition, bad));
         });
-        Decoded::new(self.narrow(oks), self.narrow(errors), site)
+        Decoded::new(self.narrow(oks), self.narrow(errors), operator)
     }
 
-    /// As [`DStream::count_by`]; where `f` fails, the row becomes a [`BadRecord`](crate::core::data::BadRecord). What `f` pushed before it failed counts:
-    /// push last.
+    /// As [`DStream::count_by`]. A row for which `f` fails becomes a [`BadRecord`](crate::core::data::BadRecord) of the error stream.
+    /// Keys that `f` pushed before it failed count, so push last.
     ///
     /// ```
     /// use tidemill::testing::check;
@@ -87,9 +99,8 @@ impl<'s, T: Data> DStream<'s, T> {
         Q: ?Sized + Hash + Eq + ToOwned + 'static,
         Q::Owned: Key + Borrow<Q>,
     {
-        let site = Site::of("try_count_by");
-        self.node.graph.note::<Q::Owned>("try_count_by", "");
-        let fold = move |counts: &mut Book<_, _>, t: BatchTime, rows: Rows<T>, err: &mut Give<'_, _>| {
+        let operator = self.operator::<Q::Owned>("try_count_by", "");
+        let fold = move |counts: &mut PartialTable<_, _>, t: BatchTime, rows: Rows<T>, err: &mut Emitter<'_, _>| {
             let mut bad = Vec::new();
             let mut out = KeyCounter { counts };
             for row in rows.rows.iter() {
@@ -99,7 +110,7 @@ impl<'s, T: Data> DStream<'s, T> {
             }
             err(Rows::new(rows.partition, bad));
         };
-        let (counts, errors) = self.try_combine(&site, 0, fold, |a, b| *a += b);
-        Decoded::new(counts, errors, &site)
+        let (counts, errors) = self.try_combine(&operator, 0, fold, |a, b| *a += b);
+        Decoded::new(counts, errors, &operator)
     }
 }

@@ -2,16 +2,18 @@
 
 use timely::dataflow::operators::Concat;
 
-use crate::api::dstream::{Case, DStream, merged, only};
+use crate::api::dstream::DStream;
 use crate::core::data::{Data, Rows};
-use crate::engine::flow::{Site, expand};
+use crate::engine::flow::map_containers;
 
-/// What `PartitionId::side` can tell apart.
-const LEAVES: usize = u16::MAX as usize + 1;
+/// How many branches `PartitionId::branch` can tell apart.
+const BRANCHES: usize = u16::MAX as usize + 1;
 
 impl<'s, T: Data> DStream<'s, T> {
-    /// The rows of this stream, then those of the other, batch by batch; each side keeps its own order.
-    /// A stream may be united with itself: then every row is there twice. At most 65,536 streams can be united to one.
+    /// The rows of this stream, then those of the other, batch by batch; each side keeps its own order. No row moves. Keeps no state.
+    ///
+    /// A stream may be united with itself: then each row occurs twice. At most 65,536 streams can be united, where a `window` counts
+    /// as one for each of its batches; more is an error at the start.
     ///
     /// ```
     /// use tidemill::testing::check;
@@ -19,24 +21,22 @@ impl<'s, T: Data> DStream<'s, T> {
     /// ```
     #[track_caller]
     pub fn union(&self, other: &DStream<'s, T>) -> DStream<'s, T> {
-        let site = Site::of("union");
+        let operator = self.operator::<T>("union", "");
         let graph = &self.node.graph;
-        graph.note::<T>("union", "");
-        let leaves = self.node.cases.len() + other.node.cases.len();
-        if leaves > LEAVES {
-            graph
-                .problem(&site, format!("{leaves} streams are united here, each batch of a window one; at most {LEAVES} can be"));
+        let (left, right) = (&self.node.orders, &other.node.orders);
+        let branches = left.len() + right.len();
+        if branches > BRANCHES {
+            graph.report(
+                &operator,
+                format!("{branches} streams are united here, each batch of a window one; at most {BRANCHES} can be"),
+            );
         }
-        let left = self.node.cases.len() as u16;
-        let right = expand(&graph.flow, &site, other.inner(), move |_, mut rows: Rows<T>, give| {
-            rows.partition.branch += left;
-            give(rows);
+        let (orders, offset) = (left.iter().chain(&**right).copied().collect(), left.len() as u16);
+        let shifted = map_containers(&graph.flow, &operator, other.inner(), move |_, mut rows: Rows<T>, emit| {
+            rows.partition.branch += offset;
+            emit(rows);
         });
-        let cases: Vec<Case> = self.node.cases.iter().chain(other.node.cases.iter()).copied().collect();
-        let lineage = merged(&self.node.lineage, &other.node.lineage);
-        DStream::new(graph, self.inner().concat(right), &cases, &lineage)
-            .on_grid(self.node.grid.union(&other.node.grid))
-            .with_state(only(self.node.state.get(), other.node.state.get()))
-            .placed(self.node.placed && other.node.placed)
+        let meta = self.node.meta.join(&other.node.meta);
+        DStream::build(graph, self.inner().concat(shifted), orders, meta, self.node.keyed && other.node.keyed)
     }
 }

@@ -5,7 +5,7 @@ use std::sync::Arc;
 
 use crate::api::config::Config;
 use crate::api::context::StreamingContext;
-use crate::checkpoint::{Again, Directory, OperatorId};
+use crate::checkpoint::{Again, Directory, StateId};
 use crate::connector::console::write_stdout;
 use crate::core::clock::Clock;
 use crate::core::data::encoded;
@@ -19,7 +19,7 @@ use crate::replay::request::{Capture, CapturedRows, Replay};
 
 impl Planner {
     /// Finds the batches in the directory and tells the workers what to load. The directory is only read.
-    pub(crate) fn resume_replay(&mut self, replay: &Replay, program: &[OperatorId]) -> Result<Resumed> {
+    pub(crate) fn resume_replay(&mut self, replay: &Replay, program: &[StateId]) -> Result<Resumed> {
         let directory = Directory::open(&replay.dir)?;
         let interval = self.config.interval;
         directory.belongs_to(&self.config.name, interval.duration())?;

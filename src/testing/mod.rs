@@ -18,7 +18,7 @@ use crate::connector::source::{Emit, Sealed, Source, SourceReader, SplitEnumerat
 use crate::core::data::{Data, Exchange};
 use crate::core::error::{Error, Result};
 use crate::core::plan::Split;
-use crate::engine::flow::Site;
+use crate::engine::operator_id::OperatorId;
 use crate::job::ManualClock;
 
 pub use crate::testing::fuzz::{TARGETS, Target};
@@ -151,7 +151,7 @@ impl<'s> StreamingContext<'s> {
     /// A job of such sources runs their batches one after another and ends. All workers read the same memory.
     #[track_caller]
     pub fn test_stream<T: Data + Send + Sync>(&self, batches: impl Into<Arc<[Vec<T>]>>) -> DStream<'s, T> {
-        self.read(&Site::of("test_stream"), "test_stream", &TestSource(batches.into()))
+        self.read(&OperatorId::of("test_stream"), "test_stream", &TestSource(batches.into()))
     }
 }
 

@@ -4,7 +4,7 @@ use std::path::{Path, PathBuf};
 use std::process::{Command, Output};
 use std::time::Duration;
 
-use tidemill::checkpoint::{Checkpoints, Manifest, OperatorId, OperatorState, Origin, PlanRecord, Position, Settings, collect};
+use tidemill::checkpoint::{Checkpoints, Manifest, OperatorState, Origin, PlanRecord, Position, Settings, StateId, collect};
 use tidemill::core::plan::{Plan, Range, Split};
 use tidemill::prelude::BatchTime;
 
@@ -27,7 +27,7 @@ impl Made {
             for group in 0..=s as u32 {
                 pieces.put("sum_by_key#1", group, &[7; 1_000]).unwrap();
             }
-            let id = OperatorId { name: "sum_by_key#1".into(), fingerprint: "(String, i64)".into() };
+            let id = StateId { name: "sum_by_key#1".into(), fingerprint: "(String, i64)".into() };
             let groups = collect([pieces.finish().unwrap()]).remove("sum_by_key#1").unwrap();
             let positions = vec![Position { source: 0, split_id: 0, split: split.clone(), next: until }];
             let operators = vec![OperatorState { id, groups }];

@@ -295,7 +295,7 @@ fn processes_that_do_not_share_the_directory_are_refused() {
 
 #[test]
 fn a_program_is_compared_with_what_was_saved() {
-    let id = |name: &str, fingerprint: &str| OperatorId { name: name.into(), fingerprint: fingerprint.into() };
+    let id = |name: &str, fingerprint: &str| StateId { name: name.into(), fingerprint: fingerprint.into() };
     let saved = ["same", "other", "gone"].map(|n| OperatorState { id: id(n, "v1"), groups: Groups::new() });
     let manifest = Manifest { operators: saved.into(), ..Manifest::default() };
     let found = manifest.compare(&[id("same", "v1"), id("other", "v2"), id("new", "v1")]);

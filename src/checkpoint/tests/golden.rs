@@ -8,7 +8,7 @@ fn made(dir: &Path) {
     let file = |size| Split::File { path: "/data/in.txt".into(), size, modified_ms: -5 };
     let range = |source, split_id, split, from, until| Range { source, split_id, split, from, until };
     let plan = |s, ranges, shown| Plan { time: at(s), ranges, shown };
-    let id = |name: &str| OperatorId { name: name.into(), fingerprint: format!("{name} of (String, i64)") };
+    let id = |name: &str| StateId { name: name.into(), fingerprint: format!("{name} of (String, i64)") };
     let at_lane = |split_id: u32, split, next| Position { source: split_id / 2, split_id, split, next };
     let origin = Origin {
         shards: [("to_kafka#1".to_owned(), 8), ("print#1".to_owned(), 1)].into(),

@@ -89,8 +89,8 @@ pub(super) fn origin() -> Origin {
     Origin { shards: [("print#1".to_owned(), 8)].into(), operators: vec![operator()], starts: positions(0) }
 }
 
-pub(super) fn operator() -> OperatorId {
-    OperatorId { name: "sum#1".into(), fingerprint: "(String, i64)".into() }
+pub(super) fn operator() -> StateId {
+    StateId { name: "sum#1".into(), fingerprint: "(String, i64)".into() }
 }
 
 /// What the state of a key group is at second `s`: every plan until then is in it, but one stays as it is.

@@ -7,13 +7,13 @@ use std::io::{BufWriter, ErrorKind, Write};
 use std::path::{Path, PathBuf};
 use std::sync::{Mutex, PoisonError};
 
-use crate::api::dstream::{Case, DStream};
+use crate::api::dstream::{DStream, RowOrder};
 use crate::connector::console::TextSink;
 use crate::connector::sink::{DEFAULT_SHARDS, Distribution, Part, Sink, SinkBatch};
 use crate::core::data::Exchange;
 use crate::core::error::BoxError;
 use crate::core::time::BatchTime;
-use crate::engine::flow::Site;
+use crate::engine::operator_id::OperatorId;
 use crate::format::row_text::row_text;
 use crate::replay::request::OutputTarget;
 
@@ -63,16 +63,16 @@ impl<'s, T: Exchange + Debug> DStream<'s, T> {
     #[doc(alias = "saveAsTextFiles")]
     #[track_caller]
     pub fn save_as_text_files(&self, prefix: impl AsRef<Path>, suffix: impl AsRef<str>) {
-        let site = Site::of("save_as_text_files");
+        let site = OperatorId::of("save_as_text_files");
         let graph = &self.node.graph;
         let (prefix, suffix) = (prefix.as_ref(), suffix.as_ref());
         for problem in [check_prefix(prefix), check_suffix(suffix)].into_iter().filter_map(Result::err) {
-            graph.problem(&site, problem);
+            graph.report(&site, problem);
         }
         if let Err(e) = graph.config.apart(&Path::new(".").join(prefix.parent().unwrap_or(prefix)), false) {
-            graph.problem(&site, e);
+            graph.report(&site, e);
         }
-        let bags = self.node.cases.iter().map(|c| matches!(c, Case::Bag { .. })).collect();
+        let bags = self.node.orders.iter().map(|c| matches!(c, RowOrder::Unordered { .. })).collect();
         let place = prefix.display().to_string();
         let other = match graph.config.output_target(&place) {
             OutputTarget::Own => None,

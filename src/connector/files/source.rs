@@ -14,7 +14,7 @@ use crate::connector::source::{Emit, Sealed, Source, SourceReader, SplitEnumerat
 use crate::core::clock::{Clock, Time};
 use crate::core::error::{Error, Result};
 use crate::core::plan::Split;
-use crate::engine::flow::Site;
+use crate::engine::operator_id::OperatorId;
 use crate::format::lines::{BadLine, LINE_LIMIT, LINES_A_CALL, Line, Splitter, decoded};
 use crate::operator::Decoded;
 
@@ -130,7 +130,7 @@ impl<'s> StreamingContext<'s> {
     #[doc(alias = "textFileStream")]
     #[track_caller]
     pub fn text_file_stream(&self, dir: impl AsRef<Path>) -> Decoded<'s, String> {
-        self.text_files_at(&Site::of("text_file_stream"), TextFileSource::new(dir.as_ref()))
+        self.text_files_at(&OperatorId::of("text_file_stream"), TextFileSource::new(dir.as_ref()))
     }
 
     /// As [`text_file_stream`](StreamingContext::text_file_stream), of the files that are described. Spark's `fileStream`.
@@ -146,12 +146,12 @@ impl<'s> StreamingContext<'s> {
     #[doc(alias = "fileStream")]
     #[track_caller]
     pub fn text_file_stream_with(&self, files: TextFileSource) -> Decoded<'s, String> {
-        self.text_files_at(&Site::of("text_file_stream_with"), files)
+        self.text_files_at(&OperatorId::of("text_file_stream_with"), files)
     }
 
-    fn text_files_at(&self, site: &Site, files: TextFileSource) -> Decoded<'s, String> {
+    fn text_files_at(&self, site: &OperatorId, files: TextFileSource) -> Decoded<'s, String> {
         if let Err(e) = self.graph.config.apart(&files.dir, true) {
-            self.graph.problem(site, e);
+            self.graph.report(site, e);
         }
         let settled = self.batch_interval().max(SETTLED);
         let batch_bytes = self.graph.config.batch_bytes.saturating_mul(self.graph.config.peers()) as u64;

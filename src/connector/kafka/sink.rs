@@ -21,7 +21,7 @@ use crate::connector::sink::{DEFAULT_SHARDS, Distribution, Part, Sink, SinkBatch
 use crate::core::data::{Exchange, KEY_GROUPS};
 use crate::core::error::{BoxError, Error, Result};
 use crate::core::time::BatchTime;
-use crate::engine::flow::Site;
+use crate::engine::operator_id::OperatorId;
 use crate::replay::request::OutputTarget;
 
 /// A topic to write to.
@@ -420,7 +420,7 @@ impl<'s, T: Exchange> DStream<'s, T> {
     /// ```
     #[track_caller]
     pub fn to_kafka(&self, mut sink: KafkaSink, mut fill: impl FnMut(&T, &mut ProducerRecord) + Send + 'static) {
-        let site = Site::of("to_kafka");
+        let site = OperatorId::of("to_kafka");
         let graph = &self.node.graph;
         match graph.config.output_target(&sink.topic) {
             OutputTarget::Own => {}
@@ -438,7 +438,7 @@ impl<'s, T: Exchange> DStream<'s, T> {
         if sink.once {
             return match sink.check() {
                 Ok(()) => self.to_kafka_exactly_once(&site, sink, fill),
-                Err(e) => graph.problem(&site, e),
+                Err(e) => graph.report(&site, e),
             };
         }
         match KafkaOutput::new(&sink, fill) {
@@ -446,7 +446,7 @@ impl<'s, T: Exchange> DStream<'s, T> {
                 graph.before_start(move || sink.find().map(drop));
                 self.sink_rows(&site, "to_kafka", output, Distribution::Local);
             }
-            Err(e) => graph.problem(&site, e),
+            Err(e) => graph.report(&site, e),
         }
     }
 }

@@ -9,7 +9,7 @@ use crate::connector::message::Message;
 use crate::connector::source::{MaxRate, Source, SourceReader, SplitEnumerator, SplitOffset, SplitRange, Waker};
 use crate::core::error::{Error, Result};
 use crate::core::plan::{OffsetRange, Split};
-use crate::engine::flow::Site;
+use crate::engine::operator_id::OperatorId;
 
 impl<'s> StreamingContext<'s> {
     /// The messages of the topics, each batch with the offset ranges it was closed with. Partitions are dealt to workers by
@@ -19,10 +19,10 @@ impl<'s> StreamingContext<'s> {
     #[doc(alias = "createDirectStream")]
     #[track_caller]
     pub fn kafka_direct_stream(&self, kafka: KafkaSource) -> DStream<'s, Message> {
-        let site = Site::of("kafka_direct_stream");
+        let site = OperatorId::of("kafka_direct_stream");
         let kafka = kafka.of_job(&self.graph.config);
         if let Err(e) = kafka.check() {
-            self.graph.problem(&site, e);
+            self.graph.report(&site, e);
         }
         let config = &self.graph.config;
         let per_second = kafka.rate_per_partition().or(config.max_rate_per_partition);
@@ -39,17 +39,17 @@ impl<'s> StreamingContext<'s> {
     #[doc(alias = "create_rdd")]
     #[track_caller]
     pub fn kafka_ranges(&self, kafka: KafkaSource, ranges: &[OffsetRange]) -> DStream<'s, Message> {
-        let site = Site::of("kafka_ranges");
+        let site = OperatorId::of("kafka_ranges");
         let mut kafka = kafka.of_job(&self.graph.config);
         for r in ranges {
             kafka = kafka.topic(&*r.topic);
             if r.from < 0 || r.until < r.from {
                 self.graph
-                    .problem(&site, format!("{}/{}: the range [{}, {}) runs backwards", r.topic, r.partition, r.from, r.until));
+                    .report(&site, format!("{}/{}: the range [{}, {}) runs backwards", r.topic, r.partition, r.from, r.until));
             }
         }
         if let Err(e) = kafka.check() {
-            self.graph.problem(&site, e);
+            self.graph.report(&site, e);
         }
         self.read(&site, "kafka_ranges", &GivenRanges { kafka, ranges: ranges.iter().map(split_range).collect() })
     }

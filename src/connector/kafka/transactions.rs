@@ -22,7 +22,7 @@ use crate::core::data::Exchange;
 use crate::core::error::{BoxError, Error, Result};
 use crate::core::fault::{lost, point};
 use crate::core::plan::{Progress, RunId};
-use crate::engine::flow::Site;
+use crate::engine::operator_id::OperatorId;
 
 /// How long a producer may take to get its id from the brokers; librdkafka asks again by itself.
 const INIT: Duration = Duration::from_secs(30);
@@ -346,21 +346,21 @@ impl<'s, T: Exchange> DStream<'s, T> {
     /// `to_kafka` for a sink that is exactly once.
     pub(super) fn to_kafka_exactly_once(
         &self,
-        site: &Site,
+        site: &OperatorId,
         sink: KafkaSink,
         fill: impl FnMut(&T, &mut ProducerRecord) + Send + 'static,
     ) {
         let graph = &self.node.graph;
         if sink.marks {
             let what = "marks() and exactly_once(): what a reader sees of a transaction is whole already; leave marks() out";
-            graph.problem(site, what);
+            graph.report(site, what);
         }
         let (timeout, interval) = (sink.settings.transaction_timeout(), graph.config.interval.millis());
         let least = Duration::from_millis(3 * interval).max(sink.settings.delivery_deadline());
         if timeout < least {
             let what = format!("transaction.timeout.ms is {}", timeout.as_millis());
             let least = least.as_millis();
-            graph.problem(site, format!("{what}, and must be at least {least}: three batches, and the delivery of one"));
+            graph.report(site, format!("{what}, and must be at least {least}: three batches, and the delivery of one"));
         }
         self.sink_in_transactions(site, "to_kafka", "exactly_once()", KafkaTransactions::new(sink, fill));
     }

@@ -11,11 +11,12 @@ use timely::dataflow::channels::pact::Pipeline;
 use timely::dataflow::operators::Probe;
 
 use crate::api::context::Graph;
-use crate::api::dstream::{Case, DStream, in_order};
+use crate::api::dstream::{DStream, RowOrder, in_order};
 use crate::connector::sink::Distribution;
 use crate::core::data::{Exchange, KEY_GROUPS, PartitionId, Rows, key_group};
 use crate::core::plan::Tick;
-use crate::engine::flow::{Give, Parcel, Site, Slots, VecStream, batched, expand, parcels, route, to};
+use crate::engine::flow::{Emitter, PendingBatches, Routed, VecStream, batched, by_address, map_containers, route, route_to};
+use crate::engine::operator_id::OperatorId;
 use crate::engine::output::{NewOutput, PartRows, RowQueue};
 use crate::format::row_text::row_text;
 use crate::operator::kernel::gather::size_of_rows;
@@ -26,35 +27,35 @@ pub(crate) fn shard_of(group: u64, shards: u64) -> u64 {
 }
 
 /// The shard of a partition; a bag has been split by shard already.
-fn shard(case: Case, partition: PartitionId, shards: u64) -> u64 {
-    match case {
-        Case::Source => u64::from(partition.index) % shards,
-        Case::Sequence => 0,
-        Case::Bag { .. } => u64::from(partition.index),
+fn shard(order: RowOrder, partition: PartitionId, shards: u64) -> u64 {
+    match order {
+        RowOrder::Source => u64::from(partition.index) % shards,
+        RowOrder::Ordered => 0,
+        RowOrder::Unordered { .. } => u64::from(partition.index),
     }
 }
 
 /// Registers an output; returns what hands it the rows of a batch. `None` rows: the stream has no batch at this time.
 fn deliver<R: Send + 'static>(
     graph: &Graph<'_>,
-    site: &Site,
+    operator: &OperatorId,
     senders: usize,
     all_processes: bool,
     new: impl FnOnce(RowQueue<R>) -> NewOutput,
 ) -> impl FnMut(&Arc<Tick>, Option<R>, usize) + 'static {
-    let (output, queue) = graph.output(site, senders, all_processes, new);
+    let (output, queue) = graph.output(operator, senders, all_processes, new);
     let channel = graph.outputs.clone();
     move |tick, rows, bytes| channel.deliver(output, &queue, tick, rows, bytes)
 }
 
 impl<'s, T: Exchange> DStream<'s, T> {
     /// Takes each batch to an output of process 0, whole and in order.
-    pub(crate) fn deliver_gathered(&self, site: &Site, verb: &str, new: impl FnOnce(RowQueue<Vec<T>>) -> NewOutput) {
+    pub(crate) fn deliver_gathered(&self, operator: &OperatorId, verb: &str, new: impl FnOnce(RowQueue<Vec<T>>) -> NewOutput) {
         let graph = &self.node.graph;
-        graph.note::<T>(verb, "");
-        let senders = usize::from(graph.home_process());
-        let mut deliver = deliver(graph, site, senders, false, new);
-        let done = self.gather_every(site, move |tick, rows, _: &mut Give<'_, Rows<()>>| {
+        graph.register_operator::<T>(operator, verb, "");
+        let senders = usize::from(graph.has_worker_0());
+        let mut deliver = deliver(graph, operator, senders, false, new);
+        let done = self.gather_every(operator, move |tick, rows, _: &mut Emitter<'_, Rows<()>>| {
             let bytes = rows.as_deref().map_or(0, size_of_rows);
             deliver(tick, rows, bytes);
         });
@@ -64,53 +65,55 @@ impl<'s, T: Exchange> DStream<'s, T> {
     /// Takes each batch to an output of every process, by parts.
     pub(crate) fn deliver_parts(
         &self,
-        site: &Site,
+        operator: &OperatorId,
         verb: &str,
         distribution: Distribution,
         new: impl FnOnce(RowQueue<Vec<PartRows<T>>>) -> NewOutput,
     ) {
         let graph = &self.node.graph;
-        graph.note::<T>(verb, distribution.fingerprint());
-        let mut deliver = deliver(graph, site, graph.local_workers(), true, new);
-        let (cases, grid) = (self.node.cases.clone(), self.node.grid.clone());
+        graph.register_operator::<T>(operator, verb, distribution.fingerprint());
+        let mut deliver = deliver(graph, operator, graph.local_workers(), true, new);
+        let (orders, schedule) = (self.node.orders.clone(), self.node.meta.schedule.clone());
         let peers = graph.flow.scope.peers();
         let addressed = match distribution {
-            Distribution::Parts(shards) => self.by_shard(site, shards.into(), false),
-            Distribution::Shards(shards) => self.by_shard(site, shards.into(), true),
-            Distribution::Local | Distribution::Gathered => to(&graph.flow, site, self.inner(), graph.flow.scope.index() as u64),
+            Distribution::Parts(shards) => self.by_shard(operator, shards.into(), false),
+            Distribution::Shards(shards) => self.by_shard(operator, shards.into(), true),
+            Distribution::Local | Distribution::Gathered => {
+                route_to(&graph.flow, operator, self.inner(), graph.flow.scope.index() as u64)
+            }
         };
         let part = move |partition: PartitionId| match distribution {
             Distribution::Shards(shards) => {
-                let shard = shard(cases[partition.branch as usize], partition, shards.into());
+                let shard = shard(orders[partition.branch as usize], partition, shards.into());
                 PartitionId { branch: 0, index: shard as u32 }
             }
             _ => partition,
         };
-        let absorb = move |slots: &mut Slots<Vec<PartRows<T>>>, t, batch: Vec<(u64, PartitionId, Vec<T>)>| {
+        let absorb = move |pending: &mut PendingBatches<Vec<PartRows<T>>>, t, batch: Vec<(u64, PartitionId, Vec<T>)>| {
             let rows = batch.into_iter().map(|(_, partition, rows)| PartRows { part: part(partition), partition, rows });
-            slots.at(t).extend(rows);
+            pending.at(t).extend(rows);
         };
-        let finish = move |tick: &Arc<Tick>, rows: Vec<PartRows<T>>, _: &mut Give<'_, Rows<()>>| {
+        let finish = move |tick: &Arc<Tick>, rows: Vec<PartRows<T>>, _: &mut Emitter<'_, Rows<()>>| {
             let bytes = rows.iter().map(|p| size_of_rows(&p.rows)).sum();
-            deliver(tick, grid.has(tick.time).then_some(rows), bytes)
+            deliver(tick, schedule.has(tick.time).then_some(rows), bytes)
         };
         let done = if peers == 1 || distribution == Distribution::Local {
-            batched(&graph.flow, site, addressed, Pipeline, absorb, finish)
+            batched(&graph.flow, operator, addressed, Pipeline, absorb, finish)
         } else {
-            batched(&graph.flow, site, addressed, parcels(), absorb, finish)
+            batched(&graph.flow, operator, addressed, by_address(), absorb, finish)
         };
         done.probe_with(&graph.probe);
     }
 
     /// Addresses the rows of bags to the worker that writes their shard; others stay, unless `all` are to go.
-    fn by_shard(&self, site: &Site, shards: u64, all: bool) -> VecStream<'s, Parcel<T>> {
-        let (cases, me) = (self.node.cases.clone(), self.node.graph.flow.scope.index() as u64);
-        expand(&self.node.graph.flow, site, self.inner(), move |_, rows: Rows<T>, give| {
+    fn by_shard(&self, operator: &OperatorId, shards: u64, all: bool) -> VecStream<'s, Routed<T>> {
+        let (orders, me) = (self.node.orders.clone(), self.node.graph.flow.scope.index() as u64);
+        map_containers(&self.node.graph.flow, operator, self.inner(), move |_, rows: Rows<T>, emit| {
             let partition = rows.partition;
-            let case = cases[partition.branch as usize];
-            let Case::Bag { grouped } = case else {
-                let to = if all { shard(case, partition, shards) } else { me };
-                return give(vec![(to, partition, rows.take())]);
+            let order = orders[partition.branch as usize];
+            let RowOrder::Unordered { grouped } = order else {
+                let to = if all { shard(order, partition, shards) } else { me };
+                return emit(vec![(to, partition, rows.take())]);
             };
             let mut by_shard: BTreeMap<u64, Vec<T>> = BTreeMap::new();
             if grouped {
@@ -121,7 +124,7 @@ impl<'s, T: Exchange> DStream<'s, T> {
                 }
             }
             let to = |(shard, rows)| (shard, PartitionId { branch: partition.branch, index: shard as u32 }, rows);
-            give(by_shard.into_iter().map(to).collect());
+            emit(by_shard.into_iter().map(to).collect());
         })
     }
 }
@@ -131,39 +134,45 @@ type Texts = (PartitionId, Vec<String>);
 
 impl<'s, T: Debug + 'static> DStream<'s, T> {
     /// Takes the first `n` rows of each batch, as text, to an output of process 0; and one more, if there are more.
-    pub(crate) fn deliver_first(&self, site: &Site, verb: &str, n: usize, new: impl FnOnce(RowQueue<Vec<String>>) -> NewOutput) {
+    pub(crate) fn deliver_first(
+        &self,
+        operator: &OperatorId,
+        verb: &str,
+        n: usize,
+        new: impl FnOnce(RowQueue<Vec<String>>) -> NewOutput,
+    ) {
         let graph = &self.node.graph;
-        graph.note::<T>(verb, n);
-        let home = graph.home();
-        let mut deliver = deliver(graph, site, usize::from(graph.home_process()), false, new);
-        let (cases, grid) = (self.node.cases.clone(), self.node.grid.clone());
-        let kept_of = cases.clone();
+        graph.register_operator::<T>(operator, verb, n);
+        let home = graph.on_worker_0();
+        let mut deliver = deliver(graph, operator, usize::from(graph.has_worker_0()), false, new);
+        let (orders, schedule) = (self.node.orders.clone(), self.node.meta.schedule.clone());
+        let kept_of = orders.clone();
         let first = batched(
             &graph.flow,
-            site,
+            operator,
             self.inner(),
             Pipeline,
-            move |slots, t, rows: Rows<T>| {
-                let partitions: &mut BTreeMap<PartitionId, Vec<String>> = slots.at(t);
+            move |pending, t, rows: Rows<T>| {
+                let partitions: &mut BTreeMap<PartitionId, Vec<String>> = pending.at(t);
                 shortlist(&kept_of, partitions, &rows, n);
             },
-            |_, partitions, give| give(partitions.into_iter().collect::<Vec<_>>()),
+            |_, partitions, emit| emit(partitions.into_iter().collect::<Vec<_>>()),
         );
         let done = batched(
             &graph.flow,
-            site,
+            operator,
             first,
             route(|_: &Texts| 0),
-            |slots, t, batch: Vec<Texts>| {
-                let all: &mut Vec<Texts> = slots.at(t);
+            |pending, t, batch: Vec<Texts>| {
+                let all: &mut Vec<Texts> = pending.at(t);
                 all.extend(batch);
             },
-            move |tick, all, _: &mut Give<'_, Rows<()>>| {
+            move |tick, all, _: &mut Emitter<'_, Rows<()>>| {
                 if home {
-                    let mut rows = in_order(&cases, all, |rows| rows.sort_unstable());
+                    let mut rows = in_order(&orders, all, |rows| rows.sort_unstable());
                     rows.truncate(n.saturating_add(1));
                     let bytes = rows.iter().map(String::len).sum();
-                    deliver(tick, grid.has(tick.time).then_some(rows), bytes);
+                    deliver(tick, schedule.has(tick.time).then_some(rows), bytes);
                 }
             },
         );
@@ -172,9 +181,14 @@ impl<'s, T: Debug + 'static> DStream<'s, T> {
 }
 
 /// Keeps of each partition what may be among the first `n` rows, and one more to know that there are others.
-fn shortlist<T: Debug + 'static>(cases: &[Case], partitions: &mut BTreeMap<PartitionId, Vec<String>>, rows: &Rows<T>, n: usize) {
+fn shortlist<T: Debug + 'static>(
+    orders: &[RowOrder],
+    partitions: &mut BTreeMap<PartitionId, Vec<String>>,
+    rows: &Rows<T>,
+    n: usize,
+) {
     let wanted = n.saturating_add(1);
-    if matches!(cases[rows.partition.branch as usize], Case::Bag { .. }) {
+    if matches!(orders[rows.partition.branch as usize], RowOrder::Unordered { .. }) {
         let kept = partitions.entry(PartitionId { branch: rows.partition.branch, index: 0 }).or_default();
         kept.extend(rows.rows.iter().map(row_text));
         if kept.len() > wanted.max(64).saturating_mul(2) {

@@ -1,6 +1,7 @@
-//! What verbs stand on: combine rows by key, gather a batch in one place, deliver it to an output.
+//! The kernels under the verbs: combine rows by key, combine to one result, gather a batch on worker 0, deliver it to an output.
 
 pub(crate) mod combine;
 pub(crate) mod deliver;
 pub(crate) mod gather;
 pub(crate) mod partial_table;
+pub(crate) mod to_one;

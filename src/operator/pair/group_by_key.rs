@@ -1,21 +1,24 @@
-//! `group_by_key`, and the kernel `cogroup` under it and under joins: all values of a key of one batch, in stream order.
+//! `group_by_key`, and the kernel `grouped` under it, joins and states: all values of a key of one batch, in stream order.
 
 use timely::dataflow::channels::pact::Pipeline;
 
-use crate::api::dstream::{Case, DStream, in_order};
+use crate::api::dstream::{DStream, in_order};
 use crate::core::data::{Exchange, FastMap, Key, PartitionId, Rows, key_group, sort_by_encoded};
-use crate::engine::flow::{RowStream, Site, VecStream, batched, route};
+use crate::engine::flow::{RowStream, VecStream, batched, route};
+use crate::engine::operator_id::OperatorId;
 use crate::operator::kernel::combine::by_group;
 
-/// The values of one key, with the partitions they came from.
-type Lanes<V> = Vec<(PartitionId, Vec<V>)>;
+/// The values of one key, with the partitions that they came from.
+type ByPartition<V> = Vec<(PartitionId, Vec<V>)>;
 
 /// All values of each key of a batch.
 pub(crate) type Groups<K, V> = FastMap<K, Vec<V>>;
 
 impl<'s, K: Key, V: Exchange> DStream<'s, (K, V)> {
-    /// Each key of the batch with all its values in the order of the stream: of a source as they were read, of a counted or
-    /// shuffled stream by encoded value.
+    /// A row `(key, values)` per batch for each key of the batch. Values are in the order of the stream: those of a source as they were
+    /// read, those of a counted or shuffled stream by encoding. Rows are in no order; outputs sort them.
+    ///
+    /// All values move to the worker that owns the key: to reduce them, [`DStream::reduce_by_key`] costs less. Keeps no state.
     ///
     /// ```
     /// use tidemill::testing::check;
@@ -24,22 +27,21 @@ impl<'s, K: Key, V: Exchange> DStream<'s, (K, V)> {
     #[doc(alias = "groupByKey")]
     #[track_caller]
     pub fn group_by_key(&self) -> DStream<'s, (K, Vec<V>)> {
-        let site = Site::of("group_by_key");
-        self.node.graph.note::<(K, V)>("group_by_key", "");
-        self.grouped(&site)
+        let operator = self.operator::<(K, V)>("group_by_key", "");
+        self.grouped(&operator)
     }
 
-    /// The kernel: all values of a key on the worker that owns it.
-    pub(crate) fn grouped(&self, site: &Site) -> DStream<'s, (K, Vec<V>)> {
+    /// The kernel: all values of a key, on the worker that owns the key.
+    pub(crate) fn grouped(&self, operator: &OperatorId) -> DStream<'s, (K, Vec<V>)> {
         let flow = &self.node.graph.flow;
-        let cases = self.node.cases.clone();
-        let local: VecStream<'s, (u64, K, Lanes<V>)> = batched(
+        let orders = self.node.orders.clone();
+        let local: VecStream<'s, (u64, K, ByPartition<V>)> = batched(
             flow,
-            site,
+            operator,
             self.inner(),
             Pipeline,
-            |slots, t, rows: Rows<(K, V)>| {
-                let map: &mut FastMap<K, Lanes<V>> = slots.at(t);
+            |pending, t, rows: Rows<(K, V)>| {
+                let map: &mut FastMap<K, ByPartition<V>> = pending.at(t);
                 let partition = rows.partition;
                 for (k, v) in rows.take() {
                     let partitions = map.entry(k).or_default();
@@ -49,26 +51,26 @@ impl<'s, K: Key, V: Exchange> DStream<'s, (K, V)> {
                     }
                 }
             },
-            |_, map, give| give(map.into_iter().map(|(k, partitions)| (key_group(&k), k, partitions)).collect::<Vec<_>>()),
+            |_, map, emit| emit(map.into_iter().map(|(k, partitions)| (key_group(&k), k, partitions)).collect::<Vec<_>>()),
         );
         let owned: RowStream<'s, (K, Vec<V>)> = batched(
             flow,
-            site,
+            operator,
             local,
-            route(|(group, ..): &(u64, K, Lanes<V>)| *group),
-            |slots, t, batch: Vec<(u64, K, Lanes<V>)>| {
-                let map: &mut FastMap<K, (u64, Lanes<V>)> = slots.at(t);
+            route(|(group, ..): &(u64, K, ByPartition<V>)| *group),
+            |pending, t, batch: Vec<(u64, K, ByPartition<V>)>| {
+                let map: &mut FastMap<K, (u64, ByPartition<V>)> = pending.at(t);
                 for (group, k, partitions) in batch {
                     map.entry(k).or_insert_with(|| (group, Vec::new())).1.extend(partitions);
                 }
             },
-            move |_, map, give| {
+            move |_, map, emit| {
                 // Under one key the encoded value orders as the encoded row does.
                 let rows =
-                    map.into_iter().map(|(k, (group, partitions))| (group, (k, in_order(&cases, partitions, sort_by_encoded))));
-                by_group(0, rows.collect(), give);
+                    map.into_iter().map(|(k, (group, partitions))| (group, (k, in_order(&orders, partitions, sort_by_encoded))));
+                by_group(0, rows.collect(), emit);
             },
         );
-        self.wide(owned, Case::Bag { grouped: true }).placed(true)
+        DStream::new_keyed(&self.node.graph, owned, self.node.meta.clone())
     }
 }

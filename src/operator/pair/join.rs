@@ -1,11 +1,11 @@
-//! `join` on batches: the pairs of values that two streams have under the same key in the same batch.
+//! `join` on batches: the pairs of values that two streams have for the same key in the same batch.
 
 use timely::dataflow::channels::pact::Pipeline;
 use timely::dataflow::operators::Concat;
 
-use crate::api::dstream::{Case, DStream, merged, only};
+use crate::api::dstream::DStream;
 use crate::core::data::{Exchange, Key, PartitionId, Rows};
-use crate::engine::flow::{Site, batched, expand};
+use crate::engine::flow::{batched, map_containers};
 use crate::operator::pair::Groups;
 
 /// Values from the left or from the right.
@@ -15,7 +15,11 @@ type Sides<V, W> = (Option<Vec<V>>, Option<Vec<W>>);
 type Batch<K, V, W> = (Groups<K, V>, Vec<(PartitionId, K, Vec<W>)>);
 
 impl<'s, K: Key, V: Exchange> DStream<'s, (K, V)> {
-    /// For each key that is in both batches, every value of this stream with every value of the other.
+    /// A row `(key, (left, right))` per batch for each key in both batches: every value of this stream with every value of the other.
+    /// Rows are in no order; outputs sort them.
+    ///
+    /// The values of both streams move to the workers that own their keys. Keeps no state: rows of different batches do not meet
+    /// ([`DStream::join_view`], or a join of views).
     ///
     /// ```
     /// use tidemill::testing::check;
@@ -27,24 +31,24 @@ impl<'s, K: Key, V: Exchange> DStream<'s, (K, V)> {
     /// ```
     #[track_caller]
     pub fn join<W: Exchange>(&self, other: &DStream<'s, (K, W)>) -> DStream<'s, (K, (V, W))> {
-        let site = Site::of("join");
         let graph = &self.node.graph;
-        graph.note::<(K, V, W)>("join", "");
-        let left = expand(&graph.flow, &site, self.grouped(&site).inner(), |_, rows: Rows<(K, Vec<V>)>, give| {
+        let operator = self.operator::<(K, V, W)>("join", "");
+        let left = map_containers(&graph.flow, &operator, self.grouped(&operator).inner(), |_, rows: Rows<(K, Vec<V>)>, emit| {
             let side = |(k, vs)| (k, (Some(vs), None));
-            give(Rows::<(K, Sides<V, W>)>::new(rows.partition, rows.take().into_iter().map(side).collect()));
+            emit(Rows::<(K, Sides<V, W>)>::new(rows.partition, rows.take().into_iter().map(side).collect()));
         });
-        let right = expand(&graph.flow, &site, other.grouped(&site).inner(), |_, rows: Rows<(K, Vec<W>)>, give| {
-            let side = |(k, ws)| (k, (None, Some(ws)));
-            give(Rows::<(K, Sides<V, W>)>::new(rows.partition, rows.take().into_iter().map(side).collect()));
-        });
+        let right =
+            map_containers(&graph.flow, &operator, other.grouped(&operator).inner(), |_, rows: Rows<(K, Vec<W>)>, emit| {
+                let side = |(k, ws)| (k, (None, Some(ws)));
+                emit(Rows::<(K, Sides<V, W>)>::new(rows.partition, rows.take().into_iter().map(side).collect()));
+            });
         let joined = batched(
             &graph.flow,
-            &site,
+            &operator,
             left.concat(right),
             Pipeline,
-            |slots, t, rows: Rows<(K, Sides<V, W>)>| {
-                let (ls, rs): &mut Batch<K, V, W> = slots.at(t);
+            |pending, t, rows: Rows<(K, Sides<V, W>)>| {
+                let (ls, rs): &mut Batch<K, V, W> = pending.at(t);
                 let partition = rows.partition;
                 for (k, sides) in rows.take() {
                     match sides {
@@ -54,18 +58,14 @@ impl<'s, K: Key, V: Exchange> DStream<'s, (K, V)> {
                     }
                 }
             },
-            |_, (ls, rs), give| {
+            |_, (ls, rs), emit| {
                 for (partition, k, ws) in rs {
                     let Some(vs) = ls.get(&k) else { continue };
                     let pairs = vs.iter().flat_map(|v| ws.iter().map(|w| (k.clone(), (v.clone(), w.clone()))));
-                    give(Rows::new(partition, pairs.collect()));
+                    emit(Rows::new(partition, pairs.collect()));
                 }
             },
         );
-        let lineage = merged(&self.node.lineage, &other.node.lineage);
-        DStream::new(graph, joined, &[Case::Bag { grouped: true }], &lineage)
-            .on_grid(self.node.grid.union(&other.node.grid))
-            .with_state(only(self.node.state.get(), other.node.state.get()))
-            .placed(true)
+        DStream::new_keyed(graph, joined, self.node.meta.join(&other.node.meta))
     }
 }

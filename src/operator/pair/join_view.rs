@@ -1,13 +1,13 @@
-//! `join_view`: a batch meets a view as it is then.
+//! `join_view`: each batch looks up its keys in a view.
 
 use serde::{Deserialize, Serialize};
 use timely::dataflow::operators::Concat;
 
-use crate::api::dstream::{Case, DStream, merged, only};
+use crate::api::dstream::DStream;
 use crate::api::view::View;
 use crate::core::data::{Exchange, FastMap, Key, Rows, key_group};
 use crate::core::time::BatchTime;
-use crate::engine::flow::{Give, Site, VecStream, batched, expand, route};
+use crate::engine::flow::{Emitter, VecStream, batched, map_containers, route};
 use crate::operator::kernel::combine::by_group;
 
 /// A row of the batch, or a change of the view.
@@ -19,13 +19,16 @@ enum Side<V, W> {
 
 type Sides<'s, K, V, W> = VecStream<'s, (BatchTime, K, Side<V, W>)>;
 
-/// What comes of a key in one batch.
+/// The rows of a batch, and the changes of the view.
 type Batch<K, V, W> = (Vec<(K, V)>, Vec<(K, W, i64)>);
 
 impl<'s, K: Key, V: Exchange> DStream<'s, (K, V)> {
-    /// Each row of the batch with every value that its key has in the view at that time, as often as it is there: the lookup
-    /// in a table. What was joined is not corrected when the view changes later; [`View::join`] is. Off its grid the view
-    /// stands as at its last time on it. A row whose key is not in the view gives nothing.
+    /// A row `(key, (value, looked up))` for each row of the batch and each value that its key has in the view at the batch time: a
+    /// lookup in a table, Flink's temporal join. A row whose key is not in the view has no result. Rows are in no order.
+    ///
+    /// Results are not corrected when the view changes later; those of [`View::join`] are. Between two times of the view's schedule
+    /// the lookup sees the view as of the earlier one. A batch costs its rows and the changes of the view; each worker keeps the part
+    /// of the view whose keys it owns.
     ///
     /// ```
     /// use tidemill::testing::check;
@@ -38,31 +41,31 @@ impl<'s, K: Key, V: Exchange> DStream<'s, (K, V)> {
     #[doc(alias = "transformWith")]
     #[track_caller]
     pub fn join_view<W: Key>(&self, view: &View<'s, (K, W)>) -> DStream<'s, (K, (V, W))> {
-        let site = Site::of("join_view");
         let graph = &self.node.graph;
-        graph.note::<(K, V, W)>("join_view", "");
-        let rows: Sides<'s, K, V, W> = expand(&graph.flow, &site, self.inner(), |t, rows: Rows<(K, V)>, give| {
-            give(rows.take().into_iter().map(|(k, v)| (t, k, Side::Row(v))).collect());
+        let operator = self.operator::<(K, V, W)>("join_view", "");
+        let rows: Sides<'s, K, V, W> = map_containers(&graph.flow, &operator, self.inner(), |t, rows: Rows<(K, V)>, emit| {
+            emit(rows.take().into_iter().map(|(k, v)| (t, k, Side::Row(v))).collect());
         });
-        let changes: Sides<'s, K, V, W> = expand(&graph.flow, &site, view.plain(), |_, changes: Vec<((K, W), _, _)>, give| {
-            give(changes.into_iter().map(|((k, w), t, n)| (t, k, Side::Change(w, n))).collect());
-        });
+        let changes: Sides<'s, K, V, W> =
+            map_containers(&graph.flow, &operator, view.rows(), |_, changes: Vec<((K, W), _, _)>, emit| {
+                emit(changes.into_iter().map(|((k, w), t, n)| (t, k, Side::Change(w, n))).collect());
+            });
         let mut table: FastMap<K, Vec<(W, i64)>> = FastMap::default();
         let joined = batched(
             &graph.flow,
-            &site,
+            &operator,
             rows.concat(changes),
             route(|(_, k, _): &(BatchTime, K, Side<V, W>)| key_group(k)),
-            |slots, _, sides: Vec<(BatchTime, K, Side<V, W>)>| {
+            |pending, _, sides: Vec<(BatchTime, K, Side<V, W>)>| {
                 for (t, k, side) in sides {
-                    let (rows, changes): &mut Batch<K, V, W> = slots.at(t);
+                    let (rows, changes): &mut Batch<K, V, W> = pending.at(t);
                     match side {
                         Side::Row(v) => rows.push((k, v)),
                         Side::Change(w, n) => changes.push((k, w, n)),
                     }
                 }
             },
-            move |_, (rows, changes), give: &mut Give<'_, _>| {
+            move |_, (rows, changes), emit: &mut Emitter<'_, _>| {
                 changes.into_iter().for_each(|(k, w, n)| apply(&mut table, k, w, n));
                 let mut joined = Vec::new();
                 for (k, v) in rows {
@@ -70,18 +73,15 @@ impl<'s, K: Key, V: Exchange> DStream<'s, (K, V)> {
                     let copies = values.iter().flat_map(|(w, n)| std::iter::repeat_n(w, (*n).max(0) as usize));
                     joined.extend(copies.map(|w| (key_group(&k), (k.clone(), (v.clone(), w.clone())))));
                 }
-                by_group(0, joined, give);
+                by_group(0, joined, emit);
             },
         );
-        let lineage = merged(&self.node.lineage, &view.node.lineage);
-        DStream::new(graph, joined, &[Case::Bag { grouped: true }], &lineage)
-            .on_grid(self.node.grid.clone())
-            .with_state(only(self.node.state.get(), view.node.state.get()))
-            .placed(true)
+        let meta = self.node.meta.join(&view.node.meta).scheduled(self.node.meta.schedule.clone());
+        DStream::new_keyed(graph, joined, meta)
     }
 }
 
-/// One value more or less under a key; keys have few.
+/// Adds `n` to the count of one value of a key. Keys have few values.
 fn apply<K: Key, W: Key>(table: &mut FastMap<K, Vec<(W, i64)>>, k: K, w: W, n: i64) {
     let values = table.entry(k.clone()).or_default();
     match values.binary_search_by(|(old, _)| old.cmp(&w)) {

@@ -1,11 +1,12 @@
-//! `map_values`: the values through a function, keys where they are.
+//! `map_values`: maps the value of each pair; the key stays.
 
 use crate::api::dstream::DStream;
 use crate::core::data::{Data, Rows};
-use crate::engine::flow::{Site, expand};
+use crate::engine::flow::map_containers;
 
 impl<'s, K: Data, V: Data> DStream<'s, (K, V)> {
-    /// Each value through `f`.
+    /// Each pair with the result of `f` for its value, in the same partitions and order. Rows stay with the workers that own their keys,
+    /// so a later verb by key need not move them. Keeps no state.
     ///
     /// ```
     /// use tidemill::testing::check;
@@ -14,11 +15,10 @@ impl<'s, K: Data, V: Data> DStream<'s, (K, V)> {
     #[doc(alias = "mapValues")]
     #[track_caller]
     pub fn map_values<U: Data>(&self, mut f: impl FnMut(V) -> U + 'static) -> DStream<'s, (K, U)> {
-        let site = Site::of("map_values");
-        self.node.graph.note::<U>("map_values", "");
-        let mapped = expand(&self.node.graph.flow, &site, self.inner(), move |_, rows: Rows<(K, V)>, give| {
-            give(Rows::new(rows.partition, rows.take().into_iter().map(|(k, v)| (k, f(v))).collect()));
+        let operator = self.operator::<U>("map_values", "");
+        let mapped = map_containers(&self.node.graph.flow, &operator, self.inner(), move |_, rows: Rows<(K, V)>, emit| {
+            emit(Rows::new(rows.partition, rows.take().into_iter().map(|(k, v)| (k, f(v))).collect()));
         });
-        self.narrow(mapped).placed(self.node.placed)
+        self.narrow_keyed(mapped)
     }
 }

@@ -1,4 +1,4 @@
-//! Verbs on `DStream<(K, V)>`, batch by batch.
+//! Verbs on `DStream<(K, V)>`, a stream of pairs, batch by batch.
 
 mod group_by_key;
 mod join;

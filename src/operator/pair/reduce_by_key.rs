@@ -1,15 +1,18 @@
-//! `reduce_by_key` on batches: the values of each key into one.
+//! `reduce_by_key` on batches: the values of each key, reduced to one.
 
 use crate::api::dstream::DStream;
 use crate::core::data::{Exchange, Key, Rows};
-use crate::engine::flow::Site;
-use crate::operator::kernel::partial_table::Book;
+use crate::engine::flow::map_containers;
+use crate::engine::operator_id::OperatorId;
+use crate::operator::kernel::partial_table::PartialTable;
 
 impl<'s, K: Key, V: Exchange> DStream<'s, (K, V)> {
-    /// Each key of the batch with its values through `f`, which must be associative and commutative: values are combined on
-    /// every worker before they move. Spark asks for associative only, and relies on commutative.
+    /// A row `(key, value)` per batch for each key of the batch: its values reduced by `f`. Rows are in no order; outputs sort them.
     ///
-    /// A bare `1` is an `i32` and wraps at two thousand million in a release build: write `1i64`.
+    /// `f` must be associative and commutative: each worker combines values while the batch is open, and sends a row per key. (Spark
+    /// asks for associative only, but relies on both.) Keeps no state.
+    ///
+    /// A bare `1` is an `i32`, which overflows at about 2·10⁹ and wraps in a release build: write `1i64`.
     ///
     /// ```
     /// use tidemill::testing::check;
@@ -18,27 +21,26 @@ impl<'s, K: Key, V: Exchange> DStream<'s, (K, V)> {
     #[doc(alias = "reduceByKey")]
     #[track_caller]
     pub fn reduce_by_key(&self, f: impl Fn(V, V) -> V + Clone + 'static) -> DStream<'s, (K, V)> {
-        let site = Site::of("reduce_by_key");
-        self.node.graph.note::<(K, V)>("reduce_by_key", "");
-        self.reduced(&site, f)
+        let operator = self.operator::<(K, V)>("reduce_by_key", "");
+        self.reduced(&operator, f)
     }
 
-    /// The kernel: one row a key, on the worker that owns it.
-    pub(crate) fn reduced(&self, site: &Site, f: impl Fn(V, V) -> V + Clone + 'static) -> DStream<'s, (K, V)> {
+    /// The kernel: one row per key, on the worker that owns the key.
+    pub(crate) fn reduced(&self, operator: &OperatorId, f: impl Fn(V, V) -> V + Clone + 'static) -> DStream<'s, (K, V)> {
         let (f2, f3) = (f.clone(), f);
-        let fold = move |sums: &mut Book<_, _>, rows: Rows<(K, V)>| {
-            rows.take().into_iter().for_each(|(k, v)| merge(sums.of_own(k), Some(v), &f2));
+        let fold = move |table: &mut PartialTable<_, _>, rows: Rows<(K, V)>| {
+            rows.take().into_iter().for_each(|(k, v)| merge(table.of_own(k), Some(v), &f2));
         };
-        let reduced = self.combine(site, None, fold, move |a, b| merge(a, b, &f3));
+        let reduced = self.combine(operator, None, fold, move |a, b| merge(a, b, &f3));
         let flow = &self.node.graph.flow;
-        let plain = crate::engine::flow::expand(flow, site, reduced.inner(), |_, rows: Rows<(K, Option<V>)>, give| {
-            give(Rows::new(rows.partition, rows.take().into_iter().filter_map(|(k, v)| v.map(|v| (k, v))).collect()));
+        let plain = map_containers(flow, operator, reduced.inner(), |_, rows: Rows<(K, Option<V>)>, emit| {
+            emit(Rows::new(rows.partition, rows.take().into_iter().filter_map(|(k, v)| v.map(|v| (k, v))).collect()));
         });
-        reduced.narrow(plain).placed(true)
+        reduced.narrow_keyed(plain)
     }
 }
 
-/// `Option` so that `f` may take its arguments by value.
+// `Option`, so that `f` may take its arguments by value.
 fn merge<V>(acc: &mut Option<V>, more: Option<V>, f: &impl Fn(V, V) -> V) {
     *acc = match (acc.take(), more) {
         (Some(a), Some(b)) => Some(f(a, b)),

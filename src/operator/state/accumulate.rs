@@ -1,15 +1,16 @@
-//! `accumulate` and `sum_by_key`: what only grows, and what is added up, since the beginning.
+//! `accumulate` and `sum_by_key`: all rows so far, and sums so far.
 
 use crate::api::dstream::DStream;
 use crate::api::view::{Form, View};
-use crate::arrangement::keyed::sums;
+use crate::arrangement::interned::sums;
 use crate::core::data::{Key, Rows};
-use crate::core::time::Grid;
-use crate::engine::flow::Site;
-use crate::operator::kernel::partial_table::Book;
+use crate::operator::kernel::partial_table::PartialTable;
 
 impl<'s, T: Key> DStream<'s, T> {
-    /// All rows so far: the input table of Structured Streaming.
+    /// A view of all rows since the job began: the input table of Structured Streaming. Rows only enter it, each as often as it
+    /// occurs.
+    ///
+    /// A batch costs its distinct rows. State: every distinct row with its count, saved in checkpoints; it grows without bound.
     ///
     /// ```
     /// use tidemill::testing::check;
@@ -17,19 +18,18 @@ impl<'s, T: Key> DStream<'s, T> {
     /// ```
     #[track_caller]
     pub fn accumulate(&self) -> View<'s, T> {
-        let site = Site::of("accumulate");
         let graph = &self.node.graph;
-        let name = graph.note::<T>("accumulate", "");
-        let fold = |sums: &mut Book<_, _>, rows: Rows<T>| rows.rows.iter().for_each(|r| *sums.of(r) += 1);
-        let (keyed, state) = sums(&self.combine(&site, 0, fold, |a, b| *a += b), &site, name);
-        let view = View::new(graph, &self.node.lineage, Grid::every(graph.config.interval.millis()), Form::Keyed(keyed), None);
-        view.node.state.set(Some(state));
-        view
+        let operator = self.operator::<T>("accumulate", "");
+        let fold = |table: &mut PartialTable<_, _>, rows: Rows<T>| rows.rows.iter().for_each(|r| *table.of(r) += 1);
+        let (ids, state) = sums(&self.combine(&operator, 0, fold, |a, b| *a += b), &operator);
+        View::new(graph, self.node.meta.every(graph.config.interval.millis()).with_state(state), Form::Interned(ids), None)
     }
 }
 
 impl<'s, K: Key> DStream<'s, (K, i64)> {
-    /// Each key with the sum of its numbers so far; a batch costs only the keys in it. A key whose sum is 0 has no row.
+    /// A view with a row `(key, sum)` for each key: the sum of its numbers since the job began. A key whose sum is 0 has no row.
+    ///
+    /// A batch costs the keys in it. State: a sum per key, saved in checkpoints; it grows with the number of keys.
     ///
     /// ```
     /// use tidemill::testing::check;
@@ -41,17 +41,14 @@ impl<'s, K: Key> DStream<'s, (K, i64)> {
     /// ```
     #[track_caller]
     pub fn sum_by_key(&self) -> View<'s, (K, i64)> {
-        let site = Site::of("sum_by_key");
         let graph = &self.node.graph;
-        let name = graph.note::<K>("sum_by_key", "");
-        let fold = |sums: &mut Book<_, _>, rows: Rows<(K, i64)>| {
-            rows.take().into_iter().for_each(|(k, n)| *sums.of_own(k) += n);
+        let operator = self.operator::<K>("sum_by_key", "");
+        let fold = |table: &mut PartialTable<_, _>, rows: Rows<(K, i64)>| {
+            rows.take().into_iter().for_each(|(k, n)| *table.of_own(k) += n);
         };
-        let placed = if self.node.placed { self.clone() } else { self.combine(&site, 0, fold, |a, b| *a += b) };
-        let (keyed, state) = sums(&placed, &site, name);
-        let every = Grid::every(graph.config.interval.millis());
-        let sums = View::new(graph, &self.node.lineage, every, Form::Keyed(keyed), None).counts(&site);
-        sums.node.state.set(Some(state));
-        sums
+        let keyed = if self.node.keyed { self.clone() } else { self.combine(&operator, 0, fold, |a, b| *a += b) };
+        let (ids, state) = sums(&keyed, &operator);
+        let meta = self.node.meta.every(graph.config.interval.millis()).with_state(state);
+        View::new(graph, meta, Form::Interned(ids), None).counted(&operator)
     }
 }

@@ -1,27 +1,27 @@
-//! `fold_by_key`: what a function makes of each key's values since the beginning, as a view.
+//! `fold_by_key`: the values of each key since the job began, folded by a function, as a view.
 
 use std::cell::RefCell;
 use std::rc::Rc;
 
 use hashbrown::hash_map::Entry;
-use timely::dataflow::channels::pact::Pipeline;
 
 use super::update_state_by_key::States;
 use crate::api::dstream::DStream;
-use crate::api::view::{Form, View};
+use crate::api::view::{Form, View, ViewNode};
 use crate::core::data::{Exchange, Key, Rows};
 use crate::core::error::BoxError;
-use crate::core::time::{BatchTime, Grid};
-use crate::engine::flow::{Site, batched};
+use crate::core::time::BatchTime;
+use crate::engine::flow::collect_batches;
 use crate::engine::state::{Changes as Changed, Groups, KeyedState};
 
 impl<'s, K: Key, V: Exchange> DStream<'s, (K, V)> {
-    /// Each key with all its values so far folded by `f`, beginning with `init`; a batch costs only the keys in it.
+    /// A view with a row `(key, state)` for each key: all its values since the job began, folded by `f`, starting with `init`.
     ///
-    /// Values come in the order in which they were read, so `f` need be neither associative nor commutative. A key once seen has
-    /// a row for ever, and memory grows with the keys: [`DStream::update_state_by_key`] can forget. An empty batch changes
-    /// nothing; before the first value of a key there is no row, not even with `init`. The view's rows are `Key`: for floats
+    /// `f` sees values in the order in which they were read, so it need be neither associative nor commutative. A key has a row from
+    /// its first value on, for ever: [`DStream::update_state_by_key`] can forget keys. The state must be a `Key`; for floats use
     /// [`crate::core::data::F64`].
+    ///
+    /// A batch costs the keys in it; their values move to the workers that own them. State: one per key, saved in checkpoints.
     ///
     /// ```
     /// use tidemill::testing::check;
@@ -35,24 +35,18 @@ impl<'s, K: Key, V: Exchange> DStream<'s, (K, V)> {
     #[doc(alias = "updateStateByKey")]
     #[track_caller]
     pub fn fold_by_key<S: Key>(&self, init: S, mut f: impl FnMut(S, V) -> S + 'static) -> View<'s, (K, S)> {
-        let site = Site::of("fold_by_key");
         let graph = &self.node.graph;
-        let name = graph.note::<(K, S)>("fold_by_key", "");
+        let operator = self.operator::<(K, S)>("fold_by_key", "");
         let state: Rc<RefCell<Folds<K, S>>> = Rc::default();
-        let (number, owner) = graph.remember(name, state.clone());
-        let changes = batched(
+        let (number, owner) = graph.register_state(&operator, state.clone());
+        let changes = collect_batches(
             &graph.flow,
-            &site,
-            self.grouped(&site).inner(),
-            Pipeline,
-            |slots, t, rows: Rows<(K, Vec<V>)>| {
-                let at: &mut Vec<Rows<(K, Vec<V>)>> = slots.at(t);
-                at.push(rows);
-            },
-            move |tick, batch, give| {
-                give(owner.batch(tick, || {
+            &operator,
+            self.grouped(&operator).inner(),
+            move |tick, batch: Vec<Rows<(K, Vec<V>)>>, emit| {
+                emit(owner.batch(tick, || {
                     let mut state = state.borrow_mut();
-                    let mut changes = state.burst(tick.time);
+                    let mut changes = state.restored_rows(tick.time);
                     for rows in batch {
                         let group = rows.partition.index;
                         for (k, values) in rows.take() {
@@ -63,19 +57,17 @@ impl<'s, K: Key, V: Exchange> DStream<'s, (K, V)> {
                 }))
             },
         );
-        let every = Grid::every(graph.config.interval.millis());
-        let view = View::new(graph, &self.node.lineage, every, Form::Plain(changes), Some(site.name()));
-        view.node.state.set(Some(number));
-        view.with(|node| node.placed = true)
+        let meta = self.node.meta.every(graph.config.interval.millis()).with_state(number);
+        ViewNode::new(graph, meta, Form::Rows(changes), Some(operator.to_string())).co_located(true).view()
     }
 }
 
 /// Every key's state.
 struct Folds<K, S> {
     states: States<K, S>,
-    /// Whether states were loaded that are not in the view yet.
+    /// Whether states were restored and are not in the view yet.
     loaded: bool,
-    /// Groups with changes since the last cut.
+    /// Key groups with changes since the last snapshot.
     changed: Groups,
 }
 
@@ -88,8 +80,8 @@ impl<K, S> Default for Folds<K, S> {
 type Changes<K, S> = Vec<((K, S), BatchTime, i64)>;
 
 impl<K: Key, S: Key> Folds<K, S> {
-    /// What was loaded enters the view with the first batch.
-    fn burst(&mut self, t: BatchTime) -> Changes<K, S> {
+    /// Restored rows enter the view with the first batch.
+    fn restored_rows(&mut self, t: BatchTime) -> Changes<K, S> {
         let loaded = std::mem::take(&mut self.loaded).then_some(&self.states.0);
         loaded.into_iter().flatten().flatten().map(|(k, s)| ((k.clone(), s.clone()), t, 1)).collect()
     }
@@ -144,7 +136,7 @@ mod tests {
     use crate::core::data::key_group;
 
     #[test]
-    fn folds_go_out_and_come_in_by_key_group() {
+    fn folds_are_saved_and_restored_by_key_group() {
         let t = BatchTime::from_millis(1);
         let fold = |folds: &mut Folds<String, i64>, k: String, n: i64| {
             let mut changes = Vec::new();
@@ -158,10 +150,10 @@ mod tests {
         for piece in (0..crate::core::data::KEY_GROUPS).map(|g| all.save(g, t)).filter(|p| !p.is_empty()) {
             again.load(&piece, t).unwrap();
         }
-        let mut burst = again.burst(t);
-        burst.sort();
-        assert_eq!((burst.len(), &burst[0]), (100, &(("k0".to_string(), 101), t, 1)));
-        assert!(again.burst(t).is_empty(), "once");
+        let mut restored_rows = again.restored_rows(t);
+        restored_rows.sort();
+        assert_eq!((restored_rows.len(), &restored_rows[0]), (100, &(("k0".to_string(), 101), t, 1)));
+        assert!(again.restored_rows(t).is_empty(), "once");
         assert_eq!(fold(&mut again, "k7".into(), 3), [(("k7".into(), 108), t, -1), (("k7".into(), 112), t, 1)]);
         assert_eq!(fold(&mut again, "new".into(), 3), [(("new".into(), 104), t, 1)]);
     }

@@ -1,5 +1,5 @@
-//! Verbs that remember from batch to batch what a user's function makes of a key. `update_state_by_key` gives a DStream, as in
-//! Spark; `fold_by_key` a View of what changed.
+//! Verbs that keep a state per key over all batches. `update_state_by_key` returns a DStream of all states, as in Spark;
+//! `fold_by_key`, `sum_by_key` and `accumulate` return a View.
 
 mod accumulate;
 mod fold_by_key;

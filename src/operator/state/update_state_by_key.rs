@@ -1,4 +1,4 @@
-//! `update_state_by_key`: every key's state, through a function, every batch.
+//! `update_state_by_key`: a function updates the state of every key in every batch.
 
 use std::cell::RefCell;
 use std::rc::Rc;
@@ -9,15 +9,16 @@ use crate::api::dstream::DStream;
 use crate::core::data::{Exchange, FastMap, KEY_GROUPS, Key, PartitionId, Rows, encoded, key_group};
 use crate::core::error::BoxError;
 use crate::core::time::BatchTime;
-use crate::engine::flow::{Site, batched};
+use crate::engine::flow::batched;
 use crate::engine::state::{ALL, Changes, KeyedState};
 
 impl<'s, K: Key, V: Exchange> DStream<'s, (K, V)> {
-    /// The state of every key after each batch. `f` is called for every key in every batch, also where the key has no values:
-    /// with the batch's values, as they were read, and the state so far, `None` for a key seen for the first time. It
-    /// returns the new state, or `None` to forget the key.
+    /// A row `(key, state)` per batch for every key that has a state. `f` runs for every key in every batch, also for a key without
+    /// values: with the batch's values in the order in which they were read, and the previous state, `None` for a new key. It returns
+    /// the new state, or `None` to forget the key. Rows are in no order; outputs sort them.
     ///
-    /// O(keys) a batch by definition, as in Spark; [`DStream::sum_by_key`] and [`DStream::fold_by_key`] touch only keys with data.
+    /// A batch costs all keys, as in Spark. [`DStream::sum_by_key`] and [`DStream::fold_by_key`] cost only the keys in the batch.
+    /// State: one per key that is not forgotten, saved in checkpoints.
     ///
     /// ```
     /// use tidemill::testing::check;
@@ -33,22 +34,21 @@ impl<'s, K: Key, V: Exchange> DStream<'s, (K, V)> {
         &self,
         mut f: impl FnMut(&[V], Option<S>) -> Option<S> + 'static,
     ) -> DStream<'s, (K, S)> {
-        let site = Site::of("update_state_by_key");
         let graph = &self.node.graph;
-        let name = graph.note::<(K, S)>("update_state_by_key", "");
+        let operator = self.operator::<(K, S)>("update_state_by_key", "");
         let states: Rc<RefCell<States<K, S>>> = Rc::default();
-        let (number, owner) = graph.remember(name, states.clone());
-        let grouped = self.grouped(&site);
+        let (number, owner) = graph.register_state(&operator, states.clone());
+        let grouped = self.grouped(&operator);
         let updated = batched(
             &graph.flow,
-            &site,
+            &operator,
             grouped.inner(),
             Pipeline,
-            |slots, t, rows: Rows<(K, Vec<V>)>| {
-                let values: &mut FastMap<u32, FastMap<K, Vec<V>>> = slots.at(t);
+            |pending, t, rows: Rows<(K, Vec<V>)>| {
+                let values: &mut FastMap<u32, FastMap<K, Vec<V>>> = pending.at(t);
                 values.entry(rows.partition.index).or_default().extend(rows.take());
             },
-            move |tick, mut values, give| {
+            move |tick, mut values, emit| {
                 owner.batch(tick, || {
                     if tick.restored {
                         return;
@@ -64,12 +64,12 @@ impl<'s, K: Key, V: Exchange> DStream<'s, (K, V)> {
                             kept.extend(f(&new, None).map(|s| (k, s)));
                         }
                         states.extend(kept.iter().cloned());
-                        give(Rows::new(PartitionId { branch: 0, index: group as u32 }, kept));
+                        emit(Rows::new(PartitionId { branch: 0, index: group as u32 }, kept));
                     }
                 })
             },
         );
-        grouped.narrow(updated).placed(true).with_state(Some(number))
+        DStream::new_keyed(graph, updated, self.node.meta.with_state(number))
     }
 }
 
@@ -83,7 +83,7 @@ impl<K, S> Default for States<K, S> {
 }
 
 impl<K: Key, S: Exchange> KeyedState for States<K, S> {
-    /// The function was called for all keys: whether a state is another one now shows when it is saved.
+    /// The function ran for all keys. Which states have changed shows when they are saved.
     fn cut(&mut self, _: BatchTime) -> Changes {
         Changes { groups: ALL, gone: None }
     }
@@ -113,7 +113,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn state_goes_out_and_comes_in_by_key_group() {
+    fn state_is_saved_and_restored_by_key_group() {
         let mut all: States<String, i64> = States::default();
         for n in 0..100 {
             let k = format!("key {n}");

@@ -7,15 +7,15 @@ use proptest::prelude::*;
 
 use crate::core::data::{Rows, key_group};
 use crate::core::time::BatchTime;
-use crate::operator::kernel::partial_table::{Book, Parcel, Reader, Whole, Writer};
+use crate::operator::kernel::partial_table::{Combiner, MergedTable, Merger, PartialBatch, PartialTable};
 
 type Sums = BTreeMap<String, i64>;
-type Told = (BatchTime, Vec<Parcel<String, i64>>);
+type Told = (BatchTime, Vec<PartialBatch<String, i64>>);
 
 /// One worker: its writer, the batches that it has open, and what it has sent and is not read yet, by owner.
 struct Worker {
-    writer: Writer<String, i64>,
-    open: VecDeque<(BatchTime, Book<String, i64>)>,
+    writer: Combiner<String, i64>,
+    open: VecDeque<(BatchTime, PartialTable<String, i64>)>,
     sent: Vec<VecDeque<Told>>,
 }
 
@@ -38,15 +38,15 @@ fn at(batch: usize) -> BatchTime {
 
 /// Lets workers combine batches, as many open at once as `open` says, and hears them in the order of `turns`. Returns what comes
 /// out of each batch, and the owners.
-fn told(workers: usize, batches: &[Vec<Keys>], open: usize, turns: &[usize]) -> (Vec<Sums>, Vec<Reader<String, i64>>) {
-    let worker = |w| Worker { writer: Writer::new(w, workers, 0), open: VecDeque::new(), sent: vec![VecDeque::new(); workers] };
+fn told(workers: usize, batches: &[Vec<Keys>], open: usize, turns: &[usize]) -> (Vec<Sums>, Vec<Merger<String, i64>>) {
+    let worker = |w| Worker { writer: Combiner::new(w, workers, 0), open: VecDeque::new(), sent: vec![VecDeque::new(); workers] };
     let mut all: Vec<Worker> = (0..workers).map(worker).collect();
     let close = |worker: &mut Worker| {
         let (t, book) = worker.open.pop_front().expect("an open batch");
-        worker.writer.parcels(book, &mut |parcels| {
+        worker.writer.partials(book, &mut |parcels| {
             // A parcel is what goes over the wire.
             let bytes = crate::core::data::encoded(&parcels);
-            let parcels: Vec<Parcel<String, i64>> = postcard::from_bytes(&bytes).expect("parcels");
+            let parcels: Vec<PartialBatch<String, i64>> = postcard::from_bytes(&bytes).expect("parcels");
             parcels.into_iter().for_each(|p| worker.sent[p.to as usize].push_back((t, vec![p])));
         });
     };
@@ -67,8 +67,9 @@ fn told(workers: usize, batches: &[Vec<Keys>], open: usize, turns: &[usize]) -> 
     let mut sums = vec![Sums::new(); batches.len()];
     let mut readers = Vec::new();
     for owner in 0..workers {
-        let mut reader = Reader::new(workers);
-        let mut wholes: BTreeMap<BatchTime, Whole<i64>> = (0..batches.len()).map(|b| (at(b), Whole::default())).collect();
+        let mut reader = Merger::new(workers);
+        let mut wholes: BTreeMap<BatchTime, MergedTable<i64>> =
+            (0..batches.len()).map(|b| (at(b), MergedTable::default())).collect();
         let mut turns = turns.iter().cycle();
         for (batch, sums) in sums.iter_mut().enumerate() {
             // Others may be ahead, a few batches; this batch is whole when nobody has anything of it.
@@ -78,7 +79,7 @@ fn told(workers: usize, batches: &[Vec<Keys>], open: usize, turns: &[usize]) -> 
                 let from = if has(&all[turn], batch + 3) { turn } else { late };
                 let (t, parcels) = all[from].sent[owner].pop_front().expect("something sent");
                 let whole = wholes.get_mut(&t).expect("a batch that is not whole");
-                parcels.into_iter().for_each(|p| reader.read(t, p, whole, |a, b| *a += b));
+                parcels.into_iter().for_each(|p| reader.merge(t, p, whole, |a, b| *a += b));
             }
             let whole = wholes.remove(&at(batch)).expect("a batch");
             reader.rows(at(batch), whole, &mut |rows: Rows<(String, i64)>| {
@@ -122,20 +123,20 @@ proptest! {
 }
 
 /// How many keys the parcels of a book name.
-fn named(writer: &mut Writer<String, i64>, book: Book<String, i64>) -> usize {
+fn named(writer: &mut Combiner<String, i64>, book: PartialTable<String, i64>) -> usize {
     let mut named = 0;
-    writer.parcels(book, &mut |parcels| named += parcels.iter().map(Parcel::names).sum::<usize>());
+    writer.partials(book, &mut |parcels| named += parcels.iter().map(PartialBatch::names).sum::<usize>());
     named
 }
 
-fn write(book: &mut Book<String, i64>, keys: Keys) {
+fn write(book: &mut PartialTable<String, i64>, keys: Keys) {
     keys.names().for_each(|(key, n)| *book.of(key.as_str()) += n);
 }
 
 /// The same keys in every batch go by number from the second on, one book for each batch that is open at once.
 #[test]
 fn a_key_that_comes_again_goes_by_number() {
-    let mut writer: Writer<String, i64> = Writer::new(0, 2, 0);
+    let mut writer: Combiner<String, i64> = Combiner::new(0, 2, 0);
     let mut names = Vec::new();
     for batch in 0..5 {
         let (mut one, mut two) = (writer.open(at(2 * batch)), writer.open(at(2 * batch + 1)));
@@ -150,7 +151,7 @@ fn a_key_that_comes_again_goes_by_number() {
 /// A few new keys of a batch that come late have a book that is closed at once, and the large one goes on.
 #[test]
 fn what_is_late_of_a_batch_closes_no_book() {
-    let mut writer: Writer<String, i64> = Writer::new(0, 2, 0);
+    let mut writer: Combiner<String, i64> = Combiner::new(0, 2, 0);
     let mut names = Vec::new();
     for batch in 0..5 {
         let mut book = writer.open(at(batch));
@@ -187,5 +188,5 @@ fn a_large_book_is_closed_by_a_small_batch() {
     batches.extend(vec![vec![Keys { from: 0, many: 10 }; 2]; 3]);
     let (sums, readers) = told(2, &batches, 2, &[0, 1]);
     assert_eq!(sums, expected(&batches));
-    assert!(readers.iter().all(|r| r.sizes().0 < 30), "{:?}", readers.iter().map(Reader::sizes).collect::<Vec<_>>());
+    assert!(readers.iter().all(|r| r.sizes().0 < 30), "{:?}", readers.iter().map(Merger::sizes).collect::<Vec<_>>());
 }

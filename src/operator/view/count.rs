@@ -1,12 +1,16 @@
-//! `count` of a view: how many rows are in it.
+//! `count` of a view: the number of rows in it.
 
-use crate::api::view::View;
+use crate::api::view::{Form, View};
 use crate::core::data::Key;
 use crate::core::time::BatchTime;
-use crate::engine::flow::{Site, batched, route};
+use crate::engine::flow::PendingBatches;
+use crate::engine::operator_id::OperatorId;
+use crate::operator::kernel::to_one::{partial, to_one};
 
 impl<'s, T: Key> View<'s, T> {
-    /// How many rows the view holds: no row until something was seen, then always one, 0 included.
+    /// A view of one row, the number of rows in this view. There is no row until a row was seen, then always one, also 0.
+    ///
+    /// A batch costs the changes of this view; each worker sends one number. Worker 0 keeps the count.
     ///
     /// ```
     /// use tidemill::testing::check;
@@ -14,49 +18,36 @@ impl<'s, T: Key> View<'s, T> {
     /// ```
     #[track_caller]
     pub fn count(&self) -> View<'s, i64> {
-        let site = Site::of("count");
-        self.node.graph.note::<T>("view count", "");
-        self.counted_rows(&site)
+        let operator = self.operator::<T>("count", "");
+        self.counted_rows(&operator)
     }
 
-    pub(crate) fn counted_rows(&self, site: &Site) -> View<'s, i64> {
+    pub(crate) fn counted_rows(&self, operator: &OperatorId) -> View<'s, i64> {
         let graph = &self.node.graph;
-        let by_time = |slots: &mut crate::engine::flow::Slots<i64>, changes: Vec<(BatchTime, i64)>| {
-            for (t, n) in changes {
-                *slots.at(t) += n;
-            }
-        };
-        // What is left of a row is when and how many: the keyed form is enough, and has no names to look up.
-        let local = crate::engine::flow::expand(
-            &graph.flow,
-            site,
-            self.keyed().changes,
-            |_, changes: Vec<(u32, BatchTime, i64)>, give| {
-                let mut sums: Vec<(BatchTime, i64)> = Vec::new();
-                for (_, t, n) in changes {
-                    match sums.last_mut() {
-                        Some((last, sum)) if *last == t => *sum += n,
-                        _ => sums.push((t, n)),
-                    }
-                }
-                give(sums);
+        // Of a row only the time and the count are needed: ids will do, without their keys.
+        let partials = partial(
+            graph,
+            operator,
+            self.interned().changes,
+            |pending: &mut PendingBatches<i64>, _, changes: Vec<(u32, BatchTime, i64)>| {
+                changes.into_iter().for_each(|(_, t, n)| *pending.at(t) += n);
             },
+            |n| if n == 0 { vec![] } else { vec![n] },
         );
         let mut total: Option<i64> = None;
-        let counts = batched(
-            &graph.flow,
-            site,
-            local,
-            route(|_: &(BatchTime, i64)| 0),
-            move |slots, _, changes| by_time(slots, changes),
-            move |plan, change: i64, give| {
+        let counts = to_one(
+            graph,
+            operator,
+            partials,
+            |sum, ns: Vec<i64>| *sum += ns.iter().sum::<i64>(),
+            move |tick, change: i64, emit| {
                 if change != 0 {
                     let new = total.unwrap_or(0) + change;
-                    let old = total.replace(new).map(|n| (n, plan.time, -1));
-                    give(old.into_iter().chain([(new, plan.time, 1)]).collect());
+                    let old = total.replace(new).map(|n| (n, tick.time, -1));
+                    emit(old.into_iter().chain([(new, tick.time, 1)]).collect());
                 }
             },
         );
-        self.derive(counts, Some(&site.name())).with(|node| node.placed = true)
+        self.derive(Form::Rows(counts), Some(&operator.to_string())).co_located(true).view()
     }
 }

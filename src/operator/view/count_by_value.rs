@@ -2,10 +2,11 @@
 
 use crate::api::view::View;
 use crate::core::data::Key;
-use crate::engine::flow::Site;
 
 impl<'s, T: Key> View<'s, T> {
-    /// Each distinct row of the view with how often it is there.
+    /// A view with a row `(row, count)` for each distinct row of this view.
+    ///
+    /// A batch costs the changes of this view. Each worker keeps a count for each distinct row that it owns.
     ///
     /// ```
     /// use tidemill::testing::check;
@@ -18,8 +19,7 @@ impl<'s, T: Key> View<'s, T> {
     #[doc(alias = "countByValue")]
     #[track_caller]
     pub fn count_by_value(&self) -> View<'s, (T, i64)> {
-        let site = Site::of("count_by_value");
-        self.node.graph.note::<T>("view count_by_value", "");
-        self.counts(&site)
+        let operator = self.operator::<T>("count_by_value", "");
+        self.counted(&operator)
     }
 }

@@ -5,7 +5,9 @@ use crate::arrangement::count::distinct;
 use crate::core::data::Key;
 
 impl<'s, T: Key> View<'s, T> {
-    /// Each row that is in the view, once, until its last copy leaves. Nothing comes of an empty view.
+    /// A view with each row of this view once, until its last copy leaves.
+    ///
+    /// A batch costs the changes of this view. Each worker keeps a count for each distinct row that it owns.
     ///
     /// ```
     /// use tidemill::prelude::*;
@@ -18,12 +20,8 @@ impl<'s, T: Key> View<'s, T> {
     /// ```
     #[track_caller]
     pub fn distinct(&self) -> View<'s, T> {
-        let node = &self.node;
-        node.graph.note::<T>("view distinct", "");
-        let form = Form::Keyed(distinct(&self.keyed(), &node.graph));
-        // What only grows has rows that only come.
-        let view = View::new(&node.graph, &node.lineage, node.grid.clone(), form, node.retracts.clone());
-        view.node.state.set(node.state.get());
-        view
+        self.operator::<T>("distinct", "");
+        // It removes rows only if this view does.
+        self.derive(Form::Interned(distinct(&self.interned(), &self.node.graph)), None).view()
     }
 }

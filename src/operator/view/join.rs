@@ -1,14 +1,15 @@
-//! `join` of two views: the pairs of values they have under the same key, kept up to date when either changes.
+//! `join` of two views: the pairs of values that they have for the same key, kept up to date when either view changes.
 
-use crate::api::dstream::{merged, only};
-use crate::api::view::View;
+use crate::api::view::{Form, View};
 use crate::arrangement::pairs::joined;
 use crate::core::data::Key;
 
 impl<'s, K: Key, V: Key> View<'s, (K, V)> {
-    /// For each key in both views every value of this one with every value of the other, as often as both are there. Its grid
-    /// is both grids; off its own grid a side stands as at its last time on it. Costs a batch what changed and its partners;
-    /// both views are remembered. A view joined to nothing is empty.
+    /// A view with a row `(key, (left, right))` for each key in both views: every value of this view with every value of the other. A
+    /// row that occurs n times meets a row that occurs m times n·m times.
+    ///
+    /// The result changes at the times of both schedules; at a time of one schedule only, the other view is as of its previous time.
+    /// A batch costs the changes and the rows that they meet. Each worker keeps the rows of both views whose keys it owns.
     ///
     /// ```
     /// use tidemill::prelude::*;
@@ -25,14 +26,9 @@ impl<'s, K: Key, V: Key> View<'s, (K, V)> {
     /// ```
     #[track_caller]
     pub fn join<W: Key>(&self, other: &View<'s, (K, W)>) -> View<'s, (K, (V, W))> {
-        let graph = &self.node.graph;
-        graph.note::<(K, V, W)>("view join", "");
-        let both = joined(self.plain(), other.plain(), graph);
-        self.derive(both, other.node.retracts.as_deref()).with(|node| {
-            node.grid = node.grid.union(&other.node.grid);
-            node.lineage = merged(&node.lineage, &other.node.lineage);
-            node.placed = true;
-            node.state = only(node.state.get(), other.node.state.get()).into();
-        })
+        self.operator::<(K, V, W)>("join", "");
+        let both = joined(self.rows(), other.rows(), &self.node.graph);
+        let node = self.derive(Form::Rows(both), other.node.retracts.as_deref()).co_located(true);
+        node.with_meta(self.node.meta.join(&other.node.meta)).view()
     }
 }

@@ -1,22 +1,28 @@
-//! `map`, `filter`, `flat_map`, `map_values`, `union` of views: row by row, nothing remembered.
+//! `map`, `filter`, `flat_map`, `map_values`, `union` of views, row by row without state; and `named`.
 
 use differential_dataflow::AsCollection;
 use timely::dataflow::operators::Concat;
 
-use crate::api::dstream::{merged, only};
-use crate::api::view::View;
+use crate::api::view::{Form, View};
 use crate::core::data::Key;
-use crate::engine::flow::Site;
+use crate::engine::operator_id::OperatorId;
 
 impl<'s, T: Key> View<'s, T> {
-    /// Each row through `f`, which must be pure. Loses the presentation order.
+    /// A view with the result of `f` for each row. `f` must be pure: it runs again when a row leaves. The result has no presentation
+    /// order. A batch costs the changes of this view. Keeps no state.
+    ///
+    /// ```
+    /// use tidemill::testing::check;
+    /// check([vec![1, 2], vec![3]], |s| s.accumulate().map(|n| n % 2).complete(), [vec![0, 1], vec![0, 1, 1]]);
+    /// ```
     #[track_caller]
     pub fn map<U: Key>(&self, f: impl Fn(T) -> U + 'static) -> View<'s, U> {
-        self.node.graph.note::<U>("view map", "");
-        self.derive(self.plain().as_collection().map(f).inner, None)
+        self.operator::<U>("map", "");
+        self.derive(Form::Rows(self.rows().as_collection().map(f).inner), None).view()
     }
 
-    /// The rows for which `test`, which must be pure, is true. Keeps the presentation order.
+    /// A view of the rows for which `test` is true, in the same presentation order. `test` must be pure. A batch costs the changes of
+    /// this view. Keeps no state.
     ///
     /// ```
     /// use tidemill::testing::check;
@@ -24,38 +30,53 @@ impl<'s, T: Key> View<'s, T> {
     /// ```
     #[track_caller]
     pub fn filter(&self, test: impl Fn(&T) -> bool + 'static) -> View<'s, T> {
-        self.node.graph.note::<T>("view filter", "");
-        let (order, placed) = (self.node.order.clone(), self.node.placed);
-        self.derive(self.plain().as_collection().filter(test).inner, None).with(|node| {
-            node.order = order;
-            node.placed = placed;
-        })
+        self.operator::<T>("filter", "");
+        let kept = self.derive(Form::Rows(self.rows().as_collection().filter(test).inner), None);
+        kept.co_located(self.node.co_located).ordered(self.node.order.clone()).view()
     }
 
-    /// All rows that `f`, which must be pure, makes of each row.
+    /// A view of all rows that `f` returns for each row. `f` must be pure. The result has no presentation order. A batch costs the
+    /// changes of this view. Keeps no state.
+    ///
+    /// ```
+    /// use tidemill::testing::check;
+    /// check([vec![2], vec![1]], |s| s.accumulate().flat_map(|n| 0..n).complete(), [vec![0, 1], vec![0, 0, 1]]);
+    /// ```
     #[doc(alias = "flatMap")]
     #[track_caller]
     pub fn flat_map<U: Key, I: IntoIterator<Item = U> + 'static>(&self, f: impl Fn(T) -> I + 'static) -> View<'s, U> {
-        self.node.graph.note::<U>("view flat_map", "");
-        self.derive(self.plain().as_collection().flat_map(f).inner, None)
+        self.operator::<U>("flat_map", "");
+        self.derive(Form::Rows(self.rows().as_collection().flat_map(f).inner), None).view()
     }
 
-    /// The rows of both views. Its grid is both grids; off its own grid a side stands as at its last time on it.
+    /// A view of the rows of both views, each as often as in both together. It changes at the times of both schedules; at a time of
+    /// one schedule only, the other view is as of its previous time. Keeps no state.
+    ///
+    /// ```
+    /// use tidemill::prelude::*;
+    /// use tidemill::testing::check;
+    /// check(
+    ///     [vec![1], vec![2]],
+    ///     |s| s.accumulate().union(&s.over(millis(1), millis(1)).map(|n| n * 10)).complete(),
+    ///     [vec![1, 10], vec![1, 2, 20]],
+    /// );
+    /// ```
     #[track_caller]
     pub fn union(&self, other: &View<'s, T>) -> View<'s, T> {
-        let graph = &self.node.graph;
-        graph.note::<T>("view union", "");
-        let both = self.plain().concat(other.plain());
-        self.derive(both, other.node.retracts.as_deref()).with(|node| {
-            node.grid = node.grid.union(&other.node.grid);
-            node.lineage = merged(&node.lineage, &other.node.lineage);
-            node.state = only(node.state.get(), other.node.state.get()).into();
-        })
+        self.operator::<T>("union", "");
+        let both = self.rows().concat(other.rows());
+        let node = self.derive(Form::Rows(both), other.node.retracts.as_deref());
+        node.with_meta(self.node.meta.join(&other.node.meta)).view()
     }
 }
 
 impl<'s, K: Key, V: Key> View<'s, (K, V)> {
-    /// Each value through `f`, which must be pure.
+    /// A view with the result of `f` for the value of each pair; keys stay. `f` must be pure. Keeps no state.
+    ///
+    /// ```
+    /// use tidemill::testing::check;
+    /// check([vec![('a', 2)]], |s| s.sum_by_key().map_values(|n| n * 10).complete(), [vec![('a', 20)]]);
+    /// ```
     #[doc(alias = "mapValues")]
     #[track_caller]
     pub fn map_values<U: Key>(&self, f: impl Fn(V) -> U + 'static) -> View<'s, (K, U)> {
@@ -64,10 +85,15 @@ impl<'s, K: Key, V: Key> View<'s, (K, V)> {
 }
 
 impl<T> View<'_, T> {
-    /// Names the last verb of this chain that keeps state; see [`crate::prelude::DStream::named`].
+    /// Names the last verb of this chain that keeps state, as [`DStream::named`](crate::prelude::DStream::named) does.
+    ///
+    /// ```
+    /// use tidemill::testing::check;
+    /// check([vec![1], vec![2]], |s| s.accumulate().named("all numbers").count().complete(), [vec![1], vec![2]]);
+    /// ```
     #[track_caller]
     pub fn named(self, name: &str) -> Self {
-        self.node.graph.rename_state(&Site::of("named"), self.node.state.get(), name);
+        self.node.graph.rename_state(&OperatorId::of("named"), self.node.meta.state, name);
         self
     }
 }

@@ -1,115 +1,152 @@
-//! The doors out of a view: `complete`, `update`, `append`, `changes`. Back to a DStream, on the view's grid.
+//! The output modes of a view: `complete`, `update`, `append`, `changes`. Each makes a DStream, at the times of the view's schedule.
 //!
-//! Differential gives changes of several batches under one capability: the kernel sorts them by batch and releases each when it
-//! is closed. Invariant: what a mode says of t is said once, whole.
+//! Differential emits changes of several batches under one capability: the kernel sorts them by batch and releases each batch when
+//! it is closed. Invariant: a mode emits the rows of t once, all together.
 
 use std::rc::Rc;
 
 use timely::dataflow::channels::pact::Pipeline;
 use timely::dataflow::operators::Probe;
 
-use crate::api::context::Graph;
-use crate::api::dstream::{Case, DStream};
+use crate::api::dstream::{DStream, RowOrder};
 use crate::api::view::{Changes, Form, View};
-use crate::arrangement::keyed::sums;
+use crate::arrangement::interned::sums;
 use crate::core::data::{Change, Exchange, FastMap, Key, Rows, key_group};
-use crate::core::time::{BatchTime, Grid};
+use crate::core::time::{BatchTime, Schedule};
 use crate::engine::dictionary::Id;
-use crate::engine::flow::{Flow, Give, RowStream, Site, batched, by_batch, route};
+use crate::engine::flow::{Emitter, Flow, RowStream, batched, by_batch, route};
+use crate::engine::operator_id::OperatorId;
 use crate::operator::kernel::combine::by_group;
-use crate::operator::kernel::partial_table::Book;
+use crate::operator::kernel::partial_table::PartialTable;
 
 impl<'s, T: Key> View<'s, T> {
-    /// All rows of the view, at every time on its grid; in presentation order, if it has one.
+    /// All rows of the view, at every time of its schedule, in its presentation order, if it has one; else in no order. Structured
+    /// Streaming's complete mode.
+    ///
+    /// A batch costs all rows of the view. Each worker keeps the rows that it returns.
+    ///
+    /// ```
+    /// use tidemill::testing::check;
+    /// check([vec![2], vec![], vec![1]], |s| s.accumulate().complete(), [vec![2], vec![2], vec![1, 2]]);
+    /// ```
     #[track_caller]
     pub fn complete(&self) -> DStream<'s, T> {
-        let site = Site::of("complete");
-        self.node.graph.note::<T>("complete", "");
-        let rows = self.emit(&site, Mode::Complete, |row, _| row);
-        self.leave(&site, rows, 1, |order, rows| order(rows))
+        let operator = self.node.graph.operator::<T>("complete", "");
+        let rows = self.in_mode(&operator, Mode::Complete, |row, _| row);
+        self.emit(&operator, rows, 1, |order, rows| order(rows))
     }
 
-    /// What changed since the last time on the grid: rows that left with a negative difference first, then rows that entered.
+    /// The changes since the previous time of the schedule: first rows that left, with a negative difference, then rows that entered.
+    /// A batch costs the changes. Keeps no state. [`DStream::changes_to_view`] is the inverse.
+    ///
+    /// ```
+    /// use tidemill::{core::data::Change, prelude::*, testing::check};
+    /// check(
+    ///     [vec![('a', 1)], vec![('a', 2)]],
+    ///     |s| s.sum_by_key().changes(),
+    ///     [vec![Change { row: ('a', 1), diff: 1 }], vec![Change { row: ('a', 1), diff: -1 }, Change { row: ('a', 3), diff: 1 }]],
+    /// );
+    /// ```
     #[track_caller]
     pub fn changes(&self) -> DStream<'s, Change<T>> {
-        let site = Site::of("changes");
-        self.node.graph.note::<T>("changes", "");
-        let rows = self.emit(&site, Mode::Changes, |row, diff| Change { row, diff });
-        self.leave(&site, rows, 2, |order, rows: Vec<Change<T>>| {
+        let operator = self.node.graph.operator::<T>("changes", "");
+        let rows = self.in_mode(&operator, Mode::Changes, |row, diff| Change { row, diff });
+        self.emit(&operator, rows, 2, |order, rows: Vec<Change<T>>| {
             let (minus, plus): (Vec<_>, Vec<_>) = rows.into_iter().partition(|c| c.diff < 0);
             [minus, plus].into_iter().flat_map(|side| present(order, side)).collect()
         })
     }
 
-    /// The rows that are new or whose number grew since the last time on the grid, once each. A row that only went away is
-    /// not seen: [`View::changes`] says so.
+    /// The rows that are new since the previous time of the schedule, or that occur more often than then, once each. Rows that only
+    /// left are not returned: [`View::changes`] has them. Structured Streaming's update mode.
+    ///
+    /// A batch costs the changes. Keeps no state.
+    ///
+    /// ```
+    /// use tidemill::testing::check;
+    /// check([vec![('a', 1), ('b', 5)], vec![('a', 2)]], |s| s.sum_by_key().update(), [vec![('a', 1), ('b', 5)], vec![('a', 3)]]);
+    /// ```
     #[track_caller]
     pub fn update(&self) -> DStream<'s, T> {
-        let site = Site::of("update");
-        self.node.graph.note::<T>("update", "");
-        let rows = self.emit(&site, Mode::Update, |row, _| row);
-        self.leave(&site, rows, 1, |order, rows| order(rows))
+        let operator = self.node.graph.operator::<T>("update", "");
+        let rows = self.in_mode(&operator, Mode::Update, |row, _| row);
+        self.emit(&operator, rows, 1, |order, rows| order(rows))
     }
 
-    /// The rows that were added since the last time on the grid, each as often as it was added. For views that only grow
-    /// (`accumulate`, and `map`, `filter`, `flat_map`, `union` of such); on any other an error at start, with the verb that retracts.
+    /// The rows that entered since the previous time of the schedule, each as often as it entered. Structured Streaming's append mode.
+    ///
+    /// Only for views that never lose rows: `accumulate`, and `map`, `filter`, `flat_map`, `union` of it. For any other view the
+    /// start fails with an error that names the verb that removes rows. A batch costs the changes. Keeps no state.
+    ///
+    /// ```
+    /// use tidemill::testing::check;
+    /// check([vec![1, 1], vec![2]], |s| s.accumulate().append(), [vec![1, 1], vec![2]]);
+    /// ```
     #[track_caller]
     pub fn append(&self) -> DStream<'s, T> {
-        let site = Site::of("append");
-        self.node.graph.note::<T>("append", "");
+        let operator = self.node.graph.operator::<T>("append", "");
         if let Some(verb) = &self.node.retracts {
-            self.node.graph.problem(&site, format!("{verb} takes rows back; use update() or changes(), or complete()"));
+            self.node.graph.report(&operator, format!("{verb} takes rows back; use update() or changes(), or complete()"));
         }
-        let rows = self.emit(&site, Mode::Append, |row, _| row);
-        self.leave(&site, rows, 1, |order, rows| order(rows))
+        let rows = self.in_mode(&operator, Mode::Append, |row, _| row);
+        self.emit(&operator, rows, 1, |order, rows| order(rows))
     }
 
-    /// Prints the first `n` rows of the view, at every time on its grid: `complete().print(n)`.
+    /// Prints the first `n` rows of the view at every time of its schedule: short for `complete().print(n)`.
+    ///
+    /// ```
+    /// use tidemill::prelude::*;
+    /// let queue = QueueSource::from_batches([vec![('a', 1)], vec![('a', 2)]]);
+    /// let job = StreamingContext::builder("sums", millis(5)).run(move |ssc| {
+    ///     ssc.queue_stream(&queue).sum_by_key().print(10);
+    ///     Ok(())
+    /// });
+    /// assert!(job.is_ok());
+    /// ```
     #[doc(alias = "pprint")]
     #[track_caller]
     pub fn print(&self, n: usize) {
         self.complete().print(n);
     }
 
-    /// What a mode says of each batch. Counts are rendered only where they are said.
-    fn emit<U: 'static>(&self, site: &Site, mode: Mode, wrap: fn(T, i64) -> U) -> RowStream<'s, U> {
+    /// The rows of each batch in a mode. A row of a count is made only if the mode emits it.
+    fn in_mode<U: 'static>(&self, operator: &OperatorId, mode: Mode, wrap: fn(T, i64) -> U) -> RowStream<'s, U> {
         let node = &self.node;
-        let (flow, grid) = (&node.graph.flow, node.grid.clone());
-        if let Some(counts) = &node.rendered {
-            let items = Counts { render: counts.render.clone(), all: Vec::new() };
-            let named = settled(flow, site, counts.changes.clone(), Pipeline, mode, grid, items, wrap);
-            // Ids are not used again before these are through, whether an output wants them or not.
+        let (flow, schedule) = (&node.graph.flow, node.meta.schedule.clone());
+        if let Some(counts) = &node.counts {
+            let items = CountItems { render: counts.render.clone(), all: Vec::new() };
+            let named = settled(flow, operator, counts.changes.clone(), Pipeline, mode, schedule, items, wrap);
+            // The probe keeps ids from reuse until these rows have been emitted, also if no output reads them.
             return named.probe_with(&node.graph.probe);
         }
-        let items = Plain { all: FastMap::default() };
-        if mode == Mode::Complete || node.placed || flow.scope.peers() == 1 {
-            return settled(flow, site, self.plain(), Pipeline, mode, grid, items, wrap);
+        let items = RowItems { all: FastMap::default() };
+        if mode == Mode::Complete || node.co_located || flow.scope.peers() == 1 {
+            return settled(flow, operator, self.rows(), Pipeline, mode, schedule, items, wrap);
         }
         let by_row = route(|(row, _, _): &(T, BatchTime, i64)| key_group(row));
-        settled(flow, site, self.plain(), by_row, mode, grid, items, wrap)
+        settled(flow, operator, self.rows(), by_row, mode, schedule, items, wrap)
     }
 
-    /// The DStream of what was emitted: a bag, minus rows before plus rows; or, in presentation order, a sequence.
-    fn leave<U: Exchange>(
+    /// The DStream of emitted rows: unordered, rows that left before rows that entered; or in presentation order.
+    fn emit<U: Exchange>(
         &self,
-        site: &Site,
+        operator: &OperatorId,
         rows: RowStream<'s, U>,
         sides: usize,
         present: impl Fn(&dyn Fn(Vec<T>) -> Vec<T>, Vec<U>) -> Vec<U> + 'static,
     ) -> DStream<'s, U> {
         let node = &self.node;
-        // Counts lie in their keys' groups, other rows in one partition.
-        let bag = Case::Bag { grouped: node.rendered.is_some() };
-        let bag = DStream::new(&node.graph, rows, &vec![bag; sides], &node.lineage);
-        let bag = bag.on_grid(node.grid.clone()).with_state(node.state.get());
+        // Counts lie in the partitions of their key groups, other rows in one partition.
+        let order = RowOrder::Unordered { grouped: node.counts.is_some() };
+        let unordered = DStream::new(&node.graph, rows, &vec![order; sides], node.meta.clone());
         match node.order.clone() {
-            None => bag,
-            Some(order) => bag.sequence(site, move |_, rows| present(&*order, rows)),
+            None => unordered,
+            Some(order) => unordered.gather_ordered(operator, move |_, rows| present(&*order, rows)),
         }
     }
 }
 
-/// How a view leaves.
+/// An output mode.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 enum Mode {
     Complete,
@@ -118,25 +155,25 @@ enum Mode {
     Changes,
 }
 
-/// What leaves a view: rows as they are, or counts by id of which rows are made where they are said.
+/// The changes that a mode reads: rows, or counts by id, of which a row is made only where it is emitted.
 trait Items: 'static {
     type Item: 'static;
     type Row: Clone;
-    /// Puts the changes of one batch together, each item once.
+    /// Consolidates the changes of one batch, so that each item occurs once.
     fn settle(&self, changes: &mut Vec<(Self::Item, i64)>);
-    /// Remembers a change, for `complete`.
+    /// Applies a change to the kept rows, for `complete`.
     fn apply(&mut self, item: Self::Item, n: i64);
-    /// Everything that is there, with its partition and how often.
+    /// All rows, with their partition and their count.
     fn all(&self, each: impl FnMut(u64, Self::Row, i64));
     /// The row of an item, with its partition.
     fn row(&self, item: Self::Item) -> (u64, Self::Row);
 }
 
-struct Plain<T> {
+struct RowItems<T> {
     all: FastMap<T, i64>,
 }
 
-impl<T: Key> Items for Plain<T> {
+impl<T: Key> Items for RowItems<T> {
     type Item = T;
     type Row = T;
 
@@ -166,18 +203,18 @@ impl<T: Key> Items for Plain<T> {
     }
 }
 
-/// Rows lie in the partitions of their keys' groups.
-struct Counts<T> {
+/// Counts; rows lie in the partitions of their key groups.
+struct CountItems<T> {
     render: Rc<dyn Fn(Id, i64) -> (u64, T)>,
-    /// The count of each id, 0 where it has none.
+    /// The count of each id; 0 if it has none.
     all: Vec<i64>,
 }
 
-impl<T: Clone + 'static> Items for Counts<T> {
+impl<T: Clone + 'static> Items for CountItems<T> {
     type Item = (Id, i64);
     type Row = T;
 
-    /// A batch says of each id once what it was and once what it is.
+    /// A batch has at most one old and one new count of each id.
     fn settle(&self, _: &mut Vec<((Id, i64), i64)>) {}
 
     fn apply(&mut self, (id, count): (Id, i64), n: i64) {
@@ -204,15 +241,15 @@ impl<T: Clone + 'static> Items for Counts<T> {
     }
 }
 
-/// The kernel: gathers the changes of each batch, settles them (each item once), and gives what the mode says.
+/// The kernel: consolidates the changes of each batch and emits the rows that the mode asks for.
 #[allow(clippy::too_many_arguments)]
 fn settled<'s, I, U, P>(
     flow: &Flow<'s>,
-    site: &Site,
+    operator: &OperatorId,
     changes: Changes<'s, I::Item>,
     pact: P,
     mode: Mode,
-    grid: Grid,
+    schedule: Schedule,
     mut items: I,
     wrap: fn(I::Row, i64) -> U,
 ) -> RowStream<'s, U>
@@ -223,41 +260,42 @@ where
     P: timely::dataflow::channels::pact::ParallelizationContract<BatchTime, Vec<(I::Item, BatchTime, i64)>>,
 {
     let plus_side = u16::from(mode == Mode::Changes);
-    let finish =
-        move |plan: &std::sync::Arc<crate::core::plan::Tick>, mut changes: Vec<(I::Item, i64)>, give: &mut Give<'_, Rows<U>>| {
-            items.settle(&mut changes);
-            let (mut minus, mut plus) = (Vec::new(), Vec::new());
-            let wrap = |(partition, row), n| (partition, wrap(row, n));
-            match mode {
-                // What was loaded has left already, before the checkpoint.
-                _ if plan.restored && mode != Mode::Complete => {}
-                Mode::Complete => {
-                    changes.into_iter().for_each(|(x, n)| items.apply(x, n));
-                    if grid.has(plan.time) && !plan.restored {
-                        items.all(|partition, row, n| {
-                            (1..n).for_each(|_| plus.push(wrap((partition, row.clone()), 1)));
-                            if n > 0 {
-                                plus.push(wrap((partition, row), 1));
-                            }
-                        });
-                    }
-                }
-                Mode::Update => plus.extend(changes.into_iter().filter(|c| c.1 > 0).map(|(x, _)| wrap(items.row(x), 1))),
-                Mode::Append => {
-                    for (x, n) in changes {
-                        plus.extend((0..n).map(|_| wrap(items.row(x.clone()), 1)));
-                    }
-                }
-                Mode::Changes => {
-                    for (x, n) in changes {
-                        if n < 0 { &mut minus } else { &mut plus }.push(wrap(items.row(x), n));
-                    }
+    let finish = move |plan: &std::sync::Arc<crate::core::plan::Tick>,
+                       mut changes: Vec<(I::Item, i64)>,
+                       emit: &mut Emitter<'_, Rows<U>>| {
+        items.settle(&mut changes);
+        let (mut minus, mut plus) = (Vec::new(), Vec::new());
+        let wrap = |(partition, row), n| (partition, wrap(row, n));
+        match mode {
+            // Restored rows were emitted before the checkpoint.
+            _ if plan.restored && mode != Mode::Complete => {}
+            Mode::Complete => {
+                changes.into_iter().for_each(|(x, n)| items.apply(x, n));
+                if schedule.has(plan.time) && !plan.restored {
+                    items.all(|partition, row, n| {
+                        (1..n).for_each(|_| plus.push(wrap((partition, row.clone()), 1)));
+                        if n > 0 {
+                            plus.push(wrap((partition, row), 1));
+                        }
+                    });
                 }
             }
-            by_group(0, minus, give);
-            by_group(plus_side, plus, give);
-        };
-    batched(flow, site, changes, pact, by_batch, finish)
+            Mode::Update => plus.extend(changes.into_iter().filter(|c| c.1 > 0).map(|(x, _)| wrap(items.row(x), 1))),
+            Mode::Append => {
+                for (x, n) in changes {
+                    plus.extend((0..n).map(|_| wrap(items.row(x.clone()), 1)));
+                }
+            }
+            Mode::Changes => {
+                for (x, n) in changes {
+                    if n < 0 { &mut minus } else { &mut plus }.push(wrap(items.row(x), n));
+                }
+            }
+        }
+        by_group(0, minus, emit);
+        by_group(plus_side, plus, emit);
+    };
+    batched(flow, operator, changes, pact, by_batch, finish)
 }
 
 /// Changes in presentation order.
@@ -268,7 +306,8 @@ fn present<T: Key>(order: &dyn Fn(Vec<T>) -> Vec<T>, changes: Vec<Change<T>>) ->
 }
 
 impl<'s, T: Key> DStream<'s, Change<T>> {
-    /// The view whose changes these are: the inverse of [`View::changes`].
+    /// The view that these changes make: the inverse of [`View::changes`]. A batch costs the changes in it. State: every distinct row
+    /// with its count, saved in checkpoints.
     ///
     /// ```
     /// use tidemill::testing::check;
@@ -280,17 +319,13 @@ impl<'s, T: Key> DStream<'s, Change<T>> {
     /// ```
     #[track_caller]
     pub fn changes_to_view(&self) -> View<'s, T> {
-        let site = Site::of("changes_to_view");
-        let graph: &Rc<Graph<'s>> = &self.node.graph;
-        let name = graph.note::<T>("changes_to_view", "");
-        let add = |sums: &mut Book<_, _>, rows: Rows<Change<T>>| {
-            rows.take().into_iter().for_each(|c| *sums.of_own(c.row) += c.diff);
+        let operator = self.operator::<T>("changes_to_view", "");
+        let add = |table: &mut PartialTable<_, _>, rows: Rows<Change<T>>| {
+            rows.take().into_iter().for_each(|c| *table.of_own(c.row) += c.diff);
         };
-        // A row may have left on another worker than it came: what owns it puts both together.
-        let (keyed, state) = sums(&self.combine(&site, 0, add, |a, b| *a += b), &site, name);
-        let why = Some(site.name());
-        let view = View::new(graph, &self.node.lineage, self.node.grid.clone(), Form::Keyed(keyed), why);
-        view.node.state.set(Some(state));
-        view
+        // A row may leave on another worker than it entered: the worker that owns the row combines both.
+        let (ids, state) = sums(&self.combine(&operator, 0, add, |a, b| *a += b), &operator);
+        let (meta, why) = (self.node.meta.with_state(state), Some(operator.to_string()));
+        View::new(&self.node.graph, meta, Form::Interned(ids), why)
     }
 }

@@ -1,16 +1,16 @@
-//! `reduce_by_key` of a view: all values that a key has in it into one.
+//! `reduce_by_key` of a view: all values of a key in it, reduced to one.
 
-use crate::api::view::View;
+use crate::api::view::{Form, View};
 use crate::arrangement::pairs::reduced;
 use crate::core::data::Key;
-use crate::engine::flow::Site;
 
 impl<'s, K: Key, V: Key> View<'s, (K, V)> {
-    /// The values of each key through `f`, which must be pure, associative and commutative; a row that is there twice counts
-    /// twice. A key without rows has none here.
+    /// A view with a row `(key, value)` for each key: all its values in this view reduced by `f`. A row that occurs twice counts twice;
+    /// a key without rows has none.
     ///
-    /// When a key's rows change, all its values are folded again, in ascending order: for keys with many values whose batches
-    /// you have, [`crate::prelude::DStream::sum_by_key`] and [`crate::prelude::DStream::reduce_by_key_and_window`] cost less.
+    /// `f` must be pure, associative and commutative. When the rows of a key change, all its values are reduced again, in ascending
+    /// order. For keys with many values, [`crate::prelude::DStream::sum_by_key`] and
+    /// [`crate::prelude::DStream::reduce_by_key_and_window`] cost less. Each worker keeps the rows whose keys it owns.
     ///
     /// ```
     /// use tidemill::prelude::*;
@@ -24,13 +24,12 @@ impl<'s, K: Key, V: Key> View<'s, (K, V)> {
     #[doc(alias = "reduceByKey")]
     #[track_caller]
     pub fn reduce_by_key(&self, f: impl Fn(V, V) -> V + 'static) -> View<'s, (K, V)> {
-        let site = Site::of("reduce_by_key");
-        let graph = &self.node.graph;
-        graph.note::<(K, V)>("view reduce_by_key", "");
+        let operator = self.operator::<(K, V)>("reduce_by_key", "");
         let fold = move |values: &[(&V, i64)]| {
             let copies = values.iter().flat_map(|(v, n)| std::iter::repeat_n((*v).clone(), (*n).max(0) as usize));
             copies.reduce(&f)
         };
-        self.derive(reduced(self.plain(), graph, fold), Some(&site.name())).with(|node| node.placed = true)
+        let values = reduced(self.rows(), &self.node.graph, fold);
+        self.derive(Form::Rows(values), Some(&operator.to_string())).co_located(true).view()
     }
 }

@@ -7,8 +7,11 @@ use crate::core::data::Key;
 use crate::operator::sort_by::sorted;
 
 impl<'s, T: Key> View<'s, T> {
-    /// The same view, presented by ascending `key`, ties by encoded row: `complete` gives all rows in this order, `update` the
-    /// changed ones, `changes` those that left, then those that entered. Costs nothing by itself; `map` loses it.
+    /// The same view in a presentation order: by ascending `key`, rows with equal keys by encoding. `complete` returns all rows in this
+    /// order, `update` the changed ones, `changes` first those that left, then those that entered.
+    ///
+    /// The output mode then gathers its rows on worker 0, as [`DStream::sort_by`](crate::prelude::DStream::sort_by) does. `map` and
+    /// `flat_map` lose the order. Keeps no state.
     ///
     /// ```
     /// use tidemill::testing::check;
@@ -17,13 +20,8 @@ impl<'s, T: Key> View<'s, T> {
     #[doc(alias = "sortBy")]
     #[track_caller]
     pub fn sort_by<K: Ord + 'static>(&self, key: impl Fn(&T) -> K + 'static) -> View<'s, T> {
-        let node = &self.node;
-        node.graph.note::<T>("view sort_by", "");
-        let view = View::new(&node.graph, &node.lineage, node.grid.clone(), Form::Plain(self.plain()), node.retracts.clone());
-        view.node.state.set(node.state.get());
-        view.with(|new| {
-            new.order = Some(Rc::new(move |rows| sorted(rows, &key)));
-            new.placed = node.placed;
-        })
+        self.operator::<T>("sort_by", "");
+        let same = self.derive(Form::Rows(self.rows()), None).co_located(self.node.co_located);
+        same.ordered(Some(Rc::new(move |rows| sorted(rows, &key)))).view()
     }
 }

@@ -1,22 +1,21 @@
-//! `top` and `top_by` of a view, and the kernel `rank` under them: ordered rows on each worker, the best of them at home.
+//! `top` and `top_by` of a view: each worker keeps its rows in order, and worker 0 merges the largest of each.
 
 use std::cmp::Reverse;
 use std::collections::BTreeMap;
 use std::collections::btree_map::Entry;
 use std::rc::Rc;
 
-use timely::dataflow::channels::pact::Pipeline;
-
-use crate::api::view::View;
+use crate::api::view::{Form, View};
 use crate::core::data::{Key, encoded};
-use crate::engine::flow::{Site, batched, by_batch, route};
+use crate::engine::flow::by_batch;
+use crate::operator::kernel::to_one::{partial, to_one};
 use crate::operator::top::keep_best;
 
 impl<'s, T: Key> View<'s, T> {
-    /// The `n` rows with the largest `key`, a row that is there twice counted twice, presented largest first, ties by encoded
-    /// row. When one of them leaves the next best takes its place. Fewer than `n` rows are all rows.
+    /// A view of the `n` rows with the largest `key`, presented largest first; rows with equal keys are in the order of their encoding.
+    /// A row that occurs twice counts twice. When one of the rows leaves, the next takes its place.
     ///
-    /// `key` must be pure. Every worker keeps its rows in order and sends what changes among its best `n`.
+    /// `key` must be pure. Each worker keeps its rows in order, and sends the changes among its `n` largest.
     ///
     /// ```
     /// use tidemill::prelude::*;
@@ -29,32 +28,30 @@ impl<'s, T: Key> View<'s, T> {
     /// ```
     #[track_caller]
     pub fn top_by<K: Ord + Clone + 'static>(&self, n: usize, key: impl Fn(&T) -> K + 'static) -> View<'s, T> {
-        let site = Site::of("top_by");
-        let graph = &self.node.graph;
-        graph.note::<T>("view top_by", n);
-        let key = Rc::new(key);
-        let rank = |mut ranks: Ranks<K, T>| {
-            let key = key.clone();
-            move |plan: &std::sync::Arc<crate::core::plan::Tick>,
-                  changes: Vec<(T, i64)>,
-                  give: &mut crate::engine::flow::Give<'_, _>| {
-                let best = ranks.best(changes, n, &*key);
-                give(best.into_iter().map(|(row, diff)| (row, plan.time, diff)).collect::<Vec<_>>());
-            }
-        };
-        // A row leaves on the worker on which it came: each knows its own rows.
-        let own = batched(&graph.flow, &site, self.plain(), Pipeline, by_batch, rank(Ranks::default()));
-        let all = batched(&graph.flow, &site, own, route(|_| 0), by_batch, rank(Ranks::default()));
-        self.derive(all, Some(&site.name())).with(|node| {
-            node.order = Some(Rc::new(move |mut rows| {
-                keep_best(&mut rows, usize::MAX, &*key);
-                rows
-            }));
-            node.placed = true;
-        })
+        let operator = self.operator::<T>("top_by", n);
+        let (graph, key) = (&self.node.graph, Rc::new(key));
+        // A row leaves on the worker on which it entered, so each worker knows its own rows.
+        let (mut own, mut all) = (Ranks::default(), Ranks::default());
+        let (own_key, all_key) = (key.clone(), key.clone());
+        let partials = partial(graph, &operator, self.rows(), by_batch, move |changes| own.best(changes, n, &*own_key));
+        let best = to_one(
+            graph,
+            &operator,
+            partials,
+            |changes: &mut Vec<(T, i64)>, more| changes.extend(more),
+            move |tick, changes, emit| {
+                let best = all.best(changes, n, &*all_key);
+                emit(best.into_iter().map(|(row, diff)| (row, tick.time, diff)).collect::<Vec<_>>());
+            },
+        );
+        let order = Rc::new(move |mut rows| {
+            keep_best(&mut rows, usize::MAX, &*key);
+            rows
+        });
+        self.derive(Form::Rows(best), Some(&operator.to_string())).co_located(true).ordered(Some(order)).view()
     }
 
-    /// The `n` largest rows, largest first; see [`View::top_by`] for another order, such as by count.
+    /// A view of the `n` largest rows, presented largest first. [`View::top_by`] takes another order, such as by count.
     ///
     /// ```
     /// use tidemill::prelude::*;
@@ -71,7 +68,7 @@ impl<'s, T: Key> View<'s, T> {
     }
 }
 
-/// All rows of one worker in order, best first, and what was best when it was last asked.
+/// The rows of one worker in order, largest first, and the `n` largest as of the previous batch.
 struct Ranks<K, T> {
     rows: BTreeMap<(Reverse<K>, Vec<u8>), (T, i64)>,
     best: Vec<(T, i64)>,
@@ -84,7 +81,7 @@ impl<K: Ord, T> Default for Ranks<K, T> {
 }
 
 impl<K: Ord, T: Key> Ranks<K, T> {
-    /// What these changes change among the best `n`.
+    /// The changes among the `n` largest that these changes cause.
     fn best(&mut self, changes: Vec<(T, i64)>, n: usize, key: impl Fn(&T) -> K) -> Vec<(T, i64)> {
         if changes.is_empty() {
             return Vec::new();

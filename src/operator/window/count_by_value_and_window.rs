@@ -1,4 +1,4 @@
-//! `count_by_value_and_window`: how often each row was there in the last batches.
+//! `count_by_value_and_window`: how often each row occurs in the last batches.
 
 use std::time::Duration;
 
@@ -6,10 +6,13 @@ use crate::api::dstream::DStream;
 use crate::api::view::{Form, View};
 use crate::arrangement::count::counted;
 use crate::core::data::Key;
-use crate::engine::flow::Site;
+use crate::engine::operator_id::OperatorId;
 
 impl<'s, T: Key> DStream<'s, T> {
-    /// Each distinct row of the last `length` with how often it was there, every `slide`; rows that left the window are gone.
+    /// A view with a row `(row, count)` for each distinct row of the last `length`, kept up to date every `slide`. A row that is no
+    /// longer in the window is no longer in the view.
+    ///
+    /// Cost and state are those of [`DStream::over`], and a count for each distinct row.
     ///
     /// ```
     /// use tidemill::prelude::*;
@@ -23,16 +26,16 @@ impl<'s, T: Key> DStream<'s, T> {
     #[doc(alias = "countByValueAndWindow")]
     #[track_caller]
     pub fn count_by_value_and_window(&self, length: Duration, slide: Duration) -> View<'s, (T, i64)> {
-        let site = Site::of("count_by_value_and_window");
-        let rows = self.window_view(&site, "count_by_value_and_window", length, slide);
-        rows.counts(&site)
+        let operator = OperatorId::of("count_by_value_and_window");
+        let rows = self.window_view(&operator, length, slide);
+        rows.counted(&operator)
     }
 }
 
 impl<'s, T: Key> View<'s, T> {
     /// Each distinct row with its count.
-    pub(crate) fn counts(&self, site: &Site) -> View<'s, (T, i64)> {
-        let counts = counted(&self.keyed(), &self.node.graph);
-        self.derive_as(Form::Rendered(counts), Some(&site.name()))
+    pub(crate) fn counted(&self, operator: &OperatorId) -> View<'s, (T, i64)> {
+        let counts = counted(&self.interned(), &self.node.graph);
+        self.derive(Form::Counts(counts), Some(&operator.to_string())).view()
     }
 }

@@ -1,15 +1,17 @@
-//! `count_by_window`: how many rows the last batches held.
+//! `count_by_window`: the number of rows in the last batches.
 
 use std::time::Duration;
 
 use crate::api::dstream::DStream;
 use crate::api::view::View;
 use crate::core::data::Data;
-use crate::engine::flow::Site;
+use crate::engine::operator_id::OperatorId;
 
 impl<'s, T: Data> DStream<'s, T> {
-    /// How many rows there were in the last `length`, every `slide`: no row until something was seen, then always one, 0
-    /// included. Falls as batches leave the window.
+    /// A view of one row: the number of rows in the last `length`, kept up to date every `slide`. There is no row until a row was seen,
+    /// then always one, also 0.
+    ///
+    /// A batch costs one number per worker. State: a number for each batch in the window, saved in checkpoints.
     ///
     /// ```
     /// use tidemill::prelude::*;
@@ -23,7 +25,7 @@ impl<'s, T: Data> DStream<'s, T> {
     #[doc(alias = "countByWindow")]
     #[track_caller]
     pub fn count_by_window(&self, length: Duration, slide: Duration) -> View<'s, i64> {
-        let site = Site::of("count_by_window");
-        self.map(|_| ()).window_view(&site, "count_by_window", length, slide).counted_rows(&site)
+        let operator = OperatorId::of("count_by_window");
+        self.map(|_| ()).window_view(&operator, length, slide).counted_rows(&operator)
     }
 }

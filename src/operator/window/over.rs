@@ -1,4 +1,4 @@
-//! `over`: the rows of the last batches, as a view.
+//! `over`: a view of the rows of the last batches.
 
 use std::time::Duration;
 
@@ -6,14 +6,14 @@ use crate::api::dstream::DStream;
 use crate::api::view::{Form, View};
 use crate::arrangement::ring;
 use crate::core::data::Key;
-use crate::core::time::Grid;
-use crate::engine::flow::Site;
+use crate::engine::operator_id::OperatorId;
 
 impl<'s, T: Key> DStream<'s, T> {
-    /// The rows of all batches in the last `length`, kept up to date every `slide`: at a time t on the grid, those of the
-    /// batches u with t - length < u <= t. Windows are by time, not by count: after a pause of an hour a minute's window is empty.
+    /// A view of the rows of the batches in the last `length`, kept up to date every `slide`: at t the batches u with
+    /// t - length < u <= t. A window is a span of time, not a number of batches: after a pause of an hour a window of a minute is empty.
     ///
-    /// All windows over the same handle share its panes; a batch costs what entered and what left, however long the window.
+    /// A batch costs the distinct rows that enter and leave, however long the window. All windows over one handle share their panes.
+    /// State: the distinct rows of each batch in the window with their counts, saved in checkpoints.
     ///
     /// ```
     /// use tidemill::prelude::*;
@@ -26,17 +26,16 @@ impl<'s, T: Key> DStream<'s, T> {
     /// ```
     #[track_caller]
     pub fn over(&self, length: Duration, slide: Duration) -> View<'s, T> {
-        self.window_view(&Site::of("over"), "over", length, slide)
+        self.window_view(&OperatorId::of("over"), length, slide)
     }
 
-    pub(crate) fn window_view(&self, site: &Site, verb: &str, length: Duration, slide: Duration) -> View<'s, T> {
+    pub(crate) fn window_view(&self, operator: &OperatorId, length: Duration, slide: Duration) -> View<'s, T> {
         let graph = &self.node.graph;
-        let shape = super::shape(graph, site, length, slide);
-        let name = graph.note::<T>(verb, format_args!("{} {}", shape.length, shape.slide));
-        let panes = self.node.panes.get_or_init(|| ring::panes(self, site));
-        let (keyed, state) = ring::ring(panes, shape, graph, site, name);
-        let view = View::new(graph, &self.node.lineage, Grid::every(shape.slide), Form::Keyed(keyed), Some(site.name()));
-        view.node.state.set(Some(state));
-        view
+        let spec = super::window_spec(graph, operator, length, slide);
+        graph.register_operator::<T>(operator, operator.verb(), format_args!("{} {}", spec.length, spec.slide));
+        let panes = self.node.panes.get_or_init(|| ring::panes(self, operator));
+        let (ids, state) = ring::ring(panes, spec, graph, operator);
+        let (meta, why) = (self.node.meta.every(spec.slide).with_state(state), Some(operator.to_string()));
+        View::new(graph, meta, Form::Interned(ids), why)
     }
 }

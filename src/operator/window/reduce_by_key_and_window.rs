@@ -1,22 +1,23 @@
-//! `reduce_by_key_and_window`, plain, with an inverse, and with an inverse and a filter.
+//! `reduce_by_key_and_window`: without an inverse, with an inverse, and with an inverse and a filter.
 
 use std::time::Duration;
 
-use super::folded::Spec;
-use super::two_stacks::{Inverse, Stacks};
+use super::two_stacks::{Invertible, TwoStacks};
+use super::windowed_reduce::ReduceSpec;
 use crate::api::dstream::DStream;
 use crate::api::view::View;
 use crate::core::data::Key;
-use crate::engine::flow::Site;
+use crate::engine::operator_id::OperatorId;
 
 impl<'s, K: Key, V: Key> DStream<'s, (K, V)> {
-    /// The values each key had in the last `length` through `f`, every `slide`. A key without a value in the window has no row,
-    /// an empty window none at all.
+    /// A view with a row `(key, value)` for each key in the last `length`: its values reduced by `f`, kept up to date every `slide`. A
+    /// key without a value in the window has no row.
     ///
-    /// `f` must be associative and commutative; values are combined on every worker before they move. No inverse is needed:
-    /// a batch costs the keys in it and the keys of the batch that leaves, however long the window.
+    /// `f` must be associative and commutative: each worker combines values before they move. No inverse is needed: a batch costs the
+    /// keys in it and the keys of the batch that leaves, however long the window. State: a value for each key and batch in the window,
+    /// saved in checkpoints.
     ///
-    /// The highest value of a key, or of all rows (as [`DStream::reduce_by_window`] also gives it):
+    /// The largest value of each key, and of all rows (which [`DStream::reduce_by_window`] returns too):
     ///
     /// ```
     /// use tidemill::prelude::*;
@@ -40,16 +41,16 @@ impl<'s, K: Key, V: Key> DStream<'s, (K, V)> {
         length: Duration,
         slide: Duration,
     ) -> View<'s, (K, V)> {
-        let fold = Stacks(f.clone());
-        let spec = Spec { verb: "reduce_by_key_and_window", length, slide, fold, show: |_: &(K, V)| true };
-        self.folded(&Site::of("reduce_by_key_and_window"), f, spec)
+        let fold = TwoStacks(f.clone());
+        let spec = ReduceSpec { length, slide, fold, show: |_: &(K, V)| true };
+        self.windowed_reduce(&OperatorId::of("reduce_by_key_and_window"), f, spec)
     }
 
-    /// As [`DStream::reduce_by_key_and_window`], where `inv` undoes `f`: `inv(f(a, b), b) == a`. As in Spark a key once seen has
-    /// a row for ever, at last with what is left when everything is taken away; memory grows with the keys ever seen.
-    /// [`DStream::reduce_by_key_and_window_inverse_filter`] lets them go, and so does the form without an inverse.
+    /// As [`DStream::reduce_by_key_and_window`], where `inv` undoes `f`: `inv(f(a, b), b) == a`. As in Spark, a key has a row for ever:
+    /// after its values have left, the row has what remains when `inv` has removed them all. Memory grows with the number of keys.
+    /// [`DStream::reduce_by_key_and_window_inverse_filter`] and the form without an inverse forget keys.
     ///
-    /// An inverse that is none gives wrong values. Builds with debug assertions look for that now and then, and warn once.
+    /// If `inv` does not undo `f`, values are wrong. Builds with debug assertions check samples, and warn once.
     ///
     /// ```
     /// use tidemill::prelude::*;
@@ -69,14 +70,14 @@ impl<'s, K: Key, V: Key> DStream<'s, (K, V)> {
         length: Duration,
         slide: Duration,
     ) -> View<'s, (K, V)> {
-        let fold = Inverse::new(f.clone(), inv);
-        let spec = Spec { verb: "reduce_by_key_and_window_inverse", length, slide, fold, show: |_: &(K, V)| true };
-        self.folded(&Site::of("reduce_by_key_and_window_inverse"), f, spec)
+        let fold = Invertible::new(f.clone(), inv);
+        let spec = ReduceSpec { length, slide, fold, show: |_: &(K, V)| true };
+        self.windowed_reduce(&OperatorId::of("reduce_by_key_and_window_inverse"), f, spec)
     }
 
-    /// As [`DStream::reduce_by_key_and_window_inverse`], without the rows for which `filter` is false. Such a row is hidden; its
-    /// key is forgotten only when none of its records is left in the window. (Spark forgets it at once and then takes what
-    /// leaves from nothing.)
+    /// As [`DStream::reduce_by_key_and_window_inverse`], without the rows for which `filter` is false. A key whose row is hidden is
+    /// forgotten when none of its values is left in the window. (Spark forgets it immediately, and later subtracts its values from
+    /// nothing.)
     ///
     /// ```
     /// use tidemill::prelude::*;
@@ -100,8 +101,8 @@ impl<'s, K: Key, V: Key> DStream<'s, (K, V)> {
         length: Duration,
         slide: Duration,
     ) -> View<'s, (K, V)> {
-        let fold = Inverse::new(f.clone(), inv);
-        let spec = Spec { verb: "reduce_by_key_and_window_inverse_filter", length, slide, fold, show: filter };
-        self.folded(&Site::of("reduce_by_key_and_window_inverse_filter"), f, spec)
+        let fold = Invertible::new(f.clone(), inv);
+        let spec = ReduceSpec { length, slide, fold, show: filter };
+        self.windowed_reduce(&OperatorId::of("reduce_by_key_and_window_inverse_filter"), f, spec)
     }
 }

@@ -1,19 +1,22 @@
-//! `reduce_by_window`: all rows of the last batches into one.
+//! `reduce_by_window`: all rows of the last batches, reduced to one.
 
 use std::time::Duration;
 
-use super::folded::{Fold, Spec};
-use super::two_stacks::{Inverse, Stacks};
+use super::two_stacks::{Invertible, TwoStacks};
+use super::windowed_reduce::{ReduceSpec, WindowFold};
 use crate::api::dstream::DStream;
-use crate::api::view::View;
+use crate::api::view::{Form, View};
 use crate::core::data::Key;
-use crate::engine::flow::Site;
+use crate::engine::flow::map_containers;
+use crate::engine::operator_id::OperatorId;
 
 impl<'s, T: Key> DStream<'s, T> {
-    /// One row: all rows of the last `length` through `f`, every `slide`. An empty window has no row.
+    /// A view of one row: all rows of the last `length` reduced by `f`, kept up to date every `slide`. An empty window has no row.
     ///
-    /// `f` must be associative and commutative: rows are combined on every worker, and a row of each moves a batch. No inverse
-    /// is needed; a batch costs its rows, however long the window. The highest row of a window is this, or `over(..).top(1)`.
+    /// `f` must be associative and commutative: each worker combines the rows of a batch and sends one row. No inverse is needed: a
+    /// batch costs its rows, however long the window. State: a row for each batch in the window, saved in checkpoints.
+    ///
+    /// The largest row of a window, in two ways:
     ///
     /// ```
     /// use tidemill::prelude::*;
@@ -32,13 +35,14 @@ impl<'s, T: Key> DStream<'s, T> {
     #[doc(alias = "reduceByWindow")]
     #[track_caller]
     pub fn reduce_by_window(&self, f: impl Fn(T, T) -> T + Clone + 'static, length: Duration, slide: Duration) -> View<'s, T> {
-        let fold = Stacks(f.clone());
-        self.one_row(&Site::of("reduce_by_window"), f, "reduce_by_window", fold, length, slide)
+        let fold = TwoStacks(f.clone());
+        self.one_row(&OperatorId::of("reduce_by_window"), f, fold, length, slide)
     }
 
-    /// As [`DStream::reduce_by_window`], where `inv` undoes `f`: `inv(f(a, b), b) == a`. As in Spark there is a row for ever
-    /// once something was seen, at last with what is left when everything is taken away.
-    /// An inverse that is none gives wrong values; builds with debug assertions look for that now and then, and warn once.
+    /// As [`DStream::reduce_by_window`], where `inv` undoes `f`: `inv(f(a, b), b) == a`. As in Spark, there is a row for ever after the
+    /// first: when all rows have left, it has what remains when `inv` has removed them.
+    ///
+    /// If `inv` does not undo `f`, values are wrong. Builds with debug assertions check samples, and warn once.
     ///
     /// ```
     /// use tidemill::prelude::*;
@@ -58,21 +62,26 @@ impl<'s, T: Key> DStream<'s, T> {
         length: Duration,
         slide: Duration,
     ) -> View<'s, T> {
-        let fold = Inverse::new(f.clone(), inv);
-        self.one_row(&Site::of("reduce_by_window_inverse"), f, "reduce_by_window_inverse", fold, length, slide)
+        let fold = Invertible::new(f.clone(), inv);
+        self.one_row(&OperatorId::of("reduce_by_window_inverse"), f, fold, length, slide)
     }
 
     /// All rows under one key.
-    fn one_row<F: Fold<T>>(
+    fn one_row<F: WindowFold<T>>(
         &self,
-        site: &Site,
+        operator: &OperatorId,
         f: impl Fn(T, T) -> T + Clone + 'static,
-        verb: &str,
         fold: F,
         length: Duration,
         slide: Duration,
     ) -> View<'s, T> {
-        let keyed = self.map(|row| ((), row)).folded(site, f, Spec { verb, length, slide, fold, show: |_: &((), T)| true });
-        keyed.map(|((), row)| row).with(|node| node.placed = true)
+        let reduce = ReduceSpec { length, slide, fold, show: |_: &((), T)| true };
+        let keyed = self.map(|row| ((), row)).windowed_reduce(operator, f, reduce);
+        // One row lies on one worker.
+        let row = keyed.operator::<T>("map", "");
+        let rows = map_containers(&self.node.graph.flow, &row, keyed.rows(), |_, changes: Vec<(((), T), _, _)>, emit| {
+            emit(changes.into_iter().map(|(((), row), t, n)| (row, t, n)).collect());
+        });
+        keyed.derive(Form::Rows(rows), None).co_located(true).view()
     }
 }

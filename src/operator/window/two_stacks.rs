@@ -1,43 +1,43 @@
-//! Two stacks of panes: the fold of what is in a window, without an inverse.
+//! Two ways to reduce a window pane by pane: two stacks of panes, without an inverse; and a running sum, with an inverse.
 //!
-//! What sliding aggregation without an inverse costs is the subject of Tangwongsan, Hirzel, Schneider and Wu, "General
-//! incremental sliding-window aggregation", PVLDB 8(7), 2015; a queue made of two stacks is the oldest answer. Panes enter the
-//! back and leave the front; when the front is empty the back is turned over, and each pane learns the fold of itself and all
-//! younger ones. Every pane is folded at most three times, however long the window: O(1) amortised.
+//! Tangwongsan, Hirzel, Schneider and Wu, "General incremental sliding-window aggregation", PVLDB 8(7), 2015, compare algorithms
+//! without an inverse; a queue made of two stacks is the oldest. Panes enter the back and leave the front. When the front is empty, the
+//! back is turned over, and each pane is stored with the fold of itself and all newer ones. Each pane is folded at most three times,
+//! however long the window: O(1) amortised.
 
 use std::cell::Cell;
 use std::collections::VecDeque;
 
 use serde::{Deserialize, Serialize};
 
-use super::folded::Fold;
+use super::windowed_reduce::WindowFold;
 use crate::core::data::{Exchange, Key};
-use crate::engine::flow::Site;
+use crate::engine::operator_id::CurrentOperator;
 
 /// The panes of one key, oldest first: `front` from its end, then `back` from its beginning.
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
-pub(crate) struct TwoStacks<V> {
-    /// Youngest first, each with the fold of itself and all younger ones in `front`.
+pub(crate) struct StackedPanes<V> {
+    /// Newest first, each with the fold of itself and all newer ones in `front`.
     front: Vec<(u64, V)>,
-    /// Oldest first, as they came.
+    /// Oldest first, as they entered.
     back: Vec<(u64, V)>,
     /// The fold of `back`.
     young: Option<V>,
 }
 
-impl<V> Default for TwoStacks<V> {
+impl<V> Default for StackedPanes<V> {
     fn default() -> Self {
-        TwoStacks { front: Vec::new(), back: Vec::new(), young: None }
+        StackedPanes { front: Vec::new(), back: Vec::new(), young: None }
     }
 }
 
-/// The function of a window without an inverse.
-pub(crate) struct Stacks<F>(pub F);
+/// Reduces a window by a function that has no inverse.
+pub(crate) struct TwoStacks<F>(pub F);
 
-impl<V: Exchange, F: Fn(V, V) -> V + 'static> Fold<V> for Stacks<F> {
-    type Panes = TwoStacks<V>;
+impl<V: Exchange, F: Fn(V, V) -> V + 'static> WindowFold<V> for TwoStacks<F> {
+    type Panes = StackedPanes<V>;
 
-    fn enter(&self, panes: &mut TwoStacks<V>, end: u64, v: V) {
+    fn enter(&self, panes: &mut StackedPanes<V>, end: u64, v: V) {
         panes.young = Some(both(&self.0, panes.young.take(), v.clone()));
         match panes.back.pop() {
             Some((last, old)) if last == end => panes.back.push((end, (self.0)(old, v))),
@@ -48,7 +48,7 @@ impl<V: Exchange, F: Fn(V, V) -> V + 'static> Fold<V> for Stacks<F> {
         }
     }
 
-    fn leave(&self, panes: &mut TwoStacks<V>, end: u64) {
+    fn leave(&self, panes: &mut StackedPanes<V>, end: u64) {
         if panes.front.is_empty() {
             let mut younger: Option<V> = None;
             for (end, v) in panes.back.drain(..).rev() {
@@ -64,7 +64,7 @@ impl<V: Exchange, F: Fn(V, V) -> V + 'static> Fold<V> for Stacks<F> {
         panes.front.pop_if(|(e, _)| *e == end);
     }
 
-    fn value(&self, panes: &TwoStacks<V>) -> Option<V> {
+    fn value(&self, panes: &StackedPanes<V>) -> Option<V> {
         match (panes.front.last(), &panes.young) {
             (Some((_, old)), Some(young)) => Some((self.0)(old.clone(), young.clone())),
             (Some((_, one)), None) | (None, Some(one)) => Some(one.clone()),
@@ -72,36 +72,36 @@ impl<V: Exchange, F: Fn(V, V) -> V + 'static> Fold<V> for Stacks<F> {
         }
     }
 
-    fn ends(panes: &TwoStacks<V>) -> impl Iterator<Item = u64> {
+    fn ends(panes: &StackedPanes<V>) -> impl Iterator<Item = u64> {
         panes.front.iter().rev().chain(&panes.back).map(|(end, _)| *end)
     }
 
-    /// The youngest of the front is always there: it says which panes of earlier pieces have been turned over.
-    fn newer(panes: &TwoStacks<V>, since: u64) -> TwoStacks<V> {
+    /// The newest pane of the front is always saved: it tells which panes of earlier chunks have been turned over.
+    fn newer(panes: &StackedPanes<V>, since: u64) -> StackedPanes<V> {
         let front = panes.front.iter().take_while(|(end, _)| *end > since).count().max(1).min(panes.front.len());
         let back = panes.back.partition_point(|(end, _)| *end <= since).min(panes.back.len().saturating_sub(1));
-        TwoStacks { front: panes.front[..front].to_vec(), back: panes.back[back..].to_vec(), young: panes.young.clone() }
+        StackedPanes { front: panes.front[..front].to_vec(), back: panes.back[back..].to_vec(), young: panes.young.clone() }
     }
 
-    fn joined(&self, old: TwoStacks<V>, new: TwoStacks<V>) -> TwoStacks<V> {
+    fn joined(&self, old: StackedPanes<V>, new: StackedPanes<V>) -> StackedPanes<V> {
         let turned = new.front.first().map_or(0, |(end, _)| *end);
         let mut front = new.front;
         if old.front.first().is_some_and(|(end, _)| *end == turned) {
             front = old.front;
         } else if let Some((oldest, _)) = front.last().cloned() {
-            // Turned over since: what was the front then has left, and folds of older panes are made as they were.
+            // Turned over since: the earlier front has left, and the folds of older panes are computed again.
             for (end, v) in old.back.iter().rev().filter(|(end, _)| *end < oldest) {
-                let (_, younger) = front.last().expect("a pane that is turned").clone();
+                let (_, younger) = front.last().expect("a pane that was turned over").clone();
                 front.push((*end, (self.0)(v.clone(), younger)));
             }
         }
         let first = new.back.first().map_or(0, |(end, _)| *end);
         let mut back: Vec<_> = old.back.into_iter().filter(|(end, _)| (turned + 1..first).contains(end)).collect();
         back.extend(new.back);
-        TwoStacks { front, back, young: new.young }
+        StackedPanes { front, back, young: new.young }
     }
 
-    fn trim(panes: &mut TwoStacks<V>, stays: impl Fn(u64) -> bool) {
+    fn trim(panes: &mut StackedPanes<V>, stays: impl Fn(u64) -> bool) {
         panes.front.retain(|(end, _)| stays(*end));
         panes.back.retain(|(end, _)| stays(*end));
     }
@@ -109,36 +109,36 @@ impl<V: Exchange, F: Fn(V, V) -> V + 'static> Fold<V> for Stacks<F> {
     const REMEMBERS: bool = false;
 }
 
-/// The panes of one key and what they add up to, where what leaves can be taken away again.
+/// The panes of one key and their sum, from which a pane can be subtracted when it leaves.
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
-pub(crate) struct Sum<V> {
+pub(crate) struct SummedPanes<V> {
     sum: Option<V>,
     panes: VecDeque<(u64, V)>,
 }
 
-impl<V> Default for Sum<V> {
+impl<V> Default for SummedPanes<V> {
     fn default() -> Self {
-        Sum { sum: None, panes: VecDeque::new() }
+        SummedPanes { sum: None, panes: VecDeque::new() }
     }
 }
 
-/// The function of a window and its inverse.
-pub(crate) struct Inverse<F, G> {
+/// Reduces a window by a function and its inverse.
+pub(crate) struct Invertible<F, G> {
     f: F,
     inv: G,
-    /// So many panes leave before a sum is looked at again.
+    /// How many panes leave before the next sum is checked.
     turn: Cell<usize>,
-    doubted: Cell<bool>,
+    warned: Cell<bool>,
 }
 
-impl<F, G> Inverse<F, G> {
+impl<F, G> Invertible<F, G> {
     pub fn new(f: F, inv: G) -> Self {
-        Inverse { f, inv, turn: Cell::new(0), doubted: Cell::new(false) }
+        Invertible { f, inv, turn: Cell::new(0), warned: Cell::new(false) }
     }
 
-    /// Looks at the sum of a key now and then, so seldom that it costs as little as the window itself: the first that is not what the
-    /// panes add up to is said.
-    fn doubt<V: Key>(&self, panes: &Sum<V>)
+    /// Checks the sum of a key against its panes, so rarely that it costs no more than the window itself. Logs a warning for the first
+    /// sum that differs.
+    fn check<V: Key>(&self, panes: &SummedPanes<V>)
     where
         F: Fn(V, V) -> V,
     {
@@ -146,9 +146,9 @@ impl<F, G> Inverse<F, G> {
             Some(left) => return self.turn.set(left),
             None => self.turn.set(panes.panes.len()),
         }
-        let anew = panes.panes.iter().map(|(_, v)| v.clone()).reduce(&self.f);
-        if anew.is_some() && anew != panes.sum && !self.doubted.replace(true) {
-            let (operator, batch) = Site::last();
+        let again = panes.panes.iter().map(|(_, v)| v.clone()).reduce(&self.f);
+        if again.is_some() && again != panes.sum && !self.warned.replace(true) {
+            let (operator, batch) = CurrentOperator::last();
             let why = "the inverse is none, or it rounds, or the function is not associative";
             let remedy = "the form without an inverse needs none. Only builds with debug assertions look for this";
             tracing::warn!(
@@ -159,10 +159,10 @@ impl<F, G> Inverse<F, G> {
     }
 }
 
-impl<V: Key, F: Fn(V, V) -> V + 'static, G: Fn(V, V) -> V + 'static> Fold<V> for Inverse<F, G> {
-    type Panes = Sum<V>;
+impl<V: Key, F: Fn(V, V) -> V + 'static, G: Fn(V, V) -> V + 'static> WindowFold<V> for Invertible<F, G> {
+    type Panes = SummedPanes<V>;
 
-    fn enter(&self, panes: &mut Sum<V>, end: u64, v: V) {
+    fn enter(&self, panes: &mut SummedPanes<V>, end: u64, v: V) {
         panes.sum = Some(both(&self.f, panes.sum.take(), v.clone()));
         match panes.panes.pop_back() {
             Some((last, old)) if last == end => panes.panes.push_back((end, (self.f)(old, v))),
@@ -173,38 +173,38 @@ impl<V: Key, F: Fn(V, V) -> V + 'static, G: Fn(V, V) -> V + 'static> Fold<V> for
         }
     }
 
-    fn leave(&self, panes: &mut Sum<V>, end: u64) {
+    fn leave(&self, panes: &mut SummedPanes<V>, end: u64) {
         if panes.panes.front().is_some_and(|(e, _)| *e == end)
             && let Some((_, v)) = panes.panes.pop_front()
         {
             panes.sum = panes.sum.take().map(|sum| (self.inv)(sum, v));
             if cfg!(debug_assertions) {
-                self.doubt(panes);
+                self.check(panes);
             }
         }
     }
 
-    fn value(&self, panes: &Sum<V>) -> Option<V> {
+    fn value(&self, panes: &SummedPanes<V>) -> Option<V> {
         panes.sum.clone()
     }
 
-    fn ends(panes: &Sum<V>) -> impl Iterator<Item = u64> {
+    fn ends(panes: &SummedPanes<V>) -> impl Iterator<Item = u64> {
         panes.panes.iter().map(|(end, _)| *end)
     }
 
-    fn newer(panes: &Sum<V>, since: u64) -> Sum<V> {
+    fn newer(panes: &SummedPanes<V>, since: u64) -> SummedPanes<V> {
         let from = panes.panes.partition_point(|(end, _)| *end <= since).min(panes.panes.len().saturating_sub(1));
-        Sum { sum: panes.sum.clone(), panes: panes.panes.range(from..).cloned().collect() }
+        SummedPanes { sum: panes.sum.clone(), panes: panes.panes.range(from..).cloned().collect() }
     }
 
-    fn joined(&self, old: Sum<V>, new: Sum<V>) -> Sum<V> {
+    fn joined(&self, old: SummedPanes<V>, new: SummedPanes<V>) -> SummedPanes<V> {
         let first = new.panes.front().map_or(0, |(end, _)| *end);
         let mut panes: VecDeque<_> = old.panes.into_iter().filter(|(end, _)| *end < first).collect();
         panes.extend(new.panes);
-        Sum { sum: new.sum, panes }
+        SummedPanes { sum: new.sum, panes }
     }
 
-    fn trim(panes: &mut Sum<V>, stays: impl Fn(u64) -> bool) {
+    fn trim(panes: &mut SummedPanes<V>, stays: impl Fn(u64) -> bool) {
         panes.panes.retain(|(end, _)| stays(*end));
     }
 
@@ -228,7 +228,7 @@ mod tests {
     use crate::core::data::F64;
 
     /// What a window of `length` holds, folded pane by pane, and what each `Fold` says of it.
-    fn follow<F: Fold<String>>(fold: &F, length: u64, panes: &[u8]) -> Vec<(Option<String>, Option<String>)> {
+    fn follow<F: WindowFold<String>>(fold: &F, length: u64, panes: &[u8]) -> Vec<(Option<String>, Option<String>)> {
         let mut stacks = F::Panes::default();
         let mut seen = Vec::new();
         for (t, n) in panes.iter().enumerate() {
@@ -250,7 +250,7 @@ mod tests {
         /// Not even commutative is needed of `f`: the oldest comes first.
         #[test]
         fn two_stacks_are_a_plain_fold(length in 1u64..9, panes in prop::collection::vec(0u8..3, 0..60)) {
-            for (stacks, plain) in follow(&Stacks(|a: String, b: String| a + &b), length, &panes) {
+            for (stacks, plain) in follow(&TwoStacks(|a: String, b: String| a + &b), length, &panes) {
                 prop_assert_eq!(stacks, plain);
             }
         }
@@ -258,7 +258,7 @@ mod tests {
         #[test]
         fn g8_an_inverse_takes_away_what_left(length in 1u64..9, panes in prop::collection::vec(0u8..3, 0..60)) {
             let front = |all: String, gone: String| all.strip_prefix(&gone).expect("the oldest leaves").to_string();
-            for (sum, plain) in follow(&Inverse::new(|a: String, b: String| a + &b, front), length, &panes) {
+            for (sum, plain) in follow(&Invertible::new(|a: String, b: String| a + &b, front), length, &panes) {
                 prop_assert_eq!(sum.filter(|s| !s.is_empty()), plain);
             }
         }
@@ -266,7 +266,7 @@ mod tests {
 
     /// A key that is saved at some times, each time what came since the last one, is put together as it was, folds and all; from
     /// all pieces, and without those that are older than the window.
-    fn saved_in_parts<F: Fold<String, Panes: Clone + PartialEq + std::fmt::Debug>>(
+    fn saved_in_parts<F: WindowFold<String, Panes: Clone + PartialEq + std::fmt::Debug>>(
         fold: &F,
         (length, pane): (u64, u64),
         batches: &[(u8, bool)],
@@ -298,20 +298,20 @@ mod tests {
 
     proptest! {
         #[test]
-        fn two_stacks_are_saved_in_parts(shape in (1u64..9, 1u64..4), batches in prop::collection::vec((0u8..3, any::<bool>()), 0..60)) {
-            saved_in_parts(&Stacks(|a: String, b: String| a + &b), shape, &batches)?;
+        fn two_stacks_are_saved_in_parts(spec in (1u64..9, 1u64..4), batches in prop::collection::vec((0u8..3, any::<bool>()), 0..60)) {
+            saved_in_parts(&TwoStacks(|a: String, b: String| a + &b), spec, &batches)?;
         }
 
         #[test]
-        fn a_sum_is_saved_in_parts(shape in (1u64..9, 1u64..4), batches in prop::collection::vec((0u8..3, any::<bool>()), 0..60)) {
+        fn a_sum_is_saved_in_parts(spec in (1u64..9, 1u64..4), batches in prop::collection::vec((0u8..3, any::<bool>()), 0..60)) {
             let front = |all: String, gone: String| all.strip_prefix(&gone).expect("the oldest leaves").to_string();
-            saved_in_parts(&Inverse::new(|a: String, b: String| a + &b, front), shape, &batches)?;
+            saved_in_parts(&Invertible::new(|a: String, b: String| a + &b, front), spec, &batches)?;
         }
     }
 
     /// Whether a window of three, over many panes of two values each, is said to be another than it is.
     fn doubted(f: fn(F64, F64) -> F64, inv: fn(F64, F64) -> F64, value: fn(u64) -> f64) -> bool {
-        let (fold, mut sum) = (Inverse::new(f, inv), Sum::default());
+        let (fold, mut sum) = (Invertible::new(f, inv), SummedPanes::default());
         for t in 1..200 {
             fold.enter(&mut sum, t, F64::from(value(2 * t)));
             fold.enter(&mut sum, t, F64::from(value(2 * t + 1)));
@@ -319,7 +319,7 @@ mod tests {
                 fold.leave(&mut sum, t - 3);
             }
         }
-        fold.doubted.get()
+        fold.warned.get()
     }
 
     #[test]
@@ -339,11 +339,11 @@ mod tests {
         for length in [10, 1000] {
             let calls = Rc::new(Cell::new(0u64));
             let counted = calls.clone();
-            let max = Stacks(move |a: u64, b: u64| {
+            let max = TwoStacks(move |a: u64, b: u64| {
                 counted.set(counted.get() + 1);
                 a.max(b)
             });
-            let mut stacks = TwoStacks::default();
+            let mut stacks = StackedPanes::default();
             for t in 1..=10_000u64 {
                 max.enter(&mut stacks, t, t % 7);
                 if t > length {

@@ -1,23 +1,25 @@
-//! `window`: the raw rows of the last batches, as a DStream.
+//! `window`: a DStream of the rows of the last batches.
 
 use std::cell::RefCell;
 use std::collections::VecDeque;
 use std::rc::Rc;
 use std::time::Duration;
 
-use timely::dataflow::channels::pact::Pipeline;
-
 use crate::api::dstream::DStream;
 use crate::core::data::{Exchange, KEY_GROUPS, PartitionId, Rows, encoded};
 use crate::core::error::BoxError;
-use crate::core::time::{BatchTime, Grid};
-use crate::engine::flow::{Site, batched};
+use crate::core::time::BatchTime;
+use crate::engine::flow::collect_batches;
+use crate::engine::operator_id::OperatorId;
 use crate::engine::state::{Changes, Groups, KeyedState};
 
 impl<'s, T: Exchange> DStream<'s, T> {
-    /// Every `slide`, all rows of the batches in the last `length`, oldest first, each batch in its own order. Nothing at
-    /// other times; an empty window gives no rows. Rows are shared, not copied, but the result is as large as the window: to
-    /// count or reduce it, the `*_window` verbs and [`DStream::over`] cost only what changes.
+    /// Every `slide`, all rows of the batches in the last `length`, oldest batch first, each batch in its own order; no batch at other
+    /// times. Before `length` has passed, the batches that there are.
+    ///
+    /// Rows are shared, not copied, but a batch costs all rows of the window: to count or reduce them, the `*_window` verbs and
+    /// [`DStream::over`] cost only the changes. A window of more than about 65,000 batches is an error at the start. State: all rows of
+    /// the window, saved in checkpoints.
     ///
     /// ```
     /// use tidemill::prelude::*;
@@ -26,64 +28,52 @@ impl<'s, T: Exchange> DStream<'s, T> {
     /// ```
     #[track_caller]
     pub fn window(&self, length: Duration, slide: Duration) -> DStream<'s, T> {
-        let site = Site::of("window");
+        let operator = OperatorId::of("window");
         let graph = &self.node.graph;
-        let shape = super::shape(graph, &site, length, slide);
-        let name = graph.note::<T>("window", format_args!("{} {}", shape.length, shape.slide));
-        let sides = self.node.cases.len();
-        let batches = (shape.length / shape.interval) as usize;
-        if sides * batches > u16::MAX as usize {
-            graph.problem(&site, format!("a window of {batches} batches is too long for raw rows; use over(length, slide)"));
+        let spec = super::window_spec(graph, &operator, length, slide);
+        graph.register_operator::<T>(&operator, "window", format_args!("{} {}", spec.length, spec.slide));
+        let branches = self.node.orders.len();
+        let batches = (spec.length / spec.interval) as usize;
+        if branches * batches > u16::MAX as usize {
+            graph.report(&operator, format!("a window of {batches} batches is too long for raw rows; use over(length, slide)"));
         }
-        let kept = Rc::new(RefCell::new(Kept::new(shape.length)));
-        let (number, owner) = graph.remember(name, kept.clone());
-        let windowed = batched(
-            &graph.flow,
-            &site,
-            self.inner(),
-            Pipeline,
-            |slots, t, rows: Rows<T>| {
-                let at: &mut Vec<Rows<T>> = slots.at(t);
-                at.push(rows);
-            },
-            move |tick, rows, give| {
-                let now = tick.time.millis();
-                owner.batch(tick, || {
-                    if !tick.restored {
-                        kept.borrow_mut().batch(now, rows)
-                    }
-                });
-                if shape.on_grid(tick.time) && !tick.restored {
-                    for (t, batch) in &kept.borrow().batches {
-                        // The oldest batch of a full window is side 0: rows are read by age, then as each batch was.
-                        let age = batches - 1 - ((now - t) / shape.interval) as usize;
-                        for rows in batch {
-                            let mut rows = rows.clone();
-                            rows.partition.branch += (age * sides) as u16;
-                            give(rows);
-                        }
+        let kept = Rc::new(RefCell::new(Kept::new(spec.length)));
+        let (number, owner) = graph.register_state(&operator, kept.clone());
+        let windowed = collect_batches(&graph.flow, &operator, self.inner(), move |tick, rows, emit| {
+            let now = tick.time.millis();
+            owner.batch(tick, || {
+                if !tick.restored {
+                    kept.borrow_mut().batch(now, rows)
+                }
+            });
+            if spec.slides_at(tick.time) && !tick.restored {
+                for (t, batch) in &kept.borrow().batches {
+                    // The oldest batch of a full window is branch 0: rows are read by age, then in the order of their batch.
+                    let age = batches - 1 - ((now - t) / spec.interval) as usize;
+                    for rows in batch {
+                        let mut rows = rows.clone();
+                        rows.partition.branch += (age * branches) as u16;
+                        emit(rows);
                     }
                 }
-            },
-        );
-        let cases: Vec<_> = (0..batches.min(u16::MAX as usize)).flat_map(|_| self.node.cases.iter().copied()).collect();
-        DStream::new(graph, windowed, &cases, &self.node.lineage)
-            .on_grid(Grid::every(shape.slide))
-            .placed(self.node.placed)
-            .with_state(Some(number))
+            }
+        });
+        let orders = (0..batches.min(u16::MAX as usize)).flat_map(|_| self.node.orders.iter().copied()).collect();
+        let meta = self.node.meta.every(spec.slide).with_state(number);
+        DStream::build(graph, windowed, orders, meta, self.node.keyed)
     }
 }
 
-/// What is in the window.
+/// The batches in the window.
 struct Kept<T> {
     length: u64,
     /// Batches, oldest first, by their time.
     batches: VecDeque<(u64, Vec<Rows<T>>)>,
-    /// Groups with rows since the last cut.
+    /// Key groups with rows since the last snapshot.
     changed: Groups,
 }
 
-/// Raw rows have no key: a partition's rows are in the group of its number.
+/// Raw rows have no key: the rows of a partition are in the key group of its index.
 fn group_of<T>(rows: &Rows<T>) -> u64 {
     u64::from(rows.partition.index) % KEY_GROUPS
 }
@@ -93,7 +83,7 @@ impl<T> Kept<T> {
         Kept { length, batches: VecDeque::new(), changed: 0 }
     }
 
-    /// A batch enters, and those that are too old leave.
+    /// Adds a batch, and removes those that have left the window.
     fn batch(&mut self, now: u64, rows: Vec<Rows<T>>) {
         rows.iter().filter(|r| !r.rows.is_empty()).for_each(|r| self.changed |= 1 << group_of(r));
         self.batches.push_back((now, rows));

@@ -5,9 +5,7 @@ use std::path::PathBuf;
 use std::sync::atomic::{AtomicU64, Ordering};
 use std::time::Duration;
 
-use crate::checkpoint::{
-    self, Checkpoints, Directory, Manifest, OperatorId, OperatorState, Origin, PlanRecord, Position, Settings,
-};
+use crate::checkpoint::{self, Checkpoints, Directory, Manifest, OperatorState, Origin, PlanRecord, Position, Settings, StateId};
 use crate::core::error::Result;
 use crate::core::plan::{Plan, Range, Split};
 use crate::core::time::BatchTime;
@@ -60,7 +58,7 @@ fn job(dir: &std::path::Path) -> Result<()> {
         ranges.push(Range { source: 2, split_id: 3, split: socket, from: s as i64, until: s as i64 + 1 });
         PlanRecord { plan: Plan { time: at(s), ranges, shown: true }, run: 0, fill: true }
     };
-    let id = OperatorId { name: "count#1".into(), fingerprint: "u64".into() };
+    let id = StateId { name: "count#1".into(), fingerprint: "u64".into() };
     let (checkpoints, _) = Checkpoints::open(dir, Settings::new("job", Duration::from_secs(1)))?;
     let starts = (0..2).map(|split_id| position(0, split_id)).collect();
     checkpoints.begin(Origin { shards: [("out".into(), 8)].into(), operators: vec![id.clone()], starts })?;

@@ -42,7 +42,7 @@ pub const TARGETS: &[Target] = &[
 fn state(bytes: &[u8]) -> bool {
     use crate::{arrangement, operator};
     // All of them are given it, whichever takes it.
-    arrangement::keyed::take_any(bytes)
+    arrangement::interned::take_any(bytes)
         | arrangement::ring::take_any(bytes)
         | operator::window::take_any(bytes)
         | operator::state::take_any(bytes)

@@ -7,7 +7,7 @@ use std::sync::atomic::{AtomicUsize, Ordering};
 use std::sync::{Arc, Mutex};
 use std::time::Duration;
 
-use tidemill::checkpoint::{Checkpoints, Directory, Manifest, OperatorId, OperatorState, Origin, PlanRecord, Settings, collect};
+use tidemill::checkpoint::{Checkpoints, Directory, Manifest, OperatorState, Origin, PlanRecord, Settings, StateId, collect};
 use tidemill::core::plan::Plan;
 use tidemill::prelude::BatchTime;
 
@@ -34,7 +34,7 @@ fn write(dir: &Path) -> tidemill::Result<()> {
             pieces.put("sum#1", group, &vec![(s as u8) + group as u8; STATE])?;
         }
         let groups = collect([pieces.finish()?]).remove("sum#1").unwrap_or_default();
-        let id = OperatorId { name: "sum#1".into(), fingerprint: "u64".into() };
+        let id = StateId { name: "sum#1".into(), fingerprint: "u64".into() };
         checkpoints.publish(Manifest { time, plan, operators: vec![OperatorState { id, groups }], ..Manifest::default() })?;
         checkpoints.clean()?;
     }

@@ -1,78 +1,88 @@
-//! Rows by number, on the worker that owns them, and back to names before they leave it.
+//! Dictionary encoding: rows become ids on the workers that own them, and ids become rows before they leave the worker.
 
 use std::cell::RefCell;
 use std::rc::Rc;
 
 use differential_dataflow::{AsCollection, VecCollection};
-use timely::dataflow::channels::pact::Pipeline;
 use timely::dataflow::operators::Probe;
 
 use crate::api::context::Graph;
 use crate::api::dstream::DStream;
-use crate::api::view::{Changes, Form, Keyed, View};
+use crate::api::view::{Changes, Form, Interned, View};
 use crate::core::data::{Key, Rows, encoded, key_group};
 use crate::core::error::BoxError;
 use crate::core::time::BatchTime;
 use crate::engine::dictionary::{Dict, Id};
-use crate::engine::flow::{Site, VecStream, batched, by_batch, expand, route};
+use crate::engine::flow::{batched, by_batch, collect_batches, map_containers, route};
+use crate::engine::operator_id::OperatorId;
 use crate::engine::state::{Changes as Changed, Groups, KeyedState};
 
-/// The two forms of a view, each made from the other when it is asked for.
+/// The forms of a view (api/view.rs): one is derived from another at first use.
 impl<'s, T: Key> View<'s, T> {
     /// Rows and their changes.
-    pub(crate) fn plain(&self) -> Changes<'s, T> {
-        let make = || match &self.node.rendered {
+    pub(crate) fn rows(&self) -> Changes<'s, T> {
+        let make = || match &self.node.counts {
             Some(counts) => super::count::rows(counts, &self.node.graph),
-            None => names(self.node.keyed.get().expect("a view has a form"), &self.node.graph),
+            None => resolved(self.node.interned.get().expect("a view has a form"), &self.node.graph),
         };
-        self.node.plain.get_or_init(make).clone()
+        self.node.rows.get_or_init(make).clone()
     }
 
     /// Ids of rows and their changes, on the workers that own the rows.
-    pub(crate) fn keyed(&self) -> Keyed<'s, T> {
-        let make = || numbered(self.plain(), &self.node.graph);
-        self.node.keyed.get_or_init(make).clone()
+    pub(crate) fn interned(&self) -> Interned<'s, T> {
+        let make = || intern(self.rows(), &self.node.graph);
+        self.node.interned.get_or_init(make).clone()
     }
 
-    /// The differential collection underneath, to go on in differential's own words; [`View::wrap`] brings one back.
+    /// The differential collection underneath, for operators of differential's own; [`View::wrap`] makes a view of their result.
+    ///
+    /// ```
+    /// use tidemill::testing::check;
+    /// check([vec![1], vec![2]], |s| { let v = s.accumulate(); v.wrap(v.as_collection().negate().negate()).complete() }, [vec![1], vec![1, 2]]);
+    /// ```
     pub fn as_collection(&self) -> VecCollection<'s, BatchTime, T, i64> {
-        self.plain().as_collection()
+        self.rows().as_collection()
     }
 
-    /// Wraps a differential collection, on the grid and with the lineage of this view.
+    /// A view of a differential collection that was made from this view's [`View::as_collection`]: it has the schedule and the sources
+    /// of this view. Its rows move to the workers that own them.
+    ///
+    /// Constraint: changes must be at batch times at which this view changes.
+    ///
+    /// ```
+    /// use tidemill::testing::check;
+    /// check([vec![3], vec![4]], |s| { let v = s.accumulate(); v.wrap(v.as_collection().map(|n| n % 3)).complete() }, [vec![0], vec![0, 1]]);
+    /// ```
     pub fn wrap<U: Key>(&self, collection: VecCollection<'s, BatchTime, U, i64>) -> View<'s, U> {
-        let node = &self.node;
-        // A row may leave elsewhere than it came, as after `negate` and `concat`: what owns it puts both together.
-        let form = Form::Keyed(numbered(collection.inner, &node.graph));
-        let why = node.retracts.clone().or(Some("wrap".into()));
-        let view = View::new(&node.graph, &node.lineage, node.grid.clone(), form, why);
-        view.node.state.set(node.state.get());
-        view
+        // A row may leave on another worker than it entered, as after `negate` and `concat`: its owner combines both.
+        self.derive(Form::Interned(intern(collection.inner, &self.node.graph)), Some("wrap")).view()
     }
 }
 
-/// Names for ids: what leaves an arrangement becomes rows again.
-pub(crate) fn names<'s, T: Key>(keyed: &Keyed<'s, T>, graph: &Graph<'s>) -> Changes<'s, T> {
-    named(keyed.changes.clone(), &keyed.dict, graph, |id: Id, dict| dict.name(id).clone())
+/// Rows of ids.
+pub(crate) fn resolved<'s, T: Key>(interned: &Interned<'s, T>, graph: &Graph<'s>) -> Changes<'s, T> {
+    resolve(interned.changes.clone(), &interned.dict, graph, |id: Id, dict| dict.key(id).clone())
 }
 
-/// Rows whose ids have become names. Ids are not used again before these are through, whether an output wants them or not.
-pub(crate) fn named<'s, K: Key, D: Clone + 'static, T: Key>(
+/// Rows that `row` makes of changes with ids. The probe keeps ids from reuse until the rows have been emitted, also if no output
+/// reads them.
+pub(crate) fn resolve<'s, K: Key, D: Clone + 'static, T: Key>(
     changes: Changes<'s, D>,
     dict: &Rc<RefCell<Dict<K>>>,
     graph: &Graph<'s>,
-    name: impl Fn(D, &Dict<K>) -> T + 'static,
+    row: impl Fn(D, &Dict<K>) -> T + 'static,
 ) -> Changes<'s, T> {
     let dict = dict.clone();
-    let named = expand(&graph.flow, &Site::engine("names"), changes, move |_, changes: Vec<(D, BatchTime, i64)>, give| {
-        let dict = dict.borrow();
-        give(changes.into_iter().map(|(row, t, n)| (name(row, &dict), t, n)).collect());
-    });
-    named.probe_with(&graph.probe)
+    let rows =
+        map_containers(&graph.flow, &OperatorId::step("names"), changes, move |_, changes: Vec<(D, BatchTime, i64)>, emit| {
+            let dict = dict.borrow();
+            emit(changes.into_iter().map(|(x, t, n)| (row(x, &dict), t, n)).collect());
+        });
+    rows.probe_with(&graph.probe)
 }
 
-/// Ids for keys: each pair goes to the worker that owns its key. Sides of a join share the dictionary.
-pub(crate) fn numbered_keys<'s, K: Key, V: Key>(
+/// Encodes keys: each pair moves to the worker that owns its key. Both sides of a join share the dictionary.
+pub(crate) fn intern_keys<'s, K: Key, V: Key>(
     pairs: Changes<'s, (K, V)>,
     dict: &Rc<RefCell<Dict<K>>>,
     graph: &Graph<'s>,
@@ -80,81 +90,71 @@ pub(crate) fn numbered_keys<'s, K: Key, V: Key>(
     let (own, probe) = (dict.clone(), graph.probe.clone());
     batched(
         &graph.flow,
-        &Site::engine("numbered"),
+        &OperatorId::step("numbered"),
         pairs,
         route(|((k, _), _, _): &((K, V), BatchTime, i64)| key_group(k)),
         by_batch,
-        move |plan, pairs, give| {
+        move |plan, pairs, emit| {
             let mut dict = own.borrow_mut();
-            dict.tidy(|t| !probe.less_equal(&t));
+            dict.reclaim(|t| !probe.less_equal(&t));
             let held = |((k, v), n)| {
                 let id = dict.id(k, plan.time);
-                dict.hold(id, n, plan.time);
+                dict.retain(id, n, plan.time);
                 ((id, v), plan.time, n)
             };
-            give(pairs.into_iter().map(held).collect());
+            emit(pairs.into_iter().map(held).collect());
         },
     )
 }
 
-/// Ids for rows: each goes to the worker that owns it, and is held there as often as it is in the view.
-pub(crate) fn numbered<'s, T: Key>(changes: Changes<'s, T>, graph: &Graph<'s>) -> Keyed<'s, T> {
+/// Encodes rows: each moves to the worker that owns it, where its id is retained as often as the row is in the view.
+pub(crate) fn intern<'s, T: Key>(changes: Changes<'s, T>, graph: &Graph<'s>) -> Interned<'s, T> {
     let dict: Rc<RefCell<Dict<T>>> = Rc::default();
     let (own, probe) = (dict.clone(), graph.probe.clone());
     let changes = batched(
         &graph.flow,
-        &Site::engine("numbered"),
+        &OperatorId::step("numbered"),
         changes,
         route(|(row, _, _): &(T, BatchTime, i64)| key_group(row)),
         by_batch,
-        move |plan, rows, give| {
+        move |plan, rows, emit| {
             let mut dict = own.borrow_mut();
-            dict.tidy(|t| !probe.less_equal(&t));
+            dict.reclaim(|t| !probe.less_equal(&t));
             let held = |(row, n)| {
                 let id = dict.id(row, plan.time);
-                dict.hold(id, n, plan.time);
+                dict.retain(id, n, plan.time);
                 (id, plan.time, n)
             };
-            give(rows.into_iter().map(held).collect());
+            emit(rows.into_iter().map(held).collect());
         },
     );
-    Keyed { changes, dict }
+    Interned { changes, dict }
 }
 
-/// Pairs that lie with their keys' owners: each number becomes a change of its key's id, held for ever.
+/// Sums by key of pairs that lie on the workers that own their keys: each number becomes a change of its key's id.
 ///
-/// This is the owner of what is added up: it is saved by key group, and what is loaded enters with the first batch.
-pub(crate) fn sums<'s, K: Key>(pairs: &DStream<'s, (K, i64)>, site: &Site, name: String) -> (Keyed<'s, K>, usize) {
+/// The sums are state: they are saved by key group, and restored sums enter with the first batch.
+pub(crate) fn sums<'s, K: Key>(pairs: &DStream<'s, (K, i64)>, operator: &OperatorId) -> (Interned<'s, K>, usize) {
     let graph = &pairs.node.graph;
     let state: Rc<RefCell<Sums<K>>> = Rc::default();
     let dict = state.borrow().dict.clone();
-    let (number, owner) = graph.remember(name, state.clone());
+    let (number, owner) = graph.register_state(operator, state.clone());
     let probe = graph.probe.clone();
-    let changes: VecStream<'s, (Id, BatchTime, i64)> = batched(
-        &graph.flow,
-        site,
-        pairs.inner(),
-        Pipeline,
-        |slots, t, rows: Rows<(K, i64)>| {
-            let at: &mut Vec<Rows<(K, i64)>> = slots.at(t);
-            at.push(rows);
-        },
-        move |tick, rows, give| {
-            let probe = &probe;
-            give(owner.batch(tick, || state.borrow_mut().batch(tick.time, rows, |t| !probe.less_equal(&t))))
-        },
-    );
-    (Keyed { changes, dict }, number)
+    let changes = collect_batches(&graph.flow, operator, pairs.inner(), move |tick, rows, emit| {
+        let probe = &probe;
+        emit(owner.batch(tick, || state.borrow_mut().batch(tick.time, rows, |t| !probe.less_equal(&t))))
+    });
+    (Interned { changes, dict }, number)
 }
 
-/// What each key adds up to: the dictionary knows.
+/// The sum of each key; the dictionary has it.
 struct Sums<K> {
     dict: Rc<RefCell<Dict<K>>>,
-    /// What was loaded and is not in the view yet.
+    /// Restored sums that are not in the view yet.
     loaded: Vec<(Id, i64)>,
-    /// Groups with changes since the last cut.
+    /// Key groups with changes since the last snapshot.
     changed: Groups,
-    /// What a cut is to save: the ids of each group, looked up when the first is asked for.
+    /// The ids of each group that a snapshot saves; looked up for the first group.
     cut: Vec<Vec<Id>>,
 }
 
@@ -165,7 +165,7 @@ impl<K> Default for Sums<K> {
 }
 
 impl<K: Key> Sums<K> {
-    /// What a batch changes; in the first one, what was loaded enters.
+    /// The changes of a batch. Restored sums enter with the first one.
     fn batch(
         &mut self,
         t: BatchTime,
@@ -175,10 +175,10 @@ impl<K: Key> Sums<K> {
         let mut changes: Vec<_> = self.loaded.drain(..).map(|(id, n)| (id, t, n)).collect();
         changes.reserve(rows.iter().map(|r| r.rows.len()).sum());
         let mut dict = self.dict.borrow_mut();
-        dict.tidy(passed);
+        dict.reclaim(passed);
         for (k, n) in rows.into_iter().flat_map(Rows::take) {
             let id = dict.id(k, t);
-            self.changed |= 1 << dict.hold(id, n, t);
+            self.changed |= 1 << dict.retain(id, n, t);
             changes.push((id, t, n));
         }
         changes
@@ -206,9 +206,9 @@ impl<K: Key> KeyedState for Sums<K> {
         for (key, n) in postcard::from_bytes::<Vec<(K, i64)>>(bytes)? {
             let id = dict.id(key, BatchTime::default());
             if dict.held(id).1 != 0 {
-                return Err(format!("{:?} is there twice", dict.name(id)).into());
+                return Err(format!("{:?} is there twice", dict.key(id)).into());
             }
-            dict.hold(id, n, BatchTime::default());
+            dict.retain(id, n, BatchTime::default());
             self.loaded.push((id, n));
         }
         Ok(())
@@ -227,11 +227,11 @@ mod tests {
     use std::collections::BTreeMap;
 
     #[test]
-    fn sums_go_out_and_come_in_by_key_group() {
+    fn sums_are_saved_and_restored_by_key_group() {
         let mut all: Sums<String> = Sums::default();
         for n in 1..100i64 {
             let id = all.dict.borrow_mut().id(format!("k{n}"), BatchTime::default());
-            all.dict.borrow_mut().hold(id, n, BatchTime::default());
+            all.dict.borrow_mut().retain(id, n, BatchTime::default());
         }
         let t = BatchTime::from_millis(1);
         all.cut(t);
@@ -250,7 +250,7 @@ mod tests {
         };
         assert_eq!(total(&again), total(&all));
         assert_eq!(again.loaded.iter().map(|(_, n)| n).sum::<i64>(), 4950);
-        all.dict.borrow_mut().tidy(|_| true);
+        all.dict.borrow_mut().reclaim(|_| true);
         assert_eq!(all.dict.borrow().len(), 99);
     }
 }

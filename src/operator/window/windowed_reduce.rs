@@ -1,66 +1,65 @@
-//! The kernel under `reduce_by_window` and `reduce_by_key_and_window`: panes by key, folded by a user's function.
+//! The kernel of `reduce_by_window` and `reduce_by_key_and_window`: panes by key, reduced by a user's function.
 //!
-//! Panes enter when their batch is closed and leave at times on the grid; only keys that a pane of entered or left since the
-//! last such time are looked at. A key that nothing is left of is forgotten, so memory is that of the keys in the window.
+//! Panes enter when their batch closes, and leave when the window slides. A slide visits only the keys of which a pane entered or
+//! left since the previous slide. A key without panes and without a row is forgotten, so memory is that of the keys in the window.
 
 use std::cell::RefCell;
 use std::collections::BTreeMap;
 use std::rc::Rc;
 use std::time::Duration;
 
-use timely::dataflow::channels::pact::Pipeline;
-
 use crate::api::dstream::DStream;
-use crate::api::view::{Form, View};
-use crate::arrangement::ring::Shape;
+use crate::api::view::{Form, View, ViewNode};
+use crate::arrangement::ring::WindowSpec;
 use crate::core::data::{Exchange, FastMap, Key, Rows, encoded};
 use crate::core::error::BoxError;
 use crate::core::plan::Tick;
-use crate::core::time::{BatchTime, Grid};
+use crate::core::time::BatchTime;
 use crate::engine::dictionary::{Dict, Id};
-use crate::engine::flow::{Site, batched};
+use crate::engine::flow::collect_batches;
+use crate::engine::operator_id::OperatorId;
 use crate::engine::state::{Changes, Groups, KeyedState};
 
-/// How the panes of one key become one value.
-pub(crate) trait Fold<V>: 'static {
-    /// What is kept of one key: all panes that are in the window, by their end.
+/// A way to reduce the panes of one key to one value.
+pub(crate) trait WindowFold<V>: 'static {
+    /// The state of one key: its panes in the window, by their end.
     type Panes: Default + Exchange;
 
-    /// A value enters the youngest pane, which is a new one unless it has this end.
+    /// Adds a value to the newest pane if that has this end, else to a new pane.
     fn enter(&self, panes: &mut Self::Panes, end: u64, v: V);
 
-    /// The oldest pane, which has this end, leaves.
+    /// Removes the oldest pane, which has this end.
     fn leave(&self, panes: &mut Self::Panes, end: u64);
 
-    /// What is in the window.
+    /// The value of the window; `None` if there was never a pane, or none is left.
     fn value(&self, panes: &Self::Panes) -> Option<V>;
 
     /// The ends of all panes, oldest first.
     fn ends(panes: &Self::Panes) -> impl Iterator<Item = u64>;
 
-    /// What a piece of a checkpoint says of a key: panes that end after `since`, and in any case the youngest.
+    /// The part of the state for a chunk of a checkpoint: panes that end after `since`, and always the newest.
     fn newer(panes: &Self::Panes, since: u64) -> Self::Panes;
 
-    /// What is kept of a key, from what earlier pieces say of it and what a later one does.
+    /// The state of a key, from the state of earlier chunks and a newer part.
     fn joined(&self, old: Self::Panes, new: Self::Panes) -> Self::Panes;
 
-    /// Leaves out panes that left before the last piece was made.
+    /// Removes panes that left the window before the last chunk was made.
     fn trim(panes: &mut Self::Panes, stays: impl Fn(u64) -> bool);
 
-    /// Whether something of a key may be left when all its panes are gone.
+    /// Whether a key may have a value after all its panes have left.
     const REMEMBERS: bool;
 }
 
-/// What is remembered of one key.
+/// The state of one key.
 struct Cell<V, P> {
     panes: P,
-    /// The end of its youngest pane.
+    /// The end of its newest pane.
     newest: u64,
-    /// The value of the row that stands in the view.
+    /// The value of its row in the view.
     shown: Option<V>,
-    /// Whether it is among those to be looked at.
+    /// Whether the next slide visits it.
     touched: bool,
-    /// The last batch that changed anything in here.
+    /// The last batch that changed the cell.
     last: BatchTime,
 }
 
@@ -70,30 +69,30 @@ impl<V, P: Default> Cell<V, P> {
     }
 }
 
-/// What one window remembers: its keys by number, and which of them each pane holds.
-struct Folded<K, V, F: Fold<V>, S> {
-    shape: Shape,
+/// The state of one window: its keys by id, and the keys of each pane.
+struct WindowedReduce<K, V, F: WindowFold<V>, S> {
+    spec: WindowSpec,
     fold: F,
-    /// Whether a row is shown.
+    /// Whether a row is in the view.
     show: S,
     dict: Dict<K>,
     cells: Vec<Option<Cell<V, F::Panes>>>,
     panes: BTreeMap<u64, Vec<Id>>,
     touched: Vec<Id>,
-    /// What was loaded of each key, and the cut of the last piece that speaks of it. It enters with the first batch, which
-    /// knows what is in the window still.
+    /// Restored keys, each with the snapshot of its last chunk. They enter with the first batch, which knows what is still in the
+    /// window.
     loaded: FastMap<K, (F::Panes, Option<V>, BatchTime)>,
-    /// Groups with changes since the last cut.
+    /// Key groups with changes since the last snapshot.
     changed: Groups,
-    /// What a cut is to save: the ids of each group, looked up when the first is asked for.
+    /// The ids of each group that a snapshot saves; looked up for the first group.
     cut: Vec<Vec<Id>>,
 }
 
-impl<K: Key, V: Key, F: Fold<V>, S: Fn(&(K, V)) -> bool> Folded<K, V, F, S> {
-    fn new(shape: Shape, fold: F, show: S) -> Self {
+impl<K: Key, V: Key, F: WindowFold<V>, S: Fn(&(K, V)) -> bool> WindowedReduce<K, V, F, S> {
+    fn new(spec: WindowSpec, fold: F, show: S) -> Self {
         let (dict, cells, panes) = (Dict::default(), Vec::new(), BTreeMap::new());
         let (touched, loaded, cut) = (Vec::new(), FastMap::default(), Vec::new());
-        Folded { shape, fold, show, dict, cells, panes, touched, loaded, changed: 0, cut }
+        WindowedReduce { spec, fold, show, dict, cells, panes, touched, loaded, changed: 0, cut }
     }
 
     /// The cell of a key, a new one if it has none.
@@ -103,25 +102,25 @@ impl<K: Key, V: Key, F: Fold<V>, S: Fn(&(K, V)) -> bool> Folded<K, V, F, S> {
             self.cells.resize_with(id as usize + 1, || None);
         }
         let cell = self.cells[id as usize].get_or_insert_with(|| {
-            self.dict.hold(id, 1, t);
+            self.dict.retain(id, 1, t);
             Cell::new(t)
         });
         (id, cell)
     }
 
-    /// What a batch holds of a key enters.
+    /// Adds the value that a batch has for a key.
     fn push(&mut self, t: BatchTime, k: K, v: V) {
-        if self.shape.skips(t) {
+        if self.spec.skips(t) {
             return;
         }
-        let end = self.shape.end_of_pane(t);
+        let end = self.spec.end_of_pane(t);
         let (id, cell) = self.cell(k, t);
         cell.last = t;
         let new = std::mem::replace(&mut cell.newest, end) != end;
         let touched = std::mem::replace(&mut cell.touched, true);
         let cell = self.cells[id as usize].as_mut().expect("a cell that was just made");
         self.fold.enter(&mut cell.panes, end, v);
-        self.changed |= 1 << self.dict.placed(id).0;
+        self.changed |= 1 << self.dict.group_and_key(id).0;
         if !touched {
             self.touched.push(id);
         }
@@ -130,11 +129,11 @@ impl<K: Key, V: Key, F: Fold<V>, S: Fn(&(K, V)) -> bool> Folded<K, V, F, S> {
         }
     }
 
-    /// What changes at a time on the grid.
+    /// The changes of a slide at `t`.
     fn slide(&mut self, t: BatchTime) -> Vec<((K, V), BatchTime, i64)> {
         while let Some(oldest) = self.panes.first_entry() {
             let end = *oldest.key();
-            if self.shape.holds(end, t) {
+            if self.spec.holds(end, t) {
                 break;
             }
             for id in oldest.remove() {
@@ -149,40 +148,40 @@ impl<K: Key, V: Key, F: Fold<V>, S: Fn(&(K, V)) -> bool> Folded<K, V, F, S> {
         for id in std::mem::take(&mut self.touched) {
             let cell = self.cells[id as usize].as_mut().expect("a key that was touched has a cell");
             (cell.touched, cell.last) = (false, t);
-            let (group, name) = self.dict.placed(id);
+            let (group, key) = self.dict.group_and_key(id);
             self.changed |= 1 << group;
-            let row = self.fold.value(&cell.panes).map(|v| (name.clone(), v)).filter(|row| (self.show)(row));
+            let row = self.fold.value(&cell.panes).map(|v| (key.clone(), v)).filter(|row| (self.show)(row));
             if row.as_ref().map(|(_, v)| v) != cell.shown.as_ref() {
-                changes.extend(cell.shown.take().map(|old| ((name.clone(), old), t, -1)));
+                changes.extend(cell.shown.take().map(|old| ((key.clone(), old), t, -1)));
                 cell.shown = row.as_ref().map(|(_, v)| v.clone());
                 changes.extend(row.map(|row| (row, t, 1)));
             }
             if cell.shown.is_none() && F::ends(&cell.panes).next().is_none() {
                 self.cells[id as usize] = None;
-                self.dict.hold(id, -1, t);
+                self.dict.release(id, 1, t);
             }
         }
-        // Names went out with the rows: ids are known in here only.
-        self.dict.tidy(|_| true);
+        // Rows are emitted with their keys: nothing outside uses these ids.
+        self.dict.reclaim(|_| true);
         changes
     }
 
-    /// What was loaded enters, as it was after the batch of `t`. Returns the rows that stand in the view.
+    /// Restored keys enter, as they were after the batch of `t`. Returns their rows in the view.
     fn enter(&mut self, t: BatchTime) -> Vec<(K, V)> {
-        let grid = self.shape.grid(t).millis();
+        let last_slide = self.spec.last_slide(t).millis();
         let mut shown = Vec::new();
         for (k, (mut panes, row, last)) in std::mem::take(&mut self.loaded) {
             let had = F::ends(&panes).next().is_some();
-            F::trim(&mut panes, |end| end + self.shape.length > grid);
+            F::trim(&mut panes, |end| end + self.spec.length > last_slide);
             let ends: Vec<u64> = F::ends(&panes).collect();
-            // Whoever lost panes was written again, unless nothing was left of it.
+            // A key that outlived its panes was saved again; if all its panes have expired it is gone.
             if ends.is_empty() && (had || row.is_none()) {
                 continue;
             }
             shown.extend(row.iter().map(|v| (k.clone(), v.clone())));
             let (id, cell) = self.cell(k, t);
             let newest = ends.last().copied().unwrap_or(0);
-            let touched = newest > grid;
+            let touched = newest > last_slide;
             *cell = Cell { panes, newest, shown: row, touched, last };
             if touched {
                 self.touched.push(id);
@@ -192,27 +191,27 @@ impl<K: Key, V: Key, F: Fold<V>, S: Fn(&(K, V)) -> bool> Folded<K, V, F, S> {
         shown
     }
 
-    /// What changes in the window with a batch.
+    /// The changes in the window that a batch causes.
     fn batch(&mut self, tick: &Tick, rows: Vec<Rows<(K, V)>>) -> Vec<((K, V), BatchTime, i64)> {
         let t = tick.time;
         let mut changes = Vec::new();
         if !self.loaded.is_empty() {
-            let before = BatchTime::from_millis(t.millis() - self.shape.interval);
+            let before = BatchTime::from_millis(t.millis() - self.spec.interval);
             let shown = self.enter(if tick.restored { t } else { before });
             changes.extend(shown.into_iter().map(|row| (row, t, 1)));
         }
         rows.into_iter().flat_map(Rows::take).for_each(|(k, v)| self.push(t, k, v));
-        if self.shape.on_grid(t) && !tick.restored {
+        if self.spec.slides_at(t) && !tick.restored {
             changes.extend(self.slide(t));
         }
         changes
     }
 }
 
-impl<K: Key, V: Key, F: Fold<V>, S: Fn(&(K, V)) -> bool> KeyedState for Folded<K, V, F, S> {
+impl<K: Key, V: Key, F: WindowFold<V>, S: Fn(&(K, V)) -> bool> KeyedState for WindowedReduce<K, V, F, S> {
     fn cut(&mut self, t: BatchTime) -> Changes {
         self.cut.clear();
-        let gone = if F::REMEMBERS { BatchTime::default() } else { self.shape.gone(t) };
+        let gone = if F::REMEMBERS { BatchTime::default() } else { self.spec.expired(t) };
         Changes { groups: std::mem::take(&mut self.changed), gone: Some(gone) }
     }
 
@@ -224,7 +223,7 @@ impl<K: Key, V: Key, F: Fold<V>, S: Fn(&(K, V)) -> bool> KeyedState for Folded<K
         let cell = |id: Id| {
             let new = |cell: &&Cell<V, F::Panes>| since == BatchTime::default() || cell.last > since;
             let cell = self.cells[id as usize].as_ref().filter(new)?;
-            Some((self.dict.name(id), F::newer(&cell.panes, since.millis()), &cell.shown))
+            Some((self.dict.key(id), F::newer(&cell.panes, since.millis()), &cell.shown))
         };
         let of_group: Vec<_> = ids.into_iter().filter_map(cell).collect();
         if of_group.is_empty() { Vec::new() } else { encoded(&of_group) }
@@ -239,9 +238,8 @@ impl<K: Key, V: Key, F: Fold<V>, S: Fn(&(K, V)) -> bool> KeyedState for Folded<K
     }
 }
 
-/// A window as its verb describes it.
-pub(crate) struct Spec<'a, F, S> {
-    pub verb: &'a str,
+/// The arguments of a windowed reduction.
+pub(crate) struct ReduceSpec<F, S> {
     pub length: Duration,
     pub slide: Duration,
     pub fold: F,
@@ -249,64 +247,53 @@ pub(crate) struct Spec<'a, F, S> {
 }
 
 impl<'s, K: Key, V: Key> DStream<'s, (K, V)> {
-    /// The kernel: `f` combines what a batch holds of a key before it moves, `fold` the panes.
-    pub(crate) fn folded<F: Fold<V>>(
+    /// The kernel: `f` combines the values of a key within a batch before they move, `fold` combines panes.
+    pub(crate) fn windowed_reduce<F: WindowFold<V>>(
         &self,
-        site: &Site,
+        operator: &OperatorId,
         f: impl Fn(V, V) -> V + Clone + 'static,
-        spec: Spec<'_, F, impl Fn(&(K, V)) -> bool + 'static>,
+        reduce: ReduceSpec<F, impl Fn(&(K, V)) -> bool + 'static>,
     ) -> View<'s, (K, V)> {
         let graph = &self.node.graph;
-        let shape = super::shape(graph, site, spec.length, spec.slide);
-        let name = graph.note::<(K, V)>(spec.verb, format_args!("{} {}", shape.length, shape.slide));
-        let state = Rc::new(RefCell::new(Folded::new(shape, spec.fold, spec.show)));
-        let (number, owner) = graph.remember(name, state.clone());
-        let changes = batched(
-            &graph.flow,
-            site,
-            self.reduced(site, f).inner(),
-            Pipeline,
-            |slots, t, rows: Rows<(K, V)>| {
-                let at: &mut Vec<Rows<(K, V)>> = slots.at(t);
-                at.push(rows);
-            },
-            move |tick, rows, give| {
-                give(owner.batch(tick, || state.borrow_mut().batch(tick, rows)));
-            },
-        );
-        let view = View::new(graph, &self.node.lineage, Grid::every(shape.slide), Form::Plain(changes), Some(site.name()));
-        view.node.state.set(Some(number));
-        view.with(|node| node.placed = true)
+        let spec = super::window_spec(graph, operator, reduce.length, reduce.slide);
+        graph.register_operator::<(K, V)>(operator, operator.verb(), format_args!("{} {}", spec.length, spec.slide));
+        let state = Rc::new(RefCell::new(WindowedReduce::new(spec, reduce.fold, reduce.show)));
+        let (number, owner) = graph.register_state(operator, state.clone());
+        let changes = collect_batches(&graph.flow, operator, self.reduced(operator, f).inner(), move |tick, rows, emit| {
+            emit(owner.batch(tick, || state.borrow_mut().batch(tick, rows)));
+        });
+        let meta = self.node.meta.every(spec.slide).with_state(number);
+        ViewNode::new(graph, meta, Form::Rows(changes), Some(operator.to_string())).co_located(true).view()
     }
 }
 
 /// See [`crate::engine::state::take_any`]: for both ways of folding.
 #[cfg(any(test, feature = "testing"))]
 pub(crate) fn take_any(bytes: &[u8]) -> bool {
-    use super::two_stacks::{Inverse, Stacks};
-    fn take(fold: impl Fold<i64>, bytes: &[u8]) -> bool {
-        let shape = Shape { length: 4, slide: 2, interval: 1 };
-        crate::engine::state::take_any(Folded::new(shape, fold, |_: &(String, i64)| true), bytes)
+    use super::two_stacks::{Invertible, TwoStacks};
+    fn take(fold: impl WindowFold<i64>, bytes: &[u8]) -> bool {
+        let spec = WindowSpec { length: 4, slide: 2, interval: 1 };
+        crate::engine::state::take_any(WindowedReduce::new(spec, fold, |_: &(String, i64)| true), bytes)
     }
     let (add, sub) = (i64::wrapping_add as fn(i64, i64) -> i64, i64::wrapping_sub as fn(i64, i64) -> i64);
-    take(Stacks(add), bytes) | take(Inverse::new(add, sub), bytes)
+    take(TwoStacks(add), bytes) | take(Invertible::new(add, sub), bytes)
 }
 
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::operator::window::two_stacks::{Inverse, Stacks};
+    use crate::operator::window::two_stacks::{Invertible, TwoStacks};
 
-    type Sums = Folded<String, i64, Inverse<fn(i64, i64) -> i64, fn(i64, i64) -> i64>, fn(&(String, i64)) -> bool>;
+    type Sums = WindowedReduce<String, i64, Invertible<fn(i64, i64) -> i64, fn(i64, i64) -> i64>, fn(&(String, i64)) -> bool>;
 
-    const SHAPE: Shape = Shape { length: 4, slide: 2, interval: 1 };
+    const SPEC: WindowSpec = WindowSpec { length: 4, slide: 2, interval: 1 };
 
     fn at(ms: u64) -> BatchTime {
         BatchTime::from_millis(ms)
     }
 
     fn sums() -> Sums {
-        Folded::new(SHAPE, Inverse::new(|a, b| a + b, |a, b| a - b), |(_, n)| *n != 0)
+        WindowedReduce::new(SPEC, Invertible::new(|a, b| a + b, |a, b| a - b), |(_, n)| *n != 0)
     }
 
     /// Batch `t` of the test: some keys stay, some come and go.
@@ -320,18 +307,22 @@ mod tests {
     }
 
     /// One goes on, the other is loaded at `cut` in two halves, from pieces that were saved every few batches: they say the same.
-    fn goes_on<F: Fold<i64>>(make: impl Fn() -> Folded<String, i64, F, fn(&(String, i64)) -> bool>, cut: u64, every: u64) {
+    fn goes_on<F: WindowFold<i64>>(
+        make: impl Fn() -> WindowedReduce<String, i64, F, fn(&(String, i64)) -> bool>,
+        cut: u64,
+        every: u64,
+    ) {
         let (mut whole, mut halves) = (make(), [make(), make()]);
         let (mut shown, mut last) = (BTreeMap::new(), 0);
         let mut pieces: Vec<(BatchTime, u64, Vec<u8>)> = Vec::new();
         for t in 1..70 {
             batch(t).for_each(|(k, v)| whole.push(at(t), k, v));
-            let mut all = if SHAPE.on_grid(at(t)) { sorted(whole.slide(at(t))) } else { Vec::new() };
+            let mut all = if SPEC.slides_at(at(t)) { sorted(whole.slide(at(t))) } else { Vec::new() };
             if t > cut {
                 for (k, v) in batch(t) {
                     halves[(crate::core::data::key_group(&k) % 2) as usize].push(at(t), k, v);
                 }
-                let again = halves.iter_mut().filter(|_| SHAPE.on_grid(at(t))).flat_map(|half| half.slide(at(t)));
+                let again = halves.iter_mut().filter(|_| SPEC.slides_at(at(t))).flat_map(|half| half.slide(at(t)));
                 assert_eq!(sorted(again.collect()), all, "at {t}");
             }
             all.retain(|_| t <= cut);
@@ -351,8 +342,8 @@ mod tests {
                     halves[(group % 2) as usize].load(piece, *cut).unwrap();
                 }
                 shown.retain(|_, n| *n != 0);
-                let burst = sorted(halves.iter_mut().flat_map(|half| half.enter(at(t))).collect());
-                assert_eq!(burst, shown.keys().cloned().collect::<Vec<_>>(), "at {t}");
+                let restored_rows = sorted(halves.iter_mut().flat_map(|half| half.enter(at(t))).collect());
+                assert_eq!(restored_rows, shown.keys().cloned().collect::<Vec<_>>(), "at {t}");
             }
         }
         assert!(halves[0].load(&[255], at(0)).is_err());
@@ -363,7 +354,7 @@ mod tests {
         for (cut, every) in [(9, 9), (10, 10), (9, 3), (10, 1), (30, 1), (31, 7), (40, 2)] {
             goes_on(sums, cut, every);
             goes_on(
-                || Folded::new(SHAPE, Stacks(|a: i64, b: i64| a.max(b)), (|_| true) as fn(&(String, i64)) -> bool),
+                || WindowedReduce::new(SPEC, TwoStacks(|a: i64, b: i64| a.max(b)), (|_| true) as fn(&(String, i64)) -> bool),
                 cut,
                 every,
             );
@@ -373,8 +364,8 @@ mod tests {
     /// A key whose values add up to 0 is hidden, not forgotten: what leaves later is taken from what it was part of.
     #[test]
     fn a_key_that_adds_up_to_nought_keeps_its_panes() {
-        let shape = Shape { length: 3, slide: 1, interval: 1 };
-        let mut sums: Sums = Folded::new(shape, Inverse::new(|a, b| a + b, |a, b| a - b), |(_, n)| *n != 0);
+        let spec = WindowSpec { length: 3, slide: 1, interval: 1 };
+        let mut sums: Sums = WindowedReduce::new(spec, Invertible::new(|a, b| a + b, |a, b| a - b), |(_, n)| *n != 0);
         let mut seen = Vec::new();
         for (t, v) in [5, -5, 0, 1].into_iter().chain([0; 4]).enumerate() {
             if v != 0 {
@@ -391,16 +382,16 @@ mod tests {
 
     #[test]
     fn keys_that_come_and_go_leave_nothing_behind() {
-        let shape = Shape { length: 6, slide: 2, interval: 1 };
-        let mut max = Folded::new(shape, Stacks(|a: u64, b: u64| a.max(b)), |_: &(u64, u64)| true);
+        let spec = WindowSpec { length: 6, slide: 2, interval: 1 };
+        let mut max = WindowedReduce::new(spec, TwoStacks(|a: u64, b: u64| a.max(b)), |_: &(u64, u64)| true);
         for t in 1..5_000 {
             (0..10).for_each(|k| max.push(at(t), t * 5 + k, k));
-            if shape.on_grid(at(t)) {
+            if spec.slides_at(at(t)) {
                 max.slide(at(t));
             }
             assert!(max.dict.len() <= 10 * 8 && max.cells.len() <= 10 * 8 && max.panes.len() <= 4);
         }
-        (5_000..5_010).filter(|t| shape.on_grid(at(*t))).for_each(|t| drop(max.slide(at(t))));
+        (5_000..5_010).filter(|t| spec.slides_at(at(*t))).for_each(|t| drop(max.slide(at(t))));
         assert_eq!((max.dict.len(), max.cells.iter().flatten().count(), max.panes.len()), (0, 0, 0));
     }
 }

@@ -1,0 +1,126 @@
+//! Which operator this is: the identity by which metrics, queries, errors and panics speak of it.
+//!
+//! A verb makes its [`OperatorId`] where the program calls it; the graph numbers and names it at registration. Invariant: an
+//! index and a name belong to one operator, and are the same on every worker, since every worker builds the same graph.
+
+use std::fmt;
+use std::panic::Location;
+use std::sync::{Arc, Mutex, OnceLock, PoisonError};
+
+use crate::core::time::BatchTime;
+
+/// An operator of the graph. Displayed as the verb and the line that called it: `map (main.rs:12)`.
+#[derive(Clone)]
+pub(crate) struct OperatorId(Arc<Operator>);
+
+struct Operator {
+    verb: Box<str>,
+    /// The place in the program that called the verb; `None` for a step that the engine adds.
+    place: Option<&'static Location<'static>>,
+    registered: OnceLock<Registered>,
+}
+
+struct Registered {
+    index: usize,
+    /// The verb with its ordinal, until the program names it.
+    name: Mutex<String>,
+}
+
+impl OperatorId {
+    /// The operator of a verb, at the place in the program that called it.
+    #[track_caller]
+    pub fn of(verb: &str) -> Self {
+        Self::new(verb, Some(Location::caller()))
+    }
+
+    /// A step that the engine adds to a verb; it is not registered.
+    pub fn step(what: &str) -> Self {
+        Self::new(what, None)
+    }
+
+    fn new(verb: &str, place: Option<&'static Location<'static>>) -> Self {
+        OperatorId(Arc::new(Operator { verb: verb.into(), place, registered: OnceLock::new() }))
+    }
+
+    /// Gives the operator its index in build order and its name. Only the first call has an effect.
+    pub fn register(&self, index: usize, name: &str) {
+        let _ = self.0.registered.set(Registered { index, name: Mutex::new(name.into()) });
+    }
+
+    /// The name that the program gives it, in the place of the verb and its ordinal.
+    pub fn rename(&self, name: &str) {
+        if let Some(registered) = self.0.registered.get() {
+            *registered.name.lock().unwrap_or_else(PoisonError::into_inner) = name.into();
+        }
+    }
+
+    /// Its place in build order; `None` before it is registered, and for the engine's own steps.
+    #[cfg_attr(not(test), allow(dead_code, reason = "metrics and queries will ask"))]
+    pub fn index(&self) -> Option<usize> {
+        self.0.registered.get().map(|r| r.index)
+    }
+
+    /// The method that was called: `count_by_value`.
+    pub fn verb(&self) -> &str {
+        &self.0.verb
+    }
+
+    /// Unique in the graph: `count_by_value#2`, or what the program named it. The verb before it is registered.
+    pub fn name(&self) -> String {
+        match self.0.registered.get() {
+            Some(registered) => registered.name.lock().unwrap_or_else(PoisonError::into_inner).clone(),
+            None => self.0.verb.to_string(),
+        }
+    }
+
+    /// The place in the program that called the verb, `main.rs:12`.
+    pub fn place(&self) -> Option<String> {
+        let place = self.0.place?;
+        let file = place.file().rsplit('/').next().unwrap_or_default();
+        Some(format!("{file}:{}", place.line()))
+    }
+
+    /// From here on, this thread runs this operator, on this batch.
+    pub fn enter(&self, time: Option<BatchTime>) {
+        HERE.with(|here| *here.0.lock().unwrap_or_else(PoisonError::into_inner) = (Some(self.clone()), time));
+    }
+}
+
+impl fmt::Display for OperatorId {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self.place() {
+            Some(place) => write!(f, "{} ({place})", self.verb()),
+            None => f.write_str(self.verb()),
+        }
+    }
+}
+
+impl fmt::Debug for OperatorId {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(f, "{} = {self}", self.name())
+    }
+}
+
+/// The operator that a thread entered last, and its batch. Other threads may read it.
+#[derive(Default)]
+pub(crate) struct CurrentOperator(Mutex<(Option<OperatorId>, Option<BatchTime>)>);
+
+thread_local!(static HERE: Arc<CurrentOperator> = Arc::default());
+
+impl CurrentOperator {
+    /// That of the calling thread.
+    pub fn here() -> Arc<CurrentOperator> {
+        HERE.with(Arc::clone)
+    }
+
+    /// The operator and batch that ran last, for a message.
+    pub fn read(&self) -> (String, Option<BatchTime>) {
+        let here = self.0.lock().unwrap_or_else(PoisonError::into_inner);
+        (here.0.as_ref().map_or_else(|| "the engine".into(), OperatorId::to_string), here.1)
+    }
+
+    /// The operator and batch that ran last on the calling thread: a panic is reported with them.
+    pub fn last() -> (String, Option<BatchTime>) {
+        HERE.with(|here| here.read())
+    }
+}

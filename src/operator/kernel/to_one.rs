@@ -1,0 +1,62 @@
+//! The kernel `to_one`: combine a batch on each worker, send one partial result per worker to worker 0, and combine those.
+//!
+//! Under it: `count` and `reduce` of batches, `count` and `top_by` of views.
+
+use std::sync::Arc;
+
+use timely::Container;
+use timely::dataflow::Stream;
+use timely::dataflow::channels::pact::Pipeline;
+
+use crate::api::context::Graph;
+use crate::core::data::Exchange;
+use crate::core::plan::Tick;
+use crate::core::time::BatchTime;
+use crate::engine::flow::{Emitter, PendingBatches, VecStream, batched, route};
+use crate::engine::operator_id::OperatorId;
+
+/// The first half: `absorb` takes containers on the worker where they are, and `send` makes of each batch's accumulator what goes
+/// to worker 0, few records as a rule.
+pub(crate) fn partial<'s, C, A, M>(
+    graph: &Graph<'s>,
+    operator: &OperatorId,
+    input: Stream<'s, BatchTime, C>,
+    absorb: impl FnMut(&mut PendingBatches<A>, BatchTime, C) + 'static,
+    mut send: impl FnMut(A) -> Vec<M> + 'static,
+) -> VecStream<'s, M>
+where
+    C: Container,
+    A: Default + 'static,
+    M: Exchange,
+{
+    batched(&graph.flow, operator, input, Pipeline, absorb, move |_, acc, emit| emit(send(acc)))
+}
+
+/// The second half, on worker 0: `merge` takes the partial results of all workers, and `finish` runs once per batch, in order, also
+/// for an empty batch.
+pub(crate) fn to_one<'s, M, A, O>(
+    graph: &Graph<'s>,
+    operator: &OperatorId,
+    partials: VecStream<'s, M>,
+    mut merge: impl FnMut(&mut A, Vec<M>) + 'static,
+    mut finish: impl FnMut(&Arc<Tick>, A, &mut Emitter<'_, O>) + 'static,
+) -> Stream<'s, BatchTime, O>
+where
+    M: Exchange,
+    A: Default + 'static,
+    O: Container + Clone,
+{
+    let on_worker_0 = graph.on_worker_0();
+    batched(
+        &graph.flow,
+        operator,
+        partials,
+        route(|_: &M| 0),
+        move |pending, t, partials| merge(pending.at(t), partials),
+        move |tick, acc, emit| {
+            if on_worker_0 {
+                finish(tick, acc, emit);
+            }
+        },
+    )
+}
