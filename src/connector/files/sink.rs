@@ -89,14 +89,14 @@ impl<'s, T: Exchange + Debug> DStream<'s, T> {
     }
 }
 
-/// Whether there is, or can be, a directory for the batches: the nearest one above that exists must be a directory.
+/// Checks that batches can have directories here: the nearest parent that exists must be a directory.
 fn check_prefix(prefix: &Path) -> Result<(), String> {
     if prefix.as_os_str().is_empty() {
         return Err("the prefix is empty: write one as out/words".into());
     }
     match prefix.ancestors().skip(1).find(|a| a.exists()) {
         Some(above) if !above.is_dir() => {
-            Err(format!("prefix {}: {} is no directory, so none can be made in it", prefix.display(), above.display()))
+            Err(format!("prefix {}: {} is not a directory, so none can be made in it", prefix.display(), above.display()))
         }
         _ => Ok(()),
     }
@@ -112,7 +112,7 @@ fn check_suffix(suffix: &str) -> Result<(), String> {
 /// Prefixes and suffixes that outputs of this process write to.
 static CLAIMS: Mutex<Vec<(PathBuf, String)>> = Mutex::new(Vec::new());
 
-/// The right to write under a prefix and suffix: one output has it at a time.
+/// The right to write under a prefix and suffix, for one output at a time.
 struct Claim(PathBuf, String);
 
 impl Claim {
@@ -134,16 +134,16 @@ impl Drop for Claim {
     }
 }
 
-/// What writes the batches of one output in one process.
+/// Writes the batches of one output in one process.
 pub(crate) struct TextFileSink {
     prefix: PathBuf,
     suffix: String,
     pub process: u16,
     pub processes: u16,
-    /// For each leaf of a union, whether its rows have no order of their own.
+    /// For each branch of a union: whether its rows have no order of their own.
     bags: Vec<bool>,
     claim: Option<Claim>,
-    /// The batch that was tried last.
+    /// The batch that was written last, or is being written.
     begun: Option<BatchTime>,
     warned: bool,
 }
@@ -162,7 +162,7 @@ impl TextFileSink {
 
     /// The text of each file, by its number.
     pub fn files<T: Debug + 'static>(&self, parts: &[Part<T>]) -> Vec<(u32, Vec<String>)> {
-        // SplitIds of a union may have one number: they are one file.
+        // Parts with the same number are one file.
         let mut files: BTreeMap<u32, Vec<&T>> = BTreeMap::new();
         for part in parts.iter().filter(|p| !p.rows.is_empty()) {
             files.entry(part.number).or_default().extend(&part.rows);
@@ -191,7 +191,7 @@ impl TextFileSink {
         format!(".done-{process}-of-{}", self.processes)
     }
 
-    /// Takes away what says that the batch is whole, then, where nobody else writes, its parts. Returns whether there was any.
+    /// Removes the files that say that the batch is whole; in a job of one process, its parts too. Returns whether there were any.
     fn clear(&self, dir: &Path) -> Result<bool, BoxError> {
         let mut any = false;
         let first = [dir.join("_SUCCESS"), dir.join(self.done(self.process))];
@@ -208,7 +208,7 @@ impl TextFileSink {
         Ok(any)
     }
 
-    /// Says that the batch is whole, if it is.
+    /// Writes `_SUCCESS`, if the batch is whole.
     fn succeed(&self, dir: &Path) -> Result<(), BoxError> {
         if self.processes > 1 {
             let mine = dir.join(self.done(self.process));
@@ -249,7 +249,7 @@ pub(crate) fn at<T>(path: &Path, result: std::io::Result<T>) -> Result<T, BoxErr
     result.map_err(|e| format!("{}: {e}", path.display()).into())
 }
 
-/// Removes a file; says whether it was there.
+/// Removes a file. Returns whether it was there.
 pub(crate) fn remove(path: &Path) -> Result<bool, BoxError> {
     match std::fs::remove_file(path) {
         Err(e) if e.kind() == ErrorKind::NotFound => Ok(false),
@@ -257,14 +257,14 @@ pub(crate) fn remove(path: &Path) -> Result<bool, BoxError> {
     }
 }
 
-/// Whether this is the name of a part, or of one that was being written.
+/// Whether this is the name of a part, whole or not.
 pub(crate) fn is_part(name: &str) -> bool {
     let name = name.strip_prefix('.').and_then(|n| n.strip_suffix(".tmp")).unwrap_or(name);
     name.strip_prefix("part-").is_some_and(|n| n.len() >= 5 && n.bytes().all(|b| b.is_ascii_digit()))
 }
 
-/// Writes a part, on the disk if it is to last, and returns its name.
-pub(crate) fn write_part(dir: &Path, number: u32, rows: &[String], lasts: bool) -> Result<String, BoxError> {
+/// Writes a part and returns its name. `durable`: syncs it to the disk.
+pub(crate) fn write_part(dir: &Path, number: u32, rows: &[String], durable: bool) -> Result<String, BoxError> {
     let name = format!("part-{number:05}");
     let (hidden, part) = (dir.join(format!(".{name}.tmp")), dir.join(&name));
     let mut file = BufWriter::new(at(&hidden, File::create(&hidden))?);
@@ -273,7 +273,7 @@ pub(crate) fn write_part(dir: &Path, number: u32, rows: &[String], lasts: bool) 
     }
     at(&hidden, crate::core::fault::fails(&hidden, "save").and_then(|()| file.flush()))?;
     crate::core::fault::point("save.part");
-    if lasts {
+    if durable {
         at(&hidden, file.get_ref().sync_all())?;
     }
     at(&part, std::fs::rename(&hidden, &part))?;
@@ -496,7 +496,7 @@ mod tests {
             Ok(())
         });
         let e = job.err().unwrap().to_string();
-        for names in ["file is no directory", "prefix is empty", "suffix \"a/b\""] {
+        for names in ["file is not a directory", "prefix is empty", "suffix \"a/b\""] {
             assert!(e.contains(names), "{names}: {e}");
         }
     }

@@ -1,4 +1,4 @@
-//! A producer: its queue, and what comes back of what it sent.
+//! A producer with its queue, and the acknowledgements of the records it sent.
 
 use std::sync::Arc;
 use std::time::{Duration, Instant};
@@ -9,7 +9,7 @@ use rdkafka::producer::{BaseProducer, BaseRecord, Producer};
 use crate::connector::kafka::client::{Context, Receipt, Reports, Settings};
 use crate::connector::retry::pause;
 
-/// A record on its way out.
+/// A record that is to be sent.
 pub(super) type Outgoing<'a> = BaseRecord<'a, [u8], [u8], Receipt>;
 
 /// A producer and what it reports.
@@ -50,7 +50,7 @@ impl Link {
         }
     }
 
-    /// Waits until nothing is under way. Every record is then delivered or has failed.
+    /// Waits until each record is delivered or has failed.
     pub fn wait(&self) -> Result<(), String> {
         let began = Instant::now();
         loop {

@@ -39,7 +39,7 @@ pub struct KafkaSink {
     pub(crate) settings: Settings,
     pub(crate) topic: String,
     pub(crate) marks: bool,
-    once: bool,
+    exactly_once: bool,
     pub(crate) shards: u32,
 }
 
@@ -47,10 +47,10 @@ impl KafkaSink {
     /// Writes to `topic` on these brokers: `host:port`, several with commas between.
     pub fn new(brokers: impl AsRef<str>, topic: impl AsRef<str>) -> Self {
         let (settings, topic) = (Settings::brokers(brokers.as_ref()), topic.as_ref().to_string());
-        KafkaSink { settings, topic, marks: false, once: false, shards: DEFAULT_SHARDS }
+        KafkaSink { settings, topic, marks: false, exactly_once: false, shards: DEFAULT_SHARDS }
     }
 
-    /// Any setting of librdkafka by its own name. What the engine owns is refused at the start, with the reason.
+    /// Any setting of librdkafka by its own name. A setting that the engine owns is an error at the start, with the reason.
     pub fn set(mut self, key: &str, value: &str) -> Self {
         self.settings.set(key, value);
         self
@@ -63,8 +63,8 @@ impl KafkaSink {
         self
     }
 
-    /// Each row is in the topic exactly once for those who read `read_committed`, whatever is killed and however often; the
-    /// others see the rows of aborted transactions, too. Needs a checkpoint directory, sources that can be read again, and
+    /// Consumers with `isolation.level=read_committed` see each row exactly once, whatever process dies and however often. Other
+    /// consumers see the rows of aborted transactions too. Needs a checkpoint directory, sources that can be read again, and
     /// brokers with transactions.
     ///
     /// Rows are written in [shards](KafkaSink::shards), by key or source partition. Each shard has a producer of its own, with
@@ -89,7 +89,7 @@ impl KafkaSink {
     /// assert!(e.contains("--checkpoint DIR"), "{e}");
     /// ```
     pub fn exactly_once(mut self) -> Self {
-        self.once = true;
+        self.exactly_once = true;
         self
     }
 
@@ -118,7 +118,7 @@ impl KafkaSink {
     /// The topic as the brokers have it. Waits for them.
     ///
     /// # Errors
-    /// There is none; the brokers do not answer.
+    /// The topic is missing, or the brokers do not answer.
     pub(crate) fn find(&self) -> Result<Topic> {
         let found = Metadata::new(&self.settings.connection())?.topic(&self.topic, START_DEADLINE)?;
         found.ok_or_else(|| {
@@ -128,7 +128,7 @@ impl KafkaSink {
     }
 }
 
-/// The record that a sink's closure fills for each row; its memory is used again for the next.
+/// The record that a sink's closure fills for each row. Its memory is reused for the next row.
 #[derive(Debug, Default)]
 pub struct ProducerRecord {
     key: Option<usize>,
@@ -141,7 +141,8 @@ pub struct ProducerRecord {
 }
 
 impl ProducerRecord {
-    /// The key. Without a partition of its own, equal keys go to the same one: that which Kafka's Java clients choose.
+    /// The key. Equal keys go to the same partition, which is the one that Kafka's Java clients choose, unless
+    /// [`partition`](ProducerRecord::partition) is called.
     pub fn key(&mut self, key: impl AsRef<[u8]>) -> &mut Self {
         self.keys.clear();
         self.keys.extend_from_slice(key.as_ref());
@@ -149,7 +150,7 @@ impl ProducerRecord {
         self
     }
 
-    /// The value. A record that is given none is a tombstone.
+    /// The value. A record without a value is a tombstone.
     pub fn value(&mut self, value: impl AsRef<[u8]>) -> &mut Self {
         self.values.clear();
         self.values.extend_from_slice(value.as_ref());
@@ -157,7 +158,7 @@ impl ProducerRecord {
         self
     }
 
-    /// The value, as JSON. What cannot be JSON fails the batch.
+    /// The value, as JSON. A value that cannot be JSON fails the batch.
     pub fn json<T: Serialize + ?Sized>(&mut self, value: &T) -> &mut Self {
         self.values.clear();
         self.error = self.error.take().or(serde_json::to_writer(&mut self.values, value).err());
@@ -184,7 +185,7 @@ impl ProducerRecord {
         self
     }
 
-    /// As a record of a topic, with what it carries until it has arrived.
+    /// As a record of a topic, with the receipt that it carries until it has arrived.
     fn outgoing<'a>(&'a mut self, topic: &'a str, receipt: &Receipt) -> Outgoing<'a> {
         let mut out = BaseRecord::with_opaque_to(topic, receipt.clone());
         (out.headers, out.partition) = (self.headers.take(), self.partition);
@@ -222,19 +223,19 @@ pub struct KafkaOutput<F> {
     fill: F,
     partitions: Vec<i32>,
     link: Option<Link>,
-    /// Batches whose rows are not known to have arrived.
-    under_way: VecDeque<UnderWay>,
+    /// Batches whose rows have not all been acknowledged.
+    in_flight: VecDeque<InFlight>,
     record: ProducerRecord,
 }
 
-struct UnderWay {
+struct InFlight {
     time: BatchTime,
     receipt: Receipt,
     since: Instant,
 }
 
 impl<F> KafkaOutput<F> {
-    /// Looks the topic up, so that a missing one or a broker that is away is known before the first batch. Waits for brokers.
+    /// Looks the topic up, and waits for the brokers: a missing topic is an error here, and not at the first batch.
     ///
     /// # Errors
     /// The description is wrong, the brokers do not answer within 10 seconds, or there is no such topic.
@@ -250,8 +251,8 @@ impl<F> KafkaOutput<F> {
     /// The description is wrong.
     pub fn new(sink: &KafkaSink, fill: F) -> Result<Self> {
         sink.check()?;
-        let (partitions, under_way) = (Vec::new(), VecDeque::new());
-        Ok(KafkaOutput { sink: sink.clone(), fill, partitions, link: None, under_way, record: ProducerRecord::default() })
+        let (partitions, in_flight) = (Vec::new(), VecDeque::new());
+        Ok(KafkaOutput { sink: sink.clone(), fill, partitions, link: None, in_flight, record: ProducerRecord::default() })
     }
 
     fn connect(&mut self) -> Result<()> {
@@ -288,7 +289,7 @@ impl<F> KafkaOutput<F> {
                 link.poll();
             }
         }
-        self.under_way.push_back(UnderWay { time, receipt, since: Instant::now() });
+        self.in_flight.push_back(InFlight { time, receipt, since: Instant::now() });
         Ok(())
     }
 
@@ -307,11 +308,11 @@ impl<F> KafkaOutput<F> {
     fn wait(&mut self) -> Result<(), BoxError> {
         let Some(link) = &self.link else { return Ok(()) };
         link.wait().map_err(|e| self.failed(&e))?;
-        self.under_way.clear();
+        self.in_flight.clear();
         Ok(())
     }
 
-    /// Sends the rows of a batch, behind those that are under way; marks wait for their rows.
+    /// Sends the rows of a batch. Marks wait for the rows.
     fn send<T>(&mut self, time: BatchTime, parts: &[Part<T>]) -> Result<(), BoxError>
     where
         F: FnMut(&T, &mut ProducerRecord),
@@ -334,11 +335,11 @@ impl<F> KafkaOutput<F> {
             return Err(self.failed(&what).into());
         }
         // A batch may overtake another on its way to another partition.
-        while self.under_way.front_mut().is_some_and(|b| Receipt::get_mut(&mut b.receipt).is_some()) {
-            self.under_way.pop_front();
+        while self.in_flight.front_mut().is_some_and(|b| Receipt::get_mut(&mut b.receipt).is_some()) {
+            self.in_flight.pop_front();
             link.reports.clear();
         }
-        match self.under_way.front() {
+        match self.in_flight.front() {
             Some(b) if b.since.elapsed() > link.deadline => {
                 Err(self.failed(&format!("the rows are not acknowledged after {:?}", link.deadline)).into())
             }
@@ -367,7 +368,7 @@ impl<F> KafkaOutput<F> {
     fn reset_if_failed<R>(&mut self, done: Result<R, BoxError>) -> Result<R, BoxError> {
         if done.is_err() {
             self.link = None;
-            self.under_way.clear();
+            self.in_flight.clear();
         }
         done
     }
@@ -424,7 +425,7 @@ impl<'s, T: Exchange> DStream<'s, T> {
         let graph = &self.node.graph;
         match graph.config.output_target(&sink.topic) {
             OutputTarget::Own => {}
-            OutputTarget::Other(topic) => (sink.topic, sink.once) = (topic, false),
+            OutputTarget::Other(topic) => (sink.topic, sink.exactly_once) = (topic, false),
             target => {
                 let text = TextSink::new(&graph.config, target, &site, &format!("topic {}", sink.topic));
                 let mut record = ProducerRecord::default();
@@ -435,7 +436,7 @@ impl<'s, T: Exchange> DStream<'s, T> {
                 return self.sink_as_text(&site, "to_kafka", text, line);
             }
         }
-        if sink.once {
+        if sink.exactly_once {
             return match sink.check() {
                 Ok(()) => self.to_kafka_exactly_once(&site, sink, fill),
                 Err(e) => graph.report(&site, e),
