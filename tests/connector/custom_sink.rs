@@ -240,8 +240,9 @@ fn what_exactly_once_needs_is_asked_for_at_the_start() {
     }
 }
 
-/// Batch time and parts, as `write` got them.
-type Log = Arc<Mutex<Vec<(u64, Vec<(u32, Vec<i64>)>)>>>;
+/// A batch as `write` got it: its time, and each part with its number.
+type Batch = (u64, Vec<(u32, Vec<i64>)>);
+type Log = Arc<Mutex<Vec<Batch>>>;
 
 /// A sink that is at least once. Its rows arrive at the second flush; or, as the script says, are lost.
 #[derive(Default)]
@@ -262,7 +263,7 @@ impl Sink<i64> for Logged {
     }
 }
 
-fn logged(workers: u16, distribution: Distribution, script: &'static [Option<bool>]) -> Vec<(u64, Vec<(u32, Vec<i64>)>)> {
+fn logged(workers: u16, distribution: Distribution, script: &'static [Option<bool>]) -> Vec<Batch> {
     let log = Log::default();
     let to = log.clone();
     let job = StreamingContext::builder("logged", millis(1)).workers(workers).start_on_clock(ManualClock::at(0), move |ssc| {
