@@ -17,7 +17,7 @@ pub use crate::connector::queue::QueueSource;
 pub use crate::core::data::{BadRecord, Change, Data, Exchange, F64, Key};
 pub use crate::core::error::{BoxError, Error};
 pub use crate::core::plan::OffsetRange;
-pub use crate::core::rate::Backpressure;
+pub use crate::api::backpressure::Backpressure;
 pub use crate::core::time::{BatchTime, millis, mins, secs};
 pub use crate::job::{JobHandle, Summary};
 pub use crate::metrics::{BatchInfo, Statistics, StreamingListener};

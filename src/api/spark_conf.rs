@@ -2,7 +2,7 @@
 
 use crate::api::config::Config;
 use crate::core::error::{Error, Result};
-use crate::core::rate::Backpressure;
+use crate::api::backpressure::Backpressure;
 
 /// What is understood; docs/guide/coming-from-spark.md lists them too.
 const KNOWN: [&str; 9] = [

@@ -115,32 +115,4 @@ impl<'a> States<'a> {
         }
         more
     }
-
-    /// Gives each operator the states that a test hands in.
-    ///
-    /// # Errors
-    /// States that no verb of this program has.
-    pub fn hand_in(&self) -> Result<()> {
-        let Some(saved) = &self.config.load else { return Ok(()) };
-        for (name, groups) in crate::job::worker::lock(saved).iter() {
-            let Some(state) = self.states.iter().find(|s| s.name == *name) else {
-                return Err(Error::config(format!("there is state of \"{name}\", and no verb of this program has that name")));
-            };
-            for (group, bytes) in groups.iter().filter(|(g, _)| **g as usize % self.config.peers() == self.worker) {
-                let wrong = |e| Error::config(format!("the state of \"{name}\" cannot be read: {e}"));
-                state.owner.load(*group as u32, BatchTime::default(), bytes).map_err(wrong)?;
-            }
-        }
-        Ok(())
-    }
-
-    /// Takes the states of this worker at the end of a test's job.
-    pub fn hand_out(&self) {
-        let Some(saved) = &self.config.save else { return };
-        for state in &self.states {
-            for (group, piece) in state.owner.all().filter(|(g, _)| *g as usize % self.config.peers() == self.worker) {
-                crate::job::worker::lock(saved).entry(state.name.clone()).or_default().insert(group, piece);
-            }
-        }
-    }
 }

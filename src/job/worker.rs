@@ -195,7 +195,6 @@ where
     let Built { mut ports, sources, outputs, spread, states, checkpoint_every, checks, .. } = built;
     let names = states.iter().map(|s| StateId { name: s.name.clone(), fingerprint: s.fingerprint.clone() }).collect();
     let mut states = States::new(&crew.config, states, worker.index(), crew.pieces.as_ref().map(|p| lock(p).clone()));
-    states.hand_in()?;
     ports.push(ticks);
     let shards = outputs.iter().filter_map(|o| o.transactional.as_ref()).map(|t| (t.sink.clone(), t.shards)).collect();
     crew.outputs.send(Delivery::Built { outputs });
@@ -235,7 +234,6 @@ where
     if fate.failed() {
         return Err(fate.stopped());
     }
-    states.hand_out();
     Ok(())
 }
 

@@ -6,10 +6,11 @@
 mod fuzz;
 
 use std::fmt::Debug;
+use std::path::PathBuf;
 use std::sync::Arc;
+use std::sync::atomic::{AtomicU64, Ordering};
 use std::time::Duration;
 
-use crate::api::config::Saved;
 use crate::api::context::StreamingContext;
 use crate::api::dstream::DStream;
 use crate::connector::memory::MemorySink;
@@ -73,11 +74,11 @@ where
     U: Exchange,
     V: for<'s> Fn(&DStream<'s, T>) -> DStream<'s, U> + Send + Sync + 'static,
 {
-    job(Start { workers, interval, first: 0, load: None, save: None }, batches, verb)
+    job(Start { workers, interval, first: 0, checkpoint: None }, batches, verb)
 }
 
-/// Runs a verb over the first batches, takes its state out by key group, puts it into a second job on another number of workers,
-/// and goes on there with the other batches. Returns what left both: the same as one job's, if state goes out and comes in whole.
+/// Runs a verb over the first batches with a checkpoint directory, and a second job on another number of workers over the other
+/// batches. Returns the output of both: the same as that of one job, if the verb saves and loads all of its state.
 ///
 /// # Panics
 /// If a job fails.
@@ -87,12 +88,15 @@ where
     U: Exchange,
     V: for<'s> Fn(&DStream<'s, T>) -> DStream<'s, U> + Clone + Send + Sync + 'static,
 {
+    static RUNS: AtomicU64 = AtomicU64::new(0);
+    let number = RUNS.fetch_add(1, Ordering::Relaxed);
+    let dir = std::env::temp_dir().join(format!("tidemill-handed-over-{}-{number}", std::process::id()));
     let interval = Duration::from_millis(1);
-    let (saved, after) = (Saved::default(), first.len() as u64);
-    let start = Start { workers: workers.0, interval, first: 0, load: None, save: Some(saved.clone()) };
-    let mut seen = job(start, first, verb.clone()).expect("the first job of the test");
-    let start = Start { workers: workers.1, interval, first: after, load: Some(saved), save: None };
-    seen.extend(job(start, then, verb).expect("the second job of the test"));
+    let start = |workers, first| Start { workers, interval, first, checkpoint: Some(dir.clone()) };
+    let (after, all) = (first.len() as u64, [first.clone(), then].concat());
+    let mut seen = job(start(workers.0, 0), first, verb.clone()).expect("the first job of the test");
+    seen.extend(job(start(workers.1, after), all, verb).expect("the second job of the test"));
+    std::fs::remove_dir_all(&dir).expect("a checkpoint directory to remove");
     seen
 }
 
@@ -122,8 +126,7 @@ struct Start {
     interval: Duration,
     /// Where its clock stands, in units of the interval.
     first: u64,
-    load: Option<Saved>,
-    save: Option<Saved>,
+    checkpoint: Option<PathBuf>,
 }
 
 fn job<T, U, V>(start: Start, batches: Vec<Vec<T>>, verb: V) -> Result<Seen<U>, Error>
@@ -135,9 +138,12 @@ where
     let seen = MemorySink::new();
     let out = seen.clone();
     let unit = start.interval.as_millis() as u64;
-    StreamingContext::builder("test", start.interval)
-        .workers(start.workers)
-        .hand_over(start.load, start.save)
+    let builder = StreamingContext::builder("test", start.interval).workers(start.workers);
+    let builder = match start.checkpoint {
+        Some(dir) => builder.checkpoint(dir),
+        None => builder,
+    };
+    builder
         .start_on_clock(ManualClock::at(start.first * unit), move |ssc| {
             verb(&ssc.test_stream(batches.clone())).to_memory(&out);
             Ok(())
