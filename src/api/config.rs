@@ -3,8 +3,8 @@
 use std::path::{Path, PathBuf};
 use std::time::Duration;
 
-use crate::core::error::{Error, Result};
 use crate::api::backpressure::Backpressure;
+use crate::core::error::{Error, Result};
 use crate::core::time::{BatchTime, Interval, parse_duration};
 use crate::replay::request::Replay;
 

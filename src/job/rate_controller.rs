@@ -9,8 +9,8 @@ use std::time::{Duration, Instant};
 
 use crate::api::config::Config;
 use crate::core::plan::{Range, RateLimits};
-use crate::job::rate_estimator::{Measured, Pid, share};
 use crate::core::time::{BatchTime, Interval};
+use crate::job::rate_estimator::{Measured, Pid, share};
 use crate::job::source_operator::quota;
 
 /// A batch that is not through yet.

@@ -51,7 +51,7 @@ impl<'a> States<'a> {
         match order {
             Order::Restore { what, run, .. } => self.restore(*run, what),
             Order::Close { plan, run, cut: Some(_), .. } => {
-                fault::point("cut");
+                fault::point(fault::FaultPoint::Cut);
                 let end = plan.time.millis() + u64::from(*run) * self.config.interval.millis();
                 self.cuts.push_back(BatchTime::from_millis(end));
                 Ok(())
@@ -69,7 +69,7 @@ impl<'a> States<'a> {
             Some(lease) => Pieces::attach(dir, id, lease)?,
             None => Pieces::look(dir, id)?,
         };
-        fault::point("restore.before");
+        fault::point(fault::FaultPoint::RestoreBefore);
         for (name, groups) in restore.states {
             let Some(state) = self.states.iter().find(|s| s.name == name) else { continue };
             for (group, list) in groups.iter().filter(|(g, _)| **g as usize % self.config.peers() == self.worker) {
@@ -77,7 +77,7 @@ impl<'a> States<'a> {
                     let wrong =
                         |e| Error::checkpoint(piece.file.to_string(), format!("the state of \"{name}\" cannot be read: {e}"));
                     state.owner.load(*group, piece.file.time, &pieces.read(&name, *group, piece)?).map_err(wrong)?;
-                    fault::point("restore.piece");
+                    fault::point(fault::FaultPoint::RestorePiece);
                 }
             }
         }

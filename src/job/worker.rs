@@ -221,7 +221,7 @@ where
             probe.with_frontier(|f| {
                 let before = f.first().copied().unwrap_or(BatchTime::from_millis(u64::MAX));
                 if before > reported.replace(before) {
-                    crate::core::fault::point("compute.after");
+                    crate::core::fault::point(crate::core::fault::FaultPoint::ComputeAfter);
                     outbox.send(Report::Computed { before });
                 }
             });

@@ -271,8 +271,8 @@ pub(crate) fn write_part(dir: &Path, number: u32, rows: &[String], lasts: bool) 
     for row in rows {
         at(&hidden, file.write_all(row.as_bytes()).and_then(|()| file.write_all(b"\n")))?;
     }
-    at(&hidden, crate::core::fault::fails(&hidden, "save").and_then(|()| file.flush()))?;
-    crate::core::fault::point("save.part");
+    at(&hidden, crate::core::fault::fails(&hidden, crate::core::fault::FileOperation::Save).and_then(|()| file.flush()))?;
+    crate::core::fault::point(crate::core::fault::FaultPoint::SavePart);
     if lasts {
         at(&hidden, file.get_ref().sync_all())?;
     }
