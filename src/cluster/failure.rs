@@ -15,7 +15,7 @@ pub(super) const GRACE: Duration = Duration::from_secs(5);
 const VERDICT: Duration = Duration::from_secs(1);
 
 /// Shared by the workers, the links and timely's network threads of one process, and by whoever else may fail.
-pub(crate) struct Fate {
+pub(crate) struct FailureLatch {
     addresses: Vec<SocketAddr>,
     failed: AtomicBool,
     inner: Mutex<Inner>,
@@ -35,12 +35,12 @@ struct Inner {
     returned: Option<Instant>,
 }
 
-impl Fate {
+impl FailureLatch {
     /// Nobody has failed. `addresses[i]` is where process i is.
     pub(super) fn new(addresses: Vec<SocketAddr>) -> Self {
         let none = vec![false; addresses.len()];
         let inner = Inner { ended: none.clone(), lost: none, ..Inner::default() };
-        Fate {
+        FailureLatch {
             addresses,
             failed: AtomicBool::new(false),
             inner: Mutex::new(inner),
@@ -196,13 +196,13 @@ mod tests {
 
     #[test]
     fn the_first_failure_counts() {
-        let fate = Fate::new(vec!["127.0.0.1:1".parse().unwrap(); 3]);
-        fate.hear(LinkEvent::Done { process: 2 });
-        assert!(!fate.failed(), "a goodbye is no failure");
-        fate.hear(LinkEvent::Stopped { process: 1, why: "process 2 at 127.0.0.1:3 was lost".into() });
-        fate.fail(Error::Cluster("too late".into()));
-        assert!(fate.failed());
-        assert_eq!(fate.end().unwrap().to_string(), "cluster: process 2 at 127.0.0.1:3 was lost");
+        let latch = FailureLatch::new(vec!["127.0.0.1:1".parse().unwrap(); 3]);
+        latch.hear(LinkEvent::Done { process: 2 });
+        assert!(!latch.failed(), "a goodbye is no failure");
+        latch.hear(LinkEvent::Stopped { process: 1, why: "process 2 at 127.0.0.1:3 was lost".into() });
+        latch.fail(Error::Cluster("too late".into()));
+        assert!(latch.failed());
+        assert_eq!(latch.end().unwrap().to_string(), "cluster: process 2 at 127.0.0.1:3 was lost");
     }
 
     #[test]

@@ -9,7 +9,7 @@ use crate::cluster::hello::{Hello, Kind, Run, Verdict};
 use crate::cluster::secret::Secret;
 
 /// A socket whose other end has passed the handshake.
-struct Seat {
+struct Connection {
     stream: TcpStream,
     instance: u64,
 }
@@ -17,8 +17,8 @@ struct Seat {
 /// One peer process, as far as it is here.
 #[derive(Default)]
 pub(super) struct Peer {
-    data: Option<Seat>,
-    link: Option<Seat>,
+    data: Option<Connection>,
+    link: Option<Connection>,
     /// It has said that all its peers are with it.
     pub ready: bool,
     /// Why it is not here, as far as is known.
@@ -26,7 +26,7 @@ pub(super) struct Peer {
 }
 
 impl Peer {
-    fn seat(&mut self, kind: Kind) -> &mut Option<Seat> {
+    fn seat(&mut self, kind: Kind) -> &mut Option<Connection> {
         match kind {
             Kind::Data => &mut self.data,
             Kind::Link => &mut self.link,
@@ -45,7 +45,7 @@ impl Peer {
 
     /// Empties the seats whose other end is gone; says whether there was one.
     pub(super) fn vacate(&mut self) -> bool {
-        let gone = |seat: &Option<Seat>| seat.as_ref().is_some_and(|seat| !alive(&seat.stream));
+        let gone = |seat: &Option<Connection>| seat.as_ref().is_some_and(|seat| !alive(&seat.stream));
         let lost = gone(&self.data) || gone(&self.link);
         if lost {
             // Both, for they belong together: a peer that starts again opens both.
@@ -71,7 +71,7 @@ impl Peer {
 }
 
 /// All of them.
-pub(super) struct Table {
+pub(super) struct Members {
     pub peers: Vec<Peer>,
     /// The run that process 0 begins, once that is known.
     pub run: Option<Run>,
@@ -86,27 +86,27 @@ pub(super) struct Table {
 }
 
 /// The table and its bell.
-pub(super) struct Room {
-    table: Mutex<Table>,
+pub(super) struct Roster {
+    members: Mutex<Members>,
     changed: Condvar,
     pub own: Hello,
     pub secret: Option<Secret>,
 }
 
-impl Room {
+impl Roster {
     pub(super) fn new(own: Hello, secret: Option<Secret>) -> Self {
         let peers = (0..own.processes).map(|_| Peer::default()).collect();
-        let table = Table { peers, run: own.run, whole: false, closed: false, fatal: None, stranger: None };
-        Room { table: Mutex::new(table), changed: Condvar::new(), own, secret }
+        let members = Members { peers, run: own.run, whole: false, closed: false, fatal: None, stranger: None };
+        Roster { members: Mutex::new(members), changed: Condvar::new(), own, secret }
     }
 
-    pub(super) fn lock(&self) -> MutexGuard<'_, Table> {
-        self.table.lock().unwrap_or_else(PoisonError::into_inner)
+    pub(super) fn lock(&self) -> MutexGuard<'_, Members> {
+        self.members.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
     /// Waits for a change, or for `time`.
-    pub(super) fn wait<'a>(&self, table: MutexGuard<'a, Table>, time: Duration) -> MutexGuard<'a, Table> {
-        self.changed.wait_timeout(table, time).unwrap_or_else(PoisonError::into_inner).0
+    pub(super) fn wait<'a>(&self, members: MutexGuard<'a, Members>, time: Duration) -> MutexGuard<'a, Members> {
+        self.changed.wait_timeout(members, time).unwrap_or_else(PoisonError::into_inner).0
     }
 
     /// What this process says of itself on a socket of this kind.
@@ -143,27 +143,27 @@ impl Room {
 
     /// What the one who says `hello` is told.
     pub(super) fn verdict(&self, hello: &Hello) -> Verdict {
-        let mut table = self.lock();
-        if table.whole {
+        let mut members = self.lock();
+        if members.whole {
             return Verdict::Whole;
         }
         // Only what was told a generation can be of an older one.
-        if let Some(own) = table.run.filter(|own| hello.run.is_some_and(|run| run.generation < own.generation)) {
+        if let Some(own) = members.run.filter(|own| hello.run.is_some_and(|run| run.generation < own.generation)) {
             return Verdict::Over(own.generation);
         }
-        table.peers.get_mut(hello.process).map_or(Verdict::Welcome, |peer| peer.verdict(hello))
+        members.peers.get_mut(hello.process).map_or(Verdict::Welcome, |peer| peer.verdict(hello))
     }
 
     /// Seats a peer, or says that there is no seat: then its socket is closed, which it sees.
     pub(super) fn seat(&self, hello: &Hello, stream: TcpStream) -> bool {
-        let mut table = self.lock();
-        if table.whole || table.closed || table.fatal.is_some() {
+        let mut members = self.lock();
+        if members.whole || members.closed || members.fatal.is_some() {
             return false;
         }
         if hello.process == 0 {
-            table.run = hello.run;
+            members.run = hello.run;
         }
-        let peer = &mut table.peers[hello.process];
+        let peer = &mut members.peers[hello.process];
         if peer.verdict(hello) != Verdict::Welcome {
             return false;
         }
@@ -174,15 +174,15 @@ impl Room {
             }
         }
         // Its word may be here already: the two sockets are seated in any order.
-        *peer.seat(hello.kind) = Some(Seat { stream, instance: hello.instance });
+        *peer.seat(hello.kind) = Some(Connection { stream, instance: hello.instance });
         self.changed.notify_all();
         true
     }
 
     /// Takes the sockets of all peers: data, link.
     pub(super) fn sockets(&self) -> (Vec<Option<TcpStream>>, Vec<Option<TcpStream>>) {
-        let mut table = self.lock();
-        table.peers.iter_mut().map(|peer| (peer.data.take().map(|s| s.stream), peer.link.take().map(|s| s.stream))).unzip()
+        let mut members = self.lock();
+        members.peers.iter_mut().map(|peer| (peer.data.take().map(|s| s.stream), peer.link.take().map(|s| s.stream))).unzip()
     }
 }
 

@@ -16,7 +16,7 @@ use timely::worker::Worker;
 use crate::api::config::Config;
 use crate::api::context::{Built, Graph, Outbox, Port, StreamingContext};
 use crate::checkpoint::StateId;
-use crate::cluster::failure::Fate;
+use crate::cluster::failure::FailureLatch;
 use crate::core::error::{BoxError, Error, Result, panic_text};
 use crate::core::plan::{Order, Report};
 use crate::core::time::BatchTime;
@@ -36,7 +36,7 @@ const LONGEST_NAP: Duration = Duration::from_millis(100);
 pub(crate) struct Shared {
     /// A failure before the workers run; after that their fate keeps it.
     failure: Mutex<Option<Error>>,
-    fate: OnceLock<Arc<Fate>>,
+    fate: OnceLock<Arc<FailureLatch>>,
     workers: Mutex<Vec<Thread>>,
     watched: Mutex<Vec<Arc<Watched>>>,
     /// Whether the job has ended for those who wait, though threads of it are stuck.
@@ -155,7 +155,7 @@ where
 ///
 /// # Errors
 /// What ended the job, if that was no stop.
-pub(crate) fn run<F>(worker: &mut Worker, crew: &Crew<F>, fate: &Arc<Fate>) -> Result<()>
+pub(crate) fn run<F>(worker: &mut Worker, crew: &Crew<F>, fate: &Arc<FailureLatch>) -> Result<()>
 where
     F: for<'a> Fn(&StreamingContext<'a>) -> Result<(), BoxError>,
 {
@@ -176,7 +176,7 @@ where
     done
 }
 
-fn live<F>(worker: &mut Worker, crew: &Crew<F>, fate: &Arc<Fate>, watched: &Watched) -> Result<()>
+fn live<F>(worker: &mut Worker, crew: &Crew<F>, fate: &Arc<FailureLatch>, watched: &Watched) -> Result<()>
 where
     F: for<'a> Fn(&StreamingContext<'a>) -> Result<(), BoxError>,
 {
