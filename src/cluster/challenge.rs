@@ -1,13 +1,13 @@
-//! The words of a handshake, under proofs: each side gives a nonce, then the caller proves what it says, then the called one.
+//! Challenge and response: each side sends a nonce, then the caller signs its hello, then the called process signs its answer.
 //!
 //! ```text
-//! caller  Challenge { nonce, secret: yes/no }                      ->
-//!                                                              <-  Challenge { nonce, secret: yes/no }       called
+//! caller  Challenge { nonce, secret: yes/no }                  ->
+//!                                                              <-  Challenge { nonce, secret: yes/no }   called
 //!         Signed { Hello, HMAC(nonces, Hello) }                ->
 //!                                                              <-  Signed { Answer, HMAC(nonces, Hello, Answer) }
 //! ```
 //!
-//! *Invariant*: with a secret, a called process says nothing of itself to one who does not know it, and believes nothing.
+//! *Invariant*: with a secret, a called process tells nothing to a caller that does not know it, and believes nothing.
 
 use std::net::TcpStream;
 use std::time::Instant;
@@ -18,7 +18,7 @@ use crate::cluster::frame::{self, Trouble};
 use crate::cluster::hello::{Answer, Hello};
 use crate::cluster::secret::{Nonce, Proof, Secret, Side, nonce, prove, proves};
 
-/// The first word of both sides.
+/// The first message of both sides.
 #[derive(Clone, Debug, Serialize, Deserialize)]
 pub(super) struct Challenge {
     pub nonce: Nonce,
@@ -26,27 +26,27 @@ pub(super) struct Challenge {
     pub secret: bool,
 }
 
-/// What is said, encoded, and the proof of it.
+/// An encoded message and its HMAC.
 #[derive(Clone, Debug, Serialize, Deserialize)]
 pub(super) struct Signed {
     pub body: Vec<u8>,
     pub proof: Proof,
 }
 
-/// The last word of the called one.
+/// The reply of the called process.
 #[derive(Clone, Debug, Serialize, Deserialize)]
 pub(super) enum Reply {
     Answer(Signed),
-    /// Your proof is none.
+    /// The signature of the caller is wrong.
     Unproven,
 }
 
-/// Why there was no handshake.
+/// Why a handshake failed.
 #[derive(Debug, thiserror::Error)]
 pub(super) enum HandshakeError {
     #[error(transparent)]
     Trouble(#[from] Trouble),
-    /// In words that go on from "process P at A".
+    /// Continues a sentence that begins "process P at A".
     #[error("{0}")]
     Secret(&'static str),
     #[error("{0}")]
@@ -54,7 +54,7 @@ pub(super) enum HandshakeError {
 }
 
 impl HandshakeError {
-    /// What is different over there, in words that go on from "process P at A". `None`: it is not for that.
+    /// What is different there; continues a sentence that begins "process P at A". `None`: it failed for another reason.
     pub(super) fn difference(&self) -> Option<String> {
         match self {
             HandshakeError::Trouble(Trouble::Protocol(theirs)) => {
@@ -70,7 +70,7 @@ const REMEDY_THEIRS: &str = "has a secret, this one has none: give all the same,
 const REMEDY_OWN: &str = "has no secret, this one has one: give all the same, by --secret-file or TIDEMILL_SECRET";
 const REMEDY_OTHER: &str = "has another secret than this one: give all the same, by --secret-file or TIDEMILL_SECRET";
 
-/// Compares whether there is a secret at all.
+/// Checks that both sides have a secret, or neither.
 fn both_or_none(own: bool, theirs: bool) -> Result<(), HandshakeError> {
     match (own, theirs) {
         (false, true) => Err(HandshakeError::Secret(REMEDY_THEIRS)),
@@ -96,7 +96,7 @@ pub(super) fn call(stream: &TcpStream, own: &Hello, secret: Option<&Secret>, unt
     }
 }
 
-/// A caller who has proved what it says, and waits for the answer.
+/// A caller whose hello is proved, and which waits for the answer.
 pub(super) struct Caller<'a> {
     pub hello: Hello,
     body: Vec<u8>,
@@ -104,7 +104,7 @@ pub(super) struct Caller<'a> {
     secret: Option<&'a Secret>,
 }
 
-/// The called one's side, as far as the caller's word.
+/// The side of the called process, up to the caller's hello.
 pub(super) fn hear<'a>(stream: &TcpStream, secret: Option<&'a Secret>, until: Instant) -> Result<Caller<'a>, HandshakeError> {
     let knock = frame::read::<Challenge>(stream, Some(until));
     // Who speaks another protocol is to see which one this is.
@@ -125,7 +125,7 @@ pub(super) fn hear<'a>(stream: &TcpStream, secret: Option<&'a Secret>, until: In
 }
 
 impl Caller<'_> {
-    /// The called one's last word.
+    /// Sends the reply.
     pub(super) fn answer(&self, stream: &TcpStream, answer: &Answer, until: Instant) -> Result<(), Trouble> {
         let body = frame::body(answer)?;
         let (theirs, mine) = &self.nonces;

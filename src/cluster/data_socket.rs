@@ -272,18 +272,18 @@ mod tests {
         let mut bytes = message(5);
         bytes.extend(message(300));
         bytes.extend(message(0));
-        for (sent, roster) in [(1, 1), (7, 1000), (47, 3), (48, 48), (49, 13), (1000, 1), (1000, 1000)] {
+        for (sent, space) in [(1, 1), (7, 1000), (47, 3), (48, 48), (49, 13), (1000, 1), (1000, 1000)] {
             let (mut socket, mut peer, _) = socket();
             let mut read = Vec::new();
             for chunk in bytes.chunks(sent) {
                 peer.write_all(chunk).unwrap();
             }
-            let mut buffer = vec![0; roster];
+            let mut buffer = vec![0; space];
             while let n @ 1.. = socket.read(&mut buffer).unwrap() {
                 read.extend_from_slice(&buffer[..n]);
                 drop(peer.shutdown(Shutdown::Write));
             }
-            assert!(socket.frames.closed && read == bytes, "{sent} {room}: {}", read.len());
+            assert!(socket.frames.closed && read == bytes, "{sent} {space}: {}", read.len());
         }
     }
 

@@ -1,6 +1,6 @@
-//! The door of a process: lets callers say who they are, each on a thread of its own and for a limited time.
+//! The listening socket of a process: performs the handshake with each caller, on a thread of its own and for a limited time.
 //!
-//! It stays open while the job runs, so that whoever calls late is told so and stray bytes hurt nobody.
+//! It stays open while the job runs: late callers get an answer, and stray bytes do no harm.
 
 use std::collections::VecDeque;
 use std::io;
@@ -15,10 +15,10 @@ use crate::cluster::hello::{Answer, Verdict};
 use crate::cluster::roster::Roster;
 use crate::core::error::{Error, Result};
 
-/// Callers that have not said who they are, at most: beyond it the one that waits longest is sent away. A true peer needs
-/// a millisecond, so it does not fall to those that are silent.
+/// At most this many callers may be in the handshake; beyond that the oldest is disconnected. A real peer needs a millisecond,
+/// so silent callers do not push it out.
 const PENDING: usize = 64;
-/// How long an address may stay taken by what is on its way out, before that is an error.
+/// How long to retry while the address is in use: a previous process may be shutting down.
 const TAKEN: Duration = Duration::from_millis(500);
 
 /// Listens until dropped.
@@ -51,7 +51,7 @@ pub(super) fn bind(process: usize, address: SocketAddr) -> Result<TcpListener> {
 }
 
 impl Listener {
-    /// Opens the door; `limit` is the time one caller has.
+    /// Starts to accept callers; `limit` is the time for one handshake.
     pub(super) fn open(listener: TcpListener, roster: Arc<Roster>, limit: Duration) -> Result<Self> {
         let failed = |e| Error::io("cannot start the thread that accepts connections", e);
         let address = listener.local_addr().map_err(failed)?;
@@ -110,7 +110,7 @@ fn accept(listener: &TcpListener, roster: &Arc<Roster>, limit: Duration, stop: &
     }
 }
 
-/// Hears one caller out, answers, and seats it.
+/// Performs the handshake with one caller, and keeps its connection.
 pub(super) fn receive(roster: &Roster, stream: TcpStream, from: SocketAddr, limit: Duration) {
     let until = Instant::now() + limit;
     let caller = match challenge::hear(&stream, roster.secret.as_ref(), until) {

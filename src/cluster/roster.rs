@@ -1,4 +1,4 @@
-//! Who is at the table: the sockets of each peer as they come, shared by the threads of a handshake.
+//! The accepted connections of each peer, shared by the threads of a handshake.
 
 use std::io;
 use std::net::TcpStream;
@@ -8,20 +8,20 @@ use std::time::Duration;
 use crate::cluster::hello::{Hello, Kind, Run, Verdict};
 use crate::cluster::secret::Secret;
 
-/// A socket whose other end has passed the handshake.
+/// A socket whose peer has passed the handshake.
 struct Connection {
     stream: TcpStream,
     instance: u64,
 }
 
-/// One peer process, as far as it is here.
+/// One peer process, and the connections it has so far.
 #[derive(Default)]
 pub(super) struct Peer {
     data: Option<Connection>,
     link: Option<Connection>,
-    /// It has said that all its peers are with it.
+    /// It has reported that it is connected to all its peers.
     pub ready: bool,
-    /// Why it is not here, as far as is known.
+    /// Why it is not connected, if known.
     pub why: Option<String>,
 }
 
@@ -37,13 +37,13 @@ impl Peer {
         self.data.is_some() && self.link.is_some()
     }
 
-    /// The socket the caller still has to open, data first.
+    /// The socket that the caller still has to open, data first.
     pub(super) fn wants(&self) -> Option<Kind> {
         let open = [(Kind::Data, self.data.is_none()), (Kind::Link, self.link.is_none())];
         open.into_iter().find(|(_, open)| *open).map(|(kind, _)| kind)
     }
 
-    /// Empties the seats whose other end is gone; says whether there was one.
+    /// Drops the connections that the peer has closed. `true`: there was one.
     pub(super) fn vacate(&mut self) -> bool {
         let gone = |seat: &Option<Connection>| seat.as_ref().is_some_and(|seat| !alive(&seat.stream));
         let lost = gone(&self.data) || gone(&self.link);
@@ -70,22 +70,22 @@ impl Peer {
     }
 }
 
-/// All of them.
+/// All peers, and the state of the handshake.
 pub(super) struct Members {
     pub peers: Vec<Peer>,
-    /// The run that process 0 begins, once that is known.
+    /// The run that process 0 starts, once known.
     pub run: Option<Run>,
-    /// All were here at once: no one is let in any more.
+    /// All peers were connected at the same time: no more are accepted.
     pub whole: bool,
-    /// Nobody waits any more.
+    /// No thread waits any more.
     pub closed: bool,
-    /// What makes this cluster impossible.
+    /// Why this cluster cannot form.
     pub fatal: Option<String>,
-    /// The last one who called and could not prove that it belongs here: perhaps the one that is missing.
+    /// The last caller that could not prove its membership: perhaps the missing peer.
     pub stranger: Option<String>,
 }
 
-/// The table and its bell.
+/// The peers behind a lock, and the signal of a change.
 pub(super) struct Roster {
     members: Mutex<Members>,
     changed: Condvar,
@@ -109,18 +109,18 @@ impl Roster {
         self.changed.wait_timeout(members, time).unwrap_or_else(PoisonError::into_inner).0
     }
 
-    /// What this process says of itself on a socket of this kind.
+    /// The hello of this process on a socket of this kind.
     pub(super) fn own(&self, kind: Kind) -> Hello {
         Hello { kind, run: self.lock().run, ..self.own.clone() }
     }
 
-    /// Ends the wait for everyone: this cluster cannot be.
+    /// Ends the wait of all threads: this cluster cannot form.
     pub(super) fn fatal(&self, why: String) {
         self.lock().fatal.get_or_insert(why);
         self.changed.notify_all();
     }
 
-    /// A caller differs from this process. Who knows no secret ends nothing here: anybody can say anything.
+    /// A caller differs from this process. Fatal without a secret. With one it is only logged: an unproved caller can claim anything.
     pub(super) fn differs(&self, why: String) {
         if self.secret.is_none() {
             return self.fatal(why);
@@ -129,19 +129,19 @@ impl Roster {
         self.lock().stranger = Some(why);
     }
 
-    /// Ends the wait of the threads that call others.
+    /// Ends the wait of the threads that call peers.
     pub(super) fn close(&self) {
         self.lock().closed = true;
         self.changed.notify_all();
     }
 
-    /// Notes why a peer is not here yet.
+    /// Records why a peer is not connected yet.
     pub(super) fn absent(&self, process: usize, why: String) {
         tracing::debug!(process, why, "not connected");
         self.lock().peers[process].why = Some(why);
     }
 
-    /// What the one who says `hello` is told.
+    /// The answer to a hello.
     pub(super) fn verdict(&self, hello: &Hello) -> Verdict {
         let mut members = self.lock();
         if members.whole {
@@ -154,7 +154,7 @@ impl Roster {
         members.peers.get_mut(hello.process).map_or(Verdict::Welcome, |peer| peer.verdict(hello))
     }
 
-    /// Seats a peer, or says that there is no seat: then its socket is closed, which it sees.
+    /// Keeps the connection of a peer. `false`: it has one already, and the new socket is closed.
     pub(super) fn seat(&self, hello: &Hello, stream: TcpStream) -> bool {
         let mut members = self.lock();
         if members.whole || members.closed || members.fatal.is_some() {
@@ -186,7 +186,7 @@ impl Roster {
     }
 }
 
-/// Whether the other end is still there; takes no byte.
+/// Whether the peer has not closed the socket. Reads no byte.
 fn alive(stream: &TcpStream) -> bool {
     if stream.set_nonblocking(true).is_err() {
         return false;
