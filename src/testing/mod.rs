@@ -1,6 +1,6 @@
-//! The harness: batches in, a verb, batches out, on a clock that starts at nought, at 1, 2 and 4 workers.
+//! The harness: runs a verb over given batches at 1, 2 and 4 workers, on a clock that starts at 0, and compares its output.
 //!
-//! Feature `testing` makes it public: a program's own verbs are tested as tidemill's are.
+//! The feature `testing` makes it public, so that programs test their own verbs the same way.
 
 #[cfg(any(test, feature = "testing"))]
 mod fuzz;
@@ -27,10 +27,11 @@ pub use crate::testing::fuzz::{TARGETS, Target};
 /// How many split ids a test's batches are dealt to.
 const LANES: usize = 4;
 
-/// Batches out: for each batch time, in units of the batch interval, its rows in order.
+/// The output: for each batch time, in units of the batch interval, its rows in order.
 pub type Seen<U> = Vec<(u64, Vec<U>)>;
 
-/// Checks what a verb makes of given batches, one a millisecond from 1 ms on, at 1, 2 and 4 workers. Rows are compared in order.
+/// Checks the output of a verb for given batches, one per millisecond from 1 ms on, at 1, 2 and 4 workers. Rows are compared in
+/// order.
 ///
 /// # Panics
 /// If the batches differ, or the job fails.
@@ -51,7 +52,7 @@ where
     }
 }
 
-/// Runs a verb over given batches, one a millisecond from 1 ms on, and returns what left it.
+/// Runs a verb over given batches, one per millisecond from 1 ms on, and returns its output.
 ///
 /// # Panics
 /// If the job fails.
@@ -64,10 +65,10 @@ where
     try_run(workers, Duration::from_millis(1), batches, verb).expect("the job of the test")
 }
 
-/// As `run`, with a batch interval, and errors.
+/// Like `run`, with a batch interval, and returns errors.
 ///
 /// # Errors
-/// What the job failed with.
+/// The error of the job.
 pub fn try_run<T, U, V>(workers: u16, interval: Duration, batches: Vec<Vec<T>>, verb: V) -> Result<Seen<U>, Error>
 where
     T: Data + Send + Sync,
@@ -100,10 +101,10 @@ where
     seen
 }
 
-/// Builds a program without running it: one line an operator, in build order.
+/// Builds a program without running it. Returns one line per operator, in build order.
 ///
 /// # Errors
-/// Everything that is wrong with the program's graph.
+/// Every problem of the program's graph.
 pub fn graph<F>(interval: Duration, program: F) -> Result<Vec<String>, Error>
 where
     F: for<'s> Fn(&StreamingContext<'s>) -> Result<(), crate::core::error::BoxError> + Send + Sync + 'static,
@@ -112,10 +113,10 @@ where
     crate::job::run::rehearse(&config.into(), &program.into())
 }
 
-/// Puts a checkpoint directory through what every store of them must do: for one that tidemill's tests do not know.
+/// Checks that a checkpoint directory does everything that a store must do: for stores that tidemill's tests do not cover.
 ///
 /// # Panics
-/// If it does not do it. The directory must be new; what is in it afterwards is no use.
+/// If it does not. The directory must be new; its content afterwards is useless.
 pub fn store(dir: &std::path::Path) {
     crate::checkpoint::check_store(dir);
 }
