@@ -1,4 +1,4 @@
-//! Log lines and last words of a program: what every `main` of tidemill's own does first and last.
+//! Log lines and the exit code of a program: what each `main` of this project does first and last.
 
 use std::io::Write;
 use std::process::ExitCode;
@@ -7,23 +7,28 @@ use tracing_subscriber::EnvFilter;
 
 use crate::core::error::BoxError;
 
-/// Log lines go to stderr, so that results on stdout can be read by programs: warnings and errors, or what `RUST_LOG` says.
-/// Does nothing where the program has a subscriber of its own.
+/// Writes log lines to stderr: warnings and errors, or what `RUST_LOG` selects. Stdout stays free for results. Does nothing if the
+/// program has installed a subscriber of its own.
+///
+/// ```
+/// tidemill::logging::init();
+/// tidemill::logging::init(); // the second call changes nothing
+/// ```
 pub fn init() {
     init_with("warn");
 }
 
-/// As `init`, with what is logged when `RUST_LOG` says nothing.
+/// Like `init`, with the filter that holds when `RUST_LOG` is not set.
 pub(crate) fn init_with(usual: &str) {
     let filter = EnvFilter::try_from_default_env().unwrap_or_else(|_| EnvFilter::new(usual));
     let colour =
         std::env::var_os("NO_COLOR").is_none_or(|v| v.is_empty()) && std::io::IsTerminal::is_terminal(&std::io::stderr());
     let format = tracing_subscriber::fmt().with_env_filter(filter).with_writer(std::io::stderr).with_ansi(colour);
-    // A line that cannot be written is nobody's loss; told about, it would be a panic of the thread that logs.
+    // A log line that cannot be written is dropped: reporting it would panic the thread that logs.
     let _ = format.log_internal_errors(false).try_init();
 }
 
-/// The exit code of a program: 0, or 1 after one line on stderr that names the program and what is wrong.
+/// The exit code of a program: 0, or 1 after one line on stderr with the name of the program and the error.
 ///
 /// ```no_run
 /// # use tidemill::prelude::*;
@@ -38,7 +43,7 @@ pub fn exit<T, E: Into<BoxError>>(result: Result<T, E>) -> ExitCode {
     let program = std::env::args_os().next();
     let program = program.as_ref().and_then(|p| std::path::Path::new(p).file_stem()).unwrap_or("tidemill".as_ref());
     let words = format!("{}: {}\n", program.display(), one_line(&e.into().to_string()));
-    // Whoever closed stderr has the exit code.
+    // If stderr is closed, the exit code still tells.
     let _ = std::io::stderr().write_all(words.as_bytes());
     ExitCode::FAILURE
 }

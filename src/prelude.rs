@@ -1,5 +1,6 @@
 //! What a program needs: `use tidemill::prelude::*`.
 
+pub use crate::api::backpressure::Backpressure;
 pub use crate::api::config::{CatchUp, RuntimeArgs};
 pub use crate::api::context::StreamingContext;
 pub use crate::api::dstream::DStream;
@@ -17,7 +18,6 @@ pub use crate::connector::queue::QueueSource;
 pub use crate::core::data::{BadRecord, Change, Data, Exchange, F64, Key};
 pub use crate::core::error::{BoxError, Error};
 pub use crate::core::plan::OffsetRange;
-pub use crate::core::rate::Backpressure;
 pub use crate::core::time::{BatchTime, millis, mins, secs};
 pub use crate::job::{JobHandle, Summary};
 pub use crate::metrics::{BatchInfo, Statistics, StreamingListener};

@@ -1,27 +1,27 @@
-//! What a job is told: parsed once, checked once, before any data is touched.
+//! The settings of a job: the arguments of its command line, and all settings together, checked before any data is touched.
 
-use std::collections::BTreeMap;
 use std::path::{Path, PathBuf};
-use std::sync::{Arc, Mutex};
 use std::time::Duration;
 
+use crate::api::backpressure::Backpressure;
 use crate::core::error::{Error, Result};
-use crate::core::rate::Backpressure;
 use crate::core::time::{BatchTime, Interval, parse_duration};
 use crate::replay::request::Replay;
 
-/// What outputs see of batch times that became due while the job could not run (overload, suspend, downtime).
-/// Windows and state see all of them either way.
+/// Which batch times outputs see of those that became due while the job could not run (overload, suspend, downtime).
+/// Windows and state see all of them in either case.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, clap::ValueEnum)]
 pub enum CatchUp {
-    /// Every overdue time.
+    /// Every overdue batch time.
     #[default]
     Fill,
-    /// Only the last, and the first if there is data in it.
+    /// Only the last overdue batch time, and the first if it has records.
     Skip,
 }
 
-/// The command line of every tidemill program: `#[command(flatten)] runtime: RuntimeArgs`.
+/// The arguments that every tidemill program takes: `#[command(flatten)] runtime: RuntimeArgs`.
+///
+/// `RuntimeArgs::default()` is the command line without arguments.
 ///
 /// ```
 /// use clap::Parser;
@@ -30,7 +30,7 @@ pub enum CatchUp {
 /// let args = Args::parse_from(["job", "-w", "2"]);
 /// assert_eq!(args.runtime.workers, 2);
 /// ```
-#[derive(Clone, Debug, clap::Args)]
+#[derive(Clone, Debug, PartialEq, clap::Args)]
 pub struct RuntimeArgs {
     /// Worker threads of each process
     #[arg(short = 'w', long, default_value_t = 1, value_name = "N", value_parser = clap::value_parser!(u16).range(1..))]
@@ -38,65 +38,65 @@ pub struct RuntimeArgs {
     /// Processes of the job
     #[arg(short = 'n', long, default_value_t = 1, value_name = "M", value_parser = clap::value_parser!(u16).range(1..))]
     pub processes: u16,
-    /// Which of the processes this one is, from 0
+    /// Index of this process, from 0
     #[arg(short = 'p', long, default_value_t = 0, value_name = "INDEX")]
     pub process: u16,
-    /// File with the address of process i in line i; without it, 127.0.0.1 and ports from 2101
+    /// File with the address of process i in line i [default: 127.0.0.1, ports from 2101]
     #[arg(long, value_name = "FILE")]
     pub hostfile: Option<PathBuf>,
-    /// File with the secret that all processes share, else TIDEMILL_SECRET; without one, all are on this machine
+    /// File with the secret that all processes share; needed when they are on several machines [default: TIDEMILL_SECRET]
     #[arg(long, value_name = "FILE")]
     pub secret_file: Option<PathBuf>,
-    /// How long the processes wait for one another at the start
+    /// How long the processes wait for each other at the start
     #[arg(long, value_name = "TIME", value_parser = interval, default_value = "30s")]
     pub connect_timeout: Duration,
-    /// A process that says nothing for so long is lost, and the job ends; at least 1s
+    /// End the job when a process is silent for this time; at least 1s
     #[arg(long, value_name = "TIME", value_parser = interval, default_value = "10s")]
     pub heartbeat_timeout: Duration,
-    /// End the job when a worker does not come back from user code for so long; without it, that is a warning
+    /// End the job when a worker is in user code for this time [default: only warn]
     #[arg(long, value_name = "TIME", value_parser = interval)]
     pub stuck_timeout: Option<Duration>,
-    /// What outputs see of overdue batch times
+    /// Which overdue batch times outputs see
     #[arg(long, value_enum, default_value_t)]
     pub catch_up: CatchUp,
-    /// Time zone of printed batch times, as Europe/Paris or UTC; without it, the machine's
+    /// Time zone of printed batch times, such as Europe/Paris or UTC [default: the machine's]
     #[arg(long, value_name = "ZONE", value_parser = zone)]
     pub time_zone: Option<jiff::tz::TimeZone>,
-    /// Where states and plans outlive the job: it goes on where it stopped, on any number of workers
+    /// Directory, or s3://BUCKET/PREFIX, that keeps state and plans: the job continues where it stopped, on any number of workers
     #[arg(long, value_name = "DIR")]
     pub checkpoint: Option<PathBuf>,
-    /// Time between two checkpoints, a multiple of the batch interval; without it, 10s or the first multiple after that
+    /// Time between two checkpoints, a multiple of the batch interval [default: 10s, or the first multiple above it]
     #[arg(long, value_name = "TIME", value_parser = interval)]
     pub checkpoint_interval: Option<Duration>,
-    /// How long plans are kept that no recovery needs; without it, 1h
+    /// How long to keep plans that no recovery needs [default: 1h]
     #[arg(long, value_name = "TIME", value_parser = interval)]
     pub keep_plans: Option<Duration>,
-    /// How many checkpoints are kept, at least 1; without it, 2
+    /// How many checkpoints to keep, at least 1 [default: 2]
     #[arg(long, value_name = "N", value_parser = clap::value_parser!(u16).range(1..))]
     pub keep_checkpoints: Option<u16>,
-    /// Begin states empty that the checkpoint has and this program does not take
+    /// Discard checkpointed state that this program does not use
     #[arg(long)]
     pub drop_state: bool,
-    /// Read no faster than the job can do, as it was measured: spark.streaming.backpressure.enabled
+    /// Read sources no faster than the measured rate of the job: spark.streaming.backpressure.enabled
     #[arg(long)]
     pub backpressure: bool,
-    /// A setting by Spark's name, as spark.streaming.kafka.maxRatePerPartition=1000; may be given again
+    /// A setting by Spark's name, such as spark.streaming.kafka.maxRatePerPartition=1000; repeatable
     #[arg(long = "conf", value_name = "NAME=VALUE", value_parser = crate::api::spark_conf::pair)]
     pub conf: Vec<(String, String)>,
-    /// Run batches of before again, from this one on: milliseconds since the epoch, or as 2026-11-21T17:08:55Z. The checkpoint
-    /// directory is only read; what outputs would write goes to stdout
+    /// Run earlier batches again, from this batch time: milliseconds since the epoch, or 2026-11-21T17:08:55Z. The checkpoint
+    /// directory is only read; outputs write to stdout
     #[arg(long, value_name = "TIME", value_parser = crate::replay::request::parse_time, requires = "replay_to", help_heading = "Replay")]
     pub replay_from: Option<BatchTime>,
-    /// The last of these batches
+    /// Batch time of the last of these batches
     #[arg(long, value_name = "TIME", value_parser = crate::replay::request::parse_time, requires = "replay_from", help_heading = "Replay")]
     pub replay_to: Option<BatchTime>,
-    /// The output with this topic or prefix of files writes to another one, at least once; may be given again
+    /// Write the output of this topic or file prefix to another one, at least once; repeatable
     #[arg(long, value_name = "OLD=NEW", value_parser = crate::replay::request::parse_redirect, requires = "replay_from", help_heading = "Replay")]
     pub replay_into: Vec<(String, String)>,
-    /// Run foreach_batch and foreach_partition in the replay, too
+    /// Run foreach_batch and foreach_partition in the replay too
     #[arg(long, requires = "replay_from", help_heading = "Replay")]
     pub replay_foreach: bool,
-    /// Compute all states anew from the first batch on, and compare what leaves
+    /// Recompute all state from the first batch, and compare the outputs
     #[arg(long, requires = "replay_from", conflicts_with_all = ["replay_into", "replay_foreach"], help_heading = "Replay")]
     pub verify: bool,
     /// Run the batches of a file of plans (one JSON object a line) instead of live ones, then end
@@ -104,33 +104,12 @@ pub struct RuntimeArgs {
     pub plans: Option<PathBuf>,
 }
 
+/// What the command line means without arguments: the attributes above are the only place of the defaults.
 impl Default for RuntimeArgs {
     fn default() -> Self {
-        RuntimeArgs {
-            workers: 1,
-            processes: 1,
-            process: 0,
-            hostfile: None,
-            secret_file: None,
-            connect_timeout: Duration::from_secs(30),
-            heartbeat_timeout: Duration::from_secs(10),
-            stuck_timeout: None,
-            catch_up: CatchUp::default(),
-            time_zone: None,
-            checkpoint: None,
-            checkpoint_interval: None,
-            keep_plans: None,
-            keep_checkpoints: None,
-            drop_state: false,
-            backpressure: false,
-            conf: Vec::new(),
-            replay_from: None,
-            replay_to: None,
-            replay_into: Vec::new(),
-            replay_foreach: false,
-            verify: false,
-            plans: None,
-        }
+        let command = <Self as clap::Args>::augment_args(clap::Command::new("job").no_binary_name(true));
+        let arguments = command.try_get_matches_from::<[&str; 0], _>([]).expect("no argument is required");
+        <Self as clap::FromArgMatches>::from_arg_matches(&arguments).expect("all defaults are valid")
     }
 }
 
@@ -138,58 +117,51 @@ fn zone(name: &str) -> Result<jiff::tz::TimeZone, String> {
     if name == "UTC" {
         return Ok(jiff::tz::TimeZone::UTC);
     }
-    jiff::tz::TimeZone::get(name).map_err(|_| format!("\"{name}\" is no time zone known here: write one as UTC or Europe/Paris"))
+    jiff::tz::TimeZone::get(name).map_err(|_| format!("\"{name}\" is not a known time zone: write UTC or Europe/Paris"))
 }
 
 /// A batch interval on a command line: `#[arg(long, value_parser = interval, default_value = "5s")]`.
 ///
 /// # Errors
-/// What is no duration, or shorter than 1 ms: clap shows it and ends with status 2.
+/// The text is not a duration, or is shorter than 1 ms. clap prints the error and exits with status 2.
 pub fn interval(text: &str) -> Result<Duration> {
     let d = parse_duration(text)?;
     Interval::new(d).map(|_| d)
 }
 
-/// The states of a job by the names of their operators, and by key group.
-pub(crate) type Saved = Arc<Mutex<BTreeMap<String, BTreeMap<u64, Vec<u8>>>>>;
-
-/// Everything a job runs by, checked.
+/// All settings of a job, checked.
 #[derive(Clone, Debug)]
 pub(crate) struct Config {
     pub name: String,
     pub interval: Interval,
     pub runtime: RuntimeArgs,
-    /// At most this many batches closed and not computed.
+    /// At most this many batches are closed and not yet computed.
     pub in_flight: usize,
-    /// At most this many bytes read into the open batch by one worker, and waiting at the outputs of one process.
+    /// Soft limit: bytes that one worker reads into the open batch, and bytes that wait at the outputs of one process.
     pub batch_bytes: usize,
     /// At most this many bytes in a gathered batch.
     pub gather_cap: usize,
     /// How often a failed output is tried before the job stops.
     pub output_tries: u32,
-    /// Whether sources are held to what the job can do.
+    /// `None`: off.
     pub backpressure: Option<Backpressure>,
-    /// Records a second from each partition, where a Kafka source says nothing.
+    /// Records a second from each partition of a Kafka source without a rate of its own.
     pub max_rate_per_partition: Option<u64>,
     /// Records a second from each socket.
     pub max_rate_of_receivers: Option<u64>,
-    /// Settings by Spark's names, of the program; those of the command line are after them.
+    /// The program's settings by Spark's names. Those of the command line override them.
     pub conf: Vec<(String, String)>,
-    /// Batches of before, instead of live ones.
+    /// Earlier batches instead of live ones.
     pub replay: Option<Replay>,
-    /// Whether it is said that states are lost without a checkpoint directory.
+    /// Whether to warn that state is lost without a checkpoint directory.
     pub warns: bool,
-    /// States that go in before the first batch.
-    pub load: Option<Saved>,
-    /// Where states go when the job has ended in order.
-    pub save: Option<Saved>,
 }
 
 impl Config {
     pub fn new(name: String, interval: Duration) -> Result<Self> {
         if name.is_empty() || name.chars().any(|c| c.is_control() || c == '/') {
             return Err(Error::config(format!(
-                "job name {name:?}: it names the consumer group and files, so it must not be empty, nor hold '/' or control characters"
+                "job name {name:?}: it names the consumer group and files, so it must not be empty, and must not contain '/' or control characters"
             )));
         }
         Ok(Config {
@@ -206,8 +178,6 @@ impl Config {
             conf: Vec::new(),
             replay: None,
             warns: true,
-            load: None,
-            save: None,
         })
     }
 
@@ -224,7 +194,7 @@ impl Config {
         if r.heartbeat_timeout < Duration::from_secs(1) {
             let given = r.heartbeat_timeout;
             return Err(Error::config(format!(
-                "--heartbeat-timeout {given:?}: a busy process is silent for longer; at least 1s"
+                "--heartbeat-timeout {given:?}: a busy process is silent for longer; give at least 1s"
             )));
         }
         match r.checkpoint_interval {
@@ -244,17 +214,17 @@ impl Config {
         Err(Error::config(format!("{what}, {interval} ms; the nearest above it is {near} ms")))
     }
 
-    /// The time between checkpoints if nobody said one: Spark's rule, ten seconds or the first multiple after.
-    pub fn usual_checkpoint_every(&self) -> u64 {
+    /// Milliseconds between checkpoints. Default as in Spark: 10 s, or the first multiple of the interval above it.
+    pub fn default_checkpoint_every(&self) -> u64 {
         let said = self.runtime.checkpoint_interval.map(|every| every.as_millis() as u64);
         said.unwrap_or_else(|| 10_000u64.next_multiple_of(self.interval.millis()))
     }
 
-    /// Whether a directory that the program reads or writes has nothing to do with the checkpoint directory: lines are not read
-    /// from checkpoints, and no output lies among their files.
+    /// Checks that a directory of a source or an output and the checkpoint directory do not contain each other. Else a source
+    /// would read checkpoints as lines, or an output would write among their files.
     pub fn apart(&self, dir: &Path, reads: bool) -> Result<()> {
         let Some(checkpoint) = &self.runtime.checkpoint else { return Ok(()) };
-        // A bucket is apart from every directory.
+        // A bucket overlaps with no directory.
         if url(checkpoint).is_some() {
             return Ok(());
         }
@@ -264,7 +234,7 @@ impl Config {
         }
         let (verb, ours, theirs) = (if reads { "read" } else { "written" }, checkpoint.display(), dir.display());
         Err(Error::config(format!(
-            "{theirs} is {verb} here, and the checkpoint directory is {ours}: one must not lie in the other; say another --checkpoint DIR"
+            "{theirs} is {verb} here, and the checkpoint directory is {ours}: one must not be inside the other; choose another --checkpoint DIR"
         )))
     }
 
@@ -278,7 +248,7 @@ impl Config {
     }
 }
 
-/// Whether a directory is in an object store: what has a scheme in front, as in `s3://bucket/prefix`.
+/// The URL of a directory in an object store: a text with a scheme, such as `s3://bucket/prefix`.
 pub(crate) fn url(dir: &Path) -> Option<&str> {
     let text = dir.to_str()?;
     let (scheme, _) = text.split_once("://")?;
@@ -286,7 +256,7 @@ pub(crate) fn url(dir: &Path) -> Option<&str> {
     known.then_some(text)
 }
 
-/// A path without links and dots, as far as it is there.
+/// The path without links and dots, as far as it exists.
 fn real(path: &Path) -> PathBuf {
     let path = std::path::absolute(path).unwrap_or_else(|_| path.to_owned());
     let there = path.ancestors().find_map(|above| Some((above, above.canonicalize().ok()?)));
@@ -318,6 +288,15 @@ mod tests {
             assert_eq!(e.exit_code(), 2);
             assert!(e.to_string().contains(names), "{line}: {e}");
         }
+    }
+
+    #[test]
+    fn defaults_are_those_of_an_empty_command_line() {
+        let parsed = Args::parse_from(["job"]).runtime;
+        assert_eq!(parsed, RuntimeArgs::default());
+        assert_eq!((parsed.workers, parsed.processes, parsed.process, parsed.catch_up), (1, 1, 0, CatchUp::Fill));
+        let timeouts = (parsed.connect_timeout, parsed.heartbeat_timeout, parsed.stuck_timeout);
+        assert_eq!(timeouts, (Duration::from_secs(30), Duration::from_secs(10), None));
     }
 
     #[test]

@@ -11,12 +11,12 @@ use std::time::Duration;
 
 use timely::dataflow::ProbeHandle;
 
-use crate::api::config::{CatchUp, Config, RuntimeArgs};
+pub use crate::api::builder::Builder;
+use crate::api::config::Config;
 use crate::connector::source::SplitEnumerator;
 use crate::core::data::type_name;
 use crate::core::error::{Error, Result};
 use crate::core::plan::Order;
-use crate::core::rate::Backpressure;
 use crate::core::time::BatchTime;
 use crate::engine::flow::Flow;
 use crate::engine::operator_id::OperatorId;
@@ -46,7 +46,7 @@ impl StreamingContext<'_> {
     /// assert_eq!(seen.rows(), [3, 3]);
     /// ```
     pub fn builder(name: impl Into<String>, interval: Duration) -> Builder {
-        Builder { name: name.into(), interval, settings: Vec::new() }
+        Builder::new(name.into(), interval)
     }
 
     /// Whether this is the first worker of the job: for what must happen once, as creating a topic.
@@ -62,132 +62,6 @@ impl StreamingContext<'_> {
     /// The job's name.
     pub fn name(&self) -> &str {
         &self.graph.config.name
-    }
-}
-
-type Setting = Box<dyn FnOnce(&mut Config) + Send>;
-
-/// What a job runs by, before it starts. Every method says its default.
-#[must_use = "nothing runs before `run` or `start`"]
-pub struct Builder {
-    name: String,
-    interval: Duration,
-    settings: Vec<Setting>,
-}
-
-impl Builder {
-    fn set(mut self, setting: impl FnOnce(&mut Config) + Send + 'static) -> Self {
-        self.settings.push(Box::new(setting));
-        self
-    }
-
-    /// The command line's arguments.
-    pub fn runtime(self, args: RuntimeArgs) -> Self {
-        self.set(|c| c.runtime = args)
-    }
-
-    /// Worker threads; 1 unless said.
-    pub fn workers(self, n: u16) -> Self {
-        self.set(move |c| c.runtime.workers = n)
-    }
-
-    /// At most this many batches are closed and not yet computed; 2 unless said. Sources wait when it is reached.
-    pub fn batches_in_flight(self, n: usize) -> Self {
-        self.set(move |c| c.in_flight = n.max(1))
-    }
-
-    /// About so many bytes go into one batch on one worker: it reads no more once there are as many. 64 MiB unless said. While as
-    /// many wait at the outputs of a process, the open batch stays open; the few batches before it are under way by then.
-    pub fn batch_bytes(self, n: usize) -> Self {
-        self.set(move |c| c.batch_bytes = n.max(1))
-    }
-
-    /// At most this many bytes are gathered for `transform`, `foreach_batch` and full sorts; 256 MiB unless said.
-    pub fn gather_cap(self, n: usize) -> Self {
-        self.set(move |c| c.gather_cap = n)
-    }
-
-    /// Sources are read no faster than the job has shown that it can; off unless said. `--backpressure` does so, too.
-    #[doc(alias = "spark.streaming.backpressure.enabled")]
-    pub fn backpressure(self, how: Backpressure) -> Self {
-        self.set(move |c| c.backpressure = Some(how))
-    }
-
-    /// A setting by Spark's name: `spark.streaming.backpressure.*`, `spark.streaming.kafka.maxRatePerPartition`,
-    /// `spark.streaming.receiver.maxRate`. One that is not known is an error at the start; `--conf` wins over these.
-    ///
-    /// ```
-    /// # use tidemill::prelude::*;
-    /// let job = StreamingContext::builder("typo", secs(1)).conf("spark.streaming.backpresure.enabled", "true");
-    /// assert!(job.run(|_| Ok(())).unwrap_err().to_string().contains("there are spark.streaming.backpressure.enabled"));
-    /// ```
-    pub fn conf(self, name: impl Into<String>, value: impl Into<String>) -> Self {
-        let setting = (name.into(), value.into());
-        self.set(|c| c.conf.push(setting))
-    }
-
-    /// How often a failing output operation is tried before the job stops; 3 unless said.
-    pub fn output_tries(self, n: u32) -> Self {
-        self.set(move |c| c.output_tries = n.max(1))
-    }
-
-    /// What outputs see of overdue batch times; every one unless said.
-    pub fn catch_up(self, what: CatchUp) -> Self {
-        self.set(move |c| c.runtime.catch_up = what)
-    }
-
-    /// A directory in which states and plans outlive the job. Where it holds an earlier run of this job, the job goes on there:
-    /// with the current code, on any number of workers, and whatever a sink promises (docs/guarantees.md). The same directory
-    /// for all processes. Without it, states are lost when the job ends, and a warning says so.
-    ///
-    /// ```
-    /// use tidemill::prelude::*;
-    /// # let dir = std::env::temp_dir().join(format!("tidemill-doc-checkpoint-{}", std::process::id()));
-    /// let seen = MemorySink::new();
-    /// for words in [["a", "b"], ["a", "c"]] {
-    ///     let (out, dir) = (seen.clone(), dir.clone());
-    ///     let queue = QueueSource::from_batches([words.to_vec()]);
-    ///     StreamingContext::builder("counts", millis(5)).checkpoint(dir).run(move |ssc| {
-    ///         let words = ssc.queue_stream(&queue).map(str::to_owned);
-    ///         words.count_by_value().sum_by_key().complete().to_memory(&out);
-    ///         Ok(())
-    ///     }).unwrap();
-    /// }
-    /// assert_eq!(seen.rows()[2..], [("a".into(), 2), ("b".into(), 1), ("c".into(), 1)]);
-    /// # std::fs::remove_dir_all(dir).unwrap();
-    /// ```
-    #[doc(alias = "get_or_create")]
-    #[doc(alias = "getOrCreate")]
-    pub fn checkpoint(self, dir: impl Into<std::path::PathBuf>) -> Self {
-        let dir = dir.into();
-        self.set(|c| c.runtime.checkpoint = Some(dir))
-    }
-
-    /// The time between two checkpoints, a multiple of the batch interval; ten seconds, or the first multiple after, unless said.
-    pub fn checkpoint_interval(self, every: Duration) -> Self {
-        self.set(move |c| c.runtime.checkpoint_interval = Some(every))
-    }
-
-    /// States are lost when this job ends, and that is meant: no warning.
-    pub fn without_checkpoint(self) -> Self {
-        self.set(|c| (c.runtime.checkpoint, c.warns) = (None, false))
-    }
-
-    /// States that go in before the first batch, and where they go at the end.
-    #[cfg(any(test, doctest, feature = "testing"))]
-    pub(crate) fn hand_over(self, load: Option<crate::api::config::Saved>, save: Option<crate::api::config::Saved>) -> Self {
-        self.set(move |c| (c.load, c.save) = (load, save))
-    }
-
-    pub(crate) fn config(self) -> Result<Config> {
-        let mut config = Config::new(self.name, self.interval)?;
-        for setting in self.settings {
-            setting(&mut config);
-        }
-        config.settle_rates()?;
-        config.settle_replay()?;
-        config.check()?;
-        Ok(config)
     }
 }
 
@@ -470,7 +344,7 @@ impl<'s> Graph<'s> {
             r.problems.retain(|problem| seen.insert(problem.clone()));
             return Err(Error::Graph(r.problems));
         }
-        let checkpoint_every = r.checkpoint_every.unwrap_or_else(|| self.config.usual_checkpoint_every());
+        let checkpoint_every = r.checkpoint_every.unwrap_or_else(|| self.config.default_checkpoint_every());
         let Registry { operators, lines, ports, sources, outputs, spread, states, checks, .. } = r;
         Ok(Built { operators, lines, ports, sources, outputs, spread, states, checkpoint_every, checks })
     }

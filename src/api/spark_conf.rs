@@ -1,8 +1,8 @@
 //! Settings by Spark's names, `--conf NAME=VALUE`, for programs that are moved from there: what each is here.
 
+use crate::api::backpressure::Backpressure;
 use crate::api::config::Config;
 use crate::core::error::{Error, Result};
-use crate::core::rate::Backpressure;
 
 /// What is understood; docs/guide/coming-from-spark.md lists them too.
 const KNOWN: [&str; 9] = [

@@ -276,7 +276,7 @@ impl PieceWriter {
                 format!("{what}: at most {LONGEST_PIECE} bytes, below group 128"),
             ));
         }
-        fault::point("pieces.put");
+        fault::point(fault::FaultPoint::PiecesPut);
         let piece = self.add(&encoded(&Label::Piece { operator, group }), bytes)?;
         self.index.push((operator.to_owned(), group, piece));
         Ok(())
@@ -322,11 +322,11 @@ impl PieceWriter {
         }
         self.add(&encoded(&Label::End { pieces }), &[])?;
         self.flush()?;
-        fault::point("pieces.before");
+        fault::point(fault::FaultPoint::PiecesBefore);
         if !self.draft.publish()? {
             return Err(Error::checkpoint(self.file.to_string(), "is there already: does another run write here?"));
         }
-        fault::point("pieces.after");
+        fault::point(fault::FaultPoint::PiecesAfter);
         Ok(self.index)
     }
 }

@@ -35,7 +35,7 @@ pub(super) struct Keep {
 /// Deletes what is needed no more: first manifests, then pieces that none names, then plans. So whatever is left of a
 /// checkpoint after a crash is all of it, or not its manifest.
 pub(super) fn clean(store: &dyn Store, keep: &Keep) -> Result<Cleaned> {
-    crate::core::fault::point("clean.before");
+    crate::core::fault::point(crate::core::fault::FaultPoint::CleanBefore);
     let mut cleaned = Cleaned::default();
     let (kept, old) = sort_out(store, keep)?;
     delete(store, old.iter().map(ToString::to_string).collect(), &mut cleaned)?;

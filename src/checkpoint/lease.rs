@@ -92,7 +92,7 @@ impl Held {
         if !store.put_new(&name(generation), &frame(Kind::Lease, &lease))? {
             return Err(Error::CheckpointInUse { dir: store.place(), holder: newest(store)?.map(|l| l.to_string()) });
         }
-        crate::core::fault::point("lease.after");
+        crate::core::fault::point(crate::core::fault::FaultPoint::LeaseAfter);
         Ok(Held { lease, _lock: lock })
     }
 

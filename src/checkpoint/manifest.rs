@@ -123,11 +123,11 @@ impl Manifest {
         if let Some(wrong) = self.missing(&sizes).first() {
             return Err(Error::checkpoint(name, format!("is not written: {wrong}")));
         }
-        fault::point("manifest.before");
+        fault::point(fault::FaultPoint::ManifestBefore);
         if !store.put_new(&name, &frame(Kind::Manifest, self))? {
             return Err(Error::checkpoint(name, "is there already: does another run write here?"));
         }
-        fault::point("manifest.after");
+        fault::point(fault::FaultPoint::ManifestAfter);
         Ok(self.files().iter().filter_map(|file| sizes.get(file)).sum())
     }
 

@@ -190,9 +190,9 @@ impl Checkpoints {
         let id = DirectoryId::new(now);
         let job = self.settings.job.clone();
         let genesis = Genesis { id, job, interval_ms, key_groups: KEY_GROUPS, written_ms: now, origin };
-        crate::core::fault::point("genesis.before");
+        crate::core::fault::point(crate::core::fault::FaultPoint::GenesisBefore);
         genesis.write(&*self.store)?;
-        crate::core::fault::point("genesis.after");
+        crate::core::fault::point(crate::core::fault::FaultPoint::GenesisAfter);
         let mut state = self.state();
         state.directory = Some(id);
         state.begin = Some((None, Course::new(interval_ms, BatchTime::default(), &genesis.origin.starts)));

@@ -1,6 +1,6 @@
-//! Values of arguments that several commands have.
+//! Values of arguments that several commands share.
 
-/// A rate: records a second, above 0; `200k` and `1.5M` too.
+/// A rate in records per second, above 0: `500`, `200k` or `1.5M`.
 pub fn rate(text: &str) -> Result<f64, String> {
     let (number, unit) = match text.char_indices().last() {
         Some((at, 'k' | 'K')) => (&text[..at], 1e3),
@@ -9,11 +9,11 @@ pub fn rate(text: &str) -> Result<f64, String> {
     };
     match number.parse::<f64>().map(|n| n * unit) {
         Ok(rate) if rate.is_finite() && rate > 0.0 && rate <= 1e8 => Ok(rate),
-        _ => Err(format!("\"{text}\" is no rate: write records a second as 500, 200k or 1.5M")),
+        _ => Err(format!("\"{text}\" is not a rate: write records per second as 500, 200k or 1.5M")),
     }
 }
 
-/// A share, from 0 to 1, or in percent.
+/// A share from 0 to 1, or in percent.
 pub fn share(text: &str) -> Result<f64, String> {
     let share = match text.strip_suffix('%') {
         Some(percent) => percent.parse::<f64>().map(|p| p / 100.0),
@@ -21,7 +21,7 @@ pub fn share(text: &str) -> Result<f64, String> {
     };
     match share {
         Ok(share) if (0.0..=1.0).contains(&share) => Ok(share),
-        _ => Err(format!("\"{text}\" is no share: write it as 0.01 or 1%")),
+        _ => Err(format!("\"{text}\" is not a share: write 0.01 or 1%")),
     }
 }
 

@@ -7,8 +7,8 @@ use std::process::ExitCode;
 use crate::cluster::launch::Launch;
 use crate::core::error::BoxError;
 
-/// Starts the program so many times with `-n -p -w --hostfile`, prefixes each line of output with the process, hands signals on,
-/// and ends all processes when one fails; ends with the status of that one. With --checkpoint all are started again.
+/// Starts all processes of the program with `-n -p -w --hostfile`, prefixes each line of their output with the process, and forwards
+/// signals. When one fails, it stops all, and exits with the status of that one. With --checkpoint it starts all again.
 #[derive(clap::Args)]
 pub struct Args {
     /// Processes
@@ -17,10 +17,10 @@ pub struct Args {
     /// Worker threads of each process
     #[arg(short = 'w', long, default_value_t = 1, value_name = "W", value_parser = clap::value_parser!(u16).range(1..))]
     workers: u16,
-    /// The program's checkpoint directory: it gets this argument too, and when a process fails or hangs all start again
+    /// The program's checkpoint directory, passed on to it; when a process fails or hangs, all are started again
     #[arg(long, value_name = "DIR")]
     checkpoint: Option<PathBuf>,
-    /// Emitter up after so many restarts without a new committed batch in between
+    /// Give up after K restarts without a newly committed batch
     #[arg(long, default_value_t = 10, value_name = "K", requires = "checkpoint")]
     restarts: u32,
     /// The program and its arguments, after `--`
@@ -28,7 +28,8 @@ pub struct Args {
     program: Vec<OsString>,
 }
 
-/// Asks a running `tidemill launch --checkpoint DIR`: it stops the job in order, with a checkpoint, and goes on with other numbers.
+/// Tells a running `tidemill launch --checkpoint DIR` to stop the job in order, with a checkpoint, and to continue it with other
+/// numbers of processes and workers.
 #[derive(clap::Args)]
 pub struct RescaleArgs {
     /// The checkpoint directory of the job

@@ -1,15 +1,15 @@
-//! The command `tidemill`: a demo that needs nothing, data for programs to run on, checkpoint
-//! directories, batches of before, and a launcher for several processes.
+//! The command `tidemill`: a demo that needs nothing else, generated data for programs, tools for checkpoint directories, replay,
+//! and a launcher for several processes.
 //!
-//! Not part of the library's interface: what is here may change with any version.
+//! Not part of the API of the library: it may change with any version.
 
 mod args;
 mod checkpoint;
 #[cfg(feature = "kafka")]
 mod demo;
 pub mod generate;
+mod generate_command;
 mod launch;
-mod make;
 mod replay;
 #[cfg_attr(not(feature = "kafka"), allow(dead_code))]
 mod terminal;
@@ -28,34 +28,48 @@ struct Command {
 
 #[derive(Subcommand)]
 enum What {
-    /// A whole streaming job with its own broker and its own tweets: nothing to install
+    /// Runs a whole streaming job with its own broker and its own tweets: nothing to install
     #[cfg(feature = "kafka")]
     Demo(demo::Args),
-    /// Makes tweets, words or web logs, on stdout or into a topic
-    Gen(make::Args),
-    /// Looks at checkpoint directories: list, inspect, verify, diff, prune
+    /// Generates tweets, words or web logs, to stdout or to a topic
+    Gen(generate_command::Args),
+    /// Shows and cleans checkpoint directories: list, inspect, verify, diff, prune
     Checkpoint(checkpoint::Args),
-    /// Runs batches of before again, by the program that made them
+    /// Runs earlier batches again, with the program that computed them
     Replay(replay::Args),
-    /// Starts all processes of a program on this machine, and ends them together
+    /// Starts all processes of a program on this machine, and stops them together
     Launch(launch::Args),
-    /// Has a launched job go on with other numbers of processes and workers
+    /// Continues a launched job with other numbers of processes and workers
     Rescale(launch::RescaleArgs),
+    /// Lists the fault points of src/core/fault.rs for scripts/torture: name, planner or anywhere, passes
+    #[cfg(any(test, feature = "testing"))]
+    #[command(name = "__faults", hide = true)]
+    Faults,
 }
 
-/// Parses the arguments, does what they say, and says how it went.
+/// Parses the arguments, runs the command, and returns its exit code.
 pub fn main() -> ExitCode {
     let done = match Command::parse().what {
         #[cfg(feature = "kafka")]
         What::Demo(args) => demo::run(&args),
-        What::Gen(args) => make::run(&args),
+        What::Gen(args) => generate_command::run(&args),
         What::Checkpoint(args) => checkpoint::run(&args),
         What::Replay(args) => replay::run(&args),
         What::Launch(args) => launch::run(args),
         What::Rescale(args) => launch::rescale(&args),
+        #[cfg(any(test, feature = "testing"))]
+        What::Faults => faults(),
     };
     match done {
         Ok(code) => code,
         Err(e) => crate::logging::exit(Err::<(), _>(e)),
     }
+}
+
+#[cfg(any(test, feature = "testing"))]
+fn faults() -> Result<ExitCode, crate::BoxError> {
+    for (_, name, planner, passes) in crate::core::fault::POINTS {
+        terminal::line(&format!("{name} {} {passes}", if *planner { "planner" } else { "anywhere" }))?;
+    }
+    Ok(ExitCode::SUCCESS)
 }

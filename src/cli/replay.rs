@@ -1,4 +1,4 @@
-//! `tidemill replay DIR --from TIME --to TIME -- program args…`: batches of before, by the program that made them.
+//! `tidemill replay DIR --from TIME --to TIME -- program args…`: earlier batches, with the program that computed them.
 
 use std::ffi::OsString;
 use std::os::unix::process::ExitStatusExt;
@@ -9,29 +9,29 @@ use crate::core::error::{BoxError, Error};
 use crate::core::time::BatchTime;
 use crate::replay::request::{parse_redirect, parse_time};
 
-/// Runs a program over the same ranges as its job did, from the newest checkpoint before them. What it prints is printed; rows for
-/// topics and files go to stdout, or elsewhere by --into. Nothing of the job is written, and the job may be running.
+/// Runs a program over the ranges of earlier batches, from the newest checkpoint before them. Rows for topics and files go to stdout,
+/// or to another place with --into. Nothing of the job is changed, and the job may be running.
 #[derive(clap::Args)]
 pub struct Args {
     /// The job's checkpoint directory, which is only read
     #[arg(value_name = "DIR")]
     dir: PathBuf,
-    /// The first batch: milliseconds since the epoch, or as 2026-11-21T17:08:55Z
+    /// Batch time of the first batch: milliseconds since the epoch, or 2026-11-21T17:08:55Z
     #[arg(long, value_name = "TIME", value_parser = parse_time)]
     from: BatchTime,
-    /// The last batch
+    /// Batch time of the last batch
     #[arg(long, value_name = "TIME", value_parser = parse_time)]
     to: BatchTime,
     /// Worker threads
     #[arg(short = 'w', long, default_value_t = 1, value_name = "W", value_parser = clap::value_parser!(u16).range(1..))]
     workers: u16,
-    /// The output with this topic or prefix of files writes to another one, at least once; may be given again
+    /// Write the output of this topic or file prefix to another one, at least once; repeatable
     #[arg(long, value_name = "OLD=NEW", value_parser = parse_redirect)]
     into: Vec<(String, String)>,
-    /// Run foreach_batch and foreach_partition too, whatever they write
+    /// Run foreach_batch and foreach_partition too, including their side effects
     #[arg(long)]
     foreach: bool,
-    /// Compute all states anew from the first batch on, and compare what leaves; end with 1 at the first difference
+    /// Recompute all state from the first batch, and compare the outputs; exit with 1 at the first difference
     #[arg(long, conflicts_with_all = ["into", "foreach"])]
     verify: bool,
     /// The program and its arguments, without --checkpoint, after `--`
@@ -54,7 +54,7 @@ impl Args {
     }
 }
 
-/// Runs the command: it ends as the program does.
+/// Runs the command; the exit code is that of the program.
 pub fn run(args: &Args) -> Result<ExitCode, BoxError> {
     crate::logging::init();
     let program = &args.program[0];

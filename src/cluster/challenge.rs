@@ -1,13 +1,13 @@
-//! The words of a handshake, under proofs: each side gives a nonce, then the caller proves what it says, then the called one.
+//! Challenge and response: each side sends a nonce, then the caller signs its hello, then the called process signs its answer.
 //!
 //! ```text
-//! caller  Knock { nonce, secret: yes/no }                      ->
-//!                                                              <-  Knock { nonce, secret: yes/no }       called
-//!         Proven { Hello, HMAC(nonces, Hello) }                ->
-//!                                                              <-  Proven { Answer, HMAC(nonces, Hello, Answer) }
+//! caller  Challenge { nonce, secret: yes/no }                  ->
+//!                                                              <-  Challenge { nonce, secret: yes/no }   called
+//!         Signed { Hello, HMAC(nonces, Hello) }                ->
+//!                                                              <-  Signed { Answer, HMAC(nonces, Hello, Answer) }
 //! ```
 //!
-//! *Invariant*: with a secret, a called process says nothing of itself to one who does not know it, and believes nothing.
+//! *Invariant*: with a secret, a called process tells nothing to a caller that does not know it, and believes nothing.
 
 use std::net::TcpStream;
 use std::time::Instant;
@@ -18,49 +18,49 @@ use crate::cluster::frame::{self, Trouble};
 use crate::cluster::hello::{Answer, Hello};
 use crate::cluster::secret::{Nonce, Proof, Secret, Side, nonce, prove, proves};
 
-/// The first word of both sides.
+/// The first message of both sides.
 #[derive(Clone, Debug, Serialize, Deserialize)]
-pub(super) struct Knock {
+pub(super) struct Challenge {
     pub nonce: Nonce,
     /// Whether this side has a secret.
     pub secret: bool,
 }
 
-/// What is said, encoded, and the proof of it.
+/// An encoded message and its HMAC.
 #[derive(Clone, Debug, Serialize, Deserialize)]
-pub(super) struct Proven {
+pub(super) struct Signed {
     pub body: Vec<u8>,
     pub proof: Proof,
 }
 
-/// The last word of the called one.
+/// The reply of the called process.
 #[derive(Clone, Debug, Serialize, Deserialize)]
 pub(super) enum Reply {
-    Answer(Proven),
-    /// Your proof is none.
+    Answer(Signed),
+    /// The signature of the caller is wrong.
     Unproven,
 }
 
-/// Why there was no handshake.
+/// Why a handshake failed.
 #[derive(Debug, thiserror::Error)]
-pub(super) enum Refusal {
+pub(super) enum HandshakeError {
     #[error(transparent)]
     Trouble(#[from] Trouble),
-    /// In words that go on from "process P at A".
+    /// Continues a sentence that begins "process P at A".
     #[error("{0}")]
     Secret(&'static str),
     #[error("{0}")]
     System(crate::core::error::Error),
 }
 
-impl Refusal {
-    /// What is different over there, in words that go on from "process P at A". `None`: it is not for that.
+impl HandshakeError {
+    /// What is different there; continues a sentence that begins "process P at A". `None`: it failed for another reason.
     pub(super) fn difference(&self) -> Option<String> {
         match self {
-            Refusal::Trouble(Trouble::Protocol(theirs)) => {
+            HandshakeError::Trouble(Trouble::Protocol(theirs)) => {
                 Some(format!("speaks protocol {theirs}, this one {}: start all with the same build", frame::PROTOCOL))
             }
-            Refusal::Secret(why) => Some((*why).into()),
+            HandshakeError::Secret(why) => Some((*why).into()),
             _ => None,
         }
     }
@@ -70,33 +70,33 @@ const REMEDY_THEIRS: &str = "has a secret, this one has none: give all the same,
 const REMEDY_OWN: &str = "has no secret, this one has one: give all the same, by --secret-file or TIDEMILL_SECRET";
 const REMEDY_OTHER: &str = "has another secret than this one: give all the same, by --secret-file or TIDEMILL_SECRET";
 
-/// Compares whether there is a secret at all.
-fn both_or_none(own: bool, theirs: bool) -> Result<(), Refusal> {
+/// Checks that both sides have a secret, or neither.
+fn both_or_none(own: bool, theirs: bool) -> Result<(), HandshakeError> {
     match (own, theirs) {
-        (false, true) => Err(Refusal::Secret(REMEDY_THEIRS)),
-        (true, false) => Err(Refusal::Secret(REMEDY_OWN)),
+        (false, true) => Err(HandshakeError::Secret(REMEDY_THEIRS)),
+        (true, false) => Err(HandshakeError::Secret(REMEDY_OWN)),
         _ => Ok(()),
     }
 }
 
 /// The caller's side.
-pub(super) fn call(stream: &TcpStream, own: &Hello, secret: Option<&Secret>, until: Instant) -> Result<Answer, Refusal> {
-    let mine = nonce().map_err(Refusal::System)?;
-    frame::write(stream, &Knock { nonce: mine, secret: secret.is_some() }, until)?;
-    let theirs: Knock = frame::read(stream, Some(until))?;
+pub(super) fn call(stream: &TcpStream, own: &Hello, secret: Option<&Secret>, until: Instant) -> Result<Answer, HandshakeError> {
+    let mine = nonce().map_err(HandshakeError::System)?;
+    frame::write(stream, &Challenge { nonce: mine, secret: secret.is_some() }, until)?;
+    let theirs: Challenge = frame::read(stream, Some(until))?;
     both_or_none(secret.is_some(), theirs.secret)?;
     let hello = frame::body(own)?;
     let proof = prove(secret, Side::Caller, &[&mine, &theirs.nonce, &hello]);
-    frame::write(stream, &Proven { body: hello.clone(), proof }, until)?;
+    frame::write(stream, &Signed { body: hello.clone(), proof }, until)?;
     match frame::read(stream, Some(until))? {
-        Reply::Answer(Proven { body, proof }) if proves(secret, Side::Called, &[&mine, &theirs.nonce, &hello, &body], &proof) => {
+        Reply::Answer(Signed { body, proof }) if proves(secret, Side::Called, &[&mine, &theirs.nonce, &hello, &body], &proof) => {
             Ok(frame::decode(&body)?)
         }
-        Reply::Answer(_) | Reply::Unproven => Err(Refusal::Secret(REMEDY_OTHER)),
+        Reply::Answer(_) | Reply::Unproven => Err(HandshakeError::Secret(REMEDY_OTHER)),
     }
 }
 
-/// A caller who has proved what it says, and waits for the answer.
+/// A caller whose hello is proved, and which waits for the answer.
 pub(super) struct Caller<'a> {
     pub hello: Hello,
     body: Vec<u8>,
@@ -104,32 +104,32 @@ pub(super) struct Caller<'a> {
     secret: Option<&'a Secret>,
 }
 
-/// The called one's side, as far as the caller's word.
-pub(super) fn hear<'a>(stream: &TcpStream, secret: Option<&'a Secret>, until: Instant) -> Result<Caller<'a>, Refusal> {
-    let knock = frame::read::<Knock>(stream, Some(until));
+/// The side of the called process, up to the caller's hello.
+pub(super) fn hear<'a>(stream: &TcpStream, secret: Option<&'a Secret>, until: Instant) -> Result<Caller<'a>, HandshakeError> {
+    let knock = frame::read::<Challenge>(stream, Some(until));
     // Who speaks another protocol is to see which one this is.
     if let Err(trouble @ (Trouble::Silent | Trouble::Closed | Trouble::Foreign | Trouble::TooLong(_))) = knock {
         return Err(trouble.into());
     }
-    let mine = nonce().map_err(Refusal::System)?;
-    frame::write(stream, &Knock { nonce: mine, secret: secret.is_some() }, until)?;
+    let mine = nonce().map_err(HandshakeError::System)?;
+    frame::write(stream, &Challenge { nonce: mine, secret: secret.is_some() }, until)?;
     let theirs = knock?;
     both_or_none(secret.is_some(), theirs.secret)?;
-    let Proven { body, proof } = frame::read(stream, Some(until))?;
+    let Signed { body, proof } = frame::read(stream, Some(until))?;
     if !proves(secret, Side::Caller, &[&theirs.nonce, &mine, &body], &proof) {
         let _ = frame::write(stream, &Reply::Unproven, until);
-        return Err(Refusal::Secret(REMEDY_OTHER));
+        return Err(HandshakeError::Secret(REMEDY_OTHER));
     }
     let hello = frame::decode(&body)?;
     Ok(Caller { hello, body, nonces: (theirs.nonce, mine), secret })
 }
 
 impl Caller<'_> {
-    /// The called one's last word.
+    /// Sends the reply.
     pub(super) fn answer(&self, stream: &TcpStream, answer: &Answer, until: Instant) -> Result<(), Trouble> {
         let body = frame::body(answer)?;
         let (theirs, mine) = &self.nonces;
         let proof = prove(self.secret, Side::Called, &[theirs, mine, &self.body, &body]);
-        frame::write(stream, &Reply::Answer(Proven { body, proof }), until)
+        frame::write(stream, &Reply::Answer(Signed { body, proof }), until)
     }
 }

@@ -1,4 +1,4 @@
-//! The one shared word on whether the run goes on: the first failure, of this process or of a peer, decides.
+//! The latch that keeps the first failure of a run, of this process or of a peer. All threads ask it whether to continue.
 
 use std::net::SocketAddr;
 use std::sync::atomic::{AtomicBool, Ordering};
@@ -11,11 +11,11 @@ use crate::core::error::Error;
 
 /// How long the peers have to end once this process has failed and its workers have returned.
 pub(super) const GRACE: Duration = Duration::from_secs(5);
-/// How long the end of a data socket waits for the link to say why: its word is better.
+/// How long a closed data socket waits for the reason from the link, which knows more.
 const VERDICT: Duration = Duration::from_secs(1);
 
-/// Shared by the workers, the links and timely's network threads of one process, and by whoever else may fail.
-pub(crate) struct Fate {
+/// Keeps the first failure. Shared by the workers, the links, timely's network threads and all other threads of a process.
+pub(crate) struct FailureLatch {
     addresses: Vec<SocketAddr>,
     failed: AtomicBool,
     inner: Mutex<Inner>,
@@ -27,20 +27,20 @@ pub(crate) struct Fate {
 struct Inner {
     why: Option<Error>,
     workers: Vec<Thread>,
-    /// Which peers have said their last word, or are lost.
+    /// Which peers have sent their last message, or are lost.
     ended: Vec<bool>,
-    /// Which are lost: nothing will come from them.
+    /// Which peers are lost: they send nothing more.
     lost: Vec<bool>,
     /// When the last worker of this process returned.
     returned: Option<Instant>,
 }
 
-impl Fate {
-    /// Nobody has failed. `addresses[i]` is where process i is.
+impl FailureLatch {
+    /// Without a failure. `addresses[i]` is the address of process i.
     pub(super) fn new(addresses: Vec<SocketAddr>) -> Self {
         let none = vec![false; addresses.len()];
         let inner = Inner { ended: none.clone(), lost: none, ..Inner::default() };
-        Fate {
+        FailureLatch {
             addresses,
             failed: AtomicBool::new(false),
             inner: Mutex::new(inner),
@@ -53,7 +53,7 @@ impl Fate {
         self.inner.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
-    /// Whether the run is to end now: drop the dataflows and return. Cheap enough to ask at every step.
+    /// Whether the run has failed: then drop the dataflows and return. Cheap enough to call at each step.
     pub(crate) fn failed(&self) -> bool {
         self.failed.load(Ordering::SeqCst)
     }
@@ -68,7 +68,7 @@ impl Fate {
         }
     }
 
-    /// What a worker returns that stops because of [`failed`](Self::failed): the first failure is kept instead.
+    /// The error of a worker that stops because of [`failed`](Self::failed). The job reports the first failure instead.
     pub(crate) fn stopped(&self) -> Error {
         Error::Cluster("stopped, for the run has failed".into())
     }
@@ -98,7 +98,7 @@ impl Fate {
         let _ = self.link.set(link);
     }
 
-    /// What a link has heard.
+    /// Takes an event of a link.
     pub(super) fn hear(&self, event: LinkEvent) {
         let lost = matches!(event, LinkEvent::Lost { .. });
         let (process, error) = match event {
@@ -130,7 +130,7 @@ impl Fate {
         format!("process {process} at {}", self.addresses[process])
     }
 
-    /// The data socket of a peer ended without timely's closing word. The link is asked first, for it may know why.
+    /// The data socket of a peer closed without timely's end message. Waits for the link first, because it may know why.
     pub(super) fn broken(&self, process: usize, why: String) {
         let until = Instant::now() + VERDICT;
         let mut inner = self.lock();
@@ -148,7 +148,7 @@ impl Fate {
         self.changed.wait_timeout(inner, time).unwrap_or_else(PoisonError::into_inner).0
     }
 
-    /// All workers of this process have returned: nothing timely's network threads do can reach one.
+    /// All workers of this process have returned: timely's network threads can no longer reach one.
     pub(super) fn workers_returned(&self) {
         self.lock().returned.get_or_insert_with(Instant::now);
         self.changed.notify_all();
@@ -161,19 +161,19 @@ impl Fate {
         }
     }
 
-    /// The run has failed, the workers have returned, and the peer has had its time; one that is lost needs none.
+    /// The run has failed, the workers have returned, and the grace period of the peer is over. A lost peer has none.
     pub(super) fn overdue(&self, process: usize) -> bool {
         let inner = self.lock();
         let grace = if inner.lost[process] { Duration::ZERO } else { GRACE };
         self.failed() && inner.returned.is_some_and(|at| at.elapsed() >= grace)
     }
 
-    /// Takes the failure, for one who does not wait for the end of the run.
+    /// Takes the failure, for a caller that does not wait for the end of the run.
     pub(crate) fn why(&self) -> Option<Error> {
         self.lock().why.take()
     }
 
-    /// Says goodbye, waits for the last word of every peer unless the run has failed, closes the links, and says how it ended.
+    /// Sends the last message, waits for that of every peer unless the run has failed, closes the links, and returns the failure.
     pub(super) fn end(&self) -> Option<Error> {
         if let Some(link) = self.link.get() {
             link.done();
@@ -196,13 +196,13 @@ mod tests {
 
     #[test]
     fn the_first_failure_counts() {
-        let fate = Fate::new(vec!["127.0.0.1:1".parse().unwrap(); 3]);
-        fate.hear(LinkEvent::Done { process: 2 });
-        assert!(!fate.failed(), "a goodbye is no failure");
-        fate.hear(LinkEvent::Stopped { process: 1, why: "process 2 at 127.0.0.1:3 was lost".into() });
-        fate.fail(Error::Cluster("too late".into()));
-        assert!(fate.failed());
-        assert_eq!(fate.end().unwrap().to_string(), "cluster: process 2 at 127.0.0.1:3 was lost");
+        let latch = FailureLatch::new(vec!["127.0.0.1:1".parse().unwrap(); 3]);
+        latch.hear(LinkEvent::Done { process: 2 });
+        assert!(!latch.failed(), "a goodbye is no failure");
+        latch.hear(LinkEvent::Stopped { process: 1, why: "process 2 at 127.0.0.1:3 was lost".into() });
+        latch.fail(Error::Cluster("too late".into()));
+        assert!(latch.failed());
+        assert_eq!(latch.end().unwrap().to_string(), "cluster: process 2 at 127.0.0.1:3 was lost");
     }
 
     #[test]

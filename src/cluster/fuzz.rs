@@ -9,15 +9,15 @@ use std::sync::atomic::AtomicBool;
 use std::thread;
 use std::time::{Duration, Instant};
 
-use super::challenge::{self, Knock, Proven, Reply};
+use super::challenge::{self, Challenge, Reply, Signed};
 use super::data_socket::DataSocket;
-use super::failure::Fate;
+use super::failure::FailureLatch;
 use super::frame;
 use super::handshake::{Spec, take};
 use super::hello::{Answer, Hello, Kind, Run, Verdict};
 use super::link::{FailureReport, Frame, LinkEvent, hear};
 use super::listener::receive;
-use super::roster::Room;
+use super::roster::Roster;
 use super::secret::{Secret, Side, prove};
 
 /// Far longer than anything here takes: nobody waits for bytes, what is sent ends.
@@ -71,18 +71,18 @@ fn until() -> Instant {
 pub(crate) fn door(bytes: &[u8]) -> bool {
     for secret in [None, Some(Secret::new(b"hunter2-canary-of-fuzzers", "").expect("it is long enough"))] {
         let secured = secret.is_some();
-        let room = Room::new(hello(0), secret);
+        let roster = Roster::new(hello(0), secret);
         let [near, mut far] = pair();
         say(&far, bytes);
-        receive(&room, near, ADDRESSES[1], LIMIT);
+        receive(&roster, near, ADDRESSES[1], LIMIT);
         let mut heard = Vec::new();
         // An end, or a reset where something was left unread.
         let _ = far.read_to_end(&mut heard);
         // Nothing of the job, whatever was asked: a knock, and perhaps that the proof is none.
         assert!(heard.len() < 100 && !heard.windows(5).any(|w| w == b"words"), "{heard:?}");
-        let table = room.lock();
-        assert!(!secured || table.fatal.is_none(), "a stranger ended the wait: {:?}", table.fatal);
-        assert!(table.peers.iter().all(|p| p.wants() == Some(Kind::Data)), "a stranger has sat down");
+        let members = roster.lock();
+        assert!(!secured || members.fatal.is_none(), "a stranger ended the wait: {:?}", members.fatal);
+        assert!(members.peers.iter().all(|p| p.wants() == Some(Kind::Data)), "a stranger has sat down");
     }
     greet_begins(bytes)
 }
@@ -91,29 +91,29 @@ pub(crate) fn door(bytes: &[u8]) -> bool {
 fn greet_begins(bytes: &[u8]) -> bool {
     let [near, far] = pair();
     say(&far, bytes);
-    frame::read::<Knock>(&near, Some(until())).is_ok()
+    frame::read::<Challenge>(&near, Some(until())).is_ok()
 }
 
 /// A caller who can prove what it says, which is `bytes` for a hello.
 pub(crate) fn caller(bytes: &[u8]) -> bool {
-    let room = Room::new(hello(0), None);
+    let roster = Roster::new(hello(0), None);
     let [near, far] = pair();
     let answer = thread::scope(|s| {
         let called = s.spawn(|| {
             let said = || {
                 let mine = [1; 32];
-                frame::write(&far, &Knock { nonce: mine, secret: false }, until())?;
-                let theirs: Knock = frame::read(&far, Some(until()))?;
+                frame::write(&far, &Challenge { nonce: mine, secret: false }, until())?;
+                let theirs: Challenge = frame::read(&far, Some(until()))?;
                 let proof = prove(None, Side::Caller, &[&mine, &theirs.nonce, bytes]);
-                frame::write(&far, &Proven { body: bytes.to_vec(), proof }, until())?;
+                frame::write(&far, &Signed { body: bytes.to_vec(), proof }, until())?;
                 frame::read::<Reply>(&far, Some(until()))
             };
             (said(), far.shutdown(Shutdown::Both)).0
         });
-        receive(&room, near, ADDRESSES[1], LIMIT);
+        receive(&roster, near, ADDRESSES[1], LIMIT);
         called.join().expect("a caller")
     });
-    let sat = room.lock().peers.iter().any(|p| p.wants() != Some(Kind::Data) || p.link().is_some());
+    let sat = roster.lock().peers.iter().any(|p| p.wants() != Some(Kind::Data) || p.link().is_some());
     assert!(!sat || matches!(answer, Ok(Reply::Answer(_))), "it sat down without a word");
     sat
 }
@@ -125,23 +125,23 @@ pub(crate) fn called(bytes: &[u8]) -> bool {
     say(&far, bytes);
     assert!(challenge::call(&near, &own, None, until()).is_err(), "nobody proved anything");
 
-    let room = Room::new(own.clone(), None);
+    let roster = Roster::new(own.clone(), None);
     let [near, far] = pair();
     let answer = thread::scope(|s| {
         s.spawn(|| {
             let said = || {
-                let theirs: Knock = frame::read(&far, Some(until()))?;
+                let theirs: Challenge = frame::read(&far, Some(until()))?;
                 let mine = [2; 32];
-                frame::write(&far, &Knock { nonce: mine, secret: false }, until())?;
-                let Proven { body, .. } = frame::read(&far, Some(until()))?;
+                frame::write(&far, &Challenge { nonce: mine, secret: false }, until())?;
+                let Signed { body, .. } = frame::read(&far, Some(until()))?;
                 let proof = prove(None, Side::Called, &[&theirs.nonce, &mine, &body, bytes]);
-                frame::write(&far, &Reply::Answer(Proven { body: bytes.to_vec(), proof }), until())
+                frame::write(&far, &Reply::Answer(Signed { body: bytes.to_vec(), proof }), until())
             };
             (said(), far.shutdown(Shutdown::Both)).0
         });
         challenge::call(&near, &own, None, until())
     });
-    answer.is_ok_and(|answer| take(0, ADDRESSES[0], &own, answer, near, &room).is_ok())
+    answer.is_ok_and(|answer| take(0, ADDRESSES[0], &own, answer, near, &roster).is_ok())
 }
 
 /// A peer that says `bytes` on its link.
@@ -150,23 +150,23 @@ pub(crate) fn link(bytes: &[u8]) -> bool {
     say(&far, bytes);
     let heard = std::sync::Mutex::new(Vec::new());
     let closing = AtomicBool::new(false);
-    let fate = Fate::new(ADDRESSES.to_vec());
+    let latch = FailureLatch::new(ADDRESSES.to_vec());
     let on_event = |event: LinkEvent| heard.lock().expect("one thread").push(event);
     hear(0, &near, LIMIT, &closing, &on_event);
     let heard = heard.into_inner().expect("one thread");
     let lost = heard.iter().any(|e| matches!(e, LinkEvent::Lost { .. }));
-    heard.into_iter().for_each(|event| fate.hear(event));
+    heard.into_iter().for_each(|event| latch.hear(event));
     !lost
 }
 
 /// A peer that says `bytes` where timely's messages belong.
 pub(crate) fn data(bytes: &[u8]) -> bool {
     let [near, far] = pair();
-    let fate = Arc::new(Fate::new(ADDRESSES.to_vec()));
+    let latch = Arc::new(FailureLatch::new(ADDRESSES.to_vec()));
     // What is made up may be read, for no worker is left; and nobody waits for a word on the link.
-    fate.workers_returned();
-    fate.hear(LinkEvent::Done { process: 1 });
-    let mut socket = DataSocket::new(near, 0, 1, 2, fate.clone()).expect("a socket");
+    latch.workers_returned();
+    latch.hear(LinkEvent::Done { process: 1 });
+    let mut socket = DataSocket::new(near, 0, 1, 2, latch.clone()).expect("a socket");
     say(&far, bytes);
     let mut buffer = vec![0; 1 + bytes.len() / 3];
     let (mut read, mut seen) = (0, Vec::new());
@@ -187,8 +187,8 @@ pub(crate) fn data(bytes: &[u8]) -> bool {
 /// What true processes say: for the doors, in the order of the functions above.
 pub(crate) fn seeds(of: &str) -> Vec<Vec<u8>> {
     let run = Some(Run { generation: 3, instance: 9 });
-    let knock = |secret| Knock { nonce: [1; 32], secret };
-    let proven = Proven { body: vec![1, 2, 3], proof: [4; 32] };
+    let knock = |secret| Challenge { nonce: [1; 32], secret };
+    let proven = Signed { body: vec![1, 2, 3], proof: [4; 32] };
     let report = FailureReport { operator: Some("map".into()), worker: Some(3), batch: Some(500), message: "boom".into() };
     let whole = |parts: &[Vec<u8>]| vec![parts.concat()];
     match of {

@@ -18,8 +18,8 @@ use super::challenge;
 use super::frame;
 use super::hello::{Answer, Hello, Kind, Verdict, clip};
 use super::link::Frame;
-use super::listener::{Door, bind};
-use super::roster::{Room, Table, waiting};
+use super::listener::{Listener, bind};
+use super::roster::{Members, Roster, waiting};
 use super::secret::Secret;
 use crate::core::error::{Error, Result};
 
@@ -85,7 +85,7 @@ pub(crate) struct Peers {
     pub(super) link: Vec<Option<TcpStream>>,
     pub(super) heartbeat: Duration,
     /// Held, so that latecomers are told and nobody else takes the address.
-    pub(super) door: Option<Door>,
+    pub(super) door: Option<Listener>,
 }
 
 impl Peers {
@@ -113,18 +113,18 @@ pub(crate) fn connect(spec: &Spec, cancel: &AtomicBool) -> Result<Peers> {
         return Ok(Peers::alone(spec.workers));
     }
     let listener = bind(spec.process, spec.addresses[spec.process])?;
-    let room = Arc::new(Room::new(Hello::new(spec, instance()), spec.secret.clone()));
-    let door = Door::open(listener, room.clone(), spec.limit)?;
-    let gathered = callers(spec, &room).and_then(|()| gather(spec, &room, cancel));
-    room.close();
+    let roster = Arc::new(Roster::new(Hello::new(spec, instance()), spec.secret.clone()));
+    let door = Listener::open(listener, roster.clone(), spec.limit)?;
+    let gathered = callers(spec, &roster).and_then(|()| gather(spec, &roster, cancel));
+    roster.close();
     if let Err(error) = gathered {
         // Who is cancelled while others are missing may be started again: those who wait go on waiting.
-        if !cancel.load(Ordering::SeqCst) || room.lock().whole {
-            give_up(&room, &error);
+        if !cancel.load(Ordering::SeqCst) || roster.lock().whole {
+            give_up(&roster, &error);
         }
         return Err(error);
     }
-    let (data, link) = room.sockets();
+    let (data, link) = roster.sockets();
     for stream in data.iter().chain(&link).flatten() {
         settle(stream, spec.heartbeat).map_err(|e| Error::io("cannot set up a socket to a peer", e))?;
     }
@@ -150,41 +150,41 @@ fn instance() -> u64 {
 }
 
 /// One thread for each process that is to be called.
-fn callers(spec: &Spec, room: &Arc<Room>) -> Result<()> {
+fn callers(spec: &Spec, roster: &Arc<Roster>) -> Result<()> {
     for process in 0..spec.process {
-        let (address, limit, room) = (spec.addresses[process], spec.limit, room.clone());
+        let (address, limit, roster) = (spec.addresses[process], spec.limit, roster.clone());
         Builder::new()
-            .name(format!("tidemill:call-{process}"))
-            .spawn(move || keep_calling(process, address, limit, &room))
+            .name(format!("tm-call-{process}"))
+            .spawn(move || keep_calling(process, address, limit, &roster))
             .map_err(|e| Error::io("cannot start the thread that calls a peer", e))?;
     }
     Ok(())
 }
 
 /// Calls until both sockets are there, and again when they are lost before all have come.
-fn keep_calling(process: usize, address: SocketAddr, limit: Duration, room: &Room) {
+fn keep_calling(process: usize, address: SocketAddr, limit: Duration, roster: &Roster) {
     let mut taken: Option<Instant> = None;
-    let mut table = room.lock();
-    while !table.closed && table.fatal.is_none() {
-        let Some(kind) = table.peers[process].wants() else {
-            table = room.wait(table, PAUSE);
+    let mut members = roster.lock();
+    while !members.closed && members.fatal.is_none() {
+        let Some(kind) = members.peers[process].wants() else {
+            members = roster.wait(members, PAUSE);
             continue;
         };
-        drop(table);
-        let Err(failed) = call(process, address, kind, limit, room) else {
+        drop(members);
+        let Err(failed) = call(process, address, kind, limit, roster) else {
             taken = None;
-            table = room.lock();
+            members = roster.lock();
             continue;
         };
         taken = matches!(failed, Call::Taken(_)).then(|| taken.unwrap_or_else(Instant::now));
         match failed {
-            Call::Fatal(why) => return room.fatal(why),
-            Call::Taken(why) if taken.is_some_and(|since| since.elapsed() >= TAKEN) => return room.fatal(why),
-            Call::Again(why) | Call::Taken(why) => room.absent(process, why),
+            Call::Fatal(why) => return roster.fatal(why),
+            Call::Taken(why) if taken.is_some_and(|since| since.elapsed() >= TAKEN) => return roster.fatal(why),
+            Call::Again(why) | Call::Taken(why) => roster.absent(process, why),
         }
-        table = room.lock();
-        if !table.closed {
-            table = room.wait(table, PAUSE);
+        members = roster.lock();
+        if !members.closed {
+            members = roster.wait(members, PAUSE);
         }
     }
 }
@@ -198,20 +198,20 @@ pub(super) enum Call {
 }
 
 /// Opens one socket to one process.
-fn call(process: usize, address: SocketAddr, kind: Kind, limit: Duration, room: &Room) -> Result<(), Call> {
+fn call(process: usize, address: SocketAddr, kind: Kind, limit: Duration, roster: &Roster) -> Result<(), Call> {
     let until = Instant::now() + limit;
     let stream = TcpStream::connect_timeout(&address, limit).map_err(|e| Call::Again(e.to_string()))?;
     // A call to a port nobody listens on can, on one machine, reach itself.
     if stream.local_addr().ok() == stream.peer_addr().ok() {
         return Err(Call::Again("nobody listens".into()));
     }
-    let own = room.own(kind);
-    let said = challenge::call(&stream, &own, room.secret.as_ref(), until);
+    let own = roster.own(kind);
+    let said = challenge::call(&stream, &own, roster.secret.as_ref(), until);
     let answer = said.map_err(|refusal| match refusal.difference() {
         Some(why) => Call::Fatal(format!("process {process} at {address} {why}")),
         None => Call::Again(refusal.to_string()),
     })?;
-    take(process, address, &own, answer, stream, room)
+    take(process, address, &own, answer, stream, roster)
 }
 
 /// What follows from an answer.
@@ -221,7 +221,7 @@ pub(super) fn take(
     own: &Hello,
     answer: Answer,
     stream: TcpStream,
-    room: &Room,
+    roster: &Roster,
 ) -> Result<(), Call> {
     let Answer { hello, verdict } = answer;
     let difference = own.difference(&hello);
@@ -250,7 +250,7 @@ pub(super) fn take(
             "process {} answers at {address}, the address of process {process}: start each with its own -p",
             hello.process
         ))),
-        Verdict::Welcome if room.seat(&hello, stream) => Ok(()),
+        Verdict::Welcome if roster.seat(&hello, stream) => Ok(()),
         Verdict::Welcome => Err(Call::Again("it started again while it was called".into())),
     }
 }
@@ -265,36 +265,36 @@ fn older(process: usize, address: SocketAddr, own: &Hello, generation: u64) -> S
 }
 
 /// Waits until all are here and each has said that all are.
-fn gather(spec: &Spec, room: &Room, cancel: &AtomicBool) -> Result<()> {
+fn gather(spec: &Spec, roster: &Roster, cancel: &AtomicBool) -> Result<()> {
     let begin = Instant::now();
     let mut next_word = begin + PROGRESS;
-    let mut table = room.lock();
+    let mut members = roster.lock();
     loop {
         if cancel.load(Ordering::SeqCst) {
-            return Err(Error::Cluster(format!("stopped while waiting for {}", missing(spec, &table))));
+            return Err(Error::Cluster(format!("stopped while waiting for {}", missing(spec, &members))));
         }
-        if let Some(why) = table.fatal.take() {
+        if let Some(why) = members.fatal.take() {
             return Err(Error::Cluster(why));
         }
         let others = (0..spec.processes).filter(|&p| p != spec.process);
         for process in others.clone() {
-            check(spec, &mut table, process)?;
+            check(spec, &mut members, process)?;
         }
-        if !table.whole
-            && let Some(run) = table.run
-            && others.clone().all(|p| table.peers[p].here())
+        if !members.whole
+            && let Some(run) = members.run
+            && others.clone().all(|p| members.peers[p].here())
         {
             for process in others.clone() {
-                say(&table, process, &Frame::Ready(run), spec.limit);
+                say(&members, process, &Frame::Ready(run), spec.limit);
             }
-            table.whole = true;
+            members.whole = true;
         }
-        if table.whole && others.clone().all(|p| table.peers[p].ready) {
+        if members.whole && others.clone().all(|p| members.peers[p].ready) {
             return Ok(());
         }
         let now = Instant::now();
         if now >= begin + spec.deadline {
-            let (waited, who) = (spec.deadline, missing(spec, &table));
+            let (waited, who) = (spec.deadline, missing(spec, &members));
             return Err(Error::Cluster(format!(
                 "process {} waited {waited:?} for {who}: start all -n {} processes, or let them wait longer by --connect-timeout",
                 spec.process, spec.processes
@@ -302,16 +302,16 @@ fn gather(spec: &Spec, room: &Room, cancel: &AtomicBool) -> Result<()> {
         }
         if now >= next_word {
             next_word = now + PROGRESS;
-            tracing::info!("waiting for {}", missing(spec, &table));
+            tracing::info!("waiting for {}", missing(spec, &members));
         }
-        table = room.wait(table, PAUSE / 2);
+        members = roster.wait(members, PAUSE / 2);
     }
 }
 
 /// Hears what one peer says on its link before the start, and notices when it goes.
-fn check(spec: &Spec, table: &mut Table, process: usize) -> Result<()> {
-    let (whole, run) = (table.whole, table.run);
-    let peer = &mut table.peers[process];
+fn check(spec: &Spec, members: &mut Members, process: usize) -> Result<()> {
+    let (whole, run) = (members.whole, members.run);
+    let peer = &mut members.peers[process];
     let at = spec.addresses[process];
     // After its word it may have begun, and what it says now is for the run.
     if peer.ready {
@@ -340,8 +340,8 @@ fn check(spec: &Spec, table: &mut Table, process: usize) -> Result<()> {
 }
 
 /// A word on a link; whether it arrives shows later.
-fn say(table: &Table, process: usize, frame: &Frame, limit: Duration) {
-    if let Some(link) = table.peers[process].link()
+fn say(members: &Members, process: usize, frame: &Frame, limit: Duration) {
+    if let Some(link) = members.peers[process].link()
         && let Err(trouble) = frame::write(link, frame, Instant::now() + limit)
     {
         tracing::debug!(process, %trouble, "a word before the start was lost");
@@ -349,32 +349,32 @@ fn say(table: &Table, process: usize, frame: &Frame, limit: Duration) {
 }
 
 /// Tells those who are here why this process leaves.
-fn give_up(room: &Room, error: &Error) {
+fn give_up(roster: &Roster, error: &Error) {
     let text = match error {
         Error::Cluster(why) => why.clone(),
         other => other.to_string(),
     };
-    let table = room.lock();
-    for process in 0..table.peers.len() {
-        say(&table, process, &Frame::GaveUp(clip(&text, 4096).to_owned()), PAUSE);
+    let members = roster.lock();
+    for process in 0..members.peers.len() {
+        say(&members, process, &Frame::GaveUp(clip(&text, 4096).to_owned()), PAUSE);
     }
 }
 
 /// Who is not here, where each should be, and why as far as is known.
-fn missing(spec: &Spec, table: &Table) -> String {
+fn missing(spec: &Spec, members: &Members) -> String {
     let others = || (0..spec.processes).filter(|&p| p != spec.process);
     let absent: Vec<String> = others()
-        .filter(|&p| !table.peers[p].here())
+        .filter(|&p| !members.peers[p].here())
         .map(|p| {
             let silent = if p < spec.process { "no answer yet" } else { "it has not called" };
-            format!("process {p} at {} ({})", spec.addresses[p], table.peers[p].why.as_deref().unwrap_or(silent))
+            format!("process {p} at {} ({})", spec.addresses[p], members.peers[p].why.as_deref().unwrap_or(silent))
         })
         .collect();
     if !absent.is_empty() {
-        let stranger = table.stranger.iter().map(|why| format!("{why} (it called, and was sent away)"));
+        let stranger = members.stranger.iter().map(|why| format!("{why} (it called, and was sent away)"));
         return absent.into_iter().chain(stranger).collect::<Vec<_>>().join(", ");
     }
-    let unready = others().filter(|&p| !table.peers[p].ready);
+    let unready = others().filter(|&p| !members.peers[p].ready);
     let unready: Vec<String> = unready.map(|p| format!("process {p} at {} (it waits for others)", spec.addresses[p])).collect();
     unready.join(", ")
 }

@@ -68,9 +68,9 @@ pub(super) enum Verdict {
 
 impl Hello {
     pub(super) fn new(spec: &Spec, instance: u64) -> Self {
-        let mut room = GRAPH_BYTES;
+        let mut roster = GRAPH_BYTES;
         let lines = spec.graph.iter().map(|line| clip(line, LINE_BYTES).to_owned());
-        let graph = lines.take_while(|line| room.checked_sub(line.len() + 8).map(|r| room = r).is_some()).collect();
+        let graph = lines.take_while(|line| roster.checked_sub(line.len() + 8).map(|r| roster = r).is_some()).collect();
         Hello {
             build: clip(&spec.build, LINE_BYTES).to_owned(),
             job: clip(&spec.job, LINE_BYTES).to_owned(),

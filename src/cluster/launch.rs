@@ -89,7 +89,7 @@ impl Launch {
         let (send, received) = channel();
         let control = self.checkpoint.as_deref().map(|dir| Control::open(dir, send.clone())).transpose()?;
         let forward = move || signals.forever().try_for_each(|signal| send.send(Word::Signal(signal))).is_ok();
-        let thread = Builder::new().name("tidemill:signals".into()).spawn(forward);
+        let thread = Builder::new().name("tm-forward".into()).spawn(forward);
         let thread = thread.map_err(|e| Error::io("cannot start the thread that waits for signals", e))?;
         let code = self.supervise(out, err, &received);
         handle.close();
@@ -387,7 +387,7 @@ fn copy<W: Write + Send + 'static>(
             bytes.clear();
         }
     };
-    let spawned = Builder::new().name(format!("tidemill:lines-{process}")).spawn(body);
+    let spawned = Builder::new().name(format!("tm-lines-{process}")).spawn(body);
     spawned.map(|_| ()).map_err(|e| Error::io("cannot start the thread that copies output", e))
 }
 

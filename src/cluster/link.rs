@@ -144,14 +144,13 @@ impl Link {
         let peers = Arc::new(sockets.into_iter().map(|s| s.map(Mutex::new)).collect());
         let mut link = Link { peers, closing: Arc::default(), threads: Mutex::default() };
         let (peers, closing) = (link.peers.clone(), link.closing.clone());
-        let beat =
-            Builder::new().name("tidemill:beat".into()).spawn(move || beat(&peers, &closing, limit / 5)).map_err(failed)?;
+        let beat = Builder::new().name("tm-heartbeat".into()).spawn(move || beat(&peers, &closing, limit / 5)).map_err(failed)?;
         link.threads.get_mut().unwrap_or_else(PoisonError::into_inner).push(beat);
         for (process, reader) in readers.into_iter().enumerate() {
             let Some(reader) = reader else { continue };
             let (on_event, closing) = (on_event.clone(), link.closing.clone());
             let thread = Builder::new()
-                .name(format!("tidemill:link-{process}"))
+                .name(format!("tm-link-{process}"))
                 .spawn(move || hear(process, &reader, limit, &closing, &*on_event))
                 .map_err(failed)?;
             link.threads.get_mut().unwrap_or_else(PoisonError::into_inner).push(thread);

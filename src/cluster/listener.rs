@@ -1,6 +1,6 @@
-//! The door of a process: lets callers say who they are, each on a thread of its own and for a limited time.
+//! The listening socket of a process: performs the handshake with each caller, on a thread of its own and for a limited time.
 //!
-//! It stays open while the job runs, so that whoever calls late is told so and stray bytes hurt nobody.
+//! It stays open while the job runs: late callers get an answer, and stray bytes do no harm.
 
 use std::collections::VecDeque;
 use std::io;
@@ -12,17 +12,17 @@ use std::time::{Duration, Instant};
 
 use crate::cluster::challenge;
 use crate::cluster::hello::{Answer, Verdict};
-use crate::cluster::roster::Room;
+use crate::cluster::roster::Roster;
 use crate::core::error::{Error, Result};
 
-/// Callers that have not said who they are, at most: beyond it the one that waits longest is sent away. A true peer needs
-/// a millisecond, so it does not fall to those that are silent.
+/// At most this many callers may be in the handshake; beyond that the oldest is disconnected. A real peer needs a millisecond,
+/// so silent callers do not push it out.
 const PENDING: usize = 64;
-/// How long an address may stay taken by what is on its way out, before that is an error.
+/// How long to retry while the address is in use: a previous process may be shutting down.
 const TAKEN: Duration = Duration::from_millis(500);
 
 /// Listens until dropped.
-pub(super) struct Door {
+pub(super) struct Listener {
     address: SocketAddr,
     stop: Arc<AtomicBool>,
     thread: Option<JoinHandle<()>>,
@@ -50,22 +50,20 @@ pub(super) fn bind(process: usize, address: SocketAddr) -> Result<TcpListener> {
     }
 }
 
-impl Door {
-    /// Opens the door; `limit` is the time one caller has.
-    pub(super) fn open(listener: TcpListener, room: Arc<Room>, limit: Duration) -> Result<Self> {
+impl Listener {
+    /// Starts to accept callers; `limit` is the time for one handshake.
+    pub(super) fn open(listener: TcpListener, roster: Arc<Roster>, limit: Duration) -> Result<Self> {
         let failed = |e| Error::io("cannot start the thread that accepts connections", e);
         let address = listener.local_addr().map_err(failed)?;
         let stop = Arc::new(AtomicBool::new(false));
         let stopped = stop.clone();
-        let thread = Builder::new()
-            .name("tidemill:door".into())
-            .spawn(move || accept(&listener, &room, limit, &stopped))
-            .map_err(failed)?;
-        Ok(Door { address, stop, thread: Some(thread) })
+        let thread =
+            Builder::new().name("tm-listen".into()).spawn(move || accept(&listener, &roster, limit, &stopped)).map_err(failed)?;
+        Ok(Listener { address, stop, thread: Some(thread) })
     }
 }
 
-impl Drop for Door {
+impl Drop for Listener {
     fn drop(&mut self) {
         self.stop.store(true, Ordering::SeqCst);
         // The thread waits in accept: call it.
@@ -76,7 +74,7 @@ impl Drop for Door {
     }
 }
 
-fn accept(listener: &TcpListener, room: &Arc<Room>, limit: Duration, stop: &AtomicBool) {
+fn accept(listener: &TcpListener, roster: &Arc<Roster>, limit: Duration, stop: &AtomicBool) {
     let pending = Arc::new(Mutex::new(VecDeque::<(u64, TcpStream)>::new()));
     for ticket in 0.. {
         let accepted = listener.accept();
@@ -98,9 +96,9 @@ fn accept(listener: &TcpListener, room: &Arc<Room>, limit: Duration, stop: &Atom
             }
             pending.push_back((ticket, clone));
         }
-        let (room, list) = (room.clone(), pending.clone());
-        let spawned = Builder::new().name("tidemill:caller".into()).spawn(move || {
-            receive(&room, stream, from, limit);
+        let (roster, list) = (roster.clone(), pending.clone());
+        let spawned = Builder::new().name("tm-caller".into()).spawn(move || {
+            receive(&roster, stream, from, limit);
             list.lock().unwrap_or_else(PoisonError::into_inner).retain(|(t, _)| *t != ticket);
         });
         if spawned.is_err() {
@@ -112,41 +110,41 @@ fn accept(listener: &TcpListener, room: &Arc<Room>, limit: Duration, stop: &Atom
     }
 }
 
-/// Hears one caller out, answers, and seats it.
-pub(super) fn receive(room: &Room, stream: TcpStream, from: SocketAddr, limit: Duration) {
+/// Performs the handshake with one caller, and keeps its connection.
+pub(super) fn receive(roster: &Roster, stream: TcpStream, from: SocketAddr, limit: Duration) {
     let until = Instant::now() + limit;
-    let caller = match challenge::hear(&stream, room.secret.as_ref(), until) {
+    let caller = match challenge::hear(&stream, roster.secret.as_ref(), until) {
         Ok(caller) => caller,
         Err(refusal) => {
             let Some(why) = refusal.difference() else {
                 return tracing::debug!(%from, %refusal, "a caller was sent away");
             };
             // Once all are here, nobody is missing.
-            if room.lock().whole {
+            if roster.lock().whole {
                 return tracing::debug!(%from, why, "a caller was sent away");
             }
-            return room.differs(format!("a process at {from} {why}"));
+            return roster.differs(format!("a process at {from} {why}"));
         }
     };
     let hello = &caller.hello;
-    let verdict = room.verdict(hello);
-    let own = room.own(hello.kind);
+    let verdict = roster.verdict(hello);
+    let own = roster.own(hello.kind);
     let difference = own.difference(hello);
     let answer = Answer { hello: own, verdict: verdict.clone() };
     let told = caller.answer(&stream, &answer, until);
     match (verdict, difference) {
-        (Verdict::Welcome, None) if answer.hello.run.is_some() && answer.hello.generation() < hello.generation() => room.fatal(format!(
+        (Verdict::Welcome, None) if answer.hello.run.is_some() && answer.hello.generation() < hello.generation() => roster.fatal(format!(
             "this process belongs to generation {} of the job, and process {} to generation {}: a newer run has begun; end this one",
             answer.hello.generation(),
             hello.process,
             hello.generation()
         )),
-        (Verdict::Welcome, Some(difference)) => room.fatal(difference),
-        (Verdict::Welcome, None) if hello.process < room.own.process => {
+        (Verdict::Welcome, Some(difference)) => roster.fatal(difference),
+        (Verdict::Welcome, None) if hello.process < roster.own.process => {
             tracing::warn!(%from, "process {} called, though it should be called", hello.process);
         }
         (Verdict::Welcome, None) => {
-            let seated = told.is_ok() && room.seat(hello, stream);
+            let seated = told.is_ok() && roster.seat(hello, stream);
             tracing::debug!(%from, seated, "process {} called", hello.process);
         }
         (verdict, _) => tracing::warn!(%from, ?verdict, "process {} was sent away", hello.process),

@@ -1,10 +1,11 @@
-//! M processes as one: how they find one another, accept one another, and end together.
+//! M processes as one: how they find, accept and check each other, and end together.
 //!
-//! In reading order: [`hosts`] says who is where, `handshake` brings the processes together (`hello` is what each must
-//! agree on, `secret` what only they know, `greet` how each proves it, `door` lets callers in, `table` holds who is there), `run` runs the workers over the sockets, `fate` is the one
-//! shared word on whether the run goes on, `link` carries that word between processes, and `wire` keeps timely's network
-//! threads from panicking when a peer is lost. [`launch`] starts all processes of a job on this machine, `supervise`
-//! starts them again, [`control`] asks for other numbers.
+//! In reading order: [`hosts`] says which process is where. `handshake` connects the processes: `hello` is what all must agree on,
+//! `secret` and `challenge` prove that a peer knows the shared secret, `listener` accepts callers, and `roster` holds the accepted
+//! connections. `run` runs the workers over the sockets. `failure` keeps the first failure, `link` carries it between processes, and
+//! `data_socket` keeps timely's network threads from panicking when a peer is lost. [`launch`] starts all processes of a job on
+//! this machine, `supervise` starts them again, and [`rescale`] changes their number. `parent_process` ends a process whose
+//! launcher is gone.
 //!
 //! *Invariant*: the failure of one process is the failure of all, and every process ends with an error that names the cause.
 //! *Invariant*: no byte reaches timely from a peer that has not passed the handshake.

@@ -29,7 +29,7 @@ pub(crate) fn follow() {
             Ok(()) => _ = kill_process(getpid(), Signal::KILL),
             Err(e) => tracing::warn!("process {launcher:?}, which started this one, cannot be watched: {e}"),
         };
-        let _ = std::thread::Builder::new().name("tidemill launcher".into()).spawn(watch);
+        let _ = std::thread::Builder::new().name("tm-parent".into()).spawn(watch);
     }
 }
 

@@ -99,7 +99,7 @@ impl Control {
                 }
             }
         };
-        Builder::new().name("tidemill:control".into()).spawn(ear).map_err(failed)?;
+        Builder::new().name("tm-rescale".into()).spawn(ear).map_err(failed)?;
         Ok(Control { path, stop })
     }
 }

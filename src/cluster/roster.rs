@@ -1,4 +1,4 @@
-//! Who is at the table: the sockets of each peer as they come, shared by the threads of a handshake.
+//! The accepted connections of each peer, shared by the threads of a handshake.
 
 use std::io;
 use std::net::TcpStream;
@@ -8,25 +8,25 @@ use std::time::Duration;
 use crate::cluster::hello::{Hello, Kind, Run, Verdict};
 use crate::cluster::secret::Secret;
 
-/// A socket whose other end has passed the handshake.
-struct Seat {
+/// A socket whose peer has passed the handshake.
+struct Connection {
     stream: TcpStream,
     instance: u64,
 }
 
-/// One peer process, as far as it is here.
+/// One peer process, and the connections it has so far.
 #[derive(Default)]
 pub(super) struct Peer {
-    data: Option<Seat>,
-    link: Option<Seat>,
-    /// It has said that all its peers are with it.
+    data: Option<Connection>,
+    link: Option<Connection>,
+    /// It has reported that it is connected to all its peers.
     pub ready: bool,
-    /// Why it is not here, as far as is known.
+    /// Why it is not connected, if known.
     pub why: Option<String>,
 }
 
 impl Peer {
-    fn seat(&mut self, kind: Kind) -> &mut Option<Seat> {
+    fn seat(&mut self, kind: Kind) -> &mut Option<Connection> {
         match kind {
             Kind::Data => &mut self.data,
             Kind::Link => &mut self.link,
@@ -37,15 +37,15 @@ impl Peer {
         self.data.is_some() && self.link.is_some()
     }
 
-    /// The socket the caller still has to open, data first.
+    /// The socket that the caller still has to open, data first.
     pub(super) fn wants(&self) -> Option<Kind> {
         let open = [(Kind::Data, self.data.is_none()), (Kind::Link, self.link.is_none())];
         open.into_iter().find(|(_, open)| *open).map(|(kind, _)| kind)
     }
 
-    /// Empties the seats whose other end is gone; says whether there was one.
+    /// Drops the connections that the peer has closed. `true`: there was one.
     pub(super) fn vacate(&mut self) -> bool {
-        let gone = |seat: &Option<Seat>| seat.as_ref().is_some_and(|seat| !alive(&seat.stream));
+        let gone = |seat: &Option<Connection>| seat.as_ref().is_some_and(|seat| !alive(&seat.stream));
         let lost = gone(&self.data) || gone(&self.link);
         if lost {
             // Both, for they belong together: a peer that starts again opens both.
@@ -70,57 +70,57 @@ impl Peer {
     }
 }
 
-/// All of them.
-pub(super) struct Table {
+/// All peers, and the state of the handshake.
+pub(super) struct Members {
     pub peers: Vec<Peer>,
-    /// The run that process 0 begins, once that is known.
+    /// The run that process 0 starts, once known.
     pub run: Option<Run>,
-    /// All were here at once: no one is let in any more.
+    /// All peers were connected at the same time: no more are accepted.
     pub whole: bool,
-    /// Nobody waits any more.
+    /// No thread waits any more.
     pub closed: bool,
-    /// What makes this cluster impossible.
+    /// Why this cluster cannot form.
     pub fatal: Option<String>,
-    /// The last one who called and could not prove that it belongs here: perhaps the one that is missing.
+    /// The last caller that could not prove its membership: perhaps the missing peer.
     pub stranger: Option<String>,
 }
 
-/// The table and its bell.
-pub(super) struct Room {
-    table: Mutex<Table>,
+/// The peers behind a lock, and the signal of a change.
+pub(super) struct Roster {
+    members: Mutex<Members>,
     changed: Condvar,
     pub own: Hello,
     pub secret: Option<Secret>,
 }
 
-impl Room {
+impl Roster {
     pub(super) fn new(own: Hello, secret: Option<Secret>) -> Self {
         let peers = (0..own.processes).map(|_| Peer::default()).collect();
-        let table = Table { peers, run: own.run, whole: false, closed: false, fatal: None, stranger: None };
-        Room { table: Mutex::new(table), changed: Condvar::new(), own, secret }
+        let members = Members { peers, run: own.run, whole: false, closed: false, fatal: None, stranger: None };
+        Roster { members: Mutex::new(members), changed: Condvar::new(), own, secret }
     }
 
-    pub(super) fn lock(&self) -> MutexGuard<'_, Table> {
-        self.table.lock().unwrap_or_else(PoisonError::into_inner)
+    pub(super) fn lock(&self) -> MutexGuard<'_, Members> {
+        self.members.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
     /// Waits for a change, or for `time`.
-    pub(super) fn wait<'a>(&self, table: MutexGuard<'a, Table>, time: Duration) -> MutexGuard<'a, Table> {
-        self.changed.wait_timeout(table, time).unwrap_or_else(PoisonError::into_inner).0
+    pub(super) fn wait<'a>(&self, members: MutexGuard<'a, Members>, time: Duration) -> MutexGuard<'a, Members> {
+        self.changed.wait_timeout(members, time).unwrap_or_else(PoisonError::into_inner).0
     }
 
-    /// What this process says of itself on a socket of this kind.
+    /// The hello of this process on a socket of this kind.
     pub(super) fn own(&self, kind: Kind) -> Hello {
         Hello { kind, run: self.lock().run, ..self.own.clone() }
     }
 
-    /// Ends the wait for everyone: this cluster cannot be.
+    /// Ends the wait of all threads: this cluster cannot form.
     pub(super) fn fatal(&self, why: String) {
         self.lock().fatal.get_or_insert(why);
         self.changed.notify_all();
     }
 
-    /// A caller differs from this process. Who knows no secret ends nothing here: anybody can say anything.
+    /// A caller differs from this process. Fatal without a secret. With one it is only logged: an unproved caller can claim anything.
     pub(super) fn differs(&self, why: String) {
         if self.secret.is_none() {
             return self.fatal(why);
@@ -129,41 +129,41 @@ impl Room {
         self.lock().stranger = Some(why);
     }
 
-    /// Ends the wait of the threads that call others.
+    /// Ends the wait of the threads that call peers.
     pub(super) fn close(&self) {
         self.lock().closed = true;
         self.changed.notify_all();
     }
 
-    /// Notes why a peer is not here yet.
+    /// Records why a peer is not connected yet.
     pub(super) fn absent(&self, process: usize, why: String) {
         tracing::debug!(process, why, "not connected");
         self.lock().peers[process].why = Some(why);
     }
 
-    /// What the one who says `hello` is told.
+    /// The answer to a hello.
     pub(super) fn verdict(&self, hello: &Hello) -> Verdict {
-        let mut table = self.lock();
-        if table.whole {
+        let mut members = self.lock();
+        if members.whole {
             return Verdict::Whole;
         }
         // Only what was told a generation can be of an older one.
-        if let Some(own) = table.run.filter(|own| hello.run.is_some_and(|run| run.generation < own.generation)) {
+        if let Some(own) = members.run.filter(|own| hello.run.is_some_and(|run| run.generation < own.generation)) {
             return Verdict::Over(own.generation);
         }
-        table.peers.get_mut(hello.process).map_or(Verdict::Welcome, |peer| peer.verdict(hello))
+        members.peers.get_mut(hello.process).map_or(Verdict::Welcome, |peer| peer.verdict(hello))
     }
 
-    /// Seats a peer, or says that there is no seat: then its socket is closed, which it sees.
+    /// Keeps the connection of a peer. `false`: it has one already, and the new socket is closed.
     pub(super) fn seat(&self, hello: &Hello, stream: TcpStream) -> bool {
-        let mut table = self.lock();
-        if table.whole || table.closed || table.fatal.is_some() {
+        let mut members = self.lock();
+        if members.whole || members.closed || members.fatal.is_some() {
             return false;
         }
         if hello.process == 0 {
-            table.run = hello.run;
+            members.run = hello.run;
         }
-        let peer = &mut table.peers[hello.process];
+        let peer = &mut members.peers[hello.process];
         if peer.verdict(hello) != Verdict::Welcome {
             return false;
         }
@@ -174,19 +174,19 @@ impl Room {
             }
         }
         // Its word may be here already: the two sockets are seated in any order.
-        *peer.seat(hello.kind) = Some(Seat { stream, instance: hello.instance });
+        *peer.seat(hello.kind) = Some(Connection { stream, instance: hello.instance });
         self.changed.notify_all();
         true
     }
 
     /// Takes the sockets of all peers: data, link.
     pub(super) fn sockets(&self) -> (Vec<Option<TcpStream>>, Vec<Option<TcpStream>>) {
-        let mut table = self.lock();
-        table.peers.iter_mut().map(|peer| (peer.data.take().map(|s| s.stream), peer.link.take().map(|s| s.stream))).unzip()
+        let mut members = self.lock();
+        members.peers.iter_mut().map(|peer| (peer.data.take().map(|s| s.stream), peer.link.take().map(|s| s.stream))).unzip()
     }
 }
 
-/// Whether the other end is still there; takes no byte.
+/// Whether the peer has not closed the socket. Reads no byte.
 fn alive(stream: &TcpStream) -> bool {
     if stream.set_nonblocking(true).is_err() {
         return false;

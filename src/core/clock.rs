@@ -1,19 +1,19 @@
-//! What time it is. The only file that reads the wall clock.
+//! The clock that batch times come from: the machine's, or one that a test sets. The only file that reads the wall clock.
 
 use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, Ordering};
 use std::time::{Instant, SystemTime, UNIX_EPOCH};
 
-/// Where batch times come from.
+/// The source of batch times.
 #[derive(Clone, Debug)]
 pub(crate) enum Clock {
-    /// The machine's: never goes back, jumps ahead when the wall clock does (a suspend, a correction).
+    /// The machine's. Never goes back; jumps ahead when the wall clock does (a suspend, a correction).
     System,
-    /// A hand that a test moves.
+    /// A clock that a test sets.
     Manual(ManualClock),
 }
 
-/// A clock that stands until it is moved: for tests of what live batches do when time is short or jumps.
+/// A clock that stands still until it is set: for tests of live batches when time is short or jumps.
 #[derive(Clone, Debug, Default)]
 pub struct ManualClock(Arc<AtomicU64>);
 
@@ -23,13 +23,13 @@ impl ManualClock {
         ManualClock(Arc::new(AtomicU64::new(ms)))
     }
 
-    /// Moves the hand, in either direction.
+    /// Sets the clock, forward or backward.
     pub fn set(&self, ms: u64) {
         self.0.store(ms, Ordering::SeqCst);
     }
 }
 
-/// A running clock: what it has shown, it does not take back.
+/// A running clock that never goes back.
 #[derive(Clone)]
 pub(crate) struct Time {
     clock: Clock,
@@ -46,8 +46,8 @@ impl Time {
         Time { clock, shown, since: Instant::now() }
     }
 
-    /// What the first batch is later than: now, or what a manual clock showed when the job was started, so that a test may
-    /// move it at once.
+    /// The time that the first batch is later than: now, or the time of a manual clock when the job was started, so that a test
+    /// may set it at once.
     pub fn anchor(&mut self) -> u64 {
         match self.clock {
             Clock::System => self.now(),
@@ -55,7 +55,7 @@ impl Time {
         }
     }
 
-    /// Milliseconds since the epoch: the wall clock, or, where that went back, what passed since it was last ahead.
+    /// Milliseconds since the epoch: the wall clock, or, after it went back, its last time plus the elapsed time.
     pub fn now(&mut self) -> u64 {
         let now = match &self.clock {
             Clock::System => {

@@ -5,5 +5,4 @@ pub mod data;
 pub mod error;
 pub(crate) mod fault;
 pub mod plan;
-pub mod rate;
 pub mod time;

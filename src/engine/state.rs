@@ -191,14 +191,6 @@ impl Owner {
         list.sum = xxh3_64(bytes);
         self.keeps.borrow_mut().load(bytes, cut)
     }
-
-    /// All there is, at the end of a job.
-    pub fn all(&self) -> impl Iterator<Item = (u64, Vec<u8>)> {
-        while self.step() {}
-        self.keeps.borrow_mut().cut(self.cut.get());
-        let save = |group| (group, self.keeps.borrow_mut().save(group, BatchTime::default()));
-        (0..KEY_GROUPS).map(save).filter(|(_, piece)| !piece.is_empty())
-    }
 }
 
 /// Loads bytes that anybody may have written into a state that is empty, for fuzzers; says whether it took them. What it took it

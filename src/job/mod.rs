@@ -20,6 +20,7 @@ pub(crate) mod output_thread;
 pub(crate) mod plan_file;
 pub(crate) mod planner;
 mod rate_controller;
+mod rate_estimator;
 mod recovery;
 pub(crate) mod run;
 pub(crate) mod signals;

@@ -196,7 +196,7 @@ impl OutputThread {
     /// Writes one batch of one output. `false`: the job is over, and the batch is not written.
     fn write(&mut self, o: usize, batch: &SinkBatch, bytes: usize) -> Result<bool> {
         let time = batch.time();
-        crate::core::fault::point("output");
+        crate::core::fault::point(crate::core::fault::FaultPoint::Output);
         let OutputSpec { name, task, transactional, .. } = &mut self.outputs[o];
         if transactional.is_some() {
             let written = retry(name, self.tries, &self.stop, || attempt(name, time, || task.write(batch)))?;

@@ -329,7 +329,7 @@ impl Planner {
 
     /// A batch of before the restart, with the ranges it had. What nobody can send again is lost, which is said.
     fn again(&mut self, record: PlanRecord) {
-        crate::core::fault::point("replay.before");
+        crate::core::fault::point(crate::core::fault::FaultPoint::ReplayBefore);
         let PlanRecord { plan, run, fill } = record;
         self.next = plan.time;
         let (lost, ranges): (Vec<Range>, Vec<Range>) = plan.ranges.iter().cloned().partition(|r| !r.split.replayable());

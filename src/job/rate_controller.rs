@@ -9,8 +9,8 @@ use std::time::{Duration, Instant};
 
 use crate::api::config::Config;
 use crate::core::plan::{Range, RateLimits};
-use crate::core::rate::{Measured, Pid, share};
 use crate::core::time::{BatchTime, Interval};
+use crate::job::rate_estimator::{Measured, Pid, share};
 use crate::job::source_operator::quota;
 
 /// A batch that is not through yet.
@@ -173,7 +173,7 @@ impl Paces {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::core::rate::Backpressure;
+    use crate::api::backpressure::Backpressure;
 
     #[test]
     fn what_replayed_batches_took_to_write_is_not_charged_to_the_first_live_one() {

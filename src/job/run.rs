@@ -216,7 +216,7 @@ fn meet(config: &Config, lines: Vec<String>, shared: &Shared, opened: Option<&Re
         heartbeat: r.heartbeat_timeout,
     };
     let peers = handshake::connect(&spec, &shared.asked);
-    crate::core::fault::point("meet.after");
+    crate::core::fault::point(crate::core::fault::FaultPoint::MeetAfter);
     peers
 }
 

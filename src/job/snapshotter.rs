@@ -51,7 +51,7 @@ impl<'a> States<'a> {
         match order {
             Order::Restore { what, run, .. } => self.restore(*run, what),
             Order::Close { plan, run, cut: Some(_), .. } => {
-                fault::point("cut");
+                fault::point(fault::FaultPoint::Cut);
                 let end = plan.time.millis() + u64::from(*run) * self.config.interval.millis();
                 self.cuts.push_back(BatchTime::from_millis(end));
                 Ok(())
@@ -69,7 +69,7 @@ impl<'a> States<'a> {
             Some(lease) => Pieces::attach(dir, id, lease)?,
             None => Pieces::look(dir, id)?,
         };
-        fault::point("restore.before");
+        fault::point(fault::FaultPoint::RestoreBefore);
         for (name, groups) in restore.states {
             let Some(state) = self.states.iter().find(|s| s.name == name) else { continue };
             for (group, list) in groups.iter().filter(|(g, _)| **g as usize % self.config.peers() == self.worker) {
@@ -77,7 +77,7 @@ impl<'a> States<'a> {
                     let wrong =
                         |e| Error::checkpoint(piece.file.to_string(), format!("the state of \"{name}\" cannot be read: {e}"));
                     state.owner.load(*group, piece.file.time, &pieces.read(&name, *group, piece)?).map_err(wrong)?;
-                    fault::point("restore.piece");
+                    fault::point(fault::FaultPoint::RestorePiece);
                 }
             }
         }
@@ -114,33 +114,5 @@ impl<'a> States<'a> {
             let _ = to.send(Piece::Done { worker, time });
         }
         more
-    }
-
-    /// Gives each operator the states that a test hands in.
-    ///
-    /// # Errors
-    /// States that no verb of this program has.
-    pub fn hand_in(&self) -> Result<()> {
-        let Some(saved) = &self.config.load else { return Ok(()) };
-        for (name, groups) in crate::job::worker::lock(saved).iter() {
-            let Some(state) = self.states.iter().find(|s| s.name == *name) else {
-                return Err(Error::config(format!("there is state of \"{name}\", and no verb of this program has that name")));
-            };
-            for (group, bytes) in groups.iter().filter(|(g, _)| **g as usize % self.config.peers() == self.worker) {
-                let wrong = |e| Error::config(format!("the state of \"{name}\" cannot be read: {e}"));
-                state.owner.load(*group as u32, BatchTime::default(), bytes).map_err(wrong)?;
-            }
-        }
-        Ok(())
-    }
-
-    /// Takes the states of this worker at the end of a test's job.
-    pub fn hand_out(&self) {
-        let Some(saved) = &self.config.save else { return };
-        for state in &self.states {
-            for (group, piece) in state.owner.all().filter(|(g, _)| *g as usize % self.config.peers() == self.worker) {
-                crate::job::worker::lock(saved).entry(state.name.clone()).or_default().insert(group, piece);
-            }
-        }
     }
 }

@@ -184,7 +184,7 @@ impl<T: Data> Input<T> {
             }
             Order::Live => self.live = true,
             Order::Close { .. } => {
-                crate::core::fault::point("close");
+                crate::core::fault::point(crate::core::fault::FaultPoint::Close);
                 drop(self.sealed.pop_front());
             }
             Order::End => self.open = None,
@@ -208,7 +208,7 @@ impl<T: Data> Input<T> {
             finished = read_given(&mut *self.reader, &mut job.given, self.source, &mut self.ranges, &mut give)?;
         } else if self.live && !self.ended && self.bytes < self.cap_bytes {
             again = self.reader.read(&mut give)?;
-            crate::core::fault::point("read");
+            crate::core::fault::point(crate::core::fault::FaultPoint::Read);
         }
         let mut sealed = Sealed::default();
         if finished && self.jobs[0].live && !self.ended {
@@ -235,7 +235,7 @@ impl<T: Data> Input<T> {
     }
 
     fn seal(&mut self, sealed: Sealed) -> Result<()> {
-        crate::core::fault::point("seal");
+        crate::core::fault::point(crate::core::fault::FaultPoint::Seal);
         for (split_id, at) in sealed.ranges {
             let range = self.range(split_id, at)?;
             self.ranges.push(range);

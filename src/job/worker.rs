@@ -16,7 +16,7 @@ use timely::worker::Worker;
 use crate::api::config::Config;
 use crate::api::context::{Built, Graph, Outbox, Port, StreamingContext};
 use crate::checkpoint::StateId;
-use crate::cluster::failure::Fate;
+use crate::cluster::failure::FailureLatch;
 use crate::core::error::{BoxError, Error, Result, panic_text};
 use crate::core::plan::{Order, Report};
 use crate::core::time::BatchTime;
@@ -36,7 +36,7 @@ const LONGEST_NAP: Duration = Duration::from_millis(100);
 pub(crate) struct Shared {
     /// A failure before the workers run; after that their fate keeps it.
     failure: Mutex<Option<Error>>,
-    fate: OnceLock<Arc<Fate>>,
+    fate: OnceLock<Arc<FailureLatch>>,
     workers: Mutex<Vec<Thread>>,
     watched: Mutex<Vec<Arc<Watched>>>,
     /// Whether the job has ended for those who wait, though threads of it are stuck.
@@ -155,7 +155,7 @@ where
 ///
 /// # Errors
 /// What ended the job, if that was no stop.
-pub(crate) fn run<F>(worker: &mut Worker, crew: &Crew<F>, fate: &Arc<Fate>) -> Result<()>
+pub(crate) fn run<F>(worker: &mut Worker, crew: &Crew<F>, fate: &Arc<FailureLatch>) -> Result<()>
 where
     F: for<'a> Fn(&StreamingContext<'a>) -> Result<(), BoxError>,
 {
@@ -176,7 +176,7 @@ where
     done
 }
 
-fn live<F>(worker: &mut Worker, crew: &Crew<F>, fate: &Arc<Fate>, watched: &Watched) -> Result<()>
+fn live<F>(worker: &mut Worker, crew: &Crew<F>, fate: &Arc<FailureLatch>, watched: &Watched) -> Result<()>
 where
     F: for<'a> Fn(&StreamingContext<'a>) -> Result<(), BoxError>,
 {
@@ -195,7 +195,6 @@ where
     let Built { mut ports, sources, outputs, spread, states, checkpoint_every, checks, .. } = built;
     let names = states.iter().map(|s| StateId { name: s.name.clone(), fingerprint: s.fingerprint.clone() }).collect();
     let mut states = States::new(&crew.config, states, worker.index(), crew.pieces.as_ref().map(|p| lock(p).clone()));
-    states.hand_in()?;
     ports.push(ticks);
     let shards = outputs.iter().filter_map(|o| o.transactional.as_ref()).map(|t| (t.sink.clone(), t.shards)).collect();
     crew.outputs.send(Delivery::Built { outputs });
@@ -222,7 +221,7 @@ where
             probe.with_frontier(|f| {
                 let before = f.first().copied().unwrap_or(BatchTime::from_millis(u64::MAX));
                 if before > reported.replace(before) {
-                    crate::core::fault::point("compute.after");
+                    crate::core::fault::point(crate::core::fault::FaultPoint::ComputeAfter);
                     outbox.send(Report::Computed { before });
                 }
             });
@@ -235,7 +234,6 @@ where
     if fate.failed() {
         return Err(fate.stopped());
     }
-    states.hand_out();
     Ok(())
 }
 

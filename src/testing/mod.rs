@@ -1,15 +1,16 @@
-//! The harness: batches in, a verb, batches out, on a clock that starts at nought, at 1, 2 and 4 workers.
+//! The harness: runs a verb over given batches at 1, 2 and 4 workers, on a clock that starts at 0, and compares its output.
 //!
-//! Feature `testing` makes it public: a program's own verbs are tested as tidemill's are.
+//! The feature `testing` makes it public, so that programs test their own verbs the same way.
 
 #[cfg(any(test, feature = "testing"))]
 mod fuzz;
 
 use std::fmt::Debug;
+use std::path::PathBuf;
 use std::sync::Arc;
+use std::sync::atomic::{AtomicU64, Ordering};
 use std::time::Duration;
 
-use crate::api::config::Saved;
 use crate::api::context::StreamingContext;
 use crate::api::dstream::DStream;
 use crate::connector::memory::MemorySink;
@@ -26,10 +27,11 @@ pub use crate::testing::fuzz::{TARGETS, Target};
 /// How many split ids a test's batches are dealt to.
 const LANES: usize = 4;
 
-/// Batches out: for each batch time, in units of the batch interval, its rows in order.
+/// The output: for each batch time, in units of the batch interval, its rows in order.
 pub type Seen<U> = Vec<(u64, Vec<U>)>;
 
-/// Checks what a verb makes of given batches, one a millisecond from 1 ms on, at 1, 2 and 4 workers. Rows are compared in order.
+/// Checks the output of a verb for given batches, one per millisecond from 1 ms on, at 1, 2 and 4 workers. Rows are compared in
+/// order.
 ///
 /// # Panics
 /// If the batches differ, or the job fails.
@@ -50,7 +52,7 @@ where
     }
 }
 
-/// Runs a verb over given batches, one a millisecond from 1 ms on, and returns what left it.
+/// Runs a verb over given batches, one per millisecond from 1 ms on, and returns its output.
 ///
 /// # Panics
 /// If the job fails.
@@ -63,21 +65,21 @@ where
     try_run(workers, Duration::from_millis(1), batches, verb).expect("the job of the test")
 }
 
-/// As `run`, with a batch interval, and errors.
+/// Like `run`, with a batch interval, and returns errors.
 ///
 /// # Errors
-/// What the job failed with.
+/// The error of the job.
 pub fn try_run<T, U, V>(workers: u16, interval: Duration, batches: Vec<Vec<T>>, verb: V) -> Result<Seen<U>, Error>
 where
     T: Data + Send + Sync,
     U: Exchange,
     V: for<'s> Fn(&DStream<'s, T>) -> DStream<'s, U> + Send + Sync + 'static,
 {
-    job(Start { workers, interval, first: 0, load: None, save: None }, batches, verb)
+    job(Start { workers, interval, first: 0, checkpoint: None }, batches, verb)
 }
 
-/// Runs a verb over the first batches, takes its state out by key group, puts it into a second job on another number of workers,
-/// and goes on there with the other batches. Returns what left both: the same as one job's, if state goes out and comes in whole.
+/// Runs a verb over the first batches with a checkpoint directory, and a second job on another number of workers over the other
+/// batches. Returns the output of both: the same as that of one job, if the verb saves and loads all of its state.
 ///
 /// # Panics
 /// If a job fails.
@@ -87,19 +89,22 @@ where
     U: Exchange,
     V: for<'s> Fn(&DStream<'s, T>) -> DStream<'s, U> + Clone + Send + Sync + 'static,
 {
+    static RUNS: AtomicU64 = AtomicU64::new(0);
+    let number = RUNS.fetch_add(1, Ordering::Relaxed);
+    let dir = std::env::temp_dir().join(format!("tidemill-handed-over-{}-{number}", std::process::id()));
     let interval = Duration::from_millis(1);
-    let (saved, after) = (Saved::default(), first.len() as u64);
-    let start = Start { workers: workers.0, interval, first: 0, load: None, save: Some(saved.clone()) };
-    let mut seen = job(start, first, verb.clone()).expect("the first job of the test");
-    let start = Start { workers: workers.1, interval, first: after, load: Some(saved), save: None };
-    seen.extend(job(start, then, verb).expect("the second job of the test"));
+    let start = |workers, first| Start { workers, interval, first, checkpoint: Some(dir.clone()) };
+    let (after, all) = (first.len() as u64, [first.clone(), then].concat());
+    let mut seen = job(start(workers.0, 0), first, verb.clone()).expect("the first job of the test");
+    seen.extend(job(start(workers.1, after), all, verb).expect("the second job of the test"));
+    std::fs::remove_dir_all(&dir).expect("a checkpoint directory to remove");
     seen
 }
 
-/// Builds a program without running it: one line an operator, in build order.
+/// Builds a program without running it. Returns one line per operator, in build order.
 ///
 /// # Errors
-/// Everything that is wrong with the program's graph.
+/// Every problem of the program's graph.
 pub fn graph<F>(interval: Duration, program: F) -> Result<Vec<String>, Error>
 where
     F: for<'s> Fn(&StreamingContext<'s>) -> Result<(), crate::core::error::BoxError> + Send + Sync + 'static,
@@ -108,10 +113,10 @@ where
     crate::job::run::rehearse(&config.into(), &program.into())
 }
 
-/// Puts a checkpoint directory through what every store of them must do: for one that tidemill's tests do not know.
+/// Checks that a checkpoint directory does everything that a store must do: for stores that tidemill's tests do not cover.
 ///
 /// # Panics
-/// If it does not do it. The directory must be new; what is in it afterwards is no use.
+/// If it does not. The directory must be new; its content afterwards is useless.
 pub fn store(dir: &std::path::Path) {
     crate::checkpoint::check_store(dir);
 }
@@ -122,8 +127,7 @@ struct Start {
     interval: Duration,
     /// Where its clock stands, in units of the interval.
     first: u64,
-    load: Option<Saved>,
-    save: Option<Saved>,
+    checkpoint: Option<PathBuf>,
 }
 
 fn job<T, U, V>(start: Start, batches: Vec<Vec<T>>, verb: V) -> Result<Seen<U>, Error>
@@ -135,9 +139,12 @@ where
     let seen = MemorySink::new();
     let out = seen.clone();
     let unit = start.interval.as_millis() as u64;
-    StreamingContext::builder("test", start.interval)
-        .workers(start.workers)
-        .hand_over(start.load, start.save)
+    let builder = StreamingContext::builder("test", start.interval).workers(start.workers);
+    let builder = match start.checkpoint {
+        Some(dir) => builder.checkpoint(dir),
+        None => builder,
+    };
+    builder
         .start_on_clock(ManualClock::at(start.first * unit), move |ssc| {
             verb(&ssc.test_stream(batches.clone())).to_memory(&out);
             Ok(())

@@ -98,7 +98,7 @@ impl Store for Disk {
 
     fn probe(&self) -> Result<()> {
         let path = self.path(&format!("probe-{}{UNFINISHED}", std::process::id()));
-        let made = fault::fails(&path, "probe").and_then(|()| File::create(&path));
+        let made = fault::fails(&path, fault::FileOperation::Probe).and_then(|()| File::create(&path));
         let tried = made.and_then(|mut f| f.write_all(&[0; 4096]).and_then(|()| f.sync_data()));
         let cleared = found(fs::remove_file(&path)).map(drop);
         tried.and(cleared).map_err(|e| self.said("cannot be written", "", e))
@@ -108,7 +108,7 @@ impl Store for Disk {
         static DRAFTS: AtomicU64 = AtomicU64::new(0);
         let n = DRAFTS.fetch_add(1, Ordering::Relaxed);
         let draft = self.path(&format!("{name}.{}-{n}{UNFINISHED}", std::process::id()));
-        let file = fault::fails(&draft, "make").and_then(|()| File::create_new(&draft));
+        let file = fault::fails(&draft, fault::FileOperation::Make).and_then(|()| File::create_new(&draft));
         let file = file.map_err(|e| said(&draft, "cannot be made", e))?;
         Ok(Box::new(DiskDraft { file, draft, path: self.path(name) }))
     }
@@ -170,7 +170,7 @@ impl Store for Disk {
     fn delete(&self, names: &[String]) -> Result<()> {
         let mut parents = Vec::new();
         for name in names {
-            fault::point("clean.delete");
+            fault::point(fault::FaultPoint::CleanDelete);
             let path = self.path(name);
             found(fs::remove_file(&path)).map_err(|e| said(&path, "cannot be deleted", e))?;
             let parent = path.parent().map(Path::to_path_buf);
@@ -210,21 +210,21 @@ struct DiskDraft {
 
 impl Draft for DiskDraft {
     fn write(&mut self, bytes: &[u8]) -> Result<()> {
-        let written = fault::fails(&self.draft, "write").and_then(|()| self.file.write_all(bytes));
+        let written = fault::fails(&self.draft, fault::FileOperation::Write).and_then(|()| self.file.write_all(bytes));
         written.map_err(|e| said(&self.draft, "cannot be written", e))
     }
 
     fn publish(self: Box<Self>) -> Result<bool> {
-        let synced = fault::fails(&self.draft, "sync").and_then(|()| self.file.sync_all());
+        let synced = fault::fails(&self.draft, fault::FileOperation::Sync).and_then(|()| self.file.sync_all());
         synced.map_err(|e| said(&self.draft, "cannot be synced", e))?;
-        fault::point("file.synced");
+        fault::point(fault::FaultPoint::FileSynced);
         // A link, unlike a rename, never takes the place of a file that is there.
         match fs::hard_link(&self.draft, &self.path) {
             Ok(()) => {}
             Err(e) if e.kind() == ErrorKind::AlreadyExists => return Ok(false),
             Err(e) => return Err(said(&self.path, "cannot be given its name", e)),
         }
-        fault::point("file.named");
+        fault::point(fault::FaultPoint::FileNamed);
         sync_parent(&self.path).map_err(|e| said(&self.path, "its directory cannot be synced", e))?;
         Ok(true)
     }
@@ -243,13 +243,13 @@ struct DiskLog {
 
 impl Log for DiskLog {
     fn append(&mut self, bytes: &[u8]) -> Result<()> {
-        fault::point("plan.before");
-        let written = fault::fails(&self.path, "append").and_then(|()| self.file.write_all(bytes));
+        fault::point(fault::FaultPoint::PlanBefore);
+        let written = fault::fails(&self.path, fault::FileOperation::Append).and_then(|()| self.file.write_all(bytes));
         written.map_err(|e| said(&self.path, "cannot be appended to", e))?;
-        fault::point("plan.written");
-        let synced = fault::fails(&self.path, "append.sync").and_then(|()| self.file.sync_data());
+        fault::point(fault::FaultPoint::PlanWritten);
+        let synced = fault::fails(&self.path, fault::FileOperation::AppendSync).and_then(|()| self.file.sync_data());
         synced.map_err(|e| said(&self.path, "cannot be synced", e))?;
-        fault::point("plan.after");
+        fault::point(fault::FaultPoint::PlanAfter);
         Ok(())
     }
 }

@@ -1,4 +1,4 @@
-//! `tidemill checkpoint`: looks at checkpoint directories, and clears them up.
+//! `tidemill checkpoint`: shows checkpoint directories, and removes old checkpoints.
 
 mod diff;
 mod inspect;
@@ -15,7 +15,7 @@ use clap::Subcommand;
 use crate::checkpoint::{Directory, Manifest, ManifestFile};
 use crate::core::error::{BoxError, Error, Result};
 
-/// A job may be running on the directory: only `prune` writes, and only when none is.
+/// A job may be using the directory. Only `prune` writes, and it refuses while a job runs.
 #[derive(clap::Args)]
 pub struct Args {
     #[command(subcommand)]
@@ -26,32 +26,32 @@ pub struct Args {
 enum What {
     /// Every checkpoint: its time, generation, operators, key groups, bytes and age
     List(Where),
-    /// One checkpoint: how far each source was, and what each operator kept
+    /// One checkpoint: the position of each source, and the state of each operator
     Inspect {
         #[command(flatten)]
         place: Where,
-        /// The checkpoint, as its time in milliseconds since the epoch; the newest unless said
+        /// Time of the checkpoint, in milliseconds since the epoch [default: the newest]
         #[arg(long, value_name = "TIME")]
         at: Option<u64>,
     },
-    /// Reads every byte of every file; ends with 1 and the names of the bad ones
+    /// Reads every byte of every file; names the damaged ones and exits with 1
     Verify(Where),
-    /// What changed from one checkpoint to another: positions, and bytes of each operator
+    /// Differences between two checkpoints: positions, and bytes of each operator
     Diff {
         #[command(flatten)]
         place: Where,
-        /// A checkpoint, as its time in milliseconds since the epoch
+        /// Time of the first checkpoint, in milliseconds since the epoch
         #[arg(value_name = "A")]
         from: u64,
-        /// Another one
+        /// Time of the second checkpoint
         #[arg(value_name = "B")]
         to: u64,
     },
-    /// Deletes all but the newest checkpoints, and all that only the others needed
+    /// Deletes all but the newest checkpoints, and the files that only the deleted ones needed
     Prune {
         #[command(flatten)]
         place: Where,
-        /// So many stay
+        /// Number of checkpoints to keep
         #[arg(long, value_name = "N", value_parser = clap::value_parser!(u16).range(1..))]
         keep: u16,
     },

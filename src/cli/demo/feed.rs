@@ -1,11 +1,11 @@
-//! The thread that writes tweets, and lets happen what the script says.
+//! The thread that writes tweets, and lets happen what the scenario says.
 
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
 use std::sync::mpsc::Sender;
 use std::time::{Duration, Instant};
 
-use super::script::Script;
+use super::scenario::Scenario;
 use crate::cli::generate::{BEGIN_MS, Generate, Pace, Random, Tweets};
 use crate::connector::kafka::embedded_broker::{EmbeddedBroker, KEPT_BYTES, KEPT_RECORDS};
 use crate::connector::kafka::topic_writer::Producer;
@@ -27,7 +27,7 @@ pub enum Event {
 
 /// What the feed and the rest of the demo know of each other.
 #[derive(Default)]
-pub struct Progress {
+pub struct Counters {
     /// Batches that are through.
     pub batches: AtomicU64,
     /// Records in them.
@@ -43,8 +43,8 @@ pub struct Feed {
     pub partitions: u64,
     pub rate: f64,
     pub seed: u64,
-    pub script: Script,
-    pub progress: Arc<Progress>,
+    pub scenario: Scenario,
+    pub counters: Arc<Counters>,
     pub events: Sender<Event>,
 }
 
@@ -60,11 +60,11 @@ impl Feed {
         let (mut tweets, mut random, mut pace) = (Tweets::new(self.seed), Random::new(self.seed), Pace::new(self.rate));
         let (start, mut sent, mut bytes, mut record) = (Instant::now(), 0u64, 0u64, Vec::new());
         let (mut weather, mut changes) = (1.0, Duration::ZERO);
-        let (mut bad, mut away) = (self.script.bad.iter().peekable(), self.script.away.clone());
+        let (mut bad, mut away) = (self.scenario.bad.iter().peekable(), self.scenario.away.clone());
         let mut gone = false;
-        while !self.progress.stop.load(Ordering::Relaxed) {
-            let batch = self.progress.batches.load(Ordering::Relaxed);
-            let burst = self.script.burst.contains(&batch);
+        while !self.counters.stop.load(Ordering::Relaxed) {
+            let batch = self.counters.batches.load(Ordering::Relaxed);
+            let burst = self.scenario.burst.contains(&batch);
             let now = start.elapsed();
             if now >= changes {
                 (weather, changes) = (0.75 + 0.5 * random.unit(), now + Duration::from_millis(300));
@@ -113,7 +113,7 @@ impl Feed {
     fn room(&self, sent: u64, bytes: u64) -> u64 {
         let each = bytes.checked_div(sent).unwrap_or(300).max(1) + 64;
         let kept = self.partitions * KEPT_RECORDS.min(KEPT_BYTES / each) * 8 / 10;
-        (self.progress.records.load(Ordering::Relaxed) + kept).saturating_sub(sent)
+        (self.counters.records.load(Ordering::Relaxed) + kept).saturating_sub(sent)
     }
 
     fn broker(&self, gone: bool) -> Result<()> {

@@ -1,12 +1,12 @@
 //! `tidemill demo`: the tutorial's windowed program on a broker and tweets of its own, and a proof that it counted right.
 //!
-//! Blocks go to stdout, all else to stderr. `feed` writes the tweets and plays the `script`, the job is `dataflows/tweets/job.rs`,
-//! `screen` says what is going on, and `ledger` adds up what came out.
+//! Blocks go to stdout, all else to stderr. `feed` writes the tweets and plays the `scenario`, the job is `dataflows/tweets/job.rs`,
+//! `progress` says what is going on, and `tally` adds up what came out.
 
 mod feed;
-mod ledger;
-mod screen;
-mod script;
+mod progress;
+mod scenario;
+mod tally;
 
 // The batch program reads more of it than the windowed one.
 #[allow(dead_code)]
@@ -19,10 +19,10 @@ use std::sync::{Arc, Mutex, MutexGuard, PoisonError, mpsc};
 use std::thread::JoinHandle;
 use std::time::{Duration, Instant};
 
-use self::feed::{Feed, Progress};
-use self::ledger::{Ledger, Proof};
-use self::screen::Screen;
-use self::script::Script;
+use self::feed::{Counters, Feed};
+use self::progress::Progress;
+use self::scenario::Scenario;
+use self::tally::{Proof, Tally};
 use super::args;
 use super::terminal::grouped;
 use crate::connector::kafka::embedded_broker::EmbeddedBroker;
@@ -34,27 +34,27 @@ const TOPIC: &str = "twitter";
 /// How long the job may take to read what was sent.
 const DRAIN: Duration = Duration::from_secs(30);
 
-/// Tweets from a broker in this process, counted each second and over a sliding window, by the program of dataflows/tweets. A
-/// burst, unreadable records and a broker that goes away come by themselves. At the end every tweet is accounted for: the
-/// status is 0 only if none was lost and none counted twice.
+/// Counts tweets each second and over a sliding window, with the program of dataflows/tweets and a broker in this process. A burst,
+/// unreadable records and an outage of the broker happen on schedule. At the end every tweet is accounted for: the exit code is 0
+/// only if none was lost or counted twice.
 #[derive(Clone, Debug, clap::Args)]
 pub struct Args {
-    /// End after so many batches
-    #[arg(long, default_value_t = 60, value_name = "N", value_parser = clap::value_parser!(u64).range(script::SHORTEST..))]
+    /// End after N batches
+    #[arg(long, default_value_t = 60, value_name = "N", value_parser = clap::value_parser!(u64).range(scenario::SHORTEST..))]
     batches: u64,
     /// Worker threads
     #[arg(short = 'w', long, default_value_t = 2, value_name = "N", value_parser = clap::value_parser!(u16).range(1..))]
     workers: u16,
-    /// Tweets a second, as 800, 20k or 1.5M
+    /// Tweets per second: 800, 20k or 1.5M
     #[arg(long, default_value = "800", value_name = "N", value_parser = args::rate)]
     rate: f64,
-    /// Length of the window; 15 batches unless said, fewer in a short run
+    /// Length of the window [default: 15 batches, fewer in a short run]
     #[arg(long, value_name = "SECS", value_parser = window)]
     window: Option<Duration>,
     /// Batch interval
     #[arg(long, default_value = "1s", value_name = "TIME", value_parser = crate::api::config::interval)]
     interval: Duration,
-    /// Other tweets
+    /// Random seed
     #[arg(long, default_value_t = 7)]
     seed: u64,
 }
@@ -75,14 +75,14 @@ impl Args {
 /// What the parts of a running demo share.
 #[derive(Clone)]
 struct Stage {
-    ledger: Arc<Ledger>,
-    screen: Arc<Mutex<Screen>>,
-    progress: Arc<Progress>,
+    tally: Arc<Tally>,
+    progress: Arc<Mutex<Progress>>,
+    counters: Arc<Counters>,
 }
 
 impl Stage {
-    fn screen(&self) -> MutexGuard<'_, Screen> {
-        self.screen.lock().unwrap_or_else(PoisonError::into_inner)
+    fn progress(&self) -> MutexGuard<'_, Progress> {
+        self.progress.lock().unwrap_or_else(PoisonError::into_inner)
     }
 }
 
@@ -90,31 +90,31 @@ impl Stage {
 pub fn run(args: &Args) -> Result<ExitCode, BoxError> {
     // The broker goes away on purpose: librdkafka need not say so.
     crate::logging::init_with("warn,librdkafka=off");
-    let script = Script::new(args.batches);
+    let scenario = Scenario::new(args.batches);
     let partitions = feed::partitions(args.rate, args.interval);
     let broker = Arc::new(EmbeddedBroker::start()?);
     broker.create_topic(TOPIC, partitions)?;
     let (events, happened) = mpsc::channel();
-    let ledger = Arc::new(Ledger::default());
-    let screen = Screen::new(ledger.clone(), happened, args.interval, args.batches);
-    let stage = Stage { ledger: ledger.clone(), screen: Arc::new(Mutex::new(screen)), progress: Arc::default() };
+    let tally = Arc::new(Tally::default());
+    let progress = Progress::new(tally.clone(), happened, args.interval, args.batches);
+    let stage = Stage { tally: tally.clone(), progress: Arc::new(Mutex::new(progress)), counters: Arc::default() };
     banner(args, &stage, broker.address(), partitions);
 
     let (start, job) = (Instant::now(), start(args, &stage, broker.address())?);
-    job.add_streaming_listener(ledger.clone());
+    job.add_streaming_listener(tally.clone());
     let feed = Feed {
         producer: Producer::new(broker.address(), TOPIC)?,
         broker: broker.clone(),
         partitions: partitions as u64,
         rate: args.rate,
         seed: args.seed,
-        script: script.clone(),
-        progress: stage.progress.clone(),
+        scenario: scenario.clone(),
+        counters: stage.counters.clone(),
         events,
     };
-    let feed = std::thread::Builder::new().name("tidemill demo feed".into()).spawn(move || feed.run())?;
-    let (summary, (sent, by_partition)) = watch(job, feed, &stage, &script, args.interval)?;
-    let proof = ledger.proof(sent, &by_partition);
+    let feed = std::thread::Builder::new().name("tm-demo-feed".into()).spawn(move || feed.run())?;
+    let (summary, (sent, by_partition)) = watch(job, feed, &stage, &scenario, args.interval)?;
+    let proof = tally.proof(sent, &by_partition);
     sum_up(&stage, &summary, start.elapsed(), &proof);
     Ok(if proof.lost == 0 && proof.twice == 0 { ExitCode::SUCCESS } else { ExitCode::FAILURE })
 }
@@ -128,7 +128,7 @@ fn start(args: &Args, stage: &Stage, brokers: &str) -> crate::Result<JobHandle> 
         let s = stage.clone();
         raw.count().foreach_batch(move |b| {
             let records = b.first().map_or(0, |n| *n as u64);
-            s.screen().begin(b.time(), records, b.offset_ranges());
+            s.progress().begin(b.time(), records, b.offset_ranges());
             Ok(())
         });
 
@@ -138,24 +138,24 @@ fn start(args: &Args, stage: &Stage, brokers: &str) -> crate::Result<JobHandle> 
         made.tweets.oks().map(|t| t.id).foreach_partition(
             || Ok(()),
             move |(), _, _, ids| {
-                s.ledger.counted(ids);
+                s.tally.counted(ids);
                 Ok(())
             },
         );
         let s = stage.clone();
         made.tweets.errors().foreach_batch(move |b| {
-            s.ledger.bad(b.len() as u64);
-            s.screen().bad(&b.iter().cloned().collect::<Vec<_>>());
+            s.tally.bad(b.len() as u64);
+            s.progress().bad(&b.iter().cloned().collect::<Vec<_>>());
             Ok(())
         });
         let s = stage.clone();
         made.total.foreach_batch(move |b| {
-            s.screen().total(b.first().copied().unwrap_or(0));
+            s.progress().total(b.first().copied().unwrap_or(0));
             Ok(())
         });
         let s = stage.clone();
         made.by_author.filter(|(author, _)| author == feed::LOUD).complete().foreach_batch(move |b| {
-            s.screen().end(b.first().map_or(0, |(_, n)| *n));
+            s.progress().end(b.first().map_or(0, |(_, n)| *n));
             Ok(())
         });
         Ok(())
@@ -164,17 +164,17 @@ fn start(args: &Args, stage: &Stage, brokers: &str) -> crate::Result<JobHandle> 
 
 type Fed = crate::Result<(u64, Vec<u64>)>;
 
-/// Lets the job run as long as the script says, ends the feed, waits until all is read, and ends the job.
+/// Lets the job run as long as the scenario says, ends the feed, waits until all is read, and ends the job.
 fn watch(
     job: JobHandle,
     feed: JoinHandle<Fed>,
     stage: &Stage,
-    script: &Script,
+    scenario: &Scenario,
     interval: Duration,
 ) -> Result<(Summary, (u64, Vec<u64>)), BoxError> {
-    let progress = &stage.progress;
+    let counters = &stage.counters;
     let end_of_feed = |feed: JoinHandle<Fed>| {
-        progress.stop.store(true, Ordering::Relaxed);
+        counters.stop.store(true, Ordering::Relaxed);
         feed.join().unwrap_or_else(|p| Err(Error::panicked("the feed", &*p)))
     };
     loop {
@@ -184,10 +184,10 @@ fn watch(
             return Ok((job.await_termination()?, fed));
         }
         let now = job.statistics();
-        progress.batches.store(now.batches, Ordering::Relaxed);
-        progress.records.store(now.records, Ordering::Relaxed);
-        stage.screen().lag = now.lag;
-        if now.batches >= script.last || feed.is_finished() {
+        counters.batches.store(now.batches, Ordering::Relaxed);
+        counters.records.store(now.records, Ordering::Relaxed);
+        stage.progress().lag = now.lag;
+        if now.batches >= scenario.last || feed.is_finished() {
             break;
         }
     }
@@ -223,9 +223,9 @@ fn banner(args: &Args, stage: &Stage, address: &str, partitions: i32) {
         "(no Kafka, no Java: it lives in this process)".to_string(),
         "Ctrl-C ends it in order".to_string(),
     ];
-    let mut screen = stage.screen();
-    left.iter().zip(right).for_each(|(l, r)| screen.say(&format!("{l:<72}  {r}")));
-    screen.say("");
+    let mut progress = stage.progress();
+    left.iter().zip(right).for_each(|(l, r)| progress.say(&format!("{l:<72}  {r}")));
+    progress.say("");
 }
 
 fn sum_up(stage: &Stage, summary: &Summary, took: Duration, proof: &Proof) {
@@ -233,16 +233,16 @@ fn sum_up(stage: &Stage, summary: &Summary, took: Duration, proof: &Proof) {
     let left = if *left > 0 { format!(" + not read when it was ended {}", grouped(*left)) } else { String::new() };
     let [sent, counted, bad, lost, twice] = [sent, counted, bad, lost, twice].map(|n| grouped(*n));
     let batches = grouped(summary.batches);
-    let mut screen = stage.screen();
-    screen.say("");
-    screen.say(&format!(
+    let mut progress = stage.progress();
+    progress.say("");
+    progress.say(&format!(
         "{batches} batches in {:.0} s   tweets sent {sent} = counted {counted} + bad {bad}{left}      lost {lost}, counted twice {twice}",
         took.as_secs_f64()
     ));
-    if let Some(latency) = stage.ledger.latency() {
-        let [p50, p95, max] = latency.map(screen::millis);
-        screen.say(&format!("batch latency   p50 {p50}   p95 {p95}   max {max}"));
+    if let Some(latency) = stage.tally.latency() {
+        let [p50, p95, max] = latency.map(progress::millis);
+        progress.say(&format!("batch latency   p50 {p50}   p95 {p95}   max {max}"));
     }
-    screen.say("next   tidemill demo --rate 20k          faster          tidemill demo --window 3600          a longer window, same cost");
-    screen.say("       cargo run --release --features dataflows --bin tweets -- --brokers HOST:9092          your Kafka");
+    progress.say("next   tidemill demo --rate 20k          faster          tidemill demo --window 3600          a longer window, same cost");
+    progress.say("       cargo run --release --features dataflows --bin tweets -- --brokers HOST:9092          your Kafka");
 }

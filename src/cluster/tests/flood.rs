@@ -23,7 +23,7 @@ const OPEN: usize = 500;
 fn callers() -> usize {
     let tasks = std::fs::read_dir("/proc/self/task").unwrap().flatten();
     let name = |task: std::fs::DirEntry| std::fs::read_to_string(task.path().join("comm")).unwrap_or_default();
-    tasks.map(name).filter(|name| name.starts_with("tidemill:caller")).count()
+    tasks.map(name).filter(|name| name.starts_with("tm-caller")).count()
 }
 
 /// A connection, however long the system makes callers wait.
@@ -123,8 +123,8 @@ fn d8_strangers_do_not_disturb_a_job_that_runs() {
     let ends = peers.map(|peers| {
         let (process, calls) = (peers.process, run.clone());
         thread::spawn(move || {
-            execute(peers, WorkerConfig::default(), move |w, fate| {
-                let counted = job(w, fate, "clean", process);
+            execute(peers, WorkerConfig::default(), move |w, latch| {
+                let counted = job(w, latch, "clean", process);
                 bothered(&calls);
                 counted
             })

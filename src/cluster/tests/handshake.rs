@@ -6,7 +6,7 @@ use std::sync::{Arc, Mutex};
 use std::thread::{self, JoinHandle};
 use std::time::{Duration, Instant};
 
-use super::super::challenge::{self, Knock};
+use super::super::challenge::{self, Challenge};
 use super::super::frame::{self, MAGIC, PROTOCOL};
 use super::super::handshake::{Peers, Spec, build, connect, fingerprint};
 use super::super::hello::{Answer, Hello, Kind, Run, Verdict};
@@ -194,7 +194,7 @@ fn d9_a_slow_caller_has_no_more_time_than_a_silent_one() {
     let zero = start(Spec { limit: Duration::from_millis(300), ..spec(0, &addresses) });
     let mut slow = dial(addresses[0]);
     let begin = Instant::now();
-    let hello = frame::encode(&Knock { nonce: [7; 32], secret: false }).unwrap();
+    let hello = frame::encode(&Challenge { nonce: [7; 32], secret: false }).unwrap();
     // A byte at a time: each comes within the limit, all of them take ten seconds.
     let sent = hello.iter().take_while(|b| {
         thread::sleep(Duration::from_millis(200));

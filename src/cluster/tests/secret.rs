@@ -5,7 +5,7 @@ use std::net::{Shutdown, SocketAddr, TcpListener, TcpStream};
 use std::thread;
 use std::time::{Duration, Instant};
 
-use super::super::challenge::{self, Knock, Proven, Refusal, Reply};
+use super::super::challenge::{self, Challenge, HandshakeError, Reply, Signed};
 use super::super::frame::{self, MAGIC, PROTOCOL};
 use super::super::handshake::Spec;
 use super::super::hello::Hello;
@@ -101,20 +101,20 @@ fn d15_a_recorded_handshake_is_worth_nothing() {
     let mut again = dial(addresses[0]);
     again.write_all(&said).unwrap();
     let until = Some(Instant::now() + LONG);
-    let knock: Knock = frame::read(&again, until).unwrap();
+    let knock: Challenge = frame::read(&again, until).unwrap();
     assert!(knock.secret);
     assert!(matches!(frame::read(&again, until).unwrap(), Reply::Unproven));
     // What the called one says, sent back to it, proves nothing either; nor does a word that was changed on its way.
     for change in [false, true] {
         let own = dial(addresses[0]);
-        frame::write(&own, &Knock { nonce: [3; 32], secret: true }, Instant::now() + LONG).unwrap();
-        let knock: Knock = frame::read(&own, until).unwrap();
+        frame::write(&own, &Challenge { nonce: [3; 32], secret: true }, Instant::now() + LONG).unwrap();
+        let knock: Challenge = frame::read(&own, until).unwrap();
         let mut body = frame::body(&hello).unwrap();
         let side = if change { super::super::secret::Side::Caller } else { super::super::secret::Side::Called };
         let proof = super::super::secret::prove(secret(ONE).as_ref(), side, &[&[3; 32], &knock.nonce, &body]);
         let at = body.len() - 2;
         body[at] ^= u8::from(change);
-        frame::write(&own, &Proven { body, proof }, Instant::now() + LONG).unwrap();
+        frame::write(&own, &Signed { body, proof }, Instant::now() + LONG).unwrap();
         assert!(matches!(frame::read(&own, until).unwrap(), Reply::Unproven));
     }
     let others = [1, 2].map(|p| start(with(p, &addresses, ONE)));
@@ -126,7 +126,7 @@ fn d15_a_recorded_handshake_is_worth_nothing() {
 fn d8_d9_d11_strangers_learn_nothing_and_end_nothing() {
     let addresses = free(2);
     let zero = start(Spec { limit: Duration::from_secs(2), ..with(0, &addresses, ONE) });
-    let knock = frame::encode(&Knock { nonce: [1; 32], secret: true }).unwrap();
+    let knock = frame::encode(&Challenge { nonce: [1; 32], secret: true }).unwrap();
     let head = |protocol: u32, length: u32| [&MAGIC[..], &protocol.to_be_bytes(), &length.to_be_bytes()].concat();
     let says: [Vec<u8>; 8] = [
         b"GET / HTTP/1.1\r\n\r\n".to_vec(),
@@ -167,7 +167,7 @@ fn d10_an_impostor_at_the_address_of_a_process_is_refused() {
     let caller = listener.accept().unwrap().0;
     let until = Instant::now() + LONG;
     let refused = match challenge::hear(&caller, secret(TWO).as_ref(), until) {
-        Err(Refusal::Secret(why)) => why,
+        Err(HandshakeError::Secret(why)) => why,
         Ok(_) | Err(_) => panic!("the proof is of another secret"),
     };
     has(refused, &["another secret"]);

@@ -14,7 +14,7 @@ use serde::{Deserialize, Serialize};
 use crate::connector::files::sink::{TextFileSink, at, is_part, remove, write_part};
 use crate::connector::sink::{BatchId, Part};
 use crate::core::error::BoxError;
-use crate::core::fault::point;
+use crate::core::fault::{FaultPoint, point};
 
 /// What `_SUCCESS` contains, and what each of several processes writes when its parts are written.
 #[derive(Debug, PartialEq, Eq, Serialize, Deserialize)]
@@ -84,11 +84,11 @@ impl TextFileSink {
         }
         let mine = self.done(self.process);
         remove(&dir.join(&mine))?;
-        point("save.begin");
+        point(FaultPoint::SaveBegin);
         for (number, rows) in self.files(parts) {
             note.parts.insert(write_part(&dir, number, &rows, true)?);
         }
-        point("save.parts");
+        point(FaultPoint::SaveParts);
         if self.processes > 1 {
             note.write(&dir, &mine)?;
             for process in 0..self.processes {
@@ -104,7 +104,7 @@ impl TextFileSink {
         // Names may become durable in any order: those of the parts before the one that speaks of them.
         sync(&dir)?;
         note.write(&dir, "_SUCCESS")?;
-        point("save.after");
+        point(FaultPoint::SaveAfter);
         sync(above(&dir))
     }
 

@@ -12,6 +12,7 @@ use crate::connector::console::TextSink;
 use crate::connector::sink::{DEFAULT_SHARDS, Distribution, Part, Sink, SinkBatch};
 use crate::core::data::Exchange;
 use crate::core::error::BoxError;
+use crate::core::fault::{FaultPoint, FileOperation, fails, point};
 use crate::core::time::BatchTime;
 use crate::engine::operator_id::OperatorId;
 use crate::format::row_text::row_text;
@@ -271,8 +272,8 @@ pub(crate) fn write_part(dir: &Path, number: u32, rows: &[String], durable: bool
     for row in rows {
         at(&hidden, file.write_all(row.as_bytes()).and_then(|()| file.write_all(b"\n")))?;
     }
-    at(&hidden, crate::core::fault::fails(&hidden, "save").and_then(|()| file.flush()))?;
-    crate::core::fault::point("save.part");
+    at(&hidden, fails(&hidden, FileOperation::Save).and_then(|()| file.flush()))?;
+    point(FaultPoint::SavePart);
     if durable {
         at(&hidden, file.get_ref().sync_all())?;
     }

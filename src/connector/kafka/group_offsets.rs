@@ -93,7 +93,7 @@ impl Committer {
             loop {
                 let last = stopped.recv_timeout(EVERY) != Err(RecvTimeoutError::Timeout);
                 if let Some(list) = mine.take() {
-                    crate::core::fault::point("offsets");
+                    crate::core::fault::point(crate::core::fault::FaultPoint::Offsets);
                     match consumer.commit(&list, CommitMode::Sync) {
                         Ok(()) => warned = false,
                         Err(e) if !std::mem::replace(&mut warned, true) => {

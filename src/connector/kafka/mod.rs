@@ -1,6 +1,7 @@
 //! Kafka: the direct stream, and the sink. The only folder that names rdkafka.
 
 pub(crate) mod client;
+#[cfg(any(test, feature = "cli"))]
 pub(crate) mod embedded_broker;
 pub mod enumerator;
 mod fetcher;
@@ -14,6 +15,7 @@ pub mod sink;
 pub mod source;
 mod stream;
 mod topic_ids;
+#[cfg(feature = "cli")]
 pub(crate) mod topic_writer;
 mod transactions;
 mod watermarks;

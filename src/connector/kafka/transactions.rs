@@ -20,7 +20,7 @@ use crate::connector::sink::{
 };
 use crate::core::data::Exchange;
 use crate::core::error::{BoxError, Error, Result};
-use crate::core::fault::{lost, point};
+use crate::core::fault::{Answer, FaultPoint, lost, point};
 use crate::core::plan::{Progress, RunId};
 use crate::engine::operator_id::OperatorId;
 
@@ -153,7 +153,7 @@ impl Common {
         let shard = progress.shard;
         let wrong = |e: KafkaError| self.wrong(shard, link, &e);
         link.reports.take_failed();
-        point("sink.begin");
+        point(FaultPoint::SinkBegin);
         link.producer.begin_transaction().map_err(wrong)?;
         for (i, record) in kept.each(&self.sink.topic).enumerate() {
             link.put(record).map_err(wrong)?;
@@ -165,13 +165,13 @@ impl Common {
         let record = BaseRecord::with_opaque_to(&self.topic.name, Receipt::default()).partition(0);
         link.put(record.key(key.as_bytes()).payload(&value)).map_err(wrong)?;
         link.wait().map_err(|e| self.judged(shard, link, None, &e))?;
-        point("sink.commit.before");
-        if lost("sink.rows") {
+        point(FaultPoint::SinkCommitBefore);
+        if lost(Answer::Rows) {
             return Err(self.failed(shard, "a test says that nobody answers").into());
         }
         link.producer.commit_transaction(link.deadline).map_err(wrong)?;
-        point("sink.commit.after");
-        if lost("sink.commit") {
+        point(FaultPoint::SinkCommitAfter);
+        if lost(Answer::Commit) {
             return Err(self.failed(shard, "a test says that nobody answers").into());
         }
         Ok(())
@@ -312,7 +312,7 @@ where
         self.common.context = Some(context.clone());
         let shard = |number: &u32| Shard { number: *number, link: None, progress: None, kept: Kept::default() };
         self.shards = context.shards.iter().map(shard).collect();
-        point("sink.open");
+        point(FaultPoint::SinkOpen);
         self.common.sink.find()?;
         self.common.topic.make()?;
         let link = |common: &Common, shard: &mut Shard| {

@@ -176,14 +176,14 @@ struct Appends {
 
 impl Log for Appends {
     fn append(&mut self, bytes: &[u8]) -> Result<()> {
-        fault::point("plan.before");
+        fault::point(fault::FaultPoint::PlanBefore);
         let wanted = self.objects.is_multiple_of(LOOK) && size(&self.store, &closing(&self.name))?.is_some();
         if wanted || !self.store.put_new(&part(&self.name, self.at), bytes)? {
             return Err(lost(&self.store, &self.name));
         }
-        fault::point("plan.written");
+        fault::point(fault::FaultPoint::PlanWritten);
         (self.at, self.objects) = (self.at + bytes.len() as u64, self.objects + 1);
-        fault::point("plan.after");
+        fault::point(fault::FaultPoint::PlanAfter);
         Ok(())
     }
 

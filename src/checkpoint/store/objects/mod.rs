@@ -259,9 +259,9 @@ impl Store for Objects {
 
     fn put_new(&self, name: &str, bytes: &[u8]) -> Result<bool> {
         let (path, bytes) = (self.path(name), bytes.to_vec());
-        fault::point("file.synced");
+        fault::point(fault::FaultPoint::FileSynced);
         let put = self.ask(|o| o.put_if_free(path, bytes)).map_err(|e| self.said(name, "cannot be put", &e))?;
-        fault::point("file.named");
+        fault::point(fault::FaultPoint::FileNamed);
         Ok(put)
     }
 
@@ -305,7 +305,7 @@ impl Store for Objects {
 
     fn delete(&self, names: &[String]) -> Result<()> {
         for name in names {
-            fault::point("clean.delete");
+            fault::point(fault::FaultPoint::CleanDelete);
             if log::is_one(name) {
                 log::delete(self, name)?;
                 continue;
@@ -373,7 +373,7 @@ impl Draft for Upload {
         }
         let Some(mut parts) = self.parts.take() else { return Ok(false) };
         let (path, mine) = (self.to.path(&self.name), self.number.clone());
-        fault::point("file.synced");
+        fault::point(fault::FaultPoint::FileSynced);
         let put = self.to.ask(|o| async move {
             if o.whose(&path).await?.is_some() {
                 let _ = parts.abort().await;
@@ -391,7 +391,7 @@ impl Draft for Upload {
                 }
             }
         });
-        fault::point("file.named");
+        fault::point(fault::FaultPoint::FileNamed);
         put.map_err(|e| self.failed(&e))
     }
 }

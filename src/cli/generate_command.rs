@@ -12,37 +12,37 @@ use super::generate::{BEGIN_MS, Generate, Pace, Spoiled, Tweets, Weblogs, Words}
 use super::terminal::{Terminal, grouped};
 use crate::core::error::{BoxError, Error};
 
-/// The same seed gives the same records, whatever the rate. Ctrl-C ends in order: what was taken on is delivered.
+/// The same seed gives the same records at any rate. Ctrl-C ends in order: accepted records are delivered.
 #[derive(clap::Args)]
 pub struct Args {
-    /// What to make
+    /// What to generate
     #[arg(value_enum)]
     kind: Kind,
-    /// Kafka brokers, HOST:PORT; without them, records are lines on stdout
+    /// Kafka brokers, HOST:PORT [default: write lines to stdout]
     #[arg(long, value_name = "LIST")]
     brokers: Option<String>,
-    /// The topic, made if it is not there; twitter, words or weblogs unless said
+    /// The topic, created if it does not exist [default: twitter, words or weblogs]
     #[arg(long, requires = "brokers")]
     topic: Option<String>,
-    /// Partitions of a topic that is made
+    /// Partitions of a created topic
     #[arg(long, default_value_t = 4, value_name = "N", value_parser = clap::value_parser!(i32).range(1..))]
     partitions: i32,
-    /// Records a second, as 500, 200k or 1.5M; as fast as it goes unless said
+    /// Records per second: 500, 200k or 1.5M [default: as fast as possible]
     #[arg(long, value_name = "N", value_parser = args::rate)]
     rate: Option<f64>,
-    /// End after so many records
+    /// End after N records
     #[arg(long, value_name = "N")]
     count: Option<u64>,
-    /// Other records
+    /// Random seed
     #[arg(long, default_value_t = 7)]
     seed: u64,
-    /// Share of records that cannot be read, as 0.01 or 1%
+    /// Share of unreadable records: 0.01 or 1%
     #[arg(long, default_value = "0", value_name = "SHARE", value_parser = args::share)]
     bad: f64,
-    /// Words a line instead of one word in a JSON object (words only)
+    /// Write lines of N words instead of one word in a JSON object (words only)
     #[arg(long, value_name = "N", value_parser = clap::value_parser!(u16).range(1..))]
     line: Option<u16>,
-    /// The lines of a file instead, once
+    /// Send the lines of this file once, instead of generated records
     #[arg(long, value_name = "PATH", conflicts_with_all = ["bad", "line", "seed"])]
     file: Option<PathBuf>,
 }

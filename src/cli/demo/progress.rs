@@ -6,7 +6,7 @@ use std::sync::mpsc::Receiver;
 use std::time::Duration;
 
 use super::feed::{Event, LOUD};
-use super::ledger::Ledger;
+use super::tally::Tally;
 use crate::cli::terminal::{Terminal, grouped, sparkline};
 use crate::core::data::BadRecord;
 use crate::core::plan::OffsetRange;
@@ -15,10 +15,10 @@ use crate::core::time::BatchTime;
 /// How many batches the small picture shows.
 const PICTURE: usize = 20;
 
-/// The screen, and what it remembers to have something to say.
-pub struct Screen {
+/// The progress, and what it remembers to have something to say.
+pub struct Progress {
     terminal: Terminal,
-    ledger: Arc<Ledger>,
+    tally: Arc<Tally>,
     events: Receiver<Event>,
     zone: jiff::tz::TimeZone,
     interval: Duration,
@@ -65,11 +65,11 @@ enum Broker {
     },
 }
 
-impl Screen {
-    pub fn new(ledger: Arc<Ledger>, events: Receiver<Event>, interval: Duration, batches: u64) -> Self {
-        Screen {
+impl Progress {
+    pub fn new(tally: Arc<Tally>, events: Receiver<Event>, interval: Duration, batches: u64) -> Self {
+        Progress {
             terminal: Terminal::new(),
-            ledger,
+            tally,
             events,
             zone: jiff::tz::TimeZone::system(),
             interval,
@@ -195,12 +195,12 @@ impl Screen {
         }
         let picture = sparkline(self.picture.iter().copied());
         let rate = grouped((self.now.records as f64 / self.interval.as_secs_f64()) as u64);
-        let latency = match self.ledger.latency() {
+        let latency = match self.tally.latency() {
             Some([p50, p95, _]) => format!("batch p50 {}  p95 {}  ", millis(p50), millis(p95)),
             None => String::new(),
         };
         let lag = self.lag.map_or_else(String::new, |n| format!("lag {}  ", grouped(n)));
-        let bad = grouped(self.ledger.bad_so_far());
+        let bad = grouped(self.tally.bad_so_far());
         let (done, of) = (self.done, self.batches);
         self.terminal.draw(&format!("[{done:>3}/{of}] {picture}  {rate}/s  {latency}{lag}bad {bad}"));
     }

@@ -8,7 +8,7 @@ use crate::metrics::{BatchInfo, StreamingListener};
 
 /// What came out of the job so far.
 #[derive(Default)]
-pub struct Ledger(Mutex<Entries>);
+pub struct Tally(Mutex<Entries>);
 
 #[derive(Default)]
 struct Entries {
@@ -22,7 +22,7 @@ struct Entries {
     delays: Vec<Duration>,
 }
 
-impl Ledger {
+impl Tally {
     fn lock(&self) -> MutexGuard<'_, Entries> {
         self.0.lock().unwrap_or_else(PoisonError::into_inner)
     }
@@ -72,7 +72,7 @@ impl Ledger {
     }
 }
 
-impl StreamingListener for Ledger {
+impl StreamingListener for Tally {
     fn on_batch_completed(&self, batch: &BatchInfo) {
         let mut e = self.lock();
         e.delays.push(batch.total_delay());
@@ -106,25 +106,25 @@ mod tests {
 
     #[test]
     fn what_is_missing_is_lost_and_what_comes_again_is_counted_twice() {
-        let ledger = Ledger::default();
-        ledger.counted(&[0, 1, 2, 70]);
-        ledger.counted(&[2, 3]);
-        ledger.bad(2);
+        let tally = Tally::default();
+        tally.counted(&[0, 1, 2, 70]);
+        tally.counted(&[2, 3]);
+        tally.bad(2);
         let ranges =
             [("t", 0, 0, 5), ("t", 1, 0, 4)].map(|(t, p, f, u)| OffsetRange { topic: t.into(), partition: p, from: f, until: u });
-        ledger.on_batch_completed(&BatchInfo { ranges: ranges.into(), ..BatchInfo::default() });
-        let proof = ledger.proof(11, &[6, 5, 0]);
+        tally.on_batch_completed(&BatchInfo { ranges: ranges.into(), ..BatchInfo::default() });
+        let proof = tally.proof(11, &[6, 5, 0]);
         assert_eq!(proof, Proof { sent: 11, counted: 5, bad: 2, left: 2, lost: 2, twice: 1 });
     }
 
     #[test]
     fn latencies_are_nearest_ranks() {
-        let ledger = Ledger::default();
-        assert_eq!(ledger.latency(), None);
+        let tally = Tally::default();
+        assert_eq!(tally.latency(), None);
         for ms in (1..=20).rev() {
             let processing_time = Duration::from_millis(ms);
-            ledger.on_batch_completed(&BatchInfo { processing_time, ..BatchInfo::default() });
+            tally.on_batch_completed(&BatchInfo { processing_time, ..BatchInfo::default() });
         }
-        assert_eq!(ledger.latency(), Some([10, 19, 20].map(Duration::from_millis)));
+        assert_eq!(tally.latency(), Some([10, 19, 20].map(Duration::from_millis)));
     }
 }

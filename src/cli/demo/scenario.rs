@@ -7,7 +7,7 @@ pub const SHORTEST: u64 = 12;
 
 /// The demo's events, by how many batches are through.
 #[derive(Clone, Debug, PartialEq, Eq)]
-pub struct Script {
+pub struct Scenario {
     /// One author writes most of what there is.
     pub burst: Range<u64>,
     /// Records that are no JSON: at which batch, how many.
@@ -18,13 +18,13 @@ pub struct Script {
     pub last: u64,
 }
 
-impl Script {
+impl Scenario {
     /// A burst after a third, bad records at the half, the broker away after two thirds.
     pub fn new(batches: u64) -> Self {
         let at = |from: u64, length: u64| from..from + length;
         // Two at least: events fall between batches, and one batch is to be empty.
         let away = at(batches * 2 / 3, (batches / 20).max(2));
-        Script {
+        Scenario {
             burst: at(batches / 3, (batches / 12).max(1)),
             bad: [(batches / 2, 3), (away.start, 8)],
             away,
@@ -39,10 +39,10 @@ mod tests {
 
     #[test]
     fn a_minute_is_as_documented_and_short_runs_have_all_of_it() {
-        let minute = Script { burst: 20..25, bad: [(30, 3), (40, 8)], away: 40..43, last: 58 };
-        assert_eq!(Script::new(60), minute);
+        let minute = Scenario { burst: 20..25, bad: [(30, 3), (40, 8)], away: 40..43, last: 58 };
+        assert_eq!(Scenario::new(60), minute);
         for n in SHORTEST..300 {
-            let s = Script::new(n);
+            let s = Scenario::new(n);
             assert!(s.burst.end <= s.bad[0].0 && s.bad[0].0 <= s.away.start && s.away.end <= s.last, "{n}: {s:?}");
         }
     }

@@ -1,70 +1,17 @@
-//! How fast sources may be read, by what the job did before: the estimator, its settings, and how a rate is shared out.
+//! How fast sources may be read, measured by the previous batches: the estimator of a rate, and the share of each split.
 //!
-//! The estimator is Spark's `PIDRateEstimator` (org.apache.spark.streaming.scheduler.rate, SPARK-8979): a rate that is too high by
-//! what was measured, and by what waits, is lowered by both. Shared is as Spark's direct stream shares it, by what each
-//! partition has.
+//! The estimator is Spark's `PIDRateEstimator` (org.apache.spark.streaming.scheduler.rate, SPARK-8979). The proportional part lowers
+//! a rate that was higher than what the job processed, and the integral part lowers it by what waits. A batch is shared as Spark's
+//! direct stream shares it: by what each partition has.
 
 use std::collections::BTreeMap;
 use std::time::Duration;
 
-use crate::core::error::{Error, Result};
+use crate::api::backpressure::Backpressure;
 use crate::core::plan::Limits;
 
-/// No job does more in a second: a bound for whatever was measured.
+/// Records a second that no job exceeds: an upper bound for every measurement.
 const MOST: f64 = 1e12;
-
-/// Back-pressure by a rate: Spark's `spark.streaming.backpressure.*`, off unless asked for.
-///
-/// Sources of records that come by themselves (Kafka, sockets) are read no faster than the job has shown that it can, beside the
-/// bounds that are always there: [`Builder::batch_bytes`](crate::api::context::Builder::batch_bytes) and the caps of a source.
-/// Batches then stay as short as their interval where more comes than the job can do. Rates are records a second.
-///
-/// ```
-/// use tidemill::prelude::*;
-/// let careful = Backpressure { initial_rate: Some(5_000.0), ..Backpressure::default() };
-/// let queue = QueueSource::from_batches([vec![1]]);
-/// StreamingContext::builder("careful", millis(5)).backpressure(careful).run(move |ssc| {
-///     ssc.queue_stream(&queue).print(1);
-///     Ok(())
-/// }).unwrap();
-/// let wrong = StreamingContext::builder("wrong", millis(5)).backpressure(Backpressure { min_rate: 0.0, ..careful });
-/// let e = wrong.run(|_| Ok(())).unwrap_err().to_string();
-/// assert!(e.contains("spark.streaming.backpressure.pid.minRate is 0"), "{e}");
-/// ```
-#[derive(Clone, Copy, Debug, PartialEq)]
-pub struct Backpressure {
-    /// `initialRate`: of each source until the first batch has been measured; no limit unless said.
-    pub initial_rate: Option<f64>,
-    /// `pid.proportional`: how much of the difference to the measured rate is taken away; 1 unless said.
-    pub proportional: f64,
-    /// `pid.integral`: how much of what waits is worked off at each turn; 0.2 unless said.
-    pub integral: f64,
-    /// `pid.derived`: how much a change of the difference counts; 0 unless said.
-    pub derived: f64,
-    /// `pid.minRate`: no estimate is lower; 100 unless said.
-    pub min_rate: f64,
-}
-
-impl Default for Backpressure {
-    fn default() -> Self {
-        Backpressure { initial_rate: None, proportional: 1.0, integral: 0.2, derived: 0.0, min_rate: 100.0 }
-    }
-}
-
-impl Backpressure {
-    /// Every value that cannot be, under Spark's name of it.
-    pub(crate) fn check(&self) -> Result<()> {
-        let Backpressure { initial_rate, proportional, integral, derived, min_rate } = *self;
-        let no_less = [("pid.proportional", proportional), ("pid.integral", integral), ("pid.derived", derived)];
-        let above = [("pid.minRate", min_rate), ("initialRate", initial_rate.unwrap_or(1.0))];
-        let wrong = no_less.iter().filter(|(_, v)| !(v.is_finite() && *v >= 0.0)).map(|w| (w, "0 or more"));
-        let wrong = wrong.chain(above.iter().filter(|(_, v)| !(v.is_finite() && *v > 0.0)).map(|w| (w, "above 0")));
-        let said =
-            |((name, v), what): (&(&str, f64), &str)| format!("spark.streaming.backpressure.{name} is {v}: it must be {what}");
-        let found: Vec<String> = wrong.map(said).collect();
-        if found.is_empty() { Ok(()) } else { Err(Error::config(found.join("\n"))) }
-    }
-}
 
 /// What was measured since the last estimate.
 #[derive(Clone, Copy, Debug, Default)]
@@ -74,11 +21,11 @@ pub(crate) struct Measured {
     pub records: u64,
     /// How long they took.
     pub processing: Duration,
-    /// How long the last of them waited before that.
+    /// How long the last of them waited before it was processed.
     pub scheduling: Duration,
 }
 
-/// What is known from the last estimate.
+/// The previous estimate.
 #[derive(Clone, Copy, Debug)]
 struct Last {
     at: f64,
@@ -101,12 +48,12 @@ impl Pid {
         Pid { settings, interval: interval.as_secs_f64(), last: None, rate: settings.initial_rate }
     }
 
-    /// Records a second; `None` is no limit, as long as nothing is known.
+    /// Records a second. `None`: not limited, because nothing is measured yet.
     pub fn rate(&self) -> Option<f64> {
         self.rate
     }
 
-    /// Takes what was measured; what says nothing (no records, no time, an earlier moment) changes nothing.
+    /// Takes a measurement. One without records, without time, or of an earlier moment changes nothing.
     pub fn measured(&mut self, m: Measured) {
         let processing = m.processing.as_secs_f64();
         let later = self.last.is_none_or(|last| m.at > last.at);
@@ -115,28 +62,30 @@ impl Pid {
         }
         let s = &self.settings;
         let processed = (m.records as f64 / processing).min(MOST);
-        // The first one only says where to begin: Spark gives no rate for it. There it is too late to read less, because the
-        // next batches are planned by then; here the open batch is the next, so it holds at once.
+        // Spark gives no rate for the first measurement, because the next batches are planned by then. Here the next batch is still
+        // open, so the rate holds at once.
         let Some(last) = self.last else {
             self.last = Some(Last { at: m.at, rate: processed, error: 0.0 });
             self.rate = Some(processed.max(s.min_rate));
             return;
         };
         let error = last.rate - processed;
-        // Records that wait, as a rate that works them off within one batch.
+        // The rate that works off the waiting records within one batch.
         let waiting = m.scheduling.as_secs_f64() * processed / self.interval;
         let change = (error - last.error) / (m.at - last.at);
         let rate = last.rate - s.proportional * error - s.integral * waiting - s.derived * change;
-        // `max` and `min` have a number where an overflow left none.
+        // After an overflow the rate is NaN; `max` and `min` then return the bound.
         let rate = rate.max(s.min_rate).min(MOST.max(s.min_rate));
         self.last = Some(Last { at: m.at, rate, error });
         self.rate = Some(rate);
     }
 }
 
-/// Shares the records of one batch among the splits of a source: `wants` has by split id what each took of the last batch and has
-/// left. Where all of it fits, what is over is shared equally; else each gets its part, and at least one record, so that none is
-/// forgotten and a hot one is not held to the share of the others. SplitEnumerator that are not among them get a mean share.
+/// Shares the records of one batch among the splits of a source. `wants` says for each split id how many records it took of the last
+/// batch and how many it has left.
+///
+/// If all of them fit, the rest is shared equally. If not, each split gets its proportion, and at least one record. A hot split is
+/// thus not held to the share of the others, and no split starves. A split that is not in `wants` gets the mean share.
 pub(crate) fn share(records: u64, wants: &BTreeMap<u32, u64>) -> Limits {
     let splits = wants.len() as u64;
     let total: u128 = wants.values().map(|w| u128::from(*w)).sum();
@@ -164,7 +113,7 @@ mod tests {
         Pid::new(settings, SECOND)
     }
 
-    /// A batch of so many records that took so long and had waited so long.
+    /// Measures a batch: its records, its processing time and its scheduling delay, in ms.
     fn batch(pid: &mut Pid, at: u64, records: u64, processing: u64, scheduling: u64) -> f64 {
         pid.measured(Measured { at: at as f64, records, processing: ms(processing), scheduling: ms(scheduling) });
         pid.rate().unwrap()
@@ -205,23 +154,6 @@ mod tests {
         assert_eq!(batch(&mut p, 1 << 40, 9_000, 1_000, 0), 9_000.0, "a clock that ran ahead");
         p.measured(Measured { at: f64::NAN, records: 5, processing: SECOND, scheduling: SECOND });
         assert_eq!(p.rate(), Some(9_000.0));
-    }
-
-    #[test]
-    fn values_that_cannot_be_are_named_as_spark_names_them() {
-        let b = Backpressure {
-            proportional: -1.0,
-            derived: f64::NAN,
-            min_rate: 0.0,
-            initial_rate: Some(-3.0),
-            ..Backpressure::default()
-        };
-        let e = b.check().unwrap_err().to_string();
-        for said in ["pid.proportional is -1", "pid.derived is NaN", "pid.minRate is 0", "initialRate is -3: it must be above 0"]
-        {
-            assert!(e.contains(said), "{e}");
-        }
-        assert!(!e.contains("integral"), "{e}");
     }
 
     fn shared(records: u64, wants: &[u64]) -> Vec<u64> {

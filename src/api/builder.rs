@@ -1,0 +1,184 @@
+//! Builder: the settings of a job before it starts. `job/` adds `run` and `start`.
+//!
+//! Settings are applied in the order of the calls, and checked together when the job starts.
+
+use std::time::Duration;
+
+use crate::api::backpressure::Backpressure;
+use crate::api::config::{CatchUp, Config, RuntimeArgs};
+use crate::core::error::Result;
+
+type Setting = Box<dyn FnOnce(&mut Config) + Send>;
+
+/// The settings of a job. Made by [`StreamingContext::builder`](crate::api::context::StreamingContext::builder); a later call
+/// replaces an earlier one.
+///
+/// ```
+/// use tidemill::prelude::*;
+/// let numbers = QueueSource::from_batches([vec![1, 2], vec![3]]);
+/// let seen = MemorySink::new();
+/// let out = seen.clone();
+/// let summary = StreamingContext::builder("sums", millis(5))
+///     .workers(2)
+///     .batches_in_flight(4)
+///     .batch_bytes(1 << 20)
+///     .gather_cap(16 << 20)
+///     .output_tries(5)
+///     .catch_up(CatchUp::Skip)
+///     .without_checkpoint()
+///     .run(move |ssc| {
+///         ssc.queue_stream(&numbers).reduce(|a, b| a + b).to_memory(&out);
+///         Ok(())
+///     })
+///     .unwrap();
+/// assert_eq!((seen.rows(), summary.records), (vec![3, 3], 3));
+/// ```
+#[must_use = "nothing runs before `run` or `start`"]
+pub struct Builder {
+    name: String,
+    interval: Duration,
+    settings: Vec<Setting>,
+}
+
+impl Builder {
+    pub(crate) fn new(name: String, interval: Duration) -> Self {
+        Builder { name, interval, settings: Vec::new() }
+    }
+
+    fn set(mut self, setting: impl FnOnce(&mut Config) + Send + 'static) -> Self {
+        self.settings.push(Box::new(setting));
+        self
+    }
+
+    /// Takes all arguments of the command line. Call it first: it replaces what earlier calls set.
+    ///
+    /// ```
+    /// use clap::Parser;
+    /// use tidemill::prelude::*;
+    /// #[derive(Parser)]
+    /// struct Args { #[command(flatten)] runtime: RuntimeArgs }
+    ///
+    /// let args = Args::parse_from(["job", "-w", "2", "--conf", "spark.streaming.backpressure.enabled=perhaps"]);
+    /// let job = StreamingContext::builder("job", secs(1)).runtime(args.runtime);
+    /// assert!(job.run(|_| Ok(())).unwrap_err().to_string().contains("it must be true or false"));
+    /// ```
+    pub fn runtime(self, args: RuntimeArgs) -> Self {
+        self.set(|c| c.runtime = args)
+    }
+
+    /// Worker threads of each process. Default: 1.
+    pub fn workers(self, n: u16) -> Self {
+        self.set(move |c| c.runtime.workers = n)
+    }
+
+    /// At most this many batches are closed and not yet computed. Default: 2. At this limit sources wait.
+    pub fn batches_in_flight(self, n: usize) -> Self {
+        self.set(move |c| c.in_flight = n.max(1))
+    }
+
+    /// Soft limit on the bytes that one worker reads into one batch. Default: 64 MiB. While as many bytes wait at the outputs of
+    /// a process, the open batch is not closed.
+    pub fn batch_bytes(self, n: usize) -> Self {
+        self.set(move |c| c.batch_bytes = n.max(1))
+    }
+
+    /// At most this many bytes of one batch are gathered for `transform`, `foreach_batch` and full sorts. Default: 256 MiB.
+    /// A larger batch ends the job with [`Error::GatherCap`](crate::Error::GatherCap).
+    pub fn gather_cap(self, n: usize) -> Self {
+        self.set(move |c| c.gather_cap = n)
+    }
+
+    /// Reads sources no faster than the measured rate of the job. Default: off. `--backpressure` turns it on, too.
+    ///
+    /// ```
+    /// use tidemill::prelude::*;
+    /// let numbers = QueueSource::from_batches([vec![1, 2]]);
+    /// let careful = Backpressure { initial_rate: Some(5_000.0), ..Backpressure::default() };
+    /// let job = StreamingContext::builder("careful", millis(5)).without_checkpoint().backpressure(careful);
+    /// let summary = job.run(move |ssc| { ssc.queue_stream(&numbers).count().print(1); Ok(()) }).unwrap();
+    /// assert_eq!(summary.records, 2);
+    /// ```
+    #[doc(alias = "spark.streaming.backpressure.enabled")]
+    pub fn backpressure(self, how: Backpressure) -> Self {
+        self.set(move |c| c.backpressure = Some(how))
+    }
+
+    /// A setting by Spark's name: `spark.streaming.backpressure.*`, `spark.streaming.kafka.maxRatePerPartition` or
+    /// `spark.streaming.receiver.maxRate`. An unknown name is an error at the start. `--conf` overrides these.
+    ///
+    /// ```
+    /// # use tidemill::prelude::*;
+    /// let job = StreamingContext::builder("typo", secs(1)).conf("spark.streaming.backpresure.enabled", "true");
+    /// assert!(job.run(|_| Ok(())).unwrap_err().to_string().contains("spark.streaming.backpressure.enabled"));
+    /// ```
+    pub fn conf(self, name: impl Into<String>, value: impl Into<String>) -> Self {
+        let setting = (name.into(), value.into());
+        self.set(|c| c.conf.push(setting))
+    }
+
+    /// How often a failing output operation is tried before the job fails. Default: 3. Each try repeats the whole batch.
+    pub fn output_tries(self, n: u32) -> Self {
+        self.set(move |c| c.output_tries = n.max(1))
+    }
+
+    /// Which overdue batch times outputs see. Default: all of them.
+    pub fn catch_up(self, what: CatchUp) -> Self {
+        self.set(move |c| c.runtime.catch_up = what)
+    }
+
+    /// The directory that keeps state and plans when the job ends: a path, or `s3://BUCKET/PREFIX`.
+    ///
+    /// If it holds an earlier run of this job, the job continues there: with the current code, on any number of workers, and with
+    /// the guarantees of its sinks (docs/guarantees.md). All processes need the same directory. Default: none; state is lost when
+    /// the job ends, and a warning says so.
+    ///
+    /// ```
+    /// use tidemill::prelude::*;
+    /// # let dir = std::env::temp_dir().join(format!("tidemill-doc-checkpoint-{}", std::process::id()));
+    /// let seen = MemorySink::new();
+    /// for words in [["a", "b"], ["a", "c"]] {
+    ///     let (out, dir) = (seen.clone(), dir.clone());
+    ///     let queue = QueueSource::from_batches([words.to_vec()]);
+    ///     StreamingContext::builder("counts", millis(5)).checkpoint(dir).run(move |ssc| {
+    ///         let words = ssc.queue_stream(&queue).map(str::to_owned);
+    ///         words.count_by_value().sum_by_key().complete().to_memory(&out);
+    ///         Ok(())
+    ///     }).unwrap();
+    /// }
+    /// assert_eq!(seen.rows()[2..], [("a".into(), 2), ("b".into(), 1), ("c".into(), 1)]);
+    /// # std::fs::remove_dir_all(dir).unwrap();
+    /// ```
+    #[doc(alias = "get_or_create")]
+    #[doc(alias = "getOrCreate")]
+    pub fn checkpoint(self, dir: impl Into<std::path::PathBuf>) -> Self {
+        let dir = dir.into();
+        self.set(|c| c.runtime.checkpoint = Some(dir))
+    }
+
+    /// The time between two checkpoints, a multiple of the batch interval. Default: 10 s, or the first multiple above it.
+    ///
+    /// ```
+    /// use tidemill::prelude::*;
+    /// let job = StreamingContext::builder("job", secs(2)).checkpoint("/tmp/states").checkpoint_interval(secs(3));
+    /// assert!(job.run(|_| Ok(())).unwrap_err().to_string().contains("the nearest above it is 4000 ms"));
+    /// ```
+    pub fn checkpoint_interval(self, every: Duration) -> Self {
+        self.set(move |c| c.runtime.checkpoint_interval = Some(every))
+    }
+
+    /// Runs without a checkpoint directory, and without the warning that state is lost when the job ends.
+    pub fn without_checkpoint(self) -> Self {
+        self.set(|c| (c.runtime.checkpoint, c.warns) = (None, false))
+    }
+
+    pub(crate) fn config(self) -> Result<Config> {
+        let mut config = Config::new(self.name, self.interval)?;
+        for setting in self.settings {
+            setting(&mut config);
+        }
+        config.settle_rates()?;
+        config.settle_replay()?;
+        config.check()?;
+        Ok(config)
+    }
+}
