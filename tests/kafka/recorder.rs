@@ -12,7 +12,7 @@ use rdkafka::{Message as _, Offset, TopicPartitionList};
 use tidemill::api::context::Builder;
 use tidemill::prelude::*;
 
-use crate::rig::{PATIENCE, answered, brokers};
+use crate::fixture::{PATIENCE, answered, brokers};
 
 /// The records of each partition, by offset.
 pub type Log = BTreeMap<i32, Vec<(i64, String)>>;
@@ -25,17 +25,17 @@ struct Batch {
 
 /// What a job has noted so far.
 #[derive(Clone, Default)]
-pub struct Noted(Arc<Mutex<Vec<Batch>>>);
+pub struct Recorder(Arc<Mutex<Vec<Batch>>>);
 
 pub fn builder(workers: u16) -> Builder {
-    StreamingContext::builder("noting", millis(50)).workers(workers)
+    StreamingContext::builder("recording", millis(50)).workers(workers)
 }
 
 pub fn earliest(topic: &str) -> KafkaSource {
     KafkaSource::brokers(brokers()).topic(topic).start(StartFrom::earliest()).discover_every(millis(200))
 }
 
-impl Noted {
+impl Recorder {
     /// The program that notes each batch of a source, taking `pause` for each: the same on every process.
     pub fn slowly(
         &self,
