@@ -1,10 +1,12 @@
-//! What is promised, tried: one binary, since each one links timely and librdkafka again. Its modules mirror `src/`.
+//! Tests of the public API. They are one binary, since each binary links timely and librdkafka again. A folder here tests the folder of
+//! `src/` with the same name.
 //!
 //! `cargo test --features testing --test main`, or `scripts/test`.
 
-mod batch;
+mod checkpoint;
 mod connector;
 mod harness;
+mod job;
 mod operator;
 mod pages;
 mod tidy;

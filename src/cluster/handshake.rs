@@ -28,8 +28,9 @@ pub(crate) const LIMIT: Duration = Duration::from_secs(5);
 
 const PAUSE: Duration = Duration::from_millis(100);
 const PROGRESS: Duration = Duration::from_secs(5);
-/// For so long a place that is taken is asked for again: who sat there may have been cancelled, and its sockets not quite closed.
-const TAKEN: Duration = Duration::from_secs(1);
+/// Which part of the time for one handshake a process asks again for a place that is taken: a second by default. The process that had
+/// the place may have been cancelled, and its sockets not quite closed.
+const TAKEN: u32 = 5;
 
 /// What this process is, and what all processes must agree on.
 #[derive(Clone, Debug)]
@@ -179,7 +180,7 @@ fn keep_calling(process: usize, address: SocketAddr, limit: Duration, roster: &R
         taken = matches!(failed, Call::Taken(_)).then(|| taken.unwrap_or_else(Instant::now));
         match failed {
             Call::Fatal(why) => return roster.fatal(why),
-            Call::Taken(why) if taken.is_some_and(|since| since.elapsed() >= TAKEN) => return roster.fatal(why),
+            Call::Taken(why) if taken.is_some_and(|since| since.elapsed() >= limit / TAKEN) => return roster.fatal(why),
             Call::Again(why) | Call::Taken(why) => roster.absent(process, why),
         }
         members = roster.lock();

@@ -44,8 +44,6 @@ mod reduce;
 pub(crate) mod sort_by;
 pub(crate) mod state;
 mod take;
-#[cfg(test)]
-mod tests;
 pub(crate) mod top;
 mod transform;
 mod try_map;

@@ -6,8 +6,8 @@ use std::time::Duration;
 use tidemill::prelude::*;
 
 use crate::child::addresses;
-use crate::noted::{Noted, Off, builder, earliest, eventually, log_of};
-use crate::rig::{brokers, producer, send, topic};
+use crate::fixture::{brokers, producer, send, topic};
+use crate::recorder::{Off, Recorder, builder, earliest, eventually, log_of};
 
 /// A file with the addresses of two processes, gone at the end.
 struct Hosts(std::path::PathBuf);
@@ -27,7 +27,7 @@ impl Drop for Hosts {
 }
 
 /// Starts a job that notes in process 0 what all of it reads.
-fn start(name: &str, kafka: &KafkaSource, seen: &Noted) -> [JobHandle; 2] {
+fn start(name: &str, kafka: &KafkaSource, seen: &Recorder) -> [JobHandle; 2] {
     let hosts = Hosts::new(name);
     let process = |process| {
         let runtime = RuntimeArgs { workers: 2, processes: 2, process, hostfile: Some(hosts.0.clone()), ..Default::default() };
@@ -42,7 +42,7 @@ fn start(name: &str, kafka: &KafkaSource, seen: &Noted) -> [JobHandle; 2] {
 #[test]
 fn every_record_is_in_exactly_one_batch_of_two_processes() {
     let topic = topic("cluster", 5, &[]);
-    let seen = Noted::default();
+    let seen = Recorder::default();
     let (p, stop) = (producer(&[]), AtomicBool::new(false));
     std::thread::scope(|s| {
         let produced = s.spawn(|| {
@@ -73,7 +73,7 @@ fn every_record_is_in_exactly_one_batch_of_two_processes() {
 #[test]
 fn two_processes_stopped_in_the_middle_have_what_their_ranges_name() {
     let topic = topic("cluster-stop", 4, &[]);
-    let seen = Noted::default();
+    let seen = Recorder::default();
     let (p, stop) = (producer(&[]), AtomicBool::new(false));
     std::thread::scope(|s| {
         s.spawn(|| {

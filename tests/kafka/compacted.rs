@@ -5,8 +5,8 @@ use std::time::{Duration, Instant};
 use rdkafka::producer::{BaseProducer, BaseRecord, Producer};
 use tidemill::prelude::*;
 
-use crate::noted::{Noted, earliest, eventually, log_of};
-use crate::rig::{PATIENCE, brokers, log_end, producer, topic, transactional};
+use crate::fixture::{PATIENCE, brokers, log_end, producer, topic, transactional};
+use crate::recorder::{Recorder, earliest, eventually, log_of};
 
 fn put(p: &BaseProducer, topic: &str, key: &str, value: &str) {
     p.send(BaseRecord::to(topic).key(key).payload(value).partition(0)).map_err(|(e, _)| e).unwrap();
@@ -50,7 +50,7 @@ fn compacted() -> (String, Vec<(i64, String)>, i64) {
 #[test]
 fn c12_a_compacted_topic_is_read_live_and_by_ranges_that_end_in_its_gaps() {
     let (topic, log, end) = compacted();
-    let seen = Noted::default();
+    let seen = Recorder::default();
     let job = seen.start(earliest(&topic), 2);
     eventually("the end of the log", || seen.until(0) == Some(end));
     assert_eq!(seen.checked().remove(&0).unwrap(), log);

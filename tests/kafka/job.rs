@@ -3,14 +3,14 @@
 use rdkafka::producer::Producer;
 use tidemill::prelude::*;
 
-use crate::noted::{Noted, earliest, eventually, log_of};
-use crate::rig::{PATIENCE, brokers, grow, log_end, produce, producer, send, topic, transactional};
+use crate::fixture::{PATIENCE, brokers, grow, log_end, produce, producer, send, topic, transactional};
+use crate::recorder::{Recorder, earliest, eventually, log_of};
 
 #[test]
 fn every_record_is_in_exactly_one_batch_while_the_job_runs() {
     for workers in [1, 2] {
-        let topic = topic(&format!("noting-{workers}"), 3, &[]);
-        let seen = Noted::default();
+        let topic = topic(&format!("recording-{workers}"), 3, &[]);
+        let seen = Recorder::default();
         let job = seen.start(earliest(&topic), workers);
         let p = producer(&[]);
         for i in 0..60 {
@@ -30,8 +30,8 @@ fn every_record_is_in_exactly_one_batch_while_the_job_runs() {
 
 #[test]
 fn c10_c13_aborted_records_are_in_no_batch_and_a_new_partition_is_found() {
-    let topic = topic("noting-txn", 1, &[]);
-    let seen = Noted::default();
+    let topic = topic("recording-txn", 1, &[]);
+    let seen = Recorder::default();
     let job = seen.start(earliest(&topic), 2);
     let p = transactional(&topic);
     for (values, commit) in [(["a", "b"], true), (["x", "y"], false), (["c", "d"], true)] {
@@ -55,7 +55,7 @@ fn c10_c13_aborted_records_are_in_no_batch_and_a_new_partition_is_found() {
 /// A record of an open transaction holds up what is behind it in its partition, and nothing else.
 #[test]
 fn c14_a_job_waits_at_an_open_transaction_and_goes_on_when_it_is_committed() {
-    let topic = topic("noting-open", 2, &[]);
+    let topic = topic("recording-open", 2, &[]);
     let (open, aborted) = (transactional(&format!("{topic}-open")), transactional(&format!("{topic}-aborted")));
     produce(&topic, 0, &["a", "b"]);
     aborted.begin_transaction().unwrap();
@@ -67,7 +67,7 @@ fn c14_a_job_waits_at_an_open_transaction_and_goes_on_when_it_is_committed() {
     eventually("the abort", || log_end(&topic, 0) == 6);
     produce(&topic, 0, &["d"]);
     // a b x c y A d: the open transaction begins at offset 3.
-    let seen = Noted::default();
+    let seen = Recorder::default();
     let job = seen.start(earliest(&topic), 2);
     eventually("what is before it", || seen.records() == 2);
     produce(&topic, 1, &["e"]);
@@ -87,8 +87,8 @@ fn c14_a_job_waits_at_an_open_transaction_and_goes_on_when_it_is_committed() {
 /// Each time the job has read to the end and was told so, more comes.
 #[test]
 fn c15_ends_that_were_told_before_more_came_end_nothing() {
-    let topic = topic("noting-stale", 2, &[]);
-    let seen = Noted::default();
+    let topic = topic("recording-stale", 2, &[]);
+    let seen = Recorder::default();
     let job = seen.start(earliest(&topic), 2);
     let p = producer(&[]);
     for round in 1..=12 {
@@ -110,7 +110,7 @@ fn c15_ends_that_were_told_before_more_came_end_nothing() {
 
 #[test]
 fn a_graceful_stop_takes_what_was_read_and_given_ranges_end_by_themselves() {
-    let topic = topic("noting-given", 2, &[]);
+    let topic = topic("recording-given", 2, &[]);
     produce(&topic, 0, &["a", "b", "c"]);
     produce(&topic, 1, &["d", "e"]);
     let memory = MemorySink::new();

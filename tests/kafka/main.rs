@@ -4,28 +4,28 @@ mod broker;
 #[path = "../programs/child.rs"]
 #[allow(dead_code, reason = "the test binary programs uses the rest")]
 mod child;
-mod noted;
+mod fixture;
 mod proxy;
-mod rig;
+mod recorder;
 
-mod aged;
-mod away;
+mod broker_outage;
 mod cluster;
 mod compacted;
+mod exactly_once;
 mod job;
 mod mock;
 mod offsets;
-mod once;
 mod overload;
 mod reader;
 mod records;
 mod replay;
+mod retention;
 mod sasl;
 mod sink;
-mod slow;
+mod slow_output;
 mod splits;
-mod stopped;
 #[cfg(feature = "ssl")]
 mod tls;
 mod topics;
+mod txn_timeout;
 mod wire;

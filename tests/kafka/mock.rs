@@ -8,8 +8,8 @@ use rdkafka::types::{RDKafkaApiKey, RDKafkaRespErr};
 use tidemill::prelude::*;
 
 use crate::child::{Program, Signal, TempDir};
-use crate::noted::{Noted, eventually, log_of};
-use crate::rig::{PATIENCE, producer, send};
+use crate::fixture::{PATIENCE, producer, send};
+use crate::recorder::{Recorder, eventually, log_of};
 
 type Mock = MockCluster<'static, DefaultProducerContext>;
 
@@ -37,7 +37,7 @@ fn leader(at: &str) -> i32 {
 #[test]
 fn c3_a_leader_that_moves_or_is_away_for_a_while_costs_nothing() {
     let (mock, at, p) = brokers(&["t"]);
-    let seen = Noted::default();
+    let seen = Recorder::default();
     let job = seen.start(source(&at), 2);
     send(&p, "t", 0, &["a"]);
     eventually("the first record", || seen.records() == 1);
@@ -64,7 +64,7 @@ fn c21_a_topic_that_may_not_be_read_ends_the_job_by_name() {
     send(&p, "t", 0, &["a"]);
     let denied = RDKafkaRespErr::RD_KAFKA_RESP_ERR_TOPIC_AUTHORIZATION_FAILED;
     mock.request_errors(RDKafkaApiKey::Fetch, &[denied; 3]);
-    let text = Noted::default().start(source(&at), 1).await_termination().unwrap_err().to_string();
+    let text = Recorder::default().start(source(&at), 1).await_termination().unwrap_err().to_string();
     assert!(text.contains("topic t, partition 0") && text.contains("authorization failed"), "{text}");
 }
 

@@ -8,8 +8,8 @@ use rdkafka::{Offset, TopicPartitionList};
 use tidemill::prelude::*;
 
 use crate::child::TempDir;
-use crate::noted::{Noted, builder, earliest, eventually, log_of};
-use crate::rig::{PATIENCE, brokers, produce, topic};
+use crate::fixture::{PATIENCE, brokers, produce, topic};
+use crate::recorder::{Recorder, builder, earliest, eventually, log_of};
 
 /// Where a group stands in the partitions of a topic for which it has committed anything.
 fn committed(group: &str, topic: &str) -> BTreeMap<i32, i64> {
@@ -32,7 +32,7 @@ fn records(name: &str) -> String {
 fn offsets_are_committed_unless_they_are_not_wanted() {
     for (which, want) in [(CommitOffsets::Off, &[][..]), (CommitOffsets::Automatic, &[(0, 3), (1, 2)])] {
         let (t, dir) = (records("group"), TempDir::new("group"));
-        let seen = Noted::default();
+        let seen = Recorder::default();
         let kafka = earliest(&t).group_id(&t).commit_offsets(which);
         let job = builder(2).checkpoint(dir.path()).start(seen.slowly(kafka, millis(0))).unwrap();
         eventually("the records", || seen.records() == 5);
@@ -41,7 +41,7 @@ fn offsets_are_committed_unless_they_are_not_wanted() {
     }
     // Without a checkpoint directory nobody could go on there: nothing is committed by itself.
     let t = records("group-without");
-    let seen = Noted::default();
+    let seen = Recorder::default();
     let job = seen.start(earliest(&t).group_id(&t), 2);
     eventually("the records", || seen.records() == 5);
     job.stop_gracefully().unwrap();
@@ -80,7 +80,7 @@ fn what_a_program_says_is_committed_and_nothing_else() {
 #[test]
 fn c35_two_jobs_of_one_group_read_all_of_a_topic_each() {
     let t = records("shared");
-    let (one, other) = (Noted::default(), Noted::default());
+    let (one, other) = (Recorder::default(), Recorder::default());
     let jobs = [&one, &other].map(|seen| seen.start(earliest(&t).group_id("shared").commit_offsets(CommitOffsets::Automatic), 2));
     eventually("the records", || one.records() == 5 && other.records() == 5);
     produce(&t, 1, &["f"]);

@@ -7,8 +7,8 @@ use std::time::{Duration, Instant};
 use rdkafka::producer::{BaseRecord, Producer};
 use tidemill::prelude::*;
 
-use crate::noted::{earliest, eventually};
-use crate::rig::{PATIENCE, producer, topic};
+use crate::fixture::{PATIENCE, producer, topic};
+use crate::recorder::{earliest, eventually};
 
 /// Records a second that the output can do: it sleeps so long for each. No machine makes it faster.
 const CAPACITY: u64 = 10_000;

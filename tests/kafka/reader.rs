@@ -10,21 +10,23 @@ use tidemill::connector::message::Message;
 use tidemill::connector::source::SourceReader;
 use tidemill::core::plan::Limits;
 
-use crate::noted::eventually;
-use crate::rig::{PATIENCE, Rig, brokers, delete_before, produce, producer, range, send, split, topic, transactional, values};
+use crate::fixture::{
+    PATIENCE, ReaderFixture, brokers, delete_before, produce, producer, range, send, split, topic, transactional, values,
+};
+use crate::recorder::eventually;
 
 #[test]
 fn live_batches_follow_each_other_without_gap() {
     let t = topic("live", 1, &[]);
     produce(&t, 0, &["a", "b", "c"]);
-    let mut rig = Rig::of(&t, Some(1));
-    assert_eq!(values(&rig.live(|r| r.len() == 2)), ["b", "c"]);
-    assert_eq!(rig.sealed(), (1, 3));
-    assert_eq!(rig.sealed(), (3, 3));
+    let mut fixture = ReaderFixture::of(&t, Some(1));
+    assert_eq!(values(&fixture.live(|r| r.len() == 2)), ["b", "c"]);
+    assert_eq!(fixture.sealed(), (1, 3));
+    assert_eq!(fixture.sealed(), (3, 3));
     produce(&t, 0, &["d"]);
-    assert_eq!(values(&rig.live(|r| r.len() == 1)), ["d"]);
-    let s = rig.seal();
-    assert_eq!((s.ranges, s.lag, rig.reader.health()), ([(0, 3..4)].into(), [(0, 0)].into(), Ok(())));
+    assert_eq!(values(&fixture.live(|r| r.len() == 1)), ["d"]);
+    let s = fixture.seal();
+    assert_eq!((s.ranges, s.lag, fixture.reader.health()), ([(0, 3..4)].into(), [(0, 0)].into(), Ok(())));
 }
 
 #[test]
@@ -37,31 +39,31 @@ fn c17_a_message_is_all_that_was_sent() {
     p.send(BaseRecord::<str, str>::to(&t).key("k")).map_err(|(e, _)| e).unwrap();
     p.send(BaseRecord::<str, str>::to(&t).key("").payload("")).map_err(|(e, _)| e).unwrap();
     p.flush(PATIENCE).unwrap();
-    let mut rig = Rig::new(&KafkaSource::brokers(brokers()).topic(&t).include_headers());
-    rig.reader.assign(0, &split(&t, 0), Some(0)).unwrap();
-    let rows = rig.live(|r| r.len() == 3);
+    let mut fixture = ReaderFixture::new(&KafkaSource::brokers(brokers()).topic(&t).include_headers());
+    fixture.reader.assign(0, &split(&t, 0), Some(0)).unwrap();
+    let rows = fixture.live(|r| r.len() == 3);
     let m: &Message = &rows[0];
     assert_eq!((m.topic(), m.partition(), m.offset(), m.timestamp()), (&*t, 0, 0, Some(1234)));
     assert_eq!((m.key(), m.value().unwrap()), (Some(&b"k"[..]), &b"v"[..]));
     assert_eq!(m.headers().collect::<Vec<_>>(), [("h", Some(&b"1"[..])), ("h", None)]);
     assert_eq!((rows[1].key(), rows[1].value_opt(), rows[1].value().is_err()), (Some(&b"k"[..]), None, true));
     assert_eq!((rows[2].key(), rows[2].value_opt()), (Some(&b""[..]), Some(&b""[..])));
-    let mut rig = Rig::new(&KafkaSource::brokers(brokers()).topic(&t).tombstones(Tombstones::Skip));
-    rig.reader.assign(0, &split(&t, 0), Some(0)).unwrap();
-    let rows = rig.live(|r| r.len() == 2);
+    let mut fixture = ReaderFixture::new(&KafkaSource::brokers(brokers()).topic(&t).tombstones(Tombstones::Skip));
+    fixture.reader.assign(0, &split(&t, 0), Some(0)).unwrap();
+    let rows = fixture.live(|r| r.len() == 2);
     assert_eq!((values(&rows), rows[0].headers().count()), (vec!["v".to_string(), String::new()], 0));
-    assert_eq!(rig.sealed(), (0, 3), "a skipped record is passed");
+    assert_eq!(fixture.sealed(), (0, 3), "a skipped record is passed");
 }
 
 #[test]
 fn an_empty_topic_gives_empty_batches_and_wakes_nobody_twice() {
     let t = topic("empty", 1, &[]);
-    let mut rig = Rig::of(&t, Some(0));
-    assert!(rig.wait(PATIENCE), "its end comes");
-    assert!(rig.live(|_| true).is_empty());
-    assert_eq!(rig.sealed(), (0, 0));
-    assert!(!rig.wait(Duration::from_millis(700)));
-    assert_eq!(rig.range(&range(&t, 0, 0, 0)).unwrap(), [""; 0]);
+    let mut fixture = ReaderFixture::of(&t, Some(0));
+    assert!(fixture.wait(PATIENCE), "its end comes");
+    assert!(fixture.live(|_| true).is_empty());
+    assert_eq!(fixture.sealed(), (0, 0));
+    assert!(!fixture.wait(Duration::from_millis(700)));
+    assert_eq!(fixture.range(&range(&t, 0, 0, 0)).unwrap(), [""; 0]);
 }
 
 #[test]
@@ -69,17 +71,17 @@ fn a_partition_at_its_limit_does_not_hold_up_another() {
     let t = topic("limit", 2, &[]);
     let many: Vec<String> = (0..25).map(|i| i.to_string()).collect();
     produce(&t, 0, &many.iter().map(String::as_str).collect::<Vec<_>>());
-    let mut rig = Rig::of(&t, Some(0));
-    rig.reader.assign(1, &split(&t, 1), Some(0)).unwrap();
-    rig.reader.limit(Limits::each(10));
+    let mut fixture = ReaderFixture::of(&t, Some(0));
+    fixture.reader.assign(1, &split(&t, 1), Some(0)).unwrap();
+    fixture.reader.limit(Limits::each(10));
     for (from, until) in [(0, 10), (10, 20), (20, 25)] {
-        rig.live(|r| r.len() as i64 == until - from);
+        fixture.live(|r| r.len() as i64 == until - from);
         produce(&t, 1, &["x"]);
-        assert_eq!(values(&rig.live(|r| !r.is_empty())), ["x"]);
-        let s = rig.seal();
+        assert_eq!(values(&fixture.live(|r| !r.is_empty())), ["x"]);
+        let s = fixture.seal();
         assert_eq!(s.ranges[&0], from..until);
         assert_eq!(s.ranges[&1].end - s.ranges[&1].start, 1);
-        rig.reader.limit(Limits::each(10));
+        fixture.reader.limit(Limits::each(10));
     }
 }
 
@@ -95,25 +97,25 @@ fn c13_c14_aborted_and_open_transactions_are_never_seen_and_never_hold_up() {
     // a b C x y A c d C: the last commit marker is at offset 8.
     p.begin_transaction().unwrap();
     send(&p, &t, 0, &["e"]);
-    let mut rig = Rig::of(&t, Some(0));
-    assert_eq!(values(&rig.live(|r| r.len() == 4)), ["a", "b", "c", "d"]);
+    let mut fixture = ReaderFixture::of(&t, Some(0));
+    assert_eq!(values(&fixture.live(|r| r.len() == 4)), ["a", "b", "c", "d"]);
     let mut until = 0;
     eventually("the end of what is committed", || {
-        assert!(rig.live(|_| true).is_empty());
-        until = rig.sealed().1;
+        assert!(fixture.live(|_| true).is_empty());
+        until = fixture.sealed().1;
         until >= 9
     });
     assert_eq!(until, 9, "the end moves the batch over the marker, and not into the open transaction");
     p.commit_transaction(PATIENCE).unwrap();
-    assert_eq!(values(&rig.live(|r| r.len() == 1)), ["e"]);
+    assert_eq!(values(&fixture.live(|r| r.len() == 1)), ["e"]);
 
-    let mut rig = Rig::of(&t, None);
+    let mut fixture = ReaderFixture::of(&t, None);
     let give = [(0, 3, vec!["a", "b"]), (3, 6, vec![]), (6, 8, vec!["c", "d"]), (8, 9, vec![]), (9, 11, vec!["e"])];
     for (from, until, want) in &give {
-        assert_eq!(rig.range(&range(&t, 0, *from, *until)).unwrap(), *want, "[{from}, {until})");
+        assert_eq!(fixture.range(&range(&t, 0, *from, *until)).unwrap(), *want, "[{from}, {until})");
     }
     for (from, until, want) in give.iter().rev() {
-        assert_eq!(rig.range(&range(&t, 0, *from, *until)).unwrap(), *want, "backwards [{from}, {until})");
+        assert_eq!(fixture.range(&range(&t, 0, *from, *until)).unwrap(), *want, "backwards [{from}, {until})");
     }
 }
 
@@ -121,29 +123,29 @@ fn c13_c14_aborted_and_open_transactions_are_never_seen_and_never_hold_up() {
 fn given_ranges_are_read_exactly_and_the_reader_goes_on_live_behind_them() {
     let t = topic("given", 1, &[]);
     produce(&t, 0, &["a", "b", "c", "d", "e", "f"]);
-    assert_eq!(Rig::of(&t, Some(5)).range(&range(&t, 0, 2, 4)).unwrap(), ["c", "d"], "the last word counts, at once");
-    let mut rig = Rig::of(&t, None);
-    assert!(rig.seal().ranges.is_empty(), "nothing says yet where it stands");
-    assert_eq!(rig.range(&range(&t, 0, 1, 3)).unwrap(), ["b", "c"]);
-    assert_eq!(rig.range(&range(&t, 0, 3, 4)).unwrap(), ["d"]);
-    assert_eq!(rig.range(&range(&t, 0, 0, 1)).unwrap(), ["a"], "back");
-    assert_eq!(rig.range(&range(&t, 0, 4, 5)).unwrap(), ["e"], "and over a gap");
-    rig.reader.assign(0, &split(&t, 0), Some(5)).unwrap();
-    assert_eq!(values(&rig.live(|r| r.len() == 1)), ["f"]);
-    assert_eq!(rig.sealed(), (5, 6));
+    assert_eq!(ReaderFixture::of(&t, Some(5)).range(&range(&t, 0, 2, 4)).unwrap(), ["c", "d"], "the last word counts, at once");
+    let mut fixture = ReaderFixture::of(&t, None);
+    assert!(fixture.seal().ranges.is_empty(), "nothing says yet where it stands");
+    assert_eq!(fixture.range(&range(&t, 0, 1, 3)).unwrap(), ["b", "c"]);
+    assert_eq!(fixture.range(&range(&t, 0, 3, 4)).unwrap(), ["d"]);
+    assert_eq!(fixture.range(&range(&t, 0, 0, 1)).unwrap(), ["a"], "back");
+    assert_eq!(fixture.range(&range(&t, 0, 4, 5)).unwrap(), ["e"], "and over a gap");
+    fixture.reader.assign(0, &split(&t, 0), Some(5)).unwrap();
+    assert_eq!(values(&fixture.live(|r| r.len() == 1)), ["f"]);
+    assert_eq!(fixture.sealed(), (5, 6));
 }
 
 #[test]
 fn c15_an_end_from_before_the_records_completes_nothing() {
     let t = topic("stale", 1, &[]);
     produce(&t, 0, &["a", "b"]);
-    let mut rig = Rig::of(&t, Some(0));
-    assert!(rig.wait(PATIENCE));
+    let mut fixture = ReaderFixture::of(&t, Some(0));
+    assert!(fixture.wait(PATIENCE));
     std::thread::sleep(Duration::from_millis(300));
     produce(&t, 0, &["c", "d"]);
-    assert_eq!(rig.range(&range(&t, 0, 0, 4)).unwrap(), ["a", "b", "c", "d"]);
+    assert_eq!(fixture.range(&range(&t, 0, 0, 4)).unwrap(), ["a", "b", "c", "d"]);
     produce(&t, 0, &["e"]);
-    assert_eq!(rig.range(&range(&t, 0, 4, 5)).unwrap(), ["e"]);
+    assert_eq!(fixture.range(&range(&t, 0, 4, 5)).unwrap(), ["e"]);
 }
 
 #[test]
@@ -152,13 +154,13 @@ fn c6_c7_a_range_the_log_does_not_hold_is_an_error_that_says_what_it_holds() {
     produce(&t, 0, &["a", "b", "c", "d"]);
     delete_before(&t, 0, 2);
     for (from, until) in [(0, 3), (2, 9), (7, 9)] {
-        let text = Rig::of(&t, None).range(&range(&t, 0, from, until)).unwrap_err().to_string();
+        let text = ReaderFixture::of(&t, None).range(&range(&t, 0, from, until)).unwrap_err().to_string();
         let given = format!("[{from}, {until})");
         assert!(text.contains(&t) && text.contains("partition 0") && text.contains(&given) && text.contains("2 to 4"), "{text}");
     }
-    let mut rig = Rig::of(&t, Some(2));
-    assert_eq!(rig.live(|r| r.len() == 2).len(), 2);
-    let text = rig.range(&range(&t, 0, 4, 6)).unwrap_err().to_string();
+    let mut fixture = ReaderFixture::of(&t, Some(2));
+    assert_eq!(fixture.live(|r| r.len() == 2).len(), 2);
+    let text = fixture.range(&range(&t, 0, 4, 6)).unwrap_err().to_string();
     assert!(text.contains("ends before 6"), "{text}");
 }
 
@@ -167,11 +169,11 @@ fn c5_live_reading_stops_where_records_were_deleted() {
     let t = topic("aged", 1, &[]);
     produce(&t, 0, &["a", "b", "c"]);
     delete_before(&t, 0, 2);
-    let (mut rig, end) = (Rig::of(&t, Some(0)), Instant::now() + PATIENCE);
+    let (mut fixture, end) = (ReaderFixture::of(&t, Some(0)), Instant::now() + PATIENCE);
     let text = loop {
-        match rig.reader.read(&mut |_, _, _| panic!("there is nothing at 0")) {
+        match fixture.reader.read(&mut |_, _, _| panic!("there is nothing at 0")) {
             Err(e) => break e.to_string(),
-            Ok(_) => assert!(rig.wait(PATIENCE) && Instant::now() < end),
+            Ok(_) => assert!(fixture.wait(PATIENCE) && Instant::now() < end),
         }
     };
     assert!(text.contains(&t) && text.contains("offset 0") && text.contains("2 to 3"), "{text}");
@@ -199,16 +201,16 @@ fn c12_ranges_go_over_the_gaps_of_a_compacted_topic() {
         std::thread::sleep(Duration::from_millis(300));
         put("other", "o");
         last += 1;
-        let left = Rig::of(&t, None).range(&range(&t, 0, 0, 10)).unwrap();
+        let left = ReaderFixture::of(&t, None).range(&range(&t, 0, 0, 10)).unwrap();
         if left == ["9"] {
             break;
         }
         assert!(Instant::now() < end, "Kafka did not compact: {left:?}");
     }
-    let mut rig = Rig::of(&t, None);
-    assert_eq!(rig.range(&range(&t, 0, 0, 5)).unwrap(), [""; 0]);
-    assert_eq!(rig.range(&range(&t, 0, 5, 10)).unwrap(), ["9"]);
-    rig.range(&range(&t, 0, 10, last)).unwrap();
+    let mut fixture = ReaderFixture::of(&t, None);
+    assert_eq!(fixture.range(&range(&t, 0, 0, 5)).unwrap(), [""; 0]);
+    assert_eq!(fixture.range(&range(&t, 0, 5, 10)).unwrap(), ["9"]);
+    fixture.range(&range(&t, 0, 10, last)).unwrap();
 }
 
 #[test]
@@ -218,16 +220,16 @@ fn c2_brokers_that_go_away_are_trouble_and_no_error() {
     let at = mock.bootstrap_servers();
     let p: rdkafka::producer::BaseProducer = rdkafka::ClientConfig::new().set("bootstrap.servers", &at).create().unwrap();
     send(&p, "t", 0, &["a"]);
-    let mut rig = Rig::new(&KafkaSource::brokers(&at).topic("t"));
-    rig.reader.assign(0, &split("t", 0), Some(0)).unwrap();
-    assert_eq!(values(&rig.live(|r| r.len() == 1)), ["a"]);
+    let mut fixture = ReaderFixture::new(&KafkaSource::brokers(&at).topic("t"));
+    fixture.reader.assign(0, &split("t", 0), Some(0)).unwrap();
+    assert_eq!(values(&fixture.live(|r| r.len() == 1)), ["a"]);
     mock.broker_down(-1).unwrap();
-    let wait = |rig: &mut Rig, want: bool| {
+    let wait = |fixture: &mut ReaderFixture, want: bool| {
         let end = Instant::now() + PATIENCE;
         loop {
-            rig.live(|_| true);
-            rig.seal();
-            let trouble = rig.reader.health().err();
+            fixture.live(|_| true);
+            fixture.seal();
+            let trouble = fixture.reader.health().err();
             if trouble.is_some() == want {
                 return trouble;
             }
@@ -235,29 +237,29 @@ fn c2_brokers_that_go_away_are_trouble_and_no_error() {
             std::thread::sleep(Duration::from_millis(50));
         }
     };
-    assert!(wait(&mut rig, true).unwrap().contains(&at));
+    assert!(wait(&mut fixture, true).unwrap().contains(&at));
     mock.broker_up(-1).unwrap();
-    wait(&mut rig, false);
+    wait(&mut fixture, false);
     send(&p, "t", 0, &["b"]);
-    assert_eq!(values(&rig.live(|r| r.len() == 1)), ["b"]);
+    assert_eq!(values(&fixture.live(|r| r.len() == 1)), ["b"]);
 }
 
 #[test]
 fn a_reader_goes_at_once_also_without_a_broker() {
     let t = topic("drop", 1, &[]);
-    let rig = Rig::of(&t, Some(0));
-    rig.wait(PATIENCE);
+    let fixture = ReaderFixture::of(&t, Some(0));
+    fixture.wait(PATIENCE);
     // A reader that waits for its broker waits a minute, librdkafka's socket.timeout.ms.
     let began = Instant::now();
-    drop(rig);
+    drop(fixture);
     assert!(began.elapsed() < Duration::from_secs(30), "{:?}", began.elapsed());
-    let mut rig = Rig::new(&KafkaSource::brokers("127.0.0.1:1").topic("t"));
-    rig.reader.assign(0, &split("t", 0), Some(0)).unwrap();
+    let mut fixture = ReaderFixture::new(&KafkaSource::brokers("127.0.0.1:1").topic("t"));
+    fixture.reader.assign(0, &split("t", 0), Some(0)).unwrap();
     eventually("trouble", || {
-        rig.seal();
-        rig.reader.health().is_err_and(|t| t.contains("127.0.0.1:1"))
+        fixture.seal();
+        fixture.reader.health().is_err_and(|t| t.contains("127.0.0.1:1"))
     });
     let began = Instant::now();
-    drop(rig);
+    drop(fixture);
     assert!(began.elapsed() < Duration::from_secs(30), "{:?}", began.elapsed());
 }

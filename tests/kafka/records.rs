@@ -5,8 +5,8 @@ use tidemill::connector::source::SourceReader;
 use tidemill::prelude::*;
 
 use crate::child::TempDir;
-use crate::noted::{Noted, earliest, eventually, read_log};
-use crate::rig::{PATIENCE, Rig, brokers, configure, produce, producer, split, topic};
+use crate::fixture::{PATIENCE, ReaderFixture, brokers, configure, produce, producer, split, topic};
+use crate::recorder::{Recorder, earliest, eventually, read_log};
 
 #[test]
 fn c16_large_records_are_read_or_named_with_the_setting() {
@@ -17,13 +17,13 @@ fn c16_large_records_are_read_or_named_with_the_setting() {
         p.send(BaseRecord::<[u8], [u8]>::to(&t).payload(&vec![b'x'; n])).map_err(|(e, _)| e).unwrap();
         p.flush(PATIENCE).unwrap();
     }
-    let mut rig = Rig::of(&t, Some(0));
-    let rows = rig.live(|rows| rows.len() == 4);
+    let mut fixture = ReaderFixture::of(&t, Some(0));
+    let rows = fixture.live(|rows| rows.len() == 4);
     assert_eq!(rows.iter().map(|m| m.raw().len()).collect::<Vec<_>>(), sizes);
 
     let small = [("receive.message.max.bytes", "5000000"), ("fetch.max.bytes", "4000000")];
     let kafka = small.iter().fold(earliest(&t), |kafka, (key, value)| kafka.set(key, value));
-    let seen = Noted::default();
+    let seen = Recorder::default();
     let job = seen.start(kafka, 1);
     let text = job.await_termination().unwrap_err().to_string();
     assert!(text.contains("Invalid response size 100001") && text.contains("receive.message.max.bytes"), "{text}");
@@ -38,7 +38,8 @@ fn c19_times_are_what_they_are() {
         p.send(BaseRecord::<[u8], str>::to(&t).payload("v").timestamp(time)).map_err(|(e, _)| e).unwrap();
         p.flush(PATIENCE).unwrap();
     }
-    let times = |t: &str, n| Rig::of(t, Some(0)).live(|rows| rows.len() == n).iter().map(|m| m.timestamp()).collect::<Vec<_>>();
+    let times =
+        |t: &str, n| ReaderFixture::of(t, Some(0)).live(|rows| rows.len() == n).iter().map(|m| m.timestamp()).collect::<Vec<_>>();
     assert_eq!(times(&t, 4), [Some(5_000), Some(1_000), Some(-7), Some(3_000)]);
     let t = topic("times-log", 1, &[("message.timestamp.type", "LogAppendTime")]);
     p.send(BaseRecord::<[u8], str>::to(&t).payload("v").timestamp(5_000)).map_err(|(e, _)| e).unwrap();
@@ -196,8 +197,8 @@ fn c17_keys_and_values_may_be_missing_or_empty() {
     });
     assert_eq!(end.unwrap().records, 3);
     assert_eq!((values.rows(), bad.rows()), (vec!["v".to_string(), String::new()], vec![(t.clone(), 0, 1)]));
-    let mut rig = Rig::of(&t, Some(0));
-    rig.reader.assign(0, &split(&t, 0), Some(0)).unwrap();
-    let rows = rig.live(|rows| rows.len() == 3);
+    let mut fixture = ReaderFixture::of(&t, Some(0));
+    fixture.reader.assign(0, &split(&t, 0), Some(0)).unwrap();
+    let rows = fixture.live(|rows| rows.len() == 3);
     assert_eq!(rows.iter().map(|m| m.key()).collect::<Vec<_>>(), [None, Some(&b""[..]), Some(&b"k"[..])]);
 }

@@ -6,8 +6,8 @@ use std::path::PathBuf;
 use tidemill::checkpoint::{Directory, PlanRecord};
 
 use crate::child::{Ended, Program, Signal, path};
-use crate::noted::read_log;
-use crate::rig::{brokers, log_end, produce, topic};
+use crate::fixture::{brokers, log_end, produce, topic};
+use crate::recorder::read_log;
 
 struct Job {
     input: String,

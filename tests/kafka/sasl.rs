@@ -4,8 +4,8 @@ use tidemill::prelude::*;
 
 use crate::broker::Broker;
 use crate::child::addresses;
-use crate::noted::Noted;
-use crate::rig::{PATIENCE, topic_at};
+use crate::fixture::{PATIENCE, topic_at};
+use crate::recorder::Recorder;
 
 const PASSWORD: &str = "canary-of-the-right-password";
 
@@ -29,7 +29,7 @@ fn guarded() -> (Broker, String, String) {
 
 /// How a job that reads there ends.
 fn end(kafka: KafkaSource) -> String {
-    let text = Noted::default().start(kafka, 1).await_termination_or_timeout(PATIENCE).unwrap_err().to_string();
+    let text = Recorder::default().start(kafka, 1).await_termination_or_timeout(PATIENCE).unwrap_err().to_string();
     assert!(!text.contains("canary"), "{text}");
     text
 }

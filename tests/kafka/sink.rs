@@ -7,7 +7,7 @@ use tidemill::connector::sink::Part;
 use tidemill::connector::source::SourceReader;
 use tidemill::prelude::BatchTime;
 
-use crate::rig::{PATIENCE, Rig, brokers, producer, send, split, topic, values};
+use crate::fixture::{PATIENCE, ReaderFixture, brokers, producer, send, split, topic, values};
 
 fn parts<T>(rows: Vec<T>) -> [Part<T>; 1] {
     [Part { number: 0, rows }]
@@ -32,16 +32,16 @@ fn rows_come_back_and_marks_come_after_them() {
     )
     .unwrap();
     out.write_and_wait(BatchTime::from_millis(200), &parts(rows(0..0))).unwrap();
-    let mut rig = Rig::new(&KafkaSource::brokers(brokers()).topic(&t).include_headers());
-    rig.reader.assign(0, &split(&t, 0), Some(0)).unwrap();
-    let even = rig.live(|r| r.len() == 4);
+    let mut fixture = ReaderFixture::new(&KafkaSource::brokers(brokers()).topic(&t).include_headers());
+    fixture.reader.assign(0, &split(&t, 0), Some(0)).unwrap();
+    let even = fixture.live(|r| r.len() == 4);
     assert_eq!(values(&even), [r#"["k0",0]"#, r#"["k2",2]"#, r#"{"batch":100}"#, r#"{"batch":200}"#]);
     assert_eq!(even[1].key(), Some(&b"k2"[..]));
     assert_eq!(even[1].headers().collect::<Vec<_>>(), [("n", Some(&b"2"[..]))]);
     assert_eq!((even[2].key(), even[2].headers().count()), (None, 0), "nothing of a row stays for a mark");
-    let mut rig = Rig::of(&t, None);
-    rig.reader.assign(1, &split(&t, 1), Some(0)).unwrap();
-    let odd = rig.live(|r| r.len() == 4);
+    let mut fixture = ReaderFixture::of(&t, None);
+    fixture.reader.assign(1, &split(&t, 1), Some(0)).unwrap();
+    let odd = fixture.live(|r| r.len() == 4);
     assert_eq!((odd[1].key(), odd[1].value_opt()), (Some(&b"k3"[..]), None));
 }
 
@@ -59,7 +59,7 @@ fn c28_a_batch_that_fails_names_the_topic_and_can_be_written_again() {
     let text = out.write_and_wait(BatchTime::from_millis(1), &rows).unwrap_err().to_string();
     assert!(text.contains(&t) && text.contains(&brokers()) && text.contains("too large"), "{text}");
     out.write_and_wait(BatchTime::from_millis(1), &rows).unwrap();
-    let all = values(&Rig::of(&t, Some(0)).live(|r| r.len() >= 2));
+    let all = values(&ReaderFixture::of(&t, Some(0)).live(|r| r.len() >= 2));
     assert_eq!(all[all.len() - 2..], ["a", "b"], "the whole batch again, in order: {all:?}");
 }
 
@@ -69,7 +69,7 @@ fn c29_a_full_queue_is_waited_for() {
     let sink = KafkaSink::new(brokers(), &t).set("queue.buffering.max.messages", "100");
     let mut out = KafkaOutput::open(&sink, |row: &u64, rec: &mut ProducerRecord| _ = rec.json(row)).unwrap();
     out.write_and_wait(BatchTime::from_millis(1), &parts((0..5000).collect())).unwrap();
-    let all = values(&Rig::of(&t, Some(0)).live(|r| r.len() == 5000));
+    let all = values(&ReaderFixture::of(&t, Some(0)).live(|r| r.len() == 5000));
     assert!(all.iter().enumerate().all(|(i, v)| *v == i.to_string()), "in order");
 }
 
@@ -98,5 +98,5 @@ fn other_producers_of_the_topic_do_not_disturb() {
         out.write_and_wait(BatchTime::from_millis(i), &parts(vec![i])).unwrap();
     }
     p.flush(PATIENCE).unwrap();
-    assert_eq!(values(&Rig::of(&t, Some(0)).live(|r| r.len() == 6)), ["other", "0", "other", "1", "other", "2"]);
+    assert_eq!(values(&ReaderFixture::of(&t, Some(0)).live(|r| r.len() == 6)), ["other", "0", "other", "1", "other", "2"]);
 }

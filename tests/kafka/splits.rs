@@ -6,9 +6,9 @@ use tidemill::connector::kafka::enumerator::KafkaEnumerator;
 use tidemill::connector::kafka::source::{KafkaSource, StartFrom};
 use tidemill::connector::source::{SplitEnumerator, SplitOffset};
 
-use crate::noted::eventually;
+use crate::fixture::{PATIENCE, brokers, delete_before, grow, produce, split, topic};
 use crate::proxy::Proxy;
-use crate::rig::{PATIENCE, brokers, delete_before, grow, produce, split, topic};
+use crate::recorder::eventually;
 
 fn start(kafka: &KafkaSource) -> tidemill::Result<Vec<i64>> {
     Ok(KafkaEnumerator::new(kafka)?.start()?.iter().map(|s| s.from).collect())

@@ -8,8 +8,8 @@ use tidemill::prelude::*;
 
 use crate::broker::Broker;
 use crate::child::{TempDir, addresses};
-use crate::noted::{Noted, eventually};
-use crate::rig::{PATIENCE, producer, send, topic_at};
+use crate::fixture::{PATIENCE, producer, send, topic_at};
+use crate::recorder::{Recorder, eventually};
 
 /// Each listener of the broker that speaks TLS, and what is its own in the certificate that it shows.
 const LISTENERS: [(&str, &[&str]); 3] = [
@@ -91,14 +91,14 @@ fn c20_a_topic_is_read_over_tls_from_the_right_broker_only() {
     let [right, expired, other] = broker.tls;
     let vouched = |at| broker.reader(at).set("ssl.ca.location", &broker.ca);
 
-    let seen = Noted::default();
+    let seen = Recorder::default();
     let job = seen.start(vouched(right), 2);
     eventually("all records", || seen.records() == 3);
     job.stop_gracefully().unwrap();
     seen.checked();
 
     let reads = |at, kafka: KafkaSource, words: &[&str]| {
-        let seen = Noted::default();
+        let seen = Recorder::default();
         let job = || StreamingContext::builder("tls", secs(1)).start(seen.slowly(kafka, Duration::ZERO));
         refused(at, job, words);
         assert_eq!(seen.batches(), 0, "before any batch");

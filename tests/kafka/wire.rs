@@ -6,9 +6,9 @@ use tidemill::connector::kafka::sink::{KafkaOutput, ProducerRecord};
 use tidemill::connector::sink::Part;
 use tidemill::prelude::*;
 
-use crate::noted::{Noted, earliest, eventually, log_of};
+use crate::fixture::{PATIENCE, brokers, produce, producer, send, topic};
 use crate::proxy::Proxy;
-use crate::rig::{PATIENCE, brokers, produce, producer, send, topic};
+use crate::recorder::{Recorder, earliest, eventually, log_of};
 
 /// A source behind a proxy.
 fn behind(proxy: &Proxy, topic: &str) -> KafkaSource {
@@ -23,7 +23,7 @@ fn c31_a_slow_way_makes_slower_and_nothing_else() {
     (0..2).for_each(|p| produce(&input, p, &values));
     let proxy = Proxy::before(&brokers());
     proxy.slow(20_000);
-    let seen = Noted::default();
+    let seen = Recorder::default();
     let job = seen.start(behind(&proxy, &input), 2);
     eventually("all records", || seen.records() == 120);
     job.stop_gracefully().unwrap();
@@ -46,7 +46,7 @@ fn c31_a_slow_way_makes_slower_and_nothing_else() {
 fn c32_a_connection_that_is_dead_without_a_word_is_seen_and_made_again() {
     let topic = topic("half-open", 1, &[]);
     let proxy = Proxy::before(&brokers());
-    let seen = Noted::default();
+    let seen = Recorder::default();
     let job = seen.start(behind(&proxy, &topic), 1);
     produce(&topic, 0, &["a"]);
     eventually("the first record", || seen.records() == 1);
@@ -69,7 +69,7 @@ fn c33_bytes_that_changed_on_the_way_are_an_error_where_checksums_are_asked_for(
     produce(&topic, 0, &["a", mark, "c"]);
     let proxy = Proxy::before(&brokers());
     proxy.spoil(mark);
-    let seen = Noted::default();
+    let seen = Recorder::default();
     let job = seen.start(behind(&proxy, &topic).set("check.crcs", "true"), 1);
     let end = job.await_termination_or_timeout(PATIENCE);
     assert!(proxy.spoiled() > 0);
@@ -103,7 +103,7 @@ fn c36_a_client_that_is_throttled_is_slower_and_its_lag_shows_it() {
     let small = ["fetch.message.max.bytes", "fetch.max.bytes", "message.max.bytes"]
         .iter()
         .fold(earliest(&topic), |kafka, key| kafka.set(key, "20000"));
-    let seen = Noted::default();
+    let seen = Recorder::default();
     let begun = std::time::Instant::now();
     let job = seen.start(small.set("client.id", &topic), 1);
     let mut lagged = 0;

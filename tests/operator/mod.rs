@@ -3,12 +3,16 @@
 mod fallible;
 mod handover;
 mod home;
+mod laws;
 mod load;
+mod model;
 mod narrow;
 mod order;
 mod outputs;
 mod pair;
 mod restart;
 mod state;
+mod views;
 mod wide;
+mod window_checkpoints;
 mod windows;

@@ -172,7 +172,8 @@ fn print() {
     }
     for workers in ["1", "2", "4"] {
         let me = std::env::current_exe().unwrap();
-        let args = ["--exact", "operator::outputs::prints_here", "--ignored", "--nocapture", "--test-threads=1"];
+        let child = format!("{}::prints_here", module_path!().split_once("::").unwrap().1);
+        let args = ["--exact", &child, "--ignored", "--nocapture", "--test-threads=1"];
         let out = Command::new(me).args(args).env(WORKERS, workers).output().unwrap();
         let text = String::from_utf8(out.stdout).unwrap();
         let from = text.find(rule).unwrap_or_else(|| panic!("{text}\n{}", String::from_utf8_lossy(&out.stderr)));

@@ -1,92 +1,132 @@
-//! A checkpoint directory with every kind of window in it, as the first version of their pieces was written: it loads for ever.
-//! `tests/data/windows-v1`: one file a worker and checkpoint, each window whole in it, cut in the middle of a pane.
+//! Verbs over the last batches.
 
-use std::path::{Path, PathBuf};
+use std::collections::BTreeMap;
+use std::time::Duration;
 
-use tidemill::job::ManualClock;
-use tidemill::prelude::*;
+use proptest::prelude::*;
 
-type Pair = (char, i64);
+use super::model::*;
+use tidemill::core::time::millis;
+use tidemill::testing::try_run;
 
-/// 24 batches; the directory was made of the first 11 of them, and stopped.
-fn batches() -> Vec<Vec<Pair>> {
-    (0..24i64).map(|t| (0..=t % 4).map(|k| (char::from(b'a' + ((t * 3 + k * k) % 5) as u8), t * k % 7 - 2)).collect()).collect()
+/// A shape in batches of a millisecond.
+fn of((length, slide): (usize, usize)) -> (Duration, Duration) {
+    (millis(length as u64), millis(slide as u64))
 }
 
-/// What every window says at each batch time.
-fn run(dir: Option<&Path>, workers: u16, batches: Vec<Vec<Pair>>) -> Vec<(u64, Vec<String>)> {
-    let memory = MemorySink::new();
-    let out = memory.clone();
-    let builder = StreamingContext::builder("windows", millis(1)).workers(workers);
-    let builder = match dir {
-        Some(dir) => builder.checkpoint(dir).checkpoint_interval(millis(1)),
-        None => builder.without_checkpoint(),
-    };
-    let job = builder.start_on_clock(ManualClock::at(0), move |ssc| {
-        let s = ssc.test_stream(batches.clone());
-        let text = |name: &'static str| move |row: String| format!("{name} {row}");
-        let panes = s.over(millis(6), millis(4)).complete().map(|r| format!("{r:?}")).map(text("over"));
-        let counts = s.count_by_value_and_window(millis(5), millis(1)).changes().map(|r| format!("{r:?}")).map(text("count"));
-        let most =
-            s.reduce_by_key_and_window(i64::max, millis(6), millis(2)).changes().map(|r| format!("{r:?}")).map(text("most"));
-        let sums = s
-            .reduce_by_key_and_window_inverse(|a, b| a + b, |a, b| a - b, millis(6), millis(4))
-            .changes()
-            .map(|r| format!("{r:?}"))
-            .map(text("sums"));
-        let raw = s.window(millis(4), millis(2)).map(|r| format!("{r:?}")).map(text("raw"));
-        let states = s.update_state_by_key(|new: &[i64], n: Option<i64>| Some(n.unwrap_or(0) + new.iter().sum::<i64>()));
-        let states = states.map(|r| format!("{r:?}")).map(text("state"));
-        for rows in [panes, counts, most, sums, raw, states] {
-            rows.to_memory(&out);
-        }
-        Ok(())
-    });
-    job.and_then(JobHandle::await_termination).unwrap();
-    memory.batches().into_iter().map(|(t, rows)| (t.millis(), rows)).collect()
-}
+proptest! {
+    #![proptest_config(few())]
 
-/// A copy that a test may write.
-struct Copy(PathBuf);
-
-impl Copy {
-    fn of(name: &str) -> Self {
-        let copy = Copy(std::env::temp_dir().join(format!("tidemill-windows-{}-{name}", std::process::id())));
-        copy_all(&kept(), &copy.0);
-        copy
+    #[test]
+    fn window(shape in shape(), batches in batches(0u16..300)) {
+        let (length, slide) = of(shape);
+        check_batches(&batches, windows(&batches, shape), move |s| s.window(length, slide))?;
     }
-}
 
-impl Drop for Copy {
-    fn drop(&mut self) {
-        let _ = std::fs::remove_dir_all(&self.0);
+    #[test]
+    fn over(shape in shape(), batches in batches(0u16..4)) {
+        let (length, slide) = of(shape);
+        check_view(&batches, windows(&batches, shape), move |s| s.over(length, slide))?;
     }
-}
 
-fn kept() -> PathBuf {
-    Path::new(env!("CARGO_MANIFEST_DIR")).join("tests/data/windows-v1")
-}
+    #[test]
+    fn count_by_window(shape in shape(), batches in batches(0u16..4)) {
+        let (length, slide) = of(shape);
+        let mut begun = false;
+        let count = each(windows(&batches, shape), |rows| {
+            begun |= !rows.is_empty();
+            if begun { vec![rows.len() as i64] } else { vec![] }
+        });
+        check_view(&batches, count, move |s| s.count_by_window(length, slide))?;
+    }
 
-fn copy_all(from: &Path, to: &Path) {
-    std::fs::create_dir_all(to).unwrap();
-    for entry in std::fs::read_dir(from).unwrap().map(Result::unwrap) {
-        match entry.file_type().unwrap().is_dir() {
-            true => copy_all(&entry.path(), &to.join(entry.file_name())),
-            false => _ = std::fs::copy(entry.path(), to.join(entry.file_name())).unwrap(),
-        }
+    #[test]
+    fn count_by_value_and_window(shape in shape(), batches in batches(0u16..4)) {
+        let (length, slide) = of(shape);
+        let counts = each(windows(&batches, shape), counts);
+        check_view(&batches, counts, move |s| s.count_by_value_and_window(length, slide))?;
+    }
+
+    #[test]
+    fn reduce_by_window(shape in shape(), batches in batches(0u16..300)) {
+        let (length, slide) = of(shape);
+        let max = each(windows(&batches, shape), |rows| rows.into_iter().max().into_iter().collect());
+        check_view(&batches, max.clone(), move |s| s.reduce_by_window(u16::max, length, slide))?;
+        check_view(&batches, max, move |s| s.over(length, slide).top(1))?;
+    }
+
+    #[test]
+    fn reduce_by_window_inverse(shape in shape(), batches in batches(-5i64..5)) {
+        let (length, slide) = of(shape);
+        let mut begun = false;
+        let sums = each(windows(&batches, shape), |rows| {
+            begun |= !rows.is_empty();
+            if begun { vec![rows.iter().sum()] } else { vec![] }
+        });
+        check_view(&batches, sums, move |s| s.reduce_by_window_inverse(|a, b| a + b, |a, b| a - b, length, slide))?;
+    }
+
+    #[test]
+    fn reduce_by_key_and_window(shape in shape(), batches in batches(pair())) {
+        let (length, slide) = of(shape);
+        let max = |rows| by_key(rows).into_iter().map(|(k, vs)| (k, vs.into_iter().max().unwrap())).collect();
+        check_view(&batches, each(windows(&batches, shape), max), move |s| {
+            s.reduce_by_key_and_window(i64::max, length, slide)
+        })?;
+    }
+
+    /// A key once seen has a row for ever.
+    #[test]
+    fn reduce_by_key_and_window_inverse(shape in shape(), batches in batches(pair())) {
+        let (length, slide) = of(shape);
+        let mut all: BTreeMap<u8, i64> = BTreeMap::new();
+        let sums = each(windows(&batches, shape), |rows| {
+            all.values_mut().for_each(|n| *n = 0);
+            rows.into_iter().for_each(|(k, v)| *all.entry(k).or_insert(0) += v);
+            all.iter().map(|(k, n)| (*k, *n)).collect()
+        });
+        check_view(&batches, sums, move |s| {
+            s.reduce_by_key_and_window_inverse(|a, b| a + b, |a, b| a - b, length, slide)
+        })?;
+    }
+
+    /// A key that adds up to 0 has no row, and is none the worse for it.
+    #[test]
+    fn reduce_by_key_and_window_inverse_filter(shape in shape(), batches in batches(pair())) {
+        let (length, slide) = of(shape);
+        let sum = |(k, vs): (u8, Vec<i64>)| (k, vs.iter().sum::<i64>());
+        let sums = |rows| by_key(rows).into_iter().map(sum).filter(|(_, n)| *n != 0).collect();
+        check_view(&batches, each(windows(&batches, shape), sums), move |s| {
+            s.reduce_by_key_and_window_inverse_filter(|a, b| a + b, |a, b| a - b, |(_, n)| *n != 0, length, slide)
+        })?;
+    }
+
+    /// Two windows over one stream share its panes and its dictionary, and are united on both grids.
+    #[test]
+    fn windows_of_one_stream(a in shape(), b in shape(), batches in batches(0u16..4)) {
+        let ((length, slide), (other, step)) = (of(a), of(b));
+        let stand = |windows: &[(u64, Vec<u16>)], t| {
+            windows.iter().rev().find(|(at, _)| *at <= t).map(|(_, rows)| rows.clone()).unwrap_or_default()
+        };
+        let (one, two) = (windows(&batches, a), windows(&batches, b));
+        let on_grid = (1..=batches.len() as u64).filter(|t| t % a.1 as u64 == 0 || t % b.1 as u64 == 0);
+        let both = on_grid.map(|t| (t, [stand(&one, t), stand(&two, t)].concat())).collect();
+        check_view(&batches, both, move |s| s.over(length, slide).union(&s.over(other, step)))?;
     }
 }
 
 #[test]
-fn windows_that_the_first_version_saved_go_on() {
-    if std::env::var_os("TIDEMILL_MAKE_WINDOWS").is_some() {
-        run(Some(&kept()), 2, batches()[..11].to_vec());
-    }
-    let whole = run(None, 2, batches());
-    for workers in [1, 3] {
-        let copy = Copy::of(&workers.to_string());
-        let again = run(Some(&copy.0), workers, batches());
-        assert_eq!(again.first().map(|(t, _)| *t), Some(12), "it went on behind the checkpoint");
-        assert_eq!(again, whole.iter().filter(|(t, _)| *t > 11).cloned().collect::<Vec<_>>());
-    }
+fn a_wrong_window_is_refused_with_what_would_do() {
+    let run = |length, slide| {
+        let seen = try_run(1, millis(5), vec![vec![(1u8, 1i64)]], move |s| {
+            s.reduce_by_key_and_window(i64::max, millis(length), millis(slide)).complete()
+        });
+        seen.map(|seen| seen.len()).map_err(|e| e.to_string())
+    };
+    assert_eq!(run(10, 5), Ok(1));
+    let e = run(12, 5).unwrap_err();
+    assert!(e.contains("reduce_by_key_and_window (windows.rs:"), "{e}");
+    assert!(e.contains("window length of 12 ms") && e.contains("interval, 5 ms; the nearest is 10 ms"), "{e}");
+    let e = run(0, 3).unwrap_err();
+    assert!(e.contains("window length of 0 ms") && e.contains("slide of 3 ms") && e.lines().count() == 2, "{e}");
 }

@@ -377,3 +377,6 @@ impl<K: Key, A: Exchange> Merger<K, A> {
         (self.dict.len(), self.dict.ids())
     }
 }
+
+#[cfg(test)]
+mod tests;

@@ -13,6 +13,9 @@ mod two_stacks;
 mod window;
 mod windowed_reduce;
 
+#[cfg(test)]
+mod tests;
+
 /// See [`crate::engine::state::take_any`].
 #[cfg(any(test, feature = "testing"))]
 pub(crate) fn take_any(bytes: &[u8]) -> bool {

@@ -10,38 +10,38 @@ use tidemill::core::plan::Range;
 use tidemill::prelude::*;
 
 use crate::child::TempDir;
-use crate::noted::{Noted, earliest, eventually};
-use crate::rig::{Rig, brokers, delete_before, produce, range, split, topic, values};
+use crate::fixture::{ReaderFixture, brokers, delete_before, produce, range, split, topic, values};
+use crate::recorder::{Recorder, earliest, eventually};
 
 #[test]
 fn c5_a_reader_that_may_go_on_passes_over_what_aged_out_and_says_so() {
     let t = topic("passed", 1, &[]);
     produce(&t, 0, &["a", "b", "c"]);
     delete_before(&t, 0, 2);
-    let mut rig = Rig::new(&KafkaSource::brokers(brokers()).topic(&t).fail_on_data_loss(false));
-    rig.reader.assign(0, &split(&t, 0), Some(0)).unwrap();
-    assert_eq!(values(&rig.live(|r| r.len() == 1)), ["c"]);
-    assert_eq!((rig.sealed(), rig.reader.data_loss()), ((0, 3), vec![(0, 0..2)]));
+    let mut fixture = ReaderFixture::new(&KafkaSource::brokers(brokers()).topic(&t).fail_on_data_loss(false));
+    fixture.reader.assign(0, &split(&t, 0), Some(0)).unwrap();
+    assert_eq!(values(&fixture.live(|r| r.len() == 1)), ["c"]);
+    assert_eq!((fixture.sealed(), fixture.reader.data_loss()), ((0, 3), vec![(0, 0..2)]));
     produce(&t, 0, &["d"]);
-    assert_eq!(values(&rig.live(|r| r.len() == 1)), ["d"]);
-    assert_eq!((rig.sealed(), rig.reader.data_loss()), ((3, 4), vec![]), "said once");
+    assert_eq!(values(&fixture.live(|r| r.len() == 1)), ["d"]);
+    assert_eq!((fixture.sealed(), fixture.reader.data_loss()), ((3, 4), vec![]), "said once");
 
     delete_before(&t, 0, 4);
     produce(&t, 0, &["e", "f"]);
-    let mut rig = Rig::new(&KafkaSource::brokers(brokers()).topic(&t).fail_on_data_loss(false));
-    rig.reader.assign(0, &split(&t, 0), None).unwrap();
+    let mut fixture = ReaderFixture::new(&KafkaSource::brokers(brokers()).topic(&t).fail_on_data_loss(false));
+    fixture.reader.assign(0, &split(&t, 0), None).unwrap();
     let ranges = [(0, 2, vec![]), (2, 3, vec![]), (3, 5, vec!["e"]), (5, 6, vec!["f"])];
     let lost = [vec![(0, 2)], vec![(2, 3)], vec![(3, 4)], vec![]];
     for ((from, until, want), lost) in ranges.iter().zip(lost) {
-        assert_eq!(rig.range(&range(&t, 0, *from, *until)).unwrap(), *want, "[{from}, {until})");
+        assert_eq!(fixture.range(&range(&t, 0, *from, *until)).unwrap(), *want, "[{from}, {until})");
         assert_eq!(
-            rig.reader.data_loss().iter().map(|(_, at)| (at.start, at.end)).collect::<Vec<_>>(),
+            fixture.reader.data_loss().iter().map(|(_, at)| (at.start, at.end)).collect::<Vec<_>>(),
             lost,
             "[{from}, {until})"
         );
     }
     // Nobody has an answer for what was never there.
-    let text = rig.range(&range(&t, 0, 9, 10)).unwrap_err().to_string();
+    let text = fixture.range(&range(&t, 0, 9, 10)).unwrap_err().to_string();
     assert!(text.contains("offset 9") && text.contains("4 to 6"), "{text}");
 }
 
@@ -52,10 +52,10 @@ fn c6_a_reader_goes_elsewhere_at_whatever_moment_it_finds_its_offset_gone() {
     produce(&t, 0, &["a", "b", "c"]);
     delete_before(&t, 0, 2);
     for wait in (0..60).step_by(3) {
-        let mut rig = Rig::of(&t, None);
-        assert!(!rig.reader.read_range(0, &range(&t, 0, 0, 3), &mut |_, _, _| panic!("it is not there")).unwrap());
+        let mut fixture = ReaderFixture::of(&t, None);
+        assert!(!fixture.reader.read_range(0, &range(&t, 0, 0, 3), &mut |_, _, _| panic!("it is not there")).unwrap());
         std::thread::sleep(Duration::from_millis(wait));
-        assert_eq!(rig.range(&range(&t, 0, 2, 3)).unwrap(), ["c"], "after {wait} ms");
+        assert_eq!(fixture.range(&range(&t, 0, 2, 3)).unwrap(), ["c"], "after {wait} ms");
     }
 }
 
@@ -70,8 +70,8 @@ impl Aged {
         Aged { topic: topic(name, 1, &[]), dir: TempDir::new(name) }
     }
 
-    fn start(&self, stops: bool) -> (JobHandle, Noted) {
-        let seen = Noted::default();
+    fn start(&self, stops: bool) -> (JobHandle, Recorder) {
+        let seen = Recorder::default();
         let kafka = earliest(&self.topic).fail_on_data_loss(stops);
         let job = StreamingContext::builder("aged", millis(50)).workers(2).checkpoint(self.dir.path());
         let job = job.checkpoint_interval(secs(3_600)).start(seen.slowly(kafka, Duration::ZERO)).unwrap();
@@ -104,7 +104,7 @@ impl Aged {
             replay_foreach: true,
             ..RuntimeArgs::default()
         };
-        let (seen, kafka) = (Noted::default(), earliest(&self.topic).fail_on_data_loss(stops));
+        let (seen, kafka) = (Recorder::default(), earliest(&self.topic).fail_on_data_loss(stops));
         let job = StreamingContext::builder("aged", millis(50)).runtime(runtime);
         job.run(seen.slowly(kafka, Duration::ZERO)).map_err(|e| e.to_string())?;
         Ok(seen.checked().remove(&0).unwrap_or_default().into_iter().map(|(_, value)| value).collect())

@@ -159,27 +159,27 @@ pub fn range(topic: &str, partition: i32, from: i64, until: i64) -> SplitRange {
 }
 
 /// A reader as a worker drives it: it reads until there is nothing, then waits to be woken.
-pub struct Rig {
+pub struct ReaderFixture {
     pub reader: KafkaReader,
     woken: Arc<(Mutex<bool>, Condvar)>,
 }
 
-impl Rig {
-    pub fn new(kafka: &KafkaSource) -> Rig {
+impl ReaderFixture {
+    pub fn new(kafka: &KafkaSource) -> ReaderFixture {
         let woken = Arc::new((Mutex::new(false), Condvar::new()));
         let wake = woken.clone();
         let waker: Waker = Arc::new(move || {
             *wake.0.lock().unwrap() = true;
             wake.1.notify_one();
         });
-        Rig { reader: KafkaReader::new(kafka, waker).unwrap(), woken }
+        ReaderFixture { reader: KafkaReader::new(kafka, waker).unwrap(), woken }
     }
 
     /// A reader of partition 0 of a topic.
-    pub fn of(topic: &str, from: Option<i64>) -> Rig {
-        let mut rig = Rig::new(&KafkaSource::brokers(brokers()).topic(topic).start(StartFrom::earliest()));
-        rig.reader.assign(0, &split(topic, 0), from).unwrap();
-        rig
+    pub fn of(topic: &str, from: Option<i64>) -> ReaderFixture {
+        let mut fixture = ReaderFixture::new(&KafkaSource::brokers(brokers()).topic(topic).start(StartFrom::earliest()));
+        fixture.reader.assign(0, &split(topic, 0), from).unwrap();
+        fixture
     }
 
     /// `false`: nobody called.

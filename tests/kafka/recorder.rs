@@ -1,4 +1,4 @@
-//! A job that notes every batch it gets from a topic, and the comparison of what it noted with the log.
+//! A job that records every batch of a topic, and a check of its record against the log of the topic.
 
 use std::collections::BTreeMap;
 use std::sync::atomic::{AtomicBool, Ordering};
@@ -12,7 +12,7 @@ use rdkafka::{Message as _, Offset, TopicPartitionList};
 use tidemill::api::context::Builder;
 use tidemill::prelude::*;
 
-use crate::rig::{PATIENCE, answered, brokers};
+use crate::fixture::{PATIENCE, answered, brokers};
 
 /// The records of each partition, by offset.
 pub type Log = BTreeMap<i32, Vec<(i64, String)>>;
@@ -23,20 +23,20 @@ struct Batch {
     rows: Vec<(i32, i64, String)>,
 }
 
-/// What a job has noted so far.
+/// The batches that a job has had so far.
 #[derive(Clone, Default)]
-pub struct Noted(Arc<Mutex<Vec<Batch>>>);
+pub struct Recorder(Arc<Mutex<Vec<Batch>>>);
 
 pub fn builder(workers: u16) -> Builder {
-    StreamingContext::builder("noting", millis(50)).workers(workers)
+    StreamingContext::builder("recording", millis(50)).workers(workers)
 }
 
 pub fn earliest(topic: &str) -> KafkaSource {
     KafkaSource::brokers(brokers()).topic(topic).start(StartFrom::earliest()).discover_every(millis(200))
 }
 
-impl Noted {
-    /// The program that notes each batch of a source, taking `pause` for each: the same on every process.
+impl Recorder {
+    /// The program that records each batch of a source, and waits for `pause` in each. It is the same on every process.
     pub fn slowly(
         &self,
         kafka: KafkaSource,
@@ -47,16 +47,16 @@ impl Noted {
             let batches = batches.clone();
             ssc.kafka_direct_stream(kafka.clone()).foreach_batch(move |batch| {
                 let row = |m: &Message| (m.partition(), m.offset(), String::from_utf8_lossy(m.raw()).into_owned());
-                let noted = Batch { ranges: batch.offset_ranges().to_vec(), rows: batch.iter().map(row).collect() };
+                let recorded = Batch { ranges: batch.offset_ranges().to_vec(), rows: batch.iter().map(row).collect() };
                 std::thread::sleep(pause);
-                batches.lock().unwrap().push(noted);
+                batches.lock().unwrap().push(recorded);
                 Ok(())
             });
             Ok(())
         }
     }
 
-    /// A job that notes every batch of a source.
+    /// A job that records every batch of a source.
     pub fn start(&self, kafka: KafkaSource, workers: u16) -> JobHandle {
         builder(workers).start(self.slowly(kafka, Duration::ZERO)).unwrap()
     }
@@ -80,7 +80,7 @@ impl Noted {
         batches.last()?.ranges.iter().find(|r| r.partition == partition).map(|r| r.until)
     }
 
-    /// Waits until this many more batches are through; whether all of them were empty.
+    /// Waits for this many more batches. Returns whether all of them were empty.
     pub fn only_empty(&self, more: usize) -> bool {
         let from = self.batches();
         eventually("more batches", || self.batches() >= from + more);
@@ -145,7 +145,7 @@ pub fn read_log(brokers: &str, topic: &str, isolation: &str) -> (Log, BTreeMap<i
     (log, partitions.iter().map(end).collect())
 }
 
-/// Tells a thread to end when it goes, also by a failed assertion: the test would wait for the thread for ever.
+/// Stops a thread when it is dropped, also by a failed assertion. Without it the test would wait for the thread for ever.
 pub struct Off<'a>(pub &'a AtomicBool);
 
 impl Drop for Off<'_> {

@@ -3,11 +3,11 @@
 use proptest::prelude::*;
 
 use super::model::*;
-use crate::api::dstream::DStream;
-use crate::api::view::View;
-use crate::core::data::{Change, Key};
-use crate::core::time::millis;
-use crate::testing::{Seen, check, run, try_run};
+use tidemill::api::dstream::DStream;
+use tidemill::api::view::View;
+use tidemill::core::data::{Change, Key};
+use tidemill::core::time::millis;
+use tidemill::testing::{Seen, check, run, try_run};
 
 type Pairs<'s> = DStream<'s, (u8, i64)>;
 type Verb = for<'s> fn(&Pairs<'s>) -> Pairs<'s>;

@@ -15,8 +15,8 @@ use tidemill::checkpoint::Directory;
 use tidemill::prelude::*;
 
 use crate::child::{Program, Signal, TempFile, addresses, hostfile};
-use crate::noted::{Log, Off, log_of, read_log};
-use crate::rig::{PATIENCE, answered, brokers, produce, producer, send, topic, transactional};
+use crate::fixture::{PATIENCE, answered, brokers, produce, producer, send, topic, transactional};
+use crate::recorder::{Log, Off, log_of, read_log};
 
 /// Each word's totals, in the order in which they were written.
 type Totals = BTreeMap<String, Vec<i64>>;

@@ -58,7 +58,7 @@ impl Drop for Dir {
 #[test]
 fn a17_a_poison_batch_is_named_and_runs_when_the_program_is_mended() {
     let dir = Dir(std::env::temp_dir().join(format!("tidemill-poison-{}", std::process::id())));
-    let test = "--exact batch::poison::the_job_with_a_poison_batch --ignored --nocapture";
+    let test = "--exact job::poison::the_job_with_a_poison_batch --ignored --nocapture";
     let binary = std::env::current_exe().unwrap();
     let script = format!("{DIR}='{}' exec '{}' {test}", dir.0.display(), binary.display());
     let launch = Launch {

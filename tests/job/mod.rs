@@ -8,7 +8,6 @@ mod failure;
 mod graph;
 mod listener;
 mod outputs;
-mod pieces;
 mod poison;
 mod resume;
 mod signals;
@@ -18,9 +17,9 @@ use tidemill::job::ManualClock;
 use tidemill::prelude::*;
 
 /// The batch interval of these tests.
-const TICK: u64 = 10;
+pub const TICK: u64 = 10;
 
-fn job(workers: u16) -> Builder {
+pub fn job(workers: u16) -> Builder {
     StreamingContext::builder("live", millis(TICK)).workers(workers)
 }
 

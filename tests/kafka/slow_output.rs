@@ -8,8 +8,8 @@ use std::time::Duration;
 use rdkafka::producer::{BaseRecord, Producer};
 use tidemill::prelude::*;
 
-use crate::noted::{earliest, eventually};
-use crate::rig::{PATIENCE, producer, topic};
+use crate::fixture::{PATIENCE, producer, topic};
+use crate::recorder::{earliest, eventually};
 
 /// The topic of the child.
 const TOPIC: &str = "TIDEMILL_TEST_SLOW_TOPIC";
@@ -78,7 +78,7 @@ fn e7_a_slow_output_under_a_fast_topic() {
         }
     }
     p.flush(PATIENCE).unwrap();
-    let args = ["--exact", "slow::reads_slowly", "--ignored", "--nocapture", "--test-threads=1"];
+    let args = ["--exact", "slow_output::reads_slowly", "--ignored", "--nocapture", "--test-threads=1"];
     let out = Command::new(std::env::current_exe().unwrap()).args(args).env(TOPIC, &topic).output().unwrap();
     println!("{}", String::from_utf8_lossy(&out.stdout));
     assert!(out.status.success(), "{}", String::from_utf8_lossy(&out.stderr));

@@ -5,14 +5,14 @@ use std::fmt::Debug;
 
 use proptest::prelude::*;
 
-use crate::api::context::StreamingContext;
-use crate::api::dstream::DStream;
-use crate::api::view::View;
-use crate::connector::memory::MemorySink;
-use crate::core::data::{Change, Data, Exchange, Key, encoded};
-use crate::core::time::{BatchTime, millis};
-use crate::job::ManualClock;
-use crate::testing::Seen;
+use tidemill::api::context::StreamingContext;
+use tidemill::api::dstream::DStream;
+use tidemill::api::view::View;
+use tidemill::connector::memory::MemorySink;
+use tidemill::core::data::{Change, Data, Exchange, Key, encoded};
+use tidemill::core::time::{BatchTime, millis};
+use tidemill::job::ManualClock;
+use tidemill::testing::Seen;
 
 /// Few cases: each is three jobs.
 pub fn few() -> ProptestConfig {
@@ -139,7 +139,7 @@ where
     V: for<'s> Fn(&DStream<'s, T>) -> DStream<'s, U> + Clone + Send + Sync + 'static,
 {
     for workers in [1, 2, 4] {
-        prop_assert_eq!(&crate::testing::run(workers, batches.to_vec(), verb.clone()), &expected, "at {} workers", workers);
+        prop_assert_eq!(&tidemill::testing::run(workers, batches.to_vec(), verb.clone()), &expected, "at {} workers", workers);
     }
     Ok(())
 }

@@ -5,7 +5,7 @@ use std::collections::BTreeMap;
 use proptest::prelude::*;
 
 use super::model::*;
-use crate::core::time::millis;
+use tidemill::core::time::millis;
 
 /// Every value of a key on the left with every value of it on the right.
 fn joined<A: Clone, B: Clone>(left: &[(u8, A)], right: &[(u8, B)]) -> Vec<(u8, (A, B))> {

@@ -5,8 +5,11 @@ use std::path::PathBuf;
 
 use tidemill::checkpoint::{Directory, Manifest};
 
-use super::*;
+use tidemill::job::ManualClock;
+use tidemill::prelude::*;
+
 use crate::harness::eventually;
+use crate::job::{TICK, job};
 
 struct Dir(PathBuf);
 

@@ -8,15 +8,15 @@ use rdkafka::producer::{BaseRecord, Producer};
 use tidemill::prelude::*;
 
 use crate::broker::Broker;
-use crate::noted::{Noted, Off, eventually, log_of};
-use crate::rig::{PATIENCE, producer, topic_at};
+use crate::fixture::{PATIENCE, producer, topic_at};
+use crate::recorder::{Off, Recorder, eventually, log_of};
 
 #[test]
 fn c2_a_broker_that_is_killed_and_comes_back_costs_nothing() {
     let broker = Broker::start("0", &[]);
     let at = &*broker.address;
     let topic = topic_at(at, "away", 2, &[]);
-    let seen = Noted::default();
+    let seen = Recorder::default();
     let job = seen.start(KafkaSource::brokers(at).topic(&topic).start(StartFrom::earliest()), 2);
     // Idempotent: what it sends again is in the log once.
     let p = producer(&[("bootstrap.servers", at), ("enable.idempotence", "true"), ("reconnect.backoff.max.ms", "500")]);
@@ -74,7 +74,7 @@ fn a_job_ends_also_while_the_broker_is_away() {
     (0..10).for_each(|n| p.send(BaseRecord::<[u8], str>::to("t").payload("v").partition(n % 2)).map_err(|(e, _)| e).unwrap());
     p.flush(PATIENCE).unwrap();
     for workers in [1, 4] {
-        let seen = Noted::default();
+        let seen = Recorder::default();
         let job = seen.start(KafkaSource::brokers(&at).topic("t").start(StartFrom::earliest()), workers);
         eventually("the records", || seen.records() == 10);
         mock.broker_down(-1).unwrap();

@@ -5,8 +5,8 @@ use std::path::PathBuf;
 use tidemill::prelude::*;
 
 use crate::child::{Ended, Program, Signal, TempDir};
-use crate::noted::{earliest, read_log};
-use crate::rig::{brokers, produce, topic};
+use crate::fixture::{brokers, produce, topic};
+use crate::recorder::{earliest, read_log};
 
 const TOPICS: &str = "TIDEMILL_TEST_TOPICS";
 const DIRECTORY: &str = "TIDEMILL_TEST_DIRECTORY";
@@ -36,7 +36,7 @@ struct Copy {
 
 impl Copy {
     fn start(&self, env: &[(&str, &str)]) -> Program {
-        let args = ["--exact", "stopped::copies", "--ignored", "--nocapture", "--test-threads=1"];
+        let args = ["--exact", "txn_timeout::copies", "--ignored", "--nocapture", "--test-threads=1"];
         let mut command = std::process::Command::new(std::env::current_exe().unwrap());
         let topics = format!("{} {}", self.input, self.output);
         command.args(args).env(TOPICS, topics).env(DIRECTORY, self.dir.path());

@@ -1,0 +1,3 @@
+//! Checkpoint directories that older versions wrote.
+
+mod old_formats;

@@ -1,0 +1,92 @@
+//! A checkpoint directory with every kind of window in it, as the first version of their pieces was written: it loads for ever.
+//! `tests/data/windows-v1`: one file a worker and checkpoint, each window whole in it, cut in the middle of a pane.
+
+use std::path::{Path, PathBuf};
+
+use tidemill::job::ManualClock;
+use tidemill::prelude::*;
+
+type Pair = (char, i64);
+
+/// 24 batches; the directory was made of the first 11 of them, and stopped.
+fn batches() -> Vec<Vec<Pair>> {
+    (0..24i64).map(|t| (0..=t % 4).map(|k| (char::from(b'a' + ((t * 3 + k * k) % 5) as u8), t * k % 7 - 2)).collect()).collect()
+}
+
+/// What every window says at each batch time.
+fn run(dir: Option<&Path>, workers: u16, batches: Vec<Vec<Pair>>) -> Vec<(u64, Vec<String>)> {
+    let memory = MemorySink::new();
+    let out = memory.clone();
+    let builder = StreamingContext::builder("windows", millis(1)).workers(workers);
+    let builder = match dir {
+        Some(dir) => builder.checkpoint(dir).checkpoint_interval(millis(1)),
+        None => builder.without_checkpoint(),
+    };
+    let job = builder.start_on_clock(ManualClock::at(0), move |ssc| {
+        let s = ssc.test_stream(batches.clone());
+        let text = |name: &'static str| move |row: String| format!("{name} {row}");
+        let panes = s.over(millis(6), millis(4)).complete().map(|r| format!("{r:?}")).map(text("over"));
+        let counts = s.count_by_value_and_window(millis(5), millis(1)).changes().map(|r| format!("{r:?}")).map(text("count"));
+        let most =
+            s.reduce_by_key_and_window(i64::max, millis(6), millis(2)).changes().map(|r| format!("{r:?}")).map(text("most"));
+        let sums = s
+            .reduce_by_key_and_window_inverse(|a, b| a + b, |a, b| a - b, millis(6), millis(4))
+            .changes()
+            .map(|r| format!("{r:?}"))
+            .map(text("sums"));
+        let raw = s.window(millis(4), millis(2)).map(|r| format!("{r:?}")).map(text("raw"));
+        let states = s.update_state_by_key(|new: &[i64], n: Option<i64>| Some(n.unwrap_or(0) + new.iter().sum::<i64>()));
+        let states = states.map(|r| format!("{r:?}")).map(text("state"));
+        for rows in [panes, counts, most, sums, raw, states] {
+            rows.to_memory(&out);
+        }
+        Ok(())
+    });
+    job.and_then(JobHandle::await_termination).unwrap();
+    memory.batches().into_iter().map(|(t, rows)| (t.millis(), rows)).collect()
+}
+
+/// A copy that a test may write.
+struct Copy(PathBuf);
+
+impl Copy {
+    fn of(name: &str) -> Self {
+        let copy = Copy(std::env::temp_dir().join(format!("tidemill-windows-{}-{name}", std::process::id())));
+        copy_all(&kept(), &copy.0);
+        copy
+    }
+}
+
+impl Drop for Copy {
+    fn drop(&mut self) {
+        let _ = std::fs::remove_dir_all(&self.0);
+    }
+}
+
+fn kept() -> PathBuf {
+    Path::new(env!("CARGO_MANIFEST_DIR")).join("tests/data/windows-v1")
+}
+
+fn copy_all(from: &Path, to: &Path) {
+    std::fs::create_dir_all(to).unwrap();
+    for entry in std::fs::read_dir(from).unwrap().map(Result::unwrap) {
+        match entry.file_type().unwrap().is_dir() {
+            true => copy_all(&entry.path(), &to.join(entry.file_name())),
+            false => _ = std::fs::copy(entry.path(), to.join(entry.file_name())).unwrap(),
+        }
+    }
+}
+
+#[test]
+fn windows_that_the_first_version_saved_go_on() {
+    if std::env::var_os("TIDEMILL_MAKE_WINDOWS").is_some() {
+        run(Some(&kept()), 2, batches()[..11].to_vec());
+    }
+    let whole = run(None, 2, batches());
+    for workers in [1, 3] {
+        let copy = Copy::of(&workers.to_string());
+        let again = run(Some(&copy.0), workers, batches());
+        assert_eq!(again.first().map(|(t, _)| *t), Some(12), "it went on behind the checkpoint");
+        assert_eq!(again, whole.iter().filter(|(t, _)| *t > 11).cloned().collect::<Vec<_>>());
+    }
+}
