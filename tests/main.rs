@@ -2,6 +2,7 @@
 //!
 //! `cargo test --features testing --test main`, or `scripts/test`.
 
+mod api_docs;
 mod batch;
 mod connector;
 mod harness;

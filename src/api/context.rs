@@ -67,7 +67,28 @@ impl StreamingContext<'_> {
 
 type Setting = Box<dyn FnOnce(&mut Config) + Send>;
 
-/// What a job runs by, before it starts. Every method says its default.
+/// The settings of a job, before it starts. Every method says its default.
+///
+/// ```
+/// use tidemill::prelude::*;
+/// let queue = QueueSource::from_batches([vec![1, 2], vec![3]]);
+/// let seen = MemorySink::new();
+/// let out = seen.clone();
+/// let job = StreamingContext::builder("settings", millis(5))
+///     .workers(2)
+///     .batches_in_flight(4)
+///     .batch_bytes(16 << 20)
+///     .gather_cap(64 << 20)
+///     .output_tries(5)
+///     .backpressure(Backpressure::default())
+///     .without_checkpoint();
+/// job.run(move |ssc| {
+///     ssc.queue_stream(&queue).map(|n| n * 10).to_memory(&out);
+///     Ok(())
+/// })
+/// .unwrap();
+/// assert_eq!(seen.rows(), [10, 20, 30]);
+/// ```
 #[must_use = "nothing runs before `run` or `start`"]
 pub struct Builder {
     name: String,
@@ -86,35 +107,36 @@ impl Builder {
         self.set(|c| c.runtime = args)
     }
 
-    /// Worker threads; 1 unless said.
+    /// The number of worker threads of each process. Default: 1.
     pub fn workers(self, n: u16) -> Self {
         self.set(move |c| c.runtime.workers = n)
     }
 
-    /// At most this many batches are closed and not yet computed; 2 unless said. Sources wait when it is reached.
+    /// At most this many batches are closed and not yet computed; then sources wait. Default: 2; at least 1.
     pub fn batches_in_flight(self, n: usize) -> Self {
         self.set(move |c| c.in_flight = n.max(1))
     }
 
-    /// About so many bytes go into one batch on one worker: it reads no more once there are as many. 64 MiB unless said. While as
-    /// many wait at the outputs of a process, the open batch stays open; the few batches before it are under way by then.
+    /// A soft limit on the bytes that one worker reads into one batch. Default: 64 MiB. While as many bytes wait at the outputs of a
+    /// process, the open batch is not closed.
     pub fn batch_bytes(self, n: usize) -> Self {
         self.set(move |c| c.batch_bytes = n.max(1))
     }
 
-    /// At most this many bytes are gathered for `transform`, `foreach_batch` and full sorts; 256 MiB unless said.
+    /// At most this many bytes of one batch are gathered for `transform`, `foreach_batch` and full sorts. A larger batch ends the job
+    /// with [`Error::GatherCap`]. Default: 256 MiB.
     pub fn gather_cap(self, n: usize) -> Self {
         self.set(move |c| c.gather_cap = n)
     }
 
-    /// Sources are read no faster than the job has shown that it can; off unless said. `--backpressure` does so, too.
+    /// Limits the rate of sources to the rate at which the job has processed batches. Default: no limit. `--backpressure` sets it too.
     #[doc(alias = "spark.streaming.backpressure.enabled")]
     pub fn backpressure(self, how: Backpressure) -> Self {
         self.set(move |c| c.backpressure = Some(how))
     }
 
     /// A setting by Spark's name: `spark.streaming.backpressure.*`, `spark.streaming.kafka.maxRatePerPartition`,
-    /// `spark.streaming.receiver.maxRate`. One that is not known is an error at the start; `--conf` wins over these.
+    /// `spark.streaming.receiver.maxRate`. An unknown name is an error at the start. `--conf` overrides these.
     ///
     /// ```
     /// # use tidemill::prelude::*;
@@ -126,12 +148,12 @@ impl Builder {
         self.set(|c| c.conf.push(setting))
     }
 
-    /// How often a failing output operation is tried before the job stops; 3 unless said.
+    /// How often an output operation is tried before the job fails. Default: 3; at least 1.
     pub fn output_tries(self, n: u32) -> Self {
         self.set(move |c| c.output_tries = n.max(1))
     }
 
-    /// What outputs see of overdue batch times; every one unless said.
+    /// The overdue batch times that outputs see after a pause. Default: every one.
     pub fn catch_up(self, what: CatchUp) -> Self {
         self.set(move |c| c.runtime.catch_up = what)
     }
@@ -163,12 +185,12 @@ impl Builder {
         self.set(|c| c.runtime.checkpoint = Some(dir))
     }
 
-    /// The time between two checkpoints, a multiple of the batch interval; ten seconds, or the first multiple after, unless said.
+    /// The time between two checkpoints, a multiple of the batch interval. Default: ten seconds, rounded up to a multiple.
     pub fn checkpoint_interval(self, every: Duration) -> Self {
         self.set(move |c| c.runtime.checkpoint_interval = Some(every))
     }
 
-    /// States are lost when this job ends, and that is meant: no warning.
+    /// Runs without a checkpoint directory, and without the warning that states are lost when the job ends.
     pub fn without_checkpoint(self) -> Self {
         self.set(|c| (c.runtime.checkpoint, c.warns) = (None, false))
     }
