@@ -75,18 +75,12 @@ type Setting = Box<dyn FnOnce(&mut Config) + Send>;
 /// let seen = MemorySink::new();
 /// let out = seen.clone();
 /// let job = StreamingContext::builder("settings", millis(5))
-///     .workers(2)
-///     .batches_in_flight(4)
-///     .batch_bytes(16 << 20)
-///     .gather_cap(64 << 20)
-///     .output_tries(5)
-///     .backpressure(Backpressure::default())
-///     .without_checkpoint();
+///     .workers(2).batches_in_flight(4).batch_bytes(16 << 20).gather_cap(64 << 20)
+///     .output_tries(5).backpressure(Backpressure::default()).without_checkpoint();
 /// job.run(move |ssc| {
 ///     ssc.queue_stream(&queue).map(|n| n * 10).to_memory(&out);
 ///     Ok(())
-/// })
-/// .unwrap();
+/// }).unwrap();
 /// assert_eq!(seen.rows(), [10, 20, 30]);
 /// ```
 #[must_use = "nothing runs before `run` or `start`"]
@@ -516,9 +510,8 @@ mod tests {
             worker.dataflow(|scope| {
                 let flow = Flow { scope, ticks: Vec::new().to_stream(scope) };
                 let config = Arc::new(StreamingContext::builder("ids", millis(1)).config().unwrap());
-                let (outputs, _) = OutputChannel::new();
                 let fail = Rc::new(|e: Error| panic!("{e}"));
-                let graph = Graph::new(flow, config, true, outputs, Outbox::default(), fail);
+                let graph = Graph::new(flow, config, true, OutputChannel::new().0, Outbox::default(), fail);
                 let ssc = StreamingContext { graph: graph.clone() };
                 let pairs = ssc.queue_stream(&QueueSource::from_batches([vec![('a', 1)]])).map(|p| p);
                 let (one, two) = (pairs.sum_by_key(), pairs.sum_by_key().named("totals"));

@@ -152,7 +152,7 @@ impl Ring {
                 self.inside.push_back((end, pane));
             } else {
                 // The slide is longer than the window: some batches are in no window.
-                pane.rows().iter().for_each(|(id, n)| _ = dict.release(*id, *n, t));
+                pane.rows().iter().for_each(|(id, n)| dict.release(*id, *n, t));
             }
         }
         changes
