@@ -20,7 +20,7 @@ pub struct Args {
     /// The program's checkpoint directory: it gets this argument too, and when a process fails or hangs all start again
     #[arg(long, value_name = "DIR")]
     checkpoint: Option<PathBuf>,
-    /// Emitter up after so many restarts without a new committed batch in between
+    /// Give up after so many restarts without a new committed batch in between
     #[arg(long, default_value_t = 10, value_name = "K", requires = "checkpoint")]
     restarts: u32,
     /// The program and its arguments, after `--`
