@@ -3,6 +3,7 @@
 //!
 //! `cargo test --features testing --test main`, or `scripts/test`.
 
+mod api_docs;
 mod checkpoint;
 mod connector;
 mod harness;

@@ -368,9 +368,8 @@ mod tests {
             worker.dataflow(|scope| {
                 let flow = Flow { scope, ticks: Vec::new().to_stream(scope) };
                 let config = Arc::new(StreamingContext::builder("ids", millis(1)).config().unwrap());
-                let (outputs, _) = OutputChannel::new();
                 let fail = Rc::new(|e: Error| panic!("{e}"));
-                let graph = Graph::new(flow, config, true, outputs, Outbox::default(), fail);
+                let graph = Graph::new(flow, config, true, OutputChannel::new().0, Outbox::default(), fail);
                 let ssc = StreamingContext { graph: graph.clone() };
                 let pairs = ssc.queue_stream(&QueueSource::from_batches([vec![('a', 1)]])).map(|p| p);
                 let (one, two) = (pairs.sum_by_key(), pairs.sum_by_key().named("totals"));

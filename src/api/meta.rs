@@ -33,7 +33,7 @@ impl Meta {
         Meta { lineage: lineage.into(), schedule: self.schedule.union(&other.schedule), state }
     }
 
-    /// The same, with a batch every so many milliseconds.
+    /// The same, with a batch every `ms` milliseconds.
     pub fn every(&self, ms: u64) -> Self {
         self.scheduled(Schedule::every(ms))
     }

@@ -312,7 +312,7 @@ mod tests {
     use proptest::prelude::*;
 
     proptest! {
-        /// The window at each time on the grid is what its definition says, whatever the shape.
+        /// At each slide the window holds what its definition says, for any length and slide.
         #[test]
         fn a_ring_is_its_window(length in 1u64..9, slide in 1u64..9, batches in prop::collection::vec(0i64..4, 1..40)) {
             let spec = WindowSpec { length, slide, interval: 1 };

@@ -264,8 +264,8 @@ mod tests {
         }
     }
 
-    /// A key that is saved at some times, each time what came since the last one, is put together as it was, folds and all; from
-    /// all pieces, and without those that are older than the window.
+    /// A key whose changes are saved at some times is restored as it was, folds included: from all chunks, and without those that are
+    /// older than the window.
     fn saved_in_parts<F: WindowFold<String, Panes: Clone + PartialEq + std::fmt::Debug>>(
         fold: &F,
         (length, pane): (u64, u64),

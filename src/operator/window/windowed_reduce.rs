@@ -306,7 +306,7 @@ mod tests {
         rows
     }
 
-    /// One goes on, the other is loaded at `cut` in two halves, from pieces that were saved every few batches: they say the same.
+    /// One state continues; another is restored at `cut` in two halves, from chunks of every few batches. Both have the same results.
     fn goes_on<F: WindowFold<i64>>(
         make: impl Fn() -> WindowedReduce<String, i64, F, fn(&(String, i64)) -> bool>,
         cut: u64,

@@ -1,0 +1,255 @@
+//! The API documentation: every public item of a library module that a user calls has an example, or is on the list below.
+//!
+//! Textual, like tidy: it reads the doc comment above each `pub` item. Accessors without arguments, trait impls and fields need no
+//! example. An example of a type counts for the methods that it calls, and an example of a method for its type.
+
+use std::collections::BTreeSet;
+use std::path::Path;
+
+/// Rooms whose public items are for users. The others are public for programs of this package.
+const ROOMS: &[&str] =
+    &["src/api", "src/operator", "src/connector", "src/format", "src/arrangement", "src/job", "src/metrics", "src/core"];
+
+/// Items without an example: `file: Type::name`.
+const WITHOUT: &[&str] = &[
+    "api/config.rs: CatchUp",
+    "api/config.rs: interval",
+    "api/context.rs: Builder::catch_up",
+    "api/context.rs: Builder::checkpoint_interval",
+    "api/context.rs: Builder::runtime",
+    "connector/kafka/enumerator.rs: KafkaEnumerator",
+    "connector/kafka/enumerator.rs: KafkaEnumerator::new",
+    "connector/kafka/group_offsets.rs: CommitOffsets",
+    "connector/kafka/reader.rs: KafkaReader",
+    "connector/kafka/reader.rs: KafkaReader::new",
+    "connector/kafka/sink.rs: KafkaOutput",
+    "connector/kafka/sink.rs: KafkaOutput::new",
+    "connector/kafka/sink.rs: KafkaOutput::open",
+    "connector/kafka/sink.rs: KafkaOutput::write_and_wait",
+    "connector/kafka/sink.rs: KafkaSink::shards",
+    "connector/kafka/sink.rs: ProducerRecord",
+    "connector/kafka/sink.rs: ProducerRecord::header",
+    "connector/kafka/sink.rs: ProducerRecord::json",
+    "connector/kafka/sink.rs: ProducerRecord::key",
+    "connector/kafka/sink.rs: ProducerRecord::partition",
+    "connector/kafka/sink.rs: ProducerRecord::tombstone",
+    "connector/kafka/sink.rs: ProducerRecord::value",
+    "connector/kafka/source.rs: KafkaSource::commit_offsets",
+    "connector/kafka/source.rs: KafkaSource::discover_every",
+    "connector/kafka/source.rs: KafkaSource::first_batch_cap",
+    "connector/kafka/source.rs: KafkaSource::group_id",
+    "connector/kafka/source.rs: KafkaSource::include_headers",
+    "connector/kafka/source.rs: KafkaSource::max_rate_per_partition",
+    "connector/kafka/source.rs: KafkaSource::pattern",
+    "connector/kafka/source.rs: KafkaSource::set",
+    "connector/kafka/source.rs: KafkaSource::tombstones",
+    "connector/kafka/source.rs: KafkaSource::topics",
+    "connector/kafka/source.rs: StartFrom::earliest",
+    "connector/kafka/source.rs: StartFrom::from_timestamp",
+    "connector/kafka/source.rs: StartFrom::latest",
+    "connector/kafka/source.rs: Tombstones",
+    "connector/kafka/stream.rs: StreamingContext::kafka_direct_stream",
+    "connector/kafka/stream.rs: StreamingContext::kafka_ranges",
+    "connector/memory.rs: MemorySink",
+    "connector/memory.rs: MemorySink::new",
+    "connector/message.rs: Headers",
+    "connector/queue.rs: QueueSource",
+    "connector/queue.rs: QueueSource::from_batches",
+    "connector/queue.rs: QueueSource::new",
+    "connector/queue.rs: QueueSource::push",
+    "connector/sink.rs: BatchId",
+    "connector/sink.rs: CommitGroup",
+    "connector/sink.rs: Committed",
+    "connector/sink.rs: Distribution",
+    "connector/sink.rs: Part",
+    "connector/sink.rs: SinkBatch::with_id",
+    "connector/sink.rs: SinkContext",
+    "connector/sink.rs: TransactionalSink",
+    "connector/sink_to.rs: DStream::sink_to",
+    "connector/source.rs: MaxRate",
+    "connector/source.rs: Sealed",
+    "connector/source.rs: SourceReader",
+    "connector/source.rs: SplitEnumerator",
+    "core/clock.rs: ManualClock",
+    "core/clock.rs: ManualClock::at",
+    "core/clock.rs: ManualClock::set",
+    "core/data.rs: BadRecord",
+    "core/data.rs: Change",
+    "core/data.rs: Data",
+    "core/data.rs: PartitionId",
+    "core/data.rs: Rows",
+    "core/plan.rs: Limits::new",
+    "core/plan.rs: Limits::of",
+    "core/plan.rs: Plan",
+    "core/plan.rs: Range",
+    "core/plan.rs: Range::new",
+    "core/plan.rs: RunId",
+    "core/plan.rs: Split::custom_received",
+    "core/plan.rs: SplitOffset",
+    "core/plan.rs: SplitRange",
+    "job/run.rs: Builder::start",
+    "job/run.rs: Builder::start_on_clock",
+    "job/run.rs: JobHandle",
+    "job/run.rs: JobHandle::add_streaming_listener",
+    "job/run.rs: JobHandle::await_termination",
+    "job/run.rs: JobHandle::await_termination_or_timeout",
+    "job/run.rs: JobHandle::stop_gracefully",
+    "job/run.rs: JobHandle::stop_now",
+    "job/run.rs: Summary",
+    "metrics/mod.rs: BatchInfo",
+    "metrics/mod.rs: Statistics",
+    "metrics/mod.rs: StreamingListener",
+    "operator/decode.rs: DStream::decode",
+    "operator/decode.rs: Decode",
+    "operator/decode.rs: Decoded",
+    "operator/decode.rs: Json",
+    "operator/decode.rs: Json::new",
+];
+
+/// A public item: its name, `Type::name` for a method, and its example.
+struct Item {
+    name: String,
+    /// The type of a method.
+    owner: Option<String>,
+    /// The last part of its name.
+    method: String,
+    /// The programs in its doc.
+    example: String,
+    needs_one: bool,
+}
+
+fn collect(dir: &Path, into: &mut Vec<String>) {
+    for entry in std::fs::read_dir(dir).unwrap() {
+        let path = entry.unwrap().path();
+        if path.is_dir() {
+            collect(&path, into);
+        } else if path.extension().is_some_and(|e| e == "rs") {
+            into.push(path.to_str().unwrap().to_owned());
+        }
+    }
+}
+
+/// The type of an `impl` line, `DStream` of `impl<'s, T: Data> DStream<'s, T> {`; `None` for the impl of a trait.
+fn implemented(line: &str) -> Option<String> {
+    let rest = line.strip_prefix("impl")?;
+    let mut depth = 0;
+    let end = rest.char_indices().find(|(_, c)| {
+        depth += i32::from(*c == '<') - i32::from(*c == '>');
+        depth == 0 && *c != '>'
+    });
+    let of = &rest[end?.0..];
+    let of = if rest.starts_with('<') { of } else { rest }.trim_start_matches('>').trim();
+    if of.contains(" for ") {
+        return None;
+    }
+    Some(of.chars().take_while(|c| c.is_alphanumeric() || *c == '_').collect())
+}
+
+/// The public items of a file, without its tests.
+fn items(text: &str) -> Vec<Item> {
+    let mut found = Vec::new();
+    let (mut docs, mut hidden, mut of) = (String::new(), false, None::<Option<String>>);
+    let lines: Vec<&str> = text.lines().take_while(|l| l.trim() != "mod tests {").collect();
+    for (i, line) in lines.iter().enumerate() {
+        let code = line.trim_start();
+        if line.starts_with("impl") {
+            // The head may go over several lines; rustfmt ends it with a brace.
+            let head: Vec<&str> = lines[i..].iter().copied().take_while(|l| !l.starts_with('}')).collect();
+            let end = head.iter().position(|l| l.ends_with('{')).unwrap_or(0);
+            of = Some(implemented(&head[..=end].join(" ")));
+        }
+        if *line == "}" {
+            of = None;
+        }
+        if let Some(doc) = code.strip_prefix("///") {
+            docs.push_str(doc);
+            docs.push('\n');
+            continue;
+        }
+        if code.starts_with("#[") || code.starts_with("#![") {
+            hidden |= code.contains("doc(hidden)") || code.contains("cfg(test)") || code.contains("feature = \"testing\"");
+            continue;
+        }
+        let words: Vec<&str> = code.split(|c: char| !c.is_alphanumeric() && c != '_').filter(|w| !w.is_empty()).collect();
+        let item = code.strip_prefix("pub ").map(|_| words[1]).filter(|w| ["fn", "struct", "enum", "trait", "const"].contains(w));
+        if let (Some(kind), false) = (item, hidden) {
+            let name = words.iter().skip(2).find(|w| **w != "fn").copied().unwrap_or_default();
+            let (owner, trait_impl) = match &of {
+                Some(Some(owner)) => (Some(owner.as_str()), false),
+                Some(None) => (None, true),
+                None => (None, false),
+            };
+            let end = lines[i..].iter().position(|l| l.contains('{') || l.ends_with(';')).unwrap_or(0);
+            let signature: String = lines[i..=i + end].iter().map(|l| l.trim()).collect();
+            let accessor = kind == "fn" && signature.contains("(&self)") || kind == "const";
+            let mut example = docs.split("```").skip(1).step_by(2).collect::<String>();
+            // A trait to implement is shown by a program of its own.
+            example.push_str(docs.split("examples/").nth(1).unwrap_or_default());
+            let full = owner.map_or_else(|| name.to_owned(), |o| format!("{o}::{name}"));
+            let owner = owner.map(str::to_owned);
+            let (name, method) = (full, name.to_owned());
+            found.push(Item { name, method, owner, example, needs_one: !trait_impl && !accessor });
+        }
+        docs.clear();
+        hidden = false;
+    }
+    found
+}
+
+#[test]
+fn every_public_item_has_an_example_or_is_listed() {
+    let mut files = Vec::new();
+    ROOMS.iter().for_each(|room| collect(Path::new(room), &mut files));
+    files.sort();
+    files.retain(|f| !f.contains("/tests"));
+    let listed: BTreeSet<&str> = WITHOUT.iter().copied().collect();
+    let (mut wrong, mut without) = (Vec::new(), BTreeSet::new());
+    let mut all = 0;
+    let read = |file: String| (std::fs::read_to_string(&file).map(|text| items(&text)).unwrap(), file);
+    let files: Vec<(Vec<Item>, String)> = files.into_iter().map(read).collect();
+    // Methods of a type that is not public are not public.
+    let items = || files.iter().flat_map(|(items, _)| items);
+    let types: BTreeSet<&String> = items().filter(|i| i.owner.is_none()).map(|i| &i.name).collect();
+    let of_type = |owner: &str, shows: &dyn Fn(&str) -> bool| items().any(|i| i.name == owner && shows(&i.example));
+    let shown = |i: &Item| {
+        let calls =
+            |example: &str| [format!(".{}(", i.method), format!("::{}(", i.method)].iter().any(|call| example.contains(call));
+        let by_method = |m: &Item| m.owner.as_ref() == Some(&i.name) && !m.example.is_empty();
+        !i.example.is_empty()
+            || i.owner.as_ref().is_some_and(|o| of_type(o, &calls))
+            || i.owner.is_none() && items().any(by_method)
+    };
+    for (items, file) in &files {
+        let public = |i: &&Item| i.needs_one && i.owner.as_ref().is_none_or(|o| types.contains(o));
+        for item in items.iter().filter(public) {
+            all += 1;
+            let key = format!("{}: {}", file.trim_start_matches("src/"), item.name);
+            if shown(item) {
+                if listed.contains(key.as_str()) {
+                    wrong.push(format!("{key} has an example now: take it off the list in tests/api_docs.rs"));
+                }
+                continue;
+            }
+            if !listed.contains(key.as_str()) {
+                wrong.push(format!("{key} has no example: write one in its doc, or list it in tests/api_docs.rs"));
+            }
+            without.insert(key);
+        }
+    }
+    let stale = listed.iter().filter(|key| !without.contains(**key));
+    wrong.extend(
+        stale.map(|key| format!("\"{key}\" is listed in tests/api_docs.rs, and is not a public item without an example")),
+    );
+    assert!(wrong.is_empty(), "\n{}\n{} of {all} public items have an example", wrong.join("\n"), all - without.len());
+}
+
+/// The test sees what it is to see.
+#[test]
+fn the_scan_finds_items_and_examples() {
+    let text = "/// Doc.\n/// ```\n/// a(1);\n/// ```\npub fn a(x: u8) {}\nimpl<'s, T: Data> DStream<'s, T> {\n    /// Doc.\n    pub fn b(&self, n: u8) {}\n    \
+                pub fn c(&self) {}\n}\nimpl<T> From<T> for X {\n    pub fn d(x: T) {}\n}\n#[doc(hidden)]\npub fn e(x: u8) {}\npub(crate) fn f(x: u8) {}\n";
+    let found = items(text);
+    let of = |i: &Item| (i.name.clone(), !i.example.is_empty(), i.needs_one);
+    let expected = [("a", true, true), ("DStream::b", false, true), ("DStream::c", false, false), ("d", false, false)];
+    assert_eq!(found.iter().map(of).collect::<Vec<_>>(), expected.map(|(n, e, m)| (n.to_owned(), e, m)));
+}
