@@ -63,7 +63,7 @@
 //! | [`api`] | the context and its settings, [`DStream`](prelude::DStream) and [`View`](prelude::View) |
 //! | [`operator`] | the verbs, one file each |
 //! | [`connector`] | sources and sinks: Kafka, files, sockets, queues, memory, and the traits for your own |
-//! | [`format`] | what bytes mean: JSON, and the trait for your own |
+//! | [`format`](mod@format) | what bytes mean: JSON, and the trait for your own |
 //! | [`core`] | batch times, rows and keys, plans, errors |
 //! | [`job`] | how a job starts, what it tells, how it ends |
 //! | [`checkpoint`] | what survives a process, and tools that look at it |

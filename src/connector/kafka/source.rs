@@ -77,16 +77,16 @@ pub(super) struct Topics {
 ///
 /// | knob | default |
 /// |---|---|
-/// | [`topic`](Kafka::topic), [`topics`](Kafka::topics), [`pattern`](Kafka::pattern) | at least one is needed |
-/// | [`start`](Kafka::start) | [`StartFrom::Latest`] |
-/// | [`group_id`](Kafka::group_id) | the job's name; nobody joins it |
-/// | [`max_rate_per_partition`](Kafka::max_rate_per_partition), [`first_batch_cap`](Kafka::first_batch_cap) | no cap |
-/// | [`commit_offsets`](Kafka::commit_offsets) | [`CommitOffsets::Automatic`] |
-/// | [`tombstones`](Kafka::tombstones) | [`Tombstones::Error`] |
-/// | [`include_headers`](Kafka::include_headers) | no headers |
-/// | [`fail_on_data_loss`](Kafka::fail_on_data_loss) | records that aged out stop the job |
-/// | [`discover_every`](Kafka::discover_every) | 5 seconds |
-/// | [`set`](Kafka::set) | librdkafka's setting, read committed, short queues |
+/// | [`topic`](KafkaSource::topic), [`topics`](KafkaSource::topics), [`pattern`](KafkaSource::pattern) | at least one is needed |
+/// | [`start`](KafkaSource::start) | [`StartFrom::Latest`] |
+/// | [`group_id`](KafkaSource::group_id) | the job's name; the source never joins it |
+/// | [`max_rate_per_partition`](KafkaSource::max_rate_per_partition), [`first_batch_cap`](KafkaSource::first_batch_cap) | no cap |
+/// | [`commit_offsets`](KafkaSource::commit_offsets) | [`CommitOffsets::Automatic`] |
+/// | [`tombstones`](KafkaSource::tombstones) | [`Tombstones::Error`] |
+/// | [`include_headers`](KafkaSource::include_headers) | no headers |
+/// | [`fail_on_data_loss`](KafkaSource::fail_on_data_loss) | records that aged out stop the job |
+/// | [`discover_every`](KafkaSource::discover_every) | 5 seconds |
+/// | [`set`](KafkaSource::set) | librdkafka's setting, read committed, short queues |
 ///
 /// ```
 /// use tidemill::connector::kafka::source::{KafkaSource, StartFrom};
