@@ -15,7 +15,7 @@ const FLOORS: &[&[&str]] = &[
     &["operator", "arrangement"],
     &["connector", "replay"],
     &["job", "replay::verify"],
-    &["testing", "logging", "cli"],
+    &["testing", "logging", "cli", "prelude"],
 ];
 
 /// Ways up, each with its reason. `(file or folder, room)`.
