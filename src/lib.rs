@@ -63,6 +63,7 @@
 //! | [`api`] | the context and its settings, [`DStream`](prelude::DStream) and [`View`](prelude::View) |
 //! | [`operator`] | the verbs, one file each |
 //! | [`connector`] | sources and sinks: Kafka, files, sockets, queues, memory, and the traits for your own |
+//! | [`format`](mod@format) | what bytes mean: JSON, and the trait for your own |
 //! | [`core`] | batch times, rows and keys, plans, errors |
 //! | [`job`] | how a job starts, what it tells, how it ends |
 //! | [`checkpoint`] | what survives a process, and tools that look at it |
@@ -70,7 +71,7 @@
 //! | [`metrics`] | statistics and listeners |
 //! | [`logging`] | log lines and exit codes of a program |
 //!
-//! Inside, `engine` wraps timely, `arrangement` holds keyed state, `format` decodes bytes, and `replay` runs earlier batches again.
+//! Inside, `engine` wraps timely, `arrangement` holds keyed state, and `replay` runs earlier batches again.
 //!
 //! # Features
 //!
@@ -98,7 +99,7 @@ pub mod prelude;
 pub mod api;
 pub mod operator;
 mod arrangement;
-mod format;
+pub mod format;
 pub mod connector;
 mod replay;
 pub mod job;

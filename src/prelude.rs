@@ -19,6 +19,7 @@ pub use crate::core::data::{BadRecord, Change, Data, Exchange, F64, Key};
 pub use crate::core::error::{BoxError, Error};
 pub use crate::core::plan::OffsetRange;
 pub use crate::core::time::{BatchTime, millis, mins, secs};
+pub use crate::format::{Decode, Json};
 pub use crate::job::{JobHandle, Summary};
 pub use crate::metrics::{BatchInfo, Statistics, StreamingListener};
-pub use crate::operator::{Batch, Decode, Decoded, Json, KeyCounter};
+pub use crate::operator::{Batch, Decoded, KeyCounter};

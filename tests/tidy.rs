@@ -9,10 +9,10 @@ use std::path::Path;
 const FLOORS: &[&[&str]] = &[
     &["core"],
     &["metrics", "checkpoint", "cluster", "replay::request"],
-    &["connector::source", "connector::sink", "connector::message"],
+    &["format", "connector::source", "connector::sink", "connector::message"],
     &["engine"],
     &["api"],
-    &["format", "operator", "arrangement"],
+    &["operator", "arrangement"],
     &["connector", "replay"],
     &["job", "replay::verify"],
     &["testing", "logging", "cli", "prelude"],

@@ -16,7 +16,7 @@ use crate::api::config::Config;
 use crate::connector::source::SplitEnumerator;
 use crate::core::data::type_name;
 use crate::core::error::{Error, Result};
-use crate::core::plan::Order;
+use crate::core::plan::{Order, Split};
 use crate::core::time::BatchTime;
 use crate::engine::flow::Flow;
 use crate::engine::operator_id::OperatorId;
@@ -75,6 +75,20 @@ pub(crate) struct SourceHalf {
     pub name: String,
     /// Only on worker 0.
     pub enumerator: Option<Box<dyn SplitEnumerator>>,
+}
+
+impl SourceHalf {
+    /// Exactly-once outputs trusted what the enumerator said of its splits before there were any.
+    ///
+    /// # Errors
+    /// The split is not replayable, and the source said that its splits are.
+    pub fn check(&self, split: &Split) -> Result<()> {
+        if split.replayable() || self.enumerator.as_ref().is_none_or(|e| !e.replayable()) {
+            return Ok(());
+        }
+        let reason = format!("its split {split} is not replayable; return false from the enumerator's `replayable`");
+        Err(Error::source(self.name.as_str(), reason))
+    }
 }
 
 /// A check that the planner runs before the job starts; it may wait for a few seconds.

@@ -1,7 +1,7 @@
-//! A record of Kafka as it came: a cheap handle into a block of bytes.
+//! A Kafka record: a cheap handle into a block of bytes.
 //!
-//! The drain thread copies what it takes from librdkafka into a `Block`: one allocation for the bytes of thousands of
-//! records, one for where they are. A [`Message`] is the block and a number, so cloning and filtering copy no bytes.
+//! The fetcher thread copies records from librdkafka into a `Block`: one allocation for the bytes of thousands of records, and one
+//! for their positions. A [`Message`] is the block and an index, so cloning and filtering copy no bytes.
 
 use std::fmt;
 use std::sync::Arc;
@@ -9,7 +9,7 @@ use std::sync::Arc;
 use serde::de::{SeqAccess, Visitor};
 use serde::{Deserialize, Deserializer, Serialize, Serializer};
 
-/// Records of one partition in offset order: their bytes in one piece, and where each begins.
+/// Records of one partition in offset order: their bytes in one buffer, and the position of each.
 #[cfg_attr(not(feature = "kafka"), allow(dead_code))]
 pub(crate) struct Block {
     topic: Arc<str>,
@@ -21,7 +21,7 @@ pub(crate) struct Block {
     entries: Vec<Entry>,
 }
 
-/// One record of a block: 24 bytes, so that thousands stay in the cache. Lengths that may be absent are one more, 0 is none.
+/// One record of a block: 24 bytes, so that thousands fit into the cache. Of key and value: the length + 1, or 0 if absent.
 #[derive(Clone, Copy)]
 struct Entry {
     at: u32,
@@ -51,7 +51,7 @@ impl Block {
         Block { topic, partition, first, time: None, nulls: 0, bytes, entries }
     }
 
-    /// Adds a record; `false` if it does not fit the compact form, then a new block begins with it.
+    /// Adds a record. `false`: it does not fit the compact form, and must begin a new block.
     pub(crate) fn push(&mut self, raw: &Raw<'_>) -> bool {
         let size = |part: Option<&[u8]>| part.map_or(0, |p| p.len() + 1);
         let (key, value) = (size(raw.key), size(raw.value));
@@ -83,12 +83,12 @@ impl Block {
         self.bytes.len()
     }
 
-    /// What the block costs: its bytes and where they are.
+    /// The memory of the block.
     pub(crate) fn cost(&self) -> usize {
         self.bytes.capacity() + self.entries.capacity() * size_of::<Entry>()
     }
 
-    /// Whether a record without a value is in it.
+    /// Whether it has a record without a value.
     pub(crate) fn has_nulls(&self) -> bool {
         self.nulls > 0
     }
@@ -115,7 +115,7 @@ impl Block {
     }
 }
 
-/// One record of Kafka: a handle that is cheap to clone, and may cross threads and processes.
+/// A Kafka record: a handle that is cheap to clone and may cross threads and processes.
 ///
 /// ```
 /// use tidemill::connector::message::Message;
@@ -130,7 +130,7 @@ pub struct Message {
 }
 
 impl Message {
-    /// A message of its own, for tests and for sources other than Kafka.
+    /// A single message, for tests and for sources other than Kafka.
     pub fn new(
         topic: impl Into<Arc<str>>,
         partition: i32,
@@ -158,12 +158,12 @@ impl Message {
         &self.block.bytes[at..at + len]
     }
 
-    /// The topic it came from.
+    /// Its topic.
     pub fn topic(&self) -> &str {
         &self.block.topic
     }
 
-    /// The partition it came from.
+    /// Its partition.
     pub fn partition(&self) -> i32 {
         self.block.partition
     }
@@ -173,7 +173,7 @@ impl Message {
         self.block.first + i64::from(self.entry().offset)
     }
 
-    /// When it was made or appended (the topic says which), milliseconds since the epoch.
+    /// When it was created or appended (a setting of the topic), in milliseconds since the epoch.
     pub fn timestamp(&self) -> Option<i64> {
         let time = self.entry().time;
         (time != NO_TIME).then(|| self.block.time.unwrap_or_default() + i64::from(time))
@@ -185,7 +185,7 @@ impl Message {
         Some(self.part(0, key as usize))
     }
 
-    /// Its value; a record without one (a tombstone) is an error, which `?` takes.
+    /// Its value. A record without one (a tombstone) is an error, for `?`.
     ///
     /// # Errors
     /// The record has no value.
@@ -199,12 +199,12 @@ impl Message {
         Some(self.part(e.key.saturating_sub(1) as usize, e.value.checked_sub(1)? as usize))
     }
 
-    /// The value as it came, empty for a tombstone: what a `BadRecord` shows.
+    /// Its value, empty for a tombstone: `BadRecord::raw`.
     pub fn raw(&self) -> &[u8] {
         self.value_opt().unwrap_or_default()
     }
 
-    /// Its headers, in their order; names may repeat. A Kafka source takes them when it is told to `include_headers`.
+    /// Its headers, in their order; names may repeat. Empty unless the Kafka source has `include_headers`.
     ///
     /// ```
     /// # use tidemill::connector::message::Message;

@@ -1,4 +1,4 @@
-//! `socket_text_stream`: lines from a TCP server, read by a thread of their own. At most once: what was sent is not sent again.
+//! `socket_text_stream`: lines from a TCP server, received by a thread. At most once: a server does not send again.
 
 use std::collections::VecDeque;
 use std::io::Read;
@@ -11,38 +11,37 @@ use crate::connector::source::{Emit, MaxRate, Sealed, Source, SourceReader, Spli
 use crate::core::error::{Error, Result};
 use crate::core::plan::{Limits, Split};
 use crate::engine::operator_id::OperatorId;
-use crate::format::lines::{LINE_LIMIT, LINES_A_CALL, Line, Splitter, decoded};
+use crate::format::lines::{LINE_LIMIT, LINES_A_CALL, Line, Splitter};
 use crate::operator::Decoded;
+use crate::operator::decode::decoded_lines;
 
-/// How many bytes of lines wait for the worker at most (and the lines of one chunk more): then the thread stops reading, and
-/// TCP tells the peer.
+/// How many bytes of lines wait for the worker, plus at most one chunk. Then the thread stops reading, and TCP slows the peer.
 const BUFFER: usize = 4 << 20;
 /// How many bytes are read at once.
 const CHUNK: usize = 64 << 10;
-/// The pause before the next try to connect: doubled with each, back to the first when something was received.
+/// The first and the longest pause between tries to connect. Doubled with each try; reset when something was received.
 const PAUSES: (Duration, Duration) = (Duration::from_millis(50), Duration::from_secs(2));
-/// How long one address is tried.
+/// The timeout of a try to connect to one address.
 const CONNECTING: Duration = Duration::from_secs(2);
 
 impl<'s> StreamingContext<'s> {
-    /// Lines from a TCP server, as `nc -lk 9999` is one. A batch has the lines that were taken from the connection since the
-    /// batch before; silence gives empty batches. Spark's `socketTextStream`.
+    /// Lines from a TCP server, such as `nc -lk 9999`. A batch has the lines that arrived since the previous batch; silence gives
+    /// empty batches. Spark's `socketTextStream`.
     ///
-    /// - **Delivery is at most once.** A server sends once: what was received and not yet out when the job fails is lost, and
-    ///   so is what was sent while the job did not run. A graceful stop puts all that was received into the last batch, an
-    ///   unfinished line too.
-    /// - **One connection, one worker.** The worker whose turn the source's partition is connects and reads; its rows are not dealt
-    ///   to the others. Verbs that exchange by key (as `count_by`) spread what follows; or open several streams.
-    /// - **The server may come later, and go.** It is tried again until the job ends, with pauses from 50 ms to 2 s.
+    /// - **Delivery is at most once.** If the job fails, received lines whose batch is not written are lost, and so are lines
+    ///   that are sent while it does not run. A graceful stop puts everything received into the last batch, also an unfinished line.
+    /// - **One connection, one worker.** One worker connects and reads. Verbs that exchange by key (such as `count_by`) spread what
+    ///   follows; or open several streams.
+    /// - **The server may start later, and go away.** The source reconnects until the job ends, with pauses from 50 ms to 2 s.
     ///   Meanwhile batches are empty, the log has one line for each change, and
     ///   [`Statistics::trouble`](crate::metrics::Statistics::trouble) says why. A peer that vanishes without closing (a power
     ///   cut) looks like silence.
-    /// - **A slow job slows the server.** 4 MiB of lines wait for the worker at most; then nothing is taken from the connection.
-    /// - **Lines** end at LF, and a CR before it is not part of them; half a line when the peer closes is a line. Lines that are
-    ///   not UTF-8, and lines over 1 MiB (their first MiB; the rest is skipped), are error records: origin `host:port`,
-    ///   offset = how many lines came before.
+    /// - **A slow job slows the server.** At most 4 MiB of lines wait for the worker; then the source stops reading.
+    /// - **Lines** end at LF, and a CR before it is not part of them; an unfinished line is a line when the peer closes. Lines
+    ///   that are not UTF-8, and lines over 1 MiB (their first MiB; the rest is skipped), are error records: origin `host:port`,
+    ///   offset = the number of lines before it.
     ///
-    /// Positions count lines from 0. A given range (`--plans`, `received`) is the next `until - from` lines, waited for.
+    /// Positions count lines from 0. A given range (`--plans`, `received`) waits for the next `until - from` lines.
     ///
     /// ```
     /// use std::io::Write;
@@ -72,7 +71,7 @@ impl<'s> StreamingContext<'s> {
         }
         let address: Arc<str> = if host.contains(':') { format!("[{host}]:{port}") } else { format!("{host}:{port}") }.into();
         let socket = Socket { host, port, address, per_second: self.graph.config.max_rate_of_receivers };
-        decoded(&self.read(&site, "socket_text_stream", &socket), &site)
+        decoded_lines(&self.read(&site, "socket_text_stream", &socket), &site)
     }
 }
 
@@ -125,7 +124,7 @@ impl SplitEnumerator for SocketEnumerator {
 /// What the reader and its thread share.
 struct Shared {
     state: Mutex<State>,
-    /// Told when there is room, and when the thread is to end.
+    /// Notified when there is room, and when the thread must end.
     room: Condvar,
 }
 
@@ -144,7 +143,7 @@ struct State {
 }
 
 impl State {
-    /// Takes bytes from the connection; none: it has ended, and what is left is a line.
+    /// Adds bytes of the connection. No bytes: it has ended, and the rest is a line.
     fn take(&mut self, origin: &Arc<str>, bytes: &[u8]) {
         let State { splitter, ready, bytes: held, received, .. } = self;
         let mut each = |raw: crate::format::lines::Raw<'_>| {
@@ -162,7 +161,7 @@ impl State {
     fn end(&mut self) {
         self.stop = true;
         if let Some(stream) = self.stream.take() {
-            // It may have ended by itself.
+            // An error says that it has ended already.
             let _ = stream.shutdown(Shutdown::Both);
         }
     }
@@ -174,7 +173,7 @@ impl Shared {
     }
 }
 
-/// The thread: connects, receives, and again, until it is told to end.
+/// The thread: connects, receives, and reconnects until the job ends.
 struct Receiver {
     host: String,
     port: u16,
@@ -224,7 +223,7 @@ impl Receiver {
         Err(last)
     }
 
-    /// Receives until the connection ends. Returns whether anything came, and how it ended.
+    /// Receives until the connection ends. Returns whether anything was received, and why it ended.
     fn receive(&self, mut stream: TcpStream) -> (bool, String) {
         let mut any = false;
         {
@@ -273,14 +272,14 @@ impl Receiver {
     }
 }
 
-/// The worker's half: takes what the thread has.
+/// The worker's half: gives the lines that the thread has received.
 struct SocketReader {
     /// Until the thread is started.
     receiver: Option<Receiver>,
     address: Arc<str>,
     shared: Arc<Shared>,
     split_id: Option<u32>,
-    /// Whether lines go into the batch that is open as they come, and not only where a range is given.
+    /// Whether lines go into the open batch on arrival, and not only into given ranges.
     live: bool,
     /// Lines given since the start, and of these, how many are in sealed batches.
     given: i64,
@@ -318,7 +317,7 @@ impl SocketReader {
         }
     }
 
-    /// Gives up to `n` lines, and says how many, and whether others are ready.
+    /// Gives at most `n` lines. Returns how many, and whether more are ready.
     fn give(&mut self, n: usize, emit: &mut Emit<'_, Line>) -> (usize, bool) {
         let Some(split_id) = self.split_id else { return (0, false) };
         let mut state = self.shared.lock();
@@ -348,7 +347,7 @@ impl SourceReader<Line> for SocketReader {
         let before = from.unwrap_or(0);
         (self.given, self.sealed, self.shared.lock().received) = (before, before, before);
         if let Some(receiver) = self.receiver.take() {
-            let thread = std::thread::Builder::new().name(format!("socket {}", self.address));
+            let thread = std::thread::Builder::new().name("tm-socket".into());
             thread.spawn(move || receiver.run()).map_err(|e| Error::io("start of a socket's thread", e))?;
         }
         Ok(())

@@ -220,7 +220,7 @@ pub trait SourceReader<T> {
     fn limit(&mut self, _limits: Limits) {}
 
     /// Gives what is ready into the open batch, at most a few thousand rows a call. Returns `true` if more is ready now; after
-    /// `false` the next call comes when the waker was called. Not called before all given batches are read, and not while
+    /// `false` the next call comes when the waker was called, or a batch opens. Not called before all given batches are read, and not while
     /// the batch holds [`batch_bytes`](crate::api::context::Builder::batch_bytes).
     ///
     /// # Errors

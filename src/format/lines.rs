@@ -1,19 +1,13 @@
-//! Bytes become lines, wherever the bytes were cut on their way: what sockets and text files share.
+//! Bytes become lines, wherever the bytes were cut on their way. Sockets and text files share this.
 //!
-//! A line ends at LF; one CR before it is not part of it. What is left when the bytes end is a line too. A line over the limit
-//! is known by its first bytes, and a line that is not UTF-8 by all of them: both are error records, and the next line is read.
+//! A line ends at LF; one CR before it is not part of it. The bytes after the last LF are a line too. A line over the limit, and
+//! a line that is not UTF-8, are error records. The next line is read in any case.
 
 use std::sync::Arc;
 
-use crate::api::dstream::DStream;
-use crate::core::data::{BadRecord, Rows};
-use crate::engine::flow::split_map;
-use crate::engine::operator_id::OperatorId;
-use crate::operator::Decoded;
-
 /// The longest line, in bytes without its end.
 pub(crate) const LINE_LIMIT: usize = 1 << 20;
-/// How many lines a reader gives in one call: steps of a worker stay short.
+/// How many lines a reader gives in one call, so that steps of a worker stay short.
 pub(crate) const LINES_A_CALL: usize = 4_096;
 
 /// A line as a reader gives it.
@@ -23,7 +17,7 @@ pub(crate) enum Line {
     Bad(Box<BadLine>),
 }
 
-/// A line that is none, and where it was.
+/// A line that cannot be read, and where it was.
 #[derive(Clone, Debug, PartialEq)]
 pub(crate) struct BadLine {
     pub origin: Arc<str>,
@@ -49,12 +43,12 @@ pub(crate) struct Raw<'a> {
     /// The position of its first byte in all bytes that were fed.
     pub at: u64,
     pub bytes: &'a [u8],
-    /// It is longer than the limit: these are its first bytes.
+    /// Whether it is longer than the limit: then these are its first bytes.
     pub over: bool,
 }
 
 impl Raw<'_> {
-    /// The line, or why it is none.
+    /// The line, or why it cannot be read.
     pub fn line(self, origin: &Arc<str>, offset: i64) -> Line {
         let bad = |reason| Line::Bad(Box::new(BadLine { origin: origin.clone(), offset, raw: self.bytes.to_vec(), reason }));
         if self.over {
@@ -73,12 +67,12 @@ impl Raw<'_> {
 /// Cuts bytes into lines. Holds at most one byte more than the limit.
 pub(crate) struct Splitter {
     limit: usize,
-    /// What there is of a line whose end has not come.
+    /// The beginning of a line whose end has not arrived.
     part: Vec<u8>,
-    /// The position of the line's first byte, and of the next byte to come.
+    /// The position of the line's first byte, and of the next byte.
     begin: u64,
     at: u64,
-    /// The line was over the limit and has been given: its other bytes are skipped.
+    /// Whether the line was over the limit and has been given: its other bytes are skipped.
     skipping: bool,
 }
 
@@ -129,7 +123,7 @@ impl Splitter {
         }
     }
 
-    /// No byte follows: what is left is a line.
+    /// No byte follows: the bytes that are left are a line.
     pub fn finish(&mut self, each: &mut impl FnMut(Raw<'_>)) {
         if !self.part.is_empty() {
             let over = self.part.len() > self.limit;
@@ -139,28 +133,6 @@ impl Splitter {
         self.skipping = false;
         self.begin = self.at;
     }
-}
-
-/// The lines that are text, and the others with where they were.
-pub(crate) fn decoded<'s>(lines: &DStream<'s, Line>, site: &OperatorId) -> Decoded<'s, String> {
-    let graph = &lines.node.graph;
-    let (oks, errors) = split_map(&graph.flow, site, lines.inner(), |time, rows: Rows<Line>, ok, err| {
-        let partition = rows.partition;
-        let mut good = Vec::with_capacity(rows.rows.len());
-        let mut bad = Vec::new();
-        for line in rows.take() {
-            match line {
-                Line::Text(text) => good.push(text),
-                Line::Bad(line) => {
-                    let BadLine { origin, offset, raw, reason } = *line;
-                    bad.push(BadRecord { origin: origin.to_string(), partition: 0, offset, time, raw, reason });
-                }
-            }
-        }
-        ok(Rows::new(partition, good));
-        err(Rows::new(partition, bad));
-    });
-    Decoded::new(lines.narrow(oks), lines.narrow(errors), site)
 }
 
 #[cfg(test)]

@@ -16,7 +16,7 @@ use crate::api::context::{Check, SourceHalf};
 use crate::checkpoint::{LossRecord, PlanRecord, StateId, without};
 use crate::connector::source::{SplitEnumerator, SplitOffset};
 use crate::core::clock::Time;
-use crate::core::error::{Error, Result};
+use crate::core::error::Result;
 use crate::core::plan::{Cut, Order, Plan, Progress, Range, Report, Split};
 use crate::core::time::BatchTime;
 use crate::job::checkpoint_coordinator::{Ledger, Opened, Shards, Standing};
@@ -195,20 +195,10 @@ impl Planner {
     pub(crate) fn assign(&mut self, source: u32, mut starts: Vec<SplitOffset>) -> Result<Vec<SplitOffset>> {
         starts.sort_by(|a, b| a.split.cmp(&b.split));
         for s in &starts {
-            self.as_replayable_as_said(source, &s.split)?;
+            self.kit.sources[source as usize].check(&s.split)?;
             self.split_id(source, &s.split, Some(s.from));
         }
         Ok(starts)
-    }
-
-    /// Exactly-once outputs trusted what the enumerator said of its splits before there were any.
-    fn as_replayable_as_said(&self, source: u32, split: &Split) -> Result<()> {
-        let half = &self.kit.sources[source as usize];
-        if split.replayable() || half.enumerator.as_ref().is_none_or(|e| !e.replayable()) {
-            return Ok(());
-        }
-        let reason = format!("its split {split} is not replayable; return false from the enumerator's `replayable`");
-        Err(Error::source(half.name.as_str(), reason))
     }
 
     fn discover(&mut self) -> Result<()> {
@@ -319,7 +309,7 @@ impl Planner {
             let trouble = enumerator.health().err();
             note(&mut self.trouble, (usize::MAX, source as u32), trouble.map(|t| format!("{}: {t}", half.name)));
             for range in planned {
-                self.as_replayable_as_said(source as u32, &range.split)?;
+                self.kit.sources[source].check(&range.split)?;
                 let split_id = self.split_id(source as u32, &range.split, None);
                 ranges.push(Range::new(source as u32, split_id, range));
             }

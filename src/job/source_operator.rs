@@ -1,7 +1,7 @@
-//! Feeds readers into the dataflow, and gives up the capability of a batch when its plan is made.
+//! The source operator: puts the rows of a reader into the dataflow, and drops the capability of a batch when it closes.
 //!
-//! A source operator holds the capability of the open batch; what its reader gives is emitted there at once, so that verbs
-//! combine while the batch is open. Sealing ends the batch at a record; closing lets the frontier pass.
+//! It holds the capability of the open batch. Rows are emitted at once, so that verbs combine while the batch is open. Sealing ends
+//! the batch at a record; closing lets the frontier pass.
 
 use std::cell::RefCell;
 use std::collections::{BTreeMap, VecDeque};
@@ -84,8 +84,8 @@ pub(crate) fn ticks<'s>(scope: Scope<'s, BatchTime>, interval: Interval) -> (Vec
     (stream, port)
 }
 
-/// The plan of a batch, then those of the overdue times after it: empty. Without `fill` only the last is shown, and the first
-/// if there is anything in it.
+/// The plan of a batch, then the empty ones of the overdue times after it. Without `fill` only the last is shown, and the first
+/// if it has rows.
 fn with_overdue(plan: Plan, run: u32, fill: bool, interval: Interval) -> impl Iterator<Item = Plan> {
     let mut next = Some(plan);
     (0..=run).map(move |i| {
@@ -193,7 +193,7 @@ impl<T: Data> Input<T> {
         Ok(())
     }
 
-    /// Goes on with what is to be done. `true`: there is more to do at once.
+    /// Does the next step. `true`: there is more to do at once.
     fn work(&mut self, emit: &mut dyn FnMut(&Capability<BatchTime>, Rows<T>)) -> Result<bool> {
         let Some(open) = self.open.clone() else { return Ok(false) };
         let (mut records, mut bytes) = (0, 0);
@@ -245,7 +245,7 @@ impl<T: Data> Input<T> {
         let open = self.open.as_mut().expect("a batch is open");
         self.sealed.push_back(open.clone());
         let next = (0..=job.run).fold(job.time, |t, _| self.interval.after(t));
-        // Behind the last batch nothing is read: it would be in no plan, and leave with the end of the job.
+        // After the last batch nothing is read: it would be in no plan, and be lost at the end of the job.
         self.ended |= job.last;
         open.downgrade(&next);
         self.bytes = 0;
@@ -265,13 +265,13 @@ impl<T: Data> Input<T> {
     }
 }
 
-/// How many records a rate allows the batch that closes at `t`: over any second they add up to the rate.
+/// How many records a rate allows the batch that closes at `t`. Over any second they add up to the rate.
 pub(super) fn quota(per_second: Option<u64>, t: BatchTime, interval: Interval) -> Option<u64> {
     let until = |ms: u64, rate: u64| rate as u128 * ms as u128 / 1_000;
     per_second.map(|rate| (until(t.millis(), rate) - until(t.millis().saturating_sub(interval.millis()), rate)) as u64)
 }
 
-/// Reads given ranges, as far as they come without waiting. `true`: all are complete.
+/// Reads given ranges as far as possible without waiting. `true`: all are complete.
 fn read_given<T>(
     reader: &mut dyn SourceReader<T>,
     given: &mut VecDeque<(u32, SplitRange)>,

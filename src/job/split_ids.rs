@@ -1,15 +1,15 @@
-//! Which split id a split has: a number over all sources, given in the order in which plans first name them.
+//! Split ids: each split has a number over all sources, in the order in which plans first name splits.
 //!
-//! A partition keeps its split_id. A file is read in one batch and its number is used again, in later batches: a stream of files
-//! needs as many numbers, connections and names of parts as a round has files, however long it runs. What a number is
-//! depends on the plans alone, so plans that are given again give the same.
+//! A split that is read on and on keeps its id. The id of one that is read at once (a file) is used again in later batches: a
+//! stream of files needs at most a round of ids, however long it runs. Ids depend on the plans alone, so the same plans give
+//! the same ids.
 
 use std::collections::BTreeMap;
 
 use crate::core::plan::Split;
 
-/// So many files have numbers of their own before a batch begins with the first again: workers take turns by split id, also where
-/// each batch has one file.
+/// How many splits that are read at once get ids of their own before ids repeat. Workers take turns by split id, also when each
+/// batch has one file.
 const ROUND: usize = 1024;
 
 type Named = BTreeMap<(u32, Split), u32>;
@@ -18,60 +18,60 @@ type Named = BTreeMap<(u32, Split), u32>;
 #[derive(Default)]
 pub(crate) struct SplitIds {
     kept: Named,
-    /// The files of the batch that is being planned.
-    files: Named,
-    /// The numbers that files have had, ascending, so that files of a batch are in its order; and where in them the round is.
-    numbers: Vec<u32>,
+    /// The splits that the batch which is being planned reads at once.
+    at_once: Named,
+    /// The ids for them, ascending, so that the files of a batch are in its order; and the next in this round.
+    reused: Vec<u32>,
     turn: usize,
     next: u32,
 }
 
 impl SplitIds {
-    /// Numbers below this one were given before the job was started again.
+    /// Ids below this one were given before the restart.
     pub fn go_on(&mut self, given: u32) {
         self.next = self.next.max(given);
     }
 
-    /// A split has this number from before. `false`: that was said already.
+    /// A split has this id from an earlier run. `false`: that is known already.
     pub fn keep(&mut self, source: u32, split: &Split, split_id: u32) -> bool {
         self.next = self.next.max(split_id + 1);
         self.kept.insert((source, split.clone()), split_id).is_none()
     }
 
-    /// How many numbers were ever given.
+    /// How many ids were ever given.
     pub fn given(&self) -> u32 {
         self.next
     }
 
-    /// The next batch is planned from here on: what were files of the last one are done.
+    /// Begins the plan of the next batch. The ids of splits that the previous one read at once are free.
     pub fn batch(&mut self) {
-        self.files.clear();
+        self.at_once.clear();
         if self.turn >= ROUND {
             self.turn = 0;
         }
     }
 
-    /// The split id of a split, and whether it is named for the first time.
+    /// The id of a split, and whether it is new.
     pub fn of(&mut self, source: u32, split: &Split) -> (u32, bool) {
-        let file = split.read_at_once();
-        let known = if file { &self.files } else { &self.kept };
+        let at_once = split.read_at_once();
+        let known = if at_once { &self.at_once } else { &self.kept };
         let key = (source, split.clone());
         if let Some(split_id) = known.get(&key) {
             return (*split_id, false);
         }
-        let split_id = if file { self.file() } else { self.fresh() };
-        let known = if file { &mut self.files } else { &mut self.kept };
+        let split_id = if at_once { self.next_reused() } else { self.fresh() };
+        let known = if at_once { &mut self.at_once } else { &mut self.kept };
         known.insert(key, split_id);
         (split_id, true)
     }
 
-    fn file(&mut self) -> u32 {
-        if self.turn == self.numbers.len() {
+    fn next_reused(&mut self) -> u32 {
+        if self.turn == self.reused.len() {
             let split_id = self.fresh();
-            self.numbers.push(split_id);
+            self.reused.push(split_id);
         }
         self.turn += 1;
-        self.numbers[self.turn - 1]
+        self.reused[self.turn - 1]
     }
 
     fn fresh(&mut self) -> u32 {
@@ -93,7 +93,7 @@ mod tests {
     }
 
     #[test]
-    fn a_partition_keeps_its_lane_and_no_file_has_it_in_any_batch() {
+    fn a_partition_keeps_its_id_and_no_file_has_it_in_any_batch() {
         let mut split_ids = SplitIds::default();
         assert_eq!(
             (split_ids.of(0, &partition(0)), split_ids.of(1, &partition(0))),
@@ -121,7 +121,7 @@ mod tests {
             split_ids.batch();
             turns[split_ids.of(0, &file(n)).0 as usize % 4] += 1;
         }
-        assert_eq!((split_ids.files.len(), split_ids.kept.len(), split_ids.numbers.len()), (1, 0, ROUND));
+        assert_eq!((split_ids.at_once.len(), split_ids.kept.len(), split_ids.reused.len()), (1, 0, ROUND));
         assert_eq!(turns, [25 * ROUND; 4]);
     }
 

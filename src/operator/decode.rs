@@ -1,59 +1,23 @@
-//! `decode`, `values`, `pairs`: from bytes to records. And `Decoded`: what went well, and what did not.
+//! `decode`, `values`, `pairs`: from bytes to records. And [`Decoded`]: the records, and what could not be read.
 
 use std::any::Any;
 use std::cell::Cell;
-use std::marker::PhantomData;
 use std::rc::Rc;
 use std::sync::atomic::{AtomicUsize, Ordering};
-
-use serde::de::DeserializeOwned;
 
 use crate::api::context::Switch;
 use crate::api::dstream::DStream;
 use crate::connector::message::Message;
-use crate::core::data::{BadRecord, Data, Rows};
-use crate::core::error::BoxError;
+use crate::core::data::{BadRecord, Rows};
 use crate::core::time::BatchTime;
-use crate::engine::flow::batched;
+use crate::engine::flow::{batched, split_map};
 use crate::engine::operator_id::OperatorId;
+use crate::format::Decode;
+use crate::format::lines::{BadLine, Line};
 
-/// How bytes become a record.
-pub trait Decode: 'static {
-    /// The record.
-    type Out: Data;
-    /// Reads one record.
-    ///
-    /// # Errors
-    /// Whatever makes the bytes no record: becomes the reason of a [`BadRecord`].
-    fn decode(&self, bytes: &[u8]) -> Result<Self::Out, BoxError>;
-}
-
-/// JSON by serde: `decode(Json::<Tweet>::new())`.
-pub struct Json<T>(PhantomData<fn() -> T>);
-
-impl<T> Json<T> {
-    /// Reads `T` from JSON.
-    pub fn new() -> Self {
-        Json(PhantomData)
-    }
-}
-
-impl<T> Default for Json<T> {
-    fn default() -> Self {
-        Json::new()
-    }
-}
-
-impl<T: DeserializeOwned + Data> Decode for Json<T> {
-    type Out = T;
-    fn decode(&self, bytes: &[u8]) -> Result<T, BoxError> {
-        Ok(serde_json::from_slice(bytes)?)
-    }
-}
-
-/// What a fallible verb gives: the records that went well, and the others with where they came from and why.
+/// The result of a fallible verb: the records, and the bad records with their origin and the reason.
 ///
-/// Errors that no verb takes are counted, and logged once a batch: never silent.
+/// Bad records that no verb takes are counted, and logged once a batch.
 #[must_use = "nothing runs unless an output operation asks for it"]
 pub struct Decoded<'s, T: 'static> {
     oks: DStream<'s, T>,
@@ -79,25 +43,25 @@ impl<'s, T: 'static> Decoded<'s, T> {
         Decoded { oks, errors, taken }
     }
 
-    /// What went well.
+    /// The records.
     pub fn oks(&self) -> DStream<'s, T> {
         self.oks.clone()
     }
 
-    /// What did not, as data.
+    /// The bad records, as data. Once this is called they are no longer logged.
     pub fn errors(&self) -> DStream<'s, BadRecord> {
         self.taken.set(true);
         self.errors.clone()
     }
 
-    /// Both. A second stream that is not used is still counted and logged.
+    /// Both streams. Bad records are still counted and logged.
     pub fn split(&self) -> (DStream<'s, T>, DStream<'s, BadRecord>) {
         // A binding such as `_bad` is the usual way not to take errors, so the log stays on.
         (self.oks.clone(), self.errors.clone())
     }
 }
 
-/// Errors counted in this process that no verb took: what the demo and the log report.
+/// Bad records of this process that no verb took: the demo and the log report them.
 static UNTAKEN: AtomicUsize = AtomicUsize::new(0);
 
 /// How many bad records no verb has taken, over all jobs of this process.
@@ -133,7 +97,7 @@ fn count_and_log(errors: &DStream<'_, BadRecord>, operator: &OperatorId) {
     );
 }
 
-/// A row that failed, with what is known of where it came from.
+/// The bad record of a row, with what is known of its origin.
 pub(crate) fn bad_record<T: 'static>(row: &T, time: BatchTime, reason: &dyn std::fmt::Display) -> BadRecord {
     let row: &dyn Any = row;
     let bad = |origin: &str, partition, offset, raw: &[u8]| BadRecord {
@@ -151,18 +115,69 @@ pub(crate) fn bad_record<T: 'static>(row: &T, time: BatchTime, reason: &dyn std:
     bad("", 0, -1, text.unwrap_or_default())
 }
 
+/// The lines that are text, and the others as bad records.
+pub(crate) fn decoded_lines<'s>(lines: &DStream<'s, Line>, site: &OperatorId) -> Decoded<'s, String> {
+    let graph = &lines.node.graph;
+    let (oks, errors) = split_map(&graph.flow, site, lines.inner(), |time, rows: Rows<Line>, ok, err| {
+        let partition = rows.partition;
+        let mut good = Vec::with_capacity(rows.rows.len());
+        let mut bad = Vec::new();
+        for line in rows.take() {
+            match line {
+                Line::Text(text) => good.push(text),
+                Line::Bad(line) => {
+                    let BadLine { origin, offset, raw, reason } = *line;
+                    bad.push(BadRecord { origin: origin.to_string(), partition: 0, offset, time, raw, reason });
+                }
+            }
+        }
+        ok(Rows::new(partition, good));
+        err(Rows::new(partition, bad));
+    });
+    Decoded::new(lines.narrow(oks), lines.narrow(errors), site)
+}
+
 impl<'s> DStream<'s, Message> {
-    /// The message values, decoded: `decode(Json::<Tweet>::new())`. A null value is an error record too, unless the source
-    /// skips tombstones.
+    /// The message values in a format: one record for each message. A message that does not decode is a bad record, and so is
+    /// one without a value, unless the source skips tombstones.
+    ///
+    /// ```no_run
+    /// use tidemill::prelude::*;
+    /// StreamingContext::builder("totals", secs(1)).run(|ssc| {
+    ///     let kafka = KafkaSource::brokers("127.0.0.1:9092").topic("sales");
+    ///     let (sales, bad) = ssc.kafka_direct_stream(kafka).decode(Json::<(String, i64)>::new()).split();
+    ///     sales.reduce_by_key(|a, b| a + b).print(10);
+    ///     bad.count().print(1);
+    ///     Ok(())
+    /// })?;
+    /// # Ok::<(), Error>(())
+    /// ```
     #[track_caller]
-    pub fn decode<D: Decode>(&self, how: D) -> Decoded<'s, D::Out> {
+    pub fn decode<D: Decode>(&self, format: D) -> Decoded<'s, D::Out> {
         self.try_each(&OperatorId::of("decode"), "decode", move |m, out| {
-            out.push(how.decode(m.value()?)?);
+            out.push(format.decode(m.value()?)?);
             Ok(())
         })
     }
 
-    /// The message values as UTF-8 text.
+    /// The message values as UTF-8 text. Any other value is a bad record, and so is a message without one.
+    ///
+    /// ```
+    /// use tidemill::prelude::*;
+    /// # use tidemill::connector::message::Message;
+    /// let message = |offset, value: &'static [u8]| Message::new("words", 0, offset, None, None, Some(value));
+    /// let queue = QueueSource::from_batches([vec![message(0, b"tide"), message(1, b"\xff")]]);
+    /// let (words, bad) = (MemorySink::new(), MemorySink::new());
+    /// let (good_out, bad_out) = (words.clone(), bad.clone());
+    /// StreamingContext::builder("words", millis(5)).run(move |ssc| {
+    ///     let values = ssc.queue_stream(&queue).values();
+    ///     values.oks().to_memory(&good_out);
+    ///     values.errors().to_memory(&bad_out);
+    ///     Ok(())
+    /// }).unwrap();
+    /// assert_eq!(words.rows(), ["tide"]);
+    /// assert_eq!((bad.rows()[0].offset, &bad.rows()[0].raw[..]), (1, &b"\xff"[..]));
+    /// ```
     #[track_caller]
     pub fn values(&self) -> Decoded<'s, String> {
         self.try_each(&OperatorId::of("values"), "values", |m, out| {
@@ -171,12 +186,52 @@ impl<'s> DStream<'s, Message> {
         })
     }
 
-    /// Keys and values as UTF-8 text; `None` for a message without a key.
+    /// Keys and values as UTF-8 text; the key is `None` for a message without one.
+    ///
+    /// ```
+    /// use tidemill::prelude::*;
+    /// # use tidemill::connector::message::Message;
+    /// let message = |key: Option<&'static [u8]>| Message::new("words", 0, 0, None, key, Some(b"tide"));
+    /// let queue = QueueSource::from_batches([vec![message(Some(b"k")), message(None)]]);
+    /// let pairs = MemorySink::new();
+    /// let out = pairs.clone();
+    /// StreamingContext::builder("pairs", millis(5)).run(move |ssc| {
+    ///     ssc.queue_stream(&queue).pairs().oks().to_memory(&out);
+    ///     Ok(())
+    /// }).unwrap();
+    /// assert_eq!(pairs.rows(), [(Some("k".to_owned()), "tide".to_owned()), (None, "tide".to_owned())]);
+    /// ```
     #[track_caller]
     pub fn pairs(&self) -> Decoded<'s, (Option<String>, String)> {
         self.try_each(&OperatorId::of("pairs"), "pairs", |m, out| {
             let key = m.key().map(std::str::from_utf8).transpose()?.map(str::to_owned);
             out.push((key, std::str::from_utf8(m.value()?)?.to_owned()));
+            Ok(())
+        })
+    }
+}
+
+impl<'s> DStream<'s, String> {
+    /// Lines in a format: one record for each line, as of JSON files. A line that does not decode is a bad record.
+    ///
+    /// ```
+    /// use tidemill::prelude::*;
+    /// let queue = QueueSource::from_batches([vec![r#"["tide", 3]"#.to_owned(), "tide".to_owned()]]);
+    /// let (pairs, bad) = (MemorySink::new(), MemorySink::new());
+    /// let (good_out, bad_out) = (pairs.clone(), bad.clone());
+    /// StreamingContext::builder("lines", millis(5)).run(move |ssc| {
+    ///     let lines = ssc.queue_stream(&queue).decode(Json::<(String, i64)>::new());
+    ///     lines.oks().to_memory(&good_out);
+    ///     lines.errors().to_memory(&bad_out);
+    ///     Ok(())
+    /// }).unwrap();
+    /// assert_eq!(pairs.rows(), [("tide".to_owned(), 3)]);
+    /// assert_eq!(bad.rows()[0].raw, b"tide");
+    /// ```
+    #[track_caller]
+    pub fn decode<D: Decode>(&self, format: D) -> Decoded<'s, D::Out> {
+        self.try_each(&OperatorId::of("decode"), "decode", move |line, out| {
+            out.push(format.decode(line.as_bytes())?);
             Ok(())
         })
     }

@@ -31,7 +31,7 @@ mod checkpoint;
 mod count;
 mod count_by;
 mod count_by_value;
-mod decode;
+pub(crate) mod decode;
 mod distinct;
 mod filter;
 mod flat_map;
@@ -52,7 +52,7 @@ mod view;
 pub(crate) mod window;
 
 pub use count_by::KeyCounter;
+pub use decode::Decoded;
 #[cfg(feature = "testing")]
 pub use decode::untaken_errors;
-pub use decode::{Decode, Decoded, Json};
 pub use transform::Batch;

@@ -1,3 +1,4 @@
 //! Sources and sinks, as programs use them.
 
 mod custom_sink;
+mod custom_source;

@@ -15,17 +15,18 @@ use crate::core::clock::{Clock, Time};
 use crate::core::error::{Error, Result};
 use crate::core::plan::Split;
 use crate::engine::operator_id::OperatorId;
-use crate::format::lines::{BadLine, LINE_LIMIT, LINES_A_CALL, Line, Splitter, decoded};
+use crate::format::lines::{BadLine, LINE_LIMIT, LINES_A_CALL, Line, Splitter};
 use crate::operator::Decoded;
+use crate::operator::decode::decoded_lines;
 
-/// How long a file stays as it is before it is taken, at least: the times of files are no finer than some milliseconds.
+/// How long a file must stay unchanged at least, because the times of files are only accurate to some milliseconds.
 const SETTLED: Duration = Duration::from_millis(100);
-/// How long a file is remembered unless said.
+/// How long a file is remembered by default.
 const REMEMBER: Duration = Duration::from_secs(24 * 60 * 60);
 /// How many bytes are read at once.
 const CHUNK: usize = 64 << 10;
 
-/// Which names are read besides.
+/// A user's test of file names.
 type Accept = Arc<dyn Fn(&str) -> bool + Send + Sync>;
 
 /// What [`text_file_stream_with`](StreamingContext::text_file_stream_with) reads: a directory, and which of its files.
@@ -50,20 +51,21 @@ impl TextFileSource {
         TextFileSource { dir: dir.into(), existing: false, remember: REMEMBER, accept: Arc::new(|_| true) }
     }
 
-    /// Whether the files that are there at the start are read too, of any age; `false` unless said.
+    /// Whether the files that are there at the start are read too, of any age. Default: `false`.
     pub fn existing(mut self, read: bool) -> Self {
         self.existing = read;
         self
     }
 
-    /// How old a file may be, by its time of change, when it appears: older ones are ignored, and what was read is forgotten
-    /// after that time. A day unless said. The memory of a job grows with the files of this time that stay in the directory.
+    /// How old a file may be, by its time of change, when it appears. Default: one day. Older files are ignored, and files that were
+    /// read are forgotten after that time. A job needs memory for each file of this age in the directory.
     pub fn remember(mut self, how_long: Duration) -> Self {
         self.remember = how_long;
         self
     }
 
-    /// Reads only files whose name passes the test, besides the rules that hold for all names.
+    /// Reads only files whose name passes this test. Default: all, by the rules of
+    /// [`text_file_stream`](StreamingContext::text_file_stream).
     pub fn accept(mut self, test: impl Fn(&str) -> bool + Send + Sync + 'static) -> Self {
         self.accept = Arc::new(test);
         self
@@ -85,23 +87,23 @@ impl<'s> StreamingContext<'s> {
     /// The lines of the files that appear in a directory while the job runs. A batch has whole files, in the order of their
     /// time of change, then their name. Spark's `textFileStream`.
     ///
-    /// - **New** is a file that was not there when the job started, or has another size or time of change since. Files that
-    ///   are there already are read with [`TextFileSource::existing`].
+    /// - **New** is a file that was not there when the job started, or that has changed its size or time since. For files that are
+    ///   there at the start see [`TextFileSource::existing`].
     /// - **Ready** is a file with bytes in it whose size and time of change stay the same for a batch interval (at least
-    ///   100 ms). Best write a file elsewhere on the same file system and move it in. One that still changes when it has been
-    ///   taken is not read again: a warning names it. One that changed between the plan of its batch and its reading stops
-    ///   the job; one that is gone by then is an error record (origin = path, no bytes) and a warning.
+    ///   100 ms). Best write a file elsewhere on the same file system and move it in. A file that changes after it was
+    ///   planned is not read again: a warning names it. If it changes before it is read, the job stops; if it is deleted before,
+    ///   it becomes an error record (origin = path, no bytes) and a warning.
     /// - **Names** that begin with `.` or `_`, or end with `.tmp` or `._COPYING_`, are not read, nor are sub-directories.
-    ///   What is no plain file, or cannot be opened, is skipped, with one warning.
+    ///   What is not a plain file, or cannot be opened, is skipped, with one warning.
     /// - **Lines** end at LF, and a CR before it is not part of them; the last needs no LF. Lines that are not UTF-8, and
     ///   lines over 1 MiB (their first MiB; the rest is skipped), are error records: origin = path, offset = the first byte.
-    /// - **Every process must see the directory** under the same path: each file is a partition of its own, read by the worker
-    ///   whose turn it is. Process 0 looks into the directory once a batch: a few microseconds a file that lies there.
-    /// - A batch takes files until they are [`batch_bytes`](crate::api::context::Builder::batch_bytes) for each worker, one file
-    ///   at least; the others are in the next.
-    /// - **A graceful stop** reads the files that are there when it is asked for, in as many last batches as they need: for
-    ///   those that are not ready it waits as long as that takes, a batch interval at most. One that changes meanwhile is left
-    ///   unread, and a warning names it. Files that come later are not looked at.
+    /// - **Every process must see the directory** under the same path: each file is a split, and workers take turns. Process 0
+    ///   lists the directory once a batch, which takes a few microseconds for each file in it.
+    /// - **A batch** takes files up to [`batch_bytes`](crate::api::context::Builder::batch_bytes) for each worker, and at least one
+    ///   file. The next batch takes the others.
+    /// - **A graceful stop** reads the files that are there at that moment, in as many last batches as they need. It waits at most a
+    ///   batch interval for those that are not ready. A file that changes meanwhile is not read, and a warning names it. Files that
+    ///   appear later are ignored.
     ///
     /// The directory must exist when the job starts: an error names it. If it goes away later, batches are empty and
     /// [`Statistics::trouble`](crate::metrics::Statistics::trouble) says so until it is back.
@@ -133,7 +135,7 @@ impl<'s> StreamingContext<'s> {
         self.text_files_at(&OperatorId::of("text_file_stream"), TextFileSource::new(dir.as_ref()))
     }
 
-    /// As [`text_file_stream`](StreamingContext::text_file_stream), of the files that are described. Spark's `fileStream`.
+    /// As [`text_file_stream`](StreamingContext::text_file_stream), with the options of a [`TextFileSource`]. Spark's `fileStream`.
     ///
     /// ```no_run
     /// # use tidemill::prelude::*;
@@ -155,7 +157,7 @@ impl<'s> StreamingContext<'s> {
         }
         let settled = self.batch_interval().max(SETTLED);
         let batch_bytes = self.graph.config.batch_bytes.saturating_mul(self.graph.config.peers()) as u64;
-        decoded(&self.read(site, "text_file_stream", &Directory { files, settled, batch_bytes }), site)
+        decoded_lines(&self.read(site, "text_file_stream", &Directory { files, settled, batch_bytes }), site)
     }
 }
 
@@ -193,7 +195,7 @@ impl Source for Directory {
 /// The planner's half.
 struct FileEnumerator {
     watch: DirectoryWatch,
-    /// What was ready when the job was to stop.
+    /// What was ready when the drain began.
     ready: Vec<(String, FileStamp)>,
     trouble: Option<String>,
     clock: Time,
@@ -677,7 +679,7 @@ mod tests {
             ("sub", None),
         ];
         assert_eq!(sizes, expected);
-        assert!(found[5].1.as_ref().unwrap_err().contains("no plain file"));
+        assert!(found[5].1.as_ref().unwrap_err().contains("not a plain file"));
         assert!(found[6].1.as_ref().unwrap_err().contains("sub-directories"));
     }
 

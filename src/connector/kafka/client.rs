@@ -1,7 +1,7 @@
-//! What source and sink share about Kafka: settings, what librdkafka says in words without secrets, and metadata.
+//! What the Kafka source and sink share: settings, librdkafka's reports without secrets, and metadata.
 //!
-//! A setting is librdkafka's own name and goes through as it is, unless the engine owns it: then it is refused with the
-//! reason. Values never appear in an error, a log line or a `Debug`: any of them may be a password.
+//! A setting has librdkafka's own name and is passed on unchanged. One that the engine owns is refused with the reason. Values
+//! never appear in an error, a log line or a `Debug`, because any of them may be a password.
 
 use std::collections::BTreeMap;
 use std::fmt;
@@ -21,8 +21,8 @@ use crate::core::error::{Error, Result};
 /// How long a start waits for a broker that does not answer.
 pub(crate) const START_DEADLINE: Duration = Duration::from_secs(10);
 
-/// Longer than a restart takes: a transaction that a crash left open is aborted by the next run, and only if none comes by the
-/// brokers. Until then readers of what is committed wait before it.
+/// Longer than a restart takes. The next run aborts a transaction that a crash left open; the brokers do so only if there is no
+/// next run. Until then `read_committed` readers wait before it.
 const TRANSACTION_TIMEOUT: Duration = Duration::from_secs(300);
 
 /// Where the brokers are and what the user set.
@@ -38,7 +38,7 @@ impl fmt::Debug for Settings {
     }
 }
 
-/// Which side a setting is for: some are owned on one side only.
+/// Which side a setting is for. The engine owns some on one side only.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(crate) enum Side {
     Source,
@@ -85,7 +85,7 @@ const OWNED_SINK: &[(&str, &str)] = &[
     ("dr_msg_cb", "a batch is out when every record of it is reported delivered"),
 ];
 
-/// What must be in every source, whatever else is set.
+/// Settings of every source, which users cannot change.
 const SOURCE_FIXED: &[(&str, &str)] = &[
     ("enable.auto.commit", "false"),
     ("enable.auto.offset.store", "false"),
@@ -95,8 +95,8 @@ const SOURCE_FIXED: &[(&str, &str)] = &[
     ("fetch.queue.backoff.ms", "5"),
 ];
 
-/// What a source has unless the user says otherwise: a short queue stays in warm memory, and a short wait tells the end of a
-/// partition soon, on which given ranges wait.
+/// Defaults of a source. A short queue stays in warm memory; a short wait soon tells the end of a partition, for which given
+/// ranges wait.
 const SOURCE_DEFAULT: &[(&str, &str)] = &[
     ("queued.min.messages", "100000"),
     ("queued.max.messages.kbytes", "4096"),
@@ -106,7 +106,7 @@ const SOURCE_DEFAULT: &[(&str, &str)] = &[
     ("socket.nagle.disable", "true"),
 ];
 
-/// What a sink has unless the user says otherwise. Measured on a local broker, 5,000 records every 100 ms: 5.4 ms a batch with
+/// Defaults of a sink. Measured on a local broker, 5,000 records every 100 ms: 5.4 ms a batch with
 /// idempotence, 5.3 without; a linger of 1 ms makes it 5.9, of 5 ms 12. The partitioner is Java's: librdkafka's own sends an
 /// empty key anywhere, and other keys to other partitions than every other client does.
 const SINK_DEFAULT: &[(&str, &str)] = &[
@@ -130,7 +130,7 @@ impl Settings {
         self.set.insert(key.trim().to_string(), value.to_string());
     }
 
-    /// Every problem of the settings, by name: an empty list is good.
+    /// Every problem of the settings, by name.
     pub(crate) fn problems(&self, side: Side) -> Vec<String> {
         let mut found = Vec::new();
         if self.brokers.trim().is_empty() {
@@ -162,10 +162,10 @@ impl Settings {
         config
     }
 
-    /// A client and what it will report to. `group` is for consumers that read; librdkafka wants one, and nobody joins it.
+    /// A client and its reports. `group` is for consumers that read: librdkafka requires one, and no client joins it.
     ///
     /// # Errors
-    /// The settings contradict each other; in librdkafka's words, without any value.
+    /// The settings contradict each other: librdkafka's text, without values.
     pub(crate) fn client<C>(&self, side: Side, group: Option<&str>) -> Result<(C, Arc<Reports>)>
     where
         C: FromClientConfigAndContext<Context>,
@@ -181,7 +181,7 @@ impl Settings {
         Ok((client, reports))
     }
 
-    /// A producer whose records are in transactions under this name.
+    /// A producer with this transactional id.
     ///
     /// # Errors
     /// As [`Settings::client`].
@@ -192,13 +192,13 @@ impl Settings {
         self.create(&config)
     }
 
-    /// After how long the brokers abort a transaction that nobody ends.
+    /// After how long the brokers abort an open transaction.
     pub(crate) fn transaction_timeout(&self) -> Duration {
         let set = self.set.get("transaction.timeout.ms").and_then(|ms| ms.parse().ok());
         set.map_or(TRANSACTION_TIMEOUT, Duration::from_millis)
     }
 
-    /// Reads what is committed, or everything, from where it is told to; ends of partitions are told.
+    /// A consumer that is assigned partitions, of committed or of all records. It reports ends of partitions.
     ///
     /// # Errors
     /// As [`Settings::client`].
@@ -208,7 +208,7 @@ impl Settings {
         Ok(self.create(&config)?.0)
     }
 
-    /// How to reach the brokers, without what only a producer knows.
+    /// The settings that reach the brokers, without those of producers.
     pub(crate) fn connection(&self) -> Settings {
         let shared = |k: &str| {
             ["security.", "sasl.", "ssl.", "enable.ssl.", "socket.", "broker.", "client."].iter().any(|p| k.starts_with(p))
@@ -217,13 +217,13 @@ impl Settings {
         Settings { brokers: self.brokers.clone(), set }
     }
 
-    /// When every record of a batch must have been delivered or given up: librdkafka's own deadline and a little.
+    /// When every record of a batch must be delivered or have failed: librdkafka's own deadline, and a margin.
     pub(crate) fn delivery_deadline(&self) -> Duration {
         let set = ["message.timeout.ms", "delivery.timeout.ms"].iter().find_map(|k| self.set.get(*k)?.parse().ok());
         Duration::from_millis(set.filter(|ms| *ms > 0).unwrap_or(30_000)) + Duration::from_secs(5)
     }
 
-    // Whatever was set may be a secret. Very short values ("true", "10") would only garble the text.
+    // Any value may be a secret. Hiding very short ones ("true", "10") would only garble the text.
     fn secrets(&self) -> Vec<String> {
         let secret = |k: &str| ["password", "secret", "token", "jaas", "pem", "config"].iter().any(|w| k.contains(w));
         let mut all: Vec<String> =
@@ -233,7 +233,7 @@ impl Settings {
     }
 }
 
-/// What is wrong with one setting, never with its value in the words.
+/// What is wrong with one setting, without its value.
 fn problem(side: Side, key: &str, value: &str) -> Option<String> {
     let owned = match side {
         Side::Source => OWNED_SOURCE,
@@ -266,18 +266,18 @@ fn needs_ssl(key: &str, value: &str) -> bool {
     }
 }
 
-/// What a client reported since: errors that concern it as a whole, and how deliveries went.
+/// What a client reported: errors of the client as a whole, and failed deliveries.
 #[derive(Debug, Default)]
 pub(crate) struct Reports {
     secrets: Vec<String>,
     trouble: Mutex<Option<String>>,
-    /// What will not pass by itself, though librdkafka tries it for ever.
+    /// A permanent error, though librdkafka keeps trying.
     pub(crate) hopeless: OnceLock<String>,
     failed: Mutex<Option<String>>,
 }
 
 impl Reports {
-    /// What is wrong with the connection, if something is.
+    /// What is wrong with the connection at the moment.
     pub(crate) fn trouble(&self) -> Option<String> {
         lock(&self.trouble).clone()
     }
@@ -295,7 +295,7 @@ impl Reports {
         lock(&self.failed).take()
     }
 
-    /// An error in words, without the values of settings.
+    /// The text of an error, without the values of settings.
     pub(crate) fn words(&self, error: &KafkaError) -> String {
         match error {
             KafkaError::ClientConfig(_, _, key, _) => format!("setting {key}: librdkafka does not accept it"),
@@ -309,7 +309,7 @@ impl Reports {
     }
 }
 
-/// librdkafka asks who vouches for a certificate, whatever it is that OpenSSL does not like about it.
+/// librdkafka blames the issuer of a certificate, whatever OpenSSL found wrong.
 fn explained(reason: &str) -> String {
     match reason.split_once("certificate could not be verified") {
         Some((before, _)) => format!(
@@ -324,10 +324,10 @@ pub(crate) fn lock<T>(mutex: &Mutex<T>) -> std::sync::MutexGuard<'_, T> {
     mutex.lock().unwrap_or_else(PoisonError::into_inner)
 }
 
-/// Takes what librdkafka says: errors to [`Reports`], log lines to tracing.
+/// Forwards librdkafka's errors to [`Reports`], and its log lines to tracing.
 pub(crate) struct Context(Arc<Reports>);
 
-/// What a record carries until it is delivered or has failed: nobody else holds it when all records of its batch have.
+/// What a record carries until it is delivered or has failed. When its only owner is the sink, all records of a batch have.
 pub(crate) type Receipt = Arc<()>;
 
 impl ClientContext for Context {
@@ -343,11 +343,11 @@ impl ClientContext for Context {
     fn error(&self, error: KafkaError, reason: &str) {
         tracing::debug!(target: "librdkafka", "{}: {}", self.0.words(&error), self.0.redact(reason));
         let text = if reason.trim().is_empty() { self.0.words(&error) } else { explained(reason) };
-        // An answer that is larger than we take will be as large the next time.
+        // An answer over the size limit will be as large the next time.
         if text.contains("increase receive.message.max.bytes") {
             let _ = self.0.hopeless.set(self.0.redact(&text));
         }
-        // "all brokers are down" says less than the broker's own error before it.
+        // "all brokers are down" says less than the previous error of the broker.
         let vague = error.rdkafka_error_code() == Some(RDKafkaErrorCode::AllBrokersDown);
         if !vague || self.0.trouble().is_none() {
             self.0.set_trouble(&text);
@@ -380,7 +380,7 @@ pub(crate) struct Topic {
     pub(crate) partitions: Vec<i32>,
 }
 
-/// Talks about topics and offsets, not for reading. Every call waits for a broker: never on a worker.
+/// A client for topics and offsets, not for records. Every call blocks until a broker answers: never on a worker.
 pub(crate) struct Metadata {
     pub(crate) brokers: String,
     pub(crate) consumer: BaseConsumer<Context>,
@@ -394,11 +394,11 @@ impl Metadata {
     }
 
     pub(crate) fn failed(&self, what: &str, error: &KafkaError) -> Error {
-        // Serving the queue brings librdkafka's own reason: a name that does not resolve, a refused connection.
+        // Polling delivers librdkafka's own reason: a name that does not resolve, a refused connection.
         for _ in 0..8 {
             let _ = self.consumer.poll(Duration::from_millis(20));
         }
-        // librdkafka goes on with how long it took and how often it said so before.
+        // librdkafka appends how long it took, and how often it reported that.
         let why = |t: String| format!(" ({})", t.split(" (after ").next().unwrap_or_default());
         let why = self.reports.trouble().map_or_else(String::new, why);
         let reason = if nobody_answers(error) {
@@ -439,7 +439,7 @@ impl Metadata {
         }
     }
 
-    /// All topics that can be read, Kafka's own left out.
+    /// All topics that can be read, without Kafka's own.
     pub(crate) fn topics(&self, deadline: Duration) -> Result<Vec<Topic>> {
         let answer = self.consumer.fetch_metadata(None, deadline);
         let answer = answer.map_err(|e| self.failed("topics could not be listed", &e))?;
@@ -447,7 +447,7 @@ impl Metadata {
     }
 }
 
-/// Makes a topic; says why the brokers refuse. That it is there already is no refusal.
+/// Creates a topic. Returns why the brokers refuse; an existing topic is not a refusal.
 pub(crate) fn make_topic<C: ClientContext>(
     admin: &AdminClient<C>,
     new: &NewTopic<'_>,
@@ -458,7 +458,7 @@ pub(crate) fn make_topic<C: ClientContext>(
     Ok(refused.filter(|code| *code != RDKafkaErrorCode::TopicAlreadyExists))
 }
 
-/// The admin client answers by a future, from a thread of its own; nothing else here needs an executor.
+/// Blocks on a future: the admin client answers by one, from its own thread.
 fn wait<F: Future>(future: F) -> F::Output {
     struct Unpark(std::thread::Thread);
     impl std::task::Wake for Unpark {
@@ -476,7 +476,7 @@ fn wait<F: Future>(future: F) -> F::Output {
     }
 }
 
-/// Whether it is not the answer that is bad: there is none.
+/// Whether the error says that no broker answered.
 fn nobody_answers(error: &KafkaError) -> bool {
     use RDKafkaErrorCode::{AllBrokersDown, BrokerTransportFailure, OperationTimedOut, Resolve};
     matches!(error.rdkafka_error_code(), Some(AllBrokersDown | BrokerTransportFailure | OperationTimedOut | Resolve))

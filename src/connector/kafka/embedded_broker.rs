@@ -1,5 +1,5 @@
 //! A broker inside this process, for the demo and for tests: librdkafka's mock cluster. Not a Kafka: it keeps at most 5 MiB or
-//! 100,000 records of a partition, forgets all at the end, and knows no topic that was not made here.
+//! 100,000 records of a partition, and forgets all when it is dropped. Topics must be created here.
 
 use std::sync::mpsc::{Receiver, Sender, channel};
 use std::thread::JoinHandle;
@@ -19,11 +19,11 @@ pub(crate) const KEPT_BYTES: u64 = 5 << 20;
 pub(crate) struct EmbeddedBroker {
     address: String,
     // The mock cluster may not leave its thread.
-    ask: Option<Sender<(Ask, Sender<KafkaResult<()>>)>>,
+    ask: Option<Sender<(Request, Sender<KafkaResult<()>>)>>,
     thread: Option<JoinHandle<()>>,
 }
 
-enum Ask {
+enum Request {
     Topic(String, i32),
     Up(bool),
 }
@@ -44,7 +44,7 @@ impl EmbeddedBroker {
                 serve(&cluster, asked);
             }
         };
-        let thread = std::thread::Builder::new().name("tidemill broker".into()).spawn(work);
+        let thread = std::thread::Builder::new().name("tm-mock-broker".into()).spawn(work);
         let thread = thread.map_err(|e| Error::io("start of the embedded broker", e))?;
         let address = told.recv().unwrap_or_else(|_| Err("its thread ended".into()));
         let address = address.map_err(|e| Error::source("embedded broker", e))?;
@@ -61,7 +61,7 @@ impl EmbeddedBroker {
     /// # Errors
     /// It is there already.
     pub fn create_topic(&self, name: &str, partitions: i32) -> Result<()> {
-        self.ask(Ask::Topic(name.into(), partitions))
+        self.ask(Request::Topic(name.into(), partitions))
     }
 
     /// Closes all connections and takes no new ones.
@@ -69,7 +69,7 @@ impl EmbeddedBroker {
     /// # Errors
     /// The broker has ended.
     pub fn down(&self) -> Result<()> {
-        self.ask(Ask::Up(false))
+        self.ask(Request::Up(false))
     }
 
     /// Is there again, with all it had.
@@ -77,10 +77,10 @@ impl EmbeddedBroker {
     /// # Errors
     /// The broker has ended.
     pub fn up(&self) -> Result<()> {
-        self.ask(Ask::Up(true))
+        self.ask(Request::Up(true))
     }
 
-    fn ask(&self, what: Ask) -> Result<()> {
+    fn ask(&self, what: Request) -> Result<()> {
         let (answer, answered) = channel();
         let sent = self.ask.as_ref().map(|a| a.send((what, answer)));
         match (sent, answered.recv()) {
@@ -90,12 +90,12 @@ impl EmbeddedBroker {
     }
 }
 
-fn serve(cluster: &MockCluster<'static, DefaultProducerContext>, asked: Receiver<(Ask, Sender<KafkaResult<()>>)>) {
+fn serve(cluster: &MockCluster<'static, DefaultProducerContext>, asked: Receiver<(Request, Sender<KafkaResult<()>>)>) {
     for (ask, answer) in asked {
         let done = match ask {
-            Ask::Topic(name, partitions) => cluster.create_topic(&name, partitions, 1),
-            Ask::Up(true) => cluster.broker_up(1),
-            Ask::Up(false) => cluster.broker_down(1),
+            Request::Topic(name, partitions) => cluster.create_topic(&name, partitions, 1),
+            Request::Up(true) => cluster.broker_up(1),
+            Request::Up(false) => cluster.broker_down(1),
         };
         let _ = answer.send(done);
     }

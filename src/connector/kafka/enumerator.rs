@@ -1,4 +1,4 @@
-//! Which offsets are mine: the planner's half of a Kafka source.
+//! The planner's half of a Kafka source: which partitions there are, and where each begins.
 //!
 //! The start is resolved to numbers once, before the first batch; what is read after that is decided by plans alone.
 
@@ -10,22 +10,22 @@ use std::time::{Duration, Instant};
 use crate::connector::kafka::client::{Metadata, START_DEADLINE, Topic, lock};
 use crate::connector::kafka::group_offsets::{CommitOffsets, Committer, GroupOffsets};
 use crate::connector::kafka::source::{KafkaSource, StartFrom};
-use crate::connector::kafka::topic_ids::{Ids, ids, same};
+use crate::connector::kafka::topic_ids::{TopicIds, check_same, topic_ids};
 use crate::connector::source::{SplitEnumerator, SplitOffset, SplitRange};
 use crate::core::data::encoded;
 use crate::core::error::{Error, Result};
 use crate::core::plan::Split;
 
-/// How often in a row, and how long at least, a topic may be unknown to the brokers before the job gives up on it: half a minute
-/// unless another `discover_every` is said.
+/// How many polls, and how long at least, a topic may be unknown to the brokers before the job gives up on it. Default: half a
+/// minute, by the default of `discover_every`.
 const GONE: (u32, Duration) = (6, Duration::from_secs(10));
 
 /// The planner's half: resolves topics and offsets, and looks for new ones on a thread of its own.
 pub struct KafkaEnumerator {
     kafka: KafkaSource,
     restored: Option<BTreeSet<Split>>,
-    /// The topics that are read, as the brokers know them: those of the checkpoint, and what was learned since.
-    ids: Arc<Mutex<Ids>>,
+    /// The ids of the topics that are read: those of the checkpoint, and those seen since.
+    topic_ids: Arc<Mutex<TopicIds>>,
     news: Option<(Receiver<Result<SplitOffset>>, Sender<()>)>,
     offsets: Option<GroupOffsets>,
     committer: Option<Committer>,
@@ -33,11 +33,18 @@ pub struct KafkaEnumerator {
 
 impl KafkaEnumerator {
     /// # Errors
-    /// Whatever is wrong with the description; nobody is contacted yet.
+    /// What is wrong with the description. No broker is contacted yet.
     pub fn new(kafka: &KafkaSource) -> Result<Self> {
         kafka.check()?;
         let offsets = if let CommitOffsets::ByUser(offsets) = &kafka.offsets { Some(offsets.clone()) } else { None };
-        Ok(KafkaEnumerator { kafka: kafka.clone(), restored: None, ids: Arc::default(), news: None, offsets, committer: None })
+        Ok(KafkaEnumerator {
+            kafka: kafka.clone(),
+            restored: None,
+            topic_ids: Arc::default(),
+            news: None,
+            offsets,
+            committer: None,
+        })
     }
 
     /// Commits offsets of each batch if the job is `restartable`, unless the source says otherwise.
@@ -49,7 +56,7 @@ impl KafkaEnumerator {
     }
 }
 
-/// The topics of a source as the brokers have them now; a named one that is not there is left out.
+/// The topics of a source as the brokers have them now. A named topic that does not exist is left out.
 fn resolve(kafka: &KafkaSource, metadata: &Metadata) -> Result<Vec<Topic>> {
     let mut found = BTreeSet::new();
     if let Some(pattern) = &kafka.topics.pattern {
@@ -94,7 +101,7 @@ fn first_starts(kafka: &KafkaSource, metadata: &Metadata, topics: &[Topic]) -> R
     each(topics).map(|(topic, partition)| start_of(kafka, metadata, topic, partition)).collect()
 }
 
-/// Where those begin that a checkpoint does not know.
+/// Where partitions begin that the checkpoint does not know.
 fn later_starts(metadata: &Metadata, topics: &[Topic], known: &BTreeSet<Split>) -> Result<Vec<SplitOffset>> {
     let mut left = known.clone();
     let mut starts = Vec::new();
@@ -114,7 +121,7 @@ fn later_starts(metadata: &Metadata, topics: &[Topic], known: &BTreeSet<Split>) 
     }
 }
 
-/// Whether the brokers have these partitions. What is no partition at all is the reader's to refuse.
+/// Checks that the brokers have these partitions. The reader refuses splits that are not partitions.
 ///
 /// # Errors
 /// A topic or a partition that is not there; brokers that do not answer.
@@ -151,10 +158,10 @@ pub(super) fn check(kafka: &KafkaSource, given: &[Split]) -> Result<()> {
 ///
 /// # Errors
 /// One of them is not the one that is known.
-fn learn(known: &Mutex<Ids>, metadata: &Metadata, topics: &[Topic]) -> Result<(), String> {
-    let now = ids(metadata, topics.iter().map(|t| &*t.name));
+fn learn(known: &Mutex<TopicIds>, metadata: &Metadata, topics: &[Topic]) -> Result<(), String> {
+    let now = topic_ids(metadata, topics.iter().map(|t| &*t.name));
     let mut known = lock(known);
-    same(&known, &now)?;
+    check_same(&known, &now)?;
     known.extend(now);
     Ok(())
 }
@@ -170,13 +177,14 @@ impl SplitEnumerator for KafkaEnumerator {
         self.restored = Some(read.into_iter().map(|s| s.split).collect());
         if !snapshot.is_empty() {
             let known = postcard::from_bytes(snapshot);
-            *lock(&self.ids) = known.map_err(|e| Error::source(self.kafka.name(), format!("the checkpoint's topics: {e}")))?;
+            *lock(&self.topic_ids) =
+                known.map_err(|e| Error::source(self.kafka.name(), format!("the checkpoint's topics: {e}")))?;
         }
         Ok(())
     }
 
     fn snapshot(&self) -> Vec<u8> {
-        encoded(&*lock(&self.ids))
+        encoded(&*lock(&self.topic_ids))
     }
 
     fn start(&mut self) -> Result<Vec<SplitOffset>> {
@@ -191,14 +199,14 @@ impl SplitEnumerator for KafkaEnumerator {
         if topics.is_empty() {
             tracing::warn!("{place}: no topic matches the pattern yet");
         }
-        learn(&self.ids, &metadata, &topics).map_err(|e| Error::source(&*place, e))?;
+        learn(&self.topic_ids, &metadata, &topics).map_err(|e| Error::source(&*place, e))?;
         let starts = match &self.restored {
             None => first_starts(kafka, &metadata, &topics),
             Some(known) => later_starts(&metadata, &topics, known),
         }?;
-        let (known, gone, ids) = (BTreeMap::new(), BTreeMap::new(), self.ids.clone());
-        let watch = Watch { kafka: kafka.clone(), metadata, ids, known, gone };
-        self.news = Some(watch.spawn(&topics)?);
+        let (known, gone, topic_ids) = (BTreeMap::new(), BTreeMap::new(), self.topic_ids.clone());
+        let topic_watch = TopicWatch { kafka: kafka.clone(), metadata, topic_ids, known, gone };
+        self.news = Some(topic_watch.spawn(&topics)?);
         if let Some(offsets) = self.offsets.take() {
             self.committer = Some(Committer::start(kafka, offsets)?);
         }
@@ -228,49 +236,49 @@ impl SplitEnumerator for KafkaEnumerator {
     }
 }
 
-/// Asks the brokers every few seconds what is new. A broker that does not answer is asked again, and that is all.
-struct Watch {
+/// Polls the brokers for new topics and partitions. A broker that does not answer is asked again at the next poll.
+struct TopicWatch {
     kafka: KafkaSource,
     metadata: Metadata,
-    ids: Arc<Mutex<Ids>>,
+    topic_ids: Arc<Mutex<TopicIds>>,
     known: BTreeMap<Arc<str>, BTreeSet<i32>>,
     gone: BTreeMap<Arc<str>, Instant>,
 }
 
-impl Watch {
+impl TopicWatch {
     fn spawn(mut self, topics: &[Topic]) -> Result<(Receiver<Result<SplitOffset>>, Sender<()>)> {
         self.known = topics.iter().map(|t| (t.name.clone(), t.partitions.iter().copied().collect())).collect();
         let (say, news) = channel();
         let (stop, stopped) = channel::<()>();
         let run = move || {
-            // The thread is not joined: it may be waiting for a broker, and holds nothing that anybody waits for.
+            // The thread is not joined: it may be waiting for a broker.
             while let Err(RecvTimeoutError::Timeout) = stopped.recv_timeout(self.kafka.every) {
-                match self.look() {
+                match self.poll() {
                     Ok(starts) => starts.into_iter().for_each(|s| _ = say.send(Ok(s))),
-                    Err(Trouble::Passing(e)) => tracing::debug!("looking for new partitions: {e}"),
-                    Err(Trouble::Final(e)) => {
+                    Err(PollError::Transient(e)) => tracing::debug!("polling for new partitions: {e}"),
+                    Err(PollError::Fatal(e)) => {
                         let _ = say.send(Err(e));
                         return;
                     }
                 }
             }
         };
-        let thread = std::thread::Builder::new().name("tidemill-kafka-watch".to_string()).spawn(run);
+        let thread = std::thread::Builder::new().name("tm-kafka-topic".to_string()).spawn(run);
         thread.map_err(|e| Error::io("starting the thread that looks for new Kafka partitions", e))?;
         Ok((news, stop))
     }
 
-    fn look(&mut self) -> Result<Vec<SplitOffset>, Trouble> {
+    fn poll(&mut self) -> Result<Vec<SplitOffset>, PollError> {
         let topics = resolve(&self.kafka, &self.metadata)?;
         let place = || format!("Kafka at {}", self.metadata.brokers);
-        learn(&self.ids, &self.metadata, &topics).map_err(|e| Trouble::Final(Error::source(place(), e)))?;
+        learn(&self.topic_ids, &self.metadata, &topics).map_err(|e| PollError::Fatal(Error::source(place(), e)))?;
         self.lost(&topics)?;
         let mut starts = Vec::new();
         for (topic, partition) in each(&topics) {
             if self.known.get(topic).is_some_and(|known| known.contains(&partition)) {
                 continue;
             }
-            // Whatever is in it came after the start: it is read from its first record.
+            // It appeared after the start, so it is read from its first record.
             let (from, _) = self.metadata.bounds(topic, partition, START_DEADLINE)?;
             starts.push(SplitOffset { split: Split::Kafka { topic: topic.clone(), partition }, from });
             self.known.entry(topic.clone()).or_default().insert(partition);
@@ -278,8 +286,8 @@ impl Watch {
         Ok(starts)
     }
 
-    /// librdkafka asks for a deleted topic for ever and says nothing: metadata is the only one to tell.
-    fn lost(&mut self, topics: &[Topic]) -> Result<(), Trouble> {
+    /// librdkafka keeps asking for a deleted topic and reports nothing: only metadata tells.
+    fn lost(&mut self, topics: &[Topic]) -> Result<(), PollError> {
         for (name, partitions) in &self.known {
             let now = topics.iter().find(|t| t.name == *name).map_or(&[][..], |t| &t.partitions);
             if partitions.iter().all(|p| now.contains(p)) {
@@ -288,20 +296,20 @@ impl Watch {
                 >= (self.kafka.every * GONE.0).max(GONE.1)
             {
                 let reason = format!("topic {name} was deleted, or has fewer partitions than it had");
-                return Err(Trouble::Final(Error::source(format!("Kafka at {}", self.metadata.brokers), reason)));
+                return Err(PollError::Fatal(Error::source(format!("Kafka at {}", self.metadata.brokers), reason)));
             }
         }
         Ok(())
     }
 }
 
-enum Trouble {
-    Passing(Error),
-    Final(Error),
+enum PollError {
+    Transient(Error),
+    Fatal(Error),
 }
 
-impl From<Error> for Trouble {
+impl From<Error> for PollError {
     fn from(e: Error) -> Self {
-        Trouble::Passing(e)
+        PollError::Transient(e)
     }
 }

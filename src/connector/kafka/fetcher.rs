@@ -1,4 +1,6 @@
-//! The thread that does nothing but drain: librdkafka's queues on one side, inboxes on the other.
+//! The fetcher thread: moves records from librdkafka's queues into the partition buffers, and does nothing else.
+//!
+//! Way of a record: broker, librdkafka, **fetcher**, partition buffer, reader, source operator.
 
 use std::ffi::CString;
 use std::sync::atomic::{AtomicBool, Ordering};
@@ -11,24 +13,24 @@ use rdkafka::error::{KafkaError, RDKafkaErrorCode};
 use rdkafka::{Message as _, Offset, TopicPartitionList};
 
 use crate::connector::kafka::client::{Context, Reports, Side, described_code, lock};
-use crate::connector::kafka::ffi::{Queue, Room, Taken, known_high};
-use crate::connector::kafka::partition_buffer::{Gone, Inbox, Item, Signal};
+use crate::connector::kafka::ffi::{ConsumedMessage, MessageSlots, PartitionQueue, known_high};
+use crate::connector::kafka::partition_buffer::{Item, OutOfRange, PartitionBuffer, Signal};
 use crate::connector::kafka::source::KafkaSource;
 use crate::connector::message::Block;
 use crate::connector::source::Waker;
 use crate::core::error::{Error, Result};
 
-/// How long the thread sleeps when nothing wakes it: an upper bound for everything nobody tells it about.
+/// How long the thread sleeps at most. Bounds the delay of what nothing wakes it for.
 const NAP: Duration = Duration::from_millis(250);
-/// How long a question to a broker may hold the thread up.
+/// How long a question to a broker may block the thread.
 const ASK: Duration = Duration::from_secs(1);
 
-/// What the reader asks of the thread.
+/// What the reader tells the thread.
 pub(super) enum Command {
-    /// Read the partition from an offset: a new one, or one that is read from elsewhere now.
-    Read { inbox: Arc<Inbox>, epoch: u64, from: i64 },
-    /// A range goes on behind an end that was seen: put a fault into the inbox if the log holds less.
-    Check { inbox: Arc<Inbox>, epoch: u64, until: i64 },
+    /// Read a partition from this offset on: a new partition, or one that seeks.
+    Read { buffer: Arc<PartitionBuffer>, epoch: u64, from: i64 },
+    /// A given range goes on behind an end that was seen: put a fault into the buffer if the log ends before `until`.
+    Check { buffer: Arc<PartitionBuffer>, epoch: u64, until: i64 },
 }
 
 struct Shared {
@@ -38,14 +40,14 @@ struct Shared {
     reports: Arc<Reports>,
 }
 
-/// The reader's handle on the thread, which ends with it.
-pub(super) struct Drain {
+/// The reader's handle. The thread ends when it is dropped.
+pub(super) struct Fetcher {
     shared: Arc<Shared>,
     thread: Option<JoinHandle<()>>,
 }
 
-impl Drain {
-    pub(super) fn start(kafka: &KafkaSource, waker: Waker) -> Result<Drain> {
+impl Fetcher {
+    pub(super) fn start(kafka: &KafkaSource, waker: Waker) -> Result<Fetcher> {
         let settings = &kafka.settings;
         let (mut consumer, reports): (BaseConsumer<Context>, _) = settings.client(Side::Source, Some(kafka.group_or_ours()))?;
         let signal = Arc::new(Signal::default());
@@ -56,10 +58,10 @@ impl Drain {
         let consumer = Arc::new(consumer);
         let with_headers = kafka.headers;
         let owned = shared.clone();
-        let run = move || Loop::new(owned, consumer, with_headers, waker).run();
-        let thread = std::thread::Builder::new().name("tidemill-kafka-drain".to_string()).spawn(run);
+        let run = move || FetchLoop::new(owned, consumer, with_headers, waker).run();
+        let thread = std::thread::Builder::new().name("tm-kafka-fetch".to_string()).spawn(run);
         let thread = thread.map_err(|e| Error::io("starting the thread that reads Kafka", e))?;
-        Ok(Drain { shared, thread: Some(thread) })
+        Ok(Fetcher { shared, thread: Some(thread) })
     }
 
     pub(super) fn send(&self, command: Command) {
@@ -75,13 +77,13 @@ impl Drain {
         self.shared.reports.trouble()
     }
 
-    /// It ends only when it is told to: otherwise it panicked.
+    /// Whether the thread ended by a panic: it ends by itself in no other way.
     pub(super) fn died(&self) -> bool {
         self.thread.as_ref().is_none_or(JoinHandle::is_finished)
     }
 }
 
-impl Drop for Drain {
+impl Drop for Fetcher {
     fn drop(&mut self) {
         self.shared.stop.store(true, Ordering::Release);
         self.wake();
@@ -90,32 +92,32 @@ impl Drop for Drain {
 }
 
 struct Partition {
-    queue: Queue,
+    queue: PartitionQueue,
     topic: CString,
-    inbox: Arc<Inbox>,
+    buffer: Arc<PartitionBuffer>,
     epoch: u64,
-    /// Where it was sent, or behind the last record that came.
+    /// The offset after the last record, or where the last seek went.
     next: i64,
-    /// Bytes a record had lately: how large the next block is made.
+    /// Recent bytes per record: sizes the next block.
     size: usize,
 }
 
-/// A question about the bounds of a log, to be asked when there is nothing to drain.
+/// A question about the bounds of a log, for a moment when there is nothing to fetch.
 struct Pending {
-    inbox: Arc<Inbox>,
+    buffer: Arc<PartitionBuffer>,
     epoch: u64,
-    about: About,
+    question: Question,
 }
 
-enum About {
-    /// A range ends here: does the log?
+enum Question {
+    /// Does the log go on to this offset?
     Until(i64),
-    /// This offset is not there: what is?
-    Gone(i64),
+    /// This offset is not in the log: what is?
+    OutOfRange(i64),
 }
 
-/// The thread's own state. Partitions go before the consumer they belong to.
-struct Loop {
+/// The thread's own state. Partitions are dropped before the consumer they belong to.
+struct FetchLoop {
     partitions: Vec<Partition>,
     consumer: Arc<BaseConsumer<Context>>,
     shared: Arc<Shared>,
@@ -126,22 +128,22 @@ struct Loop {
     headers: Vec<u8>,
 }
 
-impl Loop {
+impl FetchLoop {
     fn new(shared: Arc<Shared>, consumer: Arc<BaseConsumer<Context>>, with_headers: bool, waker: Waker) -> Self {
         let (pending, headers, asked) = (Vec::new(), Vec::new(), Instant::now());
-        Loop { partitions: Vec::new(), consumer, shared, waker, pending, asked, with_headers, headers }
+        FetchLoop { partitions: Vec::new(), consumer, shared, waker, pending, asked, with_headers, headers }
     }
 
     fn run(mut self) {
-        self.shared.signal.here();
-        let mut room = Room::new();
+        self.shared.signal.register();
+        let mut slots = MessageSlots::new();
         while !self.shared.stop.load(Ordering::Acquire) {
-            self.obey();
+            self.run_commands();
             self.serve(1);
             let mut busy = false;
             for i in 0..self.partitions.len() {
-                if self.partitions[i].inbox.has_room() {
-                    busy |= self.drain(i, &mut room);
+                if self.partitions[i].buffer.has_capacity() {
+                    busy |= self.fetch(i, &mut slots);
                 }
             }
             if !busy {
@@ -150,15 +152,15 @@ impl Loop {
         }
     }
 
-    fn give(&self, inbox: &Inbox, epoch: u64, item: Item) {
-        if inbox.push(epoch, item) {
+    fn put(&self, buffer: &PartitionBuffer, epoch: u64, item: Item) {
+        if buffer.push(epoch, item) {
             (self.waker)();
         }
     }
 
     /// The client's own queue: logs, errors that concern all partitions.
     fn serve(&self, times: usize) {
-        // `None` is also a log line that was served: it does not say that there is nothing behind it.
+        // `None` may be a log line that was served, so more events may follow it.
         (0..times).filter_map(|_| self.consumer.poll(Duration::ZERO)).for_each(|event| self.serve_event(event));
     }
 
@@ -169,17 +171,17 @@ impl Loop {
                 Some(text) => text.clone(),
                 None => return,
             },
-            // Every partition has a queue of its own: a message here would be lost.
+            // Every partition has its own queue, so a message here would be lost.
             Ok(m) => format!("a message of partition {} came by the wrong queue", m.partition()),
         };
         for p in &self.partitions {
-            self.give(&p.inbox, p.epoch, Item::Fault(text.clone()));
+            self.put(&p.buffer, p.epoch, Item::Fault(text.clone()));
         }
     }
 
-    fn drain(&mut self, i: usize, room: &mut Room) -> bool {
+    fn fetch(&mut self, i: usize, slots: &mut MessageSlots) -> bool {
         let p = &mut self.partitions[i];
-        let batch = p.queue.take(room);
+        let batch = p.queue.take(slots);
         let n = batch.left();
         if n == 0 {
             return false;
@@ -187,26 +189,26 @@ impl Loop {
         let mut block: Option<Block> = None;
         let mut items = Vec::new();
         let mut outdated = false;
-        for taken in batch {
-            if let Some(code) = taken.error() {
+        for message in batch {
+            if let Some(code) = message.error() {
                 items.extend(block.take().map(|b| Item::Block(Arc::new(b))));
                 if let RDKafkaErrorCode::AutoOffsetReset | RDKafkaErrorCode::OffsetOutOfRange = code {
-                    // What a fetch found that began before the partition was sent elsewhere: it may have ended the fetch since.
-                    if taken.offset() < p.next {
+                    // An answer to a fetch from before the seek. It may have stopped the fetch that followed.
+                    if message.offset() < p.next {
                         outdated = true;
                         continue;
                     }
-                    let about = About::Gone(taken.offset());
-                    self.pending.push(Pending { inbox: p.inbox.clone(), epoch: p.epoch, about });
+                    let question = Question::OutOfRange(message.offset());
+                    self.pending.push(Pending { buffer: p.buffer.clone(), epoch: p.epoch, question });
                 } else {
-                    items.extend(event(code, &taken, &p.inbox, &self.shared.reports));
+                    items.extend(event(code, &message, &p.buffer, &self.shared.reports));
                 }
                 continue;
             }
-            let raw = taken.record(self.with_headers, &mut self.headers);
+            let raw = message.record(self.with_headers, &mut self.headers);
             p.next = raw.offset + 1;
             if !block.as_mut().is_some_and(|b| b.push(&raw)) {
-                let fresh = Block::new(p.inbox.topic.clone(), p.inbox.partition, raw.offset, n, n * p.size);
+                let fresh = Block::new(p.buffer.topic.clone(), p.buffer.partition, raw.offset, n, n * p.size);
                 items.extend(block.replace(fresh).map(|b| Item::Block(Arc::new(b))));
                 assert!(block.as_mut().is_some_and(|b| b.push(&raw)), "a Kafka record is smaller than 4 GiB");
             }
@@ -220,32 +222,32 @@ impl Loop {
         if items.iter().any(|item| !matches!(item, Item::Fault(_))) {
             self.shared.reports.clear();
         }
-        items.into_iter().for_each(|item| self.give(&p.inbox, p.epoch, item));
-        if outdated && let Err(text) = self.go(i, self.partitions[i].epoch, self.partitions[i].next) {
+        items.into_iter().for_each(|item| self.put(&p.buffer, p.epoch, item));
+        if outdated && let Err(text) = self.seek_to(i, self.partitions[i].epoch, self.partitions[i].next) {
             let p = &self.partitions[i];
-            self.give(&p.inbox, p.epoch, Item::Fault(text));
+            self.put(&p.buffer, p.epoch, Item::Fault(text));
         }
         true
     }
 
-    fn obey(&mut self) {
+    fn run_commands(&mut self) {
         let mut commands = std::mem::take(&mut *lock(&self.shared.commands));
         let mut fresh = TopicPartitionList::new();
         while let Some(command) = commands.pop() {
             match command {
-                Command::Check { inbox, epoch, until } => {
-                    self.pending.push(Pending { inbox, epoch, about: About::Until(until) });
+                Command::Check { buffer, epoch, until } => {
+                    self.pending.push(Pending { buffer, epoch, question: Question::Until(until) });
                 }
-                // The last word counts, and it comes first here: a partition taken just now cannot be sought.
-                Command::Read { inbox, epoch, .. } if inbox.epoch() != epoch => {}
-                Command::Read { inbox, epoch, from } => {
-                    let known = self.partitions.iter().position(|p| Arc::ptr_eq(&p.inbox, &inbox));
+                // Only the newest command counts, and it is popped first: a partition that was just assigned cannot seek.
+                Command::Read { buffer, epoch, .. } if buffer.epoch() != epoch => {}
+                Command::Read { buffer, epoch, from } => {
+                    let known = self.partitions.iter().position(|p| Arc::ptr_eq(&p.buffer, &buffer));
                     let done = match known {
-                        Some(i) => self.go(i, epoch, from),
-                        None => self.add(&inbox, epoch, from, &mut fresh),
+                        Some(i) => self.seek_to(i, epoch, from),
+                        None => self.add_partition(&buffer, epoch, from, &mut fresh),
                     };
                     if let Err(text) = done {
-                        self.give(&inbox, epoch, Item::Fault(text));
+                        self.put(&buffer, epoch, Item::Fault(text));
                     }
                 }
             }
@@ -253,45 +255,51 @@ impl Loop {
         if fresh.count() > 0
             && let Err(e) = self.consumer.incremental_assign(&fresh)
         {
-            let text = format!("partitions could not be taken: {}", self.shared.reports.words(&e));
-            self.partitions.iter().for_each(|p| self.give(&p.inbox, p.epoch, Item::Fault(text.clone())));
+            let text = format!("partitions could not be assigned: {}", self.shared.reports.words(&e));
+            self.partitions.iter().for_each(|p| self.put(&p.buffer, p.epoch, Item::Fault(text.clone())));
         }
     }
 
-    fn add(&mut self, inbox: &Arc<Inbox>, epoch: u64, from: i64, fresh: &mut TopicPartitionList) -> Result<(), String> {
-        let failed = |why: String| format!("{}: {why}", place(inbox));
-        let topic = CString::new(&*inbox.topic).map_err(|_| failed("a topic's name has no zero byte".to_string()))?;
-        let queue = Queue::new(&self.consumer, &topic, inbox.partition, &self.shared.signal);
+    fn add_partition(
+        &mut self,
+        buffer: &Arc<PartitionBuffer>,
+        epoch: u64,
+        from: i64,
+        fresh: &mut TopicPartitionList,
+    ) -> Result<(), String> {
+        let failed = |why: String| format!("{}: {why}", place(buffer));
+        let topic = CString::new(&*buffer.topic).map_err(|_| failed("a topic's name has no zero byte".to_string()))?;
+        let queue = PartitionQueue::new(&self.consumer, &topic, buffer.partition, &self.shared.signal);
         let queue = queue.ok_or_else(|| failed("librdkafka has no queue for it".to_string()))?;
-        let listed = fresh.add_partition_offset(&inbox.topic, inbox.partition, Offset::Offset(from));
+        let listed = fresh.add_partition_offset(&buffer.topic, buffer.partition, Offset::Offset(from));
         listed.map_err(|e| failed(self.shared.reports.words(&e)))?;
-        self.partitions.push(Partition { queue, topic, inbox: inbox.clone(), epoch, next: from, size: 64 });
+        self.partitions.push(Partition { queue, topic, buffer: buffer.clone(), epoch, next: from, size: 64 });
         Ok(())
     }
 
-    /// Sends a partition elsewhere. One that is not being fetched (not yet, or not any more since what it was to fetch is gone)
-    /// cannot be sought: it is given up and taken again.
-    fn go(&mut self, i: usize, epoch: u64, from: i64) -> Result<(), String> {
+    /// Seeks a partition. One that is not being fetched (not yet, or no longer since its offset is out of range) cannot seek: it
+    /// is unassigned and assigned again.
+    fn seek_to(&mut self, i: usize, epoch: u64, from: i64) -> Result<(), String> {
         let p = &mut self.partitions[i];
         (p.epoch, p.next) = (epoch, from);
-        let (topic, partition, from) = (&p.inbox.topic, p.inbox.partition, Offset::Offset(from));
+        let (topic, partition, from) = (&p.buffer.topic, p.buffer.partition, Offset::Offset(from));
         if self.consumer.seek(topic, partition, from, ASK).is_ok() {
             return Ok(());
         }
         let mut list = TopicPartitionList::new();
         let listed = list.add_partition_offset(topic, partition, from);
-        let given_up = listed.and_then(|()| self.consumer.incremental_unassign(&list));
-        let taken = given_up.and_then(|()| self.consumer.incremental_assign(&list));
-        taken.map_err(|e| format!("{}: {}", place(&p.inbox), self.shared.reports.words(&e)))
+        let unassigned = listed.and_then(|()| self.consumer.incremental_unassign(&list));
+        let assigned = unassigned.and_then(|()| self.consumer.incremental_assign(&list));
+        assigned.map_err(|e| format!("{}: {}", place(&p.buffer), self.shared.reports.words(&e)))
     }
 
-    /// Nothing to drain: the only time for questions that wait for a broker.
+    /// Nothing to fetch: the only time for questions that wait for a broker.
     fn idle(&mut self) {
         self.serve(16);
         if self.asked.elapsed() >= ASK && (self.shared.reports.trouble().is_some() || !self.pending.is_empty()) {
             self.asked = Instant::now();
             self.answer();
-            let Some(topic) = self.partitions.first().map(|p| p.inbox.topic.clone()) else { return };
+            let Some(topic) = self.partitions.first().map(|p| p.buffer.topic.clone()) else { return };
             if self.shared.reports.trouble().is_some() && self.consumer.fetch_metadata(Some(&topic), ASK / 2).is_ok() {
                 self.shared.reports.clear();
             }
@@ -303,23 +311,23 @@ impl Loop {
     }
 
     fn answer(&mut self) {
-        for question in std::mem::take(&mut self.pending) {
-            let Pending { inbox, epoch, about } = &question;
-            if inbox.epoch() != *epoch {
+        for pending in std::mem::take(&mut self.pending) {
+            let Pending { buffer, epoch, question } = &pending;
+            if buffer.epoch() != *epoch {
                 continue;
             }
-            match (self.consumer.fetch_watermarks(&inbox.topic, inbox.partition, ASK), about) {
-                (Ok((low, high)), About::Gone(wanted)) => {
-                    self.give(inbox, *epoch, Item::Gone(Gone { wanted: *wanted, low, high }));
+            match (self.consumer.fetch_watermarks(&buffer.topic, buffer.partition, ASK), question) {
+                (Ok((low, high)), Question::OutOfRange(wanted)) => {
+                    self.put(buffer, *epoch, Item::OutOfRange(OutOfRange { wanted: *wanted, low, high }));
                 }
-                (Ok((low, high)), About::Until(until)) if high < *until => {
-                    let text = format!("{}: the log holds {low} to {high} and ends before {until}", place(inbox));
-                    self.give(inbox, *epoch, Item::Fault(text));
+                (Ok((low, high)), Question::Until(until)) if high < *until => {
+                    let text = format!("{}: the log holds {low} to {high} and ends before {until}", place(buffer));
+                    self.put(buffer, *epoch, Item::Fault(text));
                 }
-                (Ok(_), About::Until(_)) => {}
+                (Ok(_), Question::Until(_)) => {}
                 (Err(e), _) => {
                     self.shared.reports.set_trouble(&self.shared.reports.words(&e));
-                    self.pending.push(question);
+                    self.pending.push(pending);
                 }
             }
         }
@@ -328,20 +336,20 @@ impl Loop {
 
 impl Partition {
     fn high(&self, consumer: &BaseConsumer<Context>) {
-        if let Some(high) = known_high(consumer, &self.topic, self.inbox.partition) {
-            self.inbox.set_high(high);
+        if let Some(high) = known_high(consumer, &self.topic, self.buffer.partition) {
+            self.buffer.set_high(high);
         }
     }
 }
 
-fn place(inbox: &Inbox) -> String {
-    format!("topic {}, partition {}", inbox.topic, inbox.partition)
+fn place(buffer: &PartitionBuffer) -> String {
+    format!("topic {}, partition {}", buffer.topic, buffer.partition)
 }
 
-/// What an event of a partition means: its end, a fault that stays, or trouble that may pass.
-fn event(code: RDKafkaErrorCode, taken: &Taken, inbox: &Inbox, reports: &Reports) -> Option<Item> {
+/// The meaning of an event of a partition: its end, a permanent fault, or trouble that may pass.
+fn event(code: RDKafkaErrorCode, message: &ConsumedMessage, buffer: &PartitionBuffer, reports: &Reports) -> Option<Item> {
     use RDKafkaErrorCode as E;
-    let (offset, place, text) = (taken.offset(), place(inbox), reports.redact(&taken.error_text()));
+    let (offset, place, text) = (message.offset(), place(buffer), reports.redact(&message.error_text()));
     Some(Item::Fault(match code {
         E::PartitionEOF => return Some(Item::End(offset)),
         E::MessageSizeTooLarge => {

@@ -1,8 +1,8 @@
 //! librdkafka's queue of one partition: messages by the thousand, and the end of the log as the last fetch told it.
 //!
-//! rdkafka has no safe call for either: this file and `kafka_ids` are the ones that call librdkafka themselves. *Invariant:* a
-//! [`Queue`] does not outlive its consumer, a [`Taken`] is destroyed exactly once. `position()` is not called anywhere: with the
-//! batch call it runs ahead of what was handed over.
+//! rdkafka has no safe call for either. Only this file and `topic_ids.rs` call librdkafka themselves. *Invariant:* a
+//! [`PartitionQueue`] does not outlive its consumer, a [`ConsumedMessage`] is destroyed exactly once. `position()` is not called
+//! anywhere: with the batch call it runs ahead of what was handed over.
 //!
 //! librdkafka makes each message on a thread of its own and it is freed on this one. With glibc's malloc the two wait for one
 //! lock (3.0-4.5 M messages/s on two cores); with mimalloc in place of malloc for C, too, they do not (5.1-7.7).
@@ -20,20 +20,20 @@ use crate::connector::kafka::client::Context;
 use crate::connector::kafka::partition_buffer::Signal;
 use crate::connector::message::{Raw, put_header};
 
-/// How many messages are taken at once: a block.
+/// How many messages one call takes: a block.
 const TAKE: usize = 4096;
 
-/// Where messages are put that are taken at once.
-pub(super) struct Room(Vec<*mut rd::rd_kafka_message_t>);
+/// Where librdkafka puts the messages of one call.
+pub(super) struct MessageSlots(Vec<*mut rd::rd_kafka_message_t>);
 
-impl Room {
+impl MessageSlots {
     pub fn new() -> Self {
-        Room(vec![std::ptr::null_mut(); TAKE])
+        MessageSlots(vec![std::ptr::null_mut(); TAKE])
     }
 }
 
 /// A client's queue for one partition.
-pub(super) struct Queue {
+pub(super) struct PartitionQueue {
     queue: NonNull<rd::rd_kafka_queue_t>,
     // Fields are dropped in this order, after `drop`: nothing calls the signal then.
     _signal: Arc<Signal>,
@@ -41,12 +41,17 @@ pub(super) struct Queue {
 }
 
 unsafe extern "C" fn raise(_: *mut rd::rd_kafka_t, signal: *mut c_void) {
-    // SAFETY: the pointer is the `Signal` of the `Queue`, which turns the callback off before it lets go of it.
+    // SAFETY: the pointer is the `Signal` of the `PartitionQueue`, which turns the callback off before it lets go of it.
     unsafe { (*signal.cast::<Signal>()).raise() }
 }
 
-impl Queue {
-    pub fn new(consumer: &Arc<BaseConsumer<Context>>, topic: &CStr, partition: i32, signal: &Arc<Signal>) -> Option<Queue> {
+impl PartitionQueue {
+    pub fn new(
+        consumer: &Arc<BaseConsumer<Context>>,
+        topic: &CStr,
+        partition: i32,
+        signal: &Arc<Signal>,
+    ) -> Option<PartitionQueue> {
         // SAFETY: the client and the string live through the call; the reference it returns is given back in `drop`.
         let queue = unsafe { rd::rd_kafka_queue_get_partition(consumer.client().native_ptr(), topic.as_ptr(), partition) };
         let queue = NonNull::new(queue)?;
@@ -56,19 +61,19 @@ impl Queue {
             rd::rd_kafka_queue_forward(queue.as_ptr(), std::ptr::null_mut());
             rd::rd_kafka_queue_cb_event_enable(queue.as_ptr(), Some(raise), Arc::as_ptr(signal).cast_mut().cast());
         }
-        Some(Queue { queue, _signal: signal.clone(), _consumer: consumer.clone() })
+        Some(PartitionQueue { queue, _signal: signal.clone(), _consumer: consumer.clone() })
     }
 
-    /// Takes what is there without waiting.
-    pub fn take<'a>(&self, room: &'a mut Room) -> Batch<'a> {
-        let room = &mut room.0;
-        // SAFETY: `room` is as large as we say; the call fills its first `n` places with messages that are ours then.
-        let n = unsafe { rd::rd_kafka_consume_batch_queue(self.queue.as_ptr(), 0, room.as_mut_ptr(), room.len()) };
-        Batch { taken: room[..usize::try_from(n).unwrap_or(0)].iter() }
+    /// Takes the messages that are there, without waiting.
+    pub fn take<'a>(&self, slots: &'a mut MessageSlots) -> ConsumedBatch<'a> {
+        let slots = &mut slots.0;
+        // SAFETY: `slots` is as large as we say; the call fills its first `n` places with messages that are ours then.
+        let n = unsafe { rd::rd_kafka_consume_batch_queue(self.queue.as_ptr(), 0, slots.as_mut_ptr(), slots.len()) };
+        ConsumedBatch { messages: slots[..usize::try_from(n).unwrap_or(0)].iter() }
     }
 }
 
-impl Drop for Queue {
+impl Drop for PartitionQueue {
     fn drop(&mut self) {
         // SAFETY: the reference is ours and given back once; the call takes the queue's lock, so no callback runs after it.
         unsafe {
@@ -78,41 +83,41 @@ impl Drop for Queue {
     }
 }
 
-/// Messages of which nobody has looked at the rest yet.
-pub(super) struct Batch<'a> {
-    taken: std::slice::Iter<'a, *mut rd::rd_kafka_message_t>,
+/// The messages of one call. Those that are not iterated are destroyed with it.
+pub(super) struct ConsumedBatch<'a> {
+    messages: std::slice::Iter<'a, *mut rd::rd_kafka_message_t>,
 }
 
-impl Batch<'_> {
+impl ConsumedBatch<'_> {
     pub fn left(&self) -> usize {
-        self.taken.len()
+        self.messages.len()
     }
 }
 
-impl Iterator for Batch<'_> {
-    type Item = Taken;
-    fn next(&mut self) -> Option<Taken> {
-        self.taken.next().and_then(|m| NonNull::new(*m)).map(Taken)
+impl Iterator for ConsumedBatch<'_> {
+    type Item = ConsumedMessage;
+    fn next(&mut self) -> Option<ConsumedMessage> {
+        self.messages.next().and_then(|m| NonNull::new(*m)).map(ConsumedMessage)
     }
 }
 
-impl Drop for Batch<'_> {
+impl Drop for ConsumedBatch<'_> {
     fn drop(&mut self) {
         self.for_each(drop);
     }
 }
 
-/// One message or event, which is ours.
-pub(super) struct Taken(NonNull<rd::rd_kafka_message_t>);
+/// A message or event that we own.
+pub(super) struct ConsumedMessage(NonNull<rd::rd_kafka_message_t>);
 
-impl Drop for Taken {
+impl Drop for ConsumedMessage {
     fn drop(&mut self) {
-        // SAFETY: made from a message that librdkafka handed over, once each, by `Batch`.
+        // SAFETY: made from a message that librdkafka handed over, once each, by `ConsumedBatch`.
         unsafe { rd::rd_kafka_message_destroy(self.0.as_ptr()) }
     }
 }
 
-impl Taken {
+impl ConsumedMessage {
     fn raw(&self) -> &rd::rd_kafka_message_t {
         // SAFETY: valid until it is destroyed, which is when `self` goes.
         unsafe { self.0.as_ref() }
@@ -175,7 +180,7 @@ unsafe fn copy_headers(message: *const rd::rd_kafka_message_t, out: &mut Vec<u8>
     }
 }
 
-/// The log's end as the last fetch told it; asks nobody.
+/// The log's end according to the last fetch. Asks no broker.
 pub(super) fn known_high(consumer: &BaseConsumer<Context>, topic: &CStr, partition: i32) -> Option<i64> {
     let (mut low, mut high) = (-1, -1);
     // SAFETY: client, string and both numbers live through the call.

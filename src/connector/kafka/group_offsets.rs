@@ -1,4 +1,4 @@
-//! Offsets in the consumer group: for the eyes of lag tools. Recovery never reads them.
+//! Offsets in the consumer group, for tools that show a lag. Recovery never reads them.
 
 use std::collections::BTreeMap;
 use std::sync::mpsc::{Receiver, RecvTimeoutError, Sender, channel};
@@ -13,7 +13,7 @@ use crate::connector::kafka::source::KafkaSource;
 use crate::core::error::{Error, Result};
 use crate::core::plan::OffsetRange;
 
-/// How often what is new is committed.
+/// How often new offsets are committed.
 const EVERY: Duration = Duration::from_millis(200);
 /// How long the end of a job waits for the last commit.
 const LAST: Duration = Duration::from_secs(2);
@@ -21,12 +21,12 @@ const LAST: Duration = Duration::from_secs(2);
 /// Which offsets are committed to the consumer group, where tools that show a lag look for them.
 #[derive(Clone, Debug, Default)]
 pub enum CommitOffsets {
-    /// Where each batch ended, a moment after every output was through it, if the job has a checkpoint directory.
+    /// The end of each batch, shortly after every output has written it, if the job has a checkpoint directory.
     #[default]
     Automatic,
     /// None.
     Off,
-    /// Those that the program gives to the handle.
+    /// Those that the program passes to the handle.
     ByUser(GroupOffsets),
 }
 
@@ -59,7 +59,7 @@ impl GroupOffsets {
         lock(&self.0).extend(ranges.iter().map(|r| ((r.topic.clone(), r.partition), r.until)));
     }
 
-    /// What is not committed yet, as empty ranges.
+    /// The offsets that are not committed yet, as empty ranges.
     pub fn waiting(&self) -> Vec<OffsetRange> {
         lock(&self.0).iter().map(|((topic, p), at)| OffsetRange::new(topic, *p, *at, *at)).collect()
     }
@@ -74,7 +74,7 @@ impl GroupOffsets {
     }
 }
 
-/// The thread that commits. When it is dropped, what is there is committed, if the brokers answer soon.
+/// The thread that commits. Dropping it commits what is waiting, if the brokers answer within two seconds.
 pub(super) struct Committer {
     pub offsets: GroupOffsets,
     stop: Option<Sender<()>>,
@@ -108,7 +108,7 @@ impl Committer {
                 }
             }
         };
-        let thread = std::thread::Builder::new().name("tidemill-kafka-offsets".to_string()).spawn(run);
+        let thread = std::thread::Builder::new().name("tm-kafka-offs".to_string()).spawn(run);
         thread.map_err(|e| Error::io("starting the thread that commits Kafka offsets", e))?;
         Ok(Committer { offsets, stop: Some(stop), done })
     }

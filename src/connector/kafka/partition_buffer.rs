@@ -1,6 +1,6 @@
-//! What lies between the drain thread and the reader: for each partition a bounded queue of its own.
+//! Between the fetcher thread and the reader: a bounded queue for each partition.
 //!
-//! A partition that nobody empties (it is at its cap) fills its inbox and is left alone; the others go on.
+//! A partition at its limit fills its buffer and is not fetched any more; the others go on.
 
 use std::collections::VecDeque;
 use std::sync::atomic::{AtomicBool, AtomicI64, AtomicUsize, Ordering};
@@ -11,37 +11,37 @@ use std::time::Duration;
 use crate::connector::kafka::client::lock;
 use crate::connector::message::Block;
 
-/// What a partition gave, in its order.
+/// What a partition delivered, in its order.
 pub(super) enum Item {
     /// Records.
     Block(Arc<Block>),
-    /// The end of the partition, as it was when everything before this offset had been given.
+    /// The end of the partition: everything before this offset has been delivered.
     End(i64),
-    /// It stopped at an offset that the log does not hold.
-    Gone(Gone),
-    /// It cannot be read any further, and why.
+    /// The next offset is not in the log.
+    OutOfRange(OutOfRange),
+    /// Why it cannot be read any further.
     Fault(String),
 }
 
-/// An offset that was to be read next and that the log does not hold, and what it holds: `[low, high)`.
+/// The next offset to read is not in the log, which holds `[low, high)`.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub(super) struct Gone {
+pub(super) struct OutOfRange {
     pub wanted: i64,
     pub low: i64,
     pub high: i64,
 }
 
-impl Gone {
-    /// What was there before and is not any more; nothing if the log is not that of before.
-    pub fn aged(&self) -> Option<i64> {
+impl OutOfRange {
+    /// How many offsets expired before they were read. `None`: the log is another one, or was cut off.
+    pub fn expired(&self) -> Option<i64> {
         (self.wanted < self.low).then_some(self.low - self.wanted)
     }
 
-    /// What is wrong, and what helps. `replayed`: batches of before run again, which nothing makes whole.
-    pub fn say(&self, replayed: bool) -> String {
-        let Gone { wanted, low, high } = self;
+    /// What is wrong, and what helps. `replayed`: earlier batches run again, so nothing may be left out.
+    pub fn message(&self, replayed: bool) -> String {
+        let OutOfRange { wanted, low, high } = self;
         let anew = "begin anew in an empty checkpoint directory";
-        let why = match self.aged() {
+        let why = match self.expired() {
             Some(n) if replayed => {
                 format!(
                     "{n} offsets aged out since their batch ran, which cannot run again: replay batches behind a later checkpoint"
@@ -66,30 +66,37 @@ struct State {
 }
 
 /// The queue of one partition.
-pub(super) struct Inbox {
+pub(super) struct PartitionBuffer {
     pub(super) topic: Arc<str>,
     pub(super) partition: i32,
-    room: AtomicUsize,
+    /// In bytes.
+    capacity: AtomicUsize,
     high: AtomicI64,
     state: Mutex<State>,
 }
 
-impl Inbox {
-    /// `room` in bytes: a block more than that may be in it, never two.
-    pub(super) fn new(topic: Arc<str>, partition: i32, room: usize) -> Self {
-        Inbox { topic, partition, room: AtomicUsize::new(room), high: AtomicI64::new(-1), state: Mutex::default() }
+impl PartitionBuffer {
+    /// `capacity` in bytes: at most one block goes beyond it.
+    pub(super) fn new(topic: Arc<str>, partition: i32, capacity: usize) -> Self {
+        PartitionBuffer {
+            topic,
+            partition,
+            capacity: AtomicUsize::new(capacity),
+            high: AtomicI64::new(-1),
+            state: Mutex::default(),
+        }
     }
 
-    /// More partitions came: each gets less.
-    pub(super) fn set_room(&self, room: usize) {
-        self.room.store(room, Ordering::Relaxed);
+    /// Partitions share the memory of a reader, so more of them get less each.
+    pub(super) fn set_capacity(&self, capacity: usize) {
+        self.capacity.store(capacity, Ordering::Relaxed);
     }
 
-    pub(super) fn has_room(&self) -> bool {
-        lock(&self.state).cost < self.room.load(Ordering::Relaxed)
+    pub(super) fn has_capacity(&self) -> bool {
+        lock(&self.state).cost < self.capacity.load(Ordering::Relaxed)
     }
 
-    /// Puts an item in. `true`: there was none before, so somebody may be waiting. Items of an older epoch are dropped.
+    /// Adds an item; one of an older epoch is dropped. `true`: the buffer was empty, so the reader may be waiting.
     pub(super) fn push(&self, epoch: u64, item: Item) -> bool {
         let mut state = lock(&self.state);
         if state.epoch != epoch {
@@ -102,23 +109,23 @@ impl Inbox {
         state.items.len() == 1
     }
 
-    /// Takes an item out, and says whether there is room again because of that.
+    /// Takes an item, and says whether that ended a full buffer.
     pub(super) fn pop(&self) -> (Option<Item>, bool) {
         let mut state = lock(&self.state);
         let item = state.items.pop_front();
-        let room = self.room.load(Ordering::Relaxed);
-        let full = state.cost >= room;
+        let capacity = self.capacity.load(Ordering::Relaxed);
+        let full = state.cost >= capacity;
         if let Some(Item::Block(block)) = &item {
             state.cost -= block.cost();
         }
-        (item, full && state.cost < room)
+        (item, full && state.cost < capacity)
     }
 
     pub(super) fn is_empty(&self) -> bool {
         lock(&self.state).items.is_empty()
     }
 
-    /// Forgets what is in it, because the partition is read from elsewhere: what is under way belongs to the old epoch.
+    /// Drops all items and begins a new epoch, because the partition seeks. What is under way belongs to the old epoch.
     pub(super) fn restart(&self) -> u64 {
         let mut state = lock(&self.state);
         state.items.clear();
@@ -130,7 +137,7 @@ impl Inbox {
         lock(&self.state).epoch
     }
 
-    /// The end of the partition as far as it is known, -1 if it is not.
+    /// The last known end of the partition, -1 if it is not known.
     pub(super) fn high(&self) -> i64 {
         self.high.load(Ordering::Relaxed)
     }
@@ -140,7 +147,7 @@ impl Inbox {
     }
 }
 
-/// Wakes the drain thread. librdkafka calls it under its own locks, so it takes none.
+/// Wakes the fetcher thread. librdkafka calls it under its own locks, so it takes none.
 #[derive(Default)]
 pub(super) struct Signal {
     raised: AtomicBool,
@@ -148,8 +155,8 @@ pub(super) struct Signal {
 }
 
 impl Signal {
-    /// Says which thread waits: the one that calls.
-    pub(super) fn here(&self) {
+    /// Makes the calling thread the one that waits.
+    pub(super) fn register(&self) {
         let _ = self.thread.set(std::thread::current());
     }
 
@@ -161,7 +168,7 @@ impl Signal {
         }
     }
 
-    /// Waits until it was raised since the last wait. `false`: the time was up.
+    /// Waits until the signal is raised, or was since the previous wait. `false`: timeout.
     pub(super) fn wait(&self, timeout: Duration) -> bool {
         if !self.raised.load(Ordering::Acquire) {
             std::thread::park_timeout(timeout);
@@ -183,30 +190,30 @@ mod tests {
 
     #[test]
     fn it_is_bounded_by_bytes_and_says_when_there_is_room_again() {
-        let inbox = Inbox::new("t".into(), 0, 150);
-        assert!(inbox.push(0, block(0)), "the first wakes");
-        assert!(inbox.has_room());
-        assert!(!inbox.push(0, block(1)));
-        assert!(!inbox.has_room());
-        assert!(inbox.pop().1);
-        assert!(inbox.has_room() && !inbox.pop().1 && inbox.is_empty());
+        let buffer = PartitionBuffer::new("t".into(), 0, 150);
+        assert!(buffer.push(0, block(0)), "the first wakes");
+        assert!(buffer.has_capacity());
+        assert!(!buffer.push(0, block(1)));
+        assert!(!buffer.has_capacity());
+        assert!(buffer.pop().1);
+        assert!(buffer.has_capacity() && !buffer.pop().1 && buffer.is_empty());
     }
 
     #[test]
     fn what_was_under_way_before_a_restart_is_dropped() {
-        let inbox = Inbox::new("t".into(), 0, 150);
-        inbox.push(0, block(0));
-        let epoch = inbox.restart();
-        assert!(inbox.is_empty() && !inbox.push(0, block(1)) && inbox.is_empty());
-        assert!(inbox.push(epoch, Item::End(7)));
-        assert!(matches!(inbox.pop().0, Some(Item::End(7))));
+        let buffer = PartitionBuffer::new("t".into(), 0, 150);
+        buffer.push(0, block(0));
+        let epoch = buffer.restart();
+        assert!(buffer.is_empty() && !buffer.push(0, block(1)) && buffer.is_empty());
+        assert!(buffer.push(epoch, Item::End(7)));
+        assert!(matches!(buffer.pop().0, Some(Item::End(7))));
     }
 
     #[test]
     fn a_signal_raised_before_anybody_waits_is_not_lost() {
         let signal = Signal::default();
         signal.raise();
-        signal.here();
+        signal.register();
         assert!(signal.wait(Duration::from_secs(60)));
         assert!(!signal.wait(Duration::from_millis(1)));
     }

@@ -1,4 +1,4 @@
-//! The worker's half of a Kafka source: hands out what the drain thread put into the inboxes, and never waits.
+//! The worker's half of a Kafka source: gives what the fetcher put into the partition buffers, and never waits.
 //!
 //! All of it is in `Cursor`, which knows no Kafka: where a partition stands, where a live batch ends, and when a given
 //! range is complete. *Invariant:* a range is complete on a record or an end of the partition whose own offset is not before
@@ -7,8 +7,8 @@
 use std::ops::Range;
 use std::sync::Arc;
 
-use crate::connector::kafka::fetcher::{Command, Drain};
-use crate::connector::kafka::partition_buffer::{Gone, Inbox, Item};
+use crate::connector::kafka::fetcher::{Command, Fetcher};
+use crate::connector::kafka::partition_buffer::{Item, OutOfRange, PartitionBuffer};
 use crate::connector::kafka::source::{KafkaSource, Tombstones};
 use crate::connector::message::{Block, Message};
 use crate::connector::source::{Emit, Sealed, SourceReader, SplitRange, Waker};
@@ -17,57 +17,57 @@ use crate::core::plan::{Limits, Split};
 
 /// How many rows one call gives.
 const ROWS: usize = 4096;
-/// How many bytes of records wait in all inboxes of a reader together; each gets its part, within bounds.
+/// How many bytes of records wait in all buffers of a reader; each gets an equal part, within bounds.
 const BYTES: usize = 64 << 20;
-/// The smallest and the largest inbox.
-const INBOX: (usize, usize) = (1 << 20, 16 << 20);
+/// The smallest and the largest buffer.
+const BUFFER: (usize, usize) = (1 << 20, 16 << 20);
 
 /// Where a partition stands.
 struct Cursor {
     split_id: u32,
     split: Split,
-    inbox: Arc<Inbox>,
+    buffer: Arc<PartitionBuffer>,
     skip_nulls: bool,
     /// The open batch's first offset.
     from: i64,
-    /// The offset after everything that was given; `None` until something says where to begin.
+    /// The offset after the last record given; `None` until `assign` or a range says where to begin.
     next: Option<i64>,
     /// How many records the open batch took.
     given: u64,
-    /// A block that was given in part, and how far.
+    /// A block that was given in part, and its next record.
     front: Option<(Arc<Block>, usize)>,
-    /// All records before this offset were seen, because an end said so.
+    /// The last end that was seen: there is nothing else before it.
     end: i64,
-    /// The end for which the log was asked whether it goes on.
+    /// The end for which the brokers were asked whether the log goes on.
     asked: i64,
-    /// The log holds nothing before this offset any more, as far as that was noticed.
+    /// The last known beginning of the log.
     low: i64,
 }
 
-/// What a cursor has just now.
+/// What a cursor can give now.
 #[derive(Debug, PartialEq, Eq)]
 enum Ready {
     /// A block is in front.
     Rows,
     /// What comes next is not in the log.
-    Gone(Gone),
+    OutOfRange(OutOfRange),
     /// Nothing.
     Nothing,
 }
 
 impl Cursor {
-    fn new(split_id: u32, split: &Split, inbox: Inbox, skip_nulls: bool) -> Self {
-        let (split, inbox) = (split.clone(), Arc::new(inbox));
-        Cursor { split_id, split, inbox, skip_nulls, from: 0, next: None, given: 0, front: None, end: -1, asked: -1, low: -1 }
+    fn new(split_id: u32, split: &Split, buffer: PartitionBuffer, skip_nulls: bool) -> Self {
+        let (split, buffer) = (split.clone(), Arc::new(buffer));
+        Cursor { split_id, split, buffer, skip_nulls, from: 0, next: None, given: 0, front: None, end: -1, asked: -1, low: -1 }
     }
 
-    /// Stands at `from`, wherever it stood; what is under way is forgotten. The epoch is for the drain thread.
+    /// Seeks to `from` and forgets what is under way. Returns the new epoch, for the fetcher.
     fn restart(&mut self, from: i64) -> u64 {
         (self.from, self.next, self.front, self.end, self.asked) = (from, Some(from), None, -1, -1);
-        self.inbox.restart()
+        self.buffer.restart()
     }
 
-    /// As `restart`, within the batch.
+    /// As `restart`, without beginning a new batch.
     fn pass(&mut self, to: i64) -> u64 {
         let from = self.from;
         let epoch = self.restart(to);
@@ -75,23 +75,23 @@ impl Cursor {
         epoch
     }
 
-    /// Puts a block in front if there is one. `room`: the inbox was full and is not any more.
+    /// Puts a block in front if there is one. Sets `room` if the buffer was full and is not any more.
     fn fill(&mut self, room: &mut bool) -> Result<Ready, String> {
         while self.front.is_none() {
-            let (item, freed) = self.inbox.pop();
+            let (item, freed) = self.buffer.pop();
             *room |= freed;
             match item {
                 None => return Ok(Ready::Nothing),
                 Some(Item::Block(block)) => self.front = Some((block, 0)),
                 Some(Item::End(offset)) => self.end = self.end.max(offset),
-                Some(Item::Gone(gone)) => return Ok(Ready::Gone(gone)),
+                Some(Item::OutOfRange(missing)) => return Ok(Ready::OutOfRange(missing)),
                 Some(Item::Fault(text)) => return Err(text),
             }
         }
         Ok(Ready::Rows)
     }
 
-    /// Takes rows of the block in front, at most `most`, none at or behind `until`. The number counts what is skipped, too.
+    /// Takes rows of the block in front: at most `most`, all before `until`. Returns how many, with those skipped, and their bytes.
     fn take(&mut self, until: i64, most: usize, out: &mut Vec<Message>) -> (usize, usize) {
         let Some((block, at)) = self.front.take() else { return (0, 0) };
         let n = block.before(at, until).min(most);
@@ -107,7 +107,7 @@ impl Cursor {
         (n, bytes)
     }
 
-    /// The ends that were seen move the position over what is not a record: control records, aborted ones, gaps.
+    /// Moves the position to the last end, over what is not a record: control records, aborted records, gaps.
     fn pass_end(&mut self) {
         if self.front.is_none()
             && let Some(next) = &mut self.next
@@ -131,7 +131,7 @@ impl Cursor {
         Some(from..until)
     }
 
-    /// An end before `until` was the last thing seen: the log may be shorter than the range. Said once for each end.
+    /// Whether to ask if the log is shorter than the range: an end before `until` was seen last. `true` once for each end.
     fn must_ask(&mut self, until: i64) -> bool {
         let ask = self.end >= 0 && self.end < until && self.asked < self.end;
         if ask {
@@ -141,7 +141,7 @@ impl Cursor {
     }
 
     fn lag(&self) -> Option<u64> {
-        let high = self.inbox.high();
+        let high = self.buffer.high();
         (high >= 0).then(|| u64::try_from(high - self.next.unwrap_or(high)).unwrap_or(0))
     }
 }
@@ -152,7 +152,7 @@ pub struct KafkaReader {
     /// Whether it reads ahead, and not only given ranges.
     live: bool,
     waker: Waker,
-    drain: Option<Drain>,
+    fetcher: Option<Fetcher>,
     cursors: Vec<Cursor>,
     limits: Limits,
     turn: usize,
@@ -170,7 +170,7 @@ impl KafkaReader {
             kafka: kafka.clone(),
             live: true,
             waker,
-            drain: None,
+            fetcher: None,
             cursors: Vec::new(),
             limits: Limits::default(),
             turn: 0,
@@ -188,36 +188,36 @@ impl KafkaReader {
         Error::source(format!("Kafka at {}", self.kafka.settings.brokers), text)
     }
 
-    fn drain(&mut self) -> Result<&Drain> {
-        if self.drain.is_none() {
-            self.drain = Some(Drain::start(&self.kafka, self.waker.clone())?);
+    fn fetcher(&mut self) -> Result<&Fetcher> {
+        if self.fetcher.is_none() {
+            self.fetcher = Some(Fetcher::start(&self.kafka, self.waker.clone())?);
         }
-        self.drain.as_ref().ok_or_else(|| Error::config("the drain thread is not there"))
+        self.fetcher.as_ref().ok_or_else(|| Error::config("the fetcher is not there"))
     }
 
     fn begin(&mut self, i: usize, from: i64) -> Result<()> {
         let epoch = self.cursors[i].restart(from);
-        let inbox = self.cursors[i].inbox.clone();
-        self.drain()?.send(Command::Read { inbox, epoch, from });
+        let buffer = self.cursors[i].buffer.clone();
+        self.fetcher()?.send(Command::Read { buffer, epoch, from });
         Ok(())
     }
 
-    /// What is not in the log is an error, or passed over and noted where the user allows that. What was never there, or was
-    /// there once more under the same name, is always an error, and so is all of it where batches of before run again.
-    fn pass(&mut self, i: usize, gone: Gone, until: i64) -> Result<()> {
+    /// The next offset is not in the log: an error, unless it expired and the user allows data loss. An offset that never was
+    /// there is always an error, and so is any in a replay.
+    fn pass(&mut self, i: usize, missing: OutOfRange, until: i64) -> Result<()> {
         let replayed = self.kafka.replayed;
-        if gone.aged().is_none() || self.kafka.stops_at_loss || replayed {
+        if missing.expired().is_none() || self.kafka.stops_at_loss || replayed {
             let split = &self.cursors[i].split;
             let (topic, partition) = (split.name(), split.partition());
-            return Err(self.fault(format!("topic {topic}, partition {partition}: {}", gone.say(replayed))));
+            return Err(self.fault(format!("topic {topic}, partition {partition}: {}", missing.message(replayed))));
         }
-        self.cursors[i].low = gone.low;
-        let from = gone.wanted.min(until);
-        self.pass_aged(i, from, until)
+        self.cursors[i].low = missing.low;
+        let from = missing.wanted.min(until);
+        self.pass_expired(i, from, until)
     }
 
-    /// Goes on at the first offset that the log holds, or at `until`.
-    fn pass_aged(&mut self, i: usize, from: i64, until: i64) -> Result<()> {
+    /// Goes on at the first offset of the log, or at `until`, and notes what is lost.
+    fn pass_expired(&mut self, i: usize, from: i64, until: i64) -> Result<()> {
         let cursor = &mut self.cursors[i];
         let to = cursor.low.clamp(from, until);
         if from < to {
@@ -225,26 +225,26 @@ impl KafkaReader {
             tracing::error!("topic {topic}, partition {partition}: offsets {from} to {to} aged out before they were read: lost");
             self.lost.push((cursor.split_id, from..to));
         }
-        let (epoch, inbox) = (cursor.pass(to), cursor.inbox.clone());
-        self.drain()?.send(Command::Read { inbox, epoch, from: to });
+        let (epoch, buffer) = (cursor.pass(to), cursor.buffer.clone());
+        self.fetcher()?.send(Command::Read { buffer, epoch, from: to });
         Ok(())
     }
 
-    fn room_again(&self, room: bool) {
-        if room && let Some(drain) = &self.drain {
-            drain.wake();
+    fn wake_fetcher_if(&self, room: bool) {
+        if room && let Some(fetcher) = &self.fetcher {
+            fetcher.wake();
         }
     }
 
-    /// Gives up to `most` rows of one cursor before `until`; how many it took, and whether it has nothing more just now.
+    /// Gives at most `most` rows of one cursor before `until`. Returns how many it took, and whether nothing more is buffered.
     fn give(&mut self, i: usize, until: i64, most: usize, emit: &mut Emit<'_, Message>) -> Result<(usize, bool)> {
         let (mut taken, mut room, mut dry) = (0, false, false);
         while taken < most && !self.cursors[i].complete(until) {
             let cursor = &mut self.cursors[i];
             match cursor.fill(&mut room) {
                 Err(text) => return Err(self.fault(text)),
-                Ok(Ready::Gone(gone)) => {
-                    self.pass(i, gone, until)?;
+                Ok(Ready::OutOfRange(missing)) => {
+                    self.pass(i, missing, until)?;
                     break;
                 }
                 Ok(Ready::Nothing) => {
@@ -264,7 +264,7 @@ impl KafkaReader {
                 emit(cursor.split_id, rows, bytes);
             }
         }
-        self.room_again(room);
+        self.wake_fetcher_if(room);
         Ok((taken, dry))
     }
 }
@@ -277,10 +277,10 @@ impl SourceReader<Message> for KafkaReader {
         let i = match self.cursors.iter().position(|c| c.split == *split) {
             Some(i) => i,
             None => {
-                let room = (BYTES / (self.cursors.len() + 1)).clamp(INBOX.0, INBOX.1);
-                self.cursors.iter().for_each(|c| c.inbox.set_room(room));
-                let inbox = Inbox::new(topic.clone(), *partition, room);
-                self.cursors.push(Cursor::new(split_id, split, inbox, self.kafka.tombstones == Tombstones::Skip));
+                let capacity = (BYTES / (self.cursors.len() + 1)).clamp(BUFFER.0, BUFFER.1);
+                self.cursors.iter().for_each(|c| c.buffer.set_capacity(capacity));
+                let buffer = PartitionBuffer::new(topic.clone(), *partition, capacity);
+                self.cursors.push(Cursor::new(split_id, split, buffer, self.kafka.tombstones == Tombstones::Skip));
                 self.cursors.len() - 1
             }
         };
@@ -319,7 +319,7 @@ impl SourceReader<Message> for KafkaReader {
     }
 
     fn seal(&mut self, _emit: &mut Emit<'_, Message>) -> Result<Sealed> {
-        if self.drain.as_ref().is_some_and(Drain::died) {
+        if self.fetcher.as_ref().is_some_and(Fetcher::died) {
             return Err(self.fault("the thread that reads it ended by a panic"));
         }
         if !self.live {
@@ -327,8 +327,8 @@ impl SourceReader<Message> for KafkaReader {
         }
         let ranges = self.cursors.iter_mut().filter_map(|c| Some((c.split_id, c.seal()?))).collect();
         let lag = self.cursors.iter().filter_map(|c| Some((c.split_id, c.lag()?))).collect();
-        // A partition at its cap has rows for the next batch, and nobody else would say so.
-        if self.cursors.iter().any(|c| c.front.is_some() || !c.inbox.is_empty()) {
+        // A partition at its limit has rows for the next batch, for which nothing else wakes the worker.
+        if self.cursors.iter().any(|c| c.front.is_some() || !c.buffer.is_empty()) {
             (self.waker)();
         }
         Ok(Sealed { ranges, lag })
@@ -340,18 +340,18 @@ impl SourceReader<Message> for KafkaReader {
         };
         let cursor = &mut self.cursors[i];
         if range.from >= range.until {
-            // What lies before it is lost: it is where the next one begins.
+            // What lies before it is lost: the next range begins here.
             return if cursor.next.is_some_and(|n| n < range.until) {
                 self.begin(i, range.until).map(|()| true)
             } else {
                 Ok(true)
             };
         }
-        // `from` moves when a range is complete: until then calls for the same range go on where the last one stopped.
+        // `from` moves when a range is complete. Until then calls for the same range go on where the previous one stopped.
         if cursor.next.is_none() || cursor.from != range.from || cursor.next.is_some_and(|n| n < range.from) {
             if cursor.low > range.from {
                 cursor.restart(range.from);
-                self.pass_aged(i, range.from, range.until)?;
+                self.pass_expired(i, range.from, range.until)?;
             } else {
                 self.begin(i, range.from)?;
             }
@@ -370,14 +370,14 @@ impl SourceReader<Message> for KafkaReader {
             return Ok(true);
         }
         if dry && cursor.must_ask(range.until) {
-            let (inbox, epoch) = (cursor.inbox.clone(), cursor.inbox.epoch());
-            self.drain()?.send(Command::Check { inbox, epoch, until: range.until });
+            let (buffer, epoch) = (cursor.buffer.clone(), cursor.buffer.epoch());
+            self.fetcher()?.send(Command::Check { buffer, epoch, until: range.until });
         }
         Ok(false)
     }
 
     fn health(&self) -> Result<(), String> {
-        let trouble = self.drain.as_ref().and_then(Drain::trouble);
+        let trouble = self.fetcher.as_ref().and_then(Fetcher::trouble);
         trouble.map_or(Ok(()), |t| Err(format!("Kafka at {}: {t}", self.kafka.settings.brokers)))
     }
 
@@ -393,7 +393,7 @@ mod tests {
 
     fn cursor(from: i64) -> Cursor {
         let split = Split::Kafka { topic: "t".into(), partition: 0 };
-        let mut c = Cursor::new(0, &split, Inbox::new("t".into(), 0, 1 << 20), false);
+        let mut c = Cursor::new(0, &split, PartitionBuffer::new("t".into(), 0, 1 << 20), false);
         c.restart(from);
         c
     }
@@ -406,7 +406,7 @@ mod tests {
 
     impl Cursor {
         fn comes(&self, item: Item) {
-            self.inbox.push(self.inbox.epoch(), item);
+            self.buffer.push(self.buffer.epoch(), item);
         }
 
         /// What `KafkaReader::read_range` does, on one cursor: the offsets given, and whether the range is complete.
@@ -523,7 +523,7 @@ mod tests {
         c.comes(records(&[4, 5]));
         assert_eq!((c.live(1), c.sealed()), (vec![4], (0, 5)));
         assert_eq!(c.lag(), None);
-        c.inbox.set_high(9);
+        c.buffer.set_high(9);
         assert_eq!(c.lag(), Some(4));
     }
 

@@ -1,4 +1,4 @@
-//! The Kafka direct stream as users describe it: which topics, where to begin, how fast.
+//! [`KafkaSource`]: how users describe a Kafka source. Which topics, where to begin, how fast.
 //!
 //! The planner's half is [`KafkaEnumerator`](crate::connector::kafka::enumerator::KafkaEnumerator), the worker's
 //! [`KafkaReader`](crate::connector::kafka::reader::KafkaReader).
@@ -14,17 +14,17 @@ use crate::connector::kafka::client::{Settings, Side};
 use crate::connector::kafka::group_offsets::CommitOffsets;
 use crate::core::error::{Error, Result};
 
-/// Where a stream begins when nothing was read before.
+/// Where a stream begins when there is no checkpoint.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub enum StartFrom {
-    /// Behind the last record there is at the start: Spark's default.
+    /// After the last record at the start: Spark's default.
     #[default]
     Latest,
     /// At the first record each partition still holds.
     Earliest,
-    /// At these offsets; partitions that are not named begin at the latest record.
+    /// At these offsets; partitions that are not named begin as with `Latest`.
     Offsets(BTreeMap<(String, i32), i64>),
-    /// At the first record at or after a time, milliseconds since the epoch; at the end where there is none.
+    /// At the first record at or after a time, in milliseconds since the epoch; at the end of a partition without such a record.
     Timestamp(i64),
 }
 
@@ -56,10 +56,10 @@ impl StartFrom {
     }
 }
 
-/// What becomes of records without a value.
+/// How records without a value are treated.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 pub enum Tombstones {
-    /// They are in the stream, and [`Message::value`](crate::connector::message::Message::value) is an error: decoding makes a bad record.
+    /// They stay in the stream, and [`Message::value`](crate::connector::message::Message::value) is an error, so decoding makes a bad record.
     #[default]
     Error,
     /// They are left out.
@@ -73,20 +73,20 @@ pub(super) struct Topics {
     pub(super) pattern: Option<Regex>,
 }
 
-/// A Kafka source: brokers, topics, where to begin. Nothing is contacted before the job starts.
+/// A Kafka source: brokers, topics, where to begin. No broker is contacted before the job starts.
 ///
 /// | knob | default |
 /// |---|---|
-/// | [`topic`](Kafka::topic), [`topics`](Kafka::topics), [`pattern`](Kafka::pattern) | at least one is needed |
-/// | [`start`](Kafka::start) | [`StartFrom::Latest`] |
-/// | [`group_id`](Kafka::group_id) | the job's name; nobody joins it |
-/// | [`max_rate_per_partition`](Kafka::max_rate_per_partition), [`first_batch_cap`](Kafka::first_batch_cap) | no cap |
-/// | [`commit_offsets`](Kafka::commit_offsets) | [`CommitOffsets::Automatic`] |
-/// | [`tombstones`](Kafka::tombstones) | [`Tombstones::Error`] |
-/// | [`include_headers`](Kafka::include_headers) | no headers |
-/// | [`fail_on_data_loss`](Kafka::fail_on_data_loss) | records that aged out stop the job |
-/// | [`discover_every`](Kafka::discover_every) | 5 seconds |
-/// | [`set`](Kafka::set) | librdkafka's setting, read committed, short queues |
+/// | [`topic`](KafkaSource::topic), [`topics`](KafkaSource::topics), [`pattern`](KafkaSource::pattern) | at least one is needed |
+/// | [`start`](KafkaSource::start) | [`StartFrom::Latest`] |
+/// | [`group_id`](KafkaSource::group_id) | the job's name; the source never joins it |
+/// | [`max_rate_per_partition`](KafkaSource::max_rate_per_partition), [`first_batch_cap`](KafkaSource::first_batch_cap) | no cap |
+/// | [`commit_offsets`](KafkaSource::commit_offsets) | [`CommitOffsets::Automatic`] |
+/// | [`tombstones`](KafkaSource::tombstones) | [`Tombstones::Error`] |
+/// | [`include_headers`](KafkaSource::include_headers) | no headers |
+/// | [`fail_on_data_loss`](KafkaSource::fail_on_data_loss) | records that aged out stop the job |
+/// | [`discover_every`](KafkaSource::discover_every) | 5 seconds |
+/// | [`set`](KafkaSource::set) | librdkafka's setting, read committed, short queues |
 ///
 /// ```
 /// use tidemill::connector::kafka::source::{KafkaSource, StartFrom};
@@ -102,7 +102,7 @@ pub struct KafkaSource {
     pub(crate) tombstones: Tombstones,
     pub(crate) headers: bool,
     pub(super) stops_at_loss: bool,
-    /// Batches of before run again for somebody to look at: they are all there, or it is an error.
+    /// Whether earlier batches run again (`--replay`): then nothing may be lost.
     pub(super) replayed: bool,
     pub(super) offsets: CommitOffsets,
     rate: Option<u64>,
@@ -119,7 +119,7 @@ impl fmt::Debug for KafkaSource {
 }
 
 impl KafkaSource {
-    /// The source of a job: with the job's name where it has no group.
+    /// The source with the job's settings. The default group is the job's name.
     pub(super) fn of_job(mut self, job: &Config) -> Self {
         if self.group.is_empty() {
             self.group = job.name.clone();
@@ -128,12 +128,12 @@ impl KafkaSource {
         self
     }
 
-    /// The group librdkafka is told: it wants one to assign partitions.
+    /// The group id for librdkafka, which needs one to assign partitions.
     pub(crate) fn group_or_ours(&self) -> &str {
         if self.group.is_empty() { "tidemill" } else { &self.group }
     }
 
-    /// What messages call it.
+    /// What errors and logs call it.
     pub(crate) fn name(&self) -> String {
         format!("kafka {:?}", self.topics)
     }
@@ -169,19 +169,19 @@ impl KafkaSource {
         params.into_iter().fold(KafkaSource::brokers(""), |kafka, (k, v)| kafka.set(k.as_ref(), v.as_ref()))
     }
 
-    /// Reads this topic, besides those already named.
+    /// Also reads this topic.
     pub fn topic(mut self, topic: impl Into<String>) -> Self {
         self.topics.names.insert(topic.into());
         self
     }
 
-    /// Reads these topics, besides those already named.
+    /// Also reads these topics.
     pub fn topics<S: Into<String>>(mut self, topics: impl IntoIterator<Item = S>) -> Self {
         self.topics.names.extend(topics.into_iter().map(Into::into));
         self
     }
 
-    /// Reads every topic whose whole name matches, also those that appear later. Kafka's own (`__...`) are left out.
+    /// Also reads every topic whose whole name matches, and those that appear later. Kafka's own (`__...`) are left out.
     pub fn pattern(mut self, pattern: &str) -> Self {
         match Regex::new(&format!("^(?:{pattern})$")) {
             Ok(regex) => self.topics.pattern = Some(regex),
@@ -190,29 +190,30 @@ impl KafkaSource {
         self
     }
 
-    /// The name under which brokers see this reader. Nobody joins the group: partitions are given to workers by tidemill.
+    /// The consumer group, default: the job's name. The source never joins it: tidemill itself assigns partitions to workers.
     pub fn group_id(mut self, group: impl Into<String>) -> Self {
         self.group = group.into();
         self
     }
 
-    /// Which offsets go to the consumer group, for tools that show a lag. Nobody reads them here: a job goes on where its
-    /// checkpoint says.
+    /// Which offsets go to the consumer group, for tools that show a lag. A job never reads them: it goes on where its checkpoint
+    /// says.
     #[doc(alias = "enable.auto.commit")]
     pub fn commit_offsets(mut self, which: CommitOffsets) -> Self {
         self.offsets = which;
         self
     }
 
-    /// Where to begin when there is no checkpoint to go on from. Partitions that appear later begin at their first record.
+    /// Where to begin when there is no checkpoint. Default: [`StartFrom::Latest`]. Partitions that appear later begin at their
+    /// first record.
     pub fn start(mut self, start: StartFrom) -> Self {
         self.start = start;
         self
     }
 
-    /// Any setting of librdkafka by its own name. What the engine owns is refused at the start, with the reason.
+    /// Any setting of librdkafka by its name. Settings that the engine owns are refused at the start, with the reason.
     ///
-    /// `auto.offset.reset`, `group.id` and the brokers' two names do what the builder's own methods do.
+    /// `auto.offset.reset`, `group.id`, `bootstrap.servers` and `metadata.broker.list` do what the methods of this type do.
     pub fn set(mut self, key: &str, value: &str) -> Self {
         match key.trim() {
             "bootstrap.servers" | "metadata.broker.list" => self.settings.brokers = value.to_string(),
@@ -231,36 +232,35 @@ impl KafkaSource {
         self
     }
 
-    /// At most this many records a second from each partition.
+    /// At most this many records a second from each partition. Default: no limit.
     pub fn max_rate_per_partition(mut self, records_per_second: u64) -> Self {
         self.rate = Some(records_per_second);
         self
     }
 
-    /// At most this many records from each partition in the first batch, which may find a long log.
+    /// At most this many records from each partition in the first batch, which may find a long log. Default: no limit.
     pub fn first_batch_cap(mut self, records: u64) -> Self {
         self.first_batch = Some(records);
         self
     }
 
-    /// What becomes of records without a value.
+    /// How records without a value are treated. Default: [`Tombstones::Error`].
     pub fn tombstones(mut self, tombstones: Tombstones) -> Self {
         self.tombstones = tombstones;
         self
     }
 
-    /// Also takes the records' headers, which are left behind otherwise, as Spark's `includeHeaders` does.
-    ///
-    /// librdkafka parses them in a buffer of its own for every record, also where there are none: a quarter of the time.
+    /// Reads the headers of records too, as Spark's `includeHeaders`. Default: no headers, because parsing them takes a quarter of
+    /// the reading time, also for records without headers.
     pub fn include_headers(mut self) -> Self {
         self.headers = true;
         self
     }
 
-    /// Whether the job stops where records aged out before it read them, as after a long time away; `true` unless said. With
-    /// `false` it goes on at the first record that is left. What it passed over is in the log, in
+    /// Whether the job stops when records aged out before it read them, as after a long downtime. Default: `true`. With `false`
+    /// it goes on at the first record that is left. The lost offsets are in the log, in
     /// [`Statistics::lost`](crate::metrics::Statistics::lost), and with a checkpoint directory in the plan log, so that the batch
-    /// is the same when it runs again. A topic that was made anew, or whose end was cut off, always stops the job.
+    /// is the same when it runs again. A topic that was deleted and made again, or cut off at its end, always stops the job.
     ///
     /// ```
     /// use tidemill::prelude::*;
@@ -273,16 +273,16 @@ impl KafkaSource {
         self
     }
 
-    /// How often the brokers are asked for new partitions and topics.
+    /// How often the brokers are asked for new partitions and topics. Default: 5 seconds.
     pub fn discover_every(mut self, every: Duration) -> Self {
         self.every = every;
         self
     }
 
-    /// Every problem of the description, without contacting anybody.
+    /// Checks the description, without contacting a broker.
     ///
     /// # Errors
-    /// All problems, one a line; no value of a setting is in them.
+    /// All problems, one a line, without the values of settings.
     pub fn check(&self) -> Result<()> {
         let mut found = self.faults.clone();
         found.extend(self.settings.problems(Side::Source));

@@ -12,10 +12,36 @@ use crate::core::plan::{OffsetRange, Split};
 use crate::engine::operator_id::OperatorId;
 
 impl<'s> StreamingContext<'s> {
-    /// The messages of the topics, each batch with the offset ranges it was closed with. Partitions are dealt to workers by
-    /// partition; a worker without a partition works from the first verb that exchanges on.
+    /// The messages of the topics. Each batch knows its offset ranges. Spark's `KafkaUtils.createDirectStream`.
     ///
-    /// Without a group id of its own the source uses the job's name, for the eyes of the broker only: it never joins a group.
+    /// Each partition is read by one worker; workers without a partition get rows from the first verb that exchanges on. Rows of a
+    /// partition stay in offset order. Ranges are replayable: exactly-once outputs take them.
+    ///
+    /// ```
+    /// use tidemill::prelude::*;
+    /// # use rdkafka::producer::{BaseProducer, BaseRecord, Producer};
+    /// # let mock = rdkafka::mocking::MockCluster::new(1).unwrap();
+    /// # mock.create_topic("words", 1, 1).unwrap();
+    /// # let brokers = mock.bootstrap_servers();
+    /// # let producer: BaseProducer = rdkafka::ClientConfig::new().set("bootstrap.servers", &brokers).create().unwrap();
+    /// # for word in ["to", "be", "or"] {
+    /// #     producer.send(BaseRecord::<(), str>::to("words").partition(0).payload(word)).map_err(|(e, _)| e).unwrap();
+    /// # }
+    /// # producer.flush(secs(10)).unwrap();
+    /// // The topic words, on `brokers`, has the records to, be, or.
+    /// let words = MemorySink::new();
+    /// let out = words.clone();
+    /// let job = StreamingContext::builder("words", millis(20)).start(move |ssc| {
+    ///     let kafka = KafkaSource::brokers(&brokers).topic("words").start(StartFrom::earliest());
+    ///     ssc.kafka_direct_stream(kafka).values().oks().to_memory(&out);
+    ///     Ok(())
+    /// }).unwrap();
+    /// while words.rows().len() < 3 {
+    ///     std::thread::yield_now();
+    /// }
+    /// job.stop_gracefully().unwrap();
+    /// assert_eq!(words.rows(), ["to", "be", "or"]);
+    /// ```
     #[doc(alias = "createDirectStream")]
     #[track_caller]
     pub fn kafka_direct_stream(&self, kafka: KafkaSource) -> DStream<'s, Message> {
@@ -31,10 +57,32 @@ impl<'s> StreamingContext<'s> {
         self.read(&site, "kafka_direct_stream", &DirectStream { kafka, max_rate, restartable })
     }
 
-    /// The messages of given ranges, all in the first batch. A job whose sources are all given ends by itself when they are
-    /// through; beside a live source the ranges are in its first batch. Spark's `KafkaUtils.createRDD`.
+    /// The messages of given ranges, all in the first batch. A job of only such sources ends when their outputs are written. Spark's
+    /// `KafkaUtils.createRDD`.
     ///
-    /// Offsets outside the log end the job with an error that says what the log holds, and so do partitions that are not there.
+    /// A partition that does not exist ends the job with an error, and so does an offset outside the log.
+    ///
+    /// ```
+    /// use tidemill::prelude::*;
+    /// # use rdkafka::producer::{BaseProducer, BaseRecord, Producer};
+    /// # let mock = rdkafka::mocking::MockCluster::new(1).unwrap();
+    /// # mock.create_topic("words", 1, 1).unwrap();
+    /// # let brokers = mock.bootstrap_servers();
+    /// # let producer: BaseProducer = rdkafka::ClientConfig::new().set("bootstrap.servers", &brokers).create().unwrap();
+    /// # for word in ["to", "be", "or"] {
+    /// #     producer.send(BaseRecord::<(), str>::to("words").partition(0).payload(word)).map_err(|(e, _)| e).unwrap();
+    /// # }
+    /// # producer.flush(secs(10)).unwrap();
+    /// // The topic words, on `brokers`, has the records to, be, or.
+    /// let words = MemorySink::new();
+    /// let out = words.clone();
+    /// StreamingContext::builder("ranges", millis(20)).run(move |ssc| {
+    ///     let ranges = [OffsetRange::new("words", 0, 1, 3)];
+    ///     ssc.kafka_ranges(KafkaSource::brokers(&brokers), &ranges).values().oks().to_memory(&out);
+    ///     Ok(())
+    /// }).unwrap();
+    /// assert_eq!(words.rows(), ["be", "or"]);
+    /// ```
     #[doc(alias = "createRDD")]
     #[doc(alias = "create_rdd")]
     #[track_caller]

@@ -1,4 +1,4 @@
-//! Which topic it is that has a name: one that was deleted and made again has another id, and its offsets mean something else.
+//! The ids of topics. A topic that was deleted and made again has another id, and its offsets mean something else.
 //!
 //! rdkafka has no safe call for it.
 #![allow(unsafe_code)]
@@ -12,15 +12,15 @@ use rdkafka::consumer::Consumer;
 use crate::connector::kafka::client::{Metadata, START_DEADLINE};
 
 /// The ids of topics, by name.
-pub(super) type Ids = BTreeMap<String, u128>;
+pub(super) type TopicIds = BTreeMap<String, u128>;
 
-/// The ids of those of these topics that have one: brokers before 2.8 give none. Waits for a broker; none answers: none are known.
-pub(super) fn ids<'a>(metadata: &Metadata, names: impl Iterator<Item = &'a str>) -> Ids {
+/// The ids of these topics, where they have one: brokers before 2.8 give none. Blocks until a broker answers; empty if none does.
+pub(super) fn topic_ids<'a>(metadata: &Metadata, names: impl Iterator<Item = &'a str>) -> TopicIds {
     let names: Vec<CString> = names.filter_map(|n| CString::new(n).ok()).collect();
     let mut pointers: Vec<*const c_char> = names.iter().map(|n| n.as_ptr()).collect();
-    let mut found = Ids::new();
+    let mut found = TopicIds::new();
     let Some(first) = names.first().and_then(|n| n.to_str().ok()) else { return found };
-    // Whoever answers: librdkafka would wait for the controller, which may be away, or unknown.
+    // Any broker will do: librdkafka would wait for the controller, which may be away or unknown.
     let Ok(answer) = metadata.consumer.fetch_metadata(Some(first), START_DEADLINE) else { return found };
     let (wait, describe) = (START_DEADLINE.as_millis() as c_int, rd::rd_kafka_admin_op_t::RD_KAFKA_ADMIN_OP_DESCRIBETOPICS);
     // SAFETY: the client lives through all calls, and so do the names; what is made here is destroyed here, once, after its last
@@ -46,8 +46,8 @@ pub(super) fn ids<'a>(metadata: &Metadata, names: impl Iterator<Item = &'a str>)
 
 /// # Safety
 /// `answer` is null or alive.
-unsafe fn read(answer: *const rd::rd_kafka_DescribeTopics_result_t) -> Ids {
-    let (mut found, mut count) = (Ids::new(), 0);
+unsafe fn read(answer: *const rd::rd_kafka_DescribeTopics_result_t) -> TopicIds {
+    let (mut found, mut count) = (TopicIds::new(), 0);
     if answer.is_null() {
         return found;
     }
@@ -70,11 +70,11 @@ unsafe fn read(answer: *const rd::rd_kafka_DescribeTopics_result_t) -> Ids {
     found
 }
 
-/// Whether all of these topics are those that were known.
+/// Checks that these topics are the ones that were known.
 ///
 /// # Errors
 /// One that was made again, by name.
-pub(super) fn same(known: &Ids, now: &Ids) -> Result<(), String> {
+pub(super) fn check_same(known: &TopicIds, now: &TopicIds) -> Result<(), String> {
     match now.iter().find(|(name, id)| known.get(*name).is_some_and(|known| known != *id)) {
         None => Ok(()),
         Some((name, _)) => Err(format!(
@@ -90,11 +90,13 @@ mod tests {
 
     #[test]
     fn only_a_topic_that_was_known_by_another_id_is_another() {
-        let ids = |all: &[(&str, u128)]| all.iter().map(|(name, id)| (name.to_string(), *id)).collect::<Ids>();
-        let known = ids(&[("a", 1), ("b", 2)]);
+        let topic_ids = |all: &[(&str, u128)]| all.iter().map(|(name, id)| (name.to_string(), *id)).collect::<TopicIds>();
+        let known = topic_ids(&[("a", 1), ("b", 2)]);
         for same_still in [&[][..], &[("a", 1)], &[("a", 1), ("new", 7)]] {
-            same(&known, &ids(same_still)).unwrap();
+            check_same(&known, &topic_ids(same_still)).unwrap();
         }
-        assert!(same(&known, &ids(&[("a", 1), ("b", 3)])).unwrap_err().contains("topic b was deleted and made again"));
+        assert!(
+            check_same(&known, &topic_ids(&[("a", 1), ("b", 3)])).unwrap_err().contains("topic b was deleted and made again")
+        );
     }
 }

@@ -1,5 +1,5 @@
-//! A producer for what fills topics to be read, generators and the demo: records one by one, counted when the broker has them.
-//! No output operation: that is `connector/kafka/sink.rs`.
+//! A producer for generators and the demo, which fill topics: records one by one, counted when the broker has them. Not an output
+//! operation: that is `sink.rs`.
 
 use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, Ordering};
@@ -17,7 +17,7 @@ use crate::core::error::{Error, Result};
 
 /// How long a start waits for a broker that does not answer.
 const START_DEADLINE: Duration = Duration::from_secs(10);
-/// Partitions of which deliveries are counted one by one.
+/// How many partitions have a delivery counter of their own.
 const COUNTED: usize = 256;
 
 /// Sends records to one topic.
@@ -27,7 +27,7 @@ pub(crate) struct Producer {
     producer: BaseProducer<Reports>,
 }
 
-/// What was delivered, and what was not.
+/// Counts deliveries.
 #[derive(Clone)]
 struct Reports(Arc<Counts>);
 
@@ -99,10 +99,10 @@ impl Producer {
         Ok(Producer { brokers: brokers.into(), topic: topic.into(), producer })
     }
 
-    /// Takes a record on, for this partition or any. Waits while too many are under way.
+    /// Sends a record, to this partition or any. Blocks while too many are under way.
     ///
     /// # Errors
-    /// The broker refused the record, or refused one before.
+    /// The broker refused this record, or an earlier one.
     pub fn send(&self, partition: Option<i32>, value: &[u8]) -> Result<()> {
         let mut record: BaseRecord<'_, [u8], [u8]> = BaseRecord::to(&self.topic).payload(value);
         record.partition = partition;
@@ -117,25 +117,25 @@ impl Producer {
         self.check()
     }
 
-    /// Takes delivery reports in.
+    /// Handles delivery reports.
     pub fn poll(&self) {
         self.producer.poll(Duration::ZERO);
     }
 
-    /// Records the broker has.
+    /// How many records the broker has.
     pub fn delivered(&self) -> u64 {
         self.producer.context().0.delivered.load(Ordering::Relaxed)
     }
 
-    /// Records the broker has, by partition.
+    /// How many records the broker has, by partition.
     pub fn delivered_by_partition(&self) -> Vec<u64> {
         self.producer.context().0.by_partition.iter().map(|n| n.load(Ordering::Relaxed)).collect()
     }
 
-    /// Waits until nothing is under way; returns how many records the broker has.
+    /// Blocks until no record is under way. Returns how many records the broker has.
     ///
     /// # Errors
-    /// A record was refused, or the time is up.
+    /// A record was refused, or `patience` is over.
     pub fn settle(&self, patience: Duration) -> Result<u64> {
         let end = Instant::now() + patience;
         while self.producer.in_flight_count() > 0 {
@@ -162,7 +162,7 @@ impl Producer {
     }
 }
 
-/// Makes a topic; one that is there already stays as it is.
+/// Creates a topic. An existing one stays as it is.
 ///
 /// # Errors
 /// The brokers do not answer, or do not make topics.

@@ -1,4 +1,4 @@
-//! Where the log of a partition begins and ends, and where it is at a time. What has no leader yet is asked again.
+//! Where the log of a partition begins, where it ends, and its offset at a time. A partition without a leader is asked again.
 
 use std::time::{Duration, Instant};
 
@@ -9,13 +9,13 @@ use crate::connector::kafka::client::Metadata;
 use crate::core::error::Result;
 
 impl Metadata {
-    /// What the log of a partition holds for a reader of committed records: `[low, high)`.
+    /// The bounds `[low, high)` of a partition's log, for a reader of committed records. Blocks until a broker answers.
     pub(crate) fn bounds(&self, topic: &str, partition: i32, deadline: Duration) -> Result<(i64, i64)> {
         let answer = settled(deadline, || self.consumer.fetch_watermarks(topic, partition, deadline));
         answer.map_err(|e| self.failed(&format!("the offsets of topic {topic}, partition {partition} could not be asked"), &e))
     }
 
-    /// The first offset at or after a time; `None` if there is none yet.
+    /// The first offset at or after a time; `None`: there is none yet. Blocks until a broker answers.
     pub(crate) fn at_time(&self, topic: &str, partition: i32, ms: i64, deadline: Duration) -> Result<Option<i64>> {
         let what = || format!("the offset of topic {topic}, partition {partition} at {ms} ms could not be asked");
         let mut asked = rdkafka::TopicPartitionList::new();
@@ -33,7 +33,7 @@ impl Metadata {
     }
 }
 
-/// Asks again while a partition has no leader: its topic was created a moment ago, or its broker has just begun.
+/// Asks again while a partition has no leader: its topic was just created, or its broker just started.
 fn settled<T>(deadline: Duration, ask: impl Fn() -> Result<T, KafkaError>) -> Result<T, KafkaError> {
     use RDKafkaErrorCode::{LeaderNotAvailable, NotLeaderForPartition};
     let end = Instant::now() + deadline;

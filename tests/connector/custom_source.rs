@@ -1,0 +1,170 @@
+//! A source from outside, with public items only: the one of `examples/custom_source.rs`, over restarts and kills.
+
+use std::collections::{BTreeMap, BTreeSet};
+use std::path::{Path, PathBuf};
+
+use tidemill::checkpoint::Directory;
+use tidemill::connector::source::{MaxRate, Source, SourceReader, Split, SplitEnumerator, SplitOffset, SplitRange, Waker};
+use tidemill::prelude::*;
+
+use crate::harness::eventually;
+
+#[allow(dead_code, reason = "the example's own main")]
+#[path = "../../examples/custom_source.rs"]
+mod example;
+use example::Numbers;
+
+const SPLITS: i32 = 3;
+
+struct Dir(PathBuf);
+
+impl Dir {
+    fn new(name: &str) -> Self {
+        let path = std::env::temp_dir().join(format!("tidemill-custom-source-{}-{name}", std::process::id()));
+        std::fs::create_dir_all(&path).unwrap();
+        Dir(path)
+    }
+}
+
+impl Drop for Dir {
+    fn drop(&mut self) {
+        let _ = std::fs::remove_dir_all(&self.0);
+    }
+}
+
+/// What one run gave: the numbers of each batch, and the counts by remainder after it.
+#[derive(Clone)]
+struct Run {
+    numbers: MemorySink<i64>,
+    counts: MemorySink<(i64, i64)>,
+}
+
+/// Starts the job. It fails when it meets `poison`.
+fn start(dir: &Path, workers: u16, poison: Option<i64>) -> (JobHandle, Run) {
+    let run = Run { numbers: MemorySink::new(), counts: MemorySink::new() };
+    let out = run.clone();
+    let runtime = RuntimeArgs { checkpoint: Some(dir.into()), workers, keep_plans: Some(mins(60)), ..RuntimeArgs::default() };
+    let job = StreamingContext::builder("numbers", millis(20)).runtime(runtime).checkpoint_interval(millis(60)).output_tries(1);
+    let job = job.start(move |ssc| {
+        let numbers = ssc.from_source(Numbers { splits: SPLITS, per_second: 5_000 });
+        numbers.to_memory(&out.numbers);
+        numbers.map(|n: i64| n % 5).count_by_value().sum_by_key().complete().to_memory(&out.counts);
+        numbers.foreach_batch(move |batch| match batch.iter().any(|n| Some(*n) == poison) {
+            true => Err("poisoned".into()),
+            false => Ok(()),
+        });
+        Ok(())
+    });
+    (job.unwrap(), run)
+}
+
+/// The numbers of each batch, as the plan log has them. Every split is in it without a gap, from 0 on.
+fn planned(dir: &Path) -> BTreeMap<BatchTime, BTreeSet<i64>> {
+    let mut next = BTreeMap::new();
+    let mut batches = BTreeMap::new();
+    for record in Directory::open(dir).unwrap().plans().unwrap() {
+        let mut numbers = BTreeSet::new();
+        for r in &record.plan.ranges {
+            let position = next.entry(r.split.clone()).or_insert(0);
+            assert_eq!(r.from, *position, "{}", r.split);
+            *position = r.until;
+            numbers.extend((r.from..r.until).map(|k| k * i64::from(SPLITS) + i64::from(r.split.partition())));
+        }
+        assert!(batches.insert(record.plan.time, numbers).is_none(), "{} is planned twice", record.plan.time);
+    }
+    assert_eq!(next.len(), SPLITS as usize);
+    batches
+}
+
+/// What a run wrote is what was planned, batch by batch; returns the counts after its last batch.
+fn fits(run: &Run, planned: &BTreeMap<BatchTime, BTreeSet<i64>>) -> Vec<(i64, i64)> {
+    for (time, rows) in run.numbers.batches() {
+        // Overdue batches are empty and have no plan of their own.
+        let expected = planned.get(&time).cloned().unwrap_or_default();
+        assert_eq!(rows.len(), expected.len(), "{time}");
+        assert_eq!(rows.into_iter().collect::<BTreeSet<_>>(), expected, "{time}");
+    }
+    run.counts.batches().pop().map(|(_, rows)| rows).unwrap_or_default()
+}
+
+/// Stopped in order, killed, failed, and on another number of workers each time: each number is in one batch, state goes on.
+#[test]
+fn a_source_from_outside_is_read_once_over_stops_and_kills() {
+    for workers in [1, 2, 4] {
+        let dir = Dir::new(&workers.to_string());
+        let others = 5 - workers;
+        let mut runs = Vec::new();
+        let (job, run) = start(&dir.0, workers, None);
+        eventually("batches are out", || run.counts.batches().len() > 5);
+        job.stop_gracefully().unwrap();
+        runs.push(run);
+        for workers in [others, workers] {
+            let (job, run) = start(&dir.0, workers, None);
+            eventually("batches are out again", || run.counts.batches().len() > 5);
+            job.stop_now().unwrap();
+            runs.push(run);
+        }
+        let poison = planned(&dir.0).values().flatten().max().unwrap() + 300;
+        let (job, run) = start(&dir.0, others, Some(poison));
+        let e = job.await_termination().unwrap_err().to_string();
+        assert!(e.contains("poisoned"), "{e}");
+        runs.push(run);
+        let (job, run) = start(&dir.0, workers, None);
+        eventually("the poisoned batch is out", || run.numbers.batches().iter().any(|(_, rows)| rows.contains(&poison)));
+        job.stop_gracefully().unwrap();
+        runs.push(run);
+
+        let planned = planned(&dir.0);
+        let totals: Vec<_> = runs.iter().map(|run| fits(run, &planned)).collect();
+        let mut expected = BTreeMap::new();
+        planned.values().flatten().for_each(|n| *expected.entry(n % 5).or_insert(0) += 1);
+        assert_eq!(totals[4], expected.into_iter().collect::<Vec<_>>(), "{workers} workers");
+    }
+}
+
+/// Says of itself that it is replayable, and has a split that is not.
+struct Liar;
+
+impl Source for Liar {
+    type Item = i64;
+
+    fn name(&self) -> String {
+        "a liar".into()
+    }
+
+    fn enumerator(&self) -> tidemill::Result<Box<dyn SplitEnumerator>> {
+        Ok(Box::new(Liar))
+    }
+
+    fn reader(&self, waker: Waker) -> tidemill::Result<Box<dyn SourceReader<i64>>> {
+        Numbers { splits: 1, per_second: 1 }.reader(waker)
+    }
+
+    fn max_rate(&self) -> MaxRate {
+        MaxRate { per_second: Some(1), first_batch: Some(1) }
+    }
+}
+
+impl SplitEnumerator for Liar {
+    fn restore(&mut self, _: Vec<SplitOffset>, _: &[u8]) -> tidemill::Result<()> {
+        Ok(())
+    }
+
+    fn start(&mut self) -> tidemill::Result<Vec<SplitOffset>> {
+        Ok(vec![SplitOffset { split: Split::custom_received("once", 0), from: 0 }])
+    }
+
+    fn plan(&mut self) -> tidemill::Result<Vec<SplitRange>> {
+        Ok(Vec::new())
+    }
+}
+
+#[test]
+fn a_split_that_is_less_replayable_than_its_source_ends_the_job() {
+    let e = StreamingContext::builder("liar", millis(10)).run(|ssc| {
+        ssc.from_source(Liar).print(1);
+        Ok(())
+    });
+    let e = e.unwrap_err().to_string();
+    assert!(e.contains("a liar") && e.contains("once/0") && e.contains("replayable"), "{e}");
+}
