@@ -248,14 +248,13 @@ impl Planner {
     }
 
     fn wait(&mut self) -> Duration {
-        let idle = DISCOVERY;
         if let Some(left) = self.ready.and_then(|ready| ready.checked_duration_since(Instant::now())) {
-            return left.clamp(Duration::from_millis(1), idle);
+            return left.clamp(Duration::from_millis(1), DISCOVERY);
         }
         if self.stop || self.back_to_back() || !self.has_room() {
-            return idle;
+            return DISCOVERY;
         }
-        self.time.until(self.next.millis()).min(idle)
+        self.time.until(self.next.millis()).min(DISCOVERY)
     }
 
     fn seal_if_due(&mut self) -> Result<()> {
