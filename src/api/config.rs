@@ -5,6 +5,7 @@ use std::path::{Path, PathBuf};
 use std::sync::{Arc, Mutex};
 use std::time::Duration;
 
+use crate::checkpoint::url;
 use crate::core::error::{Error, Result};
 use crate::core::rate::Backpressure;
 use crate::core::time::{BatchTime, Interval, parse_duration};
@@ -276,14 +277,6 @@ impl Config {
     pub fn peers(&self) -> usize {
         self.runtime.workers as usize * self.runtime.processes as usize
     }
-}
-
-/// Whether a directory is in an object store: what has a scheme in front, as in `s3://bucket/prefix`.
-pub(crate) fn url(dir: &Path) -> Option<&str> {
-    let text = dir.to_str()?;
-    let (scheme, _) = text.split_once("://")?;
-    let known = !scheme.is_empty() && scheme.chars().all(|c| c.is_ascii_alphanumeric() || "+-.".contains(c));
-    known.then_some(text)
 }
 
 /// A path without links and dots, as far as it is there.

@@ -2,7 +2,7 @@
 //!
 //! Timely's network threads answer an error, and an end of the stream without timely's closing word, with a panic: it
 //! poisons the queues of the workers, which panic in turn, perhaps twice at once, which aborts the process, and the guard
-//! that joins the threads panics last. So they see neither. When a peer is lost its socket tells [`Fate`]; reading then waits
+//! that joins the threads panics last. So they see neither. When a peer is lost its socket tells [`FailureLatch`]; reading then waits
 //! until the workers have dropped their dataflows and returned, and goes on with zeros up to and including a closing
 //! word. These bytes reach queues that nobody reads. Writing goes on into nothing. Both threads end as on a good day,
 //! and no panic hook is needed.
@@ -19,7 +19,7 @@ use std::time::Duration;
 
 use timely::communication::allocator::zero_copy::stream::Stream;
 
-use crate::cluster::failure::Fate;
+use crate::cluster::failure::FailureLatch;
 
 /// How often a waiting read or write looks whether it should go on.
 const LOOK: Duration = Duration::from_millis(200);
@@ -32,7 +32,7 @@ const HEAD: usize = 48;
 pub(super) struct DataSocket {
     stream: TcpStream,
     peer: usize,
-    fate: Arc<Fate>,
+    latch: Arc<FailureLatch>,
     frames: Frames,
     /// Nothing comes from the peer any more.
     pub(super) lost: bool,
@@ -40,15 +40,21 @@ pub(super) struct DataSocket {
 
 impl DataSocket {
     /// The socket of `process` to `peer`, each with so many `workers`.
-    pub(super) fn new(stream: TcpStream, process: usize, peer: usize, workers: usize, fate: Arc<Fate>) -> io::Result<Self> {
+    pub(super) fn new(
+        stream: TcpStream,
+        process: usize,
+        peer: usize,
+        workers: usize,
+        latch: Arc<FailureLatch>,
+    ) -> io::Result<Self> {
         let of = |p: usize| (p * workers) as u64..((p + 1) * workers) as u64;
-        Self::with(stream, peer, fate, Frames::new(of(peer), of(process)))
+        Self::with(stream, peer, latch, Frames::new(of(peer), of(process)))
     }
 
-    fn with(stream: TcpStream, peer: usize, fate: Arc<Fate>, frames: Frames) -> io::Result<Self> {
+    fn with(stream: TcpStream, peer: usize, latch: Arc<FailureLatch>, frames: Frames) -> io::Result<Self> {
         stream.set_read_timeout(Some(LOOK))?;
         stream.set_write_timeout(Some(LOOK))?;
-        Ok(DataSocket { stream, peer, fate, frames, lost: false })
+        Ok(DataSocket { stream, peer, latch, frames, lost: false })
     }
 
     /// Reads what is there: bytes for timely, `None` if they are none yet.
@@ -64,7 +70,7 @@ impl DataSocket {
             _ if *closed => return Ok(Some(0)),
             Ok(0) => return Err("the connection was closed".into()),
             Ok(n) => n,
-            Err(e) if passing(&e) && !self.fate.overdue(self.peer) => return Ok(None),
+            Err(e) if passing(&e) && !self.latch.overdue(self.peer) => return Ok(None),
             Err(e) if passing(&e) => return Err("it did not end in time".into()),
             Err(e) => return Err(e.to_string()),
         };
@@ -78,8 +84,8 @@ impl DataSocket {
 
     fn lose(&mut self, why: String) {
         self.lost = true;
-        self.fate.broken(self.peer, why);
-        self.fate.await_workers();
+        self.latch.broken(self.peer, why);
+        self.latch.await_workers();
         // The writing half ends too.
         let _ = self.stream.shutdown(Shutdown::Both);
     }
@@ -109,7 +115,7 @@ impl Write for DataSocket {
         while !self.lost {
             match self.stream.write(buffer) {
                 Ok(n) if n > 0 || buffer.is_empty() => return Ok(n),
-                Err(e) if passing(&e) && !self.fate.overdue(self.peer) => {}
+                Err(e) if passing(&e) && !self.latch.overdue(self.peer) => {}
                 ended => {
                     // The reading half hears of it, and tells.
                     tracing::debug!(peer = self.peer, ?ended, "the peer does not read any more");
@@ -130,7 +136,7 @@ impl Stream for DataSocket {
     fn try_clone(&self) -> io::Result<Self> {
         let Frames { from, to, .. } = &self.frames;
         let frames = Frames::new(from.clone(), to.clone());
-        DataSocket::with(self.stream.try_clone()?, self.peer, self.fate.clone(), frames)
+        DataSocket::with(self.stream.try_clone()?, self.peer, self.latch.clone(), frames)
     }
 
     fn set_nonblocking(&self, nonblocking: bool) -> io::Result<()> {
@@ -254,11 +260,12 @@ mod tests {
     }
 
     /// A socket of process 0 to process 1, each with two workers, and what the other end is.
-    fn socket() -> (DataSocket, TcpStream, Arc<Fate>) {
+    fn socket() -> (DataSocket, TcpStream, Arc<FailureLatch>) {
         let listener = TcpListener::bind("127.0.0.1:0").unwrap();
         let peer = TcpStream::connect(listener.local_addr().unwrap()).unwrap();
-        let fate = Arc::new(Fate::new(vec![listener.local_addr().unwrap(); 2]));
-        (DataSocket::new(listener.accept().unwrap().0, 0, 1, 2, fate.clone()).unwrap(), peer, fate)
+        let latch = Arc::new(FailureLatch::new());
+        latch.meet(vec![listener.local_addr().unwrap(); 2]);
+        (DataSocket::new(listener.accept().unwrap().0, 0, 1, 2, latch.clone()).unwrap(), peer, latch)
     }
 
     #[test]
@@ -283,7 +290,7 @@ mod tests {
 
     /// What a socket gives timely after a peer said `bytes` and went, and why it was lost.
     fn after(bytes: &[u8]) -> (Vec<u8>, String) {
-        let (mut socket, mut peer, fate) = socket();
+        let (mut socket, mut peer, latch) = socket();
         peer.write_all(bytes).unwrap();
         drop(peer);
         let reader = std::thread::spawn(move || {
@@ -292,12 +299,12 @@ mod tests {
             assert!(socket.frames.closed);
             bytes
         });
-        while !fate.failed() {
+        while !latch.failed() {
             std::thread::sleep(Duration::from_millis(5));
         }
         assert!(!reader.is_finished(), "nothing is made up before the workers have returned");
-        fate.workers_returned();
-        (reader.join().unwrap(), fate.why().unwrap().to_string())
+        latch.workers_returned();
+        (reader.join().unwrap(), latch.why().unwrap().to_string())
     }
 
     #[test]

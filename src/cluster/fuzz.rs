@@ -11,9 +11,10 @@ use std::time::{Duration, Instant};
 
 use super::challenge::{self, Knock, Proven, Reply};
 use super::data_socket::DataSocket;
-use super::failure::Fate;
+use super::failure::FailureLatch;
 use super::frame;
-use super::handshake::{Spec, take};
+use super::handshake::take;
+use super::hello::Spec;
 use super::hello::{Answer, Hello, Kind, Run, Verdict};
 use super::link::{FailureReport, Frame, LinkEvent, hear};
 use super::listener::receive;
@@ -150,23 +151,25 @@ pub(crate) fn link(bytes: &[u8]) -> bool {
     say(&far, bytes);
     let heard = std::sync::Mutex::new(Vec::new());
     let closing = AtomicBool::new(false);
-    let fate = Fate::new(ADDRESSES.to_vec());
+    let latch = FailureLatch::new();
+    latch.meet(ADDRESSES.to_vec());
     let on_event = |event: LinkEvent| heard.lock().expect("one thread").push(event);
     hear(0, &near, LIMIT, &closing, &on_event);
     let heard = heard.into_inner().expect("one thread");
     let lost = heard.iter().any(|e| matches!(e, LinkEvent::Lost { .. }));
-    heard.into_iter().for_each(|event| fate.hear(event));
+    heard.into_iter().for_each(|event| latch.hear(event));
     !lost
 }
 
 /// A peer that says `bytes` where timely's messages belong.
 pub(crate) fn data(bytes: &[u8]) -> bool {
     let [near, far] = pair();
-    let fate = Arc::new(Fate::new(ADDRESSES.to_vec()));
+    let latch = Arc::new(FailureLatch::new());
+    latch.meet(ADDRESSES.to_vec());
     // What is made up may be read, for no worker is left; and nobody waits for a word on the link.
-    fate.workers_returned();
-    fate.hear(LinkEvent::Done { process: 1 });
-    let mut socket = DataSocket::new(near, 0, 1, 2, fate.clone()).expect("a socket");
+    latch.workers_returned();
+    latch.hear(LinkEvent::Done { process: 1 });
+    let mut socket = DataSocket::new(near, 0, 1, 2, latch.clone()).expect("a socket");
     say(&far, bytes);
     let mut buffer = vec![0; 1 + bytes.len() / 3];
     let (mut read, mut seen) = (0, Vec::new());

@@ -1,7 +1,7 @@
 //! M processes as one: how they find one another, accept one another, and end together.
 //!
 //! In reading order: [`hosts`] says who is where, `handshake` brings the processes together (`hello` is what each must
-//! agree on, `secret` what only they know, `greet` how each proves it, `door` lets callers in, `table` holds who is there), `run` runs the workers over the sockets, `fate` is the one
+//! agree on, `secret` what only they know, `greet` how each proves it, `door` lets callers in, `table` holds who is there), `run` runs the workers over the sockets, `latch` is the one
 //! shared word on whether the run goes on, `link` carries that word between processes, and `wire` keeps timely's network
 //! threads from panicking when a peer is lost. [`launch`] starts all processes of a job on this machine, `supervise`
 //! starts them again, [`control`] asks for other numbers.
@@ -16,7 +16,7 @@ mod frame;
 #[cfg(any(test, feature = "testing"))]
 pub(crate) mod fuzz;
 pub(crate) mod handshake;
-mod hello;
+pub(crate) mod hello;
 pub mod hosts;
 pub mod launch;
 pub(crate) mod link;

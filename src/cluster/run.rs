@@ -13,7 +13,7 @@ use timely::communication::{Hooks, allocator::thread::ThreadBuilder};
 use timely::worker::Worker;
 
 use super::data_socket::DataSocket;
-use super::failure::Fate;
+use super::failure::FailureLatch;
 use super::handshake::Peers;
 use super::link::{Link, LinkEvent, OnEvent};
 use crate::core::error::{Error, Result, panic_text};
@@ -26,36 +26,36 @@ type Builders = (Vec<AllocatorBuilder>, Box<dyn Any + Send>);
 /// Runs `f` on every worker of this process and waits for their end and that of the peers; the results are in the order
 /// of the workers.
 ///
-/// `f` builds its dataflows and steps them. It asks [`Fate::failed`] after every step and returns when it says so: any
+/// `f` builds its dataflows and steps them. It asks [`FailureLatch::failed`] after every step and returns when it says so: any
 /// value or error does, the first failure is kept. It need not drop dataflows. An error or a panic of `f` ends the run on
 /// all processes. Dataflows that live when `f` returns `Ok` are stepped until they are complete.
 ///
 /// # Errors
-/// The first failure: of this process as it is, of another as `Error::Cluster`.
-pub(crate) fn execute<T, F>(peers: Peers, config: WorkerConfig, f: F) -> Result<Vec<T>>
+/// The failure that `latch` has kept: one of this process as it is, one of another process as `Error::Cluster`.
+pub(crate) fn execute<T, F>(peers: Peers, config: WorkerConfig, latch: &Arc<FailureLatch>, f: F) -> Result<Vec<T>>
 where
     T: Send + 'static,
-    F: Fn(&mut Worker, &Arc<Fate>) -> Result<T> + Send + Sync + 'static,
+    F: Fn(&mut Worker, &Arc<FailureLatch>) -> Result<T> + Send + Sync + 'static,
 {
     let Peers { workers, addresses, data, link, process, door, heartbeat } = peers;
-    let fate = Arc::new(Fate::new(addresses));
+    latch.meet(addresses);
     if data.len() > 1 {
-        fate.connect(Link::start(link, heartbeat, &listener(&fate))?);
+        latch.connect(Link::start(link, heartbeat, &listener(latch))?);
     }
-    let run = catch_unwind(AssertUnwindSafe(|| workers_of(process, workers, data, config, &fate, f)));
+    let run = catch_unwind(AssertUnwindSafe(|| workers_of(process, workers, data, config, latch, f)));
     let results = match run {
         Ok(Ok(results)) => results,
         Ok(Err(error)) => {
-            fate.fail(error);
+            latch.fail(error);
             Vec::new()
         }
         Err(panic) => {
-            fate.fail(Error::Cluster(format!("the communication between workers failed: {}", panic_text(&*panic))));
+            latch.fail(Error::panicked("the communication between workers", &*panic));
             Vec::new()
         }
     };
-    fate.workers_returned();
-    let failure = fate.end();
+    latch.workers_returned();
+    let failure = latch.end();
     drop(door);
     match failure {
         Some(error) => Err(error),
@@ -63,12 +63,12 @@ where
     }
 }
 
-/// The links must not keep the fate alive that holds them.
-fn listener(fate: &Arc<Fate>) -> OnEvent {
-    let fate: Weak<Fate> = Arc::downgrade(fate);
+/// The latch holds the links, so the links must not keep it alive.
+fn listener(latch: &Arc<FailureLatch>) -> OnEvent {
+    let latch: Weak<FailureLatch> = Arc::downgrade(latch);
     Arc::new(move |event: LinkEvent| {
-        if let Some(fate) = fate.upgrade() {
-            fate.hear(event);
+        if let Some(latch) = latch.upgrade() {
+            latch.hear(event);
         }
     })
 }
@@ -79,23 +79,23 @@ fn workers_of<T, F>(
     workers: usize,
     data: Vec<Option<TcpStream>>,
     config: WorkerConfig,
-    fate: &Arc<Fate>,
+    latch: &Arc<FailureLatch>,
     f: F,
 ) -> Result<Vec<Option<T>>>
 where
     T: Send + 'static,
-    F: Fn(&mut Worker, &Arc<Fate>) -> Result<T> + Send + Sync + 'static,
+    F: Fn(&mut Worker, &Arc<FailureLatch>) -> Result<T> + Send + Sync + 'static,
 {
-    let (builders, others) = into_timely(process, workers, data, fate)?;
-    let shared = fate.clone();
+    let (builders, others) = into_timely(process, workers, data, latch)?;
+    let shared = latch.clone();
     let guards = timely::execute::execute_from(builders, others, config, move |worker| work(worker, &shared, &f))
-        .map_err(|e| Error::Cluster(format!("the workers could not be started: {e}")))?;
+        .map_err(|e| Error::bug(format!("the workers could not be started: {e}")))?;
     let results = guards.join();
-    results.into_iter().map(|r| r.map_err(|e| Error::Cluster(format!("a worker could not end: {e}")))).collect()
+    results.into_iter().map(|r| r.map_err(|e| Error::bug(format!("a worker could not end: {e}")))).collect()
 }
 
 /// What timely's `execute_from` takes.
-fn into_timely(process: usize, workers: usize, data: Vec<Option<TcpStream>>, fate: &Arc<Fate>) -> Result<Builders> {
+fn into_timely(process: usize, workers: usize, data: Vec<Option<TcpStream>>, latch: &Arc<FailureLatch>) -> Result<Builders> {
     let hooks = Hooks::default();
     if data.len() < 2 && workers == 1 {
         return Ok((vec![AllocatorBuilder::Thread(ThreadBuilder)], Box::new(())));
@@ -108,35 +108,35 @@ fn into_timely(process: usize, workers: usize, data: Vec<Option<TcpStream>>, fat
     let sockets = data
         .into_iter()
         .enumerate()
-        .map(|(peer, stream)| stream.map(|stream| DataSocket::new(stream, process, peer, workers, fate.clone())).transpose());
+        .map(|(peer, stream)| stream.map(|stream| DataSocket::new(stream, process, peer, workers, latch.clone())).transpose());
     let sockets = sockets.collect::<std::io::Result<Vec<_>>>().map_err(failed)?;
     let (builders, comms) = initialize_networking_from_sockets(local, sockets, process, workers, hooks).map_err(failed)?;
-    let others = Others { fate: fate.clone(), _comms: comms };
+    let others = Others { latch: latch.clone(), _comms: comms };
     Ok((builders.into_iter().map(AllocatorBuilder::Tcp).collect(), Box::new(others)))
 }
 
 /// Dropped when all workers have returned: says so, then joins timely's network threads, which may wait for it.
 struct Others {
-    fate: Arc<Fate>,
+    latch: Arc<FailureLatch>,
     _comms: CommsGuard,
 }
 
 impl Drop for Others {
     fn drop(&mut self) {
-        self.fate.workers_returned();
+        self.latch.workers_returned();
     }
 }
 
 /// One worker, from its start to its end. Never panics: that would poison what it shares with the network threads.
-fn work<T, F>(worker: &mut Worker, fate: &Arc<Fate>, f: &F) -> Option<T>
+fn work<T, F>(worker: &mut Worker, latch: &Arc<FailureLatch>, f: &F) -> Option<T>
 where
-    F: Fn(&mut Worker, &Arc<Fate>) -> Result<T>,
+    F: Fn(&mut Worker, &Arc<FailureLatch>) -> Result<T>,
 {
-    fate.enlist();
+    latch.enlist();
     let index = worker.index();
     let result = catch_unwind(AssertUnwindSafe(|| {
-        let value = f(worker, fate)?;
-        while worker.has_dataflows() && !fate.failed() {
+        let value = f(worker, latch)?;
+        while worker.has_dataflows() && !latch.failed() {
             worker.step_or_park(Some(PARK));
         }
         Ok(value)
@@ -144,18 +144,18 @@ where
     let value = match result {
         Ok(Ok(value)) => Some(value),
         Ok(Err(error)) => {
-            fate.fail(error);
+            latch.fail(error);
             None
         }
         Err(panic) => {
-            fate.fail(panicked(index, &*panic));
+            latch.fail(panicked(index, &*panic));
             None
         }
     };
     for dataflow in worker.installed_dataflows() {
         // A destructor of the user's may panic too.
         if let Err(panic) = catch_unwind(AssertUnwindSafe(|| worker.drop_dataflow(dataflow))) {
-            fate.fail(panicked(index, &*panic));
+            latch.fail(panicked(index, &*panic));
         }
     }
     value

@@ -10,7 +10,7 @@ use std::time::{Duration, Instant};
 
 use timely::WorkerConfig;
 
-use super::super::handshake::Spec;
+use super::super::hello::Spec;
 use super::super::run::execute;
 use super::handshake::{LONG, spec, start, whole};
 use super::run::{WORKERS, job};
@@ -123,8 +123,8 @@ fn d8_strangers_do_not_disturb_a_job_that_runs() {
     let ends = peers.map(|peers| {
         let (process, calls) = (peers.process, run.clone());
         thread::spawn(move || {
-            execute(peers, WorkerConfig::default(), move |w, fate| {
-                let counted = job(w, fate, "clean", process);
+            execute(peers, WorkerConfig::default(), &Arc::new(FailureLatch::new()), move |w, latch| {
+                let counted = job(w, latch, "clean", process);
                 bothered(&calls);
                 counted
             })

@@ -15,8 +15,9 @@ use timely::dataflow::operators::probe::Handle;
 use timely::dataflow::operators::{Exchange, Input, Inspect, Probe};
 use timely::worker::Worker;
 
-use super::super::failure::Fate;
-use super::super::handshake::{Spec, connect};
+use super::super::failure::FailureLatch;
+use super::super::handshake::connect;
+use super::super::hello::Spec;
 use super::super::run::execute;
 use super::{free, has};
 use crate::core::error::{Error, Result};
@@ -30,7 +31,7 @@ const HANG: Duration = Duration::from_secs(600);
 pub(super) const HEARTBEAT: Duration = Duration::from_secs(4);
 
 /// Rounds of an exchange; what the variant says happens in round 20.
-pub(super) fn job(worker: &mut Worker, fate: &Arc<Fate>, variant: &str, process: usize) -> Result<u64> {
+pub(super) fn job(worker: &mut Worker, latch: &Arc<FailureLatch>, variant: &str, process: usize) -> Result<u64> {
     let seen = Arc::new(Mutex::new(0u64));
     let mut input = InputHandle::<u64, CapacityContainerBuilder<Vec<u64>>>::new();
     let probe = Handle::new();
@@ -53,8 +54,8 @@ pub(super) fn job(worker: &mut Worker, fate: &Arc<Fate>, variant: &str, process:
         input.advance_to(round + 1);
         while probe.less_than(&(round + 1)) {
             worker.step_or_park(Some(Duration::from_millis(100)));
-            if fate.failed() {
-                return Err(fate.stopped());
+            if latch.failed() {
+                return Err(latch.stopped());
             }
         }
         if round == 20 {
@@ -63,7 +64,7 @@ pub(super) fn job(worker: &mut Worker, fate: &Arc<Fate>, variant: &str, process:
     }
     drop(input);
     // The last records, then the count.
-    while worker.has_dataflows() && !fate.failed() {
+    while worker.has_dataflows() && !latch.failed() {
         worker.step_or_park(Some(Duration::from_millis(100)));
     }
     let seen = *seen.lock().unwrap();
@@ -114,8 +115,11 @@ fn child() {
         limit: Duration::from_secs(30),
         heartbeat: HEARTBEAT,
     };
-    let run = connect(&spec, &AtomicBool::new(false))
-        .and_then(|peers| execute(peers, WorkerConfig::default(), move |worker, fate| job(worker, fate, &variant, process)));
+    let run = connect(&spec, &AtomicBool::new(false)).and_then(|peers| {
+        execute(peers, WorkerConfig::default(), &Arc::new(FailureLatch::new()), move |worker, latch| {
+            job(worker, latch, &variant, process)
+        })
+    });
     match run {
         Ok(counts) => println!("result ok {}", counts.iter().sum::<u64>()),
         Err(error) => println!("result {error}"),
@@ -277,9 +281,11 @@ fn a_peer_that_does_not_end_is_left_behind() {
 fn a_single_process_ends_as_a_cluster_does() {
     use super::super::handshake::Peers;
     let seen = AtomicBool::new(false);
-    let counts = execute(Peers::alone(2), WorkerConfig::default(), |w, fate| job(w, fate, "clean", 0)).unwrap();
+    let counts =
+        execute(Peers::alone(2), WorkerConfig::default(), &Arc::new(FailureLatch::new()), |w, latch| job(w, latch, "clean", 0))
+            .unwrap();
     assert_eq!(counts.iter().sum::<u64>(), 80_000);
-    let error = execute(Peers::alone(2), WorkerConfig::default(), move |worker, fate| {
+    let error = execute(Peers::alone(2), WorkerConfig::default(), &Arc::new(FailureLatch::new()), move |worker, latch| {
         if worker.index() == 1 {
             return Err(Error::Cluster("one of two".into()));
         }
@@ -288,13 +294,16 @@ fn a_single_process_ends_as_a_cluster_does() {
             scope.input_from(&mut input).inspect(|_| ());
         });
         // No time-out: the failure wakes it.
-        while !fate.failed() {
+        while !latch.failed() {
             worker.step_or_park(None);
         }
         seen.store(true, Ordering::SeqCst);
         Ok(())
     });
     assert_eq!(error.unwrap_err().to_string(), "cluster: one of two");
-    let error = execute(Peers::alone(1), WorkerConfig::default(), |_, _| -> Result<()> { panic!("alone") }).unwrap_err();
+    let error = execute(Peers::alone(1), WorkerConfig::default(), &Arc::new(FailureLatch::new()), |_, _| -> Result<()> {
+        panic!("alone")
+    })
+    .unwrap_err();
     has(&error.to_string(), &["worker 0 panicked", "alone"]);
 }
