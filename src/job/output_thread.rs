@@ -350,7 +350,7 @@ mod tests {
 
     fn rows(output: usize, ms: u64, cut: Option<SnapshotScope>) -> Delivery {
         let plan = Plan { time: BatchTime::from_millis(ms), ranges: Vec::new(), shown: true };
-        Delivery::Rows { output, tick: Arc::new(Tick { plan, cut, ..Tick::default() }), bytes: 0 }
+        Delivery::Rows { output, tick: Arc::new(Tick { plan, snapshot: cut, ..Tick::default() }), bytes: 0 }
     }
 
     /// Writes down what is asked of it.

@@ -10,6 +10,7 @@ use std::time::{Duration, Instant};
 
 use timely::WorkerConfig;
 
+use super::super::failure::FailureLatch;
 use super::super::hello::Spec;
 use super::super::run::execute;
 use super::handshake::{LONG, spec, start, whole};

@@ -331,7 +331,7 @@ mod tests {
             }
             if t <= cut && (cut - t).is_multiple_of(every) {
                 let changes = whole.snapshot(at(t));
-                pieces.retain(|(cut, ..)| Some(*cut) > changes.gone);
+                pieces.retain(|(cut, ..)| Some(*cut) > changes.expired);
                 for group in (0..crate::core::data::KEY_GROUPS).filter(|group| changes.groups & (1 << group) != 0) {
                     pieces.push((at(t), group, whole.save(group, at(last))));
                 }
