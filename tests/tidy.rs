@@ -10,7 +10,7 @@ use std::path::Path;
 const FLOORS: &[&[&str]] = &[
     &["core"],
     &["metrics", "checkpoint", "cluster", "replay::request"],
-    &["connector::source", "connector::sink", "connector::message"],
+    &["connector::source", "connector::sink", "connector::message", "engine::tick"],
     &["engine", "job::protocol"],
     &["api"],
     &["format", "operator", "arrangement"],
