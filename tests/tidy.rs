@@ -1,4 +1,5 @@
-//! The shape of the source tree: who may use whom, who may read the clock, how long a file and a function may be.
+//! The shape of the source tree: who may use whom and in how large circles, who may read the clock, how long a file and a
+//! function may be.
 //!
 //! Textual, on purpose: a rule that one can read here is a rule that one can keep. What is under `#[cfg(test)]` is not looked at.
 
@@ -9,21 +10,13 @@ use std::path::Path;
 const FLOORS: &[&[&str]] = &[
     &["core"],
     &["metrics", "checkpoint", "cluster", "replay::request"],
-    &["format", "connector::source", "connector::sink", "connector::message"],
-    &["engine"],
+    &["format", "connector::source", "connector::sink", "connector::message", "engine::tick"],
+    &["engine", "job::protocol"],
     &["api"],
     &["operator", "arrangement"],
     &["connector", "replay"],
     &["job", "replay::verify"],
     &["testing", "logging", "cli", "prelude"],
-];
-
-/// Ways up, each with its reason. `(file or folder, room)`.
-const ALLOWED: &[(&str, &str, &str)] = &[
-    ("src/checkpoint/mod.rs", "replay", "a directory gives the plans that run again"),
-    ("src/checkpoint/store/mod.rs", "api", "the place of a directory is a setting"),
-    ("src/cluster/rescale.rs", "api", "the numbers of a job are settings"),
-    ("src/replay/request.rs", "api", "a replay is asked for by settings"),
 ];
 
 /// Crates that only some files may name.
@@ -171,10 +164,173 @@ fn dependencies_point_down() {
         };
         for (n, line) in file.code() {
             for (up, to) in named(line).iter().filter_map(|path| room(path)).filter(|(up, _)| *up > floor) {
-                if !ALLOWED.iter().any(|(path, room, _)| file.path.starts_with(path) && *room == to) {
-                    wrong.push(format!("{}:{n}: {from} (floor {floor}) may not use {to} (floor {up})", file.path));
+                wrong.push(format!("{}:{n}: {from} (floor {floor}) may not use {to} (floor {up})", file.path));
+            }
+        }
+    }
+    report(wrong);
+}
+
+/// At most this many files may need one another.
+const CIRCLE_FILES: usize = 3;
+
+/// The paths that a file names, written out from the root of the crate, each with its line: `use` trees are taken apart.
+/// `reexports`: those of `pub use` alone, or all the others.
+fn paths(file: &Source, reexports: bool) -> Vec<(usize, Vec<String>)> {
+    let mut text = String::new();
+    let mut starts = Vec::new();
+    for (n, line) in file.code() {
+        starts.push((text.len(), n));
+        text.push_str(line);
+        text.push('\n');
+    }
+    let here: Vec<String> = file.place().split("::").map(str::to_owned).filter(|s| !s.is_empty()).collect();
+    let word = |c: char| c.is_alphanumeric() || c == '_';
+    let mut found = Vec::new();
+    let mut at = 0;
+    while let Some(begin) = text[at..].find(word).map(|i| at + i) {
+        let end = text[begin..].find(|c| !word(c)).map_or(text.len(), |i| begin + i);
+        at = end;
+        if text[..begin].ends_with("::") || text[..begin].ends_with('"') {
+            continue;
+        }
+        let statement = text[..begin].rsplit([';', '}', '\n']).next().unwrap().trim_start();
+        let uses = statement.ends_with("use ");
+        let is_reexport = uses && statement.starts_with("pub");
+        let rooted = ["crate", "super", "self"].contains(&&text[begin..end]);
+        if !text[end..].starts_with("::") || !(rooted || uses) || is_reexport != reexports {
+            continue;
+        }
+        let line = starts[starts.partition_point(|(start, _)| *start <= begin) - 1].1;
+        let mut tree = &text[begin..];
+        let mut leaves = Vec::new();
+        leaves_of(&mut tree, &[], &mut leaves);
+        for leaf in leaves {
+            let mut full = match leaf[0].as_str() {
+                "crate" => Vec::new(),
+                _ => here.clone(),
+            };
+            for part in &leaf {
+                match part.as_str() {
+                    "crate" | "self" => {}
+                    "super" => drop(full.pop()),
+                    _ => full.push(part.clone()),
                 }
             }
+            found.push((line, full));
+        }
+        if uses {
+            at = text.len() - tree.len();
+        }
+    }
+    found
+}
+
+/// The leaves of a `use` tree, or of a plain path: `a::{b, c::D}` is `a::b` and `a::c::D`.
+fn leaves_of(text: &mut &str, before: &[String], into: &mut Vec<Vec<String>>) {
+    let mut path = before.to_vec();
+    loop {
+        *text = text.trim_start();
+        let len = text.find(|c: char| !c.is_alphanumeric() && c != '_').unwrap_or(text.len());
+        if len > 0 {
+            path.push(text[..len].to_owned());
+            *text = &text[len..];
+        }
+        let Some(rest) = text.strip_prefix("::") else { break };
+        *text = rest;
+        if let Some(rest) = text.strip_prefix('{') {
+            *text = rest;
+            while !text.trim_start().starts_with('}') && !text.is_empty() {
+                leaves_of(text, &path, into);
+                // `as Name`, and the comma.
+                let next = text.find([',', '}']).unwrap_or(text.len());
+                *text = &text[next..];
+                *text = text.strip_prefix(',').unwrap_or(text);
+            }
+            *text = text.trim_start().strip_prefix('}').unwrap_or("");
+            return;
+        }
+    }
+    into.push(path);
+}
+
+/// Which file defines what a path names: a folder's `pub use` leads on to where the name comes from.
+struct Houses {
+    /// By their place in the crate.
+    files: BTreeMap<String, usize>,
+    /// By file and name.
+    reexported: BTreeMap<(usize, String), Vec<String>>,
+}
+
+impl Houses {
+    fn new(files: &[Source]) -> Self {
+        let place = |f: &Source| if f.path == "src/lib.rs" { String::new() } else { f.place() };
+        let places = files.iter().enumerate().map(|(i, f)| (place(f), i)).collect();
+        let mut reexported = BTreeMap::new();
+        for (i, file) in files.iter().enumerate().filter(|(_, f)| f.path.ends_with("/mod.rs") || f.path == "src/lib.rs") {
+            for (_, path) in paths(file, true) {
+                reexported.insert((i, path.last().unwrap().clone()), path);
+            }
+        }
+        Houses { files: places, reexported }
+    }
+
+    /// The file that defines what this path names; `None`: it is not of this crate.
+    fn of(&self, path: &[String]) -> Option<usize> {
+        let known = |len: &usize| self.files.get(&path[..*len].join("::")).copied();
+        let len = (0..=path.len()).rev().find(|len| known(len).is_some())?;
+        let file = known(&len)?;
+        match path.get(len).and_then(|name| self.reexported.get(&(file, name.clone()))) {
+            Some(further) if further != path => self.of(further),
+            _ => Some(file),
+        }
+    }
+}
+
+/// Sets of files that all need one another, the larger first.
+fn circles(files: &[Source], ties: &BTreeMap<(usize, usize), Vec<String>>) -> Vec<Vec<usize>> {
+    let reached = |from: usize| {
+        let (mut seen, mut open) = (BTreeSet::new(), vec![from]);
+        while let Some(at) = open.pop() {
+            for ((_, to), _) in ties.range((at, 0)..(at + 1, 0)) {
+                if seen.insert(*to) {
+                    open.push(*to);
+                }
+            }
+        }
+        seen
+    };
+    let reached: Vec<BTreeSet<usize>> = (0..files.len()).map(reached).collect();
+    let circle = |i: usize| reached[i].iter().copied().filter(|j| reached[*j].contains(&i)).collect::<Vec<_>>();
+    let all: BTreeSet<Vec<usize>> = (0..files.len()).map(circle).filter(|c| c.len() > 1).collect();
+    let mut all: Vec<_> = all.into_iter().collect();
+    all.sort_by_key(|c| std::cmp::Reverse(c.len()));
+    all
+}
+
+/// What ties each file to each other: the lines, and what they name.
+fn ties(files: &[Source]) -> BTreeMap<(usize, usize), Vec<String>> {
+    let houses = Houses::new(files);
+    let mut ties: BTreeMap<(usize, usize), Vec<String>> = BTreeMap::new();
+    for (from, file) in files.iter().enumerate().filter(|(_, f)| f.path != "src/lib.rs") {
+        for (n, path) in paths(file, false) {
+            if let Some(to) = houses.of(&path).filter(|to| *to != from) {
+                ties.entry((from, to)).or_default().push(format!("{n}: {}", path.join("::")));
+            }
+        }
+    }
+    ties
+}
+
+#[test]
+fn no_circle_of_imports_is_large() {
+    let files = sources();
+    let ties = ties(&files);
+    let mut wrong = Vec::new();
+    for circle in circles(&files, &ties).into_iter().filter(|c| c.len() > CIRCLE_FILES) {
+        wrong.push(format!("{} files need one another; at most {CIRCLE_FILES}:", circle.len()));
+        for ((from, to), lines) in ties.iter().filter(|((from, to), _)| circle.contains(from) && circle.contains(to)) {
+            wrong.push(format!("    {} needs {}, in line {}", files[*from].path, files[*to].path, lines.join("; ")));
         }
     }
     report(wrong);
@@ -216,8 +372,9 @@ fn words_that_only_some_files_may_use() {
 
 /// Only the planner, and what carries its word, moves time: operators get it from ticks.
 #[test]
-fn only_job_gives_orders() {
-    let gives = |l: &str| ["Order::Close {", "Order::Seal {", "Order::Open {", "Order::End"].iter().any(|o| l.contains(o));
+fn only_job_gives_commands() {
+    let gives =
+        |l: &str| ["Command::Close {", "Command::Seal {", "Command::Open {", "Command::End"].iter().any(|c| l.contains(c));
     let elsewhere = sources().into_iter().filter(|f| f.module() != "job");
     report(
         elsewhere
@@ -301,4 +458,19 @@ fn the_rules_bite() {
     assert_eq!(named(&file.lines[0].1).into_iter().collect::<Vec<_>>(), ["connector::sink::Part"]);
     assert!(names_crate("    let c: rdkafka::ClientConfig;", "rdkafka") && !names_crate("crate::timely::x", "timely"));
     assert!(!names_crate("my_timely::x", "timely"));
+}
+
+#[test]
+fn circles_are_found_and_reexports_make_none() {
+    let source = |path: &str, text: &str| Source { path: path.into(), lines: without_tests(text) };
+    let files = [
+        source("src/a/mod.rs", "mod one;\npub use one::{Deep, Other as Else};\n"),
+        source("src/a/one.rs", "use crate::{b::{self, Thing}, c::X as Y};\npub struct Deep;\n"),
+        source("src/b.rs", "fn f() -> crate::a::Deep { super::c::g() }\n"),
+        source("src/c.rs", "// crate::a::Deep\n#[cfg(test)]\nmod tests {\n    use crate::a::Deep;\n}\n"),
+    ];
+    let ties = ties(&files);
+    assert_eq!(ties.keys().copied().collect::<Vec<_>>(), [(1, 2), (1, 3), (2, 1), (2, 3)]);
+    assert_eq!(ties[&(1, 2)], ["1: b", "1: b::Thing"]);
+    assert_eq!(circles(&files, &ties), [[1, 2]]);
 }

@@ -4,6 +4,7 @@ use std::path::{Path, PathBuf};
 use std::time::Duration;
 
 use crate::api::backpressure::Backpressure;
+use crate::checkpoint::url;
 use crate::core::error::{Error, Result};
 use crate::core::time::{BatchTime, Interval, parse_duration};
 use crate::replay::request::Replay;
@@ -246,14 +247,6 @@ impl Config {
     pub fn peers(&self) -> usize {
         self.runtime.workers as usize * self.runtime.processes as usize
     }
-}
-
-/// The URL of a directory in an object store: a text with a scheme, such as `s3://bucket/prefix`.
-pub(crate) fn url(dir: &Path) -> Option<&str> {
-    let text = dir.to_str()?;
-    let (scheme, _) = text.split_once("://")?;
-    let known = !scheme.is_empty() && scheme.chars().all(|c| c.is_ascii_alphanumeric() || "+-.".contains(c));
-    known.then_some(text)
 }
 
 /// The path without links and dots, as far as it exists.

@@ -16,12 +16,13 @@ use crate::api::config::Config;
 use crate::connector::source::SplitEnumerator;
 use crate::core::data::type_name;
 use crate::core::error::{Error, Result};
-use crate::core::plan::{Order, Split};
+use crate::core::plan::Split;
 use crate::core::time::BatchTime;
 use crate::engine::flow::Flow;
 use crate::engine::operator_id::OperatorId;
 use crate::engine::output::{NewOutput, OutputChannel, OutputSpec, RowQueue};
-use crate::engine::state::{KeyedState, Owner, State};
+use crate::engine::state::{KeyedState, State, StateHandle};
+use crate::job::protocol::{Command, Event};
 
 /// The handle on which the build closure makes its streams. Spark's `StreamingContext`, without a driver: the closure runs
 /// once on every worker and must build the same graph everywhere.
@@ -67,7 +68,7 @@ impl StreamingContext<'_> {
 
 /// How orders reach a source operator.
 pub(crate) trait Port {
-    fn order(&self, order: &Order);
+    fn command(&self, command: &Command);
 }
 
 /// The planner's half of a registered source.
@@ -134,13 +135,13 @@ pub(crate) struct Graph<'s> {
 /// Where workers put reports; the control dataflow takes them to the planner.
 #[derive(Clone, Default)]
 pub(crate) struct Outbox {
-    reports: Rc<RefCell<Vec<crate::core::plan::Report>>>,
+    events: Rc<RefCell<Vec<Event>>>,
     activator: Rc<RefCell<Option<timely::scheduling::Activator>>>,
 }
 
 impl Outbox {
-    pub fn send(&self, report: crate::core::plan::Report) {
-        self.reports.borrow_mut().push(report);
+    pub fn send(&self, event: Event) {
+        self.events.borrow_mut().push(event);
         self.wake();
     }
 
@@ -150,8 +151,8 @@ impl Outbox {
         }
     }
 
-    pub fn take(&self) -> Vec<crate::core::plan::Report> {
-        std::mem::take(&mut self.reports.borrow_mut())
+    pub fn take(&self) -> Vec<Event> {
+        std::mem::take(&mut self.events.borrow_mut())
     }
 
     pub fn wake_with(&self, activator: timely::scheduling::Activator) {
@@ -160,7 +161,7 @@ impl Outbox {
 }
 
 /// A built program: what the worker and the planner need of it.
-pub(crate) struct Built {
+pub(crate) struct BuiltGraph {
     /// Every operator of the program, in build order.
     #[cfg_attr(not(test), allow(dead_code, reason = "metrics and queries will list them"))]
     pub operators: Vec<OperatorId>,
@@ -226,17 +227,17 @@ impl<'s> Graph<'s> {
     }
 
     /// Registers the state of an operator under its name. Returns its number, and the handle through which each batch changes it.
-    pub fn register_state(&self, operator: &OperatorId, keeps: Rc<RefCell<dyn KeyedState>>) -> (usize, Rc<Owner>) {
+    pub fn register_state(&self, operator: &OperatorId, keeps: Rc<RefCell<dyn KeyedState>>) -> (usize, Rc<StateHandle>) {
         let mut r = self.registry.borrow_mut();
         let name = operator.name();
         // The operator's line without its ordinal: what the state is and of which types.
         let line = r.lines.iter().rev().find_map(|l| l.strip_prefix(&name)?.strip_prefix(' ')).unwrap_or_default();
         let verb = name.split('#').next().unwrap_or_default();
         let fingerprint = format!("{verb} {line}");
-        let owner = Owner::new(keeps);
-        r.states.push(State { name, fingerprint, owner: owner.clone() });
+        let handle = StateHandle::new(keeps);
+        r.states.push(State { name, fingerprint, handle: handle.clone() });
         r.stateful.push(operator.clone());
-        (r.states.len() - 1, owner)
+        (r.states.len() - 1, handle)
     }
 
     /// Gives a state, and the operator that keeps it, the name that the program chose.
@@ -340,7 +341,7 @@ impl<'s> Graph<'s> {
     ///
     /// # Errors
     /// [`Error::Graph`] with every error that was reported.
-    pub fn finish(&self) -> Result<Built> {
+    pub fn finish(&self) -> Result<BuiltGraph> {
         let todo = std::mem::take(&mut self.registry.borrow_mut().on_built);
         for f in todo {
             f();
@@ -360,7 +361,7 @@ impl<'s> Graph<'s> {
         }
         let checkpoint_every = r.checkpoint_every.unwrap_or_else(|| self.config.default_checkpoint_every());
         let Registry { operators, lines, ports, sources, outputs, spread, states, checks, .. } = r;
-        Ok(Built { operators, lines, ports, sources, outputs, spread, states, checkpoint_every, checks })
+        Ok(BuiltGraph { operators, lines, ports, sources, outputs, spread, states, checkpoint_every, checks })
     }
 }
 

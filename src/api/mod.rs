@@ -6,5 +6,6 @@ pub mod config;
 pub mod context;
 pub mod dstream;
 pub(crate) mod meta;
+mod replay;
 pub mod spark_conf;
 pub mod view;

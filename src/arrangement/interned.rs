@@ -186,9 +186,9 @@ impl<K: Key> Sums<K> {
 }
 
 impl<K: Key> KeyedState for Sums<K> {
-    fn cut(&mut self, _: BatchTime) -> Changed {
+    fn snapshot(&mut self, _: BatchTime) -> Changed {
         self.cut.clear();
-        Changed { groups: std::mem::take(&mut self.changed), gone: None }
+        Changed { groups: std::mem::take(&mut self.changed), expired: None }
     }
 
     fn save(&mut self, group: u64, _: BatchTime) -> Vec<u8> {
@@ -234,7 +234,7 @@ mod tests {
             all.dict.borrow_mut().retain(id, n, BatchTime::default());
         }
         let t = BatchTime::from_millis(1);
-        all.cut(t);
+        all.snapshot(t);
         let mut again: Sums<String> = Sums::default();
         for piece in (0..crate::core::data::KEY_GROUPS).map(|g| all.save(g, t)).filter(|p| !p.is_empty()) {
             again.load(&piece, t).unwrap();

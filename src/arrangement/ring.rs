@@ -16,13 +16,13 @@ use crate::api::dstream::{DStream, Panes};
 use crate::api::view::Interned;
 use crate::core::data::{FastMap, Key, Rows, encoded, key_group};
 use crate::core::error::BoxError;
-use crate::core::plan::Tick;
 use crate::core::time::BatchTime;
 use crate::engine::dictionary::{Dict, Id};
 use crate::engine::flow::{batched, collect_batches};
 use crate::engine::operator_id::OperatorId;
 use crate::engine::pane::Pane;
 use crate::engine::state::{Changes, Groups, KeyedState};
+use crate::engine::tick::Tick;
 use crate::operator::kernel::partial_table::PartialTable;
 
 /// More records than the panes of a key group can hold: a larger sum in a chunk means damage.
@@ -242,9 +242,9 @@ impl<T: Key> Window<T> {
 }
 
 impl<T: Key> KeyedState for Window<T> {
-    fn cut(&mut self, t: BatchTime) -> Changes {
+    fn snapshot(&mut self, t: BatchTime) -> Changes {
         self.ring.partial = None;
-        Changes { groups: std::mem::take(&mut self.ring.changed), gone: Some(self.ring.spec.expired(t)) }
+        Changes { groups: std::mem::take(&mut self.ring.changed), expired: Some(self.ring.spec.expired(t)) }
     }
 
     fn save(&mut self, group: u64, since: BatchTime) -> Vec<u8> {

@@ -21,7 +21,6 @@ use std::path::Path;
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::time::Duration;
 
-pub use crate::replay::history::Again;
 pub use chunks::{Groups, Index, LONGEST_PIECE, PieceFile, PieceRef, PieceWriter, Pieces, collect};
 pub use clean::Cleaned;
 pub use directory::{Directory, Verified};
@@ -36,6 +35,7 @@ use self::clean::Keep;
 use self::lease::Held;
 use self::plan_log::{Course, Previous};
 use self::store::Store;
+pub(crate) use self::store::url;
 use crate::core::clock::wall_ms;
 use crate::core::data::KEY_GROUPS;
 use crate::core::error::{Error, Result};

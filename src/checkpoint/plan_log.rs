@@ -15,7 +15,7 @@ use super::loss::{Entry, LossRecord};
 use super::store::{self, Store};
 use crate::core::data::encoded;
 use crate::core::error::{Error, Result};
-use crate::core::plan::{Plan, Split};
+use crate::core::plan::{BatchSpan, Plan, Split};
 use crate::core::time::BatchTime;
 
 /// A new segment begins when one is this long: what is cleaned and what is read at a start is whole segments.
@@ -43,10 +43,14 @@ impl PlanRecord {
         xxh3_64(&encoded(self))
     }
 
-    /// The last batch time it stands for.
+    /// The batch time of the plan and the overdue ones after it.
+    pub(crate) fn span(&self) -> BatchSpan {
+        BatchSpan { first: self.plan.time, overdue: self.run }
+    }
+
+    /// The last batch time of this record.
     pub fn end(&self, interval_ms: u64) -> BatchTime {
-        let run = u64::from(self.run).saturating_mul(interval_ms);
-        BatchTime::from_millis(self.plan.time.millis().saturating_add(run))
+        self.span().end(interval_ms)
     }
 }
 

@@ -263,7 +263,8 @@ mod tests {
     fn socket() -> (DataSocket, TcpStream, Arc<FailureLatch>) {
         let listener = TcpListener::bind("127.0.0.1:0").unwrap();
         let peer = TcpStream::connect(listener.local_addr().unwrap()).unwrap();
-        let latch = Arc::new(FailureLatch::new(vec![listener.local_addr().unwrap(); 2]));
+        let latch = Arc::new(FailureLatch::new());
+        latch.meet(vec![listener.local_addr().unwrap(); 2]);
         (DataSocket::new(listener.accept().unwrap().0, 0, 1, 2, latch.clone()).unwrap(), peer, latch)
     }
 

@@ -1,4 +1,6 @@
-//! The latch that keeps the first failure of a run, of this process or of a peer. All threads ask it whether to continue.
+//! The failure latch of a process: it keeps the first failure, of this process or of a peer, and every thread of the job asks it.
+//!
+//! It is made before the processes meet, so that a failure has one home from the start.
 
 use std::net::SocketAddr;
 use std::sync::atomic::{AtomicBool, Ordering};
@@ -14,9 +16,10 @@ pub(super) const GRACE: Duration = Duration::from_secs(5);
 /// How long a closed data socket waits for the reason from the link, which knows more.
 const VERDICT: Duration = Duration::from_secs(1);
 
-/// Keeps the first failure. Shared by the workers, the links, timely's network threads and all other threads of a process.
+/// The first failure of a job. The workers, the links, timely's network threads and the job's other threads share it.
 pub(crate) struct FailureLatch {
-    addresses: Vec<SocketAddr>,
+    /// Where process i is; set when the processes have met.
+    addresses: OnceLock<Vec<SocketAddr>>,
     failed: AtomicBool,
     inner: Mutex<Inner>,
     changed: Condvar,
@@ -26,6 +29,8 @@ pub(crate) struct FailureLatch {
 #[derive(Default)]
 struct Inner {
     why: Option<Error>,
+    /// Whether the peers know that the run has failed.
+    told: bool,
     workers: Vec<Thread>,
     /// Which peers have sent their last message, or are lost.
     ended: Vec<bool>,
@@ -36,17 +41,24 @@ struct Inner {
 }
 
 impl FailureLatch {
-    /// Without a failure. `addresses[i]` is the address of process i.
-    pub(super) fn new(addresses: Vec<SocketAddr>) -> Self {
-        let none = vec![false; addresses.len()];
-        let inner = Inner { ended: none.clone(), lost: none, ..Inner::default() };
+    /// Nothing has failed, and the processes have not met.
+    pub(crate) fn new() -> Self {
         FailureLatch {
-            addresses,
+            addresses: OnceLock::new(),
             failed: AtomicBool::new(false),
-            inner: Mutex::new(inner),
+            inner: Mutex::default(),
             changed: Condvar::new(),
             link: OnceLock::new(),
         }
+    }
+
+    /// The processes have met: process i is at `addresses[i]`.
+    pub(super) fn meet(&self, addresses: Vec<SocketAddr>) {
+        let none = vec![false; addresses.len()];
+        let mut inner = self.lock();
+        (inner.ended, inner.lost) = (none.clone(), none);
+        drop(inner);
+        let _ = self.addresses.set(addresses);
     }
 
     fn lock(&self) -> MutexGuard<'_, Inner> {
@@ -58,19 +70,27 @@ impl FailureLatch {
         self.failed.load(Ordering::SeqCst)
     }
 
-    /// This process failed: all workers of all processes stop. Only the first failure counts; any thread may call.
+    /// This process failed: all workers of all processes stop. Only the first failure is kept; any thread may call.
     pub(crate) fn fail(&self, error: Error) {
-        let report = FailureReport::from(&error);
-        if self.first(error)
-            && let Some(link) = self.link.get()
-        {
+        if self.first(error) {
+            self.tell_peers();
+        }
+    }
+
+    /// Sends the first failure to the peers: once, as soon as there is a failure of this process and a link.
+    fn tell_peers(&self) {
+        let Some(link) = self.link.get() else { return };
+        let mut inner = self.lock();
+        if let Some(report) = inner.why.as_ref().map(FailureReport::from).filter(|_| !inner.told) {
+            inner.told = true;
+            drop(inner);
             link.fail(report);
         }
     }
 
-    /// The error of a worker that stops because of [`failed`](Self::failed). The job reports the first failure instead.
+    /// What a worker returns when it stops because of [`failed`](Self::failed): the first failure is kept instead.
     pub(crate) fn stopped(&self) -> Error {
-        Error::Cluster("stopped, for the run has failed".into())
+        Error::Cluster("stopped, because the run has failed".into())
     }
 
     fn first(&self, error: Error) -> bool {
@@ -94,8 +114,10 @@ impl FailureLatch {
         self.lock().workers.push(std::thread::current());
     }
 
+    /// The link to the peers. A failure from before goes out now.
     pub(super) fn connect(&self, link: Link) {
         let _ = self.link.set(link);
+        self.tell_peers();
     }
 
     /// Takes an event of a link.
@@ -120,6 +142,7 @@ impl FailureLatch {
             && self.first(Error::Cluster(why.clone()))
             && let Some(link) = self.link.get()
         {
+            self.lock().told = true;
             link.stopped(&why);
         }
         self.lock().ended[process] = true;
@@ -127,7 +150,10 @@ impl FailureLatch {
     }
 
     fn name(&self, process: usize) -> String {
-        format!("process {process} at {}", self.addresses[process])
+        match self.addresses.get().and_then(|all| all.get(process)) {
+            Some(address) => format!("process {process} at {address}"),
+            None => format!("process {process}"),
+        }
     }
 
     /// The data socket of a peer closed without timely's end message. Waits for the link first, because it may know why.
@@ -196,13 +222,24 @@ mod tests {
 
     #[test]
     fn the_first_failure_counts() {
-        let latch = FailureLatch::new(vec!["127.0.0.1:1".parse().unwrap(); 3]);
+        let latch = FailureLatch::new();
+        latch.meet(vec!["127.0.0.1:1".parse().unwrap(); 3]);
         latch.hear(LinkEvent::Done { process: 2 });
         assert!(!latch.failed(), "a goodbye is no failure");
         latch.hear(LinkEvent::Stopped { process: 1, why: "process 2 at 127.0.0.1:3 was lost".into() });
         latch.fail(Error::Cluster("too late".into()));
         assert!(latch.failed());
         assert_eq!(latch.end().unwrap().to_string(), "cluster: process 2 at 127.0.0.1:3 was lost");
+    }
+
+    #[test]
+    fn a_failure_from_before_the_processes_meet_is_the_first() {
+        let latch = FailureLatch::new();
+        latch.fail(Error::Config("no such topic".into()));
+        latch.meet(vec!["127.0.0.1:1".parse().unwrap(); 2]);
+        latch.fail(Error::Cluster("too late".into()));
+        assert!(latch.failed());
+        assert_eq!(latch.end().unwrap().to_string(), "no such topic");
     }
 
     #[test]

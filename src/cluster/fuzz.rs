@@ -13,7 +13,8 @@ use super::challenge::{self, Challenge, Reply, Signed};
 use super::data_socket::DataSocket;
 use super::failure::FailureLatch;
 use super::frame;
-use super::handshake::{Spec, take};
+use super::handshake::take;
+use super::hello::Spec;
 use super::hello::{Answer, Hello, Kind, Run, Verdict};
 use super::link::{FailureReport, Frame, LinkEvent, hear};
 use super::listener::receive;
@@ -150,7 +151,8 @@ pub(crate) fn link(bytes: &[u8]) -> bool {
     say(&far, bytes);
     let heard = std::sync::Mutex::new(Vec::new());
     let closing = AtomicBool::new(false);
-    let latch = FailureLatch::new(ADDRESSES.to_vec());
+    let latch = FailureLatch::new();
+    latch.meet(ADDRESSES.to_vec());
     let on_event = |event: LinkEvent| heard.lock().expect("one thread").push(event);
     hear(0, &near, LIMIT, &closing, &on_event);
     let heard = heard.into_inner().expect("one thread");
@@ -162,7 +164,8 @@ pub(crate) fn link(bytes: &[u8]) -> bool {
 /// A peer that says `bytes` where timely's messages belong.
 pub(crate) fn data(bytes: &[u8]) -> bool {
     let [near, far] = pair();
-    let latch = Arc::new(FailureLatch::new(ADDRESSES.to_vec()));
+    let latch = Arc::new(FailureLatch::new());
+    latch.meet(ADDRESSES.to_vec());
     // What is made up may be read, for no worker is left; and nobody waits for a word on the link.
     latch.workers_returned();
     latch.hear(LinkEvent::Done { process: 1 });

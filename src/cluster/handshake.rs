@@ -12,15 +12,13 @@ use std::thread::Builder;
 use std::time::{Duration, Instant};
 
 use rustix::net::sockopt;
-use xxhash_rust::xxh3::{xxh3_64, xxh3_128};
 
 use super::challenge;
 use super::frame;
-use super::hello::{Answer, Hello, Kind, Verdict, clip};
+use super::hello::{Answer, Hello, Kind, Spec, Verdict, clip};
 use super::link::Frame;
 use super::listener::{Listener, bind};
 use super::roster::{Members, Roster, waiting};
-use super::secret::Secret;
 use crate::core::error::{Error, Result};
 
 /// How long one handshake may take, unless said.
@@ -31,51 +29,6 @@ const PROGRESS: Duration = Duration::from_secs(5);
 /// Which part of the time for one handshake a process asks again for a place that is taken: a second by default. The process that had
 /// the place may have been cancelled, and its sockets not quite closed.
 const TAKEN: u32 = 5;
-
-/// What this process is, and what all processes must agree on.
-#[derive(Clone, Debug)]
-pub(crate) struct Spec {
-    /// The name of the job.
-    pub job: String,
-    /// The index of this process.
-    pub process: usize,
-    /// How many processes there are.
-    pub processes: usize,
-    /// How many workers each of them has.
-    pub workers: usize,
-    /// Where process i listens.
-    pub addresses: Vec<SocketAddr>,
-    /// The hash of the graph.
-    pub fingerprint: u128,
-    /// The graph in lines a user can read: the first that differs is named.
-    pub graph: Vec<String>,
-    /// The generation that process 0 has begun; 0 without a checkpoint directory, and unknown elsewhere.
-    pub generation: u64,
-    /// Version and whatever else tells two builds apart.
-    pub build: String,
-    /// What proves that a process belongs here. Without it, all addresses are of this machine.
-    pub secret: Option<Secret>,
-    /// How long to wait for all.
-    pub deadline: Duration,
-    /// How long one handshake may take.
-    pub limit: Duration,
-    /// A process that says nothing for so long is lost.
-    pub heartbeat: Duration,
-}
-
-/// The version of tidemill and a hash of the running program: nothing on timely's wire says of what type a byte is, so two
-/// builds of one graph must not meet.
-pub(crate) fn build() -> String {
-    // The link still leads to the program when its file has been replaced.
-    let image = std::fs::read("/proc/self/exe").or_else(|_| std::fs::read(std::env::current_exe()?));
-    let program = image.map_or_else(|_| "unknown".into(), |bytes| format!("{:016x}", xxh3_64(&bytes)));
-    format!("tidemill {} (program {program})", env!("CARGO_PKG_VERSION"))
-}
-
-/// The hash of a graph's description.
-pub(crate) fn fingerprint(graph: &[String]) -> u128 {
-    xxh3_128(graph.join("\n").as_bytes())
-}
 
 /// The peers of this process, ready to run.
 pub(crate) struct Peers {

@@ -17,7 +17,7 @@ mod frame;
 #[cfg(any(test, feature = "testing"))]
 pub(crate) mod fuzz;
 pub(crate) mod handshake;
-mod hello;
+pub(crate) mod hello;
 pub mod hosts;
 pub mod launch;
 pub(crate) mod link;

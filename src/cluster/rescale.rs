@@ -12,7 +12,7 @@ use std::sync::mpsc::Sender;
 use std::thread::{Builder, sleep};
 use std::time::Duration;
 
-use crate::api::config::url;
+use crate::checkpoint::url;
 use crate::core::error::{Error, Result};
 
 /// How long somebody may take to say what is wanted.

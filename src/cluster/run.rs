@@ -31,18 +31,18 @@ type Builders = (Vec<AllocatorBuilder>, Box<dyn Any + Send>);
 /// all processes. Dataflows that live when `f` returns `Ok` are stepped until they are complete.
 ///
 /// # Errors
-/// The first failure: of this process as it is, of another as `Error::Cluster`.
-pub(crate) fn execute<T, F>(peers: Peers, config: WorkerConfig, f: F) -> Result<Vec<T>>
+/// The failure that `latch` has kept: one of this process as it is, one of another process as `Error::Cluster`.
+pub(crate) fn execute<T, F>(peers: Peers, config: WorkerConfig, latch: &Arc<FailureLatch>, f: F) -> Result<Vec<T>>
 where
     T: Send + 'static,
     F: Fn(&mut Worker, &Arc<FailureLatch>) -> Result<T> + Send + Sync + 'static,
 {
     let Peers { workers, addresses, data, link, process, door, heartbeat } = peers;
-    let latch = Arc::new(FailureLatch::new(addresses));
+    latch.meet(addresses);
     if data.len() > 1 {
-        latch.connect(Link::start(link, heartbeat, &listener(&latch))?);
+        latch.connect(Link::start(link, heartbeat, &listener(latch))?);
     }
-    let run = catch_unwind(AssertUnwindSafe(|| workers_of(process, workers, data, config, &latch, f)));
+    let run = catch_unwind(AssertUnwindSafe(|| workers_of(process, workers, data, config, latch, f)));
     let results = match run {
         Ok(Ok(results)) => results,
         Ok(Err(error)) => {
@@ -50,7 +50,7 @@ where
             Vec::new()
         }
         Err(panic) => {
-            latch.fail(Error::Cluster(format!("the communication between workers failed: {}", panic_text(&*panic))));
+            latch.fail(Error::panicked("the communication between workers", &*panic));
             Vec::new()
         }
     };
@@ -89,9 +89,9 @@ where
     let (builders, others) = into_timely(process, workers, data, latch)?;
     let shared = latch.clone();
     let guards = timely::execute::execute_from(builders, others, config, move |worker| work(worker, &shared, &f))
-        .map_err(|e| Error::Cluster(format!("the workers could not be started: {e}")))?;
+        .map_err(|e| Error::bug(format!("the workers could not be started: {e}")))?;
     let results = guards.join();
-    results.into_iter().map(|r| r.map_err(|e| Error::Cluster(format!("a worker could not end: {e}")))).collect()
+    results.into_iter().map(|r| r.map_err(|e| Error::bug(format!("a worker could not end: {e}")))).collect()
 }
 
 /// What timely's `execute_from` takes.

@@ -50,8 +50,9 @@ use std::sync::atomic::{AtomicBool, Ordering};
 use serde::{Deserialize, Serialize};
 
 use crate::core::error::BoxError;
-use crate::core::plan::{PlanStamp, RunId, Tick};
+use crate::core::plan::{PlanStamp, RunId};
 use crate::core::time::BatchTime;
+use crate::engine::tick::Tick;
 
 /// How many shards an exchanged stream has where a verb does not ask for a number.
 pub(crate) const DEFAULT_SHARDS: u32 = 8;

@@ -5,7 +5,6 @@
 use std::collections::BTreeMap;
 use std::fmt;
 use std::sync::Arc;
-use std::time::Duration;
 
 use serde::{Deserialize, Serialize};
 
@@ -234,6 +233,23 @@ pub struct Plan {
     pub shown: bool,
 }
 
+/// A batch and the overdue batch times after it, which are empty: they are sealed and closed together.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub(crate) struct BatchSpan {
+    /// The batch.
+    pub first: BatchTime,
+    /// How many overdue batch times follow it.
+    pub overdue: u32,
+}
+
+impl BatchSpan {
+    /// The last batch time of the span.
+    pub fn end(&self, interval_ms: u64) -> BatchTime {
+        let overdue = u64::from(self.overdue).saturating_mul(interval_ms);
+        BatchTime::from_millis(self.first.millis().saturating_add(overdue))
+    }
+}
+
 /// How many records each split of a source may give to one batch; `None`: no limit.
 #[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
 pub struct Limits {
@@ -272,15 +288,6 @@ impl Limits {
     }
 }
 
-/// What a checkpoint wants of states.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
-pub(crate) enum Cut {
-    /// What changed since the last one.
-    Changed,
-    /// Everything: nobody knows what became of the last one, or it is time to begin anew.
-    All,
-}
-
 /// One run of a checkpoint directory.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
 pub struct RunId {
@@ -315,98 +322,8 @@ pub(crate) struct Progress {
     pub plan: u64,
 }
 
-/// A batch time as operators are told of it: its plan, when it is closed.
-#[derive(Clone, Debug, Default)]
-pub(crate) struct Tick {
-    pub plan: Plan,
-    /// There if the job has a checkpoint directory.
-    pub stamp: Option<PlanStamp>,
-    /// No batch: the time of the checkpoint that was loaded. What was loaded enters views here, and nothing leaves them.
-    pub restored: bool,
-    /// Whether states are saved as they are after this batch.
-    pub cut: Option<Cut>,
-}
-
-impl std::ops::Deref for Tick {
-    type Target = Plan;
-
-    fn deref(&self) -> &Plan {
-        &self.plan
-    }
-}
-
-/// What a rate allows each source, by its number; one that is not in it has no such limit.
+/// The limits of each source, by its number. A source that is not in it has no limit.
 pub(crate) type RateLimits = BTreeMap<u32, Limits>;
-
-/// What the planner tells every worker, over the control dataflow.
-#[derive(Clone, Debug, Serialize, Deserialize)]
-pub(crate) enum Order {
-    /// A split has a split id; the worker whose turn it is reads it.
-    Assign {
-        source: u32,
-        split_id: u32,
-        split: Split,
-        /// Where it begins; `None`: given ranges will say.
-        from: Option<i64>,
-    },
-    /// The first batch is open. `live`: sources that are not planned read ahead; else everything is given.
-    Open { time: BatchTime, live: bool, limits: RateLimits },
-    /// Stop at a record and say how far you are; the batch after the overdue ones is open from now on.
-    Seal {
-        time: BatchTime,
-        /// Overdue times after `time`, all empty.
-        run: u32,
-        /// Ranges that are read whole: planned, replayed or given.
-        pieces: Vec<Range>,
-        /// Whether live sources add what they have read.
-        live: bool,
-        /// The last batch of a graceful stop.
-        last: bool,
-        /// How much sources may give to the batch that is open from now on.
-        limits: RateLimits,
-    },
-    /// The plan is made: give up the capability, tick. `cut`: the last tick of it is the time of a checkpoint.
-    Close { plan: Plan, run: u32, fill: bool, cut: Option<Cut>, stamp: Option<PlanStamp> },
-    /// Before anything else, if there is a checkpoint directory: what each worker needs of it, as `job/snapshotter.rs` reads it;
-    /// which run of it this is, and the time of the checkpoint that is loaded, if there is one.
-    Restore { time: Option<BatchTime>, run: RunId, what: Vec<u8> },
-    /// All replayed batches are sealed: from now on sources read ahead.
-    Live,
-    /// No batch will follow.
-    End,
-    /// Drop everything, now.
-    Stop,
-}
-
-/// What workers and output threads tell the planner.
-#[derive(Clone, Debug, Serialize, Deserialize)]
-pub(crate) enum Report {
-    /// One source on one worker is sealed at `time`.
-    Sealed {
-        worker: usize,
-        source: u32,
-        time: BatchTime,
-        ranges: Vec<Range>,
-        /// What of them was not in the source any more.
-        lost: Vec<Range>,
-        records: u64,
-        lag: BTreeMap<u32, u64>,
-        trouble: Option<String>,
-        /// Bytes waiting at the outputs of the worker's process.
-        waiting: u64,
-    },
-    /// Every output's rows of all batches before this time have left the dataflow, on all workers.
-    Computed { before: BatchTime },
-    /// Every output operation of one process is through `time`; so many bytes still wait there. The first of them began with it
-    /// so long `ago`, and since the last report of this kind the thread worked for so long.
-    Out { process: usize, time: BatchTime, waiting: u64, ago: Duration, worked: Duration },
-    /// The exactly-once sinks of one process have shut out who wrote before; this is how far their shards are.
-    Ready { progress: Vec<Progress> },
-    /// What one worker has written for the checkpoint of `time`, as `job/snapshot_writer.rs` says it; or why it could not.
-    Pieces { worker: usize, time: BatchTime, written: Result<Vec<u8>, String> },
-    /// Somebody asked the job to end.
-    Stop { graceful: bool },
-}
 
 #[cfg(test)]
 mod tests {

@@ -15,9 +15,10 @@ use timely::dataflow::{Scope, Stream};
 use timely::{Accountable, Container};
 
 use crate::core::data::{Exchange, PartitionId, Rows};
-use crate::core::plan::{Plan, Tick};
+use crate::core::plan::Plan;
 use crate::core::time::BatchTime;
 use crate::engine::operator_id::OperatorId;
+use crate::engine::tick::Tick;
 
 /// The stream under a `DStream`.
 pub(crate) type RowStream<'s, T> = Stream<'s, BatchTime, Rows<T>>;

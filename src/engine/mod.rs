@@ -6,3 +6,4 @@ pub(crate) mod operator_id;
 pub(crate) mod output;
 pub(crate) mod pane;
 pub(crate) mod state;
+pub(crate) mod tick;

@@ -12,8 +12,9 @@ use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use crate::connector::sink::SinkBatch;
 use crate::core::data::PartitionId;
 use crate::core::error::{BoxError, Result};
-use crate::core::plan::{Progress, RunId, Tick};
+use crate::core::plan::{Progress, RunId};
 use crate::core::time::BatchTime;
+use crate::engine::tick::Tick;
 
 /// A message to the output thread of this process.
 pub(crate) enum Delivery {

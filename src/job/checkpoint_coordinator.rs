@@ -1,134 +1,48 @@
-//! What is durable of a job: the planner's half of checkpoints. It is there if the job has a checkpoint directory.
+//! The planner's half of checkpoints: logs plans, asks for snapshots, publishes checkpoints. It is there if the job has a
+//! checkpoint directory.
+//!
+//! The chain: `snapshotter.rs` saves the state of one worker, `snapshot_writer.rs` writes it, this file makes a checkpoint of what
+//! all workers have written, and `checkpoint/` knows the files.
 //!
 //! *Invariant:* a plan is in the log before its batch closes. A checkpoint is published when every worker has written its
-//! pieces and every output is through its batch; there is one on its way at a time.
+//! snapshot and every output has written its batch. One checkpoint is pending at a time; a second one only at the end of a job.
 
 use std::collections::{BTreeMap, VecDeque};
 use std::path::Path;
 
-use serde::{Deserialize, Serialize};
-
 use crate::api::config::Config;
 use crate::checkpoint::{
-    Checkpoints, DirectoryId, Genesis, Groups, Index, LossRecord, Manifest, OperatorState, Origin, PieceRef, PlanLog, PlanRecord,
-    Position, Recovered, Settings, StateId,
+    Checkpoints, Genesis, Groups, LossRecord, Manifest, OperatorState, Origin, PieceRef, PlanLog, PlanRecord, Position,
+    Recovered, Settings, StateId,
 };
 use crate::cluster::parent_process;
-use crate::connector::source::SplitOffset;
 use crate::core::data::encoded;
 use crate::core::error::{Error, Result};
-use crate::core::plan::{Cut, PlanStamp, Progress, Range, RunId, Split};
+use crate::core::plan::{PlanStamp, Range, RunId};
 use crate::core::time::{BatchTime, Interval};
-use crate::job::snapshotter::Restore;
+use crate::engine::tick::SnapshotScope;
+use crate::job::protocol::{Restore, WorkerSnapshot};
+use crate::job::resumed::{Resumed, Shards};
+use crate::job::sources::SourceSnapshot;
 
-/// So many checkpoints in a row may fail before the job does: the log of plans grows, and a restart takes longer each time.
+/// How many checkpoints in a row may fail before the job fails. Until one succeeds, the plan log grows and a restart takes longer.
 const FAILURES: u32 = 5;
 
-/// A piece that does not change keeps the file that it lies in, and all that is in there. When files hold so many times what is
-/// needed of them, and more than a little, the next checkpoint is a whole one.
+/// Unchanged chunks stay in old files and keep those files alive. When the files hold more than `SPARSE` times the needed bytes,
+/// plus `SPARE`, the next checkpoint is a full one.
 const SPARSE: u64 = 4;
 const SPARE: u64 = 1 << 20;
-/// The name under which a checkpoint has the sinks: some may have come after the genesis.
+/// The name under which a checkpoint holds the sinks. Some may have been added after the genesis.
 const SHARDS: &str = "shards";
 
-/// The exactly-once sinks of a program, and how many shards each has.
-pub(crate) type Shards = BTreeMap<String, u32>;
-
-/// What sources and split ids are at the time of a checkpoint.
-pub(crate) struct Standing {
-    pub split_ids: u32,
-    pub memory: BTreeMap<String, Vec<u8>>,
-}
-
-/// Where a job goes on.
-#[derive(Default)]
-pub(crate) struct Resumed {
-    /// Whether anything was planned before.
-    pub known: bool,
-    /// The time of the checkpoint that is loaded.
-    pub time: Option<BatchTime>,
-    /// Where each split stands there, by split_id.
-    pub positions: Vec<Position>,
-    pub split_ids: u32,
-    pub memory: BTreeMap<String, Vec<u8>>,
-    /// The checksum of the plan of that checkpoint.
-    pub made_of: u64,
-    /// The exactly-once sinks that the directory was made with, and their shards.
-    pub sinks: Shards,
-    /// Batches that run again.
-    pub replay: VecDeque<PlanRecord>,
-    /// What of them was not in the sources when they ran.
-    pub losses: Vec<LossRecord>,
-    /// The last batch time that was planned.
-    pub planned: BatchTime,
-}
-
-impl Resumed {
-    /// How far each split of a source is when all replayed batches are read.
-    pub fn read(&self, source: u32) -> Vec<SplitOffset> {
-        let mut next: BTreeMap<&Split, i64> = BTreeMap::new();
-        let known = self.positions.iter().filter(|p| p.source == source).map(|p| (&p.split, p.next));
-        let replayed = self.replay.iter().flat_map(|r| &r.plan.ranges).filter(|r| r.source == source);
-        known.chain(replayed.map(|r| (&r.split, r.until))).for_each(|(split, at)| _ = next.insert(split, at));
-        next.into_iter().map(|(split, from)| SplitOffset { split: split.clone(), from }).collect()
-    }
-}
-
-/// What the sinks say of themselves against what the plan log says: nothing is guessed.
-///
-/// # Errors
-/// A shard that is further than the plans, that wrote by another plan, or that lost what it knew.
-pub(crate) fn progress_fits(run: RunId, interval_ms: u64, resumed: &Resumed, sinks: &Shards, found: &[Progress]) -> Result<()> {
-    let wrong = |p: &Progress, what: String| {
-        let what = format!("the sink \"{}\", shard {}, {what}", p.sink, p.shard);
-        Err(Error::checkpoint(
-            "plans",
-            format!("{what}: nothing was written; restore the directory that belongs to it, or give the job another name"),
-        ))
-    };
-    for p in found {
-        if p.directory != run.directory {
-            let (theirs, ours) = (DirectoryId(p.directory), DirectoryId(run.directory));
-            return wrong(p, format!("was written by the checkpoint directory {theirs}, and this is {ours}"));
-        }
-        if p.generation >= run.generation {
-            return wrong(p, format!("was written by generation {}, and this is {}", p.generation, run.generation));
-        }
-        let at = resumed.time.unwrap_or_default();
-        let plan = match resumed.replay.iter().find(|r| (r.plan.time..=r.end(interval_ms)).contains(&p.time)) {
-            Some(record) => record.checksum(),
-            None if p.time == at && resumed.time.is_some() => resumed.made_of,
-            None if p.time < at => return wrong(p, format!("is out only through {}, and the checkpoint is of {at}", p.time)),
-            None => {
-                return wrong(
-                    p,
-                    format!("is out through {}, for which there is no plan; the last is of {}", p.time, resumed.planned),
-                );
-            }
-        };
-        if plan != p.plan {
-            return wrong(p, format!("wrote {} by the plan {:016x}, and the plan log has {plan:016x}", p.time, p.plan));
-        }
-    }
-    let Some(at) = resumed.time else { return Ok(()) };
-    for (sink, shards) in resumed.sinks.iter().filter(|(sink, _)| sinks.contains_key(*sink)) {
-        // At the batch of a checkpoint every shard writes, rows or not.
-        if let Some(shard) = (0..*shards).find(|shard| !found.iter().any(|p| p.sink == *sink && p.shard == *shard)) {
-            let what = format!("the sink \"{sink}\" was out through {at}, and there is no progress of its shard {shard}");
-            return Err(Error::checkpoint("plans", format!("{what}: it was deleted; nothing can tell what was written")));
-        }
-    }
-    Ok(())
-}
-
-/// The sinks that a checkpoint knows.
-fn added(manifest: &Manifest) -> Result<Shards> {
+/// The exactly-once sinks that a checkpoint knows.
+fn sinks_of(manifest: &Manifest) -> Result<Shards> {
     let Some(bytes) = manifest.memory.get(SHARDS) else { return Ok(Shards::new()) };
     postcard::from_bytes(bytes).map_err(|e| Error::damaged(manifest.file().to_string(), format!("the shards of its sinks: {e}")))
 }
 
-/// Rows of a key stay in one shard for the whole life of a directory.
-fn same_shards(made: &Shards, now: &Shards) -> Result<()> {
+/// Rows of a key stay in one shard as long as the directory is used.
+fn check_shards(made: &Shards, now: &Shards) -> Result<()> {
     for (sink, shards) in made {
         if let Some(other) = now.get(sink).filter(|n| *n != shards) {
             let what =
@@ -153,19 +67,20 @@ pub(crate) fn open(dir: &Path, config: &Config) -> Result<Opened> {
     Checkpoints::open(dir, settings)
 }
 
-/// A checkpoint on its way.
-struct Underway {
+/// A checkpoint that is not complete yet.
+struct Pending {
     manifest: Manifest,
-    /// Workers that have not said what they wrote.
-    left: usize,
+    /// Workers whose snapshots are missing.
+    missing: usize,
     /// By worker.
-    written: Vec<(u32, Written)>,
-    wrong: Option<String>,
-    out: bool,
+    written: Vec<(u32, WorkerSnapshot)>,
+    failure: Option<String>,
+    /// Whether every output has written its batch.
+    committed: bool,
 }
 
-/// Plans and checkpoints of a running job.
-pub(crate) struct Ledger {
+/// Logs the plans of a running job and makes its checkpoints.
+pub(crate) struct CheckpointCoordinator {
     checkpoints: Checkpoints,
     log: Option<PlanLog>,
     interval: Interval,
@@ -176,51 +91,58 @@ pub(crate) struct Ledger {
     shards: Shards,
     workers: u32,
     processes: u32,
-    /// Where every split stands after the last plan.
+    /// Where each split stands after the last plan, by split id.
     positions: BTreeMap<u32, Position>,
-    /// The newest pieces of each operator.
+    /// The chunks of the newest checkpoint, by operator.
     groups: BTreeMap<String, Groups>,
-    /// The last time of a checkpoint that was begun.
+    /// The time of the checkpoint that was started last.
     last: BatchTime,
-    /// Oldest first; a second one only at the end of a job.
-    underway: VecDeque<Underway>,
-    /// The next one has everything: nobody knows what became of the last one, or its files are sparse.
-    all: bool,
+    /// Oldest first.
+    pending: VecDeque<Pending>,
+    /// Whether the next checkpoint is a full one: the last one failed, or its files are sparse.
+    full: bool,
+    /// How many checkpoints in a row have failed.
     failed: u32,
-    /// Who started this process, if that was a launch.
+    /// The `tidemill launch` that started this process, if any.
     launcher: parent_process::Progress,
 }
 
-impl Ledger {
+impl CheckpointCoordinator {
     /// Finds out where the job stands.
     ///
     /// # Errors
-    /// States that this program does not have, or has otherwise.
-    pub fn new(opened: Opened, config: &Config, every: u64, program: Vec<StateId>, shards: &Shards) -> Result<(Ledger, Resumed)> {
+    /// The checkpoint has states or sinks that do not fit this program.
+    pub fn new(
+        opened: Opened,
+        config: &Config,
+        every: u64,
+        program: Vec<StateId>,
+        shards: &Shards,
+    ) -> Result<(CheckpointCoordinator, Resumed)> {
         let (checkpoints, found) = opened;
         let manifest = found.checkpoint;
         if let Some(manifest) = &manifest {
-            fits(manifest, &program, config.runtime.drop_state)?;
+            check_states(manifest, &program, config.runtime.drop_state)?;
         }
         let mut made = found.genesis.as_ref().map(|g| g.origin.shards.clone()).unwrap_or_default();
         if let Some(manifest) = &manifest {
-            made.extend(added(manifest)?);
+            made.extend(sinks_of(manifest)?);
         }
-        same_shards(&made, shards)?;
+        check_shards(&made, shards)?;
         let resumed = Resumed {
             known: found.genesis.is_some(),
             time: manifest.as_ref().map(|m| m.time),
             positions: manifest.as_ref().map_or_else(|| starts(found.genesis.as_ref()), |m| m.positions.clone()),
             split_ids: manifest.as_ref().map_or(0, |m| m.split_ids),
             memory: manifest.as_ref().map(|m| m.memory.clone()).unwrap_or_default(),
-            made_of: manifest.as_ref().map_or(0, |m| m.plan),
+            plan: manifest.as_ref().map_or(0, |m| m.plan),
             sinks: made.clone(),
             replay: found.replay.into(),
             losses: found.losses,
             planned: found.planned.max(manifest.as_ref().map_or(BatchTime::default(), |m| m.time)),
         };
         let saved = manifest.into_iter().flat_map(|m| m.operators).filter(|o| program.contains(&o.id));
-        let ledger = Ledger {
+        let coordinator = CheckpointCoordinator {
             checkpoints,
             log: None,
             interval: config.interval,
@@ -232,15 +154,15 @@ impl Ledger {
             last: resumed.time.unwrap_or_default(),
             program,
             shards: made.into_iter().chain(shards.clone()).collect(),
-            underway: VecDeque::new(),
-            all: false,
+            pending: VecDeque::new(),
+            full: false,
             failed: 0,
             launcher: parent_process::Progress::to_launcher(),
         };
-        Ok((ledger, resumed))
+        Ok((coordinator, resumed))
     }
 
-    /// Before the first batch: a new directory gets its genesis.
+    /// Writes the genesis of a new directory and opens the plan log, before the first batch.
     ///
     /// # Errors
     /// The disk fails.
@@ -255,42 +177,42 @@ impl Ledger {
         Ok(())
     }
 
-    /// What each worker needs: the directory, and the pieces to load.
+    /// What each worker needs: the run, and the chunks to load.
     ///
     /// # Errors
     /// There is no genesis.
-    pub fn restore(&self) -> Result<(RunId, Vec<u8>)> {
+    pub fn restore(&self) -> Result<(RunId, Restore)> {
         let (directory, generation) = self.checkpoints.pieces()?.id();
         let run = RunId { directory: directory.0, generation };
         let lease = self.checkpoints.lease().clone();
-        Ok((run, encoded(&Restore { lease: Some(lease), states: self.groups.clone() })))
+        Ok((run, Restore { lease: Some(lease), states: self.groups.clone() }))
     }
 
-    /// Whether the batch that ends at `end` is that of a checkpoint.
-    pub fn due(&self, end: BatchTime, last: bool) -> Option<Cut> {
+    /// There if the batch that ends at `end` has a checkpoint. `last`: it is the last batch of the job.
+    pub fn due(&self, end: BatchTime, last: bool) -> Option<SnapshotScope> {
         let due = last || end.millis() >= self.last.millis() + self.every;
-        (due && (last || self.underway.is_empty())).then_some(if self.all { Cut::All } else { Cut::Changed })
+        (due && (last || self.pending.is_empty())).then_some(if self.full { SnapshotScope::Full } else { SnapshotScope::Changed })
     }
 
-    /// The checkpoint of a batch that was just sealed is on its way.
-    pub fn begun(&mut self, end: BatchTime, standing: Standing) {
-        let Standing { split_ids, mut memory } = standing;
+    /// Starts the checkpoint of a batch that was just sealed.
+    pub fn start_snapshot(&mut self, end: BatchTime, sources: SourceSnapshot) {
+        let SourceSnapshot { split_ids, mut memory } = sources;
         if !self.shards.is_empty() {
             memory.insert(SHARDS.into(), encoded(&self.shards));
         }
         let (workers, processes) = (self.workers, self.processes);
         let manifest = Manifest { time: end, split_ids, memory, workers, processes, ..Manifest::default() };
         self.last = end;
-        let left = workers as usize;
-        self.underway.push_back(Underway { manifest, left, written: Vec::new(), wrong: None, out: false });
+        let missing = workers as usize;
+        self.pending.push_back(Pending { manifest, missing, written: Vec::new(), failure: None, committed: false });
     }
 
-    /// A batch is about to close: its plan, and what of it was lost, are durable when this returns. What exactly-once sinks know
-    /// the batch by.
+    /// Logs the plan of a batch and what of it was lost: both are durable when this returns. Returns the stamp by which
+    /// exactly-once sinks know the batch.
     ///
     /// # Errors
     /// The disk fails: the job cannot go on.
-    pub fn planned(&mut self, record: &PlanRecord, replayed: bool, lost: &[Range]) -> Result<PlanStamp> {
+    pub fn log_plan(&mut self, record: &PlanRecord, replayed: bool, lost: &[Range]) -> Result<PlanStamp> {
         let log = self.log.as_mut().ok_or_else(|| Error::bug("the plan log is not open"))?;
         if !lost.is_empty() {
             log.lost(&LossRecord { time: record.plan.time, ranges: lost.to_vec() })?;
@@ -301,80 +223,80 @@ impl Ledger {
             self.positions.insert(r.split_id, position);
         }
         let end = record.end(self.interval.millis());
-        if let Some(u) = self.underway.iter_mut().find(|u| u.manifest.time == end) {
-            u.manifest.plan = checksum;
-            u.manifest.positions = self.positions.values().cloned().collect();
+        if let Some(p) = self.pending.iter_mut().find(|p| p.manifest.time == end) {
+            p.manifest.plan = checksum;
+            p.manifest.positions = self.positions.values().cloned().collect();
         }
         Ok(PlanStamp { generation: self.checkpoints.lease().generation, plan: checksum })
     }
 
-    /// One worker has written its pieces, or could not.
+    /// One worker has written its part of a snapshot, or could not.
     ///
     /// # Errors
     /// Too many checkpoints in a row have failed.
-    pub fn pieces(&mut self, worker: usize, time: BatchTime, written: Result<Vec<u8>, String>) -> Result<()> {
-        let Some(u) = self.underway.iter_mut().find(|u| u.manifest.time == time) else { return Ok(()) };
-        u.left -= 1;
-        match written.and_then(|bytes| postcard::from_bytes::<Written>(&bytes).map_err(|e| e.to_string())) {
-            Ok(written) => u.written.push((worker as u32, written)),
-            Err(wrong) => u.wrong = Some(wrong),
+    pub fn snapshot_written(&mut self, worker: usize, time: BatchTime, written: Result<WorkerSnapshot, String>) -> Result<()> {
+        let Some(p) = self.pending.iter_mut().find(|p| p.manifest.time == time) else { return Ok(()) };
+        p.missing -= 1;
+        match written {
+            Ok(written) => p.written.push((worker as u32, written)),
+            Err(failure) => p.failure = Some(failure),
         }
         self.publish_if_complete()
     }
 
-    /// Every output is through the batch of `time`.
+    /// Every output has written the batch of `time`.
     ///
     /// # Errors
     /// Too many checkpoints in a row have failed.
-    pub fn out(&mut self, time: BatchTime) -> Result<()> {
+    pub fn committed(&mut self, time: BatchTime) -> Result<()> {
         self.launcher.committed(time);
-        self.underway.iter_mut().filter(|u| u.manifest.time <= time).for_each(|u| u.out = true);
+        self.pending.iter_mut().filter(|p| p.manifest.time <= time).for_each(|p| p.committed = true);
         self.publish_if_complete()
     }
 
-    /// Whether no checkpoint is on its way.
+    /// Whether no checkpoint is pending.
     pub fn idle(&self) -> bool {
-        self.underway.is_empty()
+        self.pending.is_empty()
     }
 
     fn publish_if_complete(&mut self) -> Result<()> {
-        while self.underway.front().is_some_and(|u| u.left == 0 && u.out) {
-            let Some(u) = self.underway.pop_front() else { break };
-            let time = u.manifest.time;
-            match self.publish(u) {
-                Ok(sparse) => (self.all, self.failed) = (sparse, 0),
+        while self.pending.front().is_some_and(|p| p.missing == 0 && p.committed) {
+            let Some(pending) = self.pending.pop_front() else { break };
+            let time = pending.manifest.time;
+            match self.publish(pending) {
+                Ok(sparse) => (self.full, self.failed) = (sparse, 0),
                 Err(e) => {
-                    (self.all, self.failed) = (true, self.failed + 1);
+                    (self.full, self.failed) = (true, self.failed + 1);
                     if self.failed >= FAILURES {
                         return Err(e);
                     }
-                    tracing::error!(batch = time.millis(), error = %e, "the checkpoint failed; the one before it stands");
-                    // What changed since this one is not enough without it.
-                    self.underway.iter_mut().for_each(|u| u.wrong = Some(format!("the one before it failed: {e}")));
+                    tracing::error!(batch = time.millis(), error = %e, "the checkpoint failed; the previous one is still valid");
+                    // A later snapshot holds only what changed since this one.
+                    self.pending.iter_mut().for_each(|p| p.failure = Some(format!("the previous one failed: {e}")));
                 }
             }
         }
         Ok(())
     }
 
-    /// Whether the files are mostly bytes that no checkpoint needs.
-    fn publish(&mut self, u: Underway) -> Result<bool> {
-        if let Some(wrong) = u.wrong {
-            return Err(Error::checkpoint(u.manifest.file().to_string(), wrong));
+    /// Publishes a checkpoint. Returns whether its files are sparse.
+    fn publish(&mut self, pending: Pending) -> Result<bool> {
+        if let Some(failure) = pending.failure {
+            return Err(Error::checkpoint(pending.manifest.file().to_string(), failure));
         }
         let mut groups = self.groups.clone();
-        for (worker, written) in u.written {
-            self.follow(&mut groups, worker, written);
+        for (worker, written) in pending.written {
+            self.merge(&mut groups, worker, written);
         }
         groups.values_mut().for_each(|groups| groups.retain(|_, list| !list.is_empty()));
         let state = |(name, groups): (&String, &Groups)| {
             let id = self.program.iter().find(|o| o.name == *name)?.clone();
             Some(OperatorState { id, groups: groups.clone() })
         };
-        let manifest = Manifest { operators: groups.iter().filter_map(state).collect(), ..u.manifest };
+        let manifest = Manifest { operators: groups.iter().filter_map(state).collect(), ..pending.manifest };
         let needed = manifest.bytes();
         let held = self.checkpoints.publish(manifest)?;
-        // It is there: nothing that follows may say that it failed.
+        // The checkpoint is valid: errors from here on do not undo it.
         self.groups = groups;
         if let Err(e) = self.checkpoints.clean() {
             tracing::warn!(error = %e, "old checkpoints could not be removed");
@@ -382,10 +304,11 @@ impl Ledger {
         Ok(held > SPARSE * needed + SPARE)
     }
 
-    /// What a worker has written takes its place in the lists. A piece of an earlier run is whose its group is now.
-    fn follow(&self, lists: &mut BTreeMap<String, Groups>, worker: u32, written: Written) {
+    /// Merges the snapshot of one worker into the chunk lists. A chunk of an earlier run counts for the worker that has its key
+    /// group now.
+    fn merge(&self, lists: &mut BTreeMap<String, Groups>, worker: u32, written: WorkerSnapshot) {
         let generation = self.checkpoints.lease().generation;
-        for (operator, until) in written.gone {
+        for (operator, until) in written.expired {
             let lists = lists.entry(operator).or_default().values_mut();
             lists.for_each(|list| list.retain(|p| p.file.time > until));
         }
@@ -403,24 +326,16 @@ impl Ledger {
     }
 }
 
-/// What a worker says of its pieces.
-#[derive(Debug, Default, Serialize, Deserialize)]
-pub(crate) struct Written {
-    /// Where they are.
-    pub index: Index,
-    /// What they take the place of: what this worker wrote of an operator and group after that time.
-    pub replaced: Vec<(String, u32, BatchTime)>,
-    /// Until when nothing of an operator is needed any more.
-    pub gone: Vec<(String, BatchTime)>,
-}
-
-/// Where everything began, as the genesis has it.
+/// Where the splits started when the directory was made.
 fn starts(genesis: Option<&Genesis>) -> Vec<Position> {
     genesis.map(|g| g.origin.starts.clone()).unwrap_or_default()
 }
 
-/// Whether this program can take the states of a checkpoint.
-pub(crate) fn fits(manifest: &Manifest, program: &[StateId], drop_state: bool) -> Result<()> {
+/// Whether this program can load the states of a checkpoint.
+///
+/// # Errors
+/// It cannot, and `drop_state` is off.
+pub(crate) fn check_states(manifest: &Manifest, program: &[StateId], drop_state: bool) -> Result<()> {
     let found = manifest.compare(program);
     for new in &found.new {
         tracing::info!(operator = new.name, "not in the checkpoint: begins empty");

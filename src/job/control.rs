@@ -1,6 +1,6 @@
-//! The control dataflow: built first on every worker, it carries the planner's orders to all workers and their reports back.
+//! The control dataflow: built first on every worker, it carries the planner's commands to all workers and their events back.
 //!
-//! It has its own time, which never moves: it only transports. It ends when the worker says that it is done.
+//! Its time never moves, because it only transports. It ends when the worker sets `done`.
 
 use std::cell::{Cell, RefCell};
 use std::collections::VecDeque;
@@ -14,43 +14,60 @@ use timely::scheduling::SyncActivator;
 use timely::worker::Worker;
 
 use crate::api::context::Outbox;
-use crate::core::plan::{Order, Report};
+use crate::job::protocol::{Command, Event};
 
-/// The ends of the control dataflow that only the first worker of the job has.
+/// The planner's ends of the control dataflow: only worker 0 has them.
 pub(crate) struct Planning {
-    pub orders: Receiver<Order>,
-    pub reports: Sender<Report>,
+    pub commands: Receiver<Command>,
+    pub events: Sender<Event>,
+}
+
+/// The planner's way to all workers.
+#[derive(Clone)]
+pub(crate) struct CommandSender {
+    pub commands: Sender<Command>,
+    /// Wakes worker 0.
+    pub wake: SyncActivator,
+}
+
+impl CommandSender {
+    /// Sends a command, unless the workers are gone.
+    pub fn send(&self, command: Command) {
+        if self.commands.send(command).is_ok() {
+            let _ = self.wake.activate();
+        }
+    }
 }
 
 /// One worker's end of the control dataflow.
 pub(crate) struct Control {
-    /// Orders that have arrived here.
-    pub inbox: Rc<RefCell<VecDeque<Order>>>,
-    /// Set when no report will follow.
+    /// Commands that have arrived here.
+    pub inbox: Rc<RefCell<VecDeque<Command>>>,
+    /// Set when this worker sends no more events.
     pub done: Rc<Cell<bool>>,
-    /// Wakes the first worker when the planner has sent an order.
+    /// Wakes worker 0 when the planner has sent a command.
     pub wake: SyncActivator,
 }
 
-/// Builds the control dataflow on this worker. `planning` is there on the first worker only.
+/// Builds the control dataflow on this worker. `planning` is there on worker 0 only.
 pub(crate) fn build(worker: &mut Worker, outbox: &Outbox, planning: Option<Planning>) -> Control {
     let peers = worker.peers() as u64;
-    let inbox: Rc<RefCell<VecDeque<Order>>> = Rc::default();
+    let inbox: Rc<RefCell<VecDeque<Command>>> = Rc::default();
     let done = Rc::new(Cell::new(false));
-    let (orders, reports) = planning.map_or((None, None), |p| (Some(p.orders), Some(p.reports)));
+    let (commands, events) = planning.map_or((None, None), |p| (Some(p.commands), Some(p.events)));
     let (to, over, outbox) = (inbox.clone(), done.clone(), outbox.clone());
     let wake = worker.dataflow_named::<u64, _, _>("control", move |scope| {
         let mut wake = None;
-        let out = source(scope, "orders out", |cap, info| {
+        let out = source(scope, "commands out", |cap, info| {
             wake = Some(scope.worker().sync_activator_for(info.address.to_vec()));
-            let mut live = orders.map(|rx| (rx, cap));
+            let mut live = commands.map(|rx| (rx, cap));
             move |output| {
                 let Some((rx, cap)) = &live else { return };
                 let mut last = false;
                 let mut session = output.session(cap);
-                while let Ok(order) = rx.try_recv() {
-                    last |= matches!(order, Order::End | Order::Stop);
-                    session.give_iterator((0..peers).map(|w| (w, order.clone())));
+                while let Ok(command) = rx.try_recv() {
+                    last |= matches!(command, Command::End | Command::Stop);
+                    session.give_iterator((0..peers).map(|w| (w, command.clone())));
                 }
                 drop(session);
                 if last {
@@ -58,10 +75,14 @@ pub(crate) fn build(worker: &mut Worker, outbox: &Outbox, planning: Option<Plann
                 }
             }
         });
-        out.container::<Vec<(u64, Order)>>().sink(Exchange::new(|(w, _): &(u64, Order)| *w), "orders in", move |(input, _)| {
-            input.for_each(|_, orders| to.borrow_mut().extend(orders.drain(..).map(|(_, o)| o)));
-        });
-        let up = source(scope, "reports out", |cap, info| {
+        out.container::<Vec<(u64, Command)>>().sink(
+            Exchange::new(|(w, _): &(u64, Command)| *w),
+            "commands in",
+            move |(input, _)| {
+                input.for_each(|_, commands| to.borrow_mut().extend(commands.drain(..).map(|(_, o)| o)));
+            },
+        );
+        let up = source(scope, "events out", |cap, info| {
             outbox.wake_with(scope.activator_for(info.address));
             let mut cap = Some(cap);
             move |output| {
@@ -73,11 +94,11 @@ pub(crate) fn build(worker: &mut Worker, outbox: &Outbox, planning: Option<Plann
                 }
             }
         });
-        up.container::<Vec<Report>>().sink(Exchange::new(|_: &Report| 0), "reports in", move |(input, _)| {
+        up.container::<Vec<Event>>().sink(Exchange::new(|_: &Event| 0), "events in", move |(input, _)| {
             input.for_each(|_, batch| {
-                for report in batch.drain(..) {
-                    if let Some(reports) = &reports {
-                        let _ = reports.send(report);
+                for event in batch.drain(..) {
+                    if let Some(events) = &events {
+                        let _ = events.send(event);
                     }
                 }
             });

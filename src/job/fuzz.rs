@@ -1,4 +1,4 @@
-//! What the planner and the workers tell one another as bytes, and `--plans`: what fuzzers call.
+//! What fuzzers call: the decoders of commands and events, and of `--plans` files.
 
 use std::collections::BTreeMap;
 use std::path::Path;
@@ -6,25 +6,29 @@ use std::time::Duration;
 
 use crate::checkpoint::{Lease, PieceFile, PieceRef};
 use crate::core::data::encoded;
+use crate::core::plan::RunId;
 use crate::core::time::{BatchTime, Interval};
-use crate::job::checkpoint_coordinator::Written;
 use crate::job::plan_file::parse;
-use crate::job::snapshotter::Restore;
+use crate::job::protocol::{Command, Event, Restore, WorkerSnapshot};
 
-/// What is restored, and what was written.
+/// A command to the workers, or an event from one.
 pub(crate) fn order(bytes: &[u8]) -> bool {
-    postcard::from_bytes::<Restore>(bytes).is_ok() | postcard::from_bytes::<Written>(bytes).is_ok()
+    postcard::from_bytes::<Command>(bytes).is_ok() | postcard::from_bytes::<Event>(bytes).is_ok()
 }
 
 pub(crate) fn orders() -> Vec<Vec<u8>> {
     let file = PieceFile { time: BatchTime::from_millis(9), generation: 1, worker: 2 };
     let piece = PieceRef { file, offset: 70, len: 90, checksum: 1 << 60 };
     let states = BTreeMap::from([("count#1".to_owned(), BTreeMap::from([(7, vec![piece, piece])]))]);
-    let (replaced, gone) = (vec![("count#1".into(), 9, file.time)], vec![("window#1".into(), file.time)]);
-    let written = Written { index: vec![("count#1".into(), 7, piece)], replaced, gone };
+    let (replaced, expired) = (vec![("count#1".into(), 9, file.time)], vec![("window#1".into(), file.time)]);
+    let snapshot = WorkerSnapshot { index: vec![("count#1".into(), 7, piece)], replaced, expired };
     let lease = Lease { generation: 1, pid: 7, host: "here".into(), since_ms: 9 };
-    let read_only = Restore { lease: None, states: states.clone() };
-    vec![encoded(&Restore { lease: Some(lease), states }), encoded(&read_only), encoded(&written)]
+    let restore = |lease| {
+        let (run, what) = (RunId { directory: 5, generation: 1 }, Restore { lease, states: states.clone() });
+        encoded(&Command::Restore { time: Some(file.time), run, what })
+    };
+    let written = |written| encoded(&Event::Snapshot { worker: 2, time: file.time, written });
+    vec![restore(Some(lease)), restore(None), written(Ok(snapshot)), written(Err("the disk is full".into()))]
 }
 
 /// The text of a file of plans.

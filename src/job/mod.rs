@@ -1,35 +1,49 @@
-//! 2. Records become batches at a time. The life of one batch:
+//! The life of a job, and of each of its batches:
 //!
 //! | step | who | what |
 //! |---|---|---|
-//! | open | `input.rs` | sources emit into the open batch, verbs combine already |
-//! | seal | `planner.rs` asks, `input.rs` answers | every source stops at a record and says how far it is |
-//! | close | `planner.rs` | the plan goes to all workers, capabilities are given up, the frontier passes |
+//! | open | `source_operator` | sources emit into the open batch, verbs combine already |
+//! | seal | `planner` asks, `source_operator` answers | every source stops at a record and says how far it is |
+//! | close | `planner` | the plan goes to all workers, capabilities are given up, the frontier passes |
 //! | compute | `operator/`, `arrangement/` | exchange by key, arrangements, pane rings, state |
-//! | output | `job/output_thread.rs` | whole batches, in order |
-//! | checkpoint | `ledger.rs` asks, `states.rs` saves, `pieces.rs` writes | states of all operators after one batch |
+//! | output | `output_thread` | whole batches, in order |
+//! | checkpoint | `checkpoint_coordinator` asks, `snapshotter` saves, `snapshot_writer` writes | states of all operators after one batch |
 //!
-//! `run.rs` starts and ends jobs, `worker.rs` is one worker's loop, `watch.rs` sees workers that are stuck, `control.rs` carries orders and reports; `crate::core::clock` reads time.
-//! Invariant: only this module moves time.
+//! In reading order: `start` and `handle` are what a program sees, `run` starts and ends the threads, which have `shared` in
+//! common. `protocol` is what the planner and the workers tell one another, and `control` carries it. The `planner` has its
+//! `sources` (with `split_ids`), the batches `in_flight`, how far `stopping` is, and the `rate_controller`. `recovery` says
+//! where a job begins, from what was `resumed` or from a `plan_file`. On each worker: `worker`, its loop, `source_operator` and
+//! `snapshotter`. `watchdog` sees workers that are stuck, `signals` stops jobs.
+//!
+//! *Invariant:* only this module moves time.
 
 pub(crate) mod checkpoint_coordinator;
 pub(crate) mod control;
 #[cfg(any(test, feature = "testing"))]
 pub(crate) mod fuzz;
+pub(crate) mod handle;
+mod in_flight;
 pub(crate) mod output_thread;
 pub(crate) mod plan_file;
 pub(crate) mod planner;
+pub(crate) mod protocol;
 mod rate_controller;
 mod rate_estimator;
 mod recovery;
+mod resumed;
 pub(crate) mod run;
+pub(crate) mod shared;
 pub(crate) mod signals;
 pub(crate) mod snapshot_writer;
 pub(crate) mod snapshotter;
 pub(crate) mod source_operator;
+mod sources;
 mod split_ids;
+mod start;
+mod stopping;
 mod watchdog;
 pub(crate) mod worker;
 
 pub use crate::core::clock::ManualClock;
-pub use run::{JobHandle, Summary};
+pub use handle::JobHandle;
+pub use shared::Summary;

@@ -14,9 +14,11 @@ use crate::api::config::Config;
 use crate::connector::retry::{Failed, attempt, pause, retry};
 use crate::connector::sink::SinkBatch;
 use crate::core::error::Result;
-use crate::core::plan::{Report, RunId, Tick};
+use crate::core::plan::RunId;
 use crate::core::time::BatchTime;
 use crate::engine::output::{Delivery, OutputSpec};
+use crate::engine::tick::Tick;
+use crate::job::protocol::Event;
 
 /// Where batches are shorter than this, a group waits for more of them: at most this long.
 const LINGER: Duration = Duration::from_millis(50);
@@ -103,7 +105,7 @@ impl OutputThread {
     }
 
     /// Works until the workers are gone. `post` is told each batch that every output has completed, and the bytes that wait.
-    pub fn run(mut self, deliveries: Receiver<Delivery>, post: impl Fn(Report)) -> Result<()> {
+    pub fn run(mut self, deliveries: Receiver<Delivery>, post: impl Fn(Event)) -> Result<()> {
         loop {
             let next = match self.next_deadline() {
                 None => deliveries.recv().map_err(|_| RecvTimeoutError::Disconnected),
@@ -123,7 +125,7 @@ impl OutputThread {
         }
     }
 
-    fn receive(&mut self, delivery: Delivery, post: &impl Fn(Report)) -> Result<()> {
+    fn receive(&mut self, delivery: Delivery, post: &impl Fn(Event)) -> Result<()> {
         match delivery {
             // Each worker has built the same: the first one's are used.
             Delivery::Built { outputs } if self.outputs.is_empty() => self.outputs = outputs,
@@ -134,7 +136,7 @@ impl OutputThread {
                 for output in self.outputs.iter_mut().filter(|o| o.transactional.is_some()) {
                     progress.extend(output.task.begin(run, &self.stop)?);
                 }
-                post(Report::Ready { progress });
+                post(Event::SinksReady { progress });
             }
             Delivery::Rows { output, tick, bytes } => {
                 let key = (tick.time, output);
@@ -177,7 +179,7 @@ impl OutputThread {
                 return Ok(None);
             }
             let Pending { tick, bytes, .. } = self.pending.remove(&(time, o)).expect("found above");
-            let (checkpoint, began) = (tick.cut.is_some(), Instant::now());
+            let (checkpoint, began) = (tick.snapshot.is_some(), Instant::now());
             let batch = SinkBatch { tick, run: self.run };
             if !self.write(o, &batch, bytes)? {
                 return Ok(None);
@@ -263,7 +265,7 @@ impl OutputThread {
     }
 
     /// Moves on the batches that have arrived everywhere: to the next commit, which is at once where no output commits.
-    fn flush(&mut self, post: &impl Fn(Report)) -> Result<()> {
+    fn flush(&mut self, post: &impl Fn(Event)) -> Result<()> {
         // A batch that a rewrite gave up has not arrived.
         while let Some(time) = self.written.front().map(|w| w.batch.time()).filter(|_| !self.stop.load(Ordering::Relaxed)) {
             while let Some((o, bytes)) = self.unflushed.front().filter(|u| u.batch.time() == time).map(|u| (u.output, u.bytes)) {
@@ -292,7 +294,7 @@ impl OutputThread {
     }
 
     /// Adds a batch to the group of the next commit.
-    fn join(&mut self, batch: Written, post: &impl Fn(Report)) -> Result<()> {
+    fn join(&mut self, batch: Written, post: &impl Fn(Event)) -> Result<()> {
         let began = *self.group.began.get_or_insert_with(Instant::now);
         self.group.batches.push(batch);
         let batches = &self.group.batches;
@@ -306,7 +308,7 @@ impl OutputThread {
     }
 
     /// Commits the batches of the group, which is then empty.
-    fn commit(&mut self, post: &impl Fn(Report)) -> Result<()> {
+    fn commit(&mut self, post: &impl Fn(Event)) -> Result<()> {
         let Group { batches, .. } = std::mem::take(&mut self.group);
         let Some(last) = batches.last().map(|b| &b.batch) else { return Ok(()) };
         let (began, checkpoint) = (Instant::now(), batches.iter().any(|b| b.checkpoint));
@@ -322,7 +324,7 @@ impl OutputThread {
         self.worked += began.elapsed();
         for Written { batch, began, .. } in batches {
             let worked = std::mem::take(&mut self.worked);
-            post(Report::Out { process, time: batch.time(), waiting, ago: began.elapsed(), worked });
+            post(Event::Written { process, time: batch.time(), waiting, ago: began.elapsed(), worked });
         }
         Ok(())
     }
@@ -338,16 +340,17 @@ mod tests {
     use super::*;
     use crate::connector::sink::FatalError;
     use crate::core::error::BoxError;
-    use crate::core::plan::{Cut, Plan, Progress};
+    use crate::core::plan::{Plan, Progress};
     use crate::engine::output::{OutputTask, TransactionalSpec};
+    use crate::engine::tick::SnapshotScope;
     use std::sync::Mutex;
     use std::sync::mpsc::channel;
 
     type Log = Arc<Mutex<Vec<String>>>;
 
-    fn rows(output: usize, ms: u64, cut: Option<Cut>) -> Delivery {
+    fn rows(output: usize, ms: u64, cut: Option<SnapshotScope>) -> Delivery {
         let plan = Plan { time: BatchTime::from_millis(ms), ranges: Vec::new(), shown: true };
-        Delivery::Rows { output, tick: Arc::new(Tick { plan, cut, ..Tick::default() }), bytes: 0 }
+        Delivery::Rows { output, tick: Arc::new(Tick { plan, snapshot: cut, ..Tick::default() }), bytes: 0 }
     }
 
     /// Writes down what is asked of it.
@@ -430,8 +433,8 @@ mod tests {
         OutputThread::new(&config, Arc::default(), Arc::default())
     }
 
-    fn out(report: &Report) -> Option<u64> {
-        if let Report::Out { time, .. } = report { Some(time.millis()) } else { None }
+    fn out(report: &Event) -> Option<u64> {
+        if let Event::Written { time, .. } = report { Some(time.millis()) } else { None }
     }
 
     /// What is said of batches 1 to n, the checkpoint's marked, to an exactly-once output whose first commits fail.
@@ -442,7 +445,7 @@ mod tests {
         let transactional = Some(TransactionalSpec { sink: "a".into(), shards: 1, max_batches: 3 });
         tx.send(Delivery::Built { outputs: vec![OutputSpec { transactional, ..spec }] }).unwrap();
         tx.send(Delivery::Begin(RunId { directory: 1, generation: 7 })).unwrap();
-        (1..=n).for_each(|t| tx.send(rows(0, t, (t == cut).then_some(Cut::Changed))).unwrap());
+        (1..=n).for_each(|t| tx.send(rows(0, t, (t == cut).then_some(SnapshotScope::Changed))).unwrap());
         let said = log.clone();
         // The thread ends when it has nothing more to commit.
         let sender = Mutex::new(Some(tx));

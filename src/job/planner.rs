@@ -1,41 +1,42 @@
 //! The planner: a thread of process 0, and the only thing that moves time.
 //!
-//! For each batch: wait until it is due and there is room, seal, put the plan together from what the sources say, close.
-//! At most K closed batches are not computed, and the outputs' waiting bytes are bounded; until then the open batch stays open.
-//! Where a job begins is in `begin.rs`, what of it is durable in `ledger.rs`.
+//! For each batch: wait until it is due and there is room, seal, make the plan of what the sources answer, close. At most
+//! `in_flight` closed batches are not computed, and the bytes that wait at the outputs are bounded. Until there is room, the open
+//! batch stays open. Where a job begins is in `recovery.rs`, what is durable in `checkpoint_coordinator.rs`.
 
-use std::collections::{BTreeMap, BTreeSet, VecDeque};
+use std::collections::{BTreeMap, VecDeque};
 use std::sync::Arc;
 use std::sync::mpsc::{Receiver, RecvTimeoutError, Sender};
-use std::time::{Duration, Instant};
+use std::time::Duration;
 
 use timely::scheduling::SyncActivator;
 
 use crate::api::config::{CatchUp, Config};
 use crate::api::context::{Check, SourceHalf};
 use crate::checkpoint::{LossRecord, PlanRecord, StateId, without};
-use crate::connector::source::{SplitEnumerator, SplitOffset};
 use crate::core::clock::Time;
 use crate::core::error::Result;
-use crate::core::plan::{Cut, Order, Plan, Progress, Range, Report, Split};
+use crate::core::plan::{BatchSpan, Plan, Progress, Range};
 use crate::core::time::BatchTime;
-use crate::job::checkpoint_coordinator::{Ledger, Opened, Shards, Standing};
-use crate::job::rate_controller::Paces;
-use crate::job::split_ids::SplitIds;
+use crate::job::checkpoint_coordinator::{CheckpointCoordinator, Opened};
+use crate::job::control::CommandSender;
+use crate::job::in_flight::{Batch, InFlight};
+use crate::job::protocol::{Command, Event};
+use crate::job::rate_controller::RateController;
+use crate::job::recovery;
+use crate::job::resumed::{Resumed, Shards, check_progress};
+use crate::job::sources::{self, Sources};
+use crate::job::stopping::Stopping;
 use crate::metrics::{BatchInfo, Metrics};
 
-/// Batches that may be sealed ahead of the one that is being closed, where ranges are given: hides the way to the workers and back.
+/// How many given batches may be sealed ahead of the one that is being closed: hides the way to the workers and back.
 const SEALS_AHEAD: usize = 4;
-/// Batches that are computed and not out, at most: beside the bound in bytes.
-const UNWRITTEN: usize = 16;
-/// How often sources are asked for new splits.
-const DISCOVERY: Duration = Duration::from_millis(500);
 
-/// What the first worker hands over when its graph is built.
-pub(crate) struct Kit {
+/// What worker 0 hands over when its graph is built.
+pub(crate) struct PlannerInputs {
     pub sources: Vec<SourceHalf>,
     pub wake: SyncActivator,
-    /// Processes whose output thread reports each batch.
+    /// How many processes report written batches.
     pub writers: usize,
     /// The operators that keep state.
     pub states: Vec<StateId>,
@@ -43,63 +44,35 @@ pub(crate) struct Kit {
     pub shards: Shards,
     /// Milliseconds from checkpoint to checkpoint.
     pub checkpoint_every: u64,
+    /// To be called before anything else.
     pub checks: Vec<Check>,
 }
 
-/// A batch between its seal and its last output.
-struct Batch {
-    info: BatchInfo,
-    /// The last time this batch stands for: its own, or the last overdue one after it.
-    end: BatchTime,
-    run: u32,
-    fill: bool,
-    /// What is known of it from before the job was started again.
-    replayed: Option<Plan>,
-    cut: Option<Cut>,
-    /// Sources that have not said how far they are.
-    unsealed: usize,
-    /// What sources said; once it is closed, those of the plan.
-    ranges: Vec<Range>,
-    /// What of them was not in the sources any more.
-    lost: Vec<Range>,
-    began: Instant,
-    closed: bool,
-    computed: bool,
-    /// Processes that are through.
-    out: usize,
-}
-
 pub(crate) struct Planner {
-    pub(crate) config: Arc<Config>,
-    pub(crate) kit: Kit,
-    orders: Sender<Order>,
-    pub(crate) reports: Receiver<Report>,
-    pub(crate) time: Time,
+    config: Arc<Config>,
+    inputs: PlannerInputs,
+    workers: CommandSender,
+    sources: Sources,
+    events: Receiver<Event>,
+    time: Time,
     metrics: Metrics,
-    pub(crate) split_ids: SplitIds,
-    /// The checkpoint directory, where it was opened before the processes met.
-    pub(crate) opened: Option<Result<Opened>>,
-    pub(crate) ledger: Option<Ledger>,
-    /// From the first seal to the last output, in order.
-    batches: VecDeque<Batch>,
-    pub(crate) next: BatchTime,
-    pub(crate) given: Option<VecDeque<Plan>>,
-    /// Batches of before a restart that run again, with their ranges.
-    pub(crate) replay: VecDeque<PlanRecord>,
-    /// What of them was not in the sources when they ran.
-    pub(crate) losses: Vec<LossRecord>,
-    stop: bool,
-    pub(crate) aborted: bool,
-    /// Processes whose exactly-once sinks are not ready, and what the others found.
-    pub(crate) unready: usize,
-    pub(crate) progress: Vec<Progress>,
-    /// When the sources have what belongs to the last batches of a graceful stop.
-    ready: Option<Instant>,
-    /// Whether the last batch of a graceful stop has been sealed.
-    ended: bool,
-    asked: Instant,
-    trouble: BTreeMap<(usize, u32), String>,
-    pub(crate) paces: Paces,
+    /// The checkpoint directory, if it was opened before the processes met.
+    opened: Option<Result<Opened>>,
+    /// There if the job has a checkpoint directory.
+    coordinator: Option<CheckpointCoordinator>,
+    in_flight: InFlight,
+    /// The time of the next batch.
+    next: BatchTime,
+    given: Option<VecDeque<Plan>>,
+    /// Batches of the previous run that run again, with their ranges.
+    replay: VecDeque<PlanRecord>,
+    /// Ranges of them that the sources no longer had.
+    losses: Vec<LossRecord>,
+    stopping: Stopping,
+    /// Processes whose exactly-once sinks are not ready, and the progress of the others' shards.
+    unready: usize,
+    progress: Vec<Progress>,
+    rates: RateController,
     /// Bytes that wait at the outputs of each process.
     waiting: BTreeMap<usize, u64>,
 }
@@ -107,109 +80,131 @@ pub(crate) struct Planner {
 impl Planner {
     pub fn new(
         config: Arc<Config>,
-        kit: Kit,
-        orders: Sender<Order>,
-        reports: Receiver<Report>,
+        mut inputs: PlannerInputs,
+        (commands, events): (Sender<Command>, Receiver<Event>),
         time: Time,
         metrics: Metrics,
+        opened: Option<Result<Opened>>,
     ) -> Self {
-        let read = kit
-            .sources
-            .iter()
-            .zip(0..)
-            .filter(|(half, _)| half.enumerator.as_ref().is_some_and(|e| !e.planned()))
-            .map(|(_, source)| source);
+        let workers = CommandSender { commands, wake: inputs.wake.clone() };
+        let sources = Sources::new(std::mem::take(&mut inputs.sources), workers.clone());
         Planner {
-            paces: Paces::new(&config, read),
+            rates: RateController::new(&config, sources.live()),
             unready: config.runtime.processes.into(),
             progress: Vec::new(),
+            workers,
+            sources,
             config,
-            kit,
-            orders,
-            reports,
+            inputs,
+            events,
             time,
             metrics,
-            split_ids: SplitIds::default(),
-            opened: None,
-            ledger: None,
-            batches: VecDeque::new(),
+            opened,
+            coordinator: None,
+            in_flight: InFlight::default(),
             next: BatchTime::default(),
             given: None,
             replay: VecDeque::new(),
             losses: Vec::new(),
-            stop: false,
-            aborted: false,
-            ready: None,
-            ended: false,
-            asked: Instant::now(),
-            trouble: BTreeMap::new(),
+            stopping: Stopping::default(),
             waiting: BTreeMap::new(),
         }
     }
 
-    /// Runs the job's batches until it is asked to stop, or given ones are all done.
+    /// Runs the job's batches until somebody asks it to stop, or the finite sources are read.
     pub fn run(mut self, plans: Option<Vec<Plan>>) -> Result<()> {
         self.start(plans)?;
         loop {
-            if self.aborted {
-                self.send(Order::Stop);
+            if self.stopping.aborted() {
+                self.workers.send(Command::Stop);
                 return Ok(());
             }
-            self.discover()?;
+            if self.given.is_none() {
+                self.sources.discover(&mut self.rates)?;
+            }
             self.seal_if_due()?;
             self.close_if_sealed()?;
             if self.finished() {
-                self.send(Order::End);
+                self.workers.send(Command::End);
                 return Ok(());
             }
             let wait = self.wait();
-            match self.reports.recv_timeout(wait) {
-                Ok(report) => self.take(report)?,
+            match self.events.recv_timeout(wait) {
+                Ok(event) => self.take(event)?,
                 Err(RecvTimeoutError::Timeout) => {}
-                // The workers are gone: they have said why.
+                // The workers are gone, and have reported why.
                 Err(RecvTimeoutError::Disconnected) => return Ok(()),
             }
-            while let Ok(report) = self.reports.try_recv() {
-                self.take(report)?;
+            while let Ok(event) = self.events.try_recv() {
+                self.take(event)?;
             }
         }
     }
 
-    pub(crate) fn send(&self, order: Order) {
-        if self.orders.send(order).is_ok() {
-            let _ = self.kit.wake.activate();
+    /// Takes the checkpoint directory if there is one, assigns every split, and opens the first batch.
+    fn start(&mut self, plans: Option<Vec<Plan>>) -> Result<()> {
+        std::mem::take(&mut self.inputs.checks).into_iter().try_for_each(|check| check())?;
+        let mut resumed = self.resume()?;
+        self.sources.resume(&resumed, &mut self.rates);
+        let mut starts = Vec::new();
+        // A replay has given batches only, and all of them are in the plan log.
+        if let Some(plans) = plans.or_else(|| self.config.replay.as_ref().map(|_| Vec::new())) {
+            let plans = plans.into_iter().filter(|p| p.time > resumed.planned).collect();
+            let given = self.sources.number(plans, &mut self.rates)?;
+            self.sources.check(given.iter().chain(resumed.replay.iter().map(|r| &r.plan)))?;
+            self.given = Some(given);
+        } else {
+            starts = self.sources.start(&resumed, &mut self.rates)?;
         }
+        let first = self.given.as_ref().and_then(|g| g.front()).map(|p| p.time);
+        self.next = first.unwrap_or_else(|| self.config.interval.at_or_after(self.time.anchor() + 1));
+        if resumed.planned > BatchTime::default() {
+            if self.given.is_none() {
+                recovery::check_clock(resumed.planned, self.time.now())?;
+            }
+            self.next = first.unwrap_or_else(|| self.config.interval.after(resumed.planned));
+        }
+        let open = resumed.replay.front().map_or(self.next, |r| r.plan.time);
+        let live = self.given.is_none() && resumed.replay.is_empty();
+        if let Some(coordinator) = &mut self.coordinator {
+            coordinator.begin(starts, resumed.known, open)?;
+            let (run, what) = coordinator.restore()?;
+            self.workers.send(Command::Restore { time: resumed.time, run, what });
+            if !self.inputs.shards.is_empty() {
+                self.await_sinks()?;
+                if self.stopping.aborted() {
+                    return Ok(());
+                }
+                check_progress(run, self.config.interval.millis(), &resumed, &self.inputs.shards, &self.progress)?;
+            }
+        }
+        self.replay = std::mem::take(&mut resumed.replay);
+        self.losses = std::mem::take(&mut resumed.losses);
+        let limits = self.rates.limits(open);
+        self.workers.send(Command::Open { time: open, live, limits });
+        Ok(())
     }
 
-    /// The split id of a split; a new one is told to all workers.
-    pub(crate) fn split_id(&mut self, source: u32, split: &Split, from: Option<i64>) -> u32 {
-        let (split_id, new) = self.split_ids.of(source, split);
-        if new {
-            self.paces.split(source, split_id);
-            self.send(Order::Assign { source, split_id, split: split.clone(), from });
+    fn resume(&mut self) -> Result<Resumed> {
+        let states = std::mem::take(&mut self.inputs.states);
+        if let Some(replay) = &self.config.replay {
+            let (resumed, restore) = recovery::resume_replay(&self.config, replay, &states)?;
+            self.workers.send(restore);
+            return Ok(resumed);
         }
-        split_id
+        let PlannerInputs { checkpoint_every, shards, .. } = &self.inputs;
+        let (coordinator, resumed) = recovery::resume(&self.config, self.opened.take(), *checkpoint_every, states, shards)?;
+        self.coordinator = coordinator;
+        Ok(resumed)
     }
 
-    /// Gives new splits their split ids; returns them in order.
-    pub(crate) fn assign(&mut self, source: u32, mut starts: Vec<SplitOffset>) -> Result<Vec<SplitOffset>> {
-        starts.sort_by(|a, b| a.split.cmp(&b.split));
-        for s in &starts {
-            self.kit.sources[source as usize].check(&s.split)?;
-            self.split_id(source, &s.split, Some(s.from));
-        }
-        Ok(starts)
-    }
-
-    fn discover(&mut self) -> Result<()> {
-        if self.given.is_some() || self.asked.elapsed() < DISCOVERY {
-            return Ok(());
-        }
-        self.asked = Instant::now();
-        for source in 0..self.kit.sources.len() {
-            if let Some(enumerator) = &mut self.kit.sources[source].enumerator {
-                let new = enumerator.discover()?;
-                self.assign(source as u32, new)?;
+    /// Waits until the exactly-once sinks of every process have said how far they are. Nothing is planned before that.
+    fn await_sinks(&mut self) -> Result<()> {
+        while self.unready > 0 && !self.stopping.aborted() {
+            match self.events.recv() {
+                Ok(event) => self.take(event)?,
+                // The workers are gone, and have reported why.
+                Err(_) => self.stopping.abort(),
             }
         }
         Ok(())
@@ -217,12 +212,10 @@ impl Planner {
 
     /// Whether all batches are given: then they follow one another without waiting for the clock.
     fn back_to_back(&self) -> bool {
-        self.given.is_some()
-            || !self.replay.is_empty()
-            || self.kit.sources.iter().all(|s| s.enumerator.as_ref().is_some_and(|e| e.bounded()))
+        self.given.is_some() || !self.replay.is_empty() || self.sources.finite()
     }
 
-    /// Whether no batch will follow the ones that are sealed.
+    /// Whether no batch follows the ones that are sealed.
     fn exhausted(&self) -> bool {
         if !self.replay.is_empty() {
             return false;
@@ -230,271 +223,183 @@ impl Planner {
         if let Some(given) = &self.given {
             return given.is_empty();
         }
-        self.back_to_back() && self.kit.sources.iter().all(|s| s.enumerator.as_ref().is_none_or(|e| e.finished()))
+        self.back_to_back() && self.sources.finished()
     }
 
     fn finished(&self) -> bool {
-        self.batches.is_empty() && (self.ended || self.exhausted()) && self.ledger.as_ref().is_none_or(Ledger::idle)
+        let idle = self.coordinator.as_ref().is_none_or(CheckpointCoordinator::idle);
+        self.in_flight.is_empty() && (self.stopping.last_sealed() || self.exhausted()) && idle
     }
 
     fn has_room(&self) -> bool {
-        let uncomputed = self.batches.iter().filter(|b| !b.computed).count();
-        let unclosed = self.batches.iter().filter(|b| !b.closed).count();
         let ahead = if self.back_to_back() { SEALS_AHEAD } else { 1 };
-        unclosed < ahead
-            && uncomputed < self.config.in_flight + ahead - 1
-            && self.batches.len() < UNWRITTEN
+        self.in_flight.has_room(ahead, self.config.in_flight)
             && self.waiting.values().all(|bytes| *bytes < self.config.batch_bytes as u64)
     }
 
+    /// How long to wait for the next event.
     fn wait(&mut self) -> Duration {
-        if let Some(left) = self.ready.and_then(|ready| ready.checked_duration_since(Instant::now())) {
-            return left.clamp(Duration::from_millis(1), DISCOVERY);
+        let idle = sources::DISCOVERY;
+        if let Some(left) = self.stopping.drain_left() {
+            return left.clamp(Duration::from_millis(1), idle);
         }
-        if self.stop || self.back_to_back() || !self.has_room() {
-            return DISCOVERY;
+        if self.stopping.requested() || self.back_to_back() || !self.has_room() {
+            return idle;
         }
-        self.time.until(self.next.millis()).min(DISCOVERY)
+        self.time.until(self.next.millis()).min(sources::DISCOVERY)
     }
 
     fn seal_if_due(&mut self) -> Result<()> {
-        while !self.ended && !self.exhausted() && self.has_room() {
+        while !self.stopping.last_sealed() && !self.exhausted() && self.has_room() {
             if let Some(record) = self.replay.pop_front() {
-                self.again(record);
-            } else if self.stop && self.back_to_back() {
-                self.ended = true;
+                self.replay_batch(record);
+            } else if self.stopping.requested() && self.back_to_back() {
+                self.stopping.seal_last();
             } else if let Some(plan) = self.given.as_mut().and_then(VecDeque::pop_front) {
                 let after = self.given.as_ref().and_then(|g| g.front());
                 let run = after.map_or(0, |p| (p.time.millis() - plan.time.millis()) / self.config.interval.millis() - 1);
-                self.next = plan.time;
-                self.seal(run as u32, plan.ranges, false, None);
+                self.seal(BatchSpan { first: plan.time, overdue: run as u32 }, plan.ranges, false, None);
             } else {
                 let now = self.time.now();
-                if self.stop && !self.ready() || !self.stop && !self.back_to_back() && now < self.next.millis() {
+                let stop = self.stopping.requested();
+                if stop && !self.drained() || !stop && !self.back_to_back() && now < self.next.millis() {
                     return Ok(());
                 }
                 let overdue = now.saturating_sub(self.next.millis()) / self.config.interval.millis();
-                let run = if self.stop || self.back_to_back() { 0 } else { overdue as u32 };
-                let pieces = self.pieces()?;
-                self.ended = self.stop && !self.enumerators().any(|e| e.has_pending());
-                self.seal(run, pieces, true, None);
+                let overdue = if stop || self.back_to_back() { 0 } else { overdue as u32 };
+                let ranges = self.sources.plan(&mut self.rates)?;
+                if stop && !self.sources.has_pending() {
+                    self.stopping.seal_last();
+                }
+                self.seal(BatchSpan { first: self.next, overdue }, ranges, true, None);
             }
         }
         Ok(())
     }
 
-    fn enumerators(&mut self) -> impl Iterator<Item = &mut Box<dyn SplitEnumerator>> {
-        self.kit.sources.iter_mut().filter_map(|half| half.enumerator.as_mut())
+    /// Whether a graceful stop can go on to the last batches.
+    fn drained(&mut self) -> bool {
+        self.stopping.drained(|| self.sources.begin_drain())
     }
 
-    /// Whether a graceful stop can go on to the last batches. Says so to the sources when it is first asked.
-    fn ready(&mut self) -> bool {
-        let ready = match self.ready {
-            Some(ready) => ready,
-            None => Instant::now() + self.enumerators().map(|e| e.begin_drain()).max().unwrap_or_default(),
-        };
-        self.ready = Some(ready);
-        Instant::now() >= ready
-    }
-
-    /// What the sources plan for the next batch.
-    fn pieces(&mut self) -> Result<Vec<Range>> {
-        let mut ranges = Vec::new();
-        self.split_ids.batch();
-        for source in 0..self.kit.sources.len() {
-            let half = &mut self.kit.sources[source];
-            let Some(enumerator) = &mut half.enumerator else { continue };
-            let planned = enumerator.plan()?;
-            let trouble = enumerator.health().err();
-            note(&mut self.trouble, (usize::MAX, source as u32), trouble.map(|t| format!("{}: {t}", half.name)));
-            for range in planned {
-                self.kit.sources[source].check(&range.split)?;
-                let split_id = self.split_id(source as u32, &range.split, None);
-                ranges.push(Range::new(source as u32, split_id, range));
-            }
-        }
-        Ok(ranges)
-    }
-
-    /// A batch of before the restart, with the ranges it had. What nobody can send again is lost, which is said.
-    fn again(&mut self, record: PlanRecord) {
+    /// Seals a batch of the previous run with the ranges it had. Received records cannot be read again: they are lost.
+    fn replay_batch(&mut self, record: PlanRecord) {
         crate::core::fault::point(crate::core::fault::FaultPoint::ReplayBefore);
-        let PlanRecord { plan, run, fill } = record;
-        self.next = plan.time;
+        let span = record.span();
+        let PlanRecord { plan, fill, .. } = record;
         let (lost, ranges): (Vec<Range>, Vec<Range>) = plan.ranges.iter().cloned().partition(|r| !r.split.replayable());
         for r in lost.iter().filter(|r| r.from < r.until) {
             let (from, records) = (r.split.name(), r.until - r.from);
             tracing::warn!("batch {}: {records} records received from {from} were lost when the job ended", plan.time);
         }
-        for r in ranges.iter().filter(|r| r.split.read_at_once()) {
-            self.send(Order::Assign { source: r.source, split_id: r.split_id, split: r.split.clone(), from: None });
-        }
+        self.sources.assign_files(&ranges);
         let ranges = without(ranges, plan.time, &self.losses);
-        self.seal(run, ranges, false, Some((plan, fill)));
+        self.seal(span, ranges, false, Some((plan, fill)));
         if self.replay.is_empty() && self.given.is_none() {
-            self.send(Order::Live);
+            self.workers.send(Command::Live);
         }
     }
 
-    fn seal(&mut self, run: u32, pieces: Vec<Range>, live: bool, replayed: Option<(Plan, bool)>) {
-        let time = self.next;
-        let end = (0..run).fold(time, |t, _| self.config.interval.after(t));
+    fn seal(&mut self, span: BatchSpan, ranges: Vec<Range>, live: bool, replayed: Option<(Plan, bool)>) {
+        let BatchSpan { first: time, overdue } = span;
+        let end = span.end(self.config.interval.millis());
         self.next = self.config.interval.after(end);
         let now = self.time.now();
         let late = now.saturating_sub(time.millis());
-        let limits = self.paces.limits(self.next);
+        let limits = self.rates.limits(self.next);
         if live {
-            self.paces.seal(time, Duration::from_millis(now.saturating_sub(end.millis())));
+            self.rates.seal(time, Duration::from_millis(now.saturating_sub(end.millis())));
         }
-        let info = BatchInfo { time, overdue: run, scheduling_delay: Duration::from_millis(late), ..BatchInfo::default() };
-        let rate = self.paces.rate();
+        let info = BatchInfo { time, overdue, scheduling_delay: Duration::from_millis(late), ..BatchInfo::default() };
+        let rate = self.rates.rate();
         self.metrics.update(|s| s.rate = rate);
         self.metrics.tell(|l| l.on_batch_started(&info));
-        let last = self.ended || self.exhausted();
-        let cut = self.ledger.as_ref().and_then(|l| l.due(end, last));
-        if cut.is_some() {
-            let standing = self.standing();
-            if let Some(ledger) = &mut self.ledger {
-                ledger.begun(end, standing);
+        let last = self.stopping.last_sealed() || self.exhausted();
+        let snapshot = self.coordinator.as_ref().and_then(|c| c.due(end, last));
+        if snapshot.is_some() {
+            let sources = self.sources.snapshot();
+            if let Some(coordinator) = &mut self.coordinator {
+                coordinator.start_snapshot(end, sources);
             }
         }
         let (replayed, fill) = replayed.unzip();
-        self.batches.push_back(Batch {
-            info,
-            end,
-            run,
-            fill: fill.unwrap_or(self.config.runtime.catch_up == CatchUp::Fill),
-            replayed,
-            cut,
-            unsealed: self.kit.sources.len() * self.config.peers(),
-            ranges: Vec::new(),
-            lost: Vec::new(),
-            began: Instant::now(),
-            closed: false,
-            computed: false,
-            out: 0,
-        });
-        self.send(Order::Seal { time, run, pieces, live, last: self.ended, limits });
-    }
-
-    /// What sources want back after a restart, now that the batch of a checkpoint is planned.
-    fn standing(&self) -> Standing {
-        let memory =
-            |(i, half): (usize, &SourceHalf)| Some((crate::job::recovery::memory_of(i), half.enumerator.as_ref()?.snapshot()));
-        let memory = self.kit.sources.iter().enumerate().filter_map(memory).filter(|(_, m)| !m.is_empty()).collect();
-        Standing { split_ids: self.split_ids.given(), memory }
+        let fill = fill.unwrap_or(self.config.runtime.catch_up == CatchUp::Fill);
+        let unsealed = self.sources.count() * self.config.peers();
+        let mut batch = Batch::new(info, span, end, unsealed);
+        (batch.fill, batch.replayed, batch.snapshot) = (fill, replayed, snapshot);
+        self.in_flight.push(batch);
+        let last = self.stopping.last_sealed();
+        self.workers.send(Command::Seal { span, ranges, live, last, limits });
     }
 
     fn close_if_sealed(&mut self) -> Result<()> {
-        let mut orders = Vec::new();
-        for b in self.batches.iter_mut().skip_while(|b| b.closed) {
-            if b.unsealed > 0 {
-                break;
-            }
-            b.closed = true;
-            b.ranges.sort_by_key(|r| r.split_id);
-            let replayed = b.replayed.is_some();
-            let ranges = std::mem::take(&mut b.ranges);
-            let plan = b.replayed.take().unwrap_or(Plan { time: b.info.time, ranges, shown: true });
-            b.ranges = plan.ranges.clone();
-            b.info.ranges = plan.ranges.iter().map(Into::into).collect();
-            b.info.lost = b.lost.iter().map(Into::into).collect();
-            let record = PlanRecord { plan, run: b.run, fill: b.fill };
-            let stamp = self.ledger.as_mut().map(|l| l.planned(&record, replayed, &b.lost)).transpose()?;
-            self.paces.closed(b.info.time);
-            self.metrics.tell(|l| l.on_batch_planned(&b.info));
-            orders.push(Order::Close { plan: record.plan, run: b.run, fill: b.fill, cut: b.cut, stamp });
-        }
-        for order in orders {
-            self.send(order);
+        while let Some(batch) = self.in_flight.next_to_close() {
+            let replayed = batch.replayed.is_some();
+            let record = batch.close();
+            let lost = &batch.lost;
+            let stamp = self.coordinator.as_mut().map(|c| c.log_plan(&record, replayed, lost)).transpose()?;
+            self.rates.closed(batch.info.time);
+            self.metrics.tell(|l| l.on_batch_planned(&batch.info));
+            self.workers.send(Command::Close { record, snapshot: batch.snapshot, stamp });
         }
         Ok(())
     }
 
-    /// Every output is through a batch with these ranges.
-    fn tell_sources(&mut self, ranges: &[Range]) {
-        for of_one in ranges.chunk_by(|a, b| a.source == b.source) {
-            if let Some(enumerator) = &mut self.kit.sources[of_one[0].source as usize].enumerator {
-                enumerator.on_committed(&of_one.iter().map(Range::split_range).collect::<Vec<_>>());
+    /// Takes an event, and completes the batches that every output has written.
+    fn take(&mut self, event: Event) -> Result<()> {
+        match event {
+            Event::Sealed { worker, source, time, ranges, lost, records, lag, trouble, waiting } => {
+                self.rates.sealed(source, time, records, &ranges, lag);
+                self.sources.set_trouble(worker, source, trouble);
+                self.in_flight.sealed(time, ranges, lost, records);
+                self.waiting.insert(worker / self.config.runtime.workers as usize, waiting);
+                let (lag, trouble) = (self.rates.lag(), self.sources.trouble());
+                self.metrics.update(|s| (s.lag, s.trouble) = (lag, trouble));
             }
-        }
-    }
-
-    fn waits(&mut self, process: usize, bytes: u64) {
-        self.waiting.insert(process, bytes);
-        let all = self.waiting.values().sum();
-        self.metrics.update(|s| s.waiting_bytes = all);
-    }
-
-    pub(crate) fn take(&mut self, report: Report) -> Result<()> {
-        match report {
-            Report::Sealed { worker, source, time, ranges, lost, records, lag, trouble, waiting } => {
-                self.paces.sealed(source, time, records, &ranges, lag);
-                let name = &self.kit.sources[source as usize].name;
-                note(&mut self.trouble, (worker, source), trouble.map(|t| format!("{name}: {t}")));
-                if let Some(b) = self.batches.iter_mut().find(|b| b.info.time == time) {
-                    b.ranges.extend(ranges);
-                    b.lost.extend(lost);
-                    b.info.records += records;
-                    b.unsealed -= 1;
+            Event::Computed { before } => {
+                self.rates.computed(before);
+                self.in_flight.computed(before);
+            }
+            Event::Written { process, time, waiting, ago, worked } => {
+                if let Some(first) = self.in_flight.written(time) {
+                    self.rates.written(process, first, ago, worked);
                 }
-                self.waits(worker / self.config.runtime.workers as usize, waiting);
-                let (lag, trouble) = (self.paces.lag(), &self.trouble);
-                self.metrics.update(|s| {
-                    s.lag = lag;
-                    s.trouble = trouble.values().cloned().collect::<BTreeSet<_>>().into_iter().collect();
-                });
+                self.waiting.insert(process, waiting);
             }
-            Report::Computed { before } => {
-                self.paces.computed(before);
-                self.batches.iter_mut().filter(|b| b.closed && b.end < before).for_each(|b| b.computed = true);
-            }
-            Report::Out { process, time, waiting, ago, worked } => {
-                if let Some(b) = self.batches.iter_mut().find(|b| b.end == time) {
-                    b.out += 1;
-                    self.paces.out(process, b.info.time, ago, worked);
-                }
-                self.waits(process, waiting);
-            }
-            Report::Pieces { worker, time, written } => {
-                if let Some(ledger) = &mut self.ledger {
-                    ledger.pieces(worker, time, written)?;
+            Event::Snapshot { worker, time, written } => {
+                if let Some(coordinator) = &mut self.coordinator {
+                    coordinator.snapshot_written(worker, time, written)?;
                 }
             }
-            Report::Ready { progress } => {
+            Event::SinksReady { progress } => {
                 self.progress.extend(progress);
                 self.unready -= 1;
             }
-            Report::Stop { graceful } => {
-                self.stop = true;
-                self.aborted |= !graceful;
-            }
+            Event::Stop { graceful } => self.stopping.request(graceful),
         }
-        while self.batches.front().is_some_and(|b| b.computed && b.out >= self.kit.writers) {
-            let mut b = self.batches.pop_front().expect("just looked at");
-            b.info.processing_time = b.began.elapsed();
-            self.paces.through(b.info.time);
-            self.metrics.update(|s| {
-                s.batches += 1 + b.run as u64;
-                s.records += b.info.records;
-                s.lost += b.info.lost.iter().map(|r| (r.until - r.from) as u64).sum::<u64>();
-                s.last = Some(b.info.clone());
-            });
-            self.metrics.tell(|l| l.on_batch_completed(&b.info));
-            if let Some(ledger) = &mut self.ledger {
-                ledger.out(b.end)?;
-            }
-            self.tell_sources(&b.ranges);
+        while let Some(batch) = self.in_flight.pop_written(self.inputs.writers) {
+            self.complete(batch)?;
         }
-        let in_flight = self.batches.iter().filter(|b| b.closed).count();
-        self.metrics.update(|s| s.in_flight = in_flight);
+        let (in_flight, waiting) = (self.in_flight.closed(), self.waiting.values().sum());
+        self.metrics.update(|s| (s.in_flight, s.waiting_bytes) = (in_flight, waiting));
         Ok(())
     }
-}
 
-fn note<K: Ord, V>(map: &mut BTreeMap<K, V>, key: K, value: Option<V>) {
-    match value {
-        Some(v) => drop(map.insert(key, v)),
-        None => drop(map.remove(&key)),
+    /// Every output has written this batch.
+    fn complete(&mut self, mut b: Batch) -> Result<()> {
+        b.info.processing_time = b.elapsed();
+        self.rates.completed(b.info.time);
+        self.metrics.update(|s| {
+            s.batches += 1 + u64::from(b.span.overdue);
+            s.records += b.info.records;
+            s.lost += b.info.lost.iter().map(|r| (r.until - r.from) as u64).sum::<u64>();
+            s.last = Some(b.info.clone());
+        });
+        self.metrics.tell(|l| l.on_batch_completed(&b.info));
+        if let Some(coordinator) = &mut self.coordinator {
+            coordinator.committed(b.end)?;
+        }
+        self.sources.committed(&b.ranges);
+        Ok(())
     }
 }

@@ -5,15 +5,15 @@ use std::sync::{Mutex, OnceLock, Weak};
 use signal_hook::consts::{SIGINT, SIGTERM};
 use signal_hook::iterator::Signals;
 
-use crate::core::plan::Report;
-use crate::job::worker::{Shared, lock};
+use crate::job::protocol::Event;
+use crate::job::shared::{JobState, lock};
 
 /// The jobs of this process that want to hear of signals.
-static JOBS: Mutex<Vec<(Weak<Shared>, bool)>> = Mutex::new(Vec::new());
+static JOBS: Mutex<Vec<(Weak<JobState>, bool)>> = Mutex::new(Vec::new());
 static LISTENING: OnceLock<bool> = OnceLock::new();
 
 /// From here on, signals stop this job.
-pub(crate) fn stop_on_signals(job: &std::sync::Arc<Shared>) {
+pub(crate) fn stop_on_signals(job: &std::sync::Arc<JobState>) {
     let mut jobs = lock(&JOBS);
     jobs.retain(|(j, _)| j.strong_count() > 0);
     jobs.push((std::sync::Arc::downgrade(job), false));
@@ -25,7 +25,7 @@ pub(crate) fn stop_on_signals(job: &std::sync::Arc<Shared>) {
             crate::cluster::parent_process::follow();
             signals.forever().for_each(heard);
         };
-        std::thread::Builder::new().name("tidemill signals".into()).spawn(listen).is_ok()
+        std::thread::Builder::new().name("tm-signals".into()).spawn(listen).is_ok()
     });
 }
 
@@ -34,7 +34,7 @@ fn heard(signal: i32) {
     for (job, asked) in lock(&JOBS).iter_mut() {
         if let Some(job) = job.upgrade() {
             running = true;
-            job.post(Report::Stop { graceful: !std::mem::replace(asked, true) });
+            job.post(Event::Stop { graceful: !std::mem::replace(asked, true) });
         }
     }
     // No job: the signal means what it means without us.

@@ -17,24 +17,28 @@ use timely::scheduling::Activator;
 
 use crate::api::context::{Graph, Outbox, Port, SourceHalf, StreamingContext};
 use crate::api::dstream::DStream;
+use crate::checkpoint::PlanRecord;
 use crate::connector::source::{Emit, MaxRate, Sealed, Source, SourceReader, Waker};
 use crate::core::data::{Data, PartitionId, Rows};
 use crate::core::error::{Error, Result};
-use crate::core::plan::{Limits, Order, Plan, Range, Report, Split, SplitRange, Tick};
+use crate::core::plan::{BatchSpan, Limits, Plan, Range, Split, SplitRange};
 use crate::core::time::{BatchTime, Interval};
 use crate::engine::flow::{RowStream, VecStream};
 use crate::engine::operator_id::OperatorId;
+use crate::engine::tick::Tick;
+use crate::job::protocol::Command;
+use crate::job::protocol::Event;
 
 /// Orders on their way to one operator.
 #[derive(Clone)]
 struct Queue {
-    orders: Rc<RefCell<VecDeque<Order>>>,
+    commands: Rc<RefCell<VecDeque<Command>>>,
     activator: Rc<Activator>,
 }
 
 impl Port for Queue {
-    fn order(&self, order: &Order) {
-        self.orders.borrow_mut().push_back(order.clone());
+    fn command(&self, command: &Command) {
+        self.commands.borrow_mut().push_back(command.clone());
         self.activator.activate();
     }
 }
@@ -43,7 +47,7 @@ impl Queue {
     fn new(scope: Scope<'_, BatchTime>, address: Rc<[usize]>) -> Self {
         let activator = Rc::new(scope.activator_for(address));
         activator.activate();
-        Queue { orders: Rc::default(), activator }
+        Queue { commands: Rc::default(), activator }
     }
 }
 
@@ -57,25 +61,25 @@ pub(crate) fn ticks<'s>(scope: Scope<'s, BatchTime>, interval: Interval) -> (Vec
     builder.build(move |mut caps| {
         let mut cap = caps.pop();
         move |_| {
-            while let Some(order) = queue.orders.borrow_mut().pop_front() {
-                match (order, cap.as_mut()) {
-                    (Order::Open { time, .. }, Some(cap)) => cap.downgrade(&time),
-                    (Order::Restore { time: Some(time), .. }, Some(cap)) => {
+            while let Some(command) = queue.commands.borrow_mut().pop_front() {
+                match (command, cap.as_mut()) {
+                    (Command::Open { time, .. }, Some(cap)) => cap.downgrade(&time),
+                    (Command::Restore { time: Some(time), .. }, Some(cap)) => {
                         cap.downgrade(&time);
                         let plan = Plan { time, ..Plan::default() };
                         let tick = Arc::new(Tick { plan, restored: true, ..Tick::default() });
                         out.activate().session_with_builder(&*cap).give_container(&mut vec![tick]);
                     }
-                    (Order::Close { plan, run, fill, cut, stamp }, Some(cap)) => {
+                    (Command::Close { record: PlanRecord { plan, run, fill }, snapshot, stamp }, Some(cap)) => {
                         let mut out = out.activate();
                         for (left, plan) in (0..=run).rev().zip(with_overdue(plan, run, fill, interval)) {
                             cap.downgrade(&plan.time);
-                            let tick = Tick { plan, stamp, restored: false, cut: cut.filter(|_| left == 0) };
+                            let tick = Tick { plan, stamp, restored: false, snapshot: snapshot.filter(|_| left == 0) };
                             out.session_with_builder(&*cap).give_container(&mut vec![Arc::new(tick)]);
                         }
                         cap.downgrade(&interval.after(*cap.time()));
                     }
-                    (Order::End, _) => cap = None,
+                    (Command::End, _) => cap = None,
                     _ => {}
                 }
             }
@@ -98,8 +102,7 @@ fn with_overdue(plan: Plan, run: u32, fill: bool, interval: Interval) -> impl It
 
 /// A batch that is to be sealed.
 struct Job {
-    time: BatchTime,
-    run: u32,
+    span: BatchSpan,
     /// Ranges of this worker that are still to be read, with their split ids.
     given: VecDeque<(u32, SplitRange)>,
     live: bool,
@@ -160,15 +163,15 @@ impl<T: Data> Input<T> {
         }
     }
 
-    fn order(&mut self, order: Order) -> Result<()> {
-        match order {
-            Order::Assign { source, split_id, split, from }
+    fn command(&mut self, command: Command) -> Result<()> {
+        match command {
+            Command::Assign { source, split_id, split, from }
                 if source == self.source && split_id as usize % self.peers == self.worker =>
             {
                 self.reader.assign(split_id, &split, from)?;
                 self.splits.insert(split_id, split);
             }
-            Order::Open { time, live, mut limits } => {
+            Command::Open { time, live, mut limits } => {
                 if let Some(open) = &mut self.open {
                     open.downgrade(&time);
                 }
@@ -176,18 +179,18 @@ impl<T: Data> Input<T> {
                 let limits = limits.remove(&self.source).unwrap_or_default().capped(self.max_rate.first_batch);
                 self.reader.limit(limits.capped(quota(self.max_rate.per_second, time, self.interval)));
             }
-            Order::Seal { time, run, pieces, live, last, mut limits } => {
+            Command::Seal { span, ranges, live, last, mut limits } => {
                 let mine = |r: &Range| r.source == self.source && r.split_id as usize % self.peers == self.worker;
-                let given = pieces.iter().filter(|r| mine(r)).map(|r| (r.split_id, r.split_range())).collect();
+                let given = ranges.iter().filter(|r| mine(r)).map(|r| (r.split_id, r.split_range())).collect();
                 let limits = limits.remove(&self.source).unwrap_or_default();
-                self.jobs.push_back(Job { time, run, given, live, last, limits });
+                self.jobs.push_back(Job { span, given, live, last, limits });
             }
-            Order::Live => self.live = true,
-            Order::Close { .. } => {
+            Command::Live => self.live = true,
+            Command::Close { .. } => {
                 crate::core::fault::point(crate::core::fault::FaultPoint::Close);
                 drop(self.sealed.pop_front());
             }
-            Order::End => self.open = None,
+            Command::End => self.open = None,
             _ => {}
         }
         Ok(())
@@ -244,16 +247,16 @@ impl<T: Data> Input<T> {
         let job = self.jobs.pop_front().expect("a job that is finished");
         let open = self.open.as_mut().expect("a batch is open");
         self.sealed.push_back(open.clone());
-        let next = (0..=job.run).fold(job.time, |t, _| self.interval.after(t));
-        // After the last batch nothing is read: it would be in no plan, and be lost at the end of the job.
+        let next = self.interval.after(job.span.end(self.interval.millis()));
+        // Behind the last batch nothing is read: it would be in no plan, and leave with the end of the job.
         self.ended |= job.last;
         open.downgrade(&next);
         self.bytes = 0;
         self.reader.limit(job.limits.capped(quota(self.max_rate.per_second, next, self.interval)));
-        self.outbox.send(Report::Sealed {
+        self.outbox.send(Event::Sealed {
             worker: self.worker,
             source: self.source,
-            time: job.time,
+            time: job.span.first,
             ranges: std::mem::take(&mut self.ranges),
             lost,
             records: std::mem::take(&mut self.records),
@@ -424,8 +427,8 @@ fn source_operator<'s, S: Source>(graph: &Rc<Graph<'s>>, site: &OperatorId, numb
             site.enter(state.open.as_ref().map(|c| *c.time()));
             let mut out = out.activate();
             let mut step = || -> Result<bool> {
-                while let Some(order) = queue.orders.borrow_mut().pop_front() {
-                    state.order(order)?;
+                while let Some(command) = queue.commands.borrow_mut().pop_front() {
+                    state.command(command)?;
                 }
                 state.work(&mut |cap, mut rows| {
                     if !rows.rows.is_empty() {

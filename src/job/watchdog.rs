@@ -1,47 +1,23 @@
-//! The watchdog of a process: says when a worker is stuck, and does not let it hold up the end of a job that has failed.
+//! The watchdog of a process: reports a worker that is stuck, and ends a failed job in spite of it.
 //!
-//! A long batch is no fault, so a worker that does not come back from a step is a warning, and an error only where
-//! `--stuck-timeout` says so. Time counts only while this process itself runs: a pause of all of it is nobody's fault here.
+//! A long batch is not a fault: a worker that does not come back from a step is a warning. It is an error only after
+//! `--stuck-timeout`. Time counts only while this process runs: a pause of the whole process is not a worker's fault.
 
-use std::sync::atomic::{AtomicU64, Ordering};
-use std::sync::{Arc, Condvar, Mutex};
+use std::sync::Arc;
+use std::sync::atomic::Ordering;
 use std::time::{Duration, Instant};
 
 use crate::api::config::RuntimeArgs;
-use crate::core::error::{Error, Result};
-use crate::engine::operator_id::CurrentOperator;
-use crate::job::run::Summary;
-use crate::job::worker::{Shared, lock};
+use crate::core::error::Error;
+use crate::job::shared::{End, JobState, Watched, lock};
 
-/// How often the workers are looked at; they step ten times a second if there is nothing to do.
+/// Time between two checks. An idle worker steps ten times a second.
 const TICK: Duration = Duration::from_millis(250);
-/// How long a failed job has to end by itself, beyond the heartbeat timeout.
+/// How long a failed job may take to end by itself, beyond the heartbeat timeout.
 const LEAVE: Duration = Duration::from_secs(5);
 
-/// The end of a job, and the bell that rings then.
-pub(crate) type End = Arc<(Mutex<Option<Result<Summary>>>, Condvar)>;
-
-/// One worker of this process, as others see it.
-pub(crate) struct Watched {
-    worker: usize,
-    steps: AtomicU64,
-    spot: Arc<CurrentOperator>,
-}
-
-impl Watched {
-    /// The calling thread is a worker.
-    pub fn here(worker: usize) -> Arc<Watched> {
-        Arc::new(Watched { worker, steps: AtomicU64::new(0), spot: CurrentOperator::here() })
-    }
-
-    /// It has come back from a step.
-    pub fn step(&self) {
-        self.steps.fetch_add(1, Ordering::Relaxed);
-    }
-}
-
-/// What is known of a worker.
-struct Seen {
+/// What the watchdog knows of a worker.
+struct Observed {
     watched: Arc<Watched>,
     steps: u64,
     /// How long it has been in one step.
@@ -49,8 +25,8 @@ struct Seen {
     warned: bool,
 }
 
-impl Seen {
-    fn look(&mut self, passed: Duration) {
+impl Observed {
+    fn check(&mut self, passed: Duration) {
         let steps = self.watched.steps.load(Ordering::Relaxed);
         if steps == self.steps {
             self.still += passed;
@@ -65,9 +41,9 @@ impl Seen {
     }
 }
 
-/// Watches until the job has ended, or is left behind.
-pub(super) fn watch(shared: &Shared, end: &End, limits: &RuntimeArgs) {
-    let mut all: Vec<Seen> = Vec::new();
+/// Watches until the job has ended, or is abandoned.
+pub(super) fn watch(shared: &JobState, end: &End, limits: &RuntimeArgs) {
+    let mut all: Vec<Observed> = Vec::new();
     let mut failed = Duration::ZERO;
     let mut looked = Instant::now();
     loop {
@@ -82,10 +58,10 @@ pub(super) fn watch(shared: &Shared, end: &End, limits: &RuntimeArgs) {
         let now = shared.watched();
         all.retain(|s| now.iter().any(|w| Arc::ptr_eq(w, &s.watched)));
         for watched in now.into_iter().filter(|w| !all.iter().any(|s| Arc::ptr_eq(w, &s.watched))).collect::<Vec<_>>() {
-            all.push(Seen { watched, steps: 0, still: Duration::ZERO, warned: false });
+            all.push(Observed { watched, steps: 0, still: Duration::ZERO, warned: false });
         }
         for seen in &mut all {
-            seen.look(passed);
+            seen.check(passed);
             if seen.still >= limits.heartbeat_timeout && !std::mem::replace(&mut seen.warned, true) {
                 tracing::warn!("{}", seen.error());
             }
@@ -97,20 +73,20 @@ pub(super) fn watch(shared: &Shared, end: &End, limits: &RuntimeArgs) {
             failed += passed;
         }
         if failed >= LEAVE + limits.heartbeat_timeout {
-            return leave(shared, end, &all);
+            return abandon(shared, end, &all);
         }
     }
 }
 
-/// The job has failed and does not end: whoever waits for it is told, and its threads are left to themselves.
-fn leave(shared: &Shared, end: &End, all: &[Seen]) {
+/// The job has failed and does not end: its handle gets the failure, and its threads are left behind.
+fn abandon(shared: &JobState, end: &End, all: &[Observed]) {
     for stuck in all.iter().filter(|s| s.still >= LEAVE) {
         tracing::warn!("left behind: {}", stuck.error());
     }
     let mut over = lock(&end.0);
-    // Only now the reason is taken: a job that has just ended by itself is to find it.
+    // The failure is taken under the lock: a job that ends by itself at this moment must find it.
     if over.is_none() {
-        let why = shared.why().unwrap_or_else(|| Error::bug("the job has failed without an error"));
+        let why = shared.take_failure().unwrap_or_else(|| Error::bug("the job has failed, and does not end"));
         shared.abandon();
         *over = Some(Err(why));
         end.1.notify_all();
@@ -120,17 +96,18 @@ fn leave(shared: &Shared, end: &End, all: &[Seen]) {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::job::shared::Summary;
 
     #[test]
     fn the_reason_of_a_failure_goes_to_who_ends_the_job() {
-        let (shared, end) = (Shared::new(), End::default());
+        let (shared, end) = (JobState::new(), End::default());
         shared.fail(Error::Cluster("a socket broke".into()));
         *lock(&end.0) = Some(Ok(Summary::default()));
-        leave(&shared, &end, &[]);
+        abandon(&shared, &end, &[]);
         assert!(shared.failed() && !shared.abandoned(), "it has ended by itself, and has not been told why yet");
         *lock(&end.0) = None;
-        leave(&shared, &end, &[]);
+        abandon(&shared, &end, &[]);
         let told = lock(&end.0).take().unwrap().unwrap_err().to_string();
-        assert!(told.contains("a socket broke") && shared.abandoned() && !shared.failed(), "{told}");
+        assert!(told.contains("a socket broke") && shared.abandoned() && shared.take_failure().is_none(), "{told}");
     }
 }

@@ -5,45 +5,12 @@ use std::sync::Arc;
 
 use crate::api::config::Config;
 use crate::api::context::StreamingContext;
-use crate::checkpoint::{Again, Directory, StateId};
 use crate::connector::console::write_stdout;
 use crate::core::clock::Clock;
-use crate::core::data::encoded;
 use crate::core::error::{BoxError, Error, Result};
-use crate::core::plan::{Order, RunId};
-use crate::job::checkpoint_coordinator::{Resumed, fits};
-use crate::job::planner::Planner;
-use crate::job::run::{JobHandle, begin};
-use crate::job::snapshotter::Restore;
+use crate::job::handle::JobHandle;
+use crate::job::run::launch;
 use crate::replay::request::{Capture, CapturedRows, Replay};
-
-impl Planner {
-    /// Finds the batches in the directory and tells the workers what to load. The directory is only read.
-    pub(crate) fn resume_replay(&mut self, replay: &Replay, program: &[StateId]) -> Result<Resumed> {
-        let directory = Directory::open(&replay.dir)?;
-        let interval = self.config.interval;
-        directory.belongs_to(&self.config.name, interval.duration())?;
-        let Again { directory, checkpoint, positions, plans, losses } = directory.again(replay.from, replay.to, replay.anew)?;
-        if checkpoint.is_none() && replay.verify && !replay.anew {
-            let what = format!("no checkpoint is from before {} ({} ms)", replay.from, replay.from.millis());
-            let remedy = "there is nothing to compare with what is computed anew; begin later";
-            return Err(Error::checkpoint(replay.dir.display().to_string(), format!("{what}: {remedy}")));
-        }
-        if let Some(manifest) = &checkpoint {
-            fits(manifest, program, self.config.runtime.drop_state)?;
-        }
-        let time = checkpoint.as_ref().map(|m| m.time);
-        let split_ids = checkpoint.as_ref().map_or(0, |m| m.split_ids);
-        let saved = checkpoint.into_iter().flat_map(|m| m.operators).filter(|o| program.contains(&o.id));
-        let states = saved.map(|o| (o.id.name, o.groups)).collect();
-        let run = RunId { directory: directory.0, generation: 0 };
-        self.split_ids.go_on(split_ids);
-        self.send(Order::Restore { time, run, what: encoded(&Restore { lease: None, states }) });
-        tracing::info!(checkpoint = time.unwrap_or_default().millis(), batches = plans.len(), "runs again, nothing is saved");
-        let planned = plans.last().map_or(replay.to, |p| p.end(interval.millis()));
-        Ok(Resumed { known: true, time, positions, split_ids, replay: plans.into(), losses, planned, ..Resumed::default() })
-    }
-}
 
 /// Runs the batches twice: with states computed from the first batch on, then with those of the checkpoint before the batches.
 /// Rows of outputs must be the same, or the second job ends with the first difference.
@@ -59,9 +26,9 @@ where
         Arc::new(Config { replay: Some(replay), ..config.clone() })
     };
     let (anew, kept) = (Capture::default(), Capture::default());
-    begin(told(true, &anew), Clock::System, build.clone(), Ok)?.await_termination()?;
+    launch(told(true, &anew), Clock::System, build.clone(), Ok)?.await_termination()?;
     let (from, to) = (replay.from, replay.to);
-    begin(told(false, &kept), Clock::System, build, move |summary| {
+    launch(told(false, &kept), Clock::System, build, move |summary| {
         let (kept, anew) = (kept.take(), anew.take());
         let rows = compare(&kept, &anew)?;
         let outputs: BTreeSet<&str> = kept.keys().map(|(_, output)| output.as_str()).collect();

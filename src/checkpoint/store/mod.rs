@@ -13,7 +13,6 @@ use std::fmt::Debug;
 use std::path::Path;
 use std::sync::Arc;
 
-use crate::api::config::url;
 use crate::core::error::{Error, Result};
 
 /// The folders of a checkpoint directory.
@@ -131,6 +130,14 @@ pub(crate) fn look(dir: &Path) -> Result<Arc<dyn Store>> {
 /// What has more bytes than any file of ours is none of them.
 fn too_long(name: &str, bytes: u64, limit: u64) -> Error {
     Error::damaged(name, format!("it has {bytes} bytes, and no such file has more than {limit}"))
+}
+
+/// Whether a directory is in an object store: what has a scheme in front, as in `s3://bucket/prefix`.
+pub(crate) fn url(dir: &Path) -> Option<&str> {
+    let text = dir.to_str()?;
+    let (scheme, _) = text.split_once("://")?;
+    let known = !scheme.is_empty() && scheme.chars().all(|c| c.is_ascii_alphanumeric() || "+-.".contains(c));
+    known.then_some(text)
 }
 
 #[cfg(feature = "object-store")]

@@ -9,6 +9,7 @@ use std::time::{Duration, Instant};
 
 use timely::WorkerConfig;
 
+use super::super::failure::FailureLatch;
 use super::super::handshake::Peers;
 use super::super::run::execute;
 use super::handshake::LONG;
@@ -88,7 +89,11 @@ fn start_with(network: &Arc<Network>, variant: &'static str, heartbeat: Duration
         let to_other = |stream| if process == 0 { vec![None, Some(stream)] } else { vec![Some(stream), None] };
         let (data, link, addresses) = (to_other(data), to_other(link), addresses.clone());
         let peers = Peers { process, workers: WORKERS, addresses, data, link, heartbeat, door: None };
-        thread::spawn(move || execute(peers, WorkerConfig::default(), move |w, latch| job(w, latch, variant, process)))
+        thread::spawn(move || {
+            execute(peers, WorkerConfig::default(), &Arc::new(FailureLatch::new()), move |w, latch| {
+                job(w, latch, variant, process)
+            })
+        })
     })
 }
 

@@ -10,7 +10,8 @@ use std::time::{Duration, Instant};
 
 use timely::WorkerConfig;
 
-use super::super::handshake::Spec;
+use super::super::failure::FailureLatch;
+use super::super::hello::Spec;
 use super::super::run::execute;
 use super::handshake::{LONG, spec, start, whole};
 use super::run::{WORKERS, job};
@@ -123,7 +124,7 @@ fn d8_strangers_do_not_disturb_a_job_that_runs() {
     let ends = peers.map(|peers| {
         let (process, calls) = (peers.process, run.clone());
         thread::spawn(move || {
-            execute(peers, WorkerConfig::default(), move |w, latch| {
+            execute(peers, WorkerConfig::default(), &Arc::new(FailureLatch::new()), move |w, latch| {
                 let counted = job(w, latch, "clean", process);
                 bothered(&calls);
                 counted

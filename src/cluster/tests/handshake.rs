@@ -8,8 +8,9 @@ use std::time::{Duration, Instant};
 
 use super::super::challenge::{self, Challenge};
 use super::super::frame::{self, MAGIC, PROTOCOL};
-use super::super::handshake::{Peers, Spec, build, connect, fingerprint};
+use super::super::handshake::{Peers, connect};
 use super::super::hello::{Answer, Hello, Kind, Run, Verdict};
+use super::super::hello::{Spec, build, fingerprint};
 use super::super::link::{FailureReport, Frame, Link, LinkEvent};
 use super::{free, has};
 use crate::core::error::Error;

@@ -16,7 +16,8 @@ use timely::dataflow::operators::{Exchange, Input, Inspect, Probe};
 use timely::worker::Worker;
 
 use super::super::failure::FailureLatch;
-use super::super::handshake::{Spec, connect};
+use super::super::handshake::connect;
+use super::super::hello::Spec;
 use super::super::run::execute;
 use super::{free, has};
 use crate::core::error::{Error, Result};
@@ -114,8 +115,11 @@ fn child() {
         limit: Duration::from_secs(30),
         heartbeat: HEARTBEAT,
     };
-    let run = connect(&spec, &AtomicBool::new(false))
-        .and_then(|peers| execute(peers, WorkerConfig::default(), move |worker, latch| job(worker, latch, &variant, process)));
+    let run = connect(&spec, &AtomicBool::new(false)).and_then(|peers| {
+        execute(peers, WorkerConfig::default(), &Arc::new(FailureLatch::new()), move |worker, latch| {
+            job(worker, latch, &variant, process)
+        })
+    });
     match run {
         Ok(counts) => println!("result ok {}", counts.iter().sum::<u64>()),
         Err(error) => println!("result {error}"),
@@ -277,9 +281,11 @@ fn a_peer_that_does_not_end_is_left_behind() {
 fn a_single_process_ends_as_a_cluster_does() {
     use super::super::handshake::Peers;
     let seen = AtomicBool::new(false);
-    let counts = execute(Peers::alone(2), WorkerConfig::default(), |w, latch| job(w, latch, "clean", 0)).unwrap();
+    let counts =
+        execute(Peers::alone(2), WorkerConfig::default(), &Arc::new(FailureLatch::new()), |w, latch| job(w, latch, "clean", 0))
+            .unwrap();
     assert_eq!(counts.iter().sum::<u64>(), 80_000);
-    let error = execute(Peers::alone(2), WorkerConfig::default(), move |worker, latch| {
+    let error = execute(Peers::alone(2), WorkerConfig::default(), &Arc::new(FailureLatch::new()), move |worker, latch| {
         if worker.index() == 1 {
             return Err(Error::Cluster("one of two".into()));
         }
@@ -295,6 +301,9 @@ fn a_single_process_ends_as_a_cluster_does() {
         Ok(())
     });
     assert_eq!(error.unwrap_err().to_string(), "cluster: one of two");
-    let error = execute(Peers::alone(1), WorkerConfig::default(), |_, _| -> Result<()> { panic!("alone") }).unwrap_err();
+    let error = execute(Peers::alone(1), WorkerConfig::default(), &Arc::new(FailureLatch::new()), |_, _| -> Result<()> {
+        panic!("alone")
+    })
+    .unwrap_err();
     has(&error.to_string(), &["worker 0 panicked", "alone"]);
 }

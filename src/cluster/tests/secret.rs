@@ -7,8 +7,7 @@ use std::time::{Duration, Instant};
 
 use super::super::challenge::{self, Challenge, HandshakeError, Reply, Signed};
 use super::super::frame::{self, MAGIC, PROTOCOL};
-use super::super::handshake::Spec;
-use super::super::hello::Hello;
+use super::super::hello::{Hello, Spec};
 use super::super::secret::Secret;
 use super::handshake::{LONG, dial, spec, start, whole};
 use super::{free, has};

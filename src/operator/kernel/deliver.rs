@@ -14,10 +14,10 @@ use crate::api::context::Graph;
 use crate::api::dstream::{DStream, RowOrder, in_order};
 use crate::connector::sink::Distribution;
 use crate::core::data::{Exchange, KEY_GROUPS, PartitionId, Rows, key_group};
-use crate::core::plan::Tick;
 use crate::engine::flow::{Emitter, PendingBatches, Routed, VecStream, batched, by_address, map_containers, route, route_to};
 use crate::engine::operator_id::OperatorId;
 use crate::engine::output::{NewOutput, PartRows, RowQueue};
+use crate::engine::tick::Tick;
 use crate::format::row_text::row_text;
 use crate::operator::kernel::gather::size_of_rows;
 

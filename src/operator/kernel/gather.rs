@@ -9,10 +9,11 @@ use timely::dataflow::Stream;
 use crate::api::dstream::{DStream, RowOrder, in_order};
 use crate::core::data::{Exchange, PartitionId, Rows, encoded, sort_by_encoded};
 use crate::core::error::Error;
-use crate::core::plan::{Plan, Tick};
+use crate::core::plan::Plan;
 use crate::core::time::BatchTime;
 use crate::engine::flow::{Emitter, batched, by_address, route_to};
 use crate::engine::operator_id::OperatorId;
+use crate::engine::tick::Tick;
 
 /// One row in this many is encoded, to estimate the size of a gathered batch.
 const MEASURED: usize = 64;

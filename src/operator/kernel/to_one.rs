@@ -10,10 +10,10 @@ use timely::dataflow::channels::pact::Pipeline;
 
 use crate::api::context::Graph;
 use crate::core::data::Exchange;
-use crate::core::plan::Tick;
 use crate::core::time::BatchTime;
 use crate::engine::flow::{Emitter, PendingBatches, VecStream, batched, route};
 use crate::engine::operator_id::OperatorId;
+use crate::engine::tick::Tick;
 
 /// The first half: `absorb` takes containers on the worker where they are, and `send` makes of each batch's accumulator what goes
 /// to worker 0, few records as a rule.

@@ -116,8 +116,8 @@ impl<K: Key, S: Key> Folds<K, S> {
 }
 
 impl<K: Key, S: Key> KeyedState for Folds<K, S> {
-    fn cut(&mut self, _: BatchTime) -> Changed {
-        Changed { groups: std::mem::take(&mut self.changed), gone: None }
+    fn snapshot(&mut self, _: BatchTime) -> Changed {
+        Changed { groups: std::mem::take(&mut self.changed), expired: None }
     }
 
     fn save(&mut self, group: u64, since: BatchTime) -> Vec<u8> {

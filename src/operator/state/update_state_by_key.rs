@@ -84,8 +84,8 @@ impl<K, S> Default for States<K, S> {
 
 impl<K: Key, S: Exchange> KeyedState for States<K, S> {
     /// The function ran for all keys. Which states have changed shows when they are saved.
-    fn cut(&mut self, _: BatchTime) -> Changes {
-        Changes { groups: ALL, gone: None }
+    fn snapshot(&mut self, _: BatchTime) -> Changes {
+        Changes { groups: ALL, expired: None }
     }
 
     fn save(&mut self, group: u64, _: BatchTime) -> Vec<u8> {

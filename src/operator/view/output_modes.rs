@@ -260,7 +260,7 @@ where
     P: timely::dataflow::channels::pact::ParallelizationContract<BatchTime, Vec<(I::Item, BatchTime, i64)>>,
 {
     let plus_side = u16::from(mode == Mode::Changes);
-    let finish = move |plan: &std::sync::Arc<crate::core::plan::Tick>,
+    let finish = move |plan: &std::sync::Arc<crate::engine::tick::Tick>,
                        mut changes: Vec<(I::Item, i64)>,
                        emit: &mut Emitter<'_, Rows<U>>| {
         items.settle(&mut changes);

@@ -94,9 +94,9 @@ impl<T> Kept<T> {
 }
 
 impl<T: Exchange> KeyedState for Kept<T> {
-    fn cut(&mut self, t: BatchTime) -> Changes {
+    fn snapshot(&mut self, t: BatchTime) -> Changes {
         let gone = BatchTime::from_millis(t.millis().saturating_sub(self.length));
-        Changes { groups: std::mem::take(&mut self.changed), gone: Some(gone) }
+        Changes { groups: std::mem::take(&mut self.changed), expired: Some(gone) }
     }
 
     fn save(&mut self, group: u64, since: BatchTime) -> Vec<u8> {

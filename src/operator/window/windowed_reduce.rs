@@ -13,12 +13,12 @@ use crate::api::view::{Form, View, ViewNode};
 use crate::arrangement::ring::WindowSpec;
 use crate::core::data::{Exchange, FastMap, Key, Rows, encoded};
 use crate::core::error::BoxError;
-use crate::core::plan::Tick;
 use crate::core::time::BatchTime;
 use crate::engine::dictionary::{Dict, Id};
 use crate::engine::flow::collect_batches;
 use crate::engine::operator_id::OperatorId;
 use crate::engine::state::{Changes, Groups, KeyedState};
+use crate::engine::tick::Tick;
 
 /// A way to reduce the panes of one key to one value.
 pub(crate) trait WindowFold<V>: 'static {
@@ -209,10 +209,10 @@ impl<K: Key, V: Key, F: WindowFold<V>, S: Fn(&(K, V)) -> bool> WindowedReduce<K,
 }
 
 impl<K: Key, V: Key, F: WindowFold<V>, S: Fn(&(K, V)) -> bool> KeyedState for WindowedReduce<K, V, F, S> {
-    fn cut(&mut self, t: BatchTime) -> Changes {
+    fn snapshot(&mut self, t: BatchTime) -> Changes {
         self.cut.clear();
         let gone = if F::REMEMBERS { BatchTime::default() } else { self.spec.expired(t) };
-        Changes { groups: std::mem::take(&mut self.changed), gone: Some(gone) }
+        Changes { groups: std::mem::take(&mut self.changed), expired: Some(gone) }
     }
 
     fn save(&mut self, group: u64, since: BatchTime) -> Vec<u8> {
@@ -330,8 +330,8 @@ mod tests {
                 *shown.entry((k, v)).or_insert(0) += n;
             }
             if t <= cut && (cut - t).is_multiple_of(every) {
-                let changes = whole.cut(at(t));
-                pieces.retain(|(cut, ..)| Some(*cut) > changes.gone);
+                let changes = whole.snapshot(at(t));
+                pieces.retain(|(cut, ..)| Some(*cut) > changes.expired);
                 for group in (0..crate::core::data::KEY_GROUPS).filter(|group| changes.groups & (1 << group) != 0) {
                     pieces.push((at(t), group, whole.save(group, at(last))));
                 }

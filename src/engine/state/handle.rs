@@ -1,0 +1,282 @@
+//! The handle of a verb's state on one worker: each batch goes through it, so that a snapshot is of its batch.
+//!
+//! A snapshot is a moment between two batches. Its chunks are saved a key group at a time while the worker has nothing else to do,
+//! and the rest when the next batch is about to change them: batches do not wait for snapshots, nor the other way round.
+
+use std::cell::{Cell, RefCell};
+use std::rc::Rc;
+
+use super::chunk_list::ChunkList;
+use super::{ALL, Groups, KeyedState};
+use crate::core::data::KEY_GROUPS;
+use crate::core::error::{BoxError, Result};
+use crate::core::time::BatchTime;
+use crate::engine::tick::{SnapshotScope, Tick};
+
+/// A verb's state on one worker, as snapshots see it.
+pub(crate) struct StateHandle {
+    state: Rc<RefCell<dyn KeyedState>>,
+    /// Groups that the current snapshot has not saved.
+    due: Cell<Groups>,
+    /// The time of the current snapshot, and that of the previous one; 0: the current one saves everything.
+    current: Cell<BatchTime>,
+    previous: Cell<BatchTime>,
+    /// What the state reported for the current snapshot: see [`Changes::expired`](super::Changes::expired).
+    expired: Cell<Option<BatchTime>>,
+    /// By key group.
+    lists: RefCell<Vec<ChunkList>>,
+    saved: RefCell<Vec<SavedChunk>>,
+}
+
+/// What a snapshot saved.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub(crate) enum SavedChunk {
+    /// The state of a key group. It replaces what this worker saved of the group after `since`. No bytes: nothing of that is left.
+    Chunk { time: BatchTime, group: u64, since: BatchTime, bytes: Vec<u8> },
+    /// All chunks of this operator up to `until` have expired.
+    Expired { time: BatchTime, until: BatchTime },
+}
+
+impl StateHandle {
+    pub fn new(state: Rc<RefCell<dyn KeyedState>>) -> Rc<Self> {
+        Rc::new(StateHandle {
+            state,
+            due: Cell::new(0),
+            current: Cell::default(),
+            previous: Cell::default(),
+            expired: Cell::default(),
+            lists: RefCell::new((0..KEY_GROUPS).map(|_| ChunkList::default()).collect()),
+            saved: RefCell::default(),
+        })
+    }
+
+    /// Does the work of one batch, which may change the state: after an earlier snapshot is saved, before its own starts.
+    pub fn batch<R>(&self, tick: &Tick, work: impl FnOnce() -> R) -> R {
+        while self.step() {}
+        let done = work();
+        if tick.restored {
+            self.current.set(tick.time);
+        }
+        if let Some(scope) = tick.snapshot {
+            let changes = self.state.borrow_mut().snapshot(tick.time);
+            let full = scope == SnapshotScope::Full;
+            self.due.set(if full { ALL } else { changes.groups });
+            self.previous.set(if full { BatchTime::default() } else { self.current.get() });
+            self.current.set(tick.time);
+            self.expired.set(changes.expired);
+            if let Some(until) = changes.expired {
+                self.saved.borrow_mut().push(SavedChunk::Expired { time: tick.time, until });
+                self.lists.borrow_mut().iter_mut().for_each(|list| list.expire(until));
+            }
+        }
+        done
+    }
+
+    /// Saves one group that is due. Returns `false` if there is none.
+    pub fn step(&self) -> bool {
+        let due = self.due.get();
+        if due == 0 {
+            return false;
+        }
+        let group = u64::from(due.trailing_zeros());
+        self.due.set(due & (due - 1));
+        let list = &mut self.lists.borrow_mut()[group as usize];
+        let (time, previous) = (self.current.get(), self.previous.get());
+        let full = previous == BatchTime::default();
+        let deltas = self.has_deltas();
+        let since = if deltas && !full { list.since(group, previous) } else { BatchTime::default() };
+        let bytes = self.state.borrow_mut().save(group, since);
+        // A group counts as changed if a function ran for a key, or a key came and went: its bytes may be the same.
+        let same = if deltas { since == previous && bytes.is_empty() } else { list.ends_with(&bytes) };
+        if full || !same {
+            list.put(time, since, &bytes);
+            self.saved.borrow_mut().push(SavedChunk::Chunk { time, group, since, bytes });
+        }
+        true
+    }
+
+    /// Takes what was saved since the last call, in order.
+    pub fn saved(&self) -> Vec<SavedChunk> {
+        self.saved.take()
+    }
+
+    /// Whether chunks are deltas.
+    pub fn has_deltas(&self) -> bool {
+        self.expired.get().is_some()
+    }
+
+    /// Whether the snapshot of `t` is saved.
+    pub fn has_saved(&self, t: BatchTime) -> bool {
+        self.current.get() > t || (self.current.get() == t && self.due.get() == 0)
+    }
+
+    /// Loads a chunk of a group: see [`KeyedState::load`].
+    ///
+    /// # Errors
+    /// Bytes that are not a state of this operator.
+    pub fn load(&self, group: u32, time: BatchTime, bytes: &[u8]) -> Result<(), BoxError> {
+        self.lists.borrow_mut()[group as usize].load(time, bytes);
+        self.state.borrow_mut().load(bytes, time)
+    }
+}
+
+/// A state under its stable name.
+#[derive(Clone)]
+pub(crate) struct State {
+    pub name: String,
+    /// The verb and its types: chunks of another fingerprint are not loaded.
+    pub fingerprint: String,
+    pub handle: Rc<StateHandle>,
+}
+
+#[cfg(test)]
+mod tests {
+    use super::super::chunk_list::LONG;
+    use super::super::{Changes, KeyedState};
+    use super::*;
+    use crate::core::plan::Plan;
+
+    /// One number a group; or all the numbers it ever had, each behind its time.
+    struct Numbers {
+        all: Vec<Vec<(u64, u8)>>,
+        changed: Groups,
+        adds: bool,
+    }
+
+    impl KeyedState for Numbers {
+        fn snapshot(&mut self, t: BatchTime) -> Changes {
+            let expired = BatchTime::from_millis(t.millis().saturating_sub(LENGTH));
+            Changes { groups: std::mem::take(&mut self.changed), expired: self.adds.then_some(expired) }
+        }
+
+        fn save(&mut self, group: u64, since: BatchTime) -> Vec<u8> {
+            let of_group = &self.all[group as usize];
+            match self.adds {
+                true => of_group.iter().filter(|(t, _)| *t > since.millis()).map(|(_, n)| *n).collect(),
+                false => of_group.last().map(|(_, n)| *n).into_iter().collect(),
+            }
+        }
+
+        fn load(&mut self, _: &[u8], _: BatchTime) -> Result<(), BoxError> {
+            Ok(())
+        }
+    }
+
+    /// How long chunks of `Numbers` last.
+    const LENGTH: u64 = 1_000;
+
+    struct Job {
+        handle: Rc<StateHandle>,
+        numbers: Rc<RefCell<Numbers>>,
+    }
+
+    impl Job {
+        fn new(adds: bool) -> Self {
+            let numbers = Rc::new(RefCell::new(Numbers { all: vec![Vec::new(); 128], changed: 0, adds }));
+            Job { handle: StateHandle::new(numbers.clone()), numbers }
+        }
+
+        fn restored(&self, t: u64) {
+            let tick = Tick { plan: Plan { time: at(t), ..Plan::default() }, restored: true, ..Tick::default() };
+            self.handle.batch(&tick, || ());
+        }
+
+        fn batch(&self, t: u64, snapshot: Option<SnapshotScope>, groups: &[usize], number: u8) {
+            let tick = Tick { plan: Plan { time: at(t), ..Plan::default() }, snapshot, ..Tick::default() };
+            self.handle.batch(&tick, || {
+                let mut n = self.numbers.borrow_mut();
+                for g in groups {
+                    n.all[*g].push((t, number));
+                    n.changed |= 1 << g;
+                }
+            });
+        }
+
+        /// The chunks of a snapshot: when, which group, in the place of what came after when, and what.
+        fn chunks(&self) -> Vec<(u64, u64, u64, Vec<u8>)> {
+            let chunk = |saved| match saved {
+                SavedChunk::Chunk { time, group, since, bytes } => Some((time.millis(), group, since.millis(), bytes)),
+                SavedChunk::Expired { .. } => None,
+            };
+            while self.handle.step() {}
+            self.handle.saved().into_iter().filter_map(chunk).collect()
+        }
+    }
+
+    fn at(ms: u64) -> BatchTime {
+        BatchTime::from_millis(ms)
+    }
+
+    #[test]
+    fn a_snapshot_is_of_its_batch_however_late_it_is_saved() {
+        let job = Job::new(false);
+        job.batch(1, Some(SnapshotScope::Changed), &[3, 100], 1);
+        assert!(job.handle.step() && !job.handle.has_saved(at(1)));
+        job.batch(2, None, &[3, 100], 2);
+        assert!(job.handle.has_saved(at(1)));
+        assert_eq!(job.chunks(), [(1, 3, 0, vec![1]), (1, 100, 0, vec![1])], "not what batch 2 made of them");
+        job.batch(3, Some(SnapshotScope::Changed), &[7], 3);
+        assert_eq!(job.chunks(), [(3, 3, 0, vec![2]), (3, 7, 0, vec![3]), (3, 100, 0, vec![2])]);
+        job.batch(4, Some(SnapshotScope::Full), &[], 0);
+        assert_eq!(job.chunks().len(), 128);
+    }
+
+    #[test]
+    fn unchanged_state_is_not_written_again() {
+        let job = Job::new(false);
+        job.handle.load(7, at(1), &[5]).unwrap();
+        job.restored(1);
+        job.batch(2, Some(SnapshotScope::Changed), &[7, 8], 5);
+        assert_eq!(job.chunks(), [(2, 8, 0, vec![5])], "7 is as it was loaded");
+        job.batch(3, Some(SnapshotScope::Changed), &[7], 6);
+        assert_eq!(job.chunks(), [(3, 7, 0, vec![6])]);
+        job.batch(4, Some(SnapshotScope::Changed), &[7, 8], 6);
+        assert_eq!(job.chunks(), [(4, 8, 0, vec![6])]);
+        job.batch(5, Some(SnapshotScope::Full), &[], 0);
+        assert_eq!(job.chunks().len(), 128, "nobody knows what became of the last ones");
+    }
+
+    #[test]
+    fn a_delta_holds_what_came_since_the_previous_snapshot() {
+        let job = Job::new(true);
+        job.restored(3);
+        job.batch(4, None, &[7], 1);
+        job.batch(5, Some(SnapshotScope::Changed), &[7, 9], 2);
+        assert_eq!(job.chunks(), [(5, 7, 3, vec![1, 2]), (5, 9, 3, vec![2])]);
+        job.batch(6, Some(SnapshotScope::Changed), &[], 0);
+        assert_eq!(job.chunks(), []);
+        job.batch(7, Some(SnapshotScope::Changed), &[7], 3);
+        assert_eq!(job.chunks(), [(7, 7, 6, vec![3])]);
+        job.batch(8, Some(SnapshotScope::Full), &[], 0);
+        assert_eq!(job.chunks()[7], (8, 7, 0, vec![1, 2, 3]), "everything");
+    }
+
+    /// Follows a group's list as a manifest would: it stays short, each byte is written a few times, and nothing is missing.
+    #[test]
+    fn a_long_list_is_made_short_again() {
+        for group in [0, 127] {
+            let job = Job::new(true);
+            let (mut list, mut written, mut longest): (Vec<(u64, Vec<u8>)>, usize, usize) = Default::default();
+            for t in 1..=10_000 {
+                job.batch(t, Some(SnapshotScope::Changed), &[group], (t % 251) as u8);
+                while job.handle.step() {}
+                for saved in job.handle.saved() {
+                    match saved {
+                        SavedChunk::Expired { until, .. } => list.retain(|(time, _)| *time > until.millis()),
+                        SavedChunk::Chunk { time, since, bytes, .. } => {
+                            list.retain(|(time, _)| *time <= since.millis());
+                            written += bytes.len();
+                            list.push((time.millis(), bytes));
+                        }
+                    }
+                }
+                longest = longest.max(list.len());
+            }
+            assert!(longest <= LONG + group / 2, "{longest} chunks");
+            assert!(written < 3 * 10_000, "{written} bytes of 10,000");
+            let bytes: Vec<u8> = list.iter().flat_map(|(_, bytes)| bytes.clone()).collect();
+            let expected: Vec<u8> = (1..=10_000u64).map(|t| (t % 251) as u8).collect();
+            assert!(bytes.len() >= LENGTH as usize && expected.ends_with(&bytes), "{} bytes", bytes.len());
+        }
+    }
+}

@@ -1,0 +1,51 @@
+//! What every stateful verb offers to checkpoints.
+
+use crate::core::data::KEY_GROUPS;
+use crate::core::error::{BoxError, Result};
+use crate::core::time::BatchTime;
+
+/// A set of key groups: one bit each.
+pub(crate) type Groups = u128;
+
+/// All of them.
+pub(crate) const ALL: Groups = !0;
+
+const _: () = assert!(KEY_GROUPS == Groups::BITS as u64);
+
+/// The state of a stateful verb on one worker.
+///
+/// # Call order
+/// `load` comes before the first batch, chunk by chunk. After a batch, `snapshot`; then `save` for every group of
+/// [`Changes::groups`], and the state does not change before that is done.
+pub(crate) trait KeyedState {
+    /// A snapshot starts, after the batch of `t`. Returns what changed since the previous one.
+    fn snapshot(&mut self, t: BatchTime) -> Changes;
+
+    /// The state of the keys of one group, encoded; empty if there is none. If chunks are deltas: only what came after `since`,
+    /// which is the time of an earlier snapshot, or 0 for everything.
+    fn save(&mut self, group: u64, since: BatchTime) -> Vec<u8>;
+
+    /// Takes what `save` returned for the snapshot of `time`, on any worker and any number of workers, oldest first.
+    ///
+    /// # Errors
+    /// Bytes that `save` did not write.
+    fn load(&mut self, bytes: &[u8], time: BatchTime) -> Result<(), BoxError>;
+}
+
+/// What a state reports when a snapshot starts.
+#[derive(Clone, Copy, Debug)]
+pub(crate) struct Changes {
+    /// The groups that may have changed since the previous snapshot.
+    pub groups: Groups,
+    /// `None`: a chunk is the whole state of its group. `Some(t)`: chunks are deltas, and those up to `t` have expired.
+    pub expired: Option<BatchTime>,
+}
+
+/// For fuzzers: loads arbitrary bytes into an empty state and saves what it took. Returns whether the bytes were valid.
+#[cfg(any(test, feature = "testing"))]
+pub(crate) fn take_any(mut empty: impl KeyedState, bytes: &[u8]) -> bool {
+    let took = empty.load(bytes, BatchTime::from_millis(8)).is_ok();
+    empty.snapshot(BatchTime::from_millis(10));
+    (0..KEY_GROUPS).for_each(|group| drop(empty.save(group, BatchTime::default())));
+    took
+}

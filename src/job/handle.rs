@@ -1,0 +1,124 @@
+//! The handle of a running job: wait for it, stop it, ask how it stands.
+
+use std::sync::Arc;
+use std::thread::JoinHandle;
+use std::time::{Duration, Instant};
+
+use crate::core::error::{Error, Result};
+use crate::job::protocol::Event;
+use crate::job::shared::{End, JobState, Summary, lock};
+use crate::metrics::{Metrics, Statistics, StreamingListener};
+
+/// A running job. Dropping the handle stops the job at once and waits for its threads.
+///
+/// ```
+/// use tidemill::prelude::*;
+/// let queue = QueueSource::from_batches(vec![vec![1, 2], vec![3]]);
+/// let rows = MemorySink::new();
+/// let sink = rows.clone();
+/// let job = StreamingContext::builder("numbers", millis(5))
+///     .start(move |ssc| {
+///         ssc.queue_stream(&queue).to_memory(&sink);
+///         Ok(())
+///     })
+///     .unwrap();
+/// // The batches of the queue are all there is: the job ends by itself.
+/// let summary = job.await_termination().unwrap();
+/// assert_eq!((summary.batches, summary.records, rows.rows()), (2, 3, vec![1, 2, 3]));
+/// ```
+#[must_use = "dropping the handle stops the job"]
+pub struct JobHandle {
+    pub(super) state: Arc<JobState>,
+    pub(super) metrics: Metrics,
+    pub(super) end: End,
+    pub(super) thread: Option<JoinHandle<()>>,
+}
+
+impl JobHandle {
+    /// Waits until the job ends. Returns how many batches and records it has processed.
+    ///
+    /// # Errors
+    /// The error that ended the job. A stop is not an error.
+    pub fn await_termination(self) -> Result<Summary> {
+        self.wait(None).unwrap_or_else(|| Ok(Summary::default()))
+    }
+
+    /// Waits until the job ends, for at most `timeout`. Returns `true` if the job has ended, `false` if it still runs.
+    ///
+    /// # Errors
+    /// The error that ended the job. Later calls return it as [`Error::Ended`], with the same text.
+    pub fn await_termination_or_timeout(&self, timeout: Duration) -> Result<bool> {
+        match self.wait(Some(timeout)) {
+            None => Ok(false),
+            Some(end) => end.map(|_| true),
+        }
+    }
+
+    /// Stops the job after the data that it has received: that goes into a last batch, and every output writes this batch.
+    /// Files in a watched directory count as received. They may take several batches, and young files a batch interval more.
+    ///
+    /// # Errors
+    /// The error that ended the job. A stop is not an error.
+    pub fn stop_gracefully(self) -> Result<Summary> {
+        self.state.post(Event::Stop { graceful: true });
+        self.await_termination()
+    }
+
+    /// Stops the job at once: batches that are not written are abandoned. With a checkpoint directory, they run again at the
+    /// next start.
+    ///
+    /// # Errors
+    /// The error that ended the job. A stop is not an error.
+    pub fn stop_now(self) -> Result<Summary> {
+        self.state.post(Event::Stop { graceful: false });
+        self.await_termination()
+    }
+
+    /// Figures of the job until now. They are kept in process 0; in other processes they are all 0.
+    pub fn statistics(&self) -> Statistics {
+        self.metrics.snapshot()
+    }
+
+    /// Adds a listener, which hears of every batch from now on. Only listeners in process 0 are called, on the planner's thread:
+    /// a slow listener delays batches.
+    pub fn add_streaming_listener(&self, listener: Arc<dyn StreamingListener>) {
+        self.metrics.listen(listener);
+    }
+
+    /// The end of the job; `None`: the time is up. A second call gets the same end, an error as text.
+    fn wait(&self, timeout: Option<Duration>) -> Option<Result<Summary>> {
+        let due = timeout.map(|t| Instant::now() + t);
+        let mut end = lock(&self.end.0);
+        loop {
+            if let Some(result) = end.take() {
+                *end = Some(match &result {
+                    Ok(summary) => Ok(summary.clone()),
+                    Err(Error::Ended(told)) => Err(Error::Ended(told.clone())),
+                    Err(e) => Err(Error::Ended(e.to_string())),
+                });
+                return Some(result);
+            }
+            end = match due {
+                None => self.end.1.wait(end).unwrap_or_else(|e| e.into_inner()),
+                Some(due) => {
+                    let left = due.saturating_duration_since(Instant::now());
+                    if left.is_zero() {
+                        return None;
+                    }
+                    self.end.1.wait_timeout(end, left).unwrap_or_else(|e| e.into_inner()).0
+                }
+            };
+        }
+    }
+}
+
+impl Drop for JobHandle {
+    fn drop(&mut self) {
+        self.state.post(Event::Stop { graceful: false });
+        let _ = self.wait(None);
+        // A thread that is stuck in user code cannot be ended: it is left behind.
+        if let Some(thread) = self.thread.take().filter(|_| !self.state.abandoned()) {
+            let _ = thread.join();
+        }
+    }
+}

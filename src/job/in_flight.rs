@@ -1,0 +1,135 @@
+//! The batches between their seal and their last output, oldest first: what the planner knows of each.
+
+use std::collections::VecDeque;
+use std::time::{Duration, Instant};
+
+use crate::checkpoint::PlanRecord;
+use crate::core::plan::{BatchSpan, Plan, Range};
+use crate::core::time::BatchTime;
+use crate::engine::tick::SnapshotScope;
+use crate::metrics::BatchInfo;
+
+/// How many batches may be computed and not yet written. What waits at the outputs is also bounded in bytes.
+const UNWRITTEN: usize = 16;
+
+/// A batch between its seal and its last output.
+pub(crate) struct Batch {
+    pub info: BatchInfo,
+    pub span: BatchSpan,
+    /// The last batch time of the span.
+    pub end: BatchTime,
+    pub fill: bool,
+    /// The plan of a batch that runs again.
+    pub replayed: Option<Plan>,
+    pub snapshot: Option<SnapshotScope>,
+    /// Sources on workers that have not answered the seal.
+    pub unsealed: usize,
+    /// What the sources have sealed; once the batch is closed, the ranges of its plan.
+    pub ranges: Vec<Range>,
+    /// Ranges that the sources no longer had.
+    pub lost: Vec<Range>,
+    began: Instant,
+    closed: bool,
+    computed: bool,
+    /// Processes whose outputs have written the batch.
+    written: usize,
+}
+
+impl Batch {
+    /// A batch whose seal was just sent to so many sources on workers.
+    pub fn new(info: BatchInfo, span: BatchSpan, end: BatchTime, unsealed: usize) -> Self {
+        Batch {
+            info,
+            span,
+            end,
+            fill: true,
+            replayed: None,
+            snapshot: None,
+            unsealed,
+            ranges: Vec::new(),
+            lost: Vec::new(),
+            began: Instant::now(),
+            closed: false,
+            computed: false,
+            written: 0,
+        }
+    }
+
+    /// Makes the plan of what the sources have sealed. A batch that runs again keeps its plan.
+    pub fn close(&mut self) -> PlanRecord {
+        self.closed = true;
+        self.ranges.sort_by_key(|r| r.split_id);
+        let ranges = std::mem::take(&mut self.ranges);
+        let plan = self.replayed.take().unwrap_or(Plan { time: self.info.time, ranges, shown: true });
+        self.ranges = plan.ranges.clone();
+        self.info.ranges = plan.ranges.iter().map(Into::into).collect();
+        self.info.lost = self.lost.iter().map(Into::into).collect();
+        PlanRecord { plan, run: self.span.overdue, fill: self.fill }
+    }
+
+    /// Time since the seal.
+    pub fn elapsed(&self) -> Duration {
+        self.began.elapsed()
+    }
+}
+
+/// All batches between their seal and their last output.
+#[derive(Default)]
+pub(crate) struct InFlight {
+    batches: VecDeque<Batch>,
+}
+
+impl InFlight {
+    pub fn push(&mut self, batch: Batch) {
+        self.batches.push_back(batch);
+    }
+
+    pub fn is_empty(&self) -> bool {
+        self.batches.is_empty()
+    }
+
+    /// Batches that are closed and not written.
+    pub fn closed(&self) -> usize {
+        self.batches.iter().filter(|b| b.closed).count()
+    }
+
+    /// Whether one more batch may be sealed: at most `ahead` are not closed, and at most `in_flight` closed ones are not
+    /// computed.
+    pub fn has_room(&self, ahead: usize, in_flight: usize) -> bool {
+        let uncomputed = self.batches.iter().filter(|b| !b.computed).count();
+        let unclosed = self.batches.iter().filter(|b| !b.closed).count();
+        unclosed < ahead && uncomputed < in_flight + ahead - 1 && self.batches.len() < UNWRITTEN
+    }
+
+    /// One source on one worker has answered the seal of the batch of `time`.
+    pub fn sealed(&mut self, time: BatchTime, ranges: Vec<Range>, lost: Vec<Range>, records: u64) {
+        if let Some(b) = self.batches.iter_mut().find(|b| b.info.time == time) {
+            b.ranges.extend(ranges);
+            b.lost.extend(lost);
+            b.info.records += records;
+            b.unsealed -= 1;
+        }
+    }
+
+    /// The oldest batch that is not closed, if all sources have answered its seal.
+    pub fn next_to_close(&mut self) -> Option<&mut Batch> {
+        self.batches.iter_mut().find(|b| !b.closed).filter(|b| b.unsealed == 0)
+    }
+
+    /// Everything before this time is computed.
+    pub fn computed(&mut self, before: BatchTime) {
+        self.batches.iter_mut().filter(|b| b.closed && b.end < before).for_each(|b| b.computed = true);
+    }
+
+    /// The outputs of one more process have written the batch that ends at `end`. Returns its first time.
+    pub fn written(&mut self, end: BatchTime) -> Option<BatchTime> {
+        let batch = self.batches.iter_mut().find(|b| b.end == end)?;
+        batch.written += 1;
+        Some(batch.info.time)
+    }
+
+    /// Takes the oldest batch, if all `writers` have written it.
+    pub fn pop_written(&mut self, writers: usize) -> Option<Batch> {
+        self.batches.pop_front_if(|b| b.computed && b.written >= writers)
+    }
+}

@@ -1,0 +1,120 @@
+//! What the planner and the workers tell one another, over the control dataflow: commands go to all workers, events come back.
+//!
+//! All processes of a job run the same build, so the encoding may change between versions.
+
+use std::collections::BTreeMap;
+use std::time::Duration;
+
+use serde::{Deserialize, Serialize};
+
+use crate::checkpoint::{Groups, Index, Lease, PlanRecord};
+use crate::core::plan::{BatchSpan, PlanStamp, Progress, Range, RateLimits, RunId, Split};
+use crate::core::time::BatchTime;
+use crate::engine::tick::SnapshotScope;
+
+/// What the planner tells every worker.
+#[derive(Clone, Debug, Serialize, Deserialize)]
+pub(crate) enum Command {
+    /// A split has a split id; the worker that owns this id reads it.
+    Assign {
+        source: u32,
+        split_id: u32,
+        split: Split,
+        /// Where reading starts. `None`: planned ranges will say.
+        from: Option<i64>,
+    },
+    /// Opens the first batch. `live`: live sources read ahead; otherwise every range is planned.
+    Open { time: BatchTime, live: bool, limits: RateLimits },
+    /// Every source stops at a record and answers with [`Event::Sealed`]. The batch after the span is open from now on.
+    Seal {
+        span: BatchSpan,
+        /// Ranges to read whole: planned, replayed or given.
+        ranges: Vec<Range>,
+        /// Whether live sources add what they have read.
+        live: bool,
+        /// Whether this is the last batch of a graceful stop.
+        last: bool,
+        /// The limits of the batch that is open from now on.
+        limits: RateLimits,
+    },
+    /// The plan is made and durable: sources give up the capability, and the tick follows.
+    Close {
+        record: PlanRecord,
+        /// There if the state after the last tick of this plan is saved.
+        snapshot: Option<SnapshotScope>,
+        stamp: Option<PlanStamp>,
+    },
+    /// The first command of a job with a checkpoint directory.
+    Restore {
+        /// The time of the checkpoint to load. `None`: states start empty.
+        time: Option<BatchTime>,
+        run: RunId,
+        what: Restore,
+    },
+    /// All replayed batches are sealed: live sources read ahead from now on.
+    Live,
+    /// No batch follows.
+    End,
+    /// Drop everything now.
+    Stop,
+}
+
+/// What every worker needs from the checkpoint directory.
+#[derive(Clone, Debug, Serialize, Deserialize)]
+pub(crate) struct Restore {
+    /// The lease that process 0 holds: each process proves with it that it sees the same directory. `None`: the directory is
+    /// only read.
+    pub lease: Option<Lease>,
+    /// The chunks to load, by operator.
+    pub states: BTreeMap<String, Groups>,
+}
+
+/// What workers, output threads and snapshot writers tell the planner.
+#[derive(Clone, Debug, Serialize, Deserialize)]
+pub(crate) enum Event {
+    /// One source on one worker is sealed at `time`.
+    Sealed {
+        worker: usize,
+        source: u32,
+        time: BatchTime,
+        ranges: Vec<Range>,
+        /// Ranges that the source no longer had.
+        lost: Vec<Range>,
+        records: u64,
+        /// Records that each split has left.
+        lag: BTreeMap<u32, u64>,
+        trouble: Option<String>,
+        /// Bytes that wait at the outputs of the worker's process.
+        waiting: u64,
+    },
+    /// On all workers, the rows of all batches before this time have reached the outputs.
+    Computed { before: BatchTime },
+    /// Every output of one process has written the batch of `time`.
+    Written {
+        process: usize,
+        time: BatchTime,
+        /// Bytes that still wait at its outputs.
+        waiting: u64,
+        /// Time since the first output began this batch.
+        ago: Duration,
+        /// Busy time of the output thread since its previous event of this kind.
+        worked: Duration,
+    },
+    /// The exactly-once sinks of one process have fenced off earlier runs; `progress` says how far their shards are.
+    SinksReady { progress: Vec<Progress> },
+    /// One worker has written its part of the snapshot of `time`, or could not.
+    Snapshot { worker: usize, time: BatchTime, written: Result<WorkerSnapshot, String> },
+    /// Somebody asked the job to end.
+    Stop { graceful: bool },
+}
+
+/// The chunks that one worker wrote for a snapshot.
+#[derive(Clone, Debug, Default, Serialize, Deserialize)]
+pub(crate) struct WorkerSnapshot {
+    /// Where they lie.
+    pub index: Index,
+    /// What they replace: all chunks of this worker, for this operator and key group, that are newer than the time.
+    pub replaced: Vec<(String, u32, BatchTime)>,
+    /// Chunks of the operator up to this time have expired.
+    pub expired: Vec<(String, BatchTime)>,
+}

@@ -1,0 +1,130 @@
+//! What the threads of a process share about its job: the first failure, the events they post, how far each worker is, the end.
+
+use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
+use std::sync::{Arc, Condvar, Mutex, MutexGuard};
+use std::thread::Thread;
+
+use crate::cluster::failure::FailureLatch;
+use crate::core::error::{Error, Result};
+use crate::engine::operator_id::CurrentOperator;
+use crate::job::protocol::Event;
+
+/// What a job has done when it has ended without an error.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub struct Summary {
+    /// Batches that every output has written.
+    pub batches: u64,
+    /// Records in these batches, from all sources.
+    pub records: u64,
+}
+
+/// The state of a job in one process: for its workers, its other threads and its handle.
+pub(crate) struct JobState {
+    /// The first failure, of this process or of a peer.
+    pub latch: Arc<FailureLatch>,
+    workers: Mutex<Vec<Thread>>,
+    watched: Mutex<Vec<Arc<Watched>>>,
+    /// Whether the job has ended for its handle although threads of it are stuck.
+    abandoned: AtomicBool,
+    /// Events from threads that are not workers: the first worker of this process passes them on.
+    mail: Mutex<Vec<Event>>,
+    /// Whether somebody has asked the job to stop.
+    pub asked: AtomicBool,
+}
+
+pub(crate) fn lock<T>(m: &Mutex<T>) -> MutexGuard<'_, T> {
+    m.lock().unwrap_or_else(|e| e.into_inner())
+}
+
+impl JobState {
+    pub fn new() -> Arc<Self> {
+        Arc::new(JobState {
+            latch: Arc::new(FailureLatch::new()),
+            workers: Mutex::default(),
+            watched: Mutex::default(),
+            abandoned: AtomicBool::new(false),
+            mail: Mutex::default(),
+            asked: AtomicBool::new(false),
+        })
+    }
+
+    /// The job fails, in every process. The first failure is kept.
+    pub fn fail(&self, error: Error) {
+        self.latch.fail(error);
+        self.wake();
+    }
+
+    /// Takes the failure. It is taken once; [`FailureLatch::failed`] stays true.
+    pub fn take_failure(&self) -> Option<Error> {
+        self.latch.why()
+    }
+
+    pub fn failed(&self) -> bool {
+        self.latch.failed()
+    }
+
+    /// The workers that run now.
+    pub fn watched(&self) -> Vec<Arc<Watched>> {
+        lock(&self.watched).clone()
+    }
+
+    pub fn abandon(&self) {
+        self.abandoned.store(true, Ordering::SeqCst);
+    }
+
+    pub fn abandoned(&self) -> bool {
+        self.abandoned.load(Ordering::SeqCst)
+    }
+
+    /// Sends an event to the planner, in whichever process it runs.
+    pub fn post(&self, event: Event) {
+        if matches!(event, Event::Stop { .. }) {
+            self.asked.store(true, Ordering::SeqCst);
+        }
+        lock(&self.mail).push(event);
+        self.wake();
+    }
+
+    /// Takes the events that were posted, in order.
+    pub fn posted(&self) -> Vec<Event> {
+        std::mem::take(&mut *lock(&self.mail))
+    }
+
+    /// The calling thread is a worker, which failures and events wake. The watchdog sees it until [`retire`](Self::retire).
+    pub fn enlist(&self, watched: &Arc<Watched>) {
+        lock(&self.workers).push(std::thread::current());
+        lock(&self.watched).push(watched.clone());
+    }
+
+    /// The worker has ended.
+    pub fn retire(&self, watched: &Arc<Watched>) {
+        lock(&self.watched).retain(|w| !Arc::ptr_eq(w, watched));
+    }
+
+    fn wake(&self) {
+        lock(&self.workers).iter().for_each(Thread::unpark);
+    }
+}
+
+/// How a job ended, once it has; the condition variable is notified then.
+pub(crate) type End = Arc<(Mutex<Option<Result<Summary>>>, Condvar)>;
+
+/// One worker of this process, as the watchdog sees it.
+pub(crate) struct Watched {
+    pub worker: usize,
+    /// How often it has come back from a step.
+    pub steps: AtomicU64,
+    pub spot: Arc<CurrentOperator>,
+}
+
+impl Watched {
+    /// The calling thread is a worker.
+    pub fn here(worker: usize) -> Arc<Watched> {
+        Arc::new(Watched { worker, steps: AtomicU64::new(0), spot: CurrentOperator::here() })
+    }
+
+    /// The worker has come back from a step.
+    pub fn step(&self) {
+        self.steps.fetch_add(1, Ordering::Relaxed);
+    }
+}

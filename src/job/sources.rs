@@ -1,0 +1,240 @@
+//! The planner's half of all sources: their enumerators, the split ids, and what is the matter with them.
+
+use std::collections::{BTreeMap, BTreeSet, VecDeque};
+use std::time::{Duration, Instant};
+
+use crate::api::context::SourceHalf;
+use crate::checkpoint::Position;
+use crate::connector::source::{SplitEnumerator, SplitOffset};
+use crate::core::error::{Error, Result};
+use crate::core::plan::{Plan, Range, Split};
+use crate::job::control::CommandSender;
+use crate::job::protocol::Command;
+use crate::job::rate_controller::RateController;
+use crate::job::resumed::{Resumed, memory_key};
+use crate::job::split_ids::SplitIds;
+
+/// How often sources are asked for new splits.
+pub(super) const DISCOVERY: Duration = Duration::from_millis(500);
+
+/// What a checkpoint holds of the sources.
+pub(crate) struct SourceSnapshot {
+    /// How many split ids were given.
+    pub split_ids: u32,
+    /// The snapshot of each enumerator, by [`memory_key`].
+    pub memory: BTreeMap<String, Vec<u8>>,
+}
+
+/// All sources of a job. New splits are assigned on all workers.
+pub(crate) struct Sources {
+    halves: Vec<SourceHalf>,
+    split_ids: SplitIds,
+    workers: CommandSender,
+    /// When the sources were last asked for new splits.
+    discovered: Instant,
+    /// By worker and source; the enumerator has the worker `usize::MAX`.
+    trouble: BTreeMap<(usize, u32), String>,
+}
+
+impl Sources {
+    pub fn new(halves: Vec<SourceHalf>, workers: CommandSender) -> Self {
+        let (split_ids, trouble) = (SplitIds::default(), BTreeMap::new());
+        Sources { halves, split_ids, workers, discovered: Instant::now(), trouble }
+    }
+
+    pub fn count(&self) -> usize {
+        self.halves.len()
+    }
+
+    /// The numbers of the live sources.
+    pub fn live(&self) -> impl Iterator<Item = u32> {
+        let live = |half: &SourceHalf| half.enumerator.as_ref().is_some_and(|e| !e.planned());
+        self.halves.iter().zip(0..).filter(move |(half, _)| live(half)).map(|(_, source)| source)
+    }
+
+    fn enumerators(&mut self) -> impl Iterator<Item = &mut Box<dyn SplitEnumerator>> {
+        self.halves.iter_mut().filter_map(|half| half.enumerator.as_mut())
+    }
+
+    /// Assigns the splits of the previous run, which keep their split ids.
+    pub fn resume(&mut self, resumed: &Resumed, rates: &mut RateController) {
+        self.split_ids.go_on(resumed.split_ids);
+        let known = resumed.positions.iter().map(|p| (p.source, &p.split, p.split_id, p.next));
+        // Splits that appeared after the checkpoint are in the plans.
+        let ranges = resumed.replay.iter().flat_map(|r| &r.plan.ranges).filter(|r| !r.split.read_at_once());
+        for (source, split, split_id, from) in known.chain(ranges.map(|r| (r.source, &r.split, r.split_id, r.from))) {
+            if self.split_ids.keep(source, split, split_id) {
+                rates.split(source, split_id);
+                self.workers.send(Command::Assign { source, split_id, split: split.clone(), from: Some(from) });
+            }
+        }
+    }
+
+    /// Starts the enumerators, from their snapshots if there are any. Returns where new splits start.
+    ///
+    /// # Errors
+    /// A source cannot start.
+    pub fn start(&mut self, resumed: &Resumed, rates: &mut RateController) -> Result<Vec<Position>> {
+        let mut starts = Vec::new();
+        for source in 0..self.halves.len() {
+            let Some(enumerator) = &mut self.halves[source].enumerator else { continue };
+            if resumed.known {
+                let memory = resumed.memory.get(&memory_key(source)).map_or(&[][..], Vec::as_slice);
+                enumerator.restore(resumed.offsets(source as u32), memory)?;
+            }
+            let new = enumerator.start()?;
+            for s in self.assign(source as u32, new, rates)? {
+                let split_id = self.split_ids.of(source as u32, &s.split).0;
+                starts.push(Position { source: source as u32, split_id, split: s.split, next: s.from });
+            }
+        }
+        Ok(starts)
+    }
+
+    /// Gives the splits of plans from a file their split ids.
+    ///
+    /// # Errors
+    /// A plan names a source that the program does not have.
+    pub fn number(&mut self, mut plans: Vec<Plan>, rates: &mut RateController) -> Result<VecDeque<Plan>> {
+        for plan in &mut plans {
+            self.split_ids.batch();
+            for range in &mut plan.ranges {
+                if range.source as usize >= self.halves.len() {
+                    let what = format!("plan of {}: source {} does not exist", plan.time, range.source);
+                    return Err(Error::config(format!("{what}, the program has {}", self.halves.len())));
+                }
+                range.split_id = self.split_id(range.source, &range.split, None, rates);
+            }
+        }
+        Ok(plans.into())
+    }
+
+    /// Asks each source whether the splits of these plans exist.
+    ///
+    /// # Errors
+    /// What a source says of a split that does not exist.
+    pub fn check<'a>(&mut self, plans: impl Iterator<Item = &'a Plan> + Clone) -> Result<()> {
+        for (source, half) in self.halves.iter_mut().enumerate() {
+            let ranges = plans.clone().flat_map(|p| &p.ranges).filter(|r| r.source as usize == source);
+            let splits: BTreeSet<&Split> = ranges.map(|r| &r.split).collect();
+            if let Some(enumerator) = &mut half.enumerator {
+                enumerator.check(&splits.into_iter().cloned().collect::<Vec<_>>())?;
+            }
+        }
+        Ok(())
+    }
+
+    /// The split id of a split. A new split is assigned.
+    fn split_id(&mut self, source: u32, split: &Split, from: Option<i64>, rates: &mut RateController) -> u32 {
+        let (split_id, new) = self.split_ids.of(source, split);
+        if new {
+            rates.split(source, split_id);
+            self.workers.send(Command::Assign { source, split_id, split: split.clone(), from });
+        }
+        split_id
+    }
+
+    /// Assigns new splits, in the order of the splits.
+    fn assign(&mut self, source: u32, mut starts: Vec<SplitOffset>, rates: &mut RateController) -> Result<Vec<SplitOffset>> {
+        starts.sort_by(|a, b| a.split.cmp(&b.split));
+        for s in &starts {
+            self.halves[source as usize].check(&s.split)?;
+            self.split_id(source, &s.split, Some(s.from), rates);
+        }
+        Ok(starts)
+    }
+
+    /// Assigns splits that have appeared, if it is time to look for some.
+    ///
+    /// # Errors
+    /// A source cannot go on.
+    pub fn discover(&mut self, rates: &mut RateController) -> Result<()> {
+        if self.discovered.elapsed() < DISCOVERY {
+            return Ok(());
+        }
+        self.discovered = Instant::now();
+        for source in 0..self.halves.len() {
+            if let Some(enumerator) = &mut self.halves[source].enumerator {
+                let new = enumerator.discover()?;
+                self.assign(source as u32, new, rates)?;
+            }
+        }
+        Ok(())
+    }
+
+    /// The ranges that the planned sources put into the next batch.
+    ///
+    /// # Errors
+    /// A source cannot go on.
+    pub fn plan(&mut self, rates: &mut RateController) -> Result<Vec<Range>> {
+        let mut ranges = Vec::new();
+        self.split_ids.batch();
+        for source in 0..self.halves.len() {
+            let Some(enumerator) = &mut self.halves[source].enumerator else { continue };
+            let (planned, trouble) = (enumerator.plan()?, enumerator.health().err());
+            self.set_trouble(usize::MAX, source as u32, trouble);
+            for range in planned {
+                self.halves[source].check(&range.split)?;
+                let split_id = self.split_id(source as u32, &range.split, None, rates);
+                ranges.push(Range::new(source as u32, split_id, range));
+            }
+        }
+        Ok(ranges)
+    }
+
+    /// Assigns the files of a batch that runs again: they are read at once, so no earlier assignment holds.
+    pub fn assign_files(&self, ranges: &[Range]) {
+        for r in ranges.iter().filter(|r| r.split.read_at_once()) {
+            self.workers.send(Command::Assign { source: r.source, split_id: r.split_id, split: r.split.clone(), from: None });
+        }
+    }
+
+    /// Sets or clears what is the matter with a source on one worker.
+    pub fn set_trouble(&mut self, worker: usize, source: u32, trouble: Option<String>) {
+        match trouble {
+            Some(t) => drop(self.trouble.insert((worker, source), format!("{}: {t}", self.halves[source as usize].name))),
+            None => drop(self.trouble.remove(&(worker, source))),
+        }
+    }
+
+    /// What is the matter with the sources, each thing once.
+    pub fn trouble(&self) -> Vec<String> {
+        self.trouble.values().cloned().collect::<BTreeSet<_>>().into_iter().collect()
+    }
+
+    /// Whether all sources are planned and end by themselves.
+    pub fn finite(&self) -> bool {
+        self.halves.iter().all(|s| s.enumerator.as_ref().is_some_and(|e| e.bounded()))
+    }
+
+    /// Whether no source plans any more ranges.
+    pub fn finished(&self) -> bool {
+        self.halves.iter().all(|s| s.enumerator.as_ref().is_none_or(|e| e.finished()))
+    }
+
+    /// Tells the planned sources that the job stops. Returns how long they still receive.
+    pub fn begin_drain(&mut self) -> Duration {
+        self.enumerators().map(|e| e.begin_drain()).max().unwrap_or_default()
+    }
+
+    /// Whether a planned source has more than fits into the batch that was planned last.
+    pub fn has_pending(&mut self) -> bool {
+        self.enumerators().any(|e| e.has_pending())
+    }
+
+    /// What the sources need after a restart.
+    pub fn snapshot(&self) -> SourceSnapshot {
+        let memory = |(i, half): (usize, &SourceHalf)| Some((memory_key(i), half.enumerator.as_ref()?.snapshot()));
+        let memory = self.halves.iter().enumerate().filter_map(memory).filter(|(_, m)| !m.is_empty()).collect();
+        SourceSnapshot { split_ids: self.split_ids.given(), memory }
+    }
+
+    /// Every output has written a batch with these ranges.
+    pub fn committed(&mut self, ranges: &[Range]) {
+        for of_one in ranges.chunk_by(|a, b| a.source == b.source) {
+            if let Some(enumerator) = &mut self.halves[of_one[0].source as usize].enumerator {
+                enumerator.on_committed(&of_one.iter().map(Range::split_range).collect::<Vec<_>>());
+            }
+        }
+    }
+}

@@ -1,0 +1,63 @@
+//! How a program starts its job: `Builder::run` and `Builder::start`. A replay that verifies runs two jobs.
+
+use std::sync::Arc;
+
+use crate::api::context::{Builder, StreamingContext};
+use crate::core::clock::{Clock, ManualClock};
+use crate::core::error::{BoxError, Result};
+use crate::job::handle::JobHandle;
+use crate::job::run::launch;
+use crate::job::shared::Summary;
+use crate::replay::verify::verify;
+
+impl Builder {
+    /// Starts the job and waits for its end: a signal stops it, it fails, or its finite sources are read. Returns how many
+    /// batches and records the job has processed.
+    ///
+    /// `build` runs once on every worker. Before that it runs once in each process to check the graph; sources read nothing
+    /// then. So clone what the closure uses, then move the clone into it. It must build the same graph each time: do not
+    /// iterate over a `HashMap` in it, and do not read a clock.
+    ///
+    /// # Errors
+    /// A wrong setting or graph, before any data is read; the error that ended the job. A stop is not an error.
+    pub fn run<F>(self, build: F) -> Result<Summary>
+    where
+        F: for<'s> Fn(&StreamingContext<'s>) -> Result<(), BoxError> + Send + Sync + 'static,
+    {
+        self.start(build)?.await_termination()
+    }
+
+    /// Starts the job and returns its handle. For the rules of `build` see [`Builder::run`].
+    ///
+    /// # Errors
+    /// A wrong setting or graph, before any data is read; processes that do not find one another within
+    /// `--connect-timeout`.
+    pub fn start<F>(self, build: F) -> Result<JobHandle>
+    where
+        F: for<'s> Fn(&StreamingContext<'s>) -> Result<(), BoxError> + Send + Sync + 'static,
+    {
+        self.start_at(Clock::System, build)
+    }
+
+    /// Like [`Builder::start`], on a clock that a test moves.
+    ///
+    /// # Errors
+    /// Like [`Builder::start`].
+    pub fn start_on_clock<F>(self, clock: ManualClock, build: F) -> Result<JobHandle>
+    where
+        F: for<'s> Fn(&StreamingContext<'s>) -> Result<(), BoxError> + Send + Sync + 'static,
+    {
+        self.start_at(Clock::Manual(clock), build)
+    }
+
+    fn start_at<F>(self, clock: Clock, build: F) -> Result<JobHandle>
+    where
+        F: for<'s> Fn(&StreamingContext<'s>) -> Result<(), BoxError> + Send + Sync + 'static,
+    {
+        let (config, build) = (Arc::new(self.config()?), Arc::new(build));
+        match config.replay.as_ref().filter(|r| r.verify) {
+            Some(replay) => verify(&config, replay, build),
+            None => launch(config, clock, build, Ok),
+        }
+    }
+}

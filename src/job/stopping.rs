@@ -1,0 +1,56 @@
+//! How far the stop of a job is: asked for, waiting for sources that still receive, last batch sealed.
+
+use std::time::{Duration, Instant};
+
+/// The stop of a job.
+#[derive(Default)]
+pub(crate) struct Stopping {
+    requested: bool,
+    aborted: bool,
+    /// When the sources have received what belongs to the last batches of a graceful stop.
+    drained_at: Option<Instant>,
+    last_sealed: bool,
+}
+
+impl Stopping {
+    /// Somebody asks the job to end: after its last batches, or at once.
+    pub fn request(&mut self, graceful: bool) {
+        self.requested = true;
+        self.aborted |= !graceful;
+    }
+
+    /// The workers are gone, or the stop is not graceful.
+    pub fn abort(&mut self) {
+        self.aborted = true;
+    }
+
+    pub fn requested(&self) -> bool {
+        self.requested
+    }
+
+    /// Whether the job ends without further batches.
+    pub fn aborted(&self) -> bool {
+        self.aborted
+    }
+
+    /// Whether a graceful stop can go on to the last batches. The first call asks the sources how long they still receive.
+    pub fn drained(&mut self, begin_drain: impl FnOnce() -> Duration) -> bool {
+        let at = *self.drained_at.get_or_insert_with(|| Instant::now() + begin_drain());
+        Instant::now() >= at
+    }
+
+    /// How long the sources still receive, if a graceful stop waits for them.
+    pub fn drain_left(&self) -> Option<Duration> {
+        self.drained_at?.checked_duration_since(Instant::now())
+    }
+
+    /// The batch that is sealed now is the last one.
+    pub fn seal_last(&mut self) {
+        self.last_sealed = true;
+    }
+
+    /// Whether no batch follows the ones that are sealed.
+    pub fn last_sealed(&self) -> bool {
+        self.last_sealed
+    }
+}
