@@ -130,6 +130,7 @@ impl InFlight {
 
     /// Takes the oldest batch, if all `writers` have written it.
     pub fn pop_written(&mut self, writers: usize) -> Option<Batch> {
-        self.batches.pop_front_if(|b| b.computed && b.written >= writers)
+        let first = self.batches.front()?;
+        if first.computed && first.written >= writers { self.batches.pop_front() } else { None }
     }
 }
