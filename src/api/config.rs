@@ -11,6 +11,12 @@ use crate::replay::request::Replay;
 
 /// Which batch times outputs see of those that became due while the job could not run (overload, suspend, downtime).
 /// Windows and state see all of them in either case.
+///
+/// ```
+/// use tidemill::prelude::*;
+/// let job = StreamingContext::builder("restarted", secs(1)).catch_up(CatchUp::Skip);
+/// # let _ = job;
+/// ```
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, clap::ValueEnum)]
 pub enum CatchUp {
     /// Every overdue batch time.
@@ -125,6 +131,12 @@ fn zone(name: &str) -> Result<jiff::tz::TimeZone, String> {
 ///
 /// # Errors
 /// The text is not a duration, or is shorter than 1 ms. clap prints the error and exits with status 2.
+///
+/// ```
+/// use std::time::Duration;
+/// assert_eq!(tidemill::api::config::interval("1500ms").unwrap(), Duration::from_millis(1_500));
+/// assert!(tidemill::api::config::interval("soon").is_err());
+/// ```
 pub fn interval(text: &str) -> Result<Duration> {
     let d = parse_duration(text)?;
     Interval::new(d).map(|_| d)

@@ -10,6 +10,19 @@ use crate::core::time::BatchTime;
 use crate::engine::operator_id::OperatorId;
 
 /// Where `to_memory` puts batches: made outside the build closure, passed in, read at any time. Filled in process 0 only.
+///
+/// ```
+/// use tidemill::prelude::*;
+/// let (queue, rows) = (QueueSource::from_batches([vec![1], vec![], vec![2]]), MemorySink::new());
+/// let sink = rows.clone();
+/// StreamingContext::builder("kept", millis(5)).run(move |ssc| {
+///     ssc.queue_stream(&queue).to_memory(&sink);
+///     Ok(())
+/// })?;
+/// assert_eq!(rows.rows(), [1, 2]);
+/// assert_eq!(rows.batches().len(), 3);                // the empty batch too
+/// # Ok::<(), tidemill::Error>(())
+/// ```
 #[derive(Debug)]
 pub struct MemorySink<T>(Arc<Mutex<Batches<T>>>);
 

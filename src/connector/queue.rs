@@ -12,6 +12,21 @@ use crate::core::plan::Split;
 use crate::engine::operator_id::OperatorId;
 
 /// Batches for `queue_stream`: made outside the build closure, filled at any time, read in process 0.
+///
+/// ```
+/// use tidemill::prelude::*;
+/// let (queue, rows) = (QueueSource::new(), MemorySink::new());
+/// let (feed, sink) = (queue.clone(), rows.clone());
+/// let job = StreamingContext::builder("fed", millis(5)).start(move |ssc| {
+///     ssc.queue_stream(&queue).to_memory(&sink);
+///     Ok(())
+/// })?;
+/// feed.push(vec!["a", "b"].into_iter().map(String::from).collect());
+/// feed.push(vec![String::from("c")]);                 // the next batch
+/// job.stop_gracefully()?;
+/// assert_eq!(rows.rows(), ["a", "b", "c"]);
+/// # Ok::<(), tidemill::Error>(())
+/// ```
 #[derive(Debug)]
 pub struct QueueSource<T>(Arc<Mutex<State<T>>>);
 
@@ -41,6 +56,17 @@ impl<T> QueueSource<T> {
     }
 
     /// A bounded queue of these batches. A job of such queues runs them one after another, without waiting for the clock, and ends.
+    ///
+    /// ```
+    /// use tidemill::prelude::*;
+    /// let queue = QueueSource::from_batches([vec![1, 2], vec![3]]);
+    /// let summary = StreamingContext::builder("bounded", secs(3600)).run(move |ssc| {
+    ///     ssc.queue_stream(&queue).to_memory(&MemorySink::new());
+    ///     Ok(())
+    /// })?;
+    /// assert_eq!(summary.batches, 2);                     // at once, not after two hours
+    /// # Ok::<(), tidemill::Error>(())
+    /// ```
     pub fn from_batches(batches: impl IntoIterator<Item = Vec<T>>) -> Self {
         let batches: VecDeque<_> = batches.into_iter().collect();
         let total = Some(batches.len());

@@ -14,6 +14,26 @@ pub(crate) enum Clock {
 }
 
 /// A clock that stands still until it is set: for tests of live batches when time is short or jumps.
+///
+/// ```
+/// use tidemill::{job::ManualClock, prelude::*};
+/// use std::time::Duration;
+/// let (queue, clock) = (QueueSource::new(), ManualClock::at(10_000));
+/// let (feed, rows) = (queue.clone(), MemorySink::new());
+/// let sink = rows.clone();
+/// let job = StreamingContext::builder("on-a-clock", secs(5)).start_on_clock(clock.clone(), move |ssc| {
+///     ssc.queue_stream(&queue).to_memory(&sink);
+///     Ok(())
+/// })?;
+/// feed.push(vec!['a']);
+/// clock.set(15_000);                                  // the first batch is due
+/// while rows.rows().is_empty() {
+///     assert!(!job.await_termination_or_timeout(Duration::from_millis(1))?);
+/// }
+/// assert_eq!(rows.batches(), [(BatchTime::from_millis(15_000), vec!['a'])]);
+/// job.stop_now()?;
+/// # Ok::<(), tidemill::Error>(())
+/// ```
 #[derive(Clone, Debug, Default)]
 pub struct ManualClock(Arc<AtomicU64>);
 

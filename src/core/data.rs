@@ -144,6 +144,15 @@ impl<T> Accountable for Rows<T> {
 }
 
 /// One row leaving or entering a view: `diff` times.
+///
+/// ```
+/// use tidemill::testing::check;
+/// check(
+///     [vec![('a', 1)], vec![('a', 2)]],
+///     |s| s.sum_by_key().changes().map(|c| (c.row, c.diff)),
+///     [vec![(('a', 1), 1)], vec![(('a', 1), -1), (('a', 3), 1)]],
+/// );
+/// ```
 #[derive(Clone, Debug, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize, Deserialize)]
 pub struct Change<T> {
     /// The row.
@@ -153,6 +162,15 @@ pub struct Change<T> {
 }
 
 /// A record that could not be read or parsed: data, never a crash.
+///
+/// ```
+/// use tidemill::testing::check;
+/// check(
+///     [vec!["1".to_owned(), "two".to_owned()]],
+///     |s| s.try_map(|text| text.parse::<i64>()).errors().map(|bad| (String::from_utf8(bad.raw).unwrap(), bad.reason)),
+///     [vec![("two".to_owned(), "invalid digit found in string".to_owned())]],
+/// );
+/// ```
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 pub struct BadRecord {
     /// The topic, path or address it came from; empty where the verb cannot know.

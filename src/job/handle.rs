@@ -47,6 +47,23 @@ impl JobHandle {
     ///
     /// # Errors
     /// The error that ended the job. Later calls return it as [`Error::Ended`], with the same text.
+    ///
+    /// ```
+    /// use tidemill::prelude::*;
+    /// use std::time::Duration;
+    /// let queue = QueueSource::new();
+    /// let (feed, rows) = (queue.clone(), MemorySink::new());
+    /// let sink = rows.clone();
+    /// let job = StreamingContext::builder("numbers", millis(5))
+    ///     .start(move |ssc| {
+    ///         ssc.queue_stream(&queue).to_memory(&sink);
+    ///         Ok(())
+    ///     })?;
+    /// // The queue is open, so the job runs until it is stopped.
+    /// assert!(!job.await_termination_or_timeout(Duration::from_millis(20))?);
+    /// job.stop_now()?;
+    /// # Ok::<(), tidemill::Error>(())
+    /// ```
     pub fn await_termination_or_timeout(&self, timeout: Duration) -> Result<bool> {
         match self.wait(Some(timeout)) {
             None => Ok(false),
@@ -59,6 +76,23 @@ impl JobHandle {
     ///
     /// # Errors
     /// The error that ended the job. A stop is not an error.
+    ///
+    /// ```
+    /// use tidemill::prelude::*;
+    /// use std::time::Duration;
+    /// let queue = QueueSource::new();
+    /// let (feed, rows) = (queue.clone(), MemorySink::new());
+    /// let sink = rows.clone();
+    /// let job = StreamingContext::builder("numbers", millis(5))
+    ///     .start(move |ssc| {
+    ///         ssc.queue_stream(&queue).to_memory(&sink);
+    ///         Ok(())
+    ///     })?;
+    /// feed.push(vec![1, 2, 3]);
+    /// let summary = job.stop_gracefully()?;
+    /// assert_eq!((summary.records, rows.rows()), (3, vec![1, 2, 3]));
+    /// # Ok::<(), tidemill::Error>(())
+    /// ```
     pub fn stop_gracefully(self) -> Result<Summary> {
         self.state.post(Event::Stop { graceful: true });
         self.await_termination()
@@ -69,6 +103,22 @@ impl JobHandle {
     ///
     /// # Errors
     /// The error that ended the job. A stop is not an error.
+    ///
+    /// ```
+    /// use tidemill::prelude::*;
+    /// use std::time::Duration;
+    /// let queue = QueueSource::new();
+    /// let (feed, rows) = (queue.clone(), MemorySink::new());
+    /// let sink = rows.clone();
+    /// let job = StreamingContext::builder("numbers", millis(5))
+    ///     .start(move |ssc| {
+    ///         ssc.queue_stream(&queue).to_memory(&sink);
+    ///         Ok(())
+    ///     })?;
+    /// let summary = job.stop_now()?;
+    /// assert_eq!((summary.records, rows.rows()), (0, vec![]));
+    /// # Ok::<(), tidemill::Error>(())
+    /// ```
     pub fn stop_now(self) -> Result<Summary> {
         self.state.post(Event::Stop { graceful: false });
         self.await_termination()
@@ -81,6 +131,29 @@ impl JobHandle {
 
     /// Adds a listener, which hears of every batch from now on. Only listeners in process 0 are called, on the planner's thread:
     /// a slow listener delays batches.
+    ///
+    /// ```
+    /// use tidemill::prelude::*;
+    /// use std::sync::{Arc, atomic::{AtomicU64, Ordering}};
+    /// #[derive(Default)]
+    /// struct Records(AtomicU64);
+    /// impl StreamingListener for Records {
+    ///     fn on_batch_completed(&self, batch: &BatchInfo) {
+    ///         self.0.fetch_add(batch.records, Ordering::SeqCst);
+    ///     }
+    /// }
+    /// let (queue, listener) = (QueueSource::new(), Arc::new(Records::default()));
+    /// let feed = queue.clone();
+    /// let job = StreamingContext::builder("listened", millis(5)).start(move |ssc| {
+    ///     ssc.queue_stream(&queue).to_memory(&MemorySink::new());
+    ///     Ok(())
+    /// })?;
+    /// job.add_streaming_listener(listener.clone());
+    /// feed.push(vec![1, 2]);
+    /// job.stop_gracefully()?;
+    /// assert_eq!(listener.0.load(Ordering::SeqCst), 2);
+    /// # Ok::<(), tidemill::Error>(())
+    /// ```
     pub fn add_streaming_listener(&self, listener: Arc<dyn StreamingListener>) {
         self.metrics.listen(listener);
     }

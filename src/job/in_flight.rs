@@ -13,7 +13,7 @@ use crate::metrics::BatchInfo;
 const UNWRITTEN: usize = 16;
 
 /// A batch between its seal and its last output.
-pub(crate) struct Batch {
+pub(crate) struct BatchInFlight {
     pub info: BatchInfo,
     pub span: BatchSpan,
     /// The last batch time of the span.
@@ -35,10 +35,10 @@ pub(crate) struct Batch {
     written: usize,
 }
 
-impl Batch {
+impl BatchInFlight {
     /// A batch whose seal was just sent to so many sources on workers.
     pub fn new(info: BatchInfo, span: BatchSpan, end: BatchTime, unsealed: usize) -> Self {
-        Batch {
+        BatchInFlight {
             info,
             span,
             end,
@@ -76,11 +76,11 @@ impl Batch {
 /// All batches between their seal and their last output.
 #[derive(Default)]
 pub(crate) struct InFlight {
-    batches: VecDeque<Batch>,
+    batches: VecDeque<BatchInFlight>,
 }
 
 impl InFlight {
-    pub fn push(&mut self, batch: Batch) {
+    pub fn push(&mut self, batch: BatchInFlight) {
         self.batches.push_back(batch);
     }
 
@@ -112,7 +112,7 @@ impl InFlight {
     }
 
     /// The oldest batch that is not closed, if all sources have answered its seal.
-    pub fn next_to_close(&mut self) -> Option<&mut Batch> {
+    pub fn next_to_close(&mut self) -> Option<&mut BatchInFlight> {
         self.batches.iter_mut().find(|b| !b.closed).filter(|b| b.unsealed == 0)
     }
 
@@ -129,7 +129,7 @@ impl InFlight {
     }
 
     /// Takes the oldest batch, if all `writers` have written it.
-    pub fn pop_written(&mut self, writers: usize) -> Option<Batch> {
+    pub fn pop_written(&mut self, writers: usize) -> Option<BatchInFlight> {
         let first = self.batches.front()?;
         if first.computed && first.written >= writers { self.batches.pop_front() } else { None }
     }

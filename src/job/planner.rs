@@ -20,7 +20,7 @@ use crate::core::plan::{BatchSpan, Plan, Progress, Range};
 use crate::core::time::BatchTime;
 use crate::job::checkpoint_coordinator::{CheckpointCoordinator, Opened};
 use crate::job::control::CommandSender;
-use crate::job::in_flight::{Batch, InFlight};
+use crate::job::in_flight::{BatchInFlight, InFlight};
 use crate::job::protocol::{Command, Event};
 use crate::job::rate_controller::RateController;
 use crate::job::recovery;
@@ -325,7 +325,7 @@ impl Planner {
         let (replayed, fill) = replayed.unzip();
         let fill = fill.unwrap_or(self.config.runtime.catch_up == CatchUp::Fill);
         let unsealed = self.sources.count() * self.config.peers();
-        let mut batch = Batch::new(info, span, end, unsealed);
+        let mut batch = BatchInFlight::new(info, span, end, unsealed);
         (batch.fill, batch.replayed, batch.snapshot) = (fill, replayed, snapshot);
         self.in_flight.push(batch);
         let last = self.stopping.last_sealed();
@@ -386,7 +386,7 @@ impl Planner {
     }
 
     /// Every output has written this batch.
-    fn complete(&mut self, mut b: Batch) -> Result<()> {
+    fn complete(&mut self, mut b: BatchInFlight) -> Result<()> {
         b.info.processing_time = b.elapsed();
         self.rates.completed(b.info.time);
         self.metrics.update(|s| {

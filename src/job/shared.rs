@@ -10,6 +10,17 @@ use crate::engine::operator_id::CurrentOperator;
 use crate::job::protocol::Event;
 
 /// What a job has done when it has ended without an error.
+///
+/// ```
+/// use tidemill::prelude::*;
+/// let queue = QueueSource::from_batches([vec![1, 2], vec![3]]);
+/// let summary = StreamingContext::builder("summed-up", millis(5)).run(move |ssc| {
+///     ssc.queue_stream(&queue).to_memory(&MemorySink::new());
+///     Ok(())
+/// })?;
+/// assert_eq!(summary, Summary { batches: 2, records: 3 });
+/// # Ok::<(), tidemill::Error>(())
+/// ```
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub struct Summary {
     /// Batches that every output has written.

@@ -32,6 +32,17 @@ impl Builder {
     /// # Errors
     /// A wrong setting or graph, before any data is read; processes that do not find one another within
     /// `--connect-timeout`.
+    ///
+    /// ```
+    /// use tidemill::prelude::*;
+    /// let queue = QueueSource::from_batches([vec![1], vec![2]]);
+    /// let job = StreamingContext::builder("started", millis(5)).start(move |ssc| {
+    ///     ssc.queue_stream(&queue).to_memory(&MemorySink::new());
+    ///     Ok(())
+    /// })?;
+    /// assert_eq!(job.await_termination()?.batches, 2);
+    /// # Ok::<(), tidemill::Error>(())
+    /// ```
     pub fn start<F>(self, build: F) -> Result<JobHandle>
     where
         F: for<'s> Fn(&StreamingContext<'s>) -> Result<(), BoxError> + Send + Sync + 'static,
@@ -43,6 +54,26 @@ impl Builder {
     ///
     /// # Errors
     /// Like [`Builder::start`].
+    ///
+    /// ```
+    /// use tidemill::{job::ManualClock, prelude::*};
+    /// use std::time::Duration;
+    /// let (queue, clock) = (QueueSource::new(), ManualClock::at(10_000));
+    /// let (feed, rows) = (queue.clone(), MemorySink::new());
+    /// let sink = rows.clone();
+    /// let job = StreamingContext::builder("on-a-clock", secs(5)).start_on_clock(clock.clone(), move |ssc| {
+    ///     ssc.queue_stream(&queue).to_memory(&sink);
+    ///     Ok(())
+    /// })?;
+    /// feed.push(vec!['a']);
+    /// clock.set(15_000);                                  // the first batch is due
+    /// while rows.rows().is_empty() {
+    ///     assert!(!job.await_termination_or_timeout(Duration::from_millis(1))?);
+    /// }
+    /// assert_eq!(rows.batches(), [(BatchTime::from_millis(15_000), vec!['a'])]);
+    /// job.stop_now()?;
+    /// # Ok::<(), tidemill::Error>(())
+    /// ```
     pub fn start_on_clock<F>(self, clock: ManualClock, build: F) -> Result<JobHandle>
     where
         F: for<'s> Fn(&StreamingContext<'s>) -> Result<(), BoxError> + Send + Sync + 'static,

@@ -131,7 +131,7 @@ fn a20_another_process_is_refused_until_it_dies() {
         .unwrap();
     let said = String::from_utf8_lossy(&child.stderr).into_owned() + &String::from_utf8_lossy(&child.stdout);
     assert!(
-        !child.status.success() && said.contains("CheckpointInUse") && said.contains(&std::process::id().to_string()),
+        !child.status.success() && said.contains("is in use by process") && said.contains(&std::process::id().to_string()),
         "{said}"
     );
     drop(job);

@@ -129,6 +129,23 @@ impl KafkaSink {
 }
 
 /// The record that a sink's closure fills for each row. Its memory is reused for the next row.
+///
+/// ```
+/// use tidemill::prelude::*;
+/// let queue = QueueSource::from_batches([vec![("tide".to_owned(), 2)]]);
+/// # let job =
+/// StreamingContext::builder("records", secs(1))
+/// # ;
+/// # let build = move |ssc: &StreamingContext<'_>| -> Result<(), BoxError> {
+///     // in the build closure
+///     let counts = ssc.queue_stream(&queue);
+///     counts.to_kafka(KafkaSink::new("127.0.0.1:9092", "counts"), |(word, n), record| {
+///         record.key(word).json(&serde_json::json!({"word": word, "count": n})).header("version", "1");
+///     });
+///     Ok(())
+/// # };
+/// # let _ = (job, build);
+/// ```
 #[derive(Debug, Default)]
 pub struct ProducerRecord {
     key: Option<usize>,

@@ -51,6 +51,12 @@ impl StartFrom {
     }
 
     /// See [`StartFrom::Timestamp`].
+    ///
+    /// ```
+    /// use tidemill::prelude::*;
+    /// let start = StartFrom::from_timestamp(1_764_331_200_000);          // 2025-11-28 12:00 UTC
+    /// assert_eq!(start, StartFrom::Timestamp(1_764_331_200_000));
+    /// ```
     pub fn from_timestamp(ms: i64) -> Self {
         StartFrom::Timestamp(ms)
     }
@@ -176,12 +182,26 @@ impl KafkaSource {
     }
 
     /// Also reads these topics.
+    ///
+    /// ```
+    /// use tidemill::prelude::*;
+    /// let words = KafkaSource::brokers("127.0.0.1:9092").topics(["clicks", "views"]);
+    /// words.check()?;
+    /// # Ok::<(), tidemill::Error>(())
+    /// ```
     pub fn topics<S: Into<String>>(mut self, topics: impl IntoIterator<Item = S>) -> Self {
         self.topics.names.extend(topics.into_iter().map(Into::into));
         self
     }
 
     /// Also reads every topic whose whole name matches, and those that appear later. Kafka's own (`__...`) are left out.
+    ///
+    /// ```
+    /// use tidemill::prelude::*;
+    /// let words = KafkaSource::brokers("127.0.0.1:9092").pattern("clicks-.*");
+    /// words.check()?;
+    /// # Ok::<(), tidemill::Error>(())
+    /// ```
     pub fn pattern(mut self, pattern: &str) -> Self {
         match Regex::new(&format!("^(?:{pattern})$")) {
             Ok(regex) => self.topics.pattern = Some(regex),
@@ -191,6 +211,13 @@ impl KafkaSource {
     }
 
     /// The consumer group, default: the job's name. The source never joins it: tidemill itself assigns partitions to workers.
+    ///
+    /// ```
+    /// use tidemill::prelude::*;
+    /// let words = KafkaSource::brokers("127.0.0.1:9092").topic("words").group_id("word-count-2");
+    /// words.check()?;
+    /// # Ok::<(), tidemill::Error>(())
+    /// ```
     pub fn group_id(mut self, group: impl Into<String>) -> Self {
         self.group = group.into();
         self
@@ -198,6 +225,13 @@ impl KafkaSource {
 
     /// Which offsets go to the consumer group, for tools that show a lag. A job never reads them: it goes on where its checkpoint
     /// says.
+    ///
+    /// ```
+    /// use tidemill::prelude::*;
+    /// let words = KafkaSource::brokers("127.0.0.1:9092").topic("words").commit_offsets(CommitOffsets::Off);
+    /// words.check()?;
+    /// # Ok::<(), tidemill::Error>(())
+    /// ```
     #[doc(alias = "enable.auto.commit")]
     pub fn commit_offsets(mut self, which: CommitOffsets) -> Self {
         self.offsets = which;
@@ -214,6 +248,15 @@ impl KafkaSource {
     /// Any setting of librdkafka by its name. Settings that the engine owns are refused at the start, with the reason.
     ///
     /// `auto.offset.reset`, `group.id`, `bootstrap.servers` and `metadata.broker.list` do what the methods of this type do.
+    ///
+    /// ```
+    /// use tidemill::prelude::*;
+    /// let words = KafkaSource::brokers("127.0.0.1:9092").topic("words").set("fetch.min.bytes", "100000");
+    /// words.check()?;
+    /// let refused = words.set("enable.auto.offset.store", "true").check().unwrap_err();
+    /// assert!(refused.to_string().contains("enable.auto.offset.store"));
+    /// # Ok::<(), tidemill::Error>(())
+    /// ```
     pub fn set(mut self, key: &str, value: &str) -> Self {
         match key.trim() {
             "bootstrap.servers" | "metadata.broker.list" => self.settings.brokers = value.to_string(),
@@ -233,18 +276,37 @@ impl KafkaSource {
     }
 
     /// At most this many records a second from each partition. Default: no limit.
+    ///
+    /// ```
+    /// use tidemill::prelude::*;
+    /// let words = KafkaSource::brokers("127.0.0.1:9092").topic("words").max_rate_per_partition(10_000);
+    /// assert_eq!(words.rate_per_partition(), Some(10_000));
+    /// ```
     pub fn max_rate_per_partition(mut self, records_per_second: u64) -> Self {
         self.rate = Some(records_per_second);
         self
     }
 
     /// At most this many records from each partition in the first batch, which may find a long log. Default: no limit.
+    ///
+    /// ```
+    /// use tidemill::prelude::*;
+    /// let words = KafkaSource::brokers("127.0.0.1:9092").topic("words").first_batch_cap(100_000);
+    /// assert_eq!(words.first_batch_records(), Some(100_000));
+    /// ```
     pub fn first_batch_cap(mut self, records: u64) -> Self {
         self.first_batch = Some(records);
         self
     }
 
     /// How records without a value are treated. Default: [`Tombstones::Error`].
+    ///
+    /// ```
+    /// use tidemill::prelude::*;
+    /// let words = KafkaSource::brokers("127.0.0.1:9092").topic("accounts").tombstones(Tombstones::Skip);
+    /// words.check()?;
+    /// # Ok::<(), tidemill::Error>(())
+    /// ```
     pub fn tombstones(mut self, tombstones: Tombstones) -> Self {
         self.tombstones = tombstones;
         self
@@ -252,6 +314,13 @@ impl KafkaSource {
 
     /// Reads the headers of records too, as Spark's `includeHeaders`. Default: no headers, because parsing them takes a quarter of
     /// the reading time, also for records without headers.
+    ///
+    /// ```
+    /// use tidemill::prelude::*;
+    /// let words = KafkaSource::brokers("127.0.0.1:9092").topic("words").include_headers();
+    /// words.check()?;
+    /// # Ok::<(), tidemill::Error>(())
+    /// ```
     pub fn include_headers(mut self) -> Self {
         self.headers = true;
         self
@@ -274,6 +343,13 @@ impl KafkaSource {
     }
 
     /// How often the brokers are asked for new partitions and topics. Default: 5 seconds.
+    ///
+    /// ```
+    /// use tidemill::prelude::*;
+    /// let words = KafkaSource::brokers("127.0.0.1:9092").pattern("clicks-.*").discover_every(secs(1));
+    /// words.check()?;
+    /// # Ok::<(), tidemill::Error>(())
+    /// ```
     pub fn discover_every(mut self, every: Duration) -> Self {
         self.every = every;
         self
