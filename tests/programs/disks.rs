@@ -94,7 +94,7 @@ fn batches(out: &str) -> usize {
 fn passes_by(name: &str, fails: &str, failures: usize, says: &str) {
     let job = Job::new(name);
     let mut program = job.start(&[fails]);
-    let failed = |err: &str| err.matches("the checkpoint failed; the one before it stands").count();
+    let failed = |err: &str| err.matches("the checkpoint failed; the previous one is still valid").count();
     program.until("checkpoints that fail", |_, err| failed(err) >= failures);
     let (before, err) = program.said();
     assert!(err.contains(says), "{fails}: {err}");
