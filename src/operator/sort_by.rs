@@ -7,7 +7,7 @@ impl<'s, T: Exchange> DStream<'s, T> {
     /// The batch's rows by ascending `key`; rows with equal keys are in the order of their encoding. `key` is a key function as in
     /// Spark's `sortBy`, not a comparator; for descending numbers negate.
     ///
-    /// All rows of the batch go to worker 0, at most [`gather_cap`](crate::prelude::Builder::gather_cap) bytes: a larger batch ends
+    /// All rows of the batch go to worker 0, at most [`gather_cap`](crate::api::context::Builder::gather_cap) bytes: a larger batch ends
     /// the job with [`crate::Error::GatherCap`]. To see only the largest rows, [`DStream::top_by`] sends fewer. Keeps no state.
     ///
     /// ```

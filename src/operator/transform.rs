@@ -130,7 +130,7 @@ impl<'s, T: Exchange> DStream<'s, T> {
     /// The rows that `f` returns for each whole batch, in its order. `f` runs once per batch on worker 0, in batch order, also for an
     /// empty batch. Keeps no state.
     ///
-    /// All rows of the batch go to worker 0, at most [`gather_cap`](crate::prelude::Builder::gather_cap) bytes: a larger batch ends
+    /// All rows of the batch go to worker 0, at most [`gather_cap`](crate::api::context::Builder::gather_cap) bytes: a larger batch ends
     /// the job with [`crate::Error::GatherCap`]. Most programs use `sort_by`, `take` and `top_by`, which are verbs of their own.
     ///
     /// ```
