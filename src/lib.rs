@@ -12,7 +12,7 @@
 //! ```
 //! use tidemill::prelude::*;
 //!
-//! // Two batches of lines. In production this is `ssc.kafka_direct_stream(..)`, a socket or a directory.
+//! // Two batches of lines. In production this is Kafka, a socket or a directory.
 //! let lines = QueueSource::from_batches([vec!["to be or", "not to be"], vec!["to do"]]);
 //! let (batches, totals) = (MemorySink::new(), MemorySink::new());
 //! let (per_batch, so_far) = (batches.clone(), totals.clone());
@@ -21,10 +21,14 @@
 //!     .workers(2)
 //!     .without_checkpoint()
 //!     .run(move |ssc| {
-//!         let words = ssc.queue_stream(&lines).flat_map(|line| line.split(' ').map(str::to_owned).collect::<Vec<_>>());
-//!         let counts = words.count_by_value();                  // a DStream: the counts of each batch
+//!         let words = ssc.queue_stream(&lines).flat_map(|line| {
+//!             line.split(' ').map(str::to_owned).collect::<Vec<_>>()
+//!         });
+//!         // A DStream: the counts of each batch.
+//!         let counts = words.count_by_value();
 //!         counts.filter(|(word, _)| word.starts_with('t')).to_memory(&per_batch);
-//!         counts.sum_by_key().update().to_memory(&so_far);      // a View: kept up to date, here its changed rows
+//!         // A View is kept up to date. Its changed rows leave.
+//!         counts.sum_by_key().update().to_memory(&so_far);
 //!         Ok(())
 //!     })?;
 //!
@@ -39,12 +43,12 @@
 //! # The life of a batch
 //!
 //! ```text
-//!            sources                verbs                 Views, windows            outputs
-//!   open     read records  ──▶  combine by key
-//!   seal     stop at a record: these offset ranges are the batch
-//!   close    the plan is logged; the frontier passes the batch time
-//!   compute                     exchange by key  ──▶  arrangements, panes, state
-//!   output                                            rows of the batch  ──────▶  written whole, in order
+//!          sources               verbs               Views, windows    outputs
+//! open     read records  ────▶   combine by key
+//! seal     stop at a record: these offset ranges are the batch
+//! close    log the plan; the frontier passes the batch time
+//! compute                        exchange by key ─▶  update state
+//! output                                             rows leave  ────▶ write, in order
 //! ```
 //!
 //! * A batch is its time: a multiple of the batch interval since 1970 ([`BatchTime`](prelude::BatchTime)). Batches without
