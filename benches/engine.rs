@@ -290,7 +290,7 @@ where
         Ok(())
     });
     let job = job.expect("the job of the benchmark");
-    let (mut checkpoints, mut pieces, mut manifests, mut all) = (0, 0, 0, 0);
+    let (mut checkpoints, mut chunks, mut manifests, mut all) = (0, 0, 0, 0);
     for (second, batch) in (1u64..).zip(batches.iter()) {
         queue.push(batch.clone());
         clock.set(second * 1_000);
@@ -311,7 +311,7 @@ where
             let new: std::collections::BTreeSet<_> = made.files().into_iter().filter(|f| f.time == made.time).collect();
             let size = |name: String| std::fs::metadata(dir.join(name)).map_or(0, |m| m.len());
             checkpoints += 1;
-            pieces += new.into_iter().map(|f| size(f.to_string())).sum::<u64>();
+            chunks += new.into_iter().map(|f| size(f.to_string())).sum::<u64>();
             manifests += size(made.file().to_string());
             all += made.bytes();
         }
@@ -326,9 +326,9 @@ where
     let _ = std::fs::remove_dir_all(&dir);
     let mean = |bytes: u64| bytes / checkpoints / 1024;
     format!(
-        "{checkpoints} checkpoints of {} KiB, each with {} KiB of new pieces and {} KiB of manifest; {} KiB in {} files stay",
+        "{checkpoints} checkpoints of {} KiB, each with {} KiB of new chunks and {} KiB of manifest; {} KiB in {} files stay",
         mean(all),
-        mean(pieces),
+        mean(chunks),
         mean(manifests),
         stay.iter().sum::<u64>() / 1024,
         stay.len()

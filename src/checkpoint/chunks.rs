@@ -1,5 +1,6 @@
-//! Pieces: the state of one operator and key group, as bytes. Each worker writes one file of them a checkpoint, in any order;
-//! a manifest says which pieces, of which files, are a checkpoint.
+//! Chunks: encoded state of one operator and key group. Each worker writes its chunks to files of its own, in any order.
+//!
+//! A manifest lists the chunks of a checkpoint. Invariant: a chunk is returned only if its checksum and its label are right.
 
 use std::collections::BTreeMap;
 use std::fmt;
@@ -18,16 +19,16 @@ use crate::core::error::{Error, Result};
 use crate::core::fault;
 use crate::core::time::BatchTime;
 
-/// Bytes that are collected before they are written.
+/// Size of the write buffer, in bytes.
 const BUFFER: usize = 1 << 20;
-/// No piece is longer: more of a key group goes into several.
-pub const LONGEST_PIECE: usize = 1 << 30;
-/// What a file of pieces begins with is shorter.
+/// The maximum length of a chunk, in bytes. A larger state of a key group takes several chunks.
+pub(super) const LONGEST_CHUNK: usize = 1 << 30;
+/// An upper limit for the head of a chunk file, in bytes.
 const START: u64 = 4 << 10;
 
-/// A file of pieces: what one worker wrote for one checkpoint.
+/// The name of a chunk file: the chunks that one worker wrote for one checkpoint. Displays as its path in the directory.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize, Deserialize)]
-pub struct PieceFile {
+pub struct ChunkFile {
     /// The checkpoint's time.
     pub time: BatchTime,
     /// The generation that wrote it.
@@ -36,191 +37,193 @@ pub struct PieceFile {
     pub worker: u32,
 }
 
-/// Its name in the checkpoint directory.
-impl fmt::Display for PieceFile {
+impl fmt::Display for ChunkFile {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         write!(f, "pieces/{:015}-g{:08}-w{:04}", self.time.millis(), self.generation, self.worker)
     }
 }
 
-impl PieceFile {
+impl ChunkFile {
     pub(super) fn parse(name: &str) -> Option<Self> {
         let (time, rest) = name.strip_prefix("pieces/")?.split_once("-g")?;
         let (generation, worker) = rest.split_once("-w")?;
         let time = BatchTime::from_millis(time.parse().ok()?);
-        let file = PieceFile { time, generation: generation.parse().ok()?, worker: worker.parse().ok()? };
+        let file = ChunkFile { time, generation: generation.parse().ok()?, worker: worker.parse().ok()? };
         (file.to_string() == name).then_some(file)
     }
 }
 
-/// Where a piece lies. It may lie in the file of an older checkpoint: what did not change is not written again.
+/// The location of a chunk. An unchanged chunk is not written again, so the file may be of an older checkpoint.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize, Deserialize)]
-pub struct PieceRef {
+pub struct ChunkRef {
     /// The file.
-    pub file: PieceFile,
-    /// The byte at which its record begins.
+    pub file: ChunkFile,
+    /// The byte offset of its record.
     pub offset: u64,
-    /// Bytes of the record, its head included.
+    /// Length of the record in bytes, with its head.
     pub len: u64,
     /// The record's checksum.
     pub checksum: u64,
 }
 
-impl PieceRef {
-    /// Where the record ends in its file.
+impl ChunkRef {
+    /// The byte offset where the record ends.
     pub(super) fn end(&self) -> u64 {
         self.offset.saturating_add(self.len)
     }
 }
 
-/// What a file of pieces begins with.
+/// The head of a chunk file.
 #[derive(Debug, PartialEq, Eq, Serialize, Deserialize)]
 struct Head {
     directory: DirectoryId,
-    file: PieceFile,
+    file: ChunkFile,
 }
 
-/// What a record begins with; a piece's own bytes follow.
+/// The beginning of a record. The bytes of the chunk follow.
 #[derive(Debug, PartialEq, Eq, Serialize, Deserialize)]
 enum Label<'a> {
-    Piece {
+    Chunk {
         operator: &'a str,
         group: u32,
     },
-    /// The last record: so many pieces are before it.
+    /// The last record: the number of chunks before it.
     End {
-        pieces: u64,
+        chunks: u64,
     },
 }
 
-/// The pieces of a checkpoint directory, for the workers of one generation in any process.
+/// Writes and reads the chunks of a checkpoint directory, for one generation. Public because tests of stores use it.
 #[derive(Clone, Debug)]
-pub struct Pieces {
+pub struct Chunks {
     store: Arc<dyn Store>,
     directory: DirectoryId,
     generation: u64,
 }
 
-impl Pieces {
+impl Chunks {
     pub(super) fn new(store: Arc<dyn Store>, directory: DirectoryId, generation: u64) -> Self {
-        Pieces { store, directory, generation }
+        Chunks { store, directory, generation }
     }
 
-    /// The same directory, seen from a process other than the one that holds the lease, which says what id and lease are. The lease
-    /// is new at each start: who can read it looks at the directory of that process, and not at another one of that name, or a copy.
+    /// Opens the directory in another process than the one that holds the lease. That process sends `directory` and `lease`.
+    ///
+    /// Each start writes a new lease. So a process that reads the right lease sees the same directory, not a copy of it.
     ///
     /// # Errors
-    /// No such directory here, or another one: the processes do not share it. One that cannot be written here.
-    pub fn attach(dir: &Path, directory: DirectoryId, lease: &Lease) -> Result<Self> {
+    /// The directory is missing, is another one, or cannot be written: the processes do not share it.
+    pub(crate) fn attach(dir: &Path, directory: DirectoryId, lease: &Lease) -> Result<Self> {
         let own = own_host();
         let not_shared = |place: String, what: String| {
             let remedy = "all processes of a job need the same directory: put it where all their hosts see it";
-            let at = format!("process 0 runs on host {} with it, and here, on host {own},", lease.host);
+            let at = format!("process 0 runs on host {} with it; here, on host {own},", lease.host);
             Error::checkpoint(place, format!("{at} {what}: {remedy}"))
         };
-        let pieces = Pieces::open(dir, directory, lease.generation, &not_shared)?;
-        let copy = |what: String| Err(not_shared(pieces.store.place(), format!("it is a copy: {what}")));
-        match lease::of(&*pieces.store, lease.generation)? {
+        let chunks = Chunks::open(dir, directory, lease.generation, &not_shared)?;
+        let copy = |what: String| Err(not_shared(chunks.store.place(), format!("it is a copy: {what}")));
+        match lease::of(&*chunks.store, lease.generation)? {
             Some(found) if found == *lease => {}
             Some(found) => return copy(format!("there it was taken by {lease}, here by {found}")),
             None => return copy(format!("the lease of generation {} is not in it", lease.generation)),
         }
-        pieces.store.probe()?;
-        Ok(pieces)
+        chunks.store.probe()?;
+        Ok(chunks)
     }
 
-    /// As [`attach`](Pieces::attach), to read only: nobody need have taken the directory.
+    /// Like [`attach`](Chunks::attach), but read-only: no process needs a lease.
     ///
     /// # Errors
-    /// No such directory here, or another one.
-    pub fn look(dir: &Path, directory: DirectoryId) -> Result<Self> {
+    /// The directory is missing, or is another one.
+    pub(crate) fn read_only(dir: &Path, directory: DirectoryId) -> Result<Self> {
         let wrong = |place, what| Error::checkpoint(place, format!("{what}: all processes need the same directory"));
-        Pieces::open(dir, directory, 0, &wrong)
+        Chunks::open(dir, directory, 0, &wrong)
     }
 
     fn open(dir: &Path, directory: DirectoryId, generation: u64, wrong: &dyn Fn(String, String) -> Error) -> Result<Self> {
-        let store = store::look(dir).map_err(|e| wrong(dir.display().to_string(), format!("it is not to be seen ({e})")))?;
+        let store = store::read_only(dir).map_err(|e| wrong(dir.display().to_string(), format!("it cannot be opened ({e})")))?;
         match crate::checkpoint::Genesis::read(&*store)? {
-            Some(genesis) if genesis.id == directory => Ok(Pieces::new(store, directory, generation)),
+            Some(genesis) if genesis.id == directory => Ok(Chunks::new(store, directory, generation)),
             Some(genesis) => {
-                Err(wrong(store.place(), format!("it is the checkpoint directory {}, there {directory}", genesis.id)))
+                Err(wrong(store.place(), format!("it is the checkpoint directory {}, and not {directory} as there", genesis.id)))
             }
-            None => Err(wrong(store.place(), "it is no checkpoint directory".into())),
+            None => Err(wrong(store.place(), "it is not a checkpoint directory".into())),
         }
     }
 
     /// The directory's id, and the generation.
-    pub fn id(&self) -> (DirectoryId, u64) {
+    pub(crate) fn id(&self) -> (DirectoryId, u64) {
         (self.directory, self.generation)
     }
 
-    /// Begins the file of one worker for one checkpoint.
+    /// Creates the chunk file of one worker for the checkpoint of `time`.
     ///
     /// # Errors
     /// The directory cannot be written.
-    pub fn write(&self, time: BatchTime, worker: u32) -> Result<PieceWriter> {
-        let file = PieceFile { time, generation: self.generation, worker };
-        let head = frame(Kind::Pieces, &Head { directory: self.directory, file });
+    pub fn write(&self, time: BatchTime, worker: u32) -> Result<ChunkWriter> {
+        let file = ChunkFile { time, generation: self.generation, worker };
+        let head = frame(Kind::Chunks, &Head { directory: self.directory, file });
         let mut buffer = Vec::with_capacity(BUFFER);
         buffer.extend_from_slice(&head);
         let draft = self.store.create(&file.to_string())?;
-        Ok(PieceWriter { file, draft, buffer, at: head.len() as u64, index: Vec::new() })
+        Ok(ChunkWriter { file, draft, buffer, at: head.len() as u64, index: Vec::new() })
     }
 
-    /// The bytes of a piece, if they are those that were written for this operator and key group.
+    /// The bytes of a chunk, as they were written for this operator and key group.
     ///
     /// # Errors
-    /// They are not, or cannot be read: named with file and byte.
-    pub fn read(&self, operator: &str, group: u32, piece: &PieceRef) -> Result<Vec<u8>> {
-        let mut bytes = self.record(operator, group, piece)?;
-        let label = encoded(&Label::Piece { operator, group }).len();
+    /// The chunk is missing, damaged, or of another operator or key group. The error names the file and the byte.
+    pub fn read(&self, operator: &str, group: u32, chunk: &ChunkRef) -> Result<Vec<u8>> {
+        let mut bytes = self.record(operator, group, chunk)?;
+        let label = encoded(&Label::Chunk { operator, group }).len();
         bytes.drain(..RECORD + label);
         Ok(bytes)
     }
 
-    /// The whole record of a piece, checked.
-    pub(super) fn record(&self, operator: &str, group: u32, piece: &PieceRef) -> Result<Vec<u8>> {
-        let name = piece.file.to_string();
+    /// The whole record of a chunk, after all checks.
+    pub(super) fn record(&self, operator: &str, group: u32, chunk: &ChunkRef) -> Result<Vec<u8>> {
+        let name = chunk.file.to_string();
         let damaged = |what: String| Error::damaged(&name, what);
-        if piece.len > longest_record() {
-            return Err(damaged(format!("a piece of {} bytes is asked for, which none has", piece.len)));
+        if chunk.len > longest_record() {
+            return Err(damaged(format!(
+                "a manifest names a chunk of {} bytes; at most {} are possible",
+                chunk.len,
+                longest_record()
+            )));
         }
-        let gone = || Error::checkpoint(&name, "is missing: restore it, or go back to an older checkpoint");
-        let bytes = self.store.read_range(&name, piece.offset, piece.len)?.ok_or_else(gone)?;
-        if bytes.len() as u64 != piece.len {
-            let (offset, end, has) = (piece.offset, piece.end(), piece.offset + bytes.len() as u64);
-            return Err(damaged(format!("a piece goes from byte {offset} to {end}, and the file has {has} bytes")));
+        let missing = || Error::checkpoint(&name, "is missing: restore it, or go back to an older checkpoint");
+        let bytes = self.store.read_range(&name, chunk.offset, chunk.len)?.ok_or_else(missing)?;
+        if bytes.len() as u64 != chunk.len {
+            let (offset, end, has) = (chunk.offset, chunk.end(), chunk.offset + bytes.len() as u64);
+            return Err(damaged(format!("a chunk is at bytes {offset} to {end}, but the file has {has} bytes")));
         }
-        let payload = match record(&bytes, piece.offset) {
-            Found::Record { payload, checksum, next } if checksum == piece.checksum && next == bytes.len() => payload,
+        let payload = match record(&bytes, chunk.offset) {
+            Found::Record { payload, checksum, next } if checksum == chunk.checksum && next == bytes.len() => payload,
             Found::Damaged(what) => return Err(damaged(what)),
-            _ => return Err(damaged(format!("at byte {} lies another piece than its manifest names", piece.offset))),
+            _ => return Err(damaged(format!("at byte {} is another chunk than the manifest names", chunk.offset))),
         };
         match postcard::take_from_bytes(payload) {
-            Ok((Label::Piece { operator: o, group: g }, _)) if o == operator && g == group => Ok(bytes),
-            Ok((found, _)) => {
-                Err(damaged(format!("at byte {} lies {found:?}, not key group {group} of {operator}", piece.offset)))
-            }
-            Err(e) => Err(damaged(format!("the piece at byte {}: {e}", piece.offset))),
+            Ok((Label::Chunk { operator: o, group: g }, _)) if o == operator && g == group => Ok(bytes),
+            Ok((found, _)) => Err(damaged(format!("at byte {} is {found:?}, not key group {group} of {operator}", chunk.offset))),
+            Err(e) => Err(damaged(format!("the chunk at byte {}: {e}", chunk.offset))),
         }
     }
 
-    /// Reads a whole file. Returns how many pieces are in it.
+    /// Reads and checks a whole file. Returns its number of chunks.
     ///
     /// # Errors
-    /// A byte that is not as it was written.
-    pub(super) fn verify(&self, file: PieceFile) -> Result<u64> {
+    /// The file is missing or damaged.
+    pub(super) fn verify(&self, file: ChunkFile) -> Result<u64> {
         let name = file.to_string();
         let damaged = |what: String| Error::damaged(&name, what);
-        let start = self.store.read_range(&name, 0, START)?.ok_or_else(|| damaged("it is gone".into()))?;
-        let (head, at) = unframe::<Head>(Kind::Pieces, &name, &start)?;
+        let start = self.store.read_range(&name, 0, START)?.ok_or_else(|| damaged("it is missing".into()))?;
+        let (head, at) = unframe::<Head>(Kind::Chunks, &name, &start)?;
         if head.directory != self.directory {
             return Err(foreign(&name, head.directory, self.directory));
         }
         if head.file != file {
-            return Err(damaged(format!("it was written as {}: somebody renamed it", head.file)));
+            return Err(damaged(format!("it was written as {}, and has been renamed", head.file)));
         }
-        let (mut at, mut pieces, mut end) = (at as u64, 0, None);
+        let (mut at, mut chunks, mut end) = (at as u64, 0, None);
         loop {
             let mut bytes = self.store.read_range(&name, at, RECORD as u64)?.unwrap_or_default();
             if let Some(len) = record_len(&bytes, at) {
@@ -228,15 +231,15 @@ impl Pieces {
             }
             let (payload, next) = match record(&bytes, at) {
                 Found::Record { payload, next, .. } if end.is_none() => (payload, next),
-                Found::Record { .. } => return Err(damaged(format!("something follows its end at byte {at}"))),
-                Found::End if end == Some(pieces) => return Ok(pieces),
+                Found::Record { .. } => return Err(damaged(format!("bytes follow its end at byte {at}"))),
+                Found::End if end == Some(chunks) => return Ok(chunks),
                 Found::End => return Err(damaged(format!("it ends at byte {at}, before its last record"))),
                 Found::Torn => return Err(damaged(format!("the record at byte {at} is cut off"))),
                 Found::Damaged(what) => return Err(damaged(what)),
             };
             match postcard::take_from_bytes(payload) {
-                Ok((Label::Piece { .. }, _)) => pieces += 1,
-                Ok((Label::End { pieces }, _)) => end = Some(pieces),
+                Ok((Label::Chunk { .. }, _)) => chunks += 1,
+                Ok((Label::End { chunks }, _)) => end = Some(chunks),
                 Err(e) => return Err(damaged(format!("the record at byte {at}: {e}"))),
             }
             at += next as u64;
@@ -245,48 +248,46 @@ impl Pieces {
 }
 
 fn longest_record() -> u64 {
-    (LONGEST_PIECE + (1 << 20)) as u64
+    (LONGEST_CHUNK + (1 << 20)) as u64
 }
 
-/// What one worker has written for one checkpoint: by operator and key group, in the order of writing.
-pub type Index = Vec<(String, u32, PieceRef)>;
+/// The chunks that one worker wrote for one checkpoint, in order: operator, key group, location.
+pub type ChunkIndex = Vec<(String, u32, ChunkRef)>;
 
-/// The file of one worker for one checkpoint, as it is written. Dropped before `finish`, it leaves nothing.
-pub struct PieceWriter {
-    file: PieceFile,
+/// A chunk file that is being written. If it is dropped before `finish`, no file remains.
+pub struct ChunkWriter {
+    file: ChunkFile,
     draft: Box<dyn Draft>,
     buffer: Vec<u8>,
     at: u64,
-    index: Index,
+    index: ChunkIndex,
 }
 
-impl PieceWriter {
-    /// Adds a piece: in any order, and as many of one operator and key group as there are. No bytes, no piece.
+impl ChunkWriter {
+    /// Appends a chunk. Order is free, and a key group may have several chunks. Empty `bytes` append nothing.
     ///
     /// # Errors
-    /// The disk fails; the piece is longer than [`LONGEST_PIECE`], or its key group is none.
+    /// The disk fails, the chunk is longer than 1 GiB, or `group` is 128 or more.
     pub fn put(&mut self, operator: &str, group: u32, bytes: &[u8]) -> Result<()> {
         if bytes.is_empty() {
             return Ok(());
         }
-        if bytes.len() > LONGEST_PIECE || u64::from(group) >= KEY_GROUPS || operator.len() > 1 << 16 {
+        if bytes.len() > LONGEST_CHUNK || u64::from(group) >= KEY_GROUPS || operator.len() > 1 << 16 {
             let what = format!("{} bytes for key group {group} of {operator:.40}", bytes.len());
-            return Err(Error::checkpoint(
-                self.file.to_string(),
-                format!("{what}: at most {LONGEST_PIECE} bytes, below group 128"),
-            ));
+            let limit = format!("a chunk has at most {LONGEST_CHUNK} bytes, and its key group is below {KEY_GROUPS}");
+            return Err(Error::checkpoint(self.file.to_string(), format!("{what}: {limit}")));
         }
         fault::point(fault::FaultPoint::PiecesPut);
-        let piece = self.add(&encoded(&Label::Piece { operator, group }), bytes)?;
-        self.index.push((operator.to_owned(), group, piece));
+        let chunk = self.add(&encoded(&Label::Chunk { operator, group }), bytes)?;
+        self.index.push((operator.to_owned(), group, chunk));
         Ok(())
     }
 
-    fn add(&mut self, label: &[u8], bytes: &[u8]) -> Result<PieceRef> {
+    fn add(&mut self, label: &[u8], bytes: &[u8]) -> Result<ChunkRef> {
         let head = record_head(self.at, &[label, bytes]);
         let len = (RECORD + label.len() + bytes.len()) as u64;
         let checksum = u64::from_be_bytes(head[8..].try_into().expect("eight bytes"));
-        let piece = PieceRef { file: self.file, offset: self.at, len, checksum };
+        let chunk = ChunkRef { file: self.file, offset: self.at, len, checksum };
         self.buffer.extend_from_slice(&head);
         self.buffer.extend_from_slice(label);
         if self.buffer.len() + bytes.len() > BUFFER {
@@ -297,7 +298,7 @@ impl PieceWriter {
             false => self.buffer.extend_from_slice(bytes),
         }
         self.at += len;
-        Ok(piece)
+        Ok(chunk)
     }
 
     fn flush(&mut self) -> Result<()> {
@@ -306,55 +307,50 @@ impl PieceWriter {
         written
     }
 
-    /// Bytes so far.
-    pub fn bytes(&self) -> u64 {
-        self.at
-    }
-
-    /// The file is whole and durable: where each piece lies in it.
+    /// Completes the file and makes it durable. Returns the locations of its chunks; without chunks there is no file.
     ///
     /// # Errors
-    /// The disk fails: the file is not there.
-    pub fn finish(mut self) -> Result<Index> {
-        let pieces = self.index.len() as u64;
-        if pieces == 0 {
+    /// The disk fails, or the file exists. No file is created then.
+    pub fn finish(mut self) -> Result<ChunkIndex> {
+        let chunks = self.index.len() as u64;
+        if chunks == 0 {
             return Ok(self.index);
         }
-        self.add(&encoded(&Label::End { pieces }), &[])?;
+        self.add(&encoded(&Label::End { chunks }), &[])?;
         self.flush()?;
         fault::point(fault::FaultPoint::PiecesBefore);
         if !self.draft.publish()? {
-            return Err(Error::checkpoint(self.file.to_string(), "is there already: does another run write here?"));
+            return Err(Error::checkpoint(self.file.to_string(), "already exists: does another run write here?"));
         }
         fault::point(fault::FaultPoint::PiecesAfter);
         Ok(self.index)
     }
 }
 
-/// Puts what workers have written into the order of a manifest: by operator, by key group, pieces in the order of the list.
+/// Groups the chunks of all workers as a manifest lists them: by operator, then by key group, in the given order.
 ///
 /// ```
 /// # use tidemill::checkpoint::{self, Settings, Checkpoints, Origin};
 /// # let dir = std::env::temp_dir().join(format!("tidemill-doc-collect-{}", std::process::id()));
 /// # let (checkpoints, _) = Checkpoints::open(&dir, Settings::new("job", std::time::Duration::from_secs(1))).unwrap();
 /// # checkpoints.begin(Origin::default()).unwrap();
-/// # let pieces = checkpoints.pieces().unwrap();
-/// let mut file = pieces.write(tidemill::prelude::BatchTime::from_millis(5_000), 0)?;
+/// # let chunks = checkpoints.chunks().unwrap();
+/// let mut file = chunks.write(tidemill::prelude::BatchTime::from_millis(5_000), 0)?;
 /// file.put("sum_by_key#1", 7, b"state")?;
 /// file.put("sum_by_key#1", 3, b"other state")?;
 /// let by_operator = checkpoint::collect([file.finish()?]);
 /// assert_eq!(by_operator["sum_by_key#1"].keys().collect::<Vec<_>>(), [&3, &7]);
-/// assert_eq!(pieces.read("sum_by_key#1", 7, &by_operator["sum_by_key#1"][&7][0])?, b"state");
+/// assert_eq!(chunks.read("sum_by_key#1", 7, &by_operator["sum_by_key#1"][&7][0])?, b"state");
 /// # std::fs::remove_dir_all(dir).unwrap();
 /// # tidemill::Result::<()>::Ok(())
 /// ```
-pub fn collect(indices: impl IntoIterator<Item = Index>) -> BTreeMap<String, Groups> {
-    let mut all: BTreeMap<String, Groups> = BTreeMap::new();
-    for (operator, group, piece) in indices.into_iter().flatten() {
-        all.entry(operator).or_default().entry(group).or_default().push(piece);
+pub fn collect(indices: impl IntoIterator<Item = ChunkIndex>) -> BTreeMap<String, GroupChunks> {
+    let mut all: BTreeMap<String, GroupChunks> = BTreeMap::new();
+    for (operator, group, chunk) in indices.into_iter().flatten() {
+        all.entry(operator).or_default().entry(group).or_default().push(chunk);
     }
     all
 }
 
-/// The pieces of one operator, by key group; those of a group are loaded in this order.
-pub type Groups = BTreeMap<u32, Vec<PieceRef>>;
+/// The chunks of one operator, by key group. A restore loads the chunks of a group in this order.
+pub type GroupChunks = BTreeMap<u32, Vec<ChunkRef>>;

@@ -1,8 +1,10 @@
-//! Cleaning: what no recovery will ask for goes, in an order in which every crash on the way leaves all that one may ask for.
+//! Cleaning: deletes the files that no recovery needs.
+//!
+//! Invariant: the order of deletions is such that a crash at any point leaves every file that a recovery needs.
 
 use std::collections::BTreeSet;
 
-use super::chunks::PieceFile;
+use super::chunks::ChunkFile;
 use super::genesis::{self, DirectoryId};
 use super::lease;
 use super::manifest::{Manifest, ManifestFile, newest_first, sizes};
@@ -11,35 +13,35 @@ use super::store::{FOLDERS, LOCK, Store, UNFINISHED};
 use crate::core::error::{Error, Result};
 use crate::core::time::BatchTime;
 
-/// What cleaning has done.
+/// The result of a cleaning.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub struct Cleaned {
-    /// The files that are gone.
+    /// The deleted files, as paths in the directory.
     pub removed: Vec<String>,
-    /// Bytes in them.
+    /// Their size in bytes.
     pub bytes: u64,
 }
 
-/// What is to be kept, and whose files are not to be touched.
+/// Which checkpoints and plans to keep.
 #[derive(Clone, Copy, Debug)]
 pub(super) struct Keep {
     pub directory: DirectoryId,
-    /// So many checkpoints that are all there.
+    /// Number of complete checkpoints to keep; at least 1.
     pub checkpoints: usize,
-    /// Plans of so many milliseconds before the last one, whether recovery needs them or not.
+    /// Plans of this many milliseconds before the newest checkpoint stay, even if no recovery needs them.
     pub plans_ms: u64,
-    /// This generation may be writing; every older one is dead.
+    /// This generation may be writing. Every older one is dead.
     pub generation: u64,
 }
 
-/// Deletes what is needed no more: first manifests, then pieces that none names, then plans. So whatever is left of a
-/// checkpoint after a crash is all of it, or not its manifest.
+/// Deletes old manifests, then the chunk files that no manifest names, then old plans and leases. So after a crash a checkpoint
+/// is complete, or has no manifest.
 pub(super) fn clean(store: &dyn Store, keep: &Keep) -> Result<Cleaned> {
     crate::core::fault::point(crate::core::fault::FaultPoint::CleanBefore);
     let mut cleaned = Cleaned::default();
-    let (kept, old) = sort_out(store, keep)?;
+    let (kept, old) = split_manifests(store, keep)?;
     delete(store, old.iter().map(ToString::to_string).collect(), &mut cleaned)?;
-    delete(store, useless_pieces(store, keep, &kept)?, &mut cleaned)?;
+    delete(store, unused_chunks(store, keep, &kept)?, &mut cleaned)?;
     delete(store, old_plans(store, keep, &kept)?, &mut cleaned)?;
     let leases = store.list("leases")?;
     let newest = leases.iter().filter_map(|e| lease::generation_of(&e.name)).max();
@@ -48,7 +50,7 @@ pub(super) fn clean(store: &dyn Store, keep: &Keep) -> Result<Cleaned> {
     Ok(cleaned)
 }
 
-/// Deletes, and remembers; the sizes are those of the listing.
+/// Deletes the files and adds them to `cleaned`. Sizes are those of the listing.
 fn delete(store: &dyn Store, names: Vec<String>, cleaned: &mut Cleaned) -> Result<()> {
     let Some(folder) = names.first().and_then(|n| n.split('/').next()) else { return Ok(()) };
     let gone: BTreeSet<&String> = names.iter().collect();
@@ -59,9 +61,9 @@ fn delete(store: &dyn Store, names: Vec<String>, cleaned: &mut Cleaned) -> Resul
     Ok(())
 }
 
-/// The checkpoints to keep, the newest first, and the manifests to delete, the oldest first. A manifest that cannot be used
-/// does not count, and stays until it is older than the ones that are kept: somebody may want to look at it.
-fn sort_out(store: &dyn Store, keep: &Keep) -> Result<(Vec<Manifest>, Vec<ManifestFile>)> {
+/// The checkpoints to keep, newest first, and the manifests to delete, oldest first. An unusable manifest does not count. It
+/// stays until it is older than the kept ones, so that a person can examine it.
+fn split_manifests(store: &dyn Store, keep: &Keep) -> Result<(Vec<Manifest>, Vec<ManifestFile>)> {
     let sizes = sizes(store)?;
     let mut kept: Vec<Manifest> = Vec::new();
     let mut old = Vec::new();
@@ -72,7 +74,7 @@ fn sort_out(store: &dyn Store, keep: &Keep) -> Result<(Vec<Manifest>, Vec<Manife
         }
         match Manifest::read(store, keep.directory, file) {
             Ok(m) if m.missing(&sizes).is_empty() => kept.push(m),
-            // What it names cannot be known here.
+            // This program cannot read which files it names.
             Err(e @ Error::CheckpointFormat { .. }) => return Err(e),
             _ => {}
         }
@@ -81,27 +83,27 @@ fn sort_out(store: &dyn Store, keep: &Keep) -> Result<(Vec<Manifest>, Vec<Manife
     Ok((kept, old))
 }
 
-/// Files of pieces that no checkpoint names and nobody is writing, and what writers of dead generations left.
-fn useless_pieces(store: &dyn Store, keep: &Keep, kept: &[Manifest]) -> Result<Vec<String>> {
-    // Without a checkpoint nothing is known: not even what could still be saved by hand.
+/// Chunk files that no kept checkpoint names and no worker is writing, and drafts of dead generations.
+fn unused_chunks(store: &dyn Store, keep: &Keep, kept: &[Manifest]) -> Result<Vec<String>> {
+    // Without a usable checkpoint, a person may still need any of the files.
     let Some(newest) = kept.first() else { return Ok(Vec::new()) };
-    let named: BTreeSet<PieceFile> = kept.iter().flat_map(Manifest::files).collect();
-    let over = |f: PieceFile| f.generation < keep.generation || f.time <= newest.time;
-    let useless = |name: &str| match PieceFile::parse(name) {
+    let named: BTreeSet<ChunkFile> = kept.iter().flat_map(Manifest::files).collect();
+    let over = |f: ChunkFile| f.generation < keep.generation || f.time <= newest.time;
+    let useless = |name: &str| match ChunkFile::parse(name) {
         Some(file) => !named.contains(&file) && over(file),
-        None => unfinished(name, PieceFile::parse).is_some_and(over),
+        None => unfinished(name, ChunkFile::parse).is_some_and(over),
     };
     Ok(store.list("pieces")?.into_iter().map(|e| e.name).filter(|n| useless(n)).collect())
 }
 
-/// What a file that was not finished was to be.
+/// What a draft would have become.
 fn unfinished<T>(name: &str, parse: impl Fn(&str) -> Option<T>) -> Option<T> {
     let (name, _writer) = name.strip_suffix(UNFINISHED)?.rsplit_once('.')?;
     parse(name)
 }
 
-/// Segments in which every plan is older than the oldest checkpoint that is kept, and than what is kept anyway. The oldest
-/// first: a crash leaves the newer part. Until there are as many checkpoints as are to be kept, the first plan is needed too.
+/// Segments whose plans are all older than the oldest kept checkpoint and than `plans_ms`. Oldest first, so that a crash leaves
+/// the newer part. None, until there are as many checkpoints as `keep` asks for: recovery may need the first plan.
 fn old_plans(store: &dyn Store, keep: &Keep, kept: &[Manifest]) -> Result<Vec<String>> {
     let Some(oldest) = kept.get(keep.checkpoints.max(1) - 1) else { return Ok(Vec::new()) };
     let last = kept[0].time.millis();
@@ -111,7 +113,7 @@ fn old_plans(store: &dyn Store, keep: &Keep, kept: &[Manifest]) -> Result<Vec<St
     Ok(over.map(|(head, _)| head.file.to_string()).collect())
 }
 
-/// What crashed runs left half written. Only when nobody writes.
+/// Drafts that crashed runs left. Call it only when no run is writing.
 pub(super) fn leftovers(store: &dyn Store) -> Result<Vec<String>> {
     let mut names = Vec::new();
     for folder in FOLDERS.into_iter().chain([""]) {
@@ -121,7 +123,7 @@ pub(super) fn leftovers(store: &dyn Store) -> Result<Vec<String>> {
     Ok(names)
 }
 
-/// What lies in the directory and is none of ours.
+/// Files and folders that do not belong to a checkpoint directory.
 pub(super) fn foreign(store: &dyn Store) -> Result<Vec<String>> {
     let mut names = Vec::new();
     for entry in store.list("")? {
@@ -136,14 +138,14 @@ pub(super) fn foreign(store: &dyn Store) -> Result<Vec<String>> {
     Ok(names)
 }
 
-/// Whether a file of this name is one of ours, finished or not.
+/// Whether this is the name of a file of a checkpoint directory, or of a draft of one.
 pub(super) fn is_own(name: &str) -> bool {
     let known = |n: &str| {
         n == genesis::FILE
             || n == LOCK
             || lease::generation_of(n).is_some()
             || ManifestFile::parse(n).is_some()
-            || PieceFile::parse(n).is_some()
+            || ChunkFile::parse(n).is_some()
             || PlanFile::parse(n).is_some()
     };
     let probe = |n: &str| n.strip_prefix("probe-").is_some_and(|n| n.ends_with(UNFINISHED));

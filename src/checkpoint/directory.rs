@@ -1,9 +1,9 @@
-//! A checkpoint directory as it lies there: to look at, to verify, to prune. Nothing is written but by `prune`.
+//! A checkpoint directory as tools see it: list, verify, prune. Invariant: only `prune` writes.
 
 use std::path::Path;
 use std::sync::Arc;
 
-use super::chunks::{PieceFile, Pieces};
+use super::chunks::{ChunkFile, Chunks};
 use super::clean::{self, Cleaned, Keep};
 use super::genesis::{self, Genesis};
 use super::lease;
@@ -13,40 +13,55 @@ use super::plan_log::{self, PlanRecord};
 use super::store::{self, Lock, Store};
 use crate::core::error::{Error, Result};
 
-/// A checkpoint directory, for reading; a run may be writing it.
+/// A checkpoint directory, opened for reading. A job may be using it at the same time.
+///
+/// ```
+/// use std::time::Duration;
+/// use tidemill::checkpoint::{Checkpoints, Directory, Origin, Settings};
+/// # let dir = std::env::temp_dir().join(format!("tidemill-doc-directory-{}", std::process::id()));
+/// # let (checkpoints, _) = Checkpoints::open(&dir, Settings::new("counts", Duration::from_secs(1)))?;
+/// # checkpoints.begin(Origin::default())?;
+///
+/// let directory = Directory::open(&dir)?;
+/// assert_eq!(directory.genesis().job, "counts");
+/// assert!(directory.checkpoints()?.is_empty());
+/// assert!(directory.verify()?.bad.is_empty());
+/// # std::fs::remove_dir_all(dir).unwrap();
+/// # tidemill::Result::<()>::Ok(())
+/// ```
 pub struct Directory {
     store: Arc<dyn Store>,
     genesis: Genesis,
 }
 
-/// What [`Directory::verify`] has found.
+/// The result of [`Directory::verify`].
 #[derive(Debug, Default)]
 pub struct Verified {
-    /// Files that were read.
+    /// Number of files that were read.
     pub files: usize,
-    /// Pieces in them.
-    pub pieces: u64,
-    /// Plans in them.
+    /// Number of chunks in them.
+    pub chunks: u64,
+    /// Number of plans in them.
     pub plans: u64,
-    /// What is wrong, one entry a fault.
+    /// One error for each fault; empty if every byte is as it was written.
     pub bad: Vec<Error>,
-    /// Files that are none of a checkpoint directory.
+    /// Files that do not belong to a checkpoint directory.
     pub foreign: Vec<String>,
-    /// What is no fault: a crash left it, and recovery passes it by.
+    /// Remarks that are not faults, such as the traces of a crash.
     pub notes: Vec<String>,
 }
 
 impl Directory {
-    /// A directory that is there.
+    /// Opens an existing directory: a path, or `s3://BUCKET/PREFIX`.
     ///
     /// # Errors
-    /// None is there, or its genesis cannot be read.
+    /// The directory does not exist, or its genesis is missing or damaged.
     pub fn open(dir: &Path) -> Result<Self> {
-        let store = store::look(dir)?;
+        let store = store::read_only(dir)?;
         match Genesis::read(&*store)? {
             Some(genesis) => Ok(Directory { store, genesis }),
             None => {
-                Err(Error::checkpoint(store.place(), format!("is no checkpoint directory: there is no file {}", genesis::FILE)))
+                Err(Error::checkpoint(store.place(), format!("is not a checkpoint directory: it has no file {}", genesis::FILE)))
             }
         }
     }
@@ -55,20 +70,20 @@ impl Directory {
         &self.store
     }
 
-    /// Its genesis.
+    /// The genesis: the job's name, its interval, and where its sources started.
     pub fn genesis(&self) -> &Genesis {
         &self.genesis
     }
 
-    /// Whether it is the directory of this job.
+    /// Checks that this is the directory of a job.
     ///
     /// # Errors
-    /// Another job's, or one of another batch interval or key groups.
-    pub fn belongs_to(&self, job: &str, interval: std::time::Duration) -> Result<()> {
+    /// It has another job name, batch interval, or number of key groups.
+    pub(crate) fn belongs_to(&self, job: &str, interval: std::time::Duration) -> Result<()> {
         self.genesis.check(&self.store.place(), job, interval)
     }
 
-    /// The checkpoints, the newest first; those that cannot be used with what is wrong. Their pieces are not read.
+    /// All checkpoints, newest first; an unusable one comes with its error. Chunks are not read: see [`verify`](Self::verify).
     ///
     /// # Errors
     /// The directory cannot be listed.
@@ -88,29 +103,29 @@ impl Directory {
         plan_log::read(&*self.store, self.genesis.id, self.genesis.interval_ms, None)
     }
 
-    /// The plans that are kept, in order.
+    /// All plans in the log, in order of time. The rest of an append that a crash interrupted is ignored.
     ///
     /// # Errors
-    /// A plan that cannot be read; what a crash left at the end of the log is none.
+    /// The log is damaged.
     pub fn plans(&self) -> Result<Vec<PlanRecord>> {
         Ok(self.log()?.records.into_iter().map(|l| l.record).collect())
     }
 
-    /// What of these plans was not in the sources any more and has been passed over, in the order in which it was noticed.
+    /// Planned ranges that the sources no longer had, in the order in which the job noticed. The job skipped them.
     ///
     /// # Errors
-    /// As [`Directory::plans`].
+    /// The log is damaged.
     pub fn losses(&self) -> Result<Vec<LossRecord>> {
         Ok(self.log()?.losses)
     }
 
-    /// Reads every byte of every file, and says of each whether it is as it was written.
+    /// Reads every byte of every file and checks it against its checksums.
     ///
     /// # Errors
     /// The directory cannot be listed.
     pub fn verify(&self) -> Result<Verified> {
         let mut v = Verified { files: 1, foreign: clean::foreign(&*self.store)?, ..Verified::default() };
-        let pieces = Pieces::new(self.store.clone(), self.genesis.id, 0);
+        let chunks = Chunks::new(self.store.clone(), self.genesis.id, 0);
         for entry in self.store.list("leases")?.iter().filter(|e| lease::generation_of(&e.name).is_some()) {
             v.files += 1;
             let read = self.store.read(&entry.name, lease::LIMIT).and_then(|b| lease::read(&entry.name, &b.unwrap_or_default()));
@@ -121,44 +136,44 @@ impl Directory {
                 v.plans = plans.records.len() as u64;
                 v.notes.extend(plans.torn);
                 let lost = |l: &LossRecord| l.ranges.iter().map(|r| r.until - r.from).sum::<i64>();
-                v.notes.extend(plans.losses.iter().map(|l| format!("batch {}: {} positions had aged out", l.time, lost(l))));
+                v.notes.extend(plans.losses.iter().map(|l| format!("batch {}: {} positions had expired", l.time, lost(l))));
             }
             Err(e) => v.bad.push(e),
         }
         v.files += self.store.list("plans")?.iter().filter(|e| plan_log::PlanFile::parse(&e.name).is_some()).count();
-        for file in self.store.list("pieces")?.iter().filter_map(|e| PieceFile::parse(&e.name)) {
+        for file in self.store.list("pieces")?.iter().filter_map(|e| ChunkFile::parse(&e.name)) {
             v.files += 1;
-            match pieces.verify(file) {
-                Ok(n) => v.pieces += n,
+            match chunks.verify(file) {
+                Ok(n) => v.chunks += n,
                 Err(e) => v.bad.extend(self.is_there("pieces", &file.to_string())?.then_some(e)),
             }
         }
         for file in newest_first(&*self.store)? {
             v.files += 1;
-            let whole = Manifest::read(&*self.store, self.genesis.id, file).and_then(|m| m.check(&*self.store, &pieces));
+            let whole = Manifest::read(&*self.store, self.genesis.id, file).and_then(|m| m.check(&*self.store, &chunks));
             if let Err(e) = whole {
                 v.bad.extend(self.is_there("manifests", &file.to_string())?.then_some(e));
             }
         }
-        v.notes.extend(clean::leftovers(&*self.store)?.into_iter().map(|n| format!("{n}: half written, or being written")));
+        v.notes.extend(clean::leftovers(&*self.store)?.into_iter().map(|n| format!("{n}: incomplete, or being written")));
         Ok(v)
     }
 
-    /// A run that cleans takes files away while they are read: those are no faults.
+    /// A running job may delete a file while it is read: that is not a fault.
     fn is_there(&self, folder: &str, name: &str) -> Result<bool> {
         Ok(self.store.list(folder)?.iter().any(|e| e.name == name))
     }
 
-    /// Deletes all but the newest `keep` checkpoints, what only they needed, and all plans before them.
+    /// Deletes all but the newest `keep` checkpoints, with the chunk files and plans that only those needed. At least one stays.
     ///
     /// # Errors
-    /// A run has the directory; the disk fails.
+    /// A job is using the directory, or the disk fails.
     pub fn prune(&self, keep: usize) -> Result<Cleaned> {
         let lock = lease::lock(&*self.store)?;
         let generation = match lock {
-            // Nobody writes: every generation is over.
+            // The lock proves that no run writes: every generation is over.
             Lock::Held(_) => u64::MAX,
-            // Somebody may: then the last generation is not.
+            // Without locks, the newest generation may be writing.
             _ => lease::newest_generation(&*self.store)?,
         };
         let keep = Keep { directory: self.genesis.id, checkpoints: keep, plans_ms: 0, generation };

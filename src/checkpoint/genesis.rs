@@ -1,4 +1,4 @@
-//! The genesis of a checkpoint directory: what holds for its whole life, written once before the first batch.
+//! The genesis of a checkpoint directory: facts that never change, written once before the first batch.
 
 use std::collections::BTreeMap;
 use std::fmt;
@@ -14,11 +14,11 @@ use crate::core::error::{Error, Result};
 use crate::core::plan::Split;
 
 pub(super) const FILE: &str = "genesis";
-/// More than a thousand splits with the longest names there are.
+/// The maximum length in bytes: room for over a thousand splits with the longest possible names.
 const LIMIT: u64 = 64 << 20;
 
-/// The identity of a checkpoint directory: every file in it carries this number, so that no other directory's file passes for
-/// one of its own.
+/// The identity of a checkpoint directory. Every file contains it, so that a file of another directory is recognized. Displays as
+/// 32 hex digits.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize, Deserialize)]
 pub struct DirectoryId(pub u128);
 
@@ -29,7 +29,7 @@ impl fmt::Display for DirectoryId {
 }
 
 impl DirectoryId {
-    /// One that nobody has.
+    /// A new random id.
     pub(super) fn new(now_ms: u64) -> Self {
         // std seeds its hash maps from the system's randomness.
         let half = |n: u64| {
@@ -42,36 +42,36 @@ impl DirectoryId {
     }
 }
 
-/// An operator that keeps state, as a checkpoint knows it.
+/// A stateful operator, as a checkpoint identifies it.
 #[derive(Clone, Debug, PartialEq, Eq, PartialOrd, Ord, Serialize, Deserialize)]
 pub struct StateId {
-    /// Its name, the same in every run of the program.
+    /// Its name: the same in every run of the program.
     pub name: String,
-    /// What its state is made of: bytes that were saved under another fingerprint are not loaded.
+    /// The verb and its types. State that was saved under another fingerprint is not loaded.
     pub fingerprint: String,
 }
 
-/// How far one split is.
+/// The position of one split.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 pub struct Position {
-    /// The source, numbered in build order.
+    /// The index of the source, in build order.
     pub source: u32,
-    /// The split's split_id.
+    /// The split id.
     pub split_id: u32,
-    /// What is read.
+    /// The split.
     pub split: Split,
-    /// The first position that is not read.
+    /// The first offset that is not read.
     pub next: i64,
 }
 
-/// What a program knows of itself when it makes a checkpoint directory; see [`Checkpoints::begin`](super::Checkpoints::begin).
+/// The program at the creation of the directory; see [`Checkpoints::begin`](super::Checkpoints::begin).
 #[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
 pub struct Origin {
-    /// How many shards each sink has, by the sink's name.
+    /// Number of shards of each exactly-once sink, by its name.
     pub shards: BTreeMap<String, u32>,
-    /// The operators that keep state.
+    /// The stateful operators.
     pub operators: Vec<StateId>,
-    /// Where each split begins.
+    /// The first position of each split.
     pub starts: Vec<Position>,
 }
 
@@ -84,11 +84,11 @@ pub struct Genesis {
     pub job: String,
     /// The batch interval in milliseconds.
     pub interval_ms: u64,
-    /// Into how many groups keys are put.
+    /// The number of key groups.
     pub key_groups: u64,
-    /// When it was written, milliseconds since the epoch.
+    /// When it was written, in milliseconds since the epoch.
     pub written_ms: u64,
-    /// What the program was when the directory was made.
+    /// The program that created the directory.
     pub origin: Origin,
 }
 
@@ -98,29 +98,29 @@ impl Genesis {
         unframe_all(Kind::Genesis, FILE, &bytes).map(Some)
     }
 
-    /// Makes the file.
+    /// Writes the file; it must not exist.
     pub(super) fn write(&self, store: &dyn Store) -> Result<()> {
         match store.put_new(FILE, &frame(Kind::Genesis, self))? {
             true => Ok(()),
-            false => Err(Error::checkpoint(FILE, "is there already: another run has begun in this directory")),
+            false => Err(Error::checkpoint(FILE, "already exists: another run has started in this directory")),
         }
     }
 
-    /// Whether this is the directory of such a job.
+    /// Checks that the directory belongs to this job.
     pub(super) fn check(&self, place: &str, job: &str, interval: Duration) -> Result<()> {
         let other = |what: String| {
-            let remedy = "choose another directory, or run the job that it belongs to";
+            let remedy = "choose another directory, or run the job that this one belongs to";
             Err(Error::checkpoint(FILE, format!("the directory {place} is {what}: {remedy}")))
         };
         if self.job != job {
-            return other(format!("that of the job \"{}\", and this is \"{job}\"", self.job));
+            return other(format!("of the job \"{}\", but this job is \"{job}\"", self.job));
         }
         let interval = interval.as_millis() as u64;
         if self.interval_ms != interval {
-            return other(format!("for a batch interval of {} ms, and this job's is {interval} ms", self.interval_ms));
+            return other(format!("for a batch interval of {} ms, but this job has {interval} ms", self.interval_ms));
         }
         if self.key_groups != KEY_GROUPS {
-            return other(format!("for {} key groups, and this program makes {KEY_GROUPS}", self.key_groups));
+            return other(format!("for {} key groups, but this program has {KEY_GROUPS}", self.key_groups));
         }
         Ok(())
     }

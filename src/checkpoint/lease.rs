@@ -1,4 +1,6 @@
-//! The lease: the right of one generation to write. A lock says who has it now, a file of each generation who had it when.
+//! Leases: the right of one generation to write. Invariant: at most one generation has it.
+//!
+//! A lock guards the current lease. A file for each generation records who had the lease, and since when.
 
 use std::fmt;
 
@@ -10,16 +12,16 @@ use crate::core::error::{Error, Result};
 
 pub(crate) const LIMIT: u64 = 64 << 10;
 
-/// Who may write a checkpoint directory, or might.
+/// The right of one process to write the directory.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
-pub struct Lease {
-    /// One higher at each start.
+pub(crate) struct Lease {
+    /// Increases by one at each start of the job.
     pub generation: u64,
-    /// The process that holds it: process 0 of the job.
+    /// The process id of process 0 of the job.
     pub pid: u32,
-    /// The host it runs on.
+    /// The host of that process.
     pub host: String,
-    /// When it was taken, milliseconds since the epoch.
+    /// When it was taken, in milliseconds since the epoch.
     pub since_ms: u64,
 }
 
@@ -35,13 +37,13 @@ fn name(generation: u64) -> String {
     format!("leases/{generation:08}")
 }
 
-/// The generation of a lease's file.
+/// The generation in the name of a lease file; `None` for other files.
 pub(crate) fn generation_of(file: &str) -> Option<u64> {
     let generation = file.strip_prefix("leases/")?.parse().ok()?;
     (name(generation) == file).then_some(generation)
 }
 
-/// The right to write, held as long as this lives.
+/// A lease that this process holds, until the value is dropped.
 pub(crate) struct Held {
     pub lease: Lease,
     _lock: Lock,
@@ -50,7 +52,7 @@ pub(crate) struct Held {
 /// Locks the directory for this process.
 ///
 /// # Errors
-/// Somebody else holds it: named as far as their lease is there.
+/// Another process holds the lock. The error names it, if its lease can be read.
 pub(crate) fn lock(store: &dyn Store) -> Result<Lock> {
     match store.lock()? {
         lock @ (Lock::Held(_) | Lock::None) => Ok(lock),
@@ -58,17 +60,17 @@ pub(crate) fn lock(store: &dyn Store) -> Result<Lock> {
     }
 }
 
-/// The generation of the newest lease, 0 if there is none.
+/// The generation of the newest lease; 0 if there is none.
 pub(crate) fn newest_generation(store: &dyn Store) -> Result<u64> {
     Ok(store.list("leases")?.iter().filter_map(|e| generation_of(&e.name)).max().unwrap_or(0))
 }
 
-/// The newest lease; none if it cannot be read.
+/// The newest lease; `None` if it cannot be read.
 fn newest(store: &dyn Store) -> Result<Option<Lease>> {
     Ok(of(store, newest_generation(store)?).unwrap_or_default())
 }
 
-/// The lease of a generation, if it is there.
+/// The lease of a generation, if its file exists.
 pub(crate) fn of(store: &dyn Store, generation: u64) -> Result<Option<Lease>> {
     let file = name(generation);
     store.read(&file, LIMIT)?.map(|bytes| read(&file, &bytes)).transpose()
@@ -84,11 +86,11 @@ pub(crate) fn read(file: &str, bytes: &[u8]) -> Result<Lease> {
 }
 
 impl Held {
-    /// Takes the next generation, which is after `seen` too.
+    /// Takes the next generation: higher than every lease and than `seen`.
     pub fn take(store: &dyn Store, lock: Lock, seen: u64, now_ms: u64) -> Result<Held> {
         let generation = newest_generation(store)?.max(seen) + 1;
         let lease = Lease { generation, pid: std::process::id(), host: own_host(), since_ms: now_ms };
-        // Where there are no locks, this is the lock.
+        // In a store without locks, creating this file is the lock.
         if !store.put_new(&name(generation), &frame(Kind::Lease, &lease))? {
             return Err(Error::CheckpointInUse { dir: store.place(), holder: newest(store)?.map(|l| l.to_string()) });
         }
@@ -96,17 +98,17 @@ impl Held {
         Ok(Held { lease, _lock: lock })
     }
 
-    /// Whether nobody has taken a newer generation.
+    /// Checks that this is still the newest generation.
     pub fn check(&self, store: &dyn Store) -> Result<()> {
         let (newest, own) = (newest_generation(store)?, self.lease.generation);
         match newest == own {
             true => Ok(()),
             false if newest == 0 => {
-                Err(Error::checkpoint(name(own), "is gone: somebody has cleared the directory under this run"))
+                Err(Error::checkpoint(name(own), "is missing: somebody has cleared the directory under this run"))
             }
             false => Err(Error::checkpoint(
                 name(newest),
-                format!("a newer run has this directory, and generation {own} has lost it: two runs must not share one"),
+                format!("a newer run has this directory; generation {own} must stop: two runs cannot share a directory"),
             )),
         }
     }

@@ -1,5 +1,4 @@
-//! What of planned batches was not in the sources any more: beside the plans in their log, so that a batch that runs again is
-//! the batch that it was.
+//! Losses: planned ranges that the sources no longer had. The plan log records them, so that a replayed batch reads the same rows.
 
 use serde::{Deserialize, Serialize};
 
@@ -9,22 +8,22 @@ use crate::core::data::encoded;
 use crate::core::plan::Range;
 use crate::core::time::BatchTime;
 
-/// Ranges of a batch that had aged out when it was read, and were passed over because the user allowed that.
+/// Ranges of a batch that had expired in the source before they were read. The job skipped them, as its settings allow.
 #[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
 pub struct LossRecord {
-    /// The batch.
+    /// The time of the batch.
     pub time: BatchTime,
-    /// What is not in it, though its plan says so.
+    /// The planned ranges that are not in the batch.
     pub ranges: Vec<Range>,
 }
 
-/// What a record of the log is. No batch is at time 0, with which a plan begins: what begins with 0 is something else.
+/// A record of the plan log. A plan begins with its time, which is never 0. So a record that begins with 0 is not a plan.
 pub(super) enum Entry {
     Plan(PlanRecord),
     Lost(LossRecord),
 }
 
-/// The bytes behind 0 of a loss.
+/// The byte after 0 that marks a loss.
 const LOST: u8 = 1;
 
 impl LossRecord {
@@ -43,7 +42,7 @@ impl Entry {
     }
 }
 
-/// What is left of the ranges of a batch without what of them is lost. Of a range that is lost to its end the end stays, empty.
+/// Removes lost ranges from the ranges of a batch. If a range is lost up to its end, an empty range at its end remains.
 pub(crate) fn without(ranges: Vec<Range>, time: BatchTime, losses: &[LossRecord]) -> Vec<Range> {
     let lost: Vec<&Range> = losses.iter().filter(|l| l.time == time).flat_map(|l| &l.ranges).collect();
     let mut left = Vec::new();

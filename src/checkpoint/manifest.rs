@@ -1,11 +1,11 @@
-//! The manifest: what a checkpoint is. It is written when all its pieces are durable; with it the checkpoint exists.
+//! The manifest of a checkpoint. Invariant: it is written after all chunks that it names are durable; then the checkpoint exists.
 
 use std::collections::{BTreeMap, BTreeSet};
 use std::fmt;
 
 use serde::{Deserialize, Serialize};
 
-use super::chunks::{Groups, PieceFile, Pieces};
+use super::chunks::{ChunkFile, Chunks, GroupChunks};
 use super::frame::{Kind, frame, unframe_all};
 use super::genesis::{DirectoryId, Position, StateId};
 use super::plan_log::foreign;
@@ -14,10 +14,10 @@ use crate::core::error::{Error, Result};
 use crate::core::fault;
 use crate::core::time::BatchTime;
 
-/// No manifest is longer: ten million pieces.
+/// The maximum length in bytes: about ten million chunks.
 const LIMIT: u64 = 512 << 20;
 
-/// The name of a manifest.
+/// The name of a manifest. Displays as its path in the directory.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize, Deserialize)]
 pub struct ManifestFile {
     /// The checkpoint's time.
@@ -26,7 +26,6 @@ pub struct ManifestFile {
     pub generation: u64,
 }
 
-/// Its name in the checkpoint directory.
 impl fmt::Display for ManifestFile {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         write!(f, "manifests/{:015}-g{:08}", self.time.millis(), self.generation)
@@ -42,67 +41,67 @@ impl ManifestFile {
     }
 }
 
-/// The state of one operator.
+/// The saved state of one operator.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 pub struct OperatorState {
-    /// Which operator.
+    /// The operator.
     pub id: StateId,
-    /// Its pieces.
-    pub groups: Groups,
+    /// Its chunks, by key group.
+    pub groups: GroupChunks,
 }
 
 impl OperatorState {
-    /// Bytes of all its pieces.
+    /// The size of its chunks in bytes.
     pub fn bytes(&self) -> u64 {
         self.groups.values().flatten().map(|p| p.len).sum()
     }
 }
 
-/// A checkpoint: the states of all operators at one time, and how far every split was.
+/// A checkpoint: the states of all operators after one batch, and the position of every split.
 #[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
 pub struct Manifest {
-    /// The directory it belongs to. `publish` fills this in, and the two below.
+    /// The directory it belongs to. `publish` fills in this field and the next two.
     pub directory: DirectoryId,
     /// The generation that wrote it.
     pub generation: u64,
-    /// When it was written, milliseconds since the epoch.
+    /// When it was written, in milliseconds since the epoch.
     pub written_ms: u64,
-    /// The batch time whose states these are: the end of a plan's record.
+    /// The states are those after the batch of this time: the last batch time of a plan record.
     pub time: BatchTime,
-    /// The checksum of that record: [`PlanLog::append`](super::PlanLog::append) returns it.
+    /// The checksum of that record, from [`PlanLog::append`](super::PlanLog::append).
     pub plan: u64,
-    /// How far each split is, by split_id.
+    /// The position of each split, by split id.
     pub positions: Vec<Position>,
-    /// How many split ids were ever given out: the next one has this number.
+    /// How many split ids were ever assigned. This is the next split id.
     pub split_ids: u32,
-    /// What sources, and whoever else has a name of their own, want back.
+    /// Bytes that sources and sinks saved, by name.
     pub memory: BTreeMap<String, Vec<u8>>,
-    /// The states.
+    /// The state of each operator.
     pub operators: Vec<OperatorState>,
-    /// Workers of all processes that wrote it.
+    /// The number of workers, over all processes.
     pub workers: u32,
-    /// The processes.
+    /// The number of processes.
     pub processes: u32,
 }
 
 impl Manifest {
-    /// Its name.
+    /// The name of its file.
     pub fn file(&self) -> ManifestFile {
         ManifestFile { time: self.time, generation: self.generation }
     }
 
-    /// Bytes of all pieces.
+    /// The size of all chunks in bytes.
     pub fn bytes(&self) -> u64 {
         self.operators.iter().map(OperatorState::bytes).sum()
     }
 
-    /// Every file in which there is a piece of it.
-    pub fn files(&self) -> BTreeSet<PieceFile> {
+    /// The chunk files that it names.
+    pub fn files(&self) -> BTreeSet<ChunkFile> {
         self.operators.iter().flat_map(|o| o.groups.values()).flatten().map(|p| p.file).collect()
     }
 
-    /// What the program that runs now can take from this checkpoint: operators are known by name and fingerprint.
-    pub fn compare(&self, program: &[StateId]) -> Comparison {
+    /// Compares its states with those of a program, by name and fingerprint.
+    pub(crate) fn compare(&self, program: &[StateId]) -> Comparison {
         let mut found = Comparison::default();
         for state in &self.operators {
             match program.iter().find(|o| o.name == state.id.name) {
@@ -116,7 +115,7 @@ impl Manifest {
         found
     }
 
-    /// Writes it, when everything that it names is there. Returns the bytes of the files that it names.
+    /// Writes the manifest if all its chunk files exist. Returns the size of those files in bytes.
     pub(super) fn write(&self, store: &dyn Store) -> Result<u64> {
         let name = self.file().to_string();
         let sizes = sizes(store)?;
@@ -125,7 +124,7 @@ impl Manifest {
         }
         fault::point(fault::FaultPoint::ManifestBefore);
         if !store.put_new(&name, &frame(Kind::Manifest, self))? {
-            return Err(Error::checkpoint(name, "is there already: does another run write here?"));
+            return Err(Error::checkpoint(name, "already exists: does another run write here?"));
         }
         fault::point(fault::FaultPoint::ManifestAfter);
         Ok(self.files().iter().filter_map(|file| sizes.get(file)).sum())
@@ -133,42 +132,42 @@ impl Manifest {
 
     pub(super) fn read(store: &dyn Store, directory: DirectoryId, file: ManifestFile) -> Result<Manifest> {
         let name = file.to_string();
-        let bytes = store.read(&name, LIMIT)?.ok_or_else(|| Error::damaged(&name, "it is gone"))?;
+        let bytes = store.read(&name, LIMIT)?.ok_or_else(|| Error::damaged(&name, "it is missing"))?;
         let manifest: Manifest = unframe_all(Kind::Manifest, &name, &bytes)?;
         if manifest.directory != directory {
             return Err(foreign(&name, manifest.directory, directory));
         }
         if manifest.file() != file {
-            return Err(Error::damaged(&name, format!("it was written as {}: somebody renamed it", manifest.file())));
+            return Err(Error::damaged(&name, format!("it was written as {}, and has been renamed", manifest.file())));
         }
         Ok(manifest)
     }
 
-    /// Files of pieces that are not there, or shorter than the pieces in them.
-    pub(super) fn missing(&self, sizes: &BTreeMap<PieceFile, u64>) -> Vec<String> {
-        let mut needed: BTreeMap<PieceFile, u64> = BTreeMap::new();
+    /// Chunk files that are missing, or too short for the chunks in them.
+    pub(super) fn missing(&self, sizes: &BTreeMap<ChunkFile, u64>) -> Vec<String> {
+        let mut needed: BTreeMap<ChunkFile, u64> = BTreeMap::new();
         for p in self.operators.iter().flat_map(|o| o.groups.values()).flatten() {
             let end = needed.entry(p.file).or_default();
             *end = p.end().max(*end);
         }
         let wrong = needed.into_iter().filter_map(|(file, end)| match sizes.get(&file) {
             None => Some(format!("{file} is missing")),
-            Some(size) if *size < end => Some(format!("{file} has {size} bytes, and pieces up to byte {end}")),
+            Some(size) if *size < end => Some(format!("{file} has {size} bytes, but its chunks go up to byte {end}")),
             Some(_) => None,
         });
         wrong.collect()
     }
 
-    /// Reads every piece. Nothing of a checkpoint is loaded unless all of it is right.
-    pub(super) fn check(&self, store: &dyn Store, pieces: &Pieces) -> Result<()> {
+    /// Reads and checks every chunk. A checkpoint is loaded only if all of it is intact.
+    pub(super) fn check(&self, store: &dyn Store, chunks: &Chunks) -> Result<()> {
         let missing = self.missing(&sizes(store)?);
         if !missing.is_empty() {
             return Err(Error::checkpoint(self.file().to_string(), missing.join(", ")));
         }
         for state in &self.operators {
             for (group, list) in &state.groups {
-                for piece in list {
-                    pieces.record(&state.id.name, *group, piece)?;
+                for chunk in list {
+                    chunks.record(&state.id.name, *group, chunk)?;
                 }
             }
         }
@@ -176,25 +175,25 @@ impl Manifest {
     }
 }
 
-/// What a program and a checkpoint do not have in common.
+/// The differences between the states of a checkpoint and those of a program.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
-pub struct Comparison {
-    /// In both by name, with another fingerprint: the checkpoint's, and the program's.
+pub(crate) struct Comparison {
+    /// In both, with different fingerprints: first the checkpoint's, then the program's.
     pub changed: Vec<(StateId, StateId)>,
-    /// In the checkpoint only.
+    /// Only in the checkpoint.
     pub dropped: Vec<StateId>,
-    /// In the program only: they begin empty.
+    /// Only in the program: these states begin empty.
     pub new: Vec<StateId>,
 }
 
-/// The names of all manifests, the newest first.
+/// The names of all manifests, newest first.
 pub(super) fn newest_first(store: &dyn Store) -> Result<Vec<ManifestFile>> {
     let mut files: Vec<_> = store.list("manifests")?.iter().filter_map(|e| ManifestFile::parse(&e.name)).collect();
     files.sort_by(|a, b| b.cmp(a));
     Ok(files)
 }
 
-/// The files of pieces with their sizes.
-pub(super) fn sizes(store: &dyn Store) -> Result<BTreeMap<PieceFile, u64>> {
-    Ok(store.list("pieces")?.into_iter().filter_map(|e| Some((PieceFile::parse(&e.name)?, e.bytes))).collect())
+/// All chunk files, with their sizes in bytes.
+pub(super) fn sizes(store: &dyn Store) -> Result<BTreeMap<ChunkFile, u64>> {
+    Ok(store.list("pieces")?.into_iter().filter_map(|e| Some((ChunkFile::parse(&e.name)?, e.bytes))).collect())
 }

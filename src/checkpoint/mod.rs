@@ -1,7 +1,12 @@
-//! Checkpoints: what a job needs to go on after any end. A service: it knows plans and bytes, not batches in flight.
+//! Checkpoints: the files from which a job continues after a stop or a crash. This room handles plans and bytes, not running batches.
 //!
-//! A directory holds a genesis, leases, a log of plans, pieces of state, and manifests that say which pieces are a checkpoint;
-//! docs/formats.md has every byte. [`Checkpoints`] is for the run that writes it, [`Directory`] for who wants to look.
+//! A directory contains a genesis, leases, a log of plans, chunks of state, and manifests. A manifest lists the chunks of a
+//! checkpoint. docs/formats.md has every byte. A job writes with [`Checkpoints`]; tools read with [`Directory`].
+//!
+//! Invariant: after a crash at any point, a start finds a complete checkpoint and every plan after it, or reports an error.
+//!
+//! Public for tools: [`Directory`] and the types that it returns. [`Checkpoints`], [`Chunks`] and [`PlanLog`] are public because
+//! tests outside the crate write directories with them.
 
 mod chunks;
 mod clean;
@@ -21,14 +26,14 @@ use std::path::Path;
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::time::Duration;
 
-pub use chunks::{Groups, Index, LONGEST_PIECE, PieceFile, PieceRef, PieceWriter, Pieces, collect};
+pub use chunks::{ChunkFile, ChunkIndex, ChunkRef, ChunkWriter, Chunks, GroupChunks, collect};
 pub use clean::Cleaned;
 pub use directory::{Directory, Verified};
 pub use genesis::{DirectoryId, Genesis, Origin, Position, StateId};
-pub use lease::Lease;
+pub(crate) use lease::Lease;
 pub use loss::LossRecord;
 pub(crate) use loss::without;
-pub use manifest::{Comparison, Manifest, ManifestFile, OperatorState};
+pub use manifest::{Manifest, ManifestFile, OperatorState};
 pub use plan_log::{PlanLog, PlanRecord};
 
 use self::clean::Keep;
@@ -41,46 +46,46 @@ use crate::core::data::KEY_GROUPS;
 use crate::core::error::{Error, Result};
 use crate::core::time::BatchTime;
 
-/// Whose checkpoints these are, and how many of them stay.
+/// The job of a checkpoint directory, and how much of its past is kept.
 #[derive(Clone, Debug)]
 pub struct Settings {
     /// The name of the job.
     pub job: String,
     /// The batch interval.
     pub interval: Duration,
-    /// So many checkpoints stay, 2 unless said.
+    /// Number of checkpoints to keep (default: 2).
     pub keep: usize,
-    /// Plans stay for so long before the newest checkpoint, though no recovery needs them; an hour unless said.
+    /// How long plans stay before the newest checkpoint, even if no recovery needs them (default: 1 hour).
     pub keep_plans: Duration,
 }
 
 impl Settings {
-    /// Those of a job.
+    /// Default settings of a job.
     pub fn new(job: impl Into<String>, interval: Duration) -> Self {
         Settings { job: job.into(), interval, keep: 2, keep_plans: Duration::from_secs(3_600) }
     }
 }
 
-/// What a checkpoint directory brings back.
+/// The state of a job that [`Checkpoints::open`] found.
 #[derive(Debug, Default)]
 pub struct Recovered {
-    /// The generation that begins now.
+    /// The generation of this run.
     pub generation: u64,
-    /// `None`: the directory is new, [`Checkpoints::begin`] comes next.
+    /// `None`: the directory is new. Call [`Checkpoints::begin`] next.
     pub genesis: Option<Genesis>,
-    /// The checkpoint to load; all its pieces have been checked. `None`: states begin empty, at the genesis.
+    /// The checkpoint to load; all its chunks are intact. `None`: states begin empty, at the genesis.
     pub checkpoint: Option<Manifest>,
-    /// The plans after the checkpoint, which run again with these ranges before anything new is planned.
+    /// The plans after the checkpoint. They are replayed with the same ranges before a new batch is planned.
     pub replay: Vec<PlanRecord>,
-    /// What of the replayed batches was not in the sources any more, as far as that was noticed.
+    /// Ranges of the replayed batches that the sources no longer had, as recorded.
     pub losses: Vec<LossRecord>,
-    /// The last batch time that is planned; 0 if none is.
+    /// The last planned batch time; 0 if there is none.
     pub planned: BatchTime,
-    /// What was found and got round: torn tails, damaged checkpoints, files that are not ours. They have been logged.
+    /// Faults that recovery avoided, such as damaged checkpoints and foreign files. They have been logged.
     pub warnings: Vec<String>,
 }
 
-/// The checkpoints of a running job. Process 0 has it; the right to write goes with it and with its [`PlanLog`].
+/// The checkpoints of a running job, in process 0. It holds the right to write until it and its [`PlanLog`] are dropped.
 ///
 /// ```
 /// use std::time::Duration;
@@ -97,9 +102,9 @@ pub struct Recovered {
 ///
 /// let plan = |ms| PlanRecord { plan: Plan { time: BatchTime::from_millis(ms), ..Plan::default() }, run: 0, fill: true };
 /// let checksum = plans.append(&plan(5_000))?;
-/// let mut pieces = checkpoints.pieces()?.write(BatchTime::from_millis(5_000), 0)?;
-/// pieces.put("count#1", 17, b"state")?;
-/// let operators = checkpoint::collect([pieces.finish()?]);
+/// let mut chunks = checkpoints.chunks()?.write(BatchTime::from_millis(5_000), 0)?;
+/// chunks.put("count#1", 17, b"state")?;
+/// let operators = checkpoint::collect([chunks.finish()?]);
 /// # let operators = operators.into_iter().map(|(name, groups)| checkpoint::OperatorState {
 /// #     id: checkpoint::StateId { name, fingerprint: "u64".into() }, groups }).collect();
 /// checkpoints.publish(Manifest { time: BatchTime::from_millis(5_000), plan: checksum, operators, ..Manifest::default() })?;
@@ -118,24 +123,24 @@ pub struct Checkpoints {
     store: Arc<dyn Store>,
     held: Arc<Held>,
     settings: Settings,
-    /// One that publishes and one that cleans do not meet.
+    /// Also prevents `publish` and `clean` from running at the same time.
     state: Mutex<State>,
 }
 
-/// What changes over a generation.
+/// The part that changes during a generation.
 struct State {
     directory: Option<DirectoryId>,
-    /// Where the plan log of this generation begins; taken by it.
+    /// The start of this generation's plan log. `plan_log` takes it.
     begin: Option<(Option<Previous>, Course)>,
     newest: BatchTime,
 }
 
 impl Checkpoints {
-    /// Takes a directory, makes it if it is not there, and finds out where the job stands.
+    /// Takes the directory for this run, creates it if it is missing, and recovers the state of the job.
     ///
     /// # Errors
-    /// A directory that cannot be written, that another run has, that belongs to another job, that a newer program wrote, or
-    /// in which something is missing or damaged that cannot be got round: each names the file and what to do.
+    /// The directory cannot be written, is in use by another run, belongs to another job, or was written by a newer program; or
+    /// a file that recovery needs is missing or damaged. The error names the file and the remedy.
     pub fn open(dir: &Path, settings: Settings) -> Result<(Checkpoints, Recovered)> {
         let store = store::open(dir)?;
         let lock = lease::lock(&*store)?;
@@ -151,8 +156,8 @@ impl Checkpoints {
         let mut recovered = Recovered { generation: held.lease.generation, ..Recovered::default() };
         let begin = match &genesis {
             Some(genesis) => {
-                let pieces = Pieces::new(store.clone(), genesis.id, held.lease.generation);
-                let found = recover::recover(&*store, genesis, &pieces)?;
+                let chunks = Chunks::new(store.clone(), genesis.id, held.lease.generation);
+                let found = recover::recover(&*store, genesis, &chunks)?;
                 recovered.checkpoint = found.manifest;
                 recovered.replay = found.replay;
                 recovered.losses = found.losses;
@@ -164,7 +169,11 @@ impl Checkpoints {
         };
         let foreign = clean::foreign(&*store)?;
         if !foreign.is_empty() {
-            recovered.warnings.push(format!("{}: not of a checkpoint directory, left alone: {}", store.place(), few(&foreign)));
+            recovered.warnings.push(format!(
+                "{}: left alone, because they do not belong to a checkpoint directory: {}",
+                store.place(),
+                few(&foreign)
+            ));
         }
         recovered.warnings.iter().for_each(|w| tracing::warn!("checkpoint: {w}"));
         let newest = recovered.checkpoint.as_ref().map_or(BatchTime::default(), |m| m.time);
@@ -178,13 +187,13 @@ impl Checkpoints {
     }
 
     fn directory(&self) -> Result<DirectoryId> {
-        self.state().directory.ok_or_else(|| Error::checkpoint(self.store.place(), "has no genesis yet: begin() comes first"))
+        self.state().directory.ok_or_else(|| Error::checkpoint(self.store.place(), "has no genesis yet: call begin() first"))
     }
 
-    /// Writes the genesis of a new directory: durable before the first batch.
+    /// Writes the genesis of a new directory. It is durable when this returns, before the first batch.
     ///
     /// # Errors
-    /// There is one; the disk fails.
+    /// The directory has a genesis, or the disk fails.
     pub fn begin(&self, origin: Origin) -> Result<Genesis> {
         let (now, interval_ms) = (wall_ms(), self.settings.interval.as_millis() as u64);
         let id = DirectoryId::new(now);
@@ -199,38 +208,38 @@ impl Checkpoints {
         Ok(genesis)
     }
 
-    /// The plan log of this generation: once, after `begin` where the directory is new.
+    /// Opens the plan log of this generation. Call it once; in a new directory, after [`begin`](Self::begin).
     ///
     /// # Errors
-    /// It has been taken; there is no genesis; the disk fails.
+    /// It was called before, there is no genesis, or the disk fails.
     pub fn plan_log(&self) -> Result<PlanLog> {
         let directory = self.directory()?;
         let begin = self.state().begin.take();
-        let (tail, course) = begin.ok_or_else(|| Error::checkpoint(self.store.place(), "its plan log has been opened before"))?;
+        let (tail, course) = begin.ok_or_else(|| Error::checkpoint(self.store.place(), "its plan log is already open"))?;
         PlanLog::begin(self.store.clone(), self.held.clone(), directory, tail, course)
     }
 
-    /// What workers write and read pieces with.
+    /// The chunk files of this generation.
     ///
     /// # Errors
     /// There is no genesis.
-    pub fn pieces(&self) -> Result<Pieces> {
-        Ok(Pieces::new(self.store.clone(), self.directory()?, self.held.lease.generation))
+    pub fn chunks(&self) -> Result<Chunks> {
+        Ok(Chunks::new(self.store.clone(), self.directory()?, self.held.lease.generation))
     }
 
     /// The lease of this generation.
-    pub fn lease(&self) -> &Lease {
+    pub(crate) fn lease(&self) -> &Lease {
         &self.held.lease
     }
 
-    /// Makes a checkpoint of what has been written: when this returns, it is there for ever after. Returns how many bytes the
-    /// files of its pieces have, whatever else lies in them.
+    /// Writes the manifest of a checkpoint. The checkpoint is durable when this returns. Returns the size of its chunk files in bytes,
+    /// with other chunks in the same files.
     ///
-    /// Its pieces are of this checkpoint, or of the newest one that has been published: older files may be gone.
+    /// Each chunk must be of this checkpoint, or be named by the newest published one: `clean` may have deleted older files.
     ///
     /// # Errors
-    /// A piece that is not there; a time that is not after the last checkpoint's; a newer run on the directory; the disk
-    /// fails. The checkpoints before it stand as they stood.
+    /// A chunk is missing, `time` is not after the newest checkpoint, a newer run has the directory, or the disk fails. Earlier
+    /// checkpoints stay valid.
     pub fn publish(&self, manifest: Manifest) -> Result<u64> {
         let directory = self.directory()?;
         let mut state = self.state();
@@ -238,7 +247,7 @@ impl Checkpoints {
         let generation = self.held.lease.generation;
         let manifest = Manifest { directory, generation, written_ms: wall_ms(), ..manifest };
         if manifest.time <= state.newest {
-            let what = format!("is not written: there is a checkpoint of {}, which is not before it", state.newest);
+            let what = format!("is not written: the newest checkpoint is of {}, which is not before it", state.newest);
             return Err(Error::checkpoint(manifest.file().to_string(), what));
         }
         let held = manifest.write(&*self.store)?;
@@ -246,11 +255,10 @@ impl Checkpoints {
         Ok(held)
     }
 
-    /// Deletes what no recovery will ask for: checkpoints beyond those that stay, pieces that none of these names, plans
-    /// before them, and what dead generations left.
+    /// Deletes old checkpoints, chunk files that no kept checkpoint names, old plans, and files of dead generations.
     ///
     /// # Errors
-    /// A newer run on the directory; the disk fails. What is needed is there in any case.
+    /// A newer run has the directory, or the disk fails. No needed file is deleted in either case.
     pub fn clean(&self) -> Result<Cleaned> {
         let directory = self.directory()?;
         let _alone = self.state();
@@ -265,22 +273,22 @@ impl Checkpoints {
     }
 }
 
-/// See `testing::store`.
+/// Runs the test suite of stores on `dir`: see `testing::store`.
 #[cfg(any(test, doctest, feature = "testing"))]
 pub(crate) fn check_store(dir: &Path) {
     store::suite::all(&|| store::open(dir).expect("a directory"));
 }
 
-/// The highest generation that any file names.
+/// The highest generation in any file name.
 fn generations(store: &dyn Store) -> Result<u64> {
     let mut all = vec![0];
     all.extend(store.list("plans")?.iter().filter_map(|e| plan_log::PlanFile::parse(&e.name)).map(|f| f.generation));
-    all.extend(store.list("pieces")?.iter().filter_map(|e| PieceFile::parse(&e.name)).map(|f| f.generation));
+    all.extend(store.list("pieces")?.iter().filter_map(|e| ChunkFile::parse(&e.name)).map(|f| f.generation));
     all.extend(manifest::newest_first(store)?.iter().map(|f| f.generation));
     Ok(all.into_iter().max().unwrap_or(0))
 }
 
-/// A directory with plans or manifests had a genesis.
+/// Checks that a directory without a genesis has no plans and no manifests.
 fn not_headless(store: &dyn Store) -> Result<()> {
     let orphan = ["manifests", "plans"].into_iter().find_map(|folder| {
         store.list(folder).ok()?.into_iter().find(|e| clean::is_own(&e.name) && !e.name.ends_with(store::UNFINISHED))
@@ -289,12 +297,12 @@ fn not_headless(store: &dyn Store) -> Result<()> {
         None => Ok(()),
         Some(e) => Err(Error::checkpoint(
             genesis::FILE,
-            format!("is missing, and there is {} in {}: restore it, or choose an empty directory", e.name, store.place()),
+            format!("is missing, but {} contains {}: restore it, or choose an empty directory", store.place(), e.name),
         )),
     }
 }
 
-/// The first few of many.
+/// The first few names, and the number of others.
 fn few(names: &[String]) -> String {
     const SHOWN: usize = 5;
     let more = names.len().saturating_sub(SHOWN);

@@ -1,5 +1,7 @@
-//! The plan log: every plan, durable before its batch closes. It is in segments, and each names the one before it and how
-//! long that is, so that what a crash left at its end stays cut, and nothing can be missing in between.
+//! The plan log. Invariant: every plan is durable in it before its batch closes, and no plan can be missing without an error.
+//!
+//! The log has segments. Each names the previous segment and its length. So bytes after that length, from an append that a crash
+//! interrupted, are never read again.
 
 use std::collections::{BTreeMap, VecDeque};
 use std::fmt;
@@ -18,27 +20,27 @@ use crate::core::error::{Error, Result};
 use crate::core::plan::{BatchSpan, Plan, Split};
 use crate::core::time::BatchTime;
 
-/// A new segment begins when one is this long: what is cleaned and what is read at a start is whole segments.
+/// A segment of this length, in bytes, is followed by a new one. Cleaning deletes whole segments, and a start reads whole segments.
 pub(crate) const SEGMENT: u64 = 4 << 20;
-/// No plan is longer: a hundred thousand splits.
+/// The maximum length of a plan in bytes: about a hundred thousand splits.
 const LONGEST: usize = 64 << 20;
 
-/// No batch is later, in milliseconds: whatever is added to such a time is a time.
+/// The latest possible batch time, in milliseconds. Sums of such times cannot overflow.
 const LAST: u64 = 1 << 53;
 
-/// One entry of the plan log: a plan, and the batch times without data that follow it.
+/// One entry of the plan log: a plan, and the overdue batch times after it.
 #[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
 pub struct PlanRecord {
     /// The plan.
     pub plan: Plan,
-    /// So many overdue batch times follow, all empty.
+    /// The number of overdue batch times after the plan. Their batches are empty.
     pub run: u32,
-    /// Whether outputs see each of them, or only the last.
+    /// Whether outputs see each overdue batch, or only the last one.
     pub fill: bool,
 }
 
 impl PlanRecord {
-    /// What a checkpoint, or a sink's progress, holds on to: the same plan has the same checksum.
+    /// The checksum by which checkpoints and the progress of sinks identify a plan. Equal records have equal checksums.
     pub fn checksum(&self) -> u64 {
         xxh3_64(&encoded(self))
     }
@@ -48,7 +50,7 @@ impl PlanRecord {
         BatchSpan { first: self.plan.time, overdue: self.run }
     }
 
-    /// The last batch time of this record.
+    /// The last batch time of this record, for a batch interval in milliseconds.
     pub fn end(&self, interval_ms: u64) -> BatchTime {
         self.span().end(interval_ms)
     }
@@ -58,7 +60,7 @@ impl PlanRecord {
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize, Deserialize)]
 pub(crate) struct PlanFile {
     pub generation: u64,
-    /// From 1 in each generation.
+    /// Counts from 1 in each generation.
     pub segment: u32,
 }
 
@@ -76,7 +78,7 @@ impl PlanFile {
     }
 }
 
-/// What a segment begins with.
+/// The head of a segment.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 pub(crate) struct Head {
     pub directory: DirectoryId,
@@ -84,16 +86,16 @@ pub(crate) struct Head {
     pub previous: Option<Previous>,
 }
 
-/// The segment before: what is behind `len` was never durable.
+/// The previous segment. Bytes after `len` were never durable.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
 pub(crate) struct Previous {
     pub file: PlanFile,
     pub len: u64,
-    /// The last batch time that is planned there or before.
+    /// The last batch time that is planned there or earlier.
     pub end: BatchTime,
 }
 
-/// Where plans have come to: what the next one must begin with.
+/// The end of a sequence of plans. It checks that the next plan continues it.
 #[derive(Clone, Debug, Default)]
 pub(crate) struct Course {
     interval_ms: u64,
@@ -108,14 +110,14 @@ impl Course {
         Course { interval_ms, end, generation: 0, positions }
     }
 
-    /// Takes the next record, if it is one; else nothing is different.
+    /// Checks that a record continues the sequence, and takes it. After an error nothing has changed.
     pub fn follow(&mut self, generation: u64, next: &PlanRecord) -> Result<(), String> {
         let (time, end) = (next.plan.time, next.end(self.interval_ms));
         if time <= self.end {
-            return Err(format!("the plan of {time} does not come after {}, which is planned", self.end));
+            return Err(format!("the plan of {time} does not come after {}, which is already planned", self.end));
         }
         if end.millis() > LAST {
-            return Err(format!("the plan of {time} goes to {end}, where no clock will be"));
+            return Err(format!("the plan of {time} goes to {end}, which is not a possible time"));
         }
         if !time.millis().is_multiple_of(self.interval_ms) {
             return Err(format!("the plan of {time} is not at a multiple of the batch interval, {} ms", self.interval_ms));
@@ -123,7 +125,7 @@ impl Course {
         let mut moved = BTreeMap::new();
         for r in &next.plan.ranges {
             let split = (r.source, r.split.clone());
-            // What was received is gone with the run that received it: a new one counts from where it likes.
+            // Received records of an older run are lost. A new run may number its own from any offset.
             let known = generation == self.generation || r.split.replayable();
             let before = self.positions.get(&split).filter(|_| known);
             let at = moved.get(&split).or(before).copied().unwrap_or(r.from);
@@ -131,14 +133,14 @@ impl Course {
                 let (name, partition) = (r.split.name(), r.split.partition());
                 let what = if r.from > at { "a gap" } else { "an overlap" };
                 return Err(format!(
-                    "the plan of {time} has [{}, {}) of {name}/{partition}, where {at} is next: {what}",
+                    "the plan of {time} has [{}, {}) of {name}/{partition}, but the next offset is {at}: {what}",
                     r.from, r.until
                 ));
             }
             moved.insert(split, r.until);
         }
         for (split, next) in moved {
-            // Nothing follows the end of a split: thousands of files are not remembered.
+            // A split that is read to its end, such as a file, needs no position: there may be thousands.
             match split.1.end() {
                 Some(end) if next >= end => self.positions.remove(&split),
                 _ => self.positions.insert(split, next),
@@ -149,10 +151,10 @@ impl Course {
     }
 }
 
-/// The plan log of this generation: one record a batch, durable before the batch closes.
+/// Writes the plan log of this generation: one record for each plan, durable before its batch closes.
 pub struct PlanLog {
     store: Arc<dyn Store>,
-    /// The right to write, as long as anybody does.
+    /// The right to write, held as long as the log exists.
     _held: Arc<Held>,
     head: Head,
     len: u64,
@@ -183,33 +185,36 @@ impl PlanLog {
         Ok(())
     }
 
-    /// Adds a record, durable when this returns, and returns its checksum.
+    /// Appends a record. It is durable when this returns. Returns its checksum.
     ///
     /// # Errors
-    /// A record that does not follow the one before it: its time, or the ranges of a split. A disk that fails: then the log
-    /// takes nothing more, since nobody knows what is on that disk, and the job must stop.
+    /// The record does not continue the previous one, in its time or in the ranges of a split. Or the disk fails: then the content
+    /// of the log is unknown, every later call fails, and the job must stop.
     pub fn append(&mut self, next: &PlanRecord) -> Result<u64> {
         let payload = encoded(next);
         if payload.len() > LONGEST {
-            return Err(Error::checkpoint(self.name(), format!("a plan of {} bytes; at most {LONGEST}", payload.len())));
+            return Err(Error::checkpoint(
+                self.name(),
+                format!("the plan has {} bytes; at most {LONGEST} are possible", payload.len()),
+            ));
         }
         self.course.follow(self.head.file.generation, next).map_err(|e| Error::checkpoint(self.name(), e))?;
         self.write(&payload)?;
         Ok(xxh3_64(&payload))
     }
 
-    /// Notes what of a batch was not in the sources any more: before its plan, or, if that is there already, before it closes
-    /// again. Durable when this returns.
+    /// Appends the lost ranges of a batch: before its plan, or, for a replayed batch, before it closes again. They are durable when
+    /// this returns.
     ///
     /// # Errors
-    /// A disk that fails, as in `append`.
-    pub fn lost(&mut self, loss: &LossRecord) -> Result<()> {
+    /// The disk fails: see [`append`](Self::append).
+    pub(crate) fn append_loss(&mut self, loss: &LossRecord) -> Result<()> {
         self.write(&loss.payload())
     }
 
     fn write(&mut self, payload: &[u8]) -> Result<()> {
         let Some(mut log) = self.log.take() else {
-            return Err(Error::checkpoint(self.name(), "an earlier append failed, nothing more is written: start the job again"));
+            return Err(Error::checkpoint(self.name(), "an earlier append failed, so the log is closed: start the job again"));
         };
         let mut bytes = record_head(self.len, &[payload]).to_vec();
         bytes.extend_from_slice(payload);
@@ -227,8 +232,9 @@ impl PlanLog {
         Ok(())
     }
 
-    /// The last batch time that is planned; 0 before the first.
-    pub fn end(&self) -> BatchTime {
+    /// The last planned batch time; 0 if there is none.
+    #[cfg(test)]
+    pub(crate) fn end(&self) -> BatchTime {
         self.course.end
     }
 
@@ -243,7 +249,7 @@ impl PlanLog {
     }
 }
 
-/// A record, and where it was found.
+/// A record and its location.
 #[derive(Clone, Debug)]
 pub(crate) struct Logged {
     pub file: PlanFile,
@@ -251,30 +257,30 @@ pub(crate) struct Logged {
     pub record: PlanRecord,
 }
 
-/// What is in the plan log, from some time on.
+/// The content of the plan log, from some time on.
 #[derive(Debug, Default)]
 pub(crate) struct Plans {
     pub records: Vec<Logged>,
-    /// What of them was not in the sources any more.
+    /// Ranges of these plans that the sources no longer had.
     pub losses: Vec<LossRecord>,
-    /// The end of the log: what the next segment names as the one before it.
+    /// The end of the log: the next segment names it as the previous one.
     pub tail: Option<Previous>,
-    /// Whether the first record is the first that there ever was.
+    /// Whether the first record is the first one of the job.
     pub from_start: bool,
-    /// What a crash left at the end, if it did.
+    /// A description of the incomplete append at the end, if there is one.
     pub torn: Option<String>,
 }
 
-/// Closes the logs of all generations before this one: a run that still goes on there plans nothing more.
+/// Closes the logs of all older generations. A run that is still active there cannot plan another batch.
 pub(crate) fn close_older(store: &dyn Store, generation: u64) -> Result<()> {
-    // Who has a lease may not have begun a log, and still try to.
+    // A run may have taken its lease, and not created its log yet.
     let leases = store.list("leases")?.into_iter().filter_map(|e| generation_of(&e.name));
     let mut last: BTreeMap<u64, u32> = leases.map(|g| (g, 1)).collect();
     for file in store.list("plans")?.iter().filter_map(|e| PlanFile::parse(&e.name)) {
         let segment = last.entry(file.generation).or_default();
         *segment = file.segment.max(*segment);
     }
-    // Those before the last were closed when it began.
+    // Segments before the last one were closed when the last one was created.
     for (generation, segment) in last.range(..generation).map(|(g, s)| (*g, *s)) {
         let mut file = PlanFile { generation, segment };
         while store.close_log(&file.to_string())? {
@@ -284,16 +290,16 @@ pub(crate) fn close_older(store: &dyn Store, generation: u64) -> Result<()> {
     Ok(())
 }
 
-/// The heads of all segments, in order, each of which names the one before it.
+/// The heads of all segments, in order. Each names the previous one.
 pub(crate) fn heads(store: &dyn Store, directory: DirectoryId) -> Result<VecDeque<Head>> {
     let mut files: Vec<PlanFile> = store.list("plans")?.iter().filter_map(|e| PlanFile::parse(&e.name)).collect();
     files.sort();
     let mut heads: VecDeque<Head> = VecDeque::new();
     for file in files {
         let name = file.to_string();
-        let gone = || Error::damaged(&name, "it was deleted while it was read: another run cleans here; try again");
+        let gone = || Error::damaged(&name, "it was deleted while it was read, because a job cleans here: try again");
         let start = store.read_range(&name, 0, HEAD as u64)?.ok_or_else(gone)?;
-        // A head is short: what claims more is damaged, and not read.
+        // A head is short. A longer one is damaged, and is not read as a whole.
         let len = frame_len(Kind::Plans, &name, &start)?.min(4 << 10);
         let bytes = store.read_range(&name, 0, len)?.ok_or_else(gone)?;
         let (head, _): (Head, _) = unframe(Kind::Plans, &name, &bytes)?;
@@ -301,14 +307,14 @@ pub(crate) fn heads(store: &dyn Store, directory: DirectoryId) -> Result<VecDequ
             return Err(foreign(&name, head.directory, directory));
         }
         if head.file != file {
-            return Err(Error::damaged(&name, format!("it was written as {}: somebody renamed it", head.file)));
+            return Err(Error::damaged(&name, format!("it was written as {}, and has been renamed", head.file)));
         }
         let before = heads.back().map(|h| h.file);
         if let Some(before) = before.filter(|b| head.previous.map(|p| p.file) != Some(*b)) {
             let named = head.previous.map_or("nothing".into(), |p| p.file.to_string());
             return Err(Error::damaged(
                 &name,
-                format!("it follows {named}, but what is there before it is {before}: restore it"),
+                format!("it names {named} as the previous segment, but that is {before}: restore the missing one"),
             ));
         }
         heads.push_back(head);
@@ -319,14 +325,14 @@ pub(crate) fn heads(store: &dyn Store, directory: DirectoryId) -> Result<VecDequ
 pub(crate) fn foreign(file: &str, found: DirectoryId, own: DirectoryId) -> Error {
     Error::checkpoint(
         file,
-        format!("belongs to the checkpoint directory {found}, and this is {own}: remove it, or restore its own"),
+        format!("belongs to the checkpoint directory {found}, but this is {own}: remove it, or restore the right file"),
     )
 }
 
-/// Reads the log, at least from the record of `since` on, or all of it.
+/// Reads the log: at least from the record of `since`, or all of it. An incomplete append at its end is not an error.
 ///
 /// # Errors
-/// Any byte that is not as it was written, named; except what a crash left at the end of the last segment.
+/// The log is damaged, or a segment is missing. The error names the file and the byte.
 pub(crate) fn read(store: &dyn Store, directory: DirectoryId, interval_ms: u64, since: Option<BatchTime>) -> Result<Plans> {
     let mut heads = heads(store, directory)?;
     let over = |next: &Head| since.is_some_and(|t| next.previous.is_some_and(|p| p.end < t));
@@ -341,7 +347,7 @@ pub(crate) fn read(store: &dyn Store, directory: DirectoryId, interval_ms: u64, 
         let limit = heads.get(i + 1).and_then(|h| h.previous).map(|p| p.len);
         let (len, torn) = read_segment(store, &heads[i], limit, &mut course, &mut plans)?;
         if let Some(p) = heads.get(i + 1).and_then(|h| h.previous).filter(|p| p.end != course.end) {
-            return Err(Error::damaged(&name, format!("it ends with {}, and its follower says {}", course.end, p.end)));
+            return Err(Error::damaged(&name, format!("it ends with {}, but the next segment says {}", course.end, p.end)));
         }
         plans.torn = torn;
         plans.tail = Some(Previous { file: heads[i].file, len, end: course.end });
@@ -349,8 +355,8 @@ pub(crate) fn read(store: &dyn Store, directory: DirectoryId, interval_ms: u64, 
     Ok(plans)
 }
 
-/// Reads the records of one segment: `len` bytes of it if it has a follower, else as far as it goes. Returns how long it is,
-/// and what was torn off.
+/// Reads the records of one segment into `into`. `len`: its length, if a next segment names it. Returns the length that was read,
+/// and a description of an incomplete append.
 fn read_segment(
     store: &dyn Store,
     head: &Head,
@@ -364,7 +370,7 @@ fn read_segment(
     let bytes = match len {
         None => &bytes[..],
         Some(len) => bytes.get(..len as usize).ok_or_else(|| {
-            damaged(format!("it has {} bytes, and its follower saw {len}: plans are missing at its end", bytes.len()))
+            damaged(format!("it has {} bytes, but the next segment says {len}: plans are missing at its end", bytes.len()))
         })?,
     };
     let (_, mut at) = unframe::<Head>(Kind::Plans, &name, bytes)?;
@@ -374,10 +380,10 @@ fn read_segment(
             Found::End => return Ok((at as u64, None)),
             Found::Torn if len.is_none() => {
                 let torn =
-                    format!("{name}: a crash cut the last append off: {} bytes from byte {at} on are left out", bytes.len() - at);
+                    format!("{name}: a crash interrupted the last append: {} bytes from byte {at} are ignored", bytes.len() - at);
                 return Ok((at as u64, Some(torn)));
             }
-            Found::Torn => return Err(damaged(format!("the record at byte {at} is cut off, and others follow"))),
+            Found::Torn => return Err(damaged(format!("the record at byte {at} is incomplete, but another segment follows"))),
             Found::Damaged(what) => return Err(damaged(what)),
         };
         let wrong = |e: String| damaged(format!("record at byte {at}: {e}"));
@@ -397,7 +403,7 @@ mod tests {
     use super::super::{Checkpoints, Origin, Settings};
     use super::*;
 
-    /// A disk that is full, once.
+    /// A log on a full disk.
     struct Full;
 
     impl store::Log for Full {
@@ -420,7 +426,7 @@ mod tests {
         log.append(&plan(1)).unwrap();
         let disk = log.log.replace(Box::new(Full));
         assert!(log.append(&plan(2)).unwrap_err().to_string().contains("no space"));
-        // The disk may have room again, but what it holds of the second plan nobody knows.
+        // The disk may have room again, but its part of the second plan is unknown.
         assert!(log.log.is_none() && disk.is_some());
         assert!(log.append(&plan(3)).unwrap_err().to_string().contains("an earlier append failed"));
         drop((log, checkpoints));

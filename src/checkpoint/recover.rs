@@ -1,10 +1,10 @@
-//! Recovery: the newest checkpoint that is all there, and the plans after it, which run again with the same ranges.
+//! Recovery: finds the newest intact checkpoint, and the plans after it, which are replayed with the same ranges.
 //!
-//! Nothing is guessed: what does not fit is an error, or an older checkpoint, which is said.
+//! Invariant: recovery never guesses. A fault leads to an error, or to an older checkpoint and a warning.
 
 use std::sync::Arc;
 
-use super::chunks::Pieces;
+use super::chunks::Chunks;
 use super::genesis::Genesis;
 use super::loss::LossRecord;
 use super::manifest::{Manifest, ManifestFile, newest_first};
@@ -13,7 +13,7 @@ use super::store::Store;
 use crate::core::error::{Error, Result};
 use crate::core::time::BatchTime;
 
-/// What a directory brings back.
+/// The result of a recovery.
 #[derive(Debug)]
 pub(crate) struct Found {
     pub manifest: Option<Manifest>,
@@ -26,19 +26,19 @@ pub(crate) struct Found {
 
 /// Why a checkpoint is not used.
 enum Unfit {
-    /// An older one may do.
+    /// An older one may be usable.
     Older(Error),
-    /// None will.
+    /// No checkpoint is usable.
     All(Error),
 }
 
-pub(crate) fn recover(store: &dyn Store, genesis: &Genesis, pieces: &Pieces) -> Result<Found> {
+pub(crate) fn recover(store: &dyn Store, genesis: &Genesis, chunks: &Chunks) -> Result<Found> {
     let mut unfit = Vec::new();
     let files = newest_first(store)?;
-    // A plan is durable before its batch runs: so far the log was, whether the checkpoint can be used or not.
+    // A plan is durable before its batch runs. So the log once reached the newest checkpoint, even if that is unusable.
     let reached = files.first().map_or(BatchTime::default(), |f| f.time);
     for file in files {
-        match from_manifest(store, genesis, pieces, file, reached) {
+        match from_manifest(store, genesis, chunks, file, reached) {
             Ok(mut found) => {
                 let older = format!("the checkpoint of {} is used instead", file.time);
                 found.warnings.extend(unfit.iter().map(|e| format!("{e}: {older}")));
@@ -53,27 +53,27 @@ pub(crate) fn recover(store: &dyn Store, genesis: &Genesis, pieces: &Pieces) -> 
     if !plans.from_start {
         let first = plans.records.first().map_or(BatchTime::default(), |r| r.record.plan.time);
         let what = format!(
-            "no checkpoint can be used, and the plan log begins only at {first}: restore the directory from a copy, or start anew in an empty one"
+            "no checkpoint can be used, and the plan log begins only at {first}: restore the directory from a copy, or start with an empty one"
         );
         return Err(with(Error::checkpoint(store.place(), what), &unfit));
     }
-    let warnings = unfit.iter().map(|e| format!("{e}: every batch since the first is computed again instead")).collect();
+    let warnings = unfit.iter().map(|e| format!("{e}: all batches are replayed from the first one instead")).collect();
     let course = Course::new(genesis.interval_ms, BatchTime::default(), &genesis.origin.starts);
     let mut found = after(plans, course, BatchTime::default()).map_err(|e| with(e, &unfit))?;
     found.warnings.extend::<Vec<_>>(warnings);
     Ok(found)
 }
 
-/// The newest checkpoint that can be used of those before `from`, or the first batch there was, and all plans after it; `None`: no
-/// such checkpoint, and the log does not go back to the first batch.
+/// The newest usable checkpoint before `from`, or the start of the job, with all plans after it. `from` is `None`: always the start
+/// of the job. Returns `None` if there is no such checkpoint and the log does not reach back to the first batch.
 ///
 /// # Errors
-/// Plans or manifests that cannot be read.
+/// Plans or manifests cannot be read.
 pub(crate) fn before(store: &Arc<dyn Store>, genesis: &Genesis, from: Option<BatchTime>) -> Result<Option<Found>> {
-    // Pieces are only read: no generation has this number.
-    let pieces = Pieces::new(Arc::clone(store), genesis.id, 0);
+    // Chunks are only read, so no generation is needed.
+    let chunks = Chunks::new(Arc::clone(store), genesis.id, 0);
     for file in newest_first(&**store)?.into_iter().filter(|f| from.is_some_and(|from| f.time < from)) {
-        match from_manifest(&**store, genesis, &pieces, file, BatchTime::default()) {
+        match from_manifest(&**store, genesis, &chunks, file, BatchTime::default()) {
             Ok(found) => return Ok(Some(found)),
             Err(Unfit::Older(e)) => tracing::warn!("checkpoint: {e}: an older one is used instead"),
             Err(Unfit::All(e)) => return Err(e),
@@ -87,7 +87,7 @@ pub(crate) fn before(store: &Arc<dyn Store>, genesis: &Genesis, from: Option<Bat
     after(plans, course, BatchTime::default()).map(Some)
 }
 
-/// An error, and what else is wrong.
+/// Adds to an error why newer checkpoints are unusable.
 fn with(e: Error, unfit: &[String]) -> Error {
     match e {
         Error::Checkpoint { file, reason } if !unfit.is_empty() => {
@@ -97,7 +97,7 @@ fn with(e: Error, unfit: &[String]) -> Error {
     }
 }
 
-/// What is damaged may have a predecessor that is not; what a newer program wrote is not gone round.
+/// A damaged checkpoint may have an intact predecessor. A file of a newer program is an error.
 fn older(e: Error) -> Unfit {
     match e {
         Error::CheckpointFormat { .. } => Unfit::All(e),
@@ -108,12 +108,12 @@ fn older(e: Error) -> Unfit {
 fn from_manifest(
     store: &dyn Store,
     genesis: &Genesis,
-    pieces: &Pieces,
+    chunks: &Chunks,
     file: ManifestFile,
     reached: BatchTime,
 ) -> Result<Found, Unfit> {
     let manifest = Manifest::read(store, genesis.id, file).map_err(older)?;
-    manifest.check(store, pieces).map_err(older)?;
+    manifest.check(store, chunks).map_err(older)?;
     let (time, interval) = (manifest.time, genesis.interval_ms);
     let plans = plan_log::read(store, genesis.id, interval, Some(time)).map_err(Unfit::All)?;
     reaches(&plans, reached).map_err(Unfit::All)?;
@@ -121,10 +121,10 @@ fn from_manifest(
     match plans.records.iter().find(|l| l.record.end(interval) >= time) {
         Some(l) if l.record.end(interval) == time && l.record.checksum() == manifest.plan => {}
         Some(l) if l.record.end(interval) == time => {
-            return Err(unfit(format!("the plan of {time} at byte {} of {} is not the one that it was made of", l.at, l.file)));
+            return Err(unfit(format!("the plan of {time} at byte {} of {} is not the plan of this checkpoint", l.at, l.file)));
         }
         Some(l) if plans.from_start || l.record.plan.time <= time => {
-            return Err(unfit(format!("{time} is not the end of a planned batch")));
+            return Err(unfit(format!("{time} is not the last time of a plan")));
         }
         _ => return Err(unfit(format!("the plan log does not reach back to {time}"))),
     }
@@ -140,11 +140,11 @@ fn reaches(plans: &Plans, reached: BatchTime) -> Result<()> {
         return Ok(());
     }
     let what =
-        format!("the plan log ends at {end}, and there is a checkpoint of {reached}: plans are lost; restore plans/ from a copy");
+        format!("the plan log ends at {end}, but there is a checkpoint of {reached}: plans are lost; restore plans/ from a copy");
     Err(Error::checkpoint(file, what))
 }
 
-/// The plans after `time`, each beginning where the one before it ended.
+/// The plans after `time`. Each must continue the previous one.
 fn after(plans: Plans, mut course: Course, time: BatchTime) -> Result<Found> {
     let mut replay = Vec::new();
     for l in plans.records.into_iter().filter(|l| l.record.plan.time > time) {

@@ -12,7 +12,7 @@ use std::path::Path;
 
 use crate::api::config::Config;
 use crate::checkpoint::{
-    Checkpoints, Genesis, Groups, LossRecord, Manifest, OperatorState, Origin, PieceRef, PlanLog, PlanRecord, Position,
+    Checkpoints, ChunkRef, Genesis, GroupChunks, LossRecord, Manifest, OperatorState, Origin, PlanLog, PlanRecord, Position,
     Recovered, Settings, StateId,
 };
 use crate::cluster::parent_process;
@@ -94,7 +94,7 @@ pub(crate) struct CheckpointCoordinator {
     /// Where each split stands after the last plan, by split id.
     positions: BTreeMap<u32, Position>,
     /// The chunks of the newest checkpoint, by operator.
-    groups: BTreeMap<String, Groups>,
+    groups: BTreeMap<String, GroupChunks>,
     /// The time of the checkpoint that was started last.
     last: BatchTime,
     /// Oldest first.
@@ -182,7 +182,7 @@ impl CheckpointCoordinator {
     /// # Errors
     /// There is no genesis.
     pub fn restore(&self) -> Result<(RunId, Restore)> {
-        let (directory, generation) = self.checkpoints.pieces()?.id();
+        let (directory, generation) = self.checkpoints.chunks()?.id();
         let run = RunId { directory: directory.0, generation };
         let lease = self.checkpoints.lease().clone();
         Ok((run, Restore { lease: Some(lease), states: self.groups.clone() }))
@@ -215,7 +215,7 @@ impl CheckpointCoordinator {
     pub fn log_plan(&mut self, record: &PlanRecord, replayed: bool, lost: &[Range]) -> Result<PlanStamp> {
         let log = self.log.as_mut().ok_or_else(|| Error::bug("the plan log is not open"))?;
         if !lost.is_empty() {
-            log.lost(&LossRecord { time: record.plan.time, ranges: lost.to_vec() })?;
+            log.append_loss(&LossRecord { time: record.plan.time, ranges: lost.to_vec() })?;
         }
         let checksum = if replayed { record.checksum() } else { log.append(record)? };
         for r in record.plan.ranges.iter().filter(|r| !r.split.read_at_once()) {
@@ -289,7 +289,7 @@ impl CheckpointCoordinator {
             self.merge(&mut groups, worker, written);
         }
         groups.values_mut().for_each(|groups| groups.retain(|_, list| !list.is_empty()));
-        let state = |(name, groups): (&String, &Groups)| {
+        let state = |(name, groups): (&String, &GroupChunks)| {
             let id = self.program.iter().find(|o| o.name == *name)?.clone();
             Some(OperatorState { id, groups: groups.clone() })
         };
@@ -306,22 +306,22 @@ impl CheckpointCoordinator {
 
     /// Merges the snapshot of one worker into the chunk lists. A chunk of an earlier run counts for the worker that has its key
     /// group now.
-    fn merge(&self, lists: &mut BTreeMap<String, Groups>, worker: u32, written: WorkerSnapshot) {
+    fn merge(&self, lists: &mut BTreeMap<String, GroupChunks>, worker: u32, written: WorkerSnapshot) {
         let generation = self.checkpoints.lease().generation;
         for (operator, until) in written.expired {
             let lists = lists.entry(operator).or_default().values_mut();
             lists.for_each(|list| list.retain(|p| p.file.time > until));
         }
         for (operator, group, since) in written.replaced {
-            let own = |p: &PieceRef| match p.file.generation == generation {
+            let own = |p: &ChunkRef| match p.file.generation == generation {
                 true => p.file.worker % self.workers == worker,
                 false => group % self.workers == worker,
             };
             let list = lists.entry(operator).or_default().entry(group).or_default();
             list.retain(|p| p.file.time <= since || !own(p));
         }
-        for (operator, group, piece) in written.index {
-            lists.entry(operator).or_default().entry(group).or_default().push(piece);
+        for (operator, group, chunk) in written.index {
+            lists.entry(operator).or_default().entry(group).or_default().push(chunk);
         }
     }
 }

@@ -4,7 +4,7 @@ use std::collections::BTreeMap;
 use std::path::Path;
 use std::time::Duration;
 
-use crate::checkpoint::{Lease, PieceFile, PieceRef};
+use crate::checkpoint::{ChunkFile, ChunkRef, Lease};
 use crate::core::data::encoded;
 use crate::core::plan::RunId;
 use crate::core::time::{BatchTime, Interval};
@@ -17,11 +17,11 @@ pub(crate) fn order(bytes: &[u8]) -> bool {
 }
 
 pub(crate) fn orders() -> Vec<Vec<u8>> {
-    let file = PieceFile { time: BatchTime::from_millis(9), generation: 1, worker: 2 };
-    let piece = PieceRef { file, offset: 70, len: 90, checksum: 1 << 60 };
-    let states = BTreeMap::from([("count#1".to_owned(), BTreeMap::from([(7, vec![piece, piece])]))]);
+    let file = ChunkFile { time: BatchTime::from_millis(9), generation: 1, worker: 2 };
+    let chunk = ChunkRef { file, offset: 70, len: 90, checksum: 1 << 60 };
+    let states = BTreeMap::from([("count#1".to_owned(), BTreeMap::from([(7, vec![chunk, chunk])]))]);
     let (replaced, expired) = (vec![("count#1".into(), 9, file.time)], vec![("window#1".into(), file.time)]);
-    let snapshot = WorkerSnapshot { index: vec![("count#1".into(), 7, piece)], replaced, expired };
+    let snapshot = WorkerSnapshot { index: vec![("count#1".into(), 7, chunk)], replaced, expired };
     let lease = Lease { generation: 1, pid: 7, host: "here".into(), since_ms: 9 };
     let restore = |lease| {
         let (run, what) = (RunId { directory: 5, generation: 1 }, Restore { lease, states: states.clone() });

@@ -7,7 +7,7 @@ use std::time::Duration;
 
 use serde::{Deserialize, Serialize};
 
-use crate::checkpoint::{Groups, Index, Lease, PlanRecord};
+use crate::checkpoint::{ChunkIndex, GroupChunks, Lease, PlanRecord};
 use crate::core::plan::{BatchSpan, PlanStamp, Progress, Range, RateLimits, RunId, Split};
 use crate::core::time::BatchTime;
 use crate::engine::tick::SnapshotScope;
@@ -66,7 +66,7 @@ pub(crate) struct Restore {
     /// only read.
     pub lease: Option<Lease>,
     /// The chunks to load, by operator.
-    pub states: BTreeMap<String, Groups>,
+    pub states: BTreeMap<String, GroupChunks>,
 }
 
 /// What workers, output threads and snapshot writers tell the planner.
@@ -112,7 +112,7 @@ pub(crate) enum Event {
 #[derive(Clone, Debug, Default, Serialize, Deserialize)]
 pub(crate) struct WorkerSnapshot {
     /// Where they lie.
-    pub index: Index,
+    pub index: ChunkIndex,
     /// What they replace: all chunks of this worker, for this operator and key group, that are newer than the time.
     pub replaced: Vec<(String, u32, BatchTime)>,
     /// Chunks of the operator up to this time have expired.

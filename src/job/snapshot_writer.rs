@@ -4,7 +4,7 @@ use std::collections::BTreeMap;
 use std::collections::btree_map::Entry;
 use std::sync::mpsc::Receiver;
 
-use crate::checkpoint::{PieceWriter, Pieces};
+use crate::checkpoint::{ChunkWriter, Chunks};
 use crate::core::error::{Error, Result};
 use crate::core::time::BatchTime;
 use crate::job::protocol::{Event, WorkerSnapshot};
@@ -12,7 +12,7 @@ use crate::job::protocol::{Event, WorkerSnapshot};
 /// What a worker sends to the thread.
 pub(crate) enum ToWriter {
     /// Where chunks go; each worker sends it once.
-    Attach(Pieces),
+    Attach(Chunks),
     /// The state of one key group, for one of the worker's files. It replaces what the worker saved of this group after `since`.
     /// No bytes: nothing of that is left.
     Chunk { worker: u32, file: u32, time: BatchTime, operator: String, group: u32, since: BatchTime, bytes: Vec<u8> },
@@ -25,18 +25,18 @@ pub(crate) enum ToWriter {
 /// One worker's files of one snapshot.
 #[derive(Default)]
 struct Files {
-    writers: BTreeMap<u32, PieceWriter>,
+    writers: BTreeMap<u32, ChunkWriter>,
     written: WorkerSnapshot,
     failure: Option<Error>,
 }
 
 impl Files {
-    fn put(&mut self, pieces: Option<&Pieces>, (file, time): (u32, BatchTime), operator: &str, group: u32, bytes: &[u8]) {
+    fn put(&mut self, chunks: Option<&Chunks>, (file, time): (u32, BatchTime), operator: &str, group: u32, bytes: &[u8]) {
         let mut write = || -> Result<()> {
-            let pieces = pieces.ok_or_else(|| Error::bug("a snapshot of a job without a checkpoint directory"))?;
+            let chunks = chunks.ok_or_else(|| Error::bug("a snapshot of a job without a checkpoint directory"))?;
             let writer = match self.writers.entry(file) {
                 Entry::Occupied(writer) => writer.into_mut(),
-                Entry::Vacant(none) => none.insert(pieces.write(time, file)?),
+                Entry::Vacant(none) => none.insert(chunks.write(time, file)?),
             };
             writer.put(operator, group, bytes)
         };
@@ -59,11 +59,11 @@ impl Files {
 
 /// Writes until all workers of the process are gone.
 pub(crate) fn write(messages: Receiver<ToWriter>, post: impl Fn(Event)) {
-    let mut to: Option<Pieces> = None;
+    let mut to: Option<Chunks> = None;
     let mut files: BTreeMap<(u32, BatchTime), Files> = BTreeMap::new();
     for message in messages {
         match message {
-            ToWriter::Attach(pieces) => to = Some(pieces),
+            ToWriter::Attach(chunks) => to = Some(chunks),
             ToWriter::Chunk { worker, file, time, operator, group, since, bytes } => {
                 let files = files.entry((worker, time)).or_default();
                 files.put(to.as_ref(), (file, time), &operator, group, &bytes);

@@ -5,7 +5,7 @@ use std::sync::mpsc::Sender;
 use std::time::{Duration, Instant};
 
 use crate::api::config::Config;
-use crate::checkpoint::{DirectoryId, Pieces};
+use crate::checkpoint::{Chunks, DirectoryId};
 use crate::core::error::{Error, Result};
 use crate::core::fault;
 use crate::core::plan::RunId;
@@ -53,9 +53,9 @@ impl<'a> Snapshotter<'a> {
         let replay = self.config.replay.as_ref();
         let Some(dir) = self.config.runtime.checkpoint.as_ref().or(replay.map(|r| &r.dir)) else { return Ok(()) };
         let id = DirectoryId(run.directory);
-        let pieces = match &what.lease {
-            Some(lease) => Pieces::attach(dir, id, lease)?,
-            None => Pieces::look(dir, id)?,
+        let chunks = match &what.lease {
+            Some(lease) => Chunks::attach(dir, id, lease)?,
+            None => Chunks::read_only(dir, id)?,
         };
         fault::point(fault::FaultPoint::RestoreBefore);
         for (name, groups) in &what.states {
@@ -64,13 +64,13 @@ impl<'a> Snapshotter<'a> {
                 for chunk in list {
                     let wrong =
                         |e| Error::checkpoint(chunk.file.to_string(), format!("the state of \"{name}\" cannot be read: {e}"));
-                    state.handle.load(*group, chunk.file.time, &pieces.read(name, *group, chunk)?).map_err(wrong)?;
+                    state.handle.load(*group, chunk.file.time, &chunks.read(name, *group, chunk)?).map_err(wrong)?;
                     fault::point(fault::FaultPoint::RestorePiece);
                 }
             }
         }
         if let Some(writer) = &self.writer {
-            let _ = writer.send(ToWriter::Attach(pieces));
+            let _ = writer.send(ToWriter::Attach(chunks));
         }
         Ok(())
     }

@@ -15,7 +15,7 @@ struct Dir(PathBuf);
 
 impl Dir {
     fn new(name: &str) -> Self {
-        Dir(std::env::temp_dir().join(format!("tidemill-pieces-{}-{name}", std::process::id())))
+        Dir(std::env::temp_dir().join(format!("tidemill-chunks-{}-{name}", std::process::id())))
     }
 
     /// The newest checkpoint.
@@ -93,8 +93,8 @@ fn rows(n: u64) -> Vec<i64> {
     if n.is_multiple_of(10) { Vec::new() } else { [0].into_iter().chain(rows).collect() }
 }
 
-/// The pieces of an operator: how many in the longest list, and bytes, of this checkpoint and of all.
-fn pieces(m: &Manifest, operator: &str) -> (usize, u64, u64) {
+/// The chunks of an operator: how many in the longest list, and bytes, of this checkpoint and of all.
+fn chunks(m: &Manifest, operator: &str) -> (usize, u64, u64) {
     let state = m.operators.iter().find(|o| o.id.name.starts_with(operator)).expect(operator);
     let longest = state.groups.values().map(Vec::len).max().unwrap_or(0);
     let new = state.groups.values().flatten().filter(|p| p.file.time == m.time).map(|p| p.len).sum();
@@ -108,22 +108,22 @@ fn a_window_is_written_a_pane_at_a_time() {
     for n in 1..=60 {
         let m = job.batch(&dir, n);
         for operator in ["count_by_value_and_window", "reduce_by_key_and_window"] {
-            let (longest, new, all) = pieces(&m, operator);
+            let (longest, new, all) = chunks(&m, operator);
             assert!(longest <= 20, "at {n}: a list of {longest}");
             assert!(n < 20 || new * 10 <= all, "at {n}: {new} bytes of {operator}, of {all}");
             assert_eq!(new == 0, n.is_multiple_of(10), "at {n}: {new} bytes of {operator}");
         }
     }
     let files = std::fs::read_dir(dir.0.join("pieces")).unwrap().count();
-    assert!(files <= 2 * 22, "{files} files of pieces");
+    assert!(files <= 2 * 22, "{files} files of chunks");
     job.end();
     let found = Directory::open(&dir.0).unwrap().verify().unwrap();
-    assert!(found.bad.is_empty() && found.pieces > 0, "{found:?}");
+    assert!(found.bad.is_empty() && found.chunks > 0, "{found:?}");
     // On other numbers of workers: what was written stays, and what is new is added.
     for (workers, from) in [(1, 60), (3, 75)] {
         let job = Job::start(&dir, workers, 20, from * TICK);
         for n in from + 1..=from + 15 {
-            let (longest, new, all) = pieces(&job.batch(&dir, n), "count_by_value_and_window");
+            let (longest, new, all) = chunks(&job.batch(&dir, n), "count_by_value_and_window");
             assert!(longest <= 20 && new * 10 <= all, "at {n}: a list of {longest}, {new} bytes of {all}");
         }
         job.end();
@@ -138,11 +138,11 @@ fn a_long_window_has_short_lists() {
     let job = Job::start(&dir, 2, 1_000, 0);
     let (mut written, mut all) = (0, 0);
     for n in 1..=170 {
-        let (longest, new, bytes) = pieces(&job.batch(&dir, n), "count_by_value_and_window");
+        let (longest, new, bytes) = chunks(&job.batch(&dir, n), "count_by_value_and_window");
         assert!(longest <= 128, "at {n}: a list of {longest}");
         (written, all) = (written + new, bytes);
     }
-    assert!(written > all, "some pieces have become one: {written} bytes written, {all} are left");
+    assert!(written > all, "some chunks have become one: {written} bytes written, {all} are left");
     assert!(written < 4 * all, "{written} bytes written for {all}");
     job.end();
     let job = Job::start(&dir, 3, 1_000, 170 * TICK);

@@ -23,12 +23,12 @@ impl Made {
             let (time, until) = (BatchTime::from_millis(1_000 * s), 10 * s as i64);
             let ranges = vec![Range { source: 0, split_id: 0, split: split.clone(), from: until - 10, until }];
             let plan = plans.append(&PlanRecord { plan: Plan { time, ranges, shown: true }, run: 0, fill: true }).unwrap();
-            let mut pieces = checkpoints.pieces().unwrap().write(time, 0).unwrap();
+            let mut chunks = checkpoints.chunks().unwrap().write(time, 0).unwrap();
             for group in 0..=s as u32 {
-                pieces.put("sum_by_key#1", group, &[7; 1_000]).unwrap();
+                chunks.put("sum_by_key#1", group, &[7; 1_000]).unwrap();
             }
             let id = StateId { name: "sum_by_key#1".into(), fingerprint: "(String, i64)".into() };
-            let groups = collect([pieces.finish().unwrap()]).remove("sum_by_key#1").unwrap();
+            let groups = collect([chunks.finish().unwrap()]).remove("sum_by_key#1").unwrap();
             let positions = vec![Position { source: 0, split_id: 0, split: split.clone(), next: until }];
             let operators = vec![OperatorState { id, groups }];
             let whole =

@@ -66,9 +66,9 @@ fn processes_that_do_not_share_their_directory_end_before_anything_is_planned() 
 
     let planned = plans(dir);
     broker.send("words", 0, &WORD);
-    refused(&broker, [dir, other], "it is not to be seen");
+    refused(&broker, [dir, other], "it cannot be opened");
     std::fs::create_dir(other).unwrap();
-    refused(&broker, [dir, other], "it is no checkpoint directory");
+    refused(&broker, [dir, other], "it is not a checkpoint directory");
     copy(dir, other);
     refused(&broker, [dir, other], "it is a copy: the lease of generation");
     assert_eq!(plans(dir), planned, "the word that waits is in no plan");

@@ -1,4 +1,4 @@
-//! A checkpoint directory on a disk of this machine, or on one that it shares.
+//! A checkpoint directory on a local or shared file system. Invariant: a file and its name are durable before its writer goes on.
 
 use std::fs::{self, File, OpenOptions};
 use std::io::{self, ErrorKind, Read, Seek, SeekFrom, Write};
@@ -12,20 +12,20 @@ use super::{Draft, Entry, FOLDERS, LOCK, Lock, Log, Store, UNFINISHED};
 use crate::core::error::{Error, Result};
 use crate::core::fault;
 
-/// A directory of a local disk.
+/// A directory of a file system.
 #[derive(Debug)]
 pub(super) struct Disk {
     dir: Arc<Path>,
 }
 
 impl Disk {
-    /// A directory to write: made if it is not there, and tried.
+    /// Opens a directory for writing, and creates it if it is missing.
     ///
     /// # Errors
-    /// One that cannot be written: said now, not at the first checkpoint.
+    /// The directory cannot be written.
     pub fn open(dir: &Path) -> Result<Self> {
         let disk = Disk { dir: dir.into() };
-        let no = |e| disk.said("cannot be made", "", e);
+        let no = |e| disk.error("cannot be created", "", e);
         for folder in FOLDERS {
             fs::create_dir_all(dir.join(folder)).map_err(no)?;
         }
@@ -37,16 +37,16 @@ impl Disk {
         Ok(disk)
     }
 
-    /// A directory to look at: nothing is written.
+    /// Opens a directory for reading.
     ///
     /// # Errors
-    /// No such directory.
-    pub fn look(dir: &Path) -> Result<Self> {
+    /// The directory does not exist.
+    pub fn read_only(dir: &Path) -> Result<Self> {
         let disk = Disk { dir: dir.into() };
         match fs::metadata(dir) {
             Ok(m) if m.is_dir() => Ok(disk),
-            Ok(_) => Err(Error::checkpoint(disk.place(), "is no directory")),
-            Err(e) => Err(disk.said("cannot be read", "", e)),
+            Ok(_) => Err(Error::checkpoint(disk.place(), "is not a directory")),
+            Err(e) => Err(disk.error("cannot be read", "", e)),
         }
     }
 
@@ -54,17 +54,17 @@ impl Disk {
         self.dir.join(name)
     }
 
-    /// What the system said, and what helps against it.
-    fn said(&self, what: &str, name: &str, e: io::Error) -> Error {
-        said(&self.path(name), what, e)
+    /// The system's error, with a remedy.
+    fn error(&self, what: &str, name: &str, e: io::Error) -> Error {
+        io_error(&self.path(name), what, e)
     }
 }
 
-fn said(path: &Path, what: &str, e: io::Error) -> Error {
+fn io_error(path: &Path, what: &str, e: io::Error) -> Error {
     let remedy = match e.kind() {
         ErrorKind::StorageFull | ErrorKind::QuotaExceeded => ": make room on that disk",
         ErrorKind::ReadOnlyFilesystem => ": mount it writable, or choose another directory",
-        ErrorKind::PermissionDenied => ": give the user of this process the right to",
+        ErrorKind::PermissionDenied => ": grant it to the user of this process",
         ErrorKind::Unsupported => ": its file system has no hard links; choose a directory on another",
         _ if e.raw_os_error() == Some(rustix::io::Errno::MFILE.raw_os_error()) => ": raise the limit with ulimit -n",
         _ => "",
@@ -72,7 +72,7 @@ fn said(path: &Path, what: &str, e: io::Error) -> Error {
     Error::checkpoint(path.display().to_string(), format!("{what}: {e}{remedy}"))
 }
 
-/// Names become durable with their directory.
+/// Makes the names of the files in a directory durable.
 fn sync_dir(dir: &Path) -> io::Result<()> {
     let dir = if dir.as_os_str().is_empty() { Path::new(".") } else { dir };
     File::open(dir)?.sync_all()
@@ -82,7 +82,7 @@ fn sync_parent(path: &Path) -> io::Result<()> {
     sync_dir(path.parent().unwrap_or(Path::new(".")))
 }
 
-/// `None` where there is no file.
+/// `None` if the file does not exist.
 fn found<T>(result: io::Result<T>) -> io::Result<Option<T>> {
     match result {
         Ok(t) => Ok(Some(t)),
@@ -101,7 +101,7 @@ impl Store for Disk {
         let made = fault::fails(&path, fault::FileOperation::Probe).and_then(|()| File::create(&path));
         let tried = made.and_then(|mut f| f.write_all(&[0; 4096]).and_then(|()| f.sync_data()));
         let cleared = found(fs::remove_file(&path)).map(drop);
-        tried.and(cleared).map_err(|e| self.said("cannot be written", "", e))
+        tried.and(cleared).map_err(|e| self.error("cannot be written", "", e))
     }
 
     fn create(&self, name: &str) -> Result<Box<dyn Draft>> {
@@ -109,29 +109,29 @@ impl Store for Disk {
         let n = DRAFTS.fetch_add(1, Ordering::Relaxed);
         let draft = self.path(&format!("{name}.{}-{n}{UNFINISHED}", std::process::id()));
         let file = fault::fails(&draft, fault::FileOperation::Make).and_then(|()| File::create_new(&draft));
-        let file = file.map_err(|e| said(&draft, "cannot be made", e))?;
+        let file = file.map_err(|e| io_error(&draft, "cannot be created", e))?;
         Ok(Box::new(DiskDraft { file, draft, path: self.path(name) }))
     }
 
     fn begin_log(&self, name: &str, head: &[u8]) -> Result<Box<dyn Log>> {
         if !self.put_new(name, head)? {
-            return Err(Error::checkpoint(name, "is there already, though this generation is new: does another run write here?"));
+            return Err(Error::checkpoint(name, "already exists, but this generation is new: does another run write here?"));
         }
         let path = self.path(name);
-        let file = OpenOptions::new().append(true).open(&path).map_err(|e| said(&path, "cannot be opened", e))?;
+        let file = OpenOptions::new().append(true).open(&path).map_err(|e| io_error(&path, "cannot be opened", e))?;
         Ok(Box::new(DiskLog { file, path }))
     }
 
     fn close_log(&self, name: &str) -> Result<bool> {
-        // Whoever had it is dead, or the lock would be theirs.
-        Ok(found(fs::metadata(self.path(name))).map_err(|e| self.said("cannot be read", name, e))?.is_some())
+        // This process has the lock, so its writer is dead.
+        Ok(found(fs::metadata(self.path(name))).map_err(|e| self.error("cannot be read", name, e))?.is_some())
     }
 
     fn read(&self, name: &str, limit: u64) -> Result<Option<Vec<u8>>> {
-        let meta = found(fs::metadata(self.path(name))).map_err(|e| self.said("cannot be read", name, e))?;
+        let meta = found(fs::metadata(self.path(name))).map_err(|e| self.error("cannot be read", name, e))?;
         match meta.map(|m| m.len()) {
             Some(bytes) if bytes > limit => Err(super::too_long(name, bytes, limit)),
-            // It may grow meanwhile, as a log does.
+            // A log may grow after this.
             Some(_) => self.read_range(name, 0, limit),
             None => Ok(None),
         }
@@ -146,7 +146,7 @@ impl Store for Disk {
             file.take(there).read_to_end(&mut bytes)?;
             Ok(Some(bytes))
         };
-        read().map_err(|e| self.said("cannot be read", name, e))
+        read().map_err(|e| self.error("cannot be read", name, e))
     }
 
     fn list(&self, folder: &str) -> Result<Vec<Entry>> {
@@ -155,7 +155,7 @@ impl Store for Disk {
             let Some(dir) = found(fs::read_dir(self.path(folder)))? else { return Ok(entries) };
             for entry in dir {
                 let entry = entry?;
-                // Gone since it was listed: not there.
+                // It was deleted after it was listed.
                 let Some(meta) = found(entry.metadata())? else { continue };
                 let name = entry.file_name().to_string_lossy().into_owned();
                 let name = if folder.is_empty() { name } else { format!("{folder}/{name}") };
@@ -164,7 +164,7 @@ impl Store for Disk {
             entries.sort_by(|a, b| a.name.cmp(&b.name));
             Ok(entries)
         };
-        read().map_err(|e| self.said("cannot be listed", folder, e))
+        read().map_err(|e| self.error("cannot be listed", folder, e))
     }
 
     fn delete(&self, names: &[String]) -> Result<()> {
@@ -172,23 +172,23 @@ impl Store for Disk {
         for name in names {
             fault::point(fault::FaultPoint::CleanDelete);
             let path = self.path(name);
-            found(fs::remove_file(&path)).map_err(|e| said(&path, "cannot be deleted", e))?;
+            found(fs::remove_file(&path)).map_err(|e| io_error(&path, "cannot be deleted", e))?;
             let parent = path.parent().map(Path::to_path_buf);
             if parents.last() != Some(&parent) {
                 parents.push(parent);
             }
         }
-        parents.iter().flatten().try_for_each(|p| sync_dir(p).map_err(|e| said(p, "cannot be synced", e)))
+        parents.iter().flatten().try_for_each(|p| sync_dir(p).map_err(|e| io_error(p, "cannot be synced", e)))
     }
 
     fn lock(&self) -> Result<Lock> {
         let open = || OpenOptions::new().create(true).truncate(false).write(true).open(self.path(LOCK));
-        let file = open().map_err(|e| self.said("cannot be opened", LOCK, e))?;
+        let file = open().map_err(|e| self.error("cannot be opened", LOCK, e))?;
         // std has locks from Rust 1.89 on, one after the oldest that we build with.
         match flock(&file, FlockOperation::NonBlockingLockExclusive) {
             Ok(()) => Ok(Lock::Held(Box::new(DiskLock(file)))),
             Err(rustix::io::Errno::WOULDBLOCK) => Ok(Lock::Taken),
-            Err(e) => Err(self.said("cannot be locked", LOCK, e.into())),
+            Err(e) => Err(self.error("cannot be locked", LOCK, e.into())),
         }
     }
 }
@@ -197,7 +197,7 @@ struct DiskLock(File);
 
 impl Drop for DiskLock {
     fn drop(&mut self) {
-        // Closing is not enough where another thread is just starting a process: that has the file open until it is what it is.
+        // Closing is not enough: a process that another thread is just starting has the file open until its exec.
         let _ = flock(&self.0, FlockOperation::Unlock);
     }
 }
@@ -211,21 +211,21 @@ struct DiskDraft {
 impl Draft for DiskDraft {
     fn write(&mut self, bytes: &[u8]) -> Result<()> {
         let written = fault::fails(&self.draft, fault::FileOperation::Write).and_then(|()| self.file.write_all(bytes));
-        written.map_err(|e| said(&self.draft, "cannot be written", e))
+        written.map_err(|e| io_error(&self.draft, "cannot be written", e))
     }
 
     fn publish(self: Box<Self>) -> Result<bool> {
         let synced = fault::fails(&self.draft, fault::FileOperation::Sync).and_then(|()| self.file.sync_all());
-        synced.map_err(|e| said(&self.draft, "cannot be synced", e))?;
+        synced.map_err(|e| io_error(&self.draft, "cannot be synced", e))?;
         fault::point(fault::FaultPoint::FileSynced);
-        // A link, unlike a rename, never takes the place of a file that is there.
+        // A link, unlike a rename, never replaces an existing file.
         match fs::hard_link(&self.draft, &self.path) {
             Ok(()) => {}
             Err(e) if e.kind() == ErrorKind::AlreadyExists => return Ok(false),
-            Err(e) => return Err(said(&self.path, "cannot be given its name", e)),
+            Err(e) => return Err(io_error(&self.path, "cannot be given its name", e)),
         }
         fault::point(fault::FaultPoint::FileNamed);
-        sync_parent(&self.path).map_err(|e| said(&self.path, "its directory cannot be synced", e))?;
+        sync_parent(&self.path).map_err(|e| io_error(&self.path, "its directory cannot be synced", e))?;
         Ok(true)
     }
 }
@@ -245,10 +245,10 @@ impl Log for DiskLog {
     fn append(&mut self, bytes: &[u8]) -> Result<()> {
         fault::point(fault::FaultPoint::PlanBefore);
         let written = fault::fails(&self.path, fault::FileOperation::Append).and_then(|()| self.file.write_all(bytes));
-        written.map_err(|e| said(&self.path, "cannot be appended to", e))?;
+        written.map_err(|e| io_error(&self.path, "cannot be appended to", e))?;
         fault::point(fault::FaultPoint::PlanWritten);
         let synced = fault::fails(&self.path, fault::FileOperation::AppendSync).and_then(|()| self.file.sync_data());
-        synced.map_err(|e| said(&self.path, "cannot be synced", e))?;
+        synced.map_err(|e| io_error(&self.path, "cannot be synced", e))?;
         fault::point(fault::FaultPoint::PlanAfter);
         Ok(())
     }

@@ -1,7 +1,7 @@
-//! Where a checkpoint directory lies: only the files of this folder touch it.
+//! Stores of checkpoint directories. Invariant: only the files of this folder access a directory.
 //!
-//! The trait asks for nothing that an object store cannot do: files come into being whole, under a name that was free, and are
-//! never changed; only a log grows. What a local disk can do besides, locking, a store may leave out: see `lock`.
+//! The trait requires nothing that an object store cannot do. A file appears complete, under a free name, and never changes; only
+//! a log grows. Locking is optional: see `Store::lock`.
 
 mod disk;
 #[cfg(feature = "object-store")]
@@ -17,45 +17,45 @@ use crate::core::error::{Error, Result};
 
 /// The folders of a checkpoint directory.
 pub(crate) const FOLDERS: [&str; 4] = ["leases", "manifests", "pieces", "plans"];
-/// What a file is called until it is whole.
+/// The suffix of a file that is not complete.
 pub(crate) const UNFINISHED: &str = ".tmp";
-/// The file that the lock lies on; it is empty.
+/// The empty file that is locked.
 pub(crate) const LOCK: &str = "lock";
 
-/// A place for the files of one checkpoint directory. Names are relative, `manifests/…`; whoever makes them sees to that.
+/// Access to the files of one checkpoint directory. Names are relative paths, such as `manifests/…`.
 pub(crate) trait Store: Debug + Send + Sync {
-    /// Where that is, for messages.
+    /// The location, for messages.
     fn place(&self) -> String;
 
-    /// Whether it can be written, found out by writing.
+    /// Checks that the directory can be written, by writing a file.
     fn probe(&self) -> Result<()>;
 
-    /// Begins a file that nobody sees before it is whole.
+    /// Begins a file, which appears when it is published.
     fn create(&self, name: &str) -> Result<Box<dyn Draft>>;
 
-    /// Begins a log with these bytes, which are durable when it returns.
+    /// Creates a log that begins with `head`, which is durable when this returns.
     fn begin_log(&self, name: &str, head: &[u8]) -> Result<Box<dyn Log>>;
 
-    /// Sees to it that nobody appends to this log any more, or begins it: what is read from now on is all there will ever be.
-    /// Returns whether anything is in it. A store whose `lock` keeps others out has nothing to do.
+    /// Closes a log, so that no process can create it or append to it. Returns whether it has content. A store with locks has
+    /// nothing to do.
     fn close_log(&self, name: &str) -> Result<bool>;
 
-    /// All bytes of a file; `None` if there is none. More than `limit` bytes are an error, and not read: they are not ours.
+    /// All bytes of a file; `None` if it does not exist. A file of more than `limit` bytes is an error, and is not read.
     fn read(&self, name: &str, limit: u64) -> Result<Option<Vec<u8>>>;
 
-    /// At most `len` bytes from `offset` on; fewer where the file ends. `None` if there is no file.
+    /// At most `len` bytes from `offset`; fewer at the end of the file. `None` if it does not exist.
     fn read_range(&self, name: &str, offset: u64, len: u64) -> Result<Option<Vec<u8>>>;
 
-    /// What lies in a folder, or at the top (""), by name. No folder, no entries.
+    /// The entries of a folder, or of the directory (""), sorted by name. A missing folder has none.
     fn list(&self, folder: &str) -> Result<Vec<Entry>>;
 
-    /// Deletes files, in this order, and lets no later deletion become durable before these. A file that is gone is fine.
+    /// Deletes files in this order. They are durably deleted before any later deletion. A missing file is not an error.
     fn delete(&self, names: &[String]) -> Result<()>;
 
-    /// The right to write, as long as what is returned lives.
+    /// Takes the right to write, until the returned value is dropped.
     fn lock(&self) -> Result<Lock>;
 
-    /// Makes a file of these bytes, durable when it returns. False: there is a file of this name, which is as it was.
+    /// Creates a file, durable when this returns. `false`: a file of this name exists, and is unchanged.
     fn put_new(&self, name: &str, bytes: &[u8]) -> Result<bool> {
         let mut draft = self.create(name)?;
         draft.write(bytes)?;
@@ -63,37 +63,37 @@ pub(crate) trait Store: Debug + Send + Sync {
     }
 }
 
-/// A file that is being written. Dropped, it leaves nothing.
+/// A file that is being written. If it is dropped before `publish`, no file remains.
 pub(crate) trait Draft: Send {
     fn write(&mut self, bytes: &[u8]) -> Result<()>;
-    /// The file is whole, durable, and under its name. False: there is a file of this name, which is as it was.
+    /// Completes the file, makes it durable, and gives it its name. `false`: a file of this name exists, and is unchanged.
     fn publish(self: Box<Self>) -> Result<bool>;
 }
 
 /// A file that grows.
 pub(crate) trait Log: Send {
-    /// Adds bytes; they are durable when it returns. After an error nobody knows what is durable: the log is not used again.
+    /// Appends bytes, which are durable when this returns. After an error the durable part is unknown: do not use the log again.
     fn append(&mut self, bytes: &[u8]) -> Result<()>;
 
-    /// Whether it has become slow to read, however short it is: then another one should follow.
+    /// Whether the log has become slow to read, even if it is short. Then another log should follow.
     fn is_long(&self) -> bool {
         false
     }
 }
 
-/// Whether others are kept out.
+/// The result of [`Store::lock`].
 pub(crate) enum Lock {
-    /// They are, until this is dropped or the process dies.
+    /// No other process can write, until this is dropped or the process dies.
     Held(#[expect(dead_code, reason = "it is held")] Box<dyn Send + Sync>),
-    /// Somebody else has it.
+    /// Another process has the lock.
     Taken,
-    /// Nobody is: there are no locks here. The leases, of which each generation has one, decide who may write, and logs are
-    /// closed to those before.
+    /// The store has no locks. The newest lease decides which process may write, and that process closes the logs of older
+    /// generations.
     #[cfg_attr(not(feature = "object-store"), expect(dead_code, reason = "disks have locks"))]
     None,
 }
 
-/// A file, or a folder, of the directory.
+/// A file or a folder of the directory.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub(crate) struct Entry {
     pub name: String,
@@ -101,10 +101,10 @@ pub(crate) struct Entry {
     pub folder: bool,
 }
 
-/// A directory to write: made if it is not there, and tried.
+/// Opens a directory for writing, and creates it if it is missing.
 ///
 /// # Errors
-/// One that cannot be written: said now, not at the first checkpoint.
+/// The directory cannot be written.
 pub(crate) fn open(dir: &Path) -> Result<Arc<dyn Store>> {
     Ok(match url(dir) {
         None => Arc::new(disk::Disk::open(dir)?),
@@ -116,23 +116,23 @@ pub(crate) fn open(dir: &Path) -> Result<Arc<dyn Store>> {
     })
 }
 
-/// A directory to look at: nothing is written.
+/// Opens a directory for reading.
 ///
 /// # Errors
-/// No such directory.
-pub(crate) fn look(dir: &Path) -> Result<Arc<dyn Store>> {
+/// The directory does not exist.
+pub(crate) fn read_only(dir: &Path) -> Result<Arc<dyn Store>> {
     Ok(match url(dir) {
-        None => Arc::new(disk::Disk::look(dir)?),
+        None => Arc::new(disk::Disk::read_only(dir)?),
         Some(url) => objects(url)?,
     })
 }
 
-/// What has more bytes than any file of ours is none of them.
+/// The error for a file that is longer than any valid one.
 fn too_long(name: &str, bytes: u64, limit: u64) -> Error {
-    Error::damaged(name, format!("it has {bytes} bytes, and no such file has more than {limit}"))
+    Error::damaged(name, format!("it has {bytes} bytes; a valid file has at most {limit}"))
 }
 
-/// Whether a directory is in an object store: what has a scheme in front, as in `s3://bucket/prefix`.
+/// The URL of a directory in an object store: a path that begins with a scheme, as in `s3://bucket/prefix`.
 pub(crate) fn url(dir: &Path) -> Option<&str> {
     let text = dir.to_str()?;
     let (scheme, _) = text.split_once("://")?;
@@ -149,8 +149,8 @@ fn objects(url: &str) -> Result<Arc<dyn Store>> {
 fn objects(url: &str) -> Result<Arc<dyn Store>> {
     let scheme = url.split("://").next().unwrap_or_default();
     Err(Error::config(format!(
-        "a checkpoint directory at {scheme}:// needs the feature `object-store`, which this program was built without: \
-         build it with --features object-store, or give a directory"
+        "a checkpoint directory at {scheme}:// needs the feature `object-store`, which this program does not have: \
+         build it with --features object-store, or use a local directory"
     )))
 }
 

@@ -1,4 +1,4 @@
-//! What every store must do, whoever asks for it: the disk in the unit tests, S3 over the wire in `tests/stores`.
+//! The test suite of every store: the disk in unit tests, S3 over the network in `tests/stores`.
 
 use std::sync::Arc;
 use std::sync::atomic::{AtomicUsize, Ordering};
@@ -6,10 +6,10 @@ use std::thread::scope;
 
 use super::{Lock, Store, UNFINISHED};
 
-/// A way to a new, empty place; what is opened twice is the same place, for two runs.
+/// Opens the same, initially empty store at each call, for several runs.
 pub(crate) type Place<'a> = &'a dyn Fn() -> Arc<dyn Store>;
 
-/// All of it, each in a folder of its own.
+/// Runs all tests. Each has files of its own.
 pub(crate) fn all(place: Place<'_>) {
     let store = place();
     store.probe().unwrap();
@@ -27,14 +27,14 @@ fn names(store: &dyn Store, folder: &str) -> Vec<(String, u64)> {
     store.list(folder).unwrap().into_iter().filter(|e| !e.name.ends_with(UNFINISHED)).map(|e| (e.name, e.bytes)).collect()
 }
 
-/// Made whole, once, and read as a whole or in parts.
+/// A file is created once, complete, and can be read in parts.
 fn files(store: &dyn Store) {
     let bytes: Vec<u8> = (0..1_000u32).map(|i| i as u8).collect();
     assert_eq!(store.read("genesis", 1 << 20).unwrap(), None);
     assert_eq!(store.read_range("genesis", 0, 10).unwrap(), None);
     assert!(store.put_new("genesis", &bytes).unwrap());
-    assert!(!store.put_new("genesis", b"another").unwrap(), "a name is given once");
-    assert_eq!(store.read("genesis", 1_000).unwrap().as_deref(), Some(&bytes[..]), "and keeps what it was given to");
+    assert!(!store.put_new("genesis", b"another").unwrap(), "a name is used once");
+    assert_eq!(store.read("genesis", 1_000).unwrap().as_deref(), Some(&bytes[..]), "the first file stays");
     let long = store.read("genesis", 999).unwrap_err().to_string();
     assert!(long.contains("1000 bytes") && long.contains("999"), "{long}");
     for (from, len, is) in
@@ -44,13 +44,13 @@ fn files(store: &dyn Store) {
     }
 }
 
-/// Nobody sees a file before it is whole, and a long one goes up in parts.
+/// A file appears only when it is complete. A long one is uploaded in parts.
 fn drafts(store: &dyn Store) {
     let file = |n: u32| format!("pieces/00000000000{n}000-g00000001-w0000");
     let mut dropped = store.create(&file(1)).unwrap();
     dropped.write(b"half").unwrap();
     drop(dropped);
-    // Three parts where there are parts, and a rest.
+    // A store with parts uploads several, and a shorter last one.
     let chunk: Vec<u8> = (0..(5u32 << 20)).map(|i| (i * 7 + i / 1_000) as u8).collect();
     let mut draft = store.create(&file(2)).unwrap();
     for _ in 0..4 {
@@ -60,7 +60,7 @@ fn drafts(store: &dyn Store) {
     }
     assert!(draft.publish().unwrap());
     let len = 4 * chunk.len() as u64;
-    assert_eq!(names(store, "pieces"), [(file(2), len)], "and what was dropped is nowhere");
+    assert_eq!(names(store, "pieces"), [(file(2), len)], "a dropped draft leaves nothing");
     let (block, behind) = (4u64 << 20, len - 3);
     for (from, n) in [(0, 40), (block - 5, 10), (block, 7), (block - 1, block + 2), (behind, 3), (behind, 30), (len, 5), (3, len)]
     {
@@ -77,7 +77,7 @@ fn drafts(store: &dyn Store) {
     assert_eq!(store.read(&file(2), 1 << 30).unwrap().unwrap().len() as u64, len);
 }
 
-/// Of many who want a name at once, one gets it.
+/// If several writers want a name at the same time, one gets it.
 fn one_of_many(place: Place<'_>) {
     for round in 0..5 {
         let name = format!("leases/0000000{round}");
@@ -106,13 +106,13 @@ fn listed(store: &dyn Store) {
     assert_eq!((folder("genesis"), folder("manifests"), folder("b")), (Some(false), Some(true), None));
 }
 
-/// A log is as long as what was added, and that in its order.
+/// A log contains its appends in order.
 fn logs(store: &dyn Store) {
     let name = "plans/g00000001-000001";
     let mut log = store.begin_log(name, b"head").unwrap();
     assert!(store.begin_log(name, b"head").is_err(), "begun once");
     let mut whole = b"head".to_vec();
-    // More than are read at a time.
+    // More than a store reads at a time.
     for i in 0..70u8 {
         let bytes = vec![i; 1 + usize::from(i) % 5];
         log.append(&bytes).unwrap();
@@ -135,10 +135,10 @@ fn deleted(store: &dyn Store) {
     store.delete(&all).unwrap();
     assert_eq!((names(store, "manifests").len(), names(store, "plans").len()), (1, 0));
     assert_eq!(store.read("plans/g00000001-000001", 1 << 20).unwrap(), None);
-    assert!(store.put_new("manifests/a", b"anew").unwrap(), "the name is free again");
+    assert!(store.put_new("manifests/a", b"again").unwrap(), "the name is free again");
 }
 
-/// A closed log takes nothing more, not even when it has been deleted; nor does one begin that was closed before.
+/// A closed log accepts no append, even after it was deleted. A log that was closed before its creation cannot be created.
 fn closed(place: Place<'_>) {
     let (older, newer) = (place(), place());
     if !matches!(older.lock().unwrap(), Lock::None) {
@@ -155,11 +155,11 @@ fn closed(place: Place<'_>) {
     assert!(newer.close_log(log).unwrap() && !newer.close_log(next).unwrap(), "closed once and for all");
     assert_eq!(names(&*newer, "plans"), [(log.to_owned(), 7)]);
     newer.delete(&[log.to_owned()]).unwrap();
-    assert!(appends.append(b"two").is_err(), "who slept so long learns of it too");
+    assert!(appends.append(b"two").is_err(), "also after the log was deleted");
     assert_eq!(names(&*newer, "plans"), []);
 }
 
-/// What was appended when a log is closed is read by who closed it; what comes later fails.
+/// The process that closes a log reads every append that succeeded. Later appends fail.
 fn closed_in_a_race(place: Place<'_>) {
     let (older, newer) = (place(), place());
     if !matches!(older.lock().unwrap(), Lock::None) {
@@ -180,7 +180,7 @@ fn closed_in_a_race(place: Place<'_>) {
         assert!(newer.close_log(log).unwrap());
         let read = newer.read(log, 1 << 20).unwrap().unwrap();
         appender.join().unwrap();
-        assert_eq!(read.len(), 1 + appended.load(Ordering::SeqCst), "all that were said to be durable, and no more");
+        assert_eq!(read.len(), 1 + appended.load(Ordering::SeqCst), "every append that succeeded, and no other");
         assert_eq!(newer.read(log, 1 << 20).unwrap().unwrap(), read);
     });
 }

@@ -138,12 +138,12 @@ fn b14_what_lies_there_besides_is_named_once_and_left_alone() {
 fn b11_a_place_that_cannot_be_one_is_an_error_at_once() {
     let dir = Place::new("no-place");
     std::fs::write(&*dir, "a file").unwrap();
-    says(&said(open(&dir)), &[&dir.display().to_string(), "cannot be made"]);
-    says(&said(Directory::open(&dir)), &["is no directory"]);
+    says(&said(open(&dir)), &[&dir.display().to_string(), "cannot be created"]);
+    says(&said(Directory::open(&dir)), &["is not a directory"]);
     std::fs::remove_file(&*dir).unwrap();
     says(&said(Directory::open(&dir)), &["cannot be read"]);
     std::fs::create_dir(&*dir).unwrap();
-    says(&said(Directory::open(&dir)), &["is no checkpoint directory"]);
+    says(&said(Directory::open(&dir)), &["is not a checkpoint directory"]);
     std::fs::remove_dir(&*dir).unwrap();
     drop(Job::start(&dir).unwrap());
     std::fs::remove_file(dir.path("genesis")).unwrap();
@@ -160,8 +160,8 @@ fn plans_must_follow_one_another() {
         record
     };
     for (wrong, words) in [
-        (with(1, &|r| r.plan.ranges[1].from = 1), "[1, 10) of words/1, where 0 is next: a gap"),
-        (with(1, &|r| r.plan.ranges[0].from = -5), "[-5, 10) of words/0, where 0 is next: an overlap"),
+        (with(1, &|r| r.plan.ranges[1].from = 1), "[1, 10) of words/1, but the next offset is 0: a gap"),
+        (with(1, &|r| r.plan.ranges[0].from = -5), "[-5, 10) of words/0, but the next offset is 0: an overlap"),
         (with(1, &|r| r.plan.time = BatchTime::from_millis(1_500)), "multiple of the batch interval, 1000 ms"),
         (with(1, &|r| r.plan.time = at(0)), "does not come after"),
     ] {
@@ -200,7 +200,7 @@ fn a_checkpoint_that_is_published_says_how_large_its_files_are() {
     assert_eq!((files.len(), first), (2, bytes(&files)));
     job.step();
     let second = job.checkpoint().unwrap();
-    // The piece that did not change lies in the second file of the first one: all of that counts, and the first file does not.
+    // The chunk that did not change lies in the second file of the first one: all of that counts, and the first file does not.
     let gone = files.remove(0);
     let files: Vec<_> = dir.files("pieces").into_iter().filter(|f| *f != gone).collect();
     assert_eq!((files.len(), second), (3, bytes(&files)));
@@ -212,7 +212,7 @@ fn a_checkpoint_names_only_what_is_there() {
     let mut job = Job::start(&dir).unwrap();
     job.step();
     job.checkpoint().unwrap();
-    says(&said(job.checkpoint()), &["pieces/", "is there already"]);
+    says(&said(job.checkpoint()), &["pieces/", "already exists"]);
     let good = Directory::open(&dir).unwrap().checkpoints().unwrap().remove(0).1.unwrap();
     says(&said(job.checkpoints.publish(good.clone())), &["not written", "1000 ms"]);
     let mut far = Manifest { time: at(2), ..good.clone() };
@@ -227,37 +227,37 @@ fn a_checkpoint_names_only_what_is_there() {
     says(&said(job.checkpoint()), &["leases/00000002", "newer run"]);
     says(&said(job.checkpoints.clean()), &["newer run"]);
     std::fs::remove_dir_all(dir.path("leases")).unwrap();
-    says(&said(job.checkpoints.clean()), &["gone"]);
+    says(&said(job.checkpoints.clean()), &["is missing"]);
 }
 
 #[test]
 fn b15_pieces_are_told_apart() {
     let dir = Place::new("apart");
     let job = Job::start(&dir).unwrap();
-    let pieces = job.checkpoints.pieces().unwrap();
-    let mut file = pieces.write(at(1), 3).unwrap();
+    let chunks = job.checkpoints.chunks().unwrap();
+    let mut file = chunks.write(at(1), 3).unwrap();
     let big: Vec<u8> = (0..3_000_000u32).map(|n| n as u8).collect();
     for (operator, group, bytes) in [("a", 5, &b"one"[..]), ("../../b\0", 127, &big), ("a", 5, b"two"), ("a", 0, b"")] {
         file.put(operator, group, bytes).unwrap();
     }
     says(&said(file.put("a", 128, b"x")), &["key group 128"]);
     let index = file.finish().unwrap();
-    assert_eq!(index.len(), 3, "no bytes, no piece");
-    for ((operator, group, piece), bytes) in index.iter().zip([&b"one"[..], &big, b"two"]) {
-        assert_eq!(pieces.read(operator, *group, piece).unwrap(), bytes);
+    assert_eq!(index.len(), 3, "no bytes, no chunk");
+    for ((operator, group, chunk), bytes) in index.iter().zip([&b"one"[..], &big, b"two"]) {
+        assert_eq!(chunks.read(operator, *group, chunk).unwrap(), bytes);
     }
     let first = &index[0].2;
-    says(&said(pieces.read("a", 6, first)), &["w0003", "not key group 6 of a"]);
-    says(&said(pieces.read("b", 5, first)), &["not key group 5 of b"]);
-    says(&said(pieces.read("a", 5, &PieceRef { checksum: 1, ..*first })), &["another piece"]);
-    says(&said(pieces.read("a", 5, &PieceRef { offset: first.offset + 1, ..*first })), &["byte"]);
-    says(&said(pieces.read("a", 5, &PieceRef { len: u64::MAX, ..*first })), &["w0003"]);
-    says(&said(pieces.read("a", 5, &PieceRef { offset: u64::MAX, ..*first })), &["w0003"]);
+    says(&said(chunks.read("a", 6, first)), &["w0003", "not key group 6 of a"]);
+    says(&said(chunks.read("b", 5, first)), &["not key group 5 of b"]);
+    says(&said(chunks.read("a", 5, &ChunkRef { checksum: 1, ..*first })), &["another chunk"]);
+    says(&said(chunks.read("a", 5, &ChunkRef { offset: first.offset + 1, ..*first })), &["byte"]);
+    says(&said(chunks.read("a", 5, &ChunkRef { len: u64::MAX, ..*first })), &["w0003"]);
+    says(&said(chunks.read("a", 5, &ChunkRef { offset: u64::MAX, ..*first })), &["w0003"]);
     let by_group = collect([index.clone(), index.clone()]);
     assert_eq!(by_group["a"][&5].len(), 4);
     // Nothing is left of a file that nobody finished, or in which nothing is.
-    drop(pieces.write(at(2), 0).unwrap());
-    assert!(pieces.write(at(2), 1).unwrap().finish().unwrap().is_empty());
+    drop(chunks.write(at(2), 0).unwrap());
+    assert!(chunks.write(at(2), 1).unwrap().finish().unwrap().is_empty());
     assert_eq!(dir.files("pieces").len(), 1);
 }
 
@@ -274,29 +274,29 @@ fn processes_that_do_not_share_the_directory_are_refused() {
     drop(Job::start(&dir).unwrap());
     copied();
     let job = Job::start(&dir).unwrap();
-    let (id, lease) = (job.checkpoints.pieces().unwrap().id().0, job.checkpoints.lease());
-    Pieces::attach(&dir, id, lease).unwrap();
+    let (id, lease) = (job.checkpoints.chunks().unwrap().id().0, job.checkpoints.lease());
+    Chunks::attach(&dir, id, lease).unwrap();
     let host = rustix::system::uname().nodename().to_string_lossy().into_owned();
     let remedy = ["all processes of a job need the same directory", &format!("process 0 runs on host {host}")];
     let refused = |place: &Path, id, says_too: &str| {
-        let e = said(Pieces::attach(place, id, lease));
+        let e = said(Chunks::attach(place, id, lease));
         says(&e, &[&remedy[..], &[says_too, &place.display().to_string()]].concat());
     };
     refused(&dir, DirectoryId(1), "00000001");
-    refused(&dir.path("plans"), id, "it is no checkpoint directory");
-    refused(&dir.path("nowhere"), id, "it is not to be seen");
+    refused(&dir.path("plans"), id, "it is not a checkpoint directory");
+    refused(&dir.path("nowhere"), id, "it cannot be opened");
     refused(&copy, id, "the lease of generation 2 is not in it");
     std::thread::sleep(Duration::from_millis(2));
     drop(Job::start(&copy).unwrap());
     refused(&copy, id, "here by process");
     copied();
-    Pieces::attach(&copy, id, lease).expect("what was copied since can be told apart by nobody, until it is looked for");
+    Chunks::attach(&copy, id, lease).expect("what was copied since can be told apart by nobody, until it is looked for");
 }
 
 #[test]
 fn a_program_is_compared_with_what_was_saved() {
     let id = |name: &str, fingerprint: &str| StateId { name: name.into(), fingerprint: fingerprint.into() };
-    let saved = ["same", "other", "gone"].map(|n| OperatorState { id: id(n, "v1"), groups: Groups::new() });
+    let saved = ["same", "other", "gone"].map(|n| OperatorState { id: id(n, "v1"), groups: GroupChunks::new() });
     let manifest = Manifest { operators: saved.into(), ..Manifest::default() };
     let found = manifest.compare(&[id("same", "v1"), id("other", "v2"), id("new", "v1")]);
     assert_eq!(found.changed, [(id("other", "v1"), id("other", "v2"))]);

@@ -21,7 +21,7 @@ fn old_checkpoints_pieces_plans_and_leases_go() {
         assert_eq!(dir.files("leases"), [format!("leases/{generation:08}")]);
     }
     assert_eq!(dir.files("manifests"), ["manifests/000000000011000-g00000003", "manifests/000000000012000-g00000003"]);
-    // Two workers, two checkpoints, and the first file of all, in which the piece is that never changed.
+    // Two workers, two checkpoints, and the first file of all, in which the chunk is that never changed.
     assert_eq!(dir.files("pieces").len(), 5);
     assert_eq!(dir.files("pieces")[0], "pieces/000000000001000-g00000001-w0001");
     assert!(dir.files("plans").len() <= 4, "{:?}", dir.files("plans"));
@@ -53,7 +53,7 @@ fn what_dead_generations_left_goes_and_what_is_being_written_stays() {
     let dir = Place::new("left");
     let mut job = Job::start(&dir).unwrap();
     job.step();
-    let dead = job.checkpoints.pieces().unwrap();
+    let dead = job.checkpoints.chunks().unwrap();
     let mut orphan = dead.write(at(1), 7).unwrap();
     orphan.put("sum#1", 3, b"of a checkpoint that never was").unwrap();
     orphan.finish().unwrap();
@@ -62,7 +62,7 @@ fn what_dead_generations_left_goes_and_what_is_being_written_stays() {
     job.step();
     // A process that does not know yet that its generation is over.
     let zombie = dead.write(at(3), 8).unwrap();
-    let writing = job.checkpoints.pieces().unwrap().write(at(3), 9).unwrap();
+    let writing = job.checkpoints.chunks().unwrap().write(at(3), 9).unwrap();
     let removed = job.checkpoints.clean().unwrap().removed;
     assert_eq!(removed, ["leases/00000001"], "without a checkpoint nothing that may be of use is touched");
     job.checkpoint().unwrap();
@@ -85,7 +85,7 @@ fn check_again(dir: &Path, job: Job) -> u64 {
 enum Act {
     Step,
     Checkpoint,
-    /// Pieces without a manifest.
+    /// Chunks without a manifest.
     Orphan,
     Clean,
     Restart,
@@ -127,7 +127,7 @@ proptest! {
                 }
                 Act::Orphan => {
                     let worker = 50 + job.now as u32;
-                    let mut file = job.checkpoints.pieces().unwrap().write(at(job.now), worker).unwrap();
+                    let mut file = job.checkpoints.chunks().unwrap().write(at(job.now), worker).unwrap();
                     file.put("sum#1", 0, b"orphan").unwrap();
                     let _ = file.finish();
                 }

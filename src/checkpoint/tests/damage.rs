@@ -3,7 +3,7 @@
 use proptest::prelude::*;
 
 use super::super::recover::recover;
-use super::super::store::look;
+use super::super::store::read_only;
 use super::*;
 
 /// Two generations, three checkpoints, plans after the last.
@@ -24,15 +24,15 @@ fn grown(name: &str) -> Place {
 
 /// Recovery, without the writing that a start does: how far it comes and what it says.
 fn recovered(dir: &Path) -> Result<(u64, Vec<String>)> {
-    let store = look(dir)?;
+    let store = read_only(dir)?;
     let genesis = Genesis::read(&*store)?.expect("a genesis");
-    let pieces = Pieces::new(store.clone(), genesis.id, 9);
-    let found = recover(&*store, &genesis, &pieces)?;
+    let chunks = Chunks::new(store.clone(), genesis.id, 9);
+    let found = recover(&*store, &genesis, &chunks)?;
     let mut now = found.manifest.as_ref().map_or(0, |m| m.time.millis() / 1_000);
     if let Some(m) = &found.manifest {
         assert_eq!(m.positions, positions(now));
         for (group, list) in &m.operators[0].groups {
-            assert_eq!(pieces.read("sum#1", *group, &list[0]).unwrap(), state(*group, now));
+            assert_eq!(chunks.read("sum#1", *group, &list[0]).unwrap(), state(*group, now));
         }
     }
     for record in &found.replay {
@@ -70,7 +70,7 @@ fn b5_a_flip_of_any_byte_is_named() {
                         warnings.is_empty() || warnings.iter().any(|w| w.contains(&file)),
                         "byte {at} of {file}: {warnings:?}"
                     );
-                    // The head and the last record of a file of pieces are no pieces: `verify` alone reads them.
+                    // The head and the last record of a file of chunks are no chunks: `verify` alone reads them.
                     let unseen = file.starts_with("pieces") && (at < 70 || at + 20 > right.len());
                     assert!(
                         unseen || !newest.contains(&file.as_str()) || !warnings.is_empty(),
@@ -98,7 +98,10 @@ fn b4_a_cut_at_any_byte_is_named_or_was_a_crash() {
                 match came {
                     Ok((now, warnings)) => {
                         assert!((5..=6).contains(&now) && bad.is_empty(), "{len}: {now} {bad:?}");
-                        assert!(warnings.iter().all(|w| w.contains(&file) && w.contains("a crash cut")), "{len}: {warnings:?}");
+                        assert!(
+                            warnings.iter().all(|w| w.contains(&file) && w.contains("a crash interrupted")),
+                            "{len}: {warnings:?}"
+                        );
                     }
                     Err(e) => assert!(e.to_string().contains(&file) || e.to_string().contains("plans are lost"), "{len}: {e}"),
                 }
@@ -169,9 +172,9 @@ fn b7_a_file_of_another_directory_or_place_is_not_taken() {
         }
         std::fs::write(dir.path(&file), right).unwrap();
     }
-    let pieces = dir.files("pieces");
-    let swapped = std::fs::read(dir.path(&pieces[0])).unwrap();
-    std::fs::write(dir.path(pieces.last().unwrap()), swapped).unwrap();
+    let chunks = dir.files("pieces");
+    let swapped = std::fs::read(dir.path(&chunks[0])).unwrap();
+    std::fs::write(dir.path(chunks.last().unwrap()), swapped).unwrap();
     assert!(faults(&dir)[0].contains("renamed"));
     assert_eq!(recovered(&dir).unwrap().0, 6);
 }
@@ -206,7 +209,7 @@ fn a_torn_tail_is_said_once() {
     std::fs::write(dir.path(&last), &right[..right.len() - 1]).unwrap();
     let (checkpoints, first) = open(&dir).unwrap();
     assert_eq!((check(&checkpoints, &first), first.warnings.len()), (5, 1));
-    assert!(first.warnings[0].contains(&last) && first.warnings[0].contains("a crash cut"), "{:?}", first.warnings);
+    assert!(first.warnings[0].contains(&last) && first.warnings[0].contains("a crash interrupted"), "{:?}", first.warnings);
     // Until a generation has written on, it is still there to be said.
     checkpoints.plan_log().unwrap().append(&plan(6)).unwrap();
     drop(checkpoints);

@@ -25,7 +25,7 @@ fn made(dir: &Path) {
     let checksum = plans.append(&last).unwrap();
     let mut files = Vec::new();
     for worker in 0..2 {
-        let mut file = checkpoints.pieces().unwrap().write(at(105), worker).unwrap();
+        let mut file = checkpoints.chunks().unwrap().write(at(105), worker).unwrap();
         for group in (worker..128).step_by(16) {
             file.put("sum_by_key#1", group, format!("sums of {group}").as_bytes()).unwrap();
             file.put("windows & more", group, &[group as u8; 300]).unwrap();
@@ -75,17 +75,17 @@ fn contents(dir: &Path) -> (Genesis, Manifest, Vec<PlanRecord>, Vec<Vec<u8>>) {
     let found = Directory::open(dir).unwrap();
     let verified = found.verify().unwrap();
     assert!(verified.bad.is_empty() && verified.notes.is_empty(), "{verified:?}");
-    assert_eq!((verified.pieces, verified.plans), (48, 4));
+    assert_eq!((verified.chunks, verified.plans), (48, 4));
     let (checkpoints, recovered) = Checkpoints::open(dir, Settings::new("golden job", Duration::from_secs(1))).unwrap();
     assert_eq!((recovered.generation, recovered.warnings), (3, vec![]));
     let mut genesis = recovered.genesis.unwrap();
     let mut manifest = recovered.checkpoint.unwrap();
-    let pieces = checkpoints.pieces().unwrap();
+    let chunks = checkpoints.chunks().unwrap();
     let mut bytes = Vec::new();
     for state in &mut manifest.operators {
         for (group, list) in &mut state.groups {
-            bytes.extend(list.iter().map(|p| pieces.read(&state.id.name, *group, p).unwrap()));
-            // The directory's id is of some bytes or other, in front of the pieces.
+            bytes.extend(list.iter().map(|p| chunks.read(&state.id.name, *group, p).unwrap()));
+            // The directory's id is of some bytes or other, in front of the chunks.
             list.iter_mut().for_each(|p| (p.offset, p.checksum) = (0, 0));
         }
     }

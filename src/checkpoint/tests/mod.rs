@@ -103,8 +103,8 @@ pub(super) struct Job {
     pub checkpoints: Checkpoints,
     pub plans: PlanLog,
     pub now: u64,
-    /// The piece that never changes, once it is in a checkpoint.
-    still: Option<PieceRef>,
+    /// The chunk that never changes, once it is in a checkpoint.
+    still: Option<ChunkRef>,
 }
 
 /// The key group whose state never changes.
@@ -136,10 +136,10 @@ impl Job {
     /// A checkpoint of now: two workers, three key groups, of which the last does not change and is not written again.
     /// Returns the bytes of the files that it names.
     pub fn checkpoint(&mut self) -> Result<u64> {
-        let pieces = self.checkpoints.pieces()?;
+        let chunks = self.checkpoints.chunks()?;
         let mut files = Vec::new();
         for worker in 0..2 {
-            let mut file = pieces.write(at(self.now), worker)?;
+            let mut file = chunks.write(at(self.now), worker)?;
             file.put("sum#1", worker, &state(worker, self.now))?;
             if worker == 1 && self.still.is_none() {
                 file.put("sum#1", STILL, &state(STILL, self.now))?;
@@ -173,10 +173,10 @@ pub(super) fn check(checkpoints: &Checkpoints, recovered: &Recovered) -> u64 {
     if let Some(manifest) = &recovered.checkpoint {
         now = manifest.time.millis() / 1_000;
         assert_eq!(manifest.positions, positions(now));
-        let pieces = checkpoints.pieces().unwrap();
+        let chunks = checkpoints.chunks().unwrap();
         for (group, list) in &manifest.operators[0].groups {
             assert_eq!(list.len(), 1);
-            assert_eq!(pieces.read("sum#1", *group, &list[0]).unwrap(), state(*group, now));
+            assert_eq!(chunks.read("sum#1", *group, &list[0]).unwrap(), state(*group, now));
         }
     }
     for record in &recovered.replay {

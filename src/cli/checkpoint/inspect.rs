@@ -23,9 +23,9 @@ pub fn inspect(m: &Manifest) -> Said {
     }
     let mut operators = Table::new(&["operator", ">key groups", ">pieces", ">size", "state of"]);
     for o in &m.operators {
-        let pieces: usize = o.groups.values().map(Vec::len).sum();
+        let chunks: usize = o.groups.values().map(Vec::len).sum();
         let (groups, bytes) = (o.groups.len().to_string(), size(o.bytes()));
-        operators.row([o.id.name.clone(), groups, pieces.to_string(), bytes, o.id.fingerprint.clone()]);
+        operators.row([o.id.name.clone(), groups, chunks.to_string(), bytes, o.id.fingerprint.clone()]);
     }
     if !m.positions.is_empty() {
         text += &format!("\n{}", positions.text());
@@ -44,9 +44,9 @@ fn as_json(m: &Manifest) -> serde_json::Value {
         let groups: Vec<_> = o
             .groups
             .iter()
-            .map(|(g, pieces)| {
-                json!({ "group": g, "pieces": pieces.len(),
-            "bytes": pieces.iter().map(|p| p.len).sum::<u64>() })
+            .map(|(g, chunks)| {
+                json!({ "group": g, "pieces": chunks.len(),
+            "bytes": chunks.iter().map(|p| p.len).sum::<u64>() })
             })
             .collect();
         json!({ "name": o.id.name, "fingerprint": o.id.fingerprint, "bytes": o.bytes(), "key_groups": groups })

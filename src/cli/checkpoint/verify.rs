@@ -13,9 +13,9 @@ pub fn verify(dir: &Directory) -> Result<Said> {
     text.extend(v.notes.iter().map(|n| format!("note     {n}\n")));
     text.extend(v.foreign.iter().map(|f| format!("foreign  {f}: not of a checkpoint directory\n")));
     let found = if v.bad.is_empty() { "all as they were written".into() } else { format!("{} bad", v.bad.len()) };
-    text += &format!("{} files, {} plans, {} pieces: {found}\n", v.files, v.plans, v.pieces);
+    text += &format!("{} files, {} plans, {} pieces: {found}\n", v.files, v.plans, v.chunks);
     let bad: Vec<String> = v.bad.iter().map(ToString::to_string).collect();
     let json =
-        json!({ "files": v.files, "plans": v.plans, "pieces": v.pieces, "bad": bad, "notes": v.notes, "foreign": v.foreign });
+        json!({ "files": v.files, "plans": v.plans, "pieces": v.chunks, "bad": bad, "notes": v.notes, "foreign": v.foreign });
     Ok(Said { text, json, bad: !bad.is_empty() })
 }

@@ -66,10 +66,10 @@ fn job(dir: &std::path::Path) -> Result<()> {
     for s in 1..=5 {
         let checksum = plans.append(&plan(s))?;
         if s == 3 {
-            let mut pieces = checkpoints.pieces()?.write(at(s), 0)?;
-            pieces.put("count#1", 17, b"state")?;
-            pieces.put("count#1", 100, b"other state")?;
-            let groups = checkpoint::collect([pieces.finish()?]).remove("count#1").unwrap_or_default();
+            let mut chunks = checkpoints.chunks()?.write(at(s), 0)?;
+            chunks.put("count#1", 17, b"state")?;
+            chunks.put("count#1", 100, b"other state")?;
+            let groups = checkpoint::collect([chunks.finish()?]).remove("count#1").unwrap_or_default();
             let mut positions: Vec<_> = (0..2).map(|split_id| position(3, split_id)).collect();
             positions.push(Position { source: 2, split_id: 3, split: Split::Received { from: "127.0.0.1:9".into() }, next: 4 });
             checkpoints.publish(Manifest {
@@ -122,13 +122,13 @@ impl Place {
         good.is_some()
     }
 
-    /// How many pieces and plans there are; nothing if anything is wrong.
+    /// How many chunks and plans there are; nothing if anything is wrong.
     fn look(&self) -> Option<(u64, u64)> {
         let recovers = checkpoint::fuzz::recovers(&self.dir);
         let directory = Directory::open(&self.dir).ok()?;
         let _ = (directory.checkpoints(), directory.plans());
         let verified = directory.verify().ok()?;
-        (recovers.is_ok() && verified.bad.is_empty()).then_some((verified.pieces, verified.plans))
+        (recovers.is_ok() && verified.bad.is_empty()).then_some((verified.chunks, verified.plans))
     }
 }
 

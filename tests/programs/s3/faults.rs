@@ -29,11 +29,11 @@ fn write(dir: &Path) -> tidemill::Result<()> {
     for s in from..=SECONDS {
         let time = BatchTime::from_millis(1_000 * s);
         let plan = plans.append(&PlanRecord { plan: Plan { time, ..Plan::default() }, run: 0, fill: true })?;
-        let mut pieces = checkpoints.pieces()?.write(time, 0)?;
+        let mut chunks = checkpoints.chunks()?.write(time, 0)?;
         for group in 0..3 {
-            pieces.put("sum#1", group, &vec![(s as u8) + group as u8; STATE])?;
+            chunks.put("sum#1", group, &vec![(s as u8) + group as u8; STATE])?;
         }
-        let groups = collect([pieces.finish()?]).remove("sum#1").unwrap_or_default();
+        let groups = collect([chunks.finish()?]).remove("sum#1").unwrap_or_default();
         let id = StateId { name: "sum#1".into(), fingerprint: "u64".into() };
         checkpoints.publish(Manifest { time, plan, operators: vec![OperatorState { id, groups }], ..Manifest::default() })?;
         checkpoints.clean()?;
@@ -48,8 +48,8 @@ fn check(dir: &Path) {
     let (checkpoints, recovered) = Checkpoints::open(dir, Settings::new("job", Duration::from_secs(1))).unwrap();
     let newest = recovered.checkpoint.expect("a checkpoint");
     assert_eq!((newest.time.millis(), recovered.planned.millis(), recovered.warnings.len()), (3_000, 3_000, 0));
-    for (group, pieces) in &newest.operators[0].groups {
-        let read = checkpoints.pieces().unwrap().read("sum#1", *group, &pieces[0]).unwrap();
+    for (group, chunks) in &newest.operators[0].groups {
+        let read = checkpoints.chunks().unwrap().read("sum#1", *group, &chunks[0]).unwrap();
         assert!(read.len() == STATE && read.iter().all(|b| *b == 3 + *group as u8));
     }
 }

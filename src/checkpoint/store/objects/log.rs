@@ -1,8 +1,8 @@
-//! A log without appends: each is an object of its own, `NAME.OFFSET`, put if that name is free. An empty one closes the log: it
-//! lies where the next append would, which so fails, whoever tries it.
+//! A log in a store without appends. Each append is an object `NAME.OFFSET`, put only if that name is free.
 //!
-//! What closes a log stays when the log is deleted. So a run that slept since then learns of it all the same. One that appends
-//! faster than the log can be closed is told by another object, `NAME.closing`, and gives up.
+//! An empty object closes the log. It has the name of the next append, so that this append fails in every process. It stays when
+//! the log is deleted: a run that slept for a long time fails too. If a run appends faster than another can close the log, the
+//! other puts an object `NAME.closing`, and the run gives up when it sees that.
 
 use std::collections::BTreeMap;
 
@@ -14,12 +14,12 @@ use super::{Objects, found};
 use crate::core::error::{Error, Result};
 use crate::core::fault;
 
-/// The folder in which all files are logs.
+/// The folder of logs.
 const FOLDER: &str = "plans/";
-/// A log of so many objects is followed by another one.
+/// A log with this many objects is followed by a new one.
 const LONG: usize = 1_000;
 
-/// After so many appends it is looked whether somebody wants to close the log.
+/// A log checks for its `.closing` object once in this many appends.
 const LOOK: usize = 16;
 const CLOSING: &str = ".closing";
 
@@ -27,27 +27,27 @@ pub(super) fn is_one(name: &str) -> bool {
     name.starts_with(FOLDER)
 }
 
-/// The object of an append.
+/// The object of the append at `offset`.
 fn part(log: &str, offset: u64) -> String {
     format!("{log}.{offset:010}")
 }
 
-/// What is put where somebody cannot close a log because the appends to it are faster.
+/// The object that asks the writer of a log to give up.
 fn closing(log: &str) -> String {
     format!("{log}{CLOSING}")
 }
 
-/// The log, and the byte of it at which the object begins.
+/// The log of an object, and the object's offset in it.
 fn parse(name: &str) -> Option<(&str, u64)> {
     let (log, offset) = name.rsplit_once('.')?;
     let offset = offset.parse().ok()?;
     (is_one(name) && part(log, offset) == name).then_some((log, offset))
 }
 
-/// What there is of a log: the bytes of its objects, by where they begin.
+/// The sizes of a log's objects in bytes, by offset.
 type Parts = BTreeMap<u64, u64>;
 
-/// How far the objects go without a hole, and whether the last one closes the log.
+/// The end of the objects before the first gap, and whether the last one closes the log.
 fn reach(parts: &Parts) -> (u64, bool) {
     let (mut end, mut closed) = (0, false);
     while let Some(bytes) = parts.get(&end).filter(|_| !closed) {
@@ -57,7 +57,7 @@ fn reach(parts: &Parts) -> (u64, bool) {
     (end, closed)
 }
 
-/// A listing with one entry a log, instead of those of its objects. One without a beginning is none: it was never begun, or is deleted.
+/// Replaces the objects of each log in a listing with one entry. A log without a first object was not created, or was deleted.
 pub(super) fn gathered(entries: Vec<Entry>) -> Vec<Entry> {
     let mut gathered: Vec<Entry> = Vec::new();
     for entry in entries {
@@ -76,7 +76,7 @@ pub(super) fn gathered(entries: Vec<Entry>) -> Vec<Entry> {
 
 fn parts(store: &Objects, log: &str) -> Result<Parts> {
     let listed = store.ask(|o| o.entries(FOLDER.trim_end_matches('/').into()));
-    let listed = listed.map_err(|e| store.said(log, "cannot be listed", &e))?;
+    let listed = listed.map_err(|e| store.error(log, "cannot be listed", &e))?;
     let own = listed.iter().filter_map(|e| parse(&e.name).filter(|(l, _)| *l == log).map(|(_, offset)| (offset, e.bytes)));
     Ok(own.collect())
 }
@@ -88,17 +88,17 @@ pub(super) fn begin(store: &Objects, name: &str, head: &[u8]) -> Result<Box<dyn 
     Ok(Box::new(Appends { store: store.clone(), name: name.into(), at: head.len() as u64, objects: 1 }))
 }
 
-/// The size of an object that is there.
+/// The size of an object in bytes; `None` if it does not exist.
 fn size(store: &Objects, name: &str) -> Result<Option<u64>> {
     let path = store.path(name);
     let there = store.ask(|o| async move { found(o.store.head(&path).await) });
-    Ok(there.map_err(|e| store.said(name, "cannot be looked at", &e))?.map(|object| object.size))
+    Ok(there.map_err(|e| store.error(name, "cannot be examined", &e))?.map(|object| object.size))
 }
 
 pub(super) fn close(store: &Objects, name: &str) -> Result<bool> {
     let (mut end, mut closed) = reach(&parts(store, name)?);
     while !closed && !store.put_new(&part(name, end), &[])? {
-        // Somebody has just appended, and may be faster every time: then it is told. Or closed it.
+        // The writer has just appended, and may always be faster: ask it to give up. Or another process has closed the log.
         store.put_new(&closing(name), CLOSING.as_bytes())?;
         let there = size(store, &part(name, end))?;
         closed = there == Some(0);
@@ -116,7 +116,7 @@ pub(super) fn read(store: &Objects, name: &str, limit: u64) -> Result<Option<Vec
     if let Some((after, _)) = parts.range(end..).find(|(_, bytes)| **bytes > 0) {
         return Err(Error::damaged(
             name,
-            format!("the object {} is missing, and there is one for byte {after}", part(name, end)),
+            format!("the object {} is missing, but there is one for byte {after}", part(name, end)),
         ));
     }
     if end > limit {
@@ -130,14 +130,14 @@ pub(super) fn read(store: &Objects, name: &str, limit: u64) -> Result<Option<Vec
         };
         Answer::Ok(all(full, get).await?.concat())
     });
-    Ok(Some(read.map_err(|e| store.said(name, "cannot be read", &e))?))
+    Ok(Some(read.map_err(|e| store.error(name, "cannot be read", &e))?))
 }
 
-/// What is asked for is mostly the head, which is one object.
+/// Most reads are of the head, which is the first object.
 pub(super) fn read_range(store: &Objects, name: &str, offset: u64, len: u64) -> Result<Option<Vec<u8>>> {
     let path = store.path(&part(name, 0));
     let first = store.ask(|o| async move { o.range(&path, offset, len).await });
-    match first.map_err(|e| store.said(name, "cannot be read", &e))? {
+    match first.map_err(|e| store.error(name, "cannot be read", &e))? {
         Some(bytes) if bytes.len() as u64 == len => Ok(Some(bytes)),
         None => Ok(None),
         Some(_) => {
@@ -148,7 +148,7 @@ pub(super) fn read_range(store: &Objects, name: &str, offset: u64, len: u64) -> 
     }
 }
 
-/// The last object first: what a crash leaves begins as it did.
+/// Deletes the last object first, so that after a crash the beginning of the log remains.
 pub(super) fn delete(store: &Objects, name: &str) -> Result<()> {
     let mut parts = parts(store, name)?;
     parts.retain(|_, bytes| *bytes > 0);
@@ -164,7 +164,7 @@ pub(super) fn delete(store: &Objects, name: &str) -> Result<()> {
         all(rest, delete).await?;
         all(first, delete).await
     });
-    gone.map(drop).map_err(|e| store.said(name, "cannot be deleted", &e))
+    gone.map(drop).map_err(|e| store.error(name, "cannot be deleted", &e))
 }
 
 struct Appends {
@@ -192,8 +192,8 @@ impl Log for Appends {
     }
 }
 
-/// Only who has taken a newer generation closes logs.
+/// The error of a log that is closed: only a newer generation closes logs.
 fn lost(store: &Objects, name: &str) -> Error {
-    let what = "a newer run has this directory and has closed this log: two runs must not share one";
+    let what = "a newer run has this directory and has closed this log: two runs cannot share a directory";
     Error::checkpoint(format!("{}/{name}", store.place), what)
 }

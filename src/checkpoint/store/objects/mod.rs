@@ -1,10 +1,10 @@
-//! A checkpoint directory in an object store, S3 or what speaks its protocol. There is no append, no rename, no lock:
+//! A checkpoint directory in an object store: S3, or another store with its protocol. Such a store has no append, rename or lock.
 //!
-//! * A file is an object that is put if its name is free (`If-None-Match: *`). Who does not know what became of a put looks
-//!   whose object is there: each put has a number of its own.
-//! * A log is an object for each append: see `log`. A newer run closes the logs of older ones, which so learn, before they do
-//!   anything more, that they have lost the directory.
-//! * What is read a little at a time is fetched in blocks.
+//! * A file is one object, put only if its name is free (`If-None-Match: *`). Each put has a unique number, in the metadata of the
+//!   object. If the answer to a put is lost, the number shows whether the put succeeded.
+//! * A log has one object for each append: see `log`. A newer run closes the logs of older runs. So an older run notices at its
+//!   next append that it has lost the directory.
+//! * Small reads are served from blocks that stay in memory.
 
 mod log;
 mod requests;
@@ -20,26 +20,26 @@ use std::time::Duration;
 use object_store::aws::{AmazonS3Builder, S3ConditionalPut};
 use object_store::path::Path;
 use object_store::{
-    Attribute, Attributes, Error as Said, GetOptions, MultipartUpload, ObjectStore, ObjectStoreExt, PutMode, PutMultipartOptions,
-    PutOptions, PutPayload, RetryConfig,
+    Attribute, Attributes, Error as StoreError, GetOptions, MultipartUpload, ObjectStore, ObjectStoreExt, PutMode,
+    PutMultipartOptions, PutOptions, PutPayload, RetryConfig,
 };
 
-use self::requests::{Answer, passes, pause, start, wait, why};
+use self::requests::{Answer, is_transient, pause, reason, start, wait};
 use super::{Draft, Entry, Lock, Log, Store, UNFINISHED};
 use crate::core::error::{Error, Result};
 use crate::core::fault;
 
-/// A file goes up in parts of so many bytes; a shorter one at once.
+/// Size of the parts of an upload, in bytes. A shorter file is one request.
 const PART: usize = 8 << 20;
-/// Files that are read a little at a time are read in blocks of so many bytes, of which a few stay.
+/// Size of the blocks for small reads, in bytes, and how many stay in memory.
 const BLOCK: u64 = 4 << 20;
 const BLOCKS: usize = 8;
-/// A request that fails for a reason that may pass is tried again for so long, with growing pauses.
-const PATIENCE: Duration = Duration::from_secs(60);
-/// So often it is looked what became of a put, before that is an error.
+/// How long a request is retried after transient errors, with growing pauses.
+const RETRY_TIMEOUT: Duration = Duration::from_secs(60);
+/// How often the outcome of a failed put is checked before it is an error.
 const LOOKS: u32 = 5;
 
-/// A block of a file: its name, its number, its bytes.
+/// A block: the name of the file, the number of the block, and its bytes.
 type Block = (String, u64, Arc<[u8]>);
 
 /// A prefix of a bucket.
@@ -48,23 +48,23 @@ pub(super) struct Objects {
     store: Arc<dyn ObjectStore>,
     root: Path,
     place: String,
-    /// Blocks that were read, the last one first.
+    /// Blocks in memory, the newest first.
     blocks: Arc<Mutex<VecDeque<Block>>>,
 }
 
-/// Only where it is: what is in the client is secret.
+/// Shows only the location, because the client contains secrets.
 impl fmt::Debug for Objects {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         f.debug_tuple("Objects").field(&self.place).finish()
     }
 }
 
-/// Where the number of a put is, in the metadata of its object.
+/// The metadata attribute with the number of a put.
 fn writer() -> Attribute {
     Attribute::Metadata("tidemill-writer".into())
 }
 
-/// A number that no other put has.
+/// A unique number for a put.
 fn number() -> String {
     static NEXT: AtomicU64 = AtomicU64::new(0);
     static RUN: OnceLock<u64> = OnceLock::new();
@@ -78,26 +78,27 @@ fn of(number: &str) -> Attributes {
 }
 
 impl Objects {
-    /// `s3://bucket/prefix`, with the settings that the environment has: `AWS_REGION`, `AWS_ENDPOINT` and their like.
+    /// Opens `s3://bucket/prefix`, with the settings of the environment: `AWS_REGION`, `AWS_ENDPOINT` and others.
     ///
     /// # Errors
-    /// Another scheme; settings in the URL; settings that do not go together.
+    /// The URL has another scheme or contains settings, or the settings of the environment are invalid.
     pub fn new(url: &str) -> Result<Objects> {
         let (scheme, rest) = url.split_once("://").unwrap_or_default();
         let (bucket, prefix) = rest.split_once('/').unwrap_or((rest, ""));
         if scheme != "s3" {
-            return Err(Error::config(format!("no checkpoint directory can be at {scheme}://, only at s3://BUCKET/PREFIX")));
+            return Err(Error::config(format!("a checkpoint directory cannot be at {scheme}://: use s3://BUCKET/PREFIX")));
         }
         if bucket.is_empty() || rest.contains(['@', '?', '#', '%', ' ', ':']) {
-            let what = "a checkpoint directory in S3 is s3://BUCKET/PREFIX and nothing else";
+            let what = "a checkpoint directory in S3 is s3://BUCKET/PREFIX, without settings";
             return Err(Error::config(format!("{what}: keys, region and endpoint are read from the environment, AWS_…")));
         }
         let place = format!("s3://{bucket}/{prefix}");
-        let retry = RetryConfig { retry_timeout: PATIENCE, ..RetryConfig::default() };
+        let retry = RetryConfig { retry_timeout: RETRY_TIMEOUT, ..RetryConfig::default() };
         let settings = AmazonS3Builder::from_env().with_bucket_name(bucket).with_retry(retry);
         let built = settings.with_conditional_put(S3ConditionalPut::ETagMatch).build();
-        let store = built
-            .map_err(|e| Error::checkpoint(&place, format!("cannot be reached as the environment says, AWS_…: {}", why(&e))))?;
+        let store = built.map_err(|e| {
+            Error::checkpoint(&place, format!("cannot be opened with the settings AWS_… of the environment: {}", reason(&e)))
+        })?;
         Objects::within(Arc::new(store), prefix, place)
     }
 
@@ -109,7 +110,7 @@ impl Objects {
         }
     }
 
-    /// One that is nowhere, for tests.
+    /// A store in memory, for tests.
     #[cfg(test)]
     pub fn in_memory() -> Objects {
         let store = Arc::new(object_store::memory::InMemory::new());
@@ -120,13 +121,13 @@ impl Objects {
         name.split('/').filter(|part| !part.is_empty()).fold(self.root.clone(), |path, part| path.join(part))
     }
 
-    /// What went wrong with a file.
-    fn said(&self, name: &str, what: &str, e: &Said) -> Error {
+    /// The error of a request for a file.
+    fn error(&self, name: &str, what: &str, e: &StoreError) -> Error {
         let place = if name.is_empty() { self.place.clone() } else { format!("{}/{name}", self.place) };
-        Error::checkpoint(place, format!("{what}: {}", why(e)))
+        Error::checkpoint(place, format!("{what}: {}", reason(e)))
     }
 
-    /// Asks the store, and waits for what it says.
+    /// Sends a request, and waits for the answer.
     fn ask<T, F>(&self, request: impl FnOnce(Objects) -> F) -> T
     where
         T: Send + 'static,
@@ -135,7 +136,7 @@ impl Objects {
         wait(request(self.clone()))
     }
 
-    /// Puts an object if its name is free. Whatever became of the answers: true if it is there, false if another one is.
+    /// Puts an object if its name is free. Returns whether this put created the object, even if answers were lost.
     async fn put_if_free(self, path: Path, bytes: Vec<u8>) -> Answer<bool> {
         let (mine, payload) = (number(), PutPayload::from(bytes));
         let (mut looks, mut wait) = (0, Duration::from_millis(100));
@@ -143,38 +144,38 @@ impl Objects {
             let options = PutOptions { mode: PutMode::Create, attributes: of(&mine), ..PutOptions::default() };
             let Err(failed) = self.store.put_opts(&path, payload.clone(), options).await else { return Ok(true) };
             looks += 1;
-            // An answer may be lost, or be that to a second try: what is there decides.
-            match self.whose(&path).await {
+            // The answer may be lost, or belong to a retry: only the object itself is reliable.
+            match self.writer_of(&path).await {
                 Ok(Some(theirs)) => return Ok(theirs == mine),
-                Ok(None) if looks < LOOKS && passes(&failed) => {}
+                Ok(None) if looks < LOOKS && is_transient(&failed) => {}
                 _ => return Err(failed),
             }
-            tracing::warn!(object = %path, error = why(&failed), "a put failed; it is tried again");
+            tracing::warn!(object = %path, error = reason(&failed), "a put failed, and is retried");
             pause(wait).await;
             wait *= 2;
         }
     }
 
-    /// The number of the put that made an object.
-    async fn whose(&self, path: &Path) -> Answer<Option<String>> {
+    /// The number of the put that created an object; `None` if it does not exist.
+    async fn writer_of(&self, path: &Path) -> Answer<Option<String>> {
         let found = found(self.store.get_opts(path, GetOptions::new().with_head(true)).await)?;
         Ok(found.map(|f| f.attributes.get(&writer()).map(|v| v.to_string()).unwrap_or_default()))
     }
 
-    /// Bytes of an object from `offset` on, at most `len`; fewer, or none, where it ends.
+    /// At most `len` bytes of an object from `offset`; fewer, or none, at its end.
     async fn range(&self, path: &Path, offset: u64, len: u64) -> Answer<Option<Vec<u8>>> {
         let failed = match found(self.store.get_range(path, offset..offset.saturating_add(len)).await) {
             Ok(bytes) => return Ok(bytes.map(Vec::from)),
             Err(e) => e,
         };
-        // It may have ended before: each server says so in its own words.
+        // The object may end before `offset`: servers answer that in different ways.
         match found(self.store.head(path).await)? {
             Some(meta) if meta.size > offset && len > 0 => Err(failed),
             meta => Ok(meta.map(|_| Vec::new())),
         }
     }
 
-    /// The same by blocks, of a file that is never changed.
+    /// The same from blocks, for a file that never changes.
     async fn by_blocks(self, name: String, offset: u64, len: u64) -> Answer<Option<Vec<u8>>> {
         let (mut bytes, mut at, end) = (Vec::new(), offset, offset.saturating_add(len));
         loop {
@@ -203,7 +204,7 @@ impl Objects {
         Ok(Some(bytes))
     }
 
-    /// What is directly in a folder.
+    /// The direct entries of a folder.
     async fn entries(self, folder: String) -> Answer<Vec<Entry>> {
         let path = self.path(&folder);
         let listed = self.store.list_with_delimiter(Some(&path)).await?;
@@ -219,11 +220,11 @@ impl Objects {
     }
 }
 
-/// `None` where there is no object.
+/// `None` if the object does not exist.
 fn found<T>(answer: Answer<T>) -> Answer<Option<T>> {
     match answer {
         Ok(t) => Ok(Some(t)),
-        Err(Said::NotFound { .. }) => Ok(None),
+        Err(StoreError::NotFound { .. }) => Ok(None),
         Err(e) => Err(e),
     }
 }
@@ -233,7 +234,7 @@ impl Store for Objects {
         self.place.clone()
     }
 
-    /// A store that does not look whether a name is free would let two runs write one directory: so it is asked twice.
+    /// Puts the same name twice. A store that accepts both would let two runs write one directory.
     fn probe(&self) -> Result<()> {
         let name = format!("probe-{}{UNFINISHED}", number());
         let path = self.path(&name);
@@ -246,10 +247,10 @@ impl Store for Objects {
         match tried {
             Ok(false) => Ok(()),
             Ok(true) => {
-                let what = "cannot hold a checkpoint directory: it puts an object though its name is taken";
-                Err(Error::checkpoint(&self.place, format!("{what}; a store is needed that heeds `If-None-Match: *`")))
+                let what = "cannot hold a checkpoint directory, because it replaces existing objects";
+                Err(Error::checkpoint(&self.place, format!("{what}; use a store that supports `If-None-Match: *`")))
             }
-            Err(e) => Err(self.said("", "cannot be written", &e)),
+            Err(e) => Err(self.error("", "cannot be written", &e)),
         }
     }
 
@@ -260,7 +261,7 @@ impl Store for Objects {
     fn put_new(&self, name: &str, bytes: &[u8]) -> Result<bool> {
         let (path, bytes) = (self.path(name), bytes.to_vec());
         fault::point(fault::FaultPoint::FileSynced);
-        let put = self.ask(|o| o.put_if_free(path, bytes)).map_err(|e| self.said(name, "cannot be put", &e))?;
+        let put = self.ask(|o| o.put_if_free(path, bytes)).map_err(|e| self.error(name, "cannot be put", &e))?;
         fault::point(fault::FaultPoint::FileNamed);
         Ok(put)
     }
@@ -283,7 +284,7 @@ impl Store for Objects {
             let size = object.meta.size;
             Ok(Some((size, if size > limit { Default::default() } else { object.bytes().await? })))
         });
-        match read.map_err(|e| self.said(name, "cannot be read", &e))? {
+        match read.map_err(|e| self.error(name, "cannot be read", &e))? {
             Some((size, _)) if size > limit => Err(super::too_long(name, size, limit)),
             found => Ok(found.map(|(_, bytes)| bytes.into())),
         }
@@ -294,12 +295,12 @@ impl Store for Objects {
             return log::read_range(self, name, offset, len);
         }
         let file = name.to_owned();
-        self.ask(|o| o.by_blocks(file, offset, len)).map_err(|e| self.said(name, "cannot be read", &e))
+        self.ask(|o| o.by_blocks(file, offset, len)).map_err(|e| self.error(name, "cannot be read", &e))
     }
 
     fn list(&self, folder: &str) -> Result<Vec<Entry>> {
         let of = folder.to_owned();
-        let entries = self.ask(|o| o.entries(of)).map_err(|e| self.said(folder, "cannot be listed", &e))?;
+        let entries = self.ask(|o| o.entries(of)).map_err(|e| self.error(folder, "cannot be listed", &e))?;
         Ok(log::gathered(entries))
     }
 
@@ -312,7 +313,7 @@ impl Store for Objects {
             }
             let path = self.path(name);
             let gone = self.ask(|o| async move { found(o.store.delete(&path).await) });
-            gone.map_err(|e| self.said(name, "cannot be deleted", &e))?;
+            gone.map_err(|e| self.error(name, "cannot be deleted", &e))?;
         }
         Ok(())
     }
@@ -322,8 +323,8 @@ impl Store for Objects {
     }
 }
 
-/// A file that goes up: in parts if it is long. Its name holds a generation, and one process writes each: so looking whether a
-/// long one's name is free, and taking it, may be two steps.
+/// An upload of a file, in parts if it is long. Only one process writes files of a generation. So checking that the name of a long
+/// file is free and taking it may be two steps.
 struct Upload {
     to: Objects,
     name: String,
@@ -333,11 +334,11 @@ struct Upload {
 }
 
 impl Upload {
-    fn failed(&self, e: &Said) -> Error {
-        self.to.said(&self.name, "cannot be put", e)
+    fn failed(&self, e: &StoreError) -> Error {
+        self.to.error(&self.name, "cannot be put", e)
     }
 
-    /// Sends one more part.
+    /// Uploads one part.
     fn part(&mut self, bytes: Vec<u8>) -> Result<()> {
         let mut parts = match self.parts.take() {
             Some(parts) => parts,
@@ -357,7 +358,7 @@ impl Upload {
 impl Draft for Upload {
     fn write(&mut self, bytes: &[u8]) -> Result<()> {
         self.buffer.extend_from_slice(bytes);
-        // Some servers want all parts but the last of one length.
+        // Some servers require parts of equal length, except for the last one.
         let rest = self.buffer.split_off(self.buffer.len() / PART * PART);
         let full = std::mem::replace(&mut self.buffer, rest);
         full.chunks(PART).try_for_each(|part| self.part(part.to_vec()))
@@ -375,15 +376,15 @@ impl Draft for Upload {
         let (path, mine) = (self.to.path(&self.name), self.number.clone());
         fault::point(fault::FaultPoint::FileSynced);
         let put = self.to.ask(|o| async move {
-            if o.whose(&path).await?.is_some() {
+            if o.writer_of(&path).await?.is_some() {
                 let _ = parts.abort().await;
                 return Ok(false);
             }
             match parts.complete().await {
                 Ok(_) => Ok(true),
-                // The answer to an earlier try may be lost.
+                // An earlier try may have succeeded, with its answer lost.
                 Err(e) => {
-                    if o.whose(&path).await? == Some(mine) {
+                    if o.writer_of(&path).await? == Some(mine) {
                         Ok(true)
                     } else {
                         Err(e)
