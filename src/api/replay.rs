@@ -26,7 +26,7 @@ impl Config {
             return Err(Error::config(format!("--verify with {} processes: {what}", r.processes)));
         }
         let (redirects, foreach, verify) = (r.replay_into.iter().cloned().collect(), r.replay_foreach, r.verify);
-        self.replay = Some(Replay { dir, from, to, anew: false, redirects, foreach, verify, capture: None });
+        self.replay = Some(Replay { dir, from, to, recompute: false, redirects, foreach, verify, capture: None });
         self.warns = false;
         Ok(())
     }

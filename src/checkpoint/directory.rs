@@ -136,7 +136,7 @@ impl Directory {
                 v.plans = plans.records.len() as u64;
                 v.notes.extend(plans.torn);
                 let lost = |l: &LossRecord| l.ranges.iter().map(|r| r.until - r.from).sum::<i64>();
-                v.notes.extend(plans.losses.iter().map(|l| format!("batch {}: {} positions had expired", l.time, lost(l))));
+                v.notes.extend(plans.losses.iter().map(|l| format!("batch {}: {} positions had aged out", l.time, lost(l))));
             }
             Err(e) => v.bad.push(e),
         }

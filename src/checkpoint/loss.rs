@@ -8,7 +8,7 @@ use crate::core::data::encoded;
 use crate::core::plan::Range;
 use crate::core::time::BatchTime;
 
-/// Ranges of a batch that had expired in the source before they were read. The job skipped them, as its settings allow.
+/// Ranges of a batch that had aged out of the source before they were read. The job skipped them, as its settings allow.
 #[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
 pub struct LossRecord {
     /// The time of the batch.

@@ -1,6 +1,6 @@
-//! Where a job begins: at the starts of its sources, at given plans, or where its previous run stopped.
+//! Where a job begins: at the start of its sources, at given plans, or where its previous run stopped.
 //!
-//! The functions find out what is to be done and return it; the planner does it.
+//! The functions decide and return the decision. The planner acts on it.
 
 use crate::api::config::Config;
 use crate::checkpoint::{Directory, StateId};
@@ -10,17 +10,17 @@ use crate::core::time::BatchTime;
 use crate::job::checkpoint_coordinator::{CheckpointCoordinator, Opened, check_states, open};
 use crate::job::protocol::{Command, Restore};
 use crate::job::resumed::{Resumed, Shards};
-use crate::replay::history::Again;
+use crate::replay::history::History;
 use crate::replay::request::Replay;
 
-/// How far the last planned batch may lie ahead of the clock. If it is further, the clock was set back or the directory belongs
-/// to another job.
+/// How far the last planned batch may be ahead of the clock. If it is further, the clock was set back, or the directory belongs to
+/// another job.
 const AHEAD_MS: u64 = 60_000;
 
 /// Takes the checkpoint directory of a job, if it has one.
 ///
 /// # Errors
-/// What [`Checkpoints::open`](crate::checkpoint::Checkpoints::open) refuses; states or sinks that do not fit this program.
+/// [`Checkpoints::open`](crate::checkpoint::Checkpoints::open) fails, or states or sinks do not fit this program.
 pub(crate) fn resume(
     config: &Config,
     opened: Option<Result<Opened>>,
@@ -42,23 +42,24 @@ pub(crate) fn resume(
     let (coordinator, resumed) = CheckpointCoordinator::new(opened, config, checkpoint_every, states, shards)?;
     if resumed.known {
         let (replays, at) = (resumed.replay.len(), resumed.time.unwrap_or_default());
-        tracing::info!(checkpoint = at.millis(), replays, "goes on where the last run stopped");
+        tracing::info!(checkpoint = at.millis(), replays, "continues where the previous run stopped");
     }
     Ok((Some(coordinator), resumed))
 }
 
-/// Finds the batches of a replay in the directory, which is only read, and what the workers load for them.
+/// Finds the batches of a replay in the directory, and the states that workers load before them. The directory is only read.
 ///
 /// # Errors
-/// A directory of another job; batches that cannot run again; states that do not fit this program.
+/// The directory belongs to another job, a batch cannot run again, or the states do not fit this program.
 pub(crate) fn resume_replay(config: &Config, replay: &Replay, program: &[StateId]) -> Result<(Resumed, Command)> {
     let directory = Directory::open(&replay.dir)?;
     let interval = config.interval;
     directory.belongs_to(&config.name, interval.duration())?;
-    let Again { directory, checkpoint, positions, plans, losses } = directory.again(replay.from, replay.to, replay.anew)?;
-    if checkpoint.is_none() && replay.verify && !replay.anew {
+    let History { directory, checkpoint, positions, plans, losses } =
+        directory.history(replay.from, replay.to, replay.recompute)?;
+    if checkpoint.is_none() && replay.verify && !replay.recompute {
         let what = format!("no checkpoint is from before {} ({} ms)", replay.from, replay.from.millis());
-        let remedy = "there is nothing to compare with what is computed anew; begin later";
+        let remedy = "there is nothing to compare with recomputed states; begin later";
         return Err(Error::checkpoint(replay.dir.display().to_string(), format!("{what}: {remedy}")));
     }
     if let Some(manifest) = &checkpoint {
@@ -68,21 +69,21 @@ pub(crate) fn resume_replay(config: &Config, replay: &Replay, program: &[StateId
     let split_ids = checkpoint.as_ref().map_or(0, |m| m.split_ids);
     let saved = checkpoint.into_iter().flat_map(|m| m.operators).filter(|o| program.contains(&o.id));
     let what = Restore { lease: None, states: saved.map(|o| (o.id.name, o.groups)).collect() };
-    tracing::info!(checkpoint = time.unwrap_or_default().millis(), batches = plans.len(), "runs again, nothing is saved");
+    tracing::info!(checkpoint = time.unwrap_or_default().millis(), batches = plans.len(), "replays batches, and saves nothing");
     let planned = plans.last().map_or(replay.to, |p| p.end(interval.millis()));
     let resumed =
         Resumed { known: true, time, positions, split_ids, replay: plans.into(), losses, planned, ..Resumed::default() };
     Ok((resumed, Command::Restore { time, run: RunId { directory: directory.0, generation: 0 }, what }))
 }
 
-/// Whether the last planned batch is not far ahead of the clock.
+/// Checks that the last planned batch is not far ahead of the clock.
 ///
 /// # Errors
-/// It is: batch times do not go back, so the job would wait.
+/// It is far ahead. Batch times never go back, so the job would have to wait.
 pub(crate) fn check_clock(planned: BatchTime, now_ms: u64) -> Result<()> {
     if planned.millis() <= now_ms + AHEAD_MS {
         return Ok(());
     }
-    let what = format!("the last batch was planned for {planned}, and the clock shows {now_ms} ms since the epoch");
+    let what = format!("the last batch was planned for {planned}, but the clock shows {now_ms} ms since the epoch");
     Err(Error::checkpoint("plans", format!("{what}: set the clock right; batch times do not go back")))
 }

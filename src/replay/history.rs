@@ -1,4 +1,5 @@
-//! Finds the plans of earlier batches in a checkpoint directory, for a replay. The directory is only read: a job may be using it.
+//! Finds the plans of earlier batches in a checkpoint directory, for a replay. Invariant: the directory is only read, because a job
+//! may be using it.
 
 use crate::checkpoint::directory::Directory;
 use crate::checkpoint::genesis::{DirectoryId, Position};
@@ -10,82 +11,80 @@ use crate::core::error::{Error, Result};
 use crate::core::plan::Plan;
 use crate::core::time::BatchTime;
 
-/// The batches of a replay, and the state they begin with.
+/// The batches of a replay, and the state before them.
 #[derive(Debug)]
-pub struct Again {
-    /// The directory they are from.
+pub(crate) struct History {
+    /// The id of the directory.
     pub directory: DirectoryId,
     /// The checkpoint to load. `None`: states begin empty, at the first batch of the job.
     pub checkpoint: Option<Manifest>,
-    /// Where each split stands there.
+    /// The position of each split in that checkpoint.
     pub positions: Vec<Position>,
-    /// The batches after it, in order. Those before the first one asked for are computed, and not written.
+    /// The batches after it, in order. Outputs do not write those before the first requested batch.
     pub plans: Vec<PlanRecord>,
-    /// What of them was not in the sources when they ran: it is not read again either.
+    /// Ranges of these batches that the sources did not have. They are not read in the replay either.
     pub losses: Vec<LossRecord>,
 }
 
 impl Directory {
-    /// The batches of `from` to `to`, from the newest checkpoint before them on; `anew`: from the first batch on.
+    /// The batches that compute those of `from` to `to`: from the newest checkpoint before them, or, to `recompute` the states, from
+    /// the first batch of the job.
     ///
     /// # Errors
-    /// Batches that were not planned, whose plans or checkpoints have expired, or whose records cannot be read again. The error
-    /// says what is there, and how to keep more of it.
-    pub fn again(&self, from: BatchTime, to: BatchTime, anew: bool) -> Result<Again> {
+    /// A batch was not planned, its plan or checkpoint has been deleted, or its records cannot be read again. The error lists the
+    /// existing checkpoints, and says how to keep more.
+    pub(crate) fn history(&self, from: BatchTime, to: BatchTime, recompute: bool) -> Result<History> {
         let (store, genesis) = (self.store(), self.genesis());
         let interval = genesis.interval_ms;
         let wrong = |what: String| Err(Error::checkpoint(store.place(), what));
-        let Some(found) = recover::before(store, genesis, if anew { None } else { Some(from) })? else {
+        let Some(found) = recover::before(store, genesis, if recompute { None } else { Some(from) })? else {
             let checkpoints: Vec<String> = self.checkpoints()?.iter().map(|(file, _)| file.time.millis().to_string()).collect();
             let there = if checkpoints.is_empty() { "none".into() } else { checkpoints.join(", ") };
-            let wanted = match anew {
-                true => "the plans of its first batches are gone, so states cannot be computed anew".into(),
-                false => format!("no checkpoint that can be used is from before {from} ({} ms)", from.millis()),
+            let wanted = match recompute {
+                true => "the plans of its first batches have been deleted, so states cannot be recomputed".into(),
+                false => format!("no usable checkpoint is from before {from} ({} ms)", from.millis()),
             };
-            let kept = "more of them are kept by --keep-checkpoints N, and plans by --keep-plans TIME";
-            return wrong(format!("{wanted}: there are checkpoints of {there}; {kept}"));
+            let kept = "--keep-checkpoints N keeps more of them, and --keep-plans TIME keeps more plans";
+            return wrong(format!("{wanted}: the directory has checkpoints of {there}; {kept}"));
         };
         let last = found.replay.last().map_or(found.course.end, |r| r.end(interval));
         if to > last {
-            return wrong(format!(
-                "the last batch that was planned is {last} ({} ms): nothing after it can run again",
-                last.millis()
-            ));
+            return wrong(format!("the last planned batch is {last} ({} ms): no later batch can be replayed", last.millis()));
         }
-        let plans: Vec<PlanRecord> = found.replay.iter().flat_map(|r| cut(r, from, to, interval)).collect();
+        let plans: Vec<PlanRecord> = found.replay.iter().flat_map(|r| clip(r, from, to, interval)).collect();
         if plans.iter().all(|p| p.end(interval) < from) {
             return wrong(format!("no batch was planned from {} to {} ms", from.millis(), to.millis()));
         }
-        let gone = |r: &&crate::core::plan::Range| !r.split.replayable() && r.from < r.until;
-        if let Some((plan, r)) = plans.iter().find_map(|p| Some((&p.plan, p.plan.ranges.iter().find(gone)?))) {
+        let lost = |r: &&crate::core::plan::Range| !r.split.replayable() && r.from < r.until;
+        if let Some((plan, r)) = plans.iter().find_map(|p| Some((&p.plan, p.plan.ranges.iter().find(lost)?))) {
             let (n, name) = (r.until - r.from, r.split.name());
-            return wrong(format!("batch {} has {n} records received from {name}, which nobody can send again", plan.time));
+            return wrong(format!("batch {} has {n} records received from {name}, which cannot be read again", plan.time));
         }
         let positions = found.manifest.as_ref().map_or_else(|| genesis.origin.starts.clone(), |m| m.positions.clone());
-        Ok(Again { directory: genesis.id, checkpoint: found.manifest, positions, plans, losses: found.losses })
+        Ok(History { directory: genesis.id, checkpoint: found.manifest, positions, plans, losses: found.losses })
     }
 }
 
-/// The part of a record up to `to`, cut so that outputs write the times from `from` on. Overdue times that were skipped stay so.
-fn cut(record: &PlanRecord, from: BatchTime, to: BatchTime, interval_ms: u64) -> Vec<PlanRecord> {
+/// The part of a record up to `to`, split so that outputs write only the times from `from`. Skipped overdue times stay skipped.
+fn clip(record: &PlanRecord, from: BatchTime, to: BatchTime, interval_ms: u64) -> Vec<PlanRecord> {
     let (first, end) = (record.plan.time, record.end(interval_ms));
     let full = record.plan.ranges.iter().any(|r| r.from < r.until);
     let seen = |t: BatchTime| t >= from && record.plan.shown && (record.fill || t == end || t == first && full);
-    let mut pieces: Vec<PlanRecord> = Vec::new();
+    let mut parts: Vec<PlanRecord> = Vec::new();
     let mut t = first;
     while t <= end.min(to) {
         let shown = seen(t);
-        // Times that are alike make one record. The first has the ranges.
-        match pieces.last_mut() {
-            Some(piece) if piece.plan.shown == shown => piece.run += 1,
+        // Equal neighbours become one record. The first record has the ranges.
+        match parts.last_mut() {
+            Some(part) if part.plan.shown == shown => part.run += 1,
             _ => {
                 let ranges = if t == first { record.plan.ranges.clone() } else { Vec::new() };
-                pieces.push(PlanRecord { plan: Plan { time: t, ranges, shown }, run: 0, fill: true });
+                parts.push(PlanRecord { plan: Plan { time: t, ranges, shown }, run: 0, fill: true });
             }
         }
         t = BatchTime::from_millis(t.millis() + interval_ms);
     }
-    pieces
+    parts
 }
 
 #[cfg(test)]
@@ -99,29 +98,29 @@ mod tests {
         PlanRecord { plan: Plan { time: BatchTime::from_millis(5), ranges: vec![range], shown: true }, run, fill }
     }
 
-    /// Each piece: its times, whether it is seen, and whether it has the ranges.
-    fn pieces(record: &PlanRecord, from: u64, to: u64) -> Vec<(u64, u64, bool, bool)> {
-        let pieces = cut(record, BatchTime::from_millis(from), BatchTime::from_millis(to), 5);
+    /// Each part: its first and last time, whether outputs see it, and whether it has the ranges.
+    fn parts(record: &PlanRecord, from: u64, to: u64) -> Vec<(u64, u64, bool, bool)> {
+        let parts = clip(record, BatchTime::from_millis(from), BatchTime::from_millis(to), 5);
         let say = |p: &PlanRecord| (p.plan.time.millis(), p.end(5).millis(), p.plan.shown, !p.plan.ranges.is_empty());
-        pieces.iter().map(say).collect()
+        parts.iter().map(say).collect()
     }
 
     #[test]
-    fn a_record_is_cut_where_the_replay_begins_and_ends() {
+    fn a_record_is_split_where_the_replay_begins_and_ends() {
         let r = record(3, true, 9);
-        assert_eq!(pieces(&r, 5, 20), [(5, 20, true, true)], "all of it");
-        assert_eq!(pieces(&r, 12, 20), [(5, 10, false, true), (15, 20, true, false)]);
-        assert_eq!(pieces(&r, 10, 15), [(5, 5, false, true), (10, 15, true, false)]);
-        assert_eq!(pieces(&r, 30, 40), [(5, 20, false, true)], "what comes before is computed and not seen");
-        assert_eq!(pieces(&r, 1, 4), [], "nothing of it");
+        assert_eq!(parts(&r, 5, 20), [(5, 20, true, true)], "all of it");
+        assert_eq!(parts(&r, 12, 20), [(5, 10, false, true), (15, 20, true, false)]);
+        assert_eq!(parts(&r, 10, 15), [(5, 5, false, true), (10, 15, true, false)]);
+        assert_eq!(parts(&r, 30, 40), [(5, 20, false, true)], "what comes before is computed and not seen");
+        assert_eq!(parts(&r, 1, 4), [], "nothing of it");
     }
 
     #[test]
     fn of_overdue_times_that_were_skipped_only_those_are_seen_that_were() {
         let skipped = record(3, false, 9);
-        assert_eq!(pieces(&skipped, 5, 20), [(5, 5, true, true), (10, 15, false, false), (20, 20, true, false)]);
-        assert_eq!(pieces(&skipped, 5, 15), [(5, 5, true, true), (10, 15, false, false)]);
-        assert_eq!(pieces(&record(3, false, 0), 5, 20), [(5, 15, false, true), (20, 20, true, false)]);
-        assert_eq!(pieces(&record(0, false, 0), 5, 20), [(5, 5, true, true)]);
+        assert_eq!(parts(&skipped, 5, 20), [(5, 5, true, true), (10, 15, false, false), (20, 20, true, false)]);
+        assert_eq!(parts(&skipped, 5, 15), [(5, 5, true, true), (10, 15, false, false)]);
+        assert_eq!(parts(&record(3, false, 0), 5, 20), [(5, 15, false, true), (20, 20, true, false)]);
+        assert_eq!(parts(&record(0, false, 0), 5, 20), [(5, 5, true, true)]);
     }
 }

@@ -1,4 +1,4 @@
-//! Replay: batches of an earlier run are run again, to look at them or to verify them.
+//! Replay: runs batches of an earlier run again, to examine or to verify them.
 
 pub(crate) mod history;
 pub(crate) mod request;

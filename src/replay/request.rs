@@ -1,7 +1,7 @@
-//! What a replay is asked for, and where its outputs write. A replay runs earlier batches again, for a person to look at.
+//! The request for a replay, and where its outputs write. A replay runs earlier batches again, for examination.
 //!
-//! *Invariant:* a replay writes nothing where the job itself writes. It only reads the checkpoint directory. For the rest of the
-//! job there is none, so a replay takes no lease, logs no plan and saves no state.
+//! *Invariant:* a replay writes nothing where the job itself writes, and only reads the checkpoint directory. To the rest of the
+//! job it has no checkpoint directory: it takes no lease, logs no plan and saves no state.
 
 use std::collections::BTreeMap;
 use std::path::PathBuf;
@@ -12,12 +12,12 @@ use crate::core::time::BatchTime;
 /// Rows as text, by batch and output operation.
 pub(crate) type CapturedRows = BTreeMap<(BatchTime, String), Vec<String>>;
 
-/// Where outputs put rows that are to be compared.
+/// The rows that outputs capture for a comparison.
 #[derive(Clone, Debug, Default)]
 pub(crate) struct Capture(Arc<Mutex<CapturedRows>>);
 
 impl PartialEq for Capture {
-    /// Whether both are the same place.
+    /// Whether both share the same rows.
     fn eq(&self, other: &Self) -> bool {
         Arc::ptr_eq(&self.0, &other.0)
     }
@@ -33,57 +33,57 @@ impl Capture {
     }
 }
 
-/// The batches that run again, and how.
+/// The batches to replay, and how.
 #[derive(Clone, Debug)]
 pub(crate) struct Replay {
     pub dir: PathBuf,
     /// The first and the last batch time that outputs write.
     pub from: BatchTime,
     pub to: BatchTime,
-    /// States are computed from the first batch on, instead of loaded.
-    pub anew: bool,
-    /// Topics and prefixes that outputs write to instead of their own.
+    /// Whether states are recomputed from the first batch, instead of loaded from a checkpoint.
+    pub recompute: bool,
+    /// Topics and prefixes of outputs, with those that they write to instead.
     pub redirects: BTreeMap<String, String>,
-    /// Whether functions of the program run, as those of `foreach_batch`.
+    /// Whether functions of the program run, such as those of `foreach_batch`.
     pub foreach: bool,
-    /// Whether it runs twice, and the rows of outputs are compared.
+    /// Whether the replay runs twice, to compare the rows of outputs.
     pub verify: bool,
-    /// There if rows are only compared.
+    /// Set if rows are captured for a comparison, and not written.
     pub capture: Option<Capture>,
 }
 
 /// Where the rows of an output go.
 #[derive(Clone, Debug, PartialEq)]
 pub(crate) enum OutputTarget {
-    /// Where the program says.
+    /// The target in the program.
     Own,
-    /// To another topic, or under another prefix.
+    /// Another topic or prefix.
     Other(String),
-    /// To stdout, as text.
+    /// Stdout, as text.
     Stdout,
-    /// To where rows are compared, as text.
+    /// The captured rows, as text.
     Captured(Capture),
     /// Nowhere.
     Discarded,
 }
 
-/// Says that the rows of an output are discarded.
+/// Warns that the rows of an output are discarded.
 pub(crate) fn warn_discarded(output: &str) {
-    tracing::warn!("{output} is not run in a replay, for nobody knows what it writes; --replay-foreach runs it");
+    tracing::warn!("{output} does not run in a replay, because its effects are unknown; --replay-foreach runs it");
 }
 
-/// `OLD=NEW` of a command line.
+/// Parses `OLD=NEW` from the command line: the topic or prefix of an output, and its replacement.
 ///
 /// # Errors
-/// The text has no `=`, or nothing on one side of it.
+/// The text has no `=`, a side is empty, or both sides are equal.
 pub(crate) fn parse_redirect(text: &str) -> Result<(String, String), String> {
     match text.split_once('=') {
         Some((old, new)) if !old.is_empty() && !new.is_empty() && old != new => Ok((old.into(), new.into())),
-        _ => Err(format!("\"{text}\": write the topic or prefix of an output and another one, as counts=counts-again")),
+        _ => Err(format!("\"{text}\": write the topic or prefix of an output and another one, such as counts=counts-again")),
     }
 }
 
-/// A batch time on a command line: milliseconds since the epoch, or as 2026-11-21T17:08:55Z.
+/// Parses a batch time from the command line: milliseconds since the epoch, or a time such as 2026-11-21T17:08:55Z.
 ///
 /// # Errors
 /// The text is neither.
@@ -91,7 +91,9 @@ pub(crate) fn parse_time(text: &str) -> Result<BatchTime, String> {
     let read = text.parse::<jiff::Timestamp>().ok().and_then(|t| u64::try_from(t.as_millisecond()).ok());
     let ms = text.parse::<u64>().ok().or(read);
     let wrong = || {
-        format!("\"{text}\" is not a time: write milliseconds since the epoch, or a time with its zone as 2026-11-21T17:08:55Z")
+        format!(
+            "\"{text}\" is not a time: write milliseconds since the epoch, or a time with its zone, such as 2026-11-21T17:08:55Z"
+        )
     };
     ms.map(BatchTime::from_millis).ok_or_else(wrong)
 }

@@ -1,4 +1,4 @@
-//! Runs earlier batches again: with the states of a checkpoint, or with states computed from the first batch on; compares both.
+//! Verifies a checkpoint: replays batches with its states and with states recomputed from the first batch, and compares the rows.
 
 use std::collections::BTreeSet;
 use std::sync::Arc;
@@ -12,42 +12,42 @@ use crate::job::handle::JobHandle;
 use crate::job::run::launch;
 use crate::replay::request::{Capture, CapturedRows, Replay};
 
-/// Runs the batches twice: with states computed from the first batch on, then with those of the checkpoint before the batches.
-/// Rows of outputs must be the same, or the second job ends with the first difference.
+/// Replays the batches twice: with states recomputed from the first batch, then with the states of the checkpoint before them. If
+/// the rows of an output differ, the second job fails with the first difference.
 ///
 /// # Errors
-/// As any run.
+/// Like every start of a job.
 pub(crate) fn verify<F>(config: &Config, replay: &Replay, build: Arc<F>) -> Result<JobHandle>
 where
     F: for<'s> Fn(&StreamingContext<'s>) -> Result<(), BoxError> + Send + Sync + 'static,
 {
-    let told = |anew, capture: &Capture| {
-        let replay = Replay { anew, capture: Some(capture.clone()), ..replay.clone() };
+    let with = |recompute, capture: &Capture| {
+        let replay = Replay { recompute, capture: Some(capture.clone()), ..replay.clone() };
         Arc::new(Config { replay: Some(replay), ..config.clone() })
     };
-    let (anew, kept) = (Capture::default(), Capture::default());
-    launch(told(true, &anew), Clock::System, build.clone(), Ok)?.await_termination()?;
+    let (recomputed, restored) = (Capture::default(), Capture::default());
+    launch(with(true, &recomputed), Clock::System, build.clone(), Ok)?.await_termination()?;
     let (from, to) = (replay.from, replay.to);
-    launch(told(false, &kept), Clock::System, build, move |summary| {
-        let (kept, anew) = (kept.take(), anew.take());
-        let rows = compare(&kept, &anew)?;
-        let outputs: BTreeSet<&str> = kept.keys().map(|(_, output)| output.as_str()).collect();
-        let same = format!("{rows} rows of {} outputs from {from} to {to} are the same, computed anew", outputs.len());
-        write_stdout(&format!("verified: {same}\n")).map_err(|e| Error::io("what was verified", e))?;
+    launch(with(false, &restored), Clock::System, build, move |summary| {
+        let (restored, recomputed) = (restored.take(), recomputed.take());
+        let rows = compare(&restored, &recomputed)?;
+        let outputs: BTreeSet<&str> = restored.keys().map(|(_, output)| output.as_str()).collect();
+        let same = format!("{rows} rows of {} outputs from {from} to {to} are the same when recomputed", outputs.len());
+        write_stdout(&format!("verified: {same}\n")).map_err(|e| Error::io("write of the result", e))?;
         Ok(summary)
     })
 }
 
-/// How many rows are the same.
+/// Compares captured rows, and returns their number.
 ///
 /// # Errors
-/// The first batch and output in which they are not.
-fn compare(kept: &CapturedRows, anew: &CapturedRows) -> Result<usize> {
+/// The first difference, with its batch and output.
+fn compare(restored: &CapturedRows, recomputed: &CapturedRows) -> Result<usize> {
     let mut same = 0;
     let none = Vec::new();
-    let keys: BTreeSet<_> = kept.keys().chain(anew.keys()).collect();
+    let keys: BTreeSet<_> = restored.keys().chain(recomputed.keys()).collect();
     for key in keys {
-        let (a, b) = (kept.get(key).unwrap_or(&none), anew.get(key).unwrap_or(&none));
+        let (a, b) = (restored.get(key).unwrap_or(&none), recomputed.get(key).unwrap_or(&none));
         if a != b {
             let at = a.iter().zip(b).take_while(|(a, b)| a == b).count();
             let row = |rows: &Vec<String>| rows.get(at).map_or("no row".into(), |r| format!("\"{}\"", few(r)));
@@ -55,7 +55,7 @@ fn compare(kept: &CapturedRows, anew: &CapturedRows) -> Result<usize> {
                 time: key.0,
                 output: key.1.clone(),
                 what: format!(
-                    "row {} is {} with the states of the checkpoint, and {} when they are computed anew",
+                    "row {} is {} with the states of the checkpoint, but {} when they are recomputed",
                     at + 1,
                     row(a),
                     row(b)
@@ -67,7 +67,7 @@ fn compare(kept: &CapturedRows, anew: &CapturedRows) -> Result<usize> {
     Ok(same)
 }
 
-/// The first characters of a long row.
+/// At most the first 200 characters of a row.
 fn few(row: &str) -> String {
     const SHOWN: usize = 200;
     match row.char_indices().nth(SHOWN) {

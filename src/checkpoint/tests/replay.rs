@@ -1,8 +1,8 @@
-//! What can run again, and what is said where it is gone.
+//! Which batches can be replayed, and the errors of those that cannot.
 
 use super::*;
 
-/// Ten seconds of batches, a checkpoint at each; so many of them stay, and the plans of the last six seconds.
+/// Ten seconds of batches with a checkpoint for each. Keeps `keep` checkpoints, and the plans of the last six seconds.
 fn ten(dir: &Path, keep: usize) -> Directory {
     let settings = Settings { keep, keep_plans: Duration::from_secs(6), ..settings() };
     let mut job = Job::start_with(dir, settings).unwrap();
@@ -16,22 +16,22 @@ fn ten(dir: &Path, keep: usize) -> Directory {
 }
 
 /// The checkpoint in seconds, and each plan with whether it is shown.
-fn found(again: &Again) -> (Option<u64>, Vec<(u64, bool)>) {
+fn found(history: &History) -> (Option<u64>, Vec<(u64, bool)>) {
     let seconds = |t: BatchTime| t.millis() / 1_000;
-    let plans = again.plans.iter().map(|p| (seconds(p.plan.time), p.plan.shown)).collect();
-    (again.checkpoint.as_ref().map(|m| seconds(m.time)), plans)
+    let plans = history.plans.iter().map(|p| (seconds(p.plan.time), p.plan.shown)).collect();
+    (history.checkpoint.as_ref().map(|m| seconds(m.time)), plans)
 }
 
 #[test]
 fn batches_run_again_from_the_newest_checkpoint_before_them() {
     let dir = Place::new("again");
     let directory = ten(&dir, 5);
-    let again = |from, to| directory.again(at(from), at(to), false).unwrap();
+    let again = |from, to| directory.history(at(from), at(to), false).unwrap();
     assert_eq!(found(&again(10, 10)), (Some(9), vec![(10, true)]));
     assert_eq!(found(&again(7, 8)), (Some(6), vec![(7, true), (8, true)]));
     assert_eq!(again(7, 8).positions, positions(6));
 
-    // One that is damaged is passed by: the batches after the one before it are computed and not seen.
+    // A damaged checkpoint is skipped: the batches after the previous one are computed, but not shown.
     let file = dir.files("manifests").into_iter().find(|f| f.contains("000000000009000")).unwrap();
     let mut bytes = std::fs::read(dir.path(&file)).unwrap();
     let middle = bytes.len() / 2;
@@ -44,14 +44,14 @@ fn batches_run_again_from_the_newest_checkpoint_before_them() {
 fn what_is_gone_is_refused_with_what_is_there() {
     let dir = Place::new("gone");
     let directory = ten(&dir, 2);
-    let refused = |from, to, anew| directory.again(at(from), at(to), anew).unwrap_err().to_string();
+    let refused = |from, to, recompute| directory.history(at(from), at(to), recompute).unwrap_err().to_string();
     for from in [1, 5, 9] {
         let e = refused(from, 10, false);
-        assert!(e.contains("no checkpoint that can be used is from before"), "{e}");
+        assert!(e.contains("no usable checkpoint is from before"), "{e}");
         assert!(e.contains("10000, 9000") && e.contains("--keep-checkpoints N") && e.contains("--keep-plans"), "{e}");
     }
-    assert!(refused(10, 10, true).contains("the plans of its first batches are gone"));
-    assert!(refused(10, 11, false).contains("the last batch that was planned is"));
+    assert!(refused(10, 10, true).contains("the plans of its first batches have been deleted"));
+    assert!(refused(10, 11, false).contains("the last planned batch is"));
 }
 
 #[test]
@@ -64,6 +64,6 @@ fn what_nobody_can_send_again_is_refused_before_anything_runs() {
     let mut record = plan(1);
     record.plan.ranges = vec![Range { source: 0, split_id: 0, split, from: 0, until: 12 }];
     plans.append(&record).unwrap();
-    let e = Directory::open(&dir).unwrap().again(at(1), at(1), false).unwrap_err().to_string();
+    let e = Directory::open(&dir).unwrap().history(at(1), at(1), false).unwrap_err().to_string();
     assert!(e.contains("12 records received from example.org:9999"), "{e}");
 }
