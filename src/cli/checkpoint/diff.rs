@@ -1,4 +1,4 @@
-//! `tidemill checkpoint diff`: from one checkpoint to another.
+//! `tidemill checkpoint diff`: the differences between two checkpoints.
 
 use std::collections::BTreeMap;
 
@@ -8,7 +8,7 @@ use super::table::Table;
 use super::{Said, inspect, utc};
 use crate::checkpoint::Manifest;
 
-/// Positions and sizes that are not the same.
+/// Lists the positions and sizes that differ.
 pub fn diff(a: &Manifest, b: &Manifest) -> Said {
     let (from, to) = (a.time.millis(), b.time.millis());
     let positions = |m: &Manifest| -> BTreeMap<String, i64> {

@@ -1,4 +1,4 @@
-//! `tidemill checkpoint inspect`: what one checkpoint holds.
+//! `tidemill checkpoint inspect`: the content of one checkpoint.
 
 use serde_json::json;
 

@@ -1,4 +1,4 @@
-//! `tidemill checkpoint list`: one line a checkpoint, the newest first.
+//! `tidemill checkpoint list`: one line for each checkpoint, newest first.
 
 use serde_json::json;
 
@@ -8,7 +8,7 @@ use crate::checkpoint::Directory;
 use crate::core::clock::wall_ms;
 use crate::core::error::Result;
 
-/// All checkpoints, those that cannot be used included.
+/// Lists all checkpoints, with the errors of unusable ones.
 pub fn list(dir: &Directory) -> Result<Said> {
     let mut table = Table::new(&["time (ms)", "UTC", ">generation", ">operators", ">key groups", ">size", ">age"]);
     let (mut all, mut bad) = (Vec::new(), Vec::new());

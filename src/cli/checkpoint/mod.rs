@@ -57,7 +57,7 @@ enum What {
     },
 }
 
-/// Which directory, and how to say it.
+/// The directory, and the output format.
 #[derive(clap::Args)]
 struct Where {
     /// The checkpoint directory
@@ -94,14 +94,14 @@ impl Where {
     }
 }
 
-/// What a command has to say, in both ways.
+/// The result of a command, as text and as JSON.
 struct Said {
     text: String,
     json: serde_json::Value,
     bad: bool,
 }
 
-/// A checkpoint that can be used: that of a time, or the newest.
+/// The checkpoint of a time, or the newest usable one.
 fn find(dir: &Directory, at: Option<u64>) -> Result<Manifest> {
     let all = dir.checkpoints()?;
     let wanted = |(file, read): &(ManifestFile, Result<Manifest>)| at.map_or(read.is_ok(), |t| file.time.millis() == t);
@@ -109,14 +109,14 @@ fn find(dir: &Directory, at: Option<u64>) -> Result<Manifest> {
     match all.into_iter().find(wanted) {
         Some((_, read)) => read,
         None => {
-            let what = at.map_or("there is no checkpoint that can be used".into(), |t| format!("there is no checkpoint of {t}"));
+            let what = at.map_or("there is no usable checkpoint".into(), |t| format!("there is no checkpoint of {t}"));
             let there = if times.is_empty() { "none".into() } else { times.join(", ") };
-            Err(Error::config(format!("{what}: in the directory are {there}")))
+            Err(Error::config(format!("{what}: the directory has {there}")))
         }
     }
 }
 
-/// A time of a checkpoint, as people read it.
+/// The time of a checkpoint, as readable text.
 fn utc(ms: u64) -> String {
     match i64::try_from(ms).ok().and_then(|ms| jiff::Timestamp::from_millisecond(ms).ok()) {
         Some(t) => format!("{t:.3}"),

@@ -1,4 +1,4 @@
-//! `tidemill checkpoint prune`: what is old goes.
+//! `tidemill checkpoint prune`: deletes old checkpoints.
 
 use serde_json::json;
 
@@ -7,7 +7,7 @@ use super::table::size;
 use crate::checkpoint::Directory;
 use crate::core::error::Result;
 
-/// Keeps the newest so many.
+/// Deletes all but the newest `keep` checkpoints.
 pub fn prune(dir: &Directory, keep: usize) -> Result<Said> {
     let cleaned = dir.prune(keep)?;
     let mut text: String = cleaned.removed.iter().map(|f| format!("deleted  {f}\n")).collect();

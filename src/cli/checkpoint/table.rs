@@ -1,4 +1,4 @@
-//! Aligned columns, numbers to the right.
+//! Text tables with aligned columns; numbers are right-aligned.
 
 /// Rows of cells under their heads.
 pub struct Table {
@@ -6,12 +6,12 @@ pub struct Table {
 }
 
 impl Table {
-    /// A table with these heads; one that begins with `>` is over numbers.
+    /// A table with these heads. A head that begins with `>` is right-aligned, for numbers.
     pub fn new(heads: &[&str]) -> Self {
         Table { rows: vec![heads.iter().map(ToString::to_string).collect()] }
     }
 
-    /// Adds a row, as long as the heads are.
+    /// Adds a row with one cell for each head.
     pub fn row<const N: usize>(&mut self, cells: [String; N]) {
         self.rows.push(cells.into());
     }
@@ -33,7 +33,7 @@ impl Table {
     }
 }
 
-/// Bytes as people read them.
+/// A size in readable units.
 pub fn size(bytes: u64) -> String {
     const UNITS: [&str; 4] = ["KiB", "MiB", "GiB", "TiB"];
     let mut size = bytes as f64;
@@ -48,7 +48,7 @@ pub fn size(bytes: u64) -> String {
     unit.map_or(format!("{bytes} B"), |u| format!("{size:.1} {u}"))
 }
 
-/// How long ago, in the largest unit that fits.
+/// An age in the largest suitable unit.
 pub fn age(ms: u64) -> String {
     let s = ms / 1_000;
     match s {

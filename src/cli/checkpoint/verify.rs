@@ -1,4 +1,4 @@
-//! `tidemill checkpoint verify`: every byte of every file.
+//! `tidemill checkpoint verify`: checks every byte of every file.
 
 use serde_json::json;
 
@@ -6,7 +6,7 @@ use super::Said;
 use crate::checkpoint::Directory;
 use crate::core::error::Result;
 
-/// What was read, and what is wrong with it.
+/// Counts files, plans and chunks, and lists faults.
 pub fn verify(dir: &Directory) -> Result<Said> {
     let v = dir.verify()?;
     let mut text: String = v.bad.iter().map(|e| format!("bad      {e}\n")).collect();
