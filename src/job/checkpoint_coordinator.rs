@@ -59,7 +59,7 @@ pub(crate) type Opened = (Checkpoints, Recovered);
 /// Takes the directory of a job.
 ///
 /// # Errors
-/// What [`Checkpoints::open`] refuses.
+/// [`Checkpoints::open`] fails.
 pub(crate) fn open(dir: &Path, config: &Config) -> Result<Opened> {
     let mut settings = Settings::new(config.name.clone(), config.interval.duration());
     settings.keep_plans = config.runtime.keep_plans.unwrap_or(settings.keep_plans);
@@ -84,7 +84,7 @@ pub(crate) struct CheckpointCoordinator {
     checkpoints: Checkpoints,
     log: Option<PlanLog>,
     interval: Interval,
-    /// Milliseconds from checkpoint to checkpoint.
+    /// The checkpoint interval in milliseconds.
     every: u64,
     program: Vec<StateId>,
     /// Every exactly-once sink that the directory has ever had.
@@ -108,7 +108,7 @@ pub(crate) struct CheckpointCoordinator {
 }
 
 impl CheckpointCoordinator {
-    /// Finds out where the job stands.
+    /// Makes the coordinator, and returns where the job continues.
     ///
     /// # Errors
     /// The checkpoint has states or sinks that do not fit this program.
@@ -177,7 +177,7 @@ impl CheckpointCoordinator {
         Ok(())
     }
 
-    /// What each worker needs: the run, and the chunks to load.
+    /// The run, and the chunks that workers load.
     ///
     /// # Errors
     /// There is no genesis.
@@ -188,7 +188,7 @@ impl CheckpointCoordinator {
         Ok((run, Restore { lease: Some(lease), states: self.groups.clone() }))
     }
 
-    /// There if the batch that ends at `end` has a checkpoint. `last`: it is the last batch of the job.
+    /// Set if the batch that ends at `end` gets a checkpoint. `last`: it is the last batch of the job.
     pub fn due(&self, end: BatchTime, last: bool) -> Option<SnapshotScope> {
         let due = last || end.millis() >= self.last.millis() + self.every;
         (due && (last || self.pending.is_empty())).then_some(if self.full { SnapshotScope::Full } else { SnapshotScope::Changed })

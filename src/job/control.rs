@@ -1,6 +1,6 @@
-//! The control dataflow: built first on every worker, it carries the planner's commands to all workers and their events back.
+//! The control dataflow, which every worker builds first. It carries the planner's commands to all workers, and events back.
 //!
-//! Its time never moves, because it only transports. It ends when the worker sets `done`.
+//! *Invariant:* its time never advances, because it only transports. It ends when the worker sets `done`.
 
 use std::cell::{Cell, RefCell};
 use std::collections::VecDeque;
@@ -16,13 +16,13 @@ use timely::worker::Worker;
 use crate::api::context::Outbox;
 use crate::job::protocol::{Command, Event};
 
-/// The planner's ends of the control dataflow: only worker 0 has them.
+/// The planner's ends of the control dataflow, for worker 0.
 pub(crate) struct Planning {
     pub commands: Receiver<Command>,
     pub events: Sender<Event>,
 }
 
-/// The planner's way to all workers.
+/// Sends commands of the planner to all workers.
 #[derive(Clone)]
 pub(crate) struct CommandSender {
     pub commands: Sender<Command>,
@@ -31,7 +31,7 @@ pub(crate) struct CommandSender {
 }
 
 impl CommandSender {
-    /// Sends a command, unless the workers are gone.
+    /// Sends a command. Has no effect after the workers have ended.
     pub fn send(&self, command: Command) {
         if self.commands.send(command).is_ok() {
             let _ = self.wake.activate();
@@ -49,7 +49,7 @@ pub(crate) struct Control {
     pub wake: SyncActivator,
 }
 
-/// Builds the control dataflow on this worker. `planning` is there on worker 0 only.
+/// Builds the control dataflow on this worker. Only worker 0 has `planning`.
 pub(crate) fn build(worker: &mut Worker, outbox: &Outbox, planning: Option<Planning>) -> Control {
     let peers = worker.peers() as u64;
     let inbox: Rc<RefCell<VecDeque<Command>>> = Rc::default();

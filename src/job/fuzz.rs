@@ -1,4 +1,4 @@
-//! What fuzzers call: the decoders of commands and events, and of `--plans` files.
+//! For fuzzers: the decoders of commands and events, and of `--plans` files.
 
 use std::collections::BTreeMap;
 use std::path::Path;
@@ -11,7 +11,7 @@ use crate::core::time::{BatchTime, Interval};
 use crate::job::plan_file::parse;
 use crate::job::protocol::{Command, Event, Restore, WorkerSnapshot};
 
-/// A command to the workers, or an event from one.
+/// Decodes a command to the workers, or an event from one.
 pub(crate) fn order(bytes: &[u8]) -> bool {
     postcard::from_bytes::<Command>(bytes).is_ok() | postcard::from_bytes::<Event>(bytes).is_ok()
 }
@@ -31,7 +31,7 @@ pub(crate) fn orders() -> Vec<Vec<u8>> {
     vec![restore(Some(lease)), restore(None), written(Ok(snapshot)), written(Err("the disk is full".into()))]
 }
 
-/// The text of a file of plans.
+/// Parses the text of a file of plans.
 pub(crate) fn plans(bytes: &[u8]) -> bool {
     let interval = Interval::new(Duration::from_secs(1)).expect("an interval");
     std::str::from_utf8(bytes).is_ok_and(|text| parse(text, Path::new("plans"), interval).is_ok())

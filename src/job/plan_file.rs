@@ -1,7 +1,7 @@
-//! `--plans FILE`: batches that are given instead of made. One JSON object a line, times ascending:
+//! `--plans FILE`: batches from a file, instead of plans of the planner. Each line is one JSON object, with ascending times:
 //! `{"time": 1000, "ranges": [{"source": 0, "topic": "words", "partition": 0, "from": 0, "until": 10}]}`.
-//! A range with `path` instead of `topic` is bytes of a file, one with `received` counts records of a socket or queue, and one
-//! with `split` is of a program's own source.
+//! A range with `path` instead of `topic` is bytes of a file. With `received` it counts records of a socket or queue, and with
+//! `split` it belongs to a custom source.
 
 use std::path::Path;
 
@@ -37,14 +37,14 @@ struct Given {
 /// Reads a file of plans.
 ///
 /// # Errors
-/// A line that is not a plan, a time off the batch interval or not after the one before, a range that runs backwards: each
-/// with the file and the line.
+/// A line is not a plan, a time is not a multiple of the batch interval or not after the previous one, or a range runs backwards.
+/// The error names the file and the line.
 pub(crate) fn read(path: &Path, interval: Interval) -> Result<Vec<Plan>> {
     let text = std::fs::read_to_string(path).map_err(|e| Error::io(format!("--plans {}", path.display()), e))?;
     parse(&text, path, interval)
 }
 
-/// The text of the file `path`.
+/// Parses the text of the file `path`.
 pub(super) fn parse(text: &str, path: &Path, interval: Interval) -> Result<Vec<Plan>> {
     let mut plans: Vec<Plan> = Vec::new();
     for (n, line) in text.lines().enumerate().filter(|(_, l)| !l.trim().is_empty()) {
@@ -58,7 +58,7 @@ pub(super) fn parse(text: &str, path: &Path, interval: Interval) -> Result<Vec<P
             )));
         }
         if plans.last().is_some_and(|p| p.time.millis() >= line.time) {
-            return Err(wrong(format!("time {} is not after the one before it", line.time)));
+            return Err(wrong(format!("time {} is not after the previous one", line.time)));
         }
         let mut ranges = Vec::new();
         for r in line.ranges {
@@ -77,12 +77,12 @@ pub(super) fn parse(text: &str, path: &Path, interval: Interval) -> Result<Vec<P
         plans.push(Plan { time: BatchTime::from_millis(line.time), ranges, shown: true });
     }
     if plans.is_empty() {
-        return Err(Error::config(format!("--plans {}: there is no plan in it", path.display())));
+        return Err(Error::config(format!("--plans {}: the file contains no plan", path.display())));
     }
     Ok(plans)
 }
 
-/// The file as it is now.
+/// The split of a file, with its current size and time.
 fn file(path: &str) -> std::io::Result<Split> {
     let meta = std::fs::metadata(path)?;
     let modified = meta.modified()?.duration_since(std::time::UNIX_EPOCH).map_or(0, |d| d.as_millis() as i64);
@@ -113,7 +113,7 @@ mod tests {
             ("json", "{\"time\":1000}\nx", "line 2"),
             ("back", "{\"time\":1000,\"ranges\":[{\"topic\":\"w\",\"from\":3,\"until\":1}]}", "[3, 1)"),
             ("which", "{\"time\":1000,\"ranges\":[{\"from\":3,\"until\":4}]}", "exactly one"),
-            ("none", "\n", "no plan"),
+            ("none", "\n", "contains no plan"),
         ] {
             let e = reading(name, text).unwrap_err().to_string();
             assert!(e.contains(names), "{name}: {e}");

@@ -1,8 +1,8 @@
-//! The planner: a thread of process 0, and the only thing that moves time.
+//! The planner: a thread of process 0. *Invariant:* only the planner advances time.
 //!
-//! For each batch: wait until it is due and there is room, seal, make the plan of what the sources answer, close. At most
-//! `in_flight` closed batches are not computed, and the bytes that wait at the outputs are bounded. Until there is room, the open
-//! batch stays open. Where a job begins is in `recovery.rs`, what is durable in `checkpoint_coordinator.rs`.
+//! For each batch it waits until the batch is due and there is room, and seals it. It makes a plan of the answers of the sources, and
+//! closes the batch. At most `in_flight` closed batches are not computed, and the bytes that wait at outputs are bounded. Until there
+//! is room, the open batch stays open. `recovery.rs` decides where a job begins; `checkpoint_coordinator.rs` makes plans durable.
 
 use std::collections::{BTreeMap, VecDeque};
 use std::sync::Arc;
@@ -29,22 +29,22 @@ use crate::job::sources::{self, Sources};
 use crate::job::stopping::Stopping;
 use crate::metrics::{BatchInfo, Metrics};
 
-/// How many given batches may be sealed ahead of the one that is being closed: hides the way to the workers and back.
+/// How many given batches may be sealed ahead of the one that is being closed. This hides the round trip to the workers.
 const SEALS_AHEAD: usize = 4;
 
-/// What worker 0 hands over when its graph is built.
+/// The inputs of the planner, from worker 0 when its graph is built.
 pub(crate) struct PlannerInputs {
     pub sources: Vec<SourceHalf>,
     pub wake: SyncActivator,
     /// How many processes report written batches.
     pub writers: usize,
-    /// The operators that keep state.
+    /// The stateful operators.
     pub states: Vec<StateId>,
     /// The exactly-once sinks.
     pub shards: Shards,
-    /// Milliseconds from checkpoint to checkpoint.
+    /// The checkpoint interval in milliseconds.
     pub checkpoint_every: u64,
-    /// To be called before anything else.
+    /// Checks that run before the first batch.
     pub checks: Vec<Check>,
 }
 
@@ -58,13 +58,13 @@ pub(crate) struct Planner {
     metrics: Metrics,
     /// The checkpoint directory, if it was opened before the processes met.
     opened: Option<Result<Opened>>,
-    /// There if the job has a checkpoint directory.
+    /// Set if the job has a checkpoint directory.
     coordinator: Option<CheckpointCoordinator>,
     in_flight: InFlight,
     /// The time of the next batch.
     next: BatchTime,
     given: Option<VecDeque<Plan>>,
-    /// Batches of the previous run that run again, with their ranges.
+    /// Batches of the previous run that are replayed, with their ranges.
     replay: VecDeque<PlanRecord>,
     /// Ranges of them that the sources no longer had.
     losses: Vec<LossRecord>,
@@ -111,7 +111,7 @@ impl Planner {
         }
     }
 
-    /// Runs the job's batches until somebody asks it to stop, or the finite sources are read.
+    /// Runs the batches of the job until it is asked to stop, or all finite sources are read.
     pub fn run(mut self, plans: Option<Vec<Plan>>) -> Result<()> {
         self.start(plans)?;
         loop {
@@ -198,7 +198,7 @@ impl Planner {
         Ok(resumed)
     }
 
-    /// Waits until the exactly-once sinks of every process have said how far they are. Nothing is planned before that.
+    /// Waits until the exactly-once sinks of every process have reported their progress. No batch is planned before that.
     fn await_sinks(&mut self) -> Result<()> {
         while self.unready > 0 && !self.stopping.aborted() {
             match self.events.recv() {
@@ -210,12 +210,12 @@ impl Planner {
         Ok(())
     }
 
-    /// Whether all batches are given: then they follow one another without waiting for the clock.
+    /// Whether batches follow one another without waiting for the clock, because all of them are given.
     fn back_to_back(&self) -> bool {
         self.given.is_some() || !self.replay.is_empty() || self.sources.finite()
     }
 
-    /// Whether no batch follows the ones that are sealed.
+    /// Whether no batch follows the sealed ones.
     fn exhausted(&self) -> bool {
         if !self.replay.is_empty() {
             return false;
@@ -277,7 +277,7 @@ impl Planner {
         Ok(())
     }
 
-    /// Whether a graceful stop can go on to the last batches.
+    /// Whether a graceful stop can seal its last batches.
     fn drained(&mut self) -> bool {
         self.stopping.drained(|| self.sources.begin_drain())
     }

@@ -1,5 +1,6 @@
-//! Runs one job in this process, from its threads to its end: a thread for each worker, one for outputs, one that writes snapshots,
-//! a watchdog, and in process 0 the planner.
+//! Runs one job in this process, from the start of its threads to its end.
+//!
+//! The threads: one for each worker, one for outputs, one that writes snapshots, a watchdog, and in process 0 the planner.
 
 use std::panic::{AssertUnwindSafe, catch_unwind};
 use std::sync::atomic::{AtomicBool, AtomicUsize, Ordering};
@@ -76,8 +77,8 @@ where
     Ok(handle)
 }
 
-/// Builds the program once on a throw-away worker, so that every fault of the graph shows before anything starts. Returns the
-/// lines that the processes of a cluster compare.
+/// Builds the program once on a throw-away worker, so that errors of the graph appear before the job starts. Returns the lines
+/// that the processes of a cluster compare.
 pub(crate) fn rehearse<F>(config: &Arc<Config>, build: &Arc<F>) -> Result<Vec<String>>
 where
     F: for<'s> Fn(&StreamingContext<'s>) -> Result<(), BoxError> + Send + Sync + 'static,
@@ -124,7 +125,7 @@ fn open_before_meeting(config: &Config) -> Option<Result<Opened>> {
     Some(checkpoint_coordinator::open(dir, config))
 }
 
-/// Connects the processes of the job; with one process there is nothing to do.
+/// Connects the processes of the job. With one process there is nothing to do.
 fn meet(config: &Config, lines: Vec<String>, shared: &JobState, opened: Option<&Result<Opened>>) -> Result<Peers> {
     let r = &config.runtime;
     let processes = r.processes as usize;
@@ -185,7 +186,7 @@ impl Job {
             move |worker, latch| worker::run(worker, &args, latch)
         });
         drop(args);
-        // A job that ended without an error has nothing left to write; any other abandons what is left.
+        // After a success, all rows are written. After a failure, the rest is dropped.
         stop.store(true, Ordering::SeqCst);
         let _ = (planner.join(), outputs.join(), snapshot_thread.map(JoinHandle::join));
         worked?;
@@ -198,7 +199,7 @@ impl Job {
         }
     }
 
-    /// Waits for the graph of worker 0, then moves time until the job ends. Only in process 0: elsewhere no inputs come.
+    /// Starts the planner, which waits for the graph of worker 0. In other processes than 0 no inputs arrive, and the thread ends.
     fn planner_thread(
         &self,
         opened: Option<Result<Opened>>,
@@ -224,7 +225,7 @@ impl Job {
         std::thread::Builder::new().name("tm-planner".into()).spawn(work).map_err(|e| Error::io("start of a thread", e))
     }
 
-    /// Writes snapshots, if there is a checkpoint directory.
+    /// Starts the thread that writes snapshots, if there is a checkpoint directory.
     fn snapshot_thread(&self) -> Result<Option<(mpsc::Sender<ToWriter>, JoinHandle<()>)>> {
         if self.config.runtime.checkpoint.is_none() {
             return Ok(None);
@@ -246,8 +247,8 @@ impl Job {
         let outputs = OutputThread::new(&self.config, waiting, stop);
         let work = move || {
             let post = |event| shared.post(event);
-            // User code runs here too: outputs, the text of their errors, subscribers of log lines. Their panic must end the job,
-            // or the planner would wait for the outputs for ever.
+            // User code runs here too: outputs, the text of their errors, subscribers of log lines. A panic must end the job, or the
+            // planner would wait for the outputs forever.
             let panicked = |message| {
                 let operator = "the output thread".into();
                 Err(Error::WorkerPanicked { operator, worker: 0, batch: None, message })

@@ -8,11 +8,11 @@ use signal_hook::iterator::Signals;
 use crate::job::protocol::Event;
 use crate::job::shared::{JobState, lock};
 
-/// The jobs of this process that want to hear of signals.
+/// The running jobs of this process, and whether a signal has already asked each to stop.
 static JOBS: Mutex<Vec<(Weak<JobState>, bool)>> = Mutex::new(Vec::new());
 static LISTENING: OnceLock<bool> = OnceLock::new();
 
-/// From here on, signals stop this job.
+/// Registers a job, so that signals stop it.
 pub(crate) fn stop_on_signals(job: &std::sync::Arc<JobState>) {
     let mut jobs = lock(&JOBS);
     jobs.retain(|(j, _)| j.strong_count() > 0);
@@ -21,7 +21,7 @@ pub(crate) fn stop_on_signals(job: &std::sync::Arc<JobState>) {
     LISTENING.get_or_init(|| {
         let Ok(mut signals) = Signals::new([SIGINT, SIGTERM]) else { return false };
         let listen = move || {
-            // On the one thread that lives as long as the process: the system keeps it by thread.
+            // The system ties this setting to a thread. This thread lives as long as the process.
             crate::cluster::parent_process::follow();
             signals.forever().for_each(heard);
         };
@@ -37,7 +37,7 @@ fn heard(signal: i32) {
             job.post(Event::Stop { graceful: !std::mem::replace(asked, true) });
         }
     }
-    // No job: the signal means what it means without us.
+    // Without a job, the signal has its default effect.
     if !running {
         let _ = signal_hook::low_level::emulate_default_handler(signal);
     }

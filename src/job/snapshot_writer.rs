@@ -1,4 +1,4 @@
-//! The thread of a process that writes snapshots: workers encode chunks of state and never wait for a disk.
+//! The thread of a process that writes snapshots. Invariant: workers encode chunks of state, and never wait for a disk.
 
 use std::collections::BTreeMap;
 use std::collections::btree_map::Entry;
@@ -11,10 +11,10 @@ use crate::job::protocol::{Event, WorkerSnapshot};
 
 /// What a worker sends to the thread.
 pub(crate) enum ToWriter {
-    /// Where chunks go; each worker sends it once.
+    /// The chunk files of the directory; each worker sends this once.
     Attach(Chunks),
     /// The state of one key group, for one of the worker's files. It replaces what the worker saved of this group after `since`.
-    /// No bytes: nothing of that is left.
+    /// Empty `bytes`: no state remains of that part.
     Chunk { worker: u32, file: u32, time: BatchTime, operator: String, group: u32, since: BatchTime, bytes: Vec<u8> },
     /// The operator's chunks up to `until` have expired.
     Expired { worker: u32, time: BatchTime, operator: String, until: BatchTime },
@@ -57,7 +57,7 @@ impl Files {
     }
 }
 
-/// Writes until all workers of the process are gone.
+/// Writes until all workers of the process have ended.
 pub(crate) fn write(messages: Receiver<ToWriter>, post: impl Fn(Event)) {
     let mut to: Option<Chunks> = None;
     let mut files: BTreeMap<(u32, BatchTime), Files> = BTreeMap::new();

@@ -1,4 +1,4 @@
-//! The states of one worker, in and out: loads them before the first batch, and saves snapshots a little at a time.
+//! The states of one worker: restores them before the first batch, and saves snapshots in small steps.
 
 use std::collections::VecDeque;
 use std::sync::mpsc::Sender;
@@ -14,7 +14,7 @@ use crate::engine::state::{SavedChunk, State};
 use crate::job::protocol::{Command, Restore};
 use crate::job::snapshot_writer::ToWriter;
 
-/// How long one step saves state: batches may be waiting.
+/// The maximum duration of one step, because batches may be waiting.
 const FUEL: Duration = Duration::from_millis(2);
 
 /// Loads and saves the states of one worker.
@@ -22,7 +22,7 @@ pub(crate) struct Snapshotter<'a> {
     config: &'a Config,
     states: Vec<State>,
     worker: usize,
-    /// To the thread that writes snapshots; there if the job has a checkpoint directory.
+    /// To the thread that writes snapshots; set if the job has a checkpoint directory.
     writer: Option<Sender<ToWriter>>,
     /// Snapshots that are being saved, oldest first.
     pending: VecDeque<BatchTime>,
@@ -33,10 +33,10 @@ impl<'a> Snapshotter<'a> {
         Snapshotter { config, states, worker, writer, pending: VecDeque::new() }
     }
 
-    /// Does what a command asks of states.
+    /// Executes the part of a command that concerns states.
     ///
     /// # Errors
-    /// A chunk that cannot be loaded; a directory that this host does not share.
+    /// A chunk cannot be loaded, or this host does not share the directory.
     pub fn obey(&mut self, command: &Command) -> Result<()> {
         match command {
             Command::Restore { what, run, .. } => self.restore(*run, what),
@@ -75,7 +75,7 @@ impl<'a> Snapshotter<'a> {
         Ok(())
     }
 
-    /// Whether this worker has the key group.
+    /// Whether this worker owns the key group.
     fn owns(&self, group: u64) -> bool {
         group as usize % self.config.peers() == self.worker
     }
@@ -90,7 +90,7 @@ impl<'a> Snapshotter<'a> {
         }
         let worker = self.worker as u32;
         for state in &self.states {
-            // Chunks that are deltas live long: in a file of their own they keep no other chunk's file alive.
+            // Deltas live long. In a separate file, they do not keep the files of other chunks alive.
             let file = if state.handle.has_deltas() { self.config.peers() as u32 + worker } else { worker };
             for saved in state.handle.saved() {
                 let operator = state.name.clone();

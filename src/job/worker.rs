@@ -1,7 +1,7 @@
-//! One worker: builds the control dataflow, then the program, then steps until the job ends, well or not.
+//! One worker: builds the control dataflow, then the program, and then steps until the job ends or fails.
 //!
-//! A panic on one worker is a failure of all: timely cannot take a worker back. The step loop catches it, says who it was, and
-//! every worker drops its dataflows. Steps park with a time-out, so that a failed flag is seen even where no message comes.
+//! *Invariant:* a panic on one worker fails all workers, because timely cannot restart a worker. The step loop catches the panic and
+//! names its operator, and every worker drops its dataflows. Steps park with a time-out, to notice a failure without a message.
 
 use std::cell::RefCell;
 use std::panic::{AssertUnwindSafe, catch_unwind};
@@ -28,22 +28,22 @@ use crate::job::snapshot_writer::ToWriter;
 use crate::job::snapshotter::Snapshotter;
 use crate::job::source_operator;
 
-/// How long a worker sleeps at most before it looks whether another has failed.
-const LONGEST_NAP: Duration = Duration::from_millis(100);
+/// The maximum time for which a worker parks before it checks whether another has failed.
+const PARK: Duration = Duration::from_millis(100);
 
-/// What each worker of a process is started with.
+/// The arguments of each worker of a process.
 pub(crate) struct WorkerArgs<F> {
     pub config: Arc<Config>,
     pub build: Arc<F>,
     pub shared: Arc<JobState>,
     pub outputs: OutputChannel,
-    /// To the thread that writes snapshots of state, if there is a checkpoint directory.
+    /// To the thread that writes snapshots; set if there is a checkpoint directory.
     pub snapshots: Option<Mutex<mpsc::Sender<ToWriter>>>,
     /// Taken by the first worker of the job.
     pub planning: Mutex<Option<(Planning, mpsc::Sender<PlannerInputs>)>>,
 }
 
-/// Builds the program on a scope. `dry`: sources stay inert.
+/// Builds the program on a scope. If `dry`, sources read nothing.
 pub(crate) fn build<'s, F>(
     args: &WorkerArgs<F>,
     scope: timely::dataflow::Scope<'s, BatchTime>,
@@ -68,10 +68,10 @@ where
     Ok((graph.finish()?, graph, port))
 }
 
-/// One worker of the job, from its start to its end.
+/// Runs one worker from its start to the end of the job.
 ///
 /// # Errors
-/// What ended the job, if that was no stop.
+/// The failure that ended the job.
 pub(crate) fn run<F>(worker: &mut Worker, args: &WorkerArgs<F>, latch: &Arc<FailureLatch>) -> Result<()>
 where
     F: for<'a> Fn(&StreamingContext<'a>) -> Result<(), BoxError>,
@@ -119,8 +119,8 @@ where
     let first_here = worker.index().is_multiple_of(args.config.runtime.workers as usize);
     let begin = first_here.then_some(&args.outputs);
     let reported = RefCell::new(BatchTime::default());
-    let mut nap = LONGEST_NAP;
-    while !latch.failed() && worker.step_or_park(Some(nap)) {
+    let mut park = PARK;
+    while !latch.failed() && worker.step_or_park(Some(park)) {
         watched.step();
         if first_here {
             args.shared.posted().into_iter().for_each(|r| outbox.send(r));
@@ -129,7 +129,7 @@ where
             worker.installed_dataflows().into_iter().for_each(|d| worker.drop_dataflow(d));
             return Ok(());
         }
-        nap = if snapshotter.step() { Duration::ZERO } else { LONGEST_NAP };
+        park = if snapshotter.step() { Duration::ZERO } else { PARK };
         if worker.index() == 0 {
             probe.with_frontier(|f| {
                 let before = f.first().copied().unwrap_or(BatchTime::from_millis(u64::MAX));
@@ -150,7 +150,7 @@ where
     Ok(())
 }
 
-/// Passes commands on to the operators. `true`: the job is to end at once.
+/// Passes commands to the operators. Returns `true` if the job must end immediately.
 fn obey(
     control: &Control,
     ports: &[Box<dyn Port>],
