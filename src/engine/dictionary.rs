@@ -1,8 +1,8 @@
-//! Dictionary encoding of keys: a dictionary assigns dense ids, arrangements hold ids, and the worker looks up the key before a row
-//! leaves it. An arrangement of string keys costs three times one of ids (docs/architecture.md).
+//! Dictionary encoding of keys: a dictionary assigns dense ids, and arrangements contain ids. A worker looks up the key before it sends
+//! a row away. An arrangement of string keys costs three times as much as one of ids (docs/architecture.md).
 //!
-//! An id is reused only when its count is 0 and every output has passed the last time at which it was assigned, retained or released:
-//! several operators share a dictionary, and one may be batches ahead of another.
+//! Invariant: an id is reused only if its count is 0 and every output has passed the last time at which it was assigned, retained or
+//! released. Several operators share a dictionary, and one may be batches ahead of another.
 
 use std::collections::VecDeque;
 use std::hash::BuildHasher;
@@ -31,7 +31,7 @@ pub(crate) struct Dict<K> {
     ids: HashTable<Id>,
     entries: Vec<Option<Entry<K>>>,
     free: Vec<Id>,
-    /// Ids whose count was 0 when they were added, and when that was.
+    /// Ids whose count was 0 when they were added, with the time of that.
     idle: VecDeque<(BatchTime, Id)>,
     hasher: foldhash::fast::RandomState,
     /// How often an unused id was kept because an output had not passed its time.
@@ -209,7 +209,7 @@ mod tests {
         d.retain(a, 1, at(5));
         d.retain(a, -1, at(6));
         d.reclaim(|t| t < at(6));
-        assert_eq!(d.len(), 1, "let go at 6, whatever it was at 4");
+        assert_eq!(d.len(), 1, "released at 6, and not only at 4");
         d.reclaim(|_| true);
         assert_eq!(d.len(), 0);
     }
@@ -224,12 +224,12 @@ mod tests {
         d.reclaim(|t| t <= at(3));
         d.retain(a, 1, at(4));
         assert_eq!(d.len(), 1);
-        // Two windows share the key; the one that is ahead lets go at 9, the other at 8.
+        // Two windows share the key. The one that is ahead releases it at 9, the other at 8.
         d.retain(a, 1, at(4));
         d.retain(a, -1, at(9));
         d.retain(a, -1, at(8));
         d.reclaim(|t| t <= at(8));
-        assert_eq!(d.key(a), &'a', "what left at 9 has still to be named");
+        assert_eq!(d.key(a), &'a', "a row that expired at 9 still needs its key");
         d.reclaim(|t| t <= at(9));
         assert_eq!(d.len(), 0);
     }

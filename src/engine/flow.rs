@@ -29,15 +29,15 @@ pub(crate) type Emitter<'a, C> = dyn FnMut(C) + 'a;
 /// Routes records of type `D` by a boxed function.
 pub(crate) type Route<D> = ExchangePact<D, Box<dyn FnMut(&D) -> u64>>;
 
-/// What every operator needs to be built: the scope, and the tick of each batch.
+/// The inputs of every operator: the scope, and the tick of each batch.
 #[derive(Clone)]
 pub(crate) struct Flow<'s> {
     pub scope: Scope<'s, BatchTime>,
-    /// One tick per batch on every worker, also for an empty batch: the capability to act without input.
+    /// One tick per batch on every worker, also for an empty batch. It carries the capability to act without input.
     pub ticks: VecStream<'s, Arc<Tick>>,
 }
 
-/// The open batches of an operator: an accumulator each, made when the first record of its time arrives.
+/// The open batches of an operator. Each has an accumulator, created when the first record of its time arrives.
 pub(crate) struct PendingBatches<A> {
     open: BTreeMap<BatchTime, PendingBatch<A>>,
     cap: Option<InputCapability<BatchTime>>,
@@ -142,7 +142,7 @@ where
     stream
 }
 
-/// As `batched`, of containers that are kept until their batch is complete, in order of arrival. They stay on their worker.
+/// Like `batched`, for containers that are kept in order of arrival until their batch is complete. They stay on their worker.
 pub(crate) fn collect_batches<'s, C, O>(
     flow: &Flow<'s>,
     operator: &OperatorId,
@@ -156,8 +156,8 @@ where
     batched(flow, operator, input, Pipeline, |pending, t, container| pending.at(t).push(container), finish)
 }
 
-/// An `absorb` for changes: sorts them into their batches. Differential emits them by key, with several times in a container;
-/// most often there is one time.
+/// An `absorb` for changes, which sorts them into their batches. Differential emits them by key, so a container may have several
+/// times. Usually it has one.
 pub(crate) fn by_batch<X>(pending: &mut PendingBatches<Vec<(X, i64)>>, _: BatchTime, changes: Vec<(X, BatchTime, i64)>) {
     let mut changes = changes.into_iter().peekable();
     while let Some((x, t, n)) = changes.next() {
@@ -184,7 +184,7 @@ where
     stream
 }
 
-/// As `map_containers`, into two streams: results and errors.
+/// Like `map_containers`, into two streams: results and errors.
 pub(crate) fn split_map<'s, C, O, E>(
     flow: &Flow<'s>,
     operator: &OperatorId,
@@ -221,7 +221,7 @@ where
     (ok_stream, err_stream)
 }
 
-/// As `batched`, with a second output to which `absorb` may write immediately; `finish` writes to the first. If `eager`, a batch's
+/// Like `batched`, with a second output to which `absorb` may write immediately; `finish` writes to the first. If `eager`, a batch's
 /// accumulator is flushed when the first container of a later batch arrives, and again when the batch closes.
 pub(crate) fn batched_split<'s, C, A, O, E>(
     flow: &Flow<'s>,
@@ -280,7 +280,7 @@ where
     (ok_stream, err_stream)
 }
 
-/// Skips empty containers: progress tracking would have to count them.
+/// Skips empty containers, because progress tracking would count them.
 fn give_rows<C: Accountable>(container: &mut C, emit: impl FnOnce(&mut C)) {
     if !Accountable::is_empty(container) {
         emit(container);
@@ -305,7 +305,7 @@ pub(crate) fn route_to<'s, T: Exchange>(
     map_containers(flow, operator, input, move |_, rows: Rows<T>, emit| emit(vec![(worker, rows.partition, rows.take())]))
 }
 
-/// The pact of routed rows: to the worker that each names.
+/// The pact of routed rows: each goes to the worker that it names.
 pub(crate) fn by_address<T: Exchange>() -> Route<Routed<T>> {
     route(|(to, _, _): &Routed<T>| *to)
 }
@@ -352,8 +352,8 @@ mod tests {
         }
     }
 
-    /// What an adding split emits, batch by batch: after each container, and at the end.
-    fn let_go(eager: bool, containers: &'static [(u64, u64)]) -> Vec<Vec<(u64, u64)>> {
+    /// The output of a split that adds: after each container, and at the end.
+    fn flushed(eager: bool, containers: &'static [(u64, u64)]) -> Vec<Vec<(u64, u64)>> {
         timely::execute_directly(move |worker| {
             let seen: Rc<RefCell<Vec<(u64, u64)>>> = Rc::default();
             let own = seen.clone();
@@ -371,29 +371,29 @@ mod tests {
             });
             let caps = [1, 2, 3].map(|t| cap.delayed(&BatchTime::from_millis(t)));
             drop(cap);
-            let mut gone = Vec::new();
+            let mut emitted = Vec::new();
             for (t, n) in containers {
                 input.activate().session(&caps[*t as usize - 1]).give(*n);
                 (0..5).for_each(|_| _ = worker.step());
-                gone.push(seen.take());
+                emitted.push(seen.take());
             }
             drop(caps);
             while worker.step() {}
-            gone.push(seen.take());
-            gone
+            emitted.push(seen.take());
+            emitted
         })
     }
 
     #[test]
-    fn what_is_eager_goes_when_a_later_batch_comes_and_the_rest_at_its_end() {
+    fn an_eager_batch_is_flushed_when_a_later_one_begins_and_when_it_closes() {
         let containers = &[(1, 1), (1, 2), (2, 10), (1, 4), (2, 20), (3, 100), (2, 40)];
         let nothing = Vec::new;
         assert_eq!(
-            let_go(true, containers),
+            flushed(true, containers),
             [nothing(), nothing(), vec![(1, 3)], nothing(), nothing(), vec![(2, 30)], nothing(), vec![(1, 4), (2, 40), (3, 100)],]
         );
         let mut late = vec![nothing(); 7];
         late.push(vec![(1, 7), (2, 70), (3, 100)]);
-        assert_eq!(let_go(false, containers), late);
+        assert_eq!(flushed(false, containers), late);
     }
 }

@@ -1,7 +1,7 @@
-//! Which operator this is: the identity by which metrics, queries, errors and panics speak of it.
+//! The identity of an operator, for metrics, queries, errors and panics.
 //!
 //! A verb makes its [`OperatorId`] where the program calls it; the graph numbers and names it at registration. Invariant: an
-//! index and a name belong to one operator, and are the same on every worker, since every worker builds the same graph.
+//! index and a name belong to one operator. They are equal on every worker, because every worker builds the same graph.
 
 use std::fmt;
 use std::panic::Location;
@@ -47,7 +47,7 @@ impl OperatorId {
         let _ = self.0.registered.set(Registered { index, name: Mutex::new(name.into()) });
     }
 
-    /// The name that the program gives it, in the place of the verb and its ordinal.
+    /// Sets the name that the program chose, instead of the verb with its ordinal.
     pub fn rename(&self, name: &str) {
         if let Some(registered) = self.0.registered.get() {
             *registered.name.lock().unwrap_or_else(PoisonError::into_inner) = name.into();
@@ -65,7 +65,7 @@ impl OperatorId {
         &self.0.verb
     }
 
-    /// Unique in the graph: `count_by_value#2`, or what the program named it. The verb before it is registered.
+    /// The name: unique in the graph. `count_by_value#2`, or the name from the program; before registration only the verb.
     pub fn name(&self) -> String {
         match self.0.registered.get() {
             Some(registered) => registered.name.lock().unwrap_or_else(PoisonError::into_inner).clone(),
@@ -80,7 +80,7 @@ impl OperatorId {
         Some(format!("{file}:{}", place.line()))
     }
 
-    /// From here on, this thread runs this operator, on this batch.
+    /// Records that this thread now runs this operator, on this batch.
     pub fn enter(&self, time: Option<BatchTime>) {
         HERE.with(|here| *here.0.lock().unwrap_or_else(PoisonError::into_inner) = (Some(self.clone()), time));
     }
@@ -108,7 +108,7 @@ pub(crate) struct CurrentOperator(Mutex<(Option<OperatorId>, Option<BatchTime>)>
 thread_local!(static HERE: Arc<CurrentOperator> = Arc::default());
 
 impl CurrentOperator {
-    /// That of the calling thread.
+    /// The current operator of the calling thread.
     pub fn here() -> Arc<CurrentOperator> {
         HERE.with(Arc::clone)
     }
@@ -119,7 +119,7 @@ impl CurrentOperator {
         (here.0.as_ref().map_or_else(|| "the engine".into(), OperatorId::to_string), here.1)
     }
 
-    /// The operator and batch that ran last on the calling thread: a panic is reported with them.
+    /// The operator and batch that ran last on the calling thread, for the report of a panic.
     pub fn last() -> (String, Option<BatchTime>) {
         HERE.with(|here| here.read())
     }

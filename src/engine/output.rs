@@ -1,7 +1,7 @@
-//! The way of rows to the output thread of a process: a typed queue for each output, and messages that say what is in it.
+//! The path of rows to the output thread of a process: a typed queue for each output, and messages about its content.
 //!
-//! Workers put rows into the queue of an output and send the batch's time and bytes. The thread hears nothing of rows: the
-//! output's task takes them out of its own queue.
+//! Workers put rows into the queue of an output, and send the time of the batch and its bytes. Invariant: the thread never sees rows.
+//! The task of the output takes them from its queue.
 
 use std::any::Any;
 use std::collections::BTreeMap;
@@ -18,25 +18,25 @@ use crate::engine::tick::Tick;
 
 /// A message to the output thread of this process.
 pub(crate) enum Delivery {
-    /// One worker has built its graph: these are the outputs, in program order.
+    /// A worker has built its graph. `outputs`: in program order.
     Built { outputs: Vec<OutputSpec> },
-    /// The job has its checkpoint directory: exactly-once outputs begin.
+    /// The job has its checkpoint directory, so exactly-once outputs can begin.
     Begin(RunId),
-    /// One worker has put its rows of a batch into the queue of an output; or has none at this time.
+    /// A worker has put its rows of a batch into the queue of an output, or has no rows at this time.
     Rows { output: usize, tick: Arc<Tick>, bytes: usize },
 }
 
 /// One output operation, as one worker registers it.
 pub(crate) struct OutputSpec {
     pub name: String,
-    /// How many workers of this process send rows of each batch. 0: another process writes this output.
+    /// How many workers of this process send rows of each batch. 0 if another process writes this output.
     pub senders: usize,
     pub task: Box<dyn OutputTask>,
-    /// There if the output is exactly once.
+    /// Set if the output is exactly once.
     pub transactional: Option<TransactionalSpec>,
 }
 
-/// What a verb makes of the queue of its output.
+/// The task that a verb creates for the queue of its output.
 pub(crate) struct NewOutput {
     pub task: Box<dyn OutputTask>,
     pub transactional: Option<TransactionalSpec>,
@@ -49,37 +49,37 @@ pub(crate) struct PartRows<T> {
     pub rows: Vec<T>,
 }
 
-/// What the job knows of an exactly-once output before it runs.
+/// The properties of an exactly-once output that the job needs before it runs.
 #[derive(Clone, Debug)]
 pub(crate) struct TransactionalSpec {
     /// The sink's name, unique in the program.
     pub sink: String,
     pub shards: u32,
-    /// The most batches that one commit may hold.
+    /// The maximum number of batches in one commit.
     pub max_batches: usize,
 }
 
-/// What the output thread calls: a sink with the queue of its rows.
+/// An output, as the output thread calls it: a sink with the queue of its rows.
 pub(crate) trait OutputTask: Send {
-    /// Writes the rows of a batch, the same ones at each call until they are released. Nothing happens if there are none.
+    /// Writes the rows of a batch: the same rows at each call, until they are released. Does nothing without rows.
     ///
     /// # Errors
-    /// As [`Sink::write`](crate::connector::sink::Sink::write).
+    /// Like [`Sink::write`](crate::connector::sink::Sink::write).
     fn write(&mut self, batch: &SinkBatch) -> Result<(), BoxError>;
 
     /// Whether all rows up to this batch have arrived. Does not block.
     ///
     /// # Errors
-    /// As [`Sink::flush`](crate::connector::sink::Sink::flush).
+    /// Like [`Sink::flush`](crate::connector::sink::Sink::flush).
     fn flush(&mut self, time: BatchTime) -> Result<bool, BoxError>;
 
-    /// Drops the rows of a batch: it will not be written again.
+    /// Drops the rows of a batch, which will not be written again.
     fn release(&mut self, time: BatchTime);
 
     /// Begins an exactly-once output; returns the progress of its shards.
     ///
     /// # Errors
-    /// As [`TransactionalSink::begin`](crate::connector::sink::TransactionalSink::begin).
+    /// Like [`TransactionalSink::begin`](crate::connector::sink::TransactionalSink::begin).
     fn begin(&mut self, run: RunId, stop: &Arc<AtomicBool>) -> Result<Vec<Progress>> {
         let _ = (run, stop);
         Ok(Vec::new())
@@ -88,7 +88,7 @@ pub(crate) trait OutputTask: Send {
     /// Commits all batches of an exactly-once output up to this one.
     ///
     /// # Errors
-    /// As [`TransactionalSink::commit`](crate::connector::sink::TransactionalSink::commit).
+    /// Like [`TransactionalSink::commit`](crate::connector::sink::TransactionalSink::commit).
     fn commit(&mut self, last: &SinkBatch, checkpoint: bool) -> Result<(), BoxError> {
         let _ = (last, checkpoint);
         Ok(())
@@ -119,19 +119,19 @@ impl<R> RowQueue<R> {
         self.batches().entry(time).or_default().push(rows);
     }
 
-    /// What each worker has put for this batch. `None`: nobody has.
+    /// Takes the entry of each worker for this batch. `None`: there are no entries.
     pub fn take(&self, time: BatchTime) -> Option<Vec<R>> {
         self.batches().remove(&time)
     }
 }
 
-/// What the workers of a process share to reach its output thread.
+/// The way of the workers of a process to its output thread. They share it.
 #[derive(Clone)]
 pub(crate) struct OutputChannel {
     deliveries: Sender<Delivery>,
-    /// Bytes that outputs have been sent and have not written.
+    /// Bytes that were sent to outputs and are not written.
     pub waiting: Arc<AtomicUsize>,
-    /// The queue of each output, in program order. Made by the first worker that builds the output, of the type it writes.
+    /// The queue of each output, in program order. The first worker that builds the output creates it, for its type of rows.
     queues: Arc<Mutex<Vec<Box<dyn Any + Send>>>>,
 }
 
@@ -142,11 +142,11 @@ impl OutputChannel {
     }
 
     pub fn send(&self, delivery: Delivery) {
-        // The thread is gone only if the job has failed.
+        // The thread has ended only if the job has failed.
         let _ = self.deliveries.send(delivery);
     }
 
-    /// The queue of an output. `None`: another worker has built another program.
+    /// The queue of an output. `None` if another worker has built another program.
     pub fn queue<R: Send + 'static>(&self, output: usize) -> Option<RowQueue<R>> {
         let mut queues = self.queues.lock().unwrap_or_else(PoisonError::into_inner);
         if queues.len() == output {
@@ -155,7 +155,7 @@ impl OutputChannel {
         queues.get(output)?.downcast_ref::<RowQueue<R>>().cloned()
     }
 
-    /// Hands the rows of a batch to an output, about so many bytes. `None`: the stream has no batch at this time.
+    /// Delivers the rows of a batch to an output. `bytes`: their approximate size. `None`: the stream has no batch at this time.
     pub fn deliver<R>(&self, output: usize, queue: &RowQueue<R>, tick: &Arc<Tick>, rows: Option<R>, bytes: usize) {
         if tick.restored {
             return;

@@ -6,7 +6,7 @@ use crate::engine::dictionary::Id;
 #[derive(Debug, Default, PartialEq, Eq)]
 pub(crate) struct Pane {
     rows: Vec<(Id, i64)>,
-    /// The key groups that have rows, ascending, with the end of their rows.
+    /// The key groups with rows, ascending, each with the end of its rows.
     ends: Vec<(u8, u32)>,
 }
 

@@ -1,4 +1,4 @@
-//! A batch time as operators hear of it. When a batch closes, every worker sends its operators one tick with the plan.
+//! The tick of a batch. When a batch closes, every worker sends one tick with the plan to its operators.
 
 use crate::core::plan::{Plan, PlanStamp};
 use serde::{Deserialize, Serialize};
@@ -6,9 +6,9 @@ use serde::{Deserialize, Serialize};
 /// How much of the state a snapshot saves.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
 pub(crate) enum SnapshotScope {
-    /// What changed since the previous snapshot.
+    /// The changes since the previous snapshot.
     Changed,
-    /// Everything: the previous snapshot failed, or its files are sparse.
+    /// All state, because the previous snapshot failed or its files are sparse.
     Full,
 }
 
@@ -16,11 +16,12 @@ pub(crate) enum SnapshotScope {
 #[derive(Clone, Debug, Default)]
 pub(crate) struct Tick {
     pub plan: Plan,
-    /// There if the job has a checkpoint directory.
+    /// Set if the job has a checkpoint directory.
     pub stamp: Option<PlanStamp>,
-    /// The time of the loaded checkpoint, which is not a batch. Restored rows enter views at this time, and no output sees it.
+    /// Whether this is the time of the loaded checkpoint, which is not a batch. Restored rows enter views at this time, and outputs do
+    /// not see it.
     pub restored: bool,
-    /// There if the state after this batch is saved.
+    /// Set if the state after this batch is saved.
     pub snapshot: Option<SnapshotScope>,
 }
 

@@ -1,4 +1,4 @@
-//! The chunks of one key group in the newest checkpoint, and how long such a list gets.
+//! The list of chunks of one key group in the newest checkpoint, and its compaction.
 
 use std::collections::VecDeque;
 
@@ -23,9 +23,9 @@ impl Default for ChunkList {
 }
 
 impl ChunkList {
-    /// From when on the group is saved: since the previous snapshot, or, if the list is long, as far back as chunks are no
-    /// longer than half of what follows them. So a row is written again only when much follows it: two or three times in all,
-    /// however long the list would be.
+    /// The time since which the next chunk saves the group: usually the previous snapshot, `last`. A long list is compacted. Then the
+    /// new chunk replaces the last chunks, as far back as each is at most half as long as all later ones together. So each row is
+    /// written only two or three times in total.
     pub fn since(&self, group: u64, last: BatchTime) -> BatchTime {
         if self.chunks.len() < LONG + group as usize / 2 {
             return last;
@@ -39,7 +39,7 @@ impl ChunkList {
         stays.map_or(BatchTime::default(), |at| self.chunks[at].0)
     }
 
-    /// Adds a chunk, which replaces those after `since`. No bytes: nothing is added.
+    /// Adds a chunk, which replaces those after `since`. Empty `bytes` only remove those.
     pub fn put(&mut self, time: BatchTime, since: BatchTime, bytes: &[u8]) {
         self.chunks.truncate(self.chunks.partition_point(|(t, _)| *t <= since));
         if !bytes.is_empty() {

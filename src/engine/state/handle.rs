@@ -1,7 +1,7 @@
-//! The handle of a verb's state on one worker: each batch goes through it, so that a snapshot is of its batch.
+//! The handle of a verb's state on one worker. Invariant: every batch goes through it, so a snapshot contains its batch and no later one.
 //!
-//! A snapshot is a moment between two batches. Its chunks are saved a key group at a time while the worker has nothing else to do,
-//! and the rest when the next batch is about to change them: batches do not wait for snapshots, nor the other way round.
+//! A snapshot is a moment between two batches. An idle worker saves its chunks, one key group at a time. The rest is saved when the
+//! next batch is about to change the state. So batches do not wait for snapshots, and snapshots do not wait for batches.
 
 use std::cell::{Cell, RefCell};
 use std::rc::Rc;
@@ -18,20 +18,20 @@ pub(crate) struct StateHandle {
     state: Rc<RefCell<dyn KeyedState>>,
     /// Groups that the current snapshot has not saved.
     due: Cell<Groups>,
-    /// The time of the current snapshot, and that of the previous one; 0: the current one saves everything.
+    /// The time of the current snapshot, and of the previous one. The latter is 0 if the current snapshot saves everything.
     current: Cell<BatchTime>,
     previous: Cell<BatchTime>,
-    /// What the state reported for the current snapshot: see [`Changes::expired`](super::Changes::expired).
+    /// [`Changes::expired`](super::Changes::expired) of the current snapshot.
     expired: Cell<Option<BatchTime>>,
     /// By key group.
     lists: RefCell<Vec<ChunkList>>,
     saved: RefCell<Vec<SavedChunk>>,
 }
 
-/// What a snapshot saved.
+/// A result of a snapshot.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub(crate) enum SavedChunk {
-    /// The state of a key group. It replaces what this worker saved of the group after `since`. No bytes: nothing of that is left.
+    /// The state of a key group. It replaces the chunks of this worker for the group after `since`. Empty `bytes` only remove those.
     Chunk { time: BatchTime, group: u64, since: BatchTime, bytes: Vec<u8> },
     /// All chunks of this operator up to `until` have expired.
     Expired { time: BatchTime, until: BatchTime },
@@ -50,7 +50,7 @@ impl StateHandle {
         })
     }
 
-    /// Does the work of one batch, which may change the state: after an earlier snapshot is saved, before its own starts.
+    /// Does the work of one batch, which may change the state. An earlier snapshot is completed before; its own starts after.
     pub fn batch<R>(&self, tick: &Tick, work: impl FnOnce() -> R) -> R {
         while self.step() {}
         let done = work();
@@ -86,7 +86,7 @@ impl StateHandle {
         let deltas = self.has_deltas();
         let since = if deltas && !full { list.since(group, previous) } else { BatchTime::default() };
         let bytes = self.state.borrow_mut().save(group, since);
-        // A group counts as changed if a function ran for a key, or a key came and went: its bytes may be the same.
+        // A group counts as changed if a function ran for a key, or a key was added and removed. Its bytes may still be equal.
         let same = if deltas { since == previous && bytes.is_empty() } else { list.ends_with(&bytes) };
         if full || !same {
             list.put(time, since, &bytes);
@@ -95,7 +95,7 @@ impl StateHandle {
         true
     }
 
-    /// Takes what was saved since the last call, in order.
+    /// Takes the results since the last call, in order.
     pub fn saved(&self) -> Vec<SavedChunk> {
         self.saved.take()
     }
@@ -124,7 +124,7 @@ impl StateHandle {
 #[derive(Clone)]
 pub(crate) struct State {
     pub name: String,
-    /// The verb and its types: chunks of another fingerprint are not loaded.
+    /// The verb and its types. Chunks with another fingerprint are not loaded.
     pub fingerprint: String,
     pub handle: Rc<StateHandle>,
 }
@@ -136,7 +136,7 @@ mod tests {
     use super::*;
     use crate::core::plan::Plan;
 
-    /// One number a group; or all the numbers it ever had, each behind its time.
+    /// One number for each group; or, if `adds`, all its numbers with their times.
     struct Numbers {
         all: Vec<Vec<(u64, u8)>>,
         changed: Groups,
@@ -192,7 +192,7 @@ mod tests {
             });
         }
 
-        /// The chunks of a snapshot: when, which group, in the place of what came after when, and what.
+        /// The chunks of a snapshot: time, group, since, bytes.
         fn chunks(&self) -> Vec<(u64, u64, u64, Vec<u8>)> {
             let chunk = |saved| match saved {
                 SavedChunk::Chunk { time, group, since, bytes } => Some((time.millis(), group, since.millis(), bytes)),
@@ -233,7 +233,7 @@ mod tests {
         job.batch(4, Some(SnapshotScope::Changed), &[7, 8], 6);
         assert_eq!(job.chunks(), [(4, 8, 0, vec![6])]);
         job.batch(5, Some(SnapshotScope::Full), &[], 0);
-        assert_eq!(job.chunks().len(), 128, "nobody knows what became of the last ones");
+        assert_eq!(job.chunks().len(), 128, "a full snapshot saves every group");
     }
 
     #[test]
@@ -251,7 +251,7 @@ mod tests {
         assert_eq!(job.chunks()[7], (8, 7, 0, vec![1, 2, 3]), "everything");
     }
 
-    /// Follows a group's list as a manifest would: it stays short, each byte is written a few times, and nothing is missing.
+    /// Follows the list of a group like a manifest does. It stays short, each byte is written a few times, and no byte is missing.
     #[test]
     fn a_long_list_is_made_short_again() {
         for group in [0, 127] {

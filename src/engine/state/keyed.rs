@@ -1,4 +1,4 @@
-//! What every stateful verb offers to checkpoints.
+//! The interface of every stateful verb to checkpoints.
 
 use crate::core::data::KEY_GROUPS;
 use crate::core::error::{BoxError, Result};
@@ -15,24 +15,24 @@ const _: () = assert!(KEY_GROUPS == Groups::BITS as u64);
 /// The state of a stateful verb on one worker.
 ///
 /// # Call order
-/// `load` comes before the first batch, chunk by chunk. After a batch, `snapshot`; then `save` for every group of
-/// [`Changes::groups`], and the state does not change before that is done.
+/// `load` is called before the first batch, for each chunk. After a batch, `snapshot` is called, and then `save` for every group in
+/// [`Changes::groups`]. The state does not change until then.
 pub(crate) trait KeyedState {
     /// A snapshot starts, after the batch of `t`. Returns what changed since the previous one.
     fn snapshot(&mut self, t: BatchTime) -> Changes;
 
-    /// The state of the keys of one group, encoded; empty if there is none. If chunks are deltas: only what came after `since`,
-    /// which is the time of an earlier snapshot, or 0 for everything.
+    /// The encoded state of the keys of one group; empty if there is none. If chunks are deltas, only the changes after `since`: the
+    /// time of an earlier snapshot, or 0 for everything.
     fn save(&mut self, group: u64, since: BatchTime) -> Vec<u8>;
 
-    /// Takes what `save` returned for the snapshot of `time`, on any worker and any number of workers, oldest first.
+    /// Loads a result of `save` from the snapshot of `time`, oldest first. The number of workers may have changed since.
     ///
     /// # Errors
-    /// Bytes that `save` did not write.
+    /// The bytes are not a result of `save`.
     fn load(&mut self, bytes: &[u8], time: BatchTime) -> Result<(), BoxError>;
 }
 
-/// What a state reports when a snapshot starts.
+/// The report of a state when a snapshot starts.
 #[derive(Clone, Copy, Debug)]
 pub(crate) struct Changes {
     /// The groups that may have changed since the previous snapshot.

@@ -1,6 +1,6 @@
-//! State that goes out and comes in by key group, whatever a verb keeps.
+//! State of verbs, which is saved and restored by key group.
 //!
-//! `keyed` is what a stateful verb offers. `handle` guards its state: each batch goes through it, so that a snapshot is of its batch.
+//! `keyed` is the interface of a stateful verb. `handle` guards its state: every batch goes through it, so that snapshots are exact.
 //! `chunk_list` decides how much of a key group a snapshot saves.
 
 mod chunk_list;
