@@ -12,11 +12,11 @@ use crate::job::plan_file::parse;
 use crate::job::protocol::{Command, Event, Restore, WorkerSnapshot};
 
 /// Decodes a command to the workers, or an event from one.
-pub(crate) fn order(bytes: &[u8]) -> bool {
+pub(crate) fn command(bytes: &[u8]) -> bool {
     postcard::from_bytes::<Command>(bytes).is_ok() | postcard::from_bytes::<Event>(bytes).is_ok()
 }
 
-pub(crate) fn orders() -> Vec<Vec<u8>> {
+pub(crate) fn commands() -> Vec<Vec<u8>> {
     let file = ChunkFile { time: BatchTime::from_millis(9), generation: 1, worker: 2 };
     let chunk = ChunkRef { file, offset: 70, len: 90, checksum: 1 << 60 };
     let states = BTreeMap::from([("count#1".to_owned(), BTreeMap::from([(7, vec![chunk, chunk])]))]);

@@ -348,9 +348,9 @@ mod tests {
 
     type Log = Arc<Mutex<Vec<String>>>;
 
-    fn rows(output: usize, ms: u64, cut: Option<SnapshotScope>) -> Delivery {
+    fn rows(output: usize, ms: u64, snapshot: Option<SnapshotScope>) -> Delivery {
         let plan = Plan { time: BatchTime::from_millis(ms), ranges: Vec::new(), shown: true };
-        Delivery::Rows { output, tick: Arc::new(Tick { plan, snapshot: cut, ..Tick::default() }), bytes: 0 }
+        Delivery::Rows { output, tick: Arc::new(Tick { plan, snapshot, ..Tick::default() }), bytes: 0 }
     }
 
     /// Writes down what is asked of it.
@@ -438,14 +438,14 @@ mod tests {
     }
 
     /// What is said of batches 1 to n, the checkpoint's marked, to an exactly-once output whose first commits fail.
-    fn committed(n: u64, cut: u64, failing_commits: u32, fatal: Option<&'static str>) -> (Vec<String>, Result<()>) {
+    fn committed(n: u64, snapshot: u64, failing_commits: u32, fatal: Option<&'static str>) -> (Vec<String>, Result<()>) {
         let log = Log::default();
         let (tx, rx) = channel();
         let spec = Logged { name: "a", log: log.clone(), failing_commits, fatal, ..Logged::default() }.spec(1);
         let transactional = Some(TransactionalSpec { sink: "a".into(), shards: 1, max_batches: 3 });
         tx.send(Delivery::Built { outputs: vec![OutputSpec { transactional, ..spec }] }).unwrap();
         tx.send(Delivery::Begin(RunId { directory: 1, generation: 7 })).unwrap();
-        (1..=n).for_each(|t| tx.send(rows(0, t, (t == cut).then_some(SnapshotScope::Changed))).unwrap());
+        (1..=n).for_each(|t| tx.send(rows(0, t, (t == snapshot).then_some(SnapshotScope::Changed))).unwrap());
         let said = log.clone();
         // The thread ends when it has nothing more to commit.
         let sender = Mutex::new(Some(tx));

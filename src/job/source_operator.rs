@@ -29,7 +29,7 @@ use crate::engine::tick::Tick;
 use crate::job::protocol::Command;
 use crate::job::protocol::Event;
 
-/// Orders on their way to one operator.
+/// Commands on their way to one operator.
 #[derive(Clone)]
 struct Queue {
     commands: Rc<RefCell<VecDeque<Command>>>,
@@ -51,7 +51,7 @@ impl Queue {
     }
 }
 
-/// The ticks: at close, on every worker, the batch's plan; built before anything else.
+/// The ticks: when a batch closes, every worker sends its plan. Built before everything else.
 pub(crate) fn ticks<'s>(scope: Scope<'s, BatchTime>, interval: Interval) -> (VecStream<'s, Arc<Tick>>, Box<dyn Port>) {
     let mut builder = OperatorBuilder::new("ticks".into(), scope);
     let (out, stream) = builder.new_output::<Vec<Arc<Tick>>>();
@@ -196,7 +196,7 @@ impl<T: Data> Input<T> {
         Ok(())
     }
 
-    /// Does the next step. `true`: there is more to do at once.
+    /// Does the next step. Returns `true` if more can be done immediately.
     fn work(&mut self, emit: &mut dyn FnMut(&Capability<BatchTime>, Rows<T>)) -> Result<bool> {
         let Some(open) = self.open.clone() else { return Ok(false) };
         let (mut records, mut bytes) = (0, 0);
@@ -248,7 +248,7 @@ impl<T: Data> Input<T> {
         let open = self.open.as_mut().expect("a batch is open");
         self.sealed.push_back(open.clone());
         let next = self.interval.after(job.span.end(self.interval.millis()));
-        // Behind the last batch nothing is read: it would be in no plan, and leave with the end of the job.
+        // After the last batch nothing is read, because the records would not be in a plan and would be lost.
         self.ended |= job.last;
         open.downgrade(&next);
         self.bytes = 0;

@@ -1,4 +1,4 @@
-//! A checkpoint directory as a job left it, but for one file.
+//! A checkpoint directory of a job in which one file is replaced.
 
 use std::collections::BTreeMap;
 use std::path::PathBuf;
@@ -10,7 +10,7 @@ use crate::core::error::Result;
 use crate::core::plan::{Plan, Range, Split};
 use crate::core::time::BatchTime;
 
-/// The directory, and the files in it that are as they were.
+/// The directory, and the original bytes of its files.
 struct Place {
     dir: PathBuf,
     right: BTreeMap<String, Vec<u8>>,
@@ -18,8 +18,8 @@ struct Place {
 
 thread_local!(static PLACE: Place = Place::new().expect("a checkpoint directory among temporary files"));
 
-/// What a start of the job, and `tidemill checkpoint verify`, make of a directory whose newest file in `folder` is these bytes; and
-/// then of one that holds them behind right checksums. True if one of both is as good as the right one.
+/// Replaces the newest file in `folder` by these bytes, and then by a file with these bytes and valid checksums. Recovers and verifies
+/// the directory each time. Returns `true` if one of the two files is accepted.
 pub(super) fn with(folder: &str, bytes: &[u8]) -> bool {
     PLACE.with(|place| {
         let name = place.name(folder);
@@ -28,7 +28,7 @@ pub(super) fn with(folder: &str, bytes: &[u8]) -> bool {
     })
 }
 
-/// The right file, and what is in it.
+/// The original file, and its payload.
 pub(super) fn seeds(folder: &str) -> Vec<Vec<u8>> {
     PLACE.with(|place| {
         let name = place.name(folder);
@@ -41,7 +41,7 @@ fn at(s: u64) -> BatchTime {
     BatchTime::from_millis(1_000 * s)
 }
 
-/// Five seconds of two partitions, a file and a socket; a checkpoint after the third.
+/// Runs five seconds of two partitions, a file and a socket, with a checkpoint after the third second.
 fn job(dir: &std::path::Path) -> Result<()> {
     let kafka = |partition| Split::Kafka { topic: "words".into(), partition };
     let position =
@@ -108,7 +108,7 @@ impl Place {
         Ok(place)
     }
 
-    /// The file of a folder, of which there is one; or that of this name.
+    /// The name of the only file in a folder, or of the file with this name.
     fn name(&self, folder: &str) -> String {
         let of = |name: &&String| *name == folder || name.starts_with(&format!("{folder}/"));
         self.right.keys().find(of).expect("a file of each kind").clone()
@@ -122,7 +122,7 @@ impl Place {
         good.is_some()
     }
 
-    /// How many chunks and plans there are; nothing if anything is wrong.
+    /// The numbers of chunks and plans; `None` if the directory is not accepted.
     fn look(&self) -> Option<(u64, u64)> {
         let recovers = checkpoint::fuzz::recovers(&self.dir);
         let directory = Directory::open(&self.dir).ok()?;

@@ -34,7 +34,7 @@ pub const TARGETS: &[Target] = &[
     Target { name: "pieces", run: |b| directory::with("pieces", b), seeds: || directory::seeds("pieces") },
     Target { name: "manifest", run: |b| directory::with("manifests", b), seeds: || directory::seeds("manifests") },
     Target { name: "state", run: state, seeds: states },
-    Target { name: "order", run: batch::order, seeds: batch::orders },
+    Target { name: "order", run: batch::command, seeds: batch::commands },
     Target { name: "plans", run: batch::plans, seeds: batch::given },
 ];
 
