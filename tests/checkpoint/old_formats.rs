@@ -1,4 +1,4 @@
-//! A checkpoint directory with every kind of window in it, as the first version of their pieces was written: it loads for ever.
+//! A checkpoint directory with every kind of window in it, in the first version of their chunks: it loads forever.
 //! `tests/data/windows-v1`: one file a worker and checkpoint, each window whole in it, cut in the middle of a pane.
 
 use std::path::{Path, PathBuf};

@@ -1,4 +1,4 @@
-//! What a directory brings back when nothing is broken, and who may have it.
+//! Recovery from an intact directory, and the right to write it.
 
 use super::*;
 
@@ -41,7 +41,7 @@ fn segments_follow_one_another_over_generations() {
     assert_eq!(Job::start(&dir).unwrap().now, 20);
 }
 
-/// What an error says.
+/// The text of an error.
 fn said<T>(result: Result<T>) -> String {
     result.err().expect("an error").to_string()
 }
@@ -62,7 +62,7 @@ fn a20_two_runs_on_one_directory_are_refused_until_the_first_is_gone() {
     says(&e, &["in use", &me, "(generation 1)", &dir.display().to_string()]);
     assert!(matches!(open(&dir), Err(Error::CheckpointInUse { .. })));
     says(&said(Directory::open(&dir).unwrap().prune(1)), &["in use", &me]);
-    // The plan log alone is a right to write as well.
+    // The plan log alone also holds the right to write.
     let Job { checkpoints, plans, .. } = job;
     drop(checkpoints);
     assert!(open(&dir).is_err());
@@ -102,7 +102,7 @@ fn b9_a_newer_format_is_refused_whichever_file_has_it() {
         let check = xxhash_rust::xxh3::xxh3_64(&newer[..32]).to_be_bytes();
         newer[32..40].copy_from_slice(&check);
         std::fs::write(dir.path(&file), newer).unwrap();
-        // An older checkpoint would do, but what a newer program has done since is not gone round.
+        // An older checkpoint is usable, but files of a newer program are not ignored.
         if !file.contains(&at(1).millis().to_string()) {
             says(&said(open(&dir)), &[&file, "format 2", "format 1", "newer"]);
         }
@@ -167,7 +167,7 @@ fn plans_must_follow_one_another() {
     ] {
         says(&said(job.plans.append(&wrong)), &["plans/g00000001-000001", words]);
     }
-    // A run stands for all its times; a new split may begin anywhere.
+    // A record covers all its overdue times. A new split may begin at any offset.
     let mut run = plan(1);
     run.run = 3;
     let split = Split::Received { from: "here".into() };
@@ -176,7 +176,7 @@ fn plans_must_follow_one_another() {
     assert_eq!((job.plans.end(), run.end(1_000)), (at(4), at(4)));
     says(&said(job.plans.append(&plan(4))), &["does not come after 4000 ms"]);
     drop(job);
-    // What was received before a crash is gone: the next run counts on its own.
+    // Records received before a crash are lost. The next run starts its own numbering.
     let (checkpoints, recovered) = open(&dir).unwrap();
     assert_eq!((recovered.replay, recovered.planned), (vec![run], at(4)));
     let mut again = plan(2);
@@ -200,7 +200,7 @@ fn a_checkpoint_that_is_published_says_how_large_its_files_are() {
     assert_eq!((files.len(), first), (2, bytes(&files)));
     job.step();
     let second = job.checkpoint().unwrap();
-    // The chunk that did not change lies in the second file of the first one: all of that counts, and the first file does not.
+    // The unchanged chunk is in the second file of the first checkpoint. All of that file counts, and the first file does not.
     let gone = files.remove(0);
     let files: Vec<_> = dir.files("pieces").into_iter().filter(|f| *f != gone).collect();
     assert_eq!((files.len(), second), (3, bytes(&files)));
@@ -221,7 +221,7 @@ fn a_checkpoint_names_only_what_is_there() {
     let mut gone = Manifest { time: at(2), ..good };
     gone.operators[0].groups.get_mut(&0).unwrap()[0].file.worker = 7;
     says(&said(job.checkpoints.publish(gone)), &["not written", "w0007 is missing"]);
-    // Somebody took the directory where there is no lock to see it by.
+    // Another run took the directory, in a store without locks.
     std::fs::copy(dir.path("leases/00000001"), dir.path("leases/00000002")).unwrap();
     job.step();
     says(&said(job.checkpoint()), &["leases/00000002", "newer run"]);
@@ -255,14 +255,14 @@ fn b15_pieces_are_told_apart() {
     says(&said(chunks.read("a", 5, &ChunkRef { offset: u64::MAX, ..*first })), &["w0003"]);
     let by_group = collect([index.clone(), index.clone()]);
     assert_eq!(by_group["a"][&5].len(), 4);
-    // Nothing is left of a file that nobody finished, or in which nothing is.
+    // An unfinished file, or one without chunks, leaves nothing.
     drop(chunks.write(at(2), 0).unwrap());
     assert!(chunks.write(at(2), 1).unwrap().finish().unwrap().is_empty());
     assert_eq!(dir.files("pieces").len(), 1);
 }
 
-/// Each process proves that it sees the directory of process 0: not another one, nothing, an older copy, nor a copy in which another
-/// run has taken the same generation.
+/// Each process proves that it sees the directory of process 0. Refused: another directory, a missing one, an older copy, and a copy
+/// in which another run has taken the same generation.
 #[test]
 fn processes_that_do_not_share_the_directory_are_refused() {
     let (dir, copy) = (Place::new("shared"), Place::new("copied"));

@@ -1,4 +1,4 @@
-//! Cleaning takes what is needed no more, and nothing else.
+//! Cleaning deletes the files that no recovery needs, and no others.
 
 use proptest::prelude::*;
 
@@ -21,7 +21,7 @@ fn old_checkpoints_pieces_plans_and_leases_go() {
         assert_eq!(dir.files("leases"), [format!("leases/{generation:08}")]);
     }
     assert_eq!(dir.files("manifests"), ["manifests/000000000011000-g00000003", "manifests/000000000012000-g00000003"]);
-    // Two workers, two checkpoints, and the first file of all, in which the chunk is that never changed.
+    // Two workers, two checkpoints, and the first file, because of its unchanged chunk.
     assert_eq!(dir.files("pieces").len(), 5);
     assert_eq!(dir.files("pieces")[0], "pieces/000000000001000-g00000001-w0001");
     assert!(dir.files("plans").len() <= 4, "{:?}", dir.files("plans"));
@@ -39,7 +39,7 @@ fn plans_stay_as_long_as_they_are_to() {
         job.checkpoint().unwrap();
     }
     job.checkpoints.clean().unwrap();
-    // One record a segment, and the empty one that was begun last: seconds 4 to 10.
+    // One record for each segment of seconds 4 to 10, and the empty last segment.
     assert_eq!(dir.files("plans").len(), 8);
     drop(job);
     let pruned = Directory::open(&dir).unwrap().prune(1).unwrap();
@@ -60,7 +60,7 @@ fn what_dead_generations_left_goes_and_what_is_being_written_stays() {
     drop(job);
     let mut job = Job::start(&dir).unwrap();
     job.step();
-    // A process that does not know yet that its generation is over.
+    // A process that has not noticed that its generation is over.
     let zombie = dead.write(at(3), 8).unwrap();
     let writing = job.checkpoints.chunks().unwrap().write(at(3), 9).unwrap();
     let removed = job.checkpoints.clean().unwrap().removed;
@@ -89,7 +89,7 @@ enum Act {
     Orphan,
     Clean,
     Restart,
-    /// The newest manifest goes wrong, then a restart.
+    /// Damages the newest manifest, then restarts.
     Spoil,
 }
 
@@ -106,7 +106,7 @@ fn act() -> impl Strategy<Value = Act> {
 
 proptest! {
     #![proptest_config(ProptestConfig::with_cases(30))]
-    /// Whatever happens in whatever order: the job comes back where it was, and again from the checkpoint before.
+    /// After any sequence of events, the job recovers its state, and does so again from the previous checkpoint.
     #[test]
     fn cleaning_never_takes_what_recovery_needs(acts in prop::collection::vec(act(), 1..25), keep in 1usize..4) {
         let dir = Place::new("never");
@@ -138,7 +138,7 @@ proptest! {
                     job = start();
                     prop_assert_eq!(job.now, now);
                 }
-                // One that is kept beside another one, so that the other one is there.
+                // Damage a checkpoint only if another one is kept.
                 Act::Spoil if keep > 1 && spoiled == 0 && last > 0 => {
                     let now = job.now;
                     drop(job);
@@ -147,7 +147,7 @@ proptest! {
                     spoiled = 1;
                     job = start();
                     prop_assert_eq!(job.now, now);
-                    // What the older one lacks can be made good at once.
+                    // The next checkpoint replaces the damaged one.
                     if job.now > 0 {
                         job.checkpoint().unwrap();
                         (last, spoiled) = (job.now, 0);

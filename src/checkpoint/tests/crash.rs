@@ -1,10 +1,10 @@
-//! A process that dies at each crash point, at each pass: what it was told is durable is there, and the directory opens.
+//! A process dies at each crash point, at each pass. Everything that was reported as durable exists, and the directory opens.
 
 use std::process::{Command, Stdio};
 
 use super::*;
 
-/// Where this crate's checkpoints may die.
+/// The crash points of checkpoints.
 const POINTS: [&str; 15] = [
     "lease.after",
     "genesis.before",
@@ -25,7 +25,7 @@ const POINTS: [&str; 15] = [
 
 const SECONDS: u64 = 5;
 
-/// A run of the job to second `SECONDS`, with what is durable said on stdout.
+/// Runs the job to second `SECONDS`, and prints to stdout what is durable.
 fn run(dir: &Path) {
     let mut job = Job::start(dir).unwrap();
     job.plans = job.plans.with_segments_of(200);
@@ -40,7 +40,7 @@ fn run(dir: &Path) {
     }
 }
 
-/// The process that dies: this test again, with a directory; without one it runs to its end.
+/// The process that dies is this test with a directory. Without a directory it does nothing.
 #[test]
 fn the_job_that_is_killed() {
     match std::env::var_os("TIDEMILL_TEST_CRASH_DIR") {
@@ -49,12 +49,12 @@ fn the_job_that_is_killed() {
     }
 }
 
-/// The last number that was said to be `what`.
+/// The last number that was printed with `what`.
 fn last(said: &str, what: &str) -> u64 {
     said.lines().rev().find_map(|l| l.rsplit_once(what)?.1.trim().parse().ok()).unwrap_or(0)
 }
 
-/// Runs the job until it dies at the point, or is through: then false.
+/// Runs the job until it dies at the point. Returns `false` if it reaches its end.
 fn dies(dir: &Path, point: &str, n: u64) -> (bool, String) {
     let child = Command::new(std::env::current_exe().unwrap())
         .args(["--exact", "checkpoint::tests::crash::the_job_that_is_killed", "--nocapture", "--test-threads=1"])
@@ -83,7 +83,7 @@ fn after_a_crash_at(point: &str) {
         let checkpoint = recovered.checkpoint.as_ref().map_or(0, |m| m.time.millis() / 1_000);
         assert!(now >= last(&said, "planned "), "{point}:{n}: {now}, and {said}");
         assert!(checkpoint >= last(&said, "checkpoint "), "{point}:{n}: {checkpoint}, and {said}");
-        // A killed process tears nothing and damages nothing.
+        // A killed process leaves no incomplete append and no damage.
         assert_eq!(recovered.warnings, [""; 0], "{point}:{n}");
         drop(checkpoints);
         run(&dir);
@@ -119,7 +119,7 @@ fn a12_a_crash_while_cleaning() {
     POINTS[13..].iter().for_each(|p| after_a_crash_at(p));
 }
 
-/// Two processes, not only two handles: the lock is the system's, and ends with the process.
+/// Two processes, not two handles: the lock belongs to the system, and ends with its process.
 #[test]
 fn a20_another_process_is_refused_until_it_dies() {
     let dir = Place::new("processes");

@@ -1,4 +1,4 @@
-//! Every byte of every file, flipped and cut: what is damaged is named, and never half loaded.
+//! Flips every byte of every file, and truncates files. An error names the damaged file, and no state is loaded in part.
 
 use proptest::prelude::*;
 
@@ -6,7 +6,7 @@ use super::super::recover::recover;
 use super::super::store::read_only;
 use super::*;
 
-/// Two generations, three checkpoints, plans after the last.
+/// A directory with two generations, three checkpoints, and plans after the last one.
 fn grown(name: &str) -> Place {
     let dir = Place::new(name);
     for _ in 0..2 {
@@ -22,7 +22,7 @@ fn grown(name: &str) -> Place {
     dir
 }
 
-/// Recovery, without the writing that a start does: how far it comes and what it says.
+/// Recovers without the writes of a start. Returns the last second and the warnings.
 fn recovered(dir: &Path) -> Result<(u64, Vec<String>)> {
     let store = read_only(dir)?;
     let genesis = Genesis::read(&*store)?.expect("a genesis");
@@ -42,7 +42,7 @@ fn recovered(dir: &Path) -> Result<(u64, Vec<String>)> {
     Ok((now, found.warnings))
 }
 
-/// What `verify` finds fault with.
+/// The faults that `verify` reports.
 fn faults(dir: &Path) -> Vec<String> {
     match Directory::open(dir) {
         Ok(d) => d.verify().unwrap().bad.iter().map(ToString::to_string).collect(),
@@ -70,7 +70,7 @@ fn b5_a_flip_of_any_byte_is_named() {
                         warnings.is_empty() || warnings.iter().any(|w| w.contains(&file)),
                         "byte {at} of {file}: {warnings:?}"
                     );
-                    // The head and the last record of a file of chunks are no chunks: `verify` alone reads them.
+                    // Only `verify` reads the head and the last record of a chunk file.
                     let unseen = file.starts_with("pieces") && (at < 70 || at + 20 > right.len());
                     assert!(
                         unseen || !newest.contains(&file.as_str()) || !warnings.is_empty(),
@@ -94,7 +94,7 @@ fn b4_a_cut_at_any_byte_is_named_or_was_a_crash() {
             std::fs::write(dir.path(&file), &right[..len]).unwrap();
             let (bad, came) = (faults(&dir), recovered(&dir));
             if file == last {
-                // A record more or less: nobody can know, unless a checkpoint does. The head was durable before any record.
+                // Only a later checkpoint shows that a record is missing. The head was durable before the first record.
                 match came {
                     Ok((now, warnings)) => {
                         assert!((5..=6).contains(&now) && bad.is_empty(), "{len}: {now} {bad:?}");
@@ -129,7 +129,7 @@ fn b6_b7_a_missing_file_is_named_or_not_needed() {
         std::fs::remove_file(dir.path(&file)).unwrap();
         match recovered(&dir) {
             Ok((now, warnings)) => {
-                // The last segment may never have been, for all that anybody knows.
+                // Nothing shows that the last segment ever existed.
                 let last = now == 5 && Some(&file) == plans.last();
                 assert!(now == 6 || last, "{file}: {now}, {warnings:?}");
             }
@@ -140,7 +140,7 @@ fn b6_b7_a_missing_file_is_named_or_not_needed() {
         }
         std::fs::write(dir.path(&file), right).unwrap();
     }
-    // All checkpoints gone wrong, and the first plans cleaned away: nothing is begun anew in silence.
+    // All checkpoints are damaged, and the first plans were deleted: a start reports it, and does not begin with empty states.
     let mut job = Job::start(&dir).unwrap();
     for _ in 0..3 {
         job.step();
@@ -179,7 +179,7 @@ fn b7_a_file_of_another_directory_or_place_is_not_taken() {
     assert_eq!(recovered(&dir).unwrap().0, 6);
 }
 
-/// Nothing is made room for because a file says so: these would not fit.
+/// A length in a file does not cause an allocation: these would not fit.
 #[test]
 fn b5_a_file_without_end_is_not_read() {
     let dir = grown("endless");
@@ -195,7 +195,7 @@ fn b5_a_file_without_end_is_not_read() {
         }
         std::fs::write(dir.path(&file), right).unwrap();
     }
-    // Some noughts behind the last plan are what a power cut leaves.
+    // A power failure may leave zeros after the last plan.
     let right = std::fs::read(dir.path(&last)).unwrap();
     std::fs::write(dir.path(&last), [&right[..], &[0; 5_000]].concat()).unwrap();
     assert_eq!(recovered(&dir).unwrap().0, 6);
@@ -210,7 +210,7 @@ fn a_torn_tail_is_said_once() {
     let (checkpoints, first) = open(&dir).unwrap();
     assert_eq!((check(&checkpoints, &first), first.warnings.len()), (5, 1));
     assert!(first.warnings[0].contains(&last) && first.warnings[0].contains("a crash interrupted"), "{:?}", first.warnings);
-    // Until a generation has written on, it is still there to be said.
+    // The warning repeats until a later generation has written a segment.
     checkpoints.plan_log().unwrap().append(&plan(6)).unwrap();
     drop(checkpoints);
     let (checkpoints, second) = open(&dir).unwrap();
@@ -223,7 +223,7 @@ fn any_damage() -> impl Strategy<Value = Vec<(prop::sample::Index, prop::sample:
 
 proptest! {
     #![proptest_config(ProptestConfig::with_cases(300))]
-    /// Several files at once, bytes and cuts: an error, or a state that there was; never another one, never a panic.
+    /// Damages several files at once. The result is an error or an earlier state, never another state or a panic.
     #[test]
     fn b5_any_damage_gives_an_error_or_a_state_that_was(damage in any_damage()) {
         thread_local!(static GROWN: Place = grown("any"));

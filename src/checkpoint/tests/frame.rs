@@ -1,4 +1,4 @@
-//! Frames and records: what was written is what is read, and nothing else is.
+//! Frames and records: only the written bytes are read back.
 
 use proptest::collection::vec;
 use proptest::prelude::*;
@@ -14,7 +14,7 @@ fn log(payloads: &[Vec<u8>], from: u64) -> Vec<u8> {
     bytes
 }
 
-/// The records of a log, and how it ends: torn or not.
+/// The records of a log, and whether its last append is incomplete.
 fn records(bytes: &[u8], from: u64) -> Result<(Vec<Vec<u8>>, bool), String> {
     let (mut at, mut all) = (0, Vec::new());
     loop {
@@ -36,7 +36,7 @@ proptest! {
         prop_assert_eq!(records(&log(&payloads, from), from), Ok((payloads, false)));
     }
 
-    /// A crash of the process leaves a beginning of what it wrote, a power cut noughts where a sector should be.
+    /// A crash of the process leaves the beginning of an append. A power failure leaves zeros in the place of a sector.
     #[test]
     fn torn_at_any_byte_is_cut_and_no_more(payloads in vec(vec(1u8.., 1..600), 1..4), from in 0..2_000u64, sectors in any::<u8>()) {
         let whole = log(&payloads, from);
@@ -70,7 +70,7 @@ proptest! {
         prop_assert!(records(&bytes, 77).is_err(), "bit {bit} of {}", bytes.len() * 8);
     }
 
-    /// A sector of noughts with whole records behind it was written once: not what a crash leaves.
+    /// No crash leaves a sector of zeros with complete records after it.
     #[test]
     fn a_hole_is_no_torn_tail(before in vec(1u8.., 1..900), hole in vec(1u8.., 600..1_200), after in vec(1u8.., 1..900)) {
         let payloads = [before, hole, after];
@@ -92,7 +92,7 @@ proptest! {
         prop_assert_eq!(unframe_all::<String>(Kind::Manifest, "x", &framed).is_ok(), bytes.is_empty());
     }
 
-    /// Right checksums prove who wrote, not that it was right: what does not decode is an error as well.
+    /// Bytes with valid checksums that cannot be decoded are an error too.
     #[test]
     fn a_payload_of_anything_decodes_or_is_an_error(bytes in vec(any::<u8>(), 0..400)) {
         let _ = decode::<super::super::Manifest>(&bytes);

@@ -1,9 +1,9 @@
-//! A directory as format 1 wrote it, kept for ever: tests/data/checkpoint-v1. Whatever changes, it opens, and means the same.
+//! A directory in format 1, kept forever in tests/data/checkpoint-v1. Every version opens it, with the same content.
 
 use super::super::frame::{Kind, frame, unframe};
 use super::*;
 
-/// Every kind of split, runs, both fills, several sinks and operators, two generations.
+/// A directory with every kind of split, overdue runs, both values of `fill`, several sinks and operators, and two generations.
 fn made(dir: &Path) {
     let file = |size| Split::File { path: "/data/in.txt".into(), size, modified_ms: -5 };
     let range = |source, split_id, split, from, until| Range { source, split_id, split, from, until };
@@ -70,7 +70,7 @@ fn golden() -> Place {
     copy
 }
 
-/// All that is in a directory, but for what differs from one making to the next.
+/// The content of a directory, without the parts that differ between two creations.
 fn contents(dir: &Path) -> (Genesis, Manifest, Vec<PlanRecord>, Vec<Vec<u8>>) {
     let found = Directory::open(dir).unwrap();
     let verified = found.verify().unwrap();
@@ -85,7 +85,7 @@ fn contents(dir: &Path) -> (Genesis, Manifest, Vec<PlanRecord>, Vec<Vec<u8>>) {
     for state in &mut manifest.operators {
         for (group, list) in &mut state.groups {
             bytes.extend(list.iter().map(|p| chunks.read(&state.id.name, *group, p).unwrap()));
-            // The directory's id is of some bytes or other, in front of the chunks.
+            // The encoded directory id varies in length, and is before the chunks.
             list.iter_mut().for_each(|p| (p.offset, p.checksum) = (0, 0));
         }
     }
@@ -101,7 +101,7 @@ fn b9_format_1_opens_for_ever() {
     assert_eq!(contents(&golden), contents(&today));
 }
 
-/// What is read is written as it was: so a program of the first version reads what this one writes.
+/// Read values are encoded to the same bytes. So a program of the first version can read files of this one.
 #[test]
 fn format_1_is_what_is_written() {
     let dir = golden();

@@ -1,4 +1,4 @@
-//! Checkpoint directories made, broken and brought back: what each test needs of them.
+//! Helpers for tests of checkpoint directories: a job that writes one, and checks of its recovery.
 
 mod basics;
 mod cleaning;
@@ -13,7 +13,7 @@ use std::time::Duration;
 use super::*;
 use crate::core::plan::{Plan, Range, Split};
 
-/// A directory of a test, gone with it.
+/// The directory of a test, deleted at its end.
 pub(super) struct Place(PathBuf);
 
 impl Place {
@@ -74,7 +74,7 @@ pub(super) fn kafka(partition: i32) -> Split {
     Split::Kafka { topic: "words".into(), partition }
 }
 
-/// The plan of second `s`: ten records from each of two partitions, as it is at every second from 1 on.
+/// The plan of second `s`, from 1: ten records from each of two partitions.
 pub(super) fn plan(s: u64) -> PlanRecord {
     let range =
         |p: i32| Range { source: 0, split_id: p as u32, split: kafka(p), from: 10 * (s as i64 - 1), until: 10 * s as i64 };
@@ -93,12 +93,12 @@ pub(super) fn operator() -> StateId {
     StateId { name: "sum#1".into(), fingerprint: "(String, i64)".into() }
 }
 
-/// What the state of a key group is at second `s`: every plan until then is in it, but one stays as it is.
+/// The state of a key group after second `s`. It depends on `s`, except for the group `STILL`.
 pub(super) fn state(group: u32, s: u64) -> Vec<u8> {
     if group == STILL { b"as ever".to_vec() } else { format!("group {group} after {s} seconds").into_bytes() }
 }
 
-/// A job that keeps one number: enough of an engine to see what a directory brings back.
+/// A job whose only state is a number: enough to check a recovery.
 pub(super) struct Job {
     pub checkpoints: Checkpoints,
     pub plans: PlanLog,
@@ -111,7 +111,7 @@ pub(super) struct Job {
 const STILL: u32 = 9;
 
 impl Job {
-    /// Opens the directory, begins it if it is new, and runs again what was planned.
+    /// Opens the directory, initializes it if it is new, and replays its plans.
     pub fn start(dir: &Path) -> Result<Job> {
         Job::start_with(dir, settings())
     }
@@ -133,8 +133,8 @@ impl Job {
         self.plans.append(&plan(self.now)).unwrap()
     }
 
-    /// A checkpoint of now: two workers, three key groups, of which the last does not change and is not written again.
-    /// Returns the bytes of the files that it names.
+    /// Writes a checkpoint of two workers and three key groups. The last group never changes, and is written once. Returns the size
+    /// of the chunk files in bytes.
     pub fn checkpoint(&mut self) -> Result<u64> {
         let chunks = self.checkpoints.chunks()?;
         let mut files = Vec::new();
@@ -167,7 +167,7 @@ impl Job {
     }
 }
 
-/// Whether what came back is a state that a run without crashes has had: returns its second.
+/// Checks that a run without crashes had the recovered state, and returns its second.
 pub(super) fn check(checkpoints: &Checkpoints, recovered: &Recovered) -> u64 {
     let mut now = 0;
     if let Some(manifest) = &recovered.checkpoint {
