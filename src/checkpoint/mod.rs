@@ -311,4 +311,4 @@ fn few(names: &[String]) -> String {
 }
 
 #[cfg(test)]
-mod tests;
+pub(crate) mod tests;

@@ -3,3 +3,6 @@
 pub(crate) mod history;
 pub(crate) mod request;
 pub(crate) mod verify;
+
+#[cfg(test)]
+mod tests;

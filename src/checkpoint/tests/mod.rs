@@ -14,7 +14,7 @@ use super::*;
 use crate::core::plan::{Plan, Range, Split};
 
 /// The directory of a test, deleted at its end.
-pub(super) struct Place(PathBuf);
+pub(crate) struct Place(PathBuf);
 
 impl Place {
     pub fn new(name: &str) -> Self {
@@ -58,48 +58,48 @@ impl Drop for Place {
     }
 }
 
-pub(super) fn settings() -> Settings {
+pub(crate) fn settings() -> Settings {
     Settings { keep_plans: Duration::ZERO, ..Settings::new("job", Duration::from_secs(1)) }
 }
 
-pub(super) fn open(dir: &Path) -> Result<(Checkpoints, Recovered)> {
+pub(crate) fn open(dir: &Path) -> Result<(Checkpoints, Recovered)> {
     Checkpoints::open(dir, settings())
 }
 
-pub(super) fn at(s: u64) -> BatchTime {
+pub(crate) fn at(s: u64) -> BatchTime {
     BatchTime::from_millis(s * 1_000)
 }
 
-pub(super) fn kafka(partition: i32) -> Split {
+pub(crate) fn kafka(partition: i32) -> Split {
     Split::Kafka { topic: "words".into(), partition }
 }
 
 /// The plan of second `s`, from 1: ten records from each of two partitions.
-pub(super) fn plan(s: u64) -> PlanRecord {
+pub(crate) fn plan(s: u64) -> PlanRecord {
     let range =
         |p: i32| Range { source: 0, split_id: p as u32, split: kafka(p), from: 10 * (s as i64 - 1), until: 10 * s as i64 };
     PlanRecord { plan: Plan { time: at(s), ranges: vec![range(0), range(1)], shown: true }, run: 0, fill: true }
 }
 
-pub(super) fn positions(s: u64) -> Vec<Position> {
+pub(crate) fn positions(s: u64) -> Vec<Position> {
     (0..2).map(|p| Position { source: 0, split_id: p as u32, split: kafka(p), next: 10 * s as i64 }).collect()
 }
 
-pub(super) fn origin() -> Origin {
+pub(crate) fn origin() -> Origin {
     Origin { shards: [("print#1".to_owned(), 8)].into(), operators: vec![operator()], starts: positions(0) }
 }
 
-pub(super) fn operator() -> StateId {
+pub(crate) fn operator() -> StateId {
     StateId { name: "sum#1".into(), fingerprint: "(String, i64)".into() }
 }
 
 /// The state of a key group after second `s`. It depends on `s`, except for the group `STILL`.
-pub(super) fn state(group: u32, s: u64) -> Vec<u8> {
+pub(crate) fn state(group: u32, s: u64) -> Vec<u8> {
     if group == STILL { b"as ever".to_vec() } else { format!("group {group} after {s} seconds").into_bytes() }
 }
 
 /// A job whose only state is a number: enough to check a recovery.
-pub(super) struct Job {
+pub(crate) struct Job {
     pub checkpoints: Checkpoints,
     pub plans: PlanLog,
     pub now: u64,
@@ -168,7 +168,7 @@ impl Job {
 }
 
 /// Checks that a run without crashes had the recovered state, and returns its second.
-pub(super) fn check(checkpoints: &Checkpoints, recovered: &Recovered) -> u64 {
+pub(crate) fn check(checkpoints: &Checkpoints, recovered: &Recovered) -> u64 {
     let mut now = 0;
     if let Some(manifest) = &recovered.checkpoint {
         now = manifest.time.millis() / 1_000;

@@ -1,6 +1,13 @@
 //! Which batches can be replayed, and the errors of those that cannot.
 
-use super::*;
+use std::path::Path;
+use std::time::Duration;
+
+use super::history::History;
+use crate::checkpoint::tests::{Job, Place, at, open, plan, positions, settings};
+use crate::checkpoint::{Directory, Origin, Settings};
+use crate::core::plan::{Range, Split};
+use crate::core::time::BatchTime;
 
 /// Ten seconds of batches with a checkpoint for each. Keeps `keep` checkpoints, and the plans of the last six seconds.
 fn ten(dir: &Path, keep: usize) -> Directory {
