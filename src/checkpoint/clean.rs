@@ -24,7 +24,7 @@ pub struct Cleaned {
 
 /// Which checkpoints and plans to keep.
 #[derive(Clone, Copy, Debug)]
-pub(super) struct Keep {
+pub(super) struct Retention {
     pub directory: DirectoryId,
     /// Number of complete checkpoints to keep; at least 1.
     pub checkpoints: usize,
@@ -36,7 +36,7 @@ pub(super) struct Keep {
 
 /// Deletes old manifests, then the chunk files that no manifest names, then old plans and leases. So after a crash a checkpoint
 /// is complete, or has no manifest.
-pub(super) fn clean(store: &dyn Store, keep: &Keep) -> Result<Cleaned> {
+pub(super) fn clean(store: &dyn Store, keep: &Retention) -> Result<Cleaned> {
     crate::core::fault::point(crate::core::fault::FaultPoint::CleanBefore);
     let mut cleaned = Cleaned::default();
     let (kept, old) = split_manifests(store, keep)?;
@@ -63,7 +63,7 @@ fn delete(store: &dyn Store, names: Vec<String>, cleaned: &mut Cleaned) -> Resul
 
 /// The checkpoints to keep, newest first, and the manifests to delete, oldest first. An unusable manifest does not count. It
 /// stays until it is older than the kept ones, so that a person can examine it.
-fn split_manifests(store: &dyn Store, keep: &Keep) -> Result<(Vec<Manifest>, Vec<ManifestFile>)> {
+fn split_manifests(store: &dyn Store, keep: &Retention) -> Result<(Vec<Manifest>, Vec<ManifestFile>)> {
     let sizes = sizes(store)?;
     let mut kept: Vec<Manifest> = Vec::new();
     let mut old = Vec::new();
@@ -84,7 +84,7 @@ fn split_manifests(store: &dyn Store, keep: &Keep) -> Result<(Vec<Manifest>, Vec
 }
 
 /// Chunk files that no kept checkpoint names and no worker is writing, and drafts of dead generations.
-fn unused_chunks(store: &dyn Store, keep: &Keep, kept: &[Manifest]) -> Result<Vec<String>> {
+fn unused_chunks(store: &dyn Store, keep: &Retention, kept: &[Manifest]) -> Result<Vec<String>> {
     // Without a usable checkpoint, a person may still need any of the files.
     let Some(newest) = kept.first() else { return Ok(Vec::new()) };
     let named: BTreeSet<ChunkFile> = kept.iter().flat_map(Manifest::files).collect();
@@ -104,7 +104,7 @@ fn unfinished<T>(name: &str, parse: impl Fn(&str) -> Option<T>) -> Option<T> {
 
 /// Segments whose plans are all older than the oldest kept checkpoint and than `plans_ms`. Oldest first, so that a crash leaves
 /// the newer part. None, until there are as many checkpoints as `keep` asks for: recovery may need the first plan.
-fn old_plans(store: &dyn Store, keep: &Keep, kept: &[Manifest]) -> Result<Vec<String>> {
+fn old_plans(store: &dyn Store, keep: &Retention, kept: &[Manifest]) -> Result<Vec<String>> {
     let Some(oldest) = kept.get(keep.checkpoints.max(1) - 1) else { return Ok(Vec::new()) };
     let last = kept[0].time.millis();
     let floor = oldest.time.min(BatchTime::from_millis(last.saturating_sub(keep.plans_ms)));

@@ -4,7 +4,7 @@ use std::path::Path;
 use std::sync::Arc;
 
 use super::chunks::{ChunkFile, Chunks};
-use super::clean::{self, Cleaned, Keep};
+use super::clean::{self, Cleaned, Retention};
 use super::genesis::{self, Genesis};
 use super::lease;
 use super::loss::LossRecord;
@@ -176,7 +176,7 @@ impl Directory {
             // Without locks, the newest generation may be writing.
             _ => lease::newest_generation(&*self.store)?,
         };
-        let keep = Keep { directory: self.genesis.id, checkpoints: keep, plans_ms: 0, generation };
+        let keep = Retention { directory: self.genesis.id, checkpoints: keep, plans_ms: 0, generation };
         clean::clean(&*self.store, &keep)
     }
 }

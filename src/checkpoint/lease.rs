@@ -44,7 +44,7 @@ pub(crate) fn generation_of(file: &str) -> Option<u64> {
 }
 
 /// A lease that this process holds, until the value is dropped.
-pub(crate) struct Held {
+pub(crate) struct HeldLease {
     pub lease: Lease,
     _lock: Lock,
 }
@@ -85,9 +85,9 @@ pub(crate) fn read(file: &str, bytes: &[u8]) -> Result<Lease> {
     unframe_all(Kind::Lease, file, bytes)
 }
 
-impl Held {
+impl HeldLease {
     /// Takes the next generation: higher than every lease and than `seen`.
-    pub fn take(store: &dyn Store, lock: Lock, seen: u64, now_ms: u64) -> Result<Held> {
+    pub fn take(store: &dyn Store, lock: Lock, seen: u64, now_ms: u64) -> Result<HeldLease> {
         let generation = newest_generation(store)?.max(seen) + 1;
         let lease = Lease { generation, pid: std::process::id(), host: own_host(), since_ms: now_ms };
         // In a store without locks, creating this file is the lock.
@@ -95,7 +95,7 @@ impl Held {
             return Err(Error::CheckpointInUse { dir: store.place(), holder: newest(store)?.map(|l| l.to_string()) });
         }
         crate::core::fault::point(crate::core::fault::FaultPoint::LeaseAfter);
-        Ok(Held { lease, _lock: lock })
+        Ok(HeldLease { lease, _lock: lock })
     }
 
     /// Checks that this is still the newest generation.

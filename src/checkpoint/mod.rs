@@ -36,9 +36,9 @@ pub(crate) use loss::without;
 pub use manifest::{Manifest, ManifestFile, OperatorState};
 pub use plan_log::{PlanLog, PlanRecord};
 
-use self::clean::Keep;
-use self::lease::Held;
-use self::plan_log::{Course, Previous};
+use self::clean::Retention;
+use self::lease::HeldLease;
+use self::plan_log::{PlanCursor, Previous};
 use self::store::Store;
 pub(crate) use self::store::url;
 use crate::core::clock::wall_ms;
@@ -121,7 +121,7 @@ pub struct Recovered {
 /// ```
 pub struct Checkpoints {
     store: Arc<dyn Store>,
-    held: Arc<Held>,
+    held: Arc<HeldLease>,
     settings: Settings,
     /// Also prevents `publish` and `clean` from running at the same time.
     state: Mutex<State>,
@@ -131,7 +131,7 @@ pub struct Checkpoints {
 struct State {
     directory: Option<DirectoryId>,
     /// The start of this generation's plan log. `plan_log` takes it.
-    begin: Option<(Option<Previous>, Course)>,
+    begin: Option<(Option<Previous>, PlanCursor)>,
     newest: BatchTime,
 }
 
@@ -150,7 +150,7 @@ impl Checkpoints {
             Some(genesis) => genesis.check(&store.place(), &settings.job, settings.interval)?,
             None => not_headless(&*store)?,
         }
-        let held = Arc::new(Held::take(&*store, lock, in_use, wall_ms())?);
+        let held = Arc::new(HeldLease::take(&*store, lock, in_use, wall_ms())?);
         plan_log::close_older(&*store, held.lease.generation)?;
         store.delete(&clean::leftovers(&*store)?)?;
         let mut recovered = Recovered { generation: held.lease.generation, ..Recovered::default() };
@@ -161,9 +161,9 @@ impl Checkpoints {
                 recovered.checkpoint = found.manifest;
                 recovered.replay = found.replay;
                 recovered.losses = found.losses;
-                recovered.planned = found.course.end;
+                recovered.planned = found.cursor.end;
                 recovered.warnings = found.warnings;
-                Some((found.tail, found.course))
+                Some((found.tail, found.cursor))
             }
             None => None,
         };
@@ -204,7 +204,7 @@ impl Checkpoints {
         crate::core::fault::point(crate::core::fault::FaultPoint::GenesisAfter);
         let mut state = self.state();
         state.directory = Some(id);
-        state.begin = Some((None, Course::new(interval_ms, BatchTime::default(), &genesis.origin.starts)));
+        state.begin = Some((None, PlanCursor::new(interval_ms, BatchTime::default(), &genesis.origin.starts)));
         Ok(genesis)
     }
 
@@ -215,8 +215,8 @@ impl Checkpoints {
     pub fn plan_log(&self) -> Result<PlanLog> {
         let directory = self.directory()?;
         let begin = self.state().begin.take();
-        let (tail, course) = begin.ok_or_else(|| Error::checkpoint(self.store.place(), "its plan log is already open"))?;
-        PlanLog::begin(self.store.clone(), self.held.clone(), directory, tail, course)
+        let (tail, cursor) = begin.ok_or_else(|| Error::checkpoint(self.store.place(), "its plan log is already open"))?;
+        PlanLog::begin(self.store.clone(), self.held.clone(), directory, tail, cursor)
     }
 
     /// The chunk files of this generation.
@@ -263,7 +263,7 @@ impl Checkpoints {
         let directory = self.directory()?;
         let _alone = self.state();
         self.held.check(&*self.store)?;
-        let keep = Keep {
+        let keep = Retention {
             directory,
             checkpoints: self.settings.keep,
             plans_ms: self.settings.keep_plans.as_millis() as u64,

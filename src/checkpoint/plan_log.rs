@@ -12,7 +12,7 @@ use xxhash_rust::xxh3::xxh3_64;
 
 use super::frame::{Found, HEAD, Kind, frame, frame_len, record, record_head, unframe};
 use super::genesis::{DirectoryId, Position};
-use super::lease::{Held, generation_of};
+use super::lease::{HeldLease, generation_of};
 use super::loss::{Entry, LossRecord};
 use super::store::{self, Store};
 use crate::core::data::encoded;
@@ -97,17 +97,17 @@ pub(crate) struct Previous {
 
 /// The end of a sequence of plans. It checks that the next plan continues it.
 #[derive(Clone, Debug, Default)]
-pub(crate) struct Course {
+pub(crate) struct PlanCursor {
     interval_ms: u64,
     pub end: BatchTime,
     generation: u64,
     positions: BTreeMap<(u32, Split), i64>,
 }
 
-impl Course {
+impl PlanCursor {
     pub fn new(interval_ms: u64, end: BatchTime, positions: &[Position]) -> Self {
         let positions = positions.iter().map(|p| ((p.source, p.split.clone()), p.next)).collect();
-        Course { interval_ms, end, generation: 0, positions }
+        PlanCursor { interval_ms, end, generation: 0, positions }
     }
 
     /// Checks that a record continues the sequence, and takes it. After an error nothing has changed.
@@ -155,10 +155,10 @@ impl Course {
 pub struct PlanLog {
     store: Arc<dyn Store>,
     /// The right to write, held as long as the log exists.
-    _held: Arc<Held>,
+    _held: Arc<HeldLease>,
     head: Head,
     len: u64,
-    course: Course,
+    cursor: PlanCursor,
     log: Option<Box<dyn store::Log>>,
     segment: u64,
 }
@@ -166,14 +166,14 @@ pub struct PlanLog {
 impl PlanLog {
     pub(crate) fn begin(
         store: Arc<dyn Store>,
-        held: Arc<Held>,
+        held: Arc<HeldLease>,
         directory: DirectoryId,
         previous: Option<Previous>,
-        course: Course,
+        cursor: PlanCursor,
     ) -> Result<Self> {
         let file = PlanFile { generation: held.lease.generation, segment: 1 };
         let head = Head { directory, file, previous };
-        let mut log = PlanLog { store, _held: held, head, len: 0, course, log: None, segment: SEGMENT };
+        let mut log = PlanLog { store, _held: held, head, len: 0, cursor, log: None, segment: SEGMENT };
         log.open_segment()?;
         Ok(log)
     }
@@ -198,7 +198,7 @@ impl PlanLog {
                 format!("the plan has {} bytes; at most {LONGEST} are possible", payload.len()),
             ));
         }
-        self.course.follow(self.head.file.generation, next).map_err(|e| Error::checkpoint(self.name(), e))?;
+        self.cursor.follow(self.head.file.generation, next).map_err(|e| Error::checkpoint(self.name(), e))?;
         self.write(&payload)?;
         Ok(xxh3_64(&payload))
     }
@@ -224,7 +224,7 @@ impl PlanLog {
         self.log = Some(log);
         if self.len >= self.segment || long {
             let file = PlanFile { segment: self.head.file.segment + 1, ..self.head.file };
-            self.head.previous = Some(Previous { file: self.head.file, len: self.len, end: self.course.end });
+            self.head.previous = Some(Previous { file: self.head.file, len: self.len, end: self.cursor.end });
             self.head.file = file;
             self.log = None;
             self.open_segment()?;
@@ -235,7 +235,7 @@ impl PlanLog {
     /// The last planned batch time; 0 if there is none.
     #[cfg(test)]
     pub(crate) fn end(&self) -> BatchTime {
-        self.course.end
+        self.cursor.end
     }
 
     fn name(&self) -> String {
@@ -341,16 +341,16 @@ pub(crate) fn read(store: &dyn Store, directory: DirectoryId, interval_ms: u64, 
     }
     let mut plans = Plans { from_start: heads.front().is_none_or(|h| h.previous.is_none()), ..Plans::default() };
     let begin = heads.front().and_then(|h| h.previous).map_or(BatchTime::default(), |p| p.end);
-    let mut course = Course::new(interval_ms, begin, &[]);
+    let mut cursor = PlanCursor::new(interval_ms, begin, &[]);
     for i in 0..heads.len() {
         let name = heads[i].file.to_string();
         let limit = heads.get(i + 1).and_then(|h| h.previous).map(|p| p.len);
-        let (len, torn) = read_segment(store, &heads[i], limit, &mut course, &mut plans)?;
-        if let Some(p) = heads.get(i + 1).and_then(|h| h.previous).filter(|p| p.end != course.end) {
-            return Err(Error::damaged(&name, format!("it ends with {}, but the next segment says {}", course.end, p.end)));
+        let (len, torn) = read_segment(store, &heads[i], limit, &mut cursor, &mut plans)?;
+        if let Some(p) = heads.get(i + 1).and_then(|h| h.previous).filter(|p| p.end != cursor.end) {
+            return Err(Error::damaged(&name, format!("it ends with {}, but the next segment says {}", cursor.end, p.end)));
         }
         plans.torn = torn;
-        plans.tail = Some(Previous { file: heads[i].file, len, end: course.end });
+        plans.tail = Some(Previous { file: heads[i].file, len, end: cursor.end });
     }
     Ok(plans)
 }
@@ -361,7 +361,7 @@ fn read_segment(
     store: &dyn Store,
     head: &Head,
     len: Option<u64>,
-    course: &mut Course,
+    cursor: &mut PlanCursor,
     into: &mut Plans,
 ) -> Result<(u64, Option<String>)> {
     let name = head.file.to_string();
@@ -389,7 +389,7 @@ fn read_segment(
         let wrong = |e: String| damaged(format!("record at byte {at}: {e}"));
         match Entry::read(payload).map_err(wrong)? {
             Entry::Plan(record) => {
-                course.follow(head.file.generation, &record).map_err(wrong)?;
+                cursor.follow(head.file.generation, &record).map_err(wrong)?;
                 into.records.push(Logged { file: head.file, at: at as u64, record });
             }
             Entry::Lost(loss) => into.losses.push(loss),

@@ -8,7 +8,7 @@ use super::chunks::Chunks;
 use super::genesis::Genesis;
 use super::loss::LossRecord;
 use super::manifest::{Manifest, ManifestFile, newest_first};
-use super::plan_log::{self, Course, PlanRecord, Plans, Previous};
+use super::plan_log::{self, PlanCursor, PlanRecord, Plans, Previous};
 use super::store::Store;
 use crate::core::error::{Error, Result};
 use crate::core::time::BatchTime;
@@ -20,7 +20,7 @@ pub(crate) struct Found {
     pub replay: Vec<PlanRecord>,
     pub losses: Vec<LossRecord>,
     pub tail: Option<Previous>,
-    pub course: Course,
+    pub cursor: PlanCursor,
     pub warnings: Vec<String>,
 }
 
@@ -58,8 +58,8 @@ pub(crate) fn recover(store: &dyn Store, genesis: &Genesis, chunks: &Chunks) -> 
         return Err(with(Error::checkpoint(store.place(), what), &unfit));
     }
     let warnings = unfit.iter().map(|e| format!("{e}: all batches are replayed from the first one instead")).collect();
-    let course = Course::new(genesis.interval_ms, BatchTime::default(), &genesis.origin.starts);
-    let mut found = after(plans, course, BatchTime::default()).map_err(|e| with(e, &unfit))?;
+    let cursor = PlanCursor::new(genesis.interval_ms, BatchTime::default(), &genesis.origin.starts);
+    let mut found = after(plans, cursor, BatchTime::default()).map_err(|e| with(e, &unfit))?;
     found.warnings.extend::<Vec<_>>(warnings);
     Ok(found)
 }
@@ -83,8 +83,8 @@ pub(crate) fn before(store: &Arc<dyn Store>, genesis: &Genesis, from: Option<Bat
     if !plans.from_start {
         return Ok(None);
     }
-    let course = Course::new(genesis.interval_ms, BatchTime::default(), &genesis.origin.starts);
-    after(plans, course, BatchTime::default()).map(Some)
+    let cursor = PlanCursor::new(genesis.interval_ms, BatchTime::default(), &genesis.origin.starts);
+    after(plans, cursor, BatchTime::default()).map(Some)
 }
 
 /// Adds to an error why newer checkpoints are unusable.
@@ -128,8 +128,8 @@ fn from_manifest(
         }
         _ => return Err(unfit(format!("the plan log does not reach back to {time}"))),
     }
-    let course = Course::new(interval, time, &manifest.positions);
-    let mut found = after(plans, course, time).map_err(Unfit::Older)?;
+    let cursor = PlanCursor::new(interval, time, &manifest.positions);
+    let mut found = after(plans, cursor, time).map_err(Unfit::Older)?;
     found.manifest = Some(manifest);
     Ok(found)
 }
@@ -145,13 +145,13 @@ fn reaches(plans: &Plans, reached: BatchTime) -> Result<()> {
 }
 
 /// The plans after `time`. Each must continue the previous one.
-fn after(plans: Plans, mut course: Course, time: BatchTime) -> Result<Found> {
+fn after(plans: Plans, mut cursor: PlanCursor, time: BatchTime) -> Result<Found> {
     let mut replay = Vec::new();
     for l in plans.records.into_iter().filter(|l| l.record.plan.time > time) {
         let wrong = |e| Error::damaged(l.file.to_string(), format!("record at byte {}: {e}", l.at));
-        course.follow(l.file.generation, &l.record).map_err(wrong)?;
+        cursor.follow(l.file.generation, &l.record).map_err(wrong)?;
         replay.push(l.record);
     }
     let losses = plans.losses.into_iter().filter(|l| l.time > time).collect();
-    Ok(Found { manifest: None, replay, losses, tail: plans.tail, course, warnings: plans.torn.into_iter().collect() })
+    Ok(Found { manifest: None, replay, losses, tail: plans.tail, cursor, warnings: plans.torn.into_iter().collect() })
 }

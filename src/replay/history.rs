@@ -47,7 +47,7 @@ impl Directory {
             let kept = "--keep-checkpoints N keeps more of them, and --keep-plans TIME keeps more plans";
             return wrong(format!("{wanted}: the directory has checkpoints of {there}; {kept}"));
         };
-        let last = found.replay.last().map_or(found.course.end, |r| r.end(interval));
+        let last = found.replay.last().map_or(found.cursor.end, |r| r.end(interval));
         if to > last {
             return wrong(format!("the last planned batch is {last} ({} ms): no later batch can be replayed", last.millis()));
         }
