@@ -36,7 +36,7 @@ pub(crate) struct BatchInFlight {
 }
 
 impl BatchInFlight {
-    /// A batch whose seal was just sent to so many sources on workers.
+    /// A batch whose seal was just sent. `unsealed`: the number of sources on workers that must answer.
     pub fn new(info: BatchInfo, span: BatchSpan, end: BatchTime, unsealed: usize) -> Self {
         BatchInFlight {
             info,

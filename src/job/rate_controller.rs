@@ -86,7 +86,7 @@ impl RateController {
         }
     }
 
-    /// A live batch is being sealed, so long after its time.
+    /// A live batch is being sealed, this long after its time.
     pub fn seal(&mut self, time: BatchTime, late: Duration) {
         if !self.rates.is_empty() {
             self.batches.insert(time, Tracked { late, ..Tracked::default() });

@@ -5,11 +5,11 @@ use std::collections::BTreeMap;
 use serde_json::json;
 
 use super::table::Table;
-use super::{Said, inspect, utc};
+use super::{Report, inspect, utc};
 use crate::checkpoint::Manifest;
 
 /// Lists the positions and sizes that differ.
-pub fn diff(a: &Manifest, b: &Manifest) -> Said {
+pub fn diff(a: &Manifest, b: &Manifest) -> Report {
     let (from, to) = (a.time.millis(), b.time.millis());
     let positions = |m: &Manifest| -> BTreeMap<String, i64> {
         m.positions.iter().map(|p| (format!("{}: {}", p.source, inspect::split(p)), p.next)).collect()
@@ -21,7 +21,7 @@ pub fn diff(a: &Manifest, b: &Manifest) -> Said {
     let (grown, grown_json) = changes("operator", &sizes(a), &sizes(b));
     let head = format!("from {from} ms ({}) to {to} ms ({})\n", utc(from), utc(to));
     let json = json!({ "from": from, "to": to, "positions": moved_json, "operators": grown_json });
-    Said { text: format!("{head}\n{moved}\n{grown}"), json, bad: false }
+    Report { text: format!("{head}\n{moved}\n{grown}"), json, bad: false }
 }
 
 /// The entries in which two lists differ, as text and as JSON.

@@ -3,11 +3,11 @@
 use serde_json::json;
 
 use super::table::{Table, size};
-use super::{Said, utc};
+use super::{Report, utc};
 use crate::checkpoint::{Manifest, Position};
 
 /// Positions and operators with sizes.
-pub fn inspect(m: &Manifest) -> Said {
+pub fn inspect(m: &Manifest) -> Report {
     let (ms, written) = (m.time.millis(), utc(m.written_ms));
     let mut text = format!(
         "checkpoint of {ms} ms, {}\nwritten {written} by generation {}, {} workers in {} processes; plan {:016x}\n",
@@ -36,7 +36,7 @@ pub fn inspect(m: &Manifest) -> Said {
     for (name, bytes) in &m.memory {
         text += &format!("\nmemory of {name}: {}\n", size(bytes.len() as u64));
     }
-    Said { text, json: as_json(m), bad: false }
+    Report { text, json: as_json(m), bad: false }
 }
 
 fn as_json(m: &Manifest) -> serde_json::Value {

@@ -3,13 +3,13 @@
 use serde_json::json;
 
 use super::table::{Table, age, size};
-use super::{Said, utc};
+use super::{Report, utc};
 use crate::checkpoint::Directory;
 use crate::core::clock::wall_ms;
 use crate::core::error::Result;
 
 /// Lists all checkpoints, with the errors of unusable ones.
-pub fn list(dir: &Directory) -> Result<Said> {
+pub fn list(dir: &Directory) -> Result<Report> {
     let mut table = Table::new(&["time (ms)", "UTC", ">generation", ">operators", ">key groups", ">size", ">age"]);
     let (mut all, mut bad) = (Vec::new(), Vec::new());
     for (file, read) in dir.checkpoints()? {
@@ -37,5 +37,5 @@ pub fn list(dir: &Directory) -> Result<Said> {
     let (id, interval) = (genesis.id.to_string(), genesis.interval_ms);
     let head = format!("job {}, batch interval {interval} ms, directory {id}\n", genesis.job);
     let text = if all.is_empty() { head + "no checkpoint yet\n" } else { head + &table.text() + &bad.concat() };
-    Ok(Said { text, json: json!({ "job": genesis.job, "interval_ms": interval, "id": id, "checkpoints": all }), bad: false })
+    Ok(Report { text, json: json!({ "job": genesis.job, "interval_ms": interval, "id": id, "checkpoints": all }), bad: false })
 }

@@ -71,7 +71,7 @@ struct Where {
 /// Runs the command.
 pub fn run(args: &Args) -> Result<ExitCode, BoxError> {
     crate::logging::init();
-    let (place, said) = match &args.what {
+    let (place, report) = match &args.what {
         What::List(place) => (place, list::list(&place.open()?)?),
         What::Inspect { place, at } => (place, inspect::inspect(&find(&place.open()?, *at)?)),
         What::Verify(place) => (place, verify::verify(&place.open()?)?),
@@ -82,10 +82,10 @@ pub fn run(args: &Args) -> Result<ExitCode, BoxError> {
         What::Prune { place, keep } => (place, prune::prune(&place.open()?, usize::from(*keep))?),
     };
     match place.json {
-        true => super::terminal::line(&said.json.to_string())?,
-        false => super::terminal::line(said.text.trim_end())?,
+        true => super::terminal::line(&report.json.to_string())?,
+        false => super::terminal::line(report.text.trim_end())?,
     }
-    Ok(if said.bad { ExitCode::FAILURE } else { ExitCode::SUCCESS })
+    Ok(if report.bad { ExitCode::FAILURE } else { ExitCode::SUCCESS })
 }
 
 impl Where {
@@ -95,7 +95,7 @@ impl Where {
 }
 
 /// The result of a command, as text and as JSON.
-struct Said {
+struct Report {
     text: String,
     json: serde_json::Value,
     bad: bool,

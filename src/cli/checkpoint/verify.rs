@@ -2,12 +2,12 @@
 
 use serde_json::json;
 
-use super::Said;
+use super::Report;
 use crate::checkpoint::Directory;
 use crate::core::error::Result;
 
 /// Counts files, plans and chunks, and lists faults.
-pub fn verify(dir: &Directory) -> Result<Said> {
+pub fn verify(dir: &Directory) -> Result<Report> {
     let v = dir.verify()?;
     let mut text: String = v.bad.iter().map(|e| format!("bad      {e}\n")).collect();
     text.extend(v.notes.iter().map(|n| format!("note     {n}\n")));
@@ -17,5 +17,5 @@ pub fn verify(dir: &Directory) -> Result<Said> {
     let bad: Vec<String> = v.bad.iter().map(ToString::to_string).collect();
     let json =
         json!({ "files": v.files, "plans": v.plans, "pieces": v.chunks, "bad": bad, "notes": v.notes, "foreign": v.foreign });
-    Ok(Said { text, json, bad: !bad.is_empty() })
+    Ok(Report { text, json, bad: !bad.is_empty() })
 }
