@@ -51,7 +51,7 @@ impl JobHandle {
     /// ```
     /// use tidemill::prelude::*;
     /// use std::time::Duration;
-    /// let queue = QueueSource::new();
+    /// let queue = QueueSource::<i64>::new();
     /// let (feed, rows) = (queue.clone(), MemorySink::new());
     /// let sink = rows.clone();
     /// let job = StreamingContext::builder("numbers", millis(5))
@@ -80,7 +80,7 @@ impl JobHandle {
     /// ```
     /// use tidemill::prelude::*;
     /// use std::time::Duration;
-    /// let queue = QueueSource::new();
+    /// let queue = QueueSource::<i64>::new();
     /// let (feed, rows) = (queue.clone(), MemorySink::new());
     /// let sink = rows.clone();
     /// let job = StreamingContext::builder("numbers", millis(5))
@@ -107,7 +107,7 @@ impl JobHandle {
     /// ```
     /// use tidemill::prelude::*;
     /// use std::time::Duration;
-    /// let queue = QueueSource::new();
+    /// let queue = QueueSource::<i64>::new();
     /// let (feed, rows) = (queue.clone(), MemorySink::new());
     /// let sink = rows.clone();
     /// let job = StreamingContext::builder("numbers", millis(5))

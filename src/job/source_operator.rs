@@ -330,7 +330,8 @@ impl<'s> StreamingContext<'s> {
     ///         Ok(Vec::new())
     ///     }
     ///     fn plan(&mut self) -> tidemill::Result<Vec<SplitRange>> {
-    ///         let from = std::mem::replace(&mut self.next, self.next + 10);
+    ///         let from = self.next;
+    ///         self.next += 10;
     ///         Ok(vec![SplitRange { split: Split::custom("numbers", 0), from, until: from + 10 }])
     ///     }
     ///     fn planned(&self) -> bool {

@@ -15,7 +15,7 @@ use crate::operator::kernel::gather::lineage_ranges;
 /// check([vec![3, 1, 4]], |s| s.transform(|batch| {
 ///     assert_eq!((batch.len(), batch.is_empty(), batch.first()), (3, false, Some(&3)));
 ///     assert_eq!((batch.time().millis(), batch.iter().sum::<i32>()), (1, 8));
-///     assert_eq!(batch.offset_ranges().len(), 1);
+///     assert!(!batch.offset_ranges().is_empty());
 ///     batch.foreach(|n| assert!(*n > 0));
 ///     assert_eq!(batch.clone().sort_by(|n| *n).take(2).collect(), [1, 3]);
 ///     assert_eq!(batch.clone().top_by(1, |n| *n).reduce(|a, b| a + b), Some(4));

@@ -266,6 +266,14 @@ fn needs_ssl(key: &str, value: &str) -> bool {
     }
 }
 
+/// A record that was not delivered.
+#[derive(Debug)]
+struct FailedDelivery {
+    text: String,
+    /// librdkafka gave it up because another one had failed.
+    purged: bool,
+}
+
 /// What a client reported: errors of the client as a whole, and failed deliveries.
 #[derive(Debug, Default)]
 pub(crate) struct Reports {
@@ -273,7 +281,7 @@ pub(crate) struct Reports {
     trouble: Mutex<Option<String>>,
     /// A permanent error, though librdkafka keeps trying.
     pub(crate) hopeless: OnceLock<String>,
-    failed: Mutex<Option<String>>,
+    failed: Mutex<Option<FailedDelivery>>,
 }
 
 impl Reports {
@@ -290,9 +298,16 @@ impl Reports {
         lock(&self.trouble).take();
     }
 
-    /// The first delivery that failed since the last call.
+    /// The first delivery that failed since the last call. A purged record is a consequence: any other failure goes before it.
     pub(crate) fn take_failed(&self) -> Option<String> {
-        lock(&self.failed).take()
+        lock(&self.failed).take().map(|failed| failed.text)
+    }
+
+    fn record_failure(&self, text: String, purged: bool) {
+        let mut failed = lock(&self.failed);
+        if failed.as_ref().is_none_or(|first| first.purged && !purged) {
+            *failed = Some(FailedDelivery { text, purged });
+        }
     }
 
     /// The text of an error, without the values of settings.
@@ -361,15 +376,18 @@ impl ProducerContext for Context {
     type DeliveryOpaque = Receipt;
 
     fn delivery(&self, result: &DeliveryResult<'_>, _: Receipt) {
-        if let Err((error, record)) = result {
-            lock(&self.0.failed).get_or_insert_with(|| match error.rdkafka_error_code() {
-                Some(RDKafkaErrorCode::MessageSizeTooLarge | RDKafkaErrorCode::InvalidMessageSize) => {
-                    let bytes = record.key_len() + record.payload_len();
-                    format!("a record of {bytes} bytes is too large: raise max.message.bytes of the topic, or leave it out")
-                }
-                _ => self.0.words(error),
-            });
-        }
+        let Err((error, record)) = result else { return };
+        use RDKafkaErrorCode::{InvalidMessageSize, MessageSizeTooLarge, PurgeInflight, PurgeQueue};
+        let code = error.rdkafka_error_code();
+        let text = match code {
+            Some(MessageSizeTooLarge | InvalidMessageSize) => {
+                let bytes = record.key_len() + record.payload_len();
+                format!("a record of {bytes} bytes is too large: raise max.message.bytes of the topic, or leave it out")
+            }
+            _ => self.0.words(error),
+        };
+        // When one record fails, librdkafka purges those behind it, and may report these first.
+        self.0.record_failure(text, matches!(code, Some(PurgeQueue | PurgeInflight)));
     }
 }
 
@@ -504,6 +522,18 @@ mod tests {
         let mut s = Settings::brokers("127.0.0.1:1");
         pairs.iter().for_each(|(k, v)| s.set(k, v));
         s
+    }
+
+    #[test]
+    fn a_purged_record_does_not_hide_why_it_was_purged() {
+        let reports = Reports::default();
+        reports.record_failure("purged".into(), true);
+        reports.record_failure("too large".into(), false);
+        reports.record_failure("purged again".into(), true);
+        reports.record_failure("unknown topic".into(), false);
+        assert_eq!(reports.take_failed().as_deref(), Some("too large"));
+        reports.record_failure("purged".into(), true);
+        assert_eq!(reports.take_failed().as_deref(), Some("purged"), "if it is all there is");
     }
 
     #[test]
