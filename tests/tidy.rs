@@ -9,14 +9,14 @@ use std::path::Path;
 /// The rooms of the house, from the ground up: a file uses its own floor and those below. The longest prefix of a path decides.
 const FLOORS: &[&[&str]] = &[
     &["core"],
-    &["metrics", "checkpoint", "cluster", "replay::request"],
+    &["logging", "metrics", "checkpoint", "cluster", "replay::request"],
     &["format", "connector::source", "connector::sink", "connector::message", "engine::tick"],
     &["engine", "job::protocol"],
     &["api"],
     &["operator", "arrangement"],
     &["connector", "replay"],
     &["job", "replay::verify"],
-    &["testing", "logging", "cli", "prelude"],
+    &["testing", "cli", "prelude"],
 ];
 
 /// Crates that only some files may name.

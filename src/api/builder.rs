@@ -171,6 +171,23 @@ impl Builder {
         self.set(|c| (c.runtime.checkpoint, c.warns) = (None, false))
     }
 
+    /// Leaves logging to the program. Default: if no tracing subscriber is set when the job starts, tidemill sets one that writes
+    /// to stderr, as [`logging::init`](crate::logging::init) does.
+    ///
+    /// ```
+    /// use tidemill::prelude::*;
+    /// let numbers = QueueSource::from_batches([vec![1, 2]]);
+    /// StreamingContext::builder("mute", millis(5)).without_logging().run(move |ssc| {
+    ///     ssc.queue_stream(&numbers).to_memory(&MemorySink::new());
+    ///     Ok(())
+    /// })?;
+    /// assert!(!tracing::dispatcher::has_been_set());
+    /// # Ok::<(), tidemill::Error>(())
+    /// ```
+    pub fn without_logging(self) -> Self {
+        self.set(|c| c.logs = false)
+    }
+
     pub(crate) fn config(self) -> Result<Config> {
         let mut config = Config::new(self.name, self.interval)?;
         for setting in self.settings {

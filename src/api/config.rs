@@ -168,6 +168,8 @@ pub(crate) struct Config {
     pub replay: Option<Replay>,
     /// Whether to warn that state is lost without a checkpoint directory.
     pub warns: bool,
+    /// Whether the job sets up log lines if the program has not.
+    pub logs: bool,
 }
 
 impl Config {
@@ -191,6 +193,7 @@ impl Config {
             conf: Vec::new(),
             replay: None,
             warns: true,
+            logs: true,
         })
     }
 

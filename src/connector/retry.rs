@@ -6,7 +6,7 @@ use std::time::{Duration, Instant};
 
 use crate::connector::sink::FatalError;
 use crate::core::error::{BoxError, Error, Result, panic_text};
-use crate::core::time::BatchTime;
+use crate::core::time::{BatchTime, clock_time};
 
 /// The first pause before an output is tried again; each further one is four times as long.
 const FIRST_PAUSE: Duration = Duration::from_millis(100);
@@ -47,7 +47,7 @@ pub(crate) fn retry(
         if fatal || tried >= tries {
             return Err(Error::Output { output: output.into(), time, tries: tried, reason });
         }
-        tracing::warn!(output, batch = time.millis(), error = reason, "the output failed and is tried again");
+        tracing::warn!(output, batch = %clock_time(time.millis()), error = reason, "the output failed and is tried again");
         let until = Instant::now() + pause;
         while Instant::now() < until {
             if stop.load(Ordering::Relaxed) {

@@ -156,6 +156,35 @@ pub fn parse_duration(text: &str) -> Result<Duration> {
     }
 }
 
+/// A moment in the zone of the machine.
+pub(crate) fn zoned(ms: u64) -> jiff::Zoned {
+    let at = i64::try_from(ms).ok().and_then(|ms| jiff::Timestamp::from_millisecond(ms).ok());
+    at.unwrap_or(jiff::Timestamp::MAX).to_zoned(jiff::tz::TimeZone::system())
+}
+
+/// A moment as a person writes it, for log lines: `2026-11-28 21:00:05`, in the zone of the machine, with milliseconds if it has
+/// them.
+pub(crate) fn clock_time(ms: u64) -> String {
+    let format = if ms.is_multiple_of(1_000) { "%Y-%m-%d %H:%M:%S" } else { "%Y-%m-%d %H:%M:%S.%3f" };
+    zoned(ms).strftime(format).to_string()
+}
+
+/// A duration as a person writes it, for log lines: `250 ms`, `1.2 s`, `5 s`, `2 min 5 s`, `3 h 20 min`.
+pub(crate) fn human_duration(d: Duration) -> String {
+    let (ms, s) = (d.as_millis(), d.as_secs());
+    let two = |big: u64, unit: &str, small: u64, part: &str| match small {
+        0 => format!("{big} {unit}"),
+        _ => format!("{big} {unit} {small} {part}"),
+    };
+    match s {
+        0 => format!("{ms} ms"),
+        1..10 if ms % 1_000 >= 100 => format!("{s}.{} s", ms % 1_000 / 100),
+        1..60 => format!("{s} s"),
+        60..3_600 => two(s / 60, "min", s % 60, "s"),
+        _ => two(s / 3_600, "h", s % 3_600 / 60, "min"),
+    }
+}
+
 /// The batch interval in milliseconds, checked once.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
 pub(crate) struct Interval(u64);
@@ -247,6 +276,15 @@ mod tests {
         let e = i.multiple("slide", secs(7)).unwrap_err();
         assert!(e.contains("slide of 7000 ms") && e.contains("nearest is 5000 ms"), "{e}");
         assert!(i.multiple("slide", secs(0)).is_err());
+    }
+
+    #[test]
+    fn durations_are_written_as_people_write_them() {
+        let of = [0, 250, 1_000, 1_250, 5_000, 59_999, 60_000, 125_000, 3_600_000, 12_000_000].map(millis);
+        let written = ["0 ms", "250 ms", "1 s", "1.2 s", "5 s", "59 s", "1 min", "2 min 5 s", "1 h", "3 h 20 min"];
+        assert_eq!(of.map(human_duration), written);
+        assert_eq!(clock_time(1_484_154_535_000).len(), "2017-01-11 17:08:55".len());
+        assert!(clock_time(1_484_154_535_007).ends_with(".007") && !clock_time(u64::MAX).is_empty());
     }
 
     #[test]

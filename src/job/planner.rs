@@ -17,16 +17,16 @@ use crate::checkpoint::{LossRecord, PlanRecord, StateId, without};
 use crate::core::clock::Time;
 use crate::core::error::Result;
 use crate::core::plan::{BatchSpan, Plan, Progress, Range};
-use crate::core::time::BatchTime;
+use crate::core::time::{BatchTime, clock_time};
 use crate::job::checkpoint_coordinator::{CheckpointCoordinator, Opened};
 use crate::job::control::CommandSender;
 use crate::job::in_flight::{BatchInFlight, InFlight};
 use crate::job::protocol::{Command, Event};
 use crate::job::rate_controller::RateController;
-use crate::job::recovery;
 use crate::job::resumed::{Resumed, Shards, check_progress};
 use crate::job::sources::{self, Sources};
 use crate::job::stopping::Stopping;
+use crate::job::{recovery, reporter};
 use crate::metrics::{BatchInfo, Metrics};
 
 /// How many given batches may be sealed ahead of the one that is being closed. This hides the round trip to the workers.
@@ -42,6 +42,8 @@ pub(crate) struct PlannerInputs {
     pub states: Vec<StateId>,
     /// The exactly-once sinks.
     pub shards: Shards,
+    /// How many outputs the program has.
+    pub outputs: usize,
     /// The checkpoint interval in milliseconds.
     pub checkpoint_every: u64,
     /// Checks that run before the first batch.
@@ -156,6 +158,7 @@ impl Planner {
         } else {
             starts = self.sources.start(&resumed, &mut self.rates)?;
         }
+        let reads = self.sources.origins(&starts, &resumed.positions);
         let first = self.given.as_ref().and_then(|g| g.front()).map(|p| p.time);
         self.next = first.unwrap_or_else(|| self.config.interval.at_or_after(self.time.anchor() + 1));
         if resumed.planned > BatchTime::default() {
@@ -178,6 +181,7 @@ impl Planner {
                 check_progress(run, self.config.interval.millis(), &resumed, &self.inputs.shards, &self.progress)?;
             }
         }
+        reporter::started(&self.config, &reads, self.inputs.outputs, &resumed);
         self.replay = std::mem::take(&mut resumed.replay);
         self.losses = std::mem::take(&mut resumed.losses);
         let limits = self.rates.limits(open);
@@ -290,7 +294,8 @@ impl Planner {
         let (lost, ranges): (Vec<Range>, Vec<Range>) = plan.ranges.iter().cloned().partition(|r| !r.split.replayable());
         for r in lost.iter().filter(|r| r.from < r.until) {
             let (from, records) = (r.split.name(), r.until - r.from);
-            tracing::warn!("batch {}: {records} records received from {from} were lost when the job ended", plan.time);
+            let batch = clock_time(plan.time.millis());
+            tracing::warn!("batch of {batch}: {records} records received from {from} were lost when the job ended");
         }
         self.sources.assign_files(&ranges);
         let ranges = without(ranges, plan.time, &self.losses);

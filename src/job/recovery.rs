@@ -6,7 +6,7 @@ use crate::api::config::Config;
 use crate::checkpoint::{Directory, StateId};
 use crate::core::error::{Error, Result};
 use crate::core::plan::RunId;
-use crate::core::time::BatchTime;
+use crate::core::time::{BatchTime, clock_time};
 use crate::job::checkpoint_coordinator::{CheckpointCoordinator, Opened, check_states, open};
 use crate::job::protocol::{Command, Restore};
 use crate::job::resumed::{Resumed, Shards};
@@ -40,10 +40,6 @@ pub(crate) fn resume(
     };
     let opened = opened.unwrap_or_else(|| open(dir, config))?;
     let (coordinator, resumed) = CheckpointCoordinator::new(opened, config, checkpoint_every, states, shards)?;
-    if resumed.known {
-        let (replays, at) = (resumed.replay.len(), resumed.time.unwrap_or_default());
-        tracing::info!(checkpoint = at.millis(), replays, "continues where the previous run stopped");
-    }
     Ok((Some(coordinator), resumed))
 }
 
@@ -58,7 +54,7 @@ pub(crate) fn resume_replay(config: &Config, replay: &Replay, program: &[StateId
     let History { directory, checkpoint, positions, plans, losses } =
         directory.history(replay.from, replay.to, replay.recompute)?;
     if checkpoint.is_none() && replay.verify && !replay.recompute {
-        let what = format!("no checkpoint is from before {} ({} ms)", replay.from, replay.from.millis());
+        let what = format!("no checkpoint is from before {} ({})", clock_time(replay.from.millis()), replay.from);
         let remedy = "there is nothing to compare with recomputed states; begin later";
         return Err(Error::checkpoint(replay.dir.display().to_string(), format!("{what}: {remedy}")));
     }
@@ -69,7 +65,6 @@ pub(crate) fn resume_replay(config: &Config, replay: &Replay, program: &[StateId
     let split_ids = checkpoint.as_ref().map_or(0, |m| m.split_ids);
     let saved = checkpoint.into_iter().flat_map(|m| m.operators).filter(|o| program.contains(&o.id));
     let what = Restore { lease: None, states: saved.map(|o| (o.id.name, o.groups)).collect() };
-    tracing::info!(checkpoint = time.unwrap_or_default().millis(), batches = plans.len(), "replays batches, and saves nothing");
     let planned = plans.last().map_or(replay.to, |p| p.end(interval.millis()));
     let resumed =
         Resumed { known: true, time, positions, split_ids, replay: plans.into(), losses, planned, ..Resumed::default() };

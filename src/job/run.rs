@@ -6,6 +6,7 @@ use std::panic::{AssertUnwindSafe, catch_unwind};
 use std::sync::atomic::{AtomicBool, AtomicUsize, Ordering};
 use std::sync::{Arc, Condvar, Mutex, mpsc};
 use std::thread::JoinHandle;
+use std::time::Instant;
 
 use crate::api::config::Config;
 use crate::api::context::{Outbox, StreamingContext};
@@ -27,7 +28,7 @@ use crate::job::protocol::{Command, Event};
 use crate::job::shared::{End, JobState, Summary, lock};
 use crate::job::snapshot_writer::{self, ToWriter};
 use crate::job::worker::{self, WorkerArgs};
-use crate::job::{plan_file, signals, watchdog};
+use crate::job::{plan_file, reporter, signals, watchdog};
 use crate::metrics::Metrics;
 
 /// Starts a job of this program. If it ends without an error, `then` decides on the result.
@@ -161,6 +162,7 @@ impl Job {
     where
         F: for<'s> Fn(&StreamingContext<'s>) -> Result<(), BoxError> + Send + Sync + 'static,
     {
+        let began = Instant::now();
         let (channel, delivered) = OutputChannel::new();
         let waiting = channel.waiting.clone();
         let (command_tx, commands) = mpsc::channel();
@@ -194,6 +196,9 @@ impl Job {
             Some(e) => Err(e),
             None => {
                 let s = self.metrics.snapshot();
+                if first {
+                    reporter::ended(&self.config.name, &s, self.metrics.bad(), began.elapsed());
+                }
                 Ok(Summary { batches: s.batches, records: s.records })
             }
         }

@@ -11,6 +11,7 @@ use crate::core::plan::{Plan, Range, Split};
 use crate::job::control::CommandSender;
 use crate::job::protocol::Command;
 use crate::job::rate_controller::RateController;
+use crate::job::reporter;
 use crate::job::resumed::{Resumed, memory_key};
 use crate::job::split_ids::SplitIds;
 
@@ -89,6 +90,16 @@ impl Sources {
             }
         }
         Ok(starts)
+    }
+
+    /// What each source reads, and from where, for the log.
+    pub fn origins(&self, starts: &[Position], resumed: &[Position]) -> Vec<String> {
+        let of = |(source, half): (usize, &SourceHalf)| {
+            let known = resumed.iter().chain(starts).filter(|p| p.source as usize == source && p.split.replayable());
+            let splits: Vec<(String, i64)> = known.map(|p| (p.split.to_string(), p.next)).collect();
+            reporter::origin(&half.name, &splits)
+        };
+        self.halves.iter().enumerate().map(of).collect()
     }
 
     /// Gives the splits of plans from a file their split ids.

@@ -86,6 +86,9 @@ impl Builder {
         F: for<'s> Fn(&StreamingContext<'s>) -> Result<(), BoxError> + Send + Sync + 'static,
     {
         let (config, build) = (Arc::new(self.config()?), Arc::new(build));
+        if config.logs {
+            crate::logging::init_for_job();
+        }
         match config.replay.as_ref().filter(|r| r.verify) {
             Some(replay) => verify(&config, replay, build),
             None => launch(config, clock, build, Ok),

@@ -110,11 +110,14 @@ where
         Snapshotter::new(&args.config, states, worker.index(), args.snapshots.as_ref().map(|p| lock(p).clone()));
     ports.push(ticks);
     let shards = outputs.iter().filter_map(|o| o.transactional.as_ref()).map(|t| (t.sink.clone(), t.shards)).collect();
+    let written = outputs.len();
     args.outputs.send(Delivery::Built { outputs });
     if let Some(inputs) = inputs {
         let writers = if spread { args.config.runtime.processes as usize } else { 1 };
         let wake = control.wake.clone();
-        let _ = inputs.send(PlannerInputs { sources, wake, writers, states: names, shards, checkpoint_every, checks });
+        let states = names;
+        let known = PlannerInputs { sources, wake, writers, states, shards, outputs: written, checkpoint_every, checks };
+        let _ = inputs.send(known);
     }
     let first_here = worker.index().is_multiple_of(args.config.runtime.workers as usize);
     let begin = first_here.then_some(&args.outputs);

@@ -2,6 +2,7 @@
 //!
 //! The planner of process 0 writes them; any thread reads them.
 
+use std::sync::atomic::{AtomicU64, Ordering};
 use std::sync::{Arc, Mutex};
 use std::time::Duration;
 
@@ -121,6 +122,7 @@ pub struct Statistics {
 pub(crate) struct Metrics {
     now: Arc<Mutex<Statistics>>,
     listeners: Arc<Mutex<Vec<Arc<dyn StreamingListener>>>>,
+    bad: Arc<AtomicU64>,
 }
 
 impl Metrics {
@@ -130,6 +132,15 @@ impl Metrics {
 
     pub fn snapshot(&self) -> Statistics {
         self.now.lock().unwrap_or_else(|e| e.into_inner()).clone()
+    }
+
+    /// Bad records that no stream takes, of all workers.
+    pub fn bad(&self) -> u64 {
+        self.bad.load(Ordering::Relaxed)
+    }
+
+    pub fn add_bad(&self, records: u64) {
+        self.bad.fetch_add(records, Ordering::Relaxed);
     }
 
     pub fn update(&self, f: impl FnOnce(&mut Statistics)) {

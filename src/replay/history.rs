@@ -9,7 +9,7 @@ use crate::checkpoint::plan_log::PlanRecord;
 use crate::checkpoint::recover;
 use crate::core::error::{Error, Result};
 use crate::core::plan::Plan;
-use crate::core::time::BatchTime;
+use crate::core::time::{BatchTime, clock_time};
 
 /// The batches of a replay, and the state before them.
 #[derive(Debug)]
@@ -42,7 +42,7 @@ impl Directory {
             let there = if checkpoints.is_empty() { "none".into() } else { checkpoints.join(", ") };
             let wanted = match recompute {
                 true => "the plans of its first batches have been deleted, so states cannot be recomputed".into(),
-                false => format!("no usable checkpoint is from before {from} ({} ms)", from.millis()),
+                false => format!("no usable checkpoint is from before {} ({from})", clock_time(from.millis())),
             };
             let kept = "--keep-checkpoints N keeps more of them, and --keep-plans TIME keeps more plans";
             return wrong(format!("{wanted}: the directory has checkpoints of {there}; {kept}"));

@@ -139,7 +139,7 @@ where
     let seen = MemorySink::new();
     let out = seen.clone();
     let unit = start.interval.as_millis() as u64;
-    let builder = StreamingContext::builder("test", start.interval).workers(start.workers);
+    let builder = StreamingContext::builder("test", start.interval).workers(start.workers).without_logging();
     let builder = match start.checkpoint {
         Some(dir) => builder.checkpoint(dir),
         None => builder,

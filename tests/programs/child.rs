@@ -81,8 +81,9 @@ impl Program {
 
     /// Starts a command that is called `name` in messages.
     pub fn spawn(name: &str, command: &mut Command, env: &[(&str, &str)]) -> Program {
-        // Far from UTC: whoever prints a time in the machine's zone is seen. Colour and log level are the defaults.
-        command.env("TZ", "Asia/Kathmandu").env_remove("RUST_LOG").env_remove("NO_COLOR").envs(env.iter().copied());
+        // Far from UTC: whoever prints a time in the machine's zone is seen. Colour is the default. Of log lines only warnings and
+        // errors, so that a test can say that there are none: `("RUST_LOG", "")` gives the default.
+        command.env("TZ", "Asia/Kathmandu").env("RUST_LOG", "warn").env_remove("NO_COLOR").envs(env.iter().copied());
         let spawned = command.stdin(Stdio::null()).stdout(Stdio::piped()).stderr(Stdio::piped()).spawn();
         let mut child = spawned.unwrap_or_else(|e| panic!("{name}: {e}"));
         let (out, err) = (Text::of(child.stdout.take().unwrap()), Text::of(child.stderr.take().unwrap()));

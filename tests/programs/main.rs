@@ -10,6 +10,7 @@ mod errors;
 mod golden;
 mod launch;
 mod load;
+mod logs;
 mod model;
 mod once;
 mod partition;

@@ -22,6 +22,7 @@ use crate::core::data::Exchange;
 use crate::core::error::{BoxError, Error, Result};
 use crate::core::fault::{Answer, FaultPoint, lost, point};
 use crate::core::plan::{Progress, RunId};
+use crate::core::time::clock_time;
 use crate::engine::operator_id::OperatorId;
 
 /// How long a producer may take to get its id from the brokers; librdkafka asks again by itself.
@@ -210,7 +211,7 @@ impl Shard {
                 if let Some(found) = &self.progress
                     && common.has_committed(found, last)?
                 {
-                    tracing::warn!(shard = self.number, batch = last.time.millis(), "the commit that failed had been made");
+                    tracing::warn!(shard = self.number, batch = %clock_time(last.time.millis()), "the commit that failed had been made");
                     self.link = Some(link);
                     self.kept.clear();
                     return Ok(());

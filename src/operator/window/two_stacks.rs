@@ -12,6 +12,7 @@ use serde::{Deserialize, Serialize};
 
 use super::windowed_reduce::WindowFold;
 use crate::core::data::{Exchange, Key};
+use crate::core::time::clock_time;
 use crate::engine::operator_id::CurrentOperator;
 
 /// The panes of one key, oldest first: `front` from its end, then `back` from its beginning.
@@ -152,7 +153,7 @@ impl<F, G> Invertible<F, G> {
             let why = "the inverse is none, or it rounds, or the function is not associative";
             let remedy = "the form without an inverse needs none. Only builds with debug assertions look for this";
             tracing::warn!(
-                batch = batch.unwrap_or_default().millis(),
+                batch = %clock_time(batch.unwrap_or_default().millis()),
                 "{operator}: what is left of a window is not what its batches add up to: {why}; {remedy}"
             );
         }

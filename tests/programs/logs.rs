@@ -1,0 +1,68 @@
+//! What a job tells on stderr without being asked: where it begins, what changes, what it has done.
+
+use std::process::Command;
+
+use tidemill::prelude::*;
+
+use crate::child::{Program, Signal, TempDir};
+
+/// The level of a user who has set nothing.
+const USUAL: [(&str, &str); 1] = [("RUST_LOG", "")];
+
+/// The lines that contain these words.
+fn with<'a>(err: &'a str, words: &str) -> Vec<&'a str> {
+    err.lines().filter(|l| l.contains(words)).collect()
+}
+
+/// The program of a user who has never heard of `logging::init`.
+#[test]
+#[ignore = "the child of a_program_without_init_is_not_mute"]
+fn says_nothing_of_logging() {
+    for _ in 0..2 {
+        let numbers = QueueSource::from_batches([vec![1, 2], vec![3]]);
+        let job = StreamingContext::builder("plain", millis(5)).without_checkpoint();
+        let job = if std::env::var_os("MUTE").is_some() { job.without_logging() } else { job };
+        let build = move |ssc: &StreamingContext<'_>| {
+            ssc.queue_stream(&numbers).count().to_memory(&MemorySink::new());
+            Ok(())
+        };
+        job.run(build).unwrap();
+    }
+}
+
+fn plain(env: &[(&str, &str)]) -> String {
+    let args = ["--exact", "logs::says_nothing_of_logging", "--ignored", "--nocapture", "--test-threads=1"];
+    let end = Program::spawn("plain", Command::new(std::env::current_exe().unwrap()).args(args), env).end();
+    assert_eq!(end.code, Some(0), "{}", end.err);
+    end.err
+}
+
+#[test]
+fn a_program_without_init_is_not_mute() {
+    let err = plain(&USUAL);
+    let (starts, ends) = (with(&err, "job plain starts"), with(&err, "job plain has ended"));
+    assert_eq!((starts.len(), ends.len()), (2, 2), "two jobs in one process: {err}");
+    let due = "a batch every 5 ms; 1 worker in 1 process; reads queue; 1 output; checkpoint: none";
+    assert!(starts[0].ends_with(due) && starts[0].contains(" INFO "), "{err}");
+    assert!(ends[0].contains("2 batches, 3 records, 0 bad, 0 lost, in "), "{err}");
+    assert!(!plain(&[("RUST_LOG", ""), ("MUTE", "1")]).contains("job plain"));
+    assert!(!plain(&[("RUST_LOG", "warn")]).contains("job plain"));
+}
+
+#[test]
+fn a_job_says_where_it_begins_and_what_it_has_done() {
+    let (dir, input) = (TempDir::new("logs-states"), TempDir::new("logs-input"));
+    std::fs::create_dir_all(input.path()).unwrap();
+    let args = ["--dir", input.path(), "--interval", "100ms", "--window", "200ms", "--checkpoint", dir.path(), "-w", "2"];
+    for begins in ["new in", "continued from"] {
+        let mut job = Program::start_in("weblog", args, &USUAL);
+        job.until("a block", |out, _| out.contains("Time: "));
+        job.signal(Signal::TERM);
+        let end = job.end();
+        assert_eq!(end.code, Some(0), "{}", end.err);
+        let said = format!("checkpoint: {begins} ");
+        let start = with(&end.err, "a batch every 100 ms; 2 workers in 1 process; reads files of ");
+        assert!(start.len() == 1 && start[0].contains(&said), "{said}: {}", end.err);
+        assert!(end.err.lines().last().is_some_and(|l| l.contains("has ended: ")), "{}", end.err);
+    }
+}
