@@ -23,10 +23,11 @@ use crate::job::control::CommandSender;
 use crate::job::in_flight::{BatchInFlight, InFlight};
 use crate::job::protocol::{Command, Event};
 use crate::job::rate_controller::RateController;
+use crate::job::recovery;
+use crate::job::reporter::{self, Reporter};
 use crate::job::resumed::{Resumed, Shards, check_progress};
 use crate::job::sources::{self, Sources};
 use crate::job::stopping::Stopping;
-use crate::job::{recovery, reporter};
 use crate::metrics::{BatchInfo, Metrics};
 
 /// How many given batches may be sealed ahead of the one that is being closed. This hides the round trip to the workers.
@@ -77,6 +78,7 @@ pub(crate) struct Planner {
     rates: RateController,
     /// Bytes that wait at the outputs of each process.
     waiting: BTreeMap<usize, u64>,
+    reporter: Reporter,
 }
 
 impl Planner {
@@ -91,6 +93,7 @@ impl Planner {
         let workers = CommandSender { commands, wake: inputs.wake.clone() };
         let sources = Sources::new(std::mem::take(&mut inputs.sources), workers.clone());
         Planner {
+            reporter: Reporter::new(&config, metrics.clone()),
             rates: RateController::new(&config, sources.live()),
             unready: config.runtime.processes.into(),
             progress: Vec::new(),
@@ -116,6 +119,17 @@ impl Planner {
     /// Runs the batches of the job until it is asked to stop, or all finite sources are read.
     pub fn run(mut self, plans: Option<Vec<Plan>>) -> Result<()> {
         self.start(plans)?;
+        let end = self.run_batches();
+        for event in self.events.try_iter() {
+            if let Event::BadRecords { stream, records, first } = event {
+                self.reporter.bad_records(stream, records, first);
+            }
+        }
+        self.reporter.tell_bad_records(true);
+        end
+    }
+
+    fn run_batches(&mut self) -> Result<()> {
         loop {
             if self.stopping.aborted() {
                 self.workers.send(Command::Stop);
@@ -140,6 +154,7 @@ impl Planner {
             while let Ok(event) = self.events.try_recv() {
                 self.take(event)?;
             }
+            self.reporter.tell_bad_records(false);
         }
     }
 
@@ -380,6 +395,7 @@ impl Planner {
                 self.progress.extend(progress);
                 self.unready -= 1;
             }
+            Event::BadRecords { stream, records, first } => self.reporter.bad_records(stream, records, first),
             Event::Stop { graceful } => self.stopping.request(graceful),
         }
         while let Some(batch) = self.in_flight.pop_written(self.inputs.writers) {

@@ -104,6 +104,8 @@ pub(crate) enum Event {
     SinksReady { progress: Vec<Progress> },
     /// One worker has written its part of the snapshot of `time`, or could not.
     Snapshot { worker: usize, time: BatchTime, written: Result<WorkerSnapshot, String> },
+    /// One worker has read bad records that no stream takes; `first` says where one of them is from, and why it is bad.
+    BadRecords { stream: String, records: u64, first: String },
     /// Somebody asked the job to end.
     Stop { graceful: bool },
 }

@@ -2,13 +2,89 @@
 //!
 //! The planner calls it with what it knows anyway. Nothing here changes what the job does.
 
+use std::collections::BTreeMap;
+use std::time::{Duration, Instant};
+
 use crate::api::config::Config;
-use crate::core::time::{clock_time, human_duration};
+use crate::core::time::{BatchTime, clock_time, human_duration};
 use crate::job::resumed::Resumed;
-use crate::metrics::Statistics;
+use crate::metrics::{Metrics, Statistics};
 
 /// How many splits of a source the first line names.
 const NAMED: usize = 4;
+/// The least time between two lines about the bad records of one stream.
+const PAUSE: Duration = Duration::from_secs(10);
+/// How late a batch may be, in batch intervals, before the job falls behind; and at least this time.
+const LATE: (u32, Duration) = (10, Duration::from_secs(10));
+
+/// What has been told of a running job, and what is still to be told.
+pub(crate) struct Reporter {
+    metrics: Metrics,
+    /// By stream.
+    bad: BTreeMap<String, BadRecords>,
+    /// How late a batch may be.
+    limit: Duration,
+    /// Since when the job has been behind.
+    behind: Option<Instant>,
+}
+
+/// Bad records of one stream that no stream takes.
+#[derive(Default)]
+struct BadRecords {
+    total: u64,
+    /// Not yet told, and the first of them.
+    untold: u64,
+    first: String,
+    told: Option<Instant>,
+}
+
+impl Reporter {
+    pub fn new(config: &Config, metrics: Metrics) -> Self {
+        let limit = (config.interval.duration().saturating_mul(LATE.0)).max(LATE.1);
+        Reporter { metrics, bad: BTreeMap::new(), limit, behind: None }
+    }
+
+    /// One worker has read bad records.
+    pub fn bad_records(&mut self, stream: String, records: u64, first: String) {
+        self.metrics.add_bad(records);
+        let bad = self.bad.entry(stream).or_default();
+        if bad.untold == 0 {
+            bad.first = first;
+        }
+        bad.total += records;
+        bad.untold += records;
+    }
+
+    /// Tells of bad records, each stream at most once in ten seconds. `all`: at once, because the job ends.
+    pub fn tell_bad_records(&mut self, all: bool) {
+        for (stream, bad) in self.bad.iter_mut().filter(|(_, bad)| bad.untold > 0) {
+            if all || bad.told.is_none_or(|at| at.elapsed() >= PAUSE) {
+                let (n, total, first) = (bad.untold, bad.total, &bad.first);
+                tracing::warn!("{stream}: bad records that no stream takes: {n}, {total} in all; the first: {first}");
+                (bad.untold, bad.told) = (0, Some(Instant::now()));
+            }
+        }
+    }
+
+    /// Every output has written the live batch of `time`, so long after its time.
+    pub fn written(&mut self, time: BatchTime, late: Duration) {
+        let (batch, by) = (clock_time(time.millis()), human_duration(late));
+        match self.behind {
+            None if late > self.limit => {
+                self.behind = Some(Instant::now());
+                tracing::warn!(
+                    "the job falls behind: the batch of {batch} was written {by} after its time; batches take longer than the batch interval"
+                );
+            }
+            Some(since) if late <= self.limit / 4 => {
+                self.behind = None;
+                let took = human_duration(since.elapsed());
+                tracing::info!("the job has caught up after {took}: the batch of {batch} was written {by} after its time");
+            }
+            _ => {}
+        }
+    }
+}
 
 /// Says that a job begins: `reads` is what each source reads, and from where.
 pub(crate) fn started(config: &Config, reads: &[String], outputs: usize, resumed: &Resumed) {
@@ -49,7 +125,7 @@ pub(crate) fn origin(name: &str, splits: &[(String, i64)]) -> String {
 }
 
 /// Says what a job has done that has ended without an error.
-pub(crate) fn ended(name: &str, s: &Statistics, bad: u64, took: std::time::Duration) {
+pub(crate) fn ended(name: &str, s: &Statistics, bad: u64, took: Duration) {
     let (batches, records) = (count(s.batches, "batch"), count(s.records, "record"));
     let took = human_duration(took);
     tracing::info!("job {name} has ended: {batches}, {records}, {bad} bad, {} lost, in {took}", s.lost);

@@ -14,10 +14,11 @@ use crate::engine::flow::{batched, split_map};
 use crate::engine::operator_id::OperatorId;
 use crate::format::Decode;
 use crate::format::lines::{BadLine, Line};
+use crate::job::protocol::Event;
 
 /// The result of a fallible verb: the records, and the bad records with their origin and the reason.
 ///
-/// Bad records that no verb takes are counted, and logged once a batch.
+/// Bad records that no verb takes are counted over all workers, and logged at most once in ten seconds, with the first of them.
 #[must_use = "nothing runs unless an output operation asks for it"]
 pub struct Decoded<'s, T: 'static> {
     oks: DStream<'s, T>,
@@ -73,6 +74,7 @@ pub fn untaken_errors() -> usize {
 fn count_and_log(errors: &DStream<'_, BadRecord>, operator: &OperatorId) {
     let name = operator.to_string();
     let graph = &errors.node.graph;
+    let outbox = graph.outbox.clone();
     let _ = batched(
         &graph.flow,
         operator,
@@ -83,18 +85,21 @@ fn count_and_log(errors: &DStream<'_, BadRecord>, operator: &OperatorId) {
             seen.0 += rows.rows.len();
             seen.1 = seen.1.take().or_else(|| rows.rows.first().cloned());
         },
-        move |plan, (n, first), _: &mut crate::engine::flow::Emitter<'_, Rows<()>>| {
-            if let Some(f) = first {
+        move |_, (n, first), _: &mut crate::engine::flow::Emitter<'_, Rows<()>>| {
+            if let Some(first) = first {
                 UNTAKEN.fetch_add(n, Ordering::Relaxed);
-                tracing::warn!(
-                    batch = plan.time.millis(),
-                    bad_records = n,
-                    first = format!("{}/{} offset {}: {}", f.origin, f.partition, f.offset, f.reason),
-                    "{name}: bad records that no stream takes"
-                );
+                outbox.send(Event::BadRecords { stream: name.clone(), records: n as u64, first: described(&first) });
             }
         },
     );
+}
+
+/// Where a bad record is from, if that is known, and why it is bad.
+fn described(bad: &BadRecord) -> String {
+    match &*bad.origin {
+        "" => bad.reason.clone(),
+        origin => format!("{origin}/{} offset {}: {}", bad.partition, bad.offset, bad.reason),
+    }
 }
 
 /// The bad record of a row, with what is known of its origin.

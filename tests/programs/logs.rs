@@ -1,5 +1,7 @@
 //! What a job tells on stderr without being asked: where it begins, what changes, what it has done.
 
+use std::io::Write;
+use std::net::TcpListener;
 use std::process::Command;
 
 use tidemill::prelude::*;
@@ -30,23 +32,25 @@ fn says_nothing_of_logging() {
     }
 }
 
-fn plain(env: &[(&str, &str)]) -> String {
-    let args = ["--exact", "logs::says_nothing_of_logging", "--ignored", "--nocapture", "--test-threads=1"];
-    let end = Program::spawn("plain", Command::new(std::env::current_exe().unwrap()).args(args), env).end();
+/// What a test of this file writes to stderr, in a process of its own.
+fn child(test: &str, env: &[(&str, &str)]) -> String {
+    let test = format!("logs::{test}");
+    let args = ["--exact", &test, "--ignored", "--nocapture", "--test-threads=1"];
+    let end = Program::spawn(&test, Command::new(std::env::current_exe().unwrap()).args(args), env).end();
     assert_eq!(end.code, Some(0), "{}", end.err);
     end.err
 }
 
 #[test]
 fn a_program_without_init_is_not_mute() {
-    let err = plain(&USUAL);
+    let err = child("says_nothing_of_logging", &USUAL);
     let (starts, ends) = (with(&err, "job plain starts"), with(&err, "job plain has ended"));
     assert_eq!((starts.len(), ends.len()), (2, 2), "two jobs in one process: {err}");
     let due = "a batch every 5 ms; 1 worker in 1 process; reads queue; 1 output; checkpoint: none";
     assert!(starts[0].ends_with(due) && starts[0].contains(" INFO "), "{err}");
     assert!(ends[0].contains("2 batches, 3 records, 0 bad, 0 lost, in "), "{err}");
-    assert!(!plain(&[("RUST_LOG", ""), ("MUTE", "1")]).contains("job plain"));
-    assert!(!plain(&[("RUST_LOG", "warn")]).contains("job plain"));
+    assert!(!child("says_nothing_of_logging", &[("RUST_LOG", ""), ("MUTE", "1")]).contains("job plain"));
+    assert!(!child("says_nothing_of_logging", &[("RUST_LOG", "warn")]).contains("job plain"));
 }
 
 #[test]
@@ -65,4 +69,25 @@ fn a_job_says_where_it_begins_and_what_it_has_done() {
         assert!(start.len() == 1 && start[0].contains(&said), "{said}: {}", end.err);
         assert!(end.err.lines().last().is_some_and(|l| l.contains("has ended: ")), "{}", end.err);
     }
+}
+
+/// Three bad lines in each of ten batches and more: one line at once, and one with what is left at the end.
+#[test]
+fn bad_records_are_told_once_in_a_while_with_their_total() {
+    let listener = TcpListener::bind("127.0.0.1:0").unwrap();
+    let port = listener.local_addr().unwrap().port().to_string();
+    let mut program = Program::start("network_wordcount", ["127.0.0.1", &port, "--interval", "20ms", "-w", "2"]);
+    let (mut stream, _) = listener.accept().unwrap();
+    for n in 0..10 {
+        stream.write_all(b"\xff\n\xff\n\xff\n").unwrap();
+        stream.write_all(format!("word{n}\n").as_bytes()).unwrap();
+        program.until("the line is counted", |out, _| out.contains(&format!("word{n}")));
+    }
+    program.signal(Signal::TERM);
+    let end = program.end();
+    let lines = with(&end.err, "bad records that no stream takes");
+    assert!((2..4).contains(&lines.len()) && end.err.lines().count() == lines.len(), "{}", end.err);
+    let (first, last) = (lines[0], lines[lines.len() - 1]);
+    assert!(first.contains(&format!("the first: 127.0.0.1:{port}/0 offset ")), "{}", end.err);
+    assert!(last.contains(", 30 in all; "), "{}", end.err);
 }
