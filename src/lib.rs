@@ -91,6 +91,7 @@
 //!
 //! * Users of Spark: `docs/guide/coming-from-spark.md` shows the tutorials' programs side by side with these.
 //! * `docs/guide/state-and-windows.md` says which verb to take and what it costs, and `docs/guide/checkpoints.md` what survives.
+//! * `docs/guide/logging.md` lists the log lines of a job.
 //! * `docs/glossary.md` has each term with the word that Spark, Flink or timely uses for it.
 //! * `docs/architecture.md` follows a record through the code. `docs/guarantees.md` names a test for each promise.
 //! * `dataflows/` has whole programs, `examples/` short lessons.
@@ -136,4 +137,6 @@ mod pages {
     mod state_and_windows {}
     #[doc = include_str!("../docs/guide/checkpoints.md")]
     mod checkpoints {}
+    #[doc = include_str!("../docs/guide/logging.md")]
+    mod logging {}
 }

@@ -19,6 +19,8 @@ pub(crate) struct BatchInFlight {
     /// The last batch time of the span.
     pub end: BatchTime,
     pub fill: bool,
+    /// Whether the clock set its time: then it can be late.
+    pub on_clock: bool,
     /// The plan of a batch that runs again.
     pub replayed: Option<Plan>,
     pub snapshot: Option<SnapshotScope>,
@@ -43,6 +45,7 @@ impl BatchInFlight {
             span,
             end,
             fill: true,
+            on_clock: false,
             replayed: None,
             snapshot: None,
             unsealed,

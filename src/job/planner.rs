@@ -347,6 +347,7 @@ impl Planner {
         let unsealed = self.sources.count() * self.config.peers();
         let mut batch = BatchInFlight::new(info, span, end, unsealed);
         (batch.fill, batch.replayed, batch.snapshot) = (fill, replayed, snapshot);
+        batch.on_clock = live && !self.back_to_back();
         self.in_flight.push(batch);
         let last = self.stopping.last_sealed();
         self.workers.send(Command::Seal { span, ranges, live, last, limits });
@@ -409,6 +410,10 @@ impl Planner {
     /// Every output has written this batch.
     fn complete(&mut self, mut b: BatchInFlight) -> Result<()> {
         b.info.processing_time = b.elapsed();
+        if b.on_clock {
+            let late = self.time.now().saturating_sub(b.end.millis());
+            self.reporter.written(b.end, Duration::from_millis(late));
+        }
         self.rates.completed(b.info.time);
         self.metrics.update(|s| {
             s.batches += 1 + u64::from(b.span.overdue);

@@ -35,12 +35,14 @@ pub(crate) struct Sources {
     discovered: Instant,
     /// By worker and source; the enumerator has the worker `usize::MAX`.
     trouble: BTreeMap<(usize, u32), String>,
+    /// Sources that are in trouble: what was logged, and when.
+    away: BTreeMap<u32, (String, Instant)>,
 }
 
 impl Sources {
     pub fn new(halves: Vec<SourceHalf>, workers: CommandSender) -> Self {
         let (split_ids, trouble) = (SplitIds::default(), BTreeMap::new());
-        Sources { halves, split_ids, workers, discovered: Instant::now(), trouble }
+        Sources { halves, split_ids, workers, discovered: Instant::now(), trouble, away: BTreeMap::new() }
     }
 
     pub fn count(&self) -> usize {
@@ -205,6 +207,23 @@ impl Sources {
         match trouble {
             Some(t) => drop(self.trouble.insert((worker, source), format!("{}: {t}", self.halves[source as usize].name))),
             None => drop(self.trouble.remove(&(worker, source))),
+        }
+        self.log_trouble(source);
+    }
+
+    /// Logs that a source is in trouble, and that it is not any more.
+    fn log_trouble(&mut self, source: u32) {
+        let now = self.trouble.iter().find(|((_, s), _)| *s == source).map(|(_, what)| what);
+        match (now, self.away.get(&source)) {
+            (Some(what), None) => {
+                reporter::away(what);
+                self.away.insert(source, (what.clone(), Instant::now()));
+            }
+            (None, Some((what, since))) => {
+                reporter::back(what, since.elapsed());
+                self.away.remove(&source);
+            }
+            _ => {}
         }
     }
 

@@ -4,6 +4,7 @@ use std::io::Write;
 use std::net::TcpListener;
 use std::process::Command;
 
+use tidemill::job::ManualClock;
 use tidemill::prelude::*;
 
 use crate::child::{Program, Signal, TempDir};
@@ -90,4 +91,58 @@ fn bad_records_are_told_once_in_a_while_with_their_total() {
     let (first, last) = (lines[0], lines[lines.len() - 1]);
     assert!(first.contains(&format!("the first: 127.0.0.1:{port}/0 offset ")), "{}", end.err);
     assert!(last.contains(", 30 in all; "), "{}", end.err);
+}
+
+/// Its first batch is written 19 seconds after its time.
+#[test]
+#[ignore = "the child of a_job_that_falls_behind_says_so_and_when_it_has_caught_up"]
+fn falls_behind() {
+    let (queue, clock, rows) = (QueueSource::new(), ManualClock::at(10_000), MemorySink::new());
+    let (feed, hand, out) = (queue.clone(), clock.clone(), rows.clone());
+    let build = move |ssc: &StreamingContext<'_>| {
+        let (numbers, hand) = (ssc.queue_stream(&queue), hand.clone());
+        numbers.foreach_batch(move |_| {
+            hand.set(30_000);
+            Ok(())
+        });
+        numbers.to_memory(&out);
+        Ok(())
+    };
+    let job = StreamingContext::builder("slow", secs(1)).start_on_clock(clock.clone(), build).unwrap();
+    for n in 1..=2 {
+        feed.push(vec![n]);
+        clock.set(10_000 + 1_000 * n);
+        while rows.rows().len() < n as usize {
+            assert!(!job.await_termination_or_timeout(millis(1)).unwrap());
+        }
+    }
+    job.stop_gracefully().unwrap();
+}
+
+#[test]
+fn a_job_that_falls_behind_says_so_and_when_it_has_caught_up() {
+    let err = child("falls_behind", &USUAL);
+    let (behind, caught) = (with(&err, "the job falls behind"), with(&err, "the job has caught up"));
+    assert!(behind.len() == 1 && behind[0].contains(" WARN ") && behind[0].contains(" was written 19 s after"), "{err}");
+    assert!(caught.len() == 1 && caught[0].contains(" INFO "), "{err}");
+}
+
+#[test]
+fn a_source_that_is_away_and_back_is_told_once_each() {
+    let input = TempDir::new("logs-away");
+    std::fs::create_dir_all(input.path()).unwrap();
+    let elsewhere = TempDir::new("logs-elsewhere");
+    let args = ["--dir", input.path(), "--interval", "50ms", "--window", "100ms"];
+    let mut job = Program::start_in("weblog", args, &USUAL);
+    job.until("a block", |out, _| out.contains("Time: "));
+    std::fs::rename(input.path(), elsewhere.path()).unwrap();
+    job.until("it is away", |_, err| err.contains("the directory cannot be read"));
+    std::fs::rename(elsewhere.path(), input.path()).unwrap();
+    job.until("it is back", |_, err| err.contains(": over after "));
+    job.signal(Signal::TERM);
+    let end = job.end();
+    let about = with(&end.err, "the directory cannot be read");
+    assert!(about.len() == 2 && end.code == Some(0), "{}", end.err);
+    assert!(about[0].contains(" WARN ") && about[0].ends_with("; the job goes on without it"), "{}", end.err);
+    assert!(about[1].contains(" INFO ") && about[1].contains(input.path()), "{}", end.err);
 }

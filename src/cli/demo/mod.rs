@@ -88,8 +88,8 @@ impl Stage {
 
 /// Runs the command.
 pub fn run(args: &Args) -> Result<ExitCode, BoxError> {
-    // The broker goes away on purpose: librdkafka need not say so.
-    crate::logging::init_with("warn,librdkafka=off");
+    // The broker goes away on purpose, and the demo tells of it itself.
+    crate::logging::init_with("warn,librdkafka=off,tidemill::job::reporter=off");
     let scenario = Scenario::new(args.batches);
     let partitions = feed::partitions(args.rate, args.interval);
     let broker = Arc::new(EmbeddedBroker::start()?);

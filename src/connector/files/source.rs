@@ -253,15 +253,7 @@ impl SplitEnumerator for FileEnumerator {
             ready if ready.is_empty() => self.scan(),
             ready => Ok(Scan { ready, ..Scan::default() }),
         };
-        let trouble = scan.as_ref().err().map(|e| format!("the directory cannot be read: {e}"));
-        if self.trouble != trouble {
-            let dir = self.watch.files.dir.display();
-            match &trouble {
-                Some(trouble) => tracing::warn!(%dir, %trouble, "batches are empty until it is back"),
-                None => tracing::info!(%dir, "the directory is back"),
-            }
-            self.trouble = trouble;
-        }
+        self.trouble = scan.as_ref().err().map(|e| format!("the directory cannot be read: {e}"));
         let dir = &self.watch.files.dir;
         let range = |(name, stamp): (String, FileStamp)| SplitRange {
             split: Split::File {
