@@ -93,7 +93,7 @@ fn bad_records_are_told_once_in_a_while_with_their_total() {
     assert!(last.contains(", 30 in all; "), "{}", end.err);
 }
 
-/// Its first batch is written 19 seconds after its time.
+/// Its first batch is written 19 seconds after its time, or later.
 #[test]
 #[ignore = "the child of a_job_that_falls_behind_says_so_and_when_it_has_caught_up"]
 fn falls_behind() {
@@ -126,7 +126,9 @@ fn falls_behind() {
 fn a_job_that_falls_behind_says_so_and_when_it_has_caught_up() {
     let err = child("falls_behind", &USUAL);
     let (behind, caught) = (with(&err, "the job falls behind"), with(&err, "the job has caught up"));
-    assert!(behind.len() == 1 && behind[0].contains(" WARN ") && behind[0].contains(" was written 19 s after"), "{err}");
+    assert!(behind.len() == 1 && behind[0].contains(" WARN "), "{err}");
+    // The clock may have gone on already.
+    assert!([19, 29].iter().any(|s| behind[0].contains(&format!(" was written {s} s after its time"))), "{err}");
     assert!(caught.len() == 1 && caught[0].contains(" INFO "), "{err}");
 }
 
