@@ -145,7 +145,7 @@ fn what_is_not_kept_any_more_is_refused_and_named() {
     };
     let last = *times.last().unwrap();
     let err = refused(last, last + INTERVAL_MS, &[]);
-    assert!(err.contains("the last batch that was planned is") && err.contains(&last.to_string()), "{err}");
+    assert!(err.contains("the last planned batch is") && err.contains(&last.to_string()), "{err}");
     let err = refused(times[0], last, &["--verify"]);
     assert!(err.contains("no checkpoint is from before") && err.contains("nothing to compare with"), "{err}");
     let err = refused(last + INTERVAL_MS, last, &[]);
