@@ -174,5 +174,5 @@ fn what_is_not_kept_any_more_is_refused_and_named() {
         ["127.0.0.1", "1", "--interval", "20s", "--checkpoint", job.dir.path(), "--replay-from", "1", "--replay-to", "2"],
     )
     .end();
-    assert!(other.code == Some(1) && other.err.contains("that of the job"), "{}", other.err);
+    assert!(other.code == Some(1) && other.err.contains("is of the job"), "{}", other.err);
 }
