@@ -5,8 +5,9 @@ use std::thread::JoinHandle;
 use std::time::{Duration, Instant};
 
 use crate::core::error::{Error, Result};
+use crate::core::lock::lock;
 use crate::job::protocol::Event;
-use crate::job::shared::{End, JobState, Summary, lock};
+use crate::job::shared::{End, JobState, Summary};
 use crate::metrics::{Metrics, Statistics, StreamingListener};
 
 /// A running job. Dropping the handle stops the job at once and waits for its threads.

@@ -1,11 +1,12 @@
 //! What the threads of a process share about its job: the first failure, the events they post, how far each worker is, the end.
 
 use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
-use std::sync::{Arc, Condvar, Mutex, MutexGuard};
+use std::sync::{Arc, Condvar, Mutex};
 use std::thread::Thread;
 
 use crate::cluster::failure::FailureLatch;
 use crate::core::error::{Error, Result};
+use crate::core::lock::lock;
 use crate::engine::operator_id::CurrentOperator;
 use crate::job::protocol::Event;
 
@@ -41,10 +42,6 @@ pub(crate) struct JobState {
     mail: Mutex<Vec<Event>>,
     /// Whether somebody has asked the job to stop.
     pub asked: AtomicBool,
-}
-
-pub(crate) fn lock<T>(m: &Mutex<T>) -> MutexGuard<'_, T> {
-    m.lock().unwrap_or_else(|e| e.into_inner())
 }
 
 impl JobState {

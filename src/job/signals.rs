@@ -5,8 +5,9 @@ use std::sync::{Mutex, OnceLock, Weak};
 use signal_hook::consts::{SIGINT, SIGTERM};
 use signal_hook::iterator::Signals;
 
+use crate::core::lock::lock;
 use crate::job::protocol::Event;
-use crate::job::shared::{JobState, lock};
+use crate::job::shared::JobState;
 
 /// The running jobs of this process, and whether a signal has already asked each to stop.
 static JOBS: Mutex<Vec<(Weak<JobState>, bool)>> = Mutex::new(Vec::new());

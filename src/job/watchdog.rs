@@ -9,7 +9,8 @@ use std::time::{Duration, Instant};
 
 use crate::api::config::RuntimeArgs;
 use crate::core::error::Error;
-use crate::job::shared::{End, JobState, Watched, lock};
+use crate::core::lock::lock;
+use crate::job::shared::{End, JobState, Watched};
 
 /// Time between two checks. An idle worker steps ten times a second.
 const TICK: Duration = Duration::from_millis(250);

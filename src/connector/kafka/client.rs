@@ -5,17 +5,18 @@
 
 use std::collections::BTreeMap;
 use std::fmt;
-use std::sync::{Arc, Mutex, OnceLock, PoisonError};
+use std::sync::Arc;
 use std::time::{Duration, Instant};
 
 use rdkafka::admin::{AdminClient, AdminOptions, NewTopic};
 use rdkafka::client::ClientContext;
 use rdkafka::config::{ClientConfig, FromClientConfigAndContext, RDKafkaLogLevel};
-use rdkafka::consumer::{BaseConsumer, Consumer, ConsumerContext};
+use rdkafka::consumer::{BaseConsumer, Consumer};
 use rdkafka::error::{KafkaError, RDKafkaErrorCode};
-use rdkafka::producer::{BaseProducer, DeliveryResult, ProducerContext};
+use rdkafka::producer::BaseProducer;
 use rdkafka::types::{RDKafkaConfRes, RDKafkaRespErr};
 
+use crate::connector::kafka::reports::{Context, Reports};
 use crate::core::error::{Error, Result};
 
 /// How long a start waits for a broker that does not answer.
@@ -175,7 +176,7 @@ impl Settings {
     }
 
     fn create<C: FromClientConfigAndContext<Context>>(&self, config: &ClientConfig) -> Result<(C, Arc<Reports>)> {
-        let reports = Arc::new(Reports { secrets: self.secrets(), ..Reports::default() });
+        let reports = Arc::new(Reports::without(self.secrets()));
         let made = config.create_with_context(Context(reports.clone()));
         let client = made.map_err(|e| Error::config(format!("Kafka at {}: {}", self.brokers, reports.words(&e))))?;
         Ok((client, reports))
@@ -263,131 +264,6 @@ fn needs_ssl(key: &str, value: &str) -> bool {
         "security.protocol" => value.contains("ssl"),
         "sasl.mechanism" | "sasl.mechanisms" => value.starts_with("scram") || value.starts_with("oauth"),
         _ => key.starts_with("ssl.") || key.starts_with("enable.ssl.") || key.starts_with("sasl.oauthbearer."),
-    }
-}
-
-/// A record that was not delivered.
-#[derive(Debug)]
-struct FailedDelivery {
-    text: String,
-    /// librdkafka gave it up because another one had failed.
-    purged: bool,
-}
-
-/// What a client reported: errors of the client as a whole, and failed deliveries.
-#[derive(Debug, Default)]
-pub(crate) struct Reports {
-    secrets: Vec<String>,
-    trouble: Mutex<Option<String>>,
-    /// A permanent error, though librdkafka keeps trying.
-    pub(crate) hopeless: OnceLock<String>,
-    failed: Mutex<Option<FailedDelivery>>,
-}
-
-impl Reports {
-    /// What is wrong with the connection at the moment.
-    pub(crate) fn trouble(&self) -> Option<String> {
-        lock(&self.trouble).clone()
-    }
-
-    pub(crate) fn set_trouble(&self, text: &str) {
-        *lock(&self.trouble) = Some(self.redact(text));
-    }
-
-    pub(crate) fn clear(&self) {
-        lock(&self.trouble).take();
-    }
-
-    /// The first delivery that failed since the last call. A purged record is a consequence: any other failure goes before it.
-    pub(crate) fn take_failed(&self) -> Option<String> {
-        lock(&self.failed).take().map(|failed| failed.text)
-    }
-
-    fn record_failure(&self, text: String, purged: bool) {
-        let mut failed = lock(&self.failed);
-        if failed.as_ref().is_none_or(|first| first.purged && !purged) {
-            *failed = Some(FailedDelivery { text, purged });
-        }
-    }
-
-    /// The text of an error, without the values of settings.
-    pub(crate) fn words(&self, error: &KafkaError) -> String {
-        match error {
-            KafkaError::ClientConfig(_, _, key, _) => format!("setting {key}: librdkafka does not accept it"),
-            KafkaError::ClientCreation(text) => self.redact(text),
-            other => self.redact(&other.rdkafka_error_code().map_or_else(|| other.to_string(), described_code)),
-        }
-    }
-
-    pub(crate) fn redact(&self, text: &str) -> String {
-        self.secrets.iter().fold(text.trim().to_string(), |text, secret| text.replace(secret.as_str(), "***"))
-    }
-}
-
-/// librdkafka blames the issuer of a certificate, whatever OpenSSL found wrong.
-fn explained(reason: &str) -> String {
-    match reason.split_once("certificate could not be verified") {
-        Some((before, _)) => format!(
-            "{before}certificate could not be verified: it has expired, or names another host, or ssl.ca.location has nobody who \
-             vouches for it; openssl s_client -connect HOST:PORT says which"
-        ),
-        None => reason.to_string(),
-    }
-}
-
-pub(crate) fn lock<T>(mutex: &Mutex<T>) -> std::sync::MutexGuard<'_, T> {
-    mutex.lock().unwrap_or_else(PoisonError::into_inner)
-}
-
-/// Forwards librdkafka's errors to [`Reports`], and its log lines to tracing.
-pub(crate) struct Context(Arc<Reports>);
-
-/// What a record carries until it is delivered or has failed. When its only owner is the sink, all records of a batch have.
-pub(crate) type Receipt = Arc<()>;
-
-impl ClientContext for Context {
-    fn log(&self, level: RDKafkaLogLevel, fac: &str, message: &str) {
-        let message = self.0.redact(message);
-        match level as i32 {
-            0..=3 => tracing::error!(target: "librdkafka", "{fac}: {message}"),
-            4 => tracing::warn!(target: "librdkafka", "{fac}: {message}"),
-            _ => tracing::debug!(target: "librdkafka", "{fac}: {message}"),
-        }
-    }
-
-    fn error(&self, error: KafkaError, reason: &str) {
-        tracing::debug!(target: "librdkafka", "{}: {}", self.0.words(&error), self.0.redact(reason));
-        let text = if reason.trim().is_empty() { self.0.words(&error) } else { explained(reason) };
-        // An answer over the size limit will be as large the next time.
-        if text.contains("increase receive.message.max.bytes") {
-            let _ = self.0.hopeless.set(self.0.redact(&text));
-        }
-        // "all brokers are down" says less than the previous error of the broker.
-        let vague = error.rdkafka_error_code() == Some(RDKafkaErrorCode::AllBrokersDown);
-        if !vague || self.0.trouble().is_none() {
-            self.0.set_trouble(&text);
-        }
-    }
-}
-
-impl ConsumerContext for Context {}
-
-impl ProducerContext for Context {
-    type DeliveryOpaque = Receipt;
-
-    fn delivery(&self, result: &DeliveryResult<'_>, _: Receipt) {
-        let Err((error, record)) = result else { return };
-        use RDKafkaErrorCode::{InvalidMessageSize, MessageSizeTooLarge, PurgeInflight, PurgeQueue};
-        let code = error.rdkafka_error_code();
-        let text = match code {
-            Some(MessageSizeTooLarge | InvalidMessageSize) => {
-                let bytes = record.key_len() + record.payload_len();
-                format!("a record of {bytes} bytes is too large: raise max.message.bytes of the topic, or leave it out")
-            }
-            _ => self.0.words(error),
-        };
-        // When one record fails, librdkafka purges those behind it, and may report these first.
-        self.0.record_failure(text, matches!(code, Some(PurgeQueue | PurgeInflight)));
     }
 }
 
@@ -515,6 +391,7 @@ fn described(topic: &rdkafka::metadata::MetadataTopic) -> Topic {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::connector::kafka::reports::explained;
 
     const CANARY: &str = "hunter2-canary-secret";
 
@@ -572,7 +449,7 @@ mod tests {
         let s = with(&[("sasl.password", "pw"), ("sasl.username", CANARY), ("bad\0key", CANARY)]);
         assert!(!format!("{s:?}").contains("canary"));
         assert!(!s.check(Side::Source).unwrap_err().to_string().contains("canary"));
-        let reports = Reports { secrets: s.secrets(), ..Reports::default() };
+        let reports = Reports::without(s.secrets());
         reports.set_trouble(&format!("login as {CANARY} with pw failed"));
         assert_eq!(reports.trouble().unwrap(), "login as *** with *** failed");
         let created = KafkaError::ClientCreation(format!("`x` = {CANARY}"));

@@ -7,13 +7,14 @@ use std::sync::mpsc::{Receiver, RecvTimeoutError, Sender, TryRecvError, channel}
 use std::sync::{Arc, Mutex};
 use std::time::{Duration, Instant};
 
-use crate::connector::kafka::client::{Metadata, START_DEADLINE, Topic, lock};
+use crate::connector::kafka::client::{Metadata, START_DEADLINE, Topic};
 use crate::connector::kafka::group_offsets::{CommitOffsets, Committer, GroupOffsets};
 use crate::connector::kafka::source::{KafkaSource, StartFrom};
 use crate::connector::kafka::topic_ids::{TopicIds, check_same, topic_ids};
 use crate::connector::source::{SplitEnumerator, SplitOffset, SplitRange};
 use crate::core::data::encoded;
 use crate::core::error::{Error, Result};
+use crate::core::lock::lock;
 use crate::core::plan::Split;
 
 /// How many polls, and how long at least, a topic may be unknown to the brokers before the job gives up on it. Default: half a

@@ -12,13 +12,15 @@ use rdkafka::consumer::{BaseConsumer, Consumer};
 use rdkafka::error::{KafkaError, RDKafkaErrorCode};
 use rdkafka::{Message as _, Offset, TopicPartitionList};
 
-use crate::connector::kafka::client::{Context, Reports, Side, described_code, lock};
+use crate::connector::kafka::client::{Side, described_code};
 use crate::connector::kafka::ffi::{ConsumedMessage, MessageSlots, PartitionQueue, known_high};
 use crate::connector::kafka::partition_buffer::{Item, OutOfRange, PartitionBuffer, Signal};
+use crate::connector::kafka::reports::{Context, Reports};
 use crate::connector::kafka::source::KafkaSource;
 use crate::connector::message::Block;
 use crate::connector::source::Waker;
 use crate::core::error::{Error, Result};
+use crate::core::lock::lock;
 
 /// How long the thread sleeps at most. Bounds the delay of what nothing wakes it for.
 const NAP: Duration = Duration::from_millis(250);

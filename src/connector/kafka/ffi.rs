@@ -16,8 +16,8 @@ use rdkafka::bindings as rd;
 use rdkafka::consumer::{BaseConsumer, Consumer};
 use rdkafka::error::RDKafkaErrorCode;
 
-use crate::connector::kafka::client::Context;
 use crate::connector::kafka::partition_buffer::Signal;
+use crate::connector::kafka::reports::Context;
 use crate::connector::message::{Raw, put_header};
 
 /// How many messages one call takes: a block.

@@ -8,9 +8,11 @@ use std::time::Duration;
 use rdkafka::consumer::{BaseConsumer, CommitMode, Consumer};
 use rdkafka::{Offset, TopicPartitionList};
 
-use crate::connector::kafka::client::{Context, Side, lock};
+use crate::connector::kafka::client::Side;
+use crate::connector::kafka::reports::Context;
 use crate::connector::kafka::source::KafkaSource;
 use crate::core::error::{Error, Result};
+use crate::core::lock::lock;
 use crate::core::plan::OffsetRange;
 
 /// How often new offsets are committed.

@@ -11,6 +11,7 @@ mod partition_buffer;
 mod producer;
 mod progress;
 pub mod reader;
+mod reports;
 pub mod sink;
 pub mod source;
 mod stream;

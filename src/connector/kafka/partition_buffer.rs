@@ -8,8 +8,8 @@ use std::sync::{Arc, Mutex, OnceLock};
 use std::thread::Thread;
 use std::time::Duration;
 
-use crate::connector::kafka::client::lock;
 use crate::connector::message::Block;
+use crate::core::lock::lock;
 
 /// What a partition delivered, in its order.
 pub(super) enum Item {

@@ -6,7 +6,8 @@ use std::time::{Duration, Instant};
 use rdkafka::error::{KafkaError, RDKafkaErrorCode};
 use rdkafka::producer::{BaseProducer, BaseRecord, Producer};
 
-use crate::connector::kafka::client::{Context, Receipt, Reports, Settings};
+use crate::connector::kafka::client::Settings;
+use crate::connector::kafka::reports::{Context, Receipt, Reports};
 use crate::connector::retry::pause;
 
 /// A record that is to be sent.

@@ -12,7 +12,8 @@ use rdkafka::message::Message as _;
 use rdkafka::{Offset, TopicPartitionList};
 use serde::{Deserialize, Serialize};
 
-use crate::connector::kafka::client::{Context, START_DEADLINE, Settings, Side, described_code, make_topic};
+use crate::connector::kafka::client::{START_DEADLINE, Settings, Side, described_code, make_topic};
+use crate::connector::kafka::reports::Context;
 use crate::connector::sink::SinkContext;
 use crate::core::error::{Error, Result};
 use crate::core::plan::Progress;

@@ -14,8 +14,9 @@ use serde::Serialize;
 
 use crate::api::dstream::DStream;
 use crate::connector::console::TextSink;
-use crate::connector::kafka::client::{Metadata, Receipt, START_DEADLINE, Settings, Side, Topic};
+use crate::connector::kafka::client::{Metadata, START_DEADLINE, Settings, Side, Topic};
 use crate::connector::kafka::producer::{Link, Outgoing};
+use crate::connector::kafka::reports::Receipt;
 use crate::connector::retry::pause;
 use crate::connector::sink::{DEFAULT_SHARDS, Distribution, Part, Sink, SinkBatch};
 use crate::core::data::{Exchange, KEY_GROUPS};

@@ -11,9 +11,9 @@ use rdkafka::message::OwnedHeaders;
 use rdkafka::producer::{BaseRecord, Producer};
 
 use crate::api::dstream::DStream;
-use crate::connector::kafka::client::Receipt;
 use crate::connector::kafka::producer::{Link, Outgoing};
 use crate::connector::kafka::progress::{ProgressTopic, key, value};
+use crate::connector::kafka::reports::Receipt;
 use crate::connector::kafka::sink::{KafkaSink, ProducerRecord};
 use crate::connector::sink::{
     BatchId, CommitGroup, Committed, FatalError, Part, Sink, SinkBatch, SinkContext, TransactionalSink,
