@@ -11,6 +11,7 @@ use super::manifest::{Manifest, ManifestFile, newest_first, sizes};
 use super::plan_log::{self, PlanFile};
 use super::store::{FOLDERS, LOCK, Store, UNFINISHED};
 use crate::core::error::{Error, Result};
+use crate::core::fault::{FaultPoint, point};
 use crate::core::time::BatchTime;
 
 /// The result of a cleaning.
@@ -37,7 +38,7 @@ pub(super) struct Retention {
 /// Deletes old manifests, then the chunk files that no manifest names, then old plans and leases. So after a crash a checkpoint
 /// is complete, or has no manifest.
 pub(super) fn clean(store: &dyn Store, keep: &Retention) -> Result<Cleaned> {
-    crate::core::fault::point(crate::core::fault::FaultPoint::CleanBefore);
+    point(FaultPoint::CleanBefore);
     let mut cleaned = Cleaned::default();
     let (kept, old) = split_manifests(store, keep)?;
     delete(store, old.iter().map(ToString::to_string).collect(), &mut cleaned)?;

@@ -9,6 +9,7 @@ use serde::{Deserialize, Serialize};
 use super::frame::{Kind, frame, unframe_all};
 use super::store::{Lock, Store};
 use crate::core::error::{Error, Result};
+use crate::core::fault::{FaultPoint, point};
 
 pub(crate) const LIMIT: u64 = 64 << 10;
 
@@ -94,7 +95,7 @@ impl HeldLease {
         if !store.put_new(&name(generation), &frame(Kind::Lease, &lease))? {
             return Err(Error::CheckpointInUse { dir: store.place(), holder: newest(store)?.map(|l| l.to_string()) });
         }
-        crate::core::fault::point(crate::core::fault::FaultPoint::LeaseAfter);
+        point(FaultPoint::LeaseAfter);
         Ok(HeldLease { lease, _lock: lock })
     }
 

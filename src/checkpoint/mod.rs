@@ -44,6 +44,7 @@ pub(crate) use self::store::url;
 use crate::core::clock::wall_ms;
 use crate::core::data::KEY_GROUPS;
 use crate::core::error::{Error, Result};
+use crate::core::fault::{FaultPoint, point};
 use crate::core::time::BatchTime;
 
 /// The job of a checkpoint directory, and how much of its past is kept.
@@ -199,9 +200,9 @@ impl Checkpoints {
         let id = DirectoryId::new(now);
         let job = self.settings.job.clone();
         let genesis = Genesis { id, job, interval_ms, key_groups: KEY_GROUPS, written_ms: now, origin };
-        crate::core::fault::point(crate::core::fault::FaultPoint::GenesisBefore);
+        point(FaultPoint::GenesisBefore);
         genesis.write(&*self.store)?;
-        crate::core::fault::point(crate::core::fault::FaultPoint::GenesisAfter);
+        point(FaultPoint::GenesisAfter);
         let mut state = self.state();
         state.directory = Some(id);
         state.begin = Some((None, PlanCursor::new(interval_ms, BatchTime::default(), &genesis.origin.starts)));

@@ -14,6 +14,7 @@ use crate::api::config::Config;
 use crate::connector::retry::{Failed, attempt, pause, retry};
 use crate::connector::sink::SinkBatch;
 use crate::core::error::Result;
+use crate::core::fault::{FaultPoint, point};
 use crate::core::plan::RunId;
 use crate::core::time::BatchTime;
 use crate::engine::output::{Delivery, OutputSpec};
@@ -198,7 +199,7 @@ impl OutputThread {
     /// Writes one batch of one output. `false`: the job is over, and the batch is not written.
     fn write(&mut self, o: usize, batch: &SinkBatch, bytes: usize) -> Result<bool> {
         let time = batch.time();
-        crate::core::fault::point(crate::core::fault::FaultPoint::Output);
+        point(FaultPoint::Output);
         let OutputSpec { name, task, transactional, .. } = &mut self.outputs[o];
         if transactional.is_some() {
             let written = retry(name, self.tries, &self.stop, || attempt(name, time, || task.write(batch)))?;

@@ -16,6 +16,7 @@ use crate::api::context::{Check, SourceHalf};
 use crate::checkpoint::{LossRecord, PlanRecord, StateId, without};
 use crate::core::clock::Time;
 use crate::core::error::Result;
+use crate::core::fault::{FaultPoint, point};
 use crate::core::plan::{BatchSpan, Plan, Progress, Range};
 use crate::core::time::{BatchTime, clock_time};
 use crate::job::checkpoint_coordinator::{CheckpointCoordinator, Opened};
@@ -303,7 +304,7 @@ impl Planner {
 
     /// Seals a batch of the previous run with the ranges it had. Received records cannot be read again: they are lost.
     fn replay_batch(&mut self, record: PlanRecord) {
-        crate::core::fault::point(crate::core::fault::FaultPoint::ReplayBefore);
+        point(FaultPoint::ReplayBefore);
         let span = record.span();
         let PlanRecord { plan, fill, .. } = record;
         let (lost, ranges): (Vec<Range>, Vec<Range>) = plan.ranges.iter().cloned().partition(|r| !r.split.replayable());

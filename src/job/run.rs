@@ -16,6 +16,7 @@ use crate::cluster::secret::Secret;
 use crate::cluster::{self, hosts};
 use crate::core::clock::{Clock, Time};
 use crate::core::error::{BoxError, Error, Result, panic_text};
+use crate::core::fault::{FaultPoint, point};
 use crate::core::lock::lock;
 use crate::core::plan::Plan;
 use crate::core::time::BatchTime;
@@ -154,7 +155,7 @@ fn meet(config: &Config, lines: Vec<String>, shared: &JobState, opened: Option<&
         heartbeat: r.heartbeat_timeout,
     };
     let peers = handshake::connect(&spec, &shared.asked);
-    crate::core::fault::point(crate::core::fault::FaultPoint::MeetAfter);
+    point(FaultPoint::MeetAfter);
     peers
 }
 

@@ -21,6 +21,7 @@ use crate::checkpoint::PlanRecord;
 use crate::connector::source::{Emit, MaxRate, Sealed, Source, SourceReader, Waker};
 use crate::core::data::{Data, PartitionId, Rows};
 use crate::core::error::{Error, Result};
+use crate::core::fault::{FaultPoint, point};
 use crate::core::plan::{BatchSpan, Limits, Plan, Range, Split, SplitRange};
 use crate::core::time::{BatchTime, Interval};
 use crate::engine::flow::{RowStream, VecStream};
@@ -187,7 +188,7 @@ impl<T: Data> Input<T> {
             }
             Command::Live => self.live = true,
             Command::Close { .. } => {
-                crate::core::fault::point(crate::core::fault::FaultPoint::Close);
+                point(FaultPoint::Close);
                 drop(self.sealed.pop_front());
             }
             Command::End => self.open = None,
@@ -211,7 +212,7 @@ impl<T: Data> Input<T> {
             finished = read_given(&mut *self.reader, &mut job.given, self.source, &mut self.ranges, &mut give)?;
         } else if self.live && !self.ended && self.bytes < self.cap_bytes {
             again = self.reader.read(&mut give)?;
-            crate::core::fault::point(crate::core::fault::FaultPoint::Read);
+            point(FaultPoint::Read);
         }
         let mut sealed = Sealed::default();
         if finished && self.jobs[0].live && !self.ended {
@@ -238,7 +239,7 @@ impl<T: Data> Input<T> {
     }
 
     fn seal(&mut self, sealed: Sealed) -> Result<()> {
-        crate::core::fault::point(crate::core::fault::FaultPoint::Seal);
+        point(FaultPoint::Seal);
         for (split_id, at) in sealed.ranges {
             let range = self.range(split_id, at)?;
             self.ranges.push(range);

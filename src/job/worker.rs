@@ -16,6 +16,7 @@ use crate::api::context::{BuiltGraph, Graph, Outbox, Port, StreamingContext};
 use crate::checkpoint::StateId;
 use crate::cluster::failure::FailureLatch;
 use crate::core::error::{BoxError, Error, Result, panic_text};
+use crate::core::fault::{FaultPoint, point};
 use crate::core::lock::lock;
 use crate::core::time::BatchTime;
 use crate::engine::flow::Flow;
@@ -138,7 +139,7 @@ where
             probe.with_frontier(|f| {
                 let before = f.first().copied().unwrap_or(BatchTime::from_millis(u64::MAX));
                 if before > reported.replace(before) {
-                    crate::core::fault::point(crate::core::fault::FaultPoint::ComputeAfter);
+                    point(FaultPoint::ComputeAfter);
                     outbox.send(Event::Computed { before });
                 }
             });

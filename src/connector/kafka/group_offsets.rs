@@ -12,6 +12,7 @@ use crate::connector::kafka::client::Side;
 use crate::connector::kafka::reports::Context;
 use crate::connector::kafka::source::KafkaSource;
 use crate::core::error::{Error, Result};
+use crate::core::fault::{FaultPoint, point};
 use crate::core::lock::lock;
 use crate::core::plan::OffsetRange;
 
@@ -95,7 +96,7 @@ impl Committer {
             loop {
                 let last = stopped.recv_timeout(EVERY) != Err(RecvTimeoutError::Timeout);
                 if let Some(list) = mine.take() {
-                    crate::core::fault::point(crate::core::fault::FaultPoint::Offsets);
+                    point(FaultPoint::Offsets);
                     match consumer.commit(&list, CommitMode::Sync) {
                         Ok(()) => warned = false,
                         Err(e) if !std::mem::replace(&mut warned, true) => {

@@ -20,7 +20,7 @@ fn requests() -> &'static Handle {
         let runtime = Builder::new_current_thread().enable_all().build().expect("a runtime");
         let handle = runtime.handle().clone();
         let run = move || runtime.block_on(std::future::pending::<()>());
-        std::thread::Builder::new().name("tidemill:objects".into()).spawn(run).expect("a thread for requests");
+        std::thread::Builder::new().name("tm-objects".into()).spawn(run).expect("a thread for requests");
         handle
     })
 }
