@@ -34,7 +34,7 @@ pub(crate) fn init_with(usual: &str) {
     let _ = set_up(usual, std::io::stderr).try_init();
 }
 
-/// What a job does at its start: like `init`, if nobody has set a subscriber yet.
+/// What a job does at its start: like `init`, if the program has set no subscriber.
 pub(crate) fn init_for_job() {
     if tracing::dispatcher::has_been_set() {
         return;

@@ -333,7 +333,7 @@ mod tests {
             apart(checkpoint, other, reads).unwrap();
         }
         std::fs::remove_dir_all(dir).unwrap();
-        // What has a scheme is no path below the working directory.
+        // A text with a scheme is not a path below the working directory.
         c.runtime.checkpoint = Some("s3://bucket/prefix".into());
         for (other, reads) in [(".", true), ("s3:", true), ("s3:/bucket/prefix", false)] {
             c.apart(Path::new(other), reads).unwrap();

@@ -146,7 +146,7 @@ impl To {
         To::Stdout(std::io::BufWriter::with_capacity(1 << 16, std::io::stdout().lock()))
     }
 
-    /// Takes a record on; false: nobody wants more.
+    /// Takes a record. Returns `false` if the output wants no more.
     fn send(&mut self, record: &mut Vec<u8>) -> Result<bool, BoxError> {
         match self {
             To::Stdout(out) => {
@@ -180,7 +180,7 @@ impl To {
     }
 }
 
-/// A reader that went away, as `head` does, is no error.
+/// A reader that went away, as `head` does, is not an error.
 fn listened(done: std::io::Result<()>) -> Result<bool, BoxError> {
     match done {
         Ok(()) => Ok(true),

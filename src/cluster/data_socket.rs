@@ -23,7 +23,7 @@ use crate::cluster::failure::FailureLatch;
 
 /// How often a waiting read or write looks whether it should go on.
 const LOOK: Duration = Duration::from_millis(200);
-/// No message of timely's is so long.
+/// Longer than any message of timely.
 pub(super) const LONGEST: u64 = 1 << 32;
 /// The bytes of timely's `MessageHeader`: channel, source, target from, target until, length of what follows, number.
 const HEAD: usize = 48;
@@ -39,7 +39,7 @@ pub(super) struct DataSocket {
 }
 
 impl DataSocket {
-    /// The socket of `process` to `peer`, each with so many `workers`.
+    /// The socket of `process` to `peer`. Each has this number of `workers`.
     pub(super) fn new(
         stream: TcpStream,
         process: usize,
@@ -159,7 +159,7 @@ struct Frames {
     /// The workers of the peer, and those here.
     from: Range<u64>,
     to: Range<u64>,
-    /// A head that came in parts: so many bytes are here; and of a whole one so many are for timely still.
+    /// The bytes of an incomplete head that are here, or the bytes of a complete message that timely has not got yet.
     head: [u8; HEAD],
     have: usize,
     due: usize,

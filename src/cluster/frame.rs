@@ -120,7 +120,7 @@ fn left(until: Instant) -> Result<Duration, Trouble> {
     if left.is_zero() { Err(Trouble::Silent) } else { Ok(left) }
 }
 
-/// A time-out of the socket is no error: the deadline decides.
+/// A time-out of the socket is not an error: the deadline decides.
 fn again(error: io::Error) -> Result<(), Trouble> {
     match error.kind() {
         io::ErrorKind::WouldBlock | io::ErrorKind::TimedOut | io::ErrorKind::Interrupted => Ok(()),

@@ -21,7 +21,7 @@ use super::listener::receive;
 use super::roster::Roster;
 use super::secret::{Secret, Side, prove};
 
-/// Far longer than anything here takes: nobody waits for bytes, what is sent ends.
+/// Far longer than any call here takes: the input ends, so no call waits for bytes.
 const LIMIT: Duration = Duration::from_secs(60);
 const ADDRESSES: [SocketAddr; 2] = [at(2101), at(2102)];
 
@@ -166,7 +166,7 @@ pub(crate) fn data(bytes: &[u8]) -> bool {
     let [near, far] = pair();
     let latch = Arc::new(FailureLatch::new());
     latch.meet(ADDRESSES.to_vec());
-    // What is made up may be read, for no worker is left; and nobody waits for a word on the link.
+    // Made-up bytes may be read, since no worker is left. No thread waits for a message on the link.
     latch.workers_returned();
     latch.hear(LinkEvent::Done { process: 1 });
     let mut socket = DataSocket::new(near, 0, 1, 2, latch.clone()).expect("a socket");

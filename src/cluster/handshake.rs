@@ -21,7 +21,7 @@ use super::listener::{Listener, bind};
 use super::roster::{Members, Roster, waiting};
 use crate::core::error::{Error, Result};
 
-/// How long one handshake may take, unless said.
+/// How long one handshake may take by default.
 pub(crate) const LIMIT: Duration = Duration::from_secs(5);
 
 const PAUSE: Duration = Duration::from_millis(100);
@@ -38,7 +38,7 @@ pub(crate) struct Peers {
     pub(super) data: Vec<Option<TcpStream>>,
     pub(super) link: Vec<Option<TcpStream>>,
     pub(super) heartbeat: Duration,
-    /// Held, so that latecomers are told and nobody else takes the address.
+    /// Held, so that latecomers get an answer and no other program takes the address.
     pub(super) door: Option<Listener>,
 }
 
@@ -155,7 +155,7 @@ pub(super) enum Call {
 fn call(process: usize, address: SocketAddr, kind: Kind, limit: Duration, roster: &Roster) -> Result<(), Call> {
     let until = Instant::now() + limit;
     let stream = TcpStream::connect_timeout(&address, limit).map_err(|e| Call::Again(e.to_string()))?;
-    // A call to a port nobody listens on can, on one machine, reach itself.
+    // On one machine, a call to a port without a listener can reach itself.
     if stream.local_addr().ok() == stream.peer_addr().ok() {
         return Err(Call::Again("nobody listens".into()));
     }

@@ -35,7 +35,7 @@ pub(crate) struct Spec {
     pub deadline: Duration,
     /// How long one handshake may take.
     pub limit: Duration,
-    /// A process that says nothing for so long is lost.
+    /// A process that is silent for this time is lost.
     pub heartbeat: Duration,
 }
 

@@ -5,7 +5,7 @@ use std::path::Path;
 
 use crate::core::error::{Error, Result};
 
-/// The port of process 0 where nobody says otherwise; process i listens on this plus i, as in timely.
+/// The default port of process 0. Process i listens on this plus i, as in timely.
 pub const FIRST_PORT: u16 = 2101;
 
 /// The addresses of `processes` processes on this machine where no hostfile is given: `127.0.0.1:2101+i`.

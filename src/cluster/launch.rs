@@ -52,7 +52,7 @@ pub struct Launch {
     pub restarts: u32,
     /// Before the first of these; each is twice as long, to half a minute.
     pub pause: Duration,
-    /// A process that is stopped (SIGSTOP) for so long hangs, and is killed; only where it is started again.
+    /// A process that is stopped (SIGSTOP) for this time counts as hung and is killed, if it will be started again.
     pub stopped_for: Duration,
 }
 
@@ -354,7 +354,7 @@ impl Family<'_> {
 
 impl Drop for Family<'_> {
     fn drop(&mut self) {
-        // Only when the start failed half-way: nobody stays behind.
+        // Only if the start failed half-way: no process stays behind.
         self.send(Signal::KILL, |c| c.ended.is_none());
         for running in self.children.iter_mut().filter(|c| c.ended.is_none()) {
             let _ = running.child.wait();
@@ -398,7 +398,7 @@ pub(super) fn line<W: Write>(to: &Out<W>, name: &str, bytes: &[u8]) {
     whole.extend_from_slice(bytes);
     whole.push(b'\n');
     let mut to = to.lock().unwrap_or_else(PoisonError::into_inner);
-    // Nobody reads it any more: the processes go on all the same.
+    // The output has no reader any more. The processes continue.
     let _ = to.write_all(&whole).and_then(|()| to.flush());
 }
 

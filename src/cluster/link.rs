@@ -78,7 +78,7 @@ pub(super) enum Frame {
     Stopped(String),
     /// I am here.
     Beat,
-    /// I am done: the end of this connection is no loss.
+    /// The sender is done: the end of this connection is not a loss.
     Done,
 }
 
@@ -106,7 +106,7 @@ pub(crate) enum LinkEvent {
         /// What was seen.
         why: String,
     },
-    /// It goes on without this process, which stood still for so long.
+    /// The peer continues without this process, which was stopped for too long.
     Stood {
         /// Its index.
         process: usize,
@@ -168,7 +168,7 @@ impl Link {
         self.say(&Frame::Stopped(clip(why, MESSAGE_BYTES).to_owned()));
     }
 
-    /// Says goodbye: that this process goes is no loss.
+    /// Says goodbye, so that the peers do not count this process as lost.
     pub(crate) fn done(&self) {
         self.say(&Frame::Done);
     }

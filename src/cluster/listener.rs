@@ -119,7 +119,7 @@ pub(super) fn receive(roster: &Roster, stream: TcpStream, from: SocketAddr, limi
             let Some(why) = refusal.difference() else {
                 return tracing::debug!(%from, %refusal, "a caller was sent away");
             };
-            // Once all are here, nobody is missing.
+            // Once all are here, no process is missing.
             if roster.lock().whole {
                 return tracing::debug!(%from, why, "a caller was sent away");
             }

@@ -33,7 +33,7 @@ pub(crate) fn follow() {
     }
 }
 
-/// Whoever ended is readable, also while nobody asked how: its number alone would still be there.
+/// A process that ended is readable here, also before its exit status is collected. Its number alone would still exist.
 fn wait_for_end(process: Pid) -> Result<(), Errno> {
     let process = match pidfd_open(process, PidfdFlags::empty()) {
         Err(Errno::SRCH) => return Ok(()),

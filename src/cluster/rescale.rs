@@ -1,6 +1,6 @@
 //! The ear of a supervisor: a Unix socket beside the checkpoint directory, where it is asked for other numbers.
 //!
-//! One line in, `scale N W`; one line back, `ok …` or `no …`. Whoever may write the socket's file may ask.
+//! One line in, `scale N W`; one line back, `ok …` or `no …`. A user who may write the socket's file may ask.
 
 use std::ffi::OsString;
 use std::io::{BufRead, BufReader, ErrorKind, Read, Write};
@@ -28,7 +28,7 @@ pub(super) enum Word {
     Scale(Scale),
 }
 
-/// So many processes of so many workers, and who wants to know what became of it.
+/// The requested processes and workers per process, and the caller that waits for the result.
 #[derive(Debug)]
 pub(super) struct Scale {
     pub processes: usize,
@@ -91,7 +91,7 @@ impl Control {
                 if stopped.load(Ordering::SeqCst) {
                     return;
                 }
-                // Nobody, where this process is out of files: who waits is heard when it has some again.
+                // No caller, because this process has no file descriptors left. Callers are heard when it has some again.
                 let heard = accepted.ok().and_then(|(stream, _)| Some((hear(&stream)?, stream)));
                 match heard {
                     Some(((processes, workers), reply)) => drop(words.send(Word::Scale(Scale { processes, workers, reply }))),

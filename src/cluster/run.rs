@@ -1,4 +1,4 @@
-//! Runs the workers of one process over the sockets of a handshake, and ends in an orderly way, whoever fails.
+//! Runs the workers of one process over the sockets of a handshake, and ends in an orderly way, whichever process fails.
 
 use std::any::Any;
 use std::net::TcpStream;

@@ -1,4 +1,4 @@
-//! What the processes of a cluster share and nobody else knows: it comes from a file or the environment, proves who calls
+//! The secret of a cluster, which only its processes know: it comes from a file or the environment, proves who calls
 //! and who answers, and is never shown.
 
 use std::fmt;

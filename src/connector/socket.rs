@@ -463,7 +463,7 @@ mod tests {
         peer.write_all(b"a\r\n\na\xffb\n").unwrap();
         peer.write_all(&vec![b'x'; LINE_LIMIT + 9]).unwrap();
         peer.write_all("\nlast is hälf".as_bytes()).unwrap();
-        // Nobody is called again: the trouble of this moment would be over before it is seen.
+        // There is no second call, so the trouble of this moment stays until it is seen.
         drop((peer, server));
         until("the half line is there", || oks.rows().len() == 3);
         let said = |t: &String| t.contains("closed the connection") || t.contains("no connection");

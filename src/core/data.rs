@@ -116,7 +116,7 @@ impl<T> Rows<T> {
         Rows { partition, rows: Rc::new(rows) }
     }
 
-    /// The rows as one's own: moved if nobody else reads them, cloned if somebody does.
+    /// The owned rows: moved if no other verb reads them, cloned otherwise.
     pub(crate) fn take(self) -> Vec<T>
     where
         T: Clone,

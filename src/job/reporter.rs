@@ -66,7 +66,7 @@ impl Reporter {
         }
     }
 
-    /// Every output has written the live batch of `time`, so long after its time.
+    /// Every output has written the live batch of `time`, with this delay.
     pub fn written(&mut self, time: BatchTime, late: Duration) {
         let (batch, by) = (clock_time(time.millis()), human_duration(late));
         match self.behind {

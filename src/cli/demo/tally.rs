@@ -62,7 +62,7 @@ impl Tally {
         (!all.is_empty()).then(|| [rank(0.5), rank(0.95), rank(1.0)])
     }
 
-    /// The sum of it all, where the broker has `sent` records, so many in each partition.
+    /// The proof: counts against `sent`, the records that the broker has in each partition.
     pub fn proof(&self, sent: u64, by_partition: &[u64]) -> Proof {
         let e = self.lock();
         let read = |p: usize| e.until.get(&(p as i32)).copied().unwrap_or(0);

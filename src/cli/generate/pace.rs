@@ -16,7 +16,7 @@ impl Pace {
         Pace { rate, at: Duration::ZERO, owed: 0.0 }
     }
 
-    /// From now on so many a second.
+    /// Sets the rate: records per second from now on.
     pub fn set_rate(&mut self, rate: f64) {
         self.rate = rate;
     }

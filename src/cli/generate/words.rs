@@ -28,7 +28,7 @@ impl Words {
         Words { random, words, a_line: None }
     }
 
-    /// Lines of so many words.
+    /// Lines with this number of words.
     pub fn lines(seed: u64, words: usize) -> Self {
         Words { a_line: Some(words), ..Words::json(seed) }
     }

@@ -20,7 +20,7 @@ use crate::core::error::Error;
 /// What lies between: what it does from now on, and what it has done.
 #[derive(Default)]
 struct Network {
-    /// From process 0 to 1, and back: nothing arrives any more, and nobody is told.
+    /// From process 0 to 1, and back: nothing arrives any more, and neither end is told.
     cut: [AtomicBool; 2],
     /// Nothing arrives for now: what is sent is sent again later, as TCP does.
     held: AtomicBool,
@@ -140,7 +140,7 @@ fn d4_a_network_that_goes_one_way_ends_both_sides_in_time() {
         network.cut[way].store(true, SeqCst);
         let errors = ends.map(|end| end.join().unwrap().unwrap_err().to_string());
         assert!(begin.elapsed() < LONG, "{:?}", begin.elapsed());
-        // Whoever still hears is told by the other that it is not heard.
+        // The side that still hears learns from the other that it is not heard.
         let words = format!("process {way} at");
         assert!(errors.iter().all(|e| e.contains(&words) && e.contains("was lost: it was silent for 4s")), "{errors:?}");
         assert!(network.swallowed[way].load(SeqCst) > 0 && network.swallowed[1 - way].load(SeqCst) == 0);

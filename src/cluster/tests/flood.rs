@@ -41,7 +41,7 @@ fn connect(address: SocketAddr) -> TcpStream {
 /// So many that say nothing, or a byte; then the true peer.
 fn silent_connections_hold_up_nobody(strangers: usize) {
     let addresses = free(2);
-    // Longer than the test takes: nobody is sent away for having been silent.
+    // Longer than the test takes, so no caller is dropped for its silence.
     let zero = start(Spec { limit: 4 * LONG, deadline: 4 * LONG, ..spec(0, &addresses) });
     let (mut silent, mut most, mut sent_away) = (VecDeque::new(), 0, 0);
     for n in 0..strangers {

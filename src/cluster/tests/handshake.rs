@@ -171,7 +171,7 @@ fn d8_d9_strangers_neither_crash_nor_block_nor_sit_down() {
         let bytes: &[u8] = match i % 5 {
             0 => b"GET / HTTP/1.1\r\n\r\n",
             1 => &[0; 8],
-            // The right head, and a length nobody has.
+            // The right head, and an impossible length.
             2 => b"tidemill\0\0\0\x02\xff\xff\xff\xff",
             // The right head, and a body that does not decode.
             3 => b"tidemill\0\0\0\x02\0\0\0\x02\xff\xff",

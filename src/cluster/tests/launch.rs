@@ -198,7 +198,7 @@ fn wrong_arguments_are_not_tried_again() {
     assert!(code == 2 && err.contains("not started again: process 1 ended: exit status: 2"), "{err}");
 }
 
-/// A batch that was never committed before, and nothing else, begins the count anew: neither a checkpoint nor a batch that ran again.
+/// Only a batch that is committed for the first time resets the count: not a checkpoint, and not a replayed batch.
 #[test]
 fn a17_a_new_committed_batch_begins_the_count_anew() {
     // Process 1 says what the test wrote, as a job says that it is through a batch, and fails when the test says so.

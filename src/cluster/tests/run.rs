@@ -207,7 +207,7 @@ fn a16_a_panic_in_an_operator_reaches_every_process() {
     let results: Vec<_> = start("panic", &addresses).iter_mut().map(Process::end).collect();
     has(&results[0].0, &["process 1 at", "failed: worker", "boom in the operator"]);
     has(&results[1].0, &["panicked in an operator", "boom in the operator"]);
-    // The user's panic is told by the hook as ever; nobody else panics.
+    // The hook reports the user's panic as usual. No other thread panics.
     assert!(results[0].1.is_empty() && results[1].1.matches("panicked").count() == 1, "{results:?}");
 }
 

@@ -63,7 +63,7 @@ impl Kept {
 
     fn clear(&mut self) {
         self.truncate((0, 0));
-        // One large batch is no reason to keep its memory.
+        // Do not keep the memory of one large batch.
         self.bytes.shrink_to(1 << 20);
     }
 

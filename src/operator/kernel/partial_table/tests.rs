@@ -72,7 +72,7 @@ fn told(workers: usize, batches: &[Vec<Keys>], open: usize, turns: &[usize]) -> 
             (0..batches.len()).map(|b| (at(b), MergedTable::default())).collect();
         let mut turns = turns.iter().cycle();
         for (batch, sums) in sums.iter_mut().enumerate() {
-            // Others may be ahead, a few batches; this batch is whole when nobody has anything of it.
+            // Other workers may be a few batches ahead. This batch is complete when no worker holds a part of it.
             let has = |w: &Worker, until| w.sent[owner].front().is_some_and(|(t, _)| *t <= at(until));
             while let Some(late) = all.iter().position(|w| has(w, batch)) {
                 let turn = turns.next().expect("turns") % workers;
