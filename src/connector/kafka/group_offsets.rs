@@ -1,4 +1,4 @@
-//! Offsets in the consumer group, for tools that show a lag. Recovery never reads them.
+//! Commits offsets to the consumer group, for tools that show a lag. Recovery never reads them.
 
 use std::collections::BTreeMap;
 use std::sync::mpsc::{Receiver, RecvTimeoutError, Sender, channel};
@@ -15,12 +15,12 @@ use crate::core::error::{Error, Result};
 use crate::core::lock::lock;
 use crate::core::plan::OffsetRange;
 
-/// How often new offsets are committed.
+/// The interval between commits of new offsets.
 const EVERY: Duration = Duration::from_millis(200);
 /// How long the end of a job waits for the last commit.
 const LAST: Duration = Duration::from_secs(2);
 
-/// Which offsets are committed to the consumer group, where tools that show a lag look for them.
+/// Which offsets are committed to the consumer group, where tools that show a lag read them.
 #[derive(Clone, Debug, Default)]
 pub enum CommitOffsets {
     /// The end of each batch, shortly after every output has written it, if the job has a checkpoint directory.
@@ -28,7 +28,7 @@ pub enum CommitOffsets {
     Automatic,
     /// None.
     Off,
-    /// Those that the program passes to the handle.
+    /// The offsets that the program passes to the handle.
     ByUser(GroupOffsets),
 }
 
@@ -55,7 +55,7 @@ impl GroupOffsets {
         GroupOffsets::default()
     }
 
-    /// The `until` of each range is committed soon: Spark's `commitAsync`.
+    /// Commits the `until` of each range soon. Spark's `commitAsync`.
     #[doc(alias = "commitAsync")]
     pub fn commit(&self, ranges: &[OffsetRange]) {
         lock(&self.0).extend(ranges.iter().map(|r| ((r.topic.clone(), r.partition), r.until)));
@@ -76,7 +76,7 @@ impl GroupOffsets {
     }
 }
 
-/// The thread that commits. Dropping it commits what is waiting, if the brokers answer within two seconds.
+/// The thread that commits. Dropping it commits the waiting offsets, if the brokers answer within two seconds.
 pub(super) struct Committer {
     pub offsets: GroupOffsets,
     stop: Option<Sender<()>>,
@@ -119,7 +119,7 @@ impl Committer {
 impl Drop for Committer {
     fn drop(&mut self) {
         self.stop = None;
-        // The thread is not joined: it may be waiting for a broker that is away.
+        // The thread is not joined, because it may be waiting for an unreachable broker.
         let _ = self.done.recv_timeout(LAST);
     }
 }
