@@ -17,8 +17,8 @@ use crate::core::error::{Error, Result};
 use crate::core::lock::lock;
 use crate::core::plan::Split;
 
-/// The minimum number of polls, and the minimum time, that a topic may be unknown to the brokers before the job fails. Default:
-/// half a minute, by the default of `discover_every`.
+/// The job gives up on a topic after this many polls in a row, and at least this time, found it unknown to the brokers.
+/// Default: half a minute, by the default of `discover_every`.
 const GONE: (u32, Duration) = (6, Duration::from_secs(10));
 
 /// The planner's half: resolves topics and offsets, and looks for new ones on its own thread.
