@@ -1,7 +1,7 @@
 //! A Kafka record: a cheap handle into a block of bytes.
 //!
-//! The fetcher thread copies records from librdkafka into a `Block`: one allocation for the bytes of thousands of records, and one
-//! for their positions. A [`Message`] is the block and an index, so cloning and filtering copy no bytes.
+//! The fetcher thread copies records from librdkafka into a `Block`. It has one allocation for the bytes of thousands of
+//! records, and one for their positions. A [`Message`] is the block and an index, so cloning and filtering copy no bytes.
 
 use std::fmt;
 use std::sync::Arc;

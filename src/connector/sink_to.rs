@@ -124,7 +124,7 @@ impl<'s, T: Exchange> DStream<'s, T> {
         }
         problems.extend(wrong_shards(shards));
         problems.into_iter().for_each(|p| graph.report(site, p));
-        // Rows of a key without a key group may be in any shard, so only writing batch after batch keeps them in order.
+        // Rows of a key without a key group may be in any shard. Only writing batch after batch keeps them in order.
         let grouped = self.node.orders.iter().all(|c| *c != RowOrder::Unordered { grouped: false });
         let max_batches = if grouped { usize::MAX } else { 1 };
         let context = context(&graph.config, graph.sink_name(&sink.name()), shards);

@@ -2,7 +2,7 @@
 //!
 //! [`SplitEnumerator`] is the planner's half. It names the splits, where each begins, and what the next batch reads whole.
 //! [`SourceReader`] is the worker's half. It reads the splits of its worker, in order, and never waits.
-//! A live batch ends where [`SourceReader::seal`] stops; a given one ends where its range says. Nothing else differs.
+//! A live batch ends where [`SourceReader::seal`] stops; a given one ends at the end of its range. Nothing else differs.
 //! `job/planner.rs` drives enumerators, `job/source_operator.rs` drives readers.
 //!
 //! # Order of the calls
@@ -38,7 +38,7 @@
 //!
 //! An error of any call ends the job; no call is repeated. A temporary problem (such as an unreachable broker) is not an error.
 //! Report it in `health`, give nothing, and retry on your own thread. A supervisor restarts the job with new halves. They
-//! receive `restore`, then `start`; the planner assigns every split read earlier at its old position. Planned but uncommitted
+//! receive `restore`, then `start`. Every split read earlier is assigned at its old position. Planned but uncommitted
 //! batches run again as given ones: `read_range`, no `seal`. They leave out splits that are not
 //! [replayable](Split::replayable).
 
@@ -164,7 +164,7 @@ pub trait SplitEnumerator: Send {
     /// The current trouble, shown in [`Statistics::trouble`](crate::metrics::Statistics::trouble). Asked after each plan.
     ///
     /// # Errors
-    /// The trouble, in words. The job goes on.
+    /// The trouble, in words. The job continues.
     fn health(&self) -> Result<(), String> {
         Ok(())
     }
@@ -253,7 +253,7 @@ pub trait SourceReader<T> {
     /// The current trouble, like [`SplitEnumerator::health`]. Asked after each `seal`. Batches continue, empty.
     ///
     /// # Errors
-    /// The trouble, in words. The job goes on.
+    /// The trouble, in words. The job continues.
     fn health(&self) -> Result<(), String> {
         Ok(())
     }

@@ -19,7 +19,7 @@ use crate::format::row_text::row_text;
 use crate::replay::request::OutputTarget;
 
 impl<'s, T: Exchange + Debug> DStream<'s, T> {
-    /// Writes each batch into a directory of its own, `prefix-MILLISECONDS.suffix`, or `prefix-MILLISECONDS` for an empty
+    /// Writes each batch into its own directory, `prefix-MILLISECONDS.suffix`, or `prefix-MILLISECONDS` for an empty
     /// suffix: `out/msg-1526239245000.log`. Spark's `saveAsTextFiles`.
     ///
     /// - **Files** are `part-00000` and so on. Each partition of the source (a Kafka partition, a file, a socket) has one. Each

@@ -1,6 +1,6 @@
 //! The planner's half of a Kafka source: it finds the partitions, and where each begins.
 //!
-//! It resolves the start to offsets once, before the first batch. After that only plans decide what is read.
+//! It resolves the start to offsets once, before the first batch. After that only plans decide which offsets are read.
 
 use std::collections::{BTreeMap, BTreeSet};
 use std::sync::mpsc::{Receiver, RecvTimeoutError, Sender, TryRecvError, channel};
@@ -17,8 +17,8 @@ use crate::core::error::{Error, Result};
 use crate::core::lock::lock;
 use crate::core::plan::Split;
 
-/// The job gives up on a topic after this many polls in a row, and at least this time, found it unknown to the brokers.
-/// Default: half a minute, by the default of `discover_every`.
+/// The job gives up on a topic that the brokers have not known for this many poll intervals, and at least for this time. Default:
+/// half a minute, by the default of `discover_every`.
 const GONE: (u32, Duration) = (6, Duration::from_secs(10));
 
 /// The planner's half: resolves topics and offsets, and looks for new ones on its own thread.

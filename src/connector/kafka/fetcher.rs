@@ -27,7 +27,7 @@ const NAP: Duration = Duration::from_millis(250);
 /// The longest time that a question to a broker may block the thread.
 const ASK: Duration = Duration::from_secs(1);
 
-/// What the reader tells the thread to do.
+/// The reader's commands to the thread.
 pub(super) enum Command {
     /// Read a partition from this offset on: a new partition, or one that seeks.
     Read { buffer: Arc<PartitionBuffer>, epoch: u64, from: i64 },

@@ -67,7 +67,7 @@ impl PartitionQueue {
     /// Takes the available messages without waiting.
     pub fn take<'a>(&self, slots: &'a mut MessageSlots) -> ConsumedBatch<'a> {
         let slots = &mut slots.0;
-        // SAFETY: `slots` is as large as we say; the call fills its first `n` places with messages that are ours then.
+        // SAFETY: `slots` has the size that we pass. The call fills its first `n` places with messages that we then own.
         let n = unsafe { rd::rd_kafka_consume_batch_queue(self.queue.as_ptr(), 0, slots.as_mut_ptr(), slots.len()) };
         ConsumedBatch { messages: slots[..usize::try_from(n).unwrap_or(0)].iter() }
     }

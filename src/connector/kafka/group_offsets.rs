@@ -85,7 +85,7 @@ pub(super) struct Committer {
 
 impl Committer {
     /// # Errors
-    /// What is wrong with the settings; no thread.
+    /// The settings are wrong, or the thread cannot start.
     pub fn start(kafka: &KafkaSource, offsets: GroupOffsets) -> Result<Self> {
         let (consumer, reports): (BaseConsumer<Context>, _) = kafka.settings.client(Side::Source, Some(kafka.group_or_ours()))?;
         let ((stop, stopped), (tell, done)) = (channel::<()>(), channel());

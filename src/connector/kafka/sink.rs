@@ -258,7 +258,7 @@ impl<F> KafkaOutput<F> {
     /// Looks up the topic, and waits for the brokers. A missing topic is an error here, not at the first batch.
     ///
     /// # Errors
-    /// The description is wrong, the brokers do not answer within 10 seconds, or there is no such topic.
+    /// The description is wrong, the brokers do not answer within 10 seconds, or the topic does not exist.
     pub fn open(sink: &KafkaSink, fill: F) -> Result<Self> {
         let mut output = KafkaOutput::new(sink, fill)?;
         output.connect()?;
@@ -423,10 +423,10 @@ impl<'s, T: Exchange> DStream<'s, T> {
     /// At the start: the settings are wrong, the brokers do not answer within 10 seconds, or the topic is missing.
     ///
     /// Later, two faults fail a batch. A record is not acknowledged within `message.timeout.ms` (default of librdkafka: 5
-    /// minutes), or a row cannot be JSON. Then a new producer sends that batch and the batches behind it again, whole, and
-    /// `fill` runs again for each of their rows. After `--output-tries` tries (default: 3) the job stops. Records that were
-    /// sent stay in the topic. With `exactly_once`, `fill` runs once for each row and attempt of `write`, but not again for a
-    /// retried commit. The transaction of a failed batch is aborted.
+    /// minutes), or a row cannot be JSON. Then a new producer sends that batch and the batches behind it again, whole. `fill`
+    /// runs again for each of their rows. After `--output-tries` tries (default: 3) the job stops. Records that were sent stay
+    /// in the topic. With `exactly_once`, `fill` runs once for each row and attempt of `write`, but not again for a retried
+    /// commit. The transaction of a failed batch is aborted.
     ///
     /// ```no_run
     /// use tidemill::prelude::*;
