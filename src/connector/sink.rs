@@ -62,8 +62,8 @@ pub(crate) const DEFAULT_SHARDS: u32 = 8;
 #[derive(Clone, Debug, Default, PartialEq)]
 pub struct Part<T> {
     /// The partition or shard, the same when the batch runs again. 0 if the batch is one part. Rows of the second stream of a
-    /// `union` have numbers from 65,536, those of the third from 131,072.
-    /// With [`Distribution::Shards`] the streams of a `union` share the shards' numbers.
+    /// `union` have numbers from 65,536, those of the third from 131,072. With [`Distribution::Shards`] the streams of a `union`
+    /// share the shards' numbers.
     pub number: u32,
     /// The part's rows: those of a source partition in the source's order, those of a shard in the order of their encoding.
     pub rows: Vec<T>,

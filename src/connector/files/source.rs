@@ -89,10 +89,10 @@ impl<'s> StreamingContext<'s> {
     ///
     /// - **New** means that the file did not exist when the job started, or has changed its size or time since.
     ///   [`TextFileSource::existing`] covers files that exist at the start.
-    /// - **Ready** means that the file has bytes and stays unchanged for a batch interval (at least 100 ms): neither its
-    ///   size nor its modification time changes. Preferably write a file elsewhere on the same file system and move it in. A file that changes after it
-    ///   was planned is not read again: a warning names it. If it changes before it is read, the job stops. If it is deleted
-    ///   before it is read, it becomes an error record (origin = path, no bytes) and a warning.
+    /// - **Ready** means that the file has bytes and stays unchanged for a batch interval (at least 100 ms): neither its size
+    ///   nor its modification time changes. Preferably write a file elsewhere on the same file system and move it in. A file
+    ///   that changes after it was planned is not read again: a warning names it. If it changes before it is read, the job
+    ///   stops. If it is deleted before it is read, it becomes an error record (origin = path, no bytes) and a warning.
     /// - **Names** that begin with `.` or `_`, or end with `.tmp` or `._COPYING_`, are not read. Sub-directories are not read.
     ///   An entry that is not a plain file, or cannot be opened, is skipped, with one warning.
     /// - **Lines** end at LF, and a CR before it is not part of them. The last line needs no LF. Two kinds of lines are error

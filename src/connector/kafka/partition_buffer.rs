@@ -109,7 +109,7 @@ impl PartitionBuffer {
         state.items.len() == 1
     }
 
-    /// Takes an item, and returns whether the buffer was full until now.
+    /// Takes an item. Returns too whether this made room in a full buffer.
     pub(super) fn pop(&self) -> (Option<Item>, bool) {
         let mut state = lock(&self.state);
         let item = state.items.pop_front();

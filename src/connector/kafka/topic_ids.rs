@@ -24,7 +24,8 @@ pub(super) fn topic_ids<'a>(metadata: &Metadata, names: impl Iterator<Item = &'a
     let Ok(answer) = metadata.consumer.fetch_metadata(Some(first), START_DEADLINE) else { return found };
     let (wait, describe) = (START_DEADLINE.as_millis() as c_int, rd::rd_kafka_admin_op_t::RD_KAFKA_ADMIN_OP_DESCRIBETOPICS);
     // SAFETY: the client and the names live through all calls. Each object made here is destroyed here, once, after its last
-    // use. The answer belongs to its event. No event is null; an event of another kind has a null answer.
+    // use. The answer belongs to its event. A timeout gives a null event, which is not read. An event of another kind has a
+    // null answer, which `read` takes.
     unsafe {
         let client = metadata.consumer.client().native_ptr();
         let (queue, options) = (rd::rd_kafka_queue_new(client), rd::rd_kafka_AdminOptions_new(client, describe));
