@@ -1,4 +1,4 @@
-//! `print`: the first rows of each batch on stdout, in Spark's shape; and rows of other outputs as text.
+//! `print`: the first rows of each batch on stdout, in Spark's format; and rows of other outputs as text.
 
 use std::fmt::Debug;
 use std::io::Write;
@@ -14,16 +14,18 @@ use crate::engine::output::NewOutput;
 use crate::replay::request::{Capture, OutputTarget};
 
 impl<'s, T: Debug + 'static> DStream<'s, T> {
-    /// Prints the first `n` rows of each batch, in process 0: a rule, `Time: 2017-01-11 17:08:55`, a rule, the rows, `...` if
-    /// there are more, an empty line. Empty batches have a header too. A string is printed as it is, any other row as `{:?}`.
-    /// The time is local, or in `--time-zone`, with milliseconds where the batch interval has them. Spark's `print`.
+    /// Prints the first `n` rows of each batch, in process 0. A block is a rule, `Time: 2017-01-11 17:08:55`, a rule, the rows,
+    /// `...` if more rows exist, and an empty line. An empty batch prints its header. A string is printed without quotes, any
+    /// other row as `{:?}`. The time is local, or in `--time-zone`. It shows milliseconds if the batch interval has them.
+    /// Spark's `print`.
     ///
-    /// Rows are in the stream's order: those of a source as they were read, those of a counted or shuffled stream by their text.
+    /// Rows are in the stream's order. Rows of a source are as they were read; rows of a counted or shuffled stream are ordered
+    /// by their text.
     ///
     /// At least once: after a restart a batch may be printed again.
     ///
     /// # Errors
-    /// A stdout that cannot be written is tried again, `--output-tries` times (default: 3), with the whole block; then the job
+    /// If stdout cannot be written, the engine retries the whole block, `--output-tries` times (default: 3). Then the job
     /// stops. Part of the block may have been printed.
     ///
     /// ```
@@ -49,7 +51,7 @@ impl<'s, T: Debug + 'static> DStream<'s, T> {
     }
 }
 
-/// Prints the first rows of a batch; it gets one more, if there are more.
+/// Prints the first rows of a batch. It receives one row more than it prints, if more exist.
 struct FirstRows {
     text: TextSink,
     n: usize,
@@ -83,7 +85,7 @@ impl<T, F: FnMut(&T) -> Result<String, BoxError> + Send> Sink<T> for RowsAsText<
 
 /// Where lines go.
 pub(crate) enum TextSink {
-    /// `to`: where else the rows would go; may be empty.
+    /// `to`: the destination that a replay replaces; may be empty.
     Stdout {
         zone: jiff::tz::TimeZone,
         interval_ms: u64,
@@ -97,7 +99,7 @@ pub(crate) enum TextSink {
 }
 
 impl TextSink {
-    /// For a target that takes text. `to`: where else the rows would go.
+    /// For a target that takes text. `to`: the destination that a replay replaces.
     pub fn new(config: &Config, target: OutputTarget, site: &OperatorId, to: &str) -> TextSink {
         match target {
             OutputTarget::Captured(capture) => TextSink::Captured { capture, output: site.to_string() },
@@ -116,14 +118,14 @@ impl TextSink {
     }
 }
 
-/// Writes text to stdout at once, not between that of other threads.
+/// Writes text to stdout in one piece, so other threads' output cannot interleave.
 pub(crate) fn write_stdout(text: &str) -> std::io::Result<()> {
     let mut out = std::io::stdout().lock();
     out.write_all(text.as_bytes())?;
     out.flush()
 }
 
-/// One printed batch, to the byte; `to` is where else its rows would have gone.
+/// One printed batch, byte for byte; `to` is the destination that a replay replaces.
 pub(crate) fn block(
     time: BatchTime,
     interval_ms: u64,

@@ -14,15 +14,15 @@ use crate::operator::Batch;
 use crate::operator::kernel::gather::lineage_ranges;
 
 impl<'s, T: Exchange> DStream<'s, T> {
-    /// Calls `f` with each whole batch on the output thread of process 0, in order, empty batches too. Spark's `foreachRDD`,
-    /// with or without its time.
+    /// Calls `f` with each whole batch, including empty ones, in order, on the output thread of process 0. Spark's
+    /// `foreachRDD`, with or without its time.
     ///
-    /// Gathers the batch in one process; [`DStream::foreach_partition`] does not. At least once: after a restart `f` gets the
-    /// batches since the last checkpoint again, with the same rows under the same batch time.
+    /// Gathers the batch in one process; [`DStream::foreach_partition`] does not. At least once: after a restart `f` receives
+    /// the batches since the last checkpoint again, with the same rows and batch time.
     ///
     /// # Errors
-    /// When `f` fails, it is called again with the same batch, `--output-tries` times (default: 3), after 100 ms, 400 ms and so
-    /// on; then the job stops with this batch not written. What `f` did before it failed stays: only `f` can undo it.
+    /// If `f` fails, the engine calls it again with the same batch, `--output-tries` times (default: 3), after 100 ms, 400 ms
+    /// and so on. Then the job stops with this batch not written. Effects of `f` before it failed stay: only `f` can undo them.
     ///
     /// ```
     /// use std::sync::{Arc, Mutex};
@@ -61,16 +61,17 @@ impl<'s, T: Exchange> DStream<'s, T> {
         self.sink_gathered(&site, "foreach_batch", ForeachBatch(f), whole);
     }
 
-    /// Calls `f` with the rows of each part of each batch, on the output thread of the process where they are. A part is a
-    /// source's partition, a shard of an exchanged stream (8 of them), or the whole of a sequence. Parts without rows are left
-    /// out. `init` makes what `f` works with, as a connection: once for each part number, when its first rows come.
+    /// Calls `f` with the rows of each part of each batch, on the output thread of the process that holds them. A part is a
+    /// source's partition, a shard of an exchanged stream (8 of them), or a whole ordered stream. Parts without rows are left
+    /// out. `init` makes what `f` works with, such as a connection. It runs once for each part number, when its first rows
+    /// arrive.
     ///
-    /// At least once by itself. Batch time and part number are a key that is the same when the batch runs again after a crash:
-    /// written in one transaction with the rows, as `examples/once.rs` does, it makes this output exactly once.
+    /// At least once by itself. Batch time and part number form a key that stays the same when the batch runs again after a
+    /// crash. If `f` writes the key in one transaction with the rows, as `examples/once.rs` does, the output is exactly once.
     ///
     /// # Errors
-    /// When `init` or `f` fails, the engine calls it again with the same rows, `--output-tries` times (default: 3); then the job
-    /// stops. Parts of the batch that went well are not given again, except after a restart.
+    /// If `init` or `f` fails, the engine calls it again with the same rows, `--output-tries` times (default: 3). Then the job
+    /// stops. Parts of the batch that succeeded are not given again, except after a restart.
     ///
     /// ```
     /// use std::sync::{Arc, Mutex};
@@ -108,7 +109,7 @@ impl<'s, T: Exchange> DStream<'s, T> {
     }
 }
 
-/// Calls a function with each batch: a row of this sink is a batch.
+/// Calls a function with each batch. A row of this sink is a batch.
 struct ForeachBatch<F>(F);
 
 impl<T, F: FnMut(&Batch<T>) -> Result<(), BoxError> + Send> Sink<Batch<T>> for ForeachBatch<F> {
@@ -122,7 +123,7 @@ struct ForeachPartition<C, I, F> {
     init: I,
     f: F,
     made: BTreeMap<u32, C>,
-    /// The parts of the last batch that are written: they are not given again when a later one fails.
+    /// The parts of the last batch that are written. They are not given again when a later part fails.
     written: Option<(BatchTime, BTreeSet<u32>)>,
 }
 

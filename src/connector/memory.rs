@@ -1,4 +1,4 @@
-//! `to_memory`: batches into a vector of the program that started the job.
+//! `to_memory`: keeps batches in a vector of the program that started the job.
 
 use std::sync::{Arc, Mutex, PoisonError};
 
@@ -9,7 +9,8 @@ use crate::core::error::BoxError;
 use crate::core::time::BatchTime;
 use crate::engine::operator_id::OperatorId;
 
-/// Where `to_memory` puts batches: made outside the build closure, passed in, read at any time. Filled in process 0 only.
+/// Where `to_memory` puts batches. Make it outside the build closure, pass it in, and read it at any time. Filled in process 0
+/// only.
 ///
 /// ```
 /// use tidemill::prelude::*;
@@ -46,7 +47,7 @@ impl<T: Clone> MemorySink<T> {
         MemorySink::default()
     }
 
-    /// All batches until now: each with its rows in order, empty ones too.
+    /// All batches until now, including empty ones: each with its rows in order.
     pub fn batches(&self) -> Batches<T> {
         self.0.lock().unwrap_or_else(PoisonError::into_inner).clone()
     }
@@ -66,9 +67,10 @@ impl<T: Clone + Send> Sink<T> for MemorySink<T> {
 }
 
 impl<'s, T: Exchange> DStream<'s, T> {
-    /// Keeps each batch in `memory`, empty ones too, with rows in order: those of a counted or shuffled stream by their encoding.
+    /// Keeps each batch in `memory`, including empty ones, with rows in order. Rows of a counted or shuffled stream are ordered
+    /// by their encoding.
     ///
-    /// Keeping does not fail. It is at least once: after a restart in one process, a batch may be there twice.
+    /// Keeping does not fail. It is at least once: after a restart in one process, `memory` may hold a batch twice.
     ///
     /// ```
     /// use tidemill::prelude::*;

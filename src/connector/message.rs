@@ -1,7 +1,7 @@
 //! A Kafka record: a cheap handle into a block of bytes.
 //!
-//! The fetcher thread copies records from librdkafka into a `Block`: one allocation for the bytes of thousands of records, and one
-//! for their positions. A [`Message`] is the block and an index, so cloning and filtering copy no bytes.
+//! The fetcher thread copies records from librdkafka into a `Block`. It has one allocation for the bytes of thousands of
+//! records, and one for their positions. A [`Message`] is the block and an index, so cloning and filtering copy no bytes.
 
 use std::fmt;
 use std::sync::Arc;
@@ -21,7 +21,8 @@ pub(crate) struct Block {
     entries: Vec<Entry>,
 }
 
-/// One record of a block: 24 bytes, so that thousands fit into the cache. Of key and value: the length + 1, or 0 if absent.
+/// One record of a block: 24 bytes, so that thousands fit into the cache. It holds the length + 1 of key and value, or 0 if
+/// absent.
 #[derive(Clone, Copy)]
 struct Entry {
     at: u32,
@@ -185,7 +186,7 @@ impl Message {
         Some(self.part(0, key as usize))
     }
 
-    /// Its value. A record without one (a tombstone) is an error, for `?`.
+    /// Its value. For a record without one (a tombstone), an error, so that `?` works.
     ///
     /// # Errors
     /// The record has no value.
@@ -281,7 +282,7 @@ impl<'a> Headers<'a> {
 impl<'a> Iterator for Headers<'a> {
     type Item = (&'a str, Option<&'a [u8]>);
 
-    // What came from another process may be malformed: then it ends, and nothing panics.
+    // Bytes from another process may be malformed. Then the iterator ends without a panic.
     fn next(&mut self) -> Option<Self::Item> {
         let (name, value) = (self.number()?, self.number()?);
         let name = std::str::from_utf8(self.take(name)?).unwrap_or("\u{fffd}");
@@ -333,7 +334,7 @@ impl<'de> Deserialize<'de> for Bytes<Vec<u8>> {
     }
 }
 
-/// A message by value: what crosses a process border. `B` is borrowed on the way out, owned on the way in.
+/// A message by value, as it crosses a process border. `B` is borrowed when sending, owned when receiving.
 #[derive(Serialize, Deserialize)]
 #[serde(bound(serialize = "Bytes<B>: Serialize", deserialize = "Bytes<B>: Deserialize<'de>"))]
 struct Wire<B> {

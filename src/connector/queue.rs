@@ -1,4 +1,4 @@
-//! `queue_stream`: batches from memory, one a batch interval. Not replayable: a crash loses the batches that were under way.
+//! `queue_stream`: batches from memory, one a batch interval. Not replayable: a crash loses the batches in flight.
 
 use std::collections::VecDeque;
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
@@ -11,7 +11,7 @@ use crate::core::error::Result;
 use crate::core::plan::Split;
 use crate::engine::operator_id::OperatorId;
 
-/// Batches for `queue_stream`: made outside the build closure, filled at any time, read in process 0.
+/// Batches for `queue_stream`. Make it outside the build closure and fill it at any time. It is read in process 0.
 ///
 /// ```
 /// use tidemill::prelude::*;
@@ -33,7 +33,7 @@ pub struct QueueSource<T>(Arc<Mutex<State<T>>>);
 #[derive(Debug)]
 struct State<T> {
     batches: VecDeque<Vec<T>>,
-    /// How many batches there are in all; `None`: the queue is open.
+    /// The number of batches in all; `None`: the queue is open.
     total: Option<usize>,
 }
 
@@ -50,12 +50,13 @@ impl<T> Default for QueueSource<T> {
 }
 
 impl<T> QueueSource<T> {
-    /// An empty queue: batches are pushed while the job runs.
+    /// An empty queue. Push batches while the job runs.
     pub fn new() -> Self {
         QueueSource::default()
     }
 
-    /// A bounded queue of these batches. A job of such queues runs them one after another, without waiting for the clock, and ends.
+    /// A bounded queue of these batches. A job with only such queues runs them one after another, without waiting for the
+    /// clock, and ends.
     ///
     /// ```
     /// use tidemill::prelude::*;
@@ -73,7 +74,7 @@ impl<T> QueueSource<T> {
         QueueSource(Arc::new(Mutex::new(State { batches, total })))
     }
 
-    /// Adds the next batch. On a queue made by [`QueueSource::from_batches`] it is never read.
+    /// Adds the next batch. A queue made by [`QueueSource::from_batches`] never reads it.
     pub fn push(&self, batch: Vec<T>) {
         self.lock().batches.push_back(batch);
     }
@@ -84,10 +85,11 @@ impl<T> QueueSource<T> {
 }
 
 impl<'s> StreamingContext<'s> {
-    /// The rows of one batch of the queue each batch interval; no rows while the queue is empty. A graceful stop puts all that
-    /// is left into the last batch. Spark's `queueStream`.
+    /// The rows of one batch of the queue each batch interval; no rows while the queue is empty. A graceful stop puts all
+    /// remaining rows into the last batch. Spark's `queueStream`.
     ///
-    /// One worker reads; verbs that exchange by key spread what follows. Delivery is at most once: a queue does not outlive its process.
+    /// One worker reads; verbs that exchange by key spread later work. Delivery is at most once: a queue does not outlive its
+    /// process.
     ///
     /// ```
     /// use tidemill::prelude::*;
@@ -137,7 +139,7 @@ struct QueueEnumerator {
 }
 
 impl SplitEnumerator for QueueEnumerator {
-    /// The queue of this run follows those of earlier ones.
+    /// The queue of this run continues after those of earlier runs.
     fn restore(&mut self, read: Vec<SplitOffset>, _: &[u8]) -> Result<()> {
         self.before = read.iter().map(|s| s.from).max().unwrap_or(0);
         Ok(())

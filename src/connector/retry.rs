@@ -1,4 +1,4 @@
-//! How a failed output is tried again: with pauses of 100 ms, 400 ms and so on, at most 60 s. Panics end the job.
+//! How a failed output is retried: with pauses of 100 ms, 400 ms and so on, at most 60 s. Panics end the job.
 
 use std::panic::{AssertUnwindSafe, catch_unwind};
 use std::sync::atomic::{AtomicBool, Ordering};
@@ -8,25 +8,25 @@ use crate::connector::sink::FatalError;
 use crate::core::error::{BoxError, Error, Result, panic_text};
 use crate::core::time::{BatchTime, clock_time};
 
-/// The first pause before an output is tried again; each further one is four times as long.
+/// The first pause before a retry; each further one is four times as long.
 const FIRST_PAUSE: Duration = Duration::from_millis(100);
 
 /// The longest pause.
 const LONGEST_PAUSE: Duration = Duration::from_secs(60);
-/// How often a pause looks whether the job is over.
+/// How often a pause checks whether the job is over.
 const LOOK: Duration = Duration::from_millis(20);
 
 /// Why an output has not written a batch.
 pub(crate) struct Failed {
     pub time: BatchTime,
     pub reason: String,
-    /// It would fail again.
+    /// A retry would fail too.
     pub fatal: bool,
 }
 
 /// Runs a step of an output, which may run code of the program.
 pub(crate) fn attempt<R>(output: &str, time: BatchTime, work: impl FnOnce() -> Result<R, BoxError>) -> Result<Result<R, Failed>> {
-    // The text of an error is code of the program, too.
+    // Formatting an error also runs code of the program.
     let work = || work().map_err(|e| Failed { time, reason: e.to_string(), fatal: e.is::<FatalError>() });
     catch_unwind(AssertUnwindSafe(work)).map_err(|panic| {
         let (operator, message) = (output.into(), panic_text(&*panic));
@@ -60,7 +60,7 @@ pub(crate) fn retry(
     unreachable!("the loop ends by returning")
 }
 
-/// How long to wait before the next look at rows that were sent then: an eighth of the time until now.
+/// The pause before the next check of rows sent at `since`: an eighth of the time until now.
 pub(crate) fn pause(since: Instant) -> Duration {
     (since.elapsed() / 8).clamp(Duration::from_micros(200), Duration::from_millis(10))
 }

@@ -1,7 +1,8 @@
-//! 5. Where results go: the traits of sinks. Every output of the library is one, and so may be a program's own.
+//! 5. Where results go: the traits of sinks. Every output of the library is a sink, and a program may define its own.
 //!
-//! Operators never do I/O. The rows of a closed batch go to the output thread of their process, which calls the sinks: batch t
-//! before t+1, and within t in program order. Each process has one instance of each sink, and only this thread calls it.
+//! Operators never do I/O. The rows of a closed batch go to the output thread of their process, which calls the sinks. It calls
+//! them for batch t before t+1, and within t in program order. Each process has one instance of each sink, and only this thread
+//! calls it.
 //!
 //! A [`Sink`] is at least once:
 //!
@@ -17,12 +18,12 @@
 //!   | flush(t), flush(t+1) -------------------->|  until each is Ok(true)
 //! ```
 //!
-//! After `--output-tries` failures in a row (default: 3), or at once after a [`FatalError`], the job stops with
-//! [`Error::Output`](crate::Error::Output). A job with a checkpoint directory writes the failed batch, and those since the last
-//! checkpoint, again when it starts again: with the same rows under the same batch time.
+//! The job stops with [`Error::Output`](crate::Error::Output) after `--output-tries` failures in a row (default: 3), or at once
+//! after a [`FatalError`]. A job with a checkpoint directory then writes batches again when it restarts. These are the failed
+//! batch and those since the last checkpoint, with the same rows under the same batch time.
 //!
-//! A [`TransactionalSink`] is exactly once. It stores the [`BatchId`] of the last batch of a shard in the transaction that makes
-//! the rows visible, and tells it at the next start:
+//! A [`TransactionalSink`] is exactly once. It stores the [`BatchId`] of a shard's last batch in the transaction that makes
+//! the rows visible. At the next start it returns this id to the engine:
 //!
 //! ```text
 //! engine                                        sink
@@ -41,8 +42,8 @@
 //!   | write(t+2, parts) ----------------------->|  the same rows as before the crash
 //! ```
 //!
-//! `to_kafka`, `save_as_text_files`, `to_memory`, `foreach_batch`, `foreach_partition` and `print` are sinks of these traits.
-//! `examples/custom_sink.rs` is one of a program, exactly once.
+//! `to_kafka`, `save_as_text_files`, `to_memory`, `foreach_batch`, `foreach_partition` and `print` implement these traits.
+//! `examples/custom_sink.rs` is an exactly-once sink of a program.
 
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
@@ -54,34 +55,36 @@ use crate::core::plan::{PlanStamp, RunId};
 use crate::core::time::BatchTime;
 use crate::engine::tick::Tick;
 
-/// How many shards an exchanged stream has where a verb does not ask for a number.
+/// The number of shards of an exchanged stream, where a verb does not set it.
 pub(crate) const DEFAULT_SHARDS: u32 = 8;
 
 /// One part of a batch: the rows of a source partition or of a shard.
 #[derive(Clone, Debug, Default, PartialEq)]
 pub struct Part<T> {
-    /// The partition or shard, the same when the batch runs again. 0 where the batch is one part. Rows of the second stream of a
-    /// `union` have numbers from 65,536, those of the third from 131,072, unless parts are [`Distribution::Shards`].
+    /// The partition or shard, the same when the batch runs again. 0 if the batch is one part. Rows of the second stream of a
+    /// `union` have numbers from 65,536, those of the third from 131,072. With [`Distribution::Shards`] the streams of a `union`
+    /// share the shards' numbers.
     pub number: u32,
-    /// Its rows: of a source in its order, of a shard in the order of their encoding.
+    /// The part's rows: those of a source partition in the source's order, those of a shard in the order of their encoding.
     pub rows: Vec<T>,
 }
 
 /// How the rows of a batch are distributed to the processes that write them.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Distribution {
-    /// The whole batch in process 0, as one part. The rows of a batch must fit into the memory of one process.
+    /// The whole batch in process 0, as one part. One process must have memory for the rows of a batch.
     Gathered,
-    /// Rows stay in their process. A part is a source partition, or the rows of an exchanged stream that are here.
+    /// Rows stay in their process. A part is a source partition, or the rows of an exchanged stream in this process.
     Local,
-    /// A part is a source partition, or a shard by row or key of an exchanged stream. So many shards: 1 to 128.
+    /// A part is a source partition, or a shard by row or key of an exchanged stream. The number of shards: 1 to 128.
     Parts(u32),
-    /// A part is a shard, also of rows of a source; a key, or a source partition, is always in one shard. So many: 1 to 128.
+    /// A part is a shard, also of rows of a source. A key, or a source partition, is always in one shard. The number of shards:
+    /// 1 to 128.
     Shards(u32),
 }
 
 impl Distribution {
-    /// Its word in the fingerprint of a program, which outlives names.
+    /// The distribution's word in a program's fingerprint. It stays when a variant is renamed.
     pub(crate) fn fingerprint(self) -> String {
         match self {
             Distribution::Gathered => String::new(),
@@ -92,16 +95,16 @@ impl Distribution {
     }
 }
 
-/// Identifies a batch for good. The same batch, written again after a restart, has the same time and plan, and a later run.
+/// Identifies a batch permanently. The same batch, written again after a restart, has the same time and plan, and a later run.
 ///
-/// Serializable, so that a sink can store it; the fields are public, so that it can store them in columns of its own.
+/// Serializable, so that a sink can store it. The fields are public, so that a sink can store each in its own column.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
 pub struct BatchId {
     /// The batch time.
     pub time: BatchTime,
     /// The run of the checkpoint directory that writes it.
     pub run: RunId,
-    /// The checksum of the batch's plan: which offsets of which splits it has.
+    /// The checksum of the batch's plan: the offsets of each of its splits.
     pub plan: u64,
 }
 
@@ -138,17 +141,17 @@ impl SinkBatch {
         self.tick.time
     }
 
-    /// What identifies the batch for good. `None`: the job has no checkpoint directory.
+    /// The permanent identity of the batch. `None`: the job has no checkpoint directory.
     pub fn id(&self) -> Option<BatchId> {
         let (stamp, run) = (self.tick.stamp?, self.run?);
         Some(BatchId { time: self.tick.time, run: RunId { generation: stamp.generation, ..run }, plan: stamp.plan })
     }
 }
 
-/// Where rows of a stream go: at least once. The order of calls is drawn [above](self).
+/// Where rows of a stream go, at least once. The [module](self) draws the order of the calls.
 ///
-/// Attach one by [`DStream::sink_to`](crate::prelude::DStream::sink_to). All calls are on the output thread of a process, which
-/// has one instance. A panic stops the job.
+/// Attach one by [`DStream::sink_to`](crate::prelude::DStream::sink_to). The output thread makes all calls; each process has
+/// one such thread and one instance. A panic stops the job.
 ///
 /// ```
 /// use std::io::Write;
@@ -175,105 +178,106 @@ impl SinkBatch {
 /// # std::fs::remove_file(path).unwrap();
 /// ```
 pub trait Sink<T>: Send {
-    /// Writes one batch. An empty batch has no parts, or parts without rows. Not called at times at which the stream has no
-    /// batch, as between the slides of a window.
+    /// Writes one batch. An empty batch has no parts, or parts without rows. Not called at times without a batch of the stream,
+    /// as between the slides of a window.
     ///
-    /// May block: no later batch is written meanwhile, and the job slows down when 64 MiB of rows wait.
+    /// May block. No later batch is written meanwhile, and the job slows down when 64 MiB of rows wait.
     ///
     /// # Errors
-    /// Anything. The engine calls it again with the same batch and the same rows; after a [`FatalError`] it does not.
+    /// Any error. The engine calls it again with the same batch and the same rows, except after a [`FatalError`].
     fn write(&mut self, batch: &SinkBatch, parts: &[Part<T>]) -> Result<(), BoxError>;
 
     /// Whether all rows up to the batch of this time have arrived. Must not block. Default: `true`, for a sink whose `write`
-    /// returns when the rows have arrived.
+    /// returns after the rows have arrived.
     ///
     /// Not called for a [`TransactionalSink`].
     ///
     /// # Errors
-    /// A row is lost. The engine writes each batch again, in order, that has not arrived.
+    /// A row is lost. The engine writes each batch that has not arrived again, in order.
     fn flush(&mut self, time: BatchTime) -> Result<bool, BoxError> {
         let _ = time;
         Ok(true)
     }
 }
 
-/// A sink that writes each batch exactly once. The order of calls is drawn [above](self).
+/// A sink that writes each batch exactly once. The [module](self) draws the order of the calls.
 ///
-/// Attach one by [`DStream::sink_to_exactly_once`](crate::prelude::DStream::sink_to_exactly_once). Parts are shards: a shard
-/// commits by itself, has a progress record of its own, and is always written by one process.
+/// Attach one by [`DStream::sink_to_exactly_once`](crate::prelude::DStream::sink_to_exactly_once). Parts are shards. A shard
+/// commits by itself, has its own progress record, and is always written by one process.
 pub trait TransactionalSink<T>: Sink<T> {
-    /// The sink's name, the same in every run: best, where it writes to. Progress belongs to this name.
+    /// The sink's name, the same in every run. Preferably it says where the sink writes. Progress belongs to this name.
     fn name(&self) -> String;
 
-    /// In how many shards it writes, 1 to 128. Fixed when the checkpoint directory is made. Default: 1.
+    /// The number of shards, 1 to 128. Fixed when the checkpoint directory is made. Default: 1.
     fn shards(&self) -> u32 {
         1
     }
 
-    /// Called once, before the first batch. When it returns, an earlier run can commit no more, and what one left uncommitted is
-    /// gone. Returns the last committed batch of each of [`SinkContext::shards`]; a shard that never committed is absent.
+    /// Called once, before the first batch. When it returns, earlier runs can no longer commit, and their uncommitted rows are
+    /// discarded. Returns the last committed batch of each of [`SinkContext::shards`]; a shard that never committed is absent.
     ///
-    /// The engine compares this with its plan log. A sink that is behind the checkpoint or ahead of the plans, or that another
-    /// directory or a newer run wrote, stops the job before it writes anything.
+    /// The engine compares this with its plan log. Four findings stop the job before it writes anything. The sink is behind the
+    /// checkpoint; it is ahead of the plans; another directory wrote it; a newer run wrote it.
     ///
     /// # Errors
-    /// The sink cannot be exactly once. Not tried again: the job does not start.
+    /// The sink cannot be exactly once. Not retried: the job does not start.
     fn begin(&mut self, context: &SinkContext) -> Result<Vec<Committed>, BoxError>;
 
-    /// Makes the rows of all batches since the last commit visible, durably, together with the progress: each shard with rows
-    /// stores `group.last` in the same transaction. If `group.checkpoint`, each shard of this process stores it, rows or not.
-    /// Shards may commit one after the other: a crash between two of them is mended by `begin`.
+    /// Makes the rows of all batches since the last commit visible, durably, together with the progress. Each shard with rows
+    /// stores `group.last` in the same transaction. If `group.checkpoint`, each shard of this process stores it, with or
+    /// without rows. Shards may commit one after the other; `begin` repairs a crash between two of them.
     ///
-    /// If a newer run has taken over, nothing may be written: return a [`FatalError`].
+    /// If a newer run has taken over, the sink must write nothing and return a [`FatalError`].
     ///
     /// # Errors
-    /// It is not known to be committed. The engine calls it again with the same group, and writes nothing in between; so the
-    /// sink must keep the rows, and must find out which shards are committed already. After a [`FatalError`] the job stops.
+    /// The commit is not known to have succeeded. The engine calls it again with the same group, and writes nothing in between.
+    /// So the sink must keep the rows, and must find out which shards are already committed. After a [`FatalError`] the job
+    /// stops.
     fn commit(&mut self, group: &CommitGroup) -> Result<(), BoxError>;
 }
 
-/// What a transactional sink is told before the first batch.
+/// What a transactional sink receives before the first batch.
 #[derive(Clone, Debug)]
 pub struct SinkContext {
     /// The job's name.
     pub job: String,
-    /// [`TransactionalSink::name`], with `#2` and so on where several sinks of the program have the same.
+    /// [`TransactionalSink::name`], with `#2` and so on if several sinks of the program have the same name.
     pub sink: String,
     /// This run. A later run of the same directory has a larger generation.
     pub run: RunId,
     /// The shards that this process writes.
     pub shards: Vec<u32>,
-    /// How many shards all processes write.
+    /// The number of shards that all processes write.
     pub shard_count: u32,
     pub(crate) stop: Arc<AtomicBool>,
 }
 
 impl SinkContext {
-    /// Whether the job is over: what waits should give up soon.
+    /// Whether the job is over. Code that waits should then return soon.
     pub fn is_stopped(&self) -> bool {
         self.stop.load(Ordering::Relaxed)
     }
 }
 
-/// The progress of one shard: its last batch that is committed.
+/// The progress of one shard: its last committed batch.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct Committed {
     /// The shard.
     pub shard: u32,
-    /// What was stored at the commit.
+    /// The batch that the commit stored.
     pub batch: BatchId,
 }
 
-/// What one commit makes visible: all batches since the last commit, up to `last`.
+/// The batches that one commit makes visible: all since the last commit, up to `last`.
 #[derive(Clone, Copy, Debug)]
 pub struct CommitGroup {
     /// The last batch of the group.
     pub last: BatchId,
-    /// Whether a checkpoint is made of the last batch: then each shard stores its progress, rows or not.
+    /// Whether a checkpoint is made of the last batch. If so, each shard stores its progress, with or without rows.
     pub checkpoint: bool,
 }
 
-/// An error after which nothing is tried again: the job stops.
+/// An error that is not retried: the job stops.
 ///
 /// ```
 /// use tidemill::connector::sink::FatalError;

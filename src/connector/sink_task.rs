@@ -1,7 +1,7 @@
-//! A sink with the queue of its rows: what the output thread calls, without knowing of which type the rows are.
+//! A sink with the queue of its rows. The output thread calls it without knowing the type of the rows.
 //!
-//! Rows are put in order here, beside the workers, once a batch: retried writes see the same rows. They are dropped when the
-//! thread releases the batch.
+//! The task orders the rows here, outside the workers, once a batch, so that retried writes see the same rows. It drops them
+//! when the thread releases the batch.
 
 use std::collections::{BTreeMap, VecDeque};
 use std::marker::PhantomData;
@@ -21,14 +21,15 @@ pub(crate) trait Arrange<R, T>: FnMut(&SinkBatch, Vec<R>) -> Vec<Part<T>> + Send
 
 impl<R, T, F: FnMut(&SinkBatch, Vec<R>) -> Vec<Part<T>> + Send> Arrange<R, T> for F {}
 
-/// The rows of process 0, whole and in order already: one part.
+/// The rows of process 0, already whole and in order: one part.
 pub(crate) fn one_part<T>(_: &SinkBatch, workers: Vec<Vec<T>>) -> Vec<Part<T>> {
     workers.into_iter().map(|rows| Part { number: 0, rows }).collect()
 }
 
-/// Groups rows into numbered parts: those of the left side of a union before those of the right one, bags in encoded order.
+/// Groups rows into numbered parts. The left side of a union comes before the right one; unordered rows are put in encoded
+/// order.
 ///
-/// All workers' together: a bag without key groups has the same partition on each.
+/// It takes all workers' rows together: unordered rows without key groups have the same partition on each worker.
 pub(crate) fn parts<T: Exchange>(orders: &[RowOrder], workers: Vec<Vec<PartRows<T>>>) -> Vec<Part<T>> {
     let mut by_part: BTreeMap<PartitionId, Vec<(PartitionId, Vec<T>)>> = BTreeMap::new();
     for PartRows { part, partition, rows } in workers.into_iter().flatten() {
@@ -41,7 +42,7 @@ pub(crate) fn parts<T: Exchange>(orders: &[RowOrder], workers: Vec<Vec<PartRows<
     by_part.into_iter().map(part).collect()
 }
 
-/// A sink of `T`, of which the queue has `R`.
+/// A sink of `T` whose queue holds `R`.
 pub(crate) struct SinkTask<R, T, A, S> {
     queue: RowQueue<R>,
     arrange: A,
@@ -55,7 +56,7 @@ impl<R, T, A: Arrange<R, T>, S: Sink<T>> SinkTask<R, T, A, S> {
         SinkTask { queue, arrange, sink, held: VecDeque::new() }
     }
 
-    /// The rows of a batch: from the queue, if they have not been taken before.
+    /// Takes the rows of a batch from the queue, if they have not been taken already.
     fn rows(&mut self, batch: &SinkBatch) -> Option<usize> {
         let time = batch.time();
         if let Some(at) = self.held.iter().position(|(t, _)| *t == time) {
@@ -84,11 +85,11 @@ impl<R: Send, T: Send, A: Arrange<R, T>, S: Sink<T>> OutputTask for SinkTask<R, 
     }
 }
 
-/// A transactional sink. Rows that were committed before the restart do not reach it.
+/// A transactional sink. Rows committed before the restart do not reach it.
 pub(crate) struct TransactionalTask<R, T, A, S> {
     task: SinkTask<R, T, A, S>,
     context: SinkContext,
-    /// Up to where each shard had committed when this run began.
+    /// The last batch that each shard had committed when this run began.
     committed: BTreeMap<u32, BatchTime>,
     rows: PhantomData<fn(T)>,
 }

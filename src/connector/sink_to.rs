@@ -1,4 +1,4 @@
-//! `sink_to` and `sink_to_exactly_once`: the verbs that take a stream's rows to a sink. Every output of the library uses them.
+//! `sink_to` and `sink_to_exactly_once`: the verbs that send a stream's rows to a sink. Every output of the library uses them.
 
 use std::sync::Arc;
 
@@ -15,16 +15,16 @@ use crate::engine::output::{NewOutput, RowQueue, TransactionalSpec};
 use crate::replay::request::{OutputTarget, warn_discarded};
 
 impl<'s, T: Exchange> DStream<'s, T> {
-    /// Writes each batch to a sink of the program: at least once. Flink's `sinkTo`. An asserting example is at [`Sink`].
+    /// Writes each batch to a sink of the program, at least once. Flink's `sinkTo`. An asserting example is at [`Sink`].
     ///
-    /// The build closure runs once on each worker, and one of the sinks it makes is used in each process: open files and
-    /// connections at the first `write`, not before. [`sink`](crate::connector::sink) draws the order of calls.
+    /// The build closure runs once on each worker, but each process uses only one of its sinks. So open files and connections
+    /// at the first `write`, not earlier. [`sink`](crate::connector::sink) draws the order of calls.
     ///
-    /// In a replay the sink is not used, unless `--replay-foreach` asks for it.
+    /// A replay does not use the sink, except with `--replay-foreach`.
     ///
     /// # Errors
-    /// A `write` or `flush` that fails is tried again with the same rows, `--output-tries` times (default: 3); then the job stops
-    /// with the batch not written. A job with a checkpoint directory writes that batch first when it starts again.
+    /// The engine retries a failed `write` or `flush` with the same rows, `--output-tries` times (default: 3). Then the job
+    /// stops with the batch not written. A job with a checkpoint directory writes that batch first when it starts again.
     #[doc(alias = "sinkTo")]
     #[track_caller]
     pub fn sink_to(&self, sink: impl Sink<T> + 'static, distribution: Distribution) {
@@ -41,12 +41,12 @@ impl<'s, T: Exchange> DStream<'s, T> {
     /// Writes each batch to a sink of the program, exactly once, by shard. Rows of one key, or of one source partition, are
     /// always in the same shard, and in order.
     ///
-    /// Needs a checkpoint directory, and sources that can be read again: Kafka or files. [`sink`](crate::connector::sink) draws
-    /// the order of calls; `examples/custom_sink.rs` is a short one. A replay does not use the sink.
+    /// Needs a checkpoint directory, and replayable sources: Kafka or files. [`sink`](crate::connector::sink) draws the order
+    /// of calls; `examples/custom_sink.rs` is a short sink. A replay does not use the sink.
     ///
     /// # Errors
-    /// A `write` or `commit` that fails is tried again, `--output-tries` times (default: 3); then the job stops. When it starts
-    /// again, it writes what is not committed: the same rows in the same batches.
+    /// The engine retries a failed `write` or `commit`, `--output-tries` times (default: 3). Then the job stops. When it starts
+    /// again, it writes the uncommitted batches: the same rows in the same batches.
     #[doc(alias = "sinkTo")]
     #[track_caller]
     pub fn sink_to_exactly_once(&self, sink: impl TransactionalSink<T> + 'static) {
@@ -56,8 +56,8 @@ impl<'s, T: Exchange> DStream<'s, T> {
         }
     }
 
-    /// Whether the rows go elsewhere than to a function or sink of the program, of which nobody knows where it writes: then their
-    /// encoding is kept, to be compared, or they are discarded.
+    /// Sends the rows of a replay elsewhere than to a function or sink of the program, whose destination is unknown. The rows are
+    /// discarded, or their encoding is kept for comparison. `false`: the program's own function or sink takes them.
     pub(crate) fn goes_elsewhere(&self, site: &OperatorId, verb: &str, target: OutputTarget) -> bool {
         let graph = &self.node.graph;
         match target {
@@ -70,7 +70,7 @@ impl<'s, T: Exchange> DStream<'s, T> {
         true
     }
 
-    /// Takes each row, as a line of text, to stdout or to where lines are compared.
+    /// Sends each row, as a line of text, to stdout or to the place where lines are compared.
     pub(crate) fn sink_as_text(
         &self,
         site: &OperatorId,
@@ -81,7 +81,7 @@ impl<'s, T: Exchange> DStream<'s, T> {
         self.sink_gathered(site, verb, RowsAsText { text, line }, one_part);
     }
 
-    /// Takes the rows to a sink.
+    /// Sends the rows to a sink.
     pub(crate) fn sink_rows(&self, site: &OperatorId, verb: &str, sink: impl Sink<T> + 'static, distribution: Distribution) {
         match distribution {
             Distribution::Gathered => self.sink_gathered(site, verb, sink, one_part),
@@ -93,7 +93,7 @@ impl<'s, T: Exchange> DStream<'s, T> {
         }
     }
 
-    /// Takes whole batches to a sink in process 0, as `arrange` makes its rows of them.
+    /// Sends whole batches to a sink in process 0; `arrange` makes the sink's rows from them.
     pub(crate) fn sink_gathered<U: Send + 'static>(
         &self,
         site: &OperatorId,
@@ -104,7 +104,7 @@ impl<'s, T: Exchange> DStream<'s, T> {
         self.deliver_gathered(site, verb, |queue| plain(queue, arrange, sink));
     }
 
-    /// Takes the rows to a transactional sink. `what`: how the program asked for it, for errors.
+    /// Sends the rows to a transactional sink. `what`: the program's name for the call, for errors.
     pub(crate) fn sink_in_transactions(
         &self,
         site: &OperatorId,
@@ -124,7 +124,7 @@ impl<'s, T: Exchange> DStream<'s, T> {
         }
         problems.extend(wrong_shards(shards));
         problems.into_iter().for_each(|p| graph.report(site, p));
-        // Rows of a key without a key group may be in any shard: batch after batch keeps them in order.
+        // Rows of a key without a key group may be in any shard. Only writing batch after batch keeps them in order.
         let grouped = self.node.orders.iter().all(|c| *c != RowOrder::Unordered { grouped: false });
         let max_batches = if grouped { usize::MAX } else { 1 };
         let context = context(&graph.config, graph.sink_name(&sink.name()), shards);
@@ -152,7 +152,7 @@ fn wrong_shards(shards: u32) -> Option<String> {
         .then(|| format!("{shards} shards: there can be 1 to {KEY_GROUPS}, as there are key groups"))
 }
 
-/// The shards of this process are those whose worker is here.
+/// The shards of this process: those whose worker is in it.
 fn context(config: &Config, sink: String, shard_count: u32) -> SinkContext {
     let r = &config.runtime;
     let here = |s: &u32| *s as usize % config.peers() / r.workers as usize == r.process as usize;

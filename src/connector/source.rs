@@ -1,8 +1,8 @@
-//! Where records come from: a [`Source`] gives the two halves of itself, and neither knows timely.
+//! Where records come from. A [`Source`] makes its two halves, and neither knows timely.
 //!
-//! [`SplitEnumerator`] is the planner's half: which splits there are, where each begins, what the next batch reads whole.
-//! [`SourceReader`] is the worker's half: it reads the splits of its worker, in order, and never waits.
-//! A live batch ends where [`SourceReader::seal`] stops; a given one ends where its range says. Nothing else differs.
+//! [`SplitEnumerator`] is the planner's half. It names the splits, where each begins, and what the next batch reads whole.
+//! [`SourceReader`] is the worker's half. It reads the splits of its worker, in order, and never waits.
+//! A live batch ends where [`SourceReader::seal`] stops; a given one ends at the end of its range. Nothing else differs.
 //! `job/planner.rs` drives enumerators, `job/source_operator.rs` drives readers.
 //!
 //! # Order of the calls
@@ -36,11 +36,11 @@
 //!
 //! # Errors and restarts
 //!
-//! An error of any call ends the job; no call is repeated. What passes by itself (a broker that is away) is not an error: say it
-//! in `health`, give nothing, and try again on a thread of your own. A supervisor starts the job again with new halves. They
-//! get `restore`, then `start`; every split that was read before is assigned at its old position. Batches that were planned and
-//! not committed run again as given ones: `read_range`, no `seal`. What is not [replayable](Split::replayable) is left out of
-//! them.
+//! An error of any call ends the job; no call is repeated. A temporary problem (such as an unreachable broker) is not an error.
+//! Report it in `health`, give nothing, and retry on your own thread. A supervisor restarts the job with new halves. They
+//! receive `restore`, then `start`. Every split read earlier is assigned at its old position. Planned but uncommitted
+//! batches run again as given ones: `read_range`, no `seal`. They leave out splits that are not
+//! [replayable](Split::replayable).
 
 use std::collections::BTreeMap;
 use std::ops::Range;
@@ -51,40 +51,40 @@ use crate::core::data::Data;
 use crate::core::error::Result;
 pub use crate::core::plan::{Limits, Split, SplitOffset, SplitRange};
 
-/// Wakes the worker that owns a reader. Cheap, from any thread, as often as you like.
+/// Wakes the worker that owns a reader. Calls are cheap, may come from any thread, and may be frequent.
 pub type Waker = Arc<dyn Fn() + Send + Sync>;
 
 /// A source of records, for [`StreamingContext::from_source`](crate::api::context::StreamingContext::from_source). Flink's `Source`.
 ///
-/// It is made once on each worker, by the build closure. `examples/custom_source.rs` is a whole one.
+/// The build closure makes it once on each worker. `examples/custom_source.rs` is a complete source.
 pub trait Source {
-    /// The rows it gives.
+    /// The type of its rows.
     type Item: Data;
 
-    /// What errors and logs call it: `kafka topic twitter`. Part of the program's fingerprint, so it must be the same on every
-    /// worker.
+    /// The source's name in errors and logs: `kafka topic twitter`. It is part of the program's fingerprint, so every worker
+    /// must return the same name.
     fn name(&self) -> String;
 
-    /// The planner's half. Called once on worker 0, and once in the rehearsal that checks the program in every process. Contacts
-    /// nothing: that is for [`SplitEnumerator::start`].
+    /// Makes the planner's half. Called once on worker 0, and once in the rehearsal that checks the program in every process.
+    /// Must not contact external systems: [`SplitEnumerator::start`] does.
     ///
     /// # Errors
-    /// What is wrong with the description of the source. It is reported with all other faults of the program.
+    /// The description of the source is wrong. The error is reported with all other faults of the program.
     fn enumerator(&self) -> Result<Box<dyn SplitEnumerator>>;
 
-    /// The half of this worker. Contacts nothing: that is for [`SourceReader::assign`].
+    /// Makes the half of this worker. Must not contact external systems: [`SourceReader::assign`] may.
     ///
     /// # Errors
-    /// As for `enumerator`.
+    /// The same as for `enumerator`.
     fn reader(&self, waker: Waker) -> Result<Box<dyn SourceReader<Self::Item>>>;
 
-    /// How fast it may be read. Default: no limit.
+    /// The maximum rate. Default: no limit.
     fn max_rate(&self) -> MaxRate {
         MaxRate::default()
     }
 }
 
-/// How fast a source may be read; `None`: no limit. Readers get it as [`SourceReader::limit`], batch by batch.
+/// The maximum rate of a source; `None`: no limit. Readers get it as [`SourceReader::limit`], batch by batch.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 pub struct MaxRate {
     /// Records a second from each split.
@@ -95,64 +95,64 @@ pub struct MaxRate {
 
 /// The planner's half of a source, on the planner's thread in process 0. The [module](self) draws the order of the calls.
 ///
-/// A call may block where its text says so. The planner plans nothing meanwhile, so batches come late.
+/// A call may block where its text allows it. The planner plans nothing meanwhile, so batches come late.
 pub trait SplitEnumerator: Send {
-    /// The job goes on where an earlier run stopped. `read` is how far each split was planned; `snapshot` is what
-    /// [`SplitEnumerator::snapshot`] gave for the checkpoint that was loaded, and may be older than `read`. It is empty if the job
-    /// ended before its first checkpoint. Called once, before `start`. May block for seconds.
+    /// Continues where an earlier run stopped. `read` is how far each split was planned. `snapshot` is the result of
+    /// [`SplitEnumerator::snapshot`] in the loaded checkpoint; it may be older than `read`. It is empty if the job ended before
+    /// its first checkpoint. Called once, before `start`. May block for seconds.
     ///
     /// # Errors
-    /// What makes it impossible to go on: a split that is not there any more.
+    /// The source cannot continue, because a split no longer exists.
     fn restore(&mut self, read: Vec<SplitOffset>, snapshot: &[u8]) -> Result<()>;
 
-    /// What this source wants back in `restore`, besides how far its splits were read. Called for the batch of a checkpoint,
-    /// after its `plan`. Must not block. Default: nothing.
+    /// The state that this source needs in `restore`, besides how far its splits were read. Called for the batch of a
+    /// checkpoint, after its `plan`. Must not block. Default: nothing.
     fn snapshot(&self) -> Vec<u8> {
         Vec::new()
     }
 
-    /// The splits to read, and where each begins. After `restore` only those that are not among the restored ones. Called once,
-    /// before the first batch. May block for seconds.
+    /// The splits to read, and where each begins. After `restore`, only splits that were not restored. Called once, before the
+    /// first batch. May block for seconds.
     ///
     /// # Errors
-    /// What makes the source useless: no such topic, an unreachable broker, an offset outside the log.
+    /// The source is unusable: no such topic, an unreachable broker, an offset outside the log.
     fn start(&mut self) -> Result<Vec<SplitOffset>>;
 
-    /// Checks that splits are there whose ranges are given (`--plans`, `--replay`). Called once, instead of `restore` and `start`.
-    /// May block for seconds. Default: every split is there.
+    /// Checks that the splits of given ranges exist (`--plans`, `--replay`). Called once, instead of `restore` and `start`. May
+    /// block for seconds. Default: every split exists.
     ///
     /// # Errors
-    /// A split that is not there: a reader would wait for it for ever.
+    /// A split does not exist. A reader would wait for it forever.
     fn check(&mut self, _given: &[Split]) -> Result<()> {
         Ok(())
     }
 
-    /// Splits that appeared since `start`. Called between batches, a few times a second. Must not block for more than a few
-    /// milliseconds: look for splits on a thread of your own. Default: none.
+    /// The splits that appeared since `start`. Called between batches, a few times a second. Must not block for more than a few
+    /// milliseconds, so look for splits on your own thread. Default: none.
     ///
     /// # Errors
-    /// What must end the job.
+    /// An error that must end the job.
     fn discover(&mut self) -> Result<Vec<SplitOffset>> {
         Ok(Vec::new())
     }
 
-    /// What the next batch reads whole. Called once a batch, when the batch is due. May block for milliseconds. Ranges of one
-    /// split follow one another without gaps. Default: nothing.
+    /// The ranges that the next batch reads whole. Called once a batch, when the batch is due. May block for milliseconds.
+    /// Consecutive ranges of a split leave no gaps. Default: nothing.
     ///
     /// # Errors
-    /// What must end the job.
+    /// An error that must end the job.
     fn plan(&mut self) -> Result<Vec<SplitRange>> {
         Ok(Vec::new())
     }
 
-    /// Whether `plan` alone says what is read (files, given ranges). The readers of such a source give nothing in `read`,
-    /// `seal` and `seal_last`, and back-pressure leaves it alone. Constant. Default: `false`, readers read ahead.
+    /// Whether `plan` alone determines what is read (files, given ranges). The readers of such a source give nothing in `read`,
+    /// `seal` and `seal_last`, and back-pressure does not apply to it. Constant. Default: `false`, readers read ahead.
     fn planned(&self) -> bool {
         false
     }
 
-    /// Whether all its splits are [replayable](Split::replayable). Asked while the program is built: exactly-once outputs refuse a
-    /// source that is not. A split that says otherwise ends the job. Constant. Default: `true`.
+    /// Whether all its splits are [replayable](Split::replayable). Asked while the program is built, because exactly-once
+    /// outputs refuse other sources. A split that contradicts this ends the job. Constant. Default: `true`.
     fn replayable(&self) -> bool {
         true
     }
@@ -161,27 +161,27 @@ pub trait SplitEnumerator: Send {
     /// batch that runs again after a restart. Must not block. Default: nothing.
     fn on_committed(&mut self, _ranges: &[SplitRange]) {}
 
-    /// What is wrong at the moment: shown in [`Statistics::trouble`](crate::metrics::Statistics::trouble). Asked after each plan.
+    /// The current trouble, shown in [`Statistics::trouble`](crate::metrics::Statistics::trouble). Asked after each plan.
     ///
     /// # Errors
-    /// The trouble, in words. The job goes on.
+    /// The trouble, in words. The job continues.
     fn health(&self) -> Result<(), String> {
         Ok(())
     }
 
-    /// A graceful stop began: what is there now goes into the last batches, nothing that comes later does. Returns how long it
-    /// takes until all of that is ready. Called once, before a `plan`. Must not block. Default: everything is ready.
+    /// A graceful stop began. Data available now goes into the last batches; data that arrives later does not. Returns the time
+    /// until all of it is ready. Called once, before a `plan`. Must not block. Default: everything is ready.
     fn begin_drain(&mut self) -> Duration {
         Duration::ZERO
     }
 
-    /// After `begin_drain` and a `plan`: whether another batch is needed for what is left. Default: `false`.
+    /// After `begin_drain` and a `plan`: whether the remaining data needs another batch. Default: `false`.
     fn has_pending(&mut self) -> bool {
         false
     }
 
-    /// Whether the source is bounded: it ends by itself. A job of such sources runs its batches one after another, without
-    /// waiting for the clock, and ends. Constant. Default: `false`.
+    /// Whether the source is bounded, so that it ends by itself. A job with only such sources runs its batches one after
+    /// another, without waiting for the clock, and ends. Constant. Default: `false`.
     fn bounded(&self) -> bool {
         false
     }
@@ -192,74 +192,74 @@ pub trait SplitEnumerator: Send {
     }
 }
 
-/// Takes rows of one split: its split id, the rows, and roughly how many bytes they hold.
+/// Takes rows of one split: its split id, the rows, and roughly the bytes they hold.
 pub type Emit<'a, T> = dyn FnMut(u32, Vec<T>, usize) + 'a;
 
-/// Where the splits of a reader stood when a live batch ended.
+/// The positions of a reader's splits when a live batch ended.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub struct Sealed {
-    /// For each split by its id: `from..until` since the previous seal. Empty ranges too.
+    /// For each split id: `from..until` since the previous seal. Empty ranges too.
     pub ranges: BTreeMap<u32, Range<i64>>,
-    /// For each split by its id: records known to be there and not read yet. A source that does not know leaves it out.
+    /// For each split id: records known to exist and not read yet. A source leaves out a lag that it does not know.
     pub lag: BTreeMap<u32, u64>,
 }
 
 /// The worker's half of a source, on a worker's thread. The [module](self) draws the order of the calls.
 ///
-/// No call may block: the worker does nothing else meanwhile. Threads of your own wait, and call the [`Waker`] when there are rows.
+/// No call may block, because the worker does nothing else meanwhile. Wait on your own threads, and call the [`Waker`] when
+/// rows are ready.
 pub trait SourceReader<T> {
-    /// A split of this worker. `Some(from)`: read it from there on. `None`: [`SourceReader::read_range`] will say what to read.
-    /// A split that is [read at once](Split::read_at_once) gets the id of an earlier one.
+    /// Adds a split of this worker. `Some(from)`: read it from there on. `None`: [`SourceReader::read_range`] will name the
+    /// ranges. A split that is [read at once](Split::read_at_once) reuses an earlier id.
     ///
     /// # Errors
-    /// What must end the job.
+    /// An error that must end the job.
     fn assign(&mut self, split_id: u32, split: &Split, from: Option<i64>) -> Result<()>;
 
-    /// At most this many records of each split may go into the batch that is open now. Called when a batch opens. Default:
-    /// ignored.
+    /// The maximum number of records of each split in the open batch. Called when a batch opens. Default: ignored.
     fn limit(&mut self, _limits: Limits) {}
 
-    /// Gives what is ready into the open batch, at most a few thousand rows a call. Returns `true` if more is ready now; after
-    /// `false` the next call comes when the waker was called, or a batch opens. Not called before all given batches are read, and not while
-    /// the batch holds [`batch_bytes`](crate::api::context::Builder::batch_bytes).
+    /// Gives ready rows to the open batch, at most a few thousand a call. Returns `true` if more are ready now. After `false`
+    /// the next call comes after a call of the waker, or when a batch opens. Not called before all given batches are read. Not
+    /// called while the batch holds [`batch_bytes`](crate::api::context::Builder::batch_bytes).
     ///
     /// # Errors
-    /// What must end the job.
+    /// An error that must end the job.
     fn read(&mut self, emit: &mut Emit<'_, T>) -> Result<bool>;
 
-    /// Ends the open batch at a record, and says how far it went. May first give rows that belong to it. The ranges of a split
-    /// follow one another without gaps.
+    /// Ends the open batch at a record, and returns its ranges. May first give rows that belong to it. Consecutive ranges of a
+    /// split leave no gaps.
     ///
     /// # Errors
-    /// What must end the job.
+    /// An error that must end the job.
     fn seal(&mut self, emit: &mut Emit<'_, T>) -> Result<Sealed>;
 
-    /// As `seal`, for the last batch of a graceful stop: everything that was received must be in it. Default: `seal`.
+    /// Like `seal`, for the last batch of a graceful stop. It must contain everything received. Default: `seal`.
     ///
     /// # Errors
-    /// What must end the job.
+    /// An error that must end the job.
     fn seal_last(&mut self, emit: &mut Emit<'_, T>) -> Result<Sealed> {
         self.seal(emit)
     }
 
     /// Gives the rows of a given range, at most a few thousand a call. Called again with the same range until it returns
-    /// `true`: the range is complete. After a call that gave no row, the next one comes when the waker was called. Ranges of one
-    /// split come in order; where `from` is not where the previous one ended, the reader seeks.
+    /// `true`: the range is complete. After a call that gave no row, the next call comes after a call of the waker. Ranges of a
+    /// split come in order. If `from` is not the end of the previous range, the reader seeks.
     ///
     /// # Errors
-    /// A range that cannot be read as given: offsets the log does not hold any more, a file that changed.
+    /// The range cannot be read as given: the log no longer holds its offsets, or a file changed.
     fn read_range(&mut self, split_id: u32, range: &SplitRange, emit: &mut Emit<'_, T>) -> Result<bool>;
 
-    /// What is wrong at the moment, as [`SplitEnumerator::health`]. Asked after each `seal`: batches go on, empty.
+    /// The current trouble, like [`SplitEnumerator::health`]. Asked after each `seal`. Batches continue, empty.
     ///
     /// # Errors
-    /// The trouble, in words. The job goes on.
+    /// The trouble, in words. The job continues.
     fn health(&self) -> Result<(), String> {
         Ok(())
     }
 
-    /// What of the batch that ends now was not in the source any more, and has been passed over because the user allows
-    /// that: split ids and positions. Asked once at the end of each batch. Default: nothing.
+    /// Records of the ending batch that the source no longer had and the reader skipped, because the user allows that. Returns
+    /// split ids and positions. Asked once at the end of each batch. Default: nothing.
     fn data_loss(&mut self) -> Vec<(u32, Range<i64>)> {
         Vec::new()
     }

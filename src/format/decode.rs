@@ -3,7 +3,7 @@
 use crate::core::data::Data;
 use crate::core::error::BoxError;
 
-/// A format: how bytes become a record. It is built on every worker, and called once for each record.
+/// A format decodes bytes into a record. Each worker builds its own, and calls it once for each record.
 ///
 /// ```
 /// use tidemill::prelude::*;
@@ -22,12 +22,12 @@ use crate::core::error::BoxError;
 /// assert!(Id.decode(b"abc").is_err());
 /// ```
 pub trait Decode: 'static {
-    /// The record.
+    /// The type of a record.
     type Out: Data;
 
-    /// Reads one record.
+    /// Decodes one record.
     ///
     /// # Errors
-    /// Why the bytes are not a record: the reason of a [`BadRecord`](crate::core::data::BadRecord).
+    /// The bytes are not a record. The error becomes the reason of a [`BadRecord`](crate::core::data::BadRecord).
     fn decode(&self, bytes: &[u8]) -> Result<Self::Out, BoxError>;
 }

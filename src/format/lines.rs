@@ -1,23 +1,23 @@
-//! Bytes become lines, wherever the bytes were cut on their way. Sockets and text files share this.
+//! Splits bytes into lines, however the bytes were cut in transit. Sockets and text files share this.
 //!
-//! A line ends at LF; one CR before it is not part of it. The bytes after the last LF are a line too. A line over the limit, and
-//! a line that is not UTF-8, are error records. The next line is read in any case.
+//! A line ends at LF; one CR before it is not part of it. The bytes after the last LF are a line too. Lines over the limit, and
+//! lines that are not UTF-8, are error records. The splitter continues with the next line.
 
 use std::sync::Arc;
 
-/// The longest line, in bytes without its end.
+/// The longest line, in bytes without its line end.
 pub(crate) const LINE_LIMIT: usize = 1 << 20;
-/// How many lines a reader gives in one call, so that steps of a worker stay short.
+/// The number of lines that a reader gives in one call, so that a worker's steps stay short.
 pub(crate) const LINES_A_CALL: usize = 4_096;
 
-/// A line as a reader gives it.
+/// A line, or an error record, as a reader gives it.
 #[derive(Clone, Debug, PartialEq)]
 pub(crate) enum Line {
     Text(String),
     Bad(Box<BadLine>),
 }
 
-/// A line that cannot be read, and where it was.
+/// A line that cannot be read, and its position.
 #[derive(Clone, Debug, PartialEq)]
 pub(crate) struct BadLine {
     pub origin: Arc<str>,
@@ -27,7 +27,7 @@ pub(crate) struct BadLine {
 }
 
 impl Line {
-    /// Roughly the memory it holds.
+    /// Roughly the memory it holds, in bytes.
     pub fn bytes(&self) -> usize {
         let heap = match self {
             Line::Text(text) => text.len(),
@@ -37,13 +37,13 @@ impl Line {
     }
 }
 
-/// The bytes of one line, as the splitter finds it.
+/// The bytes of one line, as the splitter found it.
 #[derive(Clone, Copy, Debug, PartialEq)]
 pub(crate) struct Raw<'a> {
-    /// The position of its first byte in all bytes that were fed.
+    /// The position of its first byte, counted over all bytes that were fed.
     pub at: u64,
     pub bytes: &'a [u8],
-    /// Whether it is longer than the limit: then these are its first bytes.
+    /// Whether it is longer than the limit. If so, these are its first bytes.
     pub over: bool,
 }
 
@@ -64,7 +64,7 @@ impl Raw<'_> {
     }
 }
 
-/// Cuts bytes into lines. Holds at most one byte more than the limit.
+/// Splits bytes into lines. Holds at most one byte more than the limit.
 pub(crate) struct Splitter {
     limit: usize,
     /// The beginning of a line whose end has not arrived.
@@ -72,7 +72,7 @@ pub(crate) struct Splitter {
     /// The position of the line's first byte, and of the next byte.
     begin: u64,
     at: u64,
-    /// Whether the line was over the limit and has been given: its other bytes are skipped.
+    /// Whether a line over the limit has been given, so that its other bytes are skipped.
     skipping: bool,
 }
 
@@ -81,13 +81,13 @@ impl Splitter {
         Splitter { limit, part: Vec::new(), begin: 0, at: 0, skipping: false }
     }
 
-    /// A splitter whose first byte has this position.
+    /// Sets the position of the first byte.
     pub fn starting_at(mut self, at: u64) -> Self {
         (self.begin, self.at) = (at, at);
         self
     }
 
-    /// Takes the next bytes and gives the lines that are known now.
+    /// Takes the next bytes and gives the lines that they complete.
     pub fn feed(&mut self, mut bytes: &[u8], each: &mut impl FnMut(Raw<'_>)) {
         while !bytes.is_empty() {
             let end = bytes.iter().position(|b| *b == b'\n');
@@ -97,7 +97,7 @@ impl Splitter {
         }
     }
 
-    /// Bytes of one line; `ended`: its LF follows them.
+    /// Takes bytes of one line; `ended`: its LF follows them.
     fn piece(&mut self, piece: &[u8], ended: bool, each: &mut impl FnMut(Raw<'_>)) {
         self.at += (piece.len() + usize::from(ended)) as u64;
         let whole = piece.strip_suffix(b"\r").unwrap_or(piece);
@@ -106,7 +106,7 @@ impl Splitter {
         } else if ended && self.part.is_empty() && whole.len() <= self.limit {
             each(Raw { at: self.begin, bytes: whole, over: false });
         } else {
-            // One byte more than the limit: a CR, which the LF may take away.
+            // One byte more than the limit, because it may be a CR that the LF removes.
             let kept = &piece[..piece.len().min(self.limit + 1 - self.part.len())];
             self.part.extend_from_slice(kept);
             let line = if ended { self.part.strip_suffix(b"\r").unwrap_or(&self.part) } else { &self.part };
@@ -123,7 +123,7 @@ impl Splitter {
         }
     }
 
-    /// No byte follows: the bytes that are left are a line.
+    /// No more bytes follow. Any remaining bytes are a line.
     pub fn finish(&mut self, each: &mut impl FnMut(Raw<'_>)) {
         if !self.part.is_empty() {
             let over = self.part.len() > self.limit;
@@ -142,7 +142,7 @@ mod tests {
 
     type Seen = Vec<(u64, Vec<u8>, bool)>;
 
-    /// What a splitter makes of chunks.
+    /// The lines that a splitter makes of these chunks.
     fn split(limit: usize, chunks: &[&[u8]]) -> Seen {
         let mut seen = Vec::new();
         let mut each = |raw: Raw<'_>| seen.push((raw.at, raw.bytes.to_vec(), raw.over));
@@ -156,7 +156,7 @@ mod tests {
         seen
     }
 
-    /// What lines are, said over all bytes at once.
+    /// The definition of lines, over all bytes at once.
     fn model(limit: usize, bytes: &[u8]) -> Seen {
         let mut at = 0;
         let line = |piece: &[u8]| {

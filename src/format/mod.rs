@@ -1,6 +1,6 @@
-//! What bytes mean: a record of one of these formats. A connector brings bytes; which format they have is another question.
+//! What bytes mean: each format decodes bytes into records. A connector brings the bytes and does not know their format.
 //!
-//! A format is a [`Decode`]: a file here, which names no connector. `operator/decode.rs` has the verbs that apply it.
+//! A format implements [`Decode`] in a file here, which names no connector. `operator/decode.rs` has the verbs that apply it.
 
 mod decode;
 mod json;

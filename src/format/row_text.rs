@@ -3,7 +3,7 @@
 use std::any::Any;
 use std::fmt::Debug;
 
-/// A string as it is, any other row as `{:?}`.
+/// A string without quotes, any other row as `{:?}`.
 pub(crate) fn row_text<T: Debug + 'static>(row: &T) -> String {
     let any: &dyn Any = row;
     match (any.downcast_ref::<String>(), any.downcast_ref::<&'static str>()) {

@@ -1,7 +1,8 @@
 //! `save_as_text_files` of a job with a checkpoint directory: each batch is written exactly once.
 //!
-//! `_SUCCESS` names the plan of the batch and its parts. A replayed batch that has it is left as it is. A batch that a crash cut
-//! short, or that has another plan, is written again. Everything is synced to the disk before `_SUCCESS` names it.
+//! `_SUCCESS` names the plan of the batch and its parts. A replayed batch with this `_SUCCESS` is not written again. A batch
+//! that a crash interrupted, or that has another plan, is written again. Everything is synced to the disk before `_SUCCESS`
+//! names it.
 
 use std::collections::BTreeSet;
 use std::fmt::Debug;
@@ -16,7 +17,7 @@ use crate::connector::sink::{BatchId, Part};
 use crate::core::error::BoxError;
 use crate::core::fault::{FaultPoint, point};
 
-/// What `_SUCCESS` contains, and what each of several processes writes when its parts are written.
+/// The content of `_SUCCESS`, and of the note that each of several processes writes after its parts.
 #[derive(Debug, PartialEq, Eq, Serialize, Deserialize)]
 struct Note {
     generation: u64,
@@ -29,7 +30,7 @@ impl Note {
         Note { generation: id.run.generation, plan: format!("{:016x}", id.plan), parts: BTreeSet::new() }
     }
 
-    /// `None`: there is no whole note.
+    /// `None`: no complete note exists.
     fn read(path: &Path) -> Option<Note> {
         serde_json::from_slice(&std::fs::read(path).ok()?).ok()
     }
@@ -43,7 +44,7 @@ impl Note {
     }
 }
 
-/// Syncs the names in a directory.
+/// Syncs a directory's entries.
 fn sync(dir: &Path) -> Result<(), BoxError> {
     at(dir, File::open(dir).and_then(|d| d.sync_all()))
 }
@@ -53,14 +54,14 @@ fn above(dir: &Path) -> &Path {
     dir.parent().filter(|above| !above.as_os_str().is_empty()).unwrap_or(Path::new("."))
 }
 
-/// Makes a directory and its parents, durably.
+/// Creates a directory and its parents, durably.
 fn make(dir: &Path) -> Result<(), BoxError> {
     if dir.is_dir() {
         return Ok(());
     }
     make(above(dir))?;
     match std::fs::create_dir(dir) {
-        // Another process of the job was first.
+        // Another process of the job created it first.
         Err(e) if e.kind() == ErrorKind::AlreadyExists => {}
         made => at(dir, made)?,
     }
@@ -68,7 +69,7 @@ fn make(dir: &Path) -> Result<(), BoxError> {
 }
 
 impl TextFileSink {
-    /// Writes a batch unless it is there.
+    /// Writes a batch unless it is already complete.
     pub(super) fn write_once<T: Debug + 'static>(&mut self, id: BatchId, parts: &[Part<T>]) -> Result<(), BoxError> {
         let dir = self.dir(id.time);
         let mut note = Note::new(id);
@@ -78,7 +79,7 @@ impl TextFileSink {
         }
         make(&dir)?;
         if remove(&success)? {
-            // A power cut might bring it back otherwise, beside parts of two plans.
+            // Otherwise a power cut might restore it, beside parts of two plans.
             sync(&dir)?;
             self.warn(&dir);
         }
@@ -94,21 +95,22 @@ impl TextFileSink {
             for process in 0..self.processes {
                 let theirs = Note::read(&dir.join(self.done(process)));
                 let Some(theirs) = theirs.filter(|n| n.generation == note.generation && n.plan == note.plan) else {
-                    // The last process goes on.
+                    // The last process continues.
                     return Ok(());
                 };
                 note.parts.extend(theirs.parts);
             }
         }
         self.clear_others(&dir, &note.parts)?;
-        // Names may become durable in any order: those of the parts before the one that speaks of them.
+        // Directory entries may become durable in any order. Sync the parts' names before the note that lists them.
         sync(&dir)?;
         note.write(&dir, "_SUCCESS")?;
         point(FaultPoint::SaveAfter);
         sync(above(&dir))
     }
 
-    /// Removes files that do not belong to the batch: parts of another plan or cut short; notes of another number of processes.
+    /// Removes files that do not belong to the batch: parts of another plan, incomplete parts, and notes of another process
+    /// count.
     fn clear_others(&self, dir: &Path, parts: &BTreeSet<String>) -> Result<(), BoxError> {
         let ours = format!("-of-{}", self.processes);
         for entry in at(dir, std::fs::read_dir(dir))? {
@@ -146,7 +148,7 @@ mod tests {
             Place(dir)
         }
 
-        /// Every file of the batches, with its text; of `_SUCCESS` the parts.
+        /// Every file of the batches, with its text; for `_SUCCESS`, its parts.
         fn saved(&self) -> BTreeMap<String, String> {
             let mut files = BTreeMap::new();
             for dir in std::fs::read_dir(&self.0).unwrap().map(|d| d.unwrap().path()).filter(|p| !p.ends_with("checkpoint")) {
@@ -182,7 +184,7 @@ mod tests {
         job.unwrap().await_termination().unwrap();
     }
 
-    /// The process that dies: this test again, with a directory; without one there is nothing to do.
+    /// The process that dies runs this test again, with a directory. Without one, this test does nothing.
     #[test]
     fn the_job_that_is_killed() {
         if let Some(dir) = std::env::var_os("TIDEMILL_TEST_SAVE_DIR") {
@@ -219,7 +221,7 @@ mod tests {
         }
     }
 
-    /// A disk that is full for a moment costs a new try, one that stays so the job; either way nothing is lost or there twice.
+    /// A briefly full disk costs a retry; a permanently full disk stops the job. Either way no row is lost or duplicated.
     #[test]
     fn b2_a_full_disk_under_an_output_loses_nothing() {
         let whole = Place::new("room");
@@ -237,7 +239,7 @@ mod tests {
         }
     }
 
-    /// What is there is not touched: a reader may have taken it.
+    /// A complete batch is not touched, because a reader may have taken it.
     #[test]
     fn a_batch_that_is_whole_is_left_alone_and_any_other_is_replaced() {
         let place = Place::new("again");
@@ -250,7 +252,7 @@ mod tests {
         std::fs::remove_file(cut.join("_SUCCESS")).unwrap();
         std::fs::write(cut.join("part-00077"), "of another life\n").unwrap();
         let before = Note::read(&kept.join("_SUCCESS")).unwrap();
-        // Without a checkpoint, all of them run again.
+        // Without a checkpoint, all batches run again.
         let _ = std::fs::remove_dir_all(place.0.join("checkpoint/manifests"));
         run(&place.0, 1);
         let (kept, cut) = (Note::read(&kept.join("_SUCCESS")).unwrap(), Note::read(&cut.join("_SUCCESS")).unwrap());
@@ -271,7 +273,7 @@ mod tests {
         let part = |number| [Part { number, rows: vec![format!("row {number}")] }];
         let success = place.0.join("p-7/_SUCCESS");
         saver(0, 2).write(&batch(1), &part(0)).unwrap();
-        // A new run of three processes: what the first one said is of another generation.
+        // A new run of three processes: the first process's note belongs to another generation.
         saver(1, 3).write(&batch(2), &part(1)).unwrap();
         saver(0, 3).write(&batch(2), &part(0)).unwrap();
         assert!(!success.exists());

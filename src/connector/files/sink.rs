@@ -1,4 +1,4 @@
-//! `save_as_text_files`: each batch as a directory of text files, whole when it has `_SUCCESS`.
+//! `save_as_text_files`: each batch as a directory of text files, complete when it contains `_SUCCESS`.
 
 use std::collections::BTreeMap;
 use std::fmt::Debug;
@@ -19,31 +19,33 @@ use crate::format::row_text::row_text;
 use crate::replay::request::OutputTarget;
 
 impl<'s, T: Exchange + Debug> DStream<'s, T> {
-    /// Writes each batch into a directory of its own, `prefix-MILLISECONDS.suffix`, or `prefix-MILLISECONDS` for an empty
+    /// Writes each batch into its own directory, `prefix-MILLISECONDS.suffix`, or `prefix-MILLISECONDS` for an empty
     /// suffix: `out/msg-1526239245000.log`. Spark's `saveAsTextFiles`.
     ///
-    /// - **Files** are `part-00000` and so on: one for each partition of the source (a Kafka partition, a file, a socket), for each
-    ///   of the 8 shards of a stream that was exchanged by key, or one for a sequence (`count`, `sort_by`). A part without rows
-    ///   has no file. A row is its text as `print` shows it (a string as it is, any other as `{:?}`) and LF; a text with line
-    ///   ends in it gives several lines. Rows are in the order of the source; of shards, in the order of their text.
-    /// - **An empty batch** is a directory with `_SUCCESS` alone.
-    /// - **`_SUCCESS`** comes last: the batch is whole. Parts are written as `.part-00000.tmp` and renamed, so a part with its
-    ///   own name is whole.
-    /// - **With a checkpoint directory** each batch is written exactly once: `_SUCCESS` says by which plan, and after a restart
-    ///   a batch that has it is left as it is, while one that was cut short is written again. All is synced to the disk.
-    ///   **Without one** `_SUCCESS` is empty and nothing is synced: after a power cut a batch may be damaged.
-    /// - **Several processes** each write the parts of their own workers: `prefix` must lie on a file system that they share.
-    ///   Each leaves a `.done-PROCESS-of-PROCESSES`, and the one that is last writes `_SUCCESS`. Without a shared file system
-    ///   each has its own parts and `_SUCCESS` never comes.
-    /// - **A directory that is there already**, from a run with other plans or none, is overwritten, with one warning: its `_SUCCESS` goes first,
-    ///   and, in a job of one process, so do its parts. In a job of several, parts that this batch does not have stay.
+    /// - **Files** are `part-00000` and so on. Each partition of the source (a Kafka partition, a file, a socket) has one. Each
+    ///   of the 8 shards of a stream exchanged by key has one. An ordered stream (`count`, `sort_by`) has one in all. A part
+    ///   without rows has no file. A row is its text as `print` shows it (a string without quotes, any other as `{:?}`) and LF.
+    ///   A text that contains line ends gives several lines. Rows are in the order of the source; rows of shards are in the
+    ///   order of their text.
+    /// - **An empty batch** is a directory with only `_SUCCESS`.
+    /// - **`_SUCCESS`** is written last and marks the batch complete. Parts are written as `.part-00000.tmp` and renamed, so a
+    ///   part with its final name is complete.
+    /// - **With a checkpoint directory** each batch is written exactly once. `_SUCCESS` records the plan that wrote it. After a
+    ///   restart, a complete batch is kept; an interrupted one is written again. Everything is synced to the disk. **Without
+    ///   one** `_SUCCESS` is empty and nothing is synced, so a power cut may damage a batch.
+    /// - **Several processes** each write the parts of their own workers, so `prefix` must lie on a file system that they
+    ///   share. Each writes a `.done-PROCESS-of-PROCESSES`, and the last one writes `_SUCCESS`. Without a shared file system
+    ///   each has its own parts, and `_SUCCESS` is never written.
+    /// - **An existing directory**, from a run with other plans or none, is overwritten, with one warning. Its `_SUCCESS` is
+    ///   removed first. A job of one process removes its parts too. In a job of several processes, parts that this batch does
+    ///   not have stay.
     ///
-    /// Parent directories are made with the first batch. Two streams must not have the same prefix and suffix: the first batch of
+    /// The first batch creates the parent directories. Two streams must not have the same prefix and suffix: the first batch of
     /// the second one fails.
     ///
     /// # Errors
-    /// At the start: a prefix or suffix that cannot be. Later, an error names the path. The engine writes the same files again,
-    /// `--output-tries` times (default: 3); then the job stops. The failed batch may have parts, but no `_SUCCESS`; after a
+    /// At the start: an invalid prefix or suffix. Later, an error names the path. The engine retries the same files,
+    /// `--output-tries` times (default: 3). Then the job stops. The failed batch may have parts, but no `_SUCCESS`. After a
     /// restart from a checkpoint directory it is written again.
     ///
     /// ```
@@ -141,10 +143,10 @@ pub(crate) struct TextFileSink {
     suffix: String,
     pub process: u16,
     pub processes: u16,
-    /// For each branch of a union: whether its rows have no order of their own.
+    /// For each branch of a union: whether its rows are unordered.
     bags: Vec<bool>,
     claim: Option<Claim>,
-    /// The batch that was written last, or is being written.
+    /// The last batch that was written, or the one being written.
     begun: Option<BatchTime>,
     warned: bool,
 }
@@ -192,7 +194,7 @@ impl TextFileSink {
         format!(".done-{process}-of-{}", self.processes)
     }
 
-    /// Removes the files that say that the batch is whole; in a job of one process, its parts too. Returns whether there were any.
+    /// Removes the files that mark the batch complete; in a job of one process, its parts too. Returns whether any existed.
     fn clear(&self, dir: &Path) -> Result<bool, BoxError> {
         let mut any = false;
         let first = [dir.join("_SUCCESS"), dir.join(self.done(self.process))];
@@ -209,7 +211,7 @@ impl TextFileSink {
         Ok(any)
     }
 
-    /// Writes `_SUCCESS`, if the batch is whole.
+    /// Writes `_SUCCESS`, if the batch is complete.
     fn succeed(&self, dir: &Path) -> Result<(), BoxError> {
         if self.processes > 1 {
             let mine = dir.join(self.done(self.process));
@@ -250,7 +252,7 @@ pub(crate) fn at<T>(path: &Path, result: std::io::Result<T>) -> Result<T, BoxErr
     result.map_err(|e| format!("{}: {e}", path.display()).into())
 }
 
-/// Removes a file. Returns whether it was there.
+/// Removes a file. Returns whether it existed.
 pub(crate) fn remove(path: &Path) -> Result<bool, BoxError> {
     match std::fs::remove_file(path) {
         Err(e) if e.kind() == ErrorKind::NotFound => Ok(false),
@@ -258,7 +260,7 @@ pub(crate) fn remove(path: &Path) -> Result<bool, BoxError> {
     }
 }
 
-/// Whether this is the name of a part, whole or not.
+/// Whether this is the name of a part, complete or not.
 pub(crate) fn is_part(name: &str) -> bool {
     let name = name.strip_prefix('.').and_then(|n| n.strip_suffix(".tmp")).unwrap_or(name);
     name.strip_prefix("part-").is_some_and(|n| n.len() >= 5 && n.bytes().all(|b| b.is_ascii_digit()))
@@ -328,7 +330,7 @@ mod tests {
         files.map(|(name, text)| (name.into(), text.into())).into()
     }
 
-    /// What a verb over given batches, one a millisecond, leaves in a directory.
+    /// The files that a verb writes into a directory for given batches, one batch a millisecond.
     fn saved<V>(test: &str, workers: u16, batches: &[&[&str]], verb: V) -> Files
     where
         V: for<'s> Fn(&DStream<'s, String>, &Path) + Send + Sync + 'static,
@@ -433,7 +435,7 @@ mod tests {
         let parts = || vec![part(0, &["b", "a"]), part(2, &[]), part(100_001, &["c"])];
         let obstacle = dir.0.join("p-7/part-100001");
         std::fs::create_dir_all(obstacle.join("x")).unwrap();
-        // The directory in the way cannot be removed as a file is, nor replaced.
+        // A directory blocks the path. It can be neither removed as a file nor replaced.
         let e = saver.write(t, &parts()).unwrap_err().to_string();
         assert!(e.contains(&obstacle.display().to_string()), "{e}");
         assert!(!dir.0.join("p-7/_SUCCESS").exists());

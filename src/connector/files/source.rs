@@ -1,4 +1,4 @@
-//! `text_file_stream`: lines of the files that appear in a directory. The planner's half watches, the worker's half reads.
+//! `text_file_stream`: lines of the files that appear in a directory. The enumerator watches, the readers read.
 
 use std::collections::BTreeSet;
 use std::fmt;
@@ -19,11 +19,11 @@ use crate::format::lines::{BadLine, LINE_LIMIT, LINES_A_CALL, Line, Splitter};
 use crate::operator::Decoded;
 use crate::operator::decode::decoded_lines;
 
-/// How long a file must stay unchanged at least, because the times of files are only accurate to some milliseconds.
+/// The minimum time a file must stay unchanged. File times are only accurate to some milliseconds.
 const SETTLED: Duration = Duration::from_millis(100);
-/// How long a file is remembered by default.
+/// How long the enumerator remembers a file. Default of `remember`.
 const REMEMBER: Duration = Duration::from_secs(24 * 60 * 60);
-/// How many bytes are read at once.
+/// Bytes per read.
 const CHUNK: usize = 64 << 10;
 
 /// A user's test of file names.
@@ -46,19 +46,19 @@ pub struct TextFileSource {
 }
 
 impl TextFileSource {
-    /// The files that appear in this directory once the job has started.
+    /// Reads the files that appear in this directory after the job has started.
     pub fn new(dir: impl Into<PathBuf>) -> Self {
         TextFileSource { dir: dir.into(), existing: false, remember: REMEMBER, accept: Arc::new(|_| true) }
     }
 
-    /// Whether the files that are there at the start are read too, of any age. Default: `false`.
+    /// Whether to also read the files that exist at the start, of any age. Default: `false`.
     pub fn existing(mut self, read: bool) -> Self {
         self.existing = read;
         self
     }
 
-    /// How old a file may be, by its time of change, when it appears. Default: one day. Older files are ignored, and files that were
-    /// read are forgotten after that time. A job needs memory for each file of this age in the directory.
+    /// Maximum age of a file, by its modification time, when it appears. Default: one day. Older files are ignored, and files
+    /// that were read are forgotten after that time. A job needs memory for each file of this age in the directory.
     pub fn remember(mut self, how_long: Duration) -> Self {
         self.remember = how_long;
         self
@@ -84,29 +84,30 @@ impl fmt::Debug for TextFileSource {
 }
 
 impl<'s> StreamingContext<'s> {
-    /// The lines of the files that appear in a directory while the job runs. A batch has whole files, in the order of their
-    /// time of change, then their name. Spark's `textFileStream`.
+    /// The lines of the files that appear in a directory while the job runs. A batch has whole files, ordered by modification
+    /// time, then name. Spark's `textFileStream`.
     ///
-    /// - **New** is a file that was not there when the job started, or that has changed its size or time since. For files that are
-    ///   there at the start see [`TextFileSource::existing`].
-    /// - **Ready** is a file with bytes in it whose size and time of change stay the same for a batch interval (at least
-    ///   100 ms). Best write a file elsewhere on the same file system and move it in. A file that changes after it was
-    ///   planned is not read again: a warning names it. If it changes before it is read, the job stops; if it is deleted before,
-    ///   it becomes an error record (origin = path, no bytes) and a warning.
-    /// - **Names** that begin with `.` or `_`, or end with `.tmp` or `._COPYING_`, are not read, nor are sub-directories.
-    ///   What is not a plain file, or cannot be opened, is skipped, with one warning.
-    /// - **Lines** end at LF, and a CR before it is not part of them; the last needs no LF. Lines that are not UTF-8, and
-    ///   lines over 1 MiB (their first MiB; the rest is skipped), are error records: origin = path, offset = the first byte.
+    /// - **New** means that the file did not exist when the job started, or has changed its size or time since.
+    ///   [`TextFileSource::existing`] covers files that exist at the start.
+    /// - **Ready** means that the file has bytes and stays unchanged for a batch interval (at least 100 ms): neither its size
+    ///   nor its modification time changes. Preferably write a file elsewhere on the same file system and move it in. A file
+    ///   that changes after it was planned is not read again: a warning names it. If it changes before it is read, the job
+    ///   stops. If it is deleted before it is read, it becomes an error record (origin = path, no bytes) and a warning.
+    /// - **Names** that begin with `.` or `_`, or end with `.tmp` or `._COPYING_`, are not read. Sub-directories are not read.
+    ///   An entry that is not a plain file, or cannot be opened, is skipped, with one warning.
+    /// - **Lines** end at LF, and a CR before it is not part of them. The last line needs no LF. Two kinds of lines are error
+    ///   records: lines that are not UTF-8, and lines over 1 MiB (their first MiB; the rest is skipped). Their origin is the
+    ///   path, their offset the first byte.
     /// - **Every process must see the directory** under the same path: each file is a split, and workers take turns. Process 0
     ///   lists the directory once a batch, which takes a few microseconds for each file in it.
-    /// - **A batch** takes files up to [`batch_bytes`](crate::api::context::Builder::batch_bytes) for each worker, and at least one
-    ///   file. The next batch takes the others.
-    /// - **A graceful stop** reads the files that are there at that moment, in as many last batches as they need. It waits at most a
-    ///   batch interval for those that are not ready. A file that changes meanwhile is not read, and a warning names it. Files that
-    ///   appear later are ignored.
+    /// - **A batch** takes files up to [`batch_bytes`](crate::api::context::Builder::batch_bytes) for each worker, and at least
+    ///   one file. The next batch takes the others.
+    /// - **A graceful stop** reads the files that exist at that moment, in the last batches that they need. It waits at most a
+    ///   batch interval for files that are not ready. A file that changes meanwhile is not read, and a warning names it. Files
+    ///   that appear later are ignored.
     ///
-    /// The directory must exist when the job starts: an error names it. If it goes away later, batches are empty and
-    /// [`Statistics::trouble`](crate::metrics::Statistics::trouble) says so until it is back.
+    /// The directory must exist when the job starts: an error names it. If it disappears later, batches are empty.
+    /// [`Statistics::trouble`](crate::metrics::Statistics::trouble) reports this until the directory exists again.
     ///
     /// ```
     /// use tidemill::prelude::*;
@@ -135,7 +136,8 @@ impl<'s> StreamingContext<'s> {
         self.text_files_at(&OperatorId::of("text_file_stream"), TextFileSource::new(dir.as_ref()))
     }
 
-    /// As [`text_file_stream`](StreamingContext::text_file_stream), with the options of a [`TextFileSource`]. Spark's `fileStream`.
+    /// Like [`text_file_stream`](StreamingContext::text_file_stream), with the options of a [`TextFileSource`]. Spark's
+    /// `fileStream`.
     ///
     /// ```no_run
     /// # use tidemill::prelude::*;
@@ -161,10 +163,10 @@ impl<'s> StreamingContext<'s> {
     }
 }
 
-/// The source: what to read, and in which measure.
+/// The source: the files to read, and its limits.
 struct Directory {
     files: TextFileSource,
-    /// How long a file stays as it is before it is planned.
+    /// How long a file must stay unchanged before it is planned.
     settled: Duration,
     /// Soft limit on the bytes of one batch, over all workers.
     batch_bytes: u64,
@@ -195,7 +197,7 @@ impl Source for Directory {
 /// The planner's half.
 struct FileEnumerator {
     watch: DirectoryWatch,
-    /// What was ready when the drain began.
+    /// The files that were ready when the drain began.
     ready: Vec<(String, FileStamp)>,
     trouble: Option<String>,
     clock: Time,
@@ -216,12 +218,12 @@ impl FileEnumerator {
 }
 
 impl SplitEnumerator for FileEnumerator {
-    /// Files that were there or read before are not read again; those that appeared meanwhile are.
+    /// Files that existed or were read earlier are not read again. Files that appeared meanwhile are read.
     fn restore(&mut self, read: Vec<SplitOffset>, snapshot: &[u8]) -> Result<()> {
         let wrong = |e: postcard::Error| {
             Error::source(self.watch.files.dir.display().to_string(), format!("what was seen cannot be read: {e}"))
         };
-        // A job that ended before its first checkpoint has no snapshot: what it read is in its plans.
+        // A job that ended before its first checkpoint has no snapshot. Its plans tell which files it read.
         let (last_ms, mut seen): (u64, Vec<(String, u64, i64)>) = match snapshot {
             [] => (self.clock.now(), Vec::new()),
             snapshot => postcard::from_bytes(snapshot).map_err(wrong)?,
@@ -312,7 +314,7 @@ impl FileReader {
         Error::source(self.name.as_str(), reason)
     }
 
-    /// Opens the file of a range; `None`: it is not there any more.
+    /// Opens the file of a range; `None`: it no longer exists.
     fn open(&self, range: &SplitRange) -> Result<Option<Open>> {
         let Split::File { path, size, modified_ms } = &range.split else {
             return Err(self.wrong(format!("the given range of {} is not a range of a file", range.split.name())));
@@ -341,7 +343,7 @@ impl FileReader {
         let mut lines = Vec::new();
         let mut chunk = [0; CHUNK];
         let mut chunks = 0;
-        // Long lines end a call too: after 1 MiB.
+        // 1 MiB of long lines also ends a call.
         while open.at < open.range.until && lines.len() < LINES_A_CALL && chunks < 16 {
             let wanted = (open.range.until - open.at).min(CHUNK as i64) as usize;
             let n = match open.file.read(&mut chunk[..wanted]) {
@@ -398,7 +400,7 @@ impl SourceReader<Line> for FileReader {
         let done = open.at >= open.range.until;
         if !done {
             self.open = Some(open);
-            // Rows bring the next call; where there are none, as inside a very long line, this does.
+            // Emitted rows cause the next call. Without rows, as inside a very long line, wake the worker here.
             (self.waker)();
         }
         let bytes = lines.iter().map(Line::bytes).sum();
@@ -413,7 +415,7 @@ mod tests {
     use crate::connector::memory::MemorySink;
     use crate::core::time::{millis, secs};
 
-    /// A directory of this test, empty, gone at the end.
+    /// A directory of this test, empty, removed at the end.
     struct Dir(PathBuf);
 
     impl Dir {
@@ -509,13 +511,17 @@ mod tests {
         assert_eq!(w.ready(&[old]), NONE);
         assert_eq!(w.ready(&[old, ("b", 1, 1_001)]), NONE);
         assert_eq!(w.ready(&[old, ("b", 1, 1_001), ("a", 1, 1_001), ("empty", 0, 1_001)]), ["b"]);
+<<<<<<< HEAD
         // Moved in with a time before the start. It was not there, so it is new.
+=======
+        // Moved in with a time before the start. It did not exist at the start, so it is new.
+>>>>>>> cb
         assert_eq!(w.ready(&[old, ("b", 1, 1_001), ("a", 1, 1_001), ("moved", 1, 500)]), ["a"]);
         assert_eq!(w.ready(&[("old", 6, 1_004), ("moved", 1, 500), ("empty", 0, 1_001)]), ["moved"]);
         assert_eq!(w.ready(&[("old", 6, 1_004), ("moved", 1, 500), ("empty", 0, 1_001)]), ["old"]);
         assert_eq!(w.ready(&[("empty", 3, 1_006)]), NONE);
         assert_eq!(w.ready(&[("empty", 3, 1_006)]), ["empty"]);
-        // Gone, and back: a new one.
+        // A deleted file that reappears is new.
         assert_eq!(w.ready(&[]), NONE);
         assert_eq!(w.ready(&[("empty", 3, 1_006)]), NONE);
         assert_eq!(w.ready(&[("empty", 3, 1_006)]), ["empty"]);
@@ -582,7 +588,7 @@ mod tests {
         FileReader { name: "files of d".into(), open: None, waker: Arc::new(|| ()) }
     }
 
-    /// The whole file as a range, as it is now.
+    /// The whole file as a range, in its present version.
     fn range(path: &str) -> SplitRange {
         let stamp = FileStamp::of(&std::fs::metadata(path).unwrap());
         let split = Split::File { path: path.into(), size: stamp.size, modified_ms: stamp.modified_ms };
@@ -692,7 +698,7 @@ mod tests {
         let path = dir.put("new", b"a\r\n\xff\nb");
         dir.put("_hidden", "hidden\n");
         until("the file is read", || oks.rows().len() == 2);
-        // Away, and back with another file.
+        // The directory disappears and returns with another file.
         let aside = dir.0.with_extension("aside");
         std::fs::rename(&dir.0, &aside).unwrap();
         until("the trouble is said", || job.statistics().trouble.iter().any(|t| t.contains("cannot be read")));
@@ -739,7 +745,7 @@ mod tests {
                 let changed = now - secs(age);
                 File::options().write(true).open(path).unwrap().set_modified(changed).unwrap();
             }
-            // Of this moment, so it is the last; and longer than one call.
+            // Modified last, so read last; and longer than one call.
             dir.put("long", [&vec![b'x'; 4 * LINE_LIMIT][..], b"\nend\n"].concat());
             let (seen, watched) = (MemorySink::new(), dir.0.clone());
             let out = seen.clone();

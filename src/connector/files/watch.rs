@@ -1,6 +1,6 @@
 //! Which files of a directory are ready: new since the start, and unchanged for one batch interval.
 //!
-//! Knows names and stamps only; `source.rs` lists the directory and asks.
+//! This file knows only names and stamps; `source.rs` lists the directory and calls it.
 
 use std::collections::{BTreeMap, BTreeSet};
 use std::fs::Metadata;
@@ -30,13 +30,13 @@ pub(super) type Found = (String, std::result::Result<FileStamp, String>);
 /// The state of a file name.
 #[derive(Clone, Debug, PartialEq)]
 pub(super) enum Known {
-    /// There at the start: not read unless it changes.
+    /// It existed at the start and is not read unless it changes.
     Ignored(FileStamp),
-    /// To be read when it has not changed for a while.
+    /// To be read after it has stayed unchanged long enough.
     Waiting { stamp: FileStamp, since: Instant, warned: bool },
     /// In a plan.
     Planned { stamp: FileStamp, warned: bool },
-    /// Cannot be read: a warning said so.
+    /// It cannot be read; a warning was logged.
     Skipped,
 }
 
@@ -67,7 +67,7 @@ impl DirectoryWatch {
         DirectoryWatch { files, settled, batch_bytes, known: BTreeMap::new(), started: false, last_ms: 0, draining: None }
     }
 
-    /// Goes on after a restart. Files other than these `seen` ones appeared in the meantime.
+    /// Continues after a restart. Files other than these `seen` ones appeared in the meantime.
     pub(super) fn restore(&mut self, last_ms: u64, seen: impl IntoIterator<Item = (String, u64, i64)>) {
         let planned =
             |(name, size, modified_ms)| (name, Known::Planned { stamp: FileStamp { size, modified_ms }, warned: false });
@@ -90,7 +90,7 @@ impl DirectoryWatch {
         !hidden && !unfinished && !late && (self.files.accept)(name)
     }
 
-    /// From now on only files that already wait are read. Returns how long until all of them are ready, if they do not change.
+    /// From now on only files that already wait are read. Returns the time until all of them are ready, if they do not change.
     pub(super) fn begin_drain(&mut self, now: Instant) -> Duration {
         let waiting = self.known.iter().filter_map(|(name, known)| match known {
             Known::Waiting { stamp, since, warned: false } if stamp.size > 0 => Some((name.clone(), *since)),
@@ -120,7 +120,7 @@ impl DirectoryWatch {
         now - since >= self.settled - self.settled / 8
     }
 
-    /// Compares the directory with what is known. The first scan is the start of the job: no file is ready then.
+    /// Compares the directory with the known files. The first scan is the start of the job and makes no file ready.
     pub(super) fn scan(
         &mut self,
         found: Vec<Found>,
@@ -129,14 +129,14 @@ impl DirectoryWatch {
         opens: impl Fn(&str) -> Result<(), String>,
     ) -> Scan {
         let mut scan = Scan::default();
-        // Counted from the previous scan: a file that appeared since is not too old just because this scan is late.
+        // The age counts from the previous scan. A late scan must not make a file that appeared since too old.
         let horizon = (self.last_ms as i64).saturating_sub(self.files.remember.as_millis().min(i64::MAX as u128) as i64);
         let mut before = std::mem::take(&mut self.known);
         let mut ready = Vec::new();
         for (name, stamp) in found {
             let known = before.remove(&name);
             if !self.wants(&name) {
-                // What appeared too late for a stop is not read, and what was read is not forgotten.
+                // Files that appeared after the drain began are not read. Files that were read stay known.
                 self.known.extend(known.map(|known| (name, known)));
                 continue;
             }
@@ -177,7 +177,7 @@ impl DirectoryWatch {
                     Known::Waiting { stamp, since, warned: true }
                 }
                 None => {
-                    // Keeps the order: what does not fit is first in the next batch.
+                    // This keeps the order: a file that does not fit is first in the next batch.
                     bytes = self.batch_bytes.max(1);
                     Known::Waiting { stamp, since, warned }
                 }
@@ -189,7 +189,7 @@ impl DirectoryWatch {
         scan
     }
 
-    /// The next state of a plain file; `None`: it is too old to be remembered.
+    /// The next state of a plain file; `None`: it is too old to remember.
     pub(super) fn step(
         &self,
         name: &str,

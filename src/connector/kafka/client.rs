@@ -1,7 +1,7 @@
 //! What the Kafka source and sink share: settings, librdkafka's reports without secrets, and metadata.
 //!
-//! A setting has librdkafka's own name and is passed on unchanged. One that the engine owns is refused with the reason. Values
-//! never appear in an error, a log line or a `Debug`, because any of them may be a password.
+//! A setting has librdkafka's own name and is passed on unchanged. A setting that the engine owns is refused, with the reason.
+//! Values never appear in an error, a log line or a `Debug`, because any of them may be a password.
 
 use std::collections::BTreeMap;
 use std::fmt;
@@ -19,14 +19,14 @@ use rdkafka::types::{RDKafkaConfRes, RDKafkaRespErr};
 use crate::connector::kafka::reports::{Context, Reports};
 use crate::core::error::{Error, Result};
 
-/// How long a start waits for a broker that does not answer.
+/// How long a start waits for an unresponsive broker.
 pub(crate) const START_DEADLINE: Duration = Duration::from_secs(10);
 
-/// Longer than a restart takes. The next run aborts a transaction that a crash left open; the brokers do so only if there is no
-/// next run. Until then `read_committed` readers wait before it.
+/// This is longer than a restart takes. The next run aborts a transaction that a crash left open. Without a next run, the
+/// brokers abort it after this time. Until then `read_committed` readers wait in front of it.
 const TRANSACTION_TIMEOUT: Duration = Duration::from_secs(300);
 
-/// Where the brokers are and what the user set.
+/// The brokers' addresses and the user's settings.
 #[derive(Clone, Default)]
 pub(crate) struct Settings {
     pub(crate) brokers: String,
@@ -86,7 +86,7 @@ const OWNED_SINK: &[(&str, &str)] = &[
     ("dr_msg_cb", "a batch is out when every record of it is reported delivered"),
 ];
 
-/// Settings of every source, which users cannot change.
+/// Settings of every source. Users cannot change them.
 const SOURCE_FIXED: &[(&str, &str)] = &[
     ("enable.auto.commit", "false"),
     ("enable.auto.offset.store", "false"),
@@ -96,8 +96,8 @@ const SOURCE_FIXED: &[(&str, &str)] = &[
     ("fetch.queue.backoff.ms", "5"),
 ];
 
-/// Defaults of a source. A short queue stays in warm memory; a short wait soon tells the end of a partition, for which given
-/// ranges wait.
+/// Defaults of a source. A short queue stays in warm memory. A short wait soon reports the end of a partition, and given ranges
+/// wait for that end.
 const SOURCE_DEFAULT: &[(&str, &str)] = &[
     ("queued.min.messages", "100000"),
     ("queued.max.messages.kbytes", "4096"),
@@ -107,9 +107,9 @@ const SOURCE_DEFAULT: &[(&str, &str)] = &[
     ("socket.nagle.disable", "true"),
 ];
 
-/// Defaults of a sink. Measured on a local broker, 5,000 records every 100 ms: 5.4 ms a batch with
-/// idempotence, 5.3 without; a linger of 1 ms makes it 5.9, of 5 ms 12. The partitioner is Java's: librdkafka's own sends an
-/// empty key anywhere, and other keys to other partitions than every other client does.
+/// Defaults of a sink. Measured on a local broker, 5,000 records every 100 ms: a batch takes 5.4 ms with idempotence, 5.3 ms
+/// without. A linger of 1 ms makes it 5.9 ms, of 5 ms 12 ms. The partitioner is Java's. librdkafka's own sends an empty key to
+/// any partition, and other keys to other partitions than every other client does.
 const SINK_DEFAULT: &[(&str, &str)] = &[
     ("enable.idempotence", "true"),
     ("partitioner", "murmur2_random"),
@@ -163,7 +163,7 @@ impl Settings {
         config
     }
 
-    /// A client and its reports. `group` is for consumers that read: librdkafka requires one, and no client joins it.
+    /// A client and its reports. `group` is for consumers that read: librdkafka requires a group, but no client joins it.
     ///
     /// # Errors
     /// The settings contradict each other: librdkafka's text, without values.
@@ -193,13 +193,13 @@ impl Settings {
         self.create(&config)
     }
 
-    /// After how long the brokers abort an open transaction.
+    /// The time after which the brokers abort an open transaction.
     pub(crate) fn transaction_timeout(&self) -> Duration {
         let set = self.set.get("transaction.timeout.ms").and_then(|ms| ms.parse().ok());
         set.map_or(TRANSACTION_TIMEOUT, Duration::from_millis)
     }
 
-    /// A consumer that is assigned partitions, of committed or of all records. It reports ends of partitions.
+    /// A consumer of assigned partitions that reads committed or all records. It reports the ends of partitions.
     ///
     /// # Errors
     /// As [`Settings::client`].
@@ -218,13 +218,13 @@ impl Settings {
         Settings { brokers: self.brokers.clone(), set }
     }
 
-    /// When every record of a batch must be delivered or have failed: librdkafka's own deadline, and a margin.
+    /// The deadline for every record of a batch to be delivered or have failed: librdkafka's own deadline, and a margin.
     pub(crate) fn delivery_deadline(&self) -> Duration {
         let set = ["message.timeout.ms", "delivery.timeout.ms"].iter().find_map(|k| self.set.get(*k)?.parse().ok());
         Duration::from_millis(set.filter(|ms| *ms > 0).unwrap_or(30_000)) + Duration::from_secs(5)
     }
 
-    // Any value may be a secret. Hiding very short ones ("true", "10") would only garble the text.
+    // Any value may be a secret. Hiding very short values ("true", "10") would only garble the text.
     fn secrets(&self) -> Vec<String> {
         let secret = |k: &str| ["password", "secret", "token", "jaas", "pem", "config"].iter().any(|w| k.contains(w));
         let mut all: Vec<String> =
@@ -234,7 +234,7 @@ impl Settings {
     }
 }
 
-/// What is wrong with one setting, without its value.
+/// The problem of one setting, without its value.
 fn problem(side: Side, key: &str, value: &str) -> Option<String> {
     let owned = match side {
         Side::Source => OWNED_SOURCE,
@@ -248,7 +248,7 @@ fn problem(side: Side, key: &str, value: &str) -> Option<String> {
     }
     let mut alone = ClientConfig::new();
     alone.set(key, value);
-    // librdkafka's own text repeats the value: only its verdict is used.
+    // librdkafka's own text repeats the value, so only its verdict is used.
     match alone.create_native_config().err()? {
         KafkaError::ClientConfig(RDKafkaConfRes::RD_KAFKA_CONF_UNKNOWN, ..) => {
             Some(format!("Kafka setting {key}: librdkafka has no such setting"))
@@ -274,7 +274,7 @@ pub(crate) struct Topic {
     pub(crate) partitions: Vec<i32>,
 }
 
-/// A client for topics and offsets, not for records. Every call blocks until a broker answers: never on a worker.
+/// A client for topics and offsets, not for records. Every call blocks until a broker answers, so a worker must not call it.
 pub(crate) struct Metadata {
     pub(crate) brokers: String,
     pub(crate) consumer: BaseConsumer<Context>,
@@ -288,11 +288,11 @@ impl Metadata {
     }
 
     pub(crate) fn failed(&self, what: &str, error: &KafkaError) -> Error {
-        // Polling delivers librdkafka's own reason: a name that does not resolve, a refused connection.
+        // Polling delivers librdkafka's own reason: an unresolvable name, a refused connection.
         for _ in 0..8 {
             let _ = self.consumer.poll(Duration::from_millis(20));
         }
-        // librdkafka appends how long it took, and how often it reported that.
+        // librdkafka appends the elapsed time and the number of reports.
         let why = |t: String| format!(" ({})", t.split(" (after ").next().unwrap_or_default());
         let why = self.reports.trouble().map_or_else(String::new, why);
         let reason = if nobody_answers(error) {
@@ -310,7 +310,7 @@ impl Metadata {
         let end = Instant::now() + deadline;
         loop {
             match self.topic_now(name, deadline) {
-                // A topic that was created a moment ago has no leader yet.
+                // A topic created a moment ago has no leader yet.
                 Ok(Some(topic)) if topic.partitions.is_empty() && Instant::now() < end => {
                     std::thread::sleep(Duration::from_millis(100));
                 }
@@ -333,7 +333,7 @@ impl Metadata {
         }
     }
 
-    /// All topics that can be read, without Kafka's own.
+    /// All readable topics, without Kafka's own.
     pub(crate) fn topics(&self, deadline: Duration) -> Result<Vec<Topic>> {
         let answer = self.consumer.fetch_metadata(None, deadline);
         let answer = answer.map_err(|e| self.failed("topics could not be listed", &e))?;
@@ -341,7 +341,7 @@ impl Metadata {
     }
 }
 
-/// Creates a topic. Returns why the brokers refuse; an existing topic is not a refusal.
+/// Creates a topic. Returns the brokers' reason for a refusal; an existing topic is not a refusal.
 pub(crate) fn make_topic<C: ClientContext>(
     admin: &AdminClient<C>,
     new: &NewTopic<'_>,
@@ -352,7 +352,7 @@ pub(crate) fn make_topic<C: ClientContext>(
     Ok(refused.filter(|code| *code != RDKafkaErrorCode::TopicAlreadyExists))
 }
 
-/// Blocks on a future: the admin client answers by one, from its own thread.
+/// Blocks on a future. The admin client completes it from its own thread.
 fn wait<F: Future>(future: F) -> F::Output {
     struct Unpark(std::thread::Thread);
     impl std::task::Wake for Unpark {
@@ -376,7 +376,7 @@ fn nobody_answers(error: &KafkaError) -> bool {
     matches!(error.rdkafka_error_code(), Some(AllBrokersDown | BrokerTransportFailure | OperationTimedOut | Resolve))
 }
 
-/// "BrokerTransportFailure (Local: Broker transport failure)" says it twice.
+/// The plain text repeats itself: "BrokerTransportFailure (Local: Broker transport failure)".
 pub(crate) fn described_code(code: RDKafkaErrorCode) -> String {
     let text = code.to_string();
     text.split_once(" (").and_then(|(_, said)| said.strip_suffix(')')).map_or(text.clone(), str::to_string)

@@ -1,5 +1,5 @@
-//! A broker inside this process, for the demo and for tests: librdkafka's mock cluster. Not a Kafka: it keeps at most 5 MiB or
-//! 100,000 records of a partition, and forgets all when it is dropped. Topics must be created here.
+//! A broker inside this process, for the demo and for tests: librdkafka's mock cluster. It is not a full Kafka. It keeps at
+//! most 5 MiB or 100,000 records of a partition, and loses everything when it is dropped. Topics must be created here.
 
 use std::sync::mpsc::{Receiver, Sender, channel};
 use std::thread::JoinHandle;
@@ -10,15 +10,15 @@ use rdkafka::producer::DefaultProducerContext;
 
 use crate::core::error::{Error, Result};
 
-/// What a partition keeps: the mock cluster's own bounds.
+/// The records that a partition keeps: the mock cluster's own limit.
 pub(crate) const KEPT_RECORDS: u64 = 100_000;
-/// As `KEPT_RECORDS`, in bytes.
+/// Like `KEPT_RECORDS`, in bytes.
 pub(crate) const KEPT_BYTES: u64 = 5 << 20;
 
 /// A broker on 127.0.0.1. It ends when this is dropped.
 pub(crate) struct EmbeddedBroker {
     address: String,
-    // The mock cluster may not leave its thread.
+    // The mock cluster must stay on its thread.
     ask: Option<Sender<(Request, Sender<KafkaResult<()>>)>>,
     thread: Option<JoinHandle<()>>,
 }
@@ -32,7 +32,7 @@ impl EmbeddedBroker {
     /// Starts a broker on a free port.
     ///
     /// # Errors
-    /// No port, no thread.
+    /// No free port, or the thread cannot start.
     pub fn start() -> Result<Self> {
         let (ask, asked) = channel();
         let (tell, told) = channel();
@@ -56,15 +56,15 @@ impl EmbeddedBroker {
         &self.address
     }
 
-    /// Makes a topic.
+    /// Creates a topic.
     ///
     /// # Errors
-    /// It is there already.
+    /// The topic already exists.
     pub fn create_topic(&self, name: &str, partitions: i32) -> Result<()> {
         self.ask(Request::Topic(name.into(), partitions))
     }
 
-    /// Closes all connections and takes no new ones.
+    /// Closes all connections and accepts no new ones.
     ///
     /// # Errors
     /// The broker has ended.
@@ -72,7 +72,7 @@ impl EmbeddedBroker {
         self.ask(Request::Up(false))
     }
 
-    /// Is there again, with all it had.
+    /// Accepts connections again, with all its records.
     ///
     /// # Errors
     /// The broker has ended.

@@ -1,6 +1,6 @@
-//! The planner's half of a Kafka source: which partitions there are, and where each begins.
+//! The planner's half of a Kafka source: it finds the partitions, and where each begins.
 //!
-//! The start is resolved to numbers once, before the first batch; what is read after that is decided by plans alone.
+//! It resolves the start to offsets once, before the first batch. After that only plans decide which offsets are read.
 
 use std::collections::{BTreeMap, BTreeSet};
 use std::sync::mpsc::{Receiver, RecvTimeoutError, Sender, TryRecvError, channel};
@@ -17,11 +17,11 @@ use crate::core::error::{Error, Result};
 use crate::core::lock::lock;
 use crate::core::plan::Split;
 
-/// How many polls, and how long at least, a topic may be unknown to the brokers before the job gives up on it. Default: half a
-/// minute, by the default of `discover_every`.
+/// The job gives up on a topic that the brokers have not known for this many poll intervals, and at least for this time. Default:
+/// half a minute, by the default of `discover_every`.
 const GONE: (u32, Duration) = (6, Duration::from_secs(10));
 
-/// The planner's half: resolves topics and offsets, and looks for new ones on a thread of its own.
+/// The planner's half: resolves topics and offsets, and looks for new ones on its own thread.
 pub struct KafkaEnumerator {
     kafka: KafkaSource,
     restored: Option<BTreeSet<Split>>,
@@ -34,7 +34,7 @@ pub struct KafkaEnumerator {
 
 impl KafkaEnumerator {
     /// # Errors
-    /// What is wrong with the description. No broker is contacted yet.
+    /// The description is wrong. No broker is contacted yet.
     pub fn new(kafka: &KafkaSource) -> Result<Self> {
         kafka.check()?;
         let offsets = if let CommitOffsets::ByUser(offsets) = &kafka.offsets { Some(offsets.clone()) } else { None };
@@ -48,7 +48,7 @@ impl KafkaEnumerator {
         })
     }
 
-    /// Commits offsets of each batch if the job is `restartable`, unless the source says otherwise.
+    /// Commits the offsets of each batch if the job is `restartable` and the source does not set another choice.
     pub(super) fn of_restartable_job(mut self, restartable: bool) -> Self {
         if restartable && matches!(self.kafka.offsets, CommitOffsets::Automatic) {
             self.offsets = Some(GroupOffsets::new());
@@ -90,7 +90,7 @@ fn start_of(kafka: &KafkaSource, metadata: &Metadata, topic: &Arc<str>, partitio
     Ok(SplitOffset { split: Split::Kafka { topic: topic.clone(), partition }, from })
 }
 
-/// Where each partition begins when nothing was read before.
+/// Where each partition begins if no earlier run read it.
 fn first_starts(kafka: &KafkaSource, metadata: &Metadata, topics: &[Topic]) -> Result<Vec<SplitOffset>> {
     if let StartFrom::Offsets(offsets) = &kafka.start {
         let known = |t: &str, p: i32| topics.iter().any(|topic| &*topic.name == t && topic.partitions.contains(&p));
@@ -102,7 +102,7 @@ fn first_starts(kafka: &KafkaSource, metadata: &Metadata, topics: &[Topic]) -> R
     each(topics).map(|(topic, partition)| start_of(kafka, metadata, topic, partition)).collect()
 }
 
-/// Where partitions begin that the checkpoint does not know.
+/// Where partitions begin that the checkpoint does not have.
 fn later_starts(metadata: &Metadata, topics: &[Topic], known: &BTreeSet<Split>) -> Result<Vec<SplitOffset>> {
     let mut left = known.clone();
     let mut starts = Vec::new();
@@ -125,7 +125,7 @@ fn later_starts(metadata: &Metadata, topics: &[Topic], known: &BTreeSet<Split>) 
 /// Checks that the brokers have these partitions. The reader refuses splits that are not partitions.
 ///
 /// # Errors
-/// A topic or a partition that is not there; brokers that do not answer.
+/// A topic or a partition does not exist, or the brokers do not answer.
 pub(super) fn check(kafka: &KafkaSource, given: &[Split]) -> Result<()> {
     let wanted: BTreeSet<(&Arc<str>, i32)> = given
         .iter()
@@ -155,10 +155,10 @@ pub(super) fn check(kafka: &KafkaSource, given: &[Split]) -> Result<()> {
     Ok(())
 }
 
-/// Adds topics to those that are known.
+/// Adds topics to the known ones.
 ///
 /// # Errors
-/// One of them is not the one that is known.
+/// A topic has another id than the known topic of the same name.
 fn learn(known: &Mutex<TopicIds>, metadata: &Metadata, topics: &[Topic]) -> Result<(), String> {
     let now = topic_ids(metadata, topics.iter().map(|t| &*t.name));
     let mut known = lock(known);
@@ -172,8 +172,7 @@ fn each(topics: &[Topic]) -> impl Iterator<Item = (&Arc<str>, i32)> {
 }
 
 impl SplitEnumerator for KafkaEnumerator {
-    /// `start` gives only partitions that appeared meanwhile, which are read from their first record. Where the source says to
-    /// start does not matter then.
+    /// `start` then gives only partitions that appeared meanwhile, from their first record. The source's own start is ignored.
     fn restore(&mut self, read: Vec<SplitOffset>, snapshot: &[u8]) -> Result<()> {
         self.restored = Some(read.into_iter().map(|s| s.split).collect());
         if !snapshot.is_empty() {
@@ -237,7 +236,7 @@ impl SplitEnumerator for KafkaEnumerator {
     }
 }
 
-/// Polls the brokers for new topics and partitions. A broker that does not answer is asked again at the next poll.
+/// Polls the brokers for new topics and partitions. An unresponsive broker is polled again at the next poll.
 struct TopicWatch {
     kafka: KafkaSource,
     metadata: Metadata,
@@ -252,7 +251,7 @@ impl TopicWatch {
         let (say, news) = channel();
         let (stop, stopped) = channel::<()>();
         let run = move || {
-            // The thread is not joined: it may be waiting for a broker.
+            // The thread is not joined, because it may be waiting for a broker.
             while let Err(RecvTimeoutError::Timeout) = stopped.recv_timeout(self.kafka.every) {
                 match self.poll() {
                     Ok(starts) => starts.into_iter().for_each(|s| _ = say.send(Ok(s))),
@@ -287,7 +286,7 @@ impl TopicWatch {
         Ok(starts)
     }
 
-    /// librdkafka keeps asking for a deleted topic and reports nothing: only metadata tells.
+    /// librdkafka keeps polling for a deleted topic and reports nothing. Only metadata shows the deletion.
     fn lost(&mut self, topics: &[Topic]) -> Result<(), PollError> {
         for (name, partitions) in &self.known {
             let now = topics.iter().find(|t| t.name == *name).map_or(&[][..], |t| &t.partitions);

@@ -1,6 +1,6 @@
 //! The fetcher thread: moves records from librdkafka's queues into the partition buffers, and does nothing else.
 //!
-//! Way of a record: broker, librdkafka, **fetcher**, partition buffer, reader, source operator.
+//! The path of a record: broker, librdkafka, **fetcher**, partition buffer, reader, source operator.
 
 use std::ffi::CString;
 use std::sync::atomic::{AtomicBool, Ordering};
@@ -22,16 +22,16 @@ use crate::connector::source::Waker;
 use crate::core::error::{Error, Result};
 use crate::core::lock::lock;
 
-/// How long the thread sleeps at most. Bounds the delay of what nothing wakes it for.
+/// The longest sleep of the thread. It bounds the delay of events that do not wake the thread.
 const NAP: Duration = Duration::from_millis(250);
-/// How long a question to a broker may block the thread.
+/// The longest time that a question to a broker may block the thread.
 const ASK: Duration = Duration::from_secs(1);
 
-/// What the reader tells the thread.
+/// The reader's commands to the thread.
 pub(super) enum Command {
     /// Read a partition from this offset on: a new partition, or one that seeks.
     Read { buffer: Arc<PartitionBuffer>, epoch: u64, from: i64 },
-    /// A given range goes on behind an end that was seen: put a fault into the buffer if the log ends before `until`.
+    /// A given range continues behind an end that was seen. Put a fault into the buffer if the log ends before `until`.
     Check { buffer: Arc<PartitionBuffer>, epoch: u64, until: i64 },
 }
 
@@ -79,7 +79,7 @@ impl Fetcher {
         self.shared.reports.trouble()
     }
 
-    /// Whether the thread ended by a panic: it ends by itself in no other way.
+    /// Whether the thread panicked. It does not end by itself in any other way.
     pub(super) fn died(&self) -> bool {
         self.thread.as_ref().is_none_or(JoinHandle::is_finished)
     }
@@ -98,13 +98,13 @@ struct Partition {
     topic: CString,
     buffer: Arc<PartitionBuffer>,
     epoch: u64,
-    /// The offset after the last record, or where the last seek went.
+    /// The offset after the last record, or the target of the last seek.
     next: i64,
     /// Recent bytes per record: sizes the next block.
     size: usize,
 }
 
-/// A question about the bounds of a log, for a moment when there is nothing to fetch.
+/// A question about the bounds of a log, answered when there is nothing to fetch.
 struct Pending {
     buffer: Arc<PartitionBuffer>,
     epoch: u64,
@@ -112,9 +112,9 @@ struct Pending {
 }
 
 enum Question {
-    /// Does the log go on to this offset?
+    /// Does the log continue to this offset?
     Until(i64),
-    /// This offset is not in the log: what is?
+    /// This offset is not in the log. Which offsets are?
     OutOfRange(i64),
 }
 
@@ -160,7 +160,7 @@ impl FetchLoop {
         }
     }
 
-    /// The client's own queue: logs, errors that concern all partitions.
+    /// Serves the client's own queue: logs, and errors that concern all partitions.
     fn serve(&self, times: usize) {
         // `None` may be a log line that was served, so more events may follow it.
         (0..times).filter_map(|_| self.consumer.poll(Duration::ZERO)).for_each(|event| self.serve_event(event));
@@ -173,7 +173,7 @@ impl FetchLoop {
                 Some(text) => text.clone(),
                 None => return,
             },
-            // Every partition has its own queue, so a message here would be lost.
+            // Every partition has its own queue, so a message in this queue would be lost.
             Ok(m) => format!("a message of partition {} came by the wrong queue", m.partition()),
         };
         for p in &self.partitions {
@@ -195,7 +195,7 @@ impl FetchLoop {
             if let Some(code) = message.error() {
                 items.extend(block.take().map(|b| Item::Block(Arc::new(b))));
                 if let RDKafkaErrorCode::AutoOffsetReset | RDKafkaErrorCode::OffsetOutOfRange = code {
-                    // An answer to a fetch from before the seek. It may have stopped the fetch that followed.
+                    // A fetch from before the seek delivered this. The seek may have stopped the fetch that followed.
                     if message.offset() < p.next {
                         outdated = true;
                         continue;
@@ -279,8 +279,8 @@ impl FetchLoop {
         Ok(())
     }
 
-    /// Seeks a partition. One that is not being fetched (not yet, or no longer since its offset is out of range) cannot seek: it
-    /// is unassigned and assigned again.
+    /// Seeks a partition. A partition that is not fetched cannot seek: it has not started, or its offset is out of range. It is
+    /// unassigned and assigned again.
     fn seek_to(&mut self, i: usize, epoch: u64, from: i64) -> Result<(), String> {
         let p = &mut self.partitions[i];
         (p.epoch, p.next) = (epoch, from);
@@ -295,7 +295,7 @@ impl FetchLoop {
         assigned.map_err(|e| format!("{}: {}", place(&p.buffer), self.shared.reports.words(&e)))
     }
 
-    /// Nothing to fetch: the only time for questions that wait for a broker.
+    /// There is nothing to fetch, so questions that wait for a broker can be asked now.
     fn idle(&mut self) {
         self.serve(16);
         if self.asked.elapsed() >= ASK && (self.shared.reports.trouble().is_some() || !self.pending.is_empty()) {

@@ -1,11 +1,11 @@
-//! librdkafka's queue of one partition: messages by the thousand, and the end of the log as the last fetch told it.
+//! librdkafka's queue of one partition: messages by the thousand, and the end of the log according to the last fetch.
 //!
-//! rdkafka has no safe call for either. Only this file and `topic_ids.rs` call librdkafka themselves. *Invariant:* a
-//! [`PartitionQueue`] does not outlive its consumer, a [`ConsumedMessage`] is destroyed exactly once. `position()` is not called
-//! anywhere: with the batch call it runs ahead of what was handed over.
+//! rdkafka has no safe call for either. Only this file and `topic_ids.rs` call librdkafka directly. *Invariant:* a
+//! [`PartitionQueue`] does not outlive its consumer, and a [`ConsumedMessage`] is destroyed exactly once. No code calls
+//! `position()`: with the batch call it runs ahead of the messages that were handed over.
 //!
-//! librdkafka makes each message on a thread of its own and it is freed on this one. With glibc's malloc the two wait for one
-//! lock (3.0-4.5 M messages/s on two cores); with mimalloc in place of malloc for C, too, they do not (5.1-7.7).
+//! librdkafka allocates each message on its own thread, and this thread frees it. With glibc's malloc the two wait for one lock
+//! (3.0-4.5 M messages/s on two cores). With mimalloc in place of malloc, for C too, they do not (5.1-7.7).
 #![allow(unsafe_code)]
 
 use std::ffi::{CStr, c_void};
@@ -20,10 +20,10 @@ use crate::connector::kafka::partition_buffer::Signal;
 use crate::connector::kafka::reports::Context;
 use crate::connector::message::{Raw, put_header};
 
-/// How many messages one call takes: a block.
+/// The number of messages one call takes: a block.
 const TAKE: usize = 4096;
 
-/// Where librdkafka puts the messages of one call.
+/// The slots where librdkafka puts the messages of one call.
 pub(super) struct MessageSlots(Vec<*mut rd::rd_kafka_message_t>);
 
 impl MessageSlots {
@@ -35,7 +35,7 @@ impl MessageSlots {
 /// A client's queue for one partition.
 pub(super) struct PartitionQueue {
     queue: NonNull<rd::rd_kafka_queue_t>,
-    // Fields are dropped in this order, after `drop`: nothing calls the signal then.
+    // Fields are dropped in this order, after `drop`. No callback can use the signal then.
     _signal: Arc<Signal>,
     _consumer: Arc<BaseConsumer<Context>>,
 }
@@ -64,10 +64,10 @@ impl PartitionQueue {
         Some(PartitionQueue { queue, _signal: signal.clone(), _consumer: consumer.clone() })
     }
 
-    /// Takes the messages that are there, without waiting.
+    /// Takes the available messages without waiting.
     pub fn take<'a>(&self, slots: &'a mut MessageSlots) -> ConsumedBatch<'a> {
         let slots = &mut slots.0;
-        // SAFETY: `slots` is as large as we say; the call fills its first `n` places with messages that are ours then.
+        // SAFETY: `slots` has the size that we pass. The call fills its first `n` places with messages that we then own.
         let n = unsafe { rd::rd_kafka_consume_batch_queue(self.queue.as_ptr(), 0, slots.as_mut_ptr(), slots.len()) };
         ConsumedBatch { messages: slots[..usize::try_from(n).unwrap_or(0)].iter() }
     }
@@ -83,7 +83,7 @@ impl Drop for PartitionQueue {
     }
 }
 
-/// The messages of one call. Those that are not iterated are destroyed with it.
+/// The messages of one call. Dropping it destroys those that were not iterated.
 pub(super) struct ConsumedBatch<'a> {
     messages: std::slice::Iter<'a, *mut rd::rd_kafka_message_t>,
 }
@@ -119,7 +119,7 @@ impl Drop for ConsumedMessage {
 
 impl ConsumedMessage {
     fn raw(&self) -> &rd::rd_kafka_message_t {
-        // SAFETY: valid until it is destroyed, which is when `self` goes.
+        // SAFETY: the pointer is valid until the message is destroyed, which is when `self` is dropped.
         unsafe { self.0.as_ref() }
     }
 
@@ -143,8 +143,8 @@ impl ConsumedMessage {
     pub fn record<'a>(&'a self, with_headers: bool, headers: &'a mut Vec<u8>) -> Raw<'a> {
         let m = self.raw();
         headers.clear();
-        // SAFETY: of a message without error, payload and key are null or that many bytes, which live with the message;
-        // so does what the two calls give out.
+        // SAFETY: in a message without error, payload and key are null or point to that many bytes. The bytes live as long as
+        // the message, and so do the results of the two calls.
         unsafe {
             let bytes = |at: *mut c_void, n: usize| (!at.is_null()).then(|| std::slice::from_raw_parts(at.cast::<u8>(), n));
             let mut kind = rd::rd_kafka_timestamp_type_t::RD_KAFKA_TIMESTAMP_NOT_AVAILABLE;
@@ -180,7 +180,7 @@ unsafe fn copy_headers(message: *const rd::rd_kafka_message_t, out: &mut Vec<u8>
     }
 }
 
-/// The log's end according to the last fetch. Asks no broker.
+/// The log's end according to the last fetch. Contacts no broker.
 pub(super) fn known_high(consumer: &BaseConsumer<Context>, topic: &CStr, partition: i32) -> Option<i64> {
     let (mut low, mut high) = (-1, -1);
     // SAFETY: client, string and both numbers live through the call.

@@ -1,4 +1,4 @@
-//! Offsets in the consumer group, for tools that show a lag. Recovery never reads them.
+//! Commits offsets to the consumer group, for tools that show a lag. Recovery never reads them.
 
 use std::collections::BTreeMap;
 use std::sync::mpsc::{Receiver, RecvTimeoutError, Sender, channel};
@@ -16,12 +16,12 @@ use crate::core::fault::{FaultPoint, point};
 use crate::core::lock::lock;
 use crate::core::plan::OffsetRange;
 
-/// How often new offsets are committed.
+/// The interval between commits of new offsets.
 const EVERY: Duration = Duration::from_millis(200);
 /// How long the end of a job waits for the last commit.
 const LAST: Duration = Duration::from_secs(2);
 
-/// Which offsets are committed to the consumer group, where tools that show a lag look for them.
+/// Which offsets are committed to the consumer group, where tools that show a lag read them.
 #[derive(Clone, Debug, Default)]
 pub enum CommitOffsets {
     /// The end of each batch, shortly after every output has written it, if the job has a checkpoint directory.
@@ -29,7 +29,7 @@ pub enum CommitOffsets {
     Automatic,
     /// None.
     Off,
-    /// Those that the program passes to the handle.
+    /// The offsets that the program passes to the handle.
     ByUser(GroupOffsets),
 }
 
@@ -56,7 +56,7 @@ impl GroupOffsets {
         GroupOffsets::default()
     }
 
-    /// The `until` of each range is committed soon: Spark's `commitAsync`.
+    /// Commits the `until` of each range soon. Spark's `commitAsync`.
     #[doc(alias = "commitAsync")]
     pub fn commit(&self, ranges: &[OffsetRange]) {
         lock(&self.0).extend(ranges.iter().map(|r| ((r.topic.clone(), r.partition), r.until)));
@@ -77,7 +77,7 @@ impl GroupOffsets {
     }
 }
 
-/// The thread that commits. Dropping it commits what is waiting, if the brokers answer within two seconds.
+/// The thread that commits. Dropping it commits the waiting offsets, if the brokers answer within two seconds.
 pub(super) struct Committer {
     pub offsets: GroupOffsets,
     stop: Option<Sender<()>>,
@@ -86,7 +86,7 @@ pub(super) struct Committer {
 
 impl Committer {
     /// # Errors
-    /// What is wrong with the settings; no thread.
+    /// The settings are wrong, or the thread cannot start.
     pub fn start(kafka: &KafkaSource, offsets: GroupOffsets) -> Result<Self> {
         let (consumer, reports): (BaseConsumer<Context>, _) = kafka.settings.client(Side::Source, Some(kafka.group_or_ours()))?;
         let ((stop, stopped), (tell, done)) = (channel::<()>(), channel());
@@ -120,7 +120,7 @@ impl Committer {
 impl Drop for Committer {
     fn drop(&mut self) {
         self.stop = None;
-        // The thread is not joined: it may be waiting for a broker that is away.
+        // The thread is not joined, because it may be waiting for an unreachable broker.
         let _ = self.done.recv_timeout(LAST);
     }
 }

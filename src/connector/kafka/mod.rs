@@ -1,4 +1,4 @@
-//! Kafka: the direct stream, and the sink. The only folder that names rdkafka.
+//! Kafka: the direct stream and the sink. Only this folder names rdkafka.
 
 pub(crate) mod client;
 #[cfg(any(test, feature = "cli"))]

@@ -1,6 +1,6 @@
-//! Between the fetcher thread and the reader: a bounded queue for each partition.
+//! A bounded queue for each partition, between the fetcher thread and the reader.
 //!
-//! A partition at its limit fills its buffer and is not fetched any more; the others go on.
+//! A partition at its limit fills its buffer and is not fetched any more; the others continue.
 
 use std::collections::VecDeque;
 use std::sync::atomic::{AtomicBool, AtomicI64, AtomicUsize, Ordering};
@@ -19,7 +19,7 @@ pub(super) enum Item {
     End(i64),
     /// The next offset is not in the log.
     OutOfRange(OutOfRange),
-    /// Why it cannot be read any further.
+    /// Why the partition cannot be read any further.
     Fault(String),
 }
 
@@ -32,12 +32,12 @@ pub(super) struct OutOfRange {
 }
 
 impl OutOfRange {
-    /// How many offsets expired before they were read. `None`: the log is another one, or was cut off.
+    /// The number of offsets that expired before they were read. `None`: the log was replaced or truncated.
     pub fn expired(&self) -> Option<i64> {
         (self.wanted < self.low).then_some(self.low - self.wanted)
     }
 
-    /// What is wrong, and what helps. `replayed`: earlier batches run again, so nothing may be left out.
+    /// The problem and its remedy. `replayed`: earlier batches run again, so no record may be skipped.
     pub fn message(&self, replayed: bool) -> String {
         let OutOfRange { wanted, low, high } = self;
         let anew = "begin anew in an empty checkpoint directory";
@@ -69,14 +69,14 @@ struct State {
 pub(super) struct PartitionBuffer {
     pub(super) topic: Arc<str>,
     pub(super) partition: i32,
-    /// In bytes.
+    /// The limit in bytes.
     capacity: AtomicUsize,
     high: AtomicI64,
     state: Mutex<State>,
 }
 
 impl PartitionBuffer {
-    /// `capacity` in bytes: at most one block goes beyond it.
+    /// `capacity` in bytes: at most one block exceeds it.
     pub(super) fn new(topic: Arc<str>, partition: i32, capacity: usize) -> Self {
         PartitionBuffer {
             topic,
@@ -87,7 +87,7 @@ impl PartitionBuffer {
         }
     }
 
-    /// Partitions share the memory of a reader, so more of them get less each.
+    /// Partitions share the memory of a reader, so each gets less when there are more.
     pub(super) fn set_capacity(&self, capacity: usize) {
         self.capacity.store(capacity, Ordering::Relaxed);
     }
@@ -96,7 +96,7 @@ impl PartitionBuffer {
         lock(&self.state).cost < self.capacity.load(Ordering::Relaxed)
     }
 
-    /// Adds an item; one of an older epoch is dropped. `true`: the buffer was empty, so the reader may be waiting.
+    /// Adds an item; drops an item of an older epoch. `true`: the buffer was empty, so the reader may be waiting.
     pub(super) fn push(&self, epoch: u64, item: Item) -> bool {
         let mut state = lock(&self.state);
         if state.epoch != epoch {
@@ -109,7 +109,7 @@ impl PartitionBuffer {
         state.items.len() == 1
     }
 
-    /// Takes an item, and says whether that ended a full buffer.
+    /// Takes an item. Returns too whether this made room in a full buffer.
     pub(super) fn pop(&self) -> (Option<Item>, bool) {
         let mut state = lock(&self.state);
         let item = state.items.pop_front();
@@ -125,7 +125,7 @@ impl PartitionBuffer {
         lock(&self.state).items.is_empty()
     }
 
-    /// Drops all items and begins a new epoch, because the partition seeks. What is under way belongs to the old epoch.
+    /// Drops all items and begins a new epoch, because the partition seeks. Records in transit belong to the old epoch.
     pub(super) fn restart(&self) -> u64 {
         let mut state = lock(&self.state);
         state.items.clear();
@@ -137,7 +137,7 @@ impl PartitionBuffer {
         lock(&self.state).epoch
     }
 
-    /// The last known end of the partition, -1 if it is not known.
+    /// The last known end of the partition, -1 if it is unknown.
     pub(super) fn high(&self) -> i64 {
         self.high.load(Ordering::Relaxed)
     }
@@ -155,7 +155,7 @@ pub(super) struct Signal {
 }
 
 impl Signal {
-    /// Makes the calling thread the one that waits.
+    /// Registers the calling thread as the one that waits.
     pub(super) fn register(&self) {
         let _ = self.thread.set(std::thread::current());
     }
@@ -168,7 +168,7 @@ impl Signal {
         }
     }
 
-    /// Waits until the signal is raised, or was since the previous wait. `false`: timeout.
+    /// Waits until the signal is raised, or returns at once if it was raised since the previous wait. `false`: timeout.
     pub(super) fn wait(&self, timeout: Duration) -> bool {
         if !self.raised.load(Ordering::Acquire) {
             std::thread::park_timeout(timeout);

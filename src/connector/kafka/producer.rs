@@ -1,4 +1,4 @@
-//! A producer with its queue, and the acknowledgements of the records it sent.
+//! A producer with its queue, and the acknowledgements of the records that it sent.
 
 use std::sync::Arc;
 use std::time::{Duration, Instant};
@@ -10,14 +10,14 @@ use crate::connector::kafka::client::Settings;
 use crate::connector::kafka::reports::{Context, Receipt, Reports};
 use crate::connector::retry::pause;
 
-/// A record that is to be sent.
+/// A record to send.
 pub(super) type Outgoing<'a> = BaseRecord<'a, [u8], [u8], Receipt>;
 
-/// A producer and what it reports.
+/// A producer and its reports.
 pub(super) struct Link {
     pub producer: BaseProducer<Context>,
     pub reports: Arc<Reports>,
-    /// How long a record may take to be acknowledged.
+    /// The longest time until a record is acknowledged.
     pub deadline: Duration,
 }
 
@@ -39,10 +39,10 @@ impl Link {
         Ok(())
     }
 
-    /// Takes in all reports that have come back.
+    /// Receives all available reports.
     pub fn poll(&self) {
         loop {
-            // One call hears one answer of a broker, and a batch may have dozens.
+            // One call receives one broker answer, and a batch may have dozens.
             let left = self.producer.in_flight_count();
             self.producer.poll(Duration::ZERO);
             if left == 0 || self.producer.in_flight_count() >= left {
@@ -55,7 +55,7 @@ impl Link {
     pub fn wait(&self) -> Result<(), String> {
         let began = Instant::now();
         loop {
-            // `flush` of librdkafka would wait in steps of 100 ms, and `poll` spins through the last of them.
+            // librdkafka's `flush` would wait in steps of 100 ms, and `poll` spins through the last of them.
             self.poll();
             let left = self.producer.in_flight_count();
             if left == 0 {

@@ -1,6 +1,6 @@
-//! The progress of the shards of an exactly-once sink: records in a compacted topic, written in the transactions of the rows.
+//! The progress of an exactly-once sink's shards: records in a compacted topic, written in the transactions of the rows.
 //!
-//! The topic is `tidemill-progress-TOPIC`, one partition, beside the topic it is about. docs/formats.md has the record.
+//! The topic is `tidemill-progress-TOPIC`, one partition, on the brokers of TOPIC. docs/formats.md describes the record.
 
 use std::collections::BTreeMap;
 use std::time::{Duration, Instant};
@@ -19,10 +19,10 @@ use crate::core::error::{Error, Result};
 use crate::core::plan::Progress;
 use crate::core::time::BatchTime;
 
-/// How long open transactions of others on the progress topic may hide our records.
+/// How long other producers' open transactions on the progress topic may hide our records.
 const OTHERS: Duration = Duration::from_secs(90);
 
-/// A progress record as it is in the topic: JSON, so that any client can read it.
+/// A progress record in the topic: JSON, so that any client can read it.
 #[derive(Serialize, Deserialize)]
 struct Record<'a> {
     job: &'a str,
@@ -35,7 +35,7 @@ struct Record<'a> {
     plan: &'a str,
 }
 
-/// The key of a shard's records: the newest one counts.
+/// The key of a shard's records. The newest record of a key counts.
 pub(super) fn key(job: &str, sink: &str, shard: u32) -> String {
     format!("{job}/{sink}/{shard}")
 }
@@ -70,7 +70,7 @@ fn read_value(bytes: &[u8]) -> Option<Progress> {
     })
 }
 
-/// The topic of progress beside a topic.
+/// The progress topic of a topic.
 #[derive(Clone)]
 pub(super) struct ProgressTopic {
     settings: Settings,
@@ -91,10 +91,10 @@ impl ProgressTopic {
         Error::Kafka { brokers: self.settings.brokers.clone(), reason: format!("topic {}: {what}", self.name) }
     }
 
-    /// Makes the topic if it is not there.
+    /// Creates the topic if it does not exist.
     ///
     /// # Errors
-    /// The brokers do not answer, or do not let us.
+    /// The brokers do not answer, or refuse to create it.
     pub fn make(&self) -> Result<()> {
         let (admin, _): (AdminClient<Context>, _) = self.settings.connection().client(Side::Sink, None)?;
         let known = admin.inner().fetch_metadata(Some(&self.name), START_DEADLINE);
@@ -104,7 +104,7 @@ impl ProgressTopic {
         }
         let new = NewTopic::new(&self.name, 1, TopicReplication::Fixed(-1))
             .set("cleanup.policy", "compact")
-            // What a start reads is the last segment and what was kept of the others.
+            // A start reads the last segment and the compacted rest.
             .set("segment.bytes", "16777216")
             .set("min.cleanable.dirty.ratio", "0.1");
         match make_topic(&admin, &new).map_err(|e| self.failed("could not be made", &e))? {
@@ -115,7 +115,7 @@ impl ProgressTopic {
         }
     }
 
-    /// The newest committed progress of each shard of a sink. Earlier producers of the shards must be shut out before.
+    /// The newest committed progress of each shard of a sink. Call it only after earlier producers of the shards are shut out.
     ///
     /// # Errors
     /// The brokers do not answer; a record is not a progress record; an open transaction hides the records behind it.
@@ -129,7 +129,7 @@ impl ProgressTopic {
         let (prefix, ours) = (format!("{}/{}/", context.job, context.sink), |shard: &str| shard.parse::<u32>().ok());
         loop {
             match committed.poll(Duration::from_millis(100)) {
-                // All records that count were readable before this read began.
+                // All relevant records were readable before this read began.
                 Some(Err(KafkaError::PartitionEOF(_))) => return Ok(found),
                 Some(Err(e)) if Instant::now() > end => return Err(self.failed("could not be read", &e)),
                 None if Instant::now() > end => return Err(self.wrong("could not be read to its end".into())),
@@ -146,12 +146,12 @@ impl ProgressTopic {
         }
     }
 
-    /// Waits for open transactions: a reader of committed records sees nothing behind the first one, not even our own.
+    /// Waits for open transactions. A reader of committed records sees nothing behind the first one, not even our own records.
     fn wait_for_others(&self, committed: &BaseConsumer<Context>, context: &SinkContext) -> Result<()> {
         let all = self.settings.log_reader(false)?;
         let bounds = |c: &BaseConsumer<Context>| c.fetch_watermarks(&self.name, 0, START_DEADLINE);
         let began = Instant::now();
-        // A topic that was made a moment ago has no leader yet.
+        // A topic created a moment ago has no leader yet.
         let (_, end) = loop {
             match bounds(&all) {
                 Ok(bounds) => break bounds,
@@ -176,7 +176,7 @@ impl ProgressTopic {
                 Err(e) if began.elapsed() > OTHERS => return Err(self.failed("could not be asked how long it is", &e)),
                 _ => {}
             }
-            // Another process of this job may have died before it ended what its shards had left open.
+            // Another process of this job may have died before it ended the open transactions of its shards.
             if context.is_stopped() {
                 return Err(self.wrong("the job is over".into()));
             }

@@ -1,8 +1,8 @@
-//! The worker's half of a Kafka source: gives what the fetcher put into the partition buffers, and never waits.
+//! The worker's half of a Kafka source: gives the records that the fetcher put into the partition buffers, and never waits.
 //!
-//! All of it is in `Cursor`, which knows no Kafka: where a partition stands, where a live batch ends, and when a given
-//! range is complete. *Invariant:* a range is complete on a record or an end of the partition whose own offset is not before
-//! `until`; an older end proves nothing.
+//! `Cursor` holds all of the logic and knows no Kafka. It tracks a partition's position, where a live batch ends, and when a
+//! given range is complete. *Invariant:* a range is complete on a record or an end of the partition whose own offset is not
+//! before `until`. An older end proves nothing.
 
 use std::ops::Range;
 use std::sync::Arc;
@@ -15,14 +15,14 @@ use crate::connector::source::{Emit, Sealed, SourceReader, SplitRange, Waker};
 use crate::core::error::{Error, Result};
 use crate::core::plan::{Limits, Split};
 
-/// How many rows one call gives.
+/// The number of rows that one call gives.
 const ROWS: usize = 4096;
-/// How many bytes of records wait in all buffers of a reader; each gets an equal part, within bounds.
+/// The bytes of records that wait in all buffers of a reader; each gets an equal part, within bounds.
 const BYTES: usize = 64 << 20;
 /// The smallest and the largest buffer.
 const BUFFER: (usize, usize) = (1 << 20, 16 << 20);
 
-/// Where a partition stands.
+/// The position in a partition.
 struct Cursor {
     split_id: u32,
     split: Split,
@@ -30,15 +30,15 @@ struct Cursor {
     skip_nulls: bool,
     /// The open batch's first offset.
     from: i64,
-    /// The offset after the last record given; `None` until `assign` or a range says where to begin.
+    /// The offset after the last record given; `None` until `assign` or a range sets the beginning.
     next: Option<i64>,
-    /// How many records the open batch took.
+    /// The number of records that the open batch took.
     given: u64,
-    /// A block that was given in part, and its next record.
+    /// A partly given block, and its next record.
     front: Option<(Arc<Block>, usize)>,
-    /// The last end that was seen: there is nothing else before it.
+    /// The last end that was seen: no other record exists before it.
     end: i64,
-    /// The end for which the brokers were asked whether the log goes on.
+    /// The end for which the brokers were asked whether the log continues.
     asked: i64,
     /// The last known beginning of the log.
     low: i64,
@@ -49,7 +49,7 @@ struct Cursor {
 enum Ready {
     /// A block is in front.
     Rows,
-    /// What comes next is not in the log.
+    /// The next offset is not in the log.
     OutOfRange(OutOfRange),
     /// Nothing.
     Nothing,
@@ -61,13 +61,13 @@ impl Cursor {
         Cursor { split_id, split, buffer, skip_nulls, from: 0, next: None, given: 0, front: None, end: -1, asked: -1, low: -1 }
     }
 
-    /// Seeks to `from` and forgets what is under way. Returns the new epoch, for the fetcher.
+    /// Seeks to `from` and drops records in transit. Returns the new epoch, for the fetcher.
     fn restart(&mut self, from: i64) -> u64 {
         (self.from, self.next, self.front, self.end, self.asked) = (from, Some(from), None, -1, -1);
         self.buffer.restart()
     }
 
-    /// As `restart`, without beginning a new batch.
+    /// Like `restart`, without beginning a new batch.
     fn pass(&mut self, to: i64) -> u64 {
         let from = self.from;
         let epoch = self.restart(to);
@@ -75,7 +75,7 @@ impl Cursor {
         epoch
     }
 
-    /// Puts a block in front if there is one. Sets `room` if the buffer was full and is not any more.
+    /// Puts a block in front if one is available. Sets `room` if the buffer was full and no longer is.
     fn fill(&mut self, room: &mut bool) -> Result<Ready, String> {
         while self.front.is_none() {
             let (item, freed) = self.buffer.pop();
@@ -91,7 +91,8 @@ impl Cursor {
         Ok(Ready::Rows)
     }
 
-    /// Takes rows of the block in front: at most `most`, all before `until`. Returns how many, with those skipped, and their bytes.
+    /// Takes rows of the block in front: at most `most`, all before `until`. Returns their number, including skipped ones, and
+    /// their bytes.
     fn take(&mut self, until: i64, most: usize, out: &mut Vec<Message>) -> (usize, usize) {
         let Some((block, at)) = self.front.take() else { return (0, 0) };
         let n = block.before(at, until).min(most);
@@ -107,7 +108,7 @@ impl Cursor {
         (n, bytes)
     }
 
-    /// Moves the position to the last end, over what is not a record: control records, aborted records, gaps.
+    /// Moves the position to the last end, over offsets without records: control records, aborted records, gaps.
     fn pass_end(&mut self) {
         if self.front.is_none()
             && let Some(next) = &mut self.next
@@ -131,7 +132,8 @@ impl Cursor {
         Some(from..until)
     }
 
-    /// Whether to ask if the log is shorter than the range: an end before `until` was seen last. `true` once for each end.
+    /// Whether to ask if the log is shorter than the range, because the last end seen is before `until`. `true` once for each
+    /// end.
     fn must_ask(&mut self, until: i64) -> bool {
         let ask = self.end >= 0 && self.end < until && self.asked < self.end;
         if ask {
@@ -146,10 +148,10 @@ impl Cursor {
     }
 }
 
-/// Reads the partitions of one worker. The thread and the connection begin with the first partition.
+/// Reads the partitions of one worker. The first partition starts the thread and the connection.
 pub struct KafkaReader {
     kafka: KafkaSource,
-    /// Whether it reads ahead, and not only given ranges.
+    /// Whether it reads ahead. If not, it reads only given ranges.
     live: bool,
     waker: Waker,
     fetcher: Option<Fetcher>,
@@ -163,7 +165,7 @@ impl KafkaReader {
     /// A reader without partitions.
     ///
     /// # Errors
-    /// What is wrong with the description. No broker is contacted yet.
+    /// The description is wrong. No broker is contacted yet.
     pub fn new(kafka: &KafkaSource, waker: Waker) -> Result<Self> {
         kafka.check()?;
         Ok(KafkaReader {
@@ -178,7 +180,7 @@ impl KafkaReader {
         })
     }
 
-    /// The reader of a source that is planned.
+    /// The reader of a planned source.
     pub(super) fn only_ranges(mut self) -> Self {
         self.live = false;
         self
@@ -202,8 +204,8 @@ impl KafkaReader {
         Ok(())
     }
 
-    /// The next offset is not in the log: an error, unless it expired and the user allows data loss. An offset that never was
-    /// there is always an error, and so is any in a replay.
+    /// The next offset is not in the log. This is an error, except if the offset expired and the user allows data loss. An
+    /// offset that never existed is always an error. In a replay, every missing offset is an error.
     fn pass(&mut self, i: usize, missing: OutOfRange, until: i64) -> Result<()> {
         let replayed = self.kafka.replayed;
         if missing.expired().is_none() || self.kafka.stops_at_loss || replayed {
@@ -216,7 +218,7 @@ impl KafkaReader {
         self.pass_expired(i, from, until)
     }
 
-    /// Goes on at the first offset of the log, or at `until`, and notes what is lost.
+    /// Continues at the first offset of the log, or at `until`, and records the loss.
     fn pass_expired(&mut self, i: usize, from: i64, until: i64) -> Result<()> {
         let cursor = &mut self.cursors[i];
         let to = cursor.low.clamp(from, until);
@@ -236,7 +238,7 @@ impl KafkaReader {
         }
     }
 
-    /// Gives at most `most` rows of one cursor before `until`. Returns how many it took, and whether nothing more is buffered.
+    /// Gives at most `most` rows of one cursor before `until`. Returns the number taken, and whether the buffer is now empty.
     fn give(&mut self, i: usize, until: i64, most: usize, emit: &mut Emit<'_, Message>) -> Result<(usize, bool)> {
         let (mut taken, mut room, mut dry) = (0, false, false);
         while taken < most && !self.cursors[i].complete(until) {
@@ -310,7 +312,7 @@ impl SourceReader<Message> for KafkaReader {
                 self.cursors[i].pass_end();
             }
             if left == 0 {
-                // The next call begins with the next partition: none starves another.
+                // The next call begins with the next partition, so that none starves another.
                 self.turn = (i + 1) % count;
                 return Ok(true);
             }
@@ -327,7 +329,7 @@ impl SourceReader<Message> for KafkaReader {
         }
         let ranges = self.cursors.iter_mut().filter_map(|c| Some((c.split_id, c.seal()?))).collect();
         let lag = self.cursors.iter().filter_map(|c| Some((c.split_id, c.lag()?))).collect();
-        // A partition at its limit has rows for the next batch, for which nothing else wakes the worker.
+        // A partition at its limit has rows for the next batch, and no other event wakes the worker for them.
         if self.cursors.iter().any(|c| c.front.is_some() || !c.buffer.is_empty()) {
             (self.waker)();
         }
@@ -340,14 +342,14 @@ impl SourceReader<Message> for KafkaReader {
         };
         let cursor = &mut self.cursors[i];
         if range.from >= range.until {
-            // What lies before it is lost: the next range begins here.
+            // Records before it are lost, so the next range begins here.
             return if cursor.next.is_some_and(|n| n < range.until) {
                 self.begin(i, range.until).map(|()| true)
             } else {
                 Ok(true)
             };
         }
-        // `from` moves when a range is complete. Until then calls for the same range go on where the previous one stopped.
+        // `from` moves when a range is complete. Until then, calls for the same range continue where the previous one stopped.
         if cursor.next.is_none() || cursor.from != range.from || cursor.next.is_some_and(|n| n < range.from) {
             if cursor.low > range.from {
                 cursor.restart(range.from);
@@ -409,7 +411,7 @@ mod tests {
             self.buffer.push(self.buffer.epoch(), item);
         }
 
-        /// What `KafkaReader::read_range` does, on one cursor: the offsets given, and whether the range is complete.
+        /// Like `KafkaReader::read_range`, on one cursor: the offsets given, and whether the range is complete.
         fn range(&mut self, until: i64) -> (Vec<i64>, bool) {
             let mut out = Vec::new();
             while self.fill(&mut false).unwrap() == Ready::Rows && self.take(until, 2, &mut out).0 > 0 {}

@@ -1,4 +1,4 @@
-//! What a client of librdkafka reported: what is wrong with its connection, and deliveries that failed. No text has the value of a
+//! The reports of a librdkafka client: trouble with its connection, and failed deliveries. No text contains the value of a
 //! secret setting.
 
 use std::sync::{Arc, Mutex, OnceLock};
@@ -16,27 +16,27 @@ use crate::core::lock::lock;
 #[derive(Debug)]
 struct FailedDelivery {
     text: String,
-    /// librdkafka gave it up because another one had failed.
+    /// librdkafka dropped it because another record had failed.
     purged: bool,
 }
 
-/// What a client reported: errors of the client as a whole, and failed deliveries.
+/// A client's reports: errors of the client as a whole, and failed deliveries.
 #[derive(Debug, Default)]
 pub(crate) struct Reports {
     secrets: Vec<String>,
     trouble: Mutex<Option<String>>,
-    /// A permanent error, though librdkafka keeps trying.
+    /// A permanent error, although librdkafka keeps trying.
     pub(crate) hopeless: OnceLock<String>,
     failed: Mutex<Option<FailedDelivery>>,
 }
 
 impl Reports {
-    /// Nothing yet; these values never appear in a text.
+    /// Empty reports. These values never appear in a text.
     pub(super) fn without(secrets: Vec<String>) -> Self {
         Reports { secrets, ..Reports::default() }
     }
 
-    /// What is wrong with the connection at the moment.
+    /// The current trouble with the connection.
     pub(crate) fn trouble(&self) -> Option<String> {
         lock(&self.trouble).clone()
     }
@@ -49,7 +49,8 @@ impl Reports {
         lock(&self.trouble).take();
     }
 
-    /// The first delivery that failed since the last call. A purged record is a consequence: any other failure goes before it.
+    /// The first delivery that failed since the last call. A purged record is a consequence, so any other failure takes
+    /// precedence.
     pub(crate) fn take_failed(&self) -> Option<String> {
         lock(&self.failed).take().map(|failed| failed.text)
     }
@@ -75,7 +76,7 @@ impl Reports {
     }
 }
 
-/// librdkafka blames the issuer of a certificate, whatever OpenSSL found wrong.
+/// librdkafka blames the issuer of a certificate, regardless of the fault that OpenSSL found.
 pub(super) fn explained(reason: &str) -> String {
     match reason.split_once("certificate could not be verified") {
         Some((before, _)) => format!(
@@ -89,7 +90,7 @@ pub(super) fn explained(reason: &str) -> String {
 /// Forwards librdkafka's errors to [`Reports`], and its log lines to tracing.
 pub(crate) struct Context(pub(super) Arc<Reports>);
 
-/// What a record carries until it is delivered or has failed. When its only owner is the sink, all records of a batch have.
+/// What a record carries until it is delivered or has failed. When the sink is its only owner, every record of a batch has.
 pub(crate) type Receipt = Arc<()>;
 
 impl ClientContext for Context {
@@ -105,11 +106,11 @@ impl ClientContext for Context {
     fn error(&self, error: KafkaError, reason: &str) {
         tracing::debug!(target: "librdkafka", "{}: {}", self.0.words(&error), self.0.redact(reason));
         let text = if reason.trim().is_empty() { self.0.words(&error) } else { explained(reason) };
-        // An answer over the size limit will be as large the next time.
+        // A retried answer over the size limit will be as large again.
         if text.contains("increase receive.message.max.bytes") {
             let _ = self.0.hopeless.set(self.0.redact(&text));
         }
-        // "all brokers are down" says less than the previous error of the broker.
+        // "all brokers are down" is less useful than the broker's previous error.
         let vague = error.rdkafka_error_code() == Some(RDKafkaErrorCode::AllBrokersDown);
         if !vague || self.0.trouble().is_none() {
             self.0.set_trouble(&text);

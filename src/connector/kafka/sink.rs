@@ -1,8 +1,8 @@
 //! `to_kafka`, at least once: a batch has arrived when the brokers have acknowledged all its records. transactions.rs is the
 //! exactly-once half.
 //!
-//! Batches are sent one after another without waiting for acknowledgements. After a failure a new producer sends the failed
-//! batch and those behind it again, whole: readers may see records twice, but miss none.
+//! The sink sends batches one after another without waiting for acknowledgements. After a failure a new producer sends the
+//! failed batch and those behind it again, whole. Readers may see records twice, but miss none.
 
 use std::collections::VecDeque;
 use std::fmt::Write as _;
@@ -27,7 +27,7 @@ use crate::replay::request::OutputTarget;
 
 /// A topic to write to.
 ///
-/// Records are acknowledged by all replicas, and idempotence is on: within one attempt nothing is doubled or reordered.
+/// All replicas acknowledge records, and idempotence is on. So within one attempt no record is duplicated or reordered.
 /// `linger.ms` is 0, because a batch is sent as a whole anyway.
 ///
 /// ```
@@ -51,27 +51,29 @@ impl KafkaSink {
         KafkaSink { settings, topic, marks: false, exactly_once: false, shards: DEFAULT_SHARDS }
     }
 
-    /// Any setting of librdkafka by its own name. A setting that the engine owns is an error at the start, with the reason.
+    /// Sets any setting of librdkafka by its own name. A setting that the engine owns is an error at the start, with the
+    /// reason.
     pub fn set(mut self, key: &str, value: &str) -> Self {
         self.settings.set(key, value);
         self
     }
 
-    /// After the rows of each batch, once they are all delivered, writes `{"batch": t}` to each partition, t in milliseconds.
-    /// A reader that saw the mark of t in a partition has seen every row of t that is in it.
+    /// Writes `{"batch": t}` (t in milliseconds) to each partition, after all rows of each batch are delivered. A reader that
+    /// saw the mark of t in a partition has seen every row of t in that partition.
     pub fn marks(mut self) -> Self {
         self.marks = true;
         self
     }
 
-    /// Consumers with `isolation.level=read_committed` see each row exactly once, whatever process dies and however often. Other
-    /// consumers see the rows of aborted transactions too. Needs a checkpoint directory, sources that can be read again, and
+    /// Consumers with `isolation.level=read_committed` see each row exactly once, regardless of which processes die and how
+    /// often. Other consumers see the rows of aborted transactions too. Needs a checkpoint directory, replayable sources, and
     /// brokers with transactions.
     ///
-    /// Rows are written in [shards](KafkaSink::shards), by key or source partition. Each shard has a producer of its own, with
-    /// the transactional id `JOB-TOPIC-SHARD`. A transaction has the rows of one or a few batches, and a record of the shard's
-    /// progress for the compacted topic `tidemill-progress-TOPIC`, which is made if it is missing. Rows of one key keep their
-    /// order. Two jobs must not have the same name on the same brokers: the later one shuts the earlier one out.
+    /// Rows are written in [shards](KafkaSink::shards), by key or source partition. Each shard has its own producer, with the
+    /// transactional id `JOB-TOPIC-SHARD`. A transaction has the rows of one or a few batches, and a record of the shard's
+    /// progress. That record goes to the compacted topic `tidemill-progress-TOPIC`, which is created if it is missing. Rows of
+    /// one key keep their order. Two jobs must not have the same name on the same brokers: the later one shuts the earlier one
+    /// out.
     ///
     /// ```
     /// use tidemill::prelude::*;
@@ -94,17 +96,17 @@ impl KafkaSink {
         self
     }
 
-    /// In how many shards an exactly-once sink writes, 1 to 128; default: 8. The number is fixed when the checkpoint
+    /// The number of shards in which an exactly-once sink writes, 1 to 128; default: 8. The number is fixed when the checkpoint
     /// directory is made, so that it means the same on any number of workers.
     pub fn shards(mut self, shards: u32) -> Self {
         self.shards = shards;
         self
     }
 
-    /// Every problem of the description, without contacting anybody.
+    /// Checks the whole description, without contacting a broker.
     ///
     /// # Errors
-    /// All problems, one a line; no value of a setting is in them.
+    /// All problems, one a line, without the values of settings.
     pub fn check(&self) -> Result<()> {
         let mut found = self.settings.problems(Side::Sink);
         if self.topic.trim().is_empty() {
@@ -116,7 +118,7 @@ impl KafkaSink {
         if found.is_empty() { Ok(()) } else { Err(Error::config(found.join("\n"))) }
     }
 
-    /// The topic as the brokers have it. Waits for them.
+    /// The topic as the brokers have it. Waits for the brokers.
     ///
     /// # Errors
     /// The topic is missing, or the brokers do not answer.
@@ -129,7 +131,7 @@ impl KafkaSink {
     }
 }
 
-/// The record that a sink's closure fills for each row. Its memory is reused for the next row.
+/// The record that a sink's closure fills for each row. The next row reuses its memory.
 ///
 /// ```
 /// use tidemill::prelude::*;
@@ -159,8 +161,8 @@ pub struct ProducerRecord {
 }
 
 impl ProducerRecord {
-    /// The key. Equal keys go to the same partition, which is the one that Kafka's Java clients choose, unless
-    /// [`partition`](ProducerRecord::partition) is called.
+    /// Sets the key. Equal keys go to the same partition, the one that Kafka's Java clients choose.
+    /// [`partition`](ProducerRecord::partition) overrides this.
     pub fn key(&mut self, key: impl AsRef<[u8]>) -> &mut Self {
         self.keys.clear();
         self.keys.extend_from_slice(key.as_ref());
@@ -168,7 +170,7 @@ impl ProducerRecord {
         self
     }
 
-    /// The value. A record without a value is a tombstone.
+    /// Sets the value. A record without a value is a tombstone.
     pub fn value(&mut self, value: impl AsRef<[u8]>) -> &mut Self {
         self.values.clear();
         self.values.extend_from_slice(value.as_ref());
@@ -176,7 +178,7 @@ impl ProducerRecord {
         self
     }
 
-    /// The value, as JSON. A value that cannot be JSON fails the batch.
+    /// Sets the value, as JSON. A value that cannot be JSON fails the batch.
     pub fn json<T: Serialize + ?Sized>(&mut self, value: &T) -> &mut Self {
         self.values.clear();
         self.error = self.error.take().or(serde_json::to_writer(&mut self.values, value).err());
@@ -191,19 +193,19 @@ impl ProducerRecord {
         self
     }
 
-    /// The partition, instead of the one the key gives.
+    /// Sets the partition, instead of the one that the key selects.
     pub fn partition(&mut self, partition: i32) -> &mut Self {
         self.partition = Some(partition);
         self
     }
 
-    /// No value: the key is deleted from a compacted topic.
+    /// Removes the value. The record deletes its key from a compacted topic.
     pub fn tombstone(&mut self) -> &mut Self {
         self.value = None;
         self
     }
 
-    /// As a record of a topic, with the receipt that it carries until it has arrived.
+    /// The record in librdkafka's form, with the receipt that it carries until it has arrived.
     fn outgoing<'a>(&'a mut self, topic: &'a str, receipt: &Receipt) -> Outgoing<'a> {
         let mut out = BaseRecord::with_opaque_to(topic, receipt.clone());
         (out.headers, out.partition) = (self.headers.take(), self.partition);
@@ -253,17 +255,17 @@ struct InFlight {
 }
 
 impl<F> KafkaOutput<F> {
-    /// Looks the topic up, and waits for the brokers: a missing topic is an error here, and not at the first batch.
+    /// Looks up the topic, and waits for the brokers. A missing topic is an error here, not at the first batch.
     ///
     /// # Errors
-    /// The description is wrong, the brokers do not answer within 10 seconds, or there is no such topic.
+    /// The description is wrong, the brokers do not answer within 10 seconds, or the topic does not exist.
     pub fn open(sink: &KafkaSink, fill: F) -> Result<Self> {
         let mut output = KafkaOutput::new(sink, fill)?;
         output.connect()?;
         Ok(output)
     }
 
-    /// As [`KafkaOutput::open`], but the first batch connects.
+    /// Like [`KafkaOutput::open`], but the first batch connects.
     ///
     /// # Errors
     /// The description is wrong.
@@ -330,7 +332,7 @@ impl<F> KafkaOutput<F> {
         Ok(())
     }
 
-    /// Sends the rows of a batch. Marks wait for the rows.
+    /// Sends the rows of a batch. Marks are sent after the rows have arrived.
     fn send<T>(&mut self, time: BatchTime, parts: &[Part<T>]) -> Result<(), BoxError>
     where
         F: FnMut(&T, &mut ProducerRecord),
@@ -352,7 +354,7 @@ impl<F> KafkaOutput<F> {
         if let Some(what) = link.reports.take_failed() {
             return Err(self.failed(&what).into());
         }
-        // A batch may overtake another on its way to another partition.
+        // A batch may overtake another one that goes to another partition.
         while self.in_flight.front_mut().is_some_and(|b| Receipt::get_mut(&mut b.receipt).is_some()) {
             self.in_flight.pop_front();
             link.reports.clear();
@@ -382,7 +384,7 @@ impl<F> KafkaOutput<F> {
         Ok(())
     }
 
-    /// What is still under way must not be counted with the next attempt, so that begins with a new producer.
+    /// Begins with a new producer after a failure, because the next attempt must not count records that are still in transit.
     fn reset_if_failed<R>(&mut self, done: Result<R, BoxError>) -> Result<R, BoxError> {
         if done.is_err() {
             self.link = None;
@@ -407,24 +409,24 @@ where
 }
 
 impl<'s, T: Exchange> DStream<'s, T> {
-    /// Writes every row of each batch to a topic, from the process the row is in. `fill` makes the record of a row; it gets an
-    /// empty record each time, and a record without a value is a tombstone.
+    /// Writes every row of each batch to a topic, from the process that holds the row. `fill` makes the record of a row. It
+    /// receives an empty record each time; a record without a value is a tombstone.
     ///
-    /// Batches are written in order, and within a batch rows by process and part, each part in the stream's order. The topic
-    /// must exist when the job starts.
+    /// Batches are written in order. Within a batch, rows are ordered by process and part, and each part keeps the stream's
+    /// order. The topic must exist when the job starts.
     ///
-    /// At least once by default: a batch counts as written when the brokers have acknowledged all its records. After a failure or
-    /// a restart, records may be in the topic twice, with the same bytes if `fill` depends on the row alone. With
+    /// At least once by default: a batch counts as written when the brokers have acknowledged all its records. After a failure
+    /// or a restart, the topic may contain records twice. Their bytes are the same if `fill` depends on the row alone. With
     /// [`KafkaSink::exactly_once`], readers of committed records see each row once.
     ///
     /// # Errors
     /// At the start: the settings are wrong, the brokers do not answer within 10 seconds, or the topic is missing.
     ///
-    /// Later, a record that is not acknowledged within `message.timeout.ms` (default of librdkafka: 5 minutes), or a row that
-    /// cannot be JSON, fails its batch. Then a new producer sends that batch and the batches behind it again, whole, and `fill`
-    /// runs again for each of their rows. After `--output-tries` tries (default: 3) the job stops; records that were sent stay
-    /// in the topic. With `exactly_once`, `fill` runs once for each row and attempt of `write`, and not again for a commit that
-    /// is tried again; the transaction of a failed batch is aborted.
+    /// Later, two faults fail a batch. A record is not acknowledged within `message.timeout.ms` (default of librdkafka: 5
+    /// minutes), or a row cannot be JSON. Then a new producer sends that batch and the batches behind it again, whole. `fill`
+    /// runs again for each of their rows. After `--output-tries` tries (default: 3) the job stops. Records that were sent stay
+    /// in the topic. With `exactly_once`, `fill` runs once for each row and attempt of `write`, but not again for a retried
+    /// commit. The transaction of a failed batch is aborted.
     ///
     /// ```no_run
     /// use tidemill::prelude::*;
@@ -511,7 +513,7 @@ mod tests {
         use crate::connector::kafka::embedded_broker::EmbeddedBroker;
         let broker = EmbeddedBroker::start().unwrap();
         let metadata = Metadata::new(&Settings::brokers(broker.address())).unwrap();
-        // As Kafka's Java clients: murmur2, without the sign, modulo 5.
+        // Like Kafka's Java clients: murmur2, without the sign, modulo 5.
         for (key, partition) in [("21", 0), ("", 1)] {
             let topic = format!("keys-{partition}");
             broker.create_topic(&topic, 5).unwrap();

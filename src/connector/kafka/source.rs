@@ -1,4 +1,4 @@
-//! [`KafkaSource`]: how users describe a Kafka source. Which topics, where to begin, how fast.
+//! [`KafkaSource`]: the user's description of a Kafka source. It names the topics, where to begin, and how fast to read.
 //!
 //! The planner's half is [`KafkaEnumerator`](crate::connector::kafka::enumerator::KafkaEnumerator), the worker's
 //! [`KafkaReader`](crate::connector::kafka::reader::KafkaReader).
@@ -14,7 +14,7 @@ use crate::connector::kafka::client::{Settings, Side};
 use crate::connector::kafka::group_offsets::CommitOffsets;
 use crate::core::error::{Error, Result};
 
-/// Where a stream begins when there is no checkpoint.
+/// Where a stream begins if no checkpoint exists.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub enum StartFrom {
     /// After the last record at the start: Spark's default.
@@ -22,9 +22,10 @@ pub enum StartFrom {
     Latest,
     /// At the first record each partition still holds.
     Earliest,
-    /// At these offsets; partitions that are not named begin as with `Latest`.
+    /// At these offsets. Partitions that are not named begin like `Latest`.
     Offsets(BTreeMap<(String, i32), i64>),
-    /// At the first record at or after a time, in milliseconds since the epoch; at the end of a partition without such a record.
+    /// At the first record at or after a time, in milliseconds since the epoch. A partition without such a record begins at its
+    /// end.
     Timestamp(i64),
 }
 
@@ -39,7 +40,7 @@ impl StartFrom {
         StartFrom::Earliest
     }
 
-    /// See [`StartFrom::Offsets`]. An offset outside the log is an error at the start that says what the log holds.
+    /// See [`StartFrom::Offsets`]. An offset outside the log is an error at the start, which states the log's bounds.
     ///
     /// ```
     /// use tidemill::connector::kafka::source::StartFrom;
@@ -65,14 +66,15 @@ impl StartFrom {
 /// How records without a value are treated.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 pub enum Tombstones {
-    /// They stay in the stream, and [`Message::value`](crate::connector::message::Message::value) is an error, so decoding makes a bad record.
+    /// They stay in the stream. [`Message::value`](crate::connector::message::Message::value) is an error, so decoding makes a
+    /// bad record.
     #[default]
     Error,
     /// They are left out.
     Skip,
 }
 
-/// Which topics.
+/// The topics to read.
 #[derive(Clone, Debug, Default)]
 pub(super) struct Topics {
     pub(super) names: BTreeSet<String>,
@@ -108,7 +110,7 @@ pub struct KafkaSource {
     pub(crate) tombstones: Tombstones,
     pub(crate) headers: bool,
     pub(super) stops_at_loss: bool,
-    /// Whether earlier batches run again (`--replay`): then nothing may be lost.
+    /// Whether earlier batches run again (`--replay`). If so, no record may be lost.
     pub(super) replayed: bool,
     pub(super) offsets: CommitOffsets,
     rate: Option<u64>,
@@ -139,7 +141,7 @@ impl KafkaSource {
         if self.group.is_empty() { "tidemill" } else { &self.group }
     }
 
-    /// What errors and logs call it.
+    /// The source's name in errors and logs.
     pub(crate) fn name(&self) -> String {
         format!("kafka {:?}", self.topics)
     }
@@ -194,7 +196,7 @@ impl KafkaSource {
         self
     }
 
-    /// Also reads every topic whose whole name matches, and those that appear later. Kafka's own (`__...`) are left out.
+    /// Also reads every topic whose whole name matches, and those that appear later. Kafka's own topics (`__...`) are left out.
     ///
     /// ```
     /// use tidemill::prelude::*;
@@ -210,7 +212,8 @@ impl KafkaSource {
         self
     }
 
-    /// The consumer group, default: the job's name. The source never joins it: tidemill itself assigns partitions to workers.
+    /// The consumer group. Default: the job's name. The source never joins it, because tidemill itself assigns partitions to
+    /// workers.
     ///
     /// ```
     /// use tidemill::prelude::*;
@@ -223,8 +226,8 @@ impl KafkaSource {
         self
     }
 
-    /// Which offsets go to the consumer group, for tools that show a lag. A job never reads them: it goes on where its checkpoint
-    /// says.
+    /// Which offsets go to the consumer group, for tools that show a lag. A job never reads them: it continues from its
+    /// checkpoint.
     ///
     /// ```
     /// use tidemill::prelude::*;
@@ -238,16 +241,16 @@ impl KafkaSource {
         self
     }
 
-    /// Where to begin when there is no checkpoint. Default: [`StartFrom::Latest`]. Partitions that appear later begin at their
+    /// Where to begin if no checkpoint exists. Default: [`StartFrom::Latest`]. Partitions that appear later begin at their
     /// first record.
     pub fn start(mut self, start: StartFrom) -> Self {
         self.start = start;
         self
     }
 
-    /// Any setting of librdkafka by its name. Settings that the engine owns are refused at the start, with the reason.
+    /// Sets any setting of librdkafka by its name. A setting that the engine owns is refused at the start, with the reason.
     ///
-    /// `auto.offset.reset`, `group.id`, `bootstrap.servers` and `metadata.broker.list` do what the methods of this type do.
+    /// `auto.offset.reset`, `group.id`, `bootstrap.servers` and `metadata.broker.list` act like the methods of this type.
     ///
     /// ```
     /// use tidemill::prelude::*;
@@ -312,8 +315,8 @@ impl KafkaSource {
         self
     }
 
-    /// Reads the headers of records too, as Spark's `includeHeaders`. Default: no headers, because parsing them takes a quarter of
-    /// the reading time, also for records without headers.
+    /// Also reads the headers of records, like Spark's `includeHeaders`. Default: no headers. Parsing them takes a quarter of
+    /// the reading time, even for records without headers.
     ///
     /// ```
     /// use tidemill::prelude::*;
@@ -327,9 +330,10 @@ impl KafkaSource {
     }
 
     /// Whether the job stops when records aged out before it read them, as after a long downtime. Default: `true`. With `false`
-    /// it goes on at the first record that is left. The lost offsets are in the log, in
-    /// [`Statistics::lost`](crate::metrics::Statistics::lost), and with a checkpoint directory in the plan log, so that the batch
-    /// is the same when it runs again. A topic that was deleted and made again, or cut off at its end, always stops the job.
+    /// it continues at the first remaining record. The lost offsets are in the log and in
+    /// [`Statistics::lost`](crate::metrics::Statistics::lost). With a checkpoint directory they are in the plan log too, so
+    /// that the batch is the same when it runs again. A topic that was deleted and made again, or truncated at its end, always
+    /// stops the job.
     ///
     /// ```
     /// use tidemill::prelude::*;
@@ -342,7 +346,7 @@ impl KafkaSource {
         self
     }
 
-    /// How often the brokers are asked for new partitions and topics. Default: 5 seconds.
+    /// The interval between polls of the brokers for new partitions and topics. Default: 5 seconds.
     ///
     /// ```
     /// use tidemill::prelude::*;
@@ -395,12 +399,12 @@ impl KafkaSource {
         self.topics.names.contains(topic) || self.topics.pattern.as_ref().is_some_and(|p| p.is_match(topic))
     }
 
-    /// At most this many records a second and partition, if there is a cap.
+    /// The maximum number of records a second and partition, if a limit is set.
     pub fn rate_per_partition(&self) -> Option<u64> {
         self.rate
     }
 
-    /// At most this many records a partition in the first batch, if there is a cap.
+    /// The maximum number of records a partition in the first batch, if a limit is set.
     pub fn first_batch_records(&self) -> Option<u64> {
         self.first_batch
     }

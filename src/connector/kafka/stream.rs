@@ -14,8 +14,8 @@ use crate::engine::operator_id::OperatorId;
 impl<'s> StreamingContext<'s> {
     /// The messages of the topics. Each batch knows its offset ranges. Spark's `KafkaUtils.createDirectStream`.
     ///
-    /// Each partition is read by one worker; workers without a partition get rows from the first verb that exchanges on. Rows of a
-    /// partition stay in offset order. Ranges are replayable: exactly-once outputs take them.
+    /// One worker reads each partition. Workers without a partition receive rows only after the first verb that exchanges. Rows
+    /// of a partition stay in offset order. Ranges are replayable, so exactly-once outputs accept them.
     ///
     /// ```
     /// use tidemill::prelude::*;
@@ -57,8 +57,8 @@ impl<'s> StreamingContext<'s> {
         self.read(&site, "kafka_direct_stream", &DirectStream { kafka, max_rate, restartable })
     }
 
-    /// The messages of given ranges, all in the first batch. A job of only such sources ends when their outputs are written. Spark's
-    /// `KafkaUtils.createRDD`.
+    /// The messages of given ranges, all in the first batch. A job with only such sources ends when their outputs are written.
+    /// Spark's `KafkaUtils.createRDD`.
     ///
     /// A partition that does not exist ends the job with an error, and so does an offset outside the log.
     ///
@@ -103,7 +103,7 @@ impl<'s> StreamingContext<'s> {
     }
 }
 
-/// The topics, from where the source says on.
+/// The topics, from the source's start on.
 struct DirectStream {
     kafka: KafkaSource,
     max_rate: MaxRate,
@@ -131,7 +131,7 @@ impl Source for DirectStream {
     }
 }
 
-/// These ranges, and that is all.
+/// Exactly these ranges.
 struct GivenRanges {
     kafka: KafkaSource,
     ranges: Vec<SplitRange>,

@@ -14,17 +14,18 @@ use crate::connector::kafka::client::{Metadata, START_DEADLINE};
 /// The ids of topics, by name.
 pub(super) type TopicIds = BTreeMap<String, u128>;
 
-/// The ids of these topics, where they have one: brokers before 2.8 give none. Blocks until a broker answers; empty if none does.
+/// The ids of these topics, if they have one: brokers before 2.8 have none. Blocks until a broker answers; empty if none does.
 pub(super) fn topic_ids<'a>(metadata: &Metadata, names: impl Iterator<Item = &'a str>) -> TopicIds {
     let names: Vec<CString> = names.filter_map(|n| CString::new(n).ok()).collect();
     let mut pointers: Vec<*const c_char> = names.iter().map(|n| n.as_ptr()).collect();
     let mut found = TopicIds::new();
     let Some(first) = names.first().and_then(|n| n.to_str().ok()) else { return found };
-    // Any broker will do: librdkafka would wait for the controller, which may be away or unknown.
+    // Ask any broker. Otherwise librdkafka would wait for the controller, which may be down or unknown.
     let Ok(answer) = metadata.consumer.fetch_metadata(Some(first), START_DEADLINE) else { return found };
     let (wait, describe) = (START_DEADLINE.as_millis() as c_int, rd::rd_kafka_admin_op_t::RD_KAFKA_ADMIN_OP_DESCRIBETOPICS);
-    // SAFETY: the client lives through all calls, and so do the names; what is made here is destroyed here, once, after its last
-    // use. The answer belongs to its event; no event is null, and so is the answer of an event of another kind.
+    // SAFETY: the client and the names live through all calls. Each object made here is destroyed here, once, after its last
+    // use. The answer belongs to its event. A timeout gives a null event, which is not read. An event of another kind has a
+    // null answer, which `read` takes.
     unsafe {
         let client = metadata.consumer.client().native_ptr();
         let (queue, options) = (rd::rd_kafka_queue_new(client), rd::rd_kafka_AdminOptions_new(client, describe));
@@ -70,10 +71,10 @@ unsafe fn read(answer: *const rd::rd_kafka_DescribeTopics_result_t) -> TopicIds 
     found
 }
 
-/// Checks that these topics are the ones that were known.
+/// Checks that these topics are the known ones.
 ///
 /// # Errors
-/// One that was made again, by name.
+/// A topic was deleted and made again; the error names it.
 pub(super) fn check_same(known: &TopicIds, now: &TopicIds) -> Result<(), String> {
     match now.iter().find(|(name, id)| known.get(*name).is_some_and(|known| known != *id)) {
         None => Ok(()),

@@ -1,5 +1,5 @@
-//! A producer for generators and the demo, which fill topics: records one by one, counted when the broker has them. Not an output
-//! operation: that is `sink.rs`.
+//! A producer for generators and the demo, which fill topics. It sends single records and counts those that the broker has. The
+//! output operation is `sink.rs`.
 
 use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, Ordering};
@@ -15,9 +15,9 @@ use rdkafka::producer::{BaseProducer, BaseRecord, DeliveryResult, Producer as _,
 use crate::connector::kafka::client::make_topic;
 use crate::core::error::{Error, Result};
 
-/// How long a start waits for a broker that does not answer.
+/// How long a start waits for an unresponsive broker.
 const START_DEADLINE: Duration = Duration::from_secs(10);
-/// How many partitions have a delivery counter of their own.
+/// The number of partitions with their own delivery counter.
 const COUNTED: usize = 256;
 
 /// Sends records to one topic.
@@ -99,7 +99,7 @@ impl Producer {
         Ok(Producer { brokers: brokers.into(), topic: topic.into(), producer })
     }
 
-    /// Sends a record, to this partition or any. Blocks while too many are under way.
+    /// Sends a record to this partition, or to any. Blocks while too many records are in flight.
     ///
     /// # Errors
     /// The broker refused this record, or an earlier one.
@@ -122,20 +122,20 @@ impl Producer {
         self.producer.poll(Duration::ZERO);
     }
 
-    /// How many records the broker has.
+    /// The number of records that the broker has.
     pub fn delivered(&self) -> u64 {
         self.producer.context().0.delivered.load(Ordering::Relaxed)
     }
 
-    /// How many records the broker has, by partition.
+    /// The number of records that the broker has, by partition.
     pub fn delivered_by_partition(&self) -> Vec<u64> {
         self.producer.context().0.by_partition.iter().map(|n| n.load(Ordering::Relaxed)).collect()
     }
 
-    /// Blocks until no record is under way. Returns how many records the broker has.
+    /// Blocks until no record is in flight. Returns the number of records that the broker has.
     ///
     /// # Errors
-    /// A record was refused, or `patience` is over.
+    /// A record was refused, or `patience` has elapsed.
     pub fn settle(&self, patience: Duration) -> Result<u64> {
         let end = Instant::now() + patience;
         while self.producer.in_flight_count() > 0 {
@@ -162,10 +162,10 @@ impl Producer {
     }
 }
 
-/// Creates a topic. An existing one stays as it is.
+/// Creates a topic. An existing topic is not changed.
 ///
 /// # Errors
-/// The brokers do not answer, or do not make topics.
+/// The brokers do not answer, or refuse to create the topic.
 pub(crate) fn create_topic(brokers: &str, topic: &str, partitions: i32) -> Result<()> {
     let admin: AdminClient<_> = ClientConfig::new()
         .set("bootstrap.servers", brokers)

@@ -1,8 +1,8 @@
-//! `to_kafka`, exactly once: for each shard and group of batches one transaction, with the shard's progress in it.
+//! `to_kafka`, exactly once. Each shard and group of batches has one transaction, which also holds the shard's progress.
 //!
-//! Rows are kept, as records, until it is known whether their transaction was committed. After an error the next attempt begins
-//! with a new producer, which aborts what the old one left open. Then the progress record says whether the rows are in the
-//! topic. One error is fatal: a newer run writes here.
+//! The sink keeps rows, as records, until it knows whether their transaction was committed. After an error the next attempt
+//! begins with a new producer, which aborts the old one's open transaction. Then the progress record shows whether the rows are
+//! in the topic. One error is fatal: a newer run writes here.
 
 use std::time::Duration;
 
@@ -25,10 +25,10 @@ use crate::core::plan::{Progress, RunId};
 use crate::core::time::clock_time;
 use crate::engine::operator_id::OperatorId;
 
-/// How long a producer may take to get its id from the brokers; librdkafka asks again by itself.
+/// The longest time for a producer to get its id from the brokers. librdkafka retries by itself.
 const INIT: Duration = Duration::from_secs(30);
 
-/// Records that are ready to be sent, one after the other in memory.
+/// Records that are ready to send, contiguous in memory.
 #[derive(Default)]
 struct Kept {
     bytes: Vec<u8>,
@@ -63,7 +63,11 @@ impl Kept {
 
     fn clear(&mut self) {
         self.truncate((0, 0));
+<<<<<<< HEAD
         // Do not keep the memory of one large batch.
+=======
+        // One large batch must not keep its memory forever.
+>>>>>>> cb
         self.bytes.shrink_to(1 << 20);
     }
 
@@ -92,11 +96,11 @@ struct Shard {
     kept: Kept,
 }
 
-/// What all shards of a sink have in common.
+/// The state that all shards of a sink share.
 struct Common {
     sink: KafkaSink,
     topic: ProgressTopic,
-    /// There when the sink has begun.
+    /// `None` until the sink has begun.
     context: Option<SinkContext>,
 }
 
@@ -110,8 +114,8 @@ impl Common {
         format!("Kafka topic {topic} on {}, shard {shard}: {what}", settings.brokers)
     }
 
-    /// A producer for a shard. When this returns, earlier producers of the shard are shut out, and their open transactions
-    /// aborted.
+    /// Makes a producer for a shard. When this returns, earlier producers of the shard are shut out, and their open
+    /// transactions are aborted.
     fn link(&self, shard: u32) -> Result<Link, BoxError> {
         let SinkContext { job, sink, .. } = self.context()?;
         let id = format!("{job}-{sink}-{shard}");
@@ -125,7 +129,7 @@ impl Common {
         self.judged(shard, link, error.rdkafka_error_code(), &link.reports.words(error))
     }
 
-    /// An error, and whether it is to be tried again.
+    /// An error, and whether to retry it.
     fn judged(&self, shard: u32, link: &Link, code: Option<RDKafkaErrorCode>, words: &str) -> BoxError {
         let fatal = link.producer.client().fatal_error().map(|(code, _)| code);
         let fenced =
@@ -178,7 +182,7 @@ impl Common {
         Ok(())
     }
 
-    /// Whether a shard has committed this batch, by its own record.
+    /// Whether a shard has committed this batch, according to its own progress record.
     fn has_committed(&self, found: &Progress, last: BatchId) -> Result<bool, FatalError> {
         let ours = self.context()?.run.generation;
         if found.generation > ours {
@@ -229,7 +233,7 @@ impl Shard {
             time: last.time,
             plan: last.plan,
         };
-        // A producer that failed is dropped: what it says of its transaction is not asked.
+        // A failed producer is dropped: its own report about its transaction is not used.
         common.transact(&link, &self.kept, &progress)?;
         link.reports.clear();
         (self.link, self.progress) = (Some(link), Some(progress));
@@ -253,7 +257,7 @@ impl<F> KafkaTransactions<F> {
         KafkaTransactions { common, fill, record: ProducerRecord::default(), shards: Vec::new() }
     }
 
-    /// Does something with each of these shards, all at a time. Of several errors a fatal one is returned.
+    /// Runs a step on each of these shards, all concurrently. If several fail and one error is fatal, returns the fatal one.
     fn each(
         &mut self,
         of: impl Fn(&Shard) -> bool,
@@ -308,7 +312,7 @@ where
         self.common.sink.shards
     }
 
-    /// Finds the topics, makes the one of the progress, and gets a producer for each shard, which shuts earlier runs out.
+    /// Finds the topics, creates the progress topic, and gets a producer for each shard, which shuts earlier runs out.
     fn begin(&mut self, context: &SinkContext) -> Result<Vec<Committed>, BoxError> {
         self.common.context = Some(context.clone());
         let shard = |number: &u32| Shard { number: *number, link: None, progress: None, kept: Kept::default() };
@@ -322,7 +326,7 @@ where
         };
         self.each(|_| true, link).map_err(|e| Error::config(e.to_string()))?;
         let mut found = self.common.topic.read(context)?;
-        // Shards that this program does not have any more count too.
+        // Shards that this program no longer has count too.
         if let Some(p) = found.values().find(|p| p.shards != context.shard_count) {
             let (was, is) = (p.shards, context.shard_count);
             let what =
@@ -344,7 +348,7 @@ where
 }
 
 impl<'s, T: Exchange> DStream<'s, T> {
-    /// `to_kafka` for a sink that is exactly once.
+    /// `to_kafka` for an exactly-once sink.
     pub(super) fn to_kafka_exactly_once(
         &self,
         site: &OperatorId,

@@ -1,4 +1,4 @@
-//! Where the log of a partition begins, where it ends, and its offset at a time. A partition without a leader is asked again.
+//! Where the log of a partition begins, where it ends, and its offset at a time. Retries while a partition has no leader.
 
 use std::time::{Duration, Instant};
 
@@ -15,7 +15,7 @@ impl Metadata {
         answer.map_err(|e| self.failed(&format!("the offsets of topic {topic}, partition {partition} could not be asked"), &e))
     }
 
-    /// The first offset at or after a time; `None`: there is none yet. Blocks until a broker answers.
+    /// The first offset at or after a time; `None`: no such offset exists yet. Blocks until a broker answers.
     pub(crate) fn at_time(&self, topic: &str, partition: i32, ms: i64, deadline: Duration) -> Result<Option<i64>> {
         let what = || format!("the offset of topic {topic}, partition {partition} at {ms} ms could not be asked");
         let mut asked = rdkafka::TopicPartitionList::new();
@@ -33,7 +33,7 @@ impl Metadata {
     }
 }
 
-/// Asks again while a partition has no leader: its topic was just created, or its broker just started.
+/// Retries while a partition has no leader: its topic was just created, or its broker just started.
 fn settled<T>(deadline: Duration, ask: impl Fn() -> Result<T, KafkaError>) -> Result<T, KafkaError> {
     use RDKafkaErrorCode::{LeaderNotAvailable, NotLeaderForPartition};
     let end = Instant::now() + deadline;
