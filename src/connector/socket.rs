@@ -465,11 +465,7 @@ mod tests {
         peer.write_all(b"a\r\n\na\xffb\n").unwrap();
         peer.write_all(&vec![b'x'; LINE_LIMIT + 9]).unwrap();
         peer.write_all("\nlast is hälf".as_bytes()).unwrap();
-<<<<<<< HEAD
-        // There is no second call, so the trouble of this moment stays until it is seen.
-=======
         // Drop the server too, so that no reconnection ends the trouble before the test sees it.
->>>>>>> cb
         drop((peer, server));
         until("the half line is there", || oks.rows().len() == 3);
         let said = |t: &String| t.contains("closed the connection") || t.contains("no connection");

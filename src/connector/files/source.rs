@@ -511,11 +511,7 @@ mod tests {
         assert_eq!(w.ready(&[old]), NONE);
         assert_eq!(w.ready(&[old, ("b", 1, 1_001)]), NONE);
         assert_eq!(w.ready(&[old, ("b", 1, 1_001), ("a", 1, 1_001), ("empty", 0, 1_001)]), ["b"]);
-<<<<<<< HEAD
-        // Moved in with a time before the start. It was not there, so it is new.
-=======
         // Moved in with a time before the start. It did not exist at the start, so it is new.
->>>>>>> cb
         assert_eq!(w.ready(&[old, ("b", 1, 1_001), ("a", 1, 1_001), ("moved", 1, 500)]), ["a"]);
         assert_eq!(w.ready(&[("old", 6, 1_004), ("moved", 1, 500), ("empty", 0, 1_001)]), ["moved"]);
         assert_eq!(w.ready(&[("old", 6, 1_004), ("moved", 1, 500), ("empty", 0, 1_001)]), ["old"]);

@@ -63,11 +63,7 @@ impl Kept {
 
     fn clear(&mut self) {
         self.truncate((0, 0));
-<<<<<<< HEAD
-        // Do not keep the memory of one large batch.
-=======
         // One large batch must not keep its memory forever.
->>>>>>> cb
         self.bytes.shrink_to(1 << 20);
     }
 
