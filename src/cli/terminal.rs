@@ -52,10 +52,10 @@ impl Terminal {
     }
 }
 
-/// Lines on stdout. A reader that went away, as `head` does, is no error.
+/// Lines on stdout. A closed pipe, as from `head`, is not an error.
 ///
 /// # Errors
-/// Nobody can write there.
+/// Stdout cannot be written.
 pub fn line(text: &str) -> std::io::Result<()> {
     match writeln!(std::io::stdout(), "{text}") {
         Err(e) if e.kind() != std::io::ErrorKind::BrokenPipe => Err(e),
