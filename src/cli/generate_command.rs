@@ -146,7 +146,7 @@ impl To {
         To::Stdout(std::io::BufWriter::with_capacity(1 << 16, std::io::stdout().lock()))
     }
 
-    /// Takes a record. Returns `false` if the output wants no more.
+    /// Takes a record on; `false`: the receiver wants no more.
     fn send(&mut self, record: &mut Vec<u8>) -> Result<bool, BoxError> {
         match self {
             To::Stdout(out) => {
@@ -180,7 +180,7 @@ impl To {
     }
 }
 
-/// A reader that went away, as `head` does, is not an error.
+/// A closed pipe, as from `head`, is not an error.
 fn listened(done: std::io::Result<()>) -> Result<bool, BoxError> {
     match done {
         Ok(()) => Ok(true),
@@ -226,7 +226,7 @@ fn name(args: &Args) -> &'static str {
     }
 }
 
-/// Sends records until there are enough, or no more, or somebody says stop. Returns how many were taken on.
+/// Sends records until there are enough, or no more, or the command is stopped. Returns how many were taken on.
 fn write(args: &Args, stop: &AtomicBool, from: &mut From, to: &mut To, terminal: &mut Terminal) -> Result<u64, BoxError> {
     const AT_ONCE: u64 = 1_000;
     let mut pace = Pace::new(args.rate.unwrap_or(f64::MAX));

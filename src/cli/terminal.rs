@@ -52,7 +52,7 @@ impl Terminal {
     }
 }
 
-/// Writes lines to stdout. A reader that went away, as `head` does, is not an error.
+/// Lines on stdout. A closed pipe, as from `head`, is not an error.
 ///
 /// # Errors
 /// Stdout cannot be written.

@@ -13,7 +13,7 @@ pub(crate) struct Stopping {
 }
 
 impl Stopping {
-    /// Somebody asks the job to end: after its last batches, or at once.
+    /// A request to end the job: after its last batches, or at once.
     pub fn request(&mut self, graceful: bool) {
         self.requested = true;
         self.aborted |= !graceful;

@@ -222,12 +222,12 @@ impl SplitEnumerator for TestEnumerator {
     }
 }
 
-/// Rows a call, as other readers give them.
+/// Rows per call, as other readers emit them.
 const ROWS: usize = 8192;
 
 struct TestReader<T> {
     batches: Arc<[Vec<T>]>,
-    /// Rows given of the batch at hand.
+    /// Rows of the current batch that were emitted.
     given: usize,
 }
 

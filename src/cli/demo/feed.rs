@@ -1,4 +1,4 @@
-//! The thread that writes tweets, and lets happen what the scenario says.
+//! The thread that writes tweets, and plays the scenario.
 
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
@@ -32,7 +32,7 @@ pub struct Counters {
     pub batches: AtomicU64,
     /// Records in them.
     pub records: AtomicU64,
-    /// No more tweets.
+    /// The feed stops sending tweets.
     pub stop: AtomicBool,
 }
 

@@ -1,7 +1,7 @@
 //! `tidemill demo`: the tutorial's windowed program on a broker and tweets of its own, and a proof that it counted right.
 //!
 //! Blocks go to stdout, all else to stderr. `feed` writes the tweets and plays the `scenario`, the job is `dataflows/tweets/job.rs`,
-//! `progress` says what is going on, and `tally` adds up what came out.
+//! `progress` reports what happens, and `tally` adds up the output.
 
 mod feed;
 mod progress;
@@ -178,7 +178,7 @@ fn watch(
         feed.join().unwrap_or_else(|p| Err(Error::panicked("the feed", &*p)))
     };
     loop {
-        // Somebody ended it, or it failed.
+        // The job was ended, or it failed.
         if job.await_termination_or_timeout(millis(10))? {
             let fed = end_of_feed(feed)?;
             return Ok((job.await_termination()?, fed));

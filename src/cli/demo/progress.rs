@@ -1,4 +1,4 @@
-//! What the demo says between the blocks: all of it computed, on stderr. Called on the job's output thread, batch by batch.
+//! The demo's messages between the blocks, on stderr. All of them are computed. Called on the job's output thread, batch by batch.
 
 use std::collections::VecDeque;
 use std::sync::Arc;
@@ -15,7 +15,7 @@ use crate::core::time::BatchTime;
 /// How many batches the small picture shows.
 const PICTURE: usize = 20;
 
-/// The progress, and what it remembers to have something to say.
+/// The progress, and the history from which it makes its messages.
 pub struct Progress {
     terminal: Terminal,
     tally: Arc<Tally>,
@@ -33,7 +33,7 @@ pub struct Progress {
     pub lag: Option<u64>,
 }
 
-/// The batch at hand.
+/// The current batch.
 #[derive(Default)]
 struct Now {
     time: BatchTime,

@@ -10,9 +10,9 @@ pub const SHORTEST: u64 = 12;
 pub struct Scenario {
     /// One author writes most of what there is.
     pub burst: Range<u64>,
-    /// Records that are no JSON: at which batch, how many.
+    /// Records that are not JSON: at which batch, and the number.
     pub bad: [(u64, u32); 2],
-    /// The broker is away.
+    /// The broker is unavailable.
     pub away: Range<u64>,
     /// From here on nothing more is sent, so that what is under way can be read.
     pub last: u64,

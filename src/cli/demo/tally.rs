@@ -6,7 +6,7 @@ use std::time::Duration;
 
 use crate::metrics::{BatchInfo, StreamingListener};
 
-/// What came out of the job so far.
+/// The output of the job so far.
 #[derive(Default)]
 pub struct Tally(Mutex<Entries>);
 
@@ -44,12 +44,12 @@ impl Tally {
         }
     }
 
-    /// So many records were kept apart.
+    /// Adds bad records.
     pub fn bad(&self, n: u64) {
         self.lock().bad += n;
     }
 
-    /// So many were, so far.
+    /// The number of bad records so far.
     pub fn bad_so_far(&self) -> u64 {
         self.lock().bad
     }
@@ -91,11 +91,11 @@ pub struct Proof {
     pub counted: u64,
     /// Records in its stream of errors.
     pub bad: u64,
-    /// Records no batch got as far as: where somebody ended the job before its time.
+    /// Records that no batch reached, because the job was ended early.
     pub left: u64,
     /// The rest.
     pub lost: u64,
-    /// Tweets that came out again.
+    /// Tweets that occur in the output more than once.
     pub twice: u64,
 }
 

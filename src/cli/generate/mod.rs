@@ -1,4 +1,4 @@
-//! Data for programs to run on, where there is none: the same seed gives the same bytes.
+//! Generated input data for programs. The same seed gives the same bytes.
 //!
 //! [`Tweets`], [`Words`] and [`Weblogs`] write one record each call; [`Spoiled`] makes some of them unreadable; [`Pace`] says
 //! how many are due.

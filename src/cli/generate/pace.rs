@@ -11,17 +11,17 @@ pub struct Pace {
 }
 
 impl Pace {
-    /// So many a second.
+    /// A pace of this many records per second.
     pub fn new(rate: f64) -> Self {
         Pace { rate, at: Duration::ZERO, owed: 0.0 }
     }
 
-    /// Sets the rate: records per second from now on.
+    /// Changes the rate from now on.
     pub fn set_rate(&mut self, rate: f64) {
         self.rate = rate;
     }
 
-    /// How many are due now, `elapsed` after the start. What could not be sent in time is sent later, up to one second of it.
+    /// How many are due now, `elapsed` after the start. Late records are sent later, at most one second of them.
     pub fn due(&mut self, elapsed: Duration) -> u64 {
         let since = elapsed.saturating_sub(self.at);
         self.at = self.at.max(elapsed);

@@ -1,4 +1,4 @@
-//! Records that cannot be read, at a given share: what a program must survive.
+//! Records that cannot be read, at a given share: programs must survive them.
 
 use super::{Generate, Random};
 
@@ -11,12 +11,12 @@ pub struct Spoiled<G> {
 }
 
 impl<G: Generate> Spoiled<G> {
-    /// Spoils this share, from 0 to 1, of what `inner` makes.
+    /// Spoils this share, from 0 to 1, of the records that `inner` makes.
     pub fn new(inner: G, share: f64, seed: u64) -> Self {
         Spoiled { inner, share, random: Random::new(seed ^ 0xbad), spoiled: 0 }
     }
 
-    /// How many were spoiled so far.
+    /// The number of spoiled records so far.
     pub fn spoiled(&self) -> u64 {
         self.spoiled
     }

@@ -31,7 +31,7 @@ const AGENTS: &[&str] = &[
     "curl/7.52.1",
 ];
 
-/// Makes requests.
+/// Generates requests.
 pub struct Weblogs {
     random: Random,
     host: Zipf,
@@ -39,7 +39,7 @@ pub struct Weblogs {
 }
 
 impl Weblogs {
-    /// The requests of this seed.
+    /// A generator with this seed.
     pub fn new(seed: u64) -> Self {
         Weblogs { random: Random::new(seed), host: Zipf::new(HOSTS, 1.0), page: Zipf::new(PAGES.len(), 1.0) }
     }

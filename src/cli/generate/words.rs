@@ -9,7 +9,7 @@ const LETTERS: usize = 7;
 pub struct Words {
     random: Random,
     words: Vec<[u8; LETTERS]>,
-    /// How many words are in a line; none: one word in a JSON object.
+    /// Words per line. `None`: one word in a JSON object.
     a_line: Option<usize>,
 }
 
@@ -28,7 +28,7 @@ impl Words {
         Words { random, words, a_line: None }
     }
 
-    /// Lines with this number of words.
+    /// Lines of this many words.
     pub fn lines(seed: u64, words: usize) -> Self {
         Words { a_line: Some(words), ..Words::json(seed) }
     }
@@ -49,7 +49,7 @@ impl Generate for Words {
         }
     }
 
-    /// JSON that is none; a line that is no UTF-8.
+    /// Invalid JSON, or a line that is not UTF-8.
     fn write_spoiled(&mut self, at_ms: u64, out: &mut Vec<u8>) {
         let begin = out.len();
         self.write(at_ms, out);

@@ -1,4 +1,4 @@
-//! Every decoder under bytes that anybody may have written: the port of a cluster, the files of a checkpoint directory, states,
+//! Every decoder under bytes from an untrusted writer: the port of a cluster, the files of a checkpoint directory, states,
 //! plans. The tests call these with arbitrary bytes and with true ones that were changed, `scripts/fuzz` under libFuzzer.
 //!
 //! None panics, whatever it is given, and none allocates more than [`crate::core::data::DECODE_LEAST`] and
