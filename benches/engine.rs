@@ -100,6 +100,7 @@ where
     let batches = batches.clone();
     let start = Instant::now();
     StreamingContext::builder("bench", secs(1))
+        .without_logging()
         .workers(workers)
         .start_on_clock(tidemill::job::ManualClock::at(0), move |ssc| {
             program(&ssc.test_stream(batches.clone()));
@@ -223,7 +224,7 @@ fn checkpoints() {
         let (queue, batches_done) = (QueueSource::new(), Arc::new(Processed::default()));
         let count = batches.len();
         batches.into_iter().for_each(|b| queue.push(b));
-        let builder = StreamingContext::builder("checkpoints", secs(1));
+        let builder = StreamingContext::builder("checkpoints", secs(1)).without_logging();
         let builder = match checkpoint {
             true => builder.checkpoint(&dir).checkpoint_interval(secs(5)),
             false => builder.without_checkpoint(),
@@ -284,7 +285,11 @@ where
     let dir = std::env::temp_dir().join(format!("tidemill-bench-written-{}", std::process::id()));
     let (queue, clock) = (QueueSource::new(), tidemill::job::ManualClock::at(0));
     let rows = queue.clone();
-    let builder = StreamingContext::builder("bench", secs(1)).workers(2).checkpoint(&dir).checkpoint_interval(secs(every));
+    let builder = StreamingContext::builder("bench", secs(1))
+        .without_logging()
+        .workers(2)
+        .checkpoint(&dir)
+        .checkpoint_interval(secs(every));
     let job = builder.start_on_clock(clock.clone(), move |ssc| {
         program(&ssc.queue_stream(&rows));
         Ok(())
@@ -426,10 +431,11 @@ fn churn() {
 fn churned(program: fn(&DStream<'_, String>)) -> Vec<String> {
     let (queue, clock) = (QueueSource::new(), tidemill::job::ManualClock::at(0));
     let source = queue.clone();
-    let job = StreamingContext::builder("churn", secs(1)).workers(2).start_on_clock(clock.clone(), move |ssc| {
-        program(&ssc.queue_stream(&source));
-        Ok(())
-    });
+    let job =
+        StreamingContext::builder("churn", secs(1)).without_logging().workers(2).start_on_clock(clock.clone(), move |ssc| {
+            program(&ssc.queue_stream(&source));
+            Ok(())
+        });
     let job = job.expect("the job of the benchmark");
     let mut resident = Vec::new();
     for t in 1..=1_500u64 {

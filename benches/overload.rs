@@ -52,7 +52,7 @@ fn main() -> ExitCode {
 fn run(args: Args) -> tidemill::Result<()> {
     let done = Arc::new(AtomicU64::new(0));
     let (written, capacity) = (done.clone(), args.capacity);
-    let job = StreamingContext::builder("overload", args.interval).runtime(args.runtime).without_checkpoint();
+    let job = StreamingContext::builder("overload", args.interval).without_logging().runtime(args.runtime).without_checkpoint();
     let job = job.start(move |ssc| {
         let kafka = KafkaSource::brokers(&args.brokers).topic(&args.topic).start(StartFrom::earliest());
         let written = written.clone();

@@ -175,7 +175,7 @@ fn process(work: Work, runtime: RuntimeArgs) -> Result<(), BoxError> {
     let first = runtime.process == 0;
     // On a hand that stands, batch times are 1 s, 2 s and so on: given batches do not wait for it.
     let clock = tidemill::job::ManualClock::at(0);
-    let job = StreamingContext::builder("processes", secs(1)).runtime(runtime).without_checkpoint();
+    let job = StreamingContext::builder("processes", secs(1)).without_logging().runtime(runtime).without_checkpoint();
     let job = job.start_on_clock(clock, move |ssc| {
         let counts = ssc.test_stream(input.clone()).count_by::<str>(|i, out| out.push(&words[*i as usize])).sum_by_key();
         let nowhere = |_: &mut (), _, _, rows: &[(String, i64)]| {
