@@ -94,6 +94,11 @@ impl Program {
         self.child.id()
     }
 
+    /// Whether it has ended, with all of its threads: its files and sockets are closed.
+    pub fn has_ended(&mut self) -> bool {
+        self.child.try_wait().unwrap().is_some()
+    }
+
     /// What it wrote to stdout and stderr so far.
     pub fn said(&self) -> (String, String) {
         (self.out.now(), self.err.now())

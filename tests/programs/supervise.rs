@@ -2,7 +2,7 @@
 
 use std::collections::BTreeMap;
 use std::path::{Path, PathBuf};
-use std::time::Instant;
+use std::time::{Duration, Instant};
 
 use crate::broker::{Broker, Value};
 use crate::child::{PATIENCE, Program, Signal, TempFile, children, path, run, send};
@@ -230,14 +230,16 @@ fn b10_other_numbers_by_one_command() {
     );
 }
 
-/// Kills the launch, and waits until its processes are gone with it.
-fn kill_all(job: &Job, processes: &[u32]) {
+/// Kills the launch, and waits until it and its processes are gone, with all of their threads: until then sockets and locks are held.
+fn kill_all(job: &mut Job, processes: &[u32]) {
     job.launch.signal(Signal::KILL);
     let begun = Instant::now();
-    // A process that has ended and that nobody waits for is a zombie.
-    let gone = |p: &u32| std::fs::read_to_string(format!("/proc/{p}/stat")).map_or(true, |stat| stat.contains(") Z "));
-    while !processes.iter().all(gone) {
+    // A process that has ended and is not waited for is a zombie. The first thread may be one while others still end.
+    let zombie = |p: &u32| std::fs::read_to_string(format!("/proc/{p}/stat")).map_or(true, |stat| stat.contains(") Z "));
+    let threads = |p: &u32| std::fs::read_dir(format!("/proc/{p}/task")).map_or(0, Iterator::count);
+    while !job.launch.has_ended() || !processes.iter().all(|p| zombie(p) && threads(p) <= 1) {
         assert!(begun.elapsed() < PATIENCE, "{processes:?} {:?}", job.launch.said());
+        std::thread::sleep(Duration::from_millis(5));
     }
 }
 
@@ -250,7 +252,7 @@ fn a15_all_processes_are_killed_at_once() {
         let before = job.processes();
         job.broker.send("words", 0, &ROUND);
         job.rounds += 1;
-        kill_all(&job, &before);
+        kill_all(&mut job, &before);
         job.launch = launch(&job.folder, &job.broker, processes);
         job.round();
         assert!(job.processes().iter().all(|p| !before.contains(p)));
@@ -265,7 +267,7 @@ fn nobody_outlives_a_launch_that_was_killed() {
     let processes = job.processes();
     // A process that is stopped is no exception.
     send(processes[1], Signal::STOP);
-    kill_all(&job, &processes);
+    kill_all(&mut job, &processes);
     // What it left does not keep the next one out.
     let dir = job.dir();
     let next = run("tidemill", ["launch", "--checkpoint", dir.to_str().unwrap(), "--", "sh", "-c", "echo $8"]);

@@ -132,7 +132,7 @@ fn keys_and_tokens_are_never_shown() {
     let nobody = said(&doing("write", &new_prefix("nobody"), server(), &[("AWS_ACCESS_KEY_ID", "nobody")]));
     assert!(nobody.contains("InvalidAccessKeyId") || nobody.contains("AccessDenied"), "{nobody}");
     let bucket = said(&doing("write", "s3://no-such-bucket/x", server(), &[]));
-    assert!(bucket.contains("NoSuchBucket: ") && bucket.contains("make the bucket"), "{bucket}");
+    assert!(bucket.contains("NoSuchBucket: ") && bucket.contains("create the bucket"), "{bucket}");
     let all = doing("write", &new_prefix("told"), server(), &[("RUST_LOG", "trace")]);
     fine(&all);
     let log = said(&all);
