@@ -68,17 +68,19 @@ impl Reporter {
 
     /// Every output has written the live batch of `time`, with this delay.
     pub fn written(&mut self, time: BatchTime, late: Duration) {
-        let (batch, by) = (clock_time(time.millis()), human_duration(late));
+        // Few batches have a line, so the texts are made only then.
+        let texts = || (clock_time(time.millis()), human_duration(late));
         match self.behind {
             None if late > self.limit => {
                 self.behind = Some(Instant::now());
+                let (batch, by) = texts();
                 tracing::warn!(
                     "the job falls behind: the batch of {batch} was written {by} after its time; batches take longer than the batch interval"
                 );
             }
             Some(since) if late <= self.limit / 4 => {
                 self.behind = None;
-                let took = human_duration(since.elapsed());
+                let ((batch, by), took) = (texts(), human_duration(since.elapsed()));
                 tracing::info!("the job has caught up after {took}: the batch of {batch} was written {by} after its time");
             }
             _ => {}
