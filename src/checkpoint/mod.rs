@@ -23,7 +23,7 @@ pub(crate) mod recover;
 mod store;
 
 use std::path::Path;
-use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
+use std::sync::{Arc, Mutex, MutexGuard};
 use std::time::Duration;
 
 pub use chunks::{ChunkFile, ChunkIndex, ChunkRef, ChunkWriter, Chunks, GroupChunks, collect};
@@ -45,6 +45,7 @@ use crate::core::clock::wall_ms;
 use crate::core::data::KEY_GROUPS;
 use crate::core::error::{Error, Result};
 use crate::core::fault::{FaultPoint, point};
+use crate::core::lock::lock;
 use crate::core::time::BatchTime;
 
 /// The job of a checkpoint directory, and how much of its past is kept.
@@ -184,7 +185,7 @@ impl Checkpoints {
     }
 
     fn state(&self) -> MutexGuard<'_, State> {
-        self.state.lock().unwrap_or_else(PoisonError::into_inner)
+        lock(&self.state)
     }
 
     fn directory(&self) -> Result<DirectoryId> {

@@ -10,6 +10,7 @@ use std::time::{Duration, Instant};
 
 use crate::cluster::link::{FailureReport, Link, LinkEvent};
 use crate::core::error::Error;
+use crate::core::lock::lock;
 
 /// How long the peers have to end once this process has failed and its workers have returned.
 pub(super) const GRACE: Duration = Duration::from_secs(5);
@@ -62,7 +63,7 @@ impl FailureLatch {
     }
 
     fn lock(&self) -> MutexGuard<'_, Inner> {
-        self.inner.lock().unwrap_or_else(PoisonError::into_inner)
+        lock(&self.inner)
     }
 
     /// Whether the run has failed: then drop the dataflows and return. Cheap enough to call at each step.

@@ -10,7 +10,7 @@ use std::os::unix::process::{CommandExt, ExitStatusExt};
 use std::path::{Path, PathBuf};
 use std::process::{Child, Command, ExitStatus, Stdio};
 use std::sync::mpsc::{Receiver, RecvTimeoutError, Sender, channel};
-use std::sync::{Arc, Mutex, PoisonError};
+use std::sync::{Arc, Mutex};
 use std::thread::Builder;
 use std::time::{Duration, Instant};
 
@@ -22,6 +22,7 @@ use super::rescale::{Control, Scale, Word};
 use super::supervise;
 use crate::cluster::parent_process::{LAUNCHER, PROGRESS};
 use crate::core::error::{Error, Result};
+use crate::core::lock::lock;
 
 /// How often the processes are looked at.
 const LOOK: Duration = Duration::from_millis(20);
@@ -397,7 +398,7 @@ pub(super) fn line<W: Write>(to: &Out<W>, name: &str, bytes: &[u8]) {
     let mut whole = format!("[{name}] ").into_bytes();
     whole.extend_from_slice(bytes);
     whole.push(b'\n');
-    let mut to = to.lock().unwrap_or_else(PoisonError::into_inner);
+    let mut to = lock(to);
     // The output has no reader any more. The processes continue.
     let _ = to.write_all(&whole).and_then(|()| to.flush());
 }

@@ -17,6 +17,7 @@ use serde::{Deserialize, Serialize};
 use super::frame;
 use super::hello::{Run, clip};
 use crate::core::error::{Error, Result};
+use crate::core::lock::lock;
 
 /// How long a word may take to leave: a peer that does not read must not hold up the one who fails.
 const WRITE: Duration = Duration::from_secs(2);
@@ -181,9 +182,9 @@ impl Link {
     pub(crate) fn close(&self) {
         self.closing.store(true, Ordering::SeqCst);
         for socket in self.peers.iter().flatten() {
-            let _ = socket.lock().unwrap_or_else(PoisonError::into_inner).shutdown(Shutdown::Both);
+            let _ = lock(socket).shutdown(Shutdown::Both);
         }
-        let threads = std::mem::take(&mut *self.threads.lock().unwrap_or_else(PoisonError::into_inner));
+        let threads = std::mem::take(&mut *lock(&self.threads));
         let me = std::thread::current().id();
         for thread in threads.into_iter().filter(|t| t.thread().id() != me) {
             // The one that beats sleeps.
@@ -201,7 +202,7 @@ impl Drop for Link {
 
 fn say(peers: &[Option<Mutex<TcpStream>>], frame: &Frame) {
     for (process, socket) in peers.iter().enumerate().filter_map(|(p, s)| Some((p, s.as_ref()?))) {
-        let socket = socket.lock().unwrap_or_else(PoisonError::into_inner);
+        let socket = lock(socket);
         if let Err(trouble) = frame::write(&socket, frame, Instant::now() + WRITE) {
             tracing::debug!(process, %trouble, "a word to a peer was lost");
         }

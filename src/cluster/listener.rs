@@ -6,7 +6,7 @@ use std::collections::VecDeque;
 use std::io;
 use std::net::{Shutdown, SocketAddr, TcpListener, TcpStream};
 use std::sync::atomic::{AtomicBool, Ordering};
-use std::sync::{Arc, Mutex, PoisonError};
+use std::sync::{Arc, Mutex};
 use std::thread::{Builder, JoinHandle, sleep};
 use std::time::{Duration, Instant};
 
@@ -14,6 +14,7 @@ use crate::cluster::challenge;
 use crate::cluster::hello::{Answer, Verdict};
 use crate::cluster::roster::Roster;
 use crate::core::error::{Error, Result};
+use crate::core::lock::lock;
 
 /// At most this many callers may be in the handshake; beyond that the oldest is disconnected. A real peer needs a millisecond,
 /// so silent callers do not push it out.
@@ -88,7 +89,7 @@ fn accept(listener: &TcpListener, roster: &Arc<Roster>, limit: Duration, stop: &
             continue;
         };
         {
-            let mut pending = pending.lock().unwrap_or_else(PoisonError::into_inner);
+            let mut pending = lock(&pending);
             if pending.len() >= PENDING
                 && let Some((_, oldest)) = pending.pop_front()
             {
@@ -99,13 +100,13 @@ fn accept(listener: &TcpListener, roster: &Arc<Roster>, limit: Duration, stop: &
         let (roster, list) = (roster.clone(), pending.clone());
         let spawned = Builder::new().name("tm-caller".into()).spawn(move || {
             receive(&roster, stream, from, limit);
-            list.lock().unwrap_or_else(PoisonError::into_inner).retain(|(t, _)| *t != ticket);
+            lock(&list).retain(|(t, _)| *t != ticket);
         });
         if spawned.is_err() {
-            pending.lock().unwrap_or_else(PoisonError::into_inner).pop_back();
+            lock(&pending).pop_back();
         }
     }
-    for (_, stream) in pending.lock().unwrap_or_else(PoisonError::into_inner).iter() {
+    for (_, stream) in lock(&pending).iter() {
         let _ = stream.shutdown(Shutdown::Both);
     }
 }

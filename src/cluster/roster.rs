@@ -7,6 +7,7 @@ use std::time::Duration;
 
 use crate::cluster::hello::{Hello, Kind, Run, Verdict};
 use crate::cluster::secret::Secret;
+use crate::core::lock::lock;
 
 /// A socket whose peer has passed the handshake.
 struct Connection {
@@ -101,7 +102,7 @@ impl Roster {
     }
 
     pub(super) fn lock(&self) -> MutexGuard<'_, Members> {
-        self.members.lock().unwrap_or_else(PoisonError::into_inner)
+        lock(&self.members)
     }
 
     /// Waits for a change, or for `time`.

@@ -1,11 +1,12 @@
 //! `to_memory`: keeps batches in a vector of the program that started the job.
 
-use std::sync::{Arc, Mutex, PoisonError};
+use std::sync::{Arc, Mutex};
 
 use crate::api::dstream::DStream;
 use crate::connector::sink::{Distribution, Part, Sink, SinkBatch};
 use crate::core::data::Exchange;
 use crate::core::error::BoxError;
+use crate::core::lock::lock;
 use crate::core::time::BatchTime;
 use crate::engine::operator_id::OperatorId;
 
@@ -49,7 +50,7 @@ impl<T: Clone> MemorySink<T> {
 
     /// All batches until now, including empty ones: each with its rows in order.
     pub fn batches(&self) -> Batches<T> {
-        self.0.lock().unwrap_or_else(PoisonError::into_inner).clone()
+        lock(&self.0).clone()
     }
 
     /// The rows of all batches until now.
@@ -61,7 +62,7 @@ impl<T: Clone> MemorySink<T> {
 impl<T: Clone + Send> Sink<T> for MemorySink<T> {
     fn write(&mut self, batch: &SinkBatch, parts: &[Part<T>]) -> Result<(), BoxError> {
         let rows = parts.iter().flat_map(|p| &p.rows).cloned().collect();
-        self.0.lock().unwrap_or_else(PoisonError::into_inner).push((batch.time(), rows));
+        lock(&self.0).push((batch.time(), rows));
         Ok(())
     }
 }

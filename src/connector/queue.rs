@@ -1,13 +1,14 @@
 //! `queue_stream`: batches from memory, one a batch interval. Not replayable: a crash loses the batches in flight.
 
 use std::collections::VecDeque;
-use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
+use std::sync::{Arc, Mutex, MutexGuard};
 
 use crate::api::context::StreamingContext;
 use crate::api::dstream::DStream;
 use crate::connector::source::{Emit, Sealed, Source, SourceReader, SplitEnumerator, SplitOffset, SplitRange, Waker};
 use crate::core::data::Data;
 use crate::core::error::Result;
+use crate::core::lock::lock;
 use crate::core::plan::Split;
 use crate::engine::operator_id::OperatorId;
 
@@ -80,7 +81,7 @@ impl<T> QueueSource<T> {
     }
 
     fn lock(&self) -> MutexGuard<'_, State<T>> {
-        self.0.lock().unwrap_or_else(PoisonError::into_inner)
+        lock(&self.0)
     }
 }
 

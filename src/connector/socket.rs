@@ -9,6 +9,7 @@ use std::time::Duration;
 use crate::api::context::StreamingContext;
 use crate::connector::source::{Emit, MaxRate, Sealed, Source, SourceReader, SplitEnumerator, SplitOffset, SplitRange, Waker};
 use crate::core::error::{Error, Result};
+use crate::core::lock::lock;
 use crate::core::plan::{Limits, Split};
 use crate::engine::operator_id::OperatorId;
 use crate::format::lines::{LINE_LIMIT, LINES_A_CALL, Line, Splitter};
@@ -171,7 +172,7 @@ impl State {
 
 impl Shared {
     fn lock(&self) -> MutexGuard<'_, State> {
-        self.state.lock().unwrap_or_else(PoisonError::into_inner)
+        lock(&self.state)
     }
 }
 

@@ -5,8 +5,9 @@
 
 use std::fmt;
 use std::panic::Location;
-use std::sync::{Arc, Mutex, OnceLock, PoisonError};
+use std::sync::{Arc, Mutex, OnceLock};
 
+use crate::core::lock::lock;
 use crate::core::time::BatchTime;
 
 /// An operator of the graph. Displayed as the verb and the line that called it: `map (main.rs:12)`.
@@ -50,7 +51,7 @@ impl OperatorId {
     /// Sets the name that the program chose, instead of the verb with its ordinal.
     pub fn rename(&self, name: &str) {
         if let Some(registered) = self.0.registered.get() {
-            *registered.name.lock().unwrap_or_else(PoisonError::into_inner) = name.into();
+            *lock(&registered.name) = name.into();
         }
     }
 
@@ -68,7 +69,7 @@ impl OperatorId {
     /// The name: unique in the graph. `count_by_value#2`, or the name from the program; before registration only the verb.
     pub fn name(&self) -> String {
         match self.0.registered.get() {
-            Some(registered) => registered.name.lock().unwrap_or_else(PoisonError::into_inner).clone(),
+            Some(registered) => lock(&registered.name).clone(),
             None => self.0.verb.to_string(),
         }
     }
@@ -82,7 +83,7 @@ impl OperatorId {
 
     /// Records that this thread now runs this operator, on this batch.
     pub fn enter(&self, time: Option<BatchTime>) {
-        HERE.with(|here| *here.0.lock().unwrap_or_else(PoisonError::into_inner) = (Some(self.clone()), time));
+        HERE.with(|here| *lock(&here.0) = (Some(self.clone()), time));
     }
 }
 
@@ -115,7 +116,7 @@ impl CurrentOperator {
 
     /// The operator and batch that ran last, for a message.
     pub fn read(&self) -> (String, Option<BatchTime>) {
-        let here = self.0.lock().unwrap_or_else(PoisonError::into_inner);
+        let here = lock(&self.0);
         (here.0.as_ref().map_or_else(|| "the engine".into(), OperatorId::to_string), here.1)
     }
 

@@ -7,11 +7,12 @@ use std::any::Any;
 use std::collections::BTreeMap;
 use std::sync::atomic::{AtomicBool, AtomicUsize, Ordering};
 use std::sync::mpsc::{Receiver, Sender, channel};
-use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
+use std::sync::{Arc, Mutex, MutexGuard};
 
 use crate::connector::sink::SinkBatch;
 use crate::core::data::PartitionId;
 use crate::core::error::{BoxError, Result};
+use crate::core::lock::lock;
 use crate::core::plan::{Progress, RunId};
 use crate::core::time::BatchTime;
 use crate::engine::tick::Tick;
@@ -112,7 +113,7 @@ impl<R> Default for RowQueue<R> {
 
 impl<R> RowQueue<R> {
     fn batches(&self) -> MutexGuard<'_, BTreeMap<BatchTime, Vec<R>>> {
-        self.0.lock().unwrap_or_else(PoisonError::into_inner)
+        lock(&self.0)
     }
 
     pub fn push(&self, time: BatchTime, rows: R) {
@@ -148,7 +149,7 @@ impl OutputChannel {
 
     /// The queue of an output. `None` if another worker has built another program.
     pub fn queue<R: Send + 'static>(&self, output: usize) -> Option<RowQueue<R>> {
-        let mut queues = self.queues.lock().unwrap_or_else(PoisonError::into_inner);
+        let mut queues = lock(&self.queues);
         if queues.len() == output {
             queues.push(Box::new(RowQueue::<R>::default()));
         }

@@ -6,6 +6,7 @@ use std::sync::atomic::{AtomicU64, Ordering};
 use std::sync::{Arc, Mutex};
 use std::time::Duration;
 
+use crate::core::lock::lock;
 use crate::core::plan::OffsetRange;
 use crate::core::time::BatchTime;
 
@@ -127,11 +128,11 @@ pub(crate) struct Metrics {
 
 impl Metrics {
     pub fn listen(&self, listener: Arc<dyn StreamingListener>) {
-        self.listeners.lock().unwrap_or_else(|e| e.into_inner()).push(listener);
+        lock(&self.listeners).push(listener);
     }
 
     pub fn snapshot(&self) -> Statistics {
-        self.now.lock().unwrap_or_else(|e| e.into_inner()).clone()
+        lock(&self.now).clone()
     }
 
     /// Bad records that no stream takes, of all workers.
@@ -144,11 +145,11 @@ impl Metrics {
     }
 
     pub fn update(&self, f: impl FnOnce(&mut Statistics)) {
-        f(&mut self.now.lock().unwrap_or_else(|e| e.into_inner()));
+        f(&mut lock(&self.now));
     }
 
     pub fn tell(&self, f: impl Fn(&dyn StreamingListener)) {
-        let listeners = self.listeners.lock().unwrap_or_else(|e| e.into_inner()).clone();
+        let listeners = lock(&self.listeners).clone();
         for l in &listeners {
             f(&**l);
         }

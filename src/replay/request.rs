@@ -5,8 +5,9 @@
 
 use std::collections::BTreeMap;
 use std::path::PathBuf;
-use std::sync::{Arc, Mutex, PoisonError};
+use std::sync::{Arc, Mutex};
 
+use crate::core::lock::lock;
 use crate::core::time::BatchTime;
 
 /// Rows as text, by batch and output operation.
@@ -25,11 +26,11 @@ impl PartialEq for Capture {
 
 impl Capture {
     pub fn put(&self, time: BatchTime, output: &str, rows: Vec<String>) {
-        self.0.lock().unwrap_or_else(PoisonError::into_inner).insert((time, output.into()), rows);
+        lock(&self.0).insert((time, output.into()), rows);
     }
 
     pub fn take(&self) -> CapturedRows {
-        std::mem::take(&mut *self.0.lock().unwrap_or_else(PoisonError::into_inner))
+        std::mem::take(&mut *lock(&self.0))
     }
 }
 

@@ -15,7 +15,7 @@ mod job;
 
 use std::process::ExitCode;
 use std::sync::atomic::Ordering;
-use std::sync::{Arc, Mutex, MutexGuard, PoisonError, mpsc};
+use std::sync::{Arc, Mutex, MutexGuard, mpsc};
 use std::thread::JoinHandle;
 use std::time::{Duration, Instant};
 
@@ -28,6 +28,7 @@ use super::terminal::grouped;
 use crate::connector::kafka::embedded_broker::EmbeddedBroker;
 use crate::connector::kafka::topic_writer::Producer;
 use crate::core::error::BoxError;
+use crate::core::lock::lock;
 use crate::prelude::*;
 
 const TOPIC: &str = "twitter";
@@ -82,7 +83,7 @@ struct Stage {
 
 impl Stage {
     fn progress(&self) -> MutexGuard<'_, Progress> {
-        self.progress.lock().unwrap_or_else(PoisonError::into_inner)
+        lock(&self.progress)
     }
 }
 

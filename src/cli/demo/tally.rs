@@ -1,9 +1,10 @@
 //! The proof: what the job's own outputs counted, tweet by tweet, against what the broker was given.
 
 use std::collections::BTreeMap;
-use std::sync::{Mutex, MutexGuard, PoisonError};
+use std::sync::{Mutex, MutexGuard};
 use std::time::Duration;
 
+use crate::core::lock::lock;
 use crate::metrics::{BatchInfo, StreamingListener};
 
 /// The output of the job so far.
@@ -24,7 +25,7 @@ struct Entries {
 
 impl Tally {
     fn lock(&self) -> MutexGuard<'_, Entries> {
-        self.0.lock().unwrap_or_else(PoisonError::into_inner)
+        lock(&self.0)
     }
 
     /// These tweets were counted.

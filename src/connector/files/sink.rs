@@ -5,7 +5,7 @@ use std::fmt::Debug;
 use std::fs::File;
 use std::io::{BufWriter, ErrorKind, Write};
 use std::path::{Path, PathBuf};
-use std::sync::{Mutex, PoisonError};
+use std::sync::Mutex;
 
 use crate::api::dstream::{DStream, RowOrder};
 use crate::connector::console::TextSink;
@@ -13,6 +13,7 @@ use crate::connector::sink::{DEFAULT_SHARDS, Distribution, Part, Sink, SinkBatch
 use crate::core::data::Exchange;
 use crate::core::error::BoxError;
 use crate::core::fault::{FaultPoint, FileOperation, fails, point};
+use crate::core::lock::lock;
 use crate::core::time::BatchTime;
 use crate::engine::operator_id::OperatorId;
 use crate::format::row_text::row_text;
@@ -120,7 +121,7 @@ struct Claim(PathBuf, String);
 
 impl Claim {
     fn new(prefix: &Path, suffix: &str) -> Result<Self, BoxError> {
-        let mut claims = CLAIMS.lock().unwrap_or_else(PoisonError::into_inner);
+        let mut claims = lock(&CLAIMS);
         if claims.iter().any(|(p, s)| p == prefix && s == suffix) {
             let prefix = prefix.display();
             return Err(format!("another output of this process saves under prefix {prefix}, suffix \"{suffix}\" too").into());
@@ -132,7 +133,7 @@ impl Claim {
 
 impl Drop for Claim {
     fn drop(&mut self) {
-        let mut claims = CLAIMS.lock().unwrap_or_else(PoisonError::into_inner);
+        let mut claims = lock(&CLAIMS);
         claims.retain(|(p, s)| *p != self.0 || *s != self.1);
     }
 }

@@ -14,6 +14,7 @@ use rdkafka::producer::{BaseProducer, BaseRecord, DeliveryResult, Producer as _,
 
 use crate::connector::kafka::client::make_topic;
 use crate::core::error::{Error, Result};
+use crate::core::lock::lock;
 
 /// How long a start waits for an unresponsive broker.
 const START_DEADLINE: Duration = Duration::from_secs(10);
@@ -65,7 +66,7 @@ impl ProducerContext for Reports {
             }
             Err((error, _)) => {
                 self.0.failed.fetch_add(1, Ordering::Relaxed);
-                let mut first = self.0.first.lock().unwrap_or_else(std::sync::PoisonError::into_inner);
+                let mut first = lock(&self.0.first);
                 first.get_or_insert_with(|| words(error));
             }
         }
@@ -156,7 +157,7 @@ impl Producer {
         if n == 0 {
             return Ok(());
         }
-        let first = counts.first.lock().unwrap_or_else(std::sync::PoisonError::into_inner).clone().unwrap_or_default();
+        let first = lock(&counts.first).clone().unwrap_or_default();
         let why = format!("topic {}: {n} records could not be delivered: {first}", self.topic);
         Err(Error::kafka(&*self.brokers, why))
     }

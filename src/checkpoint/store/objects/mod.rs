@@ -14,7 +14,7 @@ use std::fmt;
 use std::future::Future;
 use std::hash::{BuildHasher, RandomState};
 use std::sync::atomic::{AtomicU64, Ordering};
-use std::sync::{Arc, Mutex, OnceLock, PoisonError};
+use std::sync::{Arc, Mutex, OnceLock};
 use std::time::Duration;
 
 use object_store::aws::{AmazonS3Builder, S3ConditionalPut};
@@ -28,6 +28,7 @@ use self::requests::{Answer, is_transient, pause, reason, start, wait};
 use super::{Draft, Entry, Lock, Log, Store, UNFINISHED};
 use crate::core::error::{Error, Result};
 use crate::core::fault;
+use crate::core::lock::lock;
 
 /// Size of the parts of an upload, in bytes. A shorter file is one request.
 const PART: usize = 8 << 20;
@@ -192,7 +193,7 @@ impl Objects {
     }
 
     async fn block(&self, name: &str, number: u64) -> Answer<Option<Arc<[u8]>>> {
-        let blocks = || self.blocks.lock().unwrap_or_else(PoisonError::into_inner);
+        let blocks = || lock(&self.blocks);
         let known = blocks().iter().find(|(n, i, _)| *i == number && n == name).map(|b| b.2.clone());
         if known.is_some() {
             return Ok(known);
