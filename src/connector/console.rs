@@ -44,7 +44,7 @@ impl<'s, T: Debug + 'static> DStream<'s, T> {
         let site = OperatorId::of("print");
         let config = &self.node.graph.config;
         let sink = FirstRows { text: TextSink::new(config, config.text_target(), &site, ""), n };
-        self.deliver_first(&site, "print", n, |queue| NewOutput {
+        self.deliver_first(&site, n, |queue| NewOutput {
             task: Box::new(SinkTask::new(queue, one_part, sink)),
             transactional: None,
         });

@@ -87,6 +87,6 @@ impl<'s, T: Exchange> DStream<'s, T> {
     /// ```
     #[track_caller]
     pub fn to_memory(&self, memory: &MemorySink<T>) {
-        self.sink_rows(&OperatorId::of("to_memory"), "to_memory", memory.clone(), Distribution::Gathered);
+        self.sink_rows(&OperatorId::of("to_memory"), memory.clone(), Distribution::Gathered);
     }
 }

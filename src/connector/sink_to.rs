@@ -33,8 +33,8 @@ impl<'s, T: Exchange> DStream<'s, T> {
         if let Distribution::Parts(n) | Distribution::Shards(n) = distribution {
             wrong_shards(n).into_iter().for_each(|problem| graph.report(&site, problem));
         }
-        if !self.goes_elsewhere(&site, "sink_to", graph.config.function_target()) {
-            self.sink_rows(&site, "sink_to", sink, distribution);
+        if !self.goes_elsewhere(&site, graph.config.function_target()) {
+            self.sink_rows(&site, sink, distribution);
         }
     }
 
@@ -51,14 +51,14 @@ impl<'s, T: Exchange> DStream<'s, T> {
     #[track_caller]
     pub fn sink_to_exactly_once(&self, sink: impl TransactionalSink<T> + 'static) {
         let site = OperatorId::of("sink_to_exactly_once");
-        if !self.goes_elsewhere(&site, "sink_to_exactly_once", self.node.graph.config.transaction_target()) {
-            self.sink_in_transactions(&site, "sink_to_exactly_once", "sink_to_exactly_once()", sink);
+        if !self.goes_elsewhere(&site, self.node.graph.config.transaction_target()) {
+            self.sink_in_transactions(&site, "sink_to_exactly_once()", sink);
         }
     }
 
     /// Sends the rows of a replay elsewhere than to a function or sink of the program, whose destination is unknown. The rows are
     /// discarded, or their encoding is kept for comparison. `false`: the program's own function or sink takes them.
-    pub(crate) fn goes_elsewhere(&self, site: &OperatorId, verb: &str, target: OutputTarget) -> bool {
+    pub(crate) fn goes_elsewhere(&self, site: &OperatorId, target: OutputTarget) -> bool {
         let graph = &self.node.graph;
         match target {
             OutputTarget::Own => return false,
@@ -66,7 +66,7 @@ impl<'s, T: Exchange> DStream<'s, T> {
             _ => {}
         }
         let hex = |row: &T| Ok(encoded(row).iter().map(|b| format!("{b:02x}")).collect());
-        self.sink_as_text(site, verb, TextSink::new(&graph.config, target, site, ""), hex);
+        self.sink_as_text(site, TextSink::new(&graph.config, target, site, ""), hex);
         true
     }
 
@@ -74,21 +74,20 @@ impl<'s, T: Exchange> DStream<'s, T> {
     pub(crate) fn sink_as_text(
         &self,
         site: &OperatorId,
-        verb: &str,
         text: TextSink,
         line: impl FnMut(&T) -> Result<String, BoxError> + Send + 'static,
     ) {
-        self.sink_gathered(site, verb, RowsAsText { text, line }, one_part);
+        self.sink_gathered(site, RowsAsText { text, line }, one_part);
     }
 
     /// Sends the rows to a sink.
-    pub(crate) fn sink_rows(&self, site: &OperatorId, verb: &str, sink: impl Sink<T> + 'static, distribution: Distribution) {
+    pub(crate) fn sink_rows(&self, site: &OperatorId, sink: impl Sink<T> + 'static, distribution: Distribution) {
         match distribution {
-            Distribution::Gathered => self.sink_gathered(site, verb, sink, one_part),
+            Distribution::Gathered => self.sink_gathered(site, sink, one_part),
             _ => {
                 let orders = self.node.orders.to_vec();
                 let arrange = move |_: &SinkBatch, workers| parts(&orders, workers);
-                self.deliver_parts(site, verb, distribution, |queue| plain(queue, arrange, sink));
+                self.deliver_parts(site, distribution, |queue| plain(queue, arrange, sink));
             }
         }
     }
@@ -97,21 +96,14 @@ impl<'s, T: Exchange> DStream<'s, T> {
     pub(crate) fn sink_gathered<U: Send + 'static>(
         &self,
         site: &OperatorId,
-        verb: &str,
         sink: impl Sink<U> + 'static,
         arrange: impl Arrange<Vec<T>, U> + 'static,
     ) {
-        self.deliver_gathered(site, verb, |queue| plain(queue, arrange, sink));
+        self.deliver_gathered(site, |queue| plain(queue, arrange, sink));
     }
 
     /// Sends the rows to a transactional sink. `what`: the program's name for the call, for errors.
-    pub(crate) fn sink_in_transactions(
-        &self,
-        site: &OperatorId,
-        verb: &str,
-        what: &str,
-        sink: impl TransactionalSink<T> + 'static,
-    ) {
+    pub(crate) fn sink_in_transactions(&self, site: &OperatorId, what: &str, sink: impl TransactionalSink<T> + 'static) {
         let graph = &self.node.graph;
         let shards = sink.shards();
         let mut problems = Vec::new();
@@ -131,7 +123,7 @@ impl<'s, T: Exchange> DStream<'s, T> {
         let transactional = Some(TransactionalSpec { sink: context.sink.clone(), shards, max_batches });
         let orders = self.node.orders.to_vec();
         let arrange = move |_: &SinkBatch, workers| parts(&orders, workers);
-        self.deliver_parts(site, verb, Distribution::Shards(shards), |queue| {
+        self.deliver_parts(site, Distribution::Shards(shards), |queue| {
             let task = Box::new(TransactionalTask::new(queue, arrange, sink, context));
             NewOutput { task, transactional }
         });

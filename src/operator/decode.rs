@@ -159,7 +159,7 @@ impl<'s> DStream<'s, Message> {
     /// ```
     #[track_caller]
     pub fn decode<D: Decode>(&self, format: D) -> Decoded<'s, D::Out> {
-        self.try_each(&OperatorId::of("decode"), "decode", move |m, out| {
+        self.try_each(&OperatorId::of("decode"), move |m, out| {
             out.push(format.decode(m.value()?)?);
             Ok(())
         })
@@ -185,7 +185,7 @@ impl<'s> DStream<'s, Message> {
     /// ```
     #[track_caller]
     pub fn values(&self) -> Decoded<'s, String> {
-        self.try_each(&OperatorId::of("values"), "values", |m, out| {
+        self.try_each(&OperatorId::of("values"), |m, out| {
             out.push(std::str::from_utf8(m.value()?)?.to_owned());
             Ok(())
         })
@@ -208,7 +208,7 @@ impl<'s> DStream<'s, Message> {
     /// ```
     #[track_caller]
     pub fn pairs(&self) -> Decoded<'s, (Option<String>, String)> {
-        self.try_each(&OperatorId::of("pairs"), "pairs", |m, out| {
+        self.try_each(&OperatorId::of("pairs"), |m, out| {
             let key = m.key().map(std::str::from_utf8).transpose()?.map(str::to_owned);
             out.push((key, std::str::from_utf8(m.value()?)?.to_owned()));
             Ok(())
@@ -235,7 +235,7 @@ impl<'s> DStream<'s, String> {
     /// ```
     #[track_caller]
     pub fn decode<D: Decode>(&self, format: D) -> Decoded<'s, D::Out> {
-        self.try_each(&OperatorId::of("decode"), "decode", move |line, out| {
+        self.try_each(&OperatorId::of("decode"), move |line, out| {
             out.push(format.decode(line.as_bytes())?);
             Ok(())
         })

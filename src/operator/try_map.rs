@@ -26,7 +26,7 @@ impl<'s, T: Data> DStream<'s, T> {
     /// ```
     #[track_caller]
     pub fn try_map<U: Data, E: Into<BoxError>>(&self, mut f: impl FnMut(&T) -> Result<U, E> + 'static) -> Decoded<'s, U> {
-        self.try_each(&OperatorId::of("try_map"), "try_map", move |row, out| {
+        self.try_each(&OperatorId::of("try_map"), move |row, out| {
             out.push(f(row).map_err(Into::into)?);
             Ok(())
         })
@@ -47,7 +47,7 @@ impl<'s, T: Data> DStream<'s, T> {
         &self,
         mut f: impl FnMut(&T) -> Result<I, E> + 'static,
     ) -> Decoded<'s, U> {
-        self.try_each(&OperatorId::of("try_flat_map"), "try_flat_map", move |row, out| {
+        self.try_each(&OperatorId::of("try_flat_map"), move |row, out| {
             out.extend(f(row).map_err(Into::into)?);
             Ok(())
         })
@@ -57,11 +57,10 @@ impl<'s, T: Data> DStream<'s, T> {
     pub(crate) fn try_each<U: Data>(
         &self,
         operator: &OperatorId,
-        verb: &str,
         mut f: impl FnMut(&T, &mut Vec<U>) -> Result<(), BoxError> + 'static,
     ) -> Decoded<'s, U> {
         let graph = &self.node.graph;
-        graph.register_operator::<U>(operator, verb, "");
+        graph.register_operator::<U>(operator, operator.verb(), "");
         let (oks, errors) = split_map(&graph.flow, operator, self.inner(), move |t, rows: Rows<T>, ok, err| {
             let mut good = Vec::with_capacity(rows.rows.len());
             let mut bad = Vec::new();

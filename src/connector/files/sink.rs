@@ -83,13 +83,13 @@ impl<'s, T: Exchange + Debug> DStream<'s, T> {
             OutputTarget::Other(other) => Some(PathBuf::from(other)),
             target => {
                 let text = TextSink::new(&graph.config, target, &site, &place);
-                return self.sink_as_text(&site, "save_as_text_files", text, |row| Ok(row_text(row)));
+                return self.sink_as_text(&site, text, |row| Ok(row_text(row)));
             }
         };
         let prefix = other.as_deref().unwrap_or(prefix);
         let r = &graph.config.runtime;
         let sink = TextFileSink::new(prefix, suffix, r.process, r.processes, bags);
-        self.sink_rows(&site, "save_as_text_files", sink, Distribution::Parts(DEFAULT_SHARDS));
+        self.sink_rows(&site, sink, Distribution::Parts(DEFAULT_SHARDS));
     }
 }
 

@@ -453,7 +453,7 @@ impl<'s, T: Exchange> DStream<'s, T> {
                     record.fill(&mut fill, row)?;
                     Ok(record.line())
                 };
-                return self.sink_as_text(&site, "to_kafka", text, line);
+                return self.sink_as_text(&site, text, line);
             }
         }
         if sink.exactly_once {
@@ -465,7 +465,7 @@ impl<'s, T: Exchange> DStream<'s, T> {
         match KafkaOutput::new(&sink, fill) {
             Ok(output) => {
                 graph.before_start(move || sink.find().map(drop));
-                self.sink_rows(&site, "to_kafka", output, Distribution::Local);
+                self.sink_rows(&site, output, Distribution::Local);
             }
             Err(e) => graph.report(&site, e),
         }

@@ -363,7 +363,7 @@ impl<'s, T: Exchange> DStream<'s, T> {
             let least = least.as_millis();
             graph.report(site, format!("{what}, and must be at least {least}: three batches, and the delivery of one"));
         }
-        self.sink_in_transactions(site, "to_kafka", "exactly_once()", KafkaTransactions::new(sink, fill));
+        self.sink_in_transactions(site, "exactly_once()", KafkaTransactions::new(sink, fill));
     }
 }
 

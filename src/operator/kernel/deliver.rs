@@ -50,9 +50,9 @@ fn deliver<R: Send + 'static>(
 
 impl<'s, T: Exchange> DStream<'s, T> {
     /// Takes each batch to an output of process 0, whole and in order.
-    pub(crate) fn deliver_gathered(&self, operator: &OperatorId, verb: &str, new: impl FnOnce(RowQueue<Vec<T>>) -> NewOutput) {
+    pub(crate) fn deliver_gathered(&self, operator: &OperatorId, new: impl FnOnce(RowQueue<Vec<T>>) -> NewOutput) {
         let graph = &self.node.graph;
-        graph.register_operator::<T>(operator, verb, "");
+        graph.register_operator::<T>(operator, operator.verb(), "");
         let senders = usize::from(graph.has_worker_0());
         let mut deliver = deliver(graph, operator, senders, false, new);
         let done = self.gather_every(operator, move |tick, rows, _: &mut Emitter<'_, Rows<()>>| {
@@ -66,12 +66,11 @@ impl<'s, T: Exchange> DStream<'s, T> {
     pub(crate) fn deliver_parts(
         &self,
         operator: &OperatorId,
-        verb: &str,
         distribution: Distribution,
         new: impl FnOnce(RowQueue<Vec<PartRows<T>>>) -> NewOutput,
     ) {
         let graph = &self.node.graph;
-        graph.register_operator::<T>(operator, verb, distribution.fingerprint());
+        graph.register_operator::<T>(operator, operator.verb(), distribution.fingerprint());
         let mut deliver = deliver(graph, operator, graph.local_workers(), true, new);
         let (orders, schedule) = (self.node.orders.clone(), self.node.meta.schedule.clone());
         let peers = graph.flow.scope.peers();
@@ -134,15 +133,9 @@ type Texts = (PartitionId, Vec<String>);
 
 impl<'s, T: Debug + 'static> DStream<'s, T> {
     /// Takes the first `n` rows of each batch, as text, to an output of process 0; and one more, if there are more.
-    pub(crate) fn deliver_first(
-        &self,
-        operator: &OperatorId,
-        verb: &str,
-        n: usize,
-        new: impl FnOnce(RowQueue<Vec<String>>) -> NewOutput,
-    ) {
+    pub(crate) fn deliver_first(&self, operator: &OperatorId, n: usize, new: impl FnOnce(RowQueue<Vec<String>>) -> NewOutput) {
         let graph = &self.node.graph;
-        graph.register_operator::<T>(operator, verb, n);
+        graph.register_operator::<T>(operator, operator.verb(), n);
         let home = graph.on_worker_0();
         let mut deliver = deliver(graph, operator, usize::from(graph.has_worker_0()), false, new);
         let (orders, schedule) = (self.node.orders.clone(), self.node.meta.schedule.clone());
