@@ -66,7 +66,7 @@ impl StreamingContext<'_> {
     }
 }
 
-/// How orders reach a source operator.
+/// How commands reach a source operator.
 pub(crate) trait Port {
     fn command(&self, command: &Command);
 }
@@ -132,7 +132,7 @@ pub(crate) struct Graph<'s> {
     pub fail: Rc<dyn Fn(Error)>,
 }
 
-/// Where workers put reports; the control dataflow takes them to the planner.
+/// Where workers put events; the control dataflow takes them to the planner.
 #[derive(Clone, Default)]
 pub(crate) struct Outbox {
     events: Rc<RefCell<Vec<Event>>>,
@@ -214,7 +214,6 @@ impl<'s> Graph<'s> {
     }
 
     /// The name of a sink that is known by where it writes: the place, numbered from the second one on.
-    #[cfg_attr(not(feature = "kafka"), allow(dead_code, reason = "only exactly-once sinks of Kafka ask"))]
     pub fn sink_name(&self, place: &str) -> String {
         match self.ordinals(&format!("sink {place}")) {
             1 => place.into(),
@@ -287,7 +286,6 @@ impl<'s> Graph<'s> {
     }
 
     /// The first of these sources that is not replayable. Only worker 0 knows, and the rehearsal is a worker 0 in every process.
-    #[cfg_attr(not(feature = "kafka"), allow(dead_code, reason = "only exactly-once sinks of Kafka ask"))]
     pub fn first_non_replayable(&self, lineage: &[u32]) -> Option<String> {
         let r = self.registry.borrow();
         lineage

@@ -4,7 +4,6 @@
 //! when the thread releases the batch.
 
 use std::collections::{BTreeMap, VecDeque};
-use std::marker::PhantomData;
 use std::sync::Arc;
 use std::sync::atomic::AtomicBool;
 
@@ -91,13 +90,12 @@ pub(crate) struct TransactionalTask<R, T, A, S> {
     context: SinkContext,
     /// The last batch that each shard had committed when this run began.
     committed: BTreeMap<u32, BatchTime>,
-    rows: PhantomData<fn(T)>,
 }
 
 impl<R, T, A: Arrange<R, T>, S: TransactionalSink<T>> TransactionalTask<R, T, A, S> {
     pub fn new(queue: RowQueue<R>, arrange: A, sink: S, context: SinkContext) -> Self {
         let task = SinkTask::new(queue, arrange, sink);
-        TransactionalTask { task, context, committed: BTreeMap::new(), rows: PhantomData }
+        TransactionalTask { task, context, committed: BTreeMap::new() }
     }
 
     fn progress(&self, Committed { shard, batch }: Committed) -> Progress {

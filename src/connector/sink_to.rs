@@ -30,8 +30,10 @@ impl<'s, T: Exchange> DStream<'s, T> {
     pub fn sink_to(&self, sink: impl Sink<T> + 'static, distribution: Distribution) {
         let site = OperatorId::of("sink_to");
         let graph = &self.node.graph;
-        if let Distribution::Parts(n) | Distribution::Shards(n) = distribution {
-            wrong_shards(n).into_iter().for_each(|problem| graph.report(&site, problem));
+        if let Distribution::Parts(n) | Distribution::Shards(n) = distribution
+            && let Some(problem) = wrong_shards(n)
+        {
+            graph.report(&site, problem);
         }
         if !self.goes_elsewhere(&site, graph.config.function_target()) {
             self.sink_rows(&site, sink, distribution);
@@ -106,16 +108,16 @@ impl<'s, T: Exchange> DStream<'s, T> {
     pub(crate) fn sink_in_transactions(&self, site: &OperatorId, what: &str, sink: impl TransactionalSink<T> + 'static) {
         let graph = &self.node.graph;
         let shards = sink.shards();
-        let mut problems = Vec::new();
         if graph.config.runtime.checkpoint.is_none() {
-            problems.push(format!("{what} needs a checkpoint directory: say --checkpoint DIR or checkpoint(dir)"));
+            graph.report(site, format!("{what} needs a checkpoint directory: say --checkpoint DIR or checkpoint(dir)"));
         }
         if let Some(source) = graph.first_non_replayable(&self.node.meta.lineage) {
             let what = format!("{what} behind the source {source}, whose records nobody can send again after a crash");
-            problems.push(format!("{what}: leave it out (at least once), or write them to Kafka first"));
+            graph.report(site, format!("{what}: leave it out (at least once), or write them to Kafka first"));
         }
-        problems.extend(wrong_shards(shards));
-        problems.into_iter().for_each(|p| graph.report(site, p));
+        if let Some(problem) = wrong_shards(shards) {
+            graph.report(site, problem);
+        }
         // Rows of a key without a key group may be in any shard. Only writing batch after batch keeps them in order.
         let grouped = self.node.orders.iter().all(|c| *c != RowOrder::Unordered { grouped: false });
         let max_batches = if grouped { usize::MAX } else { 1 };

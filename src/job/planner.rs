@@ -266,7 +266,7 @@ impl Planner {
         if self.stopping.requested() || self.back_to_back() || !self.has_room() {
             return idle;
         }
-        self.time.until(self.next.millis()).min(sources::DISCOVERY)
+        self.time.until(self.next.millis()).min(idle)
     }
 
     fn seal_if_due(&mut self) -> Result<()> {

@@ -27,8 +27,7 @@ use crate::core::time::{BatchTime, Interval};
 use crate::engine::flow::{RowStream, VecStream};
 use crate::engine::operator_id::OperatorId;
 use crate::engine::tick::Tick;
-use crate::job::protocol::Command;
-use crate::job::protocol::Event;
+use crate::job::protocol::{Command, Event};
 
 /// Commands on their way to one operator.
 #[derive(Clone)]
