@@ -199,13 +199,18 @@ impl<'s> Graph<'s> {
     #[track_caller]
     pub fn operator<T: ?Sized>(&self, verb: &str, what: impl std::fmt::Display) -> OperatorId {
         let operator = OperatorId::of(verb);
-        self.register_operator::<T>(&operator, verb, what);
+        self.register_operator::<T>(&operator, what);
         operator
     }
 
     /// Registers an operator, in build order: it gets an index, and a name that is unique among the same verb. Its line, with its
     /// arguments `what` and the type of its rows, is part of the fingerprint.
-    pub fn register_operator<T: ?Sized>(&self, operator: &OperatorId, verb: &str, what: impl std::fmt::Display) {
+    pub fn register_operator<T: ?Sized>(&self, operator: &OperatorId, what: impl std::fmt::Display) {
+        self.register_operator_as::<T>(operator, operator.verb(), what);
+    }
+
+    /// Like `register_operator`, under a verb that is not the name of the method.
+    pub fn register_operator_as<T: ?Sized>(&self, operator: &OperatorId, verb: &str, what: impl std::fmt::Display) {
         let name = format!("{verb}#{}", self.ordinals(verb));
         let mut r = self.registry.borrow_mut();
         r.lines.push(format!("{name} {what} {}", type_name::<T>()));

@@ -140,7 +140,7 @@ impl<'s, T: 'static> View<'s, T> {
     #[track_caller]
     pub(crate) fn operator<R: ?Sized>(&self, verb: &str, what: impl std::fmt::Display) -> OperatorId {
         let operator = OperatorId::of(verb);
-        self.node.graph.register_operator::<R>(&operator, &format!("view {verb}"), what);
+        self.node.graph.register_operator_as::<R>(&operator, &format!("view {verb}"), what);
         operator
     }
 }

@@ -74,7 +74,7 @@ impl<'s> StreamingContext<'s> {
         }
         let address: Arc<str> = if host.contains(':') { format!("[{host}]:{port}") } else { format!("{host}:{port}") }.into();
         let socket = Socket { host, port, address, per_second: self.graph.config.max_rate_of_receivers };
-        decoded_lines(&self.read(&site, "socket_text_stream", &socket), &site)
+        decoded_lines(&self.read(&site, &socket), &site)
     }
 }
 

@@ -375,14 +375,14 @@ impl<'s> StreamingContext<'s> {
     #[doc(alias = "receiverStream")]
     #[track_caller]
     pub fn from_source<S: Source>(&self, source: S) -> DStream<'s, S::Item> {
-        self.read(&OperatorId::of("from_source"), "from_source", &source)
+        self.read(&OperatorId::of("from_source"), &source)
     }
 
-    /// As [`from_source`](StreamingContext::from_source), under the name of another verb.
-    pub(crate) fn read<S: Source>(&self, site: &OperatorId, verb: &str, source: &S) -> DStream<'s, S::Item> {
+    /// As [`from_source`](StreamingContext::from_source), by the verb of another source.
+    pub(crate) fn read<S: Source>(&self, site: &OperatorId, source: &S) -> DStream<'s, S::Item> {
         let graph = &self.graph;
         let name = source.name();
-        graph.register_operator::<S::Item>(site, verb, &name);
+        graph.register_operator::<S::Item>(site, &name);
         let made = graph.on_worker_0().then(|| source.enumerator()).transpose();
         let enumerator = made.unwrap_or_else(|e| {
             graph.report(site, e);

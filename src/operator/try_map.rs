@@ -60,7 +60,7 @@ impl<'s, T: Data> DStream<'s, T> {
         mut f: impl FnMut(&T, &mut Vec<U>) -> Result<(), BoxError> + 'static,
     ) -> Decoded<'s, U> {
         let graph = &self.node.graph;
-        graph.register_operator::<U>(operator, operator.verb(), "");
+        graph.register_operator::<U>(operator, "");
         let (oks, errors) = split_map(&graph.flow, operator, self.inner(), move |t, rows: Rows<T>, ok, err| {
             let mut good = Vec::with_capacity(rows.rows.len());
             let mut bad = Vec::new();

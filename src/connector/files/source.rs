@@ -159,7 +159,7 @@ impl<'s> StreamingContext<'s> {
         }
         let settled = self.batch_interval().max(SETTLED);
         let batch_bytes = self.graph.config.batch_bytes.saturating_mul(self.graph.config.peers()) as u64;
-        decoded_lines(&self.read(site, "text_file_stream", &Directory { files, settled, batch_bytes }), site)
+        decoded_lines(&self.read(site, &Directory { files, settled, batch_bytes }), site)
     }
 }
 

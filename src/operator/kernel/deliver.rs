@@ -52,7 +52,7 @@ impl<'s, T: Exchange> DStream<'s, T> {
     /// Takes each batch to an output of process 0, whole and in order.
     pub(crate) fn deliver_gathered(&self, operator: &OperatorId, new: impl FnOnce(RowQueue<Vec<T>>) -> NewOutput) {
         let graph = &self.node.graph;
-        graph.register_operator::<T>(operator, operator.verb(), "");
+        graph.register_operator::<T>(operator, "");
         let senders = usize::from(graph.has_worker_0());
         let mut deliver = deliver(graph, operator, senders, false, new);
         let done = self.gather_every(operator, move |tick, rows, _: &mut Emitter<'_, Rows<()>>| {
@@ -70,7 +70,7 @@ impl<'s, T: Exchange> DStream<'s, T> {
         new: impl FnOnce(RowQueue<Vec<PartRows<T>>>) -> NewOutput,
     ) {
         let graph = &self.node.graph;
-        graph.register_operator::<T>(operator, operator.verb(), distribution.fingerprint());
+        graph.register_operator::<T>(operator, distribution.fingerprint());
         let mut deliver = deliver(graph, operator, graph.local_workers(), true, new);
         let (orders, schedule) = (self.node.orders.clone(), self.node.meta.schedule.clone());
         let peers = graph.flow.scope.peers();
@@ -135,7 +135,7 @@ impl<'s, T: Debug + 'static> DStream<'s, T> {
     /// Takes the first `n` rows of each batch, as text, to an output of process 0; and one more, if there are more.
     pub(crate) fn deliver_first(&self, operator: &OperatorId, n: usize, new: impl FnOnce(RowQueue<Vec<String>>) -> NewOutput) {
         let graph = &self.node.graph;
-        graph.register_operator::<T>(operator, operator.verb(), n);
+        graph.register_operator::<T>(operator, n);
         let home = graph.on_worker_0();
         let mut deliver = deliver(graph, operator, usize::from(graph.has_worker_0()), false, new);
         let (orders, schedule) = (self.node.orders.clone(), self.node.meta.schedule.clone());

@@ -32,7 +32,7 @@ impl<'s, T: Key> DStream<'s, T> {
     pub(crate) fn window_view(&self, operator: &OperatorId, length: Duration, slide: Duration) -> View<'s, T> {
         let graph = &self.node.graph;
         let spec = super::window_spec(graph, operator, length, slide);
-        graph.register_operator::<T>(operator, operator.verb(), format_args!("{} {}", spec.length, spec.slide));
+        graph.register_operator::<T>(operator, format_args!("{} {}", spec.length, spec.slide));
         let panes = self.node.panes.get_or_init(|| ring::panes(self, operator));
         let (ids, state) = ring::ring(panes, spec, graph, operator);
         let (meta, why) = (self.node.meta.every(spec.slide).with_state(state), Some(operator.to_string()));

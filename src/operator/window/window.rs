@@ -31,7 +31,7 @@ impl<'s, T: Exchange> DStream<'s, T> {
         let operator = OperatorId::of("window");
         let graph = &self.node.graph;
         let spec = super::window_spec(graph, &operator, length, slide);
-        graph.register_operator::<T>(&operator, "window", format_args!("{} {}", spec.length, spec.slide));
+        graph.register_operator::<T>(&operator, format_args!("{} {}", spec.length, spec.slide));
         let branches = self.node.orders.len();
         let batches = (spec.length / spec.interval) as usize;
         if branches * batches > u16::MAX as usize {

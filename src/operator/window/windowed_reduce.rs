@@ -256,7 +256,7 @@ impl<'s, K: Key, V: Key> DStream<'s, (K, V)> {
     ) -> View<'s, (K, V)> {
         let graph = &self.node.graph;
         let spec = super::window_spec(graph, operator, reduce.length, reduce.slide);
-        graph.register_operator::<(K, V)>(operator, operator.verb(), format_args!("{} {}", spec.length, spec.slide));
+        graph.register_operator::<(K, V)>(operator, format_args!("{} {}", spec.length, spec.slide));
         let state = Rc::new(RefCell::new(WindowedReduce::new(spec, reduce.fold, reduce.show)));
         let (number, owner) = graph.register_state(operator, state.clone());
         let changes = collect_batches(&graph.flow, operator, self.reduced(operator, f).inner(), move |tick, rows, emit| {
