@@ -65,7 +65,7 @@ struct LocalTime;
 
 impl FormatTime for LocalTime {
     fn format_time(&self, to: &mut Writer<'_>) -> std::fmt::Result {
-        write!(to, "{}", zoned(wall_ms()).strftime("%Y-%m-%dT%H:%M:%S%.3f%:z"))
+        write!(to, "{}", zoned(wall_ms(), jiff::tz::TimeZone::system()).strftime("%Y-%m-%dT%H:%M:%S%.3f%:z"))
     }
 }
 
@@ -90,7 +90,7 @@ impl Write for Captured {
 ///
 /// ```no_run
 /// # use tidemill::prelude::*;
-/// # fn job() -> tidemill::Result<Summary> { todo!() }
+/// # fn job() -> tidemill::Result<Summary> { StreamingContext::builder("job", secs(1)).run(|_| Ok(())) }
 /// fn main() -> std::process::ExitCode {
 ///     tidemill::logging::init();
 ///     tidemill::logging::exit(job())

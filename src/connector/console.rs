@@ -8,7 +8,7 @@ use crate::api::dstream::DStream;
 use crate::connector::sink::{Part, Sink, SinkBatch};
 use crate::connector::sink_task::{SinkTask, one_part};
 use crate::core::error::BoxError;
-use crate::core::time::BatchTime;
+use crate::core::time::{BatchTime, zoned};
 use crate::engine::operator_id::OperatorId;
 use crate::engine::output::NewOutput;
 use crate::replay::request::{Capture, OutputTarget};
@@ -135,7 +135,7 @@ pub(crate) fn block(
     more: bool,
 ) -> String {
     const RULE: &str = "-------------------------------------------";
-    let at = jiff::Timestamp::from_millisecond(time.millis() as i64).unwrap_or(jiff::Timestamp::MAX).to_zoned(zone.clone());
+    let at = zoned(time.millis(), zone.clone());
     let format = if interval_ms.is_multiple_of(1_000) { "%Y-%m-%d %H:%M:%S" } else { "%Y-%m-%d %H:%M:%S.%3f" };
     let to = if to.is_empty() { String::new() } else { format!(" -> {to}") };
     let mut text = format!("{RULE}\nTime: {}{to}\n{RULE}\n", at.strftime(format));

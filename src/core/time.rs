@@ -156,17 +156,17 @@ pub fn parse_duration(text: &str) -> Result<Duration> {
     }
 }
 
-/// A moment in the zone of the machine.
-pub(crate) fn zoned(ms: u64) -> jiff::Zoned {
+/// A moment in a zone; the last one that can be written for what is later.
+pub(crate) fn zoned(ms: u64, zone: jiff::tz::TimeZone) -> jiff::Zoned {
     let at = i64::try_from(ms).ok().and_then(|ms| jiff::Timestamp::from_millisecond(ms).ok());
-    at.unwrap_or(jiff::Timestamp::MAX).to_zoned(jiff::tz::TimeZone::system())
+    at.unwrap_or(jiff::Timestamp::MAX).to_zoned(zone)
 }
 
 /// A moment as a person writes it, for log lines: `2026-11-28 21:00:05`, in the zone of the machine, with milliseconds if it has
 /// them.
 pub(crate) fn clock_time(ms: u64) -> String {
     let format = if ms.is_multiple_of(1_000) { "%Y-%m-%d %H:%M:%S" } else { "%Y-%m-%d %H:%M:%S.%3f" };
-    zoned(ms).strftime(format).to_string()
+    zoned(ms, jiff::tz::TimeZone::system()).strftime(format).to_string()
 }
 
 /// A duration as a person writes it, for log lines: `250 ms`, `1.2 s`, `5 s`, `2 min 5 s`, `3 h 20 min`.

@@ -10,7 +10,7 @@ use super::tally::Tally;
 use crate::cli::terminal::{Terminal, grouped, sparkline};
 use crate::core::data::BadRecord;
 use crate::core::plan::OffsetRange;
-use crate::core::time::BatchTime;
+use crate::core::time::{BatchTime, zoned};
 
 /// How many batches the small picture shows.
 const PICTURE: usize = 20;
@@ -184,8 +184,7 @@ impl Progress {
     }
 
     fn tell(&mut self, what: &str) {
-        let at = jiff::Timestamp::from_millisecond(self.now.time.millis() as i64).unwrap_or(jiff::Timestamp::MAX);
-        let at = at.to_zoned(self.zone.clone()).strftime("%H:%M:%S").to_string();
+        let at = zoned(self.now.time.millis(), self.zone.clone()).strftime("%H:%M:%S").to_string();
         self.terminal.whisper(&format!("~ {at}  {what}"));
     }
 

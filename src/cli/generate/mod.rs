@@ -32,6 +32,5 @@ pub trait Generate: Send {
 
 /// `at_ms` in a `strftime` format, in UTC.
 fn date(at_ms: u64, format: &str) -> String {
-    let at = jiff::Timestamp::from_millisecond(at_ms as i64).unwrap_or(jiff::Timestamp::MAX);
-    at.to_zoned(jiff::tz::TimeZone::UTC).strftime(format).to_string()
+    crate::core::time::zoned(at_ms, jiff::tz::TimeZone::UTC).strftime(format).to_string()
 }
