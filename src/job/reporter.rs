@@ -91,25 +91,20 @@ impl Reporter {
 /// Says that a source is in trouble.
 pub(crate) fn away(what: &str) {
     if !tells_itself(what) {
-        tracing::warn!("{}; the job goes on without it", brief(what));
+        tracing::warn!("{what}; the job goes on without it");
     }
 }
 
 /// Says that a source is in trouble no longer.
 pub(crate) fn back(what: &str, after: Duration) {
     if !tells_itself(what) {
-        tracing::info!("{}: over after {}", brief(what), human_duration(after));
+        tracing::info!("{what}: over after {}", human_duration(after));
     }
 }
 
 /// Sockets log each connection that ends, also one that is back before the batch ends.
 fn tells_itself(what: &str) -> bool {
     what.starts_with("socket ")
-}
-
-/// Without the description of a Kafka source: the rest begins with the addresses of the brokers.
-fn brief(what: &str) -> &str {
-    what.find("}: Kafka at ").map_or(what, |at| &what[at + 3..])
 }
 
 /// Says that a job begins: `reads` is what each source reads, and from where.

@@ -81,6 +81,16 @@ pub(super) struct Topics {
     pub(super) pattern: Option<Regex>,
 }
 
+/// As errors and logs call them: `topic words`, `topics clicks, views`, `topics that match ^(?:clicks-.*)$`.
+impl fmt::Display for Topics {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        let mut all: Vec<String> = self.names.iter().cloned().collect();
+        all.extend(self.pattern.as_ref().map(|pattern| format!("that match {pattern}")));
+        let one = self.names.len() == 1 && self.pattern.is_none();
+        write!(f, "{} {}", if one { "topic" } else { "topics" }, all.join(", "))
+    }
+}
+
 /// A Kafka source: brokers, topics, where to begin. No broker is contacted before the job starts.
 ///
 /// | knob | default |
@@ -143,7 +153,7 @@ impl KafkaSource {
 
     /// The source's name in errors and logs.
     pub(crate) fn name(&self) -> String {
-        format!("kafka {:?}", self.topics)
+        format!("kafka {}", self.topics)
     }
 
     /// A source on these brokers: `host:port`, several with commas between.
@@ -413,6 +423,14 @@ impl KafkaSource {
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[test]
+    fn a_source_is_called_by_its_topics() {
+        let source = || KafkaSource::brokers("h:1");
+        assert_eq!(source().topic("words").name(), "kafka topic words");
+        assert_eq!(source().topics(["views", "clicks"]).name(), "kafka topics clicks, views");
+        assert_eq!(source().pattern("c.*").topic("words").name(), "kafka topics words, that match ^(?:c.*)$");
+    }
 
     fn problems(kafka: KafkaSource) -> String {
         kafka.check().unwrap_err().to_string()
