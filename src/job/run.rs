@@ -61,22 +61,15 @@ where
     let limits = config.runtime.clone();
     let job = Job { config, time, given, shared: shared.clone(), metrics: metrics.clone(), opened };
     let ended = end.clone();
-    let thread = std::thread::Builder::new()
-        .name("tm-job".into())
-        .spawn(move || {
-            let result = catch_unwind(AssertUnwindSafe(|| job.run(build, peers).and_then(then)))
-                .unwrap_or_else(|p| Err(Error::panicked("the job's thread", &*p)));
-            lock(&ended.0).get_or_insert(result);
-            ended.1.notify_all();
-        })
-        .map_err(|e| Error::io("start of the job's thread", e))?;
+    let thread = spawn("tm-job", move || {
+        let result = catch_unwind(AssertUnwindSafe(|| job.run(build, peers).and_then(then)))
+            .unwrap_or_else(|p| Err(Error::panicked("the job's thread", &*p)));
+        lock(&ended.0).get_or_insert(result);
+        ended.1.notify_all();
+    })?;
     let (watched, end_seen) = (shared.clone(), end.clone());
-    let watch = move || watchdog::watch(&watched, &end_seen, &limits);
     let handle = JobHandle { state: shared, metrics, end, thread: Some(thread) };
-    std::thread::Builder::new()
-        .name("tm-watchdog".into())
-        .spawn(watch)
-        .map_err(|e| Error::io("start of the watchdog's thread", e))?;
+    spawn("tm-watchdog", move || watchdog::watch(&watched, &end_seen, &limits))?;
     Ok(handle)
 }
 
@@ -105,9 +98,7 @@ where
             lines
         })
     };
-    let thread = std::thread::Builder::new().name("tm-rehearsal".into()).spawn(dry);
-    let thread = thread.map_err(|e| Error::io("start of a thread", e))?;
-    thread.join().unwrap_or_else(|p| Err(Error::Build(panic_text(&*p).into())))
+    spawn("tm-rehearsal", dry)?.join().unwrap_or_else(|p| Err(Error::Build(panic_text(&*p).into())))
 }
 
 /// A job in one process, as its own thread runs it.
@@ -216,20 +207,12 @@ impl Job {
     ) -> Result<JoinHandle<()>> {
         let (config, time, metrics) = (self.config.clone(), self.time.clone(), self.metrics.clone());
         let (given, shared) = (self.given.clone(), self.shared.clone());
-        let work = move || {
+        spawn("tm-planner", move || {
             let Ok(inputs) = inputs.recv() else { return };
             let planner = Planner::new(config, inputs, (commands, events), time, metrics, opened);
-            let run = catch_unwind(AssertUnwindSafe(|| planner.run(given)));
             // Listeners are called on this thread: their panic must end the job, or the workers would wait for a planner.
-            let panicked = |message| {
-                let operator = "the planner, or a streaming listener".into();
-                Err(Error::WorkerPanicked { operator, worker: 0, batch: None, message })
-            };
-            if let Err(e) = run.unwrap_or_else(|p| panicked(panic_text(&*p))) {
-                shared.fail(e);
-            }
-        };
-        std::thread::Builder::new().name("tm-planner".into()).spawn(work).map_err(|e| Error::io("start of a thread", e))
+            end_if_failed(&shared, "the planner, or a streaming listener", || planner.run(given));
+        })
     }
 
     /// Starts the thread that writes snapshots, if there is a checkpoint directory.
@@ -239,9 +222,8 @@ impl Job {
         }
         let (to, snapshots) = mpsc::channel();
         let shared = self.shared.clone();
-        let work = move || snapshot_writer::write(snapshots, |event| shared.post(event));
-        let thread = std::thread::Builder::new().name("tm-snapshots".into()).spawn(work);
-        Ok(Some((to, thread.map_err(|e| Error::io("start of a thread", e))?)))
+        let thread = spawn("tm-snapshots", move || snapshot_writer::write(snapshots, |event| shared.post(event)))?;
+        Ok(Some((to, thread)))
     }
 
     fn output_thread(
@@ -252,20 +234,25 @@ impl Job {
     ) -> Result<JoinHandle<()>> {
         let shared = self.shared.clone();
         let outputs = OutputThread::new(&self.config, waiting, stop);
-        let work = move || {
-            let post = |event| shared.post(event);
-            // User code runs here too: outputs, the text of their errors, subscribers of log lines. A panic must end the job, or the
-            // planner would wait for the outputs forever.
-            let panicked = |message| {
-                let operator = "the output thread".into();
-                Err(Error::WorkerPanicked { operator, worker: 0, batch: None, message })
-            };
-            let run = catch_unwind(AssertUnwindSafe(|| outputs.run(delivered, post)));
-            if let Err(e) = run.unwrap_or_else(|p| panicked(panic_text(&*p))) {
-                shared.fail(e);
-            }
-        };
-        std::thread::Builder::new().name("tm-output".into()).spawn(work).map_err(|e| Error::io("start of a thread", e))
+        // User code runs on this thread too: outputs, the text of their errors, subscribers of log lines. A panic must end the job, or
+        // the planner would wait for the outputs forever.
+        let work = move || end_if_failed(&shared, "the output thread", || outputs.run(delivered, |event| shared.post(event)));
+        spawn("tm-output", work)
+    }
+}
+
+/// Starts a thread of the job; `name` has at most 15 bytes, so that top and perf show all of it.
+fn spawn<T: Send + 'static>(name: &str, work: impl FnOnce() -> T + Send + 'static) -> Result<JoinHandle<T>> {
+    let thread = std::thread::Builder::new().name(name.into()).spawn(work);
+    thread.map_err(|e| Error::io(format!("start of the thread {name}"), e))
+}
+
+/// Does the work of a thread. Its error, or its panic as one of `what`, ends the job.
+fn end_if_failed(shared: &JobState, what: &str, work: impl FnOnce() -> Result<()>) {
+    let panicked = |message| Err(Error::WorkerPanicked { operator: what.into(), worker: 0, batch: None, message });
+    let done = catch_unwind(AssertUnwindSafe(work));
+    if let Err(e) = done.unwrap_or_else(|p| panicked(panic_text(&*p))) {
+        shared.fail(e);
     }
 }
 
