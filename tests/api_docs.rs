@@ -4,7 +4,8 @@
 //! example. An example of a type counts for the methods that it calls, and an example of a method for its type.
 
 use std::collections::BTreeSet;
-use std::path::Path;
+
+use crate::rust_files;
 
 /// Rooms whose public items are for users. The others are public for programs of this package.
 const ROOMS: &[&str] =
@@ -67,17 +68,6 @@ struct Item {
     /// The programs in its doc.
     example: String,
     needs_one: bool,
-}
-
-fn collect(dir: &Path, into: &mut Vec<String>) {
-    for entry in std::fs::read_dir(dir).unwrap() {
-        let path = entry.unwrap().path();
-        if path.is_dir() {
-            collect(&path, into);
-        } else if path.extension().is_some_and(|e| e == "rs") {
-            into.push(path.to_str().unwrap().to_owned());
-        }
-    }
 }
 
 /// The type of an `impl` line, `DStream` of `impl<'s, T: Data> DStream<'s, T> {`; `None` for the impl of a trait.
@@ -149,9 +139,7 @@ fn items(text: &str) -> Vec<Item> {
 
 #[test]
 fn every_public_item_has_an_example_or_is_listed() {
-    let mut files = Vec::new();
-    ROOMS.iter().for_each(|room| collect(Path::new(room), &mut files));
-    files.sort();
+    let mut files: Vec<String> = ROOMS.iter().flat_map(|room| rust_files::below(room)).collect();
     files.retain(|f| !f.contains("/tests"));
     let listed: BTreeSet<&str> = WITHOUT.iter().copied().collect();
     let (mut wrong, mut without) = (Vec::new(), BTreeSet::new());

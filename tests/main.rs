@@ -10,6 +10,7 @@ mod harness;
 mod job;
 mod operator;
 mod pages;
+mod rust_files;
 mod tidy;
 #[cfg(feature = "kafka")]
 mod tutorials;

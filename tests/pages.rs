@@ -3,6 +3,8 @@
 use std::path::{Path, PathBuf};
 use std::process::Command;
 
+use crate::rust_files;
+
 /// The pages of the guide, as paths from the project's root.
 fn pages() -> Vec<String> {
     let entries = std::fs::read_dir("docs/guide").unwrap().map(|e| e.unwrap().file_name().into_string().unwrap());
@@ -74,24 +76,11 @@ fn links_lead_somewhere() {
     }
 }
 
-/// All Rust text below some folders.
-fn rust_below(folders: &[&str]) -> String {
-    let mut open: Vec<PathBuf> = folders.iter().map(PathBuf::from).collect();
-    let mut all = String::new();
-    while let Some(path) = open.pop() {
-        if path.is_dir() {
-            open.extend(std::fs::read_dir(&path).unwrap().map(|e| e.unwrap().path()));
-        } else if path.extension().is_some_and(|e| e == "rs") {
-            all.push_str(&read(path.to_str().unwrap()));
-        }
-    }
-    all
-}
-
 /// docs/guarantees.md names a test for each promise. A name may be cut short with an ellipsis.
 #[test]
 fn every_test_that_a_promise_names_exists() {
-    let code = rust_below(&["src", "tests", "examples", "dataflows"]);
+    let folders = ["src", "tests", "examples", "dataflows"];
+    let code: String = folders.iter().flat_map(|folder| rust_files::below(folder)).map(|path| read(&path)).collect();
     let page = read("docs/guarantees.md");
     let named =
         page.split('`').skip(1).step_by(2).filter(|name| name.matches('_').count() >= 4 && !name.contains([' ', '/', '.']));

@@ -4,7 +4,8 @@
 //! Textual, on purpose: a rule that one can read here is a rule that one can keep. What is under `#[cfg(test)]` is not looked at.
 
 use std::collections::{BTreeMap, BTreeSet};
-use std::path::Path;
+
+use crate::rust_files;
 
 /// The rooms of the house, from the ground up: a file uses its own floor and those below. The longest prefix of a path decides.
 const FLOORS: &[&[&str]] = &[
@@ -92,27 +93,13 @@ impl Source {
     }
 }
 
-fn collect(dir: &Path, into: &mut Vec<String>) {
-    for entry in std::fs::read_dir(dir).unwrap() {
-        let path = entry.unwrap().path();
-        if path.is_dir() {
-            collect(&path, into);
-        } else if path.extension().is_some_and(|e| e == "rs") {
-            into.push(path.to_str().unwrap().to_owned());
-        }
-    }
-}
-
 fn sources() -> Vec<Source> {
-    let mut paths = Vec::new();
-    collect(Path::new("src"), &mut paths);
-    paths.sort();
     let is_test = |p: &String| p.contains("/tests/") || p.ends_with("/tests.rs");
     let read = |path: String| {
         let text = std::fs::read_to_string(&path).unwrap();
         Source { lines: without_tests(&text), path }
     };
-    paths.into_iter().filter(|p| !is_test(p)).map(read).collect()
+    rust_files::below("src").into_iter().filter(|p| !is_test(p)).map(read).collect()
 }
 
 /// Drops each item under `#[cfg(test)]`: rustfmt ends it at the brace, or the semicolon, of its own indentation.
