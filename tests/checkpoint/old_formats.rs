@@ -3,6 +3,7 @@
 
 use std::path::{Path, PathBuf};
 
+use crate::temp_dir::TempDir;
 use tidemill::job::ManualClock;
 use tidemill::prelude::*;
 
@@ -47,19 +48,13 @@ fn run(dir: Option<&Path>, workers: u16, batches: Vec<Vec<Pair>>) -> Vec<(u64, V
 }
 
 /// A copy that a test may write.
-struct Copy(PathBuf);
+struct Copy(TempDir);
 
 impl Copy {
     fn of(name: &str) -> Self {
-        let copy = Copy(std::env::temp_dir().join(format!("tidemill-windows-{}-{name}", std::process::id())));
+        let copy = Copy(TempDir::new(&format!("windows-{name}")));
         copy_all(&kept(), &copy.0);
         copy
-    }
-}
-
-impl Drop for Copy {
-    fn drop(&mut self) {
-        let _ = std::fs::remove_dir_all(&self.0);
     }
 }
 

@@ -1,10 +1,10 @@
 //! Sinks of a program, by the public API alone: at least once and exactly once, through failures and restarts.
 
 use std::collections::{BTreeMap, VecDeque};
-use std::path::{Path, PathBuf};
-use std::sync::atomic::{AtomicU32, Ordering};
+use std::path::Path;
 use std::sync::{Arc, Mutex, MutexGuard};
 
+use crate::temp_dir::TempDir;
 use tidemill::connector::sink::{
     BatchId, CommitGroup, Committed, Distribution, FatalError, Part, Sink, SinkBatch, SinkContext, TransactionalSink,
 };
@@ -122,23 +122,6 @@ impl TransactionalSink<i64> for Table {
     }
 }
 
-static DIRS: AtomicU32 = AtomicU32::new(0);
-
-struct Dir(PathBuf);
-
-impl Dir {
-    fn new() -> Self {
-        let n = DIRS.fetch_add(1, Ordering::SeqCst);
-        Dir(std::env::temp_dir().join(format!("tidemill-custom-sink-{}-{n}", std::process::id())))
-    }
-}
-
-impl Drop for Dir {
-    fn drop(&mut self) {
-        let _ = std::fs::remove_dir_all(&self.0);
-    }
-}
-
 fn given() -> Vec<Vec<i64>> {
     (0..BATCHES).map(|b| (0..b % 4 * 3).map(|i| b * 100 + i).collect()).collect()
 }
@@ -163,9 +146,9 @@ fn run(dir: &Path, workers: u16, shards: u32, by_key: bool, database: &Database)
 #[test]
 fn failures_that_pass_leave_each_row_once() {
     for (workers, shards, by_key) in [(1, 1, false), (2, 5, false), (4, 3, true)] {
-        let (dir, database) = (Dir::new(), Database::default());
+        let (dir, database) = (TempDir::new("custom-sink"), Database::default());
         *database.lock() = Store { failing_writes: 1, unanswered_commits: 1, ..Store::default() };
-        run(&dir.0, workers, shards, by_key, &database).unwrap();
+        run(&dir, workers, shards, by_key, &database).unwrap();
         assert_eq!(database.rows(), expected(), "{workers} workers, {shards} shards");
         assert_eq!(database.lock().progress.len(), shards as usize, "a checkpoint stores the progress of each shard");
     }
@@ -173,54 +156,54 @@ fn failures_that_pass_leave_each_row_once() {
 
 #[test]
 fn a_commit_that_fails_once_is_made_again_with_the_same_group() {
-    let (dir, database) = (Dir::new(), Database::default());
+    let (dir, database) = (TempDir::new("custom-sink"), Database::default());
     database.lock().failing_commits = 1;
-    run(&dir.0, 2, 2, false, &database).unwrap();
+    run(&dir, 2, 2, false, &database).unwrap();
     assert_eq!(database.rows(), expected());
 }
 
 #[test]
 fn a_commit_that_fails_for_good_ends_the_job_and_the_next_run_goes_on() {
     for (workers, then) in [(1, 2), (2, 4), (4, 1)] {
-        let (dir, database) = (Dir::new(), Database::default());
+        let (dir, database) = (TempDir::new("custom-sink"), Database::default());
         database.lock().broken_from = Some(7);
-        let end = run(&dir.0, workers, 4, true, &database);
+        let end = run(&dir, workers, 4, true, &database);
         let Err(Error::Output { output, tries, reason, .. }) = end else { panic!("{end:?}") };
         assert!(output.contains("sink_to_exactly_once") && reason == "no commit now" && tries == 2, "{output}: {reason}");
         assert!(database.rows().iter().all(|(t, _)| *t < 7));
         database.lock().broken_from = None;
-        run(&dir.0, then, 4, true, &database).unwrap();
+        run(&dir, then, 4, true, &database).unwrap();
         assert_eq!(database.rows(), expected(), "{workers} workers, then {then}");
     }
 }
 
 #[test]
 fn an_answer_that_is_lost_at_the_end_of_a_run_is_found_at_the_next() {
-    let (dir, database) = (Dir::new(), Database::default());
+    let (dir, database) = (TempDir::new("custom-sink"), Database::default());
     database.lock().unanswered_commits = 1;
     database.lock().broken_from = Some(9);
-    assert!(run(&dir.0, 2, 2, false, &database).is_err());
+    assert!(run(&dir, 2, 2, false, &database).is_err());
     let before = database.rows();
     database.lock().broken_from = None;
-    run(&dir.0, 2, 2, false, &database).unwrap();
+    run(&dir, 2, 2, false, &database).unwrap();
     assert_eq!(database.rows(), expected());
     assert!(database.rows().starts_with(&before), "nothing was written again");
 }
 
 #[test]
 fn an_earlier_run_commits_nothing_when_a_newer_one_has_taken_over() {
-    let (dir, database) = (Dir::new(), Database::default());
+    let (dir, database) = (TempDir::new("custom-sink"), Database::default());
     database.lock().owner = 99;
-    let e = run(&dir.0, 1, 1, false, &database).unwrap_err().to_string();
+    let e = run(&dir, 1, 1, false, &database).unwrap_err().to_string();
     assert!(e.contains("run 99 writes here now") && e.contains("tried 1 times"), "{e}");
     assert_eq!((database.rows().len(), database.lock().commits), (0, 1), "a fatal error is not tried again");
 }
 
 #[test]
 fn a_sink_of_another_directory_stops_the_job_before_it_writes() {
-    let (dir, other, database) = (Dir::new(), Dir::new(), Database::default());
-    run(&dir.0, 1, 1, false, &database).unwrap();
-    let e = run(&other.0, 1, 1, false, &database).unwrap_err().to_string();
+    let (dir, other, database) = (TempDir::new("custom-sink"), TempDir::new("custom-sink"), Database::default());
+    run(&dir, 1, 1, false, &database).unwrap();
+    let e = run(&other, 1, 1, false, &database).unwrap_err().to_string();
     assert!(e.contains("\"table\"") && e.contains("was written by the checkpoint directory"), "{e}");
     assert_eq!(database.rows(), expected());
 }

@@ -1,7 +1,7 @@
 //! A source from outside, with public items only: the one of `examples/custom_source.rs`, over restarts and kills.
 
 use std::collections::{BTreeMap, BTreeSet};
-use std::path::{Path, PathBuf};
+use std::path::Path;
 
 use tidemill::checkpoint::Directory;
 use tidemill::connector::source::{MaxRate, Source, SourceReader, Split, SplitEnumerator, SplitOffset, SplitRange, Waker};
@@ -12,25 +12,10 @@ use crate::harness::eventually;
 #[allow(dead_code, reason = "the example's own main")]
 #[path = "../../examples/custom_source.rs"]
 mod example;
+use crate::temp_dir::TempDir;
 use example::Numbers;
 
 const SPLITS: i32 = 3;
-
-struct Dir(PathBuf);
-
-impl Dir {
-    fn new(name: &str) -> Self {
-        let path = std::env::temp_dir().join(format!("tidemill-custom-source-{}-{name}", std::process::id()));
-        std::fs::create_dir_all(&path).unwrap();
-        Dir(path)
-    }
-}
-
-impl Drop for Dir {
-    fn drop(&mut self) {
-        let _ = std::fs::remove_dir_all(&self.0);
-    }
-}
 
 /// What one run gave: the numbers of each batch, and the counts by remainder after it.
 #[derive(Clone)]
@@ -91,30 +76,30 @@ fn fits(run: &Run, planned: &BTreeMap<BatchTime, BTreeSet<i64>>) -> Vec<(i64, i6
 #[test]
 fn a_source_from_outside_is_read_once_over_stops_and_kills() {
     for workers in [1, 2, 4] {
-        let dir = Dir::new(&workers.to_string());
+        let dir = TempDir::made("custom-source");
         let others = 5 - workers;
         let mut runs = Vec::new();
-        let (job, run) = start(&dir.0, workers, None);
+        let (job, run) = start(&dir, workers, None);
         eventually("batches are out", || run.counts.batches().len() > 5);
         job.stop_gracefully().unwrap();
         runs.push(run);
         for workers in [others, workers] {
-            let (job, run) = start(&dir.0, workers, None);
+            let (job, run) = start(&dir, workers, None);
             eventually("batches are out again", || run.counts.batches().len() > 5);
             job.stop_now().unwrap();
             runs.push(run);
         }
-        let poison = planned(&dir.0).values().flatten().max().unwrap() + 300;
-        let (job, run) = start(&dir.0, others, Some(poison));
+        let poison = planned(&dir).values().flatten().max().unwrap() + 300;
+        let (job, run) = start(&dir, others, Some(poison));
         let e = job.await_termination().unwrap_err().to_string();
         assert!(e.contains("poisoned"), "{e}");
         runs.push(run);
-        let (job, run) = start(&dir.0, workers, None);
+        let (job, run) = start(&dir, workers, None);
         eventually("the poisoned batch is out", || run.numbers.batches().iter().any(|(_, rows)| rows.contains(&poison)));
         job.stop_gracefully().unwrap();
         runs.push(run);
 
-        let planned = planned(&dir.0);
+        let planned = planned(&dir);
         let totals: Vec<_> = runs.iter().map(|run| fits(run, &planned)).collect();
         let mut expected = BTreeMap::new();
         planned.values().flatten().for_each(|n| *expected.entry(n % 5).or_insert(0) += 1);

@@ -11,17 +11,18 @@ use tidemill::checkpoint::Directory;
 
 use super::*;
 use crate::harness::PATIENCE;
+use crate::temp_dir::TempDir;
 
 const INTERVAL: u64 = 1_000;
 const WINDOW: u64 = 60_000;
 const START: u64 = 10_000_000;
 
 /// Files that are counted, and the states of that.
-struct Place(PathBuf);
+struct Place(TempDir);
 
 impl Place {
     fn new(name: &str) -> Self {
-        let place = Place(std::env::temp_dir().join(format!("tidemill-downtime-{}-{name}", std::process::id())));
+        let place = Place(TempDir::new(&format!("downtime-{name}")));
         std::fs::create_dir_all(place.0.join("in")).unwrap();
         place
     }
@@ -40,12 +41,6 @@ impl Place {
     fn checkpoint(&self) -> u64 {
         let made = Directory::open(&self.states()).and_then(|d| d.checkpoints());
         made.unwrap_or_default().first().map_or(0, |(file, _)| file.time.millis())
-    }
-}
-
-impl Drop for Place {
-    fn drop(&mut self) {
-        let _ = std::fs::remove_dir_all(&self.0);
     }
 }
 

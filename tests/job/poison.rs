@@ -1,12 +1,13 @@
 //! A row on which the program panics, each time: the launch gives up, the batch is named, and a mended program goes on with it.
 
 use std::io::Write;
-use std::path::{Path, PathBuf};
+use std::path::Path;
 use std::sync::{Arc, Mutex};
 
 use tidemill::cluster::launch::Launch;
 
 use super::*;
+use crate::temp_dir::TempDir;
 
 /// Where the child has its checkpoints.
 const DIR: &str = "TIDEMILL_TEST_POISON_DIR";
@@ -47,22 +48,14 @@ impl Write for Lines {
     }
 }
 
-struct Dir(PathBuf);
-
-impl Drop for Dir {
-    fn drop(&mut self) {
-        let _ = std::fs::remove_dir_all(&self.0);
-    }
-}
-
 #[test]
 fn a17_a_poison_batch_is_named_and_runs_when_the_program_is_mended() {
-    let dir = Dir(std::env::temp_dir().join(format!("tidemill-poison-{}", std::process::id())));
+    let dir = TempDir::new("poison");
     let test = "--exact job::poison::the_job_with_a_poison_batch --ignored --nocapture";
     let binary = std::env::current_exe().unwrap();
-    let script = format!("{DIR}='{}' exec '{}' {test}", dir.0.display(), binary.display());
+    let script = format!("{DIR}='{}' exec '{}' {test}", dir.display(), binary.display());
     let launch = Launch {
-        checkpoint: Some(dir.0.clone()),
+        checkpoint: Some(dir.to_path_buf()),
         restarts: 2,
         pause: millis(10),
         ..Launch::new("sh", vec!["-c".into(), script.into()], 1, 2)
@@ -75,7 +68,7 @@ fn a17_a_poison_batch_is_named_and_runs_when_the_program_is_mended() {
     assert!(said.contains("[launch] gave up after 2 restarts without a new batch"), "{said}");
     assert!(said.trim_end().ends_with("a program that is mended goes on there"), "{said}");
 
-    let (end, sums) = run(&dir.0, true);
+    let (end, sums) = run(&dir, true);
     end.unwrap();
     assert!(sums[0].0 <= 7, "the batch comes again: {sums:?}");
     let expected: Vec<_> = (sums[0].0..=12).map(|n| (n, (n * (n + 1) / 2) as i64)).collect();

@@ -2,36 +2,17 @@
 
 use std::io::Write;
 use std::net::TcpListener;
-use std::path::{Path, PathBuf};
+use std::path::Path;
 
 use super::*;
 use crate::harness::eventually;
-
-struct Dir(PathBuf);
-
-impl Dir {
-    fn new(name: &str) -> Self {
-        let path = std::env::temp_dir().join(format!("tidemill-resume-{}-{name}", std::process::id()));
-        std::fs::create_dir_all(&path).unwrap();
-        Dir(path)
-    }
-
-    fn at(&self, name: &str) -> PathBuf {
-        self.0.join(name)
-    }
-}
-
-impl Drop for Dir {
-    fn drop(&mut self) {
-        let _ = std::fs::remove_dir_all(&self.0);
-    }
-}
+use crate::temp_dir::TempDir;
 
 /// A window reaches back to files of before the crash.
 #[test]
 fn f10_a_window_over_files_goes_on_after_a_crash_with_those_that_came_meanwhile() {
-    let dir = Dir::new("window");
-    let (states, files) = (dir.at("states"), dir.at("in"));
+    let dir = TempDir::made("resume-window");
+    let (states, files) = (dir.join("states"), dir.join("in"));
     std::fs::create_dir(&files).unwrap();
     let start = || {
         let (totals, watched) = (Totals::new(), files.clone());
@@ -76,8 +57,8 @@ fn of_files(states: &Path, files: &Path) -> (JobHandle, Totals) {
 
 #[test]
 fn files_are_read_once_over_a_restart_and_those_that_came_meanwhile_too() {
-    let dir = Dir::new("files");
-    let (states, files) = (dir.at("states"), dir.at("in"));
+    let dir = TempDir::made("resume-files");
+    let (states, files) = (dir.join("states"), dir.join("in"));
     std::fs::create_dir(&files).unwrap();
     std::fs::write(files.join("before.txt"), "old\n").unwrap();
     let (job, totals) = of_files(&states, &files);
@@ -96,11 +77,11 @@ fn files_are_read_once_over_a_restart_and_those_that_came_meanwhile_too() {
 /// A state is taken by the verb that saved it and no other: both are named, with what would help.
 #[test]
 fn b8_a_program_with_another_window_or_verb_is_refused_by_name() {
-    let dir = Dir::new("other");
+    let dir = TempDir::made("resume-other");
     let queue = QueueSource::<String>::new();
     let start = |program: u8, drop: bool| {
         let queue = queue.clone();
-        let runtime = RuntimeArgs { checkpoint: Some(dir.at("states")), drop_state: drop, ..RuntimeArgs::default() };
+        let runtime = RuntimeArgs { checkpoint: Some(dir.join("states")), drop_state: drop, ..RuntimeArgs::default() };
         StreamingContext::builder("other", millis(20)).runtime(runtime).start(move |ssc| {
             let words = ssc.queue_stream(&queue);
             match program {
@@ -149,22 +130,22 @@ fn of_lines(states: &Path, port: u16, poison: &'static str) -> (JobHandle, Total
 /// Nobody can send again what a socket sent: the batch that was on its way is lost, which the log says, and the rest stays.
 #[test]
 fn a_socket_loses_what_was_on_its_way_and_no_more() {
-    let dir = Dir::new("lines");
+    let dir = TempDir::made("resume-lines");
     let listener = TcpListener::bind("127.0.0.1:0").unwrap();
     let port = listener.local_addr().unwrap().port();
-    let (job, totals) = of_lines(&dir.at("states"), port, "poison");
+    let (job, totals) = of_lines(&dir.join("states"), port, "poison");
     let mut guest = listener.accept().unwrap().0;
     guest.write_all(b"a\nb\n").unwrap();
     eventually("the lines are counted", || has(&totals, &[("a", 1), ("b", 1)]));
     eventually("a checkpoint has them", || {
-        let made = tidemill::checkpoint::Directory::open(&dir.at("states")).unwrap().checkpoints().unwrap();
+        let made = tidemill::checkpoint::Directory::open(&dir.join("states")).unwrap().checkpoints().unwrap();
         let (counted, _) = totals.batches().into_iter().find(|(_, rows)| rows.len() == 2).unwrap();
         made.iter().any(|(file, _)| file.time >= counted)
     });
     guest.write_all(b"a\npoison\n").unwrap();
     assert!(job.await_termination().unwrap_err().to_string().contains("poisoned"));
     drop(guest);
-    let (job, totals) = of_lines(&dir.at("states"), port, "other poison");
+    let (job, totals) = of_lines(&dir.join("states"), port, "other poison");
     let mut guest = listener.accept().unwrap().0;
     guest.write_all(b"a\n").unwrap();
     eventually("the new line is counted, and what was saved", || has(&totals, &[("a", 2), ("b", 1)]));

@@ -2,9 +2,9 @@
 //! have been. What left twice is the same both times.
 
 use std::collections::BTreeMap;
-use std::path::{Path, PathBuf};
-use std::sync::atomic::{AtomicU32, Ordering};
+use std::path::Path;
 
+use crate::temp_dir::TempDir;
 use proptest::prelude::*;
 use tidemill::job::ManualClock;
 use tidemill::prelude::*;
@@ -53,23 +53,6 @@ const VERBS: [(&str, Verb); 19] = [
     ("a view from changes", |s| text(&s.sum_by_key().changes().changes_to_view().count_by_value().changes())),
 ];
 
-static RUNS: AtomicU32 = AtomicU32::new(0);
-
-struct Dir(PathBuf);
-
-impl Dir {
-    fn new() -> Self {
-        let n = RUNS.fetch_add(1, Ordering::SeqCst);
-        Dir(std::env::temp_dir().join(format!("tidemill-restart-{}-{n}", std::process::id())))
-    }
-}
-
-impl Drop for Dir {
-    fn drop(&mut self) {
-        let _ = std::fs::remove_dir_all(&self.0);
-    }
-}
-
 /// The times of the checkpoints in a directory.
 fn checkpoints(dir: &Path) -> Vec<u64> {
     let made = tidemill::checkpoint::Directory::open(dir).and_then(|d| d.checkpoints()).unwrap();
@@ -77,12 +60,20 @@ fn checkpoints(dir: &Path) -> Vec<u64> {
 }
 
 /// One run from where the last one stopped, until the output fails at a batch or all is done. Whether it failed.
-fn run(dir: &Dir, verb: Verb, batches: &[Vec<Pair>], workers: u16, every: u64, fail_at: Option<u64>, seen: &mut Seen) -> bool {
+fn run(
+    dir: &TempDir,
+    verb: Verb,
+    batches: &[Vec<Pair>],
+    workers: u16,
+    every: u64,
+    fail_at: Option<u64>,
+    seen: &mut Seen,
+) -> bool {
     let (memory, batches) = (MemorySink::new(), batches.to_vec());
-    let (out, states) = (memory.clone(), dir.0.clone());
+    let (out, states) = (memory.clone(), dir.to_path_buf());
     let end = StreamingContext::builder("restart", millis(1))
         .workers(workers)
-        .checkpoint(&dir.0)
+        .checkpoint(&**dir)
         .checkpoint_interval(millis(every))
         .output_tries(1)
         .start_on_clock(ManualClock::at(0), move |ssc| {
@@ -125,8 +116,8 @@ fn b10_a_job_that_fails_goes_on_where_it_was() {
     crate::harness::cases(2, (prop::collection::vec(batch, 8..16), stops, 1u64..5), |(batches, stops, every)| {
         for (name, verb) in VERBS {
             let (mut whole, mut parts, mut failures) = (Seen::new(), Seen::new(), 0);
-            run(&Dir::new(), verb, &batches, 2, every, None, &mut whole);
-            let dir = Dir::new();
+            run(&TempDir::new("restart"), verb, &batches, 2, every, None, &mut whole);
+            let dir = TempDir::new("restart");
             for (workers, fail_at) in &stops {
                 failures += u32::from(run(&dir, verb, &batches, *workers, every, Some(*fail_at), &mut parts));
             }
@@ -141,9 +132,9 @@ fn b10_a_job_that_fails_goes_on_where_it_was() {
 #[test]
 fn a_restart_begins_behind_its_checkpoint() {
     let batches: Vec<Vec<Pair>> = (0..12).map(|n| vec![('a', n)]).collect();
-    let (dir, mut seen) = (Dir::new(), Seen::new());
+    let (dir, mut seen) = (TempDir::new("restart"), Seen::new());
     assert!(run(&dir, VERBS[2].1, &batches, 2, 2, Some(10), &mut seen));
-    let newest = checkpoints(&dir.0).into_iter().max().unwrap();
+    let newest = checkpoints(&dir).into_iter().max().unwrap();
     assert!((1..10).contains(&newest), "{newest}");
     let mut again = Seen::new();
     assert!(!run(&dir, VERBS[2].1, &batches, 3, 2, None, &mut again));

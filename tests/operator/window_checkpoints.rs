@@ -1,7 +1,7 @@
 //! What checkpoints of windows write: the panes that closed since the last one, and nothing that is needed goes.
 
 use std::collections::BTreeMap;
-use std::path::PathBuf;
+use std::path::Path;
 
 use tidemill::checkpoint::{Directory, Manifest};
 
@@ -10,24 +10,11 @@ use tidemill::prelude::*;
 
 use crate::harness::eventually;
 use crate::job::{TICK, job};
+use crate::temp_dir::TempDir;
 
-struct Dir(PathBuf);
-
-impl Dir {
-    fn new(name: &str) -> Self {
-        Dir(std::env::temp_dir().join(format!("tidemill-chunks-{}-{name}", std::process::id())))
-    }
-
-    /// The newest checkpoint.
-    fn newest(&self) -> Option<Manifest> {
-        Directory::open(&self.0).ok()?.checkpoints().ok()?.into_iter().next()?.1.ok()
-    }
-}
-
-impl Drop for Dir {
-    fn drop(&mut self) {
-        let _ = std::fs::remove_dir_all(&self.0);
-    }
+/// The newest checkpoint.
+fn newest_checkpoint(dir: &Path) -> Option<Manifest> {
+    Directory::open(dir).ok()?.checkpoints().ok()?.into_iter().next()?.1.ok()
 }
 
 /// A job over two windows with a checkpoint at every batch.
@@ -42,10 +29,10 @@ struct Job {
 
 impl Job {
     /// `from`: what the clock shows; the first batch is the next one.
-    fn start(dir: &Dir, workers: u16, length: u64, from: u64) -> Job {
+    fn start(dir: &TempDir, workers: u16, length: u64, from: u64) -> Job {
         let (clock, queue, counts, most) = (ManualClock::at(from), QueueSource::new(), MemorySink::new(), MemorySink::new());
         let (q, out) = (queue.clone(), (counts.clone(), most.clone()));
-        let builder = job(workers).checkpoint(&dir.0).checkpoint_interval(millis(TICK));
+        let builder = job(workers).checkpoint(&**dir).checkpoint_interval(millis(TICK));
         let job = builder.start_on_clock(clock.clone(), move |ssc| {
             let rows = ssc.queue_stream(&q);
             let (length, slide) = (millis(length * TICK), millis(TICK));
@@ -57,12 +44,12 @@ impl Job {
     }
 
     /// One batch, and its checkpoint.
-    fn batch(&self, dir: &Dir, n: u64) -> Manifest {
+    fn batch(&self, dir: &TempDir, n: u64) -> Manifest {
         self.queue.push(rows(n));
         self.clock.set(n * TICK);
         let mut made = None;
         eventually("the checkpoint of the batch", || {
-            made = dir.newest().filter(|m| m.time.millis() == n * TICK);
+            made = newest_checkpoint(dir).filter(|m| m.time.millis() == n * TICK);
             made.is_some()
         });
         made.unwrap()
@@ -103,7 +90,7 @@ fn chunks(m: &Manifest, operator: &str) -> (usize, u64, u64) {
 
 #[test]
 fn a_window_is_written_a_pane_at_a_time() {
-    let dir = Dir::new("panes");
+    let dir = TempDir::new("chunks-panes");
     let job = Job::start(&dir, 2, 20, 0);
     for n in 1..=60 {
         let m = job.batch(&dir, n);
@@ -114,10 +101,10 @@ fn a_window_is_written_a_pane_at_a_time() {
             assert_eq!(new == 0, n.is_multiple_of(10), "at {n}: {new} bytes of {operator}");
         }
     }
-    let files = std::fs::read_dir(dir.0.join("pieces")).unwrap().count();
+    let files = std::fs::read_dir(dir.join("pieces")).unwrap().count();
     assert!(files <= 2 * 22, "{files} files of chunks");
     job.end();
-    let found = Directory::open(&dir.0).unwrap().verify().unwrap();
+    let found = Directory::open(&dir).unwrap().verify().unwrap();
     assert!(found.bad.is_empty() && found.chunks > 0, "{found:?}");
     // On other numbers of workers: what was written stays, and what is new is added.
     for (workers, from) in [(1, 60), (3, 75)] {
@@ -128,13 +115,13 @@ fn a_window_is_written_a_pane_at_a_time() {
         }
         job.end();
     }
-    let found = Directory::open(&dir.0).unwrap().verify().unwrap();
+    let found = Directory::open(&dir).unwrap().verify().unwrap();
     assert!(found.bad.is_empty(), "{found:?}");
 }
 
 #[test]
 fn a_long_window_has_short_lists() {
-    let dir = Dir::new("long");
+    let dir = TempDir::new("chunks-long");
     let job = Job::start(&dir, 2, 1_000, 0);
     let (mut written, mut all) = (0, 0);
     for n in 1..=170 {
@@ -153,17 +140,17 @@ fn a_long_window_has_short_lists() {
 /// A power cut takes the name of the newest checkpoint, or all of it: the one before it and the plans after it are as good.
 #[test]
 fn a11_a_checkpoint_without_its_name_is_as_if_it_never_was() {
-    let dir = Dir::new("name");
+    let dir = TempDir::new("chunks-name");
     let job = Job::start(&dir, 2, 20, 0);
     (1..=30).for_each(|n| drop(job.batch(&dir, n)));
     job.end();
-    let newest = dir.newest().unwrap();
+    let newest = newest_checkpoint(&dir).unwrap();
     assert_eq!(newest.time.millis(), 30 * TICK);
-    std::fs::remove_file(dir.0.join(newest.file().to_string())).unwrap();
-    assert_eq!(dir.newest().unwrap().time.millis(), 29 * TICK);
+    std::fs::remove_file(dir.join(newest.file().to_string())).unwrap();
+    assert_eq!(newest_checkpoint(&dir).unwrap().time.millis(), 29 * TICK);
     let again = Job::start(&dir, 3, 20, 30 * TICK);
     // Its checkpoint comes again, too; there is one on its way at a time.
-    eventually("the checkpoint of the batch that ran again", || dir.newest().is_some_and(|m| m.time == newest.time));
+    eventually("the checkpoint of the batch that ran again", || newest_checkpoint(&dir).is_some_and(|m| m.time == newest.time));
     again.batch(&dir, 31);
     assert_eq!(again.end(), [30, 31], "the batch behind the older checkpoint runs again");
 }

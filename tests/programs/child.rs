@@ -5,13 +5,18 @@ use std::io::{Read, Write};
 use std::net::TcpListener;
 use std::path::{Path, PathBuf};
 use std::process::{Child, Command, Stdio};
-use std::sync::atomic::{AtomicU16, AtomicU32, Ordering};
+use std::sync::atomic::{AtomicU16, Ordering};
 use std::sync::{Arc, Mutex};
 use std::thread::JoinHandle;
 use std::time::{Duration, Instant};
 
+#[path = "../temp_dir.rs"]
+mod temp_dir;
+
 pub use rustix::process::Signal;
 use rustix::process::{Pid, kill_process};
+pub use temp_dir::TempDir;
+use temp_dir::unique;
 
 /// How long a test waits for anything. It tells a hang from a machine that is busy, and is no promise of a program.
 pub const PATIENCE: Duration = Duration::from_secs(300);
@@ -195,32 +200,6 @@ pub fn children(process: u32) -> Vec<(u32, String)> {
     };
     let line = |number| std::fs::read_to_string(format!("/proc/{number}/cmdline")).unwrap_or_default().replace('\0', " ");
     numbers.filter(started).map(|number| (number, line(number))).collect()
-}
-
-/// A path that nobody else has.
-fn unique(name: &str) -> PathBuf {
-    static NUMBER: AtomicU32 = AtomicU32::new(0);
-    let number = NUMBER.fetch_add(1, Ordering::Relaxed);
-    std::env::temp_dir().join(format!("tidemill-{name}-{}-{number}", std::process::id()))
-}
-
-/// A directory that a program of this test makes, gone when dropped.
-pub struct TempDir(PathBuf);
-
-impl TempDir {
-    pub fn new(name: &str) -> TempDir {
-        TempDir(unique(name))
-    }
-
-    pub fn path(&self) -> &str {
-        self.0.to_str().unwrap()
-    }
-}
-
-impl Drop for TempDir {
-    fn drop(&mut self) {
-        let _ = std::fs::remove_dir_all(&self.0);
-    }
 }
 
 /// A file of this test, gone when dropped.
