@@ -2,7 +2,6 @@
 
 use std::collections::btree_map::Entry;
 use std::collections::{BTreeMap, BTreeSet};
-use std::rc::Rc;
 
 use crate::api::dstream::DStream;
 use crate::connector::sink::{DEFAULT_SHARDS, Distribution, Part, Sink, SinkBatch};
@@ -50,11 +49,10 @@ impl<'s, T: Exchange> DStream<'s, T> {
         if self.goes_elsewhere(&site, self.node.graph.config.function_target()) {
             return;
         }
-        let lineage = self.node.meta.lineage.iter().copied().collect::<Vec<u32>>();
+        let lineage = self.node.meta.lineage.to_vec();
         // The sink's row is the batch.
         let whole = move |batch: &SinkBatch, workers: Vec<Vec<T>>| {
-            let lineage: Rc<[u32]> = lineage.as_slice().into();
-            let ranges = lineage_ranges(&batch.tick, &lineage).into();
+            let ranges = lineage_ranges(&batch.tick, &lineage);
             let rows = workers.into_iter().next().unwrap_or_default();
             vec![Part { number: 0, rows: vec![Batch::new(batch.time(), ranges, rows)] }]
         };

@@ -66,7 +66,7 @@ impl<'s, T: 'static> Decoded<'s, T> {
 static UNTAKEN: AtomicUsize = AtomicUsize::new(0);
 
 /// How many bad records no verb has taken, over all jobs of this process.
-#[cfg(any(test, doctest, feature = "testing"))]
+#[cfg(feature = "testing")]
 pub fn untaken_errors() -> usize {
     UNTAKEN.load(Ordering::Relaxed)
 }

@@ -141,8 +141,6 @@ impl<'s, T: Exchange> DStream<'s, T> {
     pub fn transform<U: Exchange>(&self, mut f: impl FnMut(Batch<T>) -> Batch<U> + 'static) -> DStream<'s, U> {
         let operator = self.operator::<U>("transform", "");
         let lineage = self.node.meta.lineage.clone();
-        self.gather_ordered(&operator, move |plan, rows| {
-            f(Batch::new(plan.time, lineage_ranges(plan, &lineage).into(), rows)).collect()
-        })
+        self.gather_ordered(&operator, move |plan, rows| f(Batch::new(plan.time, lineage_ranges(plan, &lineage), rows)).collect())
     }
 }

@@ -1,6 +1,5 @@
 //! The kernel of verbs that need a whole batch: its rows on worker 0, in order, at most `gather_cap` bytes.
 
-use std::rc::Rc;
 use std::sync::Arc;
 
 use timely::Container;
@@ -9,7 +8,7 @@ use timely::dataflow::Stream;
 use crate::api::dstream::{DStream, RowOrder, in_order};
 use crate::core::data::{Exchange, PartitionId, Rows, encoded, sort_by_encoded};
 use crate::core::error::Error;
-use crate::core::plan::Plan;
+use crate::core::plan::{OffsetRange, Plan};
 use crate::core::time::BatchTime;
 use crate::engine::flow::{Emitter, batched, by_address, route_to};
 use crate::engine::operator_id::OperatorId;
@@ -97,6 +96,6 @@ pub(crate) fn size_of_rows<T: Exchange>(rows: &[T]) -> usize {
 }
 
 /// The ranges of a batch that the sources of one stream read.
-pub(crate) fn lineage_ranges(plan: &Plan, lineage: &Rc<[u32]>) -> Vec<crate::core::plan::OffsetRange> {
+pub(crate) fn lineage_ranges(plan: &Plan, lineage: &[u32]) -> Arc<[OffsetRange]> {
     plan.ranges.iter().filter(|r| lineage.contains(&r.source)).map(Into::into).collect()
 }
