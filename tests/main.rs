@@ -11,6 +11,7 @@ mod job;
 mod operator;
 mod pages;
 mod rust_files;
+#[path = "../src/testing/temp_dir.rs"]
 mod temp_dir;
 mod tidy;
 #[cfg(feature = "kafka")]

@@ -274,6 +274,7 @@ fn real(path: &Path) -> PathBuf {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::testing::temp_dir::TempDir;
     use clap::Parser;
 
     #[derive(clap::Parser, Debug)]
@@ -309,8 +310,8 @@ mod tests {
 
     #[test]
     fn g7_a_checkpoint_directory_lies_apart_from_what_is_read_and_written() {
-        let dir = std::env::temp_dir().join(format!("tidemill-apart-{}", std::process::id()));
-        std::fs::create_dir_all(dir.join("in")).unwrap();
+        let dir = TempDir::made("apart");
+        std::fs::create_dir(dir.join("in")).unwrap();
         std::os::unix::fs::symlink(dir.join("in"), dir.join("link")).unwrap();
         let mut c = Config::new("j".into(), Duration::from_secs(1)).unwrap();
         assert!(c.apart(&dir, true).is_ok(), "there is none");
@@ -332,7 +333,6 @@ mod tests {
         for (checkpoint, other, reads) in [("states", "in", true), ("in-states", "in", true), ("out/states", "out", false)] {
             apart(checkpoint, other, reads).unwrap();
         }
-        std::fs::remove_dir_all(dir).unwrap();
         // A text with a scheme is not a path below the working directory.
         c.runtime.checkpoint = Some("s3://bucket/prefix".into());
         for (other, reads) in [(".", true), ("s3:", true), ("s3:/bucket/prefix", false)] {

@@ -402,6 +402,7 @@ fn read_segment(
 mod tests {
     use super::super::{Checkpoints, Origin, Settings};
     use super::*;
+    use crate::testing::temp_dir::TempDir;
 
     /// A log on a full disk.
     struct Full;
@@ -414,7 +415,7 @@ mod tests {
 
     #[test]
     fn b3_after_a_failed_append_nothing_more_is_written() {
-        let dir = std::env::temp_dir().join(format!("tidemill-plan-log-full-{}", std::process::id()));
+        let dir = TempDir::new("plan-log-full");
         let settings = Settings::new("job", std::time::Duration::from_secs(1));
         let (checkpoints, _) = Checkpoints::open(&dir, settings.clone()).unwrap();
         checkpoints.begin(Origin::default()).unwrap();
@@ -431,6 +432,5 @@ mod tests {
         assert!(log.append(&plan(3)).unwrap_err().to_string().contains("an earlier append failed"));
         drop((log, checkpoints));
         assert_eq!(Checkpoints::open(&dir, settings).unwrap().1.replay, [plan(1)]);
-        std::fs::remove_dir_all(dir).unwrap();
     }
 }

@@ -416,6 +416,7 @@ mod tests {
     use crate::connector::memory::MemorySink;
     use crate::core::time::{millis, secs};
     use crate::job::ManualClock;
+    use crate::testing::temp_dir::TempDir;
     use std::io::Write;
     use std::net::TcpListener;
     use std::time::Instant;
@@ -552,13 +553,14 @@ mod tests {
     #[test]
     fn a_given_range_is_so_many_lines() {
         let (server, port) = server();
-        let path = std::env::temp_dir().join(format!("tidemill-socket-plans-{}", std::process::id()));
+        let dir = TempDir::made("socket");
+        let path = dir.join("plans");
         let range = |from, until| format!("[{{\"received\":\"127.0.0.1:{port}\",\"from\":{from},\"until\":{until}}}]");
         let plans = format!("{{\"time\":5,\"ranges\":{}}}\n{{\"time\":15,\"ranges\":{}}}\n", range(0, 2), range(2, 6_000));
         std::fs::write(&path, plans).unwrap();
         let seen = MemorySink::new();
         let out = seen.clone();
-        let runtime = RuntimeArgs { plans: Some(path.clone()), ..RuntimeArgs::default() };
+        let runtime = RuntimeArgs { plans: Some(path), ..RuntimeArgs::default() };
         let job = StreamingContext::builder("socket", millis(5)).runtime(runtime).start(move |ssc| {
             ssc.socket_text_stream("127.0.0.1", port).oks().count().to_memory(&out);
             Ok(())
@@ -567,7 +569,6 @@ mod tests {
         // The peer offers more than the job reads, so the job may end before it has sent everything.
         let _ = (0..7_000).try_for_each(|n| writeln!(peer, "{n}"));
         job.unwrap().await_termination().unwrap();
-        std::fs::remove_file(path).unwrap();
         let batches: Vec<_> = seen.batches().into_iter().map(|(t, rows)| (t.millis(), rows)).collect();
         assert_eq!(batches, [(5, vec![2]), (10, vec![0]), (15, vec![5_998])]);
     }

@@ -92,13 +92,13 @@ fn file(path: &str) -> std::io::Result<Split> {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::testing::temp_dir::TempDir;
 
     fn reading(name: &str, text: &str) -> Result<Vec<Plan>> {
-        let path = std::env::temp_dir().join(format!("tidemill-plans-{}-{name}", std::process::id()));
+        let dir = TempDir::made("plans");
+        let path = dir.join(name);
         std::fs::write(&path, text).unwrap();
-        let plans = read(&path, Interval::new(std::time::Duration::from_secs(1)).unwrap());
-        std::fs::remove_file(path).unwrap();
-        plans
+        read(&path, Interval::new(std::time::Duration::from_secs(1)).unwrap())
     }
 
     #[test]

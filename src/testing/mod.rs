@@ -4,11 +4,11 @@
 
 #[cfg(any(test, feature = "testing"))]
 mod fuzz;
+pub(crate) mod temp_dir;
 
 use std::fmt::Debug;
 use std::path::PathBuf;
 use std::sync::Arc;
-use std::sync::atomic::{AtomicU64, Ordering};
 use std::time::Duration;
 
 use crate::api::context::StreamingContext;
@@ -21,6 +21,7 @@ use crate::core::error::{Error, Result};
 use crate::core::plan::Split;
 use crate::engine::operator_id::OperatorId;
 use crate::job::ManualClock;
+use crate::testing::temp_dir::TempDir;
 
 pub use crate::testing::fuzz::{TARGETS, Target};
 
@@ -89,15 +90,13 @@ where
     U: Exchange,
     V: for<'s> Fn(&DStream<'s, T>) -> DStream<'s, U> + Clone + Send + Sync + 'static,
 {
-    static RUNS: AtomicU64 = AtomicU64::new(0);
-    let number = RUNS.fetch_add(1, Ordering::Relaxed);
-    let dir = std::env::temp_dir().join(format!("tidemill-handed-over-{}-{number}", std::process::id()));
+    let dir = TempDir::new("handed-over");
     let interval = Duration::from_millis(1);
-    let start = |workers, first| Start { workers, interval, first, checkpoint: Some(dir.clone()) };
+    let start = |workers, first| Start { workers, interval, first, checkpoint: Some(dir.to_path_buf()) };
     let (after, all) = (first.len() as u64, [first.clone(), then].concat());
     let mut seen = job(start(workers.0, 0), first, verb.clone()).expect("the first job of the test");
     seen.extend(job(start(workers.1, after), all, verb).expect("the second job of the test"));
-    std::fs::remove_dir_all(&dir).expect("a checkpoint directory to remove");
+    assert!(dir.is_dir(), "both jobs have used the checkpoint directory");
     seen
 }
 

@@ -10,7 +10,7 @@ use std::sync::{Arc, Mutex};
 use std::thread::JoinHandle;
 use std::time::{Duration, Instant};
 
-#[path = "../temp_dir.rs"]
+#[path = "../../src/testing/temp_dir.rs"]
 mod temp_dir;
 
 pub use rustix::process::Signal;

@@ -1,13 +1,12 @@
 //! The stores that need no server.
 
 use super::*;
+use crate::testing::temp_dir::TempDir;
 
 #[test]
 fn a_disk_does_what_a_store_must() {
-    let dir = std::env::temp_dir().join(format!("tidemill-store-{}", std::process::id()));
-    let _ = std::fs::remove_dir_all(&dir);
+    let dir = TempDir::new("store");
     suite::all(&|| open(&dir).unwrap());
-    std::fs::remove_dir_all(dir).unwrap();
 }
 
 #[cfg(feature = "object-store")]

@@ -12,18 +12,14 @@ use std::time::Duration;
 
 use super::*;
 use crate::core::plan::{Plan, Range, Split};
+use crate::testing::temp_dir::TempDir;
 
 /// The directory of a test, deleted at its end.
-pub(crate) struct Place(PathBuf);
+pub(crate) struct Place(TempDir);
 
 impl Place {
     pub fn new(name: &str) -> Self {
-        use std::sync::atomic::{AtomicU64, Ordering};
-        static N: AtomicU64 = AtomicU64::new(0);
-        let n = N.fetch_add(1, Ordering::Relaxed);
-        let dir = std::env::temp_dir().join(format!("tidemill-checkpoint-{}-{n}-{name}", std::process::id()));
-        let _ = std::fs::remove_dir_all(&dir);
-        Place(dir)
+        Place(TempDir::new(&format!("checkpoint-{name}")))
     }
 
     pub fn path(&self, name: &str) -> PathBuf {
@@ -49,12 +45,6 @@ impl std::ops::Deref for Place {
     type Target = Path;
     fn deref(&self) -> &Path {
         &self.0
-    }
-}
-
-impl Drop for Place {
-    fn drop(&mut self) {
-        let _ = std::fs::remove_dir_all(&self.0);
     }
 }
 

@@ -2,7 +2,6 @@
 //! `$5` = the workers, `$7` = the hostfile.
 
 use std::io::{self, Write};
-use std::path::PathBuf;
 use std::sync::mpsc::{Sender, channel};
 use std::sync::{Arc, Mutex};
 use std::thread::{self, JoinHandle};
@@ -16,6 +15,7 @@ use super::has;
 use crate::checkpoint::{Checkpoints, Manifest, Origin, Settings};
 use crate::core::error::Result;
 use crate::core::time::BatchTime;
+use crate::testing::temp_dir::TempDir;
 
 const LONG: Duration = Duration::from_secs(300);
 
@@ -169,16 +169,16 @@ fn what_cannot_be_started_is_named() {
 }
 
 /// A launch that starts again, and its checkpoint directory.
-fn again(name: &str, script: &str) -> (Launch, PathBuf) {
-    let dir = std::env::temp_dir().join(format!("tidemill-again-{}-{name}", std::process::id()));
-    let _ = std::fs::remove_dir_all(&dir);
-    let launch = Launch { checkpoint: Some(dir.clone()), restarts: 2, pause: Duration::from_millis(20), ..shell(script, 2) };
+fn again(name: &str, script: &str) -> (Launch, TempDir) {
+    let dir = TempDir::new(&format!("again-{name}"));
+    let launch =
+        Launch { checkpoint: Some(dir.to_path_buf()), restarts: 2, pause: Duration::from_millis(20), ..shell(script, 2) };
     (launch, dir)
 }
 
 #[test]
 fn a17_what_fails_again_and_again_is_given_up_with_a_last_word() {
-    let (launch, _) = again("give-up", r#"[ $3 = 1 ] && exit 3; sleep 600"#);
+    let (launch, _dir) = again("give-up", r#"[ $3 = 1 ] && exit 3; sleep 600"#);
     let (code, _, err) = Run::of(launch).code();
     assert_eq!(code, 3);
     let lines: Vec<&str> = err.lines().filter(|l| !l.contains("process 0")).collect();
@@ -193,7 +193,7 @@ fn a17_what_fails_again_and_again_is_given_up_with_a_last_word() {
 
 #[test]
 fn wrong_arguments_are_not_tried_again() {
-    let (launch, _) = again("usage", r#"[ $3 = 1 ] && exit 2; sleep 600"#);
+    let (launch, _dir) = again("usage", r#"[ $3 = 1 ] && exit 2; sleep 600"#);
     let (code, _, err) = Run::of(launch).code();
     assert!(code == 2 && err.contains("not started again: process 1 ended: exit status: 2"), "{err}");
 }
@@ -244,12 +244,11 @@ fn a17_a_new_committed_batch_begins_the_count_anew() {
     assert_eq!(code, 3);
     has(&err, &["from the checkpoint of 2000 ms", "gave up after 2 restarts without a new batch since that of 1500 ms"]);
     std::fs::remove_file(said).unwrap();
-    std::fs::remove_dir_all(dir).unwrap();
 }
 
 #[test]
 fn a_signal_between_two_starts_ends_it() {
-    let (launch, _) = again("asked", "exit 3");
+    let (launch, _dir) = again("asked", "exit 3");
     let run = Run::of(Launch { pause: LONG, ..launch });
     run.err.until("restart 1 of 2");
     run.signals.send(Word::Signal(SIGTERM)).unwrap();
@@ -265,7 +264,7 @@ fn whose_numbers_others_take_the_place_of_is_told() {
     let run = Run::of(Launch { pause: LONG, ..launch });
     let control = Control::open(&dir, run.signals.clone()).unwrap();
     let ask = |processes| {
-        let dir = dir.clone();
+        let dir = dir.to_path_buf();
         thread::spawn(move || rescale(&dir, processes, 1))
     };
     run.out.until("[0] up");
@@ -282,7 +281,7 @@ fn whose_numbers_others_take_the_place_of_is_told() {
 
 #[test]
 fn a_stopped_process_without_peers_is_killed() {
-    let (launch, _) = again("stopped", r#"[ -e "$9.was" ] && exit 0; touch "$9.was"; kill -STOP $$; exit 0"#);
+    let (launch, _dir) = again("stopped", r#"[ -e "$9.was" ] && exit 0; touch "$9.was"; kill -STOP $$; exit 0"#);
     let was = launch.checkpoint.as_ref().unwrap().with_extension("was");
     let _ = std::fs::remove_file(&was);
     let (code, _, err) = Run::of(Launch { processes: 1, stopped_for: Duration::from_millis(200), ..launch }).code();

@@ -128,7 +128,6 @@ impl TextFileSink {
 #[cfg(test)]
 mod tests {
     use std::collections::BTreeMap;
-    use std::path::PathBuf;
     use std::process::Command;
 
     use super::*;
@@ -138,37 +137,22 @@ mod tests {
     use crate::core::plan::RunId;
     use crate::core::time::{BatchTime, millis};
     use crate::job::ManualClock;
+    use crate::testing::temp_dir::TempDir;
 
-    struct Place(PathBuf);
-
-    impl Place {
-        fn new(name: &str) -> Place {
-            let dir = std::env::temp_dir().join(format!("tidemill-save-once-{}-{name}", std::process::id()));
-            std::fs::create_dir_all(&dir).unwrap();
-            Place(dir)
-        }
-
-        /// Every file of the batches, with its text; for `_SUCCESS`, its parts.
-        fn saved(&self) -> BTreeMap<String, String> {
-            let mut files = BTreeMap::new();
-            for dir in std::fs::read_dir(&self.0).unwrap().map(|d| d.unwrap().path()).filter(|p| !p.ends_with("checkpoint")) {
-                for file in std::fs::read_dir(dir).unwrap().map(|f| f.unwrap().path()) {
-                    let name = file.strip_prefix(&self.0).unwrap().display().to_string();
-                    let text = match Note::read(&file) {
-                        Some(note) => format!("{:?}", note.parts),
-                        None => std::fs::read_to_string(&file).unwrap(),
-                    };
-                    files.insert(name, text);
-                }
+    /// Every file of the batches, with its text; for `_SUCCESS`, its parts.
+    fn saved(below: &Path) -> BTreeMap<String, String> {
+        let mut files = BTreeMap::new();
+        for dir in std::fs::read_dir(below).unwrap().map(|d| d.unwrap().path()).filter(|p| !p.ends_with("checkpoint")) {
+            for file in std::fs::read_dir(dir).unwrap().map(|f| f.unwrap().path()) {
+                let name = file.strip_prefix(below).unwrap().display().to_string();
+                let text = match Note::read(&file) {
+                    Some(note) => format!("{:?}", note.parts),
+                    None => std::fs::read_to_string(&file).unwrap(),
+                };
+                files.insert(name, text);
             }
-            files
         }
-    }
-
-    impl Drop for Place {
-        fn drop(&mut self) {
-            let _ = std::fs::remove_dir_all(&self.0);
-        }
+        files
     }
 
     const BATCHES: u64 = 9;
@@ -208,70 +192,70 @@ mod tests {
 
     #[test]
     fn whoever_dies_while_files_are_saved_leaves_what_the_next_run_makes_whole() {
-        let whole = Place::new("whole");
-        run(&whole.0, 1);
-        let expected = whole.saved();
+        let whole = TempDir::made("whole");
+        run(&whole, 1);
+        let expected = saved(&whole);
         assert_eq!(expected.keys().filter(|k| k.ends_with("_SUCCESS")).count() as u64, BATCHES);
         for at in ["save.begin:4", "save.parts:3", "save.part:5", "save.after:6", "plan.after:7", "manifest.before:1"] {
-            let place = Place::new(at);
-            dies(&place.0, at);
-            dies(&place.0, "lease.after:1");
-            run(&place.0, 3);
-            assert_eq!(place.saved(), expected, "{at}");
+            let place = TempDir::made(at);
+            dies(&place, at);
+            dies(&place, "lease.after:1");
+            run(&place, 3);
+            assert_eq!(saved(&place), expected, "{at}");
         }
     }
 
     /// A briefly full disk costs a retry; a permanently full disk stops the job. Either way no row is lost or duplicated.
     #[test]
     fn b2_a_full_disk_under_an_output_loses_nothing() {
-        let whole = Place::new("room");
-        run(&whole.0, 1);
-        let expected = whole.saved();
+        let whole = TempDir::made("room");
+        run(&whole, 1);
+        let expected = saved(&whole);
         for (at, goes_on) in [("save:3-4:28", true), ("save:3-9999:28", false)] {
-            let place = Place::new(if goes_on { "full" } else { "stays-full" });
-            let child = with(&place.0, "TIDEMILL_FAIL_AT", at);
+            let place = TempDir::made(if goes_on { "full" } else { "stays-full" });
+            let child = with(&place, "TIDEMILL_FAIL_AT", at);
             let said = String::from_utf8_lossy(&child.stderr);
             assert_eq!(child.status.success(), goes_on, "{at}: {said}");
             assert!(goes_on || said.contains("No space left on device") && said.contains(".part-"), "{said}");
-            assert_eq!(place.saved() == expected, goes_on, "{at}");
-            run(&place.0, 3);
-            assert_eq!(place.saved(), expected, "{at}");
+            assert_eq!(saved(&place) == expected, goes_on, "{at}");
+            run(&place, 3);
+            assert_eq!(saved(&place), expected, "{at}");
         }
     }
 
     /// A complete batch is not touched, because a reader may have taken it.
     #[test]
     fn a_batch_that_is_whole_is_left_alone_and_any_other_is_replaced() {
-        let place = Place::new("again");
-        dies(&place.0, "save.after:7");
-        let plans = Directory::open(&place.0.join("checkpoint")).unwrap().plans().unwrap();
-        let last = plans.iter().map(|p| p.plan.time.millis()).filter(|t| place.0.join(format!("words-{t}")).exists()).max();
+        let place = TempDir::made("again");
+        dies(&place, "save.after:7");
+        let plans = Directory::open(&place.join("checkpoint")).unwrap().plans().unwrap();
+        let last = plans.iter().map(|p| p.plan.time.millis()).filter(|t| place.join(format!("words-{t}")).exists()).max();
         let last = last.unwrap();
-        let (kept, cut) = (place.0.join(format!("words-{last}")), place.0.join(format!("words-{}", last - 1)));
+        let (kept, cut) = (place.join(format!("words-{last}")), place.join(format!("words-{}", last - 1)));
         std::fs::write(kept.join("mark"), "whole").unwrap();
         std::fs::remove_file(cut.join("_SUCCESS")).unwrap();
         std::fs::write(cut.join("part-00077"), "of another life\n").unwrap();
         let before = Note::read(&kept.join("_SUCCESS")).unwrap();
         // Without a checkpoint, all batches run again.
-        let _ = std::fs::remove_dir_all(place.0.join("checkpoint/manifests"));
-        run(&place.0, 1);
+        let _ = std::fs::remove_dir_all(place.join("checkpoint/manifests"));
+        run(&place, 1);
         let (kept, cut) = (Note::read(&kept.join("_SUCCESS")).unwrap(), Note::read(&cut.join("_SUCCESS")).unwrap());
         assert_eq!(kept, before);
         assert_eq!((kept.generation, cut.generation), (1, 2));
-        assert!(place.0.join(format!("words-{last}/mark")).exists());
-        assert!(!place.0.join(format!("words-{}/part-00077", last - 1)).exists());
+        assert!(place.join(format!("words-{last}/mark")).exists());
+        assert!(!place.join(format!("words-{}/part-00077", last - 1)).exists());
     }
 
     #[test]
     fn of_several_processes_the_last_one_puts_the_parts_together() {
-        let place = Place::new("processes");
-        let saver = |process, processes| TextFileSink::new(&place.0.join("p"), "", process, processes, vec![false]);
+        let place = TempDir::made("processes");
+        let saver = |process, processes| TextFileSink::new(&place.join("p"), "", process, processes, vec![false]);
         let batch = |generation| {
             let time = BatchTime::from_millis(7);
             SinkBatch::with_id(BatchId { time, run: RunId { directory: 1, generation }, plan: 5 })
         };
         let part = |number| [Part { number, rows: vec![format!("row {number}")] }];
-        let success = place.0.join("p-7/_SUCCESS");
+        let success = place.join("p-7/_SUCCESS");
         saver(0, 2).write(&batch(1), &part(0)).unwrap();
         // A new run of three processes: the first process's note belongs to another generation.
         saver(1, 3).write(&batch(2), &part(1)).unwrap();
@@ -280,6 +264,6 @@ mod tests {
         saver(2, 3).write(&batch(2), &part(5)).unwrap();
         let note = Note::read(&success).unwrap();
         assert_eq!(note.parts.iter().collect::<Vec<_>>(), ["part-00000", "part-00001", "part-00005"]);
-        assert!(!place.0.join("p-7/.done-0-of-2").exists());
+        assert!(!place.join("p-7/.done-0-of-2").exists());
     }
 }

@@ -290,41 +290,26 @@ mod tests {
     use crate::api::context::StreamingContext;
     use crate::core::time::millis;
     use crate::job::ManualClock;
+    use crate::testing::temp_dir::TempDir;
 
     type Files = BTreeMap<String, String>;
 
-    struct Dir(PathBuf);
-
-    impl Dir {
-        fn new(test: &str) -> Self {
-            let dir = std::env::temp_dir().join(format!("tidemill-save-{}-{test}", std::process::id()));
-            std::fs::create_dir_all(&dir).unwrap();
-            Dir(dir)
-        }
-
-        /// Every file below, with its text.
-        fn files(&self) -> Files {
-            let mut files = Files::new();
-            let mut dirs = vec![self.0.clone()];
-            while let Some(dir) = dirs.pop() {
-                for entry in std::fs::read_dir(dir).unwrap() {
-                    let path = entry.unwrap().path();
-                    if path.is_dir() {
-                        dirs.push(path);
-                    } else {
-                        let name = path.strip_prefix(&self.0).unwrap().display().to_string();
-                        files.insert(name, std::fs::read_to_string(path).unwrap());
-                    }
+    /// Every file below a directory, with its text.
+    fn files_below(top: &Path) -> Files {
+        let mut files = Files::new();
+        let mut dirs = vec![top.to_path_buf()];
+        while let Some(dir) = dirs.pop() {
+            for entry in std::fs::read_dir(dir).unwrap() {
+                let path = entry.unwrap().path();
+                if path.is_dir() {
+                    dirs.push(path);
+                } else {
+                    let name = path.strip_prefix(top).unwrap().display().to_string();
+                    files.insert(name, std::fs::read_to_string(path).unwrap());
                 }
             }
-            files
         }
-    }
-
-    impl Drop for Dir {
-        fn drop(&mut self) {
-            let _ = std::fs::remove_dir_all(&self.0);
-        }
+        files
     }
 
     fn files<const N: usize>(files: [(&str, &str); N]) -> Files {
@@ -336,15 +321,15 @@ mod tests {
     where
         V: for<'s> Fn(&DStream<'s, String>, &Path) + Send + Sync + 'static,
     {
-        let dir = Dir::new(&format!("{test}-{workers}"));
-        let below = dir.0.clone();
+        let dir = TempDir::made(&format!("save-{test}-{workers}"));
+        let below = dir.to_path_buf();
         let batches: Vec<Vec<String>> = batches.iter().map(|b| b.iter().map(|r| r.to_string()).collect()).collect();
         let job = StreamingContext::builder("save", millis(1)).workers(workers).start_on_clock(ManualClock::at(0), move |ssc| {
             verb(&ssc.test_stream(batches.clone()), &below);
             Ok(())
         });
         job.unwrap().await_termination().unwrap();
-        dir.files()
+        files_below(&dir)
     }
 
     #[test]
@@ -415,8 +400,8 @@ mod tests {
         assert_eq!(of("u-2/"), ["x\n", "x 1\n"]);
     }
 
-    fn saver(dir: &Dir, process: u16, processes: u16, bag: bool) -> TextFileSink {
-        let prefix = dir.0.join(format!("p{}", if process > 0 { "/../p" } else { "" }));
+    fn saver(dir: &Path, process: u16, processes: u16, bag: bool) -> TextFileSink {
+        let prefix = dir.join(format!("p{}", if process > 0 { "/../p" } else { "" }));
         TextFileSink::new(&prefix, "", process, processes, vec![bag])
     }
 
@@ -430,55 +415,55 @@ mod tests {
 
     #[test]
     fn a_batch_that_is_tried_again_is_as_if_it_had_gone_well() {
-        let dir = Dir::new("again");
+        let dir = TempDir::made("save-again");
         let mut saver = saver(&dir, 0, 1, true);
         let t = &batch(7);
         let parts = || vec![part(0, &["b", "a"]), part(2, &[]), part(100_001, &["c"])];
-        let obstacle = dir.0.join("p-7/part-100001");
+        let obstacle = dir.join("p-7/part-100001");
         std::fs::create_dir_all(obstacle.join("x")).unwrap();
         // A directory blocks the path. It can be neither removed as a file nor replaced.
         let e = saver.write(t, &parts()).unwrap_err().to_string();
         assert!(e.contains(&obstacle.display().to_string()), "{e}");
-        assert!(!dir.0.join("p-7/_SUCCESS").exists());
+        assert!(!dir.join("p-7/_SUCCESS").exists());
         std::fs::remove_dir_all(&obstacle).unwrap();
         let whole = files([("p-7/part-00000", "a\nb\n"), ("p-7/part-100001", "c\n"), ("p-7/_SUCCESS", "")]);
         for _ in 0..2 {
             saver.write(t, &parts()).unwrap();
-            assert_eq!(dir.files(), whole);
+            assert_eq!(files_below(&dir), whole);
         }
         assert!(!saver.warned, "what it overwrote was its own");
     }
 
     #[test]
     fn the_batch_of_another_run_is_replaced_with_a_warning() {
-        let dir = Dir::new("other");
+        let dir = TempDir::made("save-other");
         let t = &batch(7);
         saver(&dir, 0, 1, false).write(t, &[part(0, &["old"]), part(9, &["old"])]).unwrap();
-        std::fs::write(dir.0.join("p-7/notes"), "mine").unwrap();
+        std::fs::write(dir.join("p-7/notes"), "mine").unwrap();
         let mut again = saver(&dir, 0, 1, false);
         again.write(t, &[part(1, &["b", "a"])]).unwrap();
         assert!(again.warned);
-        assert_eq!(dir.files(), files([("p-7/part-00001", "b\na\n"), ("p-7/notes", "mine"), ("p-7/_SUCCESS", "")]));
+        assert_eq!(files_below(&dir), files([("p-7/part-00001", "b\na\n"), ("p-7/notes", "mine"), ("p-7/_SUCCESS", "")]));
     }
 
     #[test]
     fn the_process_that_is_last_says_success() {
-        let dir = Dir::new("processes");
-        std::fs::create_dir(dir.0.join("p")).unwrap();
+        let dir = TempDir::made("save-processes");
+        std::fs::create_dir(dir.join("p")).unwrap();
         let (mut first, mut second) = (saver(&dir, 0, 2, false), saver(&dir, 1, 2, false));
         let t = &batch(7);
         first.write(t, &[part(0, &["a"])]).unwrap();
         let begun = [("p-7/.done-0-of-2", ""), ("p-7/part-00000", "a\n")];
-        assert_eq!(dir.files(), files(begun));
+        assert_eq!(files_below(&dir), files(begun));
         second.write(t, &[part(1, &["b"])]).unwrap();
         let mut whole = files(begun);
         whole.extend(files([("p-7/.done-1-of-2", ""), ("p-7/part-00001", "b\n"), ("p-7/_SUCCESS", "")]));
-        assert_eq!(dir.files(), whole);
+        assert_eq!(files_below(&dir), whole);
     }
 
     #[test]
     fn two_outputs_must_not_save_under_one_name() {
-        let dir = Dir::new("claims");
+        let dir = TempDir::made("save-claims");
         let (mut one, mut two) = (saver(&dir, 0, 1, false), saver(&dir, 0, 1, false));
         let t = &batch(7);
         one.write(t, &[part(0, &["a"])]).unwrap();
@@ -490,9 +475,9 @@ mod tests {
 
     #[test]
     fn a_prefix_or_suffix_that_cannot_be_is_an_error_at_the_start() {
-        let dir = Dir::new("wrong");
-        std::fs::write(dir.0.join("file"), "").unwrap();
-        let below = dir.0.clone();
+        let dir = TempDir::made("save-wrong");
+        std::fs::write(dir.join("file"), "").unwrap();
+        let below = dir.to_path_buf();
         let job = StreamingContext::builder("save", millis(1)).start(move |ssc| {
             let rows = ssc.test_stream(vec![vec![1]]);
             rows.save_as_text_files(below.join("file/x/out"), "");

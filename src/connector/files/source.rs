@@ -414,30 +414,14 @@ mod tests {
     use super::*;
     use crate::connector::memory::MemorySink;
     use crate::core::time::{millis, secs};
+    use crate::testing::temp_dir::TempDir;
 
-    /// A directory of this test, empty, removed at the end.
-    struct Dir(PathBuf);
-
-    impl Dir {
-        fn new(test: &str) -> Self {
-            let dir = std::env::temp_dir().join(format!("tidemill-files-{}-{test}", std::process::id()));
-            std::fs::create_dir_all(&dir).unwrap();
-            Dir(dir)
-        }
-
-        /// Moves a whole file in.
-        fn put(&self, name: &str, bytes: impl AsRef<[u8]>) -> String {
-            let (hidden, path) = (self.0.join(format!(".{name}")), self.0.join(name));
-            std::fs::write(&hidden, bytes).unwrap();
-            std::fs::rename(hidden, &path).unwrap();
-            path.to_str().unwrap().into()
-        }
-    }
-
-    impl Drop for Dir {
-        fn drop(&mut self) {
-            let _ = std::fs::remove_dir_all(&self.0);
-        }
+    /// Moves a whole file into a directory.
+    fn put(dir: &Path, name: &str, bytes: impl AsRef<[u8]>) -> String {
+        let (hidden, path) = (dir.join(format!(".{name}")), dir.join(name));
+        std::fs::write(&hidden, bytes).unwrap();
+        std::fs::rename(hidden, &path).unwrap();
+        path.to_str().unwrap().into()
     }
 
     fn until(what: &str, mut done: impl FnMut() -> bool) {
@@ -606,15 +590,15 @@ mod tests {
 
     #[test]
     fn f1_f2_a_range_is_read_in_short_calls_and_bad_lines_say_their_byte() {
-        let dir = Dir::new("reads");
+        let dir = TempDir::made("files-reads");
         let text = "línea\r\n".repeat(50_000) + "last";
-        let (lines, calls) = read_all(&range(&dir.put("long", &text))).unwrap();
+        let (lines, calls) = read_all(&range(&put(&dir, "long", &text))).unwrap();
         assert!(calls > 5, "{calls}");
         assert_eq!(lines.len(), 50_001);
         assert!(lines[..50_000].iter().all(|l| *l == Line::Text("línea".into())));
         assert_eq!(lines[50_000], Line::Text("last".into()));
 
-        let path = dir.put("bad", [b"ok\n\xff\xfe\n", &[b'x'; 3 * LINE_LIMIT][..], b"\nend\n"].concat());
+        let path = put(&dir, "bad", [b"ok\n\xff\xfe\n", &[b'x'; 3 * LINE_LIMIT][..], b"\nend\n"].concat());
         let (lines, _) = read_all(&range(&path)).unwrap();
         let bad = |n: usize| match &lines[n] {
             Line::Bad(bad) => (&*bad.origin, bad.offset, bad.raw.len()),
@@ -631,8 +615,8 @@ mod tests {
 
     #[test]
     fn f7_a_file_that_changed_since_its_plan_stops_the_job_and_one_that_is_gone_does_not() {
-        let dir = Dir::new("changes");
-        let path = dir.put("f", "abc\n");
+        let dir = TempDir::made("files-changes");
+        let path = put(&dir, "f", "abc\n");
         let planned = range(&path);
         std::fs::write(&path, "abc\ndef\n").unwrap();
         let e = read_all(&planned).unwrap_err().to_string();
@@ -652,15 +636,15 @@ mod tests {
 
     #[test]
     fn f8_what_lies_in_a_directory_is_known_for_what_it_is() {
-        let dir = Dir::new("kinds");
-        dir.put("plain", "x");
-        std::fs::create_dir(dir.0.join("sub")).unwrap();
-        std::os::unix::fs::symlink("loop", dir.0.join("loop")).unwrap();
-        std::os::unix::fs::symlink("plain", dir.0.join("link")).unwrap();
-        std::os::unix::fs::symlink("nowhere", dir.0.join("dangling")).unwrap();
-        let _socket = std::os::unix::net::UnixListener::bind(dir.0.join("socket")).unwrap();
-        assert!(std::process::Command::new("mkfifo").arg(dir.0.join("pipe")).status().unwrap().success());
-        let mut found = list(&dir.0).unwrap();
+        let dir = TempDir::made("files-kinds");
+        put(&dir, "plain", "x");
+        std::fs::create_dir(dir.join("sub")).unwrap();
+        std::os::unix::fs::symlink("loop", dir.join("loop")).unwrap();
+        std::os::unix::fs::symlink("plain", dir.join("link")).unwrap();
+        std::os::unix::fs::symlink("nowhere", dir.join("dangling")).unwrap();
+        let _socket = std::os::unix::net::UnixListener::bind(dir.join("socket")).unwrap();
+        assert!(std::process::Command::new("mkfifo").arg(dir.join("pipe")).status().unwrap().success());
+        let mut found = list(&dir).unwrap();
         found.sort_by(|a, b| a.0.cmp(&b.0));
         let sizes: Vec<_> = found.iter().map(|(name, s)| (name.as_str(), s.as_ref().map(|s| s.size).ok())).collect();
         let expected = [
@@ -679,10 +663,10 @@ mod tests {
 
     #[test]
     fn f11_a_job_reads_what_appears_also_after_its_directory_was_away() {
-        let dir = Dir::new("job");
-        dir.put("old", "old\n");
+        let dir = TempDir::made("files-job");
+        put(&dir, "old", "old\n");
         let (oks, errors) = (MemorySink::new(), MemorySink::new());
-        let (watched, good, bad) = (dir.0.clone(), oks.clone(), errors.clone());
+        let (watched, good, bad) = (dir.to_path_buf(), oks.clone(), errors.clone());
         let job = StreamingContext::builder("files", millis(20)).workers(2).start(move |ssc| {
             let lines = ssc.text_file_stream(&watched);
             lines.oks().to_memory(&good);
@@ -691,15 +675,15 @@ mod tests {
         });
         let job = job.unwrap();
         until("the job runs", || job.statistics().batches > 0);
-        let path = dir.put("new", b"a\r\n\xff\nb");
-        dir.put("_hidden", "hidden\n");
+        let path = put(&dir, "new", b"a\r\n\xff\nb");
+        put(&dir, "_hidden", "hidden\n");
         until("the file is read", || oks.rows().len() == 2);
         // The directory disappears and returns with another file.
-        let aside = dir.0.with_extension("aside");
-        std::fs::rename(&dir.0, &aside).unwrap();
+        let aside = dir.with_extension("aside");
+        std::fs::rename(&*dir, &aside).unwrap();
         until("the trouble is said", || job.statistics().trouble.iter().any(|t| t.contains("cannot be read")));
-        std::fs::rename(&aside, &dir.0).unwrap();
-        dir.put("newer", "c\n");
+        std::fs::rename(&aside, &*dir).unwrap();
+        put(&dir, "newer", "c\n");
         until("the next file is read", || oks.rows().len() == 3);
         until("all is well", || job.statistics().trouble.is_empty());
         job.stop_gracefully().unwrap();
@@ -712,8 +696,8 @@ mod tests {
     #[test]
     fn a_graceful_stop_reads_what_is_there_in_as_many_batches_as_it_needs() {
         for workers in [1, 2] {
-            let dir = Dir::new(&format!("stop-{workers}"));
-            let (seen, watched) = (MemorySink::new(), dir.0.clone());
+            let dir = TempDir::made(&format!("files-stop-{workers}"));
+            let (seen, watched) = (MemorySink::new(), dir.to_path_buf());
             let out = seen.clone();
             // 16 bytes a batch: two files.
             let builder = StreamingContext::builder("files", millis(300)).workers(workers).batch_bytes(16 / workers as usize);
@@ -724,7 +708,7 @@ mod tests {
             let job = job.unwrap();
             until("the job runs", || job.statistics().batches > 0);
             let lines: Vec<String> = (0..5).map(|n| format!("line  {n}")).collect();
-            lines.iter().for_each(|line| drop(dir.put(line, format!("{line}\n"))));
+            lines.iter().for_each(|line| drop(put(&dir, line, format!("{line}\n"))));
             job.stop_gracefully().unwrap();
             assert_eq!(seen.rows(), lines);
             assert!(seen.batches().iter().filter(|(_, rows)| !rows.is_empty()).count() >= 3, "two files a batch");
@@ -734,16 +718,16 @@ mod tests {
     #[test]
     fn existing_files_come_in_the_order_of_their_times_at_any_number_of_workers() {
         for workers in [1, 2, 4] {
-            let dir = Dir::new(&format!("order-{workers}"));
+            let dir = TempDir::made(&format!("files-order-{workers}"));
             let now = std::time::SystemTime::now();
             for (name, age) in [("a", 10), ("b", 30), ("c", 20), ("d", 20), ("e", 99_999_999)] {
-                let path = dir.put(name, format!("{name}1\n{name}2\n"));
+                let path = put(&dir, name, format!("{name}1\n{name}2\n"));
                 let changed = now - secs(age);
                 File::options().write(true).open(path).unwrap().set_modified(changed).unwrap();
             }
             // Modified last, so read last; and longer than one call.
-            dir.put("long", [&vec![b'x'; 4 * LINE_LIMIT][..], b"\nend\n"].concat());
-            let (seen, watched) = (MemorySink::new(), dir.0.clone());
+            put(&dir, "long", [&vec![b'x'; 4 * LINE_LIMIT][..], b"\nend\n"].concat());
+            let (seen, watched) = (MemorySink::new(), dir.to_path_buf());
             let out = seen.clone();
             let job = StreamingContext::builder("files", millis(20)).workers(workers).start(move |ssc| {
                 ssc.text_file_stream_with(TextFileSource::new(&watched).existing(true)).oks().to_memory(&out);

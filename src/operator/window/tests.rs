@@ -9,6 +9,7 @@ use crate::api::context::StreamingContext;
 use crate::connector::memory::MemorySink;
 use crate::core::time::millis;
 use crate::job::{JobHandle, ManualClock};
+use crate::testing::temp_dir::TempDir;
 
 const BATCHES: u64 = 2_000;
 const ROWS: u64 = 8;
@@ -111,8 +112,7 @@ fn churn(dir: &Path, workers: u16, batches: u64, fail_at: Option<u64>) -> Arc<Se
 /// name: what leaves is, word by word, what came.
 #[test]
 fn no_id_ever_carries_another_word() {
-    let dir = std::env::temp_dir().join(format!("tidemill-churn-{}", std::process::id()));
-    let _ = std::fs::remove_dir_all(&dir);
+    let dir = TempDir::new("churn");
     let mut last = 0;
     for (workers, fail_at) in [(2, Some(250)), (1, Some(500)), (3, None)] {
         let seen = churn(&dir, workers, 700, fail_at);
@@ -134,5 +134,4 @@ fn no_id_ever_carries_another_word() {
         assert!(kept > 0, "batches were in flight: ids that nobody held had to wait for them");
     }
     assert_eq!(last, 700);
-    let _ = std::fs::remove_dir_all(&dir);
 }

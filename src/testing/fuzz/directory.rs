@@ -1,18 +1,17 @@
 //! A checkpoint directory of a job in which one file is replaced.
 
 use std::collections::BTreeMap;
-use std::path::PathBuf;
-use std::sync::atomic::{AtomicU64, Ordering};
 use std::time::Duration;
 
 use crate::checkpoint::{self, Checkpoints, Directory, Manifest, OperatorState, Origin, PlanRecord, Position, Settings, StateId};
 use crate::core::error::Result;
 use crate::core::plan::{Plan, Range, Split};
 use crate::core::time::BatchTime;
+use crate::testing::temp_dir::TempDir;
 
 /// The directory, and the original bytes of its files.
 struct Place {
-    dir: PathBuf,
+    dir: TempDir,
     right: BTreeMap<String, Vec<u8>>,
 }
 
@@ -90,9 +89,7 @@ fn job(dir: &std::path::Path) -> Result<()> {
 
 impl Place {
     fn new() -> Result<Place> {
-        static NUMBER: AtomicU64 = AtomicU64::new(0);
-        let number = NUMBER.fetch_add(1, Ordering::Relaxed);
-        let dir = std::env::temp_dir().join(format!("tidemill-fuzz-{}-{number}", std::process::id()));
+        let dir = TempDir::new("fuzz");
         job(&dir)?;
         let mut right = BTreeMap::new();
         for folder in ["", "leases", "plans", "pieces", "manifests"] {
@@ -129,11 +126,5 @@ impl Place {
         let _ = (directory.checkpoints(), directory.plans());
         let verified = directory.verify().ok()?;
         (recovers.is_ok() && verified.bad.is_empty()).then_some((verified.chunks, verified.plans))
-    }
-}
-
-impl Drop for Place {
-    fn drop(&mut self) {
-        let _ = std::fs::remove_dir_all(&self.dir);
     }
 }

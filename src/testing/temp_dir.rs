@@ -1,4 +1,4 @@
-//! Paths of one test in the temporary directory.
+//! Paths of one test in the temporary directory: for the tests of the library, and for those in `tests/`.
 
 use std::ops::Deref;
 use std::path::{Path, PathBuf};
@@ -16,11 +16,14 @@ pub struct TempDir(PathBuf);
 
 impl TempDir {
     pub fn new(name: &str) -> TempDir {
-        TempDir(unique(name))
+        let dir = TempDir(unique(name));
+        // What a killed process with this number left.
+        let _ = std::fs::remove_dir_all(&dir.0);
+        dir
     }
 
     /// The directory exists already.
-    #[allow(dead_code, reason = "not in every test binary")]
+    #[allow(dead_code, reason = "not in every crate that has this file")]
     pub fn made(name: &str) -> TempDir {
         let dir = TempDir::new(name);
         std::fs::create_dir_all(&dir.0).unwrap();
@@ -28,7 +31,7 @@ impl TempDir {
     }
 
     /// The path as an argument of a program.
-    #[allow(dead_code, reason = "not in every test binary")]
+    #[allow(dead_code, reason = "not in every crate that has this file")]
     pub fn path(&self) -> &str {
         self.0.to_str().unwrap()
     }
