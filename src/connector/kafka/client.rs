@@ -287,6 +287,11 @@ impl Metadata {
         Ok(Metadata { brokers: settings.brokers.clone(), consumer, reports })
     }
 
+    /// The error of a source that asked these brokers and cannot go on with their answer.
+    pub(crate) fn fault(&self, reason: impl ToString) -> Error {
+        Error::source(format!("Kafka at {}", self.brokers), reason)
+    }
+
     pub(crate) fn failed(&self, what: &str, error: &KafkaError) -> Error {
         // Polling delivers librdkafka's own reason: an unresolvable name, a refused connection.
         for _ in 0..8 {

@@ -80,10 +80,9 @@ fn start_of(kafka: &KafkaSource, metadata: &Metadata, topic: &Arc<str>, partitio
             Some(from) if (low..=high).contains(from) => *from,
             Some(from) => {
                 let what = format!("topic {topic}, partition {partition}");
-                return Err(Error::source(
-                    format!("Kafka at {}", metadata.brokers),
-                    format!("{what}: from_offsets says {from}, the log holds {low} to {high}; say an offset in [{low}, {high}]"),
-                ));
+                return Err(metadata.fault(format!(
+                    "{what}: from_offsets says {from}, the log holds {low} to {high}; say an offset in [{low}, {high}]"
+                )));
             }
         },
     };
@@ -96,7 +95,7 @@ fn first_starts(kafka: &KafkaSource, metadata: &Metadata, topics: &[Topic]) -> R
         let known = |t: &str, p: i32| topics.iter().any(|topic| &*topic.name == t && topic.partitions.contains(&p));
         if let Some((topic, partition)) = offsets.keys().find(|(t, p)| !known(t, *p)) {
             let reason = format!("from_offsets names topic {topic}, partition {partition}, which is not there");
-            return Err(Error::source(format!("Kafka at {}", metadata.brokers), reason));
+            return Err(metadata.fault(reason));
         }
     }
     each(topics).map(|(topic, partition)| start_of(kafka, metadata, topic, partition)).collect()
@@ -117,7 +116,7 @@ fn later_starts(metadata: &Metadata, topics: &[Topic], known: &BTreeSet<Split>) 
         Some(lost) => {
             let reason =
                 format!("topic {}, partition {} is in the checkpoint and not there any more", lost.name(), lost.partition());
-            Err(Error::source(format!("Kafka at {}", metadata.brokers), reason))
+            Err(metadata.fault(reason))
         }
     }
 }
@@ -137,7 +136,7 @@ pub(super) fn check(kafka: &KafkaSource, given: &[Split]) -> Result<()> {
     let metadata = Metadata::new(&kafka.settings)?;
     let mut known: BTreeMap<&Arc<str>, Topic> = BTreeMap::new();
     for (name, partition) in wanted {
-        let wrong = |reason| Err(Error::source(format!("Kafka at {}", metadata.brokers), reason));
+        let wrong = |reason| Err(metadata.fault(reason));
         if !known.contains_key(name) {
             let Some(topic) = metadata.topic(name, START_DEADLINE)? else {
                 return wrong(format!("a range of topic {name} is given, and there is no topic {name}; create it first"));
@@ -189,17 +188,16 @@ impl SplitEnumerator for KafkaEnumerator {
 
     fn start(&mut self) -> Result<Vec<SplitOffset>> {
         let (kafka, metadata) = (&self.kafka, Metadata::new(&self.kafka.settings)?);
-        let place = format!("Kafka at {}", metadata.brokers);
         let topics = resolve(kafka, &metadata)?;
         let missing: Vec<&str> =
             kafka.topics.names.iter().map(String::as_str).filter(|n| !topics.iter().any(|t| &*t.name == *n)).collect();
         if !missing.is_empty() {
-            return Err(Error::source(place, format!("there is no topic {}; create it first", missing.join(", "))));
+            return Err(metadata.fault(format!("there is no topic {}; create it first", missing.join(", "))));
         }
         if topics.is_empty() {
-            tracing::warn!("{place}: no topic matches the pattern yet");
+            tracing::warn!("Kafka at {}: no topic matches the pattern yet", metadata.brokers);
         }
-        learn(&self.topic_ids, &metadata, &topics).map_err(|e| Error::source(&*place, e))?;
+        learn(&self.topic_ids, &metadata, &topics).map_err(|e| metadata.fault(e))?;
         let starts = match &self.restored {
             None => first_starts(kafka, &metadata, &topics),
             Some(known) => later_starts(&metadata, &topics, known),
@@ -270,8 +268,7 @@ impl TopicWatch {
 
     fn poll(&mut self) -> Result<Vec<SplitOffset>, PollError> {
         let topics = resolve(&self.kafka, &self.metadata)?;
-        let place = || format!("Kafka at {}", self.metadata.brokers);
-        learn(&self.topic_ids, &self.metadata, &topics).map_err(|e| PollError::Fatal(Error::source(place(), e)))?;
+        learn(&self.topic_ids, &self.metadata, &topics).map_err(|e| PollError::Fatal(self.metadata.fault(e)))?;
         self.lost(&topics)?;
         let mut starts = Vec::new();
         for (topic, partition) in each(&topics) {
@@ -296,7 +293,7 @@ impl TopicWatch {
                 >= (self.kafka.every * GONE.0).max(GONE.1)
             {
                 let reason = format!("topic {name} was deleted, or has fewer partitions than it had");
-                return Err(PollError::Fatal(Error::source(format!("Kafka at {}", self.metadata.brokers), reason)));
+                return Err(PollError::Fatal(self.metadata.fault(reason)));
             }
         }
         Ok(())
