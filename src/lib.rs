@@ -82,7 +82,7 @@
 //! | feature | default | |
 //! |---|---|---|
 //! | `kafka` | yes | the Kafka source and sink, on librdkafka |
-//! | `cli` | yes | the command `tidemill` and its allocator; turn it off in a program: `default-features = false, features = ["kafka"]` |
+//! | `cli` | no | the command `tidemill` and its allocator |
 //! | `ssl` | no | Kafka over TLS and SASL/SCRAM |
 //! | `object-store` | no | checkpoint directories in S3 |
 //! | `testing` | no | `testing::check`, a harness for a program's own tests |
