@@ -1,4 +1,4 @@
-//! What all tests share: a verb against its sequential model on random batches, and waiting that ends.
+//! Helpers of all tests: a verb against its sequential model on random batches, and waits with a limit.
 
 use std::fmt::Debug;
 use std::sync::mpsc;
@@ -15,10 +15,10 @@ use tidemill::testing;
 /// Each case starts three jobs, so they are few; a case has up to five batches of up to 24 rows.
 const CASES: u32 = 12;
 
-/// How long a test waits for anything. It tells a hang from a machine that is busy, and is no promise of the library.
+/// How long a test waits for an event before it fails. It is long because the machine may be busy.
 pub const PATIENCE: Duration = Duration::from_secs(300);
 
-/// Rows in the order in which a bag leaves: by encoded row.
+/// Rows in the order in which outputs write unordered rows: by their encoded bytes.
 pub fn bag<T: Serialize>(rows: impl IntoIterator<Item = T>) -> Vec<T> {
     let mut rows: Vec<T> = rows.into_iter().collect();
     rows.sort_by_cached_key(encoded);
@@ -38,7 +38,7 @@ pub fn pairs() -> impl Strategy<Value = (u8, i64)> {
     (0..5u8, -3..100i64)
 }
 
-/// Random cases, and those that failed once: `tests/regressions.txt` is under git.
+/// Random cases, and all cases that ever failed: `tests/regressions.txt` keeps them.
 pub fn cases<S: Strategy>(cases: u32, what: S, check: impl Fn(S::Value) -> Result<(), TestCaseError>) {
     let kept = FileFailurePersistence::Direct("tests/regressions.txt");
     let config = Config { cases, max_shrink_iters: 64, failure_persistence: Some(Box::new(kept)), ..Config::default() };
@@ -68,7 +68,7 @@ where
     });
 }
 
-/// As `agrees`, with a model of one batch: for verbs that remember nothing.
+/// Like `agrees`, with a model of one batch: for verbs without state.
 pub fn each<S, T, U, V>(rows: S, verb: V, model: impl Fn(Vec<T>) -> Vec<U>)
 where
     S: Strategy<Value = T>,
@@ -79,7 +79,7 @@ where
     agrees(rows, verb, |given| given.into_iter().map(&model).collect());
 }
 
-/// Runs `f` on a thread of its own: what hangs fails, and does not stop the suite.
+/// Runs `f` on another thread. If it hangs, the test fails and the suite goes on.
 #[track_caller]
 pub fn in_time<T: Send + 'static>(f: impl FnOnce() -> T + Send + 'static) -> T {
     let (tx, rx) = mpsc::channel();
@@ -93,11 +93,11 @@ pub fn in_time<T: Send + 'static>(f: impl FnOnce() -> T + Send + 'static) -> T {
     }
 }
 
-/// Waits until something is so.
+/// Waits until `condition` holds. `what` names it in the failure.
 #[track_caller]
-pub fn eventually(what: &str, mut so: impl FnMut() -> bool) {
+pub fn eventually(what: &str, mut condition: impl FnMut() -> bool) {
     let until = Instant::now() + PATIENCE;
-    while !so() {
+    while !condition() {
         assert!(Instant::now() < until, "waited {PATIENCE:?} for this: {what}");
         std::thread::sleep(Duration::from_millis(1));
     }

@@ -7,13 +7,13 @@ use std::time::{Instant, SystemTime, UNIX_EPOCH};
 /// The source of batch times.
 #[derive(Clone, Debug)]
 pub(crate) enum Clock {
-    /// The machine's. Never goes back; jumps ahead when the wall clock does (a suspend, a correction).
+    /// The machine's clock. It never goes back. It jumps ahead with the wall clock, as after a suspend or a correction.
     System,
     /// A clock that a test sets.
     Manual(ManualClock),
 }
 
-/// A clock that stands still until it is set: for tests of live batches when time is short or jumps.
+/// A clock that stands still until a test sets it. Live batches are then due when the test says so.
 ///
 /// ```
 /// use tidemill::{job::ManualClock, prelude::*};
@@ -66,8 +66,8 @@ impl Time {
         Time { clock, shown, since: Instant::now() }
     }
 
-    /// The time that the first batch is later than: now, or the time of a manual clock when the job was started, so that a test
-    /// may set it at once.
+    /// The first batch is later than this time: now, or what a manual clock showed when the job started. So a test may set its
+    /// clock immediately after the start.
     pub fn anchor(&mut self) -> u64 {
         match self.clock {
             Clock::System => self.now(),
@@ -91,7 +91,7 @@ impl Time {
         self.shown
     }
 
-    /// How long to sleep until `ms`, at most; a manual clock is looked at every millisecond.
+    /// The time left until `ms`. With a manual clock at most 1 ms, because a test may set it meanwhile.
     pub fn until(&mut self, ms: u64) -> std::time::Duration {
         let left = ms.saturating_sub(self.now());
         std::time::Duration::from_millis(match self.clock {
@@ -101,7 +101,7 @@ impl Time {
     }
 }
 
-/// What the wall clock shows, for what people read: it may jump.
+/// The wall clock, in milliseconds since the epoch, for texts that people read. It may jump in both directions.
 pub(crate) fn wall_ms() -> u64 {
     SystemTime::now().duration_since(UNIX_EPOCH).map_or(0, |d| d.as_millis() as u64)
 }
@@ -112,13 +112,13 @@ mod tests {
 
     #[test]
     fn time_never_goes_back() {
-        let hand = ManualClock::at(5_000);
-        let mut time = Time::new(Clock::Manual(hand.clone()));
-        hand.set(9_000);
+        let clock = ManualClock::at(5_000);
+        let mut time = Time::new(Clock::Manual(clock.clone()));
+        clock.set(9_000);
         assert_eq!(time.now(), 9_000);
-        hand.set(1_000);
+        clock.set(1_000);
         assert_eq!(time.now(), 9_000);
-        hand.set(9_001);
+        clock.set(9_001);
         assert_eq!(time.now(), 9_001);
     }
 

@@ -1,6 +1,6 @@
-//! What may flow, move and be counted, and the two ways a value becomes bytes: encoded, and its key group.
+//! The traits of rows and keys, how a value becomes bytes, and the key group of a key.
 //!
-//! Three blanket traits, no more: a program's own types have them by deriving serde and the usual traits.
+//! All three traits have blanket implementations. A program's own type has them if it derives serde and the usual traits.
 
 use std::fmt::Debug;
 use std::hash::Hash;
@@ -25,10 +25,10 @@ impl<T: Exchange + Ord + Hash + Debug> Key for T {}
 /// A float that is a [`Key`]: totally ordered, hashable, through serde.
 pub type F64 = ordered_float::OrderedFloat<f64>;
 
-/// How many key groups there are: files and shards name these, never workers. See docs/formats.md.
+/// The number of key groups. Files and shards name key groups, never workers. See docs/formats.md.
 pub const KEY_GROUPS: u64 = 128;
 
-/// The bytes of a value in the one codec of docs/formats.md (postcard). Their order breaks ties.
+/// The bytes of a value in postcard, the only encoding of rows: docs/formats.md. Rows that compare equal are sorted by them.
 ///
 /// # Panics
 /// If the value's `Serialize` fails, as a map of unknown length does.
@@ -38,7 +38,7 @@ pub fn encoded<T: Serialize + ?Sized>(value: &T) -> Vec<u8> {
 
 /// The name of a type in the graph's fingerprint, which checkpoints keep.
 ///
-/// Types of this crate keep the path that they had when checkpoints began: a checkpoint of an older version is still taken.
+/// Types of this crate keep the path that they had in version 1, so that checkpoints of an older version can be loaded.
 pub(crate) fn type_name<T: ?Sized>() -> String {
     const RENAMED: [(&str, &str); 2] =
         [("tidemill::connector::message::", "tidemill::source::message::"), ("tidemill::core::", "tidemill::")];
@@ -46,13 +46,13 @@ pub(crate) fn type_name<T: ?Sized>() -> String {
     RENAMED.iter().fold(name, |name, (now, first)| name.replace(now, first))
 }
 
-/// What decoding may allocate, whatever the bytes are: so much, and [`DECODE_PER_BYTE`] for each byte. A length that bytes claim
-/// is believed only as far as bytes follow it. For what tidemill itself writes; types of a program may be larger than that.
+/// Decoding allocates at most this many bytes, plus [`DECODE_PER_BYTE`] for each byte of input, whatever the input is. A decoder
+/// believes a length only as far as bytes follow it. This holds for tidemill's own formats; types of a program may be larger.
 pub const DECODE_LEAST: usize = 4 << 20;
 /// See [`DECODE_LEAST`].
 pub const DECODE_PER_BYTE: usize = 128;
 
-/// Sorts rows by their encoded bytes: one buffer for all, compared by their first bytes as a number where that decides.
+/// Sorts rows by their encoded bytes. One buffer holds the bytes of all rows. Their first eight bytes, as a number, usually decide.
 pub(crate) fn sort_by_encoded<T: Serialize>(rows: &mut [T]) {
     let mut bytes = Vec::with_capacity(16 * rows.len());
     let mut keys: Vec<(u64, usize, usize, usize)> = Vec::with_capacity(rows.len());
@@ -65,7 +65,7 @@ pub(crate) fn sort_by_encoded<T: Serialize>(rows: &mut [T]) {
         keys.push((u64::from_be_bytes(head), from, bytes.len(), i));
     }
     keys.sort_unstable_by(|a, b| a.0.cmp(&b.0).then_with(|| bytes[a.1..a.2].cmp(&bytes[b.1..b.2])).then(a.3.cmp(&b.3)));
-    // Puts row keys[i].3 at i, cycle by cycle.
+    // Puts row keys[i].3 at i. An earlier swap may have moved it; `keys` leads to its new place.
     for i in 0..keys.len() {
         let mut from = keys[i].3;
         while from < i {
@@ -93,12 +93,12 @@ pub fn key_group<K: Serialize + ?Sized>(key: &K) -> u64 {
 /// The hash map of the hot paths.
 pub(crate) type FastMap<K, V> = hashbrown::HashMap<K, V, foldhash::fast::RandomState>;
 
-/// Where the rows of a container come from. Orders rows inside a batch: first `branch`, then `index`.
+/// The origin of the rows of a container. It orders the rows of a batch: first by `branch`, then by `index`.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize, Deserialize)]
 pub struct PartitionId {
-    /// Which leaf of a union: left before right.
+    /// The input of a union, from left to right.
     pub branch: u16,
-    /// A source range's number; after an exchange by key, the key group.
+    /// The split id; after an exchange by key, the key group.
     pub index: u32,
 }
 
@@ -173,15 +173,15 @@ pub struct Change<T> {
 /// ```
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 pub struct BadRecord {
-    /// The topic, path or address it came from; empty where the verb cannot know.
+    /// The topic, path or address of its source; empty if the verb does not know it.
     pub origin: String,
-    /// The partition, 0 where there is none.
+    /// The partition; 0 if there is none.
     pub partition: i32,
-    /// The offset in the partition, or the byte in the file; -1 where the verb cannot know.
+    /// The offset in the partition, or the byte in the file; -1 if the verb does not know it.
     pub offset: i64,
     /// The batch it was in.
     pub time: crate::core::time::BatchTime,
-    /// The record as it came.
+    /// The bytes of the record, unchanged.
     pub raw: Vec<u8>,
     /// Why it is bad.
     pub reason: String,

@@ -1,4 +1,4 @@
-//! What can go wrong, in words that a user can act on.
+//! Every error of tidemill, in words that a user can act on.
 //!
 //! Each message names the thing, the value and the remedy, and never shows a secret.
 
@@ -171,12 +171,12 @@ impl fmt::Debug for Error {
 }
 
 impl Error {
-    /// A wrong setting.
+    /// An error about a setting or an argument.
     pub(crate) fn config(message: impl Into<String>) -> Self {
         Error::Config(message.into())
     }
 
-    /// A state that the code rules out.
+    /// A state that the code excludes.
     pub(crate) fn bug(what: impl Into<String>) -> Self {
         Error::Bug(what.into())
     }
@@ -221,7 +221,7 @@ impl Error {
 /// The message of a panic.
 pub(crate) fn panic_text(panic: &(dyn std::any::Any + Send)) -> String {
     let text = panic.downcast_ref::<&str>().map(|s| s.to_string());
-    text.or_else(|| panic.downcast_ref::<String>().cloned()).unwrap_or_else(|| "a panic without words".into())
+    text.or_else(|| panic.downcast_ref::<String>().cloned()).unwrap_or_else(|| "a panic without a message".into())
 }
 
 #[cfg(test)]

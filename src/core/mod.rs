@@ -1,4 +1,4 @@
-//! The nouns: everything may name them, and they name nothing else.
+//! The types that every other module may use. They use no other module.
 
 pub(crate) mod clock;
 pub mod data;

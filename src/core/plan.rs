@@ -1,6 +1,6 @@
-//! What belongs to one batch: for each split of each source a half-open range.
+//! The plan of a batch: for each split of each source, the half-open range that belongs to the batch.
 //!
-//! Sources make [`SplitRange`]s, the planner (`job/`) adds their addresses and makes the plan; every process sees it at close.
+//! Sources make [`SplitRange`]s. The planner (`job/`) adds their addresses and makes the plan. Every process sees it at close.
 
 use std::collections::BTreeMap;
 use std::fmt;
@@ -10,10 +10,10 @@ use serde::{Deserialize, Serialize};
 
 use crate::core::time::BatchTime;
 
-/// One thing that a source reads in order. What the engine must know of it, the split itself says: [`Split::replayable`],
-/// [`Split::end`], [`Split::read_at_once`].
+/// A part of a source that is read in order. It tells the engine its own properties: [`Split::replayable`], [`Split::end`],
+/// [`Split::read_at_once`].
 ///
-/// A split is written to checkpoints and plans, with its properties: a source that changes them makes another split.
+/// Checkpoints and plans contain splits with their properties. A split with other properties is another split.
 #[derive(Clone, Debug, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize, Deserialize)]
 pub enum Split {
     /// A Kafka partition; positions are offsets.
@@ -37,21 +37,21 @@ pub enum Split {
         /// The peer.
         from: Arc<str>,
     },
-    /// A split of any other source; see [`Split::custom`]. What its positions count is the source's affair, as long as they ascend.
+    /// A split of any other source; see [`Split::custom`]. The source decides what positions count. They must ascend.
     Custom {
-        /// What is read: a stream, a table, a shard.
+        /// The stream, table or shard that is read.
         name: Arc<str>,
-        /// Which part of it.
+        /// The number of the part.
         partition: i32,
-        /// Whether a range gives the same records again.
+        /// Whether a range gives the same records when it is read again.
         replayable: bool,
-        /// Where it ends, if one batch reads it whole.
+        /// The position where it ends, if one batch reads all of it.
         end: Option<i64>,
     },
 }
 
 impl Split {
-    /// A split of a source of your own: replayable, read on and on over many batches.
+    /// A split of a source of your own: replayable, without an end, read over many batches.
     ///
     /// ```
     /// use tidemill::core::plan::Split;
@@ -63,13 +63,13 @@ impl Split {
         Split::Custom { name: name.as_ref().into(), partition, replayable: true, end: None }
     }
 
-    /// As [`Split::custom`], for records that cannot be read a second time: a crash loses those of unfinished batches.
+    /// Like [`Split::custom`], for records that cannot be read a second time: a crash loses those of unfinished batches.
     /// Positions must count records, because the log says how many were lost.
     pub fn custom_received(name: impl AsRef<str>, partition: i32) -> Self {
         Split::Custom { name: name.as_ref().into(), partition, replayable: false, end: None }
     }
 
-    /// As [`Split::custom`], for a split that one batch reads whole, up to position `end`.
+    /// Like [`Split::custom`], for a split that one batch reads completely, up to position `end`.
     ///
     /// ```
     /// use tidemill::core::plan::Split;
@@ -90,7 +90,7 @@ impl Split {
         }
     }
 
-    /// The partition, 0 where there is none.
+    /// The partition; 0 if there is none.
     pub fn partition(&self) -> i32 {
         match self {
             Split::Kafka { partition, .. } | Split::Custom { partition, .. } => *partition,
@@ -98,7 +98,7 @@ impl Split {
         }
     }
 
-    /// Whether a range of it gives the same records again, also in a later run. If not, its positions count records.
+    /// Whether a range gives the same records when it is read again, also in a later run. If not, positions count records.
     pub fn replayable(&self) -> bool {
         match self {
             Split::Kafka { .. } | Split::File { .. } => true,
@@ -116,7 +116,7 @@ impl Split {
         }
     }
 
-    /// Whether one batch reads it whole. Then nothing is kept of it after that batch, and its split id is used again.
+    /// Whether one batch reads all of it. The job then forgets it after that batch, and another split may get its split id.
     pub fn read_at_once(&self) -> bool {
         self.end().is_some()
     }
@@ -133,7 +133,7 @@ impl fmt::Display for Split {
     }
 }
 
-/// Where a source begins to read a split.
+/// The position at which a source begins to read a split.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct SplitOffset {
     /// The split.
@@ -158,10 +158,10 @@ pub struct SplitRange {
 pub struct Range {
     /// The source, numbered in build order.
     pub source: u32,
-    /// The split's number, over all sources, in the order in which plans first name splits. That of a split which is read at
-    /// once is used again.
+    /// The number of the split over all sources, in the order in which plans first name splits. If one batch reads all of a
+    /// split, a later split may get its number.
     pub split_id: u32,
-    /// What is read.
+    /// The split.
     pub split: Split,
     /// The first position in the batch.
     pub from: i64,

@@ -1,7 +1,7 @@
-//! When a batch is: `BatchTime`, the batch interval, and the grid a view leaves on.
+//! The time of a batch, the batch interval, and the times at which a view emits rows.
 //!
-//! A batch is its `BatchTime`, the moment it closes, and nothing else: there are no batch numbers.
-//! `BatchTime` is the timely timestamp; differential needs it to be a lattice, which a total order is.
+//! A batch is identified by its `BatchTime`, the moment it closes. There are no batch numbers.
+//! `BatchTime` is the timely timestamp. Differential needs a lattice, and a total order is one.
 
 use std::fmt;
 use std::time::Duration;
@@ -51,7 +51,7 @@ impl fmt::Display for BatchTime {
     }
 }
 
-/// How far an operator moves a time: the path summary timely asks for.
+/// How far an operator moves a time: the path summary that timely needs.
 #[doc(hidden)]
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize, Deserialize)]
 pub struct Step(u64);
@@ -156,7 +156,7 @@ pub fn parse_duration(text: &str) -> Result<Duration> {
     }
 }
 
-/// A moment in a zone; the last one that can be written for what is later.
+/// A moment in a zone. A moment too late for a date becomes the latest date.
 pub(crate) fn zoned(ms: u64, zone: jiff::tz::TimeZone) -> jiff::Zoned {
     let at = i64::try_from(ms).ok().and_then(|ms| jiff::Timestamp::from_millisecond(ms).ok());
     at.unwrap_or(jiff::Timestamp::MAX).to_zoned(zone)
@@ -185,7 +185,7 @@ pub(crate) fn human_duration(d: Duration) -> String {
     }
 }
 
-/// The batch interval in milliseconds, checked once.
+/// The batch interval: a whole number of milliseconds, at least 1.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
 pub(crate) struct Interval(u64);
 
@@ -219,7 +219,7 @@ impl Interval {
     /// `d` in milliseconds, if it is a positive multiple of the interval.
     ///
     /// # Errors
-    /// Names the argument, its value, the interval, and the nearest value that would do.
+    /// Names the argument, its value, the interval, and the nearest valid value.
     pub(crate) fn multiple(self, what: &str, d: Duration) -> Result<u64, String> {
         let ms = d.as_millis() as u64;
         if ms > 0 && ms.is_multiple_of(self.0) && d.subsec_nanos().is_multiple_of(1_000_000) {
@@ -233,7 +233,7 @@ impl Interval {
     }
 }
 
-/// The times at which a view may leave: multiples, since the epoch, of any of its slides.
+/// The times at which a view may emit rows: multiples, since the epoch, of any of its slides.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub(crate) struct Schedule(Vec<u64>);
 
@@ -242,7 +242,7 @@ impl Schedule {
         Schedule(vec![slide_ms])
     }
 
-    /// Both grids' times.
+    /// The times of both schedules.
     pub(crate) fn union(&self, other: &Schedule) -> Schedule {
         let mut slides: Vec<u64> = self.0.iter().chain(&other.0).copied().collect();
         slides.sort_unstable();
@@ -288,7 +288,7 @@ mod tests {
     }
 
     #[test]
-    fn a_union_of_grids_is_either() {
+    fn a_union_of_schedules_has_the_times_of_both() {
         let g = Schedule::every(2_000).union(&Schedule::every(3_000)).union(&Schedule::every(4_000));
         assert_eq!(g, Schedule(vec![2_000, 3_000]));
         assert!(g.has(BatchTime(4_000)) && g.has(BatchTime(9_000)) && !g.has(BatchTime(5_000)));

@@ -99,7 +99,7 @@ where
         drop(caps);
         let mut pending = PendingBatches { open: BTreeMap::new(), cap: None };
         move |frontiers| {
-            // In order of arrival: a worker's codes for keys build on what it sent before (kernel/partial_table.rs).
+            // In order of arrival: a code refers to a key that the same worker sent earlier (kernel/partial_table).
             let mut at = None;
             data.for_each(|cap, container| {
                 let t = *cap.time();
@@ -287,7 +287,7 @@ fn give_rows<C: Accountable>(container: &mut C, emit: impl FnOnce(&mut C)) {
     }
 }
 
-/// Sends each record to the worker whose index is `to` of it, modulo the number of workers.
+/// Sends each record to worker `to(record)`, modulo the number of workers.
 pub(crate) fn route<D: Exchange>(to: impl FnMut(&D) -> u64 + 'static) -> Route<D> {
     ExchangePact::new(Box::new(to) as Box<dyn FnMut(&D) -> u64>)
 }
@@ -323,7 +323,7 @@ mod tests {
 
     /// Containers of two batches wait in one queue.
     #[test]
-    fn containers_of_one_time_keep_their_places_however_many_wait() {
+    fn containers_of_one_time_stay_in_order() {
         let seen = timely::execute_directly(|worker| {
             let seen: Rc<RefCell<Vec<(BatchTime, u64)>>> = Rc::default();
             let own = seen.clone();

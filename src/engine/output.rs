@@ -126,7 +126,7 @@ impl<R> RowQueue<R> {
     }
 }
 
-/// The way of the workers of a process to its output thread. They share it.
+/// Connects the workers of a process to its output thread. All workers share it.
 #[derive(Clone)]
 pub(crate) struct OutputChannel {
     deliveries: Sender<Delivery>,

@@ -1,4 +1,4 @@
-//! How bytes become a record: the trait of all formats.
+//! The trait of all formats: it decodes bytes into a record.
 
 use crate::core::data::Data;
 use crate::core::error::BoxError;

@@ -1,4 +1,4 @@
-//! Splits bytes into lines, however the bytes were cut in transit. Sockets and text files share this.
+//! Splits bytes into lines. The lines do not depend on where the bytes were cut in transit. Sockets and text files use this.
 //!
 //! A line ends at LF; one CR before it is not part of it. The bytes after the last LF are a line too. Lines over the limit, and
 //! lines that are not UTF-8, are error records. The splitter continues with the next line.
@@ -201,7 +201,7 @@ mod tests {
     }
 
     #[test]
-    fn f2_what_is_no_text_says_where_it_was() {
+    fn f2_a_line_that_is_not_utf8_keeps_its_position() {
         let origin: Arc<str> = "peer:1".into();
         let raw = Raw { at: 7, bytes: b"a\xffb", over: false };
         let Line::Bad(bad) = raw.line(&origin, 3) else { panic!("it is not UTF-8") };

@@ -1,4 +1,4 @@
-//! What bytes mean: each format decodes bytes into records. A connector brings the bytes and does not know their format.
+//! Formats: each decodes bytes into records. A connector reads the bytes and does not know their format.
 //!
 //! A format implements [`Decode`] in a file here, which names no connector. `operator/decode.rs` has the verbs that apply it.
 

@@ -208,13 +208,13 @@ mod tests {
     }
 
     #[test]
-    fn a_snapshot_is_of_its_batch_however_late_it_is_saved() {
+    fn a_snapshot_is_of_its_batch_even_if_it_is_saved_later() {
         let job = Job::new(false);
         job.batch(1, Some(SnapshotScope::Changed), &[3, 100], 1);
         assert!(job.handle.step() && !job.handle.has_saved(at(1)));
         job.batch(2, None, &[3, 100], 2);
         assert!(job.handle.has_saved(at(1)));
-        assert_eq!(job.chunks(), [(1, 3, 0, vec![1]), (1, 100, 0, vec![1])], "not what batch 2 made of them");
+        assert_eq!(job.chunks(), [(1, 3, 0, vec![1]), (1, 100, 0, vec![1])], "the state after batch 1, not after batch 2");
         job.batch(3, Some(SnapshotScope::Changed), &[7], 3);
         assert_eq!(job.chunks(), [(3, 3, 0, vec![2]), (3, 7, 0, vec![3]), (3, 100, 0, vec![2])]);
         job.batch(4, Some(SnapshotScope::Full), &[], 0);
@@ -237,7 +237,7 @@ mod tests {
     }
 
     #[test]
-    fn a_delta_holds_what_came_since_the_previous_snapshot() {
+    fn a_delta_has_the_changes_since_the_previous_snapshot() {
         let job = Job::new(true);
         job.restored(3);
         job.batch(4, None, &[7], 1);
