@@ -42,16 +42,17 @@ impl Default for Backpressure {
 }
 
 impl Backpressure {
-    /// Names every wrong value as Spark names it.
+    /// # Errors
+    /// A value is out of its range. The error names each by its Spark name.
     pub(crate) fn check(&self) -> Result<()> {
         let Backpressure { initial_rate, proportional, integral, derived, min_rate } = *self;
         let no_less = [("pid.proportional", proportional), ("pid.integral", integral), ("pid.derived", derived)];
         let above = [("pid.minRate", min_rate), ("initialRate", initial_rate.unwrap_or(1.0))];
         let wrong = no_less.iter().filter(|(_, v)| !(v.is_finite() && *v >= 0.0)).map(|w| (w, "0 or more"));
         let wrong = wrong.chain(above.iter().filter(|(_, v)| !(v.is_finite() && *v > 0.0)).map(|w| (w, "above 0")));
-        let said =
+        let message =
             |((name, v), what): (&(&str, f64), &str)| format!("spark.streaming.backpressure.{name} is {v}: it must be {what}");
-        let found: Vec<String> = wrong.map(said).collect();
+        let found: Vec<String> = wrong.map(message).collect();
         if found.is_empty() { Ok(()) } else { Err(Error::config(found.join("\n"))) }
     }
 }
@@ -70,9 +71,10 @@ mod tests {
             ..Backpressure::default()
         };
         let e = b.check().unwrap_err().to_string();
-        for said in ["pid.proportional is -1", "pid.derived is NaN", "pid.minRate is 0", "initialRate is -3: it must be above 0"]
+        for expected in
+            ["pid.proportional is -1", "pid.derived is NaN", "pid.minRate is 0", "initialRate is -3: it must be above 0"]
         {
-            assert!(e.contains(said), "{e}");
+            assert!(e.contains(expected), "{e}");
         }
         assert!(!e.contains("integral"), "{e}");
     }

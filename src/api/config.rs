@@ -111,7 +111,7 @@ pub struct RuntimeArgs {
     pub plans: Option<PathBuf>,
 }
 
-/// What the command line means without arguments: the attributes above are the only place of the defaults.
+/// The values of a command line without arguments. Only the attributes above have the defaults.
 impl Default for RuntimeArgs {
     fn default() -> Self {
         let command = <Self as clap::Args>::augment_args(clap::Command::new("job").no_binary_name(true));
@@ -232,8 +232,8 @@ impl Config {
 
     /// Milliseconds between checkpoints. Default as in Spark: 10 s, or the first multiple of the interval above it.
     pub fn default_checkpoint_every(&self) -> u64 {
-        let said = self.runtime.checkpoint_interval.map(|every| every.as_millis() as u64);
-        said.unwrap_or_else(|| 10_000u64.next_multiple_of(self.interval.millis()))
+        let given = self.runtime.checkpoint_interval.map(|every| every.as_millis() as u64);
+        given.unwrap_or_else(|| 10_000u64.next_multiple_of(self.interval.millis()))
     }
 
     /// Checks that a directory of a source or an output and the checkpoint directory do not contain each other. Else a source
@@ -314,7 +314,7 @@ mod tests {
         std::fs::create_dir(dir.join("in")).unwrap();
         std::os::unix::fs::symlink(dir.join("in"), dir.join("link")).unwrap();
         let mut c = Config::new("j".into(), Duration::from_secs(1)).unwrap();
-        assert!(c.apart(&dir, true).is_ok(), "there is none");
+        assert!(c.apart(&dir, true).is_ok(), "there is no checkpoint directory");
         let mut apart = |checkpoint: &str, other: &str, reads| {
             c.runtime.checkpoint = Some(dir.join(checkpoint));
             c.apart(&dir.join(other), reads).map_err(|e| e.to_string())
@@ -341,7 +341,7 @@ mod tests {
     }
 
     #[test]
-    fn a_directory_is_one_whatever_its_name() {
+    fn only_a_name_with_a_scheme_is_a_url() {
         for dir in ["/var/lib/x", "s3", "s3:/x", "://x", "a b://x", "./s3://b"] {
             assert_eq!(url(Path::new(dir)), None, "{dir}");
         }

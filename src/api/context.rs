@@ -50,7 +50,7 @@ impl StreamingContext<'_> {
         Builder::new(name.into(), interval)
     }
 
-    /// Whether this is the first worker of the job: for what must happen once, as creating a topic.
+    /// Whether this is the first worker of the job: for what must happen once, such as creating a topic.
     pub fn is_first(&self) -> bool {
         !self.graph.dry && self.graph.flow.scope.index() == 0
     }
@@ -79,10 +79,10 @@ pub(crate) struct SourceHalf {
 }
 
 impl SourceHalf {
-    /// Exactly-once outputs trusted what the enumerator said of its splits before there were any.
+    /// Checks a split against `SplitEnumerator::replayable`, on which exactly-once outputs rely before there are splits.
     ///
     /// # Errors
-    /// The split is not replayable, and the source said that its splits are.
+    /// The split is not replayable, but its enumerator returned `true`.
     pub fn check(&self, split: &Split) -> Result<()> {
         if split.replayable() || self.enumerator.as_ref().is_none_or(|e| !e.replayable()) {
             return Ok(());
@@ -248,7 +248,7 @@ impl<'s> Graph<'s> {
     pub fn rename_state(&self, operator: &OperatorId, state: Option<usize>, name: &str) {
         let Some(state) = state else {
             return self.report(operator, format!(
-                "\"{name}\" names nothing: no verb of this chain keeps state, or two that do meet in it: name each before they meet"
+                "\"{name}\" names nothing: this chain has no verb that keeps state, or two with state meet in it; name each before they meet"
             ));
         };
         let mut r = self.registry.borrow_mut();
@@ -260,7 +260,7 @@ impl<'s> Graph<'s> {
         r.stateful[state].rename(name);
     }
 
-    /// Saves states every so often; the shortest interval of the program counts.
+    /// Sets how often states are saved. The shortest interval of the program counts.
     pub fn checkpoint_every(&self, operator: &OperatorId, every: Duration) {
         match self.config.checkpoint_every(every) {
             Err(e) => self.report(operator, e),
@@ -308,20 +308,20 @@ impl<'s> Graph<'s> {
     /// process put rows into it.
     pub fn output<R: Send + 'static>(
         &self,
-        site: &OperatorId,
+        operator: &OperatorId,
         senders: usize,
         all_processes: bool,
         new: impl FnOnce(RowQueue<R>) -> NewOutput,
     ) -> (usize, RowQueue<R>) {
         let output = self.registry.borrow().outputs.len();
         let queue = self.outputs.queue(output).unwrap_or_else(|| {
-            self.report(site, "another worker of this process writes other rows here: the program must be the same on all");
+            self.report(operator, "another worker of this process writes other rows here: the program must be the same on all");
             RowQueue::default()
         });
         let NewOutput { task, transactional } = new(queue.clone());
         let mut r = self.registry.borrow_mut();
         r.spread |= all_processes;
-        r.outputs.push(OutputSpec { name: site.to_string(), senders, task, transactional });
+        r.outputs.push(OutputSpec { name: operator.to_string(), senders, task, transactional });
         (output, queue)
     }
 
@@ -368,7 +368,7 @@ impl<'s> Graph<'s> {
     }
 }
 
-/// A switch that is thrown while a program is built: whether a stream of errors was taken, for one.
+/// A flag that is set while a program is built, such as whether a stream of errors was taken.
 pub(crate) type Switch = Rc<Cell<bool>>;
 
 #[cfg(test)]

@@ -1,4 +1,4 @@
-//! Meta: what a stream or a view says of itself beside its rows. Two that meet join theirs.
+//! Meta: what a stream or a view knows beside its rows. A verb on two of them joins theirs.
 
 use std::rc::Rc;
 
@@ -16,12 +16,12 @@ pub(crate) struct Meta {
 }
 
 impl Meta {
-    /// Of the rows that one source reads, every `interval_ms`.
+    /// The meta of the rows that one source reads every `interval_ms` milliseconds.
     pub fn of_source(source: u32, interval_ms: u64) -> Self {
         Meta { lineage: [source].into(), schedule: Schedule::every(interval_ms), state: None }
     }
 
-    /// Of what a verb makes of both: either may have a batch, and neither state is the last if both have one.
+    /// The meta of a verb on both. It has a batch when either has one. If each has a state, neither is the last one.
     pub fn join(&self, other: &Meta) -> Self {
         let mut lineage: Vec<u32> = self.lineage.iter().chain(&*other.lineage).copied().collect();
         lineage.sort_unstable();
@@ -54,7 +54,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn what_meets_has_both_sources_and_at_most_one_state() {
+    fn a_joined_meta_has_both_sources_and_at_most_one_state() {
         let (a, b) = (Meta::of_source(3, 1_000), Meta::of_source(1, 1_000).every(2_000));
         let both = a.with_state(4).join(&b.join(&a));
         assert_eq!((&*both.lineage, both.state), (&[1, 3][..], Some(4)));

@@ -1,4 +1,4 @@
-//! What the settings of a job say of a replay, and where its outputs write then.
+//! The settings of a replay, and where its outputs write.
 
 use crate::api::config::Config;
 use crate::core::error::{Error, Result};
@@ -9,17 +9,17 @@ impl Config {
     pub(crate) fn settle_replay(&mut self) -> Result<()> {
         let r = &mut self.runtime;
         let (Some(from), Some(to)) = (r.replay_from, r.replay_to) else { return Ok(()) };
-        let said = format!("--replay-from {} --replay-to {}", from.millis(), to.millis());
+        let given = format!("--replay-from {} --replay-to {}", from.millis(), to.millis());
         let Some(dir) = r.checkpoint.take() else {
             return Err(Error::config(format!(
-                "{said}: the batches are in a checkpoint directory; say which by --checkpoint DIR"
+                "{given}: the batches are in a checkpoint directory; name it with --checkpoint DIR"
             )));
         };
         if to < from {
-            return Err(Error::config(format!("{said}: the last batch is before the first")));
+            return Err(Error::config(format!("{given}: the last batch is before the first")));
         }
         if r.plans.is_some() {
-            return Err(Error::config(format!("{said}: --plans gives other batches; say one of the two")));
+            return Err(Error::config(format!("{given}: --plans gives other batches; give one of the two")));
         }
         if r.verify && r.processes > 1 {
             let what = "rows are compared in one process; give it more workers instead";
@@ -31,7 +31,7 @@ impl Config {
         Ok(())
     }
 
-    /// Where an output writes that would write to `own`: a topic, or a prefix of files.
+    /// Where the output writes whose own target is `own`: a topic, or a prefix of files.
     pub(crate) fn output_target(&self, own: &str) -> OutputTarget {
         match &self.replay {
             None => OutputTarget::Own,
@@ -40,7 +40,8 @@ impl Config {
         }
     }
 
-    /// Where the rows go that a function of the program would get. A replay does not run it unless it is told to.
+    /// Where the rows go that a function of the program would get. A replay runs the function only with
+    /// `--replay-foreach`.
     pub(crate) fn function_target(&self) -> OutputTarget {
         match &self.replay {
             Some(Replay { foreach: true, capture: None, .. }) => OutputTarget::Own,
@@ -71,7 +72,7 @@ mod tests {
     use super::*;
     use crate::core::time::BatchTime;
 
-    fn told(set: impl FnOnce(&mut crate::api::config::RuntimeArgs)) -> Result<Config> {
+    fn replay_config(set: impl FnOnce(&mut crate::api::config::RuntimeArgs)) -> Result<Config> {
         let mut config = Config::new("j".into(), Duration::from_secs(1))?;
         let r = &mut config.runtime;
         (r.replay_from, r.replay_to) = (Some(BatchTime::from_millis(2_000)), Some(BatchTime::from_millis(3_000)));
@@ -82,22 +83,22 @@ mod tests {
 
     #[test]
     fn a_replay_has_no_directory_to_write() {
-        let config = told(|r| r.replay_into = vec![("counts".into(), "again".into())]).unwrap();
+        let config = replay_config(|r| r.replay_into = vec![("counts".into(), "again".into())]).unwrap();
         assert_eq!((config.runtime.checkpoint.as_ref(), config.warns), (None, false));
         assert_eq!(config.replay.as_ref().unwrap().dir, PathBuf::from("dir"));
         let targets = (config.output_target("counts"), config.output_target("other"));
         assert_eq!(targets, (OutputTarget::Other("again".into()), OutputTarget::Stdout));
-        let runs = told(|r| r.replay_foreach = true).unwrap();
+        let runs = replay_config(|r| r.replay_foreach = true).unwrap();
         assert_eq!((config.function_target(), runs.function_target()), (OutputTarget::Discarded, OutputTarget::Own));
-        assert_eq!(runs.transaction_target(), OutputTarget::Discarded, "it has no checkpoint directory");
-        let job = told(|r| r.replay_from = None).unwrap();
+        assert_eq!(runs.transaction_target(), OutputTarget::Discarded, "a replay has no checkpoint directory");
+        let job = replay_config(|r| r.replay_from = None).unwrap();
         assert_eq!((job.output_target("counts"), job.function_target()), (OutputTarget::Own, OutputTarget::Own));
         assert_eq!(job.runtime.checkpoint, Some("dir".into()));
     }
 
     #[test]
-    fn what_cannot_be_is_refused() {
-        let wrong = |set: fn(&mut crate::api::config::RuntimeArgs)| told(set).unwrap_err().to_string();
+    fn an_impossible_replay_is_refused() {
+        let wrong = |set: fn(&mut crate::api::config::RuntimeArgs)| replay_config(set).unwrap_err().to_string();
         assert!(wrong(|r| r.checkpoint = None).contains("--checkpoint DIR"));
         assert!(wrong(|r| r.replay_to = Some(BatchTime::from_millis(1_000))).contains("before the first"));
         assert!(wrong(|r| r.plans = Some("p".into())).contains("--plans"));

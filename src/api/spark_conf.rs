@@ -1,10 +1,10 @@
-//! Settings by Spark's names, `--conf NAME=VALUE`, for programs that are moved from there: what each is here.
+//! Settings by Spark's names, `--conf NAME=VALUE`, for programs that come from Spark.
 
 use crate::api::backpressure::Backpressure;
 use crate::api::config::Config;
 use crate::core::error::{Error, Result};
 
-/// What is understood; docs/guide/coming-from-spark.md lists them too.
+/// The known settings. docs/guide/coming-from-spark.md lists them too.
 const KNOWN: [&str; 9] = [
     "spark.streaming.backpressure.enabled",
     "spark.streaming.backpressure.initialRate",
@@ -24,14 +24,14 @@ const KNOWN: [&str; 9] = [
 pub(crate) fn pair(text: &str) -> Result<(String, String), String> {
     match text.split_once('=') {
         Some((name, value)) => Ok((name.trim().into(), value.trim().into())),
-        None => Err(format!("\"{text}\" is no setting: write it as spark.streaming.backpressure.enabled=true")),
+        None => Err(format!("\"{text}\" is not a setting; write NAME=VALUE, such as spark.streaming.backpressure.enabled=true")),
     }
 }
 
-/// Takes settings by Spark's names, the later ones over the earlier ones.
+/// Applies settings by Spark's names. A later one replaces an earlier one.
 ///
 /// # Errors
-/// One that is not known, or a value that it cannot have: each names it.
+/// A name is not known, or a value is not allowed. The error names the setting.
 pub(crate) fn apply(config: &mut Config, settings: &[(String, String)]) -> Result<()> {
     let mut on = config.backpressure.is_some();
     let mut b = config.backpressure.unwrap_or_default();
@@ -51,10 +51,12 @@ pub(crate) fn apply(config: &mut Config, settings: &[(String, String)]) -> Resul
             "backpressure.pid.derived" => b.derived = number()?,
             "backpressure.pid.minRate" => b.min_rate = number()?,
             "backpressure.rateEstimator" if value == "pid" => {}
-            "backpressure.rateEstimator" => return Err(wrong("there is one estimator, pid")),
+            "backpressure.rateEstimator" => return Err(wrong("the only estimator is pid")),
             "kafka.maxRatePerPartition" => config.max_rate_per_partition = whole()?,
             "receiver.maxRate" => config.max_rate_of_receivers = whole()?,
-            _ => return Err(Error::config(format!("no setting {name} is known; there are {}", KNOWN.join(", ")))),
+            _ => {
+                return Err(Error::config(format!("{name} is not a known setting; the known settings are {}", KNOWN.join(", "))));
+            }
         }
     }
     b.check()?;
@@ -63,7 +65,7 @@ pub(crate) fn apply(config: &mut Config, settings: &[(String, String)]) -> Resul
 }
 
 impl Config {
-    /// Puts what the builder and the command line said of rates together: the command line wins.
+    /// Combines the rates of the builder and of the command line. The command line overrides the builder.
     pub(crate) fn settle_rates(&mut self) -> Result<()> {
         if self.runtime.backpressure {
             self.backpressure.get_or_insert_with(Backpressure::default);
@@ -85,7 +87,7 @@ mod tests {
     }
 
     #[test]
-    fn each_name_that_is_said_to_be_known_is() {
+    fn each_known_name_is_taken() {
         for name in KNOWN {
             let value = ["true", "pid", "7"].into_iter().find(|v| with(&[(name, v)]).is_ok());
             assert!(value.is_some(), "{name}");
@@ -109,17 +111,17 @@ mod tests {
     }
 
     #[test]
-    fn what_is_wrong_is_named() {
-        for (name, value, says) in [
+    fn a_wrong_setting_is_named() {
+        for (name, value, expected) in [
             ("spark.streaming.backpressure.enabled", "yes", "true or false"),
             ("spark.streaming.backpressure.pid.minRate", "-1", "above 0"),
             ("spark.streaming.backpressure.initialRate", "fast", "a number"),
-            ("spark.streaming.backpressure.rateEstimator", "mine", "one estimator, pid"),
+            ("spark.streaming.backpressure.rateEstimator", "mine", "the only estimator is pid"),
             ("spark.streaming.kafka.maxRatePerPartition", "0", "1 or more"),
             ("spark.executor.memory", "4g", "spark.streaming.backpressure.enabled"),
         ] {
             let e = with(&[(name, value)]).unwrap_err().to_string();
-            assert!(e.contains(name) && e.contains(says), "{e}");
+            assert!(e.contains(name) && e.contains(expected), "{e}");
         }
         assert!(pair("enabled").unwrap_err().contains("=true"));
         assert_eq!(pair("a=b=c"), Ok(("a".into(), "b=c".into())));

@@ -130,11 +130,11 @@ mod tests {
     #[test]
     fn a_batch_has_at_most_one_change_of_an_id() {
         let mut table = Table::default();
-        let mut said = Vec::new();
+        let mut emitted = Vec::new();
         let mut add = |changes: &[(Id, i64)]| {
-            said.clear();
-            table.add(changes.iter().copied(), |id, before, now| said.push((id, before, now)));
-            said.clone()
+            emitted.clear();
+            table.add(changes.iter().copied(), |id, before, now| emitted.push((id, before, now)));
+            emitted.clone()
         };
         assert_eq!(add(&[(3, 2), (0, 1), (3, 1)]), [(3, 0, 3), (0, 0, 1)]);
         assert_eq!(add(&[(3, 1), (3, -1)]), []);
@@ -143,12 +143,12 @@ mod tests {
     }
 
     #[test]
-    fn batches_may_be_counted_round() {
+    fn the_batch_number_may_wrap_around() {
         let mut table = Table { batch: u32::MAX - 1, ..Table::default() };
         for expected in [(0, 1), (1, 2), (2, 3)] {
-            let mut said = None;
-            table.add([(0, 1)], |_, before, now| said = Some((before, now)));
-            assert_eq!(said, Some(expected));
+            let mut change = None;
+            table.add([(0, 1)], |_, before, now| change = Some((before, now)));
+            assert_eq!(change, Some(expected));
         }
         assert_eq!(table.batch, 2);
     }

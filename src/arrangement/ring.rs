@@ -25,7 +25,7 @@ use crate::engine::state::{Changes, Groups, KeyedState};
 use crate::engine::tick::Tick;
 use crate::operator::kernel::partial_table::PartialTable;
 
-/// More records than the panes of a key group can hold: a larger sum in a chunk means damage.
+/// More records than a window can hold. A chunk with a larger sum is damaged.
 const MOST: i64 = i64::MAX >> 10;
 
 /// The length and slide of a window, and the batch interval, in milliseconds.
@@ -263,7 +263,7 @@ impl<T: Key> KeyedState for Window<T> {
         let all = panes.iter().chain(&waiting).map(|(_, pane)| pane).chain([&folding]);
         let counts = all.flatten().try_fold(0i64, |sum, (_, n)| sum.checked_add(*n).filter(|_| *n > 0));
         if counts.is_none_or(|sum| sum > MOST) {
-            return Err("its counts are not counts of rows".into());
+            return Err("a count is not positive, or the sum of the counts is too large".into());
         }
         for (end, rows) in panes.into_iter().chain(waiting).chain([(self.ring.spec.end_of_pane(cut), folding)]) {
             if let Some((k, _)) = rows.first() {
@@ -312,7 +312,7 @@ mod tests {
     use proptest::prelude::*;
 
     proptest! {
-        /// At each slide the window holds what its definition says, for any length and slide.
+        /// At each slide the window holds the rows of its definition, for any length and slide.
         #[test]
         fn a_ring_is_its_window(length in 1u64..9, slide in 1u64..9, batches in prop::collection::vec(0i64..4, 1..40)) {
             let spec = WindowSpec { length, slide, interval: 1 };

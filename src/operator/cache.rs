@@ -1,4 +1,4 @@
-//! `cache`: Spark's word for what holds here without it.
+//! `cache`: a verb of Spark that changes nothing here.
 
 use crate::api::dstream::DStream;
 

@@ -62,7 +62,7 @@ impl<'s, T: 'static> Decoded<'s, T> {
     }
 }
 
-/// Bad records of this process that no verb took: the demo and the log report them.
+/// The number of bad records of this process that no verb took.
 static UNTAKEN: AtomicUsize = AtomicUsize::new(0);
 
 /// How many bad records no verb has taken, over all jobs of this process.
@@ -121,9 +121,9 @@ pub(crate) fn bad_record<T: 'static>(row: &T, time: BatchTime, reason: &dyn std:
 }
 
 /// The lines that are text, and the others as bad records.
-pub(crate) fn decoded_lines<'s>(lines: &DStream<'s, Line>, site: &OperatorId) -> Decoded<'s, String> {
+pub(crate) fn decoded_lines<'s>(lines: &DStream<'s, Line>, operator: &OperatorId) -> Decoded<'s, String> {
     let graph = &lines.node.graph;
-    let (oks, errors) = split_map(&graph.flow, site, lines.inner(), |time, rows: Rows<Line>, ok, err| {
+    let (oks, errors) = split_map(&graph.flow, operator, lines.inner(), |time, rows: Rows<Line>, ok, err| {
         let partition = rows.partition;
         let mut good = Vec::with_capacity(rows.rows.len());
         let mut bad = Vec::new();
@@ -139,7 +139,7 @@ pub(crate) fn decoded_lines<'s>(lines: &DStream<'s, Line>, site: &OperatorId) ->
         ok(Rows::new(partition, good));
         err(Rows::new(partition, bad));
     });
-    Decoded::new(lines.narrow(oks), lines.narrow(errors), site)
+    Decoded::new(lines.narrow(oks), lines.narrow(errors), operator)
 }
 
 impl<'s> DStream<'s, Message> {

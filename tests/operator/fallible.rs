@@ -1,4 +1,4 @@
-//! Verbs whose failures are data: what went well, and what did not, with its batch, its bytes and the reason.
+//! Verbs whose failures are data: good rows, and bad records with their batch, their bytes and the reason.
 
 use std::collections::BTreeMap;
 
@@ -8,7 +8,7 @@ use crate::harness::{agrees, bag, each};
 
 const LINE: &str = "[1-4x]{1,2}";
 
-/// The bad records of batch `time`, as the models write them.
+/// The bad record of a line in batch `time`, as the models have it.
 fn bad(time: usize, line: &str) -> BadRecord {
     BadRecord {
         origin: String::new(),
@@ -58,9 +58,9 @@ fn try_count_by() {
     agrees(LINE, move |s| s.try_count_by(count).errors(), errors);
 }
 
-/// Both halves of one verb in one job.
+/// Good rows and errors of one verb in one job.
 #[test]
-fn both_halves() {
+fn oks_and_errors() {
     each(
         LINE,
         |s| {

@@ -1,4 +1,4 @@
-//! State goes out by key group and comes in again on another number of workers: the second job goes on where the first ended.
+//! State is saved by key group and restored on another number of workers. The second job continues where the first one ended.
 
 use std::fmt::Debug;
 
@@ -12,7 +12,7 @@ fn batches(n: u64) -> Pairs {
     (0..n).map(|b| (0..b * 3 % 17).map(|i| word(b * 31 + i)).collect()).collect()
 }
 
-/// Cut anywhere, from any number of workers to any other, nothing shows.
+/// Two jobs, with different numbers of workers, return the same batches as one job.
 fn same_as_one_job<U: Exchange + PartialEq + Debug>(
     verb: impl for<'s> Fn(&DStream<'s, (String, i64)>) -> DStream<'s, U> + Clone + Send + Sync + 'static,
 ) {

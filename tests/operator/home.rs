@@ -1,4 +1,4 @@
-//! Verbs that see a batch whole.
+//! Verbs that gather a whole batch on worker 0.
 
 use std::cmp::Reverse;
 
@@ -16,7 +16,7 @@ fn sort_by() {
     each(pairs(), |s| s.sort_by(|(k, _)| Reverse(*k)), model);
 }
 
-/// As read, in encoded order, after a sort: what `take` takes depends on the stream.
+/// Which rows `take` returns depends on the stream: the first as read, by encoding, or after a sort.
 #[test]
 fn take() {
     let first = |mut rows: Vec<(u8, i64)>| {
@@ -63,7 +63,7 @@ fn top_and_top_by() {
     each(pairs(), |s| s.top_by(0, |(k, _)| *k), |_| vec![]);
 }
 
-/// More rows than a worker keeps between two looks at what is best.
+/// More rows than a worker keeps before it drops all but the largest.
 #[test]
 fn top_of_many_rows() {
     let rows: Vec<i64> = (0..9_000).map(|n| n * 7_919 % 9_001).collect();
@@ -84,9 +84,9 @@ fn union() {
     each(0..50i64, |s| s.union(s), |rows| [rows.clone(), rows].concat());
 }
 
-/// A bag on the left of a source: the bag by encoded row, the source as read.
+/// Unordered rows on the left of a source: the left by encoded row, the source as read.
 #[test]
-fn union_of_a_bag_and_a_source() {
+fn union_of_unordered_rows_and_a_source() {
     let model = |rows: Vec<i64>| {
         let mut once = rows.clone();
         once.sort_unstable();

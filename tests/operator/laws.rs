@@ -1,4 +1,4 @@
-//! What the verbs are to one another: docs of `View`, section by section.
+//! Laws: verbs that must have the same result as other verbs, and which verbs `append` refuses.
 
 use proptest::prelude::*;
 
@@ -12,7 +12,7 @@ use tidemill::testing::{Seen, check, run, try_run};
 type Pairs<'s> = DStream<'s, (u8, i64)>;
 type Verb = for<'s> fn(&Pairs<'s>) -> Pairs<'s>;
 
-/// Two views are one at every time on their grid.
+/// Two views have the same rows at every time of their schedule.
 fn same<T: Key + Sync, U: Key>(
     batches: &[Vec<T>],
     one: impl for<'s> Fn(&DStream<'s, T>) -> View<'s, U> + Clone + Send + Sync + 'static,
@@ -36,7 +36,7 @@ proptest! {
     #![proptest_config(few())]
 
     #[test]
-    fn what_is_accumulated_is_appended(batches in batches(0u16..4)) {
+    fn append_of_accumulate_is_the_batch(batches in batches(0u16..4)) {
         let rows: Seen<u16> = (1..).zip(&batches).map(|(t, batch)| (t, bag(batch.clone()))).collect();
         check_batches(&batches, rows.clone(), |s| s.accumulate().append())?;
         check_batches(&batches, rows, |s| s.over(millis(1), millis(1)).complete())?;
@@ -67,9 +67,9 @@ proptest! {
     }
 }
 
-/// Changes that come in different partitions, so on different workers.
+/// Changes in different partitions, so on different workers.
 #[test]
-fn a_row_may_leave_elsewhere_than_it_came() {
+fn a_row_may_leave_on_another_worker_than_it_entered() {
     let change = |row: char, diff| Change { row, diff };
     check(
         [
@@ -81,9 +81,9 @@ fn a_row_may_leave_elsewhere_than_it_came() {
     );
 }
 
-/// What is taken away lies with another key than what it is taken from.
+/// A row that leaves lies on another worker than the row that entered.
 #[test]
-fn a_collection_comes_back_whole() {
+fn wrap_brings_equal_rows_together() {
     check(
         [vec![1u32, 2, 3, 4], vec![5]],
         |s| {

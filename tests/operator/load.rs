@@ -26,7 +26,7 @@ fn e4_one_key_that_has_nearly_all_rows_is_counted_like_any_other() {
     tidemill::testing::check(skewed(), |s| s.count_by_value().sum_by_key().complete(), totals);
 }
 
-/// The rows of the hot key stay in order: a group has them as they came.
+/// The rows of the hot key stay in the order in which they were read.
 #[test]
 fn e4_one_key_that_has_nearly_all_rows_keeps_their_order() {
     let rows: Vec<(u8, i64)> = (0..20_000).map(|n| (u8::from(n % 100 == 0), n)).collect();

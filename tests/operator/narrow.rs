@@ -1,4 +1,4 @@
-//! Verbs that move nothing: rows keep their partitions and their order.
+//! Narrow verbs: rows keep their partitions and their order.
 
 use crate::harness::{agrees, each};
 
@@ -12,7 +12,7 @@ fn filter() {
     each(0..50i64, |s| s.filter(|n| n % 3 == 1), |rows| rows.into_iter().filter(|n| n % 3 == 1).collect());
 }
 
-/// A filter that owns its rows and one that shares them go two ways through the code.
+/// A filter that shares its rows with another verb has code of its own.
 #[test]
 fn filter_of_rows_that_others_read_too() {
     let model = |rows: Vec<i64>| rows.iter().copied().filter(|n| n % 2 == 0).chain(rows.iter().map(|n| -n)).collect();
@@ -54,7 +54,7 @@ fn cache_and_wrap_change_nothing() {
     each(0..50i64, |s| s.cache().wrap(s.inner()), |rows| rows);
 }
 
-/// State in a closure is one worker's, and sees the rows of a partition in order over all batches.
+/// A closure with state sees the rows of a partition in order, over all batches.
 #[test]
 fn closures_see_their_rows_in_order() {
     agrees(

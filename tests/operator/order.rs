@@ -1,12 +1,12 @@
-//! Arrival and hash seeds never show: a verb that hands several rows at once to a function hands them in an order that is known.
+//! A verb that calls a function with several rows passes them in a defined order, which does not depend on arrival or hash seeds.
 
 use std::collections::BTreeSet;
 
 use crate::harness::{bag, each};
 
-/// The values of a key, where they come from a bag.
+/// The values of a key in an unordered stream.
 #[test]
-fn values_grouped_from_a_bag() {
+fn values_grouped_from_unordered_rows() {
     let model = |rows: Vec<u8>| {
         let once: BTreeSet<u8> = rows.into_iter().collect();
         let of = |k: u8| -> Vec<u8> { once.iter().filter(|n| **n % 2 == k).copied().collect() };
@@ -15,9 +15,9 @@ fn values_grouped_from_a_bag() {
     each(0..200u8, |s| s.distinct().map(|n| (n % 2, n)).group_by_key(), model);
 }
 
-/// The parts of a bag are its key groups. Their rows have no order of their own.
+/// The partitions of an unordered stream are its key groups. Their rows have no order of their own.
 #[test]
-fn parts_of_a_bag() {
+fn partitions_of_unordered_rows() {
     let model = |rows: Vec<u8>| {
         let once: BTreeSet<u8> = rows.into_iter().flat_map(|n| n..n.saturating_add(200)).collect();
         let of = |g| once.iter().copied().filter(|n| tidemill::core::data::key_group(n) == g).collect::<Vec<u8>>();
@@ -35,9 +35,9 @@ fn parts_of_a_bag() {
     );
 }
 
-/// What `update_state_by_key` sees of a bag.
+/// The values that `update_state_by_key` gets from an unordered stream.
 #[test]
-fn values_of_a_state_from_a_bag() {
+fn values_of_a_state_from_unordered_rows() {
     let model = |rows: Vec<u8>| {
         let once: BTreeSet<u8> = rows.into_iter().flat_map(|n| n..n.saturating_add(100)).collect();
         if once.is_empty() { vec![] } else { vec![(0u8, once.into_iter().collect())] }

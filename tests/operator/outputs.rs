@@ -1,4 +1,4 @@
-//! What output operations are given: whole batches, t before t+1, within t in program order, at any number of workers.
+//! The rows that output operations get: whole batches, t before t+1, within t in program order, on any number of workers.
 
 use std::process::Command;
 use std::sync::{Arc, Mutex};
@@ -53,7 +53,7 @@ fn outputs_take_turns() {
     });
 }
 
-/// What `foreach_partition` is given: time, part, rows.
+/// The arguments of `foreach_partition`: time, part, rows.
 type Parts<T> = Vec<(u64, u32, Vec<T>)>;
 
 fn parts_of<T, U, F>(workers: u16, given: Vec<Vec<T>>, verb: F) -> (Parts<U>, usize)
@@ -101,9 +101,9 @@ fn parts_of_a_source() {
     });
 }
 
-/// Parts of an exchanged stream are eight shards of key groups, rows by encoded row; a sequence is one part.
+/// The parts of an unordered stream are eight shards of key groups, rows by encoded row. An ordered stream is one part.
 #[test]
-fn parts_of_a_bag_and_of_a_sequence() {
+fn parts_of_unordered_and_of_ordered_rows() {
     cases(12, batches(0..50i64), |given| {
         let mut expected = Vec::new();
         for (t, rows) in (1u64..).zip(&given) {

@@ -16,7 +16,7 @@ fn reduce_by_key() {
     each(pairs(), |s| s.reduce_by_key(|a, b| a + b), sums);
 }
 
-/// All values of a key, in the order in which they were read, on whatever worker.
+/// All values of a key, in the order in which they were read, on any worker.
 #[test]
 fn group_by_key() {
     each(pairs(), |s| s.group_by_key(), |rows| bag(groups(rows)));

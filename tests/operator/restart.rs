@@ -1,5 +1,5 @@
-//! Jobs that fail and are started again from their checkpoints, on other numbers of workers: every batch is what it would
-//! have been. What left twice is the same both times.
+//! Jobs that fail and are started again from their checkpoints, on other numbers of workers. Every batch is as without the failure.
+//! A batch that is written twice has the same rows both times.
 
 use std::collections::BTreeMap;
 use std::path::Path;
@@ -17,7 +17,7 @@ fn text<'s, T: Data + std::fmt::Debug>(s: &DStream<'s, T>) -> DStream<'s, String
     s.map(|row| format!("{row:?}"))
 }
 
-/// Every verb that keeps something, and what is derived from it.
+/// Every verb that keeps state, and verbs on its result.
 const VERBS: [(&str, Verb); 19] = [
     ("update_state_by_key", |s| {
         text(&s.update_state_by_key(|new: &[i64], sum: Option<i64>| {
@@ -25,7 +25,7 @@ const VERBS: [(&str, Verb); 19] = [
             (sum % 5 != 0).then_some(sum)
         }))
     }),
-    ("counts of nothing, too", |s| {
+    ("update_state_by_key of empty batches", |s| {
         text(
             &s.count()
                 .map(|n| ((), n))
@@ -59,7 +59,7 @@ fn checkpoints(dir: &Path) -> Vec<u64> {
     made.iter().map(|(file, _)| file.time.millis()).collect()
 }
 
-/// One run from where the last one stopped, until the output fails at a batch or all is done. Whether it failed.
+/// One run from where the previous one stopped, until the output fails at a batch or all batches are done. Returns whether it failed.
 fn run(
     dir: &TempDir,
     verb: Verb,
@@ -82,7 +82,7 @@ fn run(
             let made = states.clone();
             s.count().foreach_batch(move |b| match fail_at {
                 Some(t) if b.time().millis() == t => {
-                    // A restart that loads nothing proves little: the first checkpoint may come.
+                    // A restart that loads nothing proves little, so wait for the first checkpoint.
                     if t > every {
                         crate::harness::eventually("there is a checkpoint", || !checkpoints(&made).is_empty());
                     }
@@ -102,7 +102,7 @@ fn run(
     };
     for (t, rows) in memory.batches() {
         match seen.get(&t.millis()) {
-            Some(before) => assert_eq!(*before, rows, "batch {t} left twice, and not the same"),
+            Some(before) => assert_eq!(*before, rows, "batch {t} was written twice with different rows"),
             None => _ = seen.insert(t.millis(), rows),
         }
     }
@@ -110,7 +110,7 @@ fn run(
 }
 
 #[test]
-fn b10_a_job_that_fails_goes_on_where_it_was() {
+fn b10_a_job_that_fails_continues_where_it_was() {
     let batch = prop::collection::vec((prop::char::range('a', 'e'), 0i64..4), 0..6);
     let stops = prop::collection::vec((1u16..4, 1u64..16), 1..4);
     crate::harness::cases(2, (prop::collection::vec(batch, 8..16), stops, 1u64..5), |(batches, stops, every)| {
@@ -139,8 +139,8 @@ fn a_restart_begins_behind_its_checkpoint() {
     let mut again = Seen::new();
     assert!(!run(&dir, VERBS[2].1, &batches, 3, 2, None, &mut again));
     assert_eq!(again.keys().copied().collect::<Vec<_>>(), (newest + 1..=12).collect::<Vec<_>>());
-    assert_eq!(again[&12], ["('a', 66)"], "the sum of all, of which the second run saw the end");
+    assert_eq!(again[&12], ["('a', 66)"], "the sum of all rows, of which the second run read the last ones");
     let mut nothing = Seen::new();
     assert!(!run(&dir, VERBS[2].1, &batches, 1, 2, None, &mut nothing));
-    assert!(nothing.is_empty(), "everything was out");
+    assert!(nothing.is_empty(), "everything was written");
 }

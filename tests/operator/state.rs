@@ -1,16 +1,16 @@
-//! Verbs that remember.
+//! Verbs that keep state over batches.
 
 use std::collections::BTreeMap;
 
 use crate::harness::{agrees, bag, pairs};
 
-/// Sums that forget a key at -1 and count the batches in which it was silent: `f` runs for every key in every batch.
+/// Sums that forget a key at -1, and count the batches without a value of the key: `f` runs for every key in every batch.
 fn step(new: &[i64], state: Option<(i64, u32)>) -> Option<(i64, u32)> {
     let (sum, silent) = state.unwrap_or_default();
     match new {
         [] => Some((sum, silent + 1)),
         [.., -1] => None,
-        // Not commutative: the values must come as they were read.
+        // Not commutative: the values must be in the order in which they were read.
         _ => Some((new.iter().fold(sum, |a, b| a.wrapping_mul(3) + b), 0)),
     }
 }

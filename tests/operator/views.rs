@@ -1,4 +1,4 @@
-//! Verbs on views, over windows whose rows come and go, and the views that only grow.
+//! Verbs on views: on windows, whose rows enter and leave, and on views that only grow.
 
 use std::collections::BTreeMap;
 
@@ -31,7 +31,7 @@ proptest! {
         check_view(&batches, sums, |s| s.sum_by_key())?;
     }
 
-    /// The function knows the order of its values.
+    /// The function is not commutative, so the order of the values counts.
     #[test]
     fn fold_by_key(batches in batches(pair())) {
         let fold = |s: i64, v: i64| s.wrapping_mul(31) ^ v;
@@ -50,7 +50,7 @@ proptest! {
         check_view(&batches, counted, move |s| s.over(length, slide).distinct().count_by_value())?;
     }
 
-    /// A sum knows how often each row is there.
+    /// A sum depends on how often each row occurs.
     #[test]
     fn reduce_by_key(shape in shape(), batches in batches(pair())) {
         let (length, slide) = (millis(shape.0 as u64), millis(shape.1 as u64));
@@ -68,10 +68,10 @@ proptest! {
         let mut contents = Vec::new();
         for t in 1..=batches.len() as u64 {
             let (new, also) = (left.remove(&t), right.remove(&t));
-            let on_grid = new.is_some() || also.is_some();
+            let on_schedule = new.is_some() || also.is_some();
             one = new.unwrap_or(one);
             two = also.unwrap_or(two);
-            if on_grid {
+            if on_schedule {
                 contents.push((t, joined(&one, &two)));
             }
         }
@@ -91,7 +91,7 @@ proptest! {
         for workers in [1, 2, 4] {
             let (complete, changes, _) = modes(workers, batches.clone(), move |s| s.over(length, slide).top_by(n, |(_, v)| *v));
             prop_assert_eq!(&complete, &best, "at {} workers", workers);
-            // No more is said than changed: the differences add up to the contents and no row comes twice in one.
+            // The changes add up to the contents, and no row occurs twice in one batch of changes.
             let mut held = BTreeMap::new();
             for ((_, changes), (_, best)) in changes.into_iter().zip(&best) {
                 let rows: std::collections::BTreeSet<_> = changes.iter().map(|c| c.row).collect();

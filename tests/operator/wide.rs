@@ -40,7 +40,7 @@ fn reduce() {
     each("[a-f]{1,3}", |s| s.reduce(|a, b| a.max(b)), |rows| rows.into_iter().max().into_iter().collect());
 }
 
-/// Two counts after one another: the second gets a bag.
+/// A count of a count: the second one gets unordered rows.
 #[test]
 fn counts_of_counts() {
     let model = |rows| bag(counts(counts(rows).into_values()));

@@ -1,4 +1,4 @@
-//! What checkpoints of windows write: the panes that closed since the last one, and nothing that is needed goes.
+//! Checkpoints of windows write the panes that closed since the previous checkpoint, and keep those that are needed.
 
 use std::collections::BTreeMap;
 use std::path::Path;
@@ -28,7 +28,7 @@ struct Job {
 }
 
 impl Job {
-    /// `from`: what the clock shows; the first batch is the next one.
+    /// `from`: the time of the clock. The first batch is the next one.
     fn start(dir: &TempDir, workers: u16, length: u64, from: u64) -> Job {
         let (clock, queue, counts, most) = (ManualClock::at(from), QueueSource::new(), MemorySink::new(), MemorySink::new());
         let (q, out) = (queue.clone(), (counts.clone(), most.clone()));
@@ -55,7 +55,7 @@ impl Job {
         made.unwrap()
     }
 
-    /// The end. What both windows were after each batch is what the batches in them make of them; returns which that were.
+    /// Ends the job, and checks both windows after each batch against the batches in them. Returns the numbers of the batches.
     fn end(self) -> Vec<u64> {
         self.job.stop_now().unwrap();
         let batches = self.counts.batches();
@@ -74,13 +74,13 @@ impl Job {
     }
 }
 
-/// The rows of a batch: a key in every one, and some that come and go. Every tenth is empty.
+/// The rows of a batch: one key that is always there, and keys that change. Every tenth batch is empty.
 fn rows(n: u64) -> Vec<i64> {
     let rows = [0, 1, 2].map(|k| (n / 7 * 3 + k) as i64 % 40 + 1);
     if n.is_multiple_of(10) { Vec::new() } else { [0].into_iter().chain(rows).collect() }
 }
 
-/// The chunks of an operator: how many in the longest list, and bytes, of this checkpoint and of all.
+/// The chunks of an operator: the length of the longest list, the bytes of this checkpoint, and the bytes of all chunks.
 fn chunks(m: &Manifest, operator: &str) -> (usize, u64, u64) {
     let state = m.operators.iter().find(|o| o.id.name.starts_with(operator)).expect(operator);
     let longest = state.groups.values().map(Vec::len).max().unwrap_or(0);
@@ -106,7 +106,7 @@ fn a_window_is_written_a_pane_at_a_time() {
     job.end();
     let found = Directory::open(&dir).unwrap().verify().unwrap();
     assert!(found.bad.is_empty() && found.chunks > 0, "{found:?}");
-    // On other numbers of workers: what was written stays, and what is new is added.
+    // On other numbers of workers, old chunks stay and new ones are added.
     for (workers, from) in [(1, 60), (3, 75)] {
         let job = Job::start(&dir, workers, 20, from * TICK);
         for n in from + 1..=from + 15 {
@@ -129,7 +129,7 @@ fn a_long_window_has_short_lists() {
         assert!(longest <= 128, "at {n}: a list of {longest}");
         (written, all) = (written + new, bytes);
     }
-    assert!(written > all, "some chunks have become one: {written} bytes written, {all} are left");
+    assert!(written > all, "some chunks were merged: {written} bytes written, {all} are left");
     assert!(written < 4 * all, "{written} bytes written for {all}");
     job.end();
     let job = Job::start(&dir, 3, 1_000, 170 * TICK);
@@ -137,9 +137,9 @@ fn a_long_window_has_short_lists() {
     job.end();
 }
 
-/// A power cut takes the name of the newest checkpoint, or all of it: the one before it and the plans after it are as good.
+/// If a power cut loses the manifest of the newest checkpoint, the previous one and the plans after it replace it.
 #[test]
-fn a11_a_checkpoint_without_its_name_is_as_if_it_never_was() {
+fn a11_a_lost_manifest_is_replaced_by_the_previous_one() {
     let dir = TempDir::new("chunks-name");
     let job = Job::start(&dir, 2, 20, 0);
     (1..=30).for_each(|n| drop(job.batch(&dir, n)));
@@ -149,7 +149,7 @@ fn a11_a_checkpoint_without_its_name_is_as_if_it_never_was() {
     std::fs::remove_file(dir.join(newest.file().to_string())).unwrap();
     assert_eq!(newest_checkpoint(&dir).unwrap().time.millis(), 29 * TICK);
     let again = Job::start(&dir, 3, 20, 30 * TICK);
-    // Its checkpoint comes again, too; there is one on its way at a time.
+    // Its checkpoint is made again first: only one is in progress at a time.
     eventually("the checkpoint of the batch that ran again", || newest_checkpoint(&dir).is_some_and(|m| m.time == newest.time));
     again.batch(&dir, 31);
     assert_eq!(again.end(), [30, 31], "the batch behind the older checkpoint runs again");

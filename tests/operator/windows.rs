@@ -75,7 +75,7 @@ proptest! {
         })?;
     }
 
-    /// A key once seen has a row for ever.
+    /// A key has a row for ever after its first value.
     #[test]
     fn reduce_by_key_and_window_inverse(shape in shape(), batches in batches(pair())) {
         let (length, slide) = of(shape);
@@ -90,7 +90,7 @@ proptest! {
         })?;
     }
 
-    /// A key that adds up to 0 has no row, and is none the worse for it.
+    /// A key whose sum is 0 has no row, but keeps its values.
     #[test]
     fn reduce_by_key_and_window_inverse_filter(shape in shape(), batches in batches(pair())) {
         let (length, slide) = of(shape);
@@ -101,7 +101,7 @@ proptest! {
         })?;
     }
 
-    /// Two windows over one stream share its panes and its dictionary, and are united on both grids.
+    /// Two windows over one stream share its panes and its dictionary. Their union has the times of both schedules.
     #[test]
     fn windows_of_one_stream(a in shape(), b in shape(), batches in batches(0u16..4)) {
         let ((length, slide), (other, step)) = (of(a), of(b));
@@ -109,14 +109,14 @@ proptest! {
             windows.iter().rev().find(|(at, _)| *at <= t).map(|(_, rows)| rows.clone()).unwrap_or_default()
         };
         let (one, two) = (windows(&batches, a), windows(&batches, b));
-        let on_grid = (1..=batches.len() as u64).filter(|t| t % a.1 as u64 == 0 || t % b.1 as u64 == 0);
-        let both = on_grid.map(|t| (t, [stand(&one, t), stand(&two, t)].concat())).collect();
+        let on_schedule = (1..=batches.len() as u64).filter(|t| t % a.1 as u64 == 0 || t % b.1 as u64 == 0);
+        let both = on_schedule.map(|t| (t, [stand(&one, t), stand(&two, t)].concat())).collect();
         check_view(&batches, both, move |s| s.over(length, slide).union(&s.over(other, step)))?;
     }
 }
 
 #[test]
-fn a_wrong_window_is_refused_with_what_would_do() {
+fn a_wrong_window_is_refused_with_the_nearest_right_one() {
     let run = |length, slide| {
         let seen = try_run(1, millis(5), vec![vec![(1u8, 1i64)]], move |s| {
             s.reduce_by_key_and_window(i64::max, millis(length), millis(slide)).complete()

@@ -26,7 +26,7 @@ pub(crate) fn shard_of(group: u64, shards: u64) -> u64 {
     group * shards / KEY_GROUPS
 }
 
-/// The shard of a partition; a bag has been split by shard already.
+/// The shard of a partition. Unordered rows have been split by shard already.
 fn shard(order: RowOrder, partition: PartitionId, shards: u64) -> u64 {
     match order {
         RowOrder::Source => u64::from(partition.index) % shards,
@@ -62,7 +62,7 @@ impl<'s, T: Exchange> DStream<'s, T> {
         done.probe_with(&graph.probe);
     }
 
-    /// Takes each batch to an output of every process, by parts.
+    /// Takes each batch to an output of every process, in parts.
     pub(crate) fn deliver_parts(
         &self,
         operator: &OperatorId,
@@ -104,7 +104,7 @@ impl<'s, T: Exchange> DStream<'s, T> {
         done.probe_with(&graph.probe);
     }
 
-    /// Addresses the rows of bags to the worker that writes their shard; others stay, unless `all` are to go.
+    /// Addresses unordered rows to the worker that writes their shard. Other rows stay on their worker, unless `all` is set.
     fn by_shard(&self, operator: &OperatorId, shards: u64, all: bool) -> VecStream<'s, Routed<T>> {
         let (orders, me) = (self.node.orders.clone(), self.node.graph.flow.scope.index() as u64);
         map_containers(&self.node.graph.flow, operator, self.inner(), move |_, rows: Rows<T>, emit| {
@@ -136,7 +136,7 @@ impl<'s, T: Debug + 'static> DStream<'s, T> {
     pub(crate) fn deliver_first(&self, operator: &OperatorId, n: usize, new: impl FnOnce(RowQueue<Vec<String>>) -> NewOutput) {
         let graph = &self.node.graph;
         graph.register_operator::<T>(operator, n);
-        let home = graph.on_worker_0();
+        let on_worker_0 = graph.on_worker_0();
         let mut deliver = deliver(graph, operator, usize::from(graph.has_worker_0()), false, new);
         let (orders, schedule) = (self.node.orders.clone(), self.node.meta.schedule.clone());
         let kept_of = orders.clone();
@@ -161,7 +161,7 @@ impl<'s, T: Debug + 'static> DStream<'s, T> {
                 all.extend(batch);
             },
             move |tick, all, _: &mut Emitter<'_, Rows<()>>| {
-                if home {
+                if on_worker_0 {
                     let mut rows = in_order(&orders, all, |rows| rows.sort_unstable());
                     rows.truncate(n.saturating_add(1));
                     let bytes = rows.iter().map(String::len).sum();
@@ -215,7 +215,7 @@ mod tests {
         }
     }
 
-    /// The rows of each batch as a spread output without shards gets them.
+    /// The rows of each batch, as an output of every process without shards gets them.
     fn written(workers: u16, view: bool) -> Vec<Vec<(String, i64)>> {
         let words = |n: u64| (0..n).map(|i| format!("word {}", i * i % 40)).collect::<Vec<_>>();
         let queue = QueueSource::from_batches([words(30), words(0), words(50)]);

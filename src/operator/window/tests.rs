@@ -1,4 +1,4 @@
-//! Keys that come and go leave nothing behind: dictionaries are as large as what is in the windows.
+//! Dictionaries forget keys that have left: they are as large as the windows.
 
 use std::collections::BTreeMap;
 use std::path::Path;
@@ -14,8 +14,8 @@ use crate::testing::temp_dir::TempDir;
 const BATCHES: u64 = 2_000;
 const ROWS: u64 = 8;
 
-/// Two windows that share panes, a third that no output wants, with two batches in flight: ids are used again all the time,
-/// and never too early.
+/// Two windows that share panes, a third that no output reads, with two batches in flight: ids are used again often, but
+/// never too early.
 #[test]
 fn e5_a_dictionary_is_as_large_as_its_windows() {
     let batches: Vec<Vec<u64>> = (0..BATCHES).map(|t| (t..t + ROWS).map(|k| k * 3).collect()).collect();
@@ -33,7 +33,7 @@ fn e5_a_dictionary_is_as_large_as_its_windows() {
             };
             counted.complete().map(measured).count().to_memory(&out.0);
             rows.over(millis(12), millis(4)).map(|k| ((), k)).reduce_by_key(|a, b| a + b).complete().to_memory(&out.1);
-            let _unwanted = rows.over(millis(7), millis(2)).count_by_value();
+            let _unread = rows.over(millis(7), millis(2)).count_by_value();
             Ok(())
         },
     );
@@ -46,19 +46,19 @@ fn e5_a_dictionary_is_as_large_as_its_windows() {
     assert!((10..=60).contains(&largest), "{largest} keys on one worker");
 }
 
-/// How many words each batch has that none had before.
+/// The number of new words in each batch.
 const NEW: u64 = 8;
 
 fn word(n: u64) -> String {
     format!("word {n}")
 }
 
-/// The words of batch `t`: new ones, and those of the batch before it again.
+/// The words of batch `t`: new ones, and those of the previous batch again.
 fn words(t: u64) -> impl Iterator<Item = u64> {
     (t.saturating_sub(2) * NEW..t * NEW).map(|n| n + NEW)
 }
 
-/// What one run of the churn below saw, and how its dictionaries fared.
+/// The rows of one run of `churn`, and the largest sizes of its dictionaries.
 #[derive(Default)]
 struct Seen {
     windows: MemorySink<(String, i64)>,
@@ -67,11 +67,11 @@ struct Seen {
     kept: AtomicU64,
 }
 
-/// Words that live for a few batches, in windows and in sums that become nought, with two batches in flight and a checkpoint as
-/// often as one can be made. The output fails at `fail_at`.
+/// Runs a job whose words live for a few batches, in windows and in sums that become 0. It has two batches in flight and a
+/// checkpoint as often as possible. The output fails at `fail_at`.
 fn churn(dir: &Path, workers: u16, batches: u64, fail_at: Option<u64>) -> Arc<Seen> {
     let seen = Arc::new(Seen::default());
-    // The first time a word is there it counts 1 in the sums, the second time that is taken back.
+    // A word adds 1 to its sum in its first batch, and -1 in its second.
     let batch = |t| words(t).map(|n| (n, if n < t * NEW { -1 } else { 1 })).collect();
     let input: Vec<Vec<(u64, i64)>> = (1..=batches).map(batch).collect();
     let (out, states) = (seen.clone(), dir.to_owned());
@@ -108,17 +108,16 @@ fn churn(dir: &Path, workers: u16, batches: u64, fail_at: Option<u64>) -> Arc<Se
     seen
 }
 
-/// Thousands of words share a few dozen ids, over batches in flight, cuts and restarts, and none is ever called by another's
-/// name: what leaves is, word by word, what came.
+/// Thousands of words share a few dozen ids, over batches in flight, snapshots and restarts. Each result has the right words.
 #[test]
-fn no_id_ever_carries_another_word() {
+fn no_id_is_used_for_two_words_at_once() {
     let dir = TempDir::new("churn");
     let mut last = 0;
     for (workers, fail_at) in [(2, Some(250)), (1, Some(500)), (3, None)] {
         let seen = churn(&dir, workers, 700, fail_at);
         let windows = seen.windows.batches();
         let first = windows[0].0.millis();
-        assert!(first <= last + 1 && (first > 1 || last == 0), "it went on from a checkpoint: {first} after {last}");
+        assert!(first <= last + 1 && (first > 1 || last == 0), "the run continues from a checkpoint: {first} after {last}");
         for ((t, counts), (u, sums)) in windows.iter().zip(seen.sums.batches()) {
             let mut expected = BTreeMap::new();
             (t.millis().saturating_sub(2).max(1)..=t.millis())
@@ -130,8 +129,8 @@ fn no_id_ever_carries_another_word() {
         }
         last = windows.last().expect("batches").0.millis();
         let (ids, kept) = (seen.ids.load(Ordering::Relaxed), seen.kept.load(Ordering::Relaxed));
-        assert!(ids < 40 * NEW as usize, "{ids} ids for {} words: they are used again", (last - first) * NEW);
-        assert!(kept > 0, "batches were in flight: ids that nobody held had to wait for them");
+        assert!(ids < 40 * NEW as usize, "{ids} ids for {} words: ids must be used again", (last - first) * NEW);
+        assert!(kept > 0, "with batches in flight, released ids must wait for them");
     }
     assert_eq!(last, 700);
 }

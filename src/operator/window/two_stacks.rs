@@ -150,11 +150,11 @@ impl<F, G> Invertible<F, G> {
         let again = panes.panes.iter().map(|(_, v)| v.clone()).reduce(&self.f);
         if again.is_some() && again != panes.sum && !self.warned.replace(true) {
             let (operator, batch) = CurrentOperator::last();
-            let why = "the inverse is none, or it rounds, or the function is not associative";
-            let remedy = "the form without an inverse needs none. Only builds with debug assertions look for this";
+            let why = "`inv` does not undo `f`, or it rounds, or `f` is not associative";
+            let remedy = "use the form without an inverse. Only builds with debug assertions check this";
             tracing::warn!(
                 batch = %clock_time(batch.unwrap_or_default().millis()),
-                "{operator}: what is left of a window is not what its batches add up to: {why}; {remedy}"
+                "{operator}: the value of a window differs from its batches, reduced: {why}; {remedy}"
             );
         }
     }
@@ -228,13 +228,13 @@ mod tests {
     use super::*;
     use crate::core::data::F64;
 
-    /// What a window of `length` holds, folded pane by pane, and what each `Fold` says of it.
+    /// The value of a window of `length` after each pane: by the `WindowFold`, and by a plain fold of what is in it.
     fn follow<F: WindowFold<String>>(fold: &F, length: u64, panes: &[u8]) -> Vec<(Option<String>, Option<String>)> {
         let mut stacks = F::Panes::default();
         let mut seen = Vec::new();
         for (t, n) in panes.iter().enumerate() {
             let t = t as u64 + 1;
-            // A pane is folded out of several batches; a key is not in every pane.
+            // A pane has several batches, and a key is not in every pane.
             (0..*n).for_each(|i| fold.enter(&mut stacks, t, format!("{t}.{i} ")));
             let inside: Vec<u64> = F::ends(&stacks).collect();
             inside.iter().filter(|end| **end + length <= t).for_each(|end| fold.leave(&mut stacks, *end));
@@ -248,7 +248,7 @@ mod tests {
     }
 
     proptest! {
-        /// Not even commutative is needed of `f`: the oldest comes first.
+        /// `f` need not be commutative here: the oldest comes first.
         #[test]
         fn two_stacks_are_a_plain_fold(length in 1u64..9, panes in prop::collection::vec(0u8..3, 0..60)) {
             for (stacks, plain) in follow(&TwoStacks(|a: String, b: String| a + &b), length, &panes) {
@@ -257,7 +257,7 @@ mod tests {
         }
 
         #[test]
-        fn g8_an_inverse_takes_away_what_left(length in 1u64..9, panes in prop::collection::vec(0u8..3, 0..60)) {
+        fn g8_an_inverse_subtracts_the_panes_that_left(length in 1u64..9, panes in prop::collection::vec(0u8..3, 0..60)) {
             let front = |all: String, gone: String| all.strip_prefix(&gone).expect("the oldest leaves").to_string();
             for (sum, plain) in follow(&Invertible::new(|a: String, b: String| a + &b, front), length, &panes) {
                 prop_assert_eq!(sum.filter(|s| !s.is_empty()), plain);
@@ -310,8 +310,8 @@ mod tests {
         }
     }
 
-    /// Whether a window of three, over many panes of two values each, is said to be another than it is.
-    fn doubted(f: fn(F64, F64) -> F64, inv: fn(F64, F64) -> F64, value: fn(u64) -> f64) -> bool {
+    /// Whether the check warns about a window of three panes, over many panes of two values each.
+    fn warned(f: fn(F64, F64) -> F64, inv: fn(F64, F64) -> F64, value: fn(u64) -> f64) -> bool {
         let (fold, mut sum) = (Invertible::new(f, inv), SummedPanes::default());
         for t in 1..200 {
             fold.enter(&mut sum, t, F64::from(value(2 * t)));
@@ -325,14 +325,14 @@ mod tests {
 
     #[test]
     #[cfg(debug_assertions)]
-    fn g8_what_an_inverse_leaves_is_doubted_where_it_is_not_what_the_batches_add_up_to() {
+    fn g8_a_sum_that_differs_from_its_batches_is_warned_about() {
         let whole = |t: u64| (t * 7 % 23) as f64;
-        assert!(!doubted(|a, b| a + b, |a, b| a - b, whole));
-        assert!(!doubted(|a, b| a * b, |a, b| a / b, |t| f64::from(1u32 << (t % 5))), "exact, as these are");
-        assert!(doubted(|a, b| a.max(b), |a, _| a, whole), "no inverse");
-        assert!(doubted(|a, b| a + b, |a, b| a + b, whole), "a wrong one");
-        assert!(doubted(|a, b| (a + b) / 2.0, |a, b| a * 2.0 - b, whole), "not associative");
-        assert!(doubted(|a, b| a + b, |a, b| a - b, |t| 0.1 * t as f64), "it rounds");
+        assert!(!warned(|a, b| a + b, |a, b| a - b, whole));
+        assert!(!warned(|a, b| a * b, |a, b| a / b, |t| f64::from(1u32 << (t % 5))), "exact, as these are");
+        assert!(warned(|a, b| a.max(b), |a, _| a, whole), "no inverse");
+        assert!(warned(|a, b| a + b, |a, b| a + b, whole), "a wrong one");
+        assert!(warned(|a, b| (a + b) / 2.0, |a, b| a * 2.0 - b, whole), "not associative");
+        assert!(warned(|a, b| a + b, |a, b| a - b, |t| 0.1 * t as f64), "it rounds");
     }
 
     #[test]
