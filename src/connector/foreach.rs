@@ -45,8 +45,8 @@ impl<'s, T: Exchange> DStream<'s, T> {
     #[doc(alias = "foreach_rdd")]
     #[track_caller]
     pub fn foreach_batch(&self, f: impl FnMut(&Batch<T>) -> Result<(), BoxError> + Send + 'static) {
-        let site = OperatorId::of("foreach_batch");
-        if self.goes_elsewhere(&site, self.node.graph.config.function_target()) {
+        let operator = OperatorId::of("foreach_batch");
+        if self.goes_elsewhere(&operator, self.node.graph.config.function_target()) {
             return;
         }
         let lineage = self.node.meta.lineage.to_vec();
@@ -56,7 +56,7 @@ impl<'s, T: Exchange> DStream<'s, T> {
             let rows = workers.into_iter().next().unwrap_or_default();
             vec![Part { number: 0, rows: vec![Batch::new(batch.time(), ranges, rows)] }]
         };
-        self.sink_gathered(&site, ForeachBatch(f), whole);
+        self.sink_gathered(&operator, ForeachBatch(f), whole);
     }
 
     /// Calls `f` with the rows of each part of each batch, on the output thread of the process that holds them. A part is a
@@ -98,12 +98,12 @@ impl<'s, T: Exchange> DStream<'s, T> {
         init: impl Fn() -> Result<C, BoxError> + Send + 'static,
         f: impl FnMut(&mut C, BatchTime, u32, &[T]) -> Result<(), BoxError> + Send + 'static,
     ) {
-        let site = OperatorId::of("foreach_partition");
-        if self.goes_elsewhere(&site, self.node.graph.config.function_target()) {
+        let operator = OperatorId::of("foreach_partition");
+        if self.goes_elsewhere(&operator, self.node.graph.config.function_target()) {
             return;
         }
         let sink = ForeachPartition { init, f, made: BTreeMap::new(), written: None };
-        self.sink_rows(&site, sink, Distribution::Parts(DEFAULT_SHARDS));
+        self.sink_rows(&operator, sink, Distribution::Parts(DEFAULT_SHARDS));
     }
 }
 

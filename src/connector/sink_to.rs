@@ -28,15 +28,15 @@ impl<'s, T: Exchange> DStream<'s, T> {
     #[doc(alias = "sinkTo")]
     #[track_caller]
     pub fn sink_to(&self, sink: impl Sink<T> + 'static, distribution: Distribution) {
-        let site = OperatorId::of("sink_to");
+        let operator = OperatorId::of("sink_to");
         let graph = &self.node.graph;
         if let Distribution::Parts(n) | Distribution::Shards(n) = distribution
             && let Some(problem) = wrong_shards(n)
         {
-            graph.report(&site, problem);
+            graph.report(&operator, problem);
         }
-        if !self.goes_elsewhere(&site, graph.config.function_target()) {
-            self.sink_rows(&site, sink, distribution);
+        if !self.goes_elsewhere(&operator, graph.config.function_target()) {
+            self.sink_rows(&operator, sink, distribution);
         }
     }
 
@@ -52,44 +52,44 @@ impl<'s, T: Exchange> DStream<'s, T> {
     #[doc(alias = "sinkTo")]
     #[track_caller]
     pub fn sink_to_exactly_once(&self, sink: impl TransactionalSink<T> + 'static) {
-        let site = OperatorId::of("sink_to_exactly_once");
-        if !self.goes_elsewhere(&site, self.node.graph.config.transaction_target()) {
-            self.sink_in_transactions(&site, "sink_to_exactly_once()", sink);
+        let operator = OperatorId::of("sink_to_exactly_once");
+        if !self.goes_elsewhere(&operator, self.node.graph.config.transaction_target()) {
+            self.sink_in_transactions(&operator, "sink_to_exactly_once()", sink);
         }
     }
 
     /// Sends the rows of a replay elsewhere than to a function or sink of the program, whose destination is unknown. The rows are
     /// discarded, or their encoding is kept for comparison. `false`: the program's own function or sink takes them.
-    pub(crate) fn goes_elsewhere(&self, site: &OperatorId, target: OutputTarget) -> bool {
+    pub(crate) fn goes_elsewhere(&self, operator: &OperatorId, target: OutputTarget) -> bool {
         let graph = &self.node.graph;
         match target {
             OutputTarget::Own => return false,
-            OutputTarget::Discarded if !graph.dry && graph.on_worker_0() => warn_discarded(&site.to_string()),
+            OutputTarget::Discarded if !graph.dry && graph.on_worker_0() => warn_discarded(&operator.to_string()),
             _ => {}
         }
         let hex = |row: &T| Ok(encoded(row).iter().map(|b| format!("{b:02x}")).collect());
-        self.sink_as_text(site, TextSink::new(&graph.config, target, site, ""), hex);
+        self.sink_as_text(operator, TextSink::new(&graph.config, target, operator, ""), hex);
         true
     }
 
     /// Sends each row, as a line of text, to stdout or to the place where lines are compared.
     pub(crate) fn sink_as_text(
         &self,
-        site: &OperatorId,
+        operator: &OperatorId,
         text: TextSink,
         line: impl FnMut(&T) -> Result<String, BoxError> + Send + 'static,
     ) {
-        self.sink_gathered(site, RowsAsText { text, line }, one_part);
+        self.sink_gathered(operator, RowsAsText { text, line }, one_part);
     }
 
     /// Sends the rows to a sink.
-    pub(crate) fn sink_rows(&self, site: &OperatorId, sink: impl Sink<T> + 'static, distribution: Distribution) {
+    pub(crate) fn sink_rows(&self, operator: &OperatorId, sink: impl Sink<T> + 'static, distribution: Distribution) {
         match distribution {
-            Distribution::Gathered => self.sink_gathered(site, sink, one_part),
+            Distribution::Gathered => self.sink_gathered(operator, sink, one_part),
             _ => {
                 let orders = self.node.orders.to_vec();
                 let arrange = move |_: &SinkBatch, workers| parts(&orders, workers);
-                self.deliver_parts(site, distribution, |queue| plain(queue, arrange, sink));
+                self.deliver_parts(operator, distribution, |queue| plain(queue, arrange, sink));
             }
         }
     }
@@ -97,26 +97,26 @@ impl<'s, T: Exchange> DStream<'s, T> {
     /// Sends whole batches to a sink in process 0; `arrange` makes the sink's rows from them.
     pub(crate) fn sink_gathered<U: Send + 'static>(
         &self,
-        site: &OperatorId,
+        operator: &OperatorId,
         sink: impl Sink<U> + 'static,
         arrange: impl Arrange<Vec<T>, U> + 'static,
     ) {
-        self.deliver_gathered(site, |queue| plain(queue, arrange, sink));
+        self.deliver_gathered(operator, |queue| plain(queue, arrange, sink));
     }
 
     /// Sends the rows to a transactional sink. `what`: the program's name for the call, for errors.
-    pub(crate) fn sink_in_transactions(&self, site: &OperatorId, what: &str, sink: impl TransactionalSink<T> + 'static) {
+    pub(crate) fn sink_in_transactions(&self, operator: &OperatorId, what: &str, sink: impl TransactionalSink<T> + 'static) {
         let graph = &self.node.graph;
         let shards = sink.shards();
         if graph.config.runtime.checkpoint.is_none() {
-            graph.report(site, format!("{what} needs a checkpoint directory: say --checkpoint DIR or checkpoint(dir)"));
+            graph.report(operator, format!("{what} needs a checkpoint directory: add --checkpoint DIR or checkpoint(dir)"));
         }
         if let Some(source) = graph.first_non_replayable(&self.node.meta.lineage) {
-            let what = format!("{what} behind the source {source}, whose records nobody can send again after a crash");
-            graph.report(site, format!("{what}: leave it out (at least once), or write them to Kafka first"));
+            let what = format!("{what} after the source {source}, whose records cannot be read again after a crash");
+            graph.report(operator, format!("{what}: use the verb without exactly once, or write the records to Kafka first"));
         }
         if let Some(problem) = wrong_shards(shards) {
-            graph.report(site, problem);
+            graph.report(operator, problem);
         }
         // Rows of a key without a key group may be in any shard. Only writing batch after batch keeps them in order.
         let grouped = self.node.orders.iter().all(|c| *c != RowOrder::Unordered { grouped: false });
@@ -125,7 +125,7 @@ impl<'s, T: Exchange> DStream<'s, T> {
         let transactional = Some(TransactionalSpec { sink: context.sink.clone(), shards, max_batches });
         let orders = self.node.orders.to_vec();
         let arrange = move |_: &SinkBatch, workers| parts(&orders, workers);
-        self.deliver_parts(site, Distribution::Shards(shards), |queue| {
+        self.deliver_parts(operator, Distribution::Shards(shards), |queue| {
             let task = Box::new(TransactionalTask::new(queue, arrange, sink, context));
             NewOutput { task, transactional }
         });

@@ -36,7 +36,7 @@ impl<'s> StreamingContext<'s> {
     /// - **One connection, one worker.** One worker connects and reads. Verbs that exchange by key (such as `count_by`) spread
     ///   later work; several streams spread the reading.
     /// - **The server may start later, or disappear.** The source reconnects until the job ends, with pauses from 50 ms to 2 s.
-    ///   Meanwhile batches are empty, the log has one line for each change, and
+    ///   Meanwhile batches are empty, the log has one line for each change of state, and
     ///   [`Statistics::trouble`](crate::metrics::Statistics::trouble) says why. A peer that vanishes without closing (a power
     ///   cut) looks like silence.
     /// - **A slow job slows the server.** At most 4 MiB of lines wait for the worker; above that the source stops reading.
@@ -67,14 +67,14 @@ impl<'s> StreamingContext<'s> {
     #[doc(alias = "socketTextStream")]
     #[track_caller]
     pub fn socket_text_stream(&self, host: impl Into<String>, port: u16) -> Decoded<'s, String> {
-        let site = OperatorId::of("socket_text_stream");
+        let operator = OperatorId::of("socket_text_stream");
         let host = host.into();
         if host.is_empty() {
-            self.graph.report(&site, "the host is empty: write a name or an address, as localhost");
+            self.graph.report(&operator, "the host is empty: write a name or an address, as localhost");
         }
         let address: Arc<str> = if host.contains(':') { format!("[{host}]:{port}") } else { format!("{host}:{port}") }.into();
         let socket = Socket { host, port, address, per_second: self.graph.config.max_rate_of_receivers };
-        decoded_lines(&self.read(&site, &socket), &site)
+        decoded_lines(&self.read(&operator, &socket), &operator)
     }
 }
 
@@ -199,7 +199,7 @@ impl Receiver {
                 return;
             }
             if received || state.logged.as_ref() != Some(&trouble) {
-                tracing::warn!(address = %self.address, %trouble, "the socket is away and is tried again until it is back");
+                tracing::warn!(address = %self.address, %trouble, "the connection to the server failed; the source reconnects until it succeeds");
                 state.logged = Some(trouble.clone());
             }
             state.trouble = Some(trouble);
@@ -251,7 +251,7 @@ impl Receiver {
                 return (any, String::new());
             }
             if n > 0 && state.logged.take().is_some() {
-                tracing::info!(address = %self.address, "the socket is back");
+                tracing::info!(address = %self.address, "the connection to the server works again");
             }
             let waited = state.ready.is_empty();
             state.take(&self.address, &chunk[..n]);
@@ -452,7 +452,7 @@ mod tests {
     }
 
     #[test]
-    fn lines_arrive_and_bad_ones_say_where_they_were() {
+    fn lines_arrive_and_bad_lines_have_their_position() {
         let (server, port) = server();
         let (oks, errors) = (MemorySink::new(), MemorySink::new());
         let (good, bad) = (oks.clone(), errors.clone());
@@ -469,9 +469,9 @@ mod tests {
         peer.write_all("\nlast is hälf".as_bytes()).unwrap();
         // Drop the server too, so that no reconnection ends the trouble before the test sees it.
         drop((peer, server));
-        until("the half line is there", || oks.rows().len() == 3);
+        until("the unfinished line has arrived", || oks.rows().len() == 3);
         let said = |t: &String| t.contains("closed the connection") || t.contains("no connection");
-        until("the trouble is said", || job.statistics().trouble.iter().any(said));
+        until("the trouble is reported", || job.statistics().trouble.iter().any(said));
         job.stop_gracefully().unwrap();
         assert_eq!(oks.rows(), ["a", "", "last is hälf"]);
         let errors = errors.rows();
@@ -483,7 +483,7 @@ mod tests {
     }
 
     #[test]
-    fn f3_a_server_may_come_late_and_go() {
+    fn f3_a_server_may_start_late_and_disappear() {
         let (server, port) = server();
         drop(server);
         let seen = MemorySink::new();
@@ -493,13 +493,13 @@ mod tests {
             Ok(())
         });
         let job = job.unwrap();
-        until("nobody listens", || job.statistics().trouble.iter().any(|t| t.contains("no connection")));
+        until("no server listens", || job.statistics().trouble.iter().any(|t| t.contains("no connection")));
         let server = TcpListener::bind(("127.0.0.1", port)).unwrap();
         for n in 1..=3 {
             let mut peer = server.accept().unwrap().0;
             writeln!(peer, "line {n}").unwrap();
-            until("the line is there", || seen.rows().len() == n);
-            until("all is well", || job.statistics().trouble.is_empty());
+            until("the line has arrived", || seen.rows().len() == n);
+            until("no trouble is reported", || job.statistics().trouble.is_empty());
             drop(peer);
             until("the end is noticed", || job.statistics().trouble.iter().any(|t| t.contains("closed")));
         }
@@ -524,7 +524,7 @@ mod tests {
         let _peer = server.accept().unwrap();
         assert_eq!(job.stop_gracefully().unwrap().records, 10_000);
         let batches = seen.batches();
-        assert_eq!(batches.len(), 1, "the clock stood");
+        assert_eq!(batches.len(), 1, "the clock did not move");
         assert_eq!(batches[0].1, (0..10_000).map(|n| n.to_string()).collect::<Vec<_>>());
     }
 
@@ -539,7 +539,7 @@ mod tests {
             assert_eq!(split_id, 3);
             lines.extend::<Vec<Line>>(rows);
         };
-        until("the first line is there", || {
+        until("the first line has arrived", || {
             reader.read(&mut emit).unwrap();
             reader.given == 1
         });
@@ -551,7 +551,7 @@ mod tests {
     }
 
     #[test]
-    fn a_given_range_is_so_many_lines() {
+    fn a_given_range_waits_for_its_number_of_lines() {
         let (server, port) = server();
         let dir = TempDir::made("socket");
         let path = dir.join("plans");
@@ -599,7 +599,7 @@ mod tests {
         let sender = std::thread::spawn(move || (0..lines).for_each(|_| writeln!(peer, "{line}").unwrap()));
         until("the buffer is full", || reader.shared.lock().bytes >= BUFFER);
         let mut n = 0;
-        until("all lines are there", || {
+        until("all lines have arrived", || {
             assert!(reader.shared.lock().bytes < BUFFER + 2 * CHUNK);
             reader.read(&mut |_, rows, _| n += rows.len()).unwrap();
             n == lines
@@ -618,7 +618,7 @@ mod tests {
         let shared = Arc::downgrade(&reader.shared);
         drop(reader);
         assert_eq!(peer.read(&mut [0]).unwrap(), 0);
-        until("the thread is gone", || shared.upgrade().is_none());
+        until("the thread has ended", || shared.upgrade().is_none());
     }
 
     #[test]

@@ -30,7 +30,7 @@ fn found(history: &History) -> (Option<u64>, Vec<(u64, bool)>) {
 }
 
 #[test]
-fn batches_run_again_from_the_newest_checkpoint_before_them() {
+fn a_replay_begins_at_the_newest_checkpoint_before_its_batches() {
     let dir = Place::new("again");
     let directory = ten(&dir, 5);
     let again = |from, to| directory.history(at(from), at(to), false).unwrap();
@@ -48,7 +48,7 @@ fn batches_run_again_from_the_newest_checkpoint_before_them() {
 }
 
 #[test]
-fn what_is_gone_is_refused_with_what_is_there() {
+fn a_deleted_batch_is_an_error_that_lists_the_existing_checkpoints() {
     let dir = Place::new("gone");
     let directory = ten(&dir, 2);
     let refused = |from, to, recompute| directory.history(at(from), at(to), recompute).unwrap_err().to_string();
@@ -62,7 +62,7 @@ fn what_is_gone_is_refused_with_what_is_there() {
 }
 
 #[test]
-fn what_nobody_can_send_again_is_refused_before_anything_runs() {
+fn records_that_cannot_be_read_again_are_refused_before_the_replay_runs() {
     let dir = Place::new("received");
     let (checkpoints, _) = open(&dir).unwrap();
     checkpoints.begin(Origin::default()).unwrap();

@@ -81,7 +81,7 @@ mod tests {
     use super::*;
     use crate::core::time::BatchTime;
 
-    fn left(rows: &[(u64, &str, &[&str])]) -> CapturedRows {
+    fn captured(rows: &[(u64, &str, &[&str])]) -> CapturedRows {
         let one = |(t, o, rows): &(u64, &str, &[&str])| {
             ((BatchTime::from_millis(*t), (*o).to_owned()), rows.iter().map(|r| (*r).to_owned()).collect())
         };
@@ -90,14 +90,14 @@ mod tests {
 
     #[test]
     fn the_first_difference_is_named() {
-        let kept = left(&[(5, "print", &["a", "b"]), (10, "print", &["c"])]);
+        let kept = captured(&[(5, "print", &["a", "b"]), (10, "print", &["c"])]);
         assert_eq!(compare(&kept, &kept).unwrap(), 3);
-        let e = compare(&kept, &left(&[(5, "print", &["a", "x"]), (10, "print", &["y"])])).unwrap_err().to_string();
+        let e = compare(&kept, &captured(&[(5, "print", &["a", "x"]), (10, "print", &["y"])])).unwrap_err().to_string();
         assert!(e.contains("print") && e.contains("row 2 is \"b\"") && e.contains("\"x\"") && !e.contains("\"y\""), "{e}");
-        let e = compare(&kept, &left(&[(5, "print", &["a", "b"])])).unwrap_err().to_string();
+        let e = compare(&kept, &captured(&[(5, "print", &["a", "b"])])).unwrap_err().to_string();
         assert!(e.contains("\"c\"") && e.contains("no row"), "{e}");
         let long = "\u{e9}".repeat(300);
-        let e = compare(&left(&[(5, "print", &[&long])]), &left(&[])).unwrap_err().to_string();
+        let e = compare(&captured(&[(5, "print", &[&long])]), &captured(&[])).unwrap_err().to_string();
         assert!(e.contains("...") && e.chars().count() < 400, "{e}");
     }
 }

@@ -1,5 +1,5 @@
-//! A checkpoint directory with every kind of window in it, in the first version of their chunks: it loads forever.
-//! `tests/data/windows-v1`: one file a worker and checkpoint, each window whole in it, cut in the middle of a pane.
+//! A checkpoint directory with every kind of window, in the first format of their chunks. Every version loads it.
+//! `tests/data/windows-v1` has one file for each worker and checkpoint. It has each window whole, and ends in the middle of a pane.
 
 use std::path::{Path, PathBuf};
 
@@ -9,12 +9,12 @@ use tidemill::prelude::*;
 
 type Pair = (char, i64);
 
-/// 24 batches; the directory was made of the first 11 of them, and stopped.
+/// 24 batches. The directory holds the state after the first 11.
 fn batches() -> Vec<Vec<Pair>> {
     (0..24i64).map(|t| (0..=t % 4).map(|k| (char::from(b'a' + ((t * 3 + k * k) % 5) as u8), t * k % 7 - 2)).collect()).collect()
 }
 
-/// What every window says at each batch time.
+/// The rows of every window at each batch time.
 fn run(dir: Option<&Path>, workers: u16, batches: Vec<Vec<Pair>>) -> Vec<(u64, Vec<String>)> {
     let memory = MemorySink::new();
     let out = memory.clone();
@@ -47,18 +47,18 @@ fn run(dir: Option<&Path>, workers: u16, batches: Vec<Vec<Pair>>) -> Vec<(u64, V
     memory.batches().into_iter().map(|(t, rows)| (t.millis(), rows)).collect()
 }
 
-/// A copy that a test may write.
+/// A copy of the directory, which a test may write.
 struct Copy(TempDir);
 
 impl Copy {
     fn of(name: &str) -> Self {
         let copy = Copy(TempDir::new(&format!("windows-{name}")));
-        copy_all(&kept(), &copy.0);
+        copy_all(&saved_directory(), &copy.0);
         copy
     }
 }
 
-fn kept() -> PathBuf {
+fn saved_directory() -> PathBuf {
     Path::new(env!("CARGO_MANIFEST_DIR")).join("tests/data/windows-v1")
 }
 
@@ -73,15 +73,15 @@ fn copy_all(from: &Path, to: &Path) {
 }
 
 #[test]
-fn windows_that_the_first_version_saved_go_on() {
+fn windows_saved_by_the_first_version_continue() {
     if std::env::var_os("TIDEMILL_MAKE_WINDOWS").is_some() {
-        run(Some(&kept()), 2, batches()[..11].to_vec());
+        run(Some(&saved_directory()), 2, batches()[..11].to_vec());
     }
     let whole = run(None, 2, batches());
     for workers in [1, 3] {
         let copy = Copy::of(&workers.to_string());
         let again = run(Some(&copy.0), workers, batches());
-        assert_eq!(again.first().map(|(t, _)| *t), Some(12), "it went on behind the checkpoint");
+        assert_eq!(again.first().map(|(t, _)| *t), Some(12), "it continued after the checkpoint");
         assert_eq!(again, whole.iter().filter(|(t, _)| *t > 11).cloned().collect::<Vec<_>>());
     }
 }

@@ -13,7 +13,7 @@ use tidemill::prelude::*;
 
 const BATCHES: i64 = 12;
 
-/// What a database would hold, and which calls of the sink fail.
+/// The content of the database, and which calls of the sink fail.
 #[derive(Default)]
 struct Store {
     rows: Vec<(u64, i64)>,
@@ -130,7 +130,7 @@ fn expected() -> Vec<(u64, i64)> {
     (1u64..).zip(given()).flat_map(|(t, rows)| rows.into_iter().map(move |row| (t, row))).collect()
 }
 
-/// Runs the batches into the table; with `by_key`, behind an exchange.
+/// Runs the batches into the table. `by_key`: after an exchange by key.
 fn run(dir: &Path, workers: u16, shards: u32, by_key: bool, database: &Database) -> tidemill::Result<Summary> {
     let database = database.clone();
     let job = StreamingContext::builder("custom-sink", millis(1)).workers(workers).checkpoint(dir);
@@ -144,7 +144,7 @@ fn run(dir: &Path, workers: u16, shards: u32, by_key: bool, database: &Database)
 }
 
 #[test]
-fn failures_that_pass_leave_each_row_once() {
+fn each_row_is_written_once_despite_temporary_failures() {
     for (workers, shards, by_key) in [(1, 1, false), (2, 5, false), (4, 3, true)] {
         let (dir, database) = (TempDir::new("custom-sink"), Database::default());
         *database.lock() = Store { failing_writes: 1, unanswered_commits: 1, ..Store::default() };
@@ -155,7 +155,7 @@ fn failures_that_pass_leave_each_row_once() {
 }
 
 #[test]
-fn a_commit_that_fails_once_is_made_again_with_the_same_group() {
+fn a_commit_that_fails_once_is_retried_with_the_same_group() {
     let (dir, database) = (TempDir::new("custom-sink"), Database::default());
     database.lock().failing_commits = 1;
     run(&dir, 2, 2, false, &database).unwrap();
@@ -163,7 +163,7 @@ fn a_commit_that_fails_once_is_made_again_with_the_same_group() {
 }
 
 #[test]
-fn a_commit_that_fails_for_good_ends_the_job_and_the_next_run_goes_on() {
+fn a_commit_that_always_fails_ends_the_job_and_the_next_run_continues() {
     for (workers, then) in [(1, 2), (2, 4), (4, 1)] {
         let (dir, database) = (TempDir::new("custom-sink"), Database::default());
         database.lock().broken_from = Some(7);
@@ -178,7 +178,7 @@ fn a_commit_that_fails_for_good_ends_the_job_and_the_next_run_goes_on() {
 }
 
 #[test]
-fn an_answer_that_is_lost_at_the_end_of_a_run_is_found_at_the_next() {
+fn a_commit_without_an_answer_is_found_by_the_next_run() {
     let (dir, database) = (TempDir::new("custom-sink"), Database::default());
     database.lock().unanswered_commits = 1;
     database.lock().broken_from = Some(9);
@@ -209,7 +209,7 @@ fn a_sink_of_another_directory_stops_the_job_before_it_writes() {
 }
 
 #[test]
-fn what_exactly_once_needs_is_asked_for_at_the_start() {
+fn missing_conditions_of_exactly_once_are_errors_at_the_start() {
     let database = Database::default();
     let e = StreamingContext::builder("needs", millis(10)).start(move |ssc| {
         let queue = QueueSource::from_batches([vec![1i64]]);
@@ -218,16 +218,16 @@ fn what_exactly_once_needs_is_asked_for_at_the_start() {
         Ok(())
     });
     let e = e.err().unwrap().to_string();
-    for what in ["--checkpoint DIR", "nobody can send again", "129 shards", "0 shards"] {
+    for what in ["--checkpoint DIR", "cannot be read again", "129 shards", "0 shards"] {
         assert!(e.contains(what), "{what}: {e}");
     }
 }
 
-/// A batch as `write` got it: its time, and each part with its number.
+/// A batch as `write` received it: its time, and each part with its number.
 type Batch = (u64, Vec<(u32, Vec<i64>)>);
 type Log = Arc<Mutex<Vec<Batch>>>;
 
-/// A sink that is at least once. Its rows arrive at the second flush; or, as the script says, are lost.
+/// An at-least-once sink. `script` has the answer of each flush. `None`: the rows are lost, which is an error.
 #[derive(Default)]
 struct Logged {
     log: Log,
@@ -273,8 +273,8 @@ fn a_sink_gets_whole_batches_or_parts() {
 }
 
 #[test]
-fn rows_that_are_lost_on_their_way_are_written_again() {
+fn rows_that_a_sink_lost_are_written_again() {
     let times = |script| logged(1, Distribution::Gathered, script).into_iter().map(|(t, _)| t).collect::<Vec<_>>();
-    assert_eq!(times(&[Some(false), Some(false), Some(true)]), [1, 2, 3], "late, and not written again");
+    assert_eq!(times(&[Some(false), Some(false), Some(true)]), [1, 2, 3], "they arrive late, and are not written again");
     assert_eq!(times(&[None]), [1, 1, 2, 3]);
 }

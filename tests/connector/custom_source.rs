@@ -1,4 +1,4 @@
-//! A source from outside, with public items only: the one of `examples/custom_source.rs`, over restarts and kills.
+//! A source of a program, which uses only public items: that of `examples/custom_source.rs`, through restarts and kills.
 
 use std::collections::{BTreeMap, BTreeSet};
 use std::path::Path;
@@ -17,7 +17,7 @@ use example::Numbers;
 
 const SPLITS: i32 = 3;
 
-/// What one run gave: the numbers of each batch, and the counts by remainder after it.
+/// The output of one run: the numbers of each batch, and the counts by remainder after it.
 #[derive(Clone)]
 struct Run {
     numbers: MemorySink<i64>,
@@ -43,7 +43,7 @@ fn start(dir: &Path, workers: u16, poison: Option<i64>) -> (JobHandle, Run) {
     (job.unwrap(), run)
 }
 
-/// The numbers of each batch, as the plan log has them. Every split is in it without a gap, from 0 on.
+/// The numbers of each batch in the plan log. Checks that the ranges of each split begin at 0 and have no gap.
 fn planned(dir: &Path) -> BTreeMap<BatchTime, BTreeSet<i64>> {
     let mut next = BTreeMap::new();
     let mut batches = BTreeMap::new();
@@ -61,8 +61,8 @@ fn planned(dir: &Path) -> BTreeMap<BatchTime, BTreeSet<i64>> {
     batches
 }
 
-/// What a run wrote is what was planned, batch by batch; returns the counts after its last batch.
-fn fits(run: &Run, planned: &BTreeMap<BatchTime, BTreeSet<i64>>) -> Vec<(i64, i64)> {
+/// Checks that a run wrote what was planned, batch by batch. Returns the counts after its last batch.
+fn check_against_plans(run: &Run, planned: &BTreeMap<BatchTime, BTreeSet<i64>>) -> Vec<(i64, i64)> {
     for (time, rows) in run.numbers.batches() {
         // Overdue batches are empty and have no plan of their own.
         let expected = planned.get(&time).cloned().unwrap_or_default();
@@ -72,20 +72,20 @@ fn fits(run: &Run, planned: &BTreeMap<BatchTime, BTreeSet<i64>>) -> Vec<(i64, i6
     run.counts.batches().pop().map(|(_, rows)| rows).unwrap_or_default()
 }
 
-/// Stopped in order, killed, failed, and on another number of workers each time: each number is in one batch, state goes on.
+/// The job is stopped, killed, and fails, each time on another number of workers. Each number is in one batch, and state continues.
 #[test]
-fn a_source_from_outside_is_read_once_over_stops_and_kills() {
+fn a_source_of_a_program_is_read_once_through_stops_and_kills() {
     for workers in [1, 2, 4] {
         let dir = TempDir::made("custom-source");
         let others = 5 - workers;
         let mut runs = Vec::new();
         let (job, run) = start(&dir, workers, None);
-        eventually("batches are out", || run.counts.batches().len() > 5);
+        eventually("some batches are written", || run.counts.batches().len() > 5);
         job.stop_gracefully().unwrap();
         runs.push(run);
         for workers in [others, workers] {
             let (job, run) = start(&dir, workers, None);
-            eventually("batches are out again", || run.counts.batches().len() > 5);
+            eventually("the next run writes batches", || run.counts.batches().len() > 5);
             job.stop_now().unwrap();
             runs.push(run);
         }
@@ -95,30 +95,30 @@ fn a_source_from_outside_is_read_once_over_stops_and_kills() {
         assert!(e.contains("poisoned"), "{e}");
         runs.push(run);
         let (job, run) = start(&dir, workers, None);
-        eventually("the poisoned batch is out", || run.numbers.batches().iter().any(|(_, rows)| rows.contains(&poison)));
+        eventually("the poisoned batch is written", || run.numbers.batches().iter().any(|(_, rows)| rows.contains(&poison)));
         job.stop_gracefully().unwrap();
         runs.push(run);
 
         let planned = planned(&dir);
-        let totals: Vec<_> = runs.iter().map(|run| fits(run, &planned)).collect();
+        let totals: Vec<_> = runs.iter().map(|run| check_against_plans(run, &planned)).collect();
         let mut expected = BTreeMap::new();
         planned.values().flatten().for_each(|n| *expected.entry(n % 5).or_insert(0) += 1);
         assert_eq!(totals[4], expected.into_iter().collect::<Vec<_>>(), "{workers} workers");
     }
 }
 
-/// Says of itself that it is replayable, and has a split that is not.
-struct Liar;
+/// A source that claims to be replayable, but has a split that is not.
+struct FalseClaim;
 
-impl Source for Liar {
+impl Source for FalseClaim {
     type Item = i64;
 
     fn name(&self) -> String {
-        "a liar".into()
+        "a false claim".into()
     }
 
     fn enumerator(&self) -> tidemill::Result<Box<dyn SplitEnumerator>> {
-        Ok(Box::new(Liar))
+        Ok(Box::new(FalseClaim))
     }
 
     fn reader(&self, waker: Waker) -> tidemill::Result<Box<dyn SourceReader<i64>>> {
@@ -130,7 +130,7 @@ impl Source for Liar {
     }
 }
 
-impl SplitEnumerator for Liar {
+impl SplitEnumerator for FalseClaim {
     fn restore(&mut self, _: Vec<SplitOffset>, _: &[u8]) -> tidemill::Result<()> {
         Ok(())
     }
@@ -146,10 +146,10 @@ impl SplitEnumerator for Liar {
 
 #[test]
 fn a_split_that_is_less_replayable_than_its_source_ends_the_job() {
-    let e = StreamingContext::builder("liar", millis(10)).run(|ssc| {
-        ssc.from_source(Liar).print(1);
+    let e = StreamingContext::builder("false-claim", millis(10)).run(|ssc| {
+        ssc.from_source(FalseClaim).print(1);
         Ok(())
     });
     let e = e.unwrap_err().to_string();
-    assert!(e.contains("a liar") && e.contains("once/0") && e.contains("replayable"), "{e}");
+    assert!(e.contains("a false claim") && e.contains("once/0") && e.contains("replayable"), "{e}");
 }

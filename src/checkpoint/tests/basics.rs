@@ -3,7 +3,7 @@
 use super::*;
 
 #[test]
-fn a_job_goes_on_where_it_was() {
+fn a_job_continues_where_it_stopped() {
     let dir = Place::new("goes-on");
     let mut job = Job::start(&dir).unwrap();
     assert_eq!(job.checkpoints.lease().generation, 1);
@@ -42,7 +42,7 @@ fn segments_follow_one_another_over_generations() {
 }
 
 /// The text of an error.
-fn said<T>(result: Result<T>) -> String {
+fn error_text<T>(result: Result<T>) -> String {
     result.err().expect("an error").to_string()
 }
 
@@ -58,10 +58,10 @@ fn a20_two_runs_on_one_directory_are_refused_until_the_first_is_gone() {
     let job = Job::start(&dir).unwrap();
     let host = rustix::system::uname().nodename().to_string_lossy().into_owned();
     let me = format!("process {} on host {host} since 20", std::process::id());
-    let e = said(open(&dir));
+    let e = error_text(open(&dir));
     says(&e, &["in use", &me, "(generation 1)", &dir.display().to_string()]);
     assert!(matches!(open(&dir), Err(Error::CheckpointInUse { .. })));
-    says(&said(Directory::open(&dir).unwrap().prune(1)), &["in use", &me]);
+    says(&error_text(Directory::open(&dir).unwrap().prune(1)), &["in use", &me]);
     // The plan log alone also holds the right to write.
     let Job { checkpoints, plans, .. } = job;
     drop(checkpoints);
@@ -78,10 +78,10 @@ fn b8_a_directory_of_another_job_is_left_alone() {
     let before = dir.all();
     let second = Duration::from_secs(1);
     says(
-        &said(Checkpoints::open(&dir, Settings::new("other", second))),
+        &error_text(Checkpoints::open(&dir, Settings::new("other", second))),
         &["genesis", "\"job\"", "\"other\"", "another directory"],
     );
-    let e = said(Checkpoints::open(&dir, Settings::new("job", second / 2)));
+    let e = error_text(Checkpoints::open(&dir, Settings::new("job", second / 2)));
     says(&e, &["1000 ms", "500 ms"]);
     assert_eq!(dir.all(), before, "no generation was taken");
 }
@@ -104,7 +104,7 @@ fn b9_a_newer_format_is_refused_whichever_file_has_it() {
         std::fs::write(dir.path(&file), newer).unwrap();
         // An older checkpoint is usable, but files of a newer program are not ignored.
         if !file.contains(&at(1).millis().to_string()) {
-            says(&said(open(&dir)), &[&file, "format 2", "format 1", "newer"]);
+            says(&error_text(open(&dir)), &[&file, "format 2", "format 1", "newer"]);
         }
         std::fs::write(dir.path(&file), right).unwrap();
     }
@@ -112,7 +112,7 @@ fn b9_a_newer_format_is_refused_whichever_file_has_it() {
 }
 
 #[test]
-fn b14_what_lies_there_besides_is_named_once_and_left_alone() {
+fn b14_foreign_files_are_named_once_and_not_touched() {
     let dir = Place::new("besides");
     let mut job = Job::start(&dir).unwrap();
     job.step();
@@ -135,19 +135,19 @@ fn b14_what_lies_there_besides_is_named_once_and_left_alone() {
 }
 
 #[test]
-fn b11_a_place_that_cannot_be_one_is_an_error_at_once() {
+fn b11_an_unusable_place_is_an_error_at_once() {
     let dir = Place::new("no-place");
     std::fs::write(&*dir, "a file").unwrap();
-    says(&said(open(&dir)), &[&dir.display().to_string(), "cannot be created"]);
-    says(&said(Directory::open(&dir)), &["is not a directory"]);
+    says(&error_text(open(&dir)), &[&dir.display().to_string(), "cannot be created"]);
+    says(&error_text(Directory::open(&dir)), &["is not a directory"]);
     std::fs::remove_file(&*dir).unwrap();
-    says(&said(Directory::open(&dir)), &["cannot be read"]);
+    says(&error_text(Directory::open(&dir)), &["cannot be read"]);
     std::fs::create_dir(&*dir).unwrap();
-    says(&said(Directory::open(&dir)), &["is not a checkpoint directory"]);
+    says(&error_text(Directory::open(&dir)), &["is not a checkpoint directory"]);
     std::fs::remove_dir(&*dir).unwrap();
     drop(Job::start(&dir).unwrap());
     std::fs::remove_file(dir.path("genesis")).unwrap();
-    says(&said(open(&dir)), &["genesis", "missing", "plans/g00000001-000001"]);
+    says(&error_text(open(&dir)), &["genesis", "missing", "plans/g00000001-000001"]);
 }
 
 #[test]
@@ -165,7 +165,7 @@ fn plans_must_follow_one_another() {
         (with(1, &|r| r.plan.time = BatchTime::from_millis(1_500)), "multiple of the batch interval, 1000 ms"),
         (with(1, &|r| r.plan.time = at(0)), "does not come after"),
     ] {
-        says(&said(job.plans.append(&wrong)), &["plans/g00000001-000001", words]);
+        says(&error_text(job.plans.append(&wrong)), &["plans/g00000001-000001", words]);
     }
     // A record covers all its overdue times. A new split may begin at any offset.
     let mut run = plan(1);
@@ -174,7 +174,7 @@ fn plans_must_follow_one_another() {
     run.plan.ranges.push(Range { source: 1, split_id: 2, split: split.clone(), from: 40, until: 50 });
     assert_eq!(job.plans.append(&run).unwrap(), run.checksum());
     assert_eq!((job.plans.end(), run.end(1_000)), (at(4), at(4)));
-    says(&said(job.plans.append(&plan(4))), &["does not come after 4000 ms"]);
+    says(&error_text(job.plans.append(&plan(4))), &["does not come after 4000 ms"]);
     drop(job);
     // Records received before a crash are lost. The next run starts its own numbering.
     let (checkpoints, recovered) = open(&dir).unwrap();
@@ -184,13 +184,13 @@ fn plans_must_follow_one_another() {
     again.plan.ranges.push(Range { source: 1, split_id: 2, split, from: 0, until: 1 });
     let mut plans = checkpoints.plan_log().unwrap();
     plans.append(&again).unwrap();
-    assert!(checkpoints.plan_log().is_err(), "one plan log a generation");
+    assert!(checkpoints.plan_log().is_err(), "a generation has one plan log");
     drop((plans, checkpoints));
     assert_eq!(open(&dir).unwrap().1.replay.len(), 2);
 }
 
 #[test]
-fn a_checkpoint_that_is_published_says_how_large_its_files_are() {
+fn a_published_checkpoint_has_the_size_of_its_files() {
     let dir = Place::new("held");
     let mut job = Job::start(&dir).unwrap();
     let bytes = |files: &[String]| files.iter().map(|f| std::fs::metadata(dir.path(f)).unwrap().len()).sum::<u64>();
@@ -207,31 +207,31 @@ fn a_checkpoint_that_is_published_says_how_large_its_files_are() {
 }
 
 #[test]
-fn a_checkpoint_names_only_what_is_there() {
+fn a_checkpoint_names_only_existing_chunks() {
     let dir = Place::new("names");
     let mut job = Job::start(&dir).unwrap();
     job.step();
     job.checkpoint().unwrap();
-    says(&said(job.checkpoint()), &["pieces/", "already exists"]);
+    says(&error_text(job.checkpoint()), &["pieces/", "already exists"]);
     let good = Directory::open(&dir).unwrap().checkpoints().unwrap().remove(0).1.unwrap();
-    says(&said(job.checkpoints.publish(good.clone())), &["not written", "1000 ms"]);
+    says(&error_text(job.checkpoints.publish(good.clone())), &["not written", "1000 ms"]);
     let mut far = Manifest { time: at(2), ..good.clone() };
     far.operators[0].groups.get_mut(&0).unwrap()[0].len = 1_000;
-    says(&said(job.checkpoints.publish(far)), &["not written", "pieces/", "up to byte"]);
+    says(&error_text(job.checkpoints.publish(far)), &["not written", "pieces/", "up to byte"]);
     let mut gone = Manifest { time: at(2), ..good };
     gone.operators[0].groups.get_mut(&0).unwrap()[0].file.worker = 7;
-    says(&said(job.checkpoints.publish(gone)), &["not written", "w0007 is missing"]);
+    says(&error_text(job.checkpoints.publish(gone)), &["not written", "w0007 is missing"]);
     // Another run took the directory, in a store without locks.
     std::fs::copy(dir.path("leases/00000001"), dir.path("leases/00000002")).unwrap();
     job.step();
-    says(&said(job.checkpoint()), &["leases/00000002", "newer run"]);
-    says(&said(job.checkpoints.clean()), &["newer run"]);
+    says(&error_text(job.checkpoint()), &["leases/00000002", "newer run"]);
+    says(&error_text(job.checkpoints.clean()), &["newer run"]);
     std::fs::remove_dir_all(dir.path("leases")).unwrap();
-    says(&said(job.checkpoints.clean()), &["is missing"]);
+    says(&error_text(job.checkpoints.clean()), &["is missing"]);
 }
 
 #[test]
-fn b15_pieces_are_told_apart() {
+fn b15_a_chunk_is_read_only_under_its_own_label() {
     let dir = Place::new("apart");
     let job = Job::start(&dir).unwrap();
     let chunks = job.checkpoints.chunks().unwrap();
@@ -240,19 +240,19 @@ fn b15_pieces_are_told_apart() {
     for (operator, group, bytes) in [("a", 5, &b"one"[..]), ("../../b\0", 127, &big), ("a", 5, b"two"), ("a", 0, b"")] {
         file.put(operator, group, bytes).unwrap();
     }
-    says(&said(file.put("a", 128, b"x")), &["key group 128"]);
+    says(&error_text(file.put("a", 128, b"x")), &["key group 128"]);
     let index = file.finish().unwrap();
     assert_eq!(index.len(), 3, "no bytes, no chunk");
     for ((operator, group, chunk), bytes) in index.iter().zip([&b"one"[..], &big, b"two"]) {
         assert_eq!(chunks.read(operator, *group, chunk).unwrap(), bytes);
     }
     let first = &index[0].2;
-    says(&said(chunks.read("a", 6, first)), &["w0003", "not key group 6 of a"]);
-    says(&said(chunks.read("b", 5, first)), &["not key group 5 of b"]);
-    says(&said(chunks.read("a", 5, &ChunkRef { checksum: 1, ..*first })), &["another chunk"]);
-    says(&said(chunks.read("a", 5, &ChunkRef { offset: first.offset + 1, ..*first })), &["byte"]);
-    says(&said(chunks.read("a", 5, &ChunkRef { len: u64::MAX, ..*first })), &["w0003"]);
-    says(&said(chunks.read("a", 5, &ChunkRef { offset: u64::MAX, ..*first })), &["w0003"]);
+    says(&error_text(chunks.read("a", 6, first)), &["w0003", "not key group 6 of a"]);
+    says(&error_text(chunks.read("b", 5, first)), &["not key group 5 of b"]);
+    says(&error_text(chunks.read("a", 5, &ChunkRef { checksum: 1, ..*first })), &["another chunk"]);
+    says(&error_text(chunks.read("a", 5, &ChunkRef { offset: first.offset + 1, ..*first })), &["byte"]);
+    says(&error_text(chunks.read("a", 5, &ChunkRef { len: u64::MAX, ..*first })), &["w0003"]);
+    says(&error_text(chunks.read("a", 5, &ChunkRef { offset: u64::MAX, ..*first })), &["w0003"]);
     let by_group = collect([index.clone(), index.clone()]);
     assert_eq!(by_group["a"][&5].len(), 4);
     // An unfinished file, or one without chunks, leaves nothing.
@@ -279,7 +279,7 @@ fn processes_that_do_not_share_the_directory_are_refused() {
     let host = rustix::system::uname().nodename().to_string_lossy().into_owned();
     let remedy = ["all processes of a job need the same directory", &format!("process 0 runs on host {host}")];
     let refused = |place: &Path, id, says_too: &str| {
-        let e = said(Chunks::attach(place, id, lease));
+        let e = error_text(Chunks::attach(place, id, lease));
         says(&e, &[&remedy[..], &[says_too, &place.display().to_string()]].concat());
     };
     refused(&dir, DirectoryId(1), "00000001");
@@ -290,11 +290,11 @@ fn processes_that_do_not_share_the_directory_are_refused() {
     drop(Job::start(&copy).unwrap());
     refused(&copy, id, "here by process");
     copied();
-    Chunks::attach(&copy, id, lease).expect("what was copied since can be told apart by nobody, until it is looked for");
+    Chunks::attach(&copy, id, lease).expect("a copy made after the lease was taken cannot be recognised");
 }
 
 #[test]
-fn a_program_is_compared_with_what_was_saved() {
+fn a_program_is_compared_with_the_saved_one() {
     let id = |name: &str, fingerprint: &str| StateId { name: name.into(), fingerprint: fingerprint.into() };
     let saved = ["same", "other", "gone"].map(|n| OperatorState { id: id(n, "v1"), groups: GroupChunks::new() });
     let manifest = Manifest { operators: saved.into(), ..Manifest::default() };

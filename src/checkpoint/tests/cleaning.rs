@@ -5,7 +5,7 @@ use proptest::prelude::*;
 use super::*;
 
 #[test]
-fn old_checkpoints_pieces_plans_and_leases_go() {
+fn old_checkpoints_chunks_plans_and_leases_are_deleted() {
     let dir = Place::new("go");
     for generation in 1..=3u64 {
         let mut job = Job::start(&dir).unwrap();
@@ -29,7 +29,7 @@ fn old_checkpoints_pieces_plans_and_leases_go() {
 }
 
 #[test]
-fn plans_stay_as_long_as_they_are_to() {
+fn plans_stay_for_the_configured_time() {
     let dir = Place::new("stay");
     let keep = |s| Settings { keep_plans: Duration::from_secs(s), ..settings() };
     let mut job = Job::start_with(&dir, keep(6)).unwrap();
@@ -49,7 +49,7 @@ fn plans_stay_as_long_as_they_are_to() {
 }
 
 #[test]
-fn what_dead_generations_left_goes_and_what_is_being_written_stays() {
+fn files_of_dead_generations_are_deleted_and_those_being_written_stay() {
     let dir = Place::new("left");
     let mut job = Job::start(&dir).unwrap();
     job.step();
@@ -64,7 +64,7 @@ fn what_dead_generations_left_goes_and_what_is_being_written_stays() {
     let zombie = dead.write(at(3), 8).unwrap();
     let writing = job.checkpoints.chunks().unwrap().write(at(3), 9).unwrap();
     let removed = job.checkpoints.clean().unwrap().removed;
-    assert_eq!(removed, ["leases/00000001"], "without a checkpoint nothing that may be of use is touched");
+    assert_eq!(removed, ["leases/00000001"], "without a checkpoint no file that may be needed is deleted");
     job.checkpoint().unwrap();
     let removed = job.checkpoints.clean().unwrap().removed;
     assert_eq!(removed.iter().filter(|f| f.starts_with("pieces")).count(), 2, "{removed:?}");

@@ -51,7 +51,7 @@ fn faults(dir: &Path) -> Vec<String> {
 }
 
 #[test]
-fn b5_a_flip_of_any_byte_is_named() {
+fn b5_a_flipped_byte_is_an_error_with_its_file() {
     let dir = grown("flips");
     assert_eq!((recovered(&dir).unwrap().0, faults(&dir).len()), (6, 0));
     let newest = ["manifests/000000000005000-g00000002", "pieces/000000000005000-g00000002-w0000"];
@@ -74,7 +74,7 @@ fn b5_a_flip_of_any_byte_is_named() {
                     let unseen = file.starts_with("pieces") && (at < 70 || at + 20 > right.len());
                     assert!(
                         unseen || !newest.contains(&file.as_str()) || !warnings.is_empty(),
-                        "byte {at} of {file} was not seen"
+                        "the flip of byte {at} of {file} was not noticed"
                     );
                 }
                 Err(e) => assert!(e.to_string().contains(&file), "byte {at} of {file}: {e}"),
@@ -85,7 +85,7 @@ fn b5_a_flip_of_any_byte_is_named() {
 }
 
 #[test]
-fn b4_a_cut_at_any_byte_is_named_or_was_a_crash() {
+fn b4_a_truncated_file_is_an_error_or_an_interrupted_append() {
     let dir = grown("cuts");
     let last = dir.files("plans").pop().unwrap();
     for file in dir.all() {
@@ -156,7 +156,7 @@ fn b6_b7_a_missing_file_is_named_or_not_needed() {
 }
 
 #[test]
-fn b7_a_file_of_another_directory_or_place_is_not_taken() {
+fn b7_a_file_of_another_directory_or_name_is_refused() {
     let (dir, other) = (grown("own"), grown("foreign"));
     for file in dir.all() {
         if file == "genesis" || file.starts_with("leases") {
@@ -181,7 +181,7 @@ fn b7_a_file_of_another_directory_or_place_is_not_taken() {
 
 /// A length in a file does not cause an allocation: these would not fit.
 #[test]
-fn b5_a_file_without_end_is_not_read() {
+fn b5_an_impossible_length_is_not_read() {
     let dir = grown("endless");
     let last = dir.files("plans").pop().unwrap();
     for file in dir.all() {
@@ -202,7 +202,7 @@ fn b5_a_file_without_end_is_not_read() {
 }
 
 #[test]
-fn a_torn_tail_is_said_once() {
+fn an_interrupted_append_is_one_warning() {
     let dir = grown("once");
     let last = dir.files("plans").pop().unwrap();
     let right = std::fs::read(dir.path(&last)).unwrap();

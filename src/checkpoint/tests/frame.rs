@@ -80,7 +80,7 @@ proptest! {
         prop_assert!(records(&bytes, 0).is_err());
         bytes.copy_within(to.., from);
         bytes.truncate(bytes.len() + from - to);
-        prop_assert!(records(&bytes, 0).is_err(), "a record that is not where it was written");
+        prop_assert!(records(&bytes, 0).is_err(), "a record in another place than it was written");
     }
 
     #[test]
@@ -103,7 +103,7 @@ proptest! {
 }
 
 #[test]
-fn another_format_is_told_from_damage() {
+fn another_format_differs_from_damage() {
     let mut bytes = frame(Kind::Genesis, &"tide");
     assert_eq!(unframe_all::<String>(Kind::Genesis, "genesis", &bytes).unwrap(), "tide");
     let wrong_kind = unframe_all::<String>(Kind::Lease, "leases/1", &bytes).unwrap_err().to_string();

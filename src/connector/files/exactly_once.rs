@@ -49,9 +49,9 @@ fn sync(dir: &Path) -> Result<(), BoxError> {
     at(dir, File::open(dir).and_then(|d| d.sync_all()))
 }
 
-/// The parent directory.
-fn above(dir: &Path) -> &Path {
-    dir.parent().filter(|above| !above.as_os_str().is_empty()).unwrap_or(Path::new("."))
+/// The parent directory; "." for a relative name.
+fn parent(dir: &Path) -> &Path {
+    dir.parent().filter(|parent| !parent.as_os_str().is_empty()).unwrap_or(Path::new("."))
 }
 
 /// Creates a directory and its parents, durably.
@@ -59,13 +59,13 @@ fn make(dir: &Path) -> Result<(), BoxError> {
     if dir.is_dir() {
         return Ok(());
     }
-    make(above(dir))?;
+    make(parent(dir))?;
     match std::fs::create_dir(dir) {
         // Another process of the job created it first.
         Err(e) if e.kind() == ErrorKind::AlreadyExists => {}
         made => at(dir, made)?,
     }
-    sync(above(dir))
+    sync(parent(dir))
 }
 
 impl TextFileSink {
@@ -106,7 +106,7 @@ impl TextFileSink {
         sync(&dir)?;
         note.write(&dir, "_SUCCESS")?;
         point(FaultPoint::SaveAfter);
-        sync(above(&dir))
+        sync(parent(&dir))
     }
 
     /// Removes files that do not belong to the batch: parts of another plan, incomplete parts, and notes of another process
@@ -187,11 +187,11 @@ mod tests {
 
     fn dies(dir: &Path, at: &str) {
         let child = with(dir, "TIDEMILL_CRASH_AT", at).status;
-        assert_eq!(std::os::unix::process::ExitStatusExt::signal(&child), Some(9), "{at}: it was to die there");
+        assert_eq!(std::os::unix::process::ExitStatusExt::signal(&child), Some(9), "{at}: the process must die there");
     }
 
     #[test]
-    fn whoever_dies_while_files_are_saved_leaves_what_the_next_run_makes_whole() {
+    fn a_batch_that_a_crash_interrupted_is_completed_by_the_next_run() {
         let whole = TempDir::made("whole");
         run(&whole, 1);
         let expected = saved(&whole);
@@ -214,9 +214,9 @@ mod tests {
         for (at, goes_on) in [("save:3-4:28", true), ("save:3-9999:28", false)] {
             let place = TempDir::made(if goes_on { "full" } else { "stays-full" });
             let child = with(&place, "TIDEMILL_FAIL_AT", at);
-            let said = String::from_utf8_lossy(&child.stderr);
-            assert_eq!(child.status.success(), goes_on, "{at}: {said}");
-            assert!(goes_on || said.contains("No space left on device") && said.contains(".part-"), "{said}");
+            let stderr = String::from_utf8_lossy(&child.stderr);
+            assert_eq!(child.status.success(), goes_on, "{at}: {stderr}");
+            assert!(goes_on || stderr.contains("No space left on device") && stderr.contains(".part-"), "{stderr}");
             assert_eq!(saved(&place) == expected, goes_on, "{at}");
             run(&place, 3);
             assert_eq!(saved(&place), expected, "{at}");
@@ -225,7 +225,7 @@ mod tests {
 
     /// A complete batch is not touched, because a reader may have taken it.
     #[test]
-    fn a_batch_that_is_whole_is_left_alone_and_any_other_is_replaced() {
+    fn a_complete_batch_is_not_touched_and_any_other_is_replaced() {
         let place = TempDir::made("again");
         dies(&place, "save.after:7");
         let plans = Directory::open(&place.join("checkpoint")).unwrap().plans().unwrap();
@@ -234,7 +234,7 @@ mod tests {
         let (kept, cut) = (place.join(format!("words-{last}")), place.join(format!("words-{}", last - 1)));
         std::fs::write(kept.join("mark"), "whole").unwrap();
         std::fs::remove_file(cut.join("_SUCCESS")).unwrap();
-        std::fs::write(cut.join("part-00077"), "of another life\n").unwrap();
+        std::fs::write(cut.join("part-00077"), "of another run\n").unwrap();
         let before = Note::read(&kept.join("_SUCCESS")).unwrap();
         // Without a checkpoint, all batches run again.
         let _ = std::fs::remove_dir_all(place.join("checkpoint/manifests"));
@@ -247,7 +247,7 @@ mod tests {
     }
 
     #[test]
-    fn of_several_processes_the_last_one_puts_the_parts_together() {
+    fn the_last_of_several_processes_lists_the_parts_of_all() {
         let place = TempDir::made("processes");
         let saver = |process, processes| TextFileSink::new(&place.join("p"), "", process, processes, vec![false]);
         let batch = |generation| {

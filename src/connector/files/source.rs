@@ -153,13 +153,13 @@ impl<'s> StreamingContext<'s> {
         self.text_files_at(&OperatorId::of("text_file_stream_with"), files)
     }
 
-    fn text_files_at(&self, site: &OperatorId, files: TextFileSource) -> Decoded<'s, String> {
+    fn text_files_at(&self, operator: &OperatorId, files: TextFileSource) -> Decoded<'s, String> {
         if let Err(e) = self.graph.config.apart(&files.dir, true) {
-            self.graph.report(site, e);
+            self.graph.report(operator, e);
         }
         let settled = self.batch_interval().max(SETTLED);
         let batch_bytes = self.graph.config.batch_bytes.saturating_mul(self.graph.config.peers()) as u64;
-        decoded_lines(&self.read(site, &Directory { files, settled, batch_bytes }), site)
+        decoded_lines(&self.read(operator, &Directory { files, settled, batch_bytes }), operator)
     }
 }
 
@@ -286,7 +286,7 @@ impl SplitEnumerator for FileEnumerator {
         let (pending, changed) = self.watch.pending(Instant::now());
         if !pending && !changed.is_empty() {
             let (dir, files) = (self.watch.files.dir.display(), changed.join(", "));
-            tracing::warn!(%dir, files, "left unread by the stop of the job: they changed while it waited for them");
+            tracing::warn!(%dir, files, "these files are not read: they changed while the stop of the job waited for them");
             self.watch.draining = Some(BTreeSet::new());
         }
         pending
@@ -310,16 +310,16 @@ struct FileReader {
 }
 
 impl FileReader {
-    fn wrong(&self, reason: String) -> Error {
+    fn error(&self, reason: String) -> Error {
         Error::source(self.name.as_str(), reason)
     }
 
     /// Opens the file of a range; `None`: it no longer exists.
     fn open(&self, range: &SplitRange) -> Result<Option<Open>> {
         let Split::File { path, size, modified_ms } = &range.split else {
-            return Err(self.wrong(format!("the given range of {} is not a range of a file", range.split.name())));
+            return Err(self.error(format!("the given range of {} is not a range of a file", range.split.name())));
         };
-        let failed = |e: std::io::Error| self.wrong(format!("{path}: {e}"));
+        let failed = |e: std::io::Error| self.error(format!("{path}: {e}"));
         let mut file = match File::open(&**path) {
             Err(e) if e.kind() == ErrorKind::NotFound => return Ok(None),
             file => file.map_err(failed)?,
@@ -327,7 +327,7 @@ impl FileReader {
         let (planned, now) =
             (FileStamp { size: *size, modified_ms: *modified_ms }, FileStamp::of(&file.metadata().map_err(failed)?));
         if planned != now {
-            return Err(self.wrong(format!(
+            return Err(self.error(format!(
                 "{path} changed between the plan of its batch and its reading: {} bytes, changed at {} ms; now {} bytes, {} ms. \
                  Write files elsewhere and move them in",
                 planned.size, planned.modified_ms, now.size, now.modified_ms
@@ -396,7 +396,7 @@ impl SourceReader<Line> for FileReader {
                 }
             },
         };
-        let lines = Self::read_on(&mut open).map_err(|e| self.wrong(format!("{}: {e}", open.path)))?;
+        let lines = Self::read_on(&mut open).map_err(|e| self.error(format!("{}: {e}", open.path)))?;
         let done = open.at >= open.range.until;
         if !done {
             self.open = Some(open);
@@ -435,17 +435,17 @@ mod tests {
     const SECOND: Duration = secs(1);
 
     /// A watch whose clocks a test moves: one scan a second.
-    struct Hand {
+    struct ManualWatch {
         watch: DirectoryWatch,
         begun: Instant,
         seconds: u64,
     }
 
-    impl Hand {
+    impl ManualWatch {
         fn new(files: TextFileSource, batch_bytes: u64) -> Self {
             let mut watch = DirectoryWatch::new(files, SECOND, batch_bytes);
             watch.last_ms = 1_000_000;
-            Hand { watch, begun: Instant::now(), seconds: 0 }
+            ManualWatch { watch, begun: Instant::now(), seconds: 0 }
         }
 
         /// The ready files and the warnings of a scan over files of these sizes, changed at these seconds.
@@ -473,14 +473,14 @@ mod tests {
     const NONE: [&str; 0] = [];
 
     #[test]
-    fn a_watch_that_is_closed_takes_what_waited_if_it_does_not_change() {
-        let mut w = Hand::new(TextFileSource::new("d"), 10);
+    fn a_stopping_job_reads_the_waiting_files_that_do_not_change() {
+        let mut w = ManualWatch::new(TextFileSource::new("d"), 10);
         assert_eq!(w.ready(&[]), NONE);
         let (a, b, c) = (("a", 8, 1_001), ("b", 8, 1_001), ("c", 1, 1_001));
         assert_eq!(w.ready(&[a, b, c, ("empty", 0, 1_001)]), NONE);
-        let now = |w: &Hand| w.begun + SECOND * w.seconds as u32;
+        let now = |w: &ManualWatch| w.begun + SECOND * w.seconds as u32;
         let early = now(&w) - SECOND / 4;
-        assert_eq!(w.watch.begin_drain(early), SECOND / 4, "until they are as they were for a second");
+        assert_eq!(w.watch.begin_drain(early), SECOND / 4, "until they are unchanged for a second");
         let (c, late) = (("c", 2, 1_002), ("late", 1, 1_001));
         assert_eq!(w.ready(&[a, b, c, late, ("empty", 0, 1_001)]), ["a"]);
         assert_eq!(w.watch.pending(now(&w) - SECOND), (true, vec!["c"]), "b is ready and did not fit");
@@ -489,8 +489,8 @@ mod tests {
     }
 
     #[test]
-    fn f5_f6_only_new_files_are_taken_once_they_have_settled() {
-        let mut w = Hand::new(TextFileSource::new("d"), 1_000);
+    fn f5_f6_new_files_are_read_once_they_stay_unchanged() {
+        let mut w = ManualWatch::new(TextFileSource::new("d"), 1_000);
         let old = ("old", 5, 999);
         assert_eq!(w.ready(&[old]), NONE);
         assert_eq!(w.ready(&[old, ("b", 1, 1_001)]), NONE);
@@ -508,8 +508,8 @@ mod tests {
     }
 
     #[test]
-    fn f5_a_growing_file_waits_and_one_that_grows_later_is_warned_about_once() {
-        let mut w = Hand::new(TextFileSource::new("d"), 1_000);
+    fn f5_a_growing_file_waits_and_a_file_that_grows_later_is_one_warning() {
+        let mut w = ManualWatch::new(TextFileSource::new("d"), 1_000);
         assert_eq!(w.ready(&[]), NONE);
         for n in 1..5 {
             assert_eq!(w.ready(&[("g", n, 1_000)]), NONE, "it grows");
@@ -519,12 +519,12 @@ mod tests {
         let (taken, warnings) = w.scan(&[("g", 9, 1_002)]);
         assert_eq!(taken, NONE);
         assert!(matches!(&warnings[..], [w] if w.contains("g changed after it was read (4 bytes then, 9 now)")), "{warnings:?}");
-        assert_eq!(w.ready(&[("g", 10, 1_003)]), NONE, "said once");
+        assert_eq!(w.ready(&[("g", 10, 1_003)]), NONE, "the warning is not repeated");
     }
 
     #[test]
-    fn f8_names_and_kinds_that_are_not_read() {
-        let mut w = Hand::new(TextFileSource::new("d").existing(true).accept(|n| n != "no"), 1_000);
+    fn f8_some_names_and_kinds_of_files_are_not_read() {
+        let mut w = ManualWatch::new(TextFileSource::new("d").existing(true).accept(|n| n != "no"), 1_000);
         let files = [".h", "_SUCCESS", "a.tmp", "a._COPYING_", "no", "yes", "shut"].map(|n| (n, 1, 1));
         let (taken, warnings) = w.scan_at(&files, &["sub"], &["shut"]);
         assert_eq!(taken, NONE);
@@ -532,13 +532,13 @@ mod tests {
         let (taken, warnings) = w.scan_at(&files, &["sub"], &["shut"]);
         assert_eq!(taken, ["yes"]);
         assert_eq!(warnings, ["shut is not read until it can be opened: permission denied"]);
-        assert_eq!(w.scan_at(&files, &["sub"], &["shut"]), (vec![], vec![]), "said once");
+        assert_eq!(w.scan_at(&files, &["sub"], &["shut"]), (vec![], vec![]), "the warning is not repeated");
         assert_eq!(w.ready(&files), ["shut"]);
     }
 
     #[test]
-    fn a_batch_is_in_order_and_bounded_and_has_one_file_at_least() {
-        let mut w = Hand::new(TextFileSource::new("d").existing(true), 10);
+    fn a_batch_is_ordered_and_bounded_and_has_at_least_one_file() {
+        let mut w = ManualWatch::new(TextFileSource::new("d").existing(true), 10);
         let files = [("c", 6, 1), ("b", 4, 2), ("a", 4, 2), ("big", 90, 3), ("z", 1, 4)];
         assert_eq!(w.ready(&files), NONE);
         assert_eq!(w.ready(&files), ["c", "a"], "10 bytes");
@@ -549,8 +549,8 @@ mod tests {
     }
 
     #[test]
-    fn f6_what_is_old_is_forgotten_and_what_waits_is_not() {
-        let mut w = Hand::new(TextFileSource::new("d").remember(secs(3)), 5);
+    fn f6_old_files_are_forgotten_and_waiting_files_are_not() {
+        let mut w = ManualWatch::new(TextFileSource::new("d").remember(secs(3)), 5);
         let at = |s: i64| 1_000 + s;
         assert_eq!(w.ready(&[("ancient", 1, 1)]), NONE);
         assert_eq!(w.watch.known.len(), 1);
@@ -558,8 +558,12 @@ mod tests {
         assert!(!w.watch.known.contains_key("ancient"), "older than is remembered");
         assert_eq!(w.ready(&[("a", 5, at(1)), ("b", 5, at(1)), ("late", 5, at(-9))]), ["a"]);
         w.seconds += 10;
-        assert_eq!(w.ready(&[("a", 5, at(1)), ("b", 5, at(1)), ("new", 1, at(5))]), ["b"], "it waited for room");
-        assert_eq!(w.ready(&[("a", 5, at(1)), ("b", 5, at(1)), ("new", 1, at(5))]), ["new"], "came before the late scan");
+        assert_eq!(
+            w.ready(&[("a", 5, at(1)), ("b", 5, at(1)), ("new", 1, at(5))]),
+            ["b"],
+            "it did not fit into the previous batch"
+        );
+        assert_eq!(w.ready(&[("a", 5, at(1)), ("b", 5, at(1)), ("new", 1, at(5))]), ["new"], "it appeared before the late scan");
         assert_eq!(w.ready(&[("a", 5, at(1)), ("b", 5, at(1))]), NONE, "not read again");
         assert_eq!(w.watch.known.len(), 0);
     }
@@ -589,7 +593,7 @@ mod tests {
     }
 
     #[test]
-    fn f1_f2_a_range_is_read_in_short_calls_and_bad_lines_say_their_byte() {
+    fn f1_f2_a_range_is_read_in_short_calls_and_bad_lines_have_their_offset() {
         let dir = TempDir::made("files-reads");
         let text = "línea\r\n".repeat(50_000) + "last";
         let (lines, calls) = read_all(&range(&put(&dir, "long", &text))).unwrap();
@@ -614,7 +618,7 @@ mod tests {
     }
 
     #[test]
-    fn f7_a_file_that_changed_since_its_plan_stops_the_job_and_one_that_is_gone_does_not() {
+    fn f7_a_file_that_changed_after_its_plan_stops_the_job_and_a_deleted_one_does_not() {
         let dir = TempDir::made("files-changes");
         let path = put(&dir, "f", "abc\n");
         let planned = range(&path);
@@ -635,7 +639,7 @@ mod tests {
     }
 
     #[test]
-    fn f8_what_lies_in_a_directory_is_known_for_what_it_is() {
+    fn f8_each_kind_of_directory_entry_is_recognised() {
         let dir = TempDir::made("files-kinds");
         put(&dir, "plain", "x");
         std::fs::create_dir(dir.join("sub")).unwrap();
@@ -662,7 +666,7 @@ mod tests {
     }
 
     #[test]
-    fn f11_a_job_reads_what_appears_also_after_its_directory_was_away() {
+    fn f11_a_job_continues_after_its_directory_was_missing() {
         let dir = TempDir::made("files-job");
         put(&dir, "old", "old\n");
         let (oks, errors) = (MemorySink::new(), MemorySink::new());
@@ -681,11 +685,11 @@ mod tests {
         // The directory disappears and returns with another file.
         let aside = dir.with_extension("aside");
         std::fs::rename(&*dir, &aside).unwrap();
-        until("the trouble is said", || job.statistics().trouble.iter().any(|t| t.contains("cannot be read")));
+        until("the trouble is reported", || job.statistics().trouble.iter().any(|t| t.contains("cannot be read")));
         std::fs::rename(&aside, &*dir).unwrap();
         put(&dir, "newer", "c\n");
         until("the next file is read", || oks.rows().len() == 3);
-        until("all is well", || job.statistics().trouble.is_empty());
+        until("no trouble is reported", || job.statistics().trouble.is_empty());
         job.stop_gracefully().unwrap();
         assert_eq!(oks.rows(), ["a", "b", "c"]);
         let errors = errors.rows();
@@ -694,7 +698,7 @@ mod tests {
     }
 
     #[test]
-    fn a_graceful_stop_reads_what_is_there_in_as_many_batches_as_it_needs() {
+    fn a_graceful_stop_reads_all_existing_files_in_several_batches() {
         for workers in [1, 2] {
             let dir = TempDir::made(&format!("files-stop-{workers}"));
             let (seen, watched) = (MemorySink::new(), dir.to_path_buf());
@@ -716,7 +720,7 @@ mod tests {
     }
 
     #[test]
-    fn existing_files_come_in_the_order_of_their_times_at_any_number_of_workers() {
+    fn existing_files_are_read_in_order_of_time_on_any_number_of_workers() {
         for workers in [1, 2, 4] {
             let dir = TempDir::made(&format!("files-order-{workers}"));
             let now = std::time::SystemTime::now();
@@ -744,7 +748,7 @@ mod tests {
     }
 
     #[test]
-    fn f11_a_directory_that_is_not_there_is_an_error_at_the_start() {
+    fn f11_a_missing_directory_is_an_error_at_the_start() {
         let dir = std::env::temp_dir().join(format!("tidemill-files-{}-nowhere", std::process::id()));
         let text = dir.display().to_string();
         let job = StreamingContext::builder("files", secs(1)).start(move |ssc| {

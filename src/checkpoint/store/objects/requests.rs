@@ -27,11 +27,11 @@ fn requests() -> &'static Handle {
 
 /// Runs `work` on the thread of requests, and waits for its result.
 pub(super) fn wait<T: Send + 'static>(work: impl Future<Output = T> + Send + 'static) -> T {
-    let (tell, told) = mpsc::sync_channel(1);
+    let (sender, receiver) = mpsc::sync_channel(1);
     start(async move {
-        let _ = tell.send(work.await);
+        let _ = sender.send(work.await);
     });
-    told.recv().expect("a request ends with an answer")
+    receiver.recv().expect("a request ends with an answer")
 }
 
 /// Runs `work` on the thread of requests, without waiting.
