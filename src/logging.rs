@@ -12,7 +12,7 @@ use crate::core::clock::wall_ms;
 use crate::core::error::BoxError;
 use crate::core::time::zoned;
 
-/// What is logged unless `RUST_LOG` says otherwise.
+/// The default filter, which `RUST_LOG` replaces.
 const USUAL: &str = "warn,tidemill=info";
 
 /// Writes log lines to stderr: those of tidemill from level info on, warnings and errors of others, or what `RUST_LOG` selects.

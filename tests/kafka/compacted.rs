@@ -1,4 +1,4 @@
-//! A compacted topic: offsets that are not there any more, up to the end of the log.
+//! A compacted topic: offsets that were compacted away, also at the end of the log.
 
 use std::time::{Duration, Instant};
 
@@ -13,7 +13,7 @@ fn put(p: &BaseProducer, topic: &str, key: &str, value: &str) {
     p.flush(PATIENCE).unwrap();
 }
 
-/// A topic of one partition: of offsets 0 to 29 only each tenth is left, then there are some more, and what is at its end was
+/// A topic of one partition. Of offsets 0 to 29 only each tenth is left. Some records follow, and those at the end are
 /// aborted. Returns its name, the offsets that are left, and the end.
 fn compacted() -> (String, Vec<(i64, String)>, i64) {
     let config = [
@@ -43,7 +43,7 @@ fn compacted() -> (String, Vec<(i64, String)>, i64) {
     eventually("the abort", || log_end(&topic, 0) == end + 4);
     let (log, ends) = log_of(&brokers(), &topic);
     let last = log[&0].last().unwrap().0;
-    assert_eq!(ends[&0], last + 5, "three records and their marker are at the end, and nobody is given them");
+    assert_eq!(ends[&0], last + 5, "three records and their marker are at the end, and a reader of committed records gets none of them");
     (topic, log[&0].clone(), ends[&0])
 }
 
@@ -55,11 +55,11 @@ fn c12_a_compacted_topic_is_read_live_and_by_ranges_that_end_in_its_gaps() {
     eventually("the end of the log", || seen.until(0) == Some(end));
     assert_eq!(seen.checked().remove(&0).unwrap(), log);
     put(&producer(&[]), &topic, "k9", "later");
-    eventually("what came later", || seen.records() == log.len() + 1);
+    eventually("the records that were sent later", || seen.records() == log.len() + 1);
     job.stop_gracefully().unwrap();
     assert_eq!(seen.checked(), log_of(&brokers(), &topic).0);
 
-    // The end of each lies where there is no record: in a gap, in a gap whole, among what was aborted, at the end of the log.
+    // No range ends at a record: in a gap, around a gap, among aborted records, at the end of the log.
     for (from, until) in [(0, 15), (10, 18), (12, 25), (0, end - 2), (20, end), (end - 3, end)] {
         let memory = MemorySink::new();
         let (out, name) = (memory.clone(), topic.clone());

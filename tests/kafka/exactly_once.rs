@@ -73,7 +73,7 @@ impl Count {
         leases.filter_map(|lease| lease.file_name().to_str()?.parse().ok()).max().unwrap_or(0)
     }
 
-    /// How many batches were planned so far.
+    /// The number of planned batches.
     fn batches(&self) -> usize {
         let plans = Directory::open(&self.dir).and_then(|d| d.plans()).unwrap_or_default();
         plans.iter().map(|record| record.run as usize).sum()
@@ -148,7 +148,7 @@ impl Count {
     }
 }
 
-/// Sends words until it is told to stop; some are in transactions, and some of these are aborted.
+/// Sends words until `stop`; some are in transactions, and some of these are aborted.
 fn feed(input: &str, stop: &AtomicBool) {
     let (plain, t) = (producer(&[]), transactional(input));
     for i in (0..).step_by(10).take_while(|_| !stop.load(Ordering::Relaxed)) {
@@ -166,7 +166,7 @@ fn feed(input: &str, stop: &AtomicBool) {
     }
 }
 
-/// Numbers below one.
+/// Random numbers below 1.
 fn random() -> impl FnMut(u64) -> u64 {
     let mut seed = std::process::id() as u64;
     move |below| {
@@ -210,7 +210,7 @@ fn die(count: &Count, deaths: &[(u16, Death)]) {
 #[test]
 fn a6_a7_a_job_that_dies_around_its_commits_loses_nothing_and_writes_nothing_twice() {
     let count = Count::new("points");
-    // The first transactions have rows in them: no checkpoint is due before.
+    // The first transactions have rows, because no checkpoint is due before them.
     (0..3)
         .for_each(|p| produce(&count.input, p, &(0..23).map(word).collect::<Vec<_>>().iter().map(|w| &**w).collect::<Vec<_>>()));
     let points = [
@@ -237,7 +237,7 @@ fn a4_a_job_that_is_killed_at_any_time_writes_everything_once() {
     count.finish(2);
 }
 
-/// Told to stop at any moment, it ends in order, with a checkpoint of all that was planned.
+/// A signal at any moment ends the job in order, with a checkpoint of every planned batch.
 #[test]
 #[ignore = "nightly: thirty lives of a second each"]
 fn a14_a_signal_at_any_moment_stops_in_order() {
@@ -250,7 +250,7 @@ fn a14_a_signal_at_any_moment_stops_in_order() {
             let (last, planned) = (count.generation(), count.batches());
             let signal = if random(2) == 0 { Signal::INT } else { Signal::TERM };
             let mut job = count.start(1 + random(3) as u16, &[]);
-            // Every third one while it starts, at some moment; the others when they have planned some batches.
+            // Every third run gets the signal while it starts, the others after some planned batches.
             let starts = life % 3 == 0;
             if starts {
                 std::thread::sleep(Duration::from_millis(random(300)));
@@ -261,7 +261,7 @@ fn a14_a_signal_at_any_moment_stops_in_order() {
             job.signal(signal);
             let end = job.end();
             if starts && end.code.is_none() {
-                assert_eq!(count.generation(), last, "nobody listened, and nothing had begun: {}", end.err);
+                assert_eq!(count.generation(), last, "the signal came before the job listened, and the run had not begun: {}", end.err);
                 continue;
             }
             assert_eq!((end.code, end.err.as_str()), (Some(0), ""), "{signal:?}");
@@ -273,10 +273,10 @@ fn a14_a_signal_at_any_moment_stops_in_order() {
     count.finish(2);
 }
 
-/// Nobody knows whether the commit was made: the shard's own record tells, and nothing is written twice or left out.
+/// The answer to a commit is lost. The shard's progress record shows whether it was made, and no row is lost or written twice.
 #[test]
 fn a8_c25_an_answer_that_is_lost_is_looked_up() {
-    for (lost, says) in [("sink.commit:4", "the commit that failed had been made"), ("sink.rows:4", "nobody answers")] {
+    for (lost, says) in [("sink.commit:4", "the commit that failed had been made"), ("sink.rows:4", "a test drops the answer")] {
         let count = Count::new(&format!("lost-{}", lost.len()));
         (0..3).for_each(|p| produce(&count.input, p, &[r#"{"word":"a"}"#, r#"{"word":"b"}"#, r#"{"word":"c"}"#]));
         let mut job = count.start(2, &[("TIDEMILL_LOSE_AT", lost)]);
@@ -292,7 +292,7 @@ fn a8_c25_an_answer_that_is_lost_is_looked_up() {
     }
 }
 
-/// The second process waits for the transaction that the first one left open, and would have to end: it does not wait for ever.
+/// The second process waits for a transaction that the first one left open. The first one is dead, so the wait ends with an error.
 #[test]
 fn a5_a_process_that_dies_before_it_begins_takes_the_others_with_it() {
     let count = Count::new("two");
@@ -339,8 +339,8 @@ fn a20_c23_a_run_that_is_shut_out_ends() {
     count.finish(2);
 }
 
-/// It stands still for half a minute, and somebody takes it for dead: the other is told who has the directory. When it goes on,
-/// nobody has written in its place.
+/// A job is suspended for half a minute. A second run is refused, with the pid of the first. When the first continues, no other run
+/// has written.
 #[test]
 #[ignore = "nightly: stands still for 30 s"]
 fn a19_a_run_that_stood_still_is_the_only_one() {
@@ -355,7 +355,7 @@ fn a19_a_run_that_stood_still_is_the_only_one() {
     let other = refused(&count);
     assert!(other.contains("in use") && other.contains(&first.id().to_string()), "{other}");
     std::thread::sleep(secs(30));
-    assert_eq!(count.written("read_committed")["a"], [1], "nobody wrote meanwhile");
+    assert_eq!(count.written("read_committed")["a"], [1], "the second run wrote nothing");
     first.signal(Signal::CONT);
     first.until("the second count", |_, _| count.written("read_committed")["a"] == [1, 2]);
     first.signal(Signal::TERM);
@@ -364,7 +364,7 @@ fn a19_a_run_that_stood_still_is_the_only_one() {
     count.finish(1);
 }
 
-/// Four workers leave transactions open; one ends them all, long before the brokers would.
+/// Four workers leave transactions open. A run with one worker aborts them all, before the brokers' timeout does.
 #[test]
 fn c30_fewer_workers_end_what_more_of_them_left_open() {
     let count = Count::new("open");
@@ -372,7 +372,7 @@ fn c30_fewer_workers_end_what_more_of_them_left_open() {
         .for_each(|p| produce(&count.input, p, &(0..23).map(word).collect::<Vec<_>>().iter().map(|w| &**w).collect::<Vec<_>>()));
     let readable = |isolation| read_log(&brokers(), &count.output, isolation).1;
     let hidden = || (0..2).any(|p| readable("read_committed")[&p] < readable("read_uncommitted")[&p]);
-    // A commit of nothing but progress hides nothing.
+    // A transaction that has only progress hides no rows.
     let open = (2..20).any(|n| {
         let end = count.start(4, &[("TIDEMILL_CRASH_AT", &format!("sink.commit.before:{n}"))]).end();
         assert_eq!(end.code, None, "it was to die there\n{}", end.err);
@@ -392,7 +392,7 @@ fn refused(count: &Count) -> String {
     end.err
 }
 
-/// What the sinks know and the directory does not fit: nothing is planned, nothing is written.
+/// The progress of the sinks does not fit the directory: no batch is planned, and no row is written.
 #[test]
 fn progress_that_does_not_fit_the_plans_refuses_to_start() {
     let count = Count::new("refused");

@@ -182,14 +182,14 @@ impl ReaderFixture {
         fixture
     }
 
-    /// `false`: nobody called.
+    /// `false`: the waker was not called.
     pub fn wait(&self, timeout: Duration) -> bool {
         let woken = self.woken.0.lock().unwrap();
         let (mut woken, _) = self.woken.1.wait_timeout_while(woken, timeout, |w| !*w).unwrap();
         std::mem::replace(&mut *woken, false)
     }
 
-    /// What is there until `enough` says so.
+    /// Reads until `enough` is true of the records.
     pub fn live(&mut self, mut enough: impl FnMut(&[Message]) -> bool) -> Vec<Message> {
         let (mut rows, end) = (Vec::new(), Instant::now() + PATIENCE);
         loop {

@@ -77,16 +77,16 @@ fn c14_a_job_waits_at_an_open_transaction_and_goes_on_when_it_is_committed() {
     open.commit_transaction(PATIENCE).unwrap();
     eventually("what is behind it", || seen.records() == 5);
     produce(&topic, 0, &["f"]);
-    eventually("what came later", || seen.records() == 6);
+    eventually("the records that were sent later", || seen.records() == 6);
     job.stop_gracefully().unwrap();
     let seen = seen.checked();
     assert_eq!(seen, log_of(&brokers(), &topic).0);
     assert_eq!(seen[&0], [(0, "a"), (1, "b"), (3, "c"), (6, "d"), (8, "f")].map(|(o, v)| (o, v.to_string())));
 }
 
-/// Each time the job has read to the end and was told so, more comes.
+/// More records arrive each time the job has read to the end of a partition.
 #[test]
-fn c15_ends_that_were_told_before_more_came_end_nothing() {
+fn c15_an_older_end_of_a_partition_ends_no_range() {
     let topic = topic("recording-stale", 2, &[]);
     let seen = Recorder::default();
     let job = seen.start(earliest(&topic), 2);
@@ -99,7 +99,7 @@ fn c15_ends_that_were_told_before_more_came_end_nothing() {
         eventually("this round", || seen.records() == all);
         let end = |partition| seen.until(partition) == Some(round);
         eventually("the end", || end(0) && end(1) && job.statistics().lag == Some(0));
-        // The end is told within fetch.wait.max.ms, 100 ms; every other round comes behind it, the others in between.
+        // librdkafka reports the end within fetch.wait.max.ms, 100 ms. Every other round waits for it.
         if round % 2 == 0 {
             assert!(seen.only_empty(4));
         }

@@ -1,4 +1,4 @@
-//! What only librdkafka's own brokers do when they are told to: leaders and coordinators that move, single answers that are errors.
+//! Faults that only librdkafka's mock brokers produce on request: leaders and coordinators that move, and single error answers.
 
 use rdkafka::ClientConfig;
 use rdkafka::consumer::{BaseConsumer, Consumer};
@@ -48,12 +48,12 @@ fn c3_a_leader_that_moves_or_is_away_for_a_while_costs_nothing() {
     mock.broker_down(2).unwrap();
     p.send(BaseRecord::<[u8], str>::to("t").payload("c").partition(0)).map_err(|(e, _)| e).unwrap();
     assert!(seen.only_empty(10));
-    // It counts what librdkafka has to say, too.
-    assert!(p.in_flight_count() >= 1, "nobody takes it");
+    // The count includes librdkafka's own events.
+    assert!(p.in_flight_count() >= 1, "no broker takes it");
     mock.partition_leader("t", 0, Some(3)).unwrap();
     assert_eq!(leader(&at), 3);
     p.flush(PATIENCE).unwrap();
-    eventually("what waited", || seen.records() == 3);
+    eventually("the records that waited", || seen.records() == 3);
     job.stop_gracefully().unwrap();
     assert_eq!(seen.checked(), log_of(&at, "t").0);
 }
@@ -115,9 +115,9 @@ fn c24_a_coordinator_that_moves_costs_nothing() {
     assert_eq!(end.code, Some(0), "{}", end.err);
 }
 
-/// The client gives up a producer that was told so; the job makes another and looks at how far it was.
+/// The client gives up a producer with this error. The job makes another one and reads the shard's progress.
 #[test]
-fn c27_a_transaction_that_the_broker_does_not_know_is_begun_anew_by_another_producer() {
+fn c27_a_transaction_that_the_broker_does_not_know_is_repeated_by_another_producer() {
     let (mock, at, p) = brokers(&TOPICS);
     coordinate(&mock, 1);
     let dir = TempDir::new("state");

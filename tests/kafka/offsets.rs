@@ -29,7 +29,7 @@ fn records(name: &str) -> String {
 }
 
 #[test]
-fn offsets_are_committed_unless_they_are_not_wanted() {
+fn offsets_are_committed_by_default_and_not_with_off() {
     for (which, want) in [(CommitOffsets::Off, &[][..]), (CommitOffsets::Automatic, &[(0, 3), (1, 2)])] {
         let (t, dir) = (records("group"), TempDir::new("group"));
         let seen = Recorder::default();
@@ -39,7 +39,7 @@ fn offsets_are_committed_unless_they_are_not_wanted() {
         job.stop_gracefully().unwrap();
         assert_eq!(committed(&t, &t), want.iter().copied().collect());
     }
-    // Without a checkpoint directory nobody could go on there: nothing is committed by itself.
+    // Without a checkpoint directory a job cannot continue there, so the default commits no offsets.
     let t = records("group-without");
     let seen = Recorder::default();
     let job = seen.start(earliest(&t).group_id(&t), 2);
@@ -70,13 +70,13 @@ fn what_a_program_says_is_committed_and_nothing_else() {
     eventually("the commit", || committed(&t, &t) == BTreeMap::from([(1, 2)]));
     eventually("all records", || count.load(std::sync::atomic::Ordering::SeqCst) == 5);
     offsets.commit(&[OffsetRange::new(&t, 0, 0, 2)]);
-    // What is there when the job ends is committed too.
+    // The offsets that wait when the job ends are committed too.
     job.stop_gracefully().unwrap();
     assert_eq!(committed(&t, &t), BTreeMap::from([(0, 2), (1, 2)]));
     assert_eq!(offsets.waiting(), []);
 }
 
-/// Partitions are assigned and never subscribed to: nobody takes anything from anybody.
+/// Partitions are assigned and never subscribed to, so two jobs of one group do not take partitions from each other.
 #[test]
 fn c35_two_jobs_of_one_group_read_all_of_a_topic_each() {
     let t = records("shared");

@@ -1,4 +1,4 @@
-//! More comes than the job can do: back-pressure holds batches to what it can, memory stays flat, and it catches up.
+//! More records arrive than the job can process: back-pressure limits batches, memory stays flat, and the job catches up.
 
 use std::sync::atomic::{AtomicU64, Ordering};
 use std::sync::{Arc, Mutex};
@@ -10,15 +10,15 @@ use tidemill::prelude::*;
 use crate::fixture::{PATIENCE, producer, topic};
 use crate::recorder::{earliest, eventually};
 
-/// Records a second that the output can do: it sleeps so long for each. No machine makes it faster.
+/// The output's limit in records a second: it sleeps for each record.
 const CAPACITY: u64 = 10_000;
-/// In all; all of them are there before the job begins, which is more than twice what it can do in any second.
+/// All records. They are in the topic before the job begins, and take the output six seconds.
 const RECORDS: u64 = 60_000;
 const INTERVAL: Duration = Duration::from_millis(100);
 /// What fits into one batch.
 const FITS: u64 = CAPACITY / 10;
 
-/// Each batch with the moment at which it was through.
+/// Each batch, and when it was completed.
 #[derive(Default)]
 struct Log(Mutex<Vec<(BatchInfo, Instant)>>);
 
@@ -102,7 +102,7 @@ fn e3_the_first_batch_after_a_long_downtime_is_no_larger_than_others() {
     let job = job.unwrap();
     job.add_streaming_listener(log.clone());
     eventually("all records", || seen.load(Ordering::Relaxed) == RECORDS);
-    assert_eq!(job.statistics().rate, None, "nobody asked for back-pressure: it is the bound that is always there");
+    assert_eq!(job.statistics().rate, None, "back-pressure is off: the bound in bytes always holds");
     job.stop_gracefully().unwrap();
     let sizes: Vec<u64> = log.0.lock().unwrap().iter().map(|(b, _)| b.records).filter(|n| *n > 0).collect();
     println!("{sizes:?}");

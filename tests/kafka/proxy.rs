@@ -1,5 +1,5 @@
-//! A way to the brokers that can be made slow, dead or wrong: a proxy that knows so much of Kafka that clients stay on it. In what
-//! brokers say of themselves it puts its own port in place of theirs.
+//! A proxy in front of a broker that can be made slow, dead or wrong. It replaces the broker's port by its own in the broker's
+//! answers, so that clients stay on it.
 
 use std::io::{Read, Result, Write};
 use std::net::{Shutdown, TcpListener, TcpStream};
@@ -15,13 +15,13 @@ pub struct Proxy {
 
 struct State {
     broker: String,
-    /// What brokers say of themselves, and what goes in its place.
+    /// The broker's own address, and what replaces it.
     own: (Vec<u8>, Vec<u8>),
     over: AtomicBool,
     hang: AtomicBool,
     bytes_per_second: AtomicU64,
     spoil: Mutex<Option<Vec<u8>>>,
-    /// Answers that were held back to be slow; bytes that went nowhere; answers that were spoiled.
+    /// Delayed answers, dropped bytes, and spoiled answers.
     slowed: AtomicU64,
     swallowed: AtomicU64,
     spoiled: AtomicU64,
@@ -51,7 +51,7 @@ impl Proxy {
         let shared = state.clone();
         std::thread::spawn(move || {
             for client in listener.incoming().take_while(|_| !shared.over.load(Ordering::SeqCst)) {
-                // A broker that is not there is as far away as one that is: the client sees its connection closed.
+                // If the broker is down, the client sees that its connection is closed.
                 let _ = client.and_then(|client| connect(&shared, client));
             }
         });
@@ -135,7 +135,7 @@ fn lives(state: &State, dead: &AtomicBool, bytes: usize) -> bool {
     lives
 }
 
-/// One answer of a broker: its length as four bytes, and so many more.
+/// One answer of a broker: its length as four bytes, and that number of bytes.
 fn answer(from: &mut TcpStream) -> Result<Vec<u8>> {
     let mut answer = vec![0; 4];
     from.read_exact(&mut answer)?;

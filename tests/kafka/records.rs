@@ -1,4 +1,4 @@
-//! Records that are large, many, of strange times, or nothing that can be decoded; and what becomes of them in an output.
+//! Large records, many records, records with unusual times, and records that cannot be decoded; and how an output writes them.
 
 use rdkafka::producer::{BaseRecord, Producer};
 use tidemill::connector::source::SourceReader;
@@ -149,7 +149,7 @@ fn c22_an_output_topic_that_is_not_there_is_an_error_at_the_start() {
     assert!(!std::path::Path::new(dir.path()).exists(), "no directory was made");
 }
 
-/// What cannot be decoded is data with its place, and whatever it is, no panic.
+/// A record that cannot be decoded is a bad record with its place. No bytes cause a panic.
 #[test]
 fn c18_what_is_no_value_is_a_bad_record_with_its_place() {
     let t = topic("bad", 1, &[]);
@@ -177,7 +177,7 @@ fn c18_what_is_no_value_is_a_bad_record_with_its_place() {
     assert!(errors.iter().zip(bad).all(|(e, raw)| e.raw == raw || e.raw.len() < raw.len()), "{errors:?}");
 }
 
-/// What a partition is read with.
+/// The timestamps of a partition's records.
 #[test]
 fn c17_keys_and_values_may_be_missing_or_empty() {
     let t = topic("nulls", 1, &[]);

@@ -1,4 +1,4 @@
-//! Batches of a running exactly-once job are run again: the job is not disturbed, and its topic is as it was.
+//! Batches of a running exactly-once job are run again: the job is not disturbed, and its topic does not change.
 
 use std::collections::BTreeMap;
 use std::path::PathBuf;
@@ -87,7 +87,7 @@ impl Job {
     }
 }
 
-/// Times of batches in which something was read.
+/// The times of batches that read records.
 fn full(plans: &[PlanRecord]) -> Vec<u64> {
     let full = plans.iter().filter(|p| p.plan.ranges.iter().any(|r| r.from < r.until));
     full.map(|p| p.plan.time.millis()).collect()
@@ -114,7 +114,7 @@ fn a_replay_of_an_exactly_once_job_neither_writes_nor_shuts_out() {
     assert_eq!((shown.code, shown.err.as_str()), (Some(0), ""), "{}", shown.out);
     assert!(shown.out.contains(&format!(" -> topic {}\n", job.output)), "{}", shown.out);
     let lines = shown.out.lines().filter_map(|l| l.split_once('\t')).map(|(k, v)| (k.to_owned(), v.to_owned())).collect();
-    assert_eq!(sorted(lines), sorted(added.clone()), "the same rows, with the totals of that time");
+    assert_eq!(sorted(lines), sorted(added.clone()), "the same rows, with the totals of those batches");
 
     let again = topic("replay-again", 2, &[]);
     let into = format!("{}={again}", job.output);
@@ -128,7 +128,7 @@ fn a_replay_of_an_exactly_once_job_neither_writes_nor_shuts_out() {
 
     assert_eq!(ends(), before, "not a record more, nor a marker of a transaction");
     let last = job.round(&mut running, &["mill"]);
-    assert_eq!(last, [("mill".to_owned(), r#"{"word":"mill","count":3}"#.to_owned())], "nobody has shut it out");
+    assert_eq!(last, [("mill".to_owned(), r#"{"word":"mill","count":3}"#.to_owned())], "the replay has not shut it out");
     running.signal(Signal::TERM);
     let end = running.end();
     assert_eq!((end.code, end.err.as_str()), (Some(0), ""));

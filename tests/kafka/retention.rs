@@ -1,4 +1,4 @@
-//! Records that age out before they are read: an error that says how many, or passed over, counted, and noted beside the plans.
+//! Records that age out before they are read: an error with their number; or they are skipped, counted, and recorded beside the plans.
 
 use std::path::Path;
 use std::time::Duration;
@@ -40,12 +40,12 @@ fn c5_a_reader_that_may_go_on_passes_over_what_aged_out_and_says_so() {
             "[{from}, {until})"
         );
     }
-    // Nobody has an answer for what was never there.
+    // An offset that never existed is always an error.
     let text = fixture.range(&range(&t, 0, 9, 10)).unwrap_err().to_string();
     assert!(text.contains("offset 9") && text.contains("4 to 6"), "{text}");
 }
 
-/// A fetch that finds its offset gone ends by itself, at a moment of its own: who is sent elsewhere then has to arrive all the same.
+/// A fetch whose offset is gone ends at any moment. A seek at that moment must still take effect.
 #[test]
 fn c6_a_reader_goes_elsewhere_at_whatever_moment_it_finds_its_offset_gone() {
     let t = topic("elsewhere", 1, &[]);
@@ -143,7 +143,7 @@ fn c5_a_job_stops_where_records_aged_out_or_counts_them_and_its_plans_say_so() {
     let plan = plans.iter().find(|p| p.plan.time == time).unwrap();
     assert!(plan.plan.ranges[0].from <= 2 && plan.plan.ranges[0].until >= 5, "what is lost belongs to its batch: {plan:?}");
 
-    // The batch runs again as it was. That it lost something is known, and no reason to stop, or to count it once more.
+    // The batch runs again with the same ranges. Its loss is known, so it neither stops the job nor counts again.
     let (job, seen) = aged.read(true, 2);
     assert_eq!(seen, ["f", "g"]);
     assert_eq!(job.statistics().lost, 0);
@@ -170,7 +170,7 @@ fn c6_what_aged_out_after_its_plan_stops_the_replay_or_is_noted_beside_the_plan(
     eventually("the count", || job.statistics().lost == 2);
     job.stop_now().unwrap();
     assert_eq!(aged.losses().iter().map(|(_, from, until)| (*from, *until)).collect::<Vec<_>>(), [(0, 2)]);
-    // All that was planned has aged out, and more.
+    // All planned records have aged out, and later ones too.
     delete_before(&aged.topic, 0, 4);
     produce(&aged.topic, 0, &["e"]);
     let (job, seen) = aged.read(false, 1);
@@ -198,7 +198,7 @@ fn c6_a_replay_is_without_what_its_batches_lost_and_refuses_what_is_gone_since()
         }
     };
     gone("offset 0", "2 to 4");
-    assert!(aged.losses().is_empty(), "who only looks notes nothing");
+    assert!(aged.losses().is_empty(), "a replay records no loss");
 
     aged.read(false, 2).0.stop_now().unwrap();
     let losses = aged.losses();

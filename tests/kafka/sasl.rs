@@ -1,4 +1,4 @@
-//! Who may in, and who may read: a Kafka with passwords and an authorizer.
+//! A Kafka with passwords and an authorizer: who may connect, and who may read.
 
 use tidemill::prelude::*;
 
@@ -9,7 +9,8 @@ use crate::recorder::Recorder;
 
 const PASSWORD: &str = "canary-of-the-right-password";
 
-/// A broker on which anybody may do anything at the first address, and those who say their password nothing at the second.
+/// A broker with two addresses. The first allows everything to every client. The second needs a password, and its users may read
+/// nothing.
 fn guarded() -> (Broker, String, String) {
     let [plain, sasl, controller] = addresses(3).try_into().unwrap();
     let module = "org.apache.kafka.common.security.plain.PlainLoginModule";
@@ -47,10 +48,10 @@ fn c20_c21_a_wrong_password_and_a_topic_that_may_not_be_read_are_errors_in_time(
     assert!(text.contains(&sasl) && text.contains("Authentication failed"), "{text}");
     let text = end(reader(PASSWORD));
     assert!(text.contains(&topic) && text.contains("authorization failed"), "{text}");
-    // Without a password at the door for those that have one.
+    // Without a password, at the address that needs one.
     let text = end(KafkaSource::brokers(&sasl).topic(&topic));
     assert!(text.contains(&sasl) && text.contains("no broker answers"), "{text}");
-    // With one at the door of the others, where nobody asks for it.
+    // With a password, at the address without authentication.
     let text = end(reader(PASSWORD).set("bootstrap.servers", &plain));
     assert!(text.contains(&plain) && text.contains("no broker answers"), "{text}");
 }

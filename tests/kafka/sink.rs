@@ -1,4 +1,4 @@
-//! What a batch leaves in a topic.
+//! The records that a batch writes to a topic.
 
 use rdkafka::producer::Producer;
 use tidemill::connector::kafka::sink::{KafkaOutput, KafkaSink, ProducerRecord};

@@ -1,4 +1,4 @@
-//! A slow output under a fast topic: what waits is bounded, and nothing is lost. In a process of its own, whose memory is its.
+//! A slow output under a fast topic: the waiting rows are bounded, and none is lost. The job has a process of its own, so that its memory can be measured.
 
 use std::process::Command;
 use std::sync::Arc;
@@ -14,7 +14,7 @@ use crate::recorder::{earliest, eventually};
 /// The topic of the child.
 const TOPIC: &str = "TIDEMILL_TEST_SLOW_TOPIC";
 const MIB: u64 = 1 << 20;
-/// What may wait at the output.
+/// The bound of bytes that wait at the output.
 const BOUND: u64 = 2 * MIB;
 /// Of 1 KiB each: 320 MiB.
 const RECORDS: u64 = 320 * 1024;

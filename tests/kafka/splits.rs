@@ -1,4 +1,4 @@
-//! Where a source begins, and what it finds later.
+//! Where a source begins, and which partitions it finds later.
 
 use std::time::{Duration, Instant};
 
@@ -82,13 +82,13 @@ fn c10_partitions_and_topics_that_appear_are_read_from_their_first_record() {
 }
 
 #[test]
-fn c10_nobody_waits_for_brokers_to_discover_splits() {
+fn c10_discovery_does_not_wait_for_brokers() {
     let (t, proxy) = (topic("dead", 1, &[]), Proxy::before(&brokers()));
     let kafka = KafkaSource::brokers(&proxy.address).topic(&t).discover_every(Duration::from_millis(1));
     let mut splits = KafkaEnumerator::new(&kafka).unwrap();
     splits.start().unwrap();
     proxy.hang(true);
-    // Once the brokers were asked and cannot answer any more, a call that waited for them would take ten seconds.
+    // The brokers are gone now. A call that waited for them would take ten seconds.
     eventually("that nothing arrives", || {
         assert_eq!(splits.discover().unwrap(), []);
         proxy.swallowed() > 0
@@ -123,9 +123,9 @@ fn c3_a_partition_without_a_leader_at_the_start_is_waited_for() {
     use rdkafka::types::{RDKafkaApiKey, RDKafkaRespErr};
     let mock = rdkafka::mocking::MockCluster::new(1).unwrap();
     mock.create_topic("leaderless", 1, 1).unwrap();
-    let nobody = [RDKafkaRespErr::RD_KAFKA_RESP_ERR_NOT_LEADER_FOR_PARTITION; 5];
+    let no_leader = [RDKafkaRespErr::RD_KAFKA_RESP_ERR_NOT_LEADER_FOR_PARTITION; 5];
     let begins = |start| {
-        mock.request_errors(RDKafkaApiKey::ListOffsets, &nobody);
+        mock.request_errors(RDKafkaApiKey::ListOffsets, &no_leader);
         let began = Instant::now();
         let kafka = KafkaSource::brokers(mock.bootstrap_servers()).topic("leaderless").start(start);
         let from = self::start(&kafka).unwrap();

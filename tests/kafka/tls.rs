@@ -28,11 +28,11 @@ struct Tls {
     _broker: Broker,
     _dir: TempDir,
     topic: String,
-    /// Where anybody may speak without TLS.
+    /// The address without TLS.
     plain: SocketAddr,
     /// In the order of `LISTENERS`.
     tls: [SocketAddr; 3],
-    /// Vouches for all certificates.
+    /// The authority that signed all certificates.
     ca: String,
 }
 
@@ -54,11 +54,11 @@ impl Tls {
             properties.extend([of("location", &store), of("type", "PKCS12"), of("password", "not-secret")]);
         }
         let open = |(name, at): (&str, &SocketAddr)| format!("{name}://{at}");
-        let doors: Vec<String> = LISTENERS.iter().map(|(name, _)| *name).zip(&tls).map(open).collect();
-        let doors = format!("PLAINTEXT://{plain},{}", doors.join(","));
+        let tls_listeners: Vec<String> = LISTENERS.iter().map(|(name, _)| *name).zip(&tls).map(open).collect();
+        let listeners = format!("PLAINTEXT://{plain},{}", tls_listeners.join(","));
         properties.extend([
-            format!("listeners={doors},CONTROLLER://{controller}"),
-            format!("advertised.listeners={doors}"),
+            format!("listeners={listeners},CONTROLLER://{controller}"),
+            format!("advertised.listeners={listeners}"),
             format!("controller.quorum.bootstrap.servers={controller}"),
             "listener.security.protocol.map=PLAINTEXT:PLAINTEXT,CONTROLLER:PLAINTEXT,RIGHT:SSL,EXPIRED:SSL,OTHER:SSL".to_string(),
         ]);

@@ -1,4 +1,4 @@
-//! Topics that go away while a job runs, and topics that are not what they were.
+//! Topics that are deleted while a job runs, and topics that were deleted and made again.
 
 use tidemill::prelude::*;
 
@@ -6,7 +6,7 @@ use crate::child::TempDir;
 use crate::fixture::{PATIENCE, delete_topic, make_again, produce, topic};
 use crate::recorder::{Recorder, builder, earliest, eventually};
 
-/// librdkafka asks for it for ever and says nothing.
+/// librdkafka keeps asking for it and reports nothing.
 #[test]
 fn c8_a_topic_that_is_deleted_ends_the_job_by_name() {
     let t = topic("deleted", 1, &[]);

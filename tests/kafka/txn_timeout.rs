@@ -1,4 +1,4 @@
-//! A job with an open transaction stands still until the brokers abort that by its time-out.
+//! A job with an open transaction is suspended until the brokers abort the transaction by its timeout.
 
 use std::path::PathBuf;
 
@@ -60,7 +60,7 @@ fn c26_a_transaction_that_times_out_is_aborted_and_its_batch_is_written_once_by_
     let stands = || std::fs::read_to_string(&stat).unwrap().contains(") T ");
     job.until("it stands still", |_, _| stands());
     let (all, end) = copy.seen("read_uncommitted");
-    assert_eq!(all, ["a", "b"], "they are there, in a transaction that nobody goes on with");
+    assert_eq!(all, ["a", "b"], "they are there, in a transaction that stays open");
     job.until("the brokers end it", |_, _| copy.seen("read_committed").1 >= end);
     assert!(stands() && copy.seen("read_committed").0.is_empty(), "by its time: it is aborted");
 

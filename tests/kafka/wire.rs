@@ -1,4 +1,4 @@
-//! The way to the brokers is slow, dead without a word, or changes bytes.
+//! The network to the brokers is slow, dead without an error, or changes bytes.
 
 use std::time::Duration;
 
@@ -41,7 +41,7 @@ fn c31_a_slow_way_makes_slower_and_nothing_else() {
     assert_eq!(written, (0..500).map(|n: u32| n.to_string()).collect::<Vec<_>>());
 }
 
-/// No byte arrives any more, and nobody says so.
+/// No byte arrives any more, and the connection stays open.
 #[test]
 fn c32_a_connection_that_is_dead_without_a_word_is_seen_and_made_again() {
     let topic = topic("half-open", 1, &[]);
@@ -56,7 +56,7 @@ fn c32_a_connection_that_is_dead_without_a_word_is_seen_and_made_again() {
     eventually("trouble", || !job.statistics().trouble.is_empty());
     assert!(seen.only_empty(5), "batches go on, empty");
     proxy.hang(false);
-    eventually("what came meanwhile", || seen.records() == 2);
+    eventually("the records that were sent meanwhile", || seen.records() == 2);
     eventually("no trouble", || job.statistics().trouble.is_empty());
     job.stop_gracefully().unwrap();
     assert_eq!(seen.checked(), log_of(&brokers(), &topic).0);
@@ -75,7 +75,7 @@ fn c33_bytes_that_changed_on_the_way_are_an_error_where_checksums_are_asked_for(
     assert!(proxy.spoiled() > 0);
     let text = end.unwrap_err().to_string();
     assert!(text.contains(&topic) && text.contains("cannot be read") && text.contains("CRC"), "{text}");
-    assert_eq!(seen.records(), 0, "nothing of what came with it");
+    assert_eq!(seen.records(), 0, "no record of the same answer");
 }
 
 /// Kafka's own tool, of the jars that scripts/kafka has fetched.

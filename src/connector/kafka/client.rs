@@ -300,7 +300,7 @@ impl Metadata {
         // librdkafka appends the elapsed time and the number of reports.
         let why = |t: String| format!(" ({})", t.split(" (after ").next().unwrap_or_default());
         let why = self.reports.trouble().map_or_else(String::new, why);
-        let reason = if nobody_answers(error) {
+        let reason = if is_unanswered(error) {
             format!(
                 "{what}, no broker answers{why}; check the address and the security settings, and that a broker listens there"
             )
@@ -376,7 +376,7 @@ fn wait<F: Future>(future: F) -> F::Output {
 }
 
 /// Whether the error says that no broker answered.
-fn nobody_answers(error: &KafkaError) -> bool {
+fn is_unanswered(error: &KafkaError) -> bool {
     use RDKafkaErrorCode::{AllBrokersDown, BrokerTransportFailure, OperationTimedOut, Resolve};
     matches!(error.rdkafka_error_code(), Some(AllBrokersDown | BrokerTransportFailure | OperationTimedOut | Resolve))
 }
@@ -424,7 +424,7 @@ mod tests {
             let text = with(&[(key, "1")]).check(Side::Source).unwrap_err().to_string();
             assert!(text.contains(key) && text.contains(why), "{text}");
         }
-        assert!(with(&[("isolation.level", "read_committed")]).check(Side::Sink).is_ok(), "nobody owns it at a sink");
+        assert!(with(&[("isolation.level", "read_committed")]).check(Side::Sink).is_ok(), "a sink does not own it");
         assert!(with(&[("transactional.id", "x")]).check(Side::Sink).is_err());
     }
 
@@ -439,7 +439,7 @@ mod tests {
     }
 
     #[test]
-    fn g3_all_problems_are_told_at_once_and_without_values() {
+    fn g3_all_problems_are_listed_at_once_and_without_values() {
         let s = with(&[("no.such.thing", CANARY), ("fetch.wait.max.ms", CANARY), ("enable.auto.commit", CANARY)]);
         let text = s.check(Side::Source).unwrap_err().to_string();
         assert_eq!(text.lines().count(), 3, "{text}");

@@ -35,18 +35,18 @@ impl EmbeddedBroker {
     /// No free port, or the thread cannot start.
     pub fn start() -> Result<Self> {
         let (ask, asked) = channel();
-        let (tell, told) = channel();
+        let (send_address, address) = channel();
         let work = move || {
             let cluster = MockCluster::new(1);
             let address = cluster.as_ref().map(MockCluster::bootstrap_servers).map_err(ToString::to_string);
-            let _ = tell.send(address);
+            let _ = send_address.send(address);
             if let Ok(cluster) = cluster {
                 serve(&cluster, asked);
             }
         };
         let thread = std::thread::Builder::new().name("tm-mock-broker".into()).spawn(work);
         let thread = thread.map_err(|e| Error::io("start of the embedded broker", e))?;
-        let address = told.recv().unwrap_or_else(|_| Err("its thread ended".into()));
+        let address = address.recv().unwrap_or_else(|_| Err("its thread ended".into()));
         let address = address.map_err(|e| Error::source("embedded broker", e))?;
         Ok(EmbeddedBroker { address, ask: Some(ask), thread: Some(thread) })
     }
@@ -125,7 +125,7 @@ mod tests {
         assert_eq!(producer.settle(Duration::from_secs(300)).unwrap(), 10);
         broker.down().unwrap();
         (0..5).for_each(|_| producer.send(Some(0), b"meanwhile").unwrap());
-        assert!(producer.settle(Duration::from_millis(300)).is_err(), "nobody is there");
+        assert!(producer.settle(Duration::from_millis(300)).is_err(), "the broker is down");
         broker.up().unwrap();
         assert_eq!(producer.settle(Duration::from_secs(300)).unwrap(), 15);
         assert_eq!(producer.delivered_by_partition()[..3], [10, 5, 0]);

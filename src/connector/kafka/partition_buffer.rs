@@ -40,7 +40,7 @@ impl OutOfRange {
     /// The problem and its remedy. `replayed`: earlier batches run again, so no record may be skipped.
     pub fn message(&self, replayed: bool) -> String {
         let OutOfRange { wanted, low, high } = self;
-        let anew = "begin anew in an empty checkpoint directory";
+        let again = "start again with an empty checkpoint directory";
         let why = match self.expired() {
             Some(n) if replayed => {
                 format!(
@@ -49,10 +49,10 @@ impl OutOfRange {
             }
             Some(n) => {
                 let on = "go on without them and have them counted: fail_on_data_loss(false)";
-                format!("{n} offsets aged out before they were read; {anew}, or {on}")
+                format!("{n} offsets aged out before they were read; {again}, or {on}")
             }
             None if replayed => "its end was cut off, or the topic was deleted and made again since its batch ran".into(),
-            None => format!("its end was cut off, or the topic was deleted and made again; {anew}"),
+            None => format!("its end was cut off, or the topic was deleted and made again; {again}"),
         };
         format!("offset {wanted} is not in the log, it holds {low} to {high}: {why}")
     }

@@ -139,7 +139,7 @@ impl ProgressTopic {
                     let Some(shard) = of else { continue };
                     let read = m.payload().and_then(read_value);
                     let p =
-                        read.ok_or_else(|| self.wrong(format!("the record at offset {} is no progress of ours", m.offset())))?;
+                        read.ok_or_else(|| self.wrong(format!("the record at offset {} is not a progress record of tidemill", m.offset())))?;
                     found.insert(shard, p);
                 }
             }
@@ -155,11 +155,11 @@ impl ProgressTopic {
         let (_, end) = loop {
             match bounds(&all) {
                 Ok(bounds) => break bounds,
-                Err(e) if began.elapsed() > START_DEADLINE => return Err(self.failed("could not be asked how long it is", &e)),
+                Err(e) if began.elapsed() > START_DEADLINE => return Err(self.failed("its end could not be looked up", &e)),
                 Err(_) => std::thread::sleep(Duration::from_millis(100)),
             }
         };
-        let mut told = false;
+        let mut warned = false;
         loop {
             match bounds(committed) {
                 Ok((_, readable)) if readable >= end => return Ok(()),
@@ -167,13 +167,13 @@ impl ProgressTopic {
                     let what =
                         format!("there is an open transaction at offset {readable}, of another program or of an earlier run");
                     return Err(
-                        self.wrong(format!("{what}: it hides what is behind it; end that program, or wait until it times out"))
+                        self.wrong(format!("{what}: it hides the records behind it; end that program, or wait until it times out"))
                     );
                 }
-                Ok(_) if began.elapsed() > Duration::from_secs(5) && !std::mem::replace(&mut told, true) => {
-                    tracing::warn!("topic {}: waiting for the end of somebody's open transaction", self.name);
+                Ok(_) if began.elapsed() > Duration::from_secs(5) && !std::mem::replace(&mut warned, true) => {
+                    tracing::warn!("topic {}: waiting for another producer to end its open transaction", self.name);
                 }
-                Err(e) if began.elapsed() > OTHERS => return Err(self.failed("could not be asked how long it is", &e)),
+                Err(e) if began.elapsed() > OTHERS => return Err(self.failed("its end could not be looked up", &e)),
                 _ => {}
             }
             // Another process of this job may have died before it ended the open transactions of its shards.

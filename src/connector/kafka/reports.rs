@@ -80,8 +80,8 @@ impl Reports {
 pub(super) fn explained(reason: &str) -> String {
     match reason.split_once("certificate could not be verified") {
         Some((before, _)) => format!(
-            "{before}certificate could not be verified: it has expired, or names another host, or ssl.ca.location has nobody who \
-             vouches for it; openssl s_client -connect HOST:PORT says which"
+            "{before}certificate could not be verified: it has expired, or names another host, or no certificate in \
+             ssl.ca.location has signed it; openssl s_client -connect HOST:PORT says which"
         ),
         None => reason.to_string(),
     }

@@ -80,7 +80,7 @@ pub(super) fn check_same(known: &TopicIds, now: &TopicIds) -> Result<(), String>
         None => Ok(()),
         Some((name, _)) => Err(format!(
             "topic {name} was deleted and made again under its name: the offsets that were read are not those of this topic; \
-             begin anew in an empty checkpoint directory"
+             start again with an empty checkpoint directory"
         )),
     }
 }

@@ -168,12 +168,12 @@ impl Common {
         link.wait().map_err(|e| self.judged(shard, link, None, &e))?;
         point(FaultPoint::SinkCommitBefore);
         if lost(Answer::Rows) {
-            return Err(self.failed(shard, "a test says that nobody answers").into());
+            return Err(self.failed(shard, "a test drops the answer").into());
         }
         link.producer.commit_transaction(link.deadline).map_err(wrong)?;
         point(FaultPoint::SinkCommitAfter);
         if lost(Answer::Commit) {
-            return Err(self.failed(shard, "a test says that nobody answers").into());
+            return Err(self.failed(shard, "a test drops the answer").into());
         }
         Ok(())
     }
