@@ -1,4 +1,4 @@
-//! Values of arguments that several commands share.
+//! Parsers of argument values that several commands share.
 
 /// A rate in records per second, above 0: `500`, `200k` or `1.5M`.
 pub fn rate(text: &str) -> Result<f64, String> {
@@ -13,7 +13,7 @@ pub fn rate(text: &str) -> Result<f64, String> {
     }
 }
 
-/// A share from 0 to 1, or in percent.
+/// A share from 0 to 1: `0.01` or `1%`.
 pub fn share(text: &str) -> Result<f64, String> {
     let share = match text.strip_suffix('%') {
         Some(percent) => percent.parse::<f64>().map(|p| p / 100.0),

@@ -67,7 +67,7 @@ impl Kind {
     }
 }
 
-/// Where records come from.
+/// The source of the records.
 enum From {
     Made { generator: Box<dyn Generate>, made: u64, rate: f64 },
     File(BufReader<std::fs::File>),
@@ -91,7 +91,7 @@ impl From {
                 Box::new(Spoiled::new(words, bad, seed))
             }
         };
-        // The times in the records follow the rate, not the clock.
+        // The times in the records depend on the rate, not on the clock.
         Ok(From::Made { generator, made: 0, rate: args.rate.unwrap_or(1_000.0) })
     }
 
@@ -117,7 +117,7 @@ impl From {
     }
 }
 
-/// Where records go.
+/// The destination of the records.
 enum To {
     Stdout(std::io::BufWriter<std::io::StdoutLock<'static>>),
     #[cfg(feature = "kafka")]
@@ -146,7 +146,7 @@ impl To {
         To::Stdout(std::io::BufWriter::with_capacity(1 << 16, std::io::stdout().lock()))
     }
 
-    /// Takes a record on; `false`: the receiver wants no more.
+    /// Sends a record. `false`: stdout is closed.
     fn send(&mut self, record: &mut Vec<u8>) -> Result<bool, BoxError> {
         match self {
             To::Stdout(out) => {
@@ -158,7 +158,7 @@ impl To {
         }
     }
 
-    /// After a few records at once.
+    /// Flushes after some records. `false`: stdout is closed.
     fn pause(&mut self) -> Result<bool, BoxError> {
         match self {
             To::Stdout(out) => listened(out.flush()),
@@ -170,7 +170,7 @@ impl To {
         }
     }
 
-    /// Everything is where it belongs: how many records are.
+    /// Waits until all records are delivered. Returns their number.
     fn finish(self, sent: u64) -> Result<u64, BoxError> {
         match self {
             To::Stdout(mut out) => listened(out.flush()).map(|_| sent),
@@ -203,7 +203,7 @@ pub fn run(args: &Args) -> Result<ExitCode, BoxError> {
     let sent = write(args, &interrupted, &mut from, &mut to, &mut terminal)?;
     let delivered = to.finish(sent)?;
     terminal.clear();
-    // On stdout the records say it all, unless somebody looks.
+    // The summary is for topics, and for people at a terminal.
     if args.brokers.is_some() || terminal.live() {
         let secs = start.elapsed().as_secs_f64();
         let place = match &args.brokers {
@@ -226,7 +226,7 @@ fn name(args: &Args) -> &'static str {
     }
 }
 
-/// Sends records until there are enough, or no more, or the command is stopped. Returns how many were taken on.
+/// Sends records until the count is reached, the source ends, or the command is stopped. Returns how many were sent.
 fn write(args: &Args, stop: &AtomicBool, from: &mut From, to: &mut To, terminal: &mut Terminal) -> Result<u64, BoxError> {
     const AT_ONCE: u64 = 1_000;
     let mut pace = Pace::new(args.rate.unwrap_or(f64::MAX));

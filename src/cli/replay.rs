@@ -40,7 +40,7 @@ pub struct Args {
 }
 
 impl Args {
-    /// The program's own arguments, as it takes them by `RuntimeArgs`.
+    /// The arguments that are added to the program's own, as `RuntimeArgs` has them.
     fn words(&self) -> Vec<OsString> {
         let mut words: Vec<OsString> = vec!["--checkpoint".into(), self.dir.clone().into()];
         let mut say = |name: &str, value: String| words.extend([OsString::from(name), value.into()]);

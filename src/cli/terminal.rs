@@ -1,8 +1,8 @@
-//! One line on stderr that is drawn again in place, if stderr is a terminal, and lines that stay.
+//! The messages of a command on stderr: lines that stay, and, on a terminal, one live line that is redrawn in place.
 
 use std::io::{IsTerminal, Write, stderr};
 
-/// What people see of a command that goes on.
+/// The messages of a running command.
 pub struct Terminal {
     live: bool,
     colour: bool,
@@ -10,7 +10,7 @@ pub struct Terminal {
 }
 
 impl Terminal {
-    /// Looks at stderr and `NO_COLOR`.
+    /// Live if stderr is a terminal; coloured unless `NO_COLOR` is set.
     pub fn new() -> Self {
         let live = stderr().is_terminal();
         let colour = live && std::env::var_os("NO_COLOR").is_none_or(|v| v.is_empty());
@@ -22,19 +22,19 @@ impl Terminal {
         self.live
     }
 
-    /// A line that stays.
+    /// Writes a line that stays.
     pub fn say(&mut self, line: &str) {
         self.clear();
         let _ = writeln!(stderr(), "{line}");
     }
 
-    /// A line that stays, less loud than others.
+    /// Writes a line that stays, in another colour.
     pub fn whisper(&mut self, line: &str) {
         let line = if self.colour { format!("\x1b[36m{line}\x1b[0m") } else { line.to_string() };
         self.say(&line);
     }
 
-    /// Draws the live line in the place of the last one.
+    /// Replaces the live line.
     pub fn draw(&mut self, line: &str) {
         if self.live {
             let width = std::env::var("COLUMNS").ok().and_then(|c| c.parse().ok()).unwrap_or(100usize);
@@ -44,7 +44,7 @@ impl Terminal {
         }
     }
 
-    /// Takes the live line away, so that others can write.
+    /// Removes the live line, so that other lines can be written.
     pub fn clear(&mut self) {
         if std::mem::take(&mut self.drawn) {
             let _ = write!(stderr(), "\r\x1b[2K").and_then(|()| stderr().flush());
@@ -76,7 +76,7 @@ pub fn grouped(n: u64) -> String {
     out
 }
 
-/// Numbers as bars, the highest as the tallest.
+/// Numbers as bars; the highest number has the tallest bar.
 pub fn sparkline(numbers: impl IntoIterator<Item = u64>) -> String {
     const BARS: [char; 8] = ['\u{2581}', '\u{2582}', '\u{2583}', '\u{2584}', '\u{2585}', '\u{2586}', '\u{2587}', '\u{2588}'];
     let numbers: Vec<u64> = numbers.into_iter().collect();

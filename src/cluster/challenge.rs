@@ -7,7 +7,7 @@
 //!                                                              <-  Signed { Answer, HMAC(nonces, Hello, Answer) }
 //! ```
 //!
-//! *Invariant*: with a secret, a called process tells nothing to a caller that does not know it, and believes nothing.
+//! *Invariant*: with a secret, a called process reveals nothing to a caller that does not know it, and believes nothing that it sends.
 
 use std::net::TcpStream;
 use std::time::Instant;
@@ -46,7 +46,7 @@ pub(super) enum Reply {
 pub(super) enum HandshakeError {
     #[error(transparent)]
     Trouble(#[from] Trouble),
-    /// Continues a sentence that begins "process P at A".
+    /// The text continues a sentence that begins with "process P at A".
     #[error("{0}")]
     Secret(&'static str),
     #[error("{0}")]
@@ -54,11 +54,11 @@ pub(super) enum HandshakeError {
 }
 
 impl HandshakeError {
-    /// What is different there; continues a sentence that begins "process P at A". `None`: it failed for another reason.
+    /// What differs there, to continue a sentence that begins with "process P at A". `None`: it failed for another reason.
     pub(super) fn difference(&self) -> Option<String> {
         match self {
             HandshakeError::Trouble(Trouble::Protocol(theirs)) => {
-                Some(format!("speaks protocol {theirs}, this one {}: start all with the same build", frame::PROTOCOL))
+                Some(format!("uses protocol {theirs}, and this one {}: start all with the same build", frame::PROTOCOL))
             }
             HandshakeError::Secret(why) => Some((*why).into()),
             _ => None,
@@ -66,9 +66,10 @@ impl HandshakeError {
     }
 }
 
-const REMEDY_THEIRS: &str = "has a secret, this one has none: give all the same, by --secret-file or TIDEMILL_SECRET";
-const REMEDY_OWN: &str = "has no secret, this one has one: give all the same, by --secret-file or TIDEMILL_SECRET";
-const REMEDY_OTHER: &str = "has another secret than this one: give all the same, by --secret-file or TIDEMILL_SECRET";
+const REMEDY_THEIRS: &str =
+    "has a secret, and this one has none: give all processes the same, by --secret-file or TIDEMILL_SECRET";
+const REMEDY_OWN: &str = "has no secret, and this one has one: give all processes the same, by --secret-file or TIDEMILL_SECRET";
+const REMEDY_OTHER: &str = "has another secret than this one: give all processes the same, by --secret-file or TIDEMILL_SECRET";
 
 /// Checks that both sides have a secret, or neither.
 fn both_or_none(own: bool, theirs: bool) -> Result<(), HandshakeError> {
@@ -79,7 +80,7 @@ fn both_or_none(own: bool, theirs: bool) -> Result<(), HandshakeError> {
     }
 }
 
-/// The caller's side.
+/// The handshake on the caller's side.
 pub(super) fn call(stream: &TcpStream, own: &Hello, secret: Option<&Secret>, until: Instant) -> Result<Answer, HandshakeError> {
     let mine = nonce().map_err(HandshakeError::System)?;
     frame::write(stream, &Challenge { nonce: mine, secret: secret.is_some() }, until)?;
@@ -96,7 +97,7 @@ pub(super) fn call(stream: &TcpStream, own: &Hello, secret: Option<&Secret>, unt
     }
 }
 
-/// A caller whose hello is proved, and which waits for the answer.
+/// A caller that has proved its hello, and waits for the answer.
 pub(super) struct Caller<'a> {
     pub hello: Hello,
     body: Vec<u8>,
@@ -104,16 +105,16 @@ pub(super) struct Caller<'a> {
     secret: Option<&'a Secret>,
 }
 
-/// The side of the called process, up to the caller's hello.
-pub(super) fn hear<'a>(stream: &TcpStream, secret: Option<&'a Secret>, until: Instant) -> Result<Caller<'a>, HandshakeError> {
-    let knock = frame::read::<Challenge>(stream, Some(until));
-    // Who speaks another protocol is to see which one this is.
-    if let Err(trouble @ (Trouble::Silent | Trouble::Closed | Trouble::Foreign | Trouble::TooLong(_))) = knock {
+/// The handshake on the side of the called process, up to the caller's hello.
+pub(super) fn receive<'a>(stream: &TcpStream, secret: Option<&'a Secret>, until: Instant) -> Result<Caller<'a>, HandshakeError> {
+    let first = frame::read::<Challenge>(stream, Some(until));
+    // A caller with another protocol gets an answer, to see which protocol this is.
+    if let Err(trouble @ (Trouble::Silent | Trouble::Closed | Trouble::Foreign | Trouble::TooLong(_))) = first {
         return Err(trouble.into());
     }
     let mine = nonce().map_err(HandshakeError::System)?;
     frame::write(stream, &Challenge { nonce: mine, secret: secret.is_some() }, until)?;
-    let theirs = knock?;
+    let theirs = first?;
     both_or_none(secret.is_some(), theirs.secret)?;
     let Signed { body, proof } = frame::read(stream, Some(until))?;
     if !proves(secret, Side::Caller, &[&theirs.nonce, &mine, &body], &proof) {

@@ -1,15 +1,14 @@
-//! The data socket as timely sees it: one on which nothing ever goes wrong.
+//! The data socket as timely sees it: a socket without errors.
 //!
-//! Timely's network threads answer an error, and an end of the stream without timely's closing word, with a panic: it
-//! poisons the queues of the workers, which panic in turn, perhaps twice at once, which aborts the process, and the guard
-//! that joins the threads panics last. So they see neither. When a peer is lost its socket tells [`FailureLatch`]; reading then waits
-//! until the workers have dropped their dataflows and returned, and goes on with zeros up to and including a closing
-//! word. These bytes reach queues that nobody reads. Writing goes on into nothing. Both threads end as on a good day,
-//! and no panic hook is needed.
+//! Timely's network threads panic at an error, and at an end of the stream without timely's end message. The panic poisons the
+//! queues of the workers, which panic in turn. Two panics at once abort the process. So the threads see neither. When a peer is
+//! lost, its socket reports that to [`FailureLatch`]. Reading then waits until the workers have dropped their dataflows and
+//! returned. After that it returns zeros, which complete the message at hand and are an end message. These bytes reach queues that
+//! nobody reads. Written bytes are dropped. Both threads end without an error, and no panic hook is needed.
 //!
 //! *Invariant*: a byte that the peer did not send is read only after the last worker has returned.
-//! *Invariant*: timely sees no head of a message before all of it is here and is one that the peer may send: what follows a
-//! forged one would be buffered without end, or reach for workers that are not there.
+//! *Invariant*: timely sees the head of a message only when it is complete and valid for this peer. A forged head would make timely
+//! buffer without end, or index workers that do not exist.
 
 use std::io::{self, ErrorKind, Read, Write};
 use std::net::{Shutdown, TcpStream};
@@ -21,8 +20,8 @@ use timely::communication::allocator::zero_copy::stream::Stream;
 
 use crate::cluster::failure::FailureLatch;
 
-/// How often a waiting read or write looks whether it should go on.
-const LOOK: Duration = Duration::from_millis(200);
+/// Time after which a waiting read or write checks whether the run has failed.
+const CHECK: Duration = Duration::from_millis(200);
 /// Longer than any message of timely.
 pub(super) const LONGEST: u64 = 1 << 32;
 /// The bytes of timely's `MessageHeader`: channel, source, target from, target until, length of what follows, number.
@@ -34,7 +33,7 @@ pub(super) struct DataSocket {
     peer: usize,
     latch: Arc<FailureLatch>,
     frames: Frames,
-    /// Nothing comes from the peer any more.
+    /// The peer sends nothing any more.
     pub(super) lost: bool,
 }
 
@@ -52,21 +51,21 @@ impl DataSocket {
     }
 
     fn with(stream: TcpStream, peer: usize, latch: Arc<FailureLatch>, frames: Frames) -> io::Result<Self> {
-        stream.set_read_timeout(Some(LOOK))?;
-        stream.set_write_timeout(Some(LOOK))?;
+        stream.set_read_timeout(Some(CHECK))?;
+        stream.set_write_timeout(Some(CHECK))?;
         Ok(DataSocket { stream, peer, latch, frames, lost: false })
     }
 
-    /// Reads what is there: bytes for timely, `None` if they are none yet.
+    /// Reads the bytes that have arrived. `None`: there is none for timely yet.
     fn receive(&mut self, buffer: &mut [u8]) -> Result<Option<usize>, String> {
         if let Some(wrong) = self.frames.wrong.take() {
             return Err(wrong);
         }
         let Frames { head, have, closed, .. } = &mut self.frames;
         let split = *have > 0;
-        let roster = if split { &mut head[*have..] } else { &mut *buffer };
-        let n = match self.stream.read(roster) {
-            // Nothing follows the closing word, whatever does.
+        let target = if split { &mut head[*have..] } else { &mut *buffer };
+        let n = match self.stream.read(target) {
+            // Bytes after the end message are ignored.
             _ if *closed => return Ok(Some(0)),
             Ok(0) => return Err("the connection was closed".into()),
             Ok(n) => n,
@@ -86,7 +85,7 @@ impl DataSocket {
         self.lost = true;
         self.latch.broken(self.peer, why);
         self.latch.await_workers();
-        // The writing half ends too.
+        // This ends the writing half too.
         let _ = self.stream.shutdown(Shutdown::Both);
     }
 }
@@ -117,8 +116,8 @@ impl Write for DataSocket {
                 Ok(n) if n > 0 || buffer.is_empty() => return Ok(n),
                 Err(e) if passing(&e) && !self.latch.overdue(self.peer) => {}
                 ended => {
-                    // The reading half hears of it, and tells.
-                    tracing::debug!(peer = self.peer, ?ended, "the peer does not read any more");
+                    // The reading half notices it, and reports it.
+                    tracing::debug!(peer = self.peer, ?ended, "the peer no longer reads");
                     let _ = self.stream.shutdown(Shutdown::Both);
                     self.lost = true;
                 }
@@ -144,7 +143,7 @@ impl Stream for DataSocket {
     }
 
     fn shutdown(&self, how: Shutdown) -> io::Result<()> {
-        // It fails when the peer is gone, which the reading half knows.
+        // It fails if the peer has gone, which the reading half reports.
         let _ = self.stream.shutdown(how);
         Ok(())
     }
@@ -154,19 +153,19 @@ fn passing(error: &io::Error) -> bool {
     matches!(error.kind(), ErrorKind::WouldBlock | ErrorKind::TimedOut | ErrorKind::Interrupted)
 }
 
-/// Follows timely's framing: where the next message begins, and whether the closing word has come.
+/// Follows timely's framing: where the next message begins, and whether the end message has arrived.
 struct Frames {
-    /// The workers of the peer, and those here.
+    /// The workers of the peer, and those of this process.
     from: Range<u64>,
     to: Range<u64>,
-    /// The bytes of an incomplete head that are here, or the bytes of a complete message that timely has not got yet.
+    /// The bytes of an incomplete head, or those of a complete head that timely has not read yet.
     head: [u8; HEAD],
     have: usize,
     due: usize,
-    /// Bytes to the end of the body at hand.
+    /// Bytes left of the current body.
     body: u64,
     closed: bool,
-    /// Why nothing more is taken from the peer.
+    /// Why no more bytes are taken from the peer.
     wrong: Option<String>,
 }
 
@@ -175,7 +174,7 @@ impl Frames {
         Frames { from, to, head: [0; HEAD], have: 0, due: 0, body: 0, closed: false, wrong: None }
     }
 
-    /// How many of `bytes` timely may have now. The begin of a head at their end is kept.
+    /// How many of `bytes` timely may read now. An incomplete head at their end is kept.
     fn pass(&mut self, bytes: &[u8]) -> usize {
         let mut at = 0;
         while at < bytes.len() && !self.closed {
@@ -197,7 +196,7 @@ impl Frames {
         at
     }
 
-    /// So many bytes were read of a head that came in parts.
+    /// `n` more bytes were read of a head that arrived in parts.
     fn more(&mut self, n: usize) {
         self.have += n;
         if self.have == HEAD {
@@ -207,21 +206,21 @@ impl Frames {
         }
     }
 
-    /// Whether a head is one of a message of the peer to workers here, or the closing word.
+    /// Whether a head is valid: a message of the peer to workers of this process, or the end message.
     fn begins(&mut self, head: &[u8; HEAD]) -> bool {
         let word = |i: usize| u64::from_be_bytes(*head[8 * i..].first_chunk().expect("eight bytes"));
         let (source, lower, upper, length) = (word(1), word(2), word(3), word(4));
         let to = self.to.start <= lower && lower < upper && upper <= self.to.end;
         if length >= LONGEST || length > 0 && !(to && self.from.contains(&source)) {
             let what = format!("{length} bytes from worker {source} to workers {lower}..{upper}");
-            self.wrong = Some(format!("it sent what is no message ({what}): somebody changes what is sent"));
+            self.wrong = Some(format!("it sent an invalid message ({what}): something on the network changes the data"));
             return false;
         }
         (self.body, self.closed) = (length, length == 0);
         true
     }
 
-    /// What is left of a head that came in parts.
+    /// Gives timely the rest of a head that arrived in parts.
     fn give(&mut self, buffer: &mut [u8]) -> usize {
         let n = self.due.min(buffer.len());
         let at = HEAD - self.due;
@@ -230,7 +229,7 @@ impl Frames {
         n
     }
 
-    /// The bytes that make a lost peer's stream whole: the rest of a body, and a closing word, which is all noughts.
+    /// The bytes that complete the stream of a lost peer: the rest of a body, and an end message, which is all zeros.
     fn complete(&mut self, buffer: &mut [u8]) -> usize {
         if self.body == 0 && !self.closed {
             (self.head, self.due, self.closed) = ([0; HEAD], HEAD, true);
@@ -269,7 +268,7 @@ mod tests {
     }
 
     #[test]
-    fn messages_come_through_cut_anywhere() {
+    fn messages_arrive_whole_wherever_they_are_cut() {
         let mut bytes = message(5);
         bytes.extend(message(300));
         bytes.extend(message(0));
@@ -288,7 +287,7 @@ mod tests {
         }
     }
 
-    /// What a socket gives timely after a peer said `bytes` and went, and why it was lost.
+    /// The bytes that timely reads after a peer has sent `bytes` and closed the connection, and why it was lost.
     fn after(bytes: &[u8]) -> (Vec<u8>, String) {
         let (mut socket, mut peer, latch) = socket();
         peer.write_all(bytes).unwrap();
@@ -302,17 +301,17 @@ mod tests {
         while !latch.failed() {
             std::thread::sleep(Duration::from_millis(5));
         }
-        assert!(!reader.is_finished(), "nothing is made up before the workers have returned");
+        assert!(!reader.is_finished(), "no byte is added before the workers have returned");
         latch.workers_returned();
         (reader.join().unwrap(), latch.why().unwrap().to_string())
     }
 
     #[test]
-    fn a_lost_peer_ends_with_a_closing_word_after_the_workers_returned() {
+    fn a_lost_peer_ends_with_an_end_message_after_the_workers_returned() {
         let whole = message(100);
         for sent in [0, 20, 36, 48, 90, 148] {
             let (bytes, why) = after(&whole[..sent]);
-            // A head that did not come whole was never seen.
+            // Timely does not see an incomplete head.
             let seen = if sent < HEAD { 0 } else { sent };
             let end = if sent < HEAD { 0 } else { whole.len() };
             assert!(bytes.len() == end + HEAD && bytes[..seen] == whole[..seen], "{sent}: {}", bytes.len());
@@ -334,10 +333,10 @@ mod tests {
             let mut head = Vec::new();
             forged.write_to(&mut head).unwrap();
             for (before, more) in [(0, 0), (1, 0), (1, 4_000)] {
-                let said = [message(50).repeat(before), head.clone(), vec![1; more]].concat();
-                let (bytes, why) = after(&said);
+                let sent = [message(50).repeat(before), head.clone(), vec![1; more]].concat();
+                let (bytes, why) = after(&sent);
                 assert_eq!(bytes[..], [message(50).repeat(before), vec![0; HEAD]].concat());
-                assert!(why.contains("was lost: it sent what is no message"), "{why}");
+                assert!(why.contains("was lost: it sent an invalid message"), "{why}");
             }
         }
     }

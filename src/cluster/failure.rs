@@ -1,6 +1,6 @@
-//! The failure latch of a process: it keeps the first failure, of this process or of a peer, and every thread of the job asks it.
+//! The failure latch of a process: it keeps the first failure, of this process or of a peer. Every thread of the job checks it.
 //!
-//! It is made before the processes meet, so that a failure has one home from the start.
+//! It exists before the processes are connected, so that all failures are in one place from the start.
 
 use std::net::SocketAddr;
 use std::sync::atomic::{AtomicBool, Ordering};
@@ -14,12 +14,12 @@ use crate::core::lock::lock;
 
 /// How long the peers have to end once this process has failed and its workers have returned.
 pub(super) const GRACE: Duration = Duration::from_secs(5);
-/// How long a closed data socket waits for the reason from the link, which knows more.
+/// How long a closed data socket waits for the link, which may know the reason.
 const VERDICT: Duration = Duration::from_secs(1);
 
 /// The first failure of a job. The workers, the links, timely's network threads and the job's other threads share it.
 pub(crate) struct FailureLatch {
-    /// Where process i is; set when the processes have met.
+    /// The address of each process, set when they are connected.
     addresses: OnceLock<Vec<SocketAddr>>,
     failed: AtomicBool,
     inner: Mutex<Inner>,
@@ -42,7 +42,7 @@ struct Inner {
 }
 
 impl FailureLatch {
-    /// Nothing has failed, and the processes have not met.
+    /// A latch without a failure, before the processes are connected.
     pub(crate) fn new() -> Self {
         FailureLatch {
             addresses: OnceLock::new(),
@@ -53,7 +53,7 @@ impl FailureLatch {
         }
     }
 
-    /// The processes have met: process i is at `addresses[i]`.
+    /// The processes are connected: process i has the address `addresses[i]`.
     pub(super) fn meet(&self, addresses: Vec<SocketAddr>) {
         let none = vec![false; addresses.len()];
         let mut inner = self.lock();
@@ -66,12 +66,12 @@ impl FailureLatch {
         lock(&self.inner)
     }
 
-    /// Whether the run has failed: then drop the dataflows and return. Cheap enough to call at each step.
+    /// Whether the run has failed: then a worker drops its dataflows and returns. Cheap enough for each step.
     pub(crate) fn failed(&self) -> bool {
         self.failed.load(Ordering::SeqCst)
     }
 
-    /// This process failed: all workers of all processes stop. Only the first failure is kept; any thread may call.
+    /// This process has failed: all workers of all processes stop. Only the first failure is kept. Any thread may call this.
     pub(crate) fn fail(&self, error: Error) {
         if self.first(error) {
             self.tell_peers();
@@ -99,14 +99,14 @@ impl FailureLatch {
         if self.failed() {
             return false;
         }
-        let words = error.to_string();
+        let text = error.to_string();
         inner.why = Some(error);
         self.failed.store(true, Ordering::SeqCst);
         inner.workers.iter().for_each(Thread::unpark);
         drop(inner);
         self.changed.notify_all();
-        // Last, and without the lock: a subscriber is the user's code.
-        tracing::debug!(error = words, "the run has failed");
+        // Without the lock, because a subscriber is user code.
+        tracing::debug!(error = text, "the run has failed");
         true
     }
 
@@ -115,23 +115,23 @@ impl FailureLatch {
         self.lock().workers.push(std::thread::current());
     }
 
-    /// The link to the peers. A failure from before goes out now.
+    /// Sets the link to the peers. A failure that happened before is sent now.
     pub(super) fn connect(&self, link: Link) {
         let _ = self.link.set(link);
         self.tell_peers();
     }
 
     /// Takes an event of a link.
-    pub(super) fn hear(&self, event: LinkEvent) {
+    pub(super) fn handle(&self, event: LinkEvent) {
         let lost = matches!(event, LinkEvent::Lost { .. });
         let (process, error) = match event {
             LinkEvent::Done { process } => (process, None),
             LinkEvent::Failed { process, report } => (process, Some(format!("{} failed: {report}", self.name(process)))),
             LinkEvent::Lost { process, why } => (process, Some(format!("{} was lost: {why}", self.name(process)))),
             LinkEvent::Stood { process, time, why } => {
-                let others = self.name(process);
-                let words = "stopped, suspended or without CPU, longer than the others wait (--heartbeat-timeout)";
-                (process, Some(format!("this process stood still for {time:.1?}, {words}; {others} goes on without it: {why}")))
+                let peer = self.name(process);
+                let cause = "because it was stopped, suspended or without CPU, for longer than --heartbeat-timeout allows";
+                (process, Some(format!("this process was paused for {time:.1?}, {cause}; {peer} continues without it: {why}")))
             }
             LinkEvent::Stopped { process, why } => {
                 tracing::debug!(why, "{} stopped", self.name(process));
@@ -167,7 +167,7 @@ impl FailureLatch {
         let known = inner.ended[process] || self.failed();
         drop(inner);
         if !known {
-            self.hear(LinkEvent::Lost { process, why });
+            self.handle(LinkEvent::Lost { process, why });
         }
     }
 
@@ -195,7 +195,7 @@ impl FailureLatch {
         self.failed() && inner.returned.is_some_and(|at| at.elapsed() >= grace)
     }
 
-    /// Takes the failure, for a caller that does not wait for the end of the run.
+    /// Takes the failure. For callers that do not wait for the end of the run.
     pub(crate) fn why(&self) -> Option<Error> {
         self.lock().why.take()
     }
@@ -225,16 +225,16 @@ mod tests {
     fn the_first_failure_counts() {
         let latch = FailureLatch::new();
         latch.meet(vec!["127.0.0.1:1".parse().unwrap(); 3]);
-        latch.hear(LinkEvent::Done { process: 2 });
-        assert!(!latch.failed(), "a goodbye is no failure");
-        latch.hear(LinkEvent::Stopped { process: 1, why: "process 2 at 127.0.0.1:3 was lost".into() });
+        latch.handle(LinkEvent::Done { process: 2 });
+        assert!(!latch.failed(), "an end in order is not a failure");
+        latch.handle(LinkEvent::Stopped { process: 1, why: "process 2 at 127.0.0.1:3 was lost".into() });
         latch.fail(Error::Cluster("too late".into()));
         assert!(latch.failed());
         assert_eq!(latch.end().unwrap().to_string(), "cluster: process 2 at 127.0.0.1:3 was lost");
     }
 
     #[test]
-    fn a_failure_from_before_the_processes_meet_is_the_first() {
+    fn a_failure_before_the_processes_are_connected_is_the_first() {
         let latch = FailureLatch::new();
         latch.fail(Error::Config("no such topic".into()));
         latch.meet(vec!["127.0.0.1:1".parse().unwrap(); 2]);

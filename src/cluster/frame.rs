@@ -1,4 +1,4 @@
-//! One message between two processes of a cluster: magic, protocol, length, postcard bytes; read under a deadline.
+//! One message between two processes of a cluster: magic, protocol, length, postcard bytes. It is read within a deadline.
 
 use std::io::{self, Read, Write};
 use std::net::TcpStream;
@@ -7,16 +7,16 @@ use std::time::{Duration, Instant};
 use serde::Serialize;
 use serde::de::DeserializeOwned;
 
-/// What every message begins with: a port scanner's bytes do not.
+/// The first bytes of every message, which tell it from those of other programs.
 pub(super) const MAGIC: [u8; 8] = *b"tidemill";
-/// The protocol of the handshake and the link; one higher with every change of what is sent.
+/// The version of the protocol. It is incremented with every change of the messages.
 pub(super) const PROTOCOL: u32 = 2;
-/// No message is longer: the length comes from a peer that may not be one.
+/// The longest message. The length is sent by a peer that is not yet trusted.
 pub(super) const CAP: usize = 256 << 10;
 
 const HEAD: usize = 16;
 
-/// Why no message came, or none could be sent.
+/// Why no message arrived, or could be sent.
 #[derive(Debug, thiserror::Error)]
 pub(super) enum Trouble {
     /// The deadline passed.
@@ -25,24 +25,24 @@ pub(super) enum Trouble {
     /// The other end closed the connection.
     #[error("the connection was closed")]
     Closed,
-    /// Not this protocol at all.
-    #[error("what answers is not a tidemill process")]
+    /// The bytes are not those of tidemill.
+    #[error("another program than tidemill answers there")]
     Foreign,
-    /// A tidemill of another protocol.
+    /// A tidemill process with another version of the protocol.
     #[error("protocol {0} there, {PROTOCOL} here")]
     Protocol(u32),
-    /// Longer than any message is.
-    #[error("a message of {0} bytes: the cap is {CAP}")]
+    /// The length is above the limit.
+    #[error("a message of {0} bytes: the limit is {CAP}")]
     TooLong(usize),
-    /// Right head, wrong body.
-    #[error("a message that does not decode: {0}")]
+    /// The head is right, but the body is not.
+    #[error("a message that cannot be decoded: {0}")]
     Garbled(postcard::Error),
-    /// The system said no.
+    /// An error of the system.
     #[error("{0}")]
     Io(io::Error),
 }
 
-/// Reads one message, until `until` at the latest, however slowly its bytes come.
+/// Reads one message, until `until` at the latest, even if its bytes arrive slowly.
 pub(super) fn read<T: DeserializeOwned>(stream: &TcpStream, until: Option<Instant>) -> Result<T, Trouble> {
     let mut head = [0; HEAD];
     fill(stream, &mut head[..8], until)?;
@@ -120,7 +120,7 @@ fn left(until: Instant) -> Result<Duration, Trouble> {
     if left.is_zero() { Err(Trouble::Silent) } else { Ok(left) }
 }
 
-/// A time-out of the socket is not an error: the deadline decides.
+/// A timeout of the socket is not an error: the deadline decides.
 fn again(error: io::Error) -> Result<(), Trouble> {
     match error.kind() {
         io::ErrorKind::WouldBlock | io::ErrorKind::TimedOut | io::ErrorKind::Interrupted => Ok(()),

@@ -1,8 +1,8 @@
 //! Brings the processes of a cluster together: each listens on its address and calls every process with a lower index.
 //!
-//! A pair of processes has two sockets: `data` is handed to timely, `link` is ours (failures and goodbyes). Both ends of
-//! each compare what they run; a difference is an error on both. When a process has all its peers it says so on every
-//! link, and goes on when all have said it: all start, or none.
+//! A pair of processes has two sockets: timely uses `data`, and tidemill uses `link` for failures and ends. Both ends of each
+//! socket compare what they run; a difference is an error on both. When a process is connected to all its peers, it sends
+//! `Ready` on every link. It starts when all have sent it: all start, or none.
 
 use std::hash::{BuildHasher, Hasher};
 use std::net::{SocketAddr, TcpStream};
@@ -26,8 +26,8 @@ pub(crate) const LIMIT: Duration = Duration::from_secs(5);
 
 const PAUSE: Duration = Duration::from_millis(100);
 const PROGRESS: Duration = Duration::from_secs(5);
-/// Which part of the time for one handshake a process asks again for a place that is taken: a second by default. The process that had
-/// the place may have been cancelled, and its sockets not quite closed.
+/// A process whose index is taken retries for this part of the handshake limit: 1 s by default. The process that had the index
+/// may have been cancelled, and its sockets are about to be closed.
 const TAKEN: u32 = 5;
 
 /// The peers of this process, ready to run.
@@ -38,22 +38,22 @@ pub(crate) struct Peers {
     pub(super) data: Vec<Option<TcpStream>>,
     pub(super) link: Vec<Option<TcpStream>>,
     pub(super) heartbeat: Duration,
-    /// Held, so that latecomers get an answer and no other program takes the address.
-    pub(super) door: Option<Listener>,
+    /// Kept open, so that late callers get an answer and no other program takes the address.
+    pub(super) listener: Option<Listener>,
 }
 
 impl Peers {
     /// No peers: one process with `workers` workers.
     pub(crate) fn alone(workers: usize) -> Self {
-        let nobody = || vec![None];
-        Peers { process: 0, workers, addresses: Vec::new(), data: nobody(), link: nobody(), heartbeat: Duration::MAX, door: None }
+        let none = || vec![None];
+        Peers { process: 0, workers, addresses: Vec::new(), data: none(), link: none(), heartbeat: Duration::MAX, listener: None }
     }
 }
 
-/// Finds and checks all peers, or says who is missing or differs. `cancel` ends the wait.
+/// Connects to all peers and checks them. The error names the peers that are missing or differ. `cancel` ends the wait.
 ///
 /// # Errors
-/// `Error::Cluster`: the own address is taken, a peer differs or does not come, or the wait was cancelled.
+/// `Error::Cluster`: the own address is taken, a peer differs or does not connect in time, or the wait was cancelled.
 pub(crate) fn connect(spec: &Spec, cancel: &AtomicBool) -> Result<Peers> {
     if spec.process >= spec.processes || spec.addresses.len() != spec.processes {
         return Err(Error::config(format!(
@@ -68,11 +68,11 @@ pub(crate) fn connect(spec: &Spec, cancel: &AtomicBool) -> Result<Peers> {
     }
     let listener = bind(spec.process, spec.addresses[spec.process])?;
     let roster = Arc::new(Roster::new(Hello::new(spec, instance()), spec.secret.clone()));
-    let door = Listener::open(listener, roster.clone(), spec.limit)?;
+    let listener = Listener::open(listener, roster.clone(), spec.limit)?;
     let gathered = callers(spec, &roster).and_then(|()| gather(spec, &roster, cancel));
     roster.close();
     if let Err(error) = gathered {
-        // Who is cancelled while others are missing may be started again: those who wait go on waiting.
+        // A process that is cancelled while others are missing may be started again, so the others keep waiting.
         if !cancel.load(Ordering::SeqCst) || roster.lock().whole {
             give_up(&roster, &error);
         }
@@ -80,14 +80,15 @@ pub(crate) fn connect(spec: &Spec, cancel: &AtomicBool) -> Result<Peers> {
     }
     let (data, link) = roster.sockets();
     for stream in data.iter().chain(&link).flatten() {
-        settle(stream, spec.heartbeat).map_err(|e| Error::io("cannot set up a socket to a peer", e))?;
+        configure(stream, spec.heartbeat).map_err(|e| Error::io("cannot set up a socket to a peer", e))?;
     }
     let (addresses, heartbeat) = (spec.addresses.clone(), spec.heartbeat);
-    Ok(Peers { process: spec.process, workers: spec.workers, addresses, data, link, heartbeat, door: Some(door) })
+    Ok(Peers { process: spec.process, workers: spec.workers, addresses, data, link, heartbeat, listener: Some(listener) })
 }
 
-/// The link says who is lost; that the system gives up too, after twice that time, is for what hangs in it.
-fn settle(stream: &TcpStream, heartbeat: Duration) -> std::io::Result<()> {
+/// Sets the options of a socket. The link notices a lost peer; the system gives up after twice that time, which ends calls that
+/// are stuck in it.
+fn configure(stream: &TcpStream, heartbeat: Duration) -> std::io::Result<()> {
     sockopt::set_socket_keepalive(stream, true)?;
     sockopt::set_tcp_keepidle(stream, heartbeat.max(Duration::from_secs(1)))?;
     sockopt::set_tcp_keepintvl(stream, (heartbeat / 4).max(Duration::from_secs(1)))?;
@@ -98,12 +99,12 @@ fn settle(stream: &TcpStream, heartbeat: Duration) -> std::io::Result<()> {
     stream.set_write_timeout(None)
 }
 
-/// A number no other start of a process is likely to have.
+/// A random number that tells two starts of one process apart.
 fn instance() -> u64 {
     std::hash::RandomState::new().build_hasher().finish()
 }
 
-/// One thread for each process that is to be called.
+/// Starts a thread for each process with a lower index, which calls it.
 fn callers(spec: &Spec, roster: &Arc<Roster>) -> Result<()> {
     for process in 0..spec.process {
         let (address, limit, roster) = (spec.addresses[process], spec.limit, roster.clone());
@@ -115,12 +116,12 @@ fn callers(spec: &Spec, roster: &Arc<Roster>) -> Result<()> {
     Ok(())
 }
 
-/// Calls until both sockets are there, and again when they are lost before all have come.
+/// Calls until both sockets are open, and again if they are lost before all peers are connected.
 fn keep_calling(process: usize, address: SocketAddr, limit: Duration, roster: &Roster) {
     let mut taken: Option<Instant> = None;
     let mut members = roster.lock();
     while !members.closed && members.fatal.is_none() {
-        let Some(kind) = members.peers[process].wants() else {
+        let Some(kind) = members.peers[process].missing() else {
             members = roster.wait(members, PAUSE);
             continue;
         };
@@ -146,7 +147,7 @@ fn keep_calling(process: usize, address: SocketAddr, limit: Duration, roster: &R
 /// Why a call failed.
 pub(super) enum Call {
     Again(String),
-    /// Another process has this one's place.
+    /// Another process with this index is connected there.
     Taken(String),
     Fatal(String),
 }
@@ -160,15 +161,15 @@ fn call(process: usize, address: SocketAddr, kind: Kind, limit: Duration, roster
         return Err(Call::Again("nobody listens".into()));
     }
     let own = roster.own(kind);
-    let said = challenge::call(&stream, &own, roster.secret.as_ref(), until);
-    let answer = said.map_err(|refusal| match refusal.difference() {
+    let answer = challenge::call(&stream, &own, roster.secret.as_ref(), until);
+    let answer = answer.map_err(|refusal| match refusal.difference() {
         Some(why) => Call::Fatal(format!("process {process} at {address} {why}")),
         None => Call::Again(refusal.to_string()),
     })?;
     take(process, address, &own, answer, stream, roster)
 }
 
-/// What follows from an answer.
+/// Acts on the answer of a called process: keeps the socket, or says why not.
 pub(super) fn take(
     process: usize,
     address: SocketAddr,
@@ -180,10 +181,10 @@ pub(super) fn take(
     let Answer { hello, verdict } = answer;
     let difference = own.difference(&hello);
     match verdict {
-        // Perhaps an older run on its way out: call again.
+        // Perhaps an older run that is ending: call again.
         Verdict::Whole => {
             let also = difference.map(|d| format!(" ({d})")).unwrap_or_default();
-            Err(Call::Again(format!("it belongs to a cluster that is whole and runs: end that run first{also}")))
+            Err(Call::Again(format!("it belongs to a job that runs already: end that run first{also}")))
         }
         Verdict::Over(_) | Verdict::Taken(_) | Verdict::Welcome if difference.is_some() => {
             Err(Call::Fatal(difference.unwrap_or_default()))
@@ -192,9 +193,10 @@ pub(super) fn take(
         Verdict::Welcome if own.generation() > 0 && hello.generation() > own.generation() => {
             Err(Call::Fatal(older(process, address, own, hello.generation())))
         }
-        Verdict::Welcome if hello.run.is_some() && hello.generation() < own.generation() => {
-            Err(Call::Again(format!("it belongs to generation {}, which is over: end it", hello.generation())))
-        }
+        Verdict::Welcome if hello.run.is_some() && hello.generation() < own.generation() => Err(Call::Again(format!(
+            "it belongs to generation {} of the job, which has been replaced: end it",
+            hello.generation()
+        ))),
         Verdict::Taken(from) => Err(Call::Taken(format!(
             "process {process} at {address} is connected to another process {} already (it called from {from}): \
              two processes were started with -p {}; stop one of them",
@@ -204,28 +206,28 @@ pub(super) fn take(
             "process {} answers at {address}, the address of process {process}: start each with its own -p",
             hello.process
         ))),
-        Verdict::Welcome if roster.seat(&hello, stream) => Ok(()),
+        Verdict::Welcome if roster.keep(&hello, stream) => Ok(()),
         Verdict::Welcome => Err(Call::Again("it started again while it was called".into())),
     }
 }
 
-/// This process was told a generation, and another one has begun since.
+/// A newer generation has begun since this process heard of its own.
 fn older(process: usize, address: SocketAddr, own: &Hello, generation: u64) -> String {
     format!(
-        "process {process} at {address} belongs to generation {generation} of the job, this one to generation {}, which is over: \
-         a run was started while this process was of the one before; start it again",
+        "process {process} at {address} belongs to generation {generation} of the job, and this one to generation {}, which has been \
+         replaced by a newer run; start this process again",
         own.generation()
     )
 }
 
-/// Waits until all are here and each has said that all are.
+/// Waits until all peers are connected, and each has sent `Ready`.
 fn gather(spec: &Spec, roster: &Roster, cancel: &AtomicBool) -> Result<()> {
     let begin = Instant::now();
-    let mut next_word = begin + PROGRESS;
+    let mut next_log = begin + PROGRESS;
     let mut members = roster.lock();
     loop {
         if cancel.load(Ordering::SeqCst) {
-            return Err(Error::Cluster(format!("stopped while waiting for {}", missing(spec, &members))));
+            return Err(Error::Cluster(format!("stopped while it waited for {}", missing(spec, &members))));
         }
         if let Some(why) = members.fatal.take() {
             return Err(Error::Cluster(why));
@@ -236,10 +238,10 @@ fn gather(spec: &Spec, roster: &Roster, cancel: &AtomicBool) -> Result<()> {
         }
         if !members.whole
             && let Some(run) = members.run
-            && others.clone().all(|p| members.peers[p].here())
+            && others.clone().all(|p| members.peers[p].connected())
         {
             for process in others.clone() {
-                say(&members, process, &Frame::Ready(run), spec.limit);
+                send(&members, process, &Frame::Ready(run), spec.limit);
             }
             members.whole = true;
         }
@@ -254,55 +256,55 @@ fn gather(spec: &Spec, roster: &Roster, cancel: &AtomicBool) -> Result<()> {
                 spec.process, spec.processes
             )));
         }
-        if now >= next_word {
-            next_word = now + PROGRESS;
+        if now >= next_log {
+            next_log = now + PROGRESS;
             tracing::info!("waiting for {}", missing(spec, &members));
         }
         members = roster.wait(members, PAUSE / 2);
     }
 }
 
-/// Hears what one peer says on its link before the start, and notices when it goes.
+/// Reads what one peer sends on its link before the start, and notices if its sockets are closed.
 fn check(spec: &Spec, members: &mut Members, process: usize) -> Result<()> {
     let (whole, run) = (members.whole, members.run);
     let peer = &mut members.peers[process];
     let at = spec.addresses[process];
-    // After its word it may have begun, and what it says now is for the run.
+    // After `Ready` it may have started: what it sends now belongs to the run.
     if peer.ready {
         return Ok(());
     }
-    let heard = match peer.link() {
+    let frame = match peer.link() {
         Some(link) if waiting(link) => Some(frame::read::<Frame>(link, Some(Instant::now() + spec.limit))),
         _ => None,
     };
-    match heard {
+    match frame {
         Some(Ok(Frame::Ready(theirs))) if run.is_none_or(|run| run == theirs) => peer.ready = true,
         Some(Ok(Frame::Ready(theirs))) => {
             let (there, here) = (theirs.generation, run.map_or(0, |run| run.generation));
             return Err(Error::Cluster(format!(
-                "process {process} at {at} begins another run than this one (generation {there} there, {here} here): end all, and start all"
+                "process {process} at {at} starts another run than this one (generation {there} there, {here} here): end all processes, and start all again"
             )));
         }
         Some(Ok(Frame::GaveUp(why))) => return Err(Error::Cluster(format!("process {process} at {at} gave up: {why}"))),
         Some(Ok(_) | Err(_)) | None => {
-            if peer.vacate() && whole {
-                return Err(Error::Cluster(format!("process {process} at {at} was lost while the cluster came together")));
+            if peer.drop_closed() && whole {
+                return Err(Error::Cluster(format!("process {process} at {at} was lost before all processes were connected")));
             }
         }
     }
     Ok(())
 }
 
-/// A word on a link; whether it arrives shows later.
-fn say(members: &Members, process: usize, frame: &Frame, limit: Duration) {
+/// Sends a message on a link. If it does not arrive, the loss of the peer is noticed later.
+fn send(members: &Members, process: usize, frame: &Frame, limit: Duration) {
     if let Some(link) = members.peers[process].link()
         && let Err(trouble) = frame::write(link, frame, Instant::now() + limit)
     {
-        tracing::debug!(process, %trouble, "a word before the start was lost");
+        tracing::debug!(process, %trouble, "a message before the start was lost");
     }
 }
 
-/// Tells those who are here why this process leaves.
+/// Tells the connected peers why this process gives up.
 fn give_up(roster: &Roster, error: &Error) {
     let text = match error {
         Error::Cluster(why) => why.clone(),
@@ -310,22 +312,22 @@ fn give_up(roster: &Roster, error: &Error) {
     };
     let members = roster.lock();
     for process in 0..members.peers.len() {
-        say(&members, process, &Frame::GaveUp(clip(&text, 4096).to_owned()), PAUSE);
+        send(&members, process, &Frame::GaveUp(clip(&text, 4096).to_owned()), PAUSE);
     }
 }
 
-/// Who is not here, where each should be, and why as far as is known.
+/// The peers that are not connected, with their addresses and the reasons as far as they are known.
 fn missing(spec: &Spec, members: &Members) -> String {
     let others = || (0..spec.processes).filter(|&p| p != spec.process);
     let absent: Vec<String> = others()
-        .filter(|&p| !members.peers[p].here())
+        .filter(|&p| !members.peers[p].connected())
         .map(|p| {
             let silent = if p < spec.process { "no answer yet" } else { "it has not called" };
             format!("process {p} at {} ({})", spec.addresses[p], members.peers[p].why.as_deref().unwrap_or(silent))
         })
         .collect();
     if !absent.is_empty() {
-        let stranger = members.stranger.iter().map(|why| format!("{why} (it called, and was sent away)"));
+        let stranger = members.stranger.iter().map(|why| format!("{why} (it called, and was refused)"));
         return absent.into_iter().chain(stranger).collect::<Vec<_>>().join(", ");
     }
     let unready = others().filter(|&p| !members.peers[p].ready);

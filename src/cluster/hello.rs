@@ -1,4 +1,4 @@
-//! What two processes tell each other first, and what they must agree on.
+//! The first message between two processes: what each runs, and what all must agree on.
 
 use std::net::SocketAddr;
 use std::time::Duration;
@@ -23,15 +23,15 @@ pub(crate) struct Spec {
     pub addresses: Vec<SocketAddr>,
     /// The hash of the graph.
     pub fingerprint: u128,
-    /// The graph in lines a user can read: the first that differs is named.
+    /// The graph as readable lines. An error names the first line that differs.
     pub graph: Vec<String>,
     /// The generation that process 0 has begun; 0 without a checkpoint directory, and unknown elsewhere.
     pub generation: u64,
-    /// Version and whatever else tells two builds apart.
+    /// The version, and a hash that tells two builds apart.
     pub build: String,
-    /// What proves that a process belongs here. Without it, all addresses are of this machine.
+    /// The secret with which processes prove that they belong to the job. Without it, all addresses are those of this machine.
     pub secret: Option<Secret>,
-    /// How long to wait for all.
+    /// How long to wait for all processes.
     pub deadline: Duration,
     /// How long one handshake may take.
     pub limit: Duration,
@@ -39,10 +39,10 @@ pub(crate) struct Spec {
     pub heartbeat: Duration,
 }
 
-/// The version of tidemill and a hash of the running program: nothing on timely's wire says of what type a byte is, so two
-/// builds of one graph must not meet.
+/// The version of tidemill and a hash of the running program. Timely's messages do not say which types their bytes are, so all
+/// processes must run the same build.
 pub(crate) fn build() -> String {
-    // The link still leads to the program when its file has been replaced.
+    // The link leads to the running program even if its file has been replaced.
     let image = std::fs::read("/proc/self/exe").or_else(|_| std::fs::read(std::env::current_exe()?));
     let program = image.map_or_else(|_| "unknown".into(), |bytes| format!("{:016x}", xxh3_64(&bytes)));
     format!("tidemill {} (program {program})", env!("CARGO_PKG_VERSION"))
@@ -56,17 +56,17 @@ pub(crate) fn fingerprint(graph: &[String]) -> u128 {
 /// Which of the two sockets of a pair of processes this one is.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
 pub(super) enum Kind {
-    /// Handed to timely.
+    /// Used by timely.
     Data,
-    /// Ours: failures and goodbyes.
+    /// Used by tidemill: failures, ends, heartbeats.
     Link,
 }
 
-/// Bytes of the graph's description that travel: it must fit a message, and only serves to name a difference.
+/// How much of the graph's description is sent, in bytes: it must fit into a message, and only serves to name a difference.
 const GRAPH_BYTES: usize = 128 << 10;
 const LINE_BYTES: usize = 400;
 
-/// Which run of the job this is. Process 0 begins it, the others hear of it from there.
+/// Which run of the job this is. Process 0 decides it and tells the others.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
 pub(super) struct Run {
     /// The generation of the checkpoint directory; 0 without one.
@@ -75,7 +75,7 @@ pub(super) struct Run {
     pub instance: u64,
 }
 
-/// Who calls, or answers, and what it runs.
+/// The process that calls or answers, and what it runs.
 #[derive(Clone, Debug, Serialize, Deserialize)]
 pub(super) struct Hello {
     pub build: String,
@@ -91,25 +91,25 @@ pub(super) struct Hello {
     /// Differs between two starts of one process.
     pub instance: u64,
     pub kind: Kind,
-    /// `None`: it has not heard of one.
+    /// `None`: the process does not know the run yet.
     pub run: Option<Run>,
 }
 
-/// What the called one says to the caller.
+/// The answer of the called process.
 #[derive(Clone, Debug, Serialize, Deserialize)]
 pub(super) struct Answer {
     pub hello: Hello,
     pub verdict: Verdict,
 }
 
-/// May the caller come in?
+/// Whether the caller is accepted.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 pub(super) enum Verdict {
-    /// Yes, unless the two hellos differ, which both see.
+    /// It is, unless the two hellos differ, which both sides notice.
     Welcome,
-    /// A living process with this index is here already, calling from there.
+    /// A running process with this index is connected already, from this address.
     Taken(String),
-    /// All processes are here, and running.
+    /// All processes are connected and run.
     Whole,
     /// This process belongs to a later generation than the caller.
     Over(u64),
@@ -117,9 +117,9 @@ pub(super) enum Verdict {
 
 impl Hello {
     pub(super) fn new(spec: &Spec, instance: u64) -> Self {
-        let mut roster = GRAPH_BYTES;
+        let mut left = GRAPH_BYTES;
         let lines = spec.graph.iter().map(|line| clip(line, LINE_BYTES).to_owned());
-        let graph = lines.take_while(|line| roster.checked_sub(line.len() + 8).map(|r| roster = r).is_some()).collect();
+        let graph = lines.take_while(|line| left.checked_sub(line.len() + 8).map(|rest| left = rest).is_some()).collect();
         Hello {
             build: clip(&spec.build, LINE_BYTES).to_owned(),
             job: clip(&spec.job, LINE_BYTES).to_owned(),
@@ -136,41 +136,41 @@ impl Hello {
         }
     }
 
-    /// The generation that this process belongs to; 0 while it knows none.
+    /// The generation that this process belongs to. 0: it does not know one yet.
     pub(super) fn generation(&self) -> u64 {
         self.run.map_or(0, |run| run.generation)
     }
 
-    /// The first thing in which the other process differs from this one, in words for this one's user.
+    /// The first difference between the other process and this one, as a text for the user.
     pub(super) fn difference(&self, other: &Hello) -> Option<String> {
         let who = format!("process {}", other.process);
         if self.build != other.build {
             let (there, here) = (&other.build, &self.build);
-            return Some(format!("{who} is {there}, this one is {here}: start all with the same build"));
+            return Some(format!("{who} is {there}, and this one is {here}: start all with the same build"));
         }
         if self.job != other.job {
             let (there, here) = (&other.job, &self.job);
             return Some(format!(
-                "{who} runs the job \"{there}\", this one \"{here}\": give each job a hostfile with ports of its own"
+                "{who} runs the job \"{there}\", and this one \"{here}\": give each job a hostfile with ports of its own"
             ));
         }
         for (flag, there, here) in [("-n", other.processes, self.processes), ("-w", other.workers, self.workers)] {
             if there != here {
                 return Some(format!(
-                    "{who} was started with {flag} {there}, this one with {flag} {here}: start all with the same"
+                    "{who} was started with {flag} {there}, and this one with {flag} {here}: start all with the same"
                 ));
             }
         }
         if self.heartbeat != other.heartbeat {
             let (there, here) = (other.heartbeat, self.heartbeat);
             return Some(format!(
-                "{who} was started with --heartbeat-timeout {there}ms, this one with {here}ms: start all with the same"
+                "{who} was started with --heartbeat-timeout {there}ms, and this one with {here}ms: start all with the same"
             ));
         }
         if let Some(line) = (0..self.processes).find(|&i| self.addresses.get(i) != other.addresses.get(i)) {
             let at = |list: &[String]| list.get(line).cloned().unwrap_or_else(|| "nothing".into());
             let (there, here) = (at(&other.addresses), at(&self.addresses));
-            return Some(format!("{who} has process {line} at {there}, this one at {here}: give all the same hostfile"));
+            return Some(format!("{who} has process {line} at {there}, and this one at {here}: give all the same hostfile"));
         }
         if other.process >= self.processes || other.process == self.process {
             return Some(format!(

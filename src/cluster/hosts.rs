@@ -1,4 +1,4 @@
-//! Who is where: the hostfile, line i the `host:port` of process i.
+//! Where each process listens. Line i of the hostfile is the `host:port` of process i.
 
 use std::net::{SocketAddr, ToSocketAddrs};
 use std::path::Path;
@@ -8,7 +8,7 @@ use crate::core::error::{Error, Result};
 /// The default port of process 0. Process i listens on this plus i, as in timely.
 pub const FIRST_PORT: u16 = 2101;
 
-/// The addresses of `processes` processes on this machine where no hostfile is given: `127.0.0.1:2101+i`.
+/// The addresses of `processes` processes on this machine, if there is no hostfile: `127.0.0.1:2101+i`.
 ///
 /// # Errors
 /// More processes than there are ports.
@@ -27,8 +27,8 @@ pub fn local(processes: usize) -> Result<Vec<SocketAddr>> {
     Ok((FIRST_PORT..=u16::MAX).take(processes).map(|port| SocketAddr::from(([127, 0, 0, 1], port))).collect())
 }
 
-/// Reads the addresses of the first `processes` processes from a hostfile. Blank lines and lines that begin with `#` do
-/// not count. `secured`: the processes share a secret, so they may be on several machines.
+/// Reads the addresses of the first `processes` processes from a hostfile. Blank lines and lines that begin with `#` are
+/// skipped. `secured`: the processes share a secret, so they may be on several machines.
 ///
 /// # Errors
 /// A file that cannot be read or has too few lines; an address that is malformed, unknown, given twice, has port 0, or,
@@ -105,7 +105,7 @@ mod tests {
     }
 
     #[test]
-    fn d14_lines_count_only_when_they_say_something() {
+    fn d14_blank_lines_and_comments_are_skipped() {
         let text = "# the first\n\n127.0.0.1:2101\n  [::1]:2102  \r\nlocalhost:2103\nnot used: beyond n\n";
         let hosts = parse(text, "hosts.txt", 3, false).unwrap();
         let hosts: Vec<String> = hosts.iter().map(ToString::to_string).collect();
@@ -134,7 +134,7 @@ mod tests {
     }
 
     #[test]
-    fn d14_with_a_secret_any_address_will_do_that_can_be_called() {
+    fn d14_with_a_secret_every_address_is_accepted_that_a_peer_can_call() {
         assert_eq!(parse("192.0.2.7:2101", "h", 1, true).unwrap()[0].to_string(), "192.0.2.7:2101");
         assert!(parse("[::]:2101", "h", 1, true).unwrap_err().to_string().contains("no peer can call"));
     }

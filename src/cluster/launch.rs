@@ -18,42 +18,42 @@ use rustix::process::{Pid, Signal, kill_process_group};
 use signal_hook::consts::{SIGINT, SIGTERM};
 use signal_hook::iterator::Signals;
 
-use super::rescale::{Control, Scale, Word};
+use super::rescale::{Control, Request, Scale};
 use super::supervise;
 use crate::cluster::parent_process::{LAUNCHER, PROGRESS};
 use crate::core::error::{Error, Result};
 use crate::core::lock::lock;
 
-/// How often the processes are looked at.
-const LOOK: Duration = Duration::from_millis(20);
+/// Time between two checks of the processes.
+const CHECK: Duration = Duration::from_millis(20);
 /// A line longer than this is written in pieces.
 const LINE: u64 = 1 << 20;
-/// How long the last lines may take once all processes have ended.
+/// How long to wait for the last lines of output after all processes have ended.
 const LAST_LINES: Duration = Duration::from_secs(2);
 
-/// Which program to start, how often, and how patient to be.
+/// The program to start, the number of its processes, and the time limits.
 #[derive(Clone, Debug)]
 pub struct Launch {
     /// The program.
     pub program: OsString,
-    /// Its arguments; `-n N -p I -w W --hostfile FILE` follow them.
+    /// Its arguments. `-n N -p I -w W --hostfile FILE` are added after them.
     pub args: Vec<OsString>,
-    /// How many processes.
+    /// Number of processes.
     pub processes: usize,
-    /// How many workers each.
+    /// Workers of each process.
     pub workers: usize,
-    /// From the request to end to the kill.
+    /// A process that was asked to end is killed after this time.
     pub kill_after: Duration,
-    /// From the first end with 0 to the request to the others to end.
+    /// When one process has ended with code 0, the others are asked to end after this time.
     pub grace: Duration,
-    /// Where the program's states are: `--checkpoint DIR` follows its arguments, and when a process fails or hangs all are
-    /// ended and started again.
+    /// The program's checkpoint directory, added to its arguments as `--checkpoint DIR`. When a process fails or hangs, all are
+    /// ended and started again. `None`: nothing is started again.
     pub checkpoint: Option<PathBuf>,
-    /// So often in a row, without a new batch that was committed in between.
+    /// At most this number of restarts without a newly committed batch.
     pub restarts: u32,
-    /// Before the first of these; each is twice as long, to half a minute.
+    /// Pause before the first restart. Each further pause is twice as long, at most 30 s.
     pub pause: Duration,
-    /// A process that is stopped (SIGSTOP) for this time counts as hung and is killed, if it will be started again.
+    /// With a checkpoint directory, a process that is stopped (SIGSTOP) for this time is killed and started again.
     pub stopped_for: Duration,
 }
 
@@ -61,7 +61,7 @@ pub struct Launch {
 pub(super) type Out<W> = Arc<Mutex<W>>;
 
 impl Launch {
-    /// A launch with the usual patience: 10 s from the request to the kill, 30 s for those that go on when one is done.
+    /// A launch with the default limits: killed 10 s after the request to end; asked to end 30 s after the first has ended.
     pub fn new(program: impl Into<OsString>, args: Vec<OsString>, processes: usize, workers: usize) -> Self {
         let (kill_after, grace) = (Duration::from_secs(10), Duration::from_secs(30));
         let (pause, stopped_for) = (Duration::from_secs(1), Duration::from_secs(15));
@@ -69,12 +69,12 @@ impl Launch {
         Launch { program, args, processes, workers, kill_after, grace, checkpoint: None, restarts: 10, pause, stopped_for }
     }
 
-    /// Starts the processes, writes each line of process p as `[p] line`, and waits for all; gives the exit code of the
-    /// first that failed, or 0. A process that a signal killed which does not come from here is that first, also where the
-    /// others, which lose it, are seen to fail before. SIGINT and SIGTERM go on to the processes, which end in order; the
-    /// second kills them. Programs of tidemill do not outlive the thread that calls this, however it ends.
+    /// Starts the processes, writes each line of process p as `[p] line`, and waits for all. Returns the exit code of the process
+    /// that failed first, or 0. A process that was killed from outside counts as the first, because the others fail when they lose
+    /// it. SIGINT and SIGTERM are passed on to the processes, which stop in order; a second signal kills them. Programs of tidemill
+    /// end when the thread that calls this ends.
     ///
-    /// With a checkpoint directory they are started again when they fail, and with other numbers when [`rescale`] asks.
+    /// With a checkpoint directory they are started again when they fail. [`rescale`] starts them again with other numbers.
     ///
     /// # Errors
     /// The program cannot be started, or the hostfile not be written; another launch has the checkpoint directory.
@@ -89,7 +89,7 @@ impl Launch {
         let handle = signals.handle();
         let (send, received) = channel();
         let control = self.checkpoint.as_deref().map(|dir| Control::open(dir, send.clone())).transpose()?;
-        let forward = move || signals.forever().try_for_each(|signal| send.send(Word::Signal(signal))).is_ok();
+        let forward = move || signals.forever().try_for_each(|signal| send.send(Request::Signal(signal))).is_ok();
         let thread = Builder::new().name("tm-forward".into()).spawn(forward);
         let thread = thread.map_err(|e| Error::io("cannot start the thread that waits for signals", e))?;
         let code = self.supervise(out, err, &received);
@@ -99,8 +99,8 @@ impl Launch {
         code
     }
 
-    /// [`run`](Self::run), with the signals as they are given.
-    pub(super) fn supervise<O, E>(&self, out: O, err: E, words: &Receiver<Word>) -> Result<i32>
+    /// Like [`run`](Self::run), but takes signals and requests from `requests`.
+    pub(super) fn supervise<O, E>(&self, out: O, err: E, requests: &Receiver<Request>) -> Result<i32>
     where
         O: Write + Send + 'static,
         E: Write + Send + 'static,
@@ -109,18 +109,19 @@ impl Launch {
             let (n, w) = (self.processes, self.workers);
             return Err(Error::config(format!("-n {n} -w {w}: a job has at least one process with one worker")));
         }
-        supervise::supervise(self, &Arc::new(Mutex::new(out)), &Arc::new(Mutex::new(err)), words)
+        supervise::supervise(self, &Arc::new(Mutex::new(out)), &Arc::new(Mutex::new(err)), requests)
     }
 
-    /// One start of all processes, until all have ended. `told` hears when they run; in `progress` they say how far they are.
+    /// Starts all processes once, and waits until all have ended. `rescaled` gets a reply when they run. The processes write into
+    /// the file `progress` which batch was committed last.
     pub(super) fn round<O, E>(
         &self,
         size: (usize, usize),
-        told: Option<Scale>,
+        rescaled: Option<Scale>,
         progress: Option<&Path>,
         out: &Out<O>,
         err: &Out<E>,
-        words: &Receiver<Word>,
+        requests: &Receiver<Request>,
     ) -> Result<Ended>
     where
         O: Write + Send + 'static,
@@ -128,7 +129,7 @@ impl Launch {
     {
         let hostfile = hostfile(size.0)?;
         let (reading, all_read) = channel();
-        let mut family = Family {
+        let mut group = Group {
             launch: self,
             children: Vec::new(),
             stage: Stage::Running,
@@ -143,32 +144,32 @@ impl Launch {
         for process in 0..size.0 {
             let mut child = self.spawn(process, size, hostfile.path(), progress)?;
             let pipes = (child.stdout.take(), child.stderr.take());
-            family.children.push(Running { child, ended: None, stopped: None });
+            group.children.push(Running { child, ended: None, stopped: None });
             copy(process, pipes.0, out, &reading)?;
             copy(process, pipes.1, err, &reading)?;
         }
         drop(reading);
-        if let Some(told) = told {
-            told.reply(true, &format!("runs as -n {} -w {}", size.0, size.1));
+        if let Some(rescaled) = rescaled {
+            rescaled.reply(true, &format!("runs as -n {} -w {}", size.0, size.1));
         }
-        while !family.look(|text| line(err, "launch", text.as_bytes())) {
-            match words.recv_timeout(LOOK) {
-                Ok(Word::Signal(signal)) => family.signal(signal),
-                Ok(Word::Scale(wanted)) => family.scale(wanted),
+        while !group.check(|text| line(err, "launch", text.as_bytes())) {
+            match requests.recv_timeout(CHECK) {
+                Ok(Request::Signal(signal)) => group.signal(signal),
+                Ok(Request::Scale(wanted)) => group.rescale(wanted),
                 Err(RecvTimeoutError::Timeout) => {}
-                Err(RecvTimeoutError::Disconnected) => std::thread::sleep(LOOK),
+                Err(RecvTimeoutError::Disconnected) => std::thread::sleep(CHECK),
             }
         }
-        // What the processes started themselves ends with them: it would hold their pipes, and their ports.
-        family.send(Signal::KILL, |_| true);
+        // What the processes have started ends with them. It would keep their pipes and ports open.
+        group.send(Signal::KILL, |_| true);
         let until = Instant::now() + LAST_LINES;
         while !matches!(
             all_read.recv_timeout(until.saturating_duration_since(Instant::now())),
             Err(RecvTimeoutError::Disconnected)
         ) && Instant::now() < until
         {}
-        let (code, why) = (family.code.unwrap_or(0), family.why.take());
-        Ok(Ended { code, why, asked: family.asked, wanted: family.wanted.take() })
+        let (code, why) = (group.code.unwrap_or(0), group.why.take());
+        Ok(Ended { code, why, asked: group.asked, wanted: group.wanted.take() })
     }
 
     fn spawn(&self, process: usize, size: (usize, usize), hostfile: &Path, progress: Option<&Path>) -> Result<Child> {
@@ -198,47 +199,47 @@ pub(super) struct Ended {
     pub why: Option<String>,
     /// Whether a signal asked for the end.
     pub asked: bool,
-    /// The numbers to go on with.
+    /// The requested number of processes and workers, if the job was rescaled.
     pub wanted: Option<Scale>,
 }
 
 struct Running {
     child: Child,
     ended: Option<ExitStatus>,
-    /// Since when it is stopped.
+    /// When it was first seen stopped.
     stopped: Option<Instant>,
 }
 
 #[derive(Clone, Copy, PartialEq)]
 enum Stage {
     Running,
-    /// Asked by a signal: take your time.
+    /// Asked to end by the user: without a time limit.
     Asked,
-    /// Told to end, since then.
+    /// Asked to end at this time, because another process has ended.
     Ending(Instant),
     Killed,
 }
 
-/// The processes, and how far their end has come.
-struct Family<'a> {
+/// The processes of one start, and whether they run or end.
+struct Group<'a> {
     launch: &'a Launch,
     children: Vec<Running>,
     stage: Stage,
     first_done: Option<(usize, Instant)>,
-    /// Signals that were sent to the processes.
+    /// Signals that this launch has sent to the processes.
     sent: Vec<Signal>,
     code: Option<i32>,
-    /// Whose code that is.
+    /// Which process has ended with this code, and how.
     why: Option<String>,
-    /// Whether that is the code of a process that was killed from outside.
+    /// Whether the code is that of a process that was killed from outside.
     killed: bool,
     asked: bool,
     wanted: Option<Scale>,
 }
 
-impl Family<'_> {
-    /// Looks who has ended and does what follows from it; true when all have.
-    fn look(&mut self, mut say: impl FnMut(&str)) -> bool {
+impl Group<'_> {
+    /// Checks which processes have ended, and acts on it. Returns true when all have ended.
+    fn check(&mut self, mut say: impl FnMut(&str)) -> bool {
         for process in 0..self.children.len() {
             let running = &mut self.children[process];
             if running.ended.is_none()
@@ -249,16 +250,16 @@ impl Family<'_> {
             }
         }
         if self.launch.checkpoint.is_some() {
-            self.wake_or_kill(&mut say);
+            self.kill_stopped(&mut say);
         }
         let all = self.children.iter().all(|c| c.ended.is_some());
         match (self.stage, self.first_done) {
             (Stage::Running, Some((process, at))) if !all && at.elapsed() >= self.launch.grace => {
-                say(&format!("process {process} is done since {:?}, the others are ended", self.launch.grace));
+                say(&format!("process {process} ended {:?} ago; the others are asked to end", self.launch.grace));
                 self.end();
             }
             (Stage::Ending(since), _) if !all && since.elapsed() >= self.launch.kill_after => {
-                say(&format!("not ended after {:?}: killed", self.launch.kill_after));
+                say(&format!("processes have not ended {:?} after the request: they are killed", self.launch.kill_after));
                 self.kill();
             }
             _ => {}
@@ -266,13 +267,13 @@ impl Family<'_> {
         all
     }
 
-    /// A process that is stopped hears no request. Its peers would find out, if it has any.
-    fn wake_or_kill(&mut self, say: &mut impl FnMut(&str)) {
+    /// Kills a process that has been stopped for too long: it does not react to a request.
+    fn kill_stopped(&mut self, say: &mut impl FnMut(&str)) {
         for (process, running) in self.children.iter_mut().enumerate().filter(|(_, c)| c.ended.is_none()) {
             if !is_stopped(running.child.id()) {
                 running.stopped = None;
             } else if running.stopped.get_or_insert_with(Instant::now).elapsed() >= self.launch.stopped_for {
-                say(&format!("process {process} is stopped since {:?}: killed", self.launch.stopped_for));
+                say(&format!("process {process} has been stopped for {:?}: it is killed", self.launch.stopped_for));
                 let _ = running.child.kill();
             }
         }
@@ -283,32 +284,32 @@ impl Family<'_> {
             self.first_done.get_or_insert((process, Instant::now()));
             return;
         }
-        // A shell's way to say which signal it was.
+        // As in a shell: 128 plus the number of the signal.
         let code = status.code().unwrap_or_else(|| 128 + status.signal().unwrap_or(0));
         let from_outside = status.signal().is_some_and(|n| self.sent.iter().all(|s| s.as_raw() != n));
         let short = from_outside && status.signal() == Some(Signal::KILL.as_raw()) && self.children[process].stopped.is_none();
-        let hint = if short { ", as the system does where memory is short" } else { "" };
-        let words = format!("process {process} ended: {status}{hint}");
-        say(&words);
+        let hint = if short { ", as the system does when memory is short" } else { "" };
+        let text = format!("process {process} ended: {status}{hint}");
+        say(&text);
         if from_outside && !self.killed {
-            (self.code, self.why, self.killed) = (Some(code), Some(words), true);
+            (self.code, self.why, self.killed) = (Some(code), Some(text), true);
         } else if self.code.is_none() {
-            (self.code, self.why) = (Some(code), Some(words));
+            (self.code, self.why) = (Some(code), Some(text));
         }
         if matches!(self.stage, Stage::Running | Stage::Asked) {
             self.end();
         }
     }
 
-    /// The job stops in order; what follows is not decided here.
-    fn scale(&mut self, wanted: Scale) {
+    /// Stops the job in order. `supervise` starts it again with the new numbers.
+    fn rescale(&mut self, wanted: Scale) {
         match self.stage {
             Stage::Running if self.launch.checkpoint.is_some() => {
                 self.stage = Stage::Asked;
                 self.wanted = Some(wanted);
-                self.tell(Signal::TERM);
+                self.signal_all(Signal::TERM);
             }
-            _ => wanted.reply(false, "the job is on its way to its end already"),
+            _ => wanted.reply(false, "the job is ending already"),
         }
     }
 
@@ -320,7 +321,7 @@ impl Family<'_> {
         match self.stage {
             Stage::Running => {
                 self.stage = Stage::Asked;
-                self.tell(if signal == SIGINT { Signal::INT } else { Signal::TERM });
+                self.signal_all(if signal == SIGINT { Signal::INT } else { Signal::TERM });
             }
             _ => self.kill(),
         }
@@ -328,22 +329,22 @@ impl Family<'_> {
 
     fn end(&mut self) {
         self.stage = Stage::Ending(Instant::now());
-        self.tell(Signal::TERM);
-        // One that is stopped would not hear it.
+        self.signal_all(Signal::TERM);
+        // A stopped process must run to react.
         self.send(Signal::CONT, |c| c.ended.is_none());
     }
 
     fn kill(&mut self) {
         self.stage = Stage::Killed;
-        self.tell(Signal::KILL);
+        self.signal_all(Signal::KILL);
     }
 
-    fn tell(&mut self, signal: Signal) {
+    fn signal_all(&mut self, signal: Signal) {
         self.sent.push(signal);
         self.send(signal, |c| c.ended.is_none());
     }
 
-    /// To the process and all it started, which are its group.
+    /// Sends a signal to processes and to all that they have started, which are their process groups.
     fn send(&self, signal: Signal, to: impl Fn(&Running) -> bool) {
         for running in self.children.iter().filter(|c| to(c)) {
             if let Some(group) = i32::try_from(running.child.id()).ok().and_then(Pid::from_raw) {
@@ -353,9 +354,9 @@ impl Family<'_> {
     }
 }
 
-impl Drop for Family<'_> {
+impl Drop for Group<'_> {
     fn drop(&mut self) {
-        // Only if the start failed half-way: no process stays behind.
+        // Processes are left only if the start of another one failed.
         self.send(Signal::KILL, |c| c.ended.is_none());
         for running in self.children.iter_mut().filter(|c| c.ended.is_none()) {
             let _ = running.child.wait();
@@ -366,11 +367,11 @@ impl Drop for Family<'_> {
 /// Whether the system says that a process is stopped.
 fn is_stopped(process: u32) -> bool {
     let stat = std::fs::read_to_string(format!("/proc/{process}/stat")).unwrap_or_default();
-    // Behind the name, which may hold anything.
+    // The state is behind the name, which may contain any characters.
     stat.rsplit_once(") ").is_some_and(|(_, rest)| rest.starts_with('T'))
 }
 
-/// Copies what one pipe brings, line by line, until its end. `reading` is dropped then.
+/// Copies the output of one process, line by line, until its end. Drops `reading` then.
 fn copy<W: Write + Send + 'static>(
     process: usize,
     pipe: Option<impl Read + Send + 'static>,
@@ -392,21 +393,21 @@ fn copy<W: Write + Send + 'static>(
     spawned.map(|_| ()).map_err(|e| Error::io("cannot start the thread that copies output", e))
 }
 
-/// One whole line, in one write.
+/// Writes one whole line in one call.
 pub(super) fn line<W: Write>(to: &Out<W>, name: &str, bytes: &[u8]) {
     let bytes = bytes.strip_suffix(b"\n").unwrap_or(bytes);
     let mut whole = format!("[{name}] ").into_bytes();
     whole.extend_from_slice(bytes);
     whole.push(b'\n');
     let mut to = lock(to);
-    // The output has no reader any more. The processes continue.
+    // If nobody reads the output any more, the processes continue.
     let _ = to.write_all(&whole).and_then(|()| to.flush());
 }
 
-/// A file with a free loopback port for each process.
+/// A temporary hostfile with a free loopback port for each process.
 fn hostfile(processes: usize) -> Result<TempFile> {
     let failed = |e| Error::io("cannot find free ports on 127.0.0.1", e);
-    // All are held until each is found, so that no two are the same.
+    // All ports stay open until the last one is found, so that no two are equal.
     let held = (0..processes).map(|_| TcpListener::bind("127.0.0.1:0")).collect::<io::Result<Vec<_>>>().map_err(failed)?;
     let mut text = String::new();
     for listener in &held {
@@ -415,7 +416,7 @@ fn hostfile(processes: usize) -> Result<TempFile> {
     TempFile::new("hosts", text.as_bytes())
 }
 
-/// A file among temporary ones that only this user can read, gone when dropped.
+/// A file in the temporary directory that only this user can read. It is removed when dropped.
 pub(super) struct TempFile {
     path: PathBuf,
 }

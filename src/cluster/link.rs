@@ -1,8 +1,8 @@
-//! The socket of ours between each pair of processes: failures, goodbyes, and a beat while there is nothing to say.
+//! The socket between each pair of processes that tidemill uses itself: failures, ends, and heartbeats.
 //!
-//! A peer that closes its end without a goodbye is lost, and so is one that says nothing for too long: it is stopped, or the
-//! network is cut, and TCP would notice after a quarter of an hour. Silence is counted in looks of this process, so that its
-//! own pauses are not taken for those of others.
+//! A peer is lost if it closes its socket without `Done`, or sends nothing for too long: then it is stopped, or the network is cut.
+//! TCP would notice that after a quarter of an hour. Silence is counted in checks of this process, so that its own pauses are not
+//! counted as those of others.
 
 use std::fmt;
 use std::io::ErrorKind;
@@ -19,20 +19,20 @@ use super::hello::{Run, clip};
 use crate::core::error::{Error, Result};
 use crate::core::lock::lock;
 
-/// How long a word may take to leave: a peer that does not read must not hold up the one who fails.
+/// How long sending a message may take: a peer that does not read must not delay a process that fails.
 const WRITE: Duration = Duration::from_secs(2);
 const MESSAGE_BYTES: usize = 16 << 10;
 
-/// What failed on another process, as far as it can say.
+/// The failure of another process, as far as it is known there.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 pub(crate) struct FailureReport {
-    /// The operator, where one ran.
+    /// The operator that ran, if any.
     pub operator: Option<String>,
-    /// The worker, of all in the cluster.
+    /// The worker's index among all workers of the job.
     pub worker: Option<usize>,
     /// The batch, in milliseconds since the epoch.
     pub batch: Option<u64>,
-    /// The whole error, in words.
+    /// The text of the error.
     pub message: String,
 }
 
@@ -69,42 +69,42 @@ impl fmt::Display for FailureReport {
 /// What travels on a link.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 pub(super) enum Frame {
-    /// All my peers are with me, for this run.
+    /// The sender is connected to all its peers, for this run.
     Ready(Run),
-    /// I leave before the start.
+    /// The sender ends before the start.
     GaveUp(String),
-    /// I failed.
+    /// The sender has failed.
     Failed(FailureReport),
-    /// I stop because of what I heard or saw of another.
+    /// The sender stops because another process failed or was lost.
     Stopped(String),
-    /// I am here.
+    /// The sender is alive.
     Beat,
-    /// The sender is done: the end of this connection is not a loss.
+    /// The sender has ended in order: the end of this connection is not a loss.
     Done,
 }
 
-/// What is heard of a peer.
+/// What a link reports of a peer.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub(crate) enum LinkEvent {
-    /// It failed, and said why.
+    /// It has failed, and has sent the reason.
     Failed {
         /// Its index.
         process: usize,
         /// Why.
         report: FailureReport,
     },
-    /// It stops because of a third one.
+    /// It stops because of a third process.
     Stopped {
         /// Its index.
         process: usize,
         /// Why.
         why: String,
     },
-    /// It went without a goodbye.
+    /// Its connection ended without `Done`, or it was silent for too long.
     Lost {
         /// Its index.
         process: usize,
-        /// What was seen.
+        /// What was noticed.
         why: String,
     },
     /// The peer continues without this process, which was stopped for too long.
@@ -113,17 +113,17 @@ pub(crate) enum LinkEvent {
         process: usize,
         /// For how long.
         time: Duration,
-        /// What it said, or how it went.
+        /// The reason it sent, or how its connection ended.
         why: String,
     },
-    /// It said goodbye.
+    /// It has ended in order.
     Done {
         /// Its index.
         process: usize,
     },
 }
 
-/// Is told what is heard, on the thread of the peer it is heard of.
+/// Takes the events of the links. It is called on the thread of the peer.
 pub(crate) type OnEvent = Arc<dyn Fn(LinkEvent) + Send + Sync>;
 
 /// The links to all peers.
@@ -134,10 +134,10 @@ pub(crate) struct Link {
 }
 
 impl Link {
-    /// Listens on each socket, position i the one to process i. Who is silent for `limit` is lost.
+    /// Starts a thread for each socket; socket i leads to process i. A peer that is silent for `limit` is lost.
     ///
     /// # Errors
-    /// The system has no thread or no file left.
+    /// The system has no thread or no file descriptor left.
     pub(crate) fn start(sockets: Vec<Option<TcpStream>>, limit: Duration, on_event: &OnEvent) -> Result<Self> {
         let failed = |e| Error::io("cannot start the link to a peer", e);
         let readers = sockets.iter().map(|s| s.as_ref().map(TcpStream::try_clone).transpose());
@@ -152,33 +152,33 @@ impl Link {
             let (on_event, closing) = (on_event.clone(), link.closing.clone());
             let thread = Builder::new()
                 .name(format!("tm-link-{process}"))
-                .spawn(move || hear(process, &reader, limit, &closing, &*on_event))
+                .spawn(move || listen(process, &reader, limit, &closing, &*on_event))
                 .map_err(failed)?;
             link.threads.get_mut().unwrap_or_else(PoisonError::into_inner).push(thread);
         }
         Ok(link)
     }
 
-    /// Tells all peers that this process failed.
+    /// Tells all peers that this process has failed.
     pub(crate) fn fail(&self, report: FailureReport) {
-        self.say(&Frame::Failed(report));
+        self.send(&Frame::Failed(report));
     }
 
-    /// Tells all peers that this process stops because of a third.
+    /// Tells all peers that this process stops because of a third process.
     pub(crate) fn stopped(&self, why: &str) {
-        self.say(&Frame::Stopped(clip(why, MESSAGE_BYTES).to_owned()));
+        self.send(&Frame::Stopped(clip(why, MESSAGE_BYTES).to_owned()));
     }
 
-    /// Says goodbye, so that the peers do not count this process as lost.
+    /// Tells all peers that this process ends in order, so that they do not count it as lost.
     pub(crate) fn done(&self) {
-        self.say(&Frame::Done);
+        self.send(&Frame::Done);
     }
 
-    fn say(&self, frame: &Frame) {
-        say(&self.peers, frame);
+    fn send(&self, frame: &Frame) {
+        send(&self.peers, frame);
     }
 
-    /// Closes all links and waits for their threads. What was said before still arrives.
+    /// Closes all links and waits for their threads. Messages that were sent before still arrive.
     pub(crate) fn close(&self) {
         self.closing.store(true, Ordering::SeqCst);
         for socket in self.peers.iter().flatten() {
@@ -187,7 +187,7 @@ impl Link {
         let threads = std::mem::take(&mut *lock(&self.threads));
         let me = std::thread::current().id();
         for thread in threads.into_iter().filter(|t| t.thread().id() != me) {
-            // The one that beats sleeps.
+            // The thread that sends heartbeats sleeps.
             thread.thread().unpark();
             let _ = thread.join();
         }
@@ -200,58 +200,58 @@ impl Drop for Link {
     }
 }
 
-fn say(peers: &[Option<Mutex<TcpStream>>], frame: &Frame) {
+fn send(peers: &[Option<Mutex<TcpStream>>], frame: &Frame) {
     for (process, socket) in peers.iter().enumerate().filter_map(|(p, s)| Some((p, s.as_ref()?))) {
         let socket = lock(socket);
         if let Err(trouble) = frame::write(&socket, frame, Instant::now() + WRITE) {
-            tracing::debug!(process, %trouble, "a word to a peer was lost");
+            tracing::debug!(process, %trouble, "a message to a peer was lost");
         }
     }
 }
 
-/// Says that this process is there, until the links close.
+/// Sends heartbeats until the links close.
 fn beat(peers: &[Option<Mutex<TcpStream>>], closing: &AtomicBool, every: Duration) {
     while !closing.load(Ordering::SeqCst) {
-        say(peers, &Frame::Beat);
+        send(peers, &Frame::Beat);
         std::thread::park_timeout(every);
     }
 }
 
-/// How long a peer has said nothing, and whether this process ran all the while.
+/// How long a peer has sent nothing, and whether this process ran meanwhile.
 struct Silence {
     limit: Duration,
-    look: Duration,
+    check: Duration,
     quiet: Duration,
-    looked: Instant,
-    /// When this process last stood still, and for how long.
+    checked: Instant,
+    /// When this process was last paused, and for how long.
     stood: Option<(Instant, Duration)>,
 }
 
 impl Silence {
     fn new(limit: Duration) -> Self {
-        let look = (limit / 10).clamp(Duration::from_millis(10), Duration::from_millis(500));
-        Silence { limit, look, quiet: Duration::ZERO, looked: Instant::now(), stood: None }
+        let check = (limit / 10).clamp(Duration::from_millis(10), Duration::from_millis(500));
+        Silence { limit, check, quiet: Duration::ZERO, checked: Instant::now(), stood: None }
     }
 
-    /// Waits for the next word, or the end of the connection. `false`: it has been silent for too long.
+    /// Waits for the next message, or the end of the connection. `false`: the peer has been silent for too long.
     fn wait(&mut self, socket: &TcpStream) -> bool {
         loop {
-            let waits = socket.set_read_timeout(Some(self.look)).and_then(|()| socket.peek(&mut [0]));
-            let passed = self.looked.elapsed();
-            self.looked = Instant::now();
+            let waits = socket.set_read_timeout(Some(self.check)).and_then(|()| socket.peek(&mut [0]));
+            let passed = self.checked.elapsed();
+            self.checked = Instant::now();
             if passed > self.limit / 2 {
-                self.stood = Some((self.looked, passed));
+                self.stood = Some((self.checked, passed));
             }
             let quiet =
                 waits.is_err_and(|e| matches!(e.kind(), ErrorKind::WouldBlock | ErrorKind::TimedOut | ErrorKind::Interrupted));
-            self.quiet = if quiet { self.quiet + passed.min(2 * self.look) } else { Duration::ZERO };
+            self.quiet = if quiet { self.quiet + passed.min(2 * self.check) } else { Duration::ZERO };
             if !quiet || self.quiet >= self.limit {
                 return !quiet;
             }
         }
     }
 
-    /// What went wrong after this process had stood still is most likely its own.
+    /// A loss soon after this process was paused is most likely caused by that pause.
     fn explain(&self, event: LinkEvent) -> LinkEvent {
         match (event, self.stood) {
             (LinkEvent::Lost { process, why } | LinkEvent::Stopped { process, why }, Some((at, time)))
@@ -264,8 +264,8 @@ impl Silence {
     }
 }
 
-/// Hears one peer until its end of the socket closes.
-pub(super) fn hear(
+/// Reads the messages of one peer until its end of the socket closes.
+pub(super) fn listen(
     process: usize,
     socket: &TcpStream,
     limit: Duration,
@@ -274,9 +274,9 @@ pub(super) fn hear(
 ) {
     let (mut ended, mut silence) = (false, Silence::new(limit));
     loop {
-        // Who has said the last word may be silent.
+        // A peer that has sent its last message may be silent.
         if !ended && !silence.wait(socket) {
-            let why = format!("it was silent for {limit:?}; it is stopped, or the network between is cut");
+            let why = format!("it was silent for {limit:?}: it is stopped, or the network is cut");
             return on_event(silence.explain(LinkEvent::Lost { process, why }));
         }
         let until = (!ended).then(|| Instant::now() + limit);

@@ -84,7 +84,7 @@ fn accept(listener: &TcpListener, roster: &Arc<Roster>, limit: Duration, stop: &
         }
         let entry = accepted.and_then(|(stream, from)| Ok((stream.try_clone()?, stream, from)));
         let Ok((clone, stream, from)) = entry else {
-            // Out of files, mostly: those who wait are sent away soon.
+            // Most likely there is no file descriptor left. The handshakes under way end soon.
             sleep(Duration::from_millis(20));
             continue;
         };
@@ -114,15 +114,15 @@ fn accept(listener: &TcpListener, roster: &Arc<Roster>, limit: Duration, stop: &
 /// Performs the handshake with one caller, and keeps its connection.
 pub(super) fn receive(roster: &Roster, stream: TcpStream, from: SocketAddr, limit: Duration) {
     let until = Instant::now() + limit;
-    let caller = match challenge::hear(&stream, roster.secret.as_ref(), until) {
+    let caller = match challenge::receive(&stream, roster.secret.as_ref(), until) {
         Ok(caller) => caller,
         Err(refusal) => {
             let Some(why) = refusal.difference() else {
-                return tracing::debug!(%from, %refusal, "a caller was sent away");
+                return tracing::debug!(%from, %refusal, "a caller was refused");
             };
-            // Once all are here, no process is missing.
+            // When all are connected, no process is missing.
             if roster.lock().whole {
-                return tracing::debug!(%from, why, "a caller was sent away");
+                return tracing::debug!(%from, why, "a caller was refused");
             }
             return roster.differs(format!("a process at {from} {why}"));
         }
@@ -132,10 +132,10 @@ pub(super) fn receive(roster: &Roster, stream: TcpStream, from: SocketAddr, limi
     let own = roster.own(hello.kind);
     let difference = own.difference(hello);
     let answer = Answer { hello: own, verdict: verdict.clone() };
-    let told = caller.answer(&stream, &answer, until);
+    let answered = caller.answer(&stream, &answer, until);
     match (verdict, difference) {
         (Verdict::Welcome, None) if answer.hello.run.is_some() && answer.hello.generation() < hello.generation() => roster.fatal(format!(
-            "this process belongs to generation {} of the job, and process {} to generation {}: a newer run has begun; end this one",
+            "this process belongs to generation {} of the job, and process {} to generation {}: a newer run has started; end this process",
             answer.hello.generation(),
             hello.process,
             hello.generation()
@@ -145,9 +145,9 @@ pub(super) fn receive(roster: &Roster, stream: TcpStream, from: SocketAddr, limi
             tracing::warn!(%from, "process {} called, though it should be called", hello.process);
         }
         (Verdict::Welcome, None) => {
-            let seated = told.is_ok() && roster.seat(hello, stream);
-            tracing::debug!(%from, seated, "process {} called", hello.process);
+            let kept = answered.is_ok() && roster.keep(hello, stream);
+            tracing::debug!(%from, kept, "process {} called", hello.process);
         }
-        (verdict, _) => tracing::warn!(%from, ?verdict, "process {} was sent away", hello.process),
+        (verdict, _) => tracing::warn!(%from, ?verdict, "process {} was refused", hello.process),
     }
 }

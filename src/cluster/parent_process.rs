@@ -1,5 +1,5 @@
-//! Who started this process: a process of `tidemill launch` does not outlive it, also where it is killed with -9, and tells it
-//! how far the job has committed.
+//! The `tidemill launch` that started this process. The process ends with it, even if it is killed with SIGKILL, and reports to it
+//! which batch was committed last.
 
 use std::fs::{File, OpenOptions};
 use std::os::unix::fs::FileExt;
@@ -11,29 +11,29 @@ use rustix::process::{Pid, PidfdFlags, Signal, getpid, getppid, kill_process, pi
 
 use crate::core::time::BatchTime;
 
-/// Where a launch says which process it is.
+/// The environment variable with the process id of the launch.
 pub(crate) const LAUNCHER: &str = "TIDEMILL_LAUNCHER";
-/// Where it says in which file it looks how far the job is: the last batch time that is committed, eight bytes.
+/// The environment variable with the path of the progress file: the time of the last committed batch, eight bytes.
 pub(crate) const PROGRESS: &str = "TIDEMILL_PROGRESS";
 
-/// From here on this process is killed when its launcher dies, as long as the calling thread lives.
+/// From now on this process is killed when its launcher dies. The calling thread must live as long as the process.
 pub(crate) fn follow() {
     let launcher = std::env::var(LAUNCHER).ok().and_then(|text| Pid::from_raw(text.parse().ok()?));
     let Some(launcher) = launcher else { return };
     if getppid() == Some(launcher) {
         let _ = set_parent_process_death_signal(Some(Signal::KILL));
     }
-    // It died before that, or a shell is between.
+    // It died before that, or a shell is between the two processes.
     if getppid() != Some(launcher) {
         let watch = move || match wait_for_end(launcher) {
             Ok(()) => _ = kill_process(getpid(), Signal::KILL),
-            Err(e) => tracing::warn!("process {launcher:?}, which started this one, cannot be watched: {e}"),
+            Err(e) => tracing::warn!("cannot watch process {launcher:?}, which started this one: {e}"),
         };
         let _ = std::thread::Builder::new().name("tm-parent".into()).spawn(watch);
     }
 }
 
-/// A process that ended is readable here, also before its exit status is collected. Its number alone would still exist.
+/// Waits until a process has ended. Its id alone would not tell: it exists until the exit status is collected.
 fn wait_for_end(process: Pid) -> Result<(), Errno> {
     let process = match pidfd_open(process, PidfdFlags::empty()) {
         Err(Errno::SRCH) => return Ok(()),
@@ -47,23 +47,23 @@ fn wait_for_end(process: Pid) -> Result<(), Errno> {
     Ok(())
 }
 
-/// What the launcher hears of batches, if there is one. Nothing is synced: it outlives the process, not the machine.
+/// The progress file of the launcher, if there is one. It is not synced: it need not survive the machine.
 pub(crate) struct Progress(Option<File>);
 
 impl Progress {
-    /// To the launcher of this process.
+    /// Opens the file that the launcher of this process has named.
     pub fn to_launcher() -> Self {
         Progress(std::env::var_os(PROGRESS).and_then(|file| OpenOptions::new().write(true).open(file).ok()))
     }
 
-    /// Every output is through the batch of `time`.
+    /// Every output has written the batch of `time`.
     pub fn committed(&self, time: BatchTime) {
-        // Without its word a restart counts as one that brought nothing.
+        // If this fails, the launcher counts the run as one without progress.
         let _ = self.0.as_ref().map(|file| file.write_all_at(&time.millis().to_be_bytes(), 0));
     }
 }
 
-/// The last batch time that a job has committed, as far as the file says.
+/// The time of the last committed batch, read from the progress file.
 pub(crate) fn committed(file: &Path) -> Option<BatchTime> {
     let bytes = std::fs::read(file).ok()?;
     Some(BatchTime::from_millis(u64::from_be_bytes(bytes.try_into().ok()?)))
@@ -92,17 +92,20 @@ mod tests {
     }
 
     #[test]
-    fn nobody_begins_under_a_launcher_that_was_killed_a_moment_ago() {
+    fn a_process_does_not_start_under_a_launcher_that_has_just_been_killed() {
         let mut launcher = Command::new("true").spawn().unwrap();
         let process = Pid::from_child(&launcher);
         wait_for_end(process).unwrap();
-        assert!(rustix::process::test_kill_process(process).is_ok(), "its number is still there: nobody asked how it ended");
+        assert!(
+            rustix::process::test_kill_process(process).is_ok(),
+            "its id still exists, because its exit status was not collected"
+        );
         assert_eq!(follower(&launcher).wait().unwrap().signal(), Some(9));
         assert!(launcher.wait().unwrap().success());
     }
 
     #[test]
-    fn who_runs_behind_a_shell_ends_with_the_launcher_too() {
+    fn a_process_behind_a_shell_ends_with_the_launcher_too() {
         let mut launcher = Command::new("sleep").arg("600").spawn().unwrap();
         let mut follower = follower(&launcher);
         let mut lines = BufReader::new(follower.stdout.take().unwrap()).lines();

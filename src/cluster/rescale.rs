@@ -1,6 +1,7 @@
-//! The ear of a supervisor: a Unix socket beside the checkpoint directory, where it is asked for other numbers.
+//! Rescaling a launched job: `tidemill launch` listens on a Unix socket beside the checkpoint directory.
 //!
-//! One line in, `scale N W`; one line back, `ok …` or `no …`. A user who may write the socket's file may ask.
+//! A request is one line, `scale N W`. The reply is one line, `ok …` or `no …`. Whether a user may send requests is decided by the
+//! permissions of the socket's file.
 
 use std::ffi::OsString;
 use std::io::{BufRead, BufReader, ErrorKind, Read, Write};
@@ -15,16 +16,16 @@ use std::time::Duration;
 use crate::checkpoint::url;
 use crate::core::error::{Error, Result};
 
-/// How long somebody may take to say what is wanted.
+/// How long a caller may take to send its request.
 const PATIENCE: Duration = Duration::from_secs(5);
 const LINE: u64 = 200;
 
-/// What a supervisor hears.
+/// What a supervisor is asked to do.
 #[derive(Debug)]
-pub(super) enum Word {
-    /// A signal came.
+pub(super) enum Request {
+    /// This process has received a signal.
     Signal(i32),
-    /// Somebody wants other numbers.
+    /// Continue with other numbers of processes and workers.
     Scale(Scale),
 }
 
@@ -37,17 +38,17 @@ pub(super) struct Scale {
 }
 
 impl Scale {
-    /// The last word on it.
+    /// Sends the result to the caller.
     pub fn reply(mut self, done: bool, text: &str) {
-        let word = if done { "ok" } else { "no" };
-        // Who asked may have gone: it is done all the same.
-        let _ = writeln!(self.reply, "{word} {text}");
+        let result = if done { "ok" } else { "no" };
+        // The caller may have gone. The request is carried out all the same.
+        let _ = writeln!(self.reply, "{result} {text}");
     }
 }
 
-/// `DIR.launch`, beside the directory: what is in it belongs to the job. Of a directory in an object store it is among the
-/// temporary files of this machine.
-fn place(dir: &Path) -> PathBuf {
+/// The path of the socket: `DIR.launch`, beside the directory, because all files in it belong to the job. For a directory in an
+/// object store it is in the temporary directory of this machine.
+fn socket_path(dir: &Path) -> PathBuf {
     if let Some(url) = url(dir) {
         return std::env::temp_dir().join(format!("tidemill-{:016x}.launch", xxhash_rust::xxh3::xxh3_64(url.as_bytes())));
     }
@@ -65,19 +66,19 @@ pub(super) struct Control {
 
 impl Control {
     /// # Errors
-    /// Another supervisor has the directory; the socket cannot be made.
-    pub fn open(dir: &Path, words: Sender<Word>) -> Result<Control> {
-        let path = place(dir);
+    /// Another launch uses the directory, or the socket cannot be created.
+    pub fn open(dir: &Path, requests: Sender<Request>) -> Result<Control> {
+        let path = socket_path(dir);
         let failed = |e| Error::io(format!("cannot listen on {}", path.display()), e);
         let listener = match UnixListener::bind(&path) {
             Err(e) if e.kind() == ErrorKind::AddrInUse => {
                 if UnixStream::connect(&path).is_ok() {
                     let dir = dir.display();
                     return Err(Error::config(format!(
-                        "another `tidemill launch` has the checkpoint directory {dir}: stop it first"
+                        "another `tidemill launch` uses the checkpoint directory {dir}: stop it first"
                     )));
                 }
-                // One that was killed has left it.
+                // A launch that was killed has left the socket.
                 std::fs::remove_file(&path).map_err(failed)?;
                 UnixListener::bind(&path).map_err(failed)?
             }
@@ -85,21 +86,23 @@ impl Control {
         };
         let stop = Arc::new(AtomicBool::new(false));
         let stopped = stop.clone();
-        let ear = move || {
+        let listen = move || {
             loop {
                 let accepted = listener.accept();
                 if stopped.load(Ordering::SeqCst) {
                     return;
                 }
-                // No caller, because this process has no file descriptors left. Callers are heard when it has some again.
-                let heard = accepted.ok().and_then(|(stream, _)| Some((hear(&stream)?, stream)));
-                match heard {
-                    Some(((processes, workers), reply)) => drop(words.send(Word::Scale(Scale { processes, workers, reply }))),
+                // Without a caller, this process has no file descriptors left. It listens again when it has some.
+                let request = accepted.ok().and_then(|(stream, _)| Some((read_request(&stream)?, stream)));
+                match request {
+                    Some(((processes, workers), reply)) => {
+                        drop(requests.send(Request::Scale(Scale { processes, workers, reply })))
+                    }
                     None => sleep(Duration::from_millis(10)),
                 }
             }
         };
-        Builder::new().name("tm-rescale".into()).spawn(ear).map_err(failed)?;
+        Builder::new().name("tm-rescale".into()).spawn(listen).map_err(failed)?;
         Ok(Control { path, stop })
     }
 }
@@ -112,33 +115,33 @@ impl Drop for Control {
     }
 }
 
-fn hear(stream: &UnixStream) -> Option<(usize, usize)> {
+fn read_request(stream: &UnixStream) -> Option<(usize, usize)> {
     stream.set_read_timeout(Some(PATIENCE)).ok()?;
     let mut line = String::new();
     BufReader::new(stream.take(LINE)).read_line(&mut line).ok()?;
-    let mut words = line.strip_prefix("scale ")?.split_whitespace().map(|w| w.parse::<u16>().ok().filter(|n| *n > 0));
-    let (n, w) = (words.next()??, words.next()??);
+    let mut numbers = line.strip_prefix("scale ")?.split_whitespace().map(|w| w.parse::<u16>().ok().filter(|n| *n > 0));
+    let (n, w) = (numbers.next()??, numbers.next()??);
     Some((n.into(), w.into()))
 }
 
-/// Asks the supervisor of a checkpoint directory to stop the job with a checkpoint and to go on with other numbers; gives its
-/// answer when the processes have been started.
+/// Asks the `tidemill launch` of a checkpoint directory to stop the job with a checkpoint, and to continue it with other numbers
+/// of processes and workers. Returns its answer when the new processes have been started.
 ///
 /// # Errors
-/// There is no supervisor, or it says no.
+/// No `tidemill launch` runs for this directory, or it refuses because the job is ending.
 pub fn rescale(dir: &Path, processes: u16, workers: u16) -> Result<String> {
-    let place = place(dir);
-    let mut stream = UnixStream::connect(&place).map_err(|e| {
-        let (place, dir) = (place.display(), dir.display());
-        Error::config(format!("nobody listens on {place} ({e}): is `tidemill launch --checkpoint {dir}` running?"))
+    let path = socket_path(dir);
+    let mut stream = UnixStream::connect(&path).map_err(|e| {
+        let (path, dir) = (path.display(), dir.display());
+        Error::config(format!("nobody listens on {path} ({e}): is `tidemill launch --checkpoint {dir}` running?"))
     })?;
-    let failed = |e| Error::io(format!("cannot speak with the supervisor at {}", place.display()), e);
+    let failed = |e| Error::io(format!("cannot talk to `tidemill launch` at {}", path.display()), e);
     writeln!(stream, "scale {processes} {workers}").map_err(failed)?;
     let mut line = String::new();
     BufReader::new(&stream).read_line(&mut line).map_err(failed)?;
     match line.trim_end().split_once(' ') {
         Some(("ok", text)) => Ok(text.into()),
-        Some(("no", text)) => Err(Error::config(format!("the supervisor says: {text}"))),
-        _ => Err(Error::config("the supervisor ended without an answer")),
+        Some(("no", text)) => Err(Error::config(format!("`tidemill launch` refused: {text}"))),
+        _ => Err(Error::config("`tidemill launch` ended without an answer")),
     }
 }

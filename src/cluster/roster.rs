@@ -27,44 +27,44 @@ pub(super) struct Peer {
 }
 
 impl Peer {
-    fn seat(&mut self, kind: Kind) -> &mut Option<Connection> {
+    fn connection(&mut self, kind: Kind) -> &mut Option<Connection> {
         match kind {
             Kind::Data => &mut self.data,
             Kind::Link => &mut self.link,
         }
     }
 
-    pub(super) fn here(&self) -> bool {
+    pub(super) fn connected(&self) -> bool {
         self.data.is_some() && self.link.is_some()
     }
 
-    /// The socket that the caller still has to open, data first.
-    pub(super) fn wants(&self) -> Option<Kind> {
+    /// The kind of socket that is not connected yet, data first.
+    pub(super) fn missing(&self) -> Option<Kind> {
         let open = [(Kind::Data, self.data.is_none()), (Kind::Link, self.link.is_none())];
         open.into_iter().find(|(_, open)| *open).map(|(kind, _)| kind)
     }
 
     /// Drops the connections that the peer has closed. `true`: there was one.
-    pub(super) fn vacate(&mut self) -> bool {
-        let gone = |seat: &Option<Connection>| seat.as_ref().is_some_and(|seat| !alive(&seat.stream));
+    pub(super) fn drop_closed(&mut self) -> bool {
+        let gone = |known: &Option<Connection>| known.as_ref().is_some_and(|known| !alive(&known.stream));
         let lost = gone(&self.data) || gone(&self.link);
         if lost {
-            // Both, for they belong together: a peer that starts again opens both.
+            // Both belong together: a peer that starts again opens both.
             (self.data, self.link, self.ready) = (None, None, false);
-            self.why = Some("it was here and went away".into());
+            self.why = Some("it was connected and has gone".into());
         }
         lost
     }
 
     pub(super) fn link(&self) -> Option<&TcpStream> {
-        self.link.as_ref().map(|seat| &seat.stream)
+        self.link.as_ref().map(|connection| &connection.stream)
     }
 
     fn verdict(&mut self, hello: &Hello) -> Verdict {
         for kind in [Kind::Data, Kind::Link] {
-            let Some(seat) = self.seat(kind) else { continue };
-            if seat.instance != hello.instance && alive(&seat.stream) {
-                return Verdict::Taken(seat.stream.peer_addr().map_or_else(|e| e.to_string(), |a| a.to_string()));
+            let Some(known) = self.connection(kind) else { continue };
+            if known.instance != hello.instance && alive(&known.stream) {
+                return Verdict::Taken(known.stream.peer_addr().map_or_else(|e| e.to_string(), |a| a.to_string()));
             }
         }
         Verdict::Welcome
@@ -76,9 +76,9 @@ pub(super) struct Members {
     pub peers: Vec<Peer>,
     /// The run that process 0 starts, once known.
     pub run: Option<Run>,
-    /// All peers were connected at the same time: no more are accepted.
+    /// All peers were connected at the same time. No more callers are accepted.
     pub whole: bool,
-    /// No thread waits any more.
+    /// The handshake is over: threads that call peers end.
     pub closed: bool,
     /// Why this cluster cannot form.
     pub fatal: Option<String>,
@@ -86,7 +86,7 @@ pub(super) struct Members {
     pub stranger: Option<String>,
 }
 
-/// The peers behind a lock, and the signal of a change.
+/// The peers behind a lock, and a condition variable for changes.
 pub(super) struct Roster {
     members: Mutex<Members>,
     changed: Condvar,
@@ -126,7 +126,7 @@ impl Roster {
         if self.secret.is_none() {
             return self.fatal(why);
         }
-        tracing::warn!("sent away: {why}");
+        tracing::warn!("a caller was refused: {why}");
         self.lock().stranger = Some(why);
     }
 
@@ -148,7 +148,7 @@ impl Roster {
         if members.whole {
             return Verdict::Whole;
         }
-        // Only what was told a generation can be of an older one.
+        // Only a process that knows a generation can belong to an older one.
         if let Some(own) = members.run.filter(|own| hello.run.is_some_and(|run| run.generation < own.generation)) {
             return Verdict::Over(own.generation);
         }
@@ -156,7 +156,7 @@ impl Roster {
     }
 
     /// Keeps the connection of a peer. `false`: it has one already, and the new socket is closed.
-    pub(super) fn seat(&self, hello: &Hello, stream: TcpStream) -> bool {
+    pub(super) fn keep(&self, hello: &Hello, stream: TcpStream) -> bool {
         let mut members = self.lock();
         if members.whole || members.closed || members.fatal.is_some() {
             return false;
@@ -169,13 +169,13 @@ impl Roster {
             return false;
         }
         for kind in [Kind::Data, Kind::Link] {
-            // What an earlier start of this process left, its word included.
-            if peer.seat(kind).take_if(|seat| seat.instance != hello.instance).is_some() {
+            // A connection of an earlier start of that process, and its report that it was ready.
+            if peer.connection(kind).take_if(|known| known.instance != hello.instance).is_some() {
                 peer.ready = false;
             }
         }
-        // Its word may be here already: the two sockets are seated in any order.
-        *peer.seat(hello.kind) = Some(Connection { stream, instance: hello.instance });
+        // The peer may have reported that it is ready already: the two sockets arrive in any order.
+        *peer.connection(hello.kind) = Some(Connection { stream, instance: hello.instance });
         self.changed.notify_all();
         true
     }

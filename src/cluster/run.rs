@@ -1,4 +1,4 @@
-//! Runs the workers of one process over the sockets of a handshake, and ends in an orderly way, whichever process fails.
+//! Runs the workers of one process over the sockets of a handshake. It ends in an orderly way whichever process fails.
 
 use std::any::Any;
 use std::net::TcpStream;
@@ -18,17 +18,17 @@ use super::handshake::Peers;
 use super::link::{Link, LinkEvent, OnEvent};
 use crate::core::error::{Error, Result, panic_text};
 
-/// How long a worker that has returned sleeps between looks at what its last dataflows do.
+/// How long a worker that has returned sleeps between two steps of its last dataflows.
 const PARK: Duration = Duration::from_millis(100);
 
 type Builders = (Vec<AllocatorBuilder>, Box<dyn Any + Send>);
 
-/// Runs `f` on every worker of this process and waits for their end and that of the peers; the results are in the order
-/// of the workers.
+/// Runs `f` on every worker of this process, and waits for their end and that of the peers. The results are in the order of the
+/// workers.
 ///
-/// `f` builds its dataflows and steps them. It asks [`FailureLatch::failed`] after every step and returns when it says so: any
-/// value or error does, the first failure is kept. It need not drop dataflows. An error or a panic of `f` ends the run on
-/// all processes. Dataflows that live when `f` returns `Ok` are stepped until they are complete.
+/// `f` builds its dataflows and steps them. After every step it checks [`FailureLatch::failed`], and returns if that is true: any
+/// value or error, because the first failure is kept. It need not drop dataflows. An error or a panic of `f` ends the run on
+/// all processes. Dataflows that exist when `f` returns `Ok` are stepped until they are complete.
 ///
 /// # Errors
 /// The failure that `latch` has kept: one of this process as it is, one of another process as `Error::Cluster`.
@@ -37,10 +37,10 @@ where
     T: Send + 'static,
     F: Fn(&mut Worker, &Arc<FailureLatch>) -> Result<T> + Send + Sync + 'static,
 {
-    let Peers { workers, addresses, data, link, process, door, heartbeat } = peers;
+    let Peers { workers, addresses, data, link, process, listener, heartbeat } = peers;
     latch.meet(addresses);
     if data.len() > 1 {
-        latch.connect(Link::start(link, heartbeat, &listener(latch))?);
+        latch.connect(Link::start(link, heartbeat, &on_event(latch))?);
     }
     let run = catch_unwind(AssertUnwindSafe(|| workers_of(process, workers, data, config, latch, f)));
     let results = match run {
@@ -56,19 +56,19 @@ where
     };
     latch.workers_returned();
     let failure = latch.end();
-    drop(door);
+    drop(listener);
     match failure {
         Some(error) => Err(error),
         None => Ok(results.into_iter().flatten().collect()),
     }
 }
 
-/// The links must not keep the fate alive that holds them.
-fn listener(latch: &Arc<FailureLatch>) -> OnEvent {
+/// The events of the links. The links hold no strong reference to the latch, because the latch holds the links.
+fn on_event(latch: &Arc<FailureLatch>) -> OnEvent {
     let latch: Weak<FailureLatch> = Arc::downgrade(latch);
     Arc::new(move |event: LinkEvent| {
         if let Some(latch) = latch.upgrade() {
-            latch.hear(event);
+            latch.handle(event);
         }
     })
 }
@@ -94,7 +94,7 @@ where
     results.into_iter().map(|r| r.map_err(|e| Error::bug(format!("a worker could not end: {e}")))).collect()
 }
 
-/// What timely's `execute_from` takes.
+/// The allocators for timely's `execute_from`.
 fn into_timely(process: usize, workers: usize, data: Vec<Option<TcpStream>>, latch: &Arc<FailureLatch>) -> Result<Builders> {
     let hooks = Hooks::default();
     if data.len() < 2 && workers == 1 {
@@ -115,7 +115,7 @@ fn into_timely(process: usize, workers: usize, data: Vec<Option<TcpStream>>, lat
     Ok((builders.into_iter().map(AllocatorBuilder::Tcp).collect(), Box::new(others)))
 }
 
-/// Dropped when all workers have returned: says so, then joins timely's network threads, which may wait for it.
+/// Dropped when all workers have returned. Reports that first, because timely's network threads may wait for it; then joins them.
 struct Others {
     latch: Arc<FailureLatch>,
     _comms: CommsGuard,
@@ -127,7 +127,7 @@ impl Drop for Others {
     }
 }
 
-/// One worker, from its start to its end. Never panics: that would poison what it shares with the network threads.
+/// One worker, from its start to its end. Never panics: a panic would poison the queues it shares with the network threads.
 fn work<T, F>(worker: &mut Worker, latch: &Arc<FailureLatch>, f: &F) -> Option<T>
 where
     F: Fn(&mut Worker, &Arc<FailureLatch>) -> Result<T>,
@@ -153,7 +153,7 @@ where
         }
     };
     for dataflow in worker.installed_dataflows() {
-        // A destructor of the user's may panic too.
+        // A destructor of user code may panic too.
         if let Err(panic) = catch_unwind(AssertUnwindSafe(|| worker.drop_dataflow(dataflow))) {
             latch.fail(panicked(index, &*panic));
         }

@@ -1,5 +1,4 @@
-//! The secret of a cluster, which only its processes know: it comes from a file or the environment, proves who calls
-//! and who answers, and is never shown.
+//! The secret of a cluster, from a file or the environment. With it, processes prove that they belong together. It is never shown.
 
 use std::fmt;
 use std::fs::File;
@@ -12,16 +11,16 @@ use sha2::Sha256;
 
 use crate::core::error::{Error, Result};
 
-/// Where the secret is when no file is named.
+/// The environment variable with the secret, used if no file is named.
 pub const VARIABLE: &str = "TIDEMILL_SECRET";
-/// Who hears a handshake can try secrets on it at leisure: shorter ones would be found.
+/// The shortest secret. Somebody who records a handshake can try secrets on it, and would find a shorter one.
 const LEAST: usize = 16;
 const MOST: u64 = 4_096;
 const MAKE_ONE: &str = "make one with: (umask 077; openssl rand -hex 32 > FILE)";
 
 /// A number that is used once.
 pub(super) type Nonce = [u8; 32];
-/// Shows that somebody knows the secret, for one handshake and one direction.
+/// Proves that the sender knows the secret, for one handshake and one direction.
 pub(super) type Proof = [u8; 32];
 
 /// The secret. There is no way to show it.
@@ -34,7 +33,7 @@ impl fmt::Debug for Secret {
     }
 }
 
-/// Who proves: what the called one says cannot be sent back to it as a caller's.
+/// The side that proves. So a proof of the called process cannot be sent back to it as one of a caller.
 #[derive(Clone, Copy, Debug)]
 pub(super) enum Side {
     Caller,
@@ -42,7 +41,7 @@ pub(super) enum Side {
 }
 
 impl Secret {
-    /// The secret of the file if one is named, else that of the environment, if it is there.
+    /// The secret of the file, if one is named; otherwise that of the environment, if it is set.
     ///
     /// # Errors
     /// A file that cannot be read, or that others can read; a secret that is too short.
@@ -61,7 +60,10 @@ impl Secret {
         let mode = file.metadata().map_err(failed)?.permissions().mode();
         if mode & 0o007 != 0 {
             let mode = mode & 0o777;
-            return Err(Error::config(format!("{name} has mode {mode:03o}: everybody can use it; chmod 600 {}", path.display())));
+            return Err(Error::config(format!(
+                "{name} has mode {mode:03o}: everybody can read or write it; run chmod 600 {}",
+                path.display()
+            )));
         }
         let mut bytes = Vec::new();
         file.take(MOST + 1).read_to_end(&mut bytes).map_err(failed)?;
@@ -73,13 +75,13 @@ impl Secret {
         let bytes = bytes.trim_ascii();
         if bytes.len() < LEAST || bytes.len() as u64 > MOST {
             let n = bytes.len();
-            return Err(Error::config(format!("{from} holds {n} bytes; a secret has {LEAST} to {MOST}: {MAKE_ONE}")));
+            return Err(Error::config(format!("{from} has {n} bytes, and a secret needs {LEAST} to {MOST}; {MAKE_ONE}")));
         }
         Ok(Secret(bytes.to_vec()))
     }
 }
 
-/// A nonce from the system.
+/// A random nonce from the system.
 pub(super) fn nonce() -> Result<Nonce> {
     let mut nonce = Nonce::default();
     let failed = |e| Error::Cluster(format!("the system gives no random numbers: {e}"));
@@ -87,29 +89,29 @@ pub(super) fn nonce() -> Result<Nonce> {
     Ok(nonce)
 }
 
-/// Over both nonces and all that is said. Without a secret the key is empty: then it proves nothing, and only loopback
-/// addresses may be used.
-fn mac(secret: Option<&Secret>, side: Side, said: &[&[u8]]) -> Hmac<Sha256> {
+/// The HMAC over both nonces and all messages. Without a secret the key is empty: then it proves nothing, and only loopback
+/// addresses are allowed.
+fn mac(secret: Option<&Secret>, side: Side, messages: &[&[u8]]) -> Hmac<Sha256> {
     let key = secret.map_or(&[][..], |s| &s.0);
     let mut mac = Hmac::<Sha256>::new_from_slice(key).expect("HMAC takes keys of any length");
     mac.update(match side {
         Side::Caller => b"tidemill handshake, caller",
         Side::Called => b"tidemill handshake, called",
     });
-    for part in said {
+    for part in messages {
         mac.update(&(part.len() as u64).to_be_bytes());
         mac.update(part);
     }
     mac
 }
 
-pub(super) fn prove(secret: Option<&Secret>, side: Side, said: &[&[u8]]) -> Proof {
-    mac(secret, side, said).finalize().into_bytes().into()
+pub(super) fn prove(secret: Option<&Secret>, side: Side, messages: &[&[u8]]) -> Proof {
+    mac(secret, side, messages).finalize().into_bytes().into()
 }
 
-/// In constant time.
-pub(super) fn proves(secret: Option<&Secret>, side: Side, said: &[&[u8]], proof: &Proof) -> bool {
-    mac(secret, side, said).verify_slice(proof).is_ok()
+/// Checks a proof, in constant time.
+pub(super) fn proves(secret: Option<&Secret>, side: Side, messages: &[&[u8]], proof: &Proof) -> bool {
+    mac(secret, side, messages).verify_slice(proof).is_ok()
 }
 
 #[cfg(test)]
@@ -150,12 +152,12 @@ mod tests {
         let path = file("short", 0o600, b"hunter2\n");
         let error = Secret::find(Some(&path)).unwrap_err().to_string();
         std::fs::remove_file(&path).unwrap();
-        assert!(error.contains("holds 7 bytes") && error.contains("openssl") && !error.contains("hunter2"), "{error}");
+        assert!(error.contains("has 7 bytes") && error.contains("openssl") && !error.contains("hunter2"), "{error}");
         assert!(Secret::find(Some(Path::new("/no/such/secret"))).unwrap_err().to_string().contains("/no/such/secret"));
     }
 
     #[test]
-    fn a_proof_is_for_one_secret_one_direction_and_these_words() {
+    fn a_proof_is_for_one_secret_one_direction_and_one_text() {
         let (one, two) = (Secret::new(CANARY, "").unwrap(), Secret::new(b"another-of-sixteen", "").unwrap());
         let said: [&[u8]; 2] = [b"nonce", b"hello"];
         let proof = prove(Some(&one), Side::Caller, &said);

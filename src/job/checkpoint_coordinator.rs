@@ -211,7 +211,7 @@ impl CheckpointCoordinator {
     /// exactly-once sinks know the batch.
     ///
     /// # Errors
-    /// The disk fails: the job cannot go on.
+    /// The disk fails. This ends the job.
     pub fn log_plan(&mut self, record: &PlanRecord, replayed: bool, lost: &[Range]) -> Result<PlanStamp> {
         let log = self.log.as_mut().ok_or_else(|| Error::bug("the plan log is not open"))?;
         if !lost.is_empty() {

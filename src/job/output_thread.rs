@@ -1,4 +1,4 @@
-//! The output thread of a process: whole batches, t before t+1, within t in program order. Tries again what fails.
+//! The output thread of a process: whole batches, t before t+1, within t in program order. Failed writes are retried.
 //!
 //! A batch is complete when every output has written it. An output that flushes later is waited for, and later batches are
 //! written meanwhile. An exactly-once output commits groups of batches: as many as are written within a moment or while the last
@@ -21,7 +21,7 @@ use crate::engine::output::{Delivery, OutputSpec};
 use crate::engine::tick::Tick;
 use crate::job::protocol::Event;
 
-/// Where batches are shorter than this, a group waits for more of them: at most this long.
+/// At most this time, a group waits for more batches, if the batch interval is shorter than that.
 const LINGER: Duration = Duration::from_millis(50);
 /// A group begins its commit after this time at the latest, however many batches are there.
 const LONGEST_GROUP: Duration = Duration::from_millis(200);
@@ -29,7 +29,7 @@ const LONGEST_GROUP: Duration = Duration::from_millis(200);
 const GROUP_BATCHES: usize = 8;
 const GROUP_BYTES: usize = 8 << 20;
 
-/// What is known of one batch of one output: how many workers have put their rows into its queue.
+/// One batch of one output: how many workers have put their rows into its queue.
 struct Pending {
     tick: Arc<Tick>,
     senders: usize,
@@ -50,7 +50,7 @@ struct Written {
     bytes: usize,
     /// A checkpoint waits for it.
     checkpoint: bool,
-    /// When the first output began with it, and when the last had written it.
+    /// When the first output began to write it, and when the last one had written it.
     began: Instant,
     sent: Instant,
 }
@@ -81,7 +81,7 @@ pub(crate) struct OutputThread {
     process: usize,
     tries: u32,
     waiting: Arc<AtomicUsize>,
-    /// The job is over: what is not written is given up.
+    /// The job has ended: batches that are not written are dropped.
     stop: Arc<AtomicBool>,
 }
 
@@ -105,7 +105,7 @@ impl OutputThread {
         }
     }
 
-    /// Works until the workers are gone. `post` is told each batch that every output has completed, and the bytes that wait.
+    /// Works until the workers have ended. `post` gets each batch that every output has completed, and the bytes that wait.
     pub fn run(mut self, deliveries: Receiver<Delivery>, post: impl Fn(Event)) -> Result<()> {
         loop {
             let next = match self.next_deadline() {
@@ -160,7 +160,7 @@ impl OutputThread {
         poll.into_iter().chain(commit).min()
     }
 
-    /// Writes what is whole and whose turn it is. Returns a batch that every output has written.
+    /// Writes complete batches in order. Returns a batch that every output has written.
     fn step(&mut self) -> Result<Option<Written>> {
         loop {
             let Some(o) = (self.turn.1..self.outputs.len()).find(|o| self.outputs[*o].senders > 0) else {
@@ -265,7 +265,7 @@ impl OutputThread {
         Ok(done)
     }
 
-    /// Moves on the batches that have arrived everywhere: to the next commit, which is at once where no output commits.
+    /// Passes on the batches that have arrived everywhere to the next commit. It follows at once if no output commits.
     fn flush(&mut self, post: &impl Fn(Event)) -> Result<()> {
         // A batch that a rewrite gave up has not arrived.
         while let Some(time) = self.written.front().map(|w| w.batch.time()).filter(|_| !self.stop.load(Ordering::Relaxed)) {

@@ -126,7 +126,7 @@ impl Planner {
                 self.reporter.bad_records(stream, records, first);
             }
         }
-        self.reporter.tell_bad_records(true);
+        self.reporter.log_bad_records(true);
         end
     }
 
@@ -155,7 +155,7 @@ impl Planner {
             while let Ok(event) = self.events.try_recv() {
                 self.take(event)?;
             }
-            self.reporter.tell_bad_records(false);
+            self.reporter.log_bad_records(false);
         }
     }
 

@@ -1,6 +1,6 @@
-//! What a job tells its log: where it begins, what changes while it runs, what it has done. One line for each, of process 0.
+//! The log lines of a job, written by process 0: where it begins, what changes while it runs, and a summary at its end.
 //!
-//! The planner calls it with what it knows anyway. Nothing here changes what the job does.
+//! The planner calls it. Nothing here changes what the job does.
 
 use std::collections::BTreeMap;
 use std::time::{Duration, Instant};
@@ -17,7 +17,7 @@ const PAUSE: Duration = Duration::from_secs(10);
 /// How late a batch may be, in batch intervals, before the job falls behind; and at least this time.
 const LATE: (u32, Duration) = (10, Duration::from_secs(10));
 
-/// What has been told of a running job, and what is still to be told.
+/// What was logged of a running job, and what is still to be logged.
 pub(crate) struct Reporter {
     metrics: Metrics,
     /// By stream.
@@ -32,10 +32,10 @@ pub(crate) struct Reporter {
 #[derive(Default)]
 struct BadRecords {
     total: u64,
-    /// Not yet told, and the first of them.
-    untold: u64,
+    /// Not yet logged, and the first of them.
+    unlogged: u64,
     first: String,
-    told: Option<Instant>,
+    logged: Option<Instant>,
 }
 
 impl Reporter {
@@ -48,27 +48,27 @@ impl Reporter {
     pub fn bad_records(&mut self, stream: String, records: u64, first: String) {
         self.metrics.add_bad(records);
         let bad = self.bad.entry(stream).or_default();
-        if bad.untold == 0 {
+        if bad.unlogged == 0 {
             bad.first = first;
         }
         bad.total += records;
-        bad.untold += records;
+        bad.unlogged += records;
     }
 
-    /// Tells of bad records, each stream at most once in ten seconds. `all`: at once, because the job ends.
-    pub fn tell_bad_records(&mut self, all: bool) {
-        for (stream, bad) in self.bad.iter_mut().filter(|(_, bad)| bad.untold > 0) {
-            if all || bad.told.is_none_or(|at| at.elapsed() >= PAUSE) {
-                let (n, total, first) = (bad.untold, bad.total, &bad.first);
+    /// Logs bad records, each stream at most once in ten seconds. `all`: at once, because the job ends.
+    pub fn log_bad_records(&mut self, all: bool) {
+        for (stream, bad) in self.bad.iter_mut().filter(|(_, bad)| bad.unlogged > 0) {
+            if all || bad.logged.is_none_or(|at| at.elapsed() >= PAUSE) {
+                let (n, total, first) = (bad.unlogged, bad.total, &bad.first);
                 tracing::warn!("{stream}: bad records that no stream takes: {n}, {total} in all; the first: {first}");
-                (bad.untold, bad.told) = (0, Some(Instant::now()));
+                (bad.unlogged, bad.logged) = (0, Some(Instant::now()));
             }
         }
     }
 
     /// Every output has written the live batch of `time`, with this delay.
     pub fn written(&mut self, time: BatchTime, late: Duration) {
-        // Few batches have a line, so the texts are made only then.
+        // Few batches are logged, so the texts are made only for these.
         let texts = || (clock_time(time.millis()), human_duration(late));
         match self.behind {
             None if late > self.limit => {
@@ -88,26 +88,26 @@ impl Reporter {
     }
 }
 
-/// Says that a source is in trouble.
+/// Logs that a source is in trouble.
 pub(crate) fn away(what: &str) {
-    if !tells_itself(what) {
-        tracing::warn!("{what}; the job goes on without it");
+    if !logs_itself(what) {
+        tracing::warn!("{what}; the job continues without it");
     }
 }
 
-/// Says that a source is in trouble no longer.
+/// Logs that a source is no longer in trouble.
 pub(crate) fn back(what: &str, after: Duration) {
-    if !tells_itself(what) {
+    if !logs_itself(what) {
         tracing::info!("{what}: over after {}", human_duration(after));
     }
 }
 
-/// Sockets log each connection that ends, also one that is back before the batch ends.
-fn tells_itself(what: &str) -> bool {
+/// Sockets log each lost connection themselves, even one that is back before the batch ends.
+fn logs_itself(what: &str) -> bool {
     what.starts_with("socket ")
 }
 
-/// Says that a job begins: `reads` is what each source reads, and from where.
+/// Logs that a job begins. `reads`: what each source reads, and from where.
 pub(crate) fn started(config: &Config, reads: &[String], outputs: usize, resumed: &Resumed) {
     let r = &config.runtime;
     tracing::info!(
@@ -136,7 +136,7 @@ fn checkpoint(config: &Config, resumed: &Resumed) -> String {
     }
 }
 
-/// What a source reads: its splits and where each begins, or its name if it has none yet.
+/// What a source reads: its splits and where each begins; its name if it has no splits yet.
 pub(crate) fn origin(name: &str, splits: &[(String, i64)]) -> String {
     let mut named: Vec<String> = splits.iter().take(NAMED).map(|(split, from)| format!("{split} from {from}")).collect();
     if splits.len() > NAMED {
@@ -145,7 +145,7 @@ pub(crate) fn origin(name: &str, splits: &[(String, i64)]) -> String {
     if named.is_empty() { name.into() } else { named.join(", ") }
 }
 
-/// Says what a job has done that has ended without an error.
+/// Logs the summary of a job that has ended without an error.
 pub(crate) fn ended(name: &str, s: &Statistics, bad: u64, took: Duration) {
     let (batches, records) = (count(s.batches, "batch"), count(s.records, "record"));
     let took = human_duration(took);

@@ -1,4 +1,4 @@
-//! What the checkpoint directory brings back for a job, and whether the exactly-once sinks agree with it.
+//! What a job finds in its checkpoint directory, and whether the exactly-once sinks agree with it.
 
 use std::collections::{BTreeMap, VecDeque};
 
@@ -11,7 +11,7 @@ use crate::core::time::BatchTime;
 /// The exactly-once sinks of a program, and how many shards each has.
 pub(crate) type Shards = BTreeMap<String, u32>;
 
-/// What the checkpoint directory brings back.
+/// What a job finds in its checkpoint directory.
 #[derive(Default)]
 pub(crate) struct Resumed {
     /// Whether the directory has a genesis: then the splits of the sources are in it.

@@ -24,13 +24,13 @@ pub(crate) fn stop_on_signals(job: &std::sync::Arc<JobState>) {
         let listen = move || {
             // The system ties this setting to a thread. This thread lives as long as the process.
             crate::cluster::parent_process::follow();
-            signals.forever().for_each(heard);
+            signals.forever().for_each(on_signal);
         };
         std::thread::Builder::new().name("tm-signals".into()).spawn(listen).is_ok()
     });
 }
 
-fn heard(signal: i32) {
+fn on_signal(signal: i32) {
     let mut running = false;
     for (job, asked) in lock(&JOBS).iter_mut() {
         if let Some(job) = job.upgrade() {

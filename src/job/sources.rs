@@ -1,4 +1,4 @@
-//! The planner's half of all sources: their enumerators, the split ids, and what is the matter with them.
+//! The planner's half of all sources: their enumerators, the split ids, and their troubles.
 
 use std::collections::{BTreeMap, BTreeSet, VecDeque};
 use std::time::{Duration, Instant};
@@ -160,7 +160,7 @@ impl Sources {
     /// Assigns splits that have appeared, if it is time to look for some.
     ///
     /// # Errors
-    /// A source cannot go on.
+    /// A source has failed.
     pub fn discover(&mut self, rates: &mut RateController) -> Result<()> {
         if self.discovered.elapsed() < DISCOVERY {
             return Ok(());
@@ -178,7 +178,7 @@ impl Sources {
     /// The ranges that the planned sources put into the next batch.
     ///
     /// # Errors
-    /// A source cannot go on.
+    /// A source has failed.
     pub fn plan(&mut self, rates: &mut RateController) -> Result<Vec<Range>> {
         let mut ranges = Vec::new();
         self.split_ids.batch();
@@ -202,7 +202,7 @@ impl Sources {
         }
     }
 
-    /// Sets or clears what is the matter with a source on one worker.
+    /// Sets or clears the trouble of a source on one worker.
     pub fn set_trouble(&mut self, worker: usize, source: u32, trouble: Option<String>) {
         match trouble {
             Some(t) => drop(self.trouble.insert((worker, source), format!("{}: {t}", self.halves[source as usize].name))),
@@ -211,7 +211,7 @@ impl Sources {
         self.log_trouble(source);
     }
 
-    /// Logs that a source is in trouble, and that it is not any more.
+    /// Logs when a source is in trouble, and when it no longer is.
     fn log_trouble(&mut self, source: u32) {
         let now = self.trouble.iter().find(|((_, s), _)| *s == source).map(|(_, what)| what);
         match (now, self.away.get(&source)) {
@@ -227,7 +227,7 @@ impl Sources {
         }
     }
 
-    /// What is the matter with the sources, each thing once.
+    /// The troubles of the sources, each text once.
     pub fn trouble(&self) -> Vec<String> {
         self.trouble.values().cloned().collect::<BTreeSet<_>>().into_iter().collect()
     }

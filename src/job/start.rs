@@ -1,4 +1,4 @@
-//! How a program starts its job: `Builder::run` and `Builder::start`. A replay that verifies runs two jobs.
+//! How a program starts its job: `Builder::run` and `Builder::start`. A replay with `--verify` runs two jobs.
 
 use std::sync::Arc;
 

@@ -1,8 +1,8 @@
-//! How far the stop of a job is: asked for, waiting for sources that still receive, last batch sealed.
+//! The progress of a stop: it was requested, sources still receive, the last batch is sealed.
 
 use std::time::{Duration, Instant};
 
-/// The stop of a job.
+/// Whether and how a job stops.
 #[derive(Default)]
 pub(crate) struct Stopping {
     requested: bool,

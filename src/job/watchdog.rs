@@ -82,7 +82,7 @@ pub(super) fn watch(shared: &JobState, end: &End, limits: &RuntimeArgs) {
 /// The job has failed and does not end: its handle gets the failure, and its threads are left behind.
 fn abandon(shared: &JobState, end: &End, all: &[Observed]) {
     for stuck in all.iter().filter(|s| s.still >= LEAVE) {
-        tracing::warn!("left behind: {}", stuck.error());
+        tracing::warn!("the job ends without waiting for this thread: {}", stuck.error());
     }
     let mut over = lock(&end.0);
     // The failure is taken under the lock: a job that ends by itself at this moment must find it.
@@ -100,15 +100,15 @@ mod tests {
     use crate::job::shared::Summary;
 
     #[test]
-    fn the_reason_of_a_failure_goes_to_who_ends_the_job() {
+    fn an_abandoned_job_ends_with_the_reason_of_its_failure() {
         let (shared, end) = (JobState::new(), End::default());
         shared.fail(Error::Cluster("a socket broke".into()));
         *lock(&end.0) = Some(Ok(Summary::default()));
         abandon(&shared, &end, &[]);
-        assert!(shared.failed() && !shared.abandoned(), "it has ended by itself, and has not been told why yet");
+        assert!(shared.failed() && !shared.abandoned(), "it has ended by itself, and nobody has read the reason yet");
         *lock(&end.0) = None;
         abandon(&shared, &end, &[]);
-        let told = lock(&end.0).take().unwrap().unwrap_err().to_string();
-        assert!(told.contains("a socket broke") && shared.abandoned() && shared.take_failure().is_none(), "{told}");
+        let error = lock(&end.0).take().unwrap().unwrap_err().to_string();
+        assert!(error.contains("a socket broke") && shared.abandoned() && shared.take_failure().is_none(), "{error}");
     }
 }

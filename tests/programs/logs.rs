@@ -148,6 +148,6 @@ fn a_source_that_is_away_and_back_is_told_once_each() {
     let end = job.end();
     let about = with(&end.err, "the directory cannot be read");
     assert!(about.len() == 2 && end.code == Some(0), "{}", end.err);
-    assert!(about[0].contains(" WARN ") && about[0].ends_with("; the job goes on without it"), "{}", end.err);
+    assert!(about[0].contains(" WARN ") && about[0].ends_with("; the job continues without it"), "{}", end.err);
     assert!(about[1].contains(" INFO ") && about[1].contains(input.path()), "{}", end.err);
 }

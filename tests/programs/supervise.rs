@@ -137,7 +137,7 @@ fn a19_a_stopped_process_costs_a_restart_and_no_count() {
     job.round();
     let said = job.stop();
     assert!(said.contains("process 1 at 127.0.0.1:") && said.contains("was lost: it was silent for 10s"), "{said}");
-    assert!(said.contains("[1] kafka_wordcount: cluster: this process stood still for"), "{said}");
+    assert!(said.contains("[1] kafka_wordcount: cluster: this process was paused for"), "{said}");
 }
 
 const CANARY: &str = "hunter2-canary-of-the-cluster";
@@ -221,7 +221,7 @@ fn b10_other_numbers_by_one_command() {
     let other = run("tidemill", ["launch", "--checkpoint", dir, "--", "true"]);
     assert!(other.code == Some(1) && other.err.contains("another `tidemill launch`"), "{}", other.err);
     let said = job.stop();
-    assert!(said.contains("[launch] goes on with -n 3 -w 1") && !said.contains("restart"), "{said}");
+    assert!(said.contains("[launch] rescale: the job continues with -n 3 -w 1") && !said.contains("restart"), "{said}");
     let nobody = run("tidemill", ["rescale", "/no/such/dir", "-n", "1", "-w", "1"]);
     assert!(
         nobody.code == Some(1) && nobody.err.contains("is `tidemill launch --checkpoint /no/such/dir` running?"),

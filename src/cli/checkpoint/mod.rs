@@ -63,7 +63,7 @@ struct Where {
     /// The checkpoint directory
     #[arg(value_name = "DIR")]
     dir: PathBuf,
-    /// For programs: one JSON value
+    /// Print one JSON value, for programs
     #[arg(long)]
     json: bool,
 }

@@ -1,4 +1,4 @@
-//! The thread that writes tweets, and plays the scenario.
+//! The thread that writes tweets, and runs the scenario.
 
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
@@ -11,9 +11,9 @@ use crate::connector::kafka::embedded_broker::{EmbeddedBroker, KEPT_BYTES, KEPT_
 use crate::connector::kafka::topic_writer::Producer;
 use crate::core::error::Result;
 
-/// Who is everywhere during the burst.
+/// The author of most tweets during the burst.
 pub const LOUD: &str = "tide_pool";
-/// How many times as many tweets there are during the burst.
+/// The rate during the burst, as a multiple of the usual rate.
 const BURST: f64 = 5.0;
 /// How long the broker may take to acknowledge.
 const PATIENCE: Duration = Duration::from_secs(35);
@@ -25,10 +25,10 @@ pub enum Event {
     Back,
 }
 
-/// What the feed and the rest of the demo know of each other.
+/// Counters that the feed and the rest of the demo share.
 #[derive(Default)]
 pub struct Counters {
-    /// Batches that are through.
+    /// Completed batches.
     pub batches: AtomicU64,
     /// Records in them.
     pub records: AtomicU64,
@@ -48,14 +48,15 @@ pub struct Feed {
     pub events: Sender<Event>,
 }
 
-/// How many partitions hold what is under way between two batches, with room to spare.
+/// How many partitions can hold the records between two batches, with a reserve.
 pub fn partitions(rate: f64, interval: Duration) -> i32 {
     let room = KEPT_BYTES / 2 / 300;
     (rate * interval.as_secs_f64() * 3.0 / room as f64).ceil().clamp(4.0, 64.0) as i32
 }
 
 impl Feed {
-    /// Writes until it is told to stop, then until the broker has it all. Returns what the broker has, in all and by partition.
+    /// Writes until `stop` is set, then waits until the broker has all records. Returns the number of records in the broker, in all
+    /// and by partition.
     pub fn run(self) -> Result<(u64, Vec<u64>)> {
         let (mut tweets, mut random, mut pace) = (Tweets::new(self.seed), Random::new(self.seed), Pace::new(self.rate));
         let (start, mut sent, mut bytes, mut record) = (Instant::now(), 0u64, 0u64, Vec::new());
@@ -91,7 +92,7 @@ impl Feed {
             if away.contains(&batch) != gone {
                 gone = !gone;
                 self.broker(gone)?;
-                // It goes only once.
+                // The broker goes away only once.
                 away.start = if gone { away.start } else { u64::MAX };
             }
             self.producer.poll();

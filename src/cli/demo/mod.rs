@@ -1,7 +1,7 @@
-//! `tidemill demo`: the tutorial's windowed program on a broker and tweets of its own, and a proof that it counted right.
+//! `tidemill demo`: the tutorial's windowed program on a broker and tweets of its own, with a check that every tweet was counted once.
 //!
-//! Blocks go to stdout, all else to stderr. `feed` writes the tweets and plays the `scenario`, the job is `dataflows/tweets/job.rs`,
-//! `progress` reports what happens, and `tally` adds up the output.
+//! Blocks go to stdout, messages to stderr. `feed` writes the tweets and runs the `scenario`; the job is `dataflows/tweets/job.rs`;
+//! `progress` reports what happens; `tally` adds up the output.
 
 mod feed;
 mod progress;
@@ -89,7 +89,7 @@ impl Stage {
 
 /// Runs the command.
 pub fn run(args: &Args) -> Result<ExitCode, BoxError> {
-    // The broker goes away on purpose, and the demo tells of it itself.
+    // The broker goes away on purpose, and the demo reports that itself.
     crate::logging::init_with("warn,librdkafka=off,tidemill::job::reporter=off");
     let scenario = Scenario::new(args.batches);
     let partitions = feed::partitions(args.rate, args.interval);
@@ -120,7 +120,7 @@ pub fn run(args: &Args) -> Result<ExitCode, BoxError> {
     Ok(if proof.lost == 0 && proof.twice == 0 { ExitCode::SUCCESS } else { ExitCode::FAILURE })
 }
 
-/// The job: the tutorial's program, and outputs of the demo's own around it.
+/// Starts the job: the tutorial's program, and outputs of the demo around it.
 fn start(args: &Args, stage: &Stage, brokers: &str) -> crate::Result<JobHandle> {
     let (length, slide) = (args.window(), args.interval);
     let (stage, brokers) = (stage.clone(), brokers.to_string());
@@ -192,7 +192,7 @@ fn watch(
             break;
         }
     }
-    // The batch that is open gets its tweets; the one after it, the last, shows that nothing is left.
+    // The open batch gets its tweets. The batch after it is the last one, and shows that nothing is left.
     if !feed.is_finished() && job.await_termination_or_timeout(interval * 3 / 4)? {
         let fed = end_of_feed(feed)?;
         return Ok((job.await_termination()?, fed));

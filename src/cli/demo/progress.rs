@@ -1,4 +1,4 @@
-//! The demo's messages between the blocks, on stderr. All of them are computed. Called on the job's output thread, batch by batch.
+//! The demo's messages between the blocks, on stderr. All of them are computed from the job's output, on its output thread.
 
 use std::collections::VecDeque;
 use std::sync::Arc;
@@ -12,7 +12,7 @@ use crate::core::data::BadRecord;
 use crate::core::plan::OffsetRange;
 use crate::core::time::{BatchTime, zoned};
 
-/// How many batches the small picture shows.
+/// Number of batches in the bar chart.
 const PICTURE: usize = 20;
 
 /// The progress, and the history from which it makes its messages.
@@ -89,7 +89,7 @@ impl Progress {
         self.terminal.say(line);
     }
 
-    /// The blocks of a batch are about to be printed.
+    /// A batch begins: its blocks are printed after this.
     pub fn begin(&mut self, time: BatchTime, records: u64, ranges: &[OffsetRange]) {
         self.terminal.clear();
         self.now = Now { time, records, ..Now::default() };
@@ -107,17 +107,17 @@ impl Progress {
         }
     }
 
-    /// Records of this batch that could not be read.
+    /// The batch has these unreadable records.
     pub fn bad(&mut self, bad: &[BadRecord]) {
         self.now.first_bad = bad.first().map(|b| (bad.len(), b.clone()));
     }
 
-    /// What is in the window.
+    /// The number of tweets in the window.
     pub fn total(&mut self, total: i64) {
         self.now.total = total;
     }
 
-    /// The blocks are printed; this is how often the loud author is in the window. Tells what is worth it.
+    /// The blocks are printed. `loud`: tweets of the loud author in the window. Writes the messages of this batch.
     pub fn end(&mut self, loud: i64) {
         self.done += 1;
         self.tell_loud(loud);
@@ -144,7 +144,7 @@ impl Progress {
                 grouped(total as u64)
             ));
         }
-        // The last of the highest: from then on it falls.
+        // The last batch with the highest total: from then on it falls.
         if loud > 0 && total >= self.loud.total_at_most {
             (self.loud.most, self.loud.total_at_most) = (loud, total);
         }

@@ -1,20 +1,20 @@
-//! What happens when, in batches: the same for every run of the same length.
+//! The demo's events by batch: the same for every run of the same length.
 
 use std::ops::Range;
 
 /// The shortest run in which everything has its place.
 pub const SHORTEST: u64 = 12;
 
-/// The demo's events, by how many batches are through.
+/// The demo's events, by the number of completed batches.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Scenario {
-    /// One author writes most of what there is.
+    /// One author writes most tweets.
     pub burst: Range<u64>,
     /// Records that are not JSON: at which batch, and the number.
     pub bad: [(u64, u32); 2],
     /// The broker is unavailable.
     pub away: Range<u64>,
-    /// From here on nothing more is sent, so that what is under way can be read.
+    /// From here on nothing more is sent, so that the rest can be read.
     pub last: u64,
 }
 

@@ -1,4 +1,4 @@
-//! The proof: what the job's own outputs counted, tweet by tweet, against what the broker was given.
+//! The proof: the tweets in the job's outputs, one by one, compared with those that the broker has.
 
 use std::collections::BTreeMap;
 use std::sync::{Mutex, MutexGuard};
@@ -13,7 +13,7 @@ pub struct Tally(Mutex<Entries>);
 
 #[derive(Default)]
 struct Entries {
-    /// One bit a tweet, by its id.
+    /// One bit for each tweet, by its id.
     seen: Vec<u64>,
     counted: u64,
     twice: u64,
@@ -55,7 +55,7 @@ impl Tally {
         self.lock().bad
     }
 
-    /// Of all batches' latencies: the half, nearly all, and all were not above these.
+    /// The 50th and 95th percentile and the maximum of all batches' latencies.
     pub fn latency(&self) -> Option<[Duration; 3]> {
         let mut all = self.lock().delays.clone();
         all.sort_unstable();
@@ -83,7 +83,7 @@ impl StreamingListener for Tally {
     }
 }
 
-/// Where every tweet is.
+/// The number of tweets by what became of them.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Proof {
     /// Records the broker has.
@@ -106,7 +106,7 @@ mod tests {
     use crate::core::plan::OffsetRange;
 
     #[test]
-    fn what_is_missing_is_lost_and_what_comes_again_is_counted_twice() {
+    fn a_missing_tweet_is_lost_and_a_repeated_one_is_counted_twice() {
         let tally = Tally::default();
         tally.counted(&[0, 1, 2, 70]);
         tally.counted(&[2, 3]);

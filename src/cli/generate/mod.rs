@@ -1,7 +1,7 @@
 //! Generated input data for programs. The same seed gives the same bytes.
 //!
-//! [`Tweets`], [`Words`] and [`Weblogs`] write one record each call; [`Spoiled`] makes some of them unreadable; [`Pace`] says
-//! how many are due.
+//! [`Tweets`], [`Words`] and [`Weblogs`] write one record per call. [`Spoiled`] makes some of them unreadable. [`Pace`] returns how
+//! many are due.
 
 mod pace;
 mod random;
@@ -21,7 +21,7 @@ pub use words::Words;
 /// No clock is read, so that a seed gives the same bytes at any time.
 pub const BEGIN_MS: u64 = 1_484_154_535_000;
 
-/// Makes records, one after another.
+/// Generates records, one after another.
 pub trait Generate: Send {
     /// Appends the next record, without a line end. `at_ms` is when it happened, milliseconds since the epoch.
     fn write(&mut self, at_ms: u64, out: &mut Vec<u8>);

@@ -1,8 +1,8 @@
-//! How many records are due: a rate, without drift, and without a jump after a pause.
+//! How many records are due at a rate, without drift, and without a burst after a pause.
 
 use std::time::Duration;
 
-/// Records a second. Asked with the time since the start, answers how many are due.
+/// A rate of records per second. Returns how many are due at a time after the start.
 #[derive(Clone, Debug)]
 pub struct Pace {
     rate: f64,

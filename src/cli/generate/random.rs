@@ -1,4 +1,4 @@
-//! Numbers that look random and are the same for the same seed, on every machine.
+//! Pseudorandom numbers, the same for the same seed on every machine.
 //!
 //! splitmix64: Guy L. Steele, Doug Lea, Christine H. Flood, "Fast Splittable Pseudorandom Number Generators" (OOPSLA 2014);
 //! the constants are those of Sebastiano Vigna's public-domain code, <https://prng.di.unimi.it/splitmix64.c>.
@@ -28,11 +28,11 @@ impl Random {
 
     /// A number below `n`, which must not be 0.
     pub fn below(&mut self, n: usize) -> usize {
-        // The high half of the product: even enough for any n that is used here.
+        // The high half of the product is nearly uniform for every n that is used here.
         ((u128::from(self.bits()) * n as u128) >> 64) as usize
     }
 
-    /// One of these.
+    /// Returns a random element.
     pub fn one_of<'a, T: ?Sized>(&mut self, all: &[&'a T]) -> &'a T {
         all[self.below(all.len())]
     }
@@ -75,7 +75,7 @@ mod tests {
     }
 
     #[test]
-    fn numbers_below_n_are_all_there_and_even() {
+    fn numbers_below_n_are_uniform() {
         let mut r = Random::new(1);
         let mut seen = [0; 10];
         (0..100_000).for_each(|_| seen[r.below(10)] += 1);

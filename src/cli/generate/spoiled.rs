@@ -1,4 +1,4 @@
-//! Records that cannot be read, at a given share: programs must survive them.
+//! Unreadable records, at a given share, for tests of how programs handle them.
 
 use super::{Generate, Random};
 
@@ -37,8 +37,8 @@ impl<G: Generate> Generate for Spoiled<G> {
     }
 }
 
-/// Makes the JSON object from `begin` on unreadable, as it happens: cut short, a comma lost, a byte that is no UTF-8, or a page
-/// of a proxy in its place.
+/// Makes the JSON object from `begin` on unreadable: cut short, without a comma, with a byte that is not UTF-8, or replaced by an
+/// error page of a proxy.
 pub fn spoil_json(random: &mut Random, out: &mut Vec<u8>, begin: usize) {
     let len = out.len() - begin;
     match random.below(4) {

@@ -66,7 +66,7 @@ const WORDS: &[&str] = &[
     "after",
 ];
 const TAGS: &[&str] = &["#tide", "#monday", "#nowplaying", "#rust", "#timely", "#news", "#football", "#weather"];
-/// What JSON must escape, and what takes more than a byte.
+/// Texts that JSON must escape, and characters of more than one byte.
 const ODDITIES: &[&str] =
     &["caf\u{e9}", "\"quoted\"", "\u{1f30a}", "back\\slash", "two\nlines", "\u{65e5}\u{672c}", "na\u{ef}ve"];
 const SOURCES: &[&str] = &["Twitter for iPhone", "Twitter for Android", "Twitter Web Client", "TweetDeck"];

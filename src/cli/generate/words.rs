@@ -5,7 +5,7 @@ use super::{Generate, Random, spoil_json};
 const WORDS: usize = 5_000;
 const LETTERS: usize = 7;
 
-/// Makes words, each as likely as any other.
+/// Generates words with equal probability.
 pub struct Words {
     random: Random,
     words: Vec<[u8; LETTERS]>,

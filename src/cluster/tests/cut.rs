@@ -1,4 +1,4 @@
-//! A network that is slow, cut, or goes one way only: a proxy lies between two processes, which are threads here.
+//! A network that is slow, cut, or works in one direction only: a proxy between two processes, which are threads here.
 
 use std::io::{Read, Write};
 use std::net::{Shutdown, TcpListener, TcpStream};
@@ -20,7 +20,7 @@ use crate::core::error::Error;
 /// What lies between: what it does from now on, and what it has done.
 #[derive(Default)]
 struct Network {
-    /// From process 0 to 1, and back: nothing arrives any more, and neither end is told.
+    /// By direction, from process 0 to 1 and back: bytes are dropped, and neither side notices.
     cut: [AtomicBool; 2],
     /// Nothing arrives for now: what is sent is sent again later, as TCP does.
     held: AtomicBool,
@@ -88,7 +88,7 @@ fn start_with(network: &Arc<Network>, variant: &'static str, heartbeat: Duration
         let (process, (data, link)) = ends.next().unwrap();
         let to_other = |stream| if process == 0 { vec![None, Some(stream)] } else { vec![Some(stream), None] };
         let (data, link, addresses) = (to_other(data), to_other(link), addresses.clone());
-        let peers = Peers { process, workers: WORKERS, addresses, data, link, heartbeat, door: None };
+        let peers = Peers { process, workers: WORKERS, addresses, data, link, heartbeat, listener: None };
         thread::spawn(move || {
             execute(peers, WorkerConfig::default(), &Arc::new(FailureLatch::new()), move |w, latch| {
                 job(w, latch, variant, process)
@@ -106,7 +106,7 @@ fn working(network: &Network) {
 }
 
 #[test]
-fn d4_a_slow_network_is_no_fault() {
+fn d4_a_slow_network_is_survived() {
     let network = Arc::new(Network::default());
     network.delay_ms.store(20, SeqCst);
     let begin = Instant::now();
@@ -125,13 +125,13 @@ fn d3_a_cut_network_ends_both_sides_in_time() {
     let errors = ends.map(|end| end.join().unwrap().unwrap_err().to_string());
     assert!(begin.elapsed() > HEARTBEAT / 2 && begin.elapsed() < LONG, "{:?}", begin.elapsed());
     for (p, error) in errors.iter().enumerate() {
-        has(error, &[&format!("process {} at", 1 - p), "was lost: it was silent for 4s", "the network between is cut"]);
+        has(error, &[&format!("process {} at", 1 - p), "was lost: it was silent for 4s", "the network is cut"]);
     }
     assert!(network.swallowed.iter().all(|n| n.load(SeqCst) > 0), "nothing was lost on the way");
 }
 
 #[test]
-fn d4_a_network_that_goes_one_way_ends_both_sides_in_time() {
+fn d4_a_network_in_one_direction_ends_both_sides_in_time() {
     for way in [0, 1] {
         let network = Arc::new(Network::default());
         let ends = start(&network, "endless");
@@ -140,7 +140,7 @@ fn d4_a_network_that_goes_one_way_ends_both_sides_in_time() {
         network.cut[way].store(true, SeqCst);
         let errors = ends.map(|end| end.join().unwrap().unwrap_err().to_string());
         assert!(begin.elapsed() < LONG, "{:?}", begin.elapsed());
-        // The side that still hears learns from the other that it is not heard.
+        // The side that still receives learns from the other that its messages are lost.
         let words = format!("process {way} at");
         assert!(errors.iter().all(|e| e.contains(&words) && e.contains("was lost: it was silent for 4s")), "{errors:?}");
         assert!(network.swallowed[way].load(SeqCst) > 0 && network.swallowed[1 - way].load(SeqCst) == 0);
@@ -169,7 +169,7 @@ fn d3_a_short_cut_is_survived() {
     assert_eq!(counts.iter().sum::<u64>(), 40_000 * 2 * WORKERS as u64);
 }
 
-/// One end is told that the connection is gone, the other hears nothing any more: a router that forgot it.
+/// The connection of one end is closed, and the other end receives nothing more, as after a router's restart.
 #[test]
 fn d3_a_half_open_connection_ends_both_sides_in_time() {
     for told in [0, 1] {

@@ -1,4 +1,4 @@
-//! Strangers in numbers, before a cluster comes together and while it runs.
+//! Many foreign callers, before the processes are connected and while the job runs.
 
 use std::collections::VecDeque;
 use std::io::{ErrorKind, Read, Write};
@@ -17,17 +17,17 @@ use super::handshake::{LONG, spec, start, whole};
 use super::run::{WORKERS, job};
 use super::{free, has};
 
-/// Connections that stay open on this side, at most: tests have no more files than that.
+/// At most this number of connections stay open on this side, because file descriptors are limited.
 const OPEN: usize = 500;
 
-/// Threads of this process that hear callers; of all tests that run.
+/// Threads of this process that serve callers, in all tests that run.
 fn callers() -> usize {
     let tasks = std::fs::read_dir("/proc/self/task").unwrap().flatten();
     let name = |task: std::fs::DirEntry| std::fs::read_to_string(task.path().join("comm")).unwrap_or_default();
     tasks.map(name).filter(|name| name.starts_with("tm-caller")).count()
 }
 
-/// A connection, however long the system makes callers wait.
+/// Connects, and waits as long as the system delays callers.
 fn connect(address: SocketAddr) -> TcpStream {
     let begin = Instant::now();
     loop {
@@ -38,10 +38,10 @@ fn connect(address: SocketAddr) -> TcpStream {
     }
 }
 
-/// So many that say nothing, or a byte; then the true peer.
+/// `strangers` callers send nothing, or one byte. Then the real peer connects.
 fn silent_connections_hold_up_nobody(strangers: usize) {
     let addresses = free(2);
-    // Longer than the test takes, so no caller is dropped for its silence.
+    // Longer than the test takes, so no caller is refused for its silence.
     let zero = start(Spec { limit: 4 * LONG, deadline: 4 * LONG, ..spec(0, &addresses) });
     let (mut silent, mut most, mut sent_away) = (VecDeque::new(), 0, 0);
     for n in 0..strangers {
@@ -61,7 +61,7 @@ fn silent_connections_hold_up_nobody(strangers: usize) {
         }
     }
     assert_eq!(sent_away, strangers - OPEN, "beyond a few that wait, each new one costs the oldest its place");
-    assert!(most < 300, "{most} threads hear callers");
+    assert!(most < 300, "{most} threads serve callers");
     let one = start(spec(1, &addresses));
     whole(&one.join().unwrap().unwrap());
     whole(&zero.join().unwrap().unwrap());
@@ -78,7 +78,7 @@ fn d9_ten_thousand_silent_connections_hold_up_nobody() {
     silent_connections_hold_up_nobody(10_000);
 }
 
-/// What comes to a port that is open to a network.
+/// Bytes that arrive at a port that is open to a network.
 const SAYS: [&[u8]; 5] = [
     b"GET / HTTP/1.1\r\nHost: x\r\n\r\n",
     b"\x16\x03\x01\x02\0\x01\0\x01\xfc\x03\x03",
@@ -87,7 +87,7 @@ const SAYS: [&[u8]; 5] = [
     b"",
 ];
 
-/// Calls until told otherwise, and says one thing after the other.
+/// Calls until `stop` is set, and sends one of these after the other.
 fn bother(address: SocketAddr, stop: &AtomicBool, calls: &AtomicUsize) {
     let mut random = [0; 64];
     for said in SAYS.iter().cycle() {
@@ -103,7 +103,7 @@ fn bother(address: SocketAddr, stop: &AtomicBool, calls: &AtomicUsize) {
 }
 
 #[test]
-fn d8_strangers_do_not_disturb_a_job_that_runs() {
+fn d8_foreign_callers_do_not_disturb_a_running_job() {
     let addresses = free(2);
     let peers = [0, 1].map(|p| start(spec(p, &addresses))).map(|p| p.join().unwrap().unwrap());
     let (stop, calls) = (Arc::new(AtomicBool::new(false)), Arc::new(AtomicUsize::new(0)));
@@ -137,7 +137,7 @@ fn d8_strangers_do_not_disturb_a_job_that_runs() {
     assert_eq!(counts.iter().sum::<u64>(), 40_000 * 2 * WORKERS as u64);
 }
 
-/// The old process 1 of a run that is over lives on, and has its port.
+/// The old process 1 of an ended run still runs, and has its port.
 #[test]
 fn d13_a_process_that_was_left_behind_is_named_by_its_port() {
     let addresses = free(2);

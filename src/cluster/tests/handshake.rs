@@ -15,7 +15,7 @@ use super::super::link::{FailureReport, Frame, Link, LinkEvent};
 use super::{free, has};
 use crate::core::error::Error;
 
-/// Far longer than anything here takes on a busy machine.
+/// A timeout that no step here reaches, even on a busy machine.
 pub(super) const LONG: Duration = Duration::from_secs(300);
 
 static GO_ON: AtomicBool = AtomicBool::new(false);
@@ -97,7 +97,7 @@ fn three_processes_find_one_another_in_any_order() {
 }
 
 #[test]
-fn one_process_needs_nobody() {
+fn one_process_has_no_peers() {
     let peers = connect(&spec(0, &["127.0.0.1:1".parse().unwrap()]), &GO_ON).unwrap();
     assert_eq!((peers.workers, peers.data.len()), (2, 1));
     let error = connect(&Spec { process: 3, ..spec(0, &free(2)) }, &GO_ON).err().unwrap().to_string();
@@ -120,18 +120,18 @@ fn d12_every_difference_is_named_on_both_sides() {
     for (change, zero, one) in [
         (
             Box::new(|s: &mut Spec| s.workers = 4) as Box<dyn Fn(&mut Spec)>,
-            "process 1 was started with -w 4, this one with -w 2: start all with the same",
-            "process 0 was started with -w 2, this one with -w 4",
+            "process 1 was started with -w 4, and this one with -w 2: start all with the same",
+            "process 0 was started with -w 2, and this one with -w 4",
         ),
         (
             Box::new(|s: &mut Spec| s.build = "tidemill 0.2.0".into()),
-            "process 1 is tidemill 0.2.0, this one is tidemill 0.1.0",
+            "process 1 is tidemill 0.2.0, and this one is tidemill 0.1.0",
             "same build",
         ),
         (
             Box::new(|s: &mut Spec| s.job = "sums".into()),
-            "process 1 runs the job \"sums\", this one \"words\"",
-            "process 0 runs the job \"words\", this one \"sums\"",
+            "process 1 runs the job \"sums\", and this one \"words\"",
+            "process 0 runs the job \"words\", and this one \"sums\"",
         ),
         (
             Box::new(move |s: &mut Spec| (s.fingerprint, s.graph) = (8, graph(&["source", "sum"]))),
@@ -141,8 +141,8 @@ fn d12_every_difference_is_named_on_both_sides() {
         (Box::new(|s: &mut Spec| s.fingerprint = 8), "though its first 2 lines are the same", "00000008 here"),
         (
             Box::new(|s: &mut Spec| (s.processes, s.addresses) = (3, [&s.addresses[..], &free(1)].concat())),
-            "process 1 was started with -n 3, this one with -n 2",
-            "process 0 was started with -n 2, this one with -n 3",
+            "process 1 was started with -n 3, and this one with -n 2",
+            "process 0 was started with -n 2, and this one with -n 3",
         ),
     ] {
         let [at_zero, at_one] = refused(change);
@@ -157,13 +157,13 @@ fn d12_another_hostfile_is_named_on_both_sides() {
     let (a, b) = (addresses[..3].to_vec(), vec![addresses[0], addresses[1], addresses[3]]);
     let zero = start(spec(0, &a));
     let one = start(spec(1, &b));
-    let there = format!("process 2 at {}, this one at {}", addresses[3], addresses[2]);
+    let there = format!("process 2 at {}, and this one at {}", addresses[3], addresses[2]);
     has(&zero.join().unwrap().err().unwrap(), &["process 1 has", &there, "same hostfile"]);
     has(&one.join().unwrap().err().unwrap(), &["process 0 has process 2 at", &addresses[2].to_string()]);
 }
 
 #[test]
-fn d8_d9_strangers_neither_crash_nor_block_nor_sit_down() {
+fn d8_d9_foreign_callers_neither_crash_nor_block_the_process() {
     let addresses = free(2);
     let zero = start(spec(0, &addresses));
     let mut strangers: Vec<TcpStream> = (0..200).map(|_| dial(addresses[0])).collect();
@@ -173,7 +173,7 @@ fn d8_d9_strangers_neither_crash_nor_block_nor_sit_down() {
             1 => &[0; 8],
             // The right head, and an impossible length.
             2 => b"tidemill\0\0\0\x02\xff\xff\xff\xff",
-            // The right head, and a body that does not decode.
+            // The right head, and a body that cannot be decoded.
             3 => b"tidemill\0\0\0\x02\0\0\0\x02\xff\xff",
             _ => b"",
         };
@@ -183,7 +183,7 @@ fn d8_d9_strangers_neither_crash_nor_block_nor_sit_down() {
     let (zero, one) = (zero.join().unwrap().unwrap(), one.join().unwrap().unwrap());
     whole(&zero);
     whole(&one);
-    // And while the job runs.
+    // The same while the job runs.
     let mut late = dial(addresses[0]);
     late.write_all(b"GET / HTTP/1.1\r\n\r\n").unwrap();
     assert!(matches!(late.read(&mut [0; 64]), Ok(0) | Err(_)));
@@ -196,12 +196,12 @@ fn d9_a_slow_caller_has_no_more_time_than_a_silent_one() {
     let mut slow = dial(addresses[0]);
     let begin = Instant::now();
     let hello = frame::encode(&Challenge { nonce: [7; 32], secret: false }).unwrap();
-    // A byte at a time: each comes within the limit, all of them take ten seconds.
+    // A byte at a time: each arrives within the limit, and all of them take ten seconds.
     let sent = hello.iter().take_while(|b| {
         thread::sleep(Duration::from_millis(200));
         slow.write_all(&[**b]).is_ok()
     });
-    assert!(sent.count() < hello.len(), "sent away before its last byte, after {:?}", begin.elapsed());
+    assert!(sent.count() < hello.len(), "refused before its last byte, after {:?}", begin.elapsed());
     let one = start(spec(1, &addresses));
     whole(&zero.join().unwrap().unwrap());
     whole(&one.join().unwrap().unwrap());
@@ -215,20 +215,20 @@ fn d12_another_protocol_is_named_on_both_sides() {
     let addresses = free(2);
     let zero = start(spec(0, &addresses));
     dial(addresses[0]).write_all(&head).unwrap();
-    has(&zero.join().unwrap().err().unwrap(), &["speaks protocol 3, this one 2", "same build"]);
+    has(&zero.join().unwrap().err().unwrap(), &["uses protocol 3, and this one 2", "same build"]);
 
     let listener = TcpListener::bind(addresses[0]).unwrap();
     let one = start(spec(1, &addresses));
     let mut caller = listener.accept().unwrap().0;
     caller.write_all(&head).unwrap();
-    has(&one.join().unwrap().err().unwrap(), &["process 0 at", "speaks protocol 3, this one 2"]);
+    has(&one.join().unwrap().err().unwrap(), &["process 0 at", "uses protocol 3, and this one 2"]);
 }
 
 #[test]
-fn d1_who_does_not_come_is_named_with_its_address() {
+fn d1_a_missing_process_is_named_with_its_address() {
     let addresses = free(4);
     let short = |p| Spec { deadline: Duration::from_secs(6), limit: Duration::from_millis(500), ..spec(p, &addresses) };
-    // Process 0 is something else, that never answers.
+    // At the address of process 0 is another program, which never answers.
     let silent = TcpListener::bind(addresses[0]).unwrap();
     let (one, two) = (start(short(1)), start(Spec { deadline: LONG, ..short(2) }));
     let error = one.join().unwrap().err().unwrap();
@@ -238,7 +238,7 @@ fn d1_who_does_not_come_is_named_with_its_address() {
     );
     has(&error, &["process 1 waited 6s for", &zero, &three, "start all -n 4"]);
     assert!(!error.contains("process 2"), "{error}");
-    // It was there, so it hears why process 1 left.
+    // It was connected, so it gets the reason of process 1.
     has(&two.join().unwrap().err().unwrap(), &["process 1 at", "gave up", "process 3 at"]);
     drop(silent);
 }
@@ -267,10 +267,10 @@ fn d14_processes_meet_over_ipv6() {
 }
 
 #[test]
-fn d10_the_second_of_one_index_is_refused_and_the_first_goes_on() {
+fn d10_a_second_process_with_one_index_is_refused_and_the_first_continues() {
     let addresses = free(3);
     let zero = start(spec(0, &addresses));
-    // The first process 1 by hand: data socket only. A caller that asks before it is seated may get the seat; then both go.
+    // The first process 1 by hand: data socket only. A caller that asks before it is connected may be accepted; then both end.
     let own = Hello::new(&spec(1, &addresses), 11);
     let taken = |first: &TcpStream| {
         let asked = say(&dial(addresses[0]), &Hello { instance: 12, ..own.clone() }).verdict;
@@ -288,23 +288,23 @@ fn d10_the_second_of_one_index_is_refused_and_the_first_goes_on() {
         &start(spec(1, &addresses)).join().unwrap().err().unwrap(),
         &["connected to another process 1 already", "started with -p 1; stop one"],
     );
-    // It goes; who starts now takes its place.
+    // It ends; a process that starts now is accepted instead.
     drop(first);
     let others = [1, 2].map(|p| start(spec(p, &addresses)));
     whole(&zero.join().unwrap().unwrap());
     others.into_iter().for_each(|p| whole(&p.join().unwrap().unwrap()));
 }
 
-/// A process 1 by hand that was told `run` by a process 0 that is gone.
-fn told(addresses: &[SocketAddr], run: Run) -> Hello {
+/// The hello of a process 1 that heard of `run` from a process 0 that has ended.
+fn hello_of_run(addresses: &[SocketAddr], run: Run) -> Hello {
     Hello { run: Some(run), ..Hello::new(&spec(1, addresses), 11) }
 }
 
 #[test]
-fn d13_a_process_of_the_previous_run_is_refused_and_the_new_one_comes_in() {
+fn d13_a_process_of_the_previous_run_is_refused_and_the_new_one_accepted() {
     let addresses = free(2);
     let zero = start(Spec { generation: 6, ..spec(0, &addresses) });
-    let old = told(&addresses, Run { generation: 5, instance: 3 });
+    let old = hello_of_run(&addresses, Run { generation: 5, instance: 3 });
     let answer = say(&dial(addresses[0]), &old);
     assert_eq!((answer.verdict, answer.hello.generation()), (Verdict::Over(6), 6));
     let one = start(spec(1, &addresses));
@@ -313,16 +313,16 @@ fn d13_a_process_of_the_previous_run_is_refused_and_the_new_one_comes_in() {
 }
 
 #[test]
-fn d13_a_process_that_was_told_a_generation_does_not_take_the_next() {
+fn d13_a_process_that_knows_a_generation_does_not_join_the_next() {
     let addresses = free(3);
-    // Process 1 is told generation 5, and waits for process 2; then process 0 is another.
+    // Process 1 hears of generation 5 and waits for process 2. Then another process 0 starts.
     let one = start(spec(1, &addresses));
     let five = Spec { generation: 5, ..spec(0, &addresses) };
     let cancel = Arc::new(AtomicBool::new(false));
     let flag = cancel.clone();
     let zero = thread::spawn(move || connect(&five, &flag).map_err(text));
     let hello = Hello::new(&spec(2, &addresses), 12);
-    // It is told when it says so.
+    // The new process 0 answers that this generation is replaced.
     let until = Instant::now() + LONG;
     while say(&dial(addresses[1]), &hello).hello.generation() != 5 {
         assert!(Instant::now() < until);
@@ -332,16 +332,16 @@ fn d13_a_process_that_was_told_a_generation_does_not_take_the_next() {
     let six = start(Spec { generation: 6, ..spec(0, &addresses) });
     has(
         &one.join().unwrap().err().unwrap(),
-        &["process 0 at", "generation 6 of the job, this one to generation 5", "start it again"],
+        &["process 0 at", "generation 6 of the job, and this one to generation 5", "start this process again"],
     );
-    // The new run goes on with who is started for it.
+    // The new run continues with the processes that are started for it.
     let others = [1, 2].map(|p| start(spec(p, &addresses)));
     others.into_iter().for_each(|p| whole(&p.join().unwrap().unwrap()));
     whole(&six.join().unwrap().unwrap());
 }
 
 #[test]
-fn d13_who_is_ready_for_another_run_is_named() {
+fn d13_a_peer_that_is_ready_for_another_run_is_named() {
     let addresses = free(2);
     let zero = start(Spec { generation: 6, ..spec(0, &addresses) });
     let hello = Hello::new(&spec(1, &addresses), 11);
@@ -358,35 +358,35 @@ fn say(stream: &TcpStream, hello: &Hello) -> Answer {
 }
 
 #[test]
-fn a_latecomer_is_told_that_the_cluster_is_whole() {
+fn a_late_caller_hears_that_the_job_runs_already() {
     let addresses = free(2);
     let (zero, one) = (start(spec(0, &addresses)), start(spec(1, &addresses)));
     let (zero, one) = (zero.join().unwrap().unwrap(), one.join().unwrap().unwrap());
     let late = Hello { kind: Kind::Link, ..Hello::new(&spec(1, &addresses), 99) };
     assert_eq!(say(&dial(addresses[0]), &late).verdict, Verdict::Whole);
-    // Its own address is held for the whole run.
+    // The process keeps its own address for the whole run.
     has(&start(spec(1, &addresses)).join().unwrap().err().unwrap(), &["process 1 cannot listen on", "taken"]);
     drop((zero, one));
-    assert!(TcpListener::bind(addresses[1]).is_ok(), "the door closes with the peers");
+    assert!(TcpListener::bind(addresses[1]).is_ok(), "the listener closes with the peers");
 }
 
 #[test]
-fn the_wait_can_be_cancelled_and_the_others_go_on_waiting() {
+fn a_cancelled_process_leaves_the_others_waiting() {
     let addresses = free(3);
     let cancel = Arc::new(AtomicBool::new(false));
     let (flag, of_one) = (cancel.clone(), spec(1, &addresses));
     let zero = start(spec(0, &addresses));
     let one = thread::spawn(move || connect(&of_one, &flag).map_err(text));
     cancel.store(true, Ordering::SeqCst);
-    has(&one.join().unwrap().err().unwrap(), &["stopped while waiting for", "process 2 at"]);
+    has(&one.join().unwrap().err().unwrap(), &["stopped while it waited for", "process 2 at"]);
     let others = [1, 2].map(|p| start(spec(p, &addresses)));
     whole(&zero.join().unwrap().unwrap());
     others.into_iter().for_each(|p| whole(&p.join().unwrap().unwrap()));
 }
 
-/// Who was cancelled may be seen a little longer than it is there.
+/// The sockets of a cancelled process may be open for a moment after it has ended.
 #[test]
-fn a_place_that_becomes_free_soon_is_taken() {
+fn an_index_that_becomes_free_soon_is_accepted() {
     let addresses = free(2);
     let zero = start(spec(0, &addresses));
     let ghost = dial(addresses[0]);
@@ -414,7 +414,7 @@ fn linked() -> (Link, Link, Receiver<LinkEvent>, TcpStream) {
 }
 
 #[test]
-fn a_link_carries_failures_and_goodbyes() {
+fn a_link_carries_failures_and_ends() {
     let (_a, b, heard, _) = linked();
     let report = FailureReport { operator: Some("map".into()), worker: Some(3), batch: Some(500), message: "boom".into() };
     b.fail(report.clone());
@@ -422,15 +422,17 @@ fn a_link_carries_failures_and_goodbyes() {
     drop(b);
     assert_eq!(heard.recv().unwrap(), LinkEvent::Failed { process: 1, report });
     assert_eq!(heard.recv().unwrap(), LinkEvent::Done { process: 1 });
-    assert!(heard.recv().is_err(), "the end after a goodbye is no loss");
+    assert!(heard.recv().is_err(), "the end after `Done` is not a loss");
 }
 
 #[test]
-fn an_end_without_goodbye_is_a_loss_and_so_is_nonsense() {
+fn an_end_without_done_is_a_loss_and_so_are_foreign_bytes() {
     let (_a, b, heard, _) = linked();
     drop(b);
     assert!(matches!(heard.recv().unwrap(), LinkEvent::Lost { process: 1, why } if why.contains("closed")));
     let (_a, _b, heard, mut raw) = linked();
     raw.write_all(b"GET / HTTP/1.1\r\n\r\n").unwrap();
-    assert!(matches!(heard.recv().unwrap(), LinkEvent::Lost { process: 1, why } if why.contains("not a tidemill")));
+    assert!(
+        matches!(heard.recv().unwrap(), LinkEvent::Lost { process: 1, why } if why.contains("another program than tidemill"))
+    );
 }

@@ -10,7 +10,7 @@ use std::time::{Duration, Instant};
 use signal_hook::consts::SIGTERM;
 
 use super::super::launch::Launch;
-use super::super::rescale::{Control, Word, rescale};
+use super::super::rescale::{Control, Request, rescale};
 use super::has;
 use crate::checkpoint::{Checkpoints, Manifest, Origin, Settings};
 use crate::core::error::Result;
@@ -48,7 +48,7 @@ impl Lines {
 struct Run {
     out: Lines,
     err: Lines,
-    signals: Sender<Word>,
+    signals: Sender<Request>,
     thread: JoinHandle<Result<i32>>,
 }
 
@@ -76,7 +76,7 @@ fn shell(script: &str, n: usize) -> Launch {
 }
 
 #[test]
-fn lines_are_whole_and_say_whose_they_are() {
+fn lines_are_whole_and_name_their_process() {
     let script = r#"for i in $(seq 200); do printf 'part '; echo "line $i of $3, $0 $1 $2 $3 $4 $5 $6"; done; echo trouble >&2; printf 'no end'"#;
     let (code, out, err) = Run::script(script, 2).code();
     assert_eq!(code, 0);
@@ -111,18 +111,18 @@ fn the_first_failure_ends_all_and_gives_its_code() {
 }
 
 #[test]
-fn a18_who_was_killed_gives_its_code_whenever_that_is_seen() {
-    // Process 0 fails because of it, and is faster.
+fn a18_a_killed_process_gives_the_exit_code_even_if_another_fails_first() {
+    // Process 0 fails because of process 1, and ends before it.
     let script = r#"if [ $3 = 0 ]; then until rm "$7.deaf" 2>/dev/null; do sleep 0.02; done; exit 1; fi
         trap '' TERM; touch "$7.deaf"; sleep 0.3; kill -KILL $$"#;
     let (code, _, err) = Run::script(script, 2).code();
     assert_eq!(code, 137, "{err}");
-    has(&err, &["process 0 ended: exit status: 1", "process 1 ended: signal: 9", "as the system does where memory is short"]);
+    has(&err, &["process 0 ended: exit status: 1", "process 1 ended: signal: 9", "as the system does when memory is short"]);
 }
 
 #[test]
-fn who_ignores_the_request_is_killed() {
-    // Process 1 fails when process 0 is deaf.
+fn a_process_that_ignores_the_request_is_killed() {
+    // Process 1 fails once process 0 ignores SIGTERM.
     let script = r#"if [ $3 = 1 ]; then until rm "$7.deaf" 2>/dev/null; do sleep 0.02; done; exit 3; fi
         trap '' TERM; touch "$7.deaf"; while :; do sleep 0.1; done"#;
     let run = Run::of(Launch { kill_after: Duration::from_millis(300), ..shell(script, 2) });
@@ -132,12 +132,12 @@ fn who_ignores_the_request_is_killed() {
 }
 
 #[test]
-fn one_signal_is_a_request_two_are_an_order() {
+fn the_first_signal_is_passed_on_and_the_second_kills() {
     let run = Run::script(r#"trap 'echo got; exit 0' TERM; echo up; while :; do sleep 0.05; done"#, 2);
     run.out.until("[0] up");
     run.out.until("[1] up");
     // Not SIGINT: a shell that was started with it ignored, as behind `&`, cannot trap it.
-    run.signals.send(Word::Signal(SIGTERM)).unwrap();
+    run.signals.send(Request::Signal(SIGTERM)).unwrap();
     let (code, out, _) = run.code();
     assert_eq!(code, 0);
     has(&out, &["[0] got", "[1] got"]);
@@ -145,23 +145,23 @@ fn one_signal_is_a_request_two_are_an_order() {
     let run = Run::script(r#"trap 'echo deaf' TERM; echo up; while :; do sleep 0.05; done"#, 2);
     run.out.until("[0] up");
     run.out.until("[1] up");
-    run.signals.send(Word::Signal(SIGTERM)).unwrap();
+    run.signals.send(Request::Signal(SIGTERM)).unwrap();
     run.out.until("[0] deaf");
     run.out.until("[1] deaf");
-    run.signals.send(Word::Signal(SIGTERM)).unwrap();
+    run.signals.send(Request::Signal(SIGTERM)).unwrap();
     assert_eq!(run.code().0, 128 + 9);
 }
 
 #[test]
-fn those_who_go_on_when_one_is_done_are_ended() {
+fn processes_that_run_on_after_the_first_end_are_ended() {
     let run = Run::of(Launch { grace: Duration::from_millis(200), ..shell(r#"[ $3 = 0 ] && exit 0; sleep 600"#, 2) });
     let (code, _, err) = run.code();
     assert_eq!(code, 128 + 15);
-    has(&err, &["process 0 is done since 200ms"]);
+    has(&err, &["process 0 ended 200ms ago"]);
 }
 
 #[test]
-fn what_cannot_be_started_is_named() {
+fn a_program_that_cannot_be_started_is_named() {
     let error = Launch::new("/no/such/program", Vec::new(), 2, 1).run(Vec::new(), Vec::new()).unwrap_err().to_string();
     has(&error, &["cannot start /no/such/program"]);
     let error = Launch::new("true", Vec::new(), 0, 1).run(Vec::new(), Vec::new()).unwrap_err().to_string();
@@ -177,7 +177,7 @@ fn again(name: &str, script: &str) -> (Launch, TempDir) {
 }
 
 #[test]
-fn a17_what_fails_again_and_again_is_given_up_with_a_last_word() {
+fn a17_a_job_that_fails_at_every_start_is_given_up_with_the_reason() {
     let (launch, _dir) = again("give-up", r#"[ $3 = 1 ] && exit 3; sleep 600"#);
     let (code, _, err) = Run::of(launch).code();
     assert_eq!(code, 3);
@@ -185,14 +185,14 @@ fn a17_what_fails_again_and_again_is_given_up_with_a_last_word() {
     let ended = "process 1 ended: exit status: 3";
     let restart = |n, ms| format!("[launch] restart {n} of 2 in {ms}ms, from the beginning: {ended}");
     let last = format!(
-        "[launch] gave up after 2 restarts without a new batch ever; the last time {ended}; a program that is mended goes on there"
+        "[launch] gave up after 2 restarts without a new batch; the last failure: {ended}; mend the program and start it again: it continues from its checkpoint"
     );
     let own = format!("[launch] {ended}");
     assert_eq!(lines, [&own, &restart(1, 20), &own, &restart(2, 40), &own, &last], "{err}");
 }
 
 #[test]
-fn wrong_arguments_are_not_tried_again() {
+fn a_program_with_wrong_arguments_is_not_started_again() {
     let (launch, _dir) = again("usage", r#"[ $3 = 1 ] && exit 2; sleep 600"#);
     let (code, _, err) = Run::of(launch).code();
     assert!(code == 2 && err.contains("not started again: process 1 ended: exit status: 2"), "{err}");
@@ -200,11 +200,11 @@ fn wrong_arguments_are_not_tried_again() {
 
 /// Only a batch that is committed for the first time resets the count: not a checkpoint, and not a replayed batch.
 #[test]
-fn a17_a_new_committed_batch_begins_the_count_anew() {
-    // Process 1 says what the test wrote, as a job says that it is through a batch, and fails when the test says so.
+fn a17_a_newly_committed_batch_resets_the_count_of_restarts() {
+    // Process 1 reports the batch time that the test has written, as a job does, and fails when the test asks for it.
     let script = r#"[ $3 = 1 ] || sleep 600; echo up; until rm "$9.fail" 2>/dev/null; do sleep 0.02; done
         if [ -e "$9.said" ]; then cat "$9.said" > "$TIDEMILL_PROGRESS"; fi; exit 3"#;
-    let (launch, dir) = again("anew", script);
+    let (launch, dir) = again("count", script);
     let (fail, said) = (dir.with_extension("fail"), dir.with_extension("said"));
     let (checkpoints, _) = Checkpoints::open(&dir, Settings::new("words", Duration::from_secs(1))).unwrap();
     checkpoints.begin(Origin::default()).unwrap();
@@ -232,34 +232,34 @@ fn a17_a_new_committed_batch_begins_the_count_anew() {
         }
         std::fs::write(&fail, "").unwrap();
         failures += 1;
-        let words = format!("restart {restart} of 2");
+        let expected = format!("restart {restart} of 2");
         while run.err.text().matches("[launch] restart").count() < failures {
             assert!(Instant::now() < end, "{}", run.err.text());
             thread::sleep(Duration::from_millis(5));
         }
-        has(run.err.text().lines().rfind(|l| l.contains("restart")).unwrap(), &[&words]);
+        has(run.err.text().lines().rfind(|l| l.contains("restart")).unwrap(), &[&expected]);
     }
     std::fs::write(&fail, "").unwrap();
     let (code, _, err) = run.code();
     assert_eq!(code, 3);
-    has(&err, &["from the checkpoint of 2000 ms", "gave up after 2 restarts without a new batch since that of 1500 ms"]);
+    has(&err, &["from the checkpoint of 2000 ms", "gave up after 2 restarts without a new batch since the one of 1500 ms"]);
     std::fs::remove_file(said).unwrap();
 }
 
 #[test]
-fn a_signal_between_two_starts_ends_it() {
+fn a_signal_during_the_pause_ends_the_launch() {
     let (launch, _dir) = again("asked", "exit 3");
     let run = Run::of(Launch { pause: LONG, ..launch });
     run.err.until("restart 1 of 2");
-    run.signals.send(Word::Signal(SIGTERM)).unwrap();
+    run.signals.send(Request::Signal(SIGTERM)).unwrap();
     let (code, _, err) = run.code();
-    assert!(code == 3 && err.contains("asked to end: not started again"), "{err}");
+    assert!(code == 3 && err.contains("asked to end: the job is not started again"), "{err}");
 }
 
-/// The first numbers are still to be tried when others are wanted: both who asked are answered.
+/// A second request replaces the first during a pause: both callers get an answer.
 #[test]
-fn whose_numbers_others_take_the_place_of_is_told() {
-    // It fails when it is asked to end; with four processes it is done at once.
+fn a_replaced_request_gets_an_answer() {
+    // It fails when it is asked to end. With four processes it ends at once.
     let (launch, dir) = again("others", "[ $1 = 4 ] && exit 0; trap 'exit 3' TERM; echo up; while :; do sleep 0.05; done");
     let run = Run::of(Launch { pause: LONG, ..launch });
     let control = Control::open(&dir, run.signals.clone()).unwrap();
@@ -273,7 +273,7 @@ fn whose_numbers_others_take_the_place_of_is_told() {
     run.err.until("restart 1 of 2");
     let second = ask(4).join().unwrap().unwrap();
     has(&second, &["runs as -n 4 -w 1"]);
-    has(&first.join().unwrap().unwrap_err().to_string(), &["other numbers were asked for since"]);
+    has(&first.join().unwrap().unwrap_err().to_string(), &["replaced by a later request"]);
     let (code, _, err) = run.code();
     assert_eq!(code, 0, "{err}");
     drop(control);
@@ -286,6 +286,6 @@ fn a_stopped_process_without_peers_is_killed() {
     let _ = std::fs::remove_file(&was);
     let (code, _, err) = Run::of(Launch { processes: 1, stopped_for: Duration::from_millis(200), ..launch }).code();
     assert_eq!(code, 0, "{err}");
-    has(&err, &["process 0 is stopped since 200ms: killed", "process 0 ended: signal: 9", "restart 1 of 2"]);
+    has(&err, &["process 0 has been stopped for 200ms: it is killed", "process 0 ended: signal: 9", "restart 1 of 2"]);
     std::fs::remove_file(was).unwrap();
 }

@@ -25,12 +25,12 @@ use crate::core::time::BatchTime;
 
 const VARIABLE: &str = "TIDEMILL_TEST_CHILD";
 pub(super) const WORKERS: usize = 2;
-/// How long a worker hangs that hangs.
+/// How long a hanging worker hangs.
 const HANG: Duration = Duration::from_secs(600);
-/// Longer than a busy machine keeps a process from running, shorter than a test waits.
+/// Longer than a busy machine delays a process, shorter than a test waits.
 pub(super) const HEARTBEAT: Duration = Duration::from_secs(4);
 
-/// Rounds of an exchange; what the variant says happens in round 20.
+/// Rounds of an exchange. The fault of the variant happens in round 20.
 pub(super) fn job(worker: &mut Worker, latch: &Arc<FailureLatch>, variant: &str, process: usize) -> Result<u64> {
     let seen = Arc::new(Mutex::new(0u64));
     let mut input = InputHandle::<u64, CapacityContainerBuilder<Vec<u64>>>::new();
@@ -93,7 +93,7 @@ fn at_twenty(index: usize, variant: &str, process: usize) -> Result<()> {
     Ok(())
 }
 
-/// Not a test: one process of the tests below.
+/// One process of the tests below.
 #[test]
 fn child() {
     let Ok(arguments) = std::env::var(VARIABLE) else { return };
@@ -189,7 +189,7 @@ fn a_clean_end_counts_everything() {
 }
 
 #[test]
-fn a_failure_reaches_every_process_in_words() {
+fn a_failure_reaches_every_process_with_its_text() {
     let addresses = free(3);
     let results: Vec<_> = start("fail", &addresses).iter_mut().map(Process::end).collect();
     let own = "worker 2 panicked in map, batch 500 ms: no such word";
@@ -212,7 +212,7 @@ fn a16_a_panic_in_an_operator_reaches_every_process() {
 }
 
 #[test]
-fn d2_a_killed_process_is_named_by_those_who_survive() {
+fn d2_the_survivors_name_a_killed_process() {
     for (n, victim) in [(2, 1), (3, 0)] {
         let addresses = free(n);
         let mut processes = start("kill", &addresses);
@@ -227,7 +227,7 @@ fn d2_a_killed_process_is_named_by_those_who_survive() {
 }
 
 #[test]
-fn a19_a_stopped_process_is_named_in_time_and_says_why_it_ends_when_it_goes_on() {
+fn a19_a_stopped_process_is_named_in_time_and_names_the_reason_when_it_continues() {
     for (n, victim) in [(2, 1), (3, 0)] {
         let addresses = free(n);
         let mut processes = start("kill", &addresses);
@@ -237,23 +237,23 @@ fn a19_a_stopped_process_is_named_in_time_and_says_why_it_ends_when_it_goes_on()
         signal(&processes[victim], Signal::STOP);
         for (p, process) in processes.iter_mut().enumerate().filter(|(p, _)| *p != victim) {
             let (result, err) = process.end();
-            // Of three, who hears first tells the other.
+            // With three processes, the first one that notices tells the other.
             has(&result, &[&format!("cluster: process {victim} at {} was lost: it was silent for 4s", addresses[victim])]);
             assert!(err.is_empty(), "process {p}: {err}");
         }
         let took = begin.elapsed();
         assert!(took >= HEARTBEAT * 3 / 4, "{took:?}");
         let state = std::fs::read_to_string(format!("/proc/{}/stat", processes[victim].child.id())).unwrap();
-        assert!(state.contains(") T "), "it was stopped all the while: {state}");
+        assert!(state.contains(") T "), "it was stopped for the whole time: {state}");
         signal(&processes[victim], Signal::CONT);
         let (result, err) = processes[victim].end();
-        has(&result, &["cluster: this process stood still for", "--heartbeat-timeout", "goes on without it"]);
+        has(&result, &["cluster: this process was paused for", "--heartbeat-timeout", "continues without it"]);
         assert!(err.is_empty(), "{err}");
     }
 }
 
 #[test]
-fn d5_a_short_stop_is_no_fault() {
+fn d5_a_short_stop_is_survived() {
     let addresses = free(2);
     let mut processes = start("kill", &addresses);
     processes.iter_mut().for_each(Process::running);
@@ -261,7 +261,7 @@ fn d5_a_short_stop_is_no_fault() {
         kill_process(Pid::from_child(&processes[0].child), signal).unwrap();
         std::thread::sleep(HEARTBEAT / 4);
     }
-    // Both went on: what ends them comes after.
+    // Both continued: the fault that ends them comes later.
     assert!(processes.iter_mut().all(|p| p.child.try_wait().unwrap().is_none()));
     processes[1].child.kill().unwrap();
     has(&processes[0].end().0, &["process 1 at", "was lost: the connection was closed"]);
@@ -293,7 +293,7 @@ fn a_single_process_ends_as_a_cluster_does() {
         worker.dataflow(|scope| {
             scope.input_from(&mut input).inspect(|_| ());
         });
-        // No time-out: the failure wakes it.
+        // Without a timeout: the failure wakes it.
         while !latch.failed() {
             worker.step_or_park(None);
         }

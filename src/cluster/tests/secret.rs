@@ -1,4 +1,4 @@
-//! The handshake under a secret: who does not know it learns nothing and harms nothing.
+//! The handshake with a secret: a caller that does not know it learns nothing and disturbs nothing.
 
 use std::io::{Read, Write};
 use std::net::{Shutdown, SocketAddr, TcpListener, TcpStream};
@@ -36,8 +36,8 @@ fn d7_another_secret_or_none_is_refused_on_both_sides_and_shown_on_none() {
     let short = |s: Spec| Spec { deadline: Duration::from_secs(5), ..s };
     for (zero, one, at_zero, at_one) in [
         (Some(ONE), Some(TWO), "has another secret than this one", "has another secret than this one"),
-        (Some(ONE), None, "has no secret, this one has one", "has a secret, this one has none"),
-        (None, Some(TWO), "has a secret, this one has none", "has no secret, this one has one"),
+        (Some(ONE), None, "has no secret, and this one has one", "has a secret, and this one has none"),
+        (None, Some(TWO), "has a secret, and this one has none", "has no secret, and this one has one"),
     ] {
         let addresses = free(2);
         let of = |p, text: Option<&str>| text.map_or_else(|| none(p, &addresses), |t| with(p, &addresses, t));
@@ -63,7 +63,7 @@ fn d7_a_wrong_secret_does_not_keep_the_right_one_out() {
     whole(&one.join().unwrap().unwrap());
 }
 
-/// Passes one connection on and keeps what the caller says.
+/// Forwards one connection and records what the caller sends.
 fn overhear(to: SocketAddr) -> (SocketAddr, thread::JoinHandle<Vec<u8>>) {
     let listener = TcpListener::bind("127.0.0.1:0").unwrap();
     let address = listener.local_addr().unwrap();
@@ -94,7 +94,7 @@ fn d15_a_recorded_handshake_is_worth_nothing() {
     let stream = dial(address);
     let hello = Hello::new(&with(1, &addresses, ONE), 5);
     let answer = challenge::call(&stream, &hello, secret(ONE).as_ref(), Instant::now() + LONG).unwrap();
-    assert_eq!(answer.hello.process, 0, "the true one was welcome");
+    assert_eq!(answer.hello.process, 0, "the real process was accepted");
     drop(stream);
     let said = ear.join().unwrap();
     let mut again = dial(addresses[0]);
@@ -103,7 +103,7 @@ fn d15_a_recorded_handshake_is_worth_nothing() {
     let knock: Challenge = frame::read(&again, until).unwrap();
     assert!(knock.secret);
     assert!(matches!(frame::read(&again, until).unwrap(), Reply::Unproven));
-    // What the called one says, sent back to it, proves nothing either; nor does a word that was changed on its way.
+    // Nor does an answer of the called process prove anything when it is sent back, or a message that was changed.
     for change in [false, true] {
         let own = dial(addresses[0]);
         frame::write(&own, &Challenge { nonce: [3; 32], secret: true }, Instant::now() + LONG).unwrap();
@@ -122,7 +122,7 @@ fn d15_a_recorded_handshake_is_worth_nothing() {
 }
 
 #[test]
-fn d8_d9_d11_strangers_learn_nothing_and_end_nothing() {
+fn d8_d9_d11_foreign_callers_learn_nothing_and_end_nothing() {
     let addresses = free(2);
     let zero = start(Spec { limit: Duration::from_secs(2), ..with(0, &addresses, ONE) });
     let knock = frame::encode(&Challenge { nonce: [1; 32], secret: true }).unwrap();
@@ -135,7 +135,7 @@ fn d8_d9_d11_strangers_learn_nothing_and_end_nothing() {
         [&knock[..], &head(PROTOCOL, 300)].concat(),
         [&knock[..], &head(PROTOCOL, 2), &[0xff, 0xff]].concat(),
         [&knock[..], &knock].concat(),
-        // With a secret, one who speaks another protocol does not end the wait.
+        // With a secret, a caller with another protocol does not end the wait.
         head(PROTOCOL + 1, 0),
     ];
     let mut strangers: Vec<TcpStream> = Vec::new();
@@ -148,7 +148,7 @@ fn d8_d9_d11_strangers_learn_nothing_and_end_nothing() {
     let (zero, one) = (zero.join().unwrap().unwrap(), one.join().unwrap().unwrap());
     whole(&zero);
     whole(&one);
-    // Whatever a stranger heard, it was a knock or a refusal: nothing of the job.
+    // A foreign caller received a challenge or a refusal, and nothing of the job.
     let told = frame::encode(&Reply::Unproven).unwrap().len() + knock.len();
     for mut stranger in strangers {
         let mut heard = Vec::new();
@@ -165,7 +165,7 @@ fn d10_an_impostor_at_the_address_of_a_process_is_refused() {
     let one = start(with(1, &addresses, ONE));
     let caller = listener.accept().unwrap().0;
     let until = Instant::now() + LONG;
-    let refused = match challenge::hear(&caller, secret(TWO).as_ref(), until) {
+    let refused = match challenge::receive(&caller, secret(TWO).as_ref(), until) {
         Err(HandshakeError::Secret(why)) => why,
         Ok(_) | Err(_) => panic!("the proof is of another secret"),
     };
