@@ -1,4 +1,4 @@
-//! The engine alone, no Kafka: named workloads, each beside a plain loop over the same records.
+//! The engine without Kafka: named workloads, some beside a plain loop over the same records.
 //!
 //! `cargo bench --features testing --bench engine -- [counts|keys|changes|complete|checkpoints|written|readers|churn]...`; all of them without a name.
 //! Prints one line per measurement, with wall time and the CPU time of all threads, which is steadier on a shared machine.
@@ -19,9 +19,9 @@ use shared::{cpu_seconds, random};
 #[global_allocator]
 static ALLOCATOR: mimalloc::MiMalloc = mimalloc::MiMalloc;
 
-/// How often each measurement is taken; the median is shown, with the extremes.
+/// Runs of each measurement. The output has the median and the extremes.
 const RUNS: usize = 5;
-/// Runs of workloads that are compared on more workers: on a shared machine the speed of two threads varies more.
+/// Runs of each measurement with several workers: on a shared machine the speed of two threads varies more.
 const TURNS: usize = 15;
 
 fn main() {
@@ -51,7 +51,7 @@ fn batches(count: usize, size: usize, draw: impl Fn(&mut u64) -> u32) -> Input {
     (0..count).map(|_| (0..size).map(|_| draw(&mut seed)).collect()).collect()
 }
 
-/// What some runs took, in seconds: the median, the least and the most; and the median of their CPU time.
+/// The seconds that some runs took: median, minimum and maximum, and the median of their CPU time.
 struct Taken {
     median: f64,
     least: f64,
@@ -64,7 +64,7 @@ fn timed(run: impl Fn() -> Duration) -> Taken {
     taken
 }
 
-/// Some ways to do the same, in turns: how long each took, and how many times as fast as the first it was in the same turn.
+/// Runs several ways to do the same, in turns. Returns how long each took, and its speed relative to the first in the same turn.
 fn interleaved<const N: usize>(turns: usize, ways: [&dyn Fn() -> Duration; N]) -> [(Taken, String); N] {
     let mut times = [const { Vec::new() }; N];
     let mut cpus = [const { Vec::new() }; N];
@@ -92,7 +92,7 @@ fn show(what: &str, records: f64, taken: &Taken) {
     println!("{what:<52} {:>7.2} M records/s   {median:.3} s ({least:.3} to {most:.3})   CPU {cpu:.2} s", records / median / 1e6);
 }
 
-/// How long a job takes over given batches, from its first batch to its last.
+/// How long a job takes over given batches, start included.
 fn job<F>(workers: u16, batches: &Input, program: F) -> Duration
 where
     F: for<'s> Fn(&DStream<'s, u32>) + Send + Sync + 'static,
@@ -118,8 +118,8 @@ fn words(n: u32) -> &'static [String] {
     words.leak()
 }
 
-/// 5,000 words, 100,000 records a batch, running totals: up to the output thread, and with it. Beside one worker and two, what
-/// the machine gives two threads that share nothing: two jobs of one worker at once, each over half of the batches.
+/// 5,000 words, 100,000 records a batch, running totals, with and without the work of the output thread. One worker, two workers,
+/// and two jobs of one worker at once, each over half of the batches: these share nothing but the machine.
 fn counts() {
     let words = words(5_000);
     let input = batches(400, 100_000, |s| (random(s) % 5_000) as u32);
@@ -182,7 +182,7 @@ fn keys() {
     }
 }
 
-/// Sliding counts: 5 M records, 1,000 a one-second batch, 5,000 words, slide 1 s; what changed in the window.
+/// Sliding counts: 5 M records, 1,000 per one-second batch, 5,000 words, slide 1 s; the changes of the window.
 fn changes() {
     let words = words(5_000);
     let input = sliding();
@@ -212,8 +212,8 @@ fn complete() {
     }
 }
 
-/// A million keys, 50,000 records a one-second batch, a checkpoint every five seconds: what batches take with and without, and
-/// what a restart takes.
+/// A million keys, 50,000 records per one-second batch: how long batches take with and without a checkpoint every five seconds, and
+/// how long a restart takes.
 fn checkpoints() {
     let words = words(1_000_000);
     let dir = std::env::temp_dir().join(format!("tidemill-bench-checkpoints-{}", std::process::id()));
@@ -258,7 +258,7 @@ fn checkpoints() {
     let _ = std::fs::remove_dir_all(dir);
 }
 
-/// What a checkpoint of a window writes: 10,000 records a one-second batch over 100,000 words, two workers, a window of 60 s.
+/// Bytes that a checkpoint of a window writes: 10,000 records per one-second batch over 100,000 words, two workers, a window of 60 s.
 fn written() {
     let words = words(100_000);
     let input = batches(130, 10_000, |s| (random(s) % 100_000) as u32);
@@ -357,7 +357,7 @@ fn sliding() -> Input {
     batches(5_000, 1_000, |s| (random(s) % 5_000) as u32)
 }
 
-/// The cheapest output: everything up to the output thread, in order, is done.
+/// The cheapest output: rows reach the output thread, in order, and it drops them.
 fn nowhere<T: Exchange>(rows: &DStream<'_, T>) {
     let write = |_: &mut (), _, _, rows: &[T]| {
         black_box(rows.len());
@@ -366,7 +366,7 @@ fn nowhere<T: Exchange>(rows: &DStream<'_, T>) {
     rows.foreach_partition(|| Ok(()), write);
 }
 
-/// The same rows read by 1, 3 and 5 verbs: verbs that only read share them.
+/// 1, 3 and 5 verbs read the same rows. Verbs that only read share them.
 fn readers() {
     let input = batches(100, 100_000, |s| random(s) as u32);
     for readers in [1, 3, 5] {
@@ -385,8 +385,8 @@ fn readers() {
     }
 }
 
-/// Keys that come and go for good: 20,000 records a batch over 20,000 keys, of which 10,000 are new and never were before.
-/// Resident memory after each million of them: it is flat when what is forgotten is given back.
+/// Keys that occur in two batches and never again: 20,000 records a batch over 20,000 keys, 10,000 of them new. Prints resident
+/// memory after each million of keys. It stays flat if the job frees keys that it forgets.
 fn churn() {
     type Program = fn(&DStream<'_, String>);
     let programs: [(&str, Program); 3] = [

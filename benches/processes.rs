@@ -1,8 +1,8 @@
 //! Two processes of one worker each against one process of two workers, over the same records.
 //!
 //! `cargo bench --features testing --bench processes -- [few|many]... [--pairs N]`. Records are made in the memory of each process
-//! and results are dropped, so only the way between workers differs: queues in memory, or bytes over loopback. A Kafka would add a
-//! second client with its threads, and a broker on the same cores.
+//! and results are dropped. So only the exchange between workers differs: queues in memory, or bytes over loopback. A Kafka would add
+//! a second client with its threads, and a broker on the same cores.
 //!
 //! *few* has 5,000 words and 100,000 records per batch. Each worker exchanges 5,000 combined rows, so the fixed cost of a batch
 //! dominates. *many* has a million words. Almost every record is a row that is exchanged, half of them to the other worker.
@@ -42,7 +42,7 @@ const WORKS: [Work; 2] = [
     Work { name: "many", words: 1_000_000, batches: 60, records: 100_000 },
 ];
 
-/// Processes and workers of each.
+/// A layout: the number of processes, and of workers in each.
 const LAYOUTS: [(usize, usize); 2] = [(1, 2), (2, 1)];
 
 #[derive(Parser)]
@@ -77,7 +77,7 @@ fn run(args: Args) -> Result<(), BoxError> {
     Ok(())
 }
 
-/// What one layout took: records a second, and CPU seconds of all its processes.
+/// What one run of a layout reached: records per second, and CPU seconds of all its processes.
 type Figures = (f64, f64);
 
 fn compare(work: Work, pairs: usize) -> Result<(), BoxError> {
@@ -114,7 +114,7 @@ fn spread(values: impl Iterator<Item = f64>) -> String {
     format!("{:.2} ({:.2}-{:.2})", values[values.len() / 2], values[0], values[values.len() - 1])
 }
 
-/// What processes write, for the one that started them.
+/// Collects the lines of the processes, for the process that started them.
 #[derive(Clone, Default)]
 struct Lines(Arc<Mutex<Vec<u8>>>);
 
@@ -129,7 +129,7 @@ impl Write for Lines {
     }
 }
 
-/// Runs a layout, each process of which says what it took: `[0] seconds 1.2`, `[1] cpu 3.4`.
+/// Runs a layout. Each process prints its figures: `[0] seconds 1.2`, `[1] cpu 3.4`.
 fn launched(work: Work, (processes, workers): (usize, usize)) -> Result<Figures, BoxError> {
     let args = [work.name, "--work"].map(OsString::from).to_vec();
     let said = Lines::default();
@@ -147,7 +147,7 @@ fn launched(work: Work, (processes, workers): (usize, usize)) -> Result<Figures,
     Ok((measured as f64 / seconds, cpu))
 }
 
-/// When batches were through, on the planner's clock.
+/// When batches were done, on the planner's clock.
 struct Watch {
     first: BatchTime,
     begun: Mutex<Option<Instant>>,
@@ -173,7 +173,7 @@ fn process(work: Work, runtime: RuntimeArgs) -> Result<(), BoxError> {
     let input: Arc<[Vec<u32>]> = (0..work.batches).map(batch).collect();
     let before = cpu_seconds();
     let first = runtime.process == 0;
-    // On a hand that stands, batch times are 1 s, 2 s and so on: given batches do not wait for it.
+    // The manual clock stands still: batch times are 1 s, 2 s and so on, and given batches do not wait for the clock.
     let clock = tidemill::job::ManualClock::at(0);
     let job = StreamingContext::builder("processes", secs(1)).without_logging().runtime(runtime).without_checkpoint();
     let job = job.start_on_clock(clock, move |ssc| {

@@ -1,4 +1,4 @@
-//! What benchmarks share.
+//! Random numbers and CPU time, for all benchmarks.
 
 /// splitmix64 (Steele, Lea, Flood 2014): the same numbers every time.
 pub fn random(state: &mut u64) -> u64 {

@@ -1,13 +1,12 @@
-//! The cost of a record between processes: encoded and decoded message by message, as timely's exchange does.
+//! The cost of a record between processes: encoding and decoding, message by message, as timely's exchange does.
 //!
 //! `cargo bench --features testing,abomonation --bench wire -- [counts|ids]...`; without `abomonation` that codec is left out.
-//! Prints one line a codec, in nanoseconds a record: the median of five runs in which the codecs take turns, with the extremes.
+//! Prints one line per codec, in nanoseconds per record: the median and extremes of five runs in which the codecs take turns.
 //!
-//! * bincode is what timely sends a `Vec` with, and so what tidemill's exchanges cost today.
-//! * columnar is the codec of timely's newer containers: rows become columns first, and can be read where they lie.
-//! * abomonation is what timely sent until its version 0.13: memory as it is. It is unsound (RUSTSEC-2021-0120): bytes that it
-//!   did not write itself break the program that decodes them. Here it is a yardstick, and nothing that listens on a socket can
-//!   be told to use it.
+//! * bincode is how timely sends a `Vec`, so it is the cost of tidemill's exchanges today.
+//! * columnar is the codec of timely's newer containers: rows become columns first, and a reader need not decode them.
+//! * abomonation is the format of timely until its version 0.13: a copy of memory. It is unsound (RUSTSEC-2021-0120): bytes that it
+//!   did not write itself break the program that decodes them. Here it is a yardstick, and no code with a socket can use it.
 
 use std::hint::black_box;
 use std::time::Instant;
@@ -20,7 +19,7 @@ use timely::dataflow::channels::ContainerBytes;
 #[global_allocator]
 static ALLOCATOR: mimalloc::MiMalloc = mimalloc::MiMalloc;
 
-/// How often each measurement is taken; the median is shown, with the extremes.
+/// Runs of each measurement. The output has the median and the extremes.
 const RUNS: usize = 5;
 /// Records of one message, about what an exchange has for one worker.
 const RECORDS: usize = 1_000;
@@ -52,7 +51,7 @@ fn ids() {
     compare("ids: (u64, i64)", &rows, |(id, n)| *id as i64 + n, |(id, n)| *id as i64 + n);
 }
 
-/// Nanoseconds a record, of one run; no reading where a codec only gives rows of their own.
+/// Nanoseconds per record in one run. `read` is `None` for a codec whose rows must be decoded before they can be read.
 struct Cost {
     encode: f64,
     decode: f64,
@@ -62,17 +61,21 @@ struct Cost {
 
 type Codec<'a> = (&'static str, Box<dyn Fn() -> Cost + 'a>);
 
-/// Measures every codec over the same rows; the functions make a number of a row, and of a row as columnar shows it.
-fn compare<T>(what: &str, rows: &Vec<T>, look: impl Fn(&T) -> i64 + Copy, glance: impl Fn(columnar::Ref<'_, T>) -> i64 + Copy)
-where
+/// Measures every codec over the same rows. The functions turn a row into a number, and a row of columnar, too.
+fn compare<T>(
+    what: &str,
+    rows: &Vec<T>,
+    number: impl Fn(&T) -> i64 + Copy,
+    number_in_place: impl Fn(columnar::Ref<'_, T>) -> i64 + Copy,
+) where
     T: Row,
 {
     #[allow(unused_mut)]
     let mut codecs: Vec<Codec<'_>> =
-        vec![("bincode", Box::new(|| bincode(rows))), ("columnar", Box::new(move || columns(rows, glance)))];
+        vec![("bincode", Box::new(|| bincode(rows))), ("columnar", Box::new(move || columns(rows, number_in_place)))];
     #[cfg(feature = "abomonation")]
-    codecs.push(("abomonation", Box::new(move || memory::cost(rows, look))));
-    let _ = look;
+    codecs.push(("abomonation", Box::new(move || memory::cost(rows, number))));
+    let _ = number;
     let mut costs: Vec<Vec<Cost>> = codecs.iter().map(|_| Vec::new()).collect();
     for _ in 0..RUNS {
         codecs.iter().zip(&mut costs).for_each(|((_, cost), all)| all.push(cost()));
@@ -103,24 +106,24 @@ fn timed(mut f: impl FnMut()) -> f64 {
     start.elapsed().as_secs_f64() * 1e9 / (MESSAGES * RECORDS) as f64
 }
 
-/// A message as it comes from a socket.
+/// A message, as a socket delivers it.
 fn received(bytes: Vec<u8>) -> Bytes {
     BytesMut::from(bytes).freeze()
 }
 
-/// Room for a message of this length, as timely takes it from its slab: asked for the length first, then written to.
+/// A buffer for a message, as timely takes it from its slab: it asks for the length first, then writes.
 fn room(buffer: &mut Vec<u8>, length: usize) -> &mut [u8] {
     buffer.resize(length.max(buffer.len()), 0);
     &mut buffer[..length]
 }
 
-/// What all codecs can send.
+/// Rows that every codec can send.
 #[cfg(not(feature = "abomonation"))]
 trait Row: Columnar + Clone + PartialEq + serde::Serialize + serde::de::DeserializeOwned {}
 #[cfg(not(feature = "abomonation"))]
 impl<T: Columnar + Clone + PartialEq + serde::Serialize + serde::de::DeserializeOwned> Row for T {}
 
-/// What all codecs can send.
+/// Rows that every codec can send.
 #[cfg(feature = "abomonation")]
 trait Row: Columnar + Clone + PartialEq + serde::Serialize + serde::de::DeserializeOwned + abomonation::Abomonation {}
 #[cfg(feature = "abomonation")]
@@ -141,8 +144,8 @@ fn bincode<T: Row>(rows: &Vec<T>) -> Cost {
     Cost { encode, decode, read: None, bytes }
 }
 
-/// What timely's example of a columnar container does: rows are pushed into columns, and columns written one after the other.
-fn columns<T: Row>(rows: &[T], glance: impl Fn(columnar::Ref<'_, T>) -> i64) -> Cost {
+/// As timely's example of a columnar container: it pushes rows into columns, and writes one column after the other.
+fn columns<T: Row>(rows: &[T], number_in_place: impl Fn(columnar::Ref<'_, T>) -> i64) -> Cost {
     let mut buffer = Vec::new();
     let mut bytes = 0;
     let encode = timed(|| {
@@ -159,11 +162,11 @@ fn columns<T: Row>(rows: &[T], glance: impl Fn(columnar::Ref<'_, T>) -> i64) -> 
     let owned = || parse().borrow().into_index_iter().map(T::into_owned).collect::<Vec<T>>();
     assert!(owned() == rows, "columnar gives back what it was given");
     let decode = timed(|| drop(black_box(owned())));
-    let read = timed(|| _ = black_box(parse().borrow().into_index_iter().map(&glance).sum::<i64>()));
+    let read = timed(|| _ = black_box(parse().borrow().into_index_iter().map(&number_in_place).sum::<i64>()));
     Cost { encode, decode, read: Some(read), bytes }
 }
 
-/// The codec that timely gave up. Only this module calls it, with bytes that it has just written itself.
+/// timely's former codec. Only this module calls it, with bytes that it has just written itself.
 #[cfg(feature = "abomonation")]
 #[allow(unsafe_code)] // abomonation has no safe call; each has its reason beside it
 mod memory {
@@ -171,7 +174,7 @@ mod memory {
 
     use super::{Cost, Row, timed};
 
-    pub fn cost<T: Row>(rows: &Vec<T>, look: impl Fn(&T) -> i64) -> Cost {
+    pub fn cost<T: Row>(rows: &Vec<T>, number: impl Fn(&T) -> i64) -> Cost {
         let mut buffer = Vec::new();
         let encode = timed(|| {
             buffer.clear();
@@ -182,7 +185,7 @@ mod memory {
         });
         assert!(decoded::<T>(&mut buffer) == rows, "abomonation gives back what it was given");
         let decode = timed(|| drop(black_box(decoded::<T>(&mut buffer).clone())));
-        let read = timed(|| _ = black_box(decoded::<T>(&mut buffer).iter().map(&look).sum::<i64>()));
+        let read = timed(|| _ = black_box(decoded::<T>(&mut buffer).iter().map(&number).sum::<i64>()));
         Cost { encode, decode, read: Some(read), bytes: buffer.len() }
     }
 

@@ -1,7 +1,7 @@
-"""What exactly once costs: kafka_wordcount with --checkpoint DIR --exactly-once beside the same without. `scripts/bench once` calls it.
+"""Measures what exactly once costs: kafka_wordcount with and without --checkpoint DIR --exactly-once. `scripts/bench once` calls it.
 
-Arguments: PROGRAM PAIRS WORDS RATE SECONDS, a Kafka on 127.0.0.1:9092. The backlog is counted from Kafka to Kafka; then words come at a
-rate, and a reader of what is committed takes the time from the input's broker to itself. Markdown to stdout.
+Arguments: PROGRAM PAIRS WORDS RATE SECONDS. It needs a Kafka on 127.0.0.1:9092. It counts a backlog from Kafka to Kafka. Then it
+sends words at a rate, and a reader of committed rows takes the time from the input's broker to itself. Prints Markdown.
 """
 import json
 import multiprocessing
@@ -134,7 +134,7 @@ def main():
             times[once].append(latency(program, rate, seconds, once))
             print(f"scripts/bench: pair {pair + 1}, exactly once {once}: {walls[once][-1]} {times[once][-1]}", file=sys.stderr)
     print(f"\n**once**: {words:,} words from Kafka to Kafka; then {rate:,} a second for {seconds} s, ms from the broker to a reader of")
-    print(f"what is committed; 100 ms batches, 1 worker, {pairs} interleaved pairs; median (min-max).\n")
+    print(f"committed rows; 100 ms batches, 1 worker, {pairs} interleaved pairs; median (min-max).\n")
     print("| | s with the start | s from the first row | p50 | p95 | p99 |\n|---|---|---|---|---|---|")
     for once, name in ((False, "at least once"), (True, "exactly once, with checkpoints")):
         cells = [spread(column) for column in zip(*walls[once])] + [spread(column, 0) for column in zip(*times[once])]

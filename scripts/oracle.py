@@ -1,12 +1,13 @@
 #!/usr/bin/python3
-"""Whether kafka_wordcount wrote every count exactly once: by an outside client, from the documented formats, sharing no code.
+"""Checks that kafka_wordcount wrote every count exactly once. It reads the documented formats and shares no code with the library.
 
 Usage: oracle.py --brokers HOST:PORT --in TOPIC --out TOPIC --checkpoint DIR [--window MS] [--slide MS] [--mode update|changes]
 
-Reads the committed records of both topics and the whole plan log (docs/formats.md; the job must run with a --keep-plans that is
-long enough), works out what one run without any failure writes, and says how many rows are lost, there twice, or wrong. Ends
-with 0 only if none is. Records of which the log says that they had aged out before they were read are said, and expected nowhere;
-one that is still there is lost. --window, --slide and --mode are those of the job; without a window it writes running totals.
+Reads the committed records of both topics and the whole plan log (docs/formats.md). The job must run with a --keep-plans that is
+long enough. Computes what one run without any failure writes, and prints how many rows are lost, there twice, or wrong. The exit
+status is 0 only if none is. The plan log names records that had expired before they were read. The oracle prints them and expects
+them nowhere; such a record that is still in the topic is lost. --window, --slide and --mode are those of the job. Without a window
+the job writes running totals.
 Needs confluent-kafka (on Debian or Ubuntu: apt-get install python3-confluent-kafka).
 """
 import argparse
@@ -27,7 +28,7 @@ Verdict = collections.namedtuple("Verdict", "lost twice wrong rows notes")
 
 
 class Bytes:
-    """The encoding: varints, signed ones zigzag, strings with their length in front."""
+    """Decodes varints, signed ones as zigzag, and strings with their length in front."""
 
     def __init__(self, data):
         self.data, self.at = data, 0
@@ -52,7 +53,7 @@ class Bytes:
         return self.data[self.at - n : self.at].decode()
 
     def split(self):
-        """The partition of a Kafka split, or of a program's own; 0 for any other."""
+        """The partition of a split of Kafka or of a custom source; 0 for any other split."""
         kind, _ = self.unsigned(), self.text()
         if kind == 0:
             return self.signed()
@@ -69,7 +70,7 @@ class Bytes:
         """A batch time and its ranges."""
         time, ranges = self.unsigned(), []
         for _ in range(self.unsigned()):
-            self.unsigned(), self.unsigned()  # source, lane
+            self.unsigned(), self.unsigned()  # source, split id
             ranges.append((self.split(), self.signed(), self.signed()))
         return time, ranges
 
@@ -91,7 +92,7 @@ def interval(directory):
 
 
 def entries(directory):
-    """The bytes of every record of the log, in order. What a crash tore off is what the next segment does not count."""
+    """The bytes of every record of the log, in order. The next segment says how long its predecessor is without its incomplete end."""
     segments = []
     for path in sorted(pathlib.Path(directory, "plans").glob("g*-*")):
         new = path.read_bytes()
@@ -114,7 +115,7 @@ def entries(directory):
 
 
 def plan_log(directory):
-    """Every plan, in order, with what of it had aged out: that is beside the plans, before its own or anywhere behind it."""
+    """Every plan, in order, with its ranges that had expired. Their record is before the plan, or anywhere after it."""
     plans, aged = [], collections.defaultdict(set)
     for data in entries(directory):
         if data[0]:
@@ -130,9 +131,9 @@ def plan_log(directory):
 
 
 def batches(plans, step, records, notes):
-    """Each batch time, and how often each word is in it; the times between plans are batches, too, without words.
+    """Each batch time, and how often each word is in it. The times between plans are batches, too, without words.
 
-    `records[partition][offset]` is a word; what a plan takes is taken out.
+    `records[partition][offset]` is a word. The words of a plan are removed from it.
     """
     following, due = {}, None
     for plan in plans:
@@ -154,7 +155,7 @@ def batches(plans, step, records, notes):
 
 
 def tables(batches, step, shape):
-    """The table of counts whenever it leaves: since the beginning, or of the batches u with time - window < u <= time."""
+    """The table of counts at each output: since the beginning, or of the batches u with time - window < u <= time."""
     if shape.window is None:
         table = collections.Counter()
         for _, words in batches:
@@ -171,7 +172,7 @@ def tables(batches, step, shape):
 
 
 def expected(plans, step, records, shape, notes):
-    """The rows of each word in order, as one run writes them."""
+    """The rows of each word, in order, as one run without failures writes them."""
     rows, before = collections.defaultdict(list), {}
     for table in tables(batches(plans, step, records, notes), step, shape):
         for word in before.keys() | table.keys():
@@ -187,7 +188,7 @@ def expected(plans, step, records, shape, notes):
 
 
 def compare(want, have, notes):
-    """How many rows of a word are lost, there again, or wrong: not expected, or not where they are."""
+    """How many rows of a word are lost, there twice, or wrong (not expected, or at another place)."""
     same = sum(1 for _ in itertools.takewhile(lambda pair: pair[0] == pair[1], zip(want, have)))
     if same == len(want) == len(have):
         return 0, 0, 0
@@ -202,7 +203,7 @@ def compare(want, have, notes):
 
 
 def judge(plans, step, records, seen, shape):
-    """What became of every row. `records[partition][offset]`: the words that went in; `seen[word]`: the rows that came out."""
+    """Judges every row. `records[partition][offset]` are the input words, and `seen[word]` the output rows."""
     records, notes = {p: dict(there) for p, there in records.items()}, []
     occurrences = collections.Counter(itertools.chain.from_iterable(there.values() for there in records.values()))
     rows = expected(plans, step, records, shape, notes)
@@ -216,7 +217,7 @@ def judge(plans, step, records, seen, shape):
         verdict = compare(rows.get(word, []), seen.get(word, []), said)
         lost, twice, wrong = (a + b for a, b in zip((lost, twice, wrong), verdict))
         notes += [f"{word}: {text}" for text in said]
-    if shape.window is None:  # whatever the plans say: the last total of a word is how often it went in
+    if shape.window is None:  # independent of the plans: the last total of a word is how often it is in the input
         for word, n in occurrences.items():
             if seen.get(word, [None])[-1] != (n, 1 if shape.mode == "changes" else None):
                 wrong += not lost
@@ -249,12 +250,12 @@ def log(brokers, topic, isolation="read_committed"):
 
 
 def words(brokers, topic):
-    """The words that went in."""
+    """The input words."""
     return {p: {offset: row["word"] for offset, row in there} for p, there in log(brokers, topic).items()}
 
 
 def rows(brokers, topic, isolation="read_committed"):
-    """The rows that came out, by word."""
+    """The output rows, by word."""
     seen = collections.defaultdict(list)
     for there in log(brokers, topic, isolation).values():
         for _, row in there:
