@@ -43,7 +43,11 @@ fn compacted() -> (String, Vec<(i64, String)>, i64) {
     eventually("the abort", || log_end(&topic, 0) == end + 4);
     let (log, ends) = log_of(&brokers(), &topic);
     let last = log[&0].last().unwrap().0;
-    assert_eq!(ends[&0], last + 5, "three records and their marker are at the end, and a reader of committed records gets none of them");
+    assert_eq!(
+        ends[&0],
+        last + 5,
+        "three records and their marker are at the end, and a reader of committed records gets none of them"
+    );
     (topic, log[&0].clone(), ends[&0])
 }
 

@@ -261,7 +261,12 @@ fn a14_a_signal_at_any_moment_stops_in_order() {
             job.signal(signal);
             let end = job.end();
             if starts && end.code.is_none() {
-                assert_eq!(count.generation(), last, "the signal came before the job listened, and the run had not begun: {}", end.err);
+                assert_eq!(
+                    count.generation(),
+                    last,
+                    "the signal came before the job listened, and the run had not begun: {}",
+                    end.err
+                );
                 continue;
             }
             assert_eq!((end.code, end.err.as_str()), (Some(0), ""), "{signal:?}");

@@ -123,7 +123,11 @@ fn c13_c14_aborted_and_open_transactions_are_never_seen_and_never_hold_up() {
 fn given_ranges_are_read_exactly_and_the_reader_goes_on_live_behind_them() {
     let t = topic("given", 1, &[]);
     produce(&t, 0, &["a", "b", "c", "d", "e", "f"]);
-    assert_eq!(ReaderFixture::of(&t, Some(5)).range(&range(&t, 0, 2, 4)).unwrap(), ["c", "d"], "the last assignment counts, at once");
+    assert_eq!(
+        ReaderFixture::of(&t, Some(5)).range(&range(&t, 0, 2, 4)).unwrap(),
+        ["c", "d"],
+        "the last assignment counts, at once"
+    );
     let mut fixture = ReaderFixture::of(&t, None);
     assert!(fixture.seal().ranges.is_empty(), "the position is not set yet");
     assert_eq!(fixture.range(&range(&t, 0, 1, 3)).unwrap(), ["b", "c"]);

@@ -138,8 +138,9 @@ impl ProgressTopic {
                     let of = m.key().and_then(|k| std::str::from_utf8(k).ok()?.strip_prefix(&prefix).and_then(ours));
                     let Some(shard) = of else { continue };
                     let read = m.payload().and_then(read_value);
-                    let p =
-                        read.ok_or_else(|| self.wrong(format!("the record at offset {} is not a progress record of tidemill", m.offset())))?;
+                    let p = read.ok_or_else(|| {
+                        self.wrong(format!("the record at offset {} is not a progress record of tidemill", m.offset()))
+                    })?;
                     found.insert(shard, p);
                 }
             }
@@ -166,9 +167,8 @@ impl ProgressTopic {
                 Ok((_, readable)) if began.elapsed() > OTHERS => {
                     let what =
                         format!("there is an open transaction at offset {readable}, of another program or of an earlier run");
-                    return Err(
-                        self.wrong(format!("{what}: it hides the records behind it; end that program, or wait until it times out"))
-                    );
+                    return Err(self
+                        .wrong(format!("{what}: it hides the records behind it; end that program, or wait until it times out")));
                 }
                 Ok(_) if began.elapsed() > Duration::from_secs(5) && !std::mem::replace(&mut warned, true) => {
                     tracing::warn!("topic {}: waiting for another producer to end its open transaction", self.name);
