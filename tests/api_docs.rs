@@ -55,7 +55,6 @@ const WITHOUT: &[&str] = &[
     "core/plan.rs: Split::custom_received",
     "core/plan.rs: SplitOffset",
     "core/plan.rs: SplitRange",
-    "operator/decode.rs: Decoded",
 ];
 
 /// A public item: its name, `Type::name` for a method, and its example.

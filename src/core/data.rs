@@ -10,20 +10,53 @@ use serde::de::DeserializeOwned;
 use serde::{Deserialize, Serialize};
 use timely::Accountable;
 
-/// What may flow through a `DStream`.
+/// A row of a `DStream`: every type that can be cloned and borrows nothing.
+#[diagnostic::on_unimplemented(
+    message = "`{Self}` cannot be a row of a DStream",
+    label = "not `Clone`, or it borrows",
+    note = "a row is `Clone`, and it owns its data: `String`, not `&str`"
+)]
 pub trait Data: Clone + 'static {}
+#[diagnostic::do_not_recommend]
 impl<T: Clone + 'static> Data for T {}
 
-/// What may move between workers and processes, be gathered, and be saved.
+/// A row that can move to another worker or process, be gathered, and be saved.
+#[diagnostic::on_unimplemented(
+    message = "`{Self}` cannot move to another worker, or be written",
+    label = "not `Clone`, `Send`, `Serialize` and `Deserialize`",
+    note = "derive serde's traits for it: `#[derive(Clone, serde::Serialize, serde::Deserialize)]`",
+    note = "a row owns its data: `String`, not `&str`"
+)]
 pub trait Exchange: Data + Send + Serialize + DeserializeOwned {}
+#[diagnostic::do_not_recommend]
 impl<T: Data + Send + Serialize + DeserializeOwned> Exchange for T {}
 
-/// What may be counted, grouped, and be a row of a `View`.
+/// A row that can be counted or grouped, or be a row of a `View`.
+///
+/// Two keys are equal if and only if their encoded bytes are ([`encoded`]). Keys that are equal and have other bytes lie in several
+/// key groups: they are one key on one worker, and several keys on more workers. Derived traits keep this promise, if those of all
+/// fields do. A type that ignores something when it compares, such as case, must drop it when a value is made.
+/// `tidemill::testing::check_keys` checks a type. For a float use [`F64`], which has one zero and one NaN.
+///
+/// ```
+/// use tidemill::{prelude::*, testing::check_keys};
+/// #[derive(Clone, Debug, PartialEq, Eq, PartialOrd, Ord, Hash, serde::Serialize, serde::Deserialize)]
+/// struct Sensor { name: String, threshold: F64 }
+///
+/// let sensor = |threshold| Sensor { name: "tide gauge".into(), threshold: F64::from(threshold) };
+/// check_keys(&[sensor(0.0), sensor(-0.0), sensor(1.5)]);
+/// ```
+#[diagnostic::on_unimplemented(
+    message = "`{Self}` cannot be a key, or a row of a View",
+    label = "not a `Key`",
+    note = "for a float use `F64`: `F64::from(x)`",
+    note = "a type of your own derives `Clone, Debug, PartialEq, Eq, PartialOrd, Ord, Hash, serde::Serialize, serde::Deserialize`"
+)]
 pub trait Key: Exchange + Ord + Hash + Debug {}
+#[diagnostic::do_not_recommend]
 impl<T: Exchange + Ord + Hash + Debug> Key for T {}
 
-/// A float that is a [`Key`]: totally ordered, hashable, through serde.
-pub type F64 = ordered_float::OrderedFloat<f64>;
+pub use crate::core::float::F64;
 
 /// The number of key groups. Files and shards name key groups, never workers. See docs/formats.md.
 pub const KEY_GROUPS: u64 = 128;
@@ -40,8 +73,11 @@ pub fn encoded<T: Serialize + ?Sized>(value: &T) -> Vec<u8> {
 ///
 /// Types of this crate keep the path that they had in version 1, so that checkpoints of an older version can be loaded.
 pub(crate) fn type_name<T: ?Sized>() -> String {
-    const RENAMED: [(&str, &str); 2] =
-        [("tidemill::connector::message::", "tidemill::source::message::"), ("tidemill::core::", "tidemill::")];
+    const RENAMED: [(&str, &str); 3] = [
+        ("tidemill::connector::message::", "tidemill::source::message::"),
+        ("tidemill::core::float::F64", "ordered_float::OrderedFloat<f64>"),
+        ("tidemill::core::", "tidemill::"),
+    ];
     let name = std::any::type_name::<T>().to_owned();
     RENAMED.iter().fold(name, |name, (now, first)| name.replace(now, first))
 }
@@ -167,7 +203,7 @@ pub struct Change<T> {
 /// use tidemill::testing::check;
 /// check(
 ///     [vec!["1".to_owned(), "two".to_owned()]],
-///     |s| s.try_map(|text| text.parse::<i64>()).errors().map(|bad| (String::from_utf8(bad.raw).unwrap(), bad.reason)),
+///     |s| s.try_map(|text| Ok(text.parse::<i64>()?)).errors().map(|bad| (String::from_utf8(bad.raw).unwrap(), bad.reason)),
 ///     [vec![("two".to_owned(), "invalid digit found in string".to_owned())]],
 /// );
 /// ```

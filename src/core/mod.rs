@@ -4,6 +4,8 @@ pub(crate) mod clock;
 pub mod data;
 pub mod error;
 pub(crate) mod fault;
+mod float;
 pub(crate) mod lock;
 pub mod plan;
+pub(crate) mod sum;
 pub mod time;

@@ -4,6 +4,7 @@
 
 #[cfg(any(test, feature = "testing"))]
 mod fuzz;
+mod keys;
 pub(crate) mod temp_dir;
 
 use std::fmt::Debug;
@@ -24,6 +25,7 @@ use crate::job::ManualClock;
 use crate::testing::temp_dir::TempDir;
 
 pub use crate::testing::fuzz::{TARGETS, Target};
+pub use crate::testing::keys::check_keys;
 
 /// How many split ids a test's batches are dealt to.
 const LANES: usize = 4;
