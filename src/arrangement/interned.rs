@@ -10,7 +10,7 @@ use crate::api::context::Graph;
 use crate::api::dstream::DStream;
 use crate::api::view::{Changes, Form, Interned, View};
 use crate::core::data::{Key, Rows, encoded, key_group};
-use crate::core::error::BoxError;
+use crate::core::error::{BoxError, Error};
 use crate::core::time::BatchTime;
 use crate::engine::dictionary::{Dict, Id};
 use crate::engine::flow::{batched, by_batch, collect_batches, map_containers, route};
@@ -139,10 +139,11 @@ pub(crate) fn sums<'s, K: Key>(pairs: &DStream<'s, (K, i64)>, operator: &Operato
     let state: Rc<RefCell<Sums<K>>> = Rc::default();
     let dict = state.borrow().dict.clone();
     let (number, owner) = graph.register_state(operator, state.clone());
-    let probe = graph.probe.clone();
+    let (probe, fail, name) = (graph.probe.clone(), graph.fail.clone(), operator.to_string());
     let changes = collect_batches(&graph.flow, operator, pairs.inner(), move |tick, rows, emit| {
-        let probe = &probe;
-        emit(owner.batch(tick, || state.borrow_mut().batch(tick.time, rows, |t| !probe.less_equal(&t))))
+        let (probe, time) = (&probe, tick.time);
+        let too_large = |key: &K| fail(Error::SumTooLarge { operator: name.clone(), key: format!("{key:?}"), time });
+        emit(owner.batch(tick, || state.borrow_mut().batch(time, rows, |t| !probe.less_equal(&t), too_large)))
     });
     (Interned { changes, dict }, number)
 }
@@ -165,12 +166,13 @@ impl<K> Default for Sums<K> {
 }
 
 impl<K: Key> Sums<K> {
-    /// The changes of a batch. Restored sums enter with the first one.
+    /// The changes of a batch. Restored sums enter with the first one. Calls `too_large` with each key whose sum does not fit.
     fn batch(
         &mut self,
         t: BatchTime,
         rows: Vec<Rows<(K, i64)>>,
         passed: impl Fn(BatchTime) -> bool,
+        too_large: impl Fn(&K),
     ) -> Vec<(Id, BatchTime, i64)> {
         let mut changes: Vec<_> = self.loaded.drain(..).map(|(id, n)| (id, t, n)).collect();
         changes.reserve(rows.iter().map(|r| r.rows.len()).sum());
@@ -178,8 +180,13 @@ impl<K: Key> Sums<K> {
         dict.reclaim(passed);
         for (k, n) in rows.into_iter().flat_map(Rows::take) {
             let id = dict.id(k, t);
-            self.changed |= 1 << dict.retain(id, n, t);
-            changes.push((id, t, n));
+            match dict.try_retain(id, n, t) {
+                Some(group) => {
+                    self.changed |= 1 << group;
+                    changes.push((id, t, n));
+                }
+                None => too_large(dict.key(id)),
+            }
         }
         changes
     }
@@ -208,7 +215,9 @@ impl<K: Key> KeyedState for Sums<K> {
             if dict.held(id).1 != 0 {
                 return Err(format!("{:?} is there twice", dict.key(id)).into());
             }
-            dict.retain(id, n, BatchTime::default());
+            if dict.try_retain(id, n, BatchTime::default()).is_none() {
+                return Err(format!("the sum of {:?} does not fit into 64 bits", dict.key(id)).into());
+            }
             self.loaded.push((id, n));
         }
         Ok(())

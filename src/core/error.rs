@@ -103,6 +103,18 @@ pub enum Error {
         /// The cap, in bytes.
         cap: usize,
     },
+    /// A sum does not fit into an `i64`. Sums are from `-i64::MAX` to `i64::MAX`, also those of one worker.
+    #[error(
+        "{operator}, batch {time}: the sum of {key} does not fit into 64 bits; sum an i128: fold_by_key(0i128, |sum, n| sum + i128::from(n))"
+    )]
+    SumTooLarge {
+        /// The verb that sums.
+        operator: String,
+        /// The key, as `Debug` writes it.
+        key: String,
+        /// The batch.
+        time: BatchTime,
+    },
     /// The processes of a cluster could not find or accept one another, or one of them was lost.
     #[error("cluster: {0}")]
     Cluster(String),

@@ -10,6 +10,7 @@ use std::hash::BuildHasher;
 use hashbrown::HashTable;
 
 use crate::core::data::{KEY_GROUPS, Key, key_group};
+use crate::core::sum::checked;
 use crate::core::time::BatchTime;
 
 /// The code of a key: dense, and valid on this worker only. Checkpoints contain keys.
@@ -101,16 +102,26 @@ impl<K: Key> Dict<K> {
     }
 
     /// Adds `diff` references to an id at `t`; a negative number removes them. Returns the key group of its key.
+    ///
+    /// # Panics
+    /// If their number does not fit into an `i64`. Records are too few for that; sums of numbers use [`Dict::try_retain`].
     pub fn retain(&mut self, id: Id, diff: i64, t: BatchTime) -> u8 {
+        match self.try_retain(id, diff, t) {
+            Some(group) => group,
+            None => panic!("the copies of {:?} do not fit into 64 bits", self.key(id)),
+        }
+    }
+
+    /// Like `retain`. `None`: their number does not fit, and is as before.
+    pub fn try_retain(&mut self, id: Id, diff: i64, t: BatchTime) -> Option<u8> {
         let e = self.used(id, t);
-        e.held += diff;
+        e.held = checked(e.held, diff)?;
+        let (last, group) = (e.last, e.group);
         if e.held == 0 && !e.waits {
             e.waits = true;
-            let (last, group) = (e.last, e.group);
             self.idle.push_back((last, id));
-            return group;
         }
-        e.group
+        Some(group)
     }
 
     /// Removes `n` references to an id at `t`.

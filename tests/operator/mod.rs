@@ -12,6 +12,7 @@ mod outputs;
 mod pair;
 mod restart;
 mod state;
+mod sums;
 mod views;
 mod wide;
 mod window_checkpoints;

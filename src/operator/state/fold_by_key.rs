@@ -12,9 +12,10 @@ use crate::core::data::{Exchange, Key, Rows};
 use crate::core::error::BoxError;
 use crate::core::time::BatchTime;
 use crate::engine::flow::collect_batches;
+use crate::engine::operator_id::OperatorId;
 use crate::engine::state::{Changes as Changed, Groups, KeyedState};
 
-impl<'s, K: Key, V: Exchange> DStream<'s, (K, V)> {
+impl<'s, K: 'static, V: 'static> DStream<'s, (K, V)> {
     /// A view with a row `(key, state)` for each key: all its values since the job began, folded by `f`, starting with `init`.
     ///
     /// `f` sees values in the order in which they were read, so it need be neither associative nor commutative. A key has a row from
@@ -34,15 +35,33 @@ impl<'s, K: Key, V: Exchange> DStream<'s, (K, V)> {
     #[doc(alias = "mapWithState")]
     #[doc(alias = "updateStateByKey")]
     #[track_caller]
-    pub fn fold_by_key<S: Key>(&self, init: S, mut f: impl FnMut(S, V) -> S + 'static) -> View<'s, (K, S)> {
-        let graph = &self.node.graph;
+    pub fn fold_by_key<S: Key>(&self, init: S, f: impl FnMut(S, V) -> S + 'static) -> View<'s, (K, S)>
+    where
+        K: Key,
+        V: Exchange,
+    {
         let operator = self.operator::<(K, S)>("fold_by_key", "");
+        self.folded(&operator, init, f)
+    }
+
+    /// The kernel: the state of each key, on the worker that owns the key.
+    pub(crate) fn folded<S: Key>(
+        &self,
+        operator: &OperatorId,
+        init: S,
+        mut f: impl FnMut(S, V) -> S + 'static,
+    ) -> View<'s, (K, S)>
+    where
+        K: Key,
+        V: Exchange,
+    {
+        let graph = &self.node.graph;
         let state: Rc<RefCell<Folds<K, S>>> = Rc::default();
-        let (number, owner) = graph.register_state(&operator, state.clone());
+        let (number, owner) = graph.register_state(operator, state.clone());
         let changes = collect_batches(
             &graph.flow,
-            &operator,
-            self.grouped(&operator).inner(),
+            operator,
+            self.grouped(operator).inner(),
             move |tick, batch: Vec<Rows<(K, Vec<V>)>>, emit| {
                 emit(owner.batch(tick, || {
                     let mut state = state.borrow_mut();

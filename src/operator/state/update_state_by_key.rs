@@ -12,7 +12,7 @@ use crate::core::time::BatchTime;
 use crate::engine::flow::batched;
 use crate::engine::state::{ALL, Changes, KeyedState};
 
-impl<'s, K: Key, V: Exchange> DStream<'s, (K, V)> {
+impl<'s, K: 'static, V: 'static> DStream<'s, (K, V)> {
     /// A row `(key, state)` per batch for every key that has a state. `f` runs for every key in every batch, also for a key without
     /// values: with the batch's values in the order in which they were read, and the previous state, `None` for a new key. It returns
     /// the new state, or `None` to forget the key. Rows are in no order; outputs sort them.
@@ -33,7 +33,11 @@ impl<'s, K: Key, V: Exchange> DStream<'s, (K, V)> {
     pub fn update_state_by_key<S: Exchange>(
         &self,
         mut f: impl FnMut(&[V], Option<S>) -> Option<S> + 'static,
-    ) -> DStream<'s, (K, S)> {
+    ) -> DStream<'s, (K, S)>
+    where
+        K: Key,
+        V: Exchange,
+    {
         let graph = &self.node.graph;
         let operator = self.operator::<(K, S)>("update_state_by_key", "");
         let states: Rc<RefCell<States<K, S>>> = Rc::default();

@@ -2,6 +2,8 @@
 
 use crate::api::view::{Form, View};
 use crate::core::data::Key;
+use crate::core::error::Error;
+use crate::core::sum::{add, checked};
 use crate::core::time::BatchTime;
 use crate::engine::flow::PendingBatches;
 use crate::engine::operator_id::OperatorId;
@@ -30,19 +32,22 @@ impl<'s, T: Key> View<'s, T> {
             operator,
             self.interned().changes,
             |pending: &mut PendingBatches<i64>, _, changes: Vec<(u32, BatchTime, i64)>| {
-                changes.into_iter().for_each(|(_, t, n)| *pending.at(t) += n);
+                changes.into_iter().for_each(|(_, t, n)| add(pending.at(t), n));
             },
             |n| if n == 0 { vec![] } else { vec![n] },
         );
         let mut total: Option<i64> = None;
+        let (fail, name) = (graph.fail.clone(), operator.to_string());
         let counts = to_one(
             graph,
             operator,
             partials,
-            |sum, ns: Vec<i64>| *sum += ns.iter().sum::<i64>(),
+            |sum, ns: Vec<i64>| ns.into_iter().for_each(|n| add(sum, n)),
             move |tick, change: i64, emit| {
                 if change != 0 {
-                    let new = total.unwrap_or(0) + change;
+                    let Some(new) = checked(total.unwrap_or(0), change) else {
+                        return fail(Error::SumTooLarge { operator: name.clone(), key: "all rows".into(), time: tick.time });
+                    };
                     let old = total.replace(new).map(|n| (n, tick.time, -1));
                     emit(old.into_iter().chain([(new, tick.time, 1)]).collect());
                 }

@@ -12,6 +12,7 @@ use crate::api::dstream::{DStream, RowOrder};
 use crate::api::view::{Changes, Form, View};
 use crate::arrangement::interned::sums;
 use crate::core::data::{Change, Exchange, FastMap, Key, Rows, key_group};
+use crate::core::sum::add;
 use crate::core::time::{BatchTime, Schedule};
 use crate::engine::dictionary::Id;
 use crate::engine::flow::{Emitter, Flow, RowStream, batched, by_batch, route};
@@ -320,11 +321,11 @@ impl<'s, T: Key> DStream<'s, Change<T>> {
     #[track_caller]
     pub fn changes_to_view(&self) -> View<'s, T> {
         let operator = self.operator::<T>("changes_to_view", "");
-        let add = |table: &mut PartialTable<_, _>, rows: Rows<Change<T>>| {
-            rows.take().into_iter().for_each(|c| *table.of_own(c.row) += c.diff);
+        let fold = |table: &mut PartialTable<_, _>, rows: Rows<Change<T>>| {
+            rows.take().into_iter().for_each(|c| add(table.of_own(c.row), c.diff));
         };
         // A row may leave on another worker than it entered: the worker that owns the row combines both.
-        let (ids, state) = sums(&self.combine(&operator, 0, add, |a, b| *a += b), &operator);
+        let (ids, state) = sums(&self.combine(&operator, 0, fold, add), &operator);
         let (meta, why) = (self.node.meta.with_state(state), Some(operator.to_string()));
         View::new(&self.node.graph, meta, Form::Interned(ids), why)
     }
