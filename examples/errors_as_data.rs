@@ -11,7 +11,7 @@ fn main() -> tidemill::Result<()> {
     let queue = QueueSource::from_batches([batch]);
     StreamingContext::builder("errors-as-data", secs(1)).run(move |ssc| {
         let (numbers, bad) = {
-            let read = ssc.queue_stream(&queue).try_map(|text| text.parse::<i64>());
+            let read = ssc.queue_stream(&queue).try_map(|text| Ok(text.parse::<i64>()?));
             (read.oks(), read.errors())
         };
         numbers.reduce(|a, b| a + b).map(|sum| format!("sum {sum}")).print(10);

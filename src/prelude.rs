@@ -15,6 +15,9 @@ pub use crate::connector::kafka::source::{KafkaSource, StartFrom, Tombstones};
 pub use crate::connector::memory::MemorySink;
 pub use crate::connector::message::Message;
 pub use crate::connector::queue::QueueSource;
+#[cfg(not(feature = "kafka"))]
+#[doc(hidden)]
+pub use crate::connector::without_kafka::{KafkaSink, KafkaSource, StartFrom};
 pub use crate::core::data::{BadRecord, Change, Data, Exchange, F64, Key};
 pub use crate::core::error::{BoxError, Error};
 pub use crate::core::plan::OffsetRange;

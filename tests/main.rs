@@ -5,6 +5,7 @@
 
 mod api_docs;
 mod checkpoint;
+mod compiler;
 mod connector;
 mod harness;
 mod job;

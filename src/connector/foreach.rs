@@ -12,7 +12,7 @@ use crate::engine::operator_id::OperatorId;
 use crate::operator::Batch;
 use crate::operator::kernel::gather::lineage_ranges;
 
-impl<'s, T: Exchange> DStream<'s, T> {
+impl<'s, T: 'static> DStream<'s, T> {
     /// Calls `f` with each whole batch, including empty ones, in order, on the output thread of process 0. Spark's
     /// `foreachRDD`, with or without its time.
     ///
@@ -44,7 +44,10 @@ impl<'s, T: Exchange> DStream<'s, T> {
     #[doc(alias = "foreachRDD")]
     #[doc(alias = "foreach_rdd")]
     #[track_caller]
-    pub fn foreach_batch(&self, f: impl FnMut(&Batch<T>) -> Result<(), BoxError> + Send + 'static) {
+    pub fn foreach_batch(&self, f: impl FnMut(&Batch<T>) -> Result<(), BoxError> + Send + 'static)
+    where
+        T: Exchange,
+    {
         let operator = OperatorId::of("foreach_batch");
         if self.goes_elsewhere(&operator, self.node.graph.config.function_target()) {
             return;
@@ -97,7 +100,9 @@ impl<'s, T: Exchange> DStream<'s, T> {
         &self,
         init: impl Fn() -> Result<C, BoxError> + Send + 'static,
         f: impl FnMut(&mut C, BatchTime, u32, &[T]) -> Result<(), BoxError> + Send + 'static,
-    ) {
+    ) where
+        T: Exchange,
+    {
         let operator = OperatorId::of("foreach_partition");
         if self.goes_elsewhere(&operator, self.node.graph.config.function_target()) {
             return;

@@ -67,7 +67,7 @@ impl<T: Clone + Send> Sink<T> for MemorySink<T> {
     }
 }
 
-impl<'s, T: Exchange> DStream<'s, T> {
+impl<'s, T: 'static> DStream<'s, T> {
     /// Keeps each batch in `memory`, including empty ones, with rows in order. Rows of a counted or shuffled stream are ordered
     /// by their encoding.
     ///
@@ -86,7 +86,10 @@ impl<'s, T: Exchange> DStream<'s, T> {
     /// assert_eq!(memory.batches().len(), 2);
     /// ```
     #[track_caller]
-    pub fn to_memory(&self, memory: &MemorySink<T>) {
+    pub fn to_memory(&self, memory: &MemorySink<T>)
+    where
+        T: Exchange,
+    {
         self.sink_rows(&OperatorId::of("to_memory"), memory.clone(), Distribution::Gathered);
     }
 }

@@ -14,3 +14,7 @@ mod sink_task;
 mod sink_to;
 mod socket;
 pub mod source;
+mod spark_names;
+mod views;
+#[cfg(not(feature = "kafka"))]
+pub(crate) mod without_kafka;

@@ -1,5 +1,6 @@
 //! What the threads of a process share about its job: the first failure, the events they post, how far each worker is, the end.
 
+use std::process::{ExitCode, Termination};
 use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
 use std::sync::{Arc, Condvar, Mutex};
 use std::thread::Thread;
@@ -22,12 +23,32 @@ use crate::job::protocol::Event;
 /// assert_eq!(summary, Summary { batches: 2, records: 3 });
 /// # Ok::<(), tidemill::Error>(())
 /// ```
+///
+/// A `main` may return it:
+///
+/// ```
+/// # use tidemill::prelude::*;
+/// fn main() -> tidemill::Result<Summary> {
+///     let numbers = QueueSource::from_batches([vec![1, 2, 3]]);
+///     StreamingContext::builder("numbers", millis(5)).run(move |ssc| {
+///         ssc.queue_stream(&numbers).print(10);
+///         Ok(())
+///     })
+/// }
+/// ```
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub struct Summary {
     /// Batches that every output has written.
     pub batches: u64,
     /// Records in these batches, from all sources.
     pub records: u64,
+}
+
+/// The program has ended well: exit code 0.
+impl Termination for Summary {
+    fn report(self) -> ExitCode {
+        ExitCode::SUCCESS
+    }
 }
 
 /// The state of a job in one process: for its workers, its other threads and its handle.

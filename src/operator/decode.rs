@@ -2,6 +2,7 @@
 
 use std::any::Any;
 use std::cell::Cell;
+use std::ops::Deref;
 use std::rc::Rc;
 use std::sync::atomic::{AtomicUsize, Ordering};
 
@@ -18,7 +19,14 @@ use crate::job::protocol::Event;
 
 /// The result of a fallible verb: the records, and the bad records with their origin and the reason.
 ///
+/// It is used as the stream of its records: every verb of [`DStream`] is a method. [`errors`](Decoded::errors) has the bad records.
 /// Bad records that no verb takes are counted over all workers, and logged at most once in ten seconds, with the first of them.
+///
+/// ```
+/// use tidemill::testing::check;
+/// let lines = ["1", "x", "3"].map(str::to_owned).to_vec();
+/// check([lines], |s| s.try_map(|l| Ok(l.parse::<i32>()?)).map(|n| 10 * n), [vec![10, 30]]);
+/// ```
 #[must_use = "nothing runs unless an output operation asks for it"]
 pub struct Decoded<'s, T: 'static> {
     oks: DStream<'s, T>,
@@ -29,6 +37,15 @@ pub struct Decoded<'s, T: 'static> {
 impl<T> Clone for Decoded<'_, T> {
     fn clone(&self) -> Self {
         Decoded { oks: self.oks.clone(), errors: self.errors.clone(), taken: self.taken.clone() }
+    }
+}
+
+/// The records.
+impl<'s, T: 'static> Deref for Decoded<'s, T> {
+    type Target = DStream<'s, T>;
+
+    fn deref(&self) -> &DStream<'s, T> {
+        &self.oks
     }
 }
 
@@ -44,7 +61,7 @@ impl<'s, T: 'static> Decoded<'s, T> {
         Decoded { oks, errors, taken }
     }
 
-    /// The records.
+    /// The records, as a stream that does not borrow from this.
     pub fn oks(&self) -> DStream<'s, T> {
         self.oks.clone()
     }

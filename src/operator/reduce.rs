@@ -4,17 +4,21 @@ use crate::api::dstream::{DStream, RowOrder};
 use crate::core::data::{Exchange, PartitionId, Rows};
 use crate::operator::kernel::to_one::{partial, to_one};
 
-impl<'s, T: Exchange> DStream<'s, T> {
+impl<'s, T: 'static> DStream<'s, T> {
     /// One row per batch: all its rows reduced by `f`; an empty batch has none. Each worker sends one row. Keeps no state.
     ///
-    /// `f` must be associative and commutative, as in Spark: rows are combined on every worker, in no order.
+    /// `f` must be associative and commutative, as in Spark: rows are combined on every worker, in no order. A `+`
+    /// in `f` wraps round in a release build, if the sum does not fit: [`DStream::reduce_by_key`] says what helps.
     ///
     /// ```
     /// use tidemill::testing::check;
     /// check([vec![1, 2, 3], vec![]], |s| s.reduce(|a, b| a + b), [vec![6], vec![]]);
     /// ```
     #[track_caller]
-    pub fn reduce(&self, f: impl Fn(T, T) -> T + Clone + 'static) -> DStream<'s, T> {
+    pub fn reduce(&self, f: impl Fn(T, T) -> T + Clone + 'static) -> DStream<'s, T>
+    where
+        T: Exchange,
+    {
         let operator = self.operator::<T>("reduce", "");
         let (graph, f2, f3) = (&self.node.graph, f.clone(), f);
         let partials = partial(

@@ -3,7 +3,7 @@
 use crate::api::dstream::DStream;
 use crate::core::data::{Exchange, sort_by_encoded};
 
-impl<'s, T: Exchange> DStream<'s, T> {
+impl<'s, T: 'static> DStream<'s, T> {
     /// The batch's rows by ascending `key`; rows with equal keys are in the order of their encoding. `key` is a key function as in
     /// Spark's `sortBy`, not a comparator; for descending numbers negate.
     ///
@@ -16,7 +16,10 @@ impl<'s, T: Exchange> DStream<'s, T> {
     /// ```
     #[doc(alias = "sortBy")]
     #[track_caller]
-    pub fn sort_by<K: Ord + 'static>(&self, key: impl Fn(&T) -> K + 'static) -> DStream<'s, T> {
+    pub fn sort_by<K: Ord + 'static>(&self, key: impl Fn(&T) -> K + 'static) -> DStream<'s, T>
+    where
+        T: Exchange,
+    {
         let operator = self.operator::<T>("sort_by", "");
         self.gather_ordered(&operator, move |_, rows| sorted(rows, &key))
     }

@@ -3,7 +3,7 @@
 use crate::api::dstream::DStream;
 use crate::core::data::Exchange;
 
-impl<'s, T: Exchange> DStream<'s, T> {
+impl<'s, T: 'static> DStream<'s, T> {
     /// The first `n` rows of each batch: of a sorted stream the first in its order, of a source the first that were read, of a
     /// counted or shuffled stream the first by encoding. The whole batch goes to worker 0, as for [`DStream::sort_by`]. Keeps no
     /// state.
@@ -13,7 +13,10 @@ impl<'s, T: Exchange> DStream<'s, T> {
     /// check([vec![5, 4, 6]], |s| s.sort_by(|n| *n).take(2), [vec![4, 5]]);
     /// ```
     #[track_caller]
-    pub fn take(&self, n: usize) -> DStream<'s, T> {
+    pub fn take(&self, n: usize) -> DStream<'s, T>
+    where
+        T: Exchange,
+    {
         let operator = self.operator::<T>("take", n);
         self.gather_ordered(&operator, move |_, mut rows| {
             rows.truncate(n);

@@ -9,7 +9,7 @@ use crate::api::dstream::{DStream, RowOrder};
 use crate::core::data::{Exchange, Key, Rows, encoded};
 use crate::engine::flow::batched;
 
-impl<'s, T: Exchange> DStream<'s, T> {
+impl<'s, T: 'static> DStream<'s, T> {
     /// The `n` rows of the batch with the largest `key`, largest first; rows with equal keys are in the order of their encoding. Each
     /// worker sends only its `n` largest rows. Keeps no state.
     ///
@@ -18,7 +18,10 @@ impl<'s, T: Exchange> DStream<'s, T> {
     /// check([vec![(1, 'a'), (3, 'b'), (2, 'c')]], |s| s.top_by(2, |r| r.0), [vec![(3, 'b'), (2, 'c')]]);
     /// ```
     #[track_caller]
-    pub fn top_by<K: Ord + Clone + 'static>(&self, n: usize, key: impl Fn(&T) -> K + 'static) -> DStream<'s, T> {
+    pub fn top_by<K: Ord + Clone + 'static>(&self, n: usize, key: impl Fn(&T) -> K + 'static) -> DStream<'s, T>
+    where
+        T: Exchange,
+    {
         let operator = self.operator::<T>("top_by", n);
         let key = Rc::new(key);
         let (absorb_key, send_key) = (key.clone(), key.clone());
@@ -47,7 +50,7 @@ impl<'s, T: Exchange> DStream<'s, T> {
     }
 }
 
-impl<'s, T: Key> DStream<'s, T> {
+impl<'s, T: 'static> DStream<'s, T> {
     /// The `n` largest rows of the batch, largest first. [`DStream::top_by`] takes another order, such as by count.
     ///
     /// ```
@@ -55,7 +58,10 @@ impl<'s, T: Key> DStream<'s, T> {
     /// check([vec![2, 9, 4]], |s| s.top(2), [vec![9, 4]]);
     /// ```
     #[track_caller]
-    pub fn top(&self, n: usize) -> DStream<'s, T> {
+    pub fn top(&self, n: usize) -> DStream<'s, T>
+    where
+        T: Key,
+    {
         self.top_by(n, T::clone)
     }
 }

@@ -126,7 +126,7 @@ impl<'a, T> IntoIterator for &'a Batch<T> {
     }
 }
 
-impl<'s, T: Exchange> DStream<'s, T> {
+impl<'s, T: 'static> DStream<'s, T> {
     /// The rows that `f` returns for each whole batch, in its order. `f` runs once per batch on worker 0, in batch order, also for an
     /// empty batch. Keeps no state.
     ///
@@ -138,7 +138,10 @@ impl<'s, T: Exchange> DStream<'s, T> {
     /// check([vec![3, 1, 2]], |s| s.transform(|b| b.sort_by(|n| *n).take(1)), [vec![1]]);
     /// ```
     #[track_caller]
-    pub fn transform<U: Exchange>(&self, mut f: impl FnMut(Batch<T>) -> Batch<U> + 'static) -> DStream<'s, U> {
+    pub fn transform<U: Exchange>(&self, mut f: impl FnMut(Batch<T>) -> Batch<U> + 'static) -> DStream<'s, U>
+    where
+        T: Exchange,
+    {
         let operator = self.operator::<U>("transform", "");
         let lineage = self.node.meta.lineage.clone();
         self.gather_ordered(&operator, move |plan, rows| f(Batch::new(plan.time, lineage_ranges(plan, &lineage), rows)).collect())

@@ -18,16 +18,25 @@ impl<'s, T: Data> DStream<'s, T> {
     /// [`BadRecord`](crate::core::data::BadRecord) of the error stream. If the program does not take the error stream, bad records are
     /// counted and logged. Keeps no state.
     ///
+    /// `?` turns any error into a [`BoxError`], and so does `Err("words".into())`.
+    ///
     /// ```
     /// use tidemill::testing::check;
-    /// let lines = ["1", "x"].map(str::to_owned).to_vec();
-    /// check([lines.clone()], |s| s.try_map(|l| l.parse::<i32>()).oks(), [vec![1]]);
-    /// check([lines], |s| s.try_map(|l| l.parse::<i32>()).errors().map(|e| e.raw), [vec![b"x".to_vec()]]);
+    /// fn positive(line: &String) -> Result<i32, tidemill::BoxError> {
+    ///     match line.parse()? {
+    ///         n if n > 0 => Ok(n),
+    ///         n => Err(format!("{n} is not positive").into()),
+    ///     }
+    /// }
+    /// let lines = ["1", "x", "-2"].map(str::to_owned).to_vec();
+    /// check([lines.clone()], |s| s.try_map(|l| Ok(l.parse::<i32>()?)).oks(), [vec![1, -2]]);
+    /// let reasons = ["invalid digit found in string", "-2 is not positive"].map(str::to_owned).to_vec();
+    /// check([lines], |s| s.try_map(positive).errors().map(|e| e.reason), [reasons]);
     /// ```
     #[track_caller]
-    pub fn try_map<U: Data, E: Into<BoxError>>(&self, mut f: impl FnMut(&T) -> Result<U, E> + 'static) -> Decoded<'s, U> {
+    pub fn try_map<U: Data>(&self, mut f: impl FnMut(&T) -> Result<U, BoxError> + 'static) -> Decoded<'s, U> {
         self.try_each(&OperatorId::of("try_map"), move |row, out| {
-            out.push(f(row).map_err(Into::into)?);
+            out.push(f(row)?);
             Ok(())
         })
     }
@@ -37,18 +46,18 @@ impl<'s, T: Data> DStream<'s, T> {
     ///
     /// ```
     /// use tidemill::testing::check;
-    /// let numbers = |l: &String| l.split(' ').map(str::parse).collect::<Result<Vec<i32>, _>>();
+    /// let numbers = |l: &String| Ok(l.split(' ').map(str::parse).collect::<Result<Vec<i32>, _>>()?);
     /// let lines = ["1 2", "3 x"].map(str::to_owned).to_vec();
     /// check([lines.clone()], move |s| s.try_flat_map(numbers).oks(), [vec![1, 2]]);
     /// check([lines], move |s| s.try_flat_map(numbers).errors().map(|e| e.raw), [vec![b"3 x".to_vec()]]);
     /// ```
     #[track_caller]
-    pub fn try_flat_map<U: Data, I: IntoIterator<Item = U>, E: Into<BoxError>>(
+    pub fn try_flat_map<U: Data, I: IntoIterator<Item = U>>(
         &self,
-        mut f: impl FnMut(&T) -> Result<I, E> + 'static,
+        mut f: impl FnMut(&T) -> Result<I, BoxError> + 'static,
     ) -> Decoded<'s, U> {
         self.try_each(&OperatorId::of("try_flat_map"), move |row, out| {
-            out.extend(f(row).map_err(Into::into)?);
+            out.extend(f(row)?);
             Ok(())
         })
     }

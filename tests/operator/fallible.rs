@@ -31,13 +31,13 @@ fn numbers(lines: &[String]) -> impl Iterator<Item = u32> {
 
 #[test]
 fn try_map() {
-    each(LINE, |s| s.try_map(|l: &String| l.parse::<u32>()).oks(), |lines| numbers(&lines).collect());
-    agrees(LINE, |s| s.try_map(|l: &String| l.parse::<u32>()).errors(), errors);
+    each(LINE, |s| s.try_map(|l: &String| Ok(l.parse::<u32>()?)).oks(), |lines| numbers(&lines).collect());
+    agrees(LINE, |s| s.try_map(|l: &String| Ok(l.parse::<u32>()?)).errors(), errors);
 }
 
 #[test]
 fn try_flat_map() {
-    let few = |l: &String| l.parse::<u32>().map(|n| 0..n % 4);
+    let few = |l: &String| Ok(l.parse::<u32>().map(|n| 0..n % 4)?);
     each(LINE, move |s| s.try_flat_map(few).oks(), |lines| numbers(&lines).flat_map(|n| 0..n % 4).collect());
     agrees(LINE, move |s| s.try_flat_map(few).errors(), errors);
 }
@@ -64,7 +64,7 @@ fn oks_and_errors() {
     each(
         LINE,
         |s| {
-            let parsed = s.try_map(|l: &String| l.parse::<u32>());
+            let parsed = s.try_map(|l: &String| Ok(l.parse::<u32>()?));
             parsed.oks().map(|n| n.to_string()).union(&parsed.errors().map(|e| String::from_utf8(e.raw).unwrap()))
         },
         |lines| {
@@ -79,7 +79,7 @@ fn oks_and_errors() {
 fn untaken_errors_are_counted() {
     let before = tidemill::operator::untaken_errors();
     let lines = ["1", "x", "2", "y", "z"].map(str::to_owned).to_vec();
-    tidemill::testing::check([lines], |s| s.try_map(|l| l.parse::<u32>()).split().0, [vec![1, 2]]);
+    tidemill::testing::check([lines], |s| s.try_map(|l| Ok(l.parse::<u32>()?)).split().0, [vec![1, 2]]);
     let counted = tidemill::operator::untaken_errors() - before;
     assert!(counted >= 9, "three bad records in each of three jobs, but {counted}; other tests may add to it");
 }

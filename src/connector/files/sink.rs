@@ -19,7 +19,7 @@ use crate::engine::operator_id::OperatorId;
 use crate::format::row_text::row_text;
 use crate::replay::request::OutputTarget;
 
-impl<'s, T: Exchange + Debug> DStream<'s, T> {
+impl<'s, T: 'static> DStream<'s, T> {
     /// Writes each batch into its own directory, `prefix-MILLISECONDS.suffix`, or `prefix-MILLISECONDS` for an empty
     /// suffix: `out/msg-1526239245000.log`. Spark's `saveAsTextFiles`.
     ///
@@ -66,7 +66,10 @@ impl<'s, T: Exchange + Debug> DStream<'s, T> {
     /// ```
     #[doc(alias = "saveAsTextFiles")]
     #[track_caller]
-    pub fn save_as_text_files(&self, prefix: impl AsRef<Path>, suffix: impl AsRef<str>) {
+    pub fn save_as_text_files(&self, prefix: impl AsRef<Path>, suffix: impl AsRef<str>)
+    where
+        T: Exchange + Debug,
+    {
         let site = OperatorId::of("save_as_text_files");
         let graph = &self.node.graph;
         let (prefix, suffix) = (prefix.as_ref(), suffix.as_ref());

@@ -408,7 +408,7 @@ where
     }
 }
 
-impl<'s, T: Exchange> DStream<'s, T> {
+impl<'s, T: 'static> DStream<'s, T> {
     /// Writes every row of each batch to a topic, from the process that holds the row. `fill` makes the record of a row. It
     /// receives an empty record each time; a record without a value is a tombstone.
     ///
@@ -440,7 +440,10 @@ impl<'s, T: Exchange> DStream<'s, T> {
     /// }).unwrap();
     /// ```
     #[track_caller]
-    pub fn to_kafka(&self, mut sink: KafkaSink, mut fill: impl FnMut(&T, &mut ProducerRecord) + Send + 'static) {
+    pub fn to_kafka(&self, mut sink: KafkaSink, mut fill: impl FnMut(&T, &mut ProducerRecord) + Send + 'static)
+    where
+        T: Exchange,
+    {
         let site = OperatorId::of("to_kafka");
         let graph = &self.node.graph;
         match graph.config.output_target(&sink.topic) {

@@ -14,7 +14,7 @@ type ByPartition<V> = Vec<(PartitionId, Vec<V>)>;
 /// All values of each key of a batch.
 pub(crate) type Groups<K, V> = FastMap<K, Vec<V>>;
 
-impl<'s, K: Key, V: Exchange> DStream<'s, (K, V)> {
+impl<'s, K: 'static, V: 'static> DStream<'s, (K, V)> {
     /// A row `(key, values)` per batch for each key of the batch. Values are in the order of the stream: those of a source as they were
     /// read, those of a counted or shuffled stream by encoding. Rows are in no order; outputs sort them.
     ///
@@ -26,13 +26,21 @@ impl<'s, K: Key, V: Exchange> DStream<'s, (K, V)> {
     /// ```
     #[doc(alias = "groupByKey")]
     #[track_caller]
-    pub fn group_by_key(&self) -> DStream<'s, (K, Vec<V>)> {
+    pub fn group_by_key(&self) -> DStream<'s, (K, Vec<V>)>
+    where
+        K: Key,
+        V: Exchange,
+    {
         let operator = self.operator::<(K, V)>("group_by_key", "");
         self.grouped(&operator)
     }
 
     /// The kernel: all values of a key, on the worker that owns the key.
-    pub(crate) fn grouped(&self, operator: &OperatorId) -> DStream<'s, (K, Vec<V>)> {
+    pub(crate) fn grouped(&self, operator: &OperatorId) -> DStream<'s, (K, Vec<V>)>
+    where
+        K: Key,
+        V: Exchange,
+    {
         let flow = &self.node.graph.flow;
         let orders = self.node.orders.clone();
         let local: VecStream<'s, (u64, K, ByPartition<V>)> = batched(

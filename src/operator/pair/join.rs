@@ -14,7 +14,7 @@ type Sides<V, W> = (Option<Vec<V>>, Option<Vec<W>>);
 /// The left values of a batch by key, and the right ones in their partitions.
 type Batch<K, V, W> = (Groups<K, V>, Vec<(PartitionId, K, Vec<W>)>);
 
-impl<'s, K: Key, V: Exchange> DStream<'s, (K, V)> {
+impl<'s, K: 'static, V: 'static> DStream<'s, (K, V)> {
     /// A row `(key, (left, right))` per batch for each key in both batches: every value of this stream with every value of the other.
     /// Rows are in no order; outputs sort them.
     ///
@@ -30,7 +30,11 @@ impl<'s, K: Key, V: Exchange> DStream<'s, (K, V)> {
     /// );
     /// ```
     #[track_caller]
-    pub fn join<W: Exchange>(&self, other: &DStream<'s, (K, W)>) -> DStream<'s, (K, (V, W))> {
+    pub fn join<W: Exchange>(&self, other: &DStream<'s, (K, W)>) -> DStream<'s, (K, (V, W))>
+    where
+        K: Key,
+        V: Exchange,
+    {
         let graph = &self.node.graph;
         let operator = self.operator::<(K, V, W)>("join", "");
         let left = map_containers(&graph.flow, &operator, self.grouped(&operator).inner(), |_, rows: Rows<(K, Vec<V>)>, emit| {

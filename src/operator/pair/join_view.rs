@@ -22,7 +22,7 @@ type Sides<'s, K, V, W> = VecStream<'s, (BatchTime, K, Side<V, W>)>;
 /// The rows of a batch, and the changes of the view.
 type Batch<K, V, W> = (Vec<(K, V)>, Vec<(K, W, i64)>);
 
-impl<'s, K: Key, V: Exchange> DStream<'s, (K, V)> {
+impl<'s, K: 'static, V: 'static> DStream<'s, (K, V)> {
     /// A row `(key, (value, looked up))` for each row of the batch and each value that its key has in the view at the batch time: a
     /// lookup in a table, Flink's temporal join. A row whose key is not in the view has no result. Rows are in no order.
     ///
@@ -40,7 +40,11 @@ impl<'s, K: Key, V: Exchange> DStream<'s, (K, V)> {
     /// ```
     #[doc(alias = "transformWith")]
     #[track_caller]
-    pub fn join_view<W: Key>(&self, view: &View<'s, (K, W)>) -> DStream<'s, (K, (V, W))> {
+    pub fn join_view<W: Key>(&self, view: &View<'s, (K, W)>) -> DStream<'s, (K, (V, W))>
+    where
+        K: Key,
+        V: Exchange,
+    {
         let graph = &self.node.graph;
         let operator = self.operator::<(K, V, W)>("join_view", "");
         let rows: Sides<'s, K, V, W> = map_containers(&graph.flow, &operator, self.inner(), |t, rows: Rows<(K, V)>, emit| {

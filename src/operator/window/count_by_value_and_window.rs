@@ -8,7 +8,7 @@ use crate::arrangement::count::counted;
 use crate::core::data::Key;
 use crate::engine::operator_id::OperatorId;
 
-impl<'s, T: Key> DStream<'s, T> {
+impl<'s, T: 'static> DStream<'s, T> {
     /// A view with a row `(row, count)` for each distinct row of the last `length`, kept up to date every `slide`. A row that is no
     /// longer in the window is no longer in the view.
     ///
@@ -25,7 +25,10 @@ impl<'s, T: Key> DStream<'s, T> {
     /// ```
     #[doc(alias = "countByValueAndWindow")]
     #[track_caller]
-    pub fn count_by_value_and_window(&self, length: Duration, slide: Duration) -> View<'s, (T, i64)> {
+    pub fn count_by_value_and_window(&self, length: Duration, slide: Duration) -> View<'s, (T, i64)>
+    where
+        T: Key,
+    {
         let operator = OperatorId::of("count_by_value_and_window");
         let rows = self.window_view(&operator, length, slide);
         rows.counted(&operator)

@@ -8,7 +8,7 @@ use crate::arrangement::ring;
 use crate::core::data::Key;
 use crate::engine::operator_id::OperatorId;
 
-impl<'s, T: Key> DStream<'s, T> {
+impl<'s, T: 'static> DStream<'s, T> {
     /// A view of the rows of the batches in the last `length`, kept up to date every `slide`: at t the batches u with
     /// t - length < u <= t. A window is a span of time, not a number of batches: after a pause of an hour a window of a minute is empty.
     ///
@@ -25,11 +25,17 @@ impl<'s, T: Key> DStream<'s, T> {
     /// );
     /// ```
     #[track_caller]
-    pub fn over(&self, length: Duration, slide: Duration) -> View<'s, T> {
+    pub fn over(&self, length: Duration, slide: Duration) -> View<'s, T>
+    where
+        T: Key,
+    {
         self.window_view(&OperatorId::of("over"), length, slide)
     }
 
-    pub(crate) fn window_view(&self, operator: &OperatorId, length: Duration, slide: Duration) -> View<'s, T> {
+    pub(crate) fn window_view(&self, operator: &OperatorId, length: Duration, slide: Duration) -> View<'s, T>
+    where
+        T: Key,
+    {
         let graph = &self.node.graph;
         let spec = super::window_spec(graph, operator, length, slide);
         graph.register_operator::<T>(operator, format_args!("{} {}", spec.length, spec.slide));

@@ -9,13 +9,15 @@ use crate::api::view::View;
 use crate::core::data::Key;
 use crate::engine::operator_id::OperatorId;
 
-impl<'s, K: Key, V: Key> DStream<'s, (K, V)> {
+impl<'s, K: 'static, V: 'static> DStream<'s, (K, V)> {
     /// A view with a row `(key, value)` for each key in the last `length`: its values reduced by `f`, kept up to date every `slide`. A
     /// key without a value in the window has no row.
     ///
     /// `f` must be associative and commutative: each worker combines values before they move. No inverse is needed: a batch costs the
     /// keys in it and the keys of the batch that leaves, however long the window. State: a value for each key and batch in the window,
     /// saved in checkpoints.
+    ///
+    /// A `+` in `f` wraps round in a release build, if the sum does not fit: [`DStream::reduce_by_key`] says what helps.
     ///
     /// The largest value of each key, and of all rows (which [`DStream::reduce_by_window`] returns too):
     ///
@@ -40,7 +42,11 @@ impl<'s, K: Key, V: Key> DStream<'s, (K, V)> {
         f: impl Fn(V, V) -> V + Clone + 'static,
         length: Duration,
         slide: Duration,
-    ) -> View<'s, (K, V)> {
+    ) -> View<'s, (K, V)>
+    where
+        K: Key,
+        V: Key,
+    {
         let fold = TwoStacks(f.clone());
         let spec = ReduceSpec { length, slide, fold, show: |_: &(K, V)| true };
         self.windowed_reduce(&OperatorId::of("reduce_by_key_and_window"), f, spec)
@@ -69,7 +75,11 @@ impl<'s, K: Key, V: Key> DStream<'s, (K, V)> {
         inv: impl Fn(V, V) -> V + 'static,
         length: Duration,
         slide: Duration,
-    ) -> View<'s, (K, V)> {
+    ) -> View<'s, (K, V)>
+    where
+        K: Key,
+        V: Key,
+    {
         let fold = Invertible::new(f.clone(), inv);
         let spec = ReduceSpec { length, slide, fold, show: |_: &(K, V)| true };
         self.windowed_reduce(&OperatorId::of("reduce_by_key_and_window_inverse"), f, spec)
@@ -100,7 +110,11 @@ impl<'s, K: Key, V: Key> DStream<'s, (K, V)> {
         filter: impl Fn(&(K, V)) -> bool + 'static,
         length: Duration,
         slide: Duration,
-    ) -> View<'s, (K, V)> {
+    ) -> View<'s, (K, V)>
+    where
+        K: Key,
+        V: Key,
+    {
         let fold = Invertible::new(f.clone(), inv);
         let spec = ReduceSpec { length, slide, fold, show: filter };
         self.windowed_reduce(&OperatorId::of("reduce_by_key_and_window_inverse_filter"), f, spec)

@@ -10,11 +10,13 @@ use crate::core::data::Key;
 use crate::engine::flow::map_containers;
 use crate::engine::operator_id::OperatorId;
 
-impl<'s, T: Key> DStream<'s, T> {
+impl<'s, T: 'static> DStream<'s, T> {
     /// A view of one row: all rows of the last `length` reduced by `f`, kept up to date every `slide`. An empty window has no row.
     ///
     /// `f` must be associative and commutative: each worker combines the rows of a batch and sends one row. No inverse is needed: a
     /// batch costs its rows, however long the window. State: a row for each batch in the window, saved in checkpoints.
+    ///
+    /// A `+` in `f` wraps round in a release build, if the sum does not fit: [`DStream::reduce_by_key`] says what helps.
     ///
     /// The largest row of a window, in two ways:
     ///
@@ -34,7 +36,10 @@ impl<'s, T: Key> DStream<'s, T> {
     /// ```
     #[doc(alias = "reduceByWindow")]
     #[track_caller]
-    pub fn reduce_by_window(&self, f: impl Fn(T, T) -> T + Clone + 'static, length: Duration, slide: Duration) -> View<'s, T> {
+    pub fn reduce_by_window(&self, f: impl Fn(T, T) -> T + Clone + 'static, length: Duration, slide: Duration) -> View<'s, T>
+    where
+        T: Key,
+    {
         let fold = TwoStacks(f.clone());
         self.one_row(&OperatorId::of("reduce_by_window"), f, fold, length, slide)
     }
@@ -61,7 +66,10 @@ impl<'s, T: Key> DStream<'s, T> {
         inv: impl Fn(T, T) -> T + 'static,
         length: Duration,
         slide: Duration,
-    ) -> View<'s, T> {
+    ) -> View<'s, T>
+    where
+        T: Key,
+    {
         let fold = Invertible::new(f.clone(), inv);
         self.one_row(&OperatorId::of("reduce_by_window_inverse"), f, fold, length, slide)
     }
@@ -74,7 +82,10 @@ impl<'s, T: Key> DStream<'s, T> {
         fold: F,
         length: Duration,
         slide: Duration,
-    ) -> View<'s, T> {
+    ) -> View<'s, T>
+    where
+        T: Key,
+    {
         let reduce = ReduceSpec { length, slide, fold, show: |_: &((), T)| true };
         let keyed = self.map(|row| ((), row)).windowed_reduce(operator, f, reduce);
         // One row lies on one worker.

@@ -13,7 +13,7 @@ use crate::engine::flow::collect_batches;
 use crate::engine::operator_id::OperatorId;
 use crate::engine::state::{Changes, Groups, KeyedState};
 
-impl<'s, T: Exchange> DStream<'s, T> {
+impl<'s, T: 'static> DStream<'s, T> {
     /// Every `slide`, all rows of the batches in the last `length`, oldest batch first, each batch in its own order; no batch at other
     /// times. Before `length` has passed, the batches that there are.
     ///
@@ -27,7 +27,10 @@ impl<'s, T: Exchange> DStream<'s, T> {
     /// check([vec![1], vec![2], vec![3]], |s| s.window(millis(2), millis(1)), [vec![1], vec![1, 2], vec![2, 3]]);
     /// ```
     #[track_caller]
-    pub fn window(&self, length: Duration, slide: Duration) -> DStream<'s, T> {
+    pub fn window(&self, length: Duration, slide: Duration) -> DStream<'s, T>
+    where
+        T: Exchange,
+    {
         let operator = OperatorId::of("window");
         let graph = &self.node.graph;
         let spec = super::window_spec(graph, &operator, length, slide);

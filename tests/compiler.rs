@@ -1,0 +1,84 @@
+//! Programs of `tests/compiler/` that must not compile, with the compiler's words.
+//!
+//! Each line `//~ text` of a program must be in what rustc prints. Warnings count as errors, so a deprecated name fails, too.
+//! Not trybuild: it compiles all dependencies again, librdkafka among them, into a directory of its own. These programs are checked
+//! against the library that cargo has just built for this test.
+
+use std::path::{Path, PathBuf};
+use std::process::Command;
+
+use crate::rust_files;
+use crate::temp_dir::TempDir;
+
+/// The crates that the programs may use.
+const CRATES: &[&str] = &["tidemill", "serde"];
+
+/// The library file of each crate in [`CRATES`], as cargo has built it for this test.
+fn libraries() -> Vec<(&'static str, PathBuf)> {
+    let features = [
+        ("kafka", cfg!(feature = "kafka")),
+        ("cli", cfg!(feature = "cli")),
+        ("dataflows", cfg!(feature = "dataflows")),
+        ("ssl", cfg!(feature = "ssl")),
+        ("object-store", cfg!(feature = "object-store")),
+        ("testing", true),
+    ];
+    let features: Vec<&str> = features.into_iter().filter(|(_, on)| *on).map(|(name, _)| name).collect();
+    let mut cargo = Command::new(std::env::var_os("CARGO").unwrap_or("cargo".into()));
+    cargo.args(["test", "--no-run", "--locked", "--offline", "--test", "main", "--message-format=json"]);
+    if !cfg!(feature = "default") {
+        cargo.arg("--no-default-features");
+    }
+    cargo.args(["--features", &features.join(",")]);
+    if !cfg!(debug_assertions) {
+        cargo.arg("--release");
+    }
+    let built = cargo.output().unwrap();
+    assert!(built.status.success(), "{}", String::from_utf8_lossy(&built.stderr));
+    let mut found = Vec::new();
+    for line in String::from_utf8(built.stdout).unwrap().lines() {
+        let message: serde_json::Value = serde_json::from_str(line).unwrap();
+        let name = CRATES.iter().find(|name| message["target"]["name"] == **name);
+        let is_library = message["target"]["kind"] == serde_json::json!(["lib"]) && message["profile"]["test"] == false;
+        let files = message["filenames"].as_array().into_iter().flatten().filter_map(|file| file.as_str());
+        let file = files.map(PathBuf::from).find(|file| file.extension().is_some_and(|e| e == "rlib"));
+        if let (Some(name), true, Some(file)) = (name, is_library, file) {
+            found.push((*name, file));
+        }
+    }
+    found
+}
+
+/// The lines of `//~` that rustc does not print for this program, with what it prints; or that it compiles.
+fn missing(program: &str, libraries: &[(&str, PathBuf)], out: &Path) -> Option<String> {
+    let mut rustc = Command::new("rustc");
+    rustc.args(["--edition=2024", "--crate-type=bin", "--emit=metadata", "--deny=warnings", "--allow=dead_code", "--out-dir"]);
+    rustc.arg(out).arg(program);
+    for (name, file) in libraries {
+        rustc.arg("-L").arg(format!("dependency={}", file.parent().unwrap().display()));
+        rustc.arg("--extern").arg(format!("{name}={}", file.display()));
+    }
+    let compiled = rustc.output().unwrap();
+    if compiled.status.success() {
+        return Some(format!("{program} compiles"));
+    }
+    let printed = String::from_utf8(compiled.stderr).unwrap();
+    let text = std::fs::read_to_string(program).unwrap();
+    let expected: Vec<&str> = text.lines().filter_map(|line| line.strip_prefix("//~ ")).collect();
+    assert!(!expected.is_empty(), "{program} expects nothing: write //~ and a part of the compiler's message");
+    let missing: Vec<&str> = expected.into_iter().filter(|text| !printed.contains(text)).collect();
+    (!missing.is_empty()).then(|| format!("{program}: not printed: {missing:#?}\nbut this:\n{printed}"))
+}
+
+#[test]
+fn the_compiler_says_what_to_write() {
+    let (programs, libraries, out) = (rust_files::below("tests/compiler"), libraries(), TempDir::made("compiler"));
+    assert!(programs.len() >= 12 && libraries.len() == CRATES.len(), "{programs:?}, {libraries:?}");
+    let (half, rest) = programs.split_at(programs.len() / 2);
+    let check = |programs: &[String]| programs.iter().filter_map(|p| missing(p, &libraries, &out)).collect::<Vec<_>>();
+    let wrong = std::thread::scope(|scope| {
+        let first = scope.spawn(|| check(half));
+        [check(rest), first.join().unwrap()].concat()
+    });
+    assert!(wrong.is_empty(), "\n{}", wrong.join("\n"));
+}
