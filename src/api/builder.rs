@@ -126,7 +126,8 @@ impl Builder {
         self.set(move |c| c.runtime.catch_up = what)
     }
 
-    /// The directory that keeps state and plans when the job ends: a path, or `s3://BUCKET/PREFIX`.
+    /// The directory that keeps state and plans when the job ends: a path, `file:///PATH`, or
+    /// `s3://BUCKET/PREFIX`.
     ///
     /// If it holds an earlier run of this job, the job continues there: with the current code, on any number of workers, and with
     /// the guarantees of its sinks (docs/guarantees.md). All processes need the same directory. Default: none; state is lost when
@@ -193,6 +194,7 @@ impl Builder {
         for setting in self.settings {
             setting(&mut config);
         }
+        config.settle_paths()?;
         config.settle_rates()?;
         config.settle_replay()?;
         config.check()?;

@@ -4,8 +4,8 @@ use std::path::{Path, PathBuf};
 use std::time::Duration;
 
 use crate::api::backpressure::Backpressure;
-use crate::checkpoint::url;
 use crate::core::error::{Error, Result};
+use crate::core::path::{local, url};
 use crate::core::time::{BatchTime, Interval, parse_duration};
 use crate::replay::request::Replay;
 
@@ -236,6 +236,21 @@ impl Config {
         given.unwrap_or_else(|| 10_000u64.next_multiple_of(self.interval.millis()))
     }
 
+    /// Replaces `file:` URLs by their paths.
+    ///
+    /// # Errors
+    /// A URL that is not possible for a file, such as `https://…`. A checkpoint directory may be in an object store.
+    pub fn settle_paths(&mut self) -> Result<()> {
+        let r = &mut self.runtime;
+        for path in [&mut r.hostfile, &mut r.secret_file, &mut r.plans].into_iter().flatten() {
+            *path = local(path).map_err(Error::config)?;
+        }
+        if let Some(dir) = r.checkpoint.as_mut().filter(|dir| url(dir).is_none()) {
+            *dir = local(dir).map_err(Error::config)?;
+        }
+        Ok(())
+    }
+
     /// Checks that a directory of a source or an output and the checkpoint directory do not contain each other. Else a source
     /// would read checkpoints as lines, or an output would write among their files.
     pub fn apart(&self, dir: &Path, reads: bool) -> Result<()> {
@@ -341,11 +356,19 @@ mod tests {
     }
 
     #[test]
-    fn only_a_name_with_a_scheme_is_a_url() {
-        for dir in ["/var/lib/x", "s3", "s3:/x", "://x", "a b://x", "./s3://b"] {
-            assert_eq!(url(Path::new(dir)), None, "{dir}");
-        }
-        assert_eq!(url(Path::new("s3://b/p")), Some("s3://b/p"));
+    fn file_urls_are_paths() {
+        let mut c = Config::new("paths".into(), Duration::from_secs(1)).unwrap();
+        (c.runtime.checkpoint, c.runtime.hostfile) = (Some("file:///states".into()), Some("file:/hosts".into()));
+        c.settle_paths().unwrap();
+        assert_eq!(
+            (c.runtime.checkpoint.as_deref(), c.runtime.hostfile.as_deref()),
+            (Some("/states".as_ref()), Some("/hosts".as_ref()))
+        );
+        c.runtime.checkpoint = Some("s3://bucket/prefix".into());
+        c.settle_paths().unwrap();
+        c.runtime.secret_file = Some("https://example.org/secret".into());
+        let e = c.settle_paths().unwrap_err().to_string();
+        assert!(e.contains("https://example.org/secret is a URL"), "{e}");
     }
 
     #[test]

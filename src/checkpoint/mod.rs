@@ -40,7 +40,6 @@ use self::clean::Retention;
 use self::lease::HeldLease;
 use self::plan_log::{PlanCursor, Previous};
 use self::store::Store;
-pub(crate) use self::store::url;
 use crate::core::clock::wall_ms;
 use crate::core::data::KEY_GROUPS;
 use crate::core::error::{Error, Result};

@@ -13,8 +13,8 @@ use std::sync::mpsc::Sender;
 use std::thread::{Builder, sleep};
 use std::time::Duration;
 
-use crate::checkpoint::url;
 use crate::core::error::{Error, Result};
+use crate::core::path::{local, url};
 
 /// How long a caller may take to send its request.
 const PATIENCE: Duration = Duration::from_secs(5);
@@ -52,7 +52,9 @@ fn socket_path(dir: &Path) -> PathBuf {
     if let Some(url) = url(dir) {
         return std::env::temp_dir().join(format!("tidemill-{:016x}.launch", xxhash_rust::xxh3::xxh3_64(url.as_bytes())));
     }
-    let dir = std::path::absolute(dir).unwrap_or_else(|_| dir.into());
+    // A wrong path is an error of the program that opens it.
+    let dir = local(dir).unwrap_or_else(|_| dir.into());
+    let dir = std::path::absolute(&dir).unwrap_or(dir);
     let mut name = dir.file_name().map_or_else(|| OsString::from("checkpoint"), OsString::from);
     name.push(".launch");
     dir.with_file_name(name)

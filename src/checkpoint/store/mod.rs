@@ -14,6 +14,7 @@ use std::path::Path;
 use std::sync::Arc;
 
 use crate::core::error::{Error, Result};
+use crate::core::path::{local, url};
 
 /// The folders of a checkpoint directory.
 pub(crate) const FOLDERS: [&str; 4] = ["leases", "manifests", "pieces", "plans"];
@@ -107,7 +108,7 @@ pub(crate) struct Entry {
 /// The directory cannot be written.
 pub(crate) fn open(dir: &Path) -> Result<Arc<dyn Store>> {
     Ok(match url(dir) {
-        None => Arc::new(disk::Disk::open(dir)?),
+        None => Arc::new(disk::Disk::open(&local(dir).map_err(Error::config)?)?),
         Some(url) => {
             let store = objects(url)?;
             store.probe()?;
@@ -122,7 +123,7 @@ pub(crate) fn open(dir: &Path) -> Result<Arc<dyn Store>> {
 /// The directory does not exist.
 pub(crate) fn read_only(dir: &Path) -> Result<Arc<dyn Store>> {
     Ok(match url(dir) {
-        None => Arc::new(disk::Disk::read_only(dir)?),
+        None => Arc::new(disk::Disk::read_only(&local(dir).map_err(Error::config)?)?),
         Some(url) => objects(url)?,
     })
 }
@@ -130,14 +131,6 @@ pub(crate) fn read_only(dir: &Path) -> Result<Arc<dyn Store>> {
 /// The error for a file that is longer than any valid one.
 fn too_long(name: &str, bytes: u64, limit: u64) -> Error {
     Error::damaged(name, format!("it has {bytes} bytes; a valid file has at most {limit}"))
-}
-
-/// The URL of a directory in an object store: a path that begins with a scheme, as in `s3://bucket/prefix`.
-pub(crate) fn url(dir: &Path) -> Option<&str> {
-    let text = dir.to_str()?;
-    let (scheme, _) = text.split_once("://")?;
-    let known = !scheme.is_empty() && scheme.chars().all(|c| c.is_ascii_alphanumeric() || "+-.".contains(c));
-    known.then_some(text)
 }
 
 #[cfg(feature = "object-store")]

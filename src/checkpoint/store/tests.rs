@@ -23,13 +23,33 @@ fn without_the_feature_its_name_is_said() {
     assert!(e.contains("s3://") && e.contains("--features object-store"), "{e}");
 }
 
+#[test]
+fn a_file_url_is_a_directory() {
+    let dir = TempDir::made("store-url");
+    let url = format!("file://{}/states", dir.display());
+    let store = open(Path::new(&url)).unwrap();
+    assert!(store.put_new("genesis", b"x").unwrap());
+    assert_eq!(read_only(&dir.join("states")).unwrap().read("genesis", 9).unwrap().as_deref(), Some(&b"x"[..]));
+}
+
+#[test]
+fn b11_a_dangling_link_is_named_with_its_target() {
+    let dir = TempDir::made("store-link");
+    std::os::unix::fs::symlink(dir.join("nowhere"), dir.join("link")).unwrap();
+    for opened in [open(&dir.join("link")), read_only(&dir.join("link"))] {
+        let e = opened.err().unwrap().to_string();
+        assert!(e.contains("is a link to") && e.contains("nowhere, which cannot be reached"), "{e}");
+    }
+}
+
 /// Errors about addresses contain no secrets.
 #[cfg(feature = "object-store")]
 #[test]
 fn addresses_that_cannot_be_are_errors() {
     for (url, says) in [
         ("gs://bucket/x", "gs://"),
-        ("file:///x", "file://"),
+        ("hdfs://name/x", "use a path, or s3://BUCKET/PREFIX"),
+        ("file://host/x", "file:///PATH"),
         ("s3:///x", "s3://BUCKET/PREFIX"),
         ("s3://me:SECRET@bucket/x", "environment"),
         ("s3://bucket/x?key=SECRET", "environment"),

@@ -87,7 +87,9 @@ impl Objects {
         let (scheme, rest) = url.split_once("://").unwrap_or_default();
         let (bucket, prefix) = rest.split_once('/').unwrap_or((rest, ""));
         if scheme != "s3" {
-            return Err(Error::config(format!("a checkpoint directory cannot be at {scheme}://: use s3://BUCKET/PREFIX")));
+            return Err(Error::config(format!(
+                "a checkpoint directory cannot be at {scheme}://: use a path, or s3://BUCKET/PREFIX"
+            )));
         }
         if bucket.is_empty() || rest.contains(['@', '?', '#', '%', ' ', ':']) {
             let what = "a checkpoint directory in S3 is s3://BUCKET/PREFIX, without settings";
