@@ -16,7 +16,8 @@ use crate::replay::request::{Capture, OutputTarget};
 impl<'s, T: Debug + 'static> DStream<'s, T> {
     /// Prints the first `n` rows of each batch, in process 0. A block is a rule, `Time: 2017-01-11 17:08:55`, a rule, the rows,
     /// `...` if more rows exist, and an empty line. An empty batch prints its header. A string is printed without quotes, any
-    /// other row as `{:?}`. The time is local, or in `--time-zone`. It shows milliseconds if the batch interval has them.
+    /// other row as `{:?}`: `("tide", 2)`. Strings and characters in a row are printed as they were written, without the escapes of
+    /// `{:?}`: `("नमस्ते", 1)`. The time is local, or in `--time-zone`. It shows milliseconds if the batch interval has them.
     /// Spark's `print`.
     ///
     /// Rows are in the stream's order. Rows of a source are as they were read; rows of a counted or shuffled stream are ordered
@@ -41,10 +42,10 @@ impl<'s, T: Debug + 'static> DStream<'s, T> {
     #[doc(alias = "pprint")]
     #[track_caller]
     pub fn print(&self, n: usize) {
-        let site = OperatorId::of("print");
+        let operator = OperatorId::of("print");
         let config = &self.node.graph.config;
-        let sink = FirstRows { text: TextSink::new(config, config.text_target(), &site, ""), n };
-        self.deliver_first(&site, n, |queue| NewOutput {
+        let sink = FirstRows { text: TextSink::new(config, config.text_target(), &operator, ""), n };
+        self.deliver_first(&operator, n, |queue| NewOutput {
             task: Box::new(SinkTask::new(queue, one_part, sink)),
             transactional: None,
         });
@@ -100,9 +101,9 @@ pub(crate) enum TextSink {
 
 impl TextSink {
     /// For a target that takes text. `to`: the destination that a replay replaces.
-    pub fn new(config: &Config, target: OutputTarget, site: &OperatorId, to: &str) -> TextSink {
+    pub fn new(config: &Config, target: OutputTarget, operator: &OperatorId, to: &str) -> TextSink {
         match target {
-            OutputTarget::Captured(capture) => TextSink::Captured { capture, output: site.to_string() },
+            OutputTarget::Captured(capture) => TextSink::Captured { capture, output: operator.to_string() },
             OutputTarget::Discarded => TextSink::Discarded,
             _ => TextSink::Stdout { zone: config.zone(), interval_ms: config.interval.millis(), to: to.into() },
         }

@@ -80,9 +80,9 @@ pub fn ranked(counts: &Counts) -> Vec<(String, i64)> {
     rows
 }
 
-/// Rows as they are printed.
+/// Rows as they are printed: the words as they were written.
 pub fn shown(rows: impl IntoIterator<Item = (String, i64)>) -> Vec<String> {
-    rows.into_iter().map(|row| format!("{row:?}")).collect()
+    rows.into_iter().map(|(word, n)| format!("(\"{word}\", {n})")).collect()
 }
 
 /// As `shown`, in the order of their text.

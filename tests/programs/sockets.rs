@@ -61,19 +61,33 @@ const PLAY: Input = Input {
     ],
 };
 
-/// The words of each batch of the play, as `words` makes them of a line.
-fn words_of_the_play(words: impl Fn(&str) -> Vec<String>) -> Vec<(&'static str, Counts)> {
+/// A greeting in each of ten scripts, and words with quotes, a tab and a backslash.
+const SCRIPTS: Input = Input {
+    partitions: &[&[
+        line("नमस्ते สวัสดี مَرْحَبًا שָׁלוֹם வணக்கம்"),
+        line("Γειά Привіт こんにちは 안녕 e\u{301}t\u{e9} 👩\u{200d}👩\u{200d}👧 ❤\u{fe0f}"),
+        line("\"quoted\" it's a\tb C:\\new"),
+    ]],
+    batches: &[
+        Batch { time: "2000-01-01 00:00:00", ranges: Some(&[(0, 0, 1)]) },
+        Batch { time: "2000-01-01 00:00:05", ranges: Some(&[(0, 1, 2)]) },
+        Batch { time: "2000-01-01 00:00:10", ranges: Some(&[(0, 2, 3)]) },
+    ],
+};
+
+/// The words of each batch, as `words` makes them of a line.
+fn words_of(input: &Input, words: impl Fn(&str) -> Vec<String>) -> Vec<(&'static str, Counts)> {
     let line = |record: &Value| std::str::from_utf8((*record)?).ok().map(|line| line.strip_suffix('\r').unwrap_or(line));
-    let batches = PLAY.records();
+    let batches = input.records();
     batches.map(|(time, records)| (time, counts(records.iter().filter_map(line).flat_map(&words)))).collect()
 }
 
-/// Runs a program that reads the play from a socket.
-fn played(program: &str, layout: Layout, args: &[&str]) -> String {
-    let all: Vec<u8> = LINES.iter().flat_map(|line| [line.unwrap(), b"\n"].concat()).collect();
+/// Runs a program that reads the lines of an input from a socket.
+fn played(input: &Input, program: &str, layout: Layout, args: &[&str]) -> String {
+    let all: Vec<u8> = input.partitions[0].iter().flat_map(|line| [line.unwrap(), b"\n"].concat()).collect();
     let server = Server::new(all);
     let port = server.port.to_string();
-    let plans = PLAY.plans(|_| json!({ "received": format!("127.0.0.1:{port}") }));
+    let plans = input.plans(|_| json!({ "received": format!("127.0.0.1:{port}") }));
     let given = ["127.0.0.1", &port, "--interval", "5s", "--plans", plans.path(), "--time-zone", "UTC"];
     layout.run(program, &[&given, args].concat())
 }
@@ -85,28 +99,37 @@ fn letters(line: &str) -> Vec<String> {
 
 #[test]
 fn network_wordcount_counts_each_batch() {
-    let batches = words_of_the_play(|line| line.split(' ').map(str::to_owned).collect());
+    let batches = words_of(&PLAY, |line| line.split(' ').map(str::to_owned).collect());
     let page: String = batches.iter().map(|(time, words)| block(time, &by_text(words), 10)).collect();
-    golden::check("network_wordcount", &page, |layout| played("network_wordcount", layout, &[]));
+    golden::check("network_wordcount", &page, |layout| played(&PLAY, "network_wordcount", layout, &[]));
+}
+
+#[test]
+fn words_of_any_script_are_printed_as_they_were_written() {
+    let batches = words_of(&SCRIPTS, |line| line.split(' ').map(str::to_owned).collect());
+    let page: String = batches.iter().map(|(time, words)| block(time, &by_text(words), 10)).collect();
+    golden::check("words_of_ten_scripts", &page, |layout| played(&SCRIPTS, "network_wordcount", layout, &[]));
 }
 
 #[test]
 fn stateful_network_wordcount_counts_since_the_beginning() {
-    let (times, words): (Vec<_>, Vec<_>) = words_of_the_play(letters).into_iter().unzip();
+    let (times, words): (Vec<_>, Vec<_>) = words_of(&PLAY, letters).into_iter().unzip();
     let since = |n| last(n, &words[..n]);
     let page: String = (1..=5).map(|n| block(times[n - 1], &shown(ranked(&since(n))), 10)).collect();
-    golden::check("stateful_network_wordcount", &page, |layout| played("stateful_network_wordcount", layout, &[]));
+    golden::check("stateful_network_wordcount", &page, |layout| played(&PLAY, "stateful_network_wordcount", layout, &[]));
 }
 
 #[test]
 fn stateful_network_wordcount_with_a_view_prints_what_changed() {
-    let (times, words): (Vec<_>, Vec<_>) = words_of_the_play(letters).into_iter().unzip();
+    let (times, words): (Vec<_>, Vec<_>) = words_of(&PLAY, letters).into_iter().unzip();
     let changed = |n: usize| {
         let all = ranked(&last(n, &words[..n])).into_iter();
         all.filter(|(word, _)| words[n - 1].contains_key(word)).collect::<Vec<_>>()
     };
     let page: String = (1..=5).map(|n| block(times[n - 1], &shown(changed(n)), 10)).collect();
-    golden::check("stateful_network_wordcount_view", &page, |layout| played("stateful_network_wordcount", layout, &["--view"]));
+    golden::check("stateful_network_wordcount_view", &page, |layout| {
+        played(&PLAY, "stateful_network_wordcount", layout, &["--view"])
+    });
 }
 
 /// Live, as in the tutorial: the batches are the clock's, so what is sure is their shape and the sum of all.

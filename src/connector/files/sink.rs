@@ -25,8 +25,8 @@ impl<'s, T: 'static> DStream<'s, T> {
     ///
     /// - **Files** are `part-00000` and so on. Each partition of the source (a Kafka partition, a file, a socket) has one. Each
     ///   of the 8 shards of a stream exchanged by key has one. An ordered stream (`count`, `sort_by`) has one in all. A part
-    ///   without rows has no file. A row is its text as `print` shows it (a string without quotes, any other as `{:?}`) and LF.
-    ///   A text that contains line ends gives several lines. Rows are in the order of the source; rows of shards are in the
+    ///   without rows has no file. A row is its text as `print` shows it, and LF: a string without quotes, any other
+    ///   row as `{:?}` with its strings as they were written. A text that contains line ends gives several lines. Rows are in the order of the source; rows of shards are in the
     ///   order of their text.
     /// - **An empty batch** is a directory with only `_SUCCESS`.
     /// - **`_SUCCESS`** is written last and marks the batch complete. Parts are written as `.part-00000.tmp` and renamed, so a
@@ -70,36 +70,36 @@ impl<'s, T: 'static> DStream<'s, T> {
     where
         T: Exchange + Debug,
     {
-        let site = OperatorId::of("save_as_text_files");
+        let operator = OperatorId::of("save_as_text_files");
         let graph = &self.node.graph;
         let (prefix, suffix) = (prefix.as_ref(), suffix.as_ref());
         for problem in [check_prefix(prefix), check_suffix(suffix)].into_iter().filter_map(Result::err) {
-            graph.report(&site, problem);
+            graph.report(&operator, problem);
         }
         if let Err(e) = graph.config.apart(&Path::new(".").join(prefix.parent().unwrap_or(prefix)), false) {
-            graph.report(&site, e);
+            graph.report(&operator, e);
         }
-        let bags = self.node.orders.iter().map(|c| matches!(c, RowOrder::Unordered { .. })).collect();
+        let unordered = self.node.orders.iter().map(|c| matches!(c, RowOrder::Unordered { .. })).collect();
         let place = prefix.display().to_string();
         let other = match graph.config.output_target(&place) {
             OutputTarget::Own => None,
             OutputTarget::Other(other) => Some(PathBuf::from(other)),
             target => {
-                let text = TextSink::new(&graph.config, target, &site, &place);
-                return self.sink_as_text(&site, text, |row| Ok(row_text(row)));
+                let text = TextSink::new(&graph.config, target, &operator, &place);
+                return self.sink_as_text(&operator, text, |row| Ok(row_text(row)));
             }
         };
         let prefix = other.as_deref().unwrap_or(prefix);
         let r = &graph.config.runtime;
-        let sink = TextFileSink::new(prefix, suffix, r.process, r.processes, bags);
-        self.sink_rows(&site, sink, Distribution::Parts(DEFAULT_SHARDS));
+        let sink = TextFileSink::new(prefix, suffix, r.process, r.processes, unordered);
+        self.sink_rows(&operator, sink, Distribution::Parts(DEFAULT_SHARDS));
     }
 }
 
 /// Checks that batches can have directories here: the nearest parent that exists must be a directory.
 fn check_prefix(prefix: &Path) -> Result<(), String> {
     if prefix.as_os_str().is_empty() {
-        return Err("the prefix is empty: write one as out/words".into());
+        return Err("the prefix is empty: write one such as out/words".into());
     }
     match prefix.ancestors().skip(1).find(|a| a.exists()) {
         Some(above) if !above.is_dir() => {
@@ -111,7 +111,7 @@ fn check_prefix(prefix: &Path) -> Result<(), String> {
 
 fn check_suffix(suffix: &str) -> Result<(), String> {
     if suffix.contains('/') {
-        return Err(format!("suffix \"{suffix}\": it is the end of a directory's name, as log, and must not hold '/'"));
+        return Err(format!("suffix \"{suffix}\": it ends a directory's name, such as log, and must not contain '/'"));
     }
     Ok(())
 }
@@ -148,7 +148,7 @@ pub(crate) struct TextFileSink {
     pub process: u16,
     pub processes: u16,
     /// For each branch of a union: whether its rows are unordered.
-    bags: Vec<bool>,
+    unordered: Vec<bool>,
     claim: Option<Claim>,
     /// The last batch that was written, or the one being written.
     begun: Option<BatchTime>,
@@ -156,14 +156,14 @@ pub(crate) struct TextFileSink {
 }
 
 impl TextFileSink {
-    pub fn new(prefix: &Path, suffix: &str, process: u16, processes: u16, bags: Vec<bool>) -> Self {
+    pub fn new(prefix: &Path, suffix: &str, process: u16, processes: u16, unordered: Vec<bool>) -> Self {
         let (prefix, suffix) = (prefix.into(), suffix.into());
-        TextFileSink { prefix, suffix, process, processes, bags, claim: None, begun: None, warned: false }
+        TextFileSink { prefix, suffix, process, processes, unordered, claim: None, begun: None, warned: false }
     }
 
     pub fn warn(&mut self, dir: &Path) {
         if !std::mem::replace(&mut self.warned, true) {
-            tracing::warn!(dir = %dir.display(), "the directory has a batch of another run, which is overwritten; said once");
+            tracing::warn!(dir = %dir.display(), "the directory holds a batch of another run, which is overwritten; later directories are not named");
         }
     }
 
@@ -176,8 +176,8 @@ impl TextFileSink {
         }
         let text = |(number, rows): (u32, Vec<&T>)| {
             let mut rows: Vec<String> = rows.into_iter().map(row_text).collect();
-            let side = if self.bags.len() == 1 { 0 } else { (number >> 16) as usize };
-            if self.bags.get(side) == Some(&true) {
+            let side = if self.unordered.len() == 1 { 0 } else { (number >> 16) as usize };
+            if self.unordered.get(side) == Some(&true) {
                 rows.sort_unstable();
             }
             (number, rows)
@@ -336,9 +336,9 @@ mod tests {
     }
 
     #[test]
-    fn a_source_has_a_part_a_lane_and_an_empty_batch_has_none() {
+    fn each_partition_has_a_part_and_an_empty_batch_has_none() {
         for workers in [1, 2, 4] {
-            let seen = saved("lanes", workers, &[&["a", "b b", "c", "d", "e"], &[], &["f"]], |s, dir| {
+            let seen = saved("partitions", workers, &[&["a", "b b", "c", "d", "e"], &[], &["f"]], |s, dir| {
                 s.save_as_text_files(dir.join("deep/er/msg"), "log")
             });
             let expected = files([
@@ -356,7 +356,7 @@ mod tests {
     }
 
     #[test]
-    fn a_sequence_has_one_part() {
+    fn an_ordered_stream_has_one_part() {
         for workers in [1, 2, 4] {
             let seen = saved("sequence", workers, &[&["b", "a"], &[]], |s, dir| {
                 s.sort_by(|r| r.clone()).save_as_text_files(dir.join("sorted"), "");
@@ -376,7 +376,7 @@ mod tests {
     }
 
     #[test]
-    fn an_exchanged_stream_has_a_part_a_shard_in_the_order_of_its_text() {
+    fn each_shard_of_an_exchanged_stream_is_a_part_in_the_order_of_its_text() {
         let save = |workers| {
             saved("shards", workers, &[&["to", "be", "or", "not", "to", "be", "a", "zebra"], &["x"]], |s, dir| {
                 s.count_by_value().save_as_text_files(dir.join("c"), "");
@@ -403,7 +403,7 @@ mod tests {
         assert_eq!(of("u-2/"), ["x\n", "x 1\n"]);
     }
 
-    fn saver(dir: &Path, process: u16, processes: u16, bag: bool) -> TextFileSink {
+    fn sink(dir: &Path, process: u16, processes: u16, bag: bool) -> TextFileSink {
         let prefix = dir.join(format!("p{}", if process > 0 { "/../p" } else { "" }));
         TextFileSink::new(&prefix, "", process, processes, vec![bag])
     }
@@ -417,43 +417,43 @@ mod tests {
     }
 
     #[test]
-    fn a_batch_that_is_tried_again_is_as_if_it_had_gone_well() {
+    fn a_retried_batch_has_the_same_files() {
         let dir = TempDir::made("save-again");
-        let mut saver = saver(&dir, 0, 1, true);
+        let mut sink = sink(&dir, 0, 1, true);
         let t = &batch(7);
         let parts = || vec![part(0, &["b", "a"]), part(2, &[]), part(100_001, &["c"])];
         let obstacle = dir.join("p-7/part-100001");
         std::fs::create_dir_all(obstacle.join("x")).unwrap();
         // A directory blocks the path. It can be neither removed as a file nor replaced.
-        let e = saver.write(t, &parts()).unwrap_err().to_string();
+        let e = sink.write(t, &parts()).unwrap_err().to_string();
         assert!(e.contains(&obstacle.display().to_string()), "{e}");
         assert!(!dir.join("p-7/_SUCCESS").exists());
         std::fs::remove_dir_all(&obstacle).unwrap();
         let whole = files([("p-7/part-00000", "a\nb\n"), ("p-7/part-100001", "c\n"), ("p-7/_SUCCESS", "")]);
         for _ in 0..2 {
-            saver.write(t, &parts()).unwrap();
+            sink.write(t, &parts()).unwrap();
             assert_eq!(files_below(&dir), whole);
         }
-        assert!(!saver.warned, "what it overwrote was its own");
+        assert!(!sink.warned, "it overwrote only its own files");
     }
 
     #[test]
     fn the_batch_of_another_run_is_replaced_with_a_warning() {
         let dir = TempDir::made("save-other");
         let t = &batch(7);
-        saver(&dir, 0, 1, false).write(t, &[part(0, &["old"]), part(9, &["old"])]).unwrap();
+        sink(&dir, 0, 1, false).write(t, &[part(0, &["old"]), part(9, &["old"])]).unwrap();
         std::fs::write(dir.join("p-7/notes"), "mine").unwrap();
-        let mut again = saver(&dir, 0, 1, false);
+        let mut again = sink(&dir, 0, 1, false);
         again.write(t, &[part(1, &["b", "a"])]).unwrap();
         assert!(again.warned);
         assert_eq!(files_below(&dir), files([("p-7/part-00001", "b\na\n"), ("p-7/notes", "mine"), ("p-7/_SUCCESS", "")]));
     }
 
     #[test]
-    fn the_process_that_is_last_says_success() {
+    fn the_last_process_writes_success() {
         let dir = TempDir::made("save-processes");
         std::fs::create_dir(dir.join("p")).unwrap();
-        let (mut first, mut second) = (saver(&dir, 0, 2, false), saver(&dir, 1, 2, false));
+        let (mut first, mut second) = (sink(&dir, 0, 2, false), sink(&dir, 1, 2, false));
         let t = &batch(7);
         first.write(t, &[part(0, &["a"])]).unwrap();
         let begun = [("p-7/.done-0-of-2", ""), ("p-7/part-00000", "a\n")];
@@ -465,9 +465,9 @@ mod tests {
     }
 
     #[test]
-    fn two_outputs_must_not_save_under_one_name() {
+    fn two_outputs_must_not_have_one_prefix() {
         let dir = TempDir::made("save-claims");
-        let (mut one, mut two) = (saver(&dir, 0, 1, false), saver(&dir, 0, 1, false));
+        let (mut one, mut two) = (sink(&dir, 0, 1, false), sink(&dir, 0, 1, false));
         let t = &batch(7);
         one.write(t, &[part(0, &["a"])]).unwrap();
         let e = two.write(t, &[part(0, &["b"])]).unwrap_err().to_string();
@@ -477,7 +477,7 @@ mod tests {
     }
 
     #[test]
-    fn a_prefix_or_suffix_that_cannot_be_is_an_error_at_the_start() {
+    fn an_invalid_prefix_or_suffix_is_an_error_at_the_start() {
         let dir = TempDir::made("save-wrong");
         std::fs::write(dir.join("file"), "").unwrap();
         let below = dir.to_path_buf();
@@ -494,7 +494,7 @@ mod tests {
     }
 
     #[test]
-    fn parts_are_known_by_their_names() {
+    fn parts_are_recognised_by_their_names() {
         assert!(["part-00000", "part-123456", ".part-00001.tmp"].into_iter().all(is_part));
         assert!(!["part-1", "part-0000x", "part-00000.gz", "_SUCCESS", "x.part-00000"].into_iter().any(is_part));
     }
