@@ -82,6 +82,36 @@ impl Builder {
         self.set(move |c| c.batch_bytes = n.max(1))
     }
 
+    /// The longest line of a file or a socket, in bytes without its line end. Default: 1 MiB; at most 1 GiB. A longer line is an
+    /// error record with its first bytes, as many as this. A worker holds a line and what follows it in memory.
+    ///
+    /// A batch that runs again after a restart has the same lines only with the same setting.
+    ///
+    /// ```
+    /// use tidemill::prelude::*;
+    /// # let dir = std::env::temp_dir().join(format!("tidemill-doc-lines-{}", std::process::id()));
+    /// # std::fs::create_dir_all(&dir).unwrap();
+    /// std::fs::write(dir.join("a"), "short\nfar too long\n").unwrap();
+    /// let (good, bad, watched) = (MemorySink::new(), MemorySink::new(), dir.clone());
+    /// let (oks, errors) = (good.clone(), bad.clone());
+    /// let job = StreamingContext::builder("lines", millis(20)).max_line_bytes(8).start(move |ssc| {
+    ///     let lines = ssc.text_file_stream_with(TextFileSource::new(&watched).existing(true));
+    ///     lines.oks().to_memory(&oks);
+    ///     lines.errors().to_memory(&errors);
+    ///     Ok(())
+    /// })?;
+    /// while bad.rows().is_empty() {
+    ///     std::thread::yield_now();
+    /// }
+    /// job.stop_gracefully()?;
+    /// assert_eq!((good.rows(), &bad.rows()[0].raw[..]), (vec!["short".to_owned()], &b"far too "[..]));
+    /// # std::fs::remove_dir_all(dir).unwrap();
+    /// # Ok::<(), tidemill::Error>(())
+    /// ```
+    pub fn max_line_bytes(self, n: usize) -> Self {
+        self.set(move |c| c.max_line_bytes = n)
+    }
+
     /// At most this many bytes of one batch are gathered for `transform`, `foreach_batch` and full sorts. Default: 256 MiB.
     /// A larger batch ends the job with [`Error::GatherCap`](crate::Error::GatherCap).
     pub fn gather_cap(self, n: usize) -> Self {

@@ -4,9 +4,11 @@ use std::path::{Path, PathBuf};
 use std::time::Duration;
 
 use crate::api::backpressure::Backpressure;
+use crate::core::clock::Clock;
 use crate::core::error::{Error, Result};
 use crate::core::path::{local, url};
 use crate::core::time::{BatchTime, Interval, parse_duration};
+use crate::format::lines::LINE_LIMIT;
 use crate::replay::request::Replay;
 
 /// Which batch times outputs see of those that became due while the job could not run (overload, suspend, downtime).
@@ -142,6 +144,9 @@ pub fn interval(text: &str) -> Result<Duration> {
     Interval::new(d).map(|_| d)
 }
 
+/// The largest `max_line_bytes`: a worker has memory for a few lines.
+const LONGEST_LINE: usize = 1 << 30;
+
 /// All settings of a job, checked.
 #[derive(Clone, Debug)]
 pub(crate) struct Config {
@@ -152,6 +157,8 @@ pub(crate) struct Config {
     pub in_flight: usize,
     /// Soft limit: bytes that one worker reads into the open batch, and bytes that wait at the outputs of one process.
     pub batch_bytes: usize,
+    /// At most this many bytes in a line of a file or a socket.
+    pub max_line_bytes: usize,
     /// At most this many bytes in a gathered batch.
     pub gather_cap: usize,
     /// How often a failed output is tried before the job stops.
@@ -170,6 +177,8 @@ pub(crate) struct Config {
     pub warns: bool,
     /// Whether the job sets up log lines if the program has not.
     pub logs: bool,
+    /// The clock of the job, whose time is that of batches.
+    pub clock: Clock,
 }
 
 impl Config {
@@ -185,6 +194,7 @@ impl Config {
             runtime: RuntimeArgs::default(),
             in_flight: 2,
             batch_bytes: 64 << 20,
+            max_line_bytes: LINE_LIMIT,
             gather_cap: 256 << 20,
             output_tries: 3,
             backpressure: None,
@@ -194,6 +204,7 @@ impl Config {
             replay: None,
             warns: true,
             logs: true,
+            clock: Clock::System,
         })
     }
 
@@ -212,6 +223,10 @@ impl Config {
             return Err(Error::config(format!(
                 "--heartbeat-timeout {given:?}: a busy process is silent for longer; give at least 1s"
             )));
+        }
+        let possible = 1..=LONGEST_LINE;
+        if !possible.contains(&self.max_line_bytes) {
+            return Err(Error::config(format!("max_line_bytes {}: it must be 1 to {LONGEST_LINE} bytes", self.max_line_bytes)));
         }
         match r.checkpoint_interval {
             Some(every) => self.checkpoint_every(every).map(|_| ()),

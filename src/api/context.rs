@@ -74,7 +74,7 @@ pub(crate) trait Port {
 /// The planner's half of a registered source.
 pub(crate) struct SourceHalf {
     pub name: String,
-    /// Only on worker 0.
+    /// Only in the rehearsal. The planner takes them from there.
     pub enumerator: Option<Box<dyn SplitEnumerator>>,
 }
 
@@ -290,7 +290,7 @@ impl<'s> Graph<'s> {
         (r.sources.len() - 1) as u32
     }
 
-    /// The first of these sources that is not replayable. Only worker 0 knows, and the rehearsal is a worker 0 in every process.
+    /// The first of these sources that is not replayable. Only the rehearsal knows, and there is one in every process.
     pub fn first_non_replayable(&self, lineage: &[u32]) -> Option<String> {
         let r = self.registry.borrow();
         lineage

@@ -65,8 +65,9 @@ pub trait Source {
     /// must return the same name.
     fn name(&self) -> String;
 
-    /// Makes the planner's half. Called once on worker 0, and once in the rehearsal that checks the program in every process.
-    /// Must not contact external systems: [`SplitEnumerator::start`] does.
+    /// Makes the planner's half. Called once in every process, before [`Builder::start`](crate::api::builder::Builder::start)
+    /// returns, when the program is checked. The half of process 0 is used. Must not contact external systems:
+    /// [`SplitEnumerator::start`] does.
     ///
     /// # Errors
     /// The description of the source is wrong. The error is reported with all other faults of the program.

@@ -5,7 +5,7 @@
 
 use std::sync::Arc;
 
-/// The longest line, in bytes without its line end.
+/// The longest line, in bytes without its line end, unless the program sets `max_line_bytes`.
 pub(crate) const LINE_LIMIT: usize = 1 << 20;
 /// The number of lines that a reader gives in one call, so that a worker's steps stay short.
 pub(crate) const LINES_A_CALL: usize = 4_096;
@@ -53,7 +53,7 @@ impl Raw<'_> {
         let bad = |reason| Line::Bad(Box::new(BadLine { origin: origin.clone(), offset, raw: self.bytes.to_vec(), reason }));
         if self.over {
             return bad(format!(
-                "the line is longer than {} bytes: its beginning is kept here, the rest skipped",
+                "the line is longer than {} bytes: its beginning is kept here, the rest skipped; max_line_bytes allows longer lines",
                 self.bytes.len()
             ));
         }

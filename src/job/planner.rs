@@ -36,7 +36,6 @@ const SEALS_AHEAD: usize = 4;
 
 /// The inputs of the planner, from worker 0 when its graph is built.
 pub(crate) struct PlannerInputs {
-    pub sources: Vec<SourceHalf>,
     pub wake: SyncActivator,
     /// How many processes report written batches.
     pub writers: usize,
@@ -85,14 +84,15 @@ pub(crate) struct Planner {
 impl Planner {
     pub fn new(
         config: Arc<Config>,
-        mut inputs: PlannerInputs,
+        inputs: PlannerInputs,
+        sources: Vec<SourceHalf>,
         (commands, events): (Sender<Command>, Receiver<Event>),
         time: Time,
         metrics: Metrics,
         opened: Option<Result<Opened>>,
     ) -> Self {
         let workers = CommandSender { commands, wake: inputs.wake.clone() };
-        let sources = Sources::new(std::mem::take(&mut inputs.sources), workers.clone());
+        let sources = Sources::new(sources, workers.clone());
         Planner {
             reporter: Reporter::new(&config, metrics.clone()),
             rates: RateController::new(&config, sources.live()),

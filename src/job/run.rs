@@ -9,12 +9,12 @@ use std::thread::JoinHandle;
 use std::time::Instant;
 
 use crate::api::config::Config;
-use crate::api::context::{Outbox, StreamingContext};
+use crate::api::context::{Outbox, SourceHalf, StreamingContext};
 use crate::cluster::handshake::{self, Peers};
 use crate::cluster::hello::{self, Spec};
 use crate::cluster::secret::Secret;
 use crate::cluster::{self, hosts};
-use crate::core::clock::{Clock, Time};
+use crate::core::clock::Time;
 use crate::core::error::{BoxError, Error, Result, panic_text};
 use crate::core::fault::{FaultPoint, point};
 use crate::core::lock::lock;
@@ -39,7 +39,6 @@ use crate::metrics::Metrics;
 /// Like [`Builder::start`](crate::api::context::Builder::start).
 pub(crate) fn launch<F>(
     config: Arc<Config>,
-    clock: Clock,
     build: Arc<F>,
     then: impl FnOnce(Summary) -> Result<Summary> + Send + 'static,
 ) -> Result<JobHandle>
@@ -50,8 +49,8 @@ where
         Some(path) => Some(plan_file::read(path, config.interval)?),
         None => None,
     };
-    let time = Time::new(clock);
-    let lines = rehearse(&config, &build)?;
+    let time = Time::new(config.clock.clone());
+    let Rehearsed { lines, sources } = rehearse(&config, &build)?;
     let shared = JobState::new();
     let metrics = Metrics::default();
     let end: End = Arc::new((Mutex::new(None), Condvar::new()));
@@ -59,7 +58,7 @@ where
     let opened = open_before_meeting(&config);
     let peers = meet(&config, lines, &shared, opened.as_ref())?;
     let limits = config.runtime.clone();
-    let job = Job { config, time, given, shared: shared.clone(), metrics: metrics.clone(), opened };
+    let job = Job { config, time, sources, given, shared: shared.clone(), metrics: metrics.clone(), opened };
     let ended = end.clone();
     let thread = spawn("tm-job", move || {
         let result = catch_unwind(AssertUnwindSafe(|| job.run(build, peers).and_then(then)))
@@ -73,9 +72,16 @@ where
     Ok(handle)
 }
 
-/// Builds the program once on a throw-away worker, so that errors of the graph appear before the job starts. Returns the lines
-/// that the processes of a cluster compare.
-pub(crate) fn rehearse<F>(config: &Arc<Config>, build: &Arc<F>) -> Result<Vec<String>>
+/// The result of a rehearsal.
+pub(crate) struct Rehearsed {
+    /// The lines that the processes of a cluster compare.
+    pub lines: Vec<String>,
+    /// The planner's halves of the sources. They exist since before `start` returns, so what appears later is new to them.
+    pub sources: Vec<SourceHalf>,
+}
+
+/// Builds the program once on a throw-away worker, so that errors of the graph appear before the job starts.
+pub(crate) fn rehearse<F>(config: &Arc<Config>, build: &Arc<F>) -> Result<Rehearsed>
 where
     F: for<'s> Fn(&StreamingContext<'s>) -> Result<(), BoxError> + Send + Sync + 'static,
 {
@@ -91,11 +97,12 @@ where
     let dry = move || {
         timely::execute_directly(move |worker| {
             let index = worker.next_dataflow_index();
-            let lines = worker.dataflow::<BatchTime, _, _>(|scope| {
-                worker::build(&args, scope, true, &Outbox::default()).map(|(built, ..)| built.lines)
+            let rehearsed = worker.dataflow::<BatchTime, _, _>(|scope| {
+                let built = worker::build(&args, scope, true, &Outbox::default());
+                built.map(|(built, ..)| Rehearsed { lines: built.lines, sources: built.sources })
             });
             worker.drop_dataflow(index);
-            lines
+            rehearsed
         })
     };
     spawn("tm-rehearsal", dry)?.join().unwrap_or_else(|p| Err(Error::Build(panic_text(&*p).into())))
@@ -105,6 +112,7 @@ where
 struct Job {
     config: Arc<Config>,
     time: Time,
+    sources: Vec<SourceHalf>,
     given: Option<Vec<Plan>>,
     shared: Arc<JobState>,
     metrics: Metrics,
@@ -199,17 +207,17 @@ impl Job {
 
     /// Starts the planner, which waits for the graph of worker 0. In other processes than 0 no inputs arrive, and the thread ends.
     fn planner_thread(
-        &self,
+        &mut self,
         opened: Option<Result<Opened>>,
         inputs: mpsc::Receiver<PlannerInputs>,
         commands: mpsc::Sender<Command>,
         events: mpsc::Receiver<Event>,
     ) -> Result<JoinHandle<()>> {
         let (config, time, metrics) = (self.config.clone(), self.time.clone(), self.metrics.clone());
-        let (given, shared) = (self.given.clone(), self.shared.clone());
+        let (given, shared, sources) = (self.given.clone(), self.shared.clone(), std::mem::take(&mut self.sources));
         spawn("tm-planner", move || {
             let Ok(inputs) = inputs.recv() else { return };
-            let planner = Planner::new(config, inputs, (commands, events), time, metrics, opened);
+            let planner = Planner::new(config, inputs, sources, (commands, events), time, metrics, opened);
             // Listeners are called on this thread: their panic must end the job, or the workers would wait for a planner.
             end_if_failed(&shared, "the planner, or a streaming listener", || planner.run(given));
         })

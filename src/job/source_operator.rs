@@ -383,7 +383,8 @@ impl<'s> StreamingContext<'s> {
         let graph = &self.graph;
         let name = source.name();
         graph.register_operator::<S::Item>(site, &name);
-        let made = graph.on_worker_0().then(|| source.enumerator()).transpose();
+        // The planner takes those of the rehearsal.
+        let made = (graph.dry && graph.on_worker_0()).then(|| source.enumerator()).transpose();
         let enumerator = made.unwrap_or_else(|e| {
             graph.report(site, e);
             None

@@ -2,6 +2,7 @@
 
 use std::sync::Arc;
 
+use crate::api::config::Config;
 use crate::api::context::{Builder, StreamingContext};
 use crate::core::clock::{Clock, ManualClock};
 use crate::core::error::{BoxError, Result};
@@ -85,13 +86,13 @@ impl Builder {
     where
         F: for<'s> Fn(&StreamingContext<'s>) -> Result<(), BoxError> + Send + Sync + 'static,
     {
-        let (config, build) = (Arc::new(self.config()?), Arc::new(build));
+        let (config, build) = (Arc::new(Config { clock, ..self.config()? }), Arc::new(build));
         if config.logs {
             crate::logging::init_for_job();
         }
         match config.replay.as_ref().filter(|r| r.verify) {
             Some(replay) => verify(&config, replay, build),
-            None => launch(config, clock, build, Ok),
+            None => launch(config, build, Ok),
         }
     }
 }

@@ -106,7 +106,7 @@ where
         Ok::<_, Error>((built, graph.probe.clone(), ticks))
     });
     let (built, probe, ticks) = built?;
-    let BuiltGraph { mut ports, sources, outputs, spread, states, checkpoint_every, checks, .. } = built;
+    let BuiltGraph { mut ports, outputs, spread, states, checkpoint_every, checks, .. } = built;
     let names = states.iter().map(|s| StateId { name: s.name.clone(), fingerprint: s.fingerprint.clone() }).collect();
     let mut snapshotter =
         Snapshotter::new(&args.config, states, worker.index(), args.snapshots.as_ref().map(|p| lock(p).clone()));
@@ -118,7 +118,7 @@ where
         let writers = if spread { args.config.runtime.processes as usize } else { 1 };
         let wake = control.wake.clone();
         let states = names;
-        let known = PlannerInputs { sources, wake, writers, states, shards, outputs: written, checkpoint_every, checks };
+        let known = PlannerInputs { wake, writers, states, shards, outputs: written, checkpoint_every, checks };
         let _ = inputs.send(known);
     }
     let first_here = worker.index().is_multiple_of(args.config.runtime.workers as usize);

@@ -6,7 +6,6 @@ use std::sync::Arc;
 use crate::api::config::Config;
 use crate::api::context::StreamingContext;
 use crate::connector::console::write_stdout;
-use crate::core::clock::Clock;
 use crate::core::error::{BoxError, Error, Result};
 use crate::job::handle::JobHandle;
 use crate::job::run::launch;
@@ -26,9 +25,9 @@ where
         Arc::new(Config { replay: Some(replay), ..config.clone() })
     };
     let (recomputed, restored) = (Capture::default(), Capture::default());
-    launch(with(true, &recomputed), Clock::System, build.clone(), Ok)?.await_termination()?;
+    launch(with(true, &recomputed), build.clone(), Ok)?.await_termination()?;
     let (from, to) = (replay.from, replay.to);
-    launch(with(false, &restored), Clock::System, build, move |summary| {
+    launch(with(false, &restored), build, move |summary| {
         let (restored, recomputed) = (restored.take(), recomputed.take());
         let rows = compare(&restored, &recomputed)?;
         let outputs: BTreeSet<&str> = restored.keys().map(|(_, output)| output.as_str()).collect();

@@ -111,7 +111,7 @@ where
     F: for<'s> Fn(&StreamingContext<'s>) -> Result<(), crate::core::error::BoxError> + Send + Sync + 'static,
 {
     let config = StreamingContext::builder("graph", interval).config()?;
-    crate::job::run::rehearse(&config.into(), &program.into())
+    Ok(crate::job::run::rehearse(&config.into(), &program.into())?.lines)
 }
 
 /// Checks that a checkpoint directory does everything that a store must do: for stores that tidemill's tests do not cover.

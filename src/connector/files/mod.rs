@@ -1,6 +1,12 @@
 //! Text files: a directory as a source, and a directory for each batch as an output.
 
+mod content;
 mod exactly_once;
-pub(crate) mod sink;
+mod identity;
+mod saved;
+pub mod sink;
 pub mod source;
 pub(crate) mod watch;
+
+#[cfg(test)]
+mod tests;

@@ -1,27 +1,30 @@
 //! `text_file_stream`: lines of the files that appear in a directory. The enumerator watches, the readers read.
 
-use std::collections::BTreeSet;
 use std::fmt;
 use std::fs::File;
-use std::io::{ErrorKind, Read, Seek, SeekFrom};
+use std::io::{ErrorKind, Read};
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
-use std::time::{Duration, Instant};
+use std::time::Duration;
 
 use crate::api::context::StreamingContext;
-use crate::connector::files::watch::{DirectoryWatch, FileStamp, Scan, list};
+use crate::connector::files::content::{Content, is_damage};
+use crate::connector::files::identity::{FileStamp, Found, Head, list, renamed};
+use crate::connector::files::saved;
+use crate::connector::files::watch::{DirectoryWatch, Scan};
 use crate::connector::source::{Emit, Sealed, Source, SourceReader, SplitEnumerator, SplitOffset, SplitRange, Waker};
 use crate::core::clock::{Clock, Time};
 use crate::core::error::{Error, Result};
+use crate::core::path::{local, reason};
 use crate::core::plan::Split;
 use crate::engine::operator_id::OperatorId;
-use crate::format::lines::{BadLine, LINE_LIMIT, LINES_A_CALL, Line, Splitter};
+use crate::format::lines::{BadLine, LINES_A_CALL, Line, Raw, Splitter};
 use crate::operator::Decoded;
 use crate::operator::decode::decoded_lines;
 
 /// The minimum time a file must stay unchanged. File times are only accurate to some milliseconds.
 const SETTLED: Duration = Duration::from_millis(100);
-/// How long the enumerator remembers a file. Default of `remember`.
+/// How long the enumerator remembers a file that left the directory. Default of `remember`.
 const REMEMBER: Duration = Duration::from_secs(24 * 60 * 60);
 /// Bytes per read.
 const CHUNK: usize = 64 << 10;
@@ -57,8 +60,11 @@ impl TextFileSource {
         self
     }
 
-    /// Maximum age of a file, by its modification time, when it appears. Default: one day. Older files are ignored, and files
-    /// that were read are forgotten after that time. A job needs memory for each file of this age in the directory.
+    /// How long the job remembers a file that left the directory. If it returns in this time, it is not read again. Default: one
+    /// day. A file that stays in the directory is never forgotten, whatever its age: a job needs about 200 bytes for each.
+    ///
+    /// A job that ended before its first checkpoint does not know which files existed when it was first started. When it starts
+    /// again, it reads those that changed less than this time ago, and warns of the others.
     pub fn remember(mut self, how_long: Duration) -> Self {
         self.remember = how_long;
         self
@@ -87,17 +93,23 @@ impl<'s> StreamingContext<'s> {
     /// The lines of the files that appear in a directory while the job runs. A batch has whole files, ordered by modification
     /// time, then name. Spark's `textFileStream`.
     ///
-    /// - **New** means that the file did not exist when the job started, or has changed its size or time since.
-    ///   [`TextFileSource::existing`] covers files that exist at the start.
+    /// - **New** means that the file did not exist when `start` or `run` was called, or has changed its size or time since.
+    ///   Its modification time may be old. [`TextFileSource::existing`] covers files that exist at the start.
+    /// - **A file is what it is, not its name.** A renamed file (`app.log` is now `app.log.1`) is not read again, and a new file
+    ///   under an old name is read. Files are told apart by inode, time of creation, and the hash of their first 4 KiB. A hard
+    ///   link to a file of the directory is skipped, with a warning. A copy is another file.
     /// - **Ready** means that the file has bytes and stays unchanged for a batch interval (at least 100 ms): neither its size
     ///   nor its modification time changes. Preferably write a file elsewhere on the same file system and move it in. A file
     ///   that changes after it was planned is not read again: a warning names it. If it changes before it is read, the job
     ///   stops. If it is deleted before it is read, it becomes an error record (origin = path, no bytes) and a warning.
     /// - **Names** that begin with `.` or `_`, or end with `.tmp` or `._COPYING_`, are not read. Sub-directories are not read.
     ///   An entry that is not a plain file, or cannot be opened, is skipped, with one warning.
-    /// - **Lines** end at LF, and a CR before it is not part of them. The last line needs no LF. Two kinds of lines are error
-    ///   records: lines that are not UTF-8, and lines over 1 MiB (their first MiB; the rest is skipped). Their origin is the
-    ///   path, their offset the first byte.
+    /// - **Lines** end at LF, and a CR before it is not part of them. The last line needs no LF. A byte order mark at the
+    ///   beginning is not part of the first line. Two kinds of lines are error records: lines that are not UTF-8, and lines over
+    ///   [`max_line_bytes`](crate::api::builder::Builder::max_line_bytes) (only their beginning; the rest is skipped). Their
+    ///   origin is the path, their offset the first byte.
+    /// - **A gzip file** is unpacked, whatever its name. Its size is that on the disk; offsets of its lines count bytes of the
+    ///   text. A file that is damaged, or is UTF-16, becomes an error record, after the lines before the damage.
     /// - **Every process must see the directory** under the same path: each file is a split, and workers take turns. Process 0
     ///   lists the directory once a batch, which takes a few microseconds for each file in it.
     /// - **A batch** takes files up to [`batch_bytes`](crate::api::context::Builder::batch_bytes) for each worker, and at least
@@ -154,12 +166,24 @@ impl<'s> StreamingContext<'s> {
     }
 
     fn text_files_at(&self, operator: &OperatorId, files: TextFileSource) -> Decoded<'s, String> {
-        if let Err(e) = self.graph.config.apart(&files.dir, true) {
+        let config = &self.graph.config;
+        let dir = local(&files.dir).unwrap_or_else(|e| {
+            self.graph.report(operator, e);
+            files.dir.clone()
+        });
+        if let Err(e) = config.apart(&dir, true) {
             self.graph.report(operator, e);
         }
         let settled = self.batch_interval().max(SETTLED);
-        let batch_bytes = self.graph.config.batch_bytes.saturating_mul(self.graph.config.peers()) as u64;
-        decoded_lines(&self.read(operator, &Directory { files, settled, batch_bytes }), operator)
+        let batch_bytes = config.batch_bytes.saturating_mul(config.peers()) as u64;
+        let directory = Directory {
+            files: TextFileSource { dir, ..files },
+            settled,
+            batch_bytes,
+            line_limit: config.max_line_bytes,
+            clock: config.clock.clone(),
+        };
+        decoded_lines(&self.read(operator, &directory), operator)
     }
 }
 
@@ -170,6 +194,8 @@ struct Directory {
     settled: Duration,
     /// Soft limit on the bytes of one batch, over all workers.
     batch_bytes: u64,
+    line_limit: usize,
+    clock: Clock,
 }
 
 impl Source for Directory {
@@ -184,19 +210,23 @@ impl Source for Directory {
         if self.files.dir.to_str().is_none() {
             return Err(wrong("the path is not UTF-8: plans could not hold it; read it through a link".into()));
         }
-        std::fs::read_dir(&self.files.dir).map_err(|e| wrong(format!("the directory cannot be read: {e}")))?;
+        let dir = &self.files.dir;
+        let at_start = list(dir).map_err(|e| wrong(format!("the directory cannot be read: {}", reason(dir, &e))))?;
         let watch = DirectoryWatch::new(self.files.clone(), self.settled, self.batch_bytes);
-        Ok(Box::new(FileEnumerator { watch, ready: Vec::new(), trouble: None, clock: Time::new(Clock::System) }))
+        let clock = Time::new(self.clock.clone());
+        Ok(Box::new(FileEnumerator { watch, at_start: Some(at_start), ready: Vec::new(), trouble: None, clock }))
     }
 
     fn reader(&self, waker: Waker) -> Result<Box<dyn SourceReader<Line>>> {
-        Ok(Box::new(FileReader { name: self.name(), open: None, waker }))
+        Ok(Box::new(FileReader { name: self.name(), line_limit: self.line_limit, open: None, waker }))
     }
 }
 
 /// The planner's half.
 struct FileEnumerator {
     watch: DirectoryWatch,
+    /// The directory when the job was started, for the first scan. A file that appears later is new.
+    at_start: Option<Vec<Found>>,
     /// The files that were ready when the drain began.
     ready: Vec<(String, FileStamp)>,
     trouble: Option<String>,
@@ -206,10 +236,9 @@ struct FileEnumerator {
 impl FileEnumerator {
     fn scan(&mut self) -> std::io::Result<Scan> {
         let dir = self.watch.files.dir.clone();
-        let found = list(&dir)?;
-        let opens = |name: &str| File::open(dir.join(name)).map(drop).map_err(|e| e.to_string());
-        let now_ms = self.clock.now();
-        let scan = self.watch.scan(found, Instant::now(), now_ms, opens);
+        let found = self.at_start.take().map_or_else(|| list(&dir), Ok)?;
+        let heads = |name: &str, len| Head::read(&dir.join(name), len).map_err(|e| e.to_string());
+        let scan = self.watch.scan(found, self.clock.now(), &heads);
         for warning in &scan.warnings {
             tracing::warn!(dir = %dir.display(), "{warning}");
         }
@@ -220,25 +249,14 @@ impl FileEnumerator {
 impl SplitEnumerator for FileEnumerator {
     /// Files that existed or were read earlier are not read again. Files that appeared meanwhile are read.
     fn restore(&mut self, read: Vec<SplitOffset>, snapshot: &[u8]) -> Result<()> {
-        let wrong = |e: postcard::Error| {
-            Error::source(self.watch.files.dir.display().to_string(), format!("what was seen cannot be read: {e}"))
-        };
-        // A job that ended before its first checkpoint has no snapshot. Its plans tell which files it read.
-        let (last_ms, mut seen): (u64, Vec<(String, u64, i64)>) = match snapshot {
-            [] => (self.clock.now(), Vec::new()),
-            snapshot => postcard::from_bytes(snapshot).map_err(wrong)?,
-        };
-        for start in read {
-            let Split::File { path, size, modified_ms } = start.split else { continue };
-            let name = Path::new(&*path).file_name().map(|n| n.to_string_lossy().into_owned());
-            seen.extend(name.map(|name| (name, size, modified_ms)));
-        }
-        self.watch.restore(last_ms, seen);
-        Ok(())
+        saved::restore(&mut self.watch, snapshot, &read, self.clock.now()).map_err(|e| {
+            let dir = self.watch.files.dir.display().to_string();
+            Error::source(dir, format!("the list of files in the checkpoint cannot be read: {e}"))
+        })
     }
 
     fn snapshot(&self) -> Vec<u8> {
-        crate::core::data::encoded(&(self.watch.last_ms, self.watch.seen().collect::<Vec<_>>()))
+        saved::snapshot(&self.watch)
     }
 
     fn start(&mut self) -> Result<Vec<SplitOffset>> {
@@ -279,15 +297,15 @@ impl SplitEnumerator for FileEnumerator {
 
     fn begin_drain(&mut self) -> Duration {
         self.ready = self.scan().map_or_else(|_| Vec::new(), |scan| scan.ready);
-        self.watch.begin_drain(Instant::now())
+        self.watch.begin_drain(self.clock.now())
     }
 
     fn has_pending(&mut self) -> bool {
-        let (pending, changed) = self.watch.pending(Instant::now());
+        let (pending, changed) = self.watch.pending(self.clock.now());
         if !pending && !changed.is_empty() {
             let (dir, files) = (self.watch.files.dir.display(), changed.join(", "));
             tracing::warn!(%dir, files, "these files are not read: they changed while the stop of the job waited for them");
-            self.watch.draining = Some(BTreeSet::new());
+            self.watch.end_drain();
         }
         pending
     }
@@ -297,14 +315,15 @@ impl SplitEnumerator for FileEnumerator {
 struct Open {
     range: SplitRange,
     path: Arc<str>,
-    file: File,
+    content: Content,
     splitter: Splitter,
-    at: i64,
+    done: bool,
 }
 
 /// The worker's half.
 struct FileReader {
     name: String,
+    line_limit: usize,
     open: Option<Open>,
     waker: Waker,
 }
@@ -314,18 +333,30 @@ impl FileReader {
         Error::source(self.name.as_str(), reason)
     }
 
-    /// Opens the file of a range; `None`: it no longer exists.
-    fn open(&self, range: &SplitRange) -> Result<Option<Open>> {
+    /// Finds and opens the file of a range, also under a new name.
+    ///
+    /// # Errors
+    /// Inside: it no longer exists, or is not text. Outside: an error that must end the job.
+    fn open(&self, range: &SplitRange) -> Result<std::result::Result<Open, String>> {
         let Split::File { path, size, modified_ms } = &range.split else {
             return Err(self.error(format!("the given range of {} is not a range of a file", range.split.name())));
         };
-        let failed = |e: std::io::Error| self.error(format!("{path}: {e}"));
-        let mut file = match File::open(&**path) {
-            Err(e) if e.kind() == ErrorKind::NotFound => return Ok(None),
-            file => file.map_err(failed)?,
+        let planned = FileStamp { size: *size, modified_ms: *modified_ms };
+        let version = |path: &Path| -> std::io::Result<(File, FileStamp)> {
+            let file = File::open(path)?;
+            let now = FileStamp::of(&file.metadata()?);
+            Ok((file, now))
         };
-        let (planned, now) =
-            (FileStamp { size: *size, modified_ms: *modified_ms }, FileStamp::of(&file.metadata().map_err(failed)?));
+        let opened = version(Path::new(&**path));
+        // The planned version may have another name by now: a log was rotated.
+        let found = match &opened {
+            Ok((_, now)) if *now == planned => None,
+            _ => renamed(Path::new(&**path), planned),
+        };
+        let (file, now) = match found.map(|path| version(&path)).filter(|found| found.is_ok()).unwrap_or(opened) {
+            Err(e) if e.kind() == ErrorKind::NotFound => return Ok(Err("the file was gone before it was read".into())),
+            opened => opened.map_err(|e| self.error(format!("{path}: {e}")))?,
+        };
         if planned != now {
             return Err(self.error(format!(
                 "{path} changed between the plan of its batch and its reading: {} bytes, changed at {} ms; now {} bytes, {} ms. \
@@ -333,40 +364,56 @@ impl FileReader {
                 planned.size, planned.modified_ms, now.size, now.modified_ms
             )));
         }
-        file.seek(SeekFrom::Start(range.from as u64)).map_err(failed)?;
-        let splitter = Splitter::new(LINE_LIMIT).starting_at(range.from as u64);
-        Ok(Some(Open { range: range.clone(), path: path.clone(), file, splitter, at: range.from }))
+        match self.begin(range, path, file) {
+            Ok(open) => Ok(Ok(open)),
+            Err(e) if is_damage(&e) => Ok(Err(e.to_string())),
+            Err(e) => Err(self.error(format!("{path}: {e}"))),
+        }
+    }
+
+    fn begin(&self, range: &SplitRange, path: &Arc<str>, file: File) -> std::io::Result<Open> {
+        let content = Content::open(file, range.from)?;
+        let splitter = Splitter::new(self.line_limit).starting_at(content.at as u64);
+        Ok(Open { range: range.clone(), path: path.clone(), content, splitter, done: false })
     }
 
     /// Reads on, until there are lines for one call or the range is complete.
-    fn read_on(open: &mut Open) -> std::io::Result<Vec<Line>> {
-        let mut lines = Vec::new();
+    fn read_on(open: &mut Open, lines: &mut Vec<Line>) -> std::io::Result<()> {
+        let Open { range, path, content, splitter, done } = open;
+        let mut each = |raw: Raw<'_>| lines.push(raw.line(path, raw.at as i64));
         let mut chunk = [0; CHUNK];
-        let mut chunks = 0;
+        let (mut chunks, mut given) = (0, 0);
         // 1 MiB of long lines also ends a call.
-        while open.at < open.range.until && lines.len() < LINES_A_CALL && chunks < 16 {
-            let wanted = (open.range.until - open.at).min(CHUNK as i64) as usize;
-            let n = match open.file.read(&mut chunk[..wanted]) {
+        while given < LINES_A_CALL && chunks < 16 {
+            let left = if content.packed { CHUNK } else { (range.until - content.at).clamp(0, CHUNK as i64) as usize };
+            let n = match content.text.read(&mut chunk[..left]) {
                 Err(e) if e.kind() == ErrorKind::Interrupted => continue,
                 n => n?,
             };
             if n == 0 {
-                return Err(std::io::Error::other(format!(
-                    "it ends at byte {}, before the {} of its plan",
-                    open.at, open.range.until
-                )));
+                if left > 0 && !content.packed {
+                    let (at, until) = (content.at, range.until);
+                    return Err(std::io::Error::other(format!("it ends at byte {at}, before the {until} of its plan")));
+                }
+                splitter.finish(&mut each);
+                *done = true;
+                return Ok(());
             }
-            let path = &open.path;
-            open.splitter.feed(&chunk[..n], &mut |raw| lines.push(raw.line(path, raw.at as i64)));
-            open.at += n as i64;
+            splitter.feed(&chunk[..n], &mut |raw| {
+                given += 1;
+                each(raw);
+            });
+            content.at += n as i64;
             chunks += 1;
         }
-        if open.at >= open.range.until {
-            let path = &open.path;
-            open.splitter.finish(&mut |raw| lines.push(raw.line(path, raw.at as i64)));
-        }
-        Ok(lines)
+        Ok(())
     }
+}
+
+/// An error record in the place of a file, or of its rest.
+fn unreadable(path: &Arc<str>, offset: i64, reason: String) -> Line {
+    tracing::warn!(%path, "{reason}");
+    Line::Bad(Box::new(BadLine { origin: path.clone(), offset, raw: Vec::new(), reason }))
 }
 
 impl SourceReader<Line> for FileReader {
@@ -386,18 +433,23 @@ impl SourceReader<Line> for FileReader {
         let mut open = match self.open.take().filter(|o| o.range == *range) {
             Some(open) => open,
             None => match self.open(range)? {
-                Some(open) => open,
-                None => {
-                    let (origin, reason) = (range.split.name().clone(), "the file was gone before it was read".to_string());
-                    tracing::warn!(path = %origin, "{reason}");
-                    let bad = BadLine { origin, offset: range.from, raw: Vec::new(), reason };
-                    emit(split_id, vec![Line::Bad(Box::new(bad))], 0);
+                Ok(open) => open,
+                Err(reason) => {
+                    emit(split_id, vec![unreadable(range.split.name(), range.from, reason)], 0);
                     return Ok(true);
                 }
             },
         };
-        let lines = Self::read_on(&mut open).map_err(|e| self.error(format!("{}: {e}", open.path)))?;
-        let done = open.at >= open.range.until;
+        let mut lines = Vec::new();
+        match Self::read_on(&mut open, &mut lines) {
+            Ok(()) => {}
+            Err(e) if is_damage(&e) => {
+                lines.push(unreadable(&open.path, open.content.at, format!("the file is damaged from here on: {e}")));
+                open.done = true;
+            }
+            Err(e) => return Err(self.error(format!("{}: {e}", open.path))),
+        }
+        let done = open.done;
         if !done {
             self.open = Some(open);
             // Emitted rows cause the next call. Without rows, as inside a very long line, wake the worker here.
@@ -411,9 +463,16 @@ impl SourceReader<Line> for FileReader {
 
 #[cfg(test)]
 mod tests {
+    use std::io::Write;
+    use std::os::unix::ffi::OsStrExt;
+    use std::time::Instant;
+
     use super::*;
+    use crate::connector::files::identity::FileVersion;
     use crate::connector::memory::MemorySink;
     use crate::core::time::{millis, secs};
+    use crate::format::lines::LINE_LIMIT;
+    use crate::job::ManualClock;
     use crate::testing::temp_dir::TempDir;
 
     /// Moves a whole file into a directory.
@@ -432,144 +491,8 @@ mod tests {
         }
     }
 
-    const SECOND: Duration = secs(1);
-
-    /// A watch whose clocks a test moves: one scan a second.
-    struct ManualWatch {
-        watch: DirectoryWatch,
-        begun: Instant,
-        seconds: u64,
-    }
-
-    impl ManualWatch {
-        fn new(files: TextFileSource, batch_bytes: u64) -> Self {
-            let mut watch = DirectoryWatch::new(files, SECOND, batch_bytes);
-            watch.last_ms = 1_000_000;
-            ManualWatch { watch, begun: Instant::now(), seconds: 0 }
-        }
-
-        /// The ready files and the warnings of a scan over files of these sizes, changed at these seconds.
-        fn scan(&mut self, files: &[(&str, u64, i64)]) -> (Vec<String>, Vec<String>) {
-            self.scan_at(files, &[], &[])
-        }
-
-        fn scan_at(&mut self, files: &[(&str, u64, i64)], others: &[&str], closed: &[&str]) -> (Vec<String>, Vec<String>) {
-            let plain = files.iter().map(|(n, size, s)| (n.to_string(), Ok(FileStamp { size: *size, modified_ms: s * 1_000 })));
-            let others = others.iter().map(|n| (n.to_string(), Err("it is a directory".to_string())));
-            let opens = |name: &str| if closed.contains(&name) { Err("permission denied".into()) } else { Ok(()) };
-            let now = self.begun + SECOND * self.seconds as u32;
-            let scan = self.watch.scan(plain.chain(others).collect(), now, 1_000_000 + self.seconds * 1_000, opens);
-            self.seconds += 1;
-            (scan.ready.into_iter().map(|(name, _)| name).collect(), scan.warnings)
-        }
-
-        fn ready(&mut self, files: &[(&str, u64, i64)]) -> Vec<String> {
-            let (taken, warnings) = self.scan(files);
-            assert_eq!(warnings, [""; 0]);
-            taken
-        }
-    }
-
-    const NONE: [&str; 0] = [];
-
-    #[test]
-    fn a_stopping_job_reads_the_waiting_files_that_do_not_change() {
-        let mut w = ManualWatch::new(TextFileSource::new("d"), 10);
-        assert_eq!(w.ready(&[]), NONE);
-        let (a, b, c) = (("a", 8, 1_001), ("b", 8, 1_001), ("c", 1, 1_001));
-        assert_eq!(w.ready(&[a, b, c, ("empty", 0, 1_001)]), NONE);
-        let now = |w: &ManualWatch| w.begun + SECOND * w.seconds as u32;
-        let early = now(&w) - SECOND / 4;
-        assert_eq!(w.watch.begin_drain(early), SECOND / 4, "until they are unchanged for a second");
-        let (c, late) = (("c", 2, 1_002), ("late", 1, 1_001));
-        assert_eq!(w.ready(&[a, b, c, late, ("empty", 0, 1_001)]), ["a"]);
-        assert_eq!(w.watch.pending(now(&w) - SECOND), (true, vec!["c"]), "b is ready and did not fit");
-        assert_eq!(w.scan(&[a, b, ("c", 3, 1_003), late]).0, ["b"]);
-        assert_eq!(w.watch.pending(now(&w) - SECOND), (false, vec!["c"]), "it is being written");
-    }
-
-    #[test]
-    fn f5_f6_new_files_are_read_once_they_stay_unchanged() {
-        let mut w = ManualWatch::new(TextFileSource::new("d"), 1_000);
-        let old = ("old", 5, 999);
-        assert_eq!(w.ready(&[old]), NONE);
-        assert_eq!(w.ready(&[old, ("b", 1, 1_001)]), NONE);
-        assert_eq!(w.ready(&[old, ("b", 1, 1_001), ("a", 1, 1_001), ("empty", 0, 1_001)]), ["b"]);
-        // Moved in with a time before the start. It did not exist at the start, so it is new.
-        assert_eq!(w.ready(&[old, ("b", 1, 1_001), ("a", 1, 1_001), ("moved", 1, 500)]), ["a"]);
-        assert_eq!(w.ready(&[("old", 6, 1_004), ("moved", 1, 500), ("empty", 0, 1_001)]), ["moved"]);
-        assert_eq!(w.ready(&[("old", 6, 1_004), ("moved", 1, 500), ("empty", 0, 1_001)]), ["old"]);
-        assert_eq!(w.ready(&[("empty", 3, 1_006)]), NONE);
-        assert_eq!(w.ready(&[("empty", 3, 1_006)]), ["empty"]);
-        // A deleted file that reappears is new.
-        assert_eq!(w.ready(&[]), NONE);
-        assert_eq!(w.ready(&[("empty", 3, 1_006)]), NONE);
-        assert_eq!(w.ready(&[("empty", 3, 1_006)]), ["empty"]);
-    }
-
-    #[test]
-    fn f5_a_growing_file_waits_and_a_file_that_grows_later_is_one_warning() {
-        let mut w = ManualWatch::new(TextFileSource::new("d"), 1_000);
-        assert_eq!(w.ready(&[]), NONE);
-        for n in 1..5 {
-            assert_eq!(w.ready(&[("g", n, 1_000)]), NONE, "it grows");
-        }
-        assert_eq!(w.ready(&[("g", 4, 1_001)]), NONE, "its time changed");
-        assert_eq!(w.ready(&[("g", 4, 1_001)]), ["g"]);
-        let (taken, warnings) = w.scan(&[("g", 9, 1_002)]);
-        assert_eq!(taken, NONE);
-        assert!(matches!(&warnings[..], [w] if w.contains("g changed after it was read (4 bytes then, 9 now)")), "{warnings:?}");
-        assert_eq!(w.ready(&[("g", 10, 1_003)]), NONE, "the warning is not repeated");
-    }
-
-    #[test]
-    fn f8_some_names_and_kinds_of_files_are_not_read() {
-        let mut w = ManualWatch::new(TextFileSource::new("d").existing(true).accept(|n| n != "no"), 1_000);
-        let files = [".h", "_SUCCESS", "a.tmp", "a._COPYING_", "no", "yes", "shut"].map(|n| (n, 1, 1));
-        let (taken, warnings) = w.scan_at(&files, &["sub"], &["shut"]);
-        assert_eq!(taken, NONE);
-        assert_eq!(warnings, ["sub is not read: it is a directory"]);
-        let (taken, warnings) = w.scan_at(&files, &["sub"], &["shut"]);
-        assert_eq!(taken, ["yes"]);
-        assert_eq!(warnings, ["shut is not read until it can be opened: permission denied"]);
-        assert_eq!(w.scan_at(&files, &["sub"], &["shut"]), (vec![], vec![]), "the warning is not repeated");
-        assert_eq!(w.ready(&files), ["shut"]);
-    }
-
-    #[test]
-    fn a_batch_is_ordered_and_bounded_and_has_at_least_one_file() {
-        let mut w = ManualWatch::new(TextFileSource::new("d").existing(true), 10);
-        let files = [("c", 6, 1), ("b", 4, 2), ("a", 4, 2), ("big", 90, 3), ("z", 1, 4)];
-        assert_eq!(w.ready(&files), NONE);
-        assert_eq!(w.ready(&files), ["c", "a"], "10 bytes");
-        assert_eq!(w.ready(&files), ["b"], "the big one does not fit, and nothing overtakes it");
-        assert_eq!(w.ready(&files), ["big"]);
-        assert_eq!(w.ready(&files), ["z"]);
-        assert_eq!(w.ready(&files), NONE);
-    }
-
-    #[test]
-    fn f6_old_files_are_forgotten_and_waiting_files_are_not() {
-        let mut w = ManualWatch::new(TextFileSource::new("d").remember(secs(3)), 5);
-        let at = |s: i64| 1_000 + s;
-        assert_eq!(w.ready(&[("ancient", 1, 1)]), NONE);
-        assert_eq!(w.watch.known.len(), 1);
-        assert_eq!(w.ready(&[("ancient", 1, 1), ("a", 5, at(1)), ("b", 5, at(1))]), NONE);
-        assert!(!w.watch.known.contains_key("ancient"), "older than is remembered");
-        assert_eq!(w.ready(&[("a", 5, at(1)), ("b", 5, at(1)), ("late", 5, at(-9))]), ["a"]);
-        w.seconds += 10;
-        assert_eq!(
-            w.ready(&[("a", 5, at(1)), ("b", 5, at(1)), ("new", 1, at(5))]),
-            ["b"],
-            "it did not fit into the previous batch"
-        );
-        assert_eq!(w.ready(&[("a", 5, at(1)), ("b", 5, at(1)), ("new", 1, at(5))]), ["new"], "it appeared before the late scan");
-        assert_eq!(w.ready(&[("a", 5, at(1)), ("b", 5, at(1))]), NONE, "not read again");
-        assert_eq!(w.watch.known.len(), 0);
-    }
-
     fn reader() -> FileReader {
-        FileReader { name: "files of d".into(), open: None, waker: Arc::new(|| ()) }
+        FileReader { name: "files of d".into(), line_limit: LINE_LIMIT, open: None, waker: Arc::new(|| ()) }
     }
 
     /// The whole file as a range, in its present version.
@@ -639,6 +562,141 @@ mod tests {
     }
 
     #[test]
+    fn f7_a_file_that_was_renamed_after_its_plan_is_read() {
+        let dir = TempDir::made("files-rotated");
+        let path = put(&dir, "app.log", "abc\n");
+        let planned = range(&path);
+        std::fs::rename(&path, dir.join("app.log.1")).unwrap();
+        let read = |planned| read_all(planned).map(|(lines, _)| lines);
+        assert_eq!(read(&planned).unwrap(), [Line::Text("abc".into())]);
+        put(&dir, "app.log", "the next\n");
+        assert_eq!(read(&planned).unwrap(), [Line::Text("abc".into())]);
+        // Two files of this version: nothing tells which one was planned.
+        let time = std::fs::metadata(dir.join("app.log.1")).unwrap().modified().unwrap();
+        File::options().write(true).open(put(&dir, "other", "xyz\n")).unwrap().set_modified(time).unwrap();
+        assert!(read(&planned).unwrap_err().to_string().contains("changed between the plan"));
+    }
+
+    #[test]
+    fn f9_gzip_and_byte_order_marks_are_read_as_text() {
+        let dir = TempDir::made("files-content");
+        let packed = |text: &str| {
+            let mut packer = flate2::write::GzEncoder::new(Vec::new(), flate2::Compression::default());
+            packer.write_all(text.as_bytes()).unwrap();
+            packer.finish().unwrap()
+        };
+        let lines = |name: &str, bytes: Vec<u8>| read_all(&range(&put(&dir, name, bytes))).unwrap().0;
+        let texts = |texts: &[&str]| texts.iter().map(|t| Line::Text((*t).into())).collect::<Vec<_>>();
+        assert_eq!(lines("bom", b"\xef\xbb\xbfa\r\nb".to_vec()), texts(&["a", "b"]));
+        assert_eq!(lines("only-bom", b"\xef\xbb\xbf".to_vec()), texts(&[]));
+        assert_eq!(lines("short", b"a".to_vec()), texts(&["a"]));
+        let long = "tide\n".repeat(100_000);
+        let members = [packed("\u{feff}one\ntwo\n"), packed(&long)].concat();
+        let read = lines("two-members.log", members.clone());
+        assert_eq!((read.len(), &read[..3]), (100_002, &texts(&["one", "two", "tide"])[..]));
+        assert_eq!(lines("empty.gz", packed("")), texts(&[]));
+
+        let bad = |lines: &[Line]| match lines.last() {
+            Some(Line::Bad(bad)) => (bad.offset, bad.reason.clone()),
+            line => panic!("{line:?}"),
+        };
+        let cut = lines("cut.gz", members[..members.len() - 20].to_vec());
+        assert_eq!(cut[..3], texts(&["one", "two", "tide"]));
+        let (offset, reason) = bad(&cut);
+        assert!(offset > 11 && reason.contains("damaged from here on"), "{offset}: {reason}");
+        let (offset, reason) = bad(&lines("utf-16", b"\xff\xfea\0\n\0".to_vec()));
+        assert!(offset == 0 && reason.contains("UTF-16"), "{reason}");
+        let part = SplitRange { from: 5, ..range(&put(&dir, "part.gz", packed("abc\n"))) };
+        let (_, reason) = bad(&read_all(&part).unwrap().0);
+        assert!(reason.contains("gzip") && reason.contains("from its beginning"), "{reason}");
+    }
+
+    #[test]
+    fn f6_a_name_is_not_an_identity() {
+        let dir = TempDir::made("files-identity");
+        let version = |name: &str| -> FileVersion {
+            let found = list(&dir).unwrap();
+            *found.iter().find(|(n, _)| n == name).unwrap().1.as_ref().unwrap()
+        };
+        put(&dir, "a", "abc\n");
+        let first = version("a");
+        std::fs::rename(dir.join("a"), dir.join("a.1")).unwrap();
+        put(&dir, "a", "abc\n");
+        std::fs::hard_link(dir.join("a"), dir.join("b")).unwrap();
+        assert_eq!((version("a.1"), version("b")), (first, version("a")));
+        assert_ne!(version("a").id, first.id);
+        let head = Head::read(&dir.join("a"), Head::MAX).unwrap();
+        File::options().append(true).open(dir.join("a")).unwrap().write_all(b"more\n").unwrap();
+        assert_eq!(version("a").id, version("b").id, "an appended file is the same");
+        assert_eq!(Head::read(&dir.join("a"), head.len).unwrap(), head);
+        std::fs::write(dir.join("a"), "other\n").unwrap();
+        assert_ne!(Head::read(&dir.join("a"), head.len).unwrap(), head, "and one that is written again is not");
+    }
+
+    /// Starts a job that watches a directory, on a clock that the test moves.
+    fn watching(dir: &Path, clock: &ManualClock, checkpoint: &Path, seen: &MemorySink<String>) -> crate::job::JobHandle {
+        let (watched, out) = (format!("file://{}", dir.display()), seen.clone());
+        let builder = StreamingContext::builder("watching", secs(5)).checkpoint(checkpoint).checkpoint_interval(secs(5));
+        let job = builder.start_on_clock(clock.clone(), move |ssc| {
+            ssc.text_file_stream(&watched).oks().to_memory(&out);
+            Ok(())
+        });
+        job.unwrap()
+    }
+
+    /// Nothing waits for the job: `start` has returned, so a file is new. Its time is of another century.
+    #[test]
+    fn f6_a_file_that_is_written_right_after_the_start_is_read_by_the_clock_of_the_job() {
+        let (dir, states) = (TempDir::made("files-start"), TempDir::made("files-start-states"));
+        put(&dir, "old", "old\n");
+        let (clock, seen) = (ManualClock::at(1_000_000), MemorySink::new());
+        let job = watching(&dir, &clock, &states, &seen);
+        let path = put(&dir, "new", "new\n");
+        File::options().write(true).open(path).unwrap().set_modified(std::time::UNIX_EPOCH + secs(1)).unwrap();
+        for ms in [1_005_000, 1_010_000] {
+            clock.set(ms);
+            until("the batch is written", || seen.batches().last().is_some_and(|(t, _)| t.millis() == ms));
+        }
+        job.stop_gracefully().unwrap();
+        let batches: Vec<_> = seen.batches().into_iter().map(|(t, rows)| (t.millis(), rows)).collect();
+        assert_eq!(batches[..2], [(1_005_000, vec![]), (1_010_000, vec!["new".to_owned()])]);
+    }
+
+    #[test]
+    fn f6_a_log_is_rotated_while_the_job_runs_and_while_it_is_stopped() {
+        let (dir, states) = (TempDir::made("files-rotate"), TempDir::made("files-rotate-states"));
+        let (clock, seen) = (ManualClock::at(1_000_000), MemorySink::new());
+        let mut ms = 1_000_000;
+        let mut batches = |n: u64| {
+            for _ in 0..n {
+                ms += 5_000;
+                clock.set(ms);
+                until("the batch is written", || seen.batches().last().is_some_and(|(t, _)| t.millis() == ms));
+            }
+        };
+        let rotate = |text: &str| {
+            for n in (1..4).rev() {
+                let _ = std::fs::rename(dir.join(format!("app.log.{n}")), dir.join(format!("app.log.{}", n + 1)));
+            }
+            std::fs::rename(dir.join("app.log"), dir.join("app.log.1")).unwrap();
+            std::fs::write(dir.join("app.log"), text).unwrap();
+        };
+        let job = watching(&dir, &clock, &states, &seen);
+        put(&dir, "app.log", "first\n");
+        batches(2);
+        rotate("second\n");
+        batches(3);
+        job.stop_gracefully().unwrap();
+        rotate("third\n");
+        let job = watching(&dir, &clock, &states, &seen);
+        batches(3);
+        rotate("fourth\n");
+        batches(3);
+        job.stop_gracefully().unwrap();
+        assert_eq!(seen.rows(), ["first", "second", "third", "fourth"]);
+    }
+
+    #[test]
     fn f8_each_kind_of_directory_entry_is_recognised() {
         let dir = TempDir::made("files-kinds");
         put(&dir, "plain", "x");
@@ -648,9 +706,10 @@ mod tests {
         std::os::unix::fs::symlink("nowhere", dir.join("dangling")).unwrap();
         let _socket = std::os::unix::net::UnixListener::bind(dir.join("socket")).unwrap();
         assert!(std::process::Command::new("mkfifo").arg(dir.join("pipe")).status().unwrap().success());
-        let mut found = list(&dir).unwrap();
-        found.sort_by(|a, b| a.0.cmp(&b.0));
-        let sizes: Vec<_> = found.iter().map(|(name, s)| (name.as_str(), s.as_ref().map(|s| s.size).ok())).collect();
+        let name = std::ffi::OsStr::from_bytes(b"\xff");
+        std::fs::write(dir.join(name), "x").unwrap();
+        let found = list(&dir).unwrap();
+        let sizes: Vec<_> = found.iter().map(|(name, v)| (name.as_str(), v.as_ref().map(|v| v.stamp.size).ok())).collect();
         let expected = [
             ("dangling", None),
             ("link", Some(1)),
@@ -659,10 +718,14 @@ mod tests {
             ("plain", Some(1)),
             ("socket", None),
             ("sub", None),
+            ("\u{fffd}", None),
         ];
         assert_eq!(sizes, expected);
         assert!(found[5].1.as_ref().unwrap_err().contains("not a plain file"));
         assert!(found[6].1.as_ref().unwrap_err().contains("sub-directories"));
+        assert!(found[7].1.as_ref().unwrap_err().contains("not UTF-8"));
+        let id = |at: usize| found[at].1.as_ref().unwrap().id;
+        assert_eq!(id(1), id(4), "a link is the file that it names");
     }
 
     #[test]

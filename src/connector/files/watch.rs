@@ -1,56 +1,105 @@
 //! Which files of a directory are ready: new since the start, and unchanged for one batch interval.
 //!
-//! This file knows only names and stamps; `source.rs` lists the directory and calls it.
+//! A file is known by its identity, not by its name. So a renamed file is not read again, and a new file under an old name is read.
+//! This file knows what a scan found; `source.rs` lists the directory and calls it. Times are those of the job's clock.
 
-use std::collections::{BTreeMap, BTreeSet};
-use std::fs::Metadata;
-use std::io::ErrorKind;
-use std::path::Path;
-use std::time::{Duration, Instant, UNIX_EPOCH};
+use std::collections::{BTreeMap, BTreeSet, HashMap};
+use std::time::Duration;
 
+use crate::connector::files::identity::{FileId, FileStamp, FileVersion, Found, Head};
 use crate::connector::files::source::TextFileSource;
 
-/// The version of a file that a plan names.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub(super) struct FileStamp {
-    pub(super) size: u64,
-    pub(super) modified_ms: i64,
+/// What is known of a file.
+#[derive(Clone, Debug, PartialEq)]
+pub(super) struct Known {
+    /// `None`: it was read from a plan, or from a checkpoint of an older version, which have no identities.
+    pub(super) id: Option<FileId>,
+    pub(super) stamp: FileStamp,
+    /// The beginning of the version that was planned.
+    pub(super) head: Option<Head>,
+    pub(super) state: State,
 }
 
-impl FileStamp {
-    pub(super) fn of(meta: &Metadata) -> Self {
-        let modified = meta.modified().ok().and_then(|t| t.duration_since(UNIX_EPOCH).ok());
-        FileStamp { size: meta.len(), modified_ms: modified.map_or(0, |d| d.as_millis() as i64) }
+/// How far a file is.
+#[derive(Clone, Copy, Debug, PartialEq)]
+pub(super) enum State {
+    /// It existed at the start and is not read unless it changes.
+    Ignored,
+    /// To be read after it has stayed unchanged long enough. `drained`: by the graceful stop that has begun.
+    Waiting { since_ms: u64, warned: bool, drained: bool },
+    /// In a plan.
+    Planned { warned: bool },
+}
+
+impl Known {
+    fn new(version: FileVersion, state: State) -> Self {
+        Known { id: Some(version.id), stamp: version.stamp, head: None, state }
+    }
+
+    /// Whether the beginning is the one that was planned. `true` if nothing contradicts it.
+    fn has_head(&self, name: &str, heads: &Heads) -> bool {
+        self.head.is_none_or(|head| heads(name, head.len).map_or(true, |now| now == head))
+    }
+
+    /// Whether this is the file that now has the name which this one had.
+    fn keeps_name(&self, now: FileVersion, name: &str, found: &[Found], heads: &Heads) -> bool {
+        let moved = |found: &Found| found.1.as_ref().is_ok_and(|v| v.stamp == self.stamp);
+        match self.id {
+            Some(id) if id == now.id => self.stamp == now.stamp || self.has_head(name, heads),
+            // Another inode, such as a copy that was moved back: the same version is the same file.
+            _ if self.stamp == now.stamp => self.has_head(name, heads),
+            Some(_) => false,
+            // No identity was saved. A file grows, unless the version that was read has another name now.
+            None => now.stamp.size > self.stamp.size && !found.iter().any(moved),
+        }
+    }
+
+    /// Whether this is the file that now has another name. A changed file must prove it: its inode may have been given to a new one.
+    fn has_moved_to(&self, now: FileVersion, name: &str, heads: &Heads) -> bool {
+        let proof = now.id.born_ns != 0 || self.head.is_some_and(|head| head.len == Head::MAX);
+        self.stamp == now.stamp || proof && self.has_head(name, heads)
     }
 }
 
-/// An entry of the directory; `Err`: why it is not read.
-pub(super) type Found = (String, std::result::Result<FileStamp, String>);
+/// Reads the beginning of a file; `Err`: why the file cannot be opened.
+type Heads<'a> = dyn Fn(&str, u32) -> Result<Head, String> + 'a;
 
-/// The state of a file name.
+/// A file that left the directory.
 #[derive(Clone, Debug, PartialEq)]
-pub(super) enum Known {
-    /// It existed at the start and is not read unless it changes.
-    Ignored(FileStamp),
-    /// To be read after it has stayed unchanged long enough.
-    Waiting { stamp: FileStamp, since: Instant, warned: bool },
-    /// In a plan.
-    Planned { stamp: FileStamp, warned: bool },
-    /// It cannot be read; a warning was logged.
-    Skipped,
+pub(super) struct Gone {
+    pub(super) name: String,
+    pub(super) known: Known,
+    pub(super) since_ms: u64,
 }
 
-/// Which names are known, and which of them are ready. Does no I/O, except for the test whether a file opens.
+/// What an entry of a scan is.
+enum Match {
+    /// A known file, perhaps under another name than before.
+    Same(Known),
+    /// Another name of a file that has this name too.
+    Link(String),
+    New,
+    /// It cannot be read. What was known of the name stays known.
+    Unreadable(Option<Known>),
+}
+
+/// Which files are known, and which of them are ready. Does no I/O of its own.
 pub(super) struct DirectoryWatch {
     pub(super) files: TextFileSource,
-    pub(super) settled: Duration,
+    pub(super) settled_ms: u64,
     pub(super) batch_bytes: u64,
+    /// The files of the directory that are read, or not read, for a reason.
     pub(super) known: BTreeMap<String, Known>,
+    /// Files that left the directory, for as long as `remember` says.
+    pub(super) gone: Vec<Gone>,
+    /// Names that are not read and have had their warning.
+    skipped: BTreeSet<String>,
     pub(super) started: bool,
     /// When the directory was last scanned.
     pub(super) last_ms: u64,
-    /// In a graceful stop: the files that still wait. No other file is read.
-    pub(super) draining: Option<BTreeSet<String>>,
+    /// In the first scan of a run that continues without a checkpoint: files changed before this time may be as old as the job.
+    pub(super) ignored_before_ms: Option<i64>,
+    draining: bool,
 }
 
 /// The result of a scan.
@@ -64,51 +113,49 @@ pub(super) struct Scan {
 impl DirectoryWatch {
     /// A watch before its first scan.
     pub(super) fn new(files: TextFileSource, settled: Duration, batch_bytes: u64) -> Self {
-        DirectoryWatch { files, settled, batch_bytes, known: BTreeMap::new(), started: false, last_ms: 0, draining: None }
+        DirectoryWatch {
+            files,
+            settled_ms: settled.as_millis() as u64,
+            batch_bytes,
+            known: BTreeMap::new(),
+            gone: Vec::new(),
+            skipped: BTreeSet::new(),
+            started: false,
+            last_ms: 0,
+            ignored_before_ms: None,
+            draining: false,
+        }
     }
 
-    /// Continues after a restart. Files other than these `seen` ones appeared in the meantime.
-    pub(super) fn restore(&mut self, last_ms: u64, seen: impl IntoIterator<Item = (String, u64, i64)>) {
-        let planned =
-            |(name, size, modified_ms)| (name, Known::Planned { stamp: FileStamp { size, modified_ms }, warned: false });
-        self.known.extend(seen.into_iter().map(planned));
-        (self.started, self.last_ms) = (true, last_ms);
-    }
-
-    /// Files that are not read again, in the version that was seen.
-    pub(super) fn seen(&self) -> impl Iterator<Item = (String, u64, i64)> {
-        self.known.iter().filter_map(|(name, known)| match known {
-            Known::Ignored(stamp) | Known::Planned { stamp, .. } => Some((name.clone(), stamp.size, stamp.modified_ms)),
-            Known::Waiting { .. } | Known::Skipped => None,
-        })
-    }
-
+    /// Whether files of this name are read.
     pub(super) fn wants(&self, name: &str) -> bool {
         let hidden = name.starts_with(['.', '_']);
         let unfinished = name.ends_with(".tmp") || name.ends_with("._COPYING_");
-        let late = self.draining.as_ref().is_some_and(|last| !last.contains(name));
-        !hidden && !unfinished && !late && (self.files.accept)(name)
+        !hidden && !unfinished && (self.files.accept)(name)
     }
 
     /// From now on only files that already wait are read. Returns the time until all of them are ready, if they do not change.
-    pub(super) fn begin_drain(&mut self, now: Instant) -> Duration {
-        let waiting = self.known.iter().filter_map(|(name, known)| match known {
-            Known::Waiting { stamp, since, warned: false } if stamp.size > 0 => Some((name.clone(), *since)),
-            _ => None,
-        });
-        let waiting: Vec<_> = waiting.collect();
-        let ready = waiting.iter().map(|(_, since)| *since + self.settled).max();
-        self.draining = Some(waiting.into_iter().map(|(name, _)| name).collect());
-        ready.map_or(Duration::ZERO, |ready| ready.saturating_duration_since(now))
+    pub(super) fn begin_drain(&mut self, now_ms: u64) -> Duration {
+        self.draining = true;
+        let mut ready_ms = now_ms;
+        for known in self.known.values_mut() {
+            if let State::Waiting { since_ms, warned: false, drained } = &mut known.state
+                && known.stamp.size > 0
+            {
+                *drained = true;
+                ready_ms = ready_ms.max(*since_ms + self.settled_ms);
+            }
+        }
+        Duration::from_millis(ready_ms - now_ms)
     }
 
     /// Of the files that waited at `begin_drain`: whether any is ready and not planned, and the names of those that changed.
-    pub(super) fn pending(&self, now: Instant) -> (bool, Vec<&str>) {
+    pub(super) fn pending(&self, now_ms: u64) -> (bool, Vec<&str>) {
         let mut changed = Vec::new();
         let mut pending = false;
-        for name in self.draining.iter().flatten() {
-            if let Some(Known::Waiting { since, warned: false, .. }) = self.known.get(name) {
-                let ready = self.has_settled(*since, now);
+        for (name, known) in &self.known {
+            if let State::Waiting { since_ms, warned: false, drained: true } = known.state {
+                let ready = self.has_settled(since_ms, now_ms);
                 pending |= ready;
                 changed.extend((!ready).then_some(&**name));
             }
@@ -116,135 +163,205 @@ impl DirectoryWatch {
         (pending, changed)
     }
 
-    fn has_settled(&self, since: Instant, now: Instant) -> bool {
-        now - since >= self.settled - self.settled / 8
+    /// Gives up the files that still change.
+    pub(super) fn end_drain(&mut self) {
+        for known in self.known.values_mut() {
+            if let State::Waiting { drained, .. } = &mut known.state {
+                *drained = false;
+            }
+        }
     }
 
-    /// Compares the directory with the known files. The first scan is the start of the job and makes no file ready.
-    pub(super) fn scan(
-        &mut self,
-        found: Vec<Found>,
-        now: Instant,
-        now_ms: u64,
-        opens: impl Fn(&str) -> Result<(), String>,
-    ) -> Scan {
+    fn has_settled(&self, since_ms: u64, now_ms: u64) -> bool {
+        now_ms.saturating_sub(since_ms) >= self.settled_ms - self.settled_ms / 8
+    }
+
+    /// Compares the directory with the known files. `found` is in the order of names. The first scan is the start of the job and
+    /// makes no file ready.
+    pub(super) fn scan(&mut self, found: Vec<Found>, now_ms: u64, heads: &Heads) -> Scan {
         let mut scan = Scan::default();
-        // The age counts from the previous scan. A late scan must not make a file that appeared since too old.
-        let horizon = (self.last_ms as i64).saturating_sub(self.files.remember.as_millis().min(i64::MAX as u128) as i64);
-        let mut before = std::mem::take(&mut self.known);
-        let mut ready = Vec::new();
-        for (name, stamp) in found {
-            let known = before.remove(&name);
-            if !self.wants(&name) {
-                // Files that appeared after the drain began are not read. Files that were read stay known.
-                self.known.extend(known.map(|known| (name, known)));
-                continue;
-            }
-            let known = match stamp {
-                Err(reason) => {
-                    if known != Some(Known::Skipped) {
-                        scan.warnings.push(format!("{name} is not read: {reason}"));
-                    }
-                    Some(Known::Skipped)
-                }
-                Ok(stamp) => self.step(&name, stamp, known, now, horizon, &mut scan),
+        let matches = self.recognise(&found, heads);
+        self.forget(&found, now_ms);
+        let skipped = std::mem::take(&mut self.skipped);
+        let mut too_old = 0;
+        for ((name, version), is) in found.into_iter().zip(matches) {
+            let wanted = self.wants(&name);
+            let reason = match (&version, &is) {
+                (Err(reason), _) => Some(reason.clone()),
+                (_, Match::Link(other)) => Some(format!("it is the same file as {other}")),
+                _ => None,
             };
-            let Some(known) = known else { continue };
-            if let Known::Waiting { stamp, since, warned } = known
-                && self.started
-                && stamp.size > 0
-                && self.has_settled(since, now)
-            {
-                ready.push((stamp, name, since, warned));
-            } else {
-                self.known.insert(name, known);
+            if let Some(reason) = reason.filter(|_| wanted) {
+                if !skipped.contains(&name) {
+                    scan.warnings.push(format!("{name} is not read: {reason}"));
+                }
+                self.skipped.insert(name.clone());
             }
-        }
-        ready.sort_by(|(a, name, ..), (b, other, ..)| (a.modified_ms, name).cmp(&(b.modified_ms, other)));
-        let mut bytes = 0u64;
-        for (stamp, name, since, warned) in ready {
-            let fits = bytes == 0 || bytes.saturating_add(stamp.size) <= self.batch_bytes;
-            let known = match fits.then(|| opens(&name)) {
-                Some(Ok(())) => {
-                    bytes = bytes.saturating_add(stamp.size);
-                    scan.ready.push((name.clone(), stamp));
-                    Known::Planned { stamp, warned: false }
-                }
-                Some(Err(reason)) => {
-                    if !warned {
-                        scan.warnings.push(format!("{name} is not read until it can be opened: {reason}"));
-                    }
-                    Known::Waiting { stamp, since, warned: true }
-                }
-                None => {
-                    // This keeps the order: a file that does not fit is first in the next batch.
-                    bytes = self.batch_bytes.max(1);
-                    Known::Waiting { stamp, since, warned }
-                }
+            let known = match (is, version) {
+                (Match::Same(known), Ok(version)) => self.step(&name, version, known, now_ms, &mut scan),
+                (Match::New, Ok(version)) if wanted && !self.draining => Some(self.first(version, now_ms, &mut too_old)),
+                (Match::Unreadable(known), _) => known,
+                _ => None,
             };
-            self.known.insert(name, known);
+            // A waiting file that got a name which is not read is new again under its next name.
+            let known = known.filter(|k| wanted || !matches!(k.state, State::Waiting { .. }));
+            self.known.extend(known.map(|known| (name, known)));
         }
-        self.started = true;
-        self.last_ms = now_ms;
+        if too_old > 0 {
+            let days = self.files.remember.as_secs_f64() / 86_400.0;
+            scan.warnings.push(format!(
+                "{too_old} files are not read: they changed last more than {days:.1} days ago, and the job ended before its first \
+                 checkpoint, so they may have been there when it was first started; touch a file to have it read"
+            ));
+        }
+        if self.started {
+            self.take_ready(now_ms, heads, &mut scan);
+        }
+        (self.started, self.last_ms, self.ignored_before_ms) = (true, now_ms, None);
         scan
     }
 
-    /// The next state of a plain file; `None`: it is too old to remember.
-    pub(super) fn step(
-        &self,
-        name: &str,
-        stamp: FileStamp,
-        known: Option<Known>,
-        now: Instant,
-        horizon: i64,
-        scan: &mut Scan,
-    ) -> Option<Known> {
-        let aged = stamp.modified_ms < horizon;
-        let waiting = Known::Waiting { stamp, since: now, warned: false };
-        match known {
-            None | Some(Known::Skipped) if !self.started => {
-                Some(if self.files.existing { waiting } else { Known::Ignored(stamp) })
+    /// Finds out which entry is which known file: first those that keep their names, then those that were renamed. What is left in
+    /// `known` is no longer in the directory.
+    fn recognise(&mut self, found: &[Found], heads: &Heads) -> Vec<Match> {
+        let mut names: HashMap<FileId, &str> = HashMap::new();
+        let mut matches: Vec<Option<Match>> = Vec::with_capacity(found.len());
+        for (name, version) in found {
+            let is = match version {
+                Err(_) => Some(Match::Unreadable(self.known.remove(name))),
+                Ok(version) if self.known.get(name).is_some_and(|k| k.keeps_name(*version, name, found, heads)) => {
+                    names.insert(version.id, name);
+                    self.known.remove(name).map(Match::Same)
+                }
+                Ok(_) => None,
+            };
+            matches.push(is);
+        }
+        let mut by_id: HashMap<FileId, String> = HashMap::new();
+        let mut unnamed: Vec<String> = Vec::new();
+        for (name, known) in &self.known {
+            match known.id {
+                Some(id) => drop(by_id.insert(id, name.clone())),
+                None => unnamed.push(name.clone()),
             }
-            None | Some(Known::Skipped) => (!aged).then_some(waiting),
-            Some(Known::Ignored(was)) if was == stamp => (!aged).then_some(Known::Ignored(was)),
-            Some(Known::Ignored(_)) => Some(waiting),
-            Some(Known::Waiting { stamp: was, .. }) if was != stamp => Some(waiting),
-            Some(Known::Planned { stamp: was, warned }) if was != stamp => {
+        }
+        for ((name, version), is) in found.iter().zip(&mut matches) {
+            let (None, Ok(version)) = (&is, version) else { continue };
+            let before = match names.get(&version.id) {
+                Some(other) => {
+                    *is = Some(Match::Link((*other).to_owned()));
+                    continue;
+                }
+                None => self.renamed(*version, name, &by_id, &mut unnamed, heads),
+            };
+            if before.is_some() || self.wants(name) {
+                names.insert(version.id, name);
+            }
+            *is = Some(before.map_or(Match::New, Match::Same));
+        }
+        matches.into_iter().flatten().collect()
+    }
+
+    /// The known file that has this version under a new name.
+    fn renamed(
+        &mut self,
+        version: FileVersion,
+        name: &str,
+        by_id: &HashMap<FileId, String>,
+        unnamed: &mut Vec<String>,
+        heads: &Heads,
+    ) -> Option<Known> {
+        if let Some(before) = by_id.get(&version.id)
+            && self.known.get(before).is_some_and(|k| k.has_moved_to(version, name, heads))
+        {
+            return self.known.remove(before);
+        }
+        let moved = |gone: &Gone| gone.known.id == Some(version.id) && gone.known.has_moved_to(version, name, heads);
+        if let Some(at) = self.gone.iter().position(moved) {
+            return Some(self.gone.swap_remove(at).known);
+        }
+        let at = unnamed.iter().position(|before| self.known.get(before).is_some_and(|k| k.stamp == version.stamp))?;
+        self.known.remove(&unnamed.swap_remove(at))
+    }
+
+    /// Moves what is left in `known` to `gone`, and forgets what has been gone for too long.
+    fn forget(&mut self, found: &[Found], now_ms: u64) {
+        for (name, known) in std::mem::take(&mut self.known) {
+            if !matches!(known.state, State::Waiting { .. }) {
+                self.gone.push(Gone { name, known, since_ms: now_ms });
+            }
+        }
+        let remember_ms = self.files.remember.as_millis() as u64;
+        self.gone.retain(|gone| now_ms.saturating_sub(gone.since_ms) < remember_ms);
+        if !self.gone.is_empty() {
+            // A file that was emptied and written again is a new one. Its earlier content is not coming back.
+            let present: BTreeSet<u64> = found.iter().filter_map(|(_, v)| Some(v.as_ref().ok()?.id.inode)).collect();
+            self.gone.retain(|gone| gone.known.id.is_none_or(|id| !present.contains(&id.inode)));
+        }
+    }
+
+    /// The first state of a file.
+    fn first(&self, version: FileVersion, now_ms: u64, too_old: &mut usize) -> Known {
+        let old = self.ignored_before_ms.is_some_and(|horizon| version.stamp.modified_ms < horizon);
+        *too_old += usize::from(old);
+        let ignored = old || !self.started && !self.files.existing;
+        let waiting = State::Waiting { since_ms: now_ms, warned: false, drained: false };
+        Known::new(version, if ignored { State::Ignored } else { waiting })
+    }
+
+    /// The next state of a known file.
+    fn step(&self, name: &str, now: FileVersion, was: Known, now_ms: u64, scan: &mut Scan) -> Option<Known> {
+        let same = was.stamp == now.stamp;
+        let waiting = |drained| State::Waiting { since_ms: now_ms, warned: false, drained };
+        let state = match was.state {
+            state if same => state,
+            State::Ignored if self.draining => return None,
+            State::Ignored => waiting(false),
+            State::Waiting { drained, .. } => waiting(drained),
+            State::Planned { warned } => {
                 if !warned {
-                    let (a, b) = (was.size, stamp.size);
+                    let (a, b) = (was.stamp.size, now.stamp.size);
                     scan.warnings.push(format!(
                         "{name} changed after it was read ({a} bytes then, {b} now): it is not read again; move whole files in"
                     ));
                 }
-                Some(Known::Planned { stamp, warned: true })
+                State::Planned { warned: true }
             }
-            Some(Known::Planned { .. }) if aged => None,
-            same => same,
+        };
+        Some(Known { id: Some(now.id), stamp: now.stamp, head: was.head, state })
+    }
+
+    /// Plans the files that have settled: in order, and as many as fit into a batch.
+    fn take_ready(&mut self, now_ms: u64, heads: &Heads, scan: &mut Scan) {
+        let settled = |known: &Known| match known.state {
+            State::Waiting { since_ms, drained, .. } => {
+                known.stamp.size > 0 && (drained || !self.draining) && self.has_settled(since_ms, now_ms)
+            }
+            _ => false,
+        };
+        let ready = self.known.iter().filter(|(_, known)| settled(known));
+        let mut ready: Vec<(i64, String)> = ready.map(|(name, known)| (known.stamp.modified_ms, name.clone())).collect();
+        ready.sort_unstable();
+        let mut bytes = 0u64;
+        for (_, name) in ready {
+            let Some(known) = self.known.get_mut(&name) else { continue };
+            // A file that does not fit is first in the next batch: nothing overtakes it.
+            if bytes > 0 && bytes.saturating_add(known.stamp.size) > self.batch_bytes {
+                break;
+            }
+            match (heads(&name, Head::MAX), &mut known.state) {
+                (Ok(head), state) => {
+                    (known.head, *state) = (Some(head), State::Planned { warned: false });
+                    bytes = bytes.saturating_add(known.stamp.size);
+                    scan.ready.push((name, known.stamp));
+                }
+                (Err(reason), State::Waiting { warned, .. }) => {
+                    if !std::mem::replace(warned, true) {
+                        scan.warnings.push(format!("{name} is not read until it can be opened: {reason}"));
+                    }
+                }
+                _ => {}
+            }
         }
     }
-}
-
-/// The entries of a directory, and what they are.
-pub(super) fn list(dir: &Path) -> std::io::Result<Vec<Found>> {
-    let mut found = Vec::new();
-    for entry in std::fs::read_dir(dir)? {
-        let entry = entry?;
-        let name = match entry.file_name().into_string() {
-            Ok(name) => name,
-            Err(name) => {
-                found.push((name.to_string_lossy().into_owned(), Err("its name is not UTF-8".into())));
-                continue;
-            }
-        };
-        let stamp = match std::fs::metadata(entry.path()) {
-            Ok(meta) if meta.is_file() => Ok(FileStamp::of(&meta)),
-            Ok(meta) if meta.is_dir() => Err("it is a directory, and sub-directories are not read".into()),
-            Ok(_) => Err("it is not a plain file".into()),
-            // Deleted since it was listed. A dangling link still exists, and is reported.
-            Err(e) if e.kind() == ErrorKind::NotFound && std::fs::symlink_metadata(entry.path()).is_err() => continue,
-            Err(e) => Err(e.to_string()),
-        };
-        found.push((name, stamp));
-    }
-    Ok(found)
 }

@@ -1,0 +1,94 @@
+//! What a checkpoint holds of a directory: the files that are not read again, and their identities.
+//!
+//! Format: `(last_ms, [(name, size, modified_ms)])`, as the first version wrote it, and behind it one `Saved` for each of these
+//! files. The first version ends after the first value, and reads no more.
+
+use std::path::Path;
+
+use serde::{Deserialize, Serialize};
+
+use crate::connector::files::identity::{FileId, FileStamp, Head};
+use crate::connector::files::watch::{DirectoryWatch, Gone, Known, State};
+use crate::connector::source::SplitOffset;
+use crate::core::data::encoded;
+use crate::core::plan::Split;
+
+/// The names with their versions.
+type Names = (u64, Vec<(String, u64, i64)>);
+
+/// What the first version did not save of a file.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Serialize, Deserialize)]
+struct Saved {
+    id: Option<FileId>,
+    head: Option<Head>,
+    /// It existed at the start, and is read if it changes.
+    ignored: bool,
+    /// When it left the directory.
+    gone_ms: Option<u64>,
+}
+
+/// The files that are not read again, for a checkpoint.
+pub(super) fn snapshot(watch: &DirectoryWatch) -> Vec<u8> {
+    let (mut names, mut saved) = (Vec::new(), Vec::new());
+    let gone = watch.gone.iter().map(|gone| (&gone.name, &gone.known, Some(gone.since_ms)));
+    let known = watch.known.iter().map(|(name, known)| (name, known, None));
+    // A name may be in both. The first version takes the last one, the file that has the name.
+    for (name, known, gone_ms) in gone.chain(known).filter(|(_, known, _)| !matches!(known.state, State::Waiting { .. })) {
+        names.push((name.clone(), known.stamp.size, known.stamp.modified_ms));
+        saved.push(Saved { id: known.id, head: known.head, ignored: known.state == State::Ignored, gone_ms });
+    }
+    let mut bytes = encoded(&(watch.last_ms, names));
+    bytes.extend(encoded(&saved));
+    bytes
+}
+
+/// Continues a watch after a restart. `read`: the files that were planned. Files that are not known appeared in the meantime.
+///
+/// # Errors
+/// The bytes are not a snapshot.
+pub(super) fn restore(
+    watch: &mut DirectoryWatch,
+    bytes: &[u8],
+    read: &[SplitOffset],
+    now_ms: u64,
+) -> Result<(), postcard::Error> {
+    watch.started = true;
+    let mut saved = Vec::new();
+    let mut names = Vec::new();
+    if bytes.is_empty() {
+        // The job ended before its first checkpoint. Only its plans tell which files it read.
+        let remember_ms = watch.files.remember.as_millis().min(i64::MAX as u128) as i64;
+        watch.last_ms = now_ms;
+        watch.ignored_before_ms = (!watch.files.existing).then(|| (now_ms as i64).saturating_sub(remember_ms));
+    } else {
+        let ((last_ms, listed), rest) = postcard::take_from_bytes::<Names>(bytes)?;
+        (watch.last_ms, names) = (last_ms, listed);
+        if !rest.is_empty() {
+            saved = postcard::from_bytes::<Vec<Saved>>(rest)?;
+        }
+    }
+    saved.resize(names.len(), Saved::default());
+    for ((name, size, modified_ms), saved) in names.into_iter().zip(saved) {
+        let stamp = FileStamp { size, modified_ms };
+        let state = if saved.ignored { State::Ignored } else { State::Planned { warned: false } };
+        let known = Known { id: saved.id, stamp, head: saved.head, state };
+        match saved.gone_ms {
+            Some(since_ms) => watch.gone.push(Gone { name, known, since_ms }),
+            None => drop(watch.known.insert(name, known)),
+        }
+    }
+    for offset in read {
+        let Split::File { path, size, modified_ms } = &offset.split else { continue };
+        let Some(name) = Path::new(&**path).file_name().map(|n| n.to_string_lossy().into_owned()) else { continue };
+        let stamp = FileStamp { size: *size, modified_ms: *modified_ms };
+        if watch.known.get(&name).is_some_and(|known| known.stamp == stamp && known.state != State::Ignored) {
+            continue;
+        }
+        let known = Known { id: None, stamp, head: None, state: State::Planned { warned: false } };
+        // A file that had the name before it is perhaps under another one now.
+        if let Some(earlier) = watch.known.insert(name.clone(), known) {
+            watch.gone.push(Gone { name, known: earlier, since_ms: watch.last_ms });
+        }
+    }
+    Ok(())
+}
