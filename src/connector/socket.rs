@@ -12,7 +12,7 @@ use crate::core::error::{Error, Result};
 use crate::core::lock::lock;
 use crate::core::plan::{Limits, Split};
 use crate::engine::operator_id::OperatorId;
-use crate::format::lines::{LINE_LIMIT, LINES_A_CALL, Line, Splitter};
+use crate::format::lines::{LINES_A_CALL, Line, Splitter};
 use crate::operator::Decoded;
 use crate::operator::decode::decoded_lines;
 
@@ -41,8 +41,8 @@ impl<'s> StreamingContext<'s> {
     ///   cut) looks like silence.
     /// - **A slow job slows the server.** At most 4 MiB of lines wait for the worker; above that the source stops reading.
     /// - **Lines** end at LF, and a CR before it is not part of them. An unfinished line counts as a line when the peer closes.
-    ///   Two kinds of lines are error records: lines that are not UTF-8, and lines over 1 MiB (their first MiB; the rest is
-    ///   skipped). Their origin is `host:port`, their offset the number of lines before it.
+    ///   Two kinds of lines are error records: lines that are not UTF-8, and lines over
+    ///   [`max_line_bytes`](crate::api::builder::Builder::max_line_bytes) (only their beginning; the rest is skipped). Their origin is `host:port`, their offset the number of lines before it.
     ///
     /// Positions count lines from 0. A given range (`--plans`, `received`) waits for the next `until - from` lines.
     ///
@@ -69,11 +69,15 @@ impl<'s> StreamingContext<'s> {
     pub fn socket_text_stream(&self, host: impl Into<String>, port: u16) -> Decoded<'s, String> {
         let operator = OperatorId::of("socket_text_stream");
         let host = host.into();
+        // An address of IPv6 in brackets, as in a URL.
+        let host = host.strip_prefix('[').and_then(|host| host.strip_suffix(']')).unwrap_or(&host).to_owned();
         if host.is_empty() {
             self.graph.report(&operator, "the host is empty: write a name or an address, as localhost");
         }
         let address: Arc<str> = if host.contains(':') { format!("[{host}]:{port}") } else { format!("{host}:{port}") }.into();
-        let socket = Socket { host, port, address, per_second: self.graph.config.max_rate_of_receivers };
+        let config = &self.graph.config;
+        let (per_second, line_limit) = (config.max_rate_of_receivers, config.max_line_bytes);
+        let socket = Socket { host, port, address, per_second, line_limit };
         decoded_lines(&self.read(&operator, &socket), &operator)
     }
 }
@@ -84,6 +88,7 @@ struct Socket {
     port: u16,
     address: Arc<str>,
     per_second: Option<u64>,
+    line_limit: usize,
 }
 
 impl Source for Socket {
@@ -98,7 +103,7 @@ impl Source for Socket {
     }
 
     fn reader(&self, waker: Waker) -> Result<Box<dyn SourceReader<Line>>> {
-        Ok(Box::new(SocketReader::new(self.host.clone(), self.port, self.address.clone(), waker)))
+        Ok(Box::new(SocketReader::new(self.host.clone(), self.port, self.address.clone(), self.line_limit, waker)))
     }
 
     fn max_rate(&self) -> MaxRate {
@@ -294,9 +299,9 @@ struct SocketReader {
 }
 
 impl SocketReader {
-    fn new(host: String, port: u16, address: Arc<str>, wake: Waker) -> Self {
+    fn new(host: String, port: u16, address: Arc<str>, line_limit: usize, wake: Waker) -> Self {
         let state = State {
-            splitter: Splitter::new(LINE_LIMIT),
+            splitter: Splitter::new(line_limit),
             ready: VecDeque::new(),
             bytes: 0,
             received: 0,
@@ -415,6 +420,7 @@ mod tests {
     use crate::api::config::RuntimeArgs;
     use crate::connector::memory::MemorySink;
     use crate::core::time::{millis, secs};
+    use crate::format::lines::LINE_LIMIT;
     use crate::job::ManualClock;
     use crate::testing::temp_dir::TempDir;
     use std::io::Write;
@@ -438,7 +444,7 @@ mod tests {
     /// A separate reader, on partition 3.
     fn reader(port: u16) -> SocketReader {
         let address: Arc<str> = format!("127.0.0.1:{port}").into();
-        let mut reader = SocketReader::new("127.0.0.1".into(), port, address.clone(), Arc::new(|| ()));
+        let mut reader = SocketReader::new("127.0.0.1".into(), port, address.clone(), LINE_LIMIT, Arc::new(|| ()));
         reader.assign(3, &Split::Received { from: address }, Some(0)).unwrap();
         reader
     }
@@ -574,6 +580,30 @@ mod tests {
     }
 
     #[test]
+    fn f12_an_address_of_ipv6_may_be_in_brackets() {
+        let server = TcpListener::bind("[::1]:0").expect("a loopback address of IPv6");
+        let port = server.local_addr().unwrap().port();
+        for host in ["[::1]", "::1"] {
+            let (seen, errors) = (MemorySink::new(), MemorySink::new());
+            let (good, bad) = (seen.clone(), errors.clone());
+            let job = StreamingContext::builder("socket", millis(5)).max_line_bytes(5).start(move |ssc| {
+                let lines = ssc.socket_text_stream(host, port);
+                lines.oks().to_memory(&good);
+                lines.errors().to_memory(&bad);
+                Ok(())
+            });
+            let job = job.unwrap();
+            server.accept().unwrap().0.write_all(b"hello\n123456\n").unwrap();
+            until("both lines have arrived", || seen.rows().len() + errors.rows().len() == 2);
+            job.stop_gracefully().unwrap();
+            assert_eq!(seen.rows(), ["hello"]);
+            let error = &errors.rows()[0];
+            assert_eq!((error.origin.as_str(), &error.raw[..]), (format!("[::1]:{port}").as_str(), &b"12345"[..]));
+            assert!(error.reason.contains("max_line_bytes"), "{}", error.reason);
+        }
+    }
+
+    #[test]
     fn a_limit_holds_for_the_open_batch() {
         let (server, port) = server();
         let mut reader = reader(port);
@@ -623,7 +653,7 @@ mod tests {
 
     #[test]
     fn a_range_of_another_socket_is_refused() {
-        let mut reader = SocketReader::new("a".into(), 1, "a:1".into(), Arc::new(|| ()));
+        let mut reader = SocketReader::new("a".into(), 1, "a:1".into(), LINE_LIMIT, Arc::new(|| ()));
         let e = reader.assign(0, &Split::Received { from: "b:2".into() }, None).unwrap_err().to_string();
         assert!(e.contains("b:2") && e.contains("a:1"), "{e}");
     }
