@@ -5,6 +5,7 @@ pub use crate::api::config::{CatchUp, RuntimeArgs};
 pub use crate::api::context::StreamingContext;
 pub use crate::api::dstream::DStream;
 pub use crate::api::view::View;
+pub use crate::connector::files::sink::TextFileSink;
 pub use crate::connector::files::source::TextFileSource;
 #[cfg(feature = "kafka")]
 pub use crate::connector::kafka::group_offsets::{CommitOffsets, GroupOffsets};

@@ -12,7 +12,7 @@ use std::path::Path;
 
 use serde::{Deserialize, Serialize};
 
-use crate::connector::files::sink::{TextFileSink, at, is_part, remove, write_part};
+use crate::connector::files::sink::{TextFileWriter, at, is_part, remove, write_part};
 use crate::connector::sink::{BatchId, Part};
 use crate::core::error::BoxError;
 use crate::core::fault::{FaultPoint, point};
@@ -68,7 +68,7 @@ fn make(dir: &Path) -> Result<(), BoxError> {
     sync(parent(dir))
 }
 
-impl TextFileSink {
+impl TextFileWriter {
     /// Writes a batch unless it is already complete.
     pub(super) fn write_once<T: Debug + 'static>(&mut self, id: BatchId, parts: &[Part<T>]) -> Result<(), BoxError> {
         let dir = self.dir(id.time);
@@ -249,7 +249,7 @@ mod tests {
     #[test]
     fn the_last_of_several_processes_lists_the_parts_of_all() {
         let place = TempDir::made("processes");
-        let saver = |process, processes| TextFileSink::new(&place.join("p"), "", process, processes, vec![false]);
+        let saver = |process, processes| TextFileWriter::new(&place.join("p"), "", process, processes, vec![false]);
         let batch = |generation| {
             let time = BatchTime::from_millis(7);
             SinkBatch::with_id(BatchId { time, run: RunId { directory: 1, generation }, plan: 5 })

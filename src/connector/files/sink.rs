@@ -14,10 +14,46 @@ use crate::core::data::Exchange;
 use crate::core::error::BoxError;
 use crate::core::fault::{FaultPoint, FileOperation, fails, point};
 use crate::core::lock::lock;
+use crate::core::path::local;
 use crate::core::time::BatchTime;
 use crate::engine::operator_id::OperatorId;
 use crate::format::row_text::row_text;
 use crate::replay::request::OutputTarget;
+
+/// Where [`save_as_text_files_with`](DStream::save_as_text_files_with) writes, and how.
+///
+/// ```
+/// use tidemill::prelude::*;
+/// let words = TextFileSink::new("out/words").suffix("txt").skip_empty();
+/// assert!(format!("{words:?}").contains("out/words"));
+/// ```
+#[derive(Clone, Debug)]
+#[must_use = "it describes where to write"]
+pub struct TextFileSink {
+    prefix: PathBuf,
+    suffix: String,
+    skip_empty: bool,
+}
+
+impl TextFileSink {
+    /// Each batch has a directory `prefix-MILLISECONDS`. The prefix is a path, or `file:///PATH`.
+    pub fn new(prefix: impl Into<PathBuf>) -> Self {
+        TextFileSink { prefix: prefix.into(), suffix: String::new(), skip_empty: false }
+    }
+
+    /// The directories end with `.suffix`. Default: empty, without a dot.
+    pub fn suffix(mut self, suffix: impl Into<String>) -> Self {
+        self.suffix = suffix.into();
+        self
+    }
+
+    /// A batch without rows has no directory. Default: it has one with `_SUCCESS`, as in Spark. In a job of several processes
+    /// no process knows whether the others have rows, so this is an error at the start.
+    pub fn skip_empty(mut self) -> Self {
+        self.skip_empty = true;
+        self
+    }
+}
 
 impl<'s, T: 'static> DStream<'s, T> {
     /// Writes each batch into its own directory, `prefix-MILLISECONDS.suffix`, or `prefix-MILLISECONDS` for an empty
@@ -28,7 +64,7 @@ impl<'s, T: 'static> DStream<'s, T> {
     ///   without rows has no file. A row is its text as `print` shows it, and LF: a string without quotes, any other
     ///   row as `{:?}` with its strings as they were written. A text that contains line ends gives several lines. Rows are in the order of the source; rows of shards are in the
     ///   order of their text.
-    /// - **An empty batch** is a directory with only `_SUCCESS`.
+    /// - **An empty batch** is a directory with only `_SUCCESS`. [`TextFileSink::skip_empty`] leaves it out.
     /// - **`_SUCCESS`** is written last and marks the batch complete. Parts are written as `.part-00000.tmp` and renamed, so a
     ///   part with its final name is complete.
     /// - **With a checkpoint directory** each batch is written exactly once. `_SUCCESS` records the plan that wrote it. After a
@@ -70,29 +106,72 @@ impl<'s, T: 'static> DStream<'s, T> {
     where
         T: Exchange + Debug,
     {
-        let operator = OperatorId::of("save_as_text_files");
+        let sink = TextFileSink::new(prefix.as_ref()).suffix(suffix.as_ref());
+        self.save_at(&OperatorId::of("save_as_text_files"), &sink);
+    }
+
+    /// Like [`save_as_text_files`](DStream::save_as_text_files), with the options of a [`TextFileSink`].
+    ///
+    /// # Errors
+    /// Like `save_as_text_files`.
+    ///
+    /// ```
+    /// use tidemill::prelude::*;
+    /// let dir = std::env::temp_dir().join(format!("tidemill-doc-skip-{}", std::process::id()));
+    /// let (queue, prefix) = (QueueSource::from_batches([vec![1], vec![], vec![2]]), dir.join("n"));
+    /// StreamingContext::builder("save", secs(1)).run(move |ssc| {
+    ///     ssc.queue_stream(&queue).save_as_text_files_with(TextFileSink::new(&prefix).skip_empty());
+    ///     Ok(())
+    /// }).unwrap();
+    /// assert_eq!(std::fs::read_dir(&dir).unwrap().count(), 2);    // of three batches
+    /// # std::fs::remove_dir_all(dir).unwrap();
+    /// ```
+    #[track_caller]
+    pub fn save_as_text_files_with(&self, sink: TextFileSink)
+    where
+        T: Exchange + Debug,
+    {
+        self.save_at(&OperatorId::of("save_as_text_files_with"), &sink);
+    }
+
+    fn save_at(&self, operator: &OperatorId, sink: &TextFileSink)
+    where
+        T: Exchange + Debug,
+    {
         let graph = &self.node.graph;
-        let (prefix, suffix) = (prefix.as_ref(), suffix.as_ref());
+        let given = &sink.prefix;
+        let path = local(given).unwrap_or_else(|e| {
+            graph.report(operator, format!("prefix {e}"));
+            given.clone()
+        });
+        let (prefix, suffix) = (path.as_path(), sink.suffix.as_str());
+        if sink.skip_empty && graph.config.runtime.processes > 1 {
+            graph.report(operator, "skip_empty() needs a job of one process: no process knows whether the others have rows");
+        }
         for problem in [check_prefix(prefix), check_suffix(suffix)].into_iter().filter_map(Result::err) {
-            graph.report(&operator, problem);
+            graph.report(operator, problem);
         }
         if let Err(e) = graph.config.apart(&Path::new(".").join(prefix.parent().unwrap_or(prefix)), false) {
-            graph.report(&operator, e);
+            graph.report(operator, e);
         }
         let unordered = self.node.orders.iter().map(|c| matches!(c, RowOrder::Unordered { .. })).collect();
-        let place = prefix.display().to_string();
+        let place = given.display().to_string();
         let other = match graph.config.output_target(&place) {
             OutputTarget::Own => None,
-            OutputTarget::Other(other) => Some(PathBuf::from(other)),
+            OutputTarget::Other(other) => Some(local(other.as_ref()).unwrap_or_else(|e| {
+                graph.report(operator, format!("prefix {e}"));
+                other.into()
+            })),
             target => {
-                let text = TextSink::new(&graph.config, target, &operator, &place);
-                return self.sink_as_text(&operator, text, |row| Ok(row_text(row)));
+                let text = TextSink::new(&graph.config, target, operator, &place);
+                return self.sink_as_text(operator, text, |row| Ok(row_text(row)));
             }
         };
         let prefix = other.as_deref().unwrap_or(prefix);
         let r = &graph.config.runtime;
-        let sink = TextFileSink::new(prefix, suffix, r.process, r.processes, unordered);
-        self.sink_rows(&operator, sink, Distribution::Parts(DEFAULT_SHARDS));
+        let mut writer = TextFileWriter::new(prefix, suffix, r.process, r.processes, unordered);
+        writer.skip_empty = sink.skip_empty;
+        self.sink_rows(operator, writer, Distribution::Parts(DEFAULT_SHARDS));
     }
 }
 
@@ -142,11 +221,13 @@ impl Drop for Claim {
 }
 
 /// Writes the batches of one output in one process.
-pub(crate) struct TextFileSink {
+pub(crate) struct TextFileWriter {
     prefix: PathBuf,
     suffix: String,
     pub process: u16,
     pub processes: u16,
+    /// Whether a batch without rows has no directory.
+    skip_empty: bool,
     /// For each branch of a union: whether its rows are unordered.
     unordered: Vec<bool>,
     claim: Option<Claim>,
@@ -155,10 +236,20 @@ pub(crate) struct TextFileSink {
     warned: bool,
 }
 
-impl TextFileSink {
+impl TextFileWriter {
     pub fn new(prefix: &Path, suffix: &str, process: u16, processes: u16, unordered: Vec<bool>) -> Self {
         let (prefix, suffix) = (prefix.into(), suffix.into());
-        TextFileSink { prefix, suffix, process, processes, unordered, claim: None, begun: None, warned: false }
+        TextFileWriter {
+            prefix,
+            suffix,
+            process,
+            processes,
+            skip_empty: false,
+            unordered,
+            claim: None,
+            begun: None,
+            warned: false,
+        }
     }
 
     pub fn warn(&mut self, dir: &Path) {
@@ -229,10 +320,14 @@ impl TextFileSink {
     }
 }
 
-impl<T: Debug + 'static> Sink<T> for TextFileSink {
+impl<T: Debug + 'static> Sink<T> for TextFileWriter {
     fn write(&mut self, batch: &SinkBatch, parts: &[Part<T>]) -> Result<(), BoxError> {
         if self.claim.is_none() {
             self.claim = Some(Claim::new(&self.prefix, &self.suffix)?);
+        }
+        // A directory that exists is of an earlier run, which planned this batch with rows.
+        if self.skip_empty && parts.iter().all(|p| p.rows.is_empty()) && !self.dir(batch.time()).exists() {
+            return Ok(());
         }
         if let Some(id) = batch.id() {
             return self.write_once(id, parts);
@@ -403,9 +498,50 @@ mod tests {
         assert_eq!(of("u-2/"), ["x\n", "x 1\n"]);
     }
 
-    fn sink(dir: &Path, process: u16, processes: u16, bag: bool) -> TextFileSink {
+    /// With a checkpoint and without one; a directory of an earlier run is replaced all the same.
+    #[test]
+    fn f13_empty_batches_are_skipped_on_request() {
+        for checkpoint in [false, true] {
+            let dir = TempDir::made("save-skip");
+            let url = format!("file://{}/out/n", dir.display());
+            std::fs::create_dir_all(dir.join("out/n-2")).unwrap();
+            std::fs::write(dir.join("out/n-2/part-00000"), "old").unwrap();
+            let builder = StreamingContext::builder("save", millis(1));
+            let builder = if checkpoint { builder.checkpoint(dir.join("states")) } else { builder };
+            let job = builder.start_on_clock(ManualClock::at(0), move |ssc| {
+                let rows = ssc.test_stream(vec![vec![1], vec![], vec![], vec![2]]);
+                rows.save_as_text_files_with(TextFileSink::new(&url).skip_empty());
+                Ok(())
+            });
+            job.unwrap().await_termination().unwrap();
+            let saved = files_below(&dir.join("out"));
+            let rows = |batch: &str| -> Vec<&str> {
+                let files = saved.iter().filter(|(name, _)| name.starts_with(batch) && !name.ends_with("_SUCCESS"));
+                files.map(|(_, text)| text.as_str()).collect()
+            };
+            let done: Vec<&str> = saved.keys().filter_map(|name| name.strip_suffix("/_SUCCESS")).collect();
+            assert_eq!(done, ["n-1", "n-2", "n-4"], "with a checkpoint: {checkpoint}");
+            assert_eq!((rows("n-1"), rows("n-2"), rows("n-4")), (vec!["1\n"], vec![], vec!["2\n"]));
+        }
+    }
+
+    /// Files have the text that `print` shows.
+    #[test]
+    fn words_of_any_script_are_saved_as_they_were_written() {
+        let words = ["नमस्ते", "สวัสดี", "👩\u{200d}👧", "\"q\" it's", "a\tb"];
+        let seen = saved("scripts", 1, &[&words], |s, dir| {
+            s.map(|w: String| (w, 1)).save_as_text_files(dir.join("pairs"), "");
+            s.save_as_text_files(dir.join("words"), "");
+        });
+        let text =
+            |prefix: &str| seen.iter().filter(|(n, _)| n.starts_with(prefix)).map(|(_, text)| text.as_str()).collect::<String>();
+        assert_eq!(text("words"), words.map(|w| format!("{w}\n")).concat());
+        assert_eq!(text("pairs"), words.map(|w| format!("(\"{w}\", 1)\n")).concat());
+    }
+
+    fn sink(dir: &Path, process: u16, processes: u16, bag: bool) -> TextFileWriter {
         let prefix = dir.join(format!("p{}", if process > 0 { "/../p" } else { "" }));
-        TextFileSink::new(&prefix, "", process, processes, vec![bag])
+        TextFileWriter::new(&prefix, "", process, processes, vec![bag])
     }
 
     fn batch(ms: u64) -> SinkBatch {
@@ -485,10 +621,11 @@ mod tests {
             let rows = ssc.test_stream(vec![vec![1]]);
             rows.save_as_text_files(below.join("file/x/out"), "");
             rows.save_as_text_files("", "a/b");
+            rows.save_as_text_files("hdfs://name/out", "");
             Ok(())
         });
         let e = job.err().unwrap().to_string();
-        for names in ["file is not a directory", "prefix is empty", "suffix \"a/b\""] {
+        for names in ["file is not a directory", "prefix is empty", "suffix \"a/b\"", "prefix hdfs://name/out is a URL"] {
             assert!(e.contains(names), "{names}: {e}");
         }
     }
