@@ -60,11 +60,11 @@ impl OperatorState {
 /// A checkpoint: the states of all operators after one batch, and the position of every split.
 #[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
 pub struct Manifest {
-    /// The directory it belongs to. `publish` fills in this field and the next two.
+    /// The directory it belongs to. `publish` fills in this field and the next one, and `written_ms` if it is 0.
     pub directory: DirectoryId,
     /// The generation that wrote it.
     pub generation: u64,
-    /// When it was written, in milliseconds since the epoch.
+    /// When it was written by the clock of the job, in milliseconds since the epoch.
     pub written_ms: u64,
     /// The states are those after the batch of this time: the last batch time of a plan record.
     pub time: BatchTime,

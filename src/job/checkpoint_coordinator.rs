@@ -132,6 +132,7 @@ impl CheckpointCoordinator {
         let resumed = Resumed {
             known: found.genesis.is_some(),
             time: manifest.as_ref().map(|m| m.time),
+            written_ms: manifest.as_ref().map_or(0, |m| m.written_ms),
             positions: manifest.as_ref().map_or_else(|| starts(found.genesis.as_ref()), |m| m.positions.clone()),
             split_ids: manifest.as_ref().map_or(0, |m| m.split_ids),
             memory: manifest.as_ref().map(|m| m.memory.clone()).unwrap_or_default(),
@@ -194,14 +195,14 @@ impl CheckpointCoordinator {
         (due && (last || self.pending.is_empty())).then_some(if self.full { SnapshotScope::Full } else { SnapshotScope::Changed })
     }
 
-    /// Starts the checkpoint of a batch that was just sealed.
-    pub fn start_snapshot(&mut self, end: BatchTime, sources: SourceSnapshot) {
+    /// Starts the checkpoint of a batch that was just sealed. `now_ms`: what the clock of the job shows.
+    pub fn start_snapshot(&mut self, end: BatchTime, sources: SourceSnapshot, now_ms: u64) {
         let SourceSnapshot { split_ids, mut memory } = sources;
         if !self.shards.is_empty() {
             memory.insert(SHARDS.into(), encoded(&self.shards));
         }
         let (workers, processes) = (self.workers, self.processes);
-        let manifest = Manifest { time: end, split_ids, memory, workers, processes, ..Manifest::default() };
+        let manifest = Manifest { time: end, written_ms: now_ms, split_ids, memory, workers, processes, ..Manifest::default() };
         self.last = end;
         let missing = workers as usize;
         self.pending.push_back(Pending { manifest, missing, written: Vec::new(), failure: None, committed: false });

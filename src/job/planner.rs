@@ -66,6 +66,8 @@ pub(crate) struct Planner {
     in_flight: InFlight,
     /// The time of the next batch.
     next: BatchTime,
+    /// Whether the first batch of this run is more than a batch interval away, because the previous run stopped within an interval.
+    ahead: bool,
     given: Option<VecDeque<Plan>>,
     /// Batches of the previous run that are replayed, with their ranges.
     replay: VecDeque<PlanRecord>,
@@ -109,6 +111,7 @@ impl Planner {
             coordinator: None,
             in_flight: InFlight::default(),
             next: BatchTime::default(),
+            ahead: false,
             given: None,
             replay: VecDeque::new(),
             losses: Vec::new(),
@@ -142,7 +145,8 @@ impl Planner {
             self.seal_if_due()?;
             self.close_if_sealed()?;
             if self.finished() {
-                self.workers.send(Command::End);
+                // The rows of an open batch that is left belong to no plan: workers drop them.
+                self.workers.send(if self.stopping.open_left() { Command::Stop } else { Command::End });
                 return Ok(());
             }
             let wait = self.wait();
@@ -178,10 +182,12 @@ impl Planner {
         let first = self.given.as_ref().and_then(|g| g.front()).map(|p| p.time);
         self.next = first.unwrap_or_else(|| self.config.interval.at_or_after(self.time.anchor() + 1));
         if resumed.planned > BatchTime::default() {
-            if self.given.is_none() {
-                recovery::check_clock(resumed.planned, self.time.now())?;
-            }
             self.next = first.unwrap_or_else(|| self.config.interval.after(resumed.planned));
+            if self.given.is_none() && !self.sources.finite() {
+                let now = self.time.now();
+                recovery::check_clock(&resumed, self.config.interval, now)?;
+                self.ahead = self.next.millis() > now + self.config.interval.millis();
+            }
         }
         let open = resumed.replay.front().map_or(self.next, |r| r.plan.time);
         let live = self.given.is_none() && resumed.replay.is_empty();
@@ -197,7 +203,7 @@ impl Planner {
                 check_progress(run, self.config.interval.millis(), &resumed, &self.inputs.shards, &self.progress)?;
             }
         }
-        reporter::started(&self.config, &reads, self.inputs.outputs, &resumed);
+        reporter::started(&self.config, &reads, self.inputs.outputs, &resumed, self.ahead.then_some(self.next));
         self.replay = std::mem::take(&mut resumed.replay);
         self.losses = std::mem::take(&mut resumed.losses);
         let limits = self.rates.limits(open);
@@ -248,7 +254,8 @@ impl Planner {
 
     fn finished(&self) -> bool {
         let idle = self.coordinator.as_ref().is_none_or(CheckpointCoordinator::idle);
-        self.in_flight.is_empty() && (self.stopping.last_sealed() || self.exhausted()) && idle
+        let ends = self.stopping.last_sealed() || self.stopping.open_left() || self.exhausted();
+        self.in_flight.is_empty() && ends && idle
     }
 
     fn has_room(&self) -> bool {
@@ -270,7 +277,7 @@ impl Planner {
     }
 
     fn seal_if_due(&mut self) -> Result<()> {
-        while !self.stopping.last_sealed() && !self.exhausted() && self.has_room() {
+        while !self.stopping.last_sealed() && !self.stopping.open_left() && !self.exhausted() && self.has_room() {
             if let Some(record) = self.replay.pop_front() {
                 self.replay_batch(record);
             } else if self.stopping.requested() && self.back_to_back() {
@@ -283,6 +290,10 @@ impl Planner {
                 let now = self.time.now();
                 let stop = self.stopping.requested();
                 if stop && !self.drained() || !stop && !self.back_to_back() && now < self.next.millis() {
+                    return Ok(());
+                }
+                if stop && self.leaves_open_batch(now) {
+                    self.stopping.leave_open();
                     return Ok(());
                 }
                 let overdue = now.saturating_sub(self.next.millis()) / self.config.interval.millis();
@@ -300,6 +311,14 @@ impl Planner {
     /// Whether a graceful stop can seal its last batches.
     fn drained(&mut self) -> bool {
         self.stopping.drained(|| self.sources.begin_drain())
+    }
+
+    /// Whether a graceful stop leaves the open batch to the next run. Its batch interval has not begun: the previous run stopped
+    /// within the interval before it. A plan for it would delay the next run by one more interval. The next run reads its records
+    /// again.
+    fn leaves_open_batch(&self, now_ms: u64) -> bool {
+        let begins = self.next.millis() - self.config.interval.millis();
+        self.coordinator.is_some() && self.sources.replayable() && now_ms < begins
     }
 
     /// Seals a batch of the previous run with the ranges it had. Received records cannot be read again: they are lost.
@@ -340,7 +359,7 @@ impl Planner {
         if snapshot.is_some() {
             let sources = self.sources.snapshot();
             if let Some(coordinator) = &mut self.coordinator {
-                coordinator.start_snapshot(end, sources);
+                coordinator.start_snapshot(end, sources, now);
             }
         }
         let (replayed, fill) = replayed.unzip();

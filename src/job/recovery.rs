@@ -6,15 +6,15 @@ use crate::api::config::Config;
 use crate::checkpoint::{Directory, StateId};
 use crate::core::error::{Error, Result};
 use crate::core::plan::RunId;
-use crate::core::time::{BatchTime, clock_time};
+use crate::core::time::{Interval, clock_time};
 use crate::job::checkpoint_coordinator::{CheckpointCoordinator, Opened, check_states, open};
 use crate::job::protocol::{Command, Restore};
 use crate::job::resumed::{Resumed, Shards};
 use crate::replay::history::History;
 use crate::replay::request::Replay;
 
-/// How far the last planned batch may be ahead of the clock. If it is further, the clock was set back, or the directory belongs to
-/// another job.
+/// How far the last planned batch may be ahead of the clock, beyond one batch interval. If it is further, the clock was set back, or
+/// the directory belongs to another job.
 const AHEAD_MS: u64 = 60_000;
 
 /// Takes the checkpoint directory of a job, if it has one.
@@ -71,14 +71,53 @@ pub(crate) fn resume_replay(config: &Config, replay: &Replay, program: &[StateId
     Ok((resumed, Command::Restore { time, run: RunId { directory: directory.0, generation: 0 }, what }))
 }
 
-/// Checks that the last planned batch is not far ahead of the clock.
+/// Checks that the last planned batch is not far ahead of the clock, except after a graceful stop: its last batch ends at the end of
+/// the batch interval in which the job was stopped. Several stops within an interval plan several intervals ahead.
 ///
 /// # Errors
-/// It is far ahead. Batch times never go back, so the job would have to wait.
-pub(crate) fn check_clock(planned: BatchTime, now_ms: u64) -> Result<()> {
-    if planned.millis() <= now_ms + AHEAD_MS {
+/// It is far ahead, or the clock is behind the time at which the checkpoint was written. Batch times never go back.
+pub(crate) fn check_clock(resumed: &Resumed, interval: Interval, now_ms: u64) -> Result<()> {
+    let planned = resumed.planned;
+    let stopped = resumed.time == Some(planned) && resumed.written_ms <= now_ms + AHEAD_MS;
+    if stopped || planned.millis() <= now_ms + interval.millis() + AHEAD_MS {
         return Ok(());
     }
-    let what = format!("the last batch was planned for {planned}, but the clock shows {now_ms} ms since the epoch");
+    let (planned, now) = (clock_time(planned.millis()), clock_time(now_ms));
+    let what = format!("the last batch was planned for {planned}, but the clock shows {now}");
     Err(Error::checkpoint("plans", format!("{what}: set the clock right; batch times do not go back")))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::core::time::BatchTime;
+    use std::time::Duration;
+
+    #[test]
+    fn a_plan_ahead_of_the_clock_is_accepted_after_a_graceful_stop_and_for_one_interval() {
+        const MINUTE: u64 = 60_000;
+        const NOW: u64 = 1_000 * 86_400_000;
+        let interval = Interval::new(Duration::from_secs(300)).unwrap();
+        let of = |planned: u64, checkpoint: u64, written_ms: u64| {
+            let time = (checkpoint > 0).then(|| BatchTime::from_millis(checkpoint));
+            let resumed = Resumed { planned: BatchTime::from_millis(planned), time, written_ms, ..Resumed::default() };
+            check_clock(&resumed, interval, NOW)
+        };
+        let ahead = |minutes: u64| NOW + minutes * MINUTE;
+        for (what, planned, checkpoint, written) in [
+            ("in the past", NOW - 1, 0, 0),
+            ("one interval ahead, without a checkpoint", ahead(5), 0, 0),
+            ("the checkpoint of an older version, by another clock", ahead(5), ahead(5), ahead(60)),
+            ("ten stops within an interval", ahead(50), ahead(50), NOW),
+        ] {
+            of(planned, checkpoint, written).unwrap_or_else(|e| panic!("{what}: {e}"));
+        }
+        for (what, planned, checkpoint, written) in [
+            ("no graceful stop", ahead(50), ahead(45), NOW),
+            ("the clock was set back since the stop", ahead(50), ahead(50), ahead(45)),
+        ] {
+            let e = of(planned, checkpoint, written).expect_err(what).to_string();
+            assert!(e.contains("set the clock right") && e.contains(&clock_time(planned)), "{what}: {e}");
+        }
+    }
 }

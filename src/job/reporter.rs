@@ -107,8 +107,9 @@ fn logs_itself(what: &str) -> bool {
     what.starts_with("socket ")
 }
 
-/// Logs that a job begins. `reads`: what each source reads, and from where.
-pub(crate) fn started(config: &Config, reads: &[String], outputs: usize, resumed: &Resumed) {
+/// Logs that a job begins. `reads`: what each source reads, and from where. `waits`: the time of the first batch, if it is more than a
+/// batch interval away.
+pub(crate) fn started(config: &Config, reads: &[String], outputs: usize, resumed: &Resumed, waits: Option<BatchTime>) {
     let r = &config.runtime;
     tracing::info!(
         "job {} starts: a batch every {}; {} in {}; reads {}; {}; checkpoint: {}",
@@ -120,6 +121,10 @@ pub(crate) fn started(config: &Config, reads: &[String], outputs: usize, resumed
         count(outputs as u64, "output"),
         checkpoint(config, resumed),
     );
+    if let Some(first) = waits {
+        let first = clock_time(first.millis());
+        tracing::info!("the previous run stopped within a batch interval, so the first batch of this run is that of {first}");
+    }
 }
 
 fn checkpoint(config: &Config, resumed: &Resumed) -> String {

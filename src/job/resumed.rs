@@ -18,6 +18,8 @@ pub(crate) struct Resumed {
     pub known: bool,
     /// The time of the loaded checkpoint.
     pub time: Option<BatchTime>,
+    /// When that checkpoint was made, by the clock of the job, in milliseconds since the epoch.
+    pub written_ms: u64,
     /// Where each split stands there, by split id.
     pub positions: Vec<Position>,
     /// How many split ids were given.

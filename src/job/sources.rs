@@ -237,6 +237,11 @@ impl Sources {
         self.halves.iter().all(|s| s.enumerator.as_ref().is_some_and(|e| e.bounded()))
     }
 
+    /// Whether all sources can be read again from a position of a checkpoint.
+    pub fn replayable(&self) -> bool {
+        self.halves.iter().all(|s| s.enumerator.as_ref().is_some_and(|e| e.replayable()))
+    }
+
     /// Whether no source plans any more ranges.
     pub fn finished(&self) -> bool {
         self.halves.iter().all(|s| s.enumerator.as_ref().is_none_or(|e| e.finished()))

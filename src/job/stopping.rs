@@ -10,6 +10,7 @@ pub(crate) struct Stopping {
     /// When the sources have received what belongs to the last batches of a graceful stop.
     drained_at: Option<Instant>,
     last_sealed: bool,
+    open_left: bool,
 }
 
 impl Stopping {
@@ -47,6 +48,16 @@ impl Stopping {
     /// The batch that is sealed now is the last one.
     pub fn seal_last(&mut self) {
         self.last_sealed = true;
+    }
+
+    /// The job ends without a batch of the records that it has received: the next run reads them again.
+    pub fn leave_open(&mut self) {
+        self.open_left = true;
+    }
+
+    /// Whether the open batch is left to the next run.
+    pub fn open_left(&self) -> bool {
+        self.open_left
     }
 
     /// Whether no batch follows the ones that are sealed.

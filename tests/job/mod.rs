@@ -7,6 +7,7 @@ mod end;
 mod failure;
 mod graph;
 mod listener;
+mod long_intervals;
 mod outputs;
 mod poison;
 mod resume;

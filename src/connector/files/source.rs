@@ -24,6 +24,8 @@ use crate::operator::decode::decoded_lines;
 
 /// The minimum time a file must stay unchanged. File times are only accurate to some milliseconds.
 const SETTLED: Duration = Duration::from_millis(100);
+/// And at most this time, however long the batch interval is: a graceful stop waits for young files.
+const SETTLED_AT_MOST: Duration = Duration::from_secs(10);
 /// How long the enumerator remembers a file that left the directory. Default of `remember`.
 const REMEMBER: Duration = Duration::from_secs(24 * 60 * 60);
 /// Bytes per read.
@@ -98,7 +100,7 @@ impl<'s> StreamingContext<'s> {
     /// - **A file is what it is, not its name.** A renamed file (`app.log` is now `app.log.1`) is not read again, and a new file
     ///   under an old name is read. Files are told apart by inode, time of creation, and the hash of their first 4 KiB. A hard
     ///   link to a file of the directory is skipped, with a warning. A copy is another file.
-    /// - **Ready** means that the file has bytes and stays unchanged for a batch interval (at least 100 ms): neither its size
+    /// - **Ready** means that the file has bytes and stays unchanged for a batch interval (at least 100 ms, at most 10 s): neither its size
     ///   nor its modification time changes. Preferably write a file elsewhere on the same file system and move it in. A file
     ///   that changes after it was planned is not read again: a warning names it. If it changes before it is read, the job
     ///   stops. If it is deleted before it is read, it becomes an error record (origin = path, no bytes) and a warning.
@@ -174,7 +176,7 @@ impl<'s> StreamingContext<'s> {
         if let Err(e) = config.apart(&dir, true) {
             self.graph.report(operator, e);
         }
-        let settled = self.batch_interval().max(SETTLED);
+        let settled = self.batch_interval().clamp(SETTLED, SETTLED_AT_MOST);
         let batch_bytes = config.batch_bytes.saturating_mul(config.peers()) as u64;
         let directory = Directory {
             files: TextFileSource { dir, ..files },

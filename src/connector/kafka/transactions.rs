@@ -28,6 +28,9 @@ use crate::engine::operator_id::OperatorId;
 /// The longest time for a producer to get its id from the brokers. librdkafka retries by itself.
 const INIT: Duration = Duration::from_secs(30);
 
+/// At most this transaction timeout is demanded because of the batch interval.
+const LONGEST: Duration = Duration::from_secs(30);
+
 /// Records that are ready to send, contiguous in memory.
 #[derive(Default)]
 struct Kept {
@@ -357,7 +360,8 @@ impl<'s, T: Exchange> DStream<'s, T> {
             graph.report(site, what);
         }
         let (timeout, interval) = (sink.settings.transaction_timeout(), graph.config.interval.millis());
-        let least = Duration::from_millis(3 * interval).max(sink.settings.delivery_deadline());
+        // A transaction is open while a group of batches is sent, which takes no longer in a job with a long batch interval.
+        let least = Duration::from_millis(3 * interval).min(LONGEST).max(sink.settings.delivery_deadline());
         if timeout < least {
             let what = format!("transaction.timeout.ms is {}", timeout.as_millis());
             let least = least.as_millis();
