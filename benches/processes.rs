@@ -129,14 +129,14 @@ impl Write for Lines {
     }
 }
 
-/// Runs a layout. Each process prints its figures: `[0] seconds 1.2`, `[1] cpu 3.4`.
+/// Runs a layout. Each process prints its figures: `seconds 1.2`, `cpu 3.4`.
 fn launched(work: Work, (processes, workers): (usize, usize)) -> Result<Figures, BoxError> {
     let args = [work.name, "--work"].map(OsString::from).to_vec();
     let said = Lines::default();
     let code = Launch::new(std::env::current_exe()?, args, processes, workers).run(said.clone(), std::io::stderr())?;
     let said = String::from_utf8(said.0.lock().unwrap_or_else(|e| e.into_inner()).clone())?;
     let sum = |what: &str| -> f64 {
-        let numbers = said.lines().filter_map(|l| l.split_once("] ")?.1.strip_prefix(what)?.trim().parse::<f64>().ok());
+        let numbers = said.lines().filter_map(|l| l.strip_prefix(what)?.trim().parse::<f64>().ok());
         numbers.sum()
     };
     let (seconds, cpu) = (sum("seconds"), sum("cpu"));

@@ -7,10 +7,14 @@ use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::time::{Duration, Instant};
 
+use signal_hook::consts::{SIGINT, SIGTERM};
+use signal_hook::iterator::Signals;
+
 use super::args;
 use super::generate::{BEGIN_MS, Generate, Pace, Spoiled, Tweets, Weblogs, Words};
 use super::terminal::{Terminal, grouped};
 use crate::core::error::{BoxError, Error};
+use crate::core::signals::{StopRequest, StopRequests};
 
 /// The same seed gives the same records at any rate. Ctrl-C ends in order: accepted records are delivered.
 #[derive(clap::Args)]
@@ -193,11 +197,7 @@ fn listened(done: std::io::Result<()>) -> Result<bool, BoxError> {
 pub fn run(args: &Args) -> Result<ExitCode, BoxError> {
     crate::logging::init();
     let interrupted = Arc::new(AtomicBool::new(false));
-    for signal in [signal_hook::consts::SIGINT, signal_hook::consts::SIGTERM] {
-        // The second one ends at once.
-        signal_hook::flag::register_conditional_shutdown(signal, 130, interrupted.clone())?;
-        signal_hook::flag::register(signal, interrupted.clone())?;
-    }
+    stop_on_signals(interrupted.clone())?;
     let (mut from, mut to, mut terminal) = (From::new(args)?, To::new(args)?, Terminal::new());
     let start = Instant::now();
     let sent = write(args, &interrupted, &mut from, &mut to, &mut terminal)?;
@@ -214,6 +214,22 @@ pub fn run(args: &Args) -> Result<ExitCode, BoxError> {
         terminal.say(&format!("{} {}{place}, {secs:.1} s, {rate}/s", grouped(delivered), name(args)));
     }
     Ok(ExitCode::SUCCESS)
+}
+
+/// Sets `stop` when the process gets SIGINT or SIGTERM. A second one ends the process at once.
+fn stop_on_signals(stop: Arc<AtomicBool>) -> std::io::Result<()> {
+    let mut signals = Signals::new([SIGINT, SIGTERM])?;
+    let mut requests = StopRequests::default();
+    let listen = move || {
+        for signal in signals.forever() {
+            match requests.signal(Instant::now()) {
+                StopRequest::First => stop.store(true, Ordering::Relaxed),
+                StopRequest::Same => {}
+                StopRequest::Again => std::process::exit(128 + signal),
+            }
+        }
+    };
+    std::thread::Builder::new().name("tm-signals".into()).spawn(listen).map(|_| ())
 }
 
 fn name(args: &Args) -> &'static str {

@@ -7,8 +7,9 @@ use std::process::ExitCode;
 use crate::cluster::launch::Launch;
 use crate::core::error::BoxError;
 
-/// Starts all processes of the program with `-n -p -w --hostfile`, prefixes each line of their output with the process, and forwards
-/// signals. When one fails, it stops all, and exits with the status of that one. With --checkpoint it starts all again.
+/// Starts all processes of the program with `-n -p -w --hostfile`, and forwards signals. Stdout is that of the processes; lines of
+/// stderr begin with the process. When one fails, it stops all, and exits with the status of that one. With --checkpoint it starts
+/// all again.
 #[derive(clap::Args)]
 pub struct Args {
     /// Processes
@@ -23,6 +24,9 @@ pub struct Args {
     /// Give up after K restarts without a newly committed batch
     #[arg(long, default_value_t = 10, value_name = "K", requires = "checkpoint")]
     restarts: u32,
+    /// Begin each line of stdout with the process, too: [0], [1] ...
+    #[arg(long)]
+    prefix: bool,
     /// The program and its arguments, after `--`
     #[arg(last = true, required = true, value_name = "PROGRAM")]
     program: Vec<OsString>,
@@ -53,12 +57,13 @@ pub fn rescale(args: &RescaleArgs) -> Result<ExitCode, BoxError> {
 /// Runs the command.
 pub fn run(args: Args) -> Result<ExitCode, BoxError> {
     crate::logging::init();
-    let mut words = args.program.into_iter();
-    let program = words.next().unwrap_or_default();
+    let mut arguments = args.program.into_iter();
+    let program = arguments.next().unwrap_or_default();
     let launch = Launch {
         checkpoint: args.checkpoint,
         restarts: args.restarts,
-        ..Launch::new(program, words.collect(), args.processes.into(), args.workers.into())
+        prefix: args.prefix,
+        ..Launch::new(program, arguments.collect(), args.processes.into(), args.workers.into())
     };
     let code = launch.run(std::io::stdout(), std::io::stderr())?;
     Ok(ExitCode::from(u8::try_from(code).unwrap_or(1)))

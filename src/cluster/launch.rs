@@ -2,15 +2,12 @@
 //! directory it starts them again, see `supervise.rs`.
 
 use std::ffi::{OsStr, OsString};
-use std::fs::{File, OpenOptions};
-use std::io::{self, BufRead, BufReader, Read, Write};
+use std::io::{self, Write};
 use std::net::TcpListener;
-use std::os::unix::fs::OpenOptionsExt;
 use std::os::unix::process::{CommandExt, ExitStatusExt};
 use std::path::{Path, PathBuf};
 use std::process::{Child, Command, ExitStatus, Stdio};
-use std::sync::mpsc::{Receiver, RecvTimeoutError, Sender, channel};
-use std::sync::{Arc, Mutex};
+use std::sync::mpsc::{Receiver, RecvTimeoutError, channel};
 use std::thread::Builder;
 use std::time::{Duration, Instant};
 
@@ -18,16 +15,16 @@ use rustix::process::{Pid, Signal, kill_process_group};
 use signal_hook::consts::{SIGINT, SIGTERM};
 use signal_hook::iterator::Signals;
 
+use super::output_lines::Output;
 use super::rescale::{Control, Request, Scale};
 use super::supervise;
+use super::temp_file::{self, TempFile};
 use crate::cluster::parent_process::{LAUNCHER, PROGRESS};
 use crate::core::error::{Error, Result};
-use crate::core::lock::lock;
+use crate::core::signals::{StopRequest, StopRequests, name};
 
 /// Time between two checks of the processes.
 const CHECK: Duration = Duration::from_millis(20);
-/// A line longer than this is written in pieces.
-const LINE: u64 = 1 << 20;
 /// How long to wait for the last lines of output after all processes have ended.
 const LAST_LINES: Duration = Duration::from_secs(2);
 
@@ -55,10 +52,9 @@ pub struct Launch {
     pub pause: Duration,
     /// With a checkpoint directory, a process that is stopped (SIGSTOP) for this time is killed and started again.
     pub stopped_for: Duration,
+    /// Whether each line of stdout begins with `[p] `, where p is the process. Lines of stderr always do.
+    pub prefix: bool,
 }
-
-/// Where the lines of the processes go; one for stdout, one for stderr.
-pub(super) type Out<W> = Arc<Mutex<W>>;
 
 impl Launch {
     /// A launch with the default limits: killed 10 s after the request to end; asked to end 30 s after the first has ended.
@@ -66,11 +62,12 @@ impl Launch {
         let (kill_after, grace) = (Duration::from_secs(10), Duration::from_secs(30));
         let (pause, stopped_for) = (Duration::from_secs(1), Duration::from_secs(15));
         let program = program.into();
-        Launch { program, args, processes, workers, kill_after, grace, checkpoint: None, restarts: 10, pause, stopped_for }
+        let (checkpoint, restarts, prefix) = (None, 10, false);
+        Launch { program, args, processes, workers, kill_after, grace, checkpoint, restarts, pause, stopped_for, prefix }
     }
 
-    /// Starts the processes, writes each line of process p as `[p] line`, and waits for all. Returns the exit code of the process
-    /// that failed first, or 0. A process that was killed from outside counts as the first, because the others fail when they lose
+    /// Starts the processes, copies their output line by line, and waits for all. Lines of stderr begin with `[p] `, where p is the
+    /// process. Returns the exit code of the process that failed first, or 0. A process that was killed from outside counts as the first, because the others fail when they lose
     /// it. SIGINT and SIGTERM are passed on to the processes, which stop in order; a second signal kills them. Programs of tidemill
     /// end when the thread that calls this ends.
     ///
@@ -109,7 +106,8 @@ impl Launch {
             let (n, w) = (self.processes, self.workers);
             return Err(Error::config(format!("-n {n} -w {w}: a job has at least one process with one worker")));
         }
-        supervise::supervise(self, &Arc::new(Mutex::new(out)), &Arc::new(Mutex::new(err)), requests)
+        temp_file::remove_left();
+        supervise::supervise(self, &Output::new(out, self.prefix), &Output::new(err, true), requests)
     }
 
     /// Starts all processes once, and waits until all have ended. `rescaled` gets a reply when they run. The processes write into
@@ -119,8 +117,8 @@ impl Launch {
         size: (usize, usize),
         rescaled: Option<Scale>,
         progress: Option<&Path>,
-        out: &Out<O>,
-        err: &Out<E>,
+        out: &Output<O>,
+        err: &Output<E>,
         requests: &Receiver<Request>,
     ) -> Result<Ended>
     where
@@ -138,23 +136,23 @@ impl Launch {
             code: None,
             why: None,
             killed: false,
-            asked: false,
+            asked: StopRequests::default(),
             wanted: None,
         };
         for process in 0..size.0 {
             let mut child = self.spawn(process, size, hostfile.path(), progress)?;
             let pipes = (child.stdout.take(), child.stderr.take());
             group.children.push(Running { child, ended: None, stopped: None });
-            copy(process, pipes.0, out, &reading)?;
-            copy(process, pipes.1, err, &reading)?;
+            out.copy(process, pipes.0, &reading)?;
+            err.copy(process, pipes.1, &reading)?;
         }
         drop(reading);
         if let Some(rescaled) = rescaled {
             rescaled.reply(true, &format!("runs as -n {} -w {}", size.0, size.1));
         }
-        while !group.check(|text| line(err, "launch", text.as_bytes())) {
+        while !group.check(out.closed(), |text| err.say(text)) {
             match requests.recv_timeout(CHECK) {
-                Ok(Request::Signal(signal)) => group.signal(signal),
+                Ok(Request::Signal(signal)) => group.signal(signal, |text| err.say(text)),
                 Ok(Request::Scale(wanted)) => group.rescale(wanted),
                 Err(RecvTimeoutError::Timeout) => {}
                 Err(RecvTimeoutError::Disconnected) => std::thread::sleep(CHECK),
@@ -169,7 +167,7 @@ impl Launch {
         ) && Instant::now() < until
         {}
         let (code, why) = (group.code.unwrap_or(0), group.why.take());
-        Ok(Ended { code, why, asked: group.asked, wanted: group.wanted.take() })
+        Ok(Ended { code, why, asked: group.asked.any(), wanted: group.wanted.take() })
     }
 
     fn spawn(&self, process: usize, size: (usize, usize), hostfile: &Path, progress: Option<&Path>) -> Result<Child> {
@@ -233,20 +231,20 @@ struct Group<'a> {
     why: Option<String>,
     /// Whether the code is that of a process that was killed from outside.
     killed: bool,
-    asked: bool,
+    asked: StopRequests,
     wanted: Option<Scale>,
 }
 
 impl Group<'_> {
-    /// Checks which processes have ended, and acts on it. Returns true when all have ended.
-    fn check(&mut self, mut say: impl FnMut(&str)) -> bool {
+    /// Checks which processes have ended, and acts on it. Returns true when all have ended. `unread`: nobody reads stdout any more.
+    fn check(&mut self, unread: bool, mut say: impl FnMut(&str)) -> bool {
         for process in 0..self.children.len() {
             let running = &mut self.children[process];
             if running.ended.is_none()
                 && let Ok(Some(status)) = running.child.try_wait()
             {
                 running.ended = Some(status);
-                self.ended(process, status, &mut say);
+                self.ended(process, status, unread, &mut say);
             }
         }
         if self.launch.checkpoint.is_some() {
@@ -279,8 +277,8 @@ impl Group<'_> {
         }
     }
 
-    fn ended(&mut self, process: usize, status: ExitStatus, say: &mut impl FnMut(&str)) {
-        if status.success() {
+    fn ended(&mut self, process: usize, status: ExitStatus, unread: bool, say: &mut impl FnMut(&str)) {
+        if status.success() || unread && status.signal() == Some(Signal::PIPE.as_raw()) {
             self.first_done.get_or_insert((process, Instant::now()));
             return;
         }
@@ -313,8 +311,11 @@ impl Group<'_> {
         }
     }
 
-    fn signal(&mut self, signal: i32) {
-        self.asked = true;
+    fn signal(&mut self, signal: i32, mut say: impl FnMut(&str)) {
+        let request = self.asked.signal(Instant::now());
+        if request == StopRequest::Same {
+            return;
+        }
         if let Some(wanted) = self.wanted.take() {
             wanted.reply(false, "the job was asked to end");
         }
@@ -323,7 +324,12 @@ impl Group<'_> {
                 self.stage = Stage::Asked;
                 self.signal_all(if signal == SIGINT { Signal::INT } else { Signal::TERM });
             }
-            _ => self.kill(),
+            // The job stops already, because of a rescale or a failure.
+            _ if request == StopRequest::First => {}
+            _ => {
+                say(&format!("a second signal, {}: the processes are killed", name(signal)));
+                self.kill();
+            }
         }
     }
 
@@ -371,39 +377,6 @@ fn is_stopped(process: u32) -> bool {
     stat.rsplit_once(") ").is_some_and(|(_, rest)| rest.starts_with('T'))
 }
 
-/// Copies the output of one process, line by line, until its end. Drops `reading` then.
-fn copy<W: Write + Send + 'static>(
-    process: usize,
-    pipe: Option<impl Read + Send + 'static>,
-    to: &Out<W>,
-    reading: &Sender<()>,
-) -> Result<()> {
-    let Some(pipe) = pipe else { return Ok(()) };
-    let (to, reading, name) = (to.clone(), reading.clone(), process.to_string());
-    let body = move || {
-        let _reading = reading;
-        let mut pipe = BufReader::new(pipe);
-        let mut bytes = Vec::new();
-        while matches!(pipe.by_ref().take(LINE).read_until(b'\n', &mut bytes), Ok(n) if n > 0) {
-            line(&to, &name, &bytes);
-            bytes.clear();
-        }
-    };
-    let spawned = Builder::new().name(format!("tm-lines-{process}")).spawn(body);
-    spawned.map(|_| ()).map_err(|e| Error::io("cannot start the thread that copies output", e))
-}
-
-/// Writes one whole line in one call.
-pub(super) fn line<W: Write>(to: &Out<W>, name: &str, bytes: &[u8]) {
-    let bytes = bytes.strip_suffix(b"\n").unwrap_or(bytes);
-    let mut whole = format!("[{name}] ").into_bytes();
-    whole.extend_from_slice(bytes);
-    whole.push(b'\n');
-    let mut to = lock(to);
-    // If nobody reads the output any more, the processes continue.
-    let _ = to.write_all(&whole).and_then(|()| to.flush());
-}
-
 /// A temporary hostfile with a free loopback port for each process.
 fn hostfile(processes: usize) -> Result<TempFile> {
     let failed = |e| Error::io("cannot find free ports on 127.0.0.1", e);
@@ -414,40 +387,4 @@ fn hostfile(processes: usize) -> Result<TempFile> {
         text.push_str(&format!("{}\n", listener.local_addr().map_err(failed)?));
     }
     TempFile::new("hosts", text.as_bytes())
-}
-
-/// A file in the temporary directory that only this user can read. It is removed when dropped.
-pub(super) struct TempFile {
-    path: PathBuf,
-}
-
-impl TempFile {
-    pub fn new(name: &str, bytes: &[u8]) -> Result<Self> {
-        let (path, mut file) = Self::create(name)?;
-        let this = TempFile { path };
-        file.write_all(bytes).map_err(|e| Error::io(format!("cannot write {}", this.path.display()), e))?;
-        Ok(this)
-    }
-
-    pub fn path(&self) -> &Path {
-        &self.path
-    }
-
-    fn create(name: &str) -> Result<(PathBuf, File)> {
-        let mut number = 0;
-        loop {
-            let path = std::env::temp_dir().join(format!("tidemill-{name}-{}-{number}", std::process::id()));
-            match OpenOptions::new().write(true).create_new(true).mode(0o600).open(&path) {
-                Ok(file) => return Ok((path, file)),
-                Err(e) if e.kind() == io::ErrorKind::AlreadyExists => number += 1,
-                Err(e) => return Err(Error::io(format!("cannot create {}", path.display()), e)),
-            }
-        }
-    }
-}
-
-impl Drop for TempFile {
-    fn drop(&mut self) {
-        let _ = std::fs::remove_file(&self.path);
-    }
 }

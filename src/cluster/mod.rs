@@ -4,7 +4,7 @@
 //! `secret` and `challenge` prove that a peer knows the shared secret, `listener` accepts callers, and `roster` holds the accepted
 //! connections. `run` runs the workers over the sockets. `failure` keeps the first failure, `link` carries it between processes, and
 //! `data_socket` keeps timely's network threads from panicking when a peer is lost. [`launch`] starts all processes of a job on
-//! this machine, `supervise` starts them again, and [`rescale`] changes their number. `parent_process` ends a process whose
+//! this machine, with `output_lines` and `temp_file`; `supervise` starts them again, and [`rescale`] changes their number. `parent_process` ends a process whose
 //! launcher has ended.
 //!
 //! *Invariant*: the failure of one process is the failure of all, and every process ends with an error that names the cause.
@@ -22,12 +22,14 @@ pub mod hosts;
 pub mod launch;
 pub(crate) mod link;
 mod listener;
+mod output_lines;
 pub(crate) mod parent_process;
 pub mod rescale;
 mod roster;
 pub(crate) mod run;
 pub(crate) mod secret;
 mod supervise;
+mod temp_file;
 
 #[cfg(test)]
 mod tests;

@@ -6,12 +6,14 @@ use std::path::Path;
 use std::sync::mpsc::{Receiver, RecvTimeoutError};
 use std::time::{Duration, Instant};
 
-use super::launch::{Ended, Launch, Out, TempFile, line};
+use super::launch::{Ended, Launch};
+use super::output_lines::Output;
 use super::rescale::{Request, Scale};
+use super::temp_file::TempFile;
 use crate::checkpoint::Directory;
 use crate::cluster::parent_process::committed;
 use crate::core::error::Result;
-use crate::core::time::BatchTime;
+use crate::core::time::{BatchTime, human_duration};
 
 /// The longest pause before a restart.
 const LONGEST_PAUSE: Duration = Duration::from_secs(30);
@@ -25,12 +27,12 @@ fn newest(dir: &Path) -> Option<BatchTime> {
 }
 
 /// Starts all processes, and starts them again if there is a checkpoint directory. Returns the last exit code.
-pub(super) fn supervise<O, E>(launch: &Launch, out: &Out<O>, err: &Out<E>, requests: &Receiver<Request>) -> Result<i32>
+pub(super) fn supervise<O, E>(launch: &Launch, out: &Output<O>, err: &Output<E>, requests: &Receiver<Request>) -> Result<i32>
 where
     O: Write + Send + 'static,
     E: Write + Send + 'static,
 {
-    let say = |text: &str| line(err, "launch", text.as_bytes());
+    let say = |text: &str| err.say(text);
     let (mut size, mut scale, mut failures) = ((launch.processes, launch.workers), None::<Scale>, 0);
     let progress = launch.checkpoint.as_ref().map(|_| TempFile::new("progress", b"")).transpose()?;
     // The last committed batch of all starts: batches that run again are not progress.
@@ -48,7 +50,7 @@ where
             failures = 0;
             continue;
         }
-        if code == 0 || asked {
+        if code == 0 || asked || out.closed() {
             return Ok(code);
         }
         let why = why.unwrap_or_else(|| format!("exit status: {code}"));
@@ -66,8 +68,8 @@ where
             return Ok(code);
         }
         let pause = launch.pause.saturating_mul(1 << (failures - 1).min(20)).min(LONGEST_PAUSE);
-        let from = newest(dir).map_or("the beginning".into(), |t| format!("the checkpoint of {t}"));
-        say(&format!("restart {failures} of {} in {pause:?}, from {from}: {why}", launch.restarts));
+        let from = newest(dir).map_or("there is no checkpoint yet".into(), |t| format!("from the checkpoint of {t}"));
+        say(&format!("restart {failures} of {} in {}, {from}: {why}", launch.restarts, human_duration(pause)));
         match wait(pause, requests) {
             Waited::Over => {}
             Waited::Wanted(wanted) => {

@@ -162,6 +162,11 @@ pub enum Error {
     /// The job has already ended with an error, which an earlier call returned.
     #[error("the job has ended: {0}")]
     Ended(String),
+    /// A second SIGINT or SIGTERM ended the job before its last batch.
+    #[error(
+        "ended at once by a second {0}: batches that were not written are dropped; with a checkpoint directory they run again at the next start"
+    )]
+    Aborted(String),
     /// The operating system refused an operation.
     #[error("{what}: {cause}")]
     Io {

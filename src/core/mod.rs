@@ -8,5 +8,6 @@ mod float;
 pub(crate) mod lock;
 pub(crate) mod path;
 pub mod plan;
+pub(crate) mod signals;
 pub(crate) mod sum;
 pub mod time;

@@ -135,15 +135,16 @@ fn meet(config: &Config, lines: Vec<String>, shared: &JobState, opened: Option<&
         return Ok(Peers::alone(r.workers as usize));
     }
     let secret = Secret::find(r.secret_file.as_deref())?;
+    let addresses = match &r.hostfile {
+        Some(file) => hosts::read_within(file, processes, secret.is_some(), r.connect_timeout, &shared.asked)?,
+        None => hosts::local(processes)?,
+    };
     let spec = Spec {
         job: config.name.clone(),
         process: r.process as usize,
         processes,
         workers: r.workers as usize,
-        addresses: match &r.hostfile {
-            Some(file) => hosts::read(file, processes, secret.is_some())?,
-            None => hosts::local(processes)?,
-        },
+        addresses,
         fingerprint: hello::fingerprint(&lines),
         graph: lines,
         generation: opened.map_or(0, |o| o.as_ref().map_or(0, |(c, _)| c.lease().generation)),

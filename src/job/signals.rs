@@ -1,23 +1,26 @@
-//! Ctrl-C and SIGTERM stop every job of the process gracefully; a second one stops them at once.
+//! Ctrl-C and SIGTERM stop every job of the process gracefully. A second one ends them at once, with an error.
 
 use std::sync::{Mutex, OnceLock, Weak};
+use std::time::Instant;
 
 use signal_hook::consts::{SIGINT, SIGTERM};
 use signal_hook::iterator::Signals;
 
+use crate::core::error::Error;
 use crate::core::lock::lock;
+use crate::core::signals::{StopRequest, StopRequests, name};
 use crate::job::protocol::Event;
 use crate::job::shared::JobState;
 
-/// The running jobs of this process, and whether a signal has already asked each to stop.
-static JOBS: Mutex<Vec<(Weak<JobState>, bool)>> = Mutex::new(Vec::new());
+/// The running jobs of this process, and the requests to stop each.
+static JOBS: Mutex<Vec<(Weak<JobState>, StopRequests)>> = Mutex::new(Vec::new());
 static LISTENING: OnceLock<bool> = OnceLock::new();
 
 /// Registers a job, so that signals stop it.
 pub(crate) fn stop_on_signals(job: &std::sync::Arc<JobState>) {
     let mut jobs = lock(&JOBS);
     jobs.retain(|(j, _)| j.strong_count() > 0);
-    jobs.push((std::sync::Arc::downgrade(job), false));
+    jobs.push((std::sync::Arc::downgrade(job), StopRequests::default()));
     drop(jobs);
     LISTENING.get_or_init(|| {
         let Ok(mut signals) = Signals::new([SIGINT, SIGTERM]) else { return false };
@@ -31,12 +34,21 @@ pub(crate) fn stop_on_signals(job: &std::sync::Arc<JobState>) {
 }
 
 fn on_signal(signal: i32) {
-    let mut running = false;
-    for (job, asked) in lock(&JOBS).iter_mut() {
-        if let Some(job) = job.upgrade() {
-            running = true;
-            job.post(Event::Stop { graceful: !std::mem::replace(asked, true) });
+    let (mut running, mut first) = (false, false);
+    for (job, requests) in lock(&JOBS).iter_mut() {
+        let Some(job) = job.upgrade() else { continue };
+        running = true;
+        match requests.signal(Instant::now()) {
+            StopRequest::First => {
+                first = true;
+                job.post(Event::Stop { graceful: true });
+            }
+            StopRequest::Same => {}
+            StopRequest::Again => job.fail(Error::Aborted(name(signal).into())),
         }
+    }
+    if first {
+        tracing::info!("{}: the job stops after a last batch; a second signal ends it at once", name(signal));
     }
     // Without a job, the signal has its default effect.
     if !running {

@@ -64,6 +64,10 @@ impl Signalled {
         assert!(self.0.wait().unwrap().success(), "{text}");
         text
     }
+
+    fn has_ended(&mut self) -> bool {
+        self.0.try_wait().unwrap().is_some()
+    }
 }
 
 #[test]
@@ -79,15 +83,32 @@ fn a14_a_signal_stops_in_order() {
     }
 }
 
-/// After the first signal alone, the job would wait for five slow outputs. Two different signals: the system merges equal ones.
+/// After the first signal alone, the job would wait for five slow outputs. A signal soon after the first is the same request, so
+/// signals are sent until the job has ended.
 #[test]
-fn a14_a_second_signal_stops_at_once() {
+fn a14_a_second_signal_stops_at_once_and_is_an_error() {
     let text = in_time(|| {
         let mut child = Signalled::start("3000");
         child.until("out [1]");
         child.signal(Signal::INT);
-        child.signal(Signal::TERM);
+        while !child.has_ended() {
+            std::thread::sleep(millis(20));
+            let _ = kill_process(Pid::from_child(&child.0), Signal::TERM);
+        }
         child.rest()
     });
-    assert!(text.contains("ran Ok(") && !text.contains("out [5]"), "{text}");
+    assert!(text.contains("ran Err(ended at once by a second SIGTERM: ") && !text.contains("out [5]"), "{text}");
+}
+
+/// `timeout` signals its child, and then its whole group. Two different signals: the system merges equal ones.
+#[test]
+fn signals_close_together_are_one_request() {
+    let text = in_time(|| {
+        let mut child = Signalled::start("100");
+        child.until("out [1]");
+        child.signal(Signal::TERM);
+        child.signal(Signal::INT);
+        child.rest()
+    });
+    assert!(text.contains("5]") && text.contains("ran Ok(5)"), "{text}");
 }

@@ -47,7 +47,9 @@ fn launch_starts_every_process_and_gives_back_what_failed() {
     let out = tidemill(&["launch", "-n", "2", "-w", "3", "--", "sh", "-c", "echo p $3 of $1, $5 workers"]);
     let mut lines: Vec<&str> = out.out.lines().collect();
     lines.sort_unstable();
-    assert_eq!(lines, ["[0] p 0 of 2, 3 workers", "[1] p 1 of 2, 3 workers"]);
+    assert_eq!(lines, ["p 0 of 2, 3 workers", "p 1 of 2, 3 workers"]);
+    let out = tidemill(&["launch", "--prefix", "-n", "1", "--", "sh", "-c", "echo p $3 of $1; echo why >&2"]);
+    assert_eq!((out.out.as_str(), out.err.as_str()), ("[0] p 0 of 1\n", "[0] why\n"));
     assert_eq!(out.code, Some(0));
     assert_eq!(tidemill(&["launch", "--", "sh", "-c", "exit $((3 + $3))"]).code.map(|c| c == 3 || c == 4), Some(true));
 }

@@ -105,6 +105,10 @@ fn hostfiles_that_cannot_be() {
     has(&hosts("127.0.0.1:2101\n\n10.1.2.3:2102\n"), &["line 3", "\"10.1.2.3:2102\"", "not a loopback", "127.0.0.1:2102"]);
     has(&hosts("127.0.0.1:2101\n127.0.0.1:2101\n"), &["line 2", "127.0.0.1:2101", "its own port"]);
     has(&hosts("127.0.0.1:2101\n"), &["1 of the 2 addresses", "one host:port a line"]);
+    has(&hosts("127.0.0.1:2101\n::1:2102\n"), &["line 2", "\"::1:2102\"", "[::1]:2101 for IPv6"]);
+    let unknown = TempFile::new("hosts", "127.0.0.1:2101\nno-such-host.invalid:2102\n");
+    let args = ["-n", "2", "-p", "0", "--hostfile", unknown.path(), "--connect-timeout", "500ms"];
+    has(&refused("network_wordcount", &args), &["line 2", "no-such-host.invalid:2102", "cannot be resolved", "correct the name"]);
     let line = refused("tweets", &["--brokers", NOBODY, "-n", "2", "-p", "1", "--hostfile", "/no/such/file"]);
     has(&line, &["hostfile /no/such/file", "No such file"]);
     let line = refused("tweets", &["--brokers", NOBODY, "-n", "2", "-p", "2"]);

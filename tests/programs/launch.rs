@@ -9,7 +9,7 @@ use crate::golden::same;
 /// Starts a program as two processes of two workers.
 fn launch(program: &str, args: &[&str]) -> Program {
     let program = path(program);
-    let words = ["launch", "-n", "2", "-w", "2", "--", program.to_str().unwrap()];
+    let words = ["launch", "--prefix", "-n", "2", "-w", "2", "--", program.to_str().unwrap()];
     Program::start("tidemill", words.iter().chain(args))
 }
 

@@ -29,10 +29,13 @@ fn launch(folder: &Path, broker: &Broker, processes: &str) -> Program {
 
 fn launch_with(folder: &Path, broker: &Broker, processes: &str, more: &[&str], env: &[(&str, &str)]) -> Program {
     let (program, dir) = (path("kafka_wordcount"), folder.join("checkpoint"));
+    let temporary = folder.join("temporary");
+    std::fs::create_dir_all(&temporary).unwrap();
+    let env = [env, &[("TMPDIR", temporary.to_str().unwrap())]].concat();
     let words = ["launch", "-n", processes, "-w", "2", "--restarts", "3", "--checkpoint", dir.to_str().unwrap(), "--"];
     let program = [program.to_str().unwrap(), "--brokers", &broker.address, "--in", "words", "--out", "counts"];
     let times = ["--interval", "50ms", "--checkpoint-interval", "100ms", "--heartbeat-timeout", "10s"];
-    Program::start_in("tidemill", words.iter().chain(&program).chain(&times).chain(more), env)
+    Program::start_in("tidemill", words.iter().chain(&program).chain(&times).chain(more), &env)
 }
 
 impl Job {
@@ -85,6 +88,11 @@ impl Job {
         (0..all.len()).map(|p| with(p).unwrap_or_else(|| panic!("{all:?}"))).collect()
     }
 
+    /// How many files the launch has in its temporary directory.
+    fn temporary(&self) -> usize {
+        std::fs::read_dir(self.folder.join("temporary")).unwrap().count()
+    }
+
     fn until_said(&mut self, words: &str) {
         self.launch.until(words, |_, err| err.contains(words));
     }
@@ -98,6 +106,7 @@ impl Job {
         assert_eq!(end.code, Some(0), "{}", end.err);
         assert!(processes.iter().all(|p| !Path::new(&format!("/proc/{p}")).exists()));
         assert!(!folder.join("checkpoint.launch").exists(), "its socket is gone");
+        assert_eq!(std::fs::read_dir(folder.join("temporary")).unwrap().count(), 0, "its temporary files are gone");
         let verified = run("tidemill", ["checkpoint", "verify", dir.to_str().unwrap()]);
         assert_eq!(verified.code, Some(0), "{}{}", verified.out, verified.err);
         std::fs::remove_dir_all(&folder).unwrap();
@@ -113,7 +122,7 @@ fn d2_a_killed_process_costs_a_restart_and_no_count() {
         job.round();
         let before = job.processes();
         send(before[victim], Signal::KILL);
-        job.until_said("restart 1 of 3 in 1s, from the checkpoint of");
+        job.until_said("restart 1 of 3 in 1 s, from the checkpoint of");
         job.round();
         assert!(job.processes().iter().all(|p| !before.contains(p)), "all were started again");
         assert!(job.newest().unwrap().ends_with("-g00000002"), "{:?}", job.newest());
@@ -133,7 +142,7 @@ fn a19_a_stopped_process_costs_a_restart_and_no_count() {
     while !state().contains(") T ") {
         assert!(begun.elapsed() < PATIENCE, "{}", state());
     }
-    job.until_said("restart 1 of 3 in 1s, from the checkpoint of");
+    job.until_said("restart 1 of 3 in 1 s, from the checkpoint of");
     job.round();
     let said = job.stop();
     assert!(said.contains("process 1 at 127.0.0.1:") && said.contains("was lost: it was silent for 10s"), "{said}");
@@ -253,8 +262,11 @@ fn a15_all_processes_are_killed_at_once() {
         job.broker.send("words", 0, &ROUND);
         job.rounds += 1;
         kill_all(&mut job, &before);
+        let left = job.temporary();
+        assert!(left >= 2, "the killed launch has left its hostfile and its progress file: {left}");
         job.launch = launch(&job.folder, &job.broker, processes);
         job.round();
+        assert_eq!(job.temporary(), 2, "the next launch has removed them, and has its own");
         assert!(job.processes().iter().all(|p| !before.contains(p)));
     }
     job.stop();

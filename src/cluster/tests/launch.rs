@@ -72,7 +72,7 @@ impl Run {
 }
 
 fn shell(script: &str, n: usize) -> Launch {
-    Launch::new("sh", vec!["-c".into(), script.into()], n, 3)
+    Launch { prefix: true, ..Launch::new("sh", vec!["-c".into(), script.into()], n, 3) }
 }
 
 #[test]
@@ -89,6 +89,34 @@ fn lines_are_whole_and_name_their_process() {
         out.lines().all(|l| l.starts_with("[0] part line") || l.starts_with("[1] part line") || l.ends_with("] no end")),
         "{out}"
     );
+}
+
+#[test]
+fn without_a_prefix_stdout_is_as_it_was_written() {
+    let script = r#"printf 'one\n\n  two\r\n\t%s' $3; echo trouble >&2"#;
+    let (code, out, err) = Run::of(Launch { prefix: false, ..shell(script, 1) }).code();
+    assert_eq!((code, out.as_str(), err.as_str()), (0, "one\n\n  two\r\n\t0", "[0] trouble\n"));
+}
+
+/// Stdout of a launch whose reader has gone.
+struct Gone;
+
+impl Write for Gone {
+    fn write(&mut self, _: &[u8]) -> io::Result<usize> {
+        Err(io::ErrorKind::BrokenPipe.into())
+    }
+    fn flush(&mut self) -> io::Result<()> {
+        Ok(())
+    }
+}
+
+#[test]
+fn processes_notice_that_nobody_reads_stdout() {
+    // `yes` ends by SIGPIPE, which is not a failure then.
+    let (_signals, received) = channel();
+    let err = Lines::default();
+    let code = shell("exec yes", 2).supervise(Gone, err.clone(), &received).unwrap();
+    assert_eq!((code, err.text().as_str()), (0, ""));
 }
 
 #[test]
@@ -148,7 +176,11 @@ fn the_first_signal_is_passed_on_and_the_second_kills() {
     run.signals.send(Request::Signal(SIGTERM)).unwrap();
     run.out.until("[0] deaf");
     run.out.until("[1] deaf");
-    run.signals.send(Request::Signal(SIGTERM)).unwrap();
+    // A signal at once would belong to the first request.
+    while !run.err.text().contains("a second signal, SIGTERM: the processes are killed") {
+        run.signals.send(Request::Signal(SIGTERM)).unwrap();
+        thread::sleep(Duration::from_millis(10));
+    }
     assert_eq!(run.code().0, 128 + 9);
 }
 
@@ -183,7 +215,7 @@ fn a17_a_job_that_fails_at_every_start_is_given_up_with_the_reason() {
     assert_eq!(code, 3);
     let lines: Vec<&str> = err.lines().filter(|l| !l.contains("process 0")).collect();
     let ended = "process 1 ended: exit status: 3";
-    let restart = |n, ms| format!("[launch] restart {n} of 2 in {ms}ms, from the beginning: {ended}");
+    let restart = |n, ms| format!("[launch] restart {n} of 2 in {ms} ms, there is no checkpoint yet: {ended}");
     let last = format!(
         "[launch] gave up after 2 restarts without a new batch; the last failure: {ended}; mend the program and start it again: it continues from its checkpoint"
     );
@@ -242,7 +274,9 @@ fn a17_a_newly_committed_batch_resets_the_count_of_restarts() {
     std::fs::write(&fail, "").unwrap();
     let (code, _, err) = run.code();
     assert_eq!(code, 3);
-    has(&err, &["from the checkpoint of 2000 ms", "gave up after 2 restarts without a new batch since the one of 1500 ms"]);
+    let [checkpoint, committed] = [2_000, 1_500].map(BatchTime::from_millis);
+    let last = format!("gave up after 2 restarts without a new batch since the one of {committed}");
+    has(&err, &[&format!("from the checkpoint of {checkpoint}"), &last]);
     std::fs::remove_file(said).unwrap();
 }
 

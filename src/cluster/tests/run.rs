@@ -192,7 +192,7 @@ fn a_clean_end_counts_everything() {
 fn a_failure_reaches_every_process_with_its_text() {
     let addresses = free(3);
     let results: Vec<_> = start("fail", &addresses).iter_mut().map(Process::end).collect();
-    let own = "worker 2 panicked in map, batch 500 ms: no such word";
+    let own = format!("worker 2 panicked in map, batch {}: no such word", BatchTime::from_millis(500));
     assert_eq!(results[1].0, own);
     let at = addresses[1];
     for p in [0, 2] {
