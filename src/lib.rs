@@ -89,6 +89,7 @@
 //!
 //! # Where to go next
 //!
+//! * `docs/guide/first-program.md` begins with `tidemill new`, and `docs/guide/testing.md` tests a program.
 //! * Users of Spark: `docs/guide/coming-from-spark.md` shows the tutorials' programs side by side with these.
 //! * `docs/guide/state-and-windows.md` says which verb to take and what it costs, and `docs/guide/checkpoints.md` what survives.
 //! * `docs/guide/logging.md` lists the log lines of a job.
@@ -127,6 +128,14 @@ pub use core::error::{BoxError, Error, Result};
 mod pages {
     #[doc = include_str!("../README.md")]
     mod readme {}
+    #[doc = include_str!("../docs/guide/first-program.md")]
+    mod first_program {}
+    #[doc = include_str!("../docs/guide/commands.md")]
+    mod commands {}
+    #[doc = include_str!("../docs/guide/testing.md")]
+    mod testing {}
+    #[doc = include_str!("../docs/guide/captured-values.md")]
+    mod captured_values {}
     #[doc = include_str!("../docs/guide/coming-from-spark.md")]
     mod coming_from_spark {}
     #[doc = include_str!("../docs/guide/flat-map.md")]

@@ -3,7 +3,7 @@
 use std::path::{Path, PathBuf};
 use std::process::Command;
 
-use crate::rust_files;
+use crate::{rust_files, temp_dir};
 
 /// The pages of the guide, as paths from the project's root.
 fn pages() -> Vec<String> {
@@ -129,28 +129,53 @@ fn library() -> (PathBuf, PathBuf) {
     (newest.expect("the library is built before its tests"), deps)
 }
 
-#[test]
-fn the_first_word_count_fails_with_the_words_of_the_guide() {
-    let blocks = blocks(&read("docs/guide/flat-map.md"));
-    let [(_, program), (_, shown)] = &blocks[..2] else { panic!("a program, and what the compiler says") };
-    let dir = std::env::temp_dir().join(format!("tidemill-pages-{}", std::process::id()));
-    std::fs::create_dir_all(&dir).unwrap();
+/// What the compiler says first about a program, without its place and without proposals, which quote lines of the library.
+fn first_error(program: &str) -> String {
+    let dir = temp_dir::TempDir::made("pages");
     std::fs::write(dir.join("first.rs"), program).unwrap();
     let (library, deps) = library();
     let rustc = std::env::var_os("RUSTC").unwrap_or_else(|| "rustc".into());
     let said = Command::new(rustc)
-        .args(["--edition", "2024", "--crate-type", "lib", "--emit", "metadata", "--color", "never"])
+        .args(["--edition", "2024", "--crate-type", "lib", "--emit", "metadata", "--color", "never", "-A", "warnings"])
         .arg("--extern")
         .arg(format!("tidemill={}", library.display()))
         .arg("-L")
         .arg(format!("dependency={}", deps.display()))
         .arg("--out-dir")
-        .arg(&dir)
+        .arg(&*dir)
         .arg(dir.join("first.rs"))
         .output()
         .unwrap();
-    std::fs::remove_dir_all(&dir).unwrap();
     let said = String::from_utf8(said.stderr).unwrap();
-    let error: Vec<&str> = said.split("\n\n").next().unwrap().lines().filter(|l| !l.starts_with(" --> ")).collect();
-    assert_eq!(error.join("\n"), *shown, "docs/guide/flat-map.md shows another error than {}", said);
+    let error = said.split("\n\n").next().unwrap().split("\n   |\nhelp: ").next().unwrap();
+    error.lines().filter(|l| !l.trim_start().starts_with("--> ")).collect::<Vec<_>>().join("\n")
+}
+
+#[test]
+fn programs_that_must_not_compile_fail_with_the_words_of_the_guide() {
+    let mut checked = 0;
+    for page in pages() {
+        let blocks = blocks(&read(&page));
+        for pair in blocks.windows(2) {
+            let [(kind, program), (next, shown)] = pair else { unreachable!() };
+            if kind.starts_with("rust,compile_fail") && next == "text" {
+                assert_eq!(first_error(program), *shown, "{page} shows another error");
+                checked += 1;
+            }
+        }
+    }
+    assert!(checked >= 2, "flat-map.md and captured-values.md have one each");
+}
+
+/// A block can be pasted as it is. Only a program that must not compile may be a part.
+#[test]
+fn every_program_of_the_guide_is_whole() {
+    for page in pages() {
+        for (kind, block) in blocks(&read(&page)) {
+            if kind == "rust" || kind == "rust,no_run" {
+                assert!(block.contains("fn main()"), "{page}: put this block into a program:\n{block}");
+                assert!(!block.lines().any(|l| l.starts_with("# ")), "{page}: a line that only rustdoc hides:\n{block}");
+            }
+        }
+    }
 }

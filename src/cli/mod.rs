@@ -1,5 +1,5 @@
-//! The command `tidemill`: a demo that needs nothing else, generated data for programs, tools for checkpoint directories, replay,
-//! and a launcher for several processes.
+//! The command `tidemill`: a demo that needs nothing else, a first program, generated data for programs, tools for checkpoint
+//! directories, replay, and a launcher for several processes.
 //!
 //! Not part of the API of the library: it may change with any version.
 
@@ -10,6 +10,7 @@ mod demo;
 pub mod generate;
 mod generate_command;
 mod launch;
+mod new;
 mod replay;
 #[cfg_attr(not(feature = "kafka"), allow(dead_code))]
 mod terminal;
@@ -31,6 +32,8 @@ enum What {
     /// Runs a whole streaming job with its own broker and its own tweets: nothing to install
     #[cfg(feature = "kafka")]
     Demo(demo::Args),
+    /// Creates a program to begin with: it compiles, and has a test
+    New(new::Args),
     /// Generates tweets, words or web logs, to stdout or to a topic
     Gen(generate_command::Args),
     /// Shows and cleans checkpoint directories: list, inspect, verify, diff, prune
@@ -52,6 +55,7 @@ pub fn main() -> ExitCode {
     let done = match Command::parse().what {
         #[cfg(feature = "kafka")]
         What::Demo(args) => demo::run(&args),
+        What::New(args) => new::run(&args),
         What::Gen(args) => generate_command::run(&args),
         What::Checkpoint(args) => checkpoint::run(&args),
         What::Replay(args) => replay::run(&args),

@@ -55,6 +55,34 @@ where
     }
 }
 
+/// Like [`check`], for a verb of two streams. Batch i of both has the same batch time.
+///
+/// # Panics
+/// If the batches differ, or the job fails.
+///
+/// ```
+/// use tidemill::testing::check2;
+///
+/// let orders = [vec![('a', 3), ('b', 1)], vec![('b', 2)]];
+/// let prices = [vec![('a', 10)], vec![('b', 20)]];
+/// check2(orders, prices, |orders, prices| orders.join(prices), [vec![('a', (3, 10))], vec![('b', (2, 20))]]);
+/// ```
+pub fn check2<A, B, U, V, const N: usize, const M: usize>(first: [Vec<A>; N], second: [Vec<B>; N], verb: V, expected: [Vec<U>; M])
+where
+    A: Data + Send + Sync,
+    B: Data + Send + Sync,
+    U: Exchange + PartialEq + Debug,
+    V: for<'s> Fn(&DStream<'s, A>, &DStream<'s, B>) -> DStream<'s, U> + Clone + Send + Sync + 'static,
+{
+    for workers in [1, 2, 4] {
+        let start = Start { workers, interval: Duration::from_millis(1), first: 0, checkpoint: None };
+        let (first, second, verb) = (first.to_vec(), second.to_vec(), verb.clone());
+        let seen = job(start, move |ssc| verb(&ssc.test_stream(first.clone()), &ssc.test_stream(second.clone())));
+        let seen: Vec<Vec<U>> = seen.expect("the job of the test").into_iter().map(|(_, rows)| rows).collect();
+        assert_eq!(seen, expected, "at {workers} workers");
+    }
+}
+
 /// Runs a verb over given batches, one per millisecond from 1 ms on, and returns its output.
 ///
 /// # Panics
@@ -78,7 +106,7 @@ where
     U: Exchange,
     V: for<'s> Fn(&DStream<'s, T>) -> DStream<'s, U> + Send + Sync + 'static,
 {
-    job(Start { workers, interval, first: 0, checkpoint: None }, batches, verb)
+    job(Start { workers, interval, first: 0, checkpoint: None }, move |ssc| verb(&ssc.test_stream(batches.clone())))
 }
 
 /// Runs a verb over the first batches with a checkpoint directory, and a second job on another number of workers over the other
@@ -96,8 +124,11 @@ where
     let interval = Duration::from_millis(1);
     let start = |workers, first| Start { workers, interval, first, checkpoint: Some(dir.to_path_buf()) };
     let (after, all) = (first.len() as u64, [first.clone(), then].concat());
-    let mut seen = job(start(workers.0, 0), first, verb.clone()).expect("the first job of the test");
-    seen.extend(job(start(workers.1, after), all, verb).expect("the second job of the test"));
+    let again = verb.clone();
+    let seen = job(start(workers.0, 0), move |ssc| again(&ssc.test_stream(first.clone())));
+    let mut seen = seen.expect("the first job of the test");
+    let then = job(start(workers.1, after), move |ssc| verb(&ssc.test_stream(all.clone())));
+    seen.extend(then.expect("the second job of the test"));
     assert!(dir.is_dir(), "both jobs have used the checkpoint directory");
     seen
 }
@@ -131,11 +162,10 @@ struct Start {
     checkpoint: Option<PathBuf>,
 }
 
-fn job<T, U, V>(start: Start, batches: Vec<Vec<T>>, verb: V) -> Result<Seen<U>, Error>
+fn job<U, P>(start: Start, program: P) -> Result<Seen<U>, Error>
 where
-    T: Data + Send + Sync,
     U: Exchange,
-    V: for<'s> Fn(&DStream<'s, T>) -> DStream<'s, U> + Send + Sync + 'static,
+    P: for<'s> Fn(&StreamingContext<'s>) -> DStream<'s, U> + Send + Sync + 'static,
 {
     let seen = MemorySink::new();
     let out = seen.clone();
@@ -147,7 +177,7 @@ where
     };
     builder
         .start_on_clock(ManualClock::at(start.first * unit), move |ssc| {
-            verb(&ssc.test_stream(batches.clone())).to_memory(&out);
+            program(ssc).to_memory(&out);
             Ok(())
         })?
         .await_termination()?;

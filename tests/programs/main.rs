@@ -12,6 +12,7 @@ mod launch;
 mod load;
 mod logs;
 mod model;
+mod new;
 mod once;
 mod partition;
 mod pipes;
