@@ -1,6 +1,6 @@
 """Measures what exactly once costs: kafka_wordcount with and without --checkpoint DIR --exactly-once. `scripts/bench once` calls it.
 
-Arguments: PROGRAM PAIRS WORDS RATE SECONDS. It needs a Kafka on 127.0.0.1:9092. It counts a backlog from Kafka to Kafka. Then it
+Arguments: BROKERS PROGRAM PAIRS WORDS RATE SECONDS. It counts a backlog from Kafka to Kafka. Then it
 sends words at a rate, and a reader of committed rows takes the time from the input's broker to itself. Prints Markdown.
 """
 import json
@@ -18,7 +18,7 @@ import time
 from confluent_kafka import Consumer, Producer, TopicPartition
 from confluent_kafka.admin import AdminClient, NewTopic
 
-BROKERS = "127.0.0.1:9092"
+BROKERS = sys.argv[1] if len(sys.argv) > 1 else ""
 PARTITIONS = 4
 draw = random.Random(1)
 lexicon = ["".join(draw.choices(string.ascii_lowercase, k=7)) for _ in range(5000)]
@@ -123,7 +123,7 @@ def spread(values, digits=2):
 
 
 def main():
-    program, pairs, words, rate, seconds = sys.argv[1], *map(int, sys.argv[2:])
+    program, pairs, words, rate, seconds = sys.argv[2], *map(int, sys.argv[3:])
     source = topic("words")
     print(f"scripts/bench: {words:,} words", file=sys.stderr)
     produce(source, words)

@@ -52,8 +52,9 @@ fn every_page_is_linked_and_its_programs_are_doc_tests() {
 }
 
 /// Pages beside the guide whose links are checked.
-const LINKED: [&str; 9] = [
+const LINKED: [&str; 10] = [
     "README.md",
+    "benches/peers/README.md",
     "CHANGELOG.md",
     "docs/architecture.md",
     "docs/benchmarks.md",
@@ -176,6 +177,22 @@ fn every_program_of_the_guide_is_whole() {
                 assert!(block.contains("fn main()"), "{page}: put this block into a program:\n{block}");
                 assert!(!block.lines().any(|l| l.starts_with("# ")), "{page}: a line that only rustdoc hides:\n{block}");
             }
+        }
+    }
+}
+
+/// docs/bench/ has figures and pictures. `scripts/bench plot --out docs/bench` draws them again.
+#[test]
+fn pictures_show_the_figures_beside_them() {
+    let end = Command::new("python3").args(["benches/plot.py", "--check", "docs/bench"]).output();
+    let end = end.expect("python3; scripts/test installs it");
+    assert!(end.status.success(), "{}", String::from_utf8_lossy(&end.stderr));
+    let shown = read("docs/benchmarks.md");
+    for entry in std::fs::read_dir("docs/bench").unwrap() {
+        let file = entry.unwrap().file_name().into_string().unwrap();
+        if let Some(name) = file.strip_suffix(".svg") {
+            assert!(Path::new("docs/bench").join(format!("{name}.csv")).exists(), "docs/bench/{file} has no figures beside it");
+            assert!(shown.contains(&format!("](bench/{file})")), "docs/benchmarks.md does not show docs/bench/{file}");
         }
     }
 }

@@ -1,0 +1,144 @@
+#!/usr/bin/env python3
+"""The peers of the benchmarks: how they are installed, and how they are started. `scripts/bench` calls it.
+
+Usage: peers.py setup PEER...            installs them in $PEERS_HOME, once; a changed version in this folder installs again
+       peers.py command PEER MODE        prints the command, with {brokers}, {in} and {out} to be filled in; MODE: throughput or latency
+       peers.py list                     prints the name of each peer, and what it is
+
+Versions are pinned in the pom.xml and requirements.txt beside each program. A peer reads {"word": "..."} from the topic {in}, from the
+beginning, and writes the running count of each word to the topic {out} as {"word": "...", "count": N}. It may leave out counts that a
+later one replaces.
+"""
+import json
+import os
+import pathlib
+import re
+import shlex
+import shutil
+import subprocess
+import sys
+
+here = pathlib.Path(__file__).resolve().parent
+root = here.parent.parent
+home = pathlib.Path(os.environ.get("PEERS_HOME") or pathlib.Path.home() / ".cache/tidemill/peers-2")
+OPENED = ["java.lang", "java.util", "java.time", "java.net", "java.nio", "sun.nio.ch"]
+JAVA = ["java", "-Xmx2g", "-Dorg.slf4j.simpleLogger.defaultLogLevel=error", *(f"--add-opens=java.base/{p}=ALL-UNNAMED" for p in OPENED)]
+PEERS = {
+    "raw": "a loop in Rust on one thread: rdkafka, serde_json and a hash map",
+    "flink": "Flink SQL with mini-batches",
+    "flink-record": "Flink SQL, record by record",
+    "kafka-streams": "Kafka Streams on one thread",
+    "spark": "Spark Structured Streaming on one core",
+    "pathway": "Pathway on one thread",
+    "bytewax": "Bytewax on one worker, record by record",
+}
+
+
+def folder(peer):
+    """The folder of a peer's program; two peers share one."""
+    return {"flink-record": "flink"}.get(peer, peer)
+
+
+def run(*command, **options):
+    subprocess.run([str(word) for word in command], check=True, stdout=sys.stderr, **options)
+
+
+def venv(requirements, place):
+    run(sys.executable, "-m", "venv", place)
+    run(place / "bin/pip", "install", "--quiet", "--requirement", requirements)
+
+
+def jars(pom, place):
+    run("mvn", "--quiet", "--batch-mode", "--file", pom, "dependency:copy-dependencies", "-DincludeScope=runtime", f"-DoutputDirectory={place}")
+
+
+def install(peer):
+    """Installs a peer in a new folder, and renames the folder: an incomplete installation is never used."""
+    program, place = here / folder(peer), home / folder(peer)
+    inputs = sorted(program.rglob("*")) if program.is_dir() else [here / "requirements.txt"]
+    made_from = "".join(f"{path.name}\n{path.read_text()}" for path in inputs if path.suffix in (".xml", ".txt", ".java"))
+    stamp = place / "made-from"
+    if stamp.exists() and stamp.read_text() == made_from:
+        return
+    print(f"peers.py: installing {place.name} in {home}, once", file=sys.stderr)
+    shutil.rmtree(place, ignore_errors=True)
+    place.mkdir(parents=True)
+    if (program / "pom.xml").exists():
+        jars(program / "pom.xml", place / "jars")
+    if (program / "WordCount.java").exists():
+        run("javac", "-cp", f"{place}/jars/*", "-d", place / "classes", program / "WordCount.java")
+    requirements = program / "requirements.txt" if program.is_dir() else here / "requirements.txt"
+    if requirements.exists():
+        venv(requirements, place / "venv")
+    stamp.write_text(made_from)
+
+
+def raw_loop():
+    """Builds the raw loop, a bench target of this project, and returns its path."""
+    command = ["cargo", "build", "--locked", "--features", "dataflows", "--bench", "raw_loop", "--message-format", "json"]
+    command += [] if os.environ.get("BENCH_PROFILE") == "dev" else ["--release"]
+    built = subprocess.run(command, cwd=root, check=True, stdout=subprocess.PIPE, text=True).stdout
+    made = [json.loads(line).get("executable") for line in built.splitlines() if '"raw_loop"' in line]
+    return next(path for path in reversed(made) if path)
+
+
+def command(peer, mode):
+    place, topics = home / folder(peer), ["{brokers}", "{in}", "{out}"]
+    if peer == "raw":
+        return [raw_loop(), *topics, mode]
+    if peer in ("flink", "flink-record"):
+        how = "mini-batch" if peer == "flink" else "record"
+        return [*JAVA, "-cp", f"{place}/classes:{place}/jars/*", "WordCount", *topics, mode, how]
+    if peer == "kafka-streams":
+        return [*JAVA, "-cp", f"{place}/classes:{place}/jars/*", "WordCount", *topics, mode]
+    python, program = place / "venv/bin/python", here / peer / "wordcount.py"
+    if peer == "spark":
+        return ["env", f"SPARK_JARS={place}/jars", python, program, *topics, mode]
+    if peer == "pathway":
+        return ["env", "PATHWAY_THREADS=1", python, program, *topics, mode]
+    names = ["BROKERS={brokers}", "IN={in}", "OUT={out}", f"PYTHONPATH={here / peer}"]
+    return ["env", *names, python, "-m", "bytewax.run", "wordcount:flow"]
+
+
+def hop(records, length, slide):
+    """Flink's sliding counts over generated words."""
+    place = home / "flink"
+    return [*JAVA, "-cp", f"{place}/classes:{place}/jars/*", "WordCount", "hop", records, length, slide]
+
+
+def version(peer):
+    """The version that the peer's pom.xml or requirements.txt pins."""
+    program = here / folder(peer)
+    for file, pattern in (("requirements.txt", r"==(\S+)"), ("pom.xml", r"<(?:artifactId>flink-clients|artifactId>kafka-streams)</artifactId>\s*<version>(.*?)<")):
+        if (program / file).exists() and (found := re.search(pattern, (program / file).read_text())):
+            return found[1]
+    return ""
+
+
+def known(peers):
+    for peer in peers:
+        if peer not in PEERS:
+            sys.exit(f"peers.py: no peer {peer!r}; there are: {' '.join(PEERS)}")
+    return peers
+
+
+def main():
+    match sys.argv[1:]:
+        case ["setup", *peers]:
+            for peer in known(peers):
+                raw_loop() if peer == "raw" else install(peer)
+            install("harness")
+        case ["command", peer, ("throughput" | "latency") as mode]:
+            known([peer])
+            print(shlex.join(str(word) for word in command(peer, mode)))
+        case ["hop", records, length, slide]:
+            print(shlex.join(str(word) for word in hop(records, length, slide)))
+        case ["list"]:
+            for peer, what in PEERS.items():
+                print(f"{peer:14} {what} {version(peer)}".rstrip())
+        case _:
+            sys.exit(__doc__)
+
+
+if __name__ == "__main__":
+    main()
