@@ -170,7 +170,7 @@ fn c18_what_is_no_value_is_a_bad_record_with_its_place() {
         Ok(())
     });
     assert_eq!(end.unwrap().records, 10);
-    assert_eq!(values.rows().iter().map(|f| f.0).collect::<Vec<_>>(), [1.5, -0.0]);
+    assert_eq!(values.rows().iter().map(|f| f.into_inner()).collect::<Vec<_>>(), [1.5, -0.0]);
     let errors = errors.rows();
     assert_eq!(errors.iter().map(|e| e.offset).collect::<Vec<_>>(), (1..9).collect::<Vec<_>>());
     assert!(errors.iter().all(|e| e.origin == t && e.partition == 0 && !e.reason.is_empty()), "{errors:?}");
