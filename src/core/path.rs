@@ -49,7 +49,7 @@ pub(crate) fn hint(dir: &Path) -> Option<String> {
         return Some(format!("it is a link to {target}, which cannot be reached; create that, or name another directory"));
     }
     if dir.is_file() {
-        return Some("it is a file; name the directory that holds it".into());
+        return Some("it is a file, and a directory is needed here".into());
     }
     let pattern = !dir.exists() && dir.to_str().is_some_and(|text| text.contains(['*', '?', '[', '{']));
     pattern.then(|| "patterns are not expanded; name one directory".into())
@@ -98,7 +98,7 @@ mod tests {
         for (name, says) in [
             ("link", "a link to nowhere"),
             ("link/", "a link to nowhere"),
-            ("file", "name the directory that holds it"),
+            ("file", "a directory is needed here"),
             ("*.log", "patterns are not expanded"),
         ] {
             let path = dir.join(name);

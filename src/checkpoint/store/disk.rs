@@ -11,7 +11,7 @@ use rustix::fs::{FlockOperation, flock};
 use super::{Draft, Entry, FOLDERS, LOCK, Lock, Log, Store, UNFINISHED};
 use crate::core::error::{Error, Result};
 use crate::core::fault;
-use crate::core::path::reason;
+use crate::core::path::hint;
 
 /// A directory of a file system.
 #[derive(Debug)]
@@ -57,20 +57,22 @@ impl Disk {
 
     /// The system's error, with a remedy.
     fn error(&self, what: &str, name: &str, e: io::Error) -> Error {
+        let hint = hint(&self.dir).filter(|_| name.is_empty());
+        let e = hint.map(|hint| io::Error::new(e.kind(), format!("{e}: {hint}"))).unwrap_or(e);
         io_error(&self.path(name), what, e)
     }
 }
 
 fn io_error(path: &Path, what: &str, e: io::Error) -> Error {
     let remedy = match e.kind() {
-        ErrorKind::StorageFull | ErrorKind::QuotaExceeded => "make room on that disk",
-        ErrorKind::ReadOnlyFilesystem => "mount it writable, or choose another directory",
-        ErrorKind::PermissionDenied => "grant it to the user of this process",
-        ErrorKind::Unsupported => "its file system has no hard links; choose a directory on another",
-        _ if e.raw_os_error() == Some(rustix::io::Errno::MFILE.raw_os_error()) => "raise the limit with ulimit -n",
-        _ => return Error::checkpoint(path.display().to_string(), format!("{what}: {}", reason(path, &e))),
+        ErrorKind::StorageFull | ErrorKind::QuotaExceeded => ": make room on that disk",
+        ErrorKind::ReadOnlyFilesystem => ": mount it writable, or choose another directory",
+        ErrorKind::PermissionDenied => ": grant it to the user of this process",
+        ErrorKind::Unsupported => ": its file system has no hard links; choose a directory on another",
+        _ if e.raw_os_error() == Some(rustix::io::Errno::MFILE.raw_os_error()) => ": raise the limit with ulimit -n",
+        _ => "",
     };
-    Error::checkpoint(path.display().to_string(), format!("{what}: {e}: {remedy}"))
+    Error::checkpoint(path.display().to_string(), format!("{what}: {e}{remedy}"))
 }
 
 /// Makes the names of the files in a directory durable.
