@@ -814,13 +814,23 @@ mod tests {
 
     #[test]
     fn f11_a_missing_directory_is_an_error_at_the_start() {
-        let dir = std::env::temp_dir().join(format!("tidemill-files-{}-nowhere", std::process::id()));
-        let text = dir.display().to_string();
-        let job = StreamingContext::builder("files", secs(1)).start(move |ssc| {
-            ssc.text_file_stream(&dir).oks().print(1);
-            Ok(())
-        });
-        let e = job.err().unwrap().to_string();
-        assert!(e.contains(&text) && e.contains("text_file_stream"), "{e}");
+        let dir = TempDir::made("files-nowhere");
+        std::os::unix::fs::symlink("none", dir.join("link")).unwrap();
+        for (name, says) in [
+            (format!("{}/none", dir.display()), "No such file"),
+            (format!("file://{}/none", dir.display()), "No such file"),
+            (format!("{}/*.log", dir.display()), "patterns are not expanded"),
+            (format!("{}/link", dir.display()), "a link to none, which cannot be reached"),
+            ("hdfs://name/in".into(), "hdfs://name/in is a URL"),
+        ] {
+            let given = name.clone();
+            let job = StreamingContext::builder("files", secs(1)).start(move |ssc| {
+                ssc.text_file_stream(&given).oks().print(1);
+                Ok(())
+            });
+            let e = job.err().unwrap().to_string();
+            let path = name.trim_start_matches("file://");
+            assert!(e.contains(path) && e.contains("text_file_stream") && e.contains(says), "{name}: {e}");
+        }
     }
 }

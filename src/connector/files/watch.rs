@@ -349,18 +349,19 @@ impl DirectoryWatch {
             if bytes > 0 && bytes.saturating_add(known.stamp.size) > self.batch_bytes {
                 break;
             }
-            match (heads(&name, Head::MAX), &mut known.state) {
-                (Ok(head), state) => {
-                    (known.head, *state) = (Some(head), State::Planned { warned: false });
+            match heads(&name, Head::MAX) {
+                Ok(head) => {
+                    (known.head, known.state) = (Some(head), State::Planned { warned: false });
                     bytes = bytes.saturating_add(known.stamp.size);
                     scan.ready.push((name, known.stamp));
                 }
-                (Err(reason), State::Waiting { warned, .. }) => {
-                    if !std::mem::replace(warned, true) {
+                Err(reason) => {
+                    if let State::Waiting { warned, .. } = &mut known.state
+                        && !std::mem::replace(warned, true)
+                    {
                         scan.warnings.push(format!("{name} is not read until it can be opened: {reason}"));
                     }
                 }
-                _ => {}
             }
         }
     }
