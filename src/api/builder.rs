@@ -146,9 +146,39 @@ impl Builder {
         self.set(|c| c.conf.push(setting))
     }
 
-    /// How often a failing output operation is tried before the job fails. Default: 3. Each try repeats the whole batch.
+    /// How long a failing output operation is tried again before the job fails, from the first failure. Default: 30 seconds.
+    /// Each try repeats the whole batch. The pauses between tries grow from 100 ms to 5 s. Warnings say that the output is
+    /// failing, at least every ten seconds, and a line says that it writes again. Zero: the first failure ends the job.
+    ///
+    /// `--output-retry` is the same setting.
+    ///
+    /// ```
+    /// use std::sync::atomic::{AtomicU32, Ordering};
+    /// use tidemill::prelude::*;
+    /// let numbers = QueueSource::from_batches([vec![1, 2]]);
+    /// let tries = AtomicU32::new(0);
+    /// let job = StreamingContext::builder("patient", millis(5)).without_checkpoint().output_retry(secs(60));
+    /// let tries = std::sync::Arc::new(tries);
+    /// let tried = tries.clone();
+    /// job.run(move |ssc| {
+    ///     let tried = tried.clone();
+    ///     ssc.queue_stream(&numbers).foreach_batch(move |_| match tried.fetch_add(1, Ordering::Relaxed) {
+    ///         0 => Err("the database is down".into()),
+    ///         _ => Ok(()),
+    ///     });
+    ///     Ok(())
+    /// })?;
+    /// assert_eq!(tries.load(Ordering::Relaxed), 2);
+    /// # Ok::<(), tidemill::Error>(())
+    /// ```
+    pub fn output_retry(self, time: Duration) -> Self {
+        self.set(move |c| c.runtime.output_retry = Some(time))
+    }
+
+    /// At most this many tries of a failing output operation before the job fails. Default: no limit but the time of
+    /// [`output_retry`](Builder::output_retry). Without such a time, only the number counts.
     pub fn output_tries(self, n: u32) -> Self {
-        self.set(move |c| c.output_tries = n.max(1))
+        self.set(move |c| c.output_tries = Some(n.max(1)))
     }
 
     /// Which overdue batch times outputs see. Default: all of them.

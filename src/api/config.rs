@@ -65,6 +65,9 @@ pub struct RuntimeArgs {
     /// End the job when a worker is in user code for this time [default: only warn]
     #[arg(long, value_name = "TIME", value_parser = interval)]
     pub stuck_timeout: Option<Duration>,
+    /// How long a failing output is tried again before the job ends [default: 30s]
+    #[arg(long, value_name = "TIME", value_parser = parse_duration)]
+    pub output_retry: Option<Duration>,
     /// Which overdue batch times outputs see
     #[arg(long, value_enum, default_value_t)]
     pub catch_up: CatchUp,
@@ -147,6 +150,18 @@ pub fn interval(text: &str) -> Result<Duration> {
 /// The largest `max_line_bytes`: a worker has memory for a few lines.
 const LONGEST_LINE: usize = 1 << 30;
 
+/// How long a failing output is tried again, if the program says neither a time nor a number.
+const DEFAULT_OUTPUT_RETRY: Duration = Duration::from_secs(30);
+
+/// The limits of the tries of a failing output. The job ends at the first that is reached. At least one is set.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) struct RetryLimits {
+    /// From the first failure.
+    pub time: Option<Duration>,
+    /// With the first try.
+    pub tries: Option<u32>,
+}
+
 /// All settings of a job, checked.
 #[derive(Clone, Debug)]
 pub(crate) struct Config {
@@ -161,8 +176,8 @@ pub(crate) struct Config {
     pub max_line_bytes: usize,
     /// At most this many bytes in a gathered batch.
     pub gather_cap: usize,
-    /// How often a failed output is tried before the job stops.
-    pub output_tries: u32,
+    /// How often a failed output is tried before the job stops. `None`: only the time counts.
+    pub output_tries: Option<u32>,
     /// `None`: off.
     pub backpressure: Option<Backpressure>,
     /// Records a second from each partition of a Kafka source without a rate of its own.
@@ -196,7 +211,7 @@ impl Config {
             batch_bytes: 64 << 20,
             max_line_bytes: LINE_LIMIT,
             gather_cap: 256 << 20,
-            output_tries: 3,
+            output_tries: None,
             backpressure: None,
             max_rate_per_partition: None,
             max_rate_of_receivers: None,
@@ -264,6 +279,12 @@ impl Config {
             *dir = local(dir).map_err(Error::config)?;
         }
         Ok(())
+    }
+
+    /// How long, and how often, a failed output is tried again.
+    pub fn retry_limits(&self) -> RetryLimits {
+        let time = self.runtime.output_retry.or((self.output_tries.is_none()).then_some(DEFAULT_OUTPUT_RETRY));
+        RetryLimits { time, tries: self.output_tries }
     }
 
     /// Checks that a directory of a source or an output and the checkpoint directory do not contain each other. Else a source

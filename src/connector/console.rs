@@ -5,7 +5,7 @@ use std::io::Write;
 
 use crate::api::config::Config;
 use crate::api::dstream::DStream;
-use crate::connector::sink::{Part, Sink, SinkBatch};
+use crate::connector::sink::{FatalError, Part, Sink, SinkBatch};
 use crate::connector::sink_task::{SinkTask, one_part};
 use crate::core::error::BoxError;
 use crate::core::time::{BatchTime, zoned};
@@ -26,8 +26,8 @@ impl<'s, T: Debug + 'static> DStream<'s, T> {
     /// At least once: after a restart a batch may be printed again.
     ///
     /// # Errors
-    /// If stdout cannot be written, the engine retries the whole block, `--output-tries` times (default: 3). Then the job
-    /// stops. Part of the block may have been printed.
+    /// If stdout cannot be written, the engine retries the whole block, for the time of `--output-retry` (default: 30
+    /// seconds). Then the job stops. Part of the block may have been printed.
     ///
     /// ```
     /// use tidemill::prelude::*;
@@ -111,7 +111,11 @@ impl TextSink {
 
     fn put(&self, time: BatchTime, rows: &[String], more: bool) -> Result<(), BoxError> {
         match self {
-            TextSink::Stdout { zone, interval_ms, to } => write_stdout(&block(time, *interval_ms, zone, to, rows, more))?,
+            TextSink::Stdout { zone, interval_ms, to } => match write_stdout(&block(time, *interval_ms, zone, to, rows, more)) {
+                // The reader of a pipe that ended does not come back.
+                Err(e) if e.kind() == std::io::ErrorKind::BrokenPipe => return Err(FatalError(e.to_string()).into()),
+                written => written?,
+            },
             TextSink::Captured { capture, output } => capture.put(time, output, rows.to_vec()),
             TextSink::Discarded => {}
         }

@@ -20,8 +20,8 @@ impl<'s, T: 'static> DStream<'s, T> {
     /// the batches since the last checkpoint again, with the same rows and batch time.
     ///
     /// # Errors
-    /// If `f` fails, the engine calls it again with the same batch, `--output-tries` times (default: 3), after 100 ms, 400 ms
-    /// and so on. Then the job stops with this batch not written. Effects of `f` before it failed stay: only `f` can undo them.
+    /// If `f` fails, the engine calls it again with the same batch, after 100 ms, 400 ms and so on, for the time of
+    /// `--output-retry` (default: 30 seconds). Then the job stops with this batch not written. Effects of `f` before it failed stay: only `f` can undo them.
     ///
     /// ```
     /// use std::sync::{Arc, Mutex};
@@ -71,8 +71,8 @@ impl<'s, T: 'static> DStream<'s, T> {
     /// crash. If `f` writes the key in one transaction with the rows, as `examples/once.rs` does, the output is exactly once.
     ///
     /// # Errors
-    /// If `init` or `f` fails, the engine calls it again with the same rows, `--output-tries` times (default: 3). Then the job
-    /// stops. Parts of the batch that succeeded are not given again, except after a restart.
+    /// If `init` or `f` fails, the engine calls it again with the same rows, for the time of `--output-retry` (default: 30
+    /// seconds). Then the job stops. Parts of the batch that succeeded are not given again, except after a restart.
     ///
     /// ```
     /// use std::sync::{Arc, Mutex};

@@ -9,7 +9,7 @@
 //! ```text
 //! engine                                        sink
 //!   | write(t, parts) ------------------------->|  Err: flush is not called; the engine waits (100 ms, then 4 times as long,
-//!   |                                           |       at most 60 s) and writes t again, with the same rows
+//!   |                                           |       at most 5 s) and writes t again, with the same rows
 //!   | flush(t) -------------------------------->|  Ok(true): all rows up to t have arrived; they are dropped here
 //!   |                                           |  Ok(false): rows are on their way; t+1 is written meanwhile
 //!   | write(t+1, parts) ----------------------->|
@@ -18,8 +18,8 @@
 //!   | flush(t), flush(t+1) -------------------->|  until each is Ok(true)
 //! ```
 //!
-//! The job stops with [`Error::Output`](crate::Error::Output) after `--output-tries` failures in a row (default: 3), or at once
-//! after a [`FatalError`]. A job with a checkpoint directory then writes batches again when it restarts. These are the failed
+//! The job stops with [`Error::Output`](crate::Error::Output) when the output has failed for the time of `--output-retry`
+//! (default: 30 seconds), or after `Builder::output_tries` failures in a row, or at once after a [`FatalError`]. A job with a checkpoint directory then writes batches again when it restarts. These are the failed
 //! batch and those since the last checkpoint, with the same rows under the same batch time.
 //!
 //! A [`TransactionalSink`] is exactly once. It stores the [`BatchId`] of a shard's last batch in the transaction that makes

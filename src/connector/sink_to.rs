@@ -23,8 +23,8 @@ impl<'s, T: Exchange> DStream<'s, T> {
     /// A replay does not use the sink, except with `--replay-foreach`.
     ///
     /// # Errors
-    /// The engine retries a failed `write` or `flush` with the same rows, `--output-tries` times (default: 3). Then the job
-    /// stops with the batch not written. A job with a checkpoint directory writes that batch first when it starts again.
+    /// The engine retries a failed `write` or `flush` with the same rows, for the time of `--output-retry` (default: 30
+    /// seconds). Then the job stops with the batch not written. A job with a checkpoint directory writes that batch first when it starts again.
     #[doc(alias = "sinkTo")]
     #[track_caller]
     pub fn sink_to(&self, sink: impl Sink<T> + 'static, distribution: Distribution) {
@@ -47,8 +47,8 @@ impl<'s, T: Exchange> DStream<'s, T> {
     /// of calls; `examples/custom_sink.rs` is a short sink. A replay does not use the sink.
     ///
     /// # Errors
-    /// The engine retries a failed `write` or `commit`, `--output-tries` times (default: 3). Then the job stops. When it starts
-    /// again, it writes the uncommitted batches: the same rows in the same batches.
+    /// The engine retries a failed `write` or `commit`, for the time of `--output-retry` (default: 30 seconds). Then the job
+    /// stops. When it starts again, it writes the uncommitted batches: the same rows in the same batches.
     #[doc(alias = "sinkTo")]
     #[track_caller]
     pub fn sink_to_exactly_once(&self, sink: impl TransactionalSink<T> + 'static) {

@@ -10,7 +10,7 @@ use std::sync::atomic::{AtomicBool, AtomicUsize, Ordering};
 use std::sync::mpsc::{Receiver, RecvTimeoutError};
 use std::time::{Duration, Instant};
 
-use crate::api::config::Config;
+use crate::api::config::{Config, RetryLimits};
 use crate::connector::retry::{Failed, attempt, pause, retry};
 use crate::connector::sink::SinkBatch;
 use crate::core::error::Result;
@@ -79,7 +79,7 @@ pub(crate) struct OutputThread {
     group: Group,
     linger: Duration,
     process: usize,
-    tries: u32,
+    limits: RetryLimits,
     waiting: Arc<AtomicUsize>,
     /// The job has ended: batches that are not written are dropped.
     stop: Arc<AtomicBool>,
@@ -99,7 +99,7 @@ impl OutputThread {
             group: Group::default(),
             linger: if config.interval.duration() < LINGER { LINGER } else { Duration::ZERO },
             process: config.runtime.process.into(),
-            tries: config.output_tries,
+            limits: config.retry_limits(),
             waiting,
             stop,
         }
@@ -135,7 +135,11 @@ impl OutputThread {
                 self.run = Some(run);
                 let mut progress = Vec::new();
                 for output in self.outputs.iter_mut().filter(|o| o.transactional.is_some()) {
-                    progress.extend(output.task.begin(run, &self.stop)?);
+                    match output.task.begin(run, &self.stop) {
+                        // The job is over: the sink gave up because it was told so.
+                        Err(_) if self.stop.load(Ordering::Relaxed) => return Ok(()),
+                        found => progress.extend(found?),
+                    }
                 }
                 post(Event::SinksReady { progress });
             }
@@ -202,7 +206,7 @@ impl OutputThread {
         point(FaultPoint::Output);
         let OutputSpec { name, task, transactional, .. } = &mut self.outputs[o];
         if transactional.is_some() {
-            let written = retry(name, self.tries, &self.stop, || attempt(name, time, || task.write(batch)))?;
+            let written = retry(name, self.limits, &self.stop, || attempt(name, time, || task.write(batch)))?;
             if written {
                 // The sink has what it needs until the commit.
                 task.release(time);
@@ -230,7 +234,7 @@ impl OutputThread {
         let OutputSpec { name, task, .. } = &mut self.outputs[o];
         let batches: Vec<SinkBatch> = self.unflushed.iter().filter(|u| u.output == o).map(|u| u.batch.clone()).collect();
         let mut failed = Some(failed);
-        let done = retry(name, self.tries, &self.stop, || {
+        let done = retry(name, self.limits, &self.stop, || {
             if let Some(failed) = failed.take() {
                 return Ok(Err(failed));
             }
@@ -315,7 +319,7 @@ impl OutputThread {
         let (began, checkpoint) = (Instant::now(), batches.iter().any(|b| b.checkpoint));
         for OutputSpec { name, task, .. } in self.outputs.iter_mut().filter(|o| o.transactional.is_some()) {
             let commit = || attempt(name, last.time(), || task.commit(last, checkpoint));
-            if self.stop.load(Ordering::Relaxed) || !retry(name, self.tries, &self.stop, commit)? {
+            if self.stop.load(Ordering::Relaxed) || !retry(name, self.limits, &self.stop, commit)? {
                 return Ok(());
             }
         }
@@ -430,7 +434,7 @@ mod tests {
 
     fn outputs(interval_ms: u64, tries: u32) -> OutputThread {
         let mut config = Config::new("j".into(), Duration::from_millis(interval_ms)).unwrap();
-        config.output_tries = tries;
+        config.output_tries = Some(tries);
         OutputThread::new(&config, Arc::default(), Arc::default())
     }
 

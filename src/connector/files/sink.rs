@@ -81,8 +81,8 @@ impl<'s, T: 'static> DStream<'s, T> {
     /// the second one fails.
     ///
     /// # Errors
-    /// At the start: an invalid prefix or suffix. Later, an error names the path. The engine retries the same files,
-    /// `--output-tries` times (default: 3). Then the job stops. The failed batch may have parts, but no `_SUCCESS`. After a
+    /// At the start: an invalid prefix or suffix. Later, an error names the path. The engine retries the same files, for
+    /// the time of `--output-retry` (default: 30 seconds). Then the job stops. The failed batch may have parts, but no `_SUCCESS`. After a
     /// restart from a checkpoint directory it is written again.
     ///
     /// ```
