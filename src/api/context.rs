@@ -95,6 +95,15 @@ impl SourceHalf {
 /// A check that the planner runs before the job starts; it may wait for a few seconds.
 pub(crate) type Check = Box<dyn FnOnce() -> Result<()> + Send>;
 
+/// A place outside the job to which an output writes, such as a topic on these brokers.
+pub(crate) struct Place {
+    pub at: String,
+    pub name: String,
+}
+
+/// Why a source must not read a place to which the job writes; `None`: it does not read it, or may.
+pub(crate) type ReadsOwn = Box<dyn Fn(&Place) -> Option<String>>;
+
 /// The part of the program that has been built so far on this worker.
 #[derive(Default)]
 struct Registry<'s> {
@@ -113,6 +122,8 @@ struct Registry<'s> {
     stateful: Vec<OperatorId>,
     checkpoint_every: Option<u64>,
     checks: Vec<Check>,
+    written: Vec<(OperatorId, Place)>,
+    read: Vec<(OperatorId, ReadsOwn)>,
     on_built: Vec<Box<dyn FnOnce() + 's>>,
 }
 
@@ -279,6 +290,18 @@ impl<'s> Graph<'s> {
         }
     }
 
+    /// Says where an output writes, for the sources of the program that read there.
+    #[cfg_attr(not(feature = "kafka"), allow(dead_code, reason = "only sinks of Kafka say it"))]
+    pub fn writes_to(&self, operator: &OperatorId, place: Place) {
+        self.registry.borrow_mut().written.push((operator.clone(), place));
+    }
+
+    /// Asks, when the program has been built, whether a source reads what the program writes.
+    #[cfg_attr(not(feature = "kafka"), allow(dead_code, reason = "only sources of Kafka ask"))]
+    pub fn refuses_own(&self, operator: &OperatorId, why: ReadsOwn) {
+        self.registry.borrow_mut().read.push((operator.clone(), why));
+    }
+
     /// Runs `f` when the program has been built.
     pub fn on_built(&self, f: impl FnOnce() + 's) {
         self.registry.borrow_mut().on_built.push(Box::new(f));
@@ -355,6 +378,10 @@ impl<'s> Graph<'s> {
                 "the program has no output operation: nothing would run; add print(10), to_kafka, foreach_batch or another"
                     .into(),
             );
+        }
+        for (reader, why) in &r.read {
+            let found = r.written.iter().filter_map(|(writer, place)| Some((writer, why(place)?)));
+            r.problems.extend(found.map(|(writer, why)| format!("{reader}: {why}; {writer} writes it")));
         }
         if !r.problems.is_empty() {
             // A verb in a loop reports the same error in each round.

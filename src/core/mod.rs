@@ -2,6 +2,7 @@
 
 pub(crate) mod clock;
 pub mod data;
+pub(crate) mod detached;
 pub mod error;
 pub(crate) mod fault;
 mod float;

@@ -15,6 +15,7 @@ use crate::api::config::{CatchUp, Config};
 use crate::api::context::{Check, SourceHalf};
 use crate::checkpoint::{LossRecord, PlanRecord, StateId, without};
 use crate::core::clock::Time;
+use crate::core::detached;
 use crate::core::error::Result;
 use crate::core::fault::{FaultPoint, point};
 use crate::core::plan::{BatchSpan, Plan, Progress, Range};
@@ -33,6 +34,9 @@ use crate::metrics::{BatchInfo, Metrics};
 
 /// How many given batches may be sealed ahead of the one that is being closed. This hides the round trip to the workers.
 const SEALS_AHEAD: usize = 4;
+
+/// How often a start that waits looks whether the job is stopped.
+const START_LOOK: Duration = Duration::from_millis(50);
 
 /// The inputs of the planner, from worker 0 when its graph is built.
 pub(crate) struct PlannerInputs {
@@ -165,7 +169,11 @@ impl Planner {
 
     /// Takes the checkpoint directory if there is one, assigns every split, and opens the first batch.
     fn start(&mut self, plans: Option<Vec<Plan>>) -> Result<()> {
-        std::mem::take(&mut self.inputs.checks).into_iter().try_for_each(|check| check())?;
+        let checks = std::mem::take(&mut self.inputs.checks);
+        match self.unless_stopped(move || checks.into_iter().try_for_each(|check| check()))? {
+            Some(checked) => checked?,
+            None => return Ok(()),
+        }
         let mut resumed = self.resume()?;
         self.sources.resume(&resumed, &mut self.rates);
         let mut starts = Vec::new();
@@ -173,10 +181,15 @@ impl Planner {
         if let Some(plans) = plans.or_else(|| self.config.replay.as_ref().map(|_| Vec::new())) {
             let plans = plans.into_iter().filter(|p| p.time > resumed.planned).collect();
             let given = self.sources.number(plans, &mut self.rates)?;
-            self.sources.check(given.iter().chain(resumed.replay.iter().map(|r| &r.plan)))?;
+            let splits = self.sources.splits(given.iter().chain(resumed.replay.iter().map(|r| &r.plan)));
+            if self.with_sources(move |halves| sources::check(halves, &splits))?.is_none() {
+                return Ok(());
+            }
             self.given = Some(given);
         } else {
-            starts = self.sources.start(&resumed, &mut self.rates)?;
+            self.sources.restore(&resumed)?;
+            let Some(found) = self.with_sources(sources::start)? else { return Ok(()) };
+            starts = self.sources.started(found, &mut self.rates)?;
         }
         let reads = self.sources.origins(&starts, &resumed.positions);
         let first = self.given.as_ref().and_then(|g| g.front()).map(|p| p.time);
@@ -227,13 +240,48 @@ impl Planner {
     /// Waits until the exactly-once sinks of every process have reported their progress. No batch is planned before that.
     fn await_sinks(&mut self) -> Result<()> {
         while self.unready > 0 && !self.stopping.aborted() {
-            match self.events.recv() {
+            match self.events.recv_timeout(START_LOOK) {
                 Ok(event) => self.take(event)?,
+                Err(RecvTimeoutError::Timeout) if self.stopping.gives_up_start() => self.stopping.abort(),
+                Err(RecvTimeoutError::Timeout) => {}
                 // The workers are gone, and have reported why.
-                Err(_) => self.stopping.abort(),
+                Err(RecvTimeoutError::Disconnected) => self.stopping.abort(),
             }
         }
         Ok(())
+    }
+
+    /// Does work of the start that may wait for brokers. `None`: the job was stopped meanwhile, and ends without a batch.
+    fn unless_stopped<R: Send + 'static>(&mut self, work: impl FnOnce() -> R + Send + 'static) -> Result<Option<R>> {
+        let mut taken = Ok(());
+        let given_up = || {
+            while let (true, Ok(event)) = (taken.is_ok(), self.events.try_recv()) {
+                taken = self.take(event);
+            }
+            taken.is_err() || self.stopping.gives_up_start()
+        };
+        let done = detached::run("tm-start", given_up, work)?;
+        taken?;
+        if done.is_none() {
+            tracing::info!("the job was stopped while its start waited for a source or an output; it ends without a batch");
+            self.stopping.abort();
+        }
+        Ok(done)
+    }
+
+    /// Like `unless_stopped`, with the sources.
+    fn with_sources<R: Send + 'static>(
+        &mut self,
+        work: impl FnOnce(&mut [SourceHalf]) -> Result<R> + Send + 'static,
+    ) -> Result<Option<R>> {
+        let mut halves = self.sources.take();
+        let work = move || {
+            let done = work(&mut halves);
+            (halves, done)
+        };
+        let Some((halves, done)) = self.unless_stopped(work)? else { return Ok(None) };
+        self.sources.put_back(halves);
+        done.map(Some)
     }
 
     /// Whether batches follow one another without waiting for the clock, because all of them are given.

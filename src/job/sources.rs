@@ -26,6 +26,23 @@ pub(crate) struct SourceSnapshot {
     pub memory: BTreeMap<String, Vec<u8>>,
 }
 
+/// Starts the enumerators, and returns where new splits of each source start. May wait for brokers.
+///
+/// # Errors
+/// A source cannot start.
+pub(crate) fn start(halves: &mut [SourceHalf]) -> Result<Vec<Vec<SplitOffset>>> {
+    halves.iter_mut().map(|half| half.enumerator.as_mut().map_or(Ok(Vec::new()), |e| e.start())).collect()
+}
+
+/// Asks each source whether these splits of it exist. May wait for brokers.
+///
+/// # Errors
+/// What a source says of a split that does not exist.
+pub(crate) fn check(halves: &mut [SourceHalf], splits: &[Vec<Split>]) -> Result<()> {
+    let each = halves.iter_mut().zip(splits).filter_map(|(half, splits)| Some((half.enumerator.as_mut()?, splits)));
+    each.into_iter().try_for_each(|(enumerator, splits)| enumerator.check(splits))
+}
+
 /// All sources of a job. New splits are assigned on all workers.
 pub(crate) struct Sources {
     halves: Vec<SourceHalf>,
@@ -73,19 +90,36 @@ impl Sources {
         }
     }
 
-    /// Starts the enumerators, from their snapshots if there are any. Returns where new splits start.
+    /// The enumerators, for work on another thread that may wait for a source. [`Sources::put_back`] returns them.
+    pub fn take(&mut self) -> Vec<SourceHalf> {
+        std::mem::take(&mut self.halves)
+    }
+
+    pub fn put_back(&mut self, halves: Vec<SourceHalf>) {
+        self.halves = halves;
+    }
+
+    /// Gives the enumerators what the previous run knew, if there was one. [`start`] is next.
     ///
     /// # Errors
-    /// A source cannot start.
-    pub fn start(&mut self, resumed: &Resumed, rates: &mut RateController) -> Result<Vec<Position>> {
-        let mut starts = Vec::new();
-        for source in 0..self.halves.len() {
-            let Some(enumerator) = &mut self.halves[source].enumerator else { continue };
-            if resumed.known {
-                let memory = resumed.memory.get(&memory_key(source)).map_or(&[][..], Vec::as_slice);
+    /// A snapshot cannot be read.
+    pub fn restore(&mut self, resumed: &Resumed) -> Result<()> {
+        for (source, half) in self.halves.iter_mut().enumerate().filter(|_| resumed.known) {
+            let memory = resumed.memory.get(&memory_key(source)).map_or(&[][..], Vec::as_slice);
+            if let Some(enumerator) = &mut half.enumerator {
                 enumerator.restore(resumed.offsets(source as u32), memory)?;
             }
-            let new = enumerator.start()?;
+        }
+        Ok(())
+    }
+
+    /// Assigns the splits that [`start`] found. Returns where they start.
+    ///
+    /// # Errors
+    /// A source gave a split that it cannot have.
+    pub fn started(&mut self, found: Vec<Vec<SplitOffset>>, rates: &mut RateController) -> Result<Vec<Position>> {
+        let mut starts = Vec::new();
+        for (source, new) in found.into_iter().enumerate() {
             for s in self.assign(source as u32, new, rates)? {
                 let split_id = self.split_ids.of(source as u32, &s.split).0;
                 starts.push(Position { source: source as u32, split_id, split: s.split, next: s.from });
@@ -122,19 +156,11 @@ impl Sources {
         Ok(plans.into())
     }
 
-    /// Asks each source whether the splits of these plans exist.
-    ///
-    /// # Errors
-    /// What a source says of a split that does not exist.
-    pub fn check<'a>(&mut self, plans: impl Iterator<Item = &'a Plan> + Clone) -> Result<()> {
-        for (source, half) in self.halves.iter_mut().enumerate() {
-            let ranges = plans.clone().flat_map(|p| &p.ranges).filter(|r| r.source as usize == source);
-            let splits: BTreeSet<&Split> = ranges.map(|r| &r.split).collect();
-            if let Some(enumerator) = &mut half.enumerator {
-                enumerator.check(&splits.into_iter().cloned().collect::<Vec<_>>())?;
-            }
-        }
-        Ok(())
+    /// The splits of these plans, by source, for [`check`].
+    pub fn splits<'a>(&self, plans: impl Iterator<Item = &'a Plan> + Clone) -> Vec<Vec<Split>> {
+        let of = |source| plans.clone().flat_map(|p| &p.ranges).filter(move |r| r.source as usize == source);
+        let splits = |source| of(source).map(|r| &r.split).collect::<BTreeSet<_>>().into_iter().cloned().collect();
+        (0..self.halves.len()).map(splits).collect()
     }
 
     /// The split id of a split. A new split is assigned.

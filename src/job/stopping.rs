@@ -2,10 +2,14 @@
 
 use std::time::{Duration, Instant};
 
+/// How long a graceful stop waits for a start. After that the job ends without a batch.
+const START_GRACE: Duration = Duration::from_millis(500);
+
 /// Whether and how a job stops.
 #[derive(Default)]
 pub(crate) struct Stopping {
-    requested: bool,
+    /// When the first request came.
+    requested: Option<Instant>,
     aborted: bool,
     /// When the sources have received what belongs to the last batches of a graceful stop.
     drained_at: Option<Instant>,
@@ -16,7 +20,7 @@ pub(crate) struct Stopping {
 impl Stopping {
     /// A request to end the job: after its last batches, or at once.
     pub fn request(&mut self, graceful: bool) {
-        self.requested = true;
+        self.requested.get_or_insert_with(Instant::now);
         self.aborted |= !graceful;
     }
 
@@ -26,12 +30,17 @@ impl Stopping {
     }
 
     pub fn requested(&self) -> bool {
-        self.requested
+        self.requested.is_some()
     }
 
     /// Whether the job ends without further batches.
     pub fn aborted(&self) -> bool {
         self.aborted
+    }
+
+    /// Whether a start that is still waiting, for brokers for example, is given up.
+    pub fn gives_up_start(&self) -> bool {
+        self.aborted || self.requested.is_some_and(|at| at.elapsed() >= START_GRACE)
     }
 
     /// Whether a graceful stop can go on to the last batches. The first call asks the sources how long they still receive.

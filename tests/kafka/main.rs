@@ -9,6 +9,7 @@ mod proxy;
 mod recorder;
 
 mod broker_outage;
+mod clients;
 mod cluster;
 mod compacted;
 mod exactly_once;
@@ -24,6 +25,7 @@ mod sasl;
 mod sink;
 mod slow_output;
 mod splits;
+mod starts;
 #[cfg(feature = "ssl")]
 mod tls;
 mod topics;

@@ -31,11 +31,17 @@ struct State {
 impl Proxy {
     /// In front of a broker on 127.0.0.1.
     pub fn before(broker: &str) -> Proxy {
+        Proxy::renamed(broker, "127.0.0.1")
+    }
+
+    /// The same, and the broker's answers name this host, of as many characters as 127.0.0.1.
+    pub fn renamed(broker: &str, host: &str) -> Proxy {
+        assert_eq!(host.len(), "127.0.0.1".len(), "the length of an answer stays");
         let listener = TcpListener::bind("127.0.0.1:0").unwrap();
         let port = |address: &str| address.rsplit(':').next().unwrap().parse::<u32>().unwrap();
         let address = listener.local_addr().unwrap().to_string();
-        let named = |address: &str| [&b"127.0.0.1"[..], &port(address).to_be_bytes()].concat();
-        let own = (named(broker), named(&address));
+        let named = |host: &str, address: &str| [host.as_bytes(), &port(address).to_be_bytes()].concat();
+        let own = (named("127.0.0.1", broker), named(host, &address));
         let state = Arc::new(State {
             broker: broker.into(),
             own,

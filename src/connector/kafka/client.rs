@@ -16,7 +16,7 @@ use rdkafka::error::{KafkaError, RDKafkaErrorCode};
 use rdkafka::producer::BaseProducer;
 use rdkafka::types::{RDKafkaConfRes, RDKafkaRespErr};
 
-use crate::connector::kafka::reports::{Context, Reports};
+use crate::connector::kafka::reports::{ADVERTISED, Context, Reports};
 use crate::core::error::{Error, Result};
 
 /// How long a start waits for an unresponsive broker.
@@ -25,6 +25,12 @@ pub(crate) const START_DEADLINE: Duration = Duration::from_secs(10);
 /// This is longer than a restart takes. The next run aborts a transaction that a crash left open. Without a next run, the
 /// brokers abort it after this time. Until then `read_committed` readers wait in front of it.
 const TRANSACTION_TIMEOUT: Duration = Duration::from_secs(300);
+
+/// The longest name that Kafka allows for a topic.
+pub(crate) const LONGEST_NAME: usize = 249;
+
+/// How the topics begin in which exactly-once sinks keep their progress.
+pub(crate) const PROGRESS_PREFIX: &str = "tidemill-progress-";
 
 /// The brokers' addresses and the user's settings.
 #[derive(Clone, Default)]
@@ -300,7 +306,10 @@ impl Metadata {
         // librdkafka appends the elapsed time and the number of reports.
         let why = |t: String| format!(" ({})", t.split(" (after ").next().unwrap_or_default());
         let why = self.reports.trouble().map_or_else(String::new, why);
-        let reason = if is_unanswered(error) {
+        let reason = if why.contains(ADVERTISED) {
+            // A broker answered, and named an address that does not.
+            format!("{what}{why}")
+        } else if is_unanswered(error) {
             format!(
                 "{what}, no broker answers{why}; check the address and the security settings, and that a broker listens there"
             )
@@ -379,6 +388,30 @@ fn wait<F: Future>(future: F) -> F::Output {
 fn is_unanswered(error: &KafkaError) -> bool {
     use RDKafkaErrorCode::{AllBrokersDown, BrokerTransportFailure, OperationTimedOut, Resolve};
     matches!(error.rdkafka_error_code(), Some(AllBrokersDown | BrokerTransportFailure | OperationTimedOut | Resolve))
+}
+
+/// What to say of a topic that these brokers do not have.
+pub(crate) fn no_topic(brokers: &str, name: &str) -> String {
+    format!("there is no topic {name}; create it first, for example by: tidemill topic create {name} --brokers {brokers}")
+}
+
+/// Whether a reader that meets this error gets no further, however often it asks.
+pub(crate) fn is_permanent(code: RDKafkaErrorCode) -> bool {
+    use RDKafkaErrorCode as E;
+    let unreadable = matches!(code, E::BadMessage | E::InvalidMessage | E::BadCompression | E::NotImplemented);
+    let denied = matches!(code, E::TopicAuthorizationFailed | E::GroupAuthorizationFailed | E::ClusterAuthorizationFailed);
+    unreadable || denied || code == E::Fatal
+}
+
+/// What is wrong with the name of a topic, if no topic can have it.
+pub(crate) fn name_problem(topic: &str) -> Option<String> {
+    let allowed = |c: char| c.is_ascii_alphanumeric() || matches!(c, '.' | '_' | '-');
+    if topic.len() <= LONGEST_NAME && topic.chars().all(allowed) && !matches!(topic, "." | "..") {
+        return None;
+    }
+    Some(format!(
+        "Kafka: no topic can be called {topic:?}: a name has at most {LONGEST_NAME} characters, which are letters, digits, '.', '_' and '-'"
+    ))
 }
 
 /// The plain text repeats itself: "BrokerTransportFailure (Local: Broker transport failure)".

@@ -7,7 +7,7 @@ use std::sync::mpsc::{Receiver, RecvTimeoutError, Sender, TryRecvError, channel}
 use std::sync::{Arc, Mutex};
 use std::time::{Duration, Instant};
 
-use crate::connector::kafka::client::{Metadata, START_DEADLINE, Topic};
+use crate::connector::kafka::client::{Metadata, START_DEADLINE, Topic, no_topic};
 use crate::connector::kafka::group_offsets::{CommitOffsets, Committer, GroupOffsets};
 use crate::connector::kafka::source::{KafkaSource, StartFrom};
 use crate::connector::kafka::topic_ids::{TopicIds, check_same, topic_ids};
@@ -60,8 +60,8 @@ impl KafkaEnumerator {
 /// The topics of a source as the brokers have them now. A named topic that does not exist is left out.
 fn resolve(kafka: &KafkaSource, metadata: &Metadata) -> Result<Vec<Topic>> {
     let mut found = BTreeSet::new();
-    if let Some(pattern) = &kafka.topics.pattern {
-        found.extend(metadata.topics(START_DEADLINE)?.into_iter().filter(|t| pattern.is_match(&t.name)));
+    if kafka.topics.pattern.is_some() {
+        found.extend(metadata.topics(START_DEADLINE)?.into_iter().filter(|t| kafka.topics.matches(&t.name)));
     }
     for name in &kafka.topics.names {
         found.extend(metadata.topic(name, START_DEADLINE)?);
@@ -139,7 +139,7 @@ pub(super) fn check(kafka: &KafkaSource, given: &[Split]) -> Result<()> {
         let wrong = |reason| Err(metadata.fault(reason));
         if !known.contains_key(name) {
             let Some(topic) = metadata.topic(name, START_DEADLINE)? else {
-                return wrong(format!("a range of topic {name} is given, and there is no topic {name}; create it first"));
+                return wrong(format!("a range of topic {name} is given, and {}", no_topic(&metadata.brokers, name)));
             };
             known.insert(name, topic);
         }
@@ -192,7 +192,8 @@ impl SplitEnumerator for KafkaEnumerator {
         let missing: Vec<&str> =
             kafka.topics.names.iter().map(String::as_str).filter(|n| !topics.iter().any(|t| &*t.name == *n)).collect();
         if !missing.is_empty() {
-            return Err(metadata.fault(format!("there is no topic {}; create it first", missing.join(", "))));
+            let all: Vec<String> = missing.into_iter().map(|name| no_topic(&metadata.brokers, name)).collect();
+            return Err(metadata.fault(all.join("; ")));
         }
         if topics.is_empty() {
             tracing::warn!("Kafka at {}: no topic matches the pattern yet", metadata.brokers);

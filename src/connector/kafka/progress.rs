@@ -1,6 +1,7 @@
 //! The progress of an exactly-once sink's shards: records in a compacted topic, written in the transactions of the rows.
 //!
-//! The topic is `tidemill-progress-TOPIC`, one partition, on the brokers of TOPIC. docs/formats.md describes the record.
+//! The topic is `tidemill-progress-TOPIC`, one partition, on the brokers of TOPIC. docs/formats.md describes the record, and the
+//! name beside a long TOPIC.
 
 use std::collections::BTreeMap;
 use std::time::{Duration, Instant};
@@ -11,8 +12,11 @@ use rdkafka::error::KafkaError;
 use rdkafka::message::Message as _;
 use rdkafka::{Offset, TopicPartitionList};
 use serde::{Deserialize, Serialize};
+use xxhash_rust::xxh3::xxh3_64;
 
-use crate::connector::kafka::client::{START_DEADLINE, Settings, Side, described_code, make_topic};
+use crate::connector::kafka::client::{
+    LONGEST_NAME, PROGRESS_PREFIX, START_DEADLINE, Settings, Side, described_code, is_permanent, make_topic,
+};
 use crate::connector::kafka::reports::Context;
 use crate::connector::sink::SinkContext;
 use crate::core::error::{Error, Result};
@@ -21,6 +25,8 @@ use crate::core::time::BatchTime;
 
 /// How long other producers' open transactions on the progress topic may hide our records.
 const OTHERS: Duration = Duration::from_secs(90);
+/// The number of characters of a long topic that the name of its progress topic repeats.
+const LONGEST_HEAD: usize = 200;
 
 /// A progress record in the topic: JSON, so that any client can read it.
 #[derive(Serialize, Deserialize)]
@@ -70,6 +76,16 @@ fn read_value(bytes: &[u8]) -> Option<Progress> {
     })
 }
 
+/// The name of the progress topic of a topic. A name that would be too long for a topic is cut, and ends with a hash of the whole.
+fn name_beside(topic: &str) -> String {
+    let whole = format!("{PROGRESS_PREFIX}{topic}");
+    if whole.len() <= LONGEST_NAME {
+        return whole;
+    }
+    let head: String = topic.chars().take(LONGEST_HEAD).collect();
+    format!("{PROGRESS_PREFIX}{head}-{:016x}", xxh3_64(topic.as_bytes()))
+}
+
 /// The progress topic of a topic.
 #[derive(Clone)]
 pub(super) struct ProgressTopic {
@@ -79,7 +95,7 @@ pub(super) struct ProgressTopic {
 
 impl ProgressTopic {
     pub fn beside(topic: &str, settings: &Settings) -> Self {
-        ProgressTopic { settings: settings.clone(), name: format!("tidemill-progress-{topic}") }
+        ProgressTopic { settings: settings.clone(), name: name_beside(topic) }
     }
 
     fn failed(&self, what: &str, error: &KafkaError) -> Error {
@@ -125,15 +141,17 @@ impl ProgressTopic {
         let mut from = TopicPartitionList::new();
         let begin = from.add_partition_offset(&self.name, 0, Offset::Beginning).and_then(|()| committed.assign(&from));
         begin.map_err(|e| self.failed("could not be read", &e))?;
-        let (mut found, end) = (BTreeMap::new(), Instant::now() + OTHERS);
+        let (mut found, mut trouble, end) = (BTreeMap::new(), None, Instant::now() + OTHERS);
         let (prefix, ours) = (format!("{}/{}/", context.job, context.sink), |shard: &str| shard.parse::<u32>().ok());
         loop {
             match committed.poll(Duration::from_millis(100)) {
                 // All relevant records were readable before this read began.
                 Some(Err(KafkaError::PartitionEOF(_))) => return Ok(found),
-                Some(Err(e)) if Instant::now() > end => return Err(self.failed("could not be read", &e)),
-                None if Instant::now() > end => return Err(self.wrong("could not be read to its end".into())),
-                Some(Err(_)) | None => {}
+                Some(Err(e)) if e.rdkafka_error_code().is_some_and(is_permanent) => {
+                    return Err(self.failed("could not be read", &e));
+                }
+                Some(Err(e)) => trouble = Some(e),
+                None => {}
                 Some(Ok(m)) => {
                     let of = m.key().and_then(|k| std::str::from_utf8(k).ok()?.strip_prefix(&prefix).and_then(ours));
                     let Some(shard) = of else { continue };
@@ -143,6 +161,13 @@ impl ProgressTopic {
                     })?;
                     found.insert(shard, p);
                 }
+            }
+            if context.is_stopped() {
+                return Err(self.wrong("the job is over".into()));
+            }
+            if Instant::now() > end {
+                let unknown = || self.wrong("could not be read to its end".into());
+                return Err(trouble.map_or_else(unknown, |e| self.failed("could not be read to its end", &e)));
             }
         }
     }
@@ -188,6 +213,22 @@ impl ProgressTopic {
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[test]
+    fn a_long_topic_has_a_progress_topic_too_and_a_short_one_keeps_its_name() {
+        for len in [1, 231] {
+            let topic = "t".repeat(len);
+            assert_eq!(name_beside(&topic), format!("tidemill-progress-{topic}"));
+        }
+        let (one, other) = ("t".repeat(232), "t".repeat(248) + "u");
+        for topic in [&one, &other] {
+            let name = name_beside(topic);
+            assert!(name.len() <= LONGEST_NAME && name.starts_with("tidemill-progress-ttt"), "{name}");
+        }
+        assert_ne!(name_beside(&one), name_beside(&other));
+        // A restart must find the topic: docs/formats.md.
+        assert_eq!(name_beside(&one), format!("tidemill-progress-{}-de952ee26a7e12c8", "t".repeat(200)));
+    }
 
     #[test]
     fn a_record_comes_back_as_it_was() {

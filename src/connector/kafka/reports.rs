@@ -76,8 +76,36 @@ impl Reports {
     }
 }
 
-/// librdkafka blames the issuer of a certificate, regardless of the fault that OpenSSL found.
+/// The broker's setting that clients must be able to reach.
+pub(super) const ADVERTISED: &str = "advertised.listeners";
+
+/// librdkafka's reason for an error, with what it means where that is not clear.
 pub(super) fn explained(reason: &str) -> String {
+    advertised(reason).unwrap_or_else(|| certificate(reason))
+}
+
+/// A broker that was reached tells clients the address at which to go on: its advertised listener. librdkafka reports
+/// `HOST:PORT/ID: reason` for such an address, and `HOST:PORT/bootstrap: reason` for one of the program.
+fn advertised(reason: &str) -> Option<String> {
+    let (address, why) = reason.split_once(": ")?;
+    let (address, id) = address.rsplit_once('/')?;
+    let learned = !id.is_empty() && id.bytes().all(|b| b.is_ascii_digit());
+    // librdkafka appends the elapsed time and the number of reports.
+    let why = why.split(" (after ").next().unwrap_or_default();
+    let listener = format!("broker {id} names itself {address} (its {ADVERTISED})");
+    if !learned {
+        None
+    } else if why.starts_with("Failed to resolve") {
+        Some(format!("{why}; {listener}, which this machine does not know: make the name known here, or change {ADVERTISED}"))
+    } else if why.starts_with("Connect to ") || why.starts_with("Connection setup timed out") {
+        Some(format!("{address}: {why}; {listener}: it is down, or that address leads elsewhere from this machine"))
+    } else {
+        None
+    }
+}
+
+/// librdkafka blames the issuer of a certificate, regardless of the fault that OpenSSL found.
+fn certificate(reason: &str) -> String {
     match reason.split_once("certificate could not be verified") {
         Some((before, _)) => format!(
             "{before}certificate could not be verified: it has expired, or names another host, or no certificate in \
@@ -85,6 +113,25 @@ pub(super) fn explained(reason: &str) -> String {
         ),
         None => reason.to_string(),
     }
+}
+
+/// Logs a line of librdkafka. Its reports of connections and brokers are for level debug: the job itself says, once, that a source
+/// or an output is away and that it is back.
+pub(super) fn log_line(level: RDKafkaLogLevel, facility: &str, message: &str) {
+    match level as i32 {
+        _ if is_said_elsewhere(facility, message) => tracing::debug!(target: "librdkafka", "{facility}: {message}"),
+        0..=3 => tracing::error!(target: "librdkafka", "{facility}: {message}"),
+        4 => tracing::warn!(target: "librdkafka", "{facility}: {message}"),
+        _ => tracing::debug!(target: "librdkafka", "{facility}: {message}"),
+    }
+}
+
+/// Whether a line repeats what an error or a report of the job says, or describes a retry that librdkafka makes anyway.
+fn is_said_elsewhere(facility: &str, message: &str) -> bool {
+    let connection = matches!(facility, "FAIL" | "ERROR" | "METADATA" | "REQTMOUT");
+    // Normal at the first transaction on a new broker.
+    let loading = facility == "GETPID" && message.contains("load in progress");
+    connection || loading
 }
 
 /// Forwards librdkafka's errors to [`Reports`], and its log lines to tracing.
@@ -95,12 +142,7 @@ pub(crate) type Receipt = Arc<()>;
 
 impl ClientContext for Context {
     fn log(&self, level: RDKafkaLogLevel, fac: &str, message: &str) {
-        let message = self.0.redact(message);
-        match level as i32 {
-            0..=3 => tracing::error!(target: "librdkafka", "{fac}: {message}"),
-            4 => tracing::warn!(target: "librdkafka", "{fac}: {message}"),
-            _ => tracing::debug!(target: "librdkafka", "{fac}: {message}"),
-        }
+        log_line(level, fac, &self.0.redact(message));
     }
 
     fn error(&self, error: KafkaError, reason: &str) {
@@ -136,5 +178,39 @@ impl ProducerContext for Context {
         };
         // When one record fails, librdkafka purges those behind it, and may report these first.
         self.0.record_failure(text, matches!(code, Some(PurgeQueue | PurgeInflight)));
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn an_address_that_a_broker_gave_is_told_from_one_of_the_program() {
+        let name = "kafka.internal:9092/1: Failed to resolve 'kafka.internal:9092': Name or service not known (after 3ms in state CONNECT)";
+        let text = explained(name);
+        assert!(text.contains("broker 1 names itself kafka.internal:9092") && text.contains("advertised.listeners"), "{text}");
+        assert!(text.contains("Name or service not known") && !text.contains("after"), "librdkafka's reason stays: {text}");
+        let refused = explained("10.0.0.7:9092/2: Connect to ipv4#10.0.0.7:9092 failed: Connection refused");
+        assert!(refused.contains("broker 2 names itself 10.0.0.7:9092") && refused.contains("it is down, or"), "{refused}");
+        for ours in [
+            "typo:9092/bootstrap: Failed to resolve 'typo:9092': Name or service not known",
+            "127.0.0.1:9092/1: Disconnected (after 200ms in state UP)",
+            "no address here",
+        ] {
+            assert_eq!(explained(ours), ours);
+        }
+    }
+
+    #[test]
+    fn lines_about_connections_and_loading_coordinators_are_for_debugging() {
+        for (facility, message) in [
+            ("FAIL", "[thrd:127.0.0.1:29092/1]: 127.0.0.1:29092/1: Connect to ipv4#127.0.0.1:29092 failed"),
+            ("GETPID", "Failed to acquire transactional PID from broker: Broker: Coordinator load in progress: retrying"),
+        ] {
+            assert!(is_said_elsewhere(facility, message), "{facility}");
+        }
+        assert!(!is_said_elsewhere("CONFWARN", "a setting has no effect"));
+        assert!(!is_said_elsewhere("GETPID", "Failed to acquire transactional PID: authorization failed"));
     }
 }

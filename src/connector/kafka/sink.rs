@@ -12,13 +12,14 @@ use rdkafka::message::{Header, OwnedHeaders};
 use rdkafka::producer::BaseRecord;
 use serde::Serialize;
 
+use crate::api::context::Place;
 use crate::api::dstream::DStream;
 use crate::connector::console::TextSink;
-use crate::connector::kafka::client::{Metadata, START_DEADLINE, Settings, Side, Topic};
+use crate::connector::kafka::client::{Metadata, START_DEADLINE, Settings, Side, Topic, name_problem, no_topic};
 use crate::connector::kafka::producer::{Link, Outgoing};
 use crate::connector::kafka::reports::Receipt;
 use crate::connector::retry::pause;
-use crate::connector::sink::{DEFAULT_SHARDS, Distribution, Part, Sink, SinkBatch};
+use crate::connector::sink::{DEFAULT_SHARDS, Distribution, FatalError, Part, Sink, SinkBatch};
 use crate::core::data::{Exchange, KEY_GROUPS};
 use crate::core::error::{BoxError, Error, Result};
 use crate::core::time::BatchTime;
@@ -112,6 +113,7 @@ impl KafkaSink {
         if self.topic.trim().is_empty() {
             found.push("Kafka: the sink's topic is empty".to_string());
         }
+        found.extend(name_problem(self.topic.trim()));
         if !(1..=KEY_GROUPS).contains(&self.shards.into()) {
             found.push(format!("Kafka: shards({}): there can be 1 to {KEY_GROUPS}, as there are key groups", self.shards));
         }
@@ -124,10 +126,7 @@ impl KafkaSink {
     /// The topic is missing, or the brokers do not answer.
     pub(crate) fn find(&self) -> Result<Topic> {
         let found = Metadata::new(&self.settings.connection())?.topic(&self.topic, START_DEADLINE)?;
-        found.ok_or_else(|| {
-            let reason = format!("there is no topic {}; create it first", self.topic);
-            Error::Kafka { brokers: self.settings.brokers.clone(), reason }
-        })
+        found.ok_or_else(|| Error::Kafka { brokers: self.settings.brokers.clone(), reason: no_topic(&self.settings.brokers, &self.topic) })
     }
 }
 
@@ -229,7 +228,11 @@ impl ProducerRecord {
     pub(crate) fn fill<T>(&mut self, fill: &mut impl FnMut(&T, &mut ProducerRecord), row: &T) -> Result<(), BoxError> {
         self.clear();
         fill(row, self);
-        self.error.take().map_or(Ok(()), |e| Err(format!("a row cannot be JSON: {e}").into()))
+        match self.error.take() {
+            None => Ok(()),
+            // The same row gives the same error again.
+            Some(e) => Err(FatalError(format!("a row cannot be JSON: {e}")).into()),
+        }
     }
 
     pub(crate) fn clear(&mut self) {
@@ -422,9 +425,9 @@ impl<'s, T: 'static> DStream<'s, T> {
     /// # Errors
     /// At the start: the settings are wrong, the brokers do not answer within 10 seconds, or the topic is missing.
     ///
-    /// Later, two faults fail a batch. A record is not acknowledged within `message.timeout.ms` (default of librdkafka: 5
-    /// minutes), or a row cannot be JSON. Then a new producer sends that batch and the batches behind it again, whole. `fill`
-    /// runs again for each of their rows. After `--output-tries` tries (default: 3) the job stops. Records that were sent stay
+    /// Later, two faults fail a batch. A record is not acknowledged within `message.timeout.ms` (default: 30
+    /// seconds), or a row cannot be JSON, which stops the job at once. Otherwise a new producer sends that batch and the batches behind it again, whole. `fill`
+    /// runs again for each of their rows. After the time of `--output-retry` (default: 30 seconds) the job stops. Records that were sent stay
     /// in the topic. With `exactly_once`, `fill` runs once for each row and attempt of `write`, but not again for a retried
     /// commit. The transaction of a failed batch is aborted.
     ///
@@ -447,7 +450,7 @@ impl<'s, T: 'static> DStream<'s, T> {
         let site = OperatorId::of("to_kafka");
         let graph = &self.node.graph;
         match graph.config.output_target(&sink.topic) {
-            OutputTarget::Own => {}
+            OutputTarget::Own => graph.writes_to(&site, Place { at: sink.settings.brokers.clone(), name: sink.topic.clone() }),
             OutputTarget::Other(topic) => (sink.topic, sink.exactly_once) = (topic, false),
             target => {
                 let text = TextSink::new(&graph.config, target, &site, &format!("topic {}", sink.topic));

@@ -5,14 +5,22 @@
 
 use std::collections::{BTreeMap, BTreeSet};
 use std::fmt;
+use std::ops::RangeInclusive;
 use std::time::Duration;
 
 use regex::Regex;
 
 use crate::api::config::Config;
-use crate::connector::kafka::client::{Settings, Side};
+use crate::api::context::Place;
+use crate::connector::kafka::client::{PROGRESS_PREFIX, Settings, Side, name_problem};
 use crate::connector::kafka::group_offsets::CommitOffsets;
 use crate::core::error::{Error, Result};
+
+/// 2001 to 2286 in seconds. In milliseconds these are days of early 1970, before any Kafka.
+const SECONDS_OF_OUR_TIME: RangeInclusive<i64> = 1_000_000_000..=9_999_999_999;
+
+/// The year 2286 in milliseconds. Later times are in another unit.
+const YEAR_2286: i64 = 10_000_000_000_000;
 
 /// Where a stream begins if no checkpoint exists.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
@@ -51,7 +59,8 @@ impl StartFrom {
         StartFrom::Offsets(offsets.into_iter().map(|(t, p, o)| ((t.into(), p), o)).collect())
     }
 
-    /// See [`StartFrom::Timestamp`].
+    /// See [`StartFrom::Timestamp`]. A number that cannot be milliseconds of our time, such as microseconds, is an error at the
+    /// start.
     ///
     /// ```
     /// use tidemill::prelude::*;
@@ -60,6 +69,19 @@ impl StartFrom {
     /// ```
     pub fn from_timestamp(ms: i64) -> Self {
         StartFrom::Timestamp(ms)
+    }
+
+    /// What is wrong with a time that no record of our time can have: another unit than milliseconds, usually.
+    fn problem(&self) -> Option<String> {
+        let StartFrom::Timestamp(ms) = self else { return None };
+        let what = format!("Kafka: from_timestamp({ms}): the time is in milliseconds since 1970");
+        match *ms {
+            ..0 => Some(format!("{what}, and must not be negative; for all records say StartFrom::earliest()")),
+            ms if SECONDS_OF_OUR_TIME.contains(&ms) => Some(format!("{what}, and this looks like seconds; multiply it by 1,000")),
+            ..YEAR_2286 => None,
+            ms if ms < YEAR_2286 * 1_000 => Some(format!("{what}, and this looks like microseconds; divide it by 1,000")),
+            _ => Some(format!("{what}, and this looks like nanoseconds; divide it by 1,000,000")),
+        }
     }
 }
 
@@ -81,6 +103,14 @@ pub(super) struct Topics {
     pub(super) pattern: Option<Regex>,
 }
 
+impl Topics {
+    /// Whether the pattern selects this topic. Topics for bookkeeping are left out.
+    pub(super) fn matches(&self, topic: &str) -> bool {
+        let bookkeeping = topic.starts_with("__") || topic.starts_with(PROGRESS_PREFIX);
+        !bookkeeping && self.pattern.as_ref().is_some_and(|pattern| pattern.is_match(topic))
+    }
+}
+
 /// As errors and logs call them: `topic words`, `topics clicks, views`, `topics that match ^(?:clicks-.*)$`.
 impl fmt::Display for Topics {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
@@ -98,6 +128,7 @@ impl fmt::Display for Topics {
 /// | [`topic`](KafkaSource::topic), [`topics`](KafkaSource::topics), [`pattern`](KafkaSource::pattern) | at least one is needed |
 /// | [`start`](KafkaSource::start) | [`StartFrom::Latest`] |
 /// | [`group_id`](KafkaSource::group_id) | the job's name; the source never joins it |
+/// | [`allow_own_output`](KafkaSource::allow_own_output) | a topic that the job also writes is an error |
 /// | [`max_rate_per_partition`](KafkaSource::max_rate_per_partition), [`first_batch_cap`](KafkaSource::first_batch_cap) | no cap |
 /// | [`commit_offsets`](KafkaSource::commit_offsets) | [`CommitOffsets::Automatic`] |
 /// | [`tombstones`](KafkaSource::tombstones) | [`Tombstones::Error`] |
@@ -126,6 +157,8 @@ pub struct KafkaSource {
     rate: Option<u64>,
     first_batch: Option<u64>,
     pub(super) every: Duration,
+    /// Whether the job may write to a topic that it reads here.
+    pub(super) own_output: bool,
     faults: Vec<String>,
 }
 
@@ -171,6 +204,7 @@ impl KafkaSource {
             rate: None,
             first_batch: None,
             every: Duration::from_secs(5),
+            own_output: false,
             faults: Vec::new(),
         }
     }
@@ -206,7 +240,9 @@ impl KafkaSource {
         self
     }
 
-    /// Also reads every topic whose whole name matches, and those that appear later. Kafka's own topics (`__...`) are left out.
+    /// Also reads every topic whose whole name matches, and those that appear later. Kafka's own topics (`__...`) are left out,
+    /// and so are those where exactly-once sinks keep their progress (`tidemill-progress-...`). A pattern that matches a topic
+    /// to which the job writes is an error at the start; see [`allow_own_output`](KafkaSource::allow_own_output).
     ///
     /// ```
     /// use tidemill::prelude::*;
@@ -285,6 +321,30 @@ impl KafkaSource {
             },
             key => self.settings.set(key, value),
         }
+        self
+    }
+
+    /// Whether the job may write to a topic that this source reads, on the same brokers. Default: `false`, and such a job is an
+    /// error at the start: each record that it writes would come back as input, without end. With `true` the program must end
+    /// the loop itself, for example by writing fewer records than it reads.
+    ///
+    /// ```
+    /// use tidemill::prelude::*;
+    /// let job = |allow: bool| {
+    ///     StreamingContext::builder("tasks", secs(1)).start(move |ssc| {
+    ///         let tasks = KafkaSource::brokers("127.0.0.1:9").topic("tasks").allow_own_output(allow);
+    ///         let failed = ssc.kafka_direct_stream(tasks).values().oks().filter(|task| task.starts_with("retry "));
+    ///         failed.to_kafka(KafkaSink::new("127.0.0.1:9", "tasks"), |task, record| _ = record.value(&task[6..]));
+    ///         Ok(())
+    ///     })
+    /// };
+    /// let e = job(false).err().unwrap().to_string();
+    /// assert!(e.contains("reads the topic tasks") && e.contains("allow_own_output(true)"), "{e}");
+    /// job(true)?.stop_now()?;
+    /// # Ok::<(), tidemill::Error>(())
+    /// ```
+    pub fn allow_own_output(mut self, allow: bool) -> Self {
+        self.own_output = allow;
         self
     }
 
@@ -382,6 +442,8 @@ impl KafkaSource {
         found.extend(
             self.topics.names.iter().filter(|t| t.trim().is_empty()).map(|_| "Kafka: a topic's name is empty".to_string()),
         );
+        found.extend(self.topics.names.iter().filter_map(|t| name_problem(t.trim())));
+        found.extend(self.start.problem());
         for (name, zero) in [("max_rate_per_partition", self.rate), ("first_batch_cap", self.first_batch)] {
             if zero == Some(0) {
                 found.push(format!("Kafka: {name} is 0, nothing would ever be read"));
@@ -405,8 +467,21 @@ impl KafkaSource {
         if found.is_empty() { Ok(()) } else { Err(Error::config(found.join("\n"))) }
     }
 
-    fn wants(&self, topic: &str) -> bool {
-        self.topics.names.contains(topic) || self.topics.pattern.as_ref().is_some_and(|p| p.is_match(topic))
+    /// Whether the source reads this topic, now or when it appears.
+    pub(super) fn wants(&self, topic: &str) -> bool {
+        self.topics.names.contains(topic) || self.topics.matches(topic)
+    }
+
+    /// Why the job must not write to this topic; `None`: the source does not read it.
+    pub(super) fn reads_own(&self, topic: &Place) -> Option<String> {
+        let Place { at, name } = topic;
+        let common = addresses(at).any(|theirs| addresses(&self.settings.brokers).any(|ours| ours == theirs));
+        (common && self.wants(name)).then(|| {
+            format!(
+                "it reads the topic {name}, to which the job writes, so records would go round without end; \
+                 read other topics, or say allow_own_output(true)"
+            )
+        })
     }
 
     /// The maximum number of records a second and partition, if a limit is set.
@@ -420,9 +495,55 @@ impl KafkaSource {
     }
 }
 
+/// The brokers of a list, each with its port.
+fn addresses(brokers: &str) -> impl Iterator<Item = String> {
+    let address = |broker: &str| {
+        let broker = broker.trim().to_ascii_lowercase();
+        if broker.contains(':') { broker } else { broker + ":9092" }
+    };
+    brokers.split(',').map(address)
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[test]
+    fn a_source_knows_what_of_the_jobs_own_output_it_would_read() {
+        let place = |at: &str, name: &str| Place { at: at.into(), name: name.into() };
+        let all = || KafkaSource::brokers("a:1, B").pattern(".*");
+        for (at, name) in [("a:1", "out"), ("c:1,b:9092", "appears-later")] {
+            let why = all().reads_own(&place(at, name)).unwrap();
+            assert!(why.contains(&format!("the topic {name}")) && why.contains("allow_own_output(true)"), "{why}");
+        }
+        assert!(all().reads_own(&place("elsewhere:1", "out")).is_none(), "other brokers");
+        let words = || KafkaSource::brokers("a:1").topic("words");
+        assert!(words().reads_own(&place("a:1", "counts")).is_none());
+        assert!(words().reads_own(&place("a:1", "words")).is_some());
+        for bookkeeping in ["__consumer_offsets", "tidemill-progress-out"] {
+            assert!(!all().wants(bookkeeping), "{bookkeeping}");
+        }
+    }
+
+    #[test]
+    fn a_start_in_another_unit_than_milliseconds_is_refused_with_the_factor() {
+        let said = |at: i64| problems(KafkaSource::brokers("a:1").topic("t").start(StartFrom::from_timestamp(at)));
+        assert!(said(1_764_331_200).contains("seconds; multiply it by 1,000"));
+        assert!(said(1_764_331_200_000_000).contains("microseconds; divide it by 1,000"));
+        assert!(said(1_764_331_200_000_000_000).contains("nanoseconds; divide it by 1,000,000"));
+        assert!(said(-1).contains("earliest()"));
+        for fine in [0, 1_000, 1_764_331_200_000] {
+            KafkaSource::brokers("a:1").topic("t").start(StartFrom::from_timestamp(fine)).check().unwrap();
+        }
+    }
+
+    #[test]
+    fn a_name_that_no_topic_can_have_is_refused() {
+        for name in ["a b", "wörter", "..", &"t".repeat(250)] {
+            assert!(problems(KafkaSource::brokers("a:1").topic(name)).contains("no topic can be called"), "{name}");
+        }
+        KafkaSource::brokers("a:1").topic("t".repeat(249)).check().unwrap();
+    }
 
     #[test]
     fn a_source_is_called_by_its_topics() {

@@ -50,6 +50,10 @@ impl<'s> StreamingContext<'s> {
         if let Err(e) = kafka.check() {
             self.graph.report(&site, e);
         }
+        if !kafka.own_output {
+            let source = kafka.clone();
+            self.graph.refuses_own(&site, Box::new(move |place| source.reads_own(place)));
+        }
         let config = &self.graph.config;
         let per_second = kafka.rate_per_partition().or(config.max_rate_per_partition);
         let max_rate = MaxRate { per_second, first_batch: kafka.first_batch_records() };

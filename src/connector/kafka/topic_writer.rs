@@ -13,6 +13,7 @@ use rdkafka::message::Message;
 use rdkafka::producer::{BaseProducer, BaseRecord, DeliveryResult, Producer as _, ProducerContext};
 
 use crate::connector::kafka::client::make_topic;
+use crate::connector::kafka::reports::log_line;
 use crate::core::error::{Error, Result};
 use crate::core::lock::lock;
 
@@ -41,11 +42,7 @@ struct Counts {
 
 impl ClientContext for Reports {
     fn log(&self, level: RDKafkaLogLevel, fac: &str, message: &str) {
-        match level as i32 {
-            0..=3 => tracing::error!(target: "librdkafka", "{fac}: {message}"),
-            4 => tracing::warn!(target: "librdkafka", "{fac}: {message}"),
-            _ => tracing::debug!(target: "librdkafka", "{fac}: {message}"),
-        }
+        log_line(level, fac, message);
     }
 
     fn error(&self, error: KafkaError, reason: &str) {

@@ -4,7 +4,7 @@
 //! begins with a new producer, which aborts the old one's open transaction. Then the progress record shows whether the rows are
 //! in the topic. One error is fatal: a newer run writes here.
 
-use std::time::Duration;
+use std::time::{Duration, Instant};
 
 use rdkafka::error::{KafkaError, RDKafkaErrorCode};
 use rdkafka::message::OwnedHeaders;
@@ -19,6 +19,7 @@ use crate::connector::sink::{
     BatchId, CommitGroup, Committed, FatalError, Part, Sink, SinkBatch, SinkContext, TransactionalSink,
 };
 use crate::core::data::Exchange;
+use crate::core::detached;
 use crate::core::error::{BoxError, Error, Result};
 use crate::core::fault::{Answer, FaultPoint, lost, point};
 use crate::core::plan::{Progress, RunId};
@@ -27,6 +28,14 @@ use crate::engine::operator_id::OperatorId;
 
 /// The longest time for a producer to get its id from the brokers. librdkafka retries by itself.
 const INIT: Duration = Duration::from_secs(30);
+/// How often such a producer looks whether the job is over.
+const INIT_LOOK: Duration = Duration::from_millis(500);
+
+/// Waits for brokers, until the job is over.
+fn unless_over<R: Send + 'static>(context: &SinkContext, ask: impl FnOnce() -> Result<R> + Send + 'static) -> Result<R> {
+    let answer = detached::run("tm-kafka-ask", || context.is_stopped(), ask)?;
+    answer.unwrap_or_else(|| Err(Error::config("the job is over")))
+}
 
 /// At most this transaction timeout is demanded because of the batch interval.
 const LONGEST: Duration = Duration::from_secs(30);
@@ -116,11 +125,19 @@ impl Common {
     /// Makes a producer for a shard. When this returns, earlier producers of the shard are shut out, and their open
     /// transactions are aborted.
     fn link(&self, shard: u32) -> Result<Link, BoxError> {
-        let SinkContext { job, sink, .. } = self.context()?;
+        let context = self.context()?;
+        let SinkContext { job, sink, .. } = context;
         let id = format!("{job}-{sink}-{shard}");
         let (producer, reports) = self.sink.settings.transactional(&id)?;
         let link = Link::new(&self.sink.settings, producer, reports);
-        link.producer.init_transactions(INIT).map_err(|e| self.wrong(shard, &link, &e))?;
+        let end = Instant::now() + INIT;
+        // A call that timed out is continued by the next one. Between two calls the job may end.
+        while let Err(e) = link.producer.init_transactions(INIT_LOOK) {
+            let waits = matches!(&e, KafkaError::Transaction(e) if e.is_retriable());
+            if !waits || Instant::now() > end || context.is_stopped() {
+                return Err(self.wrong(shard, &link, &e));
+            }
+        }
         Ok(link)
     }
 
@@ -317,14 +334,15 @@ where
         let shard = |number: &u32| Shard { number: *number, link: None, progress: None, kept: Kept::default() };
         self.shards = context.shards.iter().map(shard).collect();
         point(FaultPoint::SinkOpen);
-        self.common.sink.find()?;
-        self.common.topic.make()?;
+        let (sink, topic) = (self.common.sink.clone(), self.common.topic.clone());
+        unless_over(context, move || sink.find().and_then(|_| topic.make()))?;
         let link = |common: &Common, shard: &mut Shard| {
             shard.link = Some(common.link(shard.number)?);
             Ok(())
         };
         self.each(|_| true, link).map_err(|e| Error::config(e.to_string()))?;
-        let mut found = self.common.topic.read(context)?;
+        let (topic, of) = (self.common.topic.clone(), context.clone());
+        let mut found = unless_over(context, move || topic.read(&of))?;
         // Shards that this program no longer has count too.
         if let Some(p) = found.values().find(|p| p.shards != context.shard_count) {
             let (was, is) = (p.shards, context.shard_count);
