@@ -14,6 +14,8 @@ mod new;
 mod replay;
 #[cfg_attr(not(feature = "kafka"), allow(dead_code))]
 mod terminal;
+#[cfg(feature = "kafka")]
+mod topic_command;
 
 use std::process::ExitCode;
 
@@ -36,6 +38,9 @@ enum What {
     New(new::Args),
     /// Generates tweets, words or web logs, to stdout or to a topic
     Gen(generate_command::Args),
+    /// Lists, creates and reads topics of Kafka, and shows the lag of a consumer group
+    #[cfg(feature = "kafka")]
+    Topic(topic_command::Args),
     /// Shows and cleans checkpoint directories: list, inspect, verify, diff, prune
     Checkpoint(checkpoint::Args),
     /// Runs earlier batches again, with the program that computed them
@@ -57,6 +62,8 @@ pub fn main() -> ExitCode {
         What::Demo(args) => demo::run(&args),
         What::New(args) => new::run(&args),
         What::Gen(args) => generate_command::run(&args),
+        #[cfg(feature = "kafka")]
+        What::Topic(args) => topic_command::run(&args),
         What::Checkpoint(args) => checkpoint::run(&args),
         What::Replay(args) => replay::run(&args),
         What::Launch(args) => launch::run(args),

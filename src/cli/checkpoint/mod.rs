@@ -4,7 +4,7 @@ mod diff;
 mod inspect;
 mod list;
 mod prune;
-mod table;
+pub(super) mod table;
 mod verify;
 
 use std::path::PathBuf;

@@ -17,6 +17,8 @@ pub mod source;
 mod stream;
 mod topic_ids;
 #[cfg(feature = "cli")]
+pub(crate) mod topic_tools;
+#[cfg(feature = "cli")]
 pub(crate) mod topic_writer;
 mod transactions;
 mod watermarks;
