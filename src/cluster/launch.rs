@@ -278,7 +278,9 @@ impl Group<'_> {
     }
 
     fn ended(&mut self, process: usize, status: ExitStatus, unread: bool, say: &mut impl FnMut(&str)) {
-        if status.success() || unread && status.signal() == Some(Signal::PIPE.as_raw()) {
+        // A shell reports a program that SIGPIPE has ended by 128 plus the signal.
+        let pipe = Signal::PIPE.as_raw();
+        if status.success() || unread && (status.signal() == Some(pipe) || status.code() == Some(128 + pipe)) {
             self.first_done.get_or_insert((process, Instant::now()));
             return;
         }
