@@ -3,6 +3,7 @@
 //!     tidemill gen words --line 8 --brokers 127.0.0.1:9092 --topic lines --rate 100 &
 //!     cargo run --release --features dataflows --bin direct_kafka_wordcount -- 127.0.0.1:9092 lines
 
+use std::io::Write;
 use std::process::ExitCode;
 use std::time::Duration;
 
@@ -39,7 +40,11 @@ fn run(args: Args) -> tidemill::Result<Summary> {
         let raw = ssc.kafka_direct_stream(KafkaSource::brokers(&args.brokers).topic(&args.topic).start(start));
         raw.values().oks().count_by::<str>(|line, out| line.split(' ').for_each(|w| out.push(w))).print(10);
         raw.count().foreach_batch(|b| {
-            b.offset_ranges().iter().for_each(|r| println!("{} {} {} {}", r.topic, r.partition, r.from, r.until));
+            let mut out = std::io::stdout().lock();
+            for r in b.offset_ranges() {
+                // `println!` would panic when nobody reads stdout any more. The job then stops, because of its `print`.
+                let _ = writeln!(out, "{} {} {} {}", r.topic, r.partition, r.from, r.until);
+            }
             Ok(())
         });
         Ok(())

@@ -1,19 +1,46 @@
 //! Log lines and the exit code of a program. `Builder::run` and `start` set up the same log lines where the program has none.
+//!
+//! The arguments of a job (`--quiet`, `--log json`) hold for all log lines of the process from then on, because a program may have
+//! called `init` before. The live line of `--status` stays below the log lines.
 
 use std::io::Write;
 use std::process::ExitCode;
+use std::sync::Mutex;
+use std::sync::atomic::{AtomicBool, Ordering};
 
-use tracing_subscriber::fmt::format::{DefaultFields, Full, Writer};
+use serde_json::{Map, Value};
+use tracing::field::{Field, Visit};
+use tracing::{Event, Level, Subscriber};
+use tracing_subscriber::fmt::format::{DefaultFields, Format, FormatEvent, FormatFields, Full, Writer};
 use tracing_subscriber::fmt::time::FormatTime;
-use tracing_subscriber::fmt::{MakeWriter, SubscriberBuilder};
+use tracing_subscriber::fmt::{FmtContext, MakeWriter, SubscriberBuilder};
+use tracing_subscriber::registry::LookupSpan;
 use tracing_subscriber::{EnvFilter, fmt};
 
 use crate::core::clock::wall_ms;
 use crate::core::error::BoxError;
+use crate::core::lock::lock;
 use crate::core::time::zoned;
+use crate::core::time_zone;
 
 /// The default filter, which `RUST_LOG` replaces.
 const USUAL: &str = "warn,tidemill=info";
+
+/// Whether log lines are JSON, and whether only warnings and errors are written.
+static JSON: AtomicBool = AtomicBool::new(false);
+static QUIET: AtomicBool = AtomicBool::new(false);
+/// The live line on stderr. Empty: there is none.
+static LIVE: Mutex<String> = Mutex::new(String::new());
+
+/// How log lines are written: the values of `--log`.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, clap::ValueEnum)]
+pub enum LogFormat {
+    /// For people: time, level, target, message.
+    #[default]
+    Text,
+    /// For programs: one JSON object a line, with the fields `time`, `level`, `target`, `message` and those of the event.
+    Json,
+}
 
 /// Writes log lines to stderr: those of tidemill from level info on, warnings and errors of others, or what `RUST_LOG` selects.
 /// Stdout stays free for results. Does nothing if the program has installed a subscriber of its own.
@@ -31,7 +58,13 @@ pub fn init() {
 /// Like `init`, with the filter that holds when `RUST_LOG` is not set.
 pub(crate) fn init_with(usual: &str) {
     // Lines of the crate `log` are shown, too.
-    let _ = set_up(usual, std::io::stderr).try_init();
+    let _ = set_up(usual, || AboveLive).try_init();
+}
+
+/// Sets how all log lines of this process are written from now on: the arguments of a job.
+pub(crate) fn write_lines(format: LogFormat, quiet: bool) {
+    JSON.store(format == LogFormat::Json, Ordering::Relaxed);
+    QUIET.store(quiet, Ordering::Relaxed);
 }
 
 /// What a job does at its start: like `init`, if the program has set no subscriber.
@@ -40,7 +73,7 @@ pub(crate) fn init_for_job() {
         return;
     }
     #[cfg(not(any(test, feature = "testing")))]
-    let writer = std::io::stderr;
+    let writer = || AboveLive;
     // Under `cargo test` the lines of a test are shown if it fails, and do not flood the terminal.
     #[cfg(any(test, feature = "testing"))]
     let writer = || Captured;
@@ -48,16 +81,111 @@ pub(crate) fn init_for_job() {
     let _ = tracing::subscriber::set_global_default(set_up(USUAL, writer).finish());
 }
 
-type Format<W> = SubscriberBuilder<DefaultFields, fmt::format::Format<Full, LocalTime>, EnvFilter, W>;
+type SetUp<W> = SubscriberBuilder<DefaultFields, Lines, EnvFilter, W>;
 
-fn set_up<W: for<'w> MakeWriter<'w> + Send + Sync + 'static>(usual: &str, writer: W) -> Format<W> {
+fn set_up<W: for<'w> MakeWriter<'w> + Send + Sync + 'static>(usual: &str, writer: W) -> SetUp<W> {
     let selected = std::env::var("RUST_LOG").ok().filter(|filter| !filter.trim().is_empty());
     let filter = selected.and_then(|filter| EnvFilter::try_new(filter).ok()).unwrap_or_else(|| EnvFilter::new(usual));
     let colour =
         std::env::var_os("NO_COLOR").is_none_or(|v| v.is_empty()) && std::io::IsTerminal::is_terminal(&std::io::stderr());
-    let format = fmt().with_env_filter(filter).with_timer(LocalTime).with_writer(writer).with_ansi(colour);
+    let set_up = fmt().with_env_filter(filter).with_writer(writer).with_ansi(colour);
     // A log line that cannot be written is dropped: reporting it would panic the thread that logs.
-    format.log_internal_errors(false)
+    set_up.log_internal_errors(false).event_format(Lines { text: fmt::format().with_timer(LocalTime) })
+}
+
+/// The format of log lines.
+struct Lines {
+    text: Format<Full, LocalTime>,
+}
+
+impl<S, N> FormatEvent<S, N> for Lines
+where
+    S: Subscriber + for<'a> LookupSpan<'a>,
+    N: for<'a> FormatFields<'a> + 'static,
+{
+    fn format_event(&self, context: &FmtContext<'_, S, N>, mut to: Writer<'_>, event: &Event<'_>) -> std::fmt::Result {
+        let level = event.metadata().level();
+        if QUIET.load(Ordering::Relaxed) && *level > Level::WARN {
+            return Ok(());
+        }
+        if !JSON.load(Ordering::Relaxed) {
+            return self.text.format_event(context, to, event);
+        }
+        let mut line = JsonLine(Map::new());
+        line.0.insert("time".into(), local_time().into());
+        line.0.insert("level".into(), level.as_str().into());
+        line.0.insert("target".into(), event.metadata().target().into());
+        event.record(&mut line);
+        writeln!(to, "{}", Value::Object(line.0))
+    }
+}
+
+/// The fields of an event as a JSON object.
+struct JsonLine(Map<String, Value>);
+
+impl JsonLine {
+    fn put(&mut self, field: &Field, value: Value) {
+        // Lines of the crate `log` say in such fields where they are from.
+        match field.name().strip_prefix("log.") {
+            Some("target") => self.0.insert("target".into(), value),
+            Some(_) => None,
+            None => self.0.insert(field.name().into(), value),
+        };
+    }
+}
+
+impl Visit for JsonLine {
+    fn record_debug(&mut self, field: &Field, value: &dyn std::fmt::Debug) {
+        self.put(field, format!("{value:?}").into());
+    }
+
+    fn record_str(&mut self, field: &Field, value: &str) {
+        self.put(field, value.into());
+    }
+
+    fn record_u64(&mut self, field: &Field, value: u64) {
+        self.put(field, value.into());
+    }
+
+    fn record_i64(&mut self, field: &Field, value: i64) {
+        self.put(field, value.into());
+    }
+
+    fn record_bool(&mut self, field: &Field, value: bool) {
+        self.put(field, value.into());
+    }
+}
+
+/// Stderr above the live line.
+struct AboveLive;
+
+impl Write for AboveLive {
+    fn write(&mut self, bytes: &[u8]) -> std::io::Result<usize> {
+        above_live(|| std::io::stderr().write(bytes))
+    }
+
+    fn flush(&mut self) -> std::io::Result<()> {
+        std::io::stderr().flush()
+    }
+}
+
+/// Shows a line on stderr in the place of the previous one. An empty line removes it. Only for a terminal.
+pub(crate) fn show_live(line: String) {
+    let mut live = lock(&LIVE);
+    let _ = write!(std::io::stderr(), "\r\x1b[2K{line}").and_then(|()| std::io::stderr().flush());
+    *live = line;
+}
+
+/// Writes whole lines to stdout or stderr, above the live line if there is one.
+pub(crate) fn above_live<R>(write: impl FnOnce() -> R) -> R {
+    let live = lock(&LIVE);
+    if live.is_empty() {
+        return write();
+    }
+    let _ = write!(std::io::stderr(), "\r\x1b[2K").and_then(|()| std::io::stderr().flush());
+    let written = write();
+    let _ = write!(std::io::stderr(), "{live}").and_then(|()| std::io::stderr().flush());
+    written
 }
 
 /// The time of a log line: `2026-11-28T21:00:05.123+01:00`. Local, as the batch times that jobs print.
@@ -65,8 +193,12 @@ struct LocalTime;
 
 impl FormatTime for LocalTime {
     fn format_time(&self, to: &mut Writer<'_>) -> std::fmt::Result {
-        write!(to, "{}", zoned(wall_ms(), jiff::tz::TimeZone::system()).strftime("%Y-%m-%dT%H:%M:%S%.3f%:z"))
+        to.write_str(&local_time())
     }
+}
+
+fn local_time() -> String {
+    zoned(wall_ms(), time_zone::shown()).strftime("%Y-%m-%dT%H:%M:%S%.3f%:z").to_string()
 }
 
 /// Writes to the captured output of a test.
@@ -102,7 +234,7 @@ pub fn exit<T, E: Into<BoxError>>(result: Result<T, E>) -> ExitCode {
     let program = program.as_ref().and_then(|p| std::path::Path::new(p).file_stem()).unwrap_or("tidemill".as_ref());
     let words = format!("{}: {}\n", program.display(), one_line(&e.into().to_string()));
     // If stderr is closed, the exit code still tells.
-    let _ = std::io::stderr().write_all(words.as_bytes());
+    let _ = above_live(|| std::io::stderr().write_all(words.as_bytes()));
     ExitCode::FAILURE
 }
 

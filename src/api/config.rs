@@ -9,6 +9,7 @@ use crate::core::error::{Error, Result};
 use crate::core::path::{local, url};
 use crate::core::time::{BatchTime, Interval, parse_duration};
 use crate::format::lines::LINE_LIMIT;
+use crate::logging::LogFormat;
 use crate::replay::request::Replay;
 
 /// Which batch times outputs see of those that became due while the job could not run (overload, suspend, downtime).
@@ -40,6 +41,7 @@ pub enum CatchUp {
 /// assert_eq!(args.runtime.workers, 2);
 /// ```
 #[derive(Clone, Debug, PartialEq, clap::Args)]
+#[command(next_help_heading = "Runtime options")]
 pub struct RuntimeArgs {
     /// Worker threads of each process
     #[arg(short = 'w', long, default_value_t = 1, value_name = "N", value_parser = clap::value_parser!(u16).range(1..))]
@@ -71,9 +73,18 @@ pub struct RuntimeArgs {
     /// Which overdue batch times outputs see
     #[arg(long, value_enum, default_value_t)]
     pub catch_up: CatchUp,
-    /// Time zone of printed batch times, such as Europe/Paris or UTC [default: the machine's]
-    #[arg(long, value_name = "ZONE", value_parser = zone)]
+    /// Time zone of printed batch times, such as Europe/Paris, UTC or +02:00 [default: the machine's]
+    #[arg(long, value_name = "ZONE", allow_hyphen_values = true, value_parser = crate::core::time_zone::parse)]
     pub time_zone: Option<jiff::tz::TimeZone>,
+    /// Log only warnings and errors
+    #[arg(long)]
+    pub quiet: bool,
+    /// Format of log lines
+    #[arg(long, value_enum, default_value_t, value_name = "FORMAT")]
+    pub log: LogFormat,
+    /// Show the progress of the job in one line on stderr, if that is a terminal
+    #[arg(long)]
+    pub status: bool,
     /// Directory, or s3://BUCKET/PREFIX, that keeps state and plans: the job continues where it stopped, on any number of workers
     #[arg(long, value_name = "DIR")]
     pub checkpoint: Option<PathBuf>,
@@ -123,13 +134,6 @@ impl Default for RuntimeArgs {
         let arguments = command.try_get_matches_from::<[&str; 0], _>([]).expect("no argument is required");
         <Self as clap::FromArgMatches>::from_arg_matches(&arguments).expect("all defaults are valid")
     }
-}
-
-fn zone(name: &str) -> Result<jiff::tz::TimeZone, String> {
-    if name == "UTC" {
-        return Ok(jiff::tz::TimeZone::UTC);
-    }
-    jiff::tz::TimeZone::get(name).map_err(|_| format!("\"{name}\" is not a known time zone: write UTC or Europe/Paris"))
 }
 
 /// A batch interval on a command line: `#[arg(long, value_parser = interval, default_value = "5s")]`.
@@ -306,7 +310,7 @@ impl Config {
     }
 
     pub fn zone(&self) -> jiff::tz::TimeZone {
-        self.runtime.time_zone.clone().unwrap_or_else(jiff::tz::TimeZone::system)
+        self.runtime.time_zone.clone().unwrap_or_else(crate::core::time_zone::shown)
     }
 
     /// All workers of the job.

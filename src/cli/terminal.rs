@@ -2,6 +2,8 @@
 
 use std::io::{IsTerminal, Write, stderr};
 
+pub(crate) use crate::job::status_line::grouped;
+
 /// The messages of a running command.
 pub struct Terminal {
     live: bool,
@@ -63,19 +65,6 @@ pub fn line(text: &str) -> std::io::Result<()> {
     }
 }
 
-/// A number with a comma every three digits.
-pub fn grouped(n: u64) -> String {
-    let digits = n.to_string();
-    let mut out = String::with_capacity(digits.len() * 4 / 3);
-    for (i, d) in digits.chars().enumerate() {
-        if i > 0 && (digits.len() - i).is_multiple_of(3) {
-            out.push(',');
-        }
-        out.push(d);
-    }
-    out
-}
-
 /// Numbers as bars; the highest number has the tallest bar.
 pub fn sparkline(numbers: impl IntoIterator<Item = u64>) -> String {
     const BARS: [char; 8] = ['\u{2581}', '\u{2582}', '\u{2583}', '\u{2584}', '\u{2585}', '\u{2586}', '\u{2587}', '\u{2588}'];
@@ -89,8 +78,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn numbers_are_readable() {
-        assert_eq!([0, 999, 1_000, 61_204, 1_234_567].map(grouped), ["0", "999", "1,000", "61,204", "1,234,567"]);
+    fn the_highest_number_has_the_tallest_bar() {
         assert_eq!(sparkline([0, 1, 50, 100]), "\u{2581}\u{2582}\u{2585}\u{2588}");
         assert_eq!(sparkline([]), "");
     }

@@ -2,6 +2,7 @@
 
 use std::fmt::Debug;
 use std::io::Write;
+use std::sync::atomic::{AtomicBool, Ordering};
 
 use crate::api::config::Config;
 use crate::api::dstream::DStream;
@@ -123,11 +124,24 @@ impl TextSink {
     }
 }
 
-/// Writes text to stdout in one piece, so other threads' output cannot interleave.
+static STDOUT_CLOSED: AtomicBool = AtomicBool::new(false);
+
+/// Whether nobody reads stdout any more: its pipe is closed, as by `head`. The job then stops.
+pub(crate) fn stdout_closed() -> bool {
+    STDOUT_CLOSED.load(Ordering::Relaxed)
+}
+
+/// Writes text to stdout in one piece, so other threads' output cannot interleave. If nobody reads stdout any more, the text is
+/// dropped.
 pub(crate) fn write_stdout(text: &str) -> std::io::Result<()> {
     let mut out = std::io::stdout().lock();
-    out.write_all(text.as_bytes())?;
-    out.flush()
+    match crate::logging::above_live(|| out.write_all(text.as_bytes()).and_then(|()| out.flush())) {
+        Err(e) if e.kind() == std::io::ErrorKind::BrokenPipe => {
+            STDOUT_CLOSED.store(true, Ordering::Relaxed);
+            Ok(())
+        }
+        written => written,
+    }
 }
 
 /// One printed batch, byte for byte; `to` is the destination that a replay replaces.

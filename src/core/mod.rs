@@ -12,3 +12,4 @@ pub mod plan;
 pub(crate) mod signals;
 pub(crate) mod sum;
 pub mod time;
+pub(crate) mod time_zone;

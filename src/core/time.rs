@@ -13,6 +13,7 @@ use timely::progress::timestamp::Refines;
 use timely::progress::{PathSummary, Timestamp};
 
 use crate::core::error::{Error, Result};
+use crate::core::time_zone;
 
 /// The time a batch closes: milliseconds since the Unix epoch, a multiple of the batch interval.
 ///
@@ -44,10 +45,17 @@ impl std::ops::Add<Duration> for BatchTime {
     }
 }
 
-/// Milliseconds since the epoch, as Spark writes batch times in logs and file names.
+/// The batch time as `print` shows it: `2026-11-28 21:00:05`, in the zone of `--time-zone`, otherwise in that of the machine. With
+/// milliseconds if it has them. [`millis`](BatchTime::millis) is for programs.
+///
+/// ```
+/// use tidemill::prelude::*;
+/// let t = BatchTime::from_millis(1_484_154_535_007).to_string();
+/// assert!(t.starts_with("2017-01-1") && t.ends_with(":55.007"));
+/// ```
 impl fmt::Display for BatchTime {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        write!(f, "{} ms", self.0)
+        f.write_str(&clock_time(self.0))
     }
 }
 
@@ -162,11 +170,11 @@ pub(crate) fn zoned(ms: u64, zone: jiff::tz::TimeZone) -> jiff::Zoned {
     at.unwrap_or(jiff::Timestamp::MAX).to_zoned(zone)
 }
 
-/// A moment as a person writes it, for log lines: `2026-11-28 21:00:05`, in the zone of the machine, with milliseconds if it has
-/// them.
+/// A moment as a person writes it, for log lines and messages: `2026-11-28 21:00:05`, in the zone of [`time_zone::shown`], with
+/// milliseconds if it has them.
 pub(crate) fn clock_time(ms: u64) -> String {
     let format = if ms.is_multiple_of(1_000) { "%Y-%m-%d %H:%M:%S" } else { "%Y-%m-%d %H:%M:%S.%3f" };
-    zoned(ms, jiff::tz::TimeZone::system()).strftime(format).to_string()
+    zoned(ms, time_zone::shown()).strftime(format).to_string()
 }
 
 /// A duration as a person writes it, for log lines: `250 ms`, `1.2 s`, `5 s`, `2 min 5 s`, `3 h 20 min`.

@@ -14,6 +14,7 @@ use timely::scheduling::SyncActivator;
 use crate::api::config::{CatchUp, Config};
 use crate::api::context::{Check, SourceHalf};
 use crate::checkpoint::{LossRecord, PlanRecord, StateId, without};
+use crate::connector::console;
 use crate::core::clock::Time;
 use crate::core::detached;
 use crate::core::error::Result;
@@ -139,6 +140,10 @@ impl Planner {
 
     fn run_batches(&mut self) -> Result<()> {
         loop {
+            if console::stdout_closed() && !self.stopping.requested() {
+                tracing::info!("nobody reads stdout any more: the job stops after a last batch");
+                self.stopping.request(true);
+            }
             if self.stopping.aborted() {
                 self.workers.send(Command::Stop);
                 return Ok(());

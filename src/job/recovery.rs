@@ -54,7 +54,7 @@ pub(crate) fn resume_replay(config: &Config, replay: &Replay, program: &[StateId
     let History { directory, checkpoint, positions, plans, losses } =
         directory.history(replay.from, replay.to, replay.recompute)?;
     if checkpoint.is_none() && replay.verify && !replay.recompute {
-        let what = format!("no checkpoint is from before {} ({})", clock_time(replay.from.millis()), replay.from);
+        let what = format!("no checkpoint is from before {} ({} ms)", replay.from, replay.from.millis());
         let remedy = "there is nothing to compare with recomputed states; begin later";
         return Err(Error::checkpoint(replay.dir.display().to_string(), format!("{what}: {remedy}")));
     }

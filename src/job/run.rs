@@ -30,7 +30,7 @@ use crate::job::protocol::{Command, Event};
 use crate::job::shared::{End, JobState, Summary};
 use crate::job::snapshot_writer::{self, ToWriter};
 use crate::job::worker::{self, WorkerArgs};
-use crate::job::{plan_file, reporter, signals, watchdog};
+use crate::job::{plan_file, reporter, signals, status_line, watchdog};
 use crate::metrics::Metrics;
 
 /// Starts a job of this program. If it ends without an error, `then` decides on the result.
@@ -66,6 +66,10 @@ where
         lock(&ended.0).get_or_insert(result);
         ended.1.notify_all();
     })?;
+    if status_line::is_shown(&limits) {
+        let (metrics, end) = (metrics.clone(), end.clone());
+        spawn("tm-status", move || status_line::show(&metrics, &end))?;
+    }
     let (watched, end_seen) = (shared.clone(), end.clone());
     let handle = JobHandle { state: shared, metrics, end, thread: Some(thread) };
     spawn("tm-watchdog", move || watchdog::watch(&watched, &end_seen, &limits))?;

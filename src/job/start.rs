@@ -6,6 +6,7 @@ use crate::api::config::Config;
 use crate::api::context::{Builder, StreamingContext};
 use crate::core::clock::{Clock, ManualClock};
 use crate::core::error::{BoxError, Result};
+use crate::core::time_zone;
 use crate::job::handle::JobHandle;
 use crate::job::run::launch;
 use crate::job::shared::Summary;
@@ -87,8 +88,12 @@ impl Builder {
         F: for<'s> Fn(&StreamingContext<'s>) -> Result<(), BoxError> + Send + Sync + 'static,
     {
         let (config, build) = (Arc::new(Config { clock, ..self.config()? }), Arc::new(build));
+        crate::logging::write_lines(config.runtime.log, config.runtime.quiet);
         if config.logs {
             crate::logging::init_for_job();
+        }
+        if let Some(warning) = time_zone::of_job(config.runtime.time_zone.as_ref()) {
+            tracing::warn!("{warning}");
         }
         match config.replay.as_ref().filter(|r| r.verify) {
             Some(replay) => verify(&config, replay, build),

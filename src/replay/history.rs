@@ -9,7 +9,7 @@ use crate::checkpoint::plan_log::PlanRecord;
 use crate::checkpoint::recover;
 use crate::core::error::{Error, Result};
 use crate::core::plan::Plan;
-use crate::core::time::{BatchTime, clock_time};
+use crate::core::time::BatchTime;
 
 /// The batches of a replay, and the state before them.
 #[derive(Debug)]
@@ -42,7 +42,7 @@ impl Directory {
             let there = if checkpoints.is_empty() { "none".into() } else { checkpoints.join(", ") };
             let wanted = match recompute {
                 true => "the plans of its first batches have been deleted, so states cannot be recomputed".into(),
-                false => format!("no usable checkpoint is from before {} ({from})", clock_time(from.millis())),
+                false => format!("no usable checkpoint is from before {from} ({} ms)", from.millis()),
             };
             let kept = "--keep-checkpoints N keeps more of them, and --keep-plans TIME keeps more plans";
             return wrong(format!("{wanted}: the directory has checkpoints of {there}; {kept}"));
@@ -53,7 +53,7 @@ impl Directory {
         }
         let plans: Vec<PlanRecord> = found.replay.iter().flat_map(|r| clip(r, from, to, interval)).collect();
         if plans.iter().all(|p| p.end(interval) < from) {
-            return wrong(format!("no batch was planned from {} to {} ms", from.millis(), to.millis()));
+            return wrong(format!("no batch was planned from {from} to {to} ({} to {} ms)", from.millis(), to.millis()));
         }
         let lost = |r: &&crate::core::plan::Range| !r.split.replayable() && r.from < r.until;
         if let Some((plan, r)) = plans.iter().find_map(|p| Some((&p.plan, p.plan.ranges.iter().find(lost)?))) {

@@ -42,7 +42,7 @@ fn a16_panics_after_an_exchange() {
             s.update_state_by_key(|_: &[i64], _: Option<i64>| panic!("state")).print(1);
             Ok(())
         });
-        assert!(e.to_string().contains("update_state_by_key (failure.rs:") && e.to_string().ends_with("10 ms: state"), "{e}");
+        assert!(e.to_string().contains("update_state_by_key (failure.rs:") && e.to_string().ends_with(".010: state"), "{e}");
         let e = ends_in(workers, |ssc| {
             ssc.test_stream(vec![vec![1u8, 2]]).transform(|_| -> Batch<u8> { panic!("whole") }).print(1);
             Ok(())

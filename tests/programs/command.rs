@@ -27,7 +27,7 @@ fn a_file_goes_out_line_by_line() {
 
 #[test]
 fn wrong_arguments_end_with_2_and_failures_with_1_in_one_line() {
-    for args in [&["gen", "tweets", "--rate", "fast"][..], &["demo", "--batches", "3"], &["demo", "--interval", "0"], &["no"]] {
+    for args in [&["gen", "tweets", "--rate", "fast"][..], &["demo", "--batches", "0"], &["demo", "--interval", "0"], &["no"]] {
         assert_eq!(tidemill(args).code, Some(2), "{args:?}");
     }
     for (args, why) in [
@@ -39,6 +39,23 @@ fn wrong_arguments_end_with_2_and_failures_with_1_in_one_line() {
         let err = out.err;
         assert_eq!(out.code, Some(1), "{args:?}: {err}");
         assert!(err.starts_with("tidemill: ") && err.lines().count() == 1 && err.contains(why), "{err}");
+    }
+}
+
+#[test]
+fn help_has_the_programs_own_options_before_those_of_every_job() {
+    for (program, own) in [
+        ("tweets", "--mode"),
+        ("weblog", "--dir"),
+        ("kafka_wordcount", "--exactly-once"),
+        ("direct_kafka_wordcount", "--earliest"),
+        ("stateful_network_wordcount", "--view"),
+        ("network_wordcount", "--interval"),
+    ] {
+        let help = run(program, ["--help"]).out;
+        let at = |text: &str| help.find(text).unwrap_or_else(|| panic!("{program} has no {text}: {help}"));
+        assert!(at("\nOptions:\n") < at(own) && at(own) < at("\nRuntime options:\n"), "{program}: {help}");
+        assert!(at("\nRuntime options:\n") < at("--checkpoint <DIR>") && at("--checkpoint <DIR>") < at("\nReplay:\n"), "{help}");
     }
 }
 

@@ -48,6 +48,18 @@ fn a_short_run_has_all_events_and_the_blocks_add_up_to_the_proof() {
     assert!(!run.err.contains('\x1b') && !run.out.contains('\x1b'), "no terminal, no colours");
 }
 
+/// A run that has no room for all events leaves some out.
+#[test]
+fn a_run_of_any_length_is_accounted_for() {
+    for batches in ["1", "2", "5", "11"] {
+        let run = demo(&["--batches", batches, "--rate", "400", "--interval", "100ms"]).end();
+        assert_eq!(run.code, Some(0), "{batches}: {}", run.err);
+        let proof = run.proof();
+        assert_eq!((number(proof, "lost"), number(proof, "counted twice")), (0, 0), "{batches}: {proof}");
+        assert!(number(proof, "tweets sent") > 0, "{batches}: {proof}");
+    }
+}
+
 /// Stdout is blocks in the tutorial's shape and nothing else; the rolling count is the sum of the last four batches.
 fn blocks(out: &str, batches: usize) {
     let rule = "-".repeat(43);

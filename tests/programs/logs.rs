@@ -72,6 +72,71 @@ fn a_job_says_where_it_begins_and_what_it_has_done() {
     }
 }
 
+/// Runs `weblog` until it has printed a block, stops it, and returns its stderr.
+fn weblog(more: &[&str], env: &[(&str, &str)]) -> String {
+    let (input, states) = (TempDir::new("logs-weblog"), TempDir::new("logs-weblog-states"));
+    std::fs::create_dir_all(input.path()).unwrap();
+    let args = ["--dir", input.path(), "--interval", "50ms", "--window", "100ms", "--checkpoint", states.path()];
+    let mut job = Program::start_in("weblog", args.iter().chain(more), env);
+    job.until("a block", |out, _| out.contains("Time: "));
+    job.signal(Signal::TERM);
+    let end = job.end();
+    assert_eq!(end.code, Some(0), "{}", end.err);
+    end.err
+}
+
+#[test]
+fn a_quiet_job_logs_nothing_but_warnings_and_errors() {
+    assert!(weblog(&[], &USUAL).contains("job weblog starts: "));
+    assert_eq!(weblog(&["--quiet"], &USUAL), "");
+    // Stderr of a child is not a terminal, so there is no live line either.
+    assert_eq!(weblog(&["--quiet", "--status"], &USUAL), "");
+    let unknown = weblog(&["--quiet"], &[("RUST_LOG", ""), ("TZ", "Nowhere/Land")]);
+    assert!(unknown.lines().count() == 1 && unknown.contains(" WARN "), "{unknown}");
+}
+
+#[test]
+fn log_lines_are_json_for_programs() {
+    let err = weblog(&["--log", "json"], &USUAL);
+    let lines: Vec<serde_json::Value> = err.lines().map(|line| serde_json::from_str(line).unwrap()).collect();
+    let texts: Vec<&str> = lines.iter().map(|line| line["message"].as_str().unwrap()).collect();
+    assert!(texts[0].starts_with("job weblog starts: ") && texts.last().unwrap().starts_with("job weblog has ended: "), "{err}");
+    for line in &lines {
+        assert!(line["time"].as_str().unwrap().ends_with("+05:45"), "the zone of these tests: {line}");
+        assert_eq!(
+            (line["level"].as_str(), line["target"].as_str().map(|t| t.starts_with("tidemill::"))),
+            (Some("INFO"), Some(true))
+        );
+    }
+}
+
+/// `script` of util-linux gives the program a terminal.
+#[test]
+fn a_status_line_is_drawn_on_a_terminal_and_removed_at_the_end() {
+    let input = TempDir::new("logs-status");
+    std::fs::create_dir_all(input.path()).unwrap();
+    let weblog = crate::child::path("weblog");
+    let command = format!("{} --dir {} --interval 50ms --window 100ms --status", weblog.display(), input.path());
+    let mut job = Program::spawn("script", Command::new("script").args(["-qec", &command, "/dev/null"]), &USUAL);
+    job.until("the line is drawn", |out, _| out.contains("\r\x1b[2Kbatch of 20") && out.contains(" records/s  in all 0  bad 0"));
+    let children = crate::child::children(job.id());
+    children.iter().for_each(|(process, _)| crate::child::send(*process, Signal::TERM));
+    let end = job.end();
+    assert_eq!(end.code, Some(0), "{}", end.out);
+    let last = end.out.rsplit("\x1b[2K").next().unwrap();
+    assert!(last.contains("job weblog has ended: ") || last.trim().is_empty(), "nothing of the line is left: {last:?}");
+}
+
+#[test]
+fn an_unknown_time_zone_of_the_machine_is_a_warning_and_an_offset_is_a_zone() {
+    let err = weblog(&[], &[("RUST_LOG", "warn"), ("TZ", "Nowhere/Land")]);
+    let due = "TZ=Nowhere/Land is not a known time zone: times are in UTC; set TZ or --time-zone to a name such as Europe/Paris";
+    assert!(with(&err, due).len() == 1 && err.contains("+00:00"), "{err}");
+    assert_eq!(weblog(&["--time-zone", "-05:00"], &[("RUST_LOG", "warn"), ("TZ", "Nowhere/Land")]), "");
+    let err = weblog(&["--time-zone", "+02:00"], &USUAL);
+    assert!(err.lines().all(|line| line.contains("+02:00 ")), "log lines are in the zone of the job: {err}");
+}
+
 /// Three bad lines in each of ten batches and more: one line at once, and one with what is left at the end.
 #[test]
 fn bad_records_are_told_once_in_a_while_with_their_total() {

@@ -11,6 +11,7 @@ use crate::cli::terminal::{Terminal, grouped, sparkline};
 use crate::core::data::BadRecord;
 use crate::core::plan::OffsetRange;
 use crate::core::time::{BatchTime, zoned};
+use crate::core::time_zone;
 
 /// Number of batches in the bar chart.
 const PICTURE: usize = 20;
@@ -71,7 +72,7 @@ impl Progress {
             terminal: Terminal::new(),
             tally,
             events,
-            zone: jiff::tz::TimeZone::system(),
+            zone: time_zone::shown(),
             interval,
             batches,
             done: 0,
