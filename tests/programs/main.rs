@@ -4,6 +4,7 @@ mod broker;
 mod checkpoint;
 mod child;
 mod command;
+mod custom_source;
 mod demo;
 mod disks;
 mod errors;
