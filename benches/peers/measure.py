@@ -30,7 +30,7 @@ from confluent_kafka import Consumer, Producer, TopicPartition
 from confluent_kafka.admin import AdminClient, NewTopic
 
 PARTITIONS = 4
-PATIENCE = 600  # seconds without a new count
+PATIENCE = 600  # seconds without a new count, start included
 ROW = re.compile(rb'"word": *"([^"]*)".*"count": *(\d+)')
 
 
@@ -152,8 +152,9 @@ def latency(args, out):
                     last = time.monotonic()
             if feeder is None and counted:
                 feeder = subprocess.Popen(generate(args, source, total, "--rate", str(args.rate)), stderr=subprocess.DEVNULL)
-            if time.monotonic() - last > 60 and (feeder is None or feeder.poll() is not None):
-                program.fail(f"no new count for 60 s: {counted} of {total + 1} words")
+            patience = PATIENCE if feeder is None else 60
+            if time.monotonic() - last > patience and (feeder is None or feeder.poll() is not None):
+                program.fail(f"no new count for {patience} s: {counted} of {total + 1} words")
         feeder.wait()
     return percentiles(arrivals(args, source, total + 1), written, args.seconds)
 
