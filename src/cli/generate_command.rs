@@ -1,11 +1,13 @@
 //! `tidemill gen`: data at a rate, on stdout or into a topic.
 
-use std::io::{BufRead, BufReader, Write};
-use std::path::PathBuf;
+use std::io::{BufRead, BufReader, Read, Write};
+use std::path::{Path, PathBuf};
 use std::process::ExitCode;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::time::{Duration, Instant};
+
+use flate2::read::MultiGzDecoder;
 
 use signal_hook::consts::{SIGINT, SIGTERM};
 use signal_hook::iterator::Signals;
@@ -46,7 +48,10 @@ pub struct Args {
     /// Write lines of N words instead of one word in a JSON object (words only)
     #[arg(long, value_name = "N", value_parser = clap::value_parser!(u16).range(1..))]
     line: Option<u16>,
-    /// Send the lines of this file once, instead of generated records
+    /// The key of a record: this field of its JSON, such as word or user.screen_name; a record without it has no key
+    #[arg(long, value_name = "FIELD", requires = "brokers")]
+    key: Option<String>,
+    /// Send the lines of this file once, instead of generated records; gzip is unpacked, - is stdin
     #[arg(long, value_name = "PATH", conflicts_with_all = ["bad", "line", "seed"])]
     file: Option<PathBuf>,
 }
@@ -74,7 +79,7 @@ impl Kind {
 /// The source of the records.
 enum From {
     Made { generator: Box<dyn Generate>, made: u64, rate: f64 },
-    File(BufReader<std::fs::File>),
+    Lines(Box<dyn BufRead>),
 }
 
 impl From {
@@ -83,8 +88,7 @@ impl From {
             return Err("--line is for words only".into());
         }
         if let Some(path) = &args.file {
-            let file = std::fs::File::open(path).map_err(|e| Error::io(path.display().to_string(), e))?;
-            return Ok(From::File(BufReader::with_capacity(1 << 16, file)));
+            return Ok(From::Lines(lines_of(path)?));
         }
         let (seed, bad) = (args.seed, args.bad);
         let generator: Box<dyn Generate> = match args.kind {
@@ -108,7 +112,7 @@ impl From {
                 *made += 1;
                 Ok(true)
             }
-            From::File(lines) => {
+            From::Lines(lines) => {
                 if lines.read_until(b'\n', record)? == 0 {
                     return Ok(false);
                 }
@@ -151,14 +155,20 @@ impl To {
     }
 
     /// Sends a record. `false`: stdout is closed.
-    fn send(&mut self, record: &mut Vec<u8>) -> Result<bool, BoxError> {
+    fn send(&mut self, key: Option<&str>, record: &mut Vec<u8>) -> Result<bool, BoxError> {
         match self {
             To::Stdout(out) => {
                 record.push(b'\n');
                 listened(out.write_all(record))
             }
             #[cfg(feature = "kafka")]
-            To::Topic(producer) => producer.send(None, record).map(|()| true).map_err(Into::into),
+            To::Topic(producer) => {
+                match key.and_then(|field| key_of(record, field)) {
+                    Some(key) => producer.send_keyed(&key, record)?,
+                    None => producer.send(None, record)?,
+                }
+                Ok(true)
+            }
         }
     }
 
@@ -181,6 +191,33 @@ impl To {
             #[cfg(feature = "kafka")]
             To::Topic(producer) => Ok(producer.settle(Duration::from_secs(35))?),
         }
+    }
+}
+
+/// The lines of a file or of stdin, which may be compressed by gzip.
+fn lines_of(path: &Path) -> Result<Box<dyn BufRead>, BoxError> {
+    /// The first bytes of every gzip file.
+    const GZIP: [u8; 2] = [0x1f, 0x8b];
+    let wrong = |e| Error::io(path.display().to_string(), e);
+    let file: Box<dyn Read> = match path == Path::new("-") {
+        true => Box::new(std::io::stdin()),
+        false => Box::new(std::fs::File::open(path).map_err(wrong)?),
+    };
+    let mut lines = BufReader::with_capacity(1 << 16, file);
+    if lines.fill_buf().map_err(wrong)?.starts_with(&GZIP) {
+        return Ok(Box::new(BufReader::with_capacity(1 << 16, MultiGzDecoder::new(lines))));
+    }
+    Ok(Box::new(lines))
+}
+
+/// The value of a field of a JSON object, as the bytes of a key. Dots lead into objects. Text has no quotes.
+#[cfg(feature = "kafka")]
+fn key_of(record: &[u8], field: &str) -> Option<Vec<u8>> {
+    let json: serde_json::Value = serde_json::from_slice(record).ok()?;
+    match field.split('.').try_fold(&json, |json, name| json.get(name))? {
+        serde_json::Value::Null => None,
+        serde_json::Value::String(text) => Some(text.clone().into_bytes()),
+        other => Some(other.to_string().into_bytes()),
     }
 }
 
@@ -251,7 +288,7 @@ fn write(args: &Args, stop: &AtomicBool, from: &mut From, to: &mut To, terminal:
         let due = if args.rate.is_some() { pace.due(start.elapsed()) } else { AT_ONCE };
         let due = due.min(args.count.unwrap_or(u64::MAX) - sent);
         for _ in 0..due {
-            if !from.next(&mut record)? || !to.send(&mut record)? {
+            if !from.next(&mut record)? || !to.send(args.key.as_deref(), &mut record)? {
                 return Ok(sent);
             }
             sent += 1;
@@ -269,4 +306,18 @@ fn write(args: &Args, stop: &AtomicBool, from: &mut From, to: &mut To, terminal:
         }
     }
     Ok(sent)
+}
+
+#[cfg(all(test, feature = "kafka"))]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_key_is_a_field_of_the_record() {
+        let record = br#"{"word": "tide", "user": {"id": 7}, "none": null}"#;
+        let key = |field| key_of(record, field).map(|key| String::from_utf8(key).unwrap());
+        assert_eq!(key("word").as_deref(), Some("tide"));
+        assert_eq!(key("user.id").as_deref(), Some("7"));
+        assert_eq!((key("none"), key("word.no"), key("other"), key_of(b"no JSON", "word")), (None, None, None, None));
+    }
 }

@@ -2,8 +2,8 @@
 
 use tidemill::prelude::*;
 
-use crate::child::TempDir;
-use crate::fixture::{PATIENCE, delete_topic, make_again, produce, topic};
+use crate::child::{TempDir, run};
+use crate::fixture::{PATIENCE, brokers, delete_topic, make_again, produce, topic};
 use crate::recorder::{Recorder, builder, earliest, eventually};
 
 /// librdkafka keeps asking for it and reports nothing.
@@ -55,4 +55,62 @@ fn c9_c11_a_job_goes_on_in_no_topic_that_was_made_again_meanwhile() {
         assert!(text.contains(&t) && text.contains("made again") && text.contains("checkpoint directory"), "{text}");
         assert_eq!(seen.batches(), 0, "nothing was planned");
     }
+}
+
+/// `tidemill topic` with these arguments: its exit code, and what it wrote to stdout and stderr.
+fn command(args: &[&str]) -> (Option<i32>, String, String) {
+    let at = brokers();
+    let end = run("tidemill", [&["topic"], args, &["--brokers", &at]].concat());
+    (end.code, end.out, end.err)
+}
+
+/// What the command writes to stdout when it succeeds.
+fn stdout_of(args: &[&str]) -> String {
+    let (code, out, err) = command(args);
+    assert_eq!((code, err.as_str()), (Some(0), ""), "{args:?}: {out}");
+    out
+}
+
+#[test]
+fn topics_are_created_listed_and_read_by_the_command() {
+    let name = format!("command-{}", std::process::id());
+    let (code, _, err) = command(&["read", &name]);
+    let remedy = format!("tidemill topic create {name} --brokers {}", brokers());
+    assert!(code == Some(1) && err.contains(&format!("there is no topic {name}")) && err.contains(&remedy), "{err}");
+    let made = stdout_of(&["create", &name, "--partitions", "2", "--config", "retention.ms=-1"]);
+    assert_eq!(made, format!("topic {name} has 2 partitions\n"));
+    let (code, _, err) = command(&["create", &name]);
+    assert!(code == Some(1) && err.contains("is there already, with 2 partitions"), "{err}");
+    let (code, _, err) = command(&["create", "no name"]);
+    assert!(code == Some(1) && err.contains("no topic can be called"), "{err}");
+    let words = ["gen", "words", "--count", "20", "--key", "word", "--topic", &name, "--brokers", &brokers()];
+    assert_eq!(run("tidemill", words).code, Some(0));
+    let line = stdout_of(&["list"]).lines().find(|l| l.starts_with(&name)).map(str::to_owned).unwrap();
+    assert_eq!(line.split_whitespace().collect::<Vec<_>>(), [&*name, "2", "20"]);
+    let rows = stdout_of(&["read", &name, "--keys"]);
+    assert_eq!(rows.lines().count(), 20);
+    for row in rows.lines() {
+        let (key, value) = row.split_once('\t').unwrap();
+        assert_eq!(value, format!("{{\"word\": \"{key}\"}}"));
+    }
+    assert_eq!(stdout_of(&["read", &name, "--count", "3"]).lines().count(), 3);
+}
+
+#[test]
+fn the_lag_of_a_job_is_shown_by_the_command() {
+    let (t, dir) = (topic("lag", 1, &[]), TempDir::new("lag"));
+    let group = format!("group-of-{t}");
+    let (code, _, err) = command(&["lag", &group]);
+    assert!(code == Some(1) && err.contains("has committed no offset"), "{err}");
+    produce(&t, 0, &["a", "b", "c"]);
+    let seen = Recorder::default();
+    let program = seen.slowly(earliest(&t).group_id(&group), millis(0));
+    let job = builder(1).checkpoint(dir.path()).start(program).unwrap();
+    eventually("the records", || seen.records() == 3);
+    job.stop_gracefully().unwrap();
+    produce(&t, 0, &["d", "e"]);
+    let shown = stdout_of(&["lag", &group]);
+    assert!(shown.ends_with("2 records are not read yet\n"), "{shown}");
+    let row: Vec<&str> = shown.lines().nth(1).unwrap().split_whitespace().collect();
+    assert_eq!(row, [&*t, "0", "3", "5", "2"]);
 }

@@ -23,6 +23,13 @@ fn the_same_seed_gives_the_same_lines() {
 fn a_file_goes_out_line_by_line() {
     let file = TempFile::new("gen", "one\r\ntwo\n\nlast");
     assert_eq!(tidemill(&["gen", "words", "--file", file.path()]).out, "one\ntwo\n\nlast\n");
+    let none = tidemill(&["gen", "words", "--file", "-"]);
+    assert_eq!((none.code, none.out.as_str()), (Some(0), ""), "stdin is empty here");
+    let gzip = TempFile::new("gzip", "");
+    // `printf 'one\ntwo\n' | gzip --no-name`
+    let packed = b"\x1f\x8b\x08\0\0\0\0\0\0\x03\xcb\xcf\x4b\xe5\x2a\x29\xcf\xe7\x02\0\xe6\x0b\xba\x12\x08\0\0\0";
+    std::fs::write(gzip.path(), packed).unwrap();
+    assert_eq!(tidemill(&["gen", "words", "--file", gzip.path()]).out, "one\ntwo\n");
 }
 
 #[test]

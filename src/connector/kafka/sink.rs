@@ -126,7 +126,10 @@ impl KafkaSink {
     /// The topic is missing, or the brokers do not answer.
     pub(crate) fn find(&self) -> Result<Topic> {
         let found = Metadata::new(&self.settings.connection())?.topic(&self.topic, START_DEADLINE)?;
-        found.ok_or_else(|| Error::Kafka { brokers: self.settings.brokers.clone(), reason: no_topic(&self.settings.brokers, &self.topic) })
+        found.ok_or_else(|| Error::Kafka {
+            brokers: self.settings.brokers.clone(),
+            reason: no_topic(&self.settings.brokers, &self.topic),
+        })
     }
 }
 

@@ -104,6 +104,18 @@ impl Producer {
     pub fn send(&self, partition: Option<i32>, value: &[u8]) -> Result<()> {
         let mut record: BaseRecord<'_, [u8], [u8]> = BaseRecord::to(&self.topic).payload(value);
         record.partition = partition;
+        self.put(record)
+    }
+
+    /// Like `send`, with a key that selects the partition.
+    ///
+    /// # Errors
+    /// As `send`.
+    pub fn send_keyed(&self, key: &[u8], value: &[u8]) -> Result<()> {
+        self.put(BaseRecord::to(&self.topic).key(key).payload(value))
+    }
+
+    fn put(&self, mut record: BaseRecord<'_, [u8], [u8]>) -> Result<()> {
         let end = Instant::now() + Duration::from_secs(35);
         while let Err((error, back)) = self.producer.send(record) {
             if error.rdkafka_error_code() != Some(RDKafkaErrorCode::QueueFull) || Instant::now() > end {
