@@ -1,6 +1,6 @@
 //! Two processes of one worker each against one process of two workers, over the same records.
 //!
-//! `cargo bench --features testing --bench processes -- [few|many]... [--pairs N]`. Records are made in the memory of each process
+//! `scripts/bench processes [--pairs N] [few|many]...`. Records are made in the memory of each process
 //! and results are dropped. So only the exchange between workers differs: queues in memory, or bytes over loopback. A Kafka would add
 //! a second client with its threads, and a broker on the same cores.
 //!

@@ -1,6 +1,6 @@
 //! The cost of a record between processes: encoding and decoding, message by message, as timely's exchange does.
 //!
-//! `cargo bench --features testing,abomonation --bench wire -- [counts|ids]...`; without `abomonation` that codec is left out.
+//! `scripts/bench wire [counts|ids]...`. Without the feature `abomonation` that codec is left out.
 //! Prints one line per codec, in nanoseconds per record: the median and extremes of five runs in which the codecs take turns.
 //!
 //! * bincode is how timely sends a `Vec`, so it is the cost of tidemill's exchanges today.
@@ -27,8 +27,14 @@ const RECORDS: usize = 1_000;
 const MESSAGES: usize = 1_000;
 
 fn main() {
-    let asked: Vec<String> = std::env::args().skip(1).filter(|a| !a.starts_with("--")).collect();
-    for (name, bench) in [("counts", counts as fn()), ("ids", ids)] {
+    // cargo gives --bench.
+    let asked: Vec<String> = std::env::args().skip(1).filter(|arg| arg != "--bench").collect();
+    let benches = [("counts", counts as fn()), ("ids", ids)];
+    if let Some(unknown) = asked.iter().find(|a| benches.iter().all(|(name, _)| name != a)) {
+        eprintln!("wire: no workload '{unknown}'; there are: counts ids");
+        std::process::exit(2);
+    }
+    for (name, bench) in benches {
         if asked.is_empty() || asked.iter().any(|a| a == name) {
             bench();
         }

@@ -192,6 +192,7 @@ def main():
     parser.add_argument("--seconds", type=int, default=20)
     parser.add_argument("command", nargs="+")
     args = parser.parse_args()
+    signal.signal(signal.SIGTERM, lambda *_: sys.exit(143))  # so that the program ends, too
     out = f"out-{time.time_ns()}"
     create_topic(args, out)
     print(json.dumps(throughput(args, out) if args.mode == "throughput" else latency(args, out)))

@@ -53,14 +53,15 @@ public final class WordCount {
         long last = Long.parseLong(records) - 1;
         TableEnvironment tables = environment(new Configuration());
         tables.executeSql(
-            "CREATE TABLE words (id BIGINT, word INT, at AS TO_TIMESTAMP_LTZ(id, 3), WATERMARK FOR at AS at) WITH ('connector' = 'datagen',"
+            "CREATE TABLE words (id BIGINT, word INT, ts AS TO_TIMESTAMP_LTZ(id, 3), WATERMARK FOR ts AS ts) WITH ('connector' = 'datagen',"
                 + " 'rows-per-second' = '100000000', 'fields.id.kind' = 'sequence', 'fields.id.start' = '0', 'fields.id.end' = '" + last
                 + "', 'fields.word.min' = '0', 'fields.word.max' = '4999')");
-        tables.executeSql("CREATE VIEW named AS SELECT at, 'word ' || CAST(word AS STRING) AS word FROM words");
+        tables.executeSql("CREATE VIEW named AS SELECT ts, 'word ' || CAST(word AS STRING) AS word FROM words");
         tables.executeSql("CREATE TABLE nowhere (word STRING, n BIGINT) WITH ('connector' = 'blackhole')");
         long begun = System.nanoTime();
         tables.executeSql(
-            "INSERT INTO nowhere SELECT word, COUNT(*) FROM TABLE(HOP(TABLE named, DESCRIPTOR(at), INTERVAL '" + slide + "' SECOND, INTERVAL '" + length + "' SECOND)) GROUP BY window_start, window_end, word").await();
+            "INSERT INTO nowhere SELECT word, COUNT(*) FROM TABLE(HOP(TABLE named, DESCRIPTOR(ts), INTERVAL '" + slide
+                + "' SECOND(5), INTERVAL '" + length + "' SECOND(5))) GROUP BY window_start, window_end, word").await();
         System.out.printf("%.3f%n", (System.nanoTime() - begun) / (double) TimeUnit.SECONDS.toNanos(1));
     }
 }
