@@ -10,31 +10,46 @@ use std::process::Command;
 
 use crate::child::{Program, Signal, TempDir, run};
 
-/// The newest library of that name beside these tests.
-fn library(name: &str) -> PathBuf {
+/// The libraries of that name beside these tests, the newest first.
+fn libraries(name: &str) -> Vec<PathBuf> {
     let deps = std::env::current_exe().unwrap().parent().unwrap().to_path_buf();
     let prefix = format!("lib{name}-");
     let is_library = |p: &PathBuf| {
         let file = p.file_name().unwrap().to_string_lossy();
         file.starts_with(&prefix) && file.ends_with(".rlib")
     };
-    let built = std::fs::read_dir(&deps).unwrap().map(|e| e.unwrap().path()).filter(is_library);
-    built.max_by_key(|p| p.metadata().unwrap().modified().unwrap()).expect("it is built before these tests")
+    let mut built: Vec<PathBuf> = std::fs::read_dir(&deps).unwrap().map(|e| e.unwrap().path()).filter(is_library).collect();
+    built.sort_by_key(|p| std::cmp::Reverse(p.metadata().unwrap().modified().unwrap()));
+    assert!(!built.is_empty(), "{name} is built before these tests");
+    built
 }
 
-/// Compiles `src/main.rs` of a new program, as a program or as its tests.
+/// Compiles `src/main.rs` of a new program, as a program or as its tests. The folder may have libraries that were built with other features:
+/// one of them must do.
 fn compile(folder: &Path, binary: &str, options: &[&str]) -> PathBuf {
     let made = folder.join(binary);
-    let tidemill = library("tidemill");
-    let mut rustc = Command::new(std::env::var_os("RUSTC").unwrap_or_else(|| "rustc".into()));
-    rustc.args(["--edition", "2024", "-D", "warnings"]).args(options).arg(folder.join("src/main.rs")).arg("-o").arg(&made);
-    rustc.arg("-L").arg(format!("dependency={}", tidemill.parent().unwrap().display()));
-    for name in ["tidemill", "clap"] {
-        rustc.arg("--extern").arg(format!("{name}={}", library(name).display()));
+    let mut said = String::new();
+    for tidemill in libraries("tidemill") {
+        for clap in libraries("clap") {
+            let mut rustc = Command::new(std::env::var_os("RUSTC").unwrap_or_else(|| "rustc".into()));
+            rustc
+                .args(["--edition", "2024", "-D", "warnings"])
+                .args(options)
+                .arg(folder.join("src/main.rs"))
+                .arg("-o")
+                .arg(&made);
+            rustc.arg("-L").arg(format!("dependency={}", tidemill.parent().unwrap().display()));
+            for (name, library) in [("tidemill", &tidemill), ("clap", &clap)] {
+                rustc.arg("--extern").arg(format!("{name}={}", library.display()));
+            }
+            let end = rustc.output().unwrap();
+            if end.status.success() {
+                return made;
+            }
+            said += &String::from_utf8_lossy(&end.stderr);
+        }
     }
-    let end = rustc.output().unwrap();
-    assert!(end.status.success(), "{}", String::from_utf8_lossy(&end.stderr));
-    made
+    panic!("{said}");
 }
 
 fn create(dir: &TempDir, name: &str) -> PathBuf {

@@ -41,7 +41,7 @@ pub fn run(args: &Args) -> Result<ExitCode, BoxError> {
         let library = serde_json::to_string(&library.display().to_string())?;
         write(&args.folder.join(file), &template.replace("{name}", name).replace("{library}", &library))?;
     }
-    terminal::line(&format!("{} is there. Next:\n", args.folder.display()))?;
+    terminal::line(&format!("Created {}. Next:\n", args.folder.display()))?;
     terminal::line(&format!(
         "    cd {}\n    cargo test\n    nc -lk 9999      # in a terminal of its own: type lines\n    cargo run",
         args.folder.display()
