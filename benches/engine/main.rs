@@ -38,7 +38,10 @@ struct Size {
 const FULL: Size = Size { runs: 5, turns: 15, part: 1 };
 const QUICK: Size = Size { runs: 1, turns: 1, part: 50 };
 
-const WORKLOADS: [(&str, fn(Size)); 10] = [
+/// A name, and what it measures.
+type Workload = (&'static str, fn(Size));
+
+const WORKLOADS: [Workload; 10] = [
     ("counts", counts),
     ("keys", keys),
     ("scaling", scaling),

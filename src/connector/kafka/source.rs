@@ -78,7 +78,7 @@ impl StartFrom {
         match *ms {
             ..0 => Some(format!("{what}, and must not be negative; for all records say StartFrom::earliest()")),
             ms if SECONDS_OF_OUR_TIME.contains(&ms) => Some(format!("{what}, and this looks like seconds; multiply it by 1,000")),
-            ..YEAR_2286 => None,
+            0..YEAR_2286 => None,
             ms if ms < YEAR_2286 * 1_000 => Some(format!("{what}, and this looks like microseconds; divide it by 1,000")),
             _ => Some(format!("{what}, and this looks like nanoseconds; divide it by 1,000,000")),
         }
