@@ -21,7 +21,7 @@ use crate::core::time::BatchTime;
 use crate::engine::flow::Flow;
 use crate::engine::operator_id::OperatorId;
 use crate::engine::output::{NewOutput, OutputChannel, OutputSpec, RowQueue};
-use crate::engine::state::{KeyedState, State, StateHandle};
+use crate::engine::state::{KeyedState, State, UnbuiltState};
 use crate::job::protocol::{Command, Event};
 
 /// The handle on which the build closure makes its streams. Spark's `StreamingContext`, without a driver: the closure runs
@@ -76,6 +76,8 @@ pub(crate) struct SourceHalf {
     pub name: String,
     /// Only in the rehearsal. The planner takes them from there.
     pub enumerator: Option<Box<dyn SplitEnumerator>>,
+    /// Whether an output operation reads it. Else it keeps its number, and nothing of it is opened.
+    pub read: bool,
 }
 
 impl SourceHalf {
@@ -241,18 +243,19 @@ impl<'s> Graph<'s> {
         *self.registry.borrow_mut().ordinals.entry(of.into()).and_modify(|n| *n += 1).or_insert(1)
     }
 
-    /// Registers the state of an operator under its name. Returns its number, and the handle through which each batch changes it.
-    pub fn register_state(&self, operator: &OperatorId, keeps: Rc<RefCell<dyn KeyedState>>) -> (usize, Rc<StateHandle>) {
+    /// Registers the state of an operator under its name. Returns its number, and the state for the operator that changes it.
+    pub fn register_state(&self, operator: &OperatorId, keeps: Rc<RefCell<dyn KeyedState>>) -> (usize, UnbuiltState) {
         let mut r = self.registry.borrow_mut();
         let name = operator.name();
         // The operator's line without its ordinal: what the state is and of which types.
         let line = r.lines.iter().rev().find_map(|l| l.strip_prefix(&name)?.strip_prefix(' ')).unwrap_or_default();
         let verb = name.split('#').next().unwrap_or_default();
         let fingerprint = format!("{verb} {line}");
-        let handle = StateHandle::new(keeps);
-        r.states.push(State { name, fingerprint, handle: handle.clone() });
+        let state = State::new(name, fingerprint, keeps);
+        let unbuilt = state.unbuilt();
+        r.states.push(state);
         r.stateful.push(operator.clone());
-        (r.states.len() - 1, handle)
+        (r.states.len() - 1, unbuilt)
     }
 
     /// Gives a state, and the operator that keeps it, the name that the program chose.
@@ -311,6 +314,11 @@ impl<'s> Graph<'s> {
         let mut r = self.registry.borrow_mut();
         r.sources.push(half);
         (r.sources.len() - 1) as u32
+    }
+
+    /// An output operation reads this source.
+    pub fn reads(&self, source: u32) {
+        self.registry.borrow_mut().sources[source as usize].read = true;
     }
 
     /// The first of these sources that is not replayable. Only the rehearsal knows, and there is one in every process.
@@ -389,6 +397,9 @@ impl<'s> Graph<'s> {
             r.problems.retain(|problem| seen.insert(problem.clone()));
             return Err(Error::Graph(r.problems));
         }
+        // Branches that no output reads have not been built.
+        r.states.retain(|state| state.built.get());
+        r.sources.iter_mut().filter(|source| !source.read).for_each(|source| source.enumerator = None);
         let checkpoint_every = r.checkpoint_every.unwrap_or_else(|| self.config.default_checkpoint_every());
         let Registry { operators, lines, ports, sources, outputs, spread, states, checks, .. } = r;
         Ok(BuiltGraph { operators, lines, ports, sources, outputs, spread, states, checkpoint_every, checks })

@@ -2,8 +2,11 @@
 //!
 //! A handle on a timely stream, cheap to clone and to use several times. Every verb is a method, in a file of its own under
 //! `operator/` or `connector/`. Rows carry their partition; the handle knows in which order a batch is read (`RowOrder`).
+//!
+//! Invariant: a verb registers its operator when it is called, and builds it when an output operation asks for its rows. So a branch
+//! without output costs nothing, and its source is not opened.
 
-use std::cell::OnceCell;
+use std::cell::{LazyCell, OnceCell};
 use std::rc::Rc;
 
 use crate::api::context::Graph;
@@ -11,7 +14,7 @@ use crate::api::meta::Meta;
 use crate::core::data::{Data, PartitionId, Rows};
 use crate::core::time::BatchTime;
 use crate::engine::dictionary::Dict;
-use crate::engine::flow::{RowStream, VecStream};
+use crate::engine::flow::{Flow, RowStream, VecStream};
 use crate::engine::operator_id::OperatorId;
 use crate::engine::pane::Pane;
 
@@ -29,10 +32,25 @@ pub(crate) enum RowOrder {
 /// Rows that were exchanged by key: a partition is a key group.
 pub(crate) const BY_KEY_GROUP: RowOrder = RowOrder::Unordered { grouped: true };
 
+/// What is built when an output asks for it first.
+pub(crate) type Lazy<'s, X> = LazyCell<X, Box<dyn FnOnce() -> X + 's>>;
+
+/// Builds with `make` at first use.
+pub(crate) fn lazy<'s, X>(make: impl FnOnce() -> X + 's) -> Lazy<'s, X> {
+    LazyCell::new(Box::new(make))
+}
+
 /// The panes of a stream, one per batch, and the dictionary of their ids. All windows over the stream share them.
 pub(crate) struct Panes<'s, T> {
-    pub stream: VecStream<'s, (BatchTime, Rc<Pane>)>,
+    /// Empty until an output reads a window. Not [`Lazy`]: it would hold the stream that holds it.
+    pub stream: OnceCell<VecStream<'s, (BatchTime, Rc<Pane>)>>,
     pub dict: Rc<std::cell::RefCell<Dict<T>>>,
+}
+
+impl<T> Default for Panes<'_, T> {
+    fn default() -> Self {
+        Panes { stream: OnceCell::new(), dict: Rc::default() }
+    }
 }
 
 /// A stream of batches of `T`: Spark's DStream.
@@ -51,7 +69,7 @@ impl<T> Clone for DStream<'_, T> {
 
 pub(crate) struct Node<'s, T: 'static> {
     pub graph: Rc<Graph<'s>>,
-    pub stream: RowStream<'s, T>,
+    pub stream: Lazy<'s, RowStream<'s, T>>,
     /// The order of each branch of a union; `PartitionId::branch` is the index.
     pub orders: Rc<[RowOrder]>,
     pub meta: Meta,
@@ -61,45 +79,58 @@ pub(crate) struct Node<'s, T: 'static> {
 }
 
 impl<'s, T: 'static> DStream<'s, T> {
-    pub(crate) fn new(graph: &Rc<Graph<'s>>, stream: RowStream<'s, T>, orders: &[RowOrder], meta: Meta) -> Self {
-        Self::build(graph, stream, orders.into(), meta, false)
+    pub(crate) fn new(
+        graph: &Rc<Graph<'s>>,
+        make: impl FnOnce() -> RowStream<'s, T> + 's,
+        orders: &[RowOrder],
+        meta: Meta,
+    ) -> Self {
+        Self::build(graph, make, orders.into(), meta, false)
     }
 
     /// A stream of pairs that lie on the workers that own their keys.
-    pub(crate) fn new_keyed(graph: &Rc<Graph<'s>>, stream: RowStream<'s, T>, meta: Meta) -> Self {
-        Self::build(graph, stream, [BY_KEY_GROUP].into(), meta, true)
+    pub(crate) fn new_keyed(graph: &Rc<Graph<'s>>, make: impl FnOnce() -> RowStream<'s, T> + 's, meta: Meta) -> Self {
+        Self::build(graph, make, [BY_KEY_GROUP].into(), meta, true)
     }
 
+    /// `make` builds the operators; it runs when an output asks for the rows.
     pub(crate) fn build(
         graph: &Rc<Graph<'s>>,
-        stream: RowStream<'s, T>,
+        make: impl FnOnce() -> RowStream<'s, T> + 's,
         orders: Rc<[RowOrder]>,
         meta: Meta,
         keyed: bool,
     ) -> Self {
-        DStream { node: Rc::new(Node { graph: graph.clone(), stream, orders, meta, keyed, panes: OnceCell::new() }) }
+        let (graph, stream, panes) = (graph.clone(), lazy(make), OnceCell::new());
+        DStream { node: Rc::new(Node { graph, stream, orders, meta, keyed, panes }) }
     }
 
     /// The rows that a source reads.
-    pub(crate) fn of_source(graph: &Rc<Graph<'s>>, stream: RowStream<'s, T>, source: u32) -> Self {
-        Self::new(graph, stream, &[RowOrder::Source], Meta::of_source(source, graph.config.interval.millis()))
+    pub(crate) fn of_source(graph: &Rc<Graph<'s>>, make: impl FnOnce() -> RowStream<'s, T> + 's, source: u32) -> Self {
+        Self::new(graph, make, &[RowOrder::Source], Meta::of_source(source, graph.config.interval.millis()))
     }
 
-    /// A stream of other rows in the same partitions.
-    pub(crate) fn narrow<U>(&self, stream: RowStream<'s, U>) -> DStream<'s, U> {
-        let node = &self.node;
-        DStream::build(&node.graph, stream, node.orders.clone(), node.meta.clone(), false)
+    /// A stream of other rows in the same partitions, which `make` builds of this one.
+    pub(crate) fn narrow<U>(&self, make: impl FnOnce(&Self) -> RowStream<'s, U> + 's) -> DStream<'s, U> {
+        let (node, own) = (&self.node, self.clone());
+        DStream::build(&node.graph, move || make(&own), node.orders.clone(), node.meta.clone(), false)
     }
 
     /// As `narrow`, of rows with the same keys: they stay with their keys' owners.
-    pub(crate) fn narrow_keyed<U>(&self, stream: RowStream<'s, U>) -> DStream<'s, U> {
-        let node = &self.node;
-        DStream::build(&node.graph, stream, node.orders.clone(), node.meta.clone(), node.keyed)
+    pub(crate) fn narrow_keyed<U>(&self, make: impl FnOnce(&Self) -> RowStream<'s, U> + 's) -> DStream<'s, U> {
+        let (node, own) = (&self.node, self.clone());
+        DStream::build(&node.graph, move || make(&own), node.orders.clone(), node.meta.clone(), node.keyed)
     }
 
-    /// A stream of other rows in an order of its own.
-    pub(crate) fn wide<U>(&self, stream: RowStream<'s, U>, order: RowOrder) -> DStream<'s, U> {
-        DStream::new(&self.node.graph, stream, &[order], self.node.meta.clone())
+    /// A stream of other rows in an order of its own, which `make` builds of this one.
+    pub(crate) fn wide<U>(&self, order: RowOrder, make: impl FnOnce(&Self) -> RowStream<'s, U> + 's) -> DStream<'s, U> {
+        let own = self.clone();
+        DStream::new(&self.node.graph, move || make(&own), &[order], self.node.meta.clone())
+    }
+
+    /// The inputs of every operator.
+    pub(crate) fn flow(&self) -> &Flow<'s> {
+        &self.node.graph.flow
     }
 
     /// Registers an operator of the verb that is being called. `what`: its arguments, as the fingerprint has them.
@@ -108,14 +139,15 @@ impl<'s, T: 'static> DStream<'s, T> {
         self.node.graph.operator::<R>(verb, what)
     }
 
-    /// The timely stream underneath, for operators of timely's own; [`DStream::wrap`] makes a DStream of their result.
+    /// The timely stream underneath, for operators of timely's own; [`DStream::wrap`] makes a DStream of their result. The verbs of this
+    /// stream then run, also if no output operation follows.
     ///
     /// ```
     /// use tidemill::testing::check;
     /// check([vec![1, 2]], |s| s.wrap(s.inner()), [vec![1, 2]]);
     /// ```
     pub fn inner(&self) -> timely::dataflow::Stream<'s, BatchTime, Rows<T>> {
-        self.node.stream.clone()
+        (*self.node.stream).clone()
     }
 
     /// A DStream of a timely stream that was made from this one's [`DStream::inner`]: its rows have the order and the sources
@@ -128,7 +160,7 @@ impl<'s, T: 'static> DStream<'s, T> {
     /// check([vec![1], vec![2]], |s| s.map(|n| n * 10).wrap(s.inner()), [vec![1], vec![2]]);
     /// ```
     pub fn wrap<U: Data>(&self, stream: timely::dataflow::Stream<'s, BatchTime, Rows<U>>) -> DStream<'s, U> {
-        self.narrow(stream)
+        self.narrow(move |_| stream)
     }
 }
 

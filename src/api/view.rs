@@ -12,12 +12,15 @@
 //! ```
 //!
 //! A view is made in one form; `rows()` and `interned()` derive the others once, at first use (`arrangement/interned.rs`).
+//! Beside its rows it may have a presentation: the order in which output modes write them (`operator/view/presentation.rs`).
 
 use std::cell::{OnceCell, RefCell};
 use std::rc::Rc;
 
 use crate::api::context::Graph;
+use crate::api::dstream::{DStream, Lazy, lazy};
 use crate::api::meta::Meta;
+use crate::core::data::Change;
 use crate::core::time::BatchTime;
 use crate::engine::dictionary::{Dict, Id};
 use crate::engine::flow::VecStream;
@@ -47,8 +50,64 @@ pub(crate) struct Counts<'s, T> {
     pub render: Rc<dyn Fn(Id, i64) -> (u64, T)>,
 }
 
-/// Puts rows into the order in which they are presented.
-pub(crate) type Presentation<T> = Rc<dyn Fn(Vec<T>) -> Vec<T>>;
+/// An output mode.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) enum OutputMode {
+    Complete,
+    Update,
+    Append,
+    Changes,
+}
+
+/// The order in which output modes present the rows of a view.
+pub(crate) trait Presentation<'s, T> {
+    /// The rows of each batch in a mode, in order, on worker 0: in mode `Changes` first those that left. Equal rows may occur
+    /// several times; their differences add up.
+    fn entries(&self, operator: &OperatorId, mode: OutputMode) -> DStream<'s, Change<T>>;
+
+    /// Whether different rows may have become equal since they were put in order.
+    fn merges(&self) -> bool;
+
+    /// The verb that gave the order.
+    fn verb(&self) -> &OperatorId;
+}
+
+/// Whether a view has an order.
+pub(crate) enum Order<'s, T> {
+    None,
+    By(Rc<dyn Presentation<'s, T> + 's>),
+    /// A verb cannot keep the order that another verb gave. An output mode reports it.
+    Lost {
+        by: OperatorId,
+        given: OperatorId,
+    },
+}
+
+impl<T> Clone for Order<'_, T> {
+    fn clone(&self) -> Self {
+        match self {
+            Order::None => Order::None,
+            Order::By(presentation) => Order::By(presentation.clone()),
+            Order::Lost { by, given } => Order::Lost { by: by.clone(), given: given.clone() },
+        }
+    }
+}
+
+impl<'s, T> Order<'s, T> {
+    /// The order of the result of a verb that cannot keep this one.
+    pub fn lost<U>(&self, by: &OperatorId) -> Order<'s, U> {
+        match self {
+            Order::None => Order::None,
+            Order::By(presentation) => Order::Lost { by: by.clone(), given: presentation.verb().clone() },
+            Order::Lost { by, given } => Order::Lost { by: by.clone(), given: given.clone() },
+        }
+    }
+
+    /// This order, or the other one if there is none.
+    pub fn or(self, other: Self) -> Self {
+        if matches!(self, Order::None) { other } else { self }
+    }
+}
 
 /// A result kept up to date: rows enter and leave it from batch to batch.
 ///
@@ -68,41 +127,42 @@ impl<T> Clone for View<'_, T> {
 pub(crate) struct ViewNode<'s, T: 'static> {
     pub graph: Rc<Graph<'s>>,
     pub meta: Meta,
+    pub form: Form<'s, T>,
     pub rows: OnceCell<Changes<'s, T>>,
     pub interned: OnceCell<Interned<'s, T>>,
-    pub counts: Option<Counts<'s, T>>,
-    pub order: Option<Presentation<T>>,
+    pub order: Order<'s, T>,
     /// The verb that may remove rows; `None`: this view only grows.
     pub retracts: Option<String>,
     /// Equal rows always lie on the same worker.
     pub co_located: bool,
 }
 
-/// The form in which a view is made.
+/// The form in which a view is made, at first use.
 pub(crate) enum Form<'s, T> {
-    Rows(Changes<'s, T>),
-    Interned(Interned<'s, T>),
-    Counts(Counts<'s, T>),
+    Rows(Lazy<'s, Changes<'s, T>>),
+    Interned(Lazy<'s, Interned<'s, T>>),
+    Counts(Lazy<'s, Counts<'s, T>>),
+}
+
+impl<'s, T> Form<'s, T> {
+    pub fn rows(make: impl FnOnce() -> Changes<'s, T> + 's) -> Self {
+        Form::Rows(lazy(make))
+    }
+
+    pub fn interned(make: impl FnOnce() -> Interned<'s, T> + 's) -> Self {
+        Form::Interned(lazy(make))
+    }
+
+    pub fn counts(make: impl FnOnce() -> Counts<'s, T> + 's) -> Self {
+        Form::Counts(lazy(make))
+    }
 }
 
 impl<'s, T: 'static> ViewNode<'s, T> {
     pub fn new(graph: &Rc<Graph<'s>>, meta: Meta, form: Form<'s, T>, retracts: Option<String>) -> Self {
-        let graph = graph.clone();
-        let (rows, interned, order) = (OnceCell::new(), OnceCell::new(), None);
-        match form {
-            Form::Rows(changes) => {
-                let (rows, counts) = (changes.into(), None);
-                ViewNode { graph, meta, rows, interned, counts, order, retracts, co_located: false }
-            }
-            Form::Interned(ids) => {
-                let (interned, counts) = (ids.into(), None);
-                ViewNode { graph, meta, rows, interned, counts, order, retracts, co_located: true }
-            }
-            Form::Counts(counts) => {
-                let counts = Some(counts);
-                ViewNode { graph, meta, rows, interned, counts, order, retracts, co_located: true }
-            }
-        }
+        let (graph, co_located) = (graph.clone(), !matches!(form, Form::Rows(_)));
+        let (rows, interned, order) = (OnceCell::new(), OnceCell::new(), Order::None);
+        ViewNode { graph, meta, form, rows, interned, order, retracts, co_located }
     }
 
     /// Equal rows lie on the same worker, if `yes`.
@@ -111,7 +171,7 @@ impl<'s, T: 'static> ViewNode<'s, T> {
     }
 
     /// Rows are presented in this order.
-    pub fn ordered(self, order: Option<Presentation<T>>) -> Self {
+    pub fn ordered(self, order: Order<'s, T>) -> Self {
         ViewNode { order, ..self }
     }
 

@@ -21,16 +21,21 @@ use crate::engine::state::{Changes as Changed, Groups, KeyedState};
 impl<'s, T: Key> View<'s, T> {
     /// Rows and their changes.
     pub(crate) fn rows(&self) -> Changes<'s, T> {
-        let make = || match &self.node.counts {
-            Some(counts) => super::count::rows(counts, &self.node.graph),
-            None => resolved(self.node.interned.get().expect("a view has a form"), &self.node.graph),
+        let graph = &self.node.graph;
+        let make = || match &self.node.form {
+            Form::Rows(rows) => (**rows).clone(),
+            Form::Interned(interned) => resolved(interned, graph),
+            Form::Counts(counts) => super::count::rows(counts, graph),
         };
         self.node.rows.get_or_init(make).clone()
     }
 
     /// Ids of rows and their changes, on the workers that own the rows.
     pub(crate) fn interned(&self) -> Interned<'s, T> {
-        let make = || intern(self.rows(), &self.node.graph);
+        let make = || match &self.node.form {
+            Form::Interned(interned) => (**interned).clone(),
+            _ => intern(self.rows(), &self.node.graph),
+        };
         self.node.interned.get_or_init(make).clone()
     }
 
@@ -45,7 +50,7 @@ impl<'s, T: Key> View<'s, T> {
     }
 
     /// A view of a differential collection that was made from this view's [`View::as_collection`]: it has the schedule and the sources
-    /// of this view. Its rows move to the workers that own them.
+    /// of this view, but not its presentation order. Its rows move to the workers that own them.
     ///
     /// Constraint: changes must be at batch times at which this view changes.
     ///
@@ -53,9 +58,11 @@ impl<'s, T: Key> View<'s, T> {
     /// use tidemill::testing::check;
     /// check([vec![3], vec![4]], |s| { let v = s.accumulate(); v.wrap(v.as_collection().map(|n| n % 3)).complete() }, [vec![0], vec![0, 1]]);
     /// ```
+    #[track_caller]
     pub fn wrap<U: Key>(&self, collection: VecCollection<'s, BatchTime, U, i64>) -> View<'s, U> {
+        let (graph, order) = (self.node.graph.clone(), self.node.order.lost(&OperatorId::of("wrap")));
         // A row may leave on another worker than it entered, as after `negate` and `concat`: its owner combines both.
-        self.derive(Form::Interned(intern(collection.inner, &self.node.graph)), Some("wrap")).view()
+        self.derive(Form::interned(move || intern(collection.inner, &graph)), Some("wrap")).ordered(order).view()
     }
 }
 
@@ -134,18 +141,23 @@ pub(crate) fn intern<'s, T: Key>(changes: Changes<'s, T>, graph: &Graph<'s>) -> 
 /// Sums by key of pairs that lie on the workers that own their keys: each number becomes a change of its key's id.
 ///
 /// The sums are state: they are saved by key group, and restored sums enter with the first batch.
-pub(crate) fn sums<'s, K: Key>(pairs: &DStream<'s, (K, i64)>, operator: &OperatorId) -> (Interned<'s, K>, usize) {
-    let graph = &pairs.node.graph;
+pub(crate) fn sums<'s, K: Key>(pairs: DStream<'s, (K, i64)>, operator: &OperatorId) -> (Form<'s, K>, usize) {
     let state: Rc<RefCell<Sums<K>>> = Rc::default();
     let dict = state.borrow().dict.clone();
-    let (number, owner) = graph.register_state(operator, state.clone());
-    let (probe, fail, name) = (graph.probe.clone(), graph.fail.clone(), operator.to_string());
-    let changes = collect_batches(&graph.flow, operator, pairs.inner(), move |tick, rows, emit| {
-        let (probe, time) = (&probe, tick.time);
-        let too_large = |key: &K| fail(Error::SumTooLarge { operator: name.clone(), key: format!("{key:?}"), time });
-        emit(owner.batch(tick, || state.borrow_mut().batch(time, rows, |t| !probe.less_equal(&t), too_large)))
+    let (number, owner) = pairs.node.graph.register_state(operator, state.clone());
+    let operator = operator.clone();
+    let ids = Form::interned(move || {
+        let graph = &pairs.node.graph;
+        let (probe, fail, name) = (graph.probe.clone(), graph.fail.clone(), operator.to_string());
+        let owner = owner.build();
+        let changes = collect_batches(pairs.flow(), &operator, pairs.inner(), move |tick, rows, emit| {
+            let (probe, time) = (&probe, tick.time);
+            let too_large = |key: &K| fail(Error::SumTooLarge { operator: name.clone(), key: format!("{key:?}"), time });
+            emit(owner.batch(tick, || state.borrow_mut().batch(time, rows, |t| !probe.less_equal(&t), too_large)))
+        });
+        Interned { changes, dict }
     });
-    (Interned { changes, dict }, number)
+    (ids, number)
 }
 
 /// The sum of each key; the dictionary has it.
@@ -213,7 +225,7 @@ impl<K: Key> KeyedState for Sums<K> {
         for (key, n) in postcard::from_bytes::<Vec<(K, i64)>>(bytes)? {
             let id = dict.id(key, BatchTime::default());
             if dict.held(id).1 != 0 {
-                return Err(format!("{:?} is there twice", dict.key(id)).into());
+                return Err(format!("the key {:?} occurs twice", dict.key(id)).into());
             }
             if dict.try_retain(id, n, BatchTime::default()).is_none() {
                 return Err(format!("the sum of {:?} does not fit into 64 bits", dict.key(id)).into());

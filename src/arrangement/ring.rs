@@ -11,14 +11,13 @@ use std::rc::Rc;
 use timely::dataflow::channels::pact::Pipeline;
 use timely::dataflow::operators::Probe;
 
-use crate::api::context::Graph;
 use crate::api::dstream::{DStream, Panes};
-use crate::api::view::Interned;
+use crate::api::view::{Form, Interned};
 use crate::core::data::{FastMap, Key, Rows, encoded, key_group};
 use crate::core::error::BoxError;
 use crate::core::time::BatchTime;
 use crate::engine::dictionary::{Dict, Id};
-use crate::engine::flow::{batched, collect_batches};
+use crate::engine::flow::{VecStream, batched, collect_batches};
 use crate::engine::operator_id::OperatorId;
 use crate::engine::pane::Pane;
 use crate::engine::state::{Changes, Groups, KeyedState};
@@ -77,14 +76,16 @@ impl WindowSpec {
     }
 }
 
-/// The panes of a stream: one per batch, combined by key on the workers that own the keys.
-pub(crate) fn panes<'s, T: Key>(stream: &DStream<'s, T>, operator: &OperatorId) -> Panes<'s, T> {
+/// Builds the panes of a stream: one per batch, combined by key on the workers that own the keys.
+fn panes<'s, T: Key>(
+    stream: &DStream<'s, T>,
+    operator: &OperatorId,
+    dict: &Rc<RefCell<Dict<T>>>,
+) -> VecStream<'s, (BatchTime, Rc<Pane>)> {
     let fold = |table: &mut PartialTable<_, _>, rows: Rows<T>| rows.rows.iter().for_each(|r| *table.of(r) += 1);
     let combined = stream.combine(operator, 0, fold, |a, b| *a += b);
-    let graph = &stream.node.graph;
-    let dict: Rc<RefCell<Dict<T>>> = Rc::default();
-    let (own, probe) = (dict.clone(), graph.probe.clone());
-    let stream = collect_batches(&graph.flow, operator, combined.inner(), move |tick, mut rows: Vec<Rows<(T, i64)>>, emit| {
+    let (own, probe) = (dict.clone(), stream.node.graph.probe.clone());
+    collect_batches(stream.flow(), operator, combined.inner(), move |tick, mut rows: Vec<Rows<(T, i64)>>, emit| {
         let mut dict = own.borrow_mut();
         dict.reclaim(|t| !probe.less_equal(&t));
         let mut pane = Pane::default();
@@ -94,8 +95,7 @@ pub(crate) fn panes<'s, T: Key>(stream: &DStream<'s, T>, operator: &OperatorId) 
             pane.extend(group.into(), rows.take().into_iter().map(|(k, n)| (dict.id(k, tick.time), n)));
         }
         emit(vec![(tick.time, Rc::new(pane))]);
-    });
-    Panes { stream, dict }
+    })
 }
 
 /// The panes of one window.
@@ -274,30 +274,32 @@ impl<T: Key> KeyedState for Window<T> {
     }
 }
 
-/// The changes of a window, by id, and the index of its state.
-pub(crate) fn ring<'s, T: Key>(
-    panes: &Panes<'s, T>,
-    spec: WindowSpec,
-    graph: &Graph<'s>,
-    operator: &OperatorId,
-) -> (Interned<'s, T>, usize) {
-    let dict = panes.dict.clone();
+/// The rows of a window over a stream, by id, and the index of its state.
+pub(crate) fn ring<'s, T: Key>(stream: &DStream<'s, T>, spec: WindowSpec, operator: &OperatorId) -> (Form<'s, T>, usize) {
+    let dict = stream.node.panes.get_or_init(Panes::default).dict.clone();
     let window = Rc::new(RefCell::new(Window::new(spec, dict.clone())));
-    let (state, owner) = graph.register_state(operator, window.clone());
-    let changes = batched(
-        &graph.flow,
-        operator,
-        panes.stream.clone(),
-        Pipeline,
-        |pending, _, panes: Vec<(BatchTime, Rc<Pane>)>| {
-            for (t, pane) in panes {
-                *pending.at(t) = Some(pane);
-            }
-        },
-        move |tick, pane: Option<Rc<Pane>>, emit| emit(owner.batch(tick, || window.borrow_mut().batch(tick, pane))),
-    );
-    // Panes on their way here do not retain ids: the probe keeps ids from reuse until then, also if no output reads this window.
-    (Interned { changes: changes.probe_with(&graph.probe), dict }, state)
+    let (state, owner) = stream.node.graph.register_state(operator, window.clone());
+    let (stream, operator) = (stream.clone(), operator.clone());
+    let ids = move || {
+        let shared = &stream.node.panes.get().expect("the window made them").stream;
+        let panes = shared.get_or_init(|| panes(&stream, &operator, &dict)).clone();
+        let owner = owner.build();
+        let changes = batched(
+            stream.flow(),
+            &operator,
+            panes,
+            Pipeline,
+            |pending, _, panes: Vec<(BatchTime, Rc<Pane>)>| {
+                for (t, pane) in panes {
+                    *pending.at(t) = Some(pane);
+                }
+            },
+            move |tick, pane: Option<Rc<Pane>>, emit| emit(owner.batch(tick, || window.borrow_mut().batch(tick, pane))),
+        );
+        // Panes on their way here do not retain ids: the probe keeps ids from reuse until then, also if no output reads this window.
+        Interned { changes: changes.probe_with(&stream.node.graph.probe), dict }
+    };
+    (Form::interned(ids), state)
 }
 
 /// See [`crate::engine::state::take_any`].

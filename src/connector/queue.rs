@@ -106,7 +106,7 @@ impl<'s> StreamingContext<'s> {
     #[doc(alias = "queueStream")]
     #[track_caller]
     pub fn queue_stream<T: Data + Send>(&self, queue: &QueueSource<T>) -> DStream<'s, T> {
-        self.read(&OperatorId::of("queue_stream"), queue)
+        self.read(&OperatorId::of("queue_stream"), queue.clone())
     }
 }
 

@@ -78,7 +78,7 @@ impl<'s> StreamingContext<'s> {
         let config = &self.graph.config;
         let (per_second, line_limit) = (config.max_rate_of_receivers, config.max_line_bytes);
         let socket = Socket { host, port, address, per_second, line_limit };
-        decoded_lines(&self.read(&operator, &socket), &operator)
+        decoded_lines(&self.read(&operator, socket), &operator)
     }
 }
 

@@ -345,7 +345,9 @@ pub(crate) fn check_states(manifest: &Manifest, program: &[StateId], drop_state:
     for (was, is) in &found.changed {
         wrong.push(format!("\"{}\" was {}, and is {}", was.name, was.fingerprint, is.fingerprint));
     }
-    wrong.extend(found.dropped.iter().map(|o| format!("\"{}\" ({}) is not in this program", o.name, o.fingerprint)));
+    wrong.extend(
+        found.dropped.iter().map(|o| format!("\"{}\" ({}) is not in this program, or no output reads it", o.name, o.fingerprint)),
+    );
     if wrong.is_empty() {
         return Ok(());
     }

@@ -374,30 +374,39 @@ impl<'s> StreamingContext<'s> {
     #[doc(alias = "fromSource")]
     #[doc(alias = "receiverStream")]
     #[track_caller]
-    pub fn from_source<S: Source>(&self, source: S) -> DStream<'s, S::Item> {
-        self.read(&OperatorId::of("from_source"), &source)
+    pub fn from_source<S: Source + 'static>(&self, source: S) -> DStream<'s, S::Item> {
+        self.read(&OperatorId::of("from_source"), source)
     }
 
     /// As [`from_source`](StreamingContext::from_source), by the verb of another source.
-    pub(crate) fn read<S: Source>(&self, site: &OperatorId, source: &S) -> DStream<'s, S::Item> {
+    pub(crate) fn read<S: Source + 'static>(&self, operator: &OperatorId, source: S) -> DStream<'s, S::Item> {
         let graph = &self.graph;
         let name = source.name();
-        graph.register_operator::<S::Item>(site, &name);
+        graph.register_operator::<S::Item>(operator, &name);
         // The planner takes those of the rehearsal.
         let made = (graph.dry && graph.on_worker_0()).then(|| source.enumerator()).transpose();
         let enumerator = made.unwrap_or_else(|e| {
-            graph.report(site, e);
+            graph.report(operator, e);
             None
         });
-        let number = graph.source(SourceHalf { name, enumerator });
-        let stream = source_operator(graph, site, number, source);
-        DStream::of_source(graph, stream, number)
+        let number = graph.source(SourceHalf { name, enumerator, read: false });
+        let (own, operator) = (graph.clone(), operator.clone());
+        let rows = move || {
+            own.reads(number);
+            source_operator(&own, &operator, number, &source)
+        };
+        DStream::of_source(graph, rows, number)
     }
 }
 
-fn source_operator<'s, S: Source>(graph: &Rc<Graph<'s>>, site: &OperatorId, number: u32, source: &S) -> RowStream<'s, S::Item> {
+fn source_operator<'s, S: Source>(
+    graph: &Rc<Graph<'s>>,
+    operator: &OperatorId,
+    number: u32,
+    source: &S,
+) -> RowStream<'s, S::Item> {
     let scope = graph.flow.scope;
-    let mut builder = OperatorBuilder::new(site.to_string(), scope);
+    let mut builder = OperatorBuilder::new(operator.to_string(), scope);
     let (out, stream) = builder.new_output::<Rows<S::Item>>();
     let mut out = OutputBuilder::<_, NoopBuilder<Rows<S::Item>>>::from(out);
     let address = builder.operator_info().address;
@@ -414,19 +423,19 @@ fn source_operator<'s, S: Source>(graph: &Rc<Graph<'s>>, site: &OperatorId, numb
     let reader = match source.reader(waker) {
         Ok(reader) => reader,
         Err(e) => {
-            graph.report(site, e);
+            graph.report(operator, e);
             builder.build(|_caps| |_: &[_]| {});
             return stream;
         }
     };
     graph.port(Box::new(queue.clone()));
     let mut input = Some(Input::new(graph, number, reader, source));
-    let (site, fail) = (site.clone(), graph.fail.clone());
+    let (operator, fail) = (operator.clone(), graph.fail.clone());
     builder.build(move |mut caps| {
         input.as_mut().expect("it was just made").open = caps.pop();
         move |_| {
             let Some(state) = &mut input else { return };
-            site.enter(state.open.as_ref().map(|c| *c.time()));
+            operator.enter(state.open.as_ref().map(|c| *c.time()));
             let mut out = out.activate();
             let mut step = || -> Result<bool> {
                 while let Some(command) = queue.commands.borrow_mut().pop_front() {

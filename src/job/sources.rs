@@ -54,16 +54,20 @@ pub(crate) struct Sources {
     trouble: BTreeMap<(usize, u32), String>,
     /// Sources that are in trouble: what was logged, and when.
     away: BTreeMap<u32, (String, Instant)>,
+    /// The restored snapshots of sources that no output reads. They are kept until an output reads them again.
+    unread: BTreeMap<String, Vec<u8>>,
 }
 
 impl Sources {
     pub fn new(halves: Vec<SourceHalf>, workers: CommandSender) -> Self {
         let (split_ids, trouble) = (SplitIds::default(), BTreeMap::new());
-        Sources { halves, split_ids, workers, discovered: Instant::now(), trouble, away: BTreeMap::new() }
+        let (away, unread) = (BTreeMap::new(), BTreeMap::new());
+        Sources { halves, split_ids, workers, discovered: Instant::now(), trouble, away, unread }
     }
 
+    /// The number of sources that an output reads.
     pub fn count(&self) -> usize {
-        self.halves.len()
+        self.halves.iter().filter(|half| half.read).count()
     }
 
     /// The numbers of the live sources.
@@ -83,7 +87,8 @@ impl Sources {
         // Splits that appeared after the checkpoint are in the plans.
         let ranges = resumed.replay.iter().flat_map(|r| &r.plan.ranges).filter(|r| !r.split.read_at_once());
         for (source, split, split_id, from) in known.chain(ranges.map(|r| (r.source, &r.split, r.split_id, r.from))) {
-            if self.split_ids.keep(source, split, split_id) {
+            let read = self.halves.get(source as usize).is_none_or(|half| half.read);
+            if self.split_ids.keep(source, split, split_id) && read {
                 rates.split(source, split_id);
                 self.workers.send(Command::Assign { source, split_id, split: split.clone(), from: Some(from) });
             }
@@ -105,9 +110,11 @@ impl Sources {
     /// A snapshot cannot be read.
     pub fn restore(&mut self, resumed: &Resumed) -> Result<()> {
         for (source, half) in self.halves.iter_mut().enumerate().filter(|_| resumed.known) {
-            let memory = resumed.memory.get(&memory_key(source)).map_or(&[][..], Vec::as_slice);
+            let saved = resumed.memory.get(&memory_key(source)).map_or(&[][..], Vec::as_slice);
             if let Some(enumerator) = &mut half.enumerator {
-                enumerator.restore(resumed.offsets(source as u32), memory)?;
+                enumerator.restore(resumed.offsets(source as u32), saved)?;
+            } else if !saved.is_empty() {
+                self.unread.insert(memory_key(source), saved.to_vec());
             }
         }
         Ok(())
@@ -135,7 +142,7 @@ impl Sources {
             let splits: Vec<(String, i64)> = known.map(|p| (p.split.to_string(), p.next)).collect();
             reporter::origin(&half.name, &splits)
         };
-        self.halves.iter().enumerate().map(of).collect()
+        self.halves.iter().enumerate().filter(|(_, half)| half.read).map(of).collect()
     }
 
     /// Gives the splits of plans from a file their split ids.
@@ -260,12 +267,12 @@ impl Sources {
 
     /// Whether all sources are planned and end by themselves.
     pub fn finite(&self) -> bool {
-        self.halves.iter().all(|s| s.enumerator.as_ref().is_some_and(|e| e.bounded()))
+        self.halves.iter().filter(|half| half.read).all(|s| s.enumerator.as_ref().is_some_and(|e| e.bounded()))
     }
 
     /// Whether all sources can be read again from a position of a checkpoint.
     pub fn replayable(&self) -> bool {
-        self.halves.iter().all(|s| s.enumerator.as_ref().is_some_and(|e| e.replayable()))
+        self.halves.iter().filter(|half| half.read).all(|s| s.enumerator.as_ref().is_some_and(|e| e.replayable()))
     }
 
     /// Whether no source plans any more ranges.
@@ -286,7 +293,8 @@ impl Sources {
     /// What the sources need after a restart.
     pub fn snapshot(&self) -> SourceSnapshot {
         let memory = |(i, half): (usize, &SourceHalf)| Some((memory_key(i), half.enumerator.as_ref()?.snapshot()));
-        let memory = self.halves.iter().enumerate().filter_map(memory).filter(|(_, m)| !m.is_empty()).collect();
+        let memory = self.halves.iter().enumerate().filter_map(memory).filter(|(_, m)| !m.is_empty());
+        let memory = memory.chain(self.unread.clone()).collect();
         SourceSnapshot { split_ids: self.split_ids.given(), memory }
     }
 

@@ -14,25 +14,26 @@ impl<'s, T: Data> DStream<'s, T> {
     #[track_caller]
     pub fn count(&self) -> DStream<'s, i64> {
         let operator = self.operator::<T>("count", "");
-        let (graph, schedule) = (&self.node.graph, self.node.meta.schedule.clone());
-        let partials = partial(
-            graph,
-            &operator,
-            self.inner(),
-            |pending, t, rows: Rows<T>| *pending.at(t) += rows.rows.len() as i64,
-            |n: i64| if n == 0 { vec![] } else { vec![n] },
-        );
-        let total = to_one(
-            graph,
-            &operator,
-            partials,
-            |sum, ns: Vec<i64>| *sum += ns.iter().sum::<i64>(),
-            move |tick, n: i64, emit| {
-                if schedule.has(tick.time) && !tick.restored {
-                    emit(Rows::new(PartitionId::default(), vec![n]));
-                }
-            },
-        );
-        self.wide(total, RowOrder::Ordered)
+        self.wide(RowOrder::Ordered, move |s| {
+            let (graph, schedule) = (&s.node.graph, s.node.meta.schedule.clone());
+            let partials = partial(
+                graph,
+                &operator,
+                s.inner(),
+                |pending, t, rows: Rows<T>| *pending.at(t) += rows.rows.len() as i64,
+                |n: i64| if n == 0 { vec![] } else { vec![n] },
+            );
+            to_one(
+                graph,
+                &operator,
+                partials,
+                |sum, ns: Vec<i64>| *sum += ns.iter().sum::<i64>(),
+                move |tick, n: i64, emit| {
+                    if schedule.has(tick.time) && !tick.restored {
+                        emit(Rows::new(PartitionId::default(), vec![n]));
+                    }
+                },
+            )
+        })
     }
 }

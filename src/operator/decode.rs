@@ -1,17 +1,16 @@
 //! `decode`, `values`, `pairs`: from bytes to records. And [`Decoded`]: the records, and what could not be read.
 
 use std::any::Any;
-use std::cell::Cell;
 use std::ops::Deref;
 use std::rc::Rc;
 use std::sync::atomic::{AtomicUsize, Ordering};
 
 use crate::api::context::Switch;
-use crate::api::dstream::DStream;
+use crate::api::dstream::{DStream, lazy};
 use crate::connector::message::Message;
-use crate::core::data::{BadRecord, Rows};
+use crate::core::data::{BadRecord, Data, Rows};
 use crate::core::time::BatchTime;
-use crate::engine::flow::{batched, split_map};
+use crate::engine::flow::{Emitter, batched, split_map};
 use crate::engine::operator_id::OperatorId;
 use crate::format::Decode;
 use crate::format::lines::{BadLine, Line};
@@ -20,7 +19,8 @@ use crate::job::protocol::Event;
 /// The result of a fallible verb: the records, and the bad records with their origin and the reason.
 ///
 /// It is used as the stream of its records: every verb of [`DStream`] is a method. [`errors`](Decoded::errors) has the bad records.
-/// Bad records that no verb takes are counted over all workers, and logged at most once in ten seconds, with the first of them.
+/// Bad records that no output operation reads are counted over all workers, and logged at most once in ten seconds, with the first
+/// of them.
 ///
 /// ```
 /// use tidemill::testing::check;
@@ -31,12 +31,11 @@ use crate::job::protocol::Event;
 pub struct Decoded<'s, T: 'static> {
     oks: DStream<'s, T>,
     errors: DStream<'s, BadRecord>,
-    taken: Switch,
 }
 
 impl<T> Clone for Decoded<'_, T> {
     fn clone(&self) -> Self {
-        Decoded { oks: self.oks.clone(), errors: self.errors.clone(), taken: self.taken.clone() }
+        Decoded { oks: self.oks.clone(), errors: self.errors.clone() }
     }
 }
 
@@ -50,15 +49,27 @@ impl<'s, T: 'static> Deref for Decoded<'s, T> {
 }
 
 impl<'s, T: 'static> Decoded<'s, T> {
+    /// The records and the errors that `each` makes of each container.
+    pub(crate) fn split_of<R: Data>(
+        rows: &DStream<'s, R>,
+        operator: &OperatorId,
+        each: impl FnMut(BatchTime, Rows<R>, &mut Emitter<'_, Rows<T>>, &mut Emitter<'_, Rows<BadRecord>>) + 'static,
+    ) -> Self {
+        let (stream, verb) = (rows.clone(), operator.clone());
+        let built = Rc::new(lazy(move || split_map(stream.flow(), &verb, stream.inner(), each)));
+        let (oks, errors) = (built.clone(), built);
+        Decoded::new(rows.narrow(move |_| oks.0.clone()), rows.narrow(move |_| errors.1.clone()), operator)
+    }
+
     pub(crate) fn new(oks: DStream<'s, T>, errors: DStream<'s, BadRecord>, operator: &OperatorId) -> Self {
-        let taken: Switch = Rc::new(Cell::new(false));
-        let (switch, stream, operator) = (taken.clone(), errors.clone(), operator.clone());
+        let (read, taken) = (Switch::default(), Switch::default());
+        let (runs, takes, stream, operator) = (read.clone(), taken.clone(), errors.clone(), operator.clone());
         oks.node.graph.on_built(move || {
-            if !switch.get() {
+            if runs.get() && !takes.get() {
                 count_and_log(&stream, &operator);
             }
         });
-        Decoded { oks, errors, taken }
+        Decoded { oks: noting(&oks, read), errors: noting(&errors, taken) }
     }
 
     /// The records, as a stream that does not borrow from this.
@@ -66,17 +77,23 @@ impl<'s, T: 'static> Decoded<'s, T> {
         self.oks.clone()
     }
 
-    /// The bad records, as data. Once this is called they are no longer logged.
+    /// The bad records, as data. They are logged unless an output operation reads them.
     pub fn errors(&self) -> DStream<'s, BadRecord> {
-        self.taken.set(true);
         self.errors.clone()
     }
 
-    /// Both streams. Bad records are still counted and logged.
+    /// Both streams, as [`Decoded::oks`] and [`Decoded::errors`] return them.
     pub fn split(&self) -> (DStream<'s, T>, DStream<'s, BadRecord>) {
-        // A binding such as `_bad` is the usual way not to take errors, so the log stays on.
         (self.oks.clone(), self.errors.clone())
     }
+}
+
+/// The same stream. Sets the switch when an output asks for it.
+fn noting<'s, T: 'static>(stream: &DStream<'s, T>, asked: Switch) -> DStream<'s, T> {
+    stream.narrow_keyed(move |s| {
+        asked.set(true);
+        s.inner()
+    })
 }
 
 /// The number of bad records of this process that no verb took.
@@ -102,7 +119,7 @@ fn count_and_log(errors: &DStream<'_, BadRecord>, operator: &OperatorId) {
             seen.0 += rows.rows.len();
             seen.1 = seen.1.take().or_else(|| rows.rows.first().cloned());
         },
-        move |_, (n, first), _: &mut crate::engine::flow::Emitter<'_, Rows<()>>| {
+        move |_, (n, first), _: &mut Emitter<'_, Rows<()>>| {
             if let Some(first) = first {
                 UNTAKEN.fetch_add(n, Ordering::Relaxed);
                 outbox.send(Event::BadRecords { stream: name.clone(), records: n as u64, first: described(&first) });
@@ -139,8 +156,7 @@ pub(crate) fn bad_record<T: 'static>(row: &T, time: BatchTime, reason: &dyn std:
 
 /// The lines that are text, and the others as bad records.
 pub(crate) fn decoded_lines<'s>(lines: &DStream<'s, Line>, operator: &OperatorId) -> Decoded<'s, String> {
-    let graph = &lines.node.graph;
-    let (oks, errors) = split_map(&graph.flow, operator, lines.inner(), |time, rows: Rows<Line>, ok, err| {
+    Decoded::split_of(lines, operator, |time, rows: Rows<Line>, ok, err| {
         let partition = rows.partition;
         let mut good = Vec::with_capacity(rows.rows.len());
         let mut bad = Vec::new();
@@ -155,8 +171,7 @@ pub(crate) fn decoded_lines<'s>(lines: &DStream<'s, Line>, operator: &OperatorId
         }
         ok(Rows::new(partition, good));
         err(Rows::new(partition, bad));
-    });
-    Decoded::new(lines.narrow(oks), lines.narrow(errors), operator)
+    })
 }
 
 impl<'s> DStream<'s, Message> {

@@ -21,8 +21,10 @@ impl<'s, T: 'static> DStream<'s, T> {
         let operator = self.operator::<T>("distinct", "");
         let fold = |table: &mut PartialTable<_, _>, rows: Rows<T>| rows.rows.iter().for_each(|r| *table.of(r) = ());
         let one = self.combine(&operator, (), fold, |_, _| ());
-        one.narrow(map_containers(&self.node.graph.flow, &operator, one.inner(), |_, rows: Rows<(T, ())>, emit| {
-            emit(Rows::new(rows.partition, rows.take().into_iter().map(|(k, ())| k).collect()));
-        }))
+        one.narrow(move |s| {
+            map_containers(s.flow(), &operator, s.inner(), |_, rows: Rows<(T, ())>, emit| {
+                emit(Rows::new(rows.partition, rows.take().into_iter().map(|(k, ())| k).collect()));
+            })
+        })
     }
 }

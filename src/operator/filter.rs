@@ -15,16 +15,18 @@ impl<'s, T: Data> DStream<'s, T> {
     #[track_caller]
     pub fn filter(&self, mut test: impl FnMut(&T) -> bool + 'static) -> DStream<'s, T> {
         let operator = self.operator::<T>("filter", "");
-        self.narrow_keyed(map_containers(&self.node.graph.flow, &operator, self.inner(), move |_, rows: Rows<T>, emit| {
-            let partition = rows.partition;
-            let kept: Vec<T> = match std::rc::Rc::try_unwrap(rows.rows) {
-                Ok(mut own) => {
-                    own.retain(&mut test);
-                    own
-                }
-                Err(shared) => shared.iter().filter(|r| test(r)).cloned().collect(),
-            };
-            emit(Rows::new(partition, kept));
-        }))
+        self.narrow_keyed(move |s| {
+            map_containers(s.flow(), &operator, s.inner(), move |_, rows: Rows<T>, emit| {
+                let partition = rows.partition;
+                let kept: Vec<T> = match std::rc::Rc::try_unwrap(rows.rows) {
+                    Ok(mut own) => {
+                        own.retain(&mut test);
+                        own
+                    }
+                    Err(shared) => shared.iter().filter(|r| test(r)).cloned().collect(),
+                };
+                emit(Rows::new(partition, kept));
+            })
+        })
     }
 }

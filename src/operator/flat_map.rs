@@ -18,9 +18,11 @@ impl<'s, T: Data> DStream<'s, T> {
     #[track_caller]
     pub fn flat_map<U: Data, I: IntoIterator<Item = U>>(&self, mut f: impl FnMut(T) -> I + 'static) -> DStream<'s, U> {
         let operator = self.operator::<U>("flat_map", "");
-        self.narrow(map_containers(&self.node.graph.flow, &operator, self.inner(), move |_, rows: Rows<T>, emit| {
-            emit(Rows::new(rows.partition, rows.take().into_iter().flat_map(&mut f).collect()));
-        }))
+        self.narrow(move |s| {
+            map_containers(s.flow(), &operator, s.inner(), move |_, rows: Rows<T>, emit| {
+                emit(Rows::new(rows.partition, rows.take().into_iter().flat_map(&mut f).collect()));
+            })
+        })
     }
 
     /// As `flat_map`; `f` reads the row by reference and pushes the rows that it makes of it into a vector.
@@ -36,10 +38,12 @@ impl<'s, T: Data> DStream<'s, T> {
     #[track_caller]
     pub fn flat_map_into<U: Data>(&self, mut f: impl FnMut(&T, &mut Vec<U>) + 'static) -> DStream<'s, U> {
         let operator = self.operator::<U>("flat_map_into", "");
-        self.narrow(map_containers(&self.node.graph.flow, &operator, self.inner(), move |_, rows: Rows<T>, emit| {
-            let mut out = Vec::with_capacity(rows.rows.len());
-            rows.rows.iter().for_each(|r| f(r, &mut out));
-            emit(Rows::new(rows.partition, out));
-        }))
+        self.narrow(move |s| {
+            map_containers(s.flow(), &operator, s.inner(), move |_, rows: Rows<T>, emit| {
+                let mut out = Vec::with_capacity(rows.rows.len());
+                rows.rows.iter().for_each(|r| f(r, &mut out));
+                emit(Rows::new(rows.partition, out));
+            })
+        })
     }
 }

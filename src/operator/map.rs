@@ -16,8 +16,10 @@ impl<'s, T: Data> DStream<'s, T> {
     #[track_caller]
     pub fn map<U: Data>(&self, mut f: impl FnMut(T) -> U + 'static) -> DStream<'s, U> {
         let operator = self.operator::<U>("map", "");
-        self.narrow(map_containers(&self.node.graph.flow, &operator, self.inner(), move |_, rows: Rows<T>, emit| {
-            emit(Rows::new(rows.partition, rows.take().into_iter().map(&mut f).collect()));
-        }))
+        self.narrow(move |s| {
+            map_containers(s.flow(), &operator, s.inner(), move |_, rows: Rows<T>, emit| {
+                emit(Rows::new(rows.partition, rows.take().into_iter().map(&mut f).collect()));
+            })
+        })
     }
 }

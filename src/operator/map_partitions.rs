@@ -23,20 +23,22 @@ impl<'s, T: Data> DStream<'s, T> {
     #[track_caller]
     pub fn map_partitions<U: Data, I: IntoIterator<Item = U>>(&self, mut f: impl FnMut(Vec<T>) -> I + 'static) -> DStream<'s, U> {
         let operator = self.operator::<U>("map_partitions", "");
-        self.narrow(batched(
-            &self.node.graph.flow,
-            &operator,
-            self.inner(),
-            Pipeline,
-            |pending, t, rows: Rows<T>| {
-                let parts: &mut BTreeMap<PartitionId, Vec<T>> = pending.at(t);
-                parts.entry(rows.partition).or_default().extend(rows.take());
-            },
-            move |_, parts, emit| {
-                for (partition, rows) in parts {
-                    emit(Rows::new(partition, f(rows).into_iter().collect()));
-                }
-            },
-        ))
+        self.narrow(move |s| {
+            batched(
+                s.flow(),
+                &operator,
+                s.inner(),
+                Pipeline,
+                |pending, t, rows: Rows<T>| {
+                    let parts: &mut BTreeMap<PartitionId, Vec<T>> = pending.at(t);
+                    parts.entry(rows.partition).or_default().extend(rows.take());
+                },
+                move |_, parts, emit| {
+                    for (partition, rows) in parts {
+                        emit(Rows::new(partition, f(rows).into_iter().collect()));
+                    }
+                },
+            )
+        })
     }
 }

@@ -20,22 +20,23 @@ impl<'s, T: 'static> DStream<'s, T> {
         T: Exchange,
     {
         let operator = self.operator::<T>("reduce", "");
-        let (graph, f2, f3) = (&self.node.graph, f.clone(), f);
-        let partials = partial(
-            graph,
-            &operator,
-            self.inner(),
-            move |pending, t, rows: Rows<T>| fold_into(pending.at(t), rows.take(), &f2),
-            |one: Option<T>| one.into_iter().collect::<Vec<T>>(),
-        );
-        let all = to_one(
-            graph,
-            &operator,
-            partials,
-            move |acc, rows: Vec<T>| fold_into(acc, rows, &f3),
-            |_, one: Option<T>, emit| emit(Rows::new(PartitionId::default(), one.into_iter().collect())),
-        );
-        self.wide(all, RowOrder::Ordered)
+        self.wide(RowOrder::Ordered, move |s| {
+            let (graph, f2, f3) = (&s.node.graph, f.clone(), f);
+            let partials = partial(
+                graph,
+                &operator,
+                s.inner(),
+                move |pending, t, rows: Rows<T>| fold_into(pending.at(t), rows.take(), &f2),
+                |one: Option<T>| one.into_iter().collect::<Vec<T>>(),
+            );
+            to_one(
+                graph,
+                &operator,
+                partials,
+                move |acc, rows: Vec<T>| fold_into(acc, rows, &f3),
+                |_, one: Option<T>, emit| emit(Rows::new(PartitionId::default(), one.into_iter().collect())),
+            )
+        })
     }
 }
 

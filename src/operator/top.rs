@@ -24,26 +24,28 @@ impl<'s, T: 'static> DStream<'s, T> {
     {
         let operator = self.operator::<T>("top_by", n);
         let key = Rc::new(key);
-        let (absorb_key, send_key) = (key.clone(), key.clone());
+        let (absorb_key, send_key, verb) = (key.clone(), key.clone(), operator.clone());
         // Not `to_one`: its result would not count against the cap of what may be gathered.
-        let best = batched(
-            &self.node.graph.flow,
-            &operator,
-            self.inner(),
-            Pipeline,
-            move |pending, t, rows: Rows<T>| {
-                let best: &mut Vec<T> = pending.at(t);
-                best.extend(rows.take());
-                if best.len() > n.max(512).saturating_mul(2) {
-                    keep_best(best, n, &*absorb_key);
-                }
-            },
-            move |_, mut best, emit| {
-                keep_best(&mut best, n, &*send_key);
-                emit(Rows::new(Default::default(), best));
-            },
-        );
-        self.wide(best, RowOrder::Unordered { grouped: false }).gather_ordered(&operator, move |_, mut rows| {
+        let best = self.wide(RowOrder::Unordered { grouped: false }, move |s| {
+            batched(
+                s.flow(),
+                &verb,
+                s.inner(),
+                Pipeline,
+                move |pending, t, rows: Rows<T>| {
+                    let best: &mut Vec<T> = pending.at(t);
+                    best.extend(rows.take());
+                    if best.len() > n.max(512).saturating_mul(2) {
+                        keep_best(best, n, &*absorb_key);
+                    }
+                },
+                move |_, mut best, emit| {
+                    keep_best(&mut best, n, &*send_key);
+                    emit(Rows::new(Default::default(), best));
+                },
+            )
+        });
+        best.gather_ordered(&operator, move |_, mut rows| {
             keep_best(&mut rows, n, &*key);
             rows
         })

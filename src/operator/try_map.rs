@@ -7,7 +7,7 @@ use crate::api::dstream::DStream;
 use crate::core::data::{Data, Key, Rows};
 use crate::core::error::BoxError;
 use crate::core::time::BatchTime;
-use crate::engine::flow::{Emitter, split_map};
+use crate::engine::flow::Emitter;
 use crate::engine::operator_id::OperatorId;
 use crate::operator::count_by::KeyCounter;
 use crate::operator::decode::{Decoded, bad_record};
@@ -68,9 +68,8 @@ impl<'s, T: Data> DStream<'s, T> {
         operator: &OperatorId,
         mut f: impl FnMut(&T, &mut Vec<U>) -> Result<(), BoxError> + 'static,
     ) -> Decoded<'s, U> {
-        let graph = &self.node.graph;
-        graph.register_operator::<U>(operator, "");
-        let (oks, errors) = split_map(&graph.flow, operator, self.inner(), move |t, rows: Rows<T>, ok, err| {
+        self.node.graph.register_operator::<U>(operator, "");
+        Decoded::split_of(self, operator, move |t, rows: Rows<T>, ok, err| {
             let mut good = Vec::with_capacity(rows.rows.len());
             let mut bad = Vec::new();
             for row in rows.rows.iter() {
@@ -82,8 +81,7 @@ impl<'s, T: Data> DStream<'s, T> {
             }
             ok(Rows::new(rows.partition, good));
             err(Rows::new(rows.partition, bad));
-        });
-        Decoded::new(self.narrow(oks), self.narrow(errors), operator)
+        })
     }
 
     /// As [`DStream::count_by`]. A row for which `f` fails becomes a [`BadRecord`](crate::core::data::BadRecord) of the error stream.

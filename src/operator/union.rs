@@ -32,11 +32,15 @@ impl<'s, T: Data> DStream<'s, T> {
             );
         }
         let (orders, offset) = (left.iter().chain(&**right).copied().collect(), left.len() as u16);
-        let shifted = map_containers(&graph.flow, &operator, other.inner(), move |_, mut rows: Rows<T>, emit| {
-            rows.partition.branch += offset;
-            emit(rows);
-        });
+        let (left, right) = (self.clone(), other.clone());
+        let both = move || {
+            let shifted = map_containers(right.flow(), &operator, right.inner(), move |_, mut rows: Rows<T>, emit| {
+                rows.partition.branch += offset;
+                emit(rows);
+            });
+            left.inner().concat(shifted)
+        };
         let meta = self.node.meta.join(&other.node.meta);
-        DStream::build(graph, self.inner().concat(shifted), orders, meta, self.node.keyed && other.node.keyed)
+        DStream::build(graph, both, orders, meta, self.node.keyed && other.node.keyed)
     }
 }

@@ -189,7 +189,7 @@ impl<'s> StreamingContext<'s> {
     /// A job of such sources runs their batches one after another and ends. All workers read the same memory.
     #[track_caller]
     pub fn test_stream<T: Data + Send + Sync>(&self, batches: impl Into<Arc<[Vec<T>]>>) -> DStream<'s, T> {
-        self.read(&OperatorId::of("test_stream"), &TestSource(batches.into()))
+        self.read(&OperatorId::of("test_stream"), TestSource(batches.into()))
     }
 }
 

@@ -1,4 +1,5 @@
-//! What a view must say, from what is in it: `complete` in order of the encoded row, `changes` and `update` as differences.
+//! The expected rows of each output mode of a view, from the rows in it: `complete` by encoded row, `changes` and `update` as
+//! differences.
 
 use std::collections::BTreeMap;
 use std::fmt::Debug;
@@ -24,7 +25,7 @@ pub fn shape() -> impl Strategy<Value = (usize, usize)> {
     (1usize..6, 1usize..6)
 }
 
-/// Batches of few rows, some empty, and then silence until every window has drained.
+/// Batches of few rows, some empty, then empty batches until every window is empty.
 pub fn batches<T: Debug + Clone>(row: impl Strategy<Value = T>) -> impl Strategy<Value = Vec<Vec<T>>> {
     let some = prop::collection::vec(row, 0..5);
     prop::collection::vec(prop_oneof![3 => some, 1 => Just(Vec::new())], 1..8).prop_map(|mut batches: Vec<Vec<T>>| {
@@ -40,8 +41,8 @@ pub fn pair() -> impl Strategy<Value = (u8, i64)> {
 
 /// The rows of each window, oldest first.
 pub fn windows<T: Clone>(batches: &[Vec<T>], (length, slide): (usize, usize)) -> Seen<T> {
-    let on_grid = (1..=batches.len()).filter(|t| t % slide == 0);
-    on_grid.map(|t| (t as u64, batches[t.saturating_sub(length)..t].concat())).collect()
+    let on_schedule = (1..=batches.len()).filter(|t| t % slide == 0);
+    on_schedule.map(|t| (t as u64, batches[t.saturating_sub(length)..t].concat())).collect()
 }
 
 /// All rows until each batch.
@@ -66,14 +67,14 @@ pub fn counts<T: Ord>(rows: Vec<T>) -> Vec<(T, i64)> {
     by_key(rows.into_iter().map(|r| (r, ())).collect()).into_iter().map(|(r, n)| (r, n.len() as i64)).collect()
 }
 
-/// A bag as outputs put it.
+/// Unordered rows in the order in which outputs write them.
 pub fn bag<T: Exchange>(mut rows: Vec<T>) -> Vec<T> {
     rows.sort_by_cached_key(encoded);
     rows
 }
 
-/// Rows with how often, as a window of two contents changes.
-fn differences<T: Key>(before: &[T], now: &[T]) -> Vec<Change<T>> {
+/// The changes from the rows `before` to the rows `now`.
+pub fn differences<T: Key>(before: &[T], now: &[T]) -> Vec<Change<T>> {
     let mut diffs = BTreeMap::new();
     now.iter().for_each(|row| *diffs.entry(row.clone()).or_insert(0) += 1);
     before.iter().for_each(|row| *diffs.entry(row.clone()).or_insert(0) -= 1);
@@ -82,10 +83,10 @@ fn differences<T: Key>(before: &[T], now: &[T]) -> Vec<Change<T>> {
     [bag(minus), bag(plus)].concat()
 }
 
-/// What left a view in three modes: `complete`, `changes`, `update`.
+/// The rows of a view in three modes: `complete`, `changes`, `update`.
 pub type Modes<U> = (Seen<U>, Seen<Change<U>>, Seen<U>);
 
-/// Runs a verb that makes a view, and returns what left it in each mode.
+/// Runs a verb that makes a view, and returns its rows in each mode.
 pub fn modes<T, U, V>(workers: u16, batches: Vec<Vec<T>>, verb: V) -> Modes<U>
 where
     T: Data + Send + Sync,
@@ -110,7 +111,7 @@ pub fn seen<T: Clone>(memory: &MemorySink<T>) -> Seen<T> {
     memory.batches().into_iter().map(|(t, rows)| (BatchTime::millis(t), rows)).collect()
 }
 
-/// Checks a view against its contents at each time on its grid, in every mode, at 1, 2 and 4 workers.
+/// Checks a view against its contents at each time of its schedule, in every mode, at 1, 2 and 4 workers.
 pub fn check_view<T, U, V>(batches: &[Vec<T>], contents: Seen<U>, verb: V) -> Result<(), TestCaseError>
 where
     T: Data + Send + Sync,

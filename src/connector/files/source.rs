@@ -185,7 +185,7 @@ impl<'s> StreamingContext<'s> {
             line_limit: config.max_line_bytes,
             clock: config.clock.clone(),
         };
-        decoded_lines(&self.read(operator, &directory), operator)
+        decoded_lines(&self.read(operator, directory), operator)
     }
 }
 

@@ -58,7 +58,7 @@ impl<'s> StreamingContext<'s> {
         let per_second = kafka.rate_per_partition().or(config.max_rate_per_partition);
         let max_rate = MaxRate { per_second, first_batch: kafka.first_batch_records() };
         let restartable = config.runtime.checkpoint.is_some();
-        self.read(&site, &DirectStream { kafka, max_rate, restartable })
+        self.read(&site, DirectStream { kafka, max_rate, restartable })
     }
 
     /// The messages of given ranges, all in the first batch. A job with only such sources ends when their outputs are written.
@@ -103,7 +103,7 @@ impl<'s> StreamingContext<'s> {
         if let Err(e) = kafka.check() {
             self.graph.report(&site, e);
         }
-        self.read(&site, &GivenRanges { kafka, ranges: ranges.iter().map(split_range).collect() })
+        self.read(&site, GivenRanges { kafka, ranges: ranges.iter().map(split_range).collect() })
     }
 }
 

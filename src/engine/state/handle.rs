@@ -127,6 +127,29 @@ pub(crate) struct State {
     /// The verb and its types. Chunks with another fingerprint are not loaded.
     pub fingerprint: String,
     pub handle: Rc<StateHandle>,
+    /// Whether the operator that keeps it has been built.
+    pub built: Rc<Cell<bool>>,
+}
+
+/// The state of a verb whose operator may be built later. A state that no operator keeps is neither restored nor saved.
+pub(crate) struct UnbuiltState(State);
+
+impl State {
+    pub fn new(name: String, fingerprint: String, keeps: Rc<RefCell<dyn KeyedState>>) -> Self {
+        State { name, fingerprint, handle: StateHandle::new(keeps), built: Rc::default() }
+    }
+
+    pub fn unbuilt(&self) -> UnbuiltState {
+        UnbuiltState(self.clone())
+    }
+}
+
+impl UnbuiltState {
+    /// The handle for the operator that is being built.
+    pub fn build(self) -> Rc<StateHandle> {
+        self.0.built.set(true);
+        self.0.handle
+    }
 }
 
 #[cfg(test)]

@@ -5,7 +5,7 @@ use std::cell::RefCell;
 use std::rc::Rc;
 
 use crate::api::context::Graph;
-use crate::api::dstream::DStream;
+use crate::api::dstream::{DStream, lazy};
 use crate::core::data::{Data, Exchange, KEY_GROUPS, Key, PartitionId, Rows};
 use crate::core::time::BatchTime;
 use crate::engine::flow::{Emitter, RowStream, VecStream, batched, batched_split, route};
@@ -30,9 +30,24 @@ impl<'s, T: 'static> DStream<'s, T> {
         &self,
         operator: &OperatorId,
         zero: A,
-        mut fold: impl FnMut(&mut PartialTable<K, A>, BatchTime, Rows<T>, &mut Emitter<'_, Rows<E>>) + 'static,
+        fold: impl FnMut(&mut PartialTable<K, A>, BatchTime, Rows<T>, &mut Emitter<'_, Rows<E>>) + 'static,
         merge: impl Fn(&mut A, A) + 'static,
     ) -> (DStream<'s, (K, A)>, DStream<'s, E>) {
+        let (stream, operator) = (self.clone(), operator.clone());
+        let built = Rc::new(lazy(move || stream.combined(&operator, zero, fold, merge)));
+        let (rows, errors) = (built.clone(), built);
+        let keyed = DStream::new_keyed(&self.node.graph, move || rows.0.clone(), self.node.meta.clone());
+        (keyed, self.narrow(move |_| errors.1.clone()))
+    }
+
+    /// Builds the operators of `try_combine`.
+    fn combined<K: Key, A: Exchange, E: Data>(
+        &self,
+        operator: &OperatorId,
+        zero: A,
+        mut fold: impl FnMut(&mut PartialTable<K, A>, BatchTime, Rows<T>, &mut Emitter<'_, Rows<E>>) + 'static,
+        merge: impl Fn(&mut A, A) + 'static,
+    ) -> (RowStream<'s, (K, A)>, RowStream<'s, E>) {
         let graph = &self.node.graph;
         let (flow, peers) = (&graph.flow, graph.flow.scope.peers());
         let combiner = Rc::new(RefCell::new(Combiner::new(flow.scope.index(), peers, zero)));
@@ -40,7 +55,7 @@ impl<'s, T: 'static> DStream<'s, T> {
         let absorb = move |table: &mut Option<PartialTable<K, A>>, t: BatchTime, rows, errors: &mut Emitter<'_, _>| {
             fold(table.get_or_insert_with(|| own.borrow_mut().open(t)), t, rows, errors);
         };
-        let (rows, errors) = if peers == 1 {
+        if peers == 1 {
             batched_split(flow, operator, self.inner(), false, absorb, move |table: Option<_>, emit| {
                 table.into_iter().for_each(|table| combiner.borrow_mut().rows(table, emit));
             })
@@ -50,8 +65,7 @@ impl<'s, T: 'static> DStream<'s, T> {
                 table.into_iter().for_each(|table| combiner.borrow_mut().partials(table, emit));
             });
             (merged(graph, operator, partials, merge), errors)
-        };
-        (DStream::new_keyed(graph, rows, self.node.meta.clone()), self.narrow(errors))
+        }
     }
 }
 

@@ -84,8 +84,10 @@ impl<'s, T: Exchange> DStream<'s, T> {
         operator: &OperatorId,
         mut finish: impl FnMut(&Arc<Tick>, Vec<T>) -> Vec<U> + 'static,
     ) -> DStream<'s, U> {
-        let rows = self.gather(operator, move |plan, rows, emit| emit(Rows::new(PartitionId::default(), finish(plan, rows))));
-        self.wide(rows, RowOrder::Ordered)
+        let operator = operator.clone();
+        self.wide(RowOrder::Ordered, move |s| {
+            s.gather(&operator, move |plan, rows, emit| emit(Rows::new(PartitionId::default(), finish(plan, rows))))
+        })
     }
 }
 

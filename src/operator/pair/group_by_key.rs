@@ -41,7 +41,17 @@ impl<'s, K: 'static, V: 'static> DStream<'s, (K, V)> {
         K: Key,
         V: Exchange,
     {
-        let flow = &self.node.graph.flow;
+        let (stream, operator) = (self.clone(), operator.clone());
+        DStream::new_keyed(&self.node.graph, move || stream.values_by_owner(&operator), self.node.meta.clone())
+    }
+
+    /// Builds the operators of `grouped`.
+    fn values_by_owner(&self, operator: &OperatorId) -> RowStream<'s, (K, Vec<V>)>
+    where
+        K: Key,
+        V: Exchange,
+    {
+        let flow = self.flow();
         let orders = self.node.orders.clone();
         let local: VecStream<'s, (u64, K, ByPartition<V>)> = batched(
             flow,
@@ -61,7 +71,7 @@ impl<'s, K: 'static, V: 'static> DStream<'s, (K, V)> {
             },
             |_, map, emit| emit(map.into_iter().map(|(k, partitions)| (key_group(&k), k, partitions)).collect::<Vec<_>>()),
         );
-        let owned: RowStream<'s, (K, Vec<V>)> = batched(
+        batched(
             flow,
             operator,
             local,
@@ -78,7 +88,6 @@ impl<'s, K: 'static, V: 'static> DStream<'s, (K, V)> {
                     map.into_iter().map(|(k, (group, partitions))| (group, (k, in_order(&orders, partitions, sort_by_encoded))));
                 by_group(0, rows.collect(), emit);
             },
-        );
-        DStream::new_keyed(&self.node.graph, owned, self.node.meta.clone())
+        )
     }
 }

@@ -5,7 +5,8 @@ use timely::dataflow::operators::Concat;
 
 use crate::api::dstream::DStream;
 use crate::core::data::{Exchange, Key, PartitionId, Rows};
-use crate::engine::flow::{batched, map_containers};
+use crate::engine::flow::{RowStream, batched, map_containers};
+use crate::engine::operator_id::OperatorId;
 use crate::operator::pair::Groups;
 
 /// Values from the left or from the right.
@@ -35,20 +36,30 @@ impl<'s, K: 'static, V: 'static> DStream<'s, (K, V)> {
         K: Key,
         V: Exchange,
     {
-        let graph = &self.node.graph;
         let operator = self.operator::<(K, V, W)>("join", "");
-        let left = map_containers(&graph.flow, &operator, self.grouped(&operator).inner(), |_, rows: Rows<(K, Vec<V>)>, emit| {
+        let (left, right) = (self.clone(), other.clone());
+        let meta = self.node.meta.join(&other.node.meta);
+        DStream::new_keyed(&self.node.graph, move || left.joined(&right, &operator), meta)
+    }
+
+    /// Builds the operators of `join`.
+    fn joined<W: Exchange>(&self, other: &DStream<'s, (K, W)>, operator: &OperatorId) -> RowStream<'s, (K, (V, W))>
+    where
+        K: Key,
+        V: Exchange,
+    {
+        let flow = self.flow();
+        let left = map_containers(flow, operator, self.grouped(operator).inner(), |_, rows: Rows<(K, Vec<V>)>, emit| {
             let side = |(k, vs)| (k, (Some(vs), None));
             emit(Rows::<(K, Sides<V, W>)>::new(rows.partition, rows.take().into_iter().map(side).collect()));
         });
-        let right =
-            map_containers(&graph.flow, &operator, other.grouped(&operator).inner(), |_, rows: Rows<(K, Vec<W>)>, emit| {
-                let side = |(k, ws)| (k, (None, Some(ws)));
-                emit(Rows::<(K, Sides<V, W>)>::new(rows.partition, rows.take().into_iter().map(side).collect()));
-            });
-        let joined = batched(
-            &graph.flow,
-            &operator,
+        let right = map_containers(flow, operator, other.grouped(operator).inner(), |_, rows: Rows<(K, Vec<W>)>, emit| {
+            let side = |(k, ws)| (k, (None, Some(ws)));
+            emit(Rows::<(K, Sides<V, W>)>::new(rows.partition, rows.take().into_iter().map(side).collect()));
+        });
+        batched(
+            flow,
+            operator,
             left.concat(right),
             Pipeline,
             |pending, t, rows: Rows<(K, Sides<V, W>)>| {
@@ -69,7 +80,6 @@ impl<'s, K: 'static, V: 'static> DStream<'s, (K, V)> {
                     emit(Rows::new(partition, pairs.collect()));
                 }
             },
-        );
-        DStream::new_keyed(graph, joined, self.node.meta.join(&other.node.meta))
+        )
     }
 }

@@ -7,7 +7,8 @@ use crate::api::dstream::DStream;
 use crate::api::view::View;
 use crate::core::data::{Exchange, FastMap, Key, Rows, key_group};
 use crate::core::time::BatchTime;
-use crate::engine::flow::{Emitter, VecStream, batched, map_containers, route};
+use crate::engine::flow::{Emitter, RowStream, VecStream, batched, map_containers, route};
+use crate::engine::operator_id::OperatorId;
 use crate::operator::kernel::combine::by_group;
 
 /// A row of the batch, or a change of the view.
@@ -45,19 +46,29 @@ impl<'s, K: 'static, V: 'static> DStream<'s, (K, V)> {
         K: Key,
         V: Exchange,
     {
-        let graph = &self.node.graph;
         let operator = self.operator::<(K, V, W)>("join_view", "");
-        let rows: Sides<'s, K, V, W> = map_containers(&graph.flow, &operator, self.inner(), |t, rows: Rows<(K, V)>, emit| {
+        let meta = self.node.meta.join(&view.node.meta).scheduled(self.node.meta.schedule.clone());
+        let (stream, view) = (self.clone(), view.clone());
+        DStream::new_keyed(&self.node.graph, move || stream.looked_up(&view, &operator), meta)
+    }
+
+    /// Builds the operators of `join_view`.
+    fn looked_up<W: Key>(&self, view: &View<'s, (K, W)>, operator: &OperatorId) -> RowStream<'s, (K, (V, W))>
+    where
+        K: Key,
+        V: Exchange,
+    {
+        let flow = self.flow();
+        let rows: Sides<'s, K, V, W> = map_containers(flow, operator, self.inner(), |t, rows: Rows<(K, V)>, emit| {
             emit(rows.take().into_iter().map(|(k, v)| (t, k, Side::Row(v))).collect());
         });
-        let changes: Sides<'s, K, V, W> =
-            map_containers(&graph.flow, &operator, view.rows(), |_, changes: Vec<((K, W), _, _)>, emit| {
-                emit(changes.into_iter().map(|((k, w), t, n)| (t, k, Side::Change(w, n))).collect());
-            });
+        let changes: Sides<'s, K, V, W> = map_containers(flow, operator, view.rows(), |_, changes: Vec<((K, W), _, _)>, emit| {
+            emit(changes.into_iter().map(|((k, w), t, n)| (t, k, Side::Change(w, n))).collect());
+        });
         let mut table: FastMap<K, Vec<(W, i64)>> = FastMap::default();
-        let joined = batched(
-            &graph.flow,
-            &operator,
+        batched(
+            flow,
+            operator,
             rows.concat(changes),
             route(|(_, k, _): &(BatchTime, K, Side<V, W>)| key_group(k)),
             |pending, _, sides: Vec<(BatchTime, K, Side<V, W>)>| {
@@ -79,9 +90,7 @@ impl<'s, K: 'static, V: 'static> DStream<'s, (K, V)> {
                 }
                 by_group(0, joined, emit);
             },
-        );
-        let meta = self.node.meta.join(&view.node.meta).scheduled(self.node.meta.schedule.clone());
-        DStream::new_keyed(graph, joined, meta)
+        )
     }
 }
 

@@ -16,9 +16,10 @@ impl<'s, K: Data, V: Data> DStream<'s, (K, V)> {
     #[track_caller]
     pub fn map_values<U: Data>(&self, mut f: impl FnMut(V) -> U + 'static) -> DStream<'s, (K, U)> {
         let operator = self.operator::<U>("map_values", "");
-        let mapped = map_containers(&self.node.graph.flow, &operator, self.inner(), move |_, rows: Rows<(K, V)>, emit| {
-            emit(Rows::new(rows.partition, rows.take().into_iter().map(|(k, v)| (k, f(v))).collect()));
-        });
-        self.narrow_keyed(mapped)
+        self.narrow_keyed(move |s| {
+            map_containers(s.flow(), &operator, s.inner(), move |_, rows: Rows<(K, V)>, emit| {
+                emit(Rows::new(rows.partition, rows.take().into_iter().map(|(k, v)| (k, f(v))).collect()));
+            })
+        })
     }
 }

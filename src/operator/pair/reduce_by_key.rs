@@ -42,11 +42,12 @@ impl<'s, K: 'static, V: 'static> DStream<'s, (K, V)> {
             rows.take().into_iter().for_each(|(k, v)| merge(table.of_own(k), Some(v), &f2));
         };
         let reduced = self.combine(operator, None, fold, move |a, b| merge(a, b, &f3));
-        let flow = &self.node.graph.flow;
-        let plain = map_containers(flow, operator, reduced.inner(), |_, rows: Rows<(K, Option<V>)>, emit| {
-            emit(Rows::new(rows.partition, rows.take().into_iter().filter_map(|(k, v)| v.map(|v| (k, v))).collect()));
-        });
-        reduced.narrow_keyed(plain)
+        let operator = operator.clone();
+        reduced.narrow_keyed(move |s| {
+            map_containers(s.flow(), &operator, s.inner(), |_, rows: Rows<(K, Option<V>)>, emit| {
+                emit(Rows::new(rows.partition, rows.take().into_iter().filter_map(|(k, v)| v.map(|v| (k, v))).collect()));
+            })
+        })
     }
 }
 

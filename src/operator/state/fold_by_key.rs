@@ -58,11 +58,10 @@ impl<'s, K: 'static, V: 'static> DStream<'s, (K, V)> {
         let graph = &self.node.graph;
         let state: Rc<RefCell<Folds<K, S>>> = Rc::default();
         let (number, owner) = graph.register_state(operator, state.clone());
-        let changes = collect_batches(
-            &graph.flow,
-            operator,
-            self.grouped(operator).inner(),
-            move |tick, batch: Vec<Rows<(K, Vec<V>)>>, emit| {
+        let (grouped, verb, operator) = (self.grouped(operator), operator.to_string(), operator.clone());
+        let changes = Form::rows(move || {
+            let owner = owner.build();
+            collect_batches(grouped.flow(), &operator, grouped.inner(), move |tick, batch: Vec<Rows<(K, Vec<V>)>>, emit| {
                 emit(owner.batch(tick, || {
                     let mut state = state.borrow_mut();
                     let mut changes = state.restored_rows(tick.time);
@@ -74,10 +73,10 @@ impl<'s, K: 'static, V: 'static> DStream<'s, (K, V)> {
                     }
                     changes
                 }))
-            },
-        );
+            })
+        });
         let meta = self.node.meta.every(graph.config.interval.millis()).with_state(number);
-        ViewNode::new(graph, meta, Form::Rows(changes), Some(operator.to_string())).co_located(true).view()
+        ViewNode::new(graph, meta, changes, Some(verb)).co_located(true).view()
     }
 }
 

@@ -43,36 +43,39 @@ impl<'s, K: 'static, V: 'static> DStream<'s, (K, V)> {
         let states: Rc<RefCell<States<K, S>>> = Rc::default();
         let (number, owner) = graph.register_state(&operator, states.clone());
         let grouped = self.grouped(&operator);
-        let updated = batched(
-            &graph.flow,
-            &operator,
-            grouped.inner(),
-            Pipeline,
-            |pending, t, rows: Rows<(K, Vec<V>)>| {
-                let values: &mut FastMap<u32, FastMap<K, Vec<V>>> = pending.at(t);
-                values.entry(rows.partition.index).or_default().extend(rows.take());
-            },
-            move |tick, mut values, emit| {
-                owner.batch(tick, || {
-                    if tick.restored {
-                        return;
-                    }
-                    for (group, states) in states.borrow_mut().0.iter_mut().enumerate() {
-                        let mut values = values.remove(&(group as u32)).unwrap_or_default();
-                        let mut kept = Vec::with_capacity(states.len() + values.len());
-                        for (k, s) in states.drain() {
-                            let new = values.remove(&k).unwrap_or_default();
-                            kept.extend(f(&new, Some(s)).map(|s| (k, s)));
+        let updated = move || {
+            let owner = owner.build();
+            batched(
+                grouped.flow(),
+                &operator,
+                grouped.inner(),
+                Pipeline,
+                |pending, t, rows: Rows<(K, Vec<V>)>| {
+                    let values: &mut FastMap<u32, FastMap<K, Vec<V>>> = pending.at(t);
+                    values.entry(rows.partition.index).or_default().extend(rows.take());
+                },
+                move |tick, mut values, emit| {
+                    owner.batch(tick, || {
+                        if tick.restored {
+                            return;
                         }
-                        for (k, new) in values {
-                            kept.extend(f(&new, None).map(|s| (k, s)));
+                        for (group, states) in states.borrow_mut().0.iter_mut().enumerate() {
+                            let mut values = values.remove(&(group as u32)).unwrap_or_default();
+                            let mut kept = Vec::with_capacity(states.len() + values.len());
+                            for (k, s) in states.drain() {
+                                let new = values.remove(&k).unwrap_or_default();
+                                kept.extend(f(&new, Some(s)).map(|s| (k, s)));
+                            }
+                            for (k, new) in values {
+                                kept.extend(f(&new, None).map(|s| (k, s)));
+                            }
+                            states.extend(kept.iter().cloned());
+                            emit(Rows::new(PartitionId { branch: 0, index: group as u32 }, kept));
                         }
-                        states.extend(kept.iter().cloned());
-                        emit(Rows::new(PartitionId { branch: 0, index: group as u32 }, kept));
-                    }
-                })
-            },
-        );
+                    })
+                },
+            )
+        };
         DStream::new_keyed(graph, updated, self.node.meta.with_state(number))
     }
 }

@@ -1,6 +1,6 @@
 //! `count` of a view: the number of rows in it.
 
-use crate::api::view::{Form, View};
+use crate::api::view::{Changes, Form, View};
 use crate::core::data::Key;
 use crate::core::error::Error;
 use crate::core::sum::{add, checked};
@@ -25,6 +25,12 @@ impl<'s, T: Key> View<'s, T> {
     }
 
     pub(crate) fn counted_rows(&self, operator: &OperatorId) -> View<'s, i64> {
+        let (view, step) = (self.clone(), operator.clone());
+        let count = Form::rows(move || view.count_changes(&step));
+        self.derive(count, Some(&operator.to_string())).co_located(true).view()
+    }
+
+    fn count_changes(&self, operator: &OperatorId) -> Changes<'s, i64> {
         let graph = &self.node.graph;
         // Of a row only the time and the count are needed: ids will do, without their keys.
         let partials = partial(
@@ -38,7 +44,7 @@ impl<'s, T: Key> View<'s, T> {
         );
         let mut total: Option<i64> = None;
         let (fail, name) = (graph.fail.clone(), operator.to_string());
-        let counts = to_one(
+        to_one(
             graph,
             operator,
             partials,
@@ -52,7 +58,6 @@ impl<'s, T: Key> View<'s, T> {
                     emit(old.into_iter().chain([(new, tick.time, 1)]).collect());
                 }
             },
-        );
-        self.derive(Form::Rows(counts), Some(&operator.to_string())).co_located(true).view()
+        )
     }
 }

@@ -5,7 +5,8 @@ use crate::arrangement::count::distinct;
 use crate::core::data::Key;
 
 impl<'s, T: Key> View<'s, T> {
-    /// A view with each row of this view once, until its last copy leaves.
+    /// A view with each row of this view once, until its last copy leaves. It cannot keep the presentation order of this view: call
+    /// `sort_by` after it.
     ///
     /// A batch costs the changes of this view. Each worker keeps a count for each distinct row that it owns.
     ///
@@ -20,8 +21,10 @@ impl<'s, T: Key> View<'s, T> {
     /// ```
     #[track_caller]
     pub fn distinct(&self) -> View<'s, T> {
-        self.operator::<T>("distinct", "");
+        let (operator, view) = (self.operator::<T>("distinct", ""), self.clone());
+        let order = self.node.order.lost(&operator);
         // It removes rows only if this view does.
-        self.derive(Form::Interned(distinct(&self.interned(), &self.node.graph)), None).view()
+        let form = Form::interned(move || distinct(&view.interned(), &view.node.graph));
+        self.derive(form, None).ordered(order).view()
     }
 }

@@ -27,8 +27,9 @@ impl<'s, K: Key, V: Key> View<'s, (K, V)> {
     #[track_caller]
     pub fn join<W: Key>(&self, other: &View<'s, (K, W)>) -> View<'s, (K, (V, W))> {
         self.operator::<(K, V, W)>("join", "");
-        let both = joined(self.rows(), other.rows(), &self.node.graph);
-        let node = self.derive(Form::Rows(both), other.node.retracts.as_deref()).co_located(true);
+        let (left, right) = (self.clone(), other.clone());
+        let both = Form::rows(move || joined(left.rows(), right.rows(), &left.node.graph));
+        let node = self.derive(both, other.node.retracts.as_deref()).co_located(true);
         node.with_meta(self.node.meta.join(&other.node.meta)).view()
     }
 }

@@ -1,6 +1,7 @@
 //! `map`, `filter`, `flat_map`, `map_values`, `union` of views, row by row without state; and `named`.
 
-use differential_dataflow::AsCollection;
+use std::rc::Rc;
+
 use timely::dataflow::operators::Concat;
 
 use crate::api::view::{Form, View};
@@ -8,8 +9,8 @@ use crate::core::data::Key;
 use crate::engine::operator_id::OperatorId;
 
 impl<'s, T: Key> View<'s, T> {
-    /// A view with the result of `f` for each row. `f` must be pure: it runs again when a row leaves. The result has no presentation
-    /// order. A batch costs the changes of this view. Keeps no state.
+    /// A view with the result of `f` for each row, in the same presentation order. `f` must be pure: it runs again when a row leaves.
+    /// A batch costs the changes of this view. Keeps no state.
     ///
     /// ```
     /// use tidemill::testing::check;
@@ -18,7 +19,13 @@ impl<'s, T: Key> View<'s, T> {
     #[track_caller]
     pub fn map<U: Key>(&self, f: impl Fn(T) -> U + 'static) -> View<'s, U> {
         self.operator::<U>("map", "");
-        self.derive(Form::Rows(self.rows().as_collection().map(f).inner), None).view()
+        let f = Rc::new(f);
+        let order = self.node.order.mapped(true, {
+            let f = f.clone();
+            Rc::new(move |row, emit: &mut dyn FnMut(U)| emit(f(row)))
+        });
+        let rows = self.clone();
+        self.derive(Form::rows(move || rows.as_collection().map(move |row| f(row)).inner), None).ordered(order).view()
     }
 
     /// A view of the rows for which `test` is true, in the same presentation order. `test` must be pure. A batch costs the changes of
@@ -31,12 +38,20 @@ impl<'s, T: Key> View<'s, T> {
     #[track_caller]
     pub fn filter(&self, test: impl Fn(&T) -> bool + 'static) -> View<'s, T> {
         self.operator::<T>("filter", "");
-        let kept = self.derive(Form::Rows(self.rows().as_collection().filter(test).inner), None);
-        kept.co_located(self.node.co_located).ordered(self.node.order.clone()).view()
+        let test = Rc::new(test);
+        let passes = test.clone();
+        let keep = move |row: T, emit: &mut dyn FnMut(T)| {
+            if passes(&row) {
+                emit(row);
+            }
+        };
+        let (order, rows) = (self.node.order.mapped(false, Rc::new(keep)), self.clone());
+        let kept = self.derive(Form::rows(move || rows.as_collection().filter(move |row| test(row)).inner), None);
+        kept.co_located(self.node.co_located).ordered(order).view()
     }
 
-    /// A view of all rows that `f` returns for each row. `f` must be pure. The result has no presentation order. A batch costs the
-    /// changes of this view. Keeps no state.
+    /// A view of all rows that `f` returns for each row, in the same presentation order. `f` must be pure. A batch costs the changes of
+    /// this view. Keeps no state.
     ///
     /// ```
     /// use tidemill::testing::check;
@@ -46,11 +61,17 @@ impl<'s, T: Key> View<'s, T> {
     #[track_caller]
     pub fn flat_map<U: Key, I: IntoIterator<Item = U> + 'static>(&self, f: impl Fn(T) -> I + 'static) -> View<'s, U> {
         self.operator::<U>("flat_map", "");
-        self.derive(Form::Rows(self.rows().as_collection().flat_map(f).inner), None).view()
+        let f = Rc::new(f);
+        let all = f.clone();
+        let order =
+            self.node.order.mapped(true, Rc::new(move |row, emit: &mut dyn FnMut(U)| all(row).into_iter().for_each(emit)));
+        let rows = self.clone();
+        self.derive(Form::rows(move || rows.as_collection().flat_map(move |row| f(row)).inner), None).ordered(order).view()
     }
 
     /// A view of the rows of both views, each as often as in both together. It changes at the times of both schedules; at a time of
-    /// one schedule only, the other view is as of its previous time. Keeps no state.
+    /// one schedule only, the other view is as of its previous time. The result cannot keep the presentation order of either view:
+    /// call `sort_by` after it. Keeps no state.
     ///
     /// ```
     /// use tidemill::prelude::*;
@@ -63,15 +84,18 @@ impl<'s, T: Key> View<'s, T> {
     /// ```
     #[track_caller]
     pub fn union(&self, other: &View<'s, T>) -> View<'s, T> {
-        self.operator::<T>("union", "");
-        let both = self.rows().concat(other.rows());
-        let node = self.derive(Form::Rows(both), other.node.retracts.as_deref());
+        let operator = self.operator::<T>("union", "");
+        let (left, right) = (self.clone(), other.clone());
+        let both = Form::rows(move || left.rows().concat(right.rows()));
+        let order = self.node.order.lost(&operator).or(other.node.order.lost(&operator));
+        let node = self.derive(both, other.node.retracts.as_deref()).ordered(order);
         node.with_meta(self.node.meta.join(&other.node.meta)).view()
     }
 }
 
 impl<'s, K: Key, V: Key> View<'s, (K, V)> {
-    /// A view with the result of `f` for the value of each pair; keys stay. `f` must be pure. Keeps no state.
+    /// A view with the result of `f` for the value of each pair; keys stay. It has the same presentation order. `f` must be pure. Keeps
+    /// no state.
     ///
     /// ```
     /// use tidemill::testing::check;

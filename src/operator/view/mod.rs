@@ -6,6 +6,7 @@ mod distinct;
 mod join;
 mod linear;
 mod output_modes;
+mod presentation;
 mod reduce_by_key;
 mod sort_by;
 mod top;

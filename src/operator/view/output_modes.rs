@@ -9,9 +9,9 @@ use timely::dataflow::channels::pact::Pipeline;
 use timely::dataflow::operators::Probe;
 
 use crate::api::dstream::{DStream, RowOrder};
-use crate::api::view::{Changes, Form, View};
+use crate::api::view::{Changes, Form, Order, OutputMode, Presentation, View};
 use crate::arrangement::interned::sums;
-use crate::core::data::{Change, Exchange, FastMap, Key, Rows, key_group};
+use crate::core::data::{Change, FastMap, Key, Rows, key_group};
 use crate::core::sum::add;
 use crate::core::time::{BatchTime, Schedule};
 use crate::engine::dictionary::Id;
@@ -19,6 +19,7 @@ use crate::engine::flow::{Emitter, Flow, RowStream, batched, by_batch, route};
 use crate::engine::operator_id::OperatorId;
 use crate::operator::kernel::combine::by_group;
 use crate::operator::kernel::partial_table::PartialTable;
+use crate::operator::view::presentation;
 
 impl<'s, T: Key> View<'s, T> {
     /// All rows of the view, at every time of its schedule, in its presentation order, if it has one; else in no order. Structured
@@ -33,8 +34,7 @@ impl<'s, T: Key> View<'s, T> {
     #[track_caller]
     pub fn complete(&self) -> DStream<'s, T> {
         let operator = self.node.graph.operator::<T>("complete", "");
-        let rows = self.in_mode(&operator, Mode::Complete, |row, _| row);
-        self.emit(&operator, rows, 1, |order, rows| order(rows))
+        self.rows_in(&operator, OutputMode::Complete)
     }
 
     /// The changes since the previous time of the schedule: first rows that left, with a negative difference, then rows that entered.
@@ -51,11 +51,10 @@ impl<'s, T: Key> View<'s, T> {
     #[track_caller]
     pub fn changes(&self) -> DStream<'s, Change<T>> {
         let operator = self.node.graph.operator::<T>("changes", "");
-        let rows = self.in_mode(&operator, Mode::Changes, |row, diff| Change { row, diff });
-        self.emit(&operator, rows, 2, |order, rows: Vec<Change<T>>| {
-            let (minus, plus): (Vec<_>, Vec<_>) = rows.into_iter().partition(|c| c.diff < 0);
-            [minus, plus].into_iter().flat_map(|side| present(order, side)).collect()
-        })
+        match self.presentation(&operator) {
+            Some(order) => presentation::changes(&*order, &operator),
+            None => self.unordered(&operator, OutputMode::Changes, |row, diff| Change { row, diff }),
+        }
     }
 
     /// The rows that are new since the previous time of the schedule, or that occur more often than then, once each. Rows that only
@@ -70,8 +69,7 @@ impl<'s, T: Key> View<'s, T> {
     #[track_caller]
     pub fn update(&self) -> DStream<'s, T> {
         let operator = self.node.graph.operator::<T>("update", "");
-        let rows = self.in_mode(&operator, Mode::Update, |row, _| row);
-        self.emit(&operator, rows, 1, |order, rows| order(rows))
+        self.rows_in(&operator, OutputMode::Update)
     }
 
     /// The rows that entered since the previous time of the schedule, each as often as it entered. Structured Streaming's append mode.
@@ -89,8 +87,7 @@ impl<'s, T: Key> View<'s, T> {
         if let Some(verb) = &self.node.retracts {
             self.node.graph.report(&operator, format!("{verb} takes rows back; use update() or changes(), or complete()"));
         }
-        let rows = self.in_mode(&operator, Mode::Append, |row, _| row);
-        self.emit(&operator, rows, 1, |order, rows| order(rows))
+        self.rows_in(&operator, OutputMode::Append)
     }
 
     /// Prints the first `n` rows of the view at every time of its schedule: short for `complete().print(n)`.
@@ -110,50 +107,52 @@ impl<'s, T: Key> View<'s, T> {
         self.complete().print(n);
     }
 
-    /// The rows of each batch in a mode. A row of a count is made only if the mode emits it.
-    fn in_mode<U: 'static>(&self, operator: &OperatorId, mode: Mode, wrap: fn(T, i64) -> U) -> RowStream<'s, U> {
+    /// The order of the rows; `None`: they have none. Reports an order that a verb of the chain has lost.
+    fn presentation(&self, operator: &OperatorId) -> Option<Rc<dyn Presentation<'s, T> + 's>> {
+        match &self.node.order {
+            Order::None => None,
+            Order::By(presentation) => Some(presentation.clone()),
+            Order::Lost { by, given } => {
+                self.node.graph.report(operator, format!("{by} cannot keep the order of {given}; call sort_by after it"));
+                None
+            }
+        }
+    }
+
+    fn rows_in(&self, operator: &OperatorId, mode: OutputMode) -> DStream<'s, T> {
+        match self.presentation(operator) {
+            Some(order) => presentation::rows(&*order, operator, mode),
+            None => self.unordered(operator, mode, |row, _| row),
+        }
+    }
+
+    /// The rows of each batch in a mode, in no order; rows that left before rows that entered.
+    pub(super) fn unordered<U: 'static>(&self, operator: &OperatorId, mode: OutputMode, wrap: fn(T, i64) -> U) -> DStream<'s, U> {
+        let node = &self.node;
+        // Counts lie in the partitions of their key groups, other rows in one partition.
+        let order = RowOrder::Unordered { grouped: matches!(node.form, Form::Counts(_)) };
+        let sides = if mode == OutputMode::Changes { 2 } else { 1 };
+        let (view, operator) = (self.clone(), operator.clone());
+        DStream::new(&node.graph, move || view.in_mode(&operator, mode, wrap), &vec![order; sides], node.meta.clone())
+    }
+
+    /// As `unordered`. A row of a count is made only if the mode emits it.
+    fn in_mode<U: 'static>(&self, operator: &OperatorId, mode: OutputMode, wrap: fn(T, i64) -> U) -> RowStream<'s, U> {
         let node = &self.node;
         let (flow, schedule) = (&node.graph.flow, node.meta.schedule.clone());
-        if let Some(counts) = &node.counts {
+        if let Form::Counts(counts) = &node.form {
             let items = CountItems { render: counts.render.clone(), all: Vec::new() };
             let named = settled(flow, operator, counts.changes.clone(), Pipeline, mode, schedule, items, wrap);
             // The probe keeps ids from reuse until these rows have been emitted, also if no output reads them.
             return named.probe_with(&node.graph.probe);
         }
         let items = RowItems { all: FastMap::default() };
-        if mode == Mode::Complete || node.co_located || flow.scope.peers() == 1 {
+        if mode == OutputMode::Complete || node.co_located || flow.scope.peers() == 1 {
             return settled(flow, operator, self.rows(), Pipeline, mode, schedule, items, wrap);
         }
         let by_row = route(|(row, _, _): &(T, BatchTime, i64)| key_group(row));
         settled(flow, operator, self.rows(), by_row, mode, schedule, items, wrap)
     }
-
-    /// The DStream of emitted rows: unordered, rows that left before rows that entered; or in presentation order.
-    fn emit<U: Exchange>(
-        &self,
-        operator: &OperatorId,
-        rows: RowStream<'s, U>,
-        sides: usize,
-        present: impl Fn(&dyn Fn(Vec<T>) -> Vec<T>, Vec<U>) -> Vec<U> + 'static,
-    ) -> DStream<'s, U> {
-        let node = &self.node;
-        // Counts lie in the partitions of their key groups, other rows in one partition.
-        let order = RowOrder::Unordered { grouped: node.counts.is_some() };
-        let unordered = DStream::new(&node.graph, rows, &vec![order; sides], node.meta.clone());
-        match node.order.clone() {
-            None => unordered,
-            Some(order) => unordered.gather_ordered(operator, move |_, rows| present(&*order, rows)),
-        }
-    }
-}
-
-/// An output mode.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-enum Mode {
-    Complete,
-    Update,
-    Append,
-    Changes,
 }
 
 /// The changes that a mode reads: rows, or counts by id, of which a row is made only where it is emitted.
@@ -249,7 +248,7 @@ fn settled<'s, I, U, P>(
     operator: &OperatorId,
     changes: Changes<'s, I::Item>,
     pact: P,
-    mode: Mode,
+    mode: OutputMode,
     schedule: Schedule,
     mut items: I,
     wrap: fn(I::Row, i64) -> U,
@@ -260,7 +259,7 @@ where
     U: 'static,
     P: timely::dataflow::channels::pact::ParallelizationContract<BatchTime, Vec<(I::Item, BatchTime, i64)>>,
 {
-    let plus_side = u16::from(mode == Mode::Changes);
+    let plus_side = u16::from(mode == OutputMode::Changes);
     let finish = move |plan: &std::sync::Arc<crate::engine::tick::Tick>,
                        mut changes: Vec<(I::Item, i64)>,
                        emit: &mut Emitter<'_, Rows<U>>| {
@@ -269,8 +268,8 @@ where
         let wrap = |(partition, row), n| (partition, wrap(row, n));
         match mode {
             // Restored rows were emitted before the checkpoint.
-            _ if plan.restored && mode != Mode::Complete => {}
-            Mode::Complete => {
+            _ if plan.restored && mode != OutputMode::Complete => {}
+            OutputMode::Complete => {
                 changes.into_iter().for_each(|(x, n)| items.apply(x, n));
                 if schedule.has(plan.time) && !plan.restored {
                     items.all(|partition, row, n| {
@@ -281,13 +280,13 @@ where
                     });
                 }
             }
-            Mode::Update => plus.extend(changes.into_iter().filter(|c| c.1 > 0).map(|(x, _)| wrap(items.row(x), 1))),
-            Mode::Append => {
+            OutputMode::Update => plus.extend(changes.into_iter().filter(|c| c.1 > 0).map(|(x, _)| wrap(items.row(x), 1))),
+            OutputMode::Append => {
                 for (x, n) in changes {
                     plus.extend((0..n).map(|_| wrap(items.row(x.clone()), 1)));
                 }
             }
-            Mode::Changes => {
+            OutputMode::Changes => {
                 for (x, n) in changes {
                     if n < 0 { &mut minus } else { &mut plus }.push(wrap(items.row(x), n));
                 }
@@ -297,13 +296,6 @@ where
         by_group(plus_side, plus, emit);
     };
     batched(flow, operator, changes, pact, by_batch, finish)
-}
-
-/// Changes in presentation order.
-fn present<T: Key>(order: &dyn Fn(Vec<T>) -> Vec<T>, changes: Vec<Change<T>>) -> Vec<Change<T>> {
-    let diffs: FastMap<T, i64> = changes.iter().map(|c| (c.row.clone(), c.diff)).collect();
-    let rows = order(changes.into_iter().map(|c| c.row).collect());
-    rows.into_iter().map(|row| Change { diff: diffs[&row], row }).collect()
 }
 
 impl<'s, T: Key> DStream<'s, Change<T>> {
@@ -325,8 +317,8 @@ impl<'s, T: Key> DStream<'s, Change<T>> {
             rows.take().into_iter().for_each(|c| add(table.of_own(c.row), c.diff));
         };
         // A row may leave on another worker than it entered: the worker that owns the row combines both.
-        let (ids, state) = sums(&self.combine(&operator, 0, fold, add), &operator);
+        let (ids, state) = sums(self.combine(&operator, 0, fold, add), &operator);
         let (meta, why) = (self.node.meta.with_state(state), Some(operator.to_string()));
-        View::new(&self.node.graph, meta, Form::Interned(ids), why)
+        View::new(&self.node.graph, meta, ids, why)
     }
 }

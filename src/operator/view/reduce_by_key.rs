@@ -29,7 +29,8 @@ impl<'s, K: Key, V: Key> View<'s, (K, V)> {
             let copies = values.iter().flat_map(|(v, n)| std::iter::repeat_n((*v).clone(), (*n).max(0) as usize));
             copies.reduce(&f)
         };
-        let values = reduced(self.rows(), &self.node.graph, fold);
-        self.derive(Form::Rows(values), Some(&operator.to_string())).co_located(true).view()
+        let view = self.clone();
+        let values = Form::rows(move || reduced(view.rows(), &view.node.graph, fold));
+        self.derive(values, Some(&operator.to_string())).co_located(true).view()
     }
 }

@@ -5,11 +5,11 @@ use std::collections::BTreeMap;
 use std::collections::btree_map::Entry;
 use std::rc::Rc;
 
-use crate::api::view::{Form, View};
+use crate::api::view::{Changes, Form, View};
 use crate::core::data::{Key, encoded};
 use crate::engine::flow::by_batch;
+use crate::engine::operator_id::OperatorId;
 use crate::operator::kernel::to_one::{partial, to_one};
-use crate::operator::top::keep_best;
 
 impl<'s, T: Key> View<'s, T> {
     /// A view of the `n` rows with the largest `key`, presented largest first; rows with equal keys are in the order of their encoding.
@@ -29,26 +29,35 @@ impl<'s, T: Key> View<'s, T> {
     #[track_caller]
     pub fn top_by<K: Ord + Clone + 'static>(&self, n: usize, key: impl Fn(&T) -> K + 'static) -> View<'s, T> {
         let operator = self.operator::<T>("top_by", n);
-        let (graph, key) = (&self.node.graph, Rc::new(key));
+        let key = Rc::new(key);
+        let (view, verb, by) = (self.clone(), operator.clone(), key.clone());
+        let best = Form::rows(move || view.best(&verb, n, by));
+        let best = self.derive(best, Some(&operator.to_string())).co_located(true).view();
+        best.presented(operator, move |row| Reverse(key(row)))
+    }
+
+    /// Builds the operators of `top_by`.
+    fn best<K: Ord + Clone + 'static>(
+        &self,
+        operator: &OperatorId,
+        n: usize,
+        key: Rc<impl Fn(&T) -> K + 'static>,
+    ) -> Changes<'s, T> {
+        let graph = &self.node.graph;
         // A row leaves on the worker on which it entered, so each worker knows its own rows.
         let (mut own, mut all) = (Ranks::default(), Ranks::default());
-        let (own_key, all_key) = (key.clone(), key.clone());
-        let partials = partial(graph, &operator, self.rows(), by_batch, move |changes| own.best(changes, n, &*own_key));
-        let best = to_one(
+        let (own_key, all_key) = (key.clone(), key);
+        let partials = partial(graph, operator, self.rows(), by_batch, move |changes| own.best(changes, n, &*own_key));
+        to_one(
             graph,
-            &operator,
+            operator,
             partials,
             |changes: &mut Vec<(T, i64)>, more| changes.extend(more),
             move |tick, changes, emit| {
                 let best = all.best(changes, n, &*all_key);
                 emit(best.into_iter().map(|(row, diff)| (row, tick.time, diff)).collect::<Vec<_>>());
             },
-        );
-        let order = Rc::new(move |mut rows| {
-            keep_best(&mut rows, usize::MAX, &*key);
-            rows
-        });
-        self.derive(Form::Rows(best), Some(&operator.to_string())).co_located(true).ordered(Some(order)).view()
+        )
     }
 
     /// A view of the `n` largest rows, presented largest first. [`View::top_by`] takes another order, such as by count.

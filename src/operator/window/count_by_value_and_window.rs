@@ -38,7 +38,8 @@ impl<'s, T: 'static> DStream<'s, T> {
 impl<'s, T: Key> View<'s, T> {
     /// Each distinct row with its count.
     pub(crate) fn counted(&self, operator: &OperatorId) -> View<'s, (T, i64)> {
-        let counts = counted(&self.interned(), &self.node.graph);
-        self.derive(Form::Counts(counts), Some(&operator.to_string())).view()
+        let view = self.clone();
+        let counts = Form::counts(move || counted(&view.interned(), &view.node.graph));
+        self.derive(counts, Some(&operator.to_string())).view()
     }
 }

@@ -3,7 +3,7 @@
 use std::time::Duration;
 
 use crate::api::dstream::DStream;
-use crate::api::view::{Form, View};
+use crate::api::view::View;
 use crate::arrangement::ring;
 use crate::core::data::Key;
 use crate::engine::operator_id::OperatorId;
@@ -39,9 +39,8 @@ impl<'s, T: 'static> DStream<'s, T> {
         let graph = &self.node.graph;
         let spec = super::window_spec(graph, operator, length, slide);
         graph.register_operator::<T>(operator, format_args!("{} {}", spec.length, spec.slide));
-        let panes = self.node.panes.get_or_init(|| ring::panes(self, operator));
-        let (ids, state) = ring::ring(panes, spec, graph, operator);
+        let (ids, state) = ring::ring(self, spec, operator);
         let (meta, why) = (self.node.meta.every(spec.slide).with_state(state), Some(operator.to_string()));
-        View::new(graph, meta, Form::Interned(ids), why)
+        View::new(graph, meta, ids, why)
     }
 }

@@ -90,9 +90,12 @@ impl<'s, T: 'static> DStream<'s, T> {
         let keyed = self.map(|row| ((), row)).windowed_reduce(operator, f, reduce);
         // One row lies on one worker.
         let row = keyed.operator::<T>("map", "");
-        let rows = map_containers(&self.node.graph.flow, &row, keyed.rows(), |_, changes: Vec<(((), T), _, _)>, emit| {
-            emit(changes.into_iter().map(|(((), row), t, n)| (row, t, n)).collect());
+        let reduced = keyed.clone();
+        let rows = Form::rows(move || {
+            map_containers(&reduced.node.graph.flow, &row, reduced.rows(), |_, changes: Vec<(((), T), _, _)>, emit| {
+                emit(changes.into_iter().map(|(((), row), t, n)| (row, t, n)).collect());
+            })
         });
-        keyed.derive(Form::Rows(rows), None).co_located(true).view()
+        keyed.derive(rows, None).co_located(true).view()
     }
 }

@@ -42,25 +42,29 @@ impl<'s, T: 'static> DStream<'s, T> {
         }
         let kept = Rc::new(RefCell::new(Kept::new(spec.length)));
         let (number, owner) = graph.register_state(&operator, kept.clone());
-        let windowed = collect_batches(&graph.flow, &operator, self.inner(), move |tick, rows, emit| {
-            let now = tick.time.millis();
-            owner.batch(tick, || {
-                if !tick.restored {
-                    kept.borrow_mut().batch(now, rows)
-                }
-            });
-            if spec.slides_at(tick.time) && !tick.restored {
-                for (t, batch) in &kept.borrow().batches {
-                    // The oldest batch of a full window is branch 0: rows are read by age, then in the order of their batch.
-                    let age = batches - 1 - ((now - t) / spec.interval) as usize;
-                    for rows in batch {
-                        let mut rows = rows.clone();
-                        rows.partition.branch += (age * branches) as u16;
-                        emit(rows);
+        let stream = self.clone();
+        let windowed = move || {
+            let owner = owner.build();
+            collect_batches(stream.flow(), &operator, stream.inner(), move |tick, rows, emit| {
+                let now = tick.time.millis();
+                owner.batch(tick, || {
+                    if !tick.restored {
+                        kept.borrow_mut().batch(now, rows)
+                    }
+                });
+                if spec.slides_at(tick.time) && !tick.restored {
+                    for (t, batch) in &kept.borrow().batches {
+                        // The oldest batch of a full window is branch 0: rows are read by age, then in the order of their batch.
+                        let age = batches - 1 - ((now - t) / spec.interval) as usize;
+                        for rows in batch {
+                            let mut rows = rows.clone();
+                            rows.partition.branch += (age * branches) as u16;
+                            emit(rows);
+                        }
                     }
                 }
-            }
-        });
+            })
+        };
         let orders = (0..batches.min(u16::MAX as usize)).flat_map(|_| self.node.orders.iter().copied()).collect();
         let meta = self.node.meta.every(spec.slide).with_state(number);
         DStream::build(graph, windowed, orders, meta, self.node.keyed)

@@ -259,11 +259,15 @@ impl<'s, K: Key, V: Key> DStream<'s, (K, V)> {
         graph.register_operator::<(K, V)>(operator, format_args!("{} {}", spec.length, spec.slide));
         let state = Rc::new(RefCell::new(WindowedReduce::new(spec, reduce.fold, reduce.show)));
         let (number, owner) = graph.register_state(operator, state.clone());
-        let changes = collect_batches(&graph.flow, operator, self.reduced(operator, f).inner(), move |tick, rows, emit| {
-            emit(owner.batch(tick, || state.borrow_mut().batch(tick, rows)));
+        let (reduced, verb) = (self.reduced(operator, f), operator.clone());
+        let changes = Form::rows(move || {
+            let owner = owner.build();
+            collect_batches(reduced.flow(), &verb, reduced.inner(), move |tick, rows, emit| {
+                emit(owner.batch(tick, || state.borrow_mut().batch(tick, rows)));
+            })
         });
         let meta = self.node.meta.every(spec.slide).with_state(number);
-        ViewNode::new(graph, meta, Form::Rows(changes), Some(operator.to_string())).co_located(true).view()
+        ViewNode::new(graph, meta, changes, Some(operator.to_string())).co_located(true).view()
     }
 }
 
@@ -306,8 +310,8 @@ mod tests {
         rows
     }
 
-    /// One state continues; another is restored at `cut` in two halves, from chunks of every few batches. Both have the same results.
-    fn goes_on<F: WindowFold<i64>>(
+    /// One state continues. Another is restored at `cut` in two halves, from chunks of every few batches. Both have the same results.
+    fn continues_after_a_restore<F: WindowFold<i64>>(
         make: impl Fn() -> WindowedReduce<String, i64, F, fn(&(String, i64)) -> bool>,
         cut: u64,
         every: u64,
@@ -350,10 +354,10 @@ mod tests {
     }
 
     #[test]
-    fn panes_go_out_and_come_in_by_key_group() {
+    fn panes_are_saved_and_restored_by_key_group() {
         for (cut, every) in [(9, 9), (10, 10), (9, 3), (10, 1), (30, 1), (31, 7), (40, 2)] {
-            goes_on(sums, cut, every);
-            goes_on(
+            continues_after_a_restore(sums, cut, every);
+            continues_after_a_restore(
                 || WindowedReduce::new(SPEC, TwoStacks(|a: i64, b: i64| a.max(b)), (|_| true) as fn(&(String, i64)) -> bool),
                 cut,
                 every,
@@ -361,9 +365,9 @@ mod tests {
         }
     }
 
-    /// A key whose values add up to 0 is hidden, not forgotten: what leaves later is taken from what it was part of.
+    /// A key whose values add up to 0 is hidden, not forgotten: a value that leaves later is subtracted from the sum that it is in.
     #[test]
-    fn a_key_that_adds_up_to_nought_keeps_its_panes() {
+    fn a_key_whose_sum_is_0_keeps_its_panes() {
         let spec = WindowSpec { length: 3, slide: 1, interval: 1 };
         let mut sums: Sums = WindowedReduce::new(spec, Invertible::new(|a, b| a + b, |a, b| a - b), |(_, n)| *n != 0);
         let mut seen = Vec::new();
