@@ -12,6 +12,7 @@ use std::rc::Rc;
 use crate::api::context::Graph;
 use crate::api::meta::Meta;
 use crate::core::data::{Data, PartitionId, Rows};
+use crate::core::origin::OriginsWanted;
 use crate::core::time::BatchTime;
 use crate::engine::dictionary::Dict;
 use crate::engine::flow::{Flow, RowStream, VecStream};
@@ -76,6 +77,7 @@ pub(crate) struct Node<'s, T: 'static> {
     /// Rows are pairs and lie on the worker that owns their key (Flink's KeyedStream).
     pub keyed: bool,
     pub panes: OnceCell<Panes<'s, T>>,
+    pub wants_origins: Rc<OriginsWanted>,
 }
 
 impl<'s, T: 'static> DStream<'s, T> {
@@ -85,12 +87,12 @@ impl<'s, T: 'static> DStream<'s, T> {
         orders: &[RowOrder],
         meta: Meta,
     ) -> Self {
-        Self::build(graph, make, orders.into(), meta, false)
+        Self::build(graph, make, orders.into(), meta, false, Rc::default())
     }
 
     /// A stream of pairs that lie on the workers that own their keys.
     pub(crate) fn new_keyed(graph: &Rc<Graph<'s>>, make: impl FnOnce() -> RowStream<'s, T> + 's, meta: Meta) -> Self {
-        Self::build(graph, make, [BY_KEY_GROUP].into(), meta, true)
+        Self::build(graph, make, [BY_KEY_GROUP].into(), meta, true, Rc::default())
     }
 
     /// `make` builds the operators; it runs when an output asks for the rows.
@@ -100,26 +102,51 @@ impl<'s, T: 'static> DStream<'s, T> {
         orders: Rc<[RowOrder]>,
         meta: Meta,
         keyed: bool,
+        wants_origins: Rc<OriginsWanted>,
     ) -> Self {
         let (graph, stream, panes) = (graph.clone(), lazy(make), OnceCell::new());
-        DStream { node: Rc::new(Node { graph, stream, orders, meta, keyed, panes }) }
+        DStream { node: Rc::new(Node { graph, stream, orders, meta, keyed, panes, wants_origins }) }
     }
 
     /// The rows that a source reads.
-    pub(crate) fn of_source(graph: &Rc<Graph<'s>>, make: impl FnOnce() -> RowStream<'s, T> + 's, source: u32) -> Self {
-        Self::new(graph, make, &[RowOrder::Source], Meta::of_source(source, graph.config.interval.millis()))
+    pub(crate) fn of_source(
+        graph: &Rc<Graph<'s>>,
+        make: impl FnOnce(Rc<OriginsWanted>) -> RowStream<'s, T> + 's,
+        source: u32,
+    ) -> Self {
+        let (meta, wanted) = (Meta::of_source(source, graph.config.interval.millis()), Rc::<OriginsWanted>::default());
+        let asked = wanted.clone();
+        Self::build(graph, move || make(asked), [RowOrder::Source].into(), meta, false, wanted)
     }
 
     /// A stream of other rows in the same partitions, which `make` builds of this one.
     pub(crate) fn narrow<U>(&self, make: impl FnOnce(&Self) -> RowStream<'s, U> + 's) -> DStream<'s, U> {
         let (node, own) = (&self.node, self.clone());
-        DStream::build(&node.graph, move || make(&own), node.orders.clone(), node.meta.clone(), false)
+        DStream::build(&node.graph, move || make(&own), node.orders.clone(), node.meta.clone(), false, Rc::default())
     }
 
     /// As `narrow`, of rows with the same keys: they stay with their keys' owners.
     pub(crate) fn narrow_keyed<U>(&self, make: impl FnOnce(&Self) -> RowStream<'s, U> + 's) -> DStream<'s, U> {
         let (node, own) = (&self.node, self.clone());
-        DStream::build(&node.graph, move || make(&own), node.orders.clone(), node.meta.clone(), node.keyed)
+        DStream::build(&node.graph, move || make(&own), node.orders.clone(), node.meta.clone(), node.keyed, Rc::default())
+    }
+
+    /// As `narrow`, of rows that know their origins if `make` is told to keep them. `keyed`: as `narrow_keyed`.
+    pub(crate) fn traced<U>(
+        &self,
+        keyed: bool,
+        make: impl FnOnce(&Self, Rc<OriginsWanted>) -> RowStream<'s, U> + 's,
+    ) -> DStream<'s, U> {
+        let (node, own) = (&self.node, self.clone());
+        let wanted = OriginsWanted::below([node.wants_origins.clone()]);
+        let (make, keyed) = (
+            {
+                let wanted = wanted.clone();
+                move || make(&own, wanted)
+            },
+            keyed && node.keyed,
+        );
+        DStream::build(&node.graph, make, node.orders.clone(), node.meta.clone(), keyed, wanted)
     }
 
     /// A stream of other rows in an order of its own, which `make` builds of this one.

@@ -9,6 +9,8 @@ use std::sync::Arc;
 use serde::de::{SeqAccess, Visitor};
 use serde::{Deserialize, Deserializer, Serialize, Serializer};
 
+use crate::core::origin::{Origin, Records};
+
 /// Records of one partition in offset order: their bytes in one buffer, and the position of each.
 #[cfg_attr(not(feature = "kafka"), allow(dead_code))]
 pub(crate) struct Block {
@@ -218,6 +220,13 @@ impl Message {
     fn header_bytes(&self) -> &[u8] {
         let e = self.entry();
         self.part((e.key.saturating_sub(1) + e.value.saturating_sub(1)) as usize, e.headers as usize)
+    }
+}
+
+impl Records for Vec<Message> {
+    fn origin(&self, index: usize) -> Origin<'_> {
+        let m = &self[index];
+        Origin { name: m.topic(), partition: m.partition(), offset: m.offset(), raw: m.value_opt() }
     }
 }
 

@@ -451,7 +451,7 @@ mod tests {
 
     fn texts(lines: Vec<Line>) -> Vec<String> {
         let text = |line| match line {
-            Line::Text(text) => text,
+            Line::Text(text, _) => text,
             Line::Bad(bad) => panic!("{bad:?}"),
         };
         lines.into_iter().map(text).collect()

@@ -10,6 +10,8 @@ use serde::de::DeserializeOwned;
 use serde::{Deserialize, Serialize};
 use timely::Accountable;
 
+use crate::core::origin::Origins;
+
 /// A row of a `DStream`: every type that can be cloned and borrows nothing.
 #[diagnostic::on_unimplemented(
     message = "`{Self}` cannot be a row of a DStream",
@@ -145,11 +147,18 @@ pub struct Rows<T> {
     pub partition: PartitionId,
     /// The rows, in the partition's order.
     pub rows: Rc<Vec<T>>,
+    /// Where each row is from, if a fallible verb asks for it.
+    pub(crate) origins: Option<Origins>,
 }
 
 impl<T> Rows<T> {
     pub(crate) fn new(partition: PartitionId, rows: Vec<T>) -> Self {
-        Rows { partition, rows: Rc::new(rows) }
+        Rows { partition, rows: Rc::new(rows), origins: None }
+    }
+
+    /// These rows, with the origin of each.
+    pub(crate) fn with_origins(self, origins: Option<Origins>) -> Self {
+        Rows { origins, ..self }
     }
 
     /// The owned rows: moved if no other verb reads them, cloned otherwise.
@@ -163,7 +172,7 @@ impl<T> Rows<T> {
 
 impl<T> Clone for Rows<T> {
     fn clone(&self) -> Self {
-        Rows { partition: self.partition, rows: self.rows.clone() }
+        Rows { partition: self.partition, rows: self.rows.clone(), origins: self.origins.clone() }
     }
 }
 

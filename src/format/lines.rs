@@ -13,7 +13,8 @@ pub(crate) const LINES_A_CALL: usize = 4_096;
 /// A line, or an error record, as a reader gives it.
 #[derive(Clone, Debug, PartialEq)]
 pub(crate) enum Line {
-    Text(String),
+    /// Its text, and its position as a [`BadLine`] has it.
+    Text(String, i64),
     Bad(Box<BadLine>),
 }
 
@@ -30,7 +31,7 @@ impl Line {
     /// Roughly the memory it holds, in bytes.
     pub fn bytes(&self) -> usize {
         let heap = match self {
-            Line::Text(text) => text.len(),
+            Line::Text(text, _) => text.len(),
             Line::Bad(bad) => size_of::<BadLine>() + bad.raw.len() + bad.reason.len(),
         };
         heap + size_of::<Line>()
@@ -58,7 +59,7 @@ impl Raw<'_> {
             ));
         }
         match std::str::from_utf8(self.bytes) {
-            Ok(text) => Line::Text(text.to_owned()),
+            Ok(text) => Line::Text(text.to_owned(), offset),
             Err(e) => bad(e.to_string()),
         }
     }

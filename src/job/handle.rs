@@ -30,7 +30,7 @@ use crate::metrics::{Metrics, Statistics, StreamingListener};
 #[must_use = "dropping the handle stops the job"]
 pub struct JobHandle {
     pub(super) state: Arc<JobState>,
-    pub(super) metrics: Metrics,
+    pub(crate) metrics: Metrics,
     pub(super) end: End,
     pub(super) thread: Option<JoinHandle<()>>,
 }

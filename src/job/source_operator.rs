@@ -22,6 +22,7 @@ use crate::connector::source::{Emit, MaxRate, Sealed, Source, SourceReader, Wake
 use crate::core::data::{Data, PartitionId, Rows};
 use crate::core::error::{Error, Result};
 use crate::core::fault::{FaultPoint, point};
+use crate::core::origin::{Origins, OriginsWanted};
 use crate::core::plan::{BatchSpan, Limits, Plan, Range, Split, SplitRange};
 use crate::core::time::{BatchTime, Interval};
 use crate::engine::flow::{RowStream, VecStream};
@@ -120,6 +121,7 @@ struct Input<T> {
     interval: Interval,
     /// The splits of this worker.
     splits: BTreeMap<u32, Split>,
+    wants_origins: Rc<OriginsWanted>,
     /// The batch that is open; `None` before the first and after the last.
     open: Option<Capability<BatchTime>>,
     /// Whether the reader may read ahead: after all given batches, and until the last one.
@@ -139,7 +141,13 @@ struct Input<T> {
 }
 
 impl<T: Data> Input<T> {
-    fn new<S: Source<Item = T>>(graph: &Graph<'_>, number: u32, reader: Box<dyn SourceReader<T>>, source: &S) -> Self {
+    fn new<S: Source<Item = T>>(
+        graph: &Graph<'_>,
+        number: u32,
+        reader: Box<dyn SourceReader<T>>,
+        source: &S,
+        wants_origins: Rc<OriginsWanted>,
+    ) -> Self {
         Input {
             reader,
             name: source.name(),
@@ -148,6 +156,7 @@ impl<T: Data> Input<T> {
             peers: graph.flow.scope.peers(),
             interval: graph.config.interval,
             splits: BTreeMap::new(),
+            wants_origins,
             open: None,
             live: false,
             ended: false,
@@ -200,10 +209,13 @@ impl<T: Data> Input<T> {
     fn work(&mut self, emit: &mut dyn FnMut(&Capability<BatchTime>, Rows<T>)) -> Result<bool> {
         let Some(open) = self.open.clone() else { return Ok(false) };
         let (mut records, mut bytes) = (0, 0);
+        let splits = self.wants_origins.get().then_some(&self.splits);
         let mut give = |split_id, rows: Vec<T>, size| {
             records += rows.len() as u64;
             bytes += size;
-            emit(&open, Rows::new(PartitionId { branch: 0, index: split_id }, rows));
+            let split = splits.and_then(|splits| splits.get(&split_id));
+            let origins = split.map(|split| Origins::of(Rc::new(split.clone())));
+            emit(&open, Rows::new(PartitionId { branch: 0, index: split_id }, rows).with_origins(origins));
         };
         let mut again = false;
         let mut finished = false;
@@ -391,9 +403,9 @@ impl<'s> StreamingContext<'s> {
         });
         let number = graph.source(SourceHalf { name, enumerator, read: false });
         let (own, operator) = (graph.clone(), operator.clone());
-        let rows = move || {
+        let rows = move |wanted| {
             own.reads(number);
-            source_operator(&own, &operator, number, &source)
+            source_operator(&own, &operator, number, &source, wanted)
         };
         DStream::of_source(graph, rows, number)
     }
@@ -404,6 +416,7 @@ fn source_operator<'s, S: Source>(
     operator: &OperatorId,
     number: u32,
     source: &S,
+    wants_origins: Rc<OriginsWanted>,
 ) -> RowStream<'s, S::Item> {
     let scope = graph.flow.scope;
     let mut builder = OperatorBuilder::new(operator.to_string(), scope);
@@ -429,7 +442,7 @@ fn source_operator<'s, S: Source>(
         }
     };
     graph.port(Box::new(queue.clone()));
-    let mut input = Some(Input::new(graph, number, reader, source));
+    let mut input = Some(Input::new(graph, number, reader, source, wants_origins));
     let (operator, fail) = (operator.clone(), graph.fail.clone());
     builder.build(move |mut caps| {
         input.as_mut().expect("it was just made").open = caps.pop();

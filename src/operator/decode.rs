@@ -9,12 +9,14 @@ use crate::api::context::Switch;
 use crate::api::dstream::{DStream, lazy};
 use crate::connector::message::Message;
 use crate::core::data::{BadRecord, Data, Rows};
+use crate::core::origin::{Origin, Origins, OriginsWanted, Records};
 use crate::core::time::BatchTime;
 use crate::engine::flow::{Emitter, batched, split_map};
 use crate::engine::operator_id::OperatorId;
 use crate::format::Decode;
 use crate::format::lines::{BadLine, Line};
 use crate::job::protocol::Event;
+use crate::operator::kernel::origins::{known, origins};
 
 /// The result of a fallible verb: the records, and the bad records with their origin and the reason.
 ///
@@ -49,16 +51,25 @@ impl<'s, T: 'static> Deref for Decoded<'s, T> {
 }
 
 impl<'s, T: 'static> Decoded<'s, T> {
-    /// The records and the errors that `each` makes of each container.
-    pub(crate) fn split_of<R: Data>(
+    /// The records and the errors that `each` makes of each container. It is told whether the records must know their origins.
+    pub(crate) fn split_of<R: Data, F>(
         rows: &DStream<'s, R>,
         operator: &OperatorId,
-        each: impl FnMut(BatchTime, Rows<R>, &mut Emitter<'_, Rows<T>>, &mut Emitter<'_, Rows<BadRecord>>) + 'static,
-    ) -> Self {
+        each: impl FnOnce(Rc<OriginsWanted>) -> F + 's,
+    ) -> Self
+    where
+        F: FnMut(BatchTime, Rows<R>, &mut Emitter<'_, Rows<T>>, &mut Emitter<'_, Rows<BadRecord>>) + 'static,
+    {
         let (stream, verb) = (rows.clone(), operator.clone());
-        let built = Rc::new(lazy(move || split_map(stream.flow(), &verb, stream.inner(), each)));
-        let (oks, errors) = (built.clone(), built);
-        Decoded::new(rows.narrow(move |_| oks.0.clone()), rows.narrow(move |_| errors.1.clone()), operator)
+        let wanted = OriginsWanted::below([rows.node.wants_origins.clone()]);
+        let asked = wanted.clone();
+        let built = Rc::new(lazy(move || {
+            stream.node.wants_origins.set();
+            split_map(stream.flow(), &verb, stream.inner(), each(asked))
+        }));
+        let (node, oks, errors) = (&rows.node, built.clone(), built);
+        let oks = DStream::build(&node.graph, move || oks.0.clone(), node.orders.clone(), node.meta.clone(), false, wanted);
+        Decoded::new(oks, rows.narrow(move |_| errors.1.clone()), operator)
     }
 
     pub(crate) fn new(oks: DStream<'s, T>, errors: DStream<'s, BadRecord>, operator: &OperatorId) -> Self {
@@ -90,7 +101,7 @@ impl<'s, T: 'static> Decoded<'s, T> {
 
 /// The same stream. Sets the switch when an output asks for it.
 fn noting<'s, T: 'static>(stream: &DStream<'s, T>, asked: Switch) -> DStream<'s, T> {
-    stream.narrow_keyed(move |s| {
+    stream.traced(true, move |s, _| {
         asked.set(true);
         s.inner()
     })
@@ -132,46 +143,62 @@ fn count_and_log(errors: &DStream<'_, BadRecord>, operator: &OperatorId) {
 fn described(bad: &BadRecord) -> String {
     match &*bad.origin {
         "" => bad.reason.clone(),
+        origin if bad.offset < 0 => format!("{origin}/{}: {}", bad.partition, bad.reason),
         origin => format!("{origin}/{} offset {}: {}", bad.partition, bad.offset, bad.reason),
     }
 }
 
-/// The bad record of a row, with what is known of its origin.
-pub(crate) fn bad_record<T: 'static>(row: &T, time: BatchTime, reason: &dyn std::fmt::Display) -> BadRecord {
-    let row: &dyn Any = row;
-    let bad = |origin: &str, partition, offset, raw: &[u8]| BadRecord {
-        origin: origin.into(),
-        partition,
-        offset,
-        time,
-        raw: raw.to_vec(),
-        reason: reason.to_string(),
-    };
-    if let Some(m) = row.downcast_ref::<Message>() {
-        return bad(m.topic(), m.partition(), m.offset(), m.raw());
+/// The bad record of the row at an index of a container, with what is known of its origin. Its bytes are those of the source's record,
+/// or of the row if it is text.
+pub(crate) fn bad_record<T: 'static>(rows: &Rows<T>, index: usize, time: BatchTime, reason: &dyn std::fmt::Display) -> BadRecord {
+    let (row, known): (&dyn Any, _) = (&rows.rows[index], known(rows));
+    let nowhere = Origin { name: "", partition: 0, offset: -1, raw: None };
+    let Origin { name, partition, offset, raw } = known.as_ref().map_or(nowhere, |origins| origins.get(index));
+    let text = || row.downcast_ref::<String>().map(|s| s.as_bytes()).or_else(|| row.downcast_ref::<Vec<u8>>().map(|v| &v[..]));
+    let raw = raw.or_else(text).unwrap_or_default().to_vec();
+    BadRecord { origin: name.into(), partition, offset, time, raw, reason: reason.to_string() }
+}
+
+/// Lines of one split, by their positions.
+struct LinesOf {
+    split: Origins,
+    offsets: Vec<i64>,
+}
+
+impl Records for LinesOf {
+    fn origin(&self, index: usize) -> Origin<'_> {
+        Origin { offset: self.offsets[index], ..self.split.get(0) }
     }
-    let text = row.downcast_ref::<String>().map(|s| s.as_bytes()).or_else(|| row.downcast_ref::<Vec<u8>>().map(|v| &v[..]));
-    bad("", 0, -1, text.unwrap_or_default())
 }
 
 /// The lines that are text, and the others as bad records.
 pub(crate) fn decoded_lines<'s>(lines: &DStream<'s, Line>, operator: &OperatorId) -> Decoded<'s, String> {
-    Decoded::split_of(lines, operator, |time, rows: Rows<Line>, ok, err| {
-        let partition = rows.partition;
-        let mut good = Vec::with_capacity(rows.rows.len());
-        let mut bad = Vec::new();
-        for line in rows.take() {
-            match line {
-                Line::Text(text) => good.push(text),
-                Line::Bad(line) => {
-                    let BadLine { origin, offset, raw, reason } = *line;
-                    bad.push(BadRecord { origin: origin.to_string(), partition: 0, offset, time, raw, reason });
+    let each = |wanted: Rc<OriginsWanted>| {
+        move |time, rows: Rows<Line>, ok: &mut Emitter<'_, _>, err: &mut Emitter<'_, _>| {
+            let (partition, split) = (rows.partition, origins(&rows, &wanted));
+            let mut offsets = Vec::new();
+            let mut good = Vec::with_capacity(rows.rows.len());
+            let mut bad = Vec::new();
+            for line in rows.take() {
+                match line {
+                    Line::Text(text, offset) => {
+                        good.push(text);
+                        if split.is_some() {
+                            offsets.push(offset);
+                        }
+                    }
+                    Line::Bad(line) => {
+                        let BadLine { origin, offset, raw, reason } = *line;
+                        bad.push(BadRecord { origin: origin.to_string(), partition: 0, offset, time, raw, reason });
+                    }
                 }
             }
+            let origins = split.map(|split| Origins::of(Rc::new(LinesOf { split, offsets })));
+            ok(Rows::new(partition, good).with_origins(origins));
+            err(Rows::new(partition, bad));
         }
-        ok(Rows::new(partition, good));
-        err(Rows::new(partition, bad));
-    })
+    };
+    Decoded::split_of(lines, operator, each)
 }
 
 impl<'s> DStream<'s, Message> {
@@ -271,5 +298,46 @@ impl<'s> DStream<'s, String> {
             out.push(format.decode(line.as_bytes())?);
             Ok(())
         })
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::api::context::StreamingContext;
+    use crate::connector::memory::MemorySink;
+    use crate::connector::queue::QueueSource;
+    use crate::core::time::millis;
+
+    /// The bad records that a job logs. What its outputs read is up to `program`.
+    fn logged(program: impl for<'s> Fn(&Decoded<'s, i64>) + Send + Sync + 'static) -> u64 {
+        let queue = QueueSource::from_batches([["1", "x"], ["2", "y"]].map(|lines| lines.map(str::to_owned).to_vec()));
+        let job = StreamingContext::builder("logged", millis(1)).workers(2).start(move |ssc| {
+            let lines = ssc.queue_stream(&queue);
+            program(&lines.try_map(|l| Ok(l.parse::<i64>()?)));
+            lines.to_memory(&MemorySink::new());
+            Ok(())
+        });
+        let job = job.unwrap();
+        let metrics = job.metrics.clone();
+        job.await_termination().unwrap();
+        metrics.bad()
+    }
+
+    #[test]
+    fn bad_records_are_logged_unless_an_output_reads_them() {
+        assert_eq!(logged(|parsed| parsed.oks().to_memory(&MemorySink::new())), 2);
+        let unused = |parsed: &Decoded<'_, i64>| {
+            let (oks, errors) = parsed.split();
+            let _unread = errors.map(|bad| bad.raw);
+            oks.to_memory(&MemorySink::new());
+        };
+        assert_eq!(logged(unused), 2);
+        let used = |parsed: &Decoded<'_, i64>| {
+            let (oks, errors) = parsed.split();
+            oks.union(&errors.map(|bad| bad.offset)).to_memory(&MemorySink::new());
+        };
+        assert_eq!(logged(used), 0);
+        assert_eq!(logged(|parsed| drop(parsed.split())), 0, "without an output the verb does not run");
     }
 }

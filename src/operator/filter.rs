@@ -1,8 +1,11 @@
 //! `filter`: the rows that pass a test.
 
+use std::rc::Rc;
+
 use crate::api::dstream::DStream;
 use crate::core::data::{Data, Rows};
 use crate::engine::flow::map_containers;
+use crate::operator::kernel::origins::Trail;
 
 impl<'s, T: Data> DStream<'s, T> {
     /// The rows for which `test` is true, in the same partitions and order. If another verb reads the same rows, the rows that pass
@@ -15,17 +18,22 @@ impl<'s, T: Data> DStream<'s, T> {
     #[track_caller]
     pub fn filter(&self, mut test: impl FnMut(&T) -> bool + 'static) -> DStream<'s, T> {
         let operator = self.operator::<T>("filter", "");
-        self.narrow_keyed(move |s| {
+        self.traced(true, move |s, wanted| {
             map_containers(s.flow(), &operator, s.inner(), move |_, rows: Rows<T>, emit| {
-                let partition = rows.partition;
-                let kept: Vec<T> = match std::rc::Rc::try_unwrap(rows.rows) {
+                let (partition, mut trail) = (rows.partition, Trail::new(&rows, &wanted));
+                let mut passes = |row: &T| {
+                    let passes = test(row);
+                    trail.step(usize::from(passes));
+                    passes
+                };
+                let kept: Vec<T> = match Rc::try_unwrap(rows.rows) {
                     Ok(mut own) => {
-                        own.retain(&mut test);
+                        own.retain(passes);
                         own
                     }
-                    Err(shared) => shared.iter().filter(|r| test(r)).cloned().collect(),
+                    Err(shared) => shared.iter().filter(|r| passes(r)).cloned().collect(),
                 };
-                emit(Rows::new(partition, kept));
+                emit(Rows::new(partition, kept).with_origins(trail.origins()));
             })
         })
     }

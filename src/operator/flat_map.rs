@@ -3,6 +3,7 @@
 use crate::api::dstream::DStream;
 use crate::core::data::{Data, Rows};
 use crate::engine::flow::map_containers;
+use crate::operator::kernel::origins::Trail;
 
 impl<'s, T: Data> DStream<'s, T> {
     /// All rows that `f` returns for each row, in the same partitions and order. Keeps no state.
@@ -18,9 +19,22 @@ impl<'s, T: Data> DStream<'s, T> {
     #[track_caller]
     pub fn flat_map<U: Data, I: IntoIterator<Item = U>>(&self, mut f: impl FnMut(T) -> I + 'static) -> DStream<'s, U> {
         let operator = self.operator::<U>("flat_map", "");
-        self.narrow(move |s| {
+        self.traced(false, move |s, wanted| {
             map_containers(s.flow(), &operator, s.inner(), move |_, rows: Rows<T>, emit| {
-                emit(Rows::new(rows.partition, rows.take().into_iter().flat_map(&mut f).collect()));
+                let (partition, mut trail) = (rows.partition, Trail::new(&rows, &wanted));
+                let rows = rows.take().into_iter();
+                let out: Vec<U> = if trail.is_wanted() {
+                    let mut out = Vec::with_capacity(rows.len());
+                    for row in rows {
+                        let before = out.len();
+                        out.extend(f(row));
+                        trail.step(out.len() - before);
+                    }
+                    out
+                } else {
+                    rows.flat_map(&mut f).collect()
+                };
+                emit(Rows::new(partition, out).with_origins(trail.origins()));
             })
         })
     }
@@ -38,11 +52,15 @@ impl<'s, T: Data> DStream<'s, T> {
     #[track_caller]
     pub fn flat_map_into<U: Data>(&self, mut f: impl FnMut(&T, &mut Vec<U>) + 'static) -> DStream<'s, U> {
         let operator = self.operator::<U>("flat_map_into", "");
-        self.narrow(move |s| {
+        self.traced(false, move |s, wanted| {
             map_containers(s.flow(), &operator, s.inner(), move |_, rows: Rows<T>, emit| {
-                let mut out = Vec::with_capacity(rows.rows.len());
-                rows.rows.iter().for_each(|r| f(r, &mut out));
-                emit(Rows::new(rows.partition, out));
+                let (mut out, mut trail) = (Vec::with_capacity(rows.rows.len()), Trail::new(&rows, &wanted));
+                for row in rows.rows.iter() {
+                    let before = out.len();
+                    f(row, &mut out);
+                    trail.step(out.len() - before);
+                }
+                emit(Rows::new(rows.partition, out).with_origins(trail.origins()));
             })
         })
     }

@@ -3,6 +3,7 @@
 use crate::api::dstream::DStream;
 use crate::core::data::{Data, Rows};
 use crate::engine::flow::map_containers;
+use crate::operator::kernel::origins::origins;
 
 impl<'s, T: Data> DStream<'s, T> {
     /// The result of `f` for each row, in the same partitions and order. Keeps no state.
@@ -16,9 +17,10 @@ impl<'s, T: Data> DStream<'s, T> {
     #[track_caller]
     pub fn map<U: Data>(&self, mut f: impl FnMut(T) -> U + 'static) -> DStream<'s, U> {
         let operator = self.operator::<U>("map", "");
-        self.narrow(move |s| {
+        self.traced(false, move |s, wanted| {
             map_containers(s.flow(), &operator, s.inner(), move |_, rows: Rows<T>, emit| {
-                emit(Rows::new(rows.partition, rows.take().into_iter().map(&mut f).collect()));
+                let (partition, origins) = (rows.partition, origins(&rows, &wanted));
+                emit(Rows::new(partition, rows.take().into_iter().map(&mut f).collect()).with_origins(origins));
             })
         })
     }

@@ -2,15 +2,18 @@
 
 use std::borrow::Borrow;
 use std::hash::Hash;
+use std::rc::Rc;
 
 use crate::api::dstream::DStream;
 use crate::core::data::{Data, Key, Rows};
 use crate::core::error::BoxError;
+use crate::core::origin::OriginsWanted;
 use crate::core::time::BatchTime;
 use crate::engine::flow::Emitter;
 use crate::engine::operator_id::OperatorId;
 use crate::operator::count_by::KeyCounter;
 use crate::operator::decode::{Decoded, bad_record};
+use crate::operator::kernel::origins::Trail;
 use crate::operator::kernel::partial_table::PartialTable;
 
 impl<'s, T: Data> DStream<'s, T> {
@@ -69,19 +72,23 @@ impl<'s, T: Data> DStream<'s, T> {
         mut f: impl FnMut(&T, &mut Vec<U>) -> Result<(), BoxError> + 'static,
     ) -> Decoded<'s, U> {
         self.node.graph.register_operator::<U>(operator, "");
-        Decoded::split_of(self, operator, move |t, rows: Rows<T>, ok, err| {
-            let mut good = Vec::with_capacity(rows.rows.len());
-            let mut bad = Vec::new();
-            for row in rows.rows.iter() {
-                let before = good.len();
-                if let Err(e) = f(row, &mut good) {
-                    good.truncate(before);
-                    bad.push(bad_record(row, t, &*e));
+        let each = move |wanted: Rc<OriginsWanted>| {
+            move |t, rows: Rows<T>, ok: &mut Emitter<'_, _>, err: &mut Emitter<'_, _>| {
+                let mut good = Vec::with_capacity(rows.rows.len());
+                let (mut bad, mut trail) = (Vec::new(), Trail::new(&rows, &wanted));
+                for (index, row) in rows.rows.iter().enumerate() {
+                    let before = good.len();
+                    if let Err(e) = f(row, &mut good) {
+                        good.truncate(before);
+                        bad.push(bad_record(&rows, index, t, &*e));
+                    }
+                    trail.step(good.len() - before);
                 }
+                ok(Rows::new(rows.partition, good).with_origins(trail.origins()));
+                err(Rows::new(rows.partition, bad));
             }
-            ok(Rows::new(rows.partition, good));
-            err(Rows::new(rows.partition, bad));
-        })
+        };
+        Decoded::split_of(self, operator, each)
     }
 
     /// As [`DStream::count_by`]. A row for which `f` fails becomes a [`BadRecord`](crate::core::data::BadRecord) of the error stream.
@@ -106,12 +113,13 @@ impl<'s, T: Data> DStream<'s, T> {
         Q::Owned: Key + Borrow<Q>,
     {
         let operator = self.operator::<Q::Owned>("try_count_by", "");
+        self.node.wants_origins.set();
         let fold = move |counts: &mut PartialTable<_, _>, t: BatchTime, rows: Rows<T>, err: &mut Emitter<'_, _>| {
             let mut bad = Vec::new();
             let mut out = KeyCounter { counts };
-            for row in rows.rows.iter() {
+            for (index, row) in rows.rows.iter().enumerate() {
                 if let Err(e) = f(row, &mut out) {
-                    bad.push(bad_record(row, t, &*e));
+                    bad.push(bad_record(&rows, index, t, &*e));
                 }
             }
             err(Rows::new(rows.partition, bad));

@@ -4,6 +4,7 @@ use timely::dataflow::operators::Concat;
 
 use crate::api::dstream::DStream;
 use crate::core::data::{Data, Rows};
+use crate::core::origin::OriginsWanted;
 use crate::engine::flow::map_containers;
 
 /// How many branches `PartitionId::branch` can tell apart.
@@ -41,6 +42,7 @@ impl<'s, T: Data> DStream<'s, T> {
             left.inner().concat(shifted)
         };
         let meta = self.node.meta.join(&other.node.meta);
-        DStream::build(graph, both, orders, meta, self.node.keyed && other.node.keyed)
+        let wanted = OriginsWanted::below([&self.node, &other.node].map(|node| node.wants_origins.clone()));
+        DStream::build(graph, both, orders, meta, self.node.keyed && other.node.keyed, wanted)
     }
 }

@@ -8,11 +8,11 @@ use crate::harness::{agrees, bag, each};
 
 const LINE: &str = "[1-4x]{1,2}";
 
-/// The bad record of a line in batch `time`, as the models have it.
-fn bad(time: usize, line: &str) -> BadRecord {
+/// The bad record of a line in a partition of batch `time`, as the models have it.
+fn bad(time: usize, partition: usize, line: &str) -> BadRecord {
     BadRecord {
-        origin: String::new(),
-        partition: 0,
+        origin: "test".into(),
+        partition: partition as i32,
         offset: -1,
         time: BatchTime::from_millis(time as u64 + 1),
         raw: line.as_bytes().to_vec(),
@@ -21,7 +21,11 @@ fn bad(time: usize, line: &str) -> BadRecord {
 }
 
 fn errors(given: Vec<Vec<String>>) -> Vec<Vec<BadRecord>> {
-    let batch = |(t, lines): (usize, Vec<String>)| lines.iter().filter(|l| l.contains('x')).map(|l| bad(t, l)).collect();
+    let batch = |(t, lines): (usize, Vec<String>)| {
+        // The harness deals a batch to four partitions.
+        let partition = |i| (0..4).rfind(|l| lines.len() * l / 4 <= i).unwrap_or(0);
+        lines.iter().enumerate().filter(|(_, l)| l.contains('x')).map(|(i, l)| bad(t, partition(i), l)).collect()
+    };
     given.into_iter().enumerate().map(batch).collect()
 }
 
@@ -74,7 +78,74 @@ fn oks_and_errors() {
     );
 }
 
-/// Bad records that no stream takes are counted.
+/// Origin, partition, offset and bytes of bad records.
+type Places = Vec<(String, i32, i64, String)>;
+
+/// Where the bad records of a program are from.
+fn places(
+    workers: u16,
+    program: impl for<'s> Fn(&StreamingContext<'s>) -> Decoded<'s, i64> + Send + Sync + 'static,
+) -> (Vec<i64>, Places) {
+    let (oks, errors) = (MemorySink::new(), MemorySink::new());
+    let out = (oks.clone(), errors.clone());
+    let job = StreamingContext::builder("places", millis(20)).workers(workers).start(move |ssc| {
+        let parsed = program(ssc);
+        parsed.oks().to_memory(&out.0);
+        parsed.errors().to_memory(&out.1);
+        Ok(())
+    });
+    let job = job.unwrap();
+    crate::harness::eventually("all records are read", || oks.rows().len() >= 3 && errors.rows().len() >= 2);
+    job.stop_now().unwrap();
+    let place = |bad: BadRecord| (bad.origin, bad.partition, bad.offset, String::from_utf8(bad.raw).unwrap());
+    (oks.rows(), errors.rows().into_iter().map(place).collect())
+}
+
+/// Narrow verbs, each of which makes other rows or fewer.
+fn numbers_behind_narrow_verbs<'s>(lines: &DStream<'s, String>) -> Decoded<'s, i64> {
+    let words = lines.filter(|l| l != "skip").map(|l| l + " ").flat_map(|l| l.split(' ').map(str::to_owned).collect::<Vec<_>>());
+    let words =
+        words.filter(|w| !w.is_empty()).map(|w| ((), w)).map_values(|w| w).union(&lines.filter(|_| false).map(|l| ((), l)));
+    let checked = words.try_map(|(_, w): &((), String)| if w == "bad" { Err("bad".into()) } else { Ok(w.clone()) }).oks();
+    checked.flat_map_into(|w, out| out.push(w.clone())).try_map(|w| Ok(w.parse::<i64>()?))
+}
+
+#[test]
+fn bad_records_of_messages_are_known_behind_narrow_verbs() {
+    for workers in [1, 2, 4] {
+        let message = |topic: &'static str, offset, value: &str| {
+            tidemill::connector::message::Message::new(topic, 3, offset, None, None, Some(value.as_bytes()))
+        };
+        let first = vec![message("a", 7, "1 x"), message("a", 9, "skip"), message("b", 11, "bad 2")];
+        let queue = QueueSource::from_batches([first, vec![message("a", 12, "y 3 bad")]]);
+        let (oks, errors) = places(workers, move |ssc| {
+            let messages = ssc.queue_stream(&queue).filter(|m| m.offset() != 9).map(|m| m);
+            numbers_behind_narrow_verbs(&messages.pairs().oks().map_values(|v| v).map(|(_, v)| v))
+        });
+        assert_eq!(oks, [1, 2, 3]);
+        let expected = [("a", 7, "1 x"), ("a", 12, "y 3 bad")];
+        assert_eq!(errors, expected.map(|(topic, offset, value)| (topic.to_owned(), 3, offset, value.to_owned())));
+    }
+}
+
+#[test]
+fn bad_records_of_files_are_known_behind_narrow_verbs() {
+    for workers in [1, 2, 4] {
+        let dir = crate::temp_dir::TempDir::made("places");
+        let path = dir.join("numbers");
+        std::fs::write(&path, "1 x\nskip\n2 bad\n?\n3 y\n").unwrap();
+        let watched = dir.to_path_buf();
+        let (oks, errors) = places(workers, move |ssc| {
+            let files = TextFileSource::new(&watched).existing(true);
+            numbers_behind_narrow_verbs(&ssc.text_file_stream_with(files).oks())
+        });
+        assert_eq!(oks, [1, 2, 3]);
+        let place = |offset, row: &str| (path.display().to_string(), 0, offset, row.to_owned());
+        assert_eq!(errors, [place(0, "x"), place(15, "?"), place(17, "y")]);
+    }
+}
+
+/// Bad records that no output reads are counted.
 #[test]
 fn untaken_errors_are_counted() {
     let before = tidemill::operator::untaken_errors();

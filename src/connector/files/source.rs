@@ -524,8 +524,8 @@ mod tests {
         let (lines, calls) = read_all(&range(&put(&dir, "long", &text))).unwrap();
         assert!(calls > 5, "{calls}");
         assert_eq!(lines.len(), 50_001);
-        assert!(lines[..50_000].iter().all(|l| *l == Line::Text("línea".into())));
-        assert_eq!(lines[50_000], Line::Text("last".into()));
+        assert!(lines[..50_000].iter().all(|l| matches!(l, Line::Text(text, _) if text == "línea")));
+        assert_eq!(lines[50_000], Line::Text("last".into(), 50_000 * 8));
 
         let path = put(&dir, "bad", [b"ok\n\xff\xfe\n", &[b'x'; 3 * LINE_LIMIT][..], b"\nend\n"].concat());
         let (lines, _) = read_all(&range(&path)).unwrap();
@@ -535,7 +535,7 @@ mod tests {
         };
         assert_eq!(lines.len(), 4);
         assert_eq!((bad(1), bad(2)), ((&*path, 3, 2), (&*path, 6, LINE_LIMIT)));
-        assert_eq!(lines[3], Line::Text("end".into()));
+        assert_eq!(lines[3], Line::Text("end".into(), 6 + 3 * LINE_LIMIT as i64 + 1));
 
         let part = SplitRange { from: 3, until: 6, ..range(&path) };
         let (lines, _) = read_all(&part).unwrap();
@@ -570,9 +570,9 @@ mod tests {
         let planned = range(&path);
         std::fs::rename(&path, dir.join("app.log.1")).unwrap();
         let read = |planned| read_all(planned).map(|(lines, _)| lines);
-        assert_eq!(read(&planned).unwrap(), [Line::Text("abc".into())]);
+        assert_eq!(read(&planned).unwrap(), [Line::Text("abc".into(), 0)]);
         put(&dir, "app.log", "the next\n");
-        assert_eq!(read(&planned).unwrap(), [Line::Text("abc".into())]);
+        assert_eq!(read(&planned).unwrap(), [Line::Text("abc".into(), 0)]);
         // Two files of this version: nothing tells which one was planned.
         let time = std::fs::metadata(dir.join("app.log.1")).unwrap().modified().unwrap();
         File::options().write(true).open(put(&dir, "other", "xyz\n")).unwrap().set_modified(time).unwrap();
@@ -587,8 +587,11 @@ mod tests {
             packer.write_all(text.as_bytes()).unwrap();
             packer.finish().unwrap()
         };
-        let lines = |name: &str, bytes: Vec<u8>| read_all(&range(&put(&dir, name, bytes))).unwrap().0;
-        let texts = |texts: &[&str]| texts.iter().map(|t| Line::Text((*t).into())).collect::<Vec<_>>();
+        // Positions are those of other tests.
+        let without_place = |line| if let Line::Text(text, _) = line { Line::Text(text, 0) } else { line };
+        let read = |name: &str, bytes: Vec<u8>| read_all(&range(&put(&dir, name, bytes))).unwrap().0;
+        let lines = |name: &str, bytes| read(name, bytes).into_iter().map(without_place).collect::<Vec<_>>();
+        let texts = |texts: &[&str]| texts.iter().map(|t| Line::Text((*t).into(), 0)).collect::<Vec<_>>();
         assert_eq!(lines("bom", b"\xef\xbb\xbfa\r\nb".to_vec()), texts(&["a", "b"]));
         assert_eq!(lines("only-bom", b"\xef\xbb\xbf".to_vec()), texts(&[]));
         assert_eq!(lines("short", b"a".to_vec()), texts(&["a"]));

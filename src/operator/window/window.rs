@@ -67,7 +67,7 @@ impl<'s, T: 'static> DStream<'s, T> {
         };
         let orders = (0..batches.min(u16::MAX as usize)).flat_map(|_| self.node.orders.iter().copied()).collect();
         let meta = self.node.meta.every(spec.slide).with_state(number);
-        DStream::build(graph, windowed, orders, meta, self.node.keyed)
+        DStream::build(graph, windowed, orders, meta, self.node.keyed, Rc::default())
     }
 }
 
