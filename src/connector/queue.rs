@@ -3,11 +3,13 @@
 use std::collections::VecDeque;
 use std::sync::{Arc, Mutex, MutexGuard};
 
+use serde::Serialize;
+
 use crate::api::context::StreamingContext;
 use crate::api::dstream::DStream;
 use crate::connector::source::{Emit, Sealed, Source, SourceReader, SplitEnumerator, SplitOffset, SplitRange, Waker};
-use crate::core::data::Data;
-use crate::core::error::Result;
+use crate::core::data::{Data, FastMap, encoded};
+use crate::core::error::{Error, Result};
 use crate::core::lock::lock;
 use crate::core::plan::Split;
 use crate::engine::operator_id::OperatorId;
@@ -59,6 +61,9 @@ impl<T> QueueSource<T> {
     /// A bounded queue of these batches. A job with only such queues runs them one after another, without waiting for the
     /// clock, and ends.
     ///
+    /// With a checkpoint directory a batch is known by its rows: a later run skips as many equal batches as earlier runs have read. So
+    /// a table from memory, `queue_stream(&table).accumulate()`, is in the state once, and a batch with other rows is added to it.
+    ///
     /// ```
     /// use tidemill::prelude::*;
     /// let queue = QueueSource::from_batches([vec![1, 2], vec![3]]);
@@ -90,7 +95,7 @@ impl<'s> StreamingContext<'s> {
     /// remaining rows into the last batch. Spark's `queueStream`.
     ///
     /// One worker reads; verbs that exchange by key spread later work. Delivery is at most once: a queue does not outlive its
-    /// process.
+    /// process. Batches of [`QueueSource::from_batches`] that are not in the last checkpoint are read again by the next run.
     ///
     /// ```
     /// use tidemill::prelude::*;
@@ -105,12 +110,12 @@ impl<'s> StreamingContext<'s> {
     /// ```
     #[doc(alias = "queueStream")]
     #[track_caller]
-    pub fn queue_stream<T: Data + Send>(&self, queue: &QueueSource<T>) -> DStream<'s, T> {
+    pub fn queue_stream<T: Data + Send + Serialize>(&self, queue: &QueueSource<T>) -> DStream<'s, T> {
         self.read(&OperatorId::of("queue_stream"), queue.clone())
     }
 }
 
-impl<T: Data + Send> Source for QueueSource<T> {
+impl<T: Data + Send + Serialize> Source for QueueSource<T> {
     type Item = T;
 
     fn name(&self) -> String {
@@ -118,7 +123,10 @@ impl<T: Data + Send> Source for QueueSource<T> {
     }
 
     fn enumerator(&self) -> Result<Box<dyn SplitEnumerator>> {
-        Ok(Box::new(QueueEnumerator { total: self.lock().total, planned: 0, before: 0 }))
+        let given = self.lock().total.map(|_| Given::default());
+        let queue = self.clone();
+        let batches = move || queue.lock().batches.iter().map(fingerprint).collect();
+        Ok(Box::new(QueueEnumerator { given, batches: Box::new(batches), position: 0 }))
     }
 
     fn reader(&self, _: Waker) -> Result<Box<dyn SourceReader<T>>> {
@@ -131,36 +139,82 @@ fn split() -> Split {
     Split::Received { from: "queue".into() }
 }
 
-/// A bounded queue is planned: batch i is the range [i, i + 1) of batches. An open one is sealed live.
+/// The hash of a batch's rows; `None`: they cannot be encoded, so the batch is never known again.
+fn fingerprint<T: Serialize>(rows: &Vec<T>) -> Option<u128> {
+    Some(xxhash_rust::xxh3::xxh3_128(&postcard::to_stdvec(rows).ok()?))
+}
+
+/// The batches of a bounded queue.
+#[derive(Default)]
+struct Given {
+    /// The new batches that are not planned: how many known ones stand before each, and its fingerprint.
+    next: VecDeque<(i64, Option<u128>)>,
+    /// The fingerprints of all batches that this and earlier runs have read.
+    read: Vec<u128>,
+}
+
+impl Given {
+    /// Tells batches that earlier runs have read from new ones.
+    fn start(&mut self, batches: Vec<Option<u128>>) {
+        let (mut earlier, mut known) = (FastMap::<u128, usize>::default(), 0);
+        self.read.iter().for_each(|batch| *earlier.entry(*batch).or_default() += 1);
+        for batch in batches {
+            match batch.and_then(|batch| earlier.get_mut(&batch)).filter(|left| **left > 0) {
+                Some(left) => (*left, known) = (*left - 1, known + 1),
+                None => self.next.push_back((std::mem::take(&mut known), batch)),
+            }
+        }
+    }
+
+    /// Plans the next new batch. Returns how many positions its range has: the known batches before it, and itself.
+    fn plan(&mut self) -> i64 {
+        let Some((known, batch)) = self.next.pop_front() else { return 0 };
+        self.read.extend(batch);
+        known + 1
+    }
+}
+
+/// A bounded queue is planned: positions count batches. A range ends with the batch that it reads; earlier runs have read the
+/// batches before that one. An open queue is sealed live, and positions count records.
 struct QueueEnumerator {
-    total: Option<usize>,
-    planned: usize,
-    /// Batches of earlier runs.
-    before: i64,
+    given: Option<Given>,
+    batches: Box<dyn Fn() -> Vec<Option<u128>> + Send>,
+    /// The position of the next batch, counted over all runs.
+    position: i64,
 }
 
 impl SplitEnumerator for QueueEnumerator {
     /// The queue of this run continues after those of earlier runs.
-    fn restore(&mut self, read: Vec<SplitOffset>, _: &[u8]) -> Result<()> {
-        self.before = read.iter().map(|s| s.from).max().unwrap_or(0);
+    fn restore(&mut self, read: Vec<SplitOffset>, snapshot: &[u8]) -> Result<()> {
+        self.position = read.iter().map(|s| s.from).max().unwrap_or(0);
+        // Directories of older versions have no snapshot of a queue: its batches are read again.
+        if let (Some(given), false) = (&mut self.given, snapshot.is_empty()) {
+            given.read =
+                postcard::from_bytes(snapshot).map_err(|e| Error::source("queue", format!("its snapshot is damaged: {e}")))?;
+        }
         Ok(())
     }
 
+    fn snapshot(&self) -> Vec<u8> {
+        self.given.as_ref().filter(|given| !given.read.is_empty()).map_or_else(Vec::new, |given| encoded(&given.read))
+    }
+
     fn start(&mut self) -> Result<Vec<SplitOffset>> {
+        if let Some(given) = &mut self.given {
+            given.start((self.batches)());
+        }
         Ok(vec![SplitOffset { split: split(), from: 0 }])
     }
 
     fn plan(&mut self) -> Result<Vec<SplitRange>> {
-        if !self.planned() {
-            return Ok(Vec::new());
-        }
-        let from = self.before + self.planned as i64;
-        self.planned += 1;
-        Ok(vec![SplitRange { split: split(), from, until: from + 1 }])
+        let Some(given) = &mut self.given else { return Ok(Vec::new()) };
+        let from = self.position;
+        self.position += given.plan();
+        Ok(vec![SplitRange { split: split(), from, until: self.position }])
     }
 
     fn planned(&self) -> bool {
-        self.total.is_some()
+        self.given.is_some()
     }
 
     fn replayable(&self) -> bool {
@@ -168,11 +222,11 @@ impl SplitEnumerator for QueueEnumerator {
     }
 
     fn bounded(&self) -> bool {
-        self.total.is_some()
+        self.given.is_some()
     }
 
     fn finished(&self) -> bool {
-        self.total.is_some_and(|n| self.planned >= n)
+        self.given.as_ref().is_some_and(|given| given.next.is_empty())
     }
 }
 
@@ -227,8 +281,13 @@ impl<T: Data> SourceReader<T> for QueueReader<T> {
         Ok(self.sealed(from))
     }
 
-    fn read_range(&mut self, _split_id: u32, _range: &SplitRange, emit: &mut Emit<'_, T>) -> Result<bool> {
-        self.next_batch(emit);
+    fn read_range(&mut self, _split_id: u32, range: &SplitRange, emit: &mut Emit<'_, T>) -> Result<bool> {
+        for _ in range.from + 1..range.until {
+            self.queue.lock().batches.pop_front();
+        }
+        if range.from < range.until {
+            self.next_batch(emit);
+        }
         Ok(true)
     }
 }

@@ -37,6 +37,75 @@ fn f10_a_window_over_files_goes_on_after_a_crash_with_those_that_came_meanwhile(
     job.stop_now().unwrap();
 }
 
+/// The rows of a static table after one run: joined with one live batch per run. `stops`: how the run ends.
+fn with_table(states: &Path, table: &[&[(u8, &'static str)]], from: u64, gracefully: bool) -> Vec<(u8, (i64, String))> {
+    let table: Vec<Vec<(u8, String)>> =
+        table.iter().map(|batch| batch.iter().map(|(k, name)| (*k, (*name).to_owned())).collect()).collect();
+    let batches = table.len() as u64 + 1;
+    let (names, live, seen) = (QueueSource::from_batches(table), QueueSource::new(), MemorySink::new());
+    let (feed, out, clock) = (live.clone(), seen.clone(), ManualClock::at(from));
+    let builder = job(2).checkpoint(states).checkpoint_interval(millis(TICK));
+    let job = builder.start_on_clock(clock.clone(), move |ssc| {
+        let names = ssc.queue_stream(&names).accumulate();
+        ssc.queue_stream(&live).join_view(&names).to_memory(&out);
+        Ok(())
+    });
+    let job = job.unwrap();
+    for batch in 1..=batches {
+        clock.set(from + batch * TICK);
+        eventually("the batch is done", || job.statistics().batches >= batch);
+    }
+    feed.push(vec![(1, 10), (2, 20)]);
+    if gracefully {
+        job.stop_gracefully().unwrap();
+    } else {
+        clock.set(from + (batches + 1) * TICK);
+        eventually("the rows are joined", || !seen.rows().is_empty());
+        job.stop_now().unwrap();
+    }
+    seen.rows()
+}
+
+/// A batch from memory is known by its rows: a restart does not read it again behind the state that has it. A new batch is read.
+#[test]
+fn a_static_table_is_read_once_over_restarts() {
+    let dir = TempDir::new("resume-table");
+    let (one, two, three) = (&[(1, "one"), (2, "two")][..], &[(2, "zwei")][..], &[(1, "eins")][..]);
+    let joined =
+        |names: &[(u8, &str)]| names.iter().map(|(k, name)| (*k, (i64::from(*k) * 10, (*name).to_owned()))).collect::<Vec<_>>();
+    let runs = [
+        (&[one, two][..], true, joined(&[(1, "one"), (2, "two"), (2, "zwei")])),
+        (&[one, two], true, joined(&[(1, "one"), (2, "two"), (2, "zwei")])),
+        (&[two, three, one], false, joined(&[(1, "eins"), (1, "one"), (2, "two"), (2, "zwei")])),
+        // The same batch once more than before is new.
+        (&[two, two, three, one], true, joined(&[(1, "eins"), (1, "one"), (2, "two"), (2, "zwei"), (2, "zwei")])),
+    ];
+    for (n, (table, gracefully, expected)) in (0..).zip(runs) {
+        let mut seen = with_table(&dir, table, n * 100 * TICK, gracefully);
+        seen.sort();
+        assert_eq!(seen, expected, "run {n}");
+    }
+}
+
+/// A job over batches from memory alone has nothing left to do when it is started again, and reads only what was added.
+#[test]
+fn given_batches_are_counted_once_over_restarts() {
+    let dir = TempDir::new("resume-given");
+    let counts = |batches: &[&[i64]]| {
+        let (queue, seen) = (QueueSource::from_batches(batches.iter().map(|b| b.to_vec())), MemorySink::new());
+        let out = seen.clone();
+        let program = move |ssc: &StreamingContext<'_>| {
+            ssc.queue_stream(&queue).count_by_value().sum_by_key().complete().to_memory(&out);
+            Ok(())
+        };
+        job(2).checkpoint(&*dir).run(program).unwrap();
+        seen.batches().into_iter().map(|(_, rows)| rows).collect::<Vec<_>>()
+    };
+    assert_eq!(counts(&[&[1, 2], &[1]]), [vec![(1, 1), (2, 1)], vec![(1, 2), (2, 1)]]);
+    assert!(counts(&[&[1, 2], &[1]]).is_empty(), "nothing is new");
+    assert_eq!(counts(&[&[1, 2], &[3], &[1], &[1]]), [vec![(1, 2), (2, 1), (3, 1)], vec![(1, 3), (2, 1), (3, 1)]]);
+}
+
 type Totals = MemorySink<(String, i64)>;
 
 fn has(totals: &Totals, expected: &[(&str, i64)]) -> bool {
