@@ -119,6 +119,8 @@ struct Registry<'s> {
     sources: Vec<SourceHalf>,
     outputs: Vec<OutputSpec>,
     spread: bool,
+    /// What outputs write to, and which output it is.
+    targets: BTreeMap<String, OperatorId>,
     states: Vec<State>,
     /// The operator that keeps each state.
     stateful: Vec<OperatorId>,
@@ -236,6 +238,14 @@ impl<'s> Graph<'s> {
         match self.ordinals(&format!("sink {place}")) {
             1 => place.into(),
             n => format!("{place}#{n}"),
+        }
+    }
+
+    /// Takes a target for one output of the program, such as the files under a prefix. Reports a second output that takes it.
+    pub fn claim_target(&self, operator: &OperatorId, target: String) {
+        let other = self.registry.borrow_mut().targets.insert(target.clone(), operator.clone());
+        if let Some(other) = other {
+            self.report(operator, format!("{other} writes to {target} too; give each output a place of its own"));
         }
     }
 
@@ -381,7 +391,8 @@ impl<'s> Graph<'s> {
             f();
         }
         let mut r = self.registry.take();
-        if r.outputs.is_empty() {
+        // An output that was refused is not registered: its own problem says why.
+        if r.outputs.is_empty() && r.problems.is_empty() {
             r.problems.push(
                 "the program has no output operation: nothing would run; add print(10), to_kafka, foreach_batch or another"
                     .into(),

@@ -2,6 +2,7 @@
 
 use super::*;
 use crate::harness::in_time;
+use crate::temp_dir::TempDir;
 
 fn error(program: impl for<'s> Fn(&StreamingContext<'s>) -> Result<(), BoxError> + Send + Sync + 'static) -> Error {
     in_time(move || match job(2).start_on_clock(ManualClock::at(0), program) {
@@ -53,6 +54,39 @@ fn a_program_without_outputs() {
         Ok(())
     });
     assert!(matches!(&e, Error::Graph(p) if p.len() == 1) && e.to_string().contains("no output operation"), "{e}");
+}
+
+/// An output that is refused gives no second error that there is none.
+#[test]
+fn a_refused_output_is_the_only_error() {
+    let e = error(|ssc| {
+        let numbers = ssc.queue_stream(&QueueSource::<i64>::new());
+        numbers.over(millis(TICK), millis(TICK)).append().save_as_text_files("", "txt");
+        Ok(())
+    });
+    let Error::Graph(problems) = &e else { panic!("{e}") };
+    assert_eq!(problems.len(), 2, "{e}");
+    assert!(problems[0].contains("append (graph.rs:") && problems[1].contains("save_as_text_files (graph.rs:"), "{e}");
+}
+
+/// Paths are compared, not their spelling; another suffix is another place.
+#[test]
+fn two_outputs_with_the_same_files() {
+    let dir = TempDir::made("same-files");
+    let (prefix, again) = (dir.join("words"), dir.join(".").join("words"));
+    let from = line!();
+    let e = error(move |ssc| {
+        let words = ssc.queue_stream(&QueueSource::<i64>::new());
+        words.save_as_text_files(&prefix, "txt");
+        words.save_as_text_files(&prefix, "log");
+        words.count().save_as_text_files(&again, "txt");
+        Ok(())
+    });
+    let Error::Graph(problems) = &e else { panic!("{e}") };
+    assert_eq!(problems.len(), 1, "{e}");
+    let (first, second) =
+        (format!("save_as_text_files (graph.rs:{})", from + 3), format!("save_as_text_files (graph.rs:{})", from + 5));
+    assert!(problems[0].starts_with(&format!("{second}: {first} writes to the files under prefix")), "{e}");
 }
 
 /// Rows say in 16 bits which of the streams of a union they are of.

@@ -77,12 +77,12 @@ impl<'s, T: 'static> DStream<'s, T> {
     ///   removed first. A job of one process removes its parts too. In a job of several processes, parts that this batch does
     ///   not have stay.
     ///
-    /// The first batch creates the parent directories. Two streams must not have the same prefix and suffix: the first batch of
-    /// the second one fails.
+    /// The first batch creates the parent directories.
     ///
     /// # Errors
-    /// At the start: an invalid prefix or suffix. Later, an error names the path. The engine retries the same files, for
-    /// the time of `--output-retry` (default: 30 seconds). Then the job stops. The failed batch may have parts, but no `_SUCCESS`. After a
+    /// At the start: an invalid prefix or suffix, or two outputs with the same prefix and suffix. Later, an error names the path. The
+    /// engine retries the same files, for the time of `--output-retry` (default: 30 seconds). Then the job stops. The failed batch may
+    /// have parts, but no `_SUCCESS`. After a
     /// restart from a checkpoint directory it is written again.
     ///
     /// ```
@@ -168,6 +168,8 @@ impl<'s, T: 'static> DStream<'s, T> {
             }
         };
         let prefix = other.as_deref().unwrap_or(prefix);
+        let absolute = std::path::absolute(prefix).unwrap_or_else(|_| prefix.into());
+        graph.claim_target(operator, format!("the files under prefix {}, suffix \"{suffix}\"", absolute.display()));
         let r = &graph.config.runtime;
         let mut writer = TextFileWriter::new(prefix, suffix, r.process, r.processes, unordered);
         writer.skip_empty = sink.skip_empty;
