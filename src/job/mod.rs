@@ -42,6 +42,7 @@ mod sources;
 mod split_ids;
 mod start;
 pub(crate) mod status_line;
+mod start_waits;
 mod stopping;
 mod watchdog;
 pub(crate) mod worker;

@@ -16,7 +16,6 @@ use crate::api::context::{Check, SourceHalf};
 use crate::checkpoint::{LossRecord, PlanRecord, StateId, without};
 use crate::connector::console;
 use crate::core::clock::Time;
-use crate::core::detached;
 use crate::core::error::Result;
 use crate::core::fault::{FaultPoint, point};
 use crate::core::plan::{BatchSpan, Plan, Progress, Range};
@@ -35,9 +34,6 @@ use crate::metrics::{BatchInfo, Metrics};
 
 /// How many given batches may be sealed ahead of the one that is being closed. This hides the round trip to the workers.
 const SEALS_AHEAD: usize = 4;
-
-/// How often a start that waits looks whether the job is stopped.
-const START_LOOK: Duration = Duration::from_millis(50);
 
 /// The inputs of the planner, from worker 0 when its graph is built.
 pub(crate) struct PlannerInputs {
@@ -60,8 +56,8 @@ pub(crate) struct Planner {
     config: Arc<Config>,
     inputs: PlannerInputs,
     workers: CommandSender,
-    sources: Sources,
-    events: Receiver<Event>,
+    pub(super) sources: Sources,
+    pub(super) events: Receiver<Event>,
     time: Time,
     metrics: Metrics,
     /// The checkpoint directory, if it was opened before the processes met.
@@ -78,9 +74,9 @@ pub(crate) struct Planner {
     replay: VecDeque<PlanRecord>,
     /// Ranges of them that the sources no longer had.
     losses: Vec<LossRecord>,
-    stopping: Stopping,
+    pub(super) stopping: Stopping,
     /// Processes whose exactly-once sinks are not ready, and the progress of the others' shards.
-    unready: usize,
+    pub(super) unready: usize,
     progress: Vec<Progress>,
     rates: RateController,
     /// Bytes that wait at the outputs of each process.
@@ -242,53 +238,6 @@ impl Planner {
         Ok(resumed)
     }
 
-    /// Waits until the exactly-once sinks of every process have reported their progress. No batch is planned before that.
-    fn await_sinks(&mut self) -> Result<()> {
-        while self.unready > 0 && !self.stopping.aborted() {
-            match self.events.recv_timeout(START_LOOK) {
-                Ok(event) => self.take(event)?,
-                Err(RecvTimeoutError::Timeout) if self.stopping.gives_up_start() => self.stopping.abort(),
-                Err(RecvTimeoutError::Timeout) => {}
-                // The workers are gone, and have reported why.
-                Err(RecvTimeoutError::Disconnected) => self.stopping.abort(),
-            }
-        }
-        Ok(())
-    }
-
-    /// Does work of the start that may wait for brokers. `None`: the job was stopped meanwhile, and ends without a batch.
-    fn unless_stopped<R: Send + 'static>(&mut self, work: impl FnOnce() -> R + Send + 'static) -> Result<Option<R>> {
-        let mut taken = Ok(());
-        let given_up = || {
-            while let (true, Ok(event)) = (taken.is_ok(), self.events.try_recv()) {
-                taken = self.take(event);
-            }
-            taken.is_err() || self.stopping.gives_up_start()
-        };
-        let done = detached::run("tm-start", given_up, work)?;
-        taken?;
-        if done.is_none() {
-            tracing::info!("the job was stopped while its start waited for a source or an output; it ends without a batch");
-            self.stopping.abort();
-        }
-        Ok(done)
-    }
-
-    /// Like `unless_stopped`, with the sources.
-    fn with_sources<R: Send + 'static>(
-        &mut self,
-        work: impl FnOnce(&mut [SourceHalf]) -> Result<R> + Send + 'static,
-    ) -> Result<Option<R>> {
-        let mut halves = self.sources.take();
-        let work = move || {
-            let done = work(&mut halves);
-            (halves, done)
-        };
-        let Some((halves, done)) = self.unless_stopped(work)? else { return Ok(None) };
-        self.sources.put_back(halves);
-        done.map(Some)
-    }
-
     /// Whether batches follow one another without waiting for the clock, because all of them are given.
     fn back_to_back(&self) -> bool {
         self.given.is_some() || !self.replay.is_empty() || self.sources.finite()
@@ -440,7 +389,7 @@ impl Planner {
     }
 
     /// Takes an event, and completes the batches that every output has written.
-    fn take(&mut self, event: Event) -> Result<()> {
+    pub(super) fn take(&mut self, event: Event) -> Result<()> {
         match event {
             Event::Sealed { worker, source, time, ranges, lost, records, lag, trouble, waiting } => {
                 self.rates.sealed(source, time, records, &ranges, lag);

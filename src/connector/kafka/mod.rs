@@ -7,6 +7,7 @@ pub mod enumerator;
 mod fetcher;
 mod ffi;
 pub mod group_offsets;
+mod own_output;
 mod partition_buffer;
 mod producer;
 mod progress;
