@@ -5,7 +5,7 @@ use std::rc::Rc;
 
 use differential_dataflow::operators::arrange::TraceAgent;
 use differential_dataflow::operators::arrange::arrangement::{Arranged, arrange_core};
-use differential_dataflow::trace::implementations::{ContainerChunker, ValBatcher, ValBuilder, ValSpine};
+use differential_dataflow::trace::implementations::{ValBatcher, ValBuilder, ValSpine};
 use timely::dataflow::channels::pact::Pipeline;
 
 use super::interned::{intern_keys, resolve};
@@ -19,14 +19,7 @@ type Pairs<'s, V> = Arranged<'s, TraceAgent<ValSpine<Id, V, BatchTime, i64>>>;
 
 fn arranged<'s, V: Key>(pairs: Changes<'s, (Id, V)>, name: &str) -> Pairs<'s, V> {
     // Pairs lie on the workers that own their keys already: no second exchange.
-    arrange_core::<
-        _,
-        _,
-        ContainerChunker<Vec<((Id, V), BatchTime, i64)>>,
-        ValBatcher<Id, V, BatchTime, i64>,
-        ValBuilder<Id, V, BatchTime, i64>,
-        ValSpine<Id, V, BatchTime, i64>,
-    >(pairs, Pipeline, name)
+    arrange_core(pairs, Pipeline, name, ValBatcher::new)
 }
 
 /// Every value of a key on the left with every value of the key on the right.

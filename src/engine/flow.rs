@@ -74,6 +74,11 @@ fn output<'s, O: Container + Clone>(builder: &mut OperatorBuilder<'s, BatchTime>
 /// Containers are sent as they are.
 type Port<O> = OutputBuilder<BatchTime, NoopBuilder<O>>;
 
+/// The batch time of a container. Differential may send changes of several batches in one container: then it is the first of them.
+fn time(cap: &InputCapability<BatchTime>) -> BatchTime {
+    *cap.least().expect("containers are sent at a batch time")
+}
+
 /// The kernel of every operator that works by the batch. `absorb` takes containers as they arrive, also while the batch is open.
 /// `finish` runs once per batch, in order, when the batch is closed and complete on this worker; also for an empty batch.
 pub(crate) fn batched<'s, C, P, A, O>(
@@ -102,7 +107,7 @@ where
             // In order of arrival: a code refers to a key that the same worker sent earlier (kernel/partial_table).
             let mut at = None;
             data.for_each(|cap, container| {
-                let t = *cap.time();
+                let t = time(&cap);
                 if at.replace(t) != Some(t) {
                     operator.enter(Some(t));
                 }
@@ -208,9 +213,9 @@ where
             let (mut oks, mut errs) = (oks.activate(), errs.activate());
             // Not `for_each_time`: it sorts by time, and may reorder containers of one time.
             data.for_each(|cap, container| {
-                let t = *cap.time();
+                let t = time(&cap);
                 operator.enter(Some(t));
-                let (ok_cap, err_cap) = (cap.retain(0), cap.retain(1));
+                let (ok_cap, err_cap) = (cap.delayed(&t, 0), cap.delayed(&t, 1));
                 let (mut ok, mut err) = (oks.session_with_builder(&ok_cap), errs.session_with_builder(&err_cap));
                 each(t, std::mem::take(container), &mut |mut o| give_rows(&mut o, |o| ok.give_container(o)), &mut |mut e| {
                     give_rows(&mut e, |e| err.give_container(e))
@@ -253,7 +258,7 @@ where
                 finish(acc, &mut |mut o| give_rows(&mut o, |o| ok.give_container(o)));
             };
             data.for_each(|cap, container| {
-                let t = *cap.time();
+                let t = time(&cap);
                 operator.enter(Some(t));
                 if newest < Some(t) {
                     let before = newest.replace(t).and_then(|before| open.get_mut(&before));
@@ -261,9 +266,9 @@ where
                         finish(cap, std::mem::take(acc));
                     }
                 }
-                let err_cap = cap.retain(1);
+                let err_cap = cap.delayed(&t, 1);
                 let mut err = errs.session_with_builder(&err_cap);
-                let (_, acc) = open.entry(t).or_insert_with(|| (cap.retain(0), A::default()));
+                let (_, acc) = open.entry(t).or_insert_with(|| (cap.delayed(&t, 0), A::default()));
                 absorb(acc, t, std::mem::take(container), &mut |mut e| give_rows(&mut e, |e| err.give_container(e)));
             });
             while let Some(first) = open.first_entry() {
