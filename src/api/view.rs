@@ -11,7 +11,8 @@
 //!   Counts    ((id, count), time, diff)   the result of a count: a row is made only for what an output mode writes
 //! ```
 //!
-//! A view is made in one form; `rows()` and `interned()` derive the others once, at first use (`arrangement/interned.rs`).
+//! A view is made in one form; `rows()` and `interned()` derive the others once, at first use (`arrangement/interned.rs`). So does
+//! `arranged()`: all readers of what a view remembers share one trace (`engine/dense`).
 //! Beside its rows it may have a presentation: the order in which output modes write them (`operator/view/presentation.rs`).
 
 use std::cell::{OnceCell, RefCell};
@@ -22,6 +23,8 @@ use crate::api::dstream::{DStream, Lazy, lazy};
 use crate::api::meta::Meta;
 use crate::core::data::Change;
 use crate::core::time::BatchTime;
+use crate::engine::dense::Dense;
+pub use crate::engine::dense::{DenseBatch, DenseCursor, DenseTrace};
 use crate::engine::dictionary::{Dict, Id};
 use crate::engine::flow::VecStream;
 use crate::engine::operator_id::OperatorId;
@@ -130,6 +133,8 @@ pub(crate) struct ViewNode<'s, T: 'static> {
     pub form: Form<'s, T>,
     pub rows: OnceCell<Changes<'s, T>>,
     pub interned: OnceCell<Interned<'s, T>>,
+    /// The arrangement of the interned form; made when the first reader asks.
+    pub arranged: OnceCell<Dense<'s>>,
     pub order: Order<'s, T>,
     /// The verb that may remove rows; `None`: this view only grows.
     pub retracts: Option<String>,
@@ -161,8 +166,8 @@ impl<'s, T> Form<'s, T> {
 impl<'s, T: 'static> ViewNode<'s, T> {
     pub fn new(graph: &Rc<Graph<'s>>, meta: Meta, form: Form<'s, T>, retracts: Option<String>) -> Self {
         let (graph, co_located) = (graph.clone(), !matches!(form, Form::Rows(_)));
-        let (rows, interned, order) = (OnceCell::new(), OnceCell::new(), Order::None);
-        ViewNode { graph, meta, form, rows, interned, order, retracts, co_located }
+        let (rows, interned, arranged, order) = (OnceCell::new(), OnceCell::new(), OnceCell::new(), Order::None);
+        ViewNode { graph, meta, form, rows, interned, arranged, order, retracts, co_located }
     }
 
     /// Equal rows lie on the same worker, if `yes`.

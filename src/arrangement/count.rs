@@ -1,85 +1,54 @@
-//! Counts of rows, and verbs that follow from them: a table of sums, by id.
+//! Counts of rows, and verbs that follow from them: readers of the arrangement of a view.
 //!
-//! Ids are dense and batches arrive in order, so one number per id, at its index, replaces the arrangement of differential's
-//! `count_total`: about twice as fast (docs/architecture.md). Joins and reductions keep arrangements.
+//! Differential's `count_total` reads a trace through cursors. Ids are dense and batches arrive in order, so these read the sum of an
+//! id at its index (engine/dense).
 
 use std::rc::Rc;
 
+use differential_dataflow::operators::arrange::Arranged;
+use differential_dataflow::trace::TraceReader;
 use timely::dataflow::operators::Probe;
+use timely::progress::Antichain;
 
 use crate::api::context::Graph;
-use crate::api::view::{Changes, Counts, Interned};
+use crate::api::view::{Changes, Counts, Interned, View};
 use crate::core::data::Key;
-use crate::core::time::BatchTime;
+use crate::core::time::{BatchTime, millis};
+use crate::engine::dense::{Dense, SumsBefore};
 use crate::engine::dictionary::Id;
 use crate::engine::flow::{collect_batches, map_containers};
 use crate::engine::operator_id::OperatorId;
 
-/// The count of each id.
-#[derive(Default)]
-struct Table {
-    sums: Vec<Sum>,
-    /// The ids of the current batch, with their sums before it.
-    touched: Vec<(Id, i64)>,
-    batch: u32,
-}
-
-#[derive(Clone, Copy, Default)]
-struct Sum {
-    n: i64,
-    /// The batch that last changed it.
-    batch: u32,
-}
-
-impl Table {
-    /// Adds the changes of one batch. Calls `each` with every id whose sum has changed: the sum before and the sum now.
-    fn add(&mut self, changes: impl IntoIterator<Item = (Id, i64)>, mut each: impl FnMut(Id, i64, i64)) {
-        // After a wrap-around, an old batch number would make a first change look like a second one.
-        self.batch = self.batch.checked_add(1).unwrap_or_else(|| {
-            self.sums.iter_mut().for_each(|s| s.batch = 0);
-            1
-        });
-        for (id, n) in changes {
-            if self.sums.len() <= id as usize {
-                self.sums.resize(id as usize + 1, Sum::default());
-            }
-            let sum = &mut self.sums[id as usize];
-            if sum.batch != self.batch {
-                sum.batch = self.batch;
-                self.touched.push((id, sum.n));
-            }
-            sum.n += n;
-        }
-        for (id, before) in self.touched.drain(..) {
-            let now = self.sums[id as usize].n;
-            if now != before {
-                each(id, before, now);
-            }
-        }
-    }
-}
-
 /// The changes that `each` makes for every id whose count changed in a batch, of the count before and the count now.
-fn tallied<'s, T: Key, X: 'static + Clone>(
-    interned: &Interned<'s, T>,
+fn tallied<'s, X: 'static + Clone>(
+    arranged: Dense<'s>,
     graph: &Graph<'s>,
     mut each: impl FnMut(Id, i64, i64, &mut dyn FnMut(X, i64)) + 'static,
 ) -> Changes<'s, X> {
-    let mut table = Table::default();
+    let Arranged { stream, mut trace } = arranged;
     // Ids lie on the workers that own them already.
-    let step = OperatorId::step("count");
-    collect_batches(&graph.flow, &step, interned.changes.clone(), move |tick, changes: Vec<Vec<(Id, BatchTime, i64)>>, emit| {
+    collect_batches(&graph.flow, &OperatorId::step("count"), stream, move |tick, spans: Vec<Vec<_>>, emit| {
         let t = tick.time;
-        let mut out = Vec::with_capacity(2 * changes.iter().map(Vec::len).sum::<usize>());
-        let changes = changes.into_iter().flatten().map(|(id, _, n)| (id, n));
-        table.add(changes, |id, before, now| each(id, before, now, &mut |x, n| out.push((x, t, n))));
+        let mut out = Vec::new();
+        for span in spans.iter().flatten() {
+            let Some(batch) = &span.inner else { continue };
+            let mut before = SumsBefore::new(&mut trace, span.lower().borrow());
+            out.reserve(2 * batch.len());
+            for (id, n) in batch.changes() {
+                let count = before.of(id);
+                each(id, count, count.wrapping_add(n), &mut |x, n| out.push((x, t, n)));
+            }
+        }
+        let passed = Antichain::from_elem(t + millis(1));
+        trace.set_logical_compaction(passed.borrow());
+        trace.set_physical_compaction(passed.borrow());
         emit(out);
     })
 }
 
 /// Each row of a view with its count.
-pub(crate) fn counted<'s, T: Key>(interned: &Interned<'s, T>, graph: &Graph<'s>) -> Counts<'s, (T, i64)> {
-    let changes = tallied(interned, graph, |id, before, now, emit| {
+pub(crate) fn counted<'s, T: Key>(view: &View<'s, T>) -> Counts<'s, (T, i64)> {
+    let changes = tallied(view.arranged(), &view.node.graph, |id, before, now, emit| {
         if before != 0 {
             emit((id, before), -1);
         }
@@ -87,7 +56,7 @@ pub(crate) fn counted<'s, T: Key>(interned: &Interned<'s, T>, graph: &Graph<'s>)
             emit((id, now), 1);
         }
     });
-    let dict = interned.dict.clone();
+    let dict = view.interned().dict;
     let render = move |id, n| {
         let dict = dict.borrow();
         let (group, key) = dict.group_and_key(id);
@@ -113,43 +82,53 @@ pub(crate) fn rows<'s, T: 'static + Clone>(counts: &Counts<'s, T>, graph: &Graph
 }
 
 /// The rows whose count is not 0, once each.
-pub(crate) fn distinct<'s, T: Key>(interned: &Interned<'s, T>, graph: &Graph<'s>) -> Interned<'s, T> {
-    let changes = tallied(interned, graph, |id, before, now, emit| {
+pub(crate) fn distinct<'s, T: Key>(view: &View<'s, T>) -> Interned<'s, T> {
+    let changes = tallied(view.arranged(), &view.node.graph, |id, before, now, emit| {
         let change = i64::from(now > 0) - i64::from(before > 0);
         if change != 0 {
             emit(id, change);
         }
     });
-    Interned { changes, dict: interned.dict.clone() }
+    Interned { changes, dict: view.interned().dict }
 }
 
 #[cfg(test)]
 mod tests {
+    use std::sync::Arc;
+
+    use timely::dataflow::operators::vec::ToStream;
+
     use super::*;
+    use crate::api::context::{Outbox, StreamingContext};
+    use crate::connector::queue::QueueSource;
+    use crate::core::error::Error;
+    use crate::core::time::millis;
+    use crate::engine::flow::Flow;
+    use crate::engine::output::OutputChannel;
 
     #[test]
-    fn a_batch_has_at_most_one_change_of_an_id() {
-        let mut table = Table::default();
-        let mut emitted = Vec::new();
-        let mut add = |changes: &[(Id, i64)]| {
-            emitted.clear();
-            table.add(changes.iter().copied(), |id, before, now| emitted.push((id, before, now)));
-            emitted.clone()
-        };
-        assert_eq!(add(&[(3, 2), (0, 1), (3, 1)]), [(3, 0, 3), (0, 0, 1)]);
-        assert_eq!(add(&[(3, 1), (3, -1)]), []);
-        assert_eq!(add(&[(3, -3)]), [(3, 3, 0)]);
-        assert_eq!(add(&[(3, 5)]), [(3, 0, 5)]);
-    }
-
-    #[test]
-    fn the_batch_number_may_wrap_around() {
-        let mut table = Table { batch: u32::MAX - 1, ..Table::default() };
-        for expected in [(0, 1), (1, 2), (2, 3)] {
-            let mut change = None;
-            table.add([(0, 1)], |_, before, now| change = Some((before, now)));
-            assert_eq!(change, Some(expected));
-        }
-        assert_eq!(table.batch, 2);
+    fn all_readers_of_a_view_share_one_arrangement() {
+        timely::execute_directly(|worker| {
+            worker.dataflow(|scope| {
+                let flow = Flow { scope, ticks: Vec::new().to_stream(scope) };
+                let config = Arc::new(StreamingContext::builder("readers", millis(1)).config().unwrap());
+                let fail = Rc::new(|e: Error| panic!("{e}"));
+                let graph = Graph::new(flow, config, true, OutputChannel::new().0, Outbox::default(), fail);
+                let ssc = StreamingContext { graph };
+                let rows = ssc.queue_stream(&QueueSource::from_batches([vec!['a']]));
+                let view = rows.over(millis(2), millis(1));
+                let arrangements = || view.interned().dict.borrow().arrangements();
+                assert_eq!(arrangements(), 0, "made when the first reader asks");
+                let (counts, distinct) = (view.count_by_value(), view.distinct());
+                view.count_by_value().union(&counts).top_by(3, |(_, n)| *n).complete().print(1);
+                counts.join(&distinct.map(|c| (c, c))).complete().print(1);
+                let by_hand = view.wrap_codes(view.arranged().as_collection(|code, ()| *code));
+                by_hand.complete().print(1);
+                assert_eq!(arrangements(), 1);
+                // Another window is another view; it has the same codes.
+                rows.over(millis(3), millis(1)).count_by_value().complete().print(1);
+                assert_eq!(arrangements(), 2);
+            })
+        })
     }
 }

@@ -3,7 +3,9 @@
 use std::cell::RefCell;
 use std::rc::Rc;
 
+use differential_dataflow::operators::arrange::{Arranged, TraceAgent};
 use differential_dataflow::{AsCollection, VecCollection};
+use timely::dataflow::channels::pact::Pipeline;
 use timely::dataflow::operators::Probe;
 
 use crate::api::context::Graph;
@@ -12,6 +14,7 @@ use crate::api::view::{Changes, Form, Interned, View};
 use crate::core::data::{Key, Rows, encoded, key_group};
 use crate::core::error::{BoxError, Error};
 use crate::core::time::BatchTime;
+use crate::engine::dense::{DenseTrace, arrange};
 use crate::engine::dictionary::{Dict, Id};
 use crate::engine::flow::{batched, by_batch, collect_batches, map_containers, route};
 use crate::engine::operator_id::OperatorId;
@@ -37,6 +40,68 @@ impl<'s, T: Key> View<'s, T> {
             _ => intern(self.rows(), &self.node.graph),
         };
         self.node.interned.get_or_init(make).clone()
+    }
+
+    /// The arrangement of the view: how often each row is in it, by the row's dictionary code. All readers share it, also the verbs of
+    /// this crate that remember rows, such as [`View::count_by_value`] and [`View::distinct`].
+    ///
+    /// Codes are numbers, valid on one worker only. A view and its [`View::distinct`] have the same codes, and so have the views of all
+    /// windows over one stream; other views have others. [`View::wrap_codes`] makes a view of codes. Each row lies on the worker
+    /// that owns it. Memory: 16 bytes for each code on its worker. A reader that does not advance the compaction of its trace keeps
+    /// every later batch in memory, and keeps codes of rows that left from reuse.
+    ///
+    /// ```
+    /// use tidemill::{prelude::*, testing::check};
+    /// // The rows of the last two batches that were also in the last one: a join by hand.
+    /// check(
+    ///     [vec!['a', 'b'], vec!['b', 'c'], vec!['d']],
+    ///     |s| {
+    ///         let (two, one) = (s.over(millis(2), millis(1)), s.over(millis(1), millis(1)));
+    ///         let both = two.arranged().join_core(one.distinct().arranged(), |code, (), ()| Some(*code));
+    ///         two.wrap_codes(both).complete()
+    ///     },
+    ///     [vec!['a', 'b'], vec!['b', 'b', 'c'], vec!['d']],
+    /// );
+    /// ```
+    pub fn arranged(&self) -> Arranged<'s, TraceAgent<DenseTrace>> {
+        let make = || {
+            let (ids, trace) = (self.interned(), DenseTrace::empty());
+            ids.dict.borrow_mut().keep_since(trace.since());
+            arrange(ids.changes, &OperatorId::step("arranged"), trace)
+        };
+        self.node.arranged.get_or_init(make).clone()
+    }
+
+    /// A view of rows by their codes: of a differential collection that was made from this view's [`View::arranged`], or from that of a
+    /// view with the same codes. It has the schedule and the sources of this view, but not its presentation order.
+    ///
+    /// Constraints: changes must be at batch times at which this view changes, and codes must stay on their worker.
+    ///
+    /// ```
+    /// use tidemill::testing::check;
+    /// check(
+    ///     [vec!['a', 'a'], vec!['b']],
+    ///     |s| {
+    ///         let view = s.accumulate();
+    ///         view.wrap_codes(view.arranged().as_collection(|code, ()| *code)).complete()
+    ///     },
+    ///     [vec!['a', 'a'], vec!['a', 'a', 'b']],
+    /// );
+    /// ```
+    #[track_caller]
+    pub fn wrap_codes(&self, codes: VecCollection<'s, BatchTime, Id, i64>) -> View<'s, T> {
+        let (dict, graph) = (self.interned().dict, &self.node.graph);
+        let own = dict.clone();
+        // Codes are retained while they are in this view: the rows of the other may leave earlier.
+        let changes =
+            batched(&graph.flow, &OperatorId::step("codes"), codes.inner, Pipeline, by_batch, move |tick, codes, emit| {
+                let mut dict = own.borrow_mut();
+                codes.iter().for_each(|(id, n)| _ = dict.retain(*id, *n, tick.time));
+                emit(codes.into_iter().map(|(id, n)| (id, tick.time, n)).collect());
+            });
+        let ids = Interned { changes: changes.probe_with(&graph.probe), dict };
+        let order = self.node.order.lost(&OperatorId::of("wrap_codes"));
+        self.derive(Form::interned(move || ids), Some("wrap_codes")).ordered(order).view()
     }
 
     /// The differential collection underneath, for operators of differential's own; [`View::wrap`] makes a view of their result.

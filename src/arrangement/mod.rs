@@ -1,6 +1,6 @@
-//! The state of views and counting windows: dictionary-encoded rows, tables of counts, arrangements of pairs, rings of panes.
+//! The state of views and counting windows: dictionary-encoded rows, counts over arrangements, arrangements of pairs, rings of panes.
 //!
-//! `interned.rs` encodes rows as ids on the workers that own them, and decodes ids; `count.rs` is a table of counts by id;
+//! `interned.rs` encodes rows as ids on the workers that own them, and decodes ids; `count.rs` reads the arrangement of a view;
 //! `pairs.rs` joins and reduces arrangements of pairs; in `ring.rs` panes enter and leave windows. The state of verbs with a user's
 //! function is in `operator/state/` and `operator/window/`.
 

@@ -2,10 +2,13 @@
 //! a row away. An arrangement of string keys costs three times as much as one of ids (docs/architecture.md).
 //!
 //! Invariant: an id is reused only if its count is 0 and every output has passed the last time at which it was assigned, retained or
-//! released. Several operators share a dictionary, and one may be batches ahead of another.
+//! released, and no reader of an arrangement may ask for a time before that. Several operators share a dictionary, and one may be
+//! batches ahead of another.
 
+use std::cell::Cell;
 use std::collections::VecDeque;
 use std::hash::BuildHasher;
+use std::rc::Weak;
 
 use hashbrown::HashTable;
 
@@ -35,6 +38,8 @@ pub(crate) struct Dict<K> {
     /// Ids whose count was 0 when they were added, with the time of that.
     idle: VecDeque<(BatchTime, Id)>,
     hasher: foldhash::fast::RandomState,
+    /// The first time that the readers of each arrangement of these ids may ask for.
+    readers: Vec<Weak<Cell<BatchTime>>>,
     /// How often an unused id was kept because an output had not passed its time.
     #[cfg(test)]
     pub kept: u64,
@@ -48,6 +53,7 @@ impl<K> Default for Dict<K> {
             free: Vec::new(),
             idle: VecDeque::new(),
             hasher: foldhash::fast::RandomState::default(),
+            readers: Vec::new(),
             #[cfg(test)]
             kept: 0,
         }
@@ -129,8 +135,16 @@ impl<K: Key> Dict<K> {
         self.retain(id, -n, t);
     }
 
+    /// Keeps ids from reuse that were used after the time in this cell: the readers of an arrangement may still find them.
+    pub fn keep_since(&mut self, time: Weak<Cell<BatchTime>>) {
+        self.readers.push(time);
+    }
+
     /// Reclaims ids without references that were last used at a time that every output has `passed`.
     pub fn reclaim(&mut self, passed: impl Fn(BatchTime) -> bool) {
+        self.readers.retain(|time| time.strong_count() > 0);
+        let since = self.readers.iter().filter_map(Weak::upgrade).map(|time| time.get()).min();
+        let passed = |t| since.is_none_or(|since| t <= since) && passed(t);
         while let Some((_, id)) = self.idle.front().copied().filter(|(t, _)| passed(*t)) {
             self.idle.pop_front();
             let Some(e) = self.entries[id as usize].as_mut() else { continue };
@@ -171,6 +185,12 @@ impl<K: Key> Dict<K> {
         (&e.key, e.held)
     }
 
+    /// The number of arrangements of these ids.
+    #[cfg(test)]
+    pub fn arrangements(&self) -> usize {
+        self.readers.len()
+    }
+
     /// The number of keys that have an id.
     #[cfg(test)]
     pub fn len(&self) -> usize {
@@ -185,6 +205,8 @@ impl<K: Key> Dict<K> {
 
 #[cfg(test)]
 mod tests {
+    use std::rc::Rc;
+
     use super::*;
 
     fn at(ms: u64) -> BatchTime {
@@ -203,6 +225,27 @@ mod tests {
         d.reclaim(|t| t <= at(5));
         assert_eq!(d.id("c".to_string(), at(6)), a);
         assert_eq!((d.key(a).as_str(), d.len()), ("c", 2));
+    }
+
+    #[test]
+    fn an_id_is_kept_while_a_reader_may_ask_for_its_time() {
+        let mut d = Dict::default();
+        let a = d.id('a', at(1));
+        d.retain(a, 1, at(1));
+        d.retain(a, -1, at(5));
+        let since = Rc::new(Cell::new(at(4)));
+        d.keep_since(Rc::downgrade(&since));
+        d.reclaim(|_| true);
+        assert_eq!(d.key(a), &'a', "a reader at 4 sees the row");
+        since.set(at(5));
+        d.reclaim(|_| true);
+        assert_eq!(d.len(), 0);
+        let b = d.id('b', at(7));
+        d.retain(b, 1, at(7));
+        d.retain(b, -1, at(8));
+        drop(since);
+        d.reclaim(|_| true);
+        assert_eq!(d.len(), 0, "the arrangement has no reader any more");
     }
 
     #[test]

@@ -42,6 +42,34 @@ proptest! {
         check_batches(&batches, rows, |s| s.over(millis(1), millis(1)).complete())?;
     }
 
+    /// What a program does by hand over the arrangement of a view, and what the verbs make of the same rows.
+    #[test]
+    fn an_arrangement_has_the_rows_of_its_view(shape in shape(), batches in batches(0u16..4)) {
+        let (length, slide) = (millis(shape.0 as u64), millis(shape.1 as u64));
+        same(
+            &batches,
+            move |s| {
+                let view = s.over(length, slide);
+                view.wrap_codes(view.arranged().as_collection(|code, ()| *code))
+            },
+            move |s| s.over(length, slide),
+        )?;
+        same(
+            &batches,
+            move |s| {
+                let view = s.over(length, slide);
+                let distinct = view.distinct().arranged();
+                let rows = view.arranged().join_core(distinct, |code, (), ()| Some(*code));
+                // The count of the view reads the arrangement that the join reads.
+                view.wrap_codes(rows).count_by_value().union(&view.count_by_value())
+            },
+            move |s| {
+                let counts = s.over(length, slide).count_by_value();
+                counts.union(&counts)
+            },
+        )?;
+    }
+
     #[test]
     fn changes_make_the_view(shape in shape(), batches in batches(0u16..4)) {
         let (length, slide) = (millis(shape.0 as u64), millis(shape.1 as u64));

@@ -24,7 +24,7 @@ impl<'s, T: Key> View<'s, T> {
         let (operator, view) = (self.operator::<T>("distinct", ""), self.clone());
         let order = self.node.order.lost(&operator);
         // It removes rows only if this view does.
-        let form = Form::interned(move || distinct(&view.interned(), &view.node.graph));
+        let form = Form::interned(move || distinct(&view));
         self.derive(form, None).ordered(order).view()
     }
 }

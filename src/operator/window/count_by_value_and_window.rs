@@ -39,7 +39,7 @@ impl<'s, T: Key> View<'s, T> {
     /// Each distinct row with its count.
     pub(crate) fn counted(&self, operator: &OperatorId) -> View<'s, (T, i64)> {
         let view = self.clone();
-        let counts = Form::counts(move || counted(&view.interned(), &view.node.graph));
+        let counts = Form::counts(move || counted(&view));
         self.derive(counts, Some(&operator.to_string())).view()
     }
 }
