@@ -19,6 +19,7 @@ use crate::operator::Batch;
     label = "write `.complete()`, `.update()`, `.append()` or `.changes()` first",
     note = "`.complete()` has all rows of the view in each batch, and `.update()` those that are new or changed"
 )]
+#[doc(hidden)]
 pub trait OutputMode<'s, T: 'static> {
     /// The rows.
     fn rows(&self) -> DStream<'s, T>;

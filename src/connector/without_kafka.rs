@@ -12,12 +12,14 @@ use crate::connector::message::Message;
     label = "not there without the feature `kafka`",
     note = "in Cargo.toml, add it to the features of tidemill: `features = [\"kafka\"]`"
 )]
+#[doc(hidden)]
 pub trait FeatureKafka {}
 
 /// Types of Kafka, with the functions that make one and those that return it changed.
 macro_rules! types {
     ($($name:ident: $($new:ident($($arg:ident $argument:ident),*))*; $($set:ident($($by:ident $setting:ident),*))*;)*) => {
-        $(#[doc(hidden)]
+        $(
+        #[doc(hidden)]
         pub struct $name;
 
         impl $name {
