@@ -54,7 +54,7 @@ fn compile(folder: &Path, binary: &str, options: &[&str]) -> PathBuf {
 
 fn create(dir: &TempDir, name: &str) -> PathBuf {
     let folder = dir.join(name);
-    let end = run("tidemill", &["new", folder.to_str().unwrap()]);
+    let end = run("tidemill", ["new", folder.to_str().unwrap()]);
     assert_eq!(end.code, Some(0), "{}", end.err);
     assert!(end.out.contains("cargo test") && end.out.contains("cargo run"), "{}", end.out);
     folder
