@@ -43,14 +43,11 @@ fn presented<T: Key, U: Key, K: Ord>(
 }
 
 /// Checks a view in the modes `complete`, `changes` and `update`, at 1, 2 and 4 workers.
-fn check_presented<U: Key>(
+fn check_presented<U: Key + Debug>(
     batches: &[Vec<(u8, i64)>],
     expected: (Seen<U>, Seen<Change<U>>, Seen<U>),
     verb: impl for<'s> Fn(&DStream<'s, (u8, i64)>) -> View<'s, U> + Clone + Send + Sync + 'static,
-) -> Result<(), TestCaseError>
-where
-    U: Debug,
-{
+) -> Result<(), TestCaseError> {
     for workers in [1, 2, 4] {
         let (complete, changes, update) = modes(workers, batches.to_vec(), verb.clone());
         prop_assert_eq!(&complete, &expected.0, "complete at {} workers", workers);

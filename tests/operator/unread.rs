@@ -74,8 +74,11 @@ fn nothing_of_a_branch_without_output_runs() {
     }
 }
 
+/// The sums of a source, by batch.
+type Sums = Vec<(u64, Vec<((), u64)>)>;
+
 /// One run from the previous checkpoint: the sums of two sources, and whether an output reads those of the second one.
-fn sums(dir: &Path, batches: u64, second_is_read: bool, drop_state: bool) -> tidemill::Result<[Vec<(u64, Vec<((), u64)>)>; 2]> {
+fn sums(dir: &Path, batches: u64, second_is_read: bool, drop_state: bool) -> tidemill::Result<[Sums; 2]> {
     let seen = [(); 2].map(|()| MemorySink::<((), u64)>::new());
     let out = seen.clone();
     let args = RuntimeArgs { drop_state, workers: 2, ..RuntimeArgs::default() };
