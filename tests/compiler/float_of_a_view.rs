@@ -1,4 +1,4 @@
-//~ error[E0277]: `f64` cannot be a key, or a row of a View
+//~ error[E0277]: `(String, f64)` cannot be a key, or a row of a View
 //~ = note: for a float use `F64`: `F64::from(x)`
 use tidemill::prelude::*;
 

@@ -1,5 +1,5 @@
-//~ no method named `reduce_by_key` found for struct `DStream<'_, String>`
-//~ `DStream<'s, (K, V)>`
+//~ no method named `reduce_by_key` found for struct `tidemill::prelude::DStream<'_, String>`
+//~ - `tidemill::prelude::DStream<'s, (K, V)>`
 use tidemill::prelude::*;
 
 fn program(words: DStream<'_, String>) {
