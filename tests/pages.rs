@@ -160,7 +160,9 @@ fn programs_that_must_not_compile_fail_with_the_words_of_the_guide() {
         for pair in blocks.windows(2) {
             let [(kind, program), (next, shown)] = pair else { unreachable!() };
             if kind.starts_with("rust,compile_fail") && next == "text" {
-                assert_eq!(first_error(program), *shown, "{page} shows another error");
+                // How far messages are indented depends on the length of line numbers, also of lines in the library.
+                let plain = |text: &str| text.lines().map(str::trim_start).collect::<Vec<_>>().join("\n");
+                assert_eq!(plain(&first_error(program)), plain(shown), "{page} shows another error");
                 checked += 1;
             }
         }
