@@ -19,8 +19,9 @@
 //! ```
 //!
 //! The job stops with [`Error::Output`](crate::Error::Output) when the output has failed for the time of `--output-retry`
-//! (default: 30 seconds), or after `Builder::output_tries` failures in a row, or at once after a [`FatalError`]. A job with a checkpoint directory then writes batches again when it restarts. These are the failed
-//! batch and those since the last checkpoint, with the same rows under the same batch time.
+//! (default: 30 seconds), after `Builder::output_tries` failures in a row, or at once after a [`FatalError`]. A job with a
+//! checkpoint directory then writes batches again when it restarts. These are the failed batch and those since the last
+//! checkpoint, with the same rows under the same batch time.
 //!
 //! A [`TransactionalSink`] is exactly once. It stores the [`BatchId`] of a shard's last batch in the transaction that makes
 //! the rows visible. At the next start it returns this id to the engine:
