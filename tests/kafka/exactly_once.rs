@@ -466,7 +466,7 @@ fn c26_g4_what_cannot_be_exactly_once_is_an_error_that_names_the_fix() {
         ssc.queue_stream(&QueueSource::from_batches([vec![1]])).to_kafka(sink(), |n, record| _ = record.json(n));
     };
     let e = wrong(queue, true);
-    assert!(e.contains("behind the source queue") && e.contains("at least once"), "{e}");
+    assert!(e.contains("after the source queue") && e.contains("without exactly once"), "{e}");
     let e = wrong(move |ssc| rows(ssc, sink().marks()), true);
     assert!(e.contains("leave marks() out"), "{e}");
     let e = wrong(move |ssc| rows(ssc, sink().set("transaction.timeout.ms", "2000")), true);
