@@ -167,7 +167,7 @@ mod tests {
     fn settings_are_pairs_and_a_file_has_one_a_line() {
         assert_eq!(pair("sasl.password=a=b").unwrap(), ("sasl.password".into(), "a=b".into()));
         assert!(pair("=x").is_err() && pair("x").is_err());
-        let dir = crate::testing::temp_dir::TempDir::new("settings");
+        let dir = crate::testing::temp_dir::TempDir::made("settings");
         let path = std::path::Path::new(dir.path()).join("kafka.conf");
         std::fs::write(&path, "# secrets\n\nsasl.password = canary\n").unwrap();
         assert_eq!(settings_of(&path).unwrap(), [("sasl.password".into(), "canary".into())]);

@@ -68,7 +68,8 @@ fn counts_of_a_source_of_ones_own_survive_kills() {
     let end = start(&[]).end();
     assert_eq!(end.code, Some(0), "{}", end.err);
     agrees(&mut all, &end);
+    // It runs again at least what was printed; its five batches may be just those.
     let last = all.values().last().unwrap();
-    assert!(last.iter().sum::<u64>() > read && last.iter().max().unwrap() - last.iter().min().unwrap() <= 10_000, "{last:?}");
+    assert!(last.iter().sum::<u64>() >= read && last.iter().max().unwrap() - last.iter().min().unwrap() <= 10_000, "{last:?}");
     assert!(end.out.contains(" numbers in this run\n"), "{}", end.out);
 }
