@@ -129,10 +129,10 @@ impl Program {
         }
     }
 
-    /// Kills it as soon as that is so; it may also end by itself before.
-    pub fn kill_when(mut self, what: &str, mut is: impl FnMut() -> bool) -> Ended {
+    /// Kills it as soon as that is so, by its stdout up to now; it may also end by itself before.
+    pub fn kill_when(mut self, what: &str, mut is: impl FnMut(&str) -> bool) -> Ended {
         let begun = Instant::now();
-        while self.child.try_wait().unwrap().is_none() && !is() {
+        while self.child.try_wait().unwrap().is_none() && !is(&self.out.now()) {
             assert!(begun.elapsed() < PATIENCE, "{} neither ended nor came to this: {what}", self.name);
             std::thread::sleep(Duration::from_micros(200));
         }
