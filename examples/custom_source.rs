@@ -132,7 +132,9 @@ impl SourceReader<i64> for NumbersReader {
 fn main() -> tidemill::Result<()> {
     tidemill::logging::init();
     let dir = std::env::args_os().nth(1).map_or_else(|| std::env::temp_dir().join("tidemill-custom-source"), Into::into);
-    let job = StreamingContext::builder("custom source", millis(200)).workers(2).checkpoint(dir).start(|ssc| {
+    // A checkpoint of each batch: a run that was killed leaves few batches to run again, and every run gets further.
+    let job = StreamingContext::builder("custom source", millis(200)).workers(2).checkpoint(dir).checkpoint_interval(millis(200));
+    let job = job.start(|ssc| {
         let numbers = ssc.from_source(Numbers { splits: 3, per_second: 10_000 });
         numbers.map(|n: i64| n % 3).count_by_value().sum_by_key().complete().print(3);
         Ok(())
