@@ -153,12 +153,11 @@ impl Builder {
     /// `--output-retry` is the same setting.
     ///
     /// ```
-    /// use std::sync::atomic::{AtomicU32, Ordering};
+    /// use std::sync::{Arc, atomic::{AtomicU32, Ordering}};
     /// use tidemill::prelude::*;
     /// let numbers = QueueSource::from_batches([vec![1, 2]]);
-    /// let tries = AtomicU32::new(0);
+    /// let tries = Arc::new(AtomicU32::new(0));
     /// let job = StreamingContext::builder("patient", millis(5)).without_checkpoint().output_retry(secs(60));
-    /// let tries = std::sync::Arc::new(tries);
     /// let tried = tries.clone();
     /// job.run(move |ssc| {
     ///     let tried = tried.clone();

@@ -21,7 +21,7 @@ use crate::core::time::BatchTime;
 use crate::engine::flow::Flow;
 use crate::engine::operator_id::OperatorId;
 use crate::engine::output::{NewOutput, OutputChannel, OutputSpec, RowQueue};
-use crate::engine::state::{KeyedState, State, UnbuiltState};
+use crate::engine::state::{KeyedState, State, StateHandle, UnbuiltState};
 use crate::job::protocol::{Command, Event};
 
 /// The handle on which the build closure makes its streams. Spark's `StreamingContext`, without a driver: the closure runs
@@ -98,6 +98,7 @@ impl SourceHalf {
 pub(crate) type Check = Box<dyn FnOnce() -> Result<()> + Send>;
 
 /// A place outside the job to which an output writes, such as a topic on these brokers.
+#[cfg_attr(not(feature = "kafka"), expect(dead_code, reason = "only Kafka's outputs can be read by a source"))]
 pub(crate) struct Place {
     pub at: String,
     pub name: String,
@@ -261,11 +262,10 @@ impl<'s> Graph<'s> {
         let line = r.lines.iter().rev().find_map(|l| l.strip_prefix(&name)?.strip_prefix(' ')).unwrap_or_default();
         let verb = name.split('#').next().unwrap_or_default();
         let fingerprint = format!("{verb} {line}");
-        let state = State::new(name, fingerprint, keeps);
-        let unbuilt = state.unbuilt();
-        r.states.push(state);
+        let handle = StateHandle::new(keeps);
+        r.states.push(State { name, fingerprint, handle: handle.clone() });
         r.stateful.push(operator.clone());
-        (r.states.len() - 1, unbuilt)
+        (r.states.len() - 1, UnbuiltState::new(handle))
     }
 
     /// Gives a state, and the operator that keeps it, the name that the program chose.
@@ -409,7 +409,7 @@ impl<'s> Graph<'s> {
             return Err(Error::Graph(r.problems));
         }
         // Branches that no output reads have not been built.
-        r.states.retain(|state| state.built.get());
+        r.states.retain(|state| state.handle.is_built());
         r.sources.iter_mut().filter(|source| !source.read).for_each(|source| source.enumerator = None);
         let checkpoint_every = r.checkpoint_every.unwrap_or_else(|| self.config.default_checkpoint_every());
         let Registry { operators, lines, ports, sources, outputs, spread, states, checks, .. } = r;

@@ -121,14 +121,12 @@ impl<'s, T: 'static> DStream<'s, T> {
 
     /// A stream of other rows in the same partitions, which `make` builds of this one.
     pub(crate) fn narrow<U>(&self, make: impl FnOnce(&Self) -> RowStream<'s, U> + 's) -> DStream<'s, U> {
-        let (node, own) = (&self.node, self.clone());
-        DStream::build(&node.graph, move || make(&own), node.orders.clone(), node.meta.clone(), false, Rc::default())
+        self.same_partitions(false, Rc::default(), make)
     }
 
     /// As `narrow`, of rows with the same keys: they stay with their keys' owners.
     pub(crate) fn narrow_keyed<U>(&self, make: impl FnOnce(&Self) -> RowStream<'s, U> + 's) -> DStream<'s, U> {
-        let (node, own) = (&self.node, self.clone());
-        DStream::build(&node.graph, move || make(&own), node.orders.clone(), node.meta.clone(), node.keyed, Rc::default())
+        self.same_partitions(true, Rc::default(), make)
     }
 
     /// As `narrow`, of rows that know their origins if `make` is told to keep them. `keyed`: as `narrow_keyed`.
@@ -137,16 +135,20 @@ impl<'s, T: 'static> DStream<'s, T> {
         keyed: bool,
         make: impl FnOnce(&Self, Rc<OriginsWanted>) -> RowStream<'s, U> + 's,
     ) -> DStream<'s, U> {
+        let wanted = OriginsWanted::below([self.node.wants_origins.clone()]);
+        let asked = wanted.clone();
+        self.same_partitions(keyed, wanted, move |s| make(s, asked))
+    }
+
+    /// What `narrow`, `narrow_keyed` and `traced` share. `wanted`: whether the rows must tell their origins.
+    pub(crate) fn same_partitions<U>(
+        &self,
+        keyed: bool,
+        wanted: Rc<OriginsWanted>,
+        make: impl FnOnce(&Self) -> RowStream<'s, U> + 's,
+    ) -> DStream<'s, U> {
         let (node, own) = (&self.node, self.clone());
-        let wanted = OriginsWanted::below([node.wants_origins.clone()]);
-        let (make, keyed) = (
-            {
-                let wanted = wanted.clone();
-                move || make(&own, wanted)
-            },
-            keyed && node.keyed,
-        );
-        DStream::build(&node.graph, make, node.orders.clone(), node.meta.clone(), keyed, wanted)
+        DStream::build(&node.graph, move || make(&own), node.orders.clone(), node.meta.clone(), keyed && node.keyed, wanted)
     }
 
     /// A stream of other rows in an order of its own, which `make` builds of this one.
@@ -175,6 +177,12 @@ impl<'s, T: 'static> DStream<'s, T> {
     /// ```
     pub fn inner(&self) -> timely::dataflow::Stream<'s, BatchTime, Rows<T>> {
         (*self.node.stream).clone()
+    }
+
+    /// The stream underneath for a fallible verb: its rows must tell their origins.
+    pub(crate) fn inner_with_origins(&self) -> RowStream<'s, T> {
+        self.node.wants_origins.set();
+        self.inner()
     }
 
     /// A DStream of a timely stream that was made from this one's [`DStream::inner`]: its rows have the order and the sources

@@ -79,11 +79,15 @@ pub(crate) trait Presentation<'s, T> {
 pub(crate) enum Order<'s, T> {
     None,
     By(Rc<dyn Presentation<'s, T> + 's>),
-    /// A verb cannot keep the order that another verb gave. An output mode reports it.
-    Lost {
-        by: OperatorId,
-        given: OperatorId,
-    },
+    /// An output mode reports it.
+    Lost(LostOrder),
+}
+
+/// A verb that cannot keep an order, and the verb that gave the order.
+#[derive(Clone)]
+pub(crate) struct LostOrder {
+    pub by: OperatorId,
+    pub given: OperatorId,
 }
 
 impl<T> Clone for Order<'_, T> {
@@ -91,7 +95,7 @@ impl<T> Clone for Order<'_, T> {
         match self {
             Order::None => Order::None,
             Order::By(presentation) => Order::By(presentation.clone()),
-            Order::Lost { by, given } => Order::Lost { by: by.clone(), given: given.clone() },
+            Order::Lost(lost) => Order::Lost(lost.clone()),
         }
     }
 }
@@ -101,8 +105,8 @@ impl<'s, T> Order<'s, T> {
     pub fn lost<U>(&self, by: &OperatorId) -> Order<'s, U> {
         match self {
             Order::None => Order::None,
-            Order::By(presentation) => Order::Lost { by: by.clone(), given: presentation.verb().clone() },
-            Order::Lost { by, given } => Order::Lost { by: by.clone(), given: given.clone() },
+            Order::By(presentation) => Order::Lost(LostOrder { by: by.clone(), given: presentation.verb().clone() }),
+            Order::Lost(lost) => Order::Lost(lost.clone()),
         }
     }
 

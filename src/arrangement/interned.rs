@@ -48,7 +48,8 @@ impl<'s, T: Key> View<'s, T> {
     /// Codes are numbers, valid on one worker only. A view and its [`View::distinct`] have the same codes, and so have the views of all
     /// windows over one stream; other views have others. [`View::wrap_codes`] makes a view of codes. Each row lies on the worker
     /// that owns it. Memory: 16 bytes for each code on its worker. A reader that does not advance the compaction of its trace keeps
-    /// every later batch in memory, and keeps codes of rows that left from reuse.
+    /// every later batch in memory, and keeps codes of rows that left from reuse. The verbs of this view then run, also if no output
+    /// operation follows.
     ///
     /// ```
     /// use tidemill::{prelude::*, testing::check};
@@ -90,21 +91,24 @@ impl<'s, T: Key> View<'s, T> {
     /// ```
     #[track_caller]
     pub fn wrap_codes(&self, codes: VecCollection<'s, BatchTime, Id, i64>) -> View<'s, T> {
-        let (dict, graph) = (self.interned().dict, &self.node.graph);
-        let own = dict.clone();
-        // Codes are retained while they are in this view: the rows of the other may leave earlier.
-        let changes =
-            batched(&graph.flow, &OperatorId::step("codes"), codes.inner, Pipeline, by_batch, move |tick, codes, emit| {
-                let mut dict = own.borrow_mut();
-                codes.iter().for_each(|(id, n)| _ = dict.retain(*id, *n, tick.time));
-                emit(codes.into_iter().map(|(id, n)| (id, tick.time, n)).collect());
-            });
-        let ids = Interned { changes: changes.probe_with(&graph.probe), dict };
-        let order = self.node.order.lost(&OperatorId::of("wrap_codes"));
-        self.derive(Form::interned(move || ids), Some("wrap_codes")).ordered(order).view()
+        let (view, order) = (self.clone(), self.node.order.lost(&OperatorId::of("wrap_codes")));
+        let form = Form::interned(move || {
+            let (dict, graph) = (view.interned().dict, &view.node.graph);
+            let own = dict.clone();
+            // Codes are retained while they are in this view: the rows of the other may leave earlier.
+            let changes =
+                batched(&graph.flow, &OperatorId::step("codes"), codes.inner, Pipeline, by_batch, move |tick, codes, emit| {
+                    let mut dict = own.borrow_mut();
+                    codes.iter().for_each(|(id, n)| _ = dict.retain(*id, *n, tick.time));
+                    emit(codes.into_iter().map(|(id, n)| (id, tick.time, n)).collect());
+                });
+            Interned { changes: changes.probe_with(&graph.probe), dict }
+        });
+        self.derive(form, Some("wrap_codes")).ordered(order).view()
     }
 
-    /// The differential collection underneath, for operators of differential's own; [`View::wrap`] makes a view of their result.
+    /// The differential collection underneath, for operators of differential's own; [`View::wrap`] makes a view of their result. The
+    /// verbs of this view then run, also if no output operation follows.
     ///
     /// ```
     /// use tidemill::testing::check;

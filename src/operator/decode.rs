@@ -63,12 +63,9 @@ impl<'s, T: 'static> Decoded<'s, T> {
         let (stream, verb) = (rows.clone(), operator.clone());
         let wanted = OriginsWanted::below([rows.node.wants_origins.clone()]);
         let asked = wanted.clone();
-        let built = Rc::new(lazy(move || {
-            stream.node.wants_origins.set();
-            split_map(stream.flow(), &verb, stream.inner(), each(asked))
-        }));
-        let (node, oks, errors) = (&rows.node, built.clone(), built);
-        let oks = DStream::build(&node.graph, move || oks.0.clone(), node.orders.clone(), node.meta.clone(), false, wanted);
+        let built = Rc::new(lazy(move || split_map(stream.flow(), &verb, stream.inner_with_origins(), each(asked))));
+        let (oks, errors) = (built.clone(), built);
+        let oks = rows.same_partitions(false, wanted, move |_| oks.0.clone());
         Decoded::new(oks, rows.narrow(move |_| errors.1.clone()), operator)
     }
 
@@ -107,10 +104,10 @@ fn noting<'s, T: 'static>(stream: &DStream<'s, T>, asked: Switch) -> DStream<'s,
     })
 }
 
-/// The number of bad records of this process that no verb took.
+/// The number of bad records of this process that no output operation reads.
 static UNTAKEN: AtomicUsize = AtomicUsize::new(0);
 
-/// How many bad records no verb has taken, over all jobs of this process.
+/// How many bad records no output operation has read, over all jobs of this process.
 #[cfg(feature = "testing")]
 pub fn untaken_errors() -> usize {
     UNTAKEN.load(Ordering::Relaxed)

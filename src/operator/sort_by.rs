@@ -26,7 +26,7 @@ impl<'s, T: 'static> DStream<'s, T> {
 }
 
 /// Rows by key, then by encoding.
-pub(crate) fn sorted<T: Exchange, K: Ord>(mut rows: Vec<T>, key: impl Fn(&T) -> K) -> Vec<T> {
+fn sorted<T: Exchange, K: Ord>(mut rows: Vec<T>, key: impl Fn(&T) -> K) -> Vec<T> {
     sort_by_encoded(&mut rows);
     rows.sort_by_cached_key(key);
     rows

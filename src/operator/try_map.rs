@@ -18,7 +18,7 @@ use crate::operator::kernel::partial_table::PartialTable;
 
 impl<'s, T: Data> DStream<'s, T> {
     /// The result of `f` for each row, in the same partitions and order. A row for which `f` fails becomes a
-    /// [`BadRecord`](crate::core::data::BadRecord) of the error stream. If the program does not take the error stream, bad records are
+    /// [`BadRecord`](crate::core::data::BadRecord) of the error stream. If no output operation reads the error stream, bad records are
     /// counted and logged. Keeps no state.
     ///
     /// `?` turns any error into a [`BoxError`], and so does `Err("words".into())`.
@@ -113,7 +113,6 @@ impl<'s, T: Data> DStream<'s, T> {
         Q::Owned: Key + Borrow<Q>,
     {
         let operator = self.operator::<Q::Owned>("try_count_by", "");
-        self.node.wants_origins.set();
         let fold = move |counts: &mut PartialTable<_, _>, t: BatchTime, rows: Rows<T>, err: &mut Emitter<'_, _>| {
             let mut bad = Vec::new();
             let mut out = KeyCounter { counts };
@@ -124,7 +123,8 @@ impl<'s, T: Data> DStream<'s, T> {
             }
             err(Rows::new(rows.partition, bad));
         };
-        let (counts, errors) = self.try_combine(&operator, 0, fold, |a, b| *a += b);
+        let rows = self.narrow(Self::inner_with_origins);
+        let (counts, errors) = rows.try_combine(&operator, 0, fold, |a, b| *a += b);
         Decoded::new(counts, errors, &operator)
     }
 }

@@ -49,22 +49,26 @@ fn nothing_of_a_branch_without_output_runs() {
         let job = StreamingContext::builder("unread", millis(1)).workers(workers);
         let job = job.start_on_clock(ManualClock::at(0), move |ssc| {
             let rows = ssc.test_stream(vec![vec![(1u8, 2i64), (2, 3)], vec![(1, 4)]]);
-            let call = |row: (u8, i64)| {
+            // Counts its calls.
+            let call = || {
                 let counted = counted.clone();
-                move |n| (counted.fetch_add(1, Ordering::Relaxed), row, n).2
+                move |row: (u8, i64)| {
+                    counted.fetch_add(1, Ordering::Relaxed);
+                    row
+                }
             };
-            let _mapped = rows.map(call((0, 0))).filter(|_| panic!("it runs"));
-            let missing = ssc.from_source(Missing).map(call((0, 0)));
+            let _mapped = rows.map(call()).filter(|_| panic!("it runs"));
+            let missing = ssc.from_source(Missing).map(call());
             let _united = missing.union(&rows).flat_map(|_| -> Vec<u8> { panic!("it runs") });
-            let _joined = rows.map(call((0, 0))).join(&missing).group_by_key().transform(|batch| batch);
+            let _joined = rows.map(call()).join(&missing).group_by_key().transform(|batch| batch);
             let _states = missing.update_state_by_key(|_: &[i64], _: Option<i64>| panic!("it runs"));
-            let views = [missing.accumulate(), rows.map(call((0, 0))).over(millis(4), millis(2))];
-            let view = views[0].union(&views[1]).map(call((0, 0))).reduce_by_key(|a, b| a + b);
+            let views = [missing.accumulate(), rows.map(call()).over(millis(4), millis(2))];
+            let view = views[0].union(&views[1]).map(call()).reduce_by_key(|a, b| a + b);
             let _sorted = view.sort_by(|_| -> i64 { panic!("it runs") }).top_by(2, |(_, n)| *n).complete();
             let _counts = (view.count(), view.join(&views[1]).changes(), view.distinct().count_by_value());
-            let parsed = rows.map(call((0, 0))).try_map(|_| Err::<(), BoxError>("it runs".into()));
+            let parsed = rows.map(call()).try_map(|_| Err::<(), BoxError>("it runs".into()));
             let _both = parsed.split();
-            let _sum = rows.map(call((0, 0))).reduce_by_key_and_window(|a, b| a + b, millis(4), millis(2));
+            let _sum = rows.map(call()).reduce_by_key_and_window(|a, b| a + b, millis(4), millis(2));
             rows.sum_by_key().complete().to_memory(&out);
             Ok(())
         });

@@ -55,7 +55,7 @@ pub(crate) fn arrange<'s>(changes: VecStream<'s, (Id, BatchTime, i64)>, operator
                     output.session(&capability).give(span);
                 }
             }
-            if lower != frontier.frontier().to_owned() {
+            if lower.borrow() != frontier.frontier() {
                 lower = frontier.frontier().to_owned();
                 writer.seal(lower.clone());
             }

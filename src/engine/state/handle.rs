@@ -26,6 +26,8 @@ pub(crate) struct StateHandle {
     /// By key group.
     lists: RefCell<Vec<ChunkList>>,
     saved: RefCell<Vec<SavedChunk>>,
+    /// Whether the operator that keeps the state has been built.
+    built: Cell<bool>,
 }
 
 /// A result of a snapshot.
@@ -47,7 +49,12 @@ impl StateHandle {
             expired: Cell::default(),
             lists: RefCell::new((0..KEY_GROUPS).map(|_| ChunkList::default()).collect()),
             saved: RefCell::default(),
+            built: Cell::default(),
         })
+    }
+
+    pub fn is_built(&self) -> bool {
+        self.built.get()
     }
 
     /// Does the work of one batch, which may change the state. An earlier snapshot is completed before; its own starts after.
@@ -127,28 +134,20 @@ pub(crate) struct State {
     /// The verb and its types. Chunks with another fingerprint are not loaded.
     pub fingerprint: String,
     pub handle: Rc<StateHandle>,
-    /// Whether the operator that keeps it has been built.
-    pub built: Rc<Cell<bool>>,
 }
 
 /// The state of a verb whose operator may be built later. A state that no operator keeps is neither restored nor saved.
-pub(crate) struct UnbuiltState(State);
-
-impl State {
-    pub fn new(name: String, fingerprint: String, keeps: Rc<RefCell<dyn KeyedState>>) -> Self {
-        State { name, fingerprint, handle: StateHandle::new(keeps), built: Rc::default() }
-    }
-
-    pub fn unbuilt(&self) -> UnbuiltState {
-        UnbuiltState(self.clone())
-    }
-}
+pub(crate) struct UnbuiltState(Rc<StateHandle>);
 
 impl UnbuiltState {
+    pub fn new(handle: Rc<StateHandle>) -> Self {
+        UnbuiltState(handle)
+    }
+
     /// The handle for the operator that is being built.
     pub fn build(self) -> Rc<StateHandle> {
         self.0.built.set(true);
-        self.0.handle
+        self.0
     }
 }
 

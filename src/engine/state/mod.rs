@@ -7,7 +7,7 @@ mod chunk_list;
 mod handle;
 mod keyed;
 
-pub(crate) use handle::{SavedChunk, State, UnbuiltState};
+pub(crate) use handle::{SavedChunk, State, StateHandle, UnbuiltState};
 #[cfg(any(test, feature = "testing"))]
 pub(crate) use keyed::take_any;
 pub(crate) use keyed::{ALL, Changes, Groups, KeyedState};

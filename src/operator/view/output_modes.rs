@@ -9,7 +9,7 @@ use timely::dataflow::channels::pact::Pipeline;
 use timely::dataflow::operators::Probe;
 
 use crate::api::dstream::{DStream, RowOrder};
-use crate::api::view::{Changes, Form, Order, OutputMode, Presentation, View};
+use crate::api::view::{Changes, Form, LostOrder, Order, OutputMode, Presentation, View};
 use crate::arrangement::interned::sums;
 use crate::core::data::{Change, FastMap, Key, Rows, key_group};
 use crate::core::sum::add;
@@ -112,7 +112,7 @@ impl<'s, T: Key> View<'s, T> {
         match &self.node.order {
             Order::None => None,
             Order::By(presentation) => Some(presentation.clone()),
-            Order::Lost { by, given } => {
+            Order::Lost(LostOrder { by, given }) => {
                 self.node.graph.report(operator, format!("{by} cannot keep the order of {given}; call sort_by after it"));
                 None
             }

@@ -62,7 +62,7 @@ impl<'s, T: Key> Order<'s, T> {
         match self {
             Order::None => Order::None,
             Order::By(order) => Order::By(Rc::new(Mapped { order: order.clone(), f, merges })),
-            Order::Lost { by, given } => Order::Lost { by: by.clone(), given: given.clone() },
+            Order::Lost(lost) => Order::Lost(lost.clone()),
         }
     }
 }

@@ -12,7 +12,6 @@ use serde::{Deserialize, Serialize};
 
 use super::windowed_reduce::WindowFold;
 use crate::core::data::{Exchange, Key};
-use crate::core::time::clock_time;
 use crate::engine::operator_id::CurrentOperator;
 
 /// The panes of one key, oldest first: `front` from its end, then `back` from its beginning.
@@ -153,7 +152,7 @@ impl<F, G> Invertible<F, G> {
             let why = "`inv` does not undo `f`, or it rounds, or `f` is not associative";
             let remedy = "use the form without an inverse. Only builds with debug assertions check this";
             tracing::warn!(
-                batch = %clock_time(batch.unwrap_or_default().millis()),
+                batch = %batch.unwrap_or_default(),
                 "{operator}: the value of a window differs from its batches, reduced: {why}; {remedy}"
             );
         }

@@ -93,7 +93,8 @@ impl<T> Kept<T> {
     /// Adds a batch, and removes those that have left the window.
     fn batch(&mut self, now: u64, rows: Vec<Rows<T>>) {
         rows.iter().filter(|r| !r.rows.is_empty()).for_each(|r| self.changed |= 1 << group_of(r));
-        self.batches.push_back((now, rows));
+        // Origins are not saved, and would keep the records of the source for the length of the window.
+        self.batches.push_back((now, rows.into_iter().map(|rows| rows.with_origins(None)).collect()));
         while self.batches.front().is_some_and(|(t, _)| *t + self.length <= now) {
             self.batches.pop_front();
         }
