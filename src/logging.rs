@@ -151,6 +151,10 @@ impl Visit for JsonLine {
         self.put(field, value.into());
     }
 
+    fn record_f64(&mut self, field: &Field, value: f64) {
+        self.put(field, value.into());
+    }
+
     fn record_bool(&mut self, field: &Field, value: bool) {
         self.put(field, value.into());
     }
@@ -172,19 +176,25 @@ impl Write for AboveLive {
 /// Shows a line on stderr in the place of the previous one. An empty line removes it. Only for a terminal.
 pub(crate) fn show_live(line: String) {
     let mut live = lock(&LIVE);
-    let _ = write!(std::io::stderr(), "\r\x1b[2K{line}").and_then(|()| std::io::stderr().flush());
+    redraw(&line);
     *live = line;
+}
+
+fn redraw(line: &str) {
+    let _ = write!(std::io::stderr(), "\r\x1b[2K{line}").and_then(|()| std::io::stderr().flush());
 }
 
 /// Writes whole lines to stdout or stderr, above the live line if there is one.
 pub(crate) fn above_live<R>(write: impl FnOnce() -> R) -> R {
     let live = lock(&LIVE);
     if live.is_empty() {
+        // The reader of a pipe may pause. Log lines must not wait for it.
+        drop(live);
         return write();
     }
-    let _ = write!(std::io::stderr(), "\r\x1b[2K").and_then(|()| std::io::stderr().flush());
+    redraw("");
     let written = write();
-    let _ = write!(std::io::stderr(), "{live}").and_then(|()| std::io::stderr().flush());
+    redraw(&live);
     written
 }
 

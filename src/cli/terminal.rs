@@ -2,7 +2,8 @@
 
 use std::io::{IsTerminal, Write, stderr};
 
-pub(crate) use crate::job::status_line::grouped;
+use crate::core::error::{Error, Result};
+pub(crate) use crate::core::time::grouped;
 
 /// The messages of a running command.
 pub struct Terminal {
@@ -58,10 +59,19 @@ impl Terminal {
 ///
 /// # Errors
 /// Stdout cannot be written.
-pub fn line(text: &str) -> std::io::Result<()> {
-    match writeln!(std::io::stdout(), "{text}") {
-        Err(e) if e.kind() != std::io::ErrorKind::BrokenPipe => Err(e),
-        _ => Ok(()),
+pub fn line(text: &str) -> Result<()> {
+    listened(writeln!(std::io::stdout(), "{text}")).map(|_| ())
+}
+
+/// Whether stdout was written: not if its pipe is closed, as from `head`.
+///
+/// # Errors
+/// Stdout cannot be written.
+pub fn listened(written: std::io::Result<()>) -> Result<bool> {
+    match written {
+        Ok(()) => Ok(true),
+        Err(e) if e.kind() == std::io::ErrorKind::BrokenPipe => Ok(false),
+        Err(e) => Err(Error::io("stdout", e)),
     }
 }
 

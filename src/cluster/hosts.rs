@@ -56,7 +56,6 @@ pub(crate) fn read_within(
 ) -> Result<Vec<SocketAddr>> {
     let text = std::fs::read_to_string(path).map_err(|e| Error::io(format!("cannot read the hostfile {}", path.display()), e))?;
     let (begun, mut logged) = (Instant::now(), Instant::now());
-    let lookup = |name: &str| name.to_socket_addrs().map(Iterator::collect);
     parse(&text, &path.display().to_string(), processes, secured, lookup, |why| {
         if cancel.load(Ordering::SeqCst) || begun.elapsed() >= limit {
             return false;
@@ -68,6 +67,10 @@ pub(crate) fn read_within(
         sleep(PAUSE.min(limit));
         true
     })
+}
+
+fn lookup(name: &str) -> std::io::Result<Vec<SocketAddr>> {
+    name.to_socket_addrs().map(Iterator::collect)
 }
 
 /// `lookup` resolves a `host:port`. If it fails, `again` gets the reason and returns whether to try again.
@@ -152,10 +155,6 @@ fn choose(text: &str, port: u16, found: Vec<SocketAddr>, secured: bool) -> std::
 #[cfg(test)]
 mod tests {
     use super::*;
-
-    fn lookup(name: &str) -> std::io::Result<Vec<SocketAddr>> {
-        name.to_socket_addrs().map(Iterator::collect)
-    }
 
     fn parsed(text: &str, n: usize, secured: bool) -> Result<Vec<SocketAddr>> {
         parse(text, "hosts.txt", n, secured, lookup, |_| false)

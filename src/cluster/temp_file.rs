@@ -96,12 +96,14 @@ mod tests {
         let mut ended = Command::new("true").spawn().unwrap();
         ended.wait().unwrap();
         let of_ended = |name: &str| std::env::temp_dir().join(format!("tidemill-{name}-{}-0", ended.id()));
-        let [left, used, foreign] = ["hosts", "progress", "other"].map(of_ended);
-        for path in [&left, &used, &foreign] {
+        let [left, used, foreign, spare] = ["hosts", "progress", "other", "spare"].map(of_ended);
+        for path in [&left, &foreign, &spare] {
             std::fs::write(path, "127.0.0.1:9\n").unwrap();
         }
-        let lock = File::open(&used).unwrap();
+        // It is locked before it has its name: a launch of another test may remove what is left at any time.
+        let lock = File::open(&spare).unwrap();
         assert!(locked(&lock));
+        std::fs::rename(&spare, &used).unwrap();
         let own = TempFile::new("hosts", b"127.0.0.1:9\n").unwrap();
         remove_left();
         assert!(!left.exists() && used.exists() && foreign.exists() && own.path().exists());

@@ -1,15 +1,15 @@
 //! `print`: the first rows of each batch on stdout, in Spark's format; and rows of other outputs as text.
 
 use std::fmt::Debug;
-use std::io::Write;
+use std::io::{IsTerminal, Write};
 use std::sync::atomic::{AtomicBool, Ordering};
 
 use crate::api::config::Config;
 use crate::api::dstream::DStream;
-use crate::connector::sink::{FatalError, Part, Sink, SinkBatch};
+use crate::connector::sink::{Part, Sink, SinkBatch};
 use crate::connector::sink_task::{SinkTask, one_part};
 use crate::core::error::BoxError;
-use crate::core::time::{BatchTime, zoned};
+use crate::core::time::{BatchTime, date_time};
 use crate::engine::operator_id::OperatorId;
 use crate::engine::output::NewOutput;
 use crate::replay::request::{Capture, OutputTarget};
@@ -112,11 +112,7 @@ impl TextSink {
 
     fn put(&self, time: BatchTime, rows: &[String], more: bool) -> Result<(), BoxError> {
         match self {
-            TextSink::Stdout { zone, interval_ms, to } => match write_stdout(&block(time, *interval_ms, zone, to, rows, more)) {
-                // The reader of a pipe that ended does not come back.
-                Err(e) if e.kind() == std::io::ErrorKind::BrokenPipe => return Err(FatalError(e.to_string()).into()),
-                written => written?,
-            },
+            TextSink::Stdout { zone, interval_ms, to } => write_stdout(&block(time, *interval_ms, zone, to, rows, more))?,
             TextSink::Captured { capture, output } => capture.put(time, output, rows.to_vec()),
             TextSink::Discarded => {}
         }
@@ -135,7 +131,10 @@ pub(crate) fn stdout_closed() -> bool {
 /// dropped.
 pub(crate) fn write_stdout(text: &str) -> std::io::Result<()> {
     let mut out = std::io::stdout().lock();
-    match crate::logging::above_live(|| out.write_all(text.as_bytes()).and_then(|()| out.flush())) {
+    let shown = out.is_terminal();
+    let mut write = || out.write_all(text.as_bytes()).and_then(|()| out.flush());
+    // The live line is on a terminal. Only lines on one are written above it.
+    match if shown { crate::logging::above_live(write) } else { write() } {
         Err(e) if e.kind() == std::io::ErrorKind::BrokenPipe => {
             STDOUT_CLOSED.store(true, Ordering::Relaxed);
             Ok(())
@@ -154,10 +153,9 @@ pub(crate) fn block(
     more: bool,
 ) -> String {
     const RULE: &str = "-------------------------------------------";
-    let at = zoned(time.millis(), zone.clone());
-    let format = if interval_ms.is_multiple_of(1_000) { "%Y-%m-%d %H:%M:%S" } else { "%Y-%m-%d %H:%M:%S.%3f" };
+    let at = date_time(time.millis(), zone.clone(), !interval_ms.is_multiple_of(1_000));
     let to = if to.is_empty() { String::new() } else { format!(" -> {to}") };
-    let mut text = format!("{RULE}\nTime: {}{to}\n{RULE}\n", at.strftime(format));
+    let mut text = format!("{RULE}\nTime: {at}{to}\n{RULE}\n");
     for row in rows {
         text += row;
         text.push('\n');

@@ -38,6 +38,8 @@ struct State<T> {
     batches: VecDeque<Vec<T>>,
     /// The number of batches in all; `None`: the queue is open.
     total: Option<usize>,
+    /// Whether a later run may continue the job. Only then are batches known by their fingerprints.
+    saved: bool,
 }
 
 impl<T> Clone for QueueSource<T> {
@@ -48,7 +50,7 @@ impl<T> Clone for QueueSource<T> {
 
 impl<T> Default for QueueSource<T> {
     fn default() -> Self {
-        QueueSource(Arc::new(Mutex::new(State { batches: VecDeque::new(), total: None })))
+        QueueSource(Arc::new(Mutex::new(State { batches: VecDeque::new(), total: None, saved: true })))
     }
 }
 
@@ -77,7 +79,7 @@ impl<T> QueueSource<T> {
     pub fn from_batches(batches: impl IntoIterator<Item = Vec<T>>) -> Self {
         let batches: VecDeque<_> = batches.into_iter().collect();
         let total = Some(batches.len());
-        QueueSource(Arc::new(Mutex::new(State { batches, total })))
+        QueueSource(Arc::new(Mutex::new(State { batches, total, saved: true })))
     }
 
     /// Adds the next batch. A queue made by [`QueueSource::from_batches`] never reads it.
@@ -111,6 +113,7 @@ impl<'s> StreamingContext<'s> {
     #[doc(alias = "queueStream")]
     #[track_caller]
     pub fn queue_stream<T: Data + Send + Serialize>(&self, queue: &QueueSource<T>) -> DStream<'s, T> {
+        queue.lock().saved = self.graph.config.runtime.checkpoint.is_some();
         self.read(&OperatorId::of("queue_stream"), queue.clone())
     }
 }
@@ -125,7 +128,10 @@ impl<T: Data + Send + Serialize> Source for QueueSource<T> {
     fn enumerator(&self) -> Result<Box<dyn SplitEnumerator>> {
         let given = self.lock().total.map(|_| Given::default());
         let queue = self.clone();
-        let batches = move || queue.lock().batches.iter().map(fingerprint).collect();
+        let batches = move || {
+            let state = queue.lock();
+            state.batches.iter().map(|rows| if state.saved { fingerprint(rows) } else { None }).collect()
+        };
         Ok(Box::new(QueueEnumerator { given, batches: Box::new(batches), position: 0 }))
     }
 

@@ -12,7 +12,6 @@ use crate::core::time::{BatchTime, clock_time, human_duration};
 
 /// The first pause before a retry; each further one is four times as long.
 const FIRST_PAUSE: Duration = Duration::from_millis(100);
-
 /// The longest pause.
 const LONGEST_PAUSE: Duration = Duration::from_secs(5);
 /// The least time between two log lines about an output that keeps failing.
@@ -55,13 +54,12 @@ pub(crate) fn retry(
             return Ok(true);
         };
         let failing = failing.get_or_insert_with(Failing::default);
-        let left = limits.time.map(|time| time.saturating_sub(failing.since.elapsed()));
-        if fatal || left.is_some_and(|left| left.is_zero()) || limits.tries.is_some_and(|tries| tried >= tries) {
+        let elapsed = failing.since.elapsed();
+        let Some(pause) = failing.next_pause(limits, tried, elapsed).filter(|_| !fatal) else {
             return Err(Error::Output { output: output.into(), time, tries: tried, reason });
-        }
+        };
         failing.tell(output, time, &reason, tried);
-        // The last try is at the end of the time.
-        let until = Instant::now() + failing.pause().min(left.unwrap_or(Duration::MAX));
+        let until = Instant::now() + pause;
         while Instant::now() < until {
             if stop.load(Ordering::Relaxed) {
                 return Ok(false);
@@ -88,7 +86,15 @@ impl Default for Failing {
 }
 
 impl Failing {
-    /// The pause before the next try.
+    /// The pause before the next try, after this many tries and this time. `None`: a limit is reached. The last try is at the end of
+    /// the time.
+    fn next_pause(&mut self, limits: RetryLimits, tried: u32, elapsed: Duration) -> Option<Duration> {
+        let left = limits.time.map_or(Duration::MAX, |time| time.saturating_sub(elapsed));
+        let over = left.is_zero() || limits.tries.is_some_and(|tries| tried >= tries);
+        (!over).then(|| self.pause().min(left))
+    }
+
+    /// The pause after the previous one.
     fn pause(&mut self) -> Duration {
         let next = (self.next * 4).min(LONGEST_PAUSE);
         std::mem::replace(&mut self.next, next)
@@ -100,7 +106,7 @@ impl Failing {
             return;
         }
         self.told = Some(Instant::now());
-        let (since, batch) = (clock_time(self.since_ms), clock_time(batch.millis()));
+        let since = clock_time(self.since_ms);
         let tries = if tried == 1 { "once".to_string() } else { format!("{tried} times") };
         tracing::warn!("output {output} is failing since {since}: {reason}; the batch of {batch} was tried {tries}");
     }
@@ -133,7 +139,11 @@ mod tests {
         let Err(Error::Output { tries, reason, .. }) = end else { panic!("{end:?}") };
         assert!(began.elapsed() >= Duration::from_millis(200));
         assert_eq!((tries, &*reason), (tried, &*format!("no {tried}")), "the last reason");
-        assert!(tried >= 3, "at once, after 100 ms, and at the end: {tried}");
+        let (mut failing, mut elapsed, mut tried) = (Failing::default(), Duration::ZERO, 1);
+        while let Some(pause) = failing.next_pause(limits, tried, elapsed) {
+            (elapsed, tried) = (elapsed + pause, tried + 1);
+        }
+        assert_eq!((elapsed, tried), (Duration::from_millis(200), 3), "at once, after 100 ms, and at the end");
     }
 
     #[test]

@@ -11,6 +11,7 @@ use crate::connector::source::{Emit, MaxRate, Sealed, Source, SourceReader, Spli
 use crate::core::error::{Error, Result};
 use crate::core::lock::lock;
 use crate::core::plan::{Limits, Split};
+use crate::core::thread::spawn;
 use crate::engine::operator_id::OperatorId;
 use crate::format::lines::{LINES_A_CALL, Line, Splitter};
 use crate::operator::Decoded;
@@ -355,8 +356,7 @@ impl SourceReader<Line> for SocketReader {
         let before = from.unwrap_or(0);
         (self.given, self.sealed, self.shared.lock().received) = (before, before, before);
         if let Some(receiver) = self.receiver.take() {
-            let thread = std::thread::Builder::new().name("tm-socket".into());
-            thread.spawn(move || receiver.run()).map_err(|e| Error::io("start of a socket's thread", e))?;
+            spawn("tm-socket", move || receiver.run())?;
         }
         Ok(())
     }

@@ -20,7 +20,7 @@ use crate::operator::Batch;
     note = "`.complete()` has all rows of the view in each batch, and `.update()` those that are new or changed"
 )]
 #[doc(hidden)]
-pub trait OutputMode<'s, T: 'static> {
+pub trait ChosenMode<'s, T: 'static> {
     /// The rows.
     fn rows(&self) -> DStream<'s, T>;
 }
@@ -29,50 +29,50 @@ impl<'s, T: Exchange> View<'s, T> {
     #[doc(hidden)]
     pub fn to_memory(&self, memory: &MemorySink<T>)
     where
-        Self: OutputMode<'s, T>,
+        Self: ChosenMode<'s, T>,
     {
-        OutputMode::rows(self).to_memory(memory);
+        ChosenMode::rows(self).to_memory(memory);
     }
 
     #[doc(hidden)]
     pub fn foreach_batch(&self, f: impl FnMut(&Batch<T>) -> Result<(), BoxError> + Send + 'static)
     where
-        Self: OutputMode<'s, T>,
+        Self: ChosenMode<'s, T>,
     {
-        OutputMode::rows(self).foreach_batch(f);
+        ChosenMode::rows(self).foreach_batch(f);
     }
 
     #[doc(hidden)]
     pub fn save_as_text_files(&self, prefix: impl AsRef<Path>, suffix: impl AsRef<str>)
     where
-        Self: OutputMode<'s, T>,
+        Self: ChosenMode<'s, T>,
         T: std::fmt::Debug,
     {
-        OutputMode::rows(self).save_as_text_files(prefix, suffix);
+        ChosenMode::rows(self).save_as_text_files(prefix, suffix);
     }
 
     #[cfg(feature = "kafka")]
     #[doc(hidden)]
     pub fn to_kafka(&self, sink: KafkaSink, fill: impl FnMut(&T, &mut ProducerRecord) + Send + 'static)
     where
-        Self: OutputMode<'s, T>,
+        Self: ChosenMode<'s, T>,
     {
-        OutputMode::rows(self).to_kafka(sink, fill);
+        ChosenMode::rows(self).to_kafka(sink, fill);
     }
 
     #[doc(hidden)]
     pub fn transform<U: Exchange>(&self, f: impl FnMut(Batch<T>) -> Batch<U> + 'static) -> DStream<'s, U>
     where
-        Self: OutputMode<'s, T>,
+        Self: ChosenMode<'s, T>,
     {
-        OutputMode::rows(self).transform(f)
+        ChosenMode::rows(self).transform(f)
     }
 
     #[doc(hidden)]
     pub fn take(&self, n: usize) -> DStream<'s, T>
     where
-        Self: OutputMode<'s, T>,
+        Self: ChosenMode<'s, T>,
     {
-        OutputMode::rows(self).take(n)
+        ChosenMode::rows(self).take(n)
     }
 }

@@ -17,18 +17,16 @@ pub trait FeatureKafka {}
 
 /// Types of Kafka, with the functions that make one and those that return it changed.
 macro_rules! types {
-    ($($name:ident: $($new:ident($($arg:ident $argument:ident),*))*; $($set:ident($($by:ident $setting:ident),*))*;)*) => {
+    ($($name:ident: $($new:ident($($argument:ident),*))*; $($set:ident($($setting:ident),*))*;)*) => {
         $(
         #[doc(hidden)]
         pub struct $name;
 
         impl $name {
-            $(pub fn $new<$($argument: FeatureKafka),*>($($arg: $argument),*) -> Self {
-                $(let _ = $arg;)*
+            $(pub fn $new<$($argument: FeatureKafka),*>($(_: $argument),*) -> Self {
                 $name
             })*
-            $(pub fn $set<$($setting),*>(self, $($by: $setting),*) -> Self {
-                $(let _ = $by;)*
+            $(pub fn $set<$($setting),*>(self, $(_: $setting),*) -> Self {
                 self
             })*
         })*
@@ -36,10 +34,11 @@ macro_rules! types {
 }
 
 types! {
-    KafkaSource: brokers(a A) params(a A); topic(a A) topics(a A) pattern(a A) group_id(a A) commit_offsets(a A) start(a A) set(a A, b B)
-        max_rate_per_partition(a A) first_batch_cap(a A) tombstones(a A) include_headers() fail_on_data_loss(a A) discover_every(a A);
-    KafkaSink: new(a A, b B); set(a A, b B) shards(a A) exactly_once();
-    StartFrom: latest() earliest() from_offsets(a A) from_timestamp(a A);;
+    KafkaSource: brokers(A) params(A); topic(A) topics(A) pattern(A) group_id(A) commit_offsets(A) start(A) set(A, B)
+        allow_own_output(A) max_rate_per_partition(A) first_batch_cap(A) tombstones(A) include_headers() fail_on_data_loss(A)
+        discover_every(A);
+    KafkaSink: new(A, B); set(A, B) marks() shards(A) exactly_once();
+    StartFrom: latest() earliest() from_offsets(A) from_timestamp(A);;
 }
 
 impl<'s> StreamingContext<'s> {

@@ -4,7 +4,8 @@ use std::panic::resume_unwind;
 use std::sync::mpsc::{RecvTimeoutError, channel};
 use std::time::Duration;
 
-use crate::core::error::{Error, Result};
+use crate::core::error::Result;
+use crate::core::thread::spawn;
 
 /// The interval at which the caller is asked whether it still waits.
 const LOOK: Duration = Duration::from_millis(20);
@@ -20,8 +21,7 @@ pub(crate) fn run<R: Send + 'static>(
     work: impl FnOnce() -> R + Send + 'static,
 ) -> Result<Option<R>> {
     let (send, done) = channel();
-    let thread = std::thread::Builder::new().name(name.into()).spawn(move || _ = send.send(work()));
-    let thread = thread.map_err(|e| Error::io(format!("start of the thread {name}"), e))?;
+    let thread = spawn(name, move || _ = send.send(work()))?;
     loop {
         match done.recv_timeout(LOOK) {
             Ok(result) => return Ok(Some(result)),

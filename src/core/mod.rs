@@ -12,5 +12,6 @@ pub(crate) mod path;
 pub mod plan;
 pub(crate) mod signals;
 pub(crate) mod sum;
+pub(crate) mod thread;
 pub mod time;
 pub(crate) mod time_zone;

@@ -32,16 +32,16 @@ pub(crate) fn local(path: &Path) -> Result<PathBuf, String> {
     Ok(path.into())
 }
 
-/// Why a directory cannot be opened, with the remedy where the system's error does not show it.
-pub(crate) fn reason(dir: &Path, e: &io::Error) -> String {
+/// The error of a directory that cannot be opened, with the remedy where the system's error does not show it.
+pub(crate) fn explained(dir: &Path, e: io::Error) -> io::Error {
     match hint(dir) {
-        Some(hint) => format!("{e}: {hint}"),
-        None => e.to_string(),
+        Some(hint) => io::Error::new(e.kind(), format!("{e}: {hint}")),
+        None => e,
     }
 }
 
 /// What the user should know about a directory that cannot be opened.
-pub(crate) fn hint(dir: &Path) -> Option<String> {
+fn hint(dir: &Path) -> Option<String> {
     // Without a slash at its end, which would follow the link.
     let dir: PathBuf = dir.components().collect();
     if let (Ok(target), Err(_)) = (std::fs::read_link(&dir), std::fs::metadata(&dir)) {
@@ -102,7 +102,7 @@ mod tests {
             ("*.log", "patterns are not expanded"),
         ] {
             let path = dir.join(name);
-            let e = reason(&path, &std::fs::read_dir(&path).unwrap_err());
+            let e = explained(&path, std::fs::read_dir(&path).unwrap_err()).to_string();
             assert!(e.contains(says), "{name}: {e}");
         }
         assert_eq!(hint(&dir), None);

@@ -173,8 +173,12 @@ pub(crate) fn zoned(ms: u64, zone: jiff::tz::TimeZone) -> jiff::Zoned {
 /// A moment as a person writes it, for log lines and messages: `2026-11-28 21:00:05`, in the zone of [`time_zone::shown`], with
 /// milliseconds if it has them.
 pub(crate) fn clock_time(ms: u64) -> String {
-    let format = if ms.is_multiple_of(1_000) { "%Y-%m-%d %H:%M:%S" } else { "%Y-%m-%d %H:%M:%S.%3f" };
-    zoned(ms, time_zone::shown()).strftime(format).to_string()
+    date_time(ms, time_zone::shown(), !ms.is_multiple_of(1_000))
+}
+
+/// A moment in a zone as a person writes it: `2026-11-28 21:00:05`, and its milliseconds if they are wanted.
+pub(crate) fn date_time(ms: u64, zone: jiff::tz::TimeZone, with_millis: bool) -> String {
+    zoned(ms, zone).strftime(if with_millis { "%Y-%m-%d %H:%M:%S.%3f" } else { "%Y-%m-%d %H:%M:%S" }).to_string()
 }
 
 /// A duration as a person writes it, for log lines: `250 ms`, `1.2 s`, `5 s`, `2 min 5 s`, `3 h 20 min`.
@@ -191,6 +195,19 @@ pub(crate) fn human_duration(d: Duration) -> String {
         60..3_600 => two(s / 60, "min", s % 60, "s"),
         _ => two(s / 3_600, "h", s % 3_600 / 60, "min"),
     }
+}
+
+/// A number with a comma every three digits.
+pub(crate) fn grouped(n: u64) -> String {
+    let digits = n.to_string();
+    let mut out = String::with_capacity(digits.len() * 4 / 3);
+    for (i, d) in digits.chars().enumerate() {
+        if i > 0 && (digits.len() - i).is_multiple_of(3) {
+            out.push(',');
+        }
+        out.push(d);
+    }
+    out
 }
 
 /// The batch interval: a whole number of milliseconds, at least 1.
@@ -314,5 +331,10 @@ mod tests {
             let t = i.at_or_after(ms);
             prop_assert!(t.millis() >= ms && t.millis().is_multiple_of(i.millis()) && t.millis() > 0);
         }
+    }
+
+    #[test]
+    fn numbers_are_readable() {
+        assert_eq!([0, 999, 1_000, 61_204, 1_234_567].map(grouped), ["0", "999", "1,000", "61,204", "1,234,567"]);
     }
 }

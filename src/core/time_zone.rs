@@ -2,12 +2,14 @@
 //!
 //! `--time-zone` takes a name or an offset. Without it, the zone of the machine is used: `TZ`, then `/etc/localtime`, then UTC.
 
-use std::sync::{OnceLock, PoisonError, RwLock};
+use std::sync::{Mutex, OnceLock};
 
 use jiff::tz::{Offset, TimeZone};
 
+use crate::core::lock::lock;
+
 /// The zone that `--time-zone` gave to the last job of this process.
-static OF_JOB: RwLock<Option<TimeZone>> = RwLock::new(None);
+static OF_JOB: Mutex<Option<TimeZone>> = Mutex::new(None);
 
 /// Reads a zone: a name of the tz database such as `Europe/Paris`, `UTC`, or an offset such as `+02:00`, `-0530` or `+2`.
 ///
@@ -65,13 +67,13 @@ fn machine() -> &'static (TimeZone, Option<String>) {
 
 /// The zone of times in log lines and messages: that of `--time-zone`, otherwise that of the machine.
 pub(crate) fn shown() -> TimeZone {
-    let of_job = OF_JOB.read().unwrap_or_else(PoisonError::into_inner).clone();
+    let of_job = lock(&OF_JOB).clone();
     of_job.unwrap_or_else(|| machine().0.clone())
 }
 
 /// A job begins, with this `--time-zone` if it has one. Returns a warning if the zone of the machine is needed and not known.
 pub(crate) fn of_job(zone: Option<&TimeZone>) -> Option<&'static str> {
-    *OF_JOB.write().unwrap_or_else(PoisonError::into_inner) = zone.cloned();
+    *lock(&OF_JOB) = zone.cloned();
     if zone.is_some() { None } else { machine().1.as_deref() }
 }
 

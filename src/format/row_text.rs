@@ -40,15 +40,14 @@ fn as_written(debug: &str) -> Option<String> {
 
 /// Whether the text after a single quote is one character, or one escape, and a single quote.
 fn is_character(rest: &str) -> bool {
-    let mut chars = rest.chars();
-    match chars.next() {
-        Some('\\') => unescape(rest, '\'', &mut String::new()).is_some_and(|after| {
-            let inside = &rest[..rest.len() - after.len() - 1];
-            escape(&inside[1..]).is_some_and(|(_, after)| after.is_empty())
-        }),
-        Some('\'') | None => false,
-        Some(_) => chars.next() == Some('\''),
-    }
+    let after = match rest.strip_prefix('\\') {
+        Some(code) => escape(code).map(|(_, after)| after),
+        None => {
+            let mut chars = rest.chars();
+            chars.next().filter(|c| *c != '\'').map(|_| chars.as_str())
+        }
+    };
+    after.is_some_and(|after| after.starts_with('\''))
 }
 
 /// Writes a quoted text up to its closing quote, which is written too. Returns what follows. `None`: there is no closing quote.

@@ -19,7 +19,7 @@ use crate::cluster::parent_process;
 use crate::core::data::encoded;
 use crate::core::error::{Error, Result};
 use crate::core::plan::{PlanStamp, Range, RunId};
-use crate::core::time::{BatchTime, Interval, clock_time};
+use crate::core::time::{BatchTime, Interval};
 use crate::engine::tick::SnapshotScope;
 use crate::job::protocol::{Restore, WorkerSnapshot};
 use crate::job::resumed::{Resumed, Shards};
@@ -271,7 +271,7 @@ impl CheckpointCoordinator {
                     if self.failed >= FAILURES {
                         return Err(e);
                     }
-                    tracing::error!(batch = %clock_time(time.millis()), error = %e, "the checkpoint failed; the previous one is still valid");
+                    tracing::error!(batch = %time, error = %e, "the checkpoint failed; the previous one is still valid");
                     // A later snapshot holds only what changed since this one.
                     self.pending.iter_mut().for_each(|p| p.failure = Some(format!("the previous one failed: {e}")));
                 }
@@ -353,7 +353,7 @@ pub(crate) fn check_states(manifest: &Manifest, program: &[StateId], drop_state:
     }
     let what = wrong.join("; ");
     if drop_state {
-        tracing::warn!("the checkpoint of {}: dropped: {what}", clock_time(manifest.time.millis()));
+        tracing::warn!("the checkpoint of {}: dropped: {what}", manifest.time);
         return Ok(());
     }
     let remedy = "give verbs that stayed their old names with named(), or begin those empty with --drop-state";

@@ -11,8 +11,9 @@
 //!
 //! In reading order: `start` and `handle` are what a program sees, `run` starts and ends the threads, which have `shared` in
 //! common. `protocol` is what the planner and the workers tell one another, and `control` carries it. The `planner` has its
-//! `sources` (with `split_ids`), the batches `in_flight`, how far `stopping` is, and the `rate_controller`. `recovery` says
-//! where a job begins, from what was `resumed` or from a `plan_file`; `reporter` logs it, and `status_line` shows how the job is doing. On each worker: `worker`, its loop, `source_operator` and
+//! `sources` (with `split_ids`), the batches `in_flight`, how far `stopping` is, and the `rate_controller`. `start_waits`
+//! is what it waits for before the first batch. `recovery` says where a job begins, from what was `resumed` or from a `plan_file`;
+//! `reporter` logs it, and `status_line` shows how the job is doing. On each worker: `worker`, its loop, `source_operator` and
 //! `snapshotter`. `watchdog` sees workers that are stuck, `signals` stops jobs.
 //!
 //! *Invariant:* only this module moves time.
@@ -41,8 +42,8 @@ pub(crate) mod source_operator;
 mod sources;
 mod split_ids;
 mod start;
-pub(crate) mod status_line;
 mod start_waits;
+mod status_line;
 mod stopping;
 mod watchdog;
 pub(crate) mod worker;

@@ -19,7 +19,7 @@ use crate::core::clock::Time;
 use crate::core::error::Result;
 use crate::core::fault::{FaultPoint, point};
 use crate::core::plan::{BatchSpan, Plan, Progress, Range};
-use crate::core::time::{BatchTime, clock_time};
+use crate::core::time::BatchTime;
 use crate::job::checkpoint_coordinator::{CheckpointCoordinator, Opened};
 use crate::job::control::CommandSender;
 use crate::job::in_flight::{BatchInFlight, InFlight};
@@ -256,7 +256,7 @@ impl Planner {
 
     fn finished(&self) -> bool {
         let idle = self.coordinator.as_ref().is_none_or(CheckpointCoordinator::idle);
-        let ends = self.stopping.last_sealed() || self.stopping.open_left() || self.exhausted();
+        let ends = self.stopping.last_sealed() || self.exhausted();
         self.in_flight.is_empty() && ends && idle
     }
 
@@ -279,7 +279,7 @@ impl Planner {
     }
 
     fn seal_if_due(&mut self) -> Result<()> {
-        while !self.stopping.last_sealed() && !self.stopping.open_left() && !self.exhausted() && self.has_room() {
+        while !self.stopping.last_sealed() && !self.exhausted() && self.has_room() {
             if let Some(record) = self.replay.pop_front() {
                 self.replay_batch(record);
             } else if self.stopping.requested() && self.back_to_back() {
@@ -331,7 +331,7 @@ impl Planner {
         let (lost, ranges): (Vec<Range>, Vec<Range>) = plan.ranges.iter().cloned().partition(|r| !r.split.replayable());
         for r in lost.iter().filter(|r| r.from < r.until) {
             let (from, records) = (r.split.name(), r.until - r.from);
-            let batch = clock_time(plan.time.millis());
+            let batch = plan.time;
             tracing::warn!("batch of {batch}: {records} records received from {from} were lost when the job ended");
         }
         self.sources.assign_files(&ranges);

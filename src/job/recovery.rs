@@ -82,7 +82,7 @@ pub(crate) fn check_clock(resumed: &Resumed, interval: Interval, now_ms: u64) ->
     if stopped || planned.millis() <= now_ms + interval.millis() + AHEAD_MS {
         return Ok(());
     }
-    let (planned, now) = (clock_time(planned.millis()), clock_time(now_ms));
+    let now = clock_time(now_ms);
     let what = format!("the last batch was planned for {planned}, but the clock shows {now}");
     Err(Error::checkpoint("plans", format!("{what}: set the clock right; batch times do not go back")))
 }

@@ -6,7 +6,7 @@ use std::collections::BTreeMap;
 use std::time::{Duration, Instant};
 
 use crate::api::config::Config;
-use crate::core::time::{BatchTime, clock_time, human_duration};
+use crate::core::time::{BatchTime, human_duration};
 use crate::job::resumed::Resumed;
 use crate::metrics::{Metrics, Statistics};
 
@@ -69,7 +69,7 @@ impl Reporter {
     /// Every output has written the live batch of `time`, with this delay.
     pub fn written(&mut self, time: BatchTime, late: Duration) {
         // Few batches are logged, so the texts are made only for these.
-        let texts = || (clock_time(time.millis()), human_duration(late));
+        let texts = || (time.to_string(), human_duration(late));
         match self.behind {
             None if late > self.limit => {
                 self.behind = Some(Instant::now());
@@ -122,21 +122,20 @@ pub(crate) fn started(config: &Config, reads: &[String], outputs: usize, resumed
         checkpoint(config, resumed),
     );
     if let Some(first) = waits {
-        let first = clock_time(first.millis());
         tracing::info!("the previous run stopped within a batch interval, so the first batch of this run is that of {first}");
     }
 }
 
 fn checkpoint(config: &Config, resumed: &Resumed) -> String {
     if let Some(replay) = &config.replay {
-        let (from, to) = (clock_time(replay.from.millis()), clock_time(replay.to.millis()));
+        let (from, to) = (replay.from, replay.to);
         return format!("a replay of {from} to {to}, nothing is saved");
     }
     let Some(dir) = config.runtime.checkpoint.as_ref().map(|dir| dir.display()) else { return "none".into() };
     let again = count(resumed.replay.len() as u64, "batch");
     match resumed.time {
         _ if !resumed.known => format!("new in {dir}"),
-        Some(time) => format!("continued from {} in {dir}, {again} run again", clock_time(time.millis())),
+        Some(time) => format!("continued from {time} in {dir}, {again} run again"),
         None => format!("continued from the first batch in {dir}, {again} run again"),
     }
 }

@@ -19,6 +19,7 @@ use crate::core::error::{BoxError, Error, Result, panic_text};
 use crate::core::fault::{FaultPoint, point};
 use crate::core::lock::lock;
 use crate::core::plan::Plan;
+use crate::core::thread::spawn;
 use crate::core::time::BatchTime;
 use crate::engine::output::{Delivery, OutputChannel};
 use crate::job::checkpoint_coordinator::{self, Opened};
@@ -252,12 +253,6 @@ impl Job {
         let work = move || end_if_failed(&shared, "the output thread", || outputs.run(delivered, |event| shared.post(event)));
         spawn("tm-output", work)
     }
-}
-
-/// Starts a thread of the job; `name` has at most 15 bytes, so that top and perf show all of it.
-fn spawn<T: Send + 'static>(name: &str, work: impl FnOnce() -> T + Send + 'static) -> Result<JoinHandle<T>> {
-    let thread = std::thread::Builder::new().name(name.into()).spawn(work);
-    thread.map_err(|e| Error::io(format!("start of the thread {name}"), e))
 }
 
 /// Does the work of a thread. Its error, or its panic as one of `what`, ends the job.

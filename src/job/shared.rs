@@ -2,8 +2,9 @@
 
 use std::process::{ExitCode, Termination};
 use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
-use std::sync::{Arc, Condvar, Mutex};
+use std::sync::{Arc, Condvar, Mutex, PoisonError};
 use std::thread::Thread;
+use std::time::Duration;
 
 use crate::cluster::failure::FailureLatch;
 use crate::core::error::{Error, Result};
@@ -137,6 +138,13 @@ impl JobState {
 
 /// How a job ended, once it has; the condition variable is notified then.
 pub(crate) type End = Arc<(Mutex<Option<Result<Summary>>>, Condvar)>;
+
+/// Waits for the end of the job, at most this time. Returns whether it has ended.
+pub(crate) fn ended_within(end: &End, time: Duration) -> bool {
+    let over = lock(&end.0);
+    let over = end.1.wait_timeout_while(over, time, |end| end.is_none()).unwrap_or_else(PoisonError::into_inner).0;
+    over.is_some()
+}
 
 /// One worker of this process, as the watchdog sees it.
 pub(crate) struct Watched {

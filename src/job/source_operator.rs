@@ -120,7 +120,7 @@ struct Input<T> {
     peers: usize,
     interval: Interval,
     /// The splits of this worker.
-    splits: BTreeMap<u32, Split>,
+    splits: BTreeMap<u32, Rc<Split>>,
     wants_origins: Rc<OriginsWanted>,
     /// The batch that is open; `None` before the first and after the last.
     open: Option<Capability<BatchTime>>,
@@ -178,7 +178,7 @@ impl<T: Data> Input<T> {
                 if source == self.source && split_id as usize % self.peers == self.worker =>
             {
                 self.reader.assign(split_id, &split, from)?;
-                self.splits.insert(split_id, split);
+                self.splits.insert(split_id, Rc::new(split));
             }
             Command::Open { time, live, mut limits } => {
                 if let Some(open) = &mut self.open {
@@ -214,7 +214,7 @@ impl<T: Data> Input<T> {
             records += rows.len() as u64;
             bytes += size;
             let split = splits.and_then(|splits| splits.get(&split_id));
-            let origins = split.map(|split| Origins::of(Rc::new(split.clone())));
+            let origins = split.map(|split| Origins::of(split.clone()));
             emit(&open, Rows::new(PartitionId { branch: 0, index: split_id }, rows).with_origins(origins));
         };
         let mut again = false;
@@ -246,7 +246,7 @@ impl<T: Data> Input<T> {
                 format!("its reader tells of split id {split_id}, which was not assigned to it; use the id that `assign` gave");
             return Err(Error::source(self.name.as_str(), reason));
         };
-        Ok(Range::new(self.source, split_id, SplitRange { split: split.clone(), from: at.start, until: at.end }))
+        Ok(Range::new(self.source, split_id, SplitRange { split: (**split).clone(), from: at.start, until: at.end }))
     }
 
     fn seal(&mut self, sealed: Sealed) -> Result<()> {

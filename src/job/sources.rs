@@ -109,7 +109,10 @@ impl Sources {
     /// # Errors
     /// A snapshot cannot be read.
     pub fn restore(&mut self, resumed: &Resumed) -> Result<()> {
-        for (source, half) in self.halves.iter_mut().enumerate().filter(|_| resumed.known) {
+        if !resumed.known {
+            return Ok(());
+        }
+        for (source, half) in self.halves.iter_mut().enumerate() {
             let saved = resumed.memory.get(&memory_key(source)).map_or(&[][..], Vec::as_slice);
             if let Some(enumerator) = &mut half.enumerator {
                 enumerator.restore(resumed.offsets(source as u32), saved)?;
@@ -267,12 +270,17 @@ impl Sources {
 
     /// Whether all sources are planned and end by themselves.
     pub fn finite(&self) -> bool {
-        self.halves.iter().filter(|half| half.read).all(|s| s.enumerator.as_ref().is_some_and(|e| e.bounded()))
+        self.all_read(|e| e.bounded())
     }
 
     /// Whether all sources can be read again from a position of a checkpoint.
     pub fn replayable(&self) -> bool {
-        self.halves.iter().filter(|half| half.read).all(|s| s.enumerator.as_ref().is_some_and(|e| e.replayable()))
+        self.all_read(|e| e.replayable())
+    }
+
+    /// Whether all sources that an output reads are planned here, and have this property.
+    fn all_read(&self, has: impl Fn(&dyn SplitEnumerator) -> bool) -> bool {
+        self.halves.iter().filter(|half| half.read).all(|half| half.enumerator.as_ref().is_some_and(|e| has(&**e)))
     }
 
     /// Whether no source plans any more ranges.

@@ -4,9 +4,8 @@ use std::io::{IsTerminal, stderr};
 use std::time::{Duration, Instant};
 
 use crate::api::config::RuntimeArgs;
-use crate::core::lock::lock;
-use crate::core::time::{clock_time, human_duration};
-use crate::job::shared::End;
+use crate::core::time::{grouped, human_duration};
+use crate::job::shared::{End, ended_within};
 use crate::logging::show_live;
 use crate::metrics::{Metrics, Statistics};
 
@@ -21,13 +20,7 @@ pub(super) fn is_shown(args: &RuntimeArgs) -> bool {
 /// Updates the line until the job has ended, and removes it.
 pub(super) fn show(metrics: &Metrics, end: &End) {
     let (mut before, mut at) = (0, Instant::now());
-    loop {
-        let over = lock(&end.0);
-        let over = end.1.wait_timeout_while(over, EVERY, |end| end.is_none()).unwrap_or_else(|e| e.into_inner()).0;
-        if over.is_some() {
-            break;
-        }
-        drop(over);
+    while !ended_within(end, EVERY) {
         let now = metrics.snapshot();
         let rate = (now.records - before) as f64 / at.elapsed().as_secs_f64();
         (before, at) = (now.records, Instant::now());
@@ -39,7 +32,7 @@ pub(super) fn show(metrics: &Metrics, end: &End) {
 /// `batch of 2026-11-28 21:00:05 in 12 ms  1,204 records/s  in all 61,204  bad 3  lag 0`.
 fn text(s: &Statistics, bad: u64, rate: f64) -> String {
     let mut text = match &s.last {
-        Some(b) => format!("batch of {} in {}", clock_time(b.time.millis()), human_duration(b.processing_time)),
+        Some(b) => format!("batch of {} in {}", b.time, human_duration(b.processing_time)),
         None => "no batch yet".into(),
     };
     text += &format!("  {} records/s  in all {}  bad {}", grouped(rate as u64), grouped(s.records), grouped(bad));
@@ -63,19 +56,6 @@ fn cut(text: String, width: usize) -> String {
     text.chars().take(width.max(20) - 1).collect()
 }
 
-/// A number with a comma every three digits.
-pub(crate) fn grouped(n: u64) -> String {
-    let digits = n.to_string();
-    let mut out = String::with_capacity(digits.len() * 4 / 3);
-    for (i, d) in digits.chars().enumerate() {
-        if i > 0 && (digits.len() - i).is_multiple_of(3) {
-            out.push(',');
-        }
-        out.push(d);
-    }
-    out
-}
-
 #[cfg(test)]
 mod tests {
     use super::*;
@@ -93,10 +73,5 @@ mod tests {
         let due = " in 12 ms  1,204 records/s  in all 61,204  bad 3  twitter: the broker does not answer";
         assert!(line.starts_with("batch of 2017-01-1") && line.ends_with(due), "{line}");
         assert_eq!(cut("\u{e9}".repeat(100), 50).chars().count(), 49);
-    }
-
-    #[test]
-    fn numbers_are_readable() {
-        assert_eq!([0, 999, 1_000, 61_204, 1_234_567].map(grouped), ["0", "999", "1,000", "61,204", "1,234,567"]);
     }
 }

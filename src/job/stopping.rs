@@ -61,7 +61,7 @@ impl Stopping {
 
     /// The job ends without a batch of the records that it has received: the next run reads them again.
     pub fn leave_open(&mut self) {
-        self.open_left = true;
+        (self.open_left, self.last_sealed) = (true, true);
     }
 
     /// Whether the open batch is left to the next run.

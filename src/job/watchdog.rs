@@ -10,7 +10,7 @@ use std::time::{Duration, Instant};
 use crate::api::config::RuntimeArgs;
 use crate::core::error::Error;
 use crate::core::lock::lock;
-use crate::job::shared::{End, JobState, Watched};
+use crate::job::shared::{End, JobState, Watched, ended_within};
 
 /// Time between two checks. An idle worker steps ten times a second.
 const TICK: Duration = Duration::from_millis(250);
@@ -47,13 +47,7 @@ pub(super) fn watch(shared: &JobState, end: &End, limits: &RuntimeArgs) {
     let mut all: Vec<Observed> = Vec::new();
     let mut failed = Duration::ZERO;
     let mut looked = Instant::now();
-    loop {
-        let over = lock(&end.0);
-        let over = end.1.wait_timeout_while(over, TICK, |end| end.is_none()).unwrap_or_else(|e| e.into_inner()).0;
-        if over.is_some() {
-            return;
-        }
-        drop(over);
+    while !ended_within(end, TICK) {
         let passed = looked.elapsed().min(2 * TICK);
         looked = Instant::now();
         let now = shared.watched();

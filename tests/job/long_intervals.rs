@@ -53,7 +53,7 @@ fn rows(sink: &MemorySink<i64>) -> Vec<(u64, Vec<i64>)> {
     sink.batches().into_iter().map(|(t, rows)| (t.millis(), rows)).collect()
 }
 
-/// Numbers that a test adds while the job runs. They can be read again from any position.
+/// Numbers that a test adds while the job runs. If `replayable`, they can be read again from any position.
 #[derive(Clone, Default)]
 struct Numbers {
     all: Arc<Mutex<Vec<i64>>>,

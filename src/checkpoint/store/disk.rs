@@ -11,7 +11,7 @@ use rustix::fs::{FlockOperation, flock};
 use super::{Draft, Entry, FOLDERS, LOCK, Lock, Log, Store, UNFINISHED};
 use crate::core::error::{Error, Result};
 use crate::core::fault;
-use crate::core::path::hint;
+use crate::core::path::explained;
 
 /// A directory of a file system.
 #[derive(Debug)]
@@ -57,8 +57,7 @@ impl Disk {
 
     /// The system's error, with a remedy.
     fn error(&self, what: &str, name: &str, e: io::Error) -> Error {
-        let hint = hint(&self.dir).filter(|_| name.is_empty());
-        let e = hint.map(|hint| io::Error::new(e.kind(), format!("{e}: {hint}"))).unwrap_or(e);
+        let e = if name.is_empty() { explained(&self.dir, e) } else { e };
         io_error(&self.path(name), what, e)
     }
 }

@@ -176,9 +176,9 @@ fn the_first_signal_is_passed_on_and_the_second_kills() {
     run.signals.send(Request::Signal(SIGTERM)).unwrap();
     run.out.until("[0] deaf");
     run.out.until("[1] deaf");
-    // A signal at once would belong to the first request.
+    // A signal at once would belong to the first request. The launch may end before the last one.
     while !run.err.text().contains("a second signal, SIGTERM: the processes are killed") {
-        run.signals.send(Request::Signal(SIGTERM)).unwrap();
+        let _ = run.signals.send(Request::Signal(SIGTERM));
         thread::sleep(Duration::from_millis(10));
     }
     assert_eq!(run.code().0, 128 + 9);

@@ -140,10 +140,13 @@ impl<'s, T: 'static> DStream<'s, T> {
     {
         let graph = &self.node.graph;
         let given = &sink.prefix;
-        let path = local(given).unwrap_or_else(|e| {
-            graph.report(operator, format!("prefix {e}"));
-            given.clone()
-        });
+        let reported = |path: &Path| {
+            local(path).unwrap_or_else(|e| {
+                graph.report(operator, format!("prefix {e}"));
+                path.to_owned()
+            })
+        };
+        let path = reported(given);
         let (prefix, suffix) = (path.as_path(), sink.suffix.as_str());
         if sink.skip_empty && graph.config.runtime.processes > 1 {
             graph.report(operator, "skip_empty() needs a job of one process: no process knows whether the others have rows");
@@ -158,10 +161,7 @@ impl<'s, T: 'static> DStream<'s, T> {
         let place = given.display().to_string();
         let other = match graph.config.output_target(&place) {
             OutputTarget::Own => None,
-            OutputTarget::Other(other) => Some(local(other.as_ref()).unwrap_or_else(|e| {
-                graph.report(operator, format!("prefix {e}"));
-                other.into()
-            })),
+            OutputTarget::Other(other) => Some(reported(other.as_ref())),
             target => {
                 let text = TextSink::new(&graph.config, target, operator, &place);
                 return self.sink_as_text(operator, text, |row| Ok(row_text(row)));

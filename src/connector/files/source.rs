@@ -15,7 +15,7 @@ use crate::connector::files::watch::{DirectoryWatch, Scan};
 use crate::connector::source::{Emit, Sealed, Source, SourceReader, SplitEnumerator, SplitOffset, SplitRange, Waker};
 use crate::core::clock::{Clock, Time};
 use crate::core::error::{Error, Result};
-use crate::core::path::{local, reason};
+use crate::core::path::{explained, local};
 use crate::core::plan::Split;
 use crate::engine::operator_id::OperatorId;
 use crate::format::lines::{BadLine, LINES_A_CALL, Line, Raw, Splitter};
@@ -213,7 +213,7 @@ impl Source for Directory {
             return Err(wrong("the path is not UTF-8: plans could not hold it; read it through a link".into()));
         }
         let dir = &self.files.dir;
-        let at_start = list(dir).map_err(|e| wrong(format!("the directory cannot be read: {}", reason(dir, &e))))?;
+        let at_start = list(dir).map_err(|e| wrong(format!("the directory cannot be read: {}", explained(dir, e))))?;
         let watch = DirectoryWatch::new(self.files.clone(), self.settled, self.batch_bytes);
         let clock = Time::new(self.clock.clone());
         Ok(Box::new(FileEnumerator { watch, at_start: Some(at_start), ready: Vec::new(), trouble: None, clock }))
