@@ -3,20 +3,16 @@
 use std::io::{BufRead, BufReader, Read, Write};
 use std::path::{Path, PathBuf};
 use std::process::ExitCode;
-use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::time::{Duration, Instant};
 
-use flate2::read::MultiGzDecoder;
-
-use signal_hook::consts::{SIGINT, SIGTERM};
-use signal_hook::iterator::Signals;
+use flate2::bufread::MultiGzDecoder;
 
 use super::args;
 use super::generate::{BEGIN_MS, Generate, Pace, Spoiled, Tweets, Weblogs, Words};
-use super::terminal::{Terminal, grouped};
+use super::stop::stop_on_signals;
+use super::terminal::{Terminal, grouped, listened};
 use crate::core::error::{BoxError, Error};
-use crate::core::signals::{StopRequest, StopRequests};
 
 /// The same seed gives the same records at any rate. Ctrl-C ends in order: accepted records are delivered.
 #[derive(clap::Args)]
@@ -135,10 +131,10 @@ enum To {
 impl To {
     #[cfg(feature = "kafka")]
     fn new(args: &Args) -> Result<Self, BoxError> {
-        use crate::connector::kafka::topic_writer::{Producer, create_topic};
+        use crate::connector::kafka::{topic_tools::Topics, topic_writer::Producer};
         let Some(brokers) = &args.brokers else { return Ok(To::stdout()) };
         let topic = args.topic.as_deref().unwrap_or(args.kind.topic());
-        create_topic(brokers, topic, args.partitions)?;
+        Topics::new(brokers, &[])?.create_missing(topic, args.partitions)?;
         Ok(To::Topic(Box::new(Producer::new(brokers, topic)?)))
     }
 
@@ -159,7 +155,7 @@ impl To {
         match self {
             To::Stdout(out) => {
                 record.push(b'\n');
-                listened(out.write_all(record))
+                Ok(listened(out.write_all(record))?)
             }
             #[cfg(feature = "kafka")]
             To::Topic(producer) => {
@@ -175,7 +171,7 @@ impl To {
     /// Flushes after some records. `false`: stdout is closed.
     fn pause(&mut self) -> Result<bool, BoxError> {
         match self {
-            To::Stdout(out) => listened(out.flush()),
+            To::Stdout(out) => Ok(listened(out.flush())?),
             #[cfg(feature = "kafka")]
             To::Topic(producer) => {
                 producer.poll();
@@ -187,7 +183,7 @@ impl To {
     /// Waits until all records are delivered. Returns their number.
     fn finish(self, sent: u64) -> Result<u64, BoxError> {
         match self {
-            To::Stdout(mut out) => listened(out.flush()).map(|_| sent),
+            To::Stdout(mut out) => Ok(listened(out.flush()).map(|_| sent)?),
             #[cfg(feature = "kafka")]
             To::Topic(producer) => Ok(producer.settle(Duration::from_secs(35))?),
         }
@@ -221,20 +217,10 @@ fn key_of(record: &[u8], field: &str) -> Option<Vec<u8>> {
     }
 }
 
-/// A closed pipe, as from `head`, is not an error.
-fn listened(done: std::io::Result<()>) -> Result<bool, BoxError> {
-    match done {
-        Ok(()) => Ok(true),
-        Err(e) if e.kind() == std::io::ErrorKind::BrokenPipe => Ok(false),
-        Err(e) => Err(Error::io("stdout", e).into()),
-    }
-}
-
 /// Runs the command.
 pub fn run(args: &Args) -> Result<ExitCode, BoxError> {
     crate::logging::init();
-    let interrupted = Arc::new(AtomicBool::new(false));
-    stop_on_signals(interrupted.clone())?;
+    let interrupted = stop_on_signals()?;
     let (mut from, mut to, mut terminal) = (From::new(args)?, To::new(args)?, Terminal::new());
     let start = Instant::now();
     let sent = write(args, &interrupted, &mut from, &mut to, &mut terminal)?;
@@ -251,22 +237,6 @@ pub fn run(args: &Args) -> Result<ExitCode, BoxError> {
         terminal.say(&format!("{} {}{place}, {secs:.1} s, {rate}/s", grouped(delivered), name(args)));
     }
     Ok(ExitCode::SUCCESS)
-}
-
-/// Sets `stop` when the process gets SIGINT or SIGTERM. A second one ends the process at once.
-fn stop_on_signals(stop: Arc<AtomicBool>) -> std::io::Result<()> {
-    let mut signals = Signals::new([SIGINT, SIGTERM])?;
-    let mut requests = StopRequests::default();
-    let listen = move || {
-        for signal in signals.forever() {
-            match requests.signal(Instant::now()) {
-                StopRequest::First => stop.store(true, Ordering::Relaxed),
-                StopRequest::Same => {}
-                StopRequest::Again => std::process::exit(128 + signal),
-            }
-        }
-    };
-    std::thread::Builder::new().name("tm-signals".into()).spawn(listen).map(|_| ())
 }
 
 fn name(args: &Args) -> &'static str {

@@ -12,6 +12,7 @@ mod generate_command;
 mod launch;
 mod new;
 mod replay;
+mod stop;
 #[cfg_attr(not(feature = "kafka"), allow(dead_code))]
 mod terminal;
 #[cfg(feature = "kafka")]

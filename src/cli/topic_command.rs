@@ -3,11 +3,11 @@
 use std::io::Write;
 use std::path::PathBuf;
 use std::process::ExitCode;
-use std::sync::Arc;
-use std::sync::atomic::{AtomicBool, Ordering};
+use std::sync::atomic::Ordering;
 
 use super::checkpoint::table::Table;
-use super::terminal::{grouped, line};
+use super::stop::stop_on_signals;
+use super::terminal::{grouped, line, listened};
 use crate::connector::kafka::topic_tools::Topics;
 use crate::core::error::{BoxError, Error, Result};
 
@@ -124,12 +124,7 @@ fn lag(topics: &Topics, group: &str) -> Result<(), BoxError> {
 }
 
 fn read(topics: &Topics, topic: &str, follow: bool, count: Option<u64>, keys: bool) -> Result<(), BoxError> {
-    let stop = Arc::new(AtomicBool::new(false));
-    for signal in [signal_hook::consts::SIGINT, signal_hook::consts::SIGTERM] {
-        // A second signal ends the command at once.
-        signal_hook::flag::register_conditional_shutdown(signal, 130, stop.clone())?;
-        signal_hook::flag::register(signal, stop.clone())?;
-    }
+    let stop = stop_on_signals()?;
     let mut out = std::io::BufWriter::new(std::io::stdout().lock());
     let mut left = count.unwrap_or(u64::MAX);
     let give = |key: Option<&[u8]>, value: Option<&[u8]>| {
@@ -145,18 +140,11 @@ fn read(topics: &Topics, topic: &str, follow: bool, count: Option<u64>, keys: bo
         row.extend_from_slice(value.unwrap_or(b"null"));
         row.push(b'\n');
         let written = out.write_all(&row).and_then(|()| if follow { out.flush() } else { Ok(()) });
-        match written {
-            Ok(()) => Ok(left > 0),
-            // The reader of the pipe has enough, as `head` has.
-            Err(e) if e.kind() == std::io::ErrorKind::BrokenPipe => Ok(false),
-            Err(e) => Err(Error::io("stdout", e)),
-        }
+        Ok(listened(written)? && left > 0)
     };
     topics.read(topic, !follow, follow, || stop.load(Ordering::Relaxed), give)?;
-    match out.flush() {
-        Err(e) if e.kind() != std::io::ErrorKind::BrokenPipe => Err(Error::io("stdout", e).into()),
-        _ => Ok(()),
-    }
+    listened(out.flush())?;
+    Ok(())
 }
 
 #[cfg(test)]

@@ -177,7 +177,6 @@ fn c18_what_is_no_value_is_a_bad_record_with_its_place() {
     assert!(errors.iter().zip(bad).all(|(e, raw)| e.raw == raw || e.raw.len() < raw.len()), "{errors:?}");
 }
 
-/// The timestamps of a partition's records.
 #[test]
 fn c17_keys_and_values_may_be_missing_or_empty() {
     let t = topic("nulls", 1, &[]);

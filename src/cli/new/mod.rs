@@ -37,8 +37,8 @@ pub fn run(args: &Args) -> Result<ExitCode, BoxError> {
     if args.folder.exists() {
         return Err(format!("{} exists already; give another name, or remove it", args.folder.display()).into());
     }
+    let library = serde_json::to_string(&library.display().to_string())?;
     for (file, template) in FILES {
-        let library = serde_json::to_string(&library.display().to_string())?;
         write(&args.folder.join(file), &template.replace("{name}", name).replace("{library}", &library))?;
     }
     terminal::line(&format!("Created {}. Next:\n", args.folder.display()))?;

@@ -395,16 +395,28 @@ pub(crate) fn no_topic(brokers: &str, name: &str) -> String {
     format!("there is no topic {name}; create it first, for example by: tidemill topic create {name} --brokers {brokers}")
 }
 
+/// Whether a record cannot be read, however often a reader asks.
+pub(crate) fn is_unreadable(code: RDKafkaErrorCode) -> bool {
+    use RDKafkaErrorCode::{BadCompression, BadMessage, InvalidMessage, NotImplemented};
+    matches!(code, BadMessage | InvalidMessage | BadCompression | NotImplemented)
+}
+
+/// Whether the client may not read here, or has failed for good.
+pub(crate) fn is_denied(code: RDKafkaErrorCode) -> bool {
+    use RDKafkaErrorCode::{ClusterAuthorizationFailed, Fatal, GroupAuthorizationFailed, TopicAuthorizationFailed};
+    matches!(code, TopicAuthorizationFailed | GroupAuthorizationFailed | ClusterAuthorizationFailed | Fatal)
+}
+
 /// Whether a reader that meets this error gets no further, however often it asks.
 pub(crate) fn is_permanent(code: RDKafkaErrorCode) -> bool {
-    use RDKafkaErrorCode as E;
-    let unreadable = matches!(code, E::BadMessage | E::InvalidMessage | E::BadCompression | E::NotImplemented);
-    let denied = matches!(code, E::TopicAuthorizationFailed | E::GroupAuthorizationFailed | E::ClusterAuthorizationFailed);
-    unreadable || denied || code == E::Fatal
+    is_unreadable(code) || is_denied(code) || code == RDKafkaErrorCode::MessageSizeTooLarge
 }
 
 /// What is wrong with the name of a topic, if no topic can have it.
 pub(crate) fn name_problem(topic: &str) -> Option<String> {
+    if topic.trim().is_empty() {
+        return Some("Kafka: a topic's name is empty".into());
+    }
     let allowed = |c: char| c.is_ascii_alphanumeric() || matches!(c, '.' | '_' | '-');
     if topic.len() <= LONGEST_NAME && topic.chars().all(allowed) && !matches!(topic, "." | "..") {
         return None;

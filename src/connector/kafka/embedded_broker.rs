@@ -9,6 +9,7 @@ use rdkafka::mocking::MockCluster;
 use rdkafka::producer::DefaultProducerContext;
 
 use crate::core::error::{Error, Result};
+use crate::core::thread::spawn;
 
 /// The records that a partition keeps: the mock cluster's own limit.
 pub(crate) const KEPT_RECORDS: u64 = 100_000;
@@ -44,8 +45,7 @@ impl EmbeddedBroker {
                 serve(&cluster, asked);
             }
         };
-        let thread = std::thread::Builder::new().name("tm-mock-broker".into()).spawn(work);
-        let thread = thread.map_err(|e| Error::io("start of the embedded broker", e))?;
+        let thread = spawn("tm-mock-broker", work)?;
         let address = address.recv().unwrap_or_else(|_| Err("its thread ended".into()));
         let address = address.map_err(|e| Error::source("embedded broker", e))?;
         Ok(EmbeddedBroker { address, ask: Some(ask), thread: Some(thread) })

@@ -16,6 +16,7 @@ use crate::core::data::encoded;
 use crate::core::error::{Error, Result};
 use crate::core::lock::lock;
 use crate::core::plan::Split;
+use crate::core::thread::spawn;
 
 /// The job gives up on a topic that the brokers have not known for this many poll intervals, and at least for this time. Default:
 /// half a minute, by the default of `discover_every`.
@@ -262,8 +263,7 @@ impl TopicWatch {
                 }
             }
         };
-        let thread = std::thread::Builder::new().name("tm-kafka-topic".to_string()).spawn(run);
-        thread.map_err(|e| Error::io("starting the thread that looks for new Kafka partitions", e))?;
+        spawn("tm-kafka-topic", run)?;
         Ok((news, stop))
     }
 

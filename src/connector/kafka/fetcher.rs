@@ -12,15 +12,16 @@ use rdkafka::consumer::{BaseConsumer, Consumer};
 use rdkafka::error::{KafkaError, RDKafkaErrorCode};
 use rdkafka::{Message as _, Offset, TopicPartitionList};
 
-use crate::connector::kafka::client::{Side, described_code};
+use crate::connector::kafka::client::{Side, described_code, is_denied, is_unreadable};
 use crate::connector::kafka::ffi::{ConsumedMessage, MessageSlots, PartitionQueue, known_high};
 use crate::connector::kafka::partition_buffer::{Item, OutOfRange, PartitionBuffer, Signal};
 use crate::connector::kafka::reports::{Context, Reports};
 use crate::connector::kafka::source::KafkaSource;
 use crate::connector::message::Block;
 use crate::connector::source::Waker;
-use crate::core::error::{Error, Result};
+use crate::core::error::Result;
 use crate::core::lock::lock;
+use crate::core::thread::spawn;
 
 /// The longest sleep of the thread. It bounds the delay of events that do not wake the thread.
 const NAP: Duration = Duration::from_millis(250);
@@ -61,9 +62,7 @@ impl Fetcher {
         let with_headers = kafka.headers;
         let owned = shared.clone();
         let run = move || FetchLoop::new(owned, consumer, with_headers, waker).run();
-        let thread = std::thread::Builder::new().name("tm-kafka-fetch".to_string()).spawn(run);
-        let thread = thread.map_err(|e| Error::io("starting the thread that reads Kafka", e))?;
-        Ok(Fetcher { shared, thread: Some(thread) })
+        Ok(Fetcher { shared, thread: Some(spawn("tm-kafka-fetch", run)?) })
     }
 
     pub(super) fn send(&self, command: Command) {
@@ -357,10 +356,10 @@ fn event(code: RDKafkaErrorCode, message: &ConsumedMessage, buffer: &PartitionBu
         E::MessageSizeTooLarge => {
             format!("{place}: the record at offset {offset} is too large; raise receive.message.max.bytes: {text}")
         }
-        E::BadMessage | E::InvalidMessage | E::BadCompression | E::NotImplemented => {
+        code if is_unreadable(code) => {
             format!("{place}: the record at offset {offset} cannot be read: {text}")
         }
-        E::TopicAuthorizationFailed | E::GroupAuthorizationFailed | E::ClusterAuthorizationFailed | E::Fatal => {
+        code if is_denied(code) => {
             format!("{place}: {text}")
         }
         _ => {

@@ -11,10 +11,11 @@ use rdkafka::{Offset, TopicPartitionList};
 use crate::connector::kafka::client::Side;
 use crate::connector::kafka::reports::Context;
 use crate::connector::kafka::source::KafkaSource;
-use crate::core::error::{Error, Result};
+use crate::core::error::Result;
 use crate::core::fault::{FaultPoint, point};
 use crate::core::lock::lock;
 use crate::core::plan::OffsetRange;
+use crate::core::thread::spawn;
 
 /// The interval between commits of new offsets.
 const EVERY: Duration = Duration::from_millis(200);
@@ -111,8 +112,7 @@ impl Committer {
                 }
             }
         };
-        let thread = std::thread::Builder::new().name("tm-kafka-offs".to_string()).spawn(run);
-        thread.map_err(|e| Error::io("starting the thread that commits Kafka offsets", e))?;
+        spawn("tm-kafka-offs", run)?;
         Ok(Committer { offsets, stop: Some(stop), done })
     }
 }

@@ -110,10 +110,7 @@ impl KafkaSink {
     /// All problems, one a line, without the values of settings.
     pub fn check(&self) -> Result<()> {
         let mut found = self.settings.problems(Side::Sink);
-        if self.topic.trim().is_empty() {
-            found.push("Kafka: the sink's topic is empty".to_string());
-        }
-        found.extend(name_problem(self.topic.trim()));
+        found.extend(name_problem(&self.topic));
         if !(1..=KEY_GROUPS).contains(&self.shards.into()) {
             found.push(format!("Kafka: shards({}): there can be 1 to {KEY_GROUPS}, as there are key groups", self.shards));
         }
@@ -428,10 +425,10 @@ impl<'s, T: 'static> DStream<'s, T> {
     /// # Errors
     /// At the start: the settings are wrong, the brokers do not answer within 10 seconds, or the topic is missing.
     ///
-    /// Later, two faults fail a batch. A record is not acknowledged within `message.timeout.ms` (default: 30
-    /// seconds), or a row cannot be JSON, which stops the job at once. Otherwise a new producer sends that batch and the batches behind it again, whole. `fill`
-    /// runs again for each of their rows. After the time of `--output-retry` (default: 30 seconds) the job stops. Records that were sent stay
-    /// in the topic. With `exactly_once`, `fill` runs once for each row and attempt of `write`, but not again for a retried
+    /// Later, two faults fail a batch. A row that cannot be JSON stops the job at once. If a record is not acknowledged within
+    /// `message.timeout.ms` (default: 30 seconds), a new producer sends that batch and the batches behind it again, whole, and `fill`
+    /// runs again for each of their rows. After the time of `--output-retry` (default: 30 seconds) the job stops. Records that were
+    /// sent stay in the topic. With `exactly_once`, `fill` runs once for each row and attempt of `write`, but not again for a retried
     /// commit. The transaction of a failed batch is aborted.
     ///
     /// ```no_run

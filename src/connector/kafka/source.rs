@@ -438,10 +438,7 @@ impl KafkaSource {
         if self.topics.names.is_empty() && self.topics.pattern.is_none() {
             found.push("Kafka: no topic is given; use topic, topics or pattern".to_string());
         }
-        found.extend(
-            self.topics.names.iter().filter(|t| t.trim().is_empty()).map(|_| "Kafka: a topic's name is empty".to_string()),
-        );
-        found.extend(self.topics.names.iter().filter_map(|t| name_problem(t.trim())));
+        found.extend(self.topics.names.iter().filter_map(|t| name_problem(t)));
         found.extend(self.start.problem());
         for (name, zero) in [("max_rate_per_partition", self.rate), ("first_batch_cap", self.first_batch)] {
             if zero == Some(0) {

@@ -84,12 +84,34 @@ impl Topics {
         }
         if let Some(topic) = self.metadata.topic(name, START_DEADLINE)? {
             let what = format!("topic {name} is there already, with {} partitions", topic.partitions.len());
-            return Err(self.metadata.fault(what));
+            return Err(self.fault(what));
         }
+        self.make(name, partitions, replication, config)
+    }
+
+    /// Creates a topic with one copy of each partition, unless it exists.
+    ///
+    /// # Errors
+    /// As `create`.
+    pub fn create_missing(&self, name: &str, partitions: i32) -> Result<()> {
+        if let Some(problem) = name_problem(name) {
+            return Err(Error::config(problem));
+        }
+        match self.metadata.topic(name, START_DEADLINE)? {
+            Some(_) => Ok(()),
+            None => self.make(name, partitions, Some(1), &[]),
+        }
+    }
+
+    fn fault(&self, reason: impl ToString) -> Error {
+        Error::kafka(&*self.metadata.brokers, reason)
+    }
+
+    fn make(&self, name: &str, partitions: i32, replication: Option<i32>, config: &[(String, String)]) -> Result<()> {
         let (admin, _): (AdminClient<Context>, _) = self.settings.connection().client(Side::Sink, None)?;
         let new = NewTopic::new(name, partitions, TopicReplication::Fixed(replication.unwrap_or(-1)));
         let new = config.iter().fold(new, |new, (key, value)| new.set(key, value));
-        let failed = |why: String| self.metadata.fault(format!("topic {name} could not be made: {why}"));
+        let failed = |why: String| self.fault(format!("topic {name} could not be made: {why}"));
         match make_topic(&admin, &new).map_err(|e| self.metadata.failed(&format!("topic {name} could not be made"), &e))? {
             Some(code) => Err(failed(described_code(code))),
             None => Ok(()),
@@ -110,7 +132,7 @@ impl Topics {
         mut give: impl FnMut(Option<&[u8]>, Option<&[u8]>) -> Result<bool>,
     ) -> Result<()> {
         let topic = self.metadata.topic(name, START_DEADLINE)?;
-        let topic = topic.ok_or_else(|| self.metadata.fault(no_topic(&self.metadata.brokers, name)))?;
+        let topic = topic.ok_or_else(|| self.fault(no_topic(&self.metadata.brokers, name)))?;
         let consumer = self.settings.log_reader(true)?;
         let failed = |e: &KafkaError| self.metadata.failed(&format!("topic {name} could not be read"), e);
         let start = if from_start { Offset::Beginning } else { Offset::End };
@@ -120,7 +142,8 @@ impl Topics {
         }
         consumer.assign(&all).map_err(|e| failed(&e))?;
         let mut ended = std::collections::BTreeSet::new();
-        let mut answered = Instant::now();
+        // A silent broker is no end: an error may come once, and then nothing.
+        let (mut answered, mut trouble) = (Instant::now(), None);
         while !stopped() && (follow || ended.len() < topic.partitions.len()) {
             match consumer.poll(LOOK) {
                 Some(Ok(m)) => {
@@ -130,10 +153,18 @@ impl Topics {
                 }
                 Some(Err(KafkaError::PartitionEOF(partition))) => _ = ended.insert(partition),
                 Some(Err(e)) if e.rdkafka_error_code().is_some_and(is_permanent) => return Err(failed(&e)),
-                Some(Err(e)) if !follow && answered.elapsed() > START_DEADLINE => return Err(failed(&e)),
-                Some(Err(_)) | None => continue,
+                other => {
+                    if let Some(Err(e)) = other {
+                        trouble = Some(e);
+                    }
+                    if !follow && answered.elapsed() > START_DEADLINE {
+                        let silent = || self.fault(format!("topic {name} could not be read to its end"));
+                        return Err(trouble.map_or_else(silent, |e| failed(&e)));
+                    }
+                    continue;
+                }
             }
-            answered = Instant::now();
+            (answered, trouble) = (Instant::now(), None);
         }
         Ok(())
     }
@@ -144,8 +175,7 @@ impl Topics {
     /// The brokers do not answer.
     pub fn lag(&self, group: &str) -> Result<Vec<Lag>> {
         let (consumer, _): (BaseConsumer<Context>, _) = self.settings.client(Side::Source, Some(group))?;
-        let mut topics = self.metadata.topics(START_DEADLINE)?;
-        topics.sort();
+        let topics = self.metadata.topics(START_DEADLINE)?;
         let mut all = TopicPartitionList::new();
         topics.iter().for_each(|t| t.partitions.iter().for_each(|p| _ = all.add_partition(&t.name, *p)));
         let failed = |e| self.metadata.failed(&format!("the offsets of the consumer group {group} could not be asked"), &e);

@@ -5,20 +5,16 @@ use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, Ordering};
 use std::time::{Duration, Instant};
 
-use rdkafka::admin::{AdminClient, NewTopic, TopicReplication};
 use rdkafka::client::ClientContext;
 use rdkafka::config::{ClientConfig, RDKafkaLogLevel};
 use rdkafka::error::{KafkaError, RDKafkaErrorCode};
 use rdkafka::message::Message;
 use rdkafka::producer::{BaseProducer, BaseRecord, DeliveryResult, Producer as _, ProducerContext};
 
-use crate::connector::kafka::client::make_topic;
 use crate::connector::kafka::reports::log_line;
 use crate::core::error::{Error, Result};
 use crate::core::lock::lock;
 
-/// How long a start waits for an unresponsive broker.
-const START_DEADLINE: Duration = Duration::from_secs(10);
 /// The number of partitions with their own delivery counter.
 const COUNTED: usize = 256;
 
@@ -169,27 +165,6 @@ impl Producer {
         let first = lock(&counts.first).clone().unwrap_or_default();
         let why = format!("topic {}: {n} records could not be delivered: {first}", self.topic);
         Err(Error::kafka(&*self.brokers, why))
-    }
-}
-
-/// Creates a topic. An existing topic is not changed.
-///
-/// # Errors
-/// The brokers do not answer, or refuse to create the topic.
-pub(crate) fn create_topic(brokers: &str, topic: &str, partitions: i32) -> Result<()> {
-    let admin: AdminClient<_> = ClientConfig::new()
-        .set("bootstrap.servers", brokers)
-        .set_log_level(RDKafkaLogLevel::Critical)
-        .create()
-        .map_err(|e| failed(brokers, "a client", &e))?;
-    let known = admin.inner().fetch_metadata(None, START_DEADLINE).map_err(|e| failed(brokers, "topics", &e))?;
-    if known.topics().iter().any(|t| t.name() == topic && t.error().is_none()) {
-        return Ok(());
-    }
-    let new = NewTopic::new(topic, partitions, TopicReplication::Fixed(1));
-    match make_topic(&admin, &new).map_err(|e| failed(brokers, &format!("topic {topic}"), &e))? {
-        Some(code) => Err(Error::kafka(brokers, format!("topic {topic} could not be made: {code}"))),
-        None => Ok(()),
     }
 }
 

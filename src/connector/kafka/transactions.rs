@@ -23,22 +23,20 @@ use crate::core::detached;
 use crate::core::error::{BoxError, Error, Result};
 use crate::core::fault::{Answer, FaultPoint, lost, point};
 use crate::core::plan::{Progress, RunId};
-use crate::core::time::clock_time;
 use crate::engine::operator_id::OperatorId;
 
 /// The longest time for a producer to get its id from the brokers. librdkafka retries by itself.
 const INIT: Duration = Duration::from_secs(30);
 /// How often such a producer looks whether the job is over.
 const INIT_LOOK: Duration = Duration::from_millis(500);
+/// At most this transaction timeout is demanded because of the batch interval.
+const LONGEST: Duration = Duration::from_secs(30);
 
 /// Waits for brokers, until the job is over.
 fn unless_over<R: Send + 'static>(context: &SinkContext, ask: impl FnOnce() -> Result<R> + Send + 'static) -> Result<R> {
     let answer = detached::run("tm-kafka-ask", || context.is_stopped(), ask)?;
     answer.unwrap_or_else(|| Err(Error::config("the job is over")))
 }
-
-/// At most this transaction timeout is demanded because of the batch interval.
-const LONGEST: Duration = Duration::from_secs(30);
 
 /// Records that are ready to send, contiguous in memory.
 #[derive(Default)]
@@ -231,7 +229,7 @@ impl Shard {
                 if let Some(found) = &self.progress
                     && common.has_committed(found, last)?
                 {
-                    tracing::warn!(shard = self.number, batch = %clock_time(last.time.millis()), "the commit that failed had been made");
+                    tracing::warn!(shard = self.number, batch = %last.time, "the commit that failed had been made");
                     self.link = Some(link);
                     self.kept.clear();
                     return Ok(());
@@ -383,7 +381,12 @@ impl<'s, T: Exchange> DStream<'s, T> {
         if timeout < least {
             let what = format!("transaction.timeout.ms is {}", timeout.as_millis());
             let least = least.as_millis();
-            graph.report(site, format!("{what}, and must be at least {least}: three batches, and the delivery of one"));
+            graph.report(
+                site,
+                format!(
+                    "{what}, and must be at least {least}: as long as three batches (30 s at most), and as the delivery of one"
+                ),
+            );
         }
         self.sink_in_transactions(site, "exactly_once()", KafkaTransactions::new(sink, fill));
     }
