@@ -6,6 +6,7 @@
 
 use std::path::{Path, PathBuf};
 use std::process::Command;
+use std::sync::OnceLock;
 
 use crate::rust_files;
 use crate::temp_dir::TempDir;
@@ -14,7 +15,12 @@ use crate::temp_dir::TempDir;
 const CRATES: &[&str] = &["tidemill", "serde"];
 
 /// The library file of each crate in [`CRATES`], as cargo has built it for this test.
-fn libraries() -> Vec<(&'static str, PathBuf)> {
+fn libraries() -> &'static [(&'static str, PathBuf)] {
+    static BUILT: OnceLock<Vec<(&'static str, PathBuf)>> = OnceLock::new();
+    BUILT.get_or_init(built)
+}
+
+fn built() -> Vec<(&'static str, PathBuf)> {
     let features = [
         ("kafka", cfg!(feature = "kafka")),
         ("cli", cfg!(feature = "cli")),
@@ -49,20 +55,22 @@ fn libraries() -> Vec<(&'static str, PathBuf)> {
     found
 }
 
-/// The lines of `//~` that rustc does not print for this program, with what it prints; or that it compiles.
-fn missing(program: &str, libraries: &[(&str, PathBuf)], out: &Path) -> Option<String> {
-    let mut rustc = Command::new("rustc");
-    rustc.args(["--edition=2024", "--crate-type=bin", "--emit=metadata", "--deny=warnings", "--allow=dead_code", "--out-dir"]);
-    rustc.arg(out).arg(program);
-    for (name, file) in libraries {
+/// What rustc prints about a program that must not compile. `None`: it compiles.
+pub fn printed(program: &Path, out: &Path, options: &[&str]) -> Option<String> {
+    let mut rustc = Command::new(std::env::var_os("RUSTC").unwrap_or("rustc".into()));
+    rustc.args(["--edition=2024", "--emit=metadata", "--color=never", "--out-dir"]).arg(out).args(options).arg(program);
+    for (name, file) in libraries() {
         rustc.arg("-L").arg(format!("dependency={}", file.parent().unwrap().display()));
         rustc.arg("--extern").arg(format!("{name}={}", file.display()));
     }
     let compiled = rustc.output().unwrap();
-    if compiled.status.success() {
-        return Some(format!("{program} compiles"));
-    }
-    let printed = String::from_utf8(compiled.stderr).unwrap();
+    (!compiled.status.success()).then(|| String::from_utf8(compiled.stderr).unwrap())
+}
+
+/// The lines of `//~` that rustc does not print for this program, with what it prints; or that it compiles.
+fn missing(program: &str, out: &Path) -> Option<String> {
+    let options = ["--crate-type=bin", "--deny=warnings", "--allow=dead_code"];
+    let Some(printed) = printed(program.as_ref(), out, &options) else { return Some(format!("{program} compiles")) };
     let text = std::fs::read_to_string(program).unwrap();
     let expected: Vec<&str> = text.lines().filter_map(|line| line.strip_prefix("//~ ")).collect();
     assert!(!expected.is_empty(), "{program} expects nothing: write //~ and a part of the compiler's message");
@@ -75,7 +83,7 @@ fn the_compiler_says_what_to_write() {
     let (programs, libraries, out) = (rust_files::below("tests/compiler"), libraries(), TempDir::made("compiler"));
     assert!(programs.len() >= 12 && libraries.len() == CRATES.len(), "{programs:?}, {libraries:?}");
     let (half, rest) = programs.split_at(programs.len() / 2);
-    let check = |programs: &[String]| programs.iter().filter_map(|p| missing(p, &libraries, &out)).collect::<Vec<_>>();
+    let check = |programs: &[String]| programs.iter().filter_map(|p| missing(p, &out)).collect::<Vec<_>>();
     let wrong = std::thread::scope(|scope| {
         let first = scope.spawn(|| check(half));
         [check(rest), first.join().unwrap()].concat()

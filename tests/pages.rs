@@ -1,9 +1,9 @@
 //! The pages for users: each is reached from the README, its programs are doc tests, and the error it explains is the one they get.
 
-use std::path::{Path, PathBuf};
+use std::path::Path;
 use std::process::Command;
 
-use crate::{rust_files, temp_dir};
+use crate::{compiler, rust_files, temp_dir};
 
 /// The pages of the guide, as paths from the project's root.
 fn pages() -> Vec<String> {
@@ -118,36 +118,12 @@ fn the_map_of_the_house_has_every_room() {
     assert!(missing.is_empty(), "docs/architecture.md does not name {missing:?}");
 }
 
-/// The library that this test was linked with, or one built since.
-fn library() -> (PathBuf, PathBuf) {
-    let deps = std::env::current_exe().unwrap().parent().unwrap().to_path_buf();
-    let built = std::fs::read_dir(&deps).unwrap().map(|e| e.unwrap().path());
-    let is_library = |p: &PathBuf| {
-        let name = p.file_name().unwrap().to_string_lossy();
-        name.starts_with("libtidemill-") && name.ends_with(".rlib")
-    };
-    let newest = built.filter(is_library).max_by_key(|p| p.metadata().unwrap().modified().unwrap());
-    (newest.expect("the library is built before its tests"), deps)
-}
-
 /// What the compiler says first about a program, without its place and without proposals, which quote lines of the library.
 fn first_error(program: &str) -> String {
     let dir = temp_dir::TempDir::made("pages");
-    std::fs::write(dir.join("first.rs"), program).unwrap();
-    let (library, deps) = library();
-    let rustc = std::env::var_os("RUSTC").unwrap_or_else(|| "rustc".into());
-    let said = Command::new(rustc)
-        .args(["--edition", "2024", "--crate-type", "lib", "--emit", "metadata", "--color", "never", "-A", "warnings"])
-        .arg("--extern")
-        .arg(format!("tidemill={}", library.display()))
-        .arg("-L")
-        .arg(format!("dependency={}", deps.display()))
-        .arg("--out-dir")
-        .arg(&*dir)
-        .arg(dir.join("first.rs"))
-        .output()
-        .unwrap();
-    let said = String::from_utf8(said.stderr).unwrap();
+    let file = dir.join("first.rs");
+    std::fs::write(&file, program).unwrap();
+    let said = compiler::printed(&file, &dir, &["--crate-type=lib", "-Awarnings"]).unwrap_or_default();
     let error = said.split("\n\n").next().unwrap().split("\n   |\nhelp: ").next().unwrap();
     error.lines().filter(|l| !l.trim_start().starts_with("--> ")).collect::<Vec<_>>().join("\n")
 }

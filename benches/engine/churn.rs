@@ -1,49 +1,25 @@
 //! Memory while keys come and go.
 
-use std::hint::black_box;
 use std::time::Duration;
 
 use tidemill::prelude::*;
 
-use crate::Size;
 use crate::results::{head, row};
+use crate::{Size, nowhere};
 
 /// Keys that occur in two batches and never again: 20,000 records a batch over 20,000 keys, 10,000 of them new. Prints resident
 /// memory after each million of keys, fifteen times. It stays flat if the job frees keys that it forgets.
 pub fn churn(size: Size) {
     type Program = fn(&DStream<'_, String>);
     let programs: [(&str, Program); 3] = [
-        ("sliding counts, 5 batches", |s| {
-            let counts = s.count_by_value_and_window(secs(5), secs(1));
-            counts.update().foreach_partition(
-                || Ok(()),
-                |_, _, _, rows| {
-                    black_box(rows.len());
-                    Ok(())
-                },
-            );
-        }),
+        ("sliding counts, 5 batches", |s| nowhere(&s.count_by_value_and_window(secs(5), secs(1)).update())),
         ("sliding maximum, 5 batches, no inverse", |s| {
-            let largest = s.map(|k| (k, 1i64)).reduce_by_key_and_window(|a, b| a.max(b), secs(5), secs(1));
-            largest.update().foreach_partition(
-                || Ok(()),
-                |_, _, _, rows| {
-                    black_box(rows.len());
-                    Ok(())
-                },
-            );
+            nowhere(&s.map(|k| (k, 1i64)).reduce_by_key_and_window(|a, b| a.max(b), secs(5), secs(1)).update());
         }),
         ("state that ends at the first batch without its key", |s| {
-            let state = s.map(|k| (k, 1i64)).update_state_by_key(|new: &[i64], sum: Option<i64>| {
+            nowhere(&s.map(|k| (k, 1i64)).update_state_by_key(|new: &[i64], sum: Option<i64>| {
                 (!new.is_empty()).then(|| sum.unwrap_or(0) + new.iter().sum::<i64>())
-            });
-            state.foreach_partition(
-                || Ok(()),
-                |_, _, _, rows| {
-                    black_box(rows.len());
-                    Ok(())
-                },
-            );
+            }));
         }),
     ];
     let batches = 1_500 / size.part as u64;

@@ -3,7 +3,6 @@
 
 Usage: peers.py setup PEER...            installs them in $PEERS_HOME, once; a changed version in this folder installs again
        peers.py command PEER MODE        prints the command, with {brokers}, {in} and {out} to be filled in; MODE: throughput or latency
-       peers.py list                     prints the name of each peer, and what it is
 
 Versions are pinned in the pom.xml and requirements.txt beside each program. A peer reads {"word": "..."} from the topic {in}, from the
 beginning, and writes the running count of each word to the topic {out} as {"word": "...", "count": N}. It may leave out counts that a
@@ -12,7 +11,6 @@ later one replaces.
 import json
 import os
 import pathlib
-import re
 import shlex
 import shutil
 import subprocess
@@ -23,15 +21,7 @@ root = here.parent.parent
 home = pathlib.Path(os.environ.get("PEERS_HOME") or pathlib.Path.home() / ".cache/tidemill/peers-2")
 OPENED = ["java.lang", "java.util", "java.time", "java.net", "java.nio", "sun.nio.ch"]
 JAVA = ["java", "-Xmx2g", "-Dorg.slf4j.simpleLogger.defaultLogLevel=error", *(f"--add-opens=java.base/{p}=ALL-UNNAMED" for p in OPENED)]
-PEERS = {
-    "raw": "a loop in Rust on one thread: rdkafka, serde_json and a hash map",
-    "flink": "Flink SQL with mini-batches",
-    "flink-record": "Flink SQL, record by record",
-    "kafka-streams": "Kafka Streams on one thread",
-    "spark": "Spark Structured Streaming on one core",
-    "pathway": "Pathway on one thread",
-    "bytewax": "Bytewax on one worker, record by record",
-}
+PEERS = ["raw", "flink", "flink-record", "kafka-streams", "spark", "pathway", "bytewax"]
 
 
 def folder(peer):
@@ -53,7 +43,7 @@ def jars(pom, place):
 
 
 def install(peer):
-    """Installs a peer in a new folder, and renames the folder: an incomplete installation is never used."""
+    """Installs a peer. The stamp is written last: an incomplete installation is done again."""
     program, place = here / folder(peer), home / folder(peer)
     inputs = sorted(program.rglob("*")) if program.is_dir() else [here / "requirements.txt"]
     made_from = "".join(f"{path.name}\n{path.read_text()}" for path in inputs if path.suffix in (".xml", ".txt", ".java"))
@@ -106,15 +96,6 @@ def hop(records, length, slide):
     return [*JAVA, "-cp", f"{place}/classes:{place}/jars/*", "WordCount", "hop", records, length, slide]
 
 
-def version(peer):
-    """The version that the peer's pom.xml or requirements.txt pins."""
-    program = here / folder(peer)
-    for file, pattern in (("requirements.txt", r"==(\S+)"), ("pom.xml", r"<(?:artifactId>flink-clients|artifactId>kafka-streams)</artifactId>\s*<version>(.*?)<")):
-        if (program / file).exists() and (found := re.search(pattern, (program / file).read_text())):
-            return found[1]
-    return ""
-
-
 def known(peers):
     for peer in peers:
         if peer not in PEERS:
@@ -133,9 +114,6 @@ def main():
             print(shlex.join(str(word) for word in command(peer, mode)))
         case ["hop", records, length, slide]:
             print(shlex.join(str(word) for word in hop(records, length, slide)))
-        case ["list"]:
-            for peer, what in PEERS.items():
-                print(f"{peer:14} {what} {version(peer)}".rstrip())
         case _:
             sys.exit(__doc__)
 

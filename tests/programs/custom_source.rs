@@ -56,12 +56,12 @@ fn counts_of_a_source_of_ones_own_survive_kills() {
         let end = start(&[("TIDEMILL_CRASH_AT", point)]).end();
         assert_eq!(end.code, None, "{point}: it was expected to die there\n{}{}", end.out, end.err);
         agrees(&mut all, &end);
-        // In between it is killed from outside, once it has printed more than before. A run ends by itself after five batches, which
-        // may all have been printed before. Then the next run prints more.
+        // In between it is killed from outside, once it has counted more than before. A run ends by itself after five batches, which
+        // may all have been printed before, or be empty. Then the next run counts more.
         loop {
-            let prints_another = |out: &str| blocks(out).keys().any(|time| !all.contains_key(time));
-            let end = start(&[]).kill_when("it prints another batch", prints_another);
-            let more = prints_another(&end.out);
+            let counts_more = |out: &str| blocks(out).values().any(|counts| counts.iter().sum::<u64>() > read);
+            let end = start(&[]).kill_when("it counts more numbers", counts_more);
+            let more = counts_more(&end.out);
             assert!(matches!(end.code, None | Some(0)), "{:?} {}", end.code, end.err);
             agrees(&mut all, &end);
             if more {
