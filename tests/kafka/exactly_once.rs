@@ -73,10 +73,10 @@ impl Count {
         leases.filter_map(|lease| lease.file_name().to_str()?.parse().ok()).max().unwrap_or(0)
     }
 
-    /// The number of planned batches.
+    /// The number of planned batches, with the overdue ones.
     fn batches(&self) -> usize {
         let plans = Directory::open(&self.dir).and_then(|d| d.plans()).unwrap_or_default();
-        plans.iter().map(|record| record.run as usize).sum()
+        plans.iter().map(|record| 1 + record.run as usize).sum()
     }
 
     fn written(&self, isolation: &str) -> Totals {
