@@ -109,6 +109,17 @@ impl Program {
         (self.out.now(), self.err.now())
     }
 
+    /// All that is known of it, for the message of a test that waits in vain: what it wrote, and where its threads wait.
+    fn told(&self) -> String {
+        let (out, err) = self.said();
+        let threads = std::fs::read_dir(format!("/proc/{}/task", self.id())).into_iter().flatten().flatten();
+        let line = |thread: std::fs::DirEntry| {
+            let read = |name| std::fs::read_to_string(thread.path().join(name)).unwrap_or_default();
+            format!("{} {} {}\n", read("comm").trim(), read("wchan"), read("syscall").trim())
+        };
+        format!("-- stdout\n{out}\n-- stderr\n{err}\n-- threads\n{}", threads.map(line).collect::<String>())
+    }
+
     pub fn signal(&self, signal: Signal) {
         send(self.id(), signal);
     }
@@ -124,7 +135,7 @@ impl Program {
             }
             let now = ended.map_or_else(|| "runs".into(), |status| status.to_string());
             let waits = ended.is_none() && begun.elapsed() < PATIENCE;
-            assert!(waits, "{} ({now}) was expected to come to this: {what}\n-- stdout\n{out}\n-- stderr\n{err}", self.name);
+            assert!(waits, "{} ({now}) was expected to come to this: {what}\n{}", self.name, self.told());
             std::thread::sleep(LOOK);
         }
     }
@@ -133,7 +144,7 @@ impl Program {
     pub fn kill_when(mut self, what: &str, mut is: impl FnMut(&str) -> bool) -> Ended {
         let begun = Instant::now();
         while self.child.try_wait().unwrap().is_none() && !is(&self.out.now()) {
-            assert!(begun.elapsed() < PATIENCE, "{} neither ended nor came to this: {what}", self.name);
+            assert!(begun.elapsed() < PATIENCE, "{} neither ended nor came to this: {what}\n{}", self.name, self.told());
             std::thread::sleep(Duration::from_micros(200));
         }
         self.signal(Signal::KILL);
@@ -147,12 +158,7 @@ impl Program {
             if let Some(status) = self.child.try_wait().unwrap() {
                 return Ended { code: status.code(), out: self.out.whole(), err: self.err.whole() };
             }
-            let (out, err) = self.said();
-            assert!(
-                begun.elapsed() < PATIENCE,
-                "{} still runs after {PATIENCE:?}\n-- stdout\n{out}\n-- stderr\n{err}",
-                self.name
-            );
+            assert!(begun.elapsed() < PATIENCE, "{} still runs after {PATIENCE:?}\n{}", self.name, self.told());
             std::thread::sleep(LOOK);
         }
     }
