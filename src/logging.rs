@@ -176,8 +176,10 @@ impl Write for AboveLive {
 /// Shows a line on stderr in the place of the previous one. An empty line removes it. Only for a terminal.
 pub(crate) fn show_live(line: String) {
     let mut live = lock(&LIVE);
-    redraw(&line);
-    *live = line;
+    if line != *live {
+        redraw(&line);
+        *live = line;
+    }
 }
 
 fn redraw(line: &str) {

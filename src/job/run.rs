@@ -17,7 +17,6 @@ use crate::cluster::{self, hosts};
 use crate::core::clock::Time;
 use crate::core::error::{BoxError, Error, Result, panic_text};
 use crate::core::fault::{FaultPoint, point};
-use crate::core::lock::lock;
 use crate::core::plan::Plan;
 use crate::core::thread::spawn;
 use crate::core::time::BatchTime;
@@ -28,7 +27,7 @@ use crate::job::handle::JobHandle;
 use crate::job::output_thread::OutputThread;
 use crate::job::planner::{Planner, PlannerInputs};
 use crate::job::protocol::{Command, Event};
-use crate::job::shared::{End, JobState, Summary};
+use crate::job::shared::{End, JobState, Summary, finish};
 use crate::job::snapshot_writer::{self, ToWriter};
 use crate::job::worker::{self, WorkerArgs};
 use crate::job::{plan_file, reporter, signals, status_line, watchdog};
@@ -64,8 +63,7 @@ where
     let thread = spawn("tm-job", move || {
         let result = catch_unwind(AssertUnwindSafe(|| job.run(build, peers).and_then(then)))
             .unwrap_or_else(|p| Err(Error::panicked("the job's thread", &*p)));
-        lock(&ended.0).get_or_insert(result);
-        ended.1.notify_all();
+        finish(&ended, || result);
     })?;
     if status_line::is_shown(&limits) {
         let (metrics, end) = (metrics.clone(), end.clone());

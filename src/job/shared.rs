@@ -11,6 +11,7 @@ use crate::core::error::{Error, Result};
 use crate::core::lock::lock;
 use crate::engine::operator_id::CurrentOperator;
 use crate::job::protocol::Event;
+use crate::logging::show_live;
 
 /// What a job has done when it has ended without an error.
 ///
@@ -138,6 +139,24 @@ impl JobState {
 
 /// How a job ended, once it has; the condition variable is notified then.
 pub(crate) type End = Arc<(Mutex<Option<Result<Summary>>>, Condvar)>;
+
+/// The job has ended with this result, unless it had ended before. The live line is removed first: the program may exit at once.
+pub(crate) fn finish(end: &End, result: impl FnOnce() -> Result<Summary>) {
+    let mut over = lock(&end.0);
+    if over.is_none() {
+        show_live(String::new());
+        *over = Some(result());
+        end.1.notify_all();
+    }
+}
+
+/// Shows the live line, unless the job has ended.
+pub(crate) fn show_status(end: &End, line: String) {
+    let over = lock(&end.0);
+    if over.is_none() {
+        show_live(line);
+    }
+}
 
 /// Waits for the end of the job, at most this time. Returns whether it has ended.
 pub(crate) fn ended_within(end: &End, time: Duration) -> bool {

@@ -5,8 +5,7 @@ use std::time::{Duration, Instant};
 
 use crate::api::config::RuntimeArgs;
 use crate::core::time::{grouped, human_duration};
-use crate::job::shared::{End, ended_within};
-use crate::logging::show_live;
+use crate::job::shared::{End, ended_within, show_status};
 use crate::metrics::{Metrics, Statistics};
 
 /// Time between two updates.
@@ -17,16 +16,15 @@ pub(super) fn is_shown(args: &RuntimeArgs) -> bool {
     args.status && args.process == 0 && stderr().is_terminal()
 }
 
-/// Updates the line until the job has ended, and removes it.
+/// Updates the line until the job has ended. Its end removes the line.
 pub(super) fn show(metrics: &Metrics, end: &End) {
     let (mut before, mut at) = (0, Instant::now());
     while !ended_within(end, EVERY) {
         let now = metrics.snapshot();
         let rate = (now.records - before) as f64 / at.elapsed().as_secs_f64();
         (before, at) = (now.records, Instant::now());
-        show_live(cut(text(&now, metrics.bad(), rate), width()));
+        show_status(end, cut(text(&now, metrics.bad(), rate), width()));
     }
-    show_live(String::new());
 }
 
 /// `batch of 2026-11-28 21:00:05 in 12 ms  1,204 records/s  in all 61,204  bad 3  lag 0`.

@@ -9,8 +9,7 @@ use std::time::{Duration, Instant};
 
 use crate::api::config::RuntimeArgs;
 use crate::core::error::Error;
-use crate::core::lock::lock;
-use crate::job::shared::{End, JobState, Watched, ended_within};
+use crate::job::shared::{End, JobState, Watched, ended_within, finish};
 
 /// Time between two checks. An idle worker steps ten times a second.
 const TICK: Duration = Duration::from_millis(250);
@@ -78,19 +77,18 @@ fn abandon(shared: &JobState, end: &End, all: &[Observed]) {
     for stuck in all.iter().filter(|s| s.still >= LEAVE) {
         tracing::warn!("the job ends without waiting for this thread: {}", stuck.error());
     }
-    let mut over = lock(&end.0);
-    // The failure is taken under the lock: a job that ends by itself at this moment must find it.
-    if over.is_none() {
+    // The failure is taken under the lock of the end: a job that ends by itself at this moment must find it.
+    finish(end, || {
         let why = shared.take_failure().unwrap_or_else(|| Error::bug("the job has failed, and does not end"));
         shared.abandon();
-        *over = Some(Err(why));
-        end.1.notify_all();
-    }
+        Err(why)
+    });
 }
 
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::core::lock::lock;
     use crate::job::shared::Summary;
 
     #[test]
