@@ -199,7 +199,7 @@ fn die(count: &Count, deaths: &[(u16, Death)]) {
                 Death::After(batches) => {
                     let (last, planned) = (count.generation(), count.batches());
                     let begun = || count.generation() > last && count.batches() >= planned + batches;
-                    let end = count.start(*workers, &[]).kill_when("it has planned batches", |_| begun());
+                    let end = count.start(*workers, &[]).kill_when("it has planned batches", |_, _| begun());
                     assert_eq!(end.code, None, "{}", end.err);
                 }
             }

@@ -140,12 +140,12 @@ impl Program {
         }
     }
 
-    /// Kills it as soon as that is so, by its stdout up to now; it may also end by itself before.
-    pub fn kill_when(mut self, what: &str, mut is: impl FnMut(&str) -> bool) -> Ended {
+    /// Kills it as soon as that is so, by its stdout and stderr up to now; it may also end by itself before.
+    pub fn kill_when(mut self, what: &str, mut is: impl FnMut(&str, &str) -> bool) -> Ended {
         let begun = Instant::now();
-        while self.child.try_wait().unwrap().is_none() && !is(&self.out.now()) {
+        while self.child.try_wait().unwrap().is_none() && !is(&self.out.now(), &self.err.now()) {
             assert!(begun.elapsed() < PATIENCE, "{} neither ended nor came to this: {what}\n{}", self.name, self.told());
-            std::thread::sleep(Duration::from_micros(200));
+            std::thread::sleep(Duration::from_millis(1));
         }
         self.signal(Signal::KILL);
         self.end()

@@ -60,7 +60,7 @@ fn counts_of_a_source_of_ones_own_survive_kills() {
         // may all have been printed before, or be empty. Then the next run counts more.
         loop {
             let counts_more = |out: &str| blocks(out).values().any(|counts| counts.iter().sum::<u64>() > read);
-            let end = start(&[]).kill_when("it counts more numbers", counts_more);
+            let end = start(&[]).kill_when("it counts more numbers", |out, _| counts_more(out));
             let more = counts_more(&end.out);
             assert!(matches!(end.code, None | Some(0)), "{:?} {}", end.code, end.err);
             agrees(&mut all, &end);

@@ -29,7 +29,7 @@ fn rows_and_progress_in_one_transaction_survive_any_kill() {
     let written = || std::fs::metadata(&database).and_then(|m| m.modified()).unwrap_or(SystemTime::UNIX_EPOCH);
     for writes in [1, 2, 4, 7, 11] {
         let (mut last, mut seen) = (written(), 0);
-        let end = start(&[]).kill_when("writes to the database", |_| {
+        let end = start(&[]).kill_when("writes to the database", |_, _| {
             let now = written();
             seen += u32::from(now != last);
             last = now;
