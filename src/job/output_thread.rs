@@ -523,7 +523,7 @@ mod tests {
     }
 
     #[test]
-    fn what_has_not_arrived_is_sent_again_in_order() {
+    fn unacknowledged_batches_are_sent_again_in_order() {
         let (log, end) = delivered(&[Some(0), Some(0), Some(0), Some(0), Some(0), Some(1), None, Some(3)], 2);
         end.unwrap();
         let again = ["a@1", "b@1", "a@2", "b@2", "a@3", "b@3", "out 1", "a@2", "a@3", "out 2", "out 3"];

@@ -8,7 +8,7 @@ use crate::tweets::windowed_input;
 /// A crash point with its pass, and the processes and workers before and after.
 pub type Kill = (&'static str, (usize, usize), (usize, usize));
 
-/// Crash points of `testing/faults.rs` that a run reaches at least this many times, and the layouts before and after.
+/// Crash points of `core/fault.rs` that a run reaches at least this many times, and the layouts before and after.
 const KILLS: [Kill; 9] = [
     ("genesis.after:1", (1, 1), (1, 4)),
     ("plan.before:1", (1, 2), (2, 2)),

@@ -474,7 +474,7 @@ mod tests {
     }
 
     #[test]
-    fn what_librdkafka_knows_goes_through() {
+    fn settings_that_librdkafka_knows_are_passed_on() {
         let s = with(&[("fetch.wait.max.ms", "3"), ("client.id", "me"), ("sasl.mechanism", "PLAIN")]);
         s.check(Side::Source).unwrap();
         let config = s.config(Side::Source, Some("g"));

@@ -186,7 +186,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn an_address_that_a_broker_gave_is_told_from_one_of_the_program() {
+    fn an_address_from_a_broker_is_distinguished_from_one_of_the_program() {
         let name = "kafka.internal:9092/1: Failed to resolve 'kafka.internal:9092': Name or service not known (after 3ms in state CONNECT)";
         let text = explained(name);
         assert!(text.contains("broker 1 names itself kafka.internal:9092") && text.contains("advertised.listeners"), "{text}");

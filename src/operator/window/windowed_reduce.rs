@@ -385,7 +385,7 @@ mod tests {
     }
 
     #[test]
-    fn keys_that_come_and_go_leave_nothing_behind() {
+    fn keys_that_come_and_go_leave_no_state() {
         let spec = WindowSpec { length: 6, slide: 2, interval: 1 };
         let mut max = WindowedReduce::new(spec, TwoStacks(|a: u64, b: u64| a.max(b)), |_: &(u64, u64)| true);
         for t in 1..5_000 {
