@@ -1,4 +1,4 @@
-//! What checkpoints cost: how long batches take meanwhile, how long a restart takes, and how much a window writes.
+//! The cost of checkpoints: how long batches take meanwhile, how long a restart takes, and how much a window writes.
 
 use std::collections::BTreeSet;
 use std::sync::{Arc, Mutex};
