@@ -197,8 +197,8 @@ mod memory {
 
     fn decoded<T: Row>(buffer: &mut [u8]) -> &Vec<T> {
         assert!(buffer.as_ptr().cast::<Vec<T>>().is_aligned(), "abomonation reads values in place");
-        // SAFETY: `cost` has encoded a `Vec<T>` into this buffer and nothing else was written to it; it is aligned for the vector,
-        // behind which rows of the same alignment come, and bytes of strings, which have none; nothing drops what is borrowed.
+        // SAFETY: `cost` has encoded a `Vec<T>` into this buffer, and nothing else was written to it. The buffer is aligned for the
+        // vector. The rows after it have the same alignment, and bytes of strings need none. Nothing drops the borrowed values.
         unsafe { abomonation::decode::<Vec<T>>(buffer) }.expect("a message that was just encoded").0
     }
 }
