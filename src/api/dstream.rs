@@ -1,7 +1,7 @@
 //! DStream: a stream of batches. The rows of batch t do not depend on batch t-1.
 //!
-//! A handle on a timely stream, cheap to clone and to use several times. Every verb is a method, in a file of its own under
-//! `operator/` or `connector/`. Rows carry their partition; the handle knows in which order a batch is read (`RowOrder`).
+//! It is a handle on a timely stream, cheap to clone and to use several times. Every verb is a method, in its own file under
+//! `operator/` or `connector/`. Rows carry their partition. The handle knows the order in which outputs get a batch (`RowOrder`).
 //!
 //! Invariant: a verb registers its operator when it is called, and builds it when an output operation asks for its rows. So a branch
 //! without output costs nothing, and its source is not opened.

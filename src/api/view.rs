@@ -12,8 +12,8 @@
 //! ```
 //!
 //! A view is made in one form; `rows()` and `interned()` derive the others once, at first use (`arrangement/interned.rs`). So does
-//! `arranged()`: all readers of what a view remembers share one trace (`engine/dense`).
-//! Beside its rows it may have a presentation: the order in which output modes write them (`operator/view/presentation.rs`).
+//! `arranged()`: all readers of the state of a view share one trace (`engine/dense`).
+//! A view may also have a presentation: the order in which output modes write its rows (`operator/view/presentation.rs`).
 
 use std::cell::{OnceCell, RefCell};
 use std::rc::Rc;

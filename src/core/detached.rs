@@ -1,4 +1,4 @@
-//! Work that may wait for another system. It runs on a thread of its own, so that its caller can give it up.
+//! Work that may wait for another system. It runs on a separate thread, so that its caller need not wait for its end.
 
 use std::panic::resume_unwind;
 use std::sync::mpsc::{RecvTimeoutError, channel};

@@ -1,4 +1,4 @@
-//! The handle of a running job: wait for it, stop it, ask how it stands.
+//! The handle of a running job: waits for its end, stops it, returns its statistics.
 
 use std::sync::Arc;
 use std::thread::JoinHandle;

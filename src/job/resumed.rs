@@ -1,4 +1,4 @@
-//! What a job finds in its checkpoint directory, and whether the exactly-once sinks agree with it.
+//! The content of a checkpoint directory at the start of a job, and a check that the exactly-once sinks agree with it.
 
 use std::collections::{BTreeMap, VecDeque};
 

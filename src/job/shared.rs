@@ -1,4 +1,4 @@
-//! What the threads of a process share about its job: the first failure, the events they post, how far each worker is, the end.
+//! The shared state of the threads of a process: the first failure, their events, the progress of each worker, and the end of the job.
 
 use std::process::{ExitCode, Termination};
 use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};

@@ -1,7 +1,7 @@
 //! The watchdog of a process: reports a worker that is stuck, and ends a failed job in spite of it.
 //!
-//! A long batch is not a fault: a worker that does not come back from a step is a warning. It is an error only after
-//! `--stuck-timeout`. Time counts only while this process runs: a pause of the whole process is not a worker's fault.
+//! A long batch is not a fault, so a worker that does not return from a step causes only a warning. After `--stuck-timeout` it is an
+//! error. Time counts only while this process runs: a pause of the whole process is not the fault of a worker.
 
 use std::sync::Arc;
 use std::sync::atomic::Ordering;

@@ -1,4 +1,4 @@
-//! `decode`, `values`, `pairs`: from bytes to records. And [`Decoded`]: the records, and what could not be read.
+//! `decode`, `values`, `pairs`: from bytes to records. Also [`Decoded`]: the good records, and the bad ones.
 
 use std::any::Any;
 use std::ops::Deref;

@@ -1,4 +1,4 @@
-//! `check_keys`: whether a type of a program's own can be a key.
+//! `check_keys`: checks whether a type of a program can be a key.
 
 use std::cmp::Ordering;
 use std::hash::{BuildHasher, BuildHasherDefault, DefaultHasher};

@@ -1,4 +1,4 @@
-//! The test suite of every store: the disk in unit tests, S3 over the network in `tests/stores`.
+//! The test suite of every store: the disk in unit tests, S3 over the network in `tests/programs/s3`.
 
 use std::sync::Arc;
 use std::sync::atomic::{AtomicUsize, Ordering};

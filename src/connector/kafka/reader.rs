@@ -1,6 +1,6 @@
-//! The worker's half of a Kafka source: gives the records that the fetcher put into the partition buffers, and never waits.
+//! The worker's half of a Kafka source: emits the records that the fetcher put into the partition buffers, and never waits.
 //!
-//! `Cursor` holds all of the logic and knows no Kafka. It tracks a partition's position, where a live batch ends, and when a
+//! `Cursor` has all of the logic and does not depend on Kafka. It tracks a partition's position, where a live batch ends, and when a
 //! given range is complete. *Invariant:* a range is complete on a record or an end of the partition whose own offset is not
 //! before `until`. An older end proves nothing.
 

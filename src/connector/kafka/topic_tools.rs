@@ -1,5 +1,5 @@
-//! Topics as the command `tidemill topic` shows them: what there is, what is in it, and how far a consumer group has read. For people
-//! who have none of Kafka's own tools. Jobs use `client.rs`.
+//! The functions of the command `tidemill topic`: lists topics, reads them, and shows how far a consumer group has read. The command is
+//! for users without the tools of Kafka. Jobs use `client.rs`.
 
 use std::time::{Duration, Instant};
 

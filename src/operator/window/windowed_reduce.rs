@@ -1,7 +1,7 @@
 //! The kernel of `reduce_by_window` and `reduce_by_key_and_window`: panes by key, reduced by a user's function.
 //!
-//! Panes enter when their batch closes, and leave when the window slides. A slide visits only the keys of which a pane entered or
-//! left since the previous slide. A key without panes and without a row is forgotten, so memory is that of the keys in the window.
+//! A pane is added when its batch closes, and removed when the window slides. A slide visits only keys with a pane that was added or
+//! removed since the previous slide. A key without panes and without a row is forgotten, so memory is that of the keys in the window.
 
 use std::cell::RefCell;
 use std::collections::BTreeMap;
