@@ -173,7 +173,7 @@ fn process(work: Work, runtime: RuntimeArgs) -> Result<(), BoxError> {
     let input: Arc<[Vec<u32>]> = (0..work.batches).map(batch).collect();
     let before = cpu_seconds();
     let first = runtime.process == 0;
-    // The manual clock does not advance: batch times are 1 s, 2 s and so on, and given batches do not wait for the clock.
+    // The manual clock does not advance, and given batches do not wait for it. Batch times are 1 s, 2 s and so on.
     let clock = tidemill::job::ManualClock::at(0);
     let job = StreamingContext::builder("processes", secs(1)).without_logging().runtime(runtime).without_checkpoint();
     let job = job.start_on_clock(clock, move |ssc| {

@@ -1,4 +1,4 @@
-//! A custom sink that writes exactly once: a database that stores the rows of a batch and the batch id in one transaction.
+//! A custom sink that writes exactly once. It stores the rows of a batch and the batch id in one transaction of a database.
 //! `cargo run --example custom_sink -- DIR`
 //!
 //! Put text files into DIR/in. The program adds the words of each batch to the counts in DIR/counts.redb. Kill it at any moment

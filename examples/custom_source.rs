@@ -1,7 +1,7 @@
 //! A custom source that can be read again: ascending numbers in several splits, at a given rate.
 //! `cargo run --example custom_source [DIR]`
 //!
-//! Position `k` of split `p` of `n` is the number `k * n + p`, so the source can read any range again and keeps nothing in memory.
+//! Position `k` of split `p` of `n` is the number `k * n + p`. So the source can read any range again, and keeps nothing in memory.
 //! Run it twice with the same DIR: the counts continue. The page of `tidemill::connector::source` shows the order of all calls.
 
 use std::collections::{BTreeMap, BTreeSet};

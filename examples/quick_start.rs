@@ -1,7 +1,7 @@
 //! Counts the words of each of two batches. `cargo run --example quick_start`
 //!
-//! It prints two blocks whose times are a second apart: `("mill", 1)`, `("tide", 2)`, then `("mill", 1)`. The batches come from
-//! memory and are given in advance, so the job does not wait for the clock, and ends after the last one.
+//! It prints two blocks whose times are a second apart: `("mill", 1)`, `("tide", 2)`, then `("mill", 1)`. The batches are given in
+//! advance, in memory. So the job does not wait for the clock, and ends after the last one.
 
 use tidemill::prelude::*;
 

@@ -1,8 +1,8 @@
 //! Two kinds of state: a value for each key, and a View. `cargo run --example state`
 //!
 //! It prints three blocks per batch. The first has all sums so far, from `update_state_by_key`. As in Spark, its function is called
-//! for every key in every batch. The others have the same sums from `sum_by_key`, a View, which looks only at keys with new records:
-//! the changed rows (`update`), and their differences (`changes`: the old row with -1, the new one with +1).
+//! for every key in every batch. The others have the same sums from `sum_by_key`, a View, which looks only at keys with new records.
+//! `update` writes the changed rows, and `changes` their differences: the old row with -1, and the new one with +1.
 
 use tidemill::prelude::*;
 

@@ -43,7 +43,7 @@ pub enum LogFormat {
 }
 
 /// Writes log lines to stderr: those of tidemill from level info on, warnings and errors of others, or what `RUST_LOG` selects.
-/// Stdout stays free for results. Does nothing if the program has installed a subscriber of its own.
+/// Stdout stays free for results. Does nothing if the program has installed its own subscriber.
 ///
 /// [`Builder::run`](crate::api::context::Builder::run) and `start` do the same. A program calls this to log before its job starts.
 ///

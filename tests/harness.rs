@@ -79,7 +79,7 @@ where
     agrees(rows, verb, |given| given.into_iter().map(&model).collect());
 }
 
-/// Runs `f` on another thread. If it hangs, the test fails and the suite goes on.
+/// Runs `f` on another thread. If it hangs, the test fails and the suite continues.
 #[track_caller]
 pub fn in_time<T: Send + 'static>(f: impl FnOnce() -> T + Send + 'static) -> T {
     let (tx, rx) = mpsc::channel();

@@ -1,5 +1,5 @@
-//! Rules of the source tree: which module may use which, how large import circles may be, who may read the clock, and how long a
-//! file and a function may be.
+//! Rules of the source tree: which module may use which, how large import circles may be, and who may read the clock. Files and
+//! functions have a maximum length.
 //!
 //! The rules look at text only, so that they stay easy to read. They skip items under `#[cfg(test)]`.
 

@@ -1,4 +1,4 @@
-//! The raw loop, a peer of the benchmarks: one thread that reads words from Kafka, counts them in a hash map, and writes the changed
+//! The raw loop, a peer of the benchmarks. One thread reads words from Kafka, counts them in a hash map, and writes the changed
 //! counts to Kafka. It has no durable state, no windows and no other workers: the minimum for this task.
 //!
 //! `raw_loop BROKERS IN OUT throughput|latency` runs until a signal ends it. It writes every 100 ms, or every 2 ms for latency.

@@ -129,7 +129,7 @@ impl<'s, T: 'static> DStream<'s, T> {
         self.same_partitions(true, Rc::default(), make)
     }
 
-    /// As `narrow`, of rows that know their origins if `make` is told to keep them. `keyed`: as `narrow_keyed`.
+    /// Like `narrow`, for rows whose origins are tracked if `make` is called with `true`. `keyed`: like `narrow_keyed`.
     pub(crate) fn traced<U>(
         &self,
         keyed: bool,
@@ -151,7 +151,7 @@ impl<'s, T: 'static> DStream<'s, T> {
         DStream::build(&node.graph, move || make(&own), node.orders.clone(), node.meta.clone(), keyed && node.keyed, wanted)
     }
 
-    /// A stream of other rows in an order of its own, which `make` builds of this one.
+    /// A stream of other rows with its own order, which `make` builds from this one.
     pub(crate) fn wide<U>(&self, order: RowOrder, make: impl FnOnce(&Self) -> RowStream<'s, U> + 's) -> DStream<'s, U> {
         let own = self.clone();
         DStream::new(&self.node.graph, move || make(&own), &[order], self.node.meta.clone())

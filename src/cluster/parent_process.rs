@@ -78,7 +78,7 @@ mod tests {
     use super::*;
 
     #[test]
-    #[ignore = "the child of the tests beside it: it never ends by itself"]
+    #[ignore = "the child of the tests beside it: it runs until it is killed"]
     fn follows() {
         follow();
         println!("follows");

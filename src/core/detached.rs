@@ -61,7 +61,7 @@ mod tests {
             asked > 2
         };
         assert_eq!(run("work", given_up, work).unwrap(), None);
-        assert!(ended.try_recv().is_err(), "the work goes on");
+        assert!(ended.try_recv().is_err(), "the work still runs");
         release.send(()).unwrap();
         ended.recv().unwrap();
     }

@@ -91,7 +91,7 @@ pub(crate) struct CheckpointCoordinator {
     shards: Shards,
     workers: u32,
     processes: u32,
-    /// Where each split stands after the last plan, by split id.
+    /// The position of each split after the last plan, by split id.
     positions: BTreeMap<u32, Position>,
     /// The chunks of the newest checkpoint, by operator.
     groups: BTreeMap<String, GroupChunks>,

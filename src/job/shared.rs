@@ -168,7 +168,7 @@ pub(crate) fn ended_within(end: &End, time: Duration) -> bool {
 /// One worker of this process, as the watchdog sees it.
 pub(crate) struct Watched {
     pub worker: usize,
-    /// How often it has come back from a step.
+    /// How often it has returned from a step.
     pub steps: AtomicU64,
     pub spot: Arc<CurrentOperator>,
 }
@@ -179,7 +179,7 @@ impl Watched {
         Arc::new(Watched { worker, steps: AtomicU64::new(0), spot: CurrentOperator::here() })
     }
 
-    /// The worker has come back from a step.
+    /// The worker has returned from a step.
     pub fn step(&self) {
         self.steps.fetch_add(1, Ordering::Relaxed);
     }

@@ -51,7 +51,7 @@ impl<'s, T: 'static> Deref for Decoded<'s, T> {
 }
 
 impl<'s, T: 'static> Decoded<'s, T> {
-    /// The records and the errors that `each` makes of each container. It is told whether the records must know their origins.
+    /// The records and the errors that `each` makes from each container. Its argument says whether the records need their origins.
     pub(crate) fn split_of<R: Data, F>(
         rows: &DStream<'s, R>,
         operator: &OperatorId,

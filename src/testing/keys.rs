@@ -62,7 +62,7 @@ mod tests {
     use crate::core::plan::{OffsetRange, Split};
     use crate::core::time::BatchTime;
 
-    /// The types of the library that can be keys. `F64` has a test of its own.
+    /// The types of the library that can be keys. `F64` has its own test.
     #[test]
     fn the_keys_of_the_library_are_keys() {
         check_keys(&[0, 1, u64::MAX].map(BatchTime::from_millis));

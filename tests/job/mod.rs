@@ -1,4 +1,4 @@
-//! Batches on a clock that the test sets: their times, how many may wait, and how a job ends, with and without an error.
+//! Batches on a clock that the test sets: their times, how many may wait, and how a job ends.
 
 mod bounds;
 mod clock;

@@ -1,4 +1,4 @@
-//! Exactly once: the word count from Kafka to Kafka is killed, at named points and at any time, and started again on other
+//! Exactly once. The tests kill the word count from Kafka to Kafka, at named points and at any time. They start it again on other
 //! numbers of workers. The committed rows are those that one run would have written.
 
 use std::cell::OnceCell;

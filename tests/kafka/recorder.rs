@@ -87,8 +87,8 @@ impl Recorder {
         self.0.lock().unwrap()[from..].iter().all(|b| b.rows.is_empty())
     }
 
-    /// Checks that ranges have no gaps between them, that every record is in the range of its batch, and that none is repeated:
-    /// the offsets of a partition ascend. Returns the records of each partition.
+    /// Checks that ranges have no gaps between them, and that every record is in the range of its batch. The offsets of a partition
+    /// must ascend, so no record is repeated. Returns the records of each partition.
     #[track_caller]
     pub fn checked(&self) -> Log {
         let (mut next, mut log) = (BTreeMap::new(), Log::new());

@@ -33,8 +33,8 @@ fn blocks(out: &str) -> Blocks {
     complete.split("\n\n").filter_map(block).collect()
 }
 
-/// Position `k` of split `p` of 3 is the number `3 k + p`, so the count of a remainder is the position of its split. It never falls,
-/// and a batch that was printed twice has the same counts both times.
+/// Position `k` of split `p` of 3 is the number `3 k + p`. So the count of a remainder is the position of its split, and never falls. A
+/// batch that was printed twice has the same counts both times.
 fn agrees(all: &mut Blocks, end: &Ended) {
     for (time, counts) in blocks(&end.out) {
         let known = all.entry(time.clone()).or_insert(counts);

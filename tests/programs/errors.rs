@@ -1,4 +1,4 @@
-//! Errors as a user sees them: the program ends soon with exit code 1, and its last line names the thing, the value and the remedy.
+//! Errors as a user sees them. The program ends soon with exit code 1. Its last line names the thing, the value and the remedy.
 //!
 //! Errors that no flag of a program can cause (a refused Kafka setting, a start offset outside the log) are in
 //! `tests/kafka/job.rs`.

@@ -1,7 +1,7 @@
 //! One expected file per program, compared byte for byte with its output on every layout.
 //!
-//! `TIDEMILL_BLESS=1 cargo test --features testing,dataflows --test programs` writes the files again. It does so only if all
-//! layouts agree with one another and with a small model in the test, so it cannot write a wrong file.
+//! `TIDEMILL_BLESS=1 cargo test --features testing,dataflows --test programs` writes the files again, but no wrong ones. All layouts
+//! must first agree with one another, and with a small model in the test.
 
 use std::path::{Path, PathBuf};
 

@@ -1,5 +1,5 @@
-//! A model of the output of programs, in a few lines that share no code with the engine: given batches of fixed records, and
-//! blocks of text.
+//! A model of the output of programs: given batches of fixed records, and blocks of text. It is short, and shares no code with the
+//! engine.
 
 use std::collections::BTreeMap;
 

@@ -42,8 +42,8 @@ impl Job {
     }
 }
 
-/// Six kills in a row: while a planned batch runs again, before the first batch, at the next checkpoint, and twice while that
-/// checkpoint is loaded. The last start has lost nothing.
+/// Six kills in a row: while a planned batch runs again, before the first batch, at the next checkpoint, and twice at a restore. The
+/// last start has lost nothing.
 #[test]
 fn a13_a_recovery_that_is_killed_again_and_again() {
     let (job, dir) = (Job::new(), TempDir::new("again"));

@@ -1,7 +1,7 @@
 //! The word counts from a socket: with given batches, compared byte for byte, and live.
 //!
-//! A socket cannot be read twice, but with `--plans` the batches are given as numbers of lines: a range `received` waits for that
-//! many lines. The test sends the same lines to each run.
+//! A socket cannot be read twice. But with `--plans` the batches are given: a range `received` waits for a number of lines. The test
+//! sends the same lines to each run.
 
 use std::io::Write as _;
 use std::net::TcpListener;

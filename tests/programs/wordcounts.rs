@@ -83,7 +83,7 @@ fn running_counts(input: &Input) -> BTreeMap<String, Vec<(usize, String)>> {
 }
 
 /// Checks that no record is missing, that each word is in one partition with its records in order, and that batches are in order.
-/// The model has no hash function, so it does not know the partition of a word, or which word is first in a batch.
+/// The model has no hash function. So it does not know the partition of a word, or which word is first in a batch.
 fn agrees(topic: &Topic, input: &Input) {
     let mut expected = running_counts(input);
     for records in topic {

@@ -9,7 +9,7 @@ use super::{Lock, Store, UNFINISHED};
 /// Opens the same, initially empty store at each call, for several runs.
 pub(crate) type Place<'a> = &'a dyn Fn() -> Arc<dyn Store>;
 
-/// Runs all tests. Each has files of its own.
+/// Runs all tests. Each has its own files.
 pub(crate) fn all(place: Place<'_>) {
     let store = place();
     store.probe().unwrap();

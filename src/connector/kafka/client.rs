@@ -293,7 +293,7 @@ impl Metadata {
         Ok(Metadata { brokers: settings.brokers.clone(), consumer, reports })
     }
 
-    /// The error of a source that asked these brokers and cannot go on with their answer.
+    /// The error of a source that cannot continue after the answer of these brokers.
     pub(crate) fn fault(&self, reason: impl ToString) -> Error {
         Error::source(format!("Kafka at {}", self.brokers), reason)
     }

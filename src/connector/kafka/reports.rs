@@ -84,7 +84,7 @@ pub(super) fn explained(reason: &str) -> String {
     advertised(reason).unwrap_or_else(|| certificate(reason))
 }
 
-/// A broker that was reached tells clients the address at which to go on: its advertised listener. librdkafka reports
+/// A broker tells its clients which address to use from then on: its advertised listener. librdkafka reports
 /// `HOST:PORT/ID: reason` for such an address, and `HOST:PORT/bootstrap: reason` for one of the program.
 fn advertised(reason: &str) -> Option<String> {
     let (address, why) = reason.split_once(": ")?;

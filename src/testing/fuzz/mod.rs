@@ -9,7 +9,7 @@ mod directory;
 use crate::cluster::fuzz as port;
 use crate::job::fuzz as batch;
 
-/// A decoder, or what stands on some.
+/// A decoder, or code that uses several.
 #[derive(Clone, Copy)]
 pub struct Target {
     /// Its name.

@@ -37,7 +37,7 @@ fn a_newer_run_takes_the_directory_and_the_older_one_ends() {
     let older = older.end();
     assert_eq!(older.code, Some(1));
     assert!(older.err.contains("a newer run has this directory"), "{}", older.err);
-    newer.until("batches of its own", shown(3));
+    newer.until("its own batches", shown(3));
     newer.signal(Signal::TERM);
     let newer = newer.end();
     assert_eq!(newer.code, Some(0), "{}", newer.err);

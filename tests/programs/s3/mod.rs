@@ -1,5 +1,4 @@
-//! Checkpoint directories in S3: a server with the S3 protocol, and tests that run in child processes with its address in their
-//! environment.
+//! Checkpoint directories in S3. The tests run in child processes, which find the address of an S3 server in their environment.
 
 mod faults;
 mod job;

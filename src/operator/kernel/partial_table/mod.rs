@@ -133,7 +133,7 @@ impl<K, A> PartialBatch<K, A> {
     }
 }
 
-/// Combines rows on one worker (partial aggregation). Each batch has a table of its own, and a later batch reuses it if that pays.
+/// Combines rows on one worker (partial aggregation). Each batch has its own table. A later batch reuses it if that saves work.
 pub(crate) struct Combiner<K, A> {
     worker: u32,
     peers: u32,
