@@ -116,10 +116,10 @@ impl<'s, T> Order<'s, T> {
     }
 }
 
-/// A result kept up to date: rows enter and leave it from batch to batch.
+/// A result kept up to date: each batch may add and remove rows.
 ///
-/// Handles are cheap to clone. Functions passed to a view's verbs run again when a row leaves, so they must be pure: a clock or a
-/// counter in them leaves rows behind that nothing removes.
+/// Handles are cheap to clone. Functions passed to a view's verbs run again when a row is removed, so they must be pure. If one
+/// reads a clock or a counter, its rows are never removed.
 #[must_use = "nothing runs unless an output operation asks for it"]
 pub struct View<'s, T: 'static> {
     pub(crate) node: Rc<ViewNode<'s, T>>,

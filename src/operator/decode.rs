@@ -21,8 +21,8 @@ use crate::operator::kernel::origins::{known, origins};
 /// The result of a fallible verb: the records, and the bad records with their origin and the reason.
 ///
 /// It is used as the stream of its records: every verb of [`DStream`] is a method. [`errors`](Decoded::errors) has the bad records.
-/// Bad records that no output operation reads are counted over all workers, and logged at most once in ten seconds, with the first
-/// of them.
+/// If no output operation reads the bad records, they are counted over all workers. The count is logged at most once in ten seconds,
+/// with the first of them.
 ///
 /// ```
 /// use tidemill::testing::check;

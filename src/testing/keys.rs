@@ -5,8 +5,8 @@ use std::hash::{BuildHasher, BuildHasherDefault, DefaultHasher};
 
 use crate::core::data::{Key, encoded};
 
-/// Checks with these values that a type keeps the promises of a [`Key`]: two values are equal if and only if their bytes are, `Ord`
-/// and `Hash` agree with `Eq`, and a value that was encoded and decoded again is the same.
+/// Checks with these values that a type keeps the promises of a [`Key`]. Two values are equal if and only if their bytes are. `Ord`
+/// and `Hash` agree with `Eq`. A value that is encoded and decoded is the same.
 ///
 /// Give it values that are equal and look different, such as names that differ in case if the type ignores case.
 ///

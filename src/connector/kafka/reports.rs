@@ -115,8 +115,8 @@ fn certificate(reason: &str) -> String {
     }
 }
 
-/// Logs a line of librdkafka. Its reports of connections and brokers are for level debug: the job itself says, once, that a source
-/// or an output is away and that it is back.
+/// Logs a line of librdkafka. Its reports about connections and brokers have level debug, because the job itself logs once that a source
+/// or an output is unreachable, and once that it is reachable again.
 pub(super) fn log_line(level: RDKafkaLogLevel, facility: &str, message: &str) {
     match level as i32 {
         _ if is_said_elsewhere(facility, message) => tracing::debug!(target: "librdkafka", "{facility}: {message}"),
