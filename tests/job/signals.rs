@@ -71,7 +71,7 @@ impl Signalled {
 }
 
 #[test]
-fn a14_a_signal_stops_in_order() {
+fn a14_a_signal_stops_gracefully() {
     for signal in [Signal::INT, Signal::TERM] {
         let text = in_time(move || {
             let mut child = Signalled::start("0");

@@ -240,7 +240,7 @@ fn a4_a_job_that_is_killed_at_any_time_writes_everything_once() {
 /// A signal at any moment stops the job gracefully, with a checkpoint of every planned batch.
 #[test]
 #[ignore = "nightly: thirty runs of a second each"]
-fn a14_a_signal_at_any_moment_stops_in_order() {
+fn a14_a_signal_at_any_moment_stops_gracefully() {
     let (count, mut random, stop) = (Count::new("stops"), random(), AtomicBool::new(false));
     std::thread::scope(|s| {
         let (input, stop) = (&count.input, &stop);
