@@ -1,4 +1,4 @@
-//! A job that gets more than it can do: batch sizes, delays and memory, one line per second.
+//! An overloaded job. Prints batch sizes, delays and memory, one line per second.
 //!
 //! `scripts/bench overload` starts it, feeds its topic at twice the capacity, and makes a table of its lines. The output sleeps for
 //! each record, as if it waited for a database. So the capacity is the same on any machine, whatever else runs there.
@@ -30,7 +30,7 @@ struct Args {
     records: u64,
     #[arg(long, value_parser = tidemill::api::config::interval, default_value = "1s")]
     interval: Duration,
-    /// Given by cargo
+    /// Passed by cargo
     #[arg(long, hide = true)]
     bench: bool,
     #[command(flatten)]

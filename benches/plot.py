@@ -40,7 +40,7 @@ def steps(top, count=5):
 
 
 def bars(title, below, rows):
-    """Horizontal bars: (name, median, min, max). tidemill's has a colour of its own, and a thin line is the range of the runs."""
+    """Horizontal bars: (name, median, min, max). tidemill's has its own colour, and a thin line shows the range of the runs."""
     marks = steps(max(row[3] for row in rows))
     scale = (WIDTH - LEFT - RIGHT) / marks[-1]
     height, parts = TOP + 30 * len(rows) + 36, []

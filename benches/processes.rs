@@ -28,7 +28,7 @@ use shared::{cpu_seconds, random};
 #[global_allocator]
 static ALLOCATOR: mimalloc::MiMalloc = mimalloc::MiMalloc;
 
-/// A workload: its name, how many words there are, how many batches of how many records.
+/// A workload: its name, the number of words, the number of batches, and the records per batch.
 #[derive(Clone, Copy)]
 struct Work {
     name: &'static str,
@@ -51,7 +51,7 @@ struct Args {
     works: Vec<String>,
     #[arg(long, default_value_t = 5)]
     pairs: usize,
-    /// Given by cargo
+    /// Passed by cargo
     #[arg(long, hide = true)]
     bench: bool,
     /// Be one process of a layout
@@ -77,7 +77,7 @@ fn run(args: Args) -> Result<(), BoxError> {
     Ok(())
 }
 
-/// What one run of a layout reached: records per second, and CPU seconds of all its processes.
+/// The result of one run of a layout: records per second, and CPU seconds of all its processes.
 type Figures = (f64, f64);
 
 fn compare(work: Work, pairs: usize) -> Result<(), BoxError> {
@@ -107,7 +107,7 @@ fn compare(work: Work, pairs: usize) -> Result<(), BoxError> {
     Ok(())
 }
 
-/// Median, least and most.
+/// Median, minimum and maximum.
 fn spread(values: impl Iterator<Item = f64>) -> String {
     let mut values: Vec<f64> = values.collect();
     values.sort_by(f64::total_cmp);
@@ -147,7 +147,7 @@ fn launched(work: Work, (processes, workers): (usize, usize)) -> Result<Figures,
     Ok((measured as f64 / seconds, cpu))
 }
 
-/// When batches were done, on the planner's clock.
+/// Records when batches completed, on the clock of the planner.
 struct Watch {
     first: BatchTime,
     begun: Mutex<Option<Instant>>,
@@ -173,7 +173,7 @@ fn process(work: Work, runtime: RuntimeArgs) -> Result<(), BoxError> {
     let input: Arc<[Vec<u32>]> = (0..work.batches).map(batch).collect();
     let before = cpu_seconds();
     let first = runtime.process == 0;
-    // The manual clock stands still: batch times are 1 s, 2 s and so on, and given batches do not wait for the clock.
+    // The manual clock does not advance, and given batches do not wait for it. Batch times are 1 s, 2 s and so on.
     let clock = tidemill::job::ManualClock::at(0);
     let job = StreamingContext::builder("processes", secs(1)).without_logging().runtime(runtime).without_checkpoint();
     let job = job.start_on_clock(clock, move |ssc| {

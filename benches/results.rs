@@ -2,7 +2,7 @@
 
 use std::io::Write;
 
-/// What several runs of one measurement took.
+/// The times of several runs of one measurement.
 pub struct Taken {
     /// Wall time in seconds, ascending.
     pub seconds: Vec<f64>,

@@ -27,7 +27,7 @@ const RECORDS: usize = 1_000;
 const MESSAGES: usize = 1_000;
 
 fn main() {
-    // cargo gives --bench.
+    // cargo passes --bench.
     let asked: Vec<String> = std::env::args().skip(1).filter(|arg| arg != "--bench").collect();
     let benches = [("counts", counts as fn()), ("ids", ids)];
     if let Some(unknown) = asked.iter().find(|a| benches.iter().all(|(name, _)| name != a)) {
@@ -51,7 +51,7 @@ fn counts() {
     compare("counts: (7-letter word, i64)", &rows, |(word, n)| word.len() as i64 + n, |(word, n)| word.len() as i64 + n);
 }
 
-/// Numbers with a count: no memory of their own.
+/// Numbers with a count, which have no heap memory.
 fn ids() {
     let rows: Vec<(u64, i64)> = (0..RECORDS).map(|i| (i as u64 * 7_919, i as i64)).collect();
     compare("ids: (u64, i64)", &rows, |(id, n)| *id as i64 + n, |(id, n)| *id as i64 + n);
@@ -98,21 +98,21 @@ fn compare<T>(
     }
 }
 
-/// Median, least and most.
+/// Median, minimum and maximum.
 fn spread(values: impl Iterator<Item = f64>) -> String {
     let mut values: Vec<f64> = values.collect();
     values.sort_by(f64::total_cmp);
     format!("{:.1} ({:.1} to {:.1})", values[values.len() / 2], values[0], values[values.len() - 1])
 }
 
-/// Nanoseconds a record that `f` takes for all messages.
+/// Runs `f` for all messages. Returns nanoseconds per record.
 fn timed(mut f: impl FnMut()) -> f64 {
     let start = Instant::now();
     (0..MESSAGES).for_each(|_| f());
     start.elapsed().as_secs_f64() * 1e9 / (MESSAGES * RECORDS) as f64
 }
 
-/// A message, as a socket delivers it.
+/// A message in the form in which a socket delivers it.
 fn received(bytes: Vec<u8>) -> Bytes {
     BytesMut::from(bytes).freeze()
 }
@@ -145,7 +145,7 @@ fn bincode<T: Row>(rows: &Vec<T>) -> Cost {
     });
     let bytes = rows.length_in_bytes();
     let message = received(buffer[..bytes].to_vec());
-    assert!(Vec::<T>::from_bytes(message.clone()) == *rows, "bincode gives back what it was given");
+    assert!(Vec::<T>::from_bytes(message.clone()) == *rows, "bincode must decode the same rows");
     let decode = timed(|| drop(black_box(Vec::<T>::from_bytes(message.clone()))));
     Cost { encode, decode, read: None, bytes }
 }
@@ -166,7 +166,7 @@ fn columns<T: Row>(rows: &[T], number_in_place: impl Fn(columnar::Ref<'_, T>) ->
     let message = received(buffer[..bytes].to_vec());
     let parse = || Stash::<T::Container, Bytes>::try_from_bytes(message.clone()).expect("columns");
     let owned = || parse().borrow().into_index_iter().map(T::into_owned).collect::<Vec<T>>();
-    assert!(owned() == rows, "columnar gives back what it was given");
+    assert!(owned() == rows, "columnar must decode the same rows");
     let decode = timed(|| drop(black_box(owned())));
     let read = timed(|| _ = black_box(parse().borrow().into_index_iter().map(&number_in_place).sum::<i64>()));
     Cost { encode, decode, read: Some(read), bytes }
@@ -189,16 +189,16 @@ mod memory {
             unsafe { abomonation::encode(rows, &mut buffer) }.expect("memory can be written to");
             black_box(buffer.len());
         });
-        assert!(decoded::<T>(&mut buffer) == rows, "abomonation gives back what it was given");
+        assert!(decoded::<T>(&mut buffer) == rows, "abomonation must decode the same rows");
         let decode = timed(|| drop(black_box(decoded::<T>(&mut buffer).clone())));
         let read = timed(|| _ = black_box(decoded::<T>(&mut buffer).iter().map(&number).sum::<i64>()));
         Cost { encode, decode, read: Some(read), bytes: buffer.len() }
     }
 
     fn decoded<T: Row>(buffer: &mut [u8]) -> &Vec<T> {
-        assert!(buffer.as_ptr().cast::<Vec<T>>().is_aligned(), "abomonation reads values where they lie");
-        // SAFETY: `cost` has encoded a `Vec<T>` into this buffer and nothing else was written to it; it is aligned for the vector,
-        // behind which rows of the same alignment come, and bytes of strings, which have none; nothing drops what is borrowed.
+        assert!(buffer.as_ptr().cast::<Vec<T>>().is_aligned(), "abomonation reads values in place");
+        // SAFETY: `cost` has encoded a `Vec<T>` into this buffer, and nothing else was written to it. The buffer is aligned for the
+        // vector. The rows after it have the same alignment, and bytes of strings need none. Nothing drops the borrowed values.
         unsafe { abomonation::decode::<Vec<T>>(buffer) }.expect("a message that was just encoded").0
     }
 }

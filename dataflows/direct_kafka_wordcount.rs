@@ -1,4 +1,4 @@
-//! Words of a topic's lines, counted in each batch, with its offset ranges: the direct approach of Spark's Kafka guide.
+//! Counts the words of a topic's lines in each batch, and prints its offset ranges: the direct approach of Spark's Kafka guide.
 //!
 //!     tidemill gen words --line 8 --brokers 127.0.0.1:9092 --topic lines --rate 100 &
 //!     cargo run --release --features dataflows --bin direct_kafka_wordcount -- 127.0.0.1:9092 lines
@@ -42,7 +42,7 @@ fn run(args: Args) -> tidemill::Result<Summary> {
         raw.count().foreach_batch(|b| {
             let mut out = std::io::stdout().lock();
             for r in b.offset_ranges() {
-                // `println!` would panic when nobody reads stdout any more. The job then stops, because of its `print`.
+                // `println!` would panic if the reader of stdout has closed the pipe. In this case the `print` below stops the job.
                 let _ = writeln!(out, "{} {} {} {}", r.topic, r.partition, r.from, r.until);
             }
             Ok(())

@@ -1,5 +1,5 @@
-//! Words from a topic, their running counts into another: `{"word": …}` in, `{"word": …, "count": …}` out whenever a count
-//! changes. The benchmarks measure this program, and `scripts/torture` kills it. It uses public verbs only.
+//! Reads words from a topic, and writes their running counts to another. It reads `{"word": …}`, and writes `{"word": …, "count": …}`
+//! whenever a count changes. The benchmarks measure this program, and `scripts/torture` kills it. It uses only public verbs.
 //!
 //!     cargo run --release --features dataflows --bin kafka_wordcount -- --brokers 127.0.0.1:9092 --in words --out counts
 
@@ -31,7 +31,7 @@ struct Args {
     /// Where to begin
     #[arg(long, value_enum, default_value_t = From::Earliest)]
     from: From,
-    /// Decode each record into a value of its own, instead of borrowing its word
+    /// Decode each record into an owned value, instead of borrowing its word
     #[arg(long)]
     owned: bool,
     /// Write each count exactly once, in transactions; readers must set read_committed. Needs --checkpoint
@@ -60,7 +60,7 @@ enum From {
 enum Mode {
     /// Counts that are new
     Update,
-    /// Counts that are no longer true, with "diff": -1, then new ones, with 1
+    /// Outdated counts with "diff": -1, then new counts with 1
     Changes,
 }
 

@@ -1,4 +1,4 @@
-//! Words of lines from a socket, counted in each batch: the first program of every Spark Streaming tutorial.
+//! Counts the words of lines from a socket in each batch: the first program of every Spark Streaming tutorial.
 //!
 //!     nc -lk 9999        and type, in another terminal; or:  tidemill gen words --line 8 --rate 100 | nc -lk 9999
 //!     cargo run --release --features dataflows --bin network_wordcount -- localhost 9999

@@ -1,4 +1,4 @@
-//! Words of a play from a socket, counted since the beginning: the state program of the Spark Streaming chapter.
+//! Counts the words of a play from a socket since the beginning: the state program of the Spark Streaming chapter.
 //!
 //!     while read line; do echo "$line"; done < shakespeare.txt | nc -lk 9999 &
 //!     cargo run --release --features dataflows --bin stateful_network_wordcount -- localhost 9999
@@ -26,7 +26,7 @@ struct Args {
     port: u16,
     #[arg(long, value_parser = tidemill::api::config::interval, default_value = "5s")]
     interval: Duration,
-    /// Count by a View, which is kept up to date, and print changed rows
+    /// Count with a View, which is kept up to date, and print changed rows
     #[arg(long)]
     view: bool,
     #[command(flatten)]

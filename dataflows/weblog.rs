@@ -1,4 +1,4 @@
-//! Requests to a web server, counted by method and by endpoint, in each batch and over a window: the exercise at the end of
+//! Counts requests to a web server by method and by endpoint, in each batch and over a window. This is the exercise at the end of
 //! "Working with Spark and Kafka".
 //!
 //!     tidemill gen weblogs --brokers 127.0.0.1:9092 --rate 200 --bad 1% &

@@ -1,8 +1,8 @@
-//! A sink of one's own that is exactly once: a database that stores the rows of a batch and the batch in one transaction.
+//! A custom sink that writes exactly once. It stores the rows of a batch and the batch id in one transaction of a database.
 //! `cargo run --example custom_sink -- DIR`
 //!
-//! Put text files into DIR/in: the words of each batch are counted into DIR/counts.redb. Kill the program at any moment
-//! (`kill -9`) and start it again with the same DIR: every word is counted once. Ctrl-C stops it and prints the counts.
+//! Put text files into DIR/in. The program adds the words of each batch to the counts in DIR/counts.redb. Kill it at any moment
+//! (`kill -9`) and start it again with the same DIR: it counts every word once. Ctrl-C stops it and prints the counts.
 
 use std::path::{Path, PathBuf};
 
@@ -14,12 +14,12 @@ const COUNTS: TableDefinition<&str, i64> = TableDefinition::new("counts");
 /// The last committed batch of each shard, as JSON.
 const PROGRESS: TableDefinition<u32, String> = TableDefinition::new("progress");
 
-/// Adds counts to a table. It writes one shard, the default: a database has one writer at a time anyway.
+/// Adds counts to a table. It keeps the default of one shard, because redb allows only one writer at a time.
 struct CountTable {
     path: PathBuf,
-    /// Open from `begin` on.
+    /// `begin` opens it.
     database: Option<Database>,
-    /// What `write` got since the last commit.
+    /// The rows of all `write` calls since the last commit.
     uncommitted: Vec<(String, i64)>,
 }
 
@@ -36,7 +36,7 @@ impl TransactionalSink<(String, i64)> for CountTable {
     }
 
     fn begin(&mut self, _: &SinkContext) -> Result<Vec<Committed>, BoxError> {
-        // redb locks the file: an earlier run that still has it open makes this an error, and can commit no more without it.
+        // redb locks the file. If an earlier run still has it open, this is an error. If not, that run cannot commit any more.
         let database = Database::create(&self.path)?;
         let progress = progress(&database)?;
         self.database = Some(database);
@@ -45,7 +45,7 @@ impl TransactionalSink<(String, i64)> for CountTable {
 
     fn commit(&mut self, group: &CommitGroup) -> Result<(), BoxError> {
         let database = self.database.as_ref().ok_or("begin comes first")?;
-        // A commit that failed may have been made: then there is nothing to do.
+        // A commit that returned an error may have taken effect. Then there is nothing to do.
         if progress(database)? != Some(group.last) {
             let transaction = database.begin_write()?;
             {

@@ -1,23 +1,22 @@
-//! A source of your own: ascending numbers in several splits, at a rate, that can be read again.
+//! A custom source that can be read again: ascending numbers in several splits, at a given rate.
 //! `cargo run --example custom_source [DIR]`
 //!
-//! Position `k` of split `p` of `n` is the number `k * n + p`, so any range can be read again, and nothing is kept in memory.
-//! Run it twice with the same DIR: the counts go on where they stopped. The page of `tidemill::connector::source` draws the
-//! order of all calls.
+//! Position `k` of split `p` of `n` is the number `k * n + p`. So the source can read any range again, and keeps nothing in memory.
+//! Run it twice with the same DIR: the counts continue. The page of `tidemill::connector::source` shows the order of all calls.
 
 use std::collections::{BTreeMap, BTreeSet};
 
 use tidemill::connector::source::*;
 use tidemill::prelude::*;
 
-/// How many numbers one call gives at most.
+/// The largest number of rows that one call emits.
 const ROWS: i64 = 1_000;
 
 /// The numbers from 0 on.
 pub struct Numbers {
-    /// How many splits there are. The same in each run.
+    /// The number of splits. It must be the same in each run.
     pub splits: i32,
-    /// Numbers a second from each split.
+    /// Numbers per second from each split.
     pub per_second: u64,
 }
 
@@ -33,7 +32,7 @@ impl Source for Numbers {
     }
 
     fn reader(&self, _: Waker) -> tidemill::Result<Box<dyn SourceReader<i64>>> {
-        // Numbers are always there, so the waker is not needed.
+        // Numbers are always available, so the waker is not needed.
         Ok(Box::new(NumbersReader { splits: self.splits.into(), limits: Limits::default(), cursors: BTreeMap::new() }))
     }
 
@@ -42,7 +41,7 @@ impl Source for Numbers {
     }
 }
 
-/// The planner's half: which splits there are.
+/// The half for the planner: finds splits.
 struct NumbersEnumerator {
     splits: i32,
     known: BTreeSet<Split>,
@@ -60,14 +59,14 @@ impl SplitEnumerator for NumbersEnumerator {
     }
 }
 
-/// Where a split stands: the first position of the open batch, and the next one.
+/// The position in a split: the first one of the open batch, and the next one.
 struct Cursor {
     partition: i64,
     from: i64,
     next: i64,
 }
 
-/// The worker's half: reads the splits of one worker.
+/// The half for a worker: reads its splits.
 struct NumbersReader {
     splits: i64,
     limits: Limits,
@@ -75,7 +74,7 @@ struct NumbersReader {
 }
 
 impl Cursor {
-    /// Gives the numbers up to position `until`, at most `ROWS`.
+    /// Emits the numbers before position `until`, at most `ROWS`.
     fn give(&mut self, split_id: u32, splits: i64, until: i64, emit: &mut Emit<'_, i64>) {
         let until = until.min(self.next + ROWS);
         let numbers: Vec<i64> = (self.next..until).map(|k| k * splits + self.partition).collect();
@@ -132,7 +131,7 @@ impl SourceReader<i64> for NumbersReader {
 fn main() -> tidemill::Result<()> {
     tidemill::logging::init();
     let dir = std::env::args_os().nth(1).map_or_else(|| std::env::temp_dir().join("tidemill-custom-source"), Into::into);
-    // A checkpoint of each batch: a run that was killed leaves few batches to run again, and every run gets further.
+    // With a checkpoint of each batch, a killed run leaves few batches to repeat, and every run makes progress.
     let job = StreamingContext::builder("custom source", millis(200)).workers(2).checkpoint(dir).checkpoint_interval(millis(200));
     let job = job.start(|ssc| {
         let numbers = ssc.from_source(Numbers { splits: 3, per_second: 10_000 });

@@ -1,7 +1,7 @@
 //! A record that cannot be read is data, not a crash. `cargo run --example errors_as_data`
 //!
-//! Expect the sum of the numbers, 6, and one line for each record that is not a number, with the reason. If a program does not
-//! use its errors, they are counted and logged once per batch.
+//! It prints the sum of the numbers, 6, and one line for each record that is not a number, with the reason. If a program does not
+//! use its errors, the job counts them and logs the count.
 
 use tidemill::prelude::*;
 

@@ -1,8 +1,8 @@
 //! Exactly once into a database: rows and progress in one transaction. `cargo run --example once -- DIR`
 //!
-//! `foreach_partition` gives a batch time and a part: together they are a key that is the same when a batch runs again after a
-//! crash. Whoever writes that key in the transaction of the rows can tell which batches are in. Kill this program at any
-//! moment (`kill -9`), start it again with the same DIR, any number of times: in the end it says `21000 rows, sum 220510500`.
+//! `foreach_partition` passes a batch time and a part number. If a batch runs again after a crash, they are the same. This program
+//! stores them in the transaction of the rows, so it knows which batches it has written. Kill it at any moment (`kill -9`) and
+//! start it again with the same DIR, as often as you like. In the end it prints `21000 rows, sum 220510500`.
 
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
@@ -15,7 +15,7 @@ const ROWS: TableDefinition<u64, u64> = TableDefinition::new("rows");
 /// The last batch of each part.
 const PROGRESS: TableDefinition<u32, u64> = TableDefinition::new("progress");
 
-/// Writes the rows of one part of one batch, unless they are there.
+/// Writes the rows of one part of a batch, unless an earlier run has written them.
 fn write(db: &Database, time: BatchTime, part: u32, rows: &[String]) -> Result<(), BoxError> {
     let transaction = db.begin_write()?;
     {
@@ -26,7 +26,7 @@ fn write(db: &Database, time: BatchTime, part: u32, rows: &[String]) -> Result<(
         progress.insert(part, time.millis())?;
         let mut table = transaction.open_table(ROWS)?;
         for row in rows {
-            // Not keyed by what it is: a row that came twice would be here twice.
+            // The key is a counter, not the row, so a row that was written twice would show.
             let next = table.len()?;
             table.insert(next, row.parse::<u64>()?)?;
         }
@@ -53,7 +53,7 @@ fn run(dir: PathBuf) -> tidemill::Result<(u64, u64)> {
     count(&db).map_err(Error::Build)
 }
 
-/// The database, under its name only when it is whole.
+/// Opens the database. A new one gets its name only when it is complete.
 fn open(dir: &Path) -> Result<Database, BoxError> {
     let (path, hidden) = (dir.join("rows.redb"), dir.join("rows.new"));
     if !path.exists() {
@@ -64,7 +64,7 @@ fn open(dir: &Path) -> Result<Database, BoxError> {
     Ok(Database::create(path)?)
 }
 
-/// A file of a thousand numbers; there is nothing to do where it is.
+/// Writes a file of a thousand numbers, unless it exists.
 fn put(dir: &Path, file: u64) -> std::io::Result<()> {
     let path = dir.join("in").join(format!("{file}.txt"));
     if path.exists() {
@@ -76,7 +76,7 @@ fn put(dir: &Path, file: u64) -> std::io::Result<()> {
     std::fs::rename(hidden, path)
 }
 
-/// How many rows there are, and their sum.
+/// The number of rows, and their sum.
 fn count(db: &Database) -> Result<(u64, u64), BoxError> {
     let table = match db.begin_read()?.open_table(ROWS) {
         Err(redb::TableError::TableDoesNotExist(_)) => return Ok((0, 0)),

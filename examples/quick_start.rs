@@ -1,7 +1,7 @@
-//! Words of two batches, counted in each. `cargo run --example quick_start`
+//! Counts the words of each of two batches. `cargo run --example quick_start`
 //!
-//! Expect two blocks, a second apart in their times: `("mill", 1)`, `("tide", 2)`, then `("mill", 1)`. The batches come from
-//! memory and all of them are known, so the job does not wait for the clock and ends by itself.
+//! It prints two blocks whose times are a second apart: `("mill", 1)`, `("tide", 2)`, then `("mill", 1)`. The batches are given in
+//! advance, in memory. So the job does not wait for the clock, and ends after the last one.
 
 use tidemill::prelude::*;
 

@@ -1,8 +1,8 @@
-//! Two ways to remember: a state of every key, and a result kept up to date. `cargo run --example state`
+//! Two kinds of state: a value for each key, and a View. `cargo run --example state`
 //!
-//! Expect three blocks a batch. First all sums so far, from `update_state_by_key`, as in Spark: its function is called for every
-//! key in every batch. Then the same sums from `sum_by_key`, a View, which touches only keys with data: what changed (`update`),
-//! and how (`changes`: the old row leaves, the new one comes).
+//! It prints three blocks per batch. The first has all sums so far, from `update_state_by_key`. As in Spark, its function is called
+//! for every key in every batch. The others have the same sums from `sum_by_key`, a View, which looks only at keys with new records.
+//! `update` writes the changed rows, and `changes` their differences: the old row with -1, and the new one with +1.
 
 use tidemill::prelude::*;
 

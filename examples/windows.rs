@@ -1,7 +1,7 @@
-//! Sliding windows: raw rows, and counts kept up to date. `cargo run --example windows`
+//! Sliding windows: of rows, and of counts that are kept up to date. `cargo run --example windows`
 //!
-//! Six batches of one second, windows of three. Expect the rolling count to rise to 3 and to fall again, `b` to leave the counts
-//! when its batch leaves the window, and every second batch the raw rows of the last two.
+//! There are six batches of one second, and windows of three. The rolling count rises to 3 and falls again. `b` has no count any
+//! more when its batch is outside the window. Every second batch prints the rows of the last two.
 
 use tidemill::prelude::*;
 
@@ -13,7 +13,7 @@ fn main() -> tidemill::Result<()> {
         let rows = ssc.queue_stream(&queue);
         rows.count_by_window(secs(3), secs(1)).complete().map(|n| format!("rows in the last 3 s: {n}")).print(10);
 
-        // Panes enter and leave: the cost does not grow with the window.
+        // The window adds and removes whole panes, so the cost of a batch does not grow with its length.
         let counts = rows.count_by_value_and_window(secs(3), secs(1));
         counts.sort_by(|(_, n)| -n).print(10);
 

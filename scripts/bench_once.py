@@ -1,7 +1,7 @@
-"""Measures what exactly once costs: kafka_wordcount with and without --checkpoint DIR --exactly-once. `scripts/bench once` calls it.
+"""Measures the cost of exactly once: kafka_wordcount with and without --checkpoint DIR --exactly-once. `scripts/bench once` calls it.
 
 Arguments: BROKERS PROGRAM PAIRS WORDS RATE SECONDS. It counts a backlog from Kafka to Kafka. Then it
-sends words at a rate, and a reader of committed rows takes the time from the input's broker to itself. Prints Markdown.
+sends words at a rate. A reader of committed rows measures the time from the broker of the input to itself. Prints Markdown.
 """
 import json
 import multiprocessing
@@ -70,7 +70,7 @@ class Job:
 
 
 def backlog(program, source, words, once):
-    """Seconds from the start of the job, and from its first row, until the totals are all there."""
+    """Seconds from the start of the job, and from its first row, until all totals are written."""
     job = Job(program, source, once)
     consumer, totals, first = reader(job.out), {}, None
     while sum(totals.values()) < words:

@@ -4,10 +4,10 @@
 Usage: oracle.py --brokers HOST:PORT --in TOPIC --out TOPIC --checkpoint DIR [--window MS] [--slide MS] [--mode update|changes]
 
 Reads the committed records of both topics and the whole plan log (docs/formats.md). The job must run with a --keep-plans that is
-long enough. Computes what one run without any failure writes, and prints how many rows are lost, there twice, or wrong. The exit
-status is 0 only if none is. The plan log names records that had expired before they were read. The oracle prints them and expects
-them nowhere; such a record that is still in the topic is lost. --window, --slide and --mode are those of the job. Without a window
-the job writes running totals.
+long enough. Computes the rows of one run without failures, and prints how many rows are lost, repeated, or wrong. The exit
+status is 0 only if none is. The plan log names records that had expired before they were read. The oracle prints them, and expects
+them in no row. If such a record is still in the topic, it is lost. --window, --slide and --mode are those of the job. Without a
+window the job writes running totals.
 Needs confluent-kafka (on Debian or Ubuntu: apt-get install python3-confluent-kafka).
 """
 import argparse
@@ -62,7 +62,7 @@ class Bytes:
         if kind == 3:
             partition, (_replayable, ends) = self.signed(), (self.unsigned(), self.unsigned())
             if ends:
-                self.signed()  # where it ends
+                self.signed()  # its end
             return partition
         return 0
 
@@ -131,7 +131,7 @@ def plan_log(directory):
 
 
 def batches(plans, step, records, notes):
-    """Each batch time, and how often each word is in it. The times between plans are batches, too, without words.
+    """Each batch time, and how often each word is in it. The times between plans are batches too, without words.
 
     `records[partition][offset]` is a word. The words of a plan are removed from it.
     """
@@ -188,7 +188,7 @@ def expected(plans, step, records, shape, notes):
 
 
 def compare(want, have, notes):
-    """How many rows of a word are lost, there twice, or wrong (not expected, or at another place)."""
+    """How many rows of a word are lost, repeated, or wrong (not expected, or at another position)."""
     same = sum(1 for _ in itertools.takewhile(lambda pair: pair[0] == pair[1], zip(want, have)))
     if same == len(want) == len(have):
         return 0, 0, 0

@@ -1,5 +1,5 @@
 #!/usr/bin/python3
-"""Whether scripts/oracle.py finds what is lost, twice or wrong, and nothing else. Ends with a line like those of cargo test."""
+"""Checks that scripts/oracle.py finds all lost, repeated and wrong rows, and no others. Ends with a line like those of cargo test."""
 import copy
 import pathlib
 import random
@@ -29,7 +29,7 @@ def zigzag(n):
 
 
 def a_batch(time, ranges):
-    """The bytes of a batch time and its ranges: source 0, each partition in the lane of its number."""
+    """The bytes of a batch time and its ranges: source 0, each partition with its number as split id."""
     out = varint(time) + varint(len(ranges))
     for partition, begin, until in ranges:
         out += varint(0) + varint(partition) + varint(0) + varint(5) + b"words" + zigzag(partition) + zigzag(begin) + zigzag(until)
@@ -45,8 +45,8 @@ def a_loss(time, ranges):
 
 
 def a_segment(generation, before, records):
-    """A segment's bytes, checksums left out: the oracle reads none. `before`: generation, length and end of the one before.
-    `records`: plans, or bytes as they are."""
+    """The bytes of a segment, without checksums, because the oracle reads none. `before`: generation, length and end of the previous
+    segment. `records`: plans, or raw bytes."""
     head = varint(7) + varint(generation) + varint(1)
     head += b"\0" if before is None else b"\1" + varint(before[0]) + varint(1) + varint(before[1]) + varint(before[2])
     out = b"tidemillplan" + struct.pack(">IQQQ", 1, len(head), 0, 0) + head
@@ -65,7 +65,7 @@ class ThePlanLog(unittest.TestCase):
                 plans.joinpath(f"g{number:08}-000001").write_bytes(data)
             return oracle.plan_log(directory)
 
-    def test_one_that_the_program_wrote(self):
+    def test_a_log_of_the_program(self):
         plans = oracle.plan_log(FIXTURE)
         self.assertEqual(oracle.interval(FIXTURE), 1000)
         times = [plan.time for plan in plans]
@@ -73,7 +73,7 @@ class ThePlanLog(unittest.TestCase):
         self.assertTrue(plans and any(plan.ranges for plan in plans))
         self.assertTrue(all(begin <= until for plan in plans for _, begin, until in plan.ranges))
 
-    def test_what_a_crash_tore_off_is_not_read(self):
+    def test_an_interrupted_append_is_not_read(self):
         one, two, three = (Plan(100, [(0, 0, 300)], 0), Plan(200, [(0, 300, 300), (2, -1, 9)], 7), Plan(1000, [], 0))
         first = a_segment(1, None, [one, two])
         whole = len(a_segment(1, None, [one]))
@@ -84,15 +84,15 @@ class ThePlanLog(unittest.TestCase):
             self.assertEqual(self.read([first[:cut], a_segment(2, (1, whole, 100), [three])]), [one, three])
         self.assertEqual(self.read([first, a_segment(2, (1, len(first), 900), []), a_segment(3, (2, 62, 900), [three])]), [one, two, three])
 
-    def test_a_log_whose_beginning_is_gone_is_refused(self):
+    def test_a_log_without_its_beginning_is_refused(self):
         with self.assertRaisesRegex(AssertionError, "keep-plans"):
             self.read([a_segment(3, (2, 100, 500), [])])
         self.assertEqual(self.read([a_segment(3, (2, 100, 0), [Plan(100, [], 0)])]), [Plan(100, [], 0)])
 
-    def test_what_had_aged_out_is_beside_the_plans(self):
+    def test_expired_records_are_beside_the_plans(self):
         one, two = Plan(100, [(0, 0, 300)], 0), Plan(200, [(0, 300, 400), (2, 5, 9)], 0)
         losses = a_loss(100, [(0, 0, 70)]), a_loss(200, [(2, 5, 6), (0, 300, 310)]), a_loss(100, [(0, 70, 80)])
-        # Before its plan; when the batch ran again, in a later run, too; of a batch that was not planned then, and the same again.
+        # The record of a loss may be before its plan, in a later run of the batch, or before a batch was planned. It may be repeated.
         segments = [a_segment(1, None, [losses[0], one, losses[1]]), a_segment(2, (1, 900, 100), [losses[1], two, losses[2]])]
         aged = [one._replace(aged=((0, 0, 70), (0, 70, 80))), two._replace(aged=((0, 300, 310), (2, 5, 6)))]
         self.assertEqual(self.read(segments), aged)
@@ -100,8 +100,8 @@ class ThePlanLog(unittest.TestCase):
             self.read([a_segment(1, None, [one, b"\0\2\5"])])
 
 
-class WhatOneRunWrites(unittest.TestCase):
-    """Worked out by hand: a, then a and b, then for 400 ms nothing, then b."""
+class ExpectedRows(unittest.TestCase):
+    """Expected rows computed by hand: a, then a and b, then nothing for 400 ms, then b."""
 
     records = {0: {0: "a", 1: "a", 2: "b"}, 1: {7: "b"}}
     plans = [Plan(1100, [(0, 0, 1)], 0), Plan(1200, [(0, 1, 4), (1, 0, 3)], 3), Plan(1600, [(0, 4, 4), (1, 3, 9)], 0)]
@@ -117,21 +117,21 @@ class WhatOneRunWrites(unittest.TestCase):
         changes = [(1, 1), (1, -1), (2, 1)]
         self.assertEqual(self.expected(None, None, "changes"), {"a": changes, "b": changes})
 
-    def test_windows_slide_on_silence(self):
+    def test_windows_slide_over_empty_batches(self):
         # 1100: a1  1200: a2 b1  1300: a1 b1  1400, 1500: nothing  1600: b1
         self.assertEqual(self.expected(200, 100, "changes"), {
             "a": [(1, 1), (1, -1), (2, 1), (2, -1), (1, 1), (1, -1)], "b": [(1, 1), (1, -1), (1, 1)]})
         self.assertEqual(self.expected(200, 100), {"a": [(1, None), (2, None), (1, None)], "b": [(1, None), (1, None)]})
 
-    def test_windows_leave_at_multiples_of_their_slide(self):
+    def test_windows_are_written_at_multiples_of_their_slide(self):
         # 1200: a2 b1  1400: nothing  1600: b1
         self.assertEqual(self.expected(200, 200, "changes"), {"a": [(2, 1), (2, -1)], "b": [(1, 1), (1, -1), (1, 1)]})
         # 1200: a1 b1 of 1200 alone  1600: b1
         self.assertEqual(self.expected(100, 400), {"a": [(1, None)], "b": [(1, None)]})
 
 
-class Planted(unittest.TestCase):
-    """A random input and what one run writes; then something is wrong with it."""
+class PlantedFaults(unittest.TestCase):
+    """A random input and the rows of one run. Then a fault is planted into the rows."""
 
     def setUp(self):
         self.random = random.Random(self.id())
@@ -167,7 +167,7 @@ class Planted(unittest.TestCase):
         change(rows, self.random.randrange(len(rows)))
         return {**seen, word: rows}
 
-    def test_nothing(self):
+    def test_no_fault(self):
         for shape, plans, records, seen in self.each():
             self.assertEqual(self.judged(shape, plans, records, seen), (0, 0, 0))
 
@@ -182,12 +182,12 @@ class Planted(unittest.TestCase):
             lost, _, _ = self.judged(shape, plans, records, {w: rows for w, rows in seen.items() if w != word})
             self.assertEqual(lost, len(seen[word]))
 
-    def test_a_row_that_is_there_twice(self):
+    def test_a_repeated_row(self):
         for shape, plans, records, seen in self.each():
             _, twice, _ = self.judged(shape, plans, records, self.changed(seen, lambda rows, i: rows.insert(i, rows[i])))
             self.assertEqual(twice, 1)
 
-    def test_everything_since_some_batch_twice(self):
+    def test_all_rows_since_a_batch_repeated(self):
         for shape, plans, records, seen in self.each():
             _, twice, _ = self.judged(shape, plans, records, self.changed(seen, lambda rows, i: rows.extend(rows[i:])))
             self.assertGreater(twice, 0)
@@ -197,13 +197,13 @@ class Planted(unittest.TestCase):
             wrong = self.changed(seen, lambda rows, i: rows.__setitem__(i, (rows[i][0] + 1000, rows[i][1])))
             self.assertEqual(self.judged(shape, plans, records, wrong)[2], 1)
 
-    def test_an_order_that_is_wrong(self):
+    def test_a_wrong_order(self):
         for shape, plans, records, seen in self.each():
             swapped = {w: rows[1:2] + rows[:1] + rows[2:] for w, rows in seen.items()}
             if swapped != seen:
                 self.assertNotEqual(self.judged(shape, plans, records, swapped), (0, 0, 0))
 
-    def test_a_word_nobody_sent(self):
+    def test_a_word_that_was_not_sent(self):
         for shape, plans, records, seen in self.each():
             self.assertEqual(self.judged(shape, plans, records, {**seen, "x": [(1, None)]})[2], 1)
 
@@ -212,14 +212,14 @@ class Planted(unittest.TestCase):
             records[1][10_000] = "w1"
             self.assertEqual(self.judged(shape, plans, records, seen)[0], 1)
 
-    def test_plans_that_read_a_record_twice_or_leave_a_time_out(self):
+    def test_plans_that_read_a_record_twice_or_skip_a_time(self):
         for shape, plans, records, seen in self.each():
             again = plans[20]._replace(ranges=[(p, max(0, begin - 1), until) for p, begin, until in plans[20].ranges])
             self.assertNotEqual(self.judged(shape, plans[:20] + [again] + plans[21:], records, seen), (0, 0, 0))
             late = [plan._replace(time=plan.time + STEP * (i > 20)) for i, plan in enumerate(plans)]
             self.assertNotEqual(self.judged(shape, late, records, seen), (0, 0, 0))
 
-    def test_what_aged_out_is_said_and_is_not_lost(self):
+    def test_expired_records_are_reported_and_not_lost(self):
         for shape, plans, records, _ in self.each():
             partition, begin, until = max(plans[20].ranges, key=lambda r: r[2] - r[1])
             aged = plans[:20] + [plans[20]._replace(aged=((partition, begin, until),))] + plans[21:]
@@ -228,11 +228,11 @@ class Planted(unittest.TestCase):
             verdict = oracle.judge(aged, STEP, left, seen, shape)
             self.assertEqual(verdict[:3], (0, 0, 0))
             self.assertIn(f"{plans[20].time}: offsets {begin} to {until} of partition {partition} had aged out", verdict.notes)
-            # What is there for everybody has not aged out: a job that went on without it has lost it.
+            # Records that are still in the topic have not expired. A job that continued without them has lost them.
             there = sum(map(len, records.values())) - sum(map(len, left.values()))
             self.assertEqual(self.judged(shape, aged, records, seen)[0], there)
 
-    def test_plans_that_lie_do_not_hide_a_lost_record_from_totals(self):
+    def test_wrong_plans_do_not_hide_a_lost_record_from_totals(self):
         for shape, plans, records, _ in self.each():
             if shape.window is None:
                 fewer = {p: {o: w for o, w in there.items() if (p, o) != (0, min(records[0]))} for p, there in records.items()}

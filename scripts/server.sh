@@ -33,7 +33,7 @@ fetch() {
 
 taken() { (exec 3<>"/dev/tcp/127.0.0.1/$1") 2>/dev/null; }
 
-# A port nobody listens on, below those the system gives to outgoing connections.
+# Prints a port without a listener, below those that the system assigns to outgoing connections.
 free_port() {
   local candidate
   for _ in $(seq 100); do

@@ -67,10 +67,10 @@
 //! | [`api`] | the context and its settings, [`DStream`](prelude::DStream) and [`View`](prelude::View) |
 //! | [`operator`] | the verbs, one file each |
 //! | [`connector`] | sources and sinks: Kafka, files, sockets, queues, memory, and the traits for your own |
-//! | [`format`](mod@format) | what bytes mean: JSON, and the trait for your own |
+//! | [`format`](mod@format) | formats that decode bytes: JSON, and the trait for your own |
 //! | [`core`] | batch times, rows and keys, plans, errors |
-//! | [`job`] | how a job starts, what it tells, how it ends |
-//! | [`checkpoint`] | what survives a process, and tools that look at it |
+//! | [`job`] | how a job starts, reports and ends |
+//! | [`checkpoint`] | files from which a job continues after a crash, and tools for them |
 //! | [`cluster`] | several processes as one job: launch, supervise, rescale |
 //! | [`metrics`] | statistics and listeners |
 //! | [`logging`] | log lines and exit codes of a program |
@@ -90,8 +90,8 @@
 //! # Where to go next
 //!
 //! * `docs/guide/first-program.md` begins with `tidemill new`, and `docs/guide/testing.md` tests a program.
-//! * Users of Spark: `docs/guide/coming-from-spark.md` shows the tutorials' programs side by side with these.
-//! * `docs/guide/state-and-windows.md` says which verb to take and what it costs, and `docs/guide/checkpoints.md` what survives.
+//! * `docs/guide/coming-from-spark.md` shows programs of Spark, each beside the same program in tidemill.
+//! * `docs/guide/state-and-windows.md` says which verb to use and what it costs. `docs/guide/checkpoints.md` describes restarts.
 //! * `docs/guide/logging.md` lists the log lines of a job.
 //! * `docs/glossary.md` has each term with the word that Spark, Flink or timely uses for it.
 //! * `docs/architecture.md` follows a record through the code. `docs/guarantees.md` names a test for each promise.
@@ -100,7 +100,7 @@
 // The demo runs the code of dataflows/tweets, which names the library as programs do.
 extern crate self as tidemill;
 
-// In reading order: what a program holds first, then down to the ground, then what stands beside.
+// In reading order: first the API of a program, then the modules below it, lowest last.
 pub mod prelude;
 pub mod api;
 pub mod operator;

@@ -1,7 +1,7 @@
 //! Log lines and the exit code of a program. `Builder::run` and `start` set up the same log lines where the program has none.
 //!
-//! The arguments of a job (`--quiet`, `--log json`) hold for all log lines of the process from then on, because a program may have
-//! called `init` before. The live line of `--status` stays below the log lines.
+//! From the start of a job on, its arguments (`--quiet`, `--log json`) apply to all log lines of the process, because a program may have
+//! called `init` earlier. The live line of `--status` stays below the log lines.
 
 use std::io::Write;
 use std::process::ExitCode;
@@ -43,7 +43,7 @@ pub enum LogFormat {
 }
 
 /// Writes log lines to stderr: those of tidemill from level info on, warnings and errors of others, or what `RUST_LOG` selects.
-/// Stdout stays free for results. Does nothing if the program has installed a subscriber of its own.
+/// Stdout stays free for results. Does nothing if the program has installed its own subscriber.
 ///
 /// [`Builder::run`](crate::api::context::Builder::run) and `start` do the same. A program calls this to log before its job starts.
 ///

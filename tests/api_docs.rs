@@ -1,14 +1,14 @@
-//! The API documentation: every public item of a library module that a user calls has an example, or is on the list below.
+//! Checks that every public item that a user calls has an example, or is on the list below.
 //!
-//! Textual, like tidy: it reads the doc comment above each `pub` item. Accessors without arguments, trait impls and fields need no
-//! example. An example of a type counts for the methods that it calls, and an example of a method for its type.
+//! The test reads the source as text, like tidy: the doc comment above each `pub` item. Accessors without arguments, trait impls
+//! and fields need no example. An example of a type counts for the methods that it calls. An example of a method counts for its type.
 
 use std::collections::BTreeSet;
 
 use crate::rust_files;
 
-/// Rooms whose public items are for users. The others are public for programs of this package.
-const ROOMS: &[&str] =
+/// Modules whose public items are for users. The others are public for programs of this package.
+const MODULES: &[&str] =
     &["src/api", "src/operator", "src/connector", "src/format", "src/arrangement", "src/job", "src/metrics", "src/core"];
 
 /// Items without an example: `file: Type::name`.
@@ -64,7 +64,7 @@ struct Item {
     owner: Option<String>,
     /// The last part of its name.
     method: String,
-    /// The programs in its doc.
+    /// The programs in its documentation.
     example: String,
     needs_one: bool,
 }
@@ -93,7 +93,7 @@ fn items(text: &str) -> Vec<Item> {
     for (i, line) in lines.iter().enumerate() {
         let code = line.trim_start();
         if line.starts_with("impl") {
-            // The head may go over several lines; rustfmt ends it with a brace.
+            // The signature may have several lines. rustfmt ends it with a brace.
             let head: Vec<&str> = lines[i..].iter().copied().take_while(|l| !l.starts_with('}')).collect();
             let end = head.iter().position(|l| l.ends_with('{')).unwrap_or(0);
             of = Some(implemented(&head[..=end].join(" ")));
@@ -123,7 +123,7 @@ fn items(text: &str) -> Vec<Item> {
             let signature: String = lines[i..=i + end].iter().map(|l| l.trim()).collect();
             let accessor = kind == "fn" && signature.contains("(&self)") || kind == "const";
             let mut example = docs.split("```").skip(1).step_by(2).collect::<String>();
-            // A trait to implement is shown by a program of its own.
+            // A trait that users implement has its example in a program under `examples/`.
             example.push_str(docs.split("examples/").nth(1).unwrap_or_default());
             let full = owner.map_or_else(|| name.to_owned(), |o| format!("{o}::{name}"));
             let owner = owner.map(str::to_owned);
@@ -138,7 +138,7 @@ fn items(text: &str) -> Vec<Item> {
 
 #[test]
 fn every_public_item_has_an_example_or_is_listed() {
-    let mut files: Vec<String> = ROOMS.iter().flat_map(|room| rust_files::below(room)).collect();
+    let mut files: Vec<String> = MODULES.iter().flat_map(|room| rust_files::below(room)).collect();
     files.retain(|f| !f.contains("/tests"));
     let listed: BTreeSet<&str> = WITHOUT.iter().copied().collect();
     let (mut wrong, mut without) = (Vec::new(), BTreeSet::new());
@@ -181,7 +181,7 @@ fn every_public_item_has_an_example_or_is_listed() {
     assert!(wrong.is_empty(), "\n{}\n{} of {all} public items have an example", wrong.join("\n"), all - without.len());
 }
 
-/// The test sees what it is to see.
+/// Guards the scan itself: if it missed items, the test above would pass for the wrong reason.
 #[test]
 fn the_scan_finds_items_and_examples() {
     let text = "/// Doc.\n/// ```\n/// a(1);\n/// ```\npub fn a(x: u8) {}\nimpl<'s, T: Data> DStream<'s, T> {\n    /// Doc.\n    pub fn b(&self, n: u8) {}\n    \

@@ -1,5 +1,6 @@
-//! Every decoder under bytes that anybody may have written: arbitrary ones, and true ones cut, changed, and with forged lengths.
-//! No panic, and no allocation above the bound of docs/formats.md. `scripts/fuzz` looks for longer, with the same functions.
+//! Every decoder on untrusted bytes: random bytes, and valid encodings that are truncated, changed or have forged lengths.
+//!
+//! A decoder must not panic, or allocate more than docs/formats.md allows. `scripts/fuzz` runs the same functions for longer.
 
 use std::panic::{catch_unwind, resume_unwind};
 
@@ -8,21 +9,21 @@ use proptest::test_runner::{Config, TestRunner};
 use tidemill::core::data::{DECODE_LEAST, DECODE_PER_BYTE};
 use tidemill::testing::{TARGETS, Target};
 
-/// Whether the bytes are believed. What is allocated meanwhile, at most at a time and on this thread, keeps the bound.
-fn believed(target: &Target, bytes: &[u8]) -> bool {
+/// Whether the decoder accepts the bytes. Checks that the peak allocation of this thread stays within the bound.
+fn accepts(target: &Target, bytes: &[u8]) -> bool {
     let mut run = Ok(false);
-    // The one who counts loses count when it is unwound.
+    // The panic is caught inside: a panic through `measure` would corrupt its counters.
     let most = allocation_counter::measure(|| run = catch_unwind(|| (target.run)(bytes))).bytes_max;
-    let believed = run.unwrap_or_else(|panic| {
-        eprintln!("{} does not stand {bytes:?}", target.name);
+    let accepted = run.unwrap_or_else(|panic| {
+        eprintln!("{} panics on {bytes:?}", target.name);
         resume_unwind(panic)
     });
     let bound = (DECODE_LEAST + DECODE_PER_BYTE * bytes.len()) as u64;
-    assert!(most <= bound, "{}: {most} bytes for {}, and the bound is {bound}: {bytes:?}", target.name, bytes.len());
-    believed
+    assert!(most <= bound, "{}: allocated {most} bytes for {}, at most {bound} allowed: {bytes:?}", target.name, bytes.len());
+    accepted
 }
 
-/// So many places of long bytes are tried, and each of short ones.
+/// About `tried` positions spread over a long seed, or every position of a short one.
 fn places(seed: &[u8], tried: usize) -> impl Iterator<Item = usize> {
     (0..seed.len()).step_by(1 + seed.len() / tried)
 }
@@ -37,22 +38,22 @@ fn each(check: impl Fn(&Target, &[u8])) {
 }
 
 #[test]
-fn what_is_true_is_believed() {
+fn valid_bytes_are_accepted() {
     for target in TARGETS {
-        let believes = (target.seeds)().iter().filter(|seed| believed(target, seed)).count();
-        assert!(believes > 0, "{} believes nothing", target.name);
+        let accepted = (target.seeds)().iter().filter(|seed| accepts(target, seed)).count();
+        assert!(accepted > 0, "{} accepts none of its seeds", target.name);
     }
 }
 
 #[test]
-fn what_is_cut_off_is_refused_or_is_shorter() {
+fn truncated_bytes_are_refused_or_decode_to_a_prefix() {
     each(|target, seed| {
-        let refused = places(seed, 200).filter(|n| !believed(target, &seed[..*n])).count();
-        assert!(refused > 0, "{} refuses nothing", target.name);
+        let refused = places(seed, 200).filter(|n| !accepts(target, &seed[..*n])).count();
+        assert!(refused > 0, "{} refuses no truncated seed", target.name);
     });
 }
 
-/// A length is a varint, or four or eight bytes: as large as each can be, at each place.
+/// A length is a varint, or has four or eight bytes. The largest value of each form is written at each position.
 #[test]
 fn d11_a_forged_length_anywhere_allocates_nothing() {
     let varints = [&[0xff, 0xff, 0xff, 0xff, 0x0f][..], &[0xff, 0xff, 0xff, 0xff, 0xff, 0xff, 0xff, 0xff, 0xff, 0x01]];
@@ -62,26 +63,26 @@ fn d11_a_forged_length_anywhere_allocates_nothing() {
         for at in places(seed, 60) {
             for varint in varints {
                 let forged = [&seed[..at], varint, &seed[at + 1..]].concat();
-                refused += u32::from(!believed(target, &forged));
+                refused += u32::from(!accepts(target, &forged));
             }
             for size in sizes {
                 let end = (at + size.len()).min(seed.len());
                 let forged = [&seed[..at], size, &seed[end..]].concat();
-                refused += u32::from(!believed(target, &forged));
+                refused += u32::from(!accepts(target, &forged));
             }
         }
-        assert!(refused > 0, "{} believes everything", target.name);
+        assert!(refused > 0, "{} accepts every change", target.name);
     });
 }
 
-/// One change of true bytes.
+/// One change of a valid encoding.
 #[derive(Clone, Debug)]
 enum Change {
     Set(prop::sample::Index, u8),
     Flip(prop::sample::Index, u8),
     Insert(prop::sample::Index, Vec<u8>),
     Remove(prop::sample::Index, usize),
-    /// A part of it, elsewhere.
+    /// Inserts a copy of a part at another position.
     Copy(prop::sample::Index, prop::sample::Index, usize),
 }
 
@@ -117,12 +118,12 @@ fn changed(mut bytes: Vec<u8>, changes: &[Change]) -> Vec<u8> {
     bytes
 }
 
-/// Runs a property for each target; what fails is kept nowhere but in the message, which has the bytes.
+/// Runs a property for each target. A failing case is not saved; the failure message contains its bytes.
 fn random<S: Strategy>(cases: u32, strategy: impl Fn(&Target) -> S, bytes: impl Fn(S::Value) -> Vec<u8>) {
     for target in TARGETS {
         let mut runner = TestRunner::new(Config { cases, failure_persistence: None, ..Config::default() });
         let run = runner.run(&strategy(target), |value| {
-            believed(target, &bytes(value));
+            accepts(target, &bytes(value));
             Ok(())
         });
         run.unwrap_or_else(|e| panic!("{}: {e}", target.name));
@@ -135,20 +136,20 @@ fn arbitrary_bytes_do_no_harm() {
 }
 
 #[test]
-fn true_bytes_that_were_changed_do_no_harm() {
+fn changed_valid_bytes_do_no_harm() {
     let strategy = |target: &Target| (prop::sample::select((target.seeds)()), prop::collection::vec(change(), 1..6));
     random(400, strategy, |(seed, changes)| changed(seed, &changes));
 }
 
-/// Many of the least there is of anything: where a byte of input becomes most in memory.
+/// Many of the smallest elements: there the ratio of memory to input bytes is largest.
 #[test]
-fn nothing_becomes_much_more_than_it_is() {
+fn small_elements_do_not_exceed_the_memory_bound() {
     for target in TARGETS {
         for byte in [0, 1, 2, 0x7f] {
-            // A length of 2^21 - 1, and as many elements as there are bytes.
+            // The length is 2^21 - 1; the elements are 60,000 equal bytes.
             for n in [0, 1, 2, 3, 5] {
                 let many = [&[byte.min(1); 8][..n], &[0xff, 0xff, 0x7f], &vec![byte; 60_000]].concat();
-                believed(target, &many);
+                accepts(target, &many);
             }
         }
     }

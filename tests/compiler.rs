@@ -1,8 +1,8 @@
-//! Programs of `tests/compiler/` that must not compile, with the compiler's words.
+//! Programs of `tests/compiler/` that must not compile, and the messages that rustc must print for them.
 //!
-//! Each line `//~ text` of a program must be in what rustc prints. Warnings count as errors, so a deprecated name fails, too.
-//! Not trybuild: it compiles all dependencies again, librdkafka among them, into a directory of its own. These programs are checked
-//! against the library that cargo has just built for this test.
+//! rustc must print the text of each line `//~ text` of a program. Warnings count as errors, so a deprecated name fails too.
+//! trybuild is not used: it would build all dependencies again, with librdkafka, in its own directory. These tests use the
+//! library that cargo has just built for this test.
 
 use std::path::{Path, PathBuf};
 use std::process::Command;
@@ -67,7 +67,7 @@ pub fn printed(program: &Path, out: &Path, options: &[&str]) -> Option<String> {
     (!compiled.status.success()).then(|| String::from_utf8(compiled.stderr).unwrap())
 }
 
-/// The lines of `//~` that rustc does not print for this program, with what it prints; or that it compiles.
+/// Which `//~` lines rustc does not print for this program, with its full output. An error also if the program compiles.
 fn missing(program: &str, out: &Path) -> Option<String> {
     let options = ["--crate-type=bin", "--deny=warnings", "--allow=dead_code"];
     let Some(printed) = printed(program.as_ref(), out, &options) else { return Some(format!("{program} compiles")) };

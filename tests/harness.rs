@@ -12,7 +12,7 @@ use tidemill::core::data::{Data, Exchange, encoded};
 use tidemill::prelude::*;
 use tidemill::testing;
 
-/// Each case starts three jobs, so they are few; a case has up to five batches of up to 24 rows.
+/// Each case starts three jobs, so there are only a few cases. A case has up to five batches of up to 24 rows.
 const CASES: u32 = 12;
 
 /// How long a test waits for an event before it fails. It is long because the machine may be busy.
@@ -25,7 +25,7 @@ pub fn bag<T: Serialize>(rows: impl IntoIterator<Item = T>) -> Vec<T> {
     rows
 }
 
-/// Batches of these rows, empty ones among them.
+/// Batches of these rows. Some batches are empty.
 pub fn batches<S: Strategy>(rows: S) -> impl Strategy<Value = Vec<Vec<S::Value>>>
 where
     S::Value: Clone,
@@ -38,7 +38,7 @@ pub fn pairs() -> impl Strategy<Value = (u8, i64)> {
     (0..5u8, -3..100i64)
 }
 
-/// Random cases, and all cases that ever failed: `tests/regressions.txt` keeps them.
+/// Checks random cases, and all cases that ever failed: `tests/regressions.txt` keeps them.
 pub fn cases<S: Strategy>(cases: u32, what: S, check: impl Fn(S::Value) -> Result<(), TestCaseError>) {
     let kept = FileFailurePersistence::Direct("tests/regressions.txt");
     let config = Config { cases, max_shrink_iters: 64, failure_persistence: Some(Box::new(kept)), ..Config::default() };
@@ -47,7 +47,7 @@ pub fn cases<S: Strategy>(cases: u32, what: S, check: impl Fn(S::Value) -> Resul
     }
 }
 
-/// Compares a verb with a model of a whole run, batches in, batches out, at 1, 2 and 4 workers, rows in order.
+/// Compares a verb with a model of a whole run at 1, 2 and 4 workers. Both return batches, and their rows must have the same order.
 pub fn agrees<S, T, U, V>(rows: S, verb: V, model: impl Fn(Vec<Vec<T>>) -> Vec<Vec<U>>)
 where
     S: Strategy<Value = T>,
@@ -68,7 +68,7 @@ where
     });
 }
 
-/// Like `agrees`, with a model of one batch: for verbs without state.
+/// Like `agrees`, with a model of a single batch, for verbs without state.
 pub fn each<S, T, U, V>(rows: S, verb: V, model: impl Fn(Vec<T>) -> Vec<U>)
 where
     S: Strategy<Value = T>,
@@ -79,7 +79,7 @@ where
     agrees(rows, verb, |given| given.into_iter().map(&model).collect());
 }
 
-/// Runs `f` on another thread. If it hangs, the test fails and the suite goes on.
+/// Runs `f` on another thread. If it hangs, the test fails and the suite continues.
 #[track_caller]
 pub fn in_time<T: Send + 'static>(f: impl FnOnce() -> T + Send + 'static) -> T {
     let (tx, rx) = mpsc::channel();

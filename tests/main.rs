@@ -1,5 +1,5 @@
-//! Tests of the public API. They are one binary, since each binary links timely and librdkafka again. A folder here tests the folder of
-//! `src/` with the same name.
+//! Tests of the public API. They are one binary, because each binary links timely and librdkafka again. A folder here tests the
+//! folder of `src/` with the same name.
 //!
 //! `cargo test --features testing --test main`, or `scripts/test`.
 

@@ -1,4 +1,4 @@
-//! The pages for users: each is reached from the README, its programs are doc tests, and the error it explains is the one they get.
+//! The pages for users. The README links each page, its programs are doc tests, and rustc prints the errors that a page shows.
 
 use std::path::Path;
 use std::process::Command;
@@ -18,7 +18,7 @@ fn read(path: &str) -> String {
     std::fs::read_to_string(path).unwrap_or_else(|e| panic!("{path}: {e}"))
 }
 
-/// The fenced blocks of a page: what is said behind the fence, and the lines.
+/// The fenced blocks of a page: the word after the fence, and the lines.
 fn blocks(text: &str) -> Vec<(String, String)> {
     let mut found = Vec::new();
     let mut lines = text.lines();
@@ -44,7 +44,7 @@ fn every_page_is_linked_and_its_programs_are_doc_tests() {
             let known = ["rust", "rust,no_run", "python", "sh", "text", "toml"].contains(&kind.as_str());
             assert!(known || kind.starts_with("rust,compile_fail,E"), "{page}: a block of kind \"{kind}\":\n{block}");
         }
-        // rustdoc takes an indented block for Rust, or shows hidden lines that other readers do not hide.
+        // rustdoc treats an indented block as Rust. Other viewers show the lines that rustdoc hides.
         let outside = text.split("```").step_by(2);
         let indented = outside.flat_map(str::lines).find(|l| l.starts_with("    "));
         assert_eq!(indented, None, "{page}: fence it, and say what it is");
@@ -90,7 +90,7 @@ fn every_test_that_a_promise_names_exists() {
     let missing: Vec<&&str> = names
         .iter()
         .filter(|name| match name.strip_suffix('\u{2026}') {
-            // A name in the page may leave out the row of the matrix that it begins with.
+            // A name on the page may omit its prefix, the row of the fault matrix.
             Some(start) => !code.contains(start),
             None => !code.contains(&format!("fn {name}(")),
         })
@@ -98,17 +98,17 @@ fn every_test_that_a_promise_names_exists() {
     assert!(missing.is_empty(), "docs/guarantees.md names tests that do not exist: {missing:?}");
 }
 
-/// Folders whose files docs/architecture.md names one by one; of others it names the folder.
+/// docs/architecture.md names each file of these folders. It names other folders as a whole.
 const NAMED: [&str; 7] = ["src", "src/core", "src/engine", "src/api", "src/job", "src/checkpoint", "src/arrangement"];
 
 #[test]
-fn the_map_of_the_house_has_every_room() {
+fn the_architecture_page_names_every_file() {
     let map = read("docs/architecture.md");
     let mut missing = Vec::new();
     for entry in NAMED.iter().flat_map(|folder| std::fs::read_dir(folder).unwrap()) {
         let path = entry.unwrap().path();
         let name = path.file_stem().unwrap().to_str().unwrap();
-        // As a file of its own, or in the list of its folder.
+        // The page may name a file alone, or in the list of its folder.
         let names = [format!("`{name}.rs`"), format!("`{name}/`"), format!("`{name}`")];
         let fixed = ["mod", "lib", "tests"].contains(&name);
         if !fixed && !names.iter().any(|n| map.contains(n)) {
@@ -118,7 +118,7 @@ fn the_map_of_the_house_has_every_room() {
     assert!(missing.is_empty(), "docs/architecture.md does not name {missing:?}");
 }
 
-/// What the compiler says first about a program, without its place and without proposals, which quote lines of the library.
+/// The first error that rustc prints for a program, without its location. Suggestions are cut off: they quote lines of the library.
 fn first_error(program: &str) -> String {
     let dir = temp_dir::TempDir::made("pages");
     let file = dir.join("first.rs");
@@ -136,7 +136,7 @@ fn programs_that_must_not_compile_fail_with_the_words_of_the_guide() {
         for pair in blocks.windows(2) {
             let [(kind, program), (next, shown)] = pair else { unreachable!() };
             if kind.starts_with("rust,compile_fail") && next == "text" {
-                // How far messages are indented depends on the length of line numbers, also of lines in the library.
+                // The indentation of messages depends on the width of line numbers, including those in the library.
                 let plain = |text: &str| text.lines().map(str::trim_start).collect::<Vec<_>>().join("\n");
                 assert_eq!(plain(&first_error(program)), plain(shown), "{page} shows another error");
                 checked += 1;
@@ -146,7 +146,7 @@ fn programs_that_must_not_compile_fail_with_the_words_of_the_guide() {
     assert!(checked >= 2, "flat-map.md and captured-values.md have one each");
 }
 
-/// A block can be pasted as it is. Only a program that must not compile may be a part.
+/// A reader can paste each block as it is. Only a program that must not compile may be incomplete.
 #[test]
 fn every_program_of_the_guide_is_whole() {
     for page in pages() {
@@ -159,7 +159,7 @@ fn every_program_of_the_guide_is_whole() {
     }
 }
 
-/// docs/bench/ has figures and pictures. `scripts/bench plot --out docs/bench` draws them again.
+/// `scripts/bench plot --out docs/bench` draws the pictures again.
 #[test]
 fn pictures_show_the_figures_beside_them() {
     let end = Command::new("python3").args(["benches/plot.py", "--check", "docs/bench"]).output();

@@ -1,14 +1,14 @@
-//! The shape of the source tree: who may use whom and in how large circles, who may read the clock, how long a file and a
-//! function may be.
+//! Rules of the source tree: which module may use which, how large import circles may be, and who may read the clock. Files and
+//! functions have a maximum length.
 //!
-//! Textual, on purpose: a rule that one can read here is a rule that one can keep. What is under `#[cfg(test)]` is not looked at.
+//! The rules look at text only, so that they stay easy to read. They skip items under `#[cfg(test)]`.
 
 use std::collections::{BTreeMap, BTreeSet};
 
 use crate::rust_files;
 
-/// The rooms of the house, from the ground up: a file uses its own floor and those below. The longest prefix of a path decides.
-const FLOORS: &[&[&str]] = &[
+/// The layers of the source tree, lowest first. A file uses its own layer and those below. The longest prefix of a path decides.
+const LAYERS: &[&[&str]] = &[
     &["core"],
     &["logging", "metrics", "checkpoint", "cluster", "replay::request"],
     &["format", "connector::source", "connector::sink", "connector::message", "engine::tick"],
@@ -44,12 +44,12 @@ const WORDS: &[(&str, &[&str])] = &[
     ("SystemTime::now", &["src/core/clock.rs"]),
     ("Timestamp::now", &[]),
     ("Zoned::now", &[]),
-    // Exit is for programs, not for a library: the host decides.
+    // Only a program may exit. A library leaves this to its host.
     ("process::exit", &["src/cli/"]),
     // librdkafka's batch call has no safe form (decision 7).
     ("unsafe ", &["src/connector/kafka/"]),
     ("allow(unsafe_code)", &["src/connector/kafka/"]),
-    // Nothing half done.
+    // Unfinished code does not stay in the tree.
     ("todo!", &[]),
     ("unimplemented!", &[]),
     ("dbg!", &[]),
@@ -102,7 +102,7 @@ fn sources() -> Vec<Source> {
     rust_files::below("src").into_iter().filter(|p| !is_test(p)).map(read).collect()
 }
 
-/// Drops each item under `#[cfg(test)]`: rustfmt ends it at the brace, or the semicolon, of its own indentation.
+/// Drops each item under `#[cfg(test)]`. rustfmt ends it with a brace or a semicolon at its own indentation.
 fn without_tests(text: &str) -> Vec<(usize, String)> {
     let mut kept = Vec::new();
     let mut lines = text.lines().zip(1..);
@@ -127,11 +127,11 @@ fn report(wrong: Vec<String>) {
     assert!(wrong.is_empty(), "\n{}\n", wrong.join("\n"));
 }
 
-/// The floor and the room of a path inside the crate, like `connector::kafka::reader`.
-fn room(path: &str) -> Option<(usize, &'static str)> {
-    let within = |room: &str| path == room || path.strip_prefix(room).is_some_and(|rest| rest.starts_with("::"));
-    let rooms = FLOORS.iter().enumerate().flat_map(|(floor, rooms)| rooms.iter().map(move |r| (floor, *r)));
-    rooms.filter(|(_, r)| within(r)).max_by_key(|(_, r)| r.len())
+/// The layer and its entry for a path inside the crate, like `connector::kafka::reader`.
+fn entry(path: &str) -> Option<(usize, &'static str)> {
+    let within = |entry: &str| path == entry || path.strip_prefix(entry).is_some_and(|rest| rest.starts_with("::"));
+    let entries = LAYERS.iter().enumerate().flat_map(|(layer, names)| names.iter().map(move |r| (layer, *r)));
+    entries.filter(|(_, r)| within(r)).max_by_key(|(_, r)| r.len())
 }
 
 /// The paths inside this crate that a line names, without `crate::`.
@@ -145,13 +145,13 @@ fn named(line: &str) -> BTreeSet<String> {
 fn dependencies_point_down() {
     let mut wrong = Vec::new();
     for file in sources().iter().filter(|f| f.path != "src/lib.rs") {
-        let Some((floor, from)) = room(&file.place()) else {
-            wrong.push(format!("{}: \"{}\" is on no floor: give it one in tests/tidy.rs", file.path, file.place()));
+        let Some((layer, from)) = entry(&file.place()) else {
+            wrong.push(format!("{}: \"{}\" is in no layer: give it one in tests/tidy.rs", file.path, file.place()));
             continue;
         };
         for (n, line) in file.code() {
-            for (up, to) in named(line).iter().filter_map(|path| room(path)).filter(|(up, _)| *up > floor) {
-                wrong.push(format!("{}:{n}: {from} (floor {floor}) may not use {to} (floor {up})", file.path));
+            for (up, to) in named(line).iter().filter_map(|path| entry(path)).filter(|(up, _)| *up > layer) {
+                wrong.push(format!("{}:{n}: {from} (layer {layer}) may not use {to} (layer {up})", file.path));
             }
         }
     }
@@ -161,8 +161,8 @@ fn dependencies_point_down() {
 /// At most this many files may need one another.
 const CIRCLE_FILES: usize = 3;
 
-/// The paths that a file names, written out from the root of the crate, each with its line: `use` trees are taken apart.
-/// `reexports`: those of `pub use` alone, or all the others.
+/// The paths that a file names, written out from the root of the crate, each with its line. `use` trees are expanded.
+/// `reexports`: only those of `pub use`, or only the others.
 fn paths(file: &Source, reexports: bool) -> Vec<(usize, Vec<String>)> {
     let mut text = String::new();
     let mut starts = Vec::new();
@@ -213,7 +213,7 @@ fn paths(file: &Source, reexports: bool) -> Vec<(usize, Vec<String>)> {
     found
 }
 
-/// The leaves of a `use` tree, or of a plain path: `a::{b, c::D}` is `a::b` and `a::c::D`.
+/// Expands a `use` tree, or a plain path: `a::{b, c::D}` gives `a::b` and `a::c::D`.
 fn leaves_of(text: &mut &str, before: &[String], into: &mut Vec<Vec<String>>) {
     let mut path = before.to_vec();
     loop {
@@ -241,15 +241,15 @@ fn leaves_of(text: &mut &str, before: &[String], into: &mut Vec<Vec<String>>) {
     into.push(path);
 }
 
-/// Which file defines what a path names: a folder's `pub use` leads on to where the name comes from.
-struct Houses {
+/// Finds the file that defines the item of a path. It follows the `pub use` of a folder.
+struct Definitions {
     /// By their place in the crate.
     files: BTreeMap<String, usize>,
     /// By file and name.
     reexported: BTreeMap<(usize, String), Vec<String>>,
 }
 
-impl Houses {
+impl Definitions {
     fn new(files: &[Source]) -> Self {
         let place = |f: &Source| if f.path == "src/lib.rs" { String::new() } else { f.place() };
         let places = files.iter().enumerate().map(|(i, f)| (place(f), i)).collect();
@@ -259,10 +259,10 @@ impl Houses {
                 reexported.insert((i, path.last().unwrap().clone()), path);
             }
         }
-        Houses { files: places, reexported }
+        Definitions { files: places, reexported }
     }
 
-    /// The file that defines what this path names; `None`: it is not of this crate.
+    /// The file that defines the item of this path. `None`: the item is not in this crate.
     fn of(&self, path: &[String]) -> Option<usize> {
         let known = |len: &usize| self.files.get(&path[..*len].join("::")).copied();
         let len = (0..=path.len()).rev().find(|len| known(len).is_some())?;
@@ -274,7 +274,7 @@ impl Houses {
     }
 }
 
-/// Sets of files that all need one another, the larger first.
+/// Sets of files that all need one another, largest first.
 fn circles(files: &[Source], ties: &BTreeMap<(usize, usize), Vec<String>>) -> Vec<Vec<usize>> {
     let reached = |from: usize| {
         let (mut seen, mut open) = (BTreeSet::new(), vec![from]);
@@ -295,13 +295,13 @@ fn circles(files: &[Source], ties: &BTreeMap<(usize, usize), Vec<String>>) -> Ve
     all
 }
 
-/// What ties each file to each other: the lines, and what they name.
+/// For each pair of files, why the first needs the second: lines, and the paths in them.
 fn ties(files: &[Source]) -> BTreeMap<(usize, usize), Vec<String>> {
-    let houses = Houses::new(files);
+    let definitions = Definitions::new(files);
     let mut ties: BTreeMap<(usize, usize), Vec<String>> = BTreeMap::new();
     for (from, file) in files.iter().enumerate().filter(|(_, f)| f.path != "src/lib.rs") {
         for (n, path) in paths(file, false) {
-            if let Some(to) = houses.of(&path).filter(|to| *to != from) {
+            if let Some(to) = definitions.of(&path).filter(|to| *to != from) {
                 ties.entry((from, to)).or_default().push(format!("{n}: {}", path.join("::")));
             }
         }
@@ -357,7 +357,7 @@ fn words_that_only_some_files_may_use() {
     report(wrong);
 }
 
-/// Only the planner, and what carries its word, moves time: operators get it from ticks.
+/// Only the planner and the code that carries its commands advance time. Operators get time from ticks.
 #[test]
 fn only_job_gives_commands() {
     let gives =
@@ -368,14 +368,14 @@ fn only_job_gives_commands() {
             .flat_map(|f| {
                 f.code()
                     .filter(|(_, l)| gives(l))
-                    .map(|(n, _)| format!("{}:{n}: only job/ moves time", f.path))
+                    .map(|(n, _)| format!("{}:{n}: only job/ advances time", f.path))
                     .collect::<Vec<_>>()
             })
             .collect(),
     );
 }
 
-/// A checkpoint directory may lie elsewhere than on a local disk: one folder knows where it does.
+/// A checkpoint directory may be on a disk or in an object store. Only `store/` knows which.
 #[test]
 fn one_folder_touches_checkpoint_directories() {
     let mut wrong = Vec::new();
@@ -435,9 +435,9 @@ fn functions_are_short() {
     report(wrong);
 }
 
-/// The rules above see what they are to see.
+/// Guards the helpers of the rules: if they missed lines, the rules would pass for the wrong reason.
 #[test]
-fn the_rules_bite() {
+fn the_rules_find_violations() {
     let text = "use crate::connector::sink::Part;\n#[cfg(test)]\nmod tests {\n    fn x() {}\n}\n#[cfg(test)]\nmod more;\nfn after() {\n}\n";
     let file = Source { path: "src/source/x.rs".into(), lines: without_tests(text) };
     assert_eq!(file.lines.iter().map(|l| l.0).collect::<Vec<_>>(), [1, 8, 9]);

@@ -1,5 +1,5 @@
-//! Every program of the five tutorials in tidemill's words: they compile, and their graphs build. What they compute is tested
-//! elsewhere.
+//! The programs of the five tutorials, written with tidemill. Here they must compile, and their graphs must build. Other tests
+//! check their results.
 
 use regex::Regex;
 use serde::{Deserialize, Serialize};
@@ -61,7 +61,7 @@ fn windowed_tweets(ssc: &StreamingContext<'_>) -> Built {
     Ok(())
 }
 
-/// S1, S3: word counts; a helper of the program's own.
+/// S1, S3: word counts, with a helper of the program.
 fn word_counts(ssc: &StreamingContext<'_>) -> Built {
     fn words<'s>(lines: &DStream<'s, String>) -> DStream<'s, String> {
         lines.flat_map_into(|l, out| out.extend(l.split(' ').map(str::to_owned)))

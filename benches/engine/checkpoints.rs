@@ -1,4 +1,4 @@
-//! What checkpoints cost: how long batches take meanwhile, how long a restart takes, and how much a window writes.
+//! The cost of checkpoints: how long batches take meanwhile, how long a restart takes, and how much a window writes.
 
 use std::collections::BTreeSet;
 use std::sync::{Arc, Mutex};
@@ -11,8 +11,8 @@ use crate::results::{head, row};
 use crate::shared::random;
 use crate::{Input, Size, batches, nowhere, words};
 
-/// A million keys, 50,000 records per one-second batch: how long batches take with and without a checkpoint every five seconds, and
-/// how long a restart takes.
+/// A million keys, and 50,000 records per one-second batch. Measures how long batches take with and without a checkpoint every five
+/// seconds, and how long a restart takes.
 pub fn checkpoints(size: Size) {
     let (words, seconds) = (words(1_000_000), if size.part == 1 { SECONDS } else { 6 });
     let dir = std::env::temp_dir().join(format!("tidemill-bench-checkpoints-{}", std::process::id()));

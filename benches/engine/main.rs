@@ -1,7 +1,7 @@
 //! The engine without Kafka: named workloads, some beside a plain loop over the same records.
 //!
-//! `scripts/bench engine [--quick] [WORKLOAD]...`; all of them without a name. Prints Markdown, with wall time and the CPU time of all
-//! threads, which is steadier on a shared machine. docs/benchmarks.md has results with date and machine.
+//! `scripts/bench engine [--quick] [WORKLOAD]...` runs the named workloads (default: all). Prints Markdown, with wall time and the CPU
+//! time of all threads. CPU time varies less on a shared machine. docs/benchmarks.md has results with date and machine.
 
 mod checkpoints;
 mod churn;
@@ -38,7 +38,7 @@ struct Size {
 const FULL: Size = Size { runs: 5, turns: 15, part: 1 };
 const QUICK: Size = Size { runs: 1, turns: 1, part: 50 };
 
-/// A name, and what it measures.
+/// A name, and the function that measures.
 type Workload = (&'static str, fn(Size));
 
 const WORKLOADS: [Workload; 10] = [
@@ -55,7 +55,7 @@ const WORKLOADS: [Workload; 10] = [
 ];
 
 fn main() {
-    // cargo gives --bench.
+    // cargo passes --bench.
     let (options, asked): (Vec<String>, Vec<String>) =
         std::env::args().skip(1).filter(|arg| arg != "--bench").partition(|arg| arg.starts_with('-'));
     let unknown = options.iter().find(|o| *o != "--quick").or(asked.iter().find(|a| WORKLOADS.iter().all(|(name, _)| name != a)));
@@ -141,8 +141,8 @@ fn words(n: u32) -> &'static [String] {
     words.leak()
 }
 
-/// 5,000 words, 100,000 records a batch, running totals, with and without the work of the output thread. One worker, two workers,
-/// and two jobs of one worker at once, each over half of the batches: these share nothing but the machine.
+/// Running totals over 5,000 words and 100,000 records per batch, with and without the work of the output thread. Runs one worker, two
+/// workers, and two jobs of one worker at once. The two jobs each have half of the batches, and share only the machine.
 fn counts(size: Size) {
     let words = words(5_000);
     let count = 400 / size.part;
@@ -171,7 +171,7 @@ fn counts(size: Size) {
     }
 }
 
-/// A million distinct strings, 100,000 records a batch, uniform and Zipf(1), beside a plain hash map.
+/// A million distinct strings and 100,000 records per batch, uniform and Zipf(1), compared with a plain hash map.
 fn keys(size: Size) {
     let n = 1_000_000u32;
     let words = words(n);
@@ -237,7 +237,7 @@ fn sliding(size: Size) -> Input {
     batches(SLIDING / size.part, 1_000, |s| (random(s) % 5_000) as u32)
 }
 
-/// Sliding counts: how long a batch takes for each length and slide; the changes of the window.
+/// Sliding counts with the changes of the window: how long a batch takes for each length and slide.
 fn windows(size: Size) {
     let words = words(5_000);
     let input = sliding(size);
@@ -257,7 +257,7 @@ fn windows(size: Size) {
     }
 }
 
-/// Sliding counts, slide 1 s; the changes of the window.
+/// Sliding counts with the changes of the window, for a slide of 1 s.
 fn changes(size: Size) {
     let words = words(5_000);
     let input = sliding(size);
@@ -273,7 +273,7 @@ fn changes(size: Size) {
     }
 }
 
-/// The same; all rows of the window, every second. `scripts/bench windows` runs Flink's HOP over records of the same shape.
+/// Sliding counts with all rows of the window, every second. `scripts/bench windows` runs Flink's HOP over records of the same form.
 fn complete(size: Size) {
     let words = words(5_000);
     let input = sliding(size);
@@ -290,7 +290,7 @@ fn complete(size: Size) {
     }
 }
 
-/// The cheapest output: rows reach the output thread, in order, and it drops them.
+/// The cheapest output: rows reach the output thread in order, and the thread drops them.
 fn nowhere<T: Exchange>(rows: &DStream<'_, T>) {
     let write = |_: &mut (), _, _, rows: &[T]| {
         black_box(rows.len());

@@ -59,7 +59,7 @@ def generate(args, topic, count, *more):
 
 
 def rows(messages):
-    """The counts among these records, with the broker's time. A row that takes a count back (Pathway) is not one."""
+    """The counts among these records, with the broker's time. Rows that retract a count (Pathway) are skipped."""
     for message in messages:
         if message.error() or message.value() is None or b'"diff":-1' in message.value():
             continue
@@ -68,7 +68,7 @@ def rows(messages):
 
 
 class Program:
-    """The program under measurement, in a session of its own."""
+    """The program under measurement, in its own session."""
 
     def __init__(self, args, source, out):
         names = {"brokers": args.brokers, "in": source, "out": out}

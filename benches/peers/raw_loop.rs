@@ -1,5 +1,5 @@
-//! The raw loop, a peer of the benchmarks: one thread that reads words from Kafka, counts them in a hash map, and writes the changed
-//! counts to Kafka. It has no state that survives, no windows, no other workers: the least that a program for this task does.
+//! The raw loop, a peer of the benchmarks. One thread reads words from Kafka, counts them in a hash map, and writes the changed
+//! counts to Kafka. It has no durable state, no windows and no other workers: the minimum for this task.
 //!
 //! `raw_loop BROKERS IN OUT throughput|latency` runs until a signal ends it. It writes every 100 ms, or every 2 ms for latency.
 
@@ -41,7 +41,7 @@ fn main() {
     let mut changed: HashSet<String, foldhash::fast::RandomState> = HashSet::default();
     let mut written = Instant::now();
     loop {
-        // The consumer waits at most until the next write.
+        // The consumer waits until the next write at most.
         if let Some(record) = consumer.poll(every.saturating_sub(written.elapsed())) {
             let record = record.expect("a record");
             if let Ok(row) = serde_json::from_slice::<Word<'_>>(record.payload().unwrap_or_default()) {

@@ -4,7 +4,7 @@ use std::time::Duration;
 
 use tidemill::prelude::*;
 
-/// What the program reads of a tweet.
+/// The fields of a tweet that the program reads.
 #[derive(Clone, Debug, serde::Deserialize)]
 pub struct Tweet {
     #[serde(default)]
@@ -26,7 +26,7 @@ pub struct Windowed<'s> {
     pub by_author: View<'s, (String, i64)>,
 }
 
-/// Tweets and authors, counted in each batch and over the last `length`, every `slide`.
+/// Counts tweets and authors in each batch, and over the last `length` every `slide`.
 pub fn windowed<'s>(raw: &DStream<'s, Message>, length: Duration, slide: Duration) -> Windowed<'s> {
     let name = if length == mins(1) { "One minute".into() } else { format!("{} s", length.as_secs_f64()) };
     let tweets = raw.decode(Json::<Tweet>::new());

@@ -1,4 +1,4 @@
-//! Tweets from Kafka, counted by author: "Getting Started with Spark Streaming with Python and Kafka", both of its programs.
+//! Counts tweets from Kafka by author: both programs of "Getting Started with Spark Streaming with Python and Kafka".
 //!
 //!     tidemill gen tweets --brokers 127.0.0.1:9092 --rate 100 &
 //!     cargo run --release --features dataflows --bin tweets -- --brokers 127.0.0.1:9092 --mode windowed
@@ -72,7 +72,7 @@ fn run(args: Args) -> tidemill::Result<Summary> {
     }
 }
 
-/// The tutorial's first program.
+/// The first program of the tutorial.
 fn each_batch(raw: &DStream<'_, Message>) {
     let tweets = raw.decode(Json::<job::Tweet>::new()).oks();
     tweets.count().map(|n| format!("Tweets in this batch: {n}")).print(10);

@@ -1,5 +1,5 @@
-//! libFuzzer on one of `tidemill::testing::TARGETS`: `TIDEMILL_FUZZ=NAME`. With `TIDEMILL_SEEDS=DIR` it writes the seeds of all of
-//! them to DIR/NAME/, and ends.
+//! Runs libFuzzer on the target of `tidemill::testing::TARGETS` that `TIDEMILL_FUZZ` names. With `TIDEMILL_SEEDS=DIR` it writes the
+//! seeds of all targets to DIR/NAME/, and ends.
 
 #![no_main]
 
@@ -25,8 +25,8 @@ fn write_seeds(dir: &Path) -> std::io::Result<()> {
 
 fn chosen() -> &'static Target {
     let names = || TARGETS.iter().map(|t| t.name).collect::<Vec<_>>().join(", ");
-    let name = std::env::var("TIDEMILL_FUZZ").unwrap_or_else(|_| panic!("TIDEMILL_FUZZ is one of {}", names()));
-    TARGETS.iter().find(|t| t.name == name).unwrap_or_else(|| panic!("TIDEMILL_FUZZ={name} is none of {}", names()))
+    let name = std::env::var("TIDEMILL_FUZZ").unwrap_or_else(|_| panic!("set TIDEMILL_FUZZ to one of {}", names()));
+    TARGETS.iter().find(|t| t.name == name).unwrap_or_else(|| panic!("TIDEMILL_FUZZ={name} is not one of {}", names()))
 }
 
 fuzz_target!(

@@ -1,4 +1,4 @@
-//! Settings of back-pressure: how a source is held to what the job has processed. job/rate_estimator.rs reads them.
+//! Settings of back-pressure: a limit on how fast sources are read, so that the job can keep up. job/rate_estimator.rs reads them.
 
 use crate::core::error::{Error, Result};
 

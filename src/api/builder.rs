@@ -188,8 +188,8 @@ impl Builder {
     /// The directory that keeps state and plans when the job ends: a path, `file:///PATH`, or
     /// `s3://BUCKET/PREFIX`.
     ///
-    /// If it holds an earlier run of this job, the job continues there: with the current code, on any number of workers, and with
-    /// the guarantees of its sinks (docs/guarantees.md). All processes need the same directory. Default: none; state is lost when
+    /// If it has an earlier run of this job, the job continues there. It runs the current code, on any number of workers, with the
+    /// guarantees of its sinks (docs/guarantees.md). All processes need the same directory. Default: none. Then state is lost when
     /// the job ends, and a warning says so.
     ///
     /// ```

@@ -1,4 +1,4 @@
-//! StreamingContext: the handle on which a program is built, once on every worker. Knows its config, registers what is built.
+//! StreamingContext: the handle with which a program is built, once on every worker. It has the settings, and registers operators.
 //!
 //! Building is lazy: nothing runs or is written until the job starts. Sources register through `read` (job/source_operator.rs), output
 //! operations through operator/kernel/deliver.rs. Errors in the program are collected and reported at once.

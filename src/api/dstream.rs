@@ -1,7 +1,7 @@
 //! DStream: a stream of batches. The rows of batch t do not depend on batch t-1.
 //!
-//! A handle on a timely stream, cheap to clone and to use several times. Every verb is a method, in a file of its own under
-//! `operator/` or `connector/`. Rows carry their partition; the handle knows in which order a batch is read (`RowOrder`).
+//! It is a handle on a timely stream, cheap to clone and to use several times. Every verb is a method, in its own file under
+//! `operator/` or `connector/`. Rows carry their partition. The handle knows the order in which outputs get a batch (`RowOrder`).
 //!
 //! Invariant: a verb registers its operator when it is called, and builds it when an output operation asks for its rows. So a branch
 //! without output costs nothing, and its source is not opened.
@@ -129,7 +129,7 @@ impl<'s, T: 'static> DStream<'s, T> {
         self.same_partitions(true, Rc::default(), make)
     }
 
-    /// As `narrow`, of rows that know their origins if `make` is told to keep them. `keyed`: as `narrow_keyed`.
+    /// Like `narrow`, for rows whose origins are tracked if `make` is called with `true`. `keyed`: like `narrow_keyed`.
     pub(crate) fn traced<U>(
         &self,
         keyed: bool,
@@ -151,7 +151,7 @@ impl<'s, T: 'static> DStream<'s, T> {
         DStream::build(&node.graph, move || make(&own), node.orders.clone(), node.meta.clone(), keyed && node.keyed, wanted)
     }
 
-    /// A stream of other rows in an order of its own, which `make` builds of this one.
+    /// A stream of other rows with its own order, which `make` builds from this one.
     pub(crate) fn wide<U>(&self, order: RowOrder, make: impl FnOnce(&Self) -> RowStream<'s, U> + 's) -> DStream<'s, U> {
         let own = self.clone();
         DStream::new(&self.node.graph, move || make(&own), &[order], self.node.meta.clone())

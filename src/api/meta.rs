@@ -1,4 +1,4 @@
-//! Meta: what a stream or a view knows beside its rows. A verb on two of them joins theirs.
+//! Meta: the properties of a stream or a view, apart from its rows. A verb on two streams joins their properties.
 
 use std::rc::Rc;
 

@@ -1,4 +1,4 @@
-//! What a program holds in its hands: the context, its settings, and the two handles.
+//! The API of a program: the context, its settings, and the two handles, `DStream` and `View`.
 
 pub mod backpressure;
 pub mod builder;

@@ -12,8 +12,8 @@
 //! ```
 //!
 //! A view is made in one form; `rows()` and `interned()` derive the others once, at first use (`arrangement/interned.rs`). So does
-//! `arranged()`: all readers of what a view remembers share one trace (`engine/dense`).
-//! Beside its rows it may have a presentation: the order in which output modes write them (`operator/view/presentation.rs`).
+//! `arranged()`: all readers of the state of a view share one trace (`engine/dense`).
+//! A view may also have a presentation: the order in which output modes write its rows (`operator/view/presentation.rs`).
 
 use std::cell::{OnceCell, RefCell};
 use std::rc::Rc;
@@ -116,10 +116,10 @@ impl<'s, T> Order<'s, T> {
     }
 }
 
-/// A result kept up to date: rows enter and leave it from batch to batch.
+/// A result kept up to date: each batch may add and remove rows.
 ///
-/// Handles are cheap to clone. Functions passed to a view's verbs run again when a row leaves, so they must be pure: a clock or a
-/// counter in them leaves rows behind that nothing removes.
+/// Handles are cheap to clone. Functions passed to a view's verbs run again when a row is removed, so they must be pure. If one
+/// reads a clock or a counter, its rows are never removed.
 #[must_use = "nothing runs unless an output operation asks for it"]
 pub struct View<'s, T: 'static> {
     pub(crate) node: Rc<ViewNode<'s, T>>,

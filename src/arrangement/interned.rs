@@ -45,11 +45,10 @@ impl<'s, T: Key> View<'s, T> {
     /// The arrangement of the view: how often each row is in it, by the row's dictionary code. All readers share it, also the verbs of
     /// this crate that remember rows, such as [`View::count_by_value`] and [`View::distinct`].
     ///
-    /// Codes are numbers, valid on one worker only. A view and its [`View::distinct`] have the same codes, and so have the views of all
-    /// windows over one stream; other views have others. [`View::wrap_codes`] makes a view of codes. Each row lies on the worker
-    /// that owns it. Memory: 16 bytes for each code on its worker. A reader that does not advance the compaction of its trace keeps
-    /// every later batch in memory, and keeps codes of rows that left from reuse. The verbs of this view then run, also if no output
-    /// operation follows.
+    /// Codes are numbers, valid on one worker only. A view and its [`View::distinct`] have the same codes, and so do the views of all
+    /// windows over one stream. Other views have different codes. [`View::wrap_codes`] makes a view of codes. Each row is on the worker
+    /// that owns it. Memory: 16 bytes for each code on its worker. If a reader does not advance the compaction of its trace, every later
+    /// batch stays in memory, and codes of removed rows are not reused. This view's verbs then run even if no output operation follows.
     ///
     /// ```
     /// use tidemill::{prelude::*, testing::check};
@@ -73,8 +72,8 @@ impl<'s, T: Key> View<'s, T> {
         self.node.arranged.get_or_init(make).clone()
     }
 
-    /// A view of rows by their codes: of a differential collection that was made from this view's [`View::arranged`], or from that of a
-    /// view with the same codes. It has the schedule and the sources of this view, but not its presentation order.
+    /// A view of rows from a differential collection of their codes. The collection must derive from this view's [`View::arranged`], or
+    /// from that of a view with the same codes. The result has the schedule and the sources of this view, but not its presentation order.
     ///
     /// Constraints: changes must be at batch times at which this view changes, and codes must stay on their worker.
     ///
@@ -118,8 +117,8 @@ impl<'s, T: Key> View<'s, T> {
         self.rows().as_collection()
     }
 
-    /// A view of a differential collection that was made from this view's [`View::as_collection`]: it has the schedule and the sources
-    /// of this view, but not its presentation order. Its rows move to the workers that own them.
+    /// A view of a differential collection that derives from this view's [`View::as_collection`]. The result has the schedule and the
+    /// sources of this view, but not its presentation order. Its rows move to the workers that own them.
     ///
     /// Constraint: changes must be at batch times at which this view changes.
     ///

@@ -1,4 +1,4 @@
-//! A window as a ring of panes: at t, panes that enter are added and panes that leave are subtracted. Nothing is sent ahead of time.
+//! A window as a ring of panes: at t, new panes are added and old panes are subtracted. No change is sent before its time.
 //!
 //! A pane is the combined records of one slice of time (Li et al., "No pane, no gain", SIGMOD Record 2005). Base panes hold one
 //! batch each, and all windows over a stream share them. A window with a longer slide folds them into panes of the greatest common

@@ -1,4 +1,4 @@
-//! Chunks: encoded state of one operator and key group. Each worker writes its chunks to files of its own, in any order.
+//! Chunks: encoded state of one operator and key group. Each worker writes its chunks to its own files, in any order.
 //!
 //! A manifest lists the chunks of a checkpoint. Invariant: a chunk is returned only if its checksum and its label are right.
 

@@ -86,7 +86,7 @@ mod tests {
     }
 
     #[test]
-    fn a_loss_is_told_from_a_plan_and_from_what_is_unknown() {
+    fn a_loss_is_distinguished_from_a_plan_and_from_an_unknown_record() {
         let loss = LossRecord { time: BatchTime::from_millis(5), ranges: Vec::new() };
         assert!(matches!(Entry::read(&loss.payload()), Ok(Entry::Lost(l)) if l == loss));
         assert_eq!(loss.payload(), [0, 1, 5, 0], "docs/formats.md");

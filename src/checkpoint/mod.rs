@@ -1,4 +1,4 @@
-//! Checkpoints: the files from which a job continues after a stop or a crash. This room handles plans and bytes, not running batches.
+//! Checkpoints: the files from which a job continues after a stop or a crash. This module handles plans and bytes, not running batches.
 //!
 //! A directory contains a genesis, leases, a log of plans, chunks of state, and manifests. A manifest lists the chunks of a
 //! checkpoint. docs/formats.md has every byte. A job writes with [`Checkpoints`]; tools read with [`Directory`].

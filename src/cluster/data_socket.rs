@@ -3,8 +3,8 @@
 //! Timely's network threads panic at an error, and at an end of the stream without timely's end message. The panic poisons the
 //! queues of the workers, which panic in turn. Two panics at once abort the process. So the threads see neither. When a peer is
 //! lost, its socket reports that to [`FailureLatch`]. Reading then waits until the workers have dropped their dataflows and
-//! returned. After that it returns zeros, which complete the message at hand and are an end message. These bytes reach queues that
-//! nobody reads. Written bytes are dropped. Both threads end without an error, and no panic hook is needed.
+//! returned. After that it returns zeros, which complete the current message and are an end message. No worker reads the queues that
+//! get these bytes. Written bytes are dropped. Both threads end without an error, and no panic hook is needed.
 //!
 //! *Invariant*: a byte that the peer did not send is read only after the last worker has returned.
 //! *Invariant*: timely sees the head of a message only when it is complete and valid for this peer. A forged head would make timely

@@ -211,7 +211,7 @@ pub(super) fn take(
     }
 }
 
-/// A newer generation has begun since this process heard of its own.
+/// The error if a newer generation has begun since this process joined its own.
 fn older(process: usize, address: SocketAddr, own: &Hello, generation: u64) -> String {
     format!(
         "process {process} at {address} belongs to generation {generation} of the job, and this one to generation {}, which has been \

@@ -183,7 +183,7 @@ impl Launch {
             .stdin(Stdio::null())
             .stdout(Stdio::piped())
             .stderr(Stdio::piped())
-            // A group of its own: a terminal's ctrl-c reaches it once, from here.
+            // It gets its own process group, so that a terminal's ctrl-c reaches it only once, through the launcher.
             .process_group(0)
             .spawn()
             .map_err(|e| Error::io(format!("cannot start {}", self.program.display()), e))

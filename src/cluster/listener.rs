@@ -1,4 +1,4 @@
-//! The listening socket of a process: performs the handshake with each caller, on a thread of its own and for a limited time.
+//! The listening socket of a process. It performs the handshake with each caller on a separate thread, for a limited time.
 //!
 //! It stays open while the job runs: late callers get an answer, and stray bytes do no harm.
 

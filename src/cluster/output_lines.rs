@@ -53,8 +53,8 @@ impl<W: Write + Send + 'static> Output<W> {
         to.write_all(&line).and_then(|()| to.flush())
     }
 
-    /// Copies the output of one process, line by line, until its end. Drops `reading` then. If nobody reads the output any more, the
-    /// pipe of the process is closed, and the process finds that out as it would without a launch.
+    /// Copies the output of one process, line by line, until its end, and then drops `reading`. If the reader of the copy has closed its
+    /// pipe, the pipe of the process is closed too. The process notices this as it would without a launcher.
     ///
     /// # Errors
     /// The system has no thread left.

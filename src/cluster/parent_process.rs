@@ -78,7 +78,7 @@ mod tests {
     use super::*;
 
     #[test]
-    #[ignore = "the child of the tests beside it: it never ends by itself"]
+    #[ignore = "the child of the tests beside it: it runs until it is killed"]
     fn follows() {
         follow();
         println!("follows");
@@ -105,7 +105,7 @@ mod tests {
     }
 
     #[test]
-    fn a_process_behind_a_shell_ends_with_the_launcher_too() {
+    fn a_process_started_by_a_shell_ends_with_the_launcher_too() {
         let mut launcher = Command::new("sleep").arg("600").spawn().unwrap();
         let mut follower = follower(&launcher);
         let mut lines = BufReader::new(follower.stdout.take().unwrap()).lines();

@@ -23,7 +23,7 @@ pub(super) type Nonce = [u8; 32];
 /// Proves that the sender knows the secret, for one handshake and one direction.
 pub(super) type Proof = [u8; 32];
 
-/// The secret. There is no way to show it.
+/// The secret. Its `Debug` does not show it.
 #[derive(Clone)]
 pub(crate) struct Secret(Vec<u8>);
 

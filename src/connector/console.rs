@@ -1,4 +1,4 @@
-//! `print`: the first rows of each batch on stdout, in Spark's format; and rows of other outputs as text.
+//! `print`: the first rows of each batch on stdout, in Spark's format. Also the rows of other outputs as text.
 
 use std::fmt::Debug;
 use std::io::{IsTerminal, Write};

@@ -67,7 +67,7 @@ impl<'s, T: 'static> DStream<'s, T> {
     /// out. `init` makes what `f` works with, such as a connection. It runs once for each part number, when its first rows
     /// arrive.
     ///
-    /// At least once by itself. Batch time and part number form a key that stays the same when the batch runs again after a
+    /// At least once. Batch time and part number form a key that stays the same when the batch runs again after a
     /// crash. If `f` writes the key in one transaction with the rows, as `examples/once.rs` does, the output is exactly once.
     ///
     /// # Errors

@@ -414,7 +414,7 @@ mod tests {
     }
 
     #[test]
-    fn what_does_not_fit_begins_a_new_block() {
+    fn a_record_that_does_not_fit_begins_a_new_block() {
         let mut b = Block::new("t".into(), 0, 0, 4, 4);
         assert!(b.push(&Raw { offset: 0, time: Some(0), ..Raw::default() }));
         assert!(!b.push(&Raw { offset: 1 << 32, ..Raw::default() }), "compaction may leave gaps that wide");

@@ -1,4 +1,4 @@
-//! Where records come from and where results go: the traits of sources and sinks, and one file or folder per system.
+//! Sources and sinks: their traits, and one file or folder per system.
 
 pub(crate) mod console;
 pub mod files;

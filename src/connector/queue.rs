@@ -1,4 +1,4 @@
-//! `queue_stream`: batches from memory, one a batch interval. Not replayable: a crash loses the batches in flight.
+//! `queue_stream`: batches from memory, one per batch interval. It is not replayable: a crash loses the batches in flight.
 
 use std::collections::VecDeque;
 use std::sync::{Arc, Mutex, MutexGuard};

@@ -28,8 +28,8 @@
 //!
 //! ```text
 //! engine                                        sink
-//!   | begin(context) -------------------------->|  1. shuts out earlier runs  2. discards what they left uncommitted
-//!   |<------------------------- Committed ------|  3. says which batch each shard of this process has committed
+//!   | begin(context) -------------------------->|  1. fences earlier runs  2. discards their uncommitted rows
+//!   |<------------------------- Committed ------|  3. returns the last committed batch of each shard of this process
 //!   |     (the engine compares this with its plan log, and skips rows that are committed)
 //!   | write(t, parts) ------------------------->|  keeps the rows; Err: written again, so half of t must not be kept
 //!   | write(t+1, parts) ----------------------->|

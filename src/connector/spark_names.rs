@@ -1,6 +1,6 @@
-//! Names of Spark that rustc does not lead to tidemill's: deprecated, and the warning has the name to write.
+//! Spark's names as deprecated methods. The warning of rustc has tidemill's name.
 //!
-//! Only names for which rustc proposes nothing, or another verb. It finds `flat_map` for `flatMap` by itself.
+//! There are only names for which rustc proposes nothing, or another verb. For `flatMap` it proposes `flat_map` itself.
 #![allow(non_snake_case, reason = "Spark's names")]
 
 use std::path::Path;

@@ -1,6 +1,6 @@
-//! Verbs of a batch, called on a view: they do not compile, and the compiler says which output modes there are.
+//! The verbs of batches on a view do not compile: the compiler's message lists the output modes.
 //!
-//! Without them it would say "no method", and name another one.
+//! Without these methods, it would say "no method", and propose another one.
 
 use std::path::Path;
 

@@ -13,7 +13,7 @@ pub(crate) enum Clock {
     Manual(ManualClock),
 }
 
-/// A clock that stands still until a test sets it. Live batches are then due when the test says so.
+/// A clock that advances only when a test sets it. So the test decides when live batches are due.
 ///
 /// ```
 /// use tidemill::{job::ManualClock, prelude::*};

@@ -35,9 +35,9 @@ impl<T: Data + Send + Serialize + DeserializeOwned> Exchange for T {}
 
 /// A row that can be counted or grouped, or be a row of a `View`.
 ///
-/// Two keys are equal if and only if their encoded bytes are ([`encoded`]). Keys that are equal and have other bytes lie in several
-/// key groups: they are one key on one worker, and several keys on more workers. Derived traits keep this promise, if those of all
-/// fields do. A type that ignores something when it compares, such as case, must drop it when a value is made.
+/// Two keys must be equal if and only if their encoded bytes are ([`encoded`]). Equal keys with different bytes would be in several
+/// key groups: one key on one worker, and several keys on more workers. Derived traits keep this promise if those of all
+/// fields do. A type that ignores something in comparisons, such as case, must remove it when a value is created.
 /// `tidemill::testing::check_keys` checks a type. For a float use [`F64`], which has one zero and one NaN.
 ///
 /// ```

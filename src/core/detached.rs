@@ -1,4 +1,4 @@
-//! Work that may wait for another system. It runs on a thread of its own, so that its caller can give it up.
+//! Work that may wait for another system. It runs on a separate thread, so that its caller need not wait for its end.
 
 use std::panic::resume_unwind;
 use std::sync::mpsc::{RecvTimeoutError, channel};
@@ -61,7 +61,7 @@ mod tests {
             asked > 2
         };
         assert_eq!(run("work", given_up, work).unwrap(), None);
-        assert!(ended.try_recv().is_err(), "the work goes on");
+        assert!(ended.try_recv().is_err(), "the work still runs");
         release.send(()).unwrap();
         ended.recv().unwrap();
     }

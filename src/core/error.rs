@@ -1,6 +1,4 @@
-//! Every error of tidemill, in words that a user can act on.
-//!
-//! Each message names the thing, the value and the remedy, and never shows a secret.
+//! Every error of tidemill. Each message names the thing, the value and the remedy, and never shows a secret.
 
 use std::fmt;
 

@@ -8,7 +8,7 @@
 //! | `TIDEMILL_FAIL_AT=pieces.write:2-4:28` | fails the second to fourth write to a file of `pieces/` with error 28, disk full |
 //! | `TIDEMILL_FAIL_AT=sync:1-9:500ms` | delays each of the first nine syncs by 500 ms |
 //!
-//! Only with the feature `testing`, which `tidemill __faults` lists the points of; without it a point compiles to nothing.
+//! Fault points exist only with the feature `testing`, and `tidemill __faults` lists them. Without it a point compiles to nothing.
 
 use std::io;
 use std::path::Path;

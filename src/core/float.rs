@@ -12,7 +12,7 @@ use serde::{Deserialize, Serialize};
 /// An `f64` that is a [`Key`](crate::core::data::Key): totally ordered, hashable, and readable by serde as a plain number.
 ///
 /// It has one zero and one NaN: `-0.0` becomes `0.0`, and every NaN becomes the same NaN, which is the largest value. Arithmetic is
-/// that of `f64`, also with `f64` on the right. A sum of floats depends on their order: [`View`](crate::prelude::View)s and windows
+/// that of `f64`, also with `f64` on the right. A sum of floats depends on their order. [`View`](crate::prelude::View)s and windows
 /// may add in another order on another number of workers, so the last digits may differ.
 ///
 /// ```

@@ -1,4 +1,4 @@
-//! Mutexes whose data stays valid when a thread panics: the panic ends the job and is reported by itself.
+//! Mutexes whose data stays valid when a thread panics. The panic itself ends the job and is reported, so users of the lock ignore it.
 
 use std::sync::{Mutex, MutexGuard, PoisonError};
 

@@ -1,6 +1,6 @@
-//! Where the rows of a container are from: the records of a source, followed through verbs that keep rows in their partition.
+//! The origins of the rows of a container: records of a source, tracked through verbs that keep rows in their partition.
 //!
-//! Only a chain that ends in a fallible verb asks for origins. Nobody else pays for them: a verb looks at one flag per container.
+//! Only a chain with a fallible verb at its end tracks origins. Other chains pay almost nothing: a verb reads one flag per container.
 
 use std::cell::Cell;
 use std::fmt;

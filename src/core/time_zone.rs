@@ -1,4 +1,4 @@
-//! Time zones of what people read. The tz database is built in, so names are known on machines without tzdata.
+//! Time zones of printed times. The tz database is built in, so names are known on machines without tzdata.
 //!
 //! `--time-zone` takes a name or an offset. Without it, the zone of the machine is used: `TZ`, then `/etc/localtime`, then UTC.
 

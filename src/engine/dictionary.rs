@@ -1,9 +1,9 @@
 //! Dictionary encoding of keys: a dictionary assigns dense ids, and arrangements contain ids. A worker looks up the key before it sends
 //! a row away. An arrangement of string keys costs three times as much as one of ids (docs/architecture.md).
 //!
-//! Invariant: an id is reused only if its count is 0 and every output has passed the last time at which it was assigned, retained or
-//! released, and no reader of an arrangement may ask for a time before that. Several operators share a dictionary, and one may be
-//! batches ahead of another.
+//! Invariant: an id is reused only if its count is 0. Also, every output must have passed the last time at which it was assigned,
+//! retained or released, and no reader of an arrangement may ask for an earlier time. Several operators share a dictionary, and one
+//! may be batches ahead of another.
 
 use std::cell::Cell;
 use std::collections::VecDeque;

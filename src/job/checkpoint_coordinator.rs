@@ -1,8 +1,8 @@
-//! The planner's half of checkpoints: logs plans, asks for snapshots, publishes checkpoints. It is there if the job has a
-//! checkpoint directory.
+//! The planner's half of checkpoints: logs plans, asks for snapshots, publishes checkpoints. It exists if the job has a checkpoint
+//! directory.
 //!
-//! The chain: `snapshotter.rs` saves the state of one worker, `snapshot_writer.rs` writes it, this file makes a checkpoint of what
-//! all workers have written, and `checkpoint/` knows the files.
+//! The chain: `snapshotter.rs` saves the state of one worker, and `snapshot_writer.rs` writes it. This file makes a checkpoint from the
+//! chunks of all workers. `checkpoint/` has the file formats.
 //!
 //! *Invariant:* a plan is in the log before its batch closes. A checkpoint is published when every worker has written its
 //! snapshot and every output has written its batch. One checkpoint is pending at a time; a second one only at the end of a job.
@@ -91,7 +91,7 @@ pub(crate) struct CheckpointCoordinator {
     shards: Shards,
     workers: u32,
     processes: u32,
-    /// Where each split stands after the last plan, by split id.
+    /// The position of each split after the last plan, by split id.
     positions: BTreeMap<u32, Position>,
     /// The chunks of the newest checkpoint, by operator.
     groups: BTreeMap<String, GroupChunks>,

@@ -1,4 +1,4 @@
-//! The handle of a running job: wait for it, stop it, ask how it stands.
+//! The handle of a running job: waits for its end, stops it, returns its statistics.
 
 use std::sync::Arc;
 use std::thread::JoinHandle;
@@ -23,7 +23,7 @@ use crate::metrics::{Metrics, Statistics, StreamingListener};
 ///         Ok(())
 ///     })
 ///     .unwrap();
-/// // The batches of the queue are all there is: the job ends by itself.
+/// // The job ends after the batches of the queue.
 /// let summary = job.await_termination().unwrap();
 /// assert_eq!((summary.batches, summary.records, rows.rows()), (2, 3, vec![1, 2, 3]));
 /// ```

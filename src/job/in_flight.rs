@@ -1,4 +1,4 @@
-//! The batches between their seal and their last output, oldest first: what the planner knows of each.
+//! The batches between their seal and their last output, oldest first, with the planner's data about each.
 
 use std::collections::VecDeque;
 use std::time::{Duration, Instant};

@@ -2,21 +2,21 @@
 //!
 //! | step | who | what |
 //! |---|---|---|
-//! | open | `source_operator` | sources emit into the open batch, verbs combine already |
+//! | open | `source_operator` | sources emit into the open batch, and verbs already combine |
 //! | seal | `planner` asks, `source_operator` answers | every source stops at a record and says how far it is |
 //! | close | `planner` | the plan goes to all workers, capabilities are given up, the frontier passes |
 //! | compute | `operator/`, `arrangement/` | exchange by key, arrangements, pane rings, state |
 //! | output | `output_thread` | whole batches, in order |
 //! | checkpoint | `checkpoint_coordinator` asks, `snapshotter` saves, `snapshot_writer` writes | states of all operators after one batch |
 //!
-//! In reading order: `start` and `handle` are what a program sees, `run` starts and ends the threads, which have `shared` in
-//! common. `protocol` is what the planner and the workers tell one another, and `control` carries it. The `planner` has its
-//! `sources` (with `split_ids`), the batches `in_flight`, how far `stopping` is, and the `rate_controller`. `start_waits`
-//! is what it waits for before the first batch. `recovery` says where a job begins, from what was `resumed` or from a `plan_file`;
-//! `reporter` logs it, and `status_line` shows how the job is doing. On each worker: `worker`, its loop, `source_operator` and
-//! `snapshotter`. `watchdog` sees workers that are stuck, `signals` stops jobs.
+//! In reading order: a program uses `start` and `handle`. `run` starts and ends the threads, and `shared` is their common state.
+//! `protocol` has the commands of the planner and the events of the workers, and `control` carries them. The `planner` has its
+//! `sources` (with `split_ids`), the batches `in_flight`, the progress of `stopping`, and the `rate_controller`. Before the first batch
+//! it waits for `start_waits`. `recovery` decides where a job begins, from what was `resumed` or from a `plan_file`. `reporter` logs
+//! events, and `status_line` shows the progress of the job. On each worker there are `worker`, its loop, `source_operator` and
+//! `snapshotter`. `watchdog` reports stuck workers, and `signals` stops jobs.
 //!
-//! *Invariant:* only this module moves time.
+//! *Invariant:* only this module advances time.
 
 pub(crate) mod checkpoint_coordinator;
 pub(crate) mod control;

@@ -1,8 +1,8 @@
 //! The output thread of a process: whole batches, t before t+1, within t in program order. Failed writes are retried.
 //!
-//! A batch is complete when every output has written it. An output that flushes later is waited for, and later batches are
-//! written meanwhile. An exactly-once output commits groups of batches: as many as are written within a moment or while the last
-//! commit ran. A batch of a checkpoint ends its group.
+//! A batch is complete when every output has written it. If an output flushes later, the thread writes later batches meanwhile.
+//! An exactly-once output commits groups of batches: those that were written within a moment, or while the last commit ran. A batch
+//! of a checkpoint ends its group.
 
 use std::collections::{BTreeMap, VecDeque};
 use std::sync::Arc;
@@ -523,7 +523,7 @@ mod tests {
     }
 
     #[test]
-    fn what_has_not_arrived_is_sent_again_in_order() {
+    fn unacknowledged_batches_are_sent_again_in_order() {
         let (log, end) = delivered(&[Some(0), Some(0), Some(0), Some(0), Some(0), Some(1), None, Some(3)], 2);
         end.unwrap();
         let again = ["a@1", "b@1", "a@2", "b@2", "a@3", "b@3", "out 1", "a@2", "a@3", "out 2", "out 3"];

@@ -37,7 +37,7 @@ struct Given {
 /// Reads a file of plans.
 ///
 /// # Errors
-/// A line is not a plan, a time is not a multiple of the batch interval or not after the previous one, or a range runs backwards.
+/// A line is not a plan, or a range runs backwards. Or a time is not a multiple of the batch interval, or not after the previous one.
 /// The error names the file and the line.
 pub(crate) fn read(path: &Path, interval: Interval) -> Result<Vec<Plan>> {
     let text = std::fs::read_to_string(path).map_err(|e| Error::io(format!("--plans {}", path.display()), e))?;

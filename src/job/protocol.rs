@@ -1,4 +1,4 @@
-//! What the planner and the workers tell one another, over the control dataflow: commands go to all workers, events come back.
+//! The messages between the planner and the workers, over the control dataflow: commands go to all workers, and events come back.
 //!
 //! All processes of a job run the same build, so the encoding may change between versions.
 

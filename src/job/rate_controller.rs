@@ -1,8 +1,8 @@
-//! How many records each source may give to a batch, from measurements of previous batches and the backlog of each split.
+//! Decides how many records each source may emit into a batch, from measurements of previous batches and the backlog of each split.
 //!
 //! A job is a pipeline: it reads one batch while it computes the previous one and writes another. The slower of the last two
 //! stages limits it: the workers' time since the previous batch was computed, or the busy time of the output threads. Waiting for
-//! a turn, or for other batches of a commit, is not work. The estimator uses it as scheduling delay.
+//! a turn, or for other batches of a commit, is not busy time. The estimator uses it as scheduling delay.
 
 use std::collections::BTreeMap;
 use std::time::{Duration, Instant};

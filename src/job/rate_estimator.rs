@@ -1,8 +1,8 @@
-//! How fast sources may be read, measured by the previous batches: the estimator of a rate, and the share of each split.
+//! Estimates from previous batches how fast sources may be read, and computes the share of each split.
 //!
 //! The estimator is Spark's `PIDRateEstimator` (org.apache.spark.streaming.scheduler.rate, SPARK-8979). The proportional part lowers
-//! a rate that was higher than what the job processed, and the integral part lowers it by what waits. A batch is shared as Spark's
-//! direct stream shares it: by what each partition has.
+//! the rate if it was higher than the processing rate. The integral part lowers it by the backlog. Partitions share a batch as in
+//! Spark's direct stream: in proportion to their backlog.
 
 use std::collections::BTreeMap;
 use std::time::Duration;

@@ -71,7 +71,7 @@ pub(crate) fn resume_replay(config: &Config, replay: &Replay, program: &[StateId
     Ok((resumed, Command::Restore { time, run: RunId { directory: directory.0, generation: 0 }, what }))
 }
 
-/// Checks that the last planned batch is not far ahead of the clock, except after a graceful stop: its last batch ends at the end of
+/// Checks that the last planned batch is not far ahead of the clock. After a graceful stop it may be: its last batch ends at the end of
 /// the batch interval in which the job was stopped. Several stops within an interval plan several intervals ahead.
 ///
 /// # Errors

@@ -1,6 +1,6 @@
-//! The log lines of a job, written by process 0: where it begins, what changes while it runs, and a summary at its end.
+//! The log lines of a job, written by process 0: its start, its changes of state, and a summary at its end.
 //!
-//! The planner calls it. Nothing here changes what the job does.
+//! The planner calls it. Nothing here has an effect on the job.
 
 use std::collections::BTreeMap;
 use std::time::{Duration, Instant};

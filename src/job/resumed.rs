@@ -1,4 +1,4 @@
-//! What a job finds in its checkpoint directory, and whether the exactly-once sinks agree with it.
+//! The content of a checkpoint directory at the start of a job, and a check that the exactly-once sinks agree with it.
 
 use std::collections::{BTreeMap, VecDeque};
 
@@ -20,7 +20,7 @@ pub(crate) struct Resumed {
     pub time: Option<BatchTime>,
     /// When that checkpoint was made, by the clock of the job, in milliseconds since the epoch.
     pub written_ms: u64,
-    /// Where each split stands there, by split id.
+    /// The position of each split at that time, by split id.
     pub positions: Vec<Position>,
     /// How many split ids were given.
     pub split_ids: u32,

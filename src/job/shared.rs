@@ -1,4 +1,4 @@
-//! What the threads of a process share about its job: the first failure, the events they post, how far each worker is, the end.
+//! The shared state of the threads of a process: the first failure, their events, the progress of each worker, and the end of the job.
 
 use std::process::{ExitCode, Termination};
 use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
@@ -168,7 +168,7 @@ pub(crate) fn ended_within(end: &End, time: Duration) -> bool {
 /// One worker of this process, as the watchdog sees it.
 pub(crate) struct Watched {
     pub worker: usize,
-    /// How often it has come back from a step.
+    /// How often it has returned from a step.
     pub steps: AtomicU64,
     pub spot: Arc<CurrentOperator>,
 }
@@ -179,7 +179,7 @@ impl Watched {
         Arc::new(Watched { worker, steps: AtomicU64::new(0), spot: CurrentOperator::here() })
     }
 
-    /// The worker has come back from a step.
+    /// The worker has returned from a step.
     pub fn step(&self) {
         self.steps.fetch_add(1, Ordering::Relaxed);
     }

@@ -555,7 +555,7 @@ mod tests {
     }
 
     #[test]
-    fn nothing_is_read_behind_the_last_batch() {
+    fn nothing_is_read_after_the_last_batch() {
         let seen = crate::connector::memory::MemorySink::new();
         let out = seen.clone();
         let job = StreamingContext::builder("endless", std::time::Duration::from_millis(1)).start(move |ssc| {

@@ -1,4 +1,4 @@
-//! The planner's half of all sources: their enumerators, the split ids, and their troubles.
+//! The planner's half of all sources: their enumerators, the split ids, and their health.
 
 use std::collections::{BTreeMap, BTreeSet, VecDeque};
 use std::time::{Duration, Instant};

@@ -1,8 +1,7 @@
 //! Split ids: each split has a number over all sources, in the order in which plans first name splits.
 //!
-//! A split that is read on and on keeps its id. The id of one that is read at once (a file) is used again in later batches: a
-//! stream of files needs at most a round of ids, however long it runs. Ids depend on the plans alone, so the same plans give
-//! the same ids.
+//! A split that is read over many batches keeps its id. If a split is read at once (a file), later batches reuse its id, so a stream of
+//! files needs a bounded number of ids. Ids depend only on the plans, so the same plans give the same ids.
 
 use std::collections::BTreeMap;
 

@@ -1,4 +1,4 @@
-//! What the planner waits for before the first batch: brokers of sources and outputs, and exactly-once sinks. A stop ends these waits.
+//! The waits of the planner before the first batch: for brokers of sources and outputs, and for exactly-once sinks. A stop ends them.
 
 use std::sync::mpsc::RecvTimeoutError;
 use std::time::Duration;

@@ -1,4 +1,4 @@
-//! The live line of `--status`: how a running job is doing, redrawn in place on stderr. Only process 0 has it, and only on a terminal.
+//! The live line of `--status`: the progress of a running job, redrawn in place on stderr. Only process 0 has it, and only on a terminal.
 
 use std::io::{IsTerminal, stderr};
 use std::time::{Duration, Instant};

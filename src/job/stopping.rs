@@ -43,7 +43,7 @@ impl Stopping {
         self.aborted || self.requested.is_some_and(|at| at.elapsed() >= START_GRACE)
     }
 
-    /// Whether a graceful stop can go on to the last batches. The first call asks the sources how long they still receive.
+    /// Whether a graceful stop can continue with the last batches. The first call asks the sources how long they still receive.
     pub fn drained(&mut self, begin_drain: impl FnOnce() -> Duration) -> bool {
         let at = *self.drained_at.get_or_insert_with(|| Instant::now() + begin_drain());
         Instant::now() >= at

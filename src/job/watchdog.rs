@@ -1,7 +1,7 @@
 //! The watchdog of a process: reports a worker that is stuck, and ends a failed job in spite of it.
 //!
-//! A long batch is not a fault: a worker that does not come back from a step is a warning. It is an error only after
-//! `--stuck-timeout`. Time counts only while this process runs: a pause of the whole process is not a worker's fault.
+//! A long batch is not a fault, so a worker that does not return from a step causes only a warning. After `--stuck-timeout` it is an
+//! error. Time counts only while this process runs: a pause of the whole process is not the fault of a worker.
 
 use std::sync::Arc;
 use std::sync::atomic::Ordering;
@@ -13,7 +13,7 @@ use crate::job::shared::{End, JobState, Watched, ended_within, finish};
 
 /// Time between two checks. An idle worker steps ten times a second.
 const TICK: Duration = Duration::from_millis(250);
-/// How long a failed job may take to end by itself, beyond the heartbeat timeout.
+/// How long a failed job may take to end, beyond the heartbeat timeout, before the watchdog ends it.
 const LEAVE: Duration = Duration::from_secs(5);
 
 /// What the watchdog knows of a worker.
@@ -77,7 +77,7 @@ fn abandon(shared: &JobState, end: &End, all: &[Observed]) {
     for stuck in all.iter().filter(|s| s.still >= LEAVE) {
         tracing::warn!("the job ends without waiting for this thread: {}", stuck.error());
     }
-    // The failure is taken under the lock of the end: a job that ends by itself at this moment must find it.
+    // The failure is taken under the lock of the end, so a job that ends at this moment finds it.
     finish(end, || {
         let why = shared.take_failure().unwrap_or_else(|| Error::bug("the job has failed, and does not end"));
         shared.abandon();
@@ -97,7 +97,7 @@ mod tests {
         shared.fail(Error::Cluster("a socket broke".into()));
         *lock(&end.0) = Some(Ok(Summary::default()));
         abandon(&shared, &end, &[]);
-        assert!(shared.failed() && !shared.abandoned(), "it has ended by itself, and nobody has read the reason yet");
+        assert!(shared.failed() && !shared.abandoned(), "the job has ended normally, and its failure is still there to read");
         *lock(&end.0) = None;
         abandon(&shared, &end, &[]);
         let error = lock(&end.0).take().unwrap().unwrap_err().to_string();

@@ -3,8 +3,8 @@
 use crate::api::dstream::DStream;
 
 impl<T> DStream<'_, T> {
-    /// This stream. It is here for programs that come from Spark: nothing is computed twice. All verbs on one handle read the same
-    /// rows, and a verb that takes rows by value clones them only if another verb reads them too.
+    /// This stream. The verb exists for programs that come from Spark, and has no effect, because no stream is computed twice. All
+    /// verbs on one handle read the same rows. A verb that takes rows by value clones them only if another verb reads them too.
     ///
     /// ```
     /// use tidemill::testing::check;

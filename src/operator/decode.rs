@@ -1,4 +1,4 @@
-//! `decode`, `values`, `pairs`: from bytes to records. And [`Decoded`]: the records, and what could not be read.
+//! `decode`, `values`, `pairs`: from bytes to records. Also [`Decoded`]: the good records, and the bad ones.
 
 use std::any::Any;
 use std::ops::Deref;
@@ -21,8 +21,8 @@ use crate::operator::kernel::origins::{known, origins};
 /// The result of a fallible verb: the records, and the bad records with their origin and the reason.
 ///
 /// It is used as the stream of its records: every verb of [`DStream`] is a method. [`errors`](Decoded::errors) has the bad records.
-/// Bad records that no output operation reads are counted over all workers, and logged at most once in ten seconds, with the first
-/// of them.
+/// If no output operation reads the bad records, they are counted over all workers. The count is logged at most once in ten seconds,
+/// with the first of them.
 ///
 /// ```
 /// use tidemill::testing::check;
@@ -51,7 +51,7 @@ impl<'s, T: 'static> Deref for Decoded<'s, T> {
 }
 
 impl<'s, T: 'static> Decoded<'s, T> {
-    /// The records and the errors that `each` makes of each container. It is told whether the records must know their origins.
+    /// The records and the errors that `each` makes from each container. Its argument says whether the records need their origins.
     pub(crate) fn split_of<R: Data, F>(
         rows: &DStream<'s, R>,
         operator: &OperatorId,

@@ -9,8 +9,8 @@ use crate::core::data::{Data, PartitionId, Rows};
 use crate::engine::flow::batched;
 
 impl<'s, T: Data> DStream<'s, T> {
-    /// The rows that `f` returns for all rows of one partition of one batch: for work that is set up once a partition, not once a
-    /// row. `f` does not run for a partition without rows. The result has the same partitions. Keeps no state.
+    /// The rows that `f` returns for all rows of one partition of one batch. Use it if the set-up of the work is expensive, because `f`
+    /// runs once per partition. It does not run for a partition without rows. The result has the same partitions. Keeps no state.
     ///
     /// A partition is a split of a source (a Kafka partition, a file) or, after rows were counted or shuffled, a key group. Rows of a
     /// source are in the order in which they were read. Counted and shuffled rows have no order: sort them if `f` depends on it.

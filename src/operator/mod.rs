@@ -8,15 +8,15 @@
 //! | pairs | `map_values` `reduce_by_key` `group_by_key` `join` `join_view` | `pair/` |
 //! | state over all batches | `accumulate` `sum_by_key` `fold_by_key` `update_state_by_key` | `state/` |
 //! | the last batches | `window` `over` `count_by_window` `reduce_by_key_and_window` and their like | `window/` |
-//! | views | the same words, of what is in the view; output modes `complete` `update` `append` `changes` | `view/` |
+//! | views | the same verbs on the rows of a view; output modes `complete` `update` `append` `changes` | `view/` |
 //! | settings | `cache` `checkpoint` `named` | here |
 //!
 //! A verb is a few lines on one of these kernels:
 //!
-//! | kernel | phrase | under |
+//! | kernel | what it does | used by |
 //! |---|---|---|
 //! | `engine::flow::map_containers`, `split_map` | one container at a time | row by row |
-//! | `engine::flow::batched`, `collect_batches` | once per closed batch | all below |
+//! | `engine::flow::batched`, `collect_batches` | once per closed batch | all kernels below |
 //! | `kernel::to_one` | combine on each worker, then on worker 0 | `count` `reduce` `top` |
 //! | `kernel::combine` over `kernel::partial_table` | combine on each worker, exchange by key, combine again | counts and reductions by key |
 //! | `pair::group_by_key` | all values of a key on its owner | joins, states |

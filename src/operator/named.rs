@@ -8,8 +8,8 @@ impl<T> DStream<'_, T> {
     /// messages use it. Default: the verb and its ordinal among the same verb, such as `update_state_by_key#1`; that changes when
     /// another such verb is added before it.
     ///
-    /// The start fails if no verb of the chain keeps state, if two chains with state have met in a join or a union (name each before
-    /// they meet), or if the name is taken.
+    /// The start fails if no verb of the chain keeps state, or if the name is in use. It also fails if two chains with state have met in
+    /// a join or a union: name each before they meet.
     ///
     /// ```
     /// use tidemill::testing::check;

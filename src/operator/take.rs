@@ -4,9 +4,9 @@ use crate::api::dstream::DStream;
 use crate::core::data::Exchange;
 
 impl<'s, T: 'static> DStream<'s, T> {
-    /// The first `n` rows of each batch: of a sorted stream the first in its order, of a source the first that were read, of a
-    /// counted or shuffled stream the first by encoding. The whole batch goes to worker 0, as for [`DStream::sort_by`]. Keeps no
-    /// state.
+    /// The first `n` rows of each batch. For a sorted stream they are the first in its order, and for a source the first as read. For a
+    /// counted or shuffled stream they are the first by encoding. The whole batch goes to worker 0, as for [`DStream::sort_by`]. Keeps
+    /// no state.
     ///
     /// ```
     /// use tidemill::testing::check;

@@ -1,4 +1,4 @@
-//! `transform`: any function of a whole batch; and `Batch`, its argument.
+//! `transform`: any function of a whole batch. Also `Batch`, its argument.
 
 use std::sync::Arc;
 

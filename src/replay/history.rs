@@ -27,8 +27,8 @@ pub(crate) struct History {
 }
 
 impl Directory {
-    /// The batches that compute those of `from` to `to`: from the newest checkpoint before them, or, to `recompute` the states, from
-    /// the first batch of the job.
+    /// The batches to run for a replay of `from` to `to`. They begin after the newest checkpoint before `from`. With `recompute` they
+    /// begin at the first batch of the job.
     ///
     /// # Errors
     /// A batch was not planned, its plan or checkpoint has been deleted, or its records cannot be read again. The error lists the

@@ -1,12 +1,12 @@
-//! `check_keys`: whether a type of a program's own can be a key.
+//! `check_keys`: checks whether a type of a program can be a key.
 
 use std::cmp::Ordering;
 use std::hash::{BuildHasher, BuildHasherDefault, DefaultHasher};
 
 use crate::core::data::{Key, encoded};
 
-/// Checks with these values that a type keeps the promises of a [`Key`]: two values are equal if and only if their bytes are, `Ord`
-/// and `Hash` agree with `Eq`, and a value that was encoded and decoded again is the same.
+/// Checks with these values that a type keeps the promises of a [`Key`]. Two values are equal if and only if their bytes are. `Ord`
+/// and `Hash` agree with `Eq`. A value that is encoded and decoded is the same.
 ///
 /// Give it values that are equal and look different, such as names that differ in case if the type ignores case.
 ///
@@ -62,7 +62,7 @@ mod tests {
     use crate::core::plan::{OffsetRange, Split};
     use crate::core::time::BatchTime;
 
-    /// The types of the library that can be keys. `F64` has a test of its own.
+    /// The types of the library that can be keys. `F64` has its own test.
     #[test]
     fn the_keys_of_the_library_are_keys() {
         check_keys(&[0, 1, u64::MAX].map(BatchTime::from_millis));

@@ -157,7 +157,7 @@ pub fn store(dir: &std::path::Path) {
 struct Start {
     workers: u16,
     interval: Duration,
-    /// Where its clock stands, in units of the interval.
+    /// The time of its clock, in units of the interval.
     first: u64,
     checkpoint: Option<PathBuf>,
 }

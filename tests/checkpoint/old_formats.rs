@@ -1,4 +1,5 @@
-//! A checkpoint directory with every kind of window, in the first format of their chunks. Every version loads it.
+//! A checkpoint directory with every kind of window, in the first format of their chunks. Every version must load it.
+//!
 //! `tests/data/windows-v1` has one file for each worker and checkpoint. It has each window whole, and ends in the middle of a pane.
 
 use std::path::{Path, PathBuf};

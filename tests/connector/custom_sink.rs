@@ -1,4 +1,4 @@
-//! Sinks of a program, by the public API alone: at least once and exactly once, through failures and restarts.
+//! Custom sinks that use only the public API: at least once and exactly once, through failures and restarts.
 
 use std::collections::{BTreeMap, VecDeque};
 use std::path::Path;
@@ -21,10 +21,10 @@ struct Store {
     /// The newest run that has begun.
     owner: u64,
     failing_writes: u32,
-    /// Commits that fail before they take effect, and after it.
+    /// How many commits still fail: before they take effect, and after.
     failing_commits: u32,
     unanswered_commits: u32,
-    /// From this batch time on, commits fail for good.
+    /// From this batch time on, every commit fails.
     broken_from: Option<u64>,
     commits: u32,
 }

@@ -1,4 +1,4 @@
-//! A source of a program, which uses only public items: that of `examples/custom_source.rs`, through restarts and kills.
+//! The custom source of `examples/custom_source.rs`, which uses only public items, through restarts and kills.
 
 use std::collections::{BTreeMap, BTreeSet};
 use std::path::Path;
@@ -72,9 +72,9 @@ fn check_against_plans(run: &Run, planned: &BTreeMap<BatchTime, BTreeSet<i64>>) 
     run.counts.batches().pop().map(|(_, rows)| rows).unwrap_or_default()
 }
 
-/// The job is stopped, killed, and fails, each time on another number of workers. Each number is in one batch, and state continues.
+/// The job is stopped, is killed and fails, each time on another number of workers. Each number is in one batch. State continues.
 #[test]
-fn a_source_of_a_program_is_read_once_through_stops_and_kills() {
+fn a_custom_source_is_read_once_through_stops_and_kills() {
     for workers in [1, 2, 4] {
         let dir = TempDir::made("custom-source");
         let others = 5 - workers;

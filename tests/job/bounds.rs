@@ -1,12 +1,12 @@
-//! Back-pressure: batches that are not through are few, and their bytes are bounded; nothing is lost on the way.
+//! Back-pressure: the number of batches in flight and their bytes are bounded, and no row is lost.
 
 use std::sync::mpsc::channel;
 
 use super::*;
 use crate::harness::eventually;
 
-/// Runs a job whose output blocks until at least `least` batches are closed and not through, with `rows` rows in each of 60 batches.
-/// Returns how many batches were closed and not through at most while it blocked.
+/// Runs a job over 60 batches of `rows` rows each. Its output blocks until at least `least` batches are in flight.
+/// Returns the largest number of batches in flight while it blocked.
 fn blocked(builder: Builder, rows: usize, least: usize) -> usize {
     let (clock, queue) = (ManualClock::at(5), QueueSource::new());
     let (go, gate) = channel::<()>();
@@ -21,7 +21,7 @@ fn blocked(builder: Builder, rows: usize, least: usize) -> usize {
         let s = ssc.queue_stream(&q);
         let gate = gate.clone();
         s.foreach_batch(move |_| {
-            // Lets go for ever when the sender is gone.
+            // No longer blocks once the sender is dropped.
             let _ = gate.lock().unwrap().recv();
             Ok(())
         });
@@ -39,7 +39,7 @@ fn blocked(builder: Builder, rows: usize, least: usize) -> usize {
         most = most.max(job.statistics().in_flight);
         most >= least
     });
-    assert_eq!(seen.batches().len(), 0, "the first batch is not through");
+    assert_eq!(seen.batches().len(), 0, "the first batch is not written yet");
     assert_eq!(job.statistics().batches, 0);
     drop(go);
     eventually("all batches", || job.statistics().batches >= 60);
@@ -56,15 +56,15 @@ fn blocked(builder: Builder, rows: usize, least: usize) -> usize {
 fn a_blocked_output_bounds_the_batches() {
     for workers in [1, 4] {
         let most = blocked(job(workers), 3, 2);
-        assert!(most <= 16, "{most} batches closed and not through");
+        assert!(most <= 16, "{most} batches in flight");
     }
 }
 
 #[test]
 fn a_blocked_output_bounds_the_bytes() {
-    // 8,000 bytes a batch, two outputs: the bound is passed by the first batch that is delivered, and seen one or two later.
+    // A batch has 8,000 bytes for each of two outputs. The first delivered batch exceeds the bound; the job notices one or two later.
     let most = blocked(job(2).batch_bytes(10_000), 1_000, 1);
-    assert!(most <= 4, "{most} batches closed and not through");
+    assert!(most <= 4, "{most} batches in flight");
 }
 
 /// A verb that takes longer than the interval: batches do not pile up, and no time is missing.
@@ -90,13 +90,13 @@ fn e6_work_longer_than_the_interval_keeps_few_batches_and_every_time() {
             std::thread::sleep(millis(2));
             most = most.max(job.statistics().in_flight);
         }
-        // A graceful stop leaves out what is overdue.
+        // A graceful stop would skip the overdue times.
         eventually("the overdue times", || job.statistics().batches >= 40);
         job.stop_gracefully().unwrap();
-        assert!(most <= k + 4, "{most} batches in flight where {k} may be computed and few be on their way out");
+        assert!(most <= k + 4, "{most} batches in flight, but only {k} may be computed and a few wait for the output");
         assert_eq!(seen.rows(), (0..20).collect::<Vec<i64>>());
         let times: Vec<u64> = seen.batches().iter().map(|(t, _)| t.millis()).collect();
         assert_eq!(times, (1..=times.len() as u64).map(|t| t * TICK).collect::<Vec<_>>(), "every time exists, in order");
-        assert!(times.len() >= 40, "{}: overdue times are made up for", times.len());
+        assert!(times.len() >= 40, "{}: the job catches up on overdue times", times.len());
     }
 }

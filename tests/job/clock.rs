@@ -1,9 +1,9 @@
-//! Batch times: aligned, monotonic, and every one of them exists.
+//! Batch times are aligned and monotonic, and none is missing.
 
 use super::*;
 use crate::harness::eventually;
 
-/// Moves the clock until the first batch is through: the planner reads its first time some while after `start`.
+/// Sets the clock and waits until the first batch is complete: the planner may read its first time after `start` returns.
 fn first_batch(live: &Live, at: u64) {
     live.clock.set(at);
     started(&live.job);
@@ -11,11 +11,11 @@ fn first_batch(live: &Live, at: u64) {
 
 #[test]
 fn the_first_batch_is_the_next_aligned_time() {
-    // 1,003 is no multiple of 10: the batch that is open is 1,010. On 1,010 itself the open one is 1,020.
+    // 1,003 is not a multiple of 10, so the open batch is 1,010. At 1,010 the open batch would be 1,020.
     for (from, first) in [(1_003, 1_010), (1_009, 1_010), (0, 10)] {
         let live = sums(job(2), from);
         std::thread::sleep(millis(60));
-        assert_eq!(live.times(), [0; 0], "the clock stands at {from}: nothing is due");
+        assert_eq!(live.times(), [0; 0], "the clock is at {from}: no batch is due");
         live.clock.set(first);
         eventually("the first batch", || !live.times().is_empty());
         assert_eq!(live.times(), [first]);
@@ -23,7 +23,7 @@ fn the_first_batch_is_the_next_aligned_time() {
     }
 }
 
-/// Batches come one interval after another, whatever the clock shows between.
+/// Batch times are one interval apart, wherever the clock is between them.
 #[test]
 fn times_are_aligned() {
     let live = sums(job(1), 1_003);
@@ -35,7 +35,7 @@ fn times_are_aligned() {
     live.job.stop_now().unwrap();
 }
 
-/// After a jump the first overdue time takes the data, the others are empty; `fill` shows every one of them.
+/// After a jump the first overdue time takes the data, and the others are empty. `fill` shows each of them.
 #[test]
 fn a_jump_fills_the_overdue_times() {
     for workers in [1, 2, 4] {
@@ -52,7 +52,7 @@ fn a_jump_fills_the_overdue_times() {
         let seen: Vec<_> = live.seen.batches().into_iter().map(|(t, rows)| (t.millis(), rows)).collect();
         assert_eq!(seen[1..5], expected);
         assert_eq!(seen[5], (60, vec![(0, 2), (1, 9)]), "the queue's next batch is in the next batch");
-        eventually("the last batch is through", || live.job.statistics().batches == 6);
+        eventually("the last batch is complete", || live.job.statistics().batches == 6);
         let s = live.job.statistics();
         assert_eq!(s.records, 4);
         assert_eq!(s.last.map(|b| (b.time.millis(), b.overdue)), Some((60, 0)));
@@ -77,7 +77,7 @@ fn a_jump_skips_the_overdue_times() {
     }
 }
 
-/// State counts the batches it was called in: all overdue ones, shown or not.
+/// The state function counts its calls. It is called for each overdue time, whether outputs show it or not.
 #[test]
 fn state_is_called_for_every_overdue_time() {
     let (clock, queue, seen) = (ManualClock::at(5), QueueSource::new(), MemorySink::new());
@@ -97,7 +97,7 @@ fn state_is_called_for_every_overdue_time() {
     job.stop_now().unwrap();
 }
 
-/// A clock that goes back makes no batch twice and no batch early; when it is ahead again, batches go on.
+/// After the clock went back, no batch is repeated and none is early. When the clock has caught up, batches continue.
 #[test]
 fn a21_a_clock_that_goes_back() {
     let live = sums(job(2), 995);
@@ -112,7 +112,7 @@ fn a21_a_clock_that_goes_back() {
     live.job.stop_now().unwrap();
 }
 
-/// On the machine's clock, times are multiples of the interval too, one after another.
+/// With the clock of the machine, batch times are consecutive multiples of the interval too.
 #[test]
 fn the_wall_clock() {
     let (queue, seen) = (QueueSource::new(), MemorySink::new());
@@ -127,5 +127,5 @@ fn the_wall_clock() {
     let times: Vec<u64> = seen.batches().iter().map(|(t, _)| t.millis()).collect();
     assert_eq!(times[0] % TICK, 0);
     assert!(times.windows(2).all(|w| w[1] == w[0] + TICK), "{times:?}");
-    assert!(seen.rows().iter().all(|n| *n == 0), "a silent batch counts 0");
+    assert!(seen.rows().iter().all(|n| *n == 0), "an empty batch counts 0");
 }

@@ -1,5 +1,5 @@
-//! Jobs that were down for a while, and clocks that jump, with a checkpoint directory: what was planned runs as it was planned,
-//! every batch time comes once, and windows are of their time.
+//! Jobs with a checkpoint directory that were down for a while, and clocks that jump. Planned batches run as planned, each batch
+//! time comes once, and each window has the records of its own time.
 
 use std::collections::BTreeMap;
 use std::path::PathBuf;
@@ -17,7 +17,7 @@ const INTERVAL: u64 = 1_000;
 const WINDOW: u64 = 60_000;
 const START: u64 = 10_000_000;
 
-/// Files that are counted, and the states of that.
+/// A directory with the input files of a job and its checkpoints.
 struct Place(TempDir);
 
 impl Place {
@@ -27,7 +27,7 @@ impl Place {
         place
     }
 
-    /// A file with one word, once.
+    /// Adds a file with one word.
     fn word(&self, word: &str) {
         std::fs::write(self.0.join(word), format!("{word}\n")).unwrap();
         std::fs::rename(self.0.join(word), self.0.join("in").join(word)).unwrap();
@@ -46,7 +46,7 @@ impl Place {
 
 type Counts = MemorySink<(String, i64)>;
 
-/// One run. Its output fails at the first batch with words once `fails` is set.
+/// One run. Once `fails` is set, its output fails at the first batch with words.
 struct Run {
     clock: ManualClock,
     now: u64,
@@ -77,7 +77,7 @@ impl Run {
         Ok(Run { clock, now, totals, windows, fails, job })
     }
 
-    /// Moves the clock on, batch by batch, until that is so.
+    /// Advances the clock batch by batch until the condition holds.
     fn until(&mut self, what: &str, is: impl Fn(&Run) -> bool) {
         for _ in 0..20_000 {
             self.now += INTERVAL;
@@ -89,7 +89,7 @@ impl Run {
         panic!("never: {what}");
     }
 
-    /// What is due now. An hour of overdue batches may take its time.
+    /// Runs the batches that are due. An hour of overdue batches may take a while.
     fn batch(&self) {
         let before = self.job.statistics().batches;
         self.clock.set(self.now);
@@ -122,8 +122,8 @@ fn times(counts: &Counts) -> Vec<u64> {
     counts.batches().iter().map(|(t, _)| t.millis()).collect()
 }
 
-/// Each window holds the words of its time and no others; each word was counted once.
-fn right(windows: &Counts, totals: &Counts, at: &BTreeMap<String, u64>) {
+/// Checks that each window has exactly the words of its time, and that each word was counted once.
+fn check(windows: &Counts, totals: &Counts, at: &BTreeMap<String, u64>) {
     for (t, rows) in windows.batches() {
         let inside = at.iter().filter(|(_, at)| **at <= t.millis() && **at + WINDOW > t.millis());
         let inside: BTreeMap<String, i64> = inside.map(|(word, _)| (word.clone(), 1)).collect();
@@ -133,7 +133,8 @@ fn right(windows: &Counts, totals: &Counts, at: &BTreeMap<String, u64>) {
     assert!(totals.rows().iter().all(|(_, n)| *n == 1), "{:?}", totals.batches().last());
 }
 
-/// One word is in a checkpoint, one is planned and not out when the job dies, one comes while it is down.
+/// Three words: the first is in a checkpoint. The second is planned but not written when the job fails. The third comes while
+/// the job is down.
 fn after_ten_minutes(catch_up: CatchUp) -> (Run, u64, u64) {
     let place = Place::new(if catch_up == CatchUp::Fill { "fill" } else { "skip" });
     let mut run = Run::start(&place, START, catch_up).unwrap();
@@ -159,17 +160,17 @@ fn after_ten_minutes(catch_up: CatchUp) -> (Run, u64, u64) {
 
     let down = run.now;
     let mut run = Run::start(&place, down + 600_000, catch_up).unwrap();
-    run.until("what came meanwhile is counted", |run| run.has("meanwhile"));
+    run.until("the third word is counted", |run| run.has("meanwhile"));
     let at = first(&run.totals);
-    assert_eq!(at["planned"], planned, "with the range, and so at the time, that it was planned for");
+    assert_eq!(at["planned"], planned, "the batch has the planned range, and so the planned time");
     let mut all = at.clone();
     all.extend(before);
     assert_eq!(all["planned"], planned);
-    right(&run.windows, &run.totals, &all);
+    check(&run.windows, &run.totals, &all);
     let plans = Directory::open(&place.states()).unwrap().plans().unwrap();
     let overdue: Vec<_> = plans.iter().filter(|p| p.plan.time.millis() > last).map(|p| (p.plan.time.millis(), p.run)).collect();
-    assert_eq!(overdue[0].0, last + INTERVAL, "no time is left out, and none comes again");
-    assert!(u64::from(overdue[0].1) * INTERVAL >= 590_000, "the ten minutes are one record: {overdue:?}");
+    assert_eq!(overdue[0].0, last + INTERVAL, "no time is skipped or repeated");
+    assert!(u64::from(overdue[0].1) * INTERVAL >= 590_000, "the ten minutes are one record of the plan log: {overdue:?}");
     (run, saved, overdue[0].0)
 }
 
@@ -177,7 +178,7 @@ fn after_ten_minutes(catch_up: CatchUp) -> (Run, u64, u64) {
 fn a21_ten_minutes_of_downtime_are_filled() {
     let (run, saved, _) = after_ten_minutes(CatchUp::Fill);
     let times = times(&run.windows);
-    assert_eq!(times[0], saved + INTERVAL, "it goes on behind the checkpoint");
+    assert_eq!(times[0], saved + INTERVAL, "the run continues after the checkpoint");
     assert!(times.windows(2).all(|w| w[1] == w[0] + INTERVAL) && times.len() > 590, "every time, once: {}", times.len());
     run.job.stop_now().unwrap();
 }
@@ -187,13 +188,13 @@ fn a21_ten_minutes_of_downtime_are_skipped() {
     let (run, _, overdue) = after_ten_minutes(CatchUp::Skip);
     let shown: Vec<u64> = times(&run.windows).into_iter().filter(|t| *t > overdue).collect();
     assert!(shown[0] >= overdue + 590_000, "the last of the ten minutes: {shown:?}");
-    // On a busy machine further times are overdue, and left out.
+    // On a busy machine more times are overdue, and the run skips those too.
     assert!(shown.windows(2).all(|w| w[1] > w[0]), "{shown:?}");
     run.job.stop_now().unwrap();
 }
 
-/// An hour ahead, an hour back, and a start on a clock that is behind: no batch time comes twice or is left out, and where the
-/// clock is far behind what was planned, the job does not start.
+/// The clock jumps an hour ahead and an hour back, and a run starts on a clock that is behind. No batch time is repeated or
+/// skipped. If the clock is far behind the last planned batch, the job does not start.
 #[test]
 fn a21_a_clock_that_jumps_takes_no_batch_time_twice() {
     const HOUR: u64 = 3_600_000;
@@ -209,7 +210,7 @@ fn a21_a_clock_that_jumps_takes_no_batch_time_twice() {
     run.until("the second word", |run| run.has("late"));
     let mut at = first(&run.totals);
     assert!(at["late"] > at["early"] + HOUR);
-    right(&run.windows, &run.totals, &at);
+    check(&run.windows, &run.totals, &at);
     let mut seen = times(&run.windows);
     assert!(seen.windows(2).all(|w| w[1] == w[0] + INTERVAL), "every time, once");
     let now = run.now;
@@ -222,16 +223,16 @@ fn a21_a_clock_that_jumps_takes_no_batch_time_twice() {
     let e = refused.expect_err("an hour behind what was planned").to_string();
     assert!(e.contains("the last batch was planned for ") && e.contains("set the clock right"), "{e}");
 
-    // Half a minute behind: it waits until the clock is there.
+    // Half a minute behind: the job waits for the clock.
     place.word("last");
     let mut run = Run::start(&place, now - 30_000, CatchUp::Fill).unwrap();
     run.clock.set(planned);
     std::thread::sleep(millis(60));
-    assert_eq!(times(&run.windows), [0; 0], "nothing is due");
+    assert_eq!(times(&run.windows), [0; 0], "no batch is due");
     run.now = planned;
     run.until("the last word", |run| run.has("last"));
     at.extend(first(&run.totals).into_iter().filter(|(word, _)| word == "last"));
-    right(&run.windows, &run.totals, &at);
+    check(&run.windows, &run.totals, &at);
     let again = times(&run.windows);
     assert!(again[0] == planned + INTERVAL && again.windows(2).all(|w| w[1] == w[0] + INTERVAL), "{again:?}");
     run.job.stop_now().unwrap();

@@ -1,4 +1,4 @@
-//! How a job ends when nothing is wrong, and what the handle says then and before.
+//! How a job ends without an error, and what its handle returns before and after.
 
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
@@ -6,7 +6,7 @@ use std::sync::atomic::{AtomicBool, Ordering};
 use super::*;
 use crate::harness::{PATIENCE, eventually, in_time};
 
-/// What is queued and not yet planned goes into a last batch, also when the clock stands.
+/// Queued rows that are not yet planned go into a last batch, even if the clock does not advance.
 #[test]
 fn a_graceful_stop_takes_what_is_queued() {
     for workers in [1, 2, 4] {
@@ -31,9 +31,9 @@ fn a_graceful_stop_before_anything() {
     assert_eq!(live.seen.rows(), [(0, 4)]);
 }
 
-/// `stop_now` gives up what is not out, and does not wait for outputs that have not begun.
+/// `stop_now` drops unwritten batches, and does not wait for outputs that have not begun.
 #[test]
-fn stop_now_gives_up_what_is_not_out() {
+fn stop_now_drops_unwritten_batches() {
     let (clock, queue, asked) = (ManualClock::at(5), QueueSource::new(), Arc::new(AtomicBool::new(false)));
     let (q, seen, stops) = (queue.clone(), MemorySink::new(), asked.clone());
     let out = seen.clone();
@@ -54,7 +54,7 @@ fn stop_now_gives_up_what_is_not_out() {
     };
     let job = job(2).start_on_clock(clock.clone(), program).unwrap();
     let (mut now, mut waiting) = (0, 0);
-    eventually("a batch is with the output, and others wait", || {
+    eventually("the output has one batch, and others wait", || {
         now += TICK;
         clock.set(now);
         waiting = job.statistics().in_flight;
@@ -80,7 +80,7 @@ fn dropping_the_handle_stops_the_job() {
 #[test]
 fn waiting_with_a_timeout() {
     let live = sums(job(1), 5);
-    assert!(!live.job.await_termination_or_timeout(millis(30)).unwrap(), "the job goes on");
+    assert!(!live.job.await_termination_or_timeout(millis(30)).unwrap(), "the job still runs");
     live.clock.set(10);
     started(&live.job);
     assert_eq!(live.job.stop_gracefully().unwrap().batches, 2);
@@ -92,11 +92,11 @@ fn waiting_with_a_timeout() {
     };
     let job = job(2).start(program).unwrap();
     assert!(job.await_termination_or_timeout(PATIENCE).unwrap());
-    assert!(job.await_termination_or_timeout(millis(0)).unwrap(), "it says so again");
+    assert!(job.await_termination_or_timeout(millis(0)).unwrap(), "a second call returns the same");
     assert_eq!(job.await_termination().unwrap(), Summary { batches: 3, records: 3 });
 }
 
-/// After the error has been told once, the handle says that the job has ended instead of waiting for ever.
+/// The handle returns the error once. After that it says that the job has ended, and does not wait for ever.
 #[test]
 fn a_job_that_failed_is_over() {
     let queue = QueueSource::from_batches([vec![1i64]]);
@@ -110,10 +110,10 @@ fn a_job_that_failed_is_over() {
     let (again, last) = in_time(move || (job.await_termination_or_timeout(PATIENCE), job.await_termination()));
     let (again, last) = (again.unwrap_err().to_string(), last.unwrap_err().to_string());
     assert_eq!(again, format!("the job has ended: {first}"));
-    assert_eq!(last, again, "however often it is asked");
+    assert_eq!(last, again, "each further call returns the same");
 }
 
-/// Given batches end by themselves, however many there are.
+/// A job over given batches ends after the last one.
 #[test]
 fn given_batches_end_the_job() {
     for batches in [vec![], vec![vec![]], vec![vec![1i64]; 200]] {
@@ -129,7 +129,7 @@ fn given_batches_end_the_job() {
     }
 }
 
-/// Given batches of two lengths end when the longer one does.
+/// With two queues of given batches, the job ends after the longer one.
 #[test]
 fn two_queues() {
     let (long, short) = (QueueSource::from_batches([vec![1i64], vec![2], vec![3]]), QueueSource::from_batches([vec![10i64]]));
@@ -151,7 +151,7 @@ fn one_job_after_another() {
         live.clock.set(10);
         started(&live.job);
         live.job.stop_gracefully().unwrap();
-        assert_eq!(live.seen.batches()[0].1, [((run % 2) as u8, run)], "nothing is left of the job before");
+        assert_eq!(live.seen.batches()[0].1, [((run % 2) as u8, run)], "no row of the previous job is left");
     }
 }
 
@@ -166,7 +166,7 @@ fn two_jobs_at_once() {
     }
     a.job.stop_now().unwrap();
     b.clock.set(20);
-    eventually("the other goes on", || b.times().len() == 2);
+    eventually("the other job continues", || b.times().len() == 2);
     b.job.stop_gracefully().unwrap();
     assert_eq!((a.seen.rows(), b.seen.batches()[1].1.clone()), (vec![(1, 1)], vec![(0, 2)]));
 }

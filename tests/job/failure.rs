@@ -1,4 +1,4 @@
-//! Failure of one worker is failure of the job: an error with operator, worker and batch, never a hang.
+//! If one worker fails, the job ends with an error that names operator, worker and batch. It never hangs.
 
 use std::time::Duration;
 
@@ -13,7 +13,7 @@ fn ends_in(
     in_time(move || builder.start_on_clock(ManualClock::at(0), program).unwrap().await_termination()).unwrap_err()
 }
 
-/// Eight rows lie on four split ids, two a split id, and split id l with worker l % workers.
+/// Eight rows are on four splits, two rows each. Worker `l % workers` reads the split with id `l`.
 #[test]
 fn a16_a_panic_in_a_verb_names_operator_worker_and_batch() {
     for workers in [1, 2, 4] {
@@ -32,7 +32,7 @@ fn a16_a_panic_in_a_verb_names_operator_worker_and_batch() {
     }
 }
 
-/// Panics in the kernels' callbacks, not only in the row by row ones; the other jobs of the process go on.
+/// The functions of the kernels may panic too, not only those that get one row. Other jobs of the process continue.
 #[test]
 fn a16_panics_after_an_exchange() {
     let bystander = sums(job(2), 5);
@@ -54,7 +54,7 @@ fn a16_panics_after_an_exchange() {
     bystander.job.stop_gracefully().unwrap();
 }
 
-/// A panic on a live job, whose clock stands: nothing else would end it.
+/// A panic ends a live job even if its clock does not advance.
 #[test]
 fn a_panic_on_a_live_job() {
     for workers in [1, 4] {
@@ -86,20 +86,20 @@ fn a16_a_panic_on_the_output_thread() {
     }
 }
 
-/// An error is asked for its words on the output thread: those may panic as well.
+/// The output thread formats the error of a sink, and that may panic as well.
 #[test]
-fn a_panic_in_the_words_of_an_error() {
+fn a_panic_in_the_display_of_an_error() {
     #[derive(Debug)]
-    struct Speechless;
-    impl std::fmt::Display for Speechless {
+    struct NoDisplay;
+    impl std::fmt::Display for NoDisplay {
         fn fmt(&self, _: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
             panic!("no words")
         }
     }
-    impl std::error::Error for Speechless {}
+    impl std::error::Error for NoDisplay {}
     for workers in [1, 2] {
         let e = ends_in(workers, |ssc| {
-            ssc.test_stream(vec![vec![1u8]]).foreach_batch(|_| Err(Speechless.into()));
+            ssc.test_stream(vec![vec![1u8]]).foreach_batch(|_| Err(NoDisplay.into()));
             Ok(())
         });
         assert!(e.to_string().contains("foreach_batch (failure.rs:") && e.to_string().ends_with("no words"), "{e}");
@@ -120,7 +120,7 @@ fn a_batch_larger_than_the_gather_cap() {
     }
 }
 
-/// What does not gather is not capped.
+/// The cap does not apply to verbs that do not gather.
 #[test]
 fn the_cap_is_for_gathered_batches_only() {
     let program = |ssc: &StreamingContext<'_>| {
@@ -133,7 +133,7 @@ fn the_cap_is_for_gathered_batches_only() {
     builder.start_on_clock(ManualClock::at(0), program).unwrap().await_termination().unwrap();
 }
 
-/// The worker waits in the user's code until the job has ended: a job that waits for it never ends.
+/// One worker blocks in the user's code until the job has ended. A job that waited for this worker would never end.
 fn waits(runtime: RuntimeArgs, panics: bool) -> Error {
     let (over, wait) = std::sync::mpsc::channel::<()>();
     let wait = std::sync::Arc::new(std::sync::Mutex::new(wait));
@@ -160,7 +160,7 @@ fn waits(runtime: RuntimeArgs, panics: bool) -> Error {
 }
 
 #[test]
-fn a_worker_that_is_stuck_is_an_error_where_that_was_asked_for() {
+fn a_stuck_worker_is_an_error_if_the_user_set_a_limit() {
     let timeout = Duration::from_secs(1);
     let runtime = RuntimeArgs { heartbeat_timeout: timeout, stuck_timeout: Some(2 * timeout), ..RuntimeArgs::default() };
     let e = waits(runtime, false);
@@ -170,7 +170,7 @@ fn a_worker_that_is_stuck_is_an_error_where_that_was_asked_for() {
 }
 
 #[test]
-fn a_worker_that_is_stuck_does_not_hold_up_the_failure_of_another() {
+fn a_stuck_worker_does_not_delay_the_failure_of_another() {
     let runtime = RuntimeArgs { heartbeat_timeout: Duration::from_secs(1), ..RuntimeArgs::default() };
     let e = waits(runtime, true);
     let Error::WorkerPanicked { message, .. } = &e else { panic!("{e}") };

@@ -1,4 +1,4 @@
-//! What is wrong with a program is said before it starts, all of it at once.
+//! Errors in a program are reported before the job starts, all of them together.
 
 use super::*;
 use crate::harness::in_time;
@@ -28,7 +28,7 @@ fn a_build_closure_that_panics() {
     assert!(e.to_string().contains("built on sand"), "{e}");
 }
 
-/// A closure that behaves differently the second time: the job still ends.
+/// The job ends even if the closure fails on only one worker.
 #[test]
 fn a_build_closure_that_fails_on_one_worker_only() {
     use std::sync::atomic::{AtomicUsize, Ordering};
@@ -56,7 +56,7 @@ fn a_program_without_outputs() {
     assert!(matches!(&e, Error::Graph(p) if p.len() == 1) && e.to_string().contains("no output operation"), "{e}");
 }
 
-/// An output that is refused gives no second error that there is none.
+/// A refused output must not add the error that there is no output.
 #[test]
 fn a_refused_output_is_the_only_error() {
     let e = error(|ssc| {
@@ -69,7 +69,7 @@ fn a_refused_output_is_the_only_error() {
     assert!(problems[0].contains("append (graph.rs:") && problems[1].contains("save_as_text_files (graph.rs:"), "{e}");
 }
 
-/// Paths are compared, not their spelling; another suffix is another place.
+/// The check compares paths, not their spelling. Another suffix is another set of files.
 #[test]
 fn two_outputs_with_the_same_files() {
     let dir = TempDir::made("same-files");
@@ -89,9 +89,9 @@ fn two_outputs_with_the_same_files() {
     assert!(problems[0].starts_with(&format!("{second}: {first} writes to the files under prefix")), "{e}");
 }
 
-/// Rows say in 16 bits which of the streams of a union they are of.
+/// A row has 16 bits for the stream of a union that it comes from.
 #[test]
-fn more_streams_in_a_union_than_can_be_told_apart() {
+fn too_many_streams_in_a_union_are_an_error() {
     let united = |batches: u64| {
         move |ssc: &StreamingContext<'_>| {
             let window = ssc.queue_stream(&QueueSource::<i64>::new()).window(millis(batches * TICK), millis(TICK));
@@ -105,7 +105,7 @@ fn more_streams_in_a_union_than_can_be_told_apart() {
 }
 
 #[test]
-fn a_fault_is_told_once_however_often_its_line_runs() {
+fn a_fault_is_reported_once_even_if_its_line_runs_often() {
     let e = error(|ssc| {
         let numbers = ssc.queue_stream(&QueueSource::<i64>::new());
         let another = numbers.count_by_value_and_window(millis(7), millis(10));
@@ -119,7 +119,7 @@ fn a_fault_is_told_once_however_often_its_line_runs() {
 }
 
 #[test]
-fn names_that_name_nothing_and_names_that_are_taken() {
+fn names_without_a_state_and_names_in_use_are_errors() {
     let e = error(|ssc| {
         let s = ssc.queue_stream(&QueueSource::<(u8, i64)>::new());
         let state = |_: &[i64], n: Option<i64>| n;
@@ -135,7 +135,7 @@ fn names_that_name_nothing_and_names_that_are_taken() {
 }
 
 #[test]
-fn a_name_behind_two_states_is_neithers() {
+fn a_name_after_two_states_names_neither() {
     let e = error(|ssc| {
         let s = ssc.queue_stream(&QueueSource::<(u8, i64)>::new());
         let sums = s.sum_by_key();
@@ -163,7 +163,7 @@ fn a_name_is_found_through_narrow_verbs() {
 }
 
 #[test]
-fn settings_that_make_no_sense() {
+fn invalid_settings_are_errors() {
     let program = |ssc: &StreamingContext<'_>| {
         ssc.queue_stream(&QueueSource::<i64>::new()).print(1);
         Ok(())

@@ -1,4 +1,4 @@
-//! What a job says while it runs.
+//! What a job reports to its listeners while it runs.
 
 use std::sync::{Arc, Mutex};
 
@@ -31,8 +31,8 @@ fn listeners_hear_of_each_batch_in_order() {
         let before = log.0.lock().unwrap().len();
         live.queue.push(rows);
         live.clock.set(tick);
-        // Not only out, but heard of: else the next batch may start before this one is completed.
-        eventually("the last word of the batch", || log.0.lock().unwrap().len() == before + 3);
+        // The listener must have heard of the batch. Otherwise the next batch may start before this one is completed.
+        eventually("the last event of the batch", || log.0.lock().unwrap().len() == before + 3);
         assert_eq!(live.times().last(), Some(&tick));
     }
     let heard = log.0.lock().unwrap().clone();
@@ -47,7 +47,7 @@ fn listeners_hear_of_each_batch_in_order() {
         assert_eq!(planned.1.ranges, completed.1.ranges);
         assert_eq!((planned.1.records, completed.1.records), (records, records));
         assert_eq!(completed.1.scheduling_delay, millis(if time == 30 { 20 } else { 0 }));
-        assert_eq!(planned.1.processing_time, millis(0), "it is not through");
+        assert_eq!(planned.1.processing_time, millis(0), "it is not processed yet");
         assert!(completed.1.processing_time > millis(0) && completed.1.total_delay() >= completed.1.scheduling_delay);
     }
     let s = live.job.statistics();
@@ -57,7 +57,7 @@ fn listeners_hear_of_each_batch_in_order() {
     live.job.stop_now().unwrap();
 }
 
-/// A listener is a guest: its panic ends the job with an error, and does not leave it running without a planner.
+/// A panic of a listener ends the job with an error. It must not leave the job running without a planner.
 #[test]
 fn a22_a_listener_that_panics() {
     struct Bad;

@@ -1,5 +1,5 @@
-//! Jobs with a batch interval of minutes, hours and a day that are stopped and started again within an interval: each start continues
-//! at once, batch times ascend from interval to interval, and no record is missing or counted twice.
+//! Jobs with a batch interval of minutes, hours and a day that are stopped and started again within an interval. Each start
+//! continues at once, batch times are one interval apart, and no record is missing or counted twice.
 
 use std::collections::BTreeSet;
 use std::sync::{Arc, Mutex};
@@ -160,7 +160,7 @@ impl SourceReader<i64> for NumbersReader {
     }
 }
 
-/// A stop within an interval has a batch of the interval's end, and the next start continues with the batch after it.
+/// A stop within an interval writes a batch with the time of the interval's end. The next start continues with the batch after it.
 #[test]
 fn a_job_that_was_stopped_within_an_interval_starts_again_at_once() {
     for (interval, replayable) in INTERVALS.into_iter().flat_map(|i| [(i, true), (i, false)]) {
@@ -205,7 +205,7 @@ fn several_stops_within_an_interval_plan_one_batch() {
     }
 }
 
-/// Records that nobody can send again are in a batch of their own at each stop. The next start still continues at once.
+/// Records that cannot be read again get their own batch at each stop. The next start still continues at once.
 #[test]
 fn several_stops_within_an_interval_lose_no_received_record() {
     let (interval, dir, numbers) = (mins(60), TempDir::made("long-received"), Numbers::new(false));

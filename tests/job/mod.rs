@@ -1,4 +1,4 @@
-//! The life of batches on a clock that the test moves: when they are, how many may wait, how a job ends, well or not.
+//! Batches on a clock that the test sets: their times, how many may wait, and how a job ends.
 
 mod bounds;
 mod clock;
@@ -24,7 +24,7 @@ pub fn job(workers: u16) -> Builder {
     StreamingContext::builder("live", millis(TICK)).workers(workers)
 }
 
-/// A live job over a queue, and what its program puts into `seen`.
+/// A live job over a queue, and the rows that its program writes to `seen`.
 struct Live {
     clock: ManualClock,
     queue: QueueSource<i64>,
@@ -32,7 +32,7 @@ struct Live {
     job: JobHandle,
 }
 
-/// Starts a job whose running sums, by parity, go to `seen`: state makes overdue batches visible.
+/// Starts a job that writes running sums by parity to `seen`. The sums make overdue batches visible.
 fn sums(builder: Builder, from: u64) -> Live {
     let (clock, queue, seen) = (ManualClock::at(from), QueueSource::new(), MemorySink::new());
     let (q, out) = (queue.clone(), seen.clone());

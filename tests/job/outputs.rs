@@ -1,4 +1,4 @@
-//! Outputs that fail: tried again with the same batch, then the end of the job, by name.
+//! Outputs that fail: the job tries the same batch again, and then ends with an error that names the output.
 
 use std::sync::atomic::{AtomicU32, Ordering};
 use std::sync::{Arc, Mutex};
@@ -6,10 +6,11 @@ use std::sync::{Arc, Mutex};
 use super::*;
 use crate::harness::{eventually, in_time};
 
-/// What was written of each batch.
+/// The rows of each batch that an output got.
 type Written = Vec<(u64, Vec<i64>)>;
 
-/// Runs three batches through an output that fails `fails` times at batch 2. Returns the job's end and what it tried to write.
+/// Runs three batches through an output that fails `fails` times at batch 2. Returns the result, what the output got, and what an
+/// output after it got.
 fn failing(tries: u32, fails: u32) -> (tidemill::Result<Summary>, Written, Vec<i64>) {
     let queue = QueueSource::from_batches([vec![1i64], vec![2, 2], vec![3]]);
     let (tried, after) = (Arc::new(Mutex::new(Vec::new())), MemorySink::new());
@@ -55,7 +56,7 @@ fn an_output_that_keeps_failing_ends_the_job() {
     assert_eq!(after, [1], "nothing of the failed batch, or after it, was written");
 }
 
-/// A stop does not wait for the pauses between tries, which are hours in all.
+/// A stop does not wait for the pauses between tries. Together they would last hours.
 #[test]
 fn stop_now_does_not_wait_for_the_next_try() {
     let (clock, queue, tries) = (ManualClock::at(5), QueueSource::<i64>::new(), Arc::new(AtomicU32::new(0)));
@@ -74,9 +75,9 @@ fn stop_now_does_not_wait_for_the_next_try() {
     in_time(move || job.stop_now()).unwrap();
 }
 
-/// `foreach_partition`: a part that went well is not given again when a later one of the same batch fails.
+/// `foreach_partition`: if a part of a batch fails, its earlier parts are not written again.
 #[test]
-fn a_part_that_went_well_is_not_given_again() {
+fn a_written_part_is_not_written_again() {
     for workers in [1, 2, 4] {
         let tried = Arc::new(Mutex::new(Vec::new()));
         let log = tried.clone();

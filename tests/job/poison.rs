@@ -1,4 +1,4 @@
-//! A row on which the program panics, each time: the launch gives up, the batch is named, and a mended program goes on with it.
+//! A row on which the program always panics: the launcher gives up and names the batch. A fixed program continues with that batch.
 
 use std::io::Write;
 use std::path::Path;
@@ -9,16 +9,16 @@ use tidemill::cluster::launch::Launch;
 use super::*;
 use crate::temp_dir::TempDir;
 
-/// Where the child has its checkpoints.
+/// The checkpoint directory of the child.
 const DIR: &str = "TIDEMILL_TEST_POISON_DIR";
 
-/// Sums of twelve batches, of which the seventh is poison.
-fn run(dir: &Path, mended: bool) -> (Result<(), Error>, Vec<(u64, i64)>) {
+/// Sums of twelve batches. The program panics on the seventh, unless it is fixed.
+fn run(dir: &Path, fixed: bool) -> (Result<(), Error>, Vec<(u64, i64)>) {
     let sums = MemorySink::new();
     let out = sums.clone();
     let job = job(2).checkpoint(dir).checkpoint_interval(millis(TICK)).start_on_clock(ManualClock::at(0), move |ssc| {
         let rows = ssc.test_stream((1..=12i64).map(|n| vec![n]).collect::<Vec<_>>());
-        let rows = rows.map(move |n| if n == 7 && !mended { panic!("row {n} is poison") } else { ((), n) });
+        let rows = rows.map(move |n| if n == 7 && !fixed { panic!("row {n} is poison") } else { ((), n) });
         rows.sum_by_key().complete().map(|(_, n)| n).to_memory(&out);
         Ok(())
     });
@@ -35,7 +35,7 @@ fn the_job_with_a_poison_batch() {
     std::process::exit(1);
 }
 
-/// What the launch writes.
+/// Collects the output of the launcher.
 #[derive(Clone, Default)]
 struct Lines(Arc<Mutex<Vec<u8>>>);
 
@@ -49,7 +49,7 @@ impl Write for Lines {
 }
 
 #[test]
-fn a17_a_poison_batch_is_named_and_runs_when_the_program_is_mended() {
+fn a17_a_poison_batch_is_named_and_runs_once_the_program_is_fixed() {
     let dir = TempDir::new("poison");
     let test = "--exact job::poison::the_job_with_a_poison_batch --ignored --nocapture";
     let binary = std::env::current_exe().unwrap();
@@ -70,7 +70,7 @@ fn a17_a_poison_batch_is_named_and_runs_when_the_program_is_mended() {
 
     let (end, sums) = run(&dir, true);
     end.unwrap();
-    assert!(sums[0].0 <= 7, "the batch comes again: {sums:?}");
+    assert!(sums[0].0 <= 7, "the failed batch runs again: {sums:?}");
     let expected: Vec<_> = (sums[0].0..=12).map(|n| (n, (n * (n + 1) / 2) as i64)).collect();
     assert_eq!(sums, expected);
 }

@@ -1,4 +1,4 @@
-//! Live jobs that are stopped or fail and go on from their checkpoint directory: what each kind of source does then.
+//! Live jobs that stop or fail and continue from their checkpoint directory, for each kind of source.
 
 use std::io::Write;
 use std::net::TcpListener;
@@ -8,9 +8,9 @@ use super::*;
 use crate::harness::eventually;
 use crate::temp_dir::TempDir;
 
-/// A window reaches back to files of before the crash.
+/// A window still has the files from before the crash.
 #[test]
-fn f10_a_window_over_files_goes_on_after_a_crash_with_those_that_came_meanwhile() {
+fn f10_a_window_over_files_continues_after_a_crash_and_reads_new_files() {
     let dir = TempDir::made("resume-window");
     let (states, files) = (dir.join("states"), dir.join("in"));
     std::fs::create_dir(&files).unwrap();
@@ -33,7 +33,7 @@ fn f10_a_window_over_files_goes_on_after_a_crash_with_those_that_came_meanwhile(
     std::fs::write(files.join("second"), "a\n").unwrap();
     std::fs::write(files.join("third"), "c\n").unwrap();
     let (job, totals) = start();
-    eventually("all are counted", || has(&totals, &[("a", 2), ("b", 1), ("c", 1)]));
+    eventually("all files are counted", || has(&totals, &[("a", 2), ("b", 1), ("c", 1)]));
     job.stop_now().unwrap();
 }
 
@@ -66,7 +66,7 @@ fn with_table(states: &Path, table: &[&[(u8, &'static str)]], from: u64, gracefu
     seen.rows()
 }
 
-/// A batch from memory is known by its rows: a restart does not read it again behind the state that has it. A new batch is read.
+/// A batch from memory is identified by its rows. A restart does not read it again if the state has it; it reads new batches.
 #[test]
 fn a_static_table_is_read_once_over_restarts() {
     let dir = TempDir::new("resume-table");
@@ -77,7 +77,7 @@ fn a_static_table_is_read_once_over_restarts() {
         (&[one, two][..], true, joined(&[(1, "one"), (2, "two"), (2, "zwei")])),
         (&[one, two], true, joined(&[(1, "one"), (2, "two"), (2, "zwei")])),
         (&[two, three, one], false, joined(&[(1, "eins"), (1, "one"), (2, "two"), (2, "zwei")])),
-        // The same batch once more than before is new.
+        // `two` occurs once more than in the previous run, so one of them is new.
         (&[two, two, three, one], true, joined(&[(1, "eins"), (1, "one"), (2, "two"), (2, "zwei"), (2, "zwei")])),
     ];
     for (n, (table, gracefully, expected)) in (0..).zip(runs) {
@@ -87,7 +87,7 @@ fn a_static_table_is_read_once_over_restarts() {
     }
 }
 
-/// A job over batches from memory alone has nothing left to do when it is started again, and reads only what was added.
+/// When a job over batches from memory alone is started again, it reads only added batches.
 #[test]
 fn given_batches_are_counted_once_over_restarts() {
     let dir = TempDir::new("resume-given");
@@ -102,7 +102,7 @@ fn given_batches_are_counted_once_over_restarts() {
         seen.batches().into_iter().map(|(_, rows)| rows).collect::<Vec<_>>()
     };
     assert_eq!(counts(&[&[1, 2], &[1]]), [vec![(1, 1), (2, 1)], vec![(1, 2), (2, 1)]]);
-    assert!(counts(&[&[1, 2], &[1]]).is_empty(), "nothing is new");
+    assert!(counts(&[&[1, 2], &[1]]).is_empty(), "no batch is new");
     assert_eq!(counts(&[&[1, 2], &[3], &[1], &[1]]), [vec![(1, 2), (2, 1), (3, 1)], vec![(1, 3), (2, 1), (3, 1)]]);
 }
 
@@ -125,7 +125,7 @@ fn of_files(states: &Path, files: &Path) -> (JobHandle, Totals) {
 }
 
 #[test]
-fn files_are_read_once_over_a_restart_and_those_that_came_meanwhile_too() {
+fn files_are_read_once_over_a_restart_and_so_are_new_files() {
     let dir = TempDir::made("resume-files");
     let (states, files) = (dir.join("states"), dir.join("in"));
     std::fs::create_dir(&files).unwrap();
@@ -143,7 +143,7 @@ fn files_are_read_once_over_a_restart_and_those_that_came_meanwhile_too() {
     job.stop_gracefully().unwrap();
 }
 
-/// A state is taken by the verb that saved it and no other: both are named, with what would help.
+/// Only the verb that saved a state may load it. The error names both verbs and a remedy.
 #[test]
 fn b8_a_program_with_another_window_or_verb_is_refused_by_name() {
     let dir = TempDir::made("resume-other");
@@ -172,10 +172,10 @@ fn b8_a_program_with_another_window_or_verb_is_refused_by_name() {
         }
     }
     let job = start(0, false).unwrap();
-    eventually("the one that saved it goes on", || job.statistics().batches > 1);
+    eventually("the program that saved the state continues", || job.statistics().batches > 1);
     job.stop_gracefully().unwrap();
     let job = start(2, true).unwrap();
-    eventually("another one begins empty when it is told to", || job.statistics().batches > 1);
+    eventually("another program begins empty if it may drop the state", || job.statistics().batches > 1);
     job.stop_gracefully().unwrap();
 }
 
@@ -196,9 +196,9 @@ fn of_lines(states: &Path, port: u16, poison: &'static str) -> (JobHandle, Total
     (job.unwrap(), totals)
 }
 
-/// Nobody can send again what a socket sent: the batch that was on its way is lost, which the log says, and the rest stays.
+/// A socket cannot send lines again. The batch in flight is lost, which the log says. All other lines stay counted.
 #[test]
-fn a_socket_loses_what_was_on_its_way_and_no_more() {
+fn a_socket_loses_only_the_batch_in_flight() {
     let dir = TempDir::made("resume-lines");
     let listener = TcpListener::bind("127.0.0.1:0").unwrap();
     let port = listener.local_addr().unwrap().port();
@@ -217,7 +217,7 @@ fn a_socket_loses_what_was_on_its_way_and_no_more() {
     let (job, totals) = of_lines(&dir.join("states"), port, "other poison");
     let mut guest = listener.accept().unwrap().0;
     guest.write_all(b"a\n").unwrap();
-    eventually("the new line is counted, and what was saved", || has(&totals, &[("a", 2), ("b", 1)]));
+    eventually("the new line is added to the saved counts", || has(&totals, &[("a", 2), ("b", 1)]));
     drop(guest);
     job.stop_gracefully().unwrap();
 }

@@ -1,4 +1,4 @@
-//! Ctrl-C and SIGTERM: a process of its own, which the test signals.
+//! Ctrl-C and SIGTERM. The test signals a job in a child process.
 
 use std::io::{BufRead, BufReader, Read};
 use std::process::{Child, ChildStdout, Command, Stdio};
@@ -8,7 +8,7 @@ use rustix::process::{Pid, Signal, kill_process};
 use super::*;
 use crate::harness::in_time;
 
-/// How long a batch takes in the output of the child, in milliseconds.
+/// How long the output of the child takes for one batch, in milliseconds.
 const SLOW: &str = "TIDEMILL_TEST_SLOW_OUTPUT";
 
 #[test]
@@ -23,13 +23,13 @@ fn runs_until_signalled() {
             std::thread::sleep(millis(slow));
             Ok(())
         });
-        // The job listens before its workers build; the build that comes before that is on no worker.
+        // The job handles signals before its workers build. An earlier, separate build checks the graph and is on no worker.
         if ssc.is_first() {
             println!("\nbuilt");
         }
         Ok(())
     };
-    // The first batch is a while away: what is queued goes into the last batch.
+    // With an interval of an hour, the first batch is not due: the queued rows go into the last batch.
     let job = StreamingContext::builder("signalled", if slow == 0 { mins(60) } else { millis(20) });
     println!("\nran {:?}", job.run(program).map(|s| s.records));
 }
@@ -71,7 +71,7 @@ impl Signalled {
 }
 
 #[test]
-fn a14_a_signal_stops_in_order() {
+fn a14_a_signal_stops_gracefully() {
     for signal in [Signal::INT, Signal::TERM] {
         let text = in_time(move || {
             let mut child = Signalled::start("0");
@@ -83,8 +83,8 @@ fn a14_a_signal_stops_in_order() {
     }
 }
 
-/// After the first signal alone, the job would wait for five slow outputs. A signal soon after the first is the same request, so
-/// signals are sent until the job has ended.
+/// After the first signal alone, the job would wait for five slow outputs. A signal soon after the first counts as the same
+/// request, so the test sends signals until the job has ended.
 #[test]
 fn a14_a_second_signal_stops_at_once_and_is_an_error() {
     let text = in_time(|| {

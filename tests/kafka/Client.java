@@ -1,4 +1,4 @@
-// Kafka's own client, for clients.rs: it sends three records. Arguments: BROKERS plain|idempotent|transactional CODEC TOPIC
+// Sends three records with the Java client of Kafka, for clients.rs. Arguments: BROKERS plain|idempotent|transactional CODEC TOPIC
 
 import java.nio.charset.StandardCharsets;
 import java.util.Properties;

@@ -1,17 +1,17 @@
-//! A Kafka that one test has for itself: to kill it, or to set it up in another way.
+//! A Kafka that one test starts for itself, to kill it or to use other settings.
 
 use std::path::PathBuf;
 use std::process::Command;
 use std::sync::atomic::{AtomicU32, Ordering};
 
-/// A Kafka of this test alone.
+/// A Kafka that only this test uses.
 pub struct Broker {
     pub dir: PathBuf,
     pub address: String,
 }
 
 impl Broker {
-    /// With these settings besides those of `scripts/kafka`.
+    /// Starts it with these settings and those of `scripts/kafka`.
     pub fn start(port: &str, properties: &[String]) -> Self {
         static NUMBER: AtomicU32 = AtomicU32::new(0);
         let number = NUMBER.fetch_add(1, Ordering::Relaxed);
@@ -22,7 +22,7 @@ impl Broker {
         Broker { dir, address }
     }
 
-    /// `kill`, `again` and the like.
+    /// Runs a command of `scripts/kafka`, for example `kill` or `again`.
     pub fn script(&self, command: &str) -> String {
         script(&[command, "--dir", self.dir.to_str().unwrap()])
     }

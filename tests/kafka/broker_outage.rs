@@ -1,4 +1,4 @@
-//! The broker goes away while a job runs: killed, as when a machine fails, and started again with what it held.
+//! The broker is killed while a job runs, as when a machine fails. Then it is started again with its data.
 
 use std::net::TcpStream;
 use std::sync::atomic::{AtomicBool, Ordering};
@@ -12,13 +12,13 @@ use crate::fixture::{PATIENCE, producer, topic_at};
 use crate::recorder::{Off, Recorder, eventually, log_of};
 
 #[test]
-fn c2_a_broker_that_is_killed_and_comes_back_costs_nothing() {
+fn c2_a_broker_that_is_killed_and_restarted_loses_no_record() {
     let broker = Broker::start("0", &[]);
     let at = &*broker.address;
     let topic = topic_at(at, "away", 2, &[]);
     let seen = Recorder::default();
     let job = seen.start(KafkaSource::brokers(at).topic(&topic).start(StartFrom::earliest()), 2);
-    // Idempotent: what it sends again is in the log once.
+    // The producer is idempotent, so a record that it sends twice is in the log once.
     let p = producer(&[("bootstrap.servers", at), ("enable.idempotence", "true"), ("reconnect.backoff.max.ms", "500")]);
     let stop = AtomicBool::new(false);
     let sent = std::thread::scope(|s| {
@@ -42,9 +42,9 @@ fn c2_a_broker_that_is_killed_and_comes_back_costs_nothing() {
         broker.script("kill");
         assert_eq!(TcpStream::connect(at).unwrap_err().kind(), std::io::ErrorKind::ConnectionRefused);
         eventually("trouble", || job.statistics().trouble.iter().any(|t| t.contains(at)));
-        // Those that were sealed before may hold records, and are not more than may be under way.
+        // Batches that were already sealed may have records. At most 20 batches are in flight.
         seen.only_empty(20);
-        assert!(seen.only_empty(20), "batches go on, empty");
+        assert!(seen.only_empty(20), "batches continue, and are empty");
         let trouble = job.statistics().trouble;
         assert!(trouble.iter().all(|t| t.contains(at)) && !trouble.is_empty(), "{trouble:?}");
         let before = seen.records();
@@ -64,9 +64,9 @@ fn c2_a_broker_that_is_killed_and_comes_back_costs_nothing() {
     assert_eq!(values, (0..sent).collect::<Vec<_>>());
 }
 
-/// A job that is stopped while the broker is away ends with what it has.
+/// A job that is stopped while the broker is away ends with the records that it has read.
 #[test]
-fn a_job_ends_also_while_the_broker_is_away() {
+fn a_job_can_be_stopped_while_the_broker_is_away() {
     let mock = rdkafka::mocking::MockCluster::new(1).unwrap();
     mock.create_topic("t", 2, 1).unwrap();
     let at = mock.bootstrap_servers();

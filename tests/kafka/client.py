@@ -1,4 +1,4 @@
-# A Kafka client of another make, for clients.rs: it sends three records, or prints what topics hold.
+# A Kafka client in Python, for clients.rs: it sends three records, or prints the records of topics.
 #   client.py send BROKERS plain|idempotent|transactional CODEC TOPIC
 #   client.py read BROKERS N TOPIC...
 import sys

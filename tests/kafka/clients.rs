@@ -1,5 +1,5 @@
-//! What other clients and brokers do to records: codecs, headers, keys, times, idempotent and transactional producers. The clients are
-//! Python's, with a librdkafka of its own, and Java's, which Kafka ships. Compressed topics are compressed by the broker, in Java.
+//! Records of other clients: codecs, headers, keys, times, idempotent and transactional producers. One client is in Python, with
+//! its own librdkafka. The other is the Java client of Kafka. The broker compresses the records of compressed topics, in Java.
 
 use std::process::Command;
 
@@ -13,10 +13,9 @@ use crate::child::TempDir;
 use crate::fixture::{ReaderFixture, brokers, configure, produce, split, topic, values};
 use crate::recorder::{earliest, eventually, log_of, read_log};
 
-/// Every codec of Kafka.
 const CODECS: [&str; 4] = ["gzip", "snappy", "lz4", "zstd"];
 
-/// Long enough to be compressed, and different.
+/// Different texts that are long enough to be compressed.
 fn texts() -> Vec<String> {
     (0..100).map(|n| format!("{n} {}", "tide ".repeat(40))).collect()
 }
@@ -47,11 +46,11 @@ fn every_codec_is_written_and_other_clients_read_it() {
     assert_eq!(read, (texts().join("\n") + "\n").repeat(4));
 }
 
-/// One topic for each way to send; the same three records in each.
+/// Sends the same three records in each way, to a topic for each.
 fn check_records(client: &str, send: impl Fn(&str, &str, &str) -> String) {
     for codec in CODECS {
         for how in ["plain", "idempotent", "transactional"] {
-            // The records are of 2023.
+            // The timestamps of the records are in 2023, so the broker would delete them.
             let t = topic(&format!("{client}-{how}"), 1, &[("retention.ms", "-1")]);
             send(how, codec, &t);
             let mut fixture = ReaderFixture::new(&KafkaSource::brokers(brokers()).topic(&t).include_headers());
@@ -70,7 +69,7 @@ fn check_records(client: &str, send: impl Fn(&str, &str, &str) -> String) {
             let headers: Vec<_> = rows[0].headers().collect();
             assert_eq!(headers, [("trace", Some(&b"1"[..])), ("trace", Some(&b"\xff\x00"[..])), ("none", None)], "{what}");
             assert_eq!(rows[1].headers().count() + rows[2].headers().count(), 0, "{what}");
-            // An aborted record came before them.
+            // The producer aborted a record before these.
             let all = read_log(&brokers(), &t, "read_uncommitted").0[&0].len();
             assert_eq!(all, if how == "transactional" { 4 } else { 3 }, "{what}");
         }
@@ -107,11 +106,11 @@ fn output(command: &mut Command, package: &str) -> String {
     String::from_utf8(out.stdout).unwrap()
 }
 
-/// Its progress topic would have too long a name, and is compressed.
+/// The plain name of its progress topic would be too long, and the progress topic is compressed.
 #[test]
 fn an_exactly_once_job_into_a_long_topic_with_compressed_progress_starts_again() {
     let (from, dir) = (topic("from-long", 1, &[]), TempDir::new("long"));
-    // The beginning is this run's own: the end is not part of the progress topic's name.
+    // The name must begin with something unique, because the progress topic's name does not contain the end.
     let to = topic(&format!("{:07}-{}", std::process::id(), "long".repeat(56)), 1, &[("compression.type", "zstd")]);
     assert!((232..=249).contains(&to.len()), "{}", to.len());
     for round in 1..=3 {
@@ -133,7 +132,7 @@ fn an_exactly_once_job_into_a_long_topic_with_compressed_progress_starts_again()
     assert_eq!(rows.into_iter().map(|(_, v)| v).collect::<Vec<_>>(), ["1", "2", "3"]);
 }
 
-/// The topic beside a long one that keeps its progress.
+/// The progress topic of a topic with a long name.
 fn progress_topic(of: &str) -> String {
     use rdkafka::consumer::{BaseConsumer, Consumer};
     let consumer: BaseConsumer = rdkafka::ClientConfig::new().set("bootstrap.servers", brokers()).create().unwrap();
@@ -144,11 +143,11 @@ fn progress_topic(of: &str) -> String {
     found[0].to_owned()
 }
 
-/// A broker's answers are as large as its `message.max.bytes` allows, which is 1 MiB by default.
+/// Records of nearly `message.max.bytes` of the broker (default: 1 MiB).
 #[test]
-fn records_at_the_brokers_size_limit_go_through_in_both_directions() {
+fn records_at_the_size_limit_of_the_broker_are_read_and_written() {
     let (from, to) = (topic("limit-in", 1, &[]), topic("limit-out", 1, &[]));
-    // The limit counts the whole batch: 61 bytes of its head, and some of the record's.
+    // The limit includes the header of the record batch, 61 bytes, and that of the record.
     let largest = "x".repeat((1 << 20) - 100);
     produce_large(&from, &largest);
     let rows = ReaderFixture::of(&from, Some(0)).live(|r| r.len() == 1);

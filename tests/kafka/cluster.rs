@@ -1,4 +1,5 @@
-//! A job of two processes with two workers each, while a producer runs. Both are in this test's process, joined by sockets.
+//! A job of two processes with two workers each, while a producer runs. Both run inside the process of the test, connected by
+//! sockets.
 
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::time::Duration;
@@ -9,7 +10,7 @@ use crate::child::addresses;
 use crate::fixture::{brokers, producer, send, topic};
 use crate::recorder::{Off, Recorder, builder, earliest, eventually, log_of};
 
-/// A file with the addresses of two processes, gone at the end.
+/// A file with the addresses of two processes. It is removed on drop.
 struct Hosts(std::path::PathBuf);
 
 impl Hosts {
@@ -26,19 +27,19 @@ impl Drop for Hosts {
     }
 }
 
-/// Starts a job that notes in process 0 what all of it reads.
+/// Starts a job that records in process 0 what both processes read.
 fn start(name: &str, kafka: &KafkaSource, seen: &Recorder) -> [JobHandle; 2] {
     let hosts = Hosts::new(name);
     let process = |process| {
         let runtime = RuntimeArgs { workers: 2, processes: 2, process, hostfile: Some(hosts.0.clone()), ..Default::default() };
         let program = seen.slowly(kafka.clone(), Duration::ZERO);
-        // They wait for one another.
+        // Each start waits for the other one.
         std::thread::spawn(move || builder(2).runtime(runtime).start(program).unwrap())
     };
     [process(0), process(1)].map(|p| p.join().unwrap())
 }
 
-/// Partition l is read by worker l % 4: partitions 2 and 3 in the second process, whose records come over the socket.
+/// Worker `l % 4` reads partition `l`. The second process reads partitions 2 and 3, and sends their records over the socket.
 #[test]
 fn every_record_is_in_exactly_one_batch_of_two_processes() {
     let topic = topic("cluster", 5, &[]);
@@ -61,7 +62,7 @@ fn every_record_is_in_exactly_one_batch_of_two_processes() {
         stop.store(true, Ordering::Relaxed);
         let produced = produced.join().unwrap();
         eventually("all records", || seen.records() == produced);
-        // Either process may be asked.
+        // Both handles return the result.
         let other = s.spawn(|| first.await_termination().unwrap());
         second.stop_gracefully().unwrap();
         assert_eq!(other.join().unwrap().records, produced as u64);
@@ -69,9 +70,9 @@ fn every_record_is_in_exactly_one_batch_of_two_processes() {
     assert_eq!(seen.checked(), log_of(&brokers(), &topic).0);
 }
 
-/// As above, stopped while the producer runs on: what the ranges name is there, whole, and nothing else.
+/// Like the test above, but the job is stopped while the producer continues. It has exactly the records of its ranges.
 #[test]
-fn two_processes_stopped_in_the_middle_have_what_their_ranges_name() {
+fn two_processes_stopped_in_the_middle_have_exactly_their_ranges() {
     let topic = topic("cluster-stop", 4, &[]);
     let seen = Recorder::default();
     let (p, stop) = (producer(&[]), AtomicBool::new(false));
@@ -92,5 +93,5 @@ fn two_processes_stopped_in_the_middle_have_what_their_ranges_name() {
     let (mut log, ends) = log_of(&brokers(), &topic);
     log.iter_mut().for_each(|(partition, rows)| rows.retain(|(offset, _)| *offset < seen.until(*partition).unwrap()));
     assert_eq!(seen.checked(), log);
-    assert!(ends[&0] > seen.until(0).unwrap(), "the producer went on after the job");
+    assert!(ends[&0] > seen.until(0).unwrap(), "the producer continued after the job");
 }

@@ -1,4 +1,4 @@
-//! A compacted topic: offsets that were compacted away, also at the end of the log.
+//! Compacted topics, where offsets are missing, also at the end of the log.
 
 use std::time::{Duration, Instant};
 
@@ -13,8 +13,8 @@ fn put(p: &BaseProducer, topic: &str, key: &str, value: &str) {
     p.flush(PATIENCE).unwrap();
 }
 
-/// A topic of one partition. Of offsets 0 to 29 only each tenth is left. Some records follow, and those at the end are
-/// aborted. Returns its name, the offsets that are left, and the end.
+/// Makes a topic with one partition. Of offsets 0 to 29 only each tenth is left. A few records follow, and the last ones are
+/// aborted. Returns the name, the remaining records with their offsets, and the end.
 fn compacted() -> (String, Vec<(i64, String)>, i64) {
     let config = [
         ("cleanup.policy", "compact"),
@@ -27,7 +27,8 @@ fn compacted() -> (String, Vec<(i64, String)>, i64) {
     (0..30).for_each(|n| put(&p, &topic, &format!("k{}", n / 10), &n.to_string()));
     let due = Instant::now() + PATIENCE;
     for n in 0.. {
-        // Only closed segments are compacted: a record after the time of one closes it. These stay, each has its own key.
+        // Kafka compacts only closed segments, and closes one when a record arrives after `segment.ms`. These records have
+        // different keys, so they stay.
         std::thread::sleep(Duration::from_millis(200));
         put(&p, &topic, &format!("other{n}"), "o");
         let left = log_of(&brokers(), &topic).0.remove(&0).unwrap();
@@ -63,7 +64,7 @@ fn c12_a_compacted_topic_is_read_live_and_by_ranges_that_end_in_its_gaps() {
     job.stop_gracefully().unwrap();
     assert_eq!(seen.checked(), log_of(&brokers(), &topic).0);
 
-    // No range ends at a record: in a gap, around a gap, among aborted records, at the end of the log.
+    // These ranges end in a gap, around a gap, among aborted records, or at the end of the log.
     for (from, until) in [(0, 15), (10, 18), (12, 25), (0, end - 2), (20, end), (end - 3, end)] {
         let memory = MemorySink::new();
         let (out, name) = (memory.clone(), topic.clone());

@@ -1,5 +1,5 @@
-//! Exactly once: the word count from Kafka to Kafka is killed, at named points and at any time, and started again on other
-//! numbers of workers. What is committed in the end is what one run would have written.
+//! Exactly once. The tests kill the word count from Kafka to Kafka, at named points and at any time. They start it again on other
+//! numbers of workers. The committed rows are those that one run would have written.
 
 use std::cell::OnceCell;
 use std::collections::BTreeMap;
@@ -18,7 +18,7 @@ use crate::child::{Program, Signal, TempFile, addresses, hostfile};
 use crate::fixture::{PATIENCE, answered, brokers, produce, producer, send, topic, transactional};
 use crate::recorder::{Log, Off, log_of, read_log};
 
-/// Each word's totals, in the order in which they were written.
+/// The totals of each word, in the order in which they were written.
 type Totals = BTreeMap<String, Vec<i64>>;
 
 /// Topics and a checkpoint directory of one test.
@@ -51,7 +51,7 @@ impl Count {
         self.start_one(workers, env, &[])
     }
 
-    /// Two processes of a worker each; the first one dies at a point.
+    /// Starts two processes with one worker each. The first one dies at `point`.
     fn start_two(&self, point: &str) -> [Program; 2] {
         let hosts = self.hosts.get_or_init(|| hostfile(&addresses(2)));
         let more = |p| ["-n", "2", "--hostfile", hosts.path(), "-p", p];
@@ -67,13 +67,13 @@ impl Count {
         Program::start_in("kafka_wordcount", args, env)
     }
 
-    /// The generation of the last run that has begun.
+    /// The generation of the newest run that has begun.
     fn generation(&self) -> u32 {
         let leases = std::fs::read_dir(self.dir.join("leases")).into_iter().flatten().flatten();
         leases.filter_map(|lease| lease.file_name().to_str()?.parse().ok()).max().unwrap_or(0)
     }
 
-    /// The number of planned batches, with the overdue ones.
+    /// The number of planned batches, including overdue ones.
     fn batches(&self) -> usize {
         let plans = Directory::open(&self.dir).and_then(|d| d.plans()).unwrap_or_default();
         plans.iter().map(|record| 1 + record.run as usize).sum()
@@ -88,7 +88,7 @@ impl Count {
         totals
     }
 
-    /// What every planned batch adds to each word, by the plans and the input: what one run writes.
+    /// The totals that a single run would write: those after each planned batch, computed from the plans and the input.
     fn planned(&self) -> Totals {
         let input: Log = log_of(&brokers(), &self.input).0;
         let (mut totals, mut counts) = (Totals::new(), BTreeMap::<String, i64>::new());
@@ -110,7 +110,7 @@ impl Count {
         totals
     }
 
-    /// The last run takes everything and ends in order. What was committed is what one run would have written.
+    /// The last run reads everything and stops gracefully. The committed rows must be those of a single run.
     fn finish(&self, workers: u16) {
         let mut last = self.start(workers, &[]);
         let mut known = BTreeMap::new();
@@ -129,13 +129,13 @@ impl Count {
         for (word, totals) in &written {
             assert!(totals.is_sorted_by(|a, b| a < b), "{word}: {totals:?}");
         }
-        assert_eq!(written, self.planned(), "lost, twice, or of another batch");
+        assert_eq!(written, self.planned(), "a row is lost, repeated, or in another batch");
         let planned = Directory::open(&self.dir).unwrap().plans().unwrap();
         let last = planned.last().unwrap().plan.ranges.iter().map(|r| (r.split.partition(), r.until)).collect();
-        assert_eq!(self.committed_offsets(), last, "for lag tools: where each partition was read to");
+        assert_eq!(self.committed_offsets(), last, "the committed offsets, for lag tools, are the ends of the last ranges");
     }
 
-    /// Where the consumer group stands.
+    /// The committed offsets of the consumer group.
     fn committed_offsets(&self) -> BTreeMap<i32, i64> {
         let mut config = ClientConfig::new();
         config.set("bootstrap.servers", brokers()).set("group.id", "kafka-wordcount");
@@ -148,7 +148,7 @@ impl Count {
     }
 }
 
-/// Sends words until `stop`; some are in transactions, and some of these are aborted.
+/// Sends words until `stop`. Some are in transactions, and some of these transactions are aborted.
 fn feed(input: &str, stop: &AtomicBool) {
     let (plain, t) = (producer(&[]), transactional(input));
     for i in (0..).step_by(10).take_while(|_| !stop.load(Ordering::Relaxed)) {
@@ -179,11 +179,11 @@ fn random() -> impl FnMut(u64) -> u64 {
 #[derive(Debug)]
 enum Death {
     At(&'static str),
-    /// By a signal, when it has planned this many batches; 0: when it has begun.
+    /// Killed after it has planned this many batches. 0: as soon as the run has begun.
     After(usize),
 }
 
-/// Runs that die, one after the other, while words come in.
+/// Starts one run after another, and each dies. Meanwhile words are sent.
 fn die(count: &Count, deaths: &[(u16, Death)]) {
     let stop = AtomicBool::new(false);
     std::thread::scope(|s| {
@@ -194,7 +194,7 @@ fn die(count: &Count, deaths: &[(u16, Death)]) {
             match how {
                 Death::At(point) => {
                     let end = count.start(*workers, &[("TIDEMILL_CRASH_AT", point)]).end();
-                    assert_eq!(end.code, None, "{point}: it was expected to die there\n{}", end.err);
+                    assert_eq!(end.code, None, "{point}: the run should have died there\n{}", end.err);
                 }
                 Death::After(batches) => {
                     let (last, planned) = (count.generation(), count.batches());
@@ -225,7 +225,7 @@ fn a6_a7_a_job_that_dies_around_its_commits_loses_nothing_and_writes_nothing_twi
     count.finish(2);
     let (all, committed) = (count.written("read_uncommitted"), count.written("read_committed"));
     let len = |t: &Totals| t.values().map(Vec::len).sum::<usize>();
-    assert!(len(&all) > len(&committed), "a transaction was hit: its rows are there, and aborted");
+    assert!(len(&all) > len(&committed), "a kill interrupted a transaction, so the topic has aborted rows");
 }
 
 #[test]
@@ -237,10 +237,10 @@ fn a4_a_job_that_is_killed_at_any_time_writes_everything_once() {
     count.finish(2);
 }
 
-/// A signal at any moment ends the job in order, with a checkpoint of every planned batch.
+/// A signal at any moment stops the job gracefully, with a checkpoint of every planned batch.
 #[test]
-#[ignore = "nightly: thirty lives of a second each"]
-fn a14_a_signal_at_any_moment_stops_in_order() {
+#[ignore = "nightly: thirty runs of a second each"]
+fn a14_a_signal_at_any_moment_stops_gracefully() {
     let (count, mut random, stop) = (Count::new("stops"), random(), AtomicBool::new(false));
     std::thread::scope(|s| {
         let (input, stop) = (&count.input, &stop);
@@ -264,7 +264,7 @@ fn a14_a_signal_at_any_moment_stops_in_order() {
                 assert_eq!(
                     count.generation(),
                     last,
-                    "the signal came before the job listened, and the run had not begun: {}",
+                    "the signal came before the job handled signals, so the run must not have begun: {}",
                     end.err
                 );
                 continue;
@@ -278,9 +278,9 @@ fn a14_a_signal_at_any_moment_stops_in_order() {
     count.finish(2);
 }
 
-/// The answer to a commit is lost. The shard's progress record shows whether it was made, and no row is lost or written twice.
+/// The answer to a commit is lost. The progress record of the shard shows whether the commit was made. No row is lost or repeated.
 #[test]
-fn a8_c25_an_answer_that_is_lost_is_looked_up() {
+fn a8_c25_after_a_lost_answer_the_progress_record_decides() {
     for (lost, says) in [("sink.commit:4", "the commit that failed had been made"), ("sink.rows:4", "a test drops the answer")] {
         let count = Count::new(&format!("lost-{}", lost.len()));
         (0..3).for_each(|p| produce(&count.input, p, &[r#"{"word":"a"}"#, r#"{"word":"b"}"#, r#"{"word":"c"}"#]));
@@ -292,14 +292,14 @@ fn a8_c25_an_answer_that_is_lost_is_looked_up() {
         });
         job.signal(Signal::TERM);
         let end = job.end();
-        assert_eq!(end.code, Some(0), "it goes on: {}", end.err);
+        assert_eq!(end.code, Some(0), "the job continues: {}", end.err);
         count.finish(1);
     }
 }
 
-/// The second process waits for a transaction that the first one left open. The first one is dead, so the wait ends with an error.
+/// The second process waits for a transaction of the first process. The first process is dead, so the second one ends with an error.
 #[test]
-fn a5_a_process_that_dies_before_it_begins_takes_the_others_with_it() {
+fn a5_a_process_that_dies_before_it_begins_ends_the_others() {
     let count = Count::new("two");
     let words: Vec<String> = (0..23).map(word).collect();
     produce(&count.input, 0, &words.iter().map(String::as_str).collect::<Vec<_>>());
@@ -327,9 +327,9 @@ fn c34_brokers_without_transactions_are_an_error_at_the_start() {
     assert!(e.contains("needs brokers with transactions"), "{e}");
 }
 
-/// Another run with the same name takes the shards over: the first one ends and says why, and never takes them back.
+/// Other producers with the same ids fence those of the shards. The job ends, says why, and never takes the shards back.
 #[test]
-fn a20_c23_a_run_that_is_shut_out_ends() {
+fn a20_c23_a_fenced_run_ends() {
     let count = Count::new("fenced");
     let mut first = count.start(1, &[]);
     produce(&count.input, 0, &[r#"{"word":"a"}"#]);
@@ -340,22 +340,22 @@ fn a20_c23_a_run_that_is_shut_out_ends() {
     let end = first.end();
     assert_eq!(end.code, Some(1));
     assert!(end.err.contains("shut out") && end.err.contains(&count.output), "{}", end.err);
-    assert_eq!(count.written("read_committed")["a"], [1], "nothing after that");
+    assert_eq!(count.written("read_committed")["a"], [1], "nothing was written after that");
     count.finish(2);
 }
 
 /// A job is suspended for half a minute. A second run is refused, with the pid of the first. When the first continues, no other run
 /// has written.
 #[test]
-#[ignore = "nightly: stands still for 30 s"]
-fn a19_a_run_that_stood_still_is_the_only_one() {
+#[ignore = "nightly: the job is suspended for 30 s"]
+fn a19_a_suspended_run_is_not_replaced() {
     let count = Count::new("still");
     let mut first = count.start(2, &[]);
     produce(&count.input, 0, &[r#"{"word":"a"}"#]);
     first.until("the first count", |_, _| !count.written("read_committed").is_empty());
     first.signal(Signal::STOP);
     let stat = format!("/proc/{}/stat", first.id());
-    first.until("it stands still", |_, _| std::fs::read_to_string(&stat).unwrap().contains(") T "));
+    first.until("it is suspended", |_, _| std::fs::read_to_string(&stat).unwrap().contains(") T "));
     produce(&count.input, 1, &[r#"{"word":"a"}"#]);
     let other = refused(&count);
     assert!(other.contains("in use") && other.contains(&first.id().to_string()), "{other}");
@@ -369,24 +369,24 @@ fn a19_a_run_that_stood_still_is_the_only_one() {
     count.finish(1);
 }
 
-/// Four workers leave transactions open. A run with one worker aborts them all, before the brokers' timeout does.
+/// Four workers leave transactions open. A run with one worker aborts them all before the brokers' timeout.
 #[test]
-fn c30_fewer_workers_end_what_more_of_them_left_open() {
+fn c30_fewer_workers_abort_the_open_transactions_of_more() {
     let count = Count::new("open");
     (0..3)
         .for_each(|p| produce(&count.input, p, &(0..23).map(word).collect::<Vec<_>>().iter().map(|w| &**w).collect::<Vec<_>>()));
     let readable = |isolation| read_log(&brokers(), &count.output, isolation).1;
     let hidden = || (0..2).any(|p| readable("read_committed")[&p] < readable("read_uncommitted")[&p]);
-    // A transaction that has only progress hides no rows.
+    // An open transaction hides rows only if it has some, so several points are tried.
     let open = (2..20).any(|n| {
         let end = count.start(4, &[("TIDEMILL_CRASH_AT", &format!("sink.commit.before:{n}"))]).end();
-        assert_eq!(end.code, None, "it was to die there\n{}", end.err);
+        assert_eq!(end.code, None, "the run should have died there\n{}", end.err);
         produce(&count.input, 0, &[&word(n), &word(n + 1)]);
         hidden()
     });
     assert!(open, "a transaction is open");
     let mut job = count.start(1, &[]);
-    job.until("all can be read", |_, _| !count.written("read_committed").is_empty() && !hidden());
+    job.until("all rows can be read", |_, _| !count.written("read_committed").is_empty() && !hidden());
     drop(job);
     count.finish(1);
 }
@@ -397,7 +397,7 @@ fn refused(count: &Count) -> String {
     end.err
 }
 
-/// The progress of the sinks does not fit the directory: no batch is planned, and no row is written.
+/// If the progress of the sinks does not fit the directory, the job plans no batch and writes no row.
 #[test]
 fn progress_that_does_not_fit_the_plans_refuses_to_start() {
     let count = Count::new("refused");
@@ -455,7 +455,7 @@ fn wrong(build: impl for<'s> Fn(&StreamingContext<'s>) + Send + Sync + 'static, 
 }
 
 #[test]
-fn c26_g4_what_cannot_be_exactly_once_is_an_error_that_names_the_fix() {
+fn c26_g4_missing_conditions_of_exactly_once_are_errors_with_a_remedy() {
     let sink = || KafkaSink::new(brokers(), "nowhere").exactly_once();
     let rows = |ssc: &StreamingContext<'_>, sink| {
         ssc.test_stream(vec![vec![1]]).to_kafka(sink, |n, record| _ = record.json(n));

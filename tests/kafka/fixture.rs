@@ -1,4 +1,4 @@
-//! A broker's topics, and a reader that is driven as a worker drives it.
+//! Helpers for topics of a broker, and a reader that a test drives as a worker does.
 
 use std::future::Future;
 use std::pin::pin;
@@ -20,7 +20,7 @@ use tidemill::connector::message::Message;
 use tidemill::connector::source::{Sealed, SourceReader, Waker};
 use tidemill::core::plan::{Split, SplitRange};
 
-/// How long a test waits for anything. It tells a hang from a machine that is busy, and is no promise of the library.
+/// How long a test waits for an event before it fails. It is long because the machine may be busy.
 pub const PATIENCE: Duration = Duration::from_secs(300);
 
 pub fn brokers() -> String {
@@ -48,12 +48,12 @@ fn admin(brokers: &str) -> AdminClient<DefaultClientContext> {
     ClientConfig::new().set("bootstrap.servers", brokers).create().unwrap()
 }
 
-/// A new topic of this test.
+/// Makes a new topic of this test.
 pub fn topic(name: &str, partitions: i32, config: &[(&str, &str)]) -> String {
     topic_at(&brokers(), name, partitions, config)
 }
 
-/// A new topic elsewhere.
+/// Makes a new topic on other brokers.
 pub fn topic_at(brokers: &str, name: &str, partitions: i32, config: &[(&str, &str)]) -> String {
     static NUMBER: AtomicU32 = AtomicU32::new(0);
     let name = format!("{name}-{}-{}", std::process::id(), NUMBER.fetch_add(1, Ordering::Relaxed));
@@ -68,12 +68,12 @@ fn make(brokers: &str, name: &str, partitions: i32, config: &[(&str, &str)]) -> 
     made.into_iter().next().unwrap().map_err(|(_, code)| code)
 }
 
-/// A broker of a busy machine may take more than librdkafka's minute.
+/// On a busy machine a broker may need longer than librdkafka's default of a minute.
 fn options() -> AdminOptions {
     AdminOptions::new().request_timeout(Some(PATIENCE)).operation_timeout(Some(PATIENCE))
 }
 
-/// Asks again while brokers have no answer: one of a busy machine may be without a leader for a moment.
+/// Repeats a request while it fails: on a busy machine a partition may have no leader for a moment.
 #[track_caller]
 pub fn answered<T, E: std::fmt::Display>(what: &str, mut ask: impl FnMut() -> Result<T, E>) -> T {
     let due = Instant::now() + PATIENCE;
@@ -91,7 +91,7 @@ pub fn delete_topic(name: &str) {
     gone.into_iter().for_each(|t| _ = t.unwrap());
 }
 
-/// A topic of a name that was deleted a moment ago: the broker may still be at it.
+/// Makes a topic again that was just deleted. The broker may not have finished the deletion.
 pub fn make_again(name: &str, partitions: i32) {
     let due = Instant::now() + PATIENCE;
     while let Err(code) = make(&brokers(), name, partitions, &[]) {
@@ -100,7 +100,7 @@ pub fn make_again(name: &str, partitions: i32) {
     }
 }
 
-/// Gives a topic another setting.
+/// Changes a setting of a topic.
 pub fn configure(topic: &str, key: &str, value: &str) {
     let new = AlterConfig::new(ResourceSpecifier::Topic(topic)).set(key, value);
     block_on(admin(&brokers()).alter_configs([&new], &options())).unwrap().into_iter().for_each(|t| _ = t.unwrap());
@@ -111,14 +111,14 @@ pub fn grow(topic: &str, partitions: usize) {
     block_on(admin(&brokers()).create_partitions([&new], &options())).unwrap().into_iter().for_each(|t| _ = t.unwrap());
 }
 
-/// Moves the beginning of a log.
+/// Deletes the records before an offset.
 pub fn delete_before(topic: &str, partition: i32, offset: i64) {
     let mut list = TopicPartitionList::new();
     list.add_partition_offset(topic, partition, Offset::Offset(offset)).unwrap();
     block_on(admin(&brokers()).delete_records(&list, &options())).unwrap();
 }
 
-/// Where a log ends: behind open transactions, and behind markers, which come later than the broker's answer.
+/// The end of a log, after open transactions and after markers. Brokers write markers after their answer to the producer.
 pub fn log_end(topic: &str, partition: i32) -> i64 {
     let mut config = ClientConfig::new();
     config.set("bootstrap.servers", brokers()).set("isolation.level", "read_uncommitted");
@@ -158,7 +158,7 @@ pub fn range(topic: &str, partition: i32, from: i64, until: i64) -> SplitRange {
     SplitRange { split: split(topic, partition), from, until }
 }
 
-/// A reader as a worker drives it: it reads until there is nothing, then waits to be woken.
+/// Drives a reader as a worker does: reads until no record is left, then waits for the waker.
 pub struct ReaderFixture {
     pub reader: KafkaReader,
     woken: Arc<(Mutex<bool>, Condvar)>,
@@ -182,14 +182,14 @@ impl ReaderFixture {
         fixture
     }
 
-    /// `false`: the waker was not called.
+    /// Waits for the waker. `false`: it was not called.
     pub fn wait(&self, timeout: Duration) -> bool {
         let woken = self.woken.0.lock().unwrap();
         let (mut woken, _) = self.woken.1.wait_timeout_while(woken, timeout, |w| !*w).unwrap();
         std::mem::replace(&mut *woken, false)
     }
 
-    /// Reads until `enough` is true of the records.
+    /// Reads until `enough` returns true for the records.
     pub fn live(&mut self, mut enough: impl FnMut(&[Message]) -> bool) -> Vec<Message> {
         let (mut rows, end) = (Vec::new(), Instant::now() + PATIENCE);
         loop {
@@ -208,7 +208,7 @@ impl ReaderFixture {
         self.reader.seal(&mut |_, _, _| panic!("seal gives nothing")).unwrap()
     }
 
-    /// The range of the only split.
+    /// Seals, and returns the range of the only split.
     pub fn sealed(&mut self) -> (i64, i64) {
         let s = self.seal();
         assert_eq!(s.ranges.len(), 1);

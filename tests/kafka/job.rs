@@ -1,4 +1,4 @@
-//! Whole jobs on a real Kafka: every batch against the log, by offsets.
+//! Whole jobs on a real Kafka. The offsets of every batch are compared with the log.
 
 use rdkafka::producer::Producer;
 use tidemill::prelude::*;
@@ -16,7 +16,7 @@ fn every_record_is_in_exactly_one_batch_while_the_job_runs() {
         for i in 0..60 {
             let values: Vec<String> = (0..20).map(|n| format!("{i}.{n}")).collect();
             send(&p, &topic, i % 3, &values.iter().map(String::as_str).collect::<Vec<_>>());
-            // More than one batch has records, and most are sent while a batch is under way.
+            // More than one batch must have records, and most records must be sent while a batch is in flight.
             if i % 20 == 19 {
                 let filled = i as usize / 20 + 1;
                 eventually("a further batch with records", || seen.filled() >= filled);
@@ -39,7 +39,7 @@ fn c10_c13_aborted_records_are_in_no_batch_and_a_new_partition_is_found() {
         send(&p, &topic, 0, &values);
         if commit { p.commit_transaction(PATIENCE).unwrap() } else { p.abort_transaction(PATIENCE).unwrap() }
     }
-    eventually("what was committed", || seen.records() == 4);
+    eventually("the committed records", || seen.records() == 4);
     grow(&topic, 2);
     eventually("the new partition", || {
         produce(&topic, 1, &["new"]);
@@ -52,9 +52,9 @@ fn c10_c13_aborted_records_are_in_no_batch_and_a_new_partition_is_found() {
     assert_eq!(seen[&1], log[&1][..seen[&1].len()]);
 }
 
-/// A record of an open transaction holds up what is behind it in its partition, and nothing else.
+/// An open transaction delays only the records after it in its partition.
 #[test]
-fn c14_a_job_waits_at_an_open_transaction_and_goes_on_when_it_is_committed() {
+fn c14_a_job_waits_at_an_open_transaction_and_continues_when_it_is_committed() {
     let topic = topic("recording-open", 2, &[]);
     let (open, aborted) = (transactional(&format!("{topic}-open")), transactional(&format!("{topic}-aborted")));
     produce(&topic, 0, &["a", "b"]);
@@ -69,13 +69,13 @@ fn c14_a_job_waits_at_an_open_transaction_and_goes_on_when_it_is_committed() {
     // a b x c y A d: the open transaction begins at offset 3.
     let seen = Recorder::default();
     let job = seen.start(earliest(&topic), 2);
-    eventually("what is before it", || seen.records() == 2);
+    eventually("the records before the transaction", || seen.records() == 2);
     produce(&topic, 1, &["e"]);
     eventually("the other partition", || seen.records() == 3);
-    assert!(seen.only_empty(10), "what is behind an open transaction stays where it is");
+    assert!(seen.only_empty(10), "records after an open transaction are not read");
     assert_eq!(seen.until(0), Some(3));
     open.commit_transaction(PATIENCE).unwrap();
-    eventually("what is behind it", || seen.records() == 5);
+    eventually("the records after the transaction began", || seen.records() == 5);
     produce(&topic, 0, &["f"]);
     eventually("the records that were sent later", || seen.records() == 6);
     job.stop_gracefully().unwrap();
@@ -84,9 +84,9 @@ fn c14_a_job_waits_at_an_open_transaction_and_goes_on_when_it_is_committed() {
     assert_eq!(seen[&0], [(0, "a"), (1, "b"), (3, "c"), (6, "d"), (8, "f")].map(|(o, v)| (o, v.to_string())));
 }
 
-/// More records arrive each time the job has read to the end of a partition.
+/// Each time the job has read to the end of a partition, more records arrive.
 #[test]
-fn c15_an_older_end_of_a_partition_ends_no_range() {
+fn c15_an_outdated_end_of_a_partition_ends_no_range_of_a_job() {
     let topic = topic("recording-stale", 2, &[]);
     let seen = Recorder::default();
     let job = seen.start(earliest(&topic), 2);
@@ -109,7 +109,7 @@ fn c15_an_older_end_of_a_partition_ends_no_range() {
 }
 
 #[test]
-fn a_graceful_stop_takes_what_was_read_and_given_ranges_end_by_themselves() {
+fn given_ranges_are_read_exactly_and_end_the_job() {
     let topic = topic("recording-given", 2, &[]);
     produce(&topic, 0, &["a", "b", "c"]);
     produce(&topic, 1, &["d", "e"]);
@@ -128,7 +128,7 @@ fn a_graceful_stop_takes_what_was_read_and_given_ranges_end_by_themselves() {
 }
 
 #[test]
-fn what_is_wrong_is_said_before_any_data_is_touched() {
+fn errors_are_reported_before_any_data_is_touched() {
     let run = |kafka: KafkaSource| {
         StreamingContext::builder("wrong", secs(1))
             .run(move |ssc| {

@@ -1,4 +1,4 @@
-//! What is promised about Kafka, on a real one: its address is in `TIDEMILL_KAFKA`. Each test has topics of its own.
+//! Tests with a real Kafka, whose address is in `TIDEMILL_KAFKA`. Each test has its own topics.
 
 mod broker;
 #[path = "../programs/child.rs"]

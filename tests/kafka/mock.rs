@@ -1,4 +1,4 @@
-//! Faults that only librdkafka's mock brokers produce on request: leaders and coordinators that move, and single error answers.
+//! Faults that only the mock brokers of librdkafka can produce on request: leaders and coordinators that move, and error answers.
 
 use rdkafka::ClientConfig;
 use rdkafka::consumer::{BaseConsumer, Consumer};
@@ -35,7 +35,7 @@ fn leader(at: &str) -> i32 {
 }
 
 #[test]
-fn c3_a_leader_that_moves_or_is_away_for_a_while_costs_nothing() {
+fn c3_a_leader_that_moves_or_is_away_loses_no_record() {
     let (mock, at, p) = brokers(&["t"]);
     let seen = Recorder::default();
     let job = seen.start(source(&at), 2);
@@ -48,8 +48,8 @@ fn c3_a_leader_that_moves_or_is_away_for_a_while_costs_nothing() {
     mock.broker_down(2).unwrap();
     p.send(BaseRecord::<[u8], str>::to("t").payload("c").partition(0)).map_err(|(e, _)| e).unwrap();
     assert!(seen.only_empty(10));
-    // The count includes librdkafka's own events.
-    assert!(p.in_flight_count() >= 1, "no broker takes it");
+    // The count includes events of librdkafka itself.
+    assert!(p.in_flight_count() >= 1, "no broker accepts the record");
     mock.partition_leader("t", 0, Some(3)).unwrap();
     assert_eq!(leader(&at), 3);
     p.flush(PATIENCE).unwrap();
@@ -59,7 +59,7 @@ fn c3_a_leader_that_moves_or_is_away_for_a_while_costs_nothing() {
 }
 
 #[test]
-fn c21_a_topic_that_may_not_be_read_ends_the_job_by_name() {
+fn c21_a_topic_without_read_permission_is_named_in_the_error() {
     let (mock, at, p) = brokers(&["t"]);
     send(&p, "t", 0, &["a"]);
     let denied = RDKafkaRespErr::RD_KAFKA_RESP_ERR_TOPIC_AUTHORIZATION_FAILED;
@@ -68,7 +68,7 @@ fn c21_a_topic_that_may_not_be_read_ends_the_job_by_name() {
     assert!(text.contains("topic t, partition 0") && text.contains("authorization failed"), "{text}");
 }
 
-/// The word count, exactly once.
+/// Starts the word count with exactly-once output.
 fn count(at: &str, dir: &TempDir) -> Program {
     let topics = ["--brokers", at, "--in", "t", "--out", "out", "--interval", "20ms"];
     Program::start("kafka_wordcount", topics.into_iter().chain(["--exactly-once", "--checkpoint", dir.path()]))
@@ -76,14 +76,14 @@ fn count(at: &str, dir: &TempDir) -> Program {
 
 const TOPICS: [&str; 3] = ["t", "out", "tidemill-progress-out"];
 
-/// The totals of the one word that is sent.
+/// The totals of the only word.
 fn totals(at: &str) -> Vec<i64> {
     let rows = log_of(at, "out").0.into_values().flatten();
     let total = |value: String| serde_json::from_str::<serde_json::Value>(&value).unwrap()["count"].as_i64().unwrap();
     rows.map(|(_, value)| total(value)).collect()
 }
 
-/// Moves the coordinator of all its transactions.
+/// Moves the coordinator of all transactions of the word count.
 fn coordinate(mock: &Mock, broker: i32) {
     let id = |shard: u32| MockCoordinator::Transaction(format!("kafka-wordcount-out-{shard}"));
     (0..8).for_each(|shard| mock.coordinator(id(shard), broker).unwrap());
@@ -92,9 +92,9 @@ fn coordinate(mock: &Mock, broker: i32) {
 const WORD: &str = r#"{"word":"a"}"#;
 
 #[test]
-fn c24_a_coordinator_that_moves_costs_nothing() {
+fn c24_a_coordinator_that_moves_loses_no_commit() {
     let (mock, at, p) = brokers(&TOPICS);
-    // All that is read and written is on broker 2, so that only the coordinator is on broker 1.
+    // All topics are on broker 2, so only the coordinator is on broker 1.
     TOPICS.iter().for_each(|t| mock.partition_leader(t, 0, Some(2)).unwrap());
     coordinate(&mock, 1);
     let loading = RDKafkaRespErr::RD_KAFKA_RESP_ERR_COORDINATOR_LOAD_IN_PROGRESS;
@@ -115,7 +115,7 @@ fn c24_a_coordinator_that_moves_costs_nothing() {
     assert_eq!(end.code, Some(0), "{}", end.err);
 }
 
-/// The client gives up a producer with this error. The job makes another one and reads the shard's progress.
+/// After this error the client gives up the producer. The job makes another one and reads the progress of the shard.
 #[test]
 fn c27_a_transaction_that_the_broker_does_not_know_is_repeated_by_another_producer() {
     let (mock, at, p) = brokers(&TOPICS);
@@ -128,7 +128,7 @@ fn c27_a_transaction_that_the_broker_does_not_know_is_repeated_by_another_produc
     send(&p, "t", 0, &[WORD]);
     job.until("the failure", |_, err| err.contains("the commit that failed had been made"));
     send(&p, "t", 0, &[WORD]);
-    // The mock's records are there as soon as they are sent, whatever becomes of the transaction.
+    // The mock has no transaction isolation: records are visible as soon as they are sent.
     job.until("the next commit", |_, _| totals(&at) == [1, 2, 3]);
     job.signal(Signal::TERM);
     let end = job.end();

@@ -1,4 +1,4 @@
-//! What is committed to the consumer group: nothing, where batches ended, or what the program says.
+//! Offsets that are committed to the consumer group: none, the ends of batches, or those that the program chooses.
 
 use std::collections::BTreeMap;
 
@@ -11,7 +11,7 @@ use crate::child::TempDir;
 use crate::fixture::{PATIENCE, brokers, produce, topic};
 use crate::recorder::{Recorder, builder, earliest, eventually, log_of};
 
-/// Where a group stands in the partitions of a topic for which it has committed anything.
+/// The committed offsets of a group, for the partitions of a topic that have one.
 fn committed(group: &str, topic: &str) -> BTreeMap<i32, i64> {
     let consumer: BaseConsumer = ClientConfig::new().set("bootstrap.servers", brokers()).set("group.id", group).create().unwrap();
     let mut asked = TopicPartitionList::new();
@@ -49,7 +49,7 @@ fn offsets_are_committed_by_default_and_not_with_off() {
 }
 
 #[test]
-fn what_a_program_says_is_committed_and_nothing_else() {
+fn only_the_offsets_that_a_program_chooses_are_committed() {
     let t = records("group-user");
     let offsets = GroupOffsets::new();
     let (given, kafka) = (offsets.clone(), earliest(&t).group_id(&t).commit_offsets(CommitOffsets::ByUser(offsets.clone())));
@@ -59,7 +59,7 @@ fn what_a_program_says_is_committed_and_nothing_else() {
         let (given, counted) = (given.clone(), counted.clone());
         ssc.kafka_direct_stream(kafka.clone()).foreach_batch(move |batch| {
             counted.fetch_add(batch.len(), std::sync::atomic::Ordering::SeqCst);
-            // Of one partition only.
+            // The program commits only one partition.
             let ranges = batch.offset_ranges().iter().filter(|r| r.partition == 1);
             given.commit(&ranges.cloned().collect::<Vec<_>>());
             Ok(())
@@ -70,13 +70,13 @@ fn what_a_program_says_is_committed_and_nothing_else() {
     eventually("the commit", || committed(&t, &t) == BTreeMap::from([(1, 2)]));
     eventually("all records", || count.load(std::sync::atomic::Ordering::SeqCst) == 5);
     offsets.commit(&[OffsetRange::new(&t, 0, 0, 2)]);
-    // The offsets that wait when the job ends are committed too.
+    // The job also commits offsets that still wait when it ends.
     job.stop_gracefully().unwrap();
     assert_eq!(committed(&t, &t), BTreeMap::from([(0, 2), (1, 2)]));
     assert_eq!(offsets.waiting(), []);
 }
 
-/// Partitions are assigned and never subscribed to, so two jobs of one group do not take partitions from each other.
+/// The source assigns partitions and does not subscribe, so two jobs of one group do not take partitions from each other.
 #[test]
 fn c35_two_jobs_of_one_group_read_all_of_a_topic_each() {
     let t = records("shared");

@@ -10,12 +10,12 @@ use tidemill::prelude::*;
 use crate::fixture::{PATIENCE, producer, topic};
 use crate::recorder::{earliest, eventually};
 
-/// The output's limit in records a second: it sleeps for each record.
+/// The capacity of the output in records per second: it sleeps for each record.
 const CAPACITY: u64 = 10_000;
-/// All records. They are in the topic before the job begins, and take the output six seconds.
+/// The number of records. They are in the topic before the job begins. The output needs six seconds for them.
 const RECORDS: u64 = 60_000;
 const INTERVAL: Duration = Duration::from_millis(100);
-/// What fits into one batch.
+/// The records that the output can write per batch interval.
 const FITS: u64 = CAPACITY / 10;
 
 /// Each batch, and when it was completed.
@@ -41,7 +41,7 @@ fn backlog(topic: &str) {
 }
 
 #[test]
-fn e1_e2_e7_batches_fall_to_what_a_slow_output_can_do_and_the_job_catches_up() {
+fn e1_e2_e7_batches_shrink_to_the_capacity_of_the_output_and_the_job_catches_up() {
     let topic = topic("overload", 2, &[]);
     backlog(&topic);
     let (sum, log) = (Arc::new(AtomicU64::new(0)), Arc::new(Log::default()));
@@ -69,26 +69,30 @@ fn e1_e2_e7_batches_fall_to_what_a_slow_output_can_do_and_the_job_catches_up() {
     let rate = job.statistics().rate.unwrap();
     job.stop_gracefully().unwrap();
     assert_eq!(sum.load(Ordering::Relaxed), RECORDS * (RECORDS - 1) / 2, "each record once");
-    assert!(lag > RECORDS / 2, "the overload happened: at most {lag} records were left behind a batch");
+    assert!(lag > RECORDS / 2, "the job must be overloaded, but at most {lag} records were unread after a batch");
     let batches = log.0.lock().unwrap();
     let full: Vec<&BatchInfo> = batches.iter().map(|(b, _)| b).filter(|b| b.records > 0).collect();
     let sizes: Vec<u64> = full.iter().map(|b| b.records).collect();
-    println!("rate {rate}/s at the end, lag {lag} at most, {most_waiting} batches on their way at most, {sizes:?}");
-    // The first batches are as the initial rate says: twice what fits. Then the estimate holds, which may be lower on a machine
-    // that does not wake the output in time, and not higher.
+    println!("rate {rate}/s at the end, lag {lag} at most, {most_waiting} batches in flight at most, {sizes:?}");
+    // The initial rate allows twice the capacity for the first batches. After that the estimate limits them. On a busy machine,
+    // which wakes the output late, the estimate may be lower, but not higher.
     let settled = &sizes[sizes.len() / 3..];
     assert!(settled.iter().all(|n| *n <= FITS + FITS / 4), "{sizes:?}");
     let middle = full[full.len() / 2];
     let of = |partition| middle.ranges.iter().find(|r| r.partition == partition).map(|r| r.until - r.from).unwrap();
     let (hot, cold) = (of(0), of(1));
-    assert!(hot > 2 * cold && cold > 0, "the hot partition gets by what it has: {hot} and {cold} of {}", middle.records);
+    assert!(
+        hot > 2 * cold && cold > 0,
+        "partitions share the limit in proportion to their records: {hot} and {cold} of {}",
+        middle.records
+    );
 }
 
 #[test]
 fn e3_the_first_batch_after_a_long_downtime_is_no_larger_than_others() {
     let topic = topic("downtime", 2, &[]);
     backlog(&topic);
-    // Of about 60 bytes each: the bound in bytes takes a call of 4,096 rows to be passed.
+    // A record has about 60 bytes, so one call with 4,096 rows exceeds the bound.
     let (log, seen) = (Arc::new(Log::default()), Arc::new(AtomicU64::new(0)));
     let (s, bytes) = (seen.clone(), 64 << 10);
     let job = StreamingContext::builder("downtime", millis(300)).batch_bytes(bytes).start(move |ssc| {
@@ -102,10 +106,10 @@ fn e3_the_first_batch_after_a_long_downtime_is_no_larger_than_others() {
     let job = job.unwrap();
     job.add_streaming_listener(log.clone());
     eventually("all records", || seen.load(Ordering::Relaxed) == RECORDS);
-    assert_eq!(job.statistics().rate, None, "back-pressure is off: the bound in bytes always holds");
+    assert_eq!(job.statistics().rate, None, "back-pressure is off, but the bound in bytes still holds");
     job.stop_gracefully().unwrap();
     let sizes: Vec<u64> = log.0.lock().unwrap().iter().map(|(b, _)| b.records).filter(|n| *n > 0).collect();
     println!("{sizes:?}");
     let first = sizes[0];
-    assert!(first < RECORDS / 3, "the overload happened, and the first batch took {first} of {RECORDS}: {sizes:?}");
+    assert!(first < RECORDS / 3, "the first batch must be bounded, but it took {first} of {RECORDS} records: {sizes:?}");
 }

@@ -1,5 +1,5 @@
-//! A proxy in front of a broker that can be made slow, dead or wrong. It replaces the broker's port by its own in the broker's
-//! answers, so that clients stay on it.
+//! A proxy in front of a broker. It can be slow, drop bytes, or change them. In the answers of the broker it replaces
+//! the broker's address by its own, so that clients keep using the proxy.
 
 use std::io::{Read, Result, Write};
 use std::net::{Shutdown, TcpListener, TcpStream};
@@ -7,7 +7,7 @@ use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
 use std::sync::{Arc, Mutex};
 use std::time::Duration;
 
-/// The proxy of one test. Connections end with it.
+/// The proxy of one test. It closes its connections on drop.
 pub struct Proxy {
     pub address: String,
     state: Arc<State>,
@@ -15,13 +15,13 @@ pub struct Proxy {
 
 struct State {
     broker: String,
-    /// The broker's own address, and what replaces it.
+    /// The address in the broker's answers, and its replacement.
     own: (Vec<u8>, Vec<u8>),
     over: AtomicBool,
     hang: AtomicBool,
     bytes_per_second: AtomicU64,
     spoil: Mutex<Option<Vec<u8>>>,
-    /// Delayed answers, dropped bytes, and spoiled answers.
+    /// How many answers were delayed, how many bytes were dropped, and how many answers were changed.
     slowed: AtomicU64,
     swallowed: AtomicU64,
     spoiled: AtomicU64,
@@ -29,14 +29,14 @@ struct State {
 }
 
 impl Proxy {
-    /// In front of a broker on 127.0.0.1.
+    /// Starts a proxy for a broker on 127.0.0.1.
     pub fn before(broker: &str) -> Proxy {
         Proxy::renamed(broker, "127.0.0.1")
     }
 
-    /// The same, and the broker's answers name this host, of as many characters as 127.0.0.1.
+    /// Like `before`, but the broker's answers name this host. Its name must be as long as 127.0.0.1.
     pub fn renamed(broker: &str, host: &str) -> Proxy {
-        assert_eq!(host.len(), "127.0.0.1".len(), "the length of an answer stays");
+        assert_eq!(host.len(), "127.0.0.1".len(), "the length of an answer must not change");
         let listener = TcpListener::bind("127.0.0.1:0").unwrap();
         let port = |address: &str| address.rsplit(':').next().unwrap().parse::<u32>().unwrap();
         let address = listener.local_addr().unwrap().to_string();
@@ -64,18 +64,18 @@ impl Proxy {
         Proxy { address, state }
     }
 
-    /// From now on nothing arrives, on either side, and nobody is told: not on connections that are there, which stay like
-    /// that, nor on new ones until `hang(false)`.
+    /// Drops all bytes in both directions from now on, without closing a connection. Existing connections stay dead for ever. New
+    /// ones work after `hang(false)`.
     pub fn hang(&self, hang: bool) {
         self.state.hang.store(hang, Ordering::SeqCst);
     }
 
-    /// How fast each answer goes through; 0: as it comes.
+    /// Limits the speed of answers. 0: no limit.
     pub fn slow(&self, bytes_per_second: u64) {
         self.state.bytes_per_second.store(bytes_per_second, Ordering::SeqCst);
     }
 
-    /// Flips a bit in each answer that holds these bytes, in the last of them.
+    /// In each answer that contains these bytes, flips a bit of the last one.
     pub fn spoil(&self, bytes: &str) {
         *self.state.spoil.lock().unwrap() = Some(bytes.into());
     }
@@ -131,7 +131,7 @@ fn connect(state: &Arc<State>, client: TcpStream) -> Result<()> {
     Ok(())
 }
 
-/// Whether these bytes go through: a connection that ever hung stays dead.
+/// Whether these bytes are forwarded. A connection that hung once stays dead.
 fn lives(state: &State, dead: &AtomicBool, bytes: usize) -> bool {
     let dies = state.hang.load(Ordering::SeqCst) && !dead.swap(true, Ordering::SeqCst);
     let lives = !dies && !dead.load(Ordering::SeqCst);
@@ -141,7 +141,7 @@ fn lives(state: &State, dead: &AtomicBool, bytes: usize) -> bool {
     lives
 }
 
-/// One answer of a broker: its length as four bytes, and that number of bytes.
+/// Reads one answer of a broker: four bytes with the length, then the content.
 fn answer(from: &mut TcpStream) -> Result<Vec<u8>> {
     let mut answer = vec![0; 4];
     from.read_exact(&mut answer)?;

@@ -1,4 +1,4 @@
-//! What a batch gets from a partition, and when a given range is complete.
+//! The records that a batch gets from a partition, and when a given range is complete.
 
 use std::time::{Duration, Instant};
 
@@ -30,7 +30,7 @@ fn live_batches_follow_each_other_without_gap() {
 }
 
 #[test]
-fn c17_a_message_is_all_that_was_sent() {
+fn c17_a_message_has_everything_that_was_sent() {
     let t = topic("whole", 1, &[]);
     let p = producer(&[]);
     let headers =
@@ -52,14 +52,14 @@ fn c17_a_message_is_all_that_was_sent() {
     fixture.reader.assign(0, &split(&t, 0), Some(0)).unwrap();
     let rows = fixture.live(|r| r.len() == 2);
     assert_eq!((values(&rows), rows[0].headers().count()), (vec!["v".to_string(), String::new()], 0));
-    assert_eq!(fixture.sealed(), (0, 3), "a skipped record is passed");
+    assert_eq!(fixture.sealed(), (0, 3), "the range includes the skipped record");
 }
 
 #[test]
 fn an_empty_topic_gives_empty_batches_and_one_wake_up() {
     let t = topic("empty", 1, &[]);
     let mut fixture = ReaderFixture::of(&t, Some(0));
-    assert!(fixture.wait(PATIENCE), "its end comes");
+    assert!(fixture.wait(PATIENCE), "the reader reports the end of the partition");
     assert!(fixture.live(|_| true).is_empty());
     assert_eq!(fixture.sealed(), (0, 0));
     assert!(!fixture.wait(Duration::from_millis(700)));
@@ -67,7 +67,7 @@ fn an_empty_topic_gives_empty_batches_and_one_wake_up() {
 }
 
 #[test]
-fn a_partition_at_its_limit_does_not_hold_up_another() {
+fn a_partition_at_its_limit_does_not_delay_another() {
     let t = topic("limit", 2, &[]);
     let many: Vec<String> = (0..25).map(|i| i.to_string()).collect();
     produce(&t, 0, &many.iter().map(String::as_str).collect::<Vec<_>>());
@@ -86,7 +86,7 @@ fn a_partition_at_its_limit_does_not_hold_up_another() {
 }
 
 #[test]
-fn c13_c14_aborted_and_open_transactions_are_never_seen_and_never_hold_up() {
+fn c13_c14_aborted_and_open_transactions_are_never_read() {
     let t = topic("txn", 1, &[]);
     let p = transactional(&t);
     for (values, commit) in [(["a", "b"], true), (["x", "y"], false), (["c", "d"], true)] {
@@ -105,7 +105,7 @@ fn c13_c14_aborted_and_open_transactions_are_never_seen_and_never_hold_up() {
         until = fixture.sealed().1;
         until >= 9
     });
-    assert_eq!(until, 9, "the end moves the batch over the marker, and not into the open transaction");
+    assert_eq!(until, 9, "the range extends over the marker, but not into the open transaction");
     p.commit_transaction(PATIENCE).unwrap();
     assert_eq!(values(&fixture.live(|r| r.len() == 1)), ["e"]);
 
@@ -120,27 +120,27 @@ fn c13_c14_aborted_and_open_transactions_are_never_seen_and_never_hold_up() {
 }
 
 #[test]
-fn given_ranges_are_read_exactly_and_the_reader_goes_on_live_behind_them() {
+fn given_ranges_are_read_exactly_and_live_reading_continues_after_them() {
     let t = topic("given", 1, &[]);
     produce(&t, 0, &["a", "b", "c", "d", "e", "f"]);
     assert_eq!(
         ReaderFixture::of(&t, Some(5)).range(&range(&t, 0, 2, 4)).unwrap(),
         ["c", "d"],
-        "the last assignment counts, at once"
+        "a new assignment takes effect at once"
     );
     let mut fixture = ReaderFixture::of(&t, None);
     assert!(fixture.seal().ranges.is_empty(), "the position is not set yet");
     assert_eq!(fixture.range(&range(&t, 0, 1, 3)).unwrap(), ["b", "c"]);
     assert_eq!(fixture.range(&range(&t, 0, 3, 4)).unwrap(), ["d"]);
-    assert_eq!(fixture.range(&range(&t, 0, 0, 1)).unwrap(), ["a"], "back");
-    assert_eq!(fixture.range(&range(&t, 0, 4, 5)).unwrap(), ["e"], "and over a gap");
+    assert_eq!(fixture.range(&range(&t, 0, 0, 1)).unwrap(), ["a"], "an earlier range");
+    assert_eq!(fixture.range(&range(&t, 0, 4, 5)).unwrap(), ["e"], "a range after a gap");
     fixture.reader.assign(0, &split(&t, 0), Some(5)).unwrap();
     assert_eq!(values(&fixture.live(|r| r.len() == 1)), ["f"]);
     assert_eq!(fixture.sealed(), (5, 6));
 }
 
 #[test]
-fn c15_an_end_from_before_the_records_completes_nothing() {
+fn c15_an_outdated_end_of_a_partition_completes_no_range() {
     let t = topic("stale", 1, &[]);
     produce(&t, 0, &["a", "b"]);
     let mut fixture = ReaderFixture::of(&t, Some(0));
@@ -153,7 +153,7 @@ fn c15_an_end_from_before_the_records_completes_nothing() {
 }
 
 #[test]
-fn c6_c7_a_range_the_log_does_not_hold_is_an_error_that_says_what_it_holds() {
+fn c6_c7_a_range_outside_the_log_is_an_error_with_the_bounds_of_the_log() {
     let t = topic("gone", 1, &[]);
     produce(&t, 0, &["a", "b", "c", "d"]);
     delete_before(&t, 0, 2);
@@ -200,7 +200,7 @@ fn c12_ranges_go_over_the_gaps_of_a_compacted_topic() {
     (0..10).for_each(|i| put("same", &i.to_string()));
     let end = Instant::now() + PATIENCE;
     let mut last = 10;
-    // Only closed segments are compacted: a record after the time of one closes it.
+    // Kafka compacts only closed segments, and closes one when a record arrives after `segment.ms`.
     loop {
         std::thread::sleep(Duration::from_millis(300));
         put("other", "o");
@@ -218,7 +218,7 @@ fn c12_ranges_go_over_the_gaps_of_a_compacted_topic() {
 }
 
 #[test]
-fn c2_brokers_that_go_away_are_trouble_and_no_error() {
+fn c2_brokers_that_go_away_are_reported_and_are_not_an_error() {
     let mock = MockCluster::new(1).unwrap();
     mock.create_topic("t", 1, 1).unwrap();
     let at = mock.bootstrap_servers();
@@ -249,11 +249,11 @@ fn c2_brokers_that_go_away_are_trouble_and_no_error() {
 }
 
 #[test]
-fn a_reader_goes_at_once_also_without_a_broker() {
+fn a_reader_is_dropped_at_once_even_without_a_broker() {
     let t = topic("drop", 1, &[]);
     let fixture = ReaderFixture::of(&t, Some(0));
     fixture.wait(PATIENCE);
-    // A reader that waits for its broker waits a minute, librdkafka's socket.timeout.ms.
+    // A drop that waited for the broker would take a minute, librdkafka's socket.timeout.ms.
     let began = Instant::now();
     drop(fixture);
     assert!(began.elapsed() < Duration::from_secs(30), "{:?}", began.elapsed());

@@ -17,13 +17,13 @@ use crate::fixture::{PATIENCE, answered, brokers};
 /// The records of each partition, by offset.
 pub type Log = BTreeMap<i32, Vec<(i64, String)>>;
 
-/// One batch as the job saw it: its ranges, and each record with its partition and offset.
+/// One batch: its ranges, and each record with its partition and offset.
 struct Batch {
     ranges: Vec<OffsetRange>,
     rows: Vec<(i32, i64, String)>,
 }
 
-/// The batches that a job has had so far.
+/// The batches that a job has written so far.
 #[derive(Clone, Default)]
 pub struct Recorder(Arc<Mutex<Vec<Batch>>>);
 
@@ -74,7 +74,7 @@ impl Recorder {
         self.0.lock().unwrap().iter().filter(|b| !b.rows.is_empty()).count()
     }
 
-    /// Where the last batch left a partition.
+    /// The end of the last range of a partition.
     pub fn until(&self, partition: i32) -> Option<i64> {
         let batches = self.0.lock().unwrap();
         batches.last()?.ranges.iter().find(|r| r.partition == partition).map(|r| r.until)
@@ -87,22 +87,22 @@ impl Recorder {
         self.0.lock().unwrap()[from..].iter().all(|b| b.rows.is_empty())
     }
 
-    /// Ranges follow one another without a gap, every record is in the range of its batch, and none is there twice: in its
-    /// partition each has a larger offset than the one before. Returns what each partition held.
+    /// Checks that ranges have no gaps between them, and that every record is in the range of its batch. The offsets of a partition
+    /// must ascend, so no record is repeated. Returns the records of each partition.
     #[track_caller]
     pub fn checked(&self) -> Log {
         let (mut next, mut log) = (BTreeMap::new(), Log::new());
         for batch in self.0.lock().unwrap().iter() {
             for r in &batch.ranges {
                 let from = next.insert(r.partition, r.until).unwrap_or(r.from);
-                assert_eq!(from, r.from, "partition {} goes on where it stood", r.partition);
+                assert_eq!(from, r.from, "partition {} continues where it was", r.partition);
                 assert!(r.until >= r.from);
             }
             for (partition, offset, value) in &batch.rows {
                 let range = batch.ranges.iter().find(|r| r.partition == *partition).expect("a range for each record");
                 assert!((range.from..range.until).contains(offset), "{partition}@{offset} is not in {range:?}");
                 let rows = log.entry(*partition).or_default();
-                assert!(rows.last().is_none_or(|(last, _)| last < offset), "{partition}@{offset} is there twice, or too late");
+                assert!(rows.last().is_none_or(|(last, _)| last < offset), "{partition}@{offset} is repeated, or too late");
                 rows.push((*offset, value.clone()));
             }
         }
@@ -110,7 +110,7 @@ impl Recorder {
     }
 }
 
-/// All committed records of a topic, and where each partition ends: as another client reads it, from its beginning to its end.
+/// All committed records of a topic and the end of each partition, as another client reads them.
 pub fn log_of(brokers: &str, topic: &str) -> (Log, BTreeMap<i32, i64>) {
     read_log(brokers, topic, "read_committed")
 }
@@ -135,7 +135,7 @@ pub fn read_log(brokers: &str, topic: &str, isolation: &str) -> (Log, BTreeMap<i
                 log.entry(m.partition()).or_default().push((m.offset(), value));
             }
             Some(Err(KafkaError::PartitionEOF(_))) => ended += 1,
-            // One broker of several: the others have it.
+            // One of several brokers is down; the others have the records.
             Some(Err(e)) if e.rdkafka_error_code() == Some(RDKafkaErrorCode::BrokerTransportFailure) => {}
             Some(Err(e)) => panic!("{e}"),
             None => {}
@@ -145,7 +145,7 @@ pub fn read_log(brokers: &str, topic: &str, isolation: &str) -> (Log, BTreeMap<i
     (log, partitions.iter().map(end).collect())
 }
 
-/// Stops a thread when it is dropped, also by a failed assertion. Without it the test would wait for the thread for ever.
+/// Stops a thread when it is dropped. Without it, a failed assertion would wait for the thread for ever.
 pub struct Off<'a>(pub &'a AtomicBool);
 
 impl Drop for Off<'_> {

@@ -1,4 +1,4 @@
-//! Large records, many records, records with unusual times, and records that cannot be decoded; and how an output writes them.
+//! Large records, many records, records with unusual times, and records that cannot be decoded, in sources and outputs.
 
 use rdkafka::producer::{BaseRecord, Producer};
 use tidemill::connector::source::SourceReader;
@@ -31,7 +31,7 @@ fn c16_large_records_are_read_or_named_with_the_setting() {
 }
 
 #[test]
-fn c19_times_are_what_they_are() {
+fn c19_unusual_timestamps_are_read_as_they_are() {
     let t = topic("times", 1, &[("retention.ms", "-1")]);
     let p = producer(&[]);
     for time in [5_000, 1_000, -7, 3_000] {
@@ -44,10 +44,10 @@ fn c19_times_are_what_they_are() {
     let t = topic("times-log", 1, &[("message.timestamp.type", "LogAppendTime")]);
     p.send(BaseRecord::<[u8], str>::to(&t).payload("v").timestamp(5_000)).map_err(|(e, _)| e).unwrap();
     p.flush(PATIENCE).unwrap();
-    assert!(times(&t, 1)[0].unwrap() > 1_700_000_000_000, "the broker's own");
+    assert!(times(&t, 1)[0].unwrap() > 1_700_000_000_000, "the broker's time");
 }
 
-/// Writes what the first partition of `from` holds to `to`, all in one batch, exactly once.
+/// Writes the records of the first partition of `from` to `to`, exactly once, in one batch.
 fn copy(from: &str, until: i64, to: KafkaSink, dir: &TempDir) -> tidemill::Result<Summary> {
     let range = [OffsetRange::new(from, 0, 0, until)];
     let builder = StreamingContext::builder("copy", secs(1)).output_tries(2).checkpoint(dir.path());
@@ -63,20 +63,20 @@ fn values(topic: &str, isolation: &str) -> Vec<String> {
     read_log(&brokers(), topic, isolation).0.into_values().flatten().map(|(_, value)| value).collect()
 }
 
-/// One record that cannot be written takes its whole batch with it; once it can, all of them are there, once.
+/// A record that cannot be written aborts its whole batch. When it can be written, all records of the batch are written once.
 #[test]
 fn c28_a_record_that_cannot_be_delivered_aborts_its_batch() {
     let (from, to) = (topic("deliver-in", 1, &[]), topic("deliver-out", 1, &[("max.message.bytes", "2000")]));
     let large = "x".repeat(10_000);
     produce(&from, 0, &["a", &large, "b"]);
-    // Each record in a request of its own: the first one gets there.
+    // Each record has its own request, so the broker accepts the first one.
     let sink = || KafkaSink::new(brokers(), &to).set("batch.num.messages", "1").set("max.in.flight.requests.per.connection", "1");
     let dir = TempDir::new("deliver");
     let text = copy(&from, 3, sink(), &dir).unwrap_err().to_string();
     assert!(text.contains(&to) && text.contains("too large") && text.contains("10000 bytes"), "{text}");
     assert!(text.contains("max.message.bytes") && text.contains("nothing after this batch was written"), "{text}");
     let all = values(&to, "read_uncommitted");
-    assert!(all.iter().any(|v| v == "a"), "it was under way: {all:?}");
+    assert!(all.iter().any(|v| v == "a"), "the record was sent before the abort: {all:?}");
     assert_eq!(values(&to, "read_committed"), [""; 0]);
     configure(&to, "max.message.bytes", "20000");
     copy(&from, 3, sink(), &dir).unwrap();
@@ -84,7 +84,7 @@ fn c28_a_record_that_cannot_be_delivered_aborts_its_batch() {
 }
 
 #[test]
-fn c29_a_full_queue_is_waited_for_within_a_transaction() {
+fn c29_a_transaction_waits_while_the_queue_is_full() {
     let (from, to) = (topic("full-in", 1, &[]), topic("full-out", 1, &[]));
     let rows: Vec<String> = (0..5_000).map(|n| n.to_string()).collect();
     let p = producer(&[]);
@@ -97,9 +97,9 @@ fn c29_a_full_queue_is_waited_for_within_a_transaction() {
     assert_eq!(values(&to, "read_committed"), rows);
 }
 
-/// A sink that came after the directory was made keeps its shards all the same.
+/// A sink that is added after the directory was created keeps its number of shards too.
 #[test]
-fn a_sink_that_came_later_keeps_its_shards() {
+fn a_sink_that_was_added_later_keeps_its_shards() {
     let (from, to, dir) = (topic("later-in", 1, &[]), topic("later-out", 1, &[]), TempDir::new("later"));
     let run = |shards: Option<u32>, records: usize| {
         let (from, to, seen) = (from.clone(), to.clone(), MemorySink::new());
@@ -134,9 +134,9 @@ fn a_sink_that_came_later_keeps_its_shards() {
     assert_eq!(values(&to, "read_committed"), ["b", "c"]);
 }
 
-/// Before any data is touched: a job that fails with its first rows has read them already.
+/// The job checks the topic before it reads. If it failed at the first rows, it would have read them already.
 #[test]
-fn c22_an_output_topic_that_is_not_there_is_an_error_at_the_start() {
+fn c22_a_missing_output_topic_is_an_error_at_the_start() {
     let (from, dir) = (topic("nowhere-in", 1, &[]), TempDir::new("nowhere"));
     let builder = StreamingContext::builder("nowhere", millis(50)).checkpoint(dir.path());
     let job = builder.start(move |ssc| {
@@ -151,7 +151,7 @@ fn c22_an_output_topic_that_is_not_there_is_an_error_at_the_start() {
 
 /// A record that cannot be decoded is a bad record with its place. No bytes cause a panic.
 #[test]
-fn c18_what_is_no_value_is_a_bad_record_with_its_place() {
+fn c18_undecodable_bytes_are_a_bad_record_with_their_place() {
     let t = topic("bad", 1, &[]);
     let deep = "[".repeat(200_000);
     let bad: [&[u8]; 8] = [b"", b"\xff\xfe", b"{", b"NaN", b"1e999", b"\"text\"", deep.as_bytes(), b"1 2"];

@@ -1,4 +1,4 @@
-//! Batches of a running exactly-once job are run again: the job is not disturbed, and its topic does not change.
+//! Replays batches of a running exactly-once job. The job is not disturbed, and its topic does not change.
 
 use std::collections::BTreeMap;
 use std::path::PathBuf;
@@ -54,7 +54,7 @@ impl Job {
         Program::start("kafka_wordcount", self.args().into_iter().chain(more.map(String::from)))
     }
 
-    /// Sends words, and waits until the job has written all their counts; returns the rows that this added.
+    /// Sends words, waits until the job has written all their counts, and returns the new rows.
     fn round(&self, job: &mut Program, words: &[&str]) -> Vec<(String, String)> {
         let before = rows(&self.output);
         let wanted: BTreeMap<&str, usize> = words.iter().fold(BTreeMap::new(), |mut n, w| {
@@ -94,7 +94,7 @@ fn full(plans: &[PlanRecord]) -> Vec<u64> {
 }
 
 #[test]
-fn a_replay_of_an_exactly_once_job_neither_writes_nor_shuts_out() {
+fn a_replay_of_an_exactly_once_job_neither_writes_nor_fences() {
     let job = Job::new();
     let mut running = job.start();
     job.round(&mut running, &["tide", "mill", "tide", "pond"]);
@@ -126,9 +126,9 @@ fn a_replay_of_an_exactly_once_job_neither_writes_nor_shuts_out() {
     assert_eq!((verified.code, verified.err.as_str()), (Some(0), ""), "{}", verified.out);
     assert!(verified.out.starts_with("verified: "), "{}", verified.out);
 
-    assert_eq!(ends(), before, "not a record more, nor a marker of a transaction");
+    assert_eq!(ends(), before, "the replay wrote no record and no transaction marker");
     let last = job.round(&mut running, &["mill"]);
-    assert_eq!(last, [("mill".to_owned(), r#"{"word":"mill","count":3}"#.to_owned())], "the replay has not shut it out");
+    assert_eq!(last, [("mill".to_owned(), r#"{"word":"mill","count":3}"#.to_owned())], "the replay has not fenced the job");
     running.signal(Signal::TERM);
     let end = running.end();
     assert_eq!((end.code, end.err.as_str()), (Some(0), ""));

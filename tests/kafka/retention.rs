@@ -1,4 +1,5 @@
-//! Records that age out before they are read: an error with their number; or they are skipped, counted, and recorded beside the plans.
+//! Records that expire before they are read. The job ends with an error that says how many, or skips, counts and logs them beside
+//! the plans.
 
 use std::path::Path;
 use std::time::Duration;
@@ -14,7 +15,7 @@ use crate::fixture::{ReaderFixture, brokers, delete_before, produce, range, spli
 use crate::recorder::{Recorder, earliest, eventually};
 
 #[test]
-fn c5_a_reader_that_may_go_on_passes_over_what_aged_out_and_says_so() {
+fn c5_a_reader_skips_and_reports_expired_records_if_data_loss_is_allowed() {
     let t = topic("passed", 1, &[]);
     produce(&t, 0, &["a", "b", "c"]);
     delete_before(&t, 0, 2);
@@ -45,21 +46,21 @@ fn c5_a_reader_that_may_go_on_passes_over_what_aged_out_and_says_so() {
     assert!(text.contains("offset 9") && text.contains("4 to 6"), "{text}");
 }
 
-/// A fetch whose offset is gone ends at any moment. A seek at that moment must still take effect.
+/// A fetch of an expired offset may fail at any moment. A seek at that moment must still take effect.
 #[test]
-fn c6_a_reader_goes_elsewhere_at_whatever_moment_it_finds_its_offset_gone() {
+fn c6_a_seek_takes_effect_while_a_fetch_fails_on_an_expired_offset() {
     let t = topic("elsewhere", 1, &[]);
     produce(&t, 0, &["a", "b", "c"]);
     delete_before(&t, 0, 2);
     for wait in (0..60).step_by(3) {
         let mut fixture = ReaderFixture::of(&t, None);
-        assert!(!fixture.reader.read_range(0, &range(&t, 0, 0, 3), &mut |_, _, _| panic!("it is not there")).unwrap());
+        assert!(!fixture.reader.read_range(0, &range(&t, 0, 0, 3), &mut |_, _, _| panic!("the record has expired")).unwrap());
         std::thread::sleep(Duration::from_millis(wait));
         assert_eq!(fixture.range(&range(&t, 0, 2, 3)).unwrap(), ["c"], "after {wait} ms");
     }
 }
 
-/// A job over these batches of one partition, with a checkpoint only where it ends in order.
+/// A job over one partition. It makes a checkpoint only when it is stopped gracefully.
 struct Aged {
     topic: String,
     dir: TempDir,
@@ -82,7 +83,7 @@ impl Aged {
         let (job, seen) = self.start(stops);
         eventually("the records", || {
             let ended = job.await_termination_or_timeout(Duration::ZERO);
-            assert!(matches!(ended, Ok(false)), "it ended before: {ended:?}");
+            assert!(matches!(ended, Ok(false)), "the job ended too early: {ended:?}");
             seen.records() >= records
         });
         let values = seen.checked().remove(&0).unwrap_or_default().into_iter().map(|(_, value)| value).collect();
@@ -93,7 +94,7 @@ impl Aged {
         self.start(true).0.await_termination().unwrap_err().to_string()
     }
 
-    /// What is read where all batches that were planned run again.
+    /// Replays all planned batches, and returns the records that they read.
     fn replay(&self, stops: bool) -> Result<Vec<String>, String> {
         let plans = self.directory().plans().unwrap();
         let [from, to] = [plans.first(), plans.last()].map(|p| p.map(|p| p.plan.time));
@@ -114,7 +115,7 @@ impl Aged {
         Directory::open(Path::new(self.dir.path())).unwrap()
     }
 
-    /// What the plan log says of lost offsets, by batch.
+    /// The lost offsets in the plan log, with their batch.
     fn losses(&self) -> Vec<(BatchTime, i64, i64)> {
         let all = self.directory().losses().unwrap();
         all.iter().flat_map(|l| l.ranges.iter().map(|r: &Range| (l.time, r.from, r.until))).collect()
@@ -122,7 +123,7 @@ impl Aged {
 }
 
 #[test]
-fn c5_a_job_stops_where_records_aged_out_or_counts_them_and_its_plans_say_so() {
+fn c5_expired_records_end_the_job_or_are_counted_and_logged_beside_the_plans() {
     let aged = Aged::new("aged-job");
     produce(&aged.topic, 0, &["a", "b"]);
     aged.read(true, 2).0.stop_gracefully().unwrap();
@@ -141,7 +142,10 @@ fn c5_a_job_stops_where_records_aged_out_or_counts_them_and_its_plans_say_so() {
     assert_eq!((from, until), (2, 5));
     let plans = aged.directory().plans().unwrap();
     let plan = plans.iter().find(|p| p.plan.time == time).unwrap();
-    assert!(plan.plan.ranges[0].from <= 2 && plan.plan.ranges[0].until >= 5, "what is lost belongs to its batch: {plan:?}");
+    assert!(
+        plan.plan.ranges[0].from <= 2 && plan.plan.ranges[0].until >= 5,
+        "the range of the batch includes the lost offsets: {plan:?}"
+    );
 
     // The batch runs again with the same ranges. Its loss is known, so it neither stops the job nor counts again.
     let (job, seen) = aged.read(true, 2);
@@ -153,17 +157,20 @@ fn c5_a_job_stops_where_records_aged_out_or_counts_them_and_its_plans_say_so() {
 }
 
 #[test]
-fn c6_what_aged_out_after_its_plan_stops_the_replay_or_is_noted_beside_the_plan() {
+fn c6_records_that_expired_after_their_plan_end_the_job_or_are_logged_beside_it() {
     let aged = Aged::new("aged-plan");
     produce(&aged.topic, 0, &["a", "b", "c"]);
     aged.read(true, 3).0.stop_now().unwrap();
-    assert!(aged.directory().checkpoints().unwrap().is_empty(), "all of it is planned, and runs again");
+    assert!(aged.directory().checkpoints().unwrap().is_empty(), "all batches are planned only, and run again");
     produce(&aged.topic, 0, &["d"]);
     delete_before(&aged.topic, 0, 2);
     for _ in 0..2 {
         let text = aged.fails();
         assert!(text.contains("2 offsets aged out") && text.contains("given range [0, 3)"), "{text}");
-        assert!(aged.directory().checkpoints().unwrap().is_empty() && aged.losses().is_empty(), "nothing is done");
+        assert!(
+            aged.directory().checkpoints().unwrap().is_empty() && aged.losses().is_empty(),
+            "the refused start wrote nothing"
+        );
     }
     let (job, seen) = aged.read(false, 2);
     assert_eq!(seen, ["c", "d"]);
@@ -178,12 +185,12 @@ fn c6_what_aged_out_after_its_plan_stops_the_replay_or_is_noted_beside_the_plan(
     eventually("the count", || job.statistics().lost == 2);
     job.stop_now().unwrap();
     let (job, seen) = aged.read(true, 1);
-    assert_eq!(seen, ["e"], "all that is lost is known");
+    assert_eq!(seen, ["e"], "the log already has all lost offsets");
     job.stop_gracefully().unwrap();
 }
 
 #[test]
-fn c6_a_replay_is_without_what_its_batches_lost_and_refuses_what_is_gone_since() {
+fn c6_a_replay_omits_lost_records_and_refuses_newly_expired_ones() {
     let aged = Aged::new("aged-replay");
     produce(&aged.topic, 0, &["a", "b", "c"]);
     aged.read(true, 3).0.stop_now().unwrap();
@@ -204,7 +211,7 @@ fn c6_a_replay_is_without_what_its_batches_lost_and_refuses_what_is_gone_since()
     let losses = aged.losses();
     assert_eq!(losses.iter().map(|(_, from, until)| (*from, *until)).collect::<Vec<_>>(), [(0, 2)]);
     for stops in [true, false] {
-        assert_eq!(aged.replay(stops).unwrap(), ["c", "d"], "as the batches ran the last time");
+        assert_eq!(aged.replay(stops).unwrap(), ["c", "d"], "the same rows as in the last run");
     }
     delete_before(&aged.topic, 0, 3);
     gone("offset 2", "3 to 4");

@@ -1,4 +1,4 @@
-//! A Kafka with passwords and an authorizer: who may connect, and who may read.
+//! A Kafka with passwords and an authorizer: users who may not connect, and users who may not read.
 
 use tidemill::prelude::*;
 
@@ -28,7 +28,7 @@ fn guarded() -> (Broker, String, String) {
     (broker, plain, sasl)
 }
 
-/// How a job that reads there ends.
+/// The error of a job with this source.
 fn end(kafka: KafkaSource) -> String {
     let text = Recorder::default().start(kafka, 1).await_termination_or_timeout(PATIENCE).unwrap_err().to_string();
     assert!(!text.contains("canary"), "{text}");
@@ -36,7 +36,7 @@ fn end(kafka: KafkaSource) -> String {
 }
 
 #[test]
-fn c20_c21_a_wrong_password_and_a_topic_that_may_not_be_read_are_errors_in_time() {
+fn c20_c21_a_wrong_password_and_a_missing_permission_are_errors_in_time() {
     let (_broker, plain, sasl) = guarded();
     let topic = topic_at(&plain, "guarded", 1, &[]);
     let reader = |password: &str| {

@@ -14,7 +14,7 @@ fn parts<T>(rows: Vec<T>) -> [Part<T>; 1] {
 }
 
 #[test]
-fn rows_come_back_and_marks_come_after_them() {
+fn rows_are_written_as_given_and_marks_follow_them() {
     let t = topic("out", 2, &[]);
     let fill = |row: &(String, i32), rec: &mut ProducerRecord| {
         rec.key(&row.0).partition(row.1 % 2).header("n", row.1.to_string());
@@ -38,7 +38,7 @@ fn rows_come_back_and_marks_come_after_them() {
     assert_eq!(values(&even), [r#"["k0",0]"#, r#"["k2",2]"#, r#"{"batch":100}"#, r#"{"batch":200}"#]);
     assert_eq!(even[1].key(), Some(&b"k2"[..]));
     assert_eq!(even[1].headers().collect::<Vec<_>>(), [("n", Some(&b"2"[..]))]);
-    assert_eq!((even[2].key(), even[2].headers().count()), (None, 0), "nothing of a row stays for a mark");
+    assert_eq!((even[2].key(), even[2].headers().count()), (None, 0), "a mark has no key or headers of the previous row");
     let mut fixture = ReaderFixture::of(&t, None);
     fixture.reader.assign(1, &split(&t, 1), Some(0)).unwrap();
     let odd = fixture.live(|r| r.len() == 4);
@@ -64,7 +64,7 @@ fn c28_a_batch_that_fails_names_the_topic_and_can_be_written_again() {
 }
 
 #[test]
-fn c29_a_full_queue_is_waited_for() {
+fn c29_a_sink_waits_while_the_queue_is_full() {
     let t = topic("full", 1, &[]);
     let sink = KafkaSink::new(brokers(), &t).set("queue.buffering.max.messages", "100");
     let mut out = KafkaOutput::open(&sink, |row: &u64, rec: &mut ProducerRecord| _ = rec.json(row)).unwrap();
@@ -74,7 +74,7 @@ fn c29_a_full_queue_is_waited_for() {
 }
 
 #[test]
-fn a_sink_that_cannot_work_says_so_when_it_is_opened() {
+fn a_sink_that_cannot_work_is_an_error_when_it_is_opened() {
     let open = |brokers: &str, topic: &str, set: (&str, &str)| {
         let sink = KafkaSink::new(brokers, topic).set(set.0, set.1);
         KafkaOutput::open(&sink, |_: &u64, _: &mut ProducerRecord| ()).err().unwrap().to_string()

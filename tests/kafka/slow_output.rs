@@ -1,4 +1,5 @@
-//! A slow output under a fast topic: the waiting rows are bounded, and none is lost. The job has a process of its own, so that its memory can be measured.
+//! A slow output under a fast topic: the waiting rows are bounded, and none is lost. The job runs in a child process, so that its
+//! memory can be measured.
 
 use std::process::Command;
 use std::sync::Arc;
@@ -14,9 +15,9 @@ use crate::recorder::{earliest, eventually};
 /// The topic of the child.
 const TOPIC: &str = "TIDEMILL_TEST_SLOW_TOPIC";
 const MIB: u64 = 1 << 20;
-/// The bound of bytes that wait at the output.
+/// The limit of bytes that may wait at the output.
 const BOUND: u64 = 2 * MIB;
-/// Of 1 KiB each: 320 MiB.
+/// Each record has 1 KiB: 320 MiB in all.
 const RECORDS: u64 = 320 * 1024;
 
 /// Resident memory of this process.
@@ -27,7 +28,7 @@ fn resident() -> u64 {
 }
 
 #[test]
-#[ignore = "the child of the test beside it: it looks at its own memory"]
+#[ignore = "the child of the test beside it: it measures its own memory"]
 fn reads_slowly() {
     let topic = std::env::var(TOPIC).unwrap();
     let (sum, count) = (Arc::new(AtomicU64::new(0)), Arc::new(AtomicU64::new(0)));
@@ -60,9 +61,10 @@ fn reads_slowly() {
     assert_eq!(sum.load(Ordering::Relaxed), RECORDS * (RECORDS - 1) / 2, "each record once");
     let (grew, waiting) = ((most - before) / MIB, waiting / MIB);
     println!("\ngrew by {grew} MiB; {waiting} MiB and {in_flight} batches waited at the output");
-    // A call gives 4,096 rows: a batch is 2 x 4 MiB. One fills the bound, two may be under way to the output by then.
+    // One read returns 4,096 rows per partition, so a batch has 2 x 4 MiB. The first batch reaches the limit. By then two more may
+    // be in flight.
     assert!((BOUND / MIB..=26).contains(&waiting) && in_flight <= 4, "{waiting} MiB, {in_flight} batches");
-    // Besides: 2 x 20 MiB in inboxes, 2 x 5 MiB in librdkafka, the open batch, and the program itself.
+    // The rest: 2 x 20 MiB in partition buffers, 2 x 5 MiB in librdkafka, the open batch, and the program.
     assert!(grew < 160, "{grew} MiB");
 }
 

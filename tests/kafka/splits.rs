@@ -19,17 +19,25 @@ fn from(topic: &str, start_from: StartFrom) -> tidemill::Result<Vec<i64>> {
 }
 
 #[test]
-fn every_start_is_a_number_for_each_partition() {
+fn every_start_position_becomes_an_offset_of_each_partition() {
     let t = topic("starts", 2, &[]);
     produce(&t, 0, &["a", "b", "c", "d"]);
     produce(&t, 1, &["e"]);
     delete_before(&t, 0, 1);
     assert_eq!(start(&KafkaSource::brokers(brokers()).topic(&t)).unwrap(), [4, 1], "latest is the default");
     assert_eq!(from(&t, StartFrom::earliest()).unwrap(), [1, 0]);
-    assert_eq!(from(&t, StartFrom::from_offsets([(&*t, 0, 2)])).unwrap(), [2, 1], "the one not named begins at the latest");
-    assert_eq!(from(&t, StartFrom::from_offsets([(&*t, 0, 4), (&*t, 1, 0)])).unwrap(), [4, 0], "the end is in the log");
+    assert_eq!(
+        from(&t, StartFrom::from_offsets([(&*t, 0, 2)])).unwrap(),
+        [2, 1],
+        "a partition without a given offset begins at the latest"
+    );
+    assert_eq!(
+        from(&t, StartFrom::from_offsets([(&*t, 0, 4), (&*t, 1, 0)])).unwrap(),
+        [4, 0],
+        "the end of the log is a valid offset"
+    );
     assert_eq!(from(&t, StartFrom::from_timestamp(0)).unwrap(), [1, 0]);
-    assert_eq!(from(&t, StartFrom::from_timestamp(9_999_999_999_999)).unwrap(), [4, 1], "nothing is that young");
+    assert_eq!(from(&t, StartFrom::from_timestamp(9_999_999_999_999)).unwrap(), [4, 1], "no record is that new");
     std::thread::sleep(Duration::from_millis(20));
     let now = std::time::UNIX_EPOCH.elapsed().unwrap().as_millis() as i64;
     std::thread::sleep(Duration::from_millis(20));
@@ -38,7 +46,7 @@ fn every_start_is_a_number_for_each_partition() {
 }
 
 #[test]
-fn an_offset_outside_the_log_is_an_error_that_says_what_the_log_holds() {
+fn an_offset_outside_the_log_is_an_error_with_the_bounds_of_the_log() {
     let t = topic("outside", 1, &[]);
     produce(&t, 0, &["a", "b", "c"]);
     delete_before(&t, 0, 1);
@@ -51,7 +59,7 @@ fn an_offset_outside_the_log_is_an_error_that_says_what_the_log_holds() {
 }
 
 #[test]
-fn c1_c22_a_topic_or_a_broker_that_is_not_there_is_named_in_time() {
+fn c1_c22_a_missing_topic_or_broker_is_named_in_time() {
     let text = from("no-such-topic", StartFrom::earliest()).unwrap_err().to_string();
     assert!(text.contains("no-such-topic") && text.contains(&brokers()), "{text}");
     let began = Instant::now();
@@ -88,8 +96,8 @@ fn c10_discovery_does_not_wait_for_brokers() {
     let mut splits = KafkaEnumerator::new(&kafka).unwrap();
     splits.start().unwrap();
     proxy.hang(true);
-    // The brokers are gone now. A call that waited for them would take ten seconds.
-    eventually("that nothing arrives", || {
+    // The brokers do not answer any more. A call that waited for them would take ten seconds.
+    eventually("the proxy drops bytes", || {
         assert_eq!(splits.discover().unwrap(), []);
         proxy.swallowed() > 0
     });
@@ -99,13 +107,13 @@ fn c10_discovery_does_not_wait_for_brokers() {
 }
 
 #[test]
-fn c10_c11_a_job_that_goes_on_is_given_only_what_appeared_meanwhile() {
+fn c10_c11_a_restarted_job_gets_only_new_splits() {
     let t = topic("resume", 2, &[]);
     produce(&t, 0, &["a", "b"]);
     produce(&t, 1, &["c"]);
     delete_before(&t, 0, 1);
     let kafka = KafkaSource::brokers(brokers()).topic(&t).start(StartFrom::from_offsets([(&*t, 0, 0)]));
-    assert!(start(&kafka).is_err(), "offset 0 is gone");
+    assert!(start(&kafka).is_err(), "offset 0 has expired");
     let resumed = |known: &[i32]| {
         let mut splits = KafkaEnumerator::new(&kafka).unwrap();
         splits.restore(known.iter().map(|p| SplitOffset { split: split(&t, *p), from: 7 }).collect(), &[]).unwrap();
@@ -117,9 +125,9 @@ fn c10_c11_a_job_that_goes_on_is_given_only_what_appeared_meanwhile() {
     assert!(text.contains(&t) && text.contains("partition 2"), "{text}");
 }
 
-/// A topic that was made a moment ago, or whose broker has just begun: it has a leader soon.
+/// If a topic was just made, or its broker just started, it may have no leader yet.
 #[test]
-fn c3_a_partition_without_a_leader_at_the_start_is_waited_for() {
+fn c3_a_start_waits_for_a_partition_without_a_leader() {
     use rdkafka::types::{RDKafkaApiKey, RDKafkaRespErr};
     let mock = rdkafka::mocking::MockCluster::new(1).unwrap();
     mock.create_topic("leaderless", 1, 1).unwrap();
@@ -129,7 +137,7 @@ fn c3_a_partition_without_a_leader_at_the_start_is_waited_for() {
         let began = Instant::now();
         let kafka = KafkaSource::brokers(mock.bootstrap_servers()).topic("leaderless").start(start);
         let from = self::start(&kafka).unwrap();
-        assert!(began.elapsed() >= Duration::from_millis(100), "it met the errors: {:?}", began.elapsed());
+        assert!(began.elapsed() >= Duration::from_millis(100), "the start must have met the errors: {:?}", began.elapsed());
         from
     };
     assert_eq!(begins(StartFrom::earliest()), [0]);

@@ -1,4 +1,4 @@
-//! Starts that wait for brokers: a stop ends them, and their errors name the cause.
+//! Starts that wait for brokers. A stop ends them, and their errors name the cause.
 
 use std::net::TcpListener;
 
@@ -18,7 +18,7 @@ fn mute() -> (TcpListener, String) {
     (listener, address)
 }
 
-/// Without the stop, a start ends with an error after ten seconds: the brokers do not answer.
+/// Without the stop, the start would end after ten seconds with the error that no broker answers.
 #[test]
 fn a_stop_ends_a_start_that_waits_for_the_brokers_of_a_source() {
     let (_listener, at) = mute();
@@ -46,7 +46,7 @@ fn a_stop_ends_a_start_that_waits_for_the_brokers_of_an_output() {
     }
 }
 
-/// A signal, while the producers of the shards wait for their ids: that takes half a minute, and is an error then.
+/// The signal comes while the producers of the shards wait for their ids. Without it, this would be an error after half a minute.
 #[test]
 fn a_signal_ends_a_start_that_waits_for_transactions() {
     let mock = MockCluster::new(1).unwrap();
@@ -60,7 +60,7 @@ fn a_signal_ends_a_start_that_waits_for_transactions() {
     let more = ["--exactly-once", "--checkpoint", dir.path()];
     let env = [("RUST_LOG", "tidemill=info")];
     let mut job = Program::start_in("kafka_wordcount", topics.into_iter().chain(more), &env);
-    // The producers come after the checkpoint directory.
+    // The job opens the producers after it has made the checkpoint directory.
     job.until("the checkpoint directory", |_, _| std::fs::read_dir(dir.path()).is_ok_and(|all| all.count() > 0));
     job.signal(Signal::TERM);
     let end = job.end();
@@ -68,7 +68,7 @@ fn a_signal_ends_a_start_that_waits_for_transactions() {
     assert!(end.err.contains("stopped while its start waited") || end.err.contains("0 batches"), "{}", end.err);
 }
 
-/// The usual mistake with containers and tunnels: the broker is reached, and names an address that is known elsewhere.
+/// The usual mistake with containers and tunnels: the broker answers, but names a host that this machine cannot resolve.
 #[test]
 fn an_advertised_listener_that_this_machine_does_not_know_is_named() {
     let t = topic("advertised", 1, &[]);
@@ -77,10 +77,10 @@ fn an_advertised_listener_that_this_machine_does_not_know_is_named() {
     let kafka = KafkaSource::brokers(&proxy.address).topic(&t).start(StartFrom::earliest());
     let text = seen.start(kafka, 1).await_termination().unwrap_err().to_string();
     assert!(text.contains("a.invalid") && text.contains("advertised.listeners"), "{text}");
-    assert!(!text.contains("no broker answers"), "one did: {text}");
+    assert!(!text.contains("no broker answers"), "a broker did answer: {text}");
 }
 
-/// All readers of the pattern would read what the job writes, from the moment at which its topic appears.
+/// The pattern also matches the output topic, so the job would read its own output.
 #[test]
 fn a_job_that_would_read_its_own_output_is_refused_and_can_be_allowed() {
     let t = topic("loop", 1, &[]);

@@ -1,4 +1,4 @@
-//! Kafka over TLS, with certificates of the test's own: one that is right, one that has expired, one of another host.
+//! Kafka over TLS with certificates of the test: a valid one, an expired one, and one of another host.
 
 use std::net::SocketAddr;
 use std::process::Command;
@@ -11,7 +11,7 @@ use crate::child::{TempDir, addresses};
 use crate::fixture::{PATIENCE, producer, send, topic_at};
 use crate::recorder::{Recorder, eventually};
 
-/// Each listener of the broker that speaks TLS, and what is its own in the certificate that it shows.
+/// The TLS listeners of the broker, and the options for the certificate of each.
 const LISTENERS: [(&str, &[&str]); 3] = [
     ("RIGHT", &["-ext", "SAN=IP:127.0.0.1"]),
     ("EXPIRED", &["-ext", "SAN=IP:127.0.0.1", "-startdate", "-30d", "-validity", "7"]),
@@ -78,7 +78,7 @@ impl Tls {
     }
 }
 
-/// A job that cannot begin says why, in time.
+/// Checks that a job that cannot start ends in time with an error that contains all words.
 fn refused(at: SocketAddr, begin: impl FnOnce() -> tidemill::Result<JobHandle>, words: &[&str]) {
     let text = begin().and_then(|job| job.await_termination_or_timeout(PATIENCE)).unwrap_err().to_string();
     assert!(text.contains(&at.to_string()) && words.iter().all(|word| text.contains(word)), "{text}");
@@ -101,7 +101,7 @@ fn c20_a_topic_is_read_over_tls_from_the_right_broker_only() {
         let seen = Recorder::default();
         let job = || StreamingContext::builder("tls", secs(1)).start(seen.slowly(kafka, Duration::ZERO));
         refused(at, job, words);
-        assert_eq!(seen.batches(), 0, "before any batch");
+        assert_eq!(seen.batches(), 0, "the job ended before its first batch");
     };
     let words = ["certificate could not be verified", "has expired", "names another host", "ssl.ca.location"];
     reads(expired, vouched(expired), &words);

@@ -6,9 +6,9 @@ use crate::child::{TempDir, run};
 use crate::fixture::{PATIENCE, brokers, delete_topic, make_again, produce, topic};
 use crate::recorder::{Recorder, builder, earliest, eventually};
 
-/// librdkafka keeps asking for it and reports nothing.
+/// librdkafka itself keeps requesting the deleted topic and reports no error.
 #[test]
-fn c8_a_topic_that_is_deleted_ends_the_job_by_name() {
+fn c8_a_deleted_topic_ends_the_job_and_is_named_in_the_error() {
     let t = topic("deleted", 1, &[]);
     produce(&t, 0, &["a"]);
     let seen = Recorder::default();
@@ -20,7 +20,7 @@ fn c8_a_topic_that_is_deleted_ends_the_job_by_name() {
 }
 
 #[test]
-fn c9_a_topic_that_is_made_again_under_its_name_ends_the_job() {
+fn c9_a_recreated_topic_ends_the_job() {
     let t = topic("again", 1, &[]);
     produce(&t, 0, &["a", "b", "c"]);
     let seen = Recorder::default();
@@ -29,13 +29,13 @@ fn c9_a_topic_that_is_made_again_under_its_name_ends_the_job() {
     delete_topic(&t);
     make_again(&t, 1);
     let text = job.await_termination_or_timeout(PATIENCE).unwrap_err().to_string();
-    // Whichever is seen first: that it is another topic, or that it is shorter.
+    // The job may first notice that the topic has another id, or that its log is shorter.
     assert!(text.contains(&t) && text.contains("made again"), "{text}");
 }
 
-/// The old offsets are in the new log too, and mean something else.
+/// The old offsets exist in the new log too, but belong to other records.
 #[test]
-fn c9_c11_a_job_goes_on_in_no_topic_that_was_made_again_meanwhile() {
+fn c9_c11_a_job_does_not_continue_in_a_recreated_topic() {
     for partitions in [2, 1] {
         let (t, dir) = (topic("meanwhile", 2, &[]), TempDir::new("meanwhile"));
         (0..2).for_each(|p| produce(&t, p, &["a", "b"]));

@@ -10,7 +10,7 @@ use crate::recorder::{earliest, read_log};
 
 const TOPICS: &str = "TIDEMILL_TEST_TOPICS";
 const DIRECTORY: &str = "TIDEMILL_TEST_DIRECTORY";
-/// The shortest there is for records that may take five seconds.
+/// The shortest timeout that tidemill accepts if records may take five seconds.
 const TIMEOUT_MS: &str = "10000";
 
 #[test]
@@ -43,7 +43,7 @@ impl Copy {
         Program::spawn("copies", &mut command, env)
     }
 
-    /// Values in the output, and where a reader of it stands in the end.
+    /// The values in the output, and the end of its log for this isolation level.
     fn seen(&self, isolation: &str) -> (Vec<String>, i64) {
         let (log, ends) = read_log(&brokers(), &self.output, isolation);
         (log.into_values().flatten().map(|(_, value)| value).collect(), ends[&0])
@@ -58,23 +58,23 @@ fn c26_a_transaction_that_times_out_is_aborted_and_its_batch_is_written_once_by_
     let mut job = copy.start(&[("TIDEMILL_STOP_AT", "sink.commit.before:1")]);
     let stat = format!("/proc/{}/stat", job.id());
     let stands = || std::fs::read_to_string(&stat).unwrap().contains(") T ");
-    job.until("it stands still", |_, _| stands());
+    job.until("it is suspended", |_, _| stands());
     let (all, end) = copy.seen("read_uncommitted");
-    assert_eq!(all, ["a", "b"], "they are there, in a transaction that stays open");
-    job.until("the brokers end it", |_, _| copy.seen("read_committed").1 >= end);
-    assert!(stands() && copy.seen("read_committed").0.is_empty(), "by its time: it is aborted");
+    assert_eq!(all, ["a", "b"], "the rows are in a transaction that stays open");
+    job.until("the brokers end the transaction", |_, _| copy.seen("read_committed").1 >= end);
+    assert!(stands() && copy.seen("read_committed").0.is_empty(), "the transaction is aborted while the job is still suspended");
 
     job.signal(Signal::CONT);
     let Ended { out, .. } = job.end();
     assert!(out.contains("ended Err") && out.contains(&copy.output) && out.contains("transaction timed out"), "{out}");
-    assert!(copy.seen("read_committed").0.is_empty(), "nothing after that");
+    assert!(copy.seen("read_committed").0.is_empty(), "nothing was written after that");
 
     produce(&copy.input, 0, &["c"]);
     let mut again = copy.start(&[]);
-    again.until("all is written", |_, _| copy.seen("read_committed").0.len() >= 3);
+    again.until("all rows are written", |_, _| copy.seen("read_committed").0.len() >= 3);
     again.signal(Signal::TERM);
     let Ended { out, .. } = again.end();
     assert!(out.contains("ended Ok(3)"), "{out}");
     assert_eq!(copy.seen("read_committed").0, ["a", "b", "c"]);
-    assert_eq!(copy.seen("read_uncommitted").0, ["a", "b", "a", "b", "c"], "the aborted ones, and those of the next start");
+    assert_eq!(copy.seen("read_uncommitted").0, ["a", "b", "a", "b", "c"], "the aborted rows, and those of the next start");
 }

@@ -1,4 +1,4 @@
-//! The network to the brokers is slow, dead without an error, or changes bytes.
+//! The network to the brokers is slow, drops everything silently, or changes bytes.
 
 use std::time::Duration;
 
@@ -16,7 +16,7 @@ fn behind(proxy: &Proxy, topic: &str) -> KafkaSource {
 }
 
 #[test]
-fn c31_a_slow_way_makes_slower_and_nothing_else() {
+fn c31_a_slow_network_only_slows_the_job() {
     let (input, output) = (topic("slow-way", 2, &[]), topic("slow-way-out", 1, &[]));
     let values: Vec<String> = (0..60).map(|n| format!("{n:0>500}")).collect();
     let values: Vec<&str> = values.iter().map(String::as_str).collect();
@@ -28,9 +28,9 @@ fn c31_a_slow_way_makes_slower_and_nothing_else() {
     eventually("all records", || seen.records() == 120);
     job.stop_gracefully().unwrap();
     assert_eq!(seen.checked(), log_of(&brokers(), &input).0);
-    assert!(proxy.slowed() >= 60, "60 kB, a thousand bytes at a time: {}", proxy.slowed());
+    assert!(proxy.slowed() >= 60, "60 kB in pieces of a thousand bytes: {}", proxy.slowed());
 
-    // Acknowledgements that come late are waited for, and nothing is sent again in between.
+    // The sink waits for late acknowledgements, and sends nothing again meanwhile.
     let before = proxy.slowed();
     proxy.slow(2_000);
     let sink = KafkaSink::new(&proxy.address, &output).set("socket.timeout.ms", "10000");
@@ -41,9 +41,9 @@ fn c31_a_slow_way_makes_slower_and_nothing_else() {
     assert_eq!(written, (0..500).map(|n: u32| n.to_string()).collect::<Vec<_>>());
 }
 
-/// No byte arrives any more, and the connection stays open.
+/// The proxy drops all bytes, and the connection stays open.
 #[test]
-fn c32_a_connection_that_is_dead_without_a_word_is_seen_and_made_again() {
+fn c32_a_silently_dead_connection_is_detected_and_replaced() {
     let topic = topic("half-open", 1, &[]);
     let proxy = Proxy::before(&brokers());
     let seen = Recorder::default();
@@ -51,10 +51,10 @@ fn c32_a_connection_that_is_dead_without_a_word_is_seen_and_made_again() {
     produce(&topic, 0, &["a"]);
     eventually("the first record", || seen.records() == 1);
     proxy.hang(true);
-    eventually("that nothing arrives", || proxy.swallowed() > 0);
+    eventually("the proxy drops bytes", || proxy.swallowed() > 0);
     produce(&topic, 0, &["b"]);
     eventually("trouble", || !job.statistics().trouble.is_empty());
-    assert!(seen.only_empty(5), "batches go on, empty");
+    assert!(seen.only_empty(5), "batches continue, and are empty");
     proxy.hang(false);
     eventually("the records that were sent meanwhile", || seen.records() == 2);
     eventually("no trouble", || job.statistics().trouble.is_empty());
@@ -63,7 +63,7 @@ fn c32_a_connection_that_is_dead_without_a_word_is_seen_and_made_again() {
 }
 
 #[test]
-fn c33_bytes_that_changed_on_the_way_are_an_error_where_checksums_are_asked_for() {
+fn c33_changed_bytes_are_an_error_if_checksums_are_checked() {
     let topic = topic("spoiled", 1, &[]);
     let mark = "the last byte of this changes";
     produce(&topic, 0, &["a", mark, "c"]);
@@ -78,7 +78,7 @@ fn c33_bytes_that_changed_on_the_way_are_an_error_where_checksums_are_asked_for(
     assert_eq!(seen.records(), 0, "no record of the same answer");
 }
 
-/// Kafka's own tool, of the jars that scripts/kafka has fetched.
+/// Sets a quota with the tool of Kafka, from the jars that scripts/kafka has downloaded.
 fn quota(client: &str, bytes_per_second: u32) {
     let home = || std::env::var("HOME").map(|home| format!("{home}/.cache")).expect("HOME, where scripts/kafka keeps its jars");
     let jars = format!("{}/tidemill/kafka-4.1.1/*", std::env::var("XDG_CACHE_HOME").unwrap_or_else(|_| home()));
@@ -90,14 +90,14 @@ fn quota(client: &str, bytes_per_second: u32) {
     assert!(out.status.success(), "{}", String::from_utf8_lossy(&out.stderr));
 }
 
-/// The quota is over some eleven seconds, so more than that is sent: what is too much has to wait.
+/// Brokers measure the quota over about eleven seconds. The test sends more than that allows, so some records must wait.
 #[test]
-#[ignore = "nightly: a tool of Kafka's own, and some ten seconds of waiting"]
-fn c36_a_client_that_is_throttled_is_slower_and_its_lag_shows_it() {
+#[ignore = "nightly: it runs a tool of Kafka and waits for about ten seconds"]
+fn c36_a_throttled_client_is_slower_and_shows_a_lag() {
     let topic = topic("throttled", 1, &[]);
     quota(&topic, 20_000);
     let values: Vec<String> = (0..300).map(|n| format!("{n:0>1000}")).collect();
-    // Small batches: one that is larger than the quota allows at once is never given.
+    // The batches are small, because brokers never return one that exceeds the quota.
     let p = producer(&[("batch.num.messages", "10")]);
     send(&p, &topic, 0, &values.iter().map(String::as_str).collect::<Vec<_>>());
     let small = ["fetch.message.max.bytes", "fetch.max.bytes", "message.max.bytes"]

@@ -1,4 +1,4 @@
-//! Verbs whose failures are data: good rows, and bad records with their batch, their bytes and the reason.
+//! Verbs that return failures as data: good rows, and bad records with their batch, their bytes and the reason.
 
 use std::collections::BTreeMap;
 
@@ -8,7 +8,7 @@ use crate::harness::{agrees, bag, each};
 
 const LINE: &str = "[1-4x]{1,2}";
 
-/// The bad record of a line in a partition of batch `time`, as the models have it.
+/// The bad record that the models expect for a line in a partition of batch `time`.
 fn bad(time: usize, partition: usize, line: &str) -> BadRecord {
     BadRecord {
         origin: "test".into(),
@@ -81,7 +81,7 @@ fn oks_and_errors() {
 /// Origin, partition, offset and bytes of bad records.
 type Places = Vec<(String, i32, i64, String)>;
 
-/// Where the bad records of a program are from.
+/// Runs a program and returns the places of its bad records.
 fn places(
     workers: u16,
     program: impl for<'s> Fn(&StreamingContext<'s>) -> Decoded<'s, i64> + Send + Sync + 'static,
@@ -101,8 +101,8 @@ fn places(
     (oks.rows(), errors.rows().into_iter().map(place).collect())
 }
 
-/// Narrow verbs, each of which makes other rows or fewer.
-fn numbers_behind_narrow_verbs<'s>(lines: &DStream<'s, String>) -> Decoded<'s, i64> {
+/// Decodes numbers after narrow verbs that change or drop rows.
+fn numbers_after_narrow_verbs<'s>(lines: &DStream<'s, String>) -> Decoded<'s, i64> {
     let words = lines.filter(|l| l != "skip").map(|l| l + " ").flat_map(|l| l.split(' ').map(str::to_owned).collect::<Vec<_>>());
     let words =
         words.filter(|w| !w.is_empty()).map(|w| ((), w)).map_values(|w| w).union(&lines.filter(|_| false).map(|l| ((), l)));
@@ -111,7 +111,7 @@ fn numbers_behind_narrow_verbs<'s>(lines: &DStream<'s, String>) -> Decoded<'s, i
 }
 
 #[test]
-fn bad_records_of_messages_are_known_behind_narrow_verbs() {
+fn bad_records_of_messages_keep_their_place_after_narrow_verbs() {
     for workers in [1, 2, 4] {
         let message = |topic: &'static str, offset, value: &str| {
             tidemill::connector::message::Message::new(topic, 3, offset, None, None, Some(value.as_bytes()))
@@ -120,7 +120,7 @@ fn bad_records_of_messages_are_known_behind_narrow_verbs() {
         let queue = QueueSource::from_batches([first, vec![message("a", 12, "y 3 bad")]]);
         let (oks, errors) = places(workers, move |ssc| {
             let messages = ssc.queue_stream(&queue).filter(|m| m.offset() != 9).map(|m| m);
-            numbers_behind_narrow_verbs(&messages.pairs().oks().map_values(|v| v).map(|(_, v)| v))
+            numbers_after_narrow_verbs(&messages.pairs().oks().map_values(|v| v).map(|(_, v)| v))
         });
         assert_eq!(oks, [1, 2, 3]);
         let expected = [("a", 7, "1 x"), ("a", 12, "y 3 bad")];
@@ -129,7 +129,7 @@ fn bad_records_of_messages_are_known_behind_narrow_verbs() {
 }
 
 #[test]
-fn bad_records_of_files_are_known_behind_narrow_verbs() {
+fn bad_records_of_files_keep_their_place_after_narrow_verbs() {
     for workers in [1, 2, 4] {
         let dir = crate::temp_dir::TempDir::made("places");
         let path = dir.join("numbers");
@@ -137,7 +137,7 @@ fn bad_records_of_files_are_known_behind_narrow_verbs() {
         let watched = dir.to_path_buf();
         let (oks, errors) = places(workers, move |ssc| {
             let files = TextFileSource::new(&watched).existing(true);
-            numbers_behind_narrow_verbs(&ssc.text_file_stream_with(files).oks())
+            numbers_after_narrow_verbs(&ssc.text_file_stream_with(files).oks())
         });
         assert_eq!(oks, [1, 2, 3]);
         let place = |offset, row: &str| (path.display().to_string(), 0, offset, row.to_owned());
@@ -147,7 +147,7 @@ fn bad_records_of_files_are_known_behind_narrow_verbs() {
 
 /// Bad records that no output reads are counted.
 #[test]
-fn untaken_errors_are_counted() {
+fn unread_errors_are_counted() {
     let before = tidemill::operator::untaken_errors();
     let lines = ["1", "x", "2", "y", "z"].map(str::to_owned).to_vec();
     tidemill::testing::check([lines], |s| s.try_map(|l| Ok(l.parse::<u32>()?)).split().0, [vec![1, 2]]);

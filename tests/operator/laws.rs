@@ -12,7 +12,7 @@ use tidemill::testing::{Seen, check, run, try_run};
 type Pairs<'s> = DStream<'s, (u8, i64)>;
 type Verb = for<'s> fn(&Pairs<'s>) -> Pairs<'s>;
 
-/// Two views have the same rows at every time of their schedule.
+/// Checks that two views have the same rows at every time of their schedule.
 fn same<T: Key + Sync, U: Key>(
     batches: &[Vec<T>],
     one: impl for<'s> Fn(&DStream<'s, T>) -> View<'s, U> + Clone + Send + Sync + 'static,
@@ -42,7 +42,7 @@ proptest! {
         check_batches(&batches, rows, |s| s.over(millis(1), millis(1)).complete())?;
     }
 
-    /// What a program does by hand over the arrangement of a view, and what the verbs make of the same rows.
+    /// A program that reads the arrangement of a view gets the same result as the verbs.
     #[test]
     fn an_arrangement_has_the_rows_of_its_view(shape in shape(), batches in batches(0u16..4)) {
         let (length, slide) = (millis(shape.0 as u64), millis(shape.1 as u64));
@@ -95,9 +95,9 @@ proptest! {
     }
 }
 
-/// Changes in different partitions, so on different workers.
+/// The changes are in different partitions, and so on different workers.
 #[test]
-fn a_row_may_leave_on_another_worker_than_it_entered() {
+fn a_row_may_be_removed_on_another_worker() {
     let change = |row: char, diff| Change { row, diff };
     check(
         [
@@ -109,7 +109,7 @@ fn a_row_may_leave_on_another_worker_than_it_entered() {
     );
 }
 
-/// A row that leaves lies on another worker than the row that entered.
+/// The row is removed on another worker than the one that added it.
 #[test]
 fn wrap_brings_equal_rows_together() {
     check(

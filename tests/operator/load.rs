@@ -4,7 +4,7 @@ use std::collections::BTreeMap;
 
 use crate::harness::bag;
 
-/// 99 rows of a hundred have one key; the others are all different.
+/// Of 100 rows, 99 have the same key. All other keys are different.
 fn skewed() -> [Vec<String>; 3] {
     let row = |n: u32| if n.is_multiple_of(100) { format!("key {n}") } else { "hot".to_owned() };
     [(0..30_000).map(row).collect(), Vec::new(), (30_000..40_000).map(row).collect()]
@@ -21,7 +21,7 @@ fn e4_one_key_that_has_nearly_all_rows_is_counted_like_any_other() {
             bag(into.clone())
         })
     });
-    assert_eq!((all["hot"], all.len()), (39_600, 401), "the skew is there");
+    assert_eq!((all["hot"], all.len()), (39_600, 401), "the rows are skewed");
     tidemill::testing::check(skewed(), |s| s.count_by_value(), counts);
     tidemill::testing::check(skewed(), |s| s.count_by_value().sum_by_key().complete(), totals);
 }

@@ -1,8 +1,8 @@
-//! Every verb on batches against a sequential model of a few lines, at 1, 2 and 4 workers, rows in the order that is promised.
+//! Each verb against a sequential model of a few lines, at 1, 2 and 4 workers. Rows have the promised order.
 
 mod fallible;
+mod gathered;
 mod handover;
-mod home;
 mod laws;
 mod load;
 mod model;

@@ -15,7 +15,7 @@ use tidemill::core::time::{BatchTime, millis};
 use tidemill::job::ManualClock;
 use tidemill::testing::Seen;
 
-/// Few cases: each is three jobs.
+/// Only a few cases: each one runs three jobs.
 pub fn few() -> ProptestConfig {
     ProptestConfig { cases: 12, max_shrink_iters: 200, failure_persistence: None, ..ProptestConfig::default() }
 }
@@ -34,7 +34,7 @@ pub fn batches<T: Debug + Clone>(row: impl Strategy<Value = T>) -> impl Strategy
     })
 }
 
-/// A key and a value, few of both, 0 between them.
+/// A key and a value from a small range. The values include 0.
 pub fn pair() -> impl Strategy<Value = (u8, i64)> {
     (0u8..4, -2i64..3)
 }
@@ -50,7 +50,7 @@ pub fn so_far<T: Clone>(batches: &[Vec<T>]) -> Seen<T> {
     windows(batches, (batches.len(), 1))
 }
 
-/// Each of these contents through `f`.
+/// Applies `f` to the contents at each time.
 pub fn each<T, U>(contents: Seen<T>, mut f: impl FnMut(Vec<T>) -> Vec<U>) -> Seen<U> {
     contents.into_iter().map(|(t, rows)| (t, f(rows))).collect()
 }
@@ -62,7 +62,7 @@ pub fn by_key<K: Ord, V>(rows: Vec<(K, V)>) -> BTreeMap<K, Vec<V>> {
     groups
 }
 
-/// How often each row is there.
+/// How often each row occurs.
 pub fn counts<T: Ord>(rows: Vec<T>) -> Vec<(T, i64)> {
     by_key(rows.into_iter().map(|r| (r, ())).collect()).into_iter().map(|(r, n)| (r, n.len() as i64)).collect()
 }
@@ -106,7 +106,7 @@ where
     (seen(&complete), seen(&changes), seen(&update))
 }
 
-/// Batches with their times as numbers.
+/// The batches of a sink, with their times as numbers.
 pub fn seen<T: Clone>(memory: &MemorySink<T>) -> Seen<T> {
     memory.batches().into_iter().map(|(t, rows)| (BatchTime::millis(t), rows)).collect()
 }

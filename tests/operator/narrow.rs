@@ -12,7 +12,7 @@ fn filter() {
     each(0..50i64, |s| s.filter(|n| n % 3 == 1), |rows| rows.into_iter().filter(|n| n % 3 == 1).collect());
 }
 
-/// A filter that shares its rows with another verb has code of its own.
+/// If another verb reads the same rows, the filter takes a separate code path.
 #[test]
 fn filter_of_rows_that_others_read_too() {
     let model = |rows: Vec<i64>| rows.iter().copied().filter(|n| n % 2 == 0).chain(rows.iter().map(|n| -n)).collect();
@@ -38,7 +38,7 @@ fn map_values() {
     each(crate::harness::pairs(), |s| s.map_values(|n| n + 1), |rows| rows.into_iter().map(|(k, n)| (k, n + 1)).collect());
 }
 
-/// The harness deals a batch to four partitions, partition l from row n*l/4 on.
+/// The harness splits a batch of `n` rows into four partitions. Partition `l` begins at row `n * l / 4`.
 #[test]
 fn map_partitions() {
     let model = |rows: Vec<i64>| {

@@ -1,4 +1,4 @@
-//! A verb that calls a function with several rows passes them in a defined order, which does not depend on arrival or hash seeds.
+//! If a verb calls a function with several rows, it passes them in a defined order. The order does not depend on arrival or hash seeds.
 
 use std::collections::BTreeSet;
 

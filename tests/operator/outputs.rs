@@ -1,4 +1,5 @@
-//! The rows that output operations get: whole batches, t before t+1, within t in program order, on any number of workers.
+//! The rows that output operations get, on any number of workers: whole batches, in order of time. Outputs get a batch in the
+//! order of the program.
 
 use std::process::Command;
 use std::sync::{Arc, Mutex};
@@ -9,7 +10,7 @@ use tidemill::prelude::*;
 
 use crate::harness::{bag, batches, cases};
 
-/// Runs batches of tests through a program with outputs, as the harness runs a verb.
+/// Runs test batches through a program with outputs, as the harness runs a verb.
 fn run<T, F>(workers: u16, given: Vec<Vec<T>>, program: F)
 where
     T: Data + Send + Sync,
@@ -79,7 +80,7 @@ where
     (log, made)
 }
 
-/// Parts are source partitions: the same at any number of workers, in order, none empty, `init` once each.
+/// Parts are source partitions: the same at any number of workers, in order, and not empty. `init` is called once per part.
 #[test]
 fn parts_of_a_source() {
     cases(12, batches(0..50i64), |given| {
@@ -101,7 +102,7 @@ fn parts_of_a_source() {
     });
 }
 
-/// The parts of an unordered stream are eight shards of key groups, rows by encoded row. An ordered stream is one part.
+/// The parts of an unordered stream are eight shards of key groups, with rows by their encoding. An ordered stream is one part.
 #[test]
 fn parts_of_unordered_and_of_ordered_rows() {
     cases(12, batches(0..50i64), |given| {
@@ -122,7 +123,7 @@ fn parts_of_unordered_and_of_ordered_rows() {
     });
 }
 
-/// The number of workers for `prints_here`, which `print` starts as a process of its own.
+/// The number of workers for `prints_here`, which the test `print` starts as a child process.
 const WORKERS: &str = "TIDEMILL_TEST_PRINT_WORKERS";
 
 fn printed_batches() -> Vec<Vec<i64>> {
@@ -147,7 +148,7 @@ fn prints_here() {
     job.start_on_clock(tidemill::job::ManualClock::at(0), build).unwrap().await_termination().unwrap();
 }
 
-/// `print` keeps a shortlist on each worker: the same blocks at any number of workers, to the byte.
+/// Each worker keeps only the rows that `print` may show. The printed bytes are the same at any number of workers.
 #[test]
 fn print() {
     let rule = "-------------------------------------------";
@@ -178,7 +179,7 @@ fn print() {
         let text = String::from_utf8(out.stdout).unwrap();
         let from = text.find(rule).unwrap_or_else(|| panic!("{text}\n{}", String::from_utf8_lossy(&out.stderr)));
         let blocks = &text[from..];
-        assert!(blocks.starts_with(&expected), "at {workers} workers:\n{blocks}\nwanted:\n{expected}");
+        assert!(blocks.starts_with(&expected), "at {workers} workers:\n{blocks}\nexpected:\n{expected}");
         assert!(blocks[expected.len()..].starts_with("test ") || blocks[expected.len()..].starts_with("ok"), "{blocks}");
     }
 }

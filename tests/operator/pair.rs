@@ -16,7 +16,7 @@ fn reduce_by_key() {
     each(pairs(), |s| s.reduce_by_key(|a, b| a + b), sums);
 }
 
-/// All values of a key, in the order in which they were read, on any worker.
+/// All values of a key are on one worker, in the order in which they were read.
 #[test]
 fn group_by_key() {
     each(pairs(), |s| s.group_by_key(), |rows| bag(groups(rows)));
@@ -29,7 +29,7 @@ fn group_by_key_of_many_rows() {
     tidemill::testing::check([rows], |s| s.group_by_key(), [expected]);
 }
 
-/// The values of a union: left before right.
+/// In a union, the values of the left stream come before those of the right.
 #[test]
 fn group_by_key_of_a_union() {
     each(
@@ -49,7 +49,7 @@ fn join() {
     each(pairs(), |s| s.join(&s.filter(|(_, n)| n % 2 == 0)), model);
 }
 
-/// Two sides that share no key, and a side that is empty.
+/// The two sides share no key, or one side is empty.
 #[test]
 fn join_of_nothing() {
     each(pairs(), |s| s.join(&s.map(|(k, n)| (k + 100, n))), |_| Vec::<(u8, (i64, i64))>::new());

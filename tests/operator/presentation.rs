@@ -1,4 +1,4 @@
-//! The order of `sort_by`, `top` and `top_by` on a view reaches the output: through the narrow verbs, in every output mode.
+//! The order of `sort_by`, `top` and `top_by` on a view reaches the output in every output mode, also through narrow verbs.
 
 use std::cmp::Reverse;
 use std::fmt::Debug;
@@ -27,7 +27,7 @@ fn presented<T: Key, U: Key, K: Ord>(
         .zip(contents)
         .map(|(before, (t, now))| {
             let of_source = differences(&before, now);
-            // A changed row stands at the place of the first source row that changed in the same direction.
+            // A changed row has the position of the first source row that changed in the same direction.
             let place = |c: &Change<U>| {
                 let same_side = of_source.iter().filter(|s| s.diff.signum() == c.diff.signum()).map(|s| s.row.clone());
                 mapped(&same_side.collect::<Vec<T>>()).iter().position(|row| *row == c.row)
@@ -60,7 +60,7 @@ fn check_presented<U: Key + Debug>(
 proptest! {
     #![proptest_config(few())]
 
-    /// `map` makes one row of several here, so changes of source rows cancel out.
+    /// `map` maps several rows to one here, so changes of source rows cancel out.
     #[test]
     fn map_keeps_the_order(shape in shape(), batches in batches(pair())) {
         let (length, slide) = (millis(shape.0 as u64), millis(shape.1 as u64));
@@ -68,7 +68,7 @@ proptest! {
         check_presented(&batches, expected, move |s| s.over(length, slide).sort_by(|(_, n)| -n).map(|(k, n)| (n / 2, k / 2)))?;
     }
 
-    /// A view that keeps counts, and three verbs after the sort. `named` and `sum_by_key` work as before it.
+    /// A view that keeps counts, with three verbs after the sort. `named` and `sum_by_key` work after a sort too.
     #[test]
     fn filter_and_map_values_keep_the_order(batches in batches(pair())) {
         let sum = |(k, vs): (u8, Vec<i64>)| (k, vs.iter().sum::<i64>());
@@ -105,7 +105,7 @@ proptest! {
         })?;
     }
 
-    /// Equal results of different rows are appended each in its place.
+    /// If different rows have equal results, `append` writes each result at its own position.
     #[test]
     fn append_keeps_the_order(batches in batches(pair())) {
         let in_order = |rows: Vec<(u8, i64)>| {
@@ -118,7 +118,7 @@ proptest! {
     }
 }
 
-/// The program of the tutorial: text in the order of the counts, not of the text.
+/// The program of the tutorial: the text is in the order of the counts, not of the text.
 #[test]
 fn the_largest_counts_are_printed_first() {
     let words = |text: &str| text.split(' ').map(str::to_owned).collect::<Vec<_>>();
@@ -136,7 +136,7 @@ fn the_largest_counts_are_printed_first() {
     );
 }
 
-/// Both lines are named where a verb cannot keep the order, and the last `sort_by` counts.
+/// If a verb cannot keep the order, the error names both lines. The last `sort_by` counts.
 #[test]
 fn a_lost_order_is_an_error_that_names_both_lines() {
     let queue = QueueSource::from_batches([vec![(1u8, 2i64)]]);

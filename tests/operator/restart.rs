@@ -1,5 +1,5 @@
-//! Jobs that fail and are started again from their checkpoints, on other numbers of workers. Every batch is as without the failure.
-//! A batch that is written twice has the same rows both times.
+//! Jobs that fail and are started again from their checkpoints, on other numbers of workers. Every batch has the same rows as
+//! without the failure. A batch that is written twice has the same rows both times.
 
 use std::collections::BTreeMap;
 use std::path::Path;
@@ -82,7 +82,7 @@ fn run(
             let made = states.clone();
             s.count().foreach_batch(move |b| match fail_at {
                 Some(t) if b.time().millis() == t => {
-                    // A restart that loads nothing proves little, so wait for the first checkpoint.
+                    // A restart must load a checkpoint to prove anything, so wait for the first one.
                     if t > every {
                         crate::harness::eventually("there is a checkpoint", || !checkpoints(&made).is_empty());
                     }
@@ -110,7 +110,7 @@ fn run(
 }
 
 #[test]
-fn b10_a_job_that_fails_continues_where_it_was() {
+fn b10_a_failed_job_continues_where_it_was() {
     let batch = prop::collection::vec((prop::char::range('a', 'e'), 0i64..4), 0..6);
     let stops = prop::collection::vec((1u16..4, 1u64..16), 1..4);
     crate::harness::cases(2, (prop::collection::vec(batch, 8..16), stops, 1u64..5), |(batches, stops, every)| {
@@ -130,7 +130,7 @@ fn b10_a_job_that_fails_continues_where_it_was() {
 }
 
 #[test]
-fn a_restart_begins_behind_its_checkpoint() {
+fn a_restart_begins_after_its_checkpoint() {
     let batches: Vec<Vec<Pair>> = (0..12).map(|n| vec![('a', n)]).collect();
     let (dir, mut seen) = (TempDir::new("restart"), Seen::new());
     assert!(run(&dir, VERBS[2].1, &batches, 2, 2, Some(10), &mut seen));
@@ -139,8 +139,8 @@ fn a_restart_begins_behind_its_checkpoint() {
     let mut again = Seen::new();
     assert!(!run(&dir, VERBS[2].1, &batches, 3, 2, None, &mut again));
     assert_eq!(again.keys().copied().collect::<Vec<_>>(), (newest + 1..=12).collect::<Vec<_>>());
-    assert_eq!(again[&12], ["('a', 66)"], "the sum of all rows, of which the second run read the last ones");
+    assert_eq!(again[&12], ["('a', 66)"], "the sum of all rows, though the second run read only the last ones");
     let mut nothing = Seen::new();
     assert!(!run(&dir, VERBS[2].1, &batches, 1, 2, None, &mut nothing));
-    assert!(nothing.is_empty(), "everything was written");
+    assert!(nothing.is_empty(), "all batches were written before");
 }

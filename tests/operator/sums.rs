@@ -1,4 +1,4 @@
-//! Sums that leave their range, and keys that are equal and look different: the same on any number of workers.
+//! Sums that overflow, and keys that are equal but have different bits. Results are the same on any number of workers.
 
 use tidemill::core::data::Exchange;
 use tidemill::core::error::Error;
@@ -35,7 +35,7 @@ fn a_sum_that_does_not_fit_ends_the_job_and_names_the_key() {
     assert!(operator.contains("(sums.rs:"), "{operator}");
     let one_batch = [&[7][..], &[i64::MIN + 1, -7, -7, -7]];
     assert_eq!(refused(given(&one_batch), |s| s.sum_by_key().complete()).2, 2);
-    // Rows that are already with their keys are not combined before.
+    // These rows are already on the worker of their key, so there is no partial aggregation.
     let keyed = refused(given(&several), |s| s.reduce_by_key(|a, _| a).sum_by_key().complete());
     assert_eq!((verb_of(&keyed.0), keyed.2), ("sum_by_key", 4));
     let copies = |(word, diff)| Change { row: word, diff };
@@ -66,7 +66,7 @@ fn sums_up_to_the_end_of_the_range_are_right() {
     );
 }
 
-/// `0.1` a thousand times, in another order on each number of workers, would not give the same digits.
+/// Each number of workers could sum `0.1` a thousand times in another order, and so give other digits.
 #[test]
 fn floats_are_summed_in_stream_order() {
     let prices: Vec<(u8, f64)> = (0..1_000u16).map(|n| ((n % 3) as u8, f64::from(n) / 10.0)).collect();

@@ -1,4 +1,4 @@
-//! Branches that no output reads: nothing of them runs, and their sources are not opened.
+//! Branches that no output reads: their verbs do not run, and their sources are not opened.
 
 use std::path::Path;
 use std::sync::Arc;
@@ -11,7 +11,7 @@ use tidemill::prelude::*;
 
 use crate::temp_dir::TempDir;
 
-/// A source that cannot be started, as a topic that does not exist. A job that opens it fails.
+/// A source that cannot be started, like a topic that does not exist. A job that opens it fails.
 struct Missing;
 
 impl Source for Missing {
@@ -40,7 +40,7 @@ impl SplitEnumerator for Missing {
     }
 }
 
-/// Every kind of verb in branches without an output, on a stream that an output reads and on a source of their own.
+/// Every kind of verb in branches without an output. They read a stream that an output also reads, or a separate source.
 #[test]
 fn nothing_of_a_branch_without_output_runs() {
     for workers in [1, 2, 4] {
@@ -81,7 +81,7 @@ fn nothing_of_a_branch_without_output_runs() {
 /// The sums of a source, by batch.
 type Sums = Vec<(u64, Vec<((), u64)>)>;
 
-/// One run from the previous checkpoint: the sums of two sources, and whether an output reads those of the second one.
+/// One run from the previous checkpoint. Returns the sums of two sources. `second_is_read`: an output reads those of the second.
 fn sums(dir: &Path, batches: u64, second_is_read: bool, drop_state: bool) -> tidemill::Result<[Sums; 2]> {
     let seen = [(); 2].map(|()| MemorySink::<((), u64)>::new());
     let out = seen.clone();
@@ -103,8 +103,8 @@ fn sums(dir: &Path, batches: u64, second_is_read: bool, drop_state: bool) -> tid
     Ok(seen.map(|seen| seen.batches().into_iter().map(|(t, rows)| (t.millis(), rows)).collect()))
 }
 
-/// The state of a branch is not dropped in silence when its output is removed. Its source waits where it was. When the output is
-/// there again, the state begins empty and the source goes on.
+/// If the output of a branch is removed, the job does not drop the state of the branch without an error. Its source stays where it
+/// was. When the output is added again, the state begins empty and the source continues.
 #[test]
 fn an_output_is_removed_and_added_again() {
     let dir = TempDir::new("unread");

@@ -1,4 +1,4 @@
-//! Verbs on views: on windows, whose rows enter and leave, and on views that only grow.
+//! Verbs on views: on windows, where rows are added and removed, and on views that only grow.
 
 use std::collections::BTreeMap;
 
@@ -78,7 +78,7 @@ proptest! {
         check_view(&batches, contents, move |d| d.over(l, s).join(&d.over(m, u)))?;
     }
 
-    /// The best `n` rows in order, and the next best when one of them leaves.
+    /// The best `n` rows in order. If one of them is removed, the next best row takes its place.
     #[test]
     fn top_by(shape in shape(), n in 0usize..7, batches in batches((0u8..2, 0i64..3))) {
         let (length, slide) = (millis(shape.0 as u64), millis(shape.1 as u64));
@@ -103,7 +103,7 @@ proptest! {
         }
     }
 
-    /// A batch meets the view as it is then, and is not corrected later.
+    /// A batch is joined with the view at its time. Later changes of the view do not change the result.
     #[test]
     fn join_view(shape in shape(), batches in batches(pair())) {
         let (length, slide) = (millis(shape.0 as u64), millis(shape.1 as u64));

@@ -40,7 +40,7 @@ fn reduce() {
     each("[a-f]{1,3}", |s| s.reduce(|a, b| a.max(b)), |rows| rows.into_iter().max().into_iter().collect());
 }
 
-/// A count of a count: the second one gets unordered rows.
+/// A count of counts: the second verb gets unordered rows.
 #[test]
 fn counts_of_counts() {
     let model = |rows| bag(counts(counts(rows).into_values()));

@@ -1,4 +1,4 @@
-//! Checkpoints of windows write the panes that closed since the previous checkpoint, and keep those that are needed.
+//! A checkpoint of a window writes the panes that closed since the previous checkpoint, and keeps older panes while they are needed.
 
 use std::collections::BTreeMap;
 use std::path::Path;
@@ -28,7 +28,7 @@ struct Job {
 }
 
 impl Job {
-    /// `from`: the time of the clock. The first batch is the next one.
+    /// `from`: the time of the clock. The first batch is the one after it.
     fn start(dir: &TempDir, workers: u16, length: u64, from: u64) -> Job {
         let (clock, queue, counts, most) = (ManualClock::at(from), QueueSource::new(), MemorySink::new(), MemorySink::new());
         let (q, out) = (queue.clone(), (counts.clone(), most.clone()));
@@ -43,7 +43,7 @@ impl Job {
         Job { clock, queue, counts, most, job: job.unwrap(), length }
     }
 
-    /// One batch, and its checkpoint.
+    /// Runs one batch, and returns its checkpoint.
     fn batch(&self, dir: &TempDir, n: u64) -> Manifest {
         self.queue.push(rows(n));
         self.clock.set(n * TICK);
@@ -106,7 +106,7 @@ fn a_window_is_written_a_pane_at_a_time() {
     job.end();
     let found = Directory::open(&dir).unwrap().verify().unwrap();
     assert!(found.bad.is_empty() && found.chunks > 0, "{found:?}");
-    // On other numbers of workers, old chunks stay and new ones are added.
+    // After a restart on another number of workers, old chunks stay and new ones are added.
     for (workers, from) in [(1, 60), (3, 75)] {
         let job = Job::start(&dir, workers, 20, from * TICK);
         for n in from + 1..=from + 15 {
@@ -149,8 +149,8 @@ fn a11_a_lost_manifest_is_replaced_by_the_previous_one() {
     std::fs::remove_file(dir.join(newest.file().to_string())).unwrap();
     assert_eq!(newest_checkpoint(&dir).unwrap().time.millis(), 29 * TICK);
     let again = Job::start(&dir, 3, 20, 30 * TICK);
-    // Its checkpoint is made again first: only one is in progress at a time.
+    // The job makes its checkpoint again first, because only one is in progress at a time.
     eventually("the checkpoint of the batch that ran again", || newest_checkpoint(&dir).is_some_and(|m| m.time == newest.time));
     again.batch(&dir, 31);
-    assert_eq!(again.end(), [30, 31], "the batch behind the older checkpoint runs again");
+    assert_eq!(again.end(), [30, 31], "the batch after the older checkpoint runs again");
 }

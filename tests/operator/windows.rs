@@ -9,7 +9,7 @@ use super::model::*;
 use tidemill::core::time::millis;
 use tidemill::testing::try_run;
 
-/// A shape in batches of a millisecond.
+/// The length and the slide of a window whose batch interval is 1 ms.
 fn of((length, slide): (usize, usize)) -> (Duration, Duration) {
     (millis(length as u64), millis(slide as u64))
 }
@@ -75,7 +75,7 @@ proptest! {
         })?;
     }
 
-    /// A key has a row for ever after its first value.
+    /// After its first value, a key always has a row.
     #[test]
     fn reduce_by_key_and_window_inverse(shape in shape(), batches in batches(pair())) {
         let (length, slide) = of(shape);

@@ -1,4 +1,4 @@
-//! A broker in the test's process (librdkafka's mock cluster, as the demo has it), with topics of fixed content.
+//! A broker inside the process of the test, with topics of fixed content. It is the mock cluster of librdkafka, as in the demo.
 
 use rdkafka::config::ClientConfig;
 use rdkafka::consumer::{BaseConsumer, Consumer};
@@ -10,10 +10,10 @@ use rdkafka::{Offset, TopicPartitionList};
 
 use crate::child::PATIENCE;
 
-/// A record's value: `None` is a tombstone.
+/// The value of a record. `None`: a tombstone.
 pub type Value = Option<&'static [u8]>;
 
-/// A broker on 127.0.0.1, until it is dropped.
+/// A broker on 127.0.0.1. It stops on drop.
 pub struct Broker {
     cluster: MockCluster<'static, DefaultProducerContext>,
     pub address: String,
@@ -26,7 +26,7 @@ impl Broker {
         Broker { cluster, address }
     }
 
-    /// Makes a topic: the records of each partition.
+    /// Makes a topic with these records in each partition.
     pub fn topic(&self, name: &str, partitions: &[&[Value]]) {
         self.cluster.create_topic(name, partitions.len() as i32, 1).unwrap();
         for (partition, values) in (0..).zip(partitions) {
@@ -47,7 +47,7 @@ impl Broker {
         producer.flush(PATIENCE).unwrap();
     }
 
-    /// Committed records of a topic, by partition and in order, up to the ends as they are now: key and value.
+    /// The committed records of a topic, key and value, by partition and in order. Reads to the current end of each partition.
     pub fn read(&self, topic: &str, partitions: usize) -> Vec<Vec<(String, String)>> {
         let mut config = ClientConfig::new();
         config.set("isolation.level", "read_committed").set("enable.partition.eof", "true");

@@ -1,4 +1,4 @@
-//! `tidemill checkpoint`: what it says about a directory, for people and for programs.
+//! `tidemill checkpoint`: its output about a directory, as text and as JSON.
 
 use std::path::{Path, PathBuf};
 use std::process::{Command, Output};
@@ -8,7 +8,7 @@ use tidemill::checkpoint::{Checkpoints, Manifest, OperatorState, Origin, PlanRec
 use tidemill::core::plan::{Plan, Range, Split};
 use tidemill::prelude::BatchTime;
 
-/// A directory with a checkpoint at each of seconds 1 to 3, gone with the test.
+/// A directory with a checkpoint at each of seconds 1 to 3. It is removed on drop.
 struct Made(PathBuf);
 
 impl Made {
@@ -43,7 +43,7 @@ impl Made {
         command.args(["checkpoint", what]).arg(&self.0).args(more).env_remove("RUST_LOG").output().unwrap()
     }
 
-    /// What it says when all is well.
+    /// The output of a command that must succeed.
     fn says(&self, what: &str, more: &[&str]) -> String {
         let out = self.run(what, more);
         assert!(out.status.success() && out.stderr.is_empty(), "{what}: {out:?}");
@@ -91,7 +91,7 @@ fn a_directory_is_listed_inspected_and_compared_while_a_run_has_it() {
 }
 
 #[test]
-fn a_bad_byte_has_its_file_named() {
+fn a_bad_byte_is_reported_with_its_file() {
     let (dir, run) = Made::new("bad");
     assert!(dir.says("verify", &[]).contains("9 files, 3 plans, 9 pieces: all as they were written"));
     let file = "pieces/000000000002000-g00000001-w0000";

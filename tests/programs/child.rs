@@ -1,4 +1,5 @@
-//! A program as a child process: the test collects its output, waits for its end with a deadline, and never leaves it behind.
+//! Runs programs as child processes. A test collects the output of a child and waits for its end with a deadline. No child outlives
+//! its test.
 
 use std::ffi::OsStr;
 use std::io::{Read, Write};
@@ -18,24 +19,24 @@ use rustix::process::{Pid, kill_process};
 pub use temp_dir::TempDir;
 use temp_dir::unique;
 
-/// How long a test waits for anything. It tells a hang from a machine that is busy, and is no promise of a program.
+/// How long a test waits for an event before it fails. It is long because the machine may be busy.
 pub const PATIENCE: Duration = Duration::from_secs(300);
 const LOOK: Duration = Duration::from_millis(5);
 
-/// The program of that name of this package.
+/// The path of a program of this package.
 pub fn path(program: &str) -> PathBuf {
     Path::new(env!("CARGO_BIN_EXE_tidemill")).with_file_name(program)
 }
 
-/// How a program ended, and what it said.
+/// The exit code and the output of a program.
 pub struct Ended {
-    /// `None`: a signal.
+    /// `None`: a signal ended it.
     pub code: Option<i32>,
     pub out: String,
     pub err: String,
 }
 
-/// A program that runs.
+/// A running program.
 pub struct Program {
     name: String,
     child: Child,
@@ -66,7 +67,7 @@ impl Text {
         String::from_utf8_lossy(&self.bytes.lock().unwrap()).into_owned()
     }
 
-    /// All of it; the pipe ends with the last process that holds it.
+    /// The complete text. The pipe ends when the last process with a handle of it has ended.
     fn whole(&mut self) -> String {
         self.reader.take().map(JoinHandle::join);
         self.now()
@@ -79,15 +80,16 @@ impl Program {
         Program::start_in(program, args, &[])
     }
 
-    /// As `start`, in an environment with these variables.
+    /// Like `start`, with these environment variables.
     pub fn start_in<S: AsRef<OsStr>>(program: &str, args: impl IntoIterator<Item = S>, env: &[(&str, &str)]) -> Program {
         Program::spawn(program, Command::new(path(program)).args(args), env)
     }
 
     /// Starts a command that is called `name` in messages.
     pub fn spawn(name: &str, command: &mut Command, env: &[(&str, &str)]) -> Program {
-        // Far from UTC: whoever prints a time in the machine's zone is seen. Colour is the default. Of log lines only warnings and
-        // errors, so that a test can say that there are none: `("RUST_LOG", "")` gives the default.
+        // The time zone is far from UTC, so a test notices a time that is printed in the zone of the machine. Colours have their
+        // default. Only warnings and errors are logged, so that a test can check that there are none. `("RUST_LOG", "")` restores
+        // the default.
         command.env("TZ", "Asia/Kathmandu").env("RUST_LOG", "warn").env_remove("NO_COLOR").envs(env.iter().copied());
         let spawned = command.stdin(Stdio::null()).stdout(Stdio::piped()).stderr(Stdio::piped()).spawn();
         let mut child = spawned.unwrap_or_else(|e| panic!("{name}: {e}"));
@@ -99,17 +101,17 @@ impl Program {
         self.child.id()
     }
 
-    /// Whether it has ended, with all of its threads: its files and sockets are closed.
+    /// Whether the process and all of its threads have ended. Only then its files and sockets are closed.
     pub fn has_ended(&mut self) -> bool {
         self.child.try_wait().unwrap().is_some()
     }
 
-    /// What it wrote to stdout and stderr so far.
+    /// The output on stdout and stderr so far.
     pub fn said(&self) -> (String, String) {
         (self.out.now(), self.err.now())
     }
 
-    /// All that is known of it, for the message of a test that waits in vain: what it wrote, and where its threads wait.
+    /// The output, and what each thread waits for. A test that waits in vain shows this.
     fn told(&self) -> String {
         let (out, err) = self.said();
         let threads = std::fs::read_dir(format!("/proc/{}/task", self.id())).into_iter().flatten().flatten();
@@ -124,7 +126,7 @@ impl Program {
         send(self.id(), signal);
     }
 
-    /// Waits until `is` says so of what it wrote to stdout and stderr.
+    /// Waits until `is` returns true for the output on stdout and stderr. `what` names the condition in the failure.
     pub fn until(&mut self, what: &str, mut is: impl FnMut(&str, &str) -> bool) {
         let begun = Instant::now();
         loop {
@@ -135,16 +137,17 @@ impl Program {
             }
             let now = ended.map_or_else(|| "runs".into(), |status| status.to_string());
             let waits = ended.is_none() && begun.elapsed() < PATIENCE;
-            assert!(waits, "{} ({now}) was expected to come to this: {what}\n{}", self.name, self.told());
+            assert!(waits, "{} ({now}) did not reach this: {what}\n{}", self.name, self.told());
             std::thread::sleep(LOOK);
         }
     }
 
-    /// Kills it as soon as that is so, by its stdout and stderr up to now; it may also end by itself before.
+    /// Kills the program as soon as `is` returns true for its stdout and stderr. The program may also end before.
     pub fn kill_when(mut self, what: &str, mut is: impl FnMut(&str, &str) -> bool) -> Ended {
         let begun = Instant::now();
         while self.child.try_wait().unwrap().is_none() && !is(&self.out.now(), &self.err.now()) {
-            assert!(begun.elapsed() < PATIENCE, "{} neither ended nor came to this: {what}\n{}", self.name, self.told());
+            assert!(begun.elapsed() < PATIENCE, "{} neither ended nor reached this: {what}
+{}", self.name, self.told());
             std::thread::sleep(Duration::from_millis(1));
         }
         self.signal(Signal::KILL);
@@ -165,7 +168,7 @@ impl Program {
 }
 
 impl Drop for Program {
-    /// Asks twice, for `launch` has processes to end first; then kills.
+    /// Signals the program twice, because `launch` must first end its processes. Then kills it.
     fn drop(&mut self) {
         for _ in 0..2 {
             let begun = Instant::now();
@@ -188,27 +191,27 @@ pub fn run<S: AsRef<OsStr>>(program: &str, args: impl IntoIterator<Item = S>) ->
     Program::start(program, args).end()
 }
 
-/// To a process by its number.
+/// Sends a signal to a process.
 pub fn send(process: u32, signal: Signal) {
     let pid = i32::try_from(process).ok().and_then(Pid::from_raw).expect("a process number");
-    // It may have ended by itself.
+    // The process may already have ended.
     let _ = kill_process(pid, signal);
 }
 
-/// The processes a process has started, and their command lines.
+/// The children of a process, and their command lines.
 pub fn children(process: u32) -> Vec<(u32, String)> {
     let all = std::fs::read_dir("/proc").unwrap().flatten();
     let numbers = all.filter_map(|entry| entry.file_name().to_str()?.parse::<u32>().ok());
     let started = |number: &u32| {
         let stat = std::fs::read_to_string(format!("/proc/{number}/stat")).unwrap_or_default();
-        // Behind the name, which may hold anything: the state, then the parent.
+        // The state and the parent follow the name. The name may contain any character.
         stat.rsplit_once(") ").and_then(|(_, rest)| rest.split(' ').nth(1)?.parse().ok()) == Some(process)
     };
     let line = |number| std::fs::read_to_string(format!("/proc/{number}/cmdline")).unwrap_or_default().replace('\0', " ");
     numbers.filter(started).map(|number| (number, line(number))).collect()
 }
 
-/// A file of this test, gone when dropped.
+/// A file of this test. It is removed on drop.
 pub struct TempFile(PathBuf);
 
 impl TempFile {
@@ -229,10 +232,10 @@ impl Drop for TempFile {
     }
 }
 
-/// Addresses for processes. Below the ports that the system gives away by itself: nobody gets them in between.
+/// Addresses for processes. Their ports are below those that the system assigns, so no other program gets them meanwhile.
 pub fn addresses(n: usize) -> Vec<String> {
     static NEXT: AtomicU16 = AtomicU16::new(0);
-    // Another part of that range than the unit tests of `cluster` take, which start at 20,000.
+    // The unit tests of `cluster` use the ports from 20,000 on.
     let first = (std::process::id() % 500) as u16 * 20;
     let ports = std::iter::repeat_with(|| 10_000 + first.wrapping_add(NEXT.fetch_add(1, Ordering::Relaxed)) % 10_000);
     let free = ports.filter(|port| TcpListener::bind(("127.0.0.1", *port)).is_ok());

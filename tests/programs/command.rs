@@ -1,4 +1,4 @@
-//! The command `tidemill`: arguments, `gen` on stdout, `launch`, and how errors look.
+//! The command `tidemill`: arguments, `gen` on stdout, `launch`, and the form of errors.
 
 use crate::child::{Ended, TempFile, run};
 
@@ -20,7 +20,7 @@ fn the_same_seed_gives_the_same_lines() {
 }
 
 #[test]
-fn a_file_goes_out_line_by_line() {
+fn gen_writes_a_file_line_by_line() {
     let file = TempFile::new("gen", "one\r\ntwo\n\nlast");
     assert_eq!(tidemill(&["gen", "words", "--file", file.path()]).out, "one\ntwo\n\nlast\n");
     let none = tidemill(&["gen", "words", "--file", "-"]);
@@ -50,7 +50,7 @@ fn wrong_arguments_end_with_2_and_failures_with_1_in_one_line() {
 }
 
 #[test]
-fn help_has_the_programs_own_options_before_those_of_every_job() {
+fn help_lists_options_of_the_program_before_those_of_every_job() {
     for (program, own) in [
         ("tweets", "--mode"),
         ("weblog", "--dir"),
@@ -67,7 +67,7 @@ fn help_has_the_programs_own_options_before_those_of_every_job() {
 }
 
 #[test]
-fn launch_starts_every_process_and_gives_back_what_failed() {
+fn launch_starts_every_process_and_returns_the_exit_code_of_a_failed_one() {
     let out = tidemill(&["launch", "-n", "2", "-w", "3", "--", "sh", "-c", "echo p $3 of $1, $5 workers"]);
     let mut lines: Vec<&str> = out.out.lines().collect();
     lines.sort_unstable();

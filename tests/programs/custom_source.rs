@@ -1,5 +1,5 @@
-//! The lesson `examples/custom_source.rs`: killed at any point and started again, its counts are those of the numbers from 0 on,
-//! without a gap and without one that is counted twice.
+//! The example `examples/custom_source.rs` is killed at any point and started again. No number is missing from its counts, and none
+//! is counted twice.
 
 use std::collections::BTreeMap;
 use std::path::PathBuf;
@@ -7,7 +7,7 @@ use std::process::Command;
 
 use crate::child::{Ended, Program, TempDir, path};
 
-/// `cargo test` builds the examples, if it is not told to build something else.
+/// A plain `cargo test` builds the examples.
 fn example() -> PathBuf {
     let program = path("examples/custom_source");
     assert!(program.exists(), "{} does not exist: cargo build --example custom_source", program.display());
@@ -33,8 +33,8 @@ fn blocks(out: &str) -> Blocks {
     complete.split("\n\n").filter_map(block).collect()
 }
 
-/// Position `k` of split `p` of 3 is the number `3 k + p`, so the count of a remainder is the position of its split: it never falls, and
-/// a batch that was printed twice had the same counts both times.
+/// Position `k` of split `p` of 3 is the number `3 k + p`. So the count of a remainder is the position of its split, and never falls. A
+/// batch that was printed twice has the same counts both times.
 fn agrees(all: &mut Blocks, end: &Ended) {
     for (time, counts) in blocks(&end.out) {
         let known = all.entry(time.clone()).or_insert(counts);
@@ -47,17 +47,17 @@ fn agrees(all: &mut Blocks, end: &Ended) {
 }
 
 #[test]
-fn counts_of_a_source_of_ones_own_survive_kills() {
+fn counts_of_a_custom_source_survive_kills() {
     let dir = TempDir::new("lesson-custom-source");
     let start = |env: &[(&str, &str)]| Program::spawn("custom_source", Command::new(example()).arg(dir.path()), env);
     let mut all = Blocks::new();
     let mut read = 0;
     for point in ["lease.after:1", "plan.written:1", "plan.after:2", "output:2", "pieces.before:1", "manifest.before:1"] {
         let end = start(&[("TIDEMILL_CRASH_AT", point)]).end();
-        assert_eq!(end.code, None, "{point}: it was expected to die there\n{}{}", end.out, end.err);
+        assert_eq!(end.code, None, "{point}: the run should have died there\n{}{}", end.out, end.err);
         agrees(&mut all, &end);
-        // In between it is killed from outside, once it has counted more than before. A run ends by itself after five batches, which
-        // may all have been printed before, or be empty. Then the next run counts more.
+        // Next the test kills a run that has counted more than before. A run ends after five batches. An earlier run may have
+        // printed all of them, or they may be empty. Then the next run counts more.
         loop {
             let counts_more = |out: &str| blocks(out).values().any(|counts| counts.iter().sum::<u64>() > read);
             let end = start(&[]).kill_when("it counts more numbers", |out, _| counts_more(out));
@@ -69,13 +69,13 @@ fn counts_of_a_source_of_ones_own_survive_kills() {
             }
         }
         let now = all.values().last().map_or(0, |counts| counts.iter().sum());
-        assert!(now > read, "{point}: it has read more than {read} numbers: {all:?}");
+        assert!(now > read, "{point}: the run should have read more than {read} numbers: {all:?}");
         read = now;
     }
     let end = start(&[]).end();
     assert_eq!(end.code, Some(0), "{}", end.err);
     agrees(&mut all, &end);
-    // It runs again at least what was printed; its five batches may be just those.
+    // The five batches of the last run may all have been printed before, so the counts may be the same.
     let last = all.values().last().unwrap();
     assert!(last.iter().sum::<u64>() >= read && last.iter().max().unwrap() - last.iter().min().unwrap() <= 10_000, "{last:?}");
     assert!(end.out.contains(" numbers in this run\n"), "{}", end.out);

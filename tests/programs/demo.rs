@@ -1,4 +1,4 @@
-//! `tidemill demo`: the blocks on stdout against the proof on stderr, which come by different ways.
+//! `tidemill demo`: compares the blocks on stdout with the proof on stderr. The demo computes them in different ways.
 
 use crate::child::{Ended, Program, Signal};
 
@@ -6,7 +6,7 @@ fn demo(args: &[&str]) -> Program {
     Program::start("tidemill", ["demo"].iter().chain(args))
 }
 
-/// The number after a word, commas left out.
+/// The number after a word, without its commas.
 fn number(text: &str, after: &str) -> u64 {
     let rest = text.split_once(after).unwrap_or_else(|| panic!("no {after:?} in {text}")).1;
     let digits: String =
@@ -21,7 +21,7 @@ impl Ended {
     }
 }
 
-/// The tweets of each batch, of blocks that are whole.
+/// The number of tweets in each batch, from complete blocks.
 fn batches(out: &str) -> Vec<u64> {
     let lines = out.split_inclusive('\n').filter(|l| l.starts_with("Tweets this batch: ") && l.ends_with('\n'));
     lines.map(|l| number(l, "batch:")).collect()
@@ -45,10 +45,10 @@ fn a_short_run_has_all_events_and_the_blocks_add_up_to_the_proof() {
     {
         assert!(run.err.contains(told), "{told}: {}", run.err);
     }
-    assert!(!run.err.contains('\x1b') && !run.out.contains('\x1b'), "no terminal, no colours");
+    assert!(!run.err.contains('\x1b') && !run.out.contains('\x1b'), "there is no terminal, so no colours");
 }
 
-/// A run that has no room for all events leaves some out.
+/// A run that is too short for all events skips some.
 #[test]
 fn a_run_of_any_length_is_accounted_for() {
     for batches in ["1", "2", "5", "11"] {
@@ -60,7 +60,7 @@ fn a_run_of_any_length_is_accounted_for() {
     }
 }
 
-/// Stdout is blocks in the tutorial's shape and nothing else; the rolling count is the sum of the last four batches.
+/// Stdout has only blocks in the form of the tutorial. The rolling count is the sum of the last four batches.
 fn blocks(out: &str, batches: usize) {
     let rule = "-".repeat(43);
     let blocks: Vec<&str> = out.split("\n\n").filter(|b| !b.is_empty()).collect();
@@ -72,7 +72,7 @@ fn blocks(out: &str, batches: usize) {
         match n % 3 {
             0 => {
                 counts.push(number(lines[3], "batch:"));
-                // The window has no count before the first tweet.
+                // There is no rolling count before the first tweet.
                 if counts.iter().all(|n| *n == 0) {
                     assert_eq!(lines.len(), 4, "{block}");
                     continue;
@@ -91,7 +91,7 @@ fn blocks(out: &str, batches: usize) {
 }
 
 #[test]
-fn an_interrupt_ends_it_in_order() {
+fn an_interrupt_stops_the_demo_gracefully() {
     let mut running = demo(&["--rate", "400", "--interval", "200ms"]);
     running.until("200 tweets are counted", |out, _| batches(out).iter().sum::<u64>() > 200);
     running.signal(Signal::INT);

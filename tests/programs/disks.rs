@@ -1,5 +1,5 @@
-//! Disks that are full, broken, slow or gone under a running job. Each fault is one of the system's errors, at the place where it
-//! would come, and each test sees it in what the program says.
+//! Disks that become full, broken, slow or absent while a job runs. Each fault is an error code of the system, injected where the
+//! system would return it. Each test checks the messages of the program.
 
 use std::io::Write;
 use std::net::TcpListener;
@@ -16,11 +16,11 @@ use crate::child::{Ended, Program, Signal, TempDir, path, run};
 use crate::golden::expected;
 use crate::tweets::windowed_input;
 
-/// What the system says.
+/// Error codes of the system.
 const NO_SPACE: &str = "28";
 const BROKEN: &str = "5";
 
-/// A job that counts words from a socket, on which some come all the time, with a checkpoint as often as it can.
+/// A job that counts words from a socket, which sends words all the time. It makes checkpoints as often as possible.
 struct Job {
     dir: TempDir,
     port: u16,
@@ -49,20 +49,20 @@ impl Job {
         Program::start_in("stateful_network_wordcount", args, &env)
     }
 
-    /// The times of the checkpoints that can be used, the newest first.
+    /// The times of the valid checkpoints, newest first.
     fn checkpoints(&self) -> Vec<u64> {
         let all = Directory::open(Path::new(self.dir.path())).and_then(|d| d.checkpoints()).unwrap_or_default();
         all.into_iter().filter(|(_, m)| m.is_ok()).map(|(file, _)| file.time.millis()).collect()
     }
 
-    /// Waits until there is a newer checkpoint than now.
+    /// Waits for a newer checkpoint.
     fn another_checkpoint(&self, program: &mut Program) {
         let before = self.checkpoints().first().copied();
         program.until("a newer checkpoint", |_, _| self.checkpoints().first().copied() > before);
     }
 
-    /// The directory is whole, and a job goes on from it and makes another checkpoint.
-    fn goes_on(&self) {
+    /// Checks that the directory is valid, and that a job continues from it and makes another checkpoint.
+    fn continues(&self) {
         let verified = run("tidemill", ["checkpoint", "verify", self.dir.path()]);
         assert_eq!(verified.code, Some(0), "{}{}", verified.out, verified.err);
         let mut program = self.start(&[]);
@@ -77,7 +77,7 @@ impl Drop for Job {
     }
 }
 
-/// Stops it in order: a good end.
+/// Stops the program gracefully. It must exit with 0.
 fn stopped(program: Program) -> Ended {
     program.signal(Signal::TERM);
     let ended = program.end();
@@ -85,13 +85,14 @@ fn stopped(program: Program) -> Ended {
     ended
 }
 
-/// So many batches are in what it printed.
+/// The number of batches in the output.
 fn batches(out: &str) -> usize {
     out.matches("Time: ").count()
 }
 
-/// A few checkpoints fail for this reason; the job goes on with the one before, and so do checkpoints when the fault is over.
-fn passes_by(name: &str, fails: &str, failures: usize, says: &str) {
+/// A few checkpoints fail for this reason, and the job continues with the previous one. When the fault is over, checkpoints succeed
+/// again.
+fn survives(name: &str, fails: &str, failures: usize, says: &str) {
     let job = Job::new(name);
     let mut program = job.start(&[fails]);
     let failed = |err: &str| err.matches("the checkpoint failed; the previous one is still valid").count();
@@ -102,17 +103,17 @@ fn passes_by(name: &str, fails: &str, failures: usize, says: &str) {
     program.until("more batches", |out, _| batches(out) > batches(&before) + 5);
     let ended = stopped(program);
     assert_eq!(failed(&ended.err), failures, "{fails}: {}", ended.err);
-    job.goes_on();
+    job.continues();
 }
 
-/// The job ends, and says why; when the fault is over it goes on where it was.
+/// The job ends and says why. When the fault is over, the next run continues where it was.
 fn ends(name: &str, fails: &str, says: &[&str]) -> Ended {
     let job = Job::new(name);
     let ended = job.start(&[fails]).end();
     assert_eq!(ended.code, Some(1), "{fails}: {}", ended.err);
     let last = ended.err.lines().last().unwrap_or_default();
     assert!(says.iter().all(|word| last.contains(word)), "{fails}: {}", ended.err);
-    job.goes_on();
+    job.continues();
     ended
 }
 
@@ -120,9 +121,9 @@ fn ends(name: &str, fails: &str, says: &[&str]) -> Ended {
 fn b1_a_full_disk_fails_checkpoints_until_there_is_room() {
     let full = |at: &str, passes: &str| format!("{at}:{passes}:{NO_SPACE}");
     let says = "No space left on device (os error 28): make room on that disk";
-    passes_by("full-pieces", &full("pieces.write", "3-5"), 3, says);
-    passes_by("full-manifests", &full("manifests.write", "2-3"), 2, says);
-    // For ever: the job does not run on without an end, and its log of plans with it.
+    survives("full-pieces", &full("pieces.write", "3-5"), 3, says);
+    survives("full-manifests", &full("manifests.write", "2-3"), 2, says);
+    // If the fault stays, the job ends: otherwise its plan log would grow without bound.
     let for_ever = ends("full", &full("pieces.write", "2-9999"), &["No space left on device", "make room"]);
     assert_eq!(for_ever.err.matches("the checkpoint failed").count(), 4, "{}", for_ever.err);
     assert!(batches(&for_ever.out) > 5);
@@ -131,11 +132,11 @@ fn b1_a_full_disk_fails_checkpoints_until_there_is_room() {
 }
 
 #[test]
-fn b3_what_could_not_be_synced_is_not_said_to_be() {
+fn b3_a_failed_sync_is_not_reported_as_success() {
     let broken = |at: &str, passes: &str| format!("{at}:{passes}:{BROKEN}");
     let says = "cannot be synced: Input/output error (os error 5)";
-    passes_by("broken-pieces", &broken("pieces.sync", "2-3"), 2, says);
-    passes_by("broken-manifests", &broken("manifests.sync", "2-2"), 1, says);
+    survives("broken-pieces", &broken("pieces.sync", "2-3"), 2, says);
+    survives("broken-manifests", &broken("manifests.sync", "2-2"), 1, says);
     ends("broken-plans", &broken("plans.append.sync", "4-4"), &["plans/", says]);
 }
 
@@ -169,29 +170,29 @@ fn b12_a_directory_that_is_deleted_ends_the_job() {
 fn b13_b17_a_slow_disk_delays_checkpoints_and_no_batch() {
     let job = Job::new("slow");
     let pieces = || std::fs::read_dir(Path::new(job.dir.path()).join("pieces")).map_or(0, Iterator::count);
-    // The disk takes longer than the test.
+    // The sync takes longer than the test.
     let mut program = job.start(&["pieces.sync:1-1:900000ms"]);
     program.until("the first checkpoint with state begins", |_, _| pieces() > 0);
-    // On a busy machine an earlier one is of a batch without words: it has no file to sync.
+    // On a busy machine there may be an earlier checkpoint, of a batch without words. It has no file to sync.
     let (earlier, before) = (job.checkpoints(), batches(&program.said().0));
     program.until("batches while that checkpoint is written", |out, _| batches(out) >= before + 20);
-    assert_eq!((job.checkpoints(), pieces()), (earlier, 1), "it is not written yet, and there is no other");
+    assert_eq!((job.checkpoints(), pieces()), (earlier, 1), "the checkpoint is not written yet, and no other has begun");
     program.signal(Signal::KILL);
     assert_eq!(program.end().code, None);
-    // It takes a second: then it is written, and others follow.
+    // The sync takes a second. Then the checkpoint is written, and others follow.
     let mut program = job.start(&["pieces.sync:1-1:1000ms"]);
     job.another_checkpoint(&mut program);
     job.another_checkpoint(&mut program);
     stopped(program);
-    job.goes_on();
+    job.continues();
 }
 
 #[test]
-fn b16_without_file_descriptors_checkpoints_fail_and_say_what_helps() {
-    passes_by("no-files", "pieces.make:2-3:24", 2, "Too many open files (os error 24): raise the limit with ulimit -n");
+fn b16_without_file_descriptors_checkpoints_fail_with_a_remedy() {
+    survives("no-files", "pieces.make:2-3:24", 2, "Too many open files (os error 24): raise the limit with ulimit -n");
 }
 
-/// A limit that the system sets: wherever the job meets it, it ends, waits or does its work, and nothing is damaged.
+/// The system limits file descriptors. Wherever the job reaches the limit, it ends, waits or works, and no file is damaged.
 #[test]
 fn b16_a_job_under_a_limit_of_file_descriptors_damages_nothing() {
     let (broker, input) = (Broker::start(), windowed_input());

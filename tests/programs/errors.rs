@@ -1,17 +1,17 @@
-//! What is wrong, as a user sees it: the program ends soon with status 1, and its last words are one line that names the
-//! thing, the value and the remedy.
+//! Errors as a user sees them. The program ends soon with exit code 1. Its last line names the thing, the value and the remedy.
 //!
-//! What no program has a flag for (a refused Kafka setting, a start offset outside the log) is in `tests/kafka/job.rs`.
+//! Errors that no flag of a program can cause (a refused Kafka setting, a start offset outside the log) are in
+//! `tests/kafka/job.rs`.
 
 use std::net::TcpListener;
 
 use crate::broker::Broker;
 use crate::child::{Ended, Program, TempFile, addresses, hostfile};
 
-/// A broker that nobody will ask: what is wrong comes first.
+/// An address that no program may use, because it must report the error first.
 const NOBODY: &str = "127.0.0.1:1";
 
-/// Its last line, which begins with the program's name. Before it are log lines at most: of librdkafka, of a second try.
+/// The last line, without the program's name. Only log lines may precede it, for example of librdkafka or of a second try.
 #[track_caller]
 fn last_words(program: &str, end: &Ended) -> String {
     let Ended { code, out, err } = end;
@@ -19,7 +19,9 @@ fn last_words(program: &str, end: &Ended) -> String {
     let lines: Vec<&str> = err.lines().filter(|l| !l.contains(" ERROR librdkafka: ") && !l.contains("  WARN ")).collect();
     let [line] = lines[..] else { panic!("{program}: not one line: {err}") };
     assert!(!line.contains("panicked"), "{line}");
-    line.strip_prefix(&format!("{program}: ")).unwrap_or_else(|| panic!("{program} does not say its name: {line}")).to_owned()
+    line.strip_prefix(&format!("{program}: "))
+        .unwrap_or_else(|| panic!("the line does not begin with {program}: {line}"))
+        .to_owned()
 }
 
 #[track_caller]
@@ -36,16 +38,16 @@ fn refused(program: &str, args: &[&str]) -> String {
 }
 
 #[test]
-fn g1_a_window_off_the_batch_interval() {
+fn g1_a_window_that_is_not_a_multiple_of_the_batch_interval() {
     for program in ["tweets", "weblog"] {
         let line = refused(program, &["--brokers", NOBODY, "--interval", "5s", "--window", "7s"]);
         has(&line, &["count_by_value_and_window (", "7000 ms", "multiple of the batch interval, 5000 ms", "nearest is 5000 ms"]);
-        assert_eq!(line.matches("count_by_value_and_window").count(), 1, "each fault once: {line}");
+        assert_eq!(line.matches("count_by_value_and_window").count(), 1, "the line names each error once: {line}");
     }
 }
 
 #[test]
-fn c22_a_topic_that_is_not_there() {
+fn c22_a_missing_topic() {
     let broker = Broker::start();
     broker.topic("words", &[&[]]);
     let line = refused("tweets", &["--brokers", &broker.address, "--topic", "twiter"]);
@@ -56,7 +58,7 @@ fn c22_a_topic_that_is_not_there() {
 
 #[test]
 fn c1_brokers_that_cannot_be_reached() {
-    // A port that was free a moment ago, and a name that no resolver knows.
+    // A port without a listener, and a name that does not resolve.
     let refuses = addresses(1).remove(0);
     let names = [(refuses.as_str(), "Connection refused"), ("no-such-host.invalid:9092", "Failed to resolve")];
     let start = |(brokers, _)| Program::start("tweets", ["--brokers", brokers]);
@@ -68,7 +70,7 @@ fn c1_brokers_that_cannot_be_reached() {
 }
 
 #[test]
-fn plans_that_cannot_be() {
+fn invalid_plans() {
     let broker = Broker::start();
     broker.topic("lines", &[&[Some(b"one"), Some(b"two")]]);
     let plans = |text: &str| {
@@ -76,7 +78,7 @@ fn plans_that_cannot_be() {
         refused("direct_kafka_wordcount", &[&broker.address, "lines", "--plans", file.path()])
     };
     let range = |from, until| format!(r#"{{"topic":"lines","partition":0,"from":{from},"until":{until}}}"#);
-    // An offset outside the log, a partition, a topic and a source that are not there, a range of another kind.
+    // An offset outside the log, a missing partition, a missing topic, a missing source, and a range of another kind.
     let line = plans(&format!(r#"{{"time":2000,"ranges":[{}]}}"#, range(0, 3)));
     has(&line, &[&broker.address, "topic lines, partition 0", "[0, 3)", "the log holds 0 to 2"]);
     let line = plans(r#"{"time":2000,"ranges":[{"topic":"lines","partition":1,"from":0,"until":1}]}"#);
@@ -94,7 +96,7 @@ fn plans_that_cannot_be() {
 }
 
 #[test]
-fn hostfiles_that_cannot_be() {
+fn invalid_hostfiles() {
     let hosts = |text: &str| {
         let file = TempFile::new("hosts", text);
         let line = refused("tweets", &["--brokers", NOBODY, "-n", "2", "-p", "1", "--hostfile", file.path()]);
@@ -139,7 +141,7 @@ fn d7_secrets_that_differ_and_files_that_others_can_read() {
     let open = secret("hunter2-canary-number-one\n", 0o644);
     let line = refused("network_wordcount", &["-n", "2", "--secret-file", open.path()]);
     has(&line, &[open.path(), "mode 644", "chmod 600"]);
-    // With a secret, an address of another machine is none of ours to listen on, but no fault of the hostfile.
+    // With a secret, the hostfile may have addresses of other machines. But a process cannot listen on one.
     let hosts = TempFile::new("hosts", "192.0.2.7:2101\n192.0.2.8:2101\n");
     let line = refused("network_wordcount", &["-n", "2", "--hostfile", hosts.path(), "--secret-file", one.path()]);
     has(&line, &["process 0 cannot listen on 192.0.2.7:2101", "an address of this machine"]);
@@ -153,7 +155,7 @@ fn process(p: &str, addresses: &[String], program: &str, args: &[&str]) -> (Prog
 }
 
 #[test]
-fn a_port_that_is_taken() {
+fn a_port_in_use() {
     let taken = TcpListener::bind("127.0.0.1:0").unwrap();
     let own = taken.local_addr().unwrap().to_string();
     let (program, _hosts) = process("0", &[own.clone(), addresses(1).remove(0)], "network_wordcount", &[]);
@@ -170,7 +172,7 @@ fn two_processes_with_the_same_index() {
     let (second, _hosts) = process("1", &all, "network_wordcount", &[]);
     let line = last_words("network_wordcount", &second.end());
     has(&line, &["process 1", &all[1], "taken", "another process was started with -p 1", "stop one of them"]);
-    first.until("it goes on waiting", |_, err| err.is_empty());
+    first.until("it still waits", |_, err| err.is_empty());
 }
 
 #[test]
@@ -184,7 +186,7 @@ fn different_programs_and_different_graphs() {
     for line in both(("network_wordcount", &[]), ("stateful_network_wordcount", &[])) {
         has(&line, &["process ", "(program ", "start all with the same build"]);
     }
-    // One program, other arguments.
+    // The same program with other arguments.
     let lines = both(("stateful_network_wordcount", &[]), ("stateful_network_wordcount", &["--view"]));
     for (p, line) in ["process 1", "process 0"].iter().zip(&lines) {
         has(line, &[p, "another graph: line", "update_state_by_key", "the same program from the same arguments"]);

@@ -1,13 +1,13 @@
-//! One expected file a program, compared byte for byte with what it writes on every layout.
+//! One expected file per program, compared byte for byte with its output on every layout.
 //!
-//! A file is written anew by `TIDEMILL_BLESS=1 cargo test --features testing,dataflows --test programs`: only when all layouts
-//! agree with one another and with a small model that is written in the test, so that a wrong file cannot be blessed.
+//! `TIDEMILL_BLESS=1 cargo test --features testing,dataflows --test programs` writes the files again, but no wrong ones. All layouts
+//! must first agree with one another, and with a small model in the test.
 
 use std::path::{Path, PathBuf};
 
 use crate::child::{Ended, Program, TempFile, addresses, hostfile};
 
-/// Processes, and workers of each.
+/// The number of processes, and of workers in each.
 #[derive(Clone, Copy, Debug)]
 pub struct Layout {
     pub processes: usize,
@@ -22,7 +22,7 @@ impl Layout {
         format!("{} x {} workers", self.processes, self.workers)
     }
 
-    /// Starts all processes of a job in an environment with these variables, process 0 with those as well.
+    /// Starts all processes of a job with the environment variables `all`, and process 0 also with `first`.
     pub fn start_with(
         self,
         program: &str,
@@ -42,12 +42,12 @@ impl Layout {
         ((0..self.processes).map(start).collect(), hosts)
     }
 
-    /// Runs a job to its end, which must be a good one; gives what process 0 printed. The others print nothing.
+    /// Runs a job to its end, which must be a success. Returns the output of process 0. The others must print nothing.
     pub fn run(self, program: &str, args: &[&str]) -> String {
         self.run_in(program, args, &[])
     }
 
-    /// As `run`, in an environment with these variables.
+    /// Like `run`, with these environment variables.
     pub fn run_in(self, program: &str, args: &[&str], env: &[(&str, &str)]) -> String {
         let (programs, _hosts) = self.start_with(program, args, env, &[]);
         let ended: Vec<Ended> = programs.into_iter().map(Program::end).collect();
@@ -60,12 +60,12 @@ impl Layout {
     }
 }
 
-/// `output` on every layout is the same, is what the model says, and is what the file holds.
+/// Checks that `output` is the same on every layout, and equals the model and the file.
 pub fn check(name: &str, model: &str, output: impl FnMut(Layout) -> String) {
     check_at(&LAYOUTS, name, model, output);
 }
 
-/// As `check`, on some layouts.
+/// Like `check`, on some layouts.
 pub fn check_at(layouts: &[Layout], name: &str, model: &str, mut output: impl FnMut(Layout) -> String) {
     let outputs: Vec<(String, String)> = layouts.iter().map(|layout| (layout.name(), output(*layout))).collect();
     for (layout, out) in &outputs {
@@ -87,7 +87,7 @@ fn path(name: &str) -> PathBuf {
     Path::new(env!("CARGO_MANIFEST_DIR")).join("tests/programs/golden").join(name).with_extension("out")
 }
 
-/// The expected file of that name.
+/// The content of an expected file.
 pub fn expected(name: &str) -> String {
     std::fs::read_to_string(path(name)).unwrap()
 }
@@ -97,7 +97,7 @@ pub fn same(what: &str, expected: &str, found: &str) {
     assert!(expected == found, "{what}:\n{}", diff(expected, found));
 }
 
-/// Lines that are only expected (`-`), only found (`+`), and those around them.
+/// Lines that are only expected (`-`) or only found (`+`), with some lines around them.
 fn diff(expected: &str, found: &str) -> String {
     fn lines(text: &str) -> Vec<String> {
         let shown = |line: &str| match line.strip_suffix('\n') {
@@ -107,7 +107,7 @@ fn diff(expected: &str, found: &str) -> String {
         text.split_inclusive('\n').map(shown).collect()
     }
     let (a, b) = (lines(expected), lines(found));
-    // Lengths of the longest common subsequences of the rests.
+    // `common[i][j]`: the length of the longest common subsequence of `a[i..]` and `b[j..]`.
     let mut common = vec![vec![0u32; b.len() + 1]; a.len() + 1];
     for i in (0..a.len()).rev() {
         for j in (0..b.len()).rev() {
@@ -141,7 +141,7 @@ fn diff(expected: &str, found: &str) -> String {
 }
 
 #[test]
-fn a_diff_shows_what_differs_and_little_else() {
+fn a_diff_shows_differences_with_little_context() {
     let lines = |range: std::ops::Range<u32>| range.map(|n| format!("line {n}\n")).collect::<String>();
     let text = diff(&lines(0..40), &lines(0..40).replace("line 20\n", "line twenty\nanother \u{e9}\n"));
     let rows: Vec<&str> = text.lines().collect();

@@ -1,4 +1,4 @@
-//! `tidemill launch` with jobs over Kafka: prefixes, one end for all, exit codes.
+//! `tidemill launch` with jobs over Kafka: prefixes, exit codes, and that all processes end together.
 
 use std::time::Instant;
 
@@ -6,7 +6,7 @@ use crate::broker::Broker;
 use crate::child::{Ended, PATIENCE, Program, Signal, TempDir, TempFile, children, path, send};
 use crate::golden::same;
 
-/// Starts a program as two processes of two workers.
+/// Starts a program as two processes with two workers each.
 fn launch(program: &str, args: &[&str]) -> Program {
     let program = path(program);
     let words = ["launch", "--prefix", "-n", "2", "-w", "2", "--", program.to_str().unwrap()];
@@ -20,7 +20,7 @@ fn of(process: &str, text: &str) -> String {
 }
 
 #[test]
-fn a_job_over_given_batches_ends_by_itself_and_prints_as_it_would_alone() {
+fn a_launched_job_over_given_batches_prints_the_same_as_one_process() {
     let broker = Broker::start();
     broker.topic("lines", &[&[Some(b"tide and mill"), Some(b"no \xff text")], &[Some("caf\u{e9} tide".as_bytes())]]);
     let ranges = r#"{"topic":"lines","partition":0,"from":0,"until":2},{"topic":"lines","partition":1,"from":0,"until":1}"#;
@@ -32,13 +32,13 @@ fn a_job_over_given_batches_ends_by_itself_and_prints_as_it_would_alone() {
     assert!(alone.out.contains("(\"tide\", 2)\n") && alone.out.contains("lines 0 0 2\nlines 1 0 1\n"), "{}", alone.out);
     same("process 0 of the launch, against one process", &alone.out, &of("0", &together.out));
     assert_eq!(of("1", &together.out), "");
-    // The record that is no text is logged by the worker that read it.
+    // The worker that read the invalid record logs it, in either process.
     assert!(together.err.lines().all(|l| l.starts_with("[0] ") || l.starts_with("[1] ")), "{}", together.err);
     assert!(together.err.contains("lines"), "{}", together.err);
 }
 
-/// A live job of two processes that has written something, and its processes by index. It has a checkpoint directory, and
-/// so nothing to warn of.
+/// A live job of two processes that has written something, and its processes by index. With a checkpoint directory it logs no
+/// warning.
 fn running(broker: &Broker, dir: &TempDir) -> (Program, [u32; 2]) {
     broker.topic("words", &[&[Some(br#"{"word":"tide"}"#)], &[]]);
     broker.topic("counts", &[&[]]);
@@ -60,7 +60,7 @@ fn gone(processes: [u32; 2]) -> bool {
 }
 
 #[test]
-fn a_request_to_one_process_ends_all_in_order() {
+fn a_signal_to_one_process_stops_all_gracefully() {
     for (process, signal) in [(0, Signal::INT), (1, Signal::TERM)] {
         let (broker, dir) = (Broker::start(), TempDir::new("asked"));
         let (launch, processes) = running(&broker, &dir);
@@ -73,18 +73,18 @@ fn a_request_to_one_process_ends_all_in_order() {
 }
 
 #[test]
-fn d2_a_killed_process_ends_the_other_with_a_word_of_it() {
+fn d2_a_killed_process_ends_the_other_with_an_error_that_names_it() {
     for victim in [0, 1] {
         let (broker, dir) = (Broker::start(), TempDir::new("killed"));
         let (launch, processes) = running(&broker, &dir);
         send(processes[victim], Signal::KILL);
         let Ended { code, out, err } = launch.end();
-        // 128 and the signal's number, as a shell says it.
+        // 128 plus the signal number, as in a shell.
         assert_eq!((code, out.as_str()), (Some(137), ""), "{err}");
         let survivor = of(if victim == 0 { "1" } else { "0" }, &err);
         let lost = format!("kafka_wordcount: cluster: process {victim} at 127.0.0.1:");
         assert!(survivor.starts_with(&lost) && survivor.lines().count() == 1, "{err}");
-        // It was told by the connection, and did not wait for a heartbeat.
+        // The closed connection ended it. It did not wait for a heartbeat.
         assert!(survivor.contains(" was lost: the connection was closed"), "{err}");
         assert!(err.contains(&format!("[launch] process {victim} ended: signal: 9")), "{err}");
         assert!(gone(processes));

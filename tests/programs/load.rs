@@ -1,4 +1,4 @@
-//! Programs under input of unusual shape: very many partitions, very many files, a very large one, none at all.
+//! Programs with unusual input: very many partitions, very many files, a very large file, and no input at all.
 
 use std::fs;
 use std::io::Write;
@@ -14,27 +14,27 @@ use crate::child::{PATIENCE, Program, Signal, TempDir};
 const LINE: &str = "10.0.0.7 - - [01/Aug/1995:00:00:02 -0400] \"GET /a HTTP/1.1\" 200 1\n";
 const MIB: u64 = 1 << 20;
 
-/// The most memory a process has had so far, in bytes.
+/// The peak memory of a process, in bytes.
 fn most_memory(process: u32) -> u64 {
     let text = fs::read_to_string(format!("/proc/{process}/status")).unwrap();
     let line = text.lines().find_map(|l| l.strip_prefix("VmHWM:")).unwrap();
     line.trim().trim_end_matches(" kB").parse::<u64>().unwrap() * 1024
 }
 
-/// What `weblog` has counted in its batches so far.
+/// The lines that `weblog` has counted so far.
 fn counted(out: &str) -> u64 {
     let counts = out.lines().filter_map(|l| l.strip_prefix("method this batch:\tValue GET\tCount "));
     counts.map(|n| n.parse::<u64>().unwrap()).sum()
 }
 
-/// Runs `weblog` over files that `make` puts into its directory, until it has counted all their lines; returns how many batches
-/// had some, and the most memory it had.
+/// Runs `weblog` over files that `make` puts into its directory, until it has counted all their lines. Returns the number of
+/// batches with lines, and the peak memory.
 fn files(name: &str, patience: Duration, make: impl FnOnce(&Path) -> u64) -> (usize, u64) {
     let dir = TempDir::new(name);
     fs::create_dir_all(dir.path()).unwrap();
     let args = ["--dir", dir.path(), "--interval", "100ms", "--window", "100ms", "--time-zone", "UTC", "-w", "2"];
     let mut job = Program::start("weblog", args);
-    // A file that is there when the job starts is no news to it.
+    // The job does not read files that exist when it starts.
     job.until("its first batch", |out, _| out.contains("Time: "));
     let lines = make(Path::new(dir.path()));
     let begun = Instant::now();
@@ -49,7 +49,7 @@ fn files(name: &str, patience: Duration, make: impl FnOnce(&Path) -> u64) -> (us
     (end.out.lines().filter(|l| l.starts_with("method this batch")).count(), most)
 }
 
-/// A file of so many lines, which gets its name when it is whole.
+/// Writes a file with this many lines, and renames it when it is complete.
 fn file(dir: &Path, name: &str, lines: u64) {
     let path = dir.join(format!(".{name}"));
     let mut out = std::io::BufWriter::with_capacity(1 << 20, fs::File::create(&path).unwrap());
@@ -68,10 +68,10 @@ fn e10_many_small_files_are_all_read() {
     assert!(most < 200 * MIB, "{} MiB", most / MIB);
 }
 
-/// Of two files, the smaller.
+/// The size of the smaller of two files.
 const SMALLER: u64 = 96 * MIB;
 
-/// Reads one file of about so many bytes, in less memory than the smaller one has.
+/// Reads a file of about this size, with less memory than the size of the smaller file.
 fn large(bytes: u64, patience: Duration) {
     let lines = bytes / LINE.len() as u64;
     let (_, most) = files("large", patience, |dir| {
@@ -124,20 +124,24 @@ fn e9_a_thousand_partitions_of_one_record_beside_a_full_one() {
     job.signal(Signal::INT);
     let end = job.end();
     assert_eq!(end.code, Some(0), "{}", end.err);
-    assert_eq!((last("one").unwrap(), last("full").unwrap()), (ends[0].to_owned(), ends[1].to_owned()), "and none twice");
+    assert_eq!(
+        (last("one").unwrap(), last("full").unwrap()),
+        (ends[0].to_owned(), ends[1].to_owned()),
+        "no record was counted twice"
+    );
 }
 
 /// User and system time of a process, in seconds.
 fn cpu(process: u32) -> f64 {
     let stat = fs::read_to_string(format!("/proc/{process}/stat")).unwrap();
     let fields = stat.rsplit(')').next().unwrap().split_whitespace();
-    // The 14th and 15th field of all, in hundredths of a second (proc_pid_stat(5)).
+    // Fields 14 and 15 of the file, in hundredths of a second (proc_pid_stat(5)).
     fields.skip(11).take(2).map(|ticks| ticks.parse::<f64>().unwrap()).sum::<f64>() / 100.0
 }
 
 #[test]
-#[ignore = "nightly: it watches a job that does nothing, for a minute"]
-fn e8_a_job_without_records_takes_next_to_no_time() {
+#[ignore = "nightly: it watches an idle job for a minute"]
+fn e8_an_idle_job_needs_little_cpu_time() {
     let broker = Broker::start();
     broker.topic("weblogs", &[&[][..]; 4]);
     let args = ["--brokers", &broker.address, "--interval", "1s", "--window", "60s", "--time-zone", "UTC"];

@@ -1,4 +1,4 @@
-//! What a job tells on stderr without being asked: where it begins, what changes, what it has done.
+//! What a job logs to stderr by default: its start, its changes of state, and its end.
 
 use std::io::Write;
 use std::net::TcpListener;
@@ -9,7 +9,7 @@ use tidemill::prelude::*;
 
 use crate::child::{Program, Signal, TempDir};
 
-/// The level of a user who has set nothing.
+/// The default log level.
 const USUAL: [(&str, &str); 1] = [("RUST_LOG", "")];
 
 /// The lines that contain these words.
@@ -17,10 +17,10 @@ fn with<'a>(err: &'a str, words: &str) -> Vec<&'a str> {
     err.lines().filter(|l| l.contains(words)).collect()
 }
 
-/// The program of a user who has never heard of `logging::init`.
+/// A program that does not call `logging::init`.
 #[test]
-#[ignore = "the child of a_program_without_init_is_not_mute"]
-fn says_nothing_of_logging() {
+#[ignore = "the child of a_program_without_init_still_logs"]
+fn runs_without_init() {
     for _ in 0..2 {
         let numbers = QueueSource::from_batches([vec![1, 2], vec![3]]);
         let job = StreamingContext::builder("plain", millis(5)).without_checkpoint();
@@ -33,7 +33,7 @@ fn says_nothing_of_logging() {
     }
 }
 
-/// What a test of this file writes to stderr, in a process of its own.
+/// Runs a test of this file in a child process, and returns its stderr.
 fn child(test: &str, env: &[(&str, &str)]) -> String {
     let test = format!("logs::{test}");
     let args = ["--exact", &test, "--ignored", "--nocapture", "--test-threads=1"];
@@ -43,19 +43,19 @@ fn child(test: &str, env: &[(&str, &str)]) -> String {
 }
 
 #[test]
-fn a_program_without_init_is_not_mute() {
-    let err = child("says_nothing_of_logging", &USUAL);
+fn a_program_without_init_still_logs() {
+    let err = child("runs_without_init", &USUAL);
     let (starts, ends) = (with(&err, "job plain starts"), with(&err, "job plain has ended"));
     assert_eq!((starts.len(), ends.len()), (2, 2), "two jobs in one process: {err}");
     let due = "a batch every 5 ms; 1 worker in 1 process; reads queue; 1 output; checkpoint: none";
     assert!(starts[0].ends_with(due) && starts[0].contains(" INFO "), "{err}");
     assert!(ends[0].contains("2 batches, 3 records, 0 bad, 0 lost, in "), "{err}");
-    assert!(!child("says_nothing_of_logging", &[("RUST_LOG", ""), ("MUTE", "1")]).contains("job plain"));
-    assert!(!child("says_nothing_of_logging", &[("RUST_LOG", "warn")]).contains("job plain"));
+    assert!(!child("runs_without_init", &[("RUST_LOG", ""), ("MUTE", "1")]).contains("job plain"));
+    assert!(!child("runs_without_init", &[("RUST_LOG", "warn")]).contains("job plain"));
 }
 
 #[test]
-fn a_job_says_where_it_begins_and_what_it_has_done() {
+fn a_job_logs_its_start_and_its_end() {
     let (dir, input) = (TempDir::new("logs-states"), TempDir::new("logs-input"));
     std::fs::create_dir_all(input.path()).unwrap();
     let args = ["--dir", input.path(), "--interval", "100ms", "--window", "200ms", "--checkpoint", dir.path(), "-w", "2"];
@@ -102,7 +102,7 @@ fn log_lines_are_json_for_programs() {
     let texts: Vec<&str> = lines.iter().map(|line| line["message"].as_str().unwrap()).collect();
     assert!(texts[0].starts_with("job weblog starts: ") && texts.last().unwrap().starts_with("job weblog has ended: "), "{err}");
     for line in &lines {
-        assert!(line["time"].as_str().unwrap().ends_with("+05:45"), "the zone of these tests: {line}");
+        assert!(line["time"].as_str().unwrap().ends_with("+05:45"), "times are in the zone of these tests: {line}");
         assert_eq!(
             (line["level"].as_str(), line["target"].as_str().map(|t| t.starts_with("tidemill::"))),
             (Some("INFO"), Some(true))
@@ -110,7 +110,7 @@ fn log_lines_are_json_for_programs() {
     }
 }
 
-/// `script` of util-linux gives the program a terminal.
+/// The program runs under `script` of util-linux, which provides a terminal.
 #[test]
 fn a_status_line_is_drawn_on_a_terminal_and_removed_at_the_end() {
     let input = TempDir::new("logs-status");
@@ -124,7 +124,7 @@ fn a_status_line_is_drawn_on_a_terminal_and_removed_at_the_end() {
     let end = job.end();
     assert_eq!(end.code, Some(0), "{}", end.out);
     let last = end.out.rsplit("\x1b[2K").next().unwrap();
-    assert!(last.contains("job weblog has ended: ") || last.trim().is_empty(), "nothing of the line is left: {last:?}");
+    assert!(last.contains("job weblog has ended: ") || last.trim().is_empty(), "the line is removed: {last:?}");
 }
 
 #[test]
@@ -137,9 +137,9 @@ fn an_unknown_time_zone_of_the_machine_is_a_warning_and_an_offset_is_a_zone() {
     assert!(err.lines().all(|line| line.contains("+02:00 ")), "log lines are in the zone of the job: {err}");
 }
 
-/// Three bad lines in each of ten batches and more: one line at once, and one with what is left at the end.
+/// Three bad lines in each of at least ten batches. The job logs one line at once, and one with the rest at the end.
 #[test]
-fn bad_records_are_told_once_in_a_while_with_their_total() {
+fn bad_records_are_logged_now_and_then_with_their_total() {
     let listener = TcpListener::bind("127.0.0.1:0").unwrap();
     let port = listener.local_addr().unwrap().port().to_string();
     let mut program = Program::start("network_wordcount", ["127.0.0.1", &port, "--interval", "20ms", "-w", "2"]);
@@ -158,9 +158,9 @@ fn bad_records_are_told_once_in_a_while_with_their_total() {
     assert!(last.contains(", 30 in all; "), "{}", end.err);
 }
 
-/// Its first batch is written 19 seconds after its time, or later.
+/// A job whose first batch is written at least 19 seconds after its time.
 #[test]
-#[ignore = "the child of a_job_that_falls_behind_says_so_and_when_it_has_caught_up"]
+#[ignore = "the child of a_job_logs_when_it_falls_behind_and_when_it_has_caught_up"]
 fn falls_behind() {
     let (queue, clock, rows) = (QueueSource::new(), ManualClock::at(10_000), MemorySink::new());
     let (feed, hand, out) = (queue.clone(), clock.clone(), rows.clone());
@@ -188,17 +188,17 @@ fn falls_behind() {
 }
 
 #[test]
-fn a_job_that_falls_behind_says_so_and_when_it_has_caught_up() {
+fn a_job_logs_when_it_falls_behind_and_when_it_has_caught_up() {
     let err = child("falls_behind", &USUAL);
     let (behind, caught) = (with(&err, "the job falls behind"), with(&err, "the job has caught up"));
     assert!(behind.len() == 1 && behind[0].contains(" WARN "), "{err}");
-    // The clock may have gone on already.
+    // The clock may already have advanced.
     assert!([19, 29].iter().any(|s| behind[0].contains(&format!(" was written {s} s after its time"))), "{err}");
     assert!(caught.len() == 1 && caught[0].contains(" INFO "), "{err}");
 }
 
 #[test]
-fn a_source_that_is_away_and_back_is_told_once_each() {
+fn an_outage_of_a_source_is_logged_once_when_it_begins_and_ends() {
     let input = TempDir::new("logs-away");
     std::fs::create_dir_all(input.path()).unwrap();
     let elsewhere = TempDir::new("logs-elsewhere");

@@ -1,4 +1,4 @@
-//! Programs as users run them: the command, the dataflows, what their output says, and how they end.
+//! Programs as users run them: the command and the dataflows, their output, and how they end.
 
 mod broker;
 mod checkpoint;

@@ -1,5 +1,5 @@
-//! What programs should print, said again in a few lines that share nothing with the engine: given batches of fixed records,
-//! and blocks of text.
+//! A model of the output of programs: given batches of fixed records, and blocks of text. It is short, and shares no code with the
+//! engine.
 
 use std::collections::BTreeMap;
 
@@ -8,21 +8,21 @@ use serde_json::{Value as Json, json};
 use crate::broker::Value;
 use crate::child::TempFile;
 
-/// A batch, by the time it is printed with.
+/// A batch, with its printed time.
 pub struct Batch {
     pub time: &'static str,
-    /// What it is made of: partition, from, until. `None`: the plans leave it out, and silence fills it.
+    /// Its ranges: partition, from, until. `None`: the plans do not have the batch, so it is empty.
     pub ranges: Option<&'static [(i32, i64, i64)]>,
 }
 
-/// Fixed records, by partition, and which of them each batch has.
+/// Fixed records by partition, and the batches that they are in.
 pub struct Input {
     pub partitions: &'static [&'static [Value]],
     pub batches: &'static [Batch],
 }
 
 impl Input {
-    /// The batches as a file for `--plans`; `split` says where a partition is.
+    /// The batches as a file for `--plans`. `split` returns the JSON fields of a partition.
     pub fn plans(&self, split: impl Fn(i32) -> Json) -> TempFile {
         let mut text = String::new();
         for batch in self.batches {
@@ -40,7 +40,7 @@ impl Input {
         TempFile::new("plans", &text)
     }
 
-    /// As `plans`, of a topic.
+    /// Like `plans`, for a topic.
     pub fn plans_of(&self, topic: &str) -> TempFile {
         self.plans(|partition| json!({ "topic": topic, "partition": partition }))
     }
@@ -55,7 +55,7 @@ impl Input {
     }
 }
 
-/// How often each is there.
+/// How often each word occurs.
 pub type Counts = BTreeMap<String, i64>;
 
 pub fn counts<S: Into<String>>(all: impl IntoIterator<Item = S>) -> Counts {
@@ -64,7 +64,7 @@ pub fn counts<S: Into<String>>(all: impl IntoIterator<Item = S>) -> Counts {
     counts
 }
 
-/// The sum of the last `n`.
+/// The sum of the last `n` batches.
 pub fn last(n: usize, batches: &[Counts]) -> Counts {
     let mut sum = Counts::new();
     for (key, n) in batches[batches.len().saturating_sub(n)..].iter().flatten() {
@@ -73,26 +73,27 @@ pub fn last(n: usize, batches: &[Counts]) -> Counts {
     sum
 }
 
-/// The most frequent first; of the same count the shorter, then by bytes: the order of encoded rows, which begin with a length.
+/// Most frequent first. Words with equal counts are in the order of encoded rows, which begin with the length: shorter words first,
+/// then by bytes.
 pub fn ranked(counts: &Counts) -> Vec<(String, i64)> {
     let mut rows: Vec<(String, i64)> = counts.clone().into_iter().collect();
     rows.sort_by_key(|(name, n)| (-n, name.len(), name.clone()));
     rows
 }
 
-/// Rows as they are printed: the words as they were written.
+/// Rows as they are printed.
 pub fn shown(rows: impl IntoIterator<Item = (String, i64)>) -> Vec<String> {
     rows.into_iter().map(|(word, n)| format!("(\"{word}\", {n})")).collect()
 }
 
-/// As `shown`, in the order of their text.
+/// Like `shown`, in the order of the printed text.
 pub fn by_text(counts: &Counts) -> Vec<String> {
     let mut rows = shown(counts.clone());
     rows.sort();
     rows
 }
 
-/// One printed batch: at most `n` rows.
+/// One printed batch with at most `n` rows.
 pub fn block(time: &str, rows: &[String], n: usize) -> String {
     let rule = "-------------------------------------------";
     let more = if rows.len() > n { "...\n" } else { "" };

@@ -1,6 +1,6 @@
-//! `tidemill new`: its program compiles without a warning against this library, its test passes, and it counts words.
+//! `tidemill new`: the new program compiles without a warning, its test passes, and it counts words.
 //!
-//! The program is compiled by rustc itself, with the libraries that these tests are linked with. `scripts/nightly readme` builds it
+//! The tests compile it with rustc, against the libraries that they are linked with themselves. `scripts/nightly readme` builds it
 //! with cargo, as users do.
 
 use std::io::Write;
@@ -10,7 +10,7 @@ use std::process::Command;
 
 use crate::child::{Program, Signal, TempDir, run};
 
-/// The libraries of that name beside these tests, the newest first.
+/// The libraries with this name beside the test binary, newest first.
 fn libraries(name: &str) -> Vec<PathBuf> {
     let deps = std::env::current_exe().unwrap().parent().unwrap().to_path_buf();
     let prefix = format!("lib{name}-");
@@ -20,12 +20,12 @@ fn libraries(name: &str) -> Vec<PathBuf> {
     };
     let mut built: Vec<PathBuf> = std::fs::read_dir(&deps).unwrap().map(|e| e.unwrap().path()).filter(is_library).collect();
     built.sort_by_key(|p| std::cmp::Reverse(p.metadata().unwrap().modified().unwrap()));
-    assert!(!built.is_empty(), "{name} is built before these tests");
+    assert!(!built.is_empty(), "cargo builds {name} before these tests");
     built
 }
 
-/// Compiles `src/main.rs` of a new program, as a program or as its tests. The folder may have libraries that were built with other features:
-/// one of them must do.
+/// Compiles `src/main.rs` of a new program, as a program or as its tests. Some libraries in the folder may have been built with other
+/// features, so all are tried.
 fn compile(folder: &Path, binary: &str, options: &[&str]) -> PathBuf {
     let made = folder.join(binary);
     let mut said = String::new();
@@ -107,11 +107,11 @@ fn the_manifest_of_a_new_program_names_this_library() {
     let paths: Vec<_> = dependencies.iter().filter(|d| d["name"] == "tidemill").map(|d| d["path"].as_str().unwrap()).collect();
     let root = Path::new(env!("CARGO_MANIFEST_DIR")).canonicalize().unwrap();
     assert_eq!(package["name"], "word-count");
-    assert_eq!(paths, [root.to_str().unwrap(); 2], "for the program, and with `testing` for its tests");
+    assert_eq!(paths, [root.to_str().unwrap(); 2], "the program needs the library, and its tests need it with `testing`");
 }
 
 #[test]
-fn a_name_or_a_place_that_cannot_be_is_refused() {
+fn an_invalid_name_or_folder_is_refused() {
     let dir = TempDir::made("new");
     let taken = create(&dir, "taken");
     let before = std::fs::read(taken.join("src/main.rs")).unwrap();

@@ -1,5 +1,5 @@
-//! Two processes on two machines, as far as the system can tell: network namespaces, and a cable between them that loses what
-//! is sent, one way or both, or is slow.
+//! Two processes in two network namespaces, as on two machines. The link between them loses packets, in one direction or both, or
+//! is slow.
 
 use std::net::Ipv4Addr;
 use std::os::unix::fs::PermissionsExt;
@@ -9,7 +9,7 @@ use std::time::{Duration, Instant};
 
 use crate::child::{Ended, Program, TempFile, path};
 
-/// Longer than the cut that is survived, and than TCP then waits before it tries again: twice as long each time.
+/// Longer than the outage that the job must survive, and than TCP's wait before its next try. TCP doubles this wait each time.
 const HEARTBEAT: Duration = Duration::from_secs(15);
 const CUT: Duration = Duration::from_secs(5);
 
@@ -22,7 +22,7 @@ fn system(words: &str) -> String {
     String::from_utf8_lossy(&done.stdout).into_owned()
 }
 
-/// Two machines and a cable, gone when dropped.
+/// Two network namespaces and a link between them. They are removed on drop.
 struct Machines([String; 2]);
 
 impl Machines {
@@ -51,12 +51,12 @@ impl Machines {
         command
     }
 
-    /// What comes to this machine over the cable is lost from now on.
+    /// From now on this machine receives no packet from the link.
     fn deafen(&self, machine: usize) {
         system(&format!("ip netns exec {} iptables -A INPUT -i cable -j DROP", self.0[machine]));
     }
 
-    /// It hears again. Returns how many packets were lost.
+    /// The machine receives packets again. Returns how many were lost.
     fn heal(&self, machine: usize) -> u64 {
         let name = &self.0[machine];
         let rules = system(&format!("ip netns exec {name} iptables -nvxL INPUT"));
@@ -74,7 +74,7 @@ impl Drop for Machines {
     }
 }
 
-/// A word count of two processes, each on its machine, and who sends it lines.
+/// A word count of two processes, one on each machine, and a program that sends it lines.
 struct Job {
     processes: [Program; 2],
     _lines: Program,
@@ -104,13 +104,13 @@ impl Job {
         self.processes[0].said().0.matches("(\"tide\", ").count()
     }
 
-    /// Waits until more batches are out.
-    fn goes_on(&mut self) {
+    /// Waits for more batches.
+    fn continues(&mut self) {
         let before = self.batches();
         self.processes[0].until("more batches", |out, _| out.matches("(\"tide\", ").count() > before + 10);
     }
 
-    /// Both end, each with a word of the other.
+    /// Waits until both processes have ended with exit code 1. Returns what each wrote to stderr.
     fn ends(self) -> [String; 2] {
         let ends = self.processes.map(Program::end);
         ends.map(|Ended { code, err, .. }| {
@@ -122,16 +122,16 @@ impl Job {
 
 #[test]
 #[ignore = "nightly: network namespaces need root"]
-fn d3_d4_a_network_that_loses_packets_is_survived_for_5_s_and_ends_both_sides_after_the_heartbeat() {
+fn d3_d4_a_job_survives_packet_loss_for_5_s_and_ends_after_the_heartbeat_timeout() {
     let machines = Machines::new();
-    // Which machines hear nothing.
+    // The machines that receive nothing.
     for deaf in [&[0, 1][..], &[0], &[1]] {
         let mut job = Job::start(&machines);
-        job.goes_on();
+        job.continues();
         deaf.iter().for_each(|m| machines.deafen(*m));
         std::thread::sleep(CUT);
-        deaf.iter().for_each(|m| assert!(machines.heal(*m) > 0, "nothing was lost"));
-        job.goes_on();
+        deaf.iter().for_each(|m| assert!(machines.heal(*m) > 0, "no packet was lost"));
+        job.continues();
         deaf.iter().for_each(|m| machines.deafen(*m));
         let errors = job.ends();
         let silent = "was lost: it was silent for 15s";
@@ -139,26 +139,26 @@ fn d3_d4_a_network_that_loses_packets_is_survived_for_5_s_and_ends_both_sides_af
         for (m, error) in errors.iter().enumerate().filter(|(m, _)| deaf.contains(m)) {
             assert!(error.contains(&format!("process {} at 10.231.7.", 1 - m)) && error.contains(silent), "{errors:?}");
         }
-        deaf.iter().for_each(|m| assert!(machines.heal(*m) > 0, "nothing was lost"));
+        deaf.iter().for_each(|m| assert!(machines.heal(*m) > 0, "no packet was lost"));
     }
 }
 
 #[test]
 #[ignore = "nightly: network namespaces need root"]
-fn d4_a_slow_link_makes_a_job_slower_and_ends_nothing() {
+fn d4_a_slow_link_only_slows_the_job() {
     let machines = Machines::new();
     let mut job = Job::start(&machines);
-    job.goes_on();
+    job.continues();
     for name in &machines.0 {
         system(&format!("ip netns exec {name} tc qdisc add dev cable root tbf rate 40kbit burst 4000 latency 5s"));
     }
     let begin = Instant::now();
     while begin.elapsed() < 2 * HEARTBEAT {
-        job.goes_on();
+        job.continues();
     }
     for name in &machines.0 {
         let sent = system(&format!("ip netns exec {name} tc -s qdisc show dev cable"));
         let over = sent.split("overlimits ").nth(1).and_then(|rest| rest.split(' ').next()?.parse::<u64>().ok());
-        assert!(over > Some(0), "it was never slow: {sent}");
+        assert!(over > Some(0), "no packet was delayed: {sent}");
     }
 }

@@ -1,4 +1,4 @@
-//! Programs whose reader has gone: `weblog ... | head`. They stop in order, and quietly.
+//! Programs whose reader has closed the pipe, as in `weblog ... | head`. They stop gracefully, without a message.
 
 use std::io::Read;
 use std::process::{Child, Command, Stdio};
@@ -6,7 +6,7 @@ use std::time::{Duration, Instant};
 
 use crate::child::{PATIENCE, TempDir};
 
-/// `weblog` on an empty directory, its output going into `out` and its log lines into `err`.
+/// Starts `weblog` on an empty directory. It writes its output to `out` and its log to `err`.
 fn weblog(workers: u16, out: impl Into<Stdio>, err: impl Into<Stdio>) -> Child {
     let dir = std::env::temp_dir();
     let args = ["--interval", "20ms", "--window", "40ms", "-w", &workers.to_string(), "--dir", dir.to_str().unwrap()];
@@ -14,7 +14,7 @@ fn weblog(workers: u16, out: impl Into<Stdio>, err: impl Into<Stdio>) -> Child {
     program.args(args).env_remove("RUST_LOG").stdout(out).stderr(err).spawn().unwrap()
 }
 
-/// The exit code, in time.
+/// Waits for the exit code.
 fn code(mut program: Child) -> Option<i32> {
     let until = Instant::now() + PATIENCE;
     while Instant::now() < until {
@@ -42,7 +42,7 @@ fn a_program_ends_when_nobody_reads_its_output() {
     }
 }
 
-/// `2>&1 | head`: the line that says that the output failed cannot be written either.
+/// With `2>&1 | head`, the program cannot log the failure of its output either.
 #[test]
 fn a_program_ends_when_nobody_reads_its_log_either() {
     for workers in [1, 4] {

@@ -1,4 +1,4 @@
-//! `tidemill replay`: batches of before, by the program that made them, while nothing of the job is touched.
+//! `tidemill replay`: the program of a job runs earlier batches again. The files of the job do not change.
 
 use std::collections::BTreeMap;
 use std::path::Path;
@@ -11,7 +11,8 @@ use crate::child::{Ended, Program, TempDir, path, run};
 use crate::golden::{Layout, expected, same};
 use crate::tweets::windowed_input;
 
-/// A job of `tweets` that has ended, over the input of its golden file: a batch each 20 seconds, a checkpoint every second one.
+/// A job of `tweets` that has ended, over the input of its golden file. It has a batch every 20 seconds, and a checkpoint at every
+/// second batch.
 struct Job {
     broker: Broker,
     dir: TempDir,
@@ -57,7 +58,7 @@ impl Job {
     }
 }
 
-/// It ended well, and warned of nothing but the records that are none.
+/// Checks that the program succeeded, and warned only of bad records.
 #[track_caller]
 fn well(said: &Ended) {
     let known = said.err.lines().all(|l| l.contains("bad records that no stream takes"));
@@ -90,12 +91,12 @@ fn blocks(from: u64, to: u64) -> String {
 }
 
 #[test]
-fn any_batches_of_a_job_are_printed_again_and_nothing_is_touched() {
+fn a_replay_prints_any_batches_again_and_changes_no_file() {
     let job = Job::new(&["--keep-checkpoints", "100"]);
     let times = job.times();
     let dir = Path::new(job.dir.path());
     let settings = Settings::new("tweets", Duration::from_millis(INTERVAL_MS));
-    // A run has the directory meanwhile.
+    // Meanwhile another run has the lease of the directory.
     let name = Directory::open(dir).unwrap().genesis().job.clone();
     let _running = Checkpoints::open(dir, Settings { job: name, ..settings }).unwrap();
     let before = files(dir);
@@ -113,7 +114,7 @@ fn any_batches_of_a_job_are_printed_again_and_nothing_is_touched() {
 }
 
 #[test]
-fn views_are_recomputed_and_what_is_not_the_same_is_named() {
+fn verify_recomputes_views_and_reports_differences() {
     let job = Job::new(&["--keep-checkpoints", "100"]);
     let times = job.times();
     let (from, to) = (times[times.len() / 2], times[times.len() - 1]);
@@ -122,20 +123,20 @@ fn views_are_recomputed_and_what_is_not_the_same_is_named() {
     let rows = said.out.strip_prefix("verified: ").and_then(|s| s.split(' ').next()).unwrap().parse::<u32>().unwrap();
     assert!(rows > 5 && said.out.lines().count() == 1 && said.out.contains(" are the same when recomputed"), "{}", said.out);
 
-    // A topic of the same offsets in which an early record was another one: the states in the checkpoint are not of this input.
+    // Another topic with the same offsets but a different early record. The checkpoint does not belong to this input.
     let other = Broker::start();
     let input = windowed_input();
     let mut partitions: Vec<Vec<_>> = input.partitions.iter().map(|p| p.to_vec()).collect();
     partitions[0][0] = Some(br#"{"id":1,"text":"another","user":{"screen_name":"nobody"}}"#);
     other.topic("tweets-in", &partitions.iter().map(Vec::as_slice).collect::<Vec<_>>());
-    // The checkpoint is of the batch with that record, which is in the windows of the batches after it.
+    // The checkpoint is of the batch with that record, and the windows of later batches contain the record.
     let said = job.replay_of(&other, times[2], times[3], &["--verify"]);
     assert!(said.code == Some(1) && said.out.is_empty(), "{}{}", said.out, said.err);
     assert!(said.err.contains("not the same: output print") && said.err.contains("recomputed"), "{}", said.err);
 }
 
 #[test]
-fn what_is_not_kept_any_more_is_refused_and_named() {
+fn a_replay_of_removed_plans_or_checkpoints_is_refused() {
     let job = Job::new(&["--keep-plans", "1s"]);
     let times = job.times();
     let refused = |from: u64, to: u64, more: &[&str]| {
@@ -168,7 +169,7 @@ fn what_is_not_kept_any_more_is_refused_and_named() {
         ],
     );
     assert!(said.code == Some(1) && said.err.contains("/no/such/dir"), "{}", said.err);
-    // Another job's directory.
+    // The directory belongs to another job.
     let other = Program::start(
         "network_wordcount",
         ["127.0.0.1", "1", "--interval", "20s", "--checkpoint", job.dir.path(), "--replay-from", "1", "--replay-to", "2"],

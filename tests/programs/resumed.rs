@@ -1,14 +1,14 @@
-//! A job that is killed at a named point and started again on other layouts writes, in all, what one run writes: byte for byte.
+//! A job is killed at a named point and started again on other layouts. Its runs together write the same bytes as one run.
 
 use crate::broker::Broker;
 use crate::child::{Program, TempDir, TempFile};
 use crate::golden::{Layout, expected, same};
 use crate::tweets::windowed_input;
 
-/// A crash point with its pass, and processes and workers before and after.
+/// A crash point with its pass, and the processes and workers before and after.
 pub type Kill = (&'static str, (usize, usize), (usize, usize));
 
-/// Points of `fault.rs` that a run comes past at least so often, and the layouts before and after.
+/// Crash points of `core/fault.rs` that a run reaches at least this many times, and the layouts before and after.
 const KILLS: [Kill; 9] = [
     ("genesis.after:1", (1, 1), (1, 4)),
     ("plan.before:1", (1, 2), (2, 2)),
@@ -42,8 +42,8 @@ impl Job {
     }
 }
 
-/// Six kills in a row: while a planned batch runs again, before anything, with the next checkpoint, and twice while that is
-/// loaded. Nothing is lost for the last start.
+/// Six kills in a row: while a planned batch runs again, before the first batch, at the next checkpoint, and twice at a restore. The
+/// last start has lost nothing.
 #[test]
 fn a13_a_recovery_that_is_killed_again_and_again() {
     let (job, dir) = (Job::new(), TempDir::new("again"));
@@ -53,38 +53,38 @@ fn a13_a_recovery_that_is_killed_again_and_again() {
     for (workers, at) in [1, 3, 2, 4, 1, 2].into_iter().zip(kills) {
         let (programs, _hosts) = Layout { processes: 1, workers }.start_with("tweets", &args, &[], &[("TIDEMILL_CRASH_AT", at)]);
         let killed = programs.into_iter().next().unwrap().end();
-        assert_eq!(killed.code, None, "{at}: nobody killed it: {}{}", killed.out, killed.err);
+        assert_eq!(killed.code, None, "{at}: the run should have died there: {}{}", killed.out, killed.err);
         assert!(whole.contains(&killed.out), "{at}: {}", killed.out);
         printed = printed.max(whole.find(&killed.out).unwrap() + killed.out.len());
     }
     let again = Layout { processes: 2, workers: 1 }.run("tweets", &args);
     let rest = whole.len().saturating_sub(again.len());
-    assert!(rest <= printed, "{rest} bytes were to be printed before the last start, and {printed} were");
+    assert!(rest <= printed, "the runs before the last should have printed {rest} bytes, but printed {printed}");
     same("the end of tweets_windowed, after a recovery that was killed six times", &whole[rest..], &again);
 }
 
 #[test]
-fn a3_b10_windows_of_tweets_over_a_kill() {
+fn a3_b10_windows_of_tweets_survive_a_kill() {
     for kill in KILLS {
-        over_a_kill(kill, TempDir::new("resumed").path(), &[]);
+        check_over_a_kill(kill, TempDir::new("resumed").path(), &[]);
     }
 }
 
-/// A job with its states in a directory, in an environment: killed once, started again, and once more.
-pub fn over_a_kill((at, (processes, workers), then): Kill, dir: &str, env: &[(&str, &str)]) {
+/// Runs a job with its checkpoints in `dir` three times, with environment variables. The first run is killed.
+pub fn check_over_a_kill((at, (processes, workers), then): Kill, dir: &str, env: &[(&str, &str)]) {
     let job = Job::new();
     let (args, whole) = (job.args(dir), expected("tweets_windowed"));
     let (programs, _hosts) = Layout { processes, workers }.start_with("tweets", &args, env, &[("TIDEMILL_CRASH_AT", at)]);
     let mut ended = programs.into_iter().map(Program::end);
     let killed = ended.next().unwrap();
-    assert_eq!(killed.code, None, "{at}: nobody killed it: {}{}", killed.out, killed.err);
+    assert_eq!(killed.code, None, "{at}: the run should have died there: {}{}", killed.out, killed.err);
     assert!(ended.all(|other| other.code == Some(1)), "{at}: its peers");
     let again = Layout { processes: then.0, workers: then.1 }.run_in("tweets", &args, env);
-    // What was printed and not yet in a checkpoint is printed again, and is the same.
+    // Batches after the last checkpoint are printed again with the same rows.
     assert!(whole.starts_with(&killed.out), "{at}: {}", killed.out);
     let rest = whole.len().saturating_sub(again.len());
-    assert!(rest <= killed.out.len(), "{at}: {rest} bytes were to be printed before the kill:\n{}", killed.out);
+    assert!(rest <= killed.out.len(), "{at}: the killed run should have printed {rest} bytes:\n{}", killed.out);
     same(&format!("the end of tweets_windowed, after a kill at {at}"), &whole[rest..], &again);
     let nothing = Layout { processes: 1, workers: 1 }.run_in("tweets", &args, env);
-    assert_eq!(nothing, "", "{at}: everything was out");
+    assert_eq!(nothing, "", "{at}: the earlier runs have printed all batches");
 }

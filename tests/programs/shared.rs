@@ -1,5 +1,5 @@
-//! A checkpoint directory that the processes of a job share, and others that only look so: two processes, each with a path of its
-//! own, as on two hosts.
+//! Two processes that each have their own path of the checkpoint directory, as on two hosts. The paths must lead to the same
+//! directory, and not to a copy.
 
 use std::path::Path;
 use std::process::Command;
@@ -11,7 +11,7 @@ use crate::child::{Program, Signal, TempDir, TempFile, addresses, hostfile};
 
 const WORD: [Value; 1] = [Some(br#"{"word":"tide"}"#)];
 
-/// Starts a word count, a process for each path.
+/// Starts a word count with one process per path.
 fn start(broker: &Broker, paths: &[&str]) -> (Vec<Program>, TempFile) {
     let (hosts, n) = (hostfile(&addresses(paths.len())), paths.len().to_string());
     let topics = ["--brokers", &broker.address, "--in", "words", "--out", "counts"];
@@ -23,7 +23,7 @@ fn start(broker: &Broker, paths: &[&str]) -> (Vec<Program>, TempFile) {
     (paths.iter().enumerate().map(process).collect(), hosts)
 }
 
-/// Another word is counted, and all end in order.
+/// Counts another word, and stops all processes gracefully.
 fn counts(broker: &Broker, paths: &[&str], count: u32) {
     let (mut programs, _hosts) = start(broker, paths);
     broker.send("words", 0, &WORD);
@@ -35,7 +35,7 @@ fn counts(broker: &Broker, paths: &[&str], count: u32) {
     }
 }
 
-/// Both end, and each says why the second one cannot take part.
+/// Both processes must end, and each must say why the second one cannot take part.
 fn refused(broker: &Broker, paths: [&str; 2], why: &str) {
     let (programs, _hosts) = start(broker, &paths);
     for (p, end) in programs.into_iter().map(Program::end).enumerate() {
@@ -55,7 +55,7 @@ fn plans(dir: &str) -> usize {
 }
 
 #[test]
-fn processes_that_do_not_share_their_directory_end_before_anything_is_planned() {
+fn processes_that_do_not_share_their_directory_end_before_they_plan_a_batch() {
     let broker = Broker::start();
     broker.topic("words", &[&[]]);
     broker.topic("counts", &[&[]]);
@@ -71,8 +71,8 @@ fn processes_that_do_not_share_their_directory_end_before_anything_is_planned() 
     refused(&broker, [dir, other], "it is not a checkpoint directory");
     copy(dir, other);
     refused(&broker, [dir, other], "it is a copy: the lease of generation");
-    assert_eq!(plans(dir), planned, "the word that waits is in no plan");
-    // Somebody goes on in a copy: both have taken the same generation.
+    assert_eq!(plans(dir), planned, "the unread word is in no plan");
+    // Another job continues in a copy, so both directories have a lease of the same generation.
     copy(dir, other);
     counts(&broker, &[other], 3);
     refused(&broker, [dir, other], "it is a copy: there it was taken by process");

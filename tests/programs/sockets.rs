@@ -1,7 +1,7 @@
-//! The word counts from a socket, to the byte, and live.
+//! The word counts from a socket: with given batches, compared byte for byte, and live.
 //!
-//! A socket cannot be read twice, but `--plans` cuts what comes from it: a range `received` is the next so many lines, waited
-//! for. So the batches are given by numbers of lines, and the same lines are sent to each run.
+//! A socket cannot be read twice. But with `--plans` the batches are given: a range `received` waits for a number of lines. The test
+//! sends the same lines to each run.
 
 use std::io::Write as _;
 use std::net::TcpListener;
@@ -17,7 +17,7 @@ const fn line(text: &'static str) -> Value {
     Some(text.as_bytes())
 }
 
-/// Sends lines to whoever connects first; the connection stays until this is dropped.
+/// Sends lines to the first client. The connection stays open until the server is dropped.
 struct Server {
     port: u16,
     _thread: std::thread::JoinHandle<()>,
@@ -38,7 +38,7 @@ impl Server {
     }
 }
 
-/// Lines, as they come: CR, no text, nothing.
+/// Lines, among them one with CR, one that is not UTF-8, and an empty one.
 const LINES: &[Value] = &[
     line("The quality of mercy is not strained,"),
     line("It droppeth as the gentle rain from heaven\r"),
@@ -75,7 +75,7 @@ const SCRIPTS: Input = Input {
     ],
 };
 
-/// The words of each batch, as `words` makes them of a line.
+/// The words of each batch. `words` splits a line.
 fn words_of(input: &Input, words: impl Fn(&str) -> Vec<String>) -> Vec<(&'static str, Counts)> {
     let line = |record: &Value| std::str::from_utf8((*record)?).ok().map(|line| line.strip_suffix('\r').unwrap_or(line));
     let batches = input.records();
@@ -120,7 +120,7 @@ fn stateful_network_wordcount_counts_since_the_beginning() {
 }
 
 #[test]
-fn stateful_network_wordcount_with_a_view_prints_what_changed() {
+fn stateful_network_wordcount_with_a_view_prints_changes() {
     let (times, words): (Vec<_>, Vec<_>) = words_of(&PLAY, letters).into_iter().unzip();
     let changed = |n: usize| {
         let all = ranked(&last(n, &words[..n])).into_iter();
@@ -132,9 +132,9 @@ fn stateful_network_wordcount_with_a_view_prints_what_changed() {
     });
 }
 
-/// Live, as in the tutorial: the batches are the clock's, so what is sure is their shape and the sum of all.
+/// Live, as in the tutorial. The clock decides which lines a batch has, so the test checks only the form and the sum of all batches.
 #[test]
-fn network_wordcount_counts_what_comes_while_it_runs() {
+fn network_wordcount_counts_lines_while_it_runs() {
     let listener = TcpListener::bind("127.0.0.1:0").unwrap();
     let port = listener.local_addr().unwrap().port().to_string();
     let args = ["127.0.0.1", &port, "--interval", "100ms", "-w", "2", "--time-zone", "UTC"];
@@ -144,7 +144,7 @@ fn network_wordcount_counts_what_comes_while_it_runs() {
     program.until("the first line is counted", |out, _| counted(out).values().sum::<i64>() == 6);
     stream.write_all(b"estion\r\n\xff\nto sleep: perchance to dream\nno end").unwrap();
     program.until("the others are counted", |out, _| counted(out).values().sum::<i64>() == 15);
-    // What was received goes into the last batch: half a line, too.
+    // All received bytes go into the last batch, even a line without an end.
     program.signal(Signal::INT);
     let end = program.end();
     assert_eq!(end.code, Some(0), "{}", end.err);
@@ -156,7 +156,7 @@ fn network_wordcount_counts_what_comes_while_it_runs() {
     assert!(bad.len() == 1 && bad[0].contains("WARN") && bad[0].contains(&format!("127.0.0.1:{port}")), "{}", end.err);
 }
 
-/// The sum of all blocks that are whole, whose times are multiples of the interval, one after the other.
+/// The sum of all complete blocks. Checks that their times are consecutive multiples of the interval.
 fn counted(out: &str) -> Counts {
     let mut sum = Counts::new();
     let rule = "-".repeat(43);

@@ -1,4 +1,4 @@
-//! `tidemill launch --checkpoint`: whatever ends a process, the job goes on, and its counts are those of one run.
+//! `tidemill launch --checkpoint`: if a process ends for any reason, the job continues, and its counts are those of one run.
 
 use std::collections::BTreeMap;
 use std::path::{Path, PathBuf};
@@ -17,7 +17,7 @@ struct Job {
     rounds: i64,
 }
 
-/// The last count of each word: what was written before a crash may be there again.
+/// The last count of each word. Counts from before a crash may be repeated.
 fn counts(broker: &Broker) -> BTreeMap<String, i64> {
     let count = |record: &str| serde_json::from_str::<serde_json::Value>(record).unwrap()["count"].as_i64().unwrap();
     broker.read("counts", 2).into_iter().flatten().map(|(word, record)| (word, count(&record))).collect()
@@ -57,13 +57,13 @@ impl Job {
         self.folder.join("checkpoint")
     }
 
-    /// The newest checkpoint, by name: time and generation.
+    /// The name of the newest checkpoint: its time and generation.
     fn newest(&self) -> Option<String> {
         let names = std::fs::read_dir(self.dir().join("manifests")).ok()?.flatten();
         names.map(|e| e.file_name().into_string().unwrap()).filter(|n| !n.ends_with(".tmp")).max()
     }
 
-    /// Sends words, and waits until they are counted and a later checkpoint is there.
+    /// Sends words, and waits until they are counted and there is a later checkpoint.
     fn round(&mut self) {
         self.broker.send("words", (self.rounds % 2) as i32, &ROUND);
         self.rounds += 1;
@@ -88,7 +88,7 @@ impl Job {
         (0..all.len()).map(|p| with(p).unwrap_or_else(|| panic!("{all:?}"))).collect()
     }
 
-    /// How many files the launch has in its temporary directory.
+    /// The number of files in the temporary directory of the launcher.
     fn temporary(&self) -> usize {
         std::fs::read_dir(self.folder.join("temporary")).unwrap().count()
     }
@@ -97,7 +97,7 @@ impl Job {
         self.launch.until(words, |_, err| err.contains(words));
     }
 
-    /// Stops it by a signal to the launch: in order, with everything counted, and nobody stays behind.
+    /// Stops the job with a signal to the launcher. All words must be counted, and no process may remain.
     fn stop(self) -> String {
         let (processes, expected, dir) = (self.processes(), self.expected(), self.dir());
         let Job { launch, broker, folder, .. } = self;
@@ -105,8 +105,8 @@ impl Job {
         let end = launch.end();
         assert_eq!(end.code, Some(0), "{}", end.err);
         assert!(processes.iter().all(|p| !Path::new(&format!("/proc/{p}")).exists()));
-        assert!(!folder.join("checkpoint.launch").exists(), "its socket is gone");
-        assert_eq!(std::fs::read_dir(folder.join("temporary")).unwrap().count(), 0, "its temporary files are gone");
+        assert!(!folder.join("checkpoint.launch").exists(), "its socket is removed");
+        assert_eq!(std::fs::read_dir(folder.join("temporary")).unwrap().count(), 0, "its temporary files are removed");
         let verified = run("tidemill", ["checkpoint", "verify", dir.to_str().unwrap()]);
         assert_eq!(verified.code, Some(0), "{}{}", verified.out, verified.err);
         std::fs::remove_dir_all(&folder).unwrap();
@@ -116,7 +116,7 @@ impl Job {
 }
 
 #[test]
-fn d2_a_killed_process_costs_a_restart_and_no_count() {
+fn d2_a_killed_process_causes_a_restart_and_loses_no_count() {
     for victim in [1, 0] {
         let mut job = Job::start(&format!("kill-{victim}"));
         job.round();
@@ -132,7 +132,7 @@ fn d2_a_killed_process_costs_a_restart_and_no_count() {
 }
 
 #[test]
-fn a19_a_stopped_process_costs_a_restart_and_no_count() {
+fn a19_a_suspended_process_causes_a_restart_and_loses_no_count() {
     let mut job = Job::start("stop");
     job.round();
     let victim = job.processes()[1];
@@ -156,13 +156,13 @@ fn files(dir: &Path, into: &mut Vec<(PathBuf, Vec<u8>)>) {
     for entry in std::fs::read_dir(dir).unwrap().flatten() {
         match entry.metadata().unwrap().is_dir() {
             true => files(&entry.path(), into),
-            // A socket has no bytes, and what is gone has none either.
+            // Sockets and removed files have no bytes to read.
             false => into.extend(std::fs::read(entry.path()).ok().map(|bytes| (entry.path(), bytes))),
         }
     }
 }
 
-/// Whether who listens there says that it has a secret: the last byte of its knock.
+/// Whether the process at this address has a secret: the last byte of its challenge says so.
 fn secured(address: &str) -> bool {
     use std::io::{Read, Write};
     let mut stream = std::net::TcpStream::connect(address).unwrap();
@@ -177,7 +177,7 @@ fn d17_the_secret_is_in_no_log_file_or_command_line() {
     use std::os::unix::fs::PermissionsExt;
     let file = TempFile::new("secret", CANARY);
     std::fs::set_permissions(file.path(), PermissionsExt::from_mode(0o600)).unwrap();
-    // From a file, and from the environment; everything is logged.
+    // The secret comes from a file, or from the environment. Everything is logged.
     for (name, flags, env) in [
         ("canary-file", &["--secret-file", file.path()][..], &[("RUST_LOG", "trace")][..]),
         ("canary-env", &[], &[("RUST_LOG", "trace"), ("TIDEMILL_SECRET", CANARY)]),
@@ -192,9 +192,9 @@ fn d17_the_secret_is_in_no_log_file_or_command_line() {
             let read = |what| std::fs::read(format!("/proc/{process}/{what}")).unwrap();
             found.push((PathBuf::from(format!("the command line of {process}")), read("cmdline")));
             let known = read("environ").windows(CANARY.len()).any(|w| w == CANARY.as_bytes());
-            assert_eq!(known, flags.is_empty(), "the environment has it only where it was given there");
+            assert_eq!(known, flags.is_empty(), "only a secret that was given in the environment is in the environment");
         }
-        // What is said of failures, too.
+        // The messages about failures must not have it either.
         send(processes[1], Signal::KILL);
         job.until_said("restart 1 of 3");
         job.round();
@@ -202,7 +202,7 @@ fn d17_the_secret_is_in_no_log_file_or_command_line() {
         assert!(found.iter().any(|(path, _)| path.to_str().unwrap().contains("manifests/")));
         let dir = job.dir();
         let looked = run("tidemill", ["checkpoint", "inspect", dir.to_str().unwrap()]);
-        found.push(("what inspect says".into(), looked.out.into()));
+        found.push(("the output of inspect".into(), looked.out.into()));
         found.push(("stdout".into(), job.launch.said().0.into()));
         let said = job.stop();
         assert!(said.contains("TRACE") || said.contains("DEBUG"), "everything is logged: {said:.400}");
@@ -215,7 +215,7 @@ fn d17_the_secret_is_in_no_log_file_or_command_line() {
 }
 
 #[test]
-fn b10_other_numbers_by_one_command() {
+fn b10_rescale_changes_the_numbers_of_a_running_job() {
     let mut job = Job::start("scale");
     job.round();
     let dir = job.dir();
@@ -226,7 +226,7 @@ fn b10_other_numbers_by_one_command() {
         job.round();
         assert_eq!(job.processes().len().to_string(), n);
     }
-    // One launch for one directory.
+    // A directory can have only one launcher.
     let other = run("tidemill", ["launch", "--checkpoint", dir, "--", "true"]);
     assert!(other.code == Some(1) && other.err.contains("another `tidemill launch`"), "{}", other.err);
     let said = job.stop();
@@ -239,11 +239,12 @@ fn b10_other_numbers_by_one_command() {
     );
 }
 
-/// Kills the launch, and waits until it and its processes are gone, with all of their threads: until then sockets and locks are held.
+/// Kills the launcher, and waits until it and its processes have ended with all of their threads. Until then they hold sockets and
+/// locks.
 fn kill_all(job: &mut Job, processes: &[u32]) {
     job.launch.signal(Signal::KILL);
     let begun = Instant::now();
-    // A process that has ended and is not waited for is a zombie. The first thread may be one while others still end.
+    // A process that has ended but has not been waited for is a zombie. Its first thread may be one while others still run.
     let zombie = |p: &u32| std::fs::read_to_string(format!("/proc/{p}/stat")).map_or(true, |stat| stat.contains(") Z "));
     let threads = |p: &u32| std::fs::read_dir(format!("/proc/{p}/task")).map_or(0, Iterator::count);
     while !job.launch.has_ended() || !processes.iter().all(|p| zombie(p) && threads(p) <= 1) {
@@ -252,7 +253,7 @@ fn kill_all(job: &mut Job, processes: &[u32]) {
     }
 }
 
-/// Everything at once, as when the machine goes down: the next launch goes on where it was.
+/// All processes are killed at once, as when the machine fails. The next launcher continues where the job was.
 #[test]
 fn a15_all_processes_are_killed_at_once() {
     let mut job = Job::start("all");
@@ -263,24 +264,24 @@ fn a15_all_processes_are_killed_at_once() {
         job.rounds += 1;
         kill_all(&mut job, &before);
         let left = job.temporary();
-        assert!(left >= 2, "the killed launch has left its hostfile and its progress file: {left}");
+        assert!(left >= 2, "the killed launcher has left its hostfile and its progress file: {left}");
         job.launch = launch(&job.folder, &job.broker, processes);
         job.round();
-        assert_eq!(job.temporary(), 2, "the next launch has removed them, and has its own");
+        assert_eq!(job.temporary(), 2, "the next launcher has removed them, and has its own");
         assert!(job.processes().iter().all(|p| !before.contains(p)));
     }
     job.stop();
 }
 
 #[test]
-fn nobody_outlives_a_launch_that_was_killed() {
+fn no_process_outlives_a_killed_launch() {
     let mut job = Job::start("orphan");
     job.round();
     let processes = job.processes();
-    // A process that is stopped is no exception.
+    // A suspended process must end too.
     send(processes[1], Signal::STOP);
     kill_all(&mut job, &processes);
-    // What it left does not keep the next one out.
+    // The files that it left do not block the next launcher.
     let dir = job.dir();
     let next = run("tidemill", ["launch", "--checkpoint", dir.to_str().unwrap(), "--", "sh", "-c", "echo $8"]);
     assert_eq!((next.code, next.out.lines().count()), (Some(0), 2), "{}", next.err);

@@ -1,4 +1,4 @@
-//! `tweets`, both of its programs, to the byte.
+//! Both programs of `tweets`, compared byte for byte.
 
 use crate::broker::{Broker, Value};
 use crate::golden;
@@ -8,7 +8,8 @@ const fn tweet(text: &'static str) -> Value {
     Some(text.as_bytes())
 }
 
-/// Ties, names that differ in length and in script, words that are empty; what is no JSON, no text, no tweet, no value.
+/// Equal counts, names of different lengths and scripts, and empty words. Also records that are not JSON, not UTF-8, not a tweet, or
+/// have no value.
 const PARTITIONS: &[&[Value]] = &[
     &[
         tweet(r#"{"id":1,"text":"to be or not to be","user":{"screen_name":"anna"}}"#),
@@ -38,7 +39,7 @@ const PARTITIONS: &[&[Value]] = &[
     ],
 ];
 
-/// What is read of a record: author and text.
+/// The author and the text of a record.
 fn read(record: &Value) -> Option<(String, String)> {
     let json: serde_json::Value = serde_json::from_slice((*record)?).ok()?;
     let id = &json["id"];
@@ -71,7 +72,7 @@ fn windowed(input: &Input) -> String {
         records_of.push(records.len());
         authors.push(counts(records.iter().filter_map(read).map(|(author, _)| author)));
         let mut rows = vec![format!("Tweets this batch: {}", records.len())];
-        // No row before there was a tweet, always one after it.
+        // There is no row before the first tweet, and always one after it.
         if records_of.iter().any(|n| *n > 0) {
             let total: usize = records_of.iter().rev().take(3).sum();
             rows.push(format!("Tweets total (One minute rolling count): {total}"));
@@ -108,7 +109,7 @@ fn each_batch_is_counted() {
     check("tweets_batch", &["--mode", "batch"], &input, &each_batch(&input));
 }
 
-/// What the windows are tried on.
+/// The input of the windowed program.
 pub fn windowed_input() -> Input {
     Input {
         partitions: PARTITIONS,
@@ -125,7 +126,7 @@ pub fn windowed_input() -> Input {
 }
 
 #[test]
-fn e8_windows_fill_and_slide_out_in_silence() {
+fn e8_windows_fill_and_empty_without_input() {
     let input = windowed_input();
     check("tweets_windowed", &["--mode", "windowed", "--interval", "20s"], &input, &windowed(&input));
 }

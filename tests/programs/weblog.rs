@@ -1,4 +1,4 @@
-//! `weblog` to the byte.
+//! The output of `weblog`, compared byte for byte.
 
 use crate::broker::{Broker, Value};
 use crate::golden;
@@ -8,7 +8,8 @@ const fn line(text: &'static str) -> Value {
     Some(text.as_bytes())
 }
 
-/// Common and Combined Log Format, ties, non-ASCII, more endpoints than are printed; lines that are cut or no text at all.
+/// Common and Combined Log Format, equal counts, non-ASCII text, and more endpoints than are printed. Some lines are truncated or
+/// not UTF-8.
 const PARTITIONS: &[&[Value]] = &[
     &[
         line(r#"127.0.0.1 - - [01/Aug/1995:00:00:01 -0400] "GET /images/launch-logo.gif?x=1 HTTP/1.0" 200 1839"#),
@@ -36,7 +37,7 @@ const PARTITIONS: &[&[Value]] = &[
     &[line(""), line(r#"::1 - - [01/Aug/1995:00:01:02 -0400] "GET /late HTTP/1.1" 200 1"#)],
 ];
 
-/// Method, endpoint and status of a record.
+/// The method, endpoint and status of a record.
 fn read(record: &Value) -> Option<(&'static str, &'static str, u16)> {
     let line = std::str::from_utf8((*record)?).ok()?;
     let mut quoted = line.split('"').skip(1);

@@ -1,4 +1,4 @@
-//! The word counts over Kafka, to the byte: with offsets printed, and from Kafka to Kafka.
+//! The word counts over Kafka, compared byte for byte: the one that prints offsets, and the one from Kafka to Kafka.
 
 use std::collections::BTreeMap;
 use std::fmt::Write as _;
@@ -13,7 +13,7 @@ const fn line(text: &'static str) -> Value {
     Some(text.as_bytes())
 }
 
-/// The UTF-8 of a record, if it is.
+/// The text of a record, if it is UTF-8.
 fn text(record: &Value) -> Option<&'static str> {
     std::str::from_utf8((*record)?).ok()
 }
@@ -48,7 +48,7 @@ fn direct_kafka_wordcount_prints_words_and_offsets() {
     golden::check("direct_kafka_wordcount", &page, |layout| layout.run("direct_kafka_wordcount", &args));
 }
 
-/// Records as they are in a topic, key and value, partition by partition.
+/// The records of a topic, key and value, by partition.
 type Topic = Vec<Vec<(String, String)>>;
 
 fn page(topic: &Topic) -> String {
@@ -60,13 +60,13 @@ fn page(topic: &Topic) -> String {
     page
 }
 
-/// Sorted by key, records of the same key left in their order.
+/// Sorts the records by key. Records of the same key keep their order.
 fn by_key(mut topic: Topic) -> Topic {
     topic.iter_mut().for_each(|records| records.sort_by(|a, b| a.0.cmp(&b.0)));
     topic
 }
 
-/// What is to be written: the records of each word, and in which batch each of them.
+/// The expected records of each word, with the batch of each record.
 fn running_counts(input: &Input) -> BTreeMap<String, Vec<(usize, String)>> {
     let (mut sums, mut written) = (Counts::new(), BTreeMap::<String, Vec<_>>::new());
     for (batch, (_, records)) in input.records().enumerate() {
@@ -82,8 +82,8 @@ fn running_counts(input: &Input) -> BTreeMap<String, Vec<(usize, String)>> {
     written
 }
 
-/// The model knows no hash, so it does not say in which partition a word is, nor which is first in a batch; but that all are
-/// there, each word in one partition, its records in order, and batches one after the other.
+/// Checks that no record is missing, that each word is in one partition with its records in order, and that batches are in order.
+/// The model has no hash function. So it does not know the partition of a word, or which word is first in a batch.
 fn agrees(topic: &Topic, input: &Input) {
     let mut expected = running_counts(input);
     for records in topic {
@@ -97,7 +97,7 @@ fn agrees(topic: &Topic, input: &Input) {
         }
         assert!(left.into_values().all(|rest| rest.len() == 0), "records are missing: {records:?}");
     }
-    assert!(expected.is_empty(), "not written: {expected:?}");
+    assert!(expected.is_empty(), "records are missing: {expected:?}");
 }
 
 #[test]
@@ -149,7 +149,7 @@ fn kafka_wordcount_writes_each_count_that_changed() {
     agrees(&owned, &INPUT);
     let (one_process, processes) = LAYOUTS.split_at(2);
     golden::check_at(one_process, "kafka_wordcount", &page(&owned), |layout| page(&output(layout, &[])));
-    // Each process writes its own keys, when it comes to it: of two, only the order of the records of a key is sure.
+    // Each process writes its own keys at its own time. With two processes, only the order of records of the same key is defined.
     for layout in processes {
         let found = page(&by_key(output(*layout, &[])));
         golden::same("kafka_wordcount of two processes, by key", &page(&by_key(owned.clone())), &found);
@@ -165,7 +165,7 @@ fn kafka_wordcount_writes_how_its_window_changes() {
         batches: &[
             Batch { time: "2024-01-01 00:00:00.100", ranges: Some(&[(0, 0, 1)]) },
             Batch { time: "2024-01-01 00:00:00.200", ranges: Some(&[(0, 1, 3), (1, 0, 0)]) },
-            // Until here nothing comes in, and what is in the window goes out.
+            // The batches before this one are empty, so the window becomes empty.
             Batch { time: "2024-01-01 00:00:00.800", ranges: Some(&[(1, 0, 1)]) },
         ],
     };
@@ -175,7 +175,7 @@ fn kafka_wordcount_writes_how_its_window_changes() {
     let count = |count: i64, diff: Option<i64>| diff.map_or(json!({"count": count}), |d| json!({"count": count, "diff": d}));
     let changes = |all: &[(i64, i64)]| all.iter().map(|(n, diff)| count(*n, Some(*diff))).collect::<Vec<_>>();
     let updates = |all: &[i64]| all.iter().map(|n| count(*n, None)).collect::<Vec<_>>();
-    // At .200 two of "a" and one of "b", at .400 one of each, at .600 nothing, at .800 "b" again.
+    // The window at .200 has "a" twice and "b" once, at .400 each once, at .600 nothing, and at .800 "b" again.
     let expected = [
         ("changes", [changes(&[(2, 1), (2, -1), (1, 1), (1, -1)]), changes(&[(1, 1), (1, -1), (1, 1)])]),
         ("update", [updates(&[2, 1]), updates(&[1, 1])]),

@@ -1,4 +1,4 @@
-//! A checkpoint directory on a local or shared file system. Invariant: a file and its name are durable before its writer goes on.
+//! A checkpoint directory on a local or shared file system. Invariant: a file and its name are durable before its writer continues.
 
 use std::fs::{self, File, OpenOptions};
 use std::io::{self, ErrorKind, Read, Seek, SeekFrom, Write};

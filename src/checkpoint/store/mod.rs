@@ -1,7 +1,7 @@
 //! Stores of checkpoint directories. Invariant: only the files of this folder access a directory.
 //!
-//! The trait requires nothing that an object store cannot do. A file appears complete, under a free name, and never changes; only
-//! a log grows. Locking is optional: see `Store::lock`.
+//! The trait requires only what an object store can do. A file appears complete, under a free name, and never changes. Only a log
+//! grows. Locking is optional: see `Store::lock`.
 
 mod disk;
 #[cfg(feature = "object-store")]

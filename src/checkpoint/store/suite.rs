@@ -1,4 +1,4 @@
-//! The test suite of every store: the disk in unit tests, S3 over the network in `tests/stores`.
+//! The test suite of every store: the disk in unit tests, S3 over the network in `tests/programs/s3`.
 
 use std::sync::Arc;
 use std::sync::atomic::{AtomicUsize, Ordering};
@@ -9,7 +9,7 @@ use super::{Lock, Store, UNFINISHED};
 /// Opens the same, initially empty store at each call, for several runs.
 pub(crate) type Place<'a> = &'a dyn Fn() -> Arc<dyn Store>;
 
-/// Runs all tests. Each has files of its own.
+/// Runs all tests. Each has its own files.
 pub(crate) fn all(place: Place<'_>) {
     let store = place();
     store.probe().unwrap();

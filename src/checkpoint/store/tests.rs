@@ -1,24 +1,24 @@
-//! The stores that need no server.
+//! Tests of the stores that need no server.
 
 use super::*;
 use crate::testing::temp_dir::TempDir;
 
 #[test]
-fn a_disk_does_what_a_store_must() {
+fn a_disk_passes_the_tests_of_a_store() {
     let dir = TempDir::new("store");
     suite::all(&|| open(&dir).unwrap());
 }
 
 #[cfg(feature = "object-store")]
 #[test]
-fn an_object_store_does_what_a_store_must() {
+fn an_object_store_passes_the_tests_of_a_store() {
     let objects = objects::Objects::in_memory();
     suite::all(&|| Arc::new(objects.clone()));
 }
 
 #[cfg(not(feature = "object-store"))]
 #[test]
-fn without_the_feature_its_name_is_said() {
+fn without_the_feature_the_error_names_it() {
     let e = open(Path::new("s3://bucket/prefix")).unwrap_err().to_string();
     assert!(e.contains("s3://") && e.contains("--features object-store"), "{e}");
 }
@@ -45,7 +45,7 @@ fn b11_a_dangling_link_is_named_with_its_target() {
 /// Errors about addresses contain no secrets.
 #[cfg(feature = "object-store")]
 #[test]
-fn addresses_that_cannot_be_are_errors() {
+fn invalid_addresses_are_errors() {
     for (url, says) in [
         ("gs://bucket/x", "gs://"),
         ("hdfs://name/x", "use a path, or s3://BUCKET/PREFIX"),

@@ -53,7 +53,7 @@ fn says(error: &str, words: &[&str]) {
 }
 
 #[test]
-fn a20_two_runs_on_one_directory_are_refused_until_the_first_is_gone() {
+fn a20_a_second_run_on_a_directory_is_refused_until_the_first_has_ended() {
     let dir = Place::new("two-runs");
     let job = Job::start(&dir).unwrap();
     let host = rustix::system::uname().nodename().to_string_lossy().into_owned();
@@ -72,7 +72,7 @@ fn a20_two_runs_on_one_directory_are_refused_until_the_first_is_gone() {
 }
 
 #[test]
-fn b8_a_directory_of_another_job_is_left_alone() {
+fn b8_a_directory_of_another_job_is_not_changed() {
     let dir = Place::new("other-job");
     drop(Job::start(&dir).unwrap());
     let before = dir.all();
@@ -135,7 +135,7 @@ fn b14_foreign_files_are_named_once_and_not_touched() {
 }
 
 #[test]
-fn b11_an_unusable_place_is_an_error_at_once() {
+fn b11_an_unusable_path_is_an_error_at_once() {
     let dir = Place::new("no-place");
     std::fs::write(&*dir, "a file").unwrap();
     says(&error_text(open(&dir)), &[&dir.display().to_string(), "cannot be created"]);
@@ -242,7 +242,7 @@ fn b15_a_chunk_is_read_only_under_its_own_label() {
     }
     says(&error_text(file.put("a", 128, b"x")), &["key group 128"]);
     let index = file.finish().unwrap();
-    assert_eq!(index.len(), 3, "no bytes, no chunk");
+    assert_eq!(index.len(), 3, "an empty state has no chunk");
     for ((operator, group, chunk), bytes) in index.iter().zip([&b"one"[..], &big, b"two"]) {
         assert_eq!(chunks.read(operator, *group, chunk).unwrap(), bytes);
     }

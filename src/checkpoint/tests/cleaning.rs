@@ -21,7 +21,7 @@ fn old_checkpoints_chunks_plans_and_leases_are_deleted() {
         assert_eq!(dir.files("leases"), [format!("leases/{generation:08}")]);
     }
     assert_eq!(dir.files("manifests"), ["manifests/000000000011000-g00000003", "manifests/000000000012000-g00000003"]);
-    // Two workers, two checkpoints, and the first file, because of its unchanged chunk.
+    // Two files of each of two checkpoints, and the first file, which has the unchanged chunk.
     assert_eq!(dir.files("pieces").len(), 5);
     assert_eq!(dir.files("pieces")[0], "pieces/000000000001000-g00000001-w0001");
     assert!(dir.files("plans").len() <= 4, "{:?}", dir.files("plans"));
@@ -108,7 +108,7 @@ proptest! {
     #![proptest_config(ProptestConfig::with_cases(30))]
     /// After any sequence of events, the job recovers its state, and does so again from the previous checkpoint.
     #[test]
-    fn cleaning_never_takes_what_recovery_needs(acts in prop::collection::vec(act(), 1..25), keep in 1usize..4) {
+    fn cleaning_never_deletes_files_that_recovery_needs(acts in prop::collection::vec(act(), 1..25), keep in 1usize..4) {
         let dir = Place::new("never");
         let settings = Settings { keep, ..settings() };
         let start = || {

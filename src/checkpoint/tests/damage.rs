@@ -225,7 +225,7 @@ proptest! {
     #![proptest_config(ProptestConfig::with_cases(300))]
     /// Damages several files at once. The result is an error or an earlier state, never another state or a panic.
     #[test]
-    fn b5_any_damage_gives_an_error_or_a_state_that_was(damage in any_damage()) {
+    fn b5_any_damage_gives_an_error_or_an_earlier_state(damage in any_damage()) {
         thread_local!(static GROWN: Place = grown("any"));
         GROWN.with(|dir| {
             let files = dir.all();

@@ -32,13 +32,13 @@ fn records(bytes: &[u8], from: u64) -> Result<(Vec<Vec<u8>>, bool), String> {
 
 proptest! {
     #[test]
-    fn records_come_back(payloads in vec(vec(any::<u8>(), 1..600), 0..5), from in 0..2_000u64) {
+    fn written_records_are_read_back(payloads in vec(vec(any::<u8>(), 1..600), 0..5), from in 0..2_000u64) {
         prop_assert_eq!(records(&log(&payloads, from), from), Ok((payloads, false)));
     }
 
     /// A crash of the process leaves the beginning of an append. A power failure leaves zeros in the place of a sector.
     #[test]
-    fn torn_at_any_byte_is_cut_and_no_more(payloads in vec(vec(1u8.., 1..600), 1..4), from in 0..2_000u64, sectors in any::<u8>()) {
+    fn an_append_torn_at_any_byte_is_cut_off(payloads in vec(vec(1u8.., 1..600), 1..4), from in 0..2_000u64, sectors in any::<u8>()) {
         let whole = log(&payloads, from);
         let last = log(&payloads[..payloads.len() - 1], from).len();
         for cut in last + 1..whole.len() {
@@ -63,7 +63,7 @@ proptest! {
     }
 
     #[test]
-    fn a_flipped_bit_is_no_crash(payloads in vec(vec(1u8.., 1..60), 1..4), bit in any::<prop::sample::Index>()) {
+    fn a_flipped_bit_is_an_error(payloads in vec(vec(1u8.., 1..60), 1..4), bit in any::<prop::sample::Index>()) {
         let mut bytes = log(&payloads, 77);
         let bit = bit.index(bytes.len() * 8);
         bytes[bit / 8] ^= 1 << (bit % 8);
@@ -72,7 +72,7 @@ proptest! {
 
     /// No crash leaves a sector of zeros with complete records after it.
     #[test]
-    fn a_hole_is_no_torn_tail(before in vec(1u8.., 1..900), hole in vec(1u8.., 600..1_200), after in vec(1u8.., 1..900)) {
+    fn a_hole_in_the_log_is_an_error(before in vec(1u8.., 1..900), hole in vec(1u8.., 600..1_200), after in vec(1u8.., 1..900)) {
         let payloads = [before, hole, after];
         let mut bytes = log(&payloads, 0);
         let (from, to) = (log(&payloads[..1], 0).len(), log(&payloads[..2], 0).len());
@@ -84,7 +84,7 @@ proptest! {
     }
 
     #[test]
-    fn nothing_that_comes_in_makes_it_panic(bytes in vec(any::<u8>(), 0..3_000), at in any::<u32>()) {
+    fn no_bytes_cause_a_panic(bytes in vec(any::<u8>(), 0..3_000), at in any::<u32>()) {
         let _ = records(&bytes, at.into());
         let _ = unframe_all::<String>(Kind::Manifest, "x", &bytes);
         let mut framed = frame(Kind::Manifest, &String::new());
@@ -94,7 +94,7 @@ proptest! {
 
     /// Bytes with valid checksums that cannot be decoded are an error too.
     #[test]
-    fn a_payload_of_anything_decodes_or_is_an_error(bytes in vec(any::<u8>(), 0..400)) {
+    fn any_payload_decodes_or_is_an_error(bytes in vec(any::<u8>(), 0..400)) {
         let _ = decode::<super::super::Manifest>(&bytes);
         let _ = decode::<super::super::Genesis>(&bytes);
         let _ = decode::<super::super::PlanRecord>(&bytes);

@@ -95,7 +95,7 @@ fn contents(dir: &Path) -> (Genesis, Manifest, Vec<PlanRecord>, Vec<Vec<u8>>) {
 }
 
 #[test]
-fn b9_format_1_opens_for_ever() {
+fn b9_every_version_opens_format_1() {
     let (golden, today) = (golden(), Place::new("today"));
     made(&today);
     assert_eq!(contents(&golden), contents(&today));
@@ -103,7 +103,7 @@ fn b9_format_1_opens_for_ever() {
 
 /// Read values are encoded to the same bytes. So a program of the first version can read files of this one.
 #[test]
-fn format_1_is_what_is_written() {
+fn this_version_writes_format_1() {
     let dir = golden();
     let bytes = |file: &str| std::fs::read(dir.path(file)).unwrap();
     let genesis = Directory::open(&dir).unwrap().genesis().clone();

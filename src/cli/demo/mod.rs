@@ -1,7 +1,8 @@
-//! `tidemill demo`: the tutorial's windowed program on a broker and tweets of its own, with a check that every tweet was counted once.
+//! `tidemill demo`: the tutorial's windowed program with an embedded broker and generated tweets. It proves that every tweet was
+//! counted once.
 //!
-//! Blocks go to stdout, messages to stderr. `feed` writes the tweets and runs the `scenario`; the job is `dataflows/tweets/job.rs`;
-//! `progress` reports what happens; `tally` adds up the output.
+//! Blocks go to stdout, messages to stderr. `feed` writes the tweets and runs the `scenario`. The job is `dataflows/tweets/job.rs`.
+//! `progress` reports events, and `tally` adds up the output.
 
 mod feed;
 mod progress;

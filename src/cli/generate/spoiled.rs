@@ -37,8 +37,8 @@ impl<G: Generate> Generate for Spoiled<G> {
     }
 }
 
-/// Makes the JSON object from `begin` on unreadable: cut short, without a comma, with a byte that is not UTF-8, or replaced by an
-/// error page of a proxy.
+/// Makes the JSON object from `begin` on unreadable. It truncates it, removes a comma, inserts a byte that is not UTF-8, or replaces it
+/// by an error page of a proxy.
 pub fn spoil_json(random: &mut Random, out: &mut Vec<u8>, begin: usize) {
     let len = out.len() - begin;
     match random.below(4) {

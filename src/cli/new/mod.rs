@@ -1,4 +1,4 @@
-//! `tidemill new`: a program to begin with, in a folder of its own. It compiles, runs, and has a test that passes.
+//! `tidemill new`: creates a first program in a new folder. It compiles, runs, and has a test that passes.
 
 use std::path::{Path, PathBuf};
 use std::process::ExitCode;

@@ -1,4 +1,4 @@
-//! A network that is slow, cut, or works in one direction only: a proxy between two processes, which are threads here.
+//! A network that is slow, is cut, or works in one direction only. A proxy connects two processes, which are threads here.
 
 use std::io::{Read, Write};
 use std::net::{Shutdown, TcpListener, TcpStream};
@@ -17,19 +17,19 @@ use super::run::{HEARTBEAT, WORKERS, job};
 use super::{free, has};
 use crate::core::error::Error;
 
-/// What lies between: what it does from now on, and what it has done.
+/// The proxy: the faults that it injects from now on, and counters of past faults.
 #[derive(Default)]
 struct Network {
-    /// By direction, from process 0 to 1 and back: bytes are dropped, and neither side notices.
+    /// Drops the bytes of a direction without closing the connection. The first direction is from process 0 to process 1.
     cut: [AtomicBool; 2],
-    /// Nothing arrives for now: what is sent is sent again later, as TCP does.
+    /// Delays all bytes until this is false again, as TCP does when packets are lost for a while.
     held: AtomicBool,
     delay_ms: AtomicU64,
-    /// Whether anything was held up.
+    /// Whether any byte was delayed.
     waited: AtomicBool,
     passed: AtomicU64,
     swallowed: [AtomicU64; 2],
-    /// Its own ends, beside process 0 and beside process 1, of each connection.
+    /// The proxy's ends of each connection, towards process 0 and process 1.
     beside: Mutex<Vec<[TcpStream; 2]>>,
 }
 
@@ -100,7 +100,7 @@ fn start_with(network: &Arc<Network>, variant: &'static str, heartbeat: Duration
 fn working(network: &Network) {
     let until = Instant::now() + LONG;
     while network.passed.load(SeqCst) < 1 << 20 {
-        assert!(Instant::now() < until, "nothing moves");
+        assert!(Instant::now() < until, "no bytes arrive");
         thread::sleep(Duration::from_millis(5));
     }
 }
@@ -112,7 +112,7 @@ fn d4_a_slow_network_is_survived() {
     let begin = Instant::now();
     let counts = start(&network, "clean").map(|end| end.join().unwrap().unwrap().iter().sum::<u64>());
     assert_eq!(counts.iter().sum::<u64>(), 40_000 * 2 * WORKERS as u64);
-    assert!(begin.elapsed() > Duration::from_millis(200), "it was slow");
+    assert!(begin.elapsed() > Duration::from_millis(200), "the network was slow");
 }
 
 #[test]
@@ -127,7 +127,7 @@ fn d3_a_cut_network_ends_both_sides_in_time() {
     for (p, error) in errors.iter().enumerate() {
         has(error, &[&format!("process {} at", 1 - p), "was lost: it was silent for 4s", "the network is cut"]);
     }
-    assert!(network.swallowed.iter().all(|n| n.load(SeqCst) > 0), "nothing was lost on the way");
+    assert!(network.swallowed.iter().all(|n| n.load(SeqCst) > 0), "the proxy dropped no bytes");
 }
 
 #[test]
@@ -150,9 +150,9 @@ fn d4_a_network_in_one_direction_ends_both_sides_in_time() {
 #[test]
 fn d3_a_short_cut_is_survived() {
     let network = Arc::new(Network::default());
-    // Slow, so that the cut is in the middle.
+    // The network is slow, so that the cut is in the middle of the work.
     network.delay_ms.store(1, SeqCst);
-    // The cut is far shorter than the heartbeat, also where the test has to wait for the processor.
+    // The cut is far shorter than the heartbeat, even on a busy machine.
     let heartbeat = 10 * HEARTBEAT;
     let ends = start_with(&network, "clean", heartbeat);
     while network.passed.load(SeqCst) == 0 {
@@ -161,7 +161,7 @@ fn d3_a_short_cut_is_survived() {
     network.held.store(true, SeqCst);
     let begin = Instant::now();
     while !network.waited.load(SeqCst) || begin.elapsed() < HEARTBEAT / 3 {
-        assert!(begin.elapsed() < heartbeat, "nothing was sent");
+        assert!(begin.elapsed() < heartbeat, "no bytes were sent during the cut");
         thread::sleep(Duration::from_millis(5));
     }
     network.held.store(false, SeqCst);

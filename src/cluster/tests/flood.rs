@@ -17,7 +17,7 @@ use super::handshake::{LONG, spec, start, whole};
 use super::run::{WORKERS, job};
 use super::{free, has};
 
-/// At most this number of connections stay open on this side, because file descriptors are limited.
+/// The largest number of connections that the test keeps open, because file descriptors are limited.
 const OPEN: usize = 500;
 
 /// Threads of this process that serve callers, in all tests that run.
@@ -39,7 +39,7 @@ fn connect(address: SocketAddr) -> TcpStream {
 }
 
 /// `strangers` callers send nothing, or one byte. Then the real peer connects.
-fn silent_connections_hold_up_nobody(strangers: usize) {
+fn silent_connections_do_not_delay_a_peer(strangers: usize) {
     let addresses = free(2);
     // Longer than the test takes, so no caller is refused for its silence.
     let zero = start(Spec { limit: 4 * LONG, deadline: 4 * LONG, ..spec(0, &addresses) });
@@ -60,7 +60,7 @@ fn silent_connections_hold_up_nobody(strangers: usize) {
             most = most.max(callers());
         }
     }
-    assert_eq!(sent_away, strangers - OPEN, "beyond a few that wait, each new one costs the oldest its place");
+    assert_eq!(sent_away, strangers - OPEN, "only a few callers may wait, and each new one replaces the oldest");
     assert!(most < 300, "{most} threads serve callers");
     let one = start(spec(1, &addresses));
     whole(&one.join().unwrap().unwrap());
@@ -68,14 +68,14 @@ fn silent_connections_hold_up_nobody(strangers: usize) {
 }
 
 #[test]
-fn d9_a_thousand_silent_connections_hold_up_nobody() {
-    silent_connections_hold_up_nobody(1_000);
+fn d9_a_thousand_silent_connections_do_not_delay_a_peer() {
+    silent_connections_do_not_delay_a_peer(1_000);
 }
 
 #[test]
 #[ignore = "nightly: ten thousand connections"]
-fn d9_ten_thousand_silent_connections_hold_up_nobody() {
-    silent_connections_hold_up_nobody(10_000);
+fn d9_ten_thousand_silent_connections_do_not_delay_a_peer() {
+    silent_connections_do_not_delay_a_peer(10_000);
 }
 
 /// Bytes that arrive at a port that is open to a network.
@@ -139,13 +139,13 @@ fn d8_foreign_callers_do_not_disturb_a_running_job() {
 
 /// The old process 1 of an ended run still runs, and has its port.
 #[test]
-fn d13_a_process_that_was_left_behind_is_named_by_its_port() {
+fn d13_a_process_that_was_left_behind_is_found_by_its_port() {
     let addresses = free(2);
     let (zero, old) = (start(spec(0, &addresses)), start(spec(1, &addresses)));
     drop(zero.join().unwrap().unwrap());
     let old = old.join().unwrap().unwrap();
     let short = |p| Spec { deadline: Duration::from_secs(2), ..spec(p, &addresses) };
-    // The new process 0 is not called by the old one, and the new one cannot take its place.
+    // The old process 1 does not call the new process 0, and the new process 1 cannot use the port.
     let zero = start(short(0));
     has(&start(short(1)).join().unwrap().err().unwrap(), &["process 1 cannot listen on", "taken", "stop one of them"]);
     has(&zero.join().unwrap().err().unwrap(), &["waited 2s for process 1 at"]);

@@ -183,7 +183,7 @@ fn d8_d9_foreign_callers_neither_crash_nor_block_the_process() {
     let (zero, one) = (zero.join().unwrap().unwrap(), one.join().unwrap().unwrap());
     whole(&zero);
     whole(&one);
-    // The same while the job runs.
+    // Foreign callers do not disturb a running job either.
     let mut late = dial(addresses[0]);
     late.write_all(b"GET / HTTP/1.1\r\n\r\n").unwrap();
     assert!(matches!(late.read(&mut [0; 64]), Ok(0) | Err(_)));
@@ -288,7 +288,7 @@ fn d10_a_second_process_with_one_index_is_refused_and_the_first_continues() {
         &start(spec(1, &addresses)).join().unwrap().err().unwrap(),
         &["connected to another process 1 already", "started with -p 1; stop one"],
     );
-    // It ends; a process that starts now is accepted instead.
+    // The first process ends. A process that starts now is accepted instead.
     drop(first);
     let others = [1, 2].map(|p| start(spec(p, &addresses)));
     whole(&zero.join().unwrap().unwrap());
@@ -426,7 +426,7 @@ fn a_link_carries_failures_and_ends() {
 }
 
 #[test]
-fn an_end_without_done_is_a_loss_and_so_are_foreign_bytes() {
+fn an_end_without_done_is_a_loss_as_are_foreign_bytes() {
     let (_a, b, heard, _) = linked();
     drop(b);
     assert!(matches!(heard.recv().unwrap(), LinkEvent::Lost { process: 1, why } if why.contains("closed")));

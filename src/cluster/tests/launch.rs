@@ -1,5 +1,5 @@
-//! Shell scripts as programs: after `sh -c script` the launch's own arguments are `$0` = -n, `$1` = N, `$3` = the index,
-//! `$5` = the workers, `$7` = the hostfile.
+//! The launcher, with shell scripts as programs. After `sh -c script` come the arguments of the launcher: `$0` = -n, `$1` = N,
+//! `$3` = the index, `$5` = the workers, `$7` = the hostfile.
 
 use std::io::{self, Write};
 use std::sync::mpsc::{Sender, channel};
@@ -98,7 +98,7 @@ fn without_a_prefix_stdout_is_as_it_was_written() {
     assert_eq!((code, out.as_str(), err.as_str()), (0, "one\n\n  two\r\n\t0", "[0] trouble\n"));
 }
 
-/// Stdout of a launch whose reader has gone.
+/// The stdout of a launcher whose reader has closed the pipe.
 struct Gone;
 
 impl Write for Gone {
@@ -111,7 +111,7 @@ impl Write for Gone {
 }
 
 #[test]
-fn processes_notice_that_nobody_reads_stdout() {
+fn processes_end_when_nobody_reads_stdout() {
     // `yes` ends by SIGPIPE, which is not a failure then.
     let (_signals, received) = channel();
     let err = Lines::default();
@@ -120,19 +120,19 @@ fn processes_notice_that_nobody_reads_stdout() {
 }
 
 #[test]
-fn the_hostfile_has_an_address_each_and_is_gone_afterwards() {
+fn the_hostfile_has_an_address_for_each_process_and_is_removed() {
     let (code, out, _) =
         Run::script(r#"echo "$7 $(wc -l < "$7") $(sort -u "$7" | grep -c 127.0.0.1:) $(tr '\n' , < "$7")""#, 3).code();
     assert_eq!(code, 0);
     let words: Vec<&str> = out.lines().next().unwrap().split_whitespace().collect();
     assert_eq!(words[2..4], ["3", "3"]);
-    // Another test of this process may have taken the name since.
+    // Another test of this process may have reused the name.
     let there = std::fs::read_to_string(words[1]).unwrap_or_default();
     assert_ne!(there.replace('\n', ","), words[4]);
 }
 
 #[test]
-fn the_first_failure_ends_all_and_gives_its_code() {
+fn the_first_failure_ends_all_processes_and_gives_the_exit_code() {
     let (code, _, err) = Run::script(r#"[ $3 = 1 ] && exit 75; sleep 600"#, 3).code();
     assert_eq!(code, 75);
     has(&err, &["[launch] process 1 ended: exit status: 75"]);
@@ -149,7 +149,7 @@ fn a18_a_killed_process_gives_the_exit_code_even_if_another_fails_first() {
 }
 
 #[test]
-fn a_process_that_ignores_the_request_is_killed() {
+fn a_process_that_ignores_the_signal_is_killed() {
     // Process 1 fails once process 0 ignores SIGTERM.
     let script = r#"if [ $3 = 1 ]; then until rm "$7.deaf" 2>/dev/null; do sleep 0.02; done; exit 3; fi
         trap '' TERM; touch "$7.deaf"; while :; do sleep 0.1; done"#;
@@ -185,7 +185,7 @@ fn the_first_signal_is_passed_on_and_the_second_kills() {
 }
 
 #[test]
-fn processes_that_run_on_after_the_first_end_are_ended() {
+fn processes_that_still_run_after_the_first_end_are_ended() {
     let run = Run::of(Launch { grace: Duration::from_millis(200), ..shell(r#"[ $3 = 0 ] && exit 0; sleep 600"#, 2) });
     let (code, _, err) = run.code();
     assert_eq!(code, 128 + 15);
@@ -200,7 +200,7 @@ fn a_program_that_cannot_be_started_is_named() {
     has(&error, &["-n 0", "at least one process"]);
 }
 
-/// A launch that starts again, and its checkpoint directory.
+/// A launcher that restarts failed jobs, and its checkpoint directory.
 fn again(name: &str, script: &str) -> (Launch, TempDir) {
     let dir = TempDir::new(&format!("again-{name}"));
     let launch =

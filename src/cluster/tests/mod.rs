@@ -1,4 +1,5 @@
-//! The processes of a cluster as threads of one (the handshake), as processes (the run), as programs (the launch).
+//! Tests of a cluster. Its processes are threads in the tests of the handshake, child processes in those of the run, and programs in
+//! those of the launcher.
 
 mod cut;
 mod flood;
@@ -10,10 +11,10 @@ mod secret;
 use std::net::{SocketAddr, TcpListener};
 use std::sync::atomic::{AtomicU16, Ordering};
 
-/// Addresses that are free and stay so: below the ports that the system gives away by itself, as a caller's or to others.
+/// Free addresses. Their ports are below those that the system assigns, so no other program gets them meanwhile.
 pub(super) fn free(n: usize) -> Vec<SocketAddr> {
     static NEXT: AtomicU16 = AtomicU16::new(0);
-    // Another part of the range than tests/programs/child.rs takes: 10,000 to 19,999.
+    // tests/programs/child.rs uses the ports from 10,000 to 19,999.
     let first = (std::process::id() % 1_000) as u16 * 9;
     let ports = std::iter::repeat_with(|| 22_000 + first.wrapping_add(NEXT.fetch_add(1, Ordering::Relaxed)) % 9_000);
     let addresses = ports.map(|port| SocketAddr::from(([127, 0, 0, 1], port)));

@@ -1,4 +1,4 @@
-//! Real processes: the test program starts itself, and one of its copies fails, is killed, or is stopped.
+//! A cluster of child processes: the test program starts copies of itself, and one of them fails, is killed, or is suspended.
 
 use std::io::{BufRead, BufReader, Read};
 use std::net::SocketAddr;
@@ -83,7 +83,7 @@ fn at_twenty(index: usize, variant: &str, process: usize) -> Result<()> {
             message: "no such word".into(),
         });
     }
-    // What a job must not do; the others go on without it.
+    // A worker must not hang. If one does, the other processes end without it.
     if variant == "hang" && process == 1 {
         std::thread::sleep(HANG);
     }
@@ -268,7 +268,7 @@ fn d5_a_short_stop_is_survived() {
 }
 
 #[test]
-fn a_peer_that_does_not_end_is_left_behind() {
+fn the_job_does_not_wait_for_a_peer_that_does_not_end() {
     let addresses = free(2);
     let mut processes = start("hang", &addresses);
     let begin = Instant::now();

@@ -31,7 +31,7 @@ fn d7_processes_with_one_secret_meet() {
 }
 
 #[test]
-fn d7_another_secret_or_none_is_refused_on_both_sides_and_shown_on_none() {
+fn d7_another_secret_or_none_is_refused_on_both_sides_and_never_shown() {
     let none = |process, addresses: &[SocketAddr]| spec(process, addresses);
     let short = |s: Spec| Spec { deadline: Duration::from_secs(5), ..s };
     for (zero, one, at_zero, at_one) in [
@@ -51,7 +51,7 @@ fn d7_another_secret_or_none_is_refused_on_both_sides_and_shown_on_none() {
 }
 
 #[test]
-fn d7_a_wrong_secret_does_not_keep_the_right_one_out() {
+fn d7_a_wrong_secret_does_not_block_the_right_one() {
     let addresses = free(2);
     let zero = start(with(0, &addresses, ONE));
     for text in [TWO, "sixteen or more of something"] {
@@ -86,7 +86,7 @@ fn overhear(to: SocketAddr) -> (SocketAddr, thread::JoinHandle<Vec<u8>>) {
 }
 
 #[test]
-fn d15_a_recorded_handshake_is_worth_nothing() {
+fn d15_a_recorded_handshake_is_refused() {
     let addresses = free(3);
     let zero = start(with(0, &addresses, ONE));
     drop(dial(addresses[0]));
@@ -122,7 +122,7 @@ fn d15_a_recorded_handshake_is_worth_nothing() {
 }
 
 #[test]
-fn d8_d9_d11_foreign_callers_learn_nothing_and_end_nothing() {
+fn d8_d9_d11_foreign_callers_learn_nothing_and_disturb_nothing() {
     let addresses = free(2);
     let zero = start(Spec { limit: Duration::from_secs(2), ..with(0, &addresses, ONE) });
     let knock = frame::encode(&Challenge { nonce: [1; 32], secret: true }).unwrap();

@@ -1,4 +1,4 @@
-//! The text in a file: gzip is unpacked, and a byte order mark is left out.
+//! The text in a file: unpacks gzip, and skips a byte order mark.
 
 use std::fs::File;
 use std::io::{Cursor, Error, ErrorKind, Read, Result, Seek, SeekFrom};

@@ -1,4 +1,4 @@
-//! What a file is, whatever its name: where the disk keeps it, its version, and the hash of its beginning.
+//! The identity of a file, which does not depend on its name: its inode, its version, and the hash of its beginning.
 //!
 //! A renamed file keeps its identity. A new file under an old name has another one.
 

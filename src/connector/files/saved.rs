@@ -1,7 +1,7 @@
-//! What a checkpoint holds of a directory: the files that are not read again, and their identities.
+//! The state of a directory in a checkpoint: the files that are not read again, and their identities.
 //!
-//! Format: `(last_ms, [(name, size, modified_ms)])`, as the first version wrote it, and behind it one `Saved` for each of these
-//! files. The first version ends after the first value, and reads no more.
+//! Format: `(last_ms, [(name, size, modified_ms)])`, as the first version wrote it, then one `Saved` for each of these files. The
+//! first version reads only the first value.
 
 use std::path::Path;
 

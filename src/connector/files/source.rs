@@ -97,11 +97,11 @@ impl<'s> StreamingContext<'s> {
     ///
     /// - **New** means that the file did not exist when `start` or `run` was called, or has changed its size or time since.
     ///   Its modification time may be old. [`TextFileSource::existing`] covers files that exist at the start.
-    /// - **A file is what it is, not its name.** A renamed file (`app.log` is now `app.log.1`) is not read again, and a new file
-    ///   under an old name is read. Files are told apart by inode, time of creation, and the hash of their first 4 KiB. A hard
+    /// - **The name does not identify a file.** A renamed file (`app.log` is now `app.log.1`) is not read again. A new file
+    ///   under an old name is read. Files are distinguished by inode, time of creation, and the hash of their first 4 KiB. A hard
     ///   link to a file of the directory is skipped, with a warning. A copy is another file.
-    /// - **Ready** means that the file has bytes and stays unchanged for a batch interval (at least 100 ms, at most 10 s): neither its size
-    ///   nor its modification time changes. Preferably write a file elsewhere on the same file system and move it in. A file
+    /// - **Ready** means that the file has bytes, and that its size and modification time stay unchanged for a batch interval (at least
+    ///   100 ms, at most 10 s). Preferably write a file elsewhere on the same file system and move it in. A file
     ///   that changes after it was planned is not read again: a warning names it. If it changes before it is read, the job
     ///   stops. If it is deleted before it is read, it becomes an error record (origin = path, no bytes) and a warning.
     /// - **Names** that begin with `.` or `_`, or end with `.tmp` or `._COPYING_`, are not read. Sub-directories are not read.

@@ -1,4 +1,4 @@
-//! Which files a watch reads, over what programs do to files: without a disk, on a clock that the tests move.
+//! Which files a watch reads while other programs create, change and rename files. There is no disk, and the tests set the clock.
 
 use std::time::Duration;
 
@@ -14,7 +14,7 @@ const SECOND: Duration = secs(1);
 /// The clock of the first scan.
 const START_MS: u64 = 1_000_000;
 
-/// A file of a directory. A file that is not said to be another has the inode and the content of its first name.
+/// A file of a directory. Its inode and its content derive from its first name, unless a test sets them.
 #[derive(Clone, Copy)]
 struct OnDisk {
     name: &'static str,
@@ -54,7 +54,7 @@ impl OnDisk {
     }
 }
 
-/// A watch whose clock a test moves: one scan a second.
+/// A watch with a clock of the test: one scan per second.
 struct ManualWatch {
     watch: DirectoryWatch,
     now_ms: u64,
@@ -67,14 +67,14 @@ impl ManualWatch {
         ManualWatch { watch, now_ms: START_MS }
     }
 
-    /// A watch that has scanned this directory as that of the start.
+    /// A watch that has already scanned this directory once, at the start.
     fn started(files: &[OnDisk]) -> Self {
         let mut w = ManualWatch::new(TextFileSource::new("d"), 1_000);
         assert_eq!(w.ready(files), NONE);
         w
     }
 
-    /// Saved and restored. `read`: the files that were planned after the snapshot.
+    /// The watch after a restart from a snapshot. `read`: the files that were planned after it.
     fn restarted(&self, snapshot: &[u8], read: &[OnDisk]) -> Self {
         let mut w = ManualWatch::new(self.watch.files.clone(), self.watch.batch_bytes);
         let offset = |f: &OnDisk| {
@@ -240,7 +240,7 @@ fn f8_a_second_name_of_a_file_is_not_read() {
     assert_eq!(warnings, ["b is not read: it is the same file as a"]);
     assert_eq!(w.settle(&[a, b]), NONE, "the warning is not repeated");
     assert_eq!(w.settle(&[b]), NONE, "the first name is deleted");
-    // A hidden name is no obstacle: a program writes .x, links it to x, and removes .x.
+    // A hidden name does not matter: a program writes .x, links it to x, and removes .x.
     let x = file(".x", 5, 1_002);
     assert_eq!(w.settle(&[b, x, x.renamed("x")]), ["x"]);
 }
@@ -278,7 +278,7 @@ fn f6_a_file_is_known_while_it_is_in_the_directory_and_for_a_time_after_it_left(
     assert_eq!(w.ready(&[ancient]), NONE);
     assert_eq!(w.settle(&[ancient, a]), ["a"]);
     w.now_ms += 1_000_000;
-    assert_eq!(w.settle(&[ancient, a]), NONE, "whatever its age");
+    assert_eq!(w.settle(&[ancient, a]), NONE, "a known file is not read, whatever its age");
     assert_eq!(w.settle(&[]), NONE);
     assert_eq!(w.settle(&[ancient, a]), NONE, "moved away and back");
     assert_eq!(w.settle(&[]), NONE);
@@ -306,7 +306,7 @@ fn f6_identities_survive_a_restart() {
     assert_eq!(again.settle(&[old, log, after, next, away]), ["old.1"]);
 }
 
-/// What the first version wrote: names, sizes and times.
+/// The first version wrote names, sizes and times.
 #[test]
 fn f6_the_checkpoint_of_an_older_version_is_read() {
     // (1_000_000, [("app.log", 100, 1_001_000), ("grown", 4, 1_001_000)])

@@ -83,7 +83,7 @@ enum Match {
     Unreadable(Option<Known>),
 }
 
-/// Which files are known, and which of them are ready. Does no I/O of its own.
+/// Which files are known, and which of them are ready. It does no I/O.
 pub(super) struct DirectoryWatch {
     pub(super) files: TextFileSource,
     pub(super) settled_ms: u64,

@@ -293,7 +293,7 @@ impl Metadata {
         Ok(Metadata { brokers: settings.brokers.clone(), consumer, reports })
     }
 
-    /// The error of a source that asked these brokers and cannot go on with their answer.
+    /// The error of a source that cannot continue after the answer of these brokers.
     pub(crate) fn fault(&self, reason: impl ToString) -> Error {
         Error::source(format!("Kafka at {}", self.brokers), reason)
     }
@@ -474,7 +474,7 @@ mod tests {
     }
 
     #[test]
-    fn what_librdkafka_knows_goes_through() {
+    fn settings_that_librdkafka_knows_are_passed_on() {
         let s = with(&[("fetch.wait.max.ms", "3"), ("client.id", "me"), ("sasl.mechanism", "PLAIN")]);
         s.check(Side::Source).unwrap();
         let config = s.config(Side::Source, Some("g"));

@@ -78,7 +78,7 @@ impl Fetcher {
         self.shared.reports.trouble()
     }
 
-    /// Whether the thread panicked. It does not end by itself in any other way.
+    /// Whether the thread panicked. It has no other reason to end before it is stopped.
     pub(super) fn died(&self) -> bool {
         self.thread.as_ref().is_none_or(JoinHandle::is_finished)
     }

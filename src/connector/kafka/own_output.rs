@@ -1,4 +1,4 @@
-//! Whether a Kafka source would read what its own job writes, so that records go round without end.
+//! Checks whether a Kafka source would read the output of its own job, which would loop without end.
 
 use crate::api::context::Place;
 use crate::connector::kafka::source::KafkaSource;

@@ -200,7 +200,7 @@ mod tests {
     }
 
     #[test]
-    fn what_was_under_way_before_a_restart_is_dropped() {
+    fn records_in_flight_before_a_restart_are_dropped() {
         let buffer = PartitionBuffer::new("t".into(), 0, 150);
         buffer.push(0, block(0));
         let epoch = buffer.restart();

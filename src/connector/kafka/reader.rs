@@ -1,6 +1,6 @@
-//! The worker's half of a Kafka source: gives the records that the fetcher put into the partition buffers, and never waits.
+//! The worker's half of a Kafka source: emits the records that the fetcher put into the partition buffers, and never waits.
 //!
-//! `Cursor` holds all of the logic and knows no Kafka. It tracks a partition's position, where a live batch ends, and when a
+//! `Cursor` has all of the logic and does not depend on Kafka. It tracks a partition's position, where a live batch ends, and when a
 //! given range is complete. *Invariant:* a range is complete on a record or an end of the partition whose own offset is not
 //! before `until`. An older end proves nothing.
 
@@ -463,7 +463,7 @@ mod tests {
     }
 
     #[test]
-    fn control_records_at_the_end_are_passed_by_an_end_or_a_record_behind_them() {
+    fn control_records_at_the_end_are_skipped_at_the_end_or_at_a_later_record() {
         let mut c = cursor(0);
         c.comes(records(&[0, 1]));
         assert_eq!(c.range(3), (vec![0, 1], false), "offset 2 is a commit marker");
@@ -485,7 +485,7 @@ mod tests {
     }
 
     #[test]
-    fn a_gap_of_compaction_does_not_hide_records_behind_it() {
+    fn a_gap_of_compaction_does_not_hide_later_records() {
         let mut c = cursor(0);
         c.comes(records(&[0, 7, 9]));
         assert_eq!(c.range(5), (vec![0], true));
@@ -519,7 +519,7 @@ mod tests {
     }
 
     #[test]
-    fn an_end_waits_behind_rows_that_were_not_given() {
+    fn an_end_waits_for_rows_that_were_not_emitted() {
         let mut c = cursor(0);
         c.comes(Item::End(0));
         c.comes(records(&[4, 5]));

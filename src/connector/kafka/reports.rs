@@ -84,7 +84,7 @@ pub(super) fn explained(reason: &str) -> String {
     advertised(reason).unwrap_or_else(|| certificate(reason))
 }
 
-/// A broker that was reached tells clients the address at which to go on: its advertised listener. librdkafka reports
+/// A broker tells its clients which address to use from then on: its advertised listener. librdkafka reports
 /// `HOST:PORT/ID: reason` for such an address, and `HOST:PORT/bootstrap: reason` for one of the program.
 fn advertised(reason: &str) -> Option<String> {
     let (address, why) = reason.split_once(": ")?;
@@ -115,8 +115,8 @@ fn certificate(reason: &str) -> String {
     }
 }
 
-/// Logs a line of librdkafka. Its reports of connections and brokers are for level debug: the job itself says, once, that a source
-/// or an output is away and that it is back.
+/// Logs a line of librdkafka. Its reports about connections and brokers have level debug, because the job itself logs once that a source
+/// or an output is unreachable, and once that it is reachable again.
 pub(super) fn log_line(level: RDKafkaLogLevel, facility: &str, message: &str) {
     match level as i32 {
         _ if is_said_elsewhere(facility, message) => tracing::debug!(target: "librdkafka", "{facility}: {message}"),
@@ -186,7 +186,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn an_address_that_a_broker_gave_is_told_from_one_of_the_program() {
+    fn an_address_from_a_broker_is_distinguished_from_one_of_the_program() {
         let name = "kafka.internal:9092/1: Failed to resolve 'kafka.internal:9092': Name or service not known (after 3ms in state CONNECT)";
         let text = explained(name);
         assert!(text.contains("broker 1 names itself kafka.internal:9092") && text.contains("advertised.listeners"), "{text}");

@@ -2,7 +2,7 @@
 //! exactly-once half.
 //!
 //! The sink sends batches one after another without waiting for acknowledgements. After a failure a new producer sends the
-//! failed batch and those behind it again, whole. Readers may see records twice, but miss none.
+//! failed batch and all later ones again. Readers may see records twice, but miss none.
 
 use std::collections::VecDeque;
 use std::fmt::Write as _;

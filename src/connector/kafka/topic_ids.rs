@@ -1,4 +1,4 @@
-//! The ids of topics. A topic that was deleted and made again has another id, and its offsets mean something else.
+//! The ids of topics. A topic that was deleted and made again has another id, and its offsets belong to other records.
 //!
 //! rdkafka has no safe call for it.
 #![allow(unsafe_code)]

@@ -1,5 +1,5 @@
-//! Topics as the command `tidemill topic` shows them: what there is, what is in it, and how far a consumer group has read. For people
-//! who have none of Kafka's own tools. Jobs use `client.rs`.
+//! The functions of the command `tidemill topic`: lists topics, reads them, and shows how far a consumer group has read. The command is
+//! for users without the tools of Kafka. Jobs use `client.rs`.
 
 use std::time::{Duration, Instant};
 
@@ -122,7 +122,7 @@ impl Topics {
     /// when `give` returns `false`; at the end of the topic, except with `follow`; or when `stopped` is true.
     ///
     /// # Errors
-    /// There is no such topic, or it cannot be read; the error of `give`.
+    /// There is no such topic, or it cannot be read. Also the error of `give`.
     pub fn read(
         &self,
         name: &str,
@@ -142,7 +142,7 @@ impl Topics {
         }
         consumer.assign(&all).map_err(|e| failed(&e))?;
         let mut ended = std::collections::BTreeSet::new();
-        // A silent broker is no end: an error may come once, and then nothing.
+        // A silent broker is not the end of a topic. It may report one error, and then nothing.
         let (mut answered, mut trouble) = (Instant::now(), None);
         while !stopped() && (follow || ended.len() < topic.partitions.len()) {
             match consumer.poll(LOOK) {

@@ -1,5 +1,5 @@
-//! A producer for generators and the demo, which fill topics. It sends single records and counts those that the broker has. The
-//! output operation is `sink.rs`.
+//! A producer for generators and the demo, which fill topics. It sends single records and counts acknowledged ones. The output
+//! operation is `sink.rs`.
 
 use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, Ordering};

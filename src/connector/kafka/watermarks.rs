@@ -1,4 +1,4 @@
-//! Where the log of a partition begins, where it ends, and its offset at a time. Retries while a partition has no leader.
+//! Reads the beginning and the end of a partition's log, and its offset at a time. Retries while a partition has no leader.
 
 use std::time::{Duration, Instant};
 

@@ -1,9 +1,9 @@
 //! The builder of dense batches: the changes of one batch time, in any order, become codes in order, each once.
 //!
-//! Many changes are added up in an array by code, beside a bit for each code that was touched: to read the bits in order is to sort.
-//! Few changes are sorted, so that a small batch does not cost all bits.
+//! Many changes are added up in an array by code, with a bit for each touched code. Reading the bits in order replaces a sort.
+//! Few changes are sorted, so that a small batch need not read all bits.
 //!
-//! Sums fit into 64 bits, but the difference of two of them may not. It wraps round here and in what reads it, and then the sum is right.
+//! Sums fit into 64 bits, but the difference of two sums may not. It wraps round here and again in its readers, so the sum is right.
 
 use super::batch::{Changes, DenseBatch, Updates};
 use crate::core::time::BatchTime;

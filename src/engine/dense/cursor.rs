@@ -1,4 +1,4 @@
-//! The cursor of a dense batch: differential's way to read it. In sums a seek is an index; in changes it gallops.
+//! The cursor of a dense batch, with which differential reads it. A seek in sums is an index. A seek in changes is a galloping search.
 
 use differential_dataflow::trace::Cursor;
 

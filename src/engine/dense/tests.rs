@@ -1,4 +1,4 @@
-//! Differential's own operators give the same over a dense trace as over differential's spines.
+//! The operators of differential return the same over a dense trace as over a spine of differential.
 
 use std::cell::RefCell;
 use std::collections::BTreeMap;
@@ -21,17 +21,17 @@ use crate::core::time::BatchTime;
 use crate::engine::dictionary::Id;
 use crate::engine::operator_id::OperatorId;
 
-/// What happens at one batch time: the changes, and what the readers do afterwards.
+/// One batch time: its changes, and the actions of the readers after them.
 #[derive(Clone, Debug)]
 struct Step {
-    /// Batch times are this far apart.
+    /// The distance from the previous batch time.
     gap: u64,
     changes: Vec<(Id, i64)>,
     /// A reader holds compaction from here on.
     hold: bool,
-    /// The oldest reader lets go.
+    /// The oldest reader is dropped.
     release: bool,
-    /// Batches that a reader keeps in its hand, so that the trace cannot change them in place.
+    /// A reader keeps the batches, so the trace cannot change them in place.
     keep: bool,
     /// A later dataflow imports the trace.
     import: bool,
@@ -45,7 +45,7 @@ fn step() -> impl Strategy<Value = Step> {
         .prop_map(|(gap, changes, hold, release, keep, import)| Step { gap, changes, hold, release, keep, import })
 }
 
-/// An output: the operator, the row, the time; with its difference.
+/// An output: the operator, the row and the time, with its difference.
 type Outputs = Vec<((&'static str, (i64, i64), BatchTime), i64)>;
 type Seen = Rc<RefCell<Outputs>>;
 
@@ -163,7 +163,7 @@ proptest! {
     #![proptest_config(ProptestConfig { cases: 24, ..ProptestConfig::default() })]
 
     #[test]
-    fn operators_and_readers_see_what_they_see_in_a_spine(steps in prop::collection::vec(step(), 1..90)) {
+    fn operators_and_readers_get_the_same_as_from_a_spine(steps in prop::collection::vec(step(), 1..90)) {
         let dense = outputs!(steps, |changes| arrange(changes, &OperatorId::step("test"), DenseTrace::empty()));
         let spine = outputs!(steps, |changes| {
             let keys = Map::map(changes, |(id, t, n): (Id, BatchTime, i64)| ((id, ()), t, n));

@@ -1,8 +1,8 @@
-//! The trace itself: what is compacted is one array by code, what is newer is one batch for each batch time.
+//! The trace: one array by code for all compacted times, and one batch for each newer batch time.
 //!
-//! Invariant: a batch joins the array when no reader tells its time from earlier ones, by logical and physical compaction. The array
-//! is changed in place while nobody else has it. A reader that keeps it makes batches wait, until they have as many changes as there
-//! are codes, or are [`MOST_WAITING`]: then the trace goes on with a copy.
+//! Invariant: a batch is added to the array when logical and physical compaction allow it, so that no reader distinguishes its time
+//! from earlier ones. The trace changes the array in place unless a reader has it. In that case batches wait, until they have as many
+//! changes as there are codes, or there are [`MOST_WAITING`] batches. Then the trace continues with a copy.
 
 use std::cell::Cell;
 use std::collections::VecDeque;

@@ -1,5 +1,5 @@
-//! The kernel of counts and reductions by key: combine on each worker while the batch is open, send one row per key to the worker
-//! that owns the key, and combine again.
+//! The kernel of counts and reductions by key. It combines rows on each worker while the batch is open. Then it sends one row per key to
+//! the worker that owns the key, and combines again.
 
 use std::cell::RefCell;
 use std::rc::Rc;

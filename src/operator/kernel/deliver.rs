@@ -1,7 +1,7 @@
 //! The kernel under every output: takes the rows of whole batches to the queue of the output. Operators never do I/O.
 //!
 //! Rows are exchanged to the process that writes them, collected until the batch is closed, and put into the output's typed
-//! queue (engine/output.rs). What happens to them on the output thread is not in this room: connector/sink_task.rs.
+//! queue (engine/output.rs). What happens to them on the output thread is in connector/sink_task.rs.
 
 use std::collections::BTreeMap;
 use std::fmt::Debug;

@@ -15,8 +15,8 @@ use crate::engine::flow::{Emitter, PendingBatches, VecStream, batched, route};
 use crate::engine::operator_id::OperatorId;
 use crate::engine::tick::Tick;
 
-/// The first half: `absorb` takes containers on the worker where they are, and `send` makes of each batch's accumulator what goes
-/// to worker 0, few records as a rule.
+/// The first half. `absorb` adds containers to the accumulator of a batch on their worker. `send` returns the records of an accumulator
+/// for worker 0, usually only a few.
 pub(crate) fn partial<'s, C, A, M>(
     graph: &Graph<'s>,
     operator: &OperatorId,

@@ -24,11 +24,11 @@ type Sides<'s, K, V, W> = VecStream<'s, (BatchTime, K, Side<V, W>)>;
 type Batch<K, V, W> = (Vec<(K, V)>, Vec<(K, W, i64)>);
 
 impl<'s, K: 'static, V: 'static> DStream<'s, (K, V)> {
-    /// A row `(key, (value, looked up))` for each row of the batch and each value that its key has in the view at the batch time: a
-    /// lookup in a table, Flink's temporal join. A row whose key is not in the view has no result. Rows are in no order.
+    /// A lookup in a table, Flink's temporal join. The result has a row `(key, (value, looked up))` for each row of the batch and each
+    /// value that its key has in the view at the batch time. A row whose key is not in the view has no result. Rows have no order.
     ///
-    /// Results are not corrected when the view changes later; those of [`View::join`] are. Between two times of the view's schedule
-    /// the lookup sees the view as of the earlier one. A batch costs its rows and the changes of the view; each worker keeps the part
+    /// Results are not corrected when the view changes later. Those of [`View::join`] are. Between two times of the view's schedule
+    /// the lookup sees the view as of the earlier one. A batch costs its rows and the changes of the view. Each worker keeps the part
     /// of the view whose keys it owns.
     ///
     /// ```

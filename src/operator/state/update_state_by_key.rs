@@ -13,9 +13,9 @@ use crate::engine::flow::batched;
 use crate::engine::state::{ALL, Changes, KeyedState};
 
 impl<'s, K: 'static, V: 'static> DStream<'s, (K, V)> {
-    /// A row `(key, state)` per batch for every key that has a state. `f` runs for every key in every batch, also for a key without
-    /// values: with the batch's values in the order in which they were read, and the previous state, `None` for a new key. It returns
-    /// the new state, or `None` to forget the key. Rows are in no order; outputs sort them.
+    /// A row `(key, state)` per batch for every key that has a state. `f` runs for every key in every batch, even for a key without
+    /// values. It gets the batch's values in the order in which they were read, and the previous state (`None` for a new key). It returns
+    /// the new state, or `None` to forget the key. Rows have no order; outputs sort them.
     ///
     /// A batch costs all keys, as in Spark. [`DStream::sum_by_key`] and [`DStream::fold_by_key`] cost only the keys in the batch.
     /// State: one per key that is not forgotten, saved in checkpoints.

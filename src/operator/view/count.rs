@@ -10,7 +10,7 @@ use crate::engine::operator_id::OperatorId;
 use crate::operator::kernel::to_one::{partial, to_one};
 
 impl<'s, T: Key> View<'s, T> {
-    /// A view of one row, the number of rows in this view. There is no row until a row was seen, then always one, also 0.
+    /// A view of one row, the number of rows in this view. It is empty until a row was seen. After that it always has one row, even 0.
     ///
     /// A batch costs the changes of this view; each worker sends one number. Worker 0 keeps the count.
     ///

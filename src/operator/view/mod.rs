@@ -1,4 +1,4 @@
-//! Verbs on `View`: the same words as on `DStream`, applied to the rows in the view at t.
+//! Verbs on `View`: the same verbs as on `DStream`, applied to the rows in the view at t.
 
 mod count;
 mod count_by_value;

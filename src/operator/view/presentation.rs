@@ -1,8 +1,8 @@
-//! The order of a view, on its way from `sort_by` or `top_by` through `map`, `filter` and `flat_map` to an output mode.
+//! The order of a view, from `sort_by` or `top_by` through `map`, `filter` and `flat_map` to an output mode.
 //!
-//! A view is a set of rows, so its collection has no order. An output mode takes the rows of the view that was put in order, sorts
-//! them on worker 0, and only then applies the functions of the verbs after it. Different rows may become equal by this: their
-//! changes are added up behind the functions, at the first of their places.
+//! A view is a set of rows, so its collection has no order. An output mode takes the rows of the sorted view, sorts them on worker 0,
+//! and only then applies the functions of later verbs. These functions may make different rows equal. Their changes are then added up,
+//! at the first of their positions.
 
 use std::rc::Rc;
 

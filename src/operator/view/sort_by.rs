@@ -10,7 +10,7 @@ impl<'s, T: Key> View<'s, T> {
     /// The output mode then gathers its rows on worker 0, as [`DStream::sort_by`](crate::prelude::DStream::sort_by) does. `map`,
     /// `map_values`, `filter` and `flat_map` keep the order: their functions run on worker 0, after the sort. Counts, reductions,
     /// joins, `top` and `top_by` make a view without this order. `union`, `distinct`, `wrap` and `wrap_codes` cannot keep it: the start fails
-    /// if an output mode follows, unless another `sort_by` stands between. Keeps no state.
+    /// if an output mode follows, unless another `sort_by` comes between. Keeps no state.
     ///
     /// ```
     /// use tidemill::testing::check;

@@ -1,4 +1,4 @@
-//! Dictionaries forget keys that have left: they are as large as the windows.
+//! Dictionaries forget the keys that are in no window any more, so they are as large as the windows.
 
 use std::collections::BTreeMap;
 use std::path::Path;

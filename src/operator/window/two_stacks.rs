@@ -1,9 +1,9 @@
 //! Two ways to reduce a window pane by pane: two stacks of panes, without an inverse; and a running sum, with an inverse.
 //!
 //! Tangwongsan, Hirzel, Schneider and Wu, "General incremental sliding-window aggregation", PVLDB 8(7), 2015, compare algorithms
-//! without an inverse; a queue made of two stacks is the oldest. Panes enter the back and leave the front. When the front is empty, the
-//! back is turned over, and each pane is stored with the fold of itself and all newer ones. Each pane is folded at most three times,
-//! however long the window: O(1) amortised.
+//! without an inverse; a queue made of two stacks is the oldest. Panes are pushed to the back and popped from the front. When the front
+//! is empty, the back is moved to it in reverse order, and each pane is stored with the fold of itself and all newer ones. Each pane is
+//! folded at most three times, for any length of the window: O(1) amortised.
 
 use std::cell::Cell;
 use std::collections::VecDeque;

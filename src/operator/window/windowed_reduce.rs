@@ -1,7 +1,7 @@
 //! The kernel of `reduce_by_window` and `reduce_by_key_and_window`: panes by key, reduced by a user's function.
 //!
-//! Panes enter when their batch closes, and leave when the window slides. A slide visits only the keys of which a pane entered or
-//! left since the previous slide. A key without panes and without a row is forgotten, so memory is that of the keys in the window.
+//! A pane is added when its batch closes, and removed when the window slides. A slide visits only keys with a pane that was added or
+//! removed since the previous slide. A key without panes and without a row is forgotten, so memory is that of the keys in the window.
 
 use std::cell::RefCell;
 use std::collections::BTreeMap;
@@ -385,7 +385,7 @@ mod tests {
     }
 
     #[test]
-    fn keys_that_come_and_go_leave_nothing_behind() {
+    fn keys_that_come_and_go_leave_no_state() {
         let spec = WindowSpec { length: 6, slide: 2, interval: 1 };
         let mut max = WindowedReduce::new(spec, TwoStacks(|a: u64, b: u64| a.max(b)), |_: &(u64, u64)| true);
         for t in 1..5_000 {

@@ -1,15 +1,15 @@
-//! Every decoder under bytes from an untrusted writer: the port of a cluster, the files of a checkpoint directory, states,
-//! plans. The tests call these with arbitrary bytes and with true ones that were changed, `scripts/fuzz` under libFuzzer.
+//! Every decoder of untrusted bytes: messages between processes, files of checkpoint directories, states and plans. Tests call these
+//! functions with random bytes and with changed valid encodings. `scripts/fuzz` calls them under libFuzzer.
 //!
-//! None panics, whatever it is given, and none allocates more than [`crate::core::data::DECODE_LEAST`] and
-//! [`crate::core::data::DECODE_PER_BYTE`] for each byte of it.
+//! No input may cause a panic, or an allocation above [`crate::core::data::DECODE_LEAST`] plus
+//! [`crate::core::data::DECODE_PER_BYTE`] for each byte of the input.
 
 mod directory;
 
 use crate::cluster::fuzz as port;
 use crate::job::fuzz as batch;
 
-/// A decoder, or what stands on some.
+/// A decoder, or code that uses several.
 #[derive(Clone, Copy)]
 pub struct Target {
     /// Its name.

@@ -1,4 +1,4 @@
-//! A server that is busy, loses answers, or does not do what it should; and what is secret stays so.
+//! A server that is busy, loses answers, or ignores conditions. Also: secrets are never shown.
 
 use std::collections::BTreeSet;
 use std::path::Path;
@@ -15,10 +15,10 @@ use super::proxy::{self, Deal};
 use super::{SECRET, environment, given, new_prefix, run, said, server};
 
 const SECONDS: u64 = 3;
-/// The state of one key group: with three of them a file goes up in parts.
+/// The size of the state of a key group. A file with three of them is uploaded in parts.
 const STATE: usize = 3 << 20;
 
-/// A directory with a checkpoint at each of seconds 1 to 3, a second of work without an engine.
+/// Writes a directory with a checkpoint at each of seconds 1 to 3, without an engine.
 fn write(dir: &Path) -> tidemill::Result<()> {
     let (checkpoints, recovered) = Checkpoints::open(dir, Settings::new("job", Duration::from_secs(1)))?;
     if recovered.genesis.is_none() {
@@ -41,7 +41,7 @@ fn write(dir: &Path) -> tidemill::Result<()> {
     Ok(())
 }
 
-/// What `write` leaves is whole.
+/// Checks that the directory of `write` is complete and valid.
 fn check(dir: &Path) {
     let found = Directory::open(dir).unwrap().verify().unwrap();
     assert!(found.bad.is_empty() && found.foreign.is_empty(), "{found:?}");
@@ -54,9 +54,9 @@ fn check(dir: &Path) {
     }
 }
 
-/// The process that has the environment: without a directory there is nothing to do.
+/// Runs in the child process that has the environment. Without a directory there is nothing to do.
 #[test]
-fn what_runs_against_s3() {
+fn runs_against_s3() {
     let Some(dir) = given() else { return };
     tidemill::logging::init();
     match std::env::var("TIDEMILL_TEST_DO").as_deref() {
@@ -66,7 +66,7 @@ fn what_runs_against_s3() {
 }
 
 fn doing(what: &str, dir: &str, address: &str, more: &[(&str, &str)]) -> Output {
-    run("s3::faults::what_runs_against_s3", dir, &[&environment(address), more, &[("TIDEMILL_TEST_DO", what)]].concat())
+    run("s3::faults::runs_against_s3", dir, &[&environment(address), more, &[("TIDEMILL_TEST_DO", what)]].concat())
 }
 
 #[track_caller]
@@ -75,9 +75,9 @@ fn fine(output: &Output) {
 }
 
 #[test]
-fn an_answer_that_is_lost_is_looked_up_and_a_busy_server_asked_again() {
+fn a_lost_answer_is_checked_and_a_busy_server_is_asked_again() {
     let dir = new_prefix("lost");
-    // The first answer about each object that is put; the second is that its name is taken.
+    // Loses the first answer to each PUT. The second answer says that the name is taken.
     let (seen, lost, busy) = (Mutex::new(BTreeSet::new()), Arc::new(AtomicUsize::new(0)), Arc::new(AtomicUsize::new(0)));
     let (loses, refuses) = (lost.clone(), busy.clone());
     let slow = "<Error><Code>SlowDown</Code><Message>Reduce your request rate.</Message></Error>";
@@ -95,30 +95,30 @@ fn an_answer_that_is_lost_is_looked_up_and_a_busy_server_asked_again() {
     });
     fine(&doing("write", &dir, &proxy, &[]));
     let (lost, busy) = (lost.load(Ordering::SeqCst), busy.load(Ordering::SeqCst));
-    assert!(lost > 10 && busy > 5, "{lost} answers lost, {busy} times busy");
+    assert!(lost > 10 && busy > 5, "{lost} answers were lost, and the server was busy {busy} times");
     fine(&doing("check", &dir, server(), &[]));
 }
 
 #[test]
-fn a_process_that_is_killed_while_a_file_goes_up_leaves_none() {
+fn a_process_that_is_killed_during_an_upload_leaves_no_partial_file() {
     for at in ["pieces.put:2", "pieces.before:1", "file.synced:5", "file.named:5", "manifest.before:2", "clean.delete:2"] {
         let dir = new_prefix("half");
         let killed = doing("write", &dir, server(), &[("TIDEMILL_CRASH_AT", at)]);
         let signal = std::os::unix::process::ExitStatusExt::signal(&killed.status);
-        assert_eq!(signal, Some(9), "{at}: it was to die there: {}", said(&killed));
+        assert_eq!(signal, Some(9), "{at}: the process should have died there: {}", said(&killed));
         fine(&doing("write", &dir, server(), &[]));
         fine(&doing("check", &dir, server(), &[]));
     }
 }
 
 #[test]
-fn a_server_that_does_not_heed_conditions_is_refused() {
+fn a_server_that_ignores_conditions_is_refused() {
     let proxy = proxy::start(server(), |request| if request.method == "PUT" { Deal::Say(200, "") } else { Deal::Pass });
     let e = said(&doing("write", &new_prefix("careless"), &proxy, &[]));
     assert!(e.contains("said: checkpoint: s3://bucket/careless") && e.contains("If-None-Match"), "{e}");
 }
 
-/// Not in an error, not in a log of everything: a server's own answer to a wrong key has what was signed in it. This one takes no
+/// Neither errors nor a complete log show them. A server repeats the signed text in its answer to a wrong key. This server refuses
 /// tokens, and says so.
 #[test]
 fn keys_and_tokens_are_never_shown() {

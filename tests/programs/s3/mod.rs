@@ -1,4 +1,4 @@
-//! Checkpoint directories in S3: a server that speaks it, and tests that run in processes with its address in their environment.
+//! Checkpoint directories in S3. The tests run in child processes, which find the address of an S3 server in their environment.
 
 mod faults;
 mod job;
@@ -10,10 +10,10 @@ use std::process::{Child, Command, Output, Stdio};
 use std::sync::OnceLock;
 use std::sync::atomic::{AtomicU32, Ordering};
 
-/// What the server of `scripts/s3` knows its callers by.
+/// The secret key of the server of `scripts/s3`.
 pub const SECRET: &str = "of-the-tests";
 
-/// The address of the server: one for all tests. It ends with this process, which holds its stdin.
+/// The address of the server that all tests share. It ends with this process, which holds its stdin.
 pub fn server() -> &'static str {
     static SERVER: OnceLock<(Child, String)> = OnceLock::new();
     let start = || {
@@ -21,46 +21,46 @@ pub fn server() -> &'static str {
         let mut child = Command::new(script).stdin(Stdio::piped()).stdout(Stdio::piped()).spawn().unwrap();
         let mut address = String::new();
         BufReader::new(child.stdout.take().unwrap()).read_line(&mut address).unwrap();
-        assert!(address.starts_with("http://"), "scripts/s3 did not start: what it needs is above");
+        assert!(address.starts_with("http://"), "scripts/s3 did not start: its output is above");
         (child, address.trim().to_owned())
     };
     &SERVER.get_or_init(start).1
 }
 
-/// The environment of a program that uses it, at this address.
+/// The environment of a program that uses the server at this address.
 pub fn environment(address: &str) -> Vec<(&'static str, &str)> {
     let keys = [("AWS_ACCESS_KEY_ID", "tidemill"), ("AWS_SECRET_ACCESS_KEY", SECRET), ("AWS_REGION", "us-east-1")];
     [&keys[..], &[("AWS_ENDPOINT", address), ("AWS_ALLOW_HTTP", "true")]].concat()
 }
 
-/// A prefix of the bucket that nobody else has.
+/// A new prefix of the bucket.
 pub fn new_prefix(name: &str) -> String {
     static NUMBER: AtomicU32 = AtomicU32::new(0);
     format!("s3://bucket/{name}/{}-{}", std::process::id(), NUMBER.fetch_add(1, Ordering::Relaxed))
 }
 
-/// In the process that a test started to have an environment: the directory to use.
+/// In a child process of a test: the directory to use.
 pub fn given() -> Option<PathBuf> {
     std::env::var_os("TIDEMILL_TEST_S3").map(PathBuf::from)
 }
 
-/// Runs a test of this program again, in a process that finds the server at this address.
+/// Runs a test of this program in a child process with these environment variables.
 pub fn run(test: &str, dir: &str, env: &[(&str, &str)]) -> Output {
     let mut command = Command::new(std::env::current_exe().unwrap());
     command.args(["--exact", test, "--nocapture", "--test-threads=1"]).env("TIDEMILL_TEST_S3", dir);
     command.envs(env.iter().copied()).output().unwrap()
 }
 
-/// What it said, both streams.
+/// The output on both streams.
 pub fn said(output: &Output) -> String {
     format!("{}{}", String::from_utf8_lossy(&output.stdout), String::from_utf8_lossy(&output.stderr))
 }
 
 #[test]
-fn s3_does_what_a_store_must() {
+fn s3_passes_the_tests_of_a_store() {
     if let Some(dir) = given() {
         return tidemill::testing::store(&dir);
     }
-    let ran = run("s3::s3_does_what_a_store_must", &new_prefix("suite"), &environment(server()));
+    let ran = run("s3::s3_passes_the_tests_of_a_store", &new_prefix("suite"), &environment(server()));
     assert!(ran.status.success() && said(&ran).contains("1 passed"), "{}", said(&ran));
 }

@@ -1,26 +1,26 @@
-//! What lies between a program and the server: requests pass, are answered otherwise, or their answers are lost.
+//! A proxy between a program and the server. It forwards requests, answers them itself, or loses their answers.
 
 use std::io::{Read, Write};
 use std::net::{Shutdown, TcpListener, TcpStream};
 use std::sync::Arc;
 
-/// What becomes of a request.
+/// What the proxy does with a request.
 pub enum Deal {
     Pass,
-    /// The server does it, and the caller does not hear of it.
+    /// The server processes the request, and its answer is dropped.
     Lose,
-    /// The server does not hear of it: this status instead, and this body.
+    /// The server does not get the request. The proxy answers with this status and body.
     Say(u16, &'static str),
 }
 
-/// A request, as far as it decides what becomes of it.
+/// The parts of a request that may decide what the proxy does.
 pub struct Request {
     pub method: String,
     pub path: String,
     pub bytes: usize,
 }
 
-/// Listens as long as the process lives; gives its address.
+/// Starts a proxy that listens until the process ends. Returns its address.
 pub fn start(to: &str, deal: impl Fn(&Request) -> Deal + Send + Sync + 'static) -> String {
     let listener = TcpListener::bind("127.0.0.1:0").unwrap();
     let address = format!("http://{}", listener.local_addr().unwrap());
@@ -34,7 +34,7 @@ pub fn start(to: &str, deal: impl Fn(&Request) -> Deal + Send + Sync + 'static) 
     address
 }
 
-/// One request a connection: the answer says that it is closed.
+/// Serves one request per connection. The answer says that the connection is closed.
 fn serve(mut caller: TcpStream, to: &str, deal: &dyn Fn(&Request) -> Deal) -> Option<()> {
     let (mut head, mut byte) = (Vec::new(), [0]);
     while !head.ends_with(b"\r\n\r\n") {

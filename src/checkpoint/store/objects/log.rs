@@ -1,8 +1,8 @@
 //! A log in a store without appends. Each append is an object `NAME.OFFSET`, put only if that name is free.
 //!
 //! An empty object closes the log. It has the name of the next append, so that this append fails in every process. It stays when
-//! the log is deleted: a run that slept for a long time fails too. If a run appends faster than another can close the log, the
-//! other puts an object `NAME.closing`, and the run gives up when it sees that.
+//! the log is deleted, so that a run that was suspended for a long time fails too. A run may append faster than another can close the
+//! log. Then the other puts an object `NAME.closing`, and the first run gives up when it sees it.
 
 use std::collections::BTreeMap;
 

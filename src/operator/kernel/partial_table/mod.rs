@@ -1,7 +1,7 @@
 //! Partial and final aggregation by key: tables of partial results, and their dictionary-encoded way to the owners of the keys.
 //!
 //! A worker combines the rows of a batch in a [`PartialTable`]. If the same keys occur in batch after batch, the next batch reuses the
-//! table: a key is cloned, assigned to its key group and sent once, and after that its code is sent. The owner of the keys reads
+//! table. A key is cloned, assigned to its key group and sent once. After that only its code is sent. The owner of the keys reads
 //! messages in the order of sending, and forgets a table when its worker closes it. Codes follow the order of iteration over the
 //! table, so both sides access memory sequentially.
 
@@ -133,7 +133,7 @@ impl<K, A> PartialBatch<K, A> {
     }
 }
 
-/// Combines rows on one worker (partial aggregation). Each batch has a table of its own, and a later batch reuses it if that pays.
+/// Combines rows on one worker (partial aggregation). Each batch has its own table. A later batch reuses it if that saves work.
 pub(crate) struct Combiner<K, A> {
     worker: u32,
     peers: u32,
@@ -169,8 +169,8 @@ impl<K: Key, A: Exchange> Combiner<K, A> {
         }
     }
 
-    /// A table for the rows of a batch. Rows that arrive after a later batch has begun are few: they get a table that is used once, and
-    /// do not count in the decision to keep tables.
+    /// A table for the rows of a batch. Only few rows arrive after a later batch has begun. They get a table that is used once, and do
+    /// not count in the decision to keep tables.
     pub fn open(&mut self, t: BatchTime) -> PartialTable<K, A> {
         let late = t < self.newest;
         self.newest = self.newest.max(t);

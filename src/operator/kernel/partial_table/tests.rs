@@ -45,7 +45,7 @@ fn combined(workers: usize, batches: &[Vec<Keys>], open: usize, turns: &[usize])
     let close = |worker: &mut Worker| {
         let (t, table) = worker.open.pop_front().expect("an open batch");
         worker.combiner.partials(table, &mut |messages| {
-            // As on the way to another process.
+            // Messages to another process are encoded.
             let bytes = crate::core::data::encoded(&messages);
             let messages: Vec<PartialBatch<String, i64>> = postcard::from_bytes(&bytes).expect("messages");
             messages.into_iter().for_each(|p| worker.sent[p.to as usize].push_back((t, vec![p])));
@@ -85,7 +85,7 @@ fn combined(workers: usize, batches: &[Vec<Keys>], open: usize, turns: &[usize])
             let merged = open_batches.remove(&at(batch)).expect("a batch");
             merger.rows(at(batch), merged, &mut |rows: Rows<(String, i64)>| {
                 for (key, n) in rows.take() {
-                    assert_eq!(key_group(&key) as usize % workers, owner, "{key} lies with its owner");
+                    assert_eq!(key_group(&key) as usize % workers, owner, "{key} is with its owner");
                     assert_eq!(sums.insert(key, n), None, "a key has one row");
                 }
             });
@@ -183,7 +183,7 @@ fn keys_that_do_not_occur_again_are_forgotten() {
 
 /// A small batch closes the tables of a large one, also those that it does not use.
 #[test]
-fn a_large_book_is_closed_by_a_small_batch() {
+fn a_large_table_is_closed_by_a_small_batch() {
     let large = vec![Keys { from: 0, many: 10_000 }; 2];
     let mut batches = vec![large; 3];
     batches.extend(vec![vec![Keys { from: 0, many: 10 }; 2]; 3]);

@@ -16,7 +16,7 @@ fn sort_by() {
     each(pairs(), |s| s.sort_by(|(k, _)| Reverse(*k)), model);
 }
 
-/// Which rows `take` returns depends on the stream: the first as read, by encoding, or after a sort.
+/// `take` returns the first rows as read, by their encoding, or after a sort. This depends on the stream.
 #[test]
 fn take() {
     let first = |mut rows: Vec<(u8, i64)>| {
@@ -96,7 +96,7 @@ fn union_of_unordered_rows_and_a_source() {
     each(0..9i64, |s| s.distinct().union(s), model);
 }
 
-/// `transform` is called once a batch, in order, also for an empty one, and knows its time and ranges.
+/// `transform` is called once per batch, in order, also for an empty batch. It gets the time and the ranges of the batch.
 #[test]
 fn transform() {
     agrees(
@@ -115,7 +115,7 @@ fn transform() {
         |given| {
             let batch = |(i, rows): (usize, Vec<(u8, i64)>)| {
                 let n = i as u64 + 1;
-                // A test's source counts batches, in each of its four partitions.
+                // The offsets of a test source count batches, in each of its four partitions.
                 let (read, first) = (4, rows.first().cloned());
                 let mut rest: Vec<i64> = rows.into_iter().filter(|(k, _)| *k > 0).map(|(_, v)| v).collect();
                 rest.sort_unstable();
