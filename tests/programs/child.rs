@@ -146,8 +146,13 @@ impl Program {
     pub fn kill_when(mut self, what: &str, mut is: impl FnMut(&str, &str) -> bool) -> Ended {
         let begun = Instant::now();
         while self.child.try_wait().unwrap().is_none() && !is(&self.out.now(), &self.err.now()) {
-            assert!(begun.elapsed() < PATIENCE, "{} neither ended nor reached this: {what}
-{}", self.name, self.told());
+            assert!(
+                begun.elapsed() < PATIENCE,
+                "{} neither ended nor reached this: {what}
+{}",
+                self.name,
+                self.told()
+            );
             std::thread::sleep(Duration::from_millis(1));
         }
         self.signal(Signal::KILL);
