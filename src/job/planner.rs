@@ -19,7 +19,7 @@ use crate::core::clock::Time;
 use crate::core::error::Result;
 use crate::core::fault::{FaultPoint, point};
 use crate::core::plan::{BatchSpan, Plan, Progress, Range};
-use crate::core::time::BatchTime;
+use crate::core::time::{BatchTime, counted};
 use crate::job::checkpoint_coordinator::{CheckpointCoordinator, Opened};
 use crate::job::control::CommandSender;
 use crate::job::in_flight::{BatchInFlight, InFlight};
@@ -330,9 +330,9 @@ impl Planner {
         let PlanRecord { plan, fill, .. } = record;
         let (lost, ranges): (Vec<Range>, Vec<Range>) = plan.ranges.iter().cloned().partition(|r| !r.split.replayable());
         for r in lost.iter().filter(|r| r.from < r.until) {
-            let (from, records) = (r.split.name(), r.until - r.from);
+            let (from, records) = (r.split.name(), counted(r.until.abs_diff(r.from), "record"));
             let batch = plan.time;
-            tracing::warn!("batch of {batch}: {records} records received from {from} were lost when the job ended");
+            tracing::warn!("batch of {batch}: lost when the job ended: {records} received from {from}");
         }
         self.sources.assign_files(&ranges);
         let ranges = without(ranges, plan.time, &self.losses);
