@@ -392,8 +392,9 @@ impl Planner {
     pub(super) fn take(&mut self, event: Event) -> Result<()> {
         match event {
             Event::Sealed { worker, source, time, ranges, lost, records, lag, trouble, waiting } => {
+                let found = (!lag.is_empty()).then(|| records + lag.values().sum::<u64>());
+                self.sources.set_trouble(worker, source, trouble, found);
                 self.rates.sealed(source, time, records, &ranges, lag);
-                self.sources.set_trouble(worker, source, trouble);
                 self.in_flight.sealed(time, ranges, lost, records);
                 self.waiting.insert(worker / self.config.runtime.workers as usize, waiting);
                 let (lag, trouble) = (self.rates.lag(), self.sources.trouble());

@@ -95,10 +95,11 @@ pub(crate) fn away(what: &str) {
     }
 }
 
-/// Logs that a source is no longer in trouble.
-pub(crate) fn back(what: &str, after: Duration) {
+/// Logs that a source is no longer in trouble. `waited`: the records that it had not read until then, if it knows.
+pub(crate) fn back(what: &str, after: Duration, waited: Option<u64>) {
     if !logs_itself(what) {
-        tracing::info!("{what}: over after {}", human_duration(after));
+        let waited = waited.map(|n| format!(", {} waited", counted(n, "record"))).unwrap_or_default();
+        tracing::info!("{what}: over after {}{waited}", human_duration(after));
     }
 }
 

@@ -8,7 +8,9 @@ use rdkafka::producer::{BaseRecord, Producer};
 use tidemill::prelude::*;
 
 use crate::broker::Broker;
+use crate::child::Program;
 use crate::fixture::{PATIENCE, producer, topic_at};
+use crate::proxy::Proxy;
 use crate::recorder::{Off, Recorder, eventually, log_of};
 
 #[test]
@@ -83,5 +85,35 @@ fn a_job_ends_also_while_the_broker_is_away() {
         job.stop_gracefully().unwrap();
         assert!(begun.elapsed() < PATIENCE, "{:?}", begun.elapsed());
         mock.broker_up(-1).unwrap();
+    }
+}
+
+/// What was written while the job could not reach the broker is in the line that says that the broker is back.
+#[test]
+fn a_job_says_how_many_records_waited_while_the_broker_was_away() {
+    let mock = rdkafka::mocking::MockCluster::new(1).unwrap();
+    mock.create_topic("t", 2, 1).unwrap();
+    let at = mock.bootstrap_servers();
+    let p = producer(&[("bootstrap.servers", &at)]);
+    let send = |records: usize| {
+        let record = || BaseRecord::<[u8], str>::to("t").payload("a word").partition(1);
+        (0..records).for_each(|_| p.send(record()).map_err(|(e, _)| e).unwrap());
+        p.flush(PATIENCE).unwrap();
+    };
+    let proxy = Proxy::before(&at);
+    let args = ["--brokers", &proxy.address, "--topic", "t", "--interval", "50ms", "--window", "50ms"];
+    let mut job = Program::start_in("tweets", args, &[("RUST_LOG", "")]);
+    job.until("its start", |_, err| err.contains("job tweets starts"));
+    send(3);
+    job.until("the records", |out, _| out.contains("Tweets this batch: 3"));
+    for waited in [1_915, 1] {
+        let away = |err: &str| err.matches("; the job continues without it").count();
+        let before = away(&job.said().1);
+        proxy.cut(true);
+        job.until("it is away", |_, err| away(err) > before);
+        send(waited);
+        proxy.cut(false);
+        let records = if waited == 1 { "1 record waited".into() } else { format!("{waited} records waited") };
+        job.until("it is back", |_, err| err.lines().any(|l| l.contains(": over after ") && l.ends_with(&records)));
     }
 }
