@@ -217,6 +217,9 @@ impl Planner {
                 check_progress(run, self.config.interval.millis(), &resumed, &self.inputs.shards, &self.progress)?;
             }
         }
+        if let Some(coordinator) = &self.coordinator {
+            coordinator.runs();
+        }
         reporter::started(&self.config, &reads, self.inputs.outputs, &resumed, self.ahead.then_some(self.next));
         self.replay = std::mem::take(&mut resumed.replay);
         self.losses = std::mem::take(&mut resumed.losses);
