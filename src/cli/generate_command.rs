@@ -75,7 +75,7 @@ impl Kind {
 /// The source of the records.
 enum From {
     Made { generator: Box<dyn Generate>, made: u64, rate: f64 },
-    Lines(Box<dyn BufRead>),
+    Lines { lines: Box<dyn BufRead>, path: PathBuf },
 }
 
 impl From {
@@ -84,7 +84,7 @@ impl From {
             return Err("--line is for words only".into());
         }
         if let Some(path) = &args.file {
-            return Ok(From::Lines(lines_of(path)?));
+            return Ok(From::Lines { lines: lines_of(path)?, path: path.clone() });
         }
         let (seed, bad) = (args.seed, args.bad);
         let generator: Box<dyn Generate> = match args.kind {
@@ -108,8 +108,9 @@ impl From {
                 *made += 1;
                 Ok(true)
             }
-            From::Lines(lines) => {
-                if lines.read_until(b'\n', record)? == 0 {
+            From::Lines { lines, path } => {
+                let read = lines.read_until(b'\n', record).map_err(|e| Error::io(path.display().to_string(), e))?;
+                if read == 0 {
                     return Ok(false);
                 }
                 while matches!(record.last(), Some(b'\n' | b'\r')) {

@@ -10,6 +10,7 @@ use super::stop::stop_on_signals;
 use super::terminal::{grouped, line, listened};
 use crate::connector::kafka::topic_tools::Topics;
 use crate::core::error::{BoxError, Error, Result};
+use crate::core::time::counted;
 
 /// Lists, creates and reads topics of Kafka.
 #[derive(clap::Args)]
@@ -91,7 +92,7 @@ pub fn run(args: &Args) -> Result<ExitCode, BoxError> {
         What::List => list(&topics)?,
         What::Create { topic, partitions, replication, config } => {
             topics.create(topic, *partitions, *replication, config)?;
-            line(&format!("topic {topic} has {partitions} partitions"))?;
+            line(&format!("topic {topic} has {}", counted(partitions.unsigned_abs().into(), "partition")))?;
         }
         What::Read { topic, follow, count, keys } => read(&topics, topic, *follow, *count, *keys)?,
         What::Lag { group } => lag(&topics, group)?,

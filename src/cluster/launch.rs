@@ -19,7 +19,7 @@ use super::output_lines::Output;
 use super::rescale::{Control, Request, Scale};
 use super::supervise;
 use super::temp_file::{self, TempFile};
-use crate::cluster::parent_process::{LAUNCHER, PROGRESS};
+use crate::cluster::parent_process::{self, LAUNCHER, PROGRESS};
 use crate::core::error::{Error, Result};
 use crate::core::signals::{StopRequest, StopRequests, name};
 
@@ -110,12 +110,12 @@ impl Launch {
         supervise::supervise(self, &Output::new(out, self.prefix), &Output::new(err, true), requests)
     }
 
-    /// Starts all processes once, and waits until all have ended. `rescaled` gets a reply when they run. The processes write into
-    /// the file `progress` which batch was committed last.
+    /// Starts all processes once, and waits until all have ended. `rescaled` gets a reply when they run, or have failed before. The
+    /// processes write into the file `progress` that they run, and which batch was committed last.
     pub(super) fn round<O, E>(
         &self,
         size: (usize, usize),
-        rescaled: Option<Scale>,
+        mut rescaled: Option<Scale>,
         progress: Option<&Path>,
         out: &Output<O>,
         err: &Output<E>,
@@ -126,6 +126,9 @@ impl Launch {
         E: Write + Send + 'static,
     {
         let hostfile = hostfile(size.0)?;
+        if let Some(file) = progress {
+            parent_process::begin(file);
+        }
         let (reading, all_read) = channel();
         let mut group = Group {
             launch: self,
@@ -147,16 +150,23 @@ impl Launch {
             err.copy(process, pipes.1, &reading)?;
         }
         drop(reading);
-        if let Some(rescaled) = rescaled {
-            rescaled.reply(true, &format!("runs as -n {} -w {}", size.0, size.1));
-        }
+        let mut answer = || {
+            if let Some(caller) = rescaled.take_if(|_| progress.is_some_and(parent_process::runs)) {
+                caller.reply(true, &format!("runs as -n {} -w {}", size.0, size.1));
+            }
+        };
         while !group.check(out.closed(), |text| err.say(text)) {
+            answer();
             match requests.recv_timeout(CHECK) {
                 Ok(Request::Signal(signal)) => group.signal(signal, |text| err.say(text)),
                 Ok(Request::Scale(wanted)) => group.rescale(wanted),
                 Err(RecvTimeoutError::Timeout) => {}
                 Err(RecvTimeoutError::Disconnected) => std::thread::sleep(CHECK),
             }
+        }
+        answer();
+        if let Some(caller) = rescaled {
+            caller.reply(false, &group.why_not_run(size));
         }
         // What the processes have started ends with them. It would keep their pipes and ports open.
         group.send(Signal::KILL, |_| true);
@@ -310,6 +320,20 @@ impl Group<'_> {
                 self.signal_all(Signal::TERM);
             }
             _ => wanted.reply(false, "the job is ending already"),
+        }
+    }
+
+    /// Why the job has ended before it ran, for the caller of a rescale.
+    fn why_not_run(&self, (processes, workers): (usize, usize)) -> String {
+        match &self.why {
+            _ if self.asked.any() => "the job was asked to end".into(),
+            _ if self.wanted.is_some() => "replaced by a later request".into(),
+            Some(why) => {
+                format!(
+                    "{why}, before the job ran as -n {processes} -w {workers}; the log of `tidemill launch` says how it continues"
+                )
+            }
+            None => "the job has ended".into(),
         }
     }
 

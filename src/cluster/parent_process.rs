@@ -13,7 +13,8 @@ use crate::core::time::BatchTime;
 
 /// The environment variable with the process id of the launch.
 pub(crate) const LAUNCHER: &str = "TIDEMILL_LAUNCHER";
-/// The environment variable with the path of the progress file: the time of the last committed batch, eight bytes.
+/// The environment variable with the path of the progress file: empty until the job runs, then one byte, and after the first
+/// committed batch its time in eight bytes.
 pub(crate) const PROGRESS: &str = "TIDEMILL_PROGRESS";
 
 /// From now on this process is killed when its launcher dies. The calling thread must live as long as the process.
@@ -56,11 +57,30 @@ impl Progress {
         Progress(std::env::var_os(PROGRESS).and_then(|file| OpenOptions::new().write(true).open(file).ok()))
     }
 
+    /// All processes run, and have the state of the checkpoint.
+    pub fn runs(&self) {
+        self.write(&[0]);
+    }
+
     /// Every output has written the batch of `time`.
     pub fn committed(&self, time: BatchTime) {
-        // If this fails, the launcher counts the run as one without progress.
-        let _ = self.0.as_ref().map(|file| file.write_all_at(&time.millis().to_be_bytes(), 0));
+        self.write(&time.millis().to_be_bytes());
     }
+
+    fn write(&self, bytes: &[u8]) {
+        // If this fails, the launcher counts the run as one without progress.
+        let _ = self.0.as_ref().map(|file| file.write_all_at(bytes, 0));
+    }
+}
+
+/// Whether the job runs, read from the progress file.
+pub(crate) fn runs(file: &Path) -> bool {
+    std::fs::metadata(file).is_ok_and(|file| file.len() > 0)
+}
+
+/// Empties the progress file, before the processes start.
+pub(crate) fn begin(file: &Path) {
+    let _ = OpenOptions::new().write(true).truncate(true).open(file);
 }
 
 /// The time of the last committed batch, read from the progress file.

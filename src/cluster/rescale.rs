@@ -127,10 +127,11 @@ fn read_request(stream: &UnixStream) -> Option<(usize, usize)> {
 }
 
 /// Asks the `tidemill launch` of a checkpoint directory to stop the job with a checkpoint, and to continue it with other numbers
-/// of processes and workers. Returns its answer when the new processes have been started.
+/// of processes and workers. Returns its answer when the job runs in the new processes.
 ///
 /// # Errors
-/// No `tidemill launch` runs for this directory, or it refuses because the job is ending.
+/// No `tidemill launch` runs for this directory; the job is ending; or the new processes have failed before the job ran. Then the launch
+/// starts them again, as after any failure.
 pub fn rescale(dir: &Path, processes: u16, workers: u16) -> Result<String> {
     let path = socket_path(dir);
     let mut stream = UnixStream::connect(&path).map_err(|e| {
@@ -143,7 +144,7 @@ pub fn rescale(dir: &Path, processes: u16, workers: u16) -> Result<String> {
     BufReader::new(&stream).read_line(&mut line).map_err(failed)?;
     match line.trim_end().split_once(' ') {
         Some(("ok", text)) => Ok(text.into()),
-        Some(("no", text)) => Err(Error::config(format!("`tidemill launch` refused: {text}"))),
+        Some(("no", text)) => Err(Error::config(format!("the job was not rescaled: {text}"))),
         _ => Err(Error::config("`tidemill launch` ended without an answer")),
     }
 }

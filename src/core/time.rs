@@ -210,6 +210,12 @@ pub(crate) fn grouped(n: u64) -> String {
     out
 }
 
+/// `1 batch`, `2 batches`.
+pub(crate) fn counted(n: u64, what: &str) -> String {
+    let many = if what.ends_with("ch") || what.ends_with("ss") { "es" } else { "s" };
+    format!("{n} {what}{}", if n == 1 { "" } else { many })
+}
+
 /// The batch interval: a whole number of milliseconds, at least 1.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
 pub(crate) struct Interval(u64);
@@ -336,5 +342,11 @@ mod tests {
     #[test]
     fn numbers_are_readable() {
         assert_eq!([0, 999, 1_000, 61_204, 1_234_567].map(grouped), ["0", "999", "1,000", "61,204", "1,234,567"]);
+    }
+
+    #[test]
+    fn one_batch_and_two_processes() {
+        assert_eq!([counted(1, "batch"), counted(2, "batch"), counted(0, "record")], ["1 batch", "2 batches", "0 records"]);
+        assert_eq!([counted(1, "process"), counted(2, "process")], ["1 process", "2 processes"]);
     }
 }

@@ -189,6 +189,11 @@ impl CheckpointCoordinator {
         Ok((run, Restore { lease: Some(lease), states: self.groups.clone() }))
     }
 
+    /// The job runs: its sources and outputs are ready.
+    pub fn runs(&self) {
+        self.launcher.runs();
+    }
+
     /// Set if the batch that ends at `end` gets a checkpoint. `last`: it is the last batch of the job.
     pub fn due(&self, end: BatchTime, last: bool) -> Option<SnapshotScope> {
         let due = last || end.millis() >= self.last.millis() + self.every;

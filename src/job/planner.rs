@@ -19,7 +19,7 @@ use crate::core::clock::Time;
 use crate::core::error::Result;
 use crate::core::fault::{FaultPoint, point};
 use crate::core::plan::{BatchSpan, Plan, Progress, Range};
-use crate::core::time::BatchTime;
+use crate::core::time::{BatchTime, counted};
 use crate::job::checkpoint_coordinator::{CheckpointCoordinator, Opened};
 use crate::job::control::CommandSender;
 use crate::job::in_flight::{BatchInFlight, InFlight};
@@ -217,6 +217,9 @@ impl Planner {
                 check_progress(run, self.config.interval.millis(), &resumed, &self.inputs.shards, &self.progress)?;
             }
         }
+        if let Some(coordinator) = &self.coordinator {
+            coordinator.runs();
+        }
         reporter::started(&self.config, &reads, self.inputs.outputs, &resumed, self.ahead.then_some(self.next));
         self.replay = std::mem::take(&mut resumed.replay);
         self.losses = std::mem::take(&mut resumed.losses);
@@ -330,9 +333,9 @@ impl Planner {
         let PlanRecord { plan, fill, .. } = record;
         let (lost, ranges): (Vec<Range>, Vec<Range>) = plan.ranges.iter().cloned().partition(|r| !r.split.replayable());
         for r in lost.iter().filter(|r| r.from < r.until) {
-            let (from, records) = (r.split.name(), r.until - r.from);
+            let (from, records) = (r.split.name(), counted(r.until.abs_diff(r.from), "record"));
             let batch = plan.time;
-            tracing::warn!("batch of {batch}: {records} records received from {from} were lost when the job ended");
+            tracing::warn!("batch of {batch}: lost when the job ended: {records} received from {from}");
         }
         self.sources.assign_files(&ranges);
         let ranges = without(ranges, plan.time, &self.losses);
@@ -392,8 +395,9 @@ impl Planner {
     pub(super) fn take(&mut self, event: Event) -> Result<()> {
         match event {
             Event::Sealed { worker, source, time, ranges, lost, records, lag, trouble, waiting } => {
+                let found = (!lag.is_empty()).then(|| records + lag.values().sum::<u64>());
+                self.sources.set_trouble(worker, source, trouble, found);
                 self.rates.sealed(source, time, records, &ranges, lag);
-                self.sources.set_trouble(worker, source, trouble);
                 self.in_flight.sealed(time, ranges, lost, records);
                 self.waiting.insert(worker / self.config.runtime.workers as usize, waiting);
                 let (lag, trouble) = (self.rates.lag(), self.sources.trouble());

@@ -6,7 +6,7 @@ use std::collections::BTreeMap;
 use std::time::{Duration, Instant};
 
 use crate::api::config::Config;
-use crate::core::time::{BatchTime, human_duration};
+use crate::core::time::{BatchTime, counted, human_duration};
 use crate::job::resumed::Resumed;
 use crate::metrics::{Metrics, Statistics};
 
@@ -95,10 +95,11 @@ pub(crate) fn away(what: &str) {
     }
 }
 
-/// Logs that a source is no longer in trouble.
-pub(crate) fn back(what: &str, after: Duration) {
+/// Logs that a source is no longer in trouble. `waited`: the records that it had not read until then, if it knows.
+pub(crate) fn back(what: &str, after: Duration, waited: Option<u64>) {
     if !logs_itself(what) {
-        tracing::info!("{what}: over after {}", human_duration(after));
+        let waited = waited.map(|n| format!(", {} waited", counted(n, "record"))).unwrap_or_default();
+        tracing::info!("{what}: over after {}{waited}", human_duration(after));
     }
 }
 
@@ -115,10 +116,10 @@ pub(crate) fn started(config: &Config, reads: &[String], outputs: usize, resumed
         "job {} starts: a batch every {}; {} in {}; reads {}; {}; checkpoint: {}",
         config.name,
         human_duration(config.interval.duration()),
-        count(u64::from(r.workers) * u64::from(r.processes), "worker"),
-        count(r.processes.into(), "process"),
+        counted(u64::from(r.workers) * u64::from(r.processes), "worker"),
+        counted(r.processes.into(), "process"),
         if reads.is_empty() { "nothing".into() } else { reads.join(", ") },
-        count(outputs as u64, "output"),
+        counted(outputs as u64, "output"),
         checkpoint(config, resumed),
     );
     if let Some(first) = waits {
@@ -132,7 +133,7 @@ fn checkpoint(config: &Config, resumed: &Resumed) -> String {
         return format!("a replay of {from} to {to}, nothing is saved");
     }
     let Some(dir) = config.runtime.checkpoint.as_ref().map(|dir| dir.display()) else { return "none".into() };
-    let again = count(resumed.replay.len() as u64, "batch");
+    let again = counted(resumed.replay.len() as u64, "batch");
     match resumed.time {
         _ if !resumed.known => format!("new in {dir}"),
         Some(time) => format!("continued from {time} in {dir}, {again} run again"),
@@ -151,15 +152,9 @@ pub(crate) fn origin(name: &str, splits: &[(String, i64)]) -> String {
 
 /// Logs the summary of a job that has ended without an error.
 pub(crate) fn ended(name: &str, s: &Statistics, bad: u64, took: Duration) {
-    let (batches, records) = (count(s.batches, "batch"), count(s.records, "record"));
+    let (batches, records) = (counted(s.batches, "batch"), counted(s.records, "record"));
     let took = human_duration(took);
     tracing::info!("job {name} has ended: {batches}, {records}, {bad} bad, {} lost, in {took}", s.lost);
-}
-
-/// `1 batch`, `2 batches`.
-fn count(n: u64, what: &str) -> String {
-    let many = if what.ends_with("ch") || what.ends_with("ss") { "es" } else { "s" };
-    format!("{n} {what}{}", if n == 1 { "" } else { many })
 }
 
 #[cfg(test)]
@@ -172,11 +167,5 @@ mod tests {
         let splits: Vec<(String, i64)> = (0..6).map(|p| (format!("words/{p}"), p * 10)).collect();
         assert_eq!(origin("kafka", &splits[..1]), "words/0 from 0");
         assert!(origin("kafka", &splits).ends_with("words/3 from 30, 2 more"), "{}", origin("kafka", &splits));
-    }
-
-    #[test]
-    fn one_batch_and_two_processes() {
-        assert_eq!([count(1, "batch"), count(2, "batch"), count(0, "record")], ["1 batch", "2 batches", "0 records"]);
-        assert_eq!([count(1, "process"), count(2, "process")], ["1 process", "2 processes"]);
     }
 }

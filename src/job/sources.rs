@@ -43,6 +43,15 @@ pub(crate) fn check(halves: &mut [SourceHalf], splits: &[Vec<Split>]) -> Result<
     each.into_iter().try_for_each(|(enumerator, splits)| enumerator.check(splits))
 }
 
+/// A source in trouble.
+struct Away {
+    /// What was logged.
+    what: String,
+    since: Instant,
+    /// By worker without trouble again: the records that it then found. Empty: the source does not know.
+    waited: BTreeMap<usize, u64>,
+}
+
 /// All sources of a job. New splits are assigned on all workers.
 pub(crate) struct Sources {
     halves: Vec<SourceHalf>,
@@ -52,8 +61,8 @@ pub(crate) struct Sources {
     discovered: Instant,
     /// By worker and source; the enumerator has the worker `usize::MAX`.
     trouble: BTreeMap<(usize, u32), String>,
-    /// Sources that are in trouble: what was logged, and when.
-    away: BTreeMap<u32, (String, Instant)>,
+    /// Sources that are in trouble.
+    away: BTreeMap<u32, Away>,
     /// The restored snapshots of sources that no output reads. They are kept until an output reads them again.
     unread: BTreeMap<String, Vec<u8>>,
 }
@@ -221,7 +230,7 @@ impl Sources {
         for source in 0..self.halves.len() {
             let Some(enumerator) = &mut self.halves[source].enumerator else { continue };
             let (planned, trouble) = (enumerator.plan()?, enumerator.health().err());
-            self.set_trouble(usize::MAX, source as u32, trouble);
+            self.set_trouble(usize::MAX, source as u32, trouble, None);
             for range in planned {
                 self.halves[source].check(&range.split)?;
                 let split_id = self.split_id(source as u32, &range.split, None, rates);
@@ -238,11 +247,16 @@ impl Sources {
         }
     }
 
-    /// Sets or clears the trouble of a source on one worker.
-    pub fn set_trouble(&mut self, worker: usize, source: u32, trouble: Option<String>) {
+    /// Sets or clears the trouble of a source on one worker. `found`: the records that this worker took and has left, if known.
+    pub fn set_trouble(&mut self, worker: usize, source: u32, trouble: Option<String>, found: Option<u64>) {
         match trouble {
             Some(t) => drop(self.trouble.insert((worker, source), format!("{}: {t}", self.halves[source as usize].name))),
-            None => drop(self.trouble.remove(&(worker, source))),
+            None if self.trouble.remove(&(worker, source)).is_some() => {
+                if let (Some(away), Some(found)) = (self.away.get_mut(&source), found) {
+                    away.waited.insert(worker, found);
+                }
+            }
+            None => {}
         }
         self.log_trouble(source);
     }
@@ -253,10 +267,12 @@ impl Sources {
         match (now, self.away.get(&source)) {
             (Some(what), None) => {
                 reporter::away(what);
-                self.away.insert(source, (what.clone(), Instant::now()));
+                let (what, since) = (what.clone(), Instant::now());
+                self.away.insert(source, Away { what, since, waited: BTreeMap::new() });
             }
-            (None, Some((what, since))) => {
-                reporter::back(what, since.elapsed());
+            (None, Some(Away { what, since, waited })) => {
+                let waited = (!waited.is_empty()).then(|| waited.values().sum());
+                reporter::back(what, since.elapsed(), waited);
                 self.away.remove(&source);
             }
             _ => {}

@@ -18,6 +18,7 @@ struct State {
     /// The address in the broker's answers, and its replacement.
     own: (Vec<u8>, Vec<u8>),
     over: AtomicBool,
+    cut: AtomicBool,
     hang: AtomicBool,
     bytes_per_second: AtomicU64,
     spoil: Mutex<Option<Vec<u8>>>,
@@ -46,6 +47,7 @@ impl Proxy {
             broker: broker.into(),
             own,
             over: AtomicBool::new(false),
+            cut: AtomicBool::new(false),
             hang: AtomicBool::new(false),
             bytes_per_second: AtomicU64::new(0),
             spoil: Mutex::default(),
@@ -62,6 +64,16 @@ impl Proxy {
             }
         });
         Proxy { address, state }
+    }
+
+    /// Ends all connections, and each new one until `cut(false)`.
+    pub fn cut(&self, cut: bool) {
+        self.state.cut.store(cut, Ordering::SeqCst);
+        self.close();
+    }
+
+    fn close(&self) {
+        self.state.open.lock().unwrap().drain(..).for_each(|s| _ = s.shutdown(Shutdown::Both));
     }
 
     /// Drops all bytes in both directions from now on, without closing a connection. Existing connections stay dead for ever. New
@@ -97,13 +109,18 @@ impl Drop for Proxy {
     fn drop(&mut self) {
         self.state.over.store(true, Ordering::SeqCst);
         let _ = TcpStream::connect(&self.address);
-        self.state.open.lock().unwrap().iter().for_each(|s| _ = s.shutdown(Shutdown::Both));
+        self.close();
     }
 }
 
 fn connect(state: &Arc<State>, client: TcpStream) -> Result<()> {
     let broker = TcpStream::connect(&state.broker)?;
-    state.open.lock().unwrap().extend([client.try_clone()?, broker.try_clone()?]);
+    let mut open = state.open.lock().unwrap();
+    if state.cut.load(Ordering::SeqCst) {
+        return Ok(());
+    }
+    open.extend([client.try_clone()?, broker.try_clone()?]);
+    drop(open);
     let (mut from, mut to) = (client.try_clone()?, broker.try_clone()?);
     let dead = Arc::new(AtomicBool::new(false));
     let (there, back) = ((state.clone(), dead.clone()), (state.clone(), dead));

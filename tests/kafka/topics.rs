@@ -81,6 +81,12 @@ fn topics_are_created_listed_and_read_by_the_command() {
     assert_eq!(made, format!("topic {name} has 2 partitions\n"));
     let (code, _, err) = command(&["create", &name]);
     assert!(code == Some(1) && err.contains("is there already, with 2 partitions"), "{err}");
+    assert_eq!(
+        stdout_of(&["create", &format!("{name}-one"), "--partitions", "1"]),
+        format!("topic {name}-one has 1 partition\n")
+    );
+    let (code, _, err) = command(&["create", &format!("{name}-one")]);
+    assert!(code == Some(1) && err.contains("is there already, with 1 partition"), "{err}");
     let (code, _, err) = command(&["create", "no name"]);
     assert!(code == Some(1) && err.contains("no topic can be called"), "{err}");
     let words = ["gen", "words", "--count", "20", "--key", "word", "--topic", &name, "--brokers", &brokers()];

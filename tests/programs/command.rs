@@ -30,6 +30,14 @@ fn gen_writes_a_file_line_by_line() {
     let packed = b"\x1f\x8b\x08\0\0\0\0\0\0\x03\xcb\xcf\x4b\xe5\x2a\x29\xcf\xe7\x02\0\xe6\x0b\xba\x12\x08\0\0\0";
     std::fs::write(gzip.path(), packed).unwrap();
     assert_eq!(tidemill(&["gen", "words", "--file", gzip.path()]).out, "one\ntwo\n");
+    // Cut off, and with another checksum.
+    let mut other = *packed;
+    other[packed.len() - 8] ^= 1;
+    for damaged in [&packed[..packed.len() - 12], &other] {
+        std::fs::write(gzip.path(), damaged).unwrap();
+        let end = tidemill(&["gen", "words", "--file", gzip.path()]);
+        assert!(end.code == Some(1) && end.err.contains(gzip.path()) && end.err.lines().count() == 1, "{}", end.err);
+    }
 }
 
 #[test]

@@ -30,6 +30,7 @@ use crate::connector::kafka::embedded_broker::EmbeddedBroker;
 use crate::connector::kafka::topic_writer::Producer;
 use crate::core::error::BoxError;
 use crate::core::lock::lock;
+use crate::core::time::counted;
 use crate::prelude::*;
 
 const TOPIC: &str = "twitter";
@@ -217,11 +218,11 @@ fn banner(args: &Args, stage: &Stage, address: &str, partitions: i32) {
     let lines = include_str!("../../../dataflows/tweets/job.rs").lines().count();
     let left = [
         format!("tidemill {version}  demo: tweets counted per batch and over the last {}", in_seconds(args.window())),
-        format!("broker   embedded, {address}, topic {TOPIC}, {partitions} partitions"),
+        format!("broker   embedded, {address}, topic {TOPIC}, {}", counted(partitions.unsigned_abs().into(), "partition")),
         format!("program  dataflows/tweets/job.rs, {lines} lines: the code of this screen"),
     ];
     let right = [
-        format!("{workers} workers, batch {}, seed {seed}", in_seconds(args.interval)),
+        format!("{}, batch {}, seed {seed}", counted(workers.into(), "worker"), in_seconds(args.interval)),
         "(no Kafka, no Java: it lives in this process)".to_string(),
         "Ctrl-C ends it in order".to_string(),
     ];

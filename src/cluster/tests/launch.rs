@@ -294,7 +294,10 @@ fn a_signal_during_the_pause_ends_the_launch() {
 #[test]
 fn a_replaced_request_gets_an_answer() {
     // It fails when it is asked to end. With four processes it ends at once.
-    let (launch, dir) = again("others", "[ $1 = 4 ] && exit 0; trap 'exit 3' TERM; echo up; while :; do sleep 0.05; done");
+    let (launch, dir) = again(
+        "others",
+        r#"[ $1 = 4 ] && { printf 0 > "$TIDEMILL_PROGRESS"; exit 0; }; trap 'exit 3' TERM; echo up; while :; do sleep 0.05; done"#,
+    );
     let run = Run::of(Launch { pause: LONG, ..launch });
     let control = Control::open(&dir, run.signals.clone()).unwrap();
     let ask = |processes| {
@@ -311,6 +314,31 @@ fn a_replaced_request_gets_an_answer() {
     let (code, _, err) = run.code();
     assert_eq!(code, 0, "{err}");
     drop(control);
+}
+
+/// The caller is told when the job runs, not when its processes have been started, and is told why it does not run.
+#[test]
+fn a_rescale_is_answered_when_the_job_runs_or_has_failed() {
+    let script = r#"[ $1 = 3 ] && exit 5; trap 'exit 0' TERM; echo "up $1"
+        [ $1 = 2 ] && while [ ! -e "$9.go" ]; do sleep 0.05; done
+        printf 0 > "$TIDEMILL_PROGRESS"; while :; do sleep 0.05; done"#;
+    let (launch, dir) = again("answers", script);
+    let run = Run::of(Launch { processes: 1, pause: LONG, ..launch });
+    let control = Control::open(&dir, run.signals.clone()).unwrap();
+    run.out.until("[0] up 1");
+    let wanted = dir.to_path_buf();
+    let two = thread::spawn(move || rescale(&wanted, 2, 1));
+    run.out.until("[1] up 2");
+    assert!(!two.is_finished(), "its processes have started, and the job does not run yet");
+    std::fs::write(dir.with_extension("go"), "").unwrap();
+    assert_eq!(two.join().unwrap().unwrap(), "runs as -n 2 -w 1");
+    let failed = rescale(&dir, 3, 1).unwrap_err().to_string();
+    has(&failed, &["not rescaled", "ended: exit status: 5", "before the job ran as -n 3 -w 1"]);
+    run.err.until("restart 1 of 2");
+    run.signals.send(Request::Signal(SIGTERM)).unwrap();
+    assert_eq!(run.code().0, 5);
+    drop(control);
+    std::fs::remove_file(dir.with_extension("go")).unwrap();
 }
 
 #[test]

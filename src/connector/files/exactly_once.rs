@@ -91,7 +91,11 @@ impl TextFileWriter {
         }
         point(FaultPoint::SaveParts);
         if self.processes > 1 {
-            note.write(&dir, &mine)?;
+            match note.write(&dir, &mine) {
+                // The others were done. So the last one has removed the directory meanwhile, because nobody has rows.
+                Err(_) if self.skip_empty && note.parts.is_empty() && !dir.exists() => return Ok(()),
+                written => written?,
+            }
             for process in 0..self.processes {
                 let theirs = Note::read(&dir.join(self.done(process)));
                 let Some(theirs) = theirs.filter(|n| n.generation == note.generation && n.plan == note.plan) else {
@@ -99,6 +103,9 @@ impl TextFileWriter {
                     return Ok(());
                 };
                 note.parts.extend(theirs.parts);
+            }
+            if note.parts.is_empty() && self.removed(&dir)? {
+                return sync(parent(&dir));
             }
         }
         self.clear_others(&dir, &note.parts)?;

@@ -48,7 +48,7 @@ impl TextFileSink {
     }
 
     /// A batch without rows has no directory. Default: it has one with `_SUCCESS`, as in Spark. In a job of several processes
-    /// no process knows whether the others have rows, so this is an error at the start.
+    /// the batch has a directory without `_SUCCESS` while it is written; the last process removes it.
     pub fn skip_empty(mut self) -> Self {
         self.skip_empty = true;
         self
@@ -148,9 +148,6 @@ impl<'s, T: 'static> DStream<'s, T> {
         };
         let path = reported(given);
         let (prefix, suffix) = (path.as_path(), sink.suffix.as_str());
-        if sink.skip_empty && graph.config.runtime.processes > 1 {
-            graph.report(operator, "skip_empty() needs a job of one process: no process knows whether the others have rows");
-        }
         for problem in [check_prefix(prefix), check_suffix(suffix)].into_iter().filter_map(Result::err) {
             graph.report(operator, problem);
         }
@@ -229,7 +226,7 @@ pub(crate) struct TextFileWriter {
     pub process: u16,
     pub processes: u16,
     /// Whether a batch without rows has no directory.
-    skip_empty: bool,
+    pub skip_empty: bool,
     /// For each branch of a union: whether its rows are unordered.
     unordered: Vec<bool>,
     claim: Option<Claim>,
@@ -308,12 +305,32 @@ impl TextFileWriter {
         Ok(any)
     }
 
+    /// Removes the directory of a batch that all processes have written, if it holds no rows and these have no directory. Returns
+    /// whether it did. Two processes may do this at the same time.
+    pub fn removed(&self, dir: &Path) -> Result<bool, BoxError> {
+        if !self.skip_empty {
+            return Ok(false);
+        }
+        let mut notes = Vec::new();
+        for entry in or_gone(dir, std::fs::read_dir(dir))?.into_iter().flatten() {
+            let Some(entry) = or_gone(dir, entry)? else { continue };
+            if !entry.file_name().to_str().is_some_and(|name| name.starts_with(".done-")) {
+                return Ok(false);
+            }
+            notes.push(entry.path());
+        }
+        for note in notes {
+            remove(&note)?;
+        }
+        or_gone(dir, std::fs::remove_dir(dir)).map(|_| true)
+    }
+
     /// Writes `_SUCCESS`, if the batch is complete.
     fn succeed(&self, dir: &Path) -> Result<(), BoxError> {
         if self.processes > 1 {
             let mine = dir.join(self.done(self.process));
             at(&mine, File::create(&mine))?;
-            if !(0..self.processes).all(|p| dir.join(self.done(p)).exists()) {
+            if !(0..self.processes).all(|p| dir.join(self.done(p)).exists()) || self.removed(dir)? {
                 return Ok(());
             }
         }
@@ -327,8 +344,9 @@ impl<T: Debug + 'static> Sink<T> for TextFileWriter {
         if self.claim.is_none() {
             self.claim = Some(Claim::new(&self.prefix, &self.suffix)?);
         }
-        // A directory that exists is of an earlier run, which planned this batch with rows.
-        if self.skip_empty && parts.iter().all(|p| p.rows.is_empty()) && !self.dir(batch.time()).exists() {
+        // A directory that exists is of an earlier run, which planned this batch with rows. Of several processes, each must tell the
+        // others that it is done: only the last one knows that no process has rows.
+        if self.skip_empty && self.processes == 1 && parts.iter().all(|p| p.rows.is_empty()) && !self.dir(batch.time()).exists() {
             return Ok(());
         }
         if let Some(id) = batch.id() {
@@ -353,12 +371,17 @@ pub(crate) fn at<T>(path: &Path, result: std::io::Result<T>) -> Result<T, BoxErr
     result.map_err(|e| format!("{}: {e}", path.display()).into())
 }
 
+/// `None`: the path does not exist any more.
+fn or_gone<T>(path: &Path, result: std::io::Result<T>) -> Result<Option<T>, BoxError> {
+    match result {
+        Err(e) if e.kind() == ErrorKind::NotFound => Ok(None),
+        other => at(path, other).map(Some),
+    }
+}
+
 /// Removes a file. Returns whether it existed.
 pub(crate) fn remove(path: &Path) -> Result<bool, BoxError> {
-    match std::fs::remove_file(path) {
-        Err(e) if e.kind() == ErrorKind::NotFound => Ok(false),
-        removed => at(path, removed).map(|()| true),
-    }
+    or_gone(path, std::fs::remove_file(path)).map(|removed| removed.is_some())
 }
 
 /// Whether this is the name of a part, complete or not.
@@ -388,6 +411,8 @@ pub(crate) fn write_part(dir: &Path, number: u32, rows: &[String], durable: bool
 mod tests {
     use super::*;
     use crate::api::context::StreamingContext;
+    use crate::connector::sink::BatchId;
+    use crate::core::plan::RunId;
     use crate::core::time::millis;
     use crate::job::ManualClock;
     use crate::testing::temp_dir::TempDir;
@@ -600,6 +625,57 @@ mod tests {
         let mut whole = files(begun);
         whole.extend(files([("p-7/.done-1-of-2", ""), ("p-7/part-00001", "b\n"), ("p-7/_SUCCESS", "")]));
         assert_eq!(files_below(&dir), whole);
+    }
+
+    /// In each order, and at the same time, without a checkpoint and with one.
+    #[test]
+    fn f13_the_last_process_removes_the_directory_of_an_empty_batch() {
+        let dir = TempDir::made("save-skip-processes");
+        std::fs::create_dir(dir.join("p")).unwrap();
+        let skipping = |process| TextFileWriter { skip_empty: true, ..sink(&dir, process, 2, false) };
+        let with_id = |ms, generation| {
+            let (time, run) = (BatchTime::from_millis(ms), RunId { directory: 1, generation });
+            SinkBatch::with_id(BatchId { time, run, plan: 5 })
+        };
+        let (mut first, mut second) = (skipping(0), skipping(1));
+        let rows: [&[Part<_>]; 3] = [&[], &[part(0, &[])], &[part(0, &["a"])]];
+        for t in [batch(7), with_id(8, 1)] {
+            for (a, b) in [(0, 0), (1, 0), (0, 1), (1, 1), (0, 2), (2, 1)] {
+                first.write(&t, rows[a]).unwrap();
+                assert!(!files_below(&dir).keys().any(|name| name.ends_with("_SUCCESS")), "the second may have rows");
+                second.write(&t, rows[b]).unwrap();
+                let files = files_below(&dir);
+                let complete = files.keys().any(|name| name.ends_with("_SUCCESS")) && files.values().any(|text| text == "a\n");
+                let there = dir.join(format!("p-{}", t.time().millis())).exists();
+                assert_eq!((complete, there), (a.max(b) == 2, a.max(b) == 2), "{a} {b}: {files:?}");
+                let _ = std::fs::remove_dir_all(dir.join(format!("p-{}", t.time().millis())));
+            }
+        }
+        // A process died before the batch was complete: the next run, of other processes, removes what is left.
+        first.write(&with_id(9, 1), rows[0]).unwrap();
+        assert!(dir.join("p-9/.done-0-of-2").exists());
+        drop((first, second));
+        for process in 0..3 {
+            let mut again = TextFileWriter { skip_empty: true, ..sink(&dir, process, 3, false) };
+            again.write(&with_id(9, 2), rows[1]).unwrap();
+        }
+        assert!(!dir.join("p-9").exists());
+        // Files of others stay, in a directory that is then complete.
+        std::fs::create_dir(dir.join("p-10")).unwrap();
+        std::fs::write(dir.join("p-10/notes"), "mine").unwrap();
+        let (mut first, mut second) = (skipping(0), skipping(1));
+        first.write(&batch(10), rows[0]).unwrap();
+        second.write(&batch(10), rows[0]).unwrap();
+        assert!(dir.join("p-10/notes").exists() && dir.join("p-10/_SUCCESS").exists());
+        std::thread::scope(|s| {
+            for mut process in [first, second] {
+                s.spawn(move || {
+                    (100..400).for_each(|ms| process.write(&batch(ms), &[part(0, &[])]).unwrap());
+                    (400..500).for_each(|ms| process.write(&with_id(ms, 1), &[part(0, &[])]).unwrap());
+                });
+            }
+        });
+        assert_eq!(std::fs::read_dir(&*dir).unwrap().count(), 2, "only p and p-10");
     }
 
     #[test]

@@ -220,7 +220,9 @@ impl FetchLoop {
         }
         let p = &self.partitions[i];
         p.high(&self.consumer);
-        if items.iter().any(|item| !matches!(item, Item::Fault(_))) {
+        if items.iter().any(|item| !matches!(item, Item::Fault(_))) && self.shared.reports.trouble().is_some() {
+            // One answer has the ends of all partitions of its broker.
+            self.partitions.iter().for_each(|p| p.high(&self.consumer));
             self.shared.reports.clear();
         }
         items.into_iter().for_each(|item| self.put(&p.buffer, p.epoch, item));
@@ -302,12 +304,27 @@ impl FetchLoop {
             self.answer();
             let Some(topic) = self.partitions.first().map(|p| p.buffer.topic.clone()) else { return };
             if self.shared.reports.trouble().is_some() && self.consumer.fetch_metadata(Some(&topic), ASK / 2).is_ok() {
+                self.ask_highs();
                 self.shared.reports.clear();
             }
         }
         let nap = if self.pending.is_empty() { NAP } else { NAP / 10 };
         if !self.shared.signal.wait(nap) {
-            self.partitions.iter().for_each(|p| p.high(&self.consumer));
+            self.partitions.iter().for_each(|p| p.raise_high(&self.consumer));
+        }
+    }
+
+    /// Asks where the partitions end now, because a broker is back and nothing was fetched from it yet. Without an answer the ends are
+    /// those that were known before.
+    fn ask_highs(&self) {
+        let Ok(mut ends) = self.consumer.assignment() else { return };
+        let asked = ends.set_all_offsets(Offset::End).and_then(|()| self.consumer.offsets_for_times(ends, ASK / 2));
+        let Ok(ends) = asked else { return };
+        for p in &self.partitions {
+            let end = ends.find_partition(&p.buffer.topic, p.buffer.partition).filter(|e| e.error().is_ok());
+            if let Some(Offset::Offset(high)) = end.map(|e| e.offset()) {
+                p.buffer.set_high(high);
+            }
         }
     }
 
@@ -339,6 +356,13 @@ impl Partition {
     fn high(&self, consumer: &BaseConsumer<Context>) {
         if let Some(high) = known_high(consumer, &self.topic, self.buffer.partition) {
             self.buffer.set_high(high);
+        }
+    }
+
+    /// librdkafka knows the end of the last answer with records. After [`FetchLoop::ask_highs`] that end may be an older one.
+    fn raise_high(&self, consumer: &BaseConsumer<Context>) {
+        if known_high(consumer, &self.topic, self.buffer.partition).is_some_and(|high| high > self.buffer.high()) {
+            self.high(consumer);
         }
     }
 }

@@ -159,6 +159,8 @@ pub struct KafkaReader {
     limits: Limits,
     turn: usize,
     lost: Vec<(u32, Range<i64>)>,
+    /// The trouble before the last seal. The lag of that seal is at least as new.
+    trouble: Option<String>,
 }
 
 impl KafkaReader {
@@ -177,6 +179,7 @@ impl KafkaReader {
             limits: Limits::default(),
             turn: 0,
             lost: Vec::new(),
+            trouble: None,
         })
     }
 
@@ -324,6 +327,7 @@ impl SourceReader<Message> for KafkaReader {
         if self.fetcher.as_ref().is_some_and(Fetcher::died) {
             return Err(self.fault("the thread that reads it ended by a panic"));
         }
+        self.trouble = self.fetcher.as_ref().and_then(Fetcher::trouble);
         if !self.live {
             return Ok(Sealed::default());
         }
@@ -379,8 +383,7 @@ impl SourceReader<Message> for KafkaReader {
     }
 
     fn health(&self) -> Result<(), String> {
-        let trouble = self.fetcher.as_ref().and_then(Fetcher::trouble);
-        trouble.map_or(Ok(()), |t| Err(format!("Kafka at {}: {t}", self.kafka.settings.brokers)))
+        self.trouble.as_ref().map_or(Ok(()), |t| Err(format!("Kafka at {}: {t}", self.kafka.settings.brokers)))
     }
 
     fn data_loss(&mut self) -> Vec<(u32, Range<i64>)> {

@@ -14,6 +14,7 @@ use crate::connector::kafka::client::{
 };
 use crate::connector::kafka::reports::Context;
 use crate::core::error::{Error, Result};
+use crate::core::time::counted;
 
 /// How long a read waits before it looks whether it is stopped.
 const LOOK: Duration = Duration::from_millis(100);
@@ -83,7 +84,7 @@ impl Topics {
             return Err(Error::config(problem));
         }
         if let Some(topic) = self.metadata.topic(name, START_DEADLINE)? {
-            let what = format!("topic {name} is there already, with {} partitions", topic.partitions.len());
+            let what = format!("topic {name} is there already, with {}", counted(topic.partitions.len() as u64, "partition"));
             return Err(self.fault(what));
         }
         self.make(name, partitions, replication, config)
