@@ -5,6 +5,7 @@ mod handover;
 mod home;
 mod laws;
 mod load;
+mod local_windows;
 mod model;
 mod narrow;
 mod order;
