@@ -2,7 +2,7 @@
 
 use std::rc::Rc;
 
-use crate::core::time::Schedule;
+use crate::core::schedule::Schedule;
 
 /// Where rows come from, when they come, and where the chain behind them keeps state.
 #[derive(Clone)]

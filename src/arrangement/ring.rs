@@ -15,6 +15,7 @@ use crate::api::dstream::{DStream, Panes};
 use crate::api::view::{Form, Interned};
 use crate::core::data::{FastMap, Key, Rows, encoded, key_group};
 use crate::core::error::BoxError;
+use crate::core::schedule::{Position, WindowSpec};
 use crate::core::time::BatchTime;
 use crate::engine::dictionary::{Dict, Id};
 use crate::engine::flow::{VecStream, batched, collect_batches};
@@ -26,55 +27,6 @@ use crate::operator::kernel::partial_table::PartialTable;
 
 /// More records than a window can hold. A chunk with a larger sum is damaged.
 const MOST: i64 = i64::MAX >> 10;
-
-/// The length and slide of a window, and the batch interval, in milliseconds.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub(crate) struct WindowSpec {
-    pub length: u64,
-    pub slide: u64,
-    pub interval: u64,
-}
-
-impl WindowSpec {
-    /// The length of a pane: every border of a window is a border of panes.
-    pub fn pane(self) -> u64 {
-        let (mut a, mut b) = (self.length, self.slide);
-        while b > 0 {
-            (a, b) = (b, a % b);
-        }
-        a
-    }
-
-    /// When the pane that holds `t` ends.
-    pub fn end_of_pane(self, t: BatchTime) -> u64 {
-        t.millis().div_ceil(self.pane()) * self.pane()
-    }
-
-    pub fn slides_at(self, t: BatchTime) -> bool {
-        t.millis().is_multiple_of(self.slide)
-    }
-
-    /// Whether the batch of `t` is in no window, because the slide is longer than the window.
-    pub fn skips(self, t: BatchTime) -> bool {
-        let next = t.millis().div_ceil(self.slide) * self.slide;
-        self.end_of_pane(t) + self.length <= next
-    }
-
-    /// The last time at which the window slides, up to `t`.
-    pub fn last_slide(self, t: BatchTime) -> BatchTime {
-        BatchTime::from_millis(t.millis() / self.slide * self.slide)
-    }
-
-    /// The last end of a pane that has left the window as of `t`.
-    pub fn expired(self, t: BatchTime) -> BatchTime {
-        BatchTime::from_millis(self.last_slide(t).millis().saturating_sub(self.length))
-    }
-
-    /// Whether a pane with this end is in the window that ends at `t`.
-    pub fn holds(self, end: u64, t: BatchTime) -> bool {
-        end <= t.millis() && end + self.length > t.millis()
-    }
-}
 
 /// Builds the panes of a stream: one per batch, combined by key on the workers that own the keys.
 fn panes<'s, T: Key>(
@@ -100,7 +52,6 @@ fn panes<'s, T: Key>(
 
 /// The panes of one window.
 struct Ring {
-    spec: WindowSpec,
     /// Panes that wait for the next slide, and panes in the window, oldest first, by their end.
     waiting: VecDeque<(u64, Rc<Pane>)>,
     inside: VecDeque<(u64, Rc<Pane>)>,
@@ -113,33 +64,33 @@ struct Ring {
 }
 
 impl Ring {
-    fn new(spec: WindowSpec) -> Self {
-        Ring { spec, waiting: VecDeque::new(), inside: VecDeque::new(), folding: Default::default(), changed: 0, partial: None }
+    fn new() -> Self {
+        Ring { waiting: VecDeque::new(), inside: VecDeque::new(), folding: Default::default(), changed: 0, partial: None }
     }
 
     /// Adds the pane of a batch.
-    fn push(&mut self, t: BatchTime, pane: Rc<Pane>, dict: &RefCell<Dict<impl Key>>) {
+    fn push(&mut self, at: &Position, pane: Rc<Pane>, dict: &RefCell<Dict<impl Key>>) {
         let mut dict = dict.borrow_mut();
-        pane.rows().iter().for_each(|(id, n)| self.changed |= 1 << dict.retain(*id, *n, t));
-        if self.spec.pane() == self.spec.interval {
-            self.waiting.push_back((t.millis(), pane));
+        pane.rows().iter().for_each(|(id, n)| self.changed |= 1 << dict.retain(*id, *n, at.time));
+        let (end, folding) = &mut self.folding;
+        let ends = at.pane_end == at.time.millis();
+        if ends && folding.is_empty() {
+            self.waiting.push_back((at.pane_end, pane));
             return;
         }
-        let (end, folding) = &mut self.folding;
-        *end = self.spec.end_of_pane(t);
+        *end = at.pane_end;
         pane.rows().iter().for_each(|(id, n)| *folding.entry(*id).or_insert(0) += n);
-        if *end == t.millis() {
+        if ends {
             let rows = folding.drain().map(|(id, n)| (dict.group_and_key(id).0, (id, n))).collect();
             self.waiting.push_back((*end, Rc::new(Pane::new(rows))));
         }
     }
 
-    /// The changes of the window when it slides at `t`.
-    fn slide(&mut self, t: BatchTime, dict: &RefCell<Dict<impl Key>>) -> Vec<(Id, BatchTime, i64)> {
+    /// The changes of the window when it slides.
+    fn slide(&mut self, at: &Position, dict: &RefCell<Dict<impl Key>>) -> Vec<(Id, BatchTime, i64)> {
         let mut dict = dict.borrow_mut();
-        let mut changes = Vec::new();
-        let spec = self.spec;
-        while self.inside.front().is_some_and(|(end, _)| !spec.holds(*end, t)) {
+        let (t, mut changes) = (at.time, Vec::new());
+        while self.inside.front().is_some_and(|(end, _)| !at.holds(*end)) {
             let (_, pane) = self.inside.pop_front().expect("the pane that was looked at");
             for (id, n) in pane.rows() {
                 changes.push((*id, t, -n));
@@ -147,7 +98,7 @@ impl Ring {
             }
         }
         for (end, pane) in self.waiting.drain(..) {
-            if spec.holds(end, t) {
+            if at.holds(end) {
                 changes.extend(pane.rows().iter().map(|(id, n)| (*id, t, *n)));
                 self.inside.push_back((end, pane));
             } else {
@@ -174,6 +125,7 @@ impl Ring {
 /// A chunk holds the panes with rows since the previous snapshot. A pane that was open then is saved again, and replaces its part in
 /// the earlier chunk.
 struct Window<T> {
+    spec: WindowSpec,
     ring: Ring,
     dict: Rc<RefCell<Dict<T>>>,
     /// Restored panes, by end and group. They enter with the first batch, which knows what is still in the window.
@@ -187,35 +139,36 @@ type Named<K> = Vec<(u64, Vec<(K, i64)>)>;
 
 impl<T: Key> Window<T> {
     fn new(spec: WindowSpec, dict: Rc<RefCell<Dict<T>>>) -> Self {
-        Window { ring: Ring::new(spec), dict, loaded: BTreeMap::new(), restored_rows: Vec::new() }
+        Window { spec, ring: Ring::new(), dict, loaded: BTreeMap::new(), restored_rows: Vec::new() }
     }
 
     /// The changes in the window that a batch causes.
     fn batch(&mut self, tick: &Tick, pane: Option<Rc<Pane>>) -> Vec<(Id, BatchTime, i64)> {
         let t = tick.time;
         if !self.loaded.is_empty() {
-            let before = BatchTime::from_millis(t.millis() - self.ring.spec.interval);
+            let before = BatchTime::from_millis(t.millis() - self.spec.interval());
             self.enter(if tick.restored { t } else { before });
         }
         if tick.restored {
             return self.restored_rows.drain(..).map(|(id, n)| (id, t, n)).collect();
         }
-        self.ring.push(t, pane.unwrap_or_default(), &self.dict);
-        if !self.ring.spec.slides_at(t) {
+        let at = self.spec.at(t);
+        self.ring.push(&at, pane.unwrap_or_default(), &self.dict);
+        if !at.slides {
             return Vec::new();
         }
         let mut changes: Vec<_> = self.restored_rows.drain(..).map(|(id, n)| (id, t, n)).collect();
-        changes.extend(self.ring.slide(t, &self.dict));
+        changes.extend(self.ring.slide(&at, &self.dict));
         changes
     }
 
     /// Restored panes enter, as they were after the batch of `t`.
     fn enter(&mut self, t: BatchTime) {
-        let spec = self.ring.spec;
-        let last_slide = spec.last_slide(t);
+        let at = self.spec.last_slide(t);
+        let last_slide = at.time.millis();
         let mut dict = self.dict.borrow_mut();
         for (end, groups) in std::mem::take(&mut self.loaded) {
-            if end <= last_slide.millis() && !spec.holds(end, last_slide) {
+            if end <= last_slide && !at.holds(end) {
                 continue;
             }
             let mut held = |(key, n)| {
@@ -231,7 +184,7 @@ impl<T: Key> Window<T> {
             }
             let mut pane = Pane::default();
             groups.into_iter().for_each(|(group, rows)| pane.extend(group, rows.into_iter().map(&mut held)));
-            if end <= last_slide.millis() {
+            if end <= last_slide {
                 self.restored_rows.extend_from_slice(pane.rows());
                 self.ring.inside.push_back((end, Rc::new(pane)));
             } else {
@@ -244,7 +197,10 @@ impl<T: Key> Window<T> {
 impl<T: Key> KeyedState for Window<T> {
     fn snapshot(&mut self, t: BatchTime) -> Changes {
         self.ring.partial = None;
-        Changes { groups: std::mem::take(&mut self.ring.changed), expired: Some(self.ring.spec.expired(t)) }
+        Changes {
+            groups: std::mem::take(&mut self.ring.changed),
+            expired: Some(BatchTime::from_millis(self.spec.last_slide(t).start)),
+        }
     }
 
     fn save(&mut self, group: u64, since: BatchTime) -> Vec<u8> {
@@ -265,7 +221,7 @@ impl<T: Key> KeyedState for Window<T> {
         if counts.is_none_or(|sum| sum > MOST) {
             return Err("a count is not positive, or the sum of the counts is too large".into());
         }
-        for (end, rows) in panes.into_iter().chain(waiting).chain([(self.ring.spec.end_of_pane(cut), folding)]) {
+        for (end, rows) in panes.into_iter().chain(waiting).chain([(self.spec.at(cut).pane_end, folding)]) {
             if let Some((k, _)) = rows.first() {
                 self.loaded.entry(end).or_default().insert(key_group(k), rows);
             }
@@ -305,7 +261,7 @@ pub(crate) fn ring<'s, T: Key>(stream: &DStream<'s, T>, spec: WindowSpec, operat
 /// See [`crate::engine::state::take_any`].
 #[cfg(any(test, feature = "testing"))]
 pub(crate) fn take_any(bytes: &[u8]) -> bool {
-    crate::engine::state::take_any(Window::<String>::new(WindowSpec { length: 4, slide: 2, interval: 1 }, Rc::default()), bytes)
+    crate::engine::state::take_any(Window::<String>::new(WindowSpec::of(4, 2), Rc::default()), bytes)
 }
 
 #[cfg(test)]
@@ -317,16 +273,16 @@ mod tests {
         /// At each slide the window holds the rows of its definition, for any length and slide.
         #[test]
         fn a_ring_is_its_window(length in 1u64..9, slide in 1u64..9, batches in prop::collection::vec(0i64..4, 1..40)) {
-            let spec = WindowSpec { length, slide, interval: 1 };
+            let spec = WindowSpec::of(length, slide);
             let dict: RefCell<Dict<u8>> = RefCell::default();
-            let mut ring = Ring::new(spec);
+            let mut ring = Ring::new();
             let id = dict.borrow_mut().id(7, BatchTime::default());
             let mut total = 0;
             for (i, n) in batches.iter().enumerate() {
-                let t = BatchTime::from_millis(i as u64 + 1);
-                ring.push(t, Rc::new(Pane::new(Vec::from_iter((*n > 0).then_some((key_group(&7u8), (id, *n)))))), &dict);
-                if spec.slides_at(t) {
-                    total += ring.slide(t, &dict).iter().map(|(_, _, n)| n).sum::<i64>();
+                let at = spec.at(BatchTime::from_millis(i as u64 + 1));
+                ring.push(&at, Rc::new(Pane::new(Vec::from_iter((*n > 0).then_some((key_group(&7u8), (id, *n)))))), &dict);
+                if at.slides {
+                    total += ring.slide(&at, &dict).iter().map(|(_, _, n)| n).sum::<i64>();
                     let from = (i + 1).saturating_sub(length as usize);
                     prop_assert_eq!(total, batches[from..=i].iter().sum::<i64>());
                 }

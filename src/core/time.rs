@@ -1,4 +1,4 @@
-//! The time of a batch, the batch interval, and the times at which a view emits rows.
+//! The time of a batch, the batch interval, and durations.
 //!
 //! A batch is identified by its `BatchTime`, the moment it closes. There are no batch numbers.
 //! `BatchTime` is the timely timestamp. Differential needs a lattice, and a total order is one.
@@ -137,6 +137,25 @@ pub const fn mins(n: u64) -> Duration {
     Duration::from_secs(60 * n)
 }
 
+/// `n` hours.
+///
+/// ```
+/// assert_eq!(tidemill::prelude::hours(6).as_secs(), 21_600);
+/// ```
+pub const fn hours(n: u64) -> Duration {
+    mins(60 * n)
+}
+
+/// `n` times 24 hours. A window that ends at midnight of a place needs a [`Slide`](crate::prelude::Slide) too.
+///
+/// ```
+/// use tidemill::prelude::*;
+/// assert_eq!(days(7), hours(168));
+/// ```
+pub const fn days(n: u64) -> Duration {
+    hours(24 * n)
+}
+
 /// Reads a duration as people write it: `100ms`, `5s`, `2m`, `1h`.
 ///
 /// # Errors
@@ -264,30 +283,6 @@ impl Interval {
     }
 }
 
-/// The times at which a view may emit rows: multiples, since the epoch, of any of its slides.
-#[derive(Clone, Debug, PartialEq, Eq)]
-pub(crate) struct Schedule(Vec<u64>);
-
-impl Schedule {
-    pub(crate) fn every(slide_ms: u64) -> Self {
-        Schedule(vec![slide_ms])
-    }
-
-    /// The times of both schedules.
-    pub(crate) fn union(&self, other: &Schedule) -> Schedule {
-        let mut slides: Vec<u64> = self.0.iter().chain(&other.0).copied().collect();
-        slides.sort_unstable();
-        slides.dedup();
-        let all = slides.clone();
-        slides.retain(|s| !all.iter().any(|o| o < s && s.is_multiple_of(*o)));
-        Schedule(slides)
-    }
-
-    pub(crate) fn has(&self, t: BatchTime) -> bool {
-        self.0.iter().any(|s| t.0.is_multiple_of(*s))
-    }
-}
-
 #[cfg(test)]
 mod tests {
     use super::*;
@@ -316,13 +311,6 @@ mod tests {
         assert_eq!(of.map(human_duration), written);
         assert_eq!(clock_time(1_484_154_535_000).len(), "2017-01-11 17:08:55".len());
         assert!(clock_time(1_484_154_535_007).ends_with(".007") && !clock_time(u64::MAX).is_empty());
-    }
-
-    #[test]
-    fn a_union_of_schedules_has_the_times_of_both() {
-        let g = Schedule::every(2_000).union(&Schedule::every(3_000)).union(&Schedule::every(4_000));
-        assert_eq!(g, Schedule(vec![2_000, 3_000]));
-        assert!(g.has(BatchTime(4_000)) && g.has(BatchTime(9_000)) && !g.has(BatchTime(5_000)));
     }
 
     proptest! {

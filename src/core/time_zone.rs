@@ -4,7 +4,7 @@
 
 use std::sync::{Mutex, OnceLock};
 
-use jiff::tz::{Offset, TimeZone};
+use jiff::tz::{Offset, TimeZone, TimeZoneDatabase};
 
 use crate::core::lock::lock;
 
@@ -16,13 +16,23 @@ static OF_JOB: Mutex<Option<TimeZone>> = Mutex::new(None);
 /// # Errors
 /// Anything else, with the accepted forms.
 pub(crate) fn parse(text: &str) -> Result<TimeZone, String> {
+    parse_with(jiff::tz::db(), text)
+}
+
+/// Reads a zone as [`parse`] does, but never asks the tz database of the machine. All processes of a job run the same program, so they
+/// have the same rules.
+pub(crate) fn parse_built_in(text: &str) -> Result<TimeZone, String> {
+    parse_with(&TimeZoneDatabase::bundled(), text)
+}
+
+fn parse_with(database: &TimeZoneDatabase, text: &str) -> Result<TimeZone, String> {
     if text == "UTC" || text == "Z" {
         return Ok(TimeZone::UTC);
     }
     if let Some(offset) = offset(text) {
         return Ok(TimeZone::fixed(offset));
     }
-    TimeZone::get(text).map_err(|_| {
+    database.get(text).map_err(|_| {
         format!("\"{text}\" is not a time zone: write a name of the tz database such as Europe/Paris, UTC, or an offset such as +02:00")
     })
 }

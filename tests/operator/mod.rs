@@ -5,6 +5,7 @@ mod gathered;
 mod handover;
 mod laws;
 mod load;
+mod local_windows;
 mod model;
 mod narrow;
 mod order;

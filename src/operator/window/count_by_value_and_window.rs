@@ -6,6 +6,7 @@ use crate::api::dstream::DStream;
 use crate::api::view::{Form, View};
 use crate::arrangement::count::counted;
 use crate::core::data::Key;
+use crate::core::slide::Slide;
 use crate::engine::operator_id::OperatorId;
 
 impl<'s, T: 'static> DStream<'s, T> {
@@ -25,12 +26,12 @@ impl<'s, T: 'static> DStream<'s, T> {
     /// ```
     #[doc(alias = "countByValueAndWindow")]
     #[track_caller]
-    pub fn count_by_value_and_window(&self, length: Duration, slide: Duration) -> View<'s, (T, i64)>
+    pub fn count_by_value_and_window(&self, length: Duration, slide: impl Into<Slide>) -> View<'s, (T, i64)>
     where
         T: Key,
     {
         let operator = OperatorId::of("count_by_value_and_window");
-        let rows = self.window_view(&operator, length, slide);
+        let rows = self.window_view(&operator, length, slide.into());
         rows.counted(&operator)
     }
 }

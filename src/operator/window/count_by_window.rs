@@ -5,6 +5,7 @@ use std::time::Duration;
 use crate::api::dstream::DStream;
 use crate::api::view::View;
 use crate::core::data::Data;
+use crate::core::slide::Slide;
 use crate::engine::operator_id::OperatorId;
 
 impl<'s, T: Data> DStream<'s, T> {
@@ -24,8 +25,8 @@ impl<'s, T: Data> DStream<'s, T> {
     /// ```
     #[doc(alias = "countByWindow")]
     #[track_caller]
-    pub fn count_by_window(&self, length: Duration, slide: Duration) -> View<'s, i64> {
+    pub fn count_by_window(&self, length: Duration, slide: impl Into<Slide>) -> View<'s, i64> {
         let operator = OperatorId::of("count_by_window");
-        self.map(|_| ()).window_view(&operator, length, slide).counted_rows(&operator)
+        self.map(|_| ()).window_view(&operator, length, slide.into()).counted_rows(&operator)
     }
 }

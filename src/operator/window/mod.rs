@@ -1,5 +1,5 @@
-//! Verbs over the last batches. Length and slide are multiples of the batch interval. A window slides at multiples of the slide
-//! since the epoch, so a restart does not move it. Until its length has passed, a window holds the batches that there are.
+//! Verbs over the last batches. Length and slide are multiples of the batch interval. A window slides as its `Slide` says, since the
+//! epoch, so a restart does not move it. Until its length has passed, a window holds the batches that there are.
 //!
 //! Counting windows use rings of panes (`../../arrangement/ring.rs`), those with a user's function `windowed_reduce.rs`.
 
@@ -25,11 +25,12 @@ pub(crate) fn take_any(bytes: &[u8]) -> bool {
 use std::time::Duration;
 
 use crate::api::context::Graph;
-use crate::arrangement::ring::WindowSpec;
+use crate::core::schedule::{Grid, WindowSpec};
+use crate::core::slide::Slide;
 use crate::engine::operator_id::OperatorId;
 
-/// Checks the length and slide of a window. Reports an error to the graph; the window is then one batch long.
-pub(crate) fn window_spec(graph: &Graph<'_>, operator: &OperatorId, length: Duration, slide: Duration) -> WindowSpec {
+/// Checks the length and slide of a window, and registers its verb. Reports errors to the graph; the window is then one batch long.
+pub(crate) fn register_window<T>(graph: &Graph<'_>, operator: &OperatorId, length: Duration, slide: &Slide) -> WindowSpec {
     let interval = graph.config.interval;
     let checked = |what, d| {
         interval.multiple(what, d).unwrap_or_else(|e| {
@@ -37,6 +38,11 @@ pub(crate) fn window_spec(graph: &Graph<'_>, operator: &OperatorId, length: Dura
             interval.millis()
         })
     };
-    let (length, slide) = (checked("window length", length), checked("slide", slide));
-    WindowSpec { length, slide, interval: interval.millis() }
+    let (ms, every) = (checked("window length", length), checked("slide", slide.duration()));
+    let grid = slide.grid(every, length, interval).unwrap_or_else(|e| {
+        graph.report(operator, e);
+        Grid::every(every)
+    });
+    graph.register_operator::<T>(operator, format_args!("{ms} {every}{slide}"));
+    WindowSpec::new(ms, grid, interval.millis())
 }

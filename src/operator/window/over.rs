@@ -6,6 +6,7 @@ use crate::api::dstream::DStream;
 use crate::api::view::View;
 use crate::arrangement::ring;
 use crate::core::data::Key;
+use crate::core::slide::Slide;
 use crate::engine::operator_id::OperatorId;
 
 impl<'s, T: 'static> DStream<'s, T> {
@@ -25,22 +26,22 @@ impl<'s, T: 'static> DStream<'s, T> {
     /// );
     /// ```
     #[track_caller]
-    pub fn over(&self, length: Duration, slide: Duration) -> View<'s, T>
+    pub fn over(&self, length: Duration, slide: impl Into<Slide>) -> View<'s, T>
     where
         T: Key,
     {
-        self.window_view(&OperatorId::of("over"), length, slide)
+        self.window_view(&OperatorId::of("over"), length, slide.into())
     }
 
-    pub(crate) fn window_view(&self, operator: &OperatorId, length: Duration, slide: Duration) -> View<'s, T>
+    pub(crate) fn window_view(&self, operator: &OperatorId, length: Duration, slide: Slide) -> View<'s, T>
     where
         T: Key,
     {
         let graph = &self.node.graph;
-        let spec = super::window_spec(graph, operator, length, slide);
-        graph.register_operator::<T>(operator, format_args!("{} {}", spec.length, spec.slide));
+        let spec = super::register_window::<T>(graph, operator, length, &slide);
+        let schedule = spec.schedule();
         let (ids, state) = ring::ring(self, spec, operator);
-        let (meta, why) = (self.node.meta.every(spec.slide).with_state(state), Some(operator.to_string()));
+        let (meta, why) = (self.node.meta.scheduled(schedule).with_state(state), Some(operator.to_string()));
         View::new(graph, meta, ids, why)
     }
 }

@@ -7,6 +7,7 @@ use super::windowed_reduce::ReduceSpec;
 use crate::api::dstream::DStream;
 use crate::api::view::View;
 use crate::core::data::Key;
+use crate::core::slide::Slide;
 use crate::engine::operator_id::OperatorId;
 
 impl<'s, K: 'static, V: 'static> DStream<'s, (K, V)> {
@@ -41,14 +42,14 @@ impl<'s, K: 'static, V: 'static> DStream<'s, (K, V)> {
         &self,
         f: impl Fn(V, V) -> V + Clone + 'static,
         length: Duration,
-        slide: Duration,
+        slide: impl Into<Slide>,
     ) -> View<'s, (K, V)>
     where
         K: Key,
         V: Key,
     {
         let fold = TwoStacks(f.clone());
-        let spec = ReduceSpec { length, slide, fold, show: |_: &(K, V)| true };
+        let spec = ReduceSpec { length, slide: slide.into(), fold, show: |_: &(K, V)| true };
         self.windowed_reduce(&OperatorId::of("reduce_by_key_and_window"), f, spec)
     }
 
@@ -74,14 +75,14 @@ impl<'s, K: 'static, V: 'static> DStream<'s, (K, V)> {
         f: impl Fn(V, V) -> V + Clone + 'static,
         inv: impl Fn(V, V) -> V + 'static,
         length: Duration,
-        slide: Duration,
+        slide: impl Into<Slide>,
     ) -> View<'s, (K, V)>
     where
         K: Key,
         V: Key,
     {
         let fold = Invertible::new(f.clone(), inv);
-        let spec = ReduceSpec { length, slide, fold, show: |_: &(K, V)| true };
+        let spec = ReduceSpec { length, slide: slide.into(), fold, show: |_: &(K, V)| true };
         self.windowed_reduce(&OperatorId::of("reduce_by_key_and_window_inverse"), f, spec)
     }
 
@@ -109,14 +110,14 @@ impl<'s, K: 'static, V: 'static> DStream<'s, (K, V)> {
         inv: impl Fn(V, V) -> V + 'static,
         filter: impl Fn(&(K, V)) -> bool + 'static,
         length: Duration,
-        slide: Duration,
+        slide: impl Into<Slide>,
     ) -> View<'s, (K, V)>
     where
         K: Key,
         V: Key,
     {
         let fold = Invertible::new(f.clone(), inv);
-        let spec = ReduceSpec { length, slide, fold, show: filter };
+        let spec = ReduceSpec { length, slide: slide.into(), fold, show: filter };
         self.windowed_reduce(&OperatorId::of("reduce_by_key_and_window_inverse_filter"), f, spec)
     }
 }

@@ -7,6 +7,7 @@ use super::windowed_reduce::{ReduceSpec, WindowFold};
 use crate::api::dstream::DStream;
 use crate::api::view::{Form, View};
 use crate::core::data::Key;
+use crate::core::slide::Slide;
 use crate::engine::flow::map_containers;
 use crate::engine::operator_id::OperatorId;
 
@@ -36,12 +37,17 @@ impl<'s, T: 'static> DStream<'s, T> {
     /// ```
     #[doc(alias = "reduceByWindow")]
     #[track_caller]
-    pub fn reduce_by_window(&self, f: impl Fn(T, T) -> T + Clone + 'static, length: Duration, slide: Duration) -> View<'s, T>
+    pub fn reduce_by_window(
+        &self,
+        f: impl Fn(T, T) -> T + Clone + 'static,
+        length: Duration,
+        slide: impl Into<Slide>,
+    ) -> View<'s, T>
     where
         T: Key,
     {
         let fold = TwoStacks(f.clone());
-        self.one_row(&OperatorId::of("reduce_by_window"), f, fold, length, slide)
+        self.one_row(&OperatorId::of("reduce_by_window"), f, fold, length, slide.into())
     }
 
     /// As [`DStream::reduce_by_window`], where `inv` undoes `f`: `inv(f(a, b), b) == a`. As in Spark, there is a row for ever after the
@@ -65,13 +71,13 @@ impl<'s, T: 'static> DStream<'s, T> {
         f: impl Fn(T, T) -> T + Clone + 'static,
         inv: impl Fn(T, T) -> T + 'static,
         length: Duration,
-        slide: Duration,
+        slide: impl Into<Slide>,
     ) -> View<'s, T>
     where
         T: Key,
     {
         let fold = Invertible::new(f.clone(), inv);
-        self.one_row(&OperatorId::of("reduce_by_window_inverse"), f, fold, length, slide)
+        self.one_row(&OperatorId::of("reduce_by_window_inverse"), f, fold, length, slide.into())
     }
 
     /// All rows under one key.
@@ -81,7 +87,7 @@ impl<'s, T: 'static> DStream<'s, T> {
         f: impl Fn(T, T) -> T + Clone + 'static,
         fold: F,
         length: Duration,
-        slide: Duration,
+        slide: Slide,
     ) -> View<'s, T>
     where
         T: Key,

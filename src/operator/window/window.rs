@@ -8,6 +8,8 @@ use std::time::Duration;
 use crate::api::dstream::DStream;
 use crate::core::data::{Exchange, KEY_GROUPS, PartitionId, Rows, encoded};
 use crate::core::error::BoxError;
+use crate::core::schedule::WindowSpec;
+use crate::core::slide::Slide;
 use crate::core::time::BatchTime;
 use crate::engine::flow::collect_batches;
 use crate::engine::operator_id::OperatorId;
@@ -27,35 +29,34 @@ impl<'s, T: 'static> DStream<'s, T> {
     /// check([vec![1], vec![2], vec![3]], |s| s.window(millis(2), millis(1)), [vec![1], vec![1, 2], vec![2, 3]]);
     /// ```
     #[track_caller]
-    pub fn window(&self, length: Duration, slide: Duration) -> DStream<'s, T>
+    pub fn window(&self, length: Duration, slide: impl Into<Slide>) -> DStream<'s, T>
     where
         T: Exchange,
     {
         let operator = OperatorId::of("window");
         let graph = &self.node.graph;
-        let spec = super::window_spec(graph, &operator, length, slide);
-        graph.register_operator::<T>(&operator, format_args!("{} {}", spec.length, spec.slide));
-        let branches = self.node.orders.len();
-        let batches = (spec.length / spec.interval) as usize;
+        let spec = super::register_window::<T>(graph, &operator, length, &slide.into());
+        let (schedule, branches, batches) = (spec.schedule(), self.node.orders.len(), spec.batches());
         if branches * batches > u16::MAX as usize {
             graph.report(&operator, format!("a window of {batches} batches is too long for raw rows; use over(length, slide)"));
         }
-        let kept = Rc::new(RefCell::new(Kept::new(spec.length)));
+        let kept = Rc::new(RefCell::new(Kept::new(spec.clone())));
         let (number, owner) = graph.register_state(&operator, kept.clone());
         let stream = self.clone();
         let windowed = move || {
             let owner = owner.build();
             collect_batches(stream.flow(), &operator, stream.inner(), move |tick, rows, emit| {
-                let now = tick.time.millis();
+                let at = spec.at(tick.time);
                 owner.batch(tick, || {
                     if !tick.restored {
-                        kept.borrow_mut().batch(now, rows)
+                        kept.borrow_mut().batch(tick.time, rows)
                     }
                 });
-                if spec.slides_at(tick.time) && !tick.restored {
-                    for (t, batch) in &kept.borrow().batches {
-                        // The oldest batch of a full window is branch 0: rows are read by age, then in the order of their batch.
-                        let age = batches - 1 - ((now - t) / spec.interval) as usize;
+                if at.slides && !tick.restored {
+                    for (t, batch) in kept.borrow().batches.iter().filter(|(t, _)| at.holds(*t)) {
+                        // The oldest batch of the longest window is branch 0: rows are read by age, then in the order of their batch.
+                        let younger = (tick.time.millis() - t) / spec.interval();
+                        let age = batches.saturating_sub(1 + younger as usize);
                         for rows in batch {
                             let mut rows = rows.clone();
                             rows.partition.branch += (age * branches) as u16;
@@ -66,14 +67,14 @@ impl<'s, T: 'static> DStream<'s, T> {
             })
         };
         let orders = (0..batches.min(u16::MAX as usize)).flat_map(|_| self.node.orders.iter().copied()).collect();
-        let meta = self.node.meta.every(spec.slide).with_state(number);
+        let meta = self.node.meta.scheduled(schedule).with_state(number);
         DStream::build(graph, windowed, orders, meta, self.node.keyed, Rc::default())
     }
 }
 
 /// The batches in the window.
 struct Kept<T> {
-    length: u64,
+    spec: WindowSpec,
     /// Batches, oldest first, by their time.
     batches: VecDeque<(u64, Vec<Rows<T>>)>,
     /// Key groups with rows since the last snapshot.
@@ -86,16 +87,17 @@ fn group_of<T>(rows: &Rows<T>) -> u64 {
 }
 
 impl<T> Kept<T> {
-    fn new(length: u64) -> Self {
-        Kept { length, batches: VecDeque::new(), changed: 0 }
+    fn new(spec: WindowSpec) -> Self {
+        Kept { spec, batches: VecDeque::new(), changed: 0 }
     }
 
     /// Adds a batch, and removes those that have left the window.
-    fn batch(&mut self, now: u64, rows: Vec<Rows<T>>) {
+    fn batch(&mut self, now: BatchTime, rows: Vec<Rows<T>>) {
         rows.iter().filter(|r| !r.rows.is_empty()).for_each(|r| self.changed |= 1 << group_of(r));
         // Origins are not saved, and would keep the records of the source for the length of the window.
-        self.batches.push_back((now, rows.into_iter().map(|rows| rows.with_origins(None)).collect()));
-        while self.batches.front().is_some_and(|(t, _)| *t + self.length <= now) {
+        self.batches.push_back((now.millis(), rows.into_iter().map(|rows| rows.with_origins(None)).collect()));
+        let left = self.spec.left(now).millis();
+        while self.batches.front().is_some_and(|(t, _)| *t <= left) {
             self.batches.pop_front();
         }
     }
@@ -103,8 +105,7 @@ impl<T> Kept<T> {
 
 impl<T: Exchange> KeyedState for Kept<T> {
     fn snapshot(&mut self, t: BatchTime) -> Changes {
-        let gone = BatchTime::from_millis(t.millis().saturating_sub(self.length));
-        Changes { groups: std::mem::take(&mut self.changed), expired: Some(gone) }
+        Changes { groups: std::mem::take(&mut self.changed), expired: Some(self.spec.left(t)) }
     }
 
     fn save(&mut self, group: u64, since: BatchTime) -> Vec<u8> {
@@ -132,5 +133,5 @@ impl<T: Exchange> KeyedState for Kept<T> {
 /// See [`crate::engine::state::take_any`].
 #[cfg(any(test, feature = "testing"))]
 pub(crate) fn take_any(bytes: &[u8]) -> bool {
-    crate::engine::state::take_any(Kept::<String>::new(4), bytes)
+    crate::engine::state::take_any(Kept::<String>::new(WindowSpec::of(4, 1)), bytes)
 }

@@ -10,9 +10,10 @@ use std::time::Duration;
 
 use crate::api::dstream::DStream;
 use crate::api::view::{Form, View, ViewNode};
-use crate::arrangement::ring::WindowSpec;
 use crate::core::data::{Exchange, FastMap, Key, Rows, encoded};
 use crate::core::error::BoxError;
+use crate::core::schedule::{Position, WindowSpec};
+use crate::core::slide::Slide;
 use crate::core::time::BatchTime;
 use crate::engine::dictionary::{Dict, Id};
 use crate::engine::flow::collect_batches;
@@ -109,11 +110,11 @@ impl<K: Key, V: Key, F: WindowFold<V>, S: Fn(&(K, V)) -> bool> WindowedReduce<K,
     }
 
     /// Adds the value that a batch has for a key.
-    fn push(&mut self, t: BatchTime, k: K, v: V) {
-        if self.spec.skips(t) {
+    fn push(&mut self, at: &Position, k: K, v: V) {
+        if at.skipped {
             return;
         }
-        let end = self.spec.end_of_pane(t);
+        let (t, end) = (at.time, at.pane_end);
         let (id, cell) = self.cell(k, t);
         cell.last = t;
         let new = std::mem::replace(&mut cell.newest, end) != end;
@@ -129,11 +130,12 @@ impl<K: Key, V: Key, F: WindowFold<V>, S: Fn(&(K, V)) -> bool> WindowedReduce<K,
         }
     }
 
-    /// The changes of a slide at `t`.
-    fn slide(&mut self, t: BatchTime) -> Vec<((K, V), BatchTime, i64)> {
+    /// The changes when the window slides.
+    fn slide(&mut self, at: &Position) -> Vec<((K, V), BatchTime, i64)> {
+        let t = at.time;
         while let Some(oldest) = self.panes.first_entry() {
             let end = *oldest.key();
-            if self.spec.holds(end, t) {
+            if at.holds(end) {
                 break;
             }
             for id in oldest.remove() {
@@ -168,11 +170,11 @@ impl<K: Key, V: Key, F: WindowFold<V>, S: Fn(&(K, V)) -> bool> WindowedReduce<K,
 
     /// Restored keys enter, as they were after the batch of `t`. Returns their rows in the view.
     fn enter(&mut self, t: BatchTime) -> Vec<(K, V)> {
-        let last_slide = self.spec.last_slide(t).millis();
+        let last_slide = self.spec.last_slide(t);
         let mut shown = Vec::new();
         for (k, (mut panes, row, last)) in std::mem::take(&mut self.loaded) {
             let had = F::ends(&panes).next().is_some();
-            F::trim(&mut panes, |end| end + self.spec.length > last_slide);
+            F::trim(&mut panes, |end| end > last_slide.start);
             let ends: Vec<u64> = F::ends(&panes).collect();
             // A key that outlived its panes was saved again; if all its panes have expired it is gone.
             if ends.is_empty() && (had || row.is_none()) {
@@ -181,7 +183,7 @@ impl<K: Key, V: Key, F: WindowFold<V>, S: Fn(&(K, V)) -> bool> WindowedReduce<K,
             shown.extend(row.iter().map(|v| (k.clone(), v.clone())));
             let (id, cell) = self.cell(k, t);
             let newest = ends.last().copied().unwrap_or(0);
-            let touched = newest > last_slide;
+            let touched = newest > last_slide.time.millis();
             *cell = Cell { panes, newest, shown: row, touched, last };
             if touched {
                 self.touched.push(id);
@@ -196,13 +198,14 @@ impl<K: Key, V: Key, F: WindowFold<V>, S: Fn(&(K, V)) -> bool> WindowedReduce<K,
         let t = tick.time;
         let mut changes = Vec::new();
         if !self.loaded.is_empty() {
-            let before = BatchTime::from_millis(t.millis() - self.spec.interval);
+            let before = BatchTime::from_millis(t.millis() - self.spec.interval());
             let shown = self.enter(if tick.restored { t } else { before });
             changes.extend(shown.into_iter().map(|row| (row, t, 1)));
         }
-        rows.into_iter().flat_map(Rows::take).for_each(|(k, v)| self.push(t, k, v));
-        if self.spec.slides_at(t) && !tick.restored {
-            changes.extend(self.slide(t));
+        let at = self.spec.at(t);
+        rows.into_iter().flat_map(Rows::take).for_each(|(k, v)| self.push(&at, k, v));
+        if at.slides && !tick.restored {
+            changes.extend(self.slide(&at));
         }
         changes
     }
@@ -211,8 +214,8 @@ impl<K: Key, V: Key, F: WindowFold<V>, S: Fn(&(K, V)) -> bool> WindowedReduce<K,
 impl<K: Key, V: Key, F: WindowFold<V>, S: Fn(&(K, V)) -> bool> KeyedState for WindowedReduce<K, V, F, S> {
     fn snapshot(&mut self, t: BatchTime) -> Changes {
         self.cut.clear();
-        let gone = if F::REMEMBERS { BatchTime::default() } else { self.spec.expired(t) };
-        Changes { groups: std::mem::take(&mut self.changed), expired: Some(gone) }
+        let gone = if F::REMEMBERS { 0 } else { self.spec.last_slide(t).start };
+        Changes { groups: std::mem::take(&mut self.changed), expired: Some(BatchTime::from_millis(gone)) }
     }
 
     fn save(&mut self, group: u64, since: BatchTime) -> Vec<u8> {
@@ -241,7 +244,7 @@ impl<K: Key, V: Key, F: WindowFold<V>, S: Fn(&(K, V)) -> bool> KeyedState for Wi
 /// The arguments of a windowed reduction.
 pub(crate) struct ReduceSpec<F, S> {
     pub length: Duration,
-    pub slide: Duration,
+    pub slide: Slide,
     pub fold: F,
     pub show: S,
 }
@@ -255,8 +258,8 @@ impl<'s, K: Key, V: Key> DStream<'s, (K, V)> {
         reduce: ReduceSpec<F, impl Fn(&(K, V)) -> bool + 'static>,
     ) -> View<'s, (K, V)> {
         let graph = &self.node.graph;
-        let spec = super::window_spec(graph, operator, reduce.length, reduce.slide);
-        graph.register_operator::<(K, V)>(operator, format_args!("{} {}", spec.length, spec.slide));
+        let spec = super::register_window::<(K, V)>(graph, operator, reduce.length, &reduce.slide);
+        let schedule = spec.schedule();
         let state = Rc::new(RefCell::new(WindowedReduce::new(spec, reduce.fold, reduce.show)));
         let (number, owner) = graph.register_state(operator, state.clone());
         let (reduced, verb) = (self.reduced(operator, f), operator.clone());
@@ -266,7 +269,7 @@ impl<'s, K: Key, V: Key> DStream<'s, (K, V)> {
                 emit(owner.batch(tick, || state.borrow_mut().batch(tick, rows)));
             })
         });
-        let meta = self.node.meta.every(spec.slide).with_state(number);
+        let meta = self.node.meta.scheduled(schedule).with_state(number);
         ViewNode::new(graph, meta, changes, Some(operator.to_string())).co_located(true).view()
     }
 }
@@ -276,7 +279,7 @@ impl<'s, K: Key, V: Key> DStream<'s, (K, V)> {
 pub(crate) fn take_any(bytes: &[u8]) -> bool {
     use super::two_stacks::{Invertible, TwoStacks};
     fn take(fold: impl WindowFold<i64>, bytes: &[u8]) -> bool {
-        let spec = WindowSpec { length: 4, slide: 2, interval: 1 };
+        let spec = WindowSpec::of(4, 2);
         crate::engine::state::take_any(WindowedReduce::new(spec, fold, |_: &(String, i64)| true), bytes)
     }
     let (add, sub) = (i64::wrapping_add as fn(i64, i64) -> i64, i64::wrapping_sub as fn(i64, i64) -> i64);
@@ -290,14 +293,16 @@ mod tests {
 
     type Sums = WindowedReduce<String, i64, Invertible<fn(i64, i64) -> i64, fn(i64, i64) -> i64>, fn(&(String, i64)) -> bool>;
 
-    const SPEC: WindowSpec = WindowSpec { length: 4, slide: 2, interval: 1 };
+    fn spec() -> WindowSpec {
+        WindowSpec::of(4, 2)
+    }
 
     fn at(ms: u64) -> BatchTime {
         BatchTime::from_millis(ms)
     }
 
     fn sums() -> Sums {
-        WindowedReduce::new(SPEC, Invertible::new(|a, b| a + b, |a, b| a - b), |(_, n)| *n != 0)
+        WindowedReduce::new(spec(), Invertible::new(|a, b| a + b, |a, b| a - b), |(_, n)| *n != 0)
     }
 
     /// Batch `t` of the test: some keys stay, some come and go.
@@ -320,13 +325,14 @@ mod tests {
         let (mut shown, mut last) = (BTreeMap::new(), 0);
         let mut pieces: Vec<(BatchTime, u64, Vec<u8>)> = Vec::new();
         for t in 1..70 {
-            batch(t).for_each(|(k, v)| whole.push(at(t), k, v));
-            let mut all = if SPEC.slides_at(at(t)) { sorted(whole.slide(at(t))) } else { Vec::new() };
+            let here = spec().at(at(t));
+            batch(t).for_each(|(k, v)| whole.push(&here, k, v));
+            let mut all = if here.slides { sorted(whole.slide(&here)) } else { Vec::new() };
             if t > cut {
                 for (k, v) in batch(t) {
-                    halves[(crate::core::data::key_group(&k) % 2) as usize].push(at(t), k, v);
+                    halves[(crate::core::data::key_group(&k) % 2) as usize].push(&here, k, v);
                 }
-                let again = halves.iter_mut().filter(|_| SPEC.slides_at(at(t))).flat_map(|half| half.slide(at(t)));
+                let again = halves.iter_mut().filter(|_| here.slides).flat_map(|half| half.slide(&here));
                 assert_eq!(sorted(again.collect()), all, "at {t}");
             }
             all.retain(|_| t <= cut);
@@ -358,7 +364,7 @@ mod tests {
         for (cut, every) in [(9, 9), (10, 10), (9, 3), (10, 1), (30, 1), (31, 7), (40, 2)] {
             continues_after_a_restore(sums, cut, every);
             continues_after_a_restore(
-                || WindowedReduce::new(SPEC, TwoStacks(|a: i64, b: i64| a.max(b)), (|_| true) as fn(&(String, i64)) -> bool),
+                || WindowedReduce::new(spec(), TwoStacks(|a: i64, b: i64| a.max(b)), (|_| true) as fn(&(String, i64)) -> bool),
                 cut,
                 every,
             );
@@ -368,14 +374,15 @@ mod tests {
     /// A key whose values add up to 0 is hidden, not forgotten: a value that leaves later is subtracted from the sum that it is in.
     #[test]
     fn a_key_whose_sum_is_0_keeps_its_panes() {
-        let spec = WindowSpec { length: 3, slide: 1, interval: 1 };
-        let mut sums: Sums = WindowedReduce::new(spec, Invertible::new(|a, b| a + b, |a, b| a - b), |(_, n)| *n != 0);
+        let spec = WindowSpec::of(3, 1);
+        let mut sums: Sums = WindowedReduce::new(spec.clone(), Invertible::new(|a, b| a + b, |a, b| a - b), |(_, n)| *n != 0);
         let mut seen = Vec::new();
         for (t, v) in [5, -5, 0, 1].into_iter().chain([0; 4]).enumerate() {
+            let here = spec.at(at(t as u64 + 1));
             if v != 0 {
-                sums.push(at(t as u64 + 1), "k".into(), v);
+                sums.push(&here, "k".into(), v);
             }
-            seen.push(sums.slide(at(t as u64 + 1)).into_iter().map(|((_, v), _, n)| (v, n)).collect::<Vec<_>>());
+            seen.push(sums.slide(&here).into_iter().map(|((_, v), _, n)| (v, n)).collect::<Vec<_>>());
         }
         assert_eq!(
             seen,
@@ -386,16 +393,17 @@ mod tests {
 
     #[test]
     fn keys_that_come_and_go_leave_no_state() {
-        let spec = WindowSpec { length: 6, slide: 2, interval: 1 };
-        let mut max = WindowedReduce::new(spec, TwoStacks(|a: u64, b: u64| a.max(b)), |_: &(u64, u64)| true);
+        let spec = WindowSpec::of(6, 2);
+        let mut max = WindowedReduce::new(spec.clone(), TwoStacks(|a: u64, b: u64| a.max(b)), |_: &(u64, u64)| true);
         for t in 1..5_000 {
-            (0..10).for_each(|k| max.push(at(t), t * 5 + k, k));
-            if spec.slides_at(at(t)) {
-                max.slide(at(t));
+            let here = spec.at(at(t));
+            (0..10).for_each(|k| max.push(&here, t * 5 + k, k));
+            if here.slides {
+                max.slide(&here);
             }
             assert!(max.dict.len() <= 10 * 8 && max.cells.len() <= 10 * 8 && max.panes.len() <= 4);
         }
-        (5_000..5_010).filter(|t| spec.slides_at(at(*t))).for_each(|t| drop(max.slide(at(t))));
+        (5_000..5_010).map(|t| spec.at(at(t))).filter(|here| here.slides).for_each(|here| drop(max.slide(&here)));
         assert_eq!((max.dict.len(), max.cells.iter().flatten().count(), max.panes.len()), (0, 0, 0));
     }
 }
