@@ -150,6 +150,9 @@ impl Builder {
     /// Each try repeats the whole batch. The pauses between tries grow from 100 ms to 5 s. Warnings say that the output is
     /// failing, at least every ten seconds, and a line says that it writes again. Zero: the first failure ends the job.
     ///
+    /// A try is never interrupted. One try of [`to_kafka`](crate::api::dstream::DStream::to_kafka) waits up to
+    /// `message.timeout.ms` (default: 30 seconds) for its brokers, so the job may end later than this time.
+    ///
     /// `--output-retry` is the same setting.
     ///
     /// ```
