@@ -6,9 +6,9 @@
 //! ```text
 //!   Rows      (row, time, diff)           what user functions see; on any worker
 //!     │  intern ▼   ▲ resolve
-//!   Interned  (id, time, diff)            rows as dictionary codes, on the workers that own them: what arrangements hold
+//!   Interned  (code, time, diff)            rows as dictionary codes, on the workers that own them: what arrangements hold
 //!     │  counted ▼
-//!   Counts    ((id, count), time, diff)   the result of a count: a row is made only for what an output mode writes
+//!   Counts    ((code, count), time, diff)   the result of a count: a row is made only for what an output mode writes
 //! ```
 //!
 //! A view is made in one form; `rows()` and `interned()` derive the others once, at first use (`arrangement/interned.rs`). So does
@@ -25,16 +25,16 @@ use crate::core::data::Change;
 use crate::core::time::BatchTime;
 use crate::engine::dense::Dense;
 pub use crate::engine::dense::{DenseBatch, DenseCursor, DenseTrace};
-use crate::engine::dictionary::{Dict, Id};
+use crate::engine::dictionary::{Code, Dict};
 use crate::engine::flow::VecStream;
 use crate::engine::operator_id::OperatorId;
 
 /// Changes of rows, as differential has them.
 pub(crate) type Changes<'s, T> = VecStream<'s, (T, BatchTime, i64)>;
 
-/// Rows as dictionary codes: every row has an id on the worker that owns it.
+/// Rows as dictionary codes: every row has a code on the worker that owns it.
 pub(crate) struct Interned<'s, T> {
-    pub changes: Changes<'s, Id>,
+    pub changes: Changes<'s, Code>,
     pub dict: Rc<RefCell<Dict<T>>>,
 }
 
@@ -44,13 +44,13 @@ impl<T> Clone for Interned<'_, T> {
     }
 }
 
-/// Counts by id, and the function that makes a row of one. Keys are looked up only for rows that somebody sees.
+/// Counts by code, and the function that makes a row of one. Keys are looked up only for rows that somebody sees.
 ///
-/// An id has at most one count at a time: a batch removes the old one and adds the new one.
+/// A code has at most one count at a time: a batch removes the old one and adds the new one.
 pub(crate) struct Counts<'s, T> {
-    pub changes: Changes<'s, (Id, i64)>,
-    /// The key group of an id, and the row of its count.
-    pub render: Rc<dyn Fn(Id, i64) -> (u64, T)>,
+    pub changes: Changes<'s, (Code, i64)>,
+    /// The key group of a code, and the row of its count.
+    pub render: Rc<dyn Fn(Code, i64) -> (u64, T)>,
 }
 
 /// An output mode.

@@ -1,7 +1,7 @@
 //! Counts of rows, and verbs that follow from them: readers of the arrangement of a view.
 //!
-//! Differential's `count_total` reads a trace through cursors. Ids are dense and batches arrive in order, so these read the sum of an
-//! id at its index (engine/dense).
+//! Differential's `count_total` reads a trace through cursors. Codes are dense and batches arrive in order, so these read the sum of a
+//! code at its index (engine/dense).
 
 use std::rc::Rc;
 
@@ -15,18 +15,18 @@ use crate::api::view::{Changes, Counts, Interned, View};
 use crate::core::data::Key;
 use crate::core::time::{BatchTime, millis};
 use crate::engine::dense::{Dense, SumsBefore};
-use crate::engine::dictionary::Id;
+use crate::engine::dictionary::Code;
 use crate::engine::flow::{collect_batches, map_containers};
 use crate::engine::operator_id::OperatorId;
 
-/// The changes that `each` makes for every id whose count changed in a batch, of the count before and the count now.
+/// The changes that `each` makes for every code whose count changed in a batch, of the count before and the count now.
 fn tallied<'s, X: 'static + Clone>(
     arranged: Dense<'s>,
     graph: &Graph<'s>,
-    mut each: impl FnMut(Id, i64, i64, &mut dyn FnMut(X, i64)) + 'static,
+    mut each: impl FnMut(Code, i64, i64, &mut dyn FnMut(X, i64)) + 'static,
 ) -> Changes<'s, X> {
     let Arranged { stream, mut trace } = arranged;
-    // Ids lie on the workers that own them already.
+    // Codes lie on the workers that own them already.
     collect_batches(&graph.flow, &OperatorId::step("count"), stream, move |tick, spans: Vec<Vec<_>>, emit| {
         let t = tick.time;
         let mut out = Vec::new();
@@ -34,9 +34,9 @@ fn tallied<'s, X: 'static + Clone>(
             let Some(batch) = &span.inner else { continue };
             let mut before = SumsBefore::new(&mut trace, span.lower().borrow());
             out.reserve(2 * batch.len());
-            for (id, n) in batch.changes() {
-                let count = before.of(id);
-                each(id, count, count.wrapping_add(n), &mut |x, n| out.push((x, t, n)));
+            for (code, n) in batch.changes() {
+                let count = before.of(code);
+                each(code, count, count.wrapping_add(n), &mut |x, n| out.push((x, t, n)));
             }
         }
         let passed = Antichain::from_elem(t + millis(1));
@@ -48,33 +48,33 @@ fn tallied<'s, X: 'static + Clone>(
 
 /// Each row of a view with its count.
 pub(crate) fn counted<'s, T: Key>(view: &View<'s, T>) -> Counts<'s, (T, i64)> {
-    let changes = tallied(view.arranged(), &view.node.graph, |id, before, now, emit| {
+    let changes = tallied(view.arranged(), &view.node.graph, |code, before, now, emit| {
         if before != 0 {
-            emit((id, before), -1);
+            emit((code, before), -1);
         }
         if now != 0 {
-            emit((id, now), 1);
+            emit((code, now), 1);
         }
     });
     let dict = view.interned().dict;
-    let render = move |id, n| {
+    let render = move |code, n| {
         let dict = dict.borrow();
-        let (group, key) = dict.group_and_key(id);
+        let (group, key) = dict.group_and_key(code);
         (group, (key.clone(), n))
     };
     Counts { changes, render: Rc::new(render) }
 }
 
-/// The rows of counts by id. The probe keeps ids from reuse until the rows have been emitted, also if no output reads them.
+/// The rows of counts by code. The probe keeps codes from reuse until the rows have been emitted, also if no output reads them.
 pub(crate) fn rows<'s, T: 'static + Clone>(counts: &Counts<'s, T>, graph: &Graph<'s>) -> Changes<'s, T> {
     let render = counts.render.clone();
-    let row = move |((id, n), t, diff)| (render(id, n).1, t, diff);
+    let row = move |((code, n), t, diff)| (render(code, n).1, t, diff);
     let changes = counts.changes.clone();
     let rows = map_containers(
         &graph.flow,
         &OperatorId::step("names"),
         changes,
-        move |_, changes: Vec<((Id, i64), BatchTime, i64)>, emit| {
+        move |_, changes: Vec<((Code, i64), BatchTime, i64)>, emit| {
             emit(changes.into_iter().map(&row).collect::<Vec<_>>());
         },
     );
@@ -83,10 +83,10 @@ pub(crate) fn rows<'s, T: 'static + Clone>(counts: &Counts<'s, T>, graph: &Graph
 
 /// The rows whose count is not 0, once each.
 pub(crate) fn distinct<'s, T: Key>(view: &View<'s, T>) -> Interned<'s, T> {
-    let changes = tallied(view.arranged(), &view.node.graph, |id, before, now, emit| {
+    let changes = tallied(view.arranged(), &view.node.graph, |code, before, now, emit| {
         let change = i64::from(now > 0) - i64::from(before > 0);
         if change != 0 {
-            emit(id, change);
+            emit(code, change);
         }
     });
     Interned { changes, dict: view.interned().dict }

@@ -1,4 +1,4 @@
-//! Dictionary encoding: rows become ids on the workers that own them, and ids become rows before they leave the worker.
+//! Dictionary encoding: rows become codes on the workers that own them, and codes become rows before they leave the worker.
 
 use std::cell::RefCell;
 use std::rc::Rc;
@@ -15,7 +15,7 @@ use crate::core::data::{Key, Rows, encoded, key_group};
 use crate::core::error::{BoxError, Error};
 use crate::core::time::BatchTime;
 use crate::engine::dense::{DenseTrace, arrange};
-use crate::engine::dictionary::{Dict, Id};
+use crate::engine::dictionary::{Code, Dict};
 use crate::engine::flow::{batched, by_batch, collect_batches, map_containers, route};
 use crate::engine::operator_id::OperatorId;
 use crate::engine::state::{Changes as Changed, Groups, KeyedState};
@@ -33,7 +33,7 @@ impl<'s, T: Key> View<'s, T> {
         self.node.rows.get_or_init(make).clone()
     }
 
-    /// Ids of rows and their changes, on the workers that own the rows.
+    /// Codes of rows and their changes, on the workers that own the rows.
     pub(crate) fn interned(&self) -> Interned<'s, T> {
         let make = || match &self.node.form {
             Form::Interned(interned) => (**interned).clone(),
@@ -65,9 +65,9 @@ impl<'s, T: Key> View<'s, T> {
     /// ```
     pub fn arranged(&self) -> Arranged<'s, TraceAgent<DenseTrace>> {
         let make = || {
-            let (ids, trace) = (self.interned(), DenseTrace::empty());
-            ids.dict.borrow_mut().keep_since(trace.since());
-            arrange(ids.changes, &OperatorId::step("arranged"), trace)
+            let (codes, trace) = (self.interned(), DenseTrace::empty());
+            codes.dict.borrow_mut().keep_since(trace.since());
+            arrange(codes.changes, &OperatorId::step("arranged"), trace)
         };
         self.node.arranged.get_or_init(make).clone()
     }
@@ -89,7 +89,7 @@ impl<'s, T: Key> View<'s, T> {
     /// );
     /// ```
     #[track_caller]
-    pub fn wrap_codes(&self, codes: VecCollection<'s, BatchTime, Id, i64>) -> View<'s, T> {
+    pub fn wrap_codes(&self, codes: VecCollection<'s, BatchTime, Code, i64>) -> View<'s, T> {
         let (view, order) = (self.clone(), self.node.order.lost(&OperatorId::of("wrap_codes")));
         let form = Form::interned(move || {
             let (dict, graph) = (view.interned().dict, &view.node.graph);
@@ -98,8 +98,8 @@ impl<'s, T: Key> View<'s, T> {
             let changes =
                 batched(&graph.flow, &OperatorId::step("codes"), codes.inner, Pipeline, by_batch, move |tick, codes, emit| {
                     let mut dict = own.borrow_mut();
-                    codes.iter().for_each(|(id, n)| _ = dict.retain(*id, *n, tick.time));
-                    emit(codes.into_iter().map(|(id, n)| (id, tick.time, n)).collect());
+                    codes.iter().for_each(|(code, n)| _ = dict.retain(*code, *n, tick.time));
+                    emit(codes.into_iter().map(|(code, n)| (code, tick.time, n)).collect());
                 });
             Interned { changes: changes.probe_with(&graph.probe), dict }
         });
@@ -134,12 +134,12 @@ impl<'s, T: Key> View<'s, T> {
     }
 }
 
-/// Rows of ids.
+/// Rows of codes.
 pub(crate) fn resolved<'s, T: Key>(interned: &Interned<'s, T>, graph: &Graph<'s>) -> Changes<'s, T> {
-    resolve(interned.changes.clone(), &interned.dict, graph, |id: Id, dict| dict.key(id).clone())
+    resolve(interned.changes.clone(), &interned.dict, graph, |code: Code, dict| dict.key(code).clone())
 }
 
-/// Rows that `row` makes of changes with ids. The probe keeps ids from reuse until the rows have been emitted, also if no output
+/// Rows that `row` makes of changes with codes. The probe keeps codes from reuse until the rows have been emitted, also if no output
 /// reads them.
 pub(crate) fn resolve<'s, K: Key, D: Clone + 'static, T: Key>(
     changes: Changes<'s, D>,
@@ -161,7 +161,7 @@ pub(crate) fn intern_keys<'s, K: Key, V: Key>(
     pairs: Changes<'s, (K, V)>,
     dict: &Rc<RefCell<Dict<K>>>,
     graph: &Graph<'s>,
-) -> Changes<'s, (Id, V)> {
+) -> Changes<'s, (Code, V)> {
     let (own, probe) = (dict.clone(), graph.probe.clone());
     batched(
         &graph.flow,
@@ -173,16 +173,16 @@ pub(crate) fn intern_keys<'s, K: Key, V: Key>(
             let mut dict = own.borrow_mut();
             dict.reclaim(|t| !probe.less_equal(&t));
             let held = |((k, v), n)| {
-                let id = dict.id(k, plan.time);
-                dict.retain(id, n, plan.time);
-                ((id, v), plan.time, n)
+                let code = dict.code(k, plan.time);
+                dict.retain(code, n, plan.time);
+                ((code, v), plan.time, n)
             };
             emit(pairs.into_iter().map(held).collect());
         },
     )
 }
 
-/// Encodes rows: each moves to the worker that owns it, where its id is retained as often as the row is in the view.
+/// Encodes rows: each moves to the worker that owns it, where its code is retained as often as the row is in the view.
 pub(crate) fn intern<'s, T: Key>(changes: Changes<'s, T>, graph: &Graph<'s>) -> Interned<'s, T> {
     let dict: Rc<RefCell<Dict<T>>> = Rc::default();
     let (own, probe) = (dict.clone(), graph.probe.clone());
@@ -196,9 +196,9 @@ pub(crate) fn intern<'s, T: Key>(changes: Changes<'s, T>, graph: &Graph<'s>) -> 
             let mut dict = own.borrow_mut();
             dict.reclaim(|t| !probe.less_equal(&t));
             let held = |(row, n)| {
-                let id = dict.id(row, plan.time);
-                dict.retain(id, n, plan.time);
-                (id, plan.time, n)
+                let code = dict.code(row, plan.time);
+                dict.retain(code, n, plan.time);
+                (code, plan.time, n)
             };
             emit(rows.into_iter().map(held).collect());
         },
@@ -206,7 +206,7 @@ pub(crate) fn intern<'s, T: Key>(changes: Changes<'s, T>, graph: &Graph<'s>) -> 
     Interned { changes, dict }
 }
 
-/// Sums by key of pairs that lie on the workers that own their keys: each number becomes a change of its key's id.
+/// Sums by key of pairs that lie on the workers that own their keys: each number becomes a change of its key's code.
 ///
 /// The sums are state: they are saved by key group, and restored sums enter with the first batch.
 pub(crate) fn sums<'s, K: Key>(pairs: DStream<'s, (K, i64)>, operator: &OperatorId) -> (Form<'s, K>, usize) {
@@ -214,7 +214,7 @@ pub(crate) fn sums<'s, K: Key>(pairs: DStream<'s, (K, i64)>, operator: &Operator
     let dict = state.borrow().dict.clone();
     let (number, owner) = pairs.node.graph.register_state(operator, state.clone());
     let operator = operator.clone();
-    let ids = Form::interned(move || {
+    let codes = Form::interned(move || {
         let graph = &pairs.node.graph;
         let (probe, fail, name) = (graph.probe.clone(), graph.fail.clone(), operator.to_string());
         let owner = owner.build();
@@ -225,18 +225,18 @@ pub(crate) fn sums<'s, K: Key>(pairs: DStream<'s, (K, i64)>, operator: &Operator
         });
         Interned { changes, dict }
     });
-    (ids, number)
+    (codes, number)
 }
 
 /// The sum of each key; the dictionary has it.
 struct Sums<K> {
     dict: Rc<RefCell<Dict<K>>>,
     /// Restored sums that are not in the view yet.
-    loaded: Vec<(Id, i64)>,
+    loaded: Vec<(Code, i64)>,
     /// Key groups with changes since the last snapshot.
     changed: Groups,
-    /// The ids of each group that a snapshot saves; looked up for the first group.
-    cut: Vec<Vec<Id>>,
+    /// The codes of each group that a snapshot saves; looked up for the first group.
+    cut: Vec<Vec<Code>>,
 }
 
 impl<K> Default for Sums<K> {
@@ -253,19 +253,19 @@ impl<K: Key> Sums<K> {
         rows: Vec<Rows<(K, i64)>>,
         passed: impl Fn(BatchTime) -> bool,
         too_large: impl Fn(&K),
-    ) -> Vec<(Id, BatchTime, i64)> {
-        let mut changes: Vec<_> = self.loaded.drain(..).map(|(id, n)| (id, t, n)).collect();
+    ) -> Vec<(Code, BatchTime, i64)> {
+        let mut changes: Vec<_> = self.loaded.drain(..).map(|(code, n)| (code, t, n)).collect();
         changes.reserve(rows.iter().map(|r| r.rows.len()).sum());
         let mut dict = self.dict.borrow_mut();
         dict.reclaim(passed);
         for (k, n) in rows.into_iter().flat_map(Rows::take) {
-            let id = dict.id(k, t);
-            match dict.try_retain(id, n, t) {
+            let code = dict.code(k, t);
+            match dict.try_retain(code, n, t) {
                 Some(group) => {
                     self.changed |= 1 << group;
-                    changes.push((id, t, n));
+                    changes.push((code, t, n));
                 }
-                None => too_large(dict.key(id)),
+                None => too_large(dict.key(code)),
             }
         }
         changes
@@ -283,22 +283,22 @@ impl<K: Key> KeyedState for Sums<K> {
         if self.cut.is_empty() {
             self.cut = dict.held_by_group();
         }
-        let ids = std::mem::take(&mut self.cut[group as usize]);
-        let sums: Vec<(&K, i64)> = ids.into_iter().map(|id| dict.held(id)).collect();
+        let codes = std::mem::take(&mut self.cut[group as usize]);
+        let sums: Vec<(&K, i64)> = codes.into_iter().map(|code| dict.held(code)).collect();
         if sums.is_empty() { Vec::new() } else { encoded(&sums) }
     }
 
     fn load(&mut self, bytes: &[u8], _: BatchTime) -> Result<(), BoxError> {
         let mut dict = self.dict.borrow_mut();
         for (key, n) in postcard::from_bytes::<Vec<(K, i64)>>(bytes)? {
-            let id = dict.id(key, BatchTime::default());
-            if dict.held(id).1 != 0 {
-                return Err(format!("the key {:?} occurs twice", dict.key(id)).into());
+            let code = dict.code(key, BatchTime::default());
+            if dict.held(code).1 != 0 {
+                return Err(format!("the key {:?} occurs twice", dict.key(code)).into());
             }
-            if dict.try_retain(id, n, BatchTime::default()).is_none() {
-                return Err(format!("the sum of {:?} does not fit into 64 bits", dict.key(id)).into());
+            if dict.try_retain(code, n, BatchTime::default()).is_none() {
+                return Err(format!("the sum of {:?} does not fit into 64 bits", dict.key(code)).into());
             }
-            self.loaded.push((id, n));
+            self.loaded.push((code, n));
         }
         Ok(())
     }
@@ -319,8 +319,8 @@ mod tests {
     fn sums_are_saved_and_restored_by_key_group() {
         let mut all: Sums<String> = Sums::default();
         for n in 1..100i64 {
-            let id = all.dict.borrow_mut().id(format!("k{n}"), BatchTime::default());
-            all.dict.borrow_mut().retain(id, n, BatchTime::default());
+            let code = all.dict.borrow_mut().code(format!("k{n}"), BatchTime::default());
+            all.dict.borrow_mut().retain(code, n, BatchTime::default());
         }
         let t = BatchTime::from_millis(1);
         all.snapshot(t);
@@ -333,7 +333,7 @@ mod tests {
             dict.held_by_group()
                 .concat()
                 .into_iter()
-                .map(|id| dict.held(id))
+                .map(|code| dict.held(code))
                 .map(|(k, n)| (k.clone(), n))
                 .collect::<BTreeMap<_, _>>()
         };

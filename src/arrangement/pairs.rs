@@ -1,4 +1,4 @@
-//! Arrangements of pairs by the id of their key: joins of views, and reductions of all values of a key.
+//! Arrangements of pairs by the code of their key: joins of views, and reductions of all values of a key.
 
 use std::cell::RefCell;
 use std::rc::Rc;
@@ -13,11 +13,11 @@ use crate::api::context::Graph;
 use crate::api::view::Changes;
 use crate::core::data::Key;
 use crate::core::time::BatchTime;
-use crate::engine::dictionary::{Dict, Id};
+use crate::engine::dictionary::{Code, Dict};
 
-type Pairs<'s, V> = Arranged<'s, TraceAgent<ValSpine<Id, V, BatchTime, i64>>>;
+type Pairs<'s, V> = Arranged<'s, TraceAgent<ValSpine<Code, V, BatchTime, i64>>>;
 
-fn arranged<'s, V: Key>(pairs: Changes<'s, (Id, V)>, name: &str) -> Pairs<'s, V> {
+fn arranged<'s, V: Key>(pairs: Changes<'s, (Code, V)>, name: &str) -> Pairs<'s, V> {
     // Pairs lie on the workers that own their keys already: no second exchange.
     arrange_core(pairs, Pipeline, name, ValBatcher::new)
 }
@@ -31,8 +31,8 @@ pub(crate) fn joined<'s, K: Key, V: Key, W: Key>(
     let dict: Rc<RefCell<Dict<K>>> = Rc::default();
     let left = arranged(intern_keys(left, &dict, graph), "join left");
     let right = arranged(intern_keys(right, &dict, graph), "join right");
-    let both = left.join_core(right, |id, v: &V, w: &W| Some((*id, v.clone(), w.clone())));
-    resolve(both.inner, &dict, graph, |(id, v, w), dict| (dict.key(id).clone(), (v, w)))
+    let both = left.join_core(right, |code, v: &V, w: &W| Some((*code, v.clone(), w.clone())));
+    resolve(both.inner, &dict, graph, |(code, v, w), dict| (dict.key(code).clone(), (v, w)))
 }
 
 /// The result of `fold` for the values of each key, which are ascending, each with its count.
@@ -43,14 +43,14 @@ pub(crate) fn reduced<'s, K: Key, V: Key>(
 ) -> Changes<'s, (K, V)> {
     let dict: Rc<RefCell<Dict<K>>> = Rc::default();
     let arranged = arranged(intern_keys(pairs, &dict, graph), "reduce");
-    let reduced = arranged.reduce_abelian::<_, ValBuilder<Id, V, BatchTime, i64>, ValSpine<Id, V, BatchTime, i64>, _, _>(
+    let reduced = arranged.reduce_abelian::<_, ValBuilder<Code, V, BatchTime, i64>, ValSpine<Code, V, BatchTime, i64>, _, _>(
         "reduce",
         move |_, values, out: &mut Vec<(V, i64)>| out.extend(fold(values).map(|v| (v, 1))),
-        |to, id, rows| {
+        |to, code, rows| {
             to.clear();
-            to.extend(rows.drain(..).map(|(v, t, n)| ((*id, v), t, n)));
+            to.extend(rows.drain(..).map(|(v, t, n)| ((*code, v), t, n)));
         },
     );
-    let rows = reduced.as_collection(|id, v: &V| (*id, v.clone()));
-    resolve(rows.inner, &dict, graph, |(id, v), dict| (dict.key(id).clone(), v))
+    let rows = reduced.as_collection(|code, v: &V| (*code, v.clone()));
+    resolve(rows.inner, &dict, graph, |(code, v), dict| (dict.key(code).clone(), v))
 }

@@ -17,7 +17,7 @@ use crate::core::data::{FastMap, Key, Rows, encoded, key_group};
 use crate::core::error::BoxError;
 use crate::core::schedule::{Position, WindowSpec};
 use crate::core::time::BatchTime;
-use crate::engine::dictionary::{Dict, Id};
+use crate::engine::dictionary::{Code, Dict};
 use crate::engine::flow::{VecStream, batched, collect_batches};
 use crate::engine::operator_id::OperatorId;
 use crate::engine::pane::Pane;
@@ -44,7 +44,7 @@ fn panes<'s, T: Key>(
         rows.sort_by_key(|rows| rows.partition.index);
         for rows in rows {
             let group = rows.partition.index;
-            pane.extend(group.into(), rows.take().into_iter().map(|(k, n)| (dict.id(k, tick.time), n)));
+            pane.extend(group.into(), rows.take().into_iter().map(|(k, n)| (dict.code(k, tick.time), n)));
         }
         emit(vec![(tick.time, Rc::new(pane))]);
     })
@@ -56,7 +56,7 @@ struct Ring {
     waiting: VecDeque<(u64, Rc<Pane>)>,
     inside: VecDeque<(u64, Rc<Pane>)>,
     /// The open pane, if panes are longer than batches, and its end.
-    folding: (u64, FastMap<Id, i64>),
+    folding: (u64, FastMap<Code, i64>),
     /// Key groups with rows since the last snapshot.
     changed: Groups,
     /// The open pane as of the last snapshot; made at first use.
@@ -71,7 +71,7 @@ impl Ring {
     /// Adds the pane of a batch.
     fn push(&mut self, at: &Position, pane: Rc<Pane>, dict: &RefCell<Dict<impl Key>>) {
         let mut dict = dict.borrow_mut();
-        pane.rows().iter().for_each(|(id, n)| self.changed |= 1 << dict.retain(*id, *n, at.time));
+        pane.rows().iter().for_each(|(code, n)| self.changed |= 1 << dict.retain(*code, *n, at.time));
         let (end, folding) = &mut self.folding;
         let ends = at.pane_end == at.time.millis();
         if ends && folding.is_empty() {
@@ -79,40 +79,40 @@ impl Ring {
             return;
         }
         *end = at.pane_end;
-        pane.rows().iter().for_each(|(id, n)| *folding.entry(*id).or_insert(0) += n);
+        pane.rows().iter().for_each(|(code, n)| *folding.entry(*code).or_insert(0) += n);
         if ends {
-            let rows = folding.drain().map(|(id, n)| (dict.group_and_key(id).0, (id, n))).collect();
+            let rows = folding.drain().map(|(code, n)| (dict.group_and_key(code).0, (code, n))).collect();
             self.waiting.push_back((*end, Rc::new(Pane::new(rows))));
         }
     }
 
     /// The changes of the window when it slides.
-    fn slide(&mut self, at: &Position, dict: &RefCell<Dict<impl Key>>) -> Vec<(Id, BatchTime, i64)> {
+    fn slide(&mut self, at: &Position, dict: &RefCell<Dict<impl Key>>) -> Vec<(Code, BatchTime, i64)> {
         let mut dict = dict.borrow_mut();
         let (t, mut changes) = (at.time, Vec::new());
         while self.inside.front().is_some_and(|(end, _)| !at.holds(*end)) {
             let (_, pane) = self.inside.pop_front().expect("the pane that was looked at");
-            for (id, n) in pane.rows() {
-                changes.push((*id, t, -n));
-                dict.release(*id, *n, t);
+            for (code, n) in pane.rows() {
+                changes.push((*code, t, -n));
+                dict.release(*code, *n, t);
             }
         }
         for (end, pane) in self.waiting.drain(..) {
             if at.holds(end) {
-                changes.extend(pane.rows().iter().map(|(id, n)| (*id, t, *n)));
+                changes.extend(pane.rows().iter().map(|(code, n)| (*code, t, *n)));
                 self.inside.push_back((end, pane));
             } else {
                 // The slide is longer than the window: some batches are in no window.
-                pane.rows().iter().for_each(|(id, n)| dict.release(*id, *n, t));
+                pane.rows().iter().for_each(|(code, n)| dict.release(*code, *n, t));
             }
         }
         changes
     }
 
     /// The rows of a group in panes that end after `since`, by their end.
-    fn of(&mut self, group: u64, since: BatchTime, dict: &Dict<impl Key>) -> Vec<(u64, &[(Id, i64)])> {
+    fn of(&mut self, group: u64, since: BatchTime, dict: &Dict<impl Key>) -> Vec<(u64, &[(Code, i64)])> {
         let (end, folding) = &self.folding;
-        let placed = || folding.iter().map(|(id, n)| (dict.group_and_key(*id).0, (*id, *n))).collect();
+        let placed = || folding.iter().map(|(code, n)| (dict.group_and_key(*code).0, (*code, *n))).collect();
         let partial = self.partial.get_or_insert_with(|| Pane::new(placed()));
         let panes = self.inside.iter().chain(&self.waiting).map(|(end, pane)| (*end, &**pane)).chain([(*end, &*partial)]);
         let since = panes.filter(|(end, _)| *end > since.millis());
@@ -120,7 +120,7 @@ impl Ring {
     }
 }
 
-/// A window and the keys of its ids. It is saved by key group.
+/// A window and the keys of its codes. It is saved by key group.
 ///
 /// A chunk holds the panes with rows since the previous snapshot. A pane that was open then is saved again, and replaces its part in
 /// the earlier chunk.
@@ -131,7 +131,7 @@ struct Window<T> {
     /// Restored panes, by end and group. They enter with the first batch, which knows what is still in the window.
     loaded: BTreeMap<u64, BTreeMap<u64, Vec<(T, i64)>>>,
     /// The rows of restored panes in the window, until the first slide emits them.
-    restored_rows: Vec<(Id, i64)>,
+    restored_rows: Vec<(Code, i64)>,
 }
 
 /// Panes as they are saved, by key. Chunks of the first format had waiting panes and the open pane apart.
@@ -143,21 +143,21 @@ impl<T: Key> Window<T> {
     }
 
     /// The changes in the window that a batch causes.
-    fn batch(&mut self, tick: &Tick, pane: Option<Rc<Pane>>) -> Vec<(Id, BatchTime, i64)> {
+    fn batch(&mut self, tick: &Tick, pane: Option<Rc<Pane>>) -> Vec<(Code, BatchTime, i64)> {
         let t = tick.time;
         if !self.loaded.is_empty() {
             let before = BatchTime::from_millis(t.millis() - self.spec.interval());
             self.enter(if tick.restored { t } else { before });
         }
         if tick.restored {
-            return self.restored_rows.drain(..).map(|(id, n)| (id, t, n)).collect();
+            return self.restored_rows.drain(..).map(|(code, n)| (code, t, n)).collect();
         }
         let at = self.spec.at(t);
         self.ring.push(&at, pane.unwrap_or_default(), &self.dict);
         if !at.slides {
             return Vec::new();
         }
-        let mut changes: Vec<_> = self.restored_rows.drain(..).map(|(id, n)| (id, t, n)).collect();
+        let mut changes: Vec<_> = self.restored_rows.drain(..).map(|(code, n)| (code, t, n)).collect();
         changes.extend(self.ring.slide(&at, &self.dict));
         changes
     }
@@ -172,14 +172,14 @@ impl<T: Key> Window<T> {
                 continue;
             }
             let mut held = |(key, n)| {
-                let id = dict.id(key, t);
-                dict.retain(id, n, t);
-                (id, n)
+                let code = dict.code(key, t);
+                dict.retain(code, n, t);
+                (code, n)
             };
             if end > t.millis() {
                 self.ring.folding.0 = end;
                 let rows = groups.into_values().flatten().map(&mut held);
-                rows.for_each(|(id, n)| *self.ring.folding.1.entry(id).or_insert(0) += n);
+                rows.for_each(|(code, n)| *self.ring.folding.1.entry(code).or_insert(0) += n);
                 continue;
             }
             let mut pane = Pane::default();
@@ -209,7 +209,7 @@ impl<T: Key> KeyedState for Window<T> {
         if panes.is_empty() {
             return Vec::new();
         }
-        let named = |rows: &[(Id, i64)]| rows.iter().map(|(id, n)| (dict.key(*id), *n)).collect::<Vec<_>>();
+        let named = |rows: &[(Code, i64)]| rows.iter().map(|(code, n)| (dict.key(*code), *n)).collect::<Vec<_>>();
         let panes: Vec<_> = panes.into_iter().map(|(end, rows)| (end, named(rows))).collect();
         encoded(&(panes, Named::<T>::new(), Vec::<(T, i64)>::new()))
     }
@@ -230,13 +230,13 @@ impl<T: Key> KeyedState for Window<T> {
     }
 }
 
-/// The rows of a window over a stream, by id, and the index of its state.
+/// The rows of a window over a stream, by code, and the index of its state.
 pub(crate) fn ring<'s, T: Key>(stream: &DStream<'s, T>, spec: WindowSpec, operator: &OperatorId) -> (Form<'s, T>, usize) {
     let dict = stream.node.panes.get_or_init(Panes::default).dict.clone();
     let window = Rc::new(RefCell::new(Window::new(spec, dict.clone())));
     let (state, owner) = stream.node.graph.register_state(operator, window.clone());
     let (stream, operator) = (stream.clone(), operator.clone());
-    let ids = move || {
+    let codes = move || {
         let shared = &stream.node.panes.get().expect("the window made them").stream;
         let panes = shared.get_or_init(|| panes(&stream, &operator, &dict)).clone();
         let owner = owner.build();
@@ -252,10 +252,10 @@ pub(crate) fn ring<'s, T: Key>(stream: &DStream<'s, T>, spec: WindowSpec, operat
             },
             move |tick, pane: Option<Rc<Pane>>, emit| emit(owner.batch(tick, || window.borrow_mut().batch(tick, pane))),
         );
-        // Panes on their way here do not retain ids: the probe keeps ids from reuse until then, also if no output reads this window.
+        // Panes on their way here do not retain codes: the probe keeps codes from reuse until then, also if no output reads this window.
         Interned { changes: changes.probe_with(&stream.node.graph.probe), dict }
     };
-    (Form::interned(ids), state)
+    (Form::interned(codes), state)
 }
 
 /// See [`crate::engine::state::take_any`].
@@ -276,11 +276,11 @@ mod tests {
             let spec = WindowSpec::of(length, slide);
             let dict: RefCell<Dict<u8>> = RefCell::default();
             let mut ring = Ring::new();
-            let id = dict.borrow_mut().id(7, BatchTime::default());
+            let code = dict.borrow_mut().code(7, BatchTime::default());
             let mut total = 0;
             for (i, n) in batches.iter().enumerate() {
                 let at = spec.at(BatchTime::from_millis(i as u64 + 1));
-                ring.push(&at, Rc::new(Pane::new(Vec::from_iter((*n > 0).then_some((key_group(&7u8), (id, *n)))))), &dict);
+                ring.push(&at, Rc::new(Pane::new(Vec::from_iter((*n > 0).then_some((key_group(&7u8), (code, *n)))))), &dict);
                 if at.slides {
                     total += ring.slide(&at, &dict).iter().map(|(_, _, n)| n).sum::<i64>();
                     let from = (i + 1).saturating_sub(length as usize);

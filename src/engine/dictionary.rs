@@ -1,7 +1,7 @@
-//! Dictionary encoding of keys: a dictionary assigns dense ids, and arrangements contain ids. A worker looks up the key before it sends
-//! a row away. An arrangement of string keys costs three times as much as one of ids (docs/architecture.md).
+//! Dictionary encoding of keys: a dictionary assigns dense codes, and arrangements contain codes. A worker looks up the key before it
+//! sends a row away. An arrangement of string keys costs three times as much as one of codes (docs/architecture.md).
 //!
-//! Invariant: an id is reused only if its count is 0. Also, every output must have passed the last time at which it was assigned,
+//! Invariant: a code is reused only if its count is 0. Also, every output must have passed the last time at which it was assigned,
 //! retained or released, and no reader of an arrangement may ask for an earlier time. Several operators share a dictionary, and one
 //! may be batches ahead of another.
 
@@ -17,12 +17,12 @@ use crate::core::sum::checked;
 use crate::core::time::BatchTime;
 
 /// The code of a key: dense, and valid on this worker only. Checkpoints contain keys.
-pub(crate) type Id = u32;
+pub(crate) type Code = u32;
 
 struct Entry<K> {
     key: K,
     group: u8,
-    /// The references to this id: records in panes, or the sum of an arrangement.
+    /// The references to this code: records in panes, or the sum of an arrangement.
     held: i64,
     /// The last batch in which it was assigned, retained or released.
     last: BatchTime,
@@ -30,17 +30,17 @@ struct Entry<K> {
     waits: bool,
 }
 
-/// The ids of the keys that this worker owns.
+/// The codes of the keys that this worker owns.
 pub(crate) struct Dict<K> {
-    ids: HashTable<Id>,
+    codes: HashTable<Code>,
     entries: Vec<Option<Entry<K>>>,
-    free: Vec<Id>,
-    /// Ids whose count was 0 when they were added, with the time of that.
-    idle: VecDeque<(BatchTime, Id)>,
+    free: Vec<Code>,
+    /// Codes whose count was 0 when they were added, with the time of that.
+    idle: VecDeque<(BatchTime, Code)>,
     hasher: foldhash::fast::RandomState,
-    /// The first time that the readers of each arrangement of these ids may ask for.
+    /// The first time that the readers of each arrangement of these codes may ask for.
     readers: Vec<Weak<Cell<BatchTime>>>,
-    /// How often an unused id was kept because an output had not passed its time.
+    /// How often an unused code was kept because an output had not passed its time.
     #[cfg(test)]
     pub kept: u64,
 }
@@ -48,7 +48,7 @@ pub(crate) struct Dict<K> {
 impl<K> Default for Dict<K> {
     fn default() -> Self {
         Dict {
-            ids: HashTable::new(),
+            codes: HashTable::new(),
             entries: Vec::new(),
             free: Vec::new(),
             idle: VecDeque::new(),
@@ -61,144 +61,144 @@ impl<K> Default for Dict<K> {
 }
 
 impl<K: Key> Dict<K> {
-    /// The id of a key, for use at `t`. Assigns one if the key has none.
-    pub fn id(&mut self, key: K, t: BatchTime) -> Id {
+    /// The code of a key, for use at `t`. Assigns one if the key has none.
+    pub fn code(&mut self, key: K, t: BatchTime) -> Code {
         let hash = self.hasher.hash_one(&key);
         let entries = &self.entries;
-        if let Some(&id) = self.ids.find(hash, |&i| entries[i as usize].as_ref().is_some_and(|e| e.key == key)) {
-            self.used(id, t);
-            return id;
+        if let Some(&code) = self.codes.find(hash, |&i| entries[i as usize].as_ref().is_some_and(|e| e.key == key)) {
+            self.used(code, t);
+            return code;
         }
         let group = key_group(&key) as u8;
         let entry = Some(Entry { key, group, held: 0, last: t, waits: false });
-        let id = match self.free.pop() {
-            Some(id) => {
-                self.entries[id as usize] = entry;
-                id
+        let code = match self.free.pop() {
+            Some(code) => {
+                self.entries[code as usize] = entry;
+                code
             }
             None => {
                 self.entries.push(entry);
-                (self.entries.len() - 1) as Id
+                (self.entries.len() - 1) as Code
             }
         };
         let (entries, hasher) = (&self.entries, &self.hasher);
-        self.ids.insert_unique(hash, id, |&i| hasher.hash_one(&entries[i as usize].as_ref().expect("an id in use").key));
-        id
+        self.codes.insert_unique(hash, code, |&i| hasher.hash_one(&entries[i as usize].as_ref().expect("a code in use").key));
+        code
     }
 
-    /// The key with this id.
-    pub fn key(&self, id: Id) -> &K {
-        &self.entry(id).key
+    /// The key with this code.
+    pub fn key(&self, code: Code) -> &K {
+        &self.entry(code).key
     }
 
-    /// The key with this id, and its key group.
-    pub fn group_and_key(&self, id: Id) -> (u64, &K) {
-        let e = self.entry(id);
+    /// The key with this code, and its key group.
+    pub fn group_and_key(&self, code: Code) -> (u64, &K) {
+        let e = self.entry(code);
         (e.group.into(), &e.key)
     }
 
-    fn entry(&self, id: Id) -> &Entry<K> {
-        self.entries[id as usize].as_ref().expect("an id in use is not reclaimed")
+    fn entry(&self, code: Code) -> &Entry<K> {
+        self.entries[code as usize].as_ref().expect("a code in use is not reclaimed")
     }
 
-    fn used(&mut self, id: Id, t: BatchTime) -> &mut Entry<K> {
-        let e = self.entries[id as usize].as_mut().expect("an id in use is not reclaimed");
+    fn used(&mut self, code: Code, t: BatchTime) -> &mut Entry<K> {
+        let e = self.entries[code as usize].as_mut().expect("a code in use is not reclaimed");
         e.last = e.last.max(t);
         e
     }
 
-    /// Adds `diff` references to an id at `t`; a negative number removes them. Returns the key group of its key.
+    /// Adds `diff` references to a code at `t`; a negative number removes them. Returns the key group of its key.
     ///
     /// # Panics
     /// If their number does not fit into an `i64`. Records are too few for that; sums of numbers use [`Dict::try_retain`].
-    pub fn retain(&mut self, id: Id, diff: i64, t: BatchTime) -> u8 {
-        match self.try_retain(id, diff, t) {
+    pub fn retain(&mut self, code: Code, diff: i64, t: BatchTime) -> u8 {
+        match self.try_retain(code, diff, t) {
             Some(group) => group,
-            None => panic!("the copies of {:?} do not fit into 64 bits", self.key(id)),
+            None => panic!("the copies of {:?} do not fit into 64 bits", self.key(code)),
         }
     }
 
     /// Like `retain`. `None`: their number does not fit, and is as before.
-    pub fn try_retain(&mut self, id: Id, diff: i64, t: BatchTime) -> Option<u8> {
-        let e = self.used(id, t);
+    pub fn try_retain(&mut self, code: Code, diff: i64, t: BatchTime) -> Option<u8> {
+        let e = self.used(code, t);
         e.held = checked(e.held, diff)?;
         let (last, group) = (e.last, e.group);
         if e.held == 0 && !e.waits {
             e.waits = true;
-            self.idle.push_back((last, id));
+            self.idle.push_back((last, code));
         }
         Some(group)
     }
 
-    /// Removes `n` references to an id at `t`.
-    pub fn release(&mut self, id: Id, n: i64, t: BatchTime) {
-        self.retain(id, -n, t);
+    /// Removes `n` references to a code at `t`.
+    pub fn release(&mut self, code: Code, n: i64, t: BatchTime) {
+        self.retain(code, -n, t);
     }
 
-    /// Keeps ids from reuse that were used after the time in this cell: the readers of an arrangement may still find them.
+    /// Keeps codes from reuse that were used after the time in this cell: the readers of an arrangement may still find them.
     pub fn keep_since(&mut self, time: Weak<Cell<BatchTime>>) {
         self.readers.push(time);
     }
 
-    /// Reclaims ids without references that were last used at a time that every output has `passed`.
+    /// Reclaims codes without references that were last used at a time that every output has `passed`.
     pub fn reclaim(&mut self, passed: impl Fn(BatchTime) -> bool) {
         self.readers.retain(|time| time.strong_count() > 0);
         let since = self.readers.iter().filter_map(Weak::upgrade).map(|time| time.get()).min();
         let passed = |t| since.is_none_or(|since| t <= since) && passed(t);
-        while let Some((_, id)) = self.idle.front().copied().filter(|(t, _)| passed(*t)) {
+        while let Some((_, code)) = self.idle.front().copied().filter(|(t, _)| passed(*t)) {
             self.idle.pop_front();
-            let Some(e) = self.entries[id as usize].as_mut() else { continue };
+            let Some(e) = self.entries[code as usize].as_mut() else { continue };
             if e.held != 0 {
                 e.waits = false;
             } else if !passed(e.last) {
                 let last = e.last;
-                self.idle.push_back((last, id));
+                self.idle.push_back((last, code));
                 #[cfg(test)]
                 (self.kept += 1);
             } else {
                 let hash = self.hasher.hash_one(&e.key);
-                if let Ok(found) = self.ids.find_entry(hash, |&i| i == id) {
+                if let Ok(found) = self.codes.find_entry(hash, |&i| i == code) {
                     found.remove();
                 }
-                self.entries[id as usize] = None;
-                self.free.push(id);
+                self.entries[code as usize] = None;
+                self.free.push(code);
             }
         }
         #[cfg(test)]
         (self.kept += u64::from(!self.idle.is_empty()));
     }
 
-    /// The ids with references, by key group.
-    pub fn held_by_group(&self) -> Vec<Vec<Id>> {
+    /// The codes with references, by key group.
+    pub fn held_by_group(&self) -> Vec<Vec<Code>> {
         let mut groups = vec![Vec::new(); KEY_GROUPS as usize];
-        for (id, e) in self.entries.iter().enumerate() {
+        for (code, e) in self.entries.iter().enumerate() {
             if let Some(e) = e.as_ref().filter(|e| e.held != 0) {
-                groups[e.group as usize].push(id as Id);
+                groups[e.group as usize].push(code as Code);
             }
         }
         groups
     }
 
-    /// A key, and the references to its id.
-    pub fn held(&self, id: Id) -> (&K, i64) {
-        let e = self.entry(id);
+    /// A key, and the references to its code.
+    pub fn held(&self, code: Code) -> (&K, i64) {
+        let e = self.entry(code);
         (&e.key, e.held)
     }
 
-    /// The number of arrangements of these ids.
+    /// The number of arrangements of these codes.
     #[cfg(test)]
     pub fn arrangements(&self) -> usize {
         self.readers.len()
     }
 
-    /// The number of keys that have an id.
+    /// The number of keys that have a code.
     #[cfg(test)]
     pub fn len(&self) -> usize {
-        self.ids.len()
+        self.codes.len()
     }
 
-    /// The number of ids that were ever assigned.
-    pub fn ids(&self) -> usize {
+    /// The number of codes that were ever assigned.
+    pub fn codes(&self) -> usize {
         self.entries.len()
     }
 }
@@ -216,21 +216,21 @@ mod tests {
     #[test]
     fn an_id_is_used_again_only_after_its_time_has_passed() {
         let mut d = Dict::default();
-        let a = d.id("a".to_string(), at(1));
+        let a = d.code("a".to_string(), at(1));
         d.retain(a, 2, at(1));
         d.retain(a, -2, at(5));
         d.reclaim(|t| t < at(5));
-        assert_eq!(d.id("a".to_string(), at(4)), a, "batch 5 may still be on its way");
-        assert_ne!(d.id("b".to_string(), at(5)), a);
+        assert_eq!(d.code("a".to_string(), at(4)), a, "batch 5 may still be on its way");
+        assert_ne!(d.code("b".to_string(), at(5)), a);
         d.reclaim(|t| t <= at(5));
-        assert_eq!(d.id("c".to_string(), at(6)), a);
+        assert_eq!(d.code("c".to_string(), at(6)), a);
         assert_eq!((d.key(a).as_str(), d.len()), ("c", 2));
     }
 
     #[test]
     fn an_id_is_kept_while_a_reader_may_ask_for_its_time() {
         let mut d = Dict::default();
-        let a = d.id('a', at(1));
+        let a = d.code('a', at(1));
         d.retain(a, 1, at(1));
         d.retain(a, -1, at(5));
         let since = Rc::new(Cell::new(at(4)));
@@ -240,7 +240,7 @@ mod tests {
         since.set(at(5));
         d.reclaim(|_| true);
         assert_eq!(d.len(), 0);
-        let b = d.id('b', at(7));
+        let b = d.code('b', at(7));
         d.retain(b, 1, at(7));
         d.retain(b, -1, at(8));
         drop(since);
@@ -249,14 +249,14 @@ mod tests {
     }
 
     #[test]
-    fn a_key_that_comes_back_in_time_keeps_its_id() {
+    fn a_key_that_comes_back_in_time_keeps_its_code() {
         let mut d = Dict::default();
-        let a = d.id(7u64, at(1));
+        let a = d.code(7u64, at(1));
         d.retain(a, 1, at(1));
         d.retain(a, -1, at(2));
         d.retain(a, 1, at(3));
         d.reclaim(|_| true);
-        assert_eq!(d.id(7, at(3)), a);
+        assert_eq!(d.code(7, at(3)), a);
         assert_eq!(d.held_by_group().concat(), [a]);
         assert_eq!(d.held(a), (&7, 1));
         d.retain(a, -1, at(4));
@@ -271,10 +271,10 @@ mod tests {
     #[test]
     fn an_id_that_was_given_out_again_is_kept_until_it_can_be_held() {
         let mut d = Dict::default();
-        let a = d.id('a', at(1));
+        let a = d.code('a', at(1));
         d.retain(a, 1, at(1));
         d.retain(a, -1, at(2));
-        assert_eq!(d.id('a', at(4)), a, "a pane of batch 4 is on its way to its window");
+        assert_eq!(d.code('a', at(4)), a, "a pane of batch 4 is on its way to its window");
         d.reclaim(|t| t <= at(3));
         d.retain(a, 1, at(4));
         assert_eq!(d.len(), 1);

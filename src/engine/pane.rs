@@ -1,18 +1,18 @@
 //! A pane: the combined records of one slice of time, sorted by key group. A checkpoint saves a key group of it as a slice.
 
-use crate::engine::dictionary::Id;
+use crate::engine::dictionary::Code;
 
 /// Rows with their counts, by key group.
 #[derive(Debug, Default, PartialEq, Eq)]
 pub(crate) struct Pane {
-    rows: Vec<(Id, i64)>,
+    rows: Vec<(Code, i64)>,
     /// The key groups with rows, ascending, each with the end of its rows.
     ends: Vec<(u8, u32)>,
 }
 
 impl Pane {
     /// From rows in any order.
-    pub fn new(mut rows: Vec<(u64, (Id, i64))>) -> Self {
+    pub fn new(mut rows: Vec<(u64, (Code, i64))>) -> Self {
         rows.sort_by_key(|(group, _)| *group);
         let mut pane = Pane { rows: Vec::with_capacity(rows.len()), ends: Vec::new() };
         rows.into_iter().for_each(|(group, row)| pane.extend(group, [row]));
@@ -20,21 +20,21 @@ impl Pane {
     }
 
     /// Appends rows of a group. Groups must ascend.
-    pub fn extend(&mut self, group: u64, rows: impl IntoIterator<Item = (Id, i64)>) {
+    pub fn extend(&mut self, group: u64, rows: impl IntoIterator<Item = (Code, i64)>) {
         self.rows.extend(rows);
-        let end = u32::try_from(self.rows.len()).expect("fewer rows than ids");
+        let end = u32::try_from(self.rows.len()).expect("fewer rows than codes");
         match self.ends.last_mut() {
             Some((last, e)) if u64::from(*last) == group => *e = end,
             _ => self.ends.push((group as u8, end)),
         }
     }
 
-    pub fn rows(&self) -> &[(Id, i64)] {
+    pub fn rows(&self) -> &[(Code, i64)] {
         &self.rows
     }
 
     /// The rows of one group.
-    pub fn of(&self, group: u64) -> &[(Id, i64)] {
+    pub fn of(&self, group: u64) -> &[(Code, i64)] {
         let Ok(at) = self.ends.binary_search_by_key(&group, |(g, _)| u64::from(*g)) else { return &[] };
         let start = at.checked_sub(1).map_or(0, |before| self.ends[before].1);
         &self.rows[start as usize..self.ends[at].1 as usize]

@@ -24,7 +24,7 @@
 //! | `kernel::deliver` | whole batches to the output thread | output operations |
 //! | `window::windowed_reduce` over `window::two_stacks` | panes by key, reduced by a function | `reduce_by_*window*` |
 //! | `view::output_modes` | changes of a view as batches | the four modes |
-//! | `crate::arrangement` | tables, rings and arrangements of ids | views and counting windows |
+//! | `crate::arrangement` | tables, rings and arrangements of codes | views and counting windows |
 
 mod cache;
 mod checkpoint;

@@ -12,7 +12,7 @@ use super::batch::DenseBatch;
 use super::builder::DenseBuilder;
 use super::trace::DenseTrace;
 use crate::core::time::BatchTime;
-use crate::engine::dictionary::Id;
+use crate::engine::dictionary::Code;
 use crate::engine::flow::VecStream;
 use crate::engine::operator_id::OperatorId;
 
@@ -20,7 +20,7 @@ use crate::engine::operator_id::OperatorId;
 pub(crate) type Dense<'s> = Arranged<'s, TraceAgent<DenseTrace>>;
 
 /// Arranges changes, which lie on the workers that own their codes. All changes of a container have its time.
-pub(crate) fn arrange<'s>(changes: VecStream<'s, (Id, BatchTime, i64)>, operator: &OperatorId, trace: DenseTrace) -> Dense<'s> {
+pub(crate) fn arrange<'s>(changes: VecStream<'s, (Code, BatchTime, i64)>, operator: &OperatorId, trace: DenseTrace) -> Dense<'s> {
     let mut agent = None;
     let put = &mut agent;
     let operator = operator.clone();

@@ -7,7 +7,7 @@ use differential_dataflow::trace::Navigable;
 
 use super::cursor::DenseCursor;
 use crate::core::time::BatchTime;
-use crate::engine::dictionary::Id;
+use crate::engine::dictionary::Code;
 
 /// A batch of a [`DenseTrace`](super::DenseTrace): dictionary codes, each with a difference at one time. Clones share it.
 #[derive(Clone)]
@@ -30,13 +30,13 @@ pub(super) enum Updates {
 pub(super) struct Sums {
     pub sums: Vec<i64>,
     /// The codes themselves, which a cursor lends out; made when the first cursor asks.
-    codes: OnceCell<Rc<[Id]>>,
+    codes: OnceCell<Rc<[Code]>>,
 }
 
 /// Codes, ascending, each once, with differences that are not 0.
 #[derive(Default)]
 pub(super) struct Changes {
-    pub codes: Vec<Id>,
+    pub codes: Vec<Code>,
     pub diffs: Vec<i64>,
 }
 
@@ -63,13 +63,13 @@ impl Clone for Sums {
 
 thread_local! {
     /// 0, 1, 2 and so on: all traces of a worker share it.
-    static ASCENDING: RefCell<Rc<[Id]>> = RefCell::new(Rc::new([]));
+    static ASCENDING: RefCell<Rc<[Code]>> = RefCell::new(Rc::new([]));
 }
 
-fn ascending(len: usize) -> Rc<[Id]> {
+fn ascending(len: usize) -> Rc<[Code]> {
     ASCENDING.with_borrow_mut(|codes| {
         if codes.len() < len {
-            *codes = (0..len.next_power_of_two()).map(|code| code as Id).collect();
+            *codes = (0..len.next_power_of_two()).map(|code| code as Code).collect();
         }
         codes.clone()
     })
@@ -77,7 +77,7 @@ fn ascending(len: usize) -> Rc<[Id]> {
 
 impl DenseBatch {
     /// All codes by index of their difference. In sums that is every code up to the last.
-    pub(super) fn codes(&self) -> &[Id] {
+    pub(super) fn codes(&self) -> &[Code] {
         match &self.updates {
             Updates::Sums(s) => &s.codes.get_or_init(|| ascending(s.sums.len()))[..s.sums.len()],
             Updates::Changes(c) => &c.codes,

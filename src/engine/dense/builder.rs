@@ -7,7 +7,7 @@
 
 use super::batch::{Changes, DenseBatch, Updates};
 use crate::core::time::BatchTime;
-use crate::engine::dictionary::Id;
+use crate::engine::dictionary::Code;
 use std::rc::Rc;
 
 /// With fewer changes than one for this many codes, sorting is cheaper than reading all bits.
@@ -24,14 +24,14 @@ pub(super) struct DenseBuilder {
 
 impl DenseBuilder {
     /// The batch of these changes, if they do not cancel out.
-    pub fn build(&mut self, changes: &[Vec<(Id, BatchTime, i64)>], time: BatchTime) -> Option<DenseBatch> {
+    pub fn build(&mut self, changes: &[Vec<(Code, BatchTime, i64)>], time: BatchTime) -> Option<DenseBatch> {
         let len = changes.iter().map(Vec::len).sum::<usize>();
         let changes = changes.iter().flatten().map(|(code, _, n)| (*code, *n));
         let built = if len < self.sums.len() / SPARSE { sorted(changes.collect()) } else { self.summed(changes, len) };
         (!built.codes.is_empty()).then(|| DenseBatch { updates: Updates::Changes(Rc::new(built)), time })
     }
 
-    fn summed(&mut self, changes: impl Iterator<Item = (Id, i64)>, len: usize) -> Changes {
+    fn summed(&mut self, changes: impl Iterator<Item = (Code, i64)>, len: usize) -> Changes {
         for (code, n) in changes {
             let at = code as usize;
             if self.sums.len() <= at {
@@ -48,14 +48,14 @@ impl DenseBuilder {
             while left != 0 {
                 let at = word * 64 + left.trailing_zeros() as usize;
                 left &= left - 1;
-                push(&mut built, at as Id, std::mem::take(&mut self.sums[at]));
+                push(&mut built, at as Code, std::mem::take(&mut self.sums[at]));
             }
         }
         built
     }
 }
 
-fn sorted(mut changes: Vec<(Id, i64)>) -> Changes {
+fn sorted(mut changes: Vec<(Code, i64)>) -> Changes {
     changes.sort_unstable_by_key(|(code, _)| *code);
     let mut built = Changes::default();
     for same in changes.chunk_by(|a, b| a.0 == b.0) {
@@ -64,7 +64,7 @@ fn sorted(mut changes: Vec<(Id, i64)>) -> Changes {
     built
 }
 
-fn push(built: &mut Changes, code: Id, n: i64) {
+fn push(built: &mut Changes, code: Code, n: i64) {
     if n != 0 {
         built.codes.push(code);
         built.diffs.push(n);
@@ -75,7 +75,7 @@ fn push(built: &mut Changes, code: Id, n: i64) {
 mod tests {
     use super::*;
 
-    fn built(builder: &mut DenseBuilder, changes: &[(Id, i64)]) -> Vec<(Id, i64)> {
+    fn built(builder: &mut DenseBuilder, changes: &[(Code, i64)]) -> Vec<(Code, i64)> {
         let t = BatchTime::from_millis(1);
         let containers: Vec<Vec<_>> = changes.chunks(2).map(|c| c.iter().map(|(code, n)| (*code, t, *n)).collect()).collect();
         builder.build(&containers, t).iter().flat_map(|batch| batch.changes().collect::<Vec<_>>()).collect()

@@ -4,7 +4,7 @@ use differential_dataflow::trace::Cursor;
 
 use super::batch::{DenseBatch, Updates};
 use crate::core::time::BatchTime;
-use crate::engine::dictionary::Id;
+use crate::engine::dictionary::Code;
 
 /// The cursor of a [`DenseBatch`]: its keys are dictionary codes, and its only value is `()`.
 pub struct DenseCursor {
@@ -29,7 +29,7 @@ impl DenseCursor {
 }
 
 /// The first index from `at` whose code is not below `code`: by doubling steps, as seeks go to nearby keys.
-pub(super) fn gallop(codes: &[Id], at: usize, code: Id) -> usize {
+pub(super) fn gallop(codes: &[Code], at: usize, code: Code) -> usize {
     let mut low = at;
     let mut step = 1;
     while codes.get(low + step).is_some_and(|c| *c < code) {
@@ -42,14 +42,14 @@ pub(super) fn gallop(codes: &[Id], at: usize, code: Id) -> usize {
 
 impl Cursor for DenseCursor {
     type Storage = DenseBatch;
-    type Key<'a> = &'a Id;
+    type Key<'a> = &'a Code;
     type ValOwn = ();
     type Val<'a> = &'a ();
     type Time = BatchTime;
     type TimeGat<'a> = &'a BatchTime;
     type Diff = i64;
     type DiffGat<'a> = &'a i64;
-    type KeyContainer = Vec<Id>;
+    type KeyContainer = Vec<Code>;
     type ValContainer = Vec<()>;
     type TimeContainer = Vec<BatchTime>;
     type DiffContainer = Vec<i64>;
@@ -62,7 +62,7 @@ impl Cursor for DenseCursor {
         self.value && self.key_valid(batch)
     }
 
-    fn key<'a>(&self, batch: &'a DenseBatch) -> &'a Id {
+    fn key<'a>(&self, batch: &'a DenseBatch) -> &'a Code {
         &batch.codes()[self.at]
     }
 
@@ -70,7 +70,7 @@ impl Cursor for DenseCursor {
         &()
     }
 
-    fn get_key<'a>(&self, batch: &'a DenseBatch) -> Option<&'a Id> {
+    fn get_key<'a>(&self, batch: &'a DenseBatch) -> Option<&'a Code> {
         self.key_valid(batch).then(|| self.key(batch))
     }
 
@@ -87,7 +87,7 @@ impl Cursor for DenseCursor {
         self.skip_zeros(batch);
     }
 
-    fn seek_key(&mut self, batch: &DenseBatch, key: &Id) {
+    fn seek_key(&mut self, batch: &DenseBatch, key: &Code) {
         self.at = match &batch.updates {
             Updates::Sums(_) => self.at.max(*key as usize),
             Updates::Changes(changes) => gallop(&changes.codes, self.at, *key),

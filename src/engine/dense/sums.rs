@@ -8,7 +8,7 @@ use timely::progress::frontier::AntichainRef;
 use super::batch::{Changes, DenseBatch, Sums, Updates};
 use super::cursor::gallop;
 use crate::core::time::BatchTime;
-use crate::engine::dictionary::Id;
+use crate::engine::dictionary::Code;
 
 /// The sums of a trace as of some time. It keeps the trace from being compacted in place, so it must not outlive its batch.
 #[derive(Default)]
@@ -35,7 +35,7 @@ impl SumsBefore {
     }
 
     /// The sum of a code. Codes must ascend from call to call.
-    pub fn of(&mut self, code: Id) -> i64 {
+    pub fn of(&mut self, code: Code) -> i64 {
         let mut sum = self.compacted.as_ref().and_then(|s| s.sums.get(code as usize)).copied().unwrap_or(0);
         for (changes, at) in &mut self.recent {
             *at = gallop(&changes.codes, *at, code);
@@ -49,7 +49,7 @@ impl SumsBefore {
 
 impl DenseBatch {
     /// The codes that changed at the batch's time, ascending, each once, with differences that are not 0.
-    pub(crate) fn changes(&self) -> impl Iterator<Item = (Id, i64)> + '_ {
+    pub(crate) fn changes(&self) -> impl Iterator<Item = (Code, i64)> + '_ {
         let codes = self.codes().iter().copied();
         codes.zip(self.diffs().iter().copied()).filter(|(_, n)| *n != 0)
     }

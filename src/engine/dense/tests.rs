@@ -18,7 +18,7 @@ use timely::progress::frontier::AntichainRef;
 
 use super::{DenseTrace, arrange};
 use crate::core::time::BatchTime;
-use crate::engine::dictionary::Id;
+use crate::engine::dictionary::Code;
 use crate::engine::operator_id::OperatorId;
 
 /// One batch time: its changes, and the actions of the readers after them.
@@ -26,7 +26,7 @@ use crate::engine::operator_id::OperatorId;
 struct Step {
     /// The distance from the previous batch time.
     gap: u64,
-    changes: Vec<(Id, i64)>,
+    changes: Vec<(Code, i64)>,
     /// A reader holds compaction from here on.
     hold: bool,
     /// The oldest reader is dropped.
@@ -57,12 +57,12 @@ fn record<'s>(seen: &Seen, name: &'static str, since: BatchTime, rows: VecCollec
 }
 
 /// The view as of `t`, as a cursor reads it.
-fn as_of<Tr>(trace: &mut Tr, t: BatchTime) -> BTreeMap<Id, i64>
+fn as_of<Tr>(trace: &mut Tr, t: BatchTime) -> BTreeMap<Code, i64>
 where
     Tr: TraceReader<Time = BatchTime>,
     Tr::Batch: Navigable,
     for<'a> <Tr::Batch as Navigable>::Cursor:
-        Cursor<Storage = Tr::Batch, Key<'a> = &'a Id, TimeGat<'a> = &'a BatchTime, DiffGat<'a> = &'a i64>,
+        Cursor<Storage = Tr::Batch, Key<'a> = &'a Code, TimeGat<'a> = &'a BatchTime, DiffGat<'a> = &'a i64>,
 {
     let mut rows = BTreeMap::new();
     for batch in trace.batches_through(AntichainRef::new(&[])).expect("all batches") {
@@ -88,8 +88,8 @@ macro_rules! outputs {
             let (mut agent, probe) = worker.dataflow(|scope| {
                 let changes = input.to_stream(scope);
                 let arranged = $arrange(changes.clone());
-                let pairs = arrange_core::<_, _, ValBatcher<Id, u8, BatchTime, i64>, ValSpine<Id, u8, BatchTime, i64>>(
-                    changes.clone().map(|(id, t, n): (Id, BatchTime, i64)| ((id % 90, id as u8), t, n)),
+                let pairs = arrange_core::<_, _, ValBatcher<Code, u8, BatchTime, i64>, ValSpine<Code, u8, BatchTime, i64>>(
+                    changes.clone().map(|(code, t, n): (Code, BatchTime, i64)| ((code % 90, code as u8), t, n)),
                     Pipeline,
                     "pairs",
                     ValBatcher::new,
@@ -99,12 +99,12 @@ macro_rules! outputs {
                 record(&seen, "self", now, arranged.clone().join_core(arranged.clone(), |k, (), ()| Some((i64::from(*k), 0))));
                 let reduced = arranged
                     .clone()
-                    .reduce_abelian::<_, ValBuilder<Id, i64, BatchTime, i64>, ValSpine<Id, i64, BatchTime, i64>, _, _>(
+                    .reduce_abelian::<_, ValBuilder<Code, i64, BatchTime, i64>, ValSpine<Code, i64, BatchTime, i64>, _, _>(
                         "reduce",
                         |_, rows, out: &mut Vec<(i64, i64)>| out.push((rows[0].1 * 10, 1)),
-                        |to, id, rows| {
+                        |to, code, rows| {
                             to.clear();
-                            to.extend(rows.drain(..).map(|(v, t, n)| ((*id, v), t, n)));
+                            to.extend(rows.drain(..).map(|(v, t, n)| ((*code, v), t, n)));
                         },
                     );
                 record(&seen, "reduce", now, reduced.as_collection(|k, v| (i64::from(*k), *v)));
@@ -122,7 +122,7 @@ macro_rules! outputs {
             for step in &steps {
                 t = BatchTime::from_millis(t.millis() + step.gap);
                 input.advance_to(t);
-                step.changes.iter().for_each(|(id, n)| input.send((*id, t, *n)));
+                step.changes.iter().for_each(|(code, n)| input.send((*code, t, *n)));
                 let upper = BatchTime::from_millis(t.millis() + 1);
                 input.advance_to(upper);
                 while probe.less_than(&upper) {
@@ -166,8 +166,8 @@ proptest! {
     fn operators_and_readers_get_the_same_as_from_a_spine(steps in prop::collection::vec(step(), 1..90)) {
         let dense = outputs!(steps, |changes| arrange(changes, &OperatorId::step("test"), DenseTrace::empty()));
         let spine = outputs!(steps, |changes| {
-            let keys = Map::map(changes, |(id, t, n): (Id, BatchTime, i64)| ((id, ()), t, n));
-            arrange_core::<_, _, KeyBatcher<Id, BatchTime, i64>, KeySpine<Id, BatchTime, i64>>(
+            let keys = Map::map(changes, |(code, t, n): (Code, BatchTime, i64)| ((code, ()), t, n));
+            arrange_core::<_, _, KeyBatcher<Code, BatchTime, i64>, KeySpine<Code, BatchTime, i64>>(
                 keys,
                 Pipeline,
                 "spine",
@@ -176,8 +176,8 @@ proptest! {
         });
         prop_assert_eq!(&dense.1, &spine.1);
         prop_assert_eq!(dense.0, spine.0);
-        let mut model: BTreeMap<Id, i64> = BTreeMap::new();
-        steps.iter().flat_map(|s| &s.changes).for_each(|(id, n)| *model.entry(*id).or_default() += n);
+        let mut model: BTreeMap<Code, i64> = BTreeMap::new();
+        steps.iter().flat_map(|s| &s.changes).for_each(|(code, n)| *model.entry(*code).or_default() += n);
         model.retain(|_, n| *n != 0);
         if steps.last().is_some_and(|s| s.hold && !s.release) {
             prop_assert_eq!(dense.1.last(), Some(&model));

@@ -25,8 +25,8 @@ impl<'s, T: 'static> DStream<'s, T> {
         let graph = &self.node.graph;
         let operator = self.operator::<T>("accumulate", "");
         let fold = |table: &mut PartialTable<_, _>, rows: Rows<T>| rows.rows.iter().for_each(|r| *table.of(r) += 1);
-        let (ids, state) = sums(self.combine(&operator, 0, fold, |a, b| *a += b), &operator);
-        View::new(graph, self.node.meta.every(graph.config.interval.millis()).with_state(state), ids, None)
+        let (codes, state) = sums(self.combine(&operator, 0, fold, |a, b| *a += b), &operator);
+        View::new(graph, self.node.meta.every(graph.config.interval.millis()).with_state(state), codes, None)
     }
 }
 
@@ -58,9 +58,9 @@ impl<'s, K: 'static> DStream<'s, (K, i64)> {
             rows.take().into_iter().for_each(|(k, n)| add(table.of_own(k), n));
         };
         let keyed = if self.node.keyed { self.clone() } else { self.combine(&operator, 0, fold, add) };
-        let (ids, state) = sums(keyed, &operator);
+        let (codes, state) = sums(keyed, &operator);
         let meta = self.node.meta.every(graph.config.interval.millis()).with_state(state);
-        View::new(graph, meta, ids, None).counted(&operator)
+        View::new(graph, meta, codes, None).counted(&operator)
     }
 }
 

@@ -32,7 +32,7 @@ impl<'s, T: Key> View<'s, T> {
 
     fn count_changes(&self, operator: &OperatorId) -> Changes<'s, i64> {
         let graph = &self.node.graph;
-        // Of a row only the time and the count are needed: ids will do, without their keys.
+        // Of a row only the time and the count are needed: codes will do, without their keys.
         let partials = partial(
             graph,
             operator,

@@ -15,7 +15,7 @@ use crate::core::data::{Change, FastMap, Key, Rows, key_group};
 use crate::core::schedule::Schedule;
 use crate::core::sum::add;
 use crate::core::time::BatchTime;
-use crate::engine::dictionary::Id;
+use crate::engine::dictionary::Code;
 use crate::engine::flow::{Emitter, Flow, RowStream, batched, by_batch, route};
 use crate::engine::operator_id::OperatorId;
 use crate::operator::kernel::combine::by_group;
@@ -144,7 +144,7 @@ impl<'s, T: Key> View<'s, T> {
         if let Form::Counts(counts) = &node.form {
             let items = CountItems { render: counts.render.clone(), all: Vec::new() };
             let named = settled(flow, operator, counts.changes.clone(), Pipeline, mode, schedule, items, wrap);
-            // The probe keeps ids from reuse until these rows have been emitted, also if no output reads them.
+            // The probe keeps codes from reuse until these rows have been emitted, also if no output reads them.
             return named.probe_with(&node.graph.probe);
         }
         let items = RowItems { all: FastMap::default() };
@@ -156,7 +156,7 @@ impl<'s, T: Key> View<'s, T> {
     }
 }
 
-/// The changes that a mode reads: rows, or counts by id, of which a row is made only where it is emitted.
+/// The changes that a mode reads: rows, or counts by code, of which a row is made only where it is emitted.
 trait Items: 'static {
     type Item: 'static;
     type Row: Clone;
@@ -206,39 +206,39 @@ impl<T: Key> Items for RowItems<T> {
 
 /// Counts; rows lie in the partitions of their key groups.
 struct CountItems<T> {
-    render: Rc<dyn Fn(Id, i64) -> (u64, T)>,
-    /// The count of each id; 0 if it has none.
+    render: Rc<dyn Fn(Code, i64) -> (u64, T)>,
+    /// The count of each code; 0 if it has none.
     all: Vec<i64>,
 }
 
 impl<T: Clone + 'static> Items for CountItems<T> {
-    type Item = (Id, i64);
+    type Item = (Code, i64);
     type Row = T;
 
-    /// A batch has at most one old and one new count of each id.
-    fn settle(&self, _: &mut Vec<((Id, i64), i64)>) {}
+    /// A batch has at most one old and one new count of each code.
+    fn settle(&self, _: &mut Vec<((Code, i64), i64)>) {}
 
-    fn apply(&mut self, (id, count): (Id, i64), n: i64) {
-        let id = id as usize;
-        if self.all.len() <= id {
-            self.all.resize(id + 1, 0);
+    fn apply(&mut self, (code, count): (Code, i64), n: i64) {
+        let code = code as usize;
+        if self.all.len() <= code {
+            self.all.resize(code + 1, 0);
         }
         if n > 0 {
-            self.all[id] = count;
-        } else if self.all[id] == count {
-            self.all[id] = 0;
+            self.all[code] = count;
+        } else if self.all[code] == count {
+            self.all[code] = 0;
         }
     }
 
     fn all(&self, mut each: impl FnMut(u64, T, i64)) {
-        for (id, count) in self.all.iter().enumerate().filter(|(_, n)| **n != 0) {
-            let (partition, row) = (self.render)(id as Id, *count);
+        for (code, count) in self.all.iter().enumerate().filter(|(_, n)| **n != 0) {
+            let (partition, row) = (self.render)(code as Code, *count);
             each(partition, row, 1);
         }
     }
 
-    fn row(&self, (id, count): (Id, i64)) -> (u64, T) {
-        (self.render)(id, count)
+    fn row(&self, (code, count): (Code, i64)) -> (u64, T) {
+        (self.render)(code, count)
     }
 }
 
@@ -318,8 +318,8 @@ impl<'s, T: Key> DStream<'s, Change<T>> {
             rows.take().into_iter().for_each(|c| add(table.of_own(c.row), c.diff));
         };
         // A row may leave on another worker than it entered: the worker that owns the row combines both.
-        let (ids, state) = sums(self.combine(&operator, 0, fold, add), &operator);
+        let (codes, state) = sums(self.combine(&operator, 0, fold, add), &operator);
         let (meta, why) = (self.node.meta.with_state(state), Some(operator.to_string()));
-        View::new(&self.node.graph, meta, ids, why)
+        View::new(&self.node.graph, meta, codes, why)
     }
 }

@@ -40,8 +40,8 @@ impl<'s, T: 'static> DStream<'s, T> {
         let graph = &self.node.graph;
         let spec = super::register_window::<T>(graph, operator, length, &slide);
         let schedule = spec.schedule();
-        let (ids, state) = ring::ring(self, spec, operator);
+        let (codes, state) = ring::ring(self, spec, operator);
         let (meta, why) = (self.node.meta.scheduled(schedule).with_state(state), Some(operator.to_string()));
-        View::new(graph, meta, ids, why)
+        View::new(graph, meta, codes, why)
     }
 }

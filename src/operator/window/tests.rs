@@ -14,7 +14,7 @@ use crate::testing::temp_dir::TempDir;
 const BATCHES: u64 = 2_000;
 const ROWS: u64 = 8;
 
-/// Two windows that share panes, a third that no output reads, with two batches in flight: ids are used again often, but
+/// Two windows that share panes, a third that no output reads, with two batches in flight: codes are used again often, but
 /// never too early.
 #[test]
 fn e5_a_dictionary_is_as_large_as_its_windows() {
@@ -63,7 +63,7 @@ fn words(t: u64) -> impl Iterator<Item = u64> {
 struct Seen {
     windows: MemorySink<(String, i64)>,
     sums: MemorySink<(String, i64)>,
-    ids: AtomicUsize,
+    codes: AtomicUsize,
     kept: AtomicU64,
 }
 
@@ -84,7 +84,7 @@ fn churn(dir: &Path, workers: u16, batches: u64, fail_at: Option<u64>) -> Arc<Se
         let (dict, seen) = (words.node.panes.get().expect("a window").dict.clone(), out.clone());
         let measured = move |row| {
             let dict = dict.borrow();
-            seen.ids.fetch_max(dict.ids(), Ordering::Relaxed);
+            seen.codes.fetch_max(dict.codes(), Ordering::Relaxed);
             seen.kept.fetch_max(dict.kept, Ordering::Relaxed);
             row
         };
@@ -108,7 +108,7 @@ fn churn(dir: &Path, workers: u16, batches: u64, fail_at: Option<u64>) -> Arc<Se
     seen
 }
 
-/// Thousands of words share a few dozen ids, over batches in flight, snapshots and restarts. Each result has the right words.
+/// Thousands of words share a few dozen codes, over batches in flight, snapshots and restarts. Each result has the right words.
 #[test]
 fn no_id_is_used_for_two_words_at_once() {
     let dir = TempDir::new("churn");
@@ -128,9 +128,9 @@ fn no_id_is_used_for_two_words_at_once() {
             assert_eq!((*t, sums.into_iter().collect::<BTreeMap<_, _>>()), (u, once));
         }
         last = windows.last().expect("batches").0.millis();
-        let (ids, kept) = (seen.ids.load(Ordering::Relaxed), seen.kept.load(Ordering::Relaxed));
-        assert!(ids < 40 * NEW as usize, "{ids} ids for {} words: ids must be used again", (last - first) * NEW);
-        assert!(kept > 0, "with batches in flight, released ids must wait for them");
+        let (codes, kept) = (seen.codes.load(Ordering::Relaxed), seen.kept.load(Ordering::Relaxed));
+        assert!(codes < 40 * NEW as usize, "{codes} codes for {} words: codes must be used again", (last - first) * NEW);
+        assert!(kept > 0, "with batches in flight, released codes must wait for them");
     }
     assert_eq!(last, 700);
 }

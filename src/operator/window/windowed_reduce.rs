@@ -15,7 +15,7 @@ use crate::core::error::BoxError;
 use crate::core::schedule::{Position, WindowSpec};
 use crate::core::slide::Slide;
 use crate::core::time::BatchTime;
-use crate::engine::dictionary::{Dict, Id};
+use crate::engine::dictionary::{Code, Dict};
 use crate::engine::flow::collect_batches;
 use crate::engine::operator_id::OperatorId;
 use crate::engine::state::{Changes, Groups, KeyedState};
@@ -70,7 +70,7 @@ impl<V, P: Default> Cell<V, P> {
     }
 }
 
-/// The state of one window: its keys by id, and the keys of each pane.
+/// The state of one window: its keys by code, and the keys of each pane.
 struct WindowedReduce<K, V, F: WindowFold<V>, S> {
     spec: WindowSpec,
     fold: F,
@@ -78,15 +78,15 @@ struct WindowedReduce<K, V, F: WindowFold<V>, S> {
     show: S,
     dict: Dict<K>,
     cells: Vec<Option<Cell<V, F::Panes>>>,
-    panes: BTreeMap<u64, Vec<Id>>,
-    touched: Vec<Id>,
+    panes: BTreeMap<u64, Vec<Code>>,
+    touched: Vec<Code>,
     /// Restored keys, each with the snapshot of its last chunk. They enter with the first batch, which knows what is still in the
     /// window.
     loaded: FastMap<K, (F::Panes, Option<V>, BatchTime)>,
     /// Key groups with changes since the last snapshot.
     changed: Groups,
-    /// The ids of each group that a snapshot saves; looked up for the first group.
-    cut: Vec<Vec<Id>>,
+    /// The codes of each group that a snapshot saves; looked up for the first group.
+    cut: Vec<Vec<Code>>,
 }
 
 impl<K: Key, V: Key, F: WindowFold<V>, S: Fn(&(K, V)) -> bool> WindowedReduce<K, V, F, S> {
@@ -97,16 +97,16 @@ impl<K: Key, V: Key, F: WindowFold<V>, S: Fn(&(K, V)) -> bool> WindowedReduce<K,
     }
 
     /// The cell of a key, a new one if it has none.
-    fn cell(&mut self, k: K, t: BatchTime) -> (Id, &mut Cell<V, F::Panes>) {
-        let id = self.dict.id(k, t);
-        if self.cells.len() <= id as usize {
-            self.cells.resize_with(id as usize + 1, || None);
+    fn cell(&mut self, k: K, t: BatchTime) -> (Code, &mut Cell<V, F::Panes>) {
+        let code = self.dict.code(k, t);
+        if self.cells.len() <= code as usize {
+            self.cells.resize_with(code as usize + 1, || None);
         }
-        let cell = self.cells[id as usize].get_or_insert_with(|| {
-            self.dict.retain(id, 1, t);
+        let cell = self.cells[code as usize].get_or_insert_with(|| {
+            self.dict.retain(code, 1, t);
             Cell::new(t)
         });
-        (id, cell)
+        (code, cell)
     }
 
     /// Adds the value that a batch has for a key.
@@ -115,18 +115,18 @@ impl<K: Key, V: Key, F: WindowFold<V>, S: Fn(&(K, V)) -> bool> WindowedReduce<K,
             return;
         }
         let (t, end) = (at.time, at.pane_end);
-        let (id, cell) = self.cell(k, t);
+        let (code, cell) = self.cell(k, t);
         cell.last = t;
         let new = std::mem::replace(&mut cell.newest, end) != end;
         let touched = std::mem::replace(&mut cell.touched, true);
-        let cell = self.cells[id as usize].as_mut().expect("a cell that was just made");
+        let cell = self.cells[code as usize].as_mut().expect("a cell that was just made");
         self.fold.enter(&mut cell.panes, end, v);
-        self.changed |= 1 << self.dict.group_and_key(id).0;
+        self.changed |= 1 << self.dict.group_and_key(code).0;
         if !touched {
-            self.touched.push(id);
+            self.touched.push(code);
         }
         if new {
-            self.panes.entry(end).or_default().push(id);
+            self.panes.entry(end).or_default().push(code);
         }
     }
 
@@ -138,19 +138,19 @@ impl<K: Key, V: Key, F: WindowFold<V>, S: Fn(&(K, V)) -> bool> WindowedReduce<K,
             if at.holds(end) {
                 break;
             }
-            for id in oldest.remove() {
-                let cell = self.cells[id as usize].as_mut().expect("a key with panes has a cell");
+            for code in oldest.remove() {
+                let cell = self.cells[code as usize].as_mut().expect("a key with panes has a cell");
                 self.fold.leave(&mut cell.panes, end);
                 if !std::mem::replace(&mut cell.touched, true) {
-                    self.touched.push(id);
+                    self.touched.push(code);
                 }
             }
         }
         let mut changes = Vec::new();
-        for id in std::mem::take(&mut self.touched) {
-            let cell = self.cells[id as usize].as_mut().expect("a key that was touched has a cell");
+        for code in std::mem::take(&mut self.touched) {
+            let cell = self.cells[code as usize].as_mut().expect("a key that was touched has a cell");
             (cell.touched, cell.last) = (false, t);
-            let (group, key) = self.dict.group_and_key(id);
+            let (group, key) = self.dict.group_and_key(code);
             self.changed |= 1 << group;
             let row = self.fold.value(&cell.panes).map(|v| (key.clone(), v)).filter(|row| (self.show)(row));
             if row.as_ref().map(|(_, v)| v) != cell.shown.as_ref() {
@@ -159,11 +159,11 @@ impl<K: Key, V: Key, F: WindowFold<V>, S: Fn(&(K, V)) -> bool> WindowedReduce<K,
                 changes.extend(row.map(|row| (row, t, 1)));
             }
             if cell.shown.is_none() && F::ends(&cell.panes).next().is_none() {
-                self.cells[id as usize] = None;
-                self.dict.release(id, 1, t);
+                self.cells[code as usize] = None;
+                self.dict.release(code, 1, t);
             }
         }
-        // Rows are emitted with their keys: nothing outside uses these ids.
+        // Rows are emitted with their keys: nothing outside uses these codes.
         self.dict.reclaim(|_| true);
         changes
     }
@@ -181,14 +181,14 @@ impl<K: Key, V: Key, F: WindowFold<V>, S: Fn(&(K, V)) -> bool> WindowedReduce<K,
                 continue;
             }
             shown.extend(row.iter().map(|v| (k.clone(), v.clone())));
-            let (id, cell) = self.cell(k, t);
+            let (code, cell) = self.cell(k, t);
             let newest = ends.last().copied().unwrap_or(0);
             let touched = newest > last_slide.time.millis();
             *cell = Cell { panes, newest, shown: row, touched, last };
             if touched {
-                self.touched.push(id);
+                self.touched.push(code);
             }
-            ends.into_iter().for_each(|end| self.panes.entry(end).or_default().push(id));
+            ends.into_iter().for_each(|end| self.panes.entry(end).or_default().push(code));
         }
         shown
     }
@@ -222,13 +222,13 @@ impl<K: Key, V: Key, F: WindowFold<V>, S: Fn(&(K, V)) -> bool> KeyedState for Wi
         if self.cut.is_empty() {
             self.cut = self.dict.held_by_group();
         }
-        let ids = std::mem::take(&mut self.cut[group as usize]);
-        let cell = |id: Id| {
+        let codes = std::mem::take(&mut self.cut[group as usize]);
+        let cell = |code: Code| {
             let new = |cell: &&Cell<V, F::Panes>| since == BatchTime::default() || cell.last > since;
-            let cell = self.cells[id as usize].as_ref().filter(new)?;
-            Some((self.dict.key(id), F::newer(&cell.panes, since.millis()), &cell.shown))
+            let cell = self.cells[code as usize].as_ref().filter(new)?;
+            Some((self.dict.key(code), F::newer(&cell.panes, since.millis()), &cell.shown))
         };
-        let of_group: Vec<_> = ids.into_iter().filter_map(cell).collect();
+        let of_group: Vec<_> = codes.into_iter().filter_map(cell).collect();
         if of_group.is_empty() { Vec::new() } else { encoded(&of_group) }
     }
 

@@ -1,9 +1,9 @@
 //! Partial and final aggregation by key: tables of partial results, and their dictionary-encoded way to the owners of the keys.
 //!
 //! A worker combines the rows of a batch in a [`PartialTable`]. If the same keys occur in batch after batch, the next batch reuses the
-//! table. A key is cloned, assigned to its key group and sent once. After that only its code is sent. The owner of the keys reads
-//! messages in the order of sending, and forgets a table when its worker closes it. Codes follow the order of iteration over the
-//! table, so both sides access memory sequentially.
+//! table. A key is cloned, assigned to its key group and sent once. After that only its index in the table is sent. The owner of
+//! the keys reads messages in the order of sending, and forgets a table when its worker closes it. Indexes follow the order of iteration
+//! over the table, so both sides access memory sequentially.
 
 use std::borrow::{Borrow, Cow};
 use std::hash::{BuildHasher, Hash};
@@ -15,14 +15,14 @@ use serde::{Deserialize, Serialize};
 
 use crate::core::data::{Exchange, FastMap, KEY_GROUPS, Key, PartitionId, Rows, key_group};
 use crate::core::time::BatchTime;
-use crate::engine::dictionary::{Dict, Id};
+use crate::engine::dictionary::{Code, Dict};
 use crate::engine::flow::Emitter;
 
 /// A table is closed when it has more than this many times the keys of its batch.
 const STALE: usize = 4;
 /// How many batches follow without a kept table after one that did not pay: the first time, and from then on.
 const REST: [u32; 2] = [7, 31];
-/// If one id in this many has a value, all ids are scanned: the number of values in a cache line.
+/// If one code in this many has a value, all codes are scanned: the number of values in a cache line.
 const DENSE: usize = 4;
 /// At most this many keys are sent in one message.
 const BATCH_KEYS: usize = 512;
@@ -30,21 +30,21 @@ const BATCH_KEYS: usize = 512;
 struct Entry<K, A> {
     key: K,
     sum: A,
-    /// Its code: the number of keys of this table that its owner had received before. `NO_CODE` before it is sent.
-    code: Id,
+    /// The number of keys of this table that its owner had received before. `NOT_SENT` before it is sent.
+    index: u32,
     group: u8,
     /// Whether it is in the current batch.
     live: bool,
 }
 
-const NO_CODE: Id = Id::MAX;
+const NOT_SENT: u32 = u32::MAX;
 
 /// The partial results of one batch by key, on one worker.
 pub(crate) struct PartialTable<K, A> {
     number: u64,
     entries: HashTable<Entry<K, A>>,
     /// How many of its keys each owner has received.
-    codes: Vec<Id>,
+    sent: Vec<u32>,
     /// Whether it is for late rows of a batch, and closed after it.
     once: bool,
     hasher: foldhash::fast::RandomState,
@@ -76,7 +76,7 @@ fn live<'a, K, A: Clone>(entry: hash_table::Entry<'a, Entry<K, A>>, zero: &A, ow
     let entry = match entry {
         hash_table::Entry::Occupied(entry) => entry.into_mut(),
         hash_table::Entry::Vacant(new) => {
-            let entry = Entry { key: own(), sum: zero.clone(), code: NO_CODE, group: 0, live: true };
+            let entry = Entry { key: own(), sum: zero.clone(), index: NOT_SENT, group: 0, live: true };
             new.insert(entry).into_mut()
         }
     };
@@ -120,9 +120,9 @@ pub(crate) struct PartialBatch<K, A> {
     table: u64,
     /// The table is not used after this message.
     closed: bool,
-    /// Keys that the owner has not received yet. Each is assigned the next code.
+    /// Keys that the owner has not received yet. Each gets the next index.
     new_keys: Vec<(K, A)>,
-    coded: Vec<(Id, A)>,
+    by_index: Vec<(u32, A)>,
 }
 
 #[cfg(test)]
@@ -178,19 +178,19 @@ impl<K: Key, A: Exchange> Combiner<K, A> {
         kept.unwrap_or_else(|| {
             self.tables += 1;
             let entries = HashTable::with_capacity(if late { 0 } else { self.last });
-            let codes = vec![0; self.peers as usize];
-            PartialTable { number: self.tables, entries, codes, once: late, hasher: Default::default(), zero: self.zero.clone() }
+            let sent = vec![0; self.peers as usize];
+            PartialTable { number: self.tables, entries, sent, once: late, hasher: Default::default(), zero: self.zero.clone() }
         })
     }
 
-    /// Takes the results of a batch out of its table. Calls `each` with the key group, the code if the owner has the key, the key and the
+    /// Takes the results of a batch out of its table. Calls `each` with the key group, the index if the owner has the key, the key and the
     /// result. Returns whether the table is closed.
-    fn take(&mut self, table: &mut PartialTable<K, A>, mut each: impl FnMut(u8, Option<Id>, Cow<'_, K>, A)) -> bool {
+    fn take(&mut self, table: &mut PartialTable<K, A>, mut each: impl FnMut(u8, Option<u32>, Cow<'_, K>, A)) -> bool {
         if table.once || self.rest > 0 {
             let mut keys = 0;
             for entry in std::mem::take(&mut table.entries).into_iter().filter(|l| l.live) {
-                match entry.code {
-                    NO_CODE => each(key_group(&entry.key) as u8, None, Cow::Owned(entry.key), entry.sum),
+                match entry.index {
+                    NOT_SENT => each(key_group(&entry.key) as u8, None, Cow::Owned(entry.key), entry.sum),
                     n => each(entry.group, Some(n), Cow::Owned(entry.key), entry.sum),
                 }
                 keys += 1;
@@ -203,14 +203,14 @@ impl<K: Key, A: Exchange> Combiner<K, A> {
         let (all, mut keys, mut known) = (table.entries.len(), 0, 0);
         for entry in table.entries.iter_mut().filter(|l| l.live) {
             let sum = std::mem::replace(&mut entry.sum, table.zero.clone());
-            if entry.code == NO_CODE {
+            if entry.index == NOT_SENT {
                 entry.group = key_group(&entry.key) as u8;
                 each(entry.group, None, Cow::Borrowed(&entry.key), sum);
-                let codes = &mut table.codes[self.owners[entry.group as usize]];
-                entry.code = *codes;
-                *codes += 1;
+                let sent = &mut table.sent[self.owners[entry.group as usize]];
+                entry.index = *sent;
+                *sent += 1;
             } else {
-                each(entry.group, Some(entry.code), Cow::Borrowed(&entry.key), sum);
+                each(entry.group, Some(entry.index), Cow::Borrowed(&entry.key), sum);
                 known += 1;
             }
             keys += 1;
@@ -244,24 +244,24 @@ impl<K: Key, A: Exchange> Combiner<K, A> {
             table,
             closed,
             new_keys: Vec::new(),
-            coded: Vec::with_capacity(room),
+            by_index: Vec::with_capacity(room),
         };
         let mut partials: Vec<PartialBatch<K, A>> = (0..peers).map(|to| new(to, this, false, room)).collect();
         let owners = self.owners.clone();
         let closed = self.take(&mut table, |group, number, key, sum| {
             let partial = &mut partials[owners[group as usize]];
             match number {
-                Some(number) => partial.coded.push((number, sum)),
+                Some(index) => partial.by_index.push((index, sum)),
                 None => partial.new_keys.push((key.into_owned(), sum)),
             }
-            if partial.coded.len() + partial.new_keys.len() >= BATCH_KEYS {
+            if partial.by_index.len() + partial.new_keys.len() >= BATCH_KEYS {
                 let next = new(partial.to, this, false, BATCH_KEYS);
                 emit(vec![std::mem::replace(partial, next)]);
             }
         });
         for mut partial in partials {
             partial.closed = closed;
-            if closed || !partial.new_keys.is_empty() || !partial.coded.is_empty() {
+            if closed || !partial.new_keys.is_empty() || !partial.by_index.is_empty() {
                 emit(vec![partial]);
             }
         }
@@ -281,10 +281,10 @@ impl<K: Key, A: Exchange> Combiner<K, A> {
     }
 }
 
-/// The final results of a batch, by id, on the worker that owns the keys.
+/// The final results of a batch, by code, on the worker that owns the keys.
 pub(crate) struct MergedTable<A> {
     at: Vec<Option<A>>,
-    touched: Vec<Id>,
+    touched: Vec<Code>,
 }
 
 impl<A> Default for MergedTable<A> {
@@ -294,46 +294,46 @@ impl<A> Default for MergedTable<A> {
 }
 
 impl<A> MergedTable<A> {
-    /// Makes room for new ids. Takes the memory of an earlier batch from `spare` if there is some.
-    fn make_room(&mut self, spare: &mut Vec<Vec<Option<A>>>, ids: usize) {
+    /// Makes room for new codes. Takes the memory of an earlier batch from `spare` if there is some.
+    fn make_room(&mut self, spare: &mut Vec<Vec<Option<A>>>, codes: usize) {
         if self.at.is_empty() {
             self.at = spare.pop().unwrap_or_default();
         }
-        if self.at.len() < ids {
-            self.at.resize_with(ids.max(self.at.capacity()), || None);
+        if self.at.len() < codes {
+            self.at.resize_with(codes.max(self.at.capacity()), || None);
         }
     }
 
-    fn add(&mut self, id: Id, a: A, merge: impl Fn(&mut A, A)) {
-        match &mut self.at[id as usize] {
+    fn add(&mut self, code: Code, a: A, merge: impl Fn(&mut A, A)) {
+        match &mut self.at[code as usize] {
             Some(at) => merge(at, a),
             at => {
                 *at = Some(a);
-                self.touched.push(id);
+                self.touched.push(code);
             }
         }
     }
 
-    /// Takes all results; in the order of ids, which is the order of keys in memory, if most ids have one.
-    fn drain(&mut self, mut each: impl FnMut(Id, A)) {
+    /// Takes all results; in the order of codes, which is the order of keys in memory, if most codes have one.
+    fn drain(&mut self, mut each: impl FnMut(Code, A)) {
         if self.touched.len() * DENSE >= self.at.len() {
             self.touched.clear();
             let all = self.at.iter_mut().enumerate();
-            all.for_each(|(id, at)| at.take().into_iter().for_each(|a| each(id as Id, a)));
+            all.for_each(|(code, at)| at.take().into_iter().for_each(|a| each(code as Code, a)));
         } else {
-            self.touched.drain(..).for_each(|id| each(id, self.at[id as usize].take().expect("a result that was added")));
+            self.touched.drain(..).for_each(|code| each(code, self.at[code as usize].take().expect("a result that was added")));
         }
     }
 }
 
-/// Merges the partial results of all workers on the owner of the keys (final aggregation). Knows the codes of all tables.
+/// Merges the partial results of all workers on the owner of the keys (final aggregation). Knows the keys of all tables.
 pub(crate) struct Merger<K, A> {
     peers: u32,
     dict: Dict<K>,
     /// Empty memory of earlier batches, for reuse. As many as there were batches open at once.
     spare: Vec<Vec<Option<A>>>,
-    /// The ids of the keys of each table, by code.
-    tables: FastMap<(u32, u64), Vec<Id>>,
+    /// The codes of the keys of each table, by index.
+    tables: FastMap<(u32, u64), Vec<Code>>,
 }
 
 impl<K: Key, A: Exchange> Merger<K, A> {
@@ -343,27 +343,27 @@ impl<K: Key, A: Exchange> Merger<K, A> {
 
     /// Adds a message to the results of its batch.
     pub fn merge(&mut self, t: BatchTime, partial: PartialBatch<K, A>, merged: &mut MergedTable<A>, merge: impl Fn(&mut A, A)) {
-        let ids = self.tables.entry((partial.from, partial.table)).or_default();
+        let codes = self.tables.entry((partial.from, partial.table)).or_default();
         for (key, a) in partial.new_keys {
-            let id = self.dict.id(key, t);
-            self.dict.retain(id, 1, t);
-            ids.push(id);
-            merged.make_room(&mut self.spare, self.dict.ids());
-            merged.add(id, a, &merge);
+            let code = self.dict.code(key, t);
+            self.dict.retain(code, 1, t);
+            codes.push(code);
+            merged.make_room(&mut self.spare, self.dict.codes());
+            merged.add(code, a, &merge);
         }
-        merged.make_room(&mut self.spare, self.dict.ids());
-        partial.coded.into_iter().for_each(|(n, a)| merged.add(ids[n as usize], a, &merge));
+        merged.make_room(&mut self.spare, self.dict.codes());
+        partial.by_index.into_iter().for_each(|(n, a)| merged.add(codes[n as usize], a, &merge));
         if partial.closed {
-            let ids = self.tables.remove(&(partial.from, partial.table)).unwrap_or_default();
-            ids.into_iter().for_each(|id| self.dict.release(id, 1, t));
+            let codes = self.tables.remove(&(partial.from, partial.table)).unwrap_or_default();
+            codes.into_iter().for_each(|code| self.dict.release(code, 1, t));
         }
     }
 
     /// The rows of a batch of which all messages have arrived.
     pub fn rows(&mut self, t: BatchTime, mut merged: MergedTable<A>, emit: &mut Emitter<'_, Rows<(K, A)>>) {
         let mut groups = RowsByGroup::new(merged.touched.len(), self.peers);
-        merged.drain(|id, sum| {
-            let (group, key) = self.dict.group_and_key(id);
+        merged.drain(|code, sum| {
+            let (group, key) = self.dict.group_and_key(code);
             groups.push(group, (key.clone(), sum));
         });
         groups.emit(emit);
@@ -371,10 +371,10 @@ impl<K: Key, A: Exchange> Merger<K, A> {
         self.dict.reclaim(|u| u <= t);
     }
 
-    /// The number of keys that have an id, and the number of ids that were ever assigned.
+    /// The number of keys that have a code, and the number of codes that were ever assigned.
     #[cfg(test)]
     pub fn sizes(&self) -> (usize, usize) {
-        (self.dict.len(), self.dict.ids())
+        (self.dict.len(), self.dict.codes())
     }
 }
 
