@@ -1,10 +1,11 @@
-//! What a program holds in its hands: the context, its settings, and the two handles.
+//! What a program holds in its hands: the context, its settings, and the handles.
 
 pub mod backpressure;
 pub mod builder;
 pub mod config;
 pub mod context;
 pub mod dstream;
+pub mod loop_view;
 pub(crate) mod meta;
 mod replay;
 pub mod spark_conf;
