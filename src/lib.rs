@@ -66,6 +66,7 @@
 //! | [`prelude`] | what a program imports |
 //! | [`api`] | the context and its settings, [`DStream`](prelude::DStream) and [`View`](prelude::View) |
 //! | [`operator`] | the verbs, one file each |
+//! | [`graph`] | components, distances, PageRank, triangles and cores of a view of edges |
 //! | [`connector`] | sources and sinks: Kafka, files, sockets, queues, memory, and the traits for your own |
 //! | [`format`](mod@format) | what bytes mean: JSON, and the trait for your own |
 //! | [`core`] | batch times, rows and keys, plans, errors |
@@ -104,6 +105,7 @@ extern crate self as tidemill;
 pub mod prelude;
 pub mod api;
 pub mod operator;
+pub mod graph;
 mod arrangement;
 pub mod format;
 pub mod connector;

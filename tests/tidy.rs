@@ -15,7 +15,7 @@ const FLOORS: &[&[&str]] = &[
     &["engine", "job::protocol"],
     &["api"],
     &["operator", "arrangement"],
-    &["connector", "replay"],
+    &["connector", "graph", "replay"],
     &["job", "replay::verify"],
     &["testing", "cli", "prelude"],
 ];
