@@ -93,6 +93,7 @@
 //! * `docs/guide/first-program.md` begins with `tidemill new`, and `docs/guide/testing.md` tests a program.
 //! * Users of Spark: `docs/guide/coming-from-spark.md` shows the tutorials' programs side by side with these.
 //! * `docs/guide/state-and-windows.md` says which verb to take and what it costs, and `docs/guide/checkpoints.md` what survives.
+//! * `docs/guide/graphs.md` is about graphs and loops, and about arrangements for those who come from differential.
 //! * `docs/guide/logging.md` lists the log lines of a job.
 //! * `docs/glossary.md` has each term with the word that Spark, Flink or timely uses for it.
 //! * `docs/architecture.md` follows a record through the code. `docs/guarantees.md` names a test for each promise.
@@ -146,6 +147,8 @@ mod pages {
     mod writing_helpers {}
     #[doc = include_str!("../docs/guide/state-and-windows.md")]
     mod state_and_windows {}
+    #[doc = include_str!("../docs/guide/graphs.md")]
+    mod graphs {}
     #[doc = include_str!("../docs/guide/checkpoints.md")]
     mod checkpoints {}
     #[doc = include_str!("../docs/guide/logging.md")]

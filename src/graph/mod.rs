@@ -11,7 +11,7 @@
 //! | [`triangles`] | three nodes that are all connected |
 //! | [`k_core`] | nodes with at least k neighbours among themselves |
 //!
-//! All but `triangles` are loops: [`View::iterate`](crate::prelude::View::iterate) makes others. `docs/guide/graphs.md` explains both.
+//! All but [`triangles`] are loops: [`View::iterate`](crate::prelude::View::iterate) makes others. `docs/guide/graphs.md` explains both.
 
 mod connected_components;
 mod edges;

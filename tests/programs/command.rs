@@ -54,6 +54,8 @@ fn help_has_the_programs_own_options_before_those_of_every_job() {
     for (program, own) in [
         ("tweets", "--mode"),
         ("weblog", "--dir"),
+        ("mentions", "--rounds"),
+        ("reachability", "--root"),
         ("kafka_wordcount", "--exactly-once"),
         ("direct_kafka_wordcount", "--earliest"),
         ("stateful_network_wordcount", "--view"),

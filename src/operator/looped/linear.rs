@@ -87,7 +87,8 @@ impl<'i, T: Key> LoopView<'i, T> {
         let operator = self.operator::<T>("times");
         let often = move |row, _, copies: i64| {
             let all = copies.checked_mul(n);
-            Some((row, all.unwrap_or_else(|| panic!("{n} times {copies} copies of a row do not fit into 64 bits"))))
+            let all = all.unwrap_or_else(|| panic!("{n} times {copies} copies of a row do not fit into 64 bits"));
+            (all != 0).then_some((row, all))
         };
         let rows = self.derive(|rows| each(rows, operator, often));
         LoopView { consolidated: self.consolidated, ..rows }
