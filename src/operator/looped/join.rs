@@ -14,11 +14,11 @@ impl<'i, K: Key, V: Key> LoopView<'i, (K, V)> {
     /// check(
     ///     [vec![(1, 2), (2, 3)], vec![(3, 4)]],
     ///     |s| {
-    ///         let closed = |pairs: &tidemill::prelude::LoopView<'_, (u8, u8)>| {
+    ///         let closed = s.accumulate().iterate(|pairs| {
     ///             let back = pairs.map(|(a, b)| (b, a));
     ///             back.join(pairs).map(|(_, (a, c))| (a, c)).union(pairs).distinct()
-    ///         };
-    ///         s.accumulate().iterate(closed).complete()
+    ///         });
+    ///         closed.complete()
     ///     },
     ///     [vec![(1, 2), (1, 3), (2, 3)], vec![(1, 2), (1, 3), (1, 4), (2, 3), (2, 4), (3, 4)]],
     /// );

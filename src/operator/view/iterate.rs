@@ -90,7 +90,7 @@ impl<'s, T: Key> View<'s, T> {
     /// let collatz = |n: u64| if n == 1 { 1 } else if n % 2 == 0 { n / 2 } else { 3 * n + 1 };
     /// check([vec![6]], move |s| s.accumulate().iterate_with(Rounds::AtMost(8), move |v| v.map(collatz)).complete(), [vec![1]]);
     /// let grows = try_run(1, millis(1), vec![vec![7u64]], |s| s.accumulate().iterate_with(Rounds::AtMost(5), |v| v.map(|n| n + 1)).complete());
-    /// assert!(grows.unwrap_err().to_string().contains("the row 12 still changes in round 5"));
+    /// assert!(grows.unwrap_err().to_string().contains("the row 12 still changes after 5 rounds"));
     /// ```
     #[track_caller]
     pub fn iterate_with(&self, rounds: Rounds, step: impl for<'i> Fn(&LoopView<'i, T>) -> LoopView<'i, T> + 's) -> View<'s, T> {
