@@ -66,6 +66,7 @@
 //! | [`prelude`] | what a program imports |
 //! | [`api`] | the context and its settings, [`DStream`](prelude::DStream) and [`View`](prelude::View) |
 //! | [`operator`] | the verbs, one file each |
+//! | [`graph`] | components, distances, PageRank, triangles and cores of a view of edges |
 //! | [`connector`] | sources and sinks: Kafka, files, sockets, queues, memory, and the traits for your own |
 //! | [`format`](mod@format) | formats that decode bytes: JSON, and the trait for your own |
 //! | [`core`] | batch times, rows and keys, plans, errors |
@@ -92,6 +93,7 @@
 //! * `docs/guide/first-program.md` begins with `tidemill new`, and `docs/guide/testing.md` tests a program.
 //! * `docs/guide/coming-from-spark.md` shows programs of Spark, each beside the same program in tidemill.
 //! * `docs/guide/state-and-windows.md` says which verb to use and what it costs. `docs/guide/checkpoints.md` describes restarts.
+//! * `docs/guide/graphs.md` is about graphs and loops, and about arrangements for those who come from differential.
 //! * `docs/guide/logging.md` lists the log lines of a job.
 //! * `docs/glossary.md` has each term with the word that Spark, Flink or timely uses for it.
 //! * `docs/architecture.md` follows a record through the code. `docs/guarantees.md` names a test for each promise.
@@ -104,6 +106,7 @@ extern crate self as tidemill;
 pub mod prelude;
 pub mod api;
 pub mod operator;
+pub mod graph;
 mod arrangement;
 pub mod format;
 pub mod connector;
@@ -144,6 +147,8 @@ mod pages {
     mod writing_helpers {}
     #[doc = include_str!("../docs/guide/state-and-windows.md")]
     mod state_and_windows {}
+    #[doc = include_str!("../docs/guide/graphs.md")]
+    mod graphs {}
     #[doc = include_str!("../docs/guide/checkpoints.md")]
     mod checkpoints {}
     #[doc = include_str!("../docs/guide/logging.md")]

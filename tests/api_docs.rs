@@ -8,8 +8,17 @@ use std::collections::BTreeSet;
 use crate::rust_files;
 
 /// Modules whose public items are for users. The others are public for programs of this package.
-const MODULES: &[&str] =
-    &["src/api", "src/operator", "src/connector", "src/format", "src/arrangement", "src/job", "src/metrics", "src/core"];
+const MODULES: &[&str] = &[
+    "src/api",
+    "src/operator",
+    "src/graph",
+    "src/connector",
+    "src/format",
+    "src/arrangement",
+    "src/job",
+    "src/metrics",
+    "src/core",
+];
 
 /// Items without an example: `file: Type::name`.
 const WITHOUT: &[&str] = &[

@@ -7,6 +7,7 @@ mod api_docs;
 mod checkpoint;
 mod compiler;
 mod connector;
+mod graph;
 mod harness;
 mod job;
 mod operator;

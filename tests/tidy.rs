@@ -15,7 +15,7 @@ const LAYERS: &[&[&str]] = &[
     &["engine", "job::protocol"],
     &["api"],
     &["operator", "arrangement"],
-    &["connector", "replay"],
+    &["connector", "graph", "replay"],
     &["job", "replay::verify"],
     &["testing", "cli", "prelude"],
 ];

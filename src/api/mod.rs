@@ -1,10 +1,11 @@
-//! The API of a program: the context, its settings, and the two handles, `DStream` and `View`.
+//! The API of a program: the context, its settings, and the handles `DStream`, `View` and `LoopView`.
 
 pub mod backpressure;
 pub mod builder;
 pub mod config;
 pub mod context;
 pub mod dstream;
+pub mod loop_view;
 pub(crate) mod meta;
 mod replay;
 pub mod spark_conf;

@@ -52,7 +52,9 @@ impl From<&Error> for FailureReport {
             Error::Output { output, time, .. } => {
                 FailureReport { operator: Some(clip(output, 1024).to_owned()), batch: Some(time.millis()), ..none }
             }
-            Error::GatherCap { operator, time, .. } | Error::SumTooLarge { operator, time, .. } => {
+            Error::GatherCap { operator, time, .. }
+            | Error::SumTooLarge { operator, time, .. }
+            | Error::TooManyRounds { operator, time, .. } => {
                 FailureReport { operator: Some(clip(operator, 1024).to_owned()), batch: Some(time.millis()), ..none }
             }
             _ => none,

@@ -113,6 +113,20 @@ pub enum Error {
         /// The batch.
         time: BatchTime,
     },
+    /// A loop of views still changes after its bound of rounds. The batch is not written.
+    #[error(
+        "{operator}, batch {time}: the row {row} still changes after {rounds} rounds; check that the rows of the loop come to rest, or allow more: iterate_with(Rounds::AtMost(n), ..)"
+    )]
+    TooManyRounds {
+        /// The verb that loops, with its name and its place.
+        operator: String,
+        /// The bound.
+        rounds: u64,
+        /// A row that changes, as `Debug` writes it.
+        row: String,
+        /// The batch.
+        time: BatchTime,
+    },
     /// The processes of a cluster could not find or accept one another, or one of them was lost.
     #[error("cluster: {0}")]
     Cluster(String),

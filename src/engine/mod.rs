@@ -6,5 +6,6 @@ pub(crate) mod flow;
 pub(crate) mod operator_id;
 pub(crate) mod output;
 pub(crate) mod pane;
+pub(crate) mod rounds;
 pub(crate) mod state;
 pub(crate) mod tick;

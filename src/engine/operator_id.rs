@@ -83,7 +83,12 @@ impl OperatorId {
 
     /// Records that this thread now runs this operator, on this batch.
     pub fn enter(&self, time: Option<BatchTime>) {
-        HERE.with(|here| *lock(&here.0) = (Some(self.clone()), time));
+        Here { operator: Some(self.clone()), time, round: None }.set();
+    }
+
+    /// Records that this thread now runs this operator, in this round of a loop, on this batch.
+    pub fn enter_round(&self, time: BatchTime, round: u64) {
+        Here { operator: Some(self.clone()), time: Some(time), round: Some(round) }.set();
     }
 }
 
@@ -104,7 +109,21 @@ impl fmt::Debug for OperatorId {
 
 /// The operator that a thread entered last, and its batch. Other threads may read it.
 #[derive(Default)]
-pub(crate) struct CurrentOperator(Mutex<(Option<OperatorId>, Option<BatchTime>)>);
+pub(crate) struct CurrentOperator(Mutex<Here>);
+
+#[derive(Default)]
+struct Here {
+    operator: Option<OperatorId>,
+    time: Option<BatchTime>,
+    /// The round, if the operator is in a loop.
+    round: Option<u64>,
+}
+
+impl Here {
+    fn set(self) {
+        HERE.with(|here| *lock(&here.0) = self);
+    }
+}
 
 thread_local!(static HERE: Arc<CurrentOperator> = Arc::default());
 
@@ -117,7 +136,8 @@ impl CurrentOperator {
     /// The operator and batch that ran last, for a message.
     pub fn read(&self) -> (String, Option<BatchTime>) {
         let here = lock(&self.0);
-        (here.0.as_ref().map_or_else(|| "the engine".into(), OperatorId::to_string), here.1)
+        let operator = here.operator.as_ref().map_or_else(|| "the engine".into(), OperatorId::to_string);
+        (here.round.iter().fold(operator, |operator, round| format!("{operator}, round {round}")), here.time)
     }
 
     /// The operator and batch that ran last on the calling thread, for the report of a panic.

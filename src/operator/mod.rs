@@ -9,6 +9,7 @@
 //! | state over all batches | `accumulate` `sum_by_key` `fold_by_key` `update_state_by_key` | `state/` |
 //! | the last batches | `window` `over` `count_by_window` `reduce_by_key_and_window` and their like | `window/` |
 //! | views | the same verbs on the rows of a view; output modes `complete` `update` `append` `changes` | `view/` |
+//! | rounds of a loop | `iterate` of a view; inside it, the same verbs on the rows of each round | `looped/` |
 //! | settings | `cache` `checkpoint` `named` | here |
 //!
 //! A verb is a few lines on one of these kernels:
@@ -36,6 +37,7 @@ mod distinct;
 mod filter;
 mod flat_map;
 pub(crate) mod kernel;
+mod looped;
 mod map;
 mod map_partitions;
 mod named;
@@ -56,3 +58,4 @@ pub use decode::Decoded;
 #[cfg(feature = "testing")]
 pub use decode::untaken_errors;
 pub use transform::Batch;
+pub use view::iterate::Rounds;

@@ -18,7 +18,7 @@ fn text<'s, T: Data + std::fmt::Debug>(s: &DStream<'s, T>) -> DStream<'s, String
 }
 
 /// Every verb that keeps state, and verbs on its result.
-const VERBS: [(&str, Verb); 19] = [
+const VERBS: [(&str, Verb); 22] = [
     ("update_state_by_key", |s| {
         text(&s.update_state_by_key(|new: &[i64], sum: Option<i64>| {
             let sum = new.iter().sum::<i64>() + sum.unwrap_or(0);
@@ -50,6 +50,23 @@ const VERBS: [(&str, Verb); 19] = [
     }),
     ("views joined", |s| text(&s.sum_by_key().join(&s.over(millis(2), millis(2))).changes())),
     ("a view reduced", |s| text(&s.accumulate().reduce_by_key(|a, b| a.min(b)).changes())),
+    ("a loop that another view enters", |s| {
+        let steps = s.accumulate().map(|(k, n)| (i64::from(u32::from(k)) % 4, n));
+        let near = steps.map(|(from, _)| (from, ()));
+        text(
+            &near
+                .iterate(move |near| near.enter(&steps).join(near).map(|(_, (to, ()))| (to, ())).union(near).distinct())
+                .changes(),
+        )
+    }),
+    ("components of a window of edges", |s| {
+        let edges = s.over(millis(4), millis(2)).map(|(k, n)| (i64::from(u32::from(k)) % 4, n));
+        text(&tidemill::graph::connected_components(&edges).changes())
+    }),
+    ("ranks of all edges", |s| {
+        let edges = s.accumulate().map(|(k, n)| (i64::from(u32::from(k)) % 4, n));
+        text(&tidemill::graph::page_rank(&edges, 3).complete())
+    }),
     ("a view from changes", |s| text(&s.sum_by_key().changes().changes_to_view().count_by_value().changes())),
 ];
 

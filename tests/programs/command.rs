@@ -62,6 +62,8 @@ fn help_lists_options_of_the_program_before_those_of_every_job() {
     for (program, own) in [
         ("tweets", "--mode"),
         ("weblog", "--dir"),
+        ("mentions", "--rounds"),
+        ("reachability", "--root"),
         ("kafka_wordcount", "--exactly-once"),
         ("direct_kafka_wordcount", "--earliest"),
         ("stateful_network_wordcount", "--view"),

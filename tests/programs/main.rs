@@ -9,6 +9,7 @@ mod demo;
 mod disks;
 mod errors;
 mod golden;
+mod graphs;
 mod launch;
 mod load;
 mod logs;

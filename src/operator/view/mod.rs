@@ -3,6 +3,7 @@
 mod count;
 mod count_by_value;
 mod distinct;
+pub(crate) mod iterate;
 mod join;
 mod linear;
 mod output_modes;

@@ -1,0 +1,97 @@
+//! Arrangements inside a loop, by batch and round: joins, reductions and thresholds. They are differential's spines over the rows
+//! themselves, which move to other workers in each round. Codes of a dictionary are valid on one worker only.
+
+use std::any::Any;
+use std::cell::Cell;
+use std::panic::{AssertUnwindSafe, catch_unwind, resume_unwind};
+use std::rc::Rc;
+
+use differential_dataflow::trace::implementations::{KeyBatcher, KeySpine, ValBuilder, ValSpine};
+
+use crate::api::loop_view::LoopChanges;
+use crate::core::data::Key;
+use crate::engine::operator_id::OperatorId;
+use crate::engine::rounds::{LoopTime, each};
+
+/// Every value of a key on the left with every value of the key on the right.
+pub(crate) fn joined<'i, K: Key, V: Key, W: Key>(
+    left: LoopChanges<'i, (K, V)>,
+    right: LoopChanges<'i, (K, W)>,
+    operator: &OperatorId,
+) -> LoopChanges<'i, (K, (V, W))> {
+    let name = operator.to_string();
+    let (left, right) = (left.arrange_by_key_named(&name), right.arrange_by_key_named(&name));
+    left.join_core(right, |k, v, w| Some((k.clone(), (v.clone(), w.clone()))))
+}
+
+/// What `fold` makes of the values of each key, which are ascending, each with its count.
+pub(crate) fn reduced<'i, K: Key, V: Key, W: Key>(
+    pairs: LoopChanges<'i, (K, V)>,
+    operator: &OperatorId,
+    fold: impl Fn(&[(&V, i64)]) -> Option<W> + 'static,
+) -> LoopChanges<'i, (K, W)> {
+    let name = operator.to_string();
+    let reduced =
+        pairs.arrange_by_key_named(&name).reduce_abelian::<_, ValBuilder<K, W, LoopTime, i64>, ValSpine<_, _, _, _>, _, _>(
+            &name,
+            move |_, values, out: &mut Vec<(W, i64)>| out.extend(fold(values).map(|w| (w, 1))),
+            push,
+        );
+    reduced.as_collection(|k, w: &W| (k.clone(), w.clone()))
+}
+
+/// Each row as often as `count` says of it and of how often it is there. Rows that are not there have no count.
+pub(crate) fn counted<'i, T: Key>(
+    rows: LoopChanges<'i, T>,
+    operator: &OperatorId,
+    count: impl Fn(&T, i64) -> i64 + 'static,
+) -> LoopChanges<'i, T> {
+    let (name, panics) = (operator.to_string(), Panics::default());
+    let caught = panics.clone();
+    let counted =
+        rows.arrange_by_self_named(&name).reduce_abelian::<_, ValBuilder<T, bool, LoopTime, i64>, ValSpine<_, _, _, _>, _, _>(
+            &name,
+            move |row, counts, out: &mut Vec<(bool, i64)>| {
+                // A value tells a row from a panic.
+                out.push(caught.of(|| count(row, counts[0].1)).map_or((false, 1), |n| (true, n)));
+                out.retain(|(_, n)| *n != 0);
+            },
+            push,
+        );
+    let rows = counted.as_collection(|row, made: &bool| (row.clone(), *made));
+    each(rows, operator.clone(), move |(row, made), _, n| {
+        if !made {
+            panics.raise();
+        }
+        Some((row, n))
+    })
+}
+
+/// Each row of a round as one change, on one worker.
+pub(crate) fn consolidated<'i, T: Key>(rows: LoopChanges<'i, T>, operator: &OperatorId) -> LoopChanges<'i, T> {
+    rows.consolidate_named::<_, KeySpine<_, _, _>, _>(&operator.to_string(), KeyBatcher::new, |row, ()| row.clone())
+}
+
+/// Gives the changes of a key to the builder of a batch.
+fn push<K: Clone, W>(to: &mut Vec<((K, W), LoopTime, i64)>, key: &K, rows: &mut Vec<(W, LoopTime, i64)>) {
+    to.clear();
+    to.extend(rows.drain(..).map(|(w, t, n)| ((key.clone(), w), t, n)));
+}
+
+/// The panic of a function inside a reduction, which does not know the time of its input. Its result does: so the reduction says
+/// that there was a panic, and who reads this raises it.
+#[derive(Clone, Default)]
+pub(crate) struct Panics(Rc<Cell<Option<Box<dyn Any + Send>>>>);
+
+impl Panics {
+    /// What `f` returns; `None`: it panicked.
+    pub fn of<R>(&self, f: impl FnOnce() -> R) -> Option<R> {
+        let panic = catch_unwind(AssertUnwindSafe(f)).map_err(|panic| self.0.set(Some(panic)));
+        panic.ok()
+    }
+
+    /// Goes on with the panic.
+    pub fn raise(&self) -> ! {
+        resume_unwind(self.0.take().expect("a panic was kept"))
+    }
+}
