@@ -147,7 +147,7 @@ fn items(text: &str) -> Vec<Item> {
 
 #[test]
 fn every_public_item_has_an_example_or_is_listed() {
-    let mut files: Vec<String> = MODULES.iter().flat_map(|room| rust_files::below(room)).collect();
+    let mut files: Vec<String> = MODULES.iter().flat_map(|module| rust_files::below(module)).collect();
     files.retain(|f| !f.contains("/tests"));
     let listed: BTreeSet<&str> = WITHOUT.iter().copied().collect();
     let (mut wrong, mut without) = (Vec::new(), BTreeSet::new());

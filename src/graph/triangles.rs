@@ -58,6 +58,12 @@ enum Told<N> {
     Middle(N),
 }
 
+/// A message to the owner of an edge.
+type Message<N> = ((N, N), Told<N>);
+
+/// An edge as one of its nodes sees it: the node, its end, and the other node.
+type HalfEdge<N> = (N, End, N);
+
 fn triangle_changes<'s, N: Key>(edges: &View<'s, (N, N)>, operator: &OperatorId) -> Changes<'s, (N, N, N)> {
     let flow = &edges.node.graph.flow;
     let ends = |((a, b), t, n): ((N, N), BatchTime, i64)| [((a.clone(), End::Low, b.clone()), t, n), ((b, End::High, a), t, n)];
@@ -67,12 +73,12 @@ fn triangle_changes<'s, N: Key>(edges: &View<'s, (N, N)>, operator: &OperatorId)
     let told = map_containers(flow, operator, edges.rows(), |_, edges: Vec<_>, emit| {
         emit(edges.into_iter().map(|(edge, t, n)| ((edge, Told::Edge), t, n)).collect::<Vec<_>>());
     });
-    let by_node = route(|((node, ..), ..): &((N, End, N), BatchTime, i64)| key_group(node));
+    let by_node = route(|((node, ..), ..): &(HalfEdge<N>, BatchTime, i64)| key_group(node));
     let mut nodes = FastMap::default();
     let proposed = batched(flow, operator, both, by_node, by_batch, move |tick, changes, emit| {
         emit(third_nodes(&mut nodes, changes).into_iter().map(|(told, n)| (told, tick.time, n)).collect::<Vec<_>>());
     });
-    let by_edge = route(|((edge, _), ..): &(((N, N), Told<N>), BatchTime, i64)| key_group(edge));
+    let by_edge = route(|((edge, _), ..): &(Message<N>, BatchTime, i64)| key_group(edge));
     let mut held = FastMap::default();
     batched(flow, operator, told.concat(proposed), by_edge, by_batch, move |tick, told, emit| {
         emit(closed(&mut held, told).into_iter().map(|(triangle, n)| (triangle, tick.time, n)).collect());
@@ -92,7 +98,7 @@ impl<N> Default for Neighbours<N> {
 }
 
 /// Proposes a third node for each edge that changes, to the owner of the edge that would close the triangle.
-fn third_nodes<N: Key>(nodes: &mut FastMap<N, Neighbours<N>>, changes: Vec<((N, End, N), i64)>) -> Vec<(((N, N), Told<N>), i64)> {
+fn third_nodes<N: Key>(nodes: &mut FastMap<N, Neighbours<N>>, changes: Vec<(HalfEdge<N>, i64)>) -> Vec<(Message<N>, i64)> {
     let mut told = Vec::new();
     let low = || changes.iter().filter_map(|((node, end, other), n)| matches!(end, End::Low).then_some((node, other, *n)));
     // Changes of (a, b) meet (a, c) as it was.
@@ -125,7 +131,7 @@ fn third_nodes<N: Key>(nodes: &mut FastMap<N, Neighbours<N>>, changes: Vec<((N, 
 }
 
 /// The triangles whose last edge is there.
-fn closed<N: Key>(held: &mut FastMap<(N, N), ()>, told: Vec<(((N, N), Told<N>), i64)>) -> Vec<((N, N, N), i64)> {
+fn closed<N: Key>(held: &mut FastMap<(N, N), ()>, told: Vec<(Message<N>, i64)>) -> Vec<((N, N, N), i64)> {
     let mut triangles = Vec::new();
     for ((edge, told), n) in &told {
         if let Told::First(a) = told
