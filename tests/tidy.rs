@@ -435,6 +435,25 @@ fn functions_are_short() {
     report(wrong);
 }
 
+/// Cargo builds and links a program a second time for its unit tests, also if it has none.
+#[test]
+fn only_programs_with_unit_tests_are_built_for_them() {
+    let manifest = std::fs::read_to_string("Cargo.toml").unwrap();
+    let mut wrong = Vec::new();
+    for program in manifest.split("\n[").filter_map(|section| section.strip_prefix("[bin]]\n")) {
+        let path = program.lines().find_map(|line| line.strip_prefix("path = \"")?.strip_suffix('"')).unwrap();
+        let files = match path.strip_suffix("/main.rs") {
+            Some(folder) if path != "src/cli/main.rs" => rust_files::below(folder),
+            _ => vec![path.to_owned()],
+        };
+        let tested = files.iter().any(|file| std::fs::read_to_string(file).unwrap().contains("#[test]"));
+        if tested == program.contains("\ntest = false") {
+            wrong.push(format!("{path}: `test = false` in Cargo.toml is for programs without unit tests"));
+        }
+    }
+    report(wrong);
+}
+
 /// Guards the helpers of the rules: if they missed lines, the rules would pass for the wrong reason.
 #[test]
 fn the_rules_find_violations() {
