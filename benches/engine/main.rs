@@ -5,6 +5,7 @@
 
 mod checkpoints;
 mod churn;
+mod graphs;
 
 use std::collections::HashMap;
 use std::hint::black_box;
@@ -41,7 +42,7 @@ const QUICK: Size = Size { runs: 1, turns: 1, part: 50 };
 /// A name, and the function that measures.
 type Workload = (&'static str, fn(Size));
 
-const WORKLOADS: [Workload; 10] = [
+const WORKLOADS: [Workload; 11] = [
     ("counts", counts),
     ("keys", keys),
     ("scaling", scaling),
@@ -52,6 +53,7 @@ const WORKLOADS: [Workload; 10] = [
     ("written", checkpoints::written),
     ("readers", readers),
     ("churn", churn::churn),
+    ("page_rank", graphs::page_rank),
 ];
 
 fn main() {

@@ -65,26 +65,31 @@ impl fmt::Display for BatchTime {
 pub struct Step(u64);
 
 impl PartialOrder for BatchTime {
+    #[inline]
     fn less_equal(&self, other: &Self) -> bool {
         self.0 <= other.0
     }
 }
 impl TotalOrder for BatchTime {}
 impl PartialOrder for Step {
+    #[inline]
     fn less_equal(&self, other: &Self) -> bool {
         self.0 <= other.0
     }
 }
 impl PathSummary<BatchTime> for Step {
+    #[inline]
     fn results_in(&self, t: &BatchTime) -> Option<BatchTime> {
         t.0.checked_add(self.0).map(BatchTime)
     }
+    #[inline]
     fn followed_by(&self, other: &Self) -> Option<Self> {
         self.0.checked_add(other.0).map(Step)
     }
 }
 impl Timestamp for BatchTime {
     type Summary = Step;
+    #[inline]
     fn minimum() -> Self {
         BatchTime(0)
     }
@@ -97,9 +102,11 @@ impl Refines<()> for BatchTime {
     fn summarize(_: Step) {}
 }
 impl Lattice for BatchTime {
+    #[inline]
     fn join(&self, other: &Self) -> Self {
         *self.max(other)
     }
+    #[inline]
     fn meet(&self, other: &Self) -> Self {
         *self.min(other)
     }
