@@ -156,7 +156,7 @@ fn a_loop_may_have_as_many_rounds_as_its_bound() {
 }
 
 #[test]
-fn a_loop_that_does_not_come_to_rest_names_the_view_the_batch_and_a_row() {
+fn a_loop_that_does_not_converge_names_the_view_the_batch_and_a_row() {
     for workers in [1, 2, 4] {
         let memory = MemorySink::new();
         let out = memory.clone();
