@@ -81,7 +81,7 @@ impl<'s, T: Key> View<'s, T> {
     /// the verbs inside the loop keep, for all rounds. It is not in checkpoints: after a restart the loop runs over the restored rows.
     ///
     /// # Errors
-    /// The job ends with [`Error::TooManyRounds`](crate::Error::TooManyRounds) if rows still change after `Rounds::AtMost(n)`. The error
+    /// The job ends with [`Error::TooManyRounds`] if rows still change after `Rounds::AtMost(n)`. The error
     /// names this verb, the batch and a row. Nothing of the batch is written.
     ///
     /// ```
