@@ -18,7 +18,7 @@ fn text<'s, T: Data + std::fmt::Debug>(s: &DStream<'s, T>) -> DStream<'s, String
 }
 
 /// Every verb that keeps state, and verbs on its result.
-const VERBS: [(&str, Verb); 22] = [
+const VERBS: [(&str, Verb); 25] = [
     ("update_state_by_key", |s| {
         text(&s.update_state_by_key(|new: &[i64], sum: Option<i64>| {
             let sum = new.iter().sum::<i64>() + sum.unwrap_or(0);
@@ -66,6 +66,18 @@ const VERBS: [(&str, Verb); 22] = [
     ("ranks of all edges", |s| {
         let edges = s.accumulate().map(|(k, n)| (i64::from(u32::from(k)) % 4, n));
         text(&tidemill::graph::page_rank(&edges, 3).complete())
+    }),
+    ("triangles of a window of edges", |s| {
+        let edges = s.over(millis(4), millis(2)).map(|(k, n)| (i64::from(u32::from(k)) % 4, n));
+        text(&tidemill::graph::triangles(&edges).changes())
+    }),
+    ("distances over all edges", |s| {
+        let edges = s.accumulate().map(|(k, n)| (i64::from(u32::from(k)) % 4, n));
+        text(&tidemill::graph::reachable(&edges, &edges.map(|_| 0).distinct()).complete())
+    }),
+    ("the core of a window of edges", |s| {
+        let edges = s.over(millis(4), millis(2)).map(|(k, n)| (i64::from(u32::from(k)) % 4, n));
+        text(&tidemill::graph::k_core(&edges, 2).changes())
     }),
     ("a view from changes", |s| text(&s.sum_by_key().changes().changes_to_view().count_by_value().changes())),
 ];
