@@ -32,6 +32,30 @@ fn a16_a_panic_in_a_verb_names_operator_worker_and_batch() {
     }
 }
 
+#[test]
+fn a16_a_panic_in_a_verb_of_a_view_names_it() {
+    type Verb = fn(View<'_, (u8, i64)>) -> View<'_, (u8, i64)>;
+    let verbs: [(&str, bool, Verb); 4] = [
+        ("map", true, |v| v.map(|_| panic!("row"))),
+        ("filter", true, |v| v.filter(|_| panic!("row"))),
+        ("flat_map", true, |v| v.flat_map(|_| -> Vec<(u8, i64)> { panic!("row") })),
+        ("reduce_by_key", false, |v| v.reduce_by_key(|_, _| panic!("row"))),
+    ];
+    for workers in [1, 2, 4] {
+        for (name, knows_batch, verb) in verbs {
+            let e = ends_in(workers, move |ssc| {
+                let view = ssc.test_stream(vec![vec![(1u8, 1i64), (1, 2)]]).accumulate();
+                // Another operator runs before it.
+                verb(view.union(&view)).complete().print(1);
+                Ok(())
+            });
+            let Error::WorkerPanicked { operator, batch, message, .. } = &e else { panic!("{e}") };
+            assert!(operator.starts_with(&format!("{name} (failure.rs:")) && message == "row", "{e}");
+            assert_eq!(*batch, knows_batch.then(|| BatchTime::from_millis(10)), "{e}");
+        }
+    }
+}
+
 /// The functions of the kernels may panic too, not only those that get one row. Other jobs of the process continue.
 #[test]
 fn a16_panics_after_an_exchange() {

@@ -4,8 +4,9 @@ use std::rc::Rc;
 
 use timely::dataflow::operators::Concat;
 
-use crate::api::view::{Form, View};
+use crate::api::view::{Changes, Form, View};
 use crate::core::data::Key;
+use crate::engine::flow::map_containers;
 use crate::engine::operator_id::OperatorId;
 
 impl<'s, T: Key> View<'s, T> {
@@ -18,14 +19,14 @@ impl<'s, T: Key> View<'s, T> {
     /// ```
     #[track_caller]
     pub fn map<U: Key>(&self, f: impl Fn(T) -> U + 'static) -> View<'s, U> {
-        self.operator::<U>("map", "");
+        let operator = self.operator::<U>("map", "");
         let f = Rc::new(f);
         let order = self.node.order.mapped(true, {
             let f = f.clone();
             Rc::new(move |row, emit: &mut dyn FnMut(U)| emit(f(row)))
         });
         let rows = self.clone();
-        self.derive(Form::rows(move || rows.as_collection().map(move |row| f(row)).inner), None).ordered(order).view()
+        self.derive(Form::rows(move || rows.each(&operator, move |row| Some(f(row)))), None).ordered(order).view()
     }
 
     /// A view of the rows for which `test` is true, in the same presentation order. `test` must be pure. A batch costs the changes of
@@ -37,7 +38,7 @@ impl<'s, T: Key> View<'s, T> {
     /// ```
     #[track_caller]
     pub fn filter(&self, test: impl Fn(&T) -> bool + 'static) -> View<'s, T> {
-        self.operator::<T>("filter", "");
+        let operator = self.operator::<T>("filter", "");
         let test = Rc::new(test);
         let passes = test.clone();
         let keep = move |row: T, emit: &mut dyn FnMut(T)| {
@@ -46,7 +47,7 @@ impl<'s, T: Key> View<'s, T> {
             }
         };
         let (order, rows) = (self.node.order.mapped(false, Rc::new(keep)), self.clone());
-        let kept = self.derive(Form::rows(move || rows.as_collection().filter(move |row| test(row)).inner), None);
+        let kept = self.derive(Form::rows(move || rows.each(&operator, move |row| test(&row).then_some(row))), None);
         kept.co_located(self.node.co_located).ordered(order).view()
     }
 
@@ -60,13 +61,20 @@ impl<'s, T: Key> View<'s, T> {
     #[doc(alias = "flatMap")]
     #[track_caller]
     pub fn flat_map<U: Key, I: IntoIterator<Item = U> + 'static>(&self, f: impl Fn(T) -> I + 'static) -> View<'s, U> {
-        self.operator::<U>("flat_map", "");
+        let operator = self.operator::<U>("flat_map", "");
         let f = Rc::new(f);
         let all = f.clone();
         let order =
             self.node.order.mapped(true, Rc::new(move |row, emit: &mut dyn FnMut(U)| all(row).into_iter().for_each(emit)));
         let rows = self.clone();
-        self.derive(Form::rows(move || rows.as_collection().flat_map(move |row| f(row)).inner), None).ordered(order).view()
+        self.derive(Form::rows(move || rows.each(&operator, move |row| f(row))), None).ordered(order).view()
+    }
+
+    /// The changes that `f` makes of each change. A panic of `f` names the operator and the batch.
+    fn each<U: Key, I: IntoIterator<Item = U>>(&self, operator: &OperatorId, f: impl Fn(T) -> I + 'static) -> Changes<'s, U> {
+        map_containers(&self.node.graph.flow, operator, self.rows(), move |_, changes: Vec<_>, emit| {
+            emit(changes.into_iter().flat_map(|(row, t, n)| f(row).into_iter().map(move |row| (row, t, n))).collect());
+        })
     }
 
     /// A view of the rows of both views, each as often as in both together. It changes at the times of both schedules; at a time of

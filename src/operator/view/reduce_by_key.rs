@@ -25,7 +25,10 @@ impl<'s, K: Key, V: Key> View<'s, (K, V)> {
     #[track_caller]
     pub fn reduce_by_key(&self, f: impl Fn(V, V) -> V + 'static) -> View<'s, (K, V)> {
         let operator = self.operator::<(K, V)>("reduce_by_key", "");
+        let current = operator.clone();
         let fold = move |values: &[(&V, i64)]| {
+            // A panic of `f` names this verb. Differential does not tell the batch.
+            current.enter(None);
             let copies = values.iter().flat_map(|(v, n)| std::iter::repeat_n((*v).clone(), (*n).max(0) as usize));
             copies.reduce(&f)
         };
