@@ -2,10 +2,30 @@
 //!
 //! `timeout` signals its child and then the whole process group, and so do some shells and service managers.
 
+use std::sync::Mutex;
 use std::time::{Duration, Instant};
+
+use crate::core::lock::lock;
 
 /// Signals within this time after the first one are the same request.
 pub(crate) const TOGETHER: Duration = Duration::from_millis(250);
+
+/// Signals within this time after the end of a job were meant for it. The program is about to say how the job has ended, and its exit
+/// code says it too: the default effect of the signal would hide both.
+const MEANT_FOR_JOB: Duration = Duration::from_secs(5);
+
+/// When a job of this process ended last.
+static JOB_ENDED: Mutex<Option<Instant>> = Mutex::new(None);
+
+/// A job of this process has ended.
+pub(crate) fn job_has_ended() {
+    *lock(&JOB_ENDED) = Some(Instant::now());
+}
+
+/// Whether a signal that finds no job was meant for one that has just ended.
+pub(crate) fn meant_for_job() -> bool {
+    lock(&JOB_ENDED).is_some_and(|ended| ended.elapsed() < MEANT_FOR_JOB)
+}
 
 /// What a signal means, after those before it.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]

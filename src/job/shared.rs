@@ -9,6 +9,7 @@ use std::time::Duration;
 use crate::cluster::failure::FailureLatch;
 use crate::core::error::{Error, Result};
 use crate::core::lock::lock;
+use crate::core::signals::job_has_ended;
 use crate::engine::operator_id::CurrentOperator;
 use crate::job::protocol::Event;
 use crate::logging::show_live;
@@ -134,6 +135,12 @@ impl JobState {
 
     fn wake(&self) {
         lock(&self.workers).iter().for_each(Thread::unpark);
+    }
+}
+
+impl Drop for JobState {
+    fn drop(&mut self) {
+        job_has_ended();
     }
 }
 

@@ -1,4 +1,5 @@
-//! Ctrl-C and SIGTERM stop every job of the process gracefully. A second one ends them at once, with an error.
+//! Ctrl-C and SIGTERM stop every job of the process gracefully. A second one ends them at once, with an error. For five seconds after
+//! the end of a job they have no effect, so that the program can say how it ended. Then they have their default effect.
 
 use std::sync::{Mutex, OnceLock, Weak};
 use std::time::Instant;
@@ -8,7 +9,7 @@ use signal_hook::iterator::Signals;
 
 use crate::core::error::Error;
 use crate::core::lock::lock;
-use crate::core::signals::{StopRequest, StopRequests, name};
+use crate::core::signals::{StopRequest, StopRequests, meant_for_job, name};
 use crate::job::protocol::Event;
 use crate::job::shared::JobState;
 
@@ -51,7 +52,9 @@ fn on_signal(signal: i32) {
         tracing::info!("{}: the job stops after a last batch; a second signal ends it at once", name(signal));
     }
     // Without a job, the signal has its default effect.
-    if !running {
+    if !running && meant_for_job() {
+        tracing::info!("{}: the job has just ended", name(signal));
+    } else if !running {
         let _ = signal_hook::low_level::emulate_default_handler(signal);
     }
 }

@@ -10,6 +10,8 @@ use crate::harness::in_time;
 
 /// How long the output of the child takes for one batch, in milliseconds.
 const SLOW: &str = "TIDEMILL_TEST_SLOW_OUTPUT";
+/// If set, the child waits after its job until its stdin is closed.
+const STAYS: &str = "TIDEMILL_TEST_STAYS";
 
 #[test]
 #[ignore = "the child of the tests beside it: it runs until it is signalled"]
@@ -32,15 +34,23 @@ fn runs_until_signalled() {
     // With an interval of an hour, the first batch is not due: the queued rows go into the last batch.
     let job = StreamingContext::builder("signalled", if slow == 0 { mins(60) } else { millis(20) });
     println!("\nran {:?}", job.run(program).map(|s| s.records));
+    if std::env::var_os(STAYS).is_some() {
+        std::io::copy(&mut std::io::stdin(), &mut std::io::sink()).unwrap();
+    }
 }
 
 struct Signalled(Child, BufReader<ChildStdout>);
 
 impl Signalled {
     fn start(slow: &str) -> Self {
+        Signalled::start_with(slow, |_| ())
+    }
+
+    fn start_with(slow: &str, set: impl FnOnce(&mut Command)) -> Self {
         let child = format!("{}::runs_until_signalled", module_path!().split_once("::").unwrap().1);
         let args = ["--exact", &child, "--ignored", "--nocapture", "--test-threads=1"];
         let mut command = Command::new(std::env::current_exe().unwrap());
+        set(&mut command);
         let mut child = command.args(args).env(SLOW, slow).stdout(Stdio::piped()).spawn().unwrap();
         let out = BufReader::new(child.stdout.take().unwrap());
         Signalled(child, out)
@@ -111,4 +121,23 @@ fn signals_close_together_are_one_request() {
         child.rest()
     });
     assert!(text.contains("5]") && text.contains("ran Ok(5)"), "{text}");
+}
+
+/// A launcher ends a process whose peer has failed, while the process is about to say why.
+#[test]
+fn a_signal_right_after_the_job_does_not_hide_how_it_ended() {
+    let text = in_time(|| {
+        let mut child = Signalled::start_with("0", |command| {
+            command.env(STAYS, "").stdin(Stdio::piped()).stderr(Stdio::piped());
+        });
+        child.until("built");
+        child.signal(Signal::INT);
+        child.until("ran Ok(5)");
+        child.signal(Signal::TERM);
+        let mut log = BufReader::new(child.0.stderr.take().unwrap()).lines();
+        assert!(log.any(|line| line.unwrap().contains("SIGTERM: the job has just ended")));
+        drop(child.0.stdin.take());
+        child.rest()
+    });
+    assert!(text.contains("test result: ok"), "{text}");
 }
