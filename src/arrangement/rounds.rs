@@ -78,8 +78,8 @@ fn push<K: Clone, W>(to: &mut Vec<((K, W), LoopTime, i64)>, key: &K, rows: &mut 
     to.extend(rows.drain(..).map(|(w, t, n)| ((key.clone(), w), t, n)));
 }
 
-/// The panic of a function inside a reduction, which does not know the time of its input. Its result does: so the reduction says
-/// that there was a panic, and who reads this raises it.
+/// The panic of a function inside a reduction, which does not know the time of its input. Its result has the time. So the reduction
+/// emits that there was a panic, and the operator that reads this raises it.
 #[derive(Clone, Default)]
 pub(crate) struct Panics(Rc<Cell<Option<Box<dyn Any + Send>>>>);
 
@@ -90,7 +90,7 @@ impl Panics {
         panic.ok()
     }
 
-    /// Goes on with the panic.
+    /// Resumes the panic.
     pub fn raise(&self) -> ! {
         resume_unwind(self.0.take().expect("a panic was kept"))
     }

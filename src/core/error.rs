@@ -115,7 +115,7 @@ pub enum Error {
     },
     /// A loop of views still changes after its bound of rounds. The batch is not written.
     #[error(
-        "{operator}, batch {time}: the row {row} still changes after {rounds} rounds; check that the rows of the loop come to rest, or allow more: iterate_with(Rounds::AtMost(n), ..)"
+        "{operator}, batch {time}: the row {row} still changes after {rounds} rounds; check that the rows of the loop converge, or allow more: iterate_with(Rounds::AtMost(n), ..)"
     )]
     TooManyRounds {
         /// The verb that loops, with its name and its place.
