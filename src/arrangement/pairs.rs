@@ -35,6 +35,12 @@ pub(crate) fn joined<'s, K: Key, V: Key, W: Key>(
     resolve(both.inner, &dict, graph, |(code, v, w), dict| (dict.key(code).clone(), (v, w)))
 }
 
+/// All copies of the values of a key reduced by `f`, in ascending order.
+pub(crate) fn reduced_copies<V: Clone>(values: &[(&V, i64)], f: impl Fn(V, V) -> V) -> Option<V> {
+    let copies = values.iter().flat_map(|(v, n)| std::iter::repeat_n((*v).clone(), (*n).max(0) as usize));
+    copies.reduce(f)
+}
+
 /// The result of `fold` for the values of each key, which are ascending, each with its count.
 pub(crate) fn reduced<'s, K: Key, V: Key>(
     pairs: Changes<'s, (K, V)>,

@@ -1,6 +1,7 @@
 //! `reduce_by_key`, `min_by_key`, `max_by_key` and `sum_by_key` inside a loop.
 
 use crate::api::loop_view::LoopView;
+use crate::arrangement::pairs::reduced_copies;
 use crate::arrangement::rounds::{Panics, reduced};
 use crate::core::data::Key;
 use crate::engine::rounds::each;
@@ -25,10 +26,8 @@ impl<'i, K: Key, V: Key> LoopView<'i, (K, V)> {
         let operator = self.operator::<(K, V)>("reduce_by_key");
         let panics = Panics::default();
         let caught = panics.clone();
-        let fold = move |values: &[(&V, i64)]| {
-            let copies = values.iter().flat_map(|(v, n)| std::iter::repeat_n((*v).clone(), (*n).max(0) as usize));
-            caught.of(|| copies.reduce(&f)).map_or(Some(None), |value| value.map(Some))
-        };
+        let fold =
+            move |values: &[(&V, i64)]| caught.of(|| reduced_copies(values, &f)).map_or(Some(None), |value| value.map(Some));
         let made = move |(k, value): (K, Option<V>), _, n| Some(((k, value.unwrap_or_else(|| panics.raise())), n));
         self.derive(|pairs| each(reduced(pairs, &operator, fold), operator, made)).consolidated()
     }

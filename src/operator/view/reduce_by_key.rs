@@ -1,7 +1,7 @@
 //! `reduce_by_key` of a view: all values of a key in it, reduced to one.
 
 use crate::api::view::{Form, View};
-use crate::arrangement::pairs::reduced;
+use crate::arrangement::pairs::{reduced, reduced_copies};
 use crate::core::data::Key;
 
 impl<'s, K: Key, V: Key> View<'s, (K, V)> {
@@ -29,8 +29,7 @@ impl<'s, K: Key, V: Key> View<'s, (K, V)> {
         let fold = move |values: &[(&V, i64)]| {
             // A panic of `f` names this verb. Differential does not tell the batch.
             current.enter(None);
-            let copies = values.iter().flat_map(|(v, n)| std::iter::repeat_n((*v).clone(), (*n).max(0) as usize));
-            copies.reduce(&f)
+            reduced_copies(values, &f)
         };
         let view = self.clone();
         let values = Form::rows(move || reduced(view.rows(), &view.node.graph, fold));
