@@ -109,17 +109,11 @@ proptest! {
     #[test]
     fn reachable(a in shape(), b in shape(), batches in batches(edge())) {
         let [(l, s), (m, u)] = [a, b].map(|(length, slide)| (millis(length as u64), millis(slide as u64)));
-        let (mut edges, mut starts) = (BTreeMap::from_iter(windows(&batches, a)), BTreeMap::from_iter(windows(&batches, b)));
-        let (mut one, mut two, mut contents) = (Vec::new(), Vec::new(), Seen::new());
-        for t in 1..=batches.len() as u64 {
-            let (new, also) = (edges.remove(&t), starts.remove(&t));
-            if new.is_some() || also.is_some() {
-                one = new.unwrap_or(one);
-                two = also.unwrap_or(two);
-                let roots: Vec<u16> = two.iter().map(|(from, _): &Edge| *from).filter(|from| from % 3 == 0).collect();
-                contents.push((t, distances(&one, &roots)));
-            }
-        }
+        let near = |(t, edges, starts): (u64, Vec<Edge>, Vec<Edge>)| {
+            let roots: Vec<u16> = starts.iter().map(|(from, _)| *from).filter(|from| from % 3 == 0).collect();
+            (t, distances(&edges, &roots))
+        };
+        let contents = two_windows(&batches, a, b).into_iter().map(near).collect();
         check_view(&batches, contents, move |d| {
             let roots = d.over(m, u).map(|(from, _)| from).filter(|from| from % 3 == 0);
             graph::reachable(&d.over(l, s), &roots)

@@ -1,6 +1,6 @@
 //! Loops of views: what a closure makes of the rows, round by round, against the same function on lists; their bound; their panics.
 
-use std::collections::BTreeMap;
+use std::collections::BTreeSet;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicUsize, Ordering};
 
@@ -96,7 +96,7 @@ proptest! {
     fn closure(shape in shape(), batches in batches((0u8..5, 0u8..5))) {
         let (length, slide) = (millis(shape.0 as u64), millis(shape.1 as u64));
         let closed = each(windows(&batches, shape), |rows| {
-            let mut all = std::collections::BTreeSet::from_iter(rows);
+            let mut all = BTreeSet::from_iter(rows);
             loop {
                 let more: Vec<_> = all.iter().flat_map(|(a, b)| all.iter().filter(move |(c, _)| b == c).map(|(_, d)| (*a, *d))).collect();
                 let before = all.len();
@@ -118,21 +118,14 @@ proptest! {
     #[test]
     fn enter(a in shape(), b in shape(), batches in batches((0u8..6, 0u8..6))) {
         let [(l, s), (m, u)] = [a, b].map(|(length, slide)| (millis(length as u64), millis(slide as u64)));
-        let (mut begins, mut pairs) = (BTreeMap::from_iter(windows(&batches, a)), BTreeMap::from_iter(windows(&batches, b)));
-        let (mut one, mut two, mut contents) = (Vec::new(), Vec::new(), Vec::new());
-        for t in 1..=batches.len() as u64 {
-            let (new, also) = (begins.remove(&t), pairs.remove(&t));
-            if new.is_some() || also.is_some() {
-                one = new.unwrap_or(one);
-                two = also.unwrap_or(two);
-                let mut met: std::collections::BTreeSet<u8> = one.iter().map(|(a, _): &(u8, u8)| *a).collect();
-                while let Some((_, to)) = two.iter().find(|(from, to)| met.contains(from) && !met.contains(to)) {
-                    met.insert(*to);
-                }
-                contents.push((t, met.into_iter().map(|n| (n, ())).collect()));
+        let contents = two_windows(&batches, a, b).into_iter().map(|(t, begins, pairs)| {
+            let mut met: BTreeSet<u8> = begins.iter().map(|(a, _)| *a).collect();
+            while let Some((_, to)) = pairs.iter().find(|(from, to)| met.contains(from) && !met.contains(to)) {
+                met.insert(*to);
             }
-        }
-        check_view(&batches, contents, move |d| {
+            (t, met.into_iter().map(|n| (n, ())).collect())
+        });
+        check_view(&batches, contents.collect(), move |d| {
             let pairs = d.over(m, u);
             d.over(l, s).map(|(a, _)| (a, ())).iterate(move |met| {
                 met.enter(&pairs).join(met).map(|(_, (to, ()))| (to, ())).union(met).distinct()

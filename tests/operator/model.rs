@@ -45,6 +45,21 @@ pub fn windows<T: Clone>(batches: &[Vec<T>], (length, slide): (usize, usize)) ->
     on_schedule.map(|t| (t as u64, batches[t.saturating_sub(length)..t].concat())).collect()
 }
 
+/// The rows of two windows, at each time at which one of them slides: the other has the rows of its last slide.
+pub fn two_windows<T: Clone>(batches: &[Vec<T>], a: (usize, usize), b: (usize, usize)) -> Vec<(u64, Vec<T>, Vec<T>)> {
+    let (mut left, mut right) = (BTreeMap::from_iter(windows(batches, a)), BTreeMap::from_iter(windows(batches, b)));
+    let (mut one, mut two, mut both) = (Vec::new(), Vec::new(), Vec::new());
+    for t in 1..=batches.len() as u64 {
+        let (new, also) = (left.remove(&t), right.remove(&t));
+        if new.is_some() || also.is_some() {
+            one = new.unwrap_or(one);
+            two = also.unwrap_or(two);
+            both.push((t, one.clone(), two.clone()));
+        }
+    }
+    both
+}
+
 /// All rows until each batch.
 pub fn so_far<T: Clone>(batches: &[Vec<T>]) -> Seen<T> {
     windows(batches, (batches.len(), 1))

@@ -63,18 +63,7 @@ proptest! {
     #[test]
     fn join(a in shape(), b in shape(), batches in batches(pair())) {
         let [(l, s), (m, u)] = [a, b].map(|(length, slide)| (millis(length as u64), millis(slide as u64)));
-        let (mut left, mut right) = (BTreeMap::from_iter(windows(&batches, a)), BTreeMap::from_iter(windows(&batches, b)));
-        let (mut one, mut two) = (Vec::new(), Vec::new());
-        let mut contents = Vec::new();
-        for t in 1..=batches.len() as u64 {
-            let (new, also) = (left.remove(&t), right.remove(&t));
-            let on_schedule = new.is_some() || also.is_some();
-            one = new.unwrap_or(one);
-            two = also.unwrap_or(two);
-            if on_schedule {
-                contents.push((t, joined(&one, &two)));
-            }
-        }
+        let contents = two_windows(&batches, a, b).into_iter().map(|(t, one, two)| (t, joined(&one, &two))).collect();
         check_view(&batches, contents, move |d| d.over(l, s).join(&d.over(m, u)))?;
     }
 
