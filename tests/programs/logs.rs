@@ -110,14 +110,16 @@ fn log_lines_are_json_for_programs() {
     }
 }
 
-/// The program runs under `script` of util-linux, which provides a terminal.
+/// The program runs under `script` of util-linux, which provides a terminal. `script` starts a shell. `exec` puts the program in its
+/// place, so that the signal goes to the program: not every shell does that by itself.
 #[test]
 fn a_status_line_is_drawn_on_a_terminal_and_removed_at_the_end() {
     let input = TempDir::new("logs-status");
     std::fs::create_dir_all(input.path()).unwrap();
     let weblog = crate::child::path("weblog");
-    let command = format!("{} --dir {} --interval 50ms --window 100ms --status", weblog.display(), input.path());
-    let mut job = Program::spawn("script", Command::new("script").args(["-qec", &command, "/dev/null"]), &USUAL);
+    let command = format!("exec {} --dir {} --interval 50ms --window 100ms --status", weblog.display(), input.path());
+    let mut job =
+        Program::spawn("script", Command::new("script").args(["-qec", &command, "/dev/null"]).env("SHELL", "/bin/sh"), &USUAL);
     job.until("the line is drawn", |out, _| out.contains("\r\x1b[2Kbatch of 20") && out.contains(" records/s  in all 0  bad 0"));
     let children = crate::child::children(job.id());
     children.iter().for_each(|(process, _)| crate::child::send(*process, Signal::TERM));
