@@ -19,7 +19,7 @@ impl<'s, T: Debug + 'static> DStream<'s, T> {
     /// `...` if more rows exist, and an empty line. An empty batch prints its header. A string is printed without quotes, any
     /// other row as `{:?}`: `("tide", 2)`. Strings and characters in a row are printed as they were written, without the escapes of
     /// `{:?}`: `("नमस्ते", 1)`. The time is local, or in `--time-zone`. It shows milliseconds if the batch interval has them.
-    /// Spark's `print`.
+    /// Spark's `print`. For another form of a row, map it first: `.map(|(word, n)| format!("{word} {n}")).print(10)`.
     ///
     /// Rows are in the stream's order. Rows of a source are as they were read; rows of a counted or shuffled stream are ordered
     /// by their text.
