@@ -54,7 +54,7 @@ where
     let shared = JobState::new();
     let metrics = Metrics::default();
     let end: End = Arc::new((Mutex::new(None), Condvar::new()));
-    signals::stop_on_signals(&shared);
+    signals::stop_on_signals(&shared, &end);
     let opened = open_before_meeting(&config);
     let peers = meet(&config, lines, &shared, opened.as_ref())?;
     let limits = config.runtime.clone();

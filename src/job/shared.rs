@@ -138,6 +138,7 @@ impl JobState {
     }
 }
 
+/// Also if the job never started.
 impl Drop for JobState {
     fn drop(&mut self) {
         job_has_ended();
@@ -152,6 +153,7 @@ pub(crate) fn finish(end: &End, result: impl FnOnce() -> Result<Summary>) {
     let mut over = lock(&end.0);
     if over.is_none() {
         show_live(String::new());
+        job_has_ended();
         *over = Some(result());
         end.1.notify_all();
     }

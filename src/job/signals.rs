@@ -1,7 +1,7 @@
 //! Ctrl-C and SIGTERM stop every job of the process gracefully. A second one ends them at once, with an error. For five seconds after
 //! the end of a job they have no effect, so that the program can say how it ended. Then they have their default effect.
 
-use std::sync::{Mutex, OnceLock, Weak};
+use std::sync::{Arc, Mutex, OnceLock, Weak};
 use std::time::Instant;
 
 use signal_hook::consts::{SIGINT, SIGTERM};
@@ -11,17 +11,18 @@ use crate::core::error::Error;
 use crate::core::lock::lock;
 use crate::core::signals::{StopRequest, StopRequests, meant_for_job, name};
 use crate::job::protocol::Event;
-use crate::job::shared::JobState;
+use crate::job::shared::{End, JobState};
 
-/// The running jobs of this process, and the requests to stop each.
-static JOBS: Mutex<Vec<(Weak<JobState>, StopRequests)>> = Mutex::new(Vec::new());
+/// A job of this process, how it ended, and the requests to stop it. Threads may have its state for a moment after its end.
+type Job = (Weak<JobState>, End, StopRequests);
+static JOBS: Mutex<Vec<Job>> = Mutex::new(Vec::new());
 static LISTENING: OnceLock<bool> = OnceLock::new();
 
 /// Registers a job, so that signals stop it.
-pub(crate) fn stop_on_signals(job: &std::sync::Arc<JobState>) {
+pub(crate) fn stop_on_signals(job: &Arc<JobState>, end: &End) {
     let mut jobs = lock(&JOBS);
-    jobs.retain(|(j, _)| j.strong_count() > 0);
-    jobs.push((std::sync::Arc::downgrade(job), StopRequests::default()));
+    jobs.retain(|(j, ..)| j.strong_count() > 0);
+    jobs.push((Arc::downgrade(job), end.clone(), StopRequests::default()));
     drop(jobs);
     LISTENING.get_or_init(|| {
         let Ok(mut signals) = Signals::new([SIGINT, SIGTERM]) else { return false };
@@ -36,8 +37,8 @@ pub(crate) fn stop_on_signals(job: &std::sync::Arc<JobState>) {
 
 fn on_signal(signal: i32) {
     let (mut running, mut first) = (false, false);
-    for (job, requests) in lock(&JOBS).iter_mut() {
-        let Some(job) = job.upgrade() else { continue };
+    for (job, end, requests) in lock(&JOBS).iter_mut() {
+        let Some(job) = job.upgrade().filter(|_| lock(&end.0).is_none()) else { continue };
         running = true;
         match requests.signal(Instant::now()) {
             StopRequest::First => {
