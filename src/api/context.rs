@@ -15,7 +15,7 @@ pub use crate::api::builder::Builder;
 use crate::api::config::Config;
 use crate::connector::source::SplitEnumerator;
 use crate::core::data::type_name;
-use crate::core::error::{Error, Result};
+use crate::core::error::{BoxError, Error, Result};
 use crate::core::plan::Split;
 use crate::core::time::BatchTime;
 use crate::engine::flow::Flow;
@@ -29,6 +29,9 @@ use crate::job::protocol::{Command, Event};
 pub struct StreamingContext<'s> {
     pub(crate) graph: Rc<Graph<'s>>,
 }
+
+/// What builds a program on each worker. It has one type, so that the engine is compiled once, and not again for each program.
+pub(crate) type Build = dyn for<'s> Fn(&StreamingContext<'s>) -> Result<(), BoxError> + Send + Sync;
 
 impl StreamingContext<'_> {
     /// A job with this name and batch interval. The name is the consumer group, the client id, and the identity of a checkpoint.

@@ -9,13 +9,13 @@ use std::thread::JoinHandle;
 use std::time::Instant;
 
 use crate::api::config::Config;
-use crate::api::context::{Outbox, SourceHalf, StreamingContext};
+use crate::api::context::{Build, Outbox, SourceHalf};
 use crate::cluster::handshake::{self, Peers};
 use crate::cluster::hello::{self, Spec};
 use crate::cluster::secret::Secret;
 use crate::cluster::{self, hosts};
 use crate::core::clock::Time;
-use crate::core::error::{BoxError, Error, Result, panic_text};
+use crate::core::error::{Error, Result, panic_text};
 use crate::core::fault::{FaultPoint, point};
 use crate::core::plan::Plan;
 use crate::core::thread::spawn;
@@ -37,14 +37,11 @@ use crate::metrics::Metrics;
 ///
 /// # Errors
 /// Like [`Builder::start`](crate::api::context::Builder::start).
-pub(crate) fn launch<F>(
+pub(crate) fn launch(
     config: Arc<Config>,
-    build: Arc<F>,
+    build: Arc<Build>,
     then: impl FnOnce(Summary) -> Result<Summary> + Send + 'static,
-) -> Result<JobHandle>
-where
-    F: for<'s> Fn(&StreamingContext<'s>) -> Result<(), BoxError> + Send + Sync + 'static,
-{
+) -> Result<JobHandle> {
     let given = match &config.runtime.plans {
         Some(path) => Some(plan_file::read(path, config.interval)?),
         None => None,
@@ -84,10 +81,7 @@ pub(crate) struct Rehearsed {
 }
 
 /// Builds the program once on a throw-away worker, so that errors of the graph appear before the job starts.
-pub(crate) fn rehearse<F>(config: &Arc<Config>, build: &Arc<F>) -> Result<Rehearsed>
-where
-    F: for<'s> Fn(&StreamingContext<'s>) -> Result<(), BoxError> + Send + Sync + 'static,
-{
+pub(crate) fn rehearse(config: &Arc<Config>, build: &Arc<Build>) -> Result<Rehearsed> {
     let (outputs, _nobody) = OutputChannel::new();
     let args = WorkerArgs {
         config: config.clone(),
@@ -163,10 +157,7 @@ fn meet(config: &Config, lines: Vec<String>, shared: &JobState, opened: Option<&
 }
 
 impl Job {
-    fn run<F>(mut self, build: Arc<F>, peers: Peers) -> Result<Summary>
-    where
-        F: for<'s> Fn(&StreamingContext<'s>) -> Result<(), BoxError> + Send + Sync + 'static,
-    {
+    fn run(mut self, build: Arc<Build>, peers: Peers) -> Result<Summary> {
         let began = Instant::now();
         let (channel, delivered) = OutputChannel::new();
         let waiting = channel.waiting.clone();

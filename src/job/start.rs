@@ -3,7 +3,7 @@
 use std::sync::Arc;
 
 use crate::api::config::Config;
-use crate::api::context::{Builder, StreamingContext};
+use crate::api::context::{Build, Builder, StreamingContext};
 use crate::core::clock::{Clock, ManualClock};
 use crate::core::error::{BoxError, Result};
 use crate::core::time_zone;
@@ -49,7 +49,7 @@ impl Builder {
     where
         F: for<'s> Fn(&StreamingContext<'s>) -> Result<(), BoxError> + Send + Sync + 'static,
     {
-        self.start_at(Clock::System, build)
+        self.start_at(Clock::System, Arc::new(build))
     }
 
     /// Like [`Builder::start`], on a clock that a test moves.
@@ -80,14 +80,11 @@ impl Builder {
     where
         F: for<'s> Fn(&StreamingContext<'s>) -> Result<(), BoxError> + Send + Sync + 'static,
     {
-        self.start_at(Clock::Manual(clock), build)
+        self.start_at(Clock::Manual(clock), Arc::new(build))
     }
 
-    fn start_at<F>(self, clock: Clock, build: F) -> Result<JobHandle>
-    where
-        F: for<'s> Fn(&StreamingContext<'s>) -> Result<(), BoxError> + Send + Sync + 'static,
-    {
-        let (config, build) = (Arc::new(Config { clock, ..self.config()? }), Arc::new(build));
+    fn start_at(self, clock: Clock, build: Arc<Build>) -> Result<JobHandle> {
+        let config = Arc::new(Config { clock, ..self.config()? });
         crate::logging::write_lines(config.runtime.log, config.runtime.quiet);
         if config.logs {
             crate::logging::init_for_job();

@@ -12,10 +12,10 @@ use std::time::Duration;
 use timely::worker::Worker;
 
 use crate::api::config::Config;
-use crate::api::context::{BuiltGraph, Graph, Outbox, Port, StreamingContext};
+use crate::api::context::{Build, BuiltGraph, Graph, Outbox, Port, StreamingContext};
 use crate::checkpoint::StateId;
 use crate::cluster::failure::FailureLatch;
-use crate::core::error::{BoxError, Error, Result, panic_text};
+use crate::core::error::{Error, Result, panic_text};
 use crate::core::fault::{FaultPoint, point};
 use crate::core::lock::lock;
 use crate::core::time::BatchTime;
@@ -34,9 +34,9 @@ use crate::job::source_operator;
 const PARK: Duration = Duration::from_millis(100);
 
 /// The arguments of each worker of a process.
-pub(crate) struct WorkerArgs<F> {
+pub(crate) struct WorkerArgs {
     pub config: Arc<Config>,
-    pub build: Arc<F>,
+    pub build: Arc<Build>,
     pub shared: Arc<JobState>,
     pub outputs: OutputChannel,
     /// To the thread that writes snapshots; set if there is a checkpoint directory.
@@ -46,15 +46,12 @@ pub(crate) struct WorkerArgs<F> {
 }
 
 /// Builds the program on a scope. If `dry`, sources read nothing.
-pub(crate) fn build<'s, F>(
-    args: &WorkerArgs<F>,
+pub(crate) fn build<'s>(
+    args: &WorkerArgs,
     scope: timely::dataflow::Scope<'s, BatchTime>,
     dry: bool,
     outbox: &Outbox,
-) -> Result<(BuiltGraph, Rc<Graph<'s>>, Box<dyn Port>)>
-where
-    F: for<'a> Fn(&StreamingContext<'a>) -> Result<(), BoxError>,
-{
+) -> Result<(BuiltGraph, Rc<Graph<'s>>, Box<dyn Port>)> {
     let (ticks, port) = source_operator::ticks(scope, args.config.interval);
     let shared = args.shared.clone();
     let graph = Graph::new(
@@ -74,10 +71,7 @@ where
 ///
 /// # Errors
 /// The failure that ended the job.
-pub(crate) fn run<F>(worker: &mut Worker, args: &WorkerArgs<F>, latch: &Arc<FailureLatch>) -> Result<()>
-where
-    F: for<'a> Fn(&StreamingContext<'a>) -> Result<(), BoxError>,
-{
+pub(crate) fn run(worker: &mut Worker, args: &WorkerArgs, latch: &Arc<FailureLatch>) -> Result<()> {
     let shared = &args.shared;
     let index = worker.index();
     let watched = Watched::here(index);
@@ -90,10 +84,7 @@ where
     done
 }
 
-fn live<F>(worker: &mut Worker, args: &WorkerArgs<F>, latch: &Arc<FailureLatch>, watched: &Watched) -> Result<()>
-where
-    F: for<'a> Fn(&StreamingContext<'a>) -> Result<(), BoxError>,
-{
+fn live(worker: &mut Worker, args: &WorkerArgs, latch: &Arc<FailureLatch>, watched: &Watched) -> Result<()> {
     let outbox = Outbox::default();
     let (planning, inputs) = match worker.index() {
         0 => lock(&args.planning).take().unzip(),

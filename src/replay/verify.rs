@@ -4,9 +4,9 @@ use std::collections::BTreeSet;
 use std::sync::Arc;
 
 use crate::api::config::Config;
-use crate::api::context::StreamingContext;
+use crate::api::context::Build;
 use crate::connector::console::write_stdout;
-use crate::core::error::{BoxError, Error, Result};
+use crate::core::error::{Error, Result};
 use crate::job::handle::JobHandle;
 use crate::job::run::launch;
 use crate::replay::request::{Capture, CapturedRows, Replay};
@@ -16,10 +16,7 @@ use crate::replay::request::{Capture, CapturedRows, Replay};
 ///
 /// # Errors
 /// Like every start of a job.
-pub(crate) fn verify<F>(config: &Config, replay: &Replay, build: Arc<F>) -> Result<JobHandle>
-where
-    F: for<'s> Fn(&StreamingContext<'s>) -> Result<(), BoxError> + Send + Sync + 'static,
-{
+pub(crate) fn verify(config: &Config, replay: &Replay, build: Arc<Build>) -> Result<JobHandle> {
     let with = |recompute, capture: &Capture| {
         let replay = Replay { recompute, capture: Some(capture.clone()), ..replay.clone() };
         Arc::new(Config { replay: Some(replay), ..config.clone() })

@@ -12,7 +12,7 @@ use std::path::PathBuf;
 use std::sync::Arc;
 use std::time::Duration;
 
-use crate::api::context::StreamingContext;
+use crate::api::context::{Build, StreamingContext};
 use crate::api::dstream::DStream;
 use crate::connector::memory::MemorySink;
 use crate::connector::source;
@@ -142,7 +142,8 @@ where
     F: for<'s> Fn(&StreamingContext<'s>) -> Result<(), crate::core::error::BoxError> + Send + Sync + 'static,
 {
     let config = StreamingContext::builder("graph", interval).config()?;
-    Ok(crate::job::run::rehearse(&config.into(), &program.into())?.lines)
+    let build: Arc<Build> = Arc::new(program);
+    Ok(crate::job::run::rehearse(&config.into(), &build)?.lines)
 }
 
 /// Checks that a checkpoint directory does everything that a store must do: for stores that tidemill's tests do not cover.
