@@ -21,9 +21,9 @@ use crate::core::data::Key;
 pub fn k_core<'s, N: Key>(edges: &View<'s, (N, N)>, k: u32) -> View<'s, N> {
     let operator = edges.operator::<N>("k_core", k);
     let kept = both_ways(edges).iterated(operator, UNTIL_STABLE, move |edges| {
-        let enough = edges.map(|(from, _)| (from, ())).threshold(move |_, neighbours| i64::from(neighbours >= k.into()));
-        let back = edges.join(&enough).map(|(from, (to, ()))| (to, from));
-        back.join(&enough).map(|(from, (to, ()))| (from, to))
+        let enough = edges.map(|(from, _)| from).threshold(move |_, neighbours| i64::from(neighbours >= k.into()));
+        let back = edges.join_keys(&enough).map(|(from, to)| (to, from));
+        back.join_keys(&enough).map(|(to, from)| (from, to))
     });
     kept.map(|(node, _)| node).distinct()
 }

@@ -44,10 +44,9 @@ pub fn page_rank<'s, N: Key>(edges: &View<'s, (N, N)>, rounds: u64) -> View<'s, 
     let own = nodes.clone();
     let begin = Form::rows(move || own.rows().as_collection().explode(|node| Some((node, RANK))).inner);
     let ranks = nodes.derive(begin, None).view().iterated(operator, Rounds::Exactly(rounds), move |ranks| {
-        let ranked = ranks.enter(&degrees).join(&ranks.map(|node| (node, ())));
-        let passed =
-            ranked.map(|(node, (degree, ()))| (node, degree)).threshold(|(_, degree), rank| rank * (100 - BASE) / (100 * degree));
-        let got = ranks.enter(&edges).join(&passed.map(|(node, _)| (node, ()))).map(|(_, (to, ()))| to);
+        let ranked = ranks.enter(&degrees).join_keys(ranks);
+        let passed = ranked.threshold(|(_, degree), rank| rank * (100 - BASE) / (100 * degree)).map(|(node, _)| node);
+        let got = ranks.enter(&edges).join_keys(&passed).map(|(_, to)| to);
         got.union(&ranks.enter(&nodes).times(RANK * BASE / 100))
     });
     ranks.count_by_value()

@@ -22,7 +22,7 @@ fn keyed(rows: Vec<Pair>, f: impl Fn(Vec<i64>) -> i64) -> Vec<Pair> {
 }
 
 /// Each verb inside a loop, and what it does to a list of rows.
-const STEPS: [(&str, Step, Model); 14] = [
+const STEPS: [(&str, Step, Model); 15] = [
     ("map", |v| v.map(|(k, n)| (k, n / 2)), |rows| rows.into_iter().map(|(k, n)| (k, n / 2)).collect()),
     ("filter", |v| v.filter(|(_, n)| *n != 1), |rows| rows.into_iter().filter(|(_, n)| *n != 1).collect()),
     (
@@ -47,6 +47,14 @@ const STEPS: [(&str, Step, Model); 14] = [
                 .iter()
                 .flat_map(|(k, n)| rows.iter().filter(move |(l, m)| k == l && *m > 0).map(move |(_, m)| (*k, (n + m) % 3)));
             counts(pairs.collect()).into_iter().map(|(row, _)| row).collect()
+        },
+    ),
+    (
+        "join_keys",
+        |v| v.join_keys(&v.filter(|(_, n)| *n > 0).map(|(k, _)| k)).threshold(|_, n| n % 4),
+        |rows| {
+            let copies = |k| rows.iter().filter(|(l, m)| *l == k && *m > 0).count() as i64;
+            counts(rows.clone()).into_iter().flat_map(|((k, v), n)| vec![(k, v); (n * copies(k) % 4) as usize]).collect()
         },
     ),
     ("distinct", |v| v.distinct(), |rows| counts(rows).into_iter().map(|(row, _)| row).collect()),

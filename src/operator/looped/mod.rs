@@ -3,6 +3,7 @@
 mod distinct;
 mod enter;
 mod join;
+mod join_keys;
 mod linear;
 mod reduce_by_key;
 mod threshold;
