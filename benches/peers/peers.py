@@ -3,6 +3,8 @@
 
 Usage: peers.py setup PEER...            installs them in $PEERS_HOME, once; a changed version in this folder installs again
        peers.py command PEER MODE        prints the command, with {brokers}, {in} and {out} to be filled in; MODE: throughput or latency
+       peers.py hop RECORDS LENGTH SLIDE the same for Flink's sliding counts over generated words
+       peers.py page-rank BATCHES        the same for Pathway's PageRank over generated edges
 
 Versions are pinned in the pom.xml and requirements.txt beside each program. A peer reads {"word": "..."} from the topic {in}, from the
 beginning, and writes the running count of each word to the topic {out} as {"word": "...", "count": N}. It may leave out counts that a
@@ -96,6 +98,11 @@ def hop(records, length, slide):
     return [*JAVA, "-cp", f"{place}/classes:{place}/jars/*", "WordCount", "hop", records, length, slide]
 
 
+def page_rank(batches):
+    """Pathway's PageRank over generated edges."""
+    return ["env", "PATHWAY_THREADS=1", home / "pathway/venv/bin/python", here / "pathway/page_rank.py", batches]
+
+
 def known(peers):
     for peer in peers:
         if peer not in PEERS:
@@ -114,6 +121,8 @@ def main():
             print(shlex.join(str(word) for word in command(peer, mode)))
         case ["hop", records, length, slide]:
             print(shlex.join(str(word) for word in hop(records, length, slide)))
+        case ["page-rank", batches]:
+            print(shlex.join(str(word) for word in page_rank(batches)))
         case _:
             sys.exit(__doc__)
 
