@@ -3,6 +3,7 @@
 mod fallible;
 mod gathered;
 mod handover;
+mod joins;
 mod laws;
 mod load;
 mod local_windows;
