@@ -13,6 +13,7 @@ mod narrow;
 mod order;
 mod outputs;
 mod pair;
+mod partitions;
 mod presentation;
 mod restart;
 mod state;

@@ -11,6 +11,7 @@ mod join_view;
 mod keys;
 mod left_outer_join;
 mod map_values;
+mod partition_by;
 mod reduce_by_key;
 mod right_outer_join;
 mod subtract_by_key;
