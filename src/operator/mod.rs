@@ -53,15 +53,18 @@ mod named;
 pub(crate) mod pair;
 mod reduce;
 mod repartition;
+mod sample;
 mod sort_by;
 pub(crate) mod state;
 mod take;
 mod top;
 mod transform;
+mod transform_with;
 mod try_map;
 mod union;
 mod view;
 pub(crate) mod window;
+mod zip_with_index;
 
 pub use count_by::KeyCounter;
 pub use decode::Decoded;
