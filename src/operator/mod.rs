@@ -38,6 +38,7 @@ mod cache;
 mod checkpoint;
 mod coalesce;
 mod count;
+mod count_approx_distinct;
 mod count_by;
 mod count_by_value;
 pub(crate) mod decode;

@@ -16,6 +16,7 @@ mod pair;
 mod partitions;
 mod presentation;
 mod restart;
+mod samples;
 mod state;
 mod sums;
 mod unread;

@@ -4,6 +4,7 @@
 pub(crate) mod combine;
 pub(crate) mod deliver;
 pub(crate) mod gather;
+pub(crate) mod hyperloglog;
 pub(crate) mod origins;
 pub(crate) mod partial_table;
 pub(crate) mod partitioned;
