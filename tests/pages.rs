@@ -52,7 +52,7 @@ fn every_page_is_linked_and_its_programs_are_doc_tests() {
 }
 
 /// Pages beside the guide whose links are checked.
-const LINKED: [&str; 10] = [
+const LINKED: [&str; 11] = [
     "README.md",
     "benches/peers/README.md",
     "CHANGELOG.md",
@@ -63,6 +63,7 @@ const LINKED: [&str; 10] = [
     "docs/formats.md",
     "docs/glossary.md",
     "docs/guarantees.md",
+    "docs/spark-api.md",
 ];
 
 #[test]
@@ -96,6 +97,42 @@ fn every_test_that_a_promise_names_exists() {
         })
         .collect();
     assert!(missing.is_empty(), "docs/guarantees.md names tests that do not exist: {missing:?}");
+}
+
+/// The cells of the tables of a page, row by row, without heads.
+fn rows(page: &str) -> impl Iterator<Item = Vec<&str>> {
+    let tables = page.split("\n\n").filter(|block| block.starts_with("| "));
+    tables.flat_map(|table| table.lines().skip(2)).map(|line| line.trim_matches('|').split('|').map(str::trim).collect())
+}
+
+/// The words in backticks.
+fn quoted(text: &str) -> impl Iterator<Item = &str> {
+    text.split('`').skip(1).step_by(2)
+}
+
+/// docs/spark-api.md says for each method of Spark what its name is here, or why there is none.
+#[test]
+fn every_method_that_the_page_of_sparks_api_names_exists() {
+    let code: String = rust_files::below("src").iter().map(|path| read(path)).collect();
+    let is_method = |name: &str| ["(", "<"].iter().any(|next| code.contains(&format!("pub fn {name}{next}")));
+    let page = read("docs/spark-api.md");
+    let (mut wrong, mut methods) = (Vec::new(), 0);
+    for row in rows(&page) {
+        // The last table is about arguments. It has two columns.
+        let [spark, here, ref rest @ ..] = row[..] else { panic!("{row:?}") };
+        let names = if rest.is_empty() { quoted("") } else { quoted(here) };
+        let missing = names.inspect(|_| methods += 1).filter(|name| !is_method(name.split("::").last().unwrap()));
+        wrong.extend(missing.map(|name| format!("{name}, for {spark}, is no public method")));
+        if here.is_empty() && rest.iter().all(|why| why.is_empty()) {
+            wrong.push(format!("{spark} has neither a name nor a reason"));
+        }
+        // A name of Spark that differs from ours is in the search box.
+        let aliases = quoted(spark).filter(|name| !rest.is_empty() && !here.is_empty() && name.contains(char::is_uppercase));
+        let unknown = aliases.filter(|name| !code.contains(&format!("#[doc(alias = \"{name}\")]")));
+        wrong.extend(unknown.map(|name| format!("#[doc(alias = \"{name}\")] is not in the source")));
+    }
+    assert!(methods > 40, "{methods}");
+    assert!(wrong.is_empty(), "docs/spark-api.md:\n{}", wrong.join("\n"));
 }
 
 /// docs/architecture.md names each file of these folders. It names other folders as a whole.

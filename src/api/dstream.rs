@@ -22,12 +22,20 @@ use crate::engine::pane::Pane;
 /// The order in which the rows of a batch are read, for one branch of a union.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(crate) enum RowOrder {
-    /// By partition: source, split, offset.
-    Source,
+    /// By partition, and as they are in it: rows of a source by split and offset. `lasting`: a split, or a key, is in the same partition
+    /// in every batch.
+    ByPartition { lasting: bool },
     /// One order, all rows on worker 0.
     Ordered,
     /// No order of their own: outputs sort what they write. `grouped`: the partition is the key group.
     Unordered { grouped: bool },
+}
+
+impl RowOrder {
+    /// Whether the rows of a key, or of a split, are in the same partition or shard in every batch.
+    pub fn lasting(self) -> bool {
+        !matches!(self, RowOrder::Unordered { grouped: false } | RowOrder::ByPartition { lasting: false })
+    }
 }
 
 /// Rows that were exchanged by key: a partition is a key group.
@@ -116,7 +124,7 @@ impl<'s, T: 'static> DStream<'s, T> {
     ) -> Self {
         let (meta, wanted) = (Meta::of_source(source, graph.config.interval.millis()), Rc::<OriginsWanted>::default());
         let asked = wanted.clone();
-        Self::build(graph, move || make(asked), [RowOrder::Source].into(), meta, false, wanted)
+        Self::build(graph, move || make(asked), [RowOrder::ByPartition { lasting: true }].into(), meta, false, wanted)
     }
 
     /// A stream of other rows in the same partitions, which `make` builds of this one.

@@ -34,10 +34,8 @@ pub(crate) fn parts<T: Exchange>(orders: &[RowOrder], workers: Vec<Vec<PartRows<
     for PartRows { part, partition, rows } in workers.into_iter().flatten() {
         by_part.entry(part).or_default().push((partition, rows));
     }
-    let part = |(part, rows): (PartitionId, Vec<_>)| {
-        let number = part.index + ((part.branch as u32) << 16);
-        Part { number, rows: in_order(orders, rows, sort_by_encoded) }
-    };
+    let part =
+        |(part, rows): (PartitionId, Vec<_>)| Part { number: part.number(), rows: in_order(orders, rows, sort_by_encoded) };
     by_part.into_iter().map(part).collect()
 }
 

@@ -3,7 +3,7 @@
 use std::sync::Arc;
 
 use crate::api::config::Config;
-use crate::api::dstream::{DStream, RowOrder};
+use crate::api::dstream::DStream;
 use crate::connector::console::{RowsAsText, TextSink};
 use crate::connector::sink::{Distribution, Sink, SinkBatch, SinkContext, TransactionalSink};
 use crate::connector::sink_task::{Arrange, SinkTask, TransactionalTask, one_part, parts};
@@ -118,9 +118,9 @@ impl<'s, T: Exchange> DStream<'s, T> {
         if let Some(problem) = wrong_shards(shards) {
             graph.report(operator, problem);
         }
-        // Rows of a key without a key group may be in any shard. Only writing batch after batch keeps them in order.
-        let grouped = self.node.orders.iter().all(|c| *c != RowOrder::Unordered { grouped: false });
-        let max_batches = if grouped { usize::MAX } else { 1 };
+        // Rows of a key that may be in any shard are in order only if batch is written after batch.
+        let lasting = self.node.orders.iter().all(|order| order.lasting());
+        let max_batches = if lasting { usize::MAX } else { 1 };
         let context = context(&graph.config, graph.sink_name(&sink.name()), shards);
         let transactional = Some(TransactionalSpec { sink: context.sink.clone(), shards, max_batches });
         let orders = self.node.orders.to_vec();

@@ -61,7 +61,7 @@ impl<'s, T: Exchange> View<'s, T> {
     }
 
     #[doc(hidden)]
-    pub fn transform<U: Exchange>(&self, f: impl FnMut(Batch<T>) -> Batch<U> + 'static) -> DStream<'s, U>
+    pub fn transform<U: Exchange, I: IntoIterator<Item = U>>(&self, f: impl FnMut(Batch<T>) -> I + 'static) -> DStream<'s, U>
     where
         Self: ChosenMode<'s, T>,
     {

@@ -120,11 +120,16 @@ pub(crate) fn sort_by_encoded<T: Serialize>(rows: &mut [T]) {
 /// assert_eq!(tidemill::core::data::key_group("tide"), tidemill::core::data::key_group(&String::from("tide")));
 /// ```
 pub fn key_group<K: Serialize + ?Sized>(key: &K) -> u64 {
+    stable_hash(key, 0) % KEY_GROUPS
+}
+
+/// `xxh3_64` of the encoded value, with a seed: the same in every build.
+pub(crate) fn stable_hash<T: Serialize + ?Sized>(value: &T, seed: u64) -> u64 {
     thread_local!(static BYTES: std::cell::RefCell<Vec<u8>> = const { std::cell::RefCell::new(Vec::new()) });
     BYTES.with_borrow_mut(|bytes| {
         bytes.clear();
-        *bytes = postcard::to_extend(key, std::mem::take(bytes)).expect("the key's Serialize failed");
-        xxhash_rust::xxh3::xxh3_64(bytes) % KEY_GROUPS
+        *bytes = postcard::to_extend(value, std::mem::take(bytes)).expect("the value's Serialize failed");
+        xxhash_rust::xxh3::xxh3_64_with_seed(bytes, seed)
     })
 }
 
@@ -138,6 +143,13 @@ pub struct PartitionId {
     pub branch: u16,
     /// The split id; after an exchange by key, the key group.
     pub index: u32,
+}
+
+impl PartitionId {
+    /// One number for both: the second stream of a union begins at 65,536.
+    pub(crate) fn number(self) -> u32 {
+        self.index + (u32::from(self.branch) << 16)
+    }
 }
 
 /// The container of a `DStream`: rows of one partition, shared by all verbs that only read them.

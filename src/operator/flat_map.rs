@@ -3,6 +3,7 @@
 use crate::api::dstream::DStream;
 use crate::core::data::{Data, Rows};
 use crate::engine::flow::map_containers;
+use crate::engine::operator_id::OperatorId;
 use crate::operator::kernel::origins::Trail;
 
 impl<'s, T: Data> DStream<'s, T> {
@@ -17,9 +18,20 @@ impl<'s, T: Data> DStream<'s, T> {
     /// ```
     #[doc(alias = "flatMap")]
     #[track_caller]
-    pub fn flat_map<U: Data, I: IntoIterator<Item = U>>(&self, mut f: impl FnMut(T) -> I + 'static) -> DStream<'s, U> {
+    pub fn flat_map<U: Data, I: IntoIterator<Item = U>>(&self, f: impl FnMut(T) -> I + 'static) -> DStream<'s, U> {
         let operator = self.operator::<U>("flat_map", "");
-        self.traced(false, move |s, wanted| {
+        self.flat_mapped(&operator, false, f)
+    }
+
+    /// The kernel of the verbs that make rows of each row. `keyed`: they keep its key.
+    pub(crate) fn flat_mapped<U: Data, I: IntoIterator<Item = U>>(
+        &self,
+        operator: &OperatorId,
+        keyed: bool,
+        mut f: impl FnMut(T) -> I + 'static,
+    ) -> DStream<'s, U> {
+        let operator = operator.clone();
+        self.traced(keyed, move |s, wanted| {
             map_containers(s.flow(), &operator, s.inner(), move |_, rows: Rows<T>, emit| {
                 let (partition, mut trail) = (rows.partition, Trail::new(&rows, &wanted));
                 let rows = rows.take().into_iter();

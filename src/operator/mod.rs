@@ -2,10 +2,13 @@
 //!
 //! | family | verbs | where |
 //! |---|---|---|
-//! | row by row | `map` `filter` `flat_map` `try_map` `decode` `union` | here |
-//! | a batch at a time | `count` `count_by` `count_by_value` `distinct` `reduce` `map_partitions` | here |
-//! | a whole batch in order | `sort_by` `take` `top` `transform` | here |
-//! | pairs | `map_values` `reduce_by_key` `group_by_key` `join` `join_view` | `pair/` |
+//! | row by row | `map` `filter` `flat_map` `try_map` `decode` `union` `sample` | here |
+//! | a batch at a time | `count` `count_by` `count_by_value` `count_approx_distinct` `distinct` `reduce` | here |
+//! | a partition at a time | `map_partitions` `glom`; which there are: `repartition` `coalesce` `partition_by` | here, `pair/` |
+//! | a whole batch in order | `sort_by` `take` `first` `top` `zip_with_index` `transform` `transform_with` | here |
+//! | pairs | `keys` `values` `map_values` `flat_map_values` | `pair/` |
+//! | the values of a key | `reduce_by_key` `combine_by_key` `aggregate_by_key` `group_by_key` | `pair/` |
+//! | two streams of pairs | `join` and outer joins, `cogroup` `subtract_by_key`; a stream and a view: `join_view` | `pair/` |
 //! | state over all batches | `accumulate` `sum_by_key` `fold_by_key` `update_state_by_key` | `state/` |
 //! | the last batches | `window` `over` `count_by_window` `reduce_by_key_and_window` and their like | `window/` |
 //! | views | the same verbs on the rows of a view; output modes `complete` `update` `append` `changes` | `view/` |
@@ -18,10 +21,14 @@
 //! |---|---|---|
 //! | `engine::flow::map_containers`, `split_map` | one container at a time | row by row |
 //! | `engine::flow::batched`, `collect_batches` | once per closed batch | all kernels below |
-//! | `kernel::to_one` | combine on each worker, then on worker 0 | `count` `reduce` `top` |
+//! | `kernel::to_one` | combine on each worker, then on worker 0 | `count` `reduce` `count_approx_distinct` |
 //! | `kernel::combine` over `kernel::partial_table` | combine on each worker, exchange by key, combine again | counts and reductions by key |
-//! | `pair::group_by_key` | all values of a key on its owner | joins, states |
+//! | `pair::combine_by_key` | the same with functions of a program | `reduce_by_key` `aggregate_by_key` |
+//! | `pair::group_by_key` | all values of a key on its owner | `cogroup`, states |
+//! | `pair::cogroup` | the values of a key in two streams | joins |
 //! | `kernel::gather` | a whole batch on worker 0, in order | `sort_by` `take` `transform` |
+//! | `kernel::positions` | a container with its place in its partition | `sample` `take`, and the kernel below |
+//! | `kernel::partitioned` | each row to the partition that is chosen for it | `repartition` `coalesce` `partition_by` |
 //! | `kernel::deliver` | whole batches to the output thread | output operations |
 //! | `window::windowed_reduce` over `window::two_stacks` | panes by key, reduced by a function | `reduce_by_*window*` |
 //! | `view::output_modes` | changes of a view as batches | the four modes |
@@ -29,13 +36,16 @@
 
 mod cache;
 mod checkpoint;
+mod coalesce;
 mod count;
+mod count_approx_distinct;
 mod count_by;
 mod count_by_value;
 pub(crate) mod decode;
 mod distinct;
 mod filter;
 mod flat_map;
+mod glom;
 pub(crate) mod kernel;
 mod looped;
 mod map;
@@ -43,15 +53,19 @@ mod map_partitions;
 mod named;
 pub(crate) mod pair;
 mod reduce;
+mod repartition;
+mod sample;
 mod sort_by;
 pub(crate) mod state;
 mod take;
 mod top;
 mod transform;
+mod transform_with;
 mod try_map;
 mod union;
 mod view;
 pub(crate) mod window;
+mod zip_with_index;
 
 pub use count_by::KeyCounter;
 pub use decode::Decoded;

@@ -3,6 +3,7 @@
 mod fallible;
 mod gathered;
 mod handover;
+mod joins;
 mod laws;
 mod load;
 mod local_windows;
@@ -12,8 +13,10 @@ mod narrow;
 mod order;
 mod outputs;
 mod pair;
+mod partitions;
 mod presentation;
 mod restart;
+mod samples;
 mod state;
 mod sums;
 mod unread;

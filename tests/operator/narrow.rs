@@ -38,6 +38,18 @@ fn map_values() {
     each(crate::harness::pairs(), |s| s.map_values(|n| n + 1), |rows| rows.into_iter().map(|(k, n)| (k, n + 1)).collect());
 }
 
+#[test]
+fn flat_map_values() {
+    let model = |rows: Vec<(u8, i64)>| rows.into_iter().flat_map(|(k, n)| (0..n % 4).map(move |i| (k, i))).collect();
+    each(crate::harness::pairs(), |s| s.flat_map_values(|n| 0..n % 4), model);
+}
+
+#[test]
+fn keys_and_values() {
+    each(crate::harness::pairs(), |s| s.keys(), |rows| rows.into_iter().map(|(k, _)| k).collect());
+    each(crate::harness::pairs(), |s| s.values(), |rows| rows.into_iter().map(|(_, n)| n).collect());
+}
+
 /// The harness splits a batch of `n` rows into four partitions. Partition `l` begins at row `n * l / 4`.
 #[test]
 fn map_partitions() {

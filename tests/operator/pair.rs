@@ -1,6 +1,7 @@
 //! Verbs on pairs, batch by batch.
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
+use std::rc::Rc;
 
 use crate::harness::{bag, each, pairs};
 
@@ -36,6 +37,34 @@ fn group_by_key_of_a_union() {
         pairs(),
         |s| s.map_values(|n| -n).union(s).group_by_key(),
         |rows| bag(groups(rows.iter().map(|(k, n)| (*k, -n)).chain(rows.iter().copied()))),
+    );
+}
+
+/// The count and the sum of the values.
+#[test]
+fn combine_by_key() {
+    let model = |rows| bag(groups(rows).into_iter().map(|(k, vs): (u8, Vec<i64>)| (k, (vs.len() as u64, vs.into_iter().sum()))));
+    each(
+        pairs(),
+        |s| s.combine_by_key(|n| (1u64, n), |(count, sum), n| (count + 1, sum + n), |a, b| (a.0 + b.0, a.1 + b.1)),
+        model,
+    );
+}
+
+/// The result has another type than the values, which need not move to another worker.
+#[test]
+fn aggregate_by_key() {
+    let model = |rows| bag(groups(rows).into_iter().map(|(k, vs): (u8, Vec<i64>)| (k, BTreeSet::from_iter(vs))));
+    each(
+        pairs(),
+        |s| {
+            let add = |mut seen: BTreeSet<i64>, n: Rc<i64>| {
+                seen.insert(*n);
+                seen
+            };
+            s.map_values(Rc::new).aggregate_by_key(BTreeSet::new(), add, |a, b| a.union(&b).copied().collect())
+        },
+        model,
     );
 }
 

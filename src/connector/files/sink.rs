@@ -60,8 +60,8 @@ impl<'s, T: 'static> DStream<'s, T> {
     /// suffix: `out/msg-1526239245000.log`. Spark's `saveAsTextFiles`.
     ///
     /// - **Files** are `part-00000` and so on. Each partition of the source (a Kafka partition, a file, a socket) has one. Each
-    ///   of the 8 shards of a stream exchanged by key has one. An ordered stream (`count`, `sort_by`) has one in all. A part
-    ///   without rows has no file. A row is its text as `print` shows it, and LF: a string without quotes, any other
+    ///   of the 8 shards of a stream exchanged by key has one. An ordered stream (`count`, `sort_by`) has one in all.
+    ///   [`DStream::coalesce`] and [`DStream::repartition`] choose another number. A part without rows has no file. A row is its text as `print` shows it, and LF: a string without quotes, any other
     ///   row as `{:?}` with its strings as they were written. A text that contains line ends gives several lines. Rows are in the order of the source; rows of shards are in the
     ///   order of their text.
     /// - **An empty batch** is a directory with only `_SUCCESS`. [`TextFileSink::skip_empty`] leaves it out.

@@ -29,7 +29,7 @@ pub(crate) fn shard_of(group: u64, shards: u64) -> u64 {
 /// The shard of a partition. Unordered rows have been split by shard already.
 fn shard(order: RowOrder, partition: PartitionId, shards: u64) -> u64 {
     match order {
-        RowOrder::Source => u64::from(partition.index) % shards,
+        RowOrder::ByPartition { .. } => u64::from(partition.index) % shards,
         RowOrder::Ordered => 0,
         RowOrder::Unordered { .. } => u64::from(partition.index),
     }

@@ -11,9 +11,6 @@ use crate::operator::kernel::combine::by_group;
 /// The values of one key, with the partitions that they came from.
 type ByPartition<V> = Vec<(PartitionId, Vec<V>)>;
 
-/// All values of each key of a batch.
-pub(crate) type Groups<K, V> = FastMap<K, Vec<V>>;
-
 impl<'s, K: 'static, V: 'static> DStream<'s, (K, V)> {
     /// A row `(key, values)` per batch for each key of the batch. Values are in the order of the stream: those of a source as they were
     /// read, those of a counted or shuffled stream by encoding. Rows are in no order; outputs sort them.

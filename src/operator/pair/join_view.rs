@@ -39,7 +39,6 @@ impl<'s, K: 'static, V: 'static> DStream<'s, (K, V)> {
     ///     [vec![('a', (1, 1))], vec![('a', (2, 3)), ('b', (3, 3))]],
     /// );
     /// ```
-    #[doc(alias = "transformWith")]
     #[track_caller]
     pub fn join_view<W: Key>(&self, view: &View<'s, (K, W)>) -> DStream<'s, (K, (V, W))>
     where

@@ -1,9 +1,7 @@
 //! `map_values`: maps the value of each pair; the key stays.
 
 use crate::api::dstream::DStream;
-use crate::core::data::{Data, Rows};
-use crate::engine::flow::map_containers;
-use crate::operator::kernel::origins::origins;
+use crate::core::data::Data;
 
 impl<'s, K: Data, V: Data> DStream<'s, (K, V)> {
     /// Each pair with the result of `f` for its value, in the same partitions and order. Rows stay with the workers that own their keys,
@@ -17,12 +15,6 @@ impl<'s, K: Data, V: Data> DStream<'s, (K, V)> {
     #[track_caller]
     pub fn map_values<U: Data>(&self, mut f: impl FnMut(V) -> U + 'static) -> DStream<'s, (K, U)> {
         let operator = self.operator::<U>("map_values", "");
-        self.traced(true, move |s, wanted| {
-            map_containers(s.flow(), &operator, s.inner(), move |_, rows: Rows<(K, V)>, emit| {
-                let (partition, origins) = (rows.partition, origins(&rows, &wanted));
-                let mapped = rows.take().into_iter().map(|(k, v)| (k, f(v))).collect();
-                emit(Rows::new(partition, mapped).with_origins(origins));
-            })
-        })
+        self.mapped(&operator, true, move |(k, v)| (k, f(v)))
     }
 }

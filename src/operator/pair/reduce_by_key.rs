@@ -1,10 +1,8 @@
 //! `reduce_by_key` on batches: the values of each key, reduced to one.
 
 use crate::api::dstream::DStream;
-use crate::core::data::{Exchange, Key, Rows};
-use crate::engine::flow::map_containers;
+use crate::core::data::{Exchange, Key};
 use crate::engine::operator_id::OperatorId;
-use crate::operator::kernel::partial_table::PartialTable;
 
 impl<'s, K: 'static, V: 'static> DStream<'s, (K, V)> {
     /// A row `(key, value)` per batch for each key of the batch: its values reduced by `f`. Rows are in no order; outputs sort them.
@@ -37,24 +35,6 @@ impl<'s, K: 'static, V: 'static> DStream<'s, (K, V)> {
         K: Key,
         V: Exchange,
     {
-        let (f2, f3) = (f.clone(), f);
-        let fold = move |table: &mut PartialTable<_, _>, rows: Rows<(K, V)>| {
-            rows.take().into_iter().for_each(|(k, v)| merge(table.of_own(k), Some(v), &f2));
-        };
-        let reduced = self.combine(operator, None, fold, move |a, b| merge(a, b, &f3));
-        let operator = operator.clone();
-        reduced.narrow_keyed(move |s| {
-            map_containers(s.flow(), &operator, s.inner(), |_, rows: Rows<(K, Option<V>)>, emit| {
-                emit(Rows::new(rows.partition, rows.take().into_iter().filter_map(|(k, v)| v.map(|v| (k, v))).collect()));
-            })
-        })
+        self.combined_by_key(operator, |v| v, f.clone(), f)
     }
-}
-
-// `Option`, so that `f` may take its arguments by value.
-fn merge<V>(acc: &mut Option<V>, more: Option<V>, f: &impl Fn(V, V) -> V) {
-    *acc = match (acc.take(), more) {
-        (Some(a), Some(b)) => Some(f(a, b)),
-        (a, b) => a.or(b),
-    };
 }

@@ -3,6 +3,7 @@
 //!
 //! Counting windows use rings of panes (`../../arrangement/ring.rs`), those with a user's function `windowed_reduce.rs`.
 
+mod count_approx_distinct_by_window;
 mod count_by_value_and_window;
 mod count_by_window;
 mod over;

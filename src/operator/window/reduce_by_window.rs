@@ -81,7 +81,7 @@ impl<'s, T: 'static> DStream<'s, T> {
     }
 
     /// All rows under one key.
-    fn one_row<F: WindowFold<T>>(
+    pub(super) fn one_row<F: WindowFold<T>>(
         &self,
         operator: &OperatorId,
         f: impl Fn(T, T) -> T + Clone + 'static,
