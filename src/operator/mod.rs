@@ -6,7 +6,7 @@
 //! | a batch at a time | `count` `count_by` `count_by_value` `distinct` `reduce` `map_partitions` | here |
 //! | a whole batch in order | `sort_by` `take` `top` `transform` | here |
 //! | pairs | `map_values` `reduce_by_key` `group_by_key` `join` `join_view` | `pair/` |
-//! | state over all batches | `accumulate` `sum_by_key` `fold_by_key` `update_state_by_key` | `state/` |
+//! | state over all batches | `accumulate` `sum_by_key` `fold_by_key` `latest_by_key` `update_state_by_key` `map_with_state` | `state/` |
 //! | the last batches | `window` `over` `count_by_window` `reduce_by_key_and_window` and their like | `window/` |
 //! | views | the same verbs on the rows of a view; output modes `complete` `update` `append` `changes` | `view/` |
 //! | rounds of a loop | `iterate` of a view; inside it, the same verbs on the rows of each round | `looped/` |
@@ -57,5 +57,6 @@ pub use count_by::KeyCounter;
 pub use decode::Decoded;
 #[cfg(feature = "testing")]
 pub use decode::untaken_errors;
+pub use state::{MapWithStateDStream, State, StateSpec};
 pub use transform::Batch;
 pub use view::iterate::Rounds;

@@ -133,6 +133,7 @@ fn append_names_the_verb_that_takes_rows_back() {
         ),
         (refused(|s| s.fold_by_key(0, |a, b| a + b).append()), "fold_by_key ("),
         (refused(|s| s.accumulate().top(3).append()), "top_by ("),
+        (refused(|s| s.latest_by_key().append()), "latest_by_key ("),
         (refused(|s| s.accumulate().reduce_by_key(i64::max).append()), "reduce_by_key ("),
         (refused(|s| s.accumulate().join(&s.sum_by_key()).map(|(k, (a, _))| (k, a)).append()), "sum_by_key ("),
     ] {
