@@ -7,7 +7,7 @@
 //! | a whole batch in order | `sort_by` `take` `top` `transform` | here |
 //! | pairs | `map_values` `reduce_by_key` `group_by_key` `join` `join_view` | `pair/` |
 //! | state over all batches | `accumulate` `sum_by_key` `fold_by_key` `latest_by_key` `update_state_by_key` `map_with_state` | `state/` |
-//! | the last batches | `window` `over` `count_by_window` `reduce_by_key_and_window` and their like | `window/` |
+//! | the last batches | `window` `over` `count_by_window` `group_by_key_and_window` `reduce_by_key_and_window` and their like | `window/` |
 //! | views | the same verbs on the rows of a view; output modes `complete` `update` `append` `changes` | `view/` |
 //! | rounds of a loop | `iterate` of a view; inside it, the same verbs on the rows of each round | `looped/` |
 //! | settings | `cache` `checkpoint` `named` | here |

@@ -45,6 +45,7 @@ fn windows_over_values() {
     same_as_one_job(|s| s.count_by_value_and_window(millis(5), millis(1)).complete());
     same_as_one_job(|s| s.over(millis(4), millis(2)).complete());
     same_as_one_job(|s| s.over(millis(3), millis(4)).complete());
+    same_as_one_job(|s| s.group_by_key_and_window(millis(4), millis(2)));
 }
 
 #[test]
