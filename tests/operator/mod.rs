@@ -17,6 +17,8 @@ mod restart;
 mod state;
 mod sums;
 mod unread;
+mod view_joins;
+mod view_totals;
 mod views;
 mod wide;
 mod window_checkpoints;

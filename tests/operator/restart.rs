@@ -32,7 +32,7 @@ fn spec() -> StateSpec<char, i64, i64, (char, u64, i64, bool)> {
 }
 
 /// Every verb that keeps state, and verbs on its result.
-const VERBS: [(&str, Verb); 30] = [
+const VERBS: [(&str, Verb); 33] = [
     ("update_state_by_key", |s| {
         text(&s.update_state_by_key(|new: &[i64], sum: Option<i64>| {
             let sum = new.iter().sum::<i64>() + sum.unwrap_or(0);
@@ -74,6 +74,11 @@ const VERBS: [(&str, Verb); 30] = [
         text(&s.reduce_by_key_and_window_inverse(|a, b| a + b, |a, b| a - b, millis(5), millis(1)).update())
     }),
     ("views joined", |s| text(&s.sum_by_key().join(&s.over(millis(2), millis(2))).changes())),
+    ("views joined, with what has no partner", |s| {
+        text(&s.sum_by_key().full_outer_join(&s.over(millis(2), millis(2))).changes())
+    }),
+    ("rows of a view without partner", |s| text(&s.accumulate().anti_join(&s.over(millis(2), millis(1))).changes())),
+    ("averages of a view", |s| text(&s.over(millis(4), millis(2)).average_by_key().changes())),
     ("a view reduced", |s| text(&s.accumulate().reduce_by_key(|a, b| a.min(b)).changes())),
     ("a loop that another view enters", |s| {
         let steps = s.accumulate().map(|(k, n)| (i64::from(u32::from(k)) % 4, n));

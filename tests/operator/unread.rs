@@ -68,6 +68,7 @@ fn nothing_of_a_branch_without_output_runs() {
             let view = views[0].union(&views[1]).map(call()).reduce_by_key(|a, b| a + b);
             let _sorted = view.sort_by(|_| -> i64 { panic!("it runs") }).top_by(2, |(_, n)| *n).complete();
             let _counts = (view.count(), view.join(&views[1]).changes(), view.distinct().count_by_value());
+            let _outer = view.full_outer_join(&views[1]).anti_join(&view.sum_by_key()).changes();
             let parsed = rows.map(call()).try_map(|_| Err::<(), BoxError>("it runs".into()));
             let _both = parsed.split();
             let _sum = rows.map(call()).reduce_by_key_and_window(|a, b| a + b, millis(4), millis(2));
