@@ -123,11 +123,11 @@ impl<K, V, S, M> StateSpec<K, V, S, M> {
         StateSpec { initial: pairs.into_iter().collect(), ..self }
     }
 
-    /// Removes the state of a key that had no value for this duration of batch time. First the function is called once more for the
-    /// key, with `None`, in the first batch whose time is at least `after` later than that of the last value. A pair of the initial
+    /// Removes the state of a key that had no value for this duration of batch time, after the function was called once more for the key,
+    /// with `None`. That is in the first batch that is at least `after` later than the batch of the last value. A pair of the initial
     /// state counts as a value of the first batch. Default: states do not time out.
     ///
-    /// It is at least a millisecond. It is not part of a checkpoint: the job may continue with another timeout, or without one.
+    /// The shortest timeout is a millisecond. It is not part of a checkpoint: the job may continue with another one, or without.
     pub fn timeout(self, after: Duration) -> Self {
         StateSpec { timeout: Some(after), ..self }
     }
@@ -458,6 +458,25 @@ mod tests {
         assert!(timed_out(&mut states, 1_008).is_empty());
         assert_eq!(timed_out(&mut states, 1_009), ['a']);
         assert_eq!((states.states.0[0].len(), states.waiting.len()), (0, 0));
+    }
+
+    #[test]
+    fn restored_keys_have_the_timeout_of_the_new_program() {
+        let mut old = TimedStates::new(Some(Duration::from_millis(10)));
+        value(&mut old, 5, 'a', true);
+        value(&mut old, 7, 'b', true);
+        let bytes = old.save(0, BatchTime::default());
+        let restored = |timeout: Option<u64>| {
+            let mut new = TimedStates::new(timeout.map(Duration::from_millis));
+            new.load(&bytes, BatchTime::from_millis(8)).unwrap();
+            new.wait_again();
+            new
+        };
+        assert_eq!([8, 9, 10].map(|t| timed_out(&mut restored(Some(3)), t)), [vec!['a'], vec!['a'], vec!['a', 'b']]);
+        let mut later = restored(Some(10));
+        assert_eq!([14, 15, 16, 17].map(|t| timed_out(&mut later, t)), [vec![], vec!['a'], vec![], vec!['b']]);
+        let mut never = restored(None);
+        assert_eq!((timed_out(&mut never, 1_000), never.waiting.len()), (vec![], 0));
     }
 
     #[test]
