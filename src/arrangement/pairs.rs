@@ -35,21 +35,45 @@ fn arranged_codes<'s>(codes: VecCollection<'s, BatchTime, Code, i64>, name: &str
 pub(crate) struct Sides<'s, K, V: Key, W: Key> {
     graph: Rc<Graph<'s>>,
     dict: Rc<RefCell<Dict<K>>>,
-    pub left: Side<'s, V>,
-    pub right: Side<'s, W>,
+    left: Side<'s, V>,
+    right: Side<'s, W>,
+    /// Keys that only the left has, once, and keys that only the right has, -1 times.
+    alone: Lazy<'s, Codes<'s>>,
 }
 
 impl<'s, K: Key, V: Key, W: Key> Sides<'s, K, V, W> {
     pub fn new(left: &View<'s, (K, V)>, right: &View<'s, (K, W)>) -> Self {
         let (graph, dict) = (left.node.graph.clone(), Rc::default());
-        let (left, right) = (intern_keys(left.rows(), &dict, &graph), intern_keys(right.rows(), &dict, &graph));
-        Sides { graph, dict, left: Side::new(left, "join left"), right: Side::new(right, "join right") }
+        let left = Side::new(intern_keys(left.rows(), &dict, &graph), "join left");
+        let right = Side::new(intern_keys(right.rows(), &dict, &graph), "join right");
+        let (ours, theirs) = (left.pairs.clone(), right.pairs.clone());
+        let alone = lazy(move || {
+            let keys = keys(ours, "keys left").concat(keys(theirs, "keys right").negate());
+            arranged_codes(keys, "keys alone")
+        });
+        Sides { graph, dict, left, right, alone }
     }
 
     /// Every value of a key on the left with every value of the key on the right.
     pub fn both<X: Key>(&self, row: impl Fn(V, W) -> X + 'static) -> Coded<'s, X> {
-        let (left, right) = (self.left.arranged().clone(), self.right.arranged().clone());
-        left.join_core(right, move |code, v: &V, w: &W| Some((*code, row(v.clone(), w.clone()))))
+        let right = self.right.arranged.clone();
+        self.left.arranged.clone().join_core(right, move |code, v: &V, w: &W| Some((*code, row(v.clone(), w.clone()))))
+    }
+
+    /// The pairs on the left whose keys are on the right.
+    pub fn left_met(&self) -> Coded<'s, V> {
+        self.left.of(arranged_codes(keys(self.right.pairs.clone(), "keys right"), "keys right"))
+    }
+
+    /// The pairs on the left whose keys are not on the right.
+    pub fn left_alone(&self) -> Coded<'s, V> {
+        // No pair on the left has a key that only the right has.
+        self.left.of(self.alone.clone())
+    }
+
+    /// The pairs on the right whose keys are not on the left.
+    pub fn right_alone(&self) -> Coded<'s, W> {
+        self.right.of(self.alone.clone()).negate()
     }
 
     /// Rows with their keys.
@@ -58,33 +82,27 @@ impl<'s, K: Key, V: Key, W: Key> Sides<'s, K, V, W> {
     }
 }
 
+/// Each key that has values, once. Differential counts them: a key with many values costs no more.
+fn keys<'s, V: Key>(pairs: Coded<'s, V>, name: &str) -> VecCollection<'s, BatchTime, Code, i64> {
+    arranged_codes(pairs.map(|(code, _)| code), name).distinct_total_core()
+}
+
 /// One side of a join.
-pub(crate) struct Side<'s, V: Key> {
+struct Side<'s, V: Key> {
     pairs: Coded<'s, V>,
     arranged: Lazy<'s, Pairs<'s, V>>,
-    name: &'static str,
 }
 
 impl<'s, V: Key> Side<'s, V> {
     fn new(pairs: Changes<'s, (Code, V)>, name: &'static str) -> Self {
         let pairs = pairs.as_collection();
         let own = pairs.clone();
-        Side { pairs, arranged: lazy(move || arranged(own, name)), name }
+        Side { pairs, arranged: lazy(move || arranged(own, name)) }
     }
 
-    fn arranged(&self) -> &Pairs<'s, V> {
-        &self.arranged
-    }
-
-    /// Its pairs whose keys are on the other side.
-    pub fn with<W: Key>(&self, other: &Side<'s, W>) -> Coded<'s, V> {
-        let codes = arranged_codes(other.pairs.clone().map(|(code, _)| code), other.name).distinct_total_core::<i64>();
-        self.arranged().clone().join_core(arranged_codes(codes, other.name), |code, v: &V, ()| Some((*code, v.clone())))
-    }
-
-    /// Its pairs whose keys are not on the other side.
-    pub fn without<W: Key>(&self, other: &Side<'s, W>) -> Coded<'s, V> {
-        self.pairs.clone().concat(self.with(other).negate())
+    /// Its pairs with these keys.
+    fn of(&self, keys: Codes<'s>) -> Coded<'s, V> {
+        self.arranged.clone().join_core(keys, |code, v: &V, ()| Some((*code, v.clone())))
     }
 }
 

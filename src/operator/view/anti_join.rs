@@ -8,7 +8,7 @@ impl<'s, K: Key, V: Key> View<'s, (K, V)> {
     /// A view of the rows whose key is not in the other view, each as often as in this view. The values of the other view do not count:
     /// for a view of keys alone, map each to `(key, ())`. Spark SQL calls it `left_anti`, and on batches it is `subtractByKey`.
     ///
-    /// Times, cost and memory are those of [`View::semi_join`].
+    /// Times, cost and memory are those of [`View::semi_join`]; a worker also keeps the keys of this view.
     ///
     /// ```
     /// use tidemill::testing::check;
@@ -28,7 +28,7 @@ impl<'s, K: Key, V: Key> View<'s, (K, V)> {
         let (left, right) = (self.clone(), other.clone());
         let rows = Form::rows(move || {
             let sides = Sides::new(&left, &right);
-            sides.named(sides.left.without(&sides.right))
+            sides.named(sides.left_alone())
         });
         self.joined(other, rows, Some(&operator.to_string()))
     }

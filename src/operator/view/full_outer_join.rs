@@ -32,8 +32,8 @@ impl<'s, K: Key, V: Key> View<'s, (K, V)> {
         let (left, right) = (self.clone(), other.clone());
         let rows = Form::rows(move || {
             let sides = Sides::new(&left, &right);
-            let lefts = sides.left.without(&sides.right).map(|(code, v)| (code, (Some(v), None)));
-            let rights = sides.right.without(&sides.left).map(|(code, w)| (code, (None, Some(w))));
+            let lefts = sides.left_alone().map(|(code, v)| (code, (Some(v), None)));
+            let rights = sides.right_alone().map(|(code, w)| (code, (None, Some(w))));
             sides.named(sides.both(|v, w| (Some(v), Some(w))).concat(lefts).concat(rights))
         });
         self.joined(other, rows, Some(&operator.to_string()))

@@ -8,7 +8,7 @@ impl<'s, K: Key, V: Key> View<'s, (K, V)> {
     /// The rows of [`View::join`] as `(key, (left, Some(right)))`, and a row `(key, (left, None))` for each row of this view whose key is
     /// not in the other one. When such a key enters the other view, the row with `None` leaves.
     ///
-    /// Times, cost and memory are those of [`View::join`]; a worker also keeps each key of the other view.
+    /// Times, cost and memory are those of [`View::join`]; a worker also keeps each key of both views.
     ///
     /// ```
     /// use tidemill::testing::check;
@@ -28,7 +28,7 @@ impl<'s, K: Key, V: Key> View<'s, (K, V)> {
         let (left, right) = (self.clone(), other.clone());
         let rows = Form::rows(move || {
             let sides = Sides::new(&left, &right);
-            let alone = sides.left.without(&sides.right).map(|(code, v)| (code, (v, None)));
+            let alone = sides.left_alone().map(|(code, v)| (code, (v, None)));
             sides.named(sides.both(|v, w| (v, Some(w))).concat(alone))
         });
         self.joined(other, rows, Some(&operator.to_string()))

@@ -8,7 +8,7 @@ impl<'s, K: Key, V: Key> View<'s, (K, V)> {
     /// The rows of [`View::join`] as `(key, (Some(left), right))`, and a row `(key, (None, right))` for each row of the other view whose
     /// key is not in this one. When such a key enters this view, the row with `None` leaves.
     ///
-    /// Times, cost and memory are those of [`View::join`]; a worker also keeps each key of this view.
+    /// Times, cost and memory are those of [`View::join`]; a worker also keeps each key of both views.
     ///
     /// ```
     /// use tidemill::testing::check;
@@ -28,7 +28,7 @@ impl<'s, K: Key, V: Key> View<'s, (K, V)> {
         let (left, right) = (self.clone(), other.clone());
         let rows = Form::rows(move || {
             let sides = Sides::new(&left, &right);
-            let alone = sides.right.without(&sides.left).map(|(code, w)| (code, (None, w)));
+            let alone = sides.right_alone().map(|(code, w)| (code, (None, w)));
             sides.named(sides.both(|v, w| (Some(v), w)).concat(alone))
         });
         self.joined(other, rows, Some(&operator.to_string()))

@@ -30,7 +30,7 @@ impl<'s, K: Key, V: Key> View<'s, (K, V)> {
         let (left, right) = (self.clone(), other.clone());
         let rows = Form::rows(move || {
             let sides = Sides::new(&left, &right);
-            sides.named(sides.left.with(&sides.right))
+            sides.named(sides.left_met())
         });
         self.joined(other, rows, other.node.retracts.as_deref())
     }
