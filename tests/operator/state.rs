@@ -2,10 +2,12 @@
 
 use std::collections::BTreeMap;
 
+use tidemill::job::ManualClock;
 use tidemill::prelude::*;
 use tidemill::testing::{check, try_run};
 
 use crate::harness::{agrees, bag, pairs};
+use crate::temp_dir::TempDir;
 
 /// Sums that forget a key at -1, and count the batches without a value of the key: `f` runs for every key in every batch.
 fn step(new: &[i64], state: Option<(i64, u32)>) -> Option<(i64, u32)> {
@@ -67,6 +69,35 @@ fn update_state_by_key_with_initial_states() {
             (1..).zip(given).map(run).collect()
         },
     );
+}
+
+/// The rows of a job with some more batches than before. `sums`: it has sums, which begin with one of key z.
+fn sums_of(dir: &TempDir, batches: i64, sums: bool) -> Vec<(u64, Vec<(char, i64)>)> {
+    let seen = MemorySink::new();
+    let out = seen.clone();
+    let job = StreamingContext::builder("initial", millis(1)).workers(2).checkpoint(&**dir);
+    let job = job.start_on_clock(ManualClock::at(0), move |ssc| {
+        let rows = ssc.test_stream((1..=batches).map(|n| vec![('a', n)]).collect::<Vec<_>>());
+        rows.count().foreach_batch(|_| Ok(()));
+        if sums {
+            let sum = |_: BatchTime, k: &char, new: &[i64], sum: Option<i64>| {
+                (*k != 'x').then_some(new.iter().sum::<i64>() + sum.unwrap_or(0))
+            };
+            rows.update_state_by_key_with([('x', 1), ('z', 100)], sum).to_memory(&out);
+        }
+        Ok(())
+    });
+    job.unwrap().await_termination().unwrap();
+    seen.batches().into_iter().map(|(t, rows)| (t.millis(), rows)).collect()
+}
+
+/// The checkpoint is older than the verb. A later checkpoint has it.
+#[test]
+fn a_verb_that_is_new_in_a_job_begins_with_its_initial_states() {
+    let dir = TempDir::new("initial");
+    assert_eq!(sums_of(&dir, 2, false), []);
+    assert_eq!(sums_of(&dir, 3, true), [(3, vec![('a', 3), ('z', 100)])]);
+    assert_eq!(sums_of(&dir, 4, true), [(4, vec![('a', 7), ('z', 100)])]);
 }
 
 /// The states of a stream that has no batch at some times are not updated then.

@@ -117,7 +117,7 @@ impl<K, V, S, M> StateSpec<K, V, S, M> {
     /// The states of these keys before the first batch. Default: none. The last pair of a key counts.
     ///
     /// They must be the same on every worker, and each worker keeps the pairs whose keys it owns. A job that continues from a checkpoint
-    /// does not use them, because the checkpoint has the states.
+    /// with this state does not use them.
     #[doc(alias = "initialState")]
     pub fn initial_state(self, pairs: impl IntoIterator<Item = (K, S)>) -> Self {
         StateSpec { initial: pairs.into_iter().collect(), ..self }
@@ -229,11 +229,15 @@ impl<'s, K: 'static, V: 'static> DStream<'s, (K, V)> {
             let (owner, grouped) = (owner.build(), stream.grouped(&operator));
             let both = collect_batches(grouped.flow(), &operator, grouped.inner(), move |tick, rows, emit| {
                 owner.batch(tick, || {
-                    let (initial, mut states) = (std::mem::take(&mut initial), states.borrow_mut());
-                    if !tick.restored {
+                    if tick.restored {
+                        return;
+                    }
+                    let mut states = states.borrow_mut();
+                    let initial = std::mem::take(&mut initial);
+                    if !owner.is_restored() {
                         states.begin(initial, tick.time);
                     }
-                    if !tick.restored && schedule.has(tick.time) {
+                    if schedule.has(tick.time) {
                         states.batch(tick.time, rows, &mut f, |mapped| emit(vec![(mapped, Rows::default())]));
                         if asked.get() {
                             emit(states.all().map(|rows| (Rows::default(), rows)).collect());

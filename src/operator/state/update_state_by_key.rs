@@ -44,8 +44,8 @@ impl<'s, K: 'static, V: 'static> DStream<'s, (K, V)> {
     /// Like [`DStream::update_state_by_key`], with states to begin with, and with a function that also gets the batch time and the key.
     ///
     /// `initial` has the states of keys before the first batch; `[]` for none. The last pair of a key counts. It must be the same on
-    /// every worker, and each worker keeps the pairs whose keys it owns. A job that continues from a checkpoint does not use it, because
-    /// the checkpoint has the states. A checkpoint of `update_state_by_key` fits this verb too.
+    /// every worker, and each worker keeps the pairs whose keys it owns. A job that continues from a checkpoint with this state does not
+    /// use it. A checkpoint of `update_state_by_key` fits this verb too.
     ///
     /// ```
     /// use tidemill::testing::check;
@@ -102,12 +102,13 @@ impl<'s, K: 'static, V: 'static> DStream<'s, (K, V)> {
                 },
                 move |tick, mut values, emit| {
                     owner.batch(tick, || {
-                        let initial = std::mem::take(&mut initial);
                         if tick.restored {
                             return;
                         }
                         let mut states = states.borrow_mut();
-                        initial.into_iter().for_each(|(group, k, s)| drop(states.0[group as usize].insert(k, s)));
+                        for (group, k, s) in std::mem::take(&mut initial).into_iter().filter(|_| !owner.is_restored()) {
+                            states.0[group as usize].insert(k, s);
+                        }
                         if !schedule.has(tick.time) {
                             return;
                         }
