@@ -14,7 +14,7 @@ use timely::dataflow::ProbeHandle;
 pub use crate::api::builder::Builder;
 use crate::api::config::Config;
 use crate::connector::source::SplitEnumerator;
-use crate::core::data::type_name;
+use crate::core::data::{Key, key_group, type_name};
 use crate::core::error::{BoxError, Error, Result};
 use crate::core::plan::Split;
 use crate::core::time::BatchTime;
@@ -372,6 +372,13 @@ impl<'s> Graph<'s> {
     /// Whether this is worker 0, on which gathered batches are whole.
     pub fn on_worker_0(&self) -> bool {
         self.flow.scope.index() == 0
+    }
+
+    /// The pairs whose keys this worker owns, with their key groups.
+    pub fn own_pairs<K: Key, V>(&self, pairs: impl IntoIterator<Item = (K, V)>) -> Vec<(u32, K, V)> {
+        let (worker, peers) = (self.flow.scope.index(), self.flow.scope.peers());
+        let grouped = pairs.into_iter().map(|(k, v)| (key_group(&k) as u32, k, v));
+        grouped.filter(|(group, ..)| *group as usize % peers == worker).collect()
     }
 
     /// Whether worker 0 is in this process.

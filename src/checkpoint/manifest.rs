@@ -100,12 +100,13 @@ impl Manifest {
         self.operators.iter().flat_map(|o| o.groups.values()).flatten().map(|p| p.file).collect()
     }
 
-    /// Compares its states with those of a program, by name and fingerprint.
+    /// Compares its states with those of a program, by name and fingerprint. Any program may drop or change an empty state.
     pub(crate) fn compare(&self, program: &[StateId]) -> Comparison {
         let mut found = Comparison::default();
         for state in &self.operators {
             match program.iter().find(|o| o.name == state.id.name) {
                 Some(o) if o.fingerprint == state.id.fingerprint => {}
+                _ if state.groups.is_empty() => {}
                 Some(o) => found.changed.push((state.id.clone(), o.clone())),
                 None => found.dropped.push(state.id.clone()),
             }

@@ -246,8 +246,8 @@ mod tests {
 
     fn window(length: u64, slide: Slide, interval: u64) -> WindowSpec {
         let unit = Interval::new(std::time::Duration::from_millis(interval)).unwrap();
-        let every = slide.duration().as_millis() as u64;
-        WindowSpec::new(length, slide.grid(every, slide.duration(), unit).unwrap(), interval)
+        let every = slide.duration(unit).as_millis() as u64;
+        WindowSpec::new(length, slide.grid(every, slide.duration(unit), unit).unwrap(), interval)
     }
 
     fn at(text: &str) -> u64 {
@@ -316,7 +316,8 @@ mod tests {
 
     /// Slides from 00:00 to 09:00 on the clock of Vienna.
     fn slides_in_vienna(date: &str, slide: Slide) -> Vec<String> {
-        let spec = window(slide.duration().as_millis() as u64, slide.time_zone("Europe/Vienna"), QUARTER);
+        let length = slide.duration(Interval::new(mins(15)).unwrap()).as_millis() as u64;
+        let spec = window(length, slide.time_zone("Europe/Vienna"), QUARTER);
         let zone = crate::core::time_zone::parse("Europe/Vienna").unwrap();
         let first = format!("{date}T00:00:00[Europe/Vienna]").parse::<jiff::Zoned>().unwrap().timestamp().as_millisecond() as u64;
         let times = (0..40).map(|n| first + n * QUARTER).filter(|t| spec.at(BatchTime::from_millis(*t)).slides);

@@ -35,7 +35,8 @@ use crate::core::time_zone;
 /// ```
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Slide {
-    every: Duration,
+    /// `None`: the batch interval.
+    every: Option<Duration>,
     offset: Duration,
     time_zone: Option<String>,
 }
@@ -48,7 +49,18 @@ impl Slide {
     /// assert_eq!(Slide::every(secs(5)), secs(5).into());
     /// ```
     pub const fn every(slide: Duration) -> Self {
-        Slide { every: slide, offset: Duration::ZERO, time_zone: None }
+        Slide { every: Some(slide), offset: Duration::ZERO, time_zone: None }
+    }
+
+    /// A slide in every batch, which is Spark's default.
+    ///
+    /// ```
+    /// use tidemill::prelude::*;
+    /// use tidemill::testing::check;
+    /// check([vec![1], vec![2], vec![3]], |s| s.window(millis(2), Slide::every_batch()), [vec![1], vec![1, 2], vec![2, 3]]);
+    /// ```
+    pub const fn every_batch() -> Self {
+        Slide { every: None, offset: Duration::ZERO, time_zone: None }
     }
 
     /// Slides later by this duration. Flink calls it `offset`, Spark `startTime`. Default: 0.
@@ -95,9 +107,9 @@ impl Slide {
         Slide { time_zone: Some(zone.into()), ..self }
     }
 
-    /// The time between two slides.
-    pub(crate) fn duration(&self) -> Duration {
-        self.every
+    /// The time between two slides of a job with this batch interval.
+    pub(crate) fn duration(&self, interval: Interval) -> Duration {
+        self.every.unwrap_or(interval.duration())
     }
 
     /// When a window of this length slides, every `every` milliseconds.
@@ -144,7 +156,7 @@ impl Slide {
         Err(format!(
             "a window of {length:?} with a slide of {:?} and an offset of {:?}{place} would not slide at batch times, the multiples of \
              the batch interval of {:?}; the nearest valid value is {}",
-            self.every,
+            self.duration(interval),
             self.offset,
             interval.duration(),
             nearest.join(", or ")

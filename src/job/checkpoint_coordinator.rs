@@ -295,11 +295,11 @@ impl CheckpointCoordinator {
             self.merge(&mut groups, worker, written);
         }
         groups.values_mut().for_each(|groups| groups.retain(|_, list| !list.is_empty()));
-        let state = |(name, groups): (&String, &GroupChunks)| {
-            let id = self.program.iter().find(|o| o.name == *name)?.clone();
-            Some(OperatorState { id, groups: groups.clone() })
-        };
-        let manifest = Manifest { operators: groups.iter().filter_map(state).collect(), ..pending.manifest };
+        // An empty state too: a verb that begins with initial states must not do so again.
+        let state = |id: &StateId| OperatorState { id: id.clone(), groups: groups.get(&id.name).cloned().unwrap_or_default() };
+        let mut operators: Vec<OperatorState> = self.program.iter().map(state).collect();
+        operators.sort_by(|a, b| a.id.name.cmp(&b.id.name));
+        let manifest = Manifest { operators, ..pending.manifest };
         let needed = manifest.bytes();
         let held = self.checkpoints.publish(manifest)?;
         // The checkpoint is valid: errors from here on do not undo it.
@@ -344,7 +344,7 @@ fn starts(genesis: Option<&Genesis>) -> Vec<Position> {
 pub(crate) fn check_states(manifest: &Manifest, program: &[StateId], drop_state: bool) -> Result<()> {
     let found = manifest.compare(program);
     for new in &found.new {
-        tracing::info!(operator = new.name, "not in the checkpoint: begins empty");
+        tracing::info!(operator = new.name, "not in the checkpoint: begins as in a first run");
     }
     let mut wrong: Vec<String> = Vec::new();
     for (was, is) in &found.changed {

@@ -60,6 +60,7 @@ impl<'a> Snapshotter<'a> {
         fault::point(fault::FaultPoint::RestoreBefore);
         for (name, groups) in &what.states {
             let Some(state) = self.states.iter().find(|s| s.name == *name) else { continue };
+            state.handle.restore();
             for (group, list) in groups.iter().filter(|(g, _)| self.owns(u64::from(**g))) {
                 for chunk in list {
                     let wrong =

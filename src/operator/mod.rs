@@ -9,8 +9,8 @@
 //! | pairs | `keys` `values` `map_values` `flat_map_values` | `pair/` |
 //! | the values of a key | `reduce_by_key` `combine_by_key` `aggregate_by_key` `group_by_key` | `pair/` |
 //! | two streams of pairs | `join` and outer joins, `cogroup` `subtract_by_key`; a stream and a view: `join_view` | `pair/` |
-//! | state over all batches | `accumulate` `sum_by_key` `fold_by_key` `update_state_by_key` | `state/` |
-//! | the last batches | `window` `over` `count_by_window` `reduce_by_key_and_window` and their like | `window/` |
+//! | state over all batches | `accumulate` `sum_by_key` `fold_by_key` `latest_by_key` `update_state_by_key` `map_with_state` | `state/` |
+//! | the last batches | `window` `over` `count_by_window` `group_by_key_and_window` `reduce_by_key_and_window` and their like | `window/` |
 //! | views | the same verbs on the rows of a view; output modes `complete` `update` `append` `changes` | `view/` |
 //! | rounds of a loop | `iterate` of a view; inside it, the same verbs on the rows of each round | `looped/` |
 //! | settings | `cache` `checkpoint` `named` | here |
@@ -71,5 +71,6 @@ pub use count_by::KeyCounter;
 pub use decode::Decoded;
 #[cfg(feature = "testing")]
 pub use decode::untaken_errors;
+pub use state::{MapWithStateDStream, State, StateSpec};
 pub use transform::Batch;
 pub use view::iterate::Rounds;

@@ -45,6 +45,7 @@ fn windows_over_values() {
     same_as_one_job(|s| s.count_by_value_and_window(millis(5), millis(1)).complete());
     same_as_one_job(|s| s.over(millis(4), millis(2)).complete());
     same_as_one_job(|s| s.over(millis(3), millis(4)).complete());
+    same_as_one_job(|s| s.group_by_key_and_window(millis(4), millis(2)));
 }
 
 #[test]
@@ -56,4 +57,37 @@ fn windows_by_a_function() {
 #[test]
 fn fold_by_key() {
     same_as_one_job(|s| s.fold_by_key(0i64, |sum, n| sum * 3 + n).complete());
+}
+
+#[test]
+fn latest_by_key() {
+    same_as_one_job(|s| s.latest_by_key().complete());
+}
+
+#[test]
+fn map_with_state() {
+    let spec = |timeout| {
+        let sum = |_: BatchTime, k: &String, n: Option<i64>, sum: &mut State<i64>| {
+            let new = sum.get().unwrap_or(&0) + n.unwrap_or(0);
+            n.into_iter().for_each(|_| sum.update(new));
+            Some((k.clone(), new, sum.is_timing_out()))
+        };
+        StateSpec::function(sum).initial_state([("k3".to_owned(), 100), ("silent".to_owned(), 1)]).timeout(millis(timeout))
+    };
+    // The second job begins in the middle of the longer timeout.
+    same_as_one_job(move |s| s.map_with_state(spec(2)).mapped());
+    same_as_one_job(move |s| s.map_with_state(spec(8)).mapped());
+    same_as_one_job(move |s| s.map_with_state(spec(4)).state_snapshots());
+}
+
+/// All states of the beginning were removed before the checkpoint: the second job does not have them again. The checkpoint names the
+/// empty state.
+#[test]
+fn initial_states_are_those_of_the_first_job() {
+    let forget = |_: BatchTime, k: &String, new: &[i64], sum: Option<i64>| {
+        (k.as_str() != "begins").then(|| new.iter().sum::<i64>() + sum.unwrap_or(0))
+    };
+    same_as_one_job(move |s| s.update_state_by_key_with([("begins".to_owned(), 1i64)], forget));
+    let forget = |_: BatchTime, _: &String, _: &[i64], calls: Option<i64>| calls.filter(|n| *n > 0).map(|n| n - 1);
+    same_as_one_job(move |s| s.update_state_by_key_with([("begins".to_owned(), 1i64)], forget));
 }

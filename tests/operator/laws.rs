@@ -133,6 +133,11 @@ fn append_names_the_verb_that_takes_rows_back() {
         ),
         (refused(|s| s.fold_by_key(0, |a, b| a + b).append()), "fold_by_key ("),
         (refused(|s| s.accumulate().top(3).append()), "top_by ("),
+        (refused(|s| s.accumulate().anti_join(&s.accumulate()).append()), "anti_join ("),
+        (refused(|s| s.accumulate().semi_join(&s.sum_by_key()).append()), "sum_by_key ("),
+        (refused(|s| s.accumulate().left_outer_join(&s.accumulate()).map(|(k, (v, _))| (k, v)).append()), "left_outer_join ("),
+        (refused(|s| s.accumulate().sum_by_key().append()), "sum_by_key ("),
+        (refused(|s| s.latest_by_key().append()), "latest_by_key ("),
         (refused(|s| s.accumulate().reduce_by_key(i64::max).append()), "reduce_by_key ("),
         (refused(|s| s.accumulate().join(&s.sum_by_key()).map(|(k, (a, _))| (k, a)).append()), "sum_by_key ("),
     ] {
@@ -140,5 +145,6 @@ fn append_names_the_verb_that_takes_rows_back() {
         assert!(e.contains("append (laws.rs:") && e.contains(error), "{e}");
     }
     assert_eq!(refused(|s| s.accumulate().distinct().append()), Ok(()));
+    assert_eq!(refused(|s| s.accumulate().semi_join(&s.accumulate()).append()), Ok(()));
     assert_eq!(refused(|s| s.accumulate().join(&s.accumulate()).map(|(k, (a, _))| (k, a)).append()), Ok(()));
 }

@@ -20,6 +20,8 @@ mod samples;
 mod state;
 mod sums;
 mod unread;
+mod view_joins;
+mod view_totals;
 mod views;
 mod wide;
 mod window_checkpoints;

@@ -17,8 +17,22 @@ fn text<'s, T: Data + std::fmt::Debug>(s: &DStream<'s, T>) -> DStream<'s, String
     s.map(|row| format!("{row:?}"))
 }
 
+/// Sums that time out after three batches, or are removed at 0.
+fn spec() -> StateSpec<char, i64, i64, (char, u64, i64, bool)> {
+    let sum = |t: BatchTime, k: &char, n: Option<i64>, sum: &mut State<i64>| {
+        let new = sum.get().unwrap_or(&0) + n.unwrap_or(0);
+        match n {
+            Some(0) => sum.remove(),
+            Some(_) => sum.update(new),
+            None => {}
+        }
+        Some((*k, t.millis(), new, sum.is_timing_out()))
+    };
+    StateSpec::function(sum).initial_state([('a', 100), ('z', 1)]).timeout(millis(3))
+}
+
 /// Every verb that keeps state, and verbs on its result.
-const VERBS: [(&str, Verb); 25] = [
+const VERBS: [(&str, Verb); 33] = [
     ("update_state_by_key", |s| {
         text(&s.update_state_by_key(|new: &[i64], sum: Option<i64>| {
             let sum = new.iter().sum::<i64>() + sum.unwrap_or(0);
@@ -39,7 +53,18 @@ const VERBS: [(&str, Verb); 25] = [
     ("accumulate, distinct", |s| text(&s.map(|(k, _)| k).accumulate().distinct().changes())),
     ("accumulate, count", |s| text(&s.accumulate().count().changes())),
     ("fold_by_key", |s| text(&s.fold_by_key(0i64, |a, n| (a * 31 + n) % 1_000_003).changes())),
+    ("update_state_by_key_with", |s| {
+        let sum = |t: BatchTime, k: &char, new: &[i64], sum: Option<i64>| {
+            let sum = new.iter().sum::<i64>() + sum.unwrap_or(0);
+            (!(t.millis() + u64::from(u32::from(*k))).is_multiple_of(5)).then_some(sum)
+        };
+        text(&s.update_state_by_key_with([('a', 100), ('z', 1)], sum))
+    }),
+    ("map_with_state", |s| text(&s.map_with_state(spec()))),
+    ("map_with_state, snapshots", |s| text(&s.map_with_state(spec()).state_snapshots())),
+    ("latest_by_key", |s| text(&s.latest_by_key().changes())),
     ("window", |s| text(&s.window(millis(4), millis(2)))),
+    ("group_by_key_and_window", |s| text(&s.group_by_key_and_window(millis(4), millis(2)))),
     ("count_by_window", |s| text(&s.count_by_window(millis(4), millis(2)).changes())),
     ("count_by_value_and_window", |s| text(&s.count_by_value_and_window(millis(3), millis(1)).changes())),
     ("over with panes, complete", |s| text(&s.over(millis(6), millis(4)).complete())),
@@ -49,6 +74,11 @@ const VERBS: [(&str, Verb); 25] = [
         text(&s.reduce_by_key_and_window_inverse(|a, b| a + b, |a, b| a - b, millis(5), millis(1)).update())
     }),
     ("views joined", |s| text(&s.sum_by_key().join(&s.over(millis(2), millis(2))).changes())),
+    ("views joined, with what has no partner", |s| {
+        text(&s.sum_by_key().full_outer_join(&s.over(millis(2), millis(2))).changes())
+    }),
+    ("rows of a view without partner", |s| text(&s.accumulate().anti_join(&s.over(millis(2), millis(1))).changes())),
+    ("averages of a view", |s| text(&s.over(millis(4), millis(2)).average_by_key().changes())),
     ("a view reduced", |s| text(&s.accumulate().reduce_by_key(|a, b| a.min(b)).changes())),
     ("a loop that another view enters", |s| {
         let steps = s.accumulate().map(|(k, n)| (i64::from(u32::from(k)) % 4, n));

@@ -62,10 +62,13 @@ fn nothing_of_a_branch_without_output_runs() {
             let _united = missing.union(&rows).flat_map(|_| -> Vec<u8> { panic!("it runs") });
             let _joined = rows.map(call()).join(&missing).group_by_key().transform(|batch| batch);
             let _states = missing.update_state_by_key(|_: &[i64], _: Option<i64>| panic!("it runs"));
+            let spec = StateSpec::function(|_, _: &u8, _: Option<i64>, _: &mut State<i64>| -> Option<u8> { panic!("it runs") });
+            let _mapped_states = missing.map_with_state(spec).state_snapshots();
             let views = [missing.accumulate(), rows.map(call()).over(millis(4), millis(2))];
             let view = views[0].union(&views[1]).map(call()).reduce_by_key(|a, b| a + b);
             let _sorted = view.sort_by(|_| -> i64 { panic!("it runs") }).top_by(2, |(_, n)| *n).complete();
             let _counts = (view.count(), view.join(&views[1]).changes(), view.distinct().count_by_value());
+            let _outer = view.full_outer_join(&views[1]).anti_join(&view.sum_by_key()).changes();
             let parsed = rows.map(call()).try_map(|_| Err::<(), BoxError>("it runs".into()));
             let _both = parsed.split();
             let _sum = rows.map(call()).reduce_by_key_and_window(|a, b| a + b, millis(4), millis(2));

@@ -6,6 +6,7 @@ use std::time::Duration;
 use proptest::prelude::*;
 
 use super::model::*;
+use tidemill::core::slide::Slide;
 use tidemill::core::time::millis;
 use tidemill::testing::try_run;
 
@@ -99,6 +100,22 @@ proptest! {
         check_view(&batches, each(windows(&batches, shape), sums), move |s| {
             s.reduce_by_key_and_window_inverse_filter(|a, b| a + b, |a, b| a - b, |(_, n)| *n != 0, length, slide)
         })?;
+    }
+
+    /// The values of the oldest batch come first.
+    #[test]
+    fn group_by_key_and_window(shape in shape(), batches in batches(pair())) {
+        let (length, slide) = of(shape);
+        let groups = each(windows(&batches, shape), |rows| bag(by_key(rows).into_iter().collect()));
+        check_batches(&batches, groups, move |s| s.group_by_key_and_window(length, slide))?;
+    }
+
+    #[test]
+    fn windows_in_every_batch(length in 1usize..6, batches in batches(pair())) {
+        let (all, length) = (windows(&batches, (length, 1)), millis(length as u64));
+        check_batches(&batches, all.clone(), move |s| s.window(length, Slide::every_batch()))?;
+        let max = |rows| by_key(rows).into_iter().map(|(k, vs)| (k, vs.into_iter().max().unwrap())).collect();
+        check_view(&batches, each(all, max), move |s| s.reduce_by_key_and_window(i64::max, length, Slide::every_batch()))?;
     }
 
     /// Two windows over one stream share its panes and its dictionary. Their union has the times of both schedules.

@@ -296,9 +296,13 @@ fn processes_that_do_not_share_the_directory_are_refused() {
 #[test]
 fn a_program_is_compared_with_the_saved_one() {
     let id = |name: &str, fingerprint: &str| StateId { name: name.into(), fingerprint: fingerprint.into() };
-    let saved = ["same", "other", "gone"].map(|n| OperatorState { id: id(n, "v1"), groups: GroupChunks::new() });
-    let manifest = Manifest { operators: saved.into(), ..Manifest::default() };
-    let found = manifest.compare(&[id("same", "v1"), id("other", "v2"), id("new", "v1")]);
+    let some = GroupChunks::from([(7, Vec::new())]);
+    let saved = ["same", "other", "gone"].map(|n| OperatorState { id: id(n, "v1"), groups: some.clone() });
+    let empty = ["empty and same", "empty and other", "empty and gone"];
+    let empty = empty.map(|n| OperatorState { id: id(n, "v1"), groups: GroupChunks::new() });
+    let manifest = Manifest { operators: saved.into_iter().chain(empty).collect(), ..Manifest::default() };
+    let program = [("same", "v1"), ("other", "v2"), ("new", "v1"), ("empty and same", "v1"), ("empty and other", "v2")];
+    let found = manifest.compare(&program.map(|(name, fingerprint)| id(name, fingerprint)));
     assert_eq!(found.changed, [(id("other", "v1"), id("other", "v2"))]);
     assert_eq!((found.dropped, found.new), (vec![id("gone", "v1")], vec![id("new", "v1")]));
 }

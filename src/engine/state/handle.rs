@@ -28,6 +28,8 @@ pub(crate) struct StateHandle {
     saved: RefCell<Vec<SavedChunk>>,
     /// Whether the operator that keeps the state has been built.
     built: Cell<bool>,
+    /// Whether the checkpoint that was loaded has this state.
+    restored: Cell<bool>,
 }
 
 /// A result of a snapshot.
@@ -50,6 +52,7 @@ impl StateHandle {
             lists: RefCell::new((0..KEY_GROUPS).map(|_| ChunkList::default()).collect()),
             saved: RefCell::default(),
             built: Cell::default(),
+            restored: Cell::default(),
         })
     }
 
@@ -115,6 +118,16 @@ impl StateHandle {
     /// Whether the snapshot of `t` is saved.
     pub fn has_saved(&self, t: BatchTime) -> bool {
         self.current.get() > t || (self.current.get() == t && self.due.get() == 0)
+    }
+
+    /// The checkpoint that is loaded has this state, maybe an empty one.
+    pub fn restore(&self) {
+        self.restored.set(true);
+    }
+
+    /// Whether the state is from a checkpoint. A verb does not begin with its initial states then.
+    pub fn is_restored(&self) -> bool {
+        self.restored.get()
     }
 
     /// Loads a chunk of a group: see [`KeyedState::load`].

@@ -1,7 +1,7 @@
 //! `reduce_by_key`, `min_by_key`, `max_by_key` and `sum_by_key` inside a loop.
 
 use crate::api::loop_view::LoopView;
-use crate::arrangement::pairs::reduced_copies;
+use crate::arrangement::pairs::{largest, least, reduced_copies};
 use crate::arrangement::rounds::{Panics, reduced};
 use crate::core::data::Key;
 use crate::engine::rounds::each;
@@ -41,8 +41,7 @@ impl<'i, K: Key, V: Key> LoopView<'i, (K, V)> {
     #[track_caller]
     pub fn min_by_key(&self) -> LoopView<'i, (K, V)> {
         let operator = self.operator::<(K, V)>("min_by_key");
-        let first = |values: &[(&V, i64)]| values.iter().find(|(_, n)| *n > 0).map(|(v, _)| (*v).clone());
-        self.derive(|pairs| reduced(pairs, &operator, first)).consolidated()
+        self.derive(|pairs| reduced(pairs, &operator, least)).consolidated()
     }
 
     /// A row `(key, value)` for each key, with its largest value. Each worker keeps the rows whose keys it owns, of all rounds.
@@ -54,8 +53,7 @@ impl<'i, K: Key, V: Key> LoopView<'i, (K, V)> {
     #[track_caller]
     pub fn max_by_key(&self) -> LoopView<'i, (K, V)> {
         let operator = self.operator::<(K, V)>("max_by_key");
-        let last = |values: &[(&V, i64)]| values.iter().rfind(|(_, n)| *n > 0).map(|(v, _)| (*v).clone());
-        self.derive(|pairs| reduced(pairs, &operator, last)).consolidated()
+        self.derive(|pairs| reduced(pairs, &operator, largest)).consolidated()
     }
 }
 

@@ -5,7 +5,7 @@ use std::rc::Rc;
 
 use hashbrown::hash_map::Entry;
 
-use super::update_state_by_key::States;
+use super::states::States;
 use crate::api::dstream::DStream;
 use crate::api::view::{Form, View, ViewNode};
 use crate::core::data::{Exchange, Key, Rows};
@@ -32,8 +32,6 @@ impl<'s, K: 'static, V: 'static> DStream<'s, (K, V)> {
     ///     [vec![('a', 12), ('b', 7)], vec![], vec![('a', 123)]],
     /// );
     /// ```
-    #[doc(alias = "mapWithState")]
-    #[doc(alias = "updateStateByKey")]
     #[track_caller]
     pub fn fold_by_key<S: Key>(&self, init: S, f: impl FnMut(S, V) -> S + 'static) -> View<'s, (K, S)>
     where
@@ -44,12 +42,28 @@ impl<'s, K: 'static, V: 'static> DStream<'s, (K, V)> {
         self.folded(&operator, init, f)
     }
 
-    /// The kernel: the state of each key, on the worker that owns the key.
     pub(crate) fn folded<S: Key>(
         &self,
         operator: &OperatorId,
         init: S,
         mut f: impl FnMut(S, V) -> S + 'static,
+    ) -> View<'s, (K, S)>
+    where
+        K: Key,
+        V: Exchange,
+    {
+        self.stepped(operator, move |old, values| {
+            let old = old.cloned().unwrap_or_else(|| init.clone());
+            values.into_iter().fold(old, &mut f)
+        })
+    }
+
+    /// The kernel: the state of each key, on the worker that owns the key. `step` makes it of the previous state and the values of a
+    /// batch, at least one.
+    pub(super) fn stepped<S: Key>(
+        &self,
+        operator: &OperatorId,
+        mut step: impl FnMut(Option<&S>, Vec<V>) -> S + 'static,
     ) -> View<'s, (K, S)>
     where
         K: Key,
@@ -68,7 +82,7 @@ impl<'s, K: 'static, V: 'static> DStream<'s, (K, V)> {
                     for rows in batch {
                         let group = rows.partition.index;
                         for (k, values) in rows.take() {
-                            state.fold(group, (k, values), &init, &mut f, tick.time, &mut changes);
+                            state.step(group, k, |old| step(old, values), tick.time, &mut changes);
                         }
                     }
                     changes
@@ -104,28 +118,19 @@ impl<K: Key, S: Key> Folds<K, S> {
         loaded.into_iter().flatten().flatten().map(|(k, s)| ((k.clone(), s.clone()), t, 1)).collect()
     }
 
-    fn fold<V>(
-        &mut self,
-        group: u32,
-        (k, values): (K, Vec<V>),
-        init: &S,
-        f: &mut impl FnMut(S, V) -> S,
-        t: BatchTime,
-        changes: &mut Changes<K, S>,
-    ) {
+    fn step(&mut self, group: u32, k: K, step: impl FnOnce(Option<&S>) -> S, t: BatchTime, changes: &mut Changes<K, S>) {
         self.changed |= 1 << group;
         match self.states.0[group as usize].entry(k) {
             Entry::Occupied(mut e) => {
-                let old = e.get().clone();
-                let new = values.into_iter().fold(old.clone(), f);
-                if new != old {
+                let new = step(Some(e.get()));
+                if new != *e.get() {
+                    let old = e.insert(new.clone());
                     changes.push(((e.key().clone(), old), t, -1));
-                    changes.push(((e.key().clone(), new.clone()), t, 1));
-                    *e.get_mut() = new;
+                    changes.push(((e.key().clone(), new), t, 1));
                 }
             }
             Entry::Vacant(e) => {
-                let new = values.into_iter().fold(init.clone(), f);
+                let new = step(None);
                 changes.push(((e.key().clone(), new.clone()), t, 1));
                 e.insert(new);
             }
@@ -159,7 +164,7 @@ mod tests {
         let fold = |folds: &mut Folds<String, i64>, k: String, n: i64| {
             let mut changes = Vec::new();
             let group = key_group(&k) as u32;
-            folds.fold(group, (k, vec![n, 1]), &100, &mut |s, n| s + n, t, &mut changes);
+            folds.step(group, k, |old| old.unwrap_or(&100) + n + 1, t, &mut changes);
             changes
         };
         let mut all: Folds<String, i64> = Folds::default();

@@ -1,7 +1,7 @@
 //! `join` of two views: the pairs of values that they have for the same key, kept up to date when either view changes.
 
 use crate::api::view::{Form, View};
-use crate::arrangement::pairs::joined;
+use crate::arrangement::pairs::Sides;
 use crate::core::data::Key;
 
 impl<'s, K: Key, V: Key> View<'s, (K, V)> {
@@ -28,8 +28,15 @@ impl<'s, K: Key, V: Key> View<'s, (K, V)> {
     pub fn join<W: Key>(&self, other: &View<'s, (K, W)>) -> View<'s, (K, (V, W))> {
         self.operator::<(K, V, W)>("join", "");
         let (left, right) = (self.clone(), other.clone());
-        let both = Form::rows(move || joined(left.rows(), right.rows(), &left.node.graph));
-        let node = self.derive(both, other.node.retracts.as_deref()).co_located(true);
-        node.with_meta(self.node.meta.join(&other.node.meta)).view()
+        let joined = Form::rows(move || {
+            let sides = Sides::new(&left, &right);
+            sides.named(sides.both(|v, w| (v, w)))
+        });
+        self.joined(other, joined, other.node.retracts.as_deref())
+    }
+
+    /// The result of a join with another view, which lies on the workers that own the keys.
+    pub(super) fn joined<W, X>(&self, other: &View<'s, (K, W)>, rows: Form<'s, X>, retracts: Option<&str>) -> View<'s, X> {
+        self.derive(rows, retracts).co_located(true).with_meta(self.node.meta.join(&other.node.meta)).view()
     }
 }

@@ -3,6 +3,7 @@
 use crate::api::view::{Form, View};
 use crate::arrangement::pairs::{reduced, reduced_copies};
 use crate::core::data::Key;
+use crate::engine::operator_id::OperatorId;
 
 impl<'s, K: Key, V: Key> View<'s, (K, V)> {
     /// A view with a row `(key, value)` for each key: all its values in this view reduced by `f`. A row that occurs twice counts twice;
@@ -31,6 +32,15 @@ impl<'s, K: Key, V: Key> View<'s, (K, V)> {
             current.enter(None);
             reduced_copies(values, &f)
         };
+        self.folded(&operator, fold)
+    }
+
+    /// The kernel: what `fold` makes of the values of each key, which are ascending, each with its count.
+    pub(super) fn folded<U: Key>(
+        &self,
+        operator: &OperatorId,
+        fold: impl Fn(&[(&V, i64)]) -> Option<U> + 'static,
+    ) -> View<'s, (K, U)> {
         let view = self.clone();
         let values = Form::rows(move || reduced(view.rows(), &view.node.graph, fold));
         self.derive(values, Some(&operator.to_string())).co_located(true).view()

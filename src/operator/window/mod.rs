@@ -6,6 +6,7 @@
 mod count_approx_distinct_by_window;
 mod count_by_value_and_window;
 mod count_by_window;
+mod group_by_key_and_window;
 mod over;
 mod reduce_by_key_and_window;
 mod reduce_by_window;
@@ -39,7 +40,7 @@ pub(crate) fn register_window<T>(graph: &Graph<'_>, operator: &OperatorId, lengt
             interval.millis()
         })
     };
-    let (ms, every) = (checked("window length", length), checked("slide", slide.duration()));
+    let (ms, every) = (checked("window length", length), checked("slide", slide.duration(interval)));
     let grid = slide.grid(every, length, interval).unwrap_or_else(|e| {
         graph.report(operator, e);
         Grid::every(every)

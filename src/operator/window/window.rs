@@ -33,16 +33,23 @@ impl<'s, T: 'static> DStream<'s, T> {
     where
         T: Exchange,
     {
-        let operator = OperatorId::of("window");
+        self.windowed(&OperatorId::of("window"), length, &slide.into())
+    }
+
+    /// The kernel: the rows of the last batches.
+    pub(super) fn windowed(&self, operator: &OperatorId, length: Duration, slide: &Slide) -> DStream<'s, T>
+    where
+        T: Exchange,
+    {
         let graph = &self.node.graph;
-        let spec = super::register_window::<T>(graph, &operator, length, &slide.into());
+        let spec = super::register_window::<T>(graph, operator, length, slide);
         let (schedule, branches, batches) = (spec.schedule(), self.node.orders.len(), spec.batches());
         if branches * batches > u16::MAX as usize {
-            graph.report(&operator, format!("a window of {batches} batches is too long for raw rows; use over(length, slide)"));
+            graph.report(operator, format!("a window of {batches} batches is too long for raw rows; use over(length, slide)"));
         }
         let kept = Rc::new(RefCell::new(Kept::new(spec.clone())));
-        let (number, owner) = graph.register_state(&operator, kept.clone());
-        let stream = self.clone();
+        let (number, owner) = graph.register_state(operator, kept.clone());
+        let (stream, operator) = (self.clone(), operator.clone());
         let windowed = move || {
             let owner = owner.build();
             collect_batches(stream.flow(), &operator, stream.inner(), move |tick, rows, emit| {

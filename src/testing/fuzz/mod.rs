@@ -61,5 +61,6 @@ fn states() -> Vec<Vec<u8>> {
         encoded(&vec![(3u64, &split_ids), (5, &split_ids)]),
         encoded(&vec![("tide", stacks, Some(15i64))]),
         encoded(&vec![("mill", sum, None::<i64>)]),
+        encoded(&vec![("tide", 7i64, 3u64)]),
     ]
 }
