@@ -202,7 +202,7 @@ impl Job {
             None => {
                 let s = self.metrics.snapshot();
                 if first {
-                    reporter::ended(&self.config.name, &s, self.metrics.bad(), began.elapsed());
+                    reporter::ended(&self.config.name, &s, began.elapsed());
                 }
                 Ok(Summary { batches: s.batches, records: s.records })
             }
