@@ -220,6 +220,7 @@ impl Planner {
         if let Some(coordinator) = &self.coordinator {
             coordinator.runs();
         }
+        self.metrics.begin(self.sources.names(), &self.inputs.outputs);
         reporter::started(&self.config, &reads, self.inputs.outputs.len(), &resumed, self.ahead.then_some(self.next));
         self.replay = std::mem::take(&mut resumed.replay);
         self.losses = std::mem::take(&mut resumed.losses);
@@ -439,7 +440,7 @@ impl Planner {
     /// One worker has read bad records that no stream takes.
     fn bad_records(&mut self, stream: String, time: BatchTime, records: u64, first: String) {
         self.in_flight.bad(time, records);
-        self.metrics.update(|s| s.bad += records);
+        self.metrics.add_bad(stream.clone(), time, records);
         self.reporter.bad_records(stream, records, first);
     }
 
@@ -451,7 +452,7 @@ impl Planner {
             self.reporter.written(b.end, Duration::from_millis(late));
         }
         self.rates.completed(b.info.time);
-        self.metrics.complete(&b.info);
+        self.metrics.complete(&b.info, &b.ranges);
         if let Some(coordinator) = &mut self.coordinator {
             coordinator.committed(b.end)?;
         }

@@ -3,22 +3,42 @@
 //! The planner of process 0 writes them; any thread reads them.
 
 mod batch;
+#[cfg_attr(not(feature = "http"), allow(dead_code, reason = "only readers over HTTP ask for it"))]
+pub(crate) mod histogram;
+#[cfg_attr(not(feature = "http"), allow(dead_code, reason = "only readers over HTTP ask for totals"))]
+pub(crate) mod history;
 mod listener;
+#[cfg(feature = "http")]
+pub(crate) mod process;
 mod statistics;
+#[cfg(feature = "http")]
+pub(crate) mod verdict;
 
 use std::sync::{Arc, Mutex};
 
 use crate::core::lock::lock;
+use crate::core::plan::Range;
+use crate::core::time::BatchTime;
 
 pub use batch::{BatchInfo, InputInfo, OutputInfo};
+use history::History;
 pub use listener::StreamingListener;
 pub use statistics::{Checkpoints, Statistics};
 
 /// Written by the planner, read by any thread.
 #[derive(Clone, Default)]
 pub(crate) struct Metrics {
-    now: Arc<Mutex<Statistics>>,
+    now: Arc<Mutex<Now>>,
     listeners: Arc<Mutex<Vec<Arc<dyn StreamingListener>>>>,
+}
+
+/// Both change together, so a reader sees a batch in both or in neither.
+#[derive(Clone, Default)]
+pub(crate) struct Now {
+    pub statistics: Statistics,
+    pub history: History,
+    /// Whether the first batch is open.
+    pub running: bool,
 }
 
 impl Metrics {
@@ -27,21 +47,50 @@ impl Metrics {
     }
 
     pub fn snapshot(&self) -> Statistics {
+        let now = lock(&self.now);
+        Statistics { last: now.history.last().cloned(), ..now.statistics.clone() }
+    }
+
+    /// Whether the first batch is open.
+    #[cfg(feature = "http")]
+    pub fn is_running(&self) -> bool {
+        lock(&self.now).running
+    }
+
+    /// The statistics and the history together.
+    #[cfg(feature = "http")]
+    pub fn now(&self) -> Now {
         lock(&self.now).clone()
     }
 
-    pub fn update(&self, f: impl FnOnce(&mut Statistics)) {
-        f(&mut lock(&self.now));
+    /// The job runs, with these sources and outputs.
+    pub fn begin(&self, sources: Vec<String>, outputs: &[Arc<str>]) {
+        let mut now = lock(&self.now);
+        now.history.begin(sources, outputs);
+        now.running = true;
     }
 
-    /// Every output has processed the batch.
-    pub fn complete(&self, batch: &BatchInfo) {
-        self.update(|s| {
+    pub fn update(&self, f: impl FnOnce(&mut Statistics)) {
+        f(&mut lock(&self.now).statistics);
+    }
+
+    /// One worker has read bad records of a batch that no stream takes.
+    pub fn add_bad(&self, stream: String, time: BatchTime, records: u64) {
+        let mut now = lock(&self.now);
+        now.statistics.bad += records;
+        now.history.add_bad(stream, time, records);
+    }
+
+    /// Every output has processed the batch. `ranges`: those of its inputs, in the same order.
+    pub fn complete(&self, batch: &BatchInfo, ranges: &[Range]) {
+        {
+            let mut now = lock(&self.now);
+            let s = &mut now.statistics;
             s.batches += 1 + u64::from(batch.overdue);
             s.records += batch.records;
             s.lost += batch.lost.iter().map(|r| (r.until - r.from) as u64).sum::<u64>();
-            s.last = Some(batch.clone());
-        });
+            now.history.complete(batch.clone(), ranges);
+        }
         self.tell(|l| l.on_batch_completed(batch));
     }
 
