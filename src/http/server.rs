@@ -1,4 +1,5 @@
-//! The thread that answers readers, and its bounds: connections, bytes of a request, time of a request, time without reading.
+//! The thread that answers readers, and its bounds: connections, bytes and time of a request. A reader that takes nothing holds one
+//! answer in memory, until it is the oldest connection.
 
 use std::collections::VecDeque;
 use std::io;
@@ -22,14 +23,12 @@ use crate::http::reader::{News, Reader};
 use crate::http::routes::answer;
 use crate::metrics::{BatchInfo, Metrics, StreamingListener};
 
-/// At most this many connections. Beyond that the oldest is closed, so that silent ones keep nobody out.
+/// At most this many connections. Beyond that the oldest is closed, so that silent ones keep nobody out. A page connects again.
 const CONNECTIONS: usize = 256;
 /// The most bytes of a request, and about the most that waits for one reader besides the text of its answer.
 const BYTES: usize = 16 << 10;
 /// How long the head of a request may take, and how long a connection may be idle.
 const REQUEST: Duration = Duration::from_secs(5);
-/// A reader that takes nothing for this time is cut off.
-const UNREAD: Duration = Duration::from_secs(30);
 /// How many ports to try.
 const PORTS: u16 = 16;
 /// How long the end of the job waits until readers know of it.
@@ -134,7 +133,6 @@ async fn accept(listener: tokio::net::TcpListener, reader: Arc<Reader>) {
 }
 
 async fn connection(stream: TcpStream, reader: Arc<Reader>) {
-    let _ = rustix::net::sockopt::set_tcp_user_timeout(&stream, UNREAD.as_millis() as u32);
     let service = service_fn(move |request| {
         let answer = answer(&request, &reader);
         async move { Ok::<_, std::convert::Infallible>(answer) }

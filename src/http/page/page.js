@@ -37,10 +37,12 @@ function element(tag, text, kind) {
   return made;
 }
 
-// A table. Each column: its title, the text of a row, and whether it is text.
-function table(columns, rows) {
+// A table, which the keyboard can scroll. Each column: its title, the text of a row, and whether it is text.
+function table(label, columns, rows) {
   const [wide, made, head, body] = ["div", "table", "thead", "tbody"].map(tag => document.createElement(tag));
-  wide.className = "wide";
+  [wide.className, wide.tabIndex] = ["wide", 0];
+  wide.setAttribute("role", "region");
+  wide.setAttribute("aria-label", `Table of ${label}`);
   const titles = head.appendChild(document.createElement("tr"));
   for (const [title, , isText] of columns) {
     const cell = titles.appendChild(element("th", title, isText ? "text" : ""));
@@ -214,7 +216,7 @@ async function showSources() {
       ["Source", s => s.name, true], ["Topic", s => s.topic, true], ["Partition", s => count(s.partition)],
       ["Read until", s => count(s.position)], ["Records", s => count(s.records)], ["Lag", s => count(s.lag)],
     ];
-    $("sources").replaceChildren(sources.length ? table(columns, [...known, ...whole]) : element("p", "None yet.", "none"));
+    $("sources").replaceChildren(sources.length ? table("sources", columns, [...known, ...whole]) : element("p", "None yet.", "none"));
   } catch {
     // The sentence on top says that the job does not answer.
   }
@@ -246,8 +248,10 @@ async function showBatch() {
     const outputs = [
       ["Output", o => o.name, true], ["Tries", o => count(o.tries)], ["Time", o => duration(o.ms)], ["Bytes", o => bytes(o.bytes)],
     ];
-    body.replaceChildren(bar, element("p", summary), element("h3", "What it read"), table(inputs, b.inputs), element("h3", "What its outputs did"), table(outputs, b.outputs));
-    if (b.lost.length) body.append(element("h3", "What the sources no longer had"), table(inputs.slice(1, 5), b.lost));
+    body.replaceChildren(bar, element("p", summary));
+    body.append(element("h3", "What it read"), table("inputs", inputs, b.inputs));
+    body.append(element("h3", "What its outputs did"), table("outputs", outputs, b.outputs));
+    if (b.lost.length) body.append(element("h3", "What the sources no longer had"), table("lost ranges", inputs.slice(1, 5), b.lost));
   } catch (e) {
     body.replaceChildren(element("p", String(e.message || e), "none"));
   }
