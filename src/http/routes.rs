@@ -36,14 +36,26 @@ const PROMETHEUS: &str = "text/plain; version=0.0.4; charset=utf-8";
 
 /// Answers one request.
 pub(super) fn answer(request: &Request<Incoming>, reader: &Arc<Reader>) -> Answer {
-    let mut answer = match refusal(request.method(), request.headers(), reader.secret.as_ref()) {
-        Some(refusal) => refusal,
-        None => read(request.uri().path(), request.uri().query(), reader),
-    };
+    let (path, query) = (request.uri().path(), request.uri().query());
+    // A probe of a cluster manager shows no token, and learns nothing but one word.
+    let mut answer = health(path, reader)
+        .or_else(|| refusal(request.method(), request.headers(), reader.secret.as_ref()))
+        .unwrap_or_else(|| read(path, query, reader));
     for (name, value) in HEADERS {
         answer.headers_mut().insert(name, HeaderValue::from_static(value));
     }
     answer
+}
+
+/// Whether the process runs, and whether the job does.
+fn health(path: &str, reader: &Reader) -> Option<Answer> {
+    match path {
+        "/readyz" if !reader.metrics.is_running() => {
+            Some(plain(StatusCode::SERVICE_UNAVAILABLE, "the job has not opened its first batch\n"))
+        }
+        "/healthz" | "/readyz" => Some(plain(StatusCode::OK, "ok\n")),
+        _ => None,
+    }
 }
 
 /// Why a request is not answered.
@@ -90,12 +102,8 @@ fn shown_token(headers: &HeaderMap) -> Option<String> {
 }
 
 fn read(path: &str, query: Option<&str>, reader: &Arc<Reader>) -> Answer {
-    match path {
-        "/metrics" => return full(StatusCode::OK, PROMETHEUS, prometheus::text(reader)),
-        "/healthz" => return plain(StatusCode::OK, "ok\n"),
-        "/readyz" if reader.metrics.is_running() => return plain(StatusCode::OK, "ok\n"),
-        "/readyz" => return plain(StatusCode::SERVICE_UNAVAILABLE, "the job has not opened its first batch\n"),
-        _ => {}
+    if path == "/metrics" {
+        return full(StatusCode::OK, PROMETHEUS, prometheus::text(reader));
     }
     if reader.about.process > 0 {
         return plain(

@@ -57,10 +57,12 @@ impl StreamingListener for Wake {
 /// No port is free, or the system gives no thread.
 pub(crate) fn start(listen: Listen, about: About, metrics: Metrics) -> Result<Server> {
     let failed = |e| Error::io(format!("cannot listen for readers on {}", listen.address), e);
-    let (listener, address) = bind(listen.address).and_then(|l| Ok((l.local_addr()?, l))).map(|(a, l)| (l, a)).map_err(failed)?;
+    let listener = bind(listen.address)?;
+    let address = listener.local_addr().map_err(failed)?;
     listener.set_nonblocking(true).map_err(failed)?;
     let runtime = Builder::new_current_thread().enable_all().build().map_err(failed)?;
     let (news, _) = watch::channel(News::default());
+    metrics.keep_batches();
     metrics.listen(Arc::new(Wake(news.clone())));
     let reader = Arc::new(Reader { about, metrics, secret: listen.secret, news });
     let (stop, stopped) = oneshot::channel();
@@ -90,16 +92,17 @@ impl Drop for Server {
 }
 
 /// Binds the address, or one of the next ports.
-fn bind(first: SocketAddr) -> io::Result<TcpListener> {
-    let ports = (first.port()..=u16::MAX).take(if first.port() == 0 { 1 } else { PORTS.into() });
-    let mut taken = None;
-    for port in ports {
+fn bind(first: SocketAddr) -> Result<TcpListener> {
+    let last = first.port().saturating_add(PORTS - 1);
+    for port in first.port()..=last {
         match TcpListener::bind(SocketAddr::new(first.ip(), port)) {
-            Err(e) if e.kind() == io::ErrorKind::AddrInUse => taken = Some(e),
-            done => return done,
+            Err(e) if e.kind() == io::ErrorKind::AddrInUse => {}
+            bound => return bound.map_err(|e| Error::io(format!("--listen {first}: cannot listen on port {port}"), e)),
         }
     }
-    Err(taken.unwrap_or_else(|| io::ErrorKind::AddrInUse.into()))
+    Err(Error::config(format!(
+        "--listen {first}: this port and all up to {last} are taken; give another one, or 0 for any free one"
+    )))
 }
 
 fn serve(runtime: &Runtime, listener: TcpListener, reader: &Arc<Reader>, stopped: oneshot::Receiver<()>) {

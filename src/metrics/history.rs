@@ -9,7 +9,7 @@ use crate::core::time::BatchTime;
 use crate::metrics::batch::BatchInfo;
 use crate::metrics::histogram::Histogram;
 
-/// At most this many batches are kept, and at most this many ranges in them.
+/// At most this many batches are kept for readers, and at most this many ranges in them.
 const BATCHES: usize = 1_000;
 const RANGES: usize = 200_000;
 
@@ -20,6 +20,8 @@ pub(crate) struct History {
     batches: VecDeque<Arc<BatchInfo>>,
     /// The ranges in them.
     ranges: usize,
+    /// Whether more than the last batch is kept.
+    keeps: bool,
     /// When the last one was completed.
     pub completed: Option<Instant>,
     pub sources: Vec<SourceTotals>,
@@ -85,6 +87,11 @@ impl History {
         self.outputs = outputs.iter().map(totals).collect();
     }
 
+    /// From now on the last batches are kept. Until then only the last one is, so that a job without readers needs no memory for them.
+    pub fn keep_batches(&mut self) {
+        self.keeps = true;
+    }
+
     /// Every output has processed the batch. `ranges`: those of its inputs, in the same order.
     pub fn complete(&mut self, info: BatchInfo, ranges: &[Range]) {
         for (input, range) in info.inputs.iter().zip(ranges) {
@@ -118,7 +125,8 @@ impl History {
         self.ranges += info.inputs.len();
         self.batches.push_back(Arc::new(info));
         self.completed = Some(Instant::now());
-        while self.batches.len() > BATCHES || self.ranges > RANGES && self.batches.len() > 1 {
+        let most = if self.keeps { BATCHES } else { 1 };
+        while self.batches.len() > most || self.ranges > RANGES && self.batches.len() > 1 {
             let oldest = self.batches.pop_front();
             self.ranges -= oldest.map_or(0, |b| b.inputs.len());
         }
@@ -140,5 +148,43 @@ impl History {
     /// The last batches, oldest first.
     pub fn batches(&self) -> impl DoubleEndedIterator<Item = &Arc<BatchInfo>> {
         self.batches.iter()
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::core::plan::OffsetRange;
+    use crate::metrics::InputInfo;
+
+    fn batch(n: u64, ranges: usize) -> BatchInfo {
+        let input = InputInfo { source: 0, range: OffsetRange::new("t", 0, 0, 1), records: 1, lag: None };
+        BatchInfo { time: BatchTime::from_millis(n), inputs: vec![input; ranges], ..BatchInfo::default() }
+    }
+
+    #[test]
+    fn batches_are_kept_for_readers_within_bounds() {
+        let mut history = History::default();
+        let times = |history: &History| (history.batches().count(), history.batches().next().map(|b| b.time.millis()));
+        (1..=3).for_each(|n| history.complete(batch(n, 1), &[]));
+        assert_eq!(times(&history), (1, Some(3)), "nobody reads");
+        history.keep_batches();
+        (4..=2_000).for_each(|n| history.complete(batch(n, 1), &[]));
+        assert_eq!(times(&history), (BATCHES, Some(1_001)));
+        (2_001..=2_003).for_each(|n| history.complete(batch(n, RANGES / 2), &[]));
+        assert_eq!(times(&history), (2, Some(2_002)));
+        history.complete(batch(2_004, 2 * RANGES), &[]);
+        assert_eq!((times(&history), history.ranges), ((1, Some(2_004)), 2 * RANGES), "the last one is kept whatever its size");
+    }
+
+    #[test]
+    fn late_bad_records_are_those_of_their_batch() {
+        let mut history = History::default();
+        history.keep_batches();
+        (1..=2).for_each(|n| history.complete(batch(n, 0), &[]));
+        history.add_bad("decode".into(), BatchTime::from_millis(1), 3);
+        history.add_bad("decode".into(), BatchTime::from_millis(9), 4);
+        assert_eq!(history.batches().map(|b| b.bad).collect::<Vec<_>>(), [3, 0]);
+        assert_eq!(history.bad["decode"], 7, "a batch in flight counts its own");
     }
 }

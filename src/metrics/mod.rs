@@ -51,6 +51,12 @@ impl Metrics {
         Statistics { last: now.history.last().cloned(), ..now.statistics.clone() }
     }
 
+    /// From now on the last batches are kept, because somebody may ask for them.
+    #[cfg(feature = "http")]
+    pub fn keep_batches(&self) {
+        lock(&self.now).history.keep_batches();
+    }
+
     /// Whether the first batch is open.
     #[cfg(feature = "http")]
     pub fn is_running(&self) -> bool {

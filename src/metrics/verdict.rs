@@ -103,6 +103,7 @@ mod tests {
     /// The verdict after these batches of one second: scheduling delay and processing time in milliseconds, records, and lag.
     fn after(batches: impl IntoIterator<Item = (u64, u64, u64, u64)>) -> (Pace, String) {
         let metrics = Metrics::default();
+        metrics.keep_batches();
         metrics.begin(vec!["numbers".into()], &[]);
         for (scheduling, processing, records, lag) in batches {
             let range = OffsetRange::new("numbers", 0, 0, records as i64);

@@ -96,6 +96,7 @@ fn readers_of_another_machine_show_a_token() {
     let mut program = Program::start_in("network_wordcount", args, &[("RUST_LOG", "info")]);
     let address = address(&mut program).replace("0.0.0.0", "127.0.0.1");
     assert_eq!(get(&address, "/api/v1/job", "").0, "401");
+    assert_eq!(get(&address, "/healthz", "").0, "200", "probes show no token");
     assert_eq!(get(&address, "/metrics", "Authorization: Bearer a secret that nobody else knows\r\n").0, "401");
     assert_eq!(get(&address, "/metrics", &format!("Authorization: Bearer {}\r\n", token.trim())).0, "200");
     assert!(!program.said().1.contains(token.trim()), "no log line shows it");
