@@ -88,6 +88,11 @@ await check("a new batch appears by itself", async () => {
   const newest = await text(page, "#batches a");
   await page.waitForFunction(before => document.querySelector("#batches a").textContent !== before, newest);
 });
+await check("histograms show their last bar, and count each batch", async () => {
+  // The charts of page.js.
+  const shown = await page.evaluate(() => charts.map(c => [c.bars.scales.x.max >= c.top, c.bars.data[1].reduce((a, b) => a + b), c.batches.length]));
+  assert.ok(shown.every(([whole, counted, all]) => whole && counted === all), JSON.stringify(shown));
+});
 await check("the keyboard opens a batch, whose inputs add up to its records", async () => {
   await page.locator("#batches a").nth(4).focus();
   await page.keyboard.press("Enter");

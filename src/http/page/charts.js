@@ -55,7 +55,7 @@ class Chart {
       ...this.size(this.histogram),
       legend: { show: false },
       cursor: { show: false },
-      scales: { x: { time: false }, y: { range: (plot, min, max) => [0, max || 1] } },
+      scales: { x: { time: false, range: () => [0, this.top] }, y: { range: (plot, min, max) => [0, max || 1] } },
       axes: [{ ...axis, grid: { show: false }, space: 70, size: 24, values }, { show: false }],
       series: [{}, { stroke: colour("--accent"), fill: colour("--accent"), width: 0, points: { show: false }, paths: uPlot.paths.bars({ size: [0.9, 60], align: 1 }) }],
     }, this.counts(), this.histogram);
@@ -90,6 +90,8 @@ class Chart {
     const values = this.batches.map(this.of).filter(v => v !== null);
     const width = (Math.max(0, ...values) || 1) / BARS;
     const counts = new Array(BARS).fill(0);
+    // The last bar begins before this.
+    this.top = width * BARS;
     values.forEach(v => counts[Math.min(BARS - 1, Math.floor(v / width))]++);
     return [counts.map((_, i) => i * width), counts];
   }

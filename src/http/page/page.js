@@ -142,6 +142,8 @@ function show() {
   gone ? say(gone, "gone") : say(job.sentence, job.pace);
   $("trouble").replaceChildren(...job.trouble.map(what => element("li", what)));
   $("about").textContent = about();
+  const bad = job.bad_by_stream.map(({ stream, records }) => `${many(records, "bad record")} of ${stream}`);
+  $("bad").textContent = bad.length ? `No stream takes ${bad.join(", ")}.` : "";
   $("now").replaceChildren(...figures().map(([name, value, bad]) => {
     const box = document.createElement("div");
     box.append(element("dt", name), element("dd", value, bad ? "bad" : ""));
@@ -166,7 +168,7 @@ function figures() {
   const perSecond = recent.length ? recent.reduce((sum, b) => sum + rate(b), 0) / recent.length : 0;
   const load = cpu && job.now_ms > cpu.at ? (job.cpu_seconds - cpu.seconds) / ((job.now_ms - cpu.at) / 1000) : null;
   if (!cpu || job.now_ms - cpu.at > 5000) cpu = { at: job.now_ms, seconds: job.cpu_seconds };
-  const one = job.processes > 1 ? " of process 0" : "";
+  const one = job.processes > 1 ? ", process 0" : "";
   return [
     ["Records a second", count(perSecond)],
     ["Lag, records", count(job.lag)],
