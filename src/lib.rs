@@ -76,13 +76,14 @@
 //! | [`metrics`] | statistics and listeners |
 //! | [`logging`] | log lines and exit codes of a program |
 //!
-//! Inside, `engine` wraps timely, `arrangement` holds keyed state, and `replay` runs earlier batches again.
+//! Inside, `engine` wraps timely, `arrangement` holds keyed state, `replay` runs earlier batches again, and `http` serves the page of a job.
 //!
 //! # Features
 //!
 //! | feature | default | |
 //! |---|---|---|
 //! | `kafka` | yes | the Kafka source and sink, on librdkafka |
+//! | `http` | no | a page, JSON and metrics of a job: `--listen 127.0.0.1:4040` |
 //! | `cli` | no | the command `tidemill` and its allocator |
 //! | `ssl` | no | Kafka over TLS and SASL/SCRAM |
 //! | `object-store` | no | checkpoint directories in S3 |
@@ -113,6 +114,7 @@ pub mod connector;
 mod replay;
 pub mod job;
 mod engine;
+mod http;
 pub mod metrics;
 pub mod checkpoint;
 pub mod cluster;
@@ -153,4 +155,6 @@ mod pages {
     mod checkpoints {}
     #[doc = include_str!("../docs/guide/logging.md")]
     mod logging {}
+    #[doc = include_str!("../docs/guide/operations.md")]
+    mod operations {}
 }

@@ -11,7 +11,7 @@ use crate::rust_files;
 const LAYERS: &[&[&str]] = &[
     &["core"],
     &["logging", "metrics", "checkpoint", "cluster", "replay::request"],
-    &["format", "connector::source", "connector::sink", "connector::message", "engine::tick"],
+    &["http", "format", "connector::source", "connector::sink", "connector::message", "engine::tick"],
     &["engine", "job::protocol"],
     &["api"],
     &["operator", "arrangement"],
@@ -32,7 +32,8 @@ const CRATES: &[(&str, &[&str], &str)] = &[
         &["src/connector/", "src/format/", "src/checkpoint/", "src/metrics/", "src/replay/", "src/sql/", "src/cli/"],
         "not in",
     ),
-    ("tokio", &["src/checkpoint/store/objects/requests.rs"], "only in"),
+    ("tokio", &["src/checkpoint/store/objects/requests.rs", "src/http/"], "only in"),
+    ("hyper", &["src/http/"], "only in"),
     ("object_store", &["src/checkpoint/store/objects/"], "only in"),
     ("rdkafka", &["src/connector/kafka/"], "only in"),
     ("rdkafka_sys", &["src/connector/kafka/"], "only in"),

@@ -234,6 +234,26 @@ impl Builder {
         self.set(|c| (c.runtime.checkpoint, c.warns) = (None, false))
     }
 
+    /// Serves a page, JSON and metrics of the job over HTTP on this address: `127.0.0.1:4040`. Default: nothing is served. `--listen` is
+    /// the same setting.
+    ///
+    /// If the port is taken, the next free one is used; a line on stderr says which. Process p of a job begins p ports higher. Process 0
+    /// has the page at `/` and JSON below `/api/v1/`; every process has `/metrics`, `/healthz` and `/readyz`. Nothing can be changed
+    /// over this port. An address that is not a loopback address needs a secret, or the start fails. See docs/guide/operations.md.
+    ///
+    /// ```
+    /// use tidemill::prelude::*;
+    /// let everywhere = ([0, 0, 0, 0], 4040).into();
+    /// let job = StreamingContext::builder("open", secs(1)).without_checkpoint().listen(everywhere);
+    /// # if std::env::var_os("TIDEMILL_SECRET").is_none() {
+    /// assert!(job.run(|_| Ok(())).unwrap_err().to_string().contains("set a secret by --secret-file FILE"));
+    /// # }
+    /// ```
+    #[doc(alias = "spark.ui.port")]
+    pub fn listen(self, address: std::net::SocketAddr) -> Self {
+        self.set(move |c| c.runtime.listen = Some(address))
+    }
+
     /// Leaves logging to the program. Default: if no tracing subscriber is set when the job starts, tidemill sets one that writes
     /// to stderr, as [`logging::init`](crate::logging::init) does.
     ///

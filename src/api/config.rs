@@ -82,6 +82,10 @@ pub struct RuntimeArgs {
     /// Format of log lines
     #[arg(long, value_enum, default_value_t, value_name = "FORMAT")]
     pub log: LogFormat,
+    /// Serve a page, JSON and metrics of the job over HTTP, such as 127.0.0.1:4040; the next free port if that is taken. Other
+    /// addresses than loopback need a secret
+    #[arg(long, value_name = "ADDR:PORT", value_parser = crate::http::address::parse)]
+    pub listen: Option<std::net::SocketAddr>,
     /// Show the progress of the job in one line on stderr, if that is a terminal
     #[arg(long)]
     pub status: bool,

@@ -13,6 +13,7 @@ mod launch;
 mod new;
 mod replay;
 mod stop;
+mod token;
 #[cfg_attr(not(feature = "kafka"), allow(dead_code))]
 mod terminal;
 #[cfg(feature = "kafka")]
@@ -50,6 +51,8 @@ enum What {
     Launch(launch::Args),
     /// Continues a launched job with other numbers of processes and workers
     Rescale(launch::RescaleArgs),
+    /// Prints what readers of a job's page show, if it listens on another address than loopback
+    Token(token::Args),
     /// Lists the fault points of src/core/fault.rs for scripts/torture: name, planner or anywhere, passes
     #[cfg(any(test, feature = "testing"))]
     #[command(name = "__faults", hide = true)]
@@ -69,6 +72,7 @@ pub fn main() -> ExitCode {
         What::Replay(args) => replay::run(&args),
         What::Launch(args) => launch::run(args),
         What::Rescale(args) => launch::rescale(&args),
+        What::Token(args) => token::run(&args),
         #[cfg(any(test, feature = "testing"))]
         What::Faults => faults(),
     };

@@ -71,13 +71,34 @@ impl Secret {
     }
 
     /// `from` is named in errors.
-    pub(super) fn new(bytes: &[u8], from: &str) -> Result<Secret> {
+    pub(crate) fn new(bytes: &[u8], from: &str) -> Result<Secret> {
         let bytes = bytes.trim_ascii();
         if bytes.len() < LEAST || bytes.len() as u64 > MOST {
             let n = bytes.len();
             return Err(Error::config(format!("{from} has {n} bytes, and a secret needs {LEAST} to {MOST}; {MAKE_ONE}")));
         }
         Ok(Secret(bytes.to_vec()))
+    }
+
+    /// What readers of the job's page show. It is made from the secret, and whoever sees it on the network does not know the secret.
+    #[cfg(feature = "http")]
+    pub(crate) fn token(&self) -> String {
+        self.token_mac().finalize().into_bytes().iter().map(|byte| format!("{byte:02x}")).collect()
+    }
+
+    /// Whether this is the token, in constant time.
+    #[cfg(feature = "http")]
+    pub(crate) fn is_token(&self, shown: &str) -> bool {
+        let byte = |pair: &[u8]| u8::from_str_radix(std::str::from_utf8(pair).ok()?, 16).ok();
+        let bytes: Option<Vec<u8>> = shown.as_bytes().chunks(2).map(byte).collect();
+        bytes.is_some_and(|bytes| self.token_mac().verify_slice(&bytes).is_ok())
+    }
+
+    #[cfg(feature = "http")]
+    fn token_mac(&self) -> Hmac<Sha256> {
+        let mut mac = Hmac::<Sha256>::new_from_slice(&self.0).expect("HMAC takes keys of any length");
+        mac.update(b"tidemill page");
+        mac
     }
 }
 
@@ -154,6 +175,17 @@ mod tests {
         std::fs::remove_file(&path).unwrap();
         assert!(error.contains("has 7 bytes") && error.contains("openssl") && !error.contains("hunter2"), "{error}");
         assert!(Secret::find(Some(Path::new("/no/such/secret"))).unwrap_err().to_string().contains("/no/such/secret"));
+    }
+
+    #[cfg(feature = "http")]
+    #[test]
+    fn a_token_is_of_one_secret_and_does_not_show_it() {
+        let (one, two) = (Secret::new(CANARY, "").unwrap(), Secret::new(b"another-of-sixteen", "").unwrap());
+        let token = one.token();
+        assert!(one.is_token(&token) && !two.is_token(&token) && !token.contains("hunter2") && token.len() == 64);
+        for wrong in ["", "00", &token[1..], &format!("{token}00"), "\u{e9}\u{e9}", "zz"] {
+            assert!(!one.is_token(wrong), "{wrong}");
+        }
     }
 
     #[test]

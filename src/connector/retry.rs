@@ -37,7 +37,8 @@ pub(crate) fn attempt<R>(output: &str, time: BatchTime, work: impl FnOnce() -> R
     })
 }
 
-/// Attempts a step until it succeeds, with growing pauses. `false`: the job is over, and the step is not done.
+/// Attempts a step until it succeeds, with growing pauses. Returns how often it was tried. `None`: the job is over, and the step is not
+/// done.
 ///
 /// # Errors
 /// [`Error::Output`] when a limit is reached, or at once if a retry would fail too.
@@ -46,12 +47,12 @@ pub(crate) fn retry(
     limits: RetryLimits,
     stop: &AtomicBool,
     mut work: impl FnMut() -> Result<Result<(), Failed>>,
-) -> Result<bool> {
+) -> Result<Option<u32>> {
     let mut failing: Option<Failing> = None;
     for tried in 1.. {
         let Err(Failed { time, reason, fatal }) = work()? else {
             failing.inspect(|f| f.over(output, tried));
-            return Ok(true);
+            return Ok(Some(tried));
         };
         let failing = failing.get_or_insert_with(Failing::default);
         let elapsed = failing.since.elapsed();
@@ -62,7 +63,7 @@ pub(crate) fn retry(
         let until = Instant::now() + pause;
         while Instant::now() < until {
             if stop.load(Ordering::Relaxed) {
-                return Ok(false);
+                return Ok(None);
             }
             std::thread::sleep(LOOK);
         }
@@ -169,7 +170,7 @@ mod tests {
             stop.store(true, Ordering::Relaxed);
             failing(&mut tried)
         });
-        assert!(!end.unwrap());
+        assert_eq!(end.unwrap(), None);
         assert_eq!(tried, 1);
     }
 }

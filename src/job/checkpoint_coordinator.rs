@@ -9,6 +9,7 @@
 
 use std::collections::{BTreeMap, VecDeque};
 use std::path::Path;
+use std::time::Instant;
 
 use crate::api::config::Config;
 use crate::checkpoint::{
@@ -24,6 +25,7 @@ use crate::engine::tick::SnapshotScope;
 use crate::job::protocol::{Restore, WorkerSnapshot};
 use crate::job::resumed::{Resumed, Shards};
 use crate::job::sources::SourceSnapshot;
+use crate::metrics;
 
 /// How many checkpoints in a row may fail before the job fails. Until one succeeds, the plan log grows and a restart takes longer.
 const FAILURES: u32 = 5;
@@ -70,6 +72,7 @@ pub(crate) fn open(dir: &Path, config: &Config) -> Result<Opened> {
 /// A checkpoint that is not complete yet.
 struct Pending {
     manifest: Manifest,
+    began: Instant,
     /// Workers whose snapshots are missing.
     missing: usize,
     /// By worker.
@@ -103,6 +106,8 @@ pub(crate) struct CheckpointCoordinator {
     full: bool,
     /// How many checkpoints in a row have failed.
     failed: u32,
+    /// The checkpoints of this run.
+    made: metrics::Checkpoints,
     /// The `tidemill launch` that started this process, if any.
     launcher: parent_process::Progress,
 }
@@ -158,6 +163,7 @@ impl CheckpointCoordinator {
             pending: VecDeque::new(),
             full: false,
             failed: 0,
+            made: metrics::Checkpoints::default(),
             launcher: parent_process::Progress::to_launcher(),
         };
         Ok((coordinator, resumed))
@@ -210,7 +216,14 @@ impl CheckpointCoordinator {
         let manifest = Manifest { time: end, written_ms: now_ms, split_ids, memory, workers, processes, ..Manifest::default() };
         self.last = end;
         let missing = workers as usize;
-        self.pending.push_back(Pending { manifest, missing, written: Vec::new(), failure: None, committed: false });
+        self.pending.push_back(Pending {
+            manifest,
+            began: Instant::now(),
+            missing,
+            written: Vec::new(),
+            failure: None,
+            committed: false,
+        });
     }
 
     /// Logs the plan of a batch and what of it was lost: both are durable when this returns. Returns the stamp by which
@@ -260,6 +273,11 @@ impl CheckpointCoordinator {
         self.publish_if_complete()
     }
 
+    /// The checkpoints that this run has made.
+    pub fn made(&self) -> metrics::Checkpoints {
+        self.made.clone()
+    }
+
     /// Whether no checkpoint is pending.
     pub fn idle(&self) -> bool {
         self.pending.is_empty()
@@ -273,6 +291,7 @@ impl CheckpointCoordinator {
                 Ok(sparse) => (self.full, self.failed) = (sparse, 0),
                 Err(e) => {
                     (self.full, self.failed) = (true, self.failed + 1);
+                    self.made.failed += 1;
                     if self.failed >= FAILURES {
                         return Err(e);
                     }
@@ -300,10 +319,12 @@ impl CheckpointCoordinator {
         let mut operators: Vec<OperatorState> = self.program.iter().map(state).collect();
         operators.sort_by(|a, b| a.id.name.cmp(&b.id.name));
         let manifest = Manifest { operators, ..pending.manifest };
-        let needed = manifest.bytes();
+        let (time, needed) = (manifest.time, manifest.bytes());
         let held = self.checkpoints.publish(manifest)?;
         // The checkpoint is valid: errors from here on do not undo it.
         self.groups = groups;
+        let made = self.made.made + 1;
+        self.made = metrics::Checkpoints { made, last: Some(time), took: pending.began.elapsed(), bytes: needed, ..self.made };
         if let Err(e) = self.checkpoints.clean() {
             tracing::warn!(error = %e, "old checkpoints could not be removed");
         }

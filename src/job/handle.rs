@@ -1,5 +1,6 @@
 //! The handle of a running job: waits for its end, stops it, returns its statistics.
 
+use std::net::SocketAddr;
 use std::sync::Arc;
 use std::thread::JoinHandle;
 use std::time::{Duration, Instant};
@@ -32,6 +33,7 @@ pub struct JobHandle {
     pub(super) state: Arc<JobState>,
     pub(crate) metrics: Metrics,
     pub(super) end: End,
+    pub(super) address: Option<SocketAddr>,
     pub(super) thread: Option<JoinHandle<()>>,
 }
 
@@ -128,6 +130,12 @@ impl JobHandle {
     /// Figures of the job until now. They are kept in process 0; in other processes they are all 0.
     pub fn statistics(&self) -> Statistics {
         self.metrics.snapshot()
+    }
+
+    /// Where this process serves the page or the metrics of the job; `None` without [`listen`](crate::api::context::Builder::listen).
+    /// The port may be a later one than asked for.
+    pub fn address(&self) -> Option<SocketAddr> {
+        self.address
     }
 
     /// Adds a listener, which hears of every batch from now on. Only listeners in process 0 are called, on the planner's thread:

@@ -1,13 +1,15 @@
 //! The batches between their seal and their last output, oldest first, with the planner's data about each.
 
-use std::collections::VecDeque;
+use std::collections::{BTreeMap, VecDeque};
+use std::sync::Arc;
 use std::time::{Duration, Instant};
 
 use crate::checkpoint::PlanRecord;
 use crate::core::plan::{BatchSpan, Plan, Range};
 use crate::core::time::BatchTime;
 use crate::engine::tick::SnapshotScope;
-use crate::metrics::BatchInfo;
+use crate::job::protocol::OutputReport;
+use crate::metrics::{BatchInfo, InputInfo, OutputInfo};
 
 /// How many batches may be computed and not yet written. What waits at the outputs is also bounded in bytes.
 const UNWRITTEN: usize = 16;
@@ -19,8 +21,6 @@ pub(crate) struct BatchInFlight {
     /// The last batch time of the span.
     pub end: BatchTime,
     pub fill: bool,
-    /// Whether the clock set its time: then it can be late.
-    pub on_clock: bool,
     /// The plan of a batch that runs again.
     pub replayed: Option<Plan>,
     pub snapshot: Option<SnapshotScope>,
@@ -30,6 +30,11 @@ pub(crate) struct BatchInFlight {
     pub ranges: Vec<Range>,
     /// Ranges that the sources no longer had.
     pub lost: Vec<Range>,
+    /// By split id: the records that each split gave, and those that it has left.
+    records: BTreeMap<u32, u64>,
+    lag: BTreeMap<u32, u64>,
+    /// What the outputs of all processes report.
+    outputs: Vec<OutputReport>,
     began: Instant,
     closed: bool,
     computed: bool,
@@ -45,12 +50,14 @@ impl BatchInFlight {
             span,
             end,
             fill: true,
-            on_clock: false,
             replayed: None,
             snapshot: None,
             unsealed,
             ranges: Vec::new(),
             lost: Vec::new(),
+            records: BTreeMap::new(),
+            lag: BTreeMap::new(),
+            outputs: Vec::new(),
             began: Instant::now(),
             closed: false,
             computed: false,
@@ -65,15 +72,45 @@ impl BatchInFlight {
         let ranges = std::mem::take(&mut self.ranges);
         let plan = self.replayed.take().unwrap_or(Plan { time: self.info.time, ranges, shown: true });
         self.ranges = plan.ranges.clone();
-        self.info.ranges = plan.ranges.iter().map(Into::into).collect();
+        self.info.inputs = plan.ranges.iter().map(|r| self.input(r)).collect();
         self.info.lost = self.lost.iter().map(Into::into).collect();
         PlanRecord { plan, run: self.span.overdue, fill: self.fill }
+    }
+
+    fn input(&self, r: &Range) -> InputInfo {
+        let records = self.records.get(&r.split_id).copied().unwrap_or(0);
+        InputInfo { source: r.source, range: r.into(), records, lag: self.lag.get(&r.split_id).copied() }
+    }
+
+    /// Completes the description of the batch: every output has written it. `names`: those of all outputs.
+    pub fn finish(&mut self, names: &[Arc<str>]) {
+        self.info.processing_time = self.elapsed();
+        let info = |(output, name): (usize, &Arc<str>)| {
+            let all = || self.outputs.iter().filter(|r| r.output == output);
+            OutputInfo {
+                name: name.clone(),
+                tries: all().map(|r| r.tries).max().unwrap_or(0),
+                time: all().map(|r| r.time).max().unwrap_or_default(),
+                bytes: all().map(|r| r.bytes).sum(),
+            }
+        };
+        self.info.outputs = names.iter().enumerate().map(info).collect();
     }
 
     /// Time since the seal.
     pub fn elapsed(&self) -> Duration {
         self.began.elapsed()
     }
+}
+
+/// What one source on one worker has put into a batch.
+pub(crate) struct SealedPart {
+    pub ranges: Vec<Range>,
+    /// Ranges that the source no longer had.
+    pub lost: Vec<Range>,
+    /// By split id: the records that each split gave, and those that it has left.
+    pub records: BTreeMap<u32, u64>,
+    pub lag: BTreeMap<u32, u64>,
 }
 
 /// All batches between their seal and their last output.
@@ -105,13 +142,26 @@ impl InFlight {
     }
 
     /// One source on one worker has answered the seal of the batch of `time`.
-    pub fn sealed(&mut self, time: BatchTime, ranges: Vec<Range>, lost: Vec<Range>, records: u64) {
-        if let Some(b) = self.batches.iter_mut().find(|b| b.info.time == time) {
-            b.ranges.extend(ranges);
-            b.lost.extend(lost);
-            b.info.records += records;
+    pub fn sealed(&mut self, time: BatchTime, sealed: SealedPart) {
+        if let Some(b) = self.of(time) {
+            b.ranges.extend(sealed.ranges);
+            b.lost.extend(sealed.lost);
+            b.info.records += sealed.records.values().sum::<u64>();
+            b.records.extend(sealed.records);
+            b.lag.extend(sealed.lag);
             b.unsealed -= 1;
         }
+    }
+
+    /// One worker has read bad records of the batch of `time` that no stream takes.
+    pub fn bad(&mut self, time: BatchTime, records: u64) {
+        if let Some(b) = self.of(time) {
+            b.info.bad += records;
+        }
+    }
+
+    fn of(&mut self, time: BatchTime) -> Option<&mut BatchInFlight> {
+        self.batches.iter_mut().find(|b| b.info.time == time)
     }
 
     /// The oldest batch that is not closed, if all sources have answered its seal.
@@ -121,12 +171,19 @@ impl InFlight {
 
     /// Everything before this time is computed.
     pub fn computed(&mut self, before: BatchTime) {
-        self.batches.iter_mut().filter(|b| b.closed && b.end < before).for_each(|b| b.computed = true);
+        for b in self.batches.iter_mut().filter(|b| b.closed && !b.computed && b.end < before) {
+            b.computed = true;
+            b.info.computing_time = b.elapsed().saturating_sub(b.info.planning_time);
+        }
     }
 
-    /// The outputs of one more process have written the batch that ends at `end`. Returns its first time.
-    pub fn written(&mut self, end: BatchTime) -> Option<BatchTime> {
-        let batch = self.batches.iter_mut().find(|b| b.end == end)?;
+    /// The outputs of one more process have written a batch time. If that was the last one of a batch, returns the time of the batch.
+    pub fn written(&mut self, time: BatchTime, outputs: Vec<OutputReport>) -> Option<BatchTime> {
+        let batch = self.batches.iter_mut().find(|b| b.end >= time)?;
+        batch.outputs.extend(outputs);
+        if batch.end != time {
+            return None;
+        }
         batch.written += 1;
         Some(batch.info.time)
     }

@@ -24,6 +24,7 @@ pub(crate) mod control;
 pub(crate) mod fuzz;
 pub(crate) mod handle;
 mod in_flight;
+mod output_reports;
 pub(crate) mod output_thread;
 pub(crate) mod plan_file;
 pub(crate) mod planner;

@@ -19,6 +19,7 @@ use crate::core::plan::RunId;
 use crate::core::time::BatchTime;
 use crate::engine::output::{Delivery, OutputSpec};
 use crate::engine::tick::Tick;
+use crate::job::output_reports::OutputReports;
 use crate::job::protocol::Event;
 
 /// At most this time, a group waits for more batches, if the batch interval is shorter than that.
@@ -72,6 +73,7 @@ pub(crate) struct OutputThread {
     /// Batches that outputs have written and that have not arrived, in order.
     unflushed: VecDeque<Unflushed>,
     written: VecDeque<Written>,
+    reports: OutputReports,
     /// When the last batch had arrived everywhere.
     flushed: Instant,
     /// Time spent writing, flushing and committing since the last report; overlaps count once.
@@ -94,6 +96,7 @@ impl OutputThread {
             turn: (None, 0),
             unflushed: VecDeque::new(),
             written: VecDeque::new(),
+            reports: OutputReports::default(),
             flushed: Instant::now(),
             worked: Duration::ZERO,
             group: Group::default(),
@@ -186,6 +189,7 @@ impl OutputThread {
             let Pending { tick, bytes, .. } = self.pending.remove(&(time, o)).expect("found above");
             let (checkpoint, began) = (tick.snapshot.is_some(), Instant::now());
             let batch = SinkBatch { tick, run: self.run };
+            self.reports.begin(time, o, bytes);
             if !self.write(o, &batch, bytes)? {
                 return Ok(None);
             }
@@ -206,12 +210,13 @@ impl OutputThread {
         point(FaultPoint::Output);
         let OutputSpec { name, task, transactional, .. } = &mut self.outputs[o];
         if transactional.is_some() {
-            let written = retry(name, self.limits, &self.stop, || attempt(name, time, || task.write(batch)))?;
-            if written {
+            let tries = retry(name, self.limits, &self.stop, || attempt(name, time, || task.write(batch)))?;
+            if let Some(tries) = tries {
                 // The sink has what it needs until the commit.
                 task.release(time);
+                self.reports.tried(time, o, tries);
             }
-            return Ok(written);
+            return Ok(tries.is_some());
         }
         let done = attempt(name, time, || {
             task.write(batch)?;
@@ -222,6 +227,7 @@ impl OutputThread {
         {
             task.release(time);
             self.waiting.fetch_sub(bytes, Ordering::Relaxed);
+            self.reports.done(time, o);
             return Ok(true);
         }
         self.unflushed.push_back(Unflushed { output: o, batch: batch.clone(), bytes });
@@ -234,7 +240,7 @@ impl OutputThread {
         let OutputSpec { name, task, .. } = &mut self.outputs[o];
         let batches: Vec<SinkBatch> = self.unflushed.iter().filter(|u| u.output == o).map(|u| u.batch.clone()).collect();
         let mut failed = Some(failed);
-        let done = retry(name, self.limits, &self.stop, || {
+        let tries = retry(name, self.limits, &self.stop, || {
             if let Some(failed) = failed.take() {
                 return Ok(Err(failed));
             }
@@ -257,16 +263,18 @@ impl OutputThread {
             }
             Ok(Ok(()))
         })?;
-        if done {
+        if let Some(tries) = tries {
             self.unflushed.retain(|u| {
                 if u.output == o {
                     task.release(u.batch.time());
                     self.waiting.fetch_sub(u.bytes, Ordering::Relaxed);
+                    self.reports.tried(u.batch.time(), o, tries);
+                    self.reports.done(u.batch.time(), o);
                 }
                 u.output != o
             });
         }
-        Ok(done)
+        Ok(tries.is_some())
     }
 
     /// Passes on the batches that have arrived everywhere to the next commit. It follows at once if no output commits.
@@ -280,6 +288,7 @@ impl OutputThread {
                         task.release(time);
                         self.unflushed.pop_front();
                         self.waiting.fetch_sub(bytes, Ordering::Relaxed);
+                        self.reports.done(time, o);
                     }
                     Ok(false) => return Ok(()),
                     Err(failed) => {
@@ -317,10 +326,17 @@ impl OutputThread {
         let Group { batches, .. } = std::mem::take(&mut self.group);
         let Some(last) = batches.last().map(|b| &b.batch) else { return Ok(()) };
         let (began, checkpoint) = (Instant::now(), batches.iter().any(|b| b.checkpoint));
-        for OutputSpec { name, task, .. } in self.outputs.iter_mut().filter(|o| o.transactional.is_some()) {
+        for (o, OutputSpec { name, task, transactional, .. }) in self.outputs.iter_mut().enumerate() {
+            if transactional.is_none() {
+                continue;
+            }
             let commit = || attempt(name, last.time(), || task.commit(last, checkpoint));
-            if self.stop.load(Ordering::Relaxed) || !retry(name, self.limits, &self.stop, commit)? {
-                return Ok(());
+            let stopped = self.stop.load(Ordering::Relaxed);
+            let tries = if stopped { None } else { retry(name, self.limits, &self.stop, commit)? };
+            let Some(tries) = tries else { return Ok(()) };
+            for time in batches.iter().map(|b| b.batch.time()) {
+                self.reports.tried(time, o, tries);
+                self.reports.done(time, o);
             }
         }
         let bytes = bytes(&batches);
@@ -329,7 +345,8 @@ impl OutputThread {
         self.worked += began.elapsed();
         for Written { batch, began, .. } in batches {
             let worked = std::mem::take(&mut self.worked);
-            post(Event::Written { process, time: batch.time(), waiting, ago: began.elapsed(), worked });
+            let (time, outputs) = (batch.time(), self.reports.take(batch.time()));
+            post(Event::Written { process, time, waiting, ago: began.elapsed(), worked, outputs });
         }
         Ok(())
     }

@@ -22,7 +22,7 @@ use crate::core::plan::{BatchSpan, Plan, Progress, Range};
 use crate::core::time::{BatchTime, counted};
 use crate::job::checkpoint_coordinator::{CheckpointCoordinator, Opened};
 use crate::job::control::CommandSender;
-use crate::job::in_flight::{BatchInFlight, InFlight};
+use crate::job::in_flight::{BatchInFlight, InFlight, SealedPart};
 use crate::job::protocol::{Command, Event};
 use crate::job::rate_controller::RateController;
 use crate::job::recovery;
@@ -44,8 +44,8 @@ pub(crate) struct PlannerInputs {
     pub states: Vec<StateId>,
     /// The exactly-once sinks.
     pub shards: Shards,
-    /// How many outputs the program has.
-    pub outputs: usize,
+    /// The names of the outputs, in program order.
+    pub outputs: Vec<Arc<str>>,
     /// The checkpoint interval in milliseconds.
     pub checkpoint_every: u64,
     /// Checks that run before the first batch.
@@ -97,7 +97,7 @@ impl Planner {
         let workers = CommandSender { commands, wake: inputs.wake.clone() };
         let sources = Sources::new(sources, workers.clone());
         Planner {
-            reporter: Reporter::new(&config, metrics.clone()),
+            reporter: Reporter::new(&config),
             rates: RateController::new(&config, sources.live()),
             unready: config.runtime.processes.into(),
             progress: Vec::new(),
@@ -125,9 +125,9 @@ impl Planner {
     pub fn run(mut self, plans: Option<Vec<Plan>>) -> Result<()> {
         self.start(plans)?;
         let end = self.run_batches();
-        for event in self.events.try_iter() {
-            if let Event::BadRecords { stream, records, first } = event {
-                self.reporter.bad_records(stream, records, first);
+        while let Ok(event) = self.events.try_recv() {
+            if let Event::BadRecords { stream, time, records, first } = event {
+                self.bad_records(stream, time, records, first);
             }
         }
         self.reporter.log_bad_records(true);
@@ -220,7 +220,8 @@ impl Planner {
         if let Some(coordinator) = &self.coordinator {
             coordinator.runs();
         }
-        reporter::started(&self.config, &reads, self.inputs.outputs, &resumed, self.ahead.then_some(self.next));
+        self.metrics.begin(self.sources.names(), &self.inputs.outputs);
+        reporter::started(&self.config, &reads, self.inputs.outputs.len(), &resumed, self.ahead.then_some(self.next));
         self.replay = std::mem::take(&mut resumed.replay);
         self.losses = std::mem::take(&mut resumed.losses);
         let limits = self.rates.limits(open);
@@ -355,7 +356,9 @@ impl Planner {
         if live {
             self.rates.seal(time, Duration::from_millis(now.saturating_sub(end.millis())));
         }
-        let info = BatchInfo { time, overdue, scheduling_delay: Duration::from_millis(late), ..BatchInfo::default() };
+        let on_clock = live && !self.back_to_back();
+        let scheduling_delay = Duration::from_millis(late);
+        let info = BatchInfo { time, overdue, scheduling_delay, on_clock, ..BatchInfo::default() };
         let rate = self.rates.rate();
         self.metrics.update(|s| s.rate = rate);
         self.metrics.tell(|l| l.on_batch_started(&info));
@@ -372,7 +375,6 @@ impl Planner {
         let unsealed = self.sources.count() * self.config.peers();
         let mut batch = BatchInFlight::new(info, span, end, unsealed);
         (batch.fill, batch.replayed, batch.snapshot) = (fill, replayed, snapshot);
-        batch.on_clock = live && !self.back_to_back();
         self.in_flight.push(batch);
         let last = self.stopping.last_sealed();
         self.workers.send(Command::Seal { span, ranges, live, last, limits });
@@ -384,6 +386,7 @@ impl Planner {
             let record = batch.close();
             let lost = &batch.lost;
             let stamp = self.coordinator.as_mut().map(|c| c.log_plan(&record, replayed, lost)).transpose()?;
+            batch.info.planning_time = batch.elapsed();
             self.rates.closed(batch.info.time);
             self.metrics.tell(|l| l.on_batch_planned(&batch.info));
             self.workers.send(Command::Close { record, snapshot: batch.snapshot, stamp });
@@ -395,10 +398,10 @@ impl Planner {
     pub(super) fn take(&mut self, event: Event) -> Result<()> {
         match event {
             Event::Sealed { worker, source, time, ranges, lost, records, lag, trouble, waiting } => {
-                let found = (!lag.is_empty()).then(|| records + lag.values().sum::<u64>());
+                let found = (!lag.is_empty()).then(|| records.values().chain(lag.values()).sum());
                 self.sources.set_trouble(worker, source, trouble, found);
-                self.rates.sealed(source, time, records, &ranges, lag);
-                self.in_flight.sealed(time, ranges, lost, records);
+                self.rates.sealed(source, time, records.values().sum(), &ranges, &lag);
+                self.in_flight.sealed(time, SealedPart { ranges, lost, records, lag });
                 self.waiting.insert(worker / self.config.runtime.workers as usize, waiting);
                 let (lag, trouble) = (self.rates.lag(), self.sources.trouble());
                 self.metrics.update(|s| (s.lag, s.trouble) = (lag, trouble));
@@ -407,8 +410,8 @@ impl Planner {
                 self.rates.computed(before);
                 self.in_flight.computed(before);
             }
-            Event::Written { process, time, waiting, ago, worked } => {
-                if let Some(first) = self.in_flight.written(time) {
+            Event::Written { process, time, waiting, ago, worked, outputs } => {
+                if let Some(first) = self.in_flight.written(time, outputs) {
                     self.rates.written(process, first, ago, worked);
                 }
                 self.waiting.insert(process, waiting);
@@ -422,32 +425,34 @@ impl Planner {
                 self.progress.extend(progress);
                 self.unready -= 1;
             }
-            Event::BadRecords { stream, records, first } => self.reporter.bad_records(stream, records, first),
+            Event::BadRecords { stream, time, records, first } => self.bad_records(stream, time, records, first),
             Event::Stop { graceful } => self.stopping.request(graceful),
         }
         while let Some(batch) = self.in_flight.pop_written(self.inputs.writers) {
             self.complete(batch)?;
         }
         let (in_flight, waiting) = (self.in_flight.closed(), self.waiting.values().sum());
-        self.metrics.update(|s| (s.in_flight, s.waiting_bytes) = (in_flight, waiting));
+        let checkpoints = self.coordinator.as_ref().map(CheckpointCoordinator::made).unwrap_or_default();
+        self.metrics.update(|s| (s.in_flight, s.waiting_bytes, s.checkpoints) = (in_flight, waiting, checkpoints));
         Ok(())
+    }
+
+    /// One worker has read bad records that no stream takes.
+    fn bad_records(&mut self, stream: String, time: BatchTime, records: u64, first: String) {
+        self.in_flight.bad(time, records);
+        self.metrics.add_bad(stream.clone(), time, records);
+        self.reporter.bad_records(stream, records, first);
     }
 
     /// Every output has written this batch.
     fn complete(&mut self, mut b: BatchInFlight) -> Result<()> {
-        b.info.processing_time = b.elapsed();
-        if b.on_clock {
+        b.finish(&self.inputs.outputs);
+        if b.info.on_clock {
             let late = self.time.now().saturating_sub(b.end.millis());
             self.reporter.written(b.end, Duration::from_millis(late));
         }
         self.rates.completed(b.info.time);
-        self.metrics.update(|s| {
-            s.batches += 1 + u64::from(b.span.overdue);
-            s.records += b.info.records;
-            s.lost += b.info.lost.iter().map(|r| (r.until - r.from) as u64).sum::<u64>();
-            s.last = Some(b.info.clone());
-        });
-        self.metrics.tell(|l| l.on_batch_completed(&b.info));
+        self.metrics.complete(&b.info, &b.ranges);
         if let Some(coordinator) = &mut self.coordinator {
             coordinator.committed(b.end)?;
         }

@@ -80,7 +80,8 @@ pub(crate) enum Event {
         ranges: Vec<Range>,
         /// Ranges that the source no longer had.
         lost: Vec<Range>,
-        records: u64,
+        /// Records that each split gave.
+        records: BTreeMap<u32, u64>,
         /// Records that each split has left.
         lag: BTreeMap<u32, u64>,
         trouble: Option<String>,
@@ -99,15 +100,29 @@ pub(crate) enum Event {
         ago: Duration,
         /// Busy time of the output thread since its previous event of this kind.
         worked: Duration,
+        /// The outputs that this process writes.
+        outputs: Vec<OutputReport>,
     },
     /// The exactly-once sinks of one process have fenced off earlier runs; `progress` says how far their shards are.
     SinksReady { progress: Vec<Progress> },
     /// One worker has written its part of the snapshot of `time`, or could not.
     Snapshot { worker: usize, time: BatchTime, written: Result<WorkerSnapshot, String> },
-    /// One worker has read bad records that no stream takes; `first` says where one of them is from, and why it is bad.
-    BadRecords { stream: String, records: u64, first: String },
+    /// One worker has read bad records of a batch that no stream takes; `first` says where one of them is from, and why it is bad.
+    BadRecords { stream: String, time: BatchTime, records: u64, first: String },
     /// Somebody asked the job to end.
     Stop { graceful: bool },
+}
+
+/// What one output of a process did with one batch.
+#[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+pub(crate) struct OutputReport {
+    /// Its place in program order.
+    pub output: usize,
+    /// How often the batch was tried, the successful try included.
+    pub tries: u32,
+    /// Time spent on it, with retries and the commit of its group.
+    pub time: Duration,
+    pub bytes: u64,
 }
 
 /// The chunks that one worker wrote for a snapshot.

@@ -94,7 +94,7 @@ impl RateController {
     }
 
     /// A source on one worker has sealed its part.
-    pub fn sealed(&mut self, source: u32, time: BatchTime, records: u64, ranges: &[Range], lag: BTreeMap<u32, u64>) {
+    pub fn sealed(&mut self, source: u32, time: BatchTime, records: u64, ranges: &[Range], lag: &BTreeMap<u32, u64>) {
         if self.rates.contains_key(&source) {
             let wants = self.wants.entry(source).or_default();
             for r in ranges {
@@ -105,7 +105,7 @@ impl RateController {
                 *b.records.entry(source).or_default() += records;
             }
         }
-        self.lag.extend(lag);
+        self.lag.extend(lag.iter().map(|(split_id, records)| (*split_id, *records)));
     }
 
     /// The batch is closed: workers compute from now on.
@@ -184,7 +184,7 @@ mod tests {
         rates.written(0, replayed, Duration::ZERO, Duration::from_secs(900));
         rates.completed(replayed);
         rates.seal(live, Duration::ZERO);
-        rates.sealed(0, live, 10, &[], BTreeMap::new());
+        rates.sealed(0, live, 10, &[], &BTreeMap::new());
         rates.written(0, live, Duration::ZERO, Duration::from_millis(20));
         rates.completed(live);
         assert_eq!(rates.completed.worked, [(0, Duration::from_millis(20))].into());

@@ -8,7 +8,7 @@ use std::time::{Duration, Instant};
 use crate::api::config::Config;
 use crate::core::time::{BatchTime, counted, human_duration};
 use crate::job::resumed::Resumed;
-use crate::metrics::{Metrics, Statistics};
+use crate::metrics::Statistics;
 
 /// How many splits of a source the first line names.
 const NAMED: usize = 4;
@@ -19,7 +19,6 @@ const LATE: (u32, Duration) = (10, Duration::from_secs(10));
 
 /// What was logged of a running job, and what is still to be logged.
 pub(crate) struct Reporter {
-    metrics: Metrics,
     /// By stream.
     bad: BTreeMap<String, BadRecords>,
     /// How late a batch may be.
@@ -39,14 +38,13 @@ struct BadRecords {
 }
 
 impl Reporter {
-    pub fn new(config: &Config, metrics: Metrics) -> Self {
+    pub fn new(config: &Config) -> Self {
         let limit = (config.interval.duration().saturating_mul(LATE.0)).max(LATE.1);
-        Reporter { metrics, bad: BTreeMap::new(), limit, behind: None }
+        Reporter { bad: BTreeMap::new(), limit, behind: None }
     }
 
     /// One worker has read bad records.
     pub fn bad_records(&mut self, stream: String, records: u64, first: String) {
-        self.metrics.add_bad(records);
         let bad = self.bad.entry(stream).or_default();
         if bad.unlogged == 0 {
             bad.first = first;
@@ -151,10 +149,10 @@ pub(crate) fn origin(name: &str, splits: &[(String, i64)]) -> String {
 }
 
 /// Logs the summary of a job that has ended without an error.
-pub(crate) fn ended(name: &str, s: &Statistics, bad: u64, took: Duration) {
+pub(crate) fn ended(name: &str, s: &Statistics, took: Duration) {
     let (batches, records) = (counted(s.batches, "batch"), counted(s.records, "record"));
     let took = human_duration(took);
-    tracing::info!("job {name} has ended: {batches}, {records}, {bad} bad, {} lost, in {took}", s.lost);
+    tracing::info!("job {name} has ended: {batches}, {records}, {} bad, {} lost, in {took}", s.bad, s.lost);
 }
 
 #[cfg(test)]

@@ -14,13 +14,14 @@ use crate::cluster::handshake::{self, Peers};
 use crate::cluster::hello::{self, Spec};
 use crate::cluster::secret::Secret;
 use crate::cluster::{self, hosts};
-use crate::core::clock::Time;
+use crate::core::clock::{Time, wall_ms};
 use crate::core::error::{Error, Result, panic_text};
 use crate::core::fault::{FaultPoint, point};
 use crate::core::plan::Plan;
 use crate::core::thread::spawn;
 use crate::core::time::BatchTime;
 use crate::engine::output::{Delivery, OutputChannel};
+use crate::http;
 use crate::job::checkpoint_coordinator::{self, Opened};
 use crate::job::control::Planning;
 use crate::job::handle::JobHandle;
@@ -47,9 +48,11 @@ pub(crate) fn launch(
         None => None,
     };
     let time = Time::new(config.clock.clone());
+    let metrics = Metrics::default();
+    let server = serve(&config, &metrics)?;
+    let address = server.as_ref().map(|server| server.address);
     let Rehearsed { lines, sources } = rehearse(&config, &build)?;
     let shared = JobState::new();
-    let metrics = Metrics::default();
     let end: End = Arc::new((Mutex::new(None), Condvar::new()));
     signals::stop_on_signals(&shared, &end);
     let opened = open_before_meeting(&config);
@@ -58,8 +61,12 @@ pub(crate) fn launch(
     let job = Job { config, time, sources, given, shared: shared.clone(), metrics: metrics.clone(), opened };
     let ended = end.clone();
     let thread = spawn("tm-job", move || {
-        let result = catch_unwind(AssertUnwindSafe(|| job.run(build, peers).and_then(then)))
-            .unwrap_or_else(|p| Err(Error::panicked("the job's thread", &*p)));
+        let result = {
+            // Readers hear of the end before the program, which may exit at once.
+            let _server = server;
+            catch_unwind(AssertUnwindSafe(|| job.run(build, peers).and_then(then)))
+                .unwrap_or_else(|p| Err(Error::panicked("the job's thread", &*p)))
+        };
         finish(&ended, || result);
     })?;
     if status_line::is_shown(&limits) {
@@ -67,7 +74,7 @@ pub(crate) fn launch(
         spawn("tm-status", move || status_line::show(&metrics, &end))?;
     }
     let (watched, end_seen) = (shared.clone(), end.clone());
-    let handle = JobHandle { state: shared, metrics, end, thread: Some(thread) };
+    let handle = JobHandle { state: shared, metrics, end, address, thread: Some(thread) };
     spawn("tm-watchdog", move || watchdog::watch(&watched, &end_seen, &limits))?;
     Ok(handle)
 }
@@ -122,6 +129,23 @@ fn open_before_meeting(config: &Config) -> Option<Result<Opened>> {
     let r = &config.runtime;
     let dir = r.checkpoint.as_ref().filter(|_| r.process == 0 && r.processes > 1)?;
     Some(checkpoint_coordinator::open(dir, config))
+}
+
+/// Starts to answer readers, if the job listens.
+fn serve(config: &Config, metrics: &Metrics) -> Result<Option<http::Server>> {
+    let r = &config.runtime;
+    let Some(first) = r.listen else { return Ok(None) };
+    let listen = http::address::checked(first, r.process, r.secret_file.as_deref())?;
+    let about = http::About {
+        name: config.name.clone(),
+        interval: config.interval.duration(),
+        workers: r.workers,
+        processes: r.processes,
+        process: r.process,
+        checkpoint: r.checkpoint.as_ref().map(|dir| dir.display().to_string()),
+        started_ms: wall_ms(),
+    };
+    http::start(listen, about, metrics.clone()).map(Some)
 }
 
 /// Connects the processes of the job. With one process there is nothing to do.
@@ -193,7 +217,7 @@ impl Job {
             None => {
                 let s = self.metrics.snapshot();
                 if first {
-                    reporter::ended(&self.config.name, &s, self.metrics.bad(), began.elapsed());
+                    reporter::ended(&self.config.name, &s, began.elapsed());
                 }
                 Ok(Summary { batches: s.batches, records: s.records })
             }

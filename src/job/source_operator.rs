@@ -132,7 +132,8 @@ struct Input<T> {
     sealed: VecDeque<Capability<BatchTime>>,
     jobs: VecDeque<Job>,
     ranges: Vec<Range>,
-    records: u64,
+    /// Records that each split gave to the open batch.
+    records: BTreeMap<u32, u64>,
     bytes: usize,
     cap_bytes: usize,
     max_rate: MaxRate,
@@ -163,7 +164,7 @@ impl<T: Data> Input<T> {
             sealed: VecDeque::new(),
             jobs: VecDeque::new(),
             ranges: Vec::new(),
-            records: 0,
+            records: BTreeMap::new(),
             bytes: 0,
             cap_bytes: graph.config.batch_bytes,
             max_rate: source.max_rate(),
@@ -208,10 +209,12 @@ impl<T: Data> Input<T> {
     /// Does the next step. Returns `true` if more can be done immediately.
     fn work(&mut self, emit: &mut dyn FnMut(&Capability<BatchTime>, Rows<T>)) -> Result<bool> {
         let Some(open) = self.open.clone() else { return Ok(false) };
-        let (mut records, mut bytes) = (0, 0);
+        let (mut given, mut bytes) = (false, 0);
+        let records = &mut self.records;
         let splits = self.wants_origins.get().then_some(&self.splits);
         let mut give = |split_id, rows: Vec<T>, size| {
-            records += rows.len() as u64;
+            given |= !rows.is_empty();
+            *records.entry(split_id).or_default() += rows.len() as u64;
             bytes += size;
             let split = splits.and_then(|splits| splits.get(&split_id));
             let origins = split.map(|split| Origins::of(split.clone()));
@@ -229,8 +232,7 @@ impl<T: Data> Input<T> {
         if finished && self.jobs[0].live && !self.ended {
             sealed = if self.jobs[0].last { self.reader.seal_last(&mut give)? } else { self.reader.seal(&mut give)? };
         }
-        again |= records > 0 && !finished && !self.jobs.is_empty();
-        self.records += records;
+        again |= given && !finished && !self.jobs.is_empty();
         self.bytes += bytes;
         if finished {
             self.seal(sealed)?;

@@ -79,6 +79,11 @@ impl Sources {
         self.halves.iter().filter(|half| half.read).count()
     }
 
+    /// The name of each source, by its number.
+    pub fn names(&self) -> Vec<String> {
+        self.halves.iter().map(|half| half.name.clone()).collect()
+    }
+
     /// The numbers of the live sources.
     pub fn live(&self) -> impl Iterator<Item = u32> {
         let live = |half: &SourceHalf| half.enumerator.as_ref().is_some_and(|e| !e.planned());

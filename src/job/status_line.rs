@@ -23,17 +23,17 @@ pub(super) fn show(metrics: &Metrics, end: &End) {
         let now = metrics.snapshot();
         let rate = (now.records - before) as f64 / at.elapsed().as_secs_f64();
         (before, at) = (now.records, Instant::now());
-        show_status(end, cut(text(&now, metrics.bad(), rate), width()));
+        show_status(end, cut(text(&now, rate), width()));
     }
 }
 
 /// `batch of 2026-11-28 21:00:05 in 12 ms  1,204 records/s  in all 61,204  bad 3  lag 0`.
-fn text(s: &Statistics, bad: u64, rate: f64) -> String {
+fn text(s: &Statistics, rate: f64) -> String {
     let mut text = match &s.last {
         Some(b) => format!("batch of {} in {}", b.time, human_duration(b.processing_time)),
         None => "no batch yet".into(),
     };
-    text += &format!("  {} records/s  in all {}  bad {}", grouped(rate as u64), grouped(s.records), grouped(bad));
+    text += &format!("  {} records/s  in all {}  bad {}", grouped(rate as u64), grouped(s.records), grouped(s.bad));
     if let Some(lag) = s.lag {
         text += &format!("  lag {}", grouped(lag));
     }
@@ -63,11 +63,11 @@ mod tests {
     #[test]
     fn the_line_has_the_batch_the_rate_and_what_waits() {
         let mut s = Statistics { records: 61_204, lag: Some(12_000), ..Statistics::default() };
-        assert_eq!(text(&s, 0, 0.0), "no batch yet  0 records/s  in all 61,204  bad 0  lag 12,000");
+        assert_eq!(text(&s, 0.0), "no batch yet  0 records/s  in all 61,204  bad 0  lag 12,000");
         let (time, processing_time) = (BatchTime::from_millis(1_484_154_535_000), Duration::from_millis(12));
         s.last = Some(BatchInfo { time, processing_time, ..BatchInfo::default() });
-        (s.lag, s.trouble) = (None, vec!["twitter: the broker does not answer".into()]);
-        let line = text(&s, 3, 1_204.9);
+        (s.bad, s.lag, s.trouble) = (3, None, vec!["twitter: the broker does not answer".into()]);
+        let line = text(&s, 1_204.9);
         let due = " in 12 ms  1,204 records/s  in all 61,204  bad 3  twitter: the broker does not answer";
         assert!(line.starts_with("batch of 2017-01-1") && line.ends_with(due), "{line}");
         assert_eq!(cut("\u{e9}".repeat(100), 50).chars().count(), 49);

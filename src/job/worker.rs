@@ -103,13 +103,13 @@ fn live(worker: &mut Worker, args: &WorkerArgs, latch: &Arc<FailureLatch>, watch
         Snapshotter::new(&args.config, states, worker.index(), args.snapshots.as_ref().map(|p| lock(p).clone()));
     ports.push(ticks);
     let shards = outputs.iter().filter_map(|o| o.transactional.as_ref()).map(|t| (t.sink.clone(), t.shards)).collect();
-    let written = outputs.len();
+    let names_of_outputs = outputs.iter().map(|o| o.name.as_str().into()).collect();
     args.outputs.send(Delivery::Built { outputs });
     if let Some(inputs) = inputs {
         let writers = if spread { args.config.runtime.processes as usize } else { 1 };
         let wake = control.wake.clone();
         let states = names;
-        let known = PlannerInputs { wake, writers, states, shards, outputs: written, checkpoint_every, checks };
+        let known = PlannerInputs { wake, writers, states, shards, outputs: names_of_outputs, checkpoint_every, checks };
         let _ = inputs.send(known);
     }
     let first_here = worker.index().is_multiple_of(args.config.runtime.workers as usize);

@@ -127,10 +127,11 @@ fn count_and_log(errors: &DStream<'_, BadRecord>, operator: &OperatorId) {
             seen.0 += rows.rows.len();
             seen.1 = seen.1.take().or_else(|| rows.rows.first().cloned());
         },
-        move |_, (n, first), _: &mut Emitter<'_, Rows<()>>| {
+        move |tick, (n, first), _: &mut Emitter<'_, Rows<()>>| {
             if let Some(first) = first {
                 UNTAKEN.fetch_add(n, Ordering::Relaxed);
-                outbox.send(Event::BadRecords { stream: name.clone(), records: n as u64, first: described(&first) });
+                let (stream, records, first) = (name.clone(), n as u64, described(&first));
+                outbox.send(Event::BadRecords { stream, time: tick.time, records, first });
             }
         },
     );
@@ -318,7 +319,7 @@ mod tests {
         let job = job.unwrap();
         let metrics = job.metrics.clone();
         job.await_termination().unwrap();
-        metrics.bad()
+        metrics.snapshot().bad
     }
 
     #[test]

@@ -42,12 +42,19 @@ fn listeners_hear_of_each_batch_in_order() {
         assert_eq!((started.0, planned.0, completed.0), ("started", "planned", "completed"));
         let t = BatchTime::from_millis(time);
         assert!([started, planned, completed].iter().all(|(_, b)| b.time == t && b.overdue == overdue));
-        let [range] = &completed.1.ranges[..] else { panic!("one queue, one range: {completed:?}") };
+        let [input] = &completed.1.inputs[..] else { panic!("one queue, one range: {completed:?}") };
+        let range = &input.range;
         assert_eq!((&*range.topic, range.from, range.until), ("queue", from, until));
-        assert_eq!(planned.1.ranges, completed.1.ranges);
+        assert_eq!((input.source, input.records, input.lag), (0, records, None));
+        assert_eq!(planned.1.inputs, completed.1.inputs);
         assert_eq!((planned.1.records, completed.1.records), (records, records));
         assert_eq!(completed.1.scheduling_delay, millis(if time == 30 { 20 } else { 0 }));
         assert_eq!(planned.1.processing_time, millis(0), "it is not processed yet");
+        let b = &completed.1;
+        assert_eq!(b.planning_time + b.computing_time + b.output_time(), b.processing_time);
+        assert!(b.on_clock && b.planning_time > millis(0) && planned.1.outputs.is_empty());
+        let [output] = &b.outputs[..] else { panic!("one output: {b:?}") };
+        assert!(output.name.starts_with("to_memory (mod.rs:") && output.tries == 1, "{output:?}");
         assert!(completed.1.processing_time > millis(0) && completed.1.total_delay() >= completed.1.scheduling_delay);
     }
     let s = live.job.statistics();
@@ -55,6 +62,41 @@ fn listeners_hear_of_each_batch_in_order() {
     assert_eq!((s.lag, s.trouble), (None, vec![]));
     assert_eq!(s.last.unwrap(), heard[8].1);
     live.job.stop_now().unwrap();
+}
+
+/// What a batch reports adds up: records by split, bad records, tries of outputs.
+#[test]
+fn a_batch_says_what_its_inputs_and_outputs_did() {
+    for workers in [1, 4] {
+        let (lines, log) = (QueueSource::new(), Arc::new(Log::default()));
+        let (queue, tried) = (lines.clone(), Arc::new(Mutex::new(0)));
+        let clock = ManualClock::at(5);
+        let live = job(workers).output_tries(3).start_on_clock(clock.clone(), move |ssc| {
+            let tried = tried.clone();
+            let numbers = ssc.queue_stream(&queue).try_map(|line: &&'static str| Ok(line.parse::<i64>()?));
+            numbers.to_memory(&MemorySink::new());
+            numbers.foreach_batch(move |batch| {
+                let mut tried = tried.lock().unwrap();
+                *tried += 1;
+                if *tried == 1 && !batch.is_empty() { Err("not yet".into()) } else { Ok(()) }
+            });
+            Ok(())
+        });
+        let live = live.unwrap();
+        live.add_streaming_listener(log.clone());
+        lines.push(vec!["1", "x", "3"]);
+        clock.set(10);
+        eventually("the batch is completed", || live.statistics().batches == 1);
+        eventually("the bad record is counted", || live.statistics().bad == 1);
+        let batch = live.statistics().last.unwrap();
+        assert_eq!((batch.records, batch.inputs.iter().map(|i| i.records).sum::<u64>()), (3, 3));
+        assert_eq!(batch.ranges().map(|r| r.until - r.from).sum::<i64>(), 3);
+        let outputs: Vec<_> = batch.outputs.iter().map(|o| (o.name.split(' ').next().unwrap(), o.tries)).collect();
+        assert_eq!(outputs, [("to_memory", 1), ("foreach_batch", 2)]);
+        assert!(batch.outputs[1].time >= millis(100), "the pause before the second try: {batch:?}");
+        assert!(batch.output_time() >= batch.outputs[1].time - millis(1), "{batch:?}");
+        live.stop_now().unwrap();
+    }
 }
 
 /// A panic of a listener ends the job with an error. It must not leave the job running without a planner.

@@ -9,6 +9,8 @@ mod graph;
 mod listener;
 mod long_intervals;
 mod outputs;
+#[cfg(feature = "http")]
+mod page;
 mod poison;
 mod resume;
 mod signals;

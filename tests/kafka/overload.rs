@@ -79,7 +79,7 @@ fn e1_e2_e7_batches_shrink_to_the_capacity_of_the_output_and_the_job_catches_up(
     let settled = &sizes[sizes.len() / 3..];
     assert!(settled.iter().all(|n| *n <= FITS + FITS / 4), "{sizes:?}");
     let middle = full[full.len() / 2];
-    let of = |partition| middle.ranges.iter().find(|r| r.partition == partition).map(|r| r.until - r.from).unwrap();
+    let of = |partition| middle.ranges().find(|r| r.partition == partition).map(|r| r.until - r.from).unwrap();
     let (hot, cold) = (of(0), of(1));
     assert!(
         hot > 2 * cold && cold > 0,

@@ -16,6 +16,7 @@ mod logs;
 mod model;
 mod new;
 mod once;
+mod page;
 mod partition;
 mod pipes;
 mod replay;

@@ -14,6 +14,7 @@ mod tally;
 #[path = "../../../dataflows/tweets/job.rs"]
 mod job;
 
+use std::net::{IpAddr, Ipv4Addr, SocketAddr};
 use std::process::ExitCode;
 use std::sync::atomic::Ordering;
 use std::sync::{Arc, Mutex, MutexGuard, mpsc};
@@ -34,6 +35,8 @@ use crate::core::time::counted;
 use crate::prelude::*;
 
 const TOPIC: &str = "twitter";
+/// Where the page of the job is, or at the next free port.
+const PAGE: SocketAddr = SocketAddr::new(IpAddr::V4(Ipv4Addr::LOCALHOST), 4040);
 /// How long the job may take to read what was sent.
 const DRAIN: Duration = Duration::from_secs(30);
 
@@ -105,6 +108,10 @@ pub fn run(args: &Args) -> Result<ExitCode, BoxError> {
 
     let (start, job) = (Instant::now(), start(args, &stage, broker.address())?);
     job.add_streaming_listener(tally.clone());
+    if let Some(address) = job.address() {
+        stage.progress().say(&format!("page     http://{address}/ shows the job while it runs"));
+    }
+    stage.progress().say("");
     let feed = Feed {
         producer: Producer::new(broker.address(), TOPIC)?,
         broker: broker.clone(),
@@ -126,7 +133,7 @@ pub fn run(args: &Args) -> Result<ExitCode, BoxError> {
 fn start(args: &Args, stage: &Stage, brokers: &str) -> crate::Result<JobHandle> {
     let (length, slide) = (args.window(), args.interval);
     let (stage, brokers) = (stage.clone(), brokers.to_string());
-    StreamingContext::builder("demo", args.interval).workers(args.workers).without_checkpoint().start(move |ssc| {
+    StreamingContext::builder("demo", args.interval).workers(args.workers).without_checkpoint().listen(PAGE).start(move |ssc| {
         let raw = ssc.kafka_direct_stream(KafkaSource::brokers(&brokers).topic(TOPIC).start(StartFrom::earliest()));
         let s = stage.clone();
         raw.count().foreach_batch(move |b| {
@@ -228,7 +235,6 @@ fn banner(args: &Args, stage: &Stage, address: &str, partitions: i32) {
     ];
     let mut progress = stage.progress();
     left.iter().zip(right).for_each(|(l, r)| progress.say(&format!("{l:<72}  {r}")));
-    progress.say("");
 }
 
 fn sum_up(stage: &Stage, summary: &Summary, took: Duration, proof: &Proof) {

@@ -77,7 +77,7 @@ impl StreamingListener for Tally {
     fn on_batch_completed(&self, batch: &BatchInfo) {
         let mut e = self.lock();
         e.delays.push(batch.total_delay());
-        for r in &batch.ranges {
+        for r in batch.ranges() {
             e.until.insert(r.partition, r.until.max(0) as u64);
         }
     }
@@ -104,6 +104,7 @@ pub struct Proof {
 mod tests {
     use super::*;
     use crate::core::plan::OffsetRange;
+    use crate::metrics::InputInfo;
 
     #[test]
     fn a_missing_tweet_is_lost_and_a_repeated_one_is_counted_twice() {
@@ -111,9 +112,11 @@ mod tests {
         tally.counted(&[0, 1, 2, 70]);
         tally.counted(&[2, 3]);
         tally.bad(2);
-        let ranges =
-            [("t", 0, 0, 5), ("t", 1, 0, 4)].map(|(t, p, f, u)| OffsetRange { topic: t.into(), partition: p, from: f, until: u });
-        tally.on_batch_completed(&BatchInfo { ranges: ranges.into(), ..BatchInfo::default() });
+        let inputs = [(0, 5), (1, 4)].map(|(partition, until)| {
+            let range = OffsetRange::new("t", partition, 0, until);
+            InputInfo { source: 0, range, records: until as u64, lag: None }
+        });
+        tally.on_batch_completed(&BatchInfo { inputs: inputs.into(), ..BatchInfo::default() });
         let proof = tally.proof(11, &[6, 5, 0]);
         assert_eq!(proof, Proof { sent: 11, counted: 5, bad: 2, left: 2, lost: 2, twice: 1 });
     }

@@ -1,0 +1,103 @@
+//! Server-sent events: one a batch. A slow reader gets the newest batch, not all, so it costs no more memory than others.
+
+use std::sync::Arc;
+use std::time::Duration;
+
+use http_body_util::channel::{Channel, Sender};
+use hyper::body::Bytes;
+use tokio::time::{sleep, timeout};
+
+use crate::http::json;
+use crate::http::reader::Reader;
+
+/// Time between two signs of life without a batch.
+const ALIVE: Duration = Duration::from_secs(2);
+/// The least time between two events: a person reads them.
+const APART: Duration = Duration::from_millis(50);
+
+/// The events of the job from now on, the last batch first.
+pub(super) fn events(reader: &Arc<Reader>) -> Channel<Bytes> {
+    let (sender, body) = Channel::new(1);
+    tokio::spawn(send(reader.clone(), sender));
+    body
+}
+
+async fn send(reader: Arc<Reader>, mut sender: Sender<Bytes>) {
+    let mut news = reader.news.subscribe();
+    // Waits until the reader has taken the previous event.
+    while sender.send_data(event("batch", &json::news(&reader))).await.is_ok() {
+        sleep(APART).await;
+        while !news.has_changed().unwrap_or(true) {
+            if timeout(ALIVE, news.changed()).await.is_ok() {
+                break;
+            }
+            if sender.send_data(event("alive", "{}")).await.is_err() {
+                return;
+            }
+        }
+        if news.borrow_and_update().ended {
+            let _ = sender.send_data(event("end", &json::news(&reader))).await;
+            return;
+        }
+    }
+}
+
+fn event(name: &str, data: &str) -> Bytes {
+    format!("event: {name}\ndata: {data}\n\n").into()
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::http::About;
+    use crate::http::reader::News;
+    use crate::metrics::{BatchInfo, Metrics};
+    use http_body_util::BodyExt;
+
+    fn reader() -> Arc<Reader> {
+        let about = About {
+            name: "j".into(),
+            interval: Duration::from_millis(10),
+            workers: 1,
+            processes: 1,
+            process: 0,
+            checkpoint: None,
+            started_ms: 0,
+        };
+        Arc::new(Reader {
+            about,
+            metrics: Metrics::default(),
+            secret: None,
+            news: tokio::sync::watch::channel(News::default()).0,
+        })
+    }
+
+    /// What is read next.
+    async fn next(body: &mut Channel<Bytes>) -> String {
+        let frame = body.frame().await.expect("a frame").unwrap();
+        String::from_utf8(frame.into_data().unwrap().to_vec()).unwrap()
+    }
+
+    /// A reader that does not read for many batches finds what it had not taken, and then the newest.
+    #[test]
+    fn a_slow_reader_gets_the_newest_batch() {
+        let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build().unwrap();
+        runtime.block_on(async {
+            let reader = reader();
+            let mut body = events(&reader);
+            for n in 1..=1_000 {
+                reader.metrics.complete(&BatchInfo { records: n, ..BatchInfo::default() }, &[]);
+                reader.news.send_modify(|news| news.batches += 1);
+                tokio::task::yield_now().await;
+            }
+            let mut read = 0;
+            while !next(&mut body).await.contains("\"records\":1000,") {
+                read += 1;
+            }
+            assert!(read <= 3, "{read} events waited");
+            reader.news.send_modify(|news| news.ended = true);
+            while !next(&mut body).await.starts_with("event: end") {}
+            assert!(body.frame().await.is_none());
+        });
+    }
+}

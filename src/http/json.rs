@@ -1,0 +1,133 @@
+//! The JSON of `/api/v1`. Times of batches are milliseconds since 1970; durations are milliseconds.
+
+use std::time::Duration;
+
+use serde_json::{Value, json};
+
+use crate::core::clock::wall_ms;
+use crate::core::plan::OffsetRange;
+use crate::core::time::BatchTime;
+use crate::http::reader::Reader;
+use crate::metrics::process::Process;
+use crate::metrics::verdict::verdict;
+use crate::metrics::{BatchInfo, Now};
+
+/// `/api/v1/job`.
+pub(super) fn job(reader: &Reader) -> String {
+    job_of(reader, &reader.metrics.now()).to_string()
+}
+
+/// One event: the job, and its last batch.
+pub(super) fn news(reader: &Reader) -> String {
+    let now = reader.metrics.now();
+    json!({ "job": job_of(reader, &now), "batch": now.history.last().map(summary) }).to_string()
+}
+
+/// `/api/v1/batches`: the last batches, the newest first.
+pub(super) fn batches(reader: &Reader, after: Option<BatchTime>) -> String {
+    let now = reader.metrics.now();
+    let wanted = now.history.batches().rev().take_while(|b| after.is_none_or(|after| b.time > after));
+    Value::Array(wanted.map(|b| summary(b)).collect()).to_string()
+}
+
+/// `/api/v1/batches/TIME`. `None`: the batch is not kept.
+pub(super) fn batch(reader: &Reader, time: BatchTime) -> Option<String> {
+    let now = reader.metrics.now();
+    let batch = now.history.batches().rev().find(|b| b.time == time)?;
+    let mut all = summary(batch);
+    all["inputs"] = batch.inputs.iter().map(|i| input(&now, i.source, &i.range, i.records, i.lag)).collect();
+    all["lost"] = batch.lost.iter().map(range).collect();
+    let output =
+        |o: &crate::metrics::OutputInfo| json!({ "name": *o.name, "tries": o.tries, "ms": ms(o.time), "bytes": o.bytes });
+    all["outputs"] = batch.outputs.iter().map(output).collect();
+    Some(all.to_string())
+}
+
+/// `/api/v1/sources`: what was read of each source, and what is left.
+pub(super) fn sources(reader: &Reader) -> String {
+    let history = reader.metrics.now().history;
+    let sources = history.sources.iter().enumerate().map(|(number, source)| {
+        let splits = source.splits.values().map(|s| {
+            let (topic, partition, position) = (&*s.name, s.partition, s.position);
+            json!({ "topic": topic, "partition": partition, "position": position, "records": s.records, "lag": s.lag })
+        });
+        let splits: Vec<Value> = splits.collect();
+        json!({ "source": number, "name": source.name, "records": source.records, "lag": source.lag(), "splits": splits })
+    });
+    Value::Array(sources.collect()).to_string()
+}
+
+fn job_of(reader: &Reader, now: &Now) -> Value {
+    let (about, s) = (&reader.about, &now.statistics);
+    let (pace, sentence) = verdict(now, about.interval);
+    let Process { cpu_seconds, resident_bytes, .. } = Process::now();
+    let bad: Vec<Value> = now.history.bad.iter().map(|(stream, n)| json!({ "stream": stream, "records": n })).collect();
+    json!({
+        "name": about.name,
+        "version": env!("CARGO_PKG_VERSION"),
+        "interval_ms": ms(about.interval),
+        "workers": about.workers,
+        "processes": about.processes,
+        "process_id": std::process::id(),
+        "started_ms": about.started_ms,
+        "now_ms": wall_ms(),
+        "pace": pace.word(),
+        "sentence": sentence,
+        "batches": s.batches,
+        "records": s.records,
+        "bad": s.bad,
+        "bad_by_stream": bad,
+        "lost": s.lost,
+        "lag": s.lag,
+        "rate_limit": s.rate,
+        "in_flight": s.in_flight,
+        "waiting_bytes": s.waiting_bytes,
+        "trouble": s.trouble,
+        "cpu_seconds": cpu_seconds,
+        "resident_bytes": resident_bytes,
+        "checkpoint": about.checkpoint.as_ref().map(|directory| json!({
+            "directory": directory,
+            "made": s.checkpoints.made,
+            "failed": s.checkpoints.failed,
+            "last_time": s.checkpoints.last.map(BatchTime::millis),
+            "last_ms": ms(s.checkpoints.took),
+            "bytes": s.checkpoints.bytes,
+        })),
+    })
+}
+
+fn summary(b: &BatchInfo) -> Value {
+    json!({
+        "time": b.time.millis(),
+        "records": b.records,
+        "bad": b.bad,
+        "lag": b.lag(),
+        "scheduling_delay_ms": ms(b.scheduling_delay),
+        "processing_ms": ms(b.processing_time),
+        "total_delay_ms": ms(b.total_delay()),
+        "planning_ms": ms(b.planning_time),
+        "computing_ms": ms(b.computing_time),
+        "output_ms": ms(b.output_time()),
+        "tries": b.outputs.iter().map(|o| o.tries).max().unwrap_or(0),
+        "on_clock": b.on_clock,
+        "overdue": b.overdue,
+    })
+}
+
+fn input(now: &Now, source: u32, of: &OffsetRange, records: u64, lag: Option<u64>) -> Value {
+    let mut input = range(of);
+    input["source"] = source.into();
+    input["name"] = now.history.sources.get(source as usize).map_or("", |s| s.name.as_str()).into();
+    input["records"] = records.into();
+    input["lag"] = lag.into();
+    input
+}
+
+fn range(r: &OffsetRange) -> Value {
+    json!({ "topic": *r.topic, "partition": r.partition, "from": r.from, "until": r.until })
+}
+
+/// Milliseconds, to the microsecond.
+fn ms(d: Duration) -> f64 {
+    d.as_micros() as f64 / 1_000.0
+}

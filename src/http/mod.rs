@@ -1,0 +1,58 @@
+//! What a person and other programs read of a running job over HTTP: a page, JSON, and metrics for Prometheus. Off unless `--listen` is
+//! given. Without the feature `http` there is only the error that names it.
+//!
+//! `address` is where it listens, and who may. `server` has the thread and the bounds of its connections, `routes` the answers. They
+//! are made of a `reader`: `json` and `prometheus` make texts of one copy of the metrics, `events` sends each batch, and `page` has the
+//! files of the page. *Invariant:* the thread holds no lock while it makes a text, so a reader delays a batch by no more than the copy.
+
+pub(crate) mod address;
+#[cfg(feature = "http")]
+mod events;
+#[cfg(feature = "http")]
+mod json;
+#[cfg(feature = "http")]
+mod page;
+#[cfg(feature = "http")]
+mod prometheus;
+#[cfg(feature = "http")]
+mod reader;
+#[cfg(feature = "http")]
+mod routes;
+#[cfg(feature = "http")]
+mod server;
+
+use std::time::Duration;
+
+#[cfg(feature = "http")]
+pub(crate) use server::{Server, start};
+
+/// What readers are told of a job beside its metrics.
+#[cfg_attr(not(feature = "http"), allow(dead_code, reason = "only the server reads it"))]
+pub(crate) struct About {
+    pub name: String,
+    pub interval: Duration,
+    pub workers: u16,
+    pub processes: u16,
+    /// The number of this process.
+    pub process: u16,
+    /// The checkpoint directory.
+    pub checkpoint: Option<String>,
+    /// When the job started, in milliseconds since the epoch.
+    pub started_ms: u64,
+}
+
+/// In place of a server.
+#[cfg(not(feature = "http"))]
+pub(crate) struct Server {
+    pub address: std::net::SocketAddr,
+}
+
+/// Refuses to listen.
+///
+/// # Errors
+/// Always.
+#[cfg(not(feature = "http"))]
+pub(crate) fn start(listen: address::Listen, _: About, _: crate::metrics::Metrics) -> crate::core::error::Result<Server> {
+    let what = format!("--listen {}: this program was built without the feature `http` of tidemill", listen.address);
+    Err(crate::core::error::Error::config(format!("{what}; add it in Cargo.toml: features = [\"http\"]")))
+}

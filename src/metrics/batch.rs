@@ -1,0 +1,132 @@
+//! `BatchInfo`: what is known of one batch.
+
+use std::sync::Arc;
+use std::time::Duration;
+
+use crate::core::plan::OffsetRange;
+use crate::core::time::BatchTime;
+
+/// One batch and its progress: Spark's `BatchInfo`.
+///
+/// ```
+/// use std::time::Duration;
+/// use tidemill::prelude::*;
+/// let batch = BatchInfo {
+///     scheduling_delay: Duration::from_millis(20),
+///     processing_time: Duration::from_millis(300),
+///     ..BatchInfo::default()
+/// };
+/// assert_eq!(batch.total_delay(), Duration::from_millis(320));
+/// ```
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub struct BatchInfo {
+    /// The batch.
+    pub time: BatchTime,
+    /// Records read, over all sources and workers.
+    pub records: u64,
+    /// What was read of each split, in the order of the plan.
+    pub inputs: Vec<InputInfo>,
+    /// The parts of these ranges that the source no longer had, and that were skipped:
+    /// [`fail_on_data_loss(false)`](crate::connector::kafka::source::KafkaSource::fail_on_data_loss).
+    pub lost: Vec<OffsetRange>,
+    /// Bad records that no stream takes, over all workers. Reports of workers may come a moment after the batch was processed.
+    pub bad: u64,
+    /// From the batch time until the batch was sealed.
+    pub scheduling_delay: Duration,
+    /// From then until every output had processed the batch. Zero before that.
+    pub processing_time: Duration,
+    /// The part of the processing time until the plan of the batch was made. With a checkpoint directory, it is durable then.
+    pub planning_time: Duration,
+    /// The part of the processing time from then until all workers had computed the batch.
+    pub computing_time: Duration,
+    /// What each output did, in program order. Empty until every output has processed the batch.
+    pub outputs: Vec<OutputInfo>,
+    /// Whether the clock set the time of the batch. A given batch, as of files that are already there, or one that runs again after a
+    /// restart, follows the previous one without waiting.
+    pub on_clock: bool,
+    /// Number of overdue, empty batch times that follow this one.
+    pub overdue: u32,
+}
+
+impl BatchInfo {
+    /// From the batch time until every output had processed the batch.
+    pub fn total_delay(&self) -> Duration {
+        self.scheduling_delay + self.processing_time
+    }
+
+    /// The part of the processing time in which outputs wrote, and committed, after the batch was computed.
+    pub fn output_time(&self) -> Duration {
+        self.processing_time.saturating_sub(self.planning_time + self.computing_time)
+    }
+
+    /// The range that was read of each split.
+    pub fn ranges(&self) -> impl Iterator<Item = &OffsetRange> {
+        self.inputs.iter().map(|input| &input.range)
+    }
+
+    /// Records that the sources had left when the batch was sealed. `None`: no source knows.
+    pub fn lag(&self) -> Option<u64> {
+        let known: Vec<u64> = self.inputs.iter().filter_map(|input| input.lag).collect();
+        (!known.is_empty()).then(|| known.iter().sum())
+    }
+}
+
+/// What one batch read of one split of a source: Spark's `StreamInputInfo`, by partition.
+///
+/// ```
+/// use tidemill::prelude::*;
+/// let numbers = QueueSource::from_batches([vec![1, 2], vec![3]]);
+/// let job = StreamingContext::builder("inputs", millis(5)).without_checkpoint().start(move |ssc| {
+///     ssc.queue_stream(&numbers).to_memory(&MemorySink::new());
+///     Ok(())
+/// })?;
+/// assert!(job.await_termination_or_timeout(mins(5))?);
+/// // The positions of a bounded queue count batches.
+/// let input = &job.statistics().last.unwrap().inputs[0];
+/// assert_eq!((input.source, input.records, input.range.from, input.range.until), (0, 1, 1, 2));
+/// # Ok::<(), tidemill::Error>(())
+/// ```
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct InputInfo {
+    /// The number of the source, in program order from 0.
+    pub source: u32,
+    /// The range of offsets. A compacted topic has fewer records than offsets.
+    pub range: OffsetRange,
+    /// Records read.
+    pub records: u64,
+    /// Records that the split had left when the batch was sealed. `None`: the source does not know.
+    pub lag: Option<u64>,
+}
+
+/// What one output did with one batch: Spark's `OutputOperationInfo`.
+///
+/// ```
+/// use std::sync::atomic::{AtomicU32, Ordering};
+/// use tidemill::prelude::*;
+/// static CALLS: AtomicU32 = AtomicU32::new(0);
+/// let numbers = QueueSource::from_batches([vec![1, 2]]);
+/// let job = StreamingContext::builder("outputs", millis(5)).without_checkpoint().start(move |ssc| {
+///     ssc.queue_stream(&numbers).foreach_batch(|_| match CALLS.fetch_add(1, Ordering::Relaxed) {
+///         0 => Err("the database is down".into()),
+///         _ => Ok(()),
+///     });
+///     Ok(())
+/// })?;
+/// assert!(job.await_termination_or_timeout(mins(5))?);
+/// let output = &job.statistics().last.unwrap().outputs[0];
+/// assert!(output.name.starts_with("foreach_batch ("));
+/// assert_eq!(output.tries, 2);
+/// # Ok::<(), tidemill::Error>(())
+/// ```
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct OutputInfo {
+    /// The verb, and the line that called it.
+    pub name: Arc<str>,
+    /// How often the batch was tried, the successful try included. Over several processes: the most.
+    pub tries: u32,
+    /// From when the output began to write the batch until the batch had arrived there, or was committed. Over several processes or
+    /// overdue batch times: the longest.
+    pub time: Duration,
+    /// About how many bytes the rows had in memory, over all processes.
+    pub bytes: u64,
+}

@@ -1,0 +1,190 @@
+//! The last batches of a job, and its totals by source, output and stream.
+
+use std::collections::{BTreeMap, VecDeque};
+use std::sync::Arc;
+use std::time::{Duration, Instant};
+
+use crate::core::plan::Range;
+use crate::core::time::BatchTime;
+use crate::metrics::batch::BatchInfo;
+use crate::metrics::histogram::Histogram;
+
+/// At most this many batches are kept for readers, and at most this many ranges in them.
+const BATCHES: usize = 1_000;
+const RANGES: usize = 200_000;
+
+/// What is kept of the batches of a job, and the totals of all of them.
+#[derive(Clone, Debug, Default)]
+pub(crate) struct History {
+    /// Oldest first.
+    batches: VecDeque<Arc<BatchInfo>>,
+    /// The ranges in them.
+    ranges: usize,
+    /// Whether more than the last batch is kept.
+    keeps: bool,
+    /// When the last one was completed.
+    pub completed: Option<Instant>,
+    pub sources: Vec<SourceTotals>,
+    pub outputs: Vec<OutputTotals>,
+    /// Bad records that no stream takes, by stream.
+    pub bad: BTreeMap<String, u64>,
+    pub delays: Delays,
+}
+
+/// One source since the job was started.
+#[derive(Clone, Debug, Default)]
+pub(crate) struct SourceTotals {
+    pub name: String,
+    pub records: u64,
+    /// By split id. Splits that one batch reads as a whole are not in it: there is no limit to their number.
+    pub splits: BTreeMap<u32, SplitTotals>,
+}
+
+/// One split of a source, as Kafka's partitions.
+#[derive(Clone, Debug)]
+pub(crate) struct SplitTotals {
+    pub name: Arc<str>,
+    pub partition: i32,
+    /// The first position after the last completed batch.
+    pub position: i64,
+    pub records: u64,
+    pub lag: Option<u64>,
+}
+
+/// One output since the job was started.
+#[derive(Clone, Debug)]
+pub(crate) struct OutputTotals {
+    pub name: Arc<str>,
+    pub batches: u64,
+    pub tries: u64,
+    pub time: Duration,
+    pub bytes: u64,
+}
+
+/// How long batches took.
+#[derive(Clone, Debug, Default)]
+pub(crate) struct Delays {
+    pub scheduling: Histogram,
+    pub processing: Histogram,
+    pub total: Histogram,
+}
+
+impl SourceTotals {
+    /// Records that its splits have left. `None`: none of them knows.
+    pub fn lag(&self) -> Option<u64> {
+        self.splits.values().filter_map(|s| s.lag).reduce(|a, b| a + b)
+    }
+}
+
+impl History {
+    /// The job runs, with these sources and outputs.
+    pub fn begin(&mut self, sources: Vec<String>, outputs: &[Arc<str>]) {
+        self.sources = sources.into_iter().map(|name| SourceTotals { name, ..SourceTotals::default() }).collect();
+        let totals = |name: &Arc<str>| {
+            let (batches, tries, time, bytes) = (0, 0, Duration::ZERO, 0);
+            OutputTotals { name: name.clone(), batches, tries, time, bytes }
+        };
+        self.outputs = outputs.iter().map(totals).collect();
+    }
+
+    /// From now on the last batches are kept. Until then only the last one is, so that a job without readers needs no memory for them.
+    pub fn keep_batches(&mut self) {
+        self.keeps = true;
+    }
+
+    /// Every output has processed the batch. `ranges`: those of its inputs, in the same order.
+    pub fn complete(&mut self, info: BatchInfo, ranges: &[Range]) {
+        for (input, range) in info.inputs.iter().zip(ranges) {
+            let Some(source) = self.sources.get_mut(input.source as usize) else { continue };
+            source.records += input.records;
+            if range.split.read_at_once() {
+                continue;
+            }
+            let split = source.splits.entry(range.split_id).or_insert_with(|| SplitTotals {
+                name: range.split.name().clone(),
+                partition: range.split.partition(),
+                position: range.from,
+                records: 0,
+                lag: None,
+            });
+            split.position = range.until;
+            split.records += input.records;
+            split.lag = input.lag;
+        }
+        for (totals, output) in self.outputs.iter_mut().zip(&info.outputs).filter(|(_, output)| output.tries > 0) {
+            totals.batches += 1;
+            totals.tries += u64::from(output.tries);
+            totals.time += output.time;
+            totals.bytes += output.bytes;
+        }
+        if info.on_clock {
+            self.delays.scheduling.add(info.scheduling_delay);
+            self.delays.total.add(info.total_delay());
+        }
+        self.delays.processing.add(info.processing_time);
+        self.ranges += info.inputs.len();
+        self.batches.push_back(Arc::new(info));
+        self.completed = Some(Instant::now());
+        let most = if self.keeps { BATCHES } else { 1 };
+        while self.batches.len() > most || self.ranges > RANGES && self.batches.len() > 1 {
+            let oldest = self.batches.pop_front();
+            self.ranges -= oldest.map_or(0, |b| b.inputs.len());
+        }
+    }
+
+    /// One worker has read bad records that no stream takes.
+    pub fn add_bad(&mut self, stream: String, time: BatchTime, records: u64) {
+        *self.bad.entry(stream).or_default() += records;
+        if let Some(batch) = self.batches.iter_mut().rev().find(|b| b.time == time) {
+            Arc::make_mut(batch).bad += records;
+        }
+    }
+
+    /// The last batch.
+    pub fn last(&self) -> Option<&BatchInfo> {
+        self.batches.back().map(|b| &**b)
+    }
+
+    /// The last batches, oldest first.
+    pub fn batches(&self) -> impl DoubleEndedIterator<Item = &Arc<BatchInfo>> {
+        self.batches.iter()
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::core::plan::OffsetRange;
+    use crate::metrics::InputInfo;
+
+    fn batch(n: u64, ranges: usize) -> BatchInfo {
+        let input = InputInfo { source: 0, range: OffsetRange::new("t", 0, 0, 1), records: 1, lag: None };
+        BatchInfo { time: BatchTime::from_millis(n), inputs: vec![input; ranges], ..BatchInfo::default() }
+    }
+
+    #[test]
+    fn batches_are_kept_for_readers_within_bounds() {
+        let mut history = History::default();
+        let times = |history: &History| (history.batches().count(), history.batches().next().map(|b| b.time.millis()));
+        (1..=3).for_each(|n| history.complete(batch(n, 1), &[]));
+        assert_eq!(times(&history), (1, Some(3)), "nobody reads");
+        history.keep_batches();
+        (4..=2_000).for_each(|n| history.complete(batch(n, 1), &[]));
+        assert_eq!(times(&history), (BATCHES, Some(1_001)));
+        (2_001..=2_003).for_each(|n| history.complete(batch(n, RANGES / 2), &[]));
+        assert_eq!(times(&history), (2, Some(2_002)));
+        history.complete(batch(2_004, 2 * RANGES), &[]);
+        assert_eq!((times(&history), history.ranges), ((1, Some(2_004)), 2 * RANGES), "the last one is kept whatever its size");
+    }
+
+    #[test]
+    fn late_bad_records_are_those_of_their_batch() {
+        let mut history = History::default();
+        history.keep_batches();
+        (1..=2).for_each(|n| history.complete(batch(n, 0), &[]));
+        history.add_bad("decode".into(), BatchTime::from_millis(1), 3);
+        history.add_bad("decode".into(), BatchTime::from_millis(9), 4);
+        assert_eq!(history.batches().map(|b| b.bad).collect::<Vec<_>>(), [3, 0]);
+        assert_eq!(history.bad["decode"], 7, "a batch in flight counts its own");
+    }
+}

@@ -1,0 +1,232 @@
+//! What a job serves to readers: figures that add up to its input, names that stay, and answers to strangers.
+
+use std::io::{Read, Write};
+use std::net::{SocketAddr, TcpStream};
+
+use serde_json::Value;
+
+use super::*;
+use crate::harness::eventually;
+
+/// Sends these bytes, and returns what comes back until the connection is closed.
+fn ask(address: SocketAddr, bytes: &[u8]) -> String {
+    let mut stream = TcpStream::connect(address).unwrap();
+    // The server may have answered and closed before it has read all.
+    let _ = stream.write_all(bytes);
+    let mut answer = Vec::new();
+    let _ = stream.read_to_end(&mut answer);
+    String::from_utf8_lossy(&answer).into_owned()
+}
+
+/// The status and the body of a page.
+fn get(address: SocketAddr, path: &str) -> (u16, String) {
+    let request = format!("GET {path} HTTP/1.1\r\nHost: localhost\r\nConnection: close\r\n\r\n");
+    let answer = ask(address, request.as_bytes());
+    let (head, body) = answer.split_once("\r\n\r\n").unwrap_or_else(|| panic!("{path}: {answer}"));
+    (status(head), body.to_owned())
+}
+
+fn status(answer: &str) -> u16 {
+    answer.split(' ').nth(1).and_then(|code| code.parse().ok()).unwrap_or_else(|| panic!("{answer:?}"))
+}
+
+fn json(address: SocketAddr, path: &str) -> Value {
+    let (status, body) = get(address, path);
+    assert_eq!(status, 200, "{path}: {body}");
+    serde_json::from_str(&body).unwrap()
+}
+
+fn here() -> SocketAddr {
+    ([127, 0, 0, 1], 0).into()
+}
+
+/// The value of a sample of `/metrics`.
+fn sample(text: &str, name: &str) -> f64 {
+    let line = text.lines().find_map(|l| l.strip_prefix(name)?.strip_prefix(' '));
+    line.unwrap_or_else(|| panic!("no {name} in\n{text}")).parse().unwrap()
+}
+
+#[test]
+fn figures_add_up_to_the_input() {
+    for workers in [1, 4] {
+        let (lines, clock) = (QueueSource::new(), ManualClock::at(5));
+        let queue = lines.clone();
+        let live = job(workers).listen(here()).start_on_clock(clock.clone(), move |ssc| {
+            let numbers = ssc.queue_stream(&queue).try_map(|line: &&'static str| Ok(line.parse::<i64>()?));
+            numbers.to_memory(&MemorySink::new());
+            numbers.sum_by_parity().to_memory(&MemorySink::new());
+            Ok(())
+        });
+        let live = live.unwrap();
+        let address = live.address().unwrap();
+        for (batch, rows) in [vec!["1", "x", "3"], vec![], vec!["4", "y"]].into_iter().enumerate() {
+            lines.push(rows);
+            clock.set(10 * (batch as u64 + 1));
+            eventually("the batch is completed", || live.statistics().batches == batch as u64 + 1);
+        }
+        eventually("bad records are counted", || live.statistics().bad == 2);
+        let now = json(address, "/api/v1/job");
+        assert_eq!([&now["batches"], &now["records"], &now["bad"]].map(|v| v.as_u64()), [Some(3), Some(5), Some(2)]);
+        assert_eq!((&now["name"], &now["interval_ms"], &now["workers"]), (&"live".into(), &10.0.into(), &workers.into()));
+        let batches = json(address, "/api/v1/batches");
+        let of = |field: &str| batches.as_array().unwrap().iter().map(|b| b[field].as_u64().unwrap()).collect::<Vec<_>>();
+        assert_eq!((of("time"), of("records"), of("bad")), (vec![30, 20, 10], vec![2, 0, 3], vec![1, 0, 1]));
+        assert_eq!(json(address, "/api/v1/batches?after=20"), Value::from(batches.as_array().unwrap()[..1].to_vec()));
+        let first = json(address, "/api/v1/batches/10");
+        let input = &first["inputs"][0];
+        assert_eq!([&input["from"], &input["until"], &input["records"]].map(|v| v.as_u64()), [Some(0), Some(3), Some(3)]);
+        assert_eq!((first["inputs"].as_array().unwrap().len(), first["outputs"].as_array().unwrap().len()), (1, 2));
+        assert_eq!(first["outputs"][1]["tries"], 1);
+        let stages = ["planning_ms", "computing_ms", "output_ms"].map(|stage| first[stage].as_f64().unwrap());
+        assert!((stages.iter().sum::<f64>() - first["processing_ms"].as_f64().unwrap()).abs() < 0.01, "{first}");
+        let sources = json(address, "/api/v1/sources");
+        assert_eq!((&sources[0]["records"], &sources[0]["splits"][0]["position"]), (&5.into(), &5.into()), "{sources}");
+        let metrics = get(address, "/metrics").1;
+        for (name, value) in [
+            ("tidemill_batches_total", 3.0),
+            ("tidemill_records_total", 5.0),
+            ("tidemill_source_records_total{source=\"0\",name=\"queue\"}", 5.0),
+            ("tidemill_split_position{source=\"0\",topic=\"queue\",partition=\"0\"}", 5.0),
+            ("tidemill_batch_processing_seconds_count", 3.0),
+            ("tidemill_batch_total_delay_seconds_bucket{le=\"+Inf\"}", 3.0),
+            ("tidemill_last_batch_timestamp_seconds", 0.03),
+        ] {
+            assert_eq!(sample(&metrics, name), value, "{name}");
+        }
+        assert_eq!([get(address, "/readyz").0, get(address, "/healthz").0], [200, 200]);
+        live.stop_now().unwrap();
+        assert!(TcpStream::connect(address).is_err(), "nobody answers after the job");
+    }
+}
+
+trait Parity<'s> {
+    fn sum_by_parity(&self) -> DStream<'s, (u8, i64)>;
+}
+
+impl<'s> Parity<'s> for DStream<'s, i64> {
+    fn sum_by_parity(&self) -> DStream<'s, (u8, i64)> {
+        self.map(|n| ((n % 2) as u8, n)).reduce_by_key(|a, b| a + b)
+    }
+}
+
+/// People have these names in their dashboards.
+const NAMES: &str = "\
+process_cpu_seconds_total process_open_fds process_resident_memory_bytes process_start_time_seconds \
+tidemill_bad_records_total tidemill_batch_interval_seconds tidemill_batch_processing_seconds \
+tidemill_batch_scheduling_delay_seconds tidemill_batch_total_delay_seconds tidemill_batches_in_flight tidemill_batches_total \
+tidemill_build_info tidemill_checkpoint_bytes tidemill_checkpoint_duration_seconds tidemill_checkpoint_timestamp_seconds \
+tidemill_checkpoints_failed_total tidemill_checkpoints_total tidemill_job_info tidemill_last_batch_timestamp_seconds \
+tidemill_lost_records_total tidemill_output_batches_total tidemill_output_bytes_total tidemill_output_seconds_total \
+tidemill_output_tries_total tidemill_records_total tidemill_source_records_total tidemill_sources_in_trouble \
+tidemill_split_position tidemill_split_records_total tidemill_waiting_bytes";
+
+#[test]
+fn names_of_metrics_stay_and_each_sample_is_there_once() {
+    let dir = crate::temp_dir::TempDir::new("page");
+    let (queue, clock) = (QueueSource::new(), ManualClock::at(5));
+    let lines = queue.clone();
+    let live = job(2).listen(here()).checkpoint(dir.to_path_buf()).checkpoint_interval(millis(TICK));
+    let live = live.start_on_clock(clock.clone(), move |ssc| {
+        // Both have the same name.
+        for _ in 0..2 {
+            ssc.queue_stream(&lines).try_map(|line: &String| Ok(line.parse::<i64>()?)).to_memory(&MemorySink::new());
+        }
+        Ok(())
+    });
+    let live = live.unwrap();
+    queue.push(vec!["x \"quoted\"".to_owned()]);
+    clock.set(10);
+    eventually("a checkpoint and a bad record", || {
+        let now = live.statistics();
+        now.checkpoints.made == 1 && now.bad == 1
+    });
+    let text = get(live.address().unwrap(), "/metrics").1;
+    let mut names: Vec<&str> = text.lines().filter_map(|l| l.strip_prefix("# TYPE ")?.split(' ').next()).collect();
+    names.sort_unstable();
+    assert_eq!(names.join(" "), NAMES);
+    let mut samples: Vec<&str> = text.lines().filter(|l| !l.starts_with('#')).map(|l| l.rsplit_once(' ').unwrap().0).collect();
+    let all = samples.len();
+    samples.sort_unstable();
+    samples.dedup();
+    assert_eq!(samples.len(), all, "{text}");
+    live.stop_now().unwrap();
+}
+
+#[test]
+fn strange_requests_are_refused_and_others_are_answered_meanwhile() {
+    let live = sums(job(1).listen(here()), 5);
+    let address = live.job.address().unwrap();
+    let long = format!("GET /{} HTTP/1.1\r\nHost: localhost\r\n\r\n", "a".repeat(40_000));
+    let many = format!("GET / HTTP/1.1\r\nHost: localhost\r\n{}\r\n", "a: b\r\n".repeat(4_000));
+    for (request, expected) in [
+        ("POST / HTTP/1.1\r\nHost: localhost\r\nContent-Length: 2\r\nConnection: close\r\n\r\n{}", 405),
+        ("DELETE /api/v1/job HTTP/1.1\r\nHost: localhost\r\nConnection: close\r\n\r\n", 405),
+        ("GET / HTTP/1.1\r\nHost: attacker.example\r\nConnection: close\r\n\r\n", 403),
+        ("GET / HTTP/1.0\r\n\r\n", 403),
+        ("GET /../../etc/passwd HTTP/1.1\r\nHost: localhost\r\nConnection: close\r\n\r\n", 404),
+        ("GET /api/v1/batches/1e9 HTTP/1.1\r\nHost: localhost\r\nConnection: close\r\n\r\n", 400),
+        ("GET /api/v1/batches/99999999999999999999 HTTP/1.1\r\nHost: localhost\r\nConnection: close\r\n\r\n", 400),
+        ("GET /api/v1/batches/77 HTTP/1.1\r\nHost: localhost\r\nConnection: close\r\n\r\n", 404),
+        ("GET /api/v1/batches?after=x HTTP/1.1\r\nHost: localhost\r\nConnection: close\r\n\r\n", 400),
+        ("GET / HTTP/1.1\r\nHost: localhost\r\nbad header\r\n\r\n", 400),
+        (&long, 431),
+        (&many, 431),
+    ] {
+        let answer = ask(address, request.as_bytes());
+        let short = &request[..request.len().min(60)];
+        assert_eq!(status(&answer), expected, "{short:?}: {answer}");
+    }
+    // Of what is no HTTP, or never complete, nothing remains but a closed connection.
+    for request in [&b"\x16\x03\x01\x02\x00\x01\x00\x01\xfc"[..], b"\0\0\0\0", b"GET / HT"] {
+        let answer = ask(address, request);
+        assert!(answer.is_empty() || [400, 408].contains(&status(&answer)), "{request:?}: {answer}");
+    }
+    // More silent callers than there are places keep nobody out.
+    let silent: Vec<TcpStream> = (0..300).map(|_| TcpStream::connect(address).unwrap()).collect();
+    assert_eq!(get(address, "/healthz").0, 200);
+    drop(silent);
+    let page = ask(address, b"GET / HTTP/1.1\r\nHost: localhost\r\nConnection: close\r\n\r\n");
+    assert!(page.contains("content-security-policy: default-src 'self'") && page.contains("<title>tidemill</title>"), "{page}");
+    live.job.stop_now().unwrap();
+}
+
+#[test]
+fn events_bring_each_batch_and_the_end() {
+    let live = sums(job(1).listen(here()), 5);
+    let address = live.job.address().unwrap();
+    let mut events = TcpStream::connect(address).unwrap();
+    events.write_all(b"GET /api/v1/events HTTP/1.1\r\nHost: [::1]:4040\r\n\r\n").unwrap();
+    let mut heard = String::new();
+    let mut until = |what: &str| {
+        let mut chunk = [0; 4096];
+        while !heard.contains(what) {
+            let n = events.read(&mut chunk).unwrap();
+            assert!(n > 0, "the events end before {what}: {heard}");
+            heard.push_str(std::str::from_utf8(&chunk[..n]).unwrap());
+        }
+    };
+    until("\"batch\":null");
+    for time in [10, 20, 30] {
+        live.queue.push(vec![time as i64]);
+        live.clock.set(time);
+        until(&format!("\"time\":{time},"));
+    }
+    live.job.stop_now().unwrap();
+    until("event: end");
+}
+
+#[test]
+fn the_next_port_is_taken_and_others_need_a_secret() {
+    let (one, two) = (sums(job(1).listen(here()), 5), sums(job(1), 5));
+    let taken = one.job.address().unwrap();
+    assert_eq!(two.job.address(), None, "nothing is served unless it is asked for");
+    let third = sums(job(1).listen(taken), 5);
+    let next = third.job.address().unwrap();
+    assert!(next.port() > taken.port() && get(next, "/healthz").0 == 200, "{taken} {next}");
+    for live in [one, two, third] {
+        live.job.stop_now().unwrap();
+    }
+    let open = job(1).listen(([0, 0, 0, 0], 0).into()).start(|_| Ok(()));
+    let e = open.err().unwrap().to_string();
+    assert!(e.contains("--listen 0.0.0.0:0") && e.contains("--secret-file FILE"), "{e}");
+}

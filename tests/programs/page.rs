@@ -1,0 +1,105 @@
+//! The page of a job of several processes: it adds up to the input, and a reader of another machine needs a token.
+
+use std::io::{Read, Write};
+use std::net::TcpStream;
+
+use serde_json::Value as Json;
+
+use crate::broker::{Broker, Value};
+use crate::child::{Program, TempFile, addresses, hostfile, run};
+
+const WORDS: &[Value] = &[Some(br#"{"word":"tide"}"#), Some(br#"{"word":"mill"}"#), Some(b"no json")];
+
+/// The address in the line about the page.
+fn address(program: &mut Program) -> String {
+    let mut found = None;
+    program.until("the line about the page", |_, err| {
+        found = err.lines().find_map(|l| Some(l.split_once(" at http://")?.1.split('/').next()?.to_owned()));
+        found.is_some()
+    });
+    found.unwrap()
+}
+
+/// The status and the body. `header`: one more header.
+fn get(address: &str, path: &str, header: &str) -> (String, String) {
+    let mut stream = TcpStream::connect(address).unwrap();
+    write!(stream, "GET {path} HTTP/1.1\r\nHost: {address}\r\n{header}Connection: close\r\n\r\n").unwrap();
+    let mut answer = String::new();
+    stream.read_to_string(&mut answer).unwrap();
+    let (head, body) = answer.split_once("\r\n\r\n").unwrap();
+    (head.split(' ').nth(1).unwrap().to_owned(), body.to_owned())
+}
+
+fn json(address: &str, path: &str) -> Json {
+    serde_json::from_str(&get(address, path, "").1).unwrap()
+}
+
+#[test]
+fn the_page_of_several_processes_adds_up_to_the_input() {
+    for (processes, workers) in [(1, 1), (1, 4), (2, 2)] {
+        let broker = Broker::start();
+        let input: [Vec<Value>; 3] = [WORDS.repeat(4), WORDS.to_vec(), WORDS.repeat(20)];
+        broker.topic("words", &input.each_ref().map(Vec::as_slice));
+        broker.topic("counts", &[&[]]);
+        let hosts = hostfile(&addresses(processes));
+        let start = |process: usize| {
+            let numbers = [processes, process, workers].map(|n| n.to_string());
+            let layout = ["-n", &numbers[0], "-p", &numbers[1], "-w", &numbers[2], "--hostfile", hosts.path()];
+            let job = ["--brokers", &broker.address, "--in", "words", "--out", "counts", "--interval", "50ms"];
+            let args = job.iter().chain(&layout).chain(&["--listen", "127.0.0.1:0"]);
+            Program::start_in("kafka_wordcount", args, &[("RUST_LOG", "info")])
+        };
+        let mut programs: Vec<Program> = (0..processes).map(start).collect();
+        let page = address(&mut programs[0]);
+        programs[0].until("all records", |_, _| {
+            let now = json(&page, "/api/v1/job");
+            now["records"] == 75 && now["bad"] == 25
+        });
+        let batches = json(&page, "/api/v1/batches");
+        let mut by_partition = [0; 3];
+        for batch in batches.as_array().unwrap().iter().filter(|b| b["records"] != 0) {
+            let batch = json(&page, &format!("/api/v1/batches/{}", batch["time"]));
+            for input in batch["inputs"].as_array().unwrap() {
+                let [partition, records, from, until] =
+                    ["partition", "records", "from", "until"].map(|f| input[f].as_u64().unwrap());
+                assert_eq!((records, &input["topic"]), (until - from, &"words".into()));
+                by_partition[partition as usize] += records;
+            }
+            let outputs = batch["outputs"].as_array().unwrap();
+            assert!(!outputs.is_empty() && outputs.iter().all(|o| o["tries"] == 1), "{outputs:?}");
+        }
+        assert_eq!(by_partition, [12, 3, 60], "{processes} x {workers}");
+        let bad = batches.as_array().unwrap().iter().map(|b| b["bad"].as_u64().unwrap()).sum::<u64>();
+        assert_eq!(bad, 25);
+        let splits = json(&page, "/api/v1/sources")[0]["splits"].clone();
+        let positions: Vec<u64> = splits.as_array().unwrap().iter().map(|s| s["position"].as_u64().unwrap()).collect();
+        assert_eq!(positions, [12, 3, 60]);
+        for program in &mut programs[1..] {
+            let other = address(program);
+            let metrics = get(&other, "/metrics", "").1;
+            assert!(metrics.contains("tidemill_job_info{name=\"") && metrics.contains("process=\"1\"} 1"), "{metrics}");
+            assert!(
+                metrics.contains("process_resident_memory_bytes") && !metrics.contains("tidemill_batches_total"),
+                "{metrics}"
+            );
+            assert_eq!(get(&other, "/", "").0, "404", "process 0 has the page");
+        }
+    }
+}
+
+#[test]
+fn readers_of_another_machine_show_a_token() {
+    let secret = TempFile::new("secret", "a secret that nobody else knows");
+    std::fs::set_permissions(secret.path(), std::os::unix::fs::PermissionsExt::from_mode(0o600)).unwrap();
+    let token = run("tidemill", ["token", "--secret-file", secret.path()]).out;
+    let args = ["127.0.0.1", "1", "--listen", "0.0.0.0:0", "--secret-file", secret.path()];
+    let mut program = Program::start_in("network_wordcount", args, &[("RUST_LOG", "info")]);
+    let address = address(&mut program).replace("0.0.0.0", "127.0.0.1");
+    assert_eq!(get(&address, "/api/v1/job", "").0, "401");
+    assert_eq!(get(&address, "/healthz", "").0, "200", "probes show no token");
+    assert_eq!(get(&address, "/metrics", "Authorization: Bearer a secret that nobody else knows\r\n").0, "401");
+    assert_eq!(get(&address, "/metrics", &format!("Authorization: Bearer {}\r\n", token.trim())).0, "200");
+    assert!(!program.said().1.contains(token.trim()), "no log line shows it");
+    let none = run("tidemill", ["token"]);
+    assert!(none.code == Some(1) && none.err.contains("--secret-file FILE"), "{}", none.err);
+}
