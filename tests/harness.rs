@@ -13,7 +13,7 @@ use tidemill::prelude::*;
 use tidemill::testing;
 
 /// Each case starts three jobs, so there are only a few cases. A case has up to five batches of up to 24 rows.
-const CASES: u32 = 12;
+pub const CASES: u32 = 12;
 
 /// How long a test waits for an event before it fails. It is long because the machine may be busy.
 pub const PATIENCE: Duration = Duration::from_secs(300);
@@ -38,9 +38,10 @@ pub fn pairs() -> impl Strategy<Value = (u8, i64)> {
     (0..5u8, -3..100i64)
 }
 
-/// Checks random cases, and all cases that ever failed: `tests/regressions.txt` keeps them.
+/// Checks random cases, and all cases that ever failed: `tests/regressions.txt` keeps them. There are at most `PROPTEST_CASES` random ones.
 pub fn cases<S: Strategy>(cases: u32, what: S, check: impl Fn(S::Value) -> Result<(), TestCaseError>) {
     let kept = FileFailurePersistence::Direct("tests/regressions.txt");
+    let cases = cases.min(Config::default().cases);
     let config = Config { cases, max_shrink_iters: 64, failure_persistence: Some(Box::new(kept)), ..Config::default() };
     if let Err(e) = TestRunner::new(config).run(&what, check) {
         panic!("{e}");

@@ -17,7 +17,8 @@ use tidemill::testing::Seen;
 
 /// Only a few cases: each one runs three jobs.
 pub fn few() -> ProptestConfig {
-    ProptestConfig { cases: 12, max_shrink_iters: 200, failure_persistence: None, ..ProptestConfig::default() }
+    let cases = ProptestConfig::default().cases.min(crate::harness::CASES);
+    ProptestConfig { cases, max_shrink_iters: 200, failure_persistence: None, ..ProptestConfig::default() }
 }
 
 /// The length and the slide of a window, in batches.
