@@ -142,7 +142,7 @@ mod tests {
     use crate::checkpoint::Directory;
     use crate::connector::sink::{Sink, SinkBatch};
     use crate::core::plan::RunId;
-    use crate::core::time::{BatchTime, millis};
+    use crate::core::time::{BatchTime, millis, secs};
     use crate::job::ManualClock;
     use crate::testing::temp_dir::TempDir;
 
@@ -168,7 +168,8 @@ mod tests {
         let below = dir.join("words");
         let batches: Vec<Vec<String>> = (0..BATCHES).map(|b| (0..b % 4 * 3).map(|i| format!("{b} {i}")).collect()).collect();
         let job = StreamingContext::builder("save", millis(1)).workers(workers).checkpoint(dir.join("checkpoint"));
-        let job = job.checkpoint_interval(millis(2)).start_on_clock(ManualClock::at(0), move |ssc| {
+        // Long for the two tries that fail, short for a disk that stays full.
+        let job = job.output_retry(secs(5)).checkpoint_interval(millis(2)).start_on_clock(ManualClock::at(0), move |ssc| {
             ssc.test_stream(batches.clone()).count_by_value().save_as_text_files(&below, "");
             Ok(())
         });
