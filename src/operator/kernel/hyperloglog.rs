@@ -1,8 +1,8 @@
 //! HyperLogLog: a sketch of the distinct rows, with the estimator of O. Ertl, "New cardinality estimation algorithms for HyperLogLog
 //! sketches" (2017).
 //!
-//! The libraries that were looked at keep running sums of floats, or change their form as they grow. So their estimates depend on the
-//! order of insertion and merging, and here on the number of workers. This one depends only on the rows.
+//! By their documentation, libraries keep running sums of floats, or do not show their registers. Then an estimate may depend on the order
+//! of merging, and so on the number of workers. Here it depends only on the rows, and a sketch can be a row of a window.
 
 use serde::{Deserialize, Serialize};
 
