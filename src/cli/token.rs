@@ -18,7 +18,7 @@ pub struct Args {
 
 /// Runs the command.
 pub fn run(args: &Args) -> Result<ExitCode, BoxError> {
-    let none = || Error::config(format!("there is no secret: give --secret-file FILE, or set {VARIABLE}"));
+    let none = || Error::config(format!("no secret is set: give --secret-file FILE, or set {VARIABLE}"));
     let secret = Secret::find(args.secret_file.as_deref())?.ok_or_else(none)?;
     terminal::line(&secret.token())?;
     Ok(ExitCode::SUCCESS)

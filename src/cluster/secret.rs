@@ -80,7 +80,7 @@ impl Secret {
         Ok(Secret(bytes.to_vec()))
     }
 
-    /// What readers of the job's page show. It is made from the secret, and whoever sees it on the network does not know the secret.
+    /// What readers of the job's page show. It is made from the secret, and does not show it to who sees it on the network.
     #[cfg(feature = "http")]
     pub(crate) fn token(&self) -> String {
         self.token_mac().finalize().into_bytes().iter().map(|byte| format!("{byte:02x}")).collect()
@@ -96,9 +96,7 @@ impl Secret {
 
     #[cfg(feature = "http")]
     fn token_mac(&self) -> Hmac<Sha256> {
-        let mut mac = Hmac::<Sha256>::new_from_slice(&self.0).expect("HMAC takes keys of any length");
-        mac.update(b"tidemill page");
-        mac
+        keyed(&self.0, b"tidemill page")
     }
 }
 
@@ -110,15 +108,21 @@ pub(super) fn nonce() -> Result<Nonce> {
     Ok(nonce)
 }
 
+/// An HMAC that begins with its purpose, so that one for another purpose proves nothing here.
+fn keyed(key: &[u8], purpose: &[u8]) -> Hmac<Sha256> {
+    let mut mac = Hmac::<Sha256>::new_from_slice(key).expect("HMAC takes keys of any length");
+    mac.update(purpose);
+    mac
+}
+
 /// The HMAC over both nonces and all messages. Without a secret the key is empty: then it proves nothing, and only loopback
 /// addresses are allowed.
 fn mac(secret: Option<&Secret>, side: Side, messages: &[&[u8]]) -> Hmac<Sha256> {
-    let key = secret.map_or(&[][..], |s| &s.0);
-    let mut mac = Hmac::<Sha256>::new_from_slice(key).expect("HMAC takes keys of any length");
-    mac.update(match side {
+    let purpose = match side {
         Side::Caller => b"tidemill handshake, caller",
         Side::Called => b"tidemill handshake, called",
-    });
+    };
+    let mut mac = keyed(secret.map_or(&[][..], |s| &s.0), purpose);
     for part in messages {
         mac.update(&(part.len() as u64).to_be_bytes());
         mac.update(part);

@@ -60,7 +60,7 @@ pub(super) fn sources(reader: &Reader) -> String {
 fn job_of(reader: &Reader, now: &Now) -> Value {
     let (about, s) = (&reader.about, &now.statistics);
     let (pace, sentence) = verdict(now, about.interval);
-    let Process { cpu_seconds, resident_bytes, .. } = Process::now();
+    let Process { cpu_seconds, resident_bytes } = Process::now();
     let bad: Vec<Value> = now.history.bad.iter().map(|(stream, n)| json!({ "stream": stream, "records": n })).collect();
     json!({
         "name": about.name,

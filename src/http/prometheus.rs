@@ -7,7 +7,7 @@ use std::time::Duration;
 use crate::http::reader::Reader;
 use crate::metrics::Now;
 use crate::metrics::histogram::{BOUNDS_MS, Histogram};
-use crate::metrics::process::Process;
+use crate::metrics::process::{Process, open_files};
 
 /// The text under construction.
 #[derive(Default)]
@@ -83,7 +83,7 @@ pub(super) fn text(reader: &Reader) -> String {
     let process = Process::now();
     text.counter("process_cpu_seconds_total", "Processor time of all threads.", process.cpu_seconds);
     text.gauge("process_resident_memory_bytes", "Memory that is not swapped out.", process.resident_bytes);
-    text.gauge("process_open_fds", "Open files and sockets.", process.open_files);
+    text.gauge("process_open_fds", "Open files and sockets.", open_files());
     text.gauge("process_start_time_seconds", "When the job started, since 1970.", about.started_ms as f64 / 1_000.0);
     text.0
 }

@@ -121,7 +121,7 @@ async fn accept(listener: tokio::net::TcpListener, reader: Arc<Reader>) {
     let mut open: VecDeque<tokio::task::JoinHandle<()>> = VecDeque::new();
     loop {
         let Ok((stream, _)) = listener.accept().await else {
-            // Most likely there is no file descriptor left.
+            // Most likely all file descriptors are in use.
             tokio::time::sleep(Duration::from_millis(20)).await;
             continue;
         };

@@ -36,7 +36,7 @@ pub(crate) struct History {
 pub(crate) struct SourceTotals {
     pub name: String,
     pub records: u64,
-    /// By split id. Splits that one batch reads as a whole are not in it: there is no limit to their number.
+    /// By split id. Splits that one batch reads as a whole are not in it, because their number has no limit.
     pub splits: BTreeMap<u32, SplitTotals>,
 }
 

@@ -17,12 +17,9 @@ impl<'i, T: Key> LoopView<'i, T> {
     ///     [vec![(1, 2), (3, 4)], vec![(2, 3)]],
     ///     |s| {
     ///         let pairs = s.accumulate();
-    ///         let start = pairs.filter(|(from, _)| *from == 1).map(|(from, _)| (from, ()));
-    ///         start.iterate(move |reached| {
-    ///             let next = reached.enter(&pairs).join(reached).map(|(_, (to, ()))| (to, ()));
-    ///             next.union(reached).distinct()
-    ///         })
-    ///         .map(|(n, ())| n).complete()
+    ///         let start = pairs.filter(|(from, _)| *from == 1).map(|(from, _)| from);
+    ///         start.iterate(move |reached| reached.enter(&pairs).join_keys(reached).map(|(_, to)| to).union(reached).distinct())
+    ///             .complete()
     ///     },
     ///     [vec![1, 2], vec![1, 2, 3, 4]],
     /// );

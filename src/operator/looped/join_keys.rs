@@ -9,17 +9,15 @@ impl<'i, K: Key, V: Key> LoopView<'i, (K, V)> {
     /// Differential's `semijoin`. Each worker keeps the pairs whose keys it owns, and these keys, of all rounds.
     ///
     /// ```
-    /// use tidemill::testing::check;
-    /// // Which numbers are reached from 1 along pairs?
+    /// use tidemill::{prelude::*, testing::check};
+    /// // The pairs of keys that have a large value.
     /// check(
-    ///     [vec![(1, 2), (3, 4)], vec![(2, 3)]],
+    ///     [vec![('a', 1), ('a', 10), ('b', 2)]],
     ///     |s| {
     ///         let pairs = s.accumulate();
-    ///         let start = pairs.filter(|(from, _)| *from == 1).map(|(from, _)| from);
-    ///         start.iterate(move |reached| reached.enter(&pairs).join_keys(reached).map(|(_, to)| to).union(reached).distinct())
-    ///             .complete()
+    ///         pairs.iterate_with(Rounds::Exactly(1), |v| v.join_keys(&v.filter(|(_, n)| *n > 9).map(|(k, _)| k))).complete()
     ///     },
-    ///     [vec![1, 2], vec![1, 2, 3, 4]],
+    ///     [vec![('a', 1), ('a', 10)]],
     /// );
     /// ```
     #[doc(alias = "semijoin")]
