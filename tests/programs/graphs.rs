@@ -118,13 +118,25 @@ fn messages() -> Vec<(u32, u32, i64)> {
     (0..12).filter(|d| *d != 5).flat_map(|d| (0..9).map(|_| (below(20), below(20), day(d))).collect::<Vec<_>>()).collect()
 }
 
-fn reached(messages: &[(u32, u32, i64)], days: i64) -> String {
-    let first = messages[0].2 / 86_400;
+/// A step: its name, and its edges.
+type Step = (String, Vec<(u32, u32)>);
+
+fn days(messages: &[(u32, u32, i64)]) -> Vec<Step> {
+    let day = |day: i64| {
+        let edges = messages.iter().filter(|(_, _, at)| at / 86_400 == day).map(|(from, to, _)| (*from, *to));
+        let date = jiff::Timestamp::from_second(day * 86_400).unwrap().strftime("%F").to_string();
+        (date, edges.collect())
+    };
+    (messages[0].2 / 86_400..=messages.last().unwrap().2 / 86_400).map(day).collect()
+}
+
+fn reached(steps: &[Step], window: usize) -> String {
+    let root = steps[0].1[0].0;
     let mut page = String::new();
-    for day in first..=messages.last().unwrap().2 / 86_400 {
-        let edges = messages.iter().filter(|(_, _, at)| (day - days + 1..=day).contains(&(at / 86_400)));
-        let edges: Vec<(u32, u32)> = edges.map(|(from, to, _)| (*from, *to)).collect();
-        let (mut far, mut open) = (BTreeMap::from([(messages[0].0, 0u64)]), VecDeque::from([messages[0].0]));
+    for (n, (name, _)) in steps.iter().enumerate() {
+        let inside = &steps[(n + 1).saturating_sub(window)..=n];
+        let edges: Vec<(u32, u32)> = inside.iter().flat_map(|(_, edges)| edges.clone()).collect();
+        let (mut far, mut open) = (BTreeMap::from([(root, 0u64)]), VecDeque::from([root]));
         while let Some(node) = open.pop_front() {
             for (_, to) in edges.iter().filter(|(from, _)| *from == node) {
                 if !far.contains_key(to) {
@@ -135,9 +147,8 @@ fn reached(messages: &[(u32, u32, i64)], days: i64) -> String {
         }
         let mut by_distance = BTreeMap::<u64, u32>::new();
         far.into_values().for_each(|distance| *by_distance.entry(distance).or_default() += 1);
-        let date = jiff::Timestamp::from_second(day * 86_400).unwrap().strftime("%F").to_string();
         let lines = by_distance.into_iter().map(|(distance, people)| format!("distance {distance}: {people}"));
-        page += &[date].into_iter().chain(lines).collect::<Vec<_>>().join(", ");
+        page += &[name.clone()].into_iter().chain(lines).collect::<Vec<_>>().join(", ");
         page.push('\n');
     }
     page
@@ -148,7 +159,18 @@ fn people_reached_by_the_messages_of_a_week() {
     let messages = messages();
     let lines: String = messages.iter().map(|(from, to, at)| format!("{from} {to} {at}\n")).collect();
     let file = TempFile::new("messages", &format!("src dst time\n{lines}"));
-    golden::check("reachability", &reached(&messages, 7), |layout| layout.run("reachability", &[file.path()]));
+    golden::check("reachability", &reached(&days(&messages), 7), |layout| layout.run("reachability", &[file.path()]));
+}
+
+#[test]
+fn people_reached_by_the_last_edges() {
+    let edges: Vec<(u32, u32)> = messages().iter().map(|(from, to, _)| (*from, *to)).collect();
+    let lines: String = edges.iter().map(|(from, to)| format!("{from}\t{to}\n")).collect();
+    let file = TempFile::new("edges", &format!("# a graph\n{lines}"));
+    let step = |(n, edges): (usize, &[(u32, u32)])| (format!("{} edges", n * 20 + edges.len()), edges.to_vec());
+    let steps: Vec<Step> = edges.chunks(20).enumerate().map(step).collect();
+    let args = [file.path(), "--edges", "20", "--days", "2"];
+    golden::check("reachability_edges", &reached(&steps, 2), |layout| layout.run("reachability", &args));
 }
 
 #[test]
