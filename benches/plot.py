@@ -140,7 +140,19 @@ def scaling(rows, origin):
     return lines("Running totals: M records a second", ["More is better. 100,000 records a batch.", origin], "workers", by_series(rows, ["M records/s"]))
 
 
-PICTURES = {"throughput": throughput, "latency": latency, "windows": windows, "hop": hop, "scaling": scaling}
+def graph_changes(rows, origin):
+    below = ["Less is better. One worker; 100,000 edges, of which as many leave as enter.", origin]
+    return lines("Graphs kept up to date: ms per batch", below, "edges that leave and enter in a batch", by_series(rows, ["ms per batch"]))
+
+
+def scale(dimension):
+    """Draws the CPU time of a batch over one dimension."""
+    title = f"CPU time of a batch over {dimension}: ms"
+    return lambda rows, origin: lines(title, ["Less is better. All threads together.", origin], dimension, by_series(rows, ["CPU ms"]))
+
+
+PICTURES = {"throughput": throughput, "latency": latency, "windows": windows, "hop": hop, "scaling": scaling, "graph_changes": graph_changes}
+PICTURES |= {f"scale_{dimension}": scale(dimension) for dimension in ["workers", "partitions", "keys", "outputs", "windows"]}
 
 
 def main():

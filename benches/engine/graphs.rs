@@ -13,7 +13,7 @@ use tidemill::prelude::*;
 use timely::dataflow::operators::vec::Filter;
 use timely::order::Product;
 
-use crate::results::head;
+use crate::results::{head, record, row, spread};
 use crate::shared::random;
 use crate::{Size, interleaved, measurements, show};
 
@@ -54,6 +54,71 @@ fn timed(sum: &AtomicI64, run: impl Fn() -> i64) -> Duration {
 /// What one change of a rank adds to the sum of a run.
 fn weight(node: u32, rank: i64, diff: i64) -> i64 {
     (i64::from(node) + 1).wrapping_mul(rank).wrapping_mul(diff)
+}
+
+/// Edges of a batch that leave and enter, in [`changes`].
+const CHANGED: [usize; 5] = [1, 10, 100, 1_000, 10_000];
+
+/// The time of a batch over the number of edges that it changes, in a graph of 100,000 edges and 20,000 nodes: a window in which as many
+/// edges leave as enter.
+pub fn graph_changes(size: Size) {
+    type Program = fn(&View<'_, Edge>);
+    let programs: [(&str, Program); 5] = [
+        ("connected_components", |edges| crate::nowhere(&graph::connected_components(edges).changes())),
+        ("reachable", |edges| {
+            let roots = edges.map(|_| 0u32).distinct();
+            crate::nowhere(&graph::reachable(edges, &roots).changes());
+        }),
+        ("page_rank", |edges| crate::nowhere(&graph::page_rank(edges, ROUNDS).changes())),
+        ("triangles", |edges| crate::nowhere(&graph::triangles(edges).changes())),
+        ("k_core", |edges| crate::nowhere(&graph::k_core(edges, 5).changes())),
+    ];
+    head(&["edges changed", "function", "ms per batch"]);
+    for changed in CHANGED.into_iter().take(if size.part == 1 { CHANGED.len() } else { 2 }) {
+        for (name, program) in programs {
+            let times: Vec<f64> = (0..size.runs).map(|_| of_a_batch(program, changed, size)).collect();
+            let mut sorted = times.clone();
+            sorted.sort_by(f64::total_cmp);
+            row([changed.to_string(), name.into(), spread(&sorted, 2)]);
+            record("graph_changes", name, changed as f64, "ms per batch", &times);
+        }
+    }
+}
+
+/// Milliseconds of a batch that changes so many edges, after the graph has been built.
+fn of_a_batch(program: fn(&View<'_, Edge>), changed: usize, size: Size) -> f64 {
+    const BATCHES: u64 = 10;
+    let (mut seed, all) = (1, 100_000 / size.part);
+    let mut node = || (random(&mut seed) % NODES * (random(&mut seed) % NODES) / NODES) as u32;
+    let mut edges = std::iter::repeat_with(move || (node(), node()));
+    let (queue, clock) = (QueueSource::new(), tidemill::job::ManualClock::at(0));
+    let source = queue.clone();
+    let job = StreamingContext::builder("changes", secs(1)).without_logging().start_on_clock(clock.clone(), move |ssc| {
+        program(&ssc.queue_stream(&source).changes_to_view());
+        Ok(())
+    });
+    let job = job.expect("the job of the benchmark");
+    let mut inside: std::collections::VecDeque<Edge> = edges.by_ref().take(all).collect();
+    let mut end_of = |t: u64, changes: Vec<Change<Edge>>| {
+        queue.push(changes);
+        let start = Instant::now();
+        clock.set(t * 1_000);
+        while job.statistics().batches < t {
+            std::thread::sleep(Duration::from_micros(20));
+        }
+        start.elapsed().as_secs_f64() * 1e3
+    };
+    end_of(1, inside.iter().map(|edge| Change { row: *edge, diff: 1 }).collect());
+    let mut total = 0.0;
+    for t in 2..2 + BATCHES {
+        let fresh: Vec<Edge> = edges.by_ref().take(changed).collect();
+        let gone = inside.drain(..changed.min(inside.len())).map(|edge| Change { row: edge, diff: -1 }).collect::<Vec<_>>();
+        let changes = gone.into_iter().chain(fresh.iter().map(|edge| Change { row: *edge, diff: 1 })).collect();
+        inside.extend(fresh);
+        total += end_of(t, changes);
+    }
+    job.stop_now().expect("the end of the benchmark");
+    total / BATCHES as f64
 }
 
 fn tidemill(batches: &Batches) -> i64 {

@@ -6,6 +6,7 @@
 mod checkpoints;
 mod churn;
 mod graphs;
+mod scale;
 
 use std::collections::HashMap;
 use std::hint::black_box;
@@ -42,10 +43,11 @@ const QUICK: Size = Size { runs: 1, turns: 1, part: 50 };
 /// A name, and the function that measures.
 type Workload = (&'static str, fn(Size));
 
-const WORKLOADS: [Workload; 11] = [
+const WORKLOADS: [Workload; 13] = [
     ("counts", counts),
     ("keys", keys),
     ("scaling", scaling),
+    ("scale", scale::scale),
     ("windows", windows),
     ("changes", changes),
     ("complete", complete),
@@ -54,9 +56,15 @@ const WORKLOADS: [Workload; 11] = [
     ("readers", readers),
     ("churn", churn::churn),
     ("page_rank", graphs::page_rank),
+    ("graph_changes", graphs::graph_changes),
 ];
 
 fn main() {
+    if let [alone, shape] = &std::env::args().skip(1).collect::<Vec<_>>()[..]
+        && alone == scale::ALONE
+    {
+        return scale::alone(shape);
+    }
     // cargo passes --bench.
     let (options, asked): (Vec<String>, Vec<String>) =
         std::env::args().skip(1).filter(|arg| arg != "--bench").partition(|arg| arg.starts_with('-'));
