@@ -95,12 +95,18 @@ impl<'s, T: Key> View<'s, T> {
             let (dict, graph) = (view.interned().dict, &view.node.graph);
             let own = dict.clone();
             // Codes are retained while they are in this view: the rows of the other may leave earlier.
-            let changes =
-                batched(&graph.flow, &OperatorId::step("codes"), codes.inner, Pipeline, by_batch, move |tick, codes, emit| {
+            let changes = batched(
+                &graph.flow.silent_when_empty(),
+                &OperatorId::step("codes"),
+                codes.inner,
+                Pipeline,
+                by_batch,
+                move |tick, codes, emit| {
                     let mut dict = own.borrow_mut();
                     codes.iter().for_each(|(code, n)| _ = dict.retain(*code, *n, tick.time));
                     emit(codes.into_iter().map(|(code, n)| (code, tick.time, n)).collect());
-                });
+                },
+            );
             Interned { changes: changes.probe_with(&graph.probe), dict }
         });
         self.derive(form, Some("wrap_codes")).ordered(order).view()
@@ -156,28 +162,36 @@ pub(crate) fn resolve<'s, K: Key, D: Clone + 'static, T: Key>(
     rows.probe_with(&graph.probe)
 }
 
-/// Encodes keys: each pair moves to the worker that owns its key. Both sides of a join share the dictionary.
-pub(crate) fn intern_keys<'s, K: Key, V: Key>(
+/// Encodes keys and values: each pair moves to the worker that owns its key.
+pub(crate) fn intern_pairs<'s, K: Key, V: Key>(
     pairs: Changes<'s, (K, V)>,
-    dict: &Rc<RefCell<Dict<K>>>,
+    keys: Rc<RefCell<Dict<K>>>,
+    values: Rc<RefCell<Dict<V>>>,
     graph: &Graph<'s>,
-) -> Changes<'s, (Code, V)> {
-    let (own, probe) = (dict.clone(), graph.probe.clone());
+) -> Changes<'s, (Code, Code)> {
+    let probe = graph.probe.clone();
     batched(
-        &graph.flow,
+        &graph.flow.silent_when_empty(),
         &OperatorId::step("numbered"),
         pairs,
         route(|((k, _), _, _): &((K, V), BatchTime, i64)| key_group(k)),
         by_batch,
         move |plan, pairs, emit| {
-            let mut dict = own.borrow_mut();
-            dict.reclaim(|t| !probe.less_equal(&t));
-            let held = |((k, v), n)| {
-                let code = dict.code(k, plan.time);
-                dict.retain(code, n, plan.time);
-                ((code, v), plan.time, n)
-            };
-            emit(pairs.into_iter().map(held).collect());
+            let (t, passed) = (plan.time, |t| !probe.less_equal(&t));
+            let (mut keys, mut values) = (keys.borrow_mut(), values.borrow_mut());
+            keys.reclaim(passed);
+            values.reclaim(passed);
+            let mut keyed = Vec::with_capacity(pairs.len());
+            keys.codes_of(pairs.into_iter().map(|((k, v), n)| (k, (v, n))), t, |keys, key, (v, n)| {
+                keys.retain(key, n, t);
+                keyed.push((v, (key, n)));
+            });
+            let mut coded = Vec::with_capacity(keyed.len());
+            values.codes_of(keyed, t, |values, value, (key, n)| {
+                values.retain(value, n, t);
+                coded.push(((key, value), t, n));
+            });
+            emit(coded);
         },
     )
 }
@@ -187,7 +201,7 @@ pub(crate) fn intern<'s, T: Key>(changes: Changes<'s, T>, graph: &Graph<'s>) -> 
     let dict: Rc<RefCell<Dict<T>>> = Rc::default();
     let (own, probe) = (dict.clone(), graph.probe.clone());
     let changes = batched(
-        &graph.flow,
+        &graph.flow.silent_when_empty(),
         &OperatorId::step("numbered"),
         changes,
         route(|(row, _, _): &(T, BatchTime, i64)| key_group(row)),
@@ -195,12 +209,12 @@ pub(crate) fn intern<'s, T: Key>(changes: Changes<'s, T>, graph: &Graph<'s>) -> 
         move |plan, rows, emit| {
             let mut dict = own.borrow_mut();
             dict.reclaim(|t| !probe.less_equal(&t));
-            let held = |(row, n)| {
-                let code = dict.code(row, plan.time);
+            let mut coded = Vec::with_capacity(rows.len());
+            dict.codes_of(rows, plan.time, |dict, code, n| {
                 dict.retain(code, n, plan.time);
-                (code, plan.time, n)
-            };
-            emit(rows.into_iter().map(held).collect());
+                coded.push((code, plan.time, n));
+            });
+            emit(coded);
         },
     );
     Interned { changes, dict }
@@ -218,7 +232,7 @@ pub(crate) fn sums<'s, K: Key>(pairs: DStream<'s, (K, i64)>, operator: &Operator
         let graph = &pairs.node.graph;
         let (probe, fail, name) = (graph.probe.clone(), graph.fail.clone(), operator.to_string());
         let owner = owner.build();
-        let changes = collect_batches(pairs.flow(), &operator, pairs.inner(), move |tick, rows, emit| {
+        let changes = collect_batches(&pairs.flow().silent_when_empty(), &operator, pairs.inner(), move |tick, rows, emit| {
             let (probe, time) = (&probe, tick.time);
             let too_large = |key: &K| fail(Error::SumTooLarge { operator: name.clone(), key: format!("{key:?}"), time });
             emit(owner.batch(tick, || state.borrow_mut().batch(time, rows, |t| !probe.less_equal(&t), too_large)))
@@ -258,16 +272,14 @@ impl<K: Key> Sums<K> {
         changes.reserve(rows.iter().map(|r| r.rows.len()).sum());
         let mut dict = self.dict.borrow_mut();
         dict.reclaim(passed);
-        for (k, n) in rows.into_iter().flat_map(Rows::take) {
-            let code = dict.code(k, t);
-            match dict.try_retain(code, n, t) {
-                Some(group) => {
-                    self.changed |= 1 << group;
-                    changes.push((code, t, n));
-                }
-                None => too_large(dict.key(code)),
+        let changed = &mut self.changed;
+        dict.codes_of(rows.into_iter().flat_map(Rows::take), t, |dict, code, n| match dict.try_retain(code, n, t) {
+            Some(group) => {
+                *changed |= 1 << group;
+                changes.push((code, t, n));
             }
-        }
+            None => too_large(dict.key(code)),
+        });
         changes
     }
 }

@@ -37,17 +37,27 @@ fn panes<'s, T: Key>(
     let fold = |table: &mut PartialTable<_, _>, rows: Rows<T>| rows.rows.iter().for_each(|r| *table.of(r) += 1);
     let combined = stream.combine(operator, 0, fold, |a, b| *a += b);
     let (own, probe) = (dict.clone(), stream.node.graph.probe.clone());
-    collect_batches(stream.flow(), operator, combined.inner(), move |tick, mut rows: Vec<Rows<(T, i64)>>, emit| {
-        let mut dict = own.borrow_mut();
-        dict.reclaim(|t| !probe.less_equal(&t));
-        let mut pane = Pane::default();
-        rows.sort_by_key(|rows| rows.partition.index);
-        for rows in rows {
-            let group = rows.partition.index;
-            pane.extend(group.into(), rows.take().into_iter().map(|(k, n)| (dict.code(k, tick.time), n)));
-        }
-        emit(vec![(tick.time, Rc::new(pane))]);
-    })
+    collect_batches(
+        &stream.flow().silent_when_empty(),
+        operator,
+        combined.inner(),
+        move |tick, mut rows: Vec<Rows<(T, i64)>>, emit| {
+            let mut dict = own.borrow_mut();
+            dict.reclaim(|t| !probe.less_equal(&t));
+            if rows.is_empty() {
+                return;
+            }
+            let mut pane = Pane::default();
+            rows.sort_by_key(|rows| rows.partition.index);
+            for rows in rows {
+                let group = rows.partition.index;
+                let mut coded = Vec::with_capacity(rows.rows.len());
+                dict.codes_of(rows.take(), tick.time, |_, code, n| coded.push((code, n)));
+                pane.extend(group.into(), coded);
+            }
+            emit(vec![(tick.time, Rc::new(pane))]);
+        },
+    )
 }
 
 /// The panes of one window.

@@ -29,26 +29,33 @@ pub(crate) fn totals<'s, K: Key, U: Key>(
 ) -> Changes<'s, (K, U)> {
     let mut all: FastMap<K, Total> = FastMap::default();
     let by_key = route(|((k, _), ..): &((K, i64), BatchTime, i64)| key_group(k));
-    batched(&graph.flow, operator, pairs, by_key, by_batch, move |tick, changes: Vec<((K, i64), i64)>, emit| {
-        let mut changed: FastMap<K, Total> = FastMap::default();
-        for ((k, v), n) in changes {
-            let total = changed.entry(k).or_default();
-            *total = total.plus(Total { count: n, sum: i128::from(v) * i128::from(n) });
-        }
-        let mut rows = Vec::with_capacity(2 * changed.len());
-        for (k, change) in changed {
-            let before = all.remove(&k).unwrap_or_default();
-            let now = before.plus(change);
-            let of = |total: Total| if total.count > 0 { row(&k, tick.time, total) } else { None };
-            let (old, new) = (of(before), of(now));
-            if old != new {
-                rows.extend(old.map(|u| ((k.clone(), u), tick.time, -1)));
-                rows.extend(new.map(|u| ((k.clone(), u), tick.time, 1)));
+    batched(
+        &graph.flow.silent_when_empty(),
+        operator,
+        pairs,
+        by_key,
+        by_batch,
+        move |tick, changes: Vec<((K, i64), i64)>, emit| {
+            let mut changed: FastMap<K, Total> = FastMap::default();
+            for ((k, v), n) in changes {
+                let total = changed.entry(k).or_default();
+                *total = total.plus(Total { count: n, sum: i128::from(v) * i128::from(n) });
             }
-            if now != Total::default() {
-                all.insert(k, now);
+            let mut rows = Vec::with_capacity(2 * changed.len());
+            for (k, change) in changed {
+                let before = all.remove(&k).unwrap_or_default();
+                let now = before.plus(change);
+                let of = |total: Total| if total.count > 0 { row(&k, tick.time, total) } else { None };
+                let (old, new) = (of(before), of(now));
+                if old != new {
+                    rows.extend(old.map(|u| ((k.clone(), u), tick.time, -1)));
+                    rows.extend(new.map(|u| ((k.clone(), u), tick.time, 1)));
+                }
+                if now != Total::default() {
+                    all.insert(k, now);
+                }
             }
-        }
-        emit(rows);
-    })
+            emit(rows);
+        },
+    )
 }

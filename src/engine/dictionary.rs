@@ -8,6 +8,7 @@
 use std::cell::Cell;
 use std::collections::VecDeque;
 use std::hash::BuildHasher;
+use std::hint::black_box;
 use std::rc::Weak;
 
 use hashbrown::HashTable;
@@ -16,11 +17,15 @@ use crate::core::data::{KEY_GROUPS, Key, key_group};
 use crate::core::sum::checked;
 use crate::core::time::BatchTime;
 
+/// So many keys are looked up together. Their places in memory are then read at the same time, not one after another.
+const BLOCK: usize = 32;
+
 /// The code of a key: dense, and valid on this worker only. Checkpoints contain keys.
 pub(crate) type Code = u32;
 
 struct Entry<K> {
     key: K,
+    hash: u32,
     group: u8,
     /// The references to this code: records in panes, or the sum of an arrangement.
     held: i64,
@@ -32,7 +37,8 @@ struct Entry<K> {
 
 /// The codes of the keys that this worker owns.
 pub(crate) struct Dict<K> {
-    codes: HashTable<Code>,
+    /// Codes with the hashes of their keys: a place in `entries` is read only where the hash is equal.
+    codes: HashTable<(u32, Code)>,
     entries: Vec<Option<Entry<K>>>,
     free: Vec<Code>,
     /// Codes whose count was 0 when they were added, with the time of that.
@@ -63,14 +69,57 @@ impl<K> Default for Dict<K> {
 impl<K: Key> Dict<K> {
     /// The code of a key, for use at `t`. Assigns one if the key has none.
     pub fn code(&mut self, key: K, t: BatchTime) -> Code {
-        let hash = self.hasher.hash_one(&key);
+        let hash = self.hash(&key);
+        self.code_of(hash, key, t)
+    }
+
+    /// The code of a key, if it has one.
+    pub fn find(&self, key: &K) -> Option<Code> {
+        let hash = self.hash(key);
+        let is_key = |(h, i): &(u32, Code)| *h == hash && self.entries[*i as usize].as_ref().is_some_and(|e| e.key == *key);
+        self.codes.find(spread(hash), is_key).map(|(_, code)| *code)
+    }
+
+    /// As `code`, for many keys: calls `each` with the code of every key in turn.
+    pub fn codes_of<X>(
+        &mut self,
+        keys: impl IntoIterator<Item = (K, X)>,
+        t: BatchTime,
+        mut each: impl FnMut(&mut Self, Code, X),
+    ) {
+        let mut keys = keys.into_iter();
+        let mut block: Vec<(u32, K, X)> = Vec::with_capacity(BLOCK);
+        loop {
+            block.extend(keys.by_ref().take(BLOCK).map(|(key, x)| (self.hash(&key), key, x)));
+            if block.is_empty() {
+                return;
+            }
+            // These reads do not depend on one another, so the processor does them at the same time.
+            let mut places = [0; BLOCK];
+            for ((hash, ..), place) in block.iter().zip(&mut places) {
+                *place = self.codes.find(spread(*hash), |(h, _)| h == hash).map_or(0, |(_, code)| *code as usize);
+            }
+            black_box(places.map(|place| self.entries.get(place).is_some_and(Option::is_some)));
+            for (hash, key, x) in block.drain(..) {
+                let code = self.code_of(hash, key, t);
+                each(self, code, x);
+            }
+        }
+    }
+
+    fn hash(&self, key: &K) -> u32 {
+        (self.hasher.hash_one(key) >> 32) as u32
+    }
+
+    fn code_of(&mut self, hash: u32, key: K, t: BatchTime) -> Code {
         let entries = &self.entries;
-        if let Some(&code) = self.codes.find(hash, |&i| entries[i as usize].as_ref().is_some_and(|e| e.key == key)) {
+        let is_key = |(h, i): &(u32, Code)| *h == hash && entries[*i as usize].as_ref().is_some_and(|e| e.key == key);
+        if let Some(&(_, code)) = self.codes.find(spread(hash), is_key) {
             self.used(code, t);
             return code;
         }
         let group = key_group(&key) as u8;
-        let entry = Some(Entry { key, group, held: 0, last: t, waits: false });
+        let entry = Some(Entry { key, hash, group, held: 0, last: t, waits: false });
         let code = match self.free.pop() {
             Some(code) => {
                 self.entries[code as usize] = entry;
@@ -81,8 +130,7 @@ impl<K: Key> Dict<K> {
                 (self.entries.len() - 1) as Code
             }
         };
-        let (entries, hasher) = (&self.entries, &self.hasher);
-        self.codes.insert_unique(hash, code, |&i| hasher.hash_one(&entries[i as usize].as_ref().expect("a code in use").key));
+        self.codes.insert_unique(spread(hash), (hash, code), |(h, _)| spread(*h));
         code
     }
 
@@ -156,8 +204,7 @@ impl<K: Key> Dict<K> {
                 #[cfg(test)]
                 (self.kept += 1);
             } else {
-                let hash = self.hasher.hash_one(&e.key);
-                if let Ok(found) = self.codes.find_entry(hash, |&i| i == code) {
+                if let Ok(found) = self.codes.find_entry(spread(e.hash), |(_, i)| *i == code) {
                     found.remove();
                 }
                 self.entries[code as usize] = None;
@@ -201,6 +248,11 @@ impl<K: Key> Dict<K> {
     pub fn codes(&self) -> usize {
         self.entries.len()
     }
+}
+
+/// A hash for a table of hashes: the table places by the low bits, and compares the high ones.
+fn spread(hash: u32) -> u64 {
+    u64::from(hash) << 32 | u64::from(hash)
 }
 
 #[cfg(test)]

@@ -34,7 +34,23 @@ pub(crate) type Route<D> = ExchangePact<D, Box<dyn FnMut(&D) -> u64>>;
 pub(crate) struct Flow<'s> {
     pub scope: Scope<'s, BatchTime>,
     /// One tick per batch on every worker, also for an empty batch. It carries the capability to act without input.
-    pub ticks: VecStream<'s, Arc<Tick>>,
+    ticks: VecStream<'s, Arc<Tick>>,
+    /// Whether an operator keeps the capability of a tick, to emit in a batch in which it gets nothing.
+    keeps_ticks: bool,
+}
+
+impl<'s> Flow<'s> {
+    pub fn new(scope: Scope<'s, BatchTime>, ticks: VecStream<'s, Arc<Tick>>) -> Self {
+        Flow { scope, ticks, keeps_ticks: true }
+    }
+
+    /// For operators that emit only in batches in which they got something on this worker.
+    ///
+    /// Every worker tells every other worker that it has dropped a capability. So an empty batch costs messages that grow with the square
+    /// of the workers for each operator that keeps its ticks, and none for the others.
+    pub fn silent_when_empty(&self) -> Self {
+        Flow { keeps_ticks: false, ..self.clone() }
+    }
 }
 
 /// The open batches of an operator. Each has an accumulator, created when the first record of its time arrives.
@@ -44,24 +60,33 @@ pub(crate) struct PendingBatches<A> {
 }
 
 struct PendingBatch<A> {
-    cap: Capability<BatchTime>,
-    plan: Option<Arc<Tick>>,
+    /// Set if the operator may emit: it got something, or keeps its ticks.
+    cap: Option<Capability<BatchTime>>,
+    tick: Option<Arc<Tick>>,
     acc: A,
 }
 
 impl<A: Default> PendingBatches<A> {
     /// The accumulator of the batch of this time.
     pub fn at(&mut self, t: BatchTime) -> &mut A {
-        &mut self.batch(t).acc
+        let cap = self.cap.as_ref().expect("a record is being absorbed");
+        let batch = self.open.entry(t).or_default();
+        batch.cap.get_or_insert_with(|| cap.delayed(&t, 0));
+        &mut batch.acc
     }
 
-    fn batch(&mut self, t: BatchTime) -> &mut PendingBatch<A> {
-        let cap = &self.cap;
-        self.open.entry(t).or_insert_with(|| PendingBatch {
-            cap: cap.as_ref().expect("a record is being absorbed").delayed(&t, 0),
-            plan: None,
-            acc: A::default(),
-        })
+    /// Takes the tick of a batch; `cap` lets the operator emit.
+    fn end(&mut self, tick: Arc<Tick>, cap: Option<&InputCapability<BatchTime>>) {
+        let t = tick.time;
+        let batch = self.open.entry(t).or_default();
+        batch.tick = Some(tick);
+        batch.cap = batch.cap.take().or_else(|| cap.map(|cap| cap.delayed(&t, 0)));
+    }
+}
+
+impl<A: Default> Default for PendingBatch<A> {
+    fn default() -> Self {
+        PendingBatch { cap: None, tick: None, acc: A::default() }
     }
 }
 
@@ -80,7 +105,8 @@ fn time(cap: &InputCapability<BatchTime>) -> BatchTime {
 }
 
 /// The kernel of every operator that works by the batch. `absorb` takes containers as they arrive, also while the batch is open.
-/// `finish` runs once per batch, in order, when the batch is closed and complete on this worker; also for an empty batch.
+/// `finish` runs once per batch, in order, when the batch is closed and complete on this worker; also for an empty batch. With
+/// [`Flow::silent_when_empty`], it must not emit for a batch of which `absorb` took nothing, except for restored rows.
 pub(crate) fn batched<'s, C, P, A, O>(
     flow: &Flow<'s>,
     operator: &OperatorId,
@@ -99,7 +125,7 @@ where
     let mut data = builder.new_input(input, pact);
     let mut ticks = builder.new_input(flow.ticks.clone(), Pipeline);
     let (mut out, stream) = output::<O>(&mut builder);
-    let operator = operator.clone();
+    let (operator, keeps_ticks) = (operator.clone(), flow.keeps_ticks);
     builder.build(move |caps| {
         drop(caps);
         let mut pending = PendingBatches { open: BTreeMap::new(), cap: None };
@@ -115,13 +141,11 @@ where
                 absorb(&mut pending, t, std::mem::take(container));
                 pending.cap = None;
             });
-            ticks.for_each(|cap, plans| {
-                pending.cap = Some(cap);
-                for plan in plans.drain(..) {
-                    let t = plan.time;
-                    pending.batch(t).plan = Some(plan);
+            ticks.for_each(|cap, ticks| {
+                for tick in ticks.drain(..) {
+                    let keeps = keeps_ticks || tick.restored;
+                    pending.end(tick, keeps.then_some(&cap));
                 }
-                pending.cap = None;
             });
             let mut out = out.activate();
             while let Some(first) = pending.open.first_entry() {
@@ -131,15 +155,15 @@ where
                 }
                 let batch = first.remove();
                 operator.enter(Some(t));
-                let plan = batch.plan.unwrap_or_else(|| {
+                let tick = batch.tick.unwrap_or_else(|| {
                     let plan = Plan { time: t, ranges: Vec::new(), shown: true };
                     Arc::new(Tick { plan, ..Tick::default() })
                 });
-                let mut session = out.session_with_builder(&batch.cap);
-                finish(&plan, batch.acc, &mut |mut c| {
-                    if !Accountable::is_empty(&c) {
-                        session.give_container(&mut c);
-                    }
+                let mut session = batch.cap.as_ref().map(|cap| out.session_with_builder(cap));
+                finish(&tick, batch.acc, &mut |mut c| {
+                    give_rows(&mut c, |c| {
+                        session.as_mut().expect("an operator that keeps its ticks, or got rows").give_container(c)
+                    });
                 });
             }
         }
@@ -334,7 +358,7 @@ mod tests {
             let own = seen.clone();
             let (mut input, cap) = worker.dataflow(|scope| {
                 let (input, stream) = scope.new_unordered_input::<CapacityContainerBuilder<Vec<u64>>>();
-                let flow = Flow { scope, ticks: Vec::new().to_stream(scope) };
+                let flow = Flow::new(scope, Vec::new().to_stream(scope));
                 let _: VecStream<'_, u64> =
                     map_containers(&flow, &OperatorId::step("test"), stream, move |t, rows: Vec<u64>, _| {
                         own.borrow_mut().extend(rows.into_iter().map(|n| (t, n)));
@@ -364,7 +388,7 @@ mod tests {
             let own = seen.clone();
             let (mut input, cap) = worker.dataflow(|scope| {
                 let (input, stream) = scope.new_unordered_input::<CapacityContainerBuilder<Vec<u64>>>();
-                let flow = Flow { scope, ticks: Vec::new().to_stream(scope) };
+                let flow = Flow::new(scope, Vec::new().to_stream(scope));
                 let operator = OperatorId::step("test");
                 let add = |sum: &mut u64, _, rows: Vec<u64>, _: &mut Emitter<'_, Vec<()>>| *sum += rows.into_iter().sum::<u64>();
                 let (sums, _) =

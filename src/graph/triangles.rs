@@ -65,7 +65,7 @@ type Message<N> = ((N, N), Told<N>);
 type HalfEdge<N> = (N, End, N);
 
 fn triangle_changes<'s, N: Key>(edges: &View<'s, (N, N)>, operator: &OperatorId) -> Changes<'s, (N, N, N)> {
-    let flow = &edges.node.graph.flow;
+    let flow = &edges.node.graph.flow.silent_when_empty();
     let ends = |((a, b), t, n): ((N, N), BatchTime, i64)| [((a.clone(), End::Low, b.clone()), t, n), ((b, End::High, a), t, n)];
     let both = map_containers(flow, operator, edges.rows(), move |_, edges: Vec<_>, emit| {
         emit(edges.into_iter().flat_map(ends).collect::<Vec<_>>());

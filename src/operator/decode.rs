@@ -118,7 +118,7 @@ fn count_and_log(errors: &DStream<'_, BadRecord>, operator: &OperatorId) {
     let graph = &errors.node.graph;
     let outbox = graph.outbox.clone();
     let _ = batched(
-        &graph.flow,
+        &graph.flow.silent_when_empty(),
         operator,
         errors.inner(),
         timely::dataflow::channels::pact::Pipeline,

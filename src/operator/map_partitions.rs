@@ -57,7 +57,7 @@ impl<'s, T: Data> DStream<'s, T> {
         let operator = operator.clone();
         self.narrow(move |s| {
             batched(
-                s.flow(),
+                &s.flow().silent_when_empty(),
                 &operator,
                 s.inner(),
                 Pipeline,

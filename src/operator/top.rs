@@ -28,7 +28,7 @@ impl<'s, T: 'static> DStream<'s, T> {
         // Not `to_one`: its result would not count against the cap of what may be gathered.
         let best = self.wide(RowOrder::Unordered { grouped: false }, move |s| {
             batched(
-                s.flow(),
+                &s.flow().silent_when_empty(),
                 &verb,
                 s.inner(),
                 Pipeline,

@@ -79,7 +79,7 @@ fn merged<'s, K: Key, A: Exchange>(
     let merger = Rc::new(RefCell::new(Merger::new(graph.flow.scope.peers())));
     let own = merger.clone();
     batched(
-        &graph.flow,
+        &graph.flow.silent_when_empty(),
         operator,
         partials,
         route(|p: &PartialBatch<K, A>| p.to.into()),

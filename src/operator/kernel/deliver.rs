@@ -96,10 +96,11 @@ impl<'s, T: Exchange> DStream<'s, T> {
             let bytes = rows.iter().map(|p| size_of_rows(&p.rows)).sum();
             deliver(tick, schedule.has(tick.time).then_some(rows), bytes)
         };
+        let flow = &graph.flow.silent_when_empty();
         let done = if peers == 1 || distribution == Distribution::Local {
-            batched(&graph.flow, operator, addressed, Pipeline, absorb, finish)
+            batched(flow, operator, addressed, Pipeline, absorb, finish)
         } else {
-            batched(&graph.flow, operator, addressed, by_address(), absorb, finish)
+            batched(flow, operator, addressed, by_address(), absorb, finish)
         };
         done.probe_with(&graph.probe);
     }
@@ -140,8 +141,9 @@ impl<'s, T: Debug + 'static> DStream<'s, T> {
         let mut deliver = deliver(graph, operator, usize::from(graph.has_worker_0()), false, new);
         let (orders, schedule) = (self.node.orders.clone(), self.node.meta.schedule.clone());
         let kept_of = orders.clone();
+        let flow = &graph.flow.silent_when_empty();
         let first = batched(
-            &graph.flow,
+            flow,
             operator,
             self.inner(),
             Pipeline,
@@ -152,7 +154,7 @@ impl<'s, T: Debug + 'static> DStream<'s, T> {
             |_, partitions, emit| emit(partitions.into_iter().collect::<Vec<_>>()),
         );
         let done = batched(
-            &graph.flow,
+            flow,
             operator,
             first,
             route(|_: &Texts| 0),

@@ -52,9 +52,10 @@ impl<'s, T: Exchange> DStream<'s, T> {
         let graph = &self.node.graph;
         let (on_worker_0, orders, schedule) = (graph.on_worker_0(), self.node.orders.clone(), self.node.meta.schedule.clone());
         let sent = route_to(&graph.flow, operator, self.inner(), 0);
+        let flow = if on_worker_0 { graph.flow.clone() } else { graph.flow.silent_when_empty() };
         let (cap, fail, name) = (graph.config.gather_cap, graph.fail.clone(), operator.to_string());
         batched(
-            &graph.flow,
+            &flow,
             operator,
             sent,
             by_address(),

@@ -39,7 +39,7 @@ impl<'s, T: Exchange> DStream<'s, T> {
                 emit(chosen.into_iter().map(|(index, rows)| (index, partition, rows)).collect::<Vec<Routed<T>>>());
             });
             batched(
-                s.flow(),
+                &s.flow().silent_when_empty(),
                 &operator,
                 addressed,
                 by_address(),

@@ -16,7 +16,7 @@ use crate::engine::operator_id::OperatorId;
 use crate::engine::tick::Tick;
 
 /// The first half. `absorb` adds containers to the accumulator of a batch on their worker. `send` returns the records of an accumulator
-/// for worker 0, usually only a few.
+/// for worker 0, usually only a few, and none of an empty one.
 pub(crate) fn partial<'s, C, A, M>(
     graph: &Graph<'s>,
     operator: &OperatorId,
@@ -29,7 +29,7 @@ where
     A: Default + 'static,
     M: Exchange,
 {
-    batched(&graph.flow, operator, input, Pipeline, absorb, move |_, acc, emit| emit(send(acc)))
+    batched(&graph.flow.silent_when_empty(), operator, input, Pipeline, absorb, move |_, acc, emit| emit(send(acc)))
 }
 
 /// The second half, on worker 0: `merge` takes the partial results of all workers, and `finish` runs once per batch, in order, also
@@ -47,8 +47,9 @@ where
     O: Container + Clone,
 {
     let on_worker_0 = graph.on_worker_0();
+    let flow = if on_worker_0 { graph.flow.clone() } else { graph.flow.silent_when_empty() };
     batched(
-        &graph.flow,
+        &flow,
         operator,
         partials,
         route(|_: &M| 0),

@@ -60,7 +60,7 @@ impl<'s, K: 'static, V: 'static> DStream<'s, (K, V)> {
         let (meta, operator) = (left.node.meta.join(&right.node.meta), operator.clone());
         let both = move || {
             batched(
-                left.flow(),
+                &left.flow().silent_when_empty(),
                 &operator,
                 left.inner().concat(right.inner()),
                 Pipeline,

@@ -48,7 +48,7 @@ impl<'s, K: 'static, V: 'static> DStream<'s, (K, V)> {
         K: Key,
         V: Exchange,
     {
-        let flow = self.flow();
+        let flow = &self.flow().silent_when_empty();
         let orders = self.node.orders.clone();
         let local: VecStream<'s, (u64, K, ByPartition<V>)> = batched(
             flow,

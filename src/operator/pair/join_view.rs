@@ -66,7 +66,7 @@ impl<'s, K: 'static, V: 'static> DStream<'s, (K, V)> {
         });
         let mut table: FastMap<K, Vec<(W, i64)>> = FastMap::default();
         batched(
-            flow,
+            &flow.silent_when_empty(),
             operator,
             rows.concat(changes),
             route(|(_, k, _): &(BatchTime, K, Side<V, W>)| key_group(k)),

@@ -75,7 +75,8 @@ impl<'s, K: 'static, V: 'static> DStream<'s, (K, V)> {
         let (grouped, verb, operator) = (self.grouped(operator), operator.to_string(), operator.clone());
         let changes = Form::rows(move || {
             let owner = owner.build();
-            collect_batches(grouped.flow(), &operator, grouped.inner(), move |tick, batch: Vec<Rows<(K, Vec<V>)>>, emit| {
+            let flow = grouped.flow().silent_when_empty();
+            collect_batches(&flow, &operator, grouped.inner(), move |tick, batch: Vec<Rows<(K, Vec<V>)>>, emit| {
                 emit(owner.batch(tick, || {
                     let mut state = state.borrow_mut();
                     let mut changes = state.restored_rows(tick.time);

@@ -142,7 +142,7 @@ impl<'s, T: Key> View<'s, T> {
         });
         // A row may have changed in many rounds.
         let step = OperatorId::step("last round");
-        batched(flow, &step, left.inner, Pipeline, by_batch, |tick, mut rows: Vec<(T, i64)>, emit| {
+        batched(&flow.silent_when_empty(), &step, left.inner, Pipeline, by_batch, |tick, mut rows: Vec<(T, i64)>, emit| {
             differential_dataflow::consolidation::consolidate(&mut rows);
             emit(rows.into_iter().map(|(row, n)| (row, tick.time, n)).collect());
         })

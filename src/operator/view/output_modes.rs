@@ -296,7 +296,8 @@ where
         by_group(0, minus, emit);
         by_group(plus_side, plus, emit);
     };
-    batched(flow, operator, changes, pact, by_batch, finish)
+    let flow = if mode == OutputMode::Complete { flow.clone() } else { flow.silent_when_empty() };
+    batched(&flow, operator, changes, pact, by_batch, finish)
 }
 
 impl<'s, T: Key> DStream<'s, Change<T>> {

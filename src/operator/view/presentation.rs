@@ -98,7 +98,7 @@ pub(super) fn changes<'s, T: Key>(order: &dyn Presentation<'s, T>, operator: &Op
     }
     let operator = operator.clone();
     entries.narrow(move |s| {
-        collect_batches(s.flow(), &operator, s.inner(), |_, rows: Vec<Rows<Change<T>>>, emit| {
+        collect_batches(&s.flow().silent_when_empty(), &operator, s.inner(), |_, rows: Vec<Rows<Change<T>>>, emit| {
             for rows in rows {
                 emit(Rows::new(rows.partition, added_up(rows.take())));
             }

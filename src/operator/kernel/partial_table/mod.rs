@@ -344,13 +344,13 @@ impl<K: Key, A: Exchange> Merger<K, A> {
     /// Adds a message to the results of its batch.
     pub fn merge(&mut self, t: BatchTime, partial: PartialBatch<K, A>, merged: &mut MergedTable<A>, merge: impl Fn(&mut A, A)) {
         let codes = self.tables.entry((partial.from, partial.table)).or_default();
-        for (key, a) in partial.new_keys {
-            let code = self.dict.code(key, t);
-            self.dict.retain(code, 1, t);
+        let spare = &mut self.spare;
+        self.dict.codes_of(partial.new_keys, t, |dict, code, a| {
+            dict.retain(code, 1, t);
             codes.push(code);
-            merged.make_room(&mut self.spare, self.dict.codes());
+            merged.make_room(spare, dict.codes());
             merged.add(code, a, &merge);
-        }
+        });
         merged.make_room(&mut self.spare, self.dict.codes());
         partial.by_index.into_iter().for_each(|(n, a)| merged.add(codes[n as usize], a, &merge));
         if partial.closed {
