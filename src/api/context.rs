@@ -3,13 +3,15 @@
 //! Building is lazy: nothing runs or is written until the job starts. Sources register through `read` (job/source_operator.rs), output
 //! operations through operator/kernel/deliver.rs. Errors in the program are collected and reported at once.
 
+use std::any::{Any, TypeId};
 use std::cell::{Cell, RefCell};
-use std::collections::{BTreeMap, BTreeSet};
+use std::collections::{BTreeMap, BTreeSet, HashMap, VecDeque};
 use std::rc::Rc;
 use std::sync::Arc;
 use std::time::Duration;
 
-use timely::dataflow::ProbeHandle;
+use timely::dataflow::{ProbeHandle, Scope};
+use timely::scheduling::Activator;
 
 pub use crate::api::builder::Builder;
 use crate::api::config::Config;
@@ -18,6 +20,7 @@ use crate::core::data::{Key, key_group, type_name};
 use crate::core::error::{BoxError, Error, Result};
 use crate::core::plan::Split;
 use crate::core::time::BatchTime;
+use crate::engine::dictionary::Dict;
 use crate::engine::flow::Flow;
 use crate::engine::operator_id::OperatorId;
 use crate::engine::output::{NewOutput, OutputChannel, OutputSpec, RowQueue};
@@ -69,9 +72,32 @@ impl StreamingContext<'_> {
     }
 }
 
-/// How commands reach a source operator.
+/// How commands of the planner reach an operator.
 pub(crate) trait Port {
     fn command(&self, command: &Command);
+}
+
+/// Commands on their way to one operator, which they wake.
+#[derive(Clone)]
+pub(crate) struct CommandQueue {
+    pub commands: Rc<RefCell<VecDeque<Command>>>,
+    pub activator: Rc<Activator>,
+}
+
+impl Port for CommandQueue {
+    fn command(&self, command: &Command) {
+        self.commands.borrow_mut().push_back(command.clone());
+        self.activator.activate();
+    }
+}
+
+impl CommandQueue {
+    /// The queue of the operator with this address.
+    pub fn new(scope: Scope<'_, BatchTime>, address: Rc<[usize]>) -> Self {
+        let activator = Rc::new(scope.activator_for(address));
+        activator.activate();
+        CommandQueue { commands: Rc::default(), activator }
+    }
 }
 
 /// The planner's half of a registered source.
@@ -130,6 +156,7 @@ struct Registry<'s> {
     stateful: Vec<OperatorId>,
     checkpoint_every: Option<u64>,
     checks: Vec<Check>,
+    queryable: Vec<String>,
     written: Vec<(OperatorId, Place)>,
     read: Vec<(OperatorId, ReadsOwn)>,
     on_built: Vec<Box<dyn FnOnce() + 's>>,
@@ -146,6 +173,8 @@ pub(crate) struct Graph<'s> {
     /// To the output thread of this process.
     pub outputs: OutputChannel,
     registry: RefCell<Registry<'s>>,
+    /// The dictionaries of keys, by their type.
+    keys: RefCell<HashMap<TypeId, Rc<dyn Any>>>,
     pub outbox: Outbox,
     /// Failures of operators that are not panics.
     pub fail: Rc<dyn Fn(Error)>,
@@ -194,6 +223,8 @@ pub(crate) struct BuiltGraph {
     /// Milliseconds from checkpoint to checkpoint.
     pub checkpoint_every: u64,
     pub checks: Vec<Check>,
+    /// The names of the views that answer questions.
+    pub queryable: Vec<String>,
 }
 
 impl<'s> Graph<'s> {
@@ -206,7 +237,15 @@ impl<'s> Graph<'s> {
         fail: Rc<dyn Fn(Error)>,
     ) -> Rc<Self> {
         let probe = ProbeHandle::new();
-        Rc::new(Graph { flow, config, dry, probe, outputs, registry: RefCell::default(), outbox, fail })
+        let (registry, keys) = (RefCell::default(), RefCell::default());
+        Rc::new(Graph { flow, config, dry, probe, outputs, registry, keys, outbox, fail })
+    }
+
+    /// The dictionary of the keys of this type. All views of pairs share it, so that equal keys have equal codes.
+    pub fn keys<K: Key>(&self) -> Rc<RefCell<Dict<K>>> {
+        let new = || -> Rc<dyn Any> { Rc::<RefCell<Dict<K>>>::default() };
+        let keys = self.keys.borrow_mut().entry(TypeId::of::<K>()).or_insert_with(new).clone();
+        keys.downcast().expect("a dictionary of its type")
     }
 
     /// Reports an error in the program. The start fails with all of them at once.
@@ -344,6 +383,14 @@ impl<'s> Graph<'s> {
             .map(|s| s.name.clone())
     }
 
+    /// A view answers questions by this name. Returns `false` if another one has it.
+    pub fn queryable(&self, name: &str) -> bool {
+        let mut r = self.registry.borrow_mut();
+        let free = !r.queryable.iter().any(|other| other == name);
+        r.queryable.push(name.into());
+        free
+    }
+
     pub fn port(&self, port: Box<dyn Port>) {
         self.registry.borrow_mut().ports.push(port);
     }
@@ -422,8 +469,8 @@ impl<'s> Graph<'s> {
         r.states.retain(|state| state.handle.is_built());
         r.sources.iter_mut().filter(|source| !source.read).for_each(|source| source.enumerator = None);
         let checkpoint_every = r.checkpoint_every.unwrap_or_else(|| self.config.default_checkpoint_every());
-        let Registry { operators, lines, ports, sources, outputs, spread, states, checks, .. } = r;
-        Ok(BuiltGraph { operators, lines, ports, sources, outputs, spread, states, checkpoint_every, checks })
+        let Registry { operators, lines, ports, sources, outputs, spread, states, checks, queryable, .. } = r;
+        Ok(BuiltGraph { operators, lines, ports, sources, outputs, spread, states, checkpoint_every, checks, queryable })
     }
 }
 
@@ -443,7 +490,7 @@ mod tests {
     fn a_built_graph_lists_its_operators_in_build_order() {
         let operators = timely::execute_directly(|worker| {
             worker.dataflow(|scope| {
-                let flow = Flow { scope, ticks: Vec::new().to_stream(scope) };
+                let flow = Flow::new(scope, Vec::new().to_stream(scope));
                 let config = Arc::new(StreamingContext::builder("ids", millis(1)).config().unwrap());
                 let fail = Rc::new(|e: Error| panic!("{e}"));
                 let graph = Graph::new(flow, config, true, OutputChannel::new().0, Outbox::default(), fail);

@@ -12,11 +12,16 @@
 //! ```
 //!
 //! A view is made in one form; `rows()` and `interned()` derive the others once, at first use (`arrangement/interned.rs`). So does
-//! `arranged()`: all readers of the state of a view share one trace (`engine/dense`).
+//! `arranged()`: all readers of the state of a view share one trace (`engine/dense`). Joins and reductions of a view of pairs share
+//! another, by the codes of keys (`arrangement/pairs.rs`).
 //! A view may also have a presentation: the order in which output modes write its rows (`operator/view/presentation.rs`).
 
+use std::any::Any;
 use std::cell::{OnceCell, RefCell};
 use std::rc::Rc;
+
+use differential_dataflow::operators::arrange::{Arranged, TraceAgent};
+use differential_dataflow::trace::implementations::{KeySpine, ValSpine};
 
 use crate::api::context::Graph;
 use crate::api::dstream::{DStream, Lazy, lazy};
@@ -51,7 +56,23 @@ pub(crate) struct Counts<'s, T> {
     pub changes: Changes<'s, (Code, i64)>,
     /// The key group of a code, and the row of its count.
     pub render: Rc<dyn Fn(Code, i64) -> (u64, T)>,
+    /// The arrangement that is counted.
+    pub arranged: Dense<'s>,
+    /// The code of a key that is written as JSON.
+    pub find: Rc<dyn Fn(&str) -> Option<Code>>,
 }
+
+/// A view of pairs by key: the code of a key with the code of a value. Rows of all types have this form.
+pub(crate) struct ByKey<'s> {
+    /// The `Rc<RefCell<Dict<V>>>` of its values. The dictionary of keys is the graph's, so that views can be joined.
+    pub values: Rc<dyn Any>,
+    /// The pairs, and each key that has values; made when the first reader asks.
+    pub arranged: Lazy<'s, PairTrace<'s>>,
+    pub keys: Lazy<'s, CodeTrace<'s>>,
+}
+
+pub(crate) type PairTrace<'s> = Arranged<'s, TraceAgent<ValSpine<Code, Code, BatchTime, i64>>>;
+pub(crate) type CodeTrace<'s> = Arranged<'s, TraceAgent<KeySpine<Code, BatchTime, i64>>>;
 
 /// An output mode.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -139,6 +160,8 @@ pub(crate) struct ViewNode<'s, T: 'static> {
     pub interned: OnceCell<Interned<'s, T>>,
     /// The arrangement of the interned form; made when the first reader asks.
     pub arranged: OnceCell<Dense<'s>>,
+    /// Its pairs by key, if it is a view of pairs.
+    pub by_key: OnceCell<Rc<ByKey<'s>>>,
     pub order: Order<'s, T>,
     /// The verb that may remove rows; `None`: this view only grows.
     pub retracts: Option<String>,
@@ -170,8 +193,8 @@ impl<'s, T> Form<'s, T> {
 impl<'s, T: 'static> ViewNode<'s, T> {
     pub fn new(graph: &Rc<Graph<'s>>, meta: Meta, form: Form<'s, T>, retracts: Option<String>) -> Self {
         let (graph, co_located) = (graph.clone(), !matches!(form, Form::Rows(_)));
-        let (rows, interned, arranged, order) = (OnceCell::new(), OnceCell::new(), OnceCell::new(), Order::None);
-        ViewNode { graph, meta, form, rows, interned, arranged, order, retracts, co_located }
+        let (rows, interned, arranged, by_key) = (OnceCell::new(), OnceCell::new(), OnceCell::new(), OnceCell::new());
+        ViewNode { graph, meta, form, rows, interned, arranged, by_key, order: Order::None, retracts, co_located }
     }
 
     /// Equal rows lie on the same worker, if `yes`.

@@ -27,7 +27,7 @@ fn tallied<'s, X: 'static + Clone>(
 ) -> Changes<'s, X> {
     let Arranged { stream, mut trace } = arranged;
     // Codes lie on the workers that own them already.
-    collect_batches(&graph.flow, &OperatorId::step("count"), stream, move |tick, spans: Vec<Vec<_>>, emit| {
+    collect_batches(&graph.flow.silent_when_empty(), &OperatorId::step("count"), stream, move |tick, spans: Vec<Vec<_>>, emit| {
         let t = tick.time;
         let mut out = Vec::new();
         for span in spans.iter().flatten() {
@@ -57,12 +57,14 @@ pub(crate) fn counted<'s, T: Key>(view: &View<'s, T>) -> Counts<'s, (T, i64)> {
         }
     });
     let dict = view.interned().dict;
+    let keys = dict.clone();
     let render = move |code, n| {
         let dict = dict.borrow();
         let (group, key) = dict.group_and_key(code);
         (group, (key.clone(), n))
     };
-    Counts { changes, render: Rc::new(render) }
+    let find = move |json: &str| keys.borrow().find(&serde_json::from_str(json).ok()?);
+    Counts { changes, render: Rc::new(render), arranged: view.arranged(), find: Rc::new(find) }
 }
 
 /// The rows of counts by code. The probe keeps codes from reuse until the rows have been emitted, also if no output reads them.
@@ -106,15 +108,19 @@ mod tests {
     use crate::engine::flow::Flow;
     use crate::engine::output::OutputChannel;
 
+    /// The graph of a job that does not run.
+    fn graph<'s>(scope: timely::dataflow::Scope<'s, BatchTime>) -> Rc<Graph<'s>> {
+        let flow = Flow::new(scope, Vec::new().to_stream(scope));
+        let config = Arc::new(StreamingContext::builder("readers", millis(1)).config().unwrap());
+        let fail = Rc::new(|e: Error| panic!("{e}"));
+        Graph::new(flow, config, true, OutputChannel::new().0, Outbox::default(), fail)
+    }
+
     #[test]
     fn all_readers_of_a_view_share_one_arrangement() {
         timely::execute_directly(|worker| {
             worker.dataflow(|scope| {
-                let flow = Flow { scope, ticks: Vec::new().to_stream(scope) };
-                let config = Arc::new(StreamingContext::builder("readers", millis(1)).config().unwrap());
-                let fail = Rc::new(|e: Error| panic!("{e}"));
-                let graph = Graph::new(flow, config, true, OutputChannel::new().0, Outbox::default(), fail);
-                let ssc = StreamingContext { graph };
+                let ssc = StreamingContext { graph: graph(scope) };
                 let rows = ssc.queue_stream(&QueueSource::from_batches([vec!['a']]));
                 let view = rows.over(millis(2), millis(1));
                 let arrangements = || view.interned().dict.borrow().arrangements();
@@ -125,9 +131,34 @@ mod tests {
                 let by_hand = view.wrap_codes(view.arranged().as_collection(|code, ()| *code));
                 by_hand.complete().print(1);
                 assert_eq!(arrangements(), 1);
-                // Another window is another view; it has the same codes.
-                rows.over(millis(3), millis(1)).count_by_value().complete().print(1);
-                assert_eq!(arrangements(), 2);
+                // Other windows are other views; they have the same codes.
+                for length in [3, 4] {
+                    rows.over(millis(length), millis(1)).count_by_value().complete().print(1);
+                }
+                assert_eq!(arrangements(), 3);
+            })
+        })
+    }
+
+    #[test]
+    fn joins_and_reductions_of_a_view_share_one_arrangement_by_key() {
+        timely::execute_directly(|worker| {
+            worker.dataflow(|scope| {
+                let ssc = StreamingContext { graph: graph(scope) };
+                let rows = ssc.queue_stream(&QueueSource::from_batches([vec![('a', 1i64)]]));
+                let (view, other) = (rows.accumulate(), rows.over(millis(2), millis(1)));
+                let arranged =
+                    |view: &View<'_, (char, i64)>| view.node.by_key.get().map(|by_key| Rc::as_ptr(by_key).cast::<()>());
+                assert_eq!(arranged(&view), None, "made when the first reader asks");
+                view.join(&other).complete().print(1);
+                let first = arranged(&view);
+                other.left_outer_join(&view).complete().print(1);
+                view.semi_join(&other).complete().print(1);
+                view.max_by_key().complete().print(1);
+                assert_eq!((arranged(&view), first.is_some()), (first, true));
+                // Both views have the codes of one dictionary; their values have a dictionary each.
+                assert!(Rc::ptr_eq(&view.node.graph.keys::<char>(), &other.node.graph.keys::<char>()));
+                assert!(!Rc::ptr_eq(&view.node.by_key.get().unwrap().values, &other.node.by_key.get().unwrap().values));
             })
         })
     }

@@ -25,13 +25,32 @@ impl SumsBefore {
         Tr: TraceReader<Time = BatchTime, Batch = DenseBatch>,
     {
         let mut sums = SumsBefore::default();
-        for batch in trace.batches_through(upper).expect("a reader holds the bound that it reads up to") {
-            match batch.updates {
-                Updates::Sums(s) => sums.compacted = Some(s),
-                Updates::Changes(c) => sums.recent.push((c, 0)),
-            }
-        }
+        let batches = trace.batches_through(upper).expect("a reader holds the bound that it reads up to");
+        batches.into_iter().for_each(|batch| sums.add(batch));
         sums
+    }
+
+    /// The sums of all updates up to a time that the reader holds.
+    pub fn as_of<Tr>(trace: &Tr, t: BatchTime) -> Self
+    where
+        Tr: TraceReader<Time = BatchTime, Batch = DenseBatch>,
+    {
+        let mut sums = SumsBefore::default();
+        trace.map_spans(|span| span.inner.iter().filter(|batch| batch.time <= t).for_each(|batch| sums.add(batch.clone())));
+        sums
+    }
+
+    fn add(&mut self, batch: DenseBatch) {
+        match batch.updates {
+            Updates::Sums(s) => self.compacted = Some(s),
+            Updates::Changes(c) => self.recent.push((c, 0)),
+        }
+    }
+
+    /// Codes from this one on have no sum.
+    pub fn end(&self) -> Code {
+        let compacted = self.compacted.as_ref().map_or(0, |s| s.sums.len() as Code);
+        self.recent.iter().filter_map(|(changes, _)| changes.codes.last()).map(|last| last + 1).fold(compacted, Code::max)
     }
 
     /// The sum of a code. Codes must ascend from call to call.

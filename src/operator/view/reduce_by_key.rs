@@ -42,7 +42,7 @@ impl<'s, K: Key, V: Key> View<'s, (K, V)> {
         fold: impl Fn(&[(&V, i64)]) -> Option<U> + 'static,
     ) -> View<'s, (K, U)> {
         let view = self.clone();
-        let values = Form::rows(move || reduced(view.rows(), &view.node.graph, fold));
+        let values = Form::rows(move || reduced(&view, fold));
         self.derive(values, Some(&operator.to_string())).co_located(true).view()
     }
 }
