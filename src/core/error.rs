@@ -113,6 +113,14 @@ pub enum Error {
         /// The batch.
         time: BatchTime,
     },
+    /// A view of a running job could not be asked.
+    #[error("view {view}: {reason}")]
+    Query {
+        /// The name that was asked for.
+        view: String,
+        /// Why there is no answer.
+        reason: String,
+    },
     /// A loop of views still changes after its bound of rounds. The batch is not written.
     #[error(
         "{operator}, batch {time}: the row {row} still changes after {rounds} rounds; check that the rows of the loop converge, or allow more: iterate_with(Rounds::AtMost(n), ..)"

@@ -10,6 +10,7 @@ pub(crate) mod lock;
 pub(crate) mod origin;
 pub(crate) mod path;
 pub mod plan;
+pub mod question;
 pub(crate) mod schedule;
 pub(crate) mod signals;
 pub mod slide;

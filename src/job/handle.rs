@@ -8,6 +8,7 @@ use std::time::{Duration, Instant};
 use crate::core::error::{Error, Result};
 use crate::core::lock::lock;
 use crate::job::protocol::Event;
+use crate::job::query::Query;
 use crate::job::shared::{End, JobState, Summary};
 use crate::metrics::{Metrics, Statistics, StreamingListener};
 
@@ -130,6 +131,35 @@ impl JobHandle {
     /// Figures of the job until now. They are kept in process 0; in other processes they are all 0.
     pub fn statistics(&self) -> Statistics {
         self.metrics.snapshot()
+    }
+
+    /// A question to a view that is [`queryable`](crate::prelude::View::queryable) by this name. [`Query::ask`] gets the answer, as of one
+    /// batch.
+    ///
+    /// ```
+    /// use tidemill::prelude::*;
+    /// let numbers = QueueSource::new();
+    /// let (feed, seen) = (numbers.clone(), MemorySink::new());
+    /// let sink = seen.clone();
+    /// let job = StreamingContext::builder("numbers", millis(5)).start(move |ssc| {
+    ///     let all = ssc.queue_stream(&numbers).accumulate();
+    ///     all.queryable("all");
+    ///     all.update().to_memory(&sink);
+    ///     Ok(())
+    /// })?;
+    /// feed.push(vec![3i64, 1, 2]);
+    /// while seen.rows().len() < 3 {
+    ///     std::thread::yield_now();
+    /// }
+    /// let answer = job.query("all").top(2).ask()?;
+    /// assert_eq!((answer.rows_as::<i64>().unwrap(), answer.matched), (vec![3, 2], 3));
+    /// let error = job.query("everything").ask().unwrap_err();
+    /// assert!(error.to_string().contains("there are: all"));
+    /// job.stop_now()?;
+    /// # Ok::<(), tidemill::Error>(())
+    /// ```
+    pub fn query(&self, view: &str) -> Query<'_> {
+        Query::new(&self.state, view)
     }
 
     /// Where this process serves the page or the metrics of the job; `None` without [`listen`](crate::api::context::Builder::listen).

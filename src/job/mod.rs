@@ -14,7 +14,8 @@
 //! `sources` (with `split_ids`), the batches `in_flight`, the progress of `stopping`, and the `rate_controller`. Before the first batch
 //! it waits for `start_waits`. `recovery` decides where a job begins, from what was `resumed` or from a `plan_file`. `reporter` logs
 //! events, and `status_line` shows the progress of the job. On each worker there are `worker`, its loop, `source_operator` and
-//! `snapshotter`. `watchdog` reports stuck workers, and `signals` stops jobs.
+//! `snapshotter`. `watchdog` reports stuck workers, and `signals` stops jobs. `query` asks the views of a running job; the planner has its
+//! `questions`.
 //!
 //! *Invariant:* only this module advances time.
 
@@ -29,6 +30,8 @@ pub(crate) mod output_thread;
 pub(crate) mod plan_file;
 pub(crate) mod planner;
 pub(crate) mod protocol;
+pub(crate) mod query;
+mod questions;
 mod rate_controller;
 mod rate_estimator;
 mod recovery;
@@ -51,4 +54,5 @@ pub(crate) mod worker;
 
 pub use crate::core::clock::ManualClock;
 pub use handle::JobHandle;
+pub use query::Query;
 pub use shared::Summary;

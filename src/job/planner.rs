@@ -24,6 +24,7 @@ use crate::job::checkpoint_coordinator::{CheckpointCoordinator, Opened};
 use crate::job::control::CommandSender;
 use crate::job::in_flight::{BatchInFlight, InFlight, SealedPart};
 use crate::job::protocol::{Command, Event};
+use crate::job::questions::{Askers, Questions};
 use crate::job::rate_controller::RateController;
 use crate::job::recovery;
 use crate::job::reporter::{self, Reporter};
@@ -50,6 +51,8 @@ pub(crate) struct PlannerInputs {
     pub checkpoint_every: u64,
     /// Checks that run before the first batch.
     pub checks: Vec<Check>,
+    /// The names of the views that answer questions.
+    pub queryable: Vec<String>,
 }
 
 pub(crate) struct Planner {
@@ -82,6 +85,8 @@ pub(crate) struct Planner {
     /// Bytes that wait at the outputs of each process.
     waiting: BTreeMap<usize, u64>,
     reporter: Reporter,
+    askers: Arc<Askers>,
+    questions: Questions,
 }
 
 impl Planner {
@@ -93,6 +98,7 @@ impl Planner {
         time: Time,
         metrics: Metrics,
         opened: Option<Result<Opened>>,
+        askers: Arc<Askers>,
     ) -> Self {
         let workers = CommandSender { commands, wake: inputs.wake.clone() };
         let sources = Sources::new(sources, workers.clone());
@@ -118,6 +124,8 @@ impl Planner {
             losses: Vec::new(),
             stopping: Stopping::default(),
             waiting: BTreeMap::new(),
+            askers,
+            questions: Questions::default(),
         }
     }
 
@@ -220,6 +228,8 @@ impl Planner {
         if let Some(coordinator) = &self.coordinator {
             coordinator.runs();
         }
+        resumed.time.into_iter().for_each(|time| self.questions.closed(time));
+        self.askers.open(std::mem::take(&mut self.inputs.queryable));
         self.metrics.begin(self.sources.names(), &self.inputs.outputs);
         reporter::started(&self.config, &reads, self.inputs.outputs.len(), &resumed, self.ahead.then_some(self.next));
         self.replay = std::mem::take(&mut resumed.replay);
@@ -389,6 +399,7 @@ impl Planner {
             batch.info.planning_time = batch.elapsed();
             self.rates.closed(batch.info.time);
             self.metrics.tell(|l| l.on_batch_planned(&batch.info));
+            self.questions.closed(record.end(self.config.interval.millis()));
             self.workers.send(Command::Close { record, snapshot: batch.snapshot, stamp });
         }
         Ok(())
@@ -408,6 +419,7 @@ impl Planner {
             }
             Event::Computed { before } => {
                 self.rates.computed(before);
+                self.questions.computed(before);
                 self.in_flight.computed(before);
             }
             Event::Written { process, time, waiting, ago, worked, outputs } => {
@@ -426,6 +438,11 @@ impl Planner {
                 self.unready -= 1;
             }
             Event::BadRecords { stream, time, records, first } => self.bad_records(stream, time, records, first),
+            Event::Ask { id, question } => {
+                let command = self.questions.ask(&self.askers, id, question, self.config.peers());
+                command.into_iter().for_each(|command| self.workers.send(command));
+            }
+            Event::Answer { id, worker: _, part } => self.questions.answered(&self.askers, id, part),
             Event::Stop { graceful } => self.stopping.request(graceful),
         }
         while let Some(batch) = self.in_flight.pop_written(self.inputs.writers) {

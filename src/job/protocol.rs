@@ -9,6 +9,7 @@ use serde::{Deserialize, Serialize};
 
 use crate::checkpoint::{ChunkIndex, GroupChunks, Lease, PlanRecord};
 use crate::core::plan::{BatchSpan, PlanStamp, Progress, Range, RateLimits, RunId, Split};
+use crate::core::question::{Part, Question};
 use crate::core::time::BatchTime;
 use crate::engine::tick::SnapshotScope;
 
@@ -51,6 +52,8 @@ pub(crate) enum Command {
         run: RunId,
         what: Restore,
     },
+    /// A question to a view, as of a batch that is computed on all workers. Each worker answers with [`Event::Answer`].
+    Ask { id: u64, at: BatchTime, question: Question },
     /// All replayed batches are sealed: live sources read ahead from now on.
     Live,
     /// No batch follows.
@@ -109,6 +112,10 @@ pub(crate) enum Event {
     Snapshot { worker: usize, time: BatchTime, written: Result<WorkerSnapshot, String> },
     /// One worker has read bad records of a batch that no stream takes; `first` says where one of them is from, and why it is bad.
     BadRecords { stream: String, time: BatchTime, records: u64, first: String },
+    /// Somebody asks a view; its asker waits in process 0.
+    Ask { id: u64, question: Question },
+    /// What one worker answers.
+    Answer { id: u64, worker: usize, part: Result<Part, String> },
     /// Somebody asked the job to end.
     Stop { graceful: bool },
 }

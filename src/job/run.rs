@@ -211,6 +211,7 @@ impl Job {
         // After a success, all rows are written. After a failure, the rest is dropped.
         stop.store(true, Ordering::SeqCst);
         let _ = (planner.join(), outputs.join(), snapshot_thread.map(JoinHandle::join));
+        self.shared.askers.close();
         worked?;
         match self.shared.take_failure() {
             Some(e) => Err(e),
@@ -236,7 +237,8 @@ impl Job {
         let (given, shared, sources) = (self.given.clone(), self.shared.clone(), std::mem::take(&mut self.sources));
         spawn("tm-planner", move || {
             let Ok(inputs) = inputs.recv() else { return };
-            let planner = Planner::new(config, inputs, sources, (commands, events), time, metrics, opened);
+            let askers = shared.askers.clone();
+            let planner = Planner::new(config, inputs, sources, (commands, events), time, metrics, opened, askers);
             // Listeners are called on this thread: their panic must end the job, or the workers would wait for a planner.
             end_if_failed(&shared, "the planner, or a streaming listener", || planner.run(given));
         })

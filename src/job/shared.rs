@@ -12,6 +12,7 @@ use crate::core::lock::lock;
 use crate::core::signals::job_has_ended;
 use crate::engine::operator_id::CurrentOperator;
 use crate::job::protocol::Event;
+use crate::job::questions::Askers;
 use crate::logging::show_live;
 
 /// What a job has done when it has ended without an error.
@@ -66,6 +67,8 @@ pub(crate) struct JobState {
     mail: Mutex<Vec<Event>>,
     /// Whether somebody has asked the job to stop.
     pub asked: AtomicBool,
+    /// Who waits for answers of views; in process 0.
+    pub askers: Arc<Askers>,
 }
 
 impl JobState {
@@ -77,6 +80,7 @@ impl JobState {
             abandoned: AtomicBool::new(false),
             mail: Mutex::default(),
             asked: AtomicBool::new(false),
+            askers: Arc::default(),
         })
     }
 

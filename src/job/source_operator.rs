@@ -3,7 +3,6 @@
 //! It holds the capability of the open batch. Rows are emitted at once, so that verbs combine while the batch is open. Sealing ends
 //! the batch at a record; closing lets the frontier pass.
 
-use std::cell::RefCell;
 use std::collections::{BTreeMap, VecDeque};
 use std::rc::Rc;
 use std::sync::Arc;
@@ -13,9 +12,8 @@ use timely::dataflow::Scope;
 use timely::dataflow::operators::Capability;
 use timely::dataflow::operators::generic::OutputBuilder;
 use timely::dataflow::operators::generic::builder_rc::OperatorBuilder;
-use timely::scheduling::Activator;
 
-use crate::api::context::{Graph, Outbox, Port, SourceHalf, StreamingContext};
+use crate::api::context::{CommandQueue, Graph, Outbox, Port, SourceHalf, StreamingContext};
 use crate::api::dstream::DStream;
 use crate::checkpoint::PlanRecord;
 use crate::connector::source::{Emit, MaxRate, Sealed, Source, SourceReader, Waker};
@@ -30,34 +28,12 @@ use crate::engine::operator_id::OperatorId;
 use crate::engine::tick::Tick;
 use crate::job::protocol::{Command, Event};
 
-/// Commands on their way to one operator.
-#[derive(Clone)]
-struct Queue {
-    commands: Rc<RefCell<VecDeque<Command>>>,
-    activator: Rc<Activator>,
-}
-
-impl Port for Queue {
-    fn command(&self, command: &Command) {
-        self.commands.borrow_mut().push_back(command.clone());
-        self.activator.activate();
-    }
-}
-
-impl Queue {
-    fn new(scope: Scope<'_, BatchTime>, address: Rc<[usize]>) -> Self {
-        let activator = Rc::new(scope.activator_for(address));
-        activator.activate();
-        Queue { commands: Rc::default(), activator }
-    }
-}
-
 /// The ticks: when a batch closes, every worker sends its plan. Built before everything else.
 pub(crate) fn ticks<'s>(scope: Scope<'s, BatchTime>, interval: Interval) -> (VecStream<'s, Arc<Tick>>, Box<dyn Port>) {
     let mut builder = OperatorBuilder::new("ticks".into(), scope);
     let (out, stream) = builder.new_output::<Vec<Arc<Tick>>>();
     let mut out = OutputBuilder::<_, NoopBuilder<Vec<Arc<Tick>>>>::from(out);
-    let queue = Queue::new(scope, builder.operator_info().address);
+    let queue = CommandQueue::new(scope, builder.operator_info().address);
     let port = Box::new(queue.clone());
     builder.build(move |mut caps| {
         let mut cap = caps.pop();
@@ -425,7 +401,7 @@ fn source_operator<'s, S: Source>(
     let (out, stream) = builder.new_output::<Rows<S::Item>>();
     let mut out = OutputBuilder::<_, NoopBuilder<Rows<S::Item>>>::from(out);
     let address = builder.operator_info().address;
-    let queue = Queue::new(scope, address.clone());
+    let queue = CommandQueue::new(scope, address.clone());
     if graph.dry {
         builder.build(|_caps| |_: &[_]| {});
         return stream;

@@ -55,7 +55,7 @@ pub(crate) fn build<'s>(
     let (ticks, port) = source_operator::ticks(scope, args.config.interval);
     let shared = args.shared.clone();
     let graph = Graph::new(
-        Flow { scope, ticks },
+        Flow::new(scope, ticks),
         args.config.clone(),
         dry,
         args.outputs.clone(),
@@ -97,7 +97,7 @@ fn live(worker: &mut Worker, args: &WorkerArgs, latch: &Arc<FailureLatch>, watch
         Ok::<_, Error>((built, graph.probe.clone(), ticks))
     });
     let (built, probe, ticks) = built?;
-    let BuiltGraph { mut ports, outputs, spread, states, checkpoint_every, checks, .. } = built;
+    let BuiltGraph { mut ports, outputs, spread, states, checkpoint_every, checks, queryable, .. } = built;
     let names = states.iter().map(|s| StateId { name: s.name.clone(), fingerprint: s.fingerprint.clone() }).collect();
     let mut snapshotter =
         Snapshotter::new(&args.config, states, worker.index(), args.snapshots.as_ref().map(|p| lock(p).clone()));
@@ -109,7 +109,8 @@ fn live(worker: &mut Worker, args: &WorkerArgs, latch: &Arc<FailureLatch>, watch
         let writers = if spread { args.config.runtime.processes as usize } else { 1 };
         let wake = control.wake.clone();
         let states = names;
-        let known = PlannerInputs { wake, writers, states, shards, outputs: names_of_outputs, checkpoint_every, checks };
+        let known =
+            PlannerInputs { wake, writers, states, shards, outputs: names_of_outputs, checkpoint_every, checks, queryable };
         let _ = inputs.send(known);
     }
     let first_here = worker.index().is_multiple_of(args.config.runtime.workers as usize);

@@ -73,4 +73,5 @@ pub use decode::Decoded;
 pub use decode::untaken_errors;
 pub use state::{MapWithStateDStream, State, StateSpec};
 pub use transform::Batch;
+pub use view::Queryable;
 pub use view::iterate::Rounds;

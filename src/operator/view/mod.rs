@@ -14,9 +14,12 @@ mod max_by_key;
 mod min_by_key;
 mod output_modes;
 mod presentation;
+mod queryable;
 mod reduce_by_key;
 mod right_outer_join;
 mod semi_join;
 mod sort_by;
 mod sum_by_key;
 mod top;
+
+pub use queryable::Queryable;

@@ -1,0 +1,150 @@
+//! Questions to the views of a running job, and their answers.
+//!
+//! A question goes from its asker to the planner, which chooses the batch, and to every worker (`operator/view/queryable.rs`). Each worker
+//! answers for the rows that it owns, and the planner puts the parts together (`job/questions.rs`).
+
+use std::cmp::Reverse;
+
+use serde::{Deserialize, Serialize};
+use serde_json::Value;
+
+use super::float::F64;
+use crate::core::time::BatchTime;
+
+/// The most rows of one answer.
+pub const MOST_ROWS: u32 = 10_000;
+/// The most bytes of the rows that one worker gives for one answer.
+pub(crate) const MOST_BYTES: usize = 4 << 20;
+
+/// What is asked of a view.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub(crate) struct Question {
+    pub view: String,
+    /// The batch as of which the answer is; `None`: the newest one that is computed.
+    pub at: Option<BatchTime>,
+    pub filter: Filter,
+    /// Whether the rows with the largest last number come first. Otherwise rows are in the order of their JSON text.
+    pub top: bool,
+    /// The most rows of the answer.
+    pub limit: u32,
+}
+
+/// Which rows are asked for. The key of a row is its first element if it is a tuple, otherwise the row itself.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub(crate) enum Filter {
+    All,
+    /// The rows with this key, as JSON text.
+    Key(String),
+    /// The rows whose key is a text that begins so.
+    Prefix(String),
+}
+
+impl Filter {
+    /// Whether a row is asked for.
+    pub fn takes(&self, row: &Value) -> bool {
+        let key = match row {
+            Value::Array(parts) if !parts.is_empty() => &parts[0],
+            row => row,
+        };
+        match self {
+            Filter::All => true,
+            Filter::Key(wanted) => key.to_string() == *wanted,
+            Filter::Prefix(prefix) => key.as_str().is_some_and(|key| key.starts_with(prefix)),
+        }
+    }
+}
+
+/// A row of an answer as JSON text, with what orders it.
+#[derive(Clone, Debug, PartialEq, Eq, PartialOrd, Ord, Serialize, Deserialize)]
+pub(crate) struct RankedRow {
+    /// The whole part and the fraction of the last number of the row, if the answer is ordered by it.
+    rank: Reverse<Option<(i128, F64)>>,
+    pub json: String,
+}
+
+impl RankedRow {
+    pub fn new(row: &Value, top: bool) -> Self {
+        let last = match row {
+            Value::Array(parts) => parts.iter().rev().find(|part| part.is_number()),
+            row => Some(row),
+        };
+        let rank = |n: &Value| match (n.as_i64(), n.as_u64(), n.as_f64()) {
+            (Some(n), ..) => Some((i128::from(n), F64::default())),
+            (_, Some(n), _) => Some((i128::from(n), F64::default())),
+            (.., Some(n)) => Some((n.floor() as i128, F64::from(n - n.floor()))),
+            _ => None,
+        };
+        RankedRow { rank: Reverse(last.filter(|_| top).and_then(rank)), json: row.to_string() }
+    }
+}
+
+/// What one worker says, or the whole answer.
+#[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+pub(crate) struct Part {
+    /// The first rows that are asked for, in order.
+    pub rows: Vec<RankedRow>,
+    /// How many rows are asked for.
+    pub matched: u64,
+}
+
+impl Part {
+    /// Adds the part of another worker.
+    pub fn add(&mut self, other: Part, limit: u32) {
+        self.matched += other.matched;
+        self.rows.extend(other.rows);
+        self.rows.sort_unstable();
+        self.rows.truncate(limit as usize);
+    }
+}
+
+/// The answer to a question: rows of a view as of one batch.
+///
+/// [`JobHandle::query`](crate::job::JobHandle::query) asks.
+#[derive(Clone, Debug, PartialEq)]
+pub struct Answer {
+    /// The batch as of which the rows are.
+    pub time: BatchTime,
+    /// The rows, at most as many as were asked for.
+    pub rows: Vec<Value>,
+    /// How many rows there are in all.
+    pub matched: u64,
+}
+
+impl Answer {
+    /// The rows as a type, such as `(String, i64)`.
+    ///
+    /// # Errors
+    /// A row is not of this type.
+    pub fn rows_as<T: serde::de::DeserializeOwned>(&self) -> serde_json::Result<Vec<T>> {
+        self.rows.iter().map(|row| T::deserialize(row)).collect()
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use serde_json::json;
+
+    use super::*;
+
+    #[test]
+    fn rows_are_ordered_by_their_last_number_and_then_by_their_text() {
+        let rows = [json!(["a", 3]), json!(["b", 3.5]), json!(["c", -7]), json!(["d", u64::MAX]), json!(["e", 3]), json!(["f"])];
+        let ordered = |top| {
+            let mut rows: Vec<RankedRow> = rows.iter().map(|row| RankedRow::new(row, top)).collect();
+            rows.sort();
+            rows.into_iter().map(|row| row.json.chars().nth(2).unwrap()).collect::<String>()
+        };
+        assert_eq!(ordered(true), "dbaecf");
+        assert_eq!(ordered(false), "abcdef");
+    }
+
+    #[test]
+    fn the_key_of_a_row_is_its_first_element_or_the_row() {
+        let (pair, word, number) = (json!(["tide", 4]), json!("tide"), json!(7));
+        let key = |key: &str| Filter::Key(key.into());
+        assert!(key("\"tide\"").takes(&pair) && key("\"tide\"").takes(&word) && key("7").takes(&number));
+        assert!(!key("4").takes(&pair) && !key("tide").takes(&word));
+        let prefix = Filter::Prefix("ti".into());
+        assert!(prefix.takes(&pair) && prefix.takes(&word) && !prefix.takes(&number));
+    }
+}

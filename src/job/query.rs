@@ -1,0 +1,105 @@
+//! Asks a view of a running job.
+
+use std::sync::mpsc;
+use std::time::Duration;
+
+use serde::Serialize;
+
+use crate::core::error::{Error, Result};
+use crate::core::question::{Answer, Filter, MOST_ROWS, Question};
+use crate::core::time::BatchTime;
+use crate::job::protocol::Event;
+use crate::job::shared::JobState;
+
+/// How long [`Query::ask`] waits. A scan of a million rows takes seconds.
+const PATIENCE: Duration = Duration::from_secs(60);
+
+/// A question to a view of a running job. [`JobHandle::query`](crate::job::JobHandle::query) begins it.
+#[must_use = "a question is not asked before `ask`"]
+pub struct Query<'j> {
+    job: &'j JobState,
+    question: Question,
+    /// A setting that cannot be.
+    problem: Option<String>,
+}
+
+impl<'j> Query<'j> {
+    pub(crate) fn new(job: &'j JobState, view: &str) -> Self {
+        let question = Question { view: view.into(), at: None, filter: Filter::All, top: false, limit: 100 };
+        Query { job, question, problem: None }
+    }
+
+    /// As of this batch time, which must be held. Default: the newest batch that is computed.
+    pub fn at(mut self, time: BatchTime) -> Self {
+        self.question.at = Some(time);
+        self
+    }
+
+    /// Only rows with this key: the first element of a row that is a tuple, or the row itself.
+    pub fn key(mut self, key: impl Serialize) -> Self {
+        match serde_json::to_string(&key) {
+            Ok(json) => self.question.filter = Filter::Key(json),
+            Err(e) => self.problem = Some(format!("the key has no JSON: {e}")),
+        }
+        self
+    }
+
+    /// Only rows whose key is a text that begins so.
+    pub fn prefix(mut self, prefix: &str) -> Self {
+        self.question.filter = Filter::Prefix(prefix.into());
+        self
+    }
+
+    /// The `n` rows with the largest last number, the largest first.
+    pub fn top(mut self, n: u32) -> Self {
+        (self.question.top, self.question.limit) = (true, n);
+        self
+    }
+
+    /// At most this many rows (default: 100, at most 10,000). Without [`top`](Query::top), the first by their JSON text.
+    pub fn limit(mut self, rows: u32) -> Self {
+        self.question.limit = rows;
+        self
+    }
+
+    /// Asks all workers, and waits for the answer, at most a minute. Batches go on meanwhile.
+    ///
+    /// # Errors
+    /// [`Error::Query`]: no view has this name, the batch is not held, or the job does not run. Only process 0 of a job can ask.
+    pub fn ask(self) -> Result<Answer> {
+        let (tx, rx) = mpsc::channel();
+        let view = self.question.view.clone();
+        let fault = |reason: String| Error::Query { view, reason };
+        let asked = self.job.ask(self.question, self.problem, move |answer| {
+            // Who asked may have given up.
+            let _ = tx.send(answer);
+        });
+        if let Err(reason) = asked {
+            return Err(fault(reason));
+        }
+        match rx.recv_timeout(PATIENCE) {
+            Ok(answer) => answer.map_err(fault),
+            Err(_) => Err(fault(format!("there is no answer after {} s", PATIENCE.as_secs()))),
+        }
+    }
+}
+
+impl JobState {
+    /// Asks a question; `reply` gets the answer on the thread of the planner.
+    pub(crate) fn ask(
+        &self,
+        question: Question,
+        problem: Option<String>,
+        reply: impl FnOnce(Result<Answer, String>) + Send + 'static,
+    ) -> Result<(), String> {
+        if let Some(problem) = problem {
+            return Err(problem);
+        }
+        if !(1..=MOST_ROWS).contains(&question.limit) {
+            return Err(format!("{} rows: an answer has 1 to {MOST_ROWS}", question.limit));
+        }
+        let id = self.askers.add(&question.view, Box::new(reply))?;
+        self.post(Event::Ask { id, question });
+        Ok(())
+    }
+}

@@ -1,0 +1,140 @@
+//! Questions to the views of a job: who waits for an answer, and what the planner does with questions and parts of answers.
+
+use std::collections::{BTreeMap, HashMap, VecDeque};
+use std::sync::atomic::{AtomicU64, Ordering};
+use std::sync::{Mutex, OnceLock};
+
+use crate::core::lock::lock;
+use crate::core::question::{Answer, Part, Question};
+use crate::core::time::BatchTime;
+use crate::job::protocol::Command;
+
+/// The most questions that wait for an answer.
+const MOST: usize = 1_000;
+
+/// What becomes of an answer, on the thread of the planner.
+type Reply = Box<dyn FnOnce(Result<Answer, String>) + Send>;
+
+/// The askers of this process.
+#[derive(Default)]
+pub(crate) struct Askers {
+    next: AtomicU64,
+    /// `None`: the job has ended.
+    waiting: Mutex<Option<HashMap<u64, Reply>>>,
+    views: OnceLock<Vec<String>>,
+}
+
+impl Askers {
+    /// The job runs, and these views answer.
+    pub fn open(&self, views: Vec<String>) {
+        let _ = self.views.set(views);
+        *lock(&self.waiting) = Some(HashMap::new());
+    }
+
+    /// The job has ended: who waits hears nothing but that.
+    pub fn close(&self) {
+        let waiting = lock(&self.waiting).take();
+        for reply in waiting.into_iter().flat_map(HashMap::into_values) {
+            reply(Err(ENDED.into()));
+        }
+    }
+
+    /// The names of the views that answer.
+    pub fn views(&self) -> &[String] {
+        self.views.get().map_or(&[], Vec::as_slice)
+    }
+
+    /// A new asker; returns its number, under which the answer comes.
+    pub fn add(&self, view: &str, reply: Reply) -> Result<u64, String> {
+        let mut waiting = lock(&self.waiting);
+        let waiting = waiting.as_mut().ok_or(ENDED)?;
+        if !self.views().iter().any(|name| name == view) {
+            let views = if self.views().is_empty() { "none is; call View::queryable".into() } else { self.views().join(", ") };
+            return Err(format!("no view is queryable as {view:?}; there are: {views}"));
+        }
+        if waiting.len() >= MOST {
+            return Err(format!("{MOST} questions wait for an answer already; ask again later"));
+        }
+        let id = self.next.fetch_add(1, Ordering::Relaxed);
+        waiting.insert(id, reply);
+        Ok(id)
+    }
+
+    fn reply(&self, id: u64, answer: Result<Answer, String>) {
+        let reply = lock(&self.waiting).as_mut().and_then(|waiting| waiting.remove(&id));
+        if let Some(reply) = reply {
+            reply(answer);
+        }
+    }
+}
+
+const ENDED: &str = "the job does not run (it has not opened its first batch, or has ended)";
+
+/// The planner's side.
+#[derive(Default)]
+pub(crate) struct Questions {
+    open: BTreeMap<u64, Open>,
+    /// Batches that are closed and not known to be computed, oldest first, and the newest computed one.
+    closed: VecDeque<BatchTime>,
+    computed: Option<BatchTime>,
+}
+
+struct Open {
+    question: Question,
+    at: BatchTime,
+    /// How many workers have not answered.
+    missing: usize,
+    part: Result<Part, String>,
+}
+
+impl Questions {
+    /// A batch is closed, or its state was restored.
+    pub fn closed(&mut self, end: BatchTime) {
+        self.closed.push_back(end);
+    }
+
+    /// All batches before this time are computed.
+    pub fn computed(&mut self, before: BatchTime) {
+        while let Some(end) = self.closed.pop_front_if(|end| *end < before) {
+            self.computed = Some(end);
+        }
+    }
+
+    /// Chooses the batch of a question; returns the command to the workers.
+    pub fn ask(&mut self, askers: &Askers, id: u64, question: Question, workers: usize) -> Option<Command> {
+        let at = match (question.at, self.computed) {
+            (_, None) => Err("no batch is computed yet".to_string()),
+            (Some(at), Some(newest)) if at > newest => {
+                Err(format!("the batch of {} is not computed yet: the newest is {}", at.millis(), newest.millis()))
+            }
+            (at, Some(newest)) => Ok(at.unwrap_or(newest)),
+        };
+        match at {
+            Err(why) => {
+                askers.reply(id, Err(why));
+                None
+            }
+            Ok(at) => {
+                self.open.insert(id, Open { question: question.clone(), at, missing: workers, part: Ok(Part::default()) });
+                Some(Command::Ask { id, at, question })
+            }
+        }
+    }
+
+    /// Takes the part of one worker, and replies when it is the last one.
+    pub fn answered(&mut self, askers: &Askers, id: u64, part: Result<Part, String>) {
+        let Some(open) = self.open.get_mut(&id) else { return };
+        open.missing -= 1;
+        match (&mut open.part, part) {
+            (Ok(all), Ok(part)) => all.add(part, open.question.limit),
+            (all @ Ok(_), Err(why)) => *all = Err(why),
+            (Err(_), _) => {}
+        }
+        if open.missing == 0
+            && let Some(Open { at, part, .. }) = self.open.remove(&id)
+        {
+            let rows = |part: &Part| part.rows.iter().map(|row| serde_json::from_str(&row.json).unwrap_or_default()).collect();
+            askers.reply(id, part.map(|part| Answer { time: at, rows: rows(&part), matched: part.matched }));
+        }
+    }
+}

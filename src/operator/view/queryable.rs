@@ -1,0 +1,301 @@
+//! `queryable`: a view that answers questions while the job runs. It reads the arrangement of the view, and never stops a batch.
+//!
+//! Its operator holds compaction back, so that the batch of a question is still there when the question arrives: the planner asks as of
+//! a batch that is computed, and at most `in_flight` batches are closed and not computed. A question looks at rows for [`FUEL`] at a
+//! time, and other operators run between. What a question is, is in core/question.rs.
+
+use std::cell::Cell;
+use std::collections::VecDeque;
+use std::rc::Rc;
+use std::time::{Duration, Instant};
+
+use differential_dataflow::operators::arrange::{Arranged, TraceAgent};
+use differential_dataflow::trace::TraceReader;
+use serde::Serialize;
+use serde_json::Value;
+use timely::Container;
+use timely::dataflow::Stream;
+use timely::dataflow::channels::pact::Pipeline;
+use timely::dataflow::operators::Probe;
+use timely::dataflow::operators::generic::builder_rc::OperatorBuilder;
+use timely::progress::Antichain;
+
+use crate::api::context::{CommandQueue, Graph};
+use crate::api::view::{Form, View};
+use crate::core::data::Key;
+use crate::core::question::{Filter, MOST_BYTES, Part, Question, RankedRow};
+use crate::core::time::BatchTime;
+use crate::engine::dense::{Dense, DenseTrace, SumsBefore};
+use crate::engine::dictionary::Code;
+use crate::engine::operator_id::OperatorId;
+use crate::job::protocol::{Command, Event};
+
+/// How long a question may look at rows before other operators run.
+const FUEL: Duration = Duration::from_millis(1);
+/// How many codes are looked at between two looks at the clock.
+const CODES: Code = 256;
+
+/// A view that answers questions: how many batches it remembers for them.
+#[derive(Clone)]
+pub struct Queryable {
+    history: Rc<Cell<u32>>,
+}
+
+impl Queryable {
+    /// Answers questions as of the last `batches` batches that are computed, besides the newest one (default: 0). Each costs memory for
+    /// its changes, and a search in them for every key that a batch of this view changes.
+    pub fn history(self, batches: u32) -> Self {
+        self.history.set(batches);
+        self
+    }
+}
+
+impl<'s, T: Key> View<'s, T> {
+    /// Lets the running job answer questions about this view by a name: [`JobHandle::query`](crate::job::JobHandle::query) in the
+    /// program, and `tidemill query` or HTTP from outside, if the job listens. Flink's `asQueryableState`.
+    ///
+    /// Answers are as of one batch on all workers: the newest that is computed, or an earlier one that is held
+    /// ([`Queryable::history`]). Rows are JSON. Counts, sums and windows find a key at once; other views look at every row. The view is
+    /// then computed also if no output reads it.
+    ///
+    /// # Errors
+    /// The start fails if two views have one name, or the name is not made of letters, digits, `-`, `_` and `.`.
+    ///
+    /// ```
+    /// use tidemill::prelude::*;
+    /// let words = QueueSource::new();
+    /// let (feed, rows) = (words.clone(), MemorySink::new());
+    /// let sink = rows.clone();
+    /// let job = StreamingContext::builder("words", millis(5)).workers(2).start(move |ssc| {
+    ///     let counts = ssc.queue_stream(&words).count_by_value().sum_by_key();
+    ///     counts.queryable("counts");
+    ///     counts.update().to_memory(&sink);
+    ///     Ok(())
+    /// })?;
+    /// feed.push(vec!["tide", "mill", "tide"].into_iter().map(String::from).collect());
+    /// while rows.rows().len() < 2 {
+    ///     std::thread::yield_now();
+    /// }
+    /// let answer = job.query("counts").key("tide").ask()?;
+    /// assert_eq!(answer.rows_as::<(String, i64)>().unwrap(), [("tide".to_string(), 2)]);
+    /// assert_eq!(job.query("counts").top(1).ask()?.matched, 2);
+    /// job.stop_now()?;
+    /// # Ok::<(), tidemill::Error>(())
+    /// ```
+    #[doc(alias = "asQueryableState")]
+    #[track_caller]
+    pub fn queryable(&self, name: &str) -> Queryable {
+        let (graph, operator) = (&self.node.graph, OperatorId::of("queryable"));
+        let usual = |c: char| c.is_ascii_alphanumeric() || matches!(c, '-' | '_' | '.');
+        if name.is_empty() || !name.chars().all(usual) {
+            graph.report(&operator, format!("{name:?} cannot be asked for: use letters, digits, '-', '_' and '.'"));
+        }
+        if !graph.queryable(name) {
+            graph.report(&operator, format!("another view is called {name:?} already: choose another name"));
+        }
+        let queryable = Queryable { history: Rc::default() };
+        let (view, name, own) = (self.clone(), name.to_string(), queryable.clone());
+        graph.on_built(move || {
+            let (Arranged { stream, trace }, rows) = view.readable();
+            build(&view.node.graph, &operator, stream.probe_with(&view.node.graph.probe), |queue| Answering {
+                name,
+                worker: view.node.graph.flow.scope.index(),
+                held: Held {
+                    trace,
+                    kept: 1 + view.node.graph.config.in_flight + own.history.get() as usize,
+                    ends: VecDeque::new(),
+                },
+                interval: view.node.graph.config.interval.millis(),
+                rows,
+                queue,
+                open: VecDeque::new(),
+            });
+        });
+        queryable
+    }
+
+    /// The arrangement that answers for this view, and how its rows are read.
+    fn readable(&self) -> (Dense<'s>, Readable) {
+        if let Form::Counts(counts) = &self.node.form {
+            let (render, find) = (counts.render.clone(), counts.find.clone());
+            let row = move |code, n| (n != 0).then(|| (json(&render(code, n).1), 1));
+            return (counts.arranged.clone(), Readable { row: Box::new(row), find: Some(find) });
+        }
+        let dict = self.interned().dict;
+        let row = move |code, n: i64| (n > 0).then(|| (json(dict.borrow().key(code)), n as u64));
+        (self.arranged(), Readable { row: Box::new(row), find: None })
+    }
+}
+
+/// A row as JSON; its reason, if it has no JSON.
+fn json(row: &impl Serialize) -> Value {
+    serde_json::to_value(row).unwrap_or_else(|e| Value::String(format!("this row has no JSON: {e}")))
+}
+
+/// What the codes of an arrangement mean.
+struct Readable {
+    /// The row of a code with this sum, and how often it is in the view.
+    row: Box<dyn Fn(Code, i64) -> Option<(Value, u64)>>,
+    /// The code of a key as JSON text, if keys have codes.
+    find: Option<Rc<dyn Fn(&str) -> Option<Code>>>,
+}
+
+/// What the operator of a queryable view has on one worker.
+struct Answering {
+    name: String,
+    worker: usize,
+    interval: u64,
+    rows: Readable,
+    held: Held,
+    queue: CommandQueue,
+    /// Questions that are being answered, oldest first.
+    open: VecDeque<OpenQuestion>,
+}
+
+/// The batches that can be asked for.
+struct Held {
+    trace: TraceAgent<DenseTrace>,
+    /// How many closed batches are kept, besides the one that is open.
+    kept: usize,
+    /// The last batches that were closed, oldest first.
+    ends: VecDeque<BatchTime>,
+}
+
+struct OpenQuestion {
+    id: u64,
+    at: BatchTime,
+    question: Question,
+    /// The next code.
+    next: Code,
+    part: Part,
+    bytes: usize,
+}
+
+/// Builds the operator, which commands wake.
+fn build<'s, C: Container>(
+    graph: &Rc<Graph<'s>>,
+    operator: &OperatorId,
+    stream: Stream<'s, BatchTime, C>,
+    make: impl FnOnce(CommandQueue) -> Answering,
+) {
+    let mut builder = OperatorBuilder::new(operator.to_string(), graph.flow.scope);
+    let mut input = builder.new_input(stream, Pipeline);
+    let queue = CommandQueue::new(graph.flow.scope, builder.operator_info().address);
+    graph.port(Box::new(queue.clone()));
+    let (mut answering, outbox) = (make(queue), graph.outbox.clone());
+    let operator = operator.clone();
+    builder.build(move |_caps| {
+        move |_frontiers| {
+            operator.enter(None);
+            input.for_each(|_, _| {});
+            answering.step().into_iter().for_each(|event| outbox.send(event));
+        }
+    });
+}
+
+impl Answering {
+    /// Takes commands, and looks at rows for a while. Returns answers.
+    fn step(&mut self) -> Vec<Event> {
+        let commands = std::mem::take(&mut *self.queue.commands.borrow_mut());
+        for command in commands {
+            match command {
+                Command::Close { record, .. } => self.held.close(record.end(self.interval)),
+                Command::Restore { time: Some(time), .. } => self.held.close(time),
+                Command::Ask { id, at, question } if question.view == self.name => {
+                    self.open.push_back(OpenQuestion { id, at, question, next: 0, part: Part::default(), bytes: 0 });
+                }
+                _ => {}
+            }
+        }
+        let (until, mut answers) = (Instant::now() + FUEL, Vec::new());
+        while let Some(open) = self.open.front_mut() {
+            let done = match self.held.first() {
+                Some(first) if open.at >= first => self.rows.look(open, &self.held.trace, until),
+                first => {
+                    let first = first.map_or(0, |t| t.millis());
+                    open.next = Code::MAX;
+                    Some(Err(format!(
+                        "the batch of {} is not held any more: the first that is held is {first}",
+                        open.at.millis()
+                    )))
+                }
+            };
+            let Some(part) = done else { break };
+            answers.push(Event::Answer { id: open.id, worker: self.worker, part });
+            self.open.pop_front();
+        }
+        self.held.release(self.open.iter().map(|open| open.at).min());
+        if !self.open.is_empty() {
+            self.queue.activator.activate();
+        }
+        answers
+    }
+}
+
+impl Held {
+    fn close(&mut self, end: BatchTime) {
+        self.ends.push_back(end);
+        while self.ends.len() > self.kept {
+            self.ends.pop_front();
+        }
+    }
+
+    /// The first batch that can be asked for.
+    fn first(&self) -> Option<BatchTime> {
+        self.ends.front().copied()
+    }
+
+    /// Lets the trace compact what can no longer be asked for, and what no open question reads.
+    fn release(&mut self, asked: Option<BatchTime>) {
+        if let Some(first) = self.first() {
+            let hold = Antichain::from_elem(asked.map_or(first, |t| t.min(first)));
+            self.trace.set_logical_compaction(hold.borrow());
+            self.trace.set_physical_compaction(hold.borrow());
+        }
+    }
+}
+
+impl Readable {
+    /// Looks at rows until the fuel is used up. Returns the part of this worker when all were looked at.
+    fn look(&self, open: &mut OpenQuestion, trace: &TraceAgent<DenseTrace>, until: Instant) -> Option<Result<Part, String>> {
+        let mut sums = SumsBefore::as_of(trace, open.at);
+        if let (Filter::Key(key), Some(find)) = (&open.question.filter, &self.find) {
+            if let Some(code) = find(key) {
+                self.take(open, code, sums.of(code));
+            }
+            return Some(Ok(std::mem::take(&mut open.part)));
+        }
+        let end = sums.end();
+        while open.next < end {
+            for code in open.next..end.min(open.next.saturating_add(CODES)) {
+                self.take(open, code, sums.of(code));
+                if open.bytes > MOST_BYTES {
+                    return Some(Err(format!("the rows of one worker have more than {MOST_BYTES} bytes: ask for fewer")));
+                }
+            }
+            open.next = end.min(open.next.saturating_add(CODES));
+            if Instant::now() >= until && open.next < end {
+                return None;
+            }
+        }
+        let mut part = std::mem::take(&mut open.part);
+        part.add(Part::default(), open.question.limit);
+        Some(Ok(part))
+    }
+
+    /// Takes the row of a code into the answer, if it is asked for.
+    fn take(&self, open: &mut OpenQuestion, code: Code, sum: i64) {
+        let Some((row, copies)) = (self.row)(code, sum).filter(|(row, _)| open.question.filter.takes(row)) else { return };
+        open.part.matched += copies;
+        let (limit, ranked) = (open.question.limit as usize, RankedRow::new(&row, open.question.top));
+        for _ in 0..copies.min(limit as u64) {
+            open.bytes += ranked.json.len();
+            open.part.rows.push(ranked.clone());
+        }
+        // Only the first rows are wanted: the others go when they are as many again.
+        if open.part.rows.len() > 2 * limit.max(1_000) {
+            open.part.add(Part::default(), open.question.limit);
+            open.bytes = open.part.rows.iter().map(|row| row.json.len()).sum();
+        }
+    }
+}
