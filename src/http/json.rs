@@ -8,9 +8,13 @@ use crate::core::clock::wall_ms;
 use crate::core::plan::OffsetRange;
 use crate::core::time::BatchTime;
 use crate::http::reader::Reader;
+use crate::metrics::operator::{most, sum};
 use crate::metrics::process::Process;
 use crate::metrics::verdict::verdict;
-use crate::metrics::{BatchInfo, Now};
+use crate::metrics::{BatchInfo, Now, OperatorInfo, OperatorWork};
+
+/// How many batches the figures of operators add up.
+const RECENT: usize = 20;
 
 /// `/api/v1/job`.
 pub(super) fn job(reader: &Reader) -> String {
@@ -40,7 +44,49 @@ pub(super) fn batch(reader: &Reader, time: BatchTime) -> Option<String> {
     let output =
         |o: &crate::metrics::OutputInfo| json!({ "name": *o.name, "tries": o.tries, "ms": ms(o.time), "bytes": o.bytes });
     all["outputs"] = batch.outputs.iter().map(output).collect();
+    all["operators"] = batch.operators.iter().map(operator).collect();
+    all["slowest"] = one(batch.slowest(), |work| work.time);
+    all["waited_for"] = one(batch.waited_for(), |work| work.waited);
     Some(all.to_string())
+}
+
+/// `/api/v1/operators`: what the workers did in each operator for the last batches together.
+pub(super) fn operators(reader: &Reader) -> String {
+    let now = reader.metrics.now();
+    let operators = sum(now.history.batches().rev().take(RECENT).map(|b| &**b));
+    let (slowest, waited_for) = (most(&operators, |work| work.time), most(&operators, |work| work.waited));
+    json!({
+        "batches": now.history.batches().count().min(RECENT),
+        "operators": operators.iter().map(operator).collect::<Vec<Value>>(),
+        "slowest": one(slowest, |work| work.time),
+        "waited_for": one(waited_for, |work| work.waited),
+    })
+    .to_string()
+}
+
+fn operator(operator: &OperatorInfo) -> Value {
+    let (total, [min, median, max]) = (operator.total(), operator.spread());
+    let worker =
+        |w: &OperatorWork| json!({ "ms": ms(w.time), "waited_ms": ms(w.waited), "rows_in": w.rows_in, "rows_out": w.rows_out });
+    json!({
+        "name": *operator.name,
+        "rows_in": total.rows_in,
+        "rows_out": total.rows_out,
+        "ms": ms(total.time),
+        "min_ms": ms(min),
+        "median_ms": ms(median),
+        "max_ms": ms(max),
+        "slowest_worker": operator.slowest_worker(),
+        "workers": operator.workers.iter().map(worker).collect::<Vec<Value>>(),
+    })
+}
+
+/// An operator on one worker, with a time of it.
+fn one(found: Option<(&OperatorInfo, usize)>, time: impl Fn(&OperatorWork) -> Duration) -> Value {
+    found.map_or(
+        Value::Null,
+        |(operator, worker)| json!({ "operator": *operator.name, "worker": worker, "ms": ms(time(&operator.workers[worker])) }),
+    )
 }
 
 /// `/api/v1/sources`: what was read of each source, and what is left.

@@ -77,6 +77,7 @@ pub(super) fn text(reader: &Reader) -> String {
         text.gauge("tidemill_batch_interval_seconds", "The batch interval.", seconds(about.interval));
         batches(&mut text, &now);
         sources(&mut text, &now);
+        operators(&mut text, &now);
         outputs(&mut text, &now);
         checkpoints(&mut text, &now);
     }
@@ -137,6 +138,19 @@ fn sources(text: &mut Text, now: &Now) {
         "Problems of sources, such as a broker that does not answer.",
         now.statistics.trouble.len(),
     );
+}
+
+fn operators(text: &mut Text, now: &Now) {
+    let operators = || {
+        let label = |number: usize, name: &str| vec![("operator", number.to_string()), ("name", name.to_owned())];
+        now.history.operators.iter().enumerate().map(move |(number, o)| (label(number, &o.name), o.work))
+    };
+    let time = operators().map(|(labels, work)| (labels, seconds(work.time)));
+    text.metric("tidemill_operator_seconds_total", "counter", "Time of all workers in an operator.", time);
+    let rows = operators().map(|(labels, work)| (labels, work.rows_in));
+    text.metric("tidemill_operator_rows_in_total", "counter", "Rows that came into an operator.", rows);
+    let rows = operators().map(|(labels, work)| (labels, work.rows_out));
+    text.metric("tidemill_operator_rows_out_total", "counter", "Rows that other operators took.", rows);
 }
 
 fn outputs(text: &mut Text, now: &Now) {

@@ -30,7 +30,7 @@ use crate::job::reporter::{self, Reporter};
 use crate::job::resumed::{Resumed, Shards, check_progress};
 use crate::job::sources::{self, Sources};
 use crate::job::stopping::Stopping;
-use crate::metrics::{BatchInfo, Metrics};
+use crate::metrics::{BatchInfo, Metrics, OperatorInfo, OperatorWork};
 
 /// How many given batches may be sealed ahead of the one that is being closed. This hides the round trip to the workers.
 const SEALS_AHEAD: usize = 4;
@@ -46,6 +46,8 @@ pub(crate) struct PlannerInputs {
     pub shards: Shards,
     /// The names of the outputs, in program order.
     pub outputs: Vec<Arc<str>>,
+    /// The names of the operators, in the order in which workers report what they did.
+    pub operators: Vec<Arc<str>>,
     /// The checkpoint interval in milliseconds.
     pub checkpoint_every: u64,
     /// Checks that run before the first batch.
@@ -96,6 +98,7 @@ impl Planner {
     ) -> Self {
         let workers = CommandSender { commands, wake: inputs.wake.clone() };
         let sources = Sources::new(sources, workers.clone());
+        let in_flight = InFlight::new(config.peers());
         Planner {
             reporter: Reporter::new(&config),
             rates: RateController::new(&config, sources.live()),
@@ -110,7 +113,7 @@ impl Planner {
             metrics,
             opened,
             coordinator: None,
-            in_flight: InFlight::default(),
+            in_flight,
             next: BatchTime::default(),
             ahead: false,
             given: None,
@@ -220,7 +223,7 @@ impl Planner {
         if let Some(coordinator) = &self.coordinator {
             coordinator.runs();
         }
-        self.metrics.begin(self.sources.names(), &self.inputs.outputs);
+        self.metrics.begin(self.sources.names(), &self.inputs.outputs, &self.inputs.operators);
         reporter::started(&self.config, &reads, self.inputs.outputs.len(), &resumed, self.ahead.then_some(self.next));
         self.replay = std::mem::take(&mut resumed.replay);
         self.losses = std::mem::take(&mut resumed.losses);
@@ -374,10 +377,17 @@ impl Planner {
         let fill = fill.unwrap_or(self.config.runtime.catch_up == CatchUp::Fill);
         let unsealed = self.sources.count() * self.config.peers();
         let mut batch = BatchInFlight::new(info, span, end, unsealed);
+        batch.info.operators = self.operators();
         (batch.fill, batch.replayed, batch.snapshot) = (fill, replayed, snapshot);
         self.in_flight.push(batch);
         let last = self.stopping.last_sealed();
         self.workers.send(Command::Seal { span, ranges, live, last, limits });
+    }
+
+    /// The operators, before a worker has told what it did.
+    fn operators(&self) -> Vec<OperatorInfo> {
+        let workers = vec![OperatorWork::default(); self.config.peers()];
+        self.inputs.operators.iter().map(|name| OperatorInfo { name: name.clone(), workers: workers.clone() }).collect()
     }
 
     fn close_if_sealed(&mut self) -> Result<()> {
@@ -406,9 +416,13 @@ impl Planner {
                 let (lag, trouble) = (self.rates.lag(), self.sources.trouble());
                 self.metrics.update(|s| (s.lag, s.trouble) = (lag, trouble));
             }
-            Event::Computed { before } => {
-                self.rates.computed(before);
-                self.in_flight.computed(before);
+            Event::Computed { worker, before, work } => {
+                // Worker 0 speaks for all. A worker that is busy may tell much later what it did.
+                if worker == 0 {
+                    self.rates.computed(before);
+                    self.in_flight.computed(before);
+                }
+                self.in_flight.worked(worker, before, work);
             }
             Event::Written { process, time, waiting, ago, worked, outputs } => {
                 if let Some(first) = self.in_flight.written(time, outputs) {

@@ -11,6 +11,7 @@ use crate::checkpoint::{ChunkIndex, GroupChunks, Lease, PlanRecord};
 use crate::core::plan::{BatchSpan, PlanStamp, Progress, Range, RateLimits, RunId, Split};
 use crate::core::time::BatchTime;
 use crate::engine::tick::SnapshotScope;
+use crate::metrics::OperatorWork;
 
 /// What the planner tells every worker.
 #[derive(Clone, Debug, Serialize, Deserialize)]
@@ -88,8 +89,13 @@ pub(crate) enum Event {
         /// Bytes that wait at the outputs of the worker's process.
         waiting: u64,
     },
-    /// On all workers, the rows of all batches before this time have reached the outputs.
-    Computed { before: BatchTime },
+    /// One worker knows that, on all workers, the rows of all batches before this time have reached the outputs.
+    Computed {
+        worker: usize,
+        before: BatchTime,
+        /// What its operators did for each of these batches since its previous event of this kind.
+        work: Vec<(BatchTime, Vec<OperatorWork>)>,
+    },
     /// Every output of one process has written the batch of `time`.
     Written {
         process: usize,

@@ -26,6 +26,7 @@ use crate::core::origin::{Origins, OriginsWanted};
 use crate::core::plan::{BatchSpan, Limits, Plan, Range, Split, SplitRange};
 use crate::core::time::{BatchTime, Interval};
 use crate::engine::flow::{RowStream, VecStream};
+use crate::engine::meter::Meter;
 use crate::engine::operator_id::OperatorId;
 use crate::engine::tick::Tick;
 use crate::job::protocol::{Command, Event};
@@ -445,12 +446,14 @@ fn source_operator<'s, S: Source>(
     };
     graph.port(Box::new(queue.clone()));
     let mut input = Some(Input::new(graph, number, reader, source, wants_origins));
-    let (operator, fail) = (operator.clone(), graph.fail.clone());
+    let meter = Meter::new(operator, scope, builder.index(), &[]);
+    let fail = graph.fail.clone();
     builder.build(move |mut caps| {
         input.as_mut().expect("it was just made").open = caps.pop();
         move |_| {
             let Some(state) = &mut input else { return };
-            operator.enter(state.open.as_ref().map(|c| *c.time()));
+            let mut turn = meter.turn();
+            state.open.iter().for_each(|open| turn.enter(*open.time()));
             let mut out = out.activate();
             let mut step = || -> Result<bool> {
                 while let Some(command) = queue.commands.borrow_mut().pop_front() {
@@ -458,6 +461,9 @@ fn source_operator<'s, S: Source>(
                 }
                 state.work(&mut |cap, mut rows| {
                     if !rows.rows.is_empty() {
+                        // A command may have opened another batch.
+                        turn.enter(*cap.time());
+                        turn.gave(0, rows.rows.len());
                         out.session_with_builder(cap).give_container(&mut rows);
                     }
                 })

@@ -5,6 +5,7 @@ use std::time::Duration;
 
 use crate::core::plan::OffsetRange;
 use crate::core::time::BatchTime;
+use crate::metrics::operator::{OperatorInfo, most};
 
 /// One batch and its progress: Spark's `BatchInfo`.
 ///
@@ -39,6 +40,9 @@ pub struct BatchInfo {
     pub planning_time: Duration,
     /// The part of the processing time from then until all workers had computed the batch.
     pub computing_time: Duration,
+    /// What the workers did in each operator: the first ones are sources, and the last ones outputs and what no operator did. All figures
+    /// are 0 until every output has processed the batch.
+    pub operators: Vec<OperatorInfo>,
     /// What each output did, in program order. Empty until every output has processed the batch.
     pub outputs: Vec<OutputInfo>,
     /// Whether the clock set the time of the batch. A given batch, as of files that are already there, or one that runs again after a
@@ -57,6 +61,17 @@ impl BatchInfo {
     /// The part of the processing time in which outputs wrote, and committed, after the batch was computed.
     pub fn output_time(&self) -> Duration {
         self.processing_time.saturating_sub(self.planning_time + self.computing_time)
+    }
+
+    /// The operator that took the most time for the batch on one worker, and the number of that worker. `None`: nothing was done.
+    pub fn slowest(&self) -> Option<(&OperatorInfo, usize)> {
+        most(&self.operators, |work| work.time)
+    }
+
+    /// The operator and the worker that the batch waited for after it was sealed: what took most of that time on one worker. `None`: no
+    /// operator did anything then.
+    pub fn waited_for(&self) -> Option<(&OperatorInfo, usize)> {
+        most(&self.operators, |work| work.waited)
     }
 
     /// The range that was read of each split.

@@ -8,24 +8,26 @@ use crate::core::plan::Range;
 use crate::core::time::BatchTime;
 use crate::metrics::batch::BatchInfo;
 use crate::metrics::histogram::Histogram;
+use crate::metrics::operator::OperatorWork;
 
-/// At most this many batches are kept for readers, and at most this many ranges in them.
+/// At most this many batches are kept for readers, and at most this many figures in them: ranges, and operators on workers.
 const BATCHES: usize = 1_000;
-const RANGES: usize = 200_000;
+const FIGURES: usize = 200_000;
 
 /// What is kept of the batches of a job, and the totals of all of them.
 #[derive(Clone, Debug, Default)]
 pub(crate) struct History {
     /// Oldest first.
     batches: VecDeque<Arc<BatchInfo>>,
-    /// The ranges in them.
-    ranges: usize,
+    /// The figures in them.
+    figures: usize,
     /// Whether more than the last batch is kept.
     keeps: bool,
     /// When the last one was completed.
     pub completed: Option<Instant>,
     pub sources: Vec<SourceTotals>,
     pub outputs: Vec<OutputTotals>,
+    pub operators: Vec<OperatorTotals>,
     /// Bad records that no stream takes, by stream.
     pub bad: BTreeMap<String, u64>,
     pub delays: Delays,
@@ -61,6 +63,13 @@ pub(crate) struct OutputTotals {
     pub bytes: u64,
 }
 
+/// One operator on all workers since the job was started.
+#[derive(Clone, Debug)]
+pub(crate) struct OperatorTotals {
+    pub name: Arc<str>,
+    pub work: OperatorWork,
+}
+
 /// How long batches took.
 #[derive(Clone, Debug, Default)]
 pub(crate) struct Delays {
@@ -77,14 +86,16 @@ impl SourceTotals {
 }
 
 impl History {
-    /// The job runs, with these sources and outputs.
-    pub fn begin(&mut self, sources: Vec<String>, outputs: &[Arc<str>]) {
+    /// The job runs, with these sources, outputs and operators.
+    pub fn begin(&mut self, sources: Vec<String>, outputs: &[Arc<str>], operators: &[Arc<str>]) {
         self.sources = sources.into_iter().map(|name| SourceTotals { name, ..SourceTotals::default() }).collect();
         let totals = |name: &Arc<str>| {
             let (batches, tries, time, bytes) = (0, 0, Duration::ZERO, 0);
             OutputTotals { name: name.clone(), batches, tries, time, bytes }
         };
         self.outputs = outputs.iter().map(totals).collect();
+        let totals = |name: &Arc<str>| OperatorTotals { name: name.clone(), work: OperatorWork::default() };
+        self.operators = operators.iter().map(totals).collect();
     }
 
     /// From now on the last batches are kept. Until then only the last one is, so that a job without readers needs no memory for them.
@@ -117,18 +128,19 @@ impl History {
             totals.time += output.time;
             totals.bytes += output.bytes;
         }
+        self.operators.iter_mut().zip(&info.operators).for_each(|(totals, operator)| totals.work += operator.total());
         if info.on_clock {
             self.delays.scheduling.add(info.scheduling_delay);
             self.delays.total.add(info.total_delay());
         }
         self.delays.processing.add(info.processing_time);
-        self.ranges += info.inputs.len();
+        self.figures += figures(&info);
         self.batches.push_back(Arc::new(info));
         self.completed = Some(Instant::now());
         let most = if self.keeps { BATCHES } else { 1 };
-        while self.batches.len() > most || self.ranges > RANGES && self.batches.len() > 1 {
+        while self.batches.len() > most || self.figures > FIGURES && self.batches.len() > 1 {
             let oldest = self.batches.pop_front();
-            self.ranges -= oldest.map_or(0, |b| b.inputs.len());
+            self.figures -= oldest.map_or(0, |b| figures(&b));
         }
     }
 
@@ -151,6 +163,11 @@ impl History {
     }
 }
 
+/// How many figures a batch has.
+fn figures(batch: &BatchInfo) -> usize {
+    batch.inputs.len() + batch.operators.iter().map(|operator| operator.workers.len()).sum::<usize>()
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;
@@ -171,10 +188,10 @@ mod tests {
         history.keep_batches();
         (4..=2_000).for_each(|n| history.complete(batch(n, 1), &[]));
         assert_eq!(times(&history), (BATCHES, Some(1_001)));
-        (2_001..=2_003).for_each(|n| history.complete(batch(n, RANGES / 2), &[]));
+        (2_001..=2_003).for_each(|n| history.complete(batch(n, FIGURES / 2), &[]));
         assert_eq!(times(&history), (2, Some(2_002)));
-        history.complete(batch(2_004, 2 * RANGES), &[]);
-        assert_eq!((times(&history), history.ranges), ((1, Some(2_004)), 2 * RANGES), "the last one is kept whatever its size");
+        history.complete(batch(2_004, 2 * FIGURES), &[]);
+        assert_eq!((times(&history), history.figures), ((1, Some(2_004)), 2 * FIGURES), "the last one is kept whatever its size");
     }
 
     #[test]

@@ -8,6 +8,7 @@ pub(crate) mod histogram;
 #[cfg_attr(not(feature = "http"), allow(dead_code, reason = "only readers over HTTP ask for totals"))]
 pub(crate) mod history;
 mod listener;
+pub(crate) mod operator;
 #[cfg(feature = "http")]
 pub(crate) mod process;
 mod statistics;
@@ -23,6 +24,7 @@ use crate::core::time::BatchTime;
 pub use batch::{BatchInfo, InputInfo, OutputInfo};
 use history::History;
 pub use listener::StreamingListener;
+pub use operator::{OperatorInfo, OperatorWork};
 pub use statistics::{Checkpoints, Statistics};
 
 /// Written by the planner, read by any thread.
@@ -69,10 +71,10 @@ impl Metrics {
         lock(&self.now).clone()
     }
 
-    /// The job runs, with these sources and outputs.
-    pub fn begin(&self, sources: Vec<String>, outputs: &[Arc<str>]) {
+    /// The job runs, with these sources, outputs and operators.
+    pub fn begin(&self, sources: Vec<String>, outputs: &[Arc<str>], operators: &[Arc<str>]) {
         let mut now = lock(&self.now);
-        now.history.begin(sources, outputs);
+        now.history.begin(sources, outputs, operators);
         now.running = true;
     }
 

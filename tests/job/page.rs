@@ -77,6 +77,17 @@ fn figures_add_up_to_the_input() {
         assert_eq!([&input["from"], &input["until"], &input["records"]].map(|v| v.as_u64()), [Some(0), Some(3), Some(3)]);
         assert_eq!((first["inputs"].as_array().unwrap().len(), first["outputs"].as_array().unwrap().len()), (1, 2));
         assert_eq!(first["outputs"][1]["tries"], 1);
+        let rows = |verb: &str| {
+            let operators = first["operators"].as_array().unwrap();
+            let operator = operators.iter().find(|o| o["name"].as_str().unwrap().starts_with(verb)).unwrap();
+            let by_worker = operator["workers"].as_array().unwrap().iter().map(|w| w["rows_in"].as_u64().unwrap()).sum::<u64>();
+            assert_eq!(operator["rows_in"], by_worker, "{operator}");
+            (by_worker, operator["rows_out"].as_u64().unwrap())
+        };
+        // A bad record that no stream takes does not leave its operator.
+        assert_eq!(["queue_stream", "try_map", "reduce_by_key"].map(rows), [(0, 3), (3, 2), (2, 1)]);
+        let recent = json(address, "/api/v1/operators");
+        assert_eq!((&recent["batches"], &recent["operators"][1]["rows_in"]), (&3.into(), &5.into()), "{recent}");
         let stages = ["planning_ms", "computing_ms", "output_ms"].map(|stage| first[stage].as_f64().unwrap());
         assert!((stages.iter().sum::<f64>() - first["processing_ms"].as_f64().unwrap()).abs() < 0.01, "{first}");
         let sources = json(address, "/api/v1/sources");
@@ -94,6 +105,9 @@ fn figures_add_up_to_the_input() {
             assert_eq!(sample(&metrics, name), value, "{name}");
         }
         assert_eq!([get(address, "/readyz").0, get(address, "/healthz").0], [200, 200]);
+        let source =
+            |l: &str| l.starts_with("tidemill_operator_rows_out_total{operator=\"0\",name=\"queue_stream (") && l.ends_with(" 5");
+        assert!(metrics.lines().any(source), "{metrics}");
         live.stop_now().unwrap();
         assert!(TcpStream::connect(address).is_err(), "nobody answers after the job");
     }
@@ -116,7 +130,8 @@ tidemill_bad_records_total tidemill_batch_interval_seconds tidemill_batch_proces
 tidemill_batch_scheduling_delay_seconds tidemill_batch_total_delay_seconds tidemill_batches_in_flight tidemill_batches_total \
 tidemill_build_info tidemill_checkpoint_bytes tidemill_checkpoint_duration_seconds tidemill_checkpoint_timestamp_seconds \
 tidemill_checkpoints_failed_total tidemill_checkpoints_total tidemill_job_info tidemill_last_batch_timestamp_seconds \
-tidemill_lost_records_total tidemill_output_batches_total tidemill_output_bytes_total tidemill_output_seconds_total \
+tidemill_lost_records_total tidemill_operator_rows_in_total tidemill_operator_rows_out_total \
+tidemill_operator_seconds_total tidemill_output_batches_total tidemill_output_bytes_total tidemill_output_seconds_total \
 tidemill_output_tries_total tidemill_records_total tidemill_source_records_total tidemill_sources_in_trouble \
 tidemill_split_position tidemill_split_records_total tidemill_waiting_bytes";
 
