@@ -214,7 +214,7 @@ impl Turn<'_> {
         }
     }
 
-    /// Rows went out through one of the outputs.
+    /// Rows went out through one of the outputs. Bad records are not counted: a step of the verb reads them, to count them.
     pub fn gave(&mut self, output: usize, rows: usize) {
         if !self.meter.step.inner[output].get() {
             self.work.rows_out += rows as u64;

@@ -8,10 +8,11 @@ use crate::core::clock::wall_ms;
 use crate::core::plan::OffsetRange;
 use crate::core::time::BatchTime;
 use crate::http::reader::Reader;
+use crate::metrics::history::BadTotals;
 use crate::metrics::operator::{most, sum};
 use crate::metrics::process::Process;
 use crate::metrics::verdict::verdict;
-use crate::metrics::{BatchInfo, Now, OperatorInfo, OperatorWork};
+use crate::metrics::{BatchInfo, InputInfo, Now, OperatorInfo, OperatorWork};
 
 /// How many batches the figures of operators add up.
 const RECENT: usize = 20;
@@ -39,7 +40,7 @@ pub(super) fn batch(reader: &Reader, time: BatchTime) -> Option<String> {
     let now = reader.metrics.now();
     let batch = now.history.batches().rev().find(|b| b.time == time)?;
     let mut all = summary(batch);
-    all["inputs"] = batch.inputs.iter().map(|i| input(&now, i.source, &i.range, i.records, i.lag)).collect();
+    all["inputs"] = batch.inputs.iter().map(|i| input(&now, i)).collect();
     all["lost"] = batch.lost.iter().map(range).collect();
     let output =
         |o: &crate::metrics::OutputInfo| json!({ "name": *o.name, "tries": o.tries, "ms": ms(o.time), "bytes": o.bytes });
@@ -92,13 +93,14 @@ fn one(found: Option<(&OperatorInfo, usize)>, time: impl Fn(&OperatorWork) -> Du
 /// `/api/v1/sources`: what was read of each source, and what is left.
 pub(super) fn sources(reader: &Reader) -> String {
     let history = reader.metrics.now().history;
-    let sources = history.sources.iter().enumerate().map(|(number, source)| {
+    let sources = history.totals.sources.iter().enumerate().map(|(number, source)| {
         let splits = source.splits.values().map(|s| {
             let (topic, partition, position) = (&*s.name, s.partition, s.position);
-            json!({ "topic": topic, "partition": partition, "position": position, "records": s.records, "lag": s.lag })
+            let lag_ms = s.lag_time.map(ms);
+            json!({ "topic": topic, "partition": partition, "position": position, "records": s.records, "lag": s.lag, "lag_ms": lag_ms })
         });
         let splits: Vec<Value> = splits.collect();
-        json!({ "source": number, "name": source.name, "records": source.records, "lag": source.lag(), "splits": splits })
+        json!({ "source": number, "name": source.name, "records": source.records, "bytes": source.bytes, "lag": source.lag(), "splits": splits })
     });
     Value::Array(sources.collect()).to_string()
 }
@@ -107,7 +109,8 @@ fn job_of(reader: &Reader, now: &Now) -> Value {
     let (about, s) = (&reader.about, &now.statistics);
     let (pace, sentence) = verdict(now, about.interval);
     let Process { cpu_seconds, resident_bytes } = Process::now();
-    let bad: Vec<Value> = now.history.bad.iter().map(|(stream, n)| json!({ "stream": stream, "records": n })).collect();
+    let bad = |(stream, bad): (&String, &BadTotals)| json!({ "stream": stream, "records": bad.records, "taken": bad.taken });
+    let bad: Vec<Value> = now.history.totals.bad.iter().map(bad).collect();
     json!({
         "name": about.name,
         "version": env!("CARGO_PKG_VERSION"),
@@ -125,6 +128,7 @@ fn job_of(reader: &Reader, now: &Now) -> Value {
         "bad_by_stream": bad,
         "lost": s.lost,
         "lag": s.lag,
+        "lag_ms": now.history.last().and_then(BatchInfo::lag_time).map(ms),
         "rate_limit": s.rate,
         "in_flight": s.in_flight,
         "waiting_bytes": s.waiting_bytes,
@@ -148,6 +152,7 @@ fn summary(b: &BatchInfo) -> Value {
         "records": b.records,
         "bad": b.bad,
         "lag": b.lag(),
+        "lag_ms": b.lag_time().map(ms),
         "scheduling_delay_ms": ms(b.scheduling_delay),
         "processing_ms": ms(b.processing_time),
         "total_delay_ms": ms(b.total_delay()),
@@ -160,12 +165,14 @@ fn summary(b: &BatchInfo) -> Value {
     })
 }
 
-fn input(now: &Now, source: u32, of: &OffsetRange, records: u64, lag: Option<u64>) -> Value {
-    let mut input = range(of);
-    input["source"] = source.into();
-    input["name"] = now.history.sources.get(source as usize).map_or("", |s| s.name.as_str()).into();
-    input["records"] = records.into();
-    input["lag"] = lag.into();
+fn input(now: &Now, of: &InputInfo) -> Value {
+    let mut input = range(&of.range);
+    input["source"] = of.source.into();
+    input["name"] = now.history.totals.sources.get(of.source as usize).map_or("", |s| s.name.as_str()).into();
+    input["records"] = of.records.into();
+    input["bytes"] = of.bytes.into();
+    input["lag"] = of.lag.into();
+    input["lag_ms"] = of.lag_time.map(ms).into();
     input
 }
 

@@ -8,7 +8,7 @@ use crate::checkpoint::PlanRecord;
 use crate::core::plan::{BatchSpan, Plan, Range};
 use crate::core::time::BatchTime;
 use crate::engine::tick::SnapshotScope;
-use crate::job::protocol::OutputReport;
+use crate::job::protocol::{OutputReport, SplitRead};
 use crate::metrics::{BatchInfo, InputInfo, OperatorWork, OutputInfo};
 
 /// How many batches may be computed and not yet written. What waits at the outputs is also bounded in bytes.
@@ -30,9 +30,9 @@ pub(crate) struct BatchInFlight {
     pub ranges: Vec<Range>,
     /// Ranges that the sources no longer had.
     pub lost: Vec<Range>,
-    /// By split id: the records that each split gave, and those that it has left.
-    records: BTreeMap<u32, u64>,
-    lag: BTreeMap<u32, u64>,
+    /// By split id.
+    read: BTreeMap<u32, SplitRead>,
+    lag_times: BTreeMap<u32, Duration>,
     /// What the outputs of all processes report.
     outputs: Vec<OutputReport>,
     began: Instant,
@@ -57,8 +57,8 @@ impl BatchInFlight {
             unsealed,
             ranges: Vec::new(),
             lost: Vec::new(),
-            records: BTreeMap::new(),
-            lag: BTreeMap::new(),
+            read: BTreeMap::new(),
+            lag_times: BTreeMap::new(),
             outputs: Vec::new(),
             began: Instant::now(),
             closed: false,
@@ -81,8 +81,8 @@ impl BatchInFlight {
     }
 
     fn input(&self, r: &Range) -> InputInfo {
-        let records = self.records.get(&r.split_id).copied().unwrap_or(0);
-        InputInfo { source: r.source, range: r.into(), records, lag: self.lag.get(&r.split_id).copied() }
+        let SplitRead { records, bytes, lag, .. } = self.read.get(&r.split_id).copied().unwrap_or_default();
+        InputInfo { source: r.source, range: r.into(), records, bytes, lag, lag_time: self.lag_times.get(&r.split_id).copied() }
     }
 
     /// Completes the description of the batch: every output has written it. `names`: those of all outputs.
@@ -111,9 +111,9 @@ pub(crate) struct SealedPart {
     pub ranges: Vec<Range>,
     /// Ranges that the source no longer had.
     pub lost: Vec<Range>,
-    /// By split id: the records that each split gave, and those that it has left.
-    pub records: BTreeMap<u32, u64>,
-    pub lag: BTreeMap<u32, u64>,
+    /// By split id: what each split gave and has left, and for how long the oldest record that it has left has waited.
+    pub read: BTreeMap<u32, SplitRead>,
+    pub lag_times: BTreeMap<u32, Duration>,
 }
 
 /// All batches between their seal and their last output.
@@ -155,14 +155,14 @@ impl InFlight {
         if let Some(b) = self.of(time) {
             b.ranges.extend(sealed.ranges);
             b.lost.extend(sealed.lost);
-            b.info.records += sealed.records.values().sum::<u64>();
-            b.records.extend(sealed.records);
-            b.lag.extend(sealed.lag);
+            b.info.records += sealed.read.values().map(|split| split.records).sum::<u64>();
+            b.read.extend(sealed.read);
+            b.lag_times.extend(sealed.lag_times);
             b.unsealed -= 1;
         }
     }
 
-    /// One worker has read bad records of the batch of `time` that no stream takes.
+    /// One worker has read bad records of the batch of `time`.
     pub fn bad(&mut self, time: BatchTime, records: u64) {
         if let Some(b) = self.of(time) {
             b.info.bad += records;

@@ -27,9 +27,10 @@ use crate::job::protocol::{Command, Event};
 use crate::job::rate_controller::RateController;
 use crate::job::recovery;
 use crate::job::reporter::{self, Reporter};
-use crate::job::resumed::{Resumed, Shards, check_progress};
+use crate::job::resumed::{Resumed, Shards, TOTALS, check_progress};
 use crate::job::sources::{self, Sources};
 use crate::job::stopping::Stopping;
+use crate::job::waits::Waits;
 use crate::metrics::{BatchInfo, Metrics, OperatorInfo, OperatorWork};
 
 /// How many given batches may be sealed ahead of the one that is being closed. This hides the round trip to the workers.
@@ -84,6 +85,7 @@ pub(crate) struct Planner {
     /// Bytes that wait at the outputs of each process.
     waiting: BTreeMap<usize, u64>,
     reporter: Reporter,
+    waits: Waits,
 }
 
 impl Planner {
@@ -121,6 +123,7 @@ impl Planner {
             losses: Vec::new(),
             stopping: Stopping::default(),
             waiting: BTreeMap::new(),
+            waits: Waits::default(),
         }
     }
 
@@ -129,8 +132,8 @@ impl Planner {
         self.start(plans)?;
         let end = self.run_batches();
         while let Ok(event) = self.events.try_recv() {
-            if let Event::BadRecords { stream, time, records, first } = event {
-                self.bad_records(stream, time, records, first);
+            if let Event::BadRecords { stream, time, records, first, taken } = event {
+                self.bad_records(stream, time, records, first, taken);
             }
         }
         self.reporter.log_bad_records(true);
@@ -223,7 +226,8 @@ impl Planner {
         if let Some(coordinator) = &self.coordinator {
             coordinator.runs();
         }
-        self.metrics.begin(self.sources.names(), &self.inputs.outputs, &self.inputs.operators);
+        let totals = resumed.memory.get(TOTALS).map(Vec::as_slice);
+        self.metrics.begin(self.sources.names(), &self.inputs.outputs, &self.inputs.operators, totals);
         reporter::started(&self.config, &reads, self.inputs.outputs.len(), &resumed, self.ahead.then_some(self.next));
         self.replay = std::mem::take(&mut resumed.replay);
         self.losses = std::mem::take(&mut resumed.losses);
@@ -407,11 +411,14 @@ impl Planner {
     /// Takes an event, and completes the batches that every output has written.
     pub(super) fn take(&mut self, event: Event) -> Result<()> {
         match event {
-            Event::Sealed { worker, source, time, ranges, lost, records, lag, trouble, waiting } => {
-                let found = (!lag.is_empty()).then(|| records.values().chain(lag.values()).sum());
+            Event::Sealed { worker, source, time, ranges, lost, read, trouble, waiting } => {
+                let lag: BTreeMap<u32, u64> = read.iter().filter_map(|(id, split)| Some((*id, split.lag?))).collect();
+                let records = read.values().map(|split| split.records).sum();
+                let found = (!lag.is_empty()).then(|| records + lag.values().sum::<u64>());
                 self.sources.set_trouble(worker, source, trouble, found);
-                self.rates.sealed(source, time, records.values().sum(), &ranges, &lag);
-                self.in_flight.sealed(time, SealedPart { ranges, lost, records, lag });
+                self.rates.sealed(source, time, records, &ranges, &lag);
+                let lag_times = self.waits.sealed(self.time.now(), &ranges, &read);
+                self.in_flight.sealed(time, SealedPart { ranges, lost, read, lag_times });
                 self.waiting.insert(worker / self.config.runtime.workers as usize, waiting);
                 let (lag, trouble) = (self.rates.lag(), self.sources.trouble());
                 self.metrics.update(|s| (s.lag, s.trouble) = (lag, trouble));
@@ -439,7 +446,7 @@ impl Planner {
                 self.progress.extend(progress);
                 self.unready -= 1;
             }
-            Event::BadRecords { stream, time, records, first } => self.bad_records(stream, time, records, first),
+            Event::BadRecords { stream, time, records, first, taken } => self.bad_records(stream, time, records, first, taken),
             Event::Stop { graceful } => self.stopping.request(graceful),
         }
         while let Some(batch) = self.in_flight.pop_written(self.inputs.writers) {
@@ -451,11 +458,13 @@ impl Planner {
         Ok(())
     }
 
-    /// One worker has read bad records that no stream takes.
-    fn bad_records(&mut self, stream: String, time: BatchTime, records: u64, first: String) {
+    /// One worker has read bad records. Those that an output reads are not logged.
+    fn bad_records(&mut self, stream: String, time: BatchTime, records: u64, first: String, taken: bool) {
         self.in_flight.bad(time, records);
-        self.metrics.add_bad(stream.clone(), time, records);
-        self.reporter.bad_records(stream, records, first);
+        self.metrics.add_bad(stream.clone(), time, records, taken);
+        if !taken {
+            self.reporter.bad_records(stream, records, first);
+        }
     }
 
     /// Every output has written this batch.
@@ -468,7 +477,7 @@ impl Planner {
         self.rates.completed(b.info.time);
         self.metrics.complete(&b.info, &b.ranges);
         if let Some(coordinator) = &mut self.coordinator {
-            coordinator.committed(b.end)?;
+            coordinator.committed(b.end, || self.metrics.totals())?;
         }
         self.sources.committed(&b.ranges);
         Ok(())

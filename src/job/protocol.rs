@@ -81,10 +81,8 @@ pub(crate) enum Event {
         ranges: Vec<Range>,
         /// Ranges that the source no longer had.
         lost: Vec<Range>,
-        /// Records that each split gave.
-        records: BTreeMap<u32, u64>,
-        /// Records that each split has left.
-        lag: BTreeMap<u32, u64>,
+        /// What each split gave, and what it has left.
+        read: BTreeMap<u32, SplitRead>,
         trouble: Option<String>,
         /// Bytes that wait at the outputs of the worker's process.
         waiting: u64,
@@ -113,10 +111,29 @@ pub(crate) enum Event {
     SinksReady { progress: Vec<Progress> },
     /// One worker has written its part of the snapshot of `time`, or could not.
     Snapshot { worker: usize, time: BatchTime, written: Result<WorkerSnapshot, String> },
-    /// One worker has read bad records of a batch that no stream takes; `first` says where one of them is from, and why it is bad.
-    BadRecords { stream: String, time: BatchTime, records: u64, first: String },
+    /// One worker has read bad records of a batch; `first` says where one of them is from, and why it is bad.
+    BadRecords {
+        stream: String,
+        time: BatchTime,
+        records: u64,
+        first: String,
+        /// Whether an output operation reads them.
+        taken: bool,
+    },
     /// Somebody asked the job to end.
     Stop { graceful: bool },
+}
+
+/// What one split gave to one batch, and what it has left.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+pub(crate) struct SplitRead {
+    pub records: u64,
+    /// About how many bytes they have.
+    pub bytes: u64,
+    /// Records that it has left. `None`: the source does not know.
+    pub lag: Option<u64>,
+    /// The timestamp of the oldest of them, if the source knows it.
+    pub oldest: Option<u64>,
 }
 
 /// What one output of a process did with one batch.

@@ -30,7 +30,7 @@ pub struct BatchInfo {
     /// The parts of these ranges that the source no longer had, and that were skipped:
     /// [`fail_on_data_loss(false)`](crate::connector::kafka::source::KafkaSource::fail_on_data_loss).
     pub lost: Vec<OffsetRange>,
-    /// Bad records that no stream takes, over all workers. Reports of workers may come a moment after the batch was processed.
+    /// Bad records, over all workers, also those that a stream takes.
     pub bad: u64,
     /// From the batch time until the batch was sealed.
     pub scheduling_delay: Duration,
@@ -74,9 +74,19 @@ impl BatchInfo {
         most(&self.operators, |work| work.waited)
     }
 
+    /// For how long the oldest record that the sources had left had waited. `None`: no source knows.
+    pub fn lag_time(&self) -> Option<Duration> {
+        self.inputs.iter().filter_map(|input| input.lag_time).max()
+    }
+
     /// The range that was read of each split.
     pub fn ranges(&self) -> impl Iterator<Item = &OffsetRange> {
         self.inputs.iter().map(|input| &input.range)
+    }
+
+    /// How many positions the sources no longer had.
+    pub(crate) fn lost_positions(&self) -> u64 {
+        self.lost.iter().map(|r| (r.until - r.from) as u64).sum()
     }
 
     /// Records that the sources had left when the batch was sealed. `None`: no source knows.
@@ -109,8 +119,13 @@ pub struct InputInfo {
     pub range: OffsetRange,
     /// Records read.
     pub records: u64,
+    /// About how many bytes these records have.
+    pub bytes: u64,
     /// Records that the split had left when the batch was sealed. `None`: the source does not know.
     pub lag: Option<u64>,
+    /// For how long the oldest of them had waited: since its timestamp, if the source has read ahead so far and records have one, or else
+    /// since the first batch at which this run knew of it. Zero if no record is left, `None` if the source does not know.
+    pub lag_time: Option<Duration>,
 }
 
 /// What one output did with one batch: Spark's `OutputOperationInfo`.

@@ -55,7 +55,7 @@ pub struct OperatorWork {
     pub waited: Duration,
     /// Rows that came from other operators. For a view: changes.
     pub rows_in: u64,
-    /// Rows that other operators took, bad records included. For a view: changes.
+    /// Rows that left to other operators, without bad records. For a view: changes.
     pub rows_out: u64,
 }
 

@@ -21,8 +21,8 @@ use crate::operator::kernel::origins::{known, origins};
 /// The result of a fallible verb: the records, and the bad records with their origin and the reason.
 ///
 /// It is used as the stream of its records: every verb of [`DStream`] is a method. [`errors`](Decoded::errors) has the bad records.
-/// If no output operation reads the bad records, they are counted over all workers. The count is logged at most once in ten seconds,
-/// with the first of them.
+/// Bad records are counted over all workers: [`Statistics::bad`](crate::metrics::Statistics::bad). If no output operation reads them, the
+/// count is logged at most once in ten seconds, with the first of them.
 ///
 /// ```
 /// use tidemill::testing::check;
@@ -73,8 +73,8 @@ impl<'s, T: 'static> Decoded<'s, T> {
         let (read, taken) = (Switch::default(), Switch::default());
         let (runs, takes, stream, operator) = (read.clone(), taken.clone(), errors.clone(), operator.clone());
         oks.node.graph.on_built(move || {
-            if runs.get() && !takes.get() {
-                count_and_log(&stream, &operator);
+            if runs.get() || takes.get() {
+                count(&stream, &operator, takes.get());
             }
         });
         Decoded { oks: noting(&oks, read), errors: noting(&errors, taken) }
@@ -113,7 +113,8 @@ pub fn untaken_errors() -> usize {
     UNTAKEN.load(Ordering::Relaxed)
 }
 
-fn count_and_log(errors: &DStream<'_, BadRecord>, operator: &OperatorId) {
+/// Reports how many bad records each batch has. `taken`: whether an output operation reads them; if not, the planner logs them.
+fn count(errors: &DStream<'_, BadRecord>, operator: &OperatorId, taken: bool) {
     let name = operator.to_string();
     let graph = &errors.node.graph;
     let outbox = graph.outbox.clone();
@@ -129,9 +130,9 @@ fn count_and_log(errors: &DStream<'_, BadRecord>, operator: &OperatorId) {
         },
         move |tick, (n, first), _: &mut Emitter<'_, Rows<()>>| {
             if let Some(first) = first {
-                UNTAKEN.fetch_add(n, Ordering::Relaxed);
+                UNTAKEN.fetch_add(if taken { 0 } else { n }, Ordering::Relaxed);
                 let (stream, records, first) = (name.clone(), n as u64, described(&first));
-                outbox.send(Event::BadRecords { stream, time: tick.time, records, first });
+                outbox.send(Event::BadRecords { stream, time: tick.time, records, first, taken });
             }
         },
     );
@@ -307,8 +308,8 @@ mod tests {
     use crate::connector::queue::QueueSource;
     use crate::core::time::millis;
 
-    /// The bad records that a job logs. What its outputs read is up to `program`.
-    fn logged(program: impl for<'s> Fn(&Decoded<'s, i64>) + Send + Sync + 'static) -> u64 {
+    /// The bad records that a job counts, and whether an output takes them. What its outputs read is up to `program`.
+    fn counted(program: impl for<'s> Fn(&Decoded<'s, i64>) + Send + Sync + 'static) -> Vec<(u64, bool)> {
         let queue = QueueSource::from_batches([["1", "x"], ["2", "y"]].map(|lines| lines.map(str::to_owned).to_vec()));
         let job = StreamingContext::builder("logged", millis(1)).workers(2).start(move |ssc| {
             let lines = ssc.queue_stream(&queue);
@@ -319,23 +320,25 @@ mod tests {
         let job = job.unwrap();
         let metrics = job.metrics.clone();
         job.await_termination().unwrap();
-        metrics.snapshot().bad
+        let bad = metrics.now().history.totals.bad;
+        assert_eq!(metrics.snapshot().bad, bad.values().map(|bad| bad.records).sum::<u64>());
+        bad.values().map(|bad| (bad.records, bad.taken)).collect()
     }
 
     #[test]
-    fn bad_records_are_logged_unless_an_output_reads_them() {
-        assert_eq!(logged(|parsed| parsed.oks().to_memory(&MemorySink::new())), 2);
+    fn bad_records_are_counted_and_logged_unless_an_output_reads_them() {
+        assert_eq!(counted(|parsed| parsed.oks().to_memory(&MemorySink::new())), [(2, false)]);
         let unused = |parsed: &Decoded<'_, i64>| {
             let (oks, errors) = parsed.split();
             let _unread = errors.map(|bad| bad.raw);
             oks.to_memory(&MemorySink::new());
         };
-        assert_eq!(logged(unused), 2);
+        assert_eq!(counted(unused), [(2, false)]);
         let used = |parsed: &Decoded<'_, i64>| {
             let (oks, errors) = parsed.split();
             oks.union(&errors.map(|bad| bad.offset)).to_memory(&MemorySink::new());
         };
-        assert_eq!(logged(used), 0);
-        assert_eq!(logged(|parsed| drop(parsed.split())), 0, "without an output the verb does not run");
+        assert_eq!(counted(used), [(2, true)]);
+        assert_eq!(counted(|parsed| drop(parsed.split())), [], "without an output the verb does not run");
     }
 }

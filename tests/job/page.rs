@@ -132,7 +132,7 @@ tidemill_build_info tidemill_checkpoint_bytes tidemill_checkpoint_duration_secon
 tidemill_checkpoints_failed_total tidemill_checkpoints_total tidemill_job_info tidemill_last_batch_timestamp_seconds \
 tidemill_lost_records_total tidemill_operator_rows_in_total tidemill_operator_rows_out_total \
 tidemill_operator_seconds_total tidemill_output_batches_total tidemill_output_bytes_total tidemill_output_seconds_total \
-tidemill_output_tries_total tidemill_records_total tidemill_source_records_total tidemill_sources_in_trouble \
+tidemill_output_tries_total tidemill_records_total tidemill_source_bytes_total tidemill_source_records_total tidemill_sources_in_trouble \
 tidemill_split_position tidemill_split_records_total tidemill_waiting_bytes";
 
 #[test]
@@ -165,6 +165,21 @@ fn names_of_metrics_stay_and_each_sample_is_there_once() {
     samples.dedup();
     assert_eq!(samples.len(), all, "{text}");
     live.stop_now().unwrap();
+}
+
+#[test]
+fn counters_go_on_after_a_restart() {
+    let dir = crate::temp_dir::TempDir::new("counters");
+    for (run, from) in [(1.0, 5), (2.0, 1_005)] {
+        let live = sums(job(2).listen(here()).checkpoint(dir.to_path_buf()), from);
+        live.queue.push(vec![1, 2, 3]);
+        live.clock.set(from + 5);
+        eventually("the batch is completed", || live.job.statistics().records == 3);
+        let text = get(live.job.address().unwrap(), "/metrics").1;
+        assert_eq!(sample(&text, "tidemill_records_total"), 3.0 * run);
+        assert_eq!(sample(&text, "tidemill_source_records_total{source=\"0\",name=\"queue\"}"), 3.0 * run);
+        live.job.stop_gracefully().unwrap();
+    }
 }
 
 #[test]

@@ -186,8 +186,8 @@ function show() {
   gone ? say(gone, "gone") : say(job.sentence, job.pace);
   $("trouble").replaceChildren(...job.trouble.map(what => element("li", what)));
   $("about").textContent = about();
-  const bad = job.bad_by_stream.map(({ stream, records }) => `${many(records, "bad record")} of ${stream}`);
-  $("bad").textContent = bad.length ? `No stream takes ${bad.join(", ")}.` : "";
+  const bad = taken => job.bad_by_stream.filter(b => b.taken === taken).map(({ stream, records }) => `${many(records, "bad record")} of ${stream}`).join(", ");
+  $("bad").textContent = [bad(false) && `No stream takes ${bad(false)}.`, bad(true) && `A stream takes ${bad(true)}.`].filter(Boolean).join(" ");
   $("now").replaceChildren(...figures().map(([name, value, bad]) => {
     const box = document.createElement("div");
     box.append(element("dt", name), element("dd", value, bad ? "bad" : ""));
@@ -216,6 +216,7 @@ function figures() {
   return [
     ["Records a second", count(perSecond)],
     ["Lag, records", count(job.lag)],
+    ...(job.lag_ms === null ? [] : [["Lag, time", duration(job.lag_ms)]]),
     ["Records in all", count(job.records)],
     ["Batches in all", count(job.batches)],
     ["Bad records", count(job.bad), job.bad > 0],
@@ -272,6 +273,7 @@ async function showSources() {
     const columns = [
       ["Source", s => s.name, true], ["Topic", s => s.topic, true], ["Partition", s => count(s.partition)],
       ["Read until", s => count(s.position)], ["Records", s => count(s.records)], ["Lag", s => count(s.lag)],
+      ["Lag, time", s => (s.lag_ms == null ? "–" : duration(s.lag_ms))],
     ];
     $("sources").replaceChildren(sources.length ? table("sources", columns, [...known, ...whole]) : element("p", "None yet.", "none"));
   } catch {
@@ -300,7 +302,8 @@ async function showBatch() {
       + stages.map(([name, ms], i) => `${name} ${i ? "in " : ""}${duration(ms)}`).join(", ") + ".";
     const inputs = [
       ["Source", i => i.name, true], ["Topic", i => i.topic, true], ["Partition", i => count(i.partition)], ["From", i => count(i.from)],
-      ["Until", i => count(i.until)], ["Records", i => count(i.records)], ["Lag", i => count(i.lag)],
+      ["Until", i => count(i.until)], ["Records", i => count(i.records)], ["Bytes", i => bytes(i.bytes)], ["Lag", i => count(i.lag)],
+      ["Lag, time", i => (i.lag_ms === null ? "–" : duration(i.lag_ms))],
     ];
     const outputs = [
       ["Output", o => o.name, true], ["Tries", o => count(o.tries)], ["Time", o => duration(o.ms)], ["Bytes", o => bytes(o.bytes)],
@@ -330,10 +333,7 @@ function listen() {
   source?.close();
   source = new EventSource("api/v1/events");
   source.addEventListener("batch", e => hear(JSON.parse(e.data)));
-  source.addEventListener("alive", () => {
-    [heard, gone] = [Date.now(), null];
-    draw();
-  });
+  source.addEventListener("alive", e => hear(JSON.parse(e.data)));
   source.addEventListener("end", e => {
     hear(JSON.parse(e.data));
     lose("The job has ended.");
