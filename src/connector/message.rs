@@ -233,6 +233,14 @@ impl Records for Vec<Message> {
         let m = &self[index];
         Origin { name: m.topic(), partition: m.partition(), offset: m.offset(), raw: m.value_opt() }
     }
+
+    fn key(&self, index: usize) -> Option<&[u8]> {
+        self[index].key()
+    }
+
+    fn headers(&self, index: usize) -> Vec<(String, Vec<u8>)> {
+        self[index].headers().map(|(name, value)| (name.to_owned(), value.unwrap_or_default().to_vec())).collect()
+    }
 }
 
 impl fmt::Debug for Message {

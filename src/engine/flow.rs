@@ -111,8 +111,30 @@ pub(crate) fn batched<'s, C, P, A, O>(
     operator: &OperatorId,
     input: Stream<'s, BatchTime, C>,
     pact: P,
-    mut absorb: impl FnMut(&mut PendingBatches<A>, BatchTime, C) + 'static,
+    absorb: impl FnMut(&mut PendingBatches<A>, BatchTime, C) + 'static,
     mut finish: impl FnMut(&Arc<Tick>, A, &mut Emitter<'_, O>) + 'static,
+) -> Stream<'s, BatchTime, O>
+where
+    C: Container,
+    P: ParallelizationContract<BatchTime, C>,
+    A: Default + 'static,
+    O: Container + Clone,
+{
+    batched_until(flow, operator, input, pact, absorb, move |tick, acc, emit| {
+        finish(tick, acc, emit);
+        true
+    })
+}
+
+/// Like `batched`, for an operator that may end the job. If `finish` returns `false`, the batch never completes: no operator below, on any
+/// worker, finishes it.
+pub(crate) fn batched_until<'s, C, P, A, O>(
+    flow: &Flow<'s>,
+    operator: &OperatorId,
+    input: Stream<'s, BatchTime, C>,
+    pact: P,
+    mut absorb: impl FnMut(&mut PendingBatches<A>, BatchTime, C) + 'static,
+    mut finish: impl FnMut(&Arc<Tick>, A, &mut Emitter<'_, O>) -> bool + 'static,
 ) -> Stream<'s, BatchTime, O>
 where
     C: Container,
@@ -127,6 +149,7 @@ where
     builder.build(move |caps| {
         drop(caps);
         let mut pending = PendingBatches { open: BTreeMap::new(), cap: None };
+        let mut held = None;
         move |frontiers| {
             let mut turn = meter.turn();
             // In order of arrival: a code refers to a key that the same worker sent earlier (kernel/partial_table).
@@ -159,12 +182,16 @@ where
                     Arc::new(Tick { plan, ..Tick::default() })
                 });
                 let mut session = out.session_with_builder(&batch.cap);
-                finish(&plan, batch.acc, &mut |mut c| {
+                let done = finish(&plan, batch.acc, &mut |mut c| {
                     give_rows(&mut c, |c| {
                         turn.gave(0, rows(c));
                         session.give_container(c);
                     });
                 });
+                drop(session);
+                if !done {
+                    held.get_or_insert(batch.cap);
+                }
             }
         }
     });
