@@ -167,6 +167,26 @@ fn names_of_metrics_stay_and_each_sample_is_there_once() {
     live.stop_now().unwrap();
 }
 
+/// Each metric of the dashboard and of the alert rules is one that `/metrics` writes.
+#[test]
+fn dashboards_and_alerts_name_metrics_that_exist() {
+    let written = std::fs::read_to_string("src/http/prometheus.rs").unwrap();
+    for (file, least) in [("deploy/grafana.json", 15), ("deploy/alerts.yml", 9)] {
+        let text = std::fs::read_to_string(file).unwrap();
+        let words = text.split(|c: char| !c.is_ascii_lowercase() && c != '_');
+        let mut names: Vec<&str> = words.filter(|w| w.starts_with("tidemill_") || w.starts_with("process_")).collect();
+        names.sort_unstable();
+        names.dedup();
+        assert!(names.len() >= least, "{file}: {names:?}");
+        for name in names {
+            let metric = ["_bucket", "_sum", "_count"].iter().find_map(|end| name.strip_suffix(end)).unwrap_or(name);
+            assert!(written.contains(&format!("\"{metric}\"")), "{file} names {name}, which /metrics does not have");
+        }
+    }
+    let dashboard: Value = serde_json::from_str(&std::fs::read_to_string("deploy/grafana.json").unwrap()).unwrap();
+    assert_eq!(dashboard["panels"].as_array().unwrap().len(), 12);
+}
+
 #[test]
 fn counters_go_on_after_a_restart() {
     let dir = crate::temp_dir::TempDir::new("counters");

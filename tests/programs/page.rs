@@ -85,6 +85,9 @@ fn the_page_of_several_processes_adds_up_to_the_input() {
         let splits = json(&page, "/api/v1/sources")[0]["splits"].clone();
         let positions: Vec<u64> = splits.as_array().unwrap().iter().map(|s| s["position"].as_u64().unwrap()).collect();
         assert_eq!(positions, [12, 3, 60]);
+        let top = run("tidemill", ["top", &page, "--once"]);
+        assert!(top.code == Some(0) && top.out.contains("records               75"), "{} {}", top.out, top.err);
+        assert!(top.out.lines().any(|l| l.starts_with("try_count_by (kafka_wordcount.rs:")), "{}", top.out);
         for program in &mut programs[1..] {
             let other = address(program);
             let metrics = get(&other, "/metrics", "").1;
@@ -111,6 +114,9 @@ fn readers_of_another_machine_show_a_token() {
     assert_eq!(get(&address, "/metrics", "Authorization: Bearer a secret that nobody else knows\r\n").0, "401");
     assert_eq!(get(&address, "/metrics", &format!("Authorization: Bearer {}\r\n", token.trim())).0, "200");
     assert!(!program.said().1.contains(token.trim()), "no log line shows it");
+    assert!(run("tidemill", ["top", &address]).err.contains("show the token"));
+    let top = run("tidemill", ["top", &address, "--secret-file", secret.path()]);
+    assert!(top.out.contains("network_wordcount") || top.out.contains("a batch every"), "{} {}", top.out, top.err);
     let none = run("tidemill", ["token"]);
     assert!(none.code == Some(1) && none.err.contains("--secret-file FILE"), "{}", none.err);
 }
