@@ -241,3 +241,54 @@ impl Drop for Turn<'_> {
         }
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use timely::container::CapacityContainerBuilder;
+    use timely::dataflow::operators::core::UnorderedInput;
+    use timely::dataflow::operators::vec::ToStream;
+
+    use super::*;
+    use crate::engine::flow::{Flow, concat, map_containers};
+
+    #[test]
+    fn rows_between_steps_of_one_operator_are_not_counted_and_time_counts_for_the_sealed_batch() {
+        let [first, second] = [10, 20].map(BatchTime::from_millis);
+        timely::execute_directly(move |worker| {
+            let (doubled, last) = (OperatorId::step("doubled"), OperatorId::step("last"));
+            let (mut input, cap) = worker.dataflow(|scope| {
+                let (input, stream) = scope.new_unordered_input::<CapacityContainerBuilder<Vec<u64>>>();
+                let flow = Flow { scope, ticks: Vec::new().to_stream(scope) };
+                let step = |stream| map_containers(&flow, &doubled, stream, |_, rows: Vec<u64>, emit| emit(rows));
+                let both = concat(&doubled, step(stream.clone()), step(stream));
+                map_containers(&flow, &last, step(both), |_, rows: Vec<u64>, emit| emit(rows));
+                input
+            });
+            let work = Work::here();
+            assert_eq!(work.names().iter().map(|name| &**name).collect::<Vec<_>>(), ["doubled", "last", REST]);
+            let caps = [first, second].map(|t| cap.delayed(&t));
+            drop(cap);
+            work.sealed(first);
+            for (cap, rows) in caps.iter().zip([vec![1, 2, 3], vec![4]]) {
+                input.activate().session(cap).give_iterator(rows.into_iter());
+            }
+            drop(caps);
+            while worker.step() {}
+            let rows = |work: &[OperatorWork]| work.iter().map(|w| (w.rows_in, w.rows_out)).collect::<Vec<_>>();
+            let taken = work.take(second);
+            assert_eq!(
+                taken.iter().map(|(t, work)| (*t, rows(work))).collect::<Vec<_>>(),
+                [(first, vec![(6, 6), (6, 6), (0, 0)])]
+            );
+            let later = work.take(BatchTime::from_millis(u64::MAX));
+            assert_eq!(
+                later.iter().map(|(t, work)| (*t, rows(work))).collect::<Vec<_>>(),
+                [(second, vec![(2, 2), (2, 2), (0, 0)])]
+            );
+            // All of it was done while the first batch was sealed and not computed.
+            let waited = |work: &[OperatorWork]| work[0].waited;
+            assert_eq!(waited(&taken[0].1), taken[0].1[0].time + later[0].1[0].time);
+            assert!(waited(&later[0].1).is_zero());
+        });
+    }
+}

@@ -64,8 +64,8 @@ function table(label, columns, rows) {
 // The operators whose workers are shown, by place.
 const opened = new Set();
 
-// What the workers did in each operator, of a batch or of several. `again` shows it again.
-function operators(of, again) {
+// What the workers did in each operator, of a batch or of several. `label` names the table, and `again` shows it again.
+function operators(label, of, again) {
   const all = of.operators.reduce((sum, o) => sum + o.ms, 0) || 1;
   const workers = (o, i) => (opened.has(i) ? o.workers.map((w, n) => ({ ...w, worker: n, most: o.max_ms })) : []);
   const rows = of.operators.flatMap((o, place) => [{ ...o, place, waited_ms: Math.max(...o.workers.map(w => w.waited_ms)) }, ...workers(o, place)]);
@@ -95,8 +95,8 @@ function operators(of, again) {
   ];
   const slow = ({ operator, worker, ms }) => `${operator} on worker ${worker}, ${duration(ms)}`;
   const said = [of.slowest && `Most time: ${slow(of.slowest)}.`, of.waited_for && `After the seal it waited most for ${slow(of.waited_for)}.`];
-  const focused = document.activeElement?.dataset.place;
-  const made = table("operators", columns, rows);
+  const focused = document.activeElement?.closest(`[aria-label="Table of ${label}"]`) && document.activeElement.dataset.place;
+  const made = table(label, columns, rows);
   if (focused) setTimeout(() => made.querySelector(`[data-place="${focused}"]`)?.focus({ preventScroll: true }));
   return [element("p", said.filter(Boolean).join(" ") || "Nothing was done."), made];
 }
@@ -258,7 +258,7 @@ async function showOperators() {
   try {
     const of = await read("operators");
     $("recent").textContent = of.batches ? `, the last ${many(of.batches, "batch")}` : "";
-    $("operators").replaceChildren(...(of.operators.length ? operators(of, showOperators) : [element("p", "None yet.", "none")]));
+    $("operators").replaceChildren(...(of.operators.length ? operators("operators", of, showOperators) : [element("p", "None yet.", "none")]));
   } catch {
     // The sentence on top says that the job does not answer.
   }
@@ -310,7 +310,7 @@ async function showBatch() {
     ];
     body.replaceChildren(bar, element("p", summary));
     body.append(element("h3", "What it read"), table("inputs", inputs, b.inputs));
-    body.append(element("h3", "What its operators did"), ...operators(b, showBatch));
+    body.append(element("h3", "What its operators did"), ...operators("operators of the batch", b, showBatch));
     body.append(element("h3", "What its outputs did"), table("outputs", outputs, b.outputs));
     if (b.lost.length) body.append(element("h3", "What the sources no longer had"), table("lost ranges", inputs.slice(1, 5), b.lost));
   } catch (e) {
