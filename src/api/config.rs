@@ -1,9 +1,11 @@
 //! The settings of a job: the arguments of its command line, and all settings together, checked before any data is touched.
 
 use std::path::{Path, PathBuf};
+use std::str::FromStr;
 use std::time::Duration;
 
 use crate::api::backpressure::Backpressure;
+use crate::api::max_bad::MaxBad;
 use crate::core::clock::Clock;
 use crate::core::error::{Error, Result};
 use crate::core::path::{local, url};
@@ -70,6 +72,9 @@ pub struct RuntimeArgs {
     /// How long a failing output is tried again before the job ends [default: 30s]
     #[arg(long, value_name = "TIME", value_parser = parse_duration)]
     pub output_retry: Option<Duration>,
+    /// End the job if a verb finds more bad records in a batch: a number, or a percentage of its rows such as 0.1% [default: no limit]
+    #[arg(long, value_name = "N|PERCENT", value_parser = MaxBad::from_str)]
+    pub max_bad: Option<MaxBad>,
     /// Which overdue batch times outputs see
     #[arg(long, value_enum, default_value_t)]
     pub catch_up: CatchUp,

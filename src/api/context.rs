@@ -15,8 +15,9 @@ use timely::scheduling::Activator;
 
 pub use crate::api::builder::Builder;
 use crate::api::config::Config;
+use crate::api::dstream::DStream;
 use crate::connector::source::SplitEnumerator;
-use crate::core::data::{Key, key_group, type_name};
+use crate::core::data::{BadRecord, Key, key_group, type_name};
 use crate::core::error::{BoxError, Error, Result};
 use crate::core::plan::Split;
 use crate::core::time::BatchTime;
@@ -160,6 +161,8 @@ struct Registry<'s> {
     written: Vec<(OperatorId, Place)>,
     read: Vec<(OperatorId, ReadsOwn)>,
     on_built: Vec<Box<dyn FnOnce() + 's>>,
+    /// The error streams that no output operation reads, if the program gathers them.
+    errors: Option<Vec<DStream<'s, BadRecord>>>,
 }
 
 /// The graph under construction: what every stream of a program shares.
@@ -357,7 +360,23 @@ impl<'s> Graph<'s> {
         self.registry.borrow_mut().read.push((operator.clone(), why));
     }
 
-    /// Runs `f` when the program has been built.
+    /// From now on error streams that no output operation reads are gathered. `false`: they were before.
+    pub fn gathers_errors(&self) -> bool {
+        self.registry.borrow_mut().errors.replace(Vec::new()).is_none()
+    }
+
+    /// Gathers an error stream that no output operation reads, if the program gathers them.
+    pub fn gather_errors(&self, errors: &DStream<'s, BadRecord>) -> bool {
+        let mut registry = self.registry.borrow_mut();
+        registry.errors.as_mut().map(|all| all.push(errors.clone())).is_some()
+    }
+
+    /// The error streams that were gathered.
+    pub fn take_errors(&self) -> Vec<DStream<'s, BadRecord>> {
+        self.registry.borrow_mut().errors.take().unwrap_or_default()
+    }
+
+    /// Runs `f` when the program has been built, after those that were asked for earlier.
     pub fn on_built(&self, f: impl FnOnce() + 's) {
         self.registry.borrow_mut().on_built.push(Box::new(f));
     }
@@ -443,9 +462,12 @@ impl<'s> Graph<'s> {
     /// # Errors
     /// [`Error::Graph`] with every error that was reported.
     pub fn finish(&self) -> Result<BuiltGraph> {
-        let todo = std::mem::take(&mut self.registry.borrow_mut().on_built);
-        for f in todo {
-            f();
+        loop {
+            let todo = std::mem::take(&mut self.registry.borrow_mut().on_built);
+            if todo.is_empty() {
+                break;
+            }
+            todo.into_iter().for_each(|f| f());
         }
         let mut r = self.registry.take();
         // An output that was refused is not registered: its own problem says why.

@@ -6,6 +6,7 @@ pub mod config;
 pub mod context;
 pub mod dstream;
 pub mod loop_view;
+pub mod max_bad;
 pub(crate) mod meta;
 mod replay;
 pub mod spark_conf;

@@ -14,6 +14,7 @@ mod new;
 mod replay;
 mod stop;
 mod token;
+mod top;
 #[cfg_attr(not(feature = "kafka"), allow(dead_code))]
 mod terminal;
 #[cfg(feature = "kafka")]
@@ -53,6 +54,8 @@ enum What {
     Rescale(launch::RescaleArgs),
     /// Prints what readers of a job's page show, if it listens on another address than loopback
     Token(token::Args),
+    /// Shows how a running job is, from its page
+    Top(top::Args),
     /// Lists the fault points of src/core/fault.rs for scripts/torture: name, planner or anywhere, passes
     #[cfg(any(test, feature = "testing"))]
     #[command(name = "__faults", hide = true)]
@@ -73,6 +76,7 @@ pub fn main() -> ExitCode {
         What::Launch(args) => launch::run(args),
         What::Rescale(args) => launch::rescale(&args),
         What::Token(args) => token::run(&args),
+        What::Top(args) => top::run(&args),
         #[cfg(any(test, feature = "testing"))]
         What::Faults => faults(),
     };

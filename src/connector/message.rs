@@ -100,6 +100,12 @@ impl Block {
         self.first + i64::from(self.entries[index].offset)
     }
 
+    /// When the record was created or appended.
+    pub(crate) fn timestamp(&self, index: usize) -> Option<i64> {
+        let time = self.entries[index].time;
+        (time != NO_TIME).then(|| self.time.unwrap_or_default() + i64::from(time))
+    }
+
     /// How many records from `index` on lie before the offset `until`.
     pub(crate) fn before(&self, index: usize, until: i64) -> usize {
         self.entries[index..].partition_point(|e| self.first + i64::from(e.offset) < until)
@@ -178,8 +184,7 @@ impl Message {
 
     /// When it was created or appended (a setting of the topic), in milliseconds since the epoch.
     pub fn timestamp(&self) -> Option<i64> {
-        let time = self.entry().time;
-        (time != NO_TIME).then(|| self.block.time.unwrap_or_default() + i64::from(time))
+        self.block.timestamp(self.index as usize)
     }
 
     /// Its key.
@@ -227,6 +232,14 @@ impl Records for Vec<Message> {
     fn origin(&self, index: usize) -> Origin<'_> {
         let m = &self[index];
         Origin { name: m.topic(), partition: m.partition(), offset: m.offset(), raw: m.value_opt() }
+    }
+
+    fn key(&self, index: usize) -> Option<&[u8]> {
+        self[index].key()
+    }
+
+    fn headers(&self, index: usize) -> Vec<(String, Vec<u8>)> {
+        self[index].headers().map(|(name, value)| (name.to_owned(), value.unwrap_or_default().to_vec())).collect()
     }
 }
 

@@ -1,6 +1,7 @@
 //! Sources and sinks: their traits, and one file or folder per system.
 
 pub(crate) mod console;
+mod dead_letters;
 pub mod files;
 mod foreach;
 #[cfg(feature = "kafka")]
@@ -18,3 +19,5 @@ mod spark_names;
 mod views;
 #[cfg(not(feature = "kafka"))]
 pub(crate) mod without_kafka;
+
+pub use dead_letters::DeadLetters;

@@ -379,7 +379,7 @@ impl SourceReader<Line> for SocketReader {
         let Some(split_id) = self.split_id else { return Ok(Sealed::default()) };
         let from = std::mem::replace(&mut self.sealed, self.given);
         let ready = self.shared.lock().ready.len() as u64;
-        Ok(Sealed { ranges: [(split_id, from..self.given)].into(), lag: [(split_id, ready)].into() })
+        Ok(Sealed { ranges: [(split_id, from..self.given)].into(), lag: [(split_id, ready)].into(), ..Sealed::default() })
     }
 
     fn seal_last(&mut self, emit: &mut Emit<'_, Line>) -> Result<Sealed> {

@@ -203,6 +203,9 @@ pub struct Sealed {
     pub ranges: BTreeMap<u32, Range<i64>>,
     /// For each split id: records known to exist and not read yet. A source leaves out a lag that it does not know.
     pub lag: BTreeMap<u32, u64>,
+    /// For each split id with a lag: the timestamp of the oldest record that is not read yet, in milliseconds since the epoch. A source
+    /// leaves out what it does not know.
+    pub oldest: BTreeMap<u32, u64>,
 }
 
 /// The worker's half of a source, on a worker's thread. The [module](self) draws the order of the calls.

@@ -240,8 +240,25 @@ pub struct BadRecord {
     pub time: crate::core::time::BatchTime,
     /// The bytes of the record, unchanged.
     pub raw: Vec<u8>,
+    /// The key of the record, if it is a message with a key.
+    pub key: Option<Vec<u8>>,
+    /// The headers of the record, if it is a message. One without a value is empty.
+    pub headers: Vec<(String, Vec<u8>)>,
+    /// The verb that found it, and the line that called the verb.
+    pub verb: String,
     /// Why it is bad.
     pub reason: String,
+}
+
+impl BadRecord {
+    /// Where it is from, if that is known, and why it is bad.
+    pub(crate) fn described(&self) -> String {
+        match &*self.origin {
+            "" => self.reason.clone(),
+            origin if self.offset < 0 => format!("{origin}/{}: {}", self.partition, self.reason),
+            origin => format!("{origin}/{} offset {}: {}", self.partition, self.offset, self.reason),
+        }
+    }
 }
 
 #[cfg(test)]

@@ -101,6 +101,24 @@ pub enum Error {
         /// The cap, in bytes.
         cap: usize,
     },
+    /// A verb found more bad records in a batch than [`Builder::max_bad`](crate::api::builder::Builder::max_bad) allows. The batch is not out.
+    #[error(
+        "{operator}, batch {time}: {bad} bad records of {rows} rows, and at most {most} are allowed; the first: {first}; mend the records or the verb, or raise --max-bad"
+    )]
+    TooManyBad {
+        /// The verb.
+        operator: String,
+        /// The batch.
+        time: BatchTime,
+        /// How many bad records it found.
+        bad: u64,
+        /// How many rows it read.
+        rows: u64,
+        /// The limit.
+        most: String,
+        /// Where one of them is from, and why it is bad.
+        first: String,
+    },
     /// A sum does not fit into an `i64`. Sums are from `-i64::MAX` to `i64::MAX`, also those of one worker.
     #[error(
         "{operator}, batch {time}: the sum of {key} does not fit into 64 bits; sum an i128: fold_by_key(0i128, |sum, n| sum + i128::from(n))"

@@ -24,6 +24,16 @@ pub(crate) struct Origin<'a> {
 pub(crate) trait Records {
     /// The origin of the record at this index.
     fn origin(&self, index: usize) -> Origin<'_>;
+
+    /// Its key, if records have keys.
+    fn key(&self, _index: usize) -> Option<&[u8]> {
+        None
+    }
+
+    /// Its headers, if records have headers.
+    fn headers(&self, _index: usize) -> Vec<(String, Vec<u8>)> {
+        Vec::new()
+    }
 }
 
 /// The rows of a source that does not number them.
@@ -48,7 +58,21 @@ impl Origins {
     }
 
     pub fn get(&self, row: usize) -> Origin<'_> {
-        self.records.origin(self.index.as_ref().map_or(row, |index| index[row] as usize))
+        self.records.origin(self.record(row))
+    }
+
+    /// The key of the record of a row.
+    pub fn key(&self, row: usize) -> Option<&[u8]> {
+        self.records.key(self.record(row))
+    }
+
+    /// The headers of the record of a row.
+    pub fn headers(&self, row: usize) -> Vec<(String, Vec<u8>)> {
+        self.records.headers(self.record(row))
+    }
+
+    fn record(&self, row: usize) -> usize {
+        self.index.as_ref().map_or(row, |index| index[row] as usize)
     }
 
     /// The origins of rows that were made of the rows at these indices.

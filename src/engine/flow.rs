@@ -3,6 +3,7 @@
 //! These few functions build every operator. So each operator names itself (for the message of a panic), acts on an empty batch
 //! (by its tick), and releases its output by the frontier. Invariant: nothing here does I/O.
 
+use std::cell::RefCell;
 use std::collections::BTreeMap;
 use std::sync::Arc;
 
@@ -10,13 +11,14 @@ use timely::container::NoopBuilder;
 use timely::dataflow::channels::pact::{Exchange as ExchangePact, ParallelizationContract, Pipeline};
 use timely::dataflow::operators::generic::OutputBuilder;
 use timely::dataflow::operators::generic::builder_rc::OperatorBuilder;
-use timely::dataflow::operators::{Capability, InputCapability};
+use timely::dataflow::operators::{Capability, Concat, InputCapability};
 use timely::dataflow::{Scope, Stream};
 use timely::{Accountable, Container};
 
 use crate::core::data::{Exchange, PartitionId, Rows};
 use crate::core::plan::Plan;
 use crate::core::time::BatchTime;
+use crate::engine::meter::{MadeBy, Meter, Turn};
 use crate::engine::operator_id::OperatorId;
 use crate::engine::tick::Tick;
 
@@ -90,6 +92,29 @@ impl<A: Default> Default for PendingBatch<A> {
     }
 }
 
+/// An operator under construction that reads this stream, and its meter.
+fn step<'s, C>(
+    flow: &Flow<'s>,
+    operator: &OperatorId,
+    input: &Stream<'s, BatchTime, C>,
+) -> (OperatorBuilder<'s, BatchTime>, Meter) {
+    let builder = OperatorBuilder::new(operator.to_string(), flow.scope);
+    let meter = Meter::new(operator, flow.scope, builder.index(), &[MadeBy::of(input)]);
+    (builder, meter)
+}
+
+/// Two streams of steps of one operator, for its next step.
+pub(crate) fn concat<'s, C: Container>(
+    operator: &OperatorId,
+    left: Stream<'s, BatchTime, C>,
+    right: Stream<'s, BatchTime, C>,
+) -> Stream<'s, BatchTime, C> {
+    let from = [MadeBy::of(&left), MadeBy::of(&right)];
+    let both = left.concat(right);
+    let _unread = Meter::new(operator, both.scope(), both.name().node, &from);
+    both
+}
+
 /// One output of an operator under construction, and the stream of what it emits.
 fn output<'s, O: Container + Clone>(builder: &mut OperatorBuilder<'s, BatchTime>) -> (Port<O>, Stream<'s, BatchTime, O>) {
     let (port, stream) = builder.new_output::<O>();
@@ -112,7 +137,7 @@ pub(crate) fn batched<'s, C, P, A, O>(
     operator: &OperatorId,
     input: Stream<'s, BatchTime, C>,
     pact: P,
-    mut absorb: impl FnMut(&mut PendingBatches<A>, BatchTime, C) + 'static,
+    absorb: impl FnMut(&mut PendingBatches<A>, BatchTime, C) + 'static,
     mut finish: impl FnMut(&Arc<Tick>, A, &mut Emitter<'_, O>) + 'static,
 ) -> Stream<'s, BatchTime, O>
 where
@@ -121,22 +146,44 @@ where
     A: Default + 'static,
     O: Container + Clone,
 {
-    let mut builder = OperatorBuilder::new(operator.to_string(), flow.scope);
+    batched_until(flow, operator, input, pact, absorb, move |tick, acc, emit| {
+        finish(tick, acc, emit);
+        true
+    })
+}
+
+/// Like `batched`, for an operator that may end the job. If `finish` returns `false`, the batch never completes: no operator below, on any
+/// worker, finishes it.
+pub(crate) fn batched_until<'s, C, P, A, O>(
+    flow: &Flow<'s>,
+    operator: &OperatorId,
+    input: Stream<'s, BatchTime, C>,
+    pact: P,
+    mut absorb: impl FnMut(&mut PendingBatches<A>, BatchTime, C) + 'static,
+    mut finish: impl FnMut(&Arc<Tick>, A, &mut Emitter<'_, O>) -> bool + 'static,
+) -> Stream<'s, BatchTime, O>
+where
+    C: Container,
+    P: ParallelizationContract<BatchTime, C>,
+    A: Default + 'static,
+    O: Container + Clone,
+{
+    let (mut builder, meter) = step(flow, operator, &input);
     let mut data = builder.new_input(input, pact);
     let mut ticks = builder.new_input(flow.ticks.clone(), Pipeline);
     let (mut out, stream) = output::<O>(&mut builder);
-    let (operator, keeps_ticks) = (operator.clone(), flow.keeps_ticks);
+    let keeps_ticks = flow.keeps_ticks;
     builder.build(move |caps| {
         drop(caps);
         let mut pending = PendingBatches { open: BTreeMap::new(), cap: None };
+        let mut held = None;
         move |frontiers| {
+            let mut turn = meter.turn();
             // In order of arrival: a code refers to a key that the same worker sent earlier (kernel/partial_table).
-            let mut at = None;
             data.for_each(|cap, container| {
                 let t = time(&cap);
-                if at.replace(t) != Some(t) {
-                    operator.enter(Some(t));
-                }
+                turn.enter(t);
+                turn.took(rows(container));
                 pending.cap = Some(cap);
                 absorb(&mut pending, t, std::mem::take(container));
                 pending.cap = None;
@@ -154,17 +201,22 @@ where
                     break;
                 }
                 let batch = first.remove();
-                operator.enter(Some(t));
+                turn.enter(t);
                 let tick = batch.tick.unwrap_or_else(|| {
                     let plan = Plan { time: t, ranges: Vec::new(), shown: true };
                     Arc::new(Tick { plan, ..Tick::default() })
                 });
                 let mut session = batch.cap.as_ref().map(|cap| out.session_with_builder(cap));
-                finish(&tick, batch.acc, &mut |mut c| {
+                let done = finish(&tick, batch.acc, &mut |mut c| {
                     give_rows(&mut c, |c| {
-                        session.as_mut().expect("an operator that keeps its ticks, or got rows").give_container(c)
+                        turn.gave(0, rows(c));
+                        session.as_mut().expect("an operator that keeps its ticks, or got rows").give_container(c);
                     });
                 });
+                drop(session);
+                if !done {
+                    held = held.take().or(batch.cap);
+                }
             }
         }
     });
@@ -225,25 +277,36 @@ where
     O: Container + Clone,
     E: Container + Clone,
 {
-    let mut builder = OperatorBuilder::new(operator.to_string(), flow.scope);
+    let (mut builder, meter) = step(flow, operator, &input);
     let mut data = builder.new_input(input, Pipeline);
     builder.set_notify_for(0, timely::progress::operate::FrontierInterest::Never);
     let (mut oks, ok_stream) = output::<O>(&mut builder);
     let (mut errs, err_stream) = output::<E>(&mut builder);
-    let operator = operator.clone();
     builder.build(move |caps| {
         drop(caps);
         move |_frontiers| {
+            let turn = RefCell::new(meter.turn());
             let (mut oks, mut errs) = (oks.activate(), errs.activate());
             // Not `for_each_time`: it sorts by time, and may reorder containers of one time.
             data.for_each(|cap, container| {
                 let t = time(&cap);
-                operator.enter(Some(t));
+                turn.borrow_mut().enter(t);
+                turn.borrow_mut().took(rows(container));
                 let (ok_cap, err_cap) = (cap.delayed(&t, 0), cap.delayed(&t, 1));
                 let (mut ok, mut err) = (oks.session_with_builder(&ok_cap), errs.session_with_builder(&err_cap));
-                each(t, std::mem::take(container), &mut |mut o| give_rows(&mut o, |o| ok.give_container(o)), &mut |mut e| {
-                    give_rows(&mut e, |e| err.give_container(e))
-                });
+                let mut ok = |mut o| {
+                    give_rows(&mut o, |o| {
+                        turn.borrow_mut().gave(0, rows(o));
+                        ok.give_container(o);
+                    })
+                };
+                let mut err = |mut e| {
+                    give_rows(&mut e, |e| {
+                        turn.borrow_mut().gave(1, rows(e));
+                        err.give_container(e);
+                    })
+                };
+                each(t, std::mem::take(container), &mut ok, &mut err);
             });
         }
     });
@@ -266,47 +329,63 @@ where
     O: Container + Clone,
     E: Container + Clone,
 {
-    let mut builder = OperatorBuilder::new(operator.to_string(), flow.scope);
+    let (mut builder, meter) = step(flow, operator, &input);
     let mut data = builder.new_input(input, Pipeline);
     let (mut oks, ok_stream) = output::<O>(&mut builder);
     let (mut errs, err_stream) = output::<E>(&mut builder);
-    let operator = operator.clone();
     builder.build(move |caps| {
         drop(caps);
         let mut open: BTreeMap<BatchTime, (Capability<BatchTime>, A)> = BTreeMap::new();
         let mut newest = None;
         move |frontiers| {
+            let mut turn = meter.turn();
             let (mut oks, mut errs) = (oks.activate(), errs.activate());
-            let mut finish = |cap: &Capability<BatchTime>, acc| {
+            let mut finish = |turn: &mut Turn<'_>, cap: &Capability<BatchTime>, acc| {
                 let mut ok = oks.session_with_builder(cap);
-                finish(acc, &mut |mut o| give_rows(&mut o, |o| ok.give_container(o)));
+                finish(acc, &mut |mut o| {
+                    give_rows(&mut o, |o| {
+                        turn.gave(0, rows(o));
+                        ok.give_container(o);
+                    })
+                });
             };
             data.for_each(|cap, container| {
                 let t = time(&cap);
-                operator.enter(Some(t));
+                turn.enter(t);
+                turn.took(rows(container));
                 if newest < Some(t) {
                     let before = newest.replace(t).and_then(|before| open.get_mut(&before));
                     if eager && let Some((cap, acc)) = before {
-                        finish(cap, std::mem::take(acc));
+                        finish(&mut turn, cap, std::mem::take(acc));
                     }
                 }
                 let err_cap = cap.delayed(&t, 1);
                 let mut err = errs.session_with_builder(&err_cap);
                 let (_, acc) = open.entry(t).or_insert_with(|| (cap.delayed(&t, 0), A::default()));
-                absorb(acc, t, std::mem::take(container), &mut |mut e| give_rows(&mut e, |e| err.give_container(e)));
+                absorb(acc, t, std::mem::take(container), &mut |mut e| {
+                    give_rows(&mut e, |e| {
+                        turn.gave(1, rows(e));
+                        err.give_container(e);
+                    })
+                });
             });
             while let Some(first) = open.first_entry() {
                 let t = *first.key();
                 if frontiers[0].less_equal(&t) {
                     break;
                 }
-                operator.enter(Some(t));
+                turn.enter(t);
                 let (cap, acc) = first.remove();
-                finish(&cap, acc);
+                finish(&mut turn, &cap, acc);
             }
         }
     });
     (ok_stream, err_stream)
+}
+
+/// How many rows a container has.
+fn rows(container: &impl Accountable) -> usize {
+    Accountable::record_count(container) as usize
 }
 
 /// Skips empty containers, because progress tracking would count them.

@@ -3,6 +3,7 @@
 pub(crate) mod dense;
 pub(crate) mod dictionary;
 pub(crate) mod flow;
+pub(crate) mod meter;
 pub(crate) mod operator_id;
 pub(crate) mod output;
 pub(crate) mod pane;

@@ -43,6 +43,11 @@ impl OperatorId {
         OperatorId(Arc::new(Operator { verb: verb.into(), place, registered: OnceLock::new() }))
     }
 
+    /// Whether both are the same operator.
+    pub fn is(&self, other: &OperatorId) -> bool {
+        Arc::ptr_eq(&self.0, &other.0)
+    }
+
     /// Gives the operator its index in build order and its name. Only the first call has an effect.
     pub fn register(&self, index: usize, name: &str) {
         let _ = self.0.registered.set(Registered { index, name: Mutex::new(name.into()) });

@@ -10,6 +10,7 @@ use timely::order::Product;
 
 use crate::core::data::Key;
 use crate::core::time::BatchTime;
+use crate::engine::meter::{MadeBy, Meter};
 use crate::engine::operator_id::OperatorId;
 
 /// A batch and a round, from 0.
@@ -23,17 +24,20 @@ pub(crate) fn each<'i, T: 'static, U: Clone + 'static, I: IntoIterator<Item = (U
     operator: OperatorId,
     mut f: impl FnMut(T, LoopTime, i64) -> I + 'static,
 ) -> Changes<'i, U> {
-    let name = operator.to_string();
-    let made = rows.inner.unary(Pipeline, &name, move |_, _| {
+    let (scope, from) = (rows.inner.scope(), [MadeBy::of(&rows.inner)]);
+    let made = rows.inner.unary(Pipeline, &operator.to_string(), move |_, info| {
+        let meter = Meter::new(&operator, scope, info.local_id, &from);
         move |input, output| {
-            let mut at = None;
+            let (mut turn, mut at) = (meter.turn(), None);
             input.for_each(|capability, changes| {
                 let mut session = output.session(&capability);
+                turn.took(changes.len());
                 for (row, t, n) in changes.drain(..) {
                     if at.replace(t) != Some(t) {
-                        operator.enter_round(t.outer, t.inner);
+                        turn.enter_round(t.outer, t.inner);
                     }
-                    session.give_iterator(f(row, t, n).into_iter().map(|(row, n)| (row, t, n)));
+                    let made = f(row, t, n).into_iter().map(|(row, n)| (row, t, n));
+                    session.give_iterator(made.inspect(|_| turn.gave(0, 1)));
                 }
             });
         }

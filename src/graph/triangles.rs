@@ -8,13 +8,12 @@ use std::collections::BTreeSet;
 use std::ops::Bound;
 
 use serde::{Deserialize, Serialize};
-use timely::dataflow::operators::Concat;
 
 use crate::api::view::{Changes, Form, View};
 use crate::arrangement::interned::intern;
 use crate::core::data::{FastMap, Key, key_group};
 use crate::core::time::BatchTime;
-use crate::engine::flow::{batched, by_batch, map_containers, route};
+use crate::engine::flow::{batched, by_batch, concat, map_containers, route};
 use crate::engine::operator_id::OperatorId;
 
 /// A view with a row `(a, b, c)` for each three nodes that are all connected, a < b < c. The direction of edges does not count.
@@ -80,7 +79,7 @@ fn triangle_changes<'s, N: Key>(edges: &View<'s, (N, N)>, operator: &OperatorId)
     });
     let by_edge = route(|((edge, _), ..): &(Message<N>, BatchTime, i64)| key_group(edge));
     let mut held = FastMap::default();
-    batched(flow, operator, told.concat(proposed), by_edge, by_batch, move |tick, told, emit| {
+    batched(flow, operator, concat(operator, told, proposed), by_edge, by_batch, move |tick, told, emit| {
         emit(closed(&mut held, told).into_iter().map(|(triangle, n)| (triangle, tick.time, n)).collect());
     })
 }

@@ -1,4 +1,5 @@
-//! Server-sent events: one a batch. A slow reader gets the newest batch, not all, so it costs no more memory than others.
+//! Server-sent events: one a batch, with one text for all readers. A slow reader gets the newest batch, not all, so it costs no more
+//! memory than others. Without a batch, a sign of life says how the job is now.
 
 use std::sync::Arc;
 use std::time::Duration;
@@ -7,11 +8,8 @@ use http_body_util::channel::{Channel, Sender};
 use hyper::body::Bytes;
 use tokio::time::{sleep, timeout};
 
-use crate::http::json;
-use crate::http::reader::Reader;
+use crate::http::reader::{FRESH, Reader};
 
-/// Time between two signs of life without a batch.
-const ALIVE: Duration = Duration::from_secs(2);
 /// The least time between two events: a person reads them.
 const APART: Duration = Duration::from_millis(50);
 
@@ -25,18 +23,18 @@ pub(super) fn events(reader: &Arc<Reader>) -> Channel<Bytes> {
 async fn send(reader: Arc<Reader>, mut sender: Sender<Bytes>) {
     let mut news = reader.news.subscribe();
     // Waits until the reader has taken the previous event.
-    while sender.send_data(event("batch", &json::news(&reader))).await.is_ok() {
+    while sender.send_data(event("batch", &reader.told())).await.is_ok() {
         sleep(APART).await;
         while !news.has_changed().unwrap_or(true) {
-            if timeout(ALIVE, news.changed()).await.is_ok() {
+            if timeout(FRESH, news.changed()).await.is_ok() {
                 break;
             }
-            if sender.send_data(event("alive", "{}")).await.is_err() {
+            if sender.send_data(event("alive", &reader.told())).await.is_err() {
                 return;
             }
         }
         if news.borrow_and_update().ended {
-            let _ = sender.send_data(event("end", &json::news(&reader))).await;
+            let _ = sender.send_data(event("end", &reader.told())).await;
             return;
         }
     }
@@ -50,7 +48,6 @@ fn event(name: &str, data: &str) -> Bytes {
 mod tests {
     use super::*;
     use crate::http::About;
-    use crate::http::reader::News;
     use crate::metrics::{BatchInfo, Metrics};
     use http_body_util::BodyExt;
 
@@ -64,18 +61,27 @@ mod tests {
             checkpoint: None,
             started_ms: 0,
         };
-        Arc::new(Reader {
-            about,
-            metrics: Metrics::default(),
-            secret: None,
-            news: tokio::sync::watch::channel(News::default()).0,
-        })
+        Arc::new(Reader::new(about, Metrics::default(), None))
     }
 
     /// What is read next.
     async fn next(body: &mut Channel<Bytes>) -> String {
         let frame = body.frame().await.expect("a frame").unwrap();
         String::from_utf8(frame.into_data().unwrap().to_vec()).unwrap()
+    }
+
+    #[test]
+    fn all_readers_share_the_text_of_a_batch() {
+        let reader = reader();
+        let complete = |n: u64| {
+            reader.metrics.complete(&BatchInfo { records: n, ..BatchInfo::default() }, &[]);
+            reader.news.send_modify(|news| news.batches += 1);
+        };
+        complete(1);
+        let (first, again) = (reader.told(), reader.told());
+        assert!(Arc::ptr_eq(&first, &again) && first.contains("\"records\":1,"), "{first}");
+        complete(2);
+        assert!(reader.told().contains("\"batches\":2,"));
     }
 
     /// A reader that does not read for many batches finds what it had not taken, and then the newest.

@@ -8,9 +8,14 @@ use crate::core::clock::wall_ms;
 use crate::core::plan::OffsetRange;
 use crate::core::time::BatchTime;
 use crate::http::reader::Reader;
+use crate::metrics::history::BadTotals;
+use crate::metrics::operator::{most, sum};
 use crate::metrics::process::Process;
 use crate::metrics::verdict::verdict;
-use crate::metrics::{BatchInfo, Now};
+use crate::metrics::{BatchInfo, InputInfo, Now, OperatorInfo, OperatorWork};
+
+/// How many batches the figures of operators add up.
+const RECENT: usize = 20;
 
 /// `/api/v1/job`.
 pub(super) fn job(reader: &Reader) -> String {
@@ -35,24 +40,67 @@ pub(super) fn batch(reader: &Reader, time: BatchTime) -> Option<String> {
     let now = reader.metrics.now();
     let batch = now.history.batches().rev().find(|b| b.time == time)?;
     let mut all = summary(batch);
-    all["inputs"] = batch.inputs.iter().map(|i| input(&now, i.source, &i.range, i.records, i.lag)).collect();
+    all["inputs"] = batch.inputs.iter().map(|i| input(&now, i)).collect();
     all["lost"] = batch.lost.iter().map(range).collect();
     let output =
         |o: &crate::metrics::OutputInfo| json!({ "name": *o.name, "tries": o.tries, "ms": ms(o.time), "bytes": o.bytes });
     all["outputs"] = batch.outputs.iter().map(output).collect();
+    all["operators"] = batch.operators.iter().map(operator).collect();
+    all["slowest"] = one(batch.slowest(), |work| work.time);
+    all["waited_for"] = one(batch.waited_for(), |work| work.waited);
     Some(all.to_string())
+}
+
+/// `/api/v1/operators`: what the workers did in each operator for the last batches together.
+pub(super) fn operators(reader: &Reader) -> String {
+    let now = reader.metrics.now();
+    let operators = sum(now.history.batches().rev().take(RECENT).map(|b| &**b));
+    let (slowest, waited_for) = (most(&operators, |work| work.time), most(&operators, |work| work.waited));
+    json!({
+        "batches": now.history.batches().count().min(RECENT),
+        "operators": operators.iter().map(operator).collect::<Vec<Value>>(),
+        "slowest": one(slowest, |work| work.time),
+        "waited_for": one(waited_for, |work| work.waited),
+    })
+    .to_string()
+}
+
+fn operator(operator: &OperatorInfo) -> Value {
+    let (total, [min, median, max]) = (operator.total(), operator.spread());
+    let worker =
+        |w: &OperatorWork| json!({ "ms": ms(w.time), "waited_ms": ms(w.waited), "rows_in": w.rows_in, "rows_out": w.rows_out });
+    json!({
+        "name": *operator.name,
+        "rows_in": total.rows_in,
+        "rows_out": total.rows_out,
+        "ms": ms(total.time),
+        "min_ms": ms(min),
+        "median_ms": ms(median),
+        "max_ms": ms(max),
+        "slowest_worker": operator.slowest_worker(),
+        "workers": operator.workers.iter().map(worker).collect::<Vec<Value>>(),
+    })
+}
+
+/// An operator on one worker, with a time of it.
+fn one(found: Option<(&OperatorInfo, usize)>, time: impl Fn(&OperatorWork) -> Duration) -> Value {
+    found.map_or(
+        Value::Null,
+        |(operator, worker)| json!({ "operator": *operator.name, "worker": worker, "ms": ms(time(&operator.workers[worker])) }),
+    )
 }
 
 /// `/api/v1/sources`: what was read of each source, and what is left.
 pub(super) fn sources(reader: &Reader) -> String {
     let history = reader.metrics.now().history;
-    let sources = history.sources.iter().enumerate().map(|(number, source)| {
+    let sources = history.totals.sources.iter().enumerate().map(|(number, source)| {
         let splits = source.splits.values().map(|s| {
             let (topic, partition, position) = (&*s.name, s.partition, s.position);
-            json!({ "topic": topic, "partition": partition, "position": position, "records": s.records, "lag": s.lag })
+            let lag_ms = s.lag_time.map(ms);
+            json!({ "topic": topic, "partition": partition, "position": position, "records": s.records, "lag": s.lag, "lag_ms": lag_ms })
         });
         let splits: Vec<Value> = splits.collect();
-        json!({ "source": number, "name": source.name, "records": source.records, "lag": source.lag(), "splits": splits })
+        json!({ "source": number, "name": source.name, "records": source.records, "bytes": source.bytes, "lag": source.lag(), "splits": splits })
     });
     Value::Array(sources.collect()).to_string()
 }
@@ -61,7 +109,8 @@ fn job_of(reader: &Reader, now: &Now) -> Value {
     let (about, s) = (&reader.about, &now.statistics);
     let (pace, sentence) = verdict(now, about.interval);
     let Process { cpu_seconds, resident_bytes } = Process::now();
-    let bad: Vec<Value> = now.history.bad.iter().map(|(stream, n)| json!({ "stream": stream, "records": n })).collect();
+    let bad = |(stream, bad): (&String, &BadTotals)| json!({ "stream": stream, "records": bad.records, "taken": bad.taken });
+    let bad: Vec<Value> = now.history.totals.bad.iter().map(bad).collect();
     json!({
         "name": about.name,
         "version": env!("CARGO_PKG_VERSION"),
@@ -79,6 +128,7 @@ fn job_of(reader: &Reader, now: &Now) -> Value {
         "bad_by_stream": bad,
         "lost": s.lost,
         "lag": s.lag,
+        "lag_ms": now.history.last().and_then(BatchInfo::lag_time).map(ms),
         "rate_limit": s.rate,
         "in_flight": s.in_flight,
         "waiting_bytes": s.waiting_bytes,
@@ -102,6 +152,7 @@ fn summary(b: &BatchInfo) -> Value {
         "records": b.records,
         "bad": b.bad,
         "lag": b.lag(),
+        "lag_ms": b.lag_time().map(ms),
         "scheduling_delay_ms": ms(b.scheduling_delay),
         "processing_ms": ms(b.processing_time),
         "total_delay_ms": ms(b.total_delay()),
@@ -114,12 +165,14 @@ fn summary(b: &BatchInfo) -> Value {
     })
 }
 
-fn input(now: &Now, source: u32, of: &OffsetRange, records: u64, lag: Option<u64>) -> Value {
-    let mut input = range(of);
-    input["source"] = source.into();
-    input["name"] = now.history.sources.get(source as usize).map_or("", |s| s.name.as_str()).into();
-    input["records"] = records.into();
-    input["lag"] = lag.into();
+fn input(now: &Now, of: &InputInfo) -> Value {
+    let mut input = range(&of.range);
+    input["source"] = of.source.into();
+    input["name"] = now.history.totals.sources.get(of.source as usize).map_or("", |s| s.name.as_str()).into();
+    input["records"] = of.records.into();
+    input["bytes"] = of.bytes.into();
+    input["lag"] = of.lag.into();
+    input["lag_ms"] = of.lag_time.map(ms).into();
     input
 }
 

@@ -1,5 +1,5 @@
 //! `/metrics`: the text format of Prometheus. Units are in the names, counters end in `_total`, and no label has a batch time or a key.
-//! Counters begin at 0 when the process starts.
+//! Counters begin at 0, or at those of the checkpoint with which the job begins.
 
 use std::fmt::{Display, Write};
 use std::time::Duration;
@@ -77,6 +77,7 @@ pub(super) fn text(reader: &Reader) -> String {
         text.gauge("tidemill_batch_interval_seconds", "The batch interval.", seconds(about.interval));
         batches(&mut text, &now);
         sources(&mut text, &now);
+        operators(&mut text, &now);
         outputs(&mut text, &now);
         checkpoints(&mut text, &now);
     }
@@ -90,18 +91,19 @@ pub(super) fn text(reader: &Reader) -> String {
 
 fn batches(text: &mut Text, now: &Now) {
     let (s, history) = (&now.statistics, &now.history);
-    text.counter("tidemill_batches_total", "Batches that every output has processed, overdue ones included.", s.batches);
-    text.counter("tidemill_records_total", "Records in these batches.", s.records);
-    text.counter("tidemill_lost_records_total", "Positions that the sources no longer had.", s.lost);
-    let bad = history.bad.iter().map(|(stream, n)| (vec![("stream", stream.clone())], *n));
-    text.metric("tidemill_bad_records_total", "counter", "Bad records that no stream takes.", bad);
+    let totals = &history.totals;
+    text.counter("tidemill_batches_total", "Batches that every output has processed, overdue ones included.", totals.batches);
+    text.counter("tidemill_records_total", "Records in these batches.", totals.records);
+    text.counter("tidemill_lost_records_total", "Positions that the sources no longer had.", totals.lost);
+    let bad = totals.bad.iter().map(|(stream, bad)| (vec![("stream", stream.clone())], bad.records));
+    text.metric("tidemill_bad_records_total", "counter", "Bad records, also those that a stream takes.", bad);
     text.gauge("tidemill_batches_in_flight", "Batches that are closed and not processed by every output.", s.in_flight);
     text.gauge("tidemill_waiting_bytes", "Bytes that wait at outputs.", s.waiting_bytes);
     let limit = s.rate.map(|rate| (Vec::new(), rate));
     text.metric("tidemill_rate_limit_records_per_second", "gauge", "The rate that back-pressure allows.", limit);
     let last = history.last().map(|b| (Vec::new(), b.time.millis() as f64 / 1_000.0));
     text.metric("tidemill_last_batch_timestamp_seconds", "gauge", "The time of the last processed batch, since 1970.", last);
-    let d = &history.delays;
+    let d = &totals.delays;
     text.histogram("tidemill_batch_scheduling_delay_seconds", "From the batch time until the seal.", &d.scheduling);
     text.histogram(
         "tidemill_batch_processing_seconds",
@@ -116,10 +118,12 @@ fn batches(text: &mut Text, now: &Now) {
 }
 
 fn sources(text: &mut Text, now: &Now) {
-    let sources = || now.history.sources.iter().enumerate();
+    let sources = || now.history.totals.sources.iter().enumerate();
     let of = |number: usize, name: &str| vec![("source", number.to_string()), ("name", name.to_owned())];
     let records = sources().map(|(number, s)| (of(number, &s.name), s.records));
     text.metric("tidemill_source_records_total", "counter", "Records of a source in processed batches.", records);
+    let bytes = sources().map(|(number, s)| (of(number, &s.name), s.bytes));
+    text.metric("tidemill_source_bytes_total", "counter", "About how many bytes these records have.", bytes);
     let split = |number: usize, s: &crate::metrics::history::SplitTotals| {
         vec![("source", number.to_string()), ("topic", s.name.to_string()), ("partition", s.partition.to_string())]
     };
@@ -130,6 +134,13 @@ fn sources(text: &mut Text, now: &Now) {
     text.metric("tidemill_split_position", "gauge", "The first position after the last processed batch.", positions);
     let lag = splits().filter_map(|(labels, s)| Some((labels, s.lag?)));
     text.metric("tidemill_split_lag_records", "gauge", "Records that a partition had left after the last processed batch.", lag);
+    let waits = splits().filter_map(|(labels, s)| Some((labels, seconds(s.lag_time?))));
+    text.metric(
+        "tidemill_split_lag_seconds",
+        "gauge",
+        "For how long the oldest record that a partition had left had waited.",
+        waits,
+    );
     let lag = now.statistics.lag.map(|lag| (Vec::new(), lag));
     text.metric("tidemill_lag_records", "gauge", "Records in all sources that are not yet read.", lag);
     text.gauge(
@@ -139,10 +150,23 @@ fn sources(text: &mut Text, now: &Now) {
     );
 }
 
+fn operators(text: &mut Text, now: &Now) {
+    let operators = || {
+        let label = |number: usize, name: &str| vec![("operator", number.to_string()), ("name", name.to_owned())];
+        now.history.totals.operators.iter().enumerate().map(move |(number, o)| (label(number, &o.name), o.work))
+    };
+    let time = operators().map(|(labels, work)| (labels, seconds(work.time)));
+    text.metric("tidemill_operator_seconds_total", "counter", "Time of all workers in an operator.", time);
+    let rows = operators().map(|(labels, work)| (labels, work.rows_in));
+    text.metric("tidemill_operator_rows_in_total", "counter", "Rows that came into an operator.", rows);
+    let rows = operators().map(|(labels, work)| (labels, work.rows_out));
+    text.metric("tidemill_operator_rows_out_total", "counter", "Rows that left to other operators, without bad records.", rows);
+}
+
 fn outputs(text: &mut Text, now: &Now) {
     let outputs = || {
         let label = |number: usize, name: &str| vec![("output", number.to_string()), ("name", name.to_owned())];
-        now.history.outputs.iter().enumerate().map(move |(number, o)| (label(number, &o.name), o))
+        now.history.totals.outputs.iter().enumerate().map(move |(number, o)| (label(number, &o.name), o))
     };
     let batches = outputs().map(|(labels, o)| (labels, o.batches));
     text.metric("tidemill_output_batches_total", "counter", "Batches that an output has processed.", batches);

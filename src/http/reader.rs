@@ -1,9 +1,13 @@
 //! What answers to readers are made of.
 
+use std::sync::{Arc, Mutex};
+use std::time::{Duration, Instant};
+
 use tokio::sync::watch;
 
 use crate::cluster::secret::Secret;
-use crate::http::About;
+use crate::core::lock::lock;
+use crate::http::{About, json};
 use crate::metrics::Metrics;
 
 /// The job as its readers see it.
@@ -13,6 +17,38 @@ pub(super) struct Reader {
     /// Set if readers must show its token.
     pub secret: Option<Secret>,
     pub news: watch::Sender<News>,
+    /// The last text of [`Reader::told`].
+    told: Mutex<Option<Told>>,
+}
+
+/// How old a text may be that was made of the same batch: its sentence depends on the clock, too.
+pub(super) const FRESH: Duration = Duration::from_secs(2);
+
+/// What readers of events are told, and of which batch that is.
+struct Told {
+    batches: u64,
+    at: Instant,
+    text: Arc<str>,
+}
+
+impl Reader {
+    pub fn new(about: About, metrics: Metrics, secret: Option<Secret>) -> Reader {
+        Reader { about, metrics, secret, news: watch::channel(News::default()).0, told: Mutex::default() }
+    }
+
+    /// The data of an event. It is made once a batch, for all readers.
+    pub fn told(&self) -> Arc<str> {
+        let batches = self.news.borrow().batches;
+        let mut told = lock(&self.told);
+        match &*told {
+            Some(told) if told.batches == batches && told.at.elapsed() < FRESH => told.text.clone(),
+            _ => {
+                let text: Arc<str> = json::news(self).into();
+                *told = Some(Told { batches, at: Instant::now(), text: text.clone() });
+                text
+            }
+        }
+    }
 }
 
 /// What wakes the readers of events.

@@ -116,6 +116,7 @@ fn read(path: &str, query: Option<&str>, reader: &Arc<Reader>) -> Answer {
     }
     match path.strip_prefix("/api/v1/") {
         Some("job") => full(StatusCode::OK, JSON, json::job(reader)),
+        Some("operators") => full(StatusCode::OK, JSON, json::operators(reader)),
         Some("sources") => full(StatusCode::OK, JSON, json::sources(reader)),
         Some("events") => {
             let mut answer = Response::new(Either::Right(events(reader)));
@@ -138,8 +139,8 @@ fn read(path: &str, query: Option<&str>, reader: &Arc<Reader>) -> Answer {
     }
 }
 
-const NOT_FOUND: &str = "there is: / /metrics /healthz /readyz /api/v1/job /api/v1/batches /api/v1/batches/TIME /api/v1/sources \
-                         /api/v1/events\n";
+const NOT_FOUND: &str = "there is: / /metrics /healthz /readyz /api/v1/job /api/v1/batches /api/v1/batches/TIME /api/v1/operators \
+                         /api/v1/sources /api/v1/events\n";
 
 fn time(text: &str) -> Option<BatchTime> {
     text.parse().ok().map(BatchTime::from_millis)

@@ -61,10 +61,9 @@ pub(crate) fn start(listen: Listen, about: About, metrics: Metrics) -> Result<Se
     let address = listener.local_addr().map_err(failed)?;
     listener.set_nonblocking(true).map_err(failed)?;
     let runtime = Builder::new_current_thread().enable_all().build().map_err(failed)?;
-    let (news, _) = watch::channel(News::default());
     metrics.keep_batches();
-    metrics.listen(Arc::new(Wake(news.clone())));
-    let reader = Arc::new(Reader { about, metrics, secret: listen.secret, news });
+    let reader = Arc::new(Reader::new(about, metrics, listen.secret));
+    reader.metrics.listen(Arc::new(Wake(reader.news.clone())));
     let (stop, stopped) = oneshot::channel();
     say(&reader.about, listen.address, address);
     let thread = spawn("tm-http", move || serve(&runtime, listener, &reader, stopped))?;

@@ -23,7 +23,7 @@ use crate::core::plan::{PlanStamp, Range, RunId};
 use crate::core::time::{BatchTime, Interval};
 use crate::engine::tick::SnapshotScope;
 use crate::job::protocol::{Restore, WorkerSnapshot};
-use crate::job::resumed::{Resumed, Shards};
+use crate::job::resumed::{Resumed, Shards, TOTALS};
 use crate::job::sources::SourceSnapshot;
 use crate::metrics;
 
@@ -263,13 +263,16 @@ impl CheckpointCoordinator {
         self.publish_if_complete()
     }
 
-    /// Every output has written the batch of `time`.
+    /// Every output has written the batch of `time`. `totals`: what the job has done up to this batch, for its counters.
     ///
     /// # Errors
     /// Too many checkpoints in a row have failed.
-    pub fn committed(&mut self, time: BatchTime) -> Result<()> {
+    pub fn committed(&mut self, time: BatchTime, totals: impl Fn() -> Vec<u8>) -> Result<()> {
         self.launcher.committed(time);
-        self.pending.iter_mut().filter(|p| p.manifest.time <= time).for_each(|p| p.committed = true);
+        for p in self.pending.iter_mut().filter(|p| p.manifest.time <= time && !p.committed) {
+            p.manifest.memory.insert(TOTALS.into(), totals());
+            p.committed = true;
+        }
         self.publish_if_complete()
     }
 

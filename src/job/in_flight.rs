@@ -8,8 +8,8 @@ use crate::checkpoint::PlanRecord;
 use crate::core::plan::{BatchSpan, Plan, Range};
 use crate::core::time::BatchTime;
 use crate::engine::tick::SnapshotScope;
-use crate::job::protocol::OutputReport;
-use crate::metrics::{BatchInfo, InputInfo, OutputInfo};
+use crate::job::protocol::{OutputReport, SplitRead};
+use crate::metrics::{BatchInfo, InputInfo, OperatorWork, OutputInfo};
 
 /// How many batches may be computed and not yet written. What waits at the outputs is also bounded in bytes.
 const UNWRITTEN: usize = 16;
@@ -30,9 +30,9 @@ pub(crate) struct BatchInFlight {
     pub ranges: Vec<Range>,
     /// Ranges that the sources no longer had.
     pub lost: Vec<Range>,
-    /// By split id: the records that each split gave, and those that it has left.
-    records: BTreeMap<u32, u64>,
-    lag: BTreeMap<u32, u64>,
+    /// By split id.
+    read: BTreeMap<u32, SplitRead>,
+    lag_times: BTreeMap<u32, Duration>,
     /// What the outputs of all processes report.
     outputs: Vec<OutputReport>,
     began: Instant,
@@ -40,6 +40,8 @@ pub(crate) struct BatchInFlight {
     computed: bool,
     /// Processes whose outputs have written the batch.
     written: usize,
+    /// Time from the seal until it was computed and written.
+    done: Option<Duration>,
 }
 
 impl BatchInFlight {
@@ -55,13 +57,14 @@ impl BatchInFlight {
             unsealed,
             ranges: Vec::new(),
             lost: Vec::new(),
-            records: BTreeMap::new(),
-            lag: BTreeMap::new(),
+            read: BTreeMap::new(),
+            lag_times: BTreeMap::new(),
             outputs: Vec::new(),
             began: Instant::now(),
             closed: false,
             computed: false,
             written: 0,
+            done: None,
         }
     }
 
@@ -78,13 +81,13 @@ impl BatchInFlight {
     }
 
     fn input(&self, r: &Range) -> InputInfo {
-        let records = self.records.get(&r.split_id).copied().unwrap_or(0);
-        InputInfo { source: r.source, range: r.into(), records, lag: self.lag.get(&r.split_id).copied() }
+        let SplitRead { records, bytes, lag, .. } = self.read.get(&r.split_id).copied().unwrap_or_default();
+        InputInfo { source: r.source, range: r.into(), records, bytes, lag, lag_time: self.lag_times.get(&r.split_id).copied() }
     }
 
     /// Completes the description of the batch: every output has written it. `names`: those of all outputs.
     pub fn finish(&mut self, names: &[Arc<str>]) {
-        self.info.processing_time = self.elapsed();
+        self.info.processing_time = self.done.unwrap_or_else(|| self.elapsed());
         let info = |(output, name): (usize, &Arc<str>)| {
             let all = || self.outputs.iter().filter(|r| r.output == output);
             OutputInfo {
@@ -108,18 +111,24 @@ pub(crate) struct SealedPart {
     pub ranges: Vec<Range>,
     /// Ranges that the source no longer had.
     pub lost: Vec<Range>,
-    /// By split id: the records that each split gave, and those that it has left.
-    pub records: BTreeMap<u32, u64>,
-    pub lag: BTreeMap<u32, u64>,
+    /// By split id: what each split gave and has left, and for how long the oldest record that it has left has waited.
+    pub read: BTreeMap<u32, SplitRead>,
+    pub lag_times: BTreeMap<u32, Duration>,
 }
 
 /// All batches between their seal and their last output.
-#[derive(Default)]
 pub(crate) struct InFlight {
     batches: VecDeque<BatchInFlight>,
+    /// For each worker: it has told what it did for all batches before this time.
+    told: Vec<BatchTime>,
 }
 
 impl InFlight {
+    /// For this many workers.
+    pub fn new(workers: usize) -> Self {
+        InFlight { batches: VecDeque::new(), told: vec![BatchTime::default(); workers] }
+    }
+
     pub fn push(&mut self, batch: BatchInFlight) {
         self.batches.push_back(batch);
     }
@@ -146,14 +155,14 @@ impl InFlight {
         if let Some(b) = self.of(time) {
             b.ranges.extend(sealed.ranges);
             b.lost.extend(sealed.lost);
-            b.info.records += sealed.records.values().sum::<u64>();
-            b.records.extend(sealed.records);
-            b.lag.extend(sealed.lag);
+            b.info.records += sealed.read.values().map(|split| split.records).sum::<u64>();
+            b.read.extend(sealed.read);
+            b.lag_times.extend(sealed.lag_times);
             b.unsealed -= 1;
         }
     }
 
-    /// One worker has read bad records of the batch of `time` that no stream takes.
+    /// One worker has read bad records of the batch of `time`.
     pub fn bad(&mut self, time: BatchTime, records: u64) {
         if let Some(b) = self.of(time) {
             b.info.bad += records;
@@ -177,6 +186,18 @@ impl InFlight {
         }
     }
 
+    /// One worker tells what its operators did for the batches before this time.
+    pub fn worked(&mut self, worker: usize, before: BatchTime, work: Vec<(BatchTime, Vec<OperatorWork>)>) {
+        for (time, work) in work {
+            // Work for the time of a loaded checkpoint belongs to no batch, and work for an overdue time to the one before it.
+            let Some(batch) = self.batches.iter_mut().find(|b| b.info.time <= time && time <= b.end) else { continue };
+            for (operator, work) in batch.info.operators.iter_mut().zip(work) {
+                operator.workers.get_mut(worker).into_iter().for_each(|sum| *sum += work);
+            }
+        }
+        self.told.get_mut(worker).into_iter().for_each(|told| *told = before);
+    }
+
     /// The outputs of one more process have written a batch time. If that was the last one of a batch, returns the time of the batch.
     pub fn written(&mut self, time: BatchTime, outputs: Vec<OutputReport>) -> Option<BatchTime> {
         let batch = self.batches.iter_mut().find(|b| b.end >= time)?;
@@ -188,9 +209,11 @@ impl InFlight {
         Some(batch.info.time)
     }
 
-    /// Takes the oldest batch, if all `writers` have written it.
+    /// Takes the oldest batch, if all `writers` have written it, and all workers have told what they did for it.
     pub fn pop_written(&mut self, writers: usize) -> Option<BatchInFlight> {
-        let first = self.batches.front()?;
-        if first.computed && first.written >= writers { self.batches.pop_front() } else { None }
+        let first = self.batches.front_mut().filter(|b| b.computed && b.written >= writers)?;
+        first.done = first.done.or_else(|| Some(first.elapsed()));
+        let end = first.end;
+        if self.told.iter().all(|told| *told > end) { self.batches.pop_front() } else { None }
     }
 }

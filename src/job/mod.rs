@@ -11,7 +11,7 @@
 //!
 //! In reading order: a program uses `start` and `handle`. `run` starts and ends the threads, and `shared` is their common state.
 //! `protocol` has the commands of the planner and the events of the workers, and `control` carries them. The `planner` has its
-//! `sources` (with `split_ids`), the batches `in_flight`, the progress of `stopping`, and the `rate_controller`. Before the first batch
+//! `sources` (with `split_ids`; `waits` is their lag in time), the batches `in_flight`, the progress of `stopping`, and the `rate_controller`. Before the first batch
 //! it waits for `start_waits`. `recovery` decides where a job begins, from what was `resumed` or from a `plan_file`. `reporter` logs
 //! events, and `status_line` shows the progress of the job. On each worker there are `worker`, its loop, `source_operator` and
 //! `snapshotter`. `watchdog` reports stuck workers, and `signals` stops jobs. `query` asks the views of a running job; the planner has its
@@ -49,6 +49,7 @@ mod start;
 mod start_waits;
 mod status_line;
 mod stopping;
+mod waits;
 mod watchdog;
 pub(crate) mod worker;
 

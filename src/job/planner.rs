@@ -28,10 +28,11 @@ use crate::job::questions::{Askers, Questions};
 use crate::job::rate_controller::RateController;
 use crate::job::recovery;
 use crate::job::reporter::{self, Reporter};
-use crate::job::resumed::{Resumed, Shards, check_progress};
+use crate::job::resumed::{Resumed, Shards, TOTALS, check_progress};
 use crate::job::sources::{self, Sources};
 use crate::job::stopping::Stopping;
-use crate::metrics::{BatchInfo, Metrics};
+use crate::job::waits::Waits;
+use crate::metrics::{BatchInfo, Metrics, OperatorInfo, OperatorWork};
 
 /// How many given batches may be sealed ahead of the one that is being closed. This hides the round trip to the workers.
 const SEALS_AHEAD: usize = 4;
@@ -47,6 +48,8 @@ pub(crate) struct PlannerInputs {
     pub shards: Shards,
     /// The names of the outputs, in program order.
     pub outputs: Vec<Arc<str>>,
+    /// The names of the operators, in the order in which workers report what they did.
+    pub operators: Vec<Arc<str>>,
     /// The checkpoint interval in milliseconds.
     pub checkpoint_every: u64,
     /// Checks that run before the first batch.
@@ -87,6 +90,7 @@ pub(crate) struct Planner {
     reporter: Reporter,
     askers: Arc<Askers>,
     questions: Questions,
+    waits: Waits,
 }
 
 impl Planner {
@@ -102,6 +106,7 @@ impl Planner {
     ) -> Self {
         let workers = CommandSender { commands, wake: inputs.wake.clone() };
         let sources = Sources::new(sources, workers.clone());
+        let in_flight = InFlight::new(config.peers());
         Planner {
             reporter: Reporter::new(&config),
             rates: RateController::new(&config, sources.live()),
@@ -116,7 +121,7 @@ impl Planner {
             metrics,
             opened,
             coordinator: None,
-            in_flight: InFlight::default(),
+            in_flight,
             next: BatchTime::default(),
             ahead: false,
             given: None,
@@ -126,6 +131,7 @@ impl Planner {
             waiting: BTreeMap::new(),
             askers,
             questions: Questions::default(),
+            waits: Waits::default(),
         }
     }
 
@@ -134,8 +140,8 @@ impl Planner {
         self.start(plans)?;
         let end = self.run_batches();
         while let Ok(event) = self.events.try_recv() {
-            if let Event::BadRecords { stream, time, records, first } = event {
-                self.bad_records(stream, time, records, first);
+            if let Event::BadRecords { stream, time, records, first, taken } = event {
+                self.bad_records(stream, time, records, first, taken);
             }
         }
         self.reporter.log_bad_records(true);
@@ -230,7 +236,8 @@ impl Planner {
         }
         resumed.time.into_iter().for_each(|time| self.questions.closed(time));
         self.askers.open(std::mem::take(&mut self.inputs.queryable));
-        self.metrics.begin(self.sources.names(), &self.inputs.outputs);
+        let totals = resumed.memory.get(TOTALS).map(Vec::as_slice);
+        self.metrics.begin(self.sources.names(), &self.inputs.outputs, &self.inputs.operators, totals);
         reporter::started(&self.config, &reads, self.inputs.outputs.len(), &resumed, self.ahead.then_some(self.next));
         self.replay = std::mem::take(&mut resumed.replay);
         self.losses = std::mem::take(&mut resumed.losses);
@@ -384,10 +391,17 @@ impl Planner {
         let fill = fill.unwrap_or(self.config.runtime.catch_up == CatchUp::Fill);
         let unsealed = self.sources.count() * self.config.peers();
         let mut batch = BatchInFlight::new(info, span, end, unsealed);
+        batch.info.operators = self.operators();
         (batch.fill, batch.replayed, batch.snapshot) = (fill, replayed, snapshot);
         self.in_flight.push(batch);
         let last = self.stopping.last_sealed();
         self.workers.send(Command::Seal { span, ranges, live, last, limits });
+    }
+
+    /// The operators, before a worker has told what it did.
+    fn operators(&self) -> Vec<OperatorInfo> {
+        let workers = vec![OperatorWork::default(); self.config.peers()];
+        self.inputs.operators.iter().map(|name| OperatorInfo { name: name.clone(), workers: workers.clone() }).collect()
     }
 
     fn close_if_sealed(&mut self) -> Result<()> {
@@ -408,19 +422,26 @@ impl Planner {
     /// Takes an event, and completes the batches that every output has written.
     pub(super) fn take(&mut self, event: Event) -> Result<()> {
         match event {
-            Event::Sealed { worker, source, time, ranges, lost, records, lag, trouble, waiting } => {
-                let found = (!lag.is_empty()).then(|| records.values().chain(lag.values()).sum());
+            Event::Sealed { worker, source, time, ranges, lost, read, trouble, waiting } => {
+                let lag: BTreeMap<u32, u64> = read.iter().filter_map(|(id, split)| Some((*id, split.lag?))).collect();
+                let records = read.values().map(|split| split.records).sum();
+                let found = (!lag.is_empty()).then(|| records + lag.values().sum::<u64>());
                 self.sources.set_trouble(worker, source, trouble, found);
-                self.rates.sealed(source, time, records.values().sum(), &ranges, &lag);
-                self.in_flight.sealed(time, SealedPart { ranges, lost, records, lag });
+                self.rates.sealed(source, time, records, &ranges, &lag);
+                let lag_times = self.waits.sealed(self.time.now(), &ranges, &read);
+                self.in_flight.sealed(time, SealedPart { ranges, lost, read, lag_times });
                 self.waiting.insert(worker / self.config.runtime.workers as usize, waiting);
                 let (lag, trouble) = (self.rates.lag(), self.sources.trouble());
                 self.metrics.update(|s| (s.lag, s.trouble) = (lag, trouble));
             }
-            Event::Computed { before } => {
-                self.rates.computed(before);
-                self.questions.computed(before);
-                self.in_flight.computed(before);
+            Event::Computed { worker, before, work } => {
+                // Worker 0 speaks for all. A worker that is busy may tell much later what it did.
+                if worker == 0 {
+                    self.rates.computed(before);
+                    self.questions.computed(before);
+                    self.in_flight.computed(before);
+                }
+                self.in_flight.worked(worker, before, work);
             }
             Event::Written { process, time, waiting, ago, worked, outputs } => {
                 if let Some(first) = self.in_flight.written(time, outputs) {
@@ -437,7 +458,7 @@ impl Planner {
                 self.progress.extend(progress);
                 self.unready -= 1;
             }
-            Event::BadRecords { stream, time, records, first } => self.bad_records(stream, time, records, first),
+            Event::BadRecords { stream, time, records, first, taken } => self.bad_records(stream, time, records, first, taken),
             Event::Ask { id, question } => {
                 let command = self.questions.ask(&self.askers, id, question, self.config.peers());
                 command.into_iter().for_each(|command| self.workers.send(command));
@@ -454,11 +475,13 @@ impl Planner {
         Ok(())
     }
 
-    /// One worker has read bad records that no stream takes.
-    fn bad_records(&mut self, stream: String, time: BatchTime, records: u64, first: String) {
+    /// One worker has read bad records. Those that an output reads are not logged.
+    fn bad_records(&mut self, stream: String, time: BatchTime, records: u64, first: String, taken: bool) {
         self.in_flight.bad(time, records);
-        self.metrics.add_bad(stream.clone(), time, records);
-        self.reporter.bad_records(stream, records, first);
+        self.metrics.add_bad(stream.clone(), time, records, taken);
+        if !taken {
+            self.reporter.bad_records(stream, records, first);
+        }
     }
 
     /// Every output has written this batch.
@@ -471,7 +494,7 @@ impl Planner {
         self.rates.completed(b.info.time);
         self.metrics.complete(&b.info, &b.ranges);
         if let Some(coordinator) = &mut self.coordinator {
-            coordinator.committed(b.end)?;
+            coordinator.committed(b.end, || self.metrics.totals())?;
         }
         self.sources.committed(&b.ranges);
         Ok(())

@@ -12,6 +12,7 @@ use crate::core::plan::{BatchSpan, PlanStamp, Progress, Range, RateLimits, RunId
 use crate::core::question::{Part, Question};
 use crate::core::time::BatchTime;
 use crate::engine::tick::SnapshotScope;
+use crate::metrics::OperatorWork;
 
 /// What the planner tells every worker.
 #[derive(Clone, Debug, Serialize, Deserialize)]
@@ -83,16 +84,19 @@ pub(crate) enum Event {
         ranges: Vec<Range>,
         /// Ranges that the source no longer had.
         lost: Vec<Range>,
-        /// Records that each split gave.
-        records: BTreeMap<u32, u64>,
-        /// Records that each split has left.
-        lag: BTreeMap<u32, u64>,
+        /// What each split gave, and what it has left.
+        read: BTreeMap<u32, SplitRead>,
         trouble: Option<String>,
         /// Bytes that wait at the outputs of the worker's process.
         waiting: u64,
     },
-    /// On all workers, the rows of all batches before this time have reached the outputs.
-    Computed { before: BatchTime },
+    /// One worker knows that, on all workers, the rows of all batches before this time have reached the outputs.
+    Computed {
+        worker: usize,
+        before: BatchTime,
+        /// What its operators did for each of these batches since its previous event of this kind.
+        work: Vec<(BatchTime, Vec<OperatorWork>)>,
+    },
     /// Every output of one process has written the batch of `time`.
     Written {
         process: usize,
@@ -110,14 +114,33 @@ pub(crate) enum Event {
     SinksReady { progress: Vec<Progress> },
     /// One worker has written its part of the snapshot of `time`, or could not.
     Snapshot { worker: usize, time: BatchTime, written: Result<WorkerSnapshot, String> },
-    /// One worker has read bad records of a batch that no stream takes; `first` says where one of them is from, and why it is bad.
-    BadRecords { stream: String, time: BatchTime, records: u64, first: String },
+    /// One worker has read bad records of a batch; `first` says where one of them is from, and why it is bad.
+    BadRecords {
+        stream: String,
+        time: BatchTime,
+        records: u64,
+        first: String,
+        /// Whether an output operation reads them.
+        taken: bool,
+    },
     /// Somebody asks a view; its asker waits in process 0.
     Ask { id: u64, question: Question },
     /// What one worker answers.
     Answer { id: u64, worker: usize, part: Result<Part, String> },
     /// Somebody asked the job to end.
     Stop { graceful: bool },
+}
+
+/// What one split gave to one batch, and what it has left.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+pub(crate) struct SplitRead {
+    pub records: u64,
+    /// About how many bytes they have.
+    pub bytes: u64,
+    /// Records that it has left. `None`: the source does not know.
+    pub lag: Option<u64>,
+    /// The timestamp of the oldest of them, if the source knows it.
+    pub oldest: Option<u64>,
 }
 
 /// What one output of a process did with one batch.

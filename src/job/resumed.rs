@@ -96,6 +96,9 @@ pub(crate) fn check_progress(run: RunId, interval_ms: u64, resumed: &Resumed, si
     Ok(())
 }
 
+/// The name under which a checkpoint holds the totals of the job.
+pub(crate) const TOTALS: &str = "totals";
+
 /// The name under which a checkpoint holds the snapshot of a source's enumerator.
 pub(crate) fn memory_key(source: usize) -> String {
     format!("source {source}")

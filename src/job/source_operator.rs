@@ -24,9 +24,10 @@ use crate::core::origin::{Origins, OriginsWanted};
 use crate::core::plan::{BatchSpan, Limits, Plan, Range, Split, SplitRange};
 use crate::core::time::{BatchTime, Interval};
 use crate::engine::flow::{RowStream, VecStream};
+use crate::engine::meter::Meter;
 use crate::engine::operator_id::OperatorId;
 use crate::engine::tick::Tick;
-use crate::job::protocol::{Command, Event};
+use crate::job::protocol::{Command, Event, SplitRead};
 
 /// The ticks: when a batch closes, every worker sends its plan. Built before everything else.
 pub(crate) fn ticks<'s>(scope: Scope<'s, BatchTime>, interval: Interval) -> (VecStream<'s, Arc<Tick>>, Box<dyn Port>) {
@@ -108,8 +109,8 @@ struct Input<T> {
     sealed: VecDeque<Capability<BatchTime>>,
     jobs: VecDeque<Job>,
     ranges: Vec<Range>,
-    /// Records that each split gave to the open batch.
-    records: BTreeMap<u32, u64>,
+    /// What each split gave to the open batch.
+    read: BTreeMap<u32, SplitRead>,
     bytes: usize,
     cap_bytes: usize,
     max_rate: MaxRate,
@@ -140,7 +141,7 @@ impl<T: Data> Input<T> {
             sealed: VecDeque::new(),
             jobs: VecDeque::new(),
             ranges: Vec::new(),
-            records: BTreeMap::new(),
+            read: BTreeMap::new(),
             bytes: 0,
             cap_bytes: graph.config.batch_bytes,
             max_rate: source.max_rate(),
@@ -186,11 +187,13 @@ impl<T: Data> Input<T> {
     fn work(&mut self, emit: &mut dyn FnMut(&Capability<BatchTime>, Rows<T>)) -> Result<bool> {
         let Some(open) = self.open.clone() else { return Ok(false) };
         let (mut given, mut bytes) = (false, 0);
-        let records = &mut self.records;
+        let read = &mut self.read;
         let splits = self.wants_origins.get().then_some(&self.splits);
         let mut give = |split_id, rows: Vec<T>, size| {
             given |= !rows.is_empty();
-            *records.entry(split_id).or_default() += rows.len() as u64;
+            let split = read.entry(split_id).or_default();
+            split.records += rows.len() as u64;
+            split.bytes += size as u64;
             bytes += size;
             let split = splits.and_then(|splits| splits.get(&split_id));
             let origins = split.map(|split| Origins::of(split.clone()));
@@ -234,6 +237,11 @@ impl<T: Data> Input<T> {
             self.ranges.push(range);
         }
         let lost = self.reader.data_loss().into_iter().map(|(split_id, at)| self.range(split_id, at)).collect::<Result<_>>()?;
+        let mut read = std::mem::take(&mut self.read);
+        for (split_id, lag) in sealed.lag {
+            let split = read.entry(split_id).or_default();
+            (split.lag, split.oldest) = (Some(lag), sealed.oldest.get(&split_id).copied().filter(|_| lag > 0));
+        }
         let job = self.jobs.pop_front().expect("a job that is finished");
         let open = self.open.as_mut().expect("a batch is open");
         self.sealed.push_back(open.clone());
@@ -249,8 +257,7 @@ impl<T: Data> Input<T> {
             time: job.span.first,
             ranges: std::mem::take(&mut self.ranges),
             lost,
-            records: std::mem::take(&mut self.records),
-            lag: sealed.lag,
+            read,
             trouble: self.reader.health().err(),
             waiting: self.waiting.load(std::sync::atomic::Ordering::Relaxed) as u64,
         });
@@ -421,12 +428,14 @@ fn source_operator<'s, S: Source>(
     };
     graph.port(Box::new(queue.clone()));
     let mut input = Some(Input::new(graph, number, reader, source, wants_origins));
-    let (operator, fail) = (operator.clone(), graph.fail.clone());
+    let meter = Meter::new(operator, scope, builder.index(), &[]);
+    let fail = graph.fail.clone();
     builder.build(move |mut caps| {
         input.as_mut().expect("it was just made").open = caps.pop();
         move |_| {
             let Some(state) = &mut input else { return };
-            operator.enter(state.open.as_ref().map(|c| *c.time()));
+            let mut turn = meter.turn();
+            state.open.iter().for_each(|open| turn.enter(*open.time()));
             let mut out = out.activate();
             let mut step = || -> Result<bool> {
                 while let Some(command) = queue.commands.borrow_mut().pop_front() {
@@ -434,6 +443,9 @@ fn source_operator<'s, S: Source>(
                 }
                 state.work(&mut |cap, mut rows| {
                     if !rows.rows.is_empty() {
+                        // A command may have opened another batch.
+                        turn.enter(*cap.time());
+                        turn.gave(0, rows.rows.len());
                         out.session_with_builder(cap).give_container(&mut rows);
                     }
                 })

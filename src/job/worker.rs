@@ -20,6 +20,7 @@ use crate::core::fault::{FaultPoint, point};
 use crate::core::lock::lock;
 use crate::core::time::BatchTime;
 use crate::engine::flow::Flow;
+use crate::engine::meter::Work;
 use crate::engine::operator_id::CurrentOperator;
 use crate::engine::output::{Delivery, OutputChannel};
 use crate::job::control::{self, Control, Planning};
@@ -103,14 +104,15 @@ fn live(worker: &mut Worker, args: &WorkerArgs, latch: &Arc<FailureLatch>, watch
         Snapshotter::new(&args.config, states, worker.index(), args.snapshots.as_ref().map(|p| lock(p).clone()));
     ports.push(ticks);
     let shards = outputs.iter().filter_map(|o| o.transactional.as_ref()).map(|t| (t.sink.clone(), t.shards)).collect();
+    let work = Work::here();
     let names_of_outputs = outputs.iter().map(|o| o.name.as_str().into()).collect();
     args.outputs.send(Delivery::Built { outputs });
     if let Some(inputs) = inputs {
         let writers = if spread { args.config.runtime.processes as usize } else { 1 };
         let wake = control.wake.clone();
         let states = names;
-        let known =
-            PlannerInputs { wake, writers, states, shards, outputs: names_of_outputs, checkpoint_every, checks, queryable };
+        let (outputs, operators) = (names_of_outputs, work.names());
+        let known = PlannerInputs { wake, writers, states, shards, outputs, operators, checkpoint_every, checks, queryable };
         let _ = inputs.send(known);
     }
     let first_here = worker.index().is_multiple_of(args.config.runtime.workers as usize);
@@ -122,20 +124,20 @@ fn live(worker: &mut Worker, args: &WorkerArgs, latch: &Arc<FailureLatch>, watch
         if first_here {
             args.shared.posted().into_iter().for_each(|r| outbox.send(r));
         }
-        if obey(&control, &ports, &mut snapshotter, begin)? {
+        if obey(&control, &ports, &mut snapshotter, begin, &work)? {
             worker.installed_dataflows().into_iter().for_each(|d| worker.drop_dataflow(d));
             return Ok(());
         }
         park = if snapshotter.step() { Duration::ZERO } else { PARK };
-        if worker.index() == 0 {
-            probe.with_frontier(|f| {
-                let before = f.first().copied().unwrap_or(BatchTime::from_millis(u64::MAX));
-                if before > reported.replace(before) {
+        probe.with_frontier(|f| {
+            let before = f.first().copied().unwrap_or(BatchTime::from_millis(u64::MAX));
+            if before > reported.replace(before) {
+                if worker.index() == 0 {
                     point(FaultPoint::ComputeAfter);
-                    outbox.send(Event::Computed { before });
                 }
-            });
-        }
+                outbox.send(Event::Computed { worker: worker.index(), before, work: work.take(before) });
+            }
+        });
         if !worker.installed_dataflows().contains(&program) {
             control.done.set(true);
             outbox.wake();
@@ -153,6 +155,7 @@ fn obey(
     ports: &[Box<dyn Port>],
     snapshotter: &mut Snapshotter<'_>,
     begin: Option<&OutputChannel>,
+    work: &Work,
 ) -> Result<bool> {
     let commands = std::mem::take(&mut *control.inbox.borrow_mut());
     for command in &commands {
@@ -162,6 +165,9 @@ fn obey(
         snapshotter.obey(command)?;
         if let (Command::Restore { run, .. }, Some(outputs)) = (command, begin) {
             outputs.send(Delivery::Begin(*run));
+        }
+        if let Command::Seal { span, .. } = command {
+            work.sealed(span.first);
         }
         ports.iter().for_each(|p| p.command(command));
     }

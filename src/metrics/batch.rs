@@ -5,6 +5,7 @@ use std::time::Duration;
 
 use crate::core::plan::OffsetRange;
 use crate::core::time::BatchTime;
+use crate::metrics::operator::{OperatorInfo, most};
 
 /// One batch and its progress: Spark's `BatchInfo`.
 ///
@@ -29,7 +30,7 @@ pub struct BatchInfo {
     /// The parts of these ranges that the source no longer had, and that were skipped:
     /// [`fail_on_data_loss(false)`](crate::connector::kafka::source::KafkaSource::fail_on_data_loss).
     pub lost: Vec<OffsetRange>,
-    /// Bad records that no stream takes, over all workers. Reports of workers may come a moment after the batch was processed.
+    /// Bad records, over all workers, also those that a stream takes.
     pub bad: u64,
     /// From the batch time until the batch was sealed.
     pub scheduling_delay: Duration,
@@ -39,6 +40,9 @@ pub struct BatchInfo {
     pub planning_time: Duration,
     /// The part of the processing time from then until all workers had computed the batch.
     pub computing_time: Duration,
+    /// What the workers did in each operator: the first ones are sources, and the last ones outputs and what no operator did. All figures
+    /// are 0 until every output has processed the batch.
+    pub operators: Vec<OperatorInfo>,
     /// What each output did, in program order. Empty until every output has processed the batch.
     pub outputs: Vec<OutputInfo>,
     /// Whether the clock set the time of the batch. A given batch, as of files that are already there, or one that runs again after a
@@ -59,9 +63,30 @@ impl BatchInfo {
         self.processing_time.saturating_sub(self.planning_time + self.computing_time)
     }
 
+    /// The operator that took the most time for the batch on one worker, and the number of that worker. `None`: nothing was done.
+    pub fn slowest(&self) -> Option<(&OperatorInfo, usize)> {
+        most(&self.operators, |work| work.time)
+    }
+
+    /// The operator and the worker that the batch waited for after it was sealed: what took most of that time on one worker. `None`: no
+    /// operator did anything then.
+    pub fn waited_for(&self) -> Option<(&OperatorInfo, usize)> {
+        most(&self.operators, |work| work.waited)
+    }
+
+    /// For how long the oldest record that the sources had left had waited. `None`: no source knows.
+    pub fn lag_time(&self) -> Option<Duration> {
+        self.inputs.iter().filter_map(|input| input.lag_time).max()
+    }
+
     /// The range that was read of each split.
     pub fn ranges(&self) -> impl Iterator<Item = &OffsetRange> {
         self.inputs.iter().map(|input| &input.range)
+    }
+
+    /// How many positions the sources no longer had.
+    pub(crate) fn lost_positions(&self) -> u64 {
+        self.lost.iter().map(|r| (r.until - r.from) as u64).sum()
     }
 
     /// Records that the sources had left when the batch was sealed. `None`: no source knows.
@@ -94,8 +119,13 @@ pub struct InputInfo {
     pub range: OffsetRange,
     /// Records read.
     pub records: u64,
+    /// About how many bytes these records have.
+    pub bytes: u64,
     /// Records that the split had left when the batch was sealed. `None`: the source does not know.
     pub lag: Option<u64>,
+    /// For how long the oldest of them had waited: since its timestamp, if the source has read ahead so far and records have one, or else
+    /// since the first batch at which this run knew of it. Zero if no record is left, `None` if the source does not know.
+    pub lag_time: Option<Duration>,
 }
 
 /// What one output did with one batch: Spark's `OutputOperationInfo`.

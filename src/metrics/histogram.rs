@@ -2,11 +2,13 @@
 
 use std::time::Duration;
 
+use serde::{Deserialize, Serialize};
+
 /// The upper bounds of the buckets, in milliseconds. A last bucket has what is longer.
 pub(crate) const BOUNDS_MS: [u64; 15] = [1, 2, 5, 10, 20, 50, 100, 200, 500, 1_000, 2_000, 5_000, 10_000, 30_000, 60_000];
 
 /// How many durations are in each bucket, and their sum.
-#[derive(Clone, Debug, Default)]
+#[derive(Clone, Debug, Default, Serialize, Deserialize)]
 pub(crate) struct Histogram {
     counts: [u64; BOUNDS_MS.len() + 1],
     pub sum: Duration,

@@ -4,44 +4,68 @@ use std::collections::{BTreeMap, VecDeque};
 use std::sync::Arc;
 use std::time::{Duration, Instant};
 
+use serde::{Deserialize, Serialize};
+
 use crate::core::plan::Range;
 use crate::core::time::BatchTime;
 use crate::metrics::batch::BatchInfo;
 use crate::metrics::histogram::Histogram;
+use crate::metrics::operator::OperatorWork;
 
-/// At most this many batches are kept for readers, and at most this many ranges in them.
+/// At most this many batches are kept for readers, and at most this many figures in them: ranges, and operators on workers.
 const BATCHES: usize = 1_000;
-const RANGES: usize = 200_000;
+const FIGURES: usize = 200_000;
 
 /// What is kept of the batches of a job, and the totals of all of them.
 #[derive(Clone, Debug, Default)]
 pub(crate) struct History {
     /// Oldest first.
     batches: VecDeque<Arc<BatchInfo>>,
-    /// The ranges in them.
-    ranges: usize,
+    /// The figures in them.
+    figures: usize,
     /// Whether more than the last batch is kept.
     keeps: bool,
     /// When the last one was completed.
     pub completed: Option<Instant>,
+    pub totals: Totals,
+}
+
+/// The totals of a job. With a checkpoint directory they go on after a restart: the totals of a checkpoint are those up to its batch.
+#[derive(Clone, Debug, Default, Serialize, Deserialize)]
+pub(crate) struct Totals {
+    /// Overdue ones included.
+    pub batches: u64,
+    pub records: u64,
+    pub lost: u64,
     pub sources: Vec<SourceTotals>,
     pub outputs: Vec<OutputTotals>,
-    /// Bad records that no stream takes, by stream.
-    pub bad: BTreeMap<String, u64>,
+    pub operators: Vec<OperatorTotals>,
+    /// By stream.
+    pub bad: BTreeMap<String, BadTotals>,
     pub delays: Delays,
 }
 
-/// One source since the job was started.
-#[derive(Clone, Debug, Default)]
+/// The bad records of one stream.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+pub(crate) struct BadTotals {
+    pub records: u64,
+    /// Whether an output operation reads them.
+    pub taken: bool,
+}
+
+/// One source.
+#[derive(Clone, Debug, Default, Serialize, Deserialize)]
 pub(crate) struct SourceTotals {
     pub name: String,
     pub records: u64,
+    /// About how many bytes they have.
+    pub bytes: u64,
     /// By split id. Splits that one batch reads as a whole are not in it, because their number has no limit.
     pub splits: BTreeMap<u32, SplitTotals>,
 }
 
 /// One split of a source, as Kafka's partitions.
-#[derive(Clone, Debug)]
+#[derive(Clone, Debug, Serialize, Deserialize)]
 pub(crate) struct SplitTotals {
     pub name: Arc<str>,
     pub partition: i32,
@@ -49,10 +73,12 @@ pub(crate) struct SplitTotals {
     pub position: i64,
     pub records: u64,
     pub lag: Option<u64>,
+    /// For how long the oldest record that it has left had waited at the seal of the last batch.
+    pub lag_time: Option<Duration>,
 }
 
-/// One output since the job was started.
-#[derive(Clone, Debug)]
+/// One output.
+#[derive(Clone, Debug, Serialize, Deserialize)]
 pub(crate) struct OutputTotals {
     pub name: Arc<str>,
     pub batches: u64,
@@ -61,8 +87,15 @@ pub(crate) struct OutputTotals {
     pub bytes: u64,
 }
 
+/// One operator on all workers.
+#[derive(Clone, Debug, Serialize, Deserialize)]
+pub(crate) struct OperatorTotals {
+    pub name: Arc<str>,
+    pub work: OperatorWork,
+}
+
 /// How long batches took.
-#[derive(Clone, Debug, Default)]
+#[derive(Clone, Debug, Default, Serialize, Deserialize)]
 pub(crate) struct Delays {
     pub scheduling: Histogram,
     pub processing: Histogram,
@@ -77,14 +110,27 @@ impl SourceTotals {
 }
 
 impl History {
-    /// The job runs, with these sources and outputs.
-    pub fn begin(&mut self, sources: Vec<String>, outputs: &[Arc<str>]) {
-        self.sources = sources.into_iter().map(|name| SourceTotals { name, ..SourceTotals::default() }).collect();
-        let totals = |name: &Arc<str>| {
-            let (batches, tries, time, bytes) = (0, 0, Duration::ZERO, 0);
-            OutputTotals { name: name.clone(), batches, tries, time, bytes }
+    /// The job runs, with these sources, outputs and operators. `saved`: the totals of a checkpoint. What has another name begins at 0.
+    pub fn begin(&mut self, sources: Vec<String>, outputs: &[Arc<str>], operators: &[Arc<str>], saved: Option<&[u8]>) {
+        // Totals of another version of tidemill do not count.
+        let saved: Totals = saved.and_then(|bytes| postcard::from_bytes(bytes).ok()).unwrap_or_default();
+        let source = |(number, name): (usize, String)| {
+            let found = saved.sources.get(number).filter(|s| s.name == name).cloned();
+            found.unwrap_or_else(|| SourceTotals { name, ..SourceTotals::default() })
         };
-        self.outputs = outputs.iter().map(totals).collect();
+        let sources = sources.into_iter().enumerate().map(source).collect();
+        let output = |(number, name): (usize, &Arc<str>)| {
+            let (batches, tries, time, bytes) = (0, 0, Duration::ZERO, 0);
+            let found = saved.outputs.get(number).filter(|o| o.name == *name).cloned();
+            found.unwrap_or_else(|| OutputTotals { name: name.clone(), batches, tries, time, bytes })
+        };
+        let outputs = outputs.iter().enumerate().map(output).collect();
+        let operator = |(number, name): (usize, &Arc<str>)| {
+            let found = saved.operators.get(number).filter(|o| o.name == *name).cloned();
+            found.unwrap_or_else(|| OperatorTotals { name: name.clone(), work: OperatorWork::default() })
+        };
+        let operators = operators.iter().enumerate().map(operator).collect();
+        self.totals = Totals { sources, outputs, operators, ..saved };
     }
 
     /// From now on the last batches are kept. Until then only the last one is, so that a job without readers needs no memory for them.
@@ -94,9 +140,14 @@ impl History {
 
     /// Every output has processed the batch. `ranges`: those of its inputs, in the same order.
     pub fn complete(&mut self, info: BatchInfo, ranges: &[Range]) {
+        let totals = &mut self.totals;
+        totals.batches += 1 + u64::from(info.overdue);
+        totals.records += info.records;
+        totals.lost += info.lost_positions();
         for (input, range) in info.inputs.iter().zip(ranges) {
-            let Some(source) = self.sources.get_mut(input.source as usize) else { continue };
+            let Some(source) = totals.sources.get_mut(input.source as usize) else { continue };
             source.records += input.records;
+            source.bytes += input.bytes;
             if range.split.read_at_once() {
                 continue;
             }
@@ -106,35 +157,38 @@ impl History {
                 position: range.from,
                 records: 0,
                 lag: None,
+                lag_time: None,
             });
             split.position = range.until;
             split.records += input.records;
-            split.lag = input.lag;
+            (split.lag, split.lag_time) = (input.lag, input.lag_time);
         }
-        for (totals, output) in self.outputs.iter_mut().zip(&info.outputs).filter(|(_, output)| output.tries > 0) {
+        for (totals, output) in totals.outputs.iter_mut().zip(&info.outputs).filter(|(_, output)| output.tries > 0) {
             totals.batches += 1;
             totals.tries += u64::from(output.tries);
             totals.time += output.time;
             totals.bytes += output.bytes;
         }
+        totals.operators.iter_mut().zip(&info.operators).for_each(|(totals, operator)| totals.work += operator.total());
         if info.on_clock {
-            self.delays.scheduling.add(info.scheduling_delay);
-            self.delays.total.add(info.total_delay());
+            totals.delays.scheduling.add(info.scheduling_delay);
+            totals.delays.total.add(info.total_delay());
         }
-        self.delays.processing.add(info.processing_time);
-        self.ranges += info.inputs.len();
+        totals.delays.processing.add(info.processing_time);
+        self.figures += figures(&info);
         self.batches.push_back(Arc::new(info));
         self.completed = Some(Instant::now());
         let most = if self.keeps { BATCHES } else { 1 };
-        while self.batches.len() > most || self.ranges > RANGES && self.batches.len() > 1 {
+        while self.batches.len() > most || self.figures > FIGURES && self.batches.len() > 1 {
             let oldest = self.batches.pop_front();
-            self.ranges -= oldest.map_or(0, |b| b.inputs.len());
+            self.figures -= oldest.map_or(0, |b| figures(&b));
         }
     }
 
-    /// One worker has read bad records that no stream takes.
-    pub fn add_bad(&mut self, stream: String, time: BatchTime, records: u64) {
-        *self.bad.entry(stream).or_default() += records;
+    /// One worker has read bad records. `taken`: whether an output operation reads them.
+    pub fn add_bad(&mut self, stream: String, time: BatchTime, records: u64, taken: bool) {
+        let bad = self.totals.bad.entry(stream).or_default();
+        *bad = BadTotals { records: bad.records + records, taken };
         if let Some(batch) = self.batches.iter_mut().rev().find(|b| b.time == time) {
             Arc::make_mut(batch).bad += records;
         }
@@ -151,14 +205,20 @@ impl History {
     }
 }
 
+/// How many figures a batch has.
+fn figures(batch: &BatchInfo) -> usize {
+    batch.inputs.len() + batch.operators.iter().map(|operator| operator.workers.len()).sum::<usize>()
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;
     use crate::core::plan::OffsetRange;
-    use crate::metrics::InputInfo;
+    use crate::metrics::{InputInfo, OutputInfo};
 
     fn batch(n: u64, ranges: usize) -> BatchInfo {
-        let input = InputInfo { source: 0, range: OffsetRange::new("t", 0, 0, 1), records: 1, lag: None };
+        let input =
+            InputInfo { source: 0, range: OffsetRange::new("t", 0, 0, 1), records: 1, bytes: 8, lag: None, lag_time: None };
         BatchInfo { time: BatchTime::from_millis(n), inputs: vec![input; ranges], ..BatchInfo::default() }
     }
 
@@ -171,10 +231,28 @@ mod tests {
         history.keep_batches();
         (4..=2_000).for_each(|n| history.complete(batch(n, 1), &[]));
         assert_eq!(times(&history), (BATCHES, Some(1_001)));
-        (2_001..=2_003).for_each(|n| history.complete(batch(n, RANGES / 2), &[]));
+        (2_001..=2_003).for_each(|n| history.complete(batch(n, FIGURES / 2), &[]));
         assert_eq!(times(&history), (2, Some(2_002)));
-        history.complete(batch(2_004, 2 * RANGES), &[]);
-        assert_eq!((times(&history), history.ranges), ((1, Some(2_004)), 2 * RANGES), "the last one is kept whatever its size");
+        history.complete(batch(2_004, 2 * FIGURES), &[]);
+        assert_eq!((times(&history), history.figures), ((1, Some(2_004)), 2 * FIGURES), "the last one is kept whatever its size");
+    }
+
+    #[test]
+    fn saved_totals_go_on_if_the_names_are_the_same() {
+        let names = |names: [&str; 2]| names.map(Arc::<str>::from);
+        let mut before = History::default();
+        before.begin(vec!["words".into()], &names(["print", "count"]), &[], None);
+        let output = |name: &Arc<str>| OutputInfo { name: name.clone(), tries: 1, time: Duration::ZERO, bytes: 7 };
+        let outputs = names(["print", "count"]).iter().map(output).collect();
+        before.complete(BatchInfo { records: 5, overdue: 2, outputs, ..BatchInfo::default() }, &[]);
+        let saved = crate::core::data::encoded(&before.totals);
+        let mut again = History::default();
+        again.begin(vec!["words".into()], &names(["print", "sum"]), &[], Some(&saved));
+        again.complete(BatchInfo { records: 1, ..BatchInfo::default() }, &[]);
+        assert_eq!((again.totals.batches, again.totals.records), (4, 6));
+        assert_eq!(again.totals.outputs.iter().map(|o| o.bytes).collect::<Vec<_>>(), [7, 0]);
+        again.begin(Vec::new(), &[], &[], Some(b"of another version"));
+        assert_eq!(again.totals.batches, 0);
     }
 
     #[test]
@@ -182,9 +260,9 @@ mod tests {
         let mut history = History::default();
         history.keep_batches();
         (1..=2).for_each(|n| history.complete(batch(n, 0), &[]));
-        history.add_bad("decode".into(), BatchTime::from_millis(1), 3);
-        history.add_bad("decode".into(), BatchTime::from_millis(9), 4);
+        history.add_bad("decode".into(), BatchTime::from_millis(1), 3, false);
+        history.add_bad("decode".into(), BatchTime::from_millis(9), 4, false);
         assert_eq!(history.batches().map(|b| b.bad).collect::<Vec<_>>(), [3, 0]);
-        assert_eq!(history.bad["decode"], 7, "a batch in flight counts its own");
+        assert_eq!(history.totals.bad["decode"], BadTotals { records: 7, taken: false }, "a batch in flight counts its own");
     }
 }

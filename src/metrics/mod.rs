@@ -8,6 +8,7 @@ pub(crate) mod histogram;
 #[cfg_attr(not(feature = "http"), allow(dead_code, reason = "only readers over HTTP ask for totals"))]
 pub(crate) mod history;
 mod listener;
+pub(crate) mod operator;
 #[cfg(feature = "http")]
 pub(crate) mod process;
 mod statistics;
@@ -16,6 +17,7 @@ pub(crate) mod verdict;
 
 use std::sync::{Arc, Mutex};
 
+use crate::core::data::encoded;
 use crate::core::lock::lock;
 use crate::core::plan::Range;
 use crate::core::time::BatchTime;
@@ -23,6 +25,7 @@ use crate::core::time::BatchTime;
 pub use batch::{BatchInfo, InputInfo, OutputInfo};
 use history::History;
 pub use listener::StreamingListener;
+pub use operator::{OperatorInfo, OperatorWork};
 pub use statistics::{Checkpoints, Statistics};
 
 /// Written by the planner, read by any thread.
@@ -64,27 +67,32 @@ impl Metrics {
     }
 
     /// The statistics and the history together.
-    #[cfg(feature = "http")]
+    #[cfg(any(test, feature = "http"))]
     pub fn now(&self) -> Now {
         lock(&self.now).clone()
     }
 
-    /// The job runs, with these sources and outputs.
-    pub fn begin(&self, sources: Vec<String>, outputs: &[Arc<str>]) {
+    /// The job runs, with these sources, outputs and operators. `saved`: what [`Metrics::totals`] returned for a checkpoint.
+    pub fn begin(&self, sources: Vec<String>, outputs: &[Arc<str>], operators: &[Arc<str>], saved: Option<&[u8]>) {
         let mut now = lock(&self.now);
-        now.history.begin(sources, outputs);
+        now.history.begin(sources, outputs, operators, saved);
         now.running = true;
+    }
+
+    /// The totals up to the last batch, for a checkpoint.
+    pub fn totals(&self) -> Vec<u8> {
+        encoded(&lock(&self.now).history.totals)
     }
 
     pub fn update(&self, f: impl FnOnce(&mut Statistics)) {
         f(&mut lock(&self.now).statistics);
     }
 
-    /// One worker has read bad records of a batch that no stream takes.
-    pub fn add_bad(&self, stream: String, time: BatchTime, records: u64) {
+    /// One worker has read bad records of a batch. `taken`: whether an output operation reads them.
+    pub fn add_bad(&self, stream: String, time: BatchTime, records: u64, taken: bool) {
         let mut now = lock(&self.now);
         now.statistics.bad += records;
-        now.history.add_bad(stream, time, records);
+        now.history.add_bad(stream, time, records, taken);
     }
 
     /// Every output has processed the batch. `ranges`: those of its inputs, in the same order.
@@ -94,7 +102,7 @@ impl Metrics {
             let s = &mut now.statistics;
             s.batches += 1 + u64::from(batch.overdue);
             s.records += batch.records;
-            s.lost += batch.lost.iter().map(|r| (r.until - r.from) as u64).sum::<u64>();
+            s.lost += batch.lost_positions();
             now.history.complete(batch.clone(), ranges);
         }
         self.tell(|l| l.on_batch_completed(batch));

@@ -26,7 +26,7 @@ pub struct Statistics {
     pub batches: u64,
     /// Records in them.
     pub records: u64,
-    /// Bad records that no stream takes, of all workers.
+    /// Bad records of all workers, also those that a stream takes.
     pub bad: u64,
     /// Positions that the sources no longer had, and that were skipped, since the job was started.
     pub lost: u64,

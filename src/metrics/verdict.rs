@@ -104,13 +104,13 @@ mod tests {
     fn after(batches: impl IntoIterator<Item = (u64, u64, u64, u64)>) -> (Pace, String) {
         let metrics = Metrics::default();
         metrics.keep_batches();
-        metrics.begin(vec!["numbers".into()], &[]);
+        metrics.begin(vec!["numbers".into()], &[], &[], None);
         for (scheduling, processing, records, lag) in batches {
             let range = OffsetRange::new("numbers", 0, 0, records as i64);
             metrics.complete(
                 &BatchInfo {
                     records,
-                    inputs: vec![InputInfo { source: 0, range, records, lag: Some(lag) }],
+                    inputs: vec![InputInfo { source: 0, range, records, bytes: 0, lag: Some(lag), lag_time: None }],
                     scheduling_delay: millis(scheduling),
                     processing_time: millis(processing),
                     on_clock: true,
@@ -142,7 +142,7 @@ mod tests {
     fn a_job_that_has_no_batch_or_given_ones_is_not_judged() {
         let metrics = Metrics::default();
         assert_eq!(verdict(&metrics.now(), secs(1)).0, Pace::Starting);
-        metrics.begin(Vec::new(), &[]);
+        metrics.begin(Vec::new(), &[], &[], None);
         assert_eq!(verdict(&metrics.now(), secs(1)).1, "No batch is complete yet.");
         metrics.complete(&BatchInfo { scheduling_delay: secs(900), ..BatchInfo::default() }, &[]);
         assert_eq!(verdict(&metrics.now(), secs(1)).0, Pace::Given);

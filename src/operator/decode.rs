@@ -16,13 +16,14 @@ use crate::engine::operator_id::OperatorId;
 use crate::format::Decode;
 use crate::format::lines::{BadLine, Line};
 use crate::job::protocol::Event;
+use crate::operator::kernel::bad_limit::{BadLimit, RowsRead};
 use crate::operator::kernel::origins::{known, origins};
 
 /// The result of a fallible verb: the records, and the bad records with their origin and the reason.
 ///
 /// It is used as the stream of its records: every verb of [`DStream`] is a method. [`errors`](Decoded::errors) has the bad records.
-/// If no output operation reads the bad records, they are counted over all workers. The count is logged at most once in ten seconds,
-/// with the first of them.
+/// Bad records are counted over all workers: [`Statistics::bad`](crate::metrics::Statistics::bad). If no output operation reads them, the
+/// count is logged at most once in ten seconds, with the first of them.
 ///
 /// ```
 /// use tidemill::testing::check;
@@ -62,22 +63,39 @@ impl<'s, T: 'static> Decoded<'s, T> {
     {
         let (stream, verb) = (rows.clone(), operator.clone());
         let wanted = OriginsWanted::below([rows.node.wants_origins.clone()]);
-        let asked = wanted.clone();
-        let built = Rc::new(lazy(move || split_map(stream.flow(), &verb, stream.inner_with_origins(), each(asked))));
+        let (asked, read) = (wanted.clone(), RowsRead::new(&rows.node.graph.config));
+        let reads = read.clone();
+        let built = Rc::new(lazy(move || {
+            let mut each = each(asked);
+            let counted = move |t, rows: Rows<R>, ok: &mut Emitter<'_, _>, err: &mut Emitter<'_, _>| {
+                reads.add(t, rows.rows.len());
+                each(t, rows, ok, err);
+            };
+            split_map(stream.flow(), &verb, stream.inner_with_origins(), counted)
+        }));
         let (oks, errors) = (built.clone(), built);
         let oks = rows.same_partitions(false, wanted, move |_| oks.0.clone());
-        Decoded::new(oks, rows.narrow(move |_| errors.1.clone()), operator)
+        Decoded::new(oks, rows.narrow(move |_| errors.1.clone()), operator, read)
     }
 
-    pub(crate) fn new(oks: DStream<'s, T>, errors: DStream<'s, BadRecord>, operator: &OperatorId) -> Self {
-        let (read, taken) = (Switch::default(), Switch::default());
-        let (runs, takes, stream, operator) = (read.clone(), taken.clone(), errors.clone(), operator.clone());
+    /// `read`: how many rows the verb has read.
+    pub(crate) fn new(oks: DStream<'s, T>, errors: DStream<'s, BadRecord>, operator: &OperatorId, read: RowsRead) -> Self {
+        let (oks, errors) = match oks.node.graph.config.runtime.max_bad {
+            Some(most) => {
+                let limit = BadLimit::new(most, &errors, operator, read);
+                (limit.of(&oks), limit.of(&errors))
+            }
+            None => (oks, errors),
+        };
+        let (asked, taken) = (Switch::default(), Switch::default());
+        let (runs, takes, stream, operator) = (asked.clone(), taken.clone(), errors.clone(), operator.clone());
         oks.node.graph.on_built(move || {
-            if runs.get() && !takes.get() {
-                count_and_log(&stream, &operator);
+            let gathered = runs.get() && !takes.get() && stream.node.graph.gather_errors(&stream);
+            if runs.get() || takes.get() {
+                count(&stream, &operator, takes.get() || gathered);
             }
         });
-        Decoded { oks: noting(&oks, read), errors: noting(&errors, taken) }
+        Decoded { oks: noting(&oks, asked), errors: noting(&errors, taken) }
     }
 
     /// The records, as a stream that does not borrow from this.
@@ -113,7 +131,8 @@ pub fn untaken_errors() -> usize {
     UNTAKEN.load(Ordering::Relaxed)
 }
 
-fn count_and_log(errors: &DStream<'_, BadRecord>, operator: &OperatorId) {
+/// Reports how many bad records each batch has. `taken`: whether an output operation reads them; if not, the planner logs them.
+fn count(errors: &DStream<'_, BadRecord>, operator: &OperatorId, taken: bool) {
     let name = operator.to_string();
     let graph = &errors.node.graph;
     let outbox = graph.outbox.clone();
@@ -129,32 +148,32 @@ fn count_and_log(errors: &DStream<'_, BadRecord>, operator: &OperatorId) {
         },
         move |tick, (n, first), _: &mut Emitter<'_, Rows<()>>| {
             if let Some(first) = first {
-                UNTAKEN.fetch_add(n, Ordering::Relaxed);
-                let (stream, records, first) = (name.clone(), n as u64, described(&first));
-                outbox.send(Event::BadRecords { stream, time: tick.time, records, first });
+                UNTAKEN.fetch_add(if taken { 0 } else { n }, Ordering::Relaxed);
+                let (stream, records, first) = (name.clone(), n as u64, first.described());
+                outbox.send(Event::BadRecords { stream, time: tick.time, records, first, taken });
             }
         },
     );
 }
 
-/// Where a bad record is from, if that is known, and why it is bad.
-fn described(bad: &BadRecord) -> String {
-    match &*bad.origin {
-        "" => bad.reason.clone(),
-        origin if bad.offset < 0 => format!("{origin}/{}: {}", bad.partition, bad.reason),
-        origin => format!("{origin}/{} offset {}: {}", bad.partition, bad.offset, bad.reason),
-    }
-}
-
 /// The bad record of the row at an index of a container, with what is known of its origin. Its bytes are those of the source's record,
 /// or of the row if it is text.
-pub(crate) fn bad_record<T: 'static>(rows: &Rows<T>, index: usize, time: BatchTime, reason: &dyn std::fmt::Display) -> BadRecord {
+pub(crate) fn bad_record<T: 'static>(
+    rows: &Rows<T>,
+    index: usize,
+    time: BatchTime,
+    verb: &OperatorId,
+    reason: &dyn std::fmt::Display,
+) -> BadRecord {
     let (row, known): (&dyn Any, _) = (&rows.rows[index], known(rows));
     let nowhere = Origin { name: "", partition: 0, offset: -1, raw: None };
     let Origin { name, partition, offset, raw } = known.as_ref().map_or(nowhere, |origins| origins.get(index));
     let text = || row.downcast_ref::<String>().map(|s| s.as_bytes()).or_else(|| row.downcast_ref::<Vec<u8>>().map(|v| &v[..]));
     let raw = raw.or_else(text).unwrap_or_default().to_vec();
-    BadRecord { origin: name.into(), partition, offset, time, raw, reason: reason.to_string() }
+    let key = known.as_ref().and_then(|origins| origins.key(index)).map(<[u8]>::to_vec);
+    let headers = known.as_ref().map(|origins| origins.headers(index)).unwrap_or_default();
+    let (verb, reason) = (verb.to_string(), reason.to_string());
+    BadRecord { origin: name.into(), partition, offset, time, raw, key, headers, verb, reason }
 }
 
 /// Lines of one split, by their positions.
@@ -171,6 +190,7 @@ impl Records for LinesOf {
 
 /// The lines that are text, and the others as bad records.
 pub(crate) fn decoded_lines<'s>(lines: &DStream<'s, Line>, operator: &OperatorId) -> Decoded<'s, String> {
+    let verb = operator.clone();
     let each = |wanted: Rc<OriginsWanted>| {
         move |time, rows: Rows<Line>, ok: &mut Emitter<'_, _>, err: &mut Emitter<'_, _>| {
             let (partition, split) = (rows.partition, origins(&rows, &wanted));
@@ -187,7 +207,9 @@ pub(crate) fn decoded_lines<'s>(lines: &DStream<'s, Line>, operator: &OperatorId
                     }
                     Line::Bad(line) => {
                         let BadLine { origin, offset, raw, reason } = *line;
-                        bad.push(BadRecord { origin: origin.to_string(), partition: 0, offset, time, raw, reason });
+                        let (origin, verb) = (origin.to_string(), verb.to_string());
+                        let (key, headers) = (None, Vec::new());
+                        bad.push(BadRecord { origin, partition: 0, offset, time, raw, key, headers, verb, reason });
                     }
                 }
             }
@@ -307,8 +329,8 @@ mod tests {
     use crate::connector::queue::QueueSource;
     use crate::core::time::millis;
 
-    /// The bad records that a job logs. What its outputs read is up to `program`.
-    fn logged(program: impl for<'s> Fn(&Decoded<'s, i64>) + Send + Sync + 'static) -> u64 {
+    /// The bad records that a job counts, and whether an output takes them. What its outputs read is up to `program`.
+    fn counted(program: impl for<'s> Fn(&Decoded<'s, i64>) + Send + Sync + 'static) -> Vec<(u64, bool)> {
         let queue = QueueSource::from_batches([["1", "x"], ["2", "y"]].map(|lines| lines.map(str::to_owned).to_vec()));
         let job = StreamingContext::builder("logged", millis(1)).workers(2).start(move |ssc| {
             let lines = ssc.queue_stream(&queue);
@@ -319,23 +341,25 @@ mod tests {
         let job = job.unwrap();
         let metrics = job.metrics.clone();
         job.await_termination().unwrap();
-        metrics.snapshot().bad
+        let bad = metrics.now().history.totals.bad;
+        assert_eq!(metrics.snapshot().bad, bad.values().map(|bad| bad.records).sum::<u64>());
+        bad.values().map(|bad| (bad.records, bad.taken)).collect()
     }
 
     #[test]
-    fn bad_records_are_logged_unless_an_output_reads_them() {
-        assert_eq!(logged(|parsed| parsed.oks().to_memory(&MemorySink::new())), 2);
+    fn bad_records_are_counted_and_logged_unless_an_output_reads_them() {
+        assert_eq!(counted(|parsed| parsed.oks().to_memory(&MemorySink::new())), [(2, false)]);
         let unused = |parsed: &Decoded<'_, i64>| {
             let (oks, errors) = parsed.split();
             let _unread = errors.map(|bad| bad.raw);
             oks.to_memory(&MemorySink::new());
         };
-        assert_eq!(logged(unused), 2);
+        assert_eq!(counted(unused), [(2, false)]);
         let used = |parsed: &Decoded<'_, i64>| {
             let (oks, errors) = parsed.split();
             oks.union(&errors.map(|bad| bad.offset)).to_memory(&MemorySink::new());
         };
-        assert_eq!(logged(used), 0);
-        assert_eq!(logged(|parsed| drop(parsed.split())), 0, "without an output the verb does not run");
+        assert_eq!(counted(used), [(2, true)]);
+        assert_eq!(counted(|parsed| drop(parsed.split())), [], "without an output the verb does not run");
     }
 }

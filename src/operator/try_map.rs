@@ -13,6 +13,7 @@ use crate::engine::flow::Emitter;
 use crate::engine::operator_id::OperatorId;
 use crate::operator::count_by::KeyCounter;
 use crate::operator::decode::{Decoded, bad_record};
+use crate::operator::kernel::bad_limit::RowsRead;
 use crate::operator::kernel::origins::Trail;
 use crate::operator::kernel::partial_table::PartialTable;
 
@@ -72,6 +73,7 @@ impl<'s, T: Data> DStream<'s, T> {
         mut f: impl FnMut(&T, &mut Vec<U>) -> Result<(), BoxError> + 'static,
     ) -> Decoded<'s, U> {
         self.node.graph.register_operator::<U>(operator, "");
+        let verb = operator.clone();
         let each = move |wanted: Rc<OriginsWanted>| {
             move |t, rows: Rows<T>, ok: &mut Emitter<'_, _>, err: &mut Emitter<'_, _>| {
                 let mut good = Vec::with_capacity(rows.rows.len());
@@ -80,7 +82,7 @@ impl<'s, T: Data> DStream<'s, T> {
                     let before = good.len();
                     if let Err(e) = f(row, &mut good) {
                         good.truncate(before);
-                        bad.push(bad_record(&rows, index, t, &*e));
+                        bad.push(bad_record(&rows, index, t, &verb, &*e));
                     }
                     trail.step(good.len() - before);
                 }
@@ -113,18 +115,21 @@ impl<'s, T: Data> DStream<'s, T> {
         Q::Owned: Key + Borrow<Q>,
     {
         let operator = self.operator::<Q::Owned>("try_count_by", "");
+        let (verb, read) = (operator.clone(), RowsRead::new(&self.node.graph.config));
+        let reads = read.clone();
         let fold = move |counts: &mut PartialTable<_, _>, t: BatchTime, rows: Rows<T>, err: &mut Emitter<'_, _>| {
+            reads.add(t, rows.rows.len());
             let mut bad = Vec::new();
             let mut out = KeyCounter { counts };
             for (index, row) in rows.rows.iter().enumerate() {
                 if let Err(e) = f(row, &mut out) {
-                    bad.push(bad_record(&rows, index, t, &*e));
+                    bad.push(bad_record(&rows, index, t, &verb, &*e));
                 }
             }
             err(Rows::new(rows.partition, bad));
         };
         let rows = self.narrow(Self::inner_with_origins);
         let (counts, errors) = rows.try_combine(&operator, 0, fold, |a, b| *a += b);
-        Decoded::new(counts, errors, &operator)
+        Decoded::new(counts, errors, &operator, read)
     }
 }

@@ -104,6 +104,17 @@ await check("the keyboard opens a batch, whose inputs add up to its records", as
   assert.ok(inputs > 0 && Number(summary.replaceAll(",", "").match(/^\d+/)[0]) === records, summary);
   assert.equal(await page.evaluate(() => document.activeElement.id), "batch");
 });
+await check("an operator shows its workers, whose rows add up", async () => {
+  await page.locator("#operators button", { hasText: "count_by" }).first().click();
+  await page.waitForSelector("#operators span.worker");
+  const rows = await page.evaluate(() => [...document.querySelectorAll("#operators tbody tr")].map(row =>
+    [row.querySelector("span.worker") !== null, Number(row.cells[2].textContent.replaceAll(",", ""))]));
+  const first = rows.findIndex(([worker]) => worker);
+  const workers = rows.slice(first).filter(([worker]) => worker);
+  assert.equal(workers.length, 2);
+  assert.equal(workers.reduce((sum, [, n]) => sum + n, 0), rows[first - 1][1]);
+  assert.match(await text(page, "#operators p"), /Most time: .+ on worker [01], /);
+});
 await check("the sentence says how the job is", async () => {
   assert.match(await text(page, "#sentence"), /^(It |No batch)/);
   assert.match(await page.title(), /^demo: /);

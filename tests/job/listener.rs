@@ -94,7 +94,8 @@ fn a_batch_says_what_its_inputs_and_outputs_did() {
         let outputs: Vec<_> = batch.outputs.iter().map(|o| (o.name.split(' ').next().unwrap(), o.tries)).collect();
         assert_eq!(outputs, [("to_memory", 1), ("foreach_batch", 2)]);
         assert!(batch.outputs[1].time >= millis(100), "the pause before the second try: {batch:?}");
-        assert!(batch.output_time() >= batch.outputs[1].time - millis(1), "{batch:?}");
+        // The output may begin before the planner hears that the batch is computed.
+        assert!(batch.output_time() >= batch.outputs[1].time - millis(20), "{batch:?}");
         live.stop_now().unwrap();
     }
 }

@@ -8,6 +8,7 @@ mod failure;
 mod graph;
 mod listener;
 mod long_intervals;
+mod operators;
 mod outputs;
 #[cfg(feature = "http")]
 mod page;

@@ -77,6 +77,17 @@ fn figures_add_up_to_the_input() {
         assert_eq!([&input["from"], &input["until"], &input["records"]].map(|v| v.as_u64()), [Some(0), Some(3), Some(3)]);
         assert_eq!((first["inputs"].as_array().unwrap().len(), first["outputs"].as_array().unwrap().len()), (1, 2));
         assert_eq!(first["outputs"][1]["tries"], 1);
+        let rows = |verb: &str| {
+            let operators = first["operators"].as_array().unwrap();
+            let operator = operators.iter().find(|o| o["name"].as_str().unwrap().starts_with(verb)).unwrap();
+            let by_worker = operator["workers"].as_array().unwrap().iter().map(|w| w["rows_in"].as_u64().unwrap()).sum::<u64>();
+            assert_eq!(operator["rows_in"], by_worker, "{operator}");
+            (by_worker, operator["rows_out"].as_u64().unwrap())
+        };
+        // A bad record that no stream takes does not leave its operator.
+        assert_eq!(["queue_stream", "try_map", "reduce_by_key"].map(rows), [(0, 3), (3, 2), (2, 1)]);
+        let recent = json(address, "/api/v1/operators");
+        assert_eq!((&recent["batches"], &recent["operators"][1]["rows_in"]), (&3.into(), &5.into()), "{recent}");
         let stages = ["planning_ms", "computing_ms", "output_ms"].map(|stage| first[stage].as_f64().unwrap());
         assert!((stages.iter().sum::<f64>() - first["processing_ms"].as_f64().unwrap()).abs() < 0.01, "{first}");
         let sources = json(address, "/api/v1/sources");
@@ -94,6 +105,9 @@ fn figures_add_up_to_the_input() {
             assert_eq!(sample(&metrics, name), value, "{name}");
         }
         assert_eq!([get(address, "/readyz").0, get(address, "/healthz").0], [200, 200]);
+        let source =
+            |l: &str| l.starts_with("tidemill_operator_rows_out_total{operator=\"0\",name=\"queue_stream (") && l.ends_with(" 5");
+        assert!(metrics.lines().any(source), "{metrics}");
         live.stop_now().unwrap();
         assert!(TcpStream::connect(address).is_err(), "nobody answers after the job");
     }
@@ -116,8 +130,9 @@ tidemill_bad_records_total tidemill_batch_interval_seconds tidemill_batch_proces
 tidemill_batch_scheduling_delay_seconds tidemill_batch_total_delay_seconds tidemill_batches_in_flight tidemill_batches_total \
 tidemill_build_info tidemill_checkpoint_bytes tidemill_checkpoint_duration_seconds tidemill_checkpoint_timestamp_seconds \
 tidemill_checkpoints_failed_total tidemill_checkpoints_total tidemill_job_info tidemill_last_batch_timestamp_seconds \
-tidemill_lost_records_total tidemill_output_batches_total tidemill_output_bytes_total tidemill_output_seconds_total \
-tidemill_output_tries_total tidemill_records_total tidemill_source_records_total tidemill_sources_in_trouble \
+tidemill_lost_records_total tidemill_operator_rows_in_total tidemill_operator_rows_out_total \
+tidemill_operator_seconds_total tidemill_output_batches_total tidemill_output_bytes_total tidemill_output_seconds_total \
+tidemill_output_tries_total tidemill_records_total tidemill_source_bytes_total tidemill_source_records_total tidemill_sources_in_trouble \
 tidemill_split_position tidemill_split_records_total tidemill_waiting_bytes";
 
 #[test]
@@ -150,6 +165,41 @@ fn names_of_metrics_stay_and_each_sample_is_there_once() {
     samples.dedup();
     assert_eq!(samples.len(), all, "{text}");
     live.stop_now().unwrap();
+}
+
+/// Each metric of the dashboard and of the alert rules is one that `/metrics` writes.
+#[test]
+fn dashboards_and_alerts_name_metrics_that_exist() {
+    let written = std::fs::read_to_string("src/http/prometheus.rs").unwrap();
+    for (file, least) in [("deploy/grafana.json", 15), ("deploy/alerts.yml", 9)] {
+        let text = std::fs::read_to_string(file).unwrap();
+        let words = text.split(|c: char| !c.is_ascii_lowercase() && c != '_');
+        let mut names: Vec<&str> = words.filter(|w| w.starts_with("tidemill_") || w.starts_with("process_")).collect();
+        names.sort_unstable();
+        names.dedup();
+        assert!(names.len() >= least, "{file}: {names:?}");
+        for name in names {
+            let metric = ["_bucket", "_sum", "_count"].iter().find_map(|end| name.strip_suffix(end)).unwrap_or(name);
+            assert!(written.contains(&format!("\"{metric}\"")), "{file} names {name}, which /metrics does not have");
+        }
+    }
+    let dashboard: Value = serde_json::from_str(&std::fs::read_to_string("deploy/grafana.json").unwrap()).unwrap();
+    assert_eq!(dashboard["panels"].as_array().unwrap().len(), 12);
+}
+
+#[test]
+fn counters_go_on_after_a_restart() {
+    let dir = crate::temp_dir::TempDir::new("counters");
+    for (run, from) in [(1.0, 5), (2.0, 1_005)] {
+        let live = sums(job(2).listen(here()).checkpoint(dir.to_path_buf()), from);
+        live.queue.push(vec![1, 2, 3]);
+        live.clock.set(from + 5);
+        eventually("the batch is completed", || live.job.statistics().records == 3);
+        let text = get(live.job.address().unwrap(), "/metrics").1;
+        assert_eq!(sample(&text, "tidemill_records_total"), 3.0 * run);
+        assert_eq!(sample(&text, "tidemill_source_records_total{source=\"0\",name=\"queue\"}"), 3.0 * run);
+        live.job.stop_gracefully().unwrap();
+    }
 }
 
 #[test]

@@ -57,6 +57,7 @@ fn the_page_of_several_processes_adds_up_to_the_input() {
         });
         let batches = json(&page, "/api/v1/batches");
         let mut by_partition = [0; 3];
+        let (mut read, mut counted) = (0, 0);
         for batch in batches.as_array().unwrap().iter().filter(|b| b["records"] != 0) {
             let batch = json(&page, &format!("/api/v1/batches/{}", batch["time"]));
             for input in batch["inputs"].as_array().unwrap() {
@@ -65,15 +66,28 @@ fn the_page_of_several_processes_adds_up_to_the_input() {
                 assert_eq!((records, &input["topic"]), (until - from, &"words".into()));
                 by_partition[partition as usize] += records;
             }
+            let rows = |verb: &str, field: &str| {
+                let operators = batch["operators"].as_array().unwrap();
+                let operator = operators.iter().find(|o| o["name"].as_str().unwrap().starts_with(verb)).unwrap();
+                let of = operator["workers"].as_array().unwrap();
+                assert_eq!(of.len(), processes * workers, "{operator}");
+                assert_eq!(operator[field], of.iter().map(|w| w[field].as_u64().unwrap()).sum::<u64>());
+                operator[field].as_u64().unwrap()
+            };
+            (read, counted) = (read + rows("kafka_direct_stream", "rows_out"), counted + rows("try_count_by", "rows_in"));
             let outputs = batch["outputs"].as_array().unwrap();
             assert!(!outputs.is_empty() && outputs.iter().all(|o| o["tries"] == 1), "{outputs:?}");
         }
         assert_eq!(by_partition, [12, 3, 60], "{processes} x {workers}");
+        assert_eq!((read, counted), (75, 75), "{processes} x {workers}");
         let bad = batches.as_array().unwrap().iter().map(|b| b["bad"].as_u64().unwrap()).sum::<u64>();
         assert_eq!(bad, 25);
         let splits = json(&page, "/api/v1/sources")[0]["splits"].clone();
         let positions: Vec<u64> = splits.as_array().unwrap().iter().map(|s| s["position"].as_u64().unwrap()).collect();
         assert_eq!(positions, [12, 3, 60]);
+        let top = run("tidemill", ["top", &page, "--once"]);
+        assert!(top.code == Some(0) && top.out.contains("records               75"), "{} {}", top.out, top.err);
+        assert!(top.out.lines().any(|l| l.starts_with("try_count_by (kafka_wordcount.rs:")), "{}", top.out);
         for program in &mut programs[1..] {
             let other = address(program);
             let metrics = get(&other, "/metrics", "").1;
@@ -100,6 +114,9 @@ fn readers_of_another_machine_show_a_token() {
     assert_eq!(get(&address, "/metrics", "Authorization: Bearer a secret that nobody else knows\r\n").0, "401");
     assert_eq!(get(&address, "/metrics", &format!("Authorization: Bearer {}\r\n", token.trim())).0, "200");
     assert!(!program.said().1.contains(token.trim()), "no log line shows it");
+    assert!(run("tidemill", ["top", &address]).err.contains("show the token"));
+    let top = run("tidemill", ["top", &address, "--secret-file", secret.path()]);
+    assert!(top.out.contains("network_wordcount") || top.out.contains("a batch every"), "{} {}", top.out, top.err);
     let none = run("tidemill", ["token"]);
     assert!(none.code == Some(1) && none.err.contains("--secret-file FILE"), "{}", none.err);
 }

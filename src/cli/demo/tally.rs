@@ -114,7 +114,7 @@ mod tests {
         tally.bad(2);
         let inputs = [(0, 5), (1, 4)].map(|(partition, until)| {
             let range = OffsetRange::new("t", partition, 0, until);
-            InputInfo { source: 0, range, records: until as u64, lag: None }
+            InputInfo { source: 0, range, records: until as u64, bytes: 0, lag: None, lag_time: None }
         });
         tally.on_batch_completed(&BatchInfo { inputs: inputs.into(), ..BatchInfo::default() });
         let proof = tally.proof(11, &[6, 5, 0]);

@@ -109,6 +109,12 @@ impl PartitionBuffer {
         state.items.len() == 1
     }
 
+    /// The timestamp of the first record.
+    pub(super) fn oldest(&self) -> Option<i64> {
+        let state = lock(&self.state);
+        state.items.iter().find_map(|item| if let Item::Block(block) = item { Some(block.timestamp(0)) } else { None })?
+    }
+
     /// Takes an item. Returns too whether this made room in a full buffer.
     pub(super) fn pop(&self) -> (Option<Item>, bool) {
         let mut state = lock(&self.state);

@@ -142,6 +142,15 @@ impl Cursor {
         ask
     }
 
+    /// The timestamp of the next record, if it has been fetched.
+    fn oldest(&self) -> Option<u64> {
+        let time = match &self.front {
+            Some((block, at)) => block.timestamp(*at),
+            None => self.buffer.oldest(),
+        };
+        time.and_then(|ms| u64::try_from(ms).ok())
+    }
+
     fn lag(&self) -> Option<u64> {
         let high = self.buffer.high();
         (high >= 0).then(|| u64::try_from(high - self.next.unwrap_or(high)).unwrap_or(0))
@@ -337,7 +346,8 @@ impl SourceReader<Message> for KafkaReader {
         if self.cursors.iter().any(|c| c.front.is_some() || !c.buffer.is_empty()) {
             (self.waker)();
         }
-        Ok(Sealed { ranges, lag })
+        let oldest = self.cursors.iter().filter_map(|c| Some((c.split_id, c.oldest()?))).collect();
+        Ok(Sealed { ranges, lag, oldest })
     }
 
     fn read_range(&mut self, _split_id: u32, range: &SplitRange, emit: &mut Emit<'_, Message>) -> Result<bool> {

@@ -14,6 +14,7 @@ use super::trace::DenseTrace;
 use crate::core::time::BatchTime;
 use crate::engine::dictionary::Code;
 use crate::engine::flow::VecStream;
+use crate::engine::meter::{MadeBy, Meter};
 use crate::engine::operator_id::OperatorId;
 
 /// The arrangement of a view.
@@ -23,17 +24,21 @@ pub(crate) type Dense<'s> = Arranged<'s, TraceAgent<DenseTrace>>;
 pub(crate) fn arrange<'s>(changes: VecStream<'s, (Code, BatchTime, i64)>, operator: &OperatorId, trace: DenseTrace) -> Dense<'s> {
     let mut agent = None;
     let put = &mut agent;
-    let operator = operator.clone();
+    let (scope, from) = (changes.scope(), [MadeBy::of(&changes)]);
     let stream = changes.unary_frontier(Pipeline, &operator.to_string(), move |capability, info| {
         drop(capability);
+        let meter = Meter::new(operator, scope, info.local_id, &from);
         let (reader, mut writer) = TraceAgent::new(trace, info, None);
         *put = Some(reader);
         let mut open = BTreeMap::new();
         let mut builder = DenseBuilder::default();
         let mut lower = Antichain::from_elem(BatchTime::minimum());
         move |(input, frontier), output| {
+            let mut turn = meter.turn();
             input.for_each(|capability, changes| {
                 let capability = capability.retain_least(0).expect("an output");
+                turn.enter(*capability.time());
+                turn.took(changes.len());
                 let (_, batch) = open.entry(*capability.time()).or_insert_with(|| (capability, Vec::new()));
                 batch.push(std::mem::take(changes));
             });
@@ -42,7 +47,7 @@ pub(crate) fn arrange<'s>(changes: VecStream<'s, (Code, BatchTime, i64)>, operat
                 if frontier.less_equal(&t) {
                     break;
                 }
-                operator.enter(Some(t));
+                turn.enter(t);
                 let (capability, changes) = first.remove();
                 // Up to the next batch that is closed too, or to the frontier: readers cut at frontiers.
                 let next = open.keys().next().filter(|t| !frontier.less_equal(t));
@@ -52,6 +57,7 @@ pub(crate) fn arrange<'s>(changes: VecStream<'s, (Code, BatchTime, i64)>, operat
                 let span = Span::new(Description::new(std::mem::replace(&mut lower, upper.clone()), upper, since), batch);
                 writer.insert(span.clone(), Stamp::from_elem(t));
                 if span.has_updates() {
+                    turn.gave(0, changes.iter().map(Vec::len).sum());
                     output.session(&capability).give(span);
                 }
             }

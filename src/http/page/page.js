@@ -37,7 +37,7 @@ function element(tag, text, kind) {
   return made;
 }
 
-// A table, which the keyboard can scroll. Each column: its title, the text of a row, and whether it is text.
+// A table, which the keyboard can scroll. Each column: its title, the text or element of a row, and whether it is text.
 function table(label, columns, rows) {
   const [wide, made, head, body] = ["div", "table", "thead", "tbody"].map(tag => document.createElement(tag));
   [wide.className, wide.tabIndex] = ["wide", 0];
@@ -50,11 +50,55 @@ function table(label, columns, rows) {
   }
   for (const row of rows) {
     const line = body.appendChild(document.createElement("tr"));
-    for (const [, of, isText] of columns) line.append(element("td", of(row), isText ? "text" : ""));
+    for (const [, of, isText] of columns) {
+      const cell = element("td", undefined, isText ? "text" : "");
+      cell.append(of(row));
+      line.append(cell);
+    }
   }
   made.append(head, body);
   wide.append(made);
   return wide;
+}
+
+// The operators whose workers are shown, by place.
+const opened = new Set();
+
+// What the workers did in each operator, of a batch or of several. `label` names the table, and `again` shows it again.
+function operators(label, of, again) {
+  const all = of.operators.reduce((sum, o) => sum + o.ms, 0) || 1;
+  const workers = (o, i) => (opened.has(i) ? o.workers.map((w, n) => ({ ...w, worker: n, most: o.max_ms })) : []);
+  const rows = of.operators.flatMap((o, place) => [{ ...o, place, waited_ms: Math.max(...o.workers.map(w => w.waited_ms)) }, ...workers(o, place)]);
+  const name = row => {
+    if (row.worker !== undefined) return element("span", `worker ${row.worker}`, "worker");
+    const made = element("button", row.name, "link");
+    made.type = "button";
+    made.setAttribute("aria-expanded", opened.has(row.place));
+    made.dataset.place = row.place;
+    made.addEventListener("click", () => {
+      opened.delete(row.place) || opened.add(row.place);
+      again();
+    });
+    return made;
+  };
+  const share = row => {
+    const part = row.worker === undefined ? row.ms / all : row.ms / (row.most || 1);
+    const bar = element("div", undefined, row.worker === undefined ? "share" : "share worker");
+    bar.append(element("span", undefined, "bar"), row.worker === undefined ? `${Math.round(part * 100)} %` : "");
+    bar.firstChild.style.width = `${part * 100}%`;
+    return bar;
+  };
+  const spread = row => (row.worker === undefined ? [row.min_ms, row.median_ms, row.max_ms].map(duration).join(" · ") : duration(row.ms));
+  const columns = [
+    ["Operator", name, true], ["Share of time", share], ["Rows in", row => count(row.rows_in)], ["Rows out", row => count(row.rows_out)],
+    ["Workers: least · median · most", spread], ["Waited for it, at most", row => duration(row.waited_ms)],
+  ];
+  const slow = ({ operator, worker, ms }) => `${operator} on worker ${worker}, ${duration(ms)}`;
+  const said = [of.slowest && `Most time: ${slow(of.slowest)}.`, of.waited_for && `After the seal it waited most for ${slow(of.waited_for)}.`];
+  const focused = document.activeElement?.closest(`[aria-label="Table of ${label}"]`) && document.activeElement.dataset.place;
+  const made = table(label, columns, rows);
+  if (focused) setTimeout(() => made.querySelector(`[data-place="${focused}"]`)?.focus({ preventScroll: true }));
+  return [element("p", said.filter(Boolean).join(" ") || "Nothing was done."), made];
 }
 
 let job = null;
@@ -142,8 +186,8 @@ function show() {
   gone ? say(gone, "gone") : say(job.sentence, job.pace);
   $("trouble").replaceChildren(...job.trouble.map(what => element("li", what)));
   $("about").textContent = about();
-  const bad = job.bad_by_stream.map(({ stream, records }) => `${many(records, "bad record")} of ${stream}`);
-  $("bad").textContent = bad.length ? `No stream takes ${bad.join(", ")}.` : "";
+  const bad = taken => job.bad_by_stream.filter(b => b.taken === taken).map(({ stream, records }) => `${many(records, "bad record")} of ${stream}`).join(", ");
+  $("bad").textContent = [bad(false) && `No stream takes ${bad(false)}.`, bad(true) && `A stream takes ${bad(true)}.`].filter(Boolean).join(" ");
   $("now").replaceChildren(...figures().map(([name, value, bad]) => {
     const box = document.createElement("div");
     box.append(element("dt", name), element("dd", value, bad ? "bad" : ""));
@@ -172,6 +216,7 @@ function figures() {
   return [
     ["Records a second", count(perSecond)],
     ["Lag, records", count(job.lag)],
+    ...(job.lag_ms === null ? [] : [["Lag, time", duration(job.lag_ms)]]),
     ["Records in all", count(job.records)],
     ["Batches in all", count(job.batches)],
     ["Bad records", count(job.bad), job.bad > 0],
@@ -208,6 +253,17 @@ function showBatches() {
   $("more").hidden = all || batches.length <= ROWS;
 }
 
+async function showOperators() {
+  if (document.hidden || gone) return;
+  try {
+    const of = await read("operators");
+    $("recent").textContent = of.batches ? `, the last ${many(of.batches, "batch")}` : "";
+    $("operators").replaceChildren(...(of.operators.length ? operators("operators", of, showOperators) : [element("p", "None yet.", "none")]));
+  } catch {
+    // The sentence on top says that the job does not answer.
+  }
+}
+
 async function showSources() {
   if (document.hidden || gone) return;
   try {
@@ -217,6 +273,7 @@ async function showSources() {
     const columns = [
       ["Source", s => s.name, true], ["Topic", s => s.topic, true], ["Partition", s => count(s.partition)],
       ["Read until", s => count(s.position)], ["Records", s => count(s.records)], ["Lag", s => count(s.lag)],
+      ["Lag, time", s => (s.lag_ms == null ? "–" : duration(s.lag_ms))],
     ];
     $("sources").replaceChildren(sources.length ? table("sources", columns, [...known, ...whole]) : element("p", "None yet.", "none"));
   } catch {
@@ -245,13 +302,15 @@ async function showBatch() {
       + stages.map(([name, ms], i) => `${name} ${i ? "in " : ""}${duration(ms)}`).join(", ") + ".";
     const inputs = [
       ["Source", i => i.name, true], ["Topic", i => i.topic, true], ["Partition", i => count(i.partition)], ["From", i => count(i.from)],
-      ["Until", i => count(i.until)], ["Records", i => count(i.records)], ["Lag", i => count(i.lag)],
+      ["Until", i => count(i.until)], ["Records", i => count(i.records)], ["Bytes", i => bytes(i.bytes)], ["Lag", i => count(i.lag)],
+      ["Lag, time", i => (i.lag_ms === null ? "–" : duration(i.lag_ms))],
     ];
     const outputs = [
       ["Output", o => o.name, true], ["Tries", o => count(o.tries)], ["Time", o => duration(o.ms)], ["Bytes", o => bytes(o.bytes)],
     ];
     body.replaceChildren(bar, element("p", summary));
     body.append(element("h3", "What it read"), table("inputs", inputs, b.inputs));
+    body.append(element("h3", "What its operators did"), ...operators("operators of the batch", b, showBatch));
     body.append(element("h3", "What its outputs did"), table("outputs", outputs, b.outputs));
     if (b.lost.length) body.append(element("h3", "What the sources no longer had"), table("lost ranges", inputs.slice(1, 5), b.lost));
   } catch (e) {
@@ -274,10 +333,7 @@ function listen() {
   source?.close();
   source = new EventSource("api/v1/events");
   source.addEventListener("batch", e => hear(JSON.parse(e.data)));
-  source.addEventListener("alive", () => {
-    [heard, gone] = [Date.now(), null];
-    draw();
-  });
+  source.addEventListener("alive", e => hear(JSON.parse(e.data)));
   source.addEventListener("end", e => {
     hear(JSON.parse(e.data));
     lose("The job has ended.");
@@ -290,8 +346,12 @@ setInterval(() => {
   if (Date.now() - heard > SILENT) lose("The job is silent.");
   if (source.readyState === EventSource.CLOSED) listen();
 }, 1000);
-setInterval(showSources, 2000);
-showSources();
+const refresh = () => {
+  showSources();
+  showOperators();
+};
+setInterval(refresh, 2000);
+refresh();
 $("more").addEventListener("click", () => {
   all = true;
   showBatches();

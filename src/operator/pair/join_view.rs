@@ -1,13 +1,12 @@
 //! `join_view`: each batch looks up its keys in a view.
 
 use serde::{Deserialize, Serialize};
-use timely::dataflow::operators::Concat;
 
 use crate::api::dstream::DStream;
 use crate::api::view::View;
 use crate::core::data::{Exchange, FastMap, Key, Rows, key_group};
 use crate::core::time::BatchTime;
-use crate::engine::flow::{Emitter, RowStream, VecStream, batched, map_containers, route};
+use crate::engine::flow::{Emitter, RowStream, VecStream, batched, concat, map_containers, route};
 use crate::engine::operator_id::OperatorId;
 use crate::operator::kernel::combine::by_group;
 
@@ -68,7 +67,7 @@ impl<'s, K: 'static, V: 'static> DStream<'s, (K, V)> {
         batched(
             &flow.silent_when_empty(),
             operator,
-            rows.concat(changes),
+            concat(operator, rows, changes),
             route(|(_, k, _): &(BatchTime, K, Side<V, W>)| key_group(k)),
             |pending, _, sides: Vec<(BatchTime, K, Side<V, W>)>| {
                 for (t, k, side) in sides {

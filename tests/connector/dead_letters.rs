@@ -1,0 +1,120 @@
+//! Dead letters have all that is needed to read a record again, on any number of workers.
+
+use tidemill::connector::message::Message;
+use tidemill::prelude::*;
+
+use crate::harness::eventually;
+
+/// The dead letters of a program over messages with the values 1, x, -2 and 3.
+fn letters(workers: u16, program: fn(&StreamingContext<'_>, &DStream<'_, Message>, MemorySink<BadRecord>)) -> Vec<BadRecord> {
+    let message = |(offset, value): (i64, &str)| Message::new("sales", 2, offset, None, Some(b"k"), Some(value.as_bytes()));
+    let messages = [(4, "1"), (5, "x"), (8, "-2"), (9, "3")].map(message).to_vec();
+    let (queue, dead) = (QueueSource::from_batches([messages]), MemorySink::new());
+    let out = dead.clone();
+    let job = StreamingContext::builder("letters", millis(5)).workers(workers).without_checkpoint().start(move |ssc| {
+        program(ssc, &ssc.queue_stream(&queue), out.clone());
+        Ok(())
+    });
+    let job = job.unwrap();
+    eventually("the job ends", || job.await_termination_or_timeout(millis(1)).unwrap());
+    assert_eq!(job.statistics().bad, 2);
+    dead.rows()
+}
+
+fn numbers<'s>(messages: &DStream<'s, Message>) -> Decoded<'s, i64> {
+    messages.values().try_map(|text| Ok(text.parse::<i64>()?))
+}
+
+#[test]
+fn streams_that_nobody_takes_are_dead_letters_with_key_and_place() {
+    for workers in [1, 2, 4] {
+        let letters = letters(workers, |ssc, messages, dead| {
+            ssc.dead_letters(dead);
+            let positive = numbers(messages).try_map(|n| u32::try_from(*n).map_err(|_| "negative".into()));
+            positive.to_memory(&MemorySink::new());
+        });
+        let of = |bad: &BadRecord| (bad.origin.clone(), bad.partition, bad.offset, bad.key.clone(), bad.raw.clone());
+        let expected = [(5, &b"x"[..]), (8, b"-2")];
+        let expected = expected.map(|(offset, raw)| ("sales".to_owned(), 2, offset, Some(b"k".to_vec()), raw.to_vec()));
+        assert_eq!(letters.iter().map(of).collect::<Vec<_>>(), expected, "{workers} workers");
+        assert!(letters.iter().all(|bad| bad.verb.starts_with("try_map (dead_letters.rs:")), "{letters:?}");
+    }
+}
+
+#[test]
+fn a_stream_with_an_output_of_its_own_is_not_taken_twice() {
+    let letters = letters(2, |ssc, messages, dead| {
+        let numbers = numbers(messages);
+        numbers.errors().to_memory(&MemorySink::new());
+        let positive = numbers.try_map(|n| u32::try_from(*n).map_err(|_| "negative".into()));
+        positive.to_memory(&MemorySink::new());
+        ssc.dead_letters(dead);
+    });
+    assert_eq!(letters.iter().map(|bad| bad.reason.as_str()).collect::<Vec<_>>(), ["negative"]);
+}
+
+#[test]
+fn two_places_for_all_dead_letters_are_an_error() {
+    let lines = tidemill::testing::graph(millis(5), |ssc| {
+        ssc.queue_stream(&QueueSource::from_batches([vec![1]])).print(1);
+        ssc.dead_letters(MemorySink::new());
+        ssc.dead_letters(MemorySink::new());
+        Ok(())
+    });
+    let e = lines.unwrap_err().to_string();
+    assert!(e.contains("dead_letters (dead_letters.rs:") && e.contains("call it once"), "{e}");
+}
+
+#[test]
+fn dead_letters_in_files_are_lines_of_json() {
+    let dir = crate::temp_dir::TempDir::made("letters");
+    let prefix = dir.join("dead");
+    let lines = QueueSource::from_batches([vec!["1".to_owned(), "x".to_owned()]]);
+    let job = StreamingContext::builder("files", millis(5)).without_checkpoint().run(move |ssc| {
+        ssc.dead_letters(TextFileSink::new(&prefix).skip_empty());
+        ssc.queue_stream(&lines).try_map(|text| Ok(text.parse::<i64>()?)).to_memory(&MemorySink::new());
+        Ok(())
+    });
+    job.unwrap();
+    let batch = std::fs::read_dir(&*dir).unwrap().next().unwrap().unwrap().path();
+    let part = std::fs::read_to_string(batch.join("part-00000")).unwrap();
+    let letter: serde_json::Value = serde_json::from_str(part.trim()).unwrap();
+    assert_eq!((&letter["value"], &letter["reason"]), (&"x".into(), &"invalid digit found in string".into()), "{letter}");
+}
+
+/// The batches that the outputs got before a job of three batches ended, the good rows and the dead letters, and the error.
+fn limited(workers: u16, most: &str) -> (Vec<i64>, Vec<String>, Result<Summary, Error>) {
+    let lines = [vec!["1", "2", "x", "4"], vec!["5", "y", "z", "8"], vec!["9"]]
+        .map(|lines| lines.into_iter().map(str::to_owned).collect::<Vec<_>>());
+    let (queue, good, dead) = (QueueSource::from_batches(lines), MemorySink::new(), MemorySink::new());
+    let out = (good.clone(), dead.clone());
+    let job =
+        StreamingContext::builder("limited", millis(5)).workers(workers).without_checkpoint().max_bad(most.parse().unwrap());
+    let ended = job.run(move |ssc| {
+        let numbers = ssc.queue_stream(&queue).repartition(4).try_map(|text| Ok(text.parse::<i64>()?));
+        numbers.to_memory(&out.0);
+        ssc.dead_letters(out.1.clone());
+        Ok(())
+    });
+    let mut rows: Vec<i64> = good.rows();
+    rows.sort_unstable();
+    (rows, dead.rows().into_iter().map(|bad: BadRecord| String::from_utf8(bad.raw).unwrap()).collect(), ended)
+}
+
+#[test]
+fn a_batch_with_too_many_bad_records_ends_the_job_and_is_not_out() {
+    for workers in [1, 2, 4] {
+        for most in ["1", "25%"] {
+            let (good, dead, ended) = limited(workers, most);
+            // A failure drops what waits at outputs, so the batch before may be missing.
+            let before = good.is_empty() || good == [1, 2, 4];
+            assert!(before && (dead.is_empty() || dead == ["x"]), "{workers} workers, at most {most}: {good:?} {dead:?}");
+            let e = ended.unwrap_err();
+            assert!(matches!(e, Error::TooManyBad { bad: 2, rows: 4, .. }), "{e}");
+            let e = e.to_string();
+            assert!(e.contains("2 bad records of 4 rows") && e.contains(most) && e.contains("--max-bad"), "{e}");
+        }
+        let (good, dead, ended) = limited(workers, "50%");
+        assert_eq!((good.len(), dead.len(), ended.unwrap().batches), (6, 3, 3), "{workers} workers, within the limit");
+    }
+}
