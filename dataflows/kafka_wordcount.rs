@@ -108,6 +108,9 @@ fn run(args: Args) -> tidemill::Result<Summary> {
                 .oks()
                 .sum_by_key(),
         };
+        if args.runtime.listen.is_some() {
+            counts.queryable("counts");
+        }
         let sink = KafkaSink::new(&args.brokers, &args.output);
         let sink = if args.exactly_once { sink.exactly_once() } else { sink };
         let fill = |(word, count): &(String, i64), diff, record: &mut ProducerRecord| {

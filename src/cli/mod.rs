@@ -11,7 +11,9 @@ pub mod generate;
 mod generate_command;
 mod launch;
 mod new;
+mod query;
 mod replay;
+mod running_job;
 mod stop;
 mod token;
 mod top;
@@ -56,6 +58,8 @@ enum What {
     Token(token::Args),
     /// Shows how a running job is, from its page
     Top(top::Args),
+    /// Asks a view of a running job: a key, the top rows, or all
+    Query(query::Args),
     /// Lists the fault points of src/core/fault.rs for scripts/torture: name, planner or anywhere, passes
     #[cfg(any(test, feature = "testing"))]
     #[command(name = "__faults", hide = true)]
@@ -77,6 +81,7 @@ pub fn main() -> ExitCode {
         What::Rescale(args) => launch::rescale(&args),
         What::Token(args) => token::run(&args),
         What::Top(args) => top::run(&args),
+        What::Query(args) => query::run(&args),
         #[cfg(any(test, feature = "testing"))]
         What::Faults => faults(),
     };

@@ -1,24 +1,18 @@
 //! `tidemill top`: how a running job is, in a terminal.
 
-use std::io::{IsTerminal, Read, Write};
-use std::net::{SocketAddr, TcpStream};
+use std::io::{IsTerminal, Write};
+use std::net::SocketAddr;
 use std::path::PathBuf;
 use std::process::ExitCode;
 use std::time::Duration;
 
 use serde::Deserialize;
-use serde::de::DeserializeOwned;
 
 use super::checkpoint::table::{Table, size};
+use super::running_job::RunningJob;
 use super::terminal;
-use crate::cluster::secret::Secret;
-use crate::core::error::{BoxError, Error, Result};
+use crate::core::error::BoxError;
 use crate::core::time::{counted, grouped, human_duration};
-
-/// How long the job may take to answer.
-const ANSWER: Duration = Duration::from_secs(5);
-/// The most bytes of an answer.
-const BYTES: u64 = 64 << 20;
 
 /// Shows how a running job is, from its page (`--listen`): whether it keeps up, what it has read, and its operators with their share of the
 /// time of the last 20 batches. On a terminal it is drawn again each second, until Ctrl-C; else it is written once.
@@ -89,12 +83,12 @@ struct Slow {
 
 /// Runs the command.
 pub fn run(args: &Args) -> Result<ExitCode, BoxError> {
-    let token = Secret::find(args.secret_file.as_deref())?.map(|secret| secret.token());
+    let running = RunningJob::at(args.address, args.secret_file.as_deref())?;
     let again = !args.once && std::io::stdout().is_terminal();
     let mut before: Option<Job> = None;
     loop {
-        let job: Job = get(args.address, "/api/v1/job", token.as_deref())?;
-        let operators = get(args.address, "/api/v1/operators", token.as_deref())?;
+        let job: Job = running.get("/api/v1/job")?;
+        let operators = running.get("/api/v1/operators")?;
         let text = screen(&job, before.as_ref(), &operators);
         if !again {
             terminal::line(text.trim_end())?;
@@ -155,22 +149,6 @@ fn screen(job: &Job, before: Option<&Job>, of: &Operators) -> String {
 }
 
 /// Asks the job.
-fn get<T: DeserializeOwned>(address: SocketAddr, path: &str, token: Option<&str>) -> Result<T> {
-    let failed = |e| Error::io(format!("no job answers at {address}; it needs --listen {address}"), e);
-    let mut stream = TcpStream::connect_timeout(&address, ANSWER).map_err(failed)?;
-    stream.set_read_timeout(Some(ANSWER)).map_err(failed)?;
-    let token = token.map(|token| format!("Authorization: Bearer {token}\r\n")).unwrap_or_default();
-    write!(stream, "GET {path} HTTP/1.1\r\nHost: {address}\r\n{token}Connection: close\r\n\r\n").map_err(failed)?;
-    let mut answer = String::new();
-    stream.take(BYTES).read_to_string(&mut answer).map_err(failed)?;
-    let strange = |what: &str| Error::config(format!("what answers at {address} is not the page of a job: {what}"));
-    let (head, body) = answer.split_once("\r\n\r\n").ok_or_else(|| strange("its answer has no body"))?;
-    match head.split(' ').nth(1) {
-        Some("200") => serde_json::from_str(body).map_err(|e| strange(&e.to_string())),
-        _ => Err(Error::config(format!("{address} refuses to answer: {}", body.trim()))),
-    }
-}
-
 #[cfg(test)]
 mod tests {
     use super::*;

@@ -120,6 +120,9 @@ impl Answer {
     }
 }
 
+/// What becomes of an answer, on the thread of the planner.
+pub(crate) type Reply = Box<dyn FnOnce(Result<Answer, String>) + Send>;
+
 #[cfg(test)]
 mod tests {
     use serde_json::json;

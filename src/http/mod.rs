@@ -2,8 +2,8 @@
 //! given. Without the feature `http` there is only the error that names it.
 //!
 //! `address` is where it listens, and who may. `server` has the thread and the bounds of its connections, `routes` the answers. They
-//! are made of a `reader`: `json` and `prometheus` make texts of one copy of the metrics, `events` sends each batch, and `page` has the
-//! files of the page. *Invariant:* the thread holds no lock while it makes a text, so a reader delays a batch by no more than the copy.
+//! are made of a `reader`: `json` and `prometheus` make texts of one copy of the metrics, `events` sends each batch, `page` has the
+//! files of the page, and `views` asks the views of the job. *Invariant:* the thread holds no lock while it makes a text, so a reader delays a batch by no more than the copy.
 
 pub(crate) mod address;
 #[cfg(feature = "http")]
@@ -20,8 +20,12 @@ mod reader;
 mod routes;
 #[cfg(feature = "http")]
 mod server;
+#[cfg(feature = "http")]
+mod views;
 
 use std::time::Duration;
+
+use crate::core::question::{Question, Reply};
 
 #[cfg(feature = "http")]
 pub(crate) use server::{Server, start};
@@ -41,6 +45,14 @@ pub(crate) struct About {
     pub started_ms: u64,
 }
 
+/// How readers ask the views of the job.
+#[cfg_attr(not(feature = "http"), allow(dead_code, reason = "only the server asks"))]
+pub(crate) struct Views {
+    /// The names of the views that answer.
+    pub names: Box<dyn Fn() -> Vec<String> + Send + Sync>,
+    pub ask: Box<dyn Fn(Question, Reply) -> Result<(), String> + Send + Sync>,
+}
+
 /// In place of a server.
 #[cfg(not(feature = "http"))]
 pub(crate) struct Server {
@@ -52,7 +64,12 @@ pub(crate) struct Server {
 /// # Errors
 /// Always.
 #[cfg(not(feature = "http"))]
-pub(crate) fn start(listen: address::Listen, _: About, _: crate::metrics::Metrics) -> crate::core::error::Result<Server> {
+pub(crate) fn start(
+    listen: address::Listen,
+    _: About,
+    _: crate::metrics::Metrics,
+    _: Views,
+) -> crate::core::error::Result<Server> {
     let what = format!("--listen {}: this program was built without the feature `http` of tidemill", listen.address);
     Err(crate::core::error::Error::config(format!("{what}; add it in Cargo.toml: features = [\"http\"]")))
 }

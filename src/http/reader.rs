@@ -7,7 +7,7 @@ use tokio::sync::watch;
 
 use crate::cluster::secret::Secret;
 use crate::core::lock::lock;
-use crate::http::{About, json};
+use crate::http::{About, Views, json};
 use crate::metrics::Metrics;
 
 /// The job as its readers see it.
@@ -16,6 +16,7 @@ pub(super) struct Reader {
     pub metrics: Metrics,
     /// Set if readers must show its token.
     pub secret: Option<Secret>,
+    pub views: Views,
     pub news: watch::Sender<News>,
     /// The last text of [`Reader::told`].
     told: Mutex<Option<Told>>,
@@ -32,8 +33,8 @@ struct Told {
 }
 
 impl Reader {
-    pub fn new(about: About, metrics: Metrics, secret: Option<Secret>) -> Reader {
-        Reader { about, metrics, secret, news: watch::channel(News::default()).0, told: Mutex::default() }
+    pub fn new(about: About, metrics: Metrics, secret: Option<Secret>, views: Views) -> Reader {
+        Reader { about, metrics, secret, views, news: watch::channel(News::default()).0, told: Mutex::default() }
     }
 
     /// The data of an event. It is made once a batch, for all readers.

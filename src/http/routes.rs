@@ -16,7 +16,7 @@ use crate::cluster::secret::Secret;
 use crate::core::time::BatchTime;
 use crate::http::events::events;
 use crate::http::reader::Reader;
-use crate::http::{json, page, prometheus};
+use crate::http::{json, page, prometheus, views};
 
 pub(super) type Answer = Response<Either<Full<Bytes>, Channel<Bytes>>>;
 
@@ -35,12 +35,18 @@ const TEXT: &str = "text/plain; charset=utf-8";
 const PROMETHEUS: &str = "text/plain; version=0.0.4; charset=utf-8";
 
 /// Answers one request.
-pub(super) fn answer(request: &Request<Incoming>, reader: &Arc<Reader>) -> Answer {
+pub(super) async fn answer(request: &Request<Incoming>, reader: &Arc<Reader>) -> Answer {
     let (path, query) = (request.uri().path(), request.uri().query());
     // A probe of a cluster manager shows no token, and learns nothing but one word.
-    let mut answer = health(path, reader)
-        .or_else(|| refusal(request.method(), request.headers(), reader.secret.as_ref()))
-        .unwrap_or_else(|| read(path, query, reader));
+    let known = health(path, reader).or_else(|| refusal(request.method(), request.headers(), reader.secret.as_ref()));
+    let mut answer = match (known, path.strip_prefix("/api/v1/views/")) {
+        (Some(answer), _) => answer,
+        (None, Some(view)) if reader.about.process == 0 => match views::ask(view, query, reader).await {
+            Ok(rows) => full(StatusCode::OK, JSON, rows),
+            Err((status, what)) => full(status, TEXT, what + "\n"),
+        },
+        (None, _) => read(path, query, reader),
+    };
     for (name, value) in HEADERS {
         answer.headers_mut().insert(name, HeaderValue::from_static(value));
     }
@@ -117,6 +123,7 @@ fn read(path: &str, query: Option<&str>, reader: &Arc<Reader>) -> Answer {
     match path.strip_prefix("/api/v1/") {
         Some("job") => full(StatusCode::OK, JSON, json::job(reader)),
         Some("operators") => full(StatusCode::OK, JSON, json::operators(reader)),
+        Some("views") => full(StatusCode::OK, JSON, views::list(reader)),
         Some("sources") => full(StatusCode::OK, JSON, json::sources(reader)),
         Some("events") => {
             let mut answer = Response::new(Either::Right(events(reader)));
@@ -140,7 +147,7 @@ fn read(path: &str, query: Option<&str>, reader: &Arc<Reader>) -> Answer {
 }
 
 const NOT_FOUND: &str = "there is: / /metrics /healthz /readyz /api/v1/job /api/v1/batches /api/v1/batches/TIME /api/v1/operators \
-                         /api/v1/sources /api/v1/events\n";
+                         /api/v1/sources /api/v1/views /api/v1/views/NAME /api/v1/events\n";
 
 fn time(text: &str) -> Option<BatchTime> {
     text.parse().ok().map(BatchTime::from_millis)

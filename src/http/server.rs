@@ -17,10 +17,10 @@ use tokio::sync::{oneshot, watch};
 
 use crate::core::error::{Error, Result};
 use crate::core::thread::spawn;
-use crate::http::About;
 use crate::http::address::Listen;
 use crate::http::reader::{News, Reader};
 use crate::http::routes::answer;
+use crate::http::{About, Views};
 use crate::metrics::{BatchInfo, Metrics, StreamingListener};
 
 /// At most this many connections. Beyond that the oldest is closed, so that silent ones keep nobody out. A page connects again.
@@ -55,14 +55,14 @@ impl StreamingListener for Wake {
 ///
 /// # Errors
 /// No port is free, or the system gives no thread.
-pub(crate) fn start(listen: Listen, about: About, metrics: Metrics) -> Result<Server> {
+pub(crate) fn start(listen: Listen, about: About, metrics: Metrics, views: Views) -> Result<Server> {
     let failed = |e| Error::io(format!("cannot listen for readers on {}", listen.address), e);
     let listener = bind(listen.address)?;
     let address = listener.local_addr().map_err(failed)?;
     listener.set_nonblocking(true).map_err(failed)?;
     let runtime = Builder::new_current_thread().enable_all().build().map_err(failed)?;
     metrics.keep_batches();
-    let reader = Arc::new(Reader::new(about, metrics, listen.secret));
+    let reader = Arc::new(Reader::new(about, metrics, listen.secret, views));
     reader.metrics.listen(Arc::new(Wake(reader.news.clone())));
     let (stop, stopped) = oneshot::channel();
     say(&reader.about, listen.address, address);
@@ -136,8 +136,8 @@ async fn accept(listener: tokio::net::TcpListener, reader: Arc<Reader>) {
 
 async fn connection(stream: TcpStream, reader: Arc<Reader>) {
     let service = service_fn(move |request| {
-        let answer = answer(&request, &reader);
-        async move { Ok::<_, std::convert::Infallible>(answer) }
+        let reader = reader.clone();
+        async move { Ok::<_, std::convert::Infallible>(answer(&request, &reader).await) }
     });
     let mut http = http1::Builder::new();
     http.timer(TokioTimer::new()).header_read_timeout(REQUEST).max_buf_size(BYTES);

@@ -10,7 +10,7 @@ use crate::http::reader::Reader;
 
 /// The names of the views that can be asked, as JSON.
 pub(super) fn list(reader: &Reader) -> String {
-    json!({ "views": reader.job.askers.views() }).to_string()
+    json!({ "views": (reader.views.names)() }).to_string()
 }
 
 /// Asks a view; the answer as JSON, or why there is none.
@@ -21,7 +21,7 @@ pub(super) async fn ask(view: &str, query: Option<&str>, reader: &Reader) -> Res
         // The reader may have gone.
         let _ = tx.send(answer);
     };
-    reader.job.ask(question, None, reply).map_err(|what| (StatusCode::NOT_FOUND, what))?;
+    (reader.views.ask)(question, Box::new(reply)).map_err(|what| (StatusCode::NOT_FOUND, what))?;
     match rx.await {
         Ok(Ok(answer)) => Ok(text(&answer)),
         Ok(Err(what)) => Err((StatusCode::CONFLICT, what)),
@@ -91,7 +91,12 @@ mod tests {
         let top = of("top=3&at=5000").unwrap();
         assert_eq!((top.top, top.limit, top.at), (true, 3, Some(BatchTime::from_millis(5000))));
         assert_eq!(of("").unwrap().limit, 100);
-        for (wrong, why) in [("top=many", "top=many: a number"), ("at=now", "at=now: a batch time"), ("where=x", "where: there are key"), ("key=%zz", "key: this is not")] {
+        for (wrong, why) in [
+            ("top=many", "top=many: a number"),
+            ("at=now", "at=now: a batch time"),
+            ("where=x", "where: there are key"),
+            ("key=%zz", "key: this is not"),
+        ] {
             assert!(of(wrong).unwrap_err().starts_with(why), "{wrong}: {:?}", of(wrong));
         }
     }

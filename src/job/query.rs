@@ -6,7 +6,7 @@ use std::time::Duration;
 use serde::Serialize;
 
 use crate::core::error::{Error, Result};
-use crate::core::question::{Answer, Filter, MOST_ROWS, Question};
+use crate::core::question::{Answer, Filter, MOST_ROWS, Question, Reply};
 use crate::core::time::BatchTime;
 use crate::job::protocol::Event;
 use crate::job::shared::JobState;
@@ -70,10 +70,11 @@ impl<'j> Query<'j> {
         let (tx, rx) = mpsc::channel();
         let view = self.question.view.clone();
         let fault = |reason: String| Error::Query { view, reason };
-        let asked = self.job.ask(self.question, self.problem, move |answer| {
+        let reply = move |answer| {
             // Who asked may have given up.
             let _ = tx.send(answer);
-        });
+        };
+        let asked = self.problem.map_or_else(|| self.job.ask(self.question, Box::new(reply)), Err);
         if let Err(reason) = asked {
             return Err(fault(reason));
         }
@@ -86,19 +87,11 @@ impl<'j> Query<'j> {
 
 impl JobState {
     /// Asks a question; `reply` gets the answer on the thread of the planner.
-    pub(crate) fn ask(
-        &self,
-        question: Question,
-        problem: Option<String>,
-        reply: impl FnOnce(Result<Answer, String>) + Send + 'static,
-    ) -> Result<(), String> {
-        if let Some(problem) = problem {
-            return Err(problem);
-        }
+    pub(crate) fn ask(&self, question: Question, reply: Reply) -> Result<(), String> {
         if !(1..=MOST_ROWS).contains(&question.limit) {
             return Err(format!("{} rows: an answer has 1 to {MOST_ROWS}", question.limit));
         }
-        let id = self.askers.add(&question.view, Box::new(reply))?;
+        let id = self.askers.add(&question.view, reply)?;
         self.post(Event::Ask { id, question });
         Ok(())
     }

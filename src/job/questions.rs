@@ -5,15 +5,12 @@ use std::sync::atomic::{AtomicU64, Ordering};
 use std::sync::{Mutex, OnceLock};
 
 use crate::core::lock::lock;
-use crate::core::question::{Answer, Part, Question};
+use crate::core::question::{Answer, Part, Question, Reply};
 use crate::core::time::BatchTime;
 use crate::job::protocol::Command;
 
 /// The most questions that wait for an answer.
 const MOST: usize = 1_000;
-
-/// What becomes of an answer, on the thread of the planner.
-type Reply = Box<dyn FnOnce(Result<Answer, String>) + Send>;
 
 /// The askers of this process.
 #[derive(Default)]

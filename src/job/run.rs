@@ -49,10 +49,10 @@ pub(crate) fn launch(
     };
     let time = Time::new(config.clock.clone());
     let metrics = Metrics::default();
-    let server = serve(&config, &metrics)?;
+    let shared = JobState::new();
+    let server = serve(&config, &metrics, &shared)?;
     let address = server.as_ref().map(|server| server.address);
     let Rehearsed { lines, sources } = rehearse(&config, &build)?;
-    let shared = JobState::new();
     let end: End = Arc::new((Mutex::new(None), Condvar::new()));
     signals::stop_on_signals(&shared, &end);
     let opened = open_before_meeting(&config);
@@ -132,7 +132,7 @@ fn open_before_meeting(config: &Config) -> Option<Result<Opened>> {
 }
 
 /// Starts to answer readers, if the job listens.
-fn serve(config: &Config, metrics: &Metrics) -> Result<Option<http::Server>> {
+fn serve(config: &Config, metrics: &Metrics, shared: &Arc<JobState>) -> Result<Option<http::Server>> {
     let r = &config.runtime;
     let Some(first) = r.listen else { return Ok(None) };
     let listen = http::address::checked(first, r.process, r.secret_file.as_deref())?;
@@ -145,7 +145,10 @@ fn serve(config: &Config, metrics: &Metrics) -> Result<Option<http::Server>> {
         checkpoint: r.checkpoint.as_ref().map(|dir| dir.display().to_string()),
         started_ms: wall_ms(),
     };
-    http::start(listen, about, metrics.clone()).map(Some)
+    let (named, asked) = (shared.clone(), shared.clone());
+    let names = Box::new(move || named.askers.views().to_vec());
+    let views = http::Views { names, ask: Box::new(move |question, reply| asked.ask(question, reply)) };
+    http::start(listen, about, metrics.clone(), views).map(Some)
 }
 
 /// Connects the processes of the job. With one process there is nothing to do.

@@ -13,6 +13,7 @@ mod outputs;
 #[cfg(feature = "http")]
 mod page;
 mod poison;
+mod queries;
 mod resume;
 mod signals;
 

@@ -1,4 +1,4 @@
-//! The page of a job of several processes: it adds up to the input, and a reader of another machine needs a token.
+//! The page of a job of several processes: it adds up to the input, its views answer, and a reader of another machine needs a token.
 
 use std::io::{Read, Write};
 use std::net::TcpStream;
@@ -88,6 +88,13 @@ fn the_page_of_several_processes_adds_up_to_the_input() {
         let top = run("tidemill", ["top", &page, "--once"]);
         assert!(top.code == Some(0) && top.out.contains("records               75"), "{} {}", top.out, top.err);
         assert!(top.out.lines().any(|l| l.starts_with("try_count_by (kafka_wordcount.rs:")), "{}", top.out);
+        let query = |args: &[&str]| run("tidemill", ["query", &page].iter().chain(args));
+        assert_eq!(query(&[]).out, "counts\n");
+        assert_eq!(query(&["counts"]).out, "mill\t25\ntide\t25\n", "{processes} x {workers}");
+        assert_eq!(query(&["counts", "--key", "tide", "--json"]).out, "[\"tide\",25]\n");
+        assert_eq!((query(&["counts", "--top", "1"]).out, query(&["counts", "--prefix", "x"]).out), ("mill\t25\n".into(), "".into()));
+        let unknown = query(&["words"]);
+        assert!(unknown.code == Some(1) && unknown.err.contains("there are: counts"), "{}", unknown.err);
         for program in &mut programs[1..] {
             let other = address(program);
             let metrics = get(&other, "/metrics", "").1;

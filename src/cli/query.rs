@@ -1,0 +1,136 @@
+//! `tidemill query`: asks a view of a running job.
+
+use std::net::SocketAddr;
+use std::path::PathBuf;
+use std::process::ExitCode;
+
+use serde::Deserialize;
+use serde_json::Value;
+
+use super::running_job::RunningJob;
+use super::terminal;
+use crate::core::error::BoxError;
+use crate::core::time::{BatchTime, counted};
+
+/// Asks a view of a running job (`View::queryable`, `--listen`), as of one batch. Without a view, lists the views that can be asked. Prints a
+/// line for each row, its parts with tabs between them; the batch and the number of rows go to stderr.
+#[derive(Clone, Debug, clap::Args)]
+pub struct Args {
+    /// Where the job listens, such as 127.0.0.1:4040
+    #[arg(value_name = "ADDR:PORT", value_parser = crate::http::address::parse)]
+    address: SocketAddr,
+    /// The name of the view
+    view: Option<String>,
+    /// Only rows with this key, the first part of a row: a text, or JSON
+    #[arg(long, group = "which")]
+    key: Option<String>,
+    /// Only rows whose key begins so
+    #[arg(long, group = "which")]
+    prefix: Option<String>,
+    /// The rows with the largest last number, the largest first
+    #[arg(long, value_name = "N", conflicts_with = "limit")]
+    top: Option<u32>,
+    /// At most so many rows [default: 100]
+    #[arg(long, value_name = "N")]
+    limit: Option<u32>,
+    /// As of an earlier batch, in milliseconds since 1970; the view must hold it [default: the newest]
+    #[arg(long, value_name = "TIME")]
+    at: Option<u64>,
+    /// Print each row as JSON
+    #[arg(long)]
+    json: bool,
+    /// File with the secret of the job, if it listens on another address than loopback [default: TIDEMILL_SECRET]
+    #[arg(long, value_name = "FILE")]
+    secret_file: Option<PathBuf>,
+}
+
+/// `/api/v1/views`.
+#[derive(Deserialize)]
+struct Views {
+    views: Vec<String>,
+}
+
+/// `/api/v1/views/NAME`.
+#[derive(Deserialize)]
+struct Rows {
+    time: u64,
+    matched: u64,
+    rows: Vec<Value>,
+}
+
+impl Args {
+    fn path(&self, view: &str) -> String {
+        let text = |name: &str, value: &Option<String>| value.as_ref().map(|value| format!("{name}={}", percent_encoded(value)));
+        let number = |name: &str, value: Option<u64>| value.map(|value| format!("{name}={value}"));
+        let (top, limit) = (self.top.map(u64::from), self.limit.map(u64::from));
+        let parts = [
+            text("key", &self.key),
+            text("prefix", &self.prefix),
+            number("top", top),
+            number("limit", limit),
+            number("at", self.at),
+        ];
+        format!("/api/v1/views/{}?{}", percent_encoded(view), parts.into_iter().flatten().collect::<Vec<_>>().join("&"))
+    }
+}
+
+/// Runs the command.
+pub fn run(args: &Args) -> Result<ExitCode, BoxError> {
+    let job = RunningJob::at(args.address, args.secret_file.as_deref())?;
+    let Some(view) = &args.view else {
+        let Views { views } = job.get("/api/v1/views")?;
+        if views.is_empty() {
+            eprintln!("no view of this job can be asked: View::queryable names one");
+        }
+        views.iter().try_for_each(|view| terminal::line(view))?;
+        return Ok(ExitCode::SUCCESS);
+    };
+    let answer: Rows = job.get(&args.path(view))?;
+    eprintln!("batch {}: {}", BatchTime::from_millis(answer.time), counted(answer.matched, "row"));
+    for row in &answer.rows {
+        terminal::line(&if args.json { row.to_string() } else { plain(row) })?;
+    }
+    Ok(ExitCode::SUCCESS)
+}
+
+/// A row as people read it.
+fn plain(row: &Value) -> String {
+    let part = |part: &Value| part.as_str().map_or_else(|| part.to_string(), str::to_owned);
+    match row {
+        Value::Array(parts) => parts.iter().map(part).collect::<Vec<_>>().join("\t"),
+        row => part(row),
+    }
+}
+
+fn percent_encoded(text: &str) -> String {
+    let usual = |byte: u8| byte.is_ascii_alphanumeric() || b"-_.~".contains(&byte);
+    text.bytes().map(|byte| if usual(byte) { char::from(byte).to_string() } else { format!("%{byte:02X}") }).collect()
+}
+
+#[cfg(test)]
+mod tests {
+    use clap::Parser;
+
+    use super::*;
+
+    #[derive(Parser)]
+    struct Command {
+        #[command(flatten)]
+        args: Args,
+    }
+
+    #[test]
+    fn a_question_is_a_path() {
+        let path = |args: &[&str]| {
+            let line = ["query", "127.0.0.1:4040", "counts"].iter().chain(args);
+            Command::try_parse_from(line).map(|command| command.args.path("counts"))
+        };
+        assert_eq!(path(&["--key", "M\u{fc}hle 7"]).unwrap(), "/api/v1/views/counts?key=M%C3%BChle%207");
+        assert_eq!(
+            path(&["--prefix", "a", "--limit", "5", "--at", "3000"]).unwrap(),
+            "/api/v1/views/counts?prefix=a&limit=5&at=3000"
+        );
+        assert_eq!(path(&["--top", "3"]).unwrap(), "/api/v1/views/counts?top=3");
+        assert!(path(&["--top", "3", "--limit", "5"]).is_err() && path(&["--key", "a", "--prefix", "b"]).is_err());
+    }
+}

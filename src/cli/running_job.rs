@@ -1,0 +1,57 @@
+//! Reads from the port of a running job (`--listen`).
+
+use std::io::{Read, Write};
+use std::net::{SocketAddr, TcpStream};
+use std::path::Path;
+use std::time::Duration;
+
+use serde::de::DeserializeOwned;
+
+use crate::cluster::secret::Secret;
+use crate::core::error::{Error, Result};
+
+/// How long the job may take to answer.
+const ANSWER: Duration = Duration::from_secs(60);
+/// How long it may take to accept a connection.
+const CONNECT: Duration = Duration::from_secs(5);
+/// The most bytes of an answer.
+const BYTES: u64 = 64 << 20;
+
+/// A job that listens.
+pub struct RunningJob {
+    address: SocketAddr,
+    /// What it wants to be shown, if it listens on another address than loopback.
+    token: Option<String>,
+}
+
+impl RunningJob {
+    /// The job at an address. Its secret is in the file, or in `TIDEMILL_SECRET`.
+    ///
+    /// # Errors
+    /// The file cannot be read.
+    pub fn at(address: SocketAddr, secret_file: Option<&Path>) -> Result<Self> {
+        let token = Secret::find(secret_file)?.map(|secret| secret.token());
+        Ok(RunningJob { address, token })
+    }
+
+    /// What the job answers, read from JSON.
+    ///
+    /// # Errors
+    /// No job answers there, it refuses, or it answers something else.
+    pub fn get<T: DeserializeOwned>(&self, path: &str) -> Result<T> {
+        let address = self.address;
+        let failed = |e| Error::io(format!("no job answers at {address}; it needs --listen {address}"), e);
+        let mut stream = TcpStream::connect_timeout(&address, CONNECT).map_err(failed)?;
+        stream.set_read_timeout(Some(ANSWER)).map_err(failed)?;
+        let token = self.token.as_ref().map(|token| format!("Authorization: Bearer {token}\r\n")).unwrap_or_default();
+        write!(stream, "GET {path} HTTP/1.1\r\nHost: {address}\r\n{token}Connection: close\r\n\r\n").map_err(failed)?;
+        let mut answer = String::new();
+        stream.take(BYTES).read_to_string(&mut answer).map_err(failed)?;
+        let strange = |what: &str| Error::config(format!("what answers at {address} is not the page of a job: {what}"));
+        let (head, body) = answer.split_once("\r\n\r\n").ok_or_else(|| strange("its answer has no body"))?;
+        match head.split(' ').nth(1) {
+            Some("200") => serde_json::from_str(body).map_err(|e| strange(&e.to_string())),
+            _ => Err(Error::config(format!("{address}: {}", body.trim()))),
+        }
+    }
+}

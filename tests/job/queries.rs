@@ -1,0 +1,139 @@
+//! Questions to the views of a running job: answers are as of one batch, on any number of workers, while batches go on.
+
+use std::collections::BTreeMap;
+
+use proptest::prelude::*;
+
+use super::*;
+use crate::harness::{bag, batches, cases, eventually};
+
+type Row = (u8, i64);
+
+/// A job that sums by key and keeps all pairs, both queryable.
+fn asked(workers: u16, history: u32) -> (JobHandle, QueueSource<Row>, ManualClock) {
+    let (pairs, clock) = (QueueSource::<Row>::new(), ManualClock::at(5));
+    let source = pairs.clone();
+    let live = job(workers).start_on_clock(clock.clone(), move |ssc| {
+        let rows = ssc.queue_stream(&source);
+        rows.sum_by_key().queryable("sums").history(history);
+        rows.accumulate().queryable("rows").history(history);
+        rows.to_memory(&MemorySink::new());
+        Ok(())
+    });
+    (live.unwrap(), pairs, clock)
+}
+
+/// Runs a batch, and waits until it is complete.
+fn run(live: &JobHandle, clock: &ManualClock, batch: u64) {
+    clock.set(10 * batch);
+    eventually("the batch is completed", || live.statistics().batches == batch);
+}
+
+fn at(batch: u64) -> BatchTime {
+    BatchTime::from_millis(10 * batch)
+}
+
+/// The sums after some batches, in the order of their JSON.
+fn sums(batches: &[Vec<Row>]) -> Vec<Row> {
+    let mut sums = BTreeMap::new();
+    batches.iter().flatten().for_each(|(k, n)| *sums.entry(*k).or_insert(0) += n);
+    sums.into_iter().filter(|(_, n)| *n != 0).collect()
+}
+
+#[test]
+fn an_answer_is_the_view_as_of_its_batch() {
+    cases(4, (batches((0..5u8, -3..100i64)), 0..4u32), |(given, history)| {
+        for workers in [1, 2, 4] {
+            let (live, pairs, clock) = asked(workers, history);
+            for (n, rows) in given.iter().enumerate() {
+                pairs.push(rows.clone());
+                let newest = n as u64 + 1;
+                run(&live, &clock, newest);
+                let answer = live.query("sums").ask().unwrap();
+                prop_assert_eq!(answer.time, at(newest));
+                prop_assert_eq!(answer.rows_as::<Row>().unwrap(), sums(&given[..=n]), "at {} workers", workers);
+                // Two views asked for one batch are of one batch. Earlier ones are there while they are held.
+                for batch in newest.saturating_sub(u64::from(history)).max(1)..=newest {
+                    let before = &given[..batch as usize];
+                    let then = live.query("sums").at(at(batch)).ask().unwrap();
+                    prop_assert_eq!((then.time, then.rows_as::<Row>().unwrap()), (at(batch), sums(before)));
+                    let rows = live.query("rows").at(at(batch)).ask().unwrap();
+                    prop_assert_eq!(bag(rows.rows_as::<Row>().unwrap()), bag(before.concat()));
+                    prop_assert_eq!(rows.matched, before.concat().len() as u64);
+                }
+                for key in 0..5u8 {
+                    let answer = live.query("sums").key(key).ask().unwrap();
+                    let expected: Vec<Row> = sums(&given[..=n]).into_iter().filter(|(k, _)| *k == key).collect();
+                    prop_assert_eq!(answer.rows_as::<Row>().unwrap(), expected);
+                }
+                let mut largest = sums(&given[..=n]);
+                largest.sort_by_key(|(k, n)| (-n, *k));
+                largest.truncate(2);
+                prop_assert_eq!(live.query("sums").top(2).ask().unwrap().rows_as::<Row>().unwrap(), largest);
+            }
+            live.stop_now().unwrap();
+        }
+        Ok(())
+    });
+}
+
+#[test]
+fn a_question_that_cannot_be_answered_says_why() {
+    let (live, pairs, clock) = asked(2, 1);
+    let why = |query: tidemill::job::Query<'_>| query.ask().unwrap_err().to_string();
+    for batch in 1..=9 {
+        pairs.push(vec![(1, 1)]);
+        run(&live, &clock, batch);
+    }
+    assert_eq!(why(live.query("sum")), "view sum: no view is queryable as \"sum\"; there are: sums, rows");
+    assert_eq!(why(live.query("sums").at(at(10))), "view sums: the batch of 100 is not computed yet: the newest is 90");
+    let gone = why(live.query("sums").at(at(1)));
+    assert!(gone.starts_with("view sums: the batch of 10 is not held any more: the first that is held is "), "{gone}");
+    assert_eq!(why(live.query("sums").limit(0)), "view sums: 0 rows: an answer has 1 to 10000");
+    assert_eq!(live.query("sums").at(at(8)).ask().unwrap().rows_as::<Row>().unwrap(), [(1, 8)]);
+    live.stop_now().unwrap();
+}
+
+#[test]
+fn two_views_of_one_name_and_strange_names_are_refused_at_start() {
+    let error = job(1).start(|ssc| {
+        let rows = ssc.test_stream([vec![1]]);
+        rows.accumulate().queryable("all rows");
+        rows.accumulate().queryable("rows");
+        rows.accumulate().queryable("rows");
+        rows.to_memory(&MemorySink::new());
+        Ok(())
+    });
+    let error = error.err().unwrap().to_string();
+    assert!(error.contains("\"all rows\" cannot be asked for: use letters, digits, '-', '_' and '.'"), "{error}");
+    assert!(error.contains("another view is called \"rows\" already"), "{error}");
+}
+
+/// Many ask at once while batches go on: each answer is a view of one batch, and batches are not held up.
+#[test]
+fn answers_are_of_one_batch_while_others_run() {
+    let (live, pairs, clock) = asked(4, 0);
+    pairs.push(vec![(0, 1), (1, 1), (2, 1), (3, 1)]);
+    run(&live, &clock, 1);
+    std::thread::scope(|s| {
+        let askers: Vec<_> = (0..4)
+            .map(|_| {
+                s.spawn(|| {
+                    for _ in 0..50 {
+                        let answer = live.query("sums").ask().unwrap();
+                        let rows = answer.rows_as::<Row>().unwrap();
+                        let batch = answer.time.millis() as i64 / 10;
+                        assert_eq!(rows, [0u8, 1, 2, 3].map(|k| (k, batch)), "every batch adds 1 to each key");
+                    }
+                })
+            })
+            .collect();
+        let mut batch = 1;
+        while !askers.iter().all(|asker| asker.is_finished()) {
+            batch += 1;
+            pairs.push(vec![(0, 1), (1, 1), (2, 1), (3, 1)]);
+            run(&live, &clock, batch);
+        }
+    });
+    live.stop_now().unwrap();
+}
