@@ -30,4 +30,4 @@ pub use crate::format::{Decode, Json};
 pub use crate::job::{JobHandle, Summary};
 pub use crate::metrics::{BatchInfo, Statistics, StreamingListener};
 pub use crate::operator::{Batch, Decoded, KeyCounter, MapWithStateDStream, Rounds, State, StateSpec};
-pub use crate::operator::{EventTimeStream, EventTimeWindows, WindowedView};
+pub use crate::operator::{EventTimeStream, EventTimeWindows, SessionWindows, WindowedView};

@@ -9,9 +9,9 @@ use tidemill::prelude::*;
 use tidemill::testing::{Seen, run, run_handed_over, try_run};
 
 /// A key and a time in microseconds.
-type Row = (u8, i64);
+pub type Row = (u8, i64);
 
-const fn micros(n: i64) -> Duration {
+pub const fn micros(n: i64) -> Duration {
     Duration::from_micros(n as u64)
 }
 
@@ -37,12 +37,27 @@ fn case() -> impl Strategy<Value = Case> {
 }
 
 /// Batches whose times ascend on the whole, from before 1970 on. Some are empty.
-fn batches() -> impl Strategy<Value = Vec<Vec<Row>>> {
+pub fn batches() -> impl Strategy<Value = Vec<Vec<Row>>> {
     let batch = prop_oneof![6 => prop::collection::vec((0u8..3, -12i64..13), 1..7), 1 => Just(Vec::new())];
     prop::collection::vec(batch, 1..12).prop_map(|batches| {
         let later = |(n, rows): (usize, Vec<Row>)| rows.into_iter().map(|(k, time)| (k, time + 7 * n as i64 - 20)).collect();
         batches.into_iter().enumerate().map(later).collect()
     })
+}
+
+/// The watermark before and after each batch. The test's source deals a batch over four partitions.
+pub fn watermarks(batches: &[Vec<Row>], delay: i64) -> Vec<(i64, i64)> {
+    let (mut largest, mut now) = ([None; 4], i64::MIN);
+    let mut after = |batch: &Vec<Row>| {
+        for (lane, largest) in largest.iter_mut().enumerate() {
+            let part = &batch[batch.len() * lane / 4..batch.len() * (lane + 1) / 4];
+            *largest = part.iter().map(|(_, time)| Some(*time)).max().flatten().max(*largest);
+        }
+        let before = now;
+        now = largest.iter().flatten().min().map_or(now, |time| now.max(time - delay));
+        (before, now)
+    };
+    batches.iter().map(&mut after).collect()
 }
 
 impl Case {
@@ -57,19 +72,8 @@ impl Case {
         self.of(s, |(k, _)| k).count_by_value()
     }
 
-    /// The watermark before and after each batch, less the lateness. The test's source deals a batch over four partitions.
     fn watermarks(self, batches: &[Vec<Row>]) -> Vec<(i64, i64)> {
-        let (mut largest, mut now) = ([None; 4], i64::MIN);
-        let mut after = |batch: &Vec<Row>| {
-            for (lane, largest) in largest.iter_mut().enumerate() {
-                let part = &batch[batch.len() * lane / 4..batch.len() * (lane + 1) / 4];
-                *largest = part.iter().map(|(_, time)| Some(*time)).max().flatten().max(*largest);
-            }
-            let before = now;
-            now = largest.iter().flatten().min().map_or(now, |time| now.max(time - self.delay - self.lateness));
-            (before, now)
-        };
-        batches.iter().map(&mut after).collect()
+        watermarks(batches, self.delay + self.lateness)
     }
 
     /// The counts of the windows with an end that is chosen by the watermarks, after each batch.

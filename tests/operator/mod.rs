@@ -19,6 +19,7 @@ mod presentation;
 mod restart;
 mod samples;
 mod state;
+mod sessions;
 mod sums;
 mod unread;
 mod view_joins;

@@ -1,21 +1,12 @@
 //! The verbs on windows by event time: `count`, `count_by_value`, `reduce_by_key`, `aggregate_by_key`. Also their kernel.
 
-use std::cell::RefCell;
-use std::rc::Rc;
-
-use super::panes::{ByPane, Panes, WindowResult};
-use super::watermark::with_watermark;
-use super::windowed_view::WindowedView;
+use super::event_time::EventTimeStream;
+use super::panes::{ByPane, Panes};
+use super::windowed_view::{WindowedView, windowed};
 use super::windows::EventTimeWindows;
-use crate::api::context::Switch;
-use crate::api::dstream::{BY_KEY_GROUP, DStream, lazy};
-use crate::api::view::{Form, ViewNode};
 use crate::core::data::{Data, Exchange, Key, Rows};
-use crate::core::event_time::{Timestamped, Windowed};
-use crate::core::time::BatchTime;
-use crate::engine::flow::split_map;
+use crate::core::event_time::Timestamped;
 use crate::engine::operator_id::OperatorId;
-use crate::operator::kernel::combine::by_group;
 use crate::operator::kernel::partial_table::PartialTable;
 
 impl<'s, T: Data> EventTimeWindows<'s, T> {
@@ -59,7 +50,7 @@ impl<'s, T: Data> EventTimeWindows<'s, T> {
     ///         let names = s.event_time(|(time, _)| *time, micros(0)).map(|(_, name)| name);
     ///         names.sliding(micros(10), micros(5)).count_by_value().append().map(|w| (w.start, w.row))
     ///     },
-    ///     [vec![], vec![], vec![], vec![(-5, ('a', 2)), (-5, ('b', 1)), (0, ('a', 2)), (0, ('b', 1))]],
+    ///     [vec![], vec![], vec![], vec![(0, ('a', 2)), (0, ('b', 1)), (-5, ('a', 2)), (-5, ('b', 1))]],
     /// );
     /// ```
     #[track_caller]
@@ -81,7 +72,7 @@ impl<'s, K: Key, V: Data> EventTimeWindows<'s, (K, V)> {
     /// The values of each key in each window, reduced by `f`, which must be associative and commutative.
     ///
     /// Each worker reduces while the batch is open, and sends a value per key and pane. State: a value per key and pane of an open window,
-    /// saved in checkpoints. A `+` in `f` may wrap round: [`DStream::reduce_by_key`] says what helps.
+    /// saved in checkpoints. A `+` in `f` may wrap round: [`DStream::reduce_by_key`](crate::prelude::DStream::reduce_by_key) says what helps.
     ///
     /// ```
     /// use tidemill::prelude::*;
@@ -158,12 +149,9 @@ impl<'s, K: Key, V: Data> EventTimeWindows<'s, (K, V)> {
     }
 }
 
-/// Changes of the view, and rows of closed windows.
-type Part<U> = (Vec<(Windowed<U>, BatchTime, i64)>, Rows<Windowed<U>>);
-
 impl<'s, T: Data> EventTimeWindows<'s, T> {
-    /// The kernel: `fold` adds rows to the panes of their keys while the batch is open, and `merge` joins results of a key. `row` makes the
-    /// row of a key in a window. Different keys must have different rows.
+    /// `fold` adds rows to the panes of their keys while the batch is open, and `merge` joins results of a key. `row` makes the row of a
+    /// key in a window.
     fn aggregated<K: Key, A: Exchange + PartialEq, U: Key>(
         &self,
         operator: OperatorId,
@@ -171,52 +159,11 @@ impl<'s, T: Data> EventTimeWindows<'s, T> {
         merge: impl Fn(A, A) -> A + Clone + 'static,
         row: impl Fn(&K, A) -> U + 'static,
     ) -> WindowedView<'s, U> {
-        let graph = &self.stream.rows.node.graph;
-        graph.register_operator_as::<U>(&operator, &format!("event_time {}", operator.verb()), self.shape);
-        let panes = Rc::new(RefCell::new(Panes::new(self.shape, merge.clone())));
-        let (number, owner) = graph.register_state(&operator, panes.clone());
-        let combined = self.stream.rows.combine(&operator, ByPane::default(), fold, move |a, b| a.merge(b, &merge));
-        let meta = self.stream.rows.node.meta.every(graph.config.interval.millis()).with_state(number);
-        let verb = operator.to_string();
-        let shown = Switch::default();
-        let (shows, windows) = (shown.clone(), self.clone());
-        let built = Rc::new(lazy(move || {
-            windows.late.results.set(true);
-            let (owner, length, lateness) = (owner.build(), windows.shape.length, windows.lateness);
-            let keep = |kept: &mut Vec<Rows<_>>, rows| kept.push(rows);
-            let parts =
-                with_watermark(&combined, &windows.stream.watermarks, &operator, keep, move |tick, watermark, rows, emit| {
-                    let (t, watermark) = (tick.time, watermark.earlier(lateness));
-                    let outcome = owner.batch(tick, || match tick.restored {
-                        true => panes.borrow_mut().restored(watermark, t, shows.get()),
-                        false => panes.borrow_mut().batch(watermark, t, rows, shows.get()),
-                    });
-                    let panes = panes.borrow();
-                    let windowed = |(end, code, a): WindowResult<A>| {
-                        let (group, key) = panes.group_and_key(code);
-                        (group, Windowed { start: end - length, end, row: row(key, a) })
-                    };
-                    emit(vec![(
-                        outcome.changes.into_iter().map(|(result, n)| (windowed(result).1, t, n)).collect(),
-                        Rows::default(),
-                    )]);
-                    let closed = outcome.closed.into_iter().map(windowed).collect();
-                    by_group(0, closed, &mut |rows| emit(vec![(Vec::new(), rows)]));
-                });
-            split_map(combined.flow(), &operator, parts, |_, parts: Vec<Part<U>>, changes, closed| {
-                for (view, rows) in parts {
-                    changes(view);
-                    closed(rows);
-                }
-            })
-        }));
+        let EventTimeStream { rows, watermarks, .. } = &self.stream;
+        rows.node.graph.register_operator_as::<U>(&operator, &format!("event_time {}", operator.verb()), self.shape);
+        let panes = Panes::new(self.shape, self.lateness, merge.clone());
+        let combined = rows.combine(&operator, ByPane::default(), fold, move |a, b| a.merge(b, &merge));
         self.count_late();
-        let (changes, closed) = (built.clone(), built);
-        let view = Form::rows(move || {
-            shown.set(true);
-            changes.0.clone()
-        });
-        let view = ViewNode::new(graph, meta.clone(), view, Some(verb)).co_located(true).view();
-        WindowedView { view, closed: DStream::new(graph, move || closed.1.clone(), &[BY_KEY_GROUP], meta) }
+        windowed(combined, watermarks.clone(), operator, panes, row, self.late.results.clone())
     }
 }

@@ -9,6 +9,7 @@ use hashbrown::hash_map::Entry;
 use serde::{Deserialize, Serialize};
 
 use super::watermark::Watermark;
+use super::windowed_view::{InWindow, Outcome, WindowState};
 use crate::core::data::{Exchange, FastMap, KEY_GROUPS, Key, Rows, encoded};
 use crate::core::error::BoxError;
 use crate::core::time::BatchTime;
@@ -54,12 +55,11 @@ impl<A> ByPane<A> {
     }
 }
 
-/// The result of a key in a window: the end of the window, the code of the key, and the result.
-pub(super) type WindowResult<A> = (i64, Code, A);
-
 /// The panes of the keys of one worker.
 pub(super) struct Panes<K, A, F> {
     shape: WindowShape,
+    /// Microseconds.
+    lateness: i64,
     fold: TwoStacks<F>,
     keys: Dict<K>,
     /// By their start. A code is retained once for each of its panes.
@@ -67,7 +67,7 @@ pub(super) struct Panes<K, A, F> {
     /// The last window that closed.
     last: LastWindow<A>,
     /// The results that leave the view with the next batch: those of the windows that closed with the last one.
-    leaving: Vec<WindowResult<A>>,
+    leaving: Vec<InWindow<A>>,
     /// Key groups with changes since the last snapshot.
     changed: Groups,
     /// The panes of each group that a snapshot saves; looked up for the first group.
@@ -86,63 +86,20 @@ struct LastWindow<A> {
     stale: Vec<Code>,
 }
 
-/// What a batch does to the windows.
-pub(super) struct Outcome<A> {
-    /// Changes of the view.
-    pub changes: Vec<(WindowResult<A>, i64)>,
-    /// Windows that closed.
-    pub closed: Vec<WindowResult<A>>,
-}
-
 /// The number of a pane: two stacks count panes from 0.
 fn number(start: i64) -> u64 {
     start as u64 ^ 1 << 63
 }
 
 impl<K: Key, A: Exchange + PartialEq, F: Fn(A, A) -> A + 'static> Panes<K, A, F> {
-    pub fn new(shape: WindowShape, fold: F) -> Self {
+    pub fn new(shape: WindowShape, lateness: i64, fold: F) -> Self {
         let last = LastWindow { stacks: Vec::new(), live: Vec::new(), end: i64::MIN, stale: Vec::new() };
         let (keys, panes, leaving, cut) = (Dict::default(), BTreeMap::new(), Vec::new(), Vec::new());
-        Panes { shape, fold: TwoStacks(fold), keys, panes, last, leaving, changed: 0, cut }
+        Panes { shape, lateness, fold: TwoStacks(fold), keys, panes, last, leaving, changed: 0, cut }
     }
 
-    /// The key of a result, and its key group.
-    pub fn group_and_key(&self, code: Code) -> (u64, &K) {
-        self.keys.group_and_key(code)
-    }
-
-    /// Restored panes: the view as it was after the batch of the checkpoint.
-    pub fn restored(&mut self, watermark: Watermark, t: BatchTime, shown: bool) -> Outcome<A> {
-        if !shown {
-            return Outcome { changes: Vec::new(), closed: Vec::new() };
-        }
-        self.leaving = self.close(watermark, t);
-        let mut by_code: BTreeMap<Code, Vec<(i64, A)>> = BTreeMap::new();
-        for (start, pane) in &self.panes {
-            pane.iter().for_each(|(code, a)| by_code.entry(*code).or_default().push((*start, a.clone())));
-        }
-        let all = |(code, panes): (Code, Vec<_>)| {
-            let windows = self.windows(&panes, watermark.before, i64::MAX);
-            windows.into_iter().map(move |(end, a)| ((end, code, a), 1))
-        };
-        Outcome { changes: by_code.into_iter().flat_map(all).collect(), closed: Vec::new() }
-    }
-
-    /// Adds the rows of a batch that are not late, and closes the windows that the watermark has passed. `shown`: an output reads the
-    /// view.
-    pub fn batch(&mut self, watermark: Watermark, t: BatchTime, rows: Vec<Rows<(K, ByPane<A>)>>, shown: bool) -> Outcome<A> {
-        // The results of the previous batch have been emitted with their keys.
-        self.keys.reclaim(|_| true);
-        let mut changes: Vec<_> = std::mem::take(&mut self.leaving).into_iter().map(|result| (result, -1)).collect();
-        self.drop_panes(watermark.before, t);
-        for (code, before) in self.add(watermark.before, t, rows, shown) {
-            self.change(code, &before, watermark.before, &mut changes);
-        }
-        let closed = self.close(watermark, t);
-        if shown {
-            self.leaving.clone_from(&closed);
-        }
-        Outcome { changes, closed }
+    fn in_window(&self, end: i64, code: Code, a: A) -> InWindow<A> {
+        (end - self.shape.length, end, code, a)
     }
 
     /// Drops the panes whose windows have all closed.
@@ -196,7 +153,7 @@ impl<K: Key, A: Exchange + PartialEq, F: Fn(A, A) -> A + 'static> Panes<K, A, F>
     }
 
     /// The changes of the open windows of a key. `old`: the previous results of the panes that changed.
-    fn change(&self, code: Code, old: &[(i64, Option<A>)], before: i64, changes: &mut Vec<(WindowResult<A>, i64)>) {
+    fn change(&self, code: Code, old: &[(i64, Option<A>)], before: i64, changes: &mut Vec<(InWindow<A>, i64)>) {
         let (Some((first, _)), Some((last, _))) = (old.first(), old.last()) else { return };
         let (after, until) = (before.max(*first), self.shape.last_end(*last));
         let from = self.shape.next_end(after) - self.shape.length;
@@ -212,8 +169,8 @@ impl<K: Key, A: Exchange + PartialEq, F: Fn(A, A) -> A + 'static> Panes<K, A, F>
         for (end, a) in self.windows(&now, after, until) {
             let old = was.next_if(|(earlier, _)| *earlier == end).map(|(_, old)| old);
             if old.as_ref() != Some(&a) {
-                changes.extend(old.map(|old| ((end, code, old), -1)));
-                changes.push(((end, code, a), 1));
+                changes.extend(old.map(|old| (self.in_window(end, code, old), -1)));
+                changes.push((self.in_window(end, code, a), 1));
             }
         }
     }
@@ -234,7 +191,7 @@ impl<K: Key, A: Exchange + PartialEq, F: Fn(A, A) -> A + 'static> Panes<K, A, F>
     }
 
     /// The results of all keys in the windows that the watermark has passed.
-    fn close(&mut self, watermark: Watermark, t: BatchTime) -> Vec<WindowResult<A>> {
+    fn close(&mut self, watermark: Watermark, t: BatchTime) -> Vec<InWindow<A>> {
         if watermark.now <= watermark.before {
             return Vec::new();
         }
@@ -243,7 +200,8 @@ impl<K: Key, A: Exchange + PartialEq, F: Fn(A, A) -> A + 'static> Panes<K, A, F>
         let mut closed = Vec::new();
         for end in ends {
             if self.shape.is_one_pane() {
-                closed.extend(self.panes[&(end - self.shape.length)].iter().map(|(code, a)| (end, *code, a.clone())));
+                let pane = self.panes[&(end - self.shape.length)].iter();
+                closed.extend(pane.map(|(code, a)| self.in_window(end, *code, a.clone())));
             } else {
                 self.enter(end, t);
                 self.leave(end, t, &mut closed);
@@ -288,7 +246,7 @@ impl<K: Key, A: Exchange + PartialEq, F: Fn(A, A) -> A + 'static> Panes<K, A, F>
     }
 
     /// Takes the panes before the window that ends at `end` from the stacks, and adds the results of the window.
-    fn leave(&mut self, end: i64, t: BatchTime, closed: &mut Vec<WindowResult<A>>) {
+    fn leave(&mut self, end: i64, t: BatchTime, closed: &mut Vec<InWindow<A>>) {
         let LastWindow { stacks, live, .. } = &mut self.last;
         live.retain(|code| {
             let stack = &mut stacks[*code as usize];
@@ -298,9 +256,50 @@ impl<K: Key, A: Exchange + PartialEq, F: Fn(A, A) -> A + 'static> Panes<K, A, F>
                 self.keys.release(*code, 1, t);
             }
             let lives = value.is_some();
-            closed.extend(value.map(|a| (end, *code, a)));
+            closed.extend(value.map(|a| (end - self.shape.length, end, *code, a)));
             lives
         });
+    }
+}
+
+impl<K: Key, A: Exchange + PartialEq, F: Fn(A, A) -> A + 'static> WindowState<K, ByPane<A>> for Panes<K, A, F> {
+    type Result = A;
+
+    fn restored(&mut self, watermark: Watermark, t: BatchTime, shown: bool) -> Outcome<A> {
+        let mut changes = Vec::new();
+        if shown {
+            let watermark = watermark.earlier(self.lateness);
+            self.leaving = self.close(watermark, t);
+            let mut by_code: BTreeMap<Code, Vec<(i64, A)>> = BTreeMap::new();
+            for (start, pane) in &self.panes {
+                pane.iter().for_each(|(code, a)| by_code.entry(*code).or_default().push((*start, a.clone())));
+            }
+            for (code, panes) in by_code {
+                let windows = self.windows(&panes, watermark.before, i64::MAX);
+                changes.extend(windows.into_iter().map(|(end, a)| (self.in_window(end, code, a), 1)));
+            }
+        }
+        Outcome { changes, closed: Vec::new(), late: 0 }
+    }
+
+    fn batch(&mut self, watermark: Watermark, t: BatchTime, rows: Vec<Rows<(K, ByPane<A>)>>, shown: bool) -> Outcome<A> {
+        // The results of the previous batch have been emitted with their keys.
+        self.keys.reclaim(|_| true);
+        let watermark = watermark.earlier(self.lateness);
+        let mut changes: Vec<_> = std::mem::take(&mut self.leaving).into_iter().map(|result| (result, -1)).collect();
+        self.drop_panes(watermark.before, t);
+        for (code, before) in self.add(watermark.before, t, rows, shown) {
+            self.change(code, &before, watermark.before, &mut changes);
+        }
+        let closed = self.close(watermark, t);
+        if shown {
+            self.leaving.clone_from(&closed);
+        }
+        Outcome { changes, closed, late: 0 }
+    }
+
+    fn group_and_key(&self, code: Code) -> (u64, &K) {
+        self.keys.group_and_key(code)
     }
 }
 
@@ -356,6 +355,6 @@ impl<K: Key, A: Exchange + PartialEq, F: Fn(A, A) -> A + 'static> KeyedState for
 #[cfg(any(test, feature = "testing"))]
 pub(super) fn take_any(bytes: &[u8]) -> bool {
     let shape = WindowShape::new(std::time::Duration::from_micros(4), &std::time::Duration::from_micros(2).into());
-    let panes = Panes::<String, i64, _>::new(shape.expect("a valid shape"), i64::wrapping_add);
+    let panes = Panes::<String, i64, _>::new(shape.expect("a valid shape"), 0, i64::wrapping_add);
     crate::engine::state::take_any(panes, bytes)
 }
