@@ -94,6 +94,7 @@
 //! * `docs/guide/first-program.md` begins with `tidemill new`, and `docs/guide/testing.md` tests a program.
 //! * `docs/guide/coming-from-spark.md` shows programs of Spark, each beside the same program in tidemill.
 //! * `docs/guide/state-and-windows.md` says which verb to use and what it costs. `docs/guide/checkpoints.md` describes restarts.
+//! * `docs/guide/event-time.md` is about windows by when something happened, and about watermarks.
 //! * `docs/guide/graphs.md` is about graphs and loops, and about arrangements for those who come from differential.
 //! * `docs/guide/logging.md` lists the log lines of a job.
 //! * `docs/glossary.md` has each term with the word that Spark, Flink or timely uses for it.
@@ -149,6 +150,8 @@ mod pages {
     mod writing_helpers {}
     #[doc = include_str!("../docs/guide/state-and-windows.md")]
     mod state_and_windows {}
+    #[doc = include_str!("../docs/guide/event-time.md")]
+    mod event_time {}
     #[doc = include_str!("../docs/guide/graphs.md")]
     mod graphs {}
     #[doc = include_str!("../docs/guide/checkpoints.md")]

@@ -112,6 +112,20 @@ impl Slide {
         self.every.unwrap_or(interval.duration())
     }
 
+    /// The slide and the offset of windows by event time, which do not depend on batches or on a place.
+    ///
+    /// # Errors
+    /// They do.
+    pub(crate) fn fixed(&self) -> Result<(Duration, Duration), String> {
+        match (self.every, &self.time_zone) {
+            (None, _) => Err("Slide::every_batch() is no slide of a window by event time; give a duration".into()),
+            (_, Some(zone)) => {
+                Err(format!("windows by event time are in UTC, not in the time zone {zone}; move them with Slide::offset"))
+            }
+            (Some(every), None) => Ok((every, self.offset)),
+        }
+    }
+
     /// When a window of this length slides, every `every` milliseconds.
     ///
     /// # Errors

@@ -1,5 +1,6 @@
 //! Each verb against a sequential model of a few lines, at 1, 2 and 4 workers. Rows have the promised order.
 
+mod event_time;
 mod fallible;
 mod gathered;
 mod handover;
@@ -18,6 +19,7 @@ mod presentation;
 mod restart;
 mod samples;
 mod state;
+mod sessions;
 mod sums;
 mod unread;
 mod view_joins;

@@ -10,10 +10,10 @@ mod group_by_key_and_window;
 mod over;
 mod reduce_by_key_and_window;
 mod reduce_by_window;
-mod two_stacks;
+pub(crate) mod two_stacks;
 #[allow(clippy::module_inception, reason = "one file a verb, by its name")]
 mod window;
-mod windowed_reduce;
+pub(crate) mod windowed_reduce;
 
 #[cfg(test)]
 mod tests;

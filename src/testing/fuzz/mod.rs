@@ -46,6 +46,7 @@ fn state(bytes: &[u8]) -> bool {
         | arrangement::ring::take_any(bytes)
         | operator::window::take_any(bytes)
         | operator::state::take_any(bytes)
+        | operator::event_time::take_any(bytes)
 }
 
 fn states() -> Vec<Vec<u8>> {
@@ -62,5 +63,8 @@ fn states() -> Vec<Vec<u8>> {
         encoded(&vec![("tide", stacks, Some(15i64))]),
         encoded(&vec![("mill", sum, None::<i64>)]),
         encoded(&vec![("tide", 7i64, 3u64)]),
+        encoded(&(vec![(PartitionId { branch: 1, index: 9 }, 7i64, 3u64)], 5i64, 6i64)),
+        encoded(&vec![(-4i64, "tide", 7i64), (2, "mill", 3)]),
+        encoded(&vec![("tide", (-4i64, 9i64, 3u64, 7i64))]),
     ]
 }

@@ -1,0 +1,28 @@
+//! Event time: verbs by the time that a row has of itself, instead of the batch that it came in. `event_time` reads the time, and
+//! `watermark` follows it. `windows` cuts it into windows, `aggregate` has the verbs on them, over the panes of `panes`. `sessions` has
+//! windows that follow the rows of a key, over `session_state`. `windowed_view` is the result of both.
+//!
+//! Invariant: all of this depends on the batches alone, so batches that run again have the same watermarks and the same windows. The
+//! watermark after a batch closes windows in this batch. The rows of the next batch are late if they are behind it.
+
+mod aggregate;
+#[allow(clippy::module_inception, reason = "one file a verb, by its name")]
+mod event_time;
+mod late;
+mod panes;
+mod session_state;
+mod sessions;
+mod watermark;
+mod windowed_view;
+mod windows;
+
+pub use event_time::EventTimeStream;
+pub use sessions::SessionWindows;
+pub use windowed_view::WindowedView;
+pub use windows::EventTimeWindows;
+
+/// See [`crate::engine::state::take_any`].
+#[cfg(any(test, feature = "testing"))]
+pub(crate) fn take_any(bytes: &[u8]) -> bool {
+    watermark::take_any(bytes) | panes::take_any(bytes) | session_state::take_any(bytes)
+}

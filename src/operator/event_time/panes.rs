@@ -1,0 +1,360 @@
+//! The panes of windows by event time, and the windows that they make. A worker keeps them for the keys that it owns.
+//!
+//! A row enters one pane. A closing window is the window before it, plus panes that enter, minus panes that leave: two stacks
+//! for each key, so its cost does not depend on length over slide. Panes may still change while they are in an open window.
+
+use std::collections::BTreeMap;
+
+use hashbrown::hash_map::Entry;
+use serde::{Deserialize, Serialize};
+
+use super::watermark::Watermark;
+use super::windowed_view::{InWindow, Outcome, WindowState};
+use crate::core::data::{Exchange, FastMap, KEY_GROUPS, Key, Rows, encoded};
+use crate::core::error::BoxError;
+use crate::core::time::BatchTime;
+use crate::core::window_shape::WindowShape;
+use crate::engine::dictionary::{Code, Dict};
+use crate::engine::state::{Changes, Groups, KeyedState};
+use crate::operator::window::two_stacks::{StackedPanes, TwoStacks};
+use crate::operator::window::windowed_reduce::WindowFold;
+
+/// The results of one key in one batch: by the start of their pane, ascending.
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+pub(super) struct ByPane<A>(Vec<(i64, A)>);
+
+impl<A> Default for ByPane<A> {
+    fn default() -> Self {
+        ByPane(Vec::new())
+    }
+}
+
+impl<A> ByPane<A> {
+    /// Sets the result of a pane to what `f` makes of the previous one. Most rows belong to the last pane.
+    pub fn fold(&mut self, pane: i64, f: impl FnOnce(Option<A>) -> A) {
+        let at = match self.0.last() {
+            Some((last, _)) if *last >= pane => self.0.partition_point(|(start, _)| *start < pane),
+            _ => self.0.len(),
+        };
+        let old = if self.0.get(at).is_some_and(|(start, _)| *start == pane) { Some(self.0.remove(at).1) } else { None };
+        self.0.insert(at, (pane, f(old)));
+    }
+
+    /// Adds the results of another worker.
+    pub fn merge(&mut self, other: Self, merge: impl Fn(A, A) -> A) {
+        for (pane, a) in other.0 {
+            self.fold(pane, |old| match old {
+                Some(old) => merge(old, a),
+                None => a,
+            });
+        }
+    }
+
+    pub fn iter(&self) -> impl Iterator<Item = &(i64, A)> {
+        self.0.iter()
+    }
+}
+
+/// The panes of the keys of one worker.
+pub(super) struct Panes<K, A, F> {
+    shape: WindowShape,
+    /// Microseconds.
+    lateness: i64,
+    fold: TwoStacks<F>,
+    keys: Dict<K>,
+    /// By their start. A code is retained once for each of its panes.
+    panes: BTreeMap<i64, FastMap<Code, A>>,
+    /// The last window that closed.
+    last: LastWindow<A>,
+    /// The results that leave the view with the next batch: those of the windows that closed with the last one.
+    leaving: Vec<InWindow<A>>,
+    /// Key groups with changes since the last snapshot.
+    changed: Groups,
+    /// The panes of each group that a snapshot saves; looked up for the first group.
+    cut: Vec<Vec<(i64, Code)>>,
+}
+
+/// The panes in the window that closed last, for windows of several panes.
+struct LastWindow<A> {
+    /// By code.
+    stacks: Vec<StackedPanes<A>>,
+    /// The codes with a stack that is not empty, each retained once.
+    live: Vec<Code>,
+    /// Panes that start before are on the stacks.
+    end: i64,
+    /// Codes with a pane that has changed since it was put on a stack.
+    stale: Vec<Code>,
+}
+
+/// The number of a pane: two stacks count panes from 0.
+fn number(start: i64) -> u64 {
+    start as u64 ^ 1 << 63
+}
+
+impl<K: Key, A: Exchange + PartialEq, F: Fn(A, A) -> A + 'static> Panes<K, A, F> {
+    pub fn new(shape: WindowShape, lateness: i64, fold: F) -> Self {
+        let last = LastWindow { stacks: Vec::new(), live: Vec::new(), end: i64::MIN, stale: Vec::new() };
+        let (keys, panes, leaving, cut) = (Dict::default(), BTreeMap::new(), Vec::new(), Vec::new());
+        Panes { shape, lateness, fold: TwoStacks(fold), keys, panes, last, leaving, changed: 0, cut }
+    }
+
+    fn in_window(&self, end: i64, code: Code, a: A) -> InWindow<A> {
+        (end - self.shape.length, end, code, a)
+    }
+
+    /// Drops the panes whose windows have all closed.
+    fn drop_panes(&mut self, before: i64, t: BatchTime) {
+        while let Some(first) = self.panes.first_entry().filter(|first| self.shape.last_end(*first.key()) <= before) {
+            for code in first.remove().into_keys() {
+                self.changed |= 1 << self.keys.retain(code, -1, t);
+            }
+        }
+    }
+
+    /// Adds the results of a batch to their panes. Returns the previous results of these panes by code, if the view is `shown`.
+    fn add(
+        &mut self,
+        before: i64,
+        t: BatchTime,
+        rows: Vec<Rows<(K, ByPane<A>)>>,
+        shown: bool,
+    ) -> Vec<(Code, Vec<(i64, Option<A>)>)> {
+        let mut touched = Vec::new();
+        for (key, results) in rows.into_iter().flat_map(Rows::take) {
+            let mut results = results.0.into_iter().filter(|(pane, _)| self.shape.last_end(*pane) > before).peekable();
+            if results.peek().is_none() {
+                continue;
+            }
+            let (code, mut old) = (self.keys.code(key, t), Vec::new());
+            self.changed |= 1 << self.keys.group_and_key(code).0;
+            for (pane, a) in results {
+                if pane < self.last.end {
+                    self.last.stale.push(code);
+                }
+                match self.panes.entry(pane).or_default().entry(code) {
+                    Entry::Occupied(e) => {
+                        if shown {
+                            old.push((pane, Some(e.get().clone())));
+                        }
+                        e.replace_entry_with(|_, old| Some((self.fold.0)(old, a)));
+                    }
+                    Entry::Vacant(e) => {
+                        e.insert(a);
+                        self.keys.retain(code, 1, t);
+                        old.push((pane, None));
+                    }
+                }
+            }
+            if shown {
+                touched.push((code, old));
+            }
+        }
+        touched
+    }
+
+    /// The changes of the open windows of a key. `old`: the previous results of the panes that changed.
+    fn change(&self, code: Code, old: &[(i64, Option<A>)], before: i64, changes: &mut Vec<(InWindow<A>, i64)>) {
+        let (Some((first, _)), Some((last, _))) = (old.first(), old.last()) else { return };
+        let (after, until) = (before.max(*first), self.shape.last_end(*last));
+        let from = self.shape.next_end(after) - self.shape.length;
+        let panes = self.panes.range(from..until).filter_map(|(start, pane)| Some((*start, pane.get(&code)?.clone())));
+        let now: Vec<(i64, A)> = panes.collect();
+        let as_before = |(start, a): &(i64, A)| match old.binary_search_by_key(start, |(pane, _)| *pane) {
+            Ok(at) => old[at].1.clone().map(|a| (*start, a)),
+            Err(_) => Some((*start, a.clone())),
+        };
+        let was: Vec<(i64, A)> = now.iter().filter_map(as_before).collect();
+        let mut was = self.windows(&was, after, until).into_iter().peekable();
+        // Panes are only added: every earlier window is still there.
+        for (end, a) in self.windows(&now, after, until) {
+            let old = was.next_if(|(earlier, _)| *earlier == end).map(|(_, old)| old);
+            if old.as_ref() != Some(&a) {
+                changes.extend(old.map(|old| (self.in_window(end, code, old), -1)));
+                changes.push((self.in_window(end, code, a), 1));
+            }
+        }
+    }
+
+    /// The results of one key in the windows that end in `after < end <= until`, from its panes.
+    fn windows(&self, panes: &[(i64, A)], after: i64, until: i64) -> Vec<(i64, A)> {
+        let next_pane = |from| panes.get(panes.partition_point(|(start, _)| *start < from)).map(|(start, _)| *start);
+        let (mut stack, mut rest) = (StackedPanes::default(), panes);
+        let window = |end| {
+            while let Some(((start, a), later)) = rest.split_first().filter(|((start, _), _)| *start < end) {
+                self.fold.enter(&mut stack, number(*start), a.clone());
+                rest = later;
+            }
+            leave(&self.fold, &mut stack, end - self.shape.length);
+            self.fold.value(&stack).map(|a| (end, a))
+        };
+        self.shape.ends(after, until, next_pane).filter_map(window).collect()
+    }
+
+    /// The results of all keys in the windows that the watermark has passed.
+    fn close(&mut self, watermark: Watermark, t: BatchTime) -> Vec<InWindow<A>> {
+        if watermark.now <= watermark.before {
+            return Vec::new();
+        }
+        let next_pane = |from| self.panes.range(from..).next().map(|(start, _)| *start);
+        let ends: Vec<i64> = self.shape.ends(watermark.before, watermark.now, next_pane).collect();
+        let mut closed = Vec::new();
+        for end in ends {
+            if self.shape.is_one_pane() {
+                let pane = self.panes[&(end - self.shape.length)].iter();
+                closed.extend(pane.map(|(code, a)| self.in_window(end, *code, a.clone())));
+            } else {
+                self.enter(end, t);
+                self.leave(end, t, &mut closed);
+            }
+        }
+        closed
+    }
+
+    /// Puts the panes up to `end` on the stacks of their keys.
+    fn enter(&mut self, end: i64, t: BatchTime) {
+        let (length, last) = (self.shape.length, &mut self.last);
+        let mut push = |last: &mut LastWindow<A>, start: i64, code: Code, a: &A| {
+            let at = code as usize;
+            if last.stacks.len() <= at {
+                last.stacks.resize_with(at + 1, StackedPanes::default);
+            }
+            if oldest::<A, F>(&last.stacks[at]).is_none() {
+                self.keys.retain(code, 1, t);
+                last.live.push(code);
+            }
+            self.fold.enter(&mut last.stacks[at], number(start), a.clone());
+        };
+        let mut stale = std::mem::take(&mut last.stale);
+        stale.sort_unstable();
+        stale.dedup();
+        for code in stale {
+            let panes = self.panes.range(last.end - length..last.end);
+            let mut again = panes.filter_map(|(start, pane)| Some((*start, pane.get(&code)?)));
+            match last.stacks.get_mut(code as usize).filter(|stack| oldest::<A, F>(stack).is_some()) {
+                // It stays among those that are not empty.
+                Some(stack) => {
+                    *stack = StackedPanes::default();
+                    again.for_each(|(start, a)| self.fold.enter(stack, number(start), a.clone()));
+                }
+                None => again.by_ref().for_each(|(start, a)| push(last, start, code, a)),
+            }
+        }
+        for (start, pane) in self.panes.range(last.end.max(end - length)..end) {
+            pane.iter().for_each(|(code, a)| push(last, *start, *code, a));
+        }
+        last.end = end;
+    }
+
+    /// Takes the panes before the window that ends at `end` from the stacks, and adds the results of the window.
+    fn leave(&mut self, end: i64, t: BatchTime, closed: &mut Vec<InWindow<A>>) {
+        let LastWindow { stacks, live, .. } = &mut self.last;
+        live.retain(|code| {
+            let stack = &mut stacks[*code as usize];
+            leave(&self.fold, stack, end - self.shape.length);
+            let value = self.fold.value(stack);
+            if value.is_none() {
+                self.keys.release(*code, 1, t);
+            }
+            let lives = value.is_some();
+            closed.extend(value.map(|a| (end - self.shape.length, end, *code, a)));
+            lives
+        });
+    }
+}
+
+impl<K: Key, A: Exchange + PartialEq, F: Fn(A, A) -> A + 'static> WindowState<K, ByPane<A>> for Panes<K, A, F> {
+    type Result = A;
+
+    fn restored(&mut self, watermark: Watermark, t: BatchTime, shown: bool) -> Outcome<A> {
+        let mut changes = Vec::new();
+        if shown {
+            let watermark = watermark.earlier(self.lateness);
+            self.leaving = self.close(watermark, t);
+            let mut by_code: BTreeMap<Code, Vec<(i64, A)>> = BTreeMap::new();
+            for (start, pane) in &self.panes {
+                pane.iter().for_each(|(code, a)| by_code.entry(*code).or_default().push((*start, a.clone())));
+            }
+            for (code, panes) in by_code {
+                let windows = self.windows(&panes, watermark.before, i64::MAX);
+                changes.extend(windows.into_iter().map(|(end, a)| (self.in_window(end, code, a), 1)));
+            }
+        }
+        Outcome { changes, closed: Vec::new(), late: 0 }
+    }
+
+    fn batch(&mut self, watermark: Watermark, t: BatchTime, rows: Vec<Rows<(K, ByPane<A>)>>, shown: bool) -> Outcome<A> {
+        // The results of the previous batch have been emitted with their keys.
+        self.keys.reclaim(|_| true);
+        let watermark = watermark.earlier(self.lateness);
+        let mut changes: Vec<_> = std::mem::take(&mut self.leaving).into_iter().map(|result| (result, -1)).collect();
+        self.drop_panes(watermark.before, t);
+        for (code, before) in self.add(watermark.before, t, rows, shown) {
+            self.change(code, &before, watermark.before, &mut changes);
+        }
+        let closed = self.close(watermark, t);
+        if shown {
+            self.leaving.clone_from(&closed);
+        }
+        Outcome { changes, closed, late: 0 }
+    }
+
+    fn group_and_key(&self, code: Code) -> (u64, &K) {
+        self.keys.group_and_key(code)
+    }
+}
+
+/// The number of the oldest pane.
+fn oldest<A: Exchange, F: Fn(A, A) -> A + 'static>(stack: &StackedPanes<A>) -> Option<u64> {
+    TwoStacks::<F>::ends(stack).next()
+}
+
+/// Takes the panes that start before `start` from a stack.
+fn leave<A: Exchange, F: Fn(A, A) -> A + 'static>(fold: &TwoStacks<F>, stack: &mut StackedPanes<A>, start: i64) {
+    while let Some(oldest) = oldest::<A, F>(stack).filter(|oldest| *oldest < number(start)) {
+        fold.leave(stack, oldest);
+    }
+}
+
+impl<K: Key, A: Exchange + PartialEq, F: Fn(A, A) -> A + 'static> KeyedState for Panes<K, A, F> {
+    fn snapshot(&mut self, _: BatchTime) -> Changes {
+        self.cut.clear();
+        Changes { groups: std::mem::take(&mut self.changed), expired: None }
+    }
+
+    fn save(&mut self, group: u64, _: BatchTime) -> Vec<u8> {
+        if self.cut.is_empty() {
+            self.cut.resize_with(KEY_GROUPS as usize, Vec::new);
+            for (start, pane) in &self.panes {
+                pane.keys().for_each(|code| self.cut[self.keys.group_and_key(*code).0 as usize].push((*start, *code)));
+            }
+        }
+        let mut of_group: Vec<_> = std::mem::take(&mut self.cut[group as usize])
+            .into_iter()
+            .map(|(start, code)| (start, self.keys.key(code), &self.panes[&start][&code]))
+            .collect();
+        // The bytes of a group that did not change are the same.
+        of_group.sort_by(|a, b| (a.0, a.1).cmp(&(b.0, b.1)));
+        if of_group.is_empty() { Vec::new() } else { encoded(&of_group) }
+    }
+
+    fn load(&mut self, bytes: &[u8], cut: BatchTime) -> Result<(), BoxError> {
+        for (start, key, a) in postcard::from_bytes::<Vec<(i64, K, A)>>(bytes)? {
+            if !self.shape.is_pane(start) {
+                return Err(format!("no pane starts at {start}").into());
+            }
+            let code = self.keys.code(key, cut);
+            if self.panes.entry(start).or_default().insert(code, a).is_none() {
+                self.keys.retain(code, 1, cut);
+            }
+        }
+        Ok(())
+    }
+}
+
+/// See [`crate::engine::state::take_any`].
+#[cfg(any(test, feature = "testing"))]
+pub(super) fn take_any(bytes: &[u8]) -> bool {
+    let shape = WindowShape::new(std::time::Duration::from_micros(4), &std::time::Duration::from_micros(2).into());
+    let panes = Panes::<String, i64, _>::new(shape.expect("a valid shape"), 0, i64::wrapping_add);
+    crate::engine::state::take_any(panes, bytes)
+}

@@ -1,0 +1,164 @@
+//! `WindowedView`: the results of windows by event time. Also the kernel that makes it, for every kind of window.
+
+use std::cell::RefCell;
+use std::ops::Deref;
+use std::rc::Rc;
+
+use super::watermark::{Watermark, with_watermark};
+use crate::api::context::Switch;
+use crate::api::dstream::{BY_KEY_GROUP, DStream, Lazy, lazy};
+use crate::api::view::{Form, View, ViewNode};
+use crate::core::data::{Exchange, Key, Rows};
+use crate::core::event_time::{Windowed, shown as micros_shown};
+use crate::core::time::BatchTime;
+use crate::engine::dictionary::Code;
+use crate::engine::flow::{VecStream, split_map};
+use crate::engine::operator_id::OperatorId;
+use crate::engine::state::KeyedState;
+use crate::job::protocol::Event;
+use crate::operator::kernel::combine::by_group;
+
+/// The results of windows by event time: a view of the open windows, and the closed ones once each.
+///
+/// It is used as the view: `update`, `changes`, `complete` and every verb of [`View`] are methods. The view has a row for each window and
+/// key, from the first row of the window on. The row is replaced whenever the window gets rows. It leaves the view in the batch after the
+/// one that closes the window. [`WindowedView::append`] has the rows of closed windows, which never change.
+///
+/// ```
+/// use tidemill::prelude::*;
+/// use tidemill::testing::check;
+/// fn counts<'s>(s: &DStream<'s, i64>) -> WindowedView<'s, i64> {
+///     let micros = std::time::Duration::from_micros;
+///     s.event_time(|n| *n, micros(0)).tumbling(micros(10)).count()
+/// }
+/// let batches = || [vec![2], vec![3], vec![15], vec![]];
+/// let row = |w: Windowed<i64>| (w.end, w.row);
+/// check(batches(), move |s| counts(s).update().map(row), [vec![(10, 1)], vec![(10, 2)], vec![(20, 1)], vec![]]);
+/// let open = [vec![(10, 1)], vec![(10, 2)], vec![(10, 2), (20, 1)], vec![(20, 1)]];
+/// check(batches(), move |s| counts(s).complete().map(row), open);
+/// check(batches(), move |s| counts(s).append().map(row), [vec![], vec![], vec![(10, 2)], vec![]]);
+/// ```
+#[must_use = "nothing runs unless an output operation asks for it"]
+pub struct WindowedView<'s, T: 'static> {
+    pub(super) view: View<'s, Windowed<T>>,
+    pub(super) closed: DStream<'s, Windowed<T>>,
+}
+
+impl<T> Clone for WindowedView<'_, T> {
+    fn clone(&self) -> Self {
+        WindowedView { view: self.view.clone(), closed: self.closed.clone() }
+    }
+}
+
+/// The open windows.
+impl<'s, T> Deref for WindowedView<'s, T> {
+    type Target = View<'s, Windowed<T>>;
+
+    fn deref(&self) -> &View<'s, Windowed<T>> {
+        &self.view
+    }
+}
+
+impl<'s, T> WindowedView<'s, T> {
+    /// The rows of each window, once, in the batch in which the watermark passes its end: Structured Streaming's append mode. Rows have
+    /// no order; outputs sort them.
+    ///
+    /// A batch costs the rows of the windows that close in it, for any length over slide. Without [`View::update`] and the other modes,
+    /// the view costs nothing. When a job ends, windows that are still open have no row: nothing says that they are complete.
+    #[doc(alias = "final_only")]
+    pub fn append(&self) -> DStream<'s, Windowed<T>> {
+        self.closed.clone()
+    }
+
+    /// The open windows, as a view that does not borrow from this.
+    pub fn view(&self) -> View<'s, Windowed<T>> {
+        self.view.clone()
+    }
+}
+
+/// The result of a key in a window: start and end of the window, the code of the key, and the result.
+pub(super) type InWindow<A> = (i64, i64, Code, A);
+
+/// What a batch does to the windows.
+pub(super) struct Outcome<A> {
+    /// Changes of the view.
+    pub changes: Vec<(InWindow<A>, i64)>,
+    /// Windows that closed.
+    pub closed: Vec<InWindow<A>>,
+    /// Rows that no stream of late rows can have.
+    pub late: u64,
+}
+
+/// The state of windows on one worker, for the keys that it owns. `P`: the results of one key in one batch.
+pub(super) trait WindowState<K, P>: KeyedState + 'static {
+    /// The result of a key in a window.
+    type Result;
+
+    /// The view as it was after the batch of the checkpoint that was loaded. `shown`: an output reads the view.
+    fn restored(&mut self, watermark: Watermark, t: BatchTime, shown: bool) -> Outcome<Self::Result>;
+
+    /// Adds the rows of a batch that are not late, and closes the windows that the watermark has passed.
+    fn batch(&mut self, watermark: Watermark, t: BatchTime, rows: Vec<Rows<(K, P)>>, shown: bool) -> Outcome<Self::Result>;
+
+    /// The key of a result, and its key group.
+    fn group_and_key(&self, code: Code) -> (u64, &K);
+}
+
+/// Changes of the view, and rows of closed windows.
+type Part<U> = (Vec<(Windowed<U>, BatchTime, i64)>, Rows<Windowed<U>>);
+
+/// The kernel: `combined` has the results of the keys in each batch, on the owners of the keys, and `state` makes windows of them. `row`
+/// makes the row of a key in a window; different keys have different rows. `used` is set if an output reads the result.
+pub(super) fn windowed<'s, K: Key, P: Exchange, S: WindowState<K, P>, U: Key>(
+    combined: DStream<'s, (K, P)>,
+    watermarks: Rc<Lazy<'s, VecStream<'s, Watermark>>>,
+    operator: OperatorId,
+    state: S,
+    row: impl Fn(&K, S::Result) -> U + 'static,
+    used: Switch,
+) -> WindowedView<'s, U> {
+    let graph = combined.node.graph.clone();
+    let state = Rc::new(RefCell::new(state));
+    let (number, owner) = graph.register_state(&operator, state.clone());
+    let meta = combined.node.meta.every(graph.config.interval.millis()).with_state(number);
+    let (verb, shown) = (operator.to_string(), Switch::default());
+    let (shows, outbox) = (shown.clone(), graph.outbox.clone());
+    let built = Rc::new(lazy(move || {
+        used.set(true);
+        let (owner, stream) = (owner.build(), format!("late rows of {operator}"));
+        let keep = |kept: &mut Vec<Rows<_>>, rows| kept.push(rows);
+        let parts = with_watermark(&combined, &watermarks, &operator, keep, move |tick, watermark, rows, emit| {
+            let t = tick.time;
+            let outcome = owner.batch(tick, || match tick.restored {
+                true => state.borrow_mut().restored(watermark, t, shows.get()),
+                false => state.borrow_mut().batch(watermark, t, rows, shows.get()),
+            });
+            let state = state.borrow();
+            let windowed = |(start, end, code, a): InWindow<S::Result>| {
+                let (group, key) = state.group_and_key(code);
+                (group, Windowed { start, end, row: row(key, a) })
+            };
+            let changes = outcome.changes.into_iter().map(|(result, n)| (windowed(result).1, t, n)).collect();
+            emit(vec![(changes, Rows::default())]);
+            let closed = outcome.closed.into_iter().map(windowed).collect();
+            by_group(0, closed, &mut |rows| emit(vec![(Vec::new(), rows)]));
+            if outcome.late > 0 {
+                let first = format!("behind the watermark {}", micros_shown(watermark.before));
+                outbox.send(Event::BadRecords { stream: stream.clone(), time: t, records: outcome.late, first });
+            }
+        });
+        split_map(combined.flow(), &operator, parts, |_, parts: Vec<Part<U>>, changes, closed| {
+            for (view, rows) in parts {
+                changes(view);
+                closed(rows);
+            }
+        })
+    }));
+    let (changes, closed) = (built.clone(), built);
+    let view = Form::rows(move || {
+        shown.set(true);
+        changes.0.clone()
+    });
+    let view = ViewNode::new(&graph, meta.clone(), view, Some(verb)).co_located(true).view();
+    WindowedView { view, closed: DStream::new(&graph, move || closed.1.clone(), &[BY_KEY_GROUP], meta) }
+}

@@ -1,0 +1,130 @@
+//! `tumbling` and `sliding`: windows by event time.
+
+use std::rc::Rc;
+use std::time::Duration;
+
+use super::event_time::EventTimeStream;
+use crate::api::context::Switch;
+use crate::core::data::Data;
+use crate::core::event_time::in_micros;
+use crate::core::slide::Slide;
+use crate::core::window_shape::WindowShape;
+use crate::engine::operator_id::OperatorId;
+
+/// Windows by event time over a stream: the result of [`EventTimeStream::tumbling`] and [`EventTimeStream::sliding`]. Its verbs make a
+/// result for each window, as a [`WindowedView`](super::WindowedView).
+///
+/// ```
+/// use tidemill::prelude::*;
+/// use tidemill::testing::check;
+/// let micros = std::time::Duration::from_micros;
+/// check(
+///     [vec![2], vec![15], vec![3]],
+///     move |s| s.event_time(|n| *n, micros(0)).tumbling(micros(10)).count().append().map(|w| w.row),
+///     [vec![], vec![1], vec![]],
+/// );
+/// ```
+#[must_use = "nothing runs unless an output operation asks for it"]
+pub struct EventTimeWindows<'s, T: 'static> {
+    pub(super) stream: EventTimeStream<'s, T>,
+    pub(super) shape: WindowShape,
+    /// Microseconds.
+    pub(super) lateness: i64,
+    /// `tumbling` or `sliding`.
+    pub(super) operator: OperatorId,
+    pub(super) late: Rc<LateRows>,
+}
+
+/// What an output operation reads of the same windows.
+#[derive(Default)]
+pub(super) struct LateRows {
+    /// The result of a verb.
+    pub results: Switch,
+    /// The late rows.
+    pub taken: Switch,
+}
+
+impl<T> Clone for EventTimeWindows<'_, T> {
+    fn clone(&self) -> Self {
+        EventTimeWindows { stream: self.stream.clone(), operator: self.operator.clone(), late: self.late.clone(), ..*self }
+    }
+}
+
+impl<'s, T: Data> EventTimeStream<'s, T> {
+    /// Windows of this length, one after the other: each row is in one. They begin at multiples of the length since 1970-01-01 00:00
+    /// UTC. `length` is a duration, or a [`Slide`] with an offset.
+    ///
+    /// Days that begin at 06:00:
+    ///
+    /// ```
+    /// use tidemill::prelude::*;
+    /// use tidemill::testing::check;
+    /// let hour = 3_600_000_000;
+    /// check(
+    ///     [vec![5 * hour], vec![6 * hour], vec![40 * hour]],
+    ///     move |s| {
+    ///         let days = s.event_time(|n| *n, secs(0)).tumbling(Slide::every(days(1)).offset(hours(6)));
+    ///         days.count().append().map(move |w| (w.start / hour, w.row))
+    ///     },
+    ///     [vec![], vec![(-18, 1)], vec![(6, 1)]],
+    /// );
+    /// ```
+    #[track_caller]
+    pub fn tumbling(&self, length: impl Into<Slide>) -> EventTimeWindows<'s, T> {
+        let length = length.into();
+        // A wrong slide is reported with the shape.
+        let every = length.fixed().map_or(Duration::ZERO, |(every, _)| every);
+        self.windows(OperatorId::of("tumbling"), every, length)
+    }
+
+    /// Windows of this length, of which one begins at each slide: a row is in `length / slide` of them. They begin at multiples of the
+    /// slide since 1970-01-01 00:00 UTC. `slide` is a duration, or a [`Slide`] with an offset; it is at most the length.
+    ///
+    /// ```
+    /// use tidemill::prelude::*;
+    /// use tidemill::testing::check;
+    /// let second = 1_000_000;
+    /// check(
+    ///     [vec![7 * second], vec![25 * second]],
+    ///     move |s| {
+    ///         let windows = s.event_time(|n| *n, secs(0)).sliding(secs(10), secs(5));
+    ///         windows.count().append().map(move |w| (w.start / second, w.end / second, w.row))
+    ///     },
+    ///     [vec![], vec![(0, 10, 1), (5, 15, 1)]],
+    /// );
+    /// ```
+    #[track_caller]
+    pub fn sliding(&self, length: Duration, slide: impl Into<Slide>) -> EventTimeWindows<'s, T> {
+        self.windows(OperatorId::of("sliding"), length, slide.into())
+    }
+
+    fn windows(&self, operator: OperatorId, length: Duration, slide: Slide) -> EventTimeWindows<'s, T> {
+        let shape = WindowShape::new(length, &slide).unwrap_or_else(|e| {
+            self.rows.node.graph.report(&operator, e);
+            WindowShape::SECOND
+        });
+        EventTimeWindows { stream: self.clone(), shape, lateness: 0, operator, late: Rc::default() }
+    }
+}
+
+impl<T: Data> EventTimeWindows<'_, T> {
+    /// A window closes this much later: when the watermark is this far behind its end. Rows that come until then correct it. Default: 0.
+    /// Flink's word. It is for these windows alone, where `max_out_of_orderness` is for all verbs on the stream.
+    ///
+    /// ```
+    /// use tidemill::prelude::*;
+    /// use tidemill::testing::check;
+    /// let micros = std::time::Duration::from_micros;
+    /// check(
+    ///     [vec![2], vec![15], vec![3], vec![16]],
+    ///     move |s| {
+    ///         let windows = s.event_time(|n| *n, micros(0)).tumbling(micros(10)).allowed_lateness(micros(6));
+    ///         windows.count().append().map(|w| w.row)
+    ///     },
+    ///     [vec![], vec![], vec![], vec![2]],
+    /// );
+    /// ```
+    pub fn allowed_lateness(self, lateness: Duration) -> Self {
+        EventTimeWindows { lateness: in_micros(lateness), late: Rc::default(), ..self }
+    }
+}
