@@ -7,6 +7,7 @@ pub mod error;
 pub(crate) mod fault;
 mod float;
 pub(crate) mod lock;
+pub(crate) mod monoid;
 pub(crate) mod origin;
 pub(crate) mod path;
 pub mod plan;

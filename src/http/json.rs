@@ -78,6 +78,7 @@ fn job_of(reader: &Reader, now: &Now) -> Value {
         "bad": s.bad,
         "bad_by_stream": bad,
         "lost": s.lost,
+        "accumulators": s.accumulators.iter().map(|a| json!({ "name": *a.name, "value": *a.text })).collect::<Vec<_>>(),
         "lag": s.lag,
         "rate_limit": s.rate,
         "in_flight": s.in_flight,

@@ -410,6 +410,7 @@ impl Planner {
                 self.rates.computed(before);
                 self.in_flight.computed(before);
             }
+            Event::Accumulated { time, accumulators } => self.in_flight.accumulated(time, accumulators),
             Event::Written { process, time, waiting, ago, worked, outputs } => {
                 if let Some(first) = self.in_flight.written(time, outputs) {
                     self.rates.written(process, first, ago, worked);

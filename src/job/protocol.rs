@@ -11,6 +11,7 @@ use crate::checkpoint::{ChunkIndex, GroupChunks, Lease, PlanRecord};
 use crate::core::plan::{BatchSpan, PlanStamp, Progress, Range, RateLimits, RunId, Split};
 use crate::core::time::BatchTime;
 use crate::engine::tick::SnapshotScope;
+use crate::metrics::Accumulators;
 
 /// What the planner tells every worker.
 #[derive(Clone, Debug, Serialize, Deserialize)]
@@ -90,6 +91,8 @@ pub(crate) enum Event {
     },
     /// On all workers, the rows of all batches before this time have reached the outputs.
     Computed { before: BatchTime },
+    /// The totals of the accumulators after the batch time.
+    Accumulated { time: BatchTime, accumulators: Accumulators },
     /// Every output of one process has written the batch of `time`.
     Written {
         process: usize,

@@ -5,6 +5,7 @@ use std::time::Duration;
 
 use crate::core::plan::OffsetRange;
 use crate::core::time::BatchTime;
+use crate::metrics::Accumulators;
 
 /// One batch and its progress: Spark's `BatchInfo`.
 ///
@@ -39,6 +40,8 @@ pub struct BatchInfo {
     pub planning_time: Duration,
     /// The part of the processing time from then until all workers had computed the batch.
     pub computing_time: Duration,
+    /// The program's accumulators after the batch. Empty until all workers have computed it.
+    pub accumulators: Accumulators,
     /// What each output did, in program order. Empty until every output has processed the batch.
     pub outputs: Vec<OutputInfo>,
     /// Whether the clock set the time of the batch. A given batch, as of files that are already there, or one that runs again after a
