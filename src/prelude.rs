@@ -1,5 +1,6 @@
 //! What a program needs: `use tidemill::prelude::*`.
 
+pub use crate::api::accumulator::Accumulator;
 pub use crate::api::backpressure::Backpressure;
 pub use crate::api::config::{CatchUp, RuntimeArgs};
 pub use crate::api::context::StreamingContext;
@@ -24,6 +25,7 @@ pub use crate::connector::without_kafka::{KafkaSink, KafkaSource, StartFrom};
 pub use crate::core::data::{BadRecord, Change, Data, Exchange, F64, Key};
 pub use crate::core::error::{BoxError, Error};
 pub use crate::core::event_time::{EventTime, Timestamped, WatermarkStrategy, Windowed};
+pub use crate::core::monoid::{Max, Min, Monoid, Set, Sum};
 pub use crate::core::plan::OffsetRange;
 pub use crate::core::slide::Slide;
 pub use crate::core::time::{BatchTime, days, hours, millis, mins, secs};

@@ -10,6 +10,7 @@ use std::rc::Rc;
 use std::sync::Arc;
 use std::time::Duration;
 
+use timely::dataflow::operators::Probe;
 use timely::dataflow::{ProbeHandle, Scope};
 use timely::scheduling::Activator;
 
@@ -21,10 +22,11 @@ use crate::core::data::{BadRecord, Key, key_group, type_name};
 use crate::core::error::{BoxError, Error, Result};
 use crate::core::plan::Split;
 use crate::core::time::BatchTime;
+use crate::engine::accumulators::{self, Accumulating};
 use crate::engine::dictionary::Dict;
-use crate::engine::flow::Flow;
+use crate::engine::flow::{Flow, RowStream};
 use crate::engine::operator_id::OperatorId;
-use crate::engine::output::{NewOutput, OutputChannel, OutputSpec, RowQueue};
+use crate::engine::output::{Delivery, NewOutput, OutputChannel, OutputSpec, RowQueue};
 use crate::engine::state::{KeyedState, State, StateHandle, UnbuiltState};
 use crate::job::protocol::{Command, Event};
 
@@ -158,6 +160,9 @@ struct Registry<'s> {
     checkpoint_every: Option<u64>,
     checks: Vec<Check>,
     queryable: Vec<String>,
+    accumulators: Vec<Accumulating>,
+    /// What outputs leave behind: nothing, when they have handed over a batch.
+    done: Vec<RowStream<'s, ()>>,
     written: Vec<(OperatorId, Place)>,
     read: Vec<(OperatorId, ReadsOwn)>,
     on_built: Vec<Box<dyn FnOnce() + 's>>,
@@ -220,6 +225,8 @@ pub(crate) struct BuiltGraph {
     pub ports: Vec<Box<dyn Port>>,
     pub sources: Vec<SourceHalf>,
     pub outputs: Vec<OutputSpec>,
+    /// Whether the program has accumulators.
+    pub accumulates: bool,
     /// Whether any output is written by every process.
     pub spread: bool,
     pub states: Vec<State>,
@@ -376,6 +383,33 @@ impl<'s> Graph<'s> {
         self.registry.borrow_mut().errors.take().unwrap_or_default()
     }
 
+    /// Adds an accumulator.
+    pub fn accumulates(&self, accumulator: Accumulating) {
+        self.registry.borrow_mut().accumulators.push(accumulator);
+    }
+
+    /// An output hands over the rows of the batches that have passed this stream.
+    pub fn delivered(&self, done: RowStream<'s, ()>) {
+        let done = done.probe_with(&self.probe);
+        self.registry.borrow_mut().done.push(done);
+    }
+
+    /// Builds what adds up the accumulators, if there are any. Returns whether there are.
+    fn add_up(&self) -> bool {
+        let (all, done) = {
+            let mut r = self.registry.borrow_mut();
+            (std::mem::take(&mut r.accumulators), std::mem::take(&mut r.done))
+        };
+        if all.is_empty() {
+            return false;
+        }
+        let (outbox, outputs) = (self.outbox.clone(), self.outputs.clone());
+        let publish = move |time, accumulators| outbox.send(Event::Accumulated { time, accumulators });
+        let deliver = move |time, accumulators| outputs.send(Delivery::Accumulated { time, accumulators });
+        accumulators::totals(&self.flow, done, all, self.local_workers(), publish, deliver).probe_with(&self.probe);
+        true
+    }
+
     /// Runs `f` when the program has been built, after those that were asked for earlier.
     pub fn on_built(&self, f: impl FnOnce() + 's) {
         self.registry.borrow_mut().on_built.push(Box::new(f));
@@ -469,6 +503,7 @@ impl<'s> Graph<'s> {
             }
             todo.into_iter().for_each(|f| f());
         }
+        let accumulates = self.add_up();
         let mut r = self.registry.take();
         // An output that was refused is not registered: its own problem says why.
         if r.outputs.is_empty() && r.problems.is_empty() {
@@ -492,7 +527,19 @@ impl<'s> Graph<'s> {
         r.sources.iter_mut().filter(|source| !source.read).for_each(|source| source.enumerator = None);
         let checkpoint_every = r.checkpoint_every.unwrap_or_else(|| self.config.default_checkpoint_every());
         let Registry { operators, lines, ports, sources, outputs, spread, states, checks, queryable, .. } = r;
-        Ok(BuiltGraph { operators, lines, ports, sources, outputs, spread, states, checkpoint_every, checks, queryable })
+        Ok(BuiltGraph {
+            operators,
+            lines,
+            ports,
+            sources,
+            outputs,
+            accumulates,
+            spread,
+            states,
+            checkpoint_every,
+            checks,
+            queryable,
+        })
     }
 }
 

@@ -1,5 +1,6 @@
 //! The API of a program: the context, its settings, and the handles `DStream`, `View` and `LoopView`.
 
+pub mod accumulator;
 pub mod backpressure;
 pub mod builder;
 pub mod config;

@@ -231,7 +231,7 @@ impl<'s, T: 'static> View<'s, T> {
     /// Registers an operator of the verb that is being called: `view VERB` in the fingerprint.
     #[track_caller]
     pub(crate) fn operator<R: ?Sized>(&self, verb: &str, what: impl std::fmt::Display) -> OperatorId {
-        let operator = OperatorId::of(verb);
+        let operator = OperatorId::of_view(verb);
         self.node.graph.register_operator_as::<R>(&operator, &format!("view {verb}"), what);
         operator
     }

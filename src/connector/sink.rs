@@ -55,6 +55,7 @@ use crate::core::error::BoxError;
 use crate::core::plan::{PlanStamp, RunId};
 use crate::core::time::BatchTime;
 use crate::engine::tick::Tick;
+use crate::metrics::Accumulators;
 
 /// The number of shards of an exchanged stream, where a verb does not set it.
 pub(crate) const DEFAULT_SHARDS: u32 = 8;
@@ -114,6 +115,7 @@ pub struct BatchId {
 pub struct SinkBatch {
     pub(crate) tick: Arc<Tick>,
     pub(crate) run: Option<RunId>,
+    pub(crate) accumulators: Accumulators,
 }
 
 impl SinkBatch {
@@ -127,19 +129,28 @@ impl SinkBatch {
     /// ```
     pub fn new(time: BatchTime) -> Self {
         let plan = crate::core::plan::Plan { time, ranges: Vec::new(), shown: true };
-        SinkBatch { tick: Arc::new(Tick { plan, ..Tick::default() }), run: None }
+        SinkBatch { tick: Arc::new(Tick { plan, ..Tick::default() }), run: None, accumulators: Accumulators::default() }
     }
 
     /// A batch of a job with a checkpoint directory. For tests of a sink.
     pub fn with_id(id: BatchId) -> Self {
         let plan = crate::core::plan::Plan { time: id.time, ranges: Vec::new(), shown: true };
         let stamp = Some(PlanStamp { generation: id.run.generation, plan: id.plan });
-        SinkBatch { tick: Arc::new(Tick { plan, stamp, ..Tick::default() }), run: Some(id.run) }
+        SinkBatch {
+            tick: Arc::new(Tick { plan, stamp, ..Tick::default() }),
+            run: Some(id.run),
+            accumulators: Accumulators::default(),
+        }
     }
 
     /// The batch time.
     pub fn time(&self) -> BatchTime {
         self.tick.time
+    }
+
+    /// The program's accumulators after the batch.
+    pub fn accumulators(&self) -> &Accumulators {
+        &self.accumulators
     }
 
     /// The permanent identity of the batch. `None`: the job has no checkpoint directory.

@@ -68,7 +68,7 @@ impl<R, T, A: Arrange<R, T>, S: Sink<T>> SinkTask<R, T, A, S> {
 impl<R: Send, T: Send, A: Arrange<R, T>, S: Sink<T>> OutputTask for SinkTask<R, T, A, S> {
     fn write(&mut self, batch: &SinkBatch) -> Result<(), BoxError> {
         match self.rows(batch) {
-            Some(at) => self.sink.write(batch, &self.held[at].1),
+            Some(at) => batch.accumulators.during(|| self.sink.write(batch, &self.held[at].1)),
             None => Ok(()),
         }
     }
@@ -109,7 +109,7 @@ impl<R: Send, T: Send, A: Arrange<R, T>, S: TransactionalSink<T>> OutputTask for
         let Some(at) = self.task.rows(batch) else { return Ok(()) };
         let parts = &mut self.task.held[at].1;
         parts.retain(|part| committed.get(&part.number).is_none_or(|through| *through < time));
-        self.task.sink.write(batch, parts)
+        batch.accumulators.during(|| self.task.sink.write(batch, parts))
     }
 
     fn flush(&mut self, _: BatchTime) -> Result<bool, BoxError> {

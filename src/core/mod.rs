@@ -8,6 +8,7 @@ pub mod event_time;
 pub(crate) mod fault;
 mod float;
 pub(crate) mod lock;
+pub(crate) mod monoid;
 pub(crate) mod origin;
 pub(crate) mod path;
 pub mod plan;

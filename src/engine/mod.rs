@@ -1,5 +1,6 @@
 //! The toolkit over timely and differential: batched operators, ticks, keyed state, dictionaries and panes.
 
+pub(crate) mod accumulators;
 pub(crate) mod dense;
 pub(crate) mod dictionary;
 pub(crate) mod flow;

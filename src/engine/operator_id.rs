@@ -18,6 +18,8 @@ struct Operator {
     verb: Box<str>,
     /// The place in the program that called the verb; `None` for a step that the engine adds.
     place: Option<&'static Location<'static>>,
+    /// Whether its functions must be pure, because it is a verb of a View.
+    pure: bool,
     registered: OnceLock<Registered>,
 }
 
@@ -31,16 +33,22 @@ impl OperatorId {
     /// The operator of a verb, at the place in the program that called it.
     #[track_caller]
     pub fn of(verb: &str) -> Self {
-        Self::new(verb, Some(Location::caller()))
+        Self::new(verb, Some(Location::caller()), false)
+    }
+
+    /// As `of`, for a verb of a View: its functions must be pure.
+    #[track_caller]
+    pub fn of_view(verb: &str) -> Self {
+        Self::new(verb, Some(Location::caller()), true)
     }
 
     /// A step that the engine adds to a verb; it is not registered.
     pub fn step(what: &str) -> Self {
-        Self::new(what, None)
+        Self::new(what, None, false)
     }
 
-    fn new(verb: &str, place: Option<&'static Location<'static>>) -> Self {
-        OperatorId(Arc::new(Operator { verb: verb.into(), place, registered: OnceLock::new() }))
+    fn new(verb: &str, place: Option<&'static Location<'static>>, pure: bool) -> Self {
+        OperatorId(Arc::new(Operator { verb: verb.into(), place, pure, registered: OnceLock::new() }))
     }
 
     /// Whether both are the same operator.
@@ -143,6 +151,12 @@ impl CurrentOperator {
         let here = lock(&self.0);
         let operator = here.operator.as_ref().map_or_else(|| "the engine".into(), OperatorId::to_string);
         (here.round.iter().fold(operator, |operator, round| format!("{operator}, round {round}")), here.time)
+    }
+
+    /// The batch for which the calling thread runs a function that may have effects. `None`: it runs none, or one that must be pure.
+    pub fn batch() -> Option<BatchTime> {
+        let runs = |here: &Here| here.time.filter(|_| here.round.is_none() && here.operator.as_ref().is_some_and(|o| !o.0.pure));
+        HERE.with(|here| runs(&lock(&here.0)))
     }
 
     /// The operator and batch that ran last on the calling thread, for the report of a panic.

@@ -16,11 +16,18 @@ use crate::core::lock::lock;
 use crate::core::plan::{Progress, RunId};
 use crate::core::time::BatchTime;
 use crate::engine::tick::Tick;
+use crate::metrics::Accumulators;
 
 /// A message to the output thread of this process.
 pub(crate) enum Delivery {
     /// A worker has built its graph. `outputs`: in program order.
-    Built { outputs: Vec<OutputSpec> },
+    Built {
+        outputs: Vec<OutputSpec>,
+        /// Whether the totals of accumulators follow for each batch time.
+        accumulates: bool,
+    },
+    /// The totals of the accumulators after a batch time, before any output writes it.
+    Accumulated { time: BatchTime, accumulators: Accumulators },
     /// The job has its checkpoint directory, so exactly-once outputs can begin.
     Begin(RunId),
     /// A worker has put its rows of a batch into the queue of an output, or has no rows at this time.

@@ -127,6 +127,7 @@ fn job_of(reader: &Reader, now: &Now) -> Value {
         "bad": s.bad,
         "bad_by_stream": bad,
         "lost": s.lost,
+        "accumulators": s.accumulators.iter().map(|a| json!({ "name": *a.name, "value": *a.text })).collect::<Vec<_>>(),
         "lag": s.lag,
         "lag_ms": now.history.last().and_then(BatchInfo::lag_time).map(ms),
         "rate_limit": s.rate,

@@ -9,7 +9,7 @@ use crate::core::plan::{BatchSpan, Plan, Range};
 use crate::core::time::BatchTime;
 use crate::engine::tick::SnapshotScope;
 use crate::job::protocol::{OutputReport, SplitRead};
-use crate::metrics::{BatchInfo, InputInfo, OperatorWork, OutputInfo};
+use crate::metrics::{Accumulators, BatchInfo, InputInfo, OperatorWork, OutputInfo};
 
 /// How many batches may be computed and not yet written. What waits at the outputs is also bounded in bytes.
 const UNWRITTEN: usize = 16;
@@ -166,6 +166,13 @@ impl InFlight {
     pub fn bad(&mut self, time: BatchTime, records: u64) {
         if let Some(b) = self.of(time) {
             b.info.bad += records;
+        }
+    }
+
+    /// The totals of the accumulators after a batch time.
+    pub fn accumulated(&mut self, time: BatchTime, totals: Accumulators) {
+        if let Some(b) = self.batches.iter_mut().find(|b| b.end >= time) {
+            b.info.accumulators = totals;
         }
     }
 

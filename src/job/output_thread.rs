@@ -21,6 +21,7 @@ use crate::engine::output::{Delivery, OutputSpec};
 use crate::engine::tick::Tick;
 use crate::job::output_reports::OutputReports;
 use crate::job::protocol::Event;
+use crate::metrics::Accumulators;
 
 /// At most this time, a group waits for more batches, if the batch interval is shorter than that.
 const LINGER: Duration = Duration::from_millis(50);
@@ -68,6 +69,8 @@ pub(crate) struct OutputThread {
     outputs: Vec<OutputSpec>,
     run: Option<RunId>,
     pending: BTreeMap<(BatchTime, usize), Pending>,
+    /// The totals of the accumulators after the batches that are not written; `None` if the program has no accumulators.
+    totals: Option<BTreeMap<BatchTime, Accumulators>>,
     /// The output that is next, and the batch, if that has begun.
     turn: (Option<Written>, usize),
     /// Batches that outputs have written and that have not arrived, in order.
@@ -93,6 +96,7 @@ impl OutputThread {
             outputs: Vec::new(),
             run: None,
             pending: BTreeMap::new(),
+            totals: None,
             turn: (None, 0),
             unflushed: VecDeque::new(),
             written: VecDeque::new(),
@@ -132,8 +136,16 @@ impl OutputThread {
     fn receive(&mut self, delivery: Delivery, post: &impl Fn(Event)) -> Result<()> {
         match delivery {
             // Each worker has built the same: the first one's are used.
-            Delivery::Built { outputs } if self.outputs.is_empty() => self.outputs = outputs,
+            Delivery::Built { outputs, accumulates } if self.outputs.is_empty() => {
+                // A process that writes nothing needs no totals.
+                let writes = outputs.iter().any(|output| output.senders > 0);
+                self.totals = (accumulates && writes).then(BTreeMap::new);
+                self.outputs = outputs;
+            }
             Delivery::Built { .. } => {}
+            Delivery::Accumulated { time, accumulators } => {
+                self.totals.as_mut().and_then(|totals| totals.insert(time, accumulators));
+            }
             Delivery::Begin(run) => {
                 self.run = Some(run);
                 let mut progress = Vec::new();
@@ -172,7 +184,11 @@ impl OutputThread {
         loop {
             let Some(o) = (self.turn.1..self.outputs.len()).find(|o| self.outputs[*o].senders > 0) else {
                 self.turn.1 = 0;
-                return Ok(self.turn.0.take());
+                let written = self.turn.0.take();
+                if let (Some(written), Some(totals)) = (&written, &mut self.totals) {
+                    totals.remove(&written.batch.time());
+                }
+                return Ok(written);
             };
             // Each output gets every batch in order, so the first it has is the next.
             let time = match &self.turn.0 {
@@ -183,12 +199,17 @@ impl OutputThread {
                 },
             };
             let whole = |p: &Pending| p.senders >= self.outputs[o].senders;
+            let accumulators = match &self.totals {
+                None => Some(Accumulators::default()),
+                Some(totals) => totals.get(&time).cloned(),
+            };
+            let Some(accumulators) = accumulators else { return Ok(None) };
             if !self.pending.get(&(time, o)).is_some_and(whole) || self.stop.load(Ordering::Relaxed) {
                 return Ok(None);
             }
             let Pending { tick, bytes, .. } = self.pending.remove(&(time, o)).expect("found above");
             let (checkpoint, began) = (tick.snapshot.is_some(), Instant::now());
-            let batch = SinkBatch { tick, run: self.run };
+            let batch = SinkBatch { tick, run: self.run, accumulators };
             self.reports.begin(time, o, bytes);
             if !self.write(o, &batch, bytes)? {
                 return Ok(None);
@@ -465,7 +486,7 @@ mod tests {
         let (tx, rx) = channel();
         let spec = Logged { name: "a", log: log.clone(), failing_commits, fatal, ..Logged::default() }.spec(1);
         let transactional = Some(TransactionalSpec { sink: "a".into(), shards: 1, max_batches: 3 });
-        tx.send(Delivery::Built { outputs: vec![OutputSpec { transactional, ..spec }] }).unwrap();
+        tx.send(Delivery::Built { accumulates: false, outputs: vec![OutputSpec { transactional, ..spec }] }).unwrap();
         tx.send(Delivery::Begin(RunId { directory: 1, generation: 7 })).unwrap();
         (1..=n).for_each(|t| tx.send(rows(0, t, (t == snapshot).then_some(SnapshotScope::Changed))).unwrap());
         let said = log.clone();
@@ -519,7 +540,7 @@ mod tests {
         let (tx, rx) = channel();
         let arrived = script.iter().copied().collect();
         let first = Logged { name: "a", log: log.clone(), arrived, ..Logged::default() };
-        tx.send(Delivery::Built { outputs: vec![first.spec(1), spec("b", 1, &log, 0)] }).unwrap();
+        tx.send(Delivery::Built { accumulates: false, outputs: vec![first.spec(1), spec("b", 1, &log, 0)] }).unwrap();
         (1..=3).for_each(|t| (0..2).for_each(|o| tx.send(rows(o, t, None)).unwrap()));
         let (said, sender) = (log.clone(), Mutex::new(Some(tx)));
         let end = outputs(100, tries).run(rx, move |report| {
@@ -555,7 +576,11 @@ mod tests {
     fn batches_leave_in_order_and_outputs_in_program_order() {
         let log = Log::default();
         let (tx, rx) = channel();
-        tx.send(Delivery::Built { outputs: vec![spec("a", 2, &log, 0), spec("b", 0, &log, 0), spec("c", 1, &log, 1)] }).unwrap();
+        tx.send(Delivery::Built {
+            accumulates: false,
+            outputs: vec![spec("a", 2, &log, 0), spec("b", 0, &log, 0), spec("c", 1, &log, 1)],
+        })
+        .unwrap();
         for (o, t) in [(2, 1), (0, 1), (0, 2), (2, 2), (0, 2), (0, 1), (2, 3)] {
             tx.send(rows(o, t, None)).unwrap();
         }
@@ -570,7 +595,7 @@ mod tests {
     fn an_output_that_keeps_failing_stops_the_job_by_name() {
         let log = Log::default();
         let (tx, rx) = channel();
-        tx.send(Delivery::Built { outputs: vec![spec("save", 1, &log, 9)] }).unwrap();
+        tx.send(Delivery::Built { accumulates: false, outputs: vec![spec("save", 1, &log, 9)] }).unwrap();
         tx.send(rows(0, 7, None)).unwrap();
         drop(tx);
         let e = outputs(100, 2).run(rx, |_| panic!("it never was out")).unwrap_err().to_string();

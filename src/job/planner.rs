@@ -443,6 +443,7 @@ impl Planner {
                 }
                 self.in_flight.worked(worker, before, work);
             }
+            Event::Accumulated { time, accumulators } => self.in_flight.accumulated(time, accumulators),
             Event::Written { process, time, waiting, ago, worked, outputs } => {
                 if let Some(first) = self.in_flight.written(time, outputs) {
                     self.rates.written(process, first, ago, worked);

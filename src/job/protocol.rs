@@ -12,7 +12,7 @@ use crate::core::plan::{BatchSpan, PlanStamp, Progress, Range, RateLimits, RunId
 use crate::core::question::{Part, Question};
 use crate::core::time::BatchTime;
 use crate::engine::tick::SnapshotScope;
-use crate::metrics::OperatorWork;
+use crate::metrics::{Accumulators, OperatorWork};
 
 /// What the planner tells every worker.
 #[derive(Clone, Debug, Serialize, Deserialize)]
@@ -97,6 +97,8 @@ pub(crate) enum Event {
         /// What its operators did for each of these batches since its previous event of this kind.
         work: Vec<(BatchTime, Vec<OperatorWork>)>,
     },
+    /// The totals of the accumulators after the batch time.
+    Accumulated { time: BatchTime, accumulators: Accumulators },
     /// Every output of one process has written the batch of `time`.
     Written {
         process: usize,

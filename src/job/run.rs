@@ -223,7 +223,7 @@ impl Job {
                 if first {
                     reporter::ended(&self.config.name, &s, began.elapsed());
                 }
-                Ok(Summary { batches: s.batches, records: s.records })
+                Ok(Summary { batches: s.batches, records: s.records, accumulators: s.accumulators })
             }
         }
     }

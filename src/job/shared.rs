@@ -14,6 +14,7 @@ use crate::engine::operator_id::CurrentOperator;
 use crate::job::protocol::Event;
 use crate::job::questions::Askers;
 use crate::logging::show_live;
+use crate::metrics::Accumulators;
 
 /// What a job has done when it has ended without an error.
 ///
@@ -24,7 +25,7 @@ use crate::logging::show_live;
 ///     ssc.queue_stream(&queue).to_memory(&MemorySink::new());
 ///     Ok(())
 /// })?;
-/// assert_eq!(summary, Summary { batches: 2, records: 3 });
+/// assert_eq!((summary.batches, summary.records), (2, 3));
 /// # Ok::<(), tidemill::Error>(())
 /// ```
 ///
@@ -46,6 +47,8 @@ pub struct Summary {
     pub batches: u64,
     /// Records in these batches, from all sources.
     pub records: u64,
+    /// The program's accumulators after the last batch, as `summary.accumulators.get::<i64>("dropped")`. Empty without a batch.
+    pub accumulators: Accumulators,
 }
 
 /// The program has ended well: exit code 0.

@@ -98,7 +98,7 @@ fn live(worker: &mut Worker, args: &WorkerArgs, latch: &Arc<FailureLatch>, watch
         Ok::<_, Error>((built, graph.probe.clone(), ticks))
     });
     let (built, probe, ticks) = built?;
-    let BuiltGraph { mut ports, outputs, spread, states, checkpoint_every, checks, queryable, .. } = built;
+    let BuiltGraph { mut ports, outputs, accumulates, spread, states, checkpoint_every, checks, queryable, .. } = built;
     let names = states.iter().map(|s| StateId { name: s.name.clone(), fingerprint: s.fingerprint.clone() }).collect();
     let mut snapshotter =
         Snapshotter::new(&args.config, states, worker.index(), args.snapshots.as_ref().map(|p| lock(p).clone()));
@@ -106,7 +106,7 @@ fn live(worker: &mut Worker, args: &WorkerArgs, latch: &Arc<FailureLatch>, watch
     let shards = outputs.iter().filter_map(|o| o.transactional.as_ref()).map(|t| (t.sink.clone(), t.shards)).collect();
     let work = Work::here();
     let names_of_outputs = outputs.iter().map(|o| o.name.as_str().into()).collect();
-    args.outputs.send(Delivery::Built { outputs });
+    args.outputs.send(Delivery::Built { outputs, accumulates });
     if let Some(inputs) = inputs {
         let writers = if spread { args.config.runtime.processes as usize } else { 1 };
         let wake = control.wake.clone();

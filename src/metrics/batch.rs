@@ -5,6 +5,7 @@ use std::time::Duration;
 
 use crate::core::plan::OffsetRange;
 use crate::core::time::BatchTime;
+use crate::metrics::Accumulators;
 use crate::metrics::operator::{OperatorInfo, most};
 
 /// One batch and its progress: Spark's `BatchInfo`.
@@ -43,6 +44,8 @@ pub struct BatchInfo {
     /// What the workers did in each operator: the first ones are sources, and the last ones outputs and what no operator did. All figures
     /// are 0 until every output has processed the batch.
     pub operators: Vec<OperatorInfo>,
+    /// The program's accumulators after the batch. Empty until all workers have computed it.
+    pub accumulators: Accumulators,
     /// What each output did, in program order. Empty until every output has processed the batch.
     pub outputs: Vec<OutputInfo>,
     /// Whether the clock set the time of the batch. A given batch, as of files that are already there, or one that runs again after a

@@ -2,6 +2,7 @@
 //!
 //! The planner of process 0 writes them; any thread reads them.
 
+mod accumulators;
 mod batch;
 #[cfg_attr(not(feature = "http"), allow(dead_code, reason = "only readers over HTTP ask for it"))]
 pub(crate) mod histogram;
@@ -22,6 +23,7 @@ use crate::core::lock::lock;
 use crate::core::plan::Range;
 use crate::core::time::BatchTime;
 
+pub use accumulators::{AccumulatorInfo, Accumulators};
 pub use batch::{BatchInfo, InputInfo, OutputInfo};
 use history::History;
 pub use listener::StreamingListener;
@@ -102,6 +104,7 @@ impl Metrics {
             let s = &mut now.statistics;
             s.batches += 1 + u64::from(batch.overdue);
             s.records += batch.records;
+            s.accumulators = batch.accumulators.clone();
             s.lost += batch.lost_positions();
             now.history.complete(batch.clone(), ranges);
         }

@@ -3,6 +3,7 @@
 use std::time::Duration;
 
 use crate::core::time::BatchTime;
+use crate::metrics::Accumulators;
 use crate::metrics::batch::BatchInfo;
 
 /// A job at one moment: [`JobHandle::statistics`](crate::prelude::JobHandle::statistics).
@@ -30,6 +31,8 @@ pub struct Statistics {
     pub bad: u64,
     /// Positions that the sources no longer had, and that were skipped, since the job was started.
     pub lost: u64,
+    /// The program's accumulators after the last of them.
+    pub accumulators: Accumulators,
     /// The last batch that every output has processed.
     pub last: Option<BatchInfo>,
     /// Batches that are closed and not yet processed by every output.

@@ -17,7 +17,7 @@ fn a_graceful_stop_takes_what_is_queued() {
             live.queue.push(vec![n]);
         }
         let summary = live.job.stop_gracefully().unwrap();
-        assert_eq!(summary, Summary { batches: 2, records: 9 });
+        assert_eq!(summary, Summary { batches: 2, records: 9, ..Summary::default() });
         let last = live.seen.batches().pop().unwrap();
         assert_eq!(last, (BatchTime::from_millis(20), vec![(0, 20), (1, 25)]));
     }
@@ -93,7 +93,7 @@ fn waiting_with_a_timeout() {
     let job = job(2).start(program).unwrap();
     assert!(job.await_termination_or_timeout(PATIENCE).unwrap());
     assert!(job.await_termination_or_timeout(millis(0)).unwrap(), "a second call returns the same");
-    assert_eq!(job.await_termination().unwrap(), Summary { batches: 3, records: 3 });
+    assert_eq!(job.await_termination().unwrap(), Summary { batches: 3, records: 3, ..Summary::default() });
 }
 
 /// The handle returns the error once. After that it says that the job has ended, and does not wait for ever.

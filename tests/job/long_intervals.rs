@@ -167,7 +167,7 @@ fn a_job_that_was_stopped_within_an_interval_starts_again_at_once() {
         let (dir, numbers, step) = (TempDir::made("long-interval"), Numbers::new(replayable), interval.as_millis() as u64);
         let run = Run::start(&dir, interval, MIDNIGHT + step / 3, numbers.clone()).unwrap();
         numbers.push(1);
-        assert_eq!(run.job.stop_gracefully().unwrap(), Summary { batches: 1, records: 1 });
+        assert_eq!(run.job.stop_gracefully().unwrap(), Summary { batches: 1, records: 1, ..Summary::default() });
         let first = MIDNIGHT + step;
         assert_eq!(rows(&run.totals), [(first, vec![1])], "{interval:?}");
 
@@ -196,7 +196,7 @@ fn several_stops_within_an_interval_plan_one_batch() {
             let run = Run::start(&dir, interval, MIDNIGHT + 1_000 + stop, numbers.clone()).unwrap();
             numbers.push(1 << stop);
             let planned = u64::from(stop == 0);
-            assert_eq!(run.job.stop_gracefully().unwrap(), Summary { batches: planned, records: planned });
+            assert_eq!(run.job.stop_gracefully().unwrap(), Summary { batches: planned, records: planned, ..Summary::default() });
         }
         let run = Run::start(&dir, interval, MIDNIGHT + 5_000, numbers.clone()).unwrap();
         run.batch(MIDNIGHT + 2 * step);
@@ -213,7 +213,7 @@ fn several_stops_within_an_interval_lose_no_received_record() {
     for stop in 0..4 {
         let run = Run::start(&dir, interval, MIDNIGHT + 1_000 + stop, numbers.clone()).unwrap();
         numbers.push(1 << stop);
-        assert_eq!(run.job.stop_gracefully().unwrap(), Summary { batches: 1, records: 1 });
+        assert_eq!(run.job.stop_gracefully().unwrap(), Summary { batches: 1, records: 1, ..Summary::default() });
         assert_eq!(rows(&run.totals), [(MIDNIGHT + (stop + 1) * step, vec![(2 << stop) - 1])]);
     }
     let refused = Run::start(&dir, interval, MIDNIGHT - 5 * step, numbers.clone()).and_then(|run| run.job.await_termination());

@@ -52,7 +52,9 @@ fn figures_add_up_to_the_input() {
         let (lines, clock) = (QueueSource::new(), ManualClock::at(5));
         let queue = lines.clone();
         let live = job(workers).listen(here()).start_on_clock(clock.clone(), move |ssc| {
-            let numbers = ssc.queue_stream(&queue).try_map(|line: &&'static str| Ok(line.parse::<i64>()?));
+            let longest = ssc.accumulator::<Max<usize>>("longest");
+            let lines = ssc.queue_stream(&queue).map(move |line: &'static str| (longest.add(line.len()), line).1);
+            let numbers = lines.try_map(|line: &&'static str| Ok(line.parse::<i64>()?));
             numbers.to_memory(&MemorySink::new());
             numbers.sum_by_parity().to_memory(&MemorySink::new());
             Ok(())
@@ -68,6 +70,7 @@ fn figures_add_up_to_the_input() {
         let now = json(address, "/api/v1/job");
         assert_eq!([&now["batches"], &now["records"], &now["bad"]].map(|v| v.as_u64()), [Some(3), Some(5), Some(2)]);
         assert_eq!((&now["name"], &now["interval_ms"], &now["workers"]), (&"live".into(), &10.0.into(), &workers.into()));
+        assert_eq!(now["accumulators"], serde_json::json!([{ "name": "longest", "value": "Some(1)" }]));
         let batches = json(address, "/api/v1/batches");
         let of = |field: &str| batches.as_array().unwrap().iter().map(|b| b[field].as_u64().unwrap()).collect::<Vec<_>>();
         assert_eq!((of("time"), of("records"), of("bad")), (vec![30, 20, 10], vec![2, 0, 3], vec![1, 0, 1]));

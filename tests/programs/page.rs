@@ -92,7 +92,10 @@ fn the_page_of_several_processes_adds_up_to_the_input() {
         assert_eq!(query(&[]).out, "counts\n");
         assert_eq!(query(&["counts"]).out, "mill\t25\ntide\t25\n", "{processes} x {workers}");
         assert_eq!(query(&["counts", "--key", "tide", "--json"]).out, "[\"tide\",25]\n");
-        assert_eq!((query(&["counts", "--top", "1"]).out, query(&["counts", "--prefix", "x"]).out), ("mill\t25\n".into(), "".into()));
+        assert_eq!(
+            (query(&["counts", "--top", "1"]).out, query(&["counts", "--prefix", "x"]).out),
+            ("mill\t25\n".into(), "".into())
+        );
         let unknown = query(&["words"]);
         assert!(unknown.code == Some(1) && unknown.err.contains("there are: counts"), "{}", unknown.err);
         for program in &mut programs[1..] {

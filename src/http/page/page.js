@@ -221,6 +221,7 @@ function figures() {
     ["Batches in all", count(job.batches)],
     ["Bad records", count(job.bad), job.bad > 0],
     ...(job.lost ? [["Lost positions", count(job.lost), true]] : []),
+    ...job.accumulators.map(({ name, value }) => [name, value.length > 40 ? `${value.slice(0, 40)}…` : value]),
     ["Batches in flight", count(job.in_flight)],
     ["Waits at outputs", bytes(job.waiting_bytes)],
     ...(job.rate_limit === null ? [] : [["Limit, records a second", count(job.rate_limit)]]),

@@ -75,13 +75,14 @@ impl<'s, T: Data> DStream<'s, T> {
         if strategy.idle.as_millis() == 0 {
             self.node.graph.report(&operator, format!("idle_after of {:?} is too short; the shortest is 1 ms", strategy.idle));
         }
+        let verb = operator.clone();
         let each = move |wanted: Rc<OriginsWanted>| {
             move |t, rows: Rows<T>, ok: &mut Emitter<'_, _>, err: &mut Emitter<'_, _>| {
                 let (partition, mut bad, mut trail) = (rows.partition, Vec::new(), Trail::new(&rows, &wanted));
                 let mut time_of = |(index, row)| {
                     let time = f(row).micros().and_then(|time| strategy.check(time, t));
                     trail.step(usize::from(time.is_ok()));
-                    time.map_err(|e| bad.push(bad_record(&rows, index, t, &*e))).ok()
+                    time.map_err(|e| bad.push(bad_record(&rows, index, t, &verb, &*e))).ok()
                 };
                 let times: Vec<Option<i64>> = rows.rows.iter().enumerate().map(&mut time_of).collect();
                 let timed = rows.take().into_iter().zip(times).filter_map(|(row, time)| Some(Timestamped { time: time?, row }));

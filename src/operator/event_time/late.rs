@@ -72,7 +72,7 @@ impl<'s, T: Data> EventTimeWindows<'s, T> {
                 if let Some((pane, _)) = late.peek() {
                     let first = format!("one of {} or later, behind the watermark {}", shown(*pane), shown(watermark.before));
                     let records = late.map(|(_, n)| n).sum();
-                    outbox.send(Event::BadRecords { stream: stream.clone(), time: tick.time, records, first });
+                    outbox.send(Event::BadRecords { stream: stream.clone(), time: tick.time, records, first, taken: false });
                 }
             };
             let _ = with_watermark(&windows.stream.rows, &windows.stream.watermarks, &windows.operator, tally, count);

@@ -144,7 +144,8 @@ pub(super) fn windowed<'s, K: Key, P: Exchange, S: WindowState<K, P>, U: Key>(
             by_group(0, closed, &mut |rows| emit(vec![(Vec::new(), rows)]));
             if outcome.late > 0 {
                 let first = format!("behind the watermark {}", micros_shown(watermark.before));
-                outbox.send(Event::BadRecords { stream: stream.clone(), time: t, records: outcome.late, first });
+                let (stream, records) = (stream.clone(), outcome.late);
+                outbox.send(Event::BadRecords { stream, time: t, records, first, taken: false });
             }
         });
         split_map(combined.flow(), &operator, parts, |_, parts: Vec<Part<U>>, changes, closed| {

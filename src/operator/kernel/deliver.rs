@@ -8,7 +8,6 @@ use std::fmt::Debug;
 use std::sync::Arc;
 
 use timely::dataflow::channels::pact::Pipeline;
-use timely::dataflow::operators::Probe;
 
 use crate::api::context::Graph;
 use crate::api::dstream::{DStream, RowOrder, in_order};
@@ -59,7 +58,7 @@ impl<'s, T: Exchange> DStream<'s, T> {
             let bytes = rows.as_deref().map_or(0, size_of_rows);
             deliver(tick, rows, bytes);
         });
-        done.probe_with(&graph.probe);
+        graph.delivered(done);
     }
 
     /// Takes each batch to an output of every process, in parts.
@@ -102,7 +101,7 @@ impl<'s, T: Exchange> DStream<'s, T> {
         } else {
             batched(flow, operator, addressed, by_address(), absorb, finish)
         };
-        done.probe_with(&graph.probe);
+        graph.delivered(done);
     }
 
     /// Addresses unordered rows to the worker that writes their shard. Other rows stay on their worker, unless `all` is set.
@@ -171,7 +170,7 @@ impl<'s, T: Debug + 'static> DStream<'s, T> {
                 }
             },
         );
-        done.probe_with(&graph.probe);
+        graph.delivered(done);
     }
 }
 
