@@ -8,6 +8,7 @@ pub mod kafka;
 pub mod memory;
 pub mod message;
 pub mod queue;
+mod received;
 pub(crate) mod retry;
 pub mod sink;
 mod sink_task;
