@@ -2,3 +2,4 @@
 
 mod custom_sink;
 mod custom_source;
+mod receiver;
