@@ -21,6 +21,11 @@ const LONGEST_ROW: usize = LONGEST / 4;
 const RESTART_DELAY: Duration = Duration::from_secs(2);
 
 /// Why rows were not stored. Do not acknowledge them.
+///
+/// ```
+/// use tidemill::connector::receiver::StoreError;
+/// assert_eq!(StoreError::Stopped.to_string(), "the receiver is stopped");
+/// ```
 #[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
 pub enum StoreError {
     /// The receiver is stopped or restarts, or the job is over.
@@ -34,6 +39,53 @@ pub enum StoreError {
 /// Stores the rows of a [`Receiver`](super::Receiver), and restarts or stops it. All threads of the receiver may share clones of it.
 ///
 /// It belongs to one start of the receiver: after a restart it refuses everything.
+///
+/// ```
+/// use tidemill::connector::receiver::{Receiver, ReceiverHandle, StoreError};
+/// use tidemill::prelude::*;
+///
+/// /// A feed that ends, and begins again once.
+/// struct Feed {
+///     starts: i64,
+/// }
+///
+/// impl Receiver for Feed {
+///     type Item = i64;
+///     fn name(&self) -> String {
+///         "feed".into()
+///     }
+///     fn on_start(&mut self, to: ReceiverHandle<i64>) -> Result<(), BoxError> {
+///         self.starts += 1;
+///         let start = self.starts;
+///         std::thread::spawn(move || {
+///             to.store(10 * start)?;
+///             to.store_many([10 * start + 1, 10 * start + 2])?;
+///             match start {
+///                 1 => to.restart_after("the feed has ended", millis(0)),
+///                 2 => to.stop("there are two parts"),
+///                 _ => to.restart("later"),
+///             }
+///             // It is stopped, so nobody hears of this.
+///             to.report_error("late");
+///             Ok::<(), StoreError>(())
+///         });
+///         Ok(())
+///     }
+/// }
+///
+/// let seen = MemorySink::new();
+/// let out = seen.clone();
+/// let job = StreamingContext::builder("feed", millis(5)).without_checkpoint().start(move |ssc| {
+///     ssc.receiver_stream(Feed { starts: 0 }).to_memory(&out);
+///     Ok(())
+/// })?;
+/// while seen.rows().len() < 6 {
+///     std::thread::yield_now();
+/// }
+/// job.stop_gracefully()?;
+/// assert_eq!(seen.rows(), [10, 11, 12, 20, 21, 22]);
+/// # Ok::<(), Error>(())
+/// ```
 pub struct ReceiverHandle<T> {
     shared: Arc<Shared<T>>,
     /// Which start of the receiver it belongs to.
