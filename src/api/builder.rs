@@ -134,8 +134,8 @@ impl Builder {
         self.set(move |c| c.backpressure = Some(how))
     }
 
-    /// A setting by Spark's name: `spark.streaming.backpressure.*`, `spark.streaming.kafka.maxRatePerPartition` or
-    /// `spark.streaming.receiver.maxRate`. An unknown name is an error at the start. `--conf` overrides these.
+    /// A setting by Spark's name: `spark.streaming.backpressure.*`, `spark.streaming.kafka.maxRatePerPartition`,
+    /// `spark.streaming.receiver.maxRate` or `spark.streaming.receiver.writeAheadLog.enable`. An unknown name is an error at the start. `--conf` overrides these.
     ///
     /// ```
     /// # use tidemill::prelude::*;

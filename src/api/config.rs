@@ -195,8 +195,10 @@ pub(crate) struct Config {
     pub backpressure: Option<Backpressure>,
     /// Records a second from each partition of a Kafka source without a rate of its own.
     pub max_rate_per_partition: Option<u64>,
-    /// Records a second from each socket.
+    /// Records a second from each socket and receiver.
     pub max_rate_of_receivers: Option<u64>,
+    /// Whether receivers log what they store, if there is a checkpoint directory.
+    pub receiver_log: bool,
     /// The program's settings by Spark's names. Those of the command line override them.
     pub conf: Vec<(String, String)>,
     /// Earlier batches instead of live ones.
@@ -228,6 +230,7 @@ impl Config {
             backpressure: None,
             max_rate_per_partition: None,
             max_rate_of_receivers: None,
+            receiver_log: true,
             conf: Vec::new(),
             replay: None,
             warns: true,

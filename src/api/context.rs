@@ -288,9 +288,14 @@ impl<'s> Graph<'s> {
 
     /// The name of a sink that is known by where it writes: the place, numbered from the second one on.
     pub fn sink_name(&self, place: &str) -> String {
-        match self.ordinals(&format!("sink {place}")) {
-            1 => place.into(),
-            n => format!("{place}#{n}"),
+        self.numbered("sink", place)
+    }
+
+    /// The name of a thing of this kind, numbered from the second one with the same name on.
+    pub fn numbered(&self, kind: &str, name: &str) -> String {
+        match self.ordinals(&format!("{kind} {name}")) {
+            1 => name.into(),
+            n => format!("{name}#{n}"),
         }
     }
 

@@ -5,7 +5,7 @@ use crate::api::config::Config;
 use crate::core::error::{Error, Result};
 
 /// The known settings. docs/guide/coming-from-spark.md lists them too.
-const KNOWN: [&str; 9] = [
+const KNOWN: [&str; 10] = [
     "spark.streaming.backpressure.enabled",
     "spark.streaming.backpressure.initialRate",
     "spark.streaming.backpressure.pid.proportional",
@@ -15,6 +15,7 @@ const KNOWN: [&str; 9] = [
     "spark.streaming.backpressure.rateEstimator",
     "spark.streaming.kafka.maxRatePerPartition",
     "spark.streaming.receiver.maxRate",
+    "spark.streaming.receiver.writeAheadLog.enable",
 ];
 
 /// `NAME=VALUE` of a command line.
@@ -43,8 +44,9 @@ pub(crate) fn apply(config: &mut Config, settings: &[(String, String)]) -> Resul
             _ => Err(wrong("it must be a whole number of records a second, 1 or more")),
         };
         let short = name.strip_prefix("spark.streaming.").unwrap_or_default();
+        let switch = || value.parse::<bool>().map_err(|_| wrong("it must be true or false"));
         match short {
-            "backpressure.enabled" => on = value.parse().map_err(|_| wrong("it must be true or false"))?,
+            "backpressure.enabled" => on = switch()?,
             "backpressure.initialRate" => b.initial_rate = Some(number()?),
             "backpressure.pid.proportional" => b.proportional = number()?,
             "backpressure.pid.integral" => b.integral = number()?,
@@ -54,6 +56,7 @@ pub(crate) fn apply(config: &mut Config, settings: &[(String, String)]) -> Resul
             "backpressure.rateEstimator" => return Err(wrong("the only estimator is pid")),
             "kafka.maxRatePerPartition" => config.max_rate_per_partition = whole()?,
             "receiver.maxRate" => config.max_rate_of_receivers = whole()?,
+            "receiver.writeAheadLog.enable" => config.receiver_log = switch()?,
             _ => {
                 return Err(Error::config(format!("{name} is not a known setting; the known settings are {}", KNOWN.join(", "))));
             }
@@ -101,11 +104,13 @@ mod tests {
             (KNOWN[5], "50"),
             (KNOWN[7], "1000"),
             (KNOWN[8], "30"),
+            (KNOWN[9], "false"),
         ];
         let config = with(&all).unwrap();
         let b = Backpressure { initial_rate: Some(5_000.0), proportional: 0.9, integral: 0.1, derived: 0.3, min_rate: 50.0 };
         assert_eq!(config.backpressure, Some(b));
         assert_eq!((config.max_rate_per_partition, config.max_rate_of_receivers), (Some(1_000), Some(30)));
+        assert!(!config.receiver_log && with(&[]).unwrap().receiver_log, "on unless it is turned off");
         assert_eq!(with(&all[1..]).unwrap().backpressure, None, "off unless it is enabled");
         assert_eq!(with(&[(KNOWN[0], "true"), (KNOWN[0], "false")]).unwrap().backpressure, None);
     }
@@ -114,6 +119,7 @@ mod tests {
     fn a_wrong_setting_is_named() {
         for (name, value, expected) in [
             ("spark.streaming.backpressure.enabled", "yes", "true or false"),
+            ("spark.streaming.receiver.writeAheadLog.enable", "on", "true or false"),
             ("spark.streaming.backpressure.pid.minRate", "-1", "above 0"),
             ("spark.streaming.backpressure.initialRate", "fast", "a number"),
             ("spark.streaming.backpressure.rateEstimator", "mine", "the only estimator is pid"),

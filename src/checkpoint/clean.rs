@@ -9,6 +9,7 @@ use super::genesis::{self, DirectoryId};
 use super::lease;
 use super::manifest::{Manifest, ManifestFile, newest_first, sizes};
 use super::plan_log::{self, PlanFile};
+use super::received_log::{self, ReceivedFile};
 use super::store::{FOLDERS, LOCK, Store, UNFINISHED};
 use crate::core::error::{Error, Result};
 use crate::core::fault::{FaultPoint, point};
@@ -44,6 +45,7 @@ pub(super) fn clean(store: &dyn Store, keep: &Retention) -> Result<Cleaned> {
     delete(store, old.iter().map(ToString::to_string).collect(), &mut cleaned)?;
     delete(store, unused_chunks(store, keep, &kept)?, &mut cleaned)?;
     delete(store, old_plans(store, keep, &kept)?, &mut cleaned)?;
+    delete(store, unused_received(store, keep, &kept)?, &mut cleaned)?;
     let leases = store.list("leases")?;
     let newest = leases.iter().filter_map(|e| lease::generation_of(&e.name)).max();
     let old = leases.into_iter().map(|e| e.name).filter(|n| lease::generation_of(n).is_some_and(|g| Some(g) < newest));
@@ -114,6 +116,15 @@ fn old_plans(store: &dyn Store, keep: &Retention, kept: &[Manifest]) -> Result<V
     Ok(over.map(|(head, _)| head.file.to_string()).collect())
 }
 
+/// What receivers stored before every kept checkpoint. None, until there are as many checkpoints as `keep` asks for.
+fn unused_received(store: &dyn Store, keep: &Retention, kept: &[Manifest]) -> Result<Vec<String>> {
+    if kept.len() < keep.checkpoints.max(1) {
+        return Ok(Vec::new());
+    }
+    let positions: Vec<_> = kept.iter().map(|m| &m.positions[..]).collect();
+    received_log::unused(store, keep.directory, &positions)
+}
+
 /// Drafts that crashed runs left. Call it only when no run is writing.
 pub(super) fn leftovers(store: &dyn Store) -> Result<Vec<String>> {
     let mut names = Vec::new();
@@ -148,6 +159,7 @@ pub(super) fn is_own(name: &str) -> bool {
             || ManifestFile::parse(n).is_some()
             || ChunkFile::parse(n).is_some()
             || PlanFile::parse(n).is_some()
+            || ReceivedFile::parse(n).is_some()
     };
     let probe = |n: &str| n.strip_prefix("probe-").is_some_and(|n| n.ends_with(UNFINISHED));
     known(name) || probe(name) || unfinished(name, |n| known(n).then_some(())).is_some()

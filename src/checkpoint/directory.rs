@@ -10,6 +10,7 @@ use super::lease;
 use super::loss::LossRecord;
 use super::manifest::{Manifest, ManifestFile, newest_first, sizes};
 use super::plan_log::{self, PlanRecord};
+use super::received_log;
 use super::store::{self, Lock, Store};
 use crate::core::error::{Error, Result};
 
@@ -141,6 +142,13 @@ impl Directory {
             Err(e) => v.bad.push(e),
         }
         v.files += self.store.list("plans")?.iter().filter(|e| plan_log::PlanFile::parse(&e.name).is_some()).count();
+        match received_log::verify(&*self.store, self.genesis.id) {
+            Ok((files, notes)) => {
+                v.files += files;
+                v.notes.extend(notes);
+            }
+            Err(e) => v.bad.push(e),
+        }
         for file in self.store.list("pieces")?.iter().filter_map(|e| ChunkFile::parse(&e.name)) {
             v.files += 1;
             match chunks.verify(file) {

@@ -28,6 +28,7 @@ pub(crate) enum Kind {
     Plans,
     Chunks,
     Manifest,
+    Received,
 }
 
 impl Kind {
@@ -38,6 +39,7 @@ impl Kind {
             Kind::Plans => b"plan",
             Kind::Chunks => b"piec",
             Kind::Manifest => b"mani",
+            Kind::Received => b"rcvd",
         }
     }
 }

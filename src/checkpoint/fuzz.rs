@@ -25,6 +25,7 @@ fn kind(name: &str) -> Kind {
         Some("plans") => Kind::Plans,
         Some("pieces") => Kind::Chunks,
         Some("manifests") => Kind::Manifest,
+        Some("received") => Kind::Received,
         _ => Kind::Genesis,
     }
 }

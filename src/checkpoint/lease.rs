@@ -2,6 +2,7 @@
 //!
 //! A lock guards the current lease. A file for each generation records who had the lease, and since when.
 
+use std::collections::BTreeMap;
 use std::fmt;
 
 use serde::{Deserialize, Serialize};
@@ -101,16 +102,46 @@ impl HeldLease {
 
     /// Checks that this is still the newest generation.
     pub fn check(&self, store: &dyn Store) -> Result<()> {
-        let (newest, own) = (newest_generation(store)?, self.lease.generation);
-        match newest == own {
-            true => Ok(()),
-            false if newest == 0 => {
-                Err(Error::checkpoint(name(own), "is missing: somebody has cleared the directory under this run"))
-            }
-            false => Err(Error::checkpoint(
-                name(newest),
-                format!("a newer run has this directory; generation {own} must stop: two runs cannot share a directory"),
-            )),
+        check(store, self.lease.generation)
+    }
+}
+
+/// Checks that the generation `own` is still the newest one.
+pub(crate) fn check(store: &dyn Store, own: u64) -> Result<()> {
+    let newest = newest_generation(store)?;
+    match newest == own {
+        true => Ok(()),
+        false if newest == 0 => {
+            Err(Error::checkpoint(name(own), "is missing: somebody has cleared the directory under this run"))
+        }
+        false => Err(Error::checkpoint(
+            name(newest),
+            format!("a newer run has this directory; generation {own} must stop: two runs cannot share a directory"),
+        )),
+    }
+}
+
+/// Closes the logs that older generations have in a folder. A run that is still active there cannot append any more. `parse` tells
+/// the generation and the number of a segment from its name, and `file` makes the name.
+pub(crate) fn close_older(
+    store: &dyn Store,
+    generation: u64,
+    folder: &str,
+    parse: impl Fn(&str) -> Option<(u64, u32)>,
+    file: impl Fn((u64, u32)) -> String,
+) -> Result<()> {
+    // A run may have taken its lease, and not created its log yet.
+    let leases = store.list("leases")?.into_iter().filter_map(|e| generation_of(&e.name));
+    let mut last: BTreeMap<u64, u32> = leases.map(|g| (g, 1)).collect();
+    for (generation, found) in store.list(folder)?.iter().filter_map(|e| parse(&e.name)) {
+        let segment = last.entry(generation).or_default();
+        *segment = found.max(*segment);
+    }
+    // Segments before the last one were closed when the last one was created.
+    for (generation, mut segment) in last.range(..generation).map(|(g, s)| (*g, *s)) {
+        while store.close_log(&file((generation, segment)))? {
+            segment += 1;
         }
     }
+    Ok(())
 }

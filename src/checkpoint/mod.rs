@@ -19,6 +19,7 @@ mod lease;
 pub(crate) mod loss;
 pub(crate) mod manifest;
 pub(crate) mod plan_log;
+pub(crate) mod received_log;
 pub(crate) mod recover;
 mod store;
 
@@ -39,6 +40,7 @@ pub use plan_log::{PlanLog, PlanRecord};
 use self::clean::Retention;
 use self::lease::HeldLease;
 use self::plan_log::{PlanCursor, Previous};
+use self::received_log::ReceivedFile;
 use self::store::Store;
 use crate::core::clock::wall_ms;
 use crate::core::data::KEY_GROUPS;
@@ -289,6 +291,7 @@ fn generations(store: &dyn Store) -> Result<u64> {
     let mut all = vec![0];
     all.extend(store.list("plans")?.iter().filter_map(|e| plan_log::PlanFile::parse(&e.name)).map(|f| f.generation));
     all.extend(store.list("pieces")?.iter().filter_map(|e| ChunkFile::parse(&e.name)).map(|f| f.generation));
+    all.extend(store.list(received_log::FOLDER)?.iter().filter_map(|e| ReceivedFile::parse(&e.name)).map(|f| f.generation));
     all.extend(manifest::newest_first(store)?.iter().map(|f| f.generation));
     Ok(all.into_iter().max().unwrap_or(0))
 }

@@ -12,7 +12,7 @@ use xxhash_rust::xxh3::xxh3_64;
 
 use super::frame::{Found, HEAD, Kind, frame, frame_len, record, record_head, unframe};
 use super::genesis::{DirectoryId, Position};
-use super::lease::{HeldLease, generation_of};
+use super::lease::{self, HeldLease};
 use super::loss::{Entry, LossRecord};
 use super::store::{self, Store};
 use crate::core::data::encoded;
@@ -273,21 +273,8 @@ pub(crate) struct Plans {
 
 /// Closes the logs of all older generations. A run that is still active there cannot plan another batch.
 pub(crate) fn close_older(store: &dyn Store, generation: u64) -> Result<()> {
-    // A run may have taken its lease, and not created its log yet.
-    let leases = store.list("leases")?.into_iter().filter_map(|e| generation_of(&e.name));
-    let mut last: BTreeMap<u64, u32> = leases.map(|g| (g, 1)).collect();
-    for file in store.list("plans")?.iter().filter_map(|e| PlanFile::parse(&e.name)) {
-        let segment = last.entry(file.generation).or_default();
-        *segment = file.segment.max(*segment);
-    }
-    // Segments before the last one were closed when the last one was created.
-    for (generation, segment) in last.range(..generation).map(|(g, s)| (*g, *s)) {
-        let mut file = PlanFile { generation, segment };
-        while store.close_log(&file.to_string())? {
-            file.segment += 1;
-        }
-    }
-    Ok(())
+    let parse = |name: &str| PlanFile::parse(name).map(|f| (f.generation, f.segment));
+    lease::close_older(store, generation, "plans", parse, |(generation, segment)| PlanFile { generation, segment }.to_string())
 }
 
 /// The heads of all segments, in order. Each names the previous one.

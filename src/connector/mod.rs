@@ -9,6 +9,8 @@ pub mod kafka;
 pub mod memory;
 pub mod message;
 pub mod queue;
+mod received;
+pub mod receiver;
 pub(crate) mod retry;
 pub mod sink;
 mod sink_task;

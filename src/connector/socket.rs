@@ -7,13 +7,14 @@ use std::sync::{Arc, Condvar, Mutex, MutexGuard, PoisonError};
 use std::time::Duration;
 
 use crate::api::context::StreamingContext;
+use crate::connector::received::{Received, Taken};
 use crate::connector::source::{Emit, MaxRate, Sealed, Source, SourceReader, SplitEnumerator, SplitOffset, SplitRange, Waker};
 use crate::core::error::{Error, Result};
 use crate::core::lock::lock;
 use crate::core::plan::{Limits, Split};
 use crate::core::thread::spawn;
 use crate::engine::operator_id::OperatorId;
-use crate::format::lines::{LINES_A_CALL, Line, Splitter};
+use crate::format::lines::{Line, Splitter};
 use crate::operator::Decoded;
 use crate::operator::decode::decoded_lines;
 
@@ -180,6 +181,20 @@ impl Shared {
     fn lock(&self) -> MutexGuard<'_, State> {
         lock(&self.state)
     }
+
+    /// Takes at most `n` lines.
+    fn take(&self, n: usize) -> Taken<Line> {
+        let mut state = self.lock();
+        let n = n.min(state.ready.len());
+        let rows: Vec<Line> = state.ready.drain(..n).collect();
+        let bytes = rows.iter().map(Line::bytes).sum();
+        let was_full = state.bytes >= BUFFER;
+        state.bytes -= bytes;
+        if was_full && state.bytes < BUFFER {
+            self.room.notify_all();
+        }
+        Taken { rows, bytes, more: !state.ready.is_empty() }
+    }
 }
 
 /// The thread: connects, receives, and reconnects until the job ends.
@@ -287,16 +302,7 @@ struct SocketReader {
     receiver: Option<Receiver>,
     address: Arc<str>,
     shared: Arc<Shared>,
-    split_id: Option<u32>,
-    /// Whether lines go into the open batch on arrival. Otherwise they only go into given ranges.
-    live: bool,
-    /// Lines given since the start, and the number of those in sealed batches.
-    given: i64,
-    sealed: i64,
-    /// Lines of a given range that have not arrived yet.
-    due: Option<i64>,
-    /// Lines that the open batch may still take.
-    left: Option<u64>,
+    cursor: Received,
 }
 
 impl SocketReader {
@@ -313,36 +319,7 @@ impl SocketReader {
         };
         let shared = Arc::new(Shared { state: Mutex::new(state), room: Condvar::new() });
         let receiver = Receiver { host, port, address: address.clone(), shared: shared.clone(), wake };
-        SocketReader {
-            receiver: Some(receiver),
-            address,
-            shared,
-            split_id: None,
-            live: false,
-            given: 0,
-            sealed: 0,
-            due: None,
-            left: None,
-        }
-    }
-
-    /// Gives at most `n` lines. Returns how many, and whether more are ready.
-    fn give(&mut self, n: usize, emit: &mut Emit<'_, Line>) -> (usize, bool) {
-        let Some(split_id) = self.split_id else { return (0, false) };
-        let mut state = self.shared.lock();
-        let n = n.min(state.ready.len());
-        let lines: Vec<Line> = state.ready.drain(..n).collect();
-        let bytes = lines.iter().map(Line::bytes).sum();
-        let was_full = state.bytes >= BUFFER;
-        state.bytes -= bytes;
-        if was_full && state.bytes < BUFFER {
-            self.shared.room.notify_all();
-        }
-        let more = !state.ready.is_empty();
-        drop(state);
-        self.given += n as i64;
-        emit(split_id, lines, bytes);
-        (n, more)
+        SocketReader { receiver: Some(receiver), address, shared, cursor: Received::default() }
     }
 }
 
@@ -352,9 +329,7 @@ impl SourceReader<Line> for SocketReader {
             let reason = format!("a range of {} is given, and this stream reads {}", split.name(), self.address);
             return Err(Error::source(format!("socket {}", self.address), reason));
         }
-        (self.split_id, self.live) = (Some(split_id), from.is_some());
-        let before = from.unwrap_or(0);
-        (self.given, self.sealed, self.shared.lock().received) = (before, before, before);
+        self.shared.lock().received = self.cursor.assign(split_id, from);
         if let Some(receiver) = self.receiver.take() {
             spawn("tm-socket", move || receiver.run())?;
         }
@@ -362,24 +337,15 @@ impl SourceReader<Line> for SocketReader {
     }
 
     fn limit(&mut self, limits: Limits) {
-        self.left = self.split_id.map_or(limits.of(0), |split_id| limits.of(split_id));
+        self.cursor.limit(&limits);
     }
 
     fn read(&mut self, emit: &mut Emit<'_, Line>) -> Result<bool> {
-        if !self.live {
-            return Ok(false);
-        }
-        let room = self.left.map_or(LINES_A_CALL, |left| LINES_A_CALL.min(left as usize));
-        let (n, more) = self.give(room, emit);
-        self.left = self.left.map(|left| left - n as u64);
-        Ok(more && self.left != Some(0))
+        Ok(self.cursor.read(|n| self.shared.take(n), emit))
     }
 
     fn seal(&mut self, _emit: &mut Emit<'_, Line>) -> Result<Sealed> {
-        let Some(split_id) = self.split_id else { return Ok(Sealed::default()) };
-        let from = std::mem::replace(&mut self.sealed, self.given);
-        let ready = self.shared.lock().ready.len() as u64;
-        Ok(Sealed { ranges: [(split_id, from..self.given)].into(), lag: [(split_id, ready)].into(), ..Sealed::default() })
+        Ok(self.cursor.seal(self.shared.lock().ready.len()))
     }
 
     fn seal_last(&mut self, emit: &mut Emit<'_, Line>) -> Result<Sealed> {
@@ -390,16 +356,12 @@ impl SourceReader<Line> for SocketReader {
         }
         drop(state);
         self.shared.room.notify_all();
-        while self.give(LINES_A_CALL, emit).1 {}
+        self.cursor.drain(|n| self.shared.take(n), emit);
         self.seal(emit)
     }
 
     fn read_range(&mut self, _split_id: u32, range: &SplitRange, emit: &mut Emit<'_, Line>) -> Result<bool> {
-        let due = self.due.unwrap_or(range.until - range.from);
-        let (n, _) = self.give(LINES_A_CALL.min(due as usize), emit);
-        let due = due - n as i64;
-        self.due = (due > 0).then_some(due);
-        Ok(due == 0)
+        Ok(self.cursor.read_range(range, |n| self.shared.take(n), emit))
     }
 
     fn health(&self) -> Result<(), String> {
@@ -547,7 +509,7 @@ mod tests {
         };
         until("the first line has arrived", || {
             reader.read(&mut emit).unwrap();
-            reader.given == 1
+            reader.cursor.given == 1
         });
         let first = reader.seal(&mut emit).unwrap();
         let last = reader.seal_last(&mut emit).unwrap();

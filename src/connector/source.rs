@@ -14,6 +14,7 @@
 //!    |                                              |
 //!  restore(read, snapshot)  only if restarted       |
 //!  start() -> offsets --------------------------> assign(split_id, split, from)
+//!    |                                            begin(run)  only with a checkpoint directory
 //!    |                                            limit(limits)
 //!    |                                              |
 //!  +-- for each batch ------------------------+   +-- for each batch ------------------------------+
@@ -49,7 +50,7 @@ use std::time::Duration;
 
 use crate::core::data::Data;
 use crate::core::error::Result;
-pub use crate::core::plan::{Limits, Split, SplitOffset, SplitRange};
+pub use crate::core::plan::{Limits, RunId, Split, SplitOffset, SplitRange};
 
 /// Wakes the worker that owns a reader. Calls are cheap, may come from any thread, and may be frequent.
 pub type Waker = Arc<dyn Fn() + Send + Sync>;
@@ -219,6 +220,15 @@ pub trait SourceReader<T> {
     /// # Errors
     /// An error that must end the job.
     fn assign(&mut self, split_id: u32, split: &Split, from: Option<i64>) -> Result<()>;
+
+    /// The run of the checkpoint directory, which a source needs that keeps data there. Called once, before the first batch opens; the
+    /// splits that are known by then are assigned. Not called without a checkpoint directory. Default: ignored.
+    ///
+    /// # Errors
+    /// An error that must end the job.
+    fn begin(&mut self, _run: RunId) -> Result<()> {
+        Ok(())
+    }
 
     /// The maximum number of records of each split in the open batch. Called when a batch opens. Default: ignored.
     fn limit(&mut self, _limits: Limits) {}

@@ -158,6 +158,7 @@ impl<T: Data> Input<T> {
                 self.reader.assign(split_id, &split, from)?;
                 self.splits.insert(split_id, Rc::new(split));
             }
+            Command::Restore { run, .. } => self.reader.begin(run)?,
             Command::Open { time, live, mut limits } => {
                 if let Some(open) = &mut self.open {
                     open.downgrade(&time);
@@ -369,7 +370,6 @@ impl<'s> StreamingContext<'s> {
     /// assert_eq!(sums.rows(), (0..10).map(|batch| 45 + 100 * batch).collect::<Vec<i64>>());
     /// ```
     #[doc(alias = "fromSource")]
-    #[doc(alias = "receiverStream")]
     #[track_caller]
     pub fn from_source<S: Source + 'static>(&self, source: S) -> DStream<'s, S::Item> {
         self.read(&OperatorId::of("from_source"), source)

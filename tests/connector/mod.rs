@@ -3,3 +3,4 @@
 mod custom_sink;
 mod custom_source;
 mod dead_letters;
+mod receiver;

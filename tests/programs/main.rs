@@ -19,6 +19,7 @@ mod once;
 mod page;
 mod partition;
 mod pipes;
+mod receiver;
 mod replay;
 mod resumed;
 #[cfg(feature = "object-store")]

@@ -8,7 +8,7 @@ use std::sync::atomic::{AtomicU64, Ordering};
 
 use rustix::fs::{FlockOperation, flock};
 
-use super::{Draft, Entry, FOLDERS, LOCK, Lock, Log, Store, UNFINISHED};
+use super::{Draft, Entry, FOLDERS, LOCK, Lock, Log, Store, UNFINISHED, append_points};
 use crate::core::error::{Error, Result};
 use crate::core::fault;
 use crate::core::path::explained;
@@ -121,7 +121,7 @@ impl Store for Disk {
         }
         let path = self.path(name);
         let file = OpenOptions::new().append(true).open(&path).map_err(|e| io_error(&path, "cannot be opened", e))?;
-        Ok(Box::new(DiskLog { file, path }))
+        Ok(Box::new(DiskLog { file, path, points: append_points(name) }))
     }
 
     fn close_log(&self, name: &str) -> Result<bool> {
@@ -241,17 +241,18 @@ impl Drop for DiskDraft {
 struct DiskLog {
     file: File,
     path: PathBuf,
+    points: [fault::FaultPoint; 3],
 }
 
 impl Log for DiskLog {
     fn append(&mut self, bytes: &[u8]) -> Result<()> {
-        fault::point(fault::FaultPoint::PlanBefore);
+        fault::point(self.points[0]);
         let written = fault::fails(&self.path, fault::FileOperation::Append).and_then(|()| self.file.write_all(bytes));
         written.map_err(|e| io_error(&self.path, "cannot be appended to", e))?;
-        fault::point(fault::FaultPoint::PlanWritten);
+        fault::point(self.points[1]);
         let synced = fault::fails(&self.path, fault::FileOperation::AppendSync).and_then(|()| self.file.sync_data());
         synced.map_err(|e| io_error(&self.path, "cannot be synced", e))?;
-        fault::point(fault::FaultPoint::PlanAfter);
+        fault::point(self.points[2]);
         Ok(())
     }
 }

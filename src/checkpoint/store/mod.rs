@@ -14,10 +14,11 @@ use std::path::Path;
 use std::sync::Arc;
 
 use crate::core::error::{Error, Result};
+use crate::core::fault::FaultPoint;
 use crate::core::path::{local, url};
 
 /// The folders of a checkpoint directory.
-pub(crate) const FOLDERS: [&str; 4] = ["leases", "manifests", "pieces", "plans"];
+pub(crate) const FOLDERS: [&str; 5] = ["leases", "manifests", "pieces", "plans", "received"];
 /// The suffix of a file that is not complete.
 pub(crate) const UNFINISHED: &str = ".tmp";
 /// The empty file that is locked.
@@ -126,6 +127,14 @@ pub(crate) fn read_only(dir: &Path) -> Result<Arc<dyn Store>> {
         None => Arc::new(disk::Disk::read_only(&local(dir).map_err(Error::config)?)?),
         Some(url) => objects(url)?,
     })
+}
+
+/// The points that an append to a log passes: before it, when it is written, and when it is durable.
+fn append_points(log: &str) -> [FaultPoint; 3] {
+    match log.starts_with("plans/") {
+        true => [FaultPoint::PlanBefore, FaultPoint::PlanWritten, FaultPoint::PlanAfter],
+        false => [FaultPoint::ReceivedBefore, FaultPoint::ReceivedWritten, FaultPoint::ReceivedAfter],
+    }
 }
 
 /// The error for a file that is longer than any valid one.

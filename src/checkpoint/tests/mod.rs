@@ -6,6 +6,7 @@ mod crash;
 mod damage;
 mod frame;
 mod golden;
+mod received;
 
 use std::path::{Path, PathBuf};
 use std::time::Duration;
@@ -28,17 +29,22 @@ impl Place {
 
     /// The files of a folder, by name.
     pub fn files(&self, folder: &str) -> Vec<String> {
-        let Ok(dir) = std::fs::read_dir(self.0.join(folder)) else { return Vec::new() };
-        let mut names: Vec<_> = dir.map(|e| format!("{folder}/{}", e.unwrap().file_name().to_str().unwrap())).collect();
-        names.sort();
-        names
+        files_in(&self.0, folder)
     }
 
     /// Every file in it.
     pub fn all(&self) -> Vec<String> {
-        let folders = ["leases", "manifests", "pieces", "plans"].iter().flat_map(|f| self.files(f));
+        let folders = store::FOLDERS.iter().flat_map(|f| self.files(f));
         ["genesis".to_owned()].into_iter().chain(folders).collect()
     }
+}
+
+/// The files of a folder, by name.
+fn files_in(dir: &Path, folder: &str) -> Vec<String> {
+    let Ok(files) = std::fs::read_dir(dir.join(folder)) else { return Vec::new() };
+    let mut names: Vec<_> = files.map(|e| format!("{folder}/{}", e.unwrap().file_name().to_str().unwrap())).collect();
+    names.sort();
+    names
 }
 
 impl std::ops::Deref for Place {

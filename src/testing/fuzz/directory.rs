@@ -3,9 +3,10 @@
 use std::collections::BTreeMap;
 use std::time::Duration;
 
+use crate::checkpoint::received_log::ReceivedLog;
 use crate::checkpoint::{self, Checkpoints, Directory, Manifest, OperatorState, Origin, PlanRecord, Position, Settings, StateId};
 use crate::core::error::Result;
-use crate::core::plan::{Plan, Range, Split};
+use crate::core::plan::{Plan, Range, RunId, Split};
 use crate::core::time::BatchTime;
 use crate::testing::temp_dir::TempDir;
 
@@ -40,7 +41,7 @@ fn at(s: u64) -> BatchTime {
     BatchTime::from_millis(1_000 * s)
 }
 
-/// Runs five seconds of two partitions, a file and a socket, with a checkpoint after the third second.
+/// Runs five seconds of two partitions, a file and a socket, with a checkpoint after the third second. A receiver stores three records.
 fn job(dir: &std::path::Path) -> Result<()> {
     let kafka = |partition| Split::Kafka { topic: "words".into(), partition };
     let position =
@@ -84,7 +85,10 @@ fn job(dir: &std::path::Path) -> Result<()> {
             })?;
         }
     }
-    Ok(())
+    let (directory, generation) = checkpoints.chunks()?.id();
+    let mut log = ReceivedLog::open(dir, RunId { directory: directory.0, generation }, "receiver orders")?.append()?;
+    log.append(2, b"onetwo")?;
+    log.append(1, b"three")
 }
 
 impl Place {
@@ -92,7 +96,7 @@ impl Place {
         let dir = TempDir::new("fuzz");
         job(&dir)?;
         let mut right = BTreeMap::new();
-        for folder in ["", "leases", "plans", "pieces", "manifests"] {
+        for folder in ["", "leases", "plans", "pieces", "manifests", "received"] {
             let failed = |e| crate::core::error::Error::io(format!("cannot read {}", dir.display()), e);
             for entry in std::fs::read_dir(dir.join(folder)).map_err(failed)?.flatten().filter(|e| e.path().is_file()) {
                 let name = entry.file_name().to_string_lossy().into_owned();

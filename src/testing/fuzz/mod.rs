@@ -33,6 +33,7 @@ pub const TARGETS: &[Target] = &[
     Target { name: "plan-log", run: |b| directory::with("plans", b), seeds: || directory::seeds("plans") },
     Target { name: "pieces", run: |b| directory::with("pieces", b), seeds: || directory::seeds("pieces") },
     Target { name: "manifest", run: |b| directory::with("manifests", b), seeds: || directory::seeds("manifests") },
+    Target { name: "received", run: |b| directory::with("received", b), seeds: || directory::seeds("received") },
     Target { name: "state", run: state, seeds: states },
     Target { name: "order", run: batch::command, seeds: batch::commands },
     Target { name: "plans", run: batch::plans, seeds: batch::given },

@@ -8,14 +8,14 @@ use std::collections::BTreeMap;
 
 use object_store::ObjectStoreExt;
 
-use super::super::{Entry, Log, Store};
+use super::super::{Entry, Log, Store, append_points};
 use super::requests::{Answer, all};
 use super::{Objects, found};
 use crate::core::error::{Error, Result};
 use crate::core::fault;
 
-/// The folder of logs.
-const FOLDER: &str = "plans/";
+/// The folders of logs.
+const FOLDERS: [&str; 2] = ["plans/", "received/"];
 /// A log with this many objects is followed by a new one.
 const LONG: usize = 1_000;
 
@@ -24,7 +24,7 @@ const LOOK: usize = 16;
 const CLOSING: &str = ".closing";
 
 pub(super) fn is_one(name: &str) -> bool {
-    name.starts_with(FOLDER)
+    FOLDERS.iter().any(|folder| name.starts_with(folder))
 }
 
 /// The object of the append at `offset`.
@@ -75,7 +75,8 @@ pub(super) fn gathered(entries: Vec<Entry>) -> Vec<Entry> {
 }
 
 fn parts(store: &Objects, log: &str) -> Result<Parts> {
-    let listed = store.ask(|o| o.entries(FOLDER.trim_end_matches('/').into()));
+    let folder = log.split('/').next().unwrap_or_default().to_owned();
+    let listed = store.ask(|o| o.entries(folder));
     let listed = listed.map_err(|e| store.error(log, "cannot be listed", &e))?;
     let own = listed.iter().filter_map(|e| parse(&e.name).filter(|(l, _)| *l == log).map(|(_, offset)| (offset, e.bytes)));
     Ok(own.collect())
@@ -176,14 +177,15 @@ struct Appends {
 
 impl Log for Appends {
     fn append(&mut self, bytes: &[u8]) -> Result<()> {
-        fault::point(fault::FaultPoint::PlanBefore);
+        let [before, written, durable] = append_points(&self.name);
+        fault::point(before);
         let wanted = self.objects.is_multiple_of(LOOK) && size(&self.store, &closing(&self.name))?.is_some();
         if wanted || !self.store.put_new(&part(&self.name, self.at), bytes)? {
             return Err(lost(&self.store, &self.name));
         }
-        fault::point(fault::FaultPoint::PlanWritten);
+        fault::point(written);
         (self.at, self.objects) = (self.at + bytes.len() as u64, self.objects + 1);
-        fault::point(fault::FaultPoint::PlanAfter);
+        fault::point(durable);
         Ok(())
     }
 
