@@ -42,7 +42,11 @@ pub fn windowed<'s>(raw: &DStream<'s, Message>, length: Duration, slide: Duratio
     let this_batch = authors.count_by_value().sort_by(|(_, n)| -n);
     this_batch.map(|(a, n)| format!("Author counts this batch:\tValue {a}\tCount {n}")).print(5);
 
-    let by_author = authors.count_by_value_and_window(length, slide).sort_by(|(_, n)| -n);
-    by_author.complete().map(move |(a, n)| format!("Author counts ({name} rolling):\tValue {a}\tCount {n}")).print(5);
+    let by_author = authors.count_by_value_and_window(length, slide);
+    by_author
+        .sort_by(|(_, n)| -n)
+        .complete()
+        .map(move |(a, n)| format!("Author counts ({name} rolling):\tValue {a}\tCount {n}"))
+        .print(5);
     Windowed { tweets, total, by_author }
 }

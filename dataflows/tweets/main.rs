@@ -62,7 +62,12 @@ fn run(args: Args) -> tidemill::Result<Summary> {
         let raw = ssc.kafka_direct_stream(KafkaSource::brokers(&args.brokers).topic(&args.topic));
         match args.mode {
             Mode::Batch => each_batch(&raw),
-            Mode::Windowed => drop(job::windowed(&raw, args.window, interval)),
+            Mode::Windowed => {
+                let made = job::windowed(&raw, args.window, interval);
+                if args.runtime.listen.is_some() {
+                    made.by_author.queryable("authors");
+                }
+            }
         }
         Ok(())
     })?;

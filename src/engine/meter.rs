@@ -258,7 +258,7 @@ mod tests {
             let (doubled, last) = (OperatorId::step("doubled"), OperatorId::step("last"));
             let (mut input, cap) = worker.dataflow(|scope| {
                 let (input, stream) = scope.new_unordered_input::<CapacityContainerBuilder<Vec<u64>>>();
-                let flow = Flow { scope, ticks: Vec::new().to_stream(scope) };
+                let flow = Flow::new(scope, Vec::new().to_stream(scope));
                 let step = |stream| map_containers(&flow, &doubled, stream, |_, rows: Vec<u64>, emit| emit(rows));
                 let both = concat(&doubled, step(stream.clone()), step(stream));
                 map_containers(&flow, &last, step(both), |_, rows: Vec<u64>, emit| emit(rows));

@@ -47,7 +47,7 @@ fn event(name: &str, data: &str) -> Bytes {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::http::About;
+    use crate::http::{About, Views};
     use crate::metrics::{BatchInfo, Metrics};
     use http_body_util::BodyExt;
 
@@ -61,7 +61,8 @@ mod tests {
             checkpoint: None,
             started_ms: 0,
         };
-        Arc::new(Reader::new(about, Metrics::default(), None))
+        let views = Views { names: Box::new(Vec::new), ask: Box::new(|_, _| Err("no view".into())) };
+        Arc::new(Reader::new(about, Metrics::default(), None, views))
     }
 
     /// What is read next.

@@ -110,6 +110,7 @@ pub fn run(args: &Args) -> Result<ExitCode, BoxError> {
     job.add_streaming_listener(tally.clone());
     if let Some(address) = job.address() {
         stage.progress().say(&format!("page     http://{address}/ shows the job while it runs"));
+        stage.progress().say(&format!("ask it   tidemill query {address} authors --top 5"));
     }
     stage.progress().say("");
     let feed = Feed {
@@ -143,6 +144,7 @@ fn start(args: &Args, stage: &Stage, brokers: &str) -> crate::Result<JobHandle> 
         });
 
         let made = job::windowed(&raw, length, slide);
+        made.by_author.queryable("authors");
 
         let s = stage.clone();
         made.tweets.oks().map(|t| t.id).foreach_partition(
