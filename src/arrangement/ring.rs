@@ -49,12 +49,11 @@ fn panes<'s, T: Key>(
             }
             let mut pane = Pane::default();
             rows.sort_by_key(|rows| rows.partition.index);
-            for rows in rows {
+            let grouped = rows.into_iter().flat_map(|rows| {
                 let group = rows.partition.index;
-                let mut coded = Vec::with_capacity(rows.rows.len());
-                dict.codes_of(rows.take(), tick.time, |_, code, n| coded.push((code, n)));
-                pane.extend(group.into(), coded);
-            }
+                rows.take().into_iter().map(move |(k, n)| (k, (group, n)))
+            });
+            dict.codes_of(grouped, tick.time, |_, code, (group, n)| pane.extend(group.into(), [(code, n)]));
             emit(vec![(tick.time, Rc::new(pane))]);
         },
     )
