@@ -6,6 +6,7 @@ use std::time::Duration;
 
 use serde::{Deserialize, Serialize};
 
+#[cfg(any(test, feature = "http"))]
 use crate::metrics::batch::BatchInfo;
 
 /// What all workers did in one operator for one batch.
@@ -98,6 +99,7 @@ pub(crate) fn most(operators: &[OperatorInfo], time: impl Fn(&OperatorWork) -> D
 }
 
 /// What the workers did in each operator for all of these batches.
+#[cfg(any(test, feature = "http"))]
 pub(crate) fn sum<'a>(batches: impl IntoIterator<Item = &'a BatchInfo>) -> Vec<OperatorInfo> {
     let mut batches = batches.into_iter();
     let mut sum = batches.next().map(|batch| batch.operators.clone()).unwrap_or_default();
