@@ -77,7 +77,7 @@ impl Partitions {
         }
         // A split id is used again when its split was read at once.
         let at_once: BTreeSet<u32> = plan.ranges.iter().filter(|r| r.split.read_at_once()).map(|r| r.split_id).collect();
-        self.partitions.values_mut().for_each(|partition| partition.quiet += self.interval);
+        self.partitions.values_mut().for_each(|p| p.quiet = p.quiet.saturating_add(self.interval));
         for (mut id, largest) in largest {
             if at_once.contains(&id.index) {
                 id.index = SHARED;
