@@ -4,6 +4,7 @@ mod event_time;
 mod fallible;
 mod gathered;
 mod handover;
+mod join_within;
 mod joins;
 mod laws;
 mod load;

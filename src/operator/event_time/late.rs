@@ -7,6 +7,7 @@ use crate::api::dstream::DStream;
 use crate::core::data::{Data, Rows};
 use crate::core::event_time::{Timestamped, shown};
 use crate::engine::flow::Emitter;
+use crate::engine::tick::Tick;
 use crate::job::protocol::Event;
 
 impl<'s, T: Data> EventTimeWindows<'s, T> {
@@ -64,10 +65,7 @@ impl<'s, T: Data> EventTimeWindows<'s, T> {
             let tally = move |tally: &mut ByPane<u64>, rows: Rows<Timestamped<T>>| {
                 rows.rows.iter().for_each(|row| tally.fold(shape.pane_of(row.time), |n| n.unwrap_or(0) + 1));
             };
-            let count = move |tick: &crate::engine::tick::Tick,
-                              watermark: Watermark,
-                              tally: ByPane<u64>,
-                              _: &mut Emitter<'_, Rows<()>>| {
+            let count = move |tick: &Tick, watermark: Watermark, tally: ByPane<u64>, _: &mut Emitter<'_, Rows<()>>| {
                 let mut late = tally.iter().filter(|(pane, _)| is_late(*pane, watermark)).peekable();
                 if let Some((pane, _)) = late.peek() {
                     let first = format!("one of {} or later, behind the watermark {}", shown(*pane), shown(watermark.before));
