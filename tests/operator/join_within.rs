@@ -23,9 +23,10 @@ fn joined<'s>(s: &DStream<'s, Row>, (before, after, left, right): Case) -> DStre
 fn model(batches: &[Vec<Row>], (before, after, left, right): Case) -> Seen<Pair> {
     let mut rows: Vec<Row> = Vec::new();
     let both = watermarks(batches, left).into_iter().zip(watermarks(batches, right));
-    let batch = |(t, (batch, ((a, _), (b, _)))): (u64, (&Vec<Row>, ((i64, i64), (i64, i64))))| {
+    let least = both.map(|((a, _), (b, _))| a.min(b));
+    let batch = |((t, batch), watermark): ((u64, &Vec<Row>), i64)| {
         // A row counts until the watermark has passed its last partner.
-        let counts = |(k, time): &Row| time + if k % 2 == 0 { after } else { before } >= a.min(b);
+        let counts = |(k, time): &Row| time + if k % 2 == 0 { after } else { before } >= watermark;
         rows.retain(counts);
         let old = rows.len();
         rows.extend(batch.iter().filter(|row| counts(row)));
@@ -39,7 +40,7 @@ fn model(batches: &[Vec<Row>], (before, after, left, right): Case) -> Seen<Pair>
         }
         (t, bag(pairs))
     };
-    (1..).zip(batches.iter().zip(both)).map(batch).collect()
+    (1..).zip(batches).zip(least).map(batch).collect()
 }
 
 fn case() -> impl Strategy<Value = Case> {

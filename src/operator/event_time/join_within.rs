@@ -10,17 +10,16 @@ use timely::dataflow::operators::Concat;
 
 use super::cells::Cells;
 use super::event_time::EventTimeStream;
-use super::watermark::{Watermark, with_watermark};
+use super::watermark::{Watermark, report_late, with_watermark};
 use crate::api::dstream::{BY_KEY_GROUP, DStream, lazy};
 use crate::core::data::{Exchange, Key, Rows, encoded};
 use crate::core::error::BoxError;
-use crate::core::event_time::{Timestamped, in_micros, shown};
+use crate::core::event_time::{Timestamped, in_micros};
 use crate::core::time::BatchTime;
 use crate::engine::dictionary::Code;
 use crate::engine::flow::{Flow, PendingBatches, VecStream, batched};
 use crate::engine::operator_id::OperatorId;
 use crate::engine::state::{Changes, Groups, KeyedState};
-use crate::job::protocol::Event;
 use crate::operator::kernel::combine::by_group;
 
 impl<'s, K: Key, V: Exchange> EventTimeStream<'s, (K, V)> {
@@ -70,16 +69,13 @@ impl<'s, K: Key, V: Exchange> EventTimeStream<'s, (K, V)> {
         let rows = DStream::new(
             &graph,
             move || {
-                let (owner, outbox, name) = (owner.build(), near.node.graph.outbox.clone(), format!("late rows of {operator}"));
+                let (owner, outbox, reports) = (owner.build(), near.node.graph.outbox.clone(), operator.clone());
                 let keep = |kept: &mut Vec<Rows<_>>, rows| kept.push(rows);
                 with_watermark(&near, &joint, &operator, keep, move |tick, watermark, rows, emit| {
                     let mut joined = Vec::new();
                     let late = owner.batch(tick, || state.borrow_mut().batch(watermark, tick.time, rows, &mut joined));
                     by_group(0, joined, emit);
-                    if late > 0 {
-                        let first = format!("behind the watermark {}", shown(watermark.before));
-                        outbox.send(Event::BadRecords { stream: name.clone(), time: tick.time, records: late, first });
-                    }
+                    report_late(&outbox, &reports, tick.time, watermark, late);
                 })
             },
             &[BY_KEY_GROUP],
@@ -129,6 +125,9 @@ fn insert<X>(rows: &mut Vec<(i64, X)>, row: (i64, X)) {
     rows.insert(at, row);
 }
 
+/// A pair with its key group.
+type Joined<K, V, W> = (u64, Timestamped<(K, (V, W))>);
+
 /// The rows of the keys of one worker that a later row may be joined with.
 struct Intervals<K, V, W> {
     /// Microseconds.
@@ -148,7 +147,7 @@ impl<K: Key, V: Exchange, W: Exchange> Intervals<K, V, W> {
         watermark: Watermark,
         t: BatchTime,
         rows: Vec<Rows<(K, Sides<V, W>)>>,
-        joined: &mut Vec<(u64, Timestamped<(K, (V, W))>)>,
+        joined: &mut Vec<Joined<K, V, W>>,
     ) -> u64 {
         self.cells.keys.reclaim(|_| true);
         let (before, after, mut late) = (self.before, self.after, 0);

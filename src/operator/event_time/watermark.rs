@@ -9,16 +9,18 @@ use serde::{Deserialize, Serialize};
 use timely::dataflow::channels::pact::Pipeline;
 use timely::dataflow::operators::Concat;
 
+use crate::api::context::Outbox;
 use crate::api::dstream::{DStream, Lazy, RowOrder, lazy};
 use crate::core::data::{Data, FastMap, PartitionId, Rows, encoded};
 use crate::core::error::BoxError;
-use crate::core::event_time::{Timestamped, WatermarkStrategy};
+use crate::core::event_time::{Timestamped, WatermarkStrategy, shown};
 use crate::core::plan::Plan;
 use crate::core::time::BatchTime;
 use crate::engine::flow::{Emitter, PendingBatches, VecStream, batched, map_containers, route};
 use crate::engine::operator_id::OperatorId;
 use crate::engine::state::{Changes, KeyedState};
 use crate::engine::tick::Tick;
+use crate::job::protocol::Event;
 use crate::operator::kernel::to_one::partial;
 
 /// The watermark before a batch, behind which its rows are late, and after it, which closes windows. In microseconds.
@@ -147,6 +149,14 @@ pub(super) fn watermarks<'s, T: 'static>(
             emit(sent.into_iter().map(|(_, watermark)| watermark).collect());
         })
     })
+}
+
+/// Reports the late rows of a batch that no stream takes: they are counted and logged like bad records.
+pub(super) fn report_late(outbox: &Outbox, operator: &OperatorId, time: BatchTime, watermark: Watermark, records: u64) {
+    if records > 0 {
+        let (stream, first) = (format!("late rows of {operator}"), format!("behind the watermark {}", shown(watermark.before)));
+        outbox.send(Event::BadRecords { stream, time, records, first });
+    }
 }
 
 /// A container of rows, or the watermark of their batch.
