@@ -158,7 +158,7 @@ proptest! {
             bag(run(2, batches, move |s| case.counts(s).append()).into_iter().flat_map(|(_, rows)| rows).collect())
         };
         let whole = closed(rows.len());
-        let expected = case.windows(&[rows.clone()], |_, _| true);
+        let expected = case.windows(std::slice::from_ref(&rows), |_, _| true);
         prop_assert_eq!(&whole, &expected[0].1);
         for size in cuts {
             prop_assert_eq!(&closed(size), &whole, "in batches of {}", size);

@@ -5,6 +5,7 @@ mod accumulators;
 mod fallible;
 mod gathered;
 mod handover;
+mod join_within;
 mod joins;
 mod laws;
 mod load;

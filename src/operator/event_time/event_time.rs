@@ -122,6 +122,17 @@ impl<'s, T: 'static> EventTimeStream<'s, T> {
         self.rows.clone()
     }
 
+    /// Rows of two streams, with a watermark of both.
+    #[track_caller]
+    pub(super) fn joined<U, R>(
+        &self,
+        other: &EventTimeStream<'s, U>,
+        rows: DStream<'s, Timestamped<R>>,
+        watermarks: Rc<Lazy<'s, VecStream<'s, Watermark>>>,
+    ) -> EventTimeStream<'s, R> {
+        EventTimeStream { rows, errors: self.errors.union(&other.errors), watermarks }
+    }
+
     /// The same watermark with other rows.
     fn with_rows<U>(&self, rows: DStream<'s, Timestamped<U>>) -> EventTimeStream<'s, U> {
         EventTimeStream { rows, errors: self.errors.clone(), watermarks: self.watermarks.clone() }

@@ -1,13 +1,13 @@
 //! `late`: the rows behind the watermark of all their windows.
 
 use super::panes::ByPane;
-use super::watermark::{Watermark, with_watermark};
+use super::watermark::{Watermark, report_late, with_watermark};
 use super::windows::EventTimeWindows;
 use crate::api::dstream::DStream;
 use crate::core::data::{Data, Rows};
-use crate::core::event_time::{Timestamped, shown};
+use crate::core::event_time::Timestamped;
 use crate::engine::flow::Emitter;
-use crate::job::protocol::Event;
+use crate::engine::tick::Tick;
 
 impl<'s, T: Data> EventTimeWindows<'s, T> {
     /// The rows of each batch that are in no window, because all of their windows had closed before the batch, with their times. They
@@ -60,20 +60,13 @@ impl<'s, T: Data> EventTimeWindows<'s, T> {
             if !windows.late.results.get() || windows.late.taken.replace(true) {
                 return;
             }
-            let (stream, is_late, shape) = (format!("late rows of {}", windows.operator), windows.is_late(), windows.shape);
+            let (operator, is_late, shape) = (windows.operator.clone(), windows.is_late(), windows.shape);
             let tally = move |tally: &mut ByPane<u64>, rows: Rows<Timestamped<T>>| {
                 rows.rows.iter().for_each(|row| tally.fold(shape.pane_of(row.time), |n| n.unwrap_or(0) + 1));
             };
-            let count = move |tick: &crate::engine::tick::Tick,
-                              watermark: Watermark,
-                              tally: ByPane<u64>,
-                              _: &mut Emitter<'_, Rows<()>>| {
-                let mut late = tally.iter().filter(|(pane, _)| is_late(*pane, watermark)).peekable();
-                if let Some((pane, _)) = late.peek() {
-                    let first = format!("one of {} or later, behind the watermark {}", shown(*pane), shown(watermark.before));
-                    let records = late.map(|(_, n)| n).sum();
-                    outbox.send(Event::BadRecords { stream: stream.clone(), time: tick.time, records, first, taken: false });
-                }
+            let count = move |tick: &Tick, watermark: Watermark, tally: ByPane<u64>, _: &mut Emitter<'_, Rows<()>>| {
+                let late = tally.iter().filter(|(pane, _)| is_late(*pane, watermark)).map(|(_, n)| n).sum();
+                report_late(&outbox, &operator, tick.time, watermark, late);
             };
             let _ = with_watermark(&windows.stream.rows, &windows.stream.watermarks, &windows.operator, tally, count);
         });

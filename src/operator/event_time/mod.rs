@@ -1,13 +1,15 @@
 //! Event time: verbs by the time that a row has of itself, instead of the batch that it came in. `event_time` reads the time, and
 //! `watermark` follows it. `windows` cuts it into windows, `aggregate` has the verbs on them, over the panes of `panes`. `sessions` has
-//! windows that follow the rows of a key, over `session_state`. `windowed_view` is the result of both.
+//! windows that follow the rows of a key, over `session_state`. `windowed_view` is the result of both. `join_within` joins two streams. Sessions and joins keep `cells`.
 //!
 //! Invariant: all of this depends on the batches alone, so batches that run again have the same watermarks and the same windows. The
 //! watermark after a batch closes windows in this batch. The rows of the next batch are late if they are behind it.
 
 mod aggregate;
+mod cells;
 #[allow(clippy::module_inception, reason = "one file a verb, by its name")]
 mod event_time;
+mod join_within;
 mod late;
 mod panes;
 mod session_state;
@@ -24,5 +26,5 @@ pub use windows::EventTimeWindows;
 /// See [`crate::engine::state::take_any`].
 #[cfg(any(test, feature = "testing"))]
 pub(crate) fn take_any(bytes: &[u8]) -> bool {
-    watermark::take_any(bytes) | panes::take_any(bytes) | session_state::take_any(bytes)
+    watermark::take_any(bytes) | panes::take_any(bytes) | session_state::take_any(bytes) | join_within::take_any(bytes)
 }

@@ -86,6 +86,9 @@ struct LastWindow<A> {
     stale: Vec<Code>,
 }
 
+/// The results of some panes of a key before a batch, ascending; `None`: there was none.
+type Before<A> = Vec<(i64, Option<A>)>;
+
 /// The number of a pane: two stacks count panes from 0.
 fn number(start: i64) -> u64 {
     start as u64 ^ 1 << 63
@@ -112,13 +115,7 @@ impl<K: Key, A: Exchange + PartialEq, F: Fn(A, A) -> A + 'static> Panes<K, A, F>
     }
 
     /// Adds the results of a batch to their panes. Returns the previous results of these panes by code, if the view is `shown`.
-    fn add(
-        &mut self,
-        before: i64,
-        t: BatchTime,
-        rows: Vec<Rows<(K, ByPane<A>)>>,
-        shown: bool,
-    ) -> Vec<(Code, Vec<(i64, Option<A>)>)> {
+    fn add(&mut self, before: i64, t: BatchTime, rows: Vec<Rows<(K, ByPane<A>)>>, shown: bool) -> Vec<(Code, Before<A>)> {
         let mut touched = Vec::new();
         for (key, results) in rows.into_iter().flat_map(Rows::take) {
             let mut results = results.0.into_iter().filter(|(pane, _)| self.shape.last_end(*pane) > before).peekable();

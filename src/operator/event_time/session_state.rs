@@ -1,18 +1,16 @@
 //! The sessions of the keys of one worker.
 //!
-//! A key has few open sessions. It waits in `waiting` at the end of its first one, so a batch touches only keys that have rows, or
-//! whose session may be over.
-
-use std::collections::BTreeMap;
+//! A key has few open sessions. It waits for the end of its first one.
 
 use serde::{Deserialize, Serialize};
 
+use super::cells::Cells;
 use super::watermark::Watermark;
 use super::windowed_view::{InWindow, Outcome, WindowState};
 use crate::core::data::{Exchange, KEY_GROUPS, Key, Rows, encoded};
 use crate::core::error::BoxError;
 use crate::core::time::BatchTime;
-use crate::engine::dictionary::{Code, Dict};
+use crate::engine::dictionary::Code;
 use crate::engine::state::{Changes, Groups, KeyedState};
 
 /// A session: the times of its first and its last row, how many rows it has, and their result.
@@ -67,22 +65,13 @@ impl<A> BySession<A> {
     }
 }
 
-/// The open sessions of a key.
-struct Cell<A> {
-    sessions: BySession<A>,
-    /// When `waiting` has the key: at or before the end of its first session.
-    waits: i64,
-}
-
 /// The sessions of the keys of one worker.
 pub(super) struct Sessions<K, A, F> {
     gap: i64,
     merge: F,
-    keys: Dict<K>,
-    /// By code. A code is retained while it has a session, and while its last session leaves the view.
-    cells: Vec<Option<Cell<A>>>,
-    waiting: BTreeMap<i64, Vec<Code>>,
-    /// The sessions that closed with the last batch. They leave the view with the next one, and are saved until then.
+    open: Cells<K, BySession<A>>,
+    /// The sessions that closed with the last batch, whose codes are retained. They leave the view with the next one, and are saved until
+    /// then.
     leaving: Vec<(Code, Session<A>)>,
     /// Key groups with changes since the last snapshot.
     changed: Groups,
@@ -92,75 +81,51 @@ pub(super) struct Sessions<K, A, F> {
 
 impl<K: Key, A: Exchange + PartialEq, F: Fn(A, A) -> A + 'static> Sessions<K, A, F> {
     pub fn new(gap: i64, merge: F) -> Self {
-        let (keys, cells, waiting) = (Dict::default(), Vec::new(), BTreeMap::new());
-        Sessions { gap, merge, keys, cells, waiting, leaving: Vec::new(), changed: 0, cut: Vec::new() }
+        Sessions { gap, merge, open: Cells::default(), leaving: Vec::new(), changed: 0, cut: Vec::new() }
     }
 
     fn in_window(&self, code: Code, session: Session<A>) -> InWindow<A> {
         (session.first, session.last + self.gap, code, session.result)
     }
 
-    /// The sessions of a code. A new cell retains it.
-    fn cell(&mut self, code: Code, t: BatchTime) -> &mut Cell<A> {
-        let at = code as usize;
-        if self.cells.len() <= at {
-            self.cells.resize_with(at + 1, || None);
-        }
-        self.cells[at].get_or_insert_with(|| {
-            self.keys.retain(code, 1, t);
-            Cell { sessions: BySession::default(), waits: i64::MAX }
-        })
-    }
-
     /// The code waits for the end of its first session.
     fn wait(&mut self, code: Code) {
-        let Some(cell) = self.cells[code as usize].as_mut() else { return };
-        let end = cell.sessions.0.first().map_or(i64::MAX, |first| first.last + self.gap);
-        if end < cell.waits {
-            cell.waits = end;
-            self.waiting.entry(end).or_default().push(code);
+        if let Some(first) = self.open.get(code).and_then(|sessions| sessions.0.first()) {
+            self.open.wait(code, first.last + self.gap);
         }
     }
 
     /// The open sessions of a code that are within the gap of this one.
     fn near(&self, code: Code, session: &Session<A>) -> &[Session<A>] {
-        let cell = self.cells.get(code as usize).and_then(Option::as_ref);
-        cell.map_or(&[], |Cell { sessions, .. }| &sessions.0[sessions.near(session.first, session.last, self.gap)])
+        let near = |sessions: &'_ BySession<A>| sessions.near(session.first, session.last, self.gap);
+        self.open.get(code).map_or(&[], |sessions| &sessions.0[near(sessions)])
     }
 
     /// Adds a session, and joins it with those within the gap. Returns the joined one.
     fn insert(&mut self, code: Code, session: Session<A>, t: BatchTime) -> &Session<A> {
-        let gap = self.gap;
-        self.changed |= 1 << self.keys.group_and_key(code).0;
-        let near = self.cell(code, t).sessions.near(session.first, session.last, gap);
+        self.changed |= 1 << self.open.keys.group_and_key(code).0;
+        let sessions = self.open.of(code, t);
+        let near = sessions.near(session.first, session.last, self.gap);
         let at = near.start;
-        let sessions = &mut self.cells[code as usize].as_mut().expect("a cell that was just made").sessions;
         sessions.join(near, session, &self.merge);
         self.wait(code);
-        &self.cells[code as usize].as_ref().expect("the same cell").sessions.0[at]
+        &self.open.of(code, t).0[at]
     }
 
     /// Takes the sessions that the watermark has passed.
     fn close(&mut self, now: i64, t: BatchTime) -> Vec<(Code, Session<A>)> {
         let mut closed = Vec::new();
-        while let Some(first) = self.waiting.first_entry().filter(|first| *first.key() <= now) {
-            let (end, codes) = first.remove_entry();
-            for code in codes {
-                // A code may have waited longer before an older session came.
-                let Some(cell) = self.cells[code as usize].as_mut().filter(|cell| cell.waits == end) else { continue };
-                let over = cell.sessions.0.partition_point(|s| s.last + self.gap <= now);
-                closed.extend(cell.sessions.0.drain(..over).map(|session| (code, session)));
-                cell.waits = i64::MAX;
-                if cell.sessions.0.is_empty() {
-                    self.cells[code as usize] = None;
-                    self.keys.release(code, 1, t);
-                } else {
-                    self.wait(code);
-                }
+        for code in self.open.due(now) {
+            let sessions = &mut self.open.of(code, t).0;
+            let over = sessions.partition_point(|s| s.last + self.gap <= now);
+            closed.extend(sessions.drain(..over).map(|session| (code, session)));
+            if sessions.is_empty() {
+                self.open.remove(code, t);
             }
+            self.wait(code);
         }
         for (code, _) in &closed {
-            self.changed |= 1 << self.keys.retain(*code, 1, t);
+            self.changed |= 1 << self.open.keys.retain(*code, 1, t);
         }
         closed
     }
@@ -172,8 +137,7 @@ impl<K: Key, A: Exchange + PartialEq, F: Fn(A, A) -> A + 'static> WindowState<K,
     fn restored(&mut self, watermark: Watermark, t: BatchTime, shown: bool) -> Outcome<A> {
         let mut changes = Vec::new();
         if shown {
-            let cells = (0..).zip(&self.cells).filter_map(|(code, cell)| Some((code, cell.as_ref()?)));
-            let all = cells.flat_map(|(code, cell)| cell.sessions.0.iter().map(move |session| (code, session.clone())));
+            let all = self.open.iter().flat_map(|(code, open)| open.0.iter().map(move |session| (code, session.clone())));
             changes.extend(all.map(|(code, session)| (self.in_window(code, session), 1)));
         }
         self.leaving = self.close(watermark.now, t);
@@ -182,18 +146,18 @@ impl<K: Key, A: Exchange + PartialEq, F: Fn(A, A) -> A + 'static> WindowState<K,
 
     fn batch(&mut self, watermark: Watermark, t: BatchTime, rows: Vec<Rows<(K, BySession<A>)>>, shown: bool) -> Outcome<A> {
         // The results of the previous batch have been emitted with their keys.
-        self.keys.reclaim(|_| true);
+        self.open.keys.reclaim(|_| true);
         let (mut changes, mut late) = (Vec::new(), 0);
         for (code, session) in std::mem::take(&mut self.leaving) {
-            self.changed |= 1 << self.keys.retain(code, -1, t);
+            self.changed |= 1 << self.open.keys.retain(code, -1, t);
             if shown {
                 changes.push((self.in_window(code, session), -1));
             }
         }
         for (key, sessions) in rows.into_iter().flat_map(Rows::take) {
-            let code = self.keys.code(key, t);
+            let code = self.open.keys.code(key, t);
             // Held until all are added, and released with it if all are late.
-            self.keys.retain(code, 1, t);
+            self.open.keys.retain(code, 1, t);
             for session in sessions.0 {
                 let near = self.near(code, &session);
                 if near.is_empty() && session.last + self.gap <= watermark.before {
@@ -209,7 +173,7 @@ impl<K: Key, A: Exchange + PartialEq, F: Fn(A, A) -> A + 'static> WindowState<K,
                     changes.push((self.in_window(code, joined), 1));
                 }
             }
-            self.keys.release(code, 1, t);
+            self.open.keys.release(code, 1, t);
         }
         self.leaving = self.close(watermark.now, t);
         let closed = self.leaving.iter().map(|(code, session)| self.in_window(*code, session.clone())).collect();
@@ -217,7 +181,7 @@ impl<K: Key, A: Exchange + PartialEq, F: Fn(A, A) -> A + 'static> WindowState<K,
     }
 
     fn group_and_key(&self, code: Code) -> (u64, &K) {
-        self.keys.group_and_key(code)
+        self.open.keys.group_and_key(code)
     }
 }
 
@@ -230,14 +194,13 @@ impl<K: Key, A: Exchange + PartialEq, F: Fn(A, A) -> A + 'static> KeyedState for
     fn save(&mut self, group: u64, _: BatchTime) -> Vec<u8> {
         if self.cut.is_empty() {
             self.cut.resize_with(KEY_GROUPS as usize, Vec::new);
-            let cells = (0..).zip(&self.cells).filter_map(|(code, cell)| Some((code, cell.as_ref()?)));
-            let open = cells.flat_map(|(code, cell)| cell.sessions.0.iter().map(move |session| (code, session)));
+            let open = self.open.iter().flat_map(|(code, open)| open.0.iter().map(move |session| (code, session)));
             for (code, session) in open.chain(self.leaving.iter().map(|(code, session)| (*code, session))) {
-                self.cut[self.keys.group_and_key(code).0 as usize].push((code, session.clone()));
+                self.cut[self.open.keys.group_and_key(code).0 as usize].push((code, session.clone()));
             }
         }
         let of_group = std::mem::take(&mut self.cut[group as usize]);
-        let mut of_group: Vec<_> = of_group.iter().map(|(code, session)| (self.keys.key(*code), session)).collect();
+        let mut of_group: Vec<_> = of_group.iter().map(|(code, session)| (self.open.keys.key(*code), session)).collect();
         of_group.sort_by(|a, b| (a.0, a.1.first).cmp(&(b.0, b.1.first)));
         if of_group.is_empty() { Vec::new() } else { encoded(&of_group) }
     }
@@ -248,7 +211,7 @@ impl<K: Key, A: Exchange + PartialEq, F: Fn(A, A) -> A + 'static> KeyedState for
             if !VALID.contains(&session.first) || !VALID.contains(&session.last) || session.rows > u64::MAX >> 10 {
                 return Err("a session has no valid time, or too many rows".into());
             }
-            let code = self.keys.code(key, cut);
+            let code = self.open.keys.code(key, cut);
             self.insert(code, session, cut);
         }
         Ok(())

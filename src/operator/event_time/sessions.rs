@@ -67,7 +67,7 @@ impl<'s, T: Data> EventTimeStream<'s, T> {
             let operator = OperatorId::of("session");
             self.rows.node.graph.report(&operator, format!("a gap of {gap:?} is too short; the shortest is 1 µs"));
         }
-        SessionWindows { stream: self.clone(), gap: in_micros(gap).min(i64::MAX >> 2).max(1) }
+        SessionWindows { stream: self.clone(), gap: in_micros(gap).clamp(1, i64::MAX >> 2) }
     }
 }
 

@@ -9,16 +9,18 @@ use serde::{Deserialize, Serialize};
 use timely::dataflow::channels::pact::Pipeline;
 use timely::dataflow::operators::Concat;
 
+use crate::api::context::Outbox;
 use crate::api::dstream::{DStream, Lazy, RowOrder, lazy};
 use crate::core::data::{Data, FastMap, PartitionId, Rows, encoded};
 use crate::core::error::BoxError;
-use crate::core::event_time::{Timestamped, WatermarkStrategy};
+use crate::core::event_time::{Timestamped, WatermarkStrategy, shown};
 use crate::core::plan::Plan;
 use crate::core::time::BatchTime;
 use crate::engine::flow::{Emitter, PendingBatches, VecStream, batched, map_containers, route};
 use crate::engine::operator_id::OperatorId;
 use crate::engine::state::{Changes, KeyedState};
 use crate::engine::tick::Tick;
+use crate::job::protocol::Event;
 use crate::operator::kernel::to_one::partial;
 
 /// The watermark before a batch, behind which its rows are late, and after it, which closes windows. In microseconds.
@@ -77,7 +79,7 @@ impl Partitions {
         }
         // A split id is used again when its split was read at once.
         let at_once: BTreeSet<u32> = plan.ranges.iter().filter(|r| r.split.read_at_once()).map(|r| r.split_id).collect();
-        self.partitions.values_mut().for_each(|partition| partition.quiet += self.interval);
+        self.partitions.values_mut().for_each(|p| p.quiet = p.quiet.saturating_add(self.interval));
         for (mut id, largest) in largest {
             if at_once.contains(&id.index) {
                 id.index = SHARED;
@@ -147,6 +149,14 @@ pub(super) fn watermarks<'s, T: 'static>(
             emit(sent.into_iter().map(|(_, watermark)| watermark).collect());
         })
     })
+}
+
+/// Reports the late rows of a batch that no stream takes: they are counted and logged like bad records.
+pub(super) fn report_late(outbox: &Outbox, operator: &OperatorId, time: BatchTime, watermark: Watermark, records: u64) {
+    if records > 0 {
+        let (stream, first) = (format!("late rows of {operator}"), format!("behind the watermark {}", shown(watermark.before)));
+        outbox.send(Event::BadRecords { stream, time, records, first, taken: false });
+    }
 }
 
 /// A container of rows, or the watermark of their batch.

@@ -4,18 +4,17 @@ use std::cell::RefCell;
 use std::ops::Deref;
 use std::rc::Rc;
 
-use super::watermark::{Watermark, with_watermark};
+use super::watermark::{Watermark, report_late, with_watermark};
 use crate::api::context::Switch;
 use crate::api::dstream::{BY_KEY_GROUP, DStream, Lazy, lazy};
 use crate::api::view::{Form, View, ViewNode};
 use crate::core::data::{Exchange, Key, Rows};
-use crate::core::event_time::{Windowed, shown as micros_shown};
+use crate::core::event_time::Windowed;
 use crate::core::time::BatchTime;
 use crate::engine::dictionary::Code;
 use crate::engine::flow::{VecStream, split_map};
 use crate::engine::operator_id::OperatorId;
 use crate::engine::state::KeyedState;
-use crate::job::protocol::Event;
 use crate::operator::kernel::combine::by_group;
 
 /// The results of windows by event time: a view of the open windows, and the closed ones once each.
@@ -125,7 +124,7 @@ pub(super) fn windowed<'s, K: Key, P: Exchange, S: WindowState<K, P>, U: Key>(
     let (shows, outbox) = (shown.clone(), graph.outbox.clone());
     let built = Rc::new(lazy(move || {
         used.set(true);
-        let (owner, stream) = (owner.build(), format!("late rows of {operator}"));
+        let (owner, reports) = (owner.build(), operator.clone());
         let keep = |kept: &mut Vec<Rows<_>>, rows| kept.push(rows);
         let parts = with_watermark(&combined, &watermarks, &operator, keep, move |tick, watermark, rows, emit| {
             let t = tick.time;
@@ -142,11 +141,7 @@ pub(super) fn windowed<'s, K: Key, P: Exchange, S: WindowState<K, P>, U: Key>(
             emit(vec![(changes, Rows::default())]);
             let closed = outcome.closed.into_iter().map(windowed).collect();
             by_group(0, closed, &mut |rows| emit(vec![(Vec::new(), rows)]));
-            if outcome.late > 0 {
-                let first = format!("behind the watermark {}", micros_shown(watermark.before));
-                let (stream, records) = (stream.clone(), outcome.late);
-                outbox.send(Event::BadRecords { stream, time: t, records, first, taken: false });
-            }
+            report_late(&outbox, &reports, t, watermark, outcome.late);
         });
         split_map(combined.flow(), &operator, parts, |_, parts: Vec<Part<U>>, changes, closed| {
             for (view, rows) in parts {

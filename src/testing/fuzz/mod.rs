@@ -67,5 +67,6 @@ fn states() -> Vec<Vec<u8>> {
         encoded(&(vec![(PartitionId { branch: 1, index: 9 }, 7i64, 3u64)], 5i64, 6i64)),
         encoded(&vec![(-4i64, "tide", 7i64), (2, "mill", 3)]),
         encoded(&vec![("tide", (-4i64, 9i64, 3u64, 7i64))]),
+        encoded(&vec![("tide", vec![(-4i64, 7i64)], vec![(2i64, 3i64), (2, 4)])]),
     ]
 }

@@ -1,0 +1,103 @@
+//! What a worker keeps for each key that it owns, and when it looks at the key again.
+
+use std::collections::BTreeMap;
+
+use crate::core::data::Key;
+use crate::core::time::BatchTime;
+use crate::engine::dictionary::{Code, Dict};
+
+/// A cell for each key, by code. A batch touches only keys that have rows, or whose time has come.
+pub(super) struct Cells<K, C> {
+    /// A code is retained while it has a cell.
+    pub keys: Dict<K>,
+    cells: Vec<Option<Cell<C>>>,
+    /// Each code at its earliest time; also at later ones that do not count any more.
+    waiting: BTreeMap<i64, Vec<Code>>,
+}
+
+struct Cell<C> {
+    cell: C,
+    /// When `waiting` has it; the largest number if it does not wait.
+    waits: i64,
+}
+
+impl<K, C> Default for Cells<K, C> {
+    fn default() -> Self {
+        Cells { keys: Dict::default(), cells: Vec::new(), waiting: BTreeMap::new() }
+    }
+}
+
+impl<K: Key, C: Default> Cells<K, C> {
+    /// The cell of a code; a new one if it has none.
+    pub fn of(&mut self, code: Code, t: BatchTime) -> &mut C {
+        let at = code as usize;
+        if self.cells.len() <= at {
+            self.cells.resize_with(at + 1, || None);
+        }
+        let new = || {
+            self.keys.retain(code, 1, t);
+            Cell { cell: C::default(), waits: i64::MAX }
+        };
+        &mut self.cells[at].get_or_insert_with(new).cell
+    }
+
+    pub fn get(&self, code: Code) -> Option<&C> {
+        self.cells.get(code as usize)?.as_ref().map(|cell| &cell.cell)
+    }
+
+    pub fn remove(&mut self, code: Code, t: BatchTime) {
+        if self.cells[code as usize].take().is_some() {
+            self.keys.release(code, 1, t);
+        }
+    }
+
+    pub fn iter(&self) -> impl Iterator<Item = (Code, &C)> {
+        (0..).zip(&self.cells).filter_map(|(code, cell)| Some((code, &cell.as_ref()?.cell)))
+    }
+
+    /// The cell of this code is looked at again at a time, or before.
+    pub fn wait(&mut self, code: Code, until: i64) {
+        if let Some(cell) = self.cells[code as usize].as_mut().filter(|cell| until < cell.waits) {
+            cell.waits = until;
+            self.waiting.entry(until).or_default().push(code);
+        }
+    }
+
+    /// The codes that waited until `now` or before. They do not wait any more.
+    pub fn due(&mut self, now: i64) -> Vec<Code> {
+        let mut due = Vec::new();
+        while let Some(first) = self.waiting.first_entry().filter(|first| *first.key() <= now) {
+            let (time, codes) = first.remove_entry();
+            for code in codes {
+                if let Some(cell) = self.cells[code as usize].as_mut().filter(|cell| cell.waits == time) {
+                    cell.waits = i64::MAX;
+                    due.push(code);
+                }
+            }
+        }
+        due
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_key_waits_once_at_its_earliest_time() {
+        let t = BatchTime::from_millis(1);
+        let mut cells: Cells<char, i64> = Cells::default();
+        let [a, b] = ['a', 'b'].map(|key| cells.keys.code(key, t));
+        *cells.of(a, t) += 5;
+        cells.of(b, t);
+        for (code, until) in [(a, 9), (a, 7), (a, 8), (b, 8)] {
+            cells.wait(code, until);
+        }
+        assert_eq!([6, 8, 9].map(|now| cells.due(now)), [vec![], vec![a, b], vec![]]);
+        cells.wait(a, 12);
+        cells.remove(a, t);
+        cells.keys.reclaim(|_| true);
+        assert_eq!((cells.due(20), cells.get(a), cells.keys.len()), (vec![], None, 1));
+        assert_eq!(cells.iter().collect::<Vec<_>>(), [(b, &0)]);
+    }
+}
