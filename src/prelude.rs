@@ -30,4 +30,4 @@ pub use crate::core::time::{BatchTime, days, hours, millis, mins, secs};
 pub use crate::format::{Decode, Json};
 pub use crate::job::{JobHandle, Summary};
 pub use crate::metrics::{BatchInfo, Statistics, StreamingListener};
-pub use crate::operator::{Batch, Decoded, KeyCounter, MapWithStateDStream, Rounds, State, StateSpec};
+pub use crate::operator::{Batch, Broadcast, Decoded, KeyCounter, MapWithStateDStream, Rounds, State, StateSpec, Table};

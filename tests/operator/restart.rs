@@ -32,7 +32,7 @@ fn spec() -> StateSpec<char, i64, i64, (char, u64, i64, bool)> {
 }
 
 /// Every verb that keeps state, and verbs on its result.
-const VERBS: [(&str, Verb); 33] = [
+const VERBS: [(&str, Verb); 34] = [
     ("update_state_by_key", |s| {
         text(&s.update_state_by_key(|new: &[i64], sum: Option<i64>| {
             let sum = new.iter().sum::<i64>() + sum.unwrap_or(0);
@@ -63,6 +63,7 @@ const VERBS: [(&str, Verb); 33] = [
     ("map_with_state", |s| text(&s.map_with_state(spec()))),
     ("map_with_state, snapshots", |s| text(&s.map_with_state(spec()).state_snapshots())),
     ("latest_by_key", |s| text(&s.latest_by_key().changes())),
+    ("join_broadcast", |s| text(&s.join_broadcast(&s.sum_by_key().broadcast()))),
     ("window", |s| text(&s.window(millis(4), millis(2)))),
     ("group_by_key_and_window", |s| text(&s.group_by_key_and_window(millis(4), millis(2)))),
     ("count_by_window", |s| text(&s.count_by_window(millis(4), millis(2)).changes())),
