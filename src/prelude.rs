@@ -6,6 +6,7 @@ pub use crate::api::config::{CatchUp, RuntimeArgs};
 pub use crate::api::context::StreamingContext;
 pub use crate::api::dstream::DStream;
 pub use crate::api::loop_view::LoopView;
+pub use crate::api::stopper::Stopper;
 pub use crate::api::view::View;
 pub use crate::connector::files::sink::TextFileSink;
 pub use crate::connector::files::source::TextFileSource;

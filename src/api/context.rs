@@ -14,6 +14,7 @@ use timely::dataflow::operators::Probe;
 
 pub use crate::api::builder::Builder;
 use crate::api::config::Config;
+use crate::api::stopper::Stopper;
 use crate::connector::source::SplitEnumerator;
 use crate::core::data::{Key, key_group, type_name};
 use crate::core::error::{BoxError, Error, Result};
@@ -154,6 +155,7 @@ pub(crate) struct Graph<'s> {
     pub outbox: Outbox,
     /// Failures of operators that are not panics.
     pub fail: Rc<dyn Fn(Error)>,
+    pub stopper: Stopper,
 }
 
 /// Where workers put events; the control dataflow takes them to the planner.
@@ -211,9 +213,10 @@ impl<'s> Graph<'s> {
         outputs: OutputChannel,
         outbox: Outbox,
         fail: Rc<dyn Fn(Error)>,
+        stopper: Stopper,
     ) -> Rc<Self> {
         let probe = ProbeHandle::new();
-        Rc::new(Graph { flow, config, dry, probe, outputs, registry: RefCell::default(), outbox, fail })
+        Rc::new(Graph { flow, config, dry, probe, outputs, registry: RefCell::default(), outbox, fail, stopper })
     }
 
     /// Reports an error in the program. The start fails with all of them at once.
@@ -481,7 +484,7 @@ mod tests {
                 let flow = Flow { scope, ticks: Vec::new().to_stream(scope) };
                 let config = Arc::new(StreamingContext::builder("ids", millis(1)).config().unwrap());
                 let fail = Rc::new(|e: Error| panic!("{e}"));
-                let graph = Graph::new(flow, config, true, OutputChannel::new().0, Outbox::default(), fail);
+                let graph = Graph::new(flow, config, true, OutputChannel::new().0, Outbox::default(), fail, Stopper::new(|_| ()));
                 let ssc = StreamingContext { graph: graph.clone() };
                 let pairs = ssc.queue_stream(&QueueSource::from_batches([vec![('a', 1)]])).map(|p| p);
                 let (one, two) = (pairs.sum_by_key(), pairs.sum_by_key().named("totals"));

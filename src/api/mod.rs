@@ -10,4 +10,5 @@ pub mod loop_view;
 pub(crate) mod meta;
 mod replay;
 pub mod spark_conf;
+pub mod stopper;
 pub mod view;

@@ -100,6 +100,7 @@ mod tests {
 
     use super::*;
     use crate::api::context::{Outbox, StreamingContext};
+    use crate::api::stopper::Stopper;
     use crate::connector::queue::QueueSource;
     use crate::core::error::Error;
     use crate::core::time::millis;
@@ -113,7 +114,7 @@ mod tests {
                 let flow = Flow { scope, ticks: Vec::new().to_stream(scope) };
                 let config = Arc::new(StreamingContext::builder("readers", millis(1)).config().unwrap());
                 let fail = Rc::new(|e: Error| panic!("{e}"));
-                let graph = Graph::new(flow, config, true, OutputChannel::new().0, Outbox::default(), fail);
+                let graph = Graph::new(flow, config, true, OutputChannel::new().0, Outbox::default(), fail, Stopper::new(|_| ()));
                 let ssc = StreamingContext { graph };
                 let rows = ssc.queue_stream(&QueueSource::from_batches([vec!['a']]));
                 let view = rows.over(millis(2), millis(1));

@@ -14,6 +14,7 @@ mod page;
 mod poison;
 mod resume;
 mod signals;
+mod stopper;
 
 use tidemill::api::context::Builder;
 use tidemill::job::ManualClock;
