@@ -36,6 +36,7 @@
 //! | `view::output_modes` | changes of a view as batches | the four modes |
 //! | `crate::arrangement` | tables, rings and arrangements of codes | views and counting windows |
 
+mod batch;
 mod broadcast;
 mod cache;
 mod checkpoint;
@@ -70,6 +71,7 @@ mod view;
 pub(crate) mod window;
 mod zip_with_index;
 
+pub use batch::Batch;
 pub(crate) use broadcast::Patch;
 pub use broadcast::{Broadcast, Table};
 pub use count_by::KeyCounter;
@@ -77,5 +79,4 @@ pub use decode::Decoded;
 #[cfg(feature = "testing")]
 pub use decode::untaken_errors;
 pub use state::{MapWithStateDStream, State, StateSpec};
-pub use transform::Batch;
 pub use view::iterate::Rounds;
