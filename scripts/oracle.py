@@ -64,6 +64,8 @@ class Bytes:
             if ends:
                 self.signed()  # its end
             return partition
+        if kind == 4:
+            self.at += self.unsigned()  # its bytes
         return 0
 
     def batch(self):

@@ -6,6 +6,7 @@ pub use crate::api::config::{CatchUp, RuntimeArgs};
 pub use crate::api::context::StreamingContext;
 pub use crate::api::dstream::DStream;
 pub use crate::api::loop_view::LoopView;
+pub use crate::api::stopper::Stopper;
 pub use crate::api::view::View;
 pub use crate::connector::DeadLetters;
 pub use crate::connector::files::sink::TextFileSink;
@@ -32,5 +33,7 @@ pub use crate::core::time::{BatchTime, days, hours, millis, mins, secs};
 pub use crate::format::{Decode, Json};
 pub use crate::job::{JobHandle, Summary};
 pub use crate::metrics::{BatchInfo, Statistics, StreamingListener};
-pub use crate::operator::{Batch, Decoded, KeyCounter, MapWithStateDStream, Queryable, Rounds, State, StateSpec};
+pub use crate::operator::{
+    Batch, Broadcast, Decoded, KeyCounter, MapWithStateDStream, Queryable, Rounds, State, StateSpec, Table,
+};
 pub use crate::operator::{EventTimeStream, EventTimeWindows, SessionWindows, WindowedView};

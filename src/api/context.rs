@@ -17,6 +17,7 @@ use timely::scheduling::Activator;
 pub use crate::api::builder::Builder;
 use crate::api::config::Config;
 use crate::api::dstream::DStream;
+use crate::api::stopper::Stopper;
 use crate::connector::source::SplitEnumerator;
 use crate::core::data::{BadRecord, Key, key_group, type_name};
 use crate::core::error::{BoxError, Error, Result};
@@ -186,6 +187,7 @@ pub(crate) struct Graph<'s> {
     pub outbox: Outbox,
     /// Failures of operators that are not panics.
     pub fail: Rc<dyn Fn(Error)>,
+    pub stopper: Stopper,
 }
 
 /// Where workers put events; the control dataflow takes them to the planner.
@@ -245,10 +247,11 @@ impl<'s> Graph<'s> {
         outputs: OutputChannel,
         outbox: Outbox,
         fail: Rc<dyn Fn(Error)>,
+        stopper: Stopper,
     ) -> Rc<Self> {
         let probe = ProbeHandle::new();
         let (registry, keys) = (RefCell::default(), RefCell::default());
-        Rc::new(Graph { flow, config, dry, probe, outputs, registry, keys, outbox, fail })
+        Rc::new(Graph { flow, config, dry, probe, outputs, registry, keys, outbox, fail, stopper })
     }
 
     /// The dictionary of the keys of this type. All views of pairs share it, so that equal keys have equal codes.
@@ -567,7 +570,7 @@ mod tests {
                 let flow = Flow::new(scope, Vec::new().to_stream(scope));
                 let config = Arc::new(StreamingContext::builder("ids", millis(1)).config().unwrap());
                 let fail = Rc::new(|e: Error| panic!("{e}"));
-                let graph = Graph::new(flow, config, true, OutputChannel::new().0, Outbox::default(), fail);
+                let graph = Graph::new(flow, config, true, OutputChannel::new().0, Outbox::default(), fail, Stopper::new(|_| ()));
                 let ssc = StreamingContext { graph: graph.clone() };
                 let pairs = ssc.queue_stream(&QueueSource::from_batches([vec![('a', 1)]])).map(|p| p);
                 let (one, two) = (pairs.sum_by_key(), pairs.sum_by_key().named("totals"));

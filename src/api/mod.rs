@@ -11,4 +11,5 @@ pub mod max_bad;
 pub(crate) mod meta;
 mod replay;
 pub mod spark_conf;
+pub mod stopper;
 pub mod view;

@@ -102,6 +102,7 @@ mod tests {
 
     use super::*;
     use crate::api::context::{Outbox, StreamingContext};
+    use crate::api::stopper::Stopper;
     use crate::connector::queue::QueueSource;
     use crate::core::error::Error;
     use crate::core::time::millis;
@@ -113,7 +114,7 @@ mod tests {
         let flow = Flow::new(scope, Vec::new().to_stream(scope));
         let config = Arc::new(StreamingContext::builder("readers", millis(1)).config().unwrap());
         let fail = Rc::new(|e: Error| panic!("{e}"));
-        Graph::new(flow, config, true, OutputChannel::new().0, Outbox::default(), fail)
+        Graph::new(flow, config, true, OutputChannel::new().0, Outbox::default(), fail, Stopper::new(|_| ()))
     }
 
     #[test]

@@ -48,6 +48,13 @@ pub enum Split {
         /// The position where it ends, if one batch reads all of it.
         end: Option<i64>,
     },
+    /// A version of a small file. The plan has its bytes, so a batch that runs again needs no file.
+    Content {
+        /// The path of the file.
+        path: Arc<str>,
+        /// The bytes.
+        bytes: Arc<[u8]>,
+    },
 }
 
 impl Split {
@@ -86,6 +93,7 @@ impl Split {
             Split::Kafka { topic: name, .. }
             | Split::File { path: name, .. }
             | Split::Received { from: name }
+            | Split::Content { path: name, .. }
             | Split::Custom { name, .. } => name,
         }
     }
@@ -94,14 +102,14 @@ impl Split {
     pub fn partition(&self) -> i32 {
         match self {
             Split::Kafka { partition, .. } | Split::Custom { partition, .. } => *partition,
-            Split::File { .. } | Split::Received { .. } => 0,
+            Split::File { .. } | Split::Received { .. } | Split::Content { .. } => 0,
         }
     }
 
     /// Whether a range gives the same records when it is read again, also in a later run. If not, positions count records.
     pub fn replayable(&self) -> bool {
         match self {
-            Split::Kafka { .. } | Split::File { .. } => true,
+            Split::Kafka { .. } | Split::File { .. } | Split::Content { .. } => true,
             Split::Received { .. } => false,
             Split::Custom { replayable, .. } => *replayable,
         }
@@ -111,6 +119,7 @@ impl Split {
     pub fn end(&self) -> Option<i64> {
         match self {
             Split::File { size, .. } => Some(i64::try_from(*size).unwrap_or(i64::MAX)),
+            Split::Content { bytes, .. } => Some(bytes.len() as i64),
             Split::Custom { end, .. } => *end,
             Split::Kafka { .. } | Split::Received { .. } => None,
         }
@@ -128,6 +137,7 @@ impl fmt::Display for Split {
         match self {
             Split::Kafka { topic: name, partition } | Split::Custom { name, partition, .. } => write!(f, "{name}/{partition}"),
             Split::File { path, size, .. } => write!(f, "{path} ({size} bytes)"),
+            Split::Content { path, bytes } => write!(f, "{path} ({} bytes)", bytes.len()),
             Split::Received { from } => write!(f, "from {from}"),
         }
     }

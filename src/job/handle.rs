@@ -5,6 +5,7 @@ use std::sync::Arc;
 use std::thread::JoinHandle;
 use std::time::{Duration, Instant};
 
+use crate::api::stopper::Stopper;
 use crate::core::error::{Error, Result};
 use crate::core::lock::lock;
 use crate::job::protocol::Event;
@@ -126,6 +127,32 @@ impl JobHandle {
     pub fn stop_now(self) -> Result<Summary> {
         self.state.post(Event::Stop { graceful: false });
         self.await_termination()
+    }
+
+    /// What asks the job to end from another thread, or from a listener. It does not wait, and it does not stop the job when it is dropped.
+    pub fn stopper(&self) -> Stopper {
+        self.state.stopper()
+    }
+
+    /// Whether the job has not ended. Of the states of Spark's context, a [`Builder`](crate::api::builder::Builder) is initialized; a handle is
+    /// active, and then stopped.
+    ///
+    /// ```
+    /// use tidemill::prelude::*;
+    /// let queue = QueueSource::<i64>::new();
+    /// let job = StreamingContext::builder("active", millis(5)).without_checkpoint().start(move |ssc| {
+    ///     ssc.queue_stream(&queue).print(1);
+    ///     Ok(())
+    /// })?;
+    /// assert!(job.is_active() && StreamingContext::get_active().is_some());
+    /// job.stopper().stop_gracefully();
+    /// assert!(job.await_termination_or_timeout(mins(5))?);
+    /// assert!(!job.is_active());
+    /// # Ok::<(), tidemill::Error>(())
+    /// ```
+    #[doc(alias = "getState")]
+    pub fn is_active(&self) -> bool {
+        lock(&self.end.0).is_none()
     }
 
     /// Figures of the job until now. They are kept in process 0; in other processes they are all 0.

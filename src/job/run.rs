@@ -28,7 +28,7 @@ use crate::job::handle::JobHandle;
 use crate::job::output_thread::OutputThread;
 use crate::job::planner::{Planner, PlannerInputs};
 use crate::job::protocol::{Command, Event};
-use crate::job::shared::{End, JobState, Summary, finish};
+use crate::job::shared::{End, JobState, Summary, finish, started};
 use crate::job::snapshot_writer::{self, ToWriter};
 use crate::job::worker::{self, WorkerArgs};
 use crate::job::{plan_file, reporter, signals, status_line, watchdog};
@@ -74,6 +74,7 @@ pub(crate) fn launch(
         spawn("tm-status", move || status_line::show(&metrics, &end))?;
     }
     let (watched, end_seen) = (shared.clone(), end.clone());
+    started(&shared, &end);
     let handle = JobHandle { state: shared, metrics, end, address, thread: Some(thread) };
     spawn("tm-watchdog", move || watchdog::watch(&watched, &end_seen, &limits))?;
     Ok(handle)

@@ -2,10 +2,11 @@
 
 use std::process::{ExitCode, Termination};
 use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
-use std::sync::{Arc, Condvar, Mutex, PoisonError};
+use std::sync::{Arc, Condvar, Mutex, PoisonError, Weak};
 use std::thread::Thread;
 use std::time::Duration;
 
+use crate::api::stopper::Stopper;
 use crate::cluster::failure::FailureLatch;
 use crate::core::error::{Error, Result};
 use crate::core::lock::lock;
@@ -124,6 +125,16 @@ impl JobState {
         self.wake();
     }
 
+    /// What asks this job to end, as long as it runs.
+    pub fn stopper(self: &Arc<Self>) -> Stopper {
+        let job = Arc::downgrade(self);
+        Stopper::new(move |graceful| {
+            if let Some(job) = job.upgrade() {
+                job.post(Event::Stop { graceful });
+            }
+        })
+    }
+
     /// Takes the events that were posted, in order.
     pub fn posted(&self) -> Vec<Event> {
         std::mem::take(&mut *lock(&self.mail))
@@ -143,6 +154,22 @@ impl JobState {
     fn wake(&self) {
         lock(&self.workers).iter().for_each(Thread::unpark);
     }
+}
+
+/// The jobs that this process has started, oldest first. Those that have ended leave when the next one starts.
+static STARTED: Mutex<Vec<(Weak<JobState>, End)>> = Mutex::new(Vec::new());
+
+/// The job runs.
+pub(crate) fn started(job: &Arc<JobState>, end: &End) {
+    let mut jobs = lock(&STARTED);
+    jobs.retain(|(_, end)| lock(&end.0).is_none());
+    jobs.push((Arc::downgrade(job), end.clone()));
+}
+
+/// The job that was started last, of those that run.
+pub(crate) fn active() -> Option<Arc<JobState>> {
+    let jobs = lock(&STARTED);
+    jobs.iter().rev().filter(|(_, end)| lock(&end.0).is_none()).find_map(|(job, _)| job.upgrade())
 }
 
 /// Also if the job never started.

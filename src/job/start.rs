@@ -4,13 +4,35 @@ use std::sync::Arc;
 
 use crate::api::config::Config;
 use crate::api::context::{Build, Builder, StreamingContext};
+use crate::api::stopper::Stopper;
 use crate::core::clock::{Clock, ManualClock};
 use crate::core::error::{BoxError, Result};
 use crate::core::time_zone;
 use crate::job::handle::JobHandle;
 use crate::job::run::launch;
-use crate::job::shared::Summary;
+use crate::job::shared::{Summary, active};
 use crate::replay::verify::verify;
+
+impl StreamingContext<'_> {
+    /// What ends the job that this process started last, if one runs. Spark's `getActive` returns the context itself, of which only `stop` is
+    /// useful then.
+    ///
+    /// ```
+    /// use tidemill::prelude::*;
+    /// let queue = QueueSource::<i64>::new();
+    /// let job = StreamingContext::builder("last", millis(5)).without_checkpoint().start(move |ssc| {
+    ///     ssc.queue_stream(&queue).print(1);
+    ///     Ok(())
+    /// })?;
+    /// StreamingContext::get_active().expect("it runs").stop_now();
+    /// job.await_termination()?;
+    /// # Ok::<(), tidemill::Error>(())
+    /// ```
+    #[doc(alias = "getActive")]
+    pub fn get_active() -> Option<Stopper> {
+        active().map(|job| job.stopper())
+    }
+}
 
 impl Builder {
     /// Starts the job and waits for its end: a signal stops it, it fails, or its finite sources are read. Returns how many

@@ -62,6 +62,7 @@ pub(crate) fn build<'s>(
         args.outputs.clone(),
         outbox.clone(),
         Rc::new(move |e| shared.fail(e)),
+        args.shared.stopper(),
     );
     let ssc = StreamingContext { graph: graph.clone() };
     (args.build)(&ssc).map_err(Error::Build)?;

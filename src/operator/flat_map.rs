@@ -2,6 +2,7 @@
 
 use crate::api::dstream::DStream;
 use crate::core::data::{Data, Rows};
+use crate::core::origin::OriginsWanted;
 use crate::engine::flow::map_containers;
 use crate::engine::operator_id::OperatorId;
 use crate::operator::kernel::origins::Trail;
@@ -33,20 +34,7 @@ impl<'s, T: Data> DStream<'s, T> {
         let operator = operator.clone();
         self.traced(keyed, move |s, wanted| {
             map_containers(s.flow(), &operator, s.inner(), move |_, rows: Rows<T>, emit| {
-                let (partition, mut trail) = (rows.partition, Trail::new(&rows, &wanted));
-                let rows = rows.take().into_iter();
-                let out: Vec<U> = if trail.is_wanted() {
-                    let mut out = Vec::with_capacity(rows.len());
-                    for row in rows {
-                        let before = out.len();
-                        out.extend(f(row));
-                        trail.step(out.len() - before);
-                    }
-                    out
-                } else {
-                    rows.flat_map(&mut f).collect()
-                };
-                emit(Rows::new(partition, out).with_origins(trail.origins()));
+                emit(flat(rows, &wanted, &mut f));
             })
         })
     }
@@ -76,4 +64,26 @@ impl<'s, T: Data> DStream<'s, T> {
             })
         })
     }
+}
+
+/// The rows that `f` makes of each row of a container, in its partition.
+pub(super) fn flat<T: Data, U, I: IntoIterator<Item = U>>(
+    rows: Rows<T>,
+    wanted: &OriginsWanted,
+    mut f: impl FnMut(T) -> I,
+) -> Rows<U> {
+    let (partition, mut trail) = (rows.partition, Trail::new(&rows, wanted));
+    let rows = rows.take().into_iter();
+    let out: Vec<U> = if trail.is_wanted() {
+        let mut out = Vec::with_capacity(rows.len());
+        for row in rows {
+            let before = out.len();
+            out.extend(f(row));
+            trail.step(out.len() - before);
+        }
+        out
+    } else {
+        rows.flat_map(f).collect()
+    };
+    Rows::new(partition, out).with_origins(trail.origins())
 }

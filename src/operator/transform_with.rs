@@ -7,8 +7,8 @@ use crate::api::dstream::{DStream, RowOrder};
 use crate::core::data::{Exchange, PartitionId, Rows};
 use crate::engine::flow::{RowStream, batched};
 use crate::engine::operator_id::OperatorId;
+use crate::operator::batch::Batch;
 use crate::operator::kernel::gather::lineage_ranges;
-use crate::operator::transform::Batch;
 
 impl<'s, T: Exchange> DStream<'s, T> {
     /// The rows that `f` returns for two whole batches: that of this stream and that of the other at the same time, each in its order. `f`

@@ -16,6 +16,7 @@ mod poison;
 mod queries;
 mod resume;
 mod signals;
+mod stopper;
 
 use tidemill::api::context::Builder;
 use tidemill::job::ManualClock;

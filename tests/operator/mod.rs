@@ -2,6 +2,7 @@
 
 mod event_time;
 mod accumulators;
+mod broadcasts;
 mod fallible;
 mod gathered;
 mod handover;

@@ -37,7 +37,7 @@ fn timed<'s>(s: &DStream<'s, Pair>) -> EventTimeStream<'s, (u8, i64)> {
 }
 
 /// Every verb that keeps state, and verbs on its result.
-const VERBS: [(&str, Verb); 36] = [
+const VERBS: [(&str, Verb); 37] = [
     ("windows by event time", |s| {
         let (length, slide) = (std::time::Duration::from_micros(2), std::time::Duration::from_micros(1));
         let counts = timed(s).map(|(k, _)| k).sliding(length, slide).count_by_value();
@@ -81,6 +81,7 @@ const VERBS: [(&str, Verb); 36] = [
     ("map_with_state", |s| text(&s.map_with_state(spec()))),
     ("map_with_state, snapshots", |s| text(&s.map_with_state(spec()).state_snapshots())),
     ("latest_by_key", |s| text(&s.latest_by_key().changes())),
+    ("join_broadcast", |s| text(&s.join_broadcast(&s.sum_by_key().broadcast()))),
     ("window", |s| text(&s.window(millis(4), millis(2)))),
     ("group_by_key_and_window", |s| text(&s.group_by_key_and_window(millis(4), millis(2)))),
     ("count_by_window", |s| text(&s.count_by_window(millis(4), millis(2)).changes())),

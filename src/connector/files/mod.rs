@@ -1,5 +1,6 @@
 //! Text files: a directory as a source, and a directory for each batch as an output.
 
+mod broadcast_file;
 mod content;
 mod exactly_once;
 mod identity;

@@ -4,10 +4,11 @@ use serde::{Deserialize, Serialize};
 
 use crate::api::dstream::DStream;
 use crate::api::view::View;
-use crate::core::data::{Exchange, FastMap, Key, Rows, key_group};
+use crate::core::data::{Exchange, Key, Rows, key_group};
 use crate::core::time::BatchTime;
 use crate::engine::flow::{Emitter, RowStream, VecStream, batched, concat, map_containers, route};
 use crate::engine::operator_id::OperatorId;
+use crate::operator::broadcast::Table;
 use crate::operator::kernel::combine::by_group;
 
 /// A row of the batch, or a change of the view.
@@ -63,7 +64,7 @@ impl<'s, K: 'static, V: 'static> DStream<'s, (K, V)> {
         let changes: Sides<'s, K, V, W> = map_containers(flow, operator, view.rows(), |_, changes: Vec<((K, W), _, _)>, emit| {
             emit(changes.into_iter().map(|((k, w), t, n)| (t, k, Side::Change(w, n))).collect());
         });
-        let mut table: FastMap<K, Vec<(W, i64)>> = FastMap::default();
+        let mut table: Table<K, W> = Table::default();
         batched(
             &flow.silent_when_empty(),
             operator,
@@ -79,32 +80,13 @@ impl<'s, K: 'static, V: 'static> DStream<'s, (K, V)> {
                 }
             },
             move |_, (rows, changes), emit: &mut Emitter<'_, _>| {
-                changes.into_iter().for_each(|(k, w, n)| apply(&mut table, k, w, n));
+                changes.into_iter().for_each(|(k, w, n)| table.apply(k, w, n));
                 let mut joined = Vec::new();
                 for (k, v) in rows {
-                    let Some(values) = table.get(&k) else { continue };
-                    let copies = values.iter().flat_map(|(w, n)| std::iter::repeat_n(w, (*n).max(0) as usize));
-                    joined.extend(copies.map(|w| (key_group(&k), (k.clone(), (v.clone(), w.clone())))));
+                    joined.extend(table.values(&k).map(|w| (key_group(&k), (k.clone(), (v.clone(), w.clone())))));
                 }
                 by_group(0, joined, emit);
             },
         )
-    }
-}
-
-/// Adds `n` to the count of one value of a key. Keys have few values.
-fn apply<K: Key, W: Key>(table: &mut FastMap<K, Vec<(W, i64)>>, k: K, w: W, n: i64) {
-    let values = table.entry(k.clone()).or_default();
-    match values.binary_search_by(|(old, _)| old.cmp(&w)) {
-        Ok(at) => {
-            values[at].1 += n;
-            if values[at].1 == 0 {
-                values.remove(at);
-            }
-        }
-        Err(at) => values.insert(at, (w, n)),
-    }
-    if values.is_empty() {
-        table.remove(&k);
     }
 }
