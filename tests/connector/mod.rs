@@ -3,3 +3,7 @@
 mod custom_sink;
 mod custom_source;
 mod receiver;
+#[cfg(feature = "sqlite")]
+mod sqlite;
+#[cfg(feature = "sqlite")]
+mod sums;
