@@ -35,6 +35,8 @@ const CRATES: &[(&str, &[&str], &str)] = &[
     ("tokio", &["src/checkpoint/store/objects/requests.rs", "src/http/"], "only in"),
     ("hyper", &["src/http/"], "only in"),
     ("object_store", &["src/checkpoint/store/objects/"], "only in"),
+    ("rusqlite", &["src/connector/database/sqlite.rs"], "only in"),
+    ("postgres", &["src/connector/database/postgres.rs"], "only in"),
     ("rdkafka", &["src/connector/kafka/"], "only in"),
     ("rdkafka_sys", &["src/connector/kafka/"], "only in"),
 ];

@@ -1,6 +1,8 @@
 //! Sources and sinks: their traits, and one file or folder per system.
 
 pub(crate) mod console;
+#[cfg(any(feature = "postgres", feature = "sqlite"))]
+pub mod database;
 mod dead_letters;
 pub mod files;
 mod foreach;

@@ -4,3 +4,7 @@ mod custom_sink;
 mod custom_source;
 mod dead_letters;
 mod receiver;
+#[cfg(feature = "sqlite")]
+mod sqlite;
+#[cfg(feature = "sqlite")]
+mod sums;

@@ -1,0 +1,222 @@
+//! Which table a stream is written to, and the statements that do it.
+
+use std::fmt::Write;
+
+/// A table of a database: its columns, its key, and how often each row is written. For `DStream::to_sqlite` and
+/// `DStream::to_postgres`.
+///
+/// Rows are structs or tuples. The fields of a struct go to the columns with their names. Those of a tuple go to the columns in order, and
+/// a tuple in a tuple counts as its fields: `((city, street), n)` has three.
+///
+/// Without a [`key`](Table::key) every row is inserted. With one a row replaces the row with the same key; of two such rows in a batch the
+/// last one stays. The table must exist. If it is missing or different, the job does not start, and the error has the statement that makes
+/// it.
+///
+/// ```
+/// use tidemill::connector::database::Table;
+/// let readings = Table::new("public.readings").text("sensor").integer("at").float("celsius").boolean("valid").bytes("raw");
+/// // A reading that comes again replaces the first one. Four transactions write a batch, once.
+/// let readings = readings.key(["sensor", "at"]).shards(4).exactly_once();
+/// assert!(format!("{readings:?}").contains("celsius"));
+/// ```
+#[derive(Clone, Debug)]
+pub struct Table {
+    pub(super) name: String,
+    pub(super) columns: Vec<Column>,
+    key: Vec<String>,
+    pub(super) shards: u32,
+    pub(super) exactly_once: bool,
+}
+
+/// A column: its name, and what it holds.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub(super) struct Column {
+    pub name: String,
+    pub kind: Kind,
+}
+
+/// What a column holds.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(super) enum Kind {
+    Text,
+    Integer,
+    Float,
+    Boolean,
+    Bytes,
+}
+
+impl Table {
+    /// A table with this name, which may have a schema before it: `public.counts`. Its columns follow.
+    pub fn new(name: impl Into<String>) -> Self {
+        Table { name: name.into(), columns: Vec::new(), key: Vec::new(), shards: 1, exactly_once: false }
+    }
+
+    fn column(mut self, name: impl Into<String>, kind: Kind) -> Self {
+        self.columns.push(Column { name: name.into(), kind });
+        self
+    }
+
+    /// The next column holds text.
+    pub fn text(self, column: impl Into<String>) -> Self {
+        self.column(column, Kind::Text)
+    }
+
+    /// The next column holds integers of 64 bits.
+    pub fn integer(self, column: impl Into<String>) -> Self {
+        self.column(column, Kind::Integer)
+    }
+
+    /// The next column holds floats of 64 bits.
+    pub fn float(self, column: impl Into<String>) -> Self {
+        self.column(column, Kind::Float)
+    }
+
+    /// The next column holds booleans.
+    pub fn boolean(self, column: impl Into<String>) -> Self {
+        self.column(column, Kind::Boolean)
+    }
+
+    /// The next column holds bytes.
+    pub fn bytes(self, column: impl Into<String>) -> Self {
+        self.column(column, Kind::Bytes)
+    }
+
+    /// A row replaces the row with the same values in these columns. The table must have a primary key or a unique index on them.
+    pub fn key<C: Into<String>>(mut self, columns: impl IntoIterator<Item = C>) -> Self {
+        self.key = columns.into_iter().map(Into::into).collect();
+        self
+    }
+
+    /// Writes each row exactly once: the position of the job is in the table `tidemill_progress`, in the transaction of the rows. Needs a
+    /// checkpoint directory and sources that can be read again. Default: at least once.
+    pub fn exactly_once(mut self) -> Self {
+        self.exactly_once = true;
+        self
+    }
+
+    /// The number of transactions of a batch, 1 to 128. They spread over the processes of the job, each with one connection. Rows of one
+    /// key of the stream are in one of them. Fixed when the checkpoint directory is made. Default: 1.
+    pub fn shards(mut self, shards: u32) -> Self {
+        self.shards = shards;
+        self
+    }
+
+    /// What is wrong with it. `deletes`: rows may leave the table.
+    pub(super) fn problem(&self, deletes: bool) -> Option<String> {
+        let name = &self.name;
+        let known = |column: &String| self.columns.iter().any(|c| c.name == *column);
+        let twice = self.columns.iter().enumerate().find(|(i, c)| self.columns[..*i].iter().any(|other| other.name == c.name));
+        if name.is_empty() || name.split('.').any(str::is_empty) {
+            return Some(format!("the table \"{name}\": write a name such as counts or public.counts"));
+        }
+        if self.columns.is_empty() {
+            return Some(format!("the table {name} has no columns: name them, as Table::new(\"{name}\").text(\"word\")"));
+        }
+        if let Some((_, column)) = twice {
+            return Some(format!("the table {name} has two columns \"{}\"", column.name));
+        }
+        if let Some(column) = self.key.iter().find(|column| !known(column)) {
+            return Some(format!("the key of the table {name} has \"{column}\", which is not one of its columns"));
+        }
+        if deletes && self.key.is_empty() {
+            return Some(format!("changes of rows need a key, by which rows of the table {name} are found: add key(..)"));
+        }
+        (deletes && self.shards > 1)
+            .then(|| format!("changes are written in order, in one shard, and {} are asked for", self.shards))
+    }
+
+    /// Whether rows replace others.
+    pub(super) fn has_key(&self) -> bool {
+        !self.key.is_empty()
+    }
+
+    /// The places of the key's columns in a row.
+    pub(super) fn key_places(&self) -> impl Iterator<Item = usize> {
+        self.columns.iter().enumerate().filter(|(_, c)| self.key.contains(&c.name)).map(|(at, _)| at)
+    }
+
+    /// Inserts or replaces this many rows.
+    pub(super) fn insert(&self, rows: usize) -> String {
+        self.insert_with(rows, |i| format!("${i}"))
+    }
+
+    /// Like `insert`, with these words in the places of values, which count from 1.
+    pub(super) fn insert_with(&self, rows: usize, place: impl Fn(usize) -> String) -> String {
+        let names: Vec<String> = self.columns.iter().map(|c| quoted(&c.name)).collect();
+        let mut sql = format!("INSERT INTO {} ({}) VALUES ", quoted_path(&self.name), names.join(", "));
+        for row in 0..rows {
+            let places: Vec<String> = (1..=names.len()).map(|i| place(row * names.len() + i)).collect();
+            let _ = write!(sql, "{}({})", if row == 0 { "" } else { ", " }, places.join(", "));
+        }
+        if self.has_key() {
+            let key: Vec<String> = self.key.iter().map(|c| quoted(c)).collect();
+            let others = self.columns.iter().filter(|c| !self.key.contains(&c.name)).map(|c| quoted(&c.name));
+            let set: Vec<String> = others.map(|c| format!("{c} = excluded.{c}")).collect();
+            let then = if set.is_empty() { "NOTHING".into() } else { format!("UPDATE SET {}", set.join(", ")) };
+            let _ = write!(sql, " ON CONFLICT ({}) DO {then}", key.join(", "));
+        }
+        sql
+    }
+
+    /// Deletes the row with a key. Its values are in the order of [`key_places`](Self::key_places).
+    pub(super) fn delete(&self) -> String {
+        let places = self.key_places().zip(1..).map(|(at, i)| format!("{} = ${i}", quoted(&self.columns[at].name)));
+        format!("DELETE FROM {} WHERE {}", quoted_path(&self.name), places.collect::<Vec<_>>().join(" AND "))
+    }
+
+    /// Makes the table, with these types for the columns.
+    pub(super) fn create(&self, type_of: fn(Kind) -> &'static str) -> String {
+        let mut parts: Vec<String> = self.columns.iter().map(|c| format!("{} {}", quoted(&c.name), type_of(c.kind))).collect();
+        if self.has_key() {
+            let key: Vec<String> = self.key.iter().map(|c| quoted(c)).collect();
+            parts.push(format!("PRIMARY KEY ({})", key.join(", ")));
+        }
+        format!("CREATE TABLE {} ({})", quoted_path(&self.name), parts.join(", "))
+    }
+}
+
+fn quoted(name: &str) -> String {
+    format!("\"{}\"", name.replace('"', "\"\""))
+}
+
+fn quoted_path(name: &str) -> String {
+    name.split('.').map(quoted).collect::<Vec<_>>().join(".")
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn statements_name_columns_and_key() {
+        let table = Table::new("public.counts").text("word").integer("n").boolean("a\"b").key(["word", "a\"b"]);
+        let into = r#"INSERT INTO "public"."counts" ("word", "n", "a""b") VALUES ($1, $2, $3)"#;
+        let then = r#" ON CONFLICT ("word", "a""b") DO UPDATE SET "n" = excluded."n""#;
+        assert_eq!(table.insert(1), format!("{into}{then}"));
+        assert_eq!(table.insert(2), format!("{into}, ($4, $5, $6){then}"));
+        assert_eq!(table.delete(), r#"DELETE FROM "public"."counts" WHERE "word" = $1 AND "a""b" = $2"#);
+        assert_eq!(table.key_places().collect::<Vec<_>>(), [0, 2]);
+        let create = r#"CREATE TABLE "public"."counts" ("word" x, "n" x, "a""b" x, PRIMARY KEY ("word", "a""b"))"#;
+        assert_eq!(table.create(|_| "x"), create);
+        assert!(Table::new("t").text("only").key(["only"]).insert(1).ends_with("DO NOTHING"));
+        assert!(!Table::new("t").text("only").insert(1).contains("CONFLICT"));
+    }
+
+    #[test]
+    fn a_table_that_cannot_be_is_named() {
+        let table = || Table::new("t").text("a").integer("b");
+        for (table, deletes, expected) in [
+            (Table::new(""), false, "write a name"),
+            (Table::new("a..b").text("a"), false, "write a name"),
+            (Table::new("t"), false, "no columns"),
+            (table().text("a"), false, "two columns \"a\""),
+            (table().key(["c"]), false, "\"c\", which is not one of its columns"),
+            (table(), true, "need a key"),
+            (table().key(["a"]).shards(2), true, "in one shard, and 2"),
+        ] {
+            let problem = table.problem(deletes).unwrap();
+            assert!(problem.contains(expected), "{problem}");
+        }
+        assert_eq!((table().problem(false), table().key(["a"]).problem(true)), (None, None));
+    }
+}
