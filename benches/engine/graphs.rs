@@ -99,7 +99,7 @@ fn of_a_batch(program: fn(&View<'_, Edge>), changed: usize, size: Size) -> f64 {
     });
     let job = job.expect("the job of the benchmark");
     let mut inside: std::collections::VecDeque<Edge> = edges.by_ref().take(all).collect();
-    let mut end_of = |t: u64, changes: Vec<Change<Edge>>| {
+    let end_of = |t: u64, changes: Vec<Change<Edge>>| {
         queue.push(changes);
         let start = Instant::now();
         clock.set(t * 1_000);

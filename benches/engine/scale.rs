@@ -58,6 +58,9 @@ impl FromStr for Shape {
     }
 }
 
+/// A dimension: its name, what is measured of it, and the shape of a value.
+type Dimension = (&'static str, &'static [u64], fn(u64) -> Shape);
+
 /// What one shape costs.
 struct Cost {
     /// CPU time of a batch, of all threads.
@@ -72,7 +75,7 @@ pub fn scale(size: Size) {
     for records in [0, 100_000 / size.part as u64] {
         let name = if records == 0 { "an empty batch" } else { "100,000 records" };
         let with = |shape: Shape| Shape { records, ..shape };
-        let dimensions: [(&str, &[u64], fn(u64) -> Shape); 5] = [
+        let dimensions: [Dimension; 5] = [
             ("workers", most(&[1, 2, 4, 8, 16, 32, 48, 64]), |n| Shape { workers: n as u16, partitions: 200, ..USUAL }),
             ("partitions", most(&[1, 10, 100, 1_000]), |n| Shape { partitions: n as u32, ..USUAL }),
             ("keys", most(&[10_000, 100_000, 1_000_000, 10_000_000]), |n| Shape { keys: n, ..USUAL }),

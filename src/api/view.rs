@@ -59,8 +59,11 @@ pub(crate) struct Counts<'s, T> {
     /// The arrangement that is counted.
     pub arranged: Dense<'s>,
     /// The code of a key that is written as JSON.
-    pub find: Rc<dyn Fn(&str) -> Option<Code>>,
+    pub find: FindCode,
 }
+
+/// The code of a key that is written as JSON, if the key has one.
+pub(crate) type FindCode = Rc<dyn Fn(&str) -> Option<Code>>;
 
 /// A view of pairs by key: the code of a key with the code of a value. Rows of all types have this form.
 pub(crate) struct ByKey<'s> {

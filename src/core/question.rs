@@ -48,7 +48,7 @@ impl Filter {
         };
         match self {
             Filter::All => true,
-            Filter::Key(wanted) => key.to_string() == *wanted,
+            Filter::Key(wanted) => serde_json::to_string(key).is_ok_and(|key| key == *wanted),
             Filter::Prefix(prefix) => key.as_str().is_some_and(|key| key.starts_with(prefix)),
         }
     }

@@ -54,8 +54,9 @@ pub(crate) struct PlannerInputs {
     pub checkpoint_every: u64,
     /// Checks that run before the first batch.
     pub checks: Vec<Check>,
-    /// The names of the views that answer questions.
+    /// The names of the views that answer questions, and who asks.
     pub queryable: Vec<String>,
+    pub askers: Arc<Askers>,
 }
 
 pub(crate) struct Planner {
@@ -88,7 +89,6 @@ pub(crate) struct Planner {
     /// Bytes that wait at the outputs of each process.
     waiting: BTreeMap<usize, u64>,
     reporter: Reporter,
-    askers: Arc<Askers>,
     questions: Questions,
     waits: Waits,
 }
@@ -102,7 +102,6 @@ impl Planner {
         time: Time,
         metrics: Metrics,
         opened: Option<Result<Opened>>,
-        askers: Arc<Askers>,
     ) -> Self {
         let workers = CommandSender { commands, wake: inputs.wake.clone() };
         let sources = Sources::new(sources, workers.clone());
@@ -129,7 +128,6 @@ impl Planner {
             losses: Vec::new(),
             stopping: Stopping::default(),
             waiting: BTreeMap::new(),
-            askers,
             questions: Questions::default(),
             waits: Waits::default(),
         }
@@ -235,7 +233,7 @@ impl Planner {
             coordinator.runs();
         }
         resumed.time.into_iter().for_each(|time| self.questions.closed(time));
-        self.askers.open(std::mem::take(&mut self.inputs.queryable));
+        self.inputs.askers.open(std::mem::take(&mut self.inputs.queryable));
         let totals = resumed.memory.get(TOTALS).map(Vec::as_slice);
         self.metrics.begin(self.sources.names(), &self.inputs.outputs, &self.inputs.operators, totals);
         reporter::started(&self.config, &reads, self.inputs.outputs.len(), &resumed, self.ahead.then_some(self.next));
@@ -461,10 +459,10 @@ impl Planner {
             }
             Event::BadRecords { stream, time, records, first, taken } => self.bad_records(stream, time, records, first, taken),
             Event::Ask { id, question } => {
-                let command = self.questions.ask(&self.askers, id, question, self.config.peers());
+                let command = self.questions.ask(&self.inputs.askers, id, question, self.config.peers());
                 command.into_iter().for_each(|command| self.workers.send(command));
             }
-            Event::Answer { id, worker: _, part } => self.questions.answered(&self.askers, id, part),
+            Event::Answer { id, worker: _, part } => self.questions.answered(&self.inputs.askers, id, part),
             Event::Stop { graceful } => self.stopping.request(graceful),
         }
         while let Some(batch) = self.in_flight.pop_written(self.inputs.writers) {

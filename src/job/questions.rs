@@ -92,7 +92,8 @@ impl Questions {
 
     /// All batches before this time are computed.
     pub fn computed(&mut self, before: BatchTime) {
-        while let Some(end) = self.closed.pop_front_if(|end| *end < before) {
+        while let Some(end) = self.closed.front().copied().filter(|end| *end < before) {
+            self.closed.pop_front();
             self.computed = Some(end);
         }
     }

@@ -112,8 +112,9 @@ fn live(worker: &mut Worker, args: &WorkerArgs, latch: &Arc<FailureLatch>, watch
         let writers = if spread { args.config.runtime.processes as usize } else { 1 };
         let wake = control.wake.clone();
         let states = names;
-        let (outputs, operators) = (names_of_outputs, work.names());
-        let known = PlannerInputs { wake, writers, states, shards, outputs, operators, checkpoint_every, checks, queryable };
+        let (outputs, operators, askers) = (names_of_outputs, work.names(), args.shared.askers.clone());
+        let known =
+            PlannerInputs { wake, writers, states, shards, outputs, operators, checkpoint_every, checks, queryable, askers };
         let _ = inputs.send(known);
     }
     let first_here = worker.index().is_multiple_of(args.config.runtime.workers as usize);

@@ -21,7 +21,7 @@ use timely::dataflow::operators::generic::builder_rc::OperatorBuilder;
 use timely::progress::Antichain;
 
 use crate::api::context::{CommandQueue, Graph};
-use crate::api::view::{Form, View};
+use crate::api::view::{FindCode, Form, View};
 use crate::core::data::Key;
 use crate::core::question::{Filter, MOST_BYTES, Part, Question, RankedRow};
 use crate::core::time::BatchTime;
@@ -134,11 +134,13 @@ fn json(row: &impl Serialize) -> Value {
 
 /// What the codes of an arrangement mean.
 struct Readable {
-    /// The row of a code with this sum, and how often it is in the view.
-    row: Box<dyn Fn(Code, i64) -> Option<(Value, u64)>>,
+    row: RowOf,
     /// The code of a key as JSON text, if keys have codes.
-    find: Option<Rc<dyn Fn(&str) -> Option<Code>>>,
+    find: Option<FindCode>,
 }
+
+/// The row of a code with a sum, and how often it is in the view.
+type RowOf = Box<dyn Fn(Code, i64) -> Option<(Value, u64)>>;
 
 /// What the operator of a queryable view has on one worker.
 struct Answering {
