@@ -108,7 +108,7 @@ impl StreamingContext<'_> {
     ///     Ok(())
     /// })?;
     /// assert_eq!(*seen.lock().unwrap(), [(2, 1), (1, 2), (0, 2)]);
-    /// assert_eq!(summary.accumulators.get("dropped"), Some(2));
+    /// assert_eq!(summary.accumulators.get("dropped"), Some(2_i64));
     /// # Ok::<(), tidemill::Error>(())
     /// ```
     #[doc(alias = "longAccumulator")]

@@ -7,11 +7,12 @@ use crate::api::dstream::DStream;
 use crate::connector::console::{RowsAsText, TextSink};
 use crate::connector::sink::{Distribution, Sink, SinkBatch, SinkContext, TransactionalSink};
 use crate::connector::sink_task::{Arrange, SinkTask, TransactionalTask, one_part, parts};
-use crate::core::data::{Exchange, KEY_GROUPS, encoded};
+use crate::core::data::{Exchange, KEY_GROUPS};
 use crate::core::error::BoxError;
 use crate::core::plan::RunId;
 use crate::engine::operator_id::OperatorId;
 use crate::engine::output::{NewOutput, RowQueue, TransactionalSpec};
+use crate::format::object::object_text;
 use crate::replay::request::{OutputTarget, warn_discarded};
 
 impl<'s, T: Exchange> DStream<'s, T> {
@@ -67,8 +68,7 @@ impl<'s, T: Exchange> DStream<'s, T> {
             OutputTarget::Discarded if !graph.dry && graph.on_worker_0() => warn_discarded(&operator.to_string()),
             _ => {}
         }
-        let hex = |row: &T| Ok(encoded(row).iter().map(|b| format!("{b:02x}")).collect());
-        self.sink_as_text(operator, TextSink::new(&graph.config, target, operator, ""), hex);
+        self.sink_as_text(operator, TextSink::new(&graph.config, target, operator, ""), |row| Ok(object_text(row)));
         true
     }
 

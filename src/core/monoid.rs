@@ -40,7 +40,7 @@ use crate::core::data::{Exchange, Key};
 ///     ssc.queue_stream(&lengths).map(move |n| mean.add(n)).count().print(1);
 ///     Ok(())
 /// })?;
-/// assert_eq!(summary.accumulators.get("mean length"), Some(Some(6)));
+/// assert_eq!(summary.accumulators.get("mean length"), Some(Some(6_i64)));
 /// # Ok::<(), tidemill::Error>(())
 /// ```
 #[doc(alias = "AccumulatorV2")]

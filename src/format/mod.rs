@@ -5,7 +5,9 @@
 mod decode;
 mod json;
 pub(crate) mod lines;
+pub(crate) mod object;
 pub(crate) mod row_text;
 
 pub use decode::Decode;
 pub use json::Json;
+pub use object::Object;

@@ -25,7 +25,7 @@ use crate::core::data::{Exchange, encoded, type_name};
 /// })?;
 /// assert!(job.await_termination_or_timeout(mins(5))?);
 /// let last = job.statistics().last.unwrap();
-/// assert_eq!(last.accumulators.get("negative"), Some(2));
+/// assert_eq!(last.accumulators.get("negative"), Some(2_i64));
 /// let texts: Vec<String> = last.accumulators.iter().map(|a| format!("{} = {}", a.name, a.text)).collect();
 /// assert_eq!(texts, ["negative = 2"]);
 /// # Ok::<(), tidemill::Error>(())
@@ -61,10 +61,15 @@ pub struct AccumulatorInfo {
 thread_local!(static WRITTEN: RefCell<Accumulators> = RefCell::default());
 
 impl Accumulators {
-    /// The value of the accumulator of this name. `None`: there is none, or its value is not of this type.
+    /// The value of the accumulator of this name: `get::<i64>("dropped")`. `None`: there is none.
+    ///
+    /// # Panics
+    /// The value is of another type, such as an `i64` that is read as an `i32`.
     pub fn get<V: DeserializeOwned>(&self, name: &str) -> Option<V> {
-        let found = self.0.iter().find(|a| *a.name == *name && *a.kind == *type_name::<V>())?;
-        postcard::from_bytes(&found.value).ok()
+        let AccumulatorInfo { kind, value, .. } = self.0.iter().find(|a| *a.name == *name)?;
+        let asked = type_name::<V>();
+        assert!(**kind == *asked, "the value of the accumulator \"{name}\" is of type {kind}, and it was read as {asked}");
+        Some(postcard::from_bytes(value).expect("it was encoded from a value of this type"))
     }
 
     /// All of them, in program order.

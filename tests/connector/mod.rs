@@ -3,6 +3,7 @@
 mod custom_sink;
 mod custom_source;
 mod dead_letters;
+mod object_files;
 mod receiver;
 #[cfg(feature = "sqlite")]
 mod sqlite;

@@ -112,7 +112,7 @@ fn an_output_reads_what_all_verbs_of_its_batch_and_of_those_before_it_added() {
                 (all.get::<i64>("sum"), all.get("least"), all.get("keys")),
                 (Some(last.0), Some(last.1), Some(last.3.clone()))
             );
-            prop_assert_eq!(all.get::<String>("sum"), None, "it is of another type");
+            prop_assert_eq!(all.get::<i64>("product"), None);
         }
         Ok(())
     });
@@ -146,6 +146,18 @@ fn values_are_those_of_one_run_after_any_failure() {
         prop_assert!(seen.lock().unwrap().keys().eq(expected.keys()), "every batch was written");
         Ok(())
     });
+}
+
+#[test]
+#[should_panic(expected = "\"sum\" is of type i64, and it was read as i32")]
+fn a_value_is_read_as_the_type_it_is() {
+    let job = StreamingContext::builder("typed", millis(1)).without_checkpoint();
+    let build = |ssc: &StreamingContext<'_>| {
+        let sum = ssc.accumulator::<Sum>("sum");
+        ssc.test_stream(vec![vec![1, 2]]).map(move |n: i64| sum.add(n)).count().print(0);
+        Ok(())
+    };
+    job.run(build).unwrap().accumulators.get::<i32>("sum");
 }
 
 #[derive(Default)]

@@ -4,6 +4,7 @@ mod broadcast_file;
 mod content;
 mod exactly_once;
 mod identity;
+mod object_files;
 mod saved;
 pub mod sink;
 pub mod source;

@@ -134,7 +134,7 @@ impl<'s, T: 'static> DStream<'s, T> {
         self.save_at(&OperatorId::of("save_as_text_files_with"), &sink);
     }
 
-    fn save_at(&self, operator: &OperatorId, sink: &TextFileSink)
+    pub(super) fn save_at(&self, operator: &OperatorId, sink: &TextFileSink)
     where
         T: Exchange + Debug,
     {

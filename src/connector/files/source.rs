@@ -167,7 +167,7 @@ impl<'s> StreamingContext<'s> {
         self.text_files_at(&OperatorId::of("text_file_stream_with"), files)
     }
 
-    fn text_files_at(&self, operator: &OperatorId, files: TextFileSource) -> Decoded<'s, String> {
+    pub(super) fn text_files_at(&self, operator: &OperatorId, files: TextFileSource) -> Decoded<'s, String> {
         let config = &self.graph.config;
         let dir = local(&files.dir).unwrap_or_else(|e| {
             self.graph.report(operator, e);
