@@ -44,30 +44,30 @@ fn changed<T: Exchange>(change: &Change<T>, table: &Table) -> Result<Written, Un
 
 /// What is to be written in one transaction.
 #[derive(Default)]
-struct Pending {
+struct Pending<'a> {
     /// Rows of a table without a key.
-    rows: Vec<Vec<Value>>,
+    rows: Vec<&'a [Value]>,
     /// By key: the row, and whether it is in the table afterwards. Ordered, so that transactions lock rows in the same order.
-    by_key: BTreeMap<Vec<u8>, (Vec<Value>, bool)>,
+    by_key: BTreeMap<Vec<u8>, (&'a [Value], bool)>,
 }
 
-impl Pending {
+impl<'a> Pending<'a> {
     fn is_empty(&self) -> bool {
         self.rows.is_empty() && self.by_key.is_empty()
     }
 
     /// Adds the rows of a batch. A row that enters it replaces one that leaves it, in whichever order they come.
-    fn add(&mut self, table: &Table, batch: Vec<Written>) {
+    fn add(&mut self, table: &Table, batch: &'a [Written]) {
         if !table.has_key() {
-            let copies = |(row, diff): Written| std::iter::repeat_n(row, diff.max(0) as usize);
-            return self.rows.extend(batch.into_iter().flat_map(copies));
+            let copies = |(row, diff): &'a Written| std::iter::repeat_n(&row[..], (*diff).max(0) as usize);
+            return self.rows.extend(batch.iter().flat_map(copies));
         }
         let mut by_key = BTreeMap::new();
         for (row, diff) in batch {
             let key = encoded(&table.key_places().map(|at| &row[at]).collect::<Vec<_>>());
-            match diff > 0 {
-                true => _ = by_key.insert(key, (row, true)),
-                false => _ = by_key.entry(key).or_insert((row, false)),
+            match *diff > 0 {
+                true => _ = by_key.insert(key, (&row[..], true)),
+                false => _ = by_key.entry(key).or_insert((&row[..], false)),
             }
         }
         self.by_key.extend(by_key);
@@ -79,8 +79,8 @@ impl Pending {
             let key: Vec<Value> = table.key_places().map(|at| row[at].clone()).collect();
             connection.execute(&table.delete(), &key)?;
         }
-        let kept = self.by_key.values().filter(|(_, stays)| *stays).map(|(row, _)| row);
-        let rows: Vec<&Vec<Value>> = self.rows.iter().chain(kept).collect();
+        let kept = self.by_key.values().filter(|(_, stays)| *stays).map(|(row, _)| *row);
+        let rows: Vec<&[Value]> = self.rows.iter().copied().chain(kept).collect();
         let mut rest = &rows[..];
         while !rest.is_empty() {
             let fits = |n: &usize| *n <= rest.len() && (*n == 1 || n * table.columns.len() <= VALUES);
@@ -140,10 +140,9 @@ struct AtLeastOnce<T, D: Database>(Writer<T, D>);
 
 impl<T: Exchange, D: Database> Sink<T> for AtLeastOnce<T, D> {
     fn write(&mut self, _: &SinkBatch, parts: &[Part<T>]) -> Result<(), BoxError> {
+        let read: Vec<_> = parts.iter().map(|part| self.0.read(&part.rows)).collect::<Result<_, _>>()?;
         let mut pending = Pending::default();
-        for part in parts {
-            pending.add(&self.0.table, self.0.read(&part.rows)?);
-        }
+        read.iter().for_each(|rows| pending.add(&self.0.table, rows));
         if pending.is_empty() {
             return Ok(());
         }
@@ -156,17 +155,18 @@ struct ExactlyOnce<T, D: Database> {
     writer: Writer<T, D>,
     name: String,
     context: Option<SinkContext>,
-    /// The rows of each shard since the last commit.
-    pending: BTreeMap<u32, Pending>,
+    /// By shard and batch: rows that are not committed. A batch may be written before an earlier one is committed, so a commit takes
+    /// those of its group only.
+    pending: BTreeMap<u32, BTreeMap<BatchTime, Vec<Written>>>,
 }
 
 impl<T: Exchange, D: Database> Sink<T> for ExactlyOnce<T, D> {
-    fn write(&mut self, _: &SinkBatch, parts: &[Part<T>]) -> Result<(), BoxError> {
+    fn write(&mut self, batch: &SinkBatch, parts: &[Part<T>]) -> Result<(), BoxError> {
         // All rows are read first, so that half of a batch is never kept.
         let read: Vec<_> =
             parts.iter().map(|part| Ok((part.number, self.writer.read(&part.rows)?))).collect::<Result<_, BoxError>>()?;
         for (shard, rows) in read.into_iter().filter(|(_, rows)| !rows.is_empty()) {
-            self.pending.entry(shard).or_default().add(&self.writer.table, rows);
+            self.pending.entry(shard).or_default().insert(batch.time(), rows);
         }
         Ok(())
     }
@@ -196,8 +196,10 @@ impl<T: Exchange, D: Database> TransactionalSink<T> for ExactlyOnce<T, D> {
     fn commit(&mut self, group: &CommitGroup) -> Result<(), BoxError> {
         let context = self.context.as_ref().ok_or_else(|| Error::bug("a commit before the beginning"))?;
         for shard in &context.shards {
-            let rows = self.pending.get(shard);
-            if rows.is_none() && !group.checkpoint {
+            let mut rows = Pending::default();
+            let of_group = self.pending.get(shard).into_iter().flat_map(|batches| batches.range(..=group.last.time));
+            of_group.for_each(|(_, batch)| rows.add(&self.writer.table, batch));
+            if rows.is_empty() && !group.checkpoint {
                 continue;
             }
             self.writer.transaction(|table, connection| {
@@ -206,18 +208,19 @@ impl<T: Exchange, D: Database> TransactionalSink<T> for ExactlyOnce<T, D> {
                     let owner = found.map_or("nobody".into(), |p| format!("generation {} of {}", p.owner, p.directory));
                     return Err(FatalError(format!("{owner} writes it now, and this run is shut out")).into());
                 }
-                // A commit that returned an error may have taken effect.
-                if found.is_some_and(|p| p.batch() == Some(group.last)) {
+                // A commit that returned an error may have taken effect. And an earlier run may have been further than this batch:
+                // progress never goes back.
+                if found.and_then(|p| p.batch()).is_some_and(|batch| batch.time >= group.last.time) {
                     return Ok(());
                 }
-                rows.map_or(Ok(()), |rows| rows.write(table, connection))?;
+                rows.write(table, connection)?;
                 let set = "UPDATE tidemill_progress SET generation = $1, time = $2, plan = $3 WHERE job = $4 AND sink = $5 AND shard = $6";
                 let BatchId { time, run, plan } = group.last;
                 let values = [int(run.generation), int(time.millis()), Value::Text(format!("{plan:016x}"))];
                 connection.execute(set, &[&values[..], &key(context, *shard)].concat())
             })?;
         }
-        self.pending.clear();
+        self.pending.values_mut().for_each(|batches| batches.retain(|time, _| *time > group.last.time));
         Ok(())
     }
 }
@@ -344,4 +347,55 @@ fn check<D: Database>(database: &D, table: &Table) -> Result<(), Error> {
         let create = table.create(D::Connection::type_of);
         Error::config(format!("the table {name} of {word} does not take these rows: {e}; this makes one that does: {create}"))
     })
+}
+
+#[cfg(all(test, feature = "sqlite"))]
+mod tests {
+    use std::sync::Arc;
+
+    use super::super::sqlite::Sqlite;
+    use super::*;
+    use crate::testing::temp_dir::TempDir;
+
+    fn batch(time: u64, generation: u64) -> BatchId {
+        BatchId { time: BatchTime::from_millis(time), run: RunId { directory: 7, generation }, plan: 11 * time }
+    }
+
+    /// With several outputs, this one may get a batch before an earlier one is committed.
+    #[test]
+    fn a_commit_takes_the_batches_of_its_group_and_progress_never_goes_back() {
+        let dir = TempDir::made("sqlite-groups");
+        let file = dir.join("app.db");
+        let database = rusqlite::Connection::open(&file).unwrap();
+        database.execute_batch("CREATE TABLE log (n INTEGER)").unwrap();
+        let rows = || database.query_row("SELECT group_concat(n) FROM log", [], |row| row.get::<_, Option<String>>(0)).unwrap();
+        let begin = |generation| {
+            let table = Table::new("log").integer("n").exactly_once();
+            let writer = Writer { database: Sqlite(file.clone()), table, read: entering::<i64>, connection: None };
+            let mut sink = ExactlyOnce { writer, name: "log".into(), context: None, pending: BTreeMap::new() };
+            let run = batch(0, generation).run;
+            let names = ("job".to_owned(), "SQLite log".to_owned());
+            let context = SinkContext { job: names.0, sink: names.1, run, shards: vec![0], shard_count: 1, stop: Arc::default() };
+            let found = sink.begin(&context).unwrap();
+            (sink, found.first().map(|c| (c.shard, c.batch)))
+        };
+        let write = |sink: &mut ExactlyOnce<i64, Sqlite>, id, n| {
+            sink.write(&SinkBatch::with_id(id), &[Part { number: 0, rows: vec![n] }]).unwrap();
+        };
+        let (mut sink, found) = begin(1);
+        assert_eq!(found, None);
+        (1..=3).for_each(|t| write(&mut sink, batch(t, 1), t as i64));
+        sink.commit(&CommitGroup { last: batch(2, 1), checkpoint: false }).unwrap();
+        assert_eq!(rows().as_deref(), Some("1,2"));
+        sink.commit(&CommitGroup { last: batch(3, 1), checkpoint: false }).unwrap();
+        // Its answer was lost.
+        sink.commit(&CommitGroup { last: batch(3, 1), checkpoint: false }).unwrap();
+        let (mut newer, found) = begin(2);
+        assert_eq!(found, Some((0, batch(3, 1))));
+        newer.commit(&CommitGroup { last: batch(2, 2), checkpoint: true }).unwrap();
+        write(&mut sink, batch(4, 1), 4);
+        let e = sink.commit(&CommitGroup { last: batch(4, 1), checkpoint: false }).unwrap_err();
+        assert!(e.is::<FatalError>() && e.to_string().contains("generation 2 of"), "{e}");
+        assert_eq!((rows().as_deref(), begin(3).1), (Some("1,2,3"), Some((0, batch(3, 1)))));
+    }
 }

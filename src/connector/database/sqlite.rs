@@ -91,7 +91,7 @@ impl<T: Exchange> DStream<'_, Change<T>> {
 }
 
 #[derive(Clone)]
-struct Sqlite(PathBuf);
+pub(super) struct Sqlite(pub PathBuf);
 
 impl Database for Sqlite {
     type Connection = rusqlite::Connection;

@@ -153,7 +153,7 @@ impl<T: Exchange> ReceiverHandle<T> {
     #[doc(alias = "reportError")]
     pub fn report_error(&self, what: impl Into<String>) {
         let what = what.into();
-        tracing::warn!(receiver = %self.shared.name, %what, "the receiver reports a trouble");
+        tracing::warn!(source = %self.shared.name, %what, "the receiver reports a trouble");
         let mut state = self.shared.lock();
         if state.takes(self.start) {
             state.trouble = Some(what);

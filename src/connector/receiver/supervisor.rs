@@ -55,12 +55,12 @@ fn supervise<R: Receiver>(mut receiver: R, shared: &Arc<Shared<R::Item>>, begin:
             None => return Ok(()),
             Some(Request::Restart { why, delay }) => (why, delay),
             Some(Request::Stop { why }) => {
-                tracing::warn!(receiver = %shared.name, %why, "the receiver has stopped for the rest of the job");
+                tracing::warn!(source = %shared.name, %why, "the receiver has stopped for the rest of the job");
                 shared.pause(format!("stopped: {why}"), Duration::MAX);
                 return Ok(());
             }
         };
-        tracing::warn!(receiver = %shared.name, %why, "the receiver starts again in {delay:?}");
+        tracing::warn!(source = %shared.name, %why, "the receiver starts again in {delay:?}");
         shared.pause(why, delay);
     }
     Ok(())
