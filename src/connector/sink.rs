@@ -239,6 +239,8 @@ pub trait TransactionalSink<T>: Sink<T> {
     /// stores `group.last` in the same transaction. If `group.checkpoint`, each shard of this process stores it, with or
     /// without rows. Shards may commit one after the other; `begin` repairs a crash between two of them.
     ///
+    /// The sink has been given the batches of the group and no later one, also if other outputs of the job are ahead or behind.
+    ///
     /// If a newer run has taken over, the sink must write nothing and return a [`FatalError`].
     ///
     /// # Errors

@@ -2,7 +2,8 @@
 //!
 //! A batch is complete when every output has written it. If an output flushes later, the thread writes later batches meanwhile.
 //! An exactly-once output commits groups of batches: those that were written within a moment, or while the last commit ran. A batch
-//! of a checkpoint ends its group.
+//! of a checkpoint ends its group. *Invariant:* when it commits, an exactly-once output has the batches of the group and no later one.
+//! So it gets a batch when the group takes it, after all other outputs have written the batch.
 
 use std::collections::{BTreeMap, VecDeque};
 use std::sync::Arc;
@@ -211,7 +212,7 @@ impl OutputThread {
             let (checkpoint, began) = (tick.snapshot.is_some(), Instant::now());
             let batch = SinkBatch { tick, run: self.run, accumulators };
             self.reports.begin(time, o, bytes);
-            if !self.write(o, &batch, bytes)? {
+            if self.outputs[o].transactional.is_none() && !self.write(o, &batch, bytes)? {
                 return Ok(None);
             }
             self.worked += began.elapsed();
@@ -225,20 +226,25 @@ impl OutputThread {
         }
     }
 
-    /// Writes one batch of one output. `false`: the job is over, and the batch is not written.
+    /// Writes one batch of one exactly-once output. `false`: the job is over, and the batch is not written.
+    fn write_transactional(&mut self, o: usize, batch: &SinkBatch) -> Result<bool> {
+        let time = batch.time();
+        point(FaultPoint::Output);
+        let OutputSpec { name, task, .. } = &mut self.outputs[o];
+        let tries = retry(name, self.limits, &self.stop, || attempt(name, time, || task.write(batch)))?;
+        if let Some(tries) = tries {
+            // The sink has what it needs until the commit.
+            task.release(time);
+            self.reports.tried(time, o, tries);
+        }
+        Ok(tries.is_some())
+    }
+
+    /// Writes one batch of another output. `false`: the job is over, and the batch is not written.
     fn write(&mut self, o: usize, batch: &SinkBatch, bytes: usize) -> Result<bool> {
         let time = batch.time();
         point(FaultPoint::Output);
-        let OutputSpec { name, task, transactional, .. } = &mut self.outputs[o];
-        if transactional.is_some() {
-            let tries = retry(name, self.limits, &self.stop, || attempt(name, time, || task.write(batch)))?;
-            if let Some(tries) = tries {
-                // The sink has what it needs until the commit.
-                task.release(time);
-                self.reports.tried(time, o, tries);
-            }
-            return Ok(tries.is_some());
-        }
+        let OutputSpec { name, task, .. } = &mut self.outputs[o];
         let done = attempt(name, time, || {
             task.write(batch)?;
             task.flush(time)
@@ -330,6 +336,14 @@ impl OutputThread {
 
     /// Adds a batch to the group of the next commit.
     fn join(&mut self, batch: Written, post: &impl Fn(Event)) -> Result<()> {
+        let began = Instant::now();
+        for o in 0..self.outputs.len() {
+            let OutputSpec { senders, transactional, .. } = &self.outputs[o];
+            if *senders > 0 && transactional.is_some() && !self.write_transactional(o, &batch.batch)? {
+                return Ok(());
+            }
+        }
+        self.worked += began.elapsed();
         let began = *self.group.began.get_or_insert_with(Instant::now);
         self.group.batches.push(batch);
         let batches = &self.group.batches;
@@ -524,6 +538,35 @@ mod tests {
             "out 5",
         ];
         assert_eq!(log, expected, "three are the most, a checkpoint ends a group, and so does waiting");
+    }
+
+    /// A later batch waits at another output: its rows are not there, or have not arrived.
+    #[test]
+    fn a_commit_has_no_rows_of_a_later_batch() {
+        for late in [None, Some(1)] {
+            let log = Log::default();
+            let (tx, rx) = channel();
+            let once = spec("a", 1, &log, 0);
+            let transactional = Some(TransactionalSpec { sink: "a".into(), shards: 1, max_batches: 8 });
+            let plain = Logged { name: "b", log: log.clone(), latest: late.map(Some), ..Logged::default() };
+            let outputs_of = vec![OutputSpec { transactional, ..once }, plain.spec(1)];
+            tx.send(Delivery::Built { accumulates: false, outputs: outputs_of }).unwrap();
+            tx.send(Delivery::Begin(RunId { directory: 1, generation: 7 })).unwrap();
+            [(0, 1), (1, 1), (0, 2)].into_iter().for_each(|(o, t)| tx.send(rows(o, t, None)).unwrap());
+            if late.is_some() {
+                tx.send(rows(1, 2, None)).unwrap();
+            }
+            let sender = Mutex::new(Some(tx));
+            outputs(1, 2)
+                .run(rx, |report| {
+                    if out(&report) == Some(1) {
+                        sender.lock().unwrap().take();
+                    }
+                })
+                .unwrap();
+            let before: Vec<String> = asked(&log).into_iter().take_while(|l| !l.starts_with("commit")).collect();
+            assert!(before.contains(&"a@1".into()) && !before.contains(&"a@2".into()), "{late:?}: {before:?}");
+        }
     }
 
     #[test]
