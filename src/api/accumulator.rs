@@ -79,7 +79,7 @@ impl StreamingContext<'_> {
     /// An accumulator of this name: functions of verbs add to it, on any worker, and outputs read it. Spark's `longAccumulator` and its like.
     ///
     /// [`Sum`](crate::prelude::Sum), [`Min`](crate::prelude::Min), [`Max`](crate::prelude::Max) and [`Set`](crate::prelude::Set) are what it
-    /// may hold; a program may define its own [`Monoid`](crate::prelude::Monoid).
+    /// may hold; a program may define its own [`Monoid`].
     ///
     /// It is exact. What the functions of a batch add counts once, also if the batch runs again after a failure. With a checkpoint
     /// directory it continues after a restart, which Spark's accumulators do not. An output that reads it waits until all workers have computed
