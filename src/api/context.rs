@@ -5,18 +5,18 @@
 
 use std::any::{Any, TypeId};
 use std::cell::{Cell, RefCell};
-use std::collections::{BTreeMap, BTreeSet, HashMap, VecDeque};
+use std::collections::{BTreeMap, BTreeSet, HashMap};
 use std::rc::Rc;
 use std::sync::Arc;
 use std::time::Duration;
 
+use timely::dataflow::ProbeHandle;
 use timely::dataflow::operators::Probe;
-use timely::dataflow::{ProbeHandle, Scope};
-use timely::scheduling::Activator;
 
 pub use crate::api::builder::Builder;
 use crate::api::config::Config;
 use crate::api::dstream::DStream;
+pub(crate) use crate::api::port::{CommandQueue, Outbox, Port};
 use crate::api::stopper::Stopper;
 use crate::connector::source::SplitEnumerator;
 use crate::core::data::{BadRecord, Key, key_group, type_name};
@@ -29,7 +29,7 @@ use crate::engine::flow::{Flow, RowStream};
 use crate::engine::operator_id::OperatorId;
 use crate::engine::output::{Delivery, NewOutput, OutputChannel, OutputSpec, RowQueue};
 use crate::engine::state::{KeyedState, State, StateHandle, UnbuiltState};
-use crate::job::protocol::{Command, Event};
+use crate::job::protocol::Event;
 
 /// The handle on which the build closure makes its streams. Spark's `StreamingContext`, without a driver: the closure runs
 /// once on every worker and must build the same graph everywhere.
@@ -73,34 +73,6 @@ impl StreamingContext<'_> {
     /// The job's name.
     pub fn name(&self) -> &str {
         &self.graph.config.name
-    }
-}
-
-/// How commands of the planner reach an operator.
-pub(crate) trait Port {
-    fn command(&self, command: &Command);
-}
-
-/// Commands on their way to one operator, which they wake.
-#[derive(Clone)]
-pub(crate) struct CommandQueue {
-    pub commands: Rc<RefCell<VecDeque<Command>>>,
-    pub activator: Rc<Activator>,
-}
-
-impl Port for CommandQueue {
-    fn command(&self, command: &Command) {
-        self.commands.borrow_mut().push_back(command.clone());
-        self.activator.activate();
-    }
-}
-
-impl CommandQueue {
-    /// The queue of the operator with this address.
-    pub fn new(scope: Scope<'_, BatchTime>, address: Rc<[usize]>) -> Self {
-        let activator = Rc::new(scope.activator_for(address));
-        activator.activate();
-        CommandQueue { commands: Rc::default(), activator }
     }
 }
 
@@ -188,34 +160,6 @@ pub(crate) struct Graph<'s> {
     /// Failures of operators that are not panics.
     pub fail: Rc<dyn Fn(Error)>,
     pub stopper: Stopper,
-}
-
-/// Where workers put events; the control dataflow takes them to the planner.
-#[derive(Clone, Default)]
-pub(crate) struct Outbox {
-    events: Rc<RefCell<Vec<Event>>>,
-    activator: Rc<RefCell<Option<timely::scheduling::Activator>>>,
-}
-
-impl Outbox {
-    pub fn send(&self, event: Event) {
-        self.events.borrow_mut().push(event);
-        self.wake();
-    }
-
-    pub fn wake(&self) {
-        if let Some(a) = &*self.activator.borrow() {
-            a.activate();
-        }
-    }
-
-    pub fn take(&self) -> Vec<Event> {
-        std::mem::take(&mut self.events.borrow_mut())
-    }
-
-    pub fn wake_with(&self, activator: timely::scheduling::Activator) {
-        *self.activator.borrow_mut() = Some(activator);
-    }
 }
 
 /// A built program: what the worker and the planner need of it.

@@ -9,6 +9,7 @@ pub mod dstream;
 pub mod loop_view;
 pub mod max_bad;
 pub(crate) mod meta;
+pub(crate) mod port;
 mod replay;
 pub mod spark_conf;
 pub mod stopper;

@@ -89,7 +89,7 @@ pub(crate) struct Part {
 
 impl Part {
     /// Adds the part of another worker.
-    pub fn add(&mut self, other: Part, limit: u32) {
+    pub(crate) fn add(&mut self, other: Part, limit: u32) {
         self.matched += other.matched;
         self.rows.extend(other.rows);
         self.rows.sort_unstable();
@@ -100,6 +100,15 @@ impl Part {
 /// The answer to a question: rows of a view as of one batch.
 ///
 /// [`JobHandle::query`](crate::job::JobHandle::query) asks.
+///
+/// ```
+/// use tidemill::core::question::Answer;
+/// use tidemill::prelude::*;
+/// let rows = vec![serde_json::json!(["tide", 2]), serde_json::json!(["mill", 1])];
+/// let answer = Answer { time: BatchTime::from_millis(5), rows, matched: 7 };
+/// assert_eq!(answer.rows_as::<(String, i64)>().unwrap()[1], ("mill".to_string(), 1));
+/// assert!(answer.rows_as::<i64>().is_err());
+/// ```
 #[derive(Clone, Debug, PartialEq)]
 pub struct Answer {
     /// The batch as of which the rows are.

@@ -24,7 +24,7 @@ use crate::job::checkpoint_coordinator::{CheckpointCoordinator, Opened};
 use crate::job::control::CommandSender;
 use crate::job::in_flight::{BatchInFlight, InFlight, SealedPart};
 use crate::job::protocol::{Command, Event};
-use crate::job::questions::{Askers, Questions};
+use crate::job::questions::Questions;
 use crate::job::rate_controller::RateController;
 use crate::job::recovery;
 use crate::job::reporter::{self, Reporter};
@@ -54,9 +54,7 @@ pub(crate) struct PlannerInputs {
     pub checkpoint_every: u64,
     /// Checks that run before the first batch.
     pub checks: Vec<Check>,
-    /// The names of the views that answer questions, and who asks.
-    pub queryable: Vec<String>,
-    pub askers: Arc<Askers>,
+    pub questions: Questions,
 }
 
 pub(crate) struct Planner {
@@ -89,7 +87,6 @@ pub(crate) struct Planner {
     /// Bytes that wait at the outputs of each process.
     waiting: BTreeMap<usize, u64>,
     reporter: Reporter,
-    questions: Questions,
     waits: Waits,
 }
 
@@ -128,7 +125,6 @@ impl Planner {
             losses: Vec::new(),
             stopping: Stopping::default(),
             waiting: BTreeMap::new(),
-            questions: Questions::default(),
             waits: Waits::default(),
         }
     }
@@ -232,8 +228,7 @@ impl Planner {
         if let Some(coordinator) = &self.coordinator {
             coordinator.runs();
         }
-        resumed.time.into_iter().for_each(|time| self.questions.closed(time));
-        self.inputs.askers.open(std::mem::take(&mut self.inputs.queryable));
+        self.inputs.questions.begin(resumed.time);
         let totals = resumed.memory.get(TOTALS).map(Vec::as_slice);
         self.metrics.begin(self.sources.names(), &self.inputs.outputs, &self.inputs.operators, totals);
         reporter::started(&self.config, &reads, self.inputs.outputs.len(), &resumed, self.ahead.then_some(self.next));
@@ -411,7 +406,7 @@ impl Planner {
             batch.info.planning_time = batch.elapsed();
             self.rates.closed(batch.info.time);
             self.metrics.tell(|l| l.on_batch_planned(&batch.info));
-            self.questions.closed(record.end(self.config.interval.millis()));
+            self.inputs.questions.closed(record.end(self.config.interval.millis()));
             self.workers.send(Command::Close { record, snapshot: batch.snapshot, stamp });
         }
         Ok(())
@@ -436,7 +431,7 @@ impl Planner {
                 // Worker 0 speaks for all. A worker that is busy may tell much later what it did.
                 if worker == 0 {
                     self.rates.computed(before);
-                    self.questions.computed(before);
+                    self.inputs.questions.computed(before);
                     self.in_flight.computed(before);
                 }
                 self.in_flight.worked(worker, before, work);
@@ -459,10 +454,10 @@ impl Planner {
             }
             Event::BadRecords { stream, time, records, first, taken } => self.bad_records(stream, time, records, first, taken),
             Event::Ask { id, question } => {
-                let command = self.questions.ask(&self.inputs.askers, id, question, self.config.peers());
+                let command = self.inputs.questions.ask(id, question, self.config.peers());
                 command.into_iter().for_each(|command| self.workers.send(command));
             }
-            Event::Answer { id, worker: _, part } => self.questions.answered(&self.inputs.askers, id, part),
+            Event::Answer { id, worker: _, part } => self.inputs.questions.answered(id, part),
             Event::Stop { graceful } => self.stopping.request(graceful),
         }
         while let Some(batch) = self.in_flight.pop_written(self.inputs.writers) {

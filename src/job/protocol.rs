@@ -63,6 +63,18 @@ pub(crate) enum Command {
     Stop,
 }
 
+impl Command {
+    /// The time of which the state is complete when this command has been obeyed: that of a batch that closes, or of the checkpoint that is
+    /// restored. `interval`: the batch interval in milliseconds.
+    pub fn completes(&self, interval: u64) -> Option<BatchTime> {
+        match self {
+            Command::Close { record, .. } => Some(record.end(interval)),
+            Command::Restore { time, .. } => *time,
+            _ => None,
+        }
+    }
+}
+
 /// What every worker needs from the checkpoint directory.
 #[derive(Clone, Debug, Serialize, Deserialize)]
 pub(crate) struct Restore {

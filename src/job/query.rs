@@ -15,6 +15,30 @@ use crate::job::shared::JobState;
 const PATIENCE: Duration = Duration::from_secs(60);
 
 /// A question to a view of a running job. [`JobHandle::query`](crate::job::JobHandle::query) begins it.
+///
+/// ```
+/// use tidemill::prelude::*;
+/// let words = QueueSource::new();
+/// let (feed, seen) = (words.clone(), MemorySink::new());
+/// let sink = seen.clone();
+/// let job = StreamingContext::builder("words", millis(5)).start(move |ssc| {
+///     let counts = ssc.queue_stream(&words).count_by_value().sum_by_key();
+///     counts.queryable("counts").history(1_000);
+///     counts.update().to_memory(&sink);
+///     Ok(())
+/// })?;
+/// feed.push(["tide", "mill", "time", "tide"].map(str::to_string).to_vec());
+/// while seen.rows().len() < 3 {
+///     std::thread::yield_now();
+/// }
+/// let first = job.query("counts").key("tide").ask()?;
+/// assert_eq!(first.rows_as::<(String, i64)>().unwrap(), [("tide".to_string(), 2)]);
+/// assert_eq!(job.query("counts").top(1).ask()?.rows, first.rows);
+/// assert_eq!(job.query("counts").prefix("ti").limit(1).ask()?.matched, 2);
+/// assert_eq!(job.query("counts").key("tide").at(first.time).ask()?, first);
+/// job.stop_now()?;
+/// # Ok::<(), tidemill::Error>(())
+/// ```
 #[must_use = "a question is not asked before `ask`"]
 pub struct Query<'j> {
     job: &'j JobState,

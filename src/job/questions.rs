@@ -2,7 +2,7 @@
 
 use std::collections::{BTreeMap, HashMap, VecDeque};
 use std::sync::atomic::{AtomicU64, Ordering};
-use std::sync::{Mutex, OnceLock};
+use std::sync::{Arc, Mutex, OnceLock};
 
 use crate::core::lock::lock;
 use crate::core::question::{Answer, Part, Question, Reply};
@@ -68,8 +68,10 @@ impl Askers {
 const ENDED: &str = "the job does not run (it has not opened its first batch, or has ended)";
 
 /// The planner's side.
-#[derive(Default)]
 pub(crate) struct Questions {
+    askers: Arc<Askers>,
+    /// The names of the views that answer.
+    views: Vec<String>,
     open: BTreeMap<u64, Open>,
     /// Batches that are closed and not known to be computed, oldest first, and the newest computed one.
     closed: VecDeque<BatchTime>,
@@ -85,7 +87,17 @@ struct Open {
 }
 
 impl Questions {
-    /// A batch is closed, or its state was restored.
+    pub fn new(askers: Arc<Askers>, views: Vec<String>) -> Self {
+        Questions { askers, views, open: BTreeMap::new(), closed: VecDeque::new(), computed: None }
+    }
+
+    /// The first batch is about to open: views answer from now on. `restored`: the time of the checkpoint that was loaded.
+    pub fn begin(&mut self, restored: Option<BatchTime>) {
+        self.closed.extend(restored);
+        self.askers.open(std::mem::take(&mut self.views));
+    }
+
+    /// A batch is closed.
     pub fn closed(&mut self, end: BatchTime) {
         self.closed.push_back(end);
     }
@@ -99,7 +111,7 @@ impl Questions {
     }
 
     /// Chooses the batch of a question; returns the command to the workers.
-    pub fn ask(&mut self, askers: &Askers, id: u64, question: Question, workers: usize) -> Option<Command> {
+    pub fn ask(&mut self, id: u64, question: Question, workers: usize) -> Option<Command> {
         let at = match (question.at, self.computed) {
             (_, None) => Err("no batch is computed yet".to_string()),
             (Some(at), Some(newest)) if at > newest => {
@@ -109,7 +121,7 @@ impl Questions {
         };
         match at {
             Err(why) => {
-                askers.reply(id, Err(why));
+                self.askers.reply(id, Err(why));
                 None
             }
             Ok(at) => {
@@ -120,7 +132,7 @@ impl Questions {
     }
 
     /// Takes the part of one worker, and replies when it is the last one.
-    pub fn answered(&mut self, askers: &Askers, id: u64, part: Result<Part, String>) {
+    pub fn answered(&mut self, id: u64, part: Result<Part, String>) {
         let Some(open) = self.open.get_mut(&id) else { return };
         open.missing -= 1;
         match (&mut open.part, part) {
@@ -132,7 +144,7 @@ impl Questions {
             && let Some(Open { at, part, .. }) = self.open.remove(&id)
         {
             let rows = |part: &Part| part.rows.iter().map(|row| serde_json::from_str(&row.json).unwrap_or_default()).collect();
-            askers.reply(id, part.map(|part| Answer { time: at, rows: rows(&part), matched: part.matched }));
+            self.askers.reply(id, part.map(|part| Answer { time: at, rows: rows(&part), matched: part.matched }));
         }
     }
 }

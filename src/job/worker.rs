@@ -26,6 +26,7 @@ use crate::engine::output::{Delivery, OutputChannel};
 use crate::job::control::{self, Control, Planning};
 use crate::job::planner::PlannerInputs;
 use crate::job::protocol::{Command, Event};
+use crate::job::questions::Questions;
 use crate::job::shared::{JobState, Watched};
 use crate::job::snapshot_writer::ToWriter;
 use crate::job::snapshotter::Snapshotter;
@@ -112,9 +113,9 @@ fn live(worker: &mut Worker, args: &WorkerArgs, latch: &Arc<FailureLatch>, watch
         let writers = if spread { args.config.runtime.processes as usize } else { 1 };
         let wake = control.wake.clone();
         let states = names;
-        let (outputs, operators, askers) = (names_of_outputs, work.names(), args.shared.askers.clone());
-        let known =
-            PlannerInputs { wake, writers, states, shards, outputs, operators, checkpoint_every, checks, queryable, askers };
+        let (outputs, operators, questions) =
+            (names_of_outputs, work.names(), Questions::new(args.shared.askers.clone(), queryable));
+        let known = PlannerInputs { wake, writers, states, shards, outputs, operators, checkpoint_every, checks, questions };
         let _ = inputs.send(known);
     }
     let first_here = worker.index().is_multiple_of(args.config.runtime.workers as usize);

@@ -36,6 +36,22 @@ const FUEL: Duration = Duration::from_millis(1);
 const CODES: Code = 256;
 
 /// A view that answers questions: how many batches it remembers for them.
+///
+/// ```
+/// use tidemill::prelude::*;
+/// let numbers = QueueSource::from_batches([vec![1, 2], vec![1]]);
+/// let rows = MemorySink::new();
+/// let sink = rows.clone();
+/// StreamingContext::builder("numbers", millis(5)).run(move |ssc| {
+///     let counts = ssc.queue_stream(&numbers).count_by_value().sum_by_key();
+///     counts.queryable("counts").history(10);
+///     counts.update().to_memory(&sink);
+///     Ok(())
+/// })?;
+/// // Questions change nothing.
+/// assert_eq!(rows.rows(), [(1, 1), (2, 1), (1, 2)]);
+/// # Ok::<(), tidemill::Error>(())
+/// ```
 #[derive(Clone)]
 pub struct Queryable {
     history: Rc<Cell<u32>>,
@@ -200,13 +216,11 @@ impl Answering {
     fn step(&mut self) -> Vec<Event> {
         let commands = std::mem::take(&mut *self.queue.commands.borrow_mut());
         for command in commands {
-            match command {
-                Command::Close { record, .. } => self.held.close(record.end(self.interval)),
-                Command::Restore { time: Some(time), .. } => self.held.close(time),
-                Command::Ask { id, at, question } if question.view == self.name => {
-                    self.open.push_back(OpenQuestion { id, at, question, next: 0, part: Part::default(), bytes: 0 });
-                }
-                _ => {}
+            command.completes(self.interval).into_iter().for_each(|end| self.held.close(end));
+            if let Command::Ask { id, at, question } = command
+                && question.view == self.name
+            {
+                self.open.push_back(OpenQuestion { id, at, question, next: 0, part: Part::default(), bytes: 0 });
             }
         }
         let (until, mut answers) = (Instant::now() + FUEL, Vec::new());
