@@ -4,6 +4,7 @@ use std::net::TcpListener;
 use std::os::unix::fs::chown;
 use std::os::unix::process::CommandExt;
 
+use std::path::PathBuf;
 use std::process::{Child, Command, Stdio};
 use std::time::Instant;
 
@@ -11,14 +12,13 @@ use postgres::{Client, NoTls};
 use rustix::process::{Pid, Signal, getuid, kill_process};
 
 use crate::harness::PATIENCE;
-use crate::temp_dir::TempDir;
 
 /// The user `nobody` of Debian.
 const NOBODY: u32 = 65_534;
 pub const PASSWORD: &str = "hunter2";
 
 pub struct Server {
-    dir: TempDir,
+    dir: PathBuf,
     port: u16,
     process: Option<Child>,
 }
@@ -38,13 +38,16 @@ fn program(name: &str) -> Command {
 
 impl Server {
     pub fn start(name: &str) -> Server {
-        let dir = TempDir::made(name);
+        // TMPDIR may be below a directory that only root passes.
+        let base = if getuid().is_root() { "/tmp".into() } else { std::env::temp_dir() };
+        let dir = base.join(format!("tidemill-{name}-{}", std::process::id()));
+        std::fs::create_dir_all(&dir).unwrap();
         std::fs::write(dir.join("password"), PASSWORD).unwrap();
         if getuid().is_root() {
-            [dir.to_path_buf(), dir.join("password")].iter().for_each(|p| chown(p, Some(NOBODY), Some(NOBODY)).unwrap());
+            [dir.clone(), dir.join("password")].iter().for_each(|p| chown(p, Some(NOBODY), Some(NOBODY)).unwrap());
         }
         let mut make = program("initdb");
-        make.current_dir(&*dir).args([
+        make.current_dir(&dir).args([
             "--pgdata=data",
             "--auth=scram-sha-256",
             "--pwfile=password",
@@ -63,7 +66,7 @@ impl Server {
         let port = self.port.to_string();
         let settings = ["listen_addresses=127.0.0.1", "unix_socket_directories=", "fsync=off"];
         let mut run = program("postgres");
-        run.current_dir(&*self.dir).args(["-D", "data", "-p", &port]).args(settings.iter().flat_map(|s| ["-c", s]));
+        run.current_dir(&self.dir).args(["-D", "data", "-p", &port]).args(settings.iter().flat_map(|s| ["-c", s]));
         self.process = Some(run.spawn().unwrap());
         let begun = Instant::now();
         while Client::connect(&self.url(), NoTls).is_err() {
@@ -92,5 +95,6 @@ impl Server {
 impl Drop for Server {
     fn drop(&mut self) {
         self.kill();
+        let _ = std::fs::remove_dir_all(&self.dir);
     }
 }

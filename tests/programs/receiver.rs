@@ -30,7 +30,11 @@ struct Sender {
 impl Sender {
     /// Sends until the connection breaks, or this many blocks are acknowledged.
     fn send(&mut self, program: &mut Program, blocks: u64) {
-        let listens = |err: &str| err.lines().find_map(|line| Some(line.strip_prefix("listening on ")?.to_owned()));
+        // A line is written in parts: only a whole one has the whole address.
+        let listens = |err: &str| {
+            let whole = err.split_inclusive('\n').filter_map(|line| line.strip_suffix('\n'));
+            whole.filter_map(|line| line.strip_prefix("listening on ")).next().map(str::to_owned)
+        };
         let mut address = None;
         let ended = |program: &mut Program| program.has_ended();
         while address.is_none() && !ended(program) {
