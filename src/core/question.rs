@@ -20,7 +20,7 @@ pub(crate) const MOST_BYTES: usize = 4 << 20;
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 pub(crate) struct Question {
     pub view: String,
-    /// The batch as of which the answer is; `None`: the newest one that is computed.
+    /// The batch as of which the answer is; `None`: the newest one.
     pub at: Option<BatchTime>,
     pub filter: Filter,
     /// Whether the rows with the largest last number come first. Otherwise rows are in the order of their JSON text.

@@ -431,7 +431,7 @@ impl Planner {
                 // Worker 0 speaks for all. A worker that is busy may tell much later what it did.
                 if worker == 0 {
                     self.rates.computed(before);
-                    self.inputs.questions.computed(before);
+                    self.inputs.questions.computed(before).into_iter().for_each(|command| self.workers.send(command));
                     self.in_flight.computed(before);
                 }
                 self.in_flight.worked(worker, before, work);
@@ -454,8 +454,7 @@ impl Planner {
             }
             Event::BadRecords { stream, time, records, first, taken } => self.bad_records(stream, time, records, first, taken),
             Event::Ask { id, question } => {
-                let command = self.inputs.questions.ask(id, question, self.config.peers());
-                command.into_iter().for_each(|command| self.workers.send(command));
+                self.inputs.questions.ask(id, question).into_iter().for_each(|command| self.workers.send(command));
             }
             Event::Answer { id, worker: _, part } => self.inputs.questions.answered(id, part),
             Event::Stop { graceful } => self.stopping.request(graceful),

@@ -72,7 +72,10 @@ pub(crate) struct Questions {
     askers: Arc<Askers>,
     /// The names of the views that answer.
     views: Vec<String>,
+    workers: usize,
     open: BTreeMap<u64, Open>,
+    /// Questions, each with the batch that must be computed first; `None`: any.
+    waiting: Vec<(u64, Question, Option<BatchTime>)>,
     /// Batches that are closed and not known to be computed, oldest first, and the newest computed one.
     closed: VecDeque<BatchTime>,
     computed: Option<BatchTime>,
@@ -87,8 +90,8 @@ struct Open {
 }
 
 impl Questions {
-    pub fn new(askers: Arc<Askers>, views: Vec<String>) -> Self {
-        Questions { askers, views, open: BTreeMap::new(), closed: VecDeque::new(), computed: None }
+    pub fn new(askers: Arc<Askers>, views: Vec<String>, workers: usize) -> Self {
+        Questions { askers, views, workers, open: BTreeMap::new(), waiting: Vec::new(), closed: VecDeque::new(), computed: None }
     }
 
     /// The first batch is about to open: views answer from now on. `restored`: the time of the checkpoint that was loaded.
@@ -102,33 +105,42 @@ impl Questions {
         self.closed.push_back(end);
     }
 
-    /// All batches before this time are computed.
-    pub fn computed(&mut self, before: BatchTime) {
+    /// All batches before this time are computed. Returns the questions that waited for it, as commands to the workers.
+    pub fn computed(&mut self, before: BatchTime) -> Vec<Command> {
         while let Some(end) = self.closed.front().copied().filter(|end| *end < before) {
             self.closed.pop_front();
             self.computed = Some(end);
         }
+        let Some(newest) = self.computed else { return Vec::new() };
+        let ready = self.waiting.extract_if(.., |(_, _, after)| after.is_none_or(|after| after <= newest));
+        let ready: Vec<(u64, Question)> = ready.map(|(id, question, _)| (id, question)).collect();
+        ready.into_iter().map(|(id, question)| self.command(id, question, newest)).collect()
     }
 
-    /// Chooses the batch of a question; returns the command to the workers.
-    pub fn ask(&mut self, id: u64, question: Question, workers: usize) -> Option<Command> {
-        let at = match (question.at, self.computed) {
-            (_, None) => Err("no batch is computed yet".to_string()),
-            (Some(at), Some(newest)) if at > newest => {
-                Err(format!("the batch of {} is not computed yet: the newest is {}", at.millis(), newest.millis()))
-            }
-            (at, Some(newest)) => Ok(at.unwrap_or(newest)),
-        };
-        match at {
-            Err(why) => {
-                self.askers.reply(id, Err(why));
+    /// Takes a question. It waits until all batches are computed that are closed now: what an output has shown is in the answer. Returns
+    /// the command to the workers if it need not wait.
+    pub fn ask(&mut self, id: u64, question: Question) -> Option<Command> {
+        let newest = self.closed.back().copied().or(self.computed);
+        if let (Some(at), Some(newest)) = (question.at, newest)
+            && at > newest
+        {
+            let why = format!("the batch of {} is not closed yet: the newest is {}", at.millis(), newest.millis());
+            self.askers.reply(id, Err(why));
+            return None;
+        }
+        match self.computed {
+            Some(computed) if newest == Some(computed) => Some(self.command(id, question, computed)),
+            _ => {
+                self.waiting.push((id, question, newest));
                 None
             }
-            Ok(at) => {
-                self.open.insert(id, Open { question: question.clone(), at, missing: workers, part: Ok(Part::default()) });
-                Some(Command::Ask { id, at, question })
-            }
         }
+    }
+
+    fn command(&mut self, id: u64, question: Question, newest: BatchTime) -> Command {
+        let at = question.at.unwrap_or(newest);
+        self.open.insert(id, Open { question: question.clone(), at, missing: self.workers, part: Ok(Part::default()) });
+        Command::Ask { id, at, question }
     }
 
     /// Takes the part of one worker, and replies when it is the last one.

@@ -114,7 +114,7 @@ fn live(worker: &mut Worker, args: &WorkerArgs, latch: &Arc<FailureLatch>, watch
         let wake = control.wake.clone();
         let states = names;
         let (outputs, operators, questions) =
-            (names_of_outputs, work.names(), Questions::new(args.shared.askers.clone(), queryable));
+            (names_of_outputs, work.names(), Questions::new(args.shared.askers.clone(), queryable, worker.peers()));
         let known = PlannerInputs { wake, writers, states, shards, outputs, operators, checkpoint_every, checks, questions };
         let _ = inputs.send(known);
     }

@@ -86,7 +86,7 @@ fn a_question_that_cannot_be_answered_says_why() {
         run(&live, &clock, batch);
     }
     assert_eq!(why(live.query("sum")), "view sum: no view is queryable as \"sum\"; there are: sums, rows");
-    assert_eq!(why(live.query("sums").at(at(10))), "view sums: the batch of 100 is not computed yet: the newest is 90");
+    assert_eq!(why(live.query("sums").at(at(10))), "view sums: the batch of 100 is not closed yet: the newest is 90");
     let gone = why(live.query("sums").at(at(1)));
     assert!(gone.starts_with("view sums: the batch of 10 is not held any more: the first that is held is "), "{gone}");
     assert_eq!(why(live.query("sums").limit(0)), "view sums: 0 rows: an answer has 1 to 10000");

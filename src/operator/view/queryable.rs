@@ -70,8 +70,8 @@ impl<'s, T: Key> View<'s, T> {
     /// Lets the running job answer questions about this view by a name: [`JobHandle::query`](crate::job::JobHandle::query) in the
     /// program, and `tidemill query` or HTTP from outside, if the job listens. Flink's `asQueryableState`.
     ///
-    /// Answers are as of one batch on all workers: the newest that is computed, or an earlier one that is held
-    /// ([`Queryable::history`]). Rows are JSON. Counts, sums and windows find a key at once; other views look at every row. The view is
+    /// Answers are as of one batch on all workers: at least the newest that was closed when the question came, or an earlier one that is
+    /// held ([`Queryable::history`]). So an answer has what an output has shown before. Rows are JSON. Counts, sums and windows find a key at once; other views look at every row. The view is
     /// then computed also if no output reads it.
     ///
     /// # Errors
