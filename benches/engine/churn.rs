@@ -5,7 +5,7 @@ use std::time::Duration;
 use tidemill::prelude::*;
 
 use crate::results::{head, row};
-use crate::{Size, nowhere};
+use crate::{Size, nowhere, status};
 
 /// Keys that occur in two batches and never again: 20,000 records a batch over 20,000 keys, 10,000 of them new. Prints resident
 /// memory after each million of keys, fifteen times. It stays flat if the job frees keys that it forgets.
@@ -46,10 +46,7 @@ fn churned(program: fn(&DStream<'_, String>), batches: u64) -> Vec<String> {
             std::thread::sleep(Duration::from_micros(200));
         }
         if t % (batches / 15) == 0 {
-            let status = std::fs::read_to_string("/proc/self/status").expect("Linux says how much memory there is");
-            let line = status.lines().find_map(|l| l.strip_prefix("VmRSS:")).expect("the line of the resident memory");
-            let kib: u64 = line.trim().trim_end_matches(" kB").parse().expect("a number of KiB");
-            resident.push((kib / 1024).to_string());
+            resident.push((status("VmRSS:") as u64 / 1024).to_string());
         }
     }
     job.stop_now().expect("the end of the benchmark");

@@ -80,6 +80,13 @@ fn main() {
     }
 }
 
+/// A number of this process that Linux tells, such as `VmRSS:` (KiB) or `Threads:`.
+fn status(name: &str) -> f64 {
+    let status = std::fs::read_to_string("/proc/self/status").expect("Linux says what a process has");
+    let line = status.lines().find_map(|line| line.strip_prefix(name)).unwrap_or_else(|| panic!("{name} is not in the status"));
+    line.trim().trim_end_matches(" kB").parse().expect("a number")
+}
+
 /// Batches that all workers read.
 type Input = Arc<[Vec<u32>]>;
 

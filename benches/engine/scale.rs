@@ -14,7 +14,7 @@ use tidemill::prelude::*;
 
 use crate::results::{head, record, row};
 use crate::shared::{cpu_seconds, random};
-use crate::{Size, nowhere};
+use crate::{Size, nowhere, status};
 
 /// The argument that makes a process measure one shape.
 pub const ALONE: &str = "__shape";
@@ -138,12 +138,7 @@ pub fn alone(text: &str) {
     let before = cpu_seconds();
     run_until(BATCHES.0 + BATCHES.1);
     let cpu_ms = (cpu_seconds() - before) * 1e3 / BATCHES.1 as f64;
-    let status = std::fs::read_to_string("/proc/self/status").expect("Linux says how much memory there is");
-    let number = |name: &str| -> f64 {
-        let line = status.lines().find_map(|line| line.strip_prefix(name)).expect("a line of the status");
-        line.trim().trim_end_matches(" kB").parse().expect("a number")
-    };
-    println!("{cpu_ms} {} {}", number("VmRSS:") / 1024.0, number("Threads:"));
+    println!("{cpu_ms} {} {}", status("VmRSS:") / 1024.0, status("Threads:"));
     // The end of a job with many workers takes time that nobody measures.
     let _ = std::io::stdout().flush();
     std::process::exit(0);

@@ -136,7 +136,7 @@ pub enum Error {
     Query {
         /// The name that was asked for.
         view: String,
-        /// Why there is no answer.
+        /// Why it cannot be answered.
         reason: String,
     },
     /// A loop of views still changes after its bound of rounds. The batch is not written.

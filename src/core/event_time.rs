@@ -33,7 +33,7 @@ pub trait EventTime {
     /// Microseconds since 1970-01-01 00:00 UTC, negative before.
     ///
     /// # Errors
-    /// There is no valid time, and why.
+    /// Why the row has no valid time.
     fn micros(self) -> Result<i64, BoxError>;
 }
 
@@ -189,7 +189,7 @@ impl WatermarkStrategy {
     /// The time of a row of a batch.
     ///
     /// # Errors
-    /// It is no date, or too far ahead of the batch.
+    /// The time is outside the years -9999 to 9999, or too far ahead of the batch.
     pub(crate) fn check(&self, time: i64, batch: BatchTime) -> Result<i64, BoxError> {
         if jiff::Timestamp::from_microsecond(time).is_err() {
             return Err(format!("the time {time} is not in the years -9999 to 9999; it is microseconds since 1970").into());

@@ -29,6 +29,13 @@ pub(crate) struct Question {
     pub limit: u32,
 }
 
+impl Question {
+    /// All rows of a view as of the newest batch, at most 100.
+    pub fn all(view: &str) -> Self {
+        Question { view: view.into(), at: None, filter: Filter::All, top: false, limit: 100 }
+    }
+}
+
 /// Which rows are asked for. The key of a row is its first element if it is a tuple, otherwise the row itself.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 pub(crate) enum Filter {
@@ -120,6 +127,11 @@ pub struct Answer {
 }
 
 impl Answer {
+    pub(crate) fn new((time, part): (BatchTime, Part)) -> Self {
+        let rows = part.rows.iter().map(|row| serde_json::from_str(&row.json).unwrap_or_default()).collect();
+        Answer { time, rows, matched: part.matched }
+    }
+
     /// The rows as a type, such as `(String, i64)`.
     ///
     /// # Errors
@@ -129,8 +141,8 @@ impl Answer {
     }
 }
 
-/// What becomes of an answer, on the thread of the planner.
-pub(crate) type Reply = Box<dyn FnOnce(Result<Answer, String>) + Send>;
+/// What becomes of the answer as of a batch, on the thread of the planner. So its rows are still text: who asks reads them.
+pub(crate) type Reply = Box<dyn FnOnce(Result<(BatchTime, Part), String>) + Send>;
 
 #[cfg(test)]
 mod tests {

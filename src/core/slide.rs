@@ -115,10 +115,10 @@ impl Slide {
     /// The slide and the offset of windows by event time, which do not depend on batches or on a place.
     ///
     /// # Errors
-    /// They do.
+    /// The slide is that of each batch, or has a time zone.
     pub(crate) fn fixed(&self) -> Result<(Duration, Duration), String> {
         match (self.every, &self.time_zone) {
-            (None, _) => Err("Slide::every_batch() is no slide of a window by event time; give a duration".into()),
+            (None, _) => Err("Slide::every_batch() cannot be the slide of a window by event time; give a duration".into()),
             (_, Some(zone)) => {
                 Err(format!("windows by event time are in UTC, not in the time zone {zone}; move them with Slide::offset"))
             }

@@ -4,7 +4,7 @@ use hyper::StatusCode;
 use serde_json::{Value, json};
 use tokio::sync::oneshot;
 
-use crate::core::question::{Answer, Filter, Question};
+use crate::core::question::{Filter, Part, Question};
 use crate::core::time::BatchTime;
 use crate::http::reader::Reader;
 
@@ -29,13 +29,15 @@ pub(super) async fn ask(view: &str, query: Option<&str>, reader: &Reader) -> Res
     }
 }
 
-fn text(answer: &Answer) -> String {
-    json!({ "time": answer.time.millis(), "matched": answer.matched, "rows": answer.rows }).to_string()
+/// The rows are JSON already.
+fn text((time, part): &(BatchTime, Part)) -> String {
+    let rows: Vec<&str> = part.rows.iter().map(|row| row.json.as_str()).collect();
+    format!(r#"{{"matched":{},"rows":[{}],"time":{}}}"#, part.matched, rows.join(","), time.millis())
 }
 
 /// The question of a query string: `key` (JSON, or a text), `prefix`, `top`, `limit`, and `at` (milliseconds since 1970).
 fn question(view: &str, query: Option<&str>) -> Result<Question, String> {
-    let mut question = Question { view: view.into(), at: None, filter: Filter::All, top: false, limit: 100 };
+    let mut question = Question::all(view);
     for part in query.unwrap_or_default().split('&').filter(|part| !part.is_empty()) {
         let (name, value) = part.split_once('=').unwrap_or((part, ""));
         let value = decoded(value).ok_or_else(|| format!("{name}: this is not percent-encoded UTF-8"))?;

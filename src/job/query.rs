@@ -49,11 +49,10 @@ pub struct Query<'j> {
 
 impl<'j> Query<'j> {
     pub(crate) fn new(job: &'j JobState, view: &str) -> Self {
-        let question = Question { view: view.into(), at: None, filter: Filter::All, top: false, limit: 100 };
-        Query { job, question, problem: None }
+        Query { job, question: Question::all(view), problem: None }
     }
 
-    /// As of this batch time, which must be held. Default: the newest batch that is computed.
+    /// As of this batch time, which must be held. Default: the newest batch.
     pub fn at(mut self, time: BatchTime) -> Self {
         self.question.at = Some(time);
         self
@@ -103,7 +102,7 @@ impl<'j> Query<'j> {
             return Err(fault(reason));
         }
         match rx.recv_timeout(PATIENCE) {
-            Ok(answer) => answer.map_err(fault),
+            Ok(answer) => answer.map(Answer::new).map_err(fault),
             Err(_) => Err(fault(format!("there is no answer after {} s", PATIENCE.as_secs()))),
         }
     }

@@ -5,7 +5,7 @@ use std::sync::atomic::{AtomicU64, Ordering};
 use std::sync::{Arc, Mutex, OnceLock};
 
 use crate::core::lock::lock;
-use crate::core::question::{Answer, Part, Question, Reply};
+use crate::core::question::{Part, Question, Reply};
 use crate::core::time::BatchTime;
 use crate::job::protocol::Command;
 
@@ -57,7 +57,7 @@ impl Askers {
         Ok(id)
     }
 
-    fn reply(&self, id: u64, answer: Result<Answer, String>) {
+    fn reply(&self, id: u64, answer: Result<(BatchTime, Part), String>) {
         let reply = lock(&self.waiting).as_mut().and_then(|waiting| waiting.remove(&id));
         if let Some(reply) = reply {
             reply(answer);
@@ -155,8 +155,7 @@ impl Questions {
         if open.missing == 0
             && let Some(Open { at, part, .. }) = self.open.remove(&id)
         {
-            let rows = |part: &Part| part.rows.iter().map(|row| serde_json::from_str(&row.json).unwrap_or_default()).collect();
-            self.askers.reply(id, part.map(|part| Answer { time: at, rows: rows(&part), matched: part.matched }));
+            self.askers.reply(id, part.map(|part| (at, part)));
         }
     }
 }

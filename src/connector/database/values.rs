@@ -57,7 +57,9 @@ impl Fields<'_> {
 }
 
 fn no<T>(what: &str) -> Result<T, Unfit> {
-    Err(Unfit(format!("{what} is no value of a column: map the row to numbers, texts, booleans, bytes, and options of these")))
+    Err(Unfit(format!(
+        "{what} cannot be the value of a column: map the row to numbers, texts, booleans, bytes, and options of these"
+    )))
 }
 
 /// Values that are whole numbers.
@@ -265,7 +267,7 @@ mod tests {
             (error(values(&("a",), &table.columns)), "no value for the column \"n\""),
             (error(values(&("a", 1, 2), &table.columns)), "more values than the table has columns, 2"),
             (error(values(&("a", u64::MAX), &table.columns)), "64 bits"),
-            (error(values(&("a", vec![1]), &table.columns)), "a list is no value"),
+            (error(values(&("a", vec![1]), &table.columns)), "a list cannot be the value of a column: map"),
         ] {
             assert!(e.contains(expected), "{e}");
         }

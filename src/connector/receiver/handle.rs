@@ -200,7 +200,7 @@ impl Request {
 
 /// The log, which one thread at a time writes.
 enum Log {
-    /// There is none, or it is not open yet.
+    /// The receiver has no log, or the log is not open yet.
     None,
     Idle(Appender),
     Busy,
