@@ -1,0 +1,60 @@
+//! Tables and SQL for [tidemill](tidemill): a DataFrame for each batch of a stream, with Spark's verbs and Spark's SQL.
+//!
+//! DataFusion parses, plans and computes. This crate gives it the rows of batches, and Spark's meaning where the two differ. It is a crate of its
+//! own, so a program without tables does not compile DataFusion.
+//!
+//! ```
+//! use tidemill::prelude::*;
+//! use tidemill_sql::{TableSession, ToTable};
+//!
+//! let session = TableSession::new();
+//! let lines = QueueSource::from_batches([vec!["to be or", "not to be"]]);
+//! StreamingContext::builder("sql", millis(10)).run(move |ssc| {
+//!     let session = session.clone();
+//!     let words = ssc.queue_stream(&lines).flat_map(|line| line.split(' ').map(str::to_owned).collect::<Vec<_>>());
+//!     words.foreach_batch(move |batch| {
+//!         println!("========= {} =========", batch.time());
+//!         batch.to_table(&session)?.to_df(["word"])?.create_or_replace_temp_view("words")?;
+//!         session.sql("select word, count(*) as total from words group by word order by word")?.show()?;
+//!         Ok(())
+//!     });
+//!     Ok(())
+//! })?;
+//! # Ok::<(), tidemill::Error>(())
+//! ```
+//!
+//! | | |
+//! |---|---|
+//! | [`TableSession`] | tables by name, and SQL over them |
+//! | [`ToTable`] | a batch as a table |
+//! | [`DataFrame`] | a table that a query describes, and its verbs |
+//! | [`GroupedData`] | the groups of `group_by` |
+//! | [`SqlError`] | why a query was not planned or run |
+//!
+//! `docs/guide/sql.md` is the page for users.
+
+// In reading order, from the rows of a batch to the text of its table.
+mod batch;
+mod rows;
+mod session;
+mod dialect;
+mod names;
+mod planner;
+mod data_frame;
+mod grouped;
+mod show;
+mod error;
+
+pub use batch::ToTable;
+pub use data_frame::DataFrame;
+pub use error::{Result, SqlError};
+pub use grouped::GroupedData;
+pub use session::TableSession;
+
+/// Arrow, at the version of DataFusion.
+pub use datafusion::arrow;
+
+/// The page for users: every program in it is a doc test.
+#[cfg(doctest)]
+#[doc = include_str!("../../docs/guide/sql.md")]
+mod guide {}

@@ -1,0 +1,33 @@
+//! Where Spark's expressions mean something else than DataFusion's.
+
+use datafusion::arrow::datatypes::DataType;
+use datafusion::common::DFSchema;
+use datafusion::error::Result;
+use datafusion::logical_expr::planner::{ExprPlanner, PlannerResult, RawBinaryExpr};
+use datafusion::logical_expr::{BinaryExpr, Expr, ExprSchemable, Operator, cast};
+use datafusion::sql::sqlparser::ast::BinaryOperator;
+
+/// `/` of integers is a double, as in Spark. DataFusion's is an integer, as in PostgreSQL.
+#[derive(Debug)]
+pub(crate) struct SparkOperators;
+
+impl ExprPlanner for SparkOperators {
+    fn plan_binary_op(&self, expr: RawBinaryExpr, schema: &DFSchema) -> Result<PlannerResult<RawBinaryExpr>> {
+        if expr.op == BinaryOperator::Divide {
+            let (left, right) = (expr.left.get_type(schema)?, expr.right.get_type(schema)?);
+            if left.is_integer() && right.is_integer() {
+                let double = |e: Expr| cast(e, DataType::Float64);
+                return Ok(PlannerResult::Planned(binary(double(expr.left), Operator::Divide, double(expr.right))));
+            }
+        }
+        // DIV is the integer's division, which DataFusion writes as `/`.
+        if expr.op == BinaryOperator::MyIntegerDivide {
+            return Ok(PlannerResult::Planned(cast(binary(expr.left, Operator::Divide, expr.right), DataType::Int64)));
+        }
+        Ok(PlannerResult::Original(expr))
+    }
+}
+
+fn binary(left: Expr, op: Operator, right: Expr) -> Expr {
+    Expr::BinaryExpr(BinaryExpr::new(Box::new(left), op, Box::new(right)))
+}

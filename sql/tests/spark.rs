@@ -1,0 +1,134 @@
+//! Where Spark's SQL and DataFusion's differ: one test for each row of the table in docs/guide/sql.md.
+
+use tidemill_sql::{SqlError, TableSession};
+
+#[derive(Clone, serde::Serialize, serde::Deserialize)]
+#[allow(non_snake_case)]
+struct Trip {
+    TripID: i32,
+    StartStation: String,
+    Duration: Option<i32>,
+}
+
+fn session() -> TableSession {
+    let trip = |id, station: &str, duration| Trip { TripID: id, StartStation: station.into(), Duration: duration };
+    let trips = [trip(1, "Ferry", Some(63)), trip(2, "Market", None), trip(3, "Ferry", Some(70))];
+    let session = TableSession::new();
+    session.create_data_frame(&trips).unwrap().create_or_replace_temp_view("Trips").unwrap();
+    session
+}
+
+fn shown(sql: &str) -> String {
+    session().sql(sql).and_then(|table| table.show_string(20, 20)).unwrap_or_else(|e| panic!("{e}"))
+}
+
+fn fault(sql: &str) -> SqlError {
+    match session().sql(sql) {
+        Err(e) => e,
+        Ok(table) => table.record_batches().expect_err("the query is wrong"),
+    }
+}
+
+#[test]
+fn the_case_of_names_does_not_matter_and_results_have_that_of_the_query() {
+    let table = session().sql("SELECT tripid, T.startSTATION FROM TRIPS t WHERE DURATION > 65").unwrap();
+    // Spark names result columns as the query does.
+    assert_eq!(table.columns(), ["tripid", "startSTATION"]);
+    assert_eq!(session().sql("select * from trips").unwrap().columns(), ["TripID", "StartStation", "Duration"]);
+    assert_eq!(table.collect::<(i32, String)>().unwrap(), [(3, "Ferry".to_owned())]);
+}
+
+#[test]
+fn a_column_of_a_query_is_found_in_any_case() {
+    let sql =
+        "with Longest as (select max(duration) as MaxDuration from trips) select maxduration from longest where MAXDURATION > 1";
+    assert_eq!(session().sql(sql).unwrap().columns(), ["maxduration"]);
+}
+
+#[test]
+fn backticks_quote_names_and_double_quotes_are_texts() {
+    let table = session().sql("select `StartStation`, \"a text\" as t from trips where StartStation = \"Market\"").unwrap();
+    assert_eq!(table.collect::<(String, String)>().unwrap(), [("Market".to_owned(), "a text".to_owned())]);
+}
+
+#[test]
+fn result_columns_have_sparks_names() {
+    let sql =
+        "select COUNT(*), Sum(Duration), count(distinct startstation), max(tripid) + 1, 'text', cast(1 as string) from trips";
+    let names = session().sql(sql).unwrap().columns();
+    let expected =
+        ["count(1)", "sum(Duration)", "count(DISTINCT startstation)", "(max(tripid) + 1)", "text", "CAST(1 AS STRING)"];
+    assert_eq!(names, expected);
+}
+
+#[test]
+fn a_division_of_integers_is_a_double_and_div_is_whole() {
+    let row = session().sql("select 7 / 2, 7 div 2, 7 div 2 + 1, 7 % 2").unwrap();
+    assert_eq!(row.show_string(20, 20).unwrap().lines().nth(3).unwrap(), "|    3.5|        3|              4|      1|");
+}
+
+#[test]
+fn texts_count_from_one() {
+    let row = session().sql("select substring('tidemill', 1, 4), instr('tidemill', 'm')").unwrap();
+    assert_eq!(row.collect::<(String, i32)>().unwrap(), [("tide".to_owned(), 5)]);
+}
+
+#[test]
+fn nulls_come_first_in_an_ascending_order() {
+    let rows = |sql| session().sql(sql).unwrap().collect::<Option<i32>>().unwrap();
+    assert_eq!(rows("select duration from trips order by duration"), [None, Some(63), Some(70)]);
+    assert_eq!(rows("select duration from trips order by duration desc"), [Some(70), Some(63), None]);
+}
+
+#[test]
+fn a_text_that_is_no_number_is_an_error_that_names_it() {
+    let error = fault("select cast(startstation as int) from trips").to_string();
+    assert!(error.contains("Ferry"), "{error}");
+}
+
+#[test]
+fn faults_name_the_query_and_the_remedy() {
+    let cases = [
+        ("select tripz from trips", "TripID"),
+        ("select 1 from nowhere", "create_or_replace_temp_view(\"nowhere\")"),
+        ("insert into trips values (1, 'a', 2)", "only queries run here"),
+        ("select 1; select 2", "2 statements; give them one by one"),
+        ("", "no query"),
+        ("selec 1", "selec"),
+    ];
+    for (sql, remedy) in cases {
+        let error = fault(sql).to_string();
+        assert!(error.starts_with(sql) && error.contains(remedy), "{sql}: {error}");
+    }
+}
+
+#[test]
+fn an_empty_table_has_its_columns() {
+    assert_eq!(
+        shown("select * from trips where tripid > 9"),
+        "+------+------------+--------+\n|TripID|StartStation|Duration|\n+------+------------+--------+\n+------+------------+--------+\n"
+    );
+    let none: [Trip; 0] = [];
+    let table = TableSession::new().create_data_frame(&none).unwrap();
+    let schema = "root\n |-- TripID: integer (nullable = false)\n |-- StartStation: string (nullable = false)\n |-- Duration: integer (nullable = true)\n";
+    assert_eq!(table.schema_string(), schema);
+}
+
+/// The bytes are those of Spark 4's `show`.
+#[test]
+fn a_table_is_shown_as_spark_shows_it() {
+    let sql = "select startstation, avg(duration), null as nothing, timestamp '2026-11-29 16:45:00.5' as t, date '2026-11-29' as d, \
+               array(1, 2) as list, true as yes, 'a long text, and more of it' as text, 12345678.9 + 0.0 as big, X'6162' as bytes \
+               from trips group by startstation order by startstation limit 1";
+    let expected = "\
++------------+-------------+-------+--------------------+----------+------+----+--------------------+----------+-------+
+|startstation|avg(duration)|nothing|                   t|         d|  list| yes|                text|       big|  bytes|
++------------+-------------+-------+--------------------+----------+------+----+--------------------+----------+-------+
+|       Ferry|         66.5|   NULL|2026-11-29 16:45:...|2026-11-29|[1, 2]|true|a long text, and ...|12345678.9|[61 62]|
++------------+-------------+-------+--------------------+----------+------+----+--------------------+----------+-------+
+";
+    assert_eq!(shown(sql), expected);
+    let whole =
+        session().sql("select timestamp '2026-11-29 16:45:00.5' as t, 1.5e8 as double").unwrap().show_string(20, 0).unwrap();
+    assert_eq!(whole.lines().nth(3).unwrap(), "|2026-11-29 16:45:00.5|1.5E8 |");
+}
