@@ -72,6 +72,33 @@ impl Builder {
         self.set(move |c| c.runtime.workers = n)
     }
 
+    /// The most workers that the job can ever have, in all processes: 1 to 4,096. Default: 128. It is Flink's setting of this name.
+    ///
+    /// Keys are in this many key groups, and each worker owns some. A checkpoint directory keeps the number that it was made with, so a
+    /// later start must say the same one, on any number of workers up to it. Each key group costs each state a few bytes, a chunk in
+    /// checkpoints, and a container in batches that have all groups. So take a few times the workers that you expect, not the most.
+    ///
+    /// `--max-parallelism` is the same setting.
+    ///
+    /// ```
+    /// use tidemill::prelude::*;
+    /// let (words, seen) = (QueueSource::from_batches([vec!["a", "b", "a"]]), MemorySink::new());
+    /// let out = seen.clone();
+    /// StreamingContext::builder("wide", millis(5)).workers(2).max_parallelism(1_000).without_checkpoint().run(move |ssc| {
+    ///     ssc.queue_stream(&words).map(str::to_owned).count_by_value().to_memory(&out);
+    ///     Ok(())
+    /// })?;
+    /// assert_eq!(seen.rows(), [("a".into(), 2), ("b".into(), 1)]);
+    ///
+    /// let job = StreamingContext::builder("few", millis(5)).workers(4).max_parallelism(3);
+    /// assert!(job.run(|_| Ok(())).unwrap_err().to_string().contains("4 workers"));
+    /// # Ok::<(), tidemill::Error>(())
+    /// ```
+    #[doc(alias = "setMaxParallelism")]
+    pub fn max_parallelism(self, n: u16) -> Self {
+        self.set(move |c| c.runtime.max_parallelism = n)
+    }
+
     /// At most this many batches are closed and not yet computed. Default: 2. At this limit sources wait.
     pub fn batches_in_flight(self, n: usize) -> Self {
         self.set(move |c| c.in_flight = n.max(1))

@@ -8,6 +8,7 @@ use crate::api::backpressure::Backpressure;
 use crate::api::max_bad::MaxBad;
 use crate::core::clock::Clock;
 use crate::core::error::{Error, Result};
+use crate::core::key_groups::KeyGroups;
 use crate::core::path::{local, url};
 use crate::core::time::{BatchTime, Interval, parse_duration};
 use crate::format::lines::LINE_LIMIT;
@@ -48,6 +49,9 @@ pub struct RuntimeArgs {
     /// Worker threads of each process
     #[arg(short = 'w', long, default_value_t = 1, value_name = "N", value_parser = clap::value_parser!(u16).range(1..))]
     pub workers: u16,
+    /// The most workers that the job can ever have, in all processes: 1 to 4096. It is fixed when the checkpoint directory is made
+    #[arg(long, default_value_t = KeyGroups::USUAL, value_name = "N", value_parser = clap::value_parser!(u16).range(1..=i64::from(KeyGroups::MOST)))]
+    pub max_parallelism: u16,
     /// Processes of the job
     #[arg(short = 'n', long, default_value_t = 1, value_name = "M", value_parser = clap::value_parser!(u16).range(1..))]
     pub processes: u16,
@@ -249,6 +253,15 @@ impl Config {
                 r.processes - 1
             )));
         }
+        let (peers, most) = (self.peers(), KeyGroups::new(r.max_parallelism)?.count());
+        if peers as u64 > most {
+            let (workers, processes) = (r.workers, r.processes);
+            return Err(Error::config(format!(
+                "{peers} workers (-w {workers} in each of -n {processes} processes) are more than max_parallelism {most}: start fewer, or \
+                 raise it by --max-parallelism, at most {}; a checkpoint directory keeps the one that it was made with",
+                KeyGroups::MOST
+            )));
+        }
         if r.heartbeat_timeout < Duration::from_secs(1) {
             let given = r.heartbeat_timeout;
             return Err(Error::config(format!(
@@ -325,6 +338,11 @@ impl Config {
         self.runtime.time_zone.clone().unwrap_or_else(crate::core::time_zone::shown)
     }
 
+    /// The key groups of the job. `check` refuses a wrong number.
+    pub fn key_groups(&self) -> KeyGroups {
+        KeyGroups::new(self.runtime.max_parallelism).unwrap_or_default()
+    }
+
     /// All workers of the job.
     pub fn peers(&self) -> usize {
         self.runtime.workers as usize * self.runtime.processes as usize
@@ -359,6 +377,7 @@ mod tests {
             ("job --interval fast", "100ms"),
             ("job --time-zone Mars/Base", "Europe/Paris"),
             ("job -w 0", "1.."),
+            ("job --max-parallelism 4097", "1..=4096"),
         ] {
             let e = Args::try_parse_from(line.split(' ')).unwrap_err();
             assert_eq!(e.exit_code(), 2);
@@ -421,6 +440,21 @@ mod tests {
         c.runtime.secret_file = Some("https://example.org/secret".into());
         let e = c.settle_paths().unwrap_err().to_string();
         assert!(e.contains("https://example.org/secret is a URL"), "{e}");
+    }
+
+    #[test]
+    fn more_workers_than_key_groups_are_refused() {
+        let mut c = Config::new("j".into(), Duration::from_secs(1)).unwrap();
+        (c.runtime.workers, c.runtime.processes) = (43, 3);
+        let e = c.check().unwrap_err().to_string();
+        for part in ["129 workers", "-w 43", "-n 3", "max_parallelism 128", "--max-parallelism"] {
+            assert!(e.contains(part), "{e}");
+        }
+        c.runtime.max_parallelism = 129;
+        c.check().unwrap();
+        assert_eq!(c.key_groups().count(), 129);
+        c.runtime.max_parallelism = 5_000;
+        assert!(c.check().unwrap_err().to_string().contains("max_parallelism 5000: it must be 1 to 4096"));
     }
 
     #[test]

@@ -19,8 +19,9 @@ use crate::api::dstream::DStream;
 pub(crate) use crate::api::port::{CommandQueue, Outbox, Port};
 use crate::api::stopper::Stopper;
 use crate::connector::source::SplitEnumerator;
-use crate::core::data::{BadRecord, Key, key_group, type_name};
+use crate::core::data::{BadRecord, Key, type_name};
 use crate::core::error::{BoxError, Error, Result};
+use crate::core::key_groups::KeyGroups;
 use crate::core::plan::Split;
 use crate::core::time::BatchTime;
 use crate::engine::accumulators::{self, Accumulating};
@@ -200,7 +201,7 @@ impl<'s> Graph<'s> {
 
     /// The dictionary of the keys of this type. All views of pairs share it, so that equal keys have equal codes.
     pub fn keys<K: Key>(&self) -> Rc<RefCell<Dict<K>>> {
-        let new = || -> Rc<dyn Any> { Rc::<RefCell<Dict<K>>>::default() };
+        let new = || -> Rc<dyn Any> { Dict::<K>::shared(self.key_groups()) };
         let keys = self.keys.borrow_mut().entry(TypeId::of::<K>()).or_insert_with(new).clone();
         keys.downcast().expect("a dictionary of its type")
     }
@@ -266,7 +267,7 @@ impl<'s> Graph<'s> {
         let line = r.lines.iter().rev().find_map(|l| l.strip_prefix(&name)?.strip_prefix(' ')).unwrap_or_default();
         let verb = name.split('#').next().unwrap_or_default();
         let fingerprint = format!("{verb} {line}");
-        let handle = StateHandle::new(keeps);
+        let handle = StateHandle::new(keeps, self.key_groups());
         r.states.push(State { name, fingerprint, handle: handle.clone() });
         r.stateful.push(operator.clone());
         (r.states.len() - 1, UnbuiltState::new(handle))
@@ -429,8 +430,14 @@ impl<'s> Graph<'s> {
     /// The pairs whose keys this worker owns, with their key groups.
     pub fn own_pairs<K: Key, V>(&self, pairs: impl IntoIterator<Item = (K, V)>) -> Vec<(u32, K, V)> {
         let (worker, peers) = (self.flow.scope.index(), self.flow.scope.peers());
-        let grouped = pairs.into_iter().map(|(k, v)| (key_group(&k) as u32, k, v));
+        let groups = self.key_groups();
+        let grouped = pairs.into_iter().map(|(k, v)| (groups.of(&k) as u32, k, v));
         grouped.filter(|(group, ..)| *group as usize % peers == worker).collect()
+    }
+
+    /// The key groups of the job.
+    pub fn key_groups(&self) -> KeyGroups {
+        self.config.key_groups()
     }
 
     /// Whether worker 0 is in this process.

@@ -12,6 +12,7 @@ use std::rc::Rc;
 use crate::api::context::Graph;
 use crate::api::meta::Meta;
 use crate::core::data::{Data, PartitionId, Rows};
+use crate::core::key_groups::KeyGroups;
 use crate::core::origin::OriginsWanted;
 use crate::core::time::BatchTime;
 use crate::engine::dictionary::Dict;
@@ -56,9 +57,9 @@ pub(crate) struct Panes<'s, T> {
     pub dict: Rc<std::cell::RefCell<Dict<T>>>,
 }
 
-impl<T> Default for Panes<'_, T> {
-    fn default() -> Self {
-        Panes { stream: OnceCell::new(), dict: Rc::default() }
+impl<T> Panes<'_, T> {
+    pub fn new(groups: KeyGroups) -> Self {
+        Panes { stream: OnceCell::new(), dict: Dict::shared(groups) }
     }
 }
 

@@ -11,8 +11,9 @@ use timely::dataflow::operators::Probe;
 use crate::api::context::Graph;
 use crate::api::dstream::DStream;
 use crate::api::view::{Changes, Form, Interned, View};
-use crate::core::data::{Key, Rows, encoded, key_group};
+use crate::core::data::{Key, Rows, encoded};
 use crate::core::error::{BoxError, Error};
+use crate::core::key_groups::{ByGroup, KeyGroups};
 use crate::core::time::BatchTime;
 use crate::engine::dense::{DenseTrace, arrange};
 use crate::engine::dictionary::{Code, Dict};
@@ -169,12 +170,12 @@ pub(crate) fn intern_pairs<'s, K: Key, V: Key>(
     values: Rc<RefCell<Dict<V>>>,
     graph: &Graph<'s>,
 ) -> Changes<'s, (Code, Code)> {
-    let probe = graph.probe.clone();
+    let (probe, groups) = (graph.probe.clone(), graph.key_groups());
     batched(
         &graph.flow.silent_when_empty(),
         &OperatorId::step("numbered"),
         pairs,
-        route(|((k, _), _, _): &((K, V), BatchTime, i64)| key_group(k)),
+        route(move |((k, _), _, _): &((K, V), BatchTime, i64)| groups.of(k)),
         by_batch,
         move |plan, pairs, emit| {
             let (t, passed) = (plan.time, |t| !probe.less_equal(&t));
@@ -198,13 +199,13 @@ pub(crate) fn intern_pairs<'s, K: Key, V: Key>(
 
 /// Encodes rows: each moves to the worker that owns it, where its code is retained as often as the row is in the view.
 pub(crate) fn intern<'s, T: Key>(changes: Changes<'s, T>, graph: &Graph<'s>) -> Interned<'s, T> {
-    let dict: Rc<RefCell<Dict<T>>> = Rc::default();
+    let (groups, dict) = (graph.key_groups(), Dict::shared(graph.key_groups()));
     let (own, probe) = (dict.clone(), graph.probe.clone());
     let changes = batched(
         &graph.flow.silent_when_empty(),
         &OperatorId::step("numbered"),
         changes,
-        route(|(row, _, _): &(T, BatchTime, i64)| key_group(row)),
+        route(move |(row, _, _): &(T, BatchTime, i64)| groups.of(row)),
         by_batch,
         move |plan, rows, emit| {
             let mut dict = own.borrow_mut();
@@ -224,7 +225,7 @@ pub(crate) fn intern<'s, T: Key>(changes: Changes<'s, T>, graph: &Graph<'s>) -> 
 ///
 /// The sums are state: they are saved by key group, and restored sums enter with the first batch.
 pub(crate) fn sums<'s, K: Key>(pairs: DStream<'s, (K, i64)>, operator: &OperatorId) -> (Form<'s, K>, usize) {
-    let state: Rc<RefCell<Sums<K>>> = Rc::default();
+    let state = Rc::new(RefCell::new(Sums::new(pairs.node.graph.key_groups())));
     let dict = state.borrow().dict.clone();
     let (number, owner) = pairs.node.graph.register_state(operator, state.clone());
     let operator = operator.clone();
@@ -250,16 +251,14 @@ struct Sums<K> {
     /// Key groups with changes since the last snapshot.
     changed: Groups,
     /// The codes of each group that a snapshot saves; looked up for the first group.
-    cut: Vec<Vec<Code>>,
-}
-
-impl<K> Default for Sums<K> {
-    fn default() -> Self {
-        Sums { dict: Rc::default(), loaded: Vec::new(), changed: 0, cut: Vec::new() }
-    }
+    cut: Option<ByGroup<Vec<Code>>>,
 }
 
 impl<K: Key> Sums<K> {
+    fn new(groups: KeyGroups) -> Self {
+        Sums { dict: Dict::shared(groups), loaded: Vec::new(), changed: Groups::default(), cut: None }
+    }
+
     /// The changes of a batch. Restored sums enter with the first one. Calls `too_large` with each key whose sum does not fit.
     fn batch(
         &mut self,
@@ -275,7 +274,7 @@ impl<K: Key> Sums<K> {
         let changed = &mut self.changed;
         dict.codes_of(rows.into_iter().flat_map(Rows::take), t, |dict, code, n| match dict.try_retain(code, n, t) {
             Some(group) => {
-                *changed |= 1 << group;
+                changed.insert(group);
                 changes.push((code, t, n));
             }
             None => too_large(dict.key(code)),
@@ -286,16 +285,13 @@ impl<K: Key> Sums<K> {
 
 impl<K: Key> KeyedState for Sums<K> {
     fn snapshot(&mut self, _: BatchTime) -> Changed {
-        self.cut.clear();
+        self.cut = None;
         Changed { groups: std::mem::take(&mut self.changed), expired: None }
     }
 
     fn save(&mut self, group: u64, _: BatchTime) -> Vec<u8> {
         let dict = self.dict.borrow();
-        if self.cut.is_empty() {
-            self.cut = dict.held_by_group();
-        }
-        let codes = std::mem::take(&mut self.cut[group as usize]);
+        let codes = self.cut.get_or_insert_with(|| dict.held_by_group()).take(group);
         let sums: Vec<(&K, i64)> = codes.into_iter().map(|code| dict.held(code)).collect();
         if sums.is_empty() { Vec::new() } else { encoded(&sums) }
     }
@@ -319,7 +315,7 @@ impl<K: Key> KeyedState for Sums<K> {
 /// See [`crate::engine::state::take_any`].
 #[cfg(any(test, feature = "testing"))]
 pub(crate) fn take_any(bytes: &[u8]) -> bool {
-    crate::engine::state::take_any(Sums::<String>::default(), bytes)
+    crate::engine::state::take_any(Sums::<String>::new(KeyGroups::default()), bytes)
 }
 
 #[cfg(test)]
@@ -329,23 +325,23 @@ mod tests {
 
     #[test]
     fn sums_are_saved_and_restored_by_key_group() {
-        let mut all: Sums<String> = Sums::default();
+        let mut all: Sums<String> = Sums::new(KeyGroups::default());
         for n in 1..100i64 {
             let code = all.dict.borrow_mut().code(format!("k{n}"), BatchTime::default());
             all.dict.borrow_mut().retain(code, n, BatchTime::default());
         }
         let t = BatchTime::from_millis(1);
         all.snapshot(t);
-        let mut again: Sums<String> = Sums::default();
-        for piece in (0..crate::core::data::KEY_GROUPS).map(|g| all.save(g, t)).filter(|p| !p.is_empty()) {
+        let mut again: Sums<String> = Sums::new(KeyGroups::default());
+        for piece in (0..KeyGroups::default().count()).map(|g| all.save(g, t)).filter(|p| !p.is_empty()) {
             again.load(&piece, t).unwrap();
         }
         let total = |s: &Sums<String>| {
             let dict = s.dict.borrow();
-            dict.held_by_group()
-                .concat()
-                .into_iter()
-                .map(|code| dict.held(code))
+            let held = dict.held_by_group();
+            held.iter()
+                .flat_map(|(_, codes)| codes)
+                .map(|code| dict.held(*code))
                 .map(|(k, n)| (k.clone(), n))
                 .collect::<BTreeMap<_, _>>()
         };

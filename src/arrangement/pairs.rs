@@ -37,7 +37,7 @@ impl<'s, K: Key, V: Key> View<'s, (K, V)> {
     /// Its pairs by key, made at first use.
     fn by_key(&self) -> Side<'s, V> {
         let make = || {
-            let (graph, values) = (&self.node.graph, Rc::<RefCell<Dict<V>>>::default());
+            let (graph, values) = (&self.node.graph, Dict::<V>::shared(self.node.graph.key_groups()));
             let pairs = intern_pairs(self.rows(), graph.keys(), values.clone(), graph).as_collection();
             let inner = pairs.inner.clone();
             let arranged = lazy(move || arrange_core(inner, Pipeline, "by key", ValBatcher::new));

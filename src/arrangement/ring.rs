@@ -13,8 +13,10 @@ use timely::dataflow::operators::Probe;
 
 use crate::api::dstream::{DStream, Panes};
 use crate::api::view::{Form, Interned};
-use crate::core::data::{FastMap, Key, Rows, encoded, key_group};
+use crate::core::data::{FastMap, Key, Rows, encoded};
 use crate::core::error::BoxError;
+#[cfg(any(test, feature = "testing"))]
+use crate::core::key_groups::KeyGroups;
 use crate::core::schedule::{Position, WindowSpec};
 use crate::core::time::BatchTime;
 use crate::engine::dictionary::{Code, Dict};
@@ -74,13 +76,19 @@ struct Ring {
 
 impl Ring {
     fn new() -> Self {
-        Ring { waiting: VecDeque::new(), inside: VecDeque::new(), folding: Default::default(), changed: 0, partial: None }
+        Ring {
+            waiting: VecDeque::new(),
+            inside: VecDeque::new(),
+            folding: Default::default(),
+            changed: Groups::default(),
+            partial: None,
+        }
     }
 
     /// Adds the pane of a batch.
     fn push(&mut self, at: &Position, pane: Rc<Pane>, dict: &RefCell<Dict<impl Key>>) {
         let mut dict = dict.borrow_mut();
-        pane.rows().iter().for_each(|(code, n)| self.changed |= 1 << dict.retain(*code, *n, at.time));
+        pane.rows().iter().for_each(|(code, n)| self.changed.insert(dict.retain(*code, *n, at.time)));
         let (end, folding) = &mut self.folding;
         let ends = at.pane_end == at.time.millis();
         if ends && folding.is_empty() {
@@ -230,9 +238,10 @@ impl<T: Key> KeyedState for Window<T> {
         if counts.is_none_or(|sum| sum > MOST) {
             return Err("a count is not positive, or the sum of the counts is too large".into());
         }
+        let groups = self.dict.borrow().groups();
         for (end, rows) in panes.into_iter().chain(waiting).chain([(self.spec.at(cut).pane_end, folding)]) {
             if let Some((k, _)) = rows.first() {
-                self.loaded.entry(end).or_default().insert(key_group(k), rows);
+                self.loaded.entry(end).or_default().insert(groups.of(k), rows);
             }
         }
         Ok(())
@@ -241,7 +250,7 @@ impl<T: Key> KeyedState for Window<T> {
 
 /// The rows of a window over a stream, by code, and the index of its state.
 pub(crate) fn ring<'s, T: Key>(stream: &DStream<'s, T>, spec: WindowSpec, operator: &OperatorId) -> (Form<'s, T>, usize) {
-    let dict = stream.node.panes.get_or_init(Panes::default).dict.clone();
+    let dict = stream.node.panes.get_or_init(|| Panes::new(stream.node.graph.key_groups())).dict.clone();
     let window = Rc::new(RefCell::new(Window::new(spec, dict.clone())));
     let (state, owner) = stream.node.graph.register_state(operator, window.clone());
     let (stream, operator) = (stream.clone(), operator.clone());
@@ -270,7 +279,7 @@ pub(crate) fn ring<'s, T: Key>(stream: &DStream<'s, T>, spec: WindowSpec, operat
 /// See [`crate::engine::state::take_any`].
 #[cfg(any(test, feature = "testing"))]
 pub(crate) fn take_any(bytes: &[u8]) -> bool {
-    crate::engine::state::take_any(Window::<String>::new(WindowSpec::of(4, 2), Rc::default()), bytes)
+    crate::engine::state::take_any(Window::<String>::new(WindowSpec::of(4, 2), Dict::shared(KeyGroups::default())), bytes)
 }
 
 #[cfg(test)]
@@ -283,13 +292,13 @@ mod tests {
         #[test]
         fn a_ring_is_its_window(length in 1u64..9, slide in 1u64..9, batches in prop::collection::vec(0i64..4, 1..40)) {
             let spec = WindowSpec::of(length, slide);
-            let dict: RefCell<Dict<u8>> = RefCell::default();
+            let (groups, dict) = (KeyGroups::default(), RefCell::new(Dict::<u8>::new(KeyGroups::default())));
             let mut ring = Ring::new();
             let code = dict.borrow_mut().code(7, BatchTime::default());
             let mut total = 0;
             for (i, n) in batches.iter().enumerate() {
                 let at = spec.at(BatchTime::from_millis(i as u64 + 1));
-                ring.push(&at, Rc::new(Pane::new(Vec::from_iter((*n > 0).then_some((key_group(&7u8), (code, *n)))))), &dict);
+                ring.push(&at, Rc::new(Pane::new(Vec::from_iter((*n > 0).then_some((groups.of(&7u8), (code, *n)))))), &dict);
                 if at.slides {
                     total += ring.slide(&at, &dict).iter().map(|(_, _, n)| n).sum::<i64>();
                     let from = (i + 1).saturating_sub(length as usize);

@@ -2,7 +2,7 @@
 
 use crate::api::context::Graph;
 use crate::api::view::Changes;
-use crate::core::data::{FastMap, Key, key_group};
+use crate::core::data::{FastMap, Key};
 use crate::core::time::BatchTime;
 use crate::engine::flow::{batched, by_batch, route};
 use crate::engine::operator_id::OperatorId;
@@ -28,7 +28,8 @@ pub(crate) fn totals<'s, K: Key, U: Key>(
     row: impl Fn(&K, BatchTime, Total) -> Option<U> + 'static,
 ) -> Changes<'s, (K, U)> {
     let mut all: FastMap<K, Total> = FastMap::default();
-    let by_key = route(|((k, _), ..): &((K, i64), BatchTime, i64)| key_group(k));
+    let groups = graph.key_groups();
+    let by_key = route(move |((k, _), ..): &((K, i64), BatchTime, i64)| groups.of(k));
     batched(
         &graph.flow.silent_when_empty(),
         operator,

@@ -14,15 +14,18 @@ use crate::checkpoint::genesis::DirectoryId;
 use crate::checkpoint::lease::{self, Lease, own_host};
 use crate::checkpoint::plan_log::foreign;
 use crate::checkpoint::store::{self, Draft, Store};
-use crate::core::data::{KEY_GROUPS, encoded};
+use crate::core::data::encoded;
 use crate::core::error::{Error, Result};
 use crate::core::fault;
+use crate::core::key_groups::KeyGroups;
 use crate::core::time::BatchTime;
 
 /// Size of the write buffer, in bytes.
 const BUFFER: usize = 1 << 20;
 /// The maximum length of a chunk, in bytes. A larger state of a key group takes several chunks.
 pub(super) const LONGEST_CHUNK: usize = 1 << 30;
+/// Key groups are below this number in every job.
+const MOST_GROUPS: u32 = KeyGroups::MOST as u32;
 /// An upper limit for the head of a chunk file, in bytes.
 const START: u64 = 4 << 10;
 
@@ -267,14 +270,14 @@ impl ChunkWriter {
     /// Appends a chunk. Order is free, and a key group may have several chunks. Empty `bytes` append nothing.
     ///
     /// # Errors
-    /// The disk fails, the chunk is longer than 1 GiB, or `group` is 128 or more.
+    /// The disk fails, the chunk is longer than 1 GiB, or `group` is 4,096 or more.
     pub fn put(&mut self, operator: &str, group: u32, bytes: &[u8]) -> Result<()> {
         if bytes.is_empty() {
             return Ok(());
         }
-        if bytes.len() > LONGEST_CHUNK || u64::from(group) >= KEY_GROUPS || operator.len() > 1 << 16 {
+        if bytes.len() > LONGEST_CHUNK || group >= MOST_GROUPS || operator.len() > 1 << 16 {
             let what = format!("{} bytes for key group {group} of {operator:.40}", bytes.len());
-            let limit = format!("a chunk has at most {LONGEST_CHUNK} bytes, and its key group is below {KEY_GROUPS}");
+            let limit = format!("a chunk has at most {LONGEST_CHUNK} bytes, and its key group is below {MOST_GROUPS}");
             return Err(Error::checkpoint(self.file.to_string(), format!("{what}: {limit}")));
         }
         fault::point(fault::FaultPoint::PiecesPut);

@@ -13,6 +13,7 @@ use super::plan_log::{self, PlanRecord};
 use super::received_log;
 use super::store::{self, Lock, Store};
 use crate::core::error::{Error, Result};
+use crate::core::key_groups::KeyGroups;
 
 /// A checkpoint directory, opened for reading. A job may be using it at the same time.
 ///
@@ -80,8 +81,8 @@ impl Directory {
     ///
     /// # Errors
     /// It has another job name, batch interval, or number of key groups.
-    pub(crate) fn belongs_to(&self, job: &str, interval: std::time::Duration) -> Result<()> {
-        self.genesis.check(&self.store.place(), job, interval)
+    pub(crate) fn belongs_to(&self, job: &str, interval: std::time::Duration, groups: KeyGroups) -> Result<()> {
+        self.genesis.check(&self.store.place(), job, interval, groups)
     }
 
     /// All checkpoints, newest first; an unusable one comes with its error. Chunks are not read: see [`verify`](Self::verify).

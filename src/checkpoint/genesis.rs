@@ -9,8 +9,8 @@ use serde::{Deserialize, Serialize};
 
 use super::frame::{Kind, frame, unframe_all};
 use super::store::Store;
-use crate::core::data::KEY_GROUPS;
 use crate::core::error::{Error, Result};
+use crate::core::key_groups::KeyGroups;
 use crate::core::plan::Split;
 
 pub(super) const FILE: &str = "genesis";
@@ -84,7 +84,7 @@ pub struct Genesis {
     pub job: String,
     /// The batch interval in milliseconds.
     pub interval_ms: u64,
-    /// The number of key groups.
+    /// The number of key groups: `max_parallelism`.
     pub key_groups: u64,
     /// When it was written, in milliseconds since the epoch.
     pub written_ms: u64,
@@ -107,7 +107,7 @@ impl Genesis {
     }
 
     /// Checks that the directory belongs to this job.
-    pub(super) fn check(&self, place: &str, job: &str, interval: Duration) -> Result<()> {
+    pub(super) fn check(&self, place: &str, job: &str, interval: Duration, groups: KeyGroups) -> Result<()> {
         let other = |what: String| {
             let remedy = "choose another directory, or run the job that this one belongs to";
             Err(Error::checkpoint(FILE, format!("the directory {place} is {what}: {remedy}")))
@@ -119,9 +119,12 @@ impl Genesis {
         if self.interval_ms != interval {
             return other(format!("for a batch interval of {} ms, but this job has {interval} ms", self.interval_ms));
         }
-        if self.key_groups != KEY_GROUPS {
-            return other(format!("for {} key groups, but this program has {KEY_GROUPS}", self.key_groups));
+        let (was, is) = (self.key_groups, groups.count());
+        if was == is {
+            return Ok(());
         }
-        Ok(())
+        let what = format!("the directory {place} was made with max_parallelism {was}, and this start has {is}");
+        let remedy = format!("say max_parallelism({was}) or --max-parallelism {was}, or begin in an empty directory");
+        Err(Error::checkpoint(FILE, format!("{what}: {remedy}")))
     }
 }

@@ -43,9 +43,9 @@ use self::plan_log::{PlanCursor, Previous};
 use self::received_log::ReceivedFile;
 use self::store::Store;
 use crate::core::clock::wall_ms;
-use crate::core::data::KEY_GROUPS;
 use crate::core::error::{Error, Result};
 use crate::core::fault::{FaultPoint, point};
+use crate::core::key_groups::KeyGroups;
 use crate::core::lock::lock;
 use crate::core::time::BatchTime;
 
@@ -58,6 +58,8 @@ pub struct Settings {
     pub interval: Duration,
     /// Number of checkpoints to keep (default: 2).
     pub keep: usize,
+    /// The key groups of the job (default: 128).
+    pub groups: KeyGroups,
     /// How long plans stay before the newest checkpoint, even if no recovery needs them (default: 1 hour).
     pub keep_plans: Duration,
 }
@@ -65,7 +67,7 @@ pub struct Settings {
 impl Settings {
     /// Default settings of a job.
     pub fn new(job: impl Into<String>, interval: Duration) -> Self {
-        Settings { job: job.into(), interval, keep: 2, keep_plans: Duration::from_secs(3_600) }
+        Settings { job: job.into(), interval, keep: 2, groups: KeyGroups::default(), keep_plans: Duration::from_secs(3_600) }
     }
 }
 
@@ -150,7 +152,7 @@ impl Checkpoints {
         let genesis = Genesis::read(&*store)?;
         let in_use = generations(&*store)?;
         match &genesis {
-            Some(genesis) => genesis.check(&store.place(), &settings.job, settings.interval)?,
+            Some(genesis) => genesis.check(&store.place(), &settings.job, settings.interval, settings.groups)?,
             None => not_headless(&*store)?,
         }
         let held = Arc::new(HeldLease::take(&*store, lock, in_use, wall_ms())?);
@@ -201,7 +203,8 @@ impl Checkpoints {
         let (now, interval_ms) = (wall_ms(), self.settings.interval.as_millis() as u64);
         let id = DirectoryId::new(now);
         let job = self.settings.job.clone();
-        let genesis = Genesis { id, job, interval_ms, key_groups: KEY_GROUPS, written_ms: now, origin };
+        let key_groups = self.settings.groups.count();
+        let genesis = Genesis { id, job, interval_ms, key_groups, written_ms: now, origin };
         point(FaultPoint::GenesisBefore);
         genesis.write(&*self.store)?;
         point(FaultPoint::GenesisAfter);

@@ -10,7 +10,7 @@ use serde::de::DeserializeOwned;
 /// The first bytes of every message, which tell it from those of other programs.
 pub(super) const MAGIC: [u8; 8] = *b"tidemill";
 /// The version of the protocol. It is incremented with every change of the messages.
-pub(super) const PROTOCOL: u32 = 2;
+pub(super) const PROTOCOL: u32 = 3;
 /// The longest message. The length is sent by a peer that is not yet trusted.
 pub(super) const CAP: usize = 256 << 10;
 

@@ -36,6 +36,7 @@ fn hello(process: usize) -> Hello {
         process,
         processes: 2,
         workers: 2,
+        max_parallelism: 128,
         addresses: ADDRESSES.to_vec(),
         fingerprint: 7,
         graph: vec!["source".into(), "count".into()],

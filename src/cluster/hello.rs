@@ -19,6 +19,8 @@ pub(crate) struct Spec {
     pub processes: usize,
     /// How many workers each of them has.
     pub workers: usize,
+    /// How many key groups the job has.
+    pub max_parallelism: u16,
     /// Where process i listens.
     pub addresses: Vec<SocketAddr>,
     /// The hash of the graph.
@@ -93,6 +95,7 @@ pub(super) struct Hello {
     pub kind: Kind,
     /// `None`: the process does not know the run yet.
     pub run: Option<Run>,
+    pub max_parallelism: u16,
 }
 
 /// The answer of the called process.
@@ -133,6 +136,7 @@ impl Hello {
             instance,
             kind: Kind::Data,
             run: (spec.process == 0).then_some(Run { generation: spec.generation, instance }),
+            max_parallelism: spec.max_parallelism,
         }
     }
 
@@ -160,6 +164,12 @@ impl Hello {
                     "{who} was started with {flag} {there}, and this one with {flag} {here}: start all with the same"
                 ));
             }
+        }
+        if self.max_parallelism != other.max_parallelism {
+            let (there, here) = (other.max_parallelism, self.max_parallelism);
+            return Some(format!(
+                "{who} has max_parallelism {there}, and this one has {here}: start all with the same --max-parallelism"
+            ));
         }
         if self.heartbeat != other.heartbeat {
             let (there, here) = (other.heartbeat, self.heartbeat);

@@ -19,6 +19,7 @@ use super::output_lines::Output;
 use super::rescale::{Control, Request, Scale};
 use super::supervise;
 use super::temp_file::{self, TempFile};
+use crate::checkpoint::Directory;
 use crate::cluster::parent_process::{self, LAUNCHER, PROGRESS};
 use crate::core::error::{Error, Result};
 use crate::core::signals::{StopRequest, StopRequests, name};
@@ -313,6 +314,13 @@ impl Group<'_> {
 
     /// Stops the job in order. `supervise` starts it again with the new numbers.
     fn rescale(&mut self, wanted: Scale) {
+        let (workers, dir) = (wanted.processes * wanted.workers, self.launch.checkpoint.as_deref());
+        // A directory that cannot be read is an error of the program that opens it.
+        let most = dir.and_then(|dir| Directory::open(dir).ok()).map(|dir| dir.genesis().key_groups as usize);
+        if let Some(most) = most.filter(|most| workers > *most) {
+            return wanted
+                .reply(false, &format!("{workers} workers are more than max_parallelism {most} of the checkpoint directory"));
+        }
         match self.stage {
             Stage::Running if self.launch.checkpoint.is_some() => {
                 self.stage = Stage::Asked;

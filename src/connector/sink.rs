@@ -78,10 +78,11 @@ pub enum Distribution {
     Gathered,
     /// Rows stay in their process. A part is a source partition, or the rows of an exchanged stream in this process.
     Local,
-    /// A part is a source partition, or a shard by row or key of an exchanged stream. The number of shards: 1 to 128.
+    /// A part is a source partition, or a shard by row or key of an exchanged stream. The number of shards: 1 to
+    /// `max_parallelism`, by default 128.
     Parts(u32),
     /// A part is a shard, also of rows of a source. A key, or a source partition, is always in one shard. The number of shards:
-    /// 1 to 128.
+    /// 1 to `max_parallelism`, by default 128.
     Shards(u32),
 }
 
@@ -220,7 +221,7 @@ pub trait TransactionalSink<T>: Sink<T> {
     /// The sink's name, the same in every run. Preferably it says where the sink writes. Progress belongs to this name.
     fn name(&self) -> String;
 
-    /// The number of shards, 1 to 128. Fixed when the checkpoint directory is made. Default: 1.
+    /// The number of shards, 1 to `max_parallelism`, by default 128. Fixed when the checkpoint directory is made. Default: 1.
     fn shards(&self) -> u32 {
         1
     }

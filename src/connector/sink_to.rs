@@ -5,10 +5,11 @@ use std::sync::Arc;
 use crate::api::config::Config;
 use crate::api::dstream::DStream;
 use crate::connector::console::{RowsAsText, TextSink};
-use crate::connector::sink::{Distribution, Sink, SinkBatch, SinkContext, TransactionalSink};
+use crate::connector::sink::{DEFAULT_SHARDS, Distribution, Sink, SinkBatch, SinkContext, TransactionalSink};
 use crate::connector::sink_task::{Arrange, SinkTask, TransactionalTask, one_part, parts};
-use crate::core::data::{Exchange, KEY_GROUPS};
+use crate::core::data::Exchange;
 use crate::core::error::BoxError;
+use crate::core::key_groups::KeyGroups;
 use crate::core::plan::RunId;
 use crate::engine::operator_id::OperatorId;
 use crate::engine::output::{NewOutput, RowQueue, TransactionalSpec};
@@ -32,7 +33,7 @@ impl<'s, T: Exchange> DStream<'s, T> {
         let operator = OperatorId::of("sink_to");
         let graph = &self.node.graph;
         if let Distribution::Parts(n) | Distribution::Shards(n) = distribution
-            && let Some(problem) = wrong_shards(n)
+            && let Some(problem) = wrong_shards(n, graph.key_groups())
         {
             graph.report(&operator, problem);
         }
@@ -115,7 +116,7 @@ impl<'s, T: Exchange> DStream<'s, T> {
             let what = format!("{what} after the source {source}, whose records cannot be read again after a crash");
             graph.report(operator, format!("{what}: use the verb without exactly once, or write the records to Kafka first"));
         }
-        if let Some(problem) = wrong_shards(shards) {
+        if let Some(problem) = wrong_shards(shards, graph.key_groups()) {
             graph.report(operator, problem);
         }
         // Rows of a key that may be in any shard are in order only if batch is written after batch.
@@ -140,10 +141,12 @@ fn plain<R: Send + 'static, T: Send + 'static>(
     NewOutput { task: Box::new(SinkTask::new(queue, arrange, sink)), transactional: None }
 }
 
-fn wrong_shards(shards: u32) -> Option<String> {
-    let possible = 1..=KEY_GROUPS;
-    (!possible.contains(&shards.into()))
-        .then(|| format!("{shards} shards: there can be 1 to {KEY_GROUPS}, as there are key groups"))
+/// Fewer key groups than the default number of shards leave some shards empty. More shards than that would be a mistake.
+fn wrong_shards(shards: u32, groups: KeyGroups) -> Option<String> {
+    let most = groups.count().max(DEFAULT_SHARDS.into());
+    let remedy = "max_parallelism sets their number";
+    (!(1..=most).contains(&shards.into()))
+        .then(|| format!("{shards} shards: there can be 1 to {most}, as there are key groups; {remedy}"))
 }
 
 /// The shards of this process: those whose worker is in it.

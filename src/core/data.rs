@@ -1,4 +1,4 @@
-//! The traits of rows and keys, how a value becomes bytes, and the key group of a key.
+//! The traits of rows and keys, and how a value becomes bytes.
 //!
 //! All three traits have blanket implementations. A program's own type has them if it derives serde and the usual traits.
 
@@ -60,9 +60,6 @@ impl<T: Exchange + Ord + Hash + Debug> Key for T {}
 
 pub use crate::core::float::F64;
 
-/// The number of key groups. Files and shards name key groups, never workers. See docs/formats.md.
-pub const KEY_GROUPS: u64 = 128;
-
 /// The bytes of a value in postcard, the only encoding of rows: docs/formats.md. Rows that compare equal are sorted by them.
 ///
 /// # Panics
@@ -111,16 +108,6 @@ pub(crate) fn sort_by_encoded<T: Serialize>(rows: &mut [T]) {
         }
         rows.swap(i, from);
     }
-}
-
-/// The key group of a key: `xxh3_64(encoded key) % 128`, the same in every build.
-///
-/// ```
-/// assert!(tidemill::core::data::key_group("tide") < 128);
-/// assert_eq!(tidemill::core::data::key_group("tide"), tidemill::core::data::key_group(&String::from("tide")));
-/// ```
-pub fn key_group<K: Serialize + ?Sized>(key: &K) -> u64 {
-    stable_hash(key, 0) % KEY_GROUPS
 }
 
 /// `xxh3_64` of the encoded value, with a seed: the same in every build.
@@ -278,12 +265,8 @@ mod tests {
     }
 
     #[test]
-    fn key_groups_are_written_down() {
-        // These values are the format: docs/formats.md. A change here loses every checkpoint.
-        let groups: Vec<u64> = ["a", "tide", "mill", ""].iter().map(|k| key_group(*k)).collect();
-        assert_eq!(groups, ["a", "tide", "mill", ""].map(|k| xxhash_rust::xxh3::xxh3_64(&encoded(k)) % 128));
+    fn a_text_is_encoded_with_its_length() {
         assert_eq!(encoded("tide"), b"\x04tide");
-        assert_eq!(key_group(&7u64), key_group(&7u32), "integers are varints: the width does not show");
     }
 
     proptest::proptest! {

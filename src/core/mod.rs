@@ -7,6 +7,7 @@ pub mod error;
 pub mod event_time;
 pub(crate) mod fault;
 mod float;
+pub mod key_groups;
 pub(crate) mod lock;
 pub(crate) mod monoid;
 pub(crate) mod origin;

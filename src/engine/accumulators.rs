@@ -18,7 +18,7 @@ use crate::core::monoid::Monoid;
 use crate::core::time::BatchTime;
 use crate::engine::flow::{Emitter, Flow, RowStream, batched, route};
 use crate::engine::operator_id::OperatorId;
-use crate::engine::state::{Changes, KeyedState, UnbuiltState};
+use crate::engine::state::{Changes, Groups, KeyedState, UnbuiltState};
 use crate::metrics::{AccumulatorInfo, Accumulators};
 
 /// What one worker has added to an accumulator in the batches that are not computed.
@@ -105,7 +105,7 @@ impl<A: Monoid> Total for TotalOf<A> {
 
 impl<A: Monoid> KeyedState for TotalOf<A> {
     fn snapshot(&mut self, _: BatchTime) -> Changes {
-        Changes { groups: u128::from(std::mem::take(&mut self.changed)), expired: None }
+        Changes { groups: Groups::first(std::mem::take(&mut self.changed)), expired: None }
     }
 
     fn save(&mut self, group: u64, _: BatchTime) -> Vec<u8> {

@@ -5,15 +5,16 @@
 //! retained or released, and no reader of an arrangement may ask for an earlier time. Several operators share a dictionary, and one
 //! may be batches ahead of another.
 
-use std::cell::Cell;
+use std::cell::{Cell, RefCell};
 use std::collections::VecDeque;
 use std::hash::BuildHasher;
 use std::hint::black_box;
-use std::rc::Weak;
+use std::rc::{Rc, Weak};
 
 use hashbrown::HashTable;
 
-use crate::core::data::{KEY_GROUPS, Key, key_group};
+use crate::core::data::Key;
+use crate::core::key_groups::{ByGroup, KeyGroups};
 use crate::core::sum::checked;
 use crate::core::time::BatchTime;
 
@@ -26,7 +27,7 @@ pub(crate) type Code = u32;
 struct Entry<K> {
     key: K,
     hash: u32,
-    group: u8,
+    group: u16,
     /// The references to this code: records in panes, or the sum of an arrangement.
     held: i64,
     /// The last batch in which it was assigned, retained or released.
@@ -37,6 +38,7 @@ struct Entry<K> {
 
 /// The codes of the keys that this worker owns.
 pub(crate) struct Dict<K> {
+    groups: KeyGroups,
     /// Codes with the hashes of their keys: a place in `entries` is read only where the hash is equal.
     codes: HashTable<(u32, Code)>,
     entries: Vec<Option<Entry<K>>>,
@@ -51,9 +53,11 @@ pub(crate) struct Dict<K> {
     pub kept: u64,
 }
 
-impl<K> Default for Dict<K> {
-    fn default() -> Self {
+impl<K> Dict<K> {
+    /// An empty dictionary of a job with these key groups.
+    pub fn new(groups: KeyGroups) -> Self {
         Dict {
+            groups,
             codes: HashTable::new(),
             entries: Vec::new(),
             free: Vec::new(),
@@ -63,6 +67,11 @@ impl<K> Default for Dict<K> {
             #[cfg(test)]
             kept: 0,
         }
+    }
+
+    /// As [`new`](Dict::new), shared by several operators.
+    pub fn shared(groups: KeyGroups) -> Rc<RefCell<Self>> {
+        Rc::new(RefCell::new(Dict::new(groups)))
     }
 }
 
@@ -118,7 +127,7 @@ impl<K: Key> Dict<K> {
             self.used(code, t);
             return code;
         }
-        let group = key_group(&key) as u8;
+        let group = self.groups.of(&key) as u16;
         let entry = Some(Entry { key, hash, group, held: 0, last: t, waits: false });
         let code = match self.free.pop() {
             Some(code) => {
@@ -132,6 +141,11 @@ impl<K: Key> Dict<K> {
         };
         self.codes.insert_unique(spread(hash), (hash, code), |(h, _)| spread(*h));
         code
+    }
+
+    /// The key groups of the job.
+    pub fn groups(&self) -> KeyGroups {
+        self.groups
     }
 
     /// The key with this code.
@@ -159,7 +173,7 @@ impl<K: Key> Dict<K> {
     ///
     /// # Panics
     /// If their number does not fit into an `i64`. Records are too few for that; sums of numbers use [`Dict::try_retain`].
-    pub fn retain(&mut self, code: Code, diff: i64, t: BatchTime) -> u8 {
+    pub fn retain(&mut self, code: Code, diff: i64, t: BatchTime) -> u16 {
         match self.try_retain(code, diff, t) {
             Some(group) => group,
             None => panic!("the copies of {:?} do not fit into 64 bits", self.key(code)),
@@ -167,7 +181,7 @@ impl<K: Key> Dict<K> {
     }
 
     /// Like `retain`. `None`: their number does not fit, and is as before.
-    pub fn try_retain(&mut self, code: Code, diff: i64, t: BatchTime) -> Option<u8> {
+    pub fn try_retain(&mut self, code: Code, diff: i64, t: BatchTime) -> Option<u16> {
         let e = self.used(code, t);
         e.held = checked(e.held, diff)?;
         let (last, group) = (e.last, e.group);
@@ -216,11 +230,11 @@ impl<K: Key> Dict<K> {
     }
 
     /// The codes with references, by key group.
-    pub fn held_by_group(&self) -> Vec<Vec<Code>> {
-        let mut groups = vec![Vec::new(); KEY_GROUPS as usize];
+    pub fn held_by_group(&self) -> ByGroup<Vec<Code>> {
+        let mut groups: ByGroup<Vec<Code>> = ByGroup::default();
         for (code, e) in self.entries.iter().enumerate() {
             if let Some(e) = e.as_ref().filter(|e| e.held != 0) {
-                groups[e.group as usize].push(code as Code);
+                groups.of(e.group.into()).push(code as Code);
             }
         }
         groups
@@ -257,8 +271,6 @@ fn spread(hash: u32) -> u64 {
 
 #[cfg(test)]
 mod tests {
-    use std::rc::Rc;
-
     use super::*;
 
     fn at(ms: u64) -> BatchTime {
@@ -267,7 +279,7 @@ mod tests {
 
     #[test]
     fn an_id_is_used_again_only_after_its_time_has_passed() {
-        let mut d = Dict::default();
+        let mut d = Dict::new(KeyGroups::default());
         let a = d.code("a".to_string(), at(1));
         d.retain(a, 2, at(1));
         d.retain(a, -2, at(5));
@@ -281,7 +293,7 @@ mod tests {
 
     #[test]
     fn an_id_is_kept_while_a_reader_may_ask_for_its_time() {
-        let mut d = Dict::default();
+        let mut d = Dict::new(KeyGroups::default());
         let a = d.code('a', at(1));
         d.retain(a, 1, at(1));
         d.retain(a, -1, at(5));
@@ -302,14 +314,14 @@ mod tests {
 
     #[test]
     fn a_key_that_comes_back_in_time_keeps_its_code() {
-        let mut d = Dict::default();
+        let mut d = Dict::new(KeyGroups::default());
         let a = d.code(7u64, at(1));
         d.retain(a, 1, at(1));
         d.retain(a, -1, at(2));
         d.retain(a, 1, at(3));
         d.reclaim(|_| true);
         assert_eq!(d.code(7, at(3)), a);
-        assert_eq!(d.held_by_group().concat(), [a]);
+        assert_eq!(d.held_by_group().iter().map(|(_, codes)| codes.clone()).collect::<Vec<_>>(), [[a]]);
         assert_eq!(d.held(a), (&7, 1));
         d.retain(a, -1, at(4));
         d.retain(a, 1, at(5));
@@ -322,7 +334,7 @@ mod tests {
 
     #[test]
     fn an_id_that_was_given_out_again_is_kept_until_it_can_be_held() {
-        let mut d = Dict::default();
+        let mut d = Dict::new(KeyGroups::default());
         let a = d.code('a', at(1));
         d.retain(a, 1, at(1));
         d.retain(a, -1, at(2));

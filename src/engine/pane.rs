@@ -7,7 +7,7 @@ use crate::engine::dictionary::Code;
 pub(crate) struct Pane {
     rows: Vec<(Code, i64)>,
     /// The key groups with rows, ascending, each with the end of its rows.
-    ends: Vec<(u8, u32)>,
+    ends: Vec<(u16, u32)>,
 }
 
 impl Pane {
@@ -25,7 +25,7 @@ impl Pane {
         let end = u32::try_from(self.rows.len()).expect("fewer rows than codes");
         match self.ends.last_mut() {
             Some((last, e)) if u64::from(*last) == group => *e = end,
-            _ => self.ends.push((group as u8, end)),
+            _ => self.ends.push((group as u16, end)),
         }
     }
 

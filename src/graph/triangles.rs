@@ -11,7 +11,7 @@ use serde::{Deserialize, Serialize};
 
 use crate::api::view::{Changes, Form, View};
 use crate::arrangement::interned::intern;
-use crate::core::data::{FastMap, Key, key_group};
+use crate::core::data::{FastMap, Key};
 use crate::core::time::BatchTime;
 use crate::engine::flow::{batched, by_batch, concat, map_containers, route};
 use crate::engine::operator_id::OperatorId;
@@ -64,7 +64,7 @@ type Message<N> = ((N, N), Told<N>);
 type HalfEdge<N> = (N, End, N);
 
 fn triangle_changes<'s, N: Key>(edges: &View<'s, (N, N)>, operator: &OperatorId) -> Changes<'s, (N, N, N)> {
-    let flow = &edges.node.graph.flow.silent_when_empty();
+    let (flow, groups) = (&edges.node.graph.flow.silent_when_empty(), edges.node.graph.key_groups());
     let ends = |((a, b), t, n): ((N, N), BatchTime, i64)| [((a.clone(), End::Low, b.clone()), t, n), ((b, End::High, a), t, n)];
     let both = map_containers(flow, operator, edges.rows(), move |_, edges: Vec<_>, emit| {
         emit(edges.into_iter().flat_map(ends).collect::<Vec<_>>());
@@ -72,12 +72,12 @@ fn triangle_changes<'s, N: Key>(edges: &View<'s, (N, N)>, operator: &OperatorId)
     let told = map_containers(flow, operator, edges.rows(), |_, edges: Vec<_>, emit| {
         emit(edges.into_iter().map(|(edge, t, n)| ((edge, Told::Edge), t, n)).collect::<Vec<_>>());
     });
-    let by_node = route(|((node, ..), ..): &(HalfEdge<N>, BatchTime, i64)| key_group(node));
+    let by_node = route(move |((node, ..), ..): &(HalfEdge<N>, BatchTime, i64)| groups.of(node));
     let mut nodes = FastMap::default();
     let proposed = batched(flow, operator, both, by_node, by_batch, move |tick, changes, emit| {
         emit(third_nodes(&mut nodes, changes).into_iter().map(|(told, n)| (told, tick.time, n)).collect::<Vec<_>>());
     });
-    let by_edge = route(|((edge, _), ..): &(Message<N>, BatchTime, i64)| key_group(edge));
+    let by_edge = route(move |((edge, _), ..): &(Message<N>, BatchTime, i64)| groups.of(edge));
     let mut held = FastMap::default();
     batched(flow, operator, concat(operator, told, proposed), by_edge, by_batch, move |tick, told, emit| {
         emit(closed(&mut held, told).into_iter().map(|(triangle, n)| (triangle, tick.time, n)).collect());

@@ -64,6 +64,7 @@ pub(crate) type Opened = (Checkpoints, Recovered);
 /// [`Checkpoints::open`] fails.
 pub(crate) fn open(dir: &Path, config: &Config) -> Result<Opened> {
     let mut settings = Settings::new(config.name.clone(), config.interval.duration());
+    settings.groups = config.key_groups();
     settings.keep_plans = config.runtime.keep_plans.unwrap_or(settings.keep_plans);
     settings.keep = config.runtime.keep_checkpoints.map_or(settings.keep, usize::from);
     Checkpoints::open(dir, settings)

@@ -50,7 +50,7 @@ pub(crate) fn resume(
 pub(crate) fn resume_replay(config: &Config, replay: &Replay, program: &[StateId]) -> Result<(Resumed, Command)> {
     let directory = Directory::open(&replay.dir)?;
     let interval = config.interval;
-    directory.belongs_to(&config.name, interval.duration())?;
+    directory.belongs_to(&config.name, interval.duration(), config.key_groups())?;
     let History { directory, checkpoint, positions, plans, losses } =
         directory.history(replay.from, replay.to, replay.recompute)?;
     if checkpoint.is_none() && replay.verify && !replay.recompute {

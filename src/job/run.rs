@@ -169,6 +169,7 @@ fn meet(config: &Config, lines: Vec<String>, shared: &JobState, opened: Option<&
         process: r.process as usize,
         processes,
         workers: r.workers as usize,
+        max_parallelism: r.max_parallelism,
         addresses,
         fingerprint: hello::fingerprint(&lines),
         graph: lines,

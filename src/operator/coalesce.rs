@@ -1,7 +1,7 @@
 //! `coalesce`: fewer partitions.
 
 use crate::api::dstream::{DStream, RowOrder};
-use crate::core::data::{Exchange, key_group};
+use crate::core::data::Exchange;
 use crate::operator::kernel::deliver::shard_of;
 
 impl<'s, T: Exchange> DStream<'s, T> {
@@ -12,7 +12,7 @@ impl<'s, T: Exchange> DStream<'s, T> {
     /// Partition `i` is on worker `i` modulo the number of workers: with fewer partitions than workers, some have no work. Unlike in
     /// Spark, rows move to it, at the end of their batch. Bad records of a later verb do not know their offset. Keeps no state.
     ///
-    /// Constraints: `n` is 1 to 128, else the start fails.
+    /// Constraints: `n` is 1 to `max_parallelism`, by default 128, else the start fails.
     ///
     /// ```
     /// use tidemill::testing::check;
@@ -21,11 +21,11 @@ impl<'s, T: Exchange> DStream<'s, T> {
     #[track_caller]
     pub fn coalesce(&self, n: u32) -> DStream<'s, T> {
         let operator = self.operator::<T>("coalesce", n);
-        let n = self.checked_partitions(&operator, n);
+        let (n, groups) = (self.checked_partitions(&operator, n), self.node.graph.key_groups());
         let lasting = self.node.orders.iter().all(|order| order.lasting());
         self.partitioned(&operator, lasting, move |at, row| match at.order {
-            RowOrder::Unordered { grouped: true } => shard_of(at.partition.index.into(), n.into()) as u32,
-            RowOrder::Unordered { grouped: false } => shard_of(key_group(row), n.into()) as u32,
+            RowOrder::Unordered { grouped: true } => shard_of(at.partition.index.into(), n.into(), groups) as u32,
+            RowOrder::Unordered { grouped: false } => shard_of(groups.of(row), n.into(), groups) as u32,
             _ => at.partition.index % n,
         })
     }

@@ -1,7 +1,7 @@
 //! `repartition`: the rows of each batch, dealt to a number of partitions.
 
 use crate::api::dstream::{DStream, RowOrder};
-use crate::core::data::{Exchange, key_group};
+use crate::core::data::Exchange;
 use crate::operator::kernel::deliver::shard_of;
 
 impl<'s, T: Exchange> DStream<'s, T> {
@@ -16,7 +16,7 @@ impl<'s, T: Exchange> DStream<'s, T> {
     /// `n` is for the verbs that follow row by row or by partition, and for the part files of `save_as_text_files`. Verbs by key do not
     /// depend on it: their results are in key groups, and in 8 part files. [`DStream::coalesce`] after them changes that.
     ///
-    /// Constraints: `n` is 1 to 128, else the start fails.
+    /// Constraints: `n` is 1 to `max_parallelism`, by default 128, else the start fails.
     ///
     /// ```
     /// use tidemill::testing::check;
@@ -25,9 +25,9 @@ impl<'s, T: Exchange> DStream<'s, T> {
     #[track_caller]
     pub fn repartition(&self, n: u32) -> DStream<'s, T> {
         let operator = self.operator::<T>("repartition", n);
-        let n = self.checked_partitions(&operator, n);
+        let (n, groups) = (self.checked_partitions(&operator, n), self.node.graph.key_groups());
         self.partitioned(&operator, false, move |at, row| match at.order {
-            RowOrder::Unordered { .. } => shard_of(key_group(row), n.into()) as u32,
+            RowOrder::Unordered { .. } => shard_of(groups.of(row), n.into(), groups) as u32,
             // Small partitions do not all begin with the first one.
             _ => ((u64::from(at.partition.index) + at.position) % u64::from(n)) as u32,
         })

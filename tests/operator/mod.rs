@@ -12,6 +12,7 @@ mod laws;
 mod load;
 mod local_windows;
 mod loops;
+mod max_parallelism;
 pub mod model;
 mod narrow;
 mod order;

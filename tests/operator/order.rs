@@ -20,7 +20,8 @@ fn values_grouped_from_unordered_rows() {
 fn partitions_of_unordered_rows() {
     let model = |rows: Vec<u8>| {
         let once: BTreeSet<u8> = rows.into_iter().flat_map(|n| n..n.saturating_add(200)).collect();
-        let of = |g| once.iter().copied().filter(|n| tidemill::core::data::key_group(n) == g).collect::<Vec<u8>>();
+        let of =
+            |g| once.iter().copied().filter(|n| tidemill::core::key_groups::KeyGroups::default().of(n) == g).collect::<Vec<u8>>();
         bag((0..128).map(of).filter(|part| !part.is_empty()))
     };
     each(

@@ -111,7 +111,8 @@ fn parts_of_unordered_and_of_ordered_rows() {
             let mut once = rows.clone();
             once.sort_unstable();
             once.dedup();
-            let shard = |s| bag(once.iter().copied().filter(|n| tidemill::core::data::key_group(n) * 8 / 128 == s));
+            let shard =
+                |s| bag(once.iter().copied().filter(|n| tidemill::core::key_groups::KeyGroups::default().of(n) * 8 / 128 == s));
             expected.extend((0..8).map(|s| (t, s as u32, shard(s))).filter(|(.., rows)| !rows.is_empty()));
         }
         let whole: Parts<i64> = (1u64..).zip(&given).map(|(t, rows)| (t, 0, vec![rows.len() as i64])).collect();

@@ -4,7 +4,7 @@
 use std::collections::BTreeMap;
 
 use tidemill::api::context::StreamingContext;
-use tidemill::core::data::key_group;
+use tidemill::core::key_groups::KeyGroups;
 use tidemill::core::time::millis;
 use tidemill::testing::{check, graph};
 
@@ -35,7 +35,7 @@ fn glom_of_unordered_rows() {
     let by_group = |mut rows: Vec<i64>| {
         rows.sort_unstable();
         rows.dedup();
-        bag(chosen(bag(rows).into_iter().map(|n| (key_group(&n), n))))
+        bag(chosen(bag(rows).into_iter().map(|n| (KeyGroups::default().of(&n), n))))
     };
     let many = |rows: Vec<i64>| rows.into_iter().flat_map(|n| n..n + 300).collect();
     each(0..50i64, |s| s.flat_map(|n| n..n + 300).distinct().glom(), move |rows| by_group(many(rows)));
@@ -45,7 +45,7 @@ fn glom_of_unordered_rows() {
         |s| s.over(millis(1), millis(1)).distinct().map(|n| n).complete().glom(),
         move |rows| {
             let mut groups = by_group(rows);
-            groups.sort_by_key(|group| key_group(&group[0]));
+            groups.sort_by_key(|group| KeyGroups::default().of(&group[0]));
             groups
         },
     );
@@ -82,7 +82,7 @@ fn repartition_of_unordered_rows() {
     let model = |rows: Vec<(u8, i64)>| {
         let mut once: BTreeMap<u8, i64> = BTreeMap::new();
         rows.into_iter().for_each(|(k, n)| *once.entry(k).or_default() += n);
-        chosen(bag(once).into_iter().map(|row| (key_group(&row) * 3 / 128, row)))
+        chosen(bag(once).into_iter().map(|row| (KeyGroups::default().of(&row) * 3 / 128, row)))
     };
     each(pairs(), |s| s.reduce_by_key(|a, b| a + b).repartition(3).glom(), model);
 }
@@ -106,14 +106,14 @@ fn coalesce_of_sorted_and_of_unordered_rows() {
     let model = |mut rows: Vec<i64>| {
         rows.sort_unstable();
         rows.dedup();
-        chosen(bag(rows).into_iter().map(|n| (key_group(&n) * 2 / 128, n)))
+        chosen(bag(rows).into_iter().map(|n| (KeyGroups::default().of(&n) * 2 / 128, n)))
     };
     each(0..50i64, |s| s.distinct().coalesce(2).glom(), model);
 }
 
 #[test]
 fn partition_by() {
-    let model = |rows: Vec<(u8, i64)>| chosen(rows.into_iter().map(|(k, n)| (key_group(&k) * 5 / 128, (k, n))));
+    let model = |rows: Vec<(u8, i64)>| chosen(rows.into_iter().map(|(k, n)| (KeyGroups::default().of(&k) * 5 / 128, (k, n))));
     each(pairs(), |s| s.partition_by(5).glom(), model);
 }
 

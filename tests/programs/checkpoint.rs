@@ -65,7 +65,7 @@ impl Drop for Made {
 fn a_directory_is_listed_inspected_and_compared_while_a_run_has_it() {
     let (dir, _run) = Made::new("look");
     let lines: Vec<String> = dir.says("list", &[]).lines().map(String::from).collect();
-    assert!(lines[0].starts_with("job words, batch interval 1000 ms, directory "), "{lines:?}");
+    assert!(lines[0].starts_with("job words, batch interval 1000 ms, max_parallelism 128, directory "), "{lines:?}");
     let cells = |line: &str| line.split_whitespace().map(String::from).collect::<Vec<_>>();
     assert_eq!(cells(&lines[2])[..7], ["3000", "1970-01-01T00:00:03.000Z", "1", "1", "4", "4.0", "KiB"]);
     assert_eq!(lines.len(), 5);

@@ -166,7 +166,7 @@ fn files(dir: &Path, into: &mut Vec<(PathBuf, Vec<u8>)>) {
 fn secured(address: &str) -> bool {
     use std::io::{Read, Write};
     let mut stream = std::net::TcpStream::connect(address).unwrap();
-    stream.write_all(&[&b"tidemill\0\0\0\x02\0\0\0\x21"[..], &[0; 33]].concat()).unwrap();
+    stream.write_all(&[&b"tidemill\0\0\0\x03\0\0\0\x21"[..], &[0; 33]].concat()).unwrap();
     let mut knock = [0; 49];
     stream.read_exact(&mut knock).unwrap();
     knock[48] == 1

@@ -240,7 +240,7 @@ fn b15_a_chunk_is_read_only_under_its_own_label() {
     for (operator, group, bytes) in [("a", 5, &b"one"[..]), ("../../b\0", 127, &big), ("a", 5, b"two"), ("a", 0, b"")] {
         file.put(operator, group, bytes).unwrap();
     }
-    says(&error_text(file.put("a", 128, b"x")), &["key group 128"]);
+    says(&error_text(file.put("a", 4_096, b"x")), &["key group 4096"]);
     let index = file.finish().unwrap();
     assert_eq!(index.len(), 3, "an empty state has no chunk");
     for ((operator, group, chunk), bytes) in index.iter().zip([&b"one"[..], &big, b"two"]) {

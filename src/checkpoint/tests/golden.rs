@@ -101,6 +101,19 @@ fn b9_every_version_opens_format_1() {
     assert_eq!(contents(&golden), contents(&today));
 }
 
+/// Directories of versions without `max_parallelism` have 128 key groups.
+#[test]
+fn an_old_directory_has_128_key_groups() {
+    let dir = golden();
+    assert_eq!(Directory::open(&dir).unwrap().genesis().key_groups, 128);
+    let of = |groups| Settings { groups: KeyGroups::new(groups).unwrap(), ..Settings::new("golden job", Duration::from_secs(1)) };
+    let e = Checkpoints::open(&dir, of(1_000)).err().unwrap().to_string();
+    for part in ["was made with max_parallelism 128", "this start has 1000", "--max-parallelism 128", "an empty directory"] {
+        assert!(e.contains(part), "{e}");
+    }
+    Checkpoints::open(&dir, of(128)).unwrap();
+}
+
 /// Read values are encoded to the same bytes. So a program of the first version can read files of this one.
 #[test]
 fn this_version_writes_format_1() {

@@ -34,8 +34,9 @@ pub fn list(dir: &Directory) -> Result<Report> {
         }
     }
     let genesis = dir.genesis();
-    let (id, interval) = (genesis.id.to_string(), genesis.interval_ms);
-    let head = format!("job {}, batch interval {interval} ms, directory {id}\n", genesis.job);
+    let (id, interval, groups) = (genesis.id.to_string(), genesis.interval_ms, genesis.key_groups);
+    let head = format!("job {}, batch interval {interval} ms, max_parallelism {groups}, directory {id}\n", genesis.job);
     let text = if all.is_empty() { head + "no checkpoint yet\n" } else { head + &table.text() + &bad.concat() };
-    Ok(Report { text, json: json!({ "job": genesis.job, "interval_ms": interval, "id": id, "checkpoints": all }), bad: false })
+    let json = json!({ "job": genesis.job, "interval_ms": interval, "max_parallelism": groups, "id": id, "checkpoints": all });
+    Ok(Report { text, json, bad: false })
 }

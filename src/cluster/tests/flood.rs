@@ -83,7 +83,7 @@ const SAYS: [&[u8]; 5] = [
     b"GET / HTTP/1.1\r\nHost: x\r\n\r\n",
     b"\x16\x03\x01\x02\0\x01\0\x01\xfc\x03\x03",
     &[0, 0, 0, 0, 0, 0, 0, 1],
-    b"tidemill\0\0\0\x02\xff\xff\xff\xff",
+    b"tidemill\0\0\0\x03\xff\xff\xff\xff",
     b"",
 ];
 

@@ -24,6 +24,7 @@ pub(super) fn spec(process: usize, addresses: &[SocketAddr]) -> Spec {
     Spec {
         job: "words".into(),
         process,
+        max_parallelism: 128,
         processes: addresses.len(),
         workers: 2,
         addresses: addresses.to_vec(),
@@ -124,6 +125,11 @@ fn d12_every_difference_is_named_on_both_sides() {
             "process 0 was started with -w 2, and this one with -w 4",
         ),
         (
+            Box::new(|s: &mut Spec| s.max_parallelism = 1_000),
+            "process 1 has max_parallelism 1000, and this one has 128: start all with the same --max-parallelism",
+            "process 0 has max_parallelism 128, and this one has 1000",
+        ),
+        (
             Box::new(|s: &mut Spec| s.build = "tidemill 0.2.0".into()),
             "process 1 is tidemill 0.2.0, and this one is tidemill 0.1.0",
             "same build",
@@ -172,9 +178,9 @@ fn d8_d9_foreign_callers_neither_crash_nor_block_the_process() {
             0 => b"GET / HTTP/1.1\r\n\r\n",
             1 => &[0; 8],
             // The right head, and an impossible length.
-            2 => b"tidemill\0\0\0\x02\xff\xff\xff\xff",
+            2 => b"tidemill\0\0\0\x03\xff\xff\xff\xff",
             // The right head, and a body that cannot be decoded.
-            3 => b"tidemill\0\0\0\x02\0\0\0\x02\xff\xff",
+            3 => b"tidemill\0\0\0\x03\0\0\0\x02\xff\xff",
             _ => b"",
         };
         let _ = stranger.write_all(bytes);
@@ -215,13 +221,13 @@ fn d12_another_protocol_is_named_on_both_sides() {
     let addresses = free(2);
     let zero = start(spec(0, &addresses));
     dial(addresses[0]).write_all(&head).unwrap();
-    has(&zero.join().unwrap().err().unwrap(), &["uses protocol 3, and this one 2", "same build"]);
+    has(&zero.join().unwrap().err().unwrap(), &["uses protocol 4, and this one 3", "same build"]);
 
     let listener = TcpListener::bind(addresses[0]).unwrap();
     let one = start(spec(1, &addresses));
     let mut caller = listener.accept().unwrap().0;
     caller.write_all(&head).unwrap();
-    has(&one.join().unwrap().err().unwrap(), &["process 0 at", "uses protocol 3, and this one 2"]);
+    has(&one.join().unwrap().err().unwrap(), &["process 0 at", "uses protocol 4, and this one 3"]);
 }
 
 #[test]

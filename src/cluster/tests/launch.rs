@@ -342,6 +342,24 @@ fn a_rescale_is_answered_when_the_job_runs_or_has_failed() {
 }
 
 #[test]
+fn more_workers_than_the_directory_allows_are_refused_while_the_job_goes_on() {
+    let script = r#"trap 'exit 0' TERM; echo up; printf 0 > "$TIDEMILL_PROGRESS"; while :; do sleep 0.05; done"#;
+    let (launch, dir) = again("most", script);
+    let (checkpoints, _) = Checkpoints::open(&dir, Settings::new("words", Duration::from_secs(1))).unwrap();
+    checkpoints.begin(Origin::default()).unwrap();
+    drop(checkpoints);
+    let run = Run::of(Launch { processes: 1, pause: LONG, ..launch });
+    let control = Control::open(&dir, run.signals.clone()).unwrap();
+    run.out.until("[0] up");
+    let refused = rescale(&dir, 3, 43).unwrap_err().to_string();
+    has(&refused, &["129 workers are more than max_parallelism 128"]);
+    assert_eq!(rescale(&dir, 1, 128).unwrap(), "runs as -n 1 -w 128");
+    run.signals.send(Request::Signal(SIGTERM)).unwrap();
+    assert_eq!(run.code().0, 0);
+    drop(control);
+}
+
+#[test]
 fn a_stopped_process_without_peers_is_killed() {
     let (launch, _dir) = again("stopped", r#"[ -e "$9.was" ] && exit 0; touch "$9.was"; kill -STOP $$; exit 0"#);
     let was = launch.checkpoint.as_ref().unwrap().with_extension("was");

@@ -103,6 +103,7 @@ fn child() {
     let spec = Spec {
         job: "test".into(),
         process,
+        max_parallelism: 128,
         processes: addresses.len(),
         workers: WORKERS,
         addresses,

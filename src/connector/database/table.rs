@@ -94,8 +94,8 @@ impl Table {
         self
     }
 
-    /// The number of transactions of a batch, 1 to 128. They spread over the processes of the job, each with one connection. Rows of one
-    /// key of the stream are in one of them. Fixed when the checkpoint directory is made. Default: 1.
+    /// The number of transactions of a batch, 1 to `max_parallelism`, by default 128. They spread over the processes of the job, each with one
+    /// connection. Rows of one key of the stream are in one of them. Fixed when the checkpoint directory is made. Default: 1.
     pub fn shards(mut self, shards: u32) -> Self {
         self.shards = shards;
         self

@@ -20,8 +20,9 @@ use crate::connector::kafka::producer::{Link, Outgoing};
 use crate::connector::kafka::reports::Receipt;
 use crate::connector::retry::pause;
 use crate::connector::sink::{DEFAULT_SHARDS, Distribution, FatalError, Part, Sink, SinkBatch};
-use crate::core::data::{Exchange, KEY_GROUPS};
+use crate::core::data::Exchange;
 use crate::core::error::{BoxError, Error, Result};
+use crate::core::key_groups::KeyGroups;
 use crate::core::time::BatchTime;
 use crate::engine::operator_id::OperatorId;
 use crate::replay::request::OutputTarget;
@@ -97,7 +98,7 @@ impl KafkaSink {
         self
     }
 
-    /// The number of shards in which an exactly-once sink writes, 1 to 128; default: 8. The number is fixed when the checkpoint
+    /// The number of shards in which an exactly-once sink writes, 1 to `max_parallelism`; default: 8. The number is fixed when the checkpoint
     /// directory is made, so that it means the same on any number of workers.
     pub fn shards(mut self, shards: u32) -> Self {
         self.shards = shards;
@@ -111,8 +112,9 @@ impl KafkaSink {
     pub fn check(&self) -> Result<()> {
         let mut found = self.settings.problems(Side::Sink);
         found.extend(name_problem(&self.topic));
-        if !(1..=KEY_GROUPS).contains(&self.shards.into()) {
-            found.push(format!("Kafka: shards({}): there can be 1 to {KEY_GROUPS}, as there are key groups", self.shards));
+        let most = KeyGroups::MOST.into();
+        if !(1..=most).contains(&self.shards) {
+            found.push(format!("Kafka: shards({}): there can be 1 to {most}, and no more than key groups", self.shards));
         }
         if found.is_empty() { Ok(()) } else { Err(Error::config(found.join("\n"))) }
     }

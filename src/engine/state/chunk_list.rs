@@ -6,8 +6,10 @@ use xxhash_rust::xxh3::xxh3_64;
 
 use crate::core::time::BatchTime;
 
-/// A list of this many chunks is compacted. Higher groups may have a few more, so that not all groups are compacted at once.
+/// A list of this many chunks is compacted. Of [`SPREAD`] groups in a row each may have a few more than the one before, so that not all
+/// groups are compacted at once.
 pub(super) const LONG: usize = 64;
+const SPREAD: usize = 128;
 
 /// The chunks of a key group, oldest first: their times and sizes.
 pub(super) struct ChunkList {
@@ -27,7 +29,7 @@ impl ChunkList {
     /// new chunk replaces the last chunks, as far back as each is at most half as long as all later ones together. So each row is
     /// written only two or three times in total.
     pub fn since(&self, group: u64, last: BatchTime) -> BatchTime {
-        if self.chunks.len() < LONG + group as usize / 2 {
+        if self.chunks.len() < LONG + group as usize % SPREAD / 2 {
             return last;
         }
         let mut behind = 0;

@@ -7,24 +7,25 @@ use std::cell::{Cell, RefCell};
 use std::rc::Rc;
 
 use super::chunk_list::ChunkList;
-use super::{ALL, Groups, KeyedState};
-use crate::core::data::KEY_GROUPS;
+use super::{Groups, KeyedState};
 use crate::core::error::{BoxError, Result};
+use crate::core::key_groups::{ByGroup, KeyGroups};
 use crate::core::time::BatchTime;
 use crate::engine::tick::{SnapshotScope, Tick};
 
 /// A verb's state on one worker, as snapshots see it.
 pub(crate) struct StateHandle {
     state: Rc<RefCell<dyn KeyedState>>,
+    groups: KeyGroups,
     /// Groups that the current snapshot has not saved.
-    due: Cell<Groups>,
+    due: RefCell<Groups>,
     /// The time of the current snapshot, and of the previous one. The latter is 0 if the current snapshot saves everything.
     current: Cell<BatchTime>,
     previous: Cell<BatchTime>,
     /// [`Changes::expired`](super::Changes::expired) of the current snapshot.
     expired: Cell<Option<BatchTime>>,
-    /// By key group.
-    lists: RefCell<Vec<ChunkList>>,
+    /// Of the groups that this worker has loaded or saved.
+    lists: RefCell<ByGroup<ChunkList>>,
     saved: RefCell<Vec<SavedChunk>>,
     /// Whether the operator that keeps the state has been built.
     built: Cell<bool>,
@@ -42,14 +43,15 @@ pub(crate) enum SavedChunk {
 }
 
 impl StateHandle {
-    pub fn new(state: Rc<RefCell<dyn KeyedState>>) -> Rc<Self> {
+    pub fn new(state: Rc<RefCell<dyn KeyedState>>, groups: KeyGroups) -> Rc<Self> {
         Rc::new(StateHandle {
             state,
-            due: Cell::new(0),
+            groups,
+            due: RefCell::default(),
             current: Cell::default(),
             previous: Cell::default(),
             expired: Cell::default(),
-            lists: RefCell::new((0..KEY_GROUPS).map(|_| ChunkList::default()).collect()),
+            lists: RefCell::default(),
             saved: RefCell::default(),
             built: Cell::default(),
             restored: Cell::default(),
@@ -70,13 +72,13 @@ impl StateHandle {
         if let Some(scope) = tick.snapshot {
             let changes = self.state.borrow_mut().snapshot(tick.time);
             let full = scope == SnapshotScope::Full;
-            self.due.set(if full { ALL } else { changes.groups });
+            self.due.replace(if full { Groups::all(self.groups) } else { changes.groups });
             self.previous.set(if full { BatchTime::default() } else { self.current.get() });
             self.current.set(tick.time);
             self.expired.set(changes.expired);
             if let Some(until) = changes.expired {
                 self.saved.borrow_mut().push(SavedChunk::Expired { time: tick.time, until });
-                self.lists.borrow_mut().iter_mut().for_each(|list| list.expire(until));
+                self.lists.borrow_mut().values_mut().for_each(|list| list.expire(until));
             }
         }
         done
@@ -84,18 +86,22 @@ impl StateHandle {
 
     /// Saves one group that is due. Returns `false` if there is none.
     pub fn step(&self) -> bool {
-        let due = self.due.get();
-        if due == 0 {
-            return false;
-        }
-        let group = u64::from(due.trailing_zeros());
-        self.due.set(due & (due - 1));
-        let list = &mut self.lists.borrow_mut()[group as usize];
+        let Some(group) = self.due.borrow_mut().pop() else { return false };
+        let mut lists = self.lists.borrow_mut();
         let (time, previous) = (self.current.get(), self.previous.get());
         let full = previous == BatchTime::default();
         let deltas = self.has_deltas();
-        let since = if deltas && !full { list.since(group, previous) } else { BatchTime::default() };
+        let since = match lists.get(group) {
+            Some(list) if deltas && !full => list.since(group, previous),
+            _ if deltas && !full => previous,
+            _ => BatchTime::default(),
+        };
         let bytes = self.state.borrow_mut().save(group, since);
+        // Most groups belong to other workers. No checkpoint has a chunk of this worker for them.
+        if bytes.is_empty() && lists.get(group).is_none() {
+            return true;
+        }
+        let list = lists.of(group);
         // A group counts as changed if a function ran for a key, or a key was added and removed. Its bytes may still be equal.
         let same = if deltas { since == previous && bytes.is_empty() } else { list.ends_with(&bytes) };
         if full || !same {
@@ -117,7 +123,7 @@ impl StateHandle {
 
     /// Whether the snapshot of `t` is saved.
     pub fn has_saved(&self, t: BatchTime) -> bool {
-        self.current.get() > t || (self.current.get() == t && self.due.get() == 0)
+        self.current.get() > t || (self.current.get() == t && self.due.borrow().is_empty())
     }
 
     /// The checkpoint that is loaded has this state, maybe an empty one.
@@ -133,9 +139,13 @@ impl StateHandle {
     /// Loads a chunk of a group: see [`KeyedState::load`].
     ///
     /// # Errors
-    /// Bytes that are not a state of this operator.
+    /// Bytes that are not a state of this operator, or no key group.
     pub fn load(&self, group: u32, time: BatchTime, bytes: &[u8]) -> Result<(), BoxError> {
-        self.lists.borrow_mut()[group as usize].load(time, bytes);
+        let groups = self.groups.count();
+        if u64::from(group) >= groups {
+            return Err(format!("it is of key group {group}, but there are {groups}").into());
+        }
+        self.lists.borrow_mut().of(group.into()).load(time, bytes);
         self.state.borrow_mut().load(bytes, time)
     }
 }
@@ -207,8 +217,8 @@ mod tests {
 
     impl Job {
         fn new(adds: bool) -> Self {
-            let numbers = Rc::new(RefCell::new(Numbers { all: vec![Vec::new(); 128], changed: 0, adds }));
-            Job { handle: StateHandle::new(numbers.clone()), numbers }
+            let numbers = Rc::new(RefCell::new(Numbers { all: vec![Vec::new(); 128], changed: Groups::default(), adds }));
+            Job { handle: StateHandle::new(numbers.clone(), KeyGroups::default()), numbers }
         }
 
         fn restored(&self, t: u64) {
@@ -222,7 +232,7 @@ mod tests {
                 let mut n = self.numbers.borrow_mut();
                 for g in groups {
                     n.all[*g].push((t, number));
-                    n.changed |= 1 << g;
+                    n.changed.insert(*g as u64);
                 }
             });
         }
@@ -253,7 +263,7 @@ mod tests {
         job.batch(3, Some(SnapshotScope::Changed), &[7], 3);
         assert_eq!(job.chunks(), [(3, 3, 0, vec![2]), (3, 7, 0, vec![3]), (3, 100, 0, vec![2])]);
         job.batch(4, Some(SnapshotScope::Full), &[], 0);
-        assert_eq!(job.chunks().len(), 128);
+        assert_eq!(job.chunks(), [(4, 3, 0, vec![2]), (4, 7, 0, vec![3]), (4, 100, 0, vec![2])]);
     }
 
     #[test]
@@ -268,7 +278,14 @@ mod tests {
         job.batch(4, Some(SnapshotScope::Changed), &[7, 8], 6);
         assert_eq!(job.chunks(), [(4, 8, 0, vec![6])]);
         job.batch(5, Some(SnapshotScope::Full), &[], 0);
-        assert_eq!(job.chunks().len(), 128, "a full snapshot saves every group");
+        assert_eq!(
+            job.chunks(),
+            [(5, 7, 0, vec![6]), (5, 8, 0, vec![6])],
+            "a full snapshot saves every group that has ever had state"
+        );
+        job.numbers.borrow_mut().all[8].clear();
+        job.batch(6, Some(SnapshotScope::Full), &[], 0);
+        assert_eq!(job.chunks(), [(6, 7, 0, vec![6]), (6, 8, 0, vec![])], "an empty chunk removes the earlier ones");
     }
 
     #[test]
@@ -283,7 +300,7 @@ mod tests {
         job.batch(7, Some(SnapshotScope::Changed), &[7], 3);
         assert_eq!(job.chunks(), [(7, 7, 6, vec![3])]);
         job.batch(8, Some(SnapshotScope::Full), &[], 0);
-        assert_eq!(job.chunks()[7], (8, 7, 0, vec![1, 2, 3]), "everything");
+        assert_eq!(job.chunks(), [(8, 7, 0, vec![1, 2, 3]), (8, 9, 0, vec![2])], "everything");
     }
 
     /// Follows the list of a group like a manifest does. It stays short, each byte is written a few times, and no byte is missing.

@@ -1,16 +1,59 @@
 //! The interface of every stateful verb to checkpoints.
 
-use crate::core::data::KEY_GROUPS;
 use crate::core::error::{BoxError, Result};
+use crate::core::key_groups::KeyGroups;
 use crate::core::time::BatchTime;
 
-/// A set of key groups: one bit each.
-pub(crate) type Groups = u128;
+/// A set of key groups: one bit each, up to the largest one that was added.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub(crate) struct Groups(Vec<u64>);
 
-/// All of them.
-pub(crate) const ALL: Groups = !0;
+impl Groups {
+    /// All of them.
+    pub fn all(groups: KeyGroups) -> Self {
+        let mut all = Groups::default();
+        (0..groups.count()).for_each(|group| all.insert(group));
+        all
+    }
 
-const _: () = assert!(KEY_GROUPS == Groups::BITS as u64);
+    /// The first group, if `has` it; else none. For states that are not by key.
+    pub fn first(has: bool) -> Self {
+        let mut groups = Groups::default();
+        if has {
+            groups.insert(0u16);
+        }
+        groups
+    }
+
+    #[inline]
+    pub fn insert(&mut self, group: impl Into<u64>) {
+        let group = group.into();
+        let (word, bit) = ((group / 64) as usize, 1 << (group % 64));
+        match self.0.get_mut(word) {
+            Some(word) => *word |= bit,
+            None => self.grow(word, bit),
+        }
+    }
+
+    #[cold]
+    fn grow(&mut self, word: usize, bit: u64) {
+        self.0.resize(word + 1, 0);
+        self.0[word] = bit;
+    }
+
+    pub fn is_empty(&self) -> bool {
+        self.0.iter().all(|word| *word == 0)
+    }
+
+    /// Takes the smallest one.
+    pub fn pop(&mut self) -> Option<u64> {
+        let at = self.0.iter().position(|word| *word != 0)?;
+        let (first, word) = (at as u64 * 64, &mut self.0[at]);
+        let group = first + u64::from(word.trailing_zeros());
+        *word &= *word - 1;
+        Some(group)
+    }
+}
 
 /// The state of a stateful verb on one worker.
 ///
@@ -33,7 +76,7 @@ pub(crate) trait KeyedState {
 }
 
 /// The report of a state when a snapshot starts.
-#[derive(Clone, Copy, Debug)]
+#[derive(Clone, Debug)]
 pub(crate) struct Changes {
     /// The groups that may have changed since the previous snapshot.
     pub groups: Groups,
@@ -46,6 +89,6 @@ pub(crate) struct Changes {
 pub(crate) fn take_any(mut empty: impl KeyedState, bytes: &[u8]) -> bool {
     let took = empty.load(bytes, BatchTime::from_millis(8)).is_ok();
     empty.snapshot(BatchTime::from_millis(10));
-    (0..KEY_GROUPS).for_each(|group| drop(empty.save(group, BatchTime::default())));
+    (0..KeyGroups::default().count()).for_each(|group| drop(empty.save(group, BatchTime::default())));
     took
 }

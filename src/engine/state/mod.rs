@@ -10,4 +10,4 @@ mod keyed;
 pub(crate) use handle::{SavedChunk, State, StateHandle, UnbuiltState};
 #[cfg(any(test, feature = "testing"))]
 pub(crate) use keyed::take_any;
-pub(crate) use keyed::{ALL, Changes, Groups, KeyedState};
+pub(crate) use keyed::{Changes, Groups, KeyedState};

@@ -161,7 +161,7 @@ impl<'s, T: Data> EventTimeWindows<'s, T> {
     ) -> WindowedView<'s, U> {
         let EventTimeStream { rows, watermarks, .. } = &self.stream;
         rows.node.graph.register_operator_as::<U>(&operator, &format!("event_time {}", operator.verb()), self.shape);
-        let panes = Panes::new(self.shape, self.lateness, merge.clone());
+        let panes = Panes::new(self.stream.rows.node.graph.key_groups(), self.shape, self.lateness, merge.clone());
         let combined = rows.combine(&operator, ByPane::default(), fold, move |a, b| a.merge(b, &merge));
         self.count_late();
         windowed(combined, watermarks.clone(), operator, panes, row, self.late.results.clone())

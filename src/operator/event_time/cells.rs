@@ -3,6 +3,7 @@
 use std::collections::BTreeMap;
 
 use crate::core::data::Key;
+use crate::core::key_groups::KeyGroups;
 use crate::core::time::BatchTime;
 use crate::engine::dictionary::{Code, Dict};
 
@@ -21,9 +22,9 @@ struct Cell<C> {
     waits: i64,
 }
 
-impl<K, C> Default for Cells<K, C> {
-    fn default() -> Self {
-        Cells { keys: Dict::default(), cells: Vec::new(), waiting: BTreeMap::new() }
+impl<K, C> Cells<K, C> {
+    pub fn new(groups: KeyGroups) -> Self {
+        Cells { keys: Dict::new(groups), cells: Vec::new(), waiting: BTreeMap::new() }
     }
 }
 
@@ -86,7 +87,7 @@ mod tests {
     #[test]
     fn a_key_waits_once_at_its_earliest_time() {
         let t = BatchTime::from_millis(1);
-        let mut cells: Cells<char, i64> = Cells::default();
+        let mut cells: Cells<char, i64> = Cells::new(KeyGroups::default());
         let [a, b] = ['a', 'b'].map(|key| cells.keys.code(key, t));
         *cells.of(a, t) += 5;
         cells.of(b, t);

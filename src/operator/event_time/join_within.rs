@@ -15,6 +15,7 @@ use crate::api::dstream::{BY_KEY_GROUP, DStream, lazy};
 use crate::core::data::{Exchange, Key, Rows, encoded};
 use crate::core::error::BoxError;
 use crate::core::event_time::{Timestamped, in_micros};
+use crate::core::key_groups::{ByGroup, KeyGroups};
 use crate::core::time::BatchTime;
 use crate::engine::dictionary::Code;
 use crate::engine::flow::{Flow, PendingBatches, VecStream, batched};
@@ -61,7 +62,7 @@ impl<'s, K: Key, V: Exchange> EventTimeStream<'s, (K, V)> {
         let right = other.rows.mapped(&operator, false, |Timestamped { time, row: (k, w) }| (k, (time, w)));
         let near = left.cogrouped(&right, &operator, |left, right| vec![Sides { left, right }]);
         let graph = near.node.graph.clone();
-        let state = Rc::new(RefCell::new(Intervals { before, after, cells: Cells::default(), changed: 0, cut: Vec::new() }));
+        let state = Rc::new(RefCell::new(Intervals::new(graph.key_groups(), before, after)));
         let (number, owner) = graph.register_state(&operator, state.clone());
         let (ours, theirs, verb) = (self.watermarks.clone(), other.watermarks.clone(), operator.clone());
         let watermarks = Rc::new(lazy(move || smaller(&ours, &theirs, &graph.flow, &verb)));
@@ -137,10 +138,14 @@ struct Intervals<K, V, W> {
     /// Key groups with changes since the last snapshot.
     changed: Groups,
     /// The codes of each group that a snapshot saves; looked up for the first group.
-    cut: Vec<Vec<Code>>,
+    cut: Option<ByGroup<Vec<Code>>>,
 }
 
 impl<K: Key, V: Exchange, W: Exchange> Intervals<K, V, W> {
+    fn new(groups: KeyGroups, before: i64, after: i64) -> Self {
+        Intervals { before, after, cells: Cells::new(groups), changed: Groups::default(), cut: None }
+    }
+
     /// Adds the pairs of a batch to `joined`, by key group. Returns the number of late rows.
     fn batch(
         &mut self,
@@ -161,7 +166,7 @@ impl<K: Key, V: Exchange, W: Exchange> Intervals<K, V, W> {
             }
             let code = self.cells.keys.code(key.clone(), t);
             let group = self.cells.keys.group_and_key(code).0;
-            self.changed |= 1 << group;
+            self.changed.insert(group);
             let cell = self.cells.of(code, t);
             let mut pair = |(t, v): &(i64, V), (u, w): &(i64, W)| {
                 let row = (key.clone(), (v.clone(), w.clone()));
@@ -192,7 +197,7 @@ impl<K: Key, V: Exchange, W: Exchange> Intervals<K, V, W> {
     /// Drops the rows whose partners are all behind the watermark.
     fn forget(&mut self, now: i64, t: BatchTime) {
         for code in self.cells.due(now.saturating_sub(1)) {
-            self.changed |= 1 << self.cells.keys.group_and_key(code).0;
+            self.changed.insert(self.cells.keys.group_and_key(code).0);
             let Sides { left, right } = self.cells.of(code, t);
             left.drain(..left.partition_point(|(time, _)| time + self.after < now));
             right.drain(..right.partition_point(|(time, _)| time + self.before < now));
@@ -206,15 +211,12 @@ impl<K: Key, V: Exchange, W: Exchange> Intervals<K, V, W> {
 
 impl<K: Key, V: Exchange, W: Exchange> KeyedState for Intervals<K, V, W> {
     fn snapshot(&mut self, _: BatchTime) -> Changes {
-        self.cut.clear();
+        self.cut = None;
         Changes { groups: std::mem::take(&mut self.changed), expired: None }
     }
 
     fn save(&mut self, group: u64, _: BatchTime) -> Vec<u8> {
-        if self.cut.is_empty() {
-            self.cut = self.cells.keys.held_by_group();
-        }
-        let codes = std::mem::take(&mut self.cut[group as usize]);
+        let codes = self.cut.get_or_insert_with(|| self.cells.keys.held_by_group()).take(group);
         let cell = |code| self.cells.get(code).map(|Sides { left, right }| (self.cells.keys.key(code), left, right));
         let mut of_group: Vec<_> = codes.into_iter().filter_map(cell).collect();
         of_group.sort_by(|a, b| a.0.cmp(b.0));
@@ -240,7 +242,5 @@ impl<K: Key, V: Exchange, W: Exchange> KeyedState for Intervals<K, V, W> {
 /// See [`crate::engine::state::take_any`].
 #[cfg(any(test, feature = "testing"))]
 pub(super) fn take_any(bytes: &[u8]) -> bool {
-    let empty: Intervals<String, i64, i64> =
-        Intervals { before: 3, after: 5, cells: Cells::default(), changed: 0, cut: Vec::new() };
-    crate::engine::state::take_any(empty, bytes)
+    crate::engine::state::take_any(Intervals::<String, i64, i64>::new(KeyGroups::default(), 3, 5), bytes)
 }

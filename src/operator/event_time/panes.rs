@@ -10,8 +10,9 @@ use serde::{Deserialize, Serialize};
 
 use super::watermark::Watermark;
 use super::windowed_view::{InWindow, Outcome, WindowState};
-use crate::core::data::{Exchange, FastMap, KEY_GROUPS, Key, Rows, encoded};
+use crate::core::data::{Exchange, FastMap, Key, Rows, encoded};
 use crate::core::error::BoxError;
+use crate::core::key_groups::{ByGroup, KeyGroups};
 use crate::core::time::BatchTime;
 use crate::core::window_shape::WindowShape;
 use crate::engine::dictionary::{Code, Dict};
@@ -71,7 +72,7 @@ pub(super) struct Panes<K, A, F> {
     /// Key groups with changes since the last snapshot.
     changed: Groups,
     /// The panes of each group that a snapshot saves; looked up for the first group.
-    cut: Vec<Vec<(i64, Code)>>,
+    cut: Option<ByGroup<Vec<(i64, Code)>>>,
 }
 
 /// The panes in the window that closed last, for windows of several panes.
@@ -95,10 +96,10 @@ fn number(start: i64) -> u64 {
 }
 
 impl<K: Key, A: Exchange + PartialEq, F: Fn(A, A) -> A + 'static> Panes<K, A, F> {
-    pub fn new(shape: WindowShape, lateness: i64, fold: F) -> Self {
+    pub fn new(groups: KeyGroups, shape: WindowShape, lateness: i64, fold: F) -> Self {
         let last = LastWindow { stacks: Vec::new(), live: Vec::new(), end: i64::MIN, stale: Vec::new() };
-        let (keys, panes, leaving, cut) = (Dict::default(), BTreeMap::new(), Vec::new(), Vec::new());
-        Panes { shape, lateness, fold: TwoStacks(fold), keys, panes, last, leaving, changed: 0, cut }
+        let (keys, panes, leaving, changed) = (Dict::new(groups), BTreeMap::new(), Vec::new(), Groups::default());
+        Panes { shape, lateness, fold: TwoStacks(fold), keys, panes, last, leaving, changed, cut: None }
     }
 
     fn in_window(&self, end: i64, code: Code, a: A) -> InWindow<A> {
@@ -109,7 +110,7 @@ impl<K: Key, A: Exchange + PartialEq, F: Fn(A, A) -> A + 'static> Panes<K, A, F>
     fn drop_panes(&mut self, before: i64, t: BatchTime) {
         while let Some(first) = self.panes.first_entry().filter(|first| self.shape.last_end(*first.key()) <= before) {
             for code in first.remove().into_keys() {
-                self.changed |= 1 << self.keys.retain(code, -1, t);
+                self.changed.insert(self.keys.retain(code, -1, t));
             }
         }
     }
@@ -123,7 +124,7 @@ impl<K: Key, A: Exchange + PartialEq, F: Fn(A, A) -> A + 'static> Panes<K, A, F>
                 continue;
             }
             let (code, mut old) = (self.keys.code(key, t), Vec::new());
-            self.changed |= 1 << self.keys.group_and_key(code).0;
+            self.changed.insert(self.keys.group_and_key(code).0);
             for (pane, a) in results {
                 if pane < self.last.end {
                     self.last.stale.push(code);
@@ -314,21 +315,21 @@ fn leave<A: Exchange, F: Fn(A, A) -> A + 'static>(fold: &TwoStacks<F>, stack: &m
 
 impl<K: Key, A: Exchange + PartialEq, F: Fn(A, A) -> A + 'static> KeyedState for Panes<K, A, F> {
     fn snapshot(&mut self, _: BatchTime) -> Changes {
-        self.cut.clear();
+        self.cut = None;
         Changes { groups: std::mem::take(&mut self.changed), expired: None }
     }
 
     fn save(&mut self, group: u64, _: BatchTime) -> Vec<u8> {
-        if self.cut.is_empty() {
-            self.cut.resize_with(KEY_GROUPS as usize, Vec::new);
-            for (start, pane) in &self.panes {
-                pane.keys().for_each(|code| self.cut[self.keys.group_and_key(*code).0 as usize].push((*start, *code)));
+        let (keys, panes) = (&self.keys, &self.panes);
+        let cut = self.cut.get_or_insert_with(|| {
+            let mut cut: ByGroup<Vec<_>> = ByGroup::default();
+            for (start, pane) in panes {
+                pane.keys().for_each(|code| cut.of(keys.group_and_key(*code).0).push((*start, *code)));
             }
-        }
-        let mut of_group: Vec<_> = std::mem::take(&mut self.cut[group as usize])
-            .into_iter()
-            .map(|(start, code)| (start, self.keys.key(code), &self.panes[&start][&code]))
-            .collect();
+            cut
+        });
+        let mut of_group: Vec<_> =
+            cut.take(group).into_iter().map(|(start, code)| (start, keys.key(code), &panes[&start][&code])).collect();
         // The bytes of a group that did not change are the same.
         of_group.sort_by(|a, b| (a.0, a.1).cmp(&(b.0, b.1)));
         if of_group.is_empty() { Vec::new() } else { encoded(&of_group) }
@@ -352,6 +353,6 @@ impl<K: Key, A: Exchange + PartialEq, F: Fn(A, A) -> A + 'static> KeyedState for
 #[cfg(any(test, feature = "testing"))]
 pub(super) fn take_any(bytes: &[u8]) -> bool {
     let shape = WindowShape::new(std::time::Duration::from_micros(4), &std::time::Duration::from_micros(2).into());
-    let panes = Panes::<String, i64, _>::new(shape.expect("a valid shape"), 0, i64::wrapping_add);
+    let panes = Panes::<String, i64, _>::new(KeyGroups::default(), shape.expect("a valid shape"), 0, i64::wrapping_add);
     crate::engine::state::take_any(panes, bytes)
 }

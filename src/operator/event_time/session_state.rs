@@ -7,8 +7,9 @@ use serde::{Deserialize, Serialize};
 use super::cells::Cells;
 use super::watermark::Watermark;
 use super::windowed_view::{InWindow, Outcome, WindowState};
-use crate::core::data::{Exchange, KEY_GROUPS, Key, Rows, encoded};
+use crate::core::data::{Exchange, Key, Rows, encoded};
 use crate::core::error::BoxError;
+use crate::core::key_groups::{ByGroup, KeyGroups};
 use crate::core::time::BatchTime;
 use crate::engine::dictionary::Code;
 use crate::engine::state::{Changes, Groups, KeyedState};
@@ -76,12 +77,12 @@ pub(super) struct Sessions<K, A, F> {
     /// Key groups with changes since the last snapshot.
     changed: Groups,
     /// The sessions of each group that a snapshot saves; looked up for the first group.
-    cut: Vec<Vec<(Code, Session<A>)>>,
+    cut: Option<ByGroup<Vec<(Code, Session<A>)>>>,
 }
 
 impl<K: Key, A: Exchange + PartialEq, F: Fn(A, A) -> A + 'static> Sessions<K, A, F> {
-    pub fn new(gap: i64, merge: F) -> Self {
-        Sessions { gap, merge, open: Cells::default(), leaving: Vec::new(), changed: 0, cut: Vec::new() }
+    pub fn new(groups: KeyGroups, gap: i64, merge: F) -> Self {
+        Sessions { gap, merge, open: Cells::new(groups), leaving: Vec::new(), changed: Groups::default(), cut: None }
     }
 
     fn in_window(&self, code: Code, session: Session<A>) -> InWindow<A> {
@@ -103,7 +104,7 @@ impl<K: Key, A: Exchange + PartialEq, F: Fn(A, A) -> A + 'static> Sessions<K, A,
 
     /// Adds a session, and joins it with those within the gap. Returns the joined one.
     fn insert(&mut self, code: Code, session: Session<A>, t: BatchTime) -> &Session<A> {
-        self.changed |= 1 << self.open.keys.group_and_key(code).0;
+        self.changed.insert(self.open.keys.group_and_key(code).0);
         let sessions = self.open.of(code, t);
         let near = sessions.near(session.first, session.last, self.gap);
         let at = near.start;
@@ -125,7 +126,7 @@ impl<K: Key, A: Exchange + PartialEq, F: Fn(A, A) -> A + 'static> Sessions<K, A,
             self.wait(code);
         }
         for (code, _) in &closed {
-            self.changed |= 1 << self.open.keys.retain(*code, 1, t);
+            self.changed.insert(self.open.keys.retain(*code, 1, t));
         }
         closed
     }
@@ -149,7 +150,7 @@ impl<K: Key, A: Exchange + PartialEq, F: Fn(A, A) -> A + 'static> WindowState<K,
         self.open.keys.reclaim(|_| true);
         let (mut changes, mut late) = (Vec::new(), 0);
         for (code, session) in std::mem::take(&mut self.leaving) {
-            self.changed |= 1 << self.open.keys.retain(code, -1, t);
+            self.changed.insert(self.open.keys.retain(code, -1, t));
             if shown {
                 changes.push((self.in_window(code, session), -1));
             }
@@ -187,20 +188,22 @@ impl<K: Key, A: Exchange + PartialEq, F: Fn(A, A) -> A + 'static> WindowState<K,
 
 impl<K: Key, A: Exchange + PartialEq, F: Fn(A, A) -> A + 'static> KeyedState for Sessions<K, A, F> {
     fn snapshot(&mut self, _: BatchTime) -> Changes {
-        self.cut.clear();
+        self.cut = None;
         Changes { groups: std::mem::take(&mut self.changed), expired: None }
     }
 
     fn save(&mut self, group: u64, _: BatchTime) -> Vec<u8> {
-        if self.cut.is_empty() {
-            self.cut.resize_with(KEY_GROUPS as usize, Vec::new);
-            let open = self.open.iter().flat_map(|(code, open)| open.0.iter().map(move |session| (code, session)));
-            for (code, session) in open.chain(self.leaving.iter().map(|(code, session)| (*code, session))) {
-                self.cut[self.open.keys.group_and_key(code).0 as usize].push((code, session.clone()));
+        let (all, leaving) = (&self.open, &self.leaving);
+        let cut = self.cut.get_or_insert_with(|| {
+            let mut cut: ByGroup<Vec<_>> = ByGroup::default();
+            let open = all.iter().flat_map(|(code, open)| open.0.iter().map(move |session| (code, session)));
+            for (code, session) in open.chain(leaving.iter().map(|(code, session)| (*code, session))) {
+                cut.of(all.keys.group_and_key(code).0).push((code, session.clone()));
             }
-        }
-        let of_group = std::mem::take(&mut self.cut[group as usize]);
-        let mut of_group: Vec<_> = of_group.iter().map(|(code, session)| (self.open.keys.key(*code), session)).collect();
+            cut
+        });
+        let of_group = cut.take(group);
+        let mut of_group: Vec<_> = of_group.iter().map(|(code, session)| (all.keys.key(*code), session)).collect();
         of_group.sort_by(|a, b| (a.0, a.1.first).cmp(&(b.0, b.1.first)));
         if of_group.is_empty() { Vec::new() } else { encoded(&of_group) }
     }
@@ -221,5 +224,5 @@ impl<K: Key, A: Exchange + PartialEq, F: Fn(A, A) -> A + 'static> KeyedState for
 /// See [`crate::engine::state::take_any`].
 #[cfg(any(test, feature = "testing"))]
 pub(super) fn take_any(bytes: &[u8]) -> bool {
-    crate::engine::state::take_any(Sessions::<String, i64, _>::new(4, i64::wrapping_add), bytes)
+    crate::engine::state::take_any(Sessions::<String, i64, _>::new(KeyGroups::default(), 4, i64::wrapping_add), bytes)
 }

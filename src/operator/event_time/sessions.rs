@@ -157,7 +157,7 @@ impl<'s, T: Data> SessionWindows<'s, T> {
         };
         let join = merge.clone();
         let combined = rows.combine(&operator, BySession::default(), fold, move |a, b| a.merge(b, gap, &join));
-        let state = Sessions::new(gap, merge);
+        let state = Sessions::new(self.stream.rows.node.graph.key_groups(), gap, merge);
         windowed(combined, self.stream.watermarks.clone(), operator, state, |k: &K, a| (k.clone(), a), Switch::default())
     }
 }

@@ -18,7 +18,7 @@ use crate::core::plan::Plan;
 use crate::core::time::BatchTime;
 use crate::engine::flow::{Emitter, PendingBatches, VecStream, batched, map_containers, route};
 use crate::engine::operator_id::OperatorId;
-use crate::engine::state::{Changes, KeyedState};
+use crate::engine::state::{Changes, Groups, KeyedState};
 use crate::engine::tick::Tick;
 use crate::job::protocol::Event;
 use crate::operator::kernel::to_one::partial;
@@ -97,7 +97,7 @@ impl Partitions {
 
 impl KeyedState for Partitions {
     fn snapshot(&mut self, _: BatchTime) -> Changes {
-        Changes { groups: u128::from(std::mem::take(&mut self.changed)) << GROUP, expired: None }
+        Changes { groups: Groups::first(std::mem::take(&mut self.changed)), expired: None }
     }
 
     fn save(&mut self, group: u64, _: BatchTime) -> Vec<u8> {
@@ -254,7 +254,7 @@ mod tests {
         let mut before = partitions(3);
         let batches: &[&[(u32, i64)]] = &[&[(0, 100), (1, 50)], &[(0, 200)]];
         after(&mut before, batches);
-        assert_eq!(before.snapshot(BatchTime::from_millis(2)).groups, 1);
+        assert_eq!(before.snapshot(BatchTime::from_millis(2)).groups, Groups::first(true));
         assert_eq!(before.save(1, BatchTime::default()), [0u8; 0]);
         let mut again = partitions(3);
         again.load(&before.save(0, BatchTime::default()), BatchTime::from_millis(2)).unwrap();

@@ -6,7 +6,8 @@ use std::rc::Rc;
 
 use crate::api::context::Graph;
 use crate::api::dstream::{DStream, lazy};
-use crate::core::data::{Data, Exchange, KEY_GROUPS, Key, PartitionId, Rows};
+use crate::core::data::{Data, Exchange, Key, PartitionId, Rows};
+use crate::core::key_groups::ByGroup;
 use crate::core::time::BatchTime;
 use crate::engine::flow::{Emitter, RowStream, VecStream, batched, batched_split, route};
 use crate::engine::operator_id::OperatorId;
@@ -50,7 +51,7 @@ impl<'s, T: 'static> DStream<'s, T> {
     ) -> (RowStream<'s, (K, A)>, RowStream<'s, E>) {
         let graph = &self.node.graph;
         let (flow, peers) = (&graph.flow, graph.flow.scope.peers());
-        let combiner = Rc::new(RefCell::new(Combiner::new(flow.scope.index(), peers, zero)));
+        let combiner = Rc::new(RefCell::new(Combiner::new(flow.scope.index(), peers, graph.key_groups(), zero)));
         let own = combiner.clone();
         let absorb = move |table: &mut Option<PartialTable<K, A>>, t: BatchTime, rows, errors: &mut Emitter<'_, _>| {
             fold(table.get_or_insert_with(|| own.borrow_mut().open(t)), t, rows, errors);
@@ -76,7 +77,7 @@ fn merged<'s, K: Key, A: Exchange>(
     partials: VecStream<'s, PartialBatch<K, A>>,
     merge: impl Fn(&mut A, A) + 'static,
 ) -> RowStream<'s, (K, A)> {
-    let merger = Rc::new(RefCell::new(Merger::new(graph.flow.scope.peers())));
+    let merger = Rc::new(RefCell::new(Merger::new(graph.flow.scope.peers(), graph.key_groups())));
     let own = merger.clone();
     batched(
         &graph.flow.silent_when_empty(),
@@ -93,11 +94,9 @@ fn merged<'s, K: Key, A: Exchange>(
 
 /// Emits the rows of each key group as one container.
 pub(crate) fn by_group<R>(branch: u16, rows: Vec<(u64, R)>, emit: &mut Emitter<'_, Rows<R>>) {
-    let mut sizes = [0usize; KEY_GROUPS as usize];
-    rows.iter().for_each(|(g, _)| sizes[*g as usize] += 1);
-    let mut groups: Vec<Vec<R>> = sizes.iter().map(|n| Vec::with_capacity(*n)).collect();
-    rows.into_iter().for_each(|(g, row)| groups[g as usize].push(row));
-    for (group, rows) in groups.into_iter().enumerate().filter(|(_, r)| !r.is_empty()) {
-        emit(Rows::new(PartitionId { branch, index: group as u32 }, rows));
-    }
+    let mut sizes: ByGroup<usize> = ByGroup::default();
+    rows.iter().for_each(|(group, _)| *sizes.of(*group) += 1);
+    let mut groups = sizes.map(Vec::with_capacity);
+    rows.into_iter().for_each(|(group, row)| groups.of(group).push(row));
+    groups.drain(|group, rows| emit(Rows::new(PartitionId { branch, index: group as u32 }, rows)));
 }

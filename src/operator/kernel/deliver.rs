@@ -12,7 +12,8 @@ use timely::dataflow::channels::pact::Pipeline;
 use crate::api::context::Graph;
 use crate::api::dstream::{DStream, RowOrder, in_order};
 use crate::connector::sink::Distribution;
-use crate::core::data::{Exchange, KEY_GROUPS, PartitionId, Rows, key_group};
+use crate::core::data::{Exchange, PartitionId, Rows};
+use crate::core::key_groups::KeyGroups;
 use crate::engine::flow::{Emitter, PendingBatches, Routed, VecStream, batched, by_address, map_containers, route, route_to};
 use crate::engine::operator_id::OperatorId;
 use crate::engine::output::{NewOutput, PartRows, RowQueue};
@@ -21,8 +22,8 @@ use crate::format::row_text::row_text;
 use crate::operator::kernel::gather::size_of_rows;
 
 /// The shard of a key group.
-pub(crate) fn shard_of(group: u64, shards: u64) -> u64 {
-    group * shards / KEY_GROUPS
+pub(crate) fn shard_of(group: u64, shards: u64, groups: KeyGroups) -> u64 {
+    group * shards / groups.count()
 }
 
 /// The shard of a partition. Unordered rows have been split by shard already.
@@ -107,6 +108,7 @@ impl<'s, T: Exchange> DStream<'s, T> {
     /// Addresses unordered rows to the worker that writes their shard. Other rows stay on their worker, unless `all` is set.
     fn by_shard(&self, operator: &OperatorId, shards: u64, all: bool) -> VecStream<'s, Routed<T>> {
         let (orders, me) = (self.node.orders.clone(), self.node.graph.flow.scope.index() as u64);
+        let groups = self.node.graph.key_groups();
         map_containers(&self.node.graph.flow, operator, self.inner(), move |_, rows: Rows<T>, emit| {
             let partition = rows.partition;
             let order = orders[partition.branch as usize];
@@ -116,10 +118,10 @@ impl<'s, T: Exchange> DStream<'s, T> {
             };
             let mut by_shard: BTreeMap<u64, Vec<T>> = BTreeMap::new();
             if grouped {
-                by_shard.insert(shard_of(partition.index as u64, shards), rows.take());
+                by_shard.insert(shard_of(partition.index.into(), shards, groups), rows.take());
             } else {
                 for row in rows.take() {
-                    by_shard.entry(shard_of(key_group(&row), shards)).or_default().push(row);
+                    by_shard.entry(shard_of(groups.of(&row), shards, groups)).or_default().push(row);
                 }
             }
             let to = |(shard, rows)| (shard, PartitionId { branch: partition.branch, index: shard as u32 }, rows);

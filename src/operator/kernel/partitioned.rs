@@ -3,7 +3,7 @@
 use std::collections::BTreeMap;
 
 use crate::api::dstream::{DStream, RowOrder, in_order};
-use crate::core::data::{Exchange, KEY_GROUPS, PartitionId, Rows, sort_by_encoded};
+use crate::core::data::{Exchange, PartitionId, Rows, sort_by_encoded};
 use crate::engine::flow::{Routed, batched, by_address};
 use crate::engine::operator_id::OperatorId;
 
@@ -59,10 +59,14 @@ impl<'s, T: Exchange> DStream<'s, T> {
 
     /// Reports a number of partitions that cannot be; returns one that can.
     pub(crate) fn checked_partitions(&self, operator: &OperatorId, n: u32) -> u32 {
-        if !(1..=KEY_GROUPS).contains(&n.into()) {
-            self.node.graph.report(operator, format!("{n} partitions: there can be 1 to {KEY_GROUPS}, as there are key groups"));
+        let most = self.node.graph.key_groups().count();
+        if !(1..=most).contains(&n.into()) {
+            let remedy = "max_parallelism sets their number";
+            self.node
+                .graph
+                .report(operator, format!("{n} partitions: there can be 1 to {most}, as there are key groups; {remedy}"));
         }
-        n.clamp(1, KEY_GROUPS as u32)
+        n.clamp(1, most as u32)
     }
 }
 

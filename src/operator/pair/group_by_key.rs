@@ -3,7 +3,7 @@
 use timely::dataflow::channels::pact::Pipeline;
 
 use crate::api::dstream::{DStream, in_order};
-use crate::core::data::{Exchange, FastMap, Key, PartitionId, Rows, key_group, sort_by_encoded};
+use crate::core::data::{Exchange, FastMap, Key, PartitionId, Rows, sort_by_encoded};
 use crate::engine::flow::{RowStream, VecStream, batched, route};
 use crate::engine::operator_id::OperatorId;
 use crate::operator::kernel::combine::by_group;
@@ -49,7 +49,7 @@ impl<'s, K: 'static, V: 'static> DStream<'s, (K, V)> {
         V: Exchange,
     {
         let flow = &self.flow().silent_when_empty();
-        let orders = self.node.orders.clone();
+        let (orders, groups) = (self.node.orders.clone(), self.node.graph.key_groups());
         let local: VecStream<'s, (u64, K, ByPartition<V>)> = batched(
             flow,
             operator,
@@ -66,7 +66,7 @@ impl<'s, K: 'static, V: 'static> DStream<'s, (K, V)> {
                     }
                 }
             },
-            |_, map, emit| emit(map.into_iter().map(|(k, partitions)| (key_group(&k), k, partitions)).collect::<Vec<_>>()),
+            move |_, map, emit| emit(map.into_iter().map(|(k, partitions)| (groups.of(&k), k, partitions)).collect::<Vec<_>>()),
         );
         batched(
             flow,

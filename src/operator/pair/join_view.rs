@@ -4,7 +4,7 @@ use serde::{Deserialize, Serialize};
 
 use crate::api::dstream::DStream;
 use crate::api::view::View;
-use crate::core::data::{Exchange, Key, Rows, key_group};
+use crate::core::data::{Exchange, Key, Rows};
 use crate::core::time::BatchTime;
 use crate::engine::flow::{Emitter, RowStream, VecStream, batched, concat, map_containers, route};
 use crate::engine::operator_id::OperatorId;
@@ -57,7 +57,7 @@ impl<'s, K: 'static, V: 'static> DStream<'s, (K, V)> {
         K: Key,
         V: Exchange,
     {
-        let flow = self.flow();
+        let (flow, groups) = (self.flow(), self.node.graph.key_groups());
         let rows: Sides<'s, K, V, W> = map_containers(flow, operator, self.inner(), |t, rows: Rows<(K, V)>, emit| {
             emit(rows.take().into_iter().map(|(k, v)| (t, k, Side::Row(v))).collect());
         });
@@ -69,7 +69,7 @@ impl<'s, K: 'static, V: 'static> DStream<'s, (K, V)> {
             &flow.silent_when_empty(),
             operator,
             concat(operator, rows, changes),
-            route(|(_, k, _): &(BatchTime, K, Side<V, W>)| key_group(k)),
+            route(move |(_, k, _): &(BatchTime, K, Side<V, W>)| groups.of(k)),
             |pending, _, sides: Vec<(BatchTime, K, Side<V, W>)>| {
                 for (t, k, side) in sides {
                     let (rows, changes): &mut Batch<K, V, W> = pending.at(t);
@@ -83,7 +83,7 @@ impl<'s, K: 'static, V: 'static> DStream<'s, (K, V)> {
                 changes.into_iter().for_each(|(k, w, n)| table.apply(k, w, n));
                 let mut joined = Vec::new();
                 for (k, v) in rows {
-                    joined.extend(table.values(&k).map(|w| (key_group(&k), (k.clone(), (v.clone(), w.clone())))));
+                    joined.extend(table.values(&k).map(|w| (groups.of(&k), (k.clone(), (v.clone(), w.clone())))));
                 }
                 by_group(0, joined, emit);
             },

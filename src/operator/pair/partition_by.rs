@@ -1,7 +1,7 @@
 //! `partition_by`: pairs in partitions by their key.
 
 use crate::api::dstream::DStream;
-use crate::core::data::{Exchange, Key, key_group};
+use crate::core::data::{Exchange, Key};
 use crate::operator::kernel::deliver::shard_of;
 
 impl<'s, K: Key, V: Exchange> DStream<'s, (K, V)> {
@@ -11,7 +11,8 @@ impl<'s, K: Key, V: Exchange> DStream<'s, (K, V)> {
     /// Partition `i` is on worker `i` modulo the number of workers. Rows wait for the end of their batch. Bad records of a later verb do
     /// not know their offset. Verbs by key need no `partition_by` before them, and it does not make them faster. Keeps no state.
     ///
-    /// Constraints: `n` is 1 to 128, else the start fails. The partition is that of the key group: there is no partitioner of a program.
+    /// Constraints: `n` is 1 to `max_parallelism`, by default 128, else the start fails. The partition is that of the key group: there is no
+    /// partitioner of a program.
     ///
     /// ```
     /// use tidemill::testing::check;
@@ -22,7 +23,7 @@ impl<'s, K: Key, V: Exchange> DStream<'s, (K, V)> {
     #[track_caller]
     pub fn partition_by(&self, n: u32) -> DStream<'s, (K, V)> {
         let operator = self.operator::<(K, V)>("partition_by", n);
-        let n = self.checked_partitions(&operator, n);
-        self.partitioned(&operator, true, move |_, (k, _)| shard_of(key_group(k), n.into()) as u32)
+        let (n, groups) = (self.checked_partitions(&operator, n), self.node.graph.key_groups());
+        self.partitioned(&operator, true, move |_, (k, _)| shard_of(groups.of(k), n.into(), groups) as u32)
     }
 }

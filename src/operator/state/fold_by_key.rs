@@ -10,6 +10,7 @@ use crate::api::dstream::DStream;
 use crate::api::view::{Form, View, ViewNode};
 use crate::core::data::{Exchange, Key, Rows};
 use crate::core::error::BoxError;
+use crate::core::key_groups::{ByGroup, KeyGroups};
 use crate::core::time::BatchTime;
 use crate::engine::flow::collect_batches;
 use crate::engine::operator_id::OperatorId;
@@ -70,7 +71,7 @@ impl<'s, K: 'static, V: 'static> DStream<'s, (K, V)> {
         V: Exchange,
     {
         let graph = &self.node.graph;
-        let state: Rc<RefCell<Folds<K, S>>> = Rc::default();
+        let state: Rc<RefCell<Folds<K, S>>> = Rc::new(RefCell::new(Folds::new(graph.key_groups())));
         let (number, owner) = graph.register_state(operator, state.clone());
         let (grouped, verb, operator) = (self.grouped(operator), operator.to_string(), operator.clone());
         let changes = Form::rows(move || {
@@ -104,24 +105,27 @@ struct Folds<K, S> {
     changed: Groups,
 }
 
-impl<K, S> Default for Folds<K, S> {
-    fn default() -> Self {
-        Folds { states: States::default(), loaded: false, changed: 0 }
-    }
-}
-
 type Changes<K, S> = Vec<((K, S), BatchTime, i64)>;
 
 impl<K: Key, S: Key> Folds<K, S> {
+    fn new(groups: KeyGroups) -> Self {
+        Folds { states: States::new(groups), loaded: false, changed: Groups::default() }
+    }
+
     /// Restored rows enter the view with the first batch.
     fn restored_rows(&mut self, t: BatchTime) -> Changes<K, S> {
-        let loaded = std::mem::take(&mut self.loaded).then_some(&self.states.0);
-        loaded.into_iter().flatten().flatten().map(|(k, s)| ((k.clone(), s.clone()), t, 1)).collect()
+        let loaded = std::mem::take(&mut self.loaded).then_some(&self.states.of);
+        loaded
+            .into_iter()
+            .flat_map(ByGroup::iter)
+            .flat_map(|(_, states)| states)
+            .map(|(k, s)| ((k.clone(), s.clone()), t, 1))
+            .collect()
     }
 
     fn step(&mut self, group: u32, k: K, step: impl FnOnce(Option<&S>) -> S, t: BatchTime, changes: &mut Changes<K, S>) {
-        self.changed |= 1 << group;
-        match self.states.0[group as usize].entry(k) {
+        self.changed.insert(group);
+        match self.states.of.of(group.into()).entry(k) {
             Entry::Occupied(mut e) => {
                 let new = step(Some(e.get()));
                 if new != *e.get() {
@@ -157,21 +161,20 @@ impl<K: Key, S: Key> KeyedState for Folds<K, S> {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::core::data::key_group;
 
     #[test]
     fn folds_are_saved_and_restored_by_key_group() {
         let t = BatchTime::from_millis(1);
         let fold = |folds: &mut Folds<String, i64>, k: String, n: i64| {
             let mut changes = Vec::new();
-            let group = key_group(&k) as u32;
+            let group = KeyGroups::default().of(&k) as u32;
             folds.step(group, k, |old| old.unwrap_or(&100) + n + 1, t, &mut changes);
             changes
         };
-        let mut all: Folds<String, i64> = Folds::default();
+        let mut all: Folds<String, i64> = Folds::new(KeyGroups::default());
         (0..100).for_each(|n| drop(fold(&mut all, format!("k{n}"), n)));
-        let mut again: Folds<String, i64> = Folds::default();
-        for piece in (0..crate::core::data::KEY_GROUPS).map(|g| all.save(g, t)).filter(|p| !p.is_empty()) {
+        let mut again: Folds<String, i64> = Folds::new(KeyGroups::default());
+        for piece in (0..KeyGroups::default().count()).map(|g| all.save(g, t)).filter(|p| !p.is_empty()) {
             again.load(&piece, t).unwrap();
         }
         let mut restored_rows = again.restored_rows(t);

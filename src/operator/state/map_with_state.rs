@@ -14,6 +14,7 @@ use crate::api::context::Switch;
 use crate::api::dstream::{BY_KEY_GROUP, DStream, lazy};
 use crate::core::data::{Data, Exchange, Key, PartitionId, Rows};
 use crate::core::error::BoxError;
+use crate::core::key_groups::KeyGroups;
 use crate::core::time::BatchTime;
 use crate::engine::flow::{RowStream, collect_batches, split_map};
 use crate::engine::state::{Changes, Groups, KeyedState};
@@ -220,7 +221,7 @@ impl<'s, K: 'static, V: 'static> DStream<'s, (K, V)> {
         if let Some(timeout) = spec.timeout.filter(|timeout| timeout.as_millis() == 0) {
             graph.report(&operator, format!("a timeout of {timeout:?} is too short; the shortest is 1 ms"));
         }
-        let states = Rc::new(RefCell::new(TimedStates::new(spec.timeout)));
+        let states = Rc::new(RefCell::new(TimedStates::new(graph.key_groups(), spec.timeout)));
         let (number, owner) = graph.register_state(&operator, states.clone());
         let (meta, wanted) = (self.node.meta.with_state(number), Switch::default());
         let (schedule, asked, stream) = (meta.schedule.clone(), wanted.clone(), self.clone());
@@ -291,16 +292,16 @@ struct TimedStates<K, S> {
 }
 
 impl<K: Key, S: Exchange> TimedStates<K, S> {
-    fn new(timeout: Option<Duration>) -> Self {
+    fn new(groups: KeyGroups, timeout: Option<Duration>) -> Self {
         let timeout = timeout.map(|after| after.as_millis() as u64);
-        TimedStates { states: States::default(), timeout, waiting: BTreeMap::new(), loaded: false, changed: 0 }
+        TimedStates { states: States::new(groups), timeout, waiting: BTreeMap::new(), loaded: false, changed: Groups::default() }
     }
 
     /// Adds the initial states at the time of the first batch.
     fn begin(&mut self, initial: Vec<(u32, K, S)>, t: BatchTime) {
         for (group, k, state) in initial {
-            self.changed |= 1 << group;
-            self.states.0[group as usize].insert(k.clone(), Timed { state, last: t, waits_at: t });
+            self.changed.insert(group);
+            self.states.of.of(group.into()).insert(k.clone(), Timed { state, last: t, waits_at: t });
             self.wait(t, group, k);
         }
     }
@@ -341,13 +342,13 @@ impl<K: Key, S: Exchange> TimedStates<K, S> {
 
     /// Calls `f` for each value of one key.
     fn values<V>(&mut self, t: BatchTime, group: u32, k: K, values: Vec<V>, mut f: impl FnMut(&K, V, &mut State<S>)) {
-        self.changed |= 1 << group;
+        self.changed.insert(group);
         let mapped = |k: &K, state: Option<S>| {
             let mut state = State { state, timing_out: false };
             values.into_iter().for_each(|v| f(k, v, &mut state));
             state.state
         };
-        match self.states.0[group as usize].entry(k) {
+        match self.states.of.of(group.into()).entry(k) {
             Entry::Occupied(e) => {
                 let waits_at = e.get().waits_at;
                 e.replace_entry_with(|k, old| mapped(k, Some(old.state)).map(|state| Timed { state, last: t, waits_at }));
@@ -372,13 +373,13 @@ impl<K: Key, S: Exchange> TimedStates<K, S> {
                 break;
             }
             for (group, k) in oldest.remove() {
-                let states = &mut self.states.0[group as usize];
+                let states = self.states.of.of(group.into());
                 let Some(timed) = states.get_mut(&k).filter(|timed| timed.waits_at == at) else { continue };
                 if timed.last > at {
                     timed.waits_at = timed.last;
                     self.waiting.entry(timed.last).or_default().push((group, k));
                 } else if let Some(timed) = states.remove(&k) {
-                    self.changed |= 1 << group;
+                    self.changed.insert(group);
                     found.push((group, k, timed.state));
                 }
             }
@@ -389,18 +390,20 @@ impl<K: Key, S: Exchange> TimedStates<K, S> {
     /// Restored keys wait for their timeouts.
     fn wait_again(&mut self) {
         let mut waiting: BTreeMap<BatchTime, Vec<(u32, K)>> = BTreeMap::new();
-        for (group, states) in self.states.0.iter_mut().enumerate().filter(|_| self.timeout.is_some()) {
-            for (k, timed) in states {
-                timed.waits_at = timed.last;
-                waiting.entry(timed.last).or_default().push((group as u32, k.clone()));
-            }
+        if self.timeout.is_some() {
+            self.states.of.for_each_mut(|group, states| {
+                for (k, timed) in states {
+                    timed.waits_at = timed.last;
+                    waiting.entry(timed.last).or_default().push((group as u32, k.clone()));
+                }
+            });
         }
         self.waiting = waiting;
     }
 
     /// All states, by key group.
     fn all(&self) -> impl Iterator<Item = Rows<(K, S)>> {
-        self.states.0.iter().enumerate().map(|(group, states)| {
+        self.states.of.iter().map(|(group, states)| {
             let rows = states.iter().map(|(k, timed)| (k.clone(), timed.state.clone()));
             Rows::new(PartitionId { branch: 0, index: group as u32 }, rows.collect())
         })
@@ -425,7 +428,7 @@ impl<K: Key, S: Exchange> KeyedState for TimedStates<K, S> {
 /// See [`crate::engine::state::take_any`].
 #[cfg(any(test, feature = "testing"))]
 pub(crate) fn take_any(bytes: &[u8]) -> bool {
-    crate::engine::state::take_any(TimedStates::<String, i64>::new(None), bytes)
+    crate::engine::state::take_any(TimedStates::<String, i64>::new(KeyGroups::default(), None), bytes)
 }
 
 #[cfg(test)]
@@ -451,7 +454,7 @@ mod tests {
 
     #[test]
     fn a_key_waits_once_however_often_it_has_values() {
-        let mut states = TimedStates::new(Some(Duration::from_millis(10)));
+        let mut states = TimedStates::new(KeyGroups::default(), Some(Duration::from_millis(10)));
         for t in 1..1_000 {
             value(&mut states, t, 'a', true);
             // Removed in each second batch, and new in the next one.
@@ -461,17 +464,17 @@ mod tests {
         }
         assert!(timed_out(&mut states, 1_008).is_empty());
         assert_eq!(timed_out(&mut states, 1_009), ['a']);
-        assert_eq!((states.states.0[0].len(), states.waiting.len()), (0, 0));
+        assert_eq!((states.states.of.of(0).len(), states.waiting.len()), (0, 0));
     }
 
     #[test]
     fn restored_keys_have_the_timeout_of_the_new_program() {
-        let mut old = TimedStates::new(Some(Duration::from_millis(10)));
+        let mut old = TimedStates::new(KeyGroups::default(), Some(Duration::from_millis(10)));
         value(&mut old, 5, 'a', true);
         value(&mut old, 7, 'b', true);
         let bytes = old.save(0, BatchTime::default());
         let restored = |timeout: Option<u64>| {
-            let mut new = TimedStates::new(timeout.map(Duration::from_millis));
+            let mut new = TimedStates::new(KeyGroups::default(), timeout.map(Duration::from_millis));
             new.load(&bytes, BatchTime::from_millis(8)).unwrap();
             new.wait_again();
             new
@@ -485,7 +488,7 @@ mod tests {
 
     #[test]
     fn a_key_that_was_removed_and_came_back_times_out_once() {
-        let mut states = TimedStates::new(Some(Duration::from_millis(10)));
+        let mut states = TimedStates::new(KeyGroups::default(), Some(Duration::from_millis(10)));
         for keep in [true, false, true, false, true] {
             value(&mut states, 5, 'a', keep);
         }

@@ -85,7 +85,7 @@ impl<'s, K: 'static, V: 'static> DStream<'s, (K, V)> {
     {
         let graph = &self.node.graph;
         graph.register_operator::<(K, S)>(operator, "");
-        let states: Rc<RefCell<States<K, S>>> = Rc::default();
+        let states: Rc<RefCell<States<K, S>>> = Rc::new(RefCell::new(States::new(graph.key_groups())));
         let (number, owner) = graph.register_state(operator, states.clone());
         let (grouped, operator) = (self.grouped(operator), operator.clone());
         let (mut initial, schedule) = (graph.own_pairs(initial), self.node.meta.schedule.clone());
@@ -107,12 +107,13 @@ impl<'s, K: 'static, V: 'static> DStream<'s, (K, V)> {
                         }
                         let mut states = states.borrow_mut();
                         for (group, k, s) in std::mem::take(&mut initial).into_iter().filter(|_| !owner.is_restored()) {
-                            states.0[group as usize].insert(k, s);
+                            states.of.of(group.into()).insert(k, s);
                         }
                         if !schedule.has(tick.time) {
                             return;
                         }
-                        for (group, states) in states.0.iter_mut().enumerate() {
+                        values.keys().for_each(|group| _ = states.of.of((*group).into()));
+                        states.of.for_each_mut(|group, states| {
                             let mut values = values.remove(&(group as u32)).unwrap_or_default();
                             let mut kept = Vec::with_capacity(states.len() + values.len());
                             for (k, s) in states.drain() {
@@ -124,7 +125,7 @@ impl<'s, K: 'static, V: 'static> DStream<'s, (K, V)> {
                             }
                             states.extend(kept.iter().cloned());
                             emit(Rows::new(PartitionId { branch: 0, index: group as u32 }, kept));
-                        }
+                        });
                     })
                 },
             )

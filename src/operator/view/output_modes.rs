@@ -11,7 +11,7 @@ use timely::dataflow::operators::Probe;
 use crate::api::dstream::{DStream, RowOrder};
 use crate::api::view::{Changes, Form, LostOrder, Order, OutputMode, Presentation, View};
 use crate::arrangement::interned::sums;
-use crate::core::data::{Change, FastMap, Key, Rows, key_group};
+use crate::core::data::{Change, FastMap, Key, Rows};
 use crate::core::schedule::Schedule;
 use crate::core::sum::add;
 use crate::core::time::BatchTime;
@@ -151,7 +151,8 @@ impl<'s, T: Key> View<'s, T> {
         if mode == OutputMode::Complete || node.co_located || flow.scope.peers() == 1 {
             return settled(flow, operator, self.rows(), Pipeline, mode, schedule, items, wrap);
         }
-        let by_row = route(|(row, _, _): &(T, BatchTime, i64)| key_group(row));
+        let groups = node.graph.key_groups();
+        let by_row = route(move |(row, _, _): &(T, BatchTime, i64)| groups.of(row));
         settled(flow, operator, self.rows(), by_row, mode, schedule, items, wrap)
     }
 }

@@ -6,8 +6,9 @@ use std::rc::Rc;
 use std::time::Duration;
 
 use crate::api::dstream::DStream;
-use crate::core::data::{Exchange, KEY_GROUPS, PartitionId, Rows, encoded};
+use crate::core::data::{Exchange, PartitionId, Rows, encoded};
 use crate::core::error::BoxError;
+use crate::core::key_groups::KeyGroups;
 use crate::core::schedule::WindowSpec;
 use crate::core::slide::Slide;
 use crate::core::time::BatchTime;
@@ -47,7 +48,7 @@ impl<'s, T: 'static> DStream<'s, T> {
         if branches * batches > u16::MAX as usize {
             graph.report(operator, format!("a window of {batches} batches is too long for raw rows; use over(length, slide)"));
         }
-        let kept = Rc::new(RefCell::new(Kept::new(spec.clone())));
+        let kept = Rc::new(RefCell::new(Kept::new(graph.key_groups(), spec.clone())));
         let (number, owner) = graph.register_state(operator, kept.clone());
         let (stream, operator) = (self.clone(), operator.clone());
         let windowed = move || {
@@ -81,6 +82,7 @@ impl<'s, T: 'static> DStream<'s, T> {
 
 /// The batches in the window.
 struct Kept<T> {
+    groups: KeyGroups,
     spec: WindowSpec,
     /// Batches, oldest first, by their time.
     batches: VecDeque<(u64, Vec<Rows<T>>)>,
@@ -89,18 +91,18 @@ struct Kept<T> {
 }
 
 /// Raw rows have no key: the rows of a partition are in the key group of its index.
-fn group_of<T>(rows: &Rows<T>) -> u64 {
-    u64::from(rows.partition.index) % KEY_GROUPS
+fn group_of<T>(rows: &Rows<T>, groups: KeyGroups) -> u64 {
+    u64::from(rows.partition.index) % groups.count()
 }
 
 impl<T> Kept<T> {
-    fn new(spec: WindowSpec) -> Self {
-        Kept { spec, batches: VecDeque::new(), changed: 0 }
+    fn new(groups: KeyGroups, spec: WindowSpec) -> Self {
+        Kept { groups, spec, batches: VecDeque::new(), changed: Groups::default() }
     }
 
     /// Adds a batch, and removes those that have left the window.
     fn batch(&mut self, now: BatchTime, rows: Vec<Rows<T>>) {
-        rows.iter().filter(|r| !r.rows.is_empty()).for_each(|r| self.changed |= 1 << group_of(r));
+        rows.iter().filter(|r| !r.rows.is_empty()).for_each(|r| self.changed.insert(group_of(r, self.groups)));
         // Origins are not saved, and would keep the records of the source for the length of the window.
         self.batches.push_back((now.millis(), rows.into_iter().map(|rows| rows.with_origins(None)).collect()));
         let left = self.spec.left(now).millis();
@@ -117,7 +119,7 @@ impl<T: Exchange> KeyedState for Kept<T> {
 
     fn save(&mut self, group: u64, since: BatchTime) -> Vec<u8> {
         let batch = |(t, batch): &(u64, Vec<Rows<T>>)| {
-            let of_group = batch.iter().filter(|r| group_of(r) == group && !r.rows.is_empty());
+            let of_group = batch.iter().filter(|r| group_of(r, self.groups) == group && !r.rows.is_empty());
             let rows = of_group.map(|r| (r.partition, r.rows.clone())).collect::<Vec<_>>();
             (!rows.is_empty()).then_some((*t, rows))
         };
@@ -140,5 +142,5 @@ impl<T: Exchange> KeyedState for Kept<T> {
 /// See [`crate::engine::state::take_any`].
 #[cfg(any(test, feature = "testing"))]
 pub(crate) fn take_any(bytes: &[u8]) -> bool {
-    crate::engine::state::take_any(Kept::<String>::new(WindowSpec::of(4, 1)), bytes)
+    crate::engine::state::take_any(Kept::<String>::new(KeyGroups::default(), WindowSpec::of(4, 1)), bytes)
 }

@@ -12,6 +12,7 @@ use crate::api::dstream::DStream;
 use crate::api::view::{Form, View, ViewNode};
 use crate::core::data::{Exchange, FastMap, Key, Rows, encoded};
 use crate::core::error::BoxError;
+use crate::core::key_groups::{ByGroup, KeyGroups};
 use crate::core::schedule::{Position, WindowSpec};
 use crate::core::slide::Slide;
 use crate::core::time::BatchTime;
@@ -86,14 +87,14 @@ struct WindowedReduce<K, V, F: WindowFold<V>, S> {
     /// Key groups with changes since the last snapshot.
     changed: Groups,
     /// The codes of each group that a snapshot saves; looked up for the first group.
-    cut: Vec<Vec<Code>>,
+    cut: Option<ByGroup<Vec<Code>>>,
 }
 
 impl<K: Key, V: Key, F: WindowFold<V>, S: Fn(&(K, V)) -> bool> WindowedReduce<K, V, F, S> {
-    fn new(spec: WindowSpec, fold: F, show: S) -> Self {
-        let (dict, cells, panes) = (Dict::default(), Vec::new(), BTreeMap::new());
-        let (touched, loaded, cut) = (Vec::new(), FastMap::default(), Vec::new());
-        WindowedReduce { spec, fold, show, dict, cells, panes, touched, loaded, changed: 0, cut }
+    fn new(groups: KeyGroups, spec: WindowSpec, fold: F, show: S) -> Self {
+        let (dict, cells, panes) = (Dict::new(groups), Vec::new(), BTreeMap::new());
+        let (touched, loaded, changed, cut) = (Vec::new(), FastMap::default(), Groups::default(), None);
+        WindowedReduce { spec, fold, show, dict, cells, panes, touched, loaded, changed, cut }
     }
 
     /// The cell of a key, a new one if it has none.
@@ -121,7 +122,7 @@ impl<K: Key, V: Key, F: WindowFold<V>, S: Fn(&(K, V)) -> bool> WindowedReduce<K,
         let touched = std::mem::replace(&mut cell.touched, true);
         let cell = self.cells[code as usize].as_mut().expect("a cell that was just made");
         self.fold.enter(&mut cell.panes, end, v);
-        self.changed |= 1 << self.dict.group_and_key(code).0;
+        self.changed.insert(self.dict.group_and_key(code).0);
         if !touched {
             self.touched.push(code);
         }
@@ -151,7 +152,7 @@ impl<K: Key, V: Key, F: WindowFold<V>, S: Fn(&(K, V)) -> bool> WindowedReduce<K,
             let cell = self.cells[code as usize].as_mut().expect("a key that was touched has a cell");
             (cell.touched, cell.last) = (false, t);
             let (group, key) = self.dict.group_and_key(code);
-            self.changed |= 1 << group;
+            self.changed.insert(group);
             let row = self.fold.value(&cell.panes).map(|v| (key.clone(), v)).filter(|row| (self.show)(row));
             if row.as_ref().map(|(_, v)| v) != cell.shown.as_ref() {
                 changes.extend(cell.shown.take().map(|old| ((key.clone(), old), t, -1)));
@@ -213,16 +214,13 @@ impl<K: Key, V: Key, F: WindowFold<V>, S: Fn(&(K, V)) -> bool> WindowedReduce<K,
 
 impl<K: Key, V: Key, F: WindowFold<V>, S: Fn(&(K, V)) -> bool> KeyedState for WindowedReduce<K, V, F, S> {
     fn snapshot(&mut self, t: BatchTime) -> Changes {
-        self.cut.clear();
+        self.cut = None;
         let gone = if F::REMEMBERS { 0 } else { self.spec.last_slide(t).start };
         Changes { groups: std::mem::take(&mut self.changed), expired: Some(BatchTime::from_millis(gone)) }
     }
 
     fn save(&mut self, group: u64, since: BatchTime) -> Vec<u8> {
-        if self.cut.is_empty() {
-            self.cut = self.dict.held_by_group();
-        }
-        let codes = std::mem::take(&mut self.cut[group as usize]);
+        let codes = self.cut.get_or_insert_with(|| self.dict.held_by_group()).take(group);
         let cell = |code: Code| {
             let new = |cell: &&Cell<V, F::Panes>| since == BatchTime::default() || cell.last > since;
             let cell = self.cells[code as usize].as_ref().filter(new)?;
@@ -260,7 +258,7 @@ impl<'s, K: Key, V: Key> DStream<'s, (K, V)> {
         let graph = &self.node.graph;
         let spec = super::register_window::<(K, V)>(graph, operator, reduce.length, &reduce.slide);
         let schedule = spec.schedule();
-        let state = Rc::new(RefCell::new(WindowedReduce::new(spec, reduce.fold, reduce.show)));
+        let state = Rc::new(RefCell::new(WindowedReduce::new(graph.key_groups(), spec, reduce.fold, reduce.show)));
         let (number, owner) = graph.register_state(operator, state.clone());
         let (reduced, verb) = (self.reduced(operator, f), operator.clone());
         let changes = Form::rows(move || {
@@ -280,7 +278,7 @@ pub(crate) fn take_any(bytes: &[u8]) -> bool {
     use super::two_stacks::{Invertible, TwoStacks};
     fn take(fold: impl WindowFold<i64>, bytes: &[u8]) -> bool {
         let spec = WindowSpec::of(4, 2);
-        crate::engine::state::take_any(WindowedReduce::new(spec, fold, |_: &(String, i64)| true), bytes)
+        crate::engine::state::take_any(WindowedReduce::new(KeyGroups::default(), spec, fold, |_: &(String, i64)| true), bytes)
     }
     let (add, sub) = (i64::wrapping_add as fn(i64, i64) -> i64, i64::wrapping_sub as fn(i64, i64) -> i64);
     take(TwoStacks(add), bytes) | take(Invertible::new(add, sub), bytes)
@@ -302,7 +300,7 @@ mod tests {
     }
 
     fn sums() -> Sums {
-        WindowedReduce::new(spec(), Invertible::new(|a, b| a + b, |a, b| a - b), |(_, n)| *n != 0)
+        WindowedReduce::new(KeyGroups::default(), spec(), Invertible::new(|a, b| a + b, |a, b| a - b), |(_, n)| *n != 0)
     }
 
     /// Batch `t` of the test: some keys stay, some come and go.
@@ -330,7 +328,7 @@ mod tests {
             let mut all = if here.slides { sorted(whole.slide(&here)) } else { Vec::new() };
             if t > cut {
                 for (k, v) in batch(t) {
-                    halves[(crate::core::data::key_group(&k) % 2) as usize].push(&here, k, v);
+                    halves[(KeyGroups::default().of(&k) % 2) as usize].push(&here, k, v);
                 }
                 let again = halves.iter_mut().filter(|_| here.slides).flat_map(|half| half.slide(&here));
                 assert_eq!(sorted(again.collect()), all, "at {t}");
@@ -340,9 +338,9 @@ mod tests {
                 *shown.entry((k, v)).or_insert(0) += n;
             }
             if t <= cut && (cut - t).is_multiple_of(every) {
-                let changes = whole.snapshot(at(t));
+                let mut changes = whole.snapshot(at(t));
                 pieces.retain(|(cut, ..)| Some(*cut) > changes.expired);
-                for group in (0..crate::core::data::KEY_GROUPS).filter(|group| changes.groups & (1 << group) != 0) {
+                while let Some(group) = changes.groups.pop() {
                     pieces.push((at(t), group, whole.save(group, at(last))));
                 }
                 last = t;
@@ -364,7 +362,14 @@ mod tests {
         for (cut, every) in [(9, 9), (10, 10), (9, 3), (10, 1), (30, 1), (31, 7), (40, 2)] {
             continues_after_a_restore(sums, cut, every);
             continues_after_a_restore(
-                || WindowedReduce::new(spec(), TwoStacks(|a: i64, b: i64| a.max(b)), (|_| true) as fn(&(String, i64)) -> bool),
+                || {
+                    WindowedReduce::new(
+                        KeyGroups::default(),
+                        spec(),
+                        TwoStacks(|a: i64, b: i64| a.max(b)),
+                        (|_| true) as fn(&(String, i64)) -> bool,
+                    )
+                },
                 cut,
                 every,
             );
@@ -375,7 +380,10 @@ mod tests {
     #[test]
     fn a_key_whose_sum_is_0_keeps_its_panes() {
         let spec = WindowSpec::of(3, 1);
-        let mut sums: Sums = WindowedReduce::new(spec.clone(), Invertible::new(|a, b| a + b, |a, b| a - b), |(_, n)| *n != 0);
+        let mut sums: Sums =
+            WindowedReduce::new(KeyGroups::default(), spec.clone(), Invertible::new(|a, b| a + b, |a, b| a - b), |(_, n)| {
+                *n != 0
+            });
         let mut seen = Vec::new();
         for (t, v) in [5, -5, 0, 1].into_iter().chain([0; 4]).enumerate() {
             let here = spec.at(at(t as u64 + 1));
@@ -394,7 +402,8 @@ mod tests {
     #[test]
     fn keys_that_come_and_go_leave_no_state() {
         let spec = WindowSpec::of(6, 2);
-        let mut max = WindowedReduce::new(spec.clone(), TwoStacks(|a: u64, b: u64| a.max(b)), |_: &(u64, u64)| true);
+        let mut max =
+            WindowedReduce::new(KeyGroups::default(), spec.clone(), TwoStacks(|a: u64, b: u64| a.max(b)), |_: &(u64, u64)| true);
         for t in 1..5_000 {
             let here = spec.at(at(t));
             (0..10).for_each(|k| max.push(&here, t * 5 + k, k));

@@ -13,7 +13,8 @@ use hashbrown::HashTable;
 use hashbrown::hash_table;
 use serde::{Deserialize, Serialize};
 
-use crate::core::data::{Exchange, FastMap, KEY_GROUPS, Key, PartitionId, Rows, key_group};
+use crate::core::data::{Exchange, FastMap, Key, PartitionId, Rows};
+use crate::core::key_groups::{ByGroup, KeyGroups};
 use crate::core::time::BatchTime;
 use crate::engine::dictionary::{Code, Dict};
 use crate::engine::flow::Emitter;
@@ -32,7 +33,7 @@ struct Entry<K, A> {
     sum: A,
     /// The number of keys of this table that its owner had received before. `NOT_SENT` before it is sent.
     index: u32,
-    group: u8,
+    group: u16,
     /// Whether it is in the current batch.
     live: bool,
 }
@@ -86,19 +87,19 @@ fn live<'a, K, A: Clone>(entry: hash_table::Entry<'a, Entry<K, A>>, zero: &A, ow
 
 /// Rows by key group, one container each.
 struct RowsByGroup<K, A> {
-    rows: Vec<Vec<(K, A)>>,
+    rows: ByGroup<Vec<(K, A)>>,
     /// The expected number of rows in a group.
     each: usize,
 }
 
 impl<K, A> RowsByGroup<K, A> {
-    fn new(keys: usize, peers: u32) -> Self {
-        let each = (keys + keys / 4) * peers as usize / KEY_GROUPS as usize + 2;
-        RowsByGroup { rows: (0..KEY_GROUPS).map(|_| Vec::new()).collect(), each }
+    fn new(keys: usize, peers: u32, groups: KeyGroups) -> Self {
+        let each = (keys + keys / 4) * peers as usize / groups.count() as usize + 2;
+        RowsByGroup { rows: ByGroup::default(), each }
     }
 
     fn push(&mut self, group: u64, row: (K, A)) {
-        let rows = &mut self.rows[group as usize];
+        let rows = self.rows.of(group);
         if rows.is_empty() {
             rows.reserve(self.each);
         }
@@ -106,9 +107,7 @@ impl<K, A> RowsByGroup<K, A> {
     }
 
     fn emit(self, emit: &mut Emitter<'_, Rows<(K, A)>>) {
-        for (group, rows) in self.rows.into_iter().enumerate().filter(|(_, r)| !r.is_empty()) {
-            emit(Rows::new(PartitionId { branch: 0, index: group as u32 }, rows));
-        }
+        self.rows.drain(|group, rows| emit(Rows::new(PartitionId { branch: 0, index: group as u32 }, rows)));
     }
 }
 
@@ -137,8 +136,9 @@ impl<K, A> PartialBatch<K, A> {
 pub(crate) struct Combiner<K, A> {
     worker: u32,
     peers: u32,
+    groups: KeyGroups,
     /// The owner of each key group.
-    owners: Rc<[usize]>,
+    owners: Rc<[u16]>,
     zero: A,
     tables: u64,
     /// Tables that no batch uses. There are at most as many tables as there were batches open at once.
@@ -152,12 +152,13 @@ pub(crate) struct Combiner<K, A> {
 }
 
 impl<K: Key, A: Exchange> Combiner<K, A> {
-    pub fn new(worker: usize, peers: usize, zero: A) -> Self {
-        let owners = (0..KEY_GROUPS as usize).map(|group| group % peers).collect();
+    pub fn new(worker: usize, peers: usize, groups: KeyGroups, zero: A) -> Self {
+        let owners = (0..groups.count()).map(|group| (group % peers as u64) as u16).collect();
         let (worker, peers) = (worker as u32, peers as u32);
         Combiner {
             worker,
             peers,
+            groups,
             owners,
             zero,
             tables: 0,
@@ -185,12 +186,13 @@ impl<K: Key, A: Exchange> Combiner<K, A> {
 
     /// Takes the results of a batch out of its table. Calls `each` with the key group, the index if the owner has the key, the key and the
     /// result. Returns whether the table is closed.
-    fn take(&mut self, table: &mut PartialTable<K, A>, mut each: impl FnMut(u8, Option<u32>, Cow<'_, K>, A)) -> bool {
+    fn take(&mut self, table: &mut PartialTable<K, A>, mut each: impl FnMut(u16, Option<u32>, Cow<'_, K>, A)) -> bool {
+        let groups = self.groups;
         if table.once || self.rest > 0 {
             let mut keys = 0;
             for entry in std::mem::take(&mut table.entries).into_iter().filter(|l| l.live) {
                 match entry.index {
-                    NOT_SENT => each(key_group(&entry.key) as u8, None, Cow::Owned(entry.key), entry.sum),
+                    NOT_SENT => each(groups.of(&entry.key) as u16, None, Cow::Owned(entry.key), entry.sum),
                     n => each(entry.group, Some(n), Cow::Owned(entry.key), entry.sum),
                 }
                 keys += 1;
@@ -204,9 +206,9 @@ impl<K: Key, A: Exchange> Combiner<K, A> {
         for entry in table.entries.iter_mut().filter(|l| l.live) {
             let sum = std::mem::replace(&mut entry.sum, table.zero.clone());
             if entry.index == NOT_SENT {
-                entry.group = key_group(&entry.key) as u8;
+                entry.group = groups.of(&entry.key) as u16;
                 each(entry.group, None, Cow::Borrowed(&entry.key), sum);
-                let sent = &mut table.sent[self.owners[entry.group as usize]];
+                let sent = &mut table.sent[usize::from(self.owners[usize::from(entry.group)])];
                 entry.index = *sent;
                 *sent += 1;
             } else {
@@ -228,7 +230,7 @@ impl<K: Key, A: Exchange> Combiner<K, A> {
 
     /// The rows of a batch, if this worker owns all keys.
     pub fn rows(&mut self, mut table: PartialTable<K, A>, emit: &mut Emitter<'_, Rows<(K, A)>>) {
-        let mut groups = RowsByGroup::new(self.last, self.peers);
+        let mut groups = RowsByGroup::new(self.last, self.peers, self.groups);
         let closed = self.take(&mut table, |group, _, key, sum| groups.push(group.into(), (key.into_owned(), sum)));
         groups.emit(emit);
         self.put_away(table, closed);
@@ -249,7 +251,7 @@ impl<K: Key, A: Exchange> Combiner<K, A> {
         let mut partials: Vec<PartialBatch<K, A>> = (0..peers).map(|to| new(to, this, false, room)).collect();
         let owners = self.owners.clone();
         let closed = self.take(&mut table, |group, number, key, sum| {
-            let partial = &mut partials[owners[group as usize]];
+            let partial = &mut partials[usize::from(owners[usize::from(group)])];
             match number {
                 Some(index) => partial.by_index.push((index, sum)),
                 None => partial.new_keys.push((key.into_owned(), sum)),
@@ -337,8 +339,8 @@ pub(crate) struct Merger<K, A> {
 }
 
 impl<K: Key, A: Exchange> Merger<K, A> {
-    pub fn new(peers: usize) -> Self {
-        Merger { peers: peers as u32, dict: Dict::default(), spare: Vec::new(), tables: FastMap::default() }
+    pub fn new(peers: usize, groups: KeyGroups) -> Self {
+        Merger { peers: peers as u32, dict: Dict::new(groups), spare: Vec::new(), tables: FastMap::default() }
     }
 
     /// Adds a message to the results of its batch.
@@ -361,7 +363,7 @@ impl<K: Key, A: Exchange> Merger<K, A> {
 
     /// The rows of a batch of which all messages have arrived.
     pub fn rows(&mut self, t: BatchTime, mut merged: MergedTable<A>, emit: &mut Emitter<'_, Rows<(K, A)>>) {
-        let mut groups = RowsByGroup::new(merged.touched.len(), self.peers);
+        let mut groups = RowsByGroup::new(merged.touched.len(), self.peers, self.dict.groups());
         merged.drain(|code, sum| {
             let (group, key) = self.dict.group_and_key(code);
             groups.push(group, (key.clone(), sum));

@@ -5,7 +5,8 @@ use std::collections::{BTreeMap, VecDeque};
 
 use proptest::prelude::*;
 
-use crate::core::data::{Rows, key_group};
+use crate::core::data::Rows;
+use crate::core::key_groups::KeyGroups;
 use crate::core::time::BatchTime;
 use crate::operator::kernel::partial_table::{Combiner, MergedTable, Merger, PartialBatch, PartialTable};
 
@@ -39,8 +40,11 @@ fn at(batch: usize) -> BatchTime {
 /// Combines batches on several workers, with `open` batches open at once, and merges their messages in the order of `turns`.
 /// Returns the sums of each batch, and the mergers.
 fn combined(workers: usize, batches: &[Vec<Keys>], open: usize, turns: &[usize]) -> (Vec<Sums>, Vec<Merger<String, i64>>) {
-    let worker =
-        |w| Worker { combiner: Combiner::new(w, workers, 0), open: VecDeque::new(), sent: vec![VecDeque::new(); workers] };
+    let worker = |w| Worker {
+        combiner: Combiner::new(w, workers, KeyGroups::default(), 0),
+        open: VecDeque::new(),
+        sent: vec![VecDeque::new(); workers],
+    };
     let mut all: Vec<Worker> = (0..workers).map(worker).collect();
     let close = |worker: &mut Worker| {
         let (t, table) = worker.open.pop_front().expect("an open batch");
@@ -68,7 +72,7 @@ fn combined(workers: usize, batches: &[Vec<Keys>], open: usize, turns: &[usize])
     let mut sums = vec![Sums::new(); batches.len()];
     let mut mergers = Vec::new();
     for owner in 0..workers {
-        let mut merger = Merger::new(workers);
+        let mut merger = Merger::new(workers, KeyGroups::default());
         let mut open_batches: BTreeMap<BatchTime, MergedTable<i64>> =
             (0..batches.len()).map(|b| (at(b), MergedTable::default())).collect();
         let mut turns = turns.iter().cycle();
@@ -85,7 +89,7 @@ fn combined(workers: usize, batches: &[Vec<Keys>], open: usize, turns: &[usize])
             let merged = open_batches.remove(&at(batch)).expect("a batch");
             merger.rows(at(batch), merged, &mut |rows: Rows<(String, i64)>| {
                 for (key, n) in rows.take() {
-                    assert_eq!(key_group(&key) as usize % workers, owner, "{key} is with its owner");
+                    assert_eq!(KeyGroups::default().of(&key) as usize % workers, owner, "{key} is with its owner");
                     assert_eq!(sums.insert(key, n), None, "a key has one row");
                 }
             });
@@ -137,7 +141,7 @@ fn write(table: &mut PartialTable<String, i64>, keys: Keys) {
 /// If batch after batch has the same keys, they are sent by code from the second batch on. Each open batch has its own table.
 #[test]
 fn a_key_that_occurs_again_is_sent_by_code() {
-    let mut combiner: Combiner<String, i64> = Combiner::new(0, 2, 0);
+    let mut combiner: Combiner<String, i64> = Combiner::new(0, 2, KeyGroups::default(), 0);
     let mut names = Vec::new();
     for batch in 0..5 {
         let (mut one, mut two) = (combiner.open(at(2 * batch)), combiner.open(at(2 * batch + 1)));
@@ -152,7 +156,7 @@ fn a_key_that_occurs_again_is_sent_by_code() {
 /// A few new keys that arrive late for their batch get a table that is closed immediately. The large table stays.
 #[test]
 fn late_rows_of_a_batch_close_no_table() {
-    let mut combiner: Combiner<String, i64> = Combiner::new(0, 2, 0);
+    let mut combiner: Combiner<String, i64> = Combiner::new(0, 2, KeyGroups::default(), 0);
     let mut names = Vec::new();
     for batch in 0..5 {
         let mut table = combiner.open(at(batch));
