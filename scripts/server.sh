@@ -13,12 +13,12 @@ need_java() {
 
 # Downloads into another directory, then renames it: an incomplete download is never used. One download at a time.
 fetch() {
-  [ -d "$libs" ] && return
+  [ -f "$libs/$jar" ] && return
   command -v mvn >/dev/null || fail "$product is fetched with Maven, and there is no program mvn; on Debian or Ubuntu: apt-get install maven"
   mkdir --parents "$(dirname "$libs")"
   (
     flock 9
-    [ -d "$libs" ] && exit
+    [ -f "$libs/$jar" ] && exit
     say "fetching $product $version into $libs, once"
     rm --recursive --force "$libs".new.*
     new=$(mktemp --directory "$libs.new.XXXXXX")
@@ -27,7 +27,8 @@ fetch() {
       -DincludeScope=runtime -DoutputDirectory="$new" >&2 9>&- || fail "mvn could not fetch $product; its reason is above"
     [ -f "$new/$jar" ] || fail "mvn brought no $jar"
     chmod 755 "$new"
-    mv --no-target-directory "$new" "$libs"
+    # An older version of the script may have fetched fewer jars, which a server of now may be using.
+    if [ -d "$libs" ]; then mv --no-clobber "$new"/* "$libs"; else mv --no-target-directory "$new" "$libs"; fi
   ) 9>"$libs.lock" || exit 1
 }
 

@@ -20,6 +20,7 @@ pub use crate::connector::kafka::source::{KafkaSource, StartFrom, Tombstones};
 pub use crate::connector::memory::MemorySink;
 pub use crate::connector::message::Message;
 pub use crate::connector::queue::QueueSource;
+pub use crate::connector::socket_receiver::{SocketSource, raw_block};
 #[cfg(not(feature = "kafka"))]
 #[doc(hidden)]
 pub use crate::connector::without_kafka::{KafkaSink, KafkaSource, StartFrom};

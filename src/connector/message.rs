@@ -151,7 +151,8 @@ impl Message {
         Message::of(topic.into(), partition, &Raw { offset, time: timestamp, key, value, headers: &[] })
     }
 
-    fn of(topic: Arc<str>, partition: i32, raw: &Raw<'_>) -> Self {
+    /// A single message, with the headers that `put_header` writes.
+    pub(crate) fn of(topic: Arc<str>, partition: i32, raw: &Raw<'_>) -> Self {
         let size = raw.key.map_or(0, <[u8]>::len) + raw.value.map_or(0, <[u8]>::len) + raw.headers.len();
         let mut block = Block::new(topic, partition, raw.offset, 1, size);
         assert!(block.push(raw), "a Kafka record is smaller than 4 GiB");

@@ -6,11 +6,14 @@ pub mod database;
 mod dead_letters;
 pub mod files;
 mod foreach;
+#[cfg(feature = "http")]
+pub mod http_receiver;
 #[cfg(feature = "kafka")]
 pub mod kafka;
 pub mod memory;
 pub mod message;
 pub mod queue;
+mod rate;
 mod received;
 pub mod receiver;
 pub(crate) mod retry;
@@ -18,6 +21,7 @@ pub mod sink;
 mod sink_task;
 mod sink_to;
 mod socket;
+pub mod socket_receiver;
 pub mod source;
 mod spark_names;
 mod views;

@@ -40,6 +40,16 @@ struct State<T> {
     total: Option<usize>,
     /// Whether a later run may continue the job. Only then are batches known by their fingerprints.
     saved: bool,
+    /// Whether a live batch takes one batch of the queue, and not all of them.
+    one_at_a_time: bool,
+    /// The batch for a live batch that finds the queue empty.
+    default: Vec<T>,
+}
+
+impl<T> State<T> {
+    fn of(batches: VecDeque<Vec<T>>, total: Option<usize>) -> Self {
+        State { batches, total, saved: true, one_at_a_time: true, default: Vec::new() }
+    }
 }
 
 impl<T> Clone for QueueSource<T> {
@@ -50,7 +60,7 @@ impl<T> Clone for QueueSource<T> {
 
 impl<T> Default for QueueSource<T> {
     fn default() -> Self {
-        QueueSource(Arc::new(Mutex::new(State { batches: VecDeque::new(), total: None, saved: true })))
+        QueueSource(Arc::new(Mutex::new(State::of(VecDeque::new(), None))))
     }
 }
 
@@ -79,7 +89,61 @@ impl<T> QueueSource<T> {
     pub fn from_batches(batches: impl IntoIterator<Item = Vec<T>>) -> Self {
         let batches: VecDeque<_> = batches.into_iter().collect();
         let total = Some(batches.len());
-        QueueSource(Arc::new(Mutex::new(State { batches, total, saved: true })))
+        QueueSource(Arc::new(Mutex::new(State::of(batches, total))))
+    }
+
+    /// Whether each batch of the job takes one batch of the queue. With `false` it takes all that are queued. Default: `true`. Spark's
+    /// `oneAtATime`.
+    ///
+    /// ```
+    /// use tidemill::prelude::*;
+    /// let queue = QueueSource::from_batches([vec![1, 2], vec![3]]).one_at_a_time(false);
+    /// let summary = StreamingContext::builder("at once", secs(3600)).run(move |ssc| {
+    ///     ssc.queue_stream(&queue).to_memory(&MemorySink::new());
+    ///     Ok(())
+    /// })?;
+    /// assert_eq!((summary.batches, summary.records), (1, 3));
+    /// # Ok::<(), tidemill::Error>(())
+    /// ```
+    #[doc(alias = "oneAtATime")]
+    pub fn one_at_a_time(self, one: bool) -> Self {
+        let mut state = self.lock();
+        state.one_at_a_time = one;
+        // A bounded queue is complete, so all of it is one batch.
+        if let (false, Some(total)) = (one, state.total)
+            && total > 1
+        {
+            let all = state.batches.drain(..).flatten().collect();
+            state.batches.push_back(all);
+            state.total = Some(1);
+        }
+        drop(state);
+        self
+    }
+
+    /// The rows of a batch of the job that finds the queue empty. Default: none. Spark's `defaultRDD`. A queue of
+    /// [`QueueSource::from_batches`] is never found empty, because its job ends.
+    ///
+    /// ```
+    /// use tidemill::prelude::*;
+    /// let (queue, rows) = (QueueSource::new().default_batch(vec![0]), MemorySink::new());
+    /// let (feed, out) = (queue.clone(), rows.clone());
+    /// feed.push(vec![1, 2]);
+    /// let job = StreamingContext::builder("default", millis(5)).start(move |ssc| {
+    ///     ssc.queue_stream(&queue).to_memory(&out);
+    ///     Ok(())
+    /// })?;
+    /// while rows.rows().len() < 4 {
+    ///     std::thread::yield_now();
+    /// }
+    /// job.stop_gracefully()?;
+    /// assert_eq!(rows.rows()[..4], [1, 2, 0, 0]);
+    /// # Ok::<(), tidemill::Error>(())
+    /// ```
+    #[doc(alias = "defaultRDD")]
+    pub fn default_batch(self, rows: Vec<T>) -> Self {
+        self.lock().default = rows;
+        self
     }
 
     /// Adds the next batch. A queue made by [`QueueSource::from_batches`] never reads it.
@@ -244,7 +308,22 @@ struct QueueReader<T> {
     position: i64,
 }
 
-impl<T> QueueReader<T> {
+impl<T: Data> QueueReader<T> {
+    /// What a live batch takes: one batch of the queue or all of them, or the default.
+    fn live_batch(&mut self, emit: &mut Emit<'_, T>) {
+        let (queued, one, default) = {
+            let state = self.queue.lock();
+            let empty = state.batches.is_empty() && !state.default.is_empty();
+            (state.batches.len(), state.one_at_a_time, empty.then(|| state.default.clone()))
+        };
+        if let Some(rows) = default {
+            self.queue.lock().batches.push_front(rows);
+        }
+        for _ in 0..if one { 1 } else { queued.max(1) } {
+            self.next_batch(emit);
+        }
+    }
+
     fn next_batch(&mut self, emit: &mut Emit<'_, T>) {
         let Some(split_id) = self.split_id else { return };
         let batch = self.queue.lock().batches.pop_front();
@@ -274,13 +353,16 @@ impl<T: Data> SourceReader<T> for QueueReader<T> {
     fn seal(&mut self, emit: &mut Emit<'_, T>) -> Result<Sealed> {
         let from = self.position;
         if self.live {
-            self.next_batch(emit);
+            self.live_batch(emit);
         }
         Ok(self.sealed(from))
     }
 
     fn seal_last(&mut self, emit: &mut Emit<'_, T>) -> Result<Sealed> {
         let from = self.position;
+        if self.live {
+            self.live_batch(emit);
+        }
         while self.live && self.split_id.is_some() && !self.queue.lock().batches.is_empty() {
             self.next_batch(emit);
         }

@@ -22,9 +22,9 @@ use crate::operator::decode::decoded_lines;
 /// slows the peer.
 const BUFFER: usize = 4 << 20;
 /// Bytes per read.
-const CHUNK: usize = 64 << 10;
+pub(super) const CHUNK: usize = 64 << 10;
 /// The first and the longest pause between connection attempts. Each attempt doubles the pause; received bytes reset it.
-const PAUSES: (Duration, Duration) = (Duration::from_millis(50), Duration::from_secs(2));
+pub(super) const PAUSES: (Duration, Duration) = (Duration::from_millis(50), Duration::from_secs(2));
 /// The timeout of an attempt to connect to one address.
 const CONNECTING: Duration = Duration::from_secs(2);
 
@@ -69,19 +69,43 @@ impl<'s> StreamingContext<'s> {
     #[doc(alias = "socketTextStream")]
     #[track_caller]
     pub fn socket_text_stream(&self, host: impl Into<String>, port: u16) -> Decoded<'s, String> {
-        let operator = OperatorId::of("socket_text_stream");
-        let host = host.into();
-        // An address of IPv6 in brackets, as in a URL.
-        let host = host.strip_prefix('[').and_then(|host| host.strip_suffix(']')).unwrap_or(&host).to_owned();
-        if host.is_empty() {
-            self.graph.report(&operator, "the host is empty: write a name or an address, as localhost");
-        }
-        let address: Arc<str> = if host.contains(':') { format!("[{host}]:{port}") } else { format!("{host}:{port}") }.into();
+        self.socket_lines(&OperatorId::of("socket_text_stream"), host.into(), port)
+    }
+
+    /// As [`socket_text_stream`](StreamingContext::socket_text_stream), by another verb.
+    pub(super) fn socket_lines(&self, operator: &OperatorId, host: String, port: u16) -> Decoded<'s, String> {
+        let (host, address) = socket_address(host, port, |e| self.graph.report(operator, e));
         let config = &self.graph.config;
         let (per_second, line_limit) = (config.max_rate_of_receivers, config.max_line_bytes);
         let socket = Socket { host, port, address, per_second, line_limit };
-        decoded_lines(&self.read(&operator, socket), &operator)
+        decoded_lines(&self.read(operator, socket), operator)
     }
+}
+
+/// The host without brackets, and the address in messages. `report`: what is wrong with the host.
+pub(super) fn socket_address(host: String, port: u16, report: impl FnOnce(&'static str)) -> (String, Arc<str>) {
+    // An address of IPv6 in brackets, as in a URL.
+    let host = host.strip_prefix('[').and_then(|host| host.strip_suffix(']')).unwrap_or(&host).to_owned();
+    if host.is_empty() {
+        report("the host is empty: write a name or an address, as localhost");
+    }
+    let address = if host.contains(':') { format!("[{host}]:{port}") } else { format!("{host}:{port}") };
+    (host, address.into())
+}
+
+/// Connects to the first address of a host that answers.
+pub(super) fn connect(host: &str, port: u16, stopped: impl Fn() -> bool) -> std::io::Result<TcpStream> {
+    let mut last = std::io::Error::other("the name has no address");
+    for address in (host, port).to_socket_addrs()? {
+        match TcpStream::connect_timeout(&address, CONNECTING) {
+            Ok(stream) => return Ok(stream),
+            Err(e) => last = e,
+        }
+        if stopped() {
+            break;
+        }
+    }
+    Err(last)
 }
 
 /// The source: its server and its maximum rate.
@@ -210,7 +234,7 @@ impl Receiver {
     fn run(self) {
         let mut pause = PAUSES.0;
         loop {
-            let (received, trouble) = match self.connect() {
+            let (received, trouble) = match connect(&self.host, self.port, || self.shared.lock().stop) {
                 Ok(stream) => self.receive(stream),
                 Err(e) => (false, format!("no connection: {e}")),
             };
@@ -231,20 +255,6 @@ impl Receiver {
             }
             pause = (pause * 2).min(PAUSES.1);
         }
-    }
-
-    fn connect(&self) -> std::io::Result<TcpStream> {
-        let mut last = std::io::Error::other("the name has no address");
-        for address in (self.host.as_str(), self.port).to_socket_addrs()? {
-            match TcpStream::connect_timeout(&address, CONNECTING) {
-                Ok(stream) => return Ok(stream),
-                Err(e) => last = e,
-            }
-            if self.shared.lock().stop {
-                break;
-            }
-        }
-        Err(last)
     }
 
     /// Receives until the connection ends. Returns whether any bytes arrived, and why the connection ended.

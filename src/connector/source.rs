@@ -24,7 +24,7 @@
 //!  | snapshot()  if a checkpoint is due       |   | seal(emit) -> how far each split is            |
 //!  |                                      <------ | data_loss(), health()                          |
 //!  | (plan is durable, the batch closes)      |   | limit(limits)  of the next batch               |
-//!  | on_committed(ranges)  every output is done   |                                                |
+//!  | on_committed(ranges)  every output is done ---> on_committed(id, range)  if tells_readers()    |
 //!  +------------------------------------------+   +------------------------------------------------+
 //!    |                                              |
 //!  begin_drain()            graceful stop           |
@@ -163,6 +163,12 @@ pub trait SplitEnumerator: Send {
     /// batch that runs again after a restart. Must not block. Default: nothing.
     fn on_committed(&mut self, _ranges: &[SplitRange]) {}
 
+    /// Whether readers are told of committed ranges too, by [`SourceReader::on_committed`]. That costs a command to all workers for
+    /// each batch. Constant. Default: `false`.
+    fn tells_readers(&self) -> bool {
+        false
+    }
+
     /// The current trouble, shown in [`Statistics::trouble`](crate::metrics::Statistics::trouble). Asked after each plan.
     ///
     /// # Errors
@@ -271,6 +277,10 @@ pub trait SourceReader<T> {
     fn health(&self) -> Result<(), String> {
         Ok(())
     }
+
+    /// Every output has written a batch with this range of a split of this worker. Called for each batch, in order, if
+    /// [`SplitEnumerator::tells_readers`] is `true`; for the last batch too. Default: ignored.
+    fn on_committed(&mut self, _split_id: u32, _range: &SplitRange) {}
 
     /// Records of the ending batch that the source no longer had and the reader skipped, because the user allows that. Returns
     /// split ids and positions. Asked once at the end of each batch. Default: nothing.

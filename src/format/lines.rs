@@ -5,13 +5,15 @@
 
 use std::sync::Arc;
 
+use serde::{Deserialize, Serialize};
+
 /// The longest line, in bytes without its line end, unless the program sets `max_line_bytes`.
 pub(crate) const LINE_LIMIT: usize = 1 << 20;
 /// The number of lines that a reader gives in one call, so that a worker's steps stay short.
 pub(crate) const LINES_A_CALL: usize = 4_096;
 
 /// A line, or an error record, as a reader gives it.
-#[derive(Clone, Debug, PartialEq)]
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
 pub(crate) enum Line {
     /// Its text, and its position as a [`BadLine`] has it.
     Text(String, i64),
@@ -19,7 +21,7 @@ pub(crate) enum Line {
 }
 
 /// A line that cannot be read, and its position.
-#[derive(Clone, Debug, PartialEq)]
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
 pub(crate) struct BadLine {
     pub origin: Arc<str>,
     pub offset: i64,

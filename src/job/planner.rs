@@ -489,7 +489,10 @@ impl Planner {
         if let Some(coordinator) = &mut self.coordinator {
             coordinator.committed(b.end, || self.metrics.totals())?;
         }
-        self.sources.committed(&b.ranges);
+        let told = self.sources.committed(&b.ranges);
+        if !told.is_empty() {
+            self.workers.send(Command::Committed(told));
+        }
         Ok(())
     }
 }

@@ -53,6 +53,8 @@ pub(crate) enum Command {
         run: RunId,
         what: Restore,
     },
+    /// Every output has written a batch with these ranges, whose readers want to know.
+    Committed(Vec<Range>),
     /// A question to a view, as of a batch that is computed on all workers. Each worker answers with [`Event::Answer`].
     Ask { id: u64, at: BatchTime, question: Question },
     /// All replayed batches are sealed: live sources read ahead from now on.

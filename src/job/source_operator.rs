@@ -173,6 +173,10 @@ impl<T: Data> Input<T> {
                 let limits = limits.remove(&self.source).unwrap_or_default();
                 self.jobs.push_back(Job { span, given, live, last, limits });
             }
+            Command::Committed(ranges) => {
+                let mine = |r: &&Range| r.source == self.source && r.split_id as usize % self.peers == self.worker;
+                ranges.iter().filter(mine).for_each(|r| self.reader.on_committed(r.split_id, &r.split_range()));
+            }
             Command::Live => self.live = true,
             Command::Close { .. } => {
                 point(FaultPoint::Close);

@@ -327,12 +327,17 @@ impl Sources {
         SourceSnapshot { split_ids: self.split_ids.given(), memory }
     }
 
-    /// Every output has written a batch with these ranges.
-    pub fn committed(&mut self, ranges: &[Range]) {
+    /// Every output has written a batch with these ranges. Returns those whose readers want to know.
+    pub fn committed(&mut self, ranges: &[Range]) -> Vec<Range> {
+        let mut told = Vec::new();
         for of_one in ranges.chunk_by(|a, b| a.source == b.source) {
             if let Some(enumerator) = &mut self.halves[of_one[0].source as usize].enumerator {
                 enumerator.on_committed(&of_one.iter().map(Range::split_range).collect::<Vec<_>>());
+                if enumerator.tells_readers() {
+                    told.extend_from_slice(of_one);
+                }
             }
         }
+        told
     }
 }

@@ -3,8 +3,12 @@
 mod custom_sink;
 mod custom_source;
 mod dead_letters;
+#[cfg(feature = "http")]
+mod http;
 mod object_files;
+mod rates;
 mod receiver;
+mod sockets;
 #[cfg(feature = "sqlite")]
 mod sqlite;
 #[cfg(feature = "sqlite")]

@@ -13,6 +13,7 @@ mod clients;
 mod cluster;
 mod compacted;
 mod exactly_once;
+mod groups;
 mod job;
 mod mock;
 mod offsets;

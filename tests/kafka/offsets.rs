@@ -12,7 +12,7 @@ use crate::fixture::{PATIENCE, brokers, produce, topic};
 use crate::recorder::{Recorder, builder, earliest, eventually, log_of};
 
 /// The committed offsets of a group, for the partitions of a topic that have one.
-fn committed(group: &str, topic: &str) -> BTreeMap<i32, i64> {
+pub fn committed(group: &str, topic: &str) -> BTreeMap<i32, i64> {
     let consumer: BaseConsumer = ClientConfig::new().set("bootstrap.servers", brokers()).set("group.id", group).create().unwrap();
     let mut asked = TopicPartitionList::new();
     (0..2).for_each(|p| _ = asked.add_partition(topic, p));

@@ -11,7 +11,7 @@ use std::time::{Duration, Instant};
 use rdkafka::admin::{AdminClient, AdminOptions, NewTopic};
 use rdkafka::client::ClientContext;
 use rdkafka::config::{ClientConfig, FromClientConfigAndContext, RDKafkaLogLevel};
-use rdkafka::consumer::{BaseConsumer, Consumer};
+use rdkafka::consumer::{BaseConsumer, Consumer, ConsumerContext};
 use rdkafka::error::{KafkaError, RDKafkaErrorCode};
 use rdkafka::producer::BaseProducer;
 use rdkafka::types::{RDKafkaConfRes, RDKafkaRespErr};
@@ -49,6 +49,8 @@ impl fmt::Debug for Settings {
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(crate) enum Side {
     Source,
+    /// A source that is a member of a consumer group.
+    Member,
     Sink,
 }
 
@@ -85,6 +87,9 @@ const OWNED_SOURCE: &[(&str, &str)] = &[
     ("consume.callback.max.messages", "messages are taken in batches, not by callback"),
 ];
 
+/// Of the settings that the engine owns at a source, those that a member of a consumer group may set.
+const FREE_FOR_MEMBERS: &[&str] = &["partition.assignment.strategy", "group.instance.id", "isolation.level"];
+
 /// Settings the engine owns at a sink, and why.
 const OWNED_SINK: &[(&str, &str)] = &[
     ("delivery.report.only.error", "a batch is out when every record of it is reported delivered"),
@@ -101,6 +106,19 @@ const SOURCE_FIXED: &[(&str, &str)] = &[
     ("auto.offset.reset", "error"),
     ("fetch.queue.backoff.ms", "5"),
 ];
+
+/// Settings of every member of a consumer group. Where there is no committed offset, the member itself says where to begin.
+const MEMBER_FIXED: &[(&str, &str)] = &[
+    ("enable.auto.commit", "false"),
+    ("enable.auto.offset.store", "false"),
+    ("enable.partition.eof", "false"),
+    ("auto.offset.reset", "error"),
+    ("fetch.queue.backoff.ms", "5"),
+];
+
+/// Further defaults of a member of a consumer group.
+const MEMBER_DEFAULT: &[(&str, &str)] =
+    &[("partition.assignment.strategy", "cooperative-sticky"), ("isolation.level", "read_committed")];
 
 /// Defaults of a source. A short queue stays in warm memory. A short wait soon reports the end of a partition, and given ranges
 /// wait for that end.
@@ -156,11 +174,12 @@ impl Settings {
 
     fn config(&self, side: Side, group: Option<&str>) -> ClientConfig {
         let mut config = ClientConfig::new();
-        let (default, fixed) = match side {
-            Side::Source => (SOURCE_DEFAULT, SOURCE_FIXED),
-            Side::Sink => (SINK_DEFAULT, &[][..]),
+        let (default, more, fixed) = match side {
+            Side::Source => (SOURCE_DEFAULT, &[][..], SOURCE_FIXED),
+            Side::Member => (SOURCE_DEFAULT, MEMBER_DEFAULT, MEMBER_FIXED),
+            Side::Sink => (SINK_DEFAULT, &[][..], &[][..]),
         };
-        default.iter().for_each(|(k, v)| _ = config.set(*k, *v));
+        default.iter().chain(more).for_each(|(k, v)| _ = config.set(*k, *v));
         self.set.iter().for_each(|(k, v)| _ = config.set(k, v));
         fixed.iter().for_each(|(k, v)| _ = config.set(*k, *v));
         config.set("bootstrap.servers", &self.brokers);
@@ -179,6 +198,25 @@ impl Settings {
     {
         self.check(side)?;
         self.create(&self.config(side, group))
+    }
+
+    /// A member of a consumer group, which calls `context` when its partitions change. `extra` are settings that the user has not made.
+    ///
+    /// # Errors
+    /// As [`Settings::client`].
+    pub(super) fn member<C: ConsumerContext>(
+        &self,
+        group: &str,
+        extra: &[(&str, String)],
+        context: impl FnOnce(Context) -> C,
+    ) -> Result<(BaseConsumer<C>, Arc<Reports>)> {
+        self.check(Side::Member)?;
+        let mut config = self.config(Side::Member, Some(group));
+        extra.iter().filter(|(key, _)| !self.set.contains_key(*key)).for_each(|(key, value)| _ = config.set(*key, value));
+        let reports = Arc::new(Reports::without(self.secrets()));
+        let made = config.create_with_context(context(Context(reports.clone())));
+        let client = made.map_err(|e| Error::config(format!("Kafka at {}: {}", self.brokers, reports.words(&e))))?;
+        Ok((client, reports))
     }
 
     fn create<C: FromClientConfigAndContext<Context>>(&self, config: &ClientConfig) -> Result<(C, Arc<Reports>)> {
@@ -243,10 +281,11 @@ impl Settings {
 /// The problem of one setting, without its value.
 fn problem(side: Side, key: &str, value: &str) -> Option<String> {
     let owned = match side {
-        Side::Source => OWNED_SOURCE,
+        Side::Source | Side::Member => OWNED_SOURCE,
         Side::Sink => OWNED_SINK,
     };
-    if let Some((_, why)) = OWNED.iter().chain(owned).find(|(k, _)| *k == key) {
+    let free = side == Side::Member && FREE_FOR_MEMBERS.contains(&key);
+    if let Some((_, why)) = OWNED.iter().chain(owned).find(|(k, _)| *k == key && !free) {
         return Some(format!("Kafka setting {key} cannot be set: {why}"));
     }
     if !cfg!(feature = "ssl") && needs_ssl(key, value) {
@@ -290,6 +329,12 @@ pub(crate) struct Metadata {
 impl Metadata {
     pub(crate) fn new(settings: &Settings) -> Result<Self> {
         let (consumer, reports) = settings.client(Side::Source, None)?;
+        Ok(Metadata { brokers: settings.brokers.clone(), consumer, reports })
+    }
+
+    /// A client that may also ask for the offsets of a group. It does not join the group.
+    pub(crate) fn of_group(settings: &Settings, group: &str) -> Result<Self> {
+        let (consumer, reports) = settings.client(Side::Source, Some(group))?;
         Ok(Metadata { brokers: settings.brokers.clone(), consumer, reports })
     }
 

@@ -7,6 +7,9 @@ use std::sync::mpsc::{Receiver, RecvTimeoutError, Sender, TryRecvError, channel}
 use std::sync::{Arc, Mutex};
 use std::time::{Duration, Instant};
 
+use rdkafka::consumer::Consumer;
+use rdkafka::{Offset, TopicPartitionList};
+
 use crate::connector::kafka::client::{Metadata, START_DEADLINE, Topic, no_topic};
 use crate::connector::kafka::group_offsets::{CommitOffsets, Committer, GroupOffsets};
 use crate::connector::kafka::source::{KafkaSource, StartFrom};
@@ -70,11 +73,22 @@ fn resolve(kafka: &KafkaSource, metadata: &Metadata) -> Result<Vec<Topic>> {
     Ok(found.into_iter().collect())
 }
 
-fn start_of(kafka: &KafkaSource, metadata: &Metadata, topic: &Arc<str>, partition: i32) -> Result<SplitOffset> {
+fn start_of(
+    kafka: &KafkaSource,
+    metadata: &Metadata,
+    topic: &Arc<str>,
+    partition: i32,
+    group: &BTreeMap<(Arc<str>, i32), i64>,
+) -> Result<SplitOffset> {
     let (low, high) = metadata.bounds(topic, partition, START_DEADLINE)?;
     let from = match &kafka.start {
         StartFrom::Latest => high,
         StartFrom::Earliest => low,
+        StartFrom::Group { or_earliest } => match group.get(&(topic.clone(), partition)) {
+            Some(at) => kafka.in_log(&(topic.clone(), partition), *at, (low, high))?,
+            None if *or_earliest => low,
+            None => high,
+        },
         StartFrom::Timestamp(ms) => metadata.at_time(topic, partition, *ms, START_DEADLINE)?.unwrap_or(high),
         StartFrom::Offsets(offsets) => match offsets.get(&(topic.to_string(), partition)) {
             None => high,
@@ -90,6 +104,17 @@ fn start_of(kafka: &KafkaSource, metadata: &Metadata, topic: &Arc<str>, partitio
     Ok(SplitOffset { split: Split::Kafka { topic: topic.clone(), partition }, from })
 }
 
+/// The offsets that the group of the source has committed.
+fn committed(kafka: &KafkaSource, topics: &[Topic]) -> Result<BTreeMap<(Arc<str>, i32), i64>> {
+    let metadata = Metadata::of_group(&kafka.settings, kafka.group_or_ours())?;
+    let mut asked = TopicPartitionList::new();
+    each(topics).for_each(|(topic, partition)| _ = asked.add_partition(topic, partition));
+    let found = metadata.consumer.committed_offsets(asked, START_DEADLINE);
+    let found = found.map_err(|e| metadata.failed(&format!("the offsets of the group {} could not be read", kafka.group), &e))?;
+    let at = |o| if let Offset::Offset(o) = o { Some(o) } else { None };
+    Ok(found.elements().iter().filter_map(|e| Some(((e.topic().into(), e.partition()), at(e.offset())?))).collect())
+}
+
 /// Where each partition begins if no earlier run read it.
 fn first_starts(kafka: &KafkaSource, metadata: &Metadata, topics: &[Topic]) -> Result<Vec<SplitOffset>> {
     if let StartFrom::Offsets(offsets) = &kafka.start {
@@ -99,7 +124,11 @@ fn first_starts(kafka: &KafkaSource, metadata: &Metadata, topics: &[Topic]) -> R
             return Err(metadata.fault(reason));
         }
     }
-    each(topics).map(|(topic, partition)| start_of(kafka, metadata, topic, partition)).collect()
+    let group = match &kafka.start {
+        StartFrom::Group { .. } => committed(kafka, topics)?,
+        _ => BTreeMap::new(),
+    };
+    each(topics).map(|(topic, partition)| start_of(kafka, metadata, topic, partition, &group)).collect()
 }
 
 /// Where partitions begin that the checkpoint does not have.

@@ -1,4 +1,4 @@
-//! Kafka: the direct stream and the sink. Only this folder names rdkafka.
+//! Kafka: the direct stream, the stream of a consumer group, and the sink. Only this folder names rdkafka.
 
 pub(crate) mod client;
 #[cfg(any(test, feature = "cli"))]
@@ -7,14 +7,18 @@ pub mod enumerator;
 mod fetcher;
 mod ffi;
 pub mod group_offsets;
+mod group_receiver;
+mod member;
 mod own_output;
 mod partition_buffer;
 mod producer;
 mod progress;
 pub mod reader;
+mod receiver_stream;
 mod reports;
 pub mod sink;
 pub mod source;
+mod start_from;
 mod stream;
 mod topic_ids;
 #[cfg(feature = "cli")]

@@ -3,9 +3,9 @@
 //! The planner's half is [`KafkaEnumerator`](crate::connector::kafka::enumerator::KafkaEnumerator), the worker's
 //! [`KafkaReader`](crate::connector::kafka::reader::KafkaReader).
 
-use std::collections::{BTreeMap, BTreeSet};
+use std::collections::BTreeSet;
 use std::fmt;
-use std::ops::RangeInclusive;
+use std::sync::Arc;
 use std::time::Duration;
 
 use regex::Regex;
@@ -13,76 +13,8 @@ use regex::Regex;
 use crate::api::config::Config;
 use crate::connector::kafka::client::{PROGRESS_PREFIX, Settings, Side, name_problem};
 use crate::connector::kafka::group_offsets::CommitOffsets;
+pub use crate::connector::kafka::start_from::StartFrom;
 use crate::core::error::{Error, Result};
-
-/// 2001 to 2286 in seconds. In milliseconds these are days of early 1970, before any Kafka.
-const SECONDS_OF_OUR_TIME: RangeInclusive<i64> = 1_000_000_000..=9_999_999_999;
-
-/// The year 2286 in milliseconds. Later times are in another unit.
-const YEAR_2286: i64 = 10_000_000_000_000;
-
-/// Where a stream begins if no checkpoint exists.
-#[derive(Clone, Debug, Default, PartialEq, Eq)]
-pub enum StartFrom {
-    /// After the last record at the start: Spark's default.
-    #[default]
-    Latest,
-    /// At the first record each partition still holds.
-    Earliest,
-    /// At these offsets. Partitions that are not named begin like `Latest`.
-    Offsets(BTreeMap<(String, i32), i64>),
-    /// At the first record at or after a time, in milliseconds since the epoch. A partition without such a record begins at its
-    /// end.
-    Timestamp(i64),
-}
-
-impl StartFrom {
-    /// See [`StartFrom::Latest`].
-    pub fn latest() -> Self {
-        StartFrom::Latest
-    }
-
-    /// See [`StartFrom::Earliest`].
-    pub fn earliest() -> Self {
-        StartFrom::Earliest
-    }
-
-    /// See [`StartFrom::Offsets`]. An offset outside the log is an error at the start, which states the log's bounds.
-    ///
-    /// ```
-    /// use tidemill::connector::kafka::source::StartFrom;
-    /// let start = StartFrom::from_offsets([("twitter", 0, 200), ("twitter", 1, 0)]);
-    /// # assert!(matches!(start, StartFrom::Offsets(o) if o.len() == 2));
-    /// ```
-    pub fn from_offsets<S: Into<String>>(offsets: impl IntoIterator<Item = (S, i32, i64)>) -> Self {
-        StartFrom::Offsets(offsets.into_iter().map(|(t, p, o)| ((t.into(), p), o)).collect())
-    }
-
-    /// See [`StartFrom::Timestamp`]. A number that cannot be milliseconds of our time, such as microseconds, is an error at the
-    /// start.
-    ///
-    /// ```
-    /// use tidemill::prelude::*;
-    /// let start = StartFrom::from_timestamp(1_764_331_200_000);          // 2025-11-28 12:00 UTC
-    /// assert_eq!(start, StartFrom::Timestamp(1_764_331_200_000));
-    /// ```
-    pub fn from_timestamp(ms: i64) -> Self {
-        StartFrom::Timestamp(ms)
-    }
-
-    /// What is wrong with a time that no record of our time can have: another unit than milliseconds, usually.
-    fn problem(&self) -> Option<String> {
-        let StartFrom::Timestamp(ms) = self else { return None };
-        let what = format!("Kafka: from_timestamp({ms}): the time is in milliseconds since 1970");
-        match *ms {
-            ..0 => Some(format!("{what}, and must not be negative; for all records say StartFrom::earliest()")),
-            ms if SECONDS_OF_OUR_TIME.contains(&ms) => Some(format!("{what}, and this looks like seconds; multiply it by 1,000")),
-            0..YEAR_2286 => None,
-            ms if ms < YEAR_2286 * 1_000 => Some(format!("{what}, and this looks like microseconds; divide it by 1,000")),
-            _ => Some(format!("{what}, and this looks like nanoseconds; divide it by 1,000,000")),
-        }
-    }
-}
 
 /// How records without a value are treated.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
@@ -103,6 +35,12 @@ pub(super) struct Topics {
 }
 
 impl Topics {
+    /// The pattern as librdkafka's `subscribe` takes it.
+    pub(super) fn subscribed_pattern(&self) -> Option<String> {
+        let whole = self.pattern.as_ref()?.as_str();
+        whole.strip_prefix("^(?:").and_then(|p| p.strip_suffix(")$")).map(|pattern| format!("^({pattern})$"))
+    }
+
     /// Whether the pattern selects this topic. Topics for bookkeeping are left out.
     pub(super) fn matches(&self, topic: &str) -> bool {
         let bookkeeping = topic.starts_with("__") || topic.starts_with(PROGRESS_PREFIX);
@@ -433,8 +371,33 @@ impl KafkaSource {
     /// # Errors
     /// All problems, one a line, without the values of settings.
     pub fn check(&self) -> Result<()> {
+        let found = self.problems(Side::Source);
+        if found.is_empty() { Ok(()) } else { Err(Error::config(found.join("\n"))) }
+    }
+
+    /// Checks the description of a source that is a member of a consumer group.
+    ///
+    /// # Errors
+    /// As [`KafkaSource::check`].
+    pub(super) fn check_member(&self) -> Result<()> {
+        let mut found = self.problems(Side::Member);
+        let direct = "kafka_receiver_stream reads where its group is";
+        if !matches!(self.start, StartFrom::Latest | StartFrom::Earliest) {
+            found.push(format!("Kafka: {direct}; start with StartFrom::latest() or earliest(), or use kafka_direct_stream"));
+        }
+        if self.rate.is_some() || self.first_batch.is_some() {
+            let limits = "max_rate_per_partition and first_batch_cap are for kafka_direct_stream";
+            found.push(format!("Kafka: {limits}; set spark.streaming.receiver.maxRate for kafka_receiver_stream"));
+        }
+        if !matches!(self.offsets, CommitOffsets::Automatic) {
+            found.push("Kafka: commit_offsets is for kafka_direct_stream; kafka_receiver_stream commits what is stored".into());
+        }
+        if found.is_empty() { Ok(()) } else { Err(Error::config(found.join("\n"))) }
+    }
+
+    fn problems(&self, side: Side) -> Vec<String> {
         let mut found = self.faults.clone();
-        found.extend(self.settings.problems(Side::Source));
+        found.extend(self.settings.problems(side));
         if self.topics.names.is_empty() && self.topics.pattern.is_none() {
             found.push("Kafka: no topic is given; use topic, topics or pattern".to_string());
         }
@@ -460,7 +423,27 @@ impl KafkaSource {
                 }
             }
         }
-        if found.is_empty() { Ok(()) } else { Err(Error::config(found.join("\n"))) }
+        found
+    }
+
+    /// The offset from which to read, if the group has committed `at`, and the log has these bounds.
+    ///
+    /// # Errors
+    /// The log does not have it, and that must end the job.
+    pub(super) fn in_log(&self, (topic, partition): &(Arc<str>, i32), at: i64, (low, high): (i64, i64)) -> Result<i64> {
+        if (low..=high).contains(&at) {
+            return Ok(at);
+        }
+        let group = &self.group;
+        let what =
+            format!("topic {topic}, partition {partition}: the group {group} is at {at}, and the log holds {low} to {high}");
+        if self.stops_at_loss || at > high {
+            let remedy = "set the offsets of the group with Kafka's kafka-consumer-groups --reset-offsets";
+            let or = if at > high { "" } else { ", or allow the loss with fail_on_data_loss(false)" };
+            return Err(Error::source(format!("Kafka at {}", self.settings.brokers), format!("{what}: {remedy}{or}")));
+        }
+        tracing::warn!(lost = low - at, "{what}: the records between are lost");
+        Ok(low)
     }
 
     /// Whether the source reads this topic, now or when it appears.

@@ -1,24 +1,17 @@
-//! What a receiver stores its rows with, and what it shares with the worker that reads them.
+//! What a receiver stores its rows with.
 
-use std::collections::VecDeque;
-use std::sync::{Arc, Condvar, Mutex, MutexGuard, PoisonError};
+use std::sync::{Arc, PoisonError};
 use std::time::Duration;
 
-use crate::checkpoint::received_log::{Appender, LONGEST};
-use crate::connector::received::Taken;
-use crate::connector::source::Waker;
+use super::shared::{BUFFER, RESTART_DELAY, Request, Shared, State};
+use crate::checkpoint::received_log::LONGEST;
 use crate::core::data::Exchange;
 use crate::core::error::Error;
-use crate::core::lock::lock;
 
-/// The encoded bytes of rows that may wait for the worker, plus at most one block for each thread that stores.
-pub(super) const BUFFER: usize = 4 << 20;
 /// Rows of about this many encoded bytes are stored together.
 const BLOCK: usize = 1 << 20;
 /// The maximum length of an encoded row, in bytes. A block has several rows, each at most this long.
 const LONGEST_ROW: usize = LONGEST / 4;
-/// How long a restart waits if nobody says otherwise: Spark's `spark.streaming.receiverRestartDelay`.
-const RESTART_DELAY: Duration = Duration::from_secs(2);
 
 /// Why rows were not stored. Do not acknowledge them.
 ///
@@ -87,9 +80,9 @@ pub enum StoreError {
 /// # Ok::<(), Error>(())
 /// ```
 pub struct ReceiverHandle<T> {
-    shared: Arc<Shared<T>>,
+    pub(super) shared: Arc<Shared<T>>,
     /// Which start of the receiver it belongs to.
-    start: u64,
+    pub(super) start: u64,
 }
 
 impl<T> Clone for ReceiverHandle<T> {
@@ -148,6 +141,38 @@ impl<T: Exchange> ReceiverHandle<T> {
         !self.shared.lock().takes(self.start)
     }
 
+    /// Whether `store` would wait: 4 MiB of rows wait for the worker. With `time`, waits at most this long for room.
+    pub(in crate::connector) fn is_full(&self, time: Duration) -> bool {
+        let full = |s: &mut State<T>| s.takes(self.start) && s.held >= BUFFER;
+        let (mut state, _) =
+            self.shared.changed.wait_timeout_while(self.shared.lock(), time, full).unwrap_or_else(PoisonError::into_inner);
+        full(&mut state)
+    }
+
+    /// How many rows were stored since the job has started.
+    pub(in crate::connector) fn stored(&self) -> u64 {
+        self.shared.lock().stored
+    }
+
+    /// How many of the stored rows every output has written. Known only of a receiver without a log.
+    pub(in crate::connector) fn written(&self) -> u64 {
+        self.shared.lock().written
+    }
+
+    /// Whether the rows that are stored may still be written, although no more are taken.
+    pub(in crate::connector) fn is_draining(&self) -> bool {
+        let state = self.shared.lock();
+        state.starts == self.start && state.over && !state.gone
+    }
+
+    /// Ends the job with this error.
+    pub(in crate::connector) fn fail(&self, e: Error) {
+        let mut state = self.shared.lock();
+        if state.takes(self.start) {
+            self.shared.fail_in(&mut state, e);
+        }
+    }
+
     /// Reports a trouble: it is logged, and is in [`Statistics::trouble`](crate::metrics::Statistics::trouble) until a row is stored. The
     /// receiver goes on. Spark's `reportError`.
     #[doc(alias = "reportError")]
@@ -181,279 +206,5 @@ impl<T: Exchange> ReceiverHandle<T> {
             state.end_of_start(request);
             self.shared.changed.notify_all();
         }
-    }
-}
-
-/// What is to become of the receiver.
-#[derive(Debug, PartialEq, Eq)]
-pub(super) enum Request {
-    Restart { why: String, delay: Duration },
-    Stop { why: String },
-}
-
-impl Request {
-    /// What follows if `on_start` fails.
-    pub fn after_failure(why: String) -> Self {
-        Request::Restart { why, delay: RESTART_DELAY }
-    }
-}
-
-/// The log, which one thread at a time writes.
-enum Log {
-    /// The receiver has no log, or the log is not open yet.
-    None,
-    Idle(Appender),
-    Busy,
-}
-
-/// What the receiver's threads, its supervisor and the worker share.
-pub(super) struct Shared<T> {
-    pub name: Arc<str>,
-    /// Whether rows are logged.
-    logs: bool,
-    state: Mutex<State<T>>,
-    /// Notified at each change that somebody may wait for.
-    changed: Condvar,
-    wake: Waker,
-}
-
-pub(super) struct State<T> {
-    /// How often the receiver was started, and whether the last start still takes rows.
-    starts: u64,
-    takes: bool,
-    request: Option<Request>,
-    log: Log,
-    /// Rows that wait to be logged, and their bytes.
-    pending: (Vec<T>, Vec<u8>),
-    ready: VecDeque<T>,
-    ready_bytes: usize,
-    /// The bytes of all rows that are stored and not taken.
-    held: usize,
-    /// How many rows were ever stored, and how many of them are ready.
-    stored: u64,
-    done: u64,
-    /// Planned records from this number on will never come.
-    pub end: Option<i64>,
-    pub trouble: Option<String>,
-    /// The job has no more use for the receiver.
-    over: bool,
-    failure: Option<Error>,
-}
-
-impl<T> State<T> {
-    fn takes(&self, start: u64) -> bool {
-        self.takes && self.starts == start
-    }
-
-    /// The current start takes no more rows.
-    fn end_of_start(&mut self, request: Request) {
-        self.takes = false;
-        self.request = Some(request);
-    }
-
-    /// Returns whether the worker may be waiting for rows.
-    fn put_ready(&mut self, rows: Vec<T>, bytes: usize) -> bool {
-        let waited = self.ready.is_empty();
-        self.done += rows.len() as u64;
-        self.ready.extend(rows);
-        self.ready_bytes += bytes;
-        waited
-    }
-}
-
-impl<T> Shared<T> {
-    pub fn new(name: Arc<str>, logs: bool, wake: Waker) -> Arc<Self> {
-        let state = State {
-            starts: 0,
-            takes: false,
-            request: None,
-            log: Log::None,
-            pending: (Vec::new(), Vec::new()),
-            ready: VecDeque::new(),
-            ready_bytes: 0,
-            held: 0,
-            stored: 0,
-            done: 0,
-            end: None,
-            trouble: None,
-            over: false,
-            failure: None,
-        };
-        Arc::new(Shared { name, logs, state: Mutex::new(state), changed: Condvar::new(), wake })
-    }
-
-    pub fn lock(&self) -> MutexGuard<'_, State<T>> {
-        lock(&self.state)
-    }
-
-    fn wait<'a>(&self, state: MutexGuard<'a, State<T>>) -> MutexGuard<'a, State<T>> {
-        self.changed.wait(state).unwrap_or_else(PoisonError::into_inner)
-    }
-
-    /// Stores a block of a start of the receiver. With a log it is durable when this returns.
-    fn store(&self, start: u64, rows: Vec<T>, bytes: Vec<u8>, size: usize) -> Result<(), StoreError> {
-        let mut state = self.lock();
-        while state.takes(start) && state.held >= BUFFER {
-            state = self.wait(state);
-        }
-        if !state.takes(start) {
-            return Err(StoreError::Stopped);
-        }
-        state.held += size;
-        state.stored += rows.len() as u64;
-        state.trouble = None;
-        if !self.logs {
-            if state.put_ready(rows, size) {
-                (self.wake)();
-            }
-            return Ok(());
-        }
-        let last = state.stored;
-        state.pending.0.extend(rows);
-        state.pending.1.extend(bytes);
-        self.commit(state, last)
-    }
-
-    /// Waits until the row with this number is durable. The first thread that waits writes the rows of all.
-    fn commit<'a>(&'a self, mut state: MutexGuard<'a, State<T>>, last: u64) -> Result<(), StoreError> {
-        while state.done < last {
-            let mut log = match std::mem::replace(&mut state.log, Log::Busy) {
-                Log::Idle(log) => log,
-                Log::Busy => {
-                    state = self.wait(state);
-                    continue;
-                }
-                Log::None => {
-                    state.log = Log::None;
-                    return Err(StoreError::Stopped);
-                }
-            };
-            let (rows, bytes) = std::mem::take(&mut state.pending);
-            drop(state);
-            let written = log.append(rows.len() as u32, &bytes);
-            state = self.lock();
-            match written {
-                Ok(()) => {
-                    state.log = Log::Idle(log);
-                    if state.put_ready(rows, bytes.len()) {
-                        (self.wake)();
-                    }
-                }
-                // Its end is unknown now.
-                Err(e) => {
-                    state.log = Log::None;
-                    self.fail_in(&mut state, e);
-                }
-            }
-            self.changed.notify_all();
-        }
-        Ok(())
-    }
-
-    /// Takes at most `n` rows that are ready.
-    pub fn take(&self, n: usize) -> Taken<T> {
-        let mut state = self.lock();
-        let ready = state.ready.len();
-        let n = n.min(ready);
-        let rows = state.ready.drain(..n).collect();
-        // The bytes of each row are not kept: rows are about equally long.
-        let bytes = if n == ready { state.ready_bytes } else { state.ready_bytes / ready * n };
-        state.ready_bytes -= bytes;
-        let was_full = state.held >= BUFFER;
-        state.held -= bytes;
-        if was_full && state.held < BUFFER {
-            self.changed.notify_all();
-        }
-        Taken { rows, bytes, more: n < ready }
-    }
-
-    #[cfg(test)]
-    pub fn held(&self) -> usize {
-        self.lock().held
-    }
-
-    pub fn ready(&self) -> usize {
-        self.lock().ready.len()
-    }
-
-    /// Puts rows of the log before those of the receiver. Waits for room. Returns whether more are wanted.
-    pub fn put_logged(&self, rows: Vec<T>, bytes: usize) -> bool {
-        let mut state = self.lock();
-        while state.held >= BUFFER && !state.over {
-            state = self.wait(state);
-        }
-        state.held += bytes;
-        state.stored += rows.len() as u64;
-        if state.put_ready(rows, bytes) {
-            (self.wake)();
-        }
-        !state.over
-    }
-
-    /// Planned records from this number on will never come.
-    pub fn ends_at(&self, end: i64) {
-        self.lock().end = Some(end);
-        (self.wake)();
-    }
-
-    /// The log is open, after all that it had.
-    pub fn opened(&self, log: Appender) {
-        self.lock().log = Log::Idle(log);
-    }
-
-    /// The receiver starts: returns its handle. `None`: the job is over.
-    pub fn start(self: &Arc<Self>) -> Option<ReceiverHandle<T>> {
-        let mut state = self.lock();
-        if state.over {
-            return None;
-        }
-        state.starts += 1;
-        (state.takes, state.request, state.trouble) = (true, None, None);
-        Some(ReceiverHandle { shared: self.clone(), start: state.starts })
-    }
-
-    /// Asks the current start to end.
-    pub fn request(&self, request: Request) {
-        self.lock().end_of_start(request);
-    }
-
-    /// Waits until the current start has to end. `None`: the job is over.
-    pub fn next_request(&self) -> Option<Request> {
-        let mut state = self.lock();
-        while state.request.is_none() && !state.over {
-            state = self.wait(state);
-        }
-        if state.over { None } else { state.request.take() }
-    }
-
-    /// Waits, with this trouble, until the time has passed or the job is over.
-    pub fn pause(&self, trouble: String, time: Duration) {
-        let mut state = self.lock();
-        state.trouble = Some(trouble);
-        let _ = self.changed.wait_timeout_while(state, time, |state| !state.over).unwrap_or_else(PoisonError::into_inner);
-    }
-
-    /// The job needs no more rows: threads that store and wait get errors, and the supervisor ends.
-    pub fn end(&self) {
-        let mut state = self.lock();
-        (state.over, state.takes) = (true, false);
-        self.changed.notify_all();
-    }
-
-    fn fail_in(&self, state: &mut State<T>, e: Error) {
-        (state.over, state.takes) = (true, false);
-        state.failure.get_or_insert(e);
-        self.changed.notify_all();
-        (self.wake)();
-    }
-
-    /// The job must end with this error.
-    pub fn fail(&self, e: Error) {
-        self.fail_in(&mut self.lock(), e);
-    }
-
-    /// The error with which the job must end.
-    pub fn failure(&self) -> Option<Error> {
-        self.lock().failure.take()
     }
 }

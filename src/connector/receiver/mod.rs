@@ -15,6 +15,7 @@
 
 mod handle;
 mod reader;
+mod shared;
 mod supervisor;
 #[cfg(test)]
 mod tests;
@@ -52,8 +53,8 @@ pub trait Receiver: Send + 'static {
     /// Any error. The receiver is started again after 2 seconds.
     fn on_start(&mut self, to: ReceiverHandle<Self::Item>) -> Result<(), BoxError>;
 
-    /// Stops receiving: close connections, and wait for the threads. Called before each restart, and at the end of the job. The handle
-    /// already refuses rows. Default: nothing.
+    /// Stops receiving: close connections, and wait for the threads. Called before each restart, and at the end of the job, which waits at
+    /// most 5 seconds for it. The handle already refuses rows. Default: nothing.
     fn on_stop(&mut self) {}
 }
 
@@ -125,18 +126,22 @@ impl<'s> StreamingContext<'s> {
     #[doc(alias = "receiverStream")]
     #[track_caller]
     pub fn receiver_stream<R: Receiver>(&self, receiver: R) -> DStream<'s, R::Item> {
-        let operator = OperatorId::of("receiver_stream");
+        self.receive(&OperatorId::of("receiver_stream"), receiver)
+    }
+
+    /// As [`receiver_stream`](StreamingContext::receiver_stream), by the verb of another receiver.
+    pub(in crate::connector) fn receive<R: Receiver>(&self, operator: &OperatorId, receiver: R) -> DStream<'s, R::Item> {
         let config = &self.graph.config;
         let name = self.graph.numbered("receiver", &receiver.name());
         if name.is_empty() {
-            self.graph.report(&operator, "the receiver's name is empty: its log belongs to its name");
+            self.graph.report(operator, "the receiver's name is empty: its log belongs to its name");
         }
         let dir = config.runtime.checkpoint.as_ref().or(config.replay.as_ref().map(|r| &r.dir));
         let log = dir.filter(|_| config.receiver_log).cloned();
         let per_second = config.max_rate_of_receivers;
         let source =
             ReceiverSource { receiver: Cell::new(Some(receiver)), split: Own::new(&name, log.is_some()), log, per_second };
-        self.read(&operator, source)
+        self.read(operator, source)
     }
 }
 
@@ -225,5 +230,10 @@ impl SplitEnumerator for ReceiverEnumerator {
 
     fn replayable(&self) -> bool {
         self.split.is_logged()
+    }
+
+    /// Without a log, a receiver may tell its sender when rows are written.
+    fn tells_readers(&self) -> bool {
+        !self.split.is_logged()
     }
 }

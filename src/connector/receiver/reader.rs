@@ -2,8 +2,9 @@
 
 use std::path::PathBuf;
 use std::sync::Arc;
+use std::time::Duration;
 
-use super::handle::Shared;
+use super::shared::Shared;
 use super::supervisor::{self, Begin};
 use super::{Own, Receiver};
 use crate::checkpoint::received_log::ReceivedLog;
@@ -12,6 +13,9 @@ use crate::connector::source::{Emit, Sealed, SourceReader, Waker};
 use crate::core::error::{Error, Result};
 use crate::core::plan::{Limits, RunId, Split, SplitRange};
 use crate::core::thread::spawn;
+
+/// How long the end of a job waits for a receiver that stops.
+const FAREWELL: Duration = Duration::from_secs(5);
 
 /// Reads the split of one receiver.
 pub(super) struct ReceiverReader<R: Receiver> {
@@ -41,11 +45,16 @@ impl<R: Receiver> ReceiverReader<R> {
         // A replay has no generation: it writes nothing.
         let receives = self.run.is_none_or(|run| run.generation > 0);
         let awaits = receives && self.assigned == Some(false);
+        self.shared.begins(from);
         let begin = move || {
             let log = log.map(|(dir, run)| ReceivedLog::open(&dir, run, split.name())).transpose()?;
             Ok(Begin { from: from as u64, log, receives, awaits })
         };
-        spawn("tm-receiver", move || supervisor::run(receiver, &shared, begin)).map(drop)
+        let spawned = spawn("tm-receiver", move || supervisor::run(receiver, &shared, begin)).map(drop);
+        if spawned.is_err() {
+            self.shared.ended();
+        }
+        spawned
     }
 
     #[cfg(test)]
@@ -112,6 +121,10 @@ impl<R: Receiver> SourceReader<R::Item> for ReceiverReader<R> {
         Ok(self.cursor.read_range(range, |n| self.shared.take(n), emit))
     }
 
+    fn on_committed(&mut self, _: u32, range: &SplitRange) {
+        self.shared.written_until(range.until);
+    }
+
     fn health(&self) -> Result<(), String> {
         self.shared.lock().trouble.clone().map_or(Ok(()), Err)
     }
@@ -119,6 +132,6 @@ impl<R: Receiver> SourceReader<R::Item> for ReceiverReader<R> {
 
 impl<R: Receiver> Drop for ReceiverReader<R> {
     fn drop(&mut self) {
-        self.shared.end();
+        self.shared.leave(FAREWELL);
     }
 }

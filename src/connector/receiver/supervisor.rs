@@ -5,7 +5,7 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use super::Receiver;
-use super::handle::{Request, Shared};
+use super::shared::{Request, Shared};
 use crate::checkpoint::received_log::{Block, ReceivedLog};
 use crate::core::data::Exchange;
 use crate::core::error::{Error, Result, panic_text};
@@ -27,6 +27,7 @@ pub(super) fn run<R: Receiver>(receiver: R, shared: &Arc<Shared<R::Item>>, open:
     if let Err(e) = done {
         shared.fail(e);
     }
+    shared.ended();
 }
 
 fn supervise<R: Receiver>(mut receiver: R, shared: &Arc<Shared<R::Item>>, begin: Begin) -> Result<()> {

@@ -80,10 +80,10 @@ fn e7_a_slow_worker_slows_the_sender_and_the_bound_holds() {
         let mut alone = Alone::new(log, Some(0));
         alone.read();
         let handle = alone.handles.recv().unwrap();
-        let (row, rows) = ("x".repeat(1 << 10), 4 * (handle::BUFFER >> 10));
+        let (row, rows) = ("x".repeat(1 << 10), 4 * (shared::BUFFER >> 10));
         let sender = std::thread::spawn(move || (0..rows / 64).try_for_each(|_| handle.store_many(vec![row.clone(); 64])));
         while alone.rows.len() < rows {
-            assert!(alone.reader.held() < handle::BUFFER + (128 << 10), "{}", alone.reader.held());
+            assert!(alone.reader.held() < shared::BUFFER + (128 << 10), "{}", alone.reader.held());
             alone.read();
         }
         sender.join().unwrap().unwrap();
