@@ -26,7 +26,7 @@ pub use crate::connector::socket_receiver::{SocketSource, raw_block};
 pub use crate::connector::without_kafka::{KafkaSink, KafkaSource, StartFrom};
 pub use crate::core::data::{BadRecord, Change, Data, Exchange, F64, Key};
 pub use crate::core::error::{BoxError, Error};
-pub use crate::core::event_time::{EventTime, Timestamped, WatermarkStrategy, Windowed};
+pub use crate::core::event_time::{EventTime, Late, Timestamped, WatermarkStrategy, Windowed};
 pub use crate::core::monoid::{Max, Min, Monoid, Set, Sum};
 pub use crate::core::plan::OffsetRange;
 pub use crate::core::slide::Slide;

@@ -122,6 +122,21 @@ impl<T: fmt::Debug> fmt::Debug for Windowed<T> {
     }
 }
 
+/// A result of late rows: a row of [`WindowedView::late`](crate::prelude::WindowedView::late).
+///
+/// ```
+/// use tidemill::prelude::*;
+/// let late = Late { window: Windowed { start: 0, end: 60_000_000, row: 1 }, late_by: 5_000_000 };
+/// assert!(format!("{late:?}").contains("late_by: 5000000"));
+/// ```
+#[derive(Clone, Debug, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize, Deserialize)]
+pub struct Late<T> {
+    /// The window to which the rows belong, with the result of the late rows alone.
+    pub window: Windowed<T>,
+    /// By how much the watermark had passed the end of the window before the batch, in microseconds. `allowed_lateness` is part of it.
+    pub late_by: i64,
+}
+
 /// A time as a person writes it, in the zone of printed times, with its fraction of a second if it has one.
 pub(crate) fn shown(micros: i64) -> String {
     match jiff::Timestamp::from_microsecond(micros) {

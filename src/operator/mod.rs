@@ -11,7 +11,7 @@
 //! | two streams of pairs | `join` and outer joins, `cogroup` `subtract_by_key`; a stream and a view: `join_view` | `pair/` |
 //! | state over all batches | `accumulate` `sum_by_key` `fold_by_key` `latest_by_key` `update_state_by_key` `map_with_state` | `state/` |
 //! | the last batches | `window` `over` `count_by_window` `group_by_key_and_window` `reduce_by_key_and_window` and their like | `window/` |
-//! | by event time | `event_time`; `join_within`; `tumbling`, `sliding` or `session`, then `count` `count_by_value` `reduce_by_key` `aggregate_by_key` | `event_time/` |
+//! | by event time | `event_time`; `join_within`; `tumbling`, `sliding` or `session`, then `count` `reduce` `collect` `distinct` `top_by` and verbs by key | `event_time/` |
 //! | values on every worker | `broadcast` of a view, `flat_map_with_broadcast` `join_broadcast` | `broadcast/` |
 //! | views | the same verbs on the rows of a view; output modes `complete` `update` `append` `changes` | `view/` |
 //! | rounds of a loop | `iterate` of a view; inside it, the same verbs on the rows of each round | `looped/` |

@@ -69,7 +69,7 @@ impl<'s, T: 'static> DStream<'s, T> {
 }
 
 /// Keeps the `n` rows with the largest key, largest first, then by encoding.
-fn keep_best<T: Exchange, K: Ord>(rows: &mut Vec<T>, n: usize, key: impl Fn(&T) -> K) {
+pub(super) fn keep_best<T: Exchange, K: Ord>(rows: &mut Vec<T>, n: usize, key: impl Fn(&T) -> K) {
     rows.sort_by_cached_key(|r| (Reverse(key(r)), encoded(r)));
     rows.truncate(n);
 }

@@ -17,15 +17,15 @@ pub const fn micros(n: i64) -> Duration {
 
 /// Windows, and how long they wait for rows.
 #[derive(Clone, Copy, Debug)]
-struct Case {
-    length: i64,
-    slide: i64,
-    offset: i64,
-    delay: i64,
-    lateness: i64,
+pub struct Case {
+    pub length: i64,
+    pub slide: i64,
+    pub offset: i64,
+    pub delay: i64,
+    pub lateness: i64,
 }
 
-fn case() -> impl Strategy<Value = Case> {
+pub fn case() -> impl Strategy<Value = Case> {
     let shape = (1i64..13).prop_flat_map(|length| (Just(length), prop_oneof![Just(length), 1..=length]));
     (shape, 0i64..5, 0i64..12, prop_oneof![Just(0), 0i64..9]).prop_map(|((length, slide), offset, delay, lateness)| Case {
         length,
@@ -62,7 +62,7 @@ pub fn watermarks(batches: &[Vec<Row>], delay: i64) -> Vec<(i64, i64)> {
 
 impl Case {
     /// Windows of what `row` makes of each row.
-    fn of<'s, T: Data>(self, s: &DStream<'s, Row>, row: fn(Row) -> T) -> EventTimeWindows<'s, T> {
+    pub fn of<'s, T: Data>(self, s: &DStream<'s, Row>, row: fn(Row) -> T) -> EventTimeWindows<'s, T> {
         let slide = Slide::every(micros(self.slide)).offset(micros(self.offset));
         let rows = s.event_time(|(_, time)| *time, micros(self.delay)).map(row);
         rows.sliding(micros(self.length), slide).allowed_lateness(micros(self.lateness))
@@ -76,16 +76,32 @@ impl Case {
         watermarks(batches, self.delay + self.lateness)
     }
 
+    /// The last window that holds this time.
+    pub fn last_window(self, time: i64) -> (i64, i64) {
+        let start = time - (time - self.offset).rem_euclid(self.slide);
+        (start, start + self.length)
+    }
+
     /// The counts of the windows with an end that is chosen by the watermarks, after each batch.
     fn windows(self, batches: &[Vec<Row>], chosen: impl Fn(i64, (i64, i64)) -> bool) -> Seen<Windowed<(u8, i64)>> {
+        each(self.rows(batches, chosen, |rows| counts(rows.into_iter().map(|(k, _)| k).collect())), bag)
+    }
+
+    /// What `of` makes of all rows of these windows.
+    pub fn rows<U>(
+        self,
+        batches: &[Vec<Row>],
+        chosen: impl Fn(i64, (i64, i64)) -> bool,
+        of: impl Fn(Vec<Row>) -> Vec<U>,
+    ) -> Seen<Windowed<U>> {
         let ends = (-100..200).map(|n| n * self.slide + self.offset + self.length);
         let after = |(n, watermarks): (usize, (i64, i64))| {
             let so_far = batches[..=n].concat();
             let window = |end| {
-                let inside = so_far.iter().filter(|(_, time)| (end - self.length..end).contains(time)).map(|(k, _)| *k);
-                counts(inside.collect()).into_iter().map(move |row| Windowed { start: end - self.length, end, row })
+                let inside = so_far.iter().filter(|(_, time)| (end - self.length..end).contains(time)).copied().collect();
+                of(inside).into_iter().map(move |row| Windowed { start: end - self.length, end, row })
             };
-            (n as u64 + 1, bag(ends.clone().filter(|end| chosen(*end, watermarks)).flat_map(window).collect()))
+            (n as u64 + 1, ends.clone().filter(|end| chosen(*end, watermarks)).flat_map(window).collect())
         };
         self.watermarks(batches).into_iter().enumerate().map(after).collect()
     }
@@ -139,8 +155,7 @@ proptest! {
     #[test]
     fn late(case in case(), batches in batches()) {
         let late = |((n, rows), (before, _)): ((usize, &Vec<Row>), (i64, i64))| {
-            let last_end = |time: i64| time - (time - case.offset).rem_euclid(case.slide) + case.length;
-            let late = rows.iter().filter(|(_, time)| last_end(*time) <= before);
+            let late = rows.iter().filter(|(_, time)| case.last_window(*time).1 <= before);
             (n as u64 + 1, late.map(|(k, time)| Timestamped { time: *time, row: *k }).collect())
         };
         let expected = batches.iter().enumerate().zip(case.watermarks(&batches)).map(late).collect();

@@ -37,7 +37,7 @@ fn timed<'s>(s: &DStream<'s, Pair>) -> EventTimeStream<'s, (u8, i64)> {
 }
 
 /// Every verb that keeps state, and verbs on its result.
-const VERBS: [(&str, Verb); 37] = [
+const VERBS: [(&str, Verb); 38] = [
     ("update_state_by_key", |s| {
         text(&s.update_state_by_key(|new: &[i64], sum: Option<i64>| {
             let sum = new.iter().sum::<i64>() + sum.unwrap_or(0);
@@ -120,6 +120,11 @@ const VERBS: [(&str, Verb); 37] = [
         let (length, slide) = (std::time::Duration::from_micros(2), std::time::Duration::from_micros(1));
         let counts = timed(s).map(|(k, _)| k).sliding(length, slide).count_by_value();
         text(&counts.append()).union(&text(&counts.changes()))
+    }),
+    ("top and collected rows of windows by event time", |s| {
+        let windows = timed(s).sliding(std::time::Duration::from_micros(4), std::time::Duration::from_micros(2));
+        let top = windows.count_by_value().top_by(1, |(_, n)| *n);
+        text(&top.changes()).union(&text(&windows.collect().append()))
     }),
     ("sessions by event time", |s| {
         let counts = timed(s).map(|(k, _)| k).session(std::time::Duration::from_micros(1)).count_by_value();

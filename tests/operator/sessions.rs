@@ -5,7 +5,7 @@ use std::collections::BTreeMap;
 use proptest::prelude::*;
 
 use super::event_time::{Row, batches, micros, watermarks};
-use super::model::{bag, check_batches, check_view, few};
+use super::model::{bag, check_batches, check_view, each, few};
 use tidemill::prelude::*;
 use tidemill::testing::{Seen, run, run_handed_over};
 
@@ -15,28 +15,39 @@ fn sessions<'s>(s: &DStream<'s, Row>, gap: i64, delay: i64) -> WindowedView<'s, 
     s.event_time(|(_, time)| *time, micros(delay)).map(|(k, _)| k).session(micros(gap)).count_by_value()
 }
 
-/// What is in the view after each batch, and what closes in it.
-fn model(batches: &[Vec<Row>], gap: i64, delay: i64) -> (Seen<Count>, Seen<Count>) {
-    let (mut all, mut over, mut open) = (Seen::new(), Seen::new(), BTreeMap::<u8, Vec<i64>>::new());
+/// What `of` makes of the sessions that are in the view after each batch, of those that close in it, and of late ones.
+pub fn model<U: Clone>(
+    batches: &[Vec<Row>],
+    (gap, delay): (i64, i64),
+    key: impl Fn(&Row) -> u8,
+    of: impl Fn(Vec<Row>) -> Vec<U>,
+) -> [Seen<Windowed<U>>; 3] {
+    let (mut all, mut over, mut late, mut open) = (Seen::new(), Seen::new(), Seen::new(), BTreeMap::<u8, Vec<Row>>::new());
     for ((t, batch), (before, now)) in (1..).zip(batches).zip(watermarks(batches, delay)) {
-        batch.iter().for_each(|(k, time)| open.entry(*k).or_default().push(*time));
-        let (mut view, mut closed) = (Vec::new(), Vec::new());
-        for (k, times) in &mut open {
-            times.sort_unstable();
+        batch.iter().for_each(|row| open.entry(key(row)).or_default().push(*row));
+        let (mut view, mut closed, mut behind) = (Vec::new(), Vec::new(), Vec::new());
+        for rows in open.values_mut() {
+            rows.sort_by_key(|(k, time)| (*time, *k));
             let mut stay = Vec::new();
-            for session in times.chunk_by(|a, b| b - a < gap) {
-                let (start, end) = (session[0], session[session.len() - 1] + gap);
-                let row = Windowed { start, end, row: (*k, session.len() as i64) };
-                view.extend((end > before).then(|| row.clone()));
-                closed.extend((end > before && end <= now).then_some(row));
+            for session in rows.chunk_by(|a, b| b.1 - a.1 < gap) {
+                let (start, end) = (session[0].1, session[session.len() - 1].1 + gap);
+                let windows = of(session.to_vec()).into_iter().map(|row| Windowed { start, end, row });
+                (if end > before { &mut view } else { &mut behind }).extend(windows.clone());
+                closed.extend(windows.filter(|_| end > before && end <= now));
                 stay.extend(session.iter().filter(|_| end > now));
             }
-            *times = stay;
+            *rows = stay;
         }
-        all.push((t, bag(view)));
-        over.push((t, bag(closed)));
+        all.push((t, view));
+        over.push((t, closed));
+        late.push((t, behind));
     }
-    (all, over)
+    [all, over, late]
+}
+
+/// The counts of each row in its sessions.
+fn counted(batches: &[Vec<Row>], gap: i64, delay: i64) -> [Seen<Count>; 3] {
+    model(batches, (gap, delay), |(k, _)| *k, |rows| vec![(rows[0].0, rows.len() as i64)]).map(|seen| each(seen, bag))
 }
 
 /// What leaves of sessions: open ones, closed ones, and what is taken back.
@@ -50,12 +61,12 @@ proptest! {
 
     #[test]
     fn append(gap in 1i64..12, delay in 0i64..14, batches in batches()) {
-        check_batches(&batches, model(&batches, gap, delay).1, move |s| sessions(s, gap, delay).append())?;
+        check_batches(&batches, counted(&batches, gap, delay)[1].clone(), move |s| sessions(s, gap, delay).append())?;
     }
 
     #[test]
     fn the_view(gap in 1i64..12, delay in 0i64..14, batches in batches()) {
-        check_view(&batches, model(&batches, gap, delay).0, move |s| sessions(s, gap, delay).view())?;
+        check_view(&batches, counted(&batches, gap, delay)[0].clone(), move |s| sessions(s, gap, delay).view())?;
     }
 
     /// If no row is late, the sessions do not depend on how rows were cut into batches.

@@ -1,6 +1,8 @@
-//! The verbs on windows by event time: `count`, `count_by_value`, `reduce_by_key`, `aggregate_by_key`. Also their kernel.
+//! The verbs on windows by event time: `count`, `count_by_value`, `reduce`, `aggregate`, `reduce_by_key`, `aggregate_by_key`. Also the
+//! kernel of all verbs on them.
 
 use super::event_time::EventTimeStream;
+use super::pane_fold::{PaneFold, Reduced};
 use super::panes::{ByPane, Panes};
 use super::windowed_view::{WindowedView, windowed};
 use super::windows::EventTimeWindows;
@@ -32,7 +34,7 @@ impl<'s, T: Data> EventTimeWindows<'s, T> {
             let counts = table.of(&());
             rows.rows.iter().for_each(|timed| counts.fold(shape.pane_of(timed.time), |n| n.unwrap_or(0) + 1));
         };
-        self.aggregated(OperatorId::of("count"), fold, |a, b| a + b, |(), n| n)
+        self.aggregated(OperatorId::of("count"), fold, Reduced::by(|a, b| a + b), |(), n| [n])
     }
 
     /// How often each row occurs in each window.
@@ -64,7 +66,67 @@ impl<'s, T: Data> EventTimeWindows<'s, T> {
                 table.of(&timed.row).fold(shape.pane_of(timed.time), |n| n.unwrap_or(0) + 1);
             }
         };
-        self.aggregated(OperatorId::of("count_by_value"), fold, |a, b| a + b, |row: &T, n| (row.clone(), n))
+        self.aggregated(OperatorId::of("count_by_value"), fold, Reduced::by(|a, b| a + b), |row: &T, n| [(row.clone(), n)])
+    }
+}
+
+impl<'s, T: Data> EventTimeWindows<'s, T> {
+    /// The rows of each window, reduced by `f`, which must be associative and commutative. A window without rows has no row.
+    ///
+    /// Each worker reduces while the batch is open, and sends a row per pane. State: a row per pane of an open window, saved in
+    /// checkpoints. A `+` in `f` may wrap round: [`DStream::reduce_by_key`](crate::prelude::DStream::reduce_by_key) says what helps.
+    ///
+    /// ```
+    /// use tidemill::prelude::*;
+    /// use tidemill::testing::check;
+    /// let micros = std::time::Duration::from_micros;
+    /// check(
+    ///     [vec![2], vec![7], vec![25]],
+    ///     move |s| s.event_time(|n| *n, micros(0)).sliding(micros(10), micros(5)).reduce(i64::max).append().map(|w| (w.end, w.row)),
+    ///     [vec![], vec![(5, 2)], vec![(10, 7), (15, 7)]],
+    /// );
+    /// ```
+    #[track_caller]
+    pub fn reduce(&self, f: impl Fn(T, T) -> T + Clone + 'static) -> WindowedView<'s, T>
+    where
+        T: Key,
+    {
+        self.merged(OperatorId::of("reduce"), |_, row| ((), row), Reduced::by(f), |(), row| [row])
+    }
+
+    /// The rows of each window, added by `fold`, starting with `init`. `merge` joins the results of parts. `init` may enter a result once
+    /// for each pane and worker: it must change nothing, as 0 in a sum. The order of rows must not matter.
+    ///
+    /// Costs and state are those of [`EventTimeWindows::reduce`].
+    ///
+    /// ```
+    /// use tidemill::prelude::*;
+    /// use tidemill::testing::check;
+    /// let micros = std::time::Duration::from_micros;
+    /// check(
+    ///     [vec![2], vec![3], vec![25]],
+    ///     move |s| {
+    ///         let tens = s.event_time(|n| *n, micros(0)).tumbling(micros(10));
+    ///         let sums = tens.aggregate((0, 0), |(sum, n), row| (sum + row, n + 1), |a, b| (a.0 + b.0, a.1 + b.1));
+    ///         sums.append().map(|w| w.row)
+    ///     },
+    ///     [vec![], vec![], vec![(5, 2)]],
+    /// );
+    /// ```
+    #[track_caller]
+    pub fn aggregate<C: Key>(
+        &self,
+        init: C,
+        fold: impl Fn(C, T) -> C + 'static,
+        merge: impl Fn(C, C) -> C + Clone + 'static,
+    ) -> WindowedView<'s, C> {
+        let shape = self.shape;
+        let absorb = move |table: &mut PartialTable<(), ByPane<C>>, rows: Rows<Timestamped<T>>| {
+            for Timestamped { time, row } in rows.take() {
+                table.of(&()).fold(shape.pane_of(time), |old| fold(old.unwrap_or_else(|| init.clone()), row));
+            }
+        };
+        self.aggregated(OperatorId::of("aggregate"), absorb, Reduced::by(merge), |(), c| [c])
     }
 }
 
@@ -145,25 +207,43 @@ impl<'s, K: Key, V: Data> EventTimeWindows<'s, (K, V)> {
                 table.of_own(k).fold(shape.pane_of(time), |old| fold(old, v));
             }
         };
-        self.aggregated(operator, fold, merge, |k: &K, c| (k.clone(), c))
+        self.aggregated(operator, fold, Reduced::by(merge), |k: &K, c| [(k.clone(), c)])
     }
 }
 
 impl<'s, T: Data> EventTimeWindows<'s, T> {
-    /// `fold` adds rows to the panes of their keys while the batch is open, and `merge` joins results of a key. `row` makes the row of a
-    /// key in a window.
-    fn aggregated<K: Key, A: Exchange + PartialEq, U: Key>(
+    /// `of_row` has the key of a row and its result alone, `merge` joins results of a key. `row` makes the rows of a key in a window.
+    pub(super) fn merged<K: Key, A: Exchange + PartialEq, U: Key, I: IntoIterator<Item = U>>(
         &self,
         operator: OperatorId,
-        fold: impl FnMut(&mut PartialTable<K, ByPane<A>>, Rows<Timestamped<T>>) + 'static,
-        merge: impl Fn(A, A) -> A + Clone + 'static,
-        row: impl Fn(&K, A) -> U + 'static,
+        of_row: impl Fn(i64, T) -> (K, A) + 'static,
+        fold: impl PaneFold<A> + Clone,
+        row: impl Fn(&K, A) -> I + 'static,
+    ) -> WindowedView<'s, U> {
+        let (shape, merge) = (self.shape, fold.clone());
+        let absorb = move |table: &mut PartialTable<K, ByPane<A>>, rows: Rows<Timestamped<T>>| {
+            for Timestamped { time, row } in rows.take() {
+                let (key, a) = of_row(time, row);
+                table.of_own(key).add(shape.pane_of(time), a, &merge);
+            }
+        };
+        self.aggregated(operator, absorb, fold, row)
+    }
+
+    /// `absorb` adds rows to the panes of their keys while the batch is open, and `fold` joins results of a key. `row` makes the rows of a
+    /// key in a window.
+    pub(super) fn aggregated<K: Key, A: Exchange + PartialEq, U: Key, I: IntoIterator<Item = U>>(
+        &self,
+        operator: OperatorId,
+        absorb: impl FnMut(&mut PartialTable<K, ByPane<A>>, Rows<Timestamped<T>>) + 'static,
+        fold: impl PaneFold<A> + Clone,
+        row: impl Fn(&K, A) -> I + 'static,
     ) -> WindowedView<'s, U> {
         let EventTimeStream { rows, watermarks, .. } = &self.stream;
         rows.node.graph.register_operator_as::<U>(&operator, &format!("event_time {}", operator.verb()), self.shape);
-        let panes = Panes::new(self.stream.rows.node.graph.key_groups(), self.shape, self.lateness, merge.clone());
-        let combined = rows.combine(&operator, ByPane::default(), fold, move |a, b| a.merge(b, &merge));
+        let panes = Panes::new(self.stream.rows.node.graph.key_groups(), self.shape, self.lateness, fold.clone());
+        let combined = rows.combine(&operator, ByPane::default(), absorb, move |a, b| a.merge(b, &fold));
         self.count_late();
-        windowed(combined, watermarks.clone(), operator, panes, row, self.late.results.clone())
+        windowed(combined, watermarks.clone(), operator, panes, row, self.readers.clone())
     }
 }

@@ -32,7 +32,7 @@ impl<'s, T: Data> EventTimeWindows<'s, T> {
         let operator = rows.operator::<T>("late", self.shape);
         let windows = self.clone();
         rows.narrow(move |rows| {
-            windows.late.taken.set(true);
+            windows.readers.late.set(true);
             let is_late = windows.is_late();
             let keep = |kept: &mut Vec<Rows<_>>, rows| kept.push(rows);
             with_watermark(rows, &windows.stream.watermarks, &operator, keep, move |_, watermark, kept, emit| {
@@ -57,7 +57,7 @@ impl<'s, T: Data> EventTimeWindows<'s, T> {
         let outbox = graph.outbox.clone();
         graph.on_built(move || {
             // Several verbs may read the windows: the first one counts.
-            if !windows.late.results.get() || windows.late.taken.replace(true) {
+            if !windows.readers.any.get() || windows.readers.late.replace(true) {
                 return;
             }
             let (operator, is_late, shape) = (windows.operator.clone(), windows.is_late(), windows.shape);

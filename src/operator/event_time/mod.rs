@@ -1,19 +1,24 @@
 //! Event time: verbs by the time that a row has of itself, instead of the batch that it came in. `event_time` reads the time, and
-//! `watermark` follows it. `windows` cuts it into windows, `aggregate` has the verbs on them, over the panes of `panes`. `sessions` has
-//! windows that follow the rows of a key, over `session_state`. `windowed_view` is the result of both. `join_within` joins two streams. Sessions and joins keep `cells`.
+//! `watermark` follows it. `windows` cuts it into windows, `aggregate` has the verbs on them, over the panes of `panes` and `pane_fold`.
+//! `sessions` has windows that follow the rows of a key, over `session_state`. `collect`, `distinct` and `top_by` are verbs of both, and
+//! `windowed_view` is their result. `join_within` joins two streams. Sessions and joins keep `cells`.
 //!
 //! Invariant: all of this depends on the batches alone, so batches that run again have the same watermarks and the same windows. The
 //! watermark after a batch closes windows in this batch. The rows of the next batch are late if they are behind it.
 
 mod aggregate;
 mod cells;
+mod collect;
+mod distinct;
 #[allow(clippy::module_inception, reason = "one file a verb, by its name")]
 mod event_time;
 mod join_within;
 mod late;
+mod pane_fold;
 mod panes;
 mod session_state;
 mod sessions;
+mod top_by;
 mod watermark;
 mod windowed_view;
 mod windows;

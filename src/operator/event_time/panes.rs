@@ -1,13 +1,14 @@
 //! The panes of windows by event time, and the windows that they make. A worker keeps them for the keys that it owns.
 //!
-//! A row enters one pane. A closing window is the window before it, plus panes that enter, minus panes that leave: two stacks
-//! for each key, so its cost does not depend on length over slide. Panes may still change while they are in an open window.
+//! A row enters one pane. A closing window is the window before it, plus panes that enter, minus panes that leave: `pane_fold`
+//! has a stack of them for each key, so its cost does not depend on length over slide. Panes may still change while they are in an open window.
 
 use std::collections::BTreeMap;
 
 use hashbrown::hash_map::Entry;
 use serde::{Deserialize, Serialize};
 
+use super::pane_fold::PaneFold;
 use super::watermark::Watermark;
 use super::windowed_view::{InWindow, Outcome, WindowState};
 use crate::core::data::{Exchange, FastMap, Key, Rows, encoded};
@@ -17,8 +18,6 @@ use crate::core::time::BatchTime;
 use crate::core::window_shape::WindowShape;
 use crate::engine::dictionary::{Code, Dict};
 use crate::engine::state::{Changes, Groups, KeyedState};
-use crate::operator::window::two_stacks::{StackedPanes, TwoStacks};
-use crate::operator::window::windowed_reduce::WindowFold;
 
 /// The results of one key in one batch: by the start of their pane, ascending.
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
@@ -41,14 +40,17 @@ impl<A> ByPane<A> {
         self.0.insert(at, (pane, f(old)));
     }
 
+    /// Adds a result to a pane.
+    pub fn add(&mut self, pane: i64, a: A, fold: &impl PaneFold<A>) {
+        self.fold(pane, |old| match old {
+            Some(old) => fold.merge(old, a),
+            None => a,
+        });
+    }
+
     /// Adds the results of another worker.
-    pub fn merge(&mut self, other: Self, merge: impl Fn(A, A) -> A) {
-        for (pane, a) in other.0 {
-            self.fold(pane, |old| match old {
-                Some(old) => merge(old, a),
-                None => a,
-            });
-        }
+    pub fn merge(&mut self, other: Self, fold: &impl PaneFold<A>) {
+        other.0.into_iter().for_each(|(pane, a)| self.add(pane, a, fold));
     }
 
     pub fn iter(&self) -> impl Iterator<Item = &(i64, A)> {
@@ -57,16 +59,16 @@ impl<A> ByPane<A> {
 }
 
 /// The panes of the keys of one worker.
-pub(super) struct Panes<K, A, F> {
+pub(super) struct Panes<K, A, F: PaneFold<A>> {
     shape: WindowShape,
     /// Microseconds.
     lateness: i64,
-    fold: TwoStacks<F>,
+    fold: F,
     keys: Dict<K>,
     /// By their start. A code is retained once for each of its panes.
     panes: BTreeMap<i64, FastMap<Code, A>>,
     /// The last window that closed.
-    last: LastWindow<A>,
+    last: LastWindow<F::Stack>,
     /// The results that leave the view with the next batch: those of the windows that closed with the last one.
     leaving: Vec<InWindow<A>>,
     /// Key groups with changes since the last snapshot.
@@ -76,9 +78,9 @@ pub(super) struct Panes<K, A, F> {
 }
 
 /// The panes in the window that closed last, for windows of several panes.
-struct LastWindow<A> {
+struct LastWindow<S> {
     /// By code.
-    stacks: Vec<StackedPanes<A>>,
+    stacks: Vec<S>,
     /// The codes with a stack that is not empty, each retained once.
     live: Vec<Code>,
     /// Panes that start before are on the stacks.
@@ -90,16 +92,11 @@ struct LastWindow<A> {
 /// The results of some panes of a key before a batch, ascending; `None`: there was none.
 type Before<A> = Vec<(i64, Option<A>)>;
 
-/// The number of a pane: two stacks count panes from 0.
-fn number(start: i64) -> u64 {
-    start as u64 ^ 1 << 63
-}
-
-impl<K: Key, A: Exchange + PartialEq, F: Fn(A, A) -> A + 'static> Panes<K, A, F> {
+impl<K: Key, A: Exchange + PartialEq, F: PaneFold<A>> Panes<K, A, F> {
     pub fn new(groups: KeyGroups, shape: WindowShape, lateness: i64, fold: F) -> Self {
         let last = LastWindow { stacks: Vec::new(), live: Vec::new(), end: i64::MIN, stale: Vec::new() };
         let (keys, panes, leaving, changed) = (Dict::new(groups), BTreeMap::new(), Vec::new(), Groups::default());
-        Panes { shape, lateness, fold: TwoStacks(fold), keys, panes, last, leaving, changed, cut: None }
+        Panes { shape, lateness, fold, keys, panes, last, leaving, changed, cut: None }
     }
 
     fn in_window(&self, end: i64, code: Code, a: A) -> InWindow<A> {
@@ -115,17 +112,29 @@ impl<K: Key, A: Exchange + PartialEq, F: Fn(A, A) -> A + 'static> Panes<K, A, F>
         }
     }
 
-    /// Adds the results of a batch to their panes. Returns the previous results of these panes by code, if the view is `shown`.
-    fn add(&mut self, before: i64, t: BatchTime, rows: Vec<Rows<(K, ByPane<A>)>>, shown: bool) -> Vec<(Code, Before<A>)> {
-        let mut touched = Vec::new();
+    /// Adds the results of a batch to their panes. Returns the previous results of these panes by code, if the view is `shown`; and
+    /// late results.
+    #[allow(clippy::type_complexity, reason = "a pair")]
+    fn add(
+        &mut self,
+        before: i64,
+        t: BatchTime,
+        rows: Vec<Rows<(K, ByPane<A>)>>,
+        shown: bool,
+    ) -> (Vec<(Code, Before<A>)>, Vec<InWindow<A>>) {
+        let (mut touched, mut late) = (Vec::new(), Vec::new());
         for (key, results) in rows.into_iter().flat_map(Rows::take) {
-            let mut results = results.0.into_iter().filter(|(pane, _)| self.shape.last_end(*pane) > before).peekable();
-            if results.peek().is_none() {
-                continue;
-            }
             let (code, mut old) = (self.keys.code(key, t), Vec::new());
-            self.changed.insert(self.keys.group_and_key(code).0);
-            for (pane, a) in results {
+            for (pane, a) in results.0 {
+                let last_end = self.shape.last_end(pane);
+                if last_end <= before {
+                    // Reclaimed with the next batch, if it has no pane.
+                    self.keys.retain(code, 1, t);
+                    self.keys.release(code, 1, t);
+                    late.push(self.in_window(last_end, code, a));
+                    continue;
+                }
+                self.changed.insert(self.keys.group_and_key(code).0);
                 if pane < self.last.end {
                     self.last.stale.push(code);
                 }
@@ -134,7 +143,7 @@ impl<K: Key, A: Exchange + PartialEq, F: Fn(A, A) -> A + 'static> Panes<K, A, F>
                         if shown {
                             old.push((pane, Some(e.get().clone())));
                         }
-                        e.replace_entry_with(|_, old| Some((self.fold.0)(old, a)));
+                        e.replace_entry_with(|_, old| Some(self.fold.merge(old, a)));
                     }
                     Entry::Vacant(e) => {
                         e.insert(a);
@@ -147,7 +156,7 @@ impl<K: Key, A: Exchange + PartialEq, F: Fn(A, A) -> A + 'static> Panes<K, A, F>
                 touched.push((code, old));
             }
         }
-        touched
+        (touched, late)
     }
 
     /// The changes of the open windows of a key. `old`: the previous results of the panes that changed.
@@ -175,15 +184,16 @@ impl<K: Key, A: Exchange + PartialEq, F: Fn(A, A) -> A + 'static> Panes<K, A, F>
 
     /// The results of one key in the windows that end in `after < end <= until`, from its panes.
     fn windows(&self, panes: &[(i64, A)], after: i64, until: i64) -> Vec<(i64, A)> {
-        let next_pane = |from| panes.get(panes.partition_point(|(start, _)| *start < from)).map(|(start, _)| *start);
-        let (mut stack, mut rest) = (StackedPanes::default(), panes);
+        let at = |from| panes.partition_point(|(start, _)| *start < from);
+        let next_pane = |from| panes.get(at(from)).map(|(start, _)| *start);
+        let (mut stack, mut rest) = (F::Stack::default(), panes);
         let window = |end| {
             while let Some(((start, a), later)) = rest.split_first().filter(|((start, _), _)| *start < end) {
-                self.fold.enter(&mut stack, number(*start), a.clone());
+                self.fold.enter(&mut stack, *start, a);
                 rest = later;
             }
-            leave(&self.fold, &mut stack, end - self.shape.length);
-            self.fold.value(&stack).map(|a| (end, a))
+            self.fold.leave(&mut stack, end - self.shape.length);
+            self.fold.result(&stack, |start| panes.get(at(start)).map(|(_, a)| a)).map(|a| (end, a))
         };
         self.shape.ends(after, until, next_pane).filter_map(window).collect()
     }
@@ -211,16 +221,16 @@ impl<K: Key, A: Exchange + PartialEq, F: Fn(A, A) -> A + 'static> Panes<K, A, F>
     /// Puts the panes up to `end` on the stacks of their keys.
     fn enter(&mut self, end: i64, t: BatchTime) {
         let (length, last) = (self.shape.length, &mut self.last);
-        let mut push = |last: &mut LastWindow<A>, start: i64, code: Code, a: &A| {
+        let mut push = |last: &mut LastWindow<F::Stack>, start: i64, code: Code, a: &A| {
             let at = code as usize;
             if last.stacks.len() <= at {
-                last.stacks.resize_with(at + 1, StackedPanes::default);
+                last.stacks.resize_with(at + 1, F::Stack::default);
             }
-            if oldest::<A, F>(&last.stacks[at]).is_none() {
+            if F::is_empty(&last.stacks[at]) {
                 self.keys.retain(code, 1, t);
                 last.live.push(code);
             }
-            self.fold.enter(&mut last.stacks[at], number(start), a.clone());
+            self.fold.enter(&mut last.stacks[at], start, a);
         };
         let mut stale = std::mem::take(&mut last.stale);
         stale.sort_unstable();
@@ -228,11 +238,11 @@ impl<K: Key, A: Exchange + PartialEq, F: Fn(A, A) -> A + 'static> Panes<K, A, F>
         for code in stale {
             let panes = self.panes.range(last.end - length..last.end);
             let mut again = panes.filter_map(|(start, pane)| Some((*start, pane.get(&code)?)));
-            match last.stacks.get_mut(code as usize).filter(|stack| oldest::<A, F>(stack).is_some()) {
+            match last.stacks.get_mut(code as usize).filter(|stack| !F::is_empty(stack)) {
                 // It stays among those that are not empty.
                 Some(stack) => {
-                    *stack = StackedPanes::default();
-                    again.for_each(|(start, a)| self.fold.enter(stack, number(start), a.clone()));
+                    *stack = F::Stack::default();
+                    again.for_each(|(start, a)| self.fold.enter(stack, start, a));
                 }
                 None => again.by_ref().for_each(|(start, a)| push(last, start, code, a)),
             }
@@ -245,22 +255,22 @@ impl<K: Key, A: Exchange + PartialEq, F: Fn(A, A) -> A + 'static> Panes<K, A, F>
 
     /// Takes the panes before the window that ends at `end` from the stacks, and adds the results of the window.
     fn leave(&mut self, end: i64, t: BatchTime, closed: &mut Vec<InWindow<A>>) {
-        let LastWindow { stacks, live, .. } = &mut self.last;
+        let (LastWindow { stacks, live, .. }, start) = (&mut self.last, end - self.shape.length);
         live.retain(|code| {
             let stack = &mut stacks[*code as usize];
-            leave(&self.fold, stack, end - self.shape.length);
-            let value = self.fold.value(stack);
-            if value.is_none() {
+            self.fold.leave(stack, start);
+            let result = self.fold.result(stack, |start| self.panes.get(&start)?.get(code));
+            if result.is_none() {
                 self.keys.release(*code, 1, t);
             }
-            let lives = value.is_some();
-            closed.extend(value.map(|a| (end - self.shape.length, end, *code, a)));
+            let lives = result.is_some();
+            closed.extend(result.map(|a| (start, end, *code, a)));
             lives
         });
     }
 }
 
-impl<K: Key, A: Exchange + PartialEq, F: Fn(A, A) -> A + 'static> WindowState<K, ByPane<A>> for Panes<K, A, F> {
+impl<K: Key, A: Exchange + PartialEq, F: PaneFold<A>> WindowState<K, ByPane<A>> for Panes<K, A, F> {
     type Result = A;
 
     fn restored(&mut self, watermark: Watermark, t: BatchTime, shown: bool) -> Outcome<A> {
@@ -277,7 +287,7 @@ impl<K: Key, A: Exchange + PartialEq, F: Fn(A, A) -> A + 'static> WindowState<K,
                 changes.extend(windows.into_iter().map(|(end, a)| (self.in_window(end, code, a), 1)));
             }
         }
-        Outcome { changes, closed: Vec::new(), late: 0 }
+        Outcome::restored(changes)
     }
 
     fn batch(&mut self, watermark: Watermark, t: BatchTime, rows: Vec<Rows<(K, ByPane<A>)>>, shown: bool) -> Outcome<A> {
@@ -286,14 +296,15 @@ impl<K: Key, A: Exchange + PartialEq, F: Fn(A, A) -> A + 'static> WindowState<K,
         let watermark = watermark.earlier(self.lateness);
         let mut changes: Vec<_> = std::mem::take(&mut self.leaving).into_iter().map(|result| (result, -1)).collect();
         self.drop_panes(watermark.before, t);
-        for (code, before) in self.add(watermark.before, t, rows, shown) {
+        let (touched, late) = self.add(watermark.before, t, rows, shown);
+        for (code, before) in touched {
             self.change(code, &before, watermark.before, &mut changes);
         }
         let closed = self.close(watermark, t);
         if shown {
             self.leaving.clone_from(&closed);
         }
-        Outcome { changes, closed, late: 0 }
+        Outcome { changes, closed, late, late_rows: 0 }
     }
 
     fn group_and_key(&self, code: Code) -> (u64, &K) {
@@ -301,19 +312,7 @@ impl<K: Key, A: Exchange + PartialEq, F: Fn(A, A) -> A + 'static> WindowState<K,
     }
 }
 
-/// The number of the oldest pane.
-fn oldest<A: Exchange, F: Fn(A, A) -> A + 'static>(stack: &StackedPanes<A>) -> Option<u64> {
-    TwoStacks::<F>::ends(stack).next()
-}
-
-/// Takes the panes that start before `start` from a stack.
-fn leave<A: Exchange, F: Fn(A, A) -> A + 'static>(fold: &TwoStacks<F>, stack: &mut StackedPanes<A>, start: i64) {
-    while let Some(oldest) = oldest::<A, F>(stack).filter(|oldest| *oldest < number(start)) {
-        fold.leave(stack, oldest);
-    }
-}
-
-impl<K: Key, A: Exchange + PartialEq, F: Fn(A, A) -> A + 'static> KeyedState for Panes<K, A, F> {
+impl<K: Key, A: Exchange + PartialEq, F: PaneFold<A>> KeyedState for Panes<K, A, F> {
     fn snapshot(&mut self, _: BatchTime) -> Changes {
         self.cut = None;
         Changes { groups: std::mem::take(&mut self.changed), expired: None }
@@ -352,7 +351,8 @@ impl<K: Key, A: Exchange + PartialEq, F: Fn(A, A) -> A + 'static> KeyedState for
 /// See [`crate::engine::state::take_any`].
 #[cfg(any(test, feature = "testing"))]
 pub(super) fn take_any(bytes: &[u8]) -> bool {
+    use super::pane_fold::Reduced;
     let shape = WindowShape::new(std::time::Duration::from_micros(4), &std::time::Duration::from_micros(2).into());
-    let panes = Panes::<String, i64, _>::new(KeyGroups::default(), shape.expect("a valid shape"), 0, i64::wrapping_add);
+    let panes = Panes::<String, i64, _>::new(KeyGroups::default(), shape.expect("a valid shape"), 0, Reduced::by(i64::wrapping_add));
     crate::engine::state::take_any(panes, bytes)
 }

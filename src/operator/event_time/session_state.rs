@@ -142,13 +142,13 @@ impl<K: Key, A: Exchange + PartialEq, F: Fn(A, A) -> A + 'static> WindowState<K,
             changes.extend(all.map(|(code, session)| (self.in_window(code, session), 1)));
         }
         self.leaving = self.close(watermark.now, t);
-        Outcome { changes, closed: Vec::new(), late: 0 }
+        Outcome::restored(changes)
     }
 
     fn batch(&mut self, watermark: Watermark, t: BatchTime, rows: Vec<Rows<(K, BySession<A>)>>, shown: bool) -> Outcome<A> {
         // The results of the previous batch have been emitted with their keys.
         self.open.keys.reclaim(|_| true);
-        let (mut changes, mut late) = (Vec::new(), 0);
+        let (mut changes, mut late, mut late_rows) = (Vec::new(), Vec::new(), 0);
         for (code, session) in std::mem::take(&mut self.leaving) {
             self.changed.insert(self.open.keys.retain(code, -1, t));
             if shown {
@@ -162,7 +162,8 @@ impl<K: Key, A: Exchange + PartialEq, F: Fn(A, A) -> A + 'static> WindowState<K,
             for session in sessions.0 {
                 let near = self.near(code, &session);
                 if near.is_empty() && session.last + self.gap <= watermark.before {
-                    late += session.rows;
+                    late_rows += session.rows;
+                    late.push(self.in_window(code, session));
                     continue;
                 }
                 if shown {
@@ -178,7 +179,7 @@ impl<K: Key, A: Exchange + PartialEq, F: Fn(A, A) -> A + 'static> WindowState<K,
         }
         self.leaving = self.close(watermark.now, t);
         let closed = self.leaving.iter().map(|(code, session)| self.in_window(*code, session.clone())).collect();
-        Outcome { changes, closed, late }
+        Outcome { changes, closed, late, late_rows }
     }
 
     fn group_and_key(&self, code: Code) -> (u64, &K) {

@@ -4,9 +4,8 @@ use std::time::Duration;
 
 use super::event_time::EventTimeStream;
 use super::session_state::{BySession, Sessions};
-use super::windowed_view::{WindowedView, windowed};
-use crate::api::context::Switch;
-use crate::core::data::{Data, Key, Rows};
+use super::windowed_view::{Readers, WindowedView, windowed};
+use crate::core::data::{Data, Exchange, Key, Rows};
 use crate::core::event_time::{Timestamped, in_micros};
 use crate::engine::operator_id::OperatorId;
 use crate::operator::kernel::partial_table::PartialTable;
@@ -44,7 +43,10 @@ impl<'s, T: Data> EventTimeStream<'s, T> {
     /// Windows of each key that begin with a row and end when the key has no row for `gap`. A row within `gap` of a session belongs to it,
     /// and joins two sessions if it is within `gap` of both. A session ends `gap` after its last row.
     ///
-    /// A row is late if its session ended before the watermark. Late rows are counted and logged, as bad records are.
+    /// The verb says what the key is: of `count_by_value` and `distinct` the row, of verbs `_by_key` the first half of the pair. All rows
+    /// have one key in the other verbs.
+    ///
+    /// A row is late if its session ended before the watermark: see [`WindowedView::late`].
     ///
     /// ```
     /// use tidemill::prelude::*;
@@ -71,13 +73,83 @@ impl<'s, T: Data> EventTimeStream<'s, T> {
     }
 }
 
+impl<'s, T: Data> SessionWindows<'s, T> {
+    /// The number of rows of each session of all rows.
+    ///
+    /// Costs and state are those of [`SessionWindows::aggregate_by_key`].
+    ///
+    /// ```
+    /// use tidemill::prelude::*;
+    /// use tidemill::testing::check;
+    /// let micros = std::time::Duration::from_micros;
+    /// check(
+    ///     [vec![1], vec![5], vec![25]],
+    ///     move |s| s.event_time(|n| *n, micros(0)).session(micros(10)).count().append(),
+    ///     [vec![], vec![], vec![Windowed { start: 1, end: 15, row: 2 }]],
+    /// );
+    /// ```
+    #[track_caller]
+    pub fn count(&self) -> WindowedView<'s, i64> {
+        self.merged(OperatorId::of("count"), |_, _| ((), 1), |a, b| a + b, |(), n| [n])
+    }
+
+    /// The rows of each session of all rows, reduced by `f`, which must be associative and commutative.
+    ///
+    /// Costs and state are those of [`SessionWindows::aggregate_by_key`].
+    ///
+    /// ```
+    /// use tidemill::prelude::*;
+    /// use tidemill::testing::check;
+    /// let micros = std::time::Duration::from_micros;
+    /// check(
+    ///     [vec![1], vec![5], vec![25]],
+    ///     move |s| s.event_time(|n| *n, micros(0)).session(micros(10)).reduce(i64::max).append().map(|w| w.row),
+    ///     [vec![], vec![], vec![5]],
+    /// );
+    /// ```
+    #[track_caller]
+    pub fn reduce(&self, f: impl Fn(T, T) -> T + Clone + 'static) -> WindowedView<'s, T>
+    where
+        T: Key,
+    {
+        self.merged(OperatorId::of("reduce"), |_, row| ((), row), f, |(), row| [row])
+    }
+
+    /// The rows of each session of all rows: `first` makes a result of one row, and `merge` joins two results. It must be associative and
+    /// commutative.
+    ///
+    /// Costs and state are those of [`SessionWindows::aggregate_by_key`].
+    ///
+    /// ```
+    /// use tidemill::prelude::*;
+    /// use tidemill::testing::check;
+    /// let micros = std::time::Duration::from_micros;
+    /// check(
+    ///     [vec![1], vec![5], vec![25]],
+    ///     move |s| {
+    ///         let bursts = s.event_time(|n| *n, micros(0)).session(micros(10));
+    ///         bursts.aggregate(|n| (n, 1), |a, b| (a.0 + b.0, a.1 + b.1)).append().map(|w| w.row)
+    ///     },
+    ///     [vec![], vec![], vec![(6, 2)]],
+    /// );
+    /// ```
+    #[track_caller]
+    pub fn aggregate<C: Key>(
+        &self,
+        first: impl Fn(T) -> C + 'static,
+        merge: impl Fn(C, C) -> C + Clone + 'static,
+    ) -> WindowedView<'s, C> {
+        self.merged(OperatorId::of("aggregate"), move |_, row| ((), first(row)), merge, |(), c| [c])
+    }
+}
+
 impl<'s, T: Key> SessionWindows<'s, T> {
     /// How often each row occurs in each of its sessions.
     ///
     /// Costs and state are those of [`SessionWindows::aggregate_by_key`].
     #[track_caller]
     pub fn count_by_value(&self) -> WindowedView<'s, (T, i64)> {
-        self.aggregated(OperatorId::of("count_by_value"), |row| (row, 1), |a, b| a + b)
+        self.merged(OperatorId::of("count_by_value"), |_, row| (row, 1), |a, b| a + b, |row: &T, n| [(row.clone(), n)])
     }
 }
 
@@ -105,7 +177,7 @@ impl<'s, K: Key, V: Data> SessionWindows<'s, (K, V)> {
     where
         V: Key,
     {
-        self.aggregated(OperatorId::of("reduce_by_key"), |pair| pair, f)
+        self.merged(OperatorId::of("reduce_by_key"), |_, pair| pair, f, |k: &K, v| [(k.clone(), v)])
     }
 
     /// The values of each session: `first` makes a result of one value, and `merge` joins two results. It must be associative and
@@ -135,29 +207,32 @@ impl<'s, K: Key, V: Data> SessionWindows<'s, (K, V)> {
         first: impl Fn(V) -> C + 'static,
         merge: impl Fn(C, C) -> C + Clone + 'static,
     ) -> WindowedView<'s, (K, C)> {
-        self.aggregated(OperatorId::of("aggregate_by_key"), move |(k, v)| (k, first(v)), merge)
+        let of_row = move |_, (k, v)| (k, first(v));
+        self.merged(OperatorId::of("aggregate_by_key"), of_row, merge, |k: &K, c| [(k.clone(), c)])
     }
 }
 
 impl<'s, T: Data> SessionWindows<'s, T> {
-    fn aggregated<K: Key, A: Key>(
+    /// `of_row` has the key of a row and its result alone, `merge` joins results of a key. `rows` makes the rows of a session.
+    pub(super) fn merged<K: Key, A: Exchange + PartialEq, U: Key, I: IntoIterator<Item = U>>(
         &self,
         operator: OperatorId,
-        first: impl Fn(T) -> (K, A) + 'static,
+        of_row: impl Fn(i64, T) -> (K, A) + 'static,
         merge: impl Fn(A, A) -> A + Clone + 'static,
-    ) -> WindowedView<'s, (K, A)> {
+        rows_of: impl Fn(&K, A) -> I + 'static,
+    ) -> WindowedView<'s, U> {
         let (rows, gap) = (&self.stream.rows, self.gap);
-        rows.node.graph.register_operator_as::<(K, A)>(&operator, &format!("session {}", operator.verb()), gap);
+        rows.node.graph.register_operator_as::<U>(&operator, &format!("session {}", operator.verb()), gap);
         let joined = merge.clone();
         let fold = move |table: &mut PartialTable<K, BySession<A>>, rows: Rows<Timestamped<T>>| {
             for Timestamped { time, row } in rows.take() {
-                let (key, a) = first(row);
+                let (key, a) = of_row(time, row);
                 table.of_own(key).add_row(time, a, gap, &joined);
             }
         };
         let join = merge.clone();
         let combined = rows.combine(&operator, BySession::default(), fold, move |a, b| a.merge(b, gap, &join));
         let state = Sessions::new(self.stream.rows.node.graph.key_groups(), gap, merge);
-        windowed(combined, self.stream.watermarks.clone(), operator, state, |k: &K, a| (k.clone(), a), Switch::default())
+        windowed(combined, self.stream.watermarks.clone(), operator, state, rows_of, Readers::default())
     }
 }

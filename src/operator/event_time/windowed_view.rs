@@ -9,7 +9,7 @@ use crate::api::context::Switch;
 use crate::api::dstream::{BY_KEY_GROUP, DStream, Lazy, lazy};
 use crate::api::view::{Form, View, ViewNode};
 use crate::core::data::{Exchange, Key, Rows};
-use crate::core::event_time::Windowed;
+use crate::core::event_time::{Late, Windowed};
 use crate::core::time::BatchTime;
 use crate::engine::dictionary::Code;
 use crate::engine::flow::{VecStream, split_map};
@@ -41,11 +41,12 @@ use crate::operator::kernel::combine::by_group;
 pub struct WindowedView<'s, T: 'static> {
     pub(super) view: View<'s, Windowed<T>>,
     pub(super) closed: DStream<'s, Windowed<T>>,
+    pub(super) late: DStream<'s, Late<T>>,
 }
 
 impl<T> Clone for WindowedView<'_, T> {
     fn clone(&self) -> Self {
-        WindowedView { view: self.view.clone(), closed: self.closed.clone() }
+        WindowedView { view: self.view.clone(), closed: self.closed.clone(), late: self.late.clone() }
     }
 }
 
@@ -69,6 +70,27 @@ impl<'s, T> WindowedView<'s, T> {
         self.closed.clone()
     }
 
+    /// The results of the late rows of each batch: for each key and window, of these rows alone. The window had closed before the batch,
+    /// and is not changed. A row of overlapping windows is in the last one of them. Rows have no order; outputs sort them.
+    ///
+    /// If no output operation reads late rows, they are counted and logged, as bad records are.
+    ///
+    /// ```
+    /// use tidemill::prelude::*;
+    /// use tidemill::testing::check;
+    /// let micros = std::time::Duration::from_micros;
+    /// // The session of the row at 2 ended at 7. The watermark is 15 when the row at 4 comes.
+    /// check(
+    ///     [vec![2], vec![15], vec![4], vec![16]],
+    ///     move |s| s.event_time(|n| *n, micros(0)).session(micros(5)).count().late().map(|late| (late.window, late.late_by)),
+    ///     [vec![], vec![], vec![(Windowed { start: 4, end: 9, row: 1 }, 6)], vec![]],
+    /// );
+    /// ```
+    #[doc(alias = "sideOutputLateData")]
+    pub fn late(&self) -> DStream<'s, Late<T>> {
+        self.late.clone()
+    }
+
     /// The open windows, as a view that does not borrow from this.
     pub fn view(&self) -> View<'s, Windowed<T>> {
         self.view.clone()
@@ -84,8 +106,17 @@ pub(super) struct Outcome<A> {
     pub changes: Vec<(InWindow<A>, i64)>,
     /// Windows that closed.
     pub closed: Vec<InWindow<A>>,
-    /// Rows that no stream of late rows can have.
-    pub late: u64,
+    /// The results of late rows, in the last of their windows.
+    pub late: Vec<InWindow<A>>,
+    /// How many late rows nobody else counts.
+    pub late_rows: u64,
+}
+
+impl<A> Outcome<A> {
+    /// The changes of a view that is loaded.
+    pub fn restored(changes: Vec<(InWindow<A>, i64)>) -> Self {
+        Outcome { changes, closed: Vec::new(), late: Vec::new(), late_rows: 0 }
+    }
 }
 
 /// The state of windows on one worker, for the keys that it owns. `P`: the results of one key in one batch.
@@ -103,27 +134,44 @@ pub(super) trait WindowState<K, P>: KeyedState + 'static {
     fn group_and_key(&self, code: Code) -> (u64, &K);
 }
 
-/// Changes of the view, and rows of closed windows.
-type Part<U> = (Vec<(Windowed<U>, BatchTime, i64)>, Rows<Windowed<U>>);
+/// Which output operations read a result of windows.
+#[derive(Clone, Default)]
+pub(super) struct Readers {
+    /// Any of its streams.
+    pub any: Switch,
+    /// A stream of late rows.
+    pub late: Switch,
+}
+
+/// Rows that leave: of closed windows, or late.
+#[derive(Clone)]
+enum Leaving<U> {
+    Closed(Rows<Windowed<U>>),
+    Late(Rows<Late<U>>),
+}
+
+/// Changes of the view, and rows that leave.
+type Part<U> = (Vec<(Windowed<U>, BatchTime, i64)>, Option<Leaving<U>>);
 
 /// The kernel: `combined` has the results of the keys in each batch, on the owners of the keys, and `state` makes windows of them. `row`
-/// makes the row of a key in a window; different keys have different rows. `used` is set if an output reads the result.
-pub(super) fn windowed<'s, K: Key, P: Exchange, S: WindowState<K, P>, U: Key>(
+/// makes the rows of a key in a window.
+pub(super) fn windowed<'s, K: Key, P: Exchange, S: WindowState<K, P>, U: Key, I: IntoIterator<Item = U>>(
     combined: DStream<'s, (K, P)>,
     watermarks: Rc<Lazy<'s, VecStream<'s, Watermark>>>,
     operator: OperatorId,
     state: S,
-    row: impl Fn(&K, S::Result) -> U + 'static,
-    used: Switch,
+    row: impl Fn(&K, S::Result) -> I + 'static,
+    readers: Readers,
 ) -> WindowedView<'s, U> {
     let graph = combined.node.graph.clone();
     let state = Rc::new(RefCell::new(state));
     let (number, owner) = graph.register_state(&operator, state.clone());
     let meta = combined.node.meta.every(graph.config.interval.millis()).with_state(number);
     let (verb, shown) = (operator.to_string(), Switch::default());
-    let (shows, outbox) = (shown.clone(), graph.outbox.clone());
+    let (shows, asked, outbox) = (shown.clone(), readers.late.clone(), graph.outbox.clone());
+    let reads_late = readers.late.clone();
     let built = Rc::new(lazy(move || {
-        used.set(true);
+        readers.any.set(true);
         let (owner, reports) = (owner.build(), operator.clone());
         let keep = |kept: &mut Vec<Rows<_>>, rows| kept.push(rows);
         let parts = with_watermark(&combined, &watermarks, &operator, keep, move |tick, watermark, rows, emit| {
@@ -135,26 +183,51 @@ pub(super) fn windowed<'s, K: Key, P: Exchange, S: WindowState<K, P>, U: Key>(
             let state = state.borrow();
             let windowed = |(start, end, code, a): InWindow<S::Result>| {
                 let (group, key) = state.group_and_key(code);
-                (group, Windowed { start, end, row: row(key, a) })
+                row(key, a).into_iter().map(move |row| (group, Windowed { start, end, row }))
             };
-            let changes = outcome.changes.into_iter().map(|(result, n)| (windowed(result).1, t, n)).collect();
-            emit(vec![(changes, Rows::default())]);
-            let closed = outcome.closed.into_iter().map(windowed).collect();
-            by_group(0, closed, &mut |rows| emit(vec![(Vec::new(), rows)]));
-            report_late(&outbox, &reports, t, watermark, outcome.late);
+            let changed = |(result, n)| windowed(result).map(move |(_, row)| (row, t, n));
+            emit(vec![(outcome.changes.into_iter().flat_map(changed).collect(), None)]);
+            let closed = outcome.closed.into_iter().flat_map(windowed).collect();
+            by_group(0, closed, &mut |rows| emit(vec![(Vec::new(), Some(Leaving::Closed(rows)))]));
+            if asked.get() {
+                let late = |(group, window): (u64, Windowed<U>)| (group, Late { late_by: watermark.before - window.end, window });
+                let late = outcome.late.into_iter().flat_map(windowed).map(late).collect();
+                by_group(0, late, &mut |rows| emit(vec![(Vec::new(), Some(Leaving::Late(rows)))]));
+            } else {
+                report_late(&outbox, &reports, t, watermark, outcome.late_rows);
+            }
         });
-        split_map(combined.flow(), &operator, parts, |_, parts: Vec<Part<U>>, changes, closed| {
+        let (changes, leaving) = split_map(combined.flow(), &operator, parts, |_, parts: Vec<Part<U>>, changes, leaving| {
             for (view, rows) in parts {
                 changes(view);
-                closed(rows);
+                leaving(rows.into_iter().collect::<Vec<_>>());
             }
-        })
+        });
+        let (closed, late) = split_map(combined.flow(), &operator, leaving, |_, leaving: Vec<Leaving<U>>, closed, late| {
+            for rows in leaving {
+                match rows {
+                    Leaving::Closed(rows) => closed(rows),
+                    Leaving::Late(rows) => late(rows),
+                }
+            }
+        });
+        (changes, closed, late)
     }));
-    let (changes, closed) = (built.clone(), built);
+    let (changes, closed, late) = (built.clone(), built.clone(), built);
     let view = Form::rows(move || {
         shown.set(true);
         changes.0.clone()
     });
     let view = ViewNode::new(&graph, meta.clone(), view, Some(verb)).co_located(true).view();
-    WindowedView { view, closed: DStream::new(&graph, move || closed.1.clone(), &[BY_KEY_GROUP], meta) }
+    let closed = DStream::new(&graph, move || closed.1.clone(), &[BY_KEY_GROUP], meta.clone());
+    let late = DStream::new(
+        &graph,
+        move || {
+            reads_late.set(true);
+            late.2.clone()
+        },
+        &[BY_KEY_GROUP],
+        meta,
+    );
+    WindowedView { view, closed, late }
 }

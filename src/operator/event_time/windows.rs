@@ -1,10 +1,9 @@
 //! `tumbling` and `sliding`: windows by event time.
 
-use std::rc::Rc;
 use std::time::Duration;
 
 use super::event_time::EventTimeStream;
-use crate::api::context::Switch;
+use super::windowed_view::Readers;
 use crate::core::data::Data;
 use crate::core::event_time::in_micros;
 use crate::core::slide::Slide;
@@ -32,21 +31,13 @@ pub struct EventTimeWindows<'s, T: 'static> {
     pub(super) lateness: i64,
     /// `tumbling` or `sliding`.
     pub(super) operator: OperatorId,
-    pub(super) late: Rc<LateRows>,
-}
-
-/// What an output operation reads of the same windows.
-#[derive(Default)]
-pub(super) struct LateRows {
-    /// The result of a verb.
-    pub results: Switch,
-    /// The late rows.
-    pub taken: Switch,
+    /// Of all results of these windows.
+    pub(super) readers: Readers,
 }
 
 impl<T> Clone for EventTimeWindows<'_, T> {
     fn clone(&self) -> Self {
-        EventTimeWindows { stream: self.stream.clone(), operator: self.operator.clone(), late: self.late.clone(), ..*self }
+        EventTimeWindows { stream: self.stream.clone(), operator: self.operator.clone(), readers: self.readers.clone(), ..*self }
     }
 }
 
@@ -103,7 +94,7 @@ impl<'s, T: Data> EventTimeStream<'s, T> {
             self.rows.node.graph.report(&operator, e);
             WindowShape::SECOND
         });
-        EventTimeWindows { stream: self.clone(), shape, lateness: 0, operator, late: Rc::default() }
+        EventTimeWindows { stream: self.clone(), shape, lateness: 0, operator, readers: Readers::default() }
     }
 }
 
@@ -125,6 +116,6 @@ impl<T: Data> EventTimeWindows<'_, T> {
     /// );
     /// ```
     pub fn allowed_lateness(self, lateness: Duration) -> Self {
-        EventTimeWindows { lateness: in_micros(lateness), late: Rc::default(), ..self }
+        EventTimeWindows { lateness: in_micros(lateness), readers: Readers::default(), ..self }
     }
 }

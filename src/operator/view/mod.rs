@@ -23,3 +23,4 @@ mod sum_by_key;
 mod top;
 
 pub use queryable::Queryable;
+pub(super) use top::Ranks;

@@ -78,7 +78,7 @@ impl<'s, T: Key> View<'s, T> {
 }
 
 /// The rows of one worker in order, largest first, and the `n` largest as of the previous batch.
-struct Ranks<K, T> {
+pub(in crate::operator) struct Ranks<K, T> {
     rows: BTreeMap<(Reverse<K>, Vec<u8>), (T, i64)>,
     best: Vec<(T, i64)>,
 }
@@ -90,8 +90,13 @@ impl<K: Ord, T> Default for Ranks<K, T> {
 }
 
 impl<K: Ord, T: Key> Ranks<K, T> {
+    /// Whether there is no row.
+    pub fn is_empty(&self) -> bool {
+        self.rows.is_empty()
+    }
+
     /// The changes among the `n` largest that these changes cause.
-    fn best(&mut self, changes: Vec<(T, i64)>, n: usize, key: impl Fn(&T) -> K) -> Vec<(T, i64)> {
+    pub fn best(&mut self, changes: Vec<(T, i64)>, n: usize, key: impl Fn(&T) -> K) -> Vec<(T, i64)> {
         if changes.is_empty() {
             return Vec::new();
         }

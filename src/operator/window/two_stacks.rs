@@ -32,6 +32,7 @@ impl<V> Default for StackedPanes<V> {
 }
 
 /// Reduces a window by a function that has no inverse.
+#[derive(Clone)]
 pub(crate) struct TwoStacks<F>(pub F);
 
 impl<V: Exchange, F: Fn(V, V) -> V + 'static> WindowFold<V> for TwoStacks<F> {
