@@ -2,6 +2,7 @@
 
 mod event_time;
 mod accumulators;
+mod as_of_join;
 mod broadcasts;
 mod fallible;
 mod gathered;
