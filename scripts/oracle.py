@@ -2,12 +2,13 @@
 """Checks that kafka_wordcount wrote every count exactly once. It reads the documented formats and shares no code with the library.
 
 Usage: oracle.py --brokers HOST:PORT --in TOPIC --out TOPIC --checkpoint DIR [--window MS] [--slide MS] [--mode update|changes]
+                 [--delay MS --idle-after MS]
 
 Reads the committed records of both topics and the whole plan log (docs/formats.md). The job must run with a --keep-plans that is
 long enough. Computes the rows of one run without failures, and prints how many rows are lost, repeated, or wrong. The exit
 status is 0 only if none is. The plan log names records that had expired before they were read. The oracle prints them, and expects
 them in no row. If such a record is still in the topic, it is lost. --window, --slide and --mode are those of the job. Without a
-window the job writes running totals.
+window the job writes running totals. With --delay it has windows by event time (--event-time).
 Needs confluent-kafka (on Debian or Ubuntu: apt-get install python3-confluent-kafka).
 """
 import argparse
@@ -19,7 +20,8 @@ import struct
 import sys
 
 HEAD = 40  # bytes of a frame before its payload
-Shape = collections.namedtuple("Shape", "window slide mode", defaults=(None, None, "update"))  # milliseconds
+# Milliseconds. A delay means windows by event time.
+Shape = collections.namedtuple("Shape", "window slide mode delay idle", defaults=(None, None, "update", None, 60_000))
 Plan = collections.namedtuple("Plan", "time ranges run aged", defaults=((),))  # ranges and aged: (partition, from, until)
 Verdict = collections.namedtuple("Verdict", "lost twice wrong rows notes")
 
@@ -173,9 +175,55 @@ def tables(batches, step, shape):
             yield dict(sum((words for _, words in last), collections.Counter()))
 
 
+class Clock:
+    """The watermark: the largest time of each partition that is not idle, of these the smallest, less the delay. It never falls."""
+
+    def __init__(self, step, shape):
+        self.step, self.shape, self.largest, self.quiet, self.mark = step, shape, {}, {}, None
+
+    def tick(self, newest):
+        """A batch with these largest times. Without any, no time passes."""
+        if not newest:
+            return
+        for partition in self.largest:
+            self.quiet[partition] += self.step
+        for partition, at in newest.items():
+            self.largest[partition] = max(at, self.largest.get(partition, at))
+            self.quiet[partition] = 0
+        self.largest = {p: at for p, at in self.largest.items() if self.quiet[p] < self.shape.idle}
+        if self.largest:
+            mark = min(self.largest.values()) - self.shape.delay
+            self.mark = mark if self.mark is None else max(mark, self.mark)
+
+
+def windows(batches, step, shape):
+    """Each window by event time, with its words, when the watermark has passed its end. Records that come later are not in it."""
+    clock, open_windows = Clock(step, shape), collections.defaultdict(collections.Counter)
+    for _, records in batches:
+        newest = {}
+        for (partition, word, at), n in records.items():
+            if at is None:
+                continue
+            newest[partition] = max(at, newest.get(partition, at))
+            start = at - at % shape.slide
+            while start + shape.window > at:
+                if clock.mark is None or start + shape.window > clock.mark:
+                    open_windows[start][word] += n
+                start -= shape.slide
+        clock.tick(newest)
+        closed = [start for start in open_windows if clock.mark is not None and start + shape.window <= clock.mark]
+        for start in sorted(closed):
+            yield start, open_windows.pop(start)
+
+
 def expected(plans, step, records, shape, notes):
-    """The rows of each word, in order, as one run without failures writes them."""
+    """The rows of each word, in order, as one run without failures writes them. By event time: the row of each word and window."""
     rows, before = collections.defaultdict(list), {}
+    if shape.delay is not None:
+        for start, words in windows(batches(plans, step, records, notes), step, shape):
+            for word, n in words.items():
+                rows[of_window(word, start)].append((n, None))
+        return rows
     for table in tables(batches(plans, step, records, notes), step, shape):
         for word in before.keys() | table.keys():
             old, new = before.get(word), table.get(word)
@@ -256,12 +304,23 @@ def words(brokers, topic):
     return {p: {offset: row["word"] for offset, row in there} for p, there in log(brokers, topic).items()}
 
 
+def timed(brokers, topic):
+    """The input words with their partition and their time."""
+    return {p: {offset: (p, row["word"], row.get("at")) for offset, row in there} for p, there in log(brokers, topic).items()}
+
+
+def of_window(word, start):
+    """What a word in a window by event time is called, among the words."""
+    return f"{word} from {start}"
+
+
 def rows(brokers, topic, isolation="read_committed"):
     """The output rows, by word."""
     seen = collections.defaultdict(list)
     for there in log(brokers, topic, isolation).values():
         for _, row in there:
-            seen[row["word"]].append((row["count"], row.get("diff")))
+            word = of_window(row["word"], row["start"]) if "start" in row else row["word"]
+            seen[word].append((row["count"], row.get("diff")))
     return seen
 
 
@@ -274,9 +333,13 @@ def main():
     args.add_argument("--window", type=int)
     args.add_argument("--slide", type=int)
     args.add_argument("--mode", choices=["update", "changes"], default="update")
+    args.add_argument("--delay", type=int, help="of windows by event time")
+    args.add_argument("--idle-after", type=int, default=60_000, help="of windows by event time")
     args = args.parse_args()
-    shape = Shape(args.window, args.slide, args.mode)
-    seen, there = rows(args.brokers, args.counts), words(args.brokers, args.words)
+    if args.delay is not None and not (args.window and args.slide):
+        sys.exit("--delay needs --window and --slide")
+    shape = Shape(args.window, args.slide, args.mode, args.delay, args.idle_after)
+    seen, there = rows(args.brokers, args.counts), (words if args.delay is None else timed)(args.brokers, args.words)
     verdict = judge(plan_log(args.checkpoint), interval(args.checkpoint), there, seen, shape)
     for note in verdict.notes[:20]:
         print(note)

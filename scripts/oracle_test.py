@@ -14,7 +14,8 @@ from oracle import Plan, Shape
 
 FIXTURE = pathlib.Path(__file__).resolve().parent.parent / "tests/data/checkpoint-v1"
 STEP = 100
-SHAPES = [Shape(), Shape(mode="changes"), Shape(500, 200), Shape(300, None, "changes"), Shape(200, 400, "changes")]
+EVENT_TIME = Shape(500, 200, "append", 300, 1000)
+SHAPES = [Shape(), Shape(mode="changes"), Shape(500, 200), Shape(300, None, "changes"), Shape(200, 400, "changes"), EVENT_TIME]
 
 
 def varint(n):
@@ -130,13 +131,43 @@ class ExpectedRows(unittest.TestCase):
         self.assertEqual(self.expected(100, 400), {"a": [(1, None)], "b": [(1, None)]})
 
 
+class EventTime(unittest.TestCase):
+    """Windows computed by hand. Partition 1 holds the watermark until it is idle."""
+
+    shape = Shape(100, 50, "append", 20, 300)
+
+    def windows(self, *batches):
+        counted = ((0, {record: 1 for record in records}) for records in batches)
+        return [(start, dict(words)) for start, words in oracle.windows(counted, STEP, self.shape)]
+
+    def test_a_window_closes_when_the_watermark_has_passed_its_end(self):
+        self.assertEqual(self.windows([(0, "a", 60)], [(0, "b", 119)]), [])
+        self.assertEqual(self.windows([(0, "a", 60)], [(0, "b", 120)]), [(0, {"a": 1})])
+        self.assertEqual(self.windows([(0, "a", 60), (0, "b", 170)]), [(0, {"a": 1}), (50, {"a": 1})])
+        self.assertEqual(self.windows([(0, "a", -10), (0, "b", 170)]), [(-100, {"a": 1}), (-50, {"a": 1})])
+
+    def test_a_late_record_is_in_the_windows_that_are_open(self):
+        self.assertEqual(self.windows([(0, "a", 60), (0, "x", 120)], [(0, "b", 70)], [(0, "x", 170)]),
+                         [(0, {"a": 1}), (50, {"a": 1, "b": 1, "x": 1})])
+        self.assertEqual(self.windows([(0, "a", 60), (0, "x", 190)], [(0, "b", 70)], [(0, "c", None)]),
+                         [(0, {"a": 1}), (50, {"a": 1})])
+
+    def test_the_slowest_partition_holds_the_watermark_until_it_is_idle(self):
+        ahead = [(0, "x", 500)]
+        held = [[(0, "a", 10), (1, "b", 30)], ahead, ahead]
+        self.assertEqual(self.windows(*held), [])
+        self.assertEqual(self.windows(*held, [], [], []), [])
+        self.assertEqual(self.windows(*held, ahead), [(-50, {"a": 1, "b": 1}), (0, {"a": 1, "b": 1})])
+        self.assertEqual(self.windows(*held, [(1, "b", 140)]), [(-50, {"a": 1, "b": 1}), (0, {"a": 1, "b": 1})])
+
+
 class PlantedFaults(unittest.TestCase):
     """A random input and the rows of one run. Then a fault is planted into the rows."""
 
     def setUp(self):
         self.random = random.Random(self.id())
 
-    def history(self):
+    def history(self, shape):
         time, at, plans, records = self.random.randrange(1, 50) * STEP, [0, 0, 0], [], {0: {}, 1: {}, 2: {}}
         for _ in range(40):
             ranges = []
@@ -144,7 +175,9 @@ class PlantedFaults(unittest.TestCase):
                 until = at[partition] + self.random.randrange(6)
                 for offset in range(at[partition], until):
                     if self.random.randrange(5):  # the others were aborted
-                        records[partition][offset] = f"w{self.random.randrange(6)}"
+                        word = f"w{self.random.randrange(6)}"
+                        event_time = time - self.random.choice([0, 0, 90, 400, 2000]) if self.random.randrange(20) else None
+                        records[partition][offset] = word if shape.delay is None else (partition, word, event_time)
                 ranges.append((partition, at[partition], until))
                 at[partition] = until
             run = self.random.choice([0, 0, 0, 2, 9])
@@ -155,7 +188,7 @@ class PlantedFaults(unittest.TestCase):
     def each(self):
         for shape in SHAPES:
             for _ in range(20):
-                plans, records = self.history()
+                plans, records = self.history(shape)
                 yield shape, plans, records, dict(oracle.expected(plans, STEP, copy.deepcopy(records), shape, []))
 
     def judged(self, shape, plans, records, seen):
@@ -209,7 +242,7 @@ class PlantedFaults(unittest.TestCase):
 
     def test_a_record_that_is_in_no_plan(self):
         for shape, plans, records, seen in self.each():
-            records[1][10_000] = "w1"
+            records[1][10_000] = "w1" if shape.delay is None else (1, "w1", 0)
             self.assertEqual(self.judged(shape, plans, records, seen)[0], 1)
 
     def test_plans_that_read_a_record_twice_or_skip_a_time(self):
@@ -231,6 +264,18 @@ class PlantedFaults(unittest.TestCase):
             # Records that are still in the topic have not expired. A job that continued without them has lost them.
             there = sum(map(len, records.values())) - sum(map(len, left.values()))
             self.assertEqual(self.judged(shape, aged, records, seen)[0], there)
+
+    def test_windows_that_another_watermark_closes(self):
+        found = 0
+        for _ in range(20):
+            plans, records = self.history(EVENT_TIME)
+            right = oracle.expected(plans, STEP, copy.deepcopy(records), EVENT_TIME, [])
+            # Too early; too late, so that late records count; and without partitions that are idle.
+            for other in EVENT_TIME._replace(delay=0), EVENT_TIME._replace(delay=1500), EVENT_TIME._replace(idle=10**9):
+                seen = dict(oracle.expected(plans, STEP, copy.deepcopy(records), other, []))
+                self.assertEqual(self.judged(EVENT_TIME, plans, records, seen) == (0, 0, 0), seen == right)
+                found += seen != right
+        self.assertGreater(found, 20)
 
     def test_wrong_plans_do_not_hide_a_lost_record_from_totals(self):
         for shape, plans, records, _ in self.each():

@@ -5,6 +5,7 @@
 
 mod checkpoints;
 mod churn;
+mod event_time;
 mod graphs;
 mod scale;
 
@@ -43,7 +44,7 @@ const QUICK: Size = Size { runs: 1, turns: 1, part: 50 };
 /// A name, and the function that measures.
 type Workload = (&'static str, fn(Size));
 
-const WORKLOADS: [Workload; 13] = [
+const WORKLOADS: [Workload; 15] = [
     ("counts", counts),
     ("keys", keys),
     ("scaling", scaling),
@@ -51,6 +52,8 @@ const WORKLOADS: [Workload; 13] = [
     ("windows", windows),
     ("changes", changes),
     ("complete", complete),
+    ("event_time", event_time::event_time),
+    ("yahoo", event_time::yahoo),
     ("checkpoints", checkpoints::checkpoints),
     ("written", checkpoints::written),
     ("readers", readers),

@@ -3,6 +3,7 @@
 mod event_time;
 mod event_time_verbs;
 mod accumulators;
+mod as_of_join;
 mod broadcasts;
 mod fallible;
 mod gathered;

@@ -37,7 +37,7 @@ fn timed<'s>(s: &DStream<'s, Pair>) -> EventTimeStream<'s, (u8, i64)> {
 }
 
 /// Every verb that keeps state, and verbs on its result.
-const VERBS: [(&str, Verb); 38] = [
+const VERBS: [(&str, Verb); 40] = [
     ("update_state_by_key", |s| {
         text(&s.update_state_by_key(|new: &[i64], sum: Option<i64>| {
             let sum = new.iter().sum::<i64>() + sum.unwrap_or(0);
@@ -133,6 +133,15 @@ const VERBS: [(&str, Verb); 38] = [
     ("join_within", |s| {
         let [left, right] = [0, 1].map(|side| timed(s).filter(move |(_, n)| n % 2 == side));
         text(&left.join_within(&right, millis(0), std::time::Duration::from_micros(1)).timestamped())
+    }),
+    ("full_outer_join_within", |s| {
+        let [left, right] = [0, 1].map(|side| timed(s).filter(move |(_, n)| n % 2 == side));
+        let join = left.full_outer_join_within(&right, millis(0), std::time::Duration::from_micros(1));
+        text(&join.timestamped()).union(&text(&join.late()))
+    }),
+    ("as_of_join", |s| {
+        let [left, right] = [0, 1].map(|side| timed(s).filter(move |(_, n)| n % 2 == side));
+        text(&left.as_of_join(&right).timestamped())
     }),
 ];
 

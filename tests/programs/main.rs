@@ -1,5 +1,6 @@
 //! Programs as users run them: the command and the dataflows, their output, and how they end.
 
+mod bike_trips;
 mod broker;
 mod checkpoint;
 mod child;

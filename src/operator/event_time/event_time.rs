@@ -123,8 +123,7 @@ impl<'s, T: 'static> EventTimeStream<'s, T> {
     }
 
     /// Rows of two streams, with a watermark of both.
-    #[track_caller]
-    pub(super) fn joined<U, R>(
+    pub(super) fn with_other<U, R>(
         &self,
         other: &EventTimeStream<'s, U>,
         rows: DStream<'s, Timestamped<R>>,

@@ -353,6 +353,7 @@ impl<K: Key, A: Exchange + PartialEq, F: PaneFold<A>> KeyedState for Panes<K, A,
 pub(super) fn take_any(bytes: &[u8]) -> bool {
     use super::pane_fold::Reduced;
     let shape = WindowShape::new(std::time::Duration::from_micros(4), &std::time::Duration::from_micros(2).into());
-    let panes = Panes::<String, i64, _>::new(KeyGroups::default(), shape.expect("a valid shape"), 0, Reduced::by(i64::wrapping_add));
+    let panes =
+        Panes::<String, i64, _>::new(KeyGroups::default(), shape.expect("a valid shape"), 0, Reduced::by(i64::wrapping_add));
     crate::engine::state::take_any(panes, bytes)
 }

@@ -9,7 +9,7 @@ use super::windowed_view::WindowedView;
 use super::windows::EventTimeWindows;
 use crate::api::dstream::DStream;
 use crate::api::view::{Changes, Form};
-use crate::core::data::{Exchange, Key, Rows, key_group};
+use crate::core::data::{Exchange, Key, Rows};
 use crate::core::event_time::Windowed;
 use crate::engine::flow::{PendingBatches, batched, by_batch, map_containers, route};
 use crate::engine::operator_id::OperatorId;
@@ -210,7 +210,8 @@ impl<'s, T: Key> WindowedView<'s, T> {
         let (mut own, mut all) = (ByWindow::default(), ByWindow::default());
         let (own_key, all_key) = (key.clone(), key);
         let partials = partial(graph, operator, self.view.rows(), by_batch, move |changes| own.best(changes, n, &*own_key));
-        let owner = route(|(window, _): &(Windowed<T>, i64)| key_group(&(window.start, window.end)));
+        let groups = graph.key_groups();
+        let owner = route(move |(window, _): &(Windowed<T>, i64)| groups.of(&(window.start, window.end)));
         let absorb = |pending: &mut PendingBatches<Vec<_>>, t, changes: Vec<_>| pending.at(t).extend(changes);
         batched(&graph.flow.silent_when_empty(), operator, partials, owner, absorb, move |tick, changes, emit| {
             let best = all.best(changes, n, &*all_key);
