@@ -460,6 +460,10 @@ impl DataFrame {
         Ok(DataFrame::new(self.session.clone(), plan))
     }
 
+    pub(crate) fn logical_plan(&self) -> &LogicalPlan {
+        &self.plan
+    }
+
     fn provider(&self) -> Arc<dyn TableProvider> {
         Arc::new(ViewTable::new(self.plan.clone(), None))
     }

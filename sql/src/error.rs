@@ -28,6 +28,9 @@ impl SqlError {
     /// What DataFusion says of a thing, with the remedy where it is known.
     pub(crate) fn of(thing: &str, error: &DataFusionError) -> Self {
         let reason = error.strip_backtrace();
+        let reason = ["Error during planning: ", "Schema error: "]
+            .iter()
+            .fold(reason.as_str(), |text, kind| text.trim_start_matches(kind));
         // A table that is missing is the one fault that DataFusion's message has no remedy for.
         match reason.split_once("table '").and_then(|(_, rest)| rest.split_once("' not found")) {
             Some((table, _)) => {

@@ -43,6 +43,7 @@ mod planner;
 mod data_frame;
 mod grouped;
 mod show;
+mod streaming;
 mod error;
 
 pub use batch::ToTable;
@@ -50,6 +51,7 @@ pub use data_frame::DataFrame;
 pub use error::{Result, SqlError};
 pub use grouped::GroupedData;
 pub use session::TableSession;
+pub use streaming::{OutputMode, StreamTables, StreamingDataFrame};
 
 /// Arrow, at the version of DataFusion.
 pub use datafusion::arrow;

@@ -178,6 +178,19 @@ impl TableSession {
         self.0.context.deregister_table(names::table(name)).is_ok_and(|table| table.is_some())
     }
 
+    /// Another session with the tables that this one has now.
+    pub(crate) fn copied(&self) -> TableSession {
+        let copy = TableSession::new();
+        let tables = self.0.context.catalog("datafusion").and_then(|catalog| catalog.schema("public"));
+        for name in tables.iter().flat_map(|schema| schema.table_names()) {
+            // A table that another thread has just dropped is not there.
+            if let Ok(provider) = self.block_on(self.0.context.table_provider(name.as_str())) {
+                copy.register(&name, provider).expect("a table of another session has a name that a table can have");
+            }
+        }
+        copy
+    }
+
     /// Gives a name to a table. A table that had the name loses it.
     pub(crate) fn register(&self, name: &str, table: Arc<dyn TableProvider>) -> Result<()> {
         let name = names::table(name);

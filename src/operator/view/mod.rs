@@ -10,6 +10,7 @@ pub(crate) mod iterate;
 mod join;
 mod left_outer_join;
 mod linear;
+mod map_vectorized;
 mod max_by_key;
 mod min_by_key;
 mod output_modes;

@@ -1,0 +1,82 @@
+//! A row as bytes whose order is that of its values: what exchanges and views hold.
+
+use std::fmt;
+use std::sync::Arc;
+
+use datafusion::arrow::array::{ArrayRef, RecordBatch, RecordBatchOptions, new_null_array};
+use datafusion::arrow::compute::interleave;
+use datafusion::arrow::datatypes::Schema;
+use datafusion::arrow::error::ArrowError;
+use datafusion::arrow::row::{RowConverter, SortField};
+use serde::{Deserialize, Serialize};
+
+/// Values of some columns, in the encoding of `arrow::row`: two rows compare as their bytes do.
+#[derive(Clone, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize, Deserialize)]
+pub(crate) struct Row(Box<[u8]>);
+
+impl fmt::Debug for Row {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(f, "a row of {} bytes", self.0.len())
+    }
+}
+
+/// Encodes and decodes the rows of one schema.
+pub(crate) struct Codec {
+    schema: Arc<Schema>,
+    converter: RowConverter,
+}
+
+impl Codec {
+    pub(crate) fn new(schema: &Arc<Schema>) -> Result<Self, ArrowError> {
+        let fields = schema.fields().iter().map(|f| SortField::new(f.data_type().clone())).collect();
+        Ok(Codec { schema: schema.clone(), converter: RowConverter::new(fields)? })
+    }
+
+    /// Rows that sort as an ORDER BY wants it.
+    pub(crate) fn sorted(schema: &Arc<Schema>, fields: Vec<SortField>) -> Result<Self, ArrowError> {
+        Ok(Codec { schema: schema.clone(), converter: RowConverter::new(fields)? })
+    }
+
+    pub(crate) fn schema(&self) -> &Arc<Schema> {
+        &self.schema
+    }
+
+    /// One row for each row of the columns.
+    pub(crate) fn encode(&self, columns: &[ArrayRef], rows: usize) -> Result<Vec<Row>, ArrowError> {
+        // Without columns all rows are the same: the one group of an aggregate without keys.
+        if columns.is_empty() {
+            return Ok(vec![Row(Box::default()); rows]);
+        }
+        let encoded = self.converter.convert_columns(columns)?;
+        Ok(encoded.iter().map(|row| Row(row.as_ref().into())).collect())
+    }
+
+    pub(crate) fn decode<'r>(&self, rows: impl ExactSizeIterator<Item = &'r Row>) -> Result<RecordBatch, ArrowError> {
+        let options = RecordBatchOptions::new().with_row_count(Some(rows.len()));
+        let columns = if self.schema.fields().is_empty() {
+            Vec::new()
+        } else {
+            let parser = self.converter.parser();
+            // The parser checks nothing but UTF-8, and the bytes are those of `encode`.
+            self.converter.convert_rows(rows.map(|row| parser.parse(&row.0)))?
+        };
+        RecordBatch::try_new_with_options(self.schema.clone(), columns, &options)
+    }
+
+    /// The columns of rows, with nulls where there is none.
+    pub(crate) fn decode_with_nulls(&self, rows: &[Option<&Row>]) -> Result<Vec<ArrayRef>, ArrowError> {
+        let decoded = self.decode(rows.iter().flatten().copied().collect::<Vec<_>>().into_iter())?;
+        let mut next = 0;
+        let place = |row: &Option<&Row>| match row {
+            None => (1, 0),
+            Some(_) => {
+                next += 1;
+                (0, next - 1)
+            }
+        };
+        let places: Vec<(usize, usize)> = rows.iter().map(place).collect();
+        let with_nulls =
+            |column: &ArrayRef| interleave(&[column.as_ref(), new_null_array(column.data_type(), 1).as_ref()], &places);
+        decoded.columns().iter().map(with_nulls).collect()
+    }
+}
