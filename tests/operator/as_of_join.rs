@@ -33,7 +33,8 @@ fn model(batches: &[Vec<Row>], (tolerance, left, right): Case) -> (Seen<Joined>,
     let (mut waiting, mut known, mut all, mut all_late) = (Vec::<Row>::new(), Vec::<Row>::new(), Seen::new(), Seen::new());
     for ((t, batch), (was, now)) in (1..).zip(batches).zip(least) {
         let late = batch.iter().filter(|(_, time)| *time < was);
-        let late = late.map(|(k, time)| (*time, (k / 2, if k % 2 == 0 { (Some(*time), None) } else { (None, Some(*time)) })));
+        let late =
+            late.map(|(k, time)| (*time, (k / 2, if k.is_multiple_of(2) { (Some(*time), None) } else { (None, Some(*time)) })));
         all_late.push((t, bag(late.map(|(time, row)| Timestamped { time, row }).collect())));
         known.extend(batch.iter().filter(|(k, _)| k % 2 == 1));
         waiting.extend(batch.iter().filter(|(k, time)| k % 2 == 0 && *time >= was));

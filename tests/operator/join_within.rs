@@ -60,13 +60,13 @@ fn pairs(n: usize) -> impl Iterator<Item = (usize, usize)> {
 
 /// The rows of a full outer join, and late rows.
 fn model(batches: &[Vec<Row>], (before, after, left, right): Case) -> (Seen<Joined>, Seen<Joined>) {
-    let of = |k: u8, time: i64| (k / 2, if k % 2 == 0 { (Some(time), None) } else { (None, Some(time)) });
+    let of = |k: u8, time: i64| (k / 2, if k.is_multiple_of(2) { (Some(time), None) } else { (None, Some(time)) });
     let least =
         watermarks(batches, left).into_iter().zip(watermarks(batches, right)).map(|((a, b), (c, d))| (a.min(c), b.min(d)));
     let (mut rows, mut all, mut all_late) = (Vec::<(u8, i64, bool)>::new(), Seen::new(), Seen::new());
     for ((t, batch), (was, now)) in (1..).zip(batches).zip(least) {
         // A row counts until the watermark has passed its last partner.
-        let counts = |k: u8, time: i64, watermark| time + if k % 2 == 0 { after } else { before } >= watermark;
+        let counts = |k: u8, time: i64, watermark| time + if k.is_multiple_of(2) { after } else { before } >= watermark;
         let (mut out, mut late, old) = (Vec::new(), Vec::new(), rows.len());
         for &(k, time) in batch {
             match counts(k, time, was) {

@@ -198,3 +198,55 @@ fn kafka_wordcount_writes_how_its_window_changes() {
         }
     }
 }
+
+#[test]
+fn kafka_wordcount_writes_each_window_of_event_time_once_and_totals_beside_it() {
+    const INPUT: Input = Input {
+        partitions: &[
+            &[
+                line(r#"{"word":"a","at":10}"#),
+                line(r#"{"word":"a","at":160}"#),
+                line(r#"{"word":"b","at":-10}"#),
+                line(r#"{"word":"a"}"#),
+                line(r#"{"word":"a","at":500}"#),
+            ],
+            &[line(r#"{"word":"b","at":140}"#), line(r#"{"word":"a","at":90}"#), line(r#"{"word":"b","at":300}"#)],
+        ],
+        batches: &[
+            Batch { time: "2024-01-01 00:00:00.100", ranges: Some(&[(0, 0, 1), (1, 0, 1)]) },
+            // The watermark is 120 after this batch: the smaller one of 160 and 140, less 20.
+            Batch { time: "2024-01-01 00:00:00.200", ranges: Some(&[(0, 1, 2)]) },
+            // The record of -10 is late. That of 90 is late for its first window.
+            Batch { time: "2024-01-01 00:00:00.300", ranges: Some(&[(0, 2, 4), (1, 1, 2)]) },
+            Batch { time: "2024-01-01 00:00:00.400", ranges: Some(&[(0, 4, 5), (1, 2, 3)]) },
+        ],
+    };
+    let broker = Broker::start();
+    broker.topic("words", INPUT.partitions);
+    let plans = INPUT.plans_of("words");
+    for (i, layout) in LAYOUTS.into_iter().enumerate() {
+        let [windows, totals] = ["windows", "totals"].map(|name| format!("{name}-{i}"));
+        [&windows, &totals].into_iter().for_each(|topic| broker.topic(topic, &[&[], &[]]));
+        let topics =
+            ["--brokers", &broker.address, "--in", "words", "--out", &windows, "--totals", &totals, "--plans", plans.path()];
+        let shape = ["--event-time", "--window", "100ms", "--slide", "50ms", "--delay", "20ms"];
+        layout.run("kafka_wordcount", &[&topics[..], &shape].concat());
+        let written = |topic: &str, fields: [&str; 2]| {
+            let rows = broker.read(topic, 2).into_iter().flatten();
+            let row = |(word, row): (String, String)| {
+                let row: serde_json::Value = serde_json::from_str(&row).unwrap();
+                (word, fields.map(|field| row[field].as_i64().unwrap_or(-1)))
+            };
+            let mut rows: Vec<_> = rows.map(row).collect();
+            rows.sort();
+            rows
+        };
+        let own = |rows: &[(&str, [i64; 2])]| rows.iter().map(|(word, row)| (word.to_string(), *row)).collect::<Vec<_>>();
+        let closed = [("a", [-50, 1]), ("a", [0, 1]), ("a", [50, 1]), ("a", [100, 1]), ("a", [150, 1])];
+        let closed = [&closed[..], &[("b", [50, 1]), ("b", [100, 1])]].concat();
+        assert_eq!(written(&windows, ["start", "count"]), own(&closed), "{layout:?}");
+        let all =
+            [("a", [1, -1]), ("a", [2, -1]), ("a", [4, -1]), ("a", [5, -1]), ("b", [1, -1]), ("b", [2, -1]), ("b", [3, -1])];
+        assert_eq!(written(&totals, ["count", "diff"]), own(&all), "{layout:?}");
+    }
+}

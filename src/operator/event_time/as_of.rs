@@ -171,3 +171,49 @@ pub(super) fn take_any(bytes: &[u8]) -> bool {
     let state: AsOf<String, i64, i64> = AsOf::new(KeyGroups::default(), Some(5));
     crate::engine::state::take_any(state, bytes)
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::core::data::{KEY_GROUPS, PartitionId};
+
+    /// How many bytes are saved after each of these batches of one key: a row on the left and one on the right, ten microseconds later
+    /// each time, and a watermark that follows.
+    fn saved(tolerance: Option<i64>, batches: i64) -> Vec<usize> {
+        let mut state: AsOf<char, u8, u8> = AsOf::new(tolerance);
+        let batch = |n: i64| {
+            let t = BatchTime::from_millis(n as u64 + 1);
+            let sides = Sides { left: vec![(10 * n, 1)], right: vec![(10 * n - 5, 2)] };
+            let watermark = Watermark { before: 10 * (n - 1), now: 10 * n };
+            let rows = vec![Rows::new(PartitionId { branch: 0, index: 0 }, vec![('k', sides)])];
+            let (mut joined, mut late) = (Vec::new(), Vec::new());
+            state.batch(watermark, t, rows, &mut joined, &mut late);
+            assert_eq!((joined.len(), late.len()), (usize::from(n > 0), 0), "the row of the previous batch leaves");
+            state.snapshot(t);
+            (0..KEY_GROUPS).map(|group| state.save(group, t).len()).sum()
+        };
+        (0..batches).map(batch).collect()
+    }
+
+    #[test]
+    fn a_key_keeps_what_a_later_row_may_need() {
+        for tolerance in [None, Some(7), Some(100)] {
+            let saved = saved(tolerance, 2_000);
+            assert!(saved.iter().all(|bytes| (1..20).contains(bytes)), "{tolerance:?}: {saved:?}");
+        }
+    }
+
+    #[test]
+    fn a_key_leaves_when_its_rows_are_too_old() {
+        let mut state: AsOf<char, u8, u8> = AsOf::new(Some(7));
+        let (t, right) = (BatchTime::from_millis(1), vec![(5, 2)]);
+        let rows = || {
+            vec![Rows::new(PartitionId { branch: 0, index: 0 }, vec![('k', Sides { left: Vec::new(), right: right.clone() })])]
+        };
+        let mut kept = |now, rows| {
+            state.batch(Watermark { before: i64::MIN, now }, t, rows, &mut Vec::new(), &mut Vec::new());
+            state.cells.iter().count()
+        };
+        assert_eq!([kept(0, rows()), kept(12, Vec::new()), kept(13, Vec::new())], [1, 1, 0]);
+    }
+}

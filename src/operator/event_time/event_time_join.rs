@@ -87,6 +87,7 @@ impl<'s, K, V, W, R> EventTimeJoin<'s, K, V, W, R> {
     ///     [vec![], vec![('k', (Some(7), None))]],
     /// );
     /// ```
+    #[allow(clippy::type_complexity, reason = "the row, as a program sees it")]
     pub fn late(&self) -> DStream<'s, Timestamped<(K, (Option<V>, Option<W>))>> {
         self.late.clone()
     }

@@ -70,6 +70,9 @@ impl<V, W, L, R> Default for Both<V, W, L, R> {
     }
 }
 
+/// A row that leaves without a partner, with its key group.
+type Alone<K, V, W> = Joined<K, (Option<V>, Option<W>)>;
+
 /// The rows in these times.
 fn within<X, P>(rows: &mut [(i64, X, P)], times: RangeInclusive<i64>) -> &mut [(i64, X, P)] {
     let from = rows.partition_point(|(time, ..)| time < times.start());
@@ -108,7 +111,7 @@ impl<K: Key, V: Exchange, W: Exchange, L: Paired, R: Paired> Intervals<K, V, W, 
     }
 
     /// Drops the rows whose partners are all behind the watermark. Those that leave without a partner are added to `alone`.
-    fn forget(&mut self, now: i64, t: BatchTime, alone: &mut Vec<Joined<K, (Option<V>, Option<W>)>>) {
+    fn forget(&mut self, now: i64, t: BatchTime, alone: &mut Vec<Alone<K, V, W>>) {
         for code in self.cells.due(now.saturating_sub(1)) {
             let (group, key) = self.cells.keys.group_and_key(code);
             let (key, (before, after)) = (key.clone(), (self.before, self.after));
