@@ -1,5 +1,6 @@
 //! Files on a disk: what a reader gives, and what a job reads.
 
+use std::fs::File;
 use std::io::Write;
 use std::os::unix::ffi::OsStrExt;
 use std::path::Path;

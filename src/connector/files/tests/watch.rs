@@ -1,5 +1,6 @@
 //! Which files a watch reads while other programs create, change and rename files. There is no disk, and the tests set the clock.
 
+use std::path::Path;
 use std::time::Duration;
 
 use crate::connector::files::identity::{FileId, FileStamp, FileVersion, Head};
