@@ -31,7 +31,7 @@ pub use crate::core::monoid::{Max, Min, Monoid, Set, Sum};
 pub use crate::core::plan::OffsetRange;
 pub use crate::core::slide::Slide;
 pub use crate::core::time::{BatchTime, days, hours, millis, mins, secs};
-pub use crate::format::{Decode, Json};
+pub use crate::format::{Csv, Decode, Json};
 pub use crate::job::{JobHandle, Summary};
 pub use crate::metrics::{BatchInfo, Statistics, StreamingListener};
 pub use crate::operator::{

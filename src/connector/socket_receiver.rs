@@ -56,7 +56,8 @@ impl<'s> StreamingContext<'s> {
     /// [receiver](StreamingContext::receiver_stream) before they are in a batch. A restart runs the same batches again, and exactly-once
     /// outputs accept the stream. A crash loses only what was on its way: the plain protocol has no acknowledgement, so the
     /// server cannot know. A sender that can wait for an answer should use [`http_receiver`](StreamingContext::http_receiver), or a
-    /// receiver of its own. The offsets of bad lines count from the start of the process.
+    /// receiver of its own. The offsets of bad lines count from the start of the process. A line that is not complete when the job stops is
+    /// left out.
     ///
     /// ```
     /// use std::io::Write;
@@ -225,7 +226,8 @@ impl Framing for Blocks {
             out.push(block.to_vec());
             rest = after;
         }
-        self.0 = rest.to_vec();
+        let taken = self.0.len() - rest.len();
+        self.0.drain(..taken);
         Ok(())
     }
 

@@ -1,6 +1,6 @@
 //! Paths as users write them: `in`, `/data/in` or `file:///data/in`. Every path of the API and of a command line is read here.
 //!
-//! A wrong path is an error that names the cause and the remedy. Patterns such as `*.log` are not expanded.
+//! A wrong path is an error that names the cause and the remedy. Only sources of files expand patterns such as `2026-*`.
 
 use std::io;
 use std::path::{Path, PathBuf};

@@ -7,6 +7,8 @@ use std::sync::Arc;
 
 use serde::{Deserialize, Serialize};
 
+use crate::core::data::Data;
+
 /// The longest line, in bytes without its line end, unless the program sets `max_line_bytes`.
 pub(crate) const LINE_LIMIT: usize = 1 << 20;
 /// The number of lines that a reader gives in one call, so that a worker's steps stay short.
@@ -27,6 +29,25 @@ pub(crate) struct BadLine {
     pub offset: i64,
     pub raw: Vec<u8>,
     pub reason: String,
+}
+
+/// A row with its position, or why there is none.
+pub(crate) trait Positioned: Data {
+    /// The row.
+    type Out: Data;
+
+    fn positioned(self) -> Result<(Self::Out, i64), BadLine>;
+}
+
+impl Positioned for Line {
+    type Out = String;
+
+    fn positioned(self) -> Result<(String, i64), BadLine> {
+        match self {
+            Line::Text(text, offset) => Ok((text, offset)),
+            Line::Bad(bad) => Err(*bad),
+        }
+    }
 }
 
 impl Line {

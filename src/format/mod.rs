@@ -2,12 +2,14 @@
 //!
 //! A format implements [`Decode`] in a file here, which names no connector. `operator/decode.rs` has the verbs that apply it.
 
+mod csv;
 mod decode;
 mod json;
 pub(crate) mod lines;
 pub(crate) mod object;
 pub(crate) mod row_text;
 
+pub use csv::Csv;
 pub use decode::Decode;
 pub use json::Json;
 pub use object::Object;

@@ -14,7 +14,7 @@ use crate::core::time::BatchTime;
 use crate::engine::flow::{Emitter, batched, split_map};
 use crate::engine::operator_id::OperatorId;
 use crate::format::Decode;
-use crate::format::lines::{BadLine, Line};
+use crate::format::lines::{BadLine, Positioned};
 use crate::job::protocol::Event;
 use crate::operator::kernel::bad_limit::{BadLimit, RowsRead};
 use crate::operator::kernel::origins::{known, origins};
@@ -188,25 +188,24 @@ impl Records for LinesOf {
     }
 }
 
-/// The lines that are text, and the others as bad records.
-pub(crate) fn decoded_lines<'s>(lines: &DStream<'s, Line>, operator: &OperatorId) -> Decoded<'s, String> {
+/// The lines that are text, and the others as bad records. Likewise for other rows with positions.
+pub(crate) fn decoded_lines<'s, L: Positioned>(lines: &DStream<'s, L>, operator: &OperatorId) -> Decoded<'s, L::Out> {
     let verb = operator.clone();
     let each = |wanted: Rc<OriginsWanted>| {
-        move |time, rows: Rows<Line>, ok: &mut Emitter<'_, _>, err: &mut Emitter<'_, _>| {
+        move |time, rows: Rows<L>, ok: &mut Emitter<'_, _>, err: &mut Emitter<'_, _>| {
             let (partition, split) = (rows.partition, origins(&rows, &wanted));
             let mut offsets = Vec::new();
             let mut good = Vec::with_capacity(rows.rows.len());
             let mut bad = Vec::new();
             for line in rows.take() {
-                match line {
-                    Line::Text(text, offset) => {
+                match line.positioned() {
+                    Ok((text, offset)) => {
                         good.push(text);
                         if split.is_some() {
                             offsets.push(offset);
                         }
                     }
-                    Line::Bad(line) => {
-                        let BadLine { origin, offset, raw, reason } = *line;
+                    Err(BadLine { origin, offset, raw, reason }) => {
                         let (origin, verb) = (origin.to_string(), verb.to_string());
                         let (key, headers) = (None, Vec::new());
                         bad.push(BadRecord { origin, partition: 0, offset, time, raw, key, headers, verb, reason });

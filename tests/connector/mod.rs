@@ -3,6 +3,7 @@
 mod custom_sink;
 mod custom_source;
 mod dead_letters;
+mod files;
 #[cfg(feature = "http")]
 mod http;
 mod object_files;

@@ -76,6 +76,38 @@ fn rows_are_in_the_tables_once_through_a_constraint_and_restarts() {
     }
 }
 
+/// Refused rows lie among others, in statements of any size. What is refused is in the transaction of the rest, so a restart adds nothing.
+#[test]
+fn rows_that_a_constraint_refuses_are_dead_letters_once() {
+    for (workers, then) in [(1, 2), (2, 4), (4, 1)] {
+        let refuse = "CHECK (v % 7 <> 3 OR v < 0)";
+        let place = Place::new("sqlite-dead", &format!("CREATE TABLE log (k INTEGER, v INTEGER {refuse} UNIQUE)"));
+        let batches: Vec<Vec<Row>> = (0..4).map(|b| (0..1_500).map(|n| (n % 5, 1_000 * b + n)).collect()).collect();
+        let once = |workers: u16| {
+            let (file, queue) = (place.file.clone(), QueueSource::from_batches(batches.clone()));
+            let job =
+                StreamingContext::builder("dead letters", millis(10)).workers(workers).checkpoint(place.dir.join("checkpoint"));
+            job.run(move |ssc| {
+                let table = Table::new("log").integer("k").integer("v").dead_letters("refused").shards(3);
+                ssc.queue_stream(&queue).to_sqlite(&file, table);
+                Ok(())
+            })
+        };
+        once(workers).unwrap();
+        once(then).unwrap();
+        // Batches overlap: of two rows with one value the first one is taken.
+        let good = |v: &i64| v % 7 != 3;
+        let expected: Vec<i64> = (0..4_500).filter(good).collect();
+        let taken: Vec<i64> = place.rows("SELECT k, v FROM log ORDER BY v").into_iter().map(|(_, v)| v).collect();
+        assert_eq!(taken, expected);
+        let all = batches.iter().flatten().count() as i64;
+        assert_eq!(place.rows("SELECT count(*), 0 FROM refused"), [(all - expected.len() as i64, 0)]);
+        let checked =
+            "SELECT count(*), 0 FROM refused WHERE table_name = 'log' AND reason LIKE '%CHECK%' AND row_json LIKE '{\"k\":%'";
+        assert_eq!(place.rows(checked), [(batches.iter().flatten().filter(|(_, v)| !good(v)).count() as i64, 0)]);
+    }
+}
+
 #[test]
 fn a_table_is_what_a_view_is() {
     for workers in [1, 2, 4] {

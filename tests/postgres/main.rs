@@ -75,6 +75,37 @@ fn rows_are_in_the_tables_once_through_a_constraint_and_restarts() {
     }
 }
 
+/// Refused rows lie among others. What is refused is in the transaction of the rest, so a restart adds nothing.
+#[test]
+fn rows_that_a_constraint_refuses_are_dead_letters_once() {
+    let server = Server::start("postgres-dead");
+    let mut client = server.client();
+    client.batch_execute("CREATE TABLE log (k SMALLINT NOT NULL, v BIGINT UNIQUE CHECK (v % 7 <> 3))").unwrap();
+    let (checkpoint, url) = (TempDir::made("postgres-dead-job"), server.url());
+    let batches: Vec<Vec<Row>> = (0..4).map(|b| (0..1_500).map(|n| (n % 5, 1_000 * b + n)).collect()).collect();
+    for workers in [1, 2, 4] {
+        let (url, queue) = (url.clone(), QueueSource::from_batches(batches.clone()));
+        let job = StreamingContext::builder("dead letters", millis(10)).workers(workers).checkpoint(&*checkpoint);
+        job.run(move |ssc| {
+            let table = Table::new("log").integer("k").integer("v").dead_letters("refused").shards(3);
+            ssc.queue_stream(&queue).to_postgres(&url, table);
+            Ok(())
+        })
+        .unwrap();
+        let mut taken: Vec<i64> = rows(&mut client, "log").into_iter().map(|(_, v)| v).collect();
+        taken.sort_unstable();
+        assert_eq!(taken, (0..4_500).filter(|v| v % 7 != 3).collect::<Vec<_>>(), "{workers} workers");
+        let all = batches.iter().flatten().count() - taken.len();
+        let count = |client: &mut Client, of: &str| -> i64 {
+            client.query_one(&format!("SELECT count(*) FROM refused WHERE {of}"), &[]).unwrap().get(0)
+        };
+        assert_eq!(count(&mut client, "true"), all as i64);
+        let checked = batches.iter().flatten().filter(|(_, v)| v % 7 == 3).count();
+        assert_eq!(count(&mut client, "table_name = 'log' AND reason LIKE '%check constraint%'"), checked as i64);
+        assert_eq!(count(&mut client, "(row_json::json->>'v')::bigint % 7 = 3"), checked as i64);
+    }
+}
+
 /// A newer run takes the tables while the older one writes.
 #[test]
 fn a_run_that_is_shut_out_writes_nothing_more() {

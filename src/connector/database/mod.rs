@@ -51,4 +51,7 @@ trait Connection: Send {
 
     /// Whether an error will be the same at the next try, as that of a constraint.
     fn is_lasting(e: &BoxError) -> bool;
+
+    /// Whether an error is that of a row that violates a constraint of the table.
+    fn is_violation(e: &BoxError) -> bool;
 }

@@ -136,6 +136,7 @@ impl Connected {
 struct Failed {
     text: String,
     lasting: bool,
+    violation: bool,
 }
 
 fn failed(e: postgres::Error) -> BoxError {
@@ -143,12 +144,13 @@ fn failed(e: postgres::Error) -> BoxError {
         let cause = std::error::Error::source(&e).map_or(String::new(), |cause| format!(": {cause}"));
         let text = e.to_string();
         let text = if text.ends_with(&cause) { text } else { format!("{text}{cause}") };
-        return Failed { text, lasting: false }.into();
+        return Failed { text, lasting: false, violation: false }.into();
     };
     let detail = said.detail().map_or(String::new(), |detail| format!(" ({detail})"));
     // Classes of SQLSTATE: unsupported, data, constraints, schemas, syntax and names.
     let lasting = ["0A", "22", "23", "3F", "42"].iter().any(|class| said.code().code().starts_with(class));
-    Failed { text: format!("{}{detail}", said.message()), lasting }.into()
+    let violation = said.code().code().starts_with("23");
+    Failed { text: format!("{}{detail}", said.message()), lasting, violation }.into()
 }
 
 type Parameter<'a> = Box<dyn ToSql + Sync + 'a>;
@@ -270,6 +272,10 @@ impl Connection for Connected {
 
     fn is_lasting(e: &BoxError) -> bool {
         e.downcast_ref::<Failed>().is_some_and(|e| e.lasting)
+    }
+
+    fn is_violation(e: &BoxError) -> bool {
+        e.downcast_ref::<Failed>().is_some_and(|e| e.violation)
     }
 }
 

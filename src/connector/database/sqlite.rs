@@ -170,4 +170,9 @@ impl Connection for rusqlite::Connection {
         let code = e.downcast_ref::<SqliteError>().and_then(SqliteError::sqlite_error_code);
         matches!(code, Some(ErrorCode::ConstraintViolation | ErrorCode::TypeMismatch | ErrorCode::Unknown))
     }
+
+    fn is_violation(e: &BoxError) -> bool {
+        let code = e.downcast_ref::<SqliteError>().and_then(SqliteError::sqlite_error_code);
+        matches!(code, Some(ErrorCode::ConstraintViolation))
+    }
 }

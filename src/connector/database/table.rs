@@ -26,6 +26,7 @@ pub struct Table {
     key: Vec<String>,
     pub(super) shards: u32,
     pub(super) exactly_once: bool,
+    pub(super) dead_letters: Option<String>,
 }
 
 /// A column: its name, and what it holds.
@@ -48,7 +49,7 @@ pub(super) enum Kind {
 impl Table {
     /// A table with this name, which may have a schema before it: `public.counts`. Its columns follow.
     pub fn new(name: impl Into<String>) -> Self {
-        Table { name: name.into(), columns: Vec::new(), key: Vec::new(), shards: 1, exactly_once: false }
+        Table { name: name.into(), columns: Vec::new(), key: Vec::new(), shards: 1, exactly_once: false, dead_letters: None }
     }
 
     fn column(mut self, name: impl Into<String>, kind: Kind) -> Self {
@@ -101,6 +102,33 @@ impl Table {
         self
     }
 
+    /// Rows that violate a constraint of the table, such as a `CHECK`, a `UNIQUE`, or a foreign key, go to this other table, in the
+    /// transaction of the others. Default: such a row ends the job. The table is made if it is missing, with the columns `table_name`, `row_json`
+    /// and `reason`. A row that cannot be deleted still ends the job, and so does a constraint that is checked at the commit.
+    ///
+    /// ```
+    /// # #[cfg(feature = "sqlite")] {
+    /// use tidemill::connector::database::Table;
+    /// use tidemill::prelude::*;
+    /// let file = std::env::temp_dir().join(format!("tidemill-doc-dead-letters-{}.db", std::process::id()));
+    /// let open = || rusqlite::Connection::open(&file).unwrap();
+    /// open().execute_batch("CREATE TABLE ages (name TEXT, age INTEGER CHECK (age >= 0))").unwrap();
+    /// let (queue, path) = (QueueSource::from_batches([vec![("ada".to_owned(), 36), ("bob".to_owned(), -1)]]), file.clone());
+    /// StreamingContext::builder("ages", millis(10)).without_checkpoint().run(move |ssc| {
+    ///     let table = Table::new("ages").text("name").integer("age").dead_letters("ages_refused");
+    ///     ssc.queue_stream(&queue).to_sqlite(&path, table);
+    ///     Ok(())
+    /// }).unwrap();
+    /// let refused: String = open().query_row("SELECT row_json FROM ages_refused", [], |row| row.get(0)).unwrap();
+    /// assert_eq!(refused, r#"{"age":-1,"name":"bob"}"#);
+    /// # std::fs::remove_file(file).unwrap();
+    /// # }
+    /// ```
+    pub fn dead_letters(mut self, table: impl Into<String>) -> Self {
+        self.dead_letters = Some(table.into());
+        self
+    }
+
     /// What is wrong with it. `deletes`: rows may leave the table.
     pub(super) fn problem(&self, deletes: bool) -> Option<String> {
         let name = &self.name;
@@ -108,6 +136,9 @@ impl Table {
         let twice = self.columns.iter().enumerate().find(|(i, c)| self.columns[..*i].iter().any(|other| other.name == c.name));
         if name.is_empty() || name.split('.').any(str::is_empty) {
             return Some(format!("the table \"{name}\": write a name such as counts or public.counts"));
+        }
+        if let Some(letters) = self.dead_letters.as_ref().filter(|letters| letters.split('.').any(str::is_empty)) {
+            return Some(format!("the table \"{letters}\" for dead letters: write a name such as refused or public.refused"));
         }
         if self.columns.is_empty() {
             return Some(format!("the table {name} has no columns: name them, as Table::new(\"{name}\").text(\"word\")"));
@@ -162,6 +193,19 @@ impl Table {
     pub(super) fn delete(&self) -> String {
         let places = self.key_places().zip(1..).map(|(at, i)| format!("{} = ${i}", quoted(&self.columns[at].name)));
         format!("DELETE FROM {} WHERE {}", quoted_path(&self.name), places.collect::<Vec<_>>().join(" AND "))
+    }
+
+    /// Inserts a row into the table of dead letters.
+    pub(super) fn insert_dead_letter(&self) -> String {
+        let name = quoted_path(self.dead_letters.as_deref().unwrap_or_default());
+        format!("INSERT INTO {name} (table_name, row_json, reason) VALUES ($1, $2, $3)")
+    }
+
+    /// The table of dead letters, and what makes it.
+    pub(super) fn create_dead_letters(&self, type_of: fn(Kind) -> &'static str) -> Option<(&str, String)> {
+        let (name, text) = (self.dead_letters.as_deref()?, type_of(Kind::Text));
+        let columns = format!("table_name {text}, row_json {text}, reason {text}");
+        Some((name, format!("CREATE TABLE IF NOT EXISTS {} ({columns})", quoted_path(name))))
     }
 
     /// Makes the table, with these types for the columns.

@@ -1,4 +1,4 @@
-//! The text in a file: unpacks gzip, and skips a byte order mark.
+//! The text in a file: unpacks gzip and Zstandard, and skips a byte order mark.
 
 use std::fs::File;
 use std::io::{Cursor, Error, ErrorKind, Read, Result, Seek, SeekFrom};
@@ -7,6 +7,8 @@ use flate2::read::MultiGzDecoder;
 
 /// The first bytes of a gzip file.
 const GZIP: &[u8] = &[0x1f, 0x8b];
+/// The first bytes of a Zstandard file.
+const ZSTD: &[u8] = &[0x28, 0xb5, 0x2f, 0xfd];
 /// The byte order mark of UTF-8.
 const MARK: &[u8] = b"\xef\xbb\xbf";
 
@@ -20,23 +22,26 @@ pub(super) struct Content {
 }
 
 impl Content {
-    /// The text of a file from a byte on.
+    /// The text of a file from a byte on. Without `is_text` its bytes, as they are.
     ///
     /// # Errors
     /// The file cannot be read. `InvalidData`: it is not text in UTF-8, and its bytes cannot be lines.
-    pub(super) fn open(mut file: File, from: i64) -> Result<Content> {
-        let magic = beginning(&mut file, GZIP.len())?;
+    pub(super) fn open(mut file: File, from: i64, is_text: bool) -> Result<Content> {
+        let magic = if is_text { beginning(&mut file, ZSTD.len())? } else { Vec::new() };
         file.seek(SeekFrom::Start(from as u64))?;
-        let packed = magic == GZIP;
+        let (gzip, zstd) = (magic.starts_with(GZIP), magic == ZSTD);
+        let packed = gzip || zstd;
         let mut text: Box<dyn Read> = Box::new(file);
-        if from > 0 {
+        if from > 0 || !is_text {
             return match packed {
-                true => Err(Error::new(ErrorKind::InvalidData, "it is a gzip file, which can only be read from its beginning")),
+                true => Err(Error::new(ErrorKind::InvalidData, "it is a packed file, which can only be read from its beginning")),
                 false => Ok(Content { text, packed, at: from }),
             };
         }
-        if packed {
+        if gzip {
             text = Box::new(MultiGzDecoder::new(text));
+        } else if zstd {
+            text = unpacked(text)?;
         }
         let first = beginning(&mut text, MARK.len())?;
         if first.starts_with(b"\xff\xfe") || first.starts_with(b"\xfe\xff") {
@@ -47,6 +52,29 @@ impl Content {
         }
         Ok(Content { text: Box::new(Cursor::new(first).chain(text)), packed, at: 0 })
     }
+}
+
+/// The text of a Zstandard file.
+#[cfg(feature = "zstd")]
+fn unpacked(file: Box<dyn Read>) -> Result<Box<dyn Read>> {
+    struct Frames(zstd::Decoder<'static, std::io::BufReader<Box<dyn Read>>>);
+    impl Read for Frames {
+        fn read(&mut self, into: &mut [u8]) -> Result<usize> {
+            // The decoder's own errors have no kind. Those of the disk have a number.
+            let named = |e: Error| match e.raw_os_error() {
+                None if e.kind() == ErrorKind::Other => Error::new(ErrorKind::InvalidData, e),
+                _ => e,
+            };
+            self.0.read(into).map_err(named)
+        }
+    }
+    Ok(Box::new(Frames(zstd::Decoder::new(file)?)))
+}
+
+#[cfg(not(feature = "zstd"))]
+fn unpacked(_: Box<dyn Read>) -> Result<Box<dyn Read>> {
+    let what = "it is a Zstandard file, and this program was built without the feature `zstd` of tidemill; add it in Cargo.toml";
+    Err(Error::new(ErrorKind::InvalidData, what))
 }
 
 /// At most `n` bytes.

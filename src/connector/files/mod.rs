@@ -1,10 +1,16 @@
-//! Text files: a directory as a source, and a directory for each batch as an output.
+//! Files: directories as a source of lines or records, and a directory for each batch as an output.
 
+mod binary_records;
 mod broadcast_file;
 mod content;
+mod cut;
+mod enumerator;
 mod exactly_once;
 mod identity;
+mod listing;
 mod object_files;
+mod options;
+mod reader;
 mod saved;
 pub mod sink;
 pub mod source;

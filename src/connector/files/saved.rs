@@ -48,6 +48,7 @@ pub(super) fn snapshot(watch: &DirectoryWatch) -> Vec<u8> {
 /// The bytes are not a snapshot.
 pub(super) fn restore(
     watch: &mut DirectoryWatch,
+    root: &Path,
     bytes: &[u8],
     read: &[SplitOffset],
     now_ms: u64,
@@ -79,7 +80,10 @@ pub(super) fn restore(
     }
     for offset in read {
         let Split::File { path, size, modified_ms } = &offset.split else { continue };
-        let Some(name) = Path::new(&**path).file_name().map(|n| n.to_string_lossy().into_owned()) else { continue };
+        let path = Path::new(&**path);
+        // The directory may have been written in another way by an earlier run.
+        let name = path.strip_prefix(root).ok().or_else(|| path.file_name().map(Path::new));
+        let Some(name) = name.map(|n| n.to_string_lossy().into_owned()) else { continue };
         let stamp = FileStamp { size: *size, modified_ms: *modified_ms };
         if watch.known.get(&name).is_some_and(|known| known.stamp == stamp && known.state != State::Ignored) {
             continue;

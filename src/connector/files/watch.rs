@@ -7,7 +7,7 @@ use std::collections::{BTreeMap, BTreeSet, HashMap};
 use std::time::Duration;
 
 use crate::connector::files::identity::{FileId, FileStamp, FileVersion, Found, Head};
-use crate::connector::files::source::TextFileSource;
+use crate::connector::files::options::TextFileSource;
 
 /// What is known of a file.
 #[derive(Clone, Debug, PartialEq)]
@@ -129,7 +129,7 @@ impl DirectoryWatch {
 
     /// Whether files of this name are read.
     pub(super) fn wants(&self, name: &str) -> bool {
-        let hidden = name.starts_with(['.', '_']);
+        let hidden = name.rsplit('/').next().unwrap_or(name).starts_with(['.', '_']);
         let unfinished = name.ends_with(".tmp") || name.ends_with("._COPYING_");
         !hidden && !unfinished && (self.files.accept)(name)
     }
@@ -304,7 +304,9 @@ impl DirectoryWatch {
     fn first(&self, version: FileVersion, now_ms: u64, too_old: &mut usize) -> Known {
         let old = self.ignored_before_ms.is_some_and(|horizon| version.stamp.modified_ms < horizon);
         *too_old += usize::from(old);
-        let ignored = old || !self.started && !self.files.existing;
+        let oldest_ms = |age: Duration| (now_ms as i64).saturating_sub(age.as_millis().try_into().unwrap_or(i64::MAX));
+        let aged = self.files.max_age.is_some_and(|age| version.stamp.modified_ms < oldest_ms(age));
+        let ignored = old || aged || !self.started && !self.files.existing;
         let waiting = State::Waiting { since_ms: now_ms, warned: false, drained: false };
         Known::new(version, if ignored { State::Ignored } else { waiting })
     }
@@ -342,6 +344,9 @@ impl DirectoryWatch {
         let ready = self.known.iter().filter(|(_, known)| settled(known));
         let mut ready: Vec<(i64, String)> = ready.map(|(name, known)| (known.stamp.modified_ms, name.clone())).collect();
         ready.sort_unstable();
+        if self.files.newest_first {
+            ready.reverse();
+        }
         let mut bytes = 0u64;
         for (_, name) in ready {
             let Some(known) = self.known.get_mut(&name) else { continue };

@@ -2,6 +2,8 @@
 //!
 //! After any error the connection is dropped, and the next try opens another one. So an interrupted transaction is rolled back.
 
+mod dead_letters;
+
 use std::collections::BTreeMap;
 
 use super::table::Table;
@@ -85,12 +87,20 @@ impl<'a> Pending<'a> {
         while !rest.is_empty() {
             let fits = |n: &usize| *n <= rest.len() && (*n == 1 || n * table.columns.len() <= VALUES);
             let n = ROWS.into_iter().find(fits).unwrap_or(1);
-            let values: Vec<Value> = rest[..n].iter().flat_map(|row| row.iter().cloned()).collect();
-            connection.execute(&table.insert(n), &values)?;
+            match table.dead_letters {
+                None => insert(table, connection, &rest[..n])?,
+                Some(_) => dead_letters::insert(table, connection, &rest[..n])?,
+            }
             rest = &rest[n..];
         }
         Ok(())
     }
+}
+
+/// Inserts or replaces these rows.
+fn insert(table: &Table, connection: &mut impl Connection, rows: &[&[Value]]) -> Result<(), BoxError> {
+    let values: Vec<Value> = rows.iter().flat_map(|row| row.iter().cloned()).collect();
+    connection.execute(&table.insert(rows.len()), &values)
 }
 
 /// A table, and the connection to it.
@@ -309,7 +319,10 @@ impl<T: Exchange> DStream<'_, T> {
         }
         match graph.config.output_target(&table.name) {
             OutputTarget::Own => {}
-            OutputTarget::Other(name) => (table.name, table.exactly_once) = (name, false),
+            OutputTarget::Other(name) => {
+                table.dead_letters = table.dead_letters.map(|_| format!("{name}_dead_letters"));
+                (table.name, table.exactly_once) = (name, false);
+            }
             target => {
                 let text = TextSink::new(&graph.config, target, operator, &format!("table {}", table.name));
                 return self.sink_as_text(operator, text, |row| Ok(serde_json::to_string(row)?));
@@ -346,7 +359,11 @@ fn check<D: Database>(database: &D, table: &Table) -> Result<(), Error> {
     connection.check(table).map_err(|e| {
         let create = table.create(D::Connection::type_of);
         Error::config(format!("the table {name} of {word} does not take these rows: {e}; this makes one that does: {create}"))
-    })
+    })?;
+    let Some((dead_letters, create)) = table.create_dead_letters(D::Connection::type_of) else { return Ok(()) };
+    // Two processes that make the table at once may disturb each other.
+    let made = connection.run(&create).or_else(|_| connection.run(&create));
+    made.map_err(|e| Error::config(format!("the table {dead_letters} of {word}, for dead letters, cannot be made: {e}")))
 }
 
 #[cfg(all(test, feature = "sqlite"))]

@@ -1,10 +1,11 @@
 //! Which files a watch reads while other programs create, change and rename files. There is no disk, and the tests set the clock.
 
+use std::path::Path;
 use std::time::Duration;
 
 use crate::connector::files::identity::{FileId, FileStamp, FileVersion, Head};
+use crate::connector::files::options::TextFileSource;
 use crate::connector::files::saved;
-use crate::connector::files::source::TextFileSource;
 use crate::connector::files::watch::DirectoryWatch;
 use crate::connector::source::SplitOffset;
 use crate::core::plan::Split;
@@ -83,7 +84,7 @@ impl ManualWatch {
             SplitOffset { split: Split::File { path, size: stamp.size, modified_ms: stamp.modified_ms }, from: 0 }
         };
         w.now_ms = self.now_ms;
-        saved::restore(&mut w.watch, snapshot, &read.iter().map(offset).collect::<Vec<_>>(), w.now_ms).unwrap();
+        saved::restore(&mut w.watch, Path::new("d"), snapshot, &read.iter().map(offset).collect::<Vec<_>>(), w.now_ms).unwrap();
         w
     }
 

@@ -1,0 +1,149 @@
+//! The planner's half of files: lists the directory once a batch, and plans the files that are ready.
+
+use std::sync::Arc;
+use std::time::Duration;
+
+use crate::connector::files::cut::{Cut, Cutter};
+use crate::connector::files::identity::{FileStamp, Found, Head};
+use crate::connector::files::listing::Listing;
+use crate::connector::files::options::TextFileSource;
+use crate::connector::files::reader::FileReader;
+use crate::connector::files::saved;
+use crate::connector::files::watch::{DirectoryWatch, Scan};
+use crate::connector::source::{Source, SourceReader, SplitEnumerator, SplitOffset, SplitRange, Waker};
+use crate::core::clock::{Clock, Time};
+use crate::core::data::Data;
+use crate::core::error::{Error, Result};
+use crate::core::path::explained;
+use crate::core::plan::Split;
+
+/// The source: the files to read, and its limits.
+pub(super) struct Directory<C> {
+    pub files: TextFileSource,
+    pub listing: Arc<Listing>,
+    /// How long a file must stay unchanged before it is planned.
+    pub settled: Duration,
+    /// Soft limit on the bytes of one batch, over all workers.
+    pub batch_bytes: u64,
+    /// How bytes become rows.
+    pub cut: C,
+    pub clock: Clock,
+}
+
+impl<C: Cut> Source for Directory<C>
+where
+    <C::Cutter as Cutter>::Item: Data,
+{
+    type Item = <C::Cutter as Cutter>::Item;
+
+    fn name(&self) -> String {
+        format!("files of {}", self.files.dir.display())
+    }
+
+    fn enumerator(&self) -> Result<Box<dyn SplitEnumerator>> {
+        let wrong = |reason: String| Error::source(self.name(), reason);
+        if self.files.dir.to_str().is_none() {
+            return Err(wrong("the path is not UTF-8: plans could not hold it; read it through a link".into()));
+        }
+        let listing = self.listing.clone();
+        let unreadable = |e| wrong(format!("the directory cannot be read: {}", explained(listing.root(), e)));
+        let at_start = listing.list().map_err(unreadable)?;
+        let watch = DirectoryWatch::new(self.files.clone(), self.settled, self.batch_bytes);
+        let clock = Time::new(self.clock.clone());
+        Ok(Box::new(FileEnumerator { watch, listing, at_start: Some(at_start), ready: Vec::new(), trouble: None, clock }))
+    }
+
+    fn reader(&self, waker: Waker) -> Result<Box<dyn SourceReader<Self::Item>>> {
+        Ok(Box::new(FileReader::new(self.name(), self.cut.clone(), waker)))
+    }
+}
+
+/// The planner's half.
+struct FileEnumerator {
+    watch: DirectoryWatch,
+    listing: Arc<Listing>,
+    /// The directory when the job was started, for the first scan. A file that appears later is new.
+    at_start: Option<Vec<Found>>,
+    /// The files that were ready when the drain began.
+    ready: Vec<(String, FileStamp)>,
+    trouble: Option<String>,
+    clock: Time,
+}
+
+impl FileEnumerator {
+    fn scan(&mut self) -> std::io::Result<Scan> {
+        let (listing, dir) = (self.listing.clone(), self.listing.root());
+        let found = self.at_start.take().map_or_else(|| listing.list(), Ok)?;
+        let heads = |name: &str, len| Head::read(&dir.join(name), len).map_err(|e| e.to_string());
+        let scan = self.watch.scan(found, self.clock.now(), &heads);
+        for warning in &scan.warnings {
+            tracing::warn!(dir = %dir.display(), "{warning}");
+        }
+        Ok(scan)
+    }
+}
+
+impl SplitEnumerator for FileEnumerator {
+    /// Files that existed or were read earlier are not read again. Files that appeared meanwhile are read.
+    fn restore(&mut self, read: Vec<SplitOffset>, snapshot: &[u8]) -> Result<()> {
+        saved::restore(&mut self.watch, self.listing.root(), snapshot, &read, self.clock.now()).map_err(|e| {
+            let dir = self.watch.files.dir.display().to_string();
+            Error::source(dir, format!("the list of files in the checkpoint cannot be read: {e}"))
+        })
+    }
+
+    fn snapshot(&self) -> Vec<u8> {
+        saved::snapshot(&self.watch)
+    }
+
+    fn start(&mut self) -> Result<Vec<SplitOffset>> {
+        if !self.watch.started {
+            self.watch.last_ms = self.clock.now();
+        }
+        let dir = self.watch.files.dir.display().to_string();
+        self.scan().map_err(|e| Error::source(format!("files of {dir}"), format!("the directory cannot be read: {e}")))?;
+        Ok(Vec::new())
+    }
+
+    fn plan(&mut self) -> Result<Vec<SplitRange>> {
+        let scan = match std::mem::take(&mut self.ready) {
+            ready if ready.is_empty() => self.scan(),
+            ready => Ok(Scan { ready, ..Scan::default() }),
+        };
+        self.trouble = scan.as_ref().err().map(|e| format!("the directory cannot be read: {e}"));
+        let dir = self.listing.root();
+        let range = |(name, stamp): (String, FileStamp)| SplitRange {
+            split: Split::File {
+                path: dir.join(name).to_string_lossy().into(),
+                size: stamp.size,
+                modified_ms: stamp.modified_ms,
+            },
+            from: 0,
+            until: stamp.size as i64,
+        };
+        Ok(scan.map_or_else(|_| Vec::new(), |scan| scan.ready.into_iter().map(range).collect()))
+    }
+
+    fn planned(&self) -> bool {
+        true
+    }
+
+    fn health(&self) -> Result<(), String> {
+        self.trouble.clone().map_or(Ok(()), Err)
+    }
+
+    fn begin_drain(&mut self) -> Duration {
+        self.ready = self.scan().map_or_else(|_| Vec::new(), |scan| scan.ready);
+        self.watch.begin_drain(self.clock.now())
+    }
+
+    fn has_pending(&mut self) -> bool {
+        let (pending, changed) = self.watch.pending(self.clock.now());
+        if !pending && !changed.is_empty() {
+            let (dir, files) = (self.watch.files.dir.display(), changed.join(", "));
+            tracing::warn!(%dir, files, "these files are not read: they changed while the stop of the job waited for them");
+            self.watch.end_drain();
+        }
+        pending
+    }
+}

@@ -1,0 +1,158 @@
+//! [`TextFileSource`]: which files a source reads, and in which order.
+
+use std::fmt;
+use std::path::PathBuf;
+use std::sync::Arc;
+use std::time::Duration;
+
+/// How long the enumerator remembers a file that left the directory. Default of `remember`.
+const REMEMBER: Duration = Duration::from_secs(24 * 60 * 60);
+
+/// A user's test of file names.
+type Accept = Arc<dyn Fn(&str) -> bool + Send + Sync>;
+
+/// What [`text_file_stream_with`](crate::api::context::StreamingContext::text_file_stream_with) reads: a directory, and which of its files.
+///
+/// ```
+/// use tidemill::prelude::*;
+/// let logs = TextFileSource::new("/var/log/web").existing(true).remember(mins(60)).accept(|name| name.ends_with(".log"));
+/// assert!(format!("{logs:?}").contains("/var/log/web"));
+/// ```
+#[derive(Clone)]
+#[must_use = "it describes what to read"]
+pub struct TextFileSource {
+    pub(super) dir: PathBuf,
+    pub(super) existing: bool,
+    pub(super) remember: Duration,
+    pub(super) accept: Accept,
+    pub(super) recursive: bool,
+    pub(super) newest_first: bool,
+    pub(super) max_age: Option<Duration>,
+    pub(super) header: bool,
+}
+
+impl TextFileSource {
+    /// Reads the files that appear in this directory after the job has started.
+    ///
+    /// The directory may be a pattern, which means all directories that match it, also those that appear later:
+    /// `/data/logs/2026-*`, `/data/{orders,returns}/[0-9]*`. `*`, `?`, `[a-c]`, `[^a]` and `{a,b}` are as in Hadoop, and `\` makes the
+    /// next character a plain one. The part before the first pattern must exist. A directory whose name is exactly this path is that
+    /// directory.
+    pub fn new(dir: impl Into<PathBuf>) -> Self {
+        TextFileSource {
+            dir: dir.into(),
+            existing: false,
+            remember: REMEMBER,
+            accept: Arc::new(|_| true),
+            recursive: false,
+            newest_first: false,
+            max_age: None,
+            header: false,
+        }
+    }
+
+    /// Whether to also read the files in sub-directories, at any depth. Default: `false`. Sub-directories whose name begins with `.` or
+    /// `_`, and links to directories, are left out.
+    ///
+    /// ```
+    /// use tidemill::prelude::*;
+    /// # let dir = std::env::temp_dir().join(format!("tidemill-doc-recursive-{}", std::process::id()));
+    /// std::fs::create_dir_all(dir.join("2026/11")).unwrap();
+    /// std::fs::write(dir.join("2026/11/a.csv"), "name,n\ntide,3\n").unwrap();
+    /// let (seen, files) = (MemorySink::new(), TextFileSource::new(&dir).existing(true).recursive(true).header(true));
+    /// let out = seen.clone();
+    /// let job = StreamingContext::builder("tree", millis(100)).without_checkpoint().start(move |ssc| {
+    ///     ssc.text_file_stream_with(files.clone()).to_memory(&out);
+    ///     Ok(())
+    /// })?;
+    /// job.stop_gracefully()?;
+    /// assert_eq!(seen.rows(), ["tide,3"]);
+    /// # std::fs::remove_dir_all(dir).unwrap();
+    /// # Ok::<(), Error>(())
+    /// ```
+    #[doc(alias = "recursiveFileLookup")]
+    pub fn recursive(mut self, read: bool) -> Self {
+        self.recursive = read;
+        self
+    }
+
+    /// Whether files with a newer modification time are read first. Default: `false`. It matters while more files are ready than fit into
+    /// a batch. Old files may then wait as long as new ones appear.
+    ///
+    /// ```
+    /// use tidemill::prelude::*;
+    /// let recent = TextFileSource::new("/data/in").existing(true).newest_first(true).max_age(hours(24));
+    /// assert!(format!("{recent:?}").contains("newest_first: true"));
+    /// ```
+    #[doc(alias = "latestFirst")]
+    pub fn newest_first(mut self, newest: bool) -> Self {
+        self.newest_first = newest;
+        self
+    }
+
+    /// Files whose modification time is older than this when the job first sees them are not read, unless they change. Default: any age.
+    /// Spark's remember window, `spark.streaming.fileStream.minRememberDuration`, which is a minute there.
+    ///
+    /// ```
+    /// use tidemill::prelude::*;
+    /// let recent = TextFileSource::new("/data/in").existing(true).max_age(mins(1));
+    /// assert!(format!("{recent:?}").contains("60s"));
+    /// ```
+    #[doc(alias = "minRememberDuration")]
+    #[doc(alias = "maxFileAge")]
+    pub fn max_age(mut self, age: Duration) -> Self {
+        self.max_age = Some(age);
+        self
+    }
+
+    /// Whether the first line of each file is a header, which is left out. Default: `false`.
+    ///
+    /// ```
+    /// use tidemill::prelude::*;
+    /// let tables = TextFileSource::new("/data/csv").header(true);
+    /// assert!(format!("{tables:?}").contains("header: true"));
+    /// ```
+    pub fn header(mut self, is: bool) -> Self {
+        self.header = is;
+        self
+    }
+
+    /// Whether to also read the files that exist at the start, of any age. Default: `false`.
+    pub fn existing(mut self, read: bool) -> Self {
+        self.existing = read;
+        self
+    }
+
+    /// How long the job remembers a file that left the directory. If it returns in this time, it is not read again. Default: one
+    /// day. A file that stays in the directory is never forgotten, whatever its age: a job needs about 200 bytes for each.
+    ///
+    /// A job that ended before its first checkpoint does not know which files existed when it was first started. When it starts
+    /// again, it reads those that changed less than this time ago, and warns of the others.
+    pub fn remember(mut self, how_long: Duration) -> Self {
+        self.remember = how_long;
+        self
+    }
+
+    /// Reads only files whose name passes this test. Default: all, by the rules of
+    /// [`text_file_stream`](crate::api::context::StreamingContext::text_file_stream). With [`recursive`](TextFileSource::recursive), and with a pattern, the name
+    /// is the path below the directory, as in `2026/11/a.log`.
+    pub fn accept(mut self, test: impl Fn(&str) -> bool + Send + Sync + 'static) -> Self {
+        self.accept = Arc::new(test);
+        self
+    }
+}
+
+impl fmt::Debug for TextFileSource {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        let TextFileSource { dir, existing, remember, accept: _, recursive, newest_first, max_age, header } = self;
+        f.debug_struct("TextFileSource")
+            .field("dir", dir)
+            .field("existing", existing)
+            .field("remember", remember)
+            .field("recursive", recursive)
+            .field("newest_first", newest_first)
+            .field("max_age", max_age)
+            .field("header", header)
+            .finish_non_exhaustive()
+    }
+}
