@@ -12,7 +12,9 @@ use crate::connector::files::content::{Content, is_damage};
 use crate::connector::files::identity::{FileStamp, Found, Head, list, renamed};
 use crate::connector::files::saved;
 use crate::connector::files::watch::{DirectoryWatch, Scan};
-use crate::connector::source::{Emit, Sealed, Source, SourceReader, SplitEnumerator, SplitOffset, SplitRange, Waker};
+use crate::connector::source::{
+    Emit, ReaderContext, Sealed, Source, SourceReader, SplitEnumerator, SplitOffset, SplitRange, Waker,
+};
 use crate::core::clock::{Clock, Time};
 use crate::core::error::{Error, Result};
 use crate::core::path::{explained, local};
@@ -219,8 +221,8 @@ impl Source for Directory {
         Ok(Box::new(FileEnumerator { watch, at_start: Some(at_start), ready: Vec::new(), trouble: None, clock }))
     }
 
-    fn reader(&self, waker: Waker) -> Result<Box<dyn SourceReader<Line>>> {
-        Ok(Box::new(FileReader { name: self.name(), line_limit: self.line_limit, open: None, waker }))
+    fn reader(&self, context: &ReaderContext) -> Result<Box<dyn SourceReader<Line>>> {
+        Ok(Box::new(FileReader { name: self.name(), line_limit: self.line_limit, open: None, waker: context.waker().clone() }))
     }
 }
 
