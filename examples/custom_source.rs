@@ -31,7 +31,7 @@ impl Source for Numbers {
         Ok(Box::new(NumbersEnumerator { splits: self.splits, known: BTreeSet::new() }))
     }
 
-    fn reader(&self, _: Waker) -> tidemill::Result<Box<dyn SourceReader<i64>>> {
+    fn reader(&self, _: &ReaderContext) -> tidemill::Result<Box<dyn SourceReader<i64>>> {
         // Numbers are always available, so the waker is not needed.
         Ok(Box::new(NumbersReader { splits: self.splits.into(), limits: Limits::default(), cursors: BTreeMap::new() }))
     }

@@ -8,7 +8,7 @@ use std::process::Command;
 use std::str::FromStr;
 use std::time::Duration;
 
-use tidemill::connector::source::{Emit, Sealed, Source, SourceReader, SplitEnumerator, SplitOffset, SplitRange, Waker};
+use tidemill::connector::source::{Emit, ReaderContext, Sealed, Source, SourceReader, SplitEnumerator, SplitOffset, SplitRange};
 use tidemill::core::plan::Split;
 use tidemill::prelude::*;
 
@@ -156,7 +156,7 @@ impl Source for Shape {
         Ok(Box::new(*self))
     }
 
-    fn reader(&self, _: Waker) -> tidemill::Result<Box<dyn SourceReader<String>>> {
+    fn reader(&self, _: &ReaderContext) -> tidemill::Result<Box<dyn SourceReader<String>>> {
         Ok(Box::new(Words { shape: *self, splits: Vec::new(), seed: 1 }))
     }
 }

@@ -105,7 +105,7 @@ impl Source for Steps {
         Ok(Box::new(Planner { steps: self.0.len() as i64, planned: 0 }))
     }
 
-    fn reader(&self, _: Waker) -> tidemill::Result<Box<dyn SourceReader<Row>>> {
+    fn reader(&self, _: &ReaderContext) -> tidemill::Result<Box<dyn SourceReader<Row>>> {
         Ok(Box::new(self.clone()))
     }
 }

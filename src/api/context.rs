@@ -16,13 +16,12 @@ use timely::dataflow::operators::Probe;
 pub use crate::api::builder::Builder;
 use crate::api::config::Config;
 use crate::api::dstream::DStream;
-pub(crate) use crate::api::port::{CommandQueue, Outbox, Port};
+pub(crate) use crate::api::port::{CommandQueue, Outbox, Port, SourceHalf};
 use crate::api::stopper::Stopper;
-use crate::connector::source::SplitEnumerator;
+use crate::connector::source::SharedPlaces;
 use crate::core::data::{BadRecord, Key, type_name};
 use crate::core::error::{BoxError, Error, Result};
 use crate::core::key_groups::KeyGroups;
-use crate::core::plan::Split;
 use crate::core::time::BatchTime;
 use crate::engine::accumulators::{self, Accumulating};
 use crate::engine::dictionary::Dict;
@@ -74,29 +73,6 @@ impl StreamingContext<'_> {
     /// The job's name.
     pub fn name(&self) -> &str {
         &self.graph.config.name
-    }
-}
-
-/// The planner's half of a registered source.
-pub(crate) struct SourceHalf {
-    pub name: String,
-    /// Only in the rehearsal. The planner takes them from there.
-    pub enumerator: Option<Box<dyn SplitEnumerator>>,
-    /// Whether an output operation reads it. Else it keeps its number, and nothing of it is opened.
-    pub read: bool,
-}
-
-impl SourceHalf {
-    /// Checks a split against `SplitEnumerator::replayable`, on which exactly-once outputs rely before there are splits.
-    ///
-    /// # Errors
-    /// The split is not replayable, but its enumerator returned `true`.
-    pub fn check(&self, split: &Split) -> Result<()> {
-        if split.replayable() || self.enumerator.as_ref().is_none_or(|e| !e.replayable()) {
-            return Ok(());
-        }
-        let reason = format!("its split {split} is not replayable; return false from the enumerator's `replayable`");
-        Err(Error::source(self.name.as_str(), reason))
     }
 }
 
@@ -161,6 +137,8 @@ pub(crate) struct Graph<'s> {
     /// Failures of operators that are not panics.
     pub fail: Rc<dyn Fn(Error)>,
     pub stopper: Stopper,
+    /// What the readers of this process share.
+    pub places: SharedPlaces,
 }
 
 /// A built program: what the worker and the planner need of it.
@@ -185,6 +163,7 @@ pub(crate) struct BuiltGraph {
 }
 
 impl<'s> Graph<'s> {
+    #[allow(clippy::too_many_arguments, reason = "everything that a program's operators reach")]
     pub fn new(
         flow: Flow<'s>,
         config: Arc<Config>,
@@ -193,10 +172,11 @@ impl<'s> Graph<'s> {
         outbox: Outbox,
         fail: Rc<dyn Fn(Error)>,
         stopper: Stopper,
+        places: SharedPlaces,
     ) -> Rc<Self> {
         let probe = ProbeHandle::new();
         let (registry, keys) = (RefCell::default(), RefCell::default());
-        Rc::new(Graph { flow, config, dry, probe, outputs, registry, keys, outbox, fail, stopper })
+        Rc::new(Graph { flow, config, dry, probe, outputs, registry, keys, outbox, fail, stopper, places })
     }
 
     /// The dictionary of the keys of this type. All views of pairs share it, so that equal keys have equal codes.
@@ -521,7 +501,16 @@ mod tests {
                 let flow = Flow::new(scope, Vec::new().to_stream(scope));
                 let config = Arc::new(StreamingContext::builder("ids", millis(1)).config().unwrap());
                 let fail = Rc::new(|e: Error| panic!("{e}"));
-                let graph = Graph::new(flow, config, true, OutputChannel::new().0, Outbox::default(), fail, Stopper::new(|_| ()));
+                let graph = Graph::new(
+                    flow,
+                    config,
+                    true,
+                    OutputChannel::new().0,
+                    Outbox::default(),
+                    fail,
+                    Stopper::new(|_| ()),
+                    SharedPlaces::default(),
+                );
                 let ssc = StreamingContext { graph: graph.clone() };
                 let pairs = ssc.queue_stream(&QueueSource::from_batches([vec![('a', 1)]])).map(|p| p);
                 let (one, two) = (pairs.sum_by_key(), pairs.sum_by_key().named("totals"));

@@ -114,7 +114,7 @@ mod tests {
         let flow = Flow::new(scope, Vec::new().to_stream(scope));
         let config = Arc::new(StreamingContext::builder("readers", millis(1)).config().unwrap());
         let fail = Rc::new(|e: Error| panic!("{e}"));
-        Graph::new(flow, config, true, OutputChannel::new().0, Outbox::default(), fail, Stopper::new(|_| ()))
+        Graph::new(flow, config, true, OutputChannel::new().0, Outbox::default(), fail, Stopper::new(|_| ()), Default::default())
     }
 
     #[test]

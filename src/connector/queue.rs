@@ -7,7 +7,7 @@ use serde::Serialize;
 
 use crate::api::context::StreamingContext;
 use crate::api::dstream::DStream;
-use crate::connector::source::{Emit, Sealed, Source, SourceReader, SplitEnumerator, SplitOffset, SplitRange, Waker};
+use crate::connector::source::{Emit, ReaderContext, Sealed, Source, SourceReader, SplitEnumerator, SplitOffset, SplitRange};
 use crate::core::data::{Data, FastMap, encoded};
 use crate::core::error::{Error, Result};
 use crate::core::lock::lock;
@@ -199,7 +199,7 @@ impl<T: Data + Send + Serialize> Source for QueueSource<T> {
         Ok(Box::new(QueueEnumerator { given, batches: Box::new(batches), position: 0 }))
     }
 
-    fn reader(&self, _: Waker) -> Result<Box<dyn SourceReader<T>>> {
+    fn reader(&self, _: &ReaderContext) -> Result<Box<dyn SourceReader<T>>> {
         let live = self.lock().total.is_none();
         Ok(Box::new(QueueReader { queue: self.clone(), live, split_id: None, position: 0 }))
     }

@@ -2,7 +2,7 @@
 
 use crate::api::context::StreamingContext;
 use crate::api::dstream::DStream;
-use crate::connector::source::{Emit, Sealed, Source, SourceReader, SplitEnumerator, SplitOffset, SplitRange, Waker};
+use crate::connector::source::{Emit, ReaderContext, Sealed, Source, SourceReader, SplitEnumerator, SplitOffset, SplitRange};
 use crate::core::clock::{Clock, Time};
 use crate::core::data::encoded;
 use crate::core::error::{Error, Result};
@@ -73,7 +73,7 @@ impl Source for Rate {
         Ok(Box::new(RateEnumerator { per_second: self.per_second, since: None, next: 0, clock }))
     }
 
-    fn reader(&self, _: Waker) -> Result<Box<dyn SourceReader<(i64, i64)>>> {
+    fn reader(&self, _: &ReaderContext) -> Result<Box<dyn SourceReader<(i64, i64)>>> {
         Ok(Box::new(RateReader { given: None }))
     }
 }

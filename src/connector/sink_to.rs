@@ -146,7 +146,7 @@ fn wrong_shards(shards: u32, groups: KeyGroups) -> Option<String> {
     let most = groups.count().max(DEFAULT_SHARDS.into());
     let remedy = "max_parallelism sets their number";
     (!(1..=most).contains(&shards.into()))
-        .then(|| format!("{shards} shards: there can be 1 to {most}, as there are key groups; {remedy}"))
+        .then(|| format!("shards({shards}): there can be 1 to {most}, as there are key groups; {remedy}"))
 }
 
 /// The shards of this process: those whose worker is in it.

@@ -8,7 +8,9 @@ use std::time::Duration;
 
 use crate::api::context::StreamingContext;
 use crate::connector::received::{Received, Taken};
-use crate::connector::source::{Emit, MaxRate, Sealed, Source, SourceReader, SplitEnumerator, SplitOffset, SplitRange, Waker};
+use crate::connector::source::{
+    Emit, MaxRate, ReaderContext, Sealed, Source, SourceReader, SplitEnumerator, SplitOffset, SplitRange, Waker,
+};
 use crate::core::error::{Error, Result};
 use crate::core::lock::lock;
 use crate::core::plan::{Limits, Split};
@@ -128,8 +130,14 @@ impl Source for Socket {
         Ok(Box::new(SocketEnumerator(Split::Received { from: self.address.clone() })))
     }
 
-    fn reader(&self, waker: Waker) -> Result<Box<dyn SourceReader<Line>>> {
-        Ok(Box::new(SocketReader::new(self.host.clone(), self.port, self.address.clone(), self.line_limit, waker)))
+    fn reader(&self, context: &ReaderContext) -> Result<Box<dyn SourceReader<Line>>> {
+        Ok(Box::new(SocketReader::new(
+            self.host.clone(),
+            self.port,
+            self.address.clone(),
+            self.line_limit,
+            context.waker().clone(),
+        )))
     }
 
     fn max_rate(&self) -> MaxRate {

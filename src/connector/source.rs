@@ -10,7 +10,7 @@
 //! ```text
 //!  planner's thread, process 0                    each worker's thread, all processes
 //!
-//!  Source::enumerator()                           Source::reader(waker)
+//!  Source::enumerator()                           Source::reader(context)
 //!    |                                              |
 //!  restore(read, snapshot)  only if restarted       |
 //!  start() -> offsets --------------------------> assign(split_id, split, from)
@@ -43,17 +43,121 @@
 //! batches run again as given ones: `read_range`, no `seal`. They leave out splits that are not
 //! [replayable](Split::replayable).
 
-use std::collections::BTreeMap;
+use std::any::{Any, TypeId};
+use std::collections::{BTreeMap, HashMap};
+use std::fmt;
 use std::ops::Range;
-use std::sync::Arc;
+use std::sync::{Arc, Mutex, Weak};
 use std::time::Duration;
 
 use crate::core::data::Data;
 use crate::core::error::Result;
+use crate::core::lock::lock;
 pub use crate::core::plan::{Limits, RunId, Split, SplitOffset, SplitRange};
 
 /// Wakes the worker that owns a reader. Calls are cheap, may come from any thread, and may be frequent.
 pub type Waker = Arc<dyn Fn() + Send + Sync>;
+
+/// What the readers of a process share, by source and type. A weak reference: it lives as long as a reader has it.
+type Shared = Arc<Mutex<HashMap<(u32, TypeId), Weak<dyn Any + Send + Sync>>>>;
+
+/// Where the readers of a process find what they share.
+#[derive(Clone, Default)]
+pub(crate) struct SharedPlaces(Shared);
+
+/// Where a reader runs: what [`Source::reader`] is told. Flink's `SourceReaderContext`.
+///
+/// ```
+/// use std::sync::{Arc, Mutex};
+/// use tidemill::connector::source::{ReaderContext, Waker};
+///
+/// let waker: Waker = Arc::new(|| ());
+/// let workers = ReaderContext::of_workers([waker.clone(), waker]);
+/// let connections = |context: &ReaderContext| context.shared(|| tidemill::Result::Ok(Mutex::new(Vec::<u16>::new())));
+/// let (first, second) = (connections(&workers[0])?, connections(&workers[1])?);
+/// first.lock().unwrap().push(9092);
+/// assert_eq!(*second.lock().unwrap(), [9092]);
+/// assert_eq!((workers[1].worker(), workers[1].workers(), workers[1].process()), (1, 2, 0));
+/// # Ok::<(), tidemill::Error>(())
+/// ```
+#[derive(Clone)]
+pub struct ReaderContext {
+    waker: Waker,
+    worker: usize,
+    workers: usize,
+    process: usize,
+    source: u32,
+    places: SharedPlaces,
+}
+
+impl fmt::Debug for ReaderContext {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        let ReaderContext { worker, workers, process, source, .. } = self;
+        write!(f, "source {source} on worker {worker} of {workers}, in process {process}")
+    }
+}
+
+impl ReaderContext {
+    /// Of source number `source`, on worker `worker` of `workers`, in process `process`.
+    pub(crate) fn new(
+        waker: Waker,
+        (worker, workers): (usize, usize),
+        process: usize,
+        source: u32,
+        places: SharedPlaces,
+    ) -> Self {
+        ReaderContext { waker, worker, workers, process, source, places }
+    }
+
+    /// The contexts of the workers of one process, one for each waker: to test readers without a job.
+    pub fn of_workers(wakers: impl IntoIterator<Item = Waker>) -> Vec<Self> {
+        let (places, wakers) = (SharedPlaces::default(), wakers.into_iter().collect::<Vec<_>>());
+        let workers = wakers.len();
+        let context = |(worker, waker)| ReaderContext::new(waker, (worker, workers), 0, 0, places.clone());
+        wakers.into_iter().enumerate().map(context).collect()
+    }
+
+    /// Wakes the worker of this reader.
+    pub fn waker(&self) -> &Waker {
+        &self.waker
+    }
+
+    /// The worker of this reader, from 0: its index among the workers of all processes.
+    pub fn worker(&self) -> usize {
+        self.worker
+    }
+
+    /// The number of workers, in all processes.
+    pub fn workers(&self) -> usize {
+        self.workers
+    }
+
+    /// The process of this reader, from 0.
+    pub fn process(&self) -> usize {
+        self.process
+    }
+
+    /// What all readers of this source in this process share, such as one connection: the first one to ask makes it, the others get the
+    /// same. Two types are two things. It is dropped with the last reader that holds it, on the thread of its worker.
+    ///
+    /// Other workers wait while `make` runs, so it must not wait for external systems.
+    ///
+    /// # Errors
+    /// The error of `make`. The next reader tries again.
+    pub fn shared<T: Send + Sync + 'static, E>(&self, make: impl FnOnce() -> Result<T, E>) -> Result<Arc<T>, E> {
+        let mut places = lock(&self.places.0);
+        let key = (self.source, TypeId::of::<T>());
+        if let Some(known) = places.get(&key).and_then(Weak::upgrade)
+            && let Ok(known) = known.downcast()
+        {
+            return Ok(known);
+        }
+        let new = Arc::new(make()?);
+        let weak: Weak<T> = Arc::downgrade(&new);
+        places.insert(key, weak);
+        Ok(new)
+    }
+}
 
 /// A source of records, for [`StreamingContext::from_source`](crate::api::context::StreamingContext::from_source). Flink's `Source`.
 ///
@@ -74,11 +178,12 @@ pub trait Source {
     /// The description of the source is wrong. The error is reported with all other faults of the program.
     fn enumerator(&self) -> Result<Box<dyn SplitEnumerator>>;
 
-    /// Makes the half of this worker. Must not contact external systems: [`SourceReader::assign`] may.
+    /// Makes the half of this worker. Must not contact external systems: [`SourceReader::assign`] may. Readers in one process can share a
+    /// connection: [`ReaderContext::shared`].
     ///
     /// # Errors
     /// The same as for `enumerator`.
-    fn reader(&self, waker: Waker) -> Result<Box<dyn SourceReader<Self::Item>>>;
+    fn reader(&self, context: &ReaderContext) -> Result<Box<dyn SourceReader<Self::Item>>>;
 
     /// The maximum rate. Default: no limit.
     fn max_rate(&self) -> MaxRate {

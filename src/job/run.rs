@@ -14,6 +14,7 @@ use crate::cluster::handshake::{self, Peers};
 use crate::cluster::hello::{self, Spec};
 use crate::cluster::secret::Secret;
 use crate::cluster::{self, hosts};
+use crate::connector::source::SharedPlaces;
 use crate::core::clock::{Time, wall_ms};
 use crate::core::error::{Error, Result, panic_text};
 use crate::core::fault::{FaultPoint, point};
@@ -96,6 +97,7 @@ pub(crate) fn rehearse(config: &Arc<Config>, build: &Arc<Build>) -> Result<Rehea
         build: build.clone(),
         shared: JobState::new(),
         outputs,
+        places: SharedPlaces::default(),
         snapshots: None,
         planning: Mutex::new(None),
     };
@@ -201,6 +203,7 @@ impl Job {
             build,
             shared: self.shared.clone(),
             outputs: channel,
+            places: SharedPlaces::default(),
             snapshots: snapshots.map(Mutex::new),
             planning: Mutex::new(planning),
         });

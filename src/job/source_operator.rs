@@ -16,7 +16,7 @@ use timely::dataflow::operators::generic::builder_rc::OperatorBuilder;
 use crate::api::context::{CommandQueue, Graph, Outbox, Port, SourceHalf, StreamingContext};
 use crate::api::dstream::DStream;
 use crate::checkpoint::PlanRecord;
-use crate::connector::source::{Emit, MaxRate, Sealed, Source, SourceReader, Waker};
+use crate::connector::source::{Emit, MaxRate, ReaderContext, Sealed, Source, SourceReader, Waker};
 use crate::core::data::{Data, PartitionId, Rows};
 use crate::core::error::{Error, Result};
 use crate::core::fault::{FaultPoint, point};
@@ -314,7 +314,7 @@ impl<'s> StreamingContext<'s> {
     ///     fn enumerator(&self) -> tidemill::Result<Box<dyn SplitEnumerator>> {
     ///         Ok(Box::new(Plans { next: 0 }))
     ///     }
-    ///     fn reader(&self, _: Waker) -> tidemill::Result<Box<dyn SourceReader<i64>>> {
+    ///     fn reader(&self, _: &ReaderContext) -> tidemill::Result<Box<dyn SourceReader<i64>>> {
     ///         Ok(Box::new(Numbers))
     ///     }
     /// }
@@ -422,7 +422,9 @@ fn source_operator<'s, S: Source>(
         // An operator that has ended needs no waking.
         let _ = wake.activate();
     });
-    let reader = match source.reader(waker) {
+    let (here, process) = ((scope.index(), scope.peers()), graph.config.runtime.process.into());
+    let context = ReaderContext::new(waker, here, process, number, graph.places.clone());
+    let reader = match source.reader(&context) {
         Ok(reader) => reader,
         Err(e) => {
             graph.report(operator, e);
@@ -504,7 +506,7 @@ mod tests {
             Ok(Box::new(Endless))
         }
 
-        fn reader(&self, _: Waker) -> Result<Box<dyn SourceReader<i64>>> {
+        fn reader(&self, _: &ReaderContext) -> Result<Box<dyn SourceReader<i64>>> {
             Ok(Box::new(EndlessReader { split_id: None, from: 0, next: 0 }))
         }
     }

@@ -15,6 +15,7 @@ use crate::api::config::Config;
 use crate::api::context::{Build, BuiltGraph, Graph, Outbox, Port, StreamingContext};
 use crate::checkpoint::StateId;
 use crate::cluster::failure::FailureLatch;
+use crate::connector::source::SharedPlaces;
 use crate::core::error::{Error, Result, panic_text};
 use crate::core::fault::{FaultPoint, point};
 use crate::core::lock::lock;
@@ -41,6 +42,8 @@ pub(crate) struct WorkerArgs {
     pub build: Arc<Build>,
     pub shared: Arc<JobState>,
     pub outputs: OutputChannel,
+    /// What the readers of the sources share.
+    pub places: SharedPlaces,
     /// To the thread that writes snapshots; set if there is a checkpoint directory.
     pub snapshots: Option<Mutex<mpsc::Sender<ToWriter>>>,
     /// Taken by the first worker of the job.
@@ -64,6 +67,7 @@ pub(crate) fn build<'s>(
         outbox.clone(),
         Rc::new(move |e| shared.fail(e)),
         args.shared.stopper(),
+        args.places.clone(),
     );
     let ssc = StreamingContext { graph: graph.clone() };
     (args.build)(&ssc).map_err(Error::Build)?;

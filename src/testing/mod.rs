@@ -16,7 +16,7 @@ use crate::api::context::{Build, StreamingContext};
 use crate::api::dstream::DStream;
 use crate::connector::memory::MemorySink;
 use crate::connector::source;
-use crate::connector::source::{Emit, Sealed, Source, SourceReader, SplitEnumerator, SplitRange, Waker};
+use crate::connector::source::{Emit, ReaderContext, Sealed, Source, SourceReader, SplitEnumerator, SplitRange};
 use crate::core::data::{Data, Exchange};
 use crate::core::error::{Error, Result};
 use crate::core::plan::Split;
@@ -207,7 +207,7 @@ impl<T: Data + Send + Sync> Source for TestSource<T> {
         Ok(Box::new(TestEnumerator { batches: self.0.len() as i64, planned: 0 }))
     }
 
-    fn reader(&self, _: Waker) -> Result<Box<dyn SourceReader<T>>> {
+    fn reader(&self, _: &ReaderContext) -> Result<Box<dyn SourceReader<T>>> {
         Ok(Box::new(TestReader { batches: self.0.clone(), given: 0 }))
     }
 }

@@ -2,9 +2,12 @@
 
 use std::collections::{BTreeMap, BTreeSet};
 use std::path::Path;
+use std::sync::{Arc, Mutex};
 
 use tidemill::checkpoint::Directory;
-use tidemill::connector::source::{MaxRate, Source, SourceReader, Split, SplitEnumerator, SplitOffset, SplitRange, Waker};
+use tidemill::connector::source::{
+    MaxRate, ReaderContext, Source, SourceReader, Split, SplitEnumerator, SplitOffset, SplitRange,
+};
 use tidemill::prelude::*;
 
 use crate::harness::eventually;
@@ -121,8 +124,8 @@ impl Source for FalseClaim {
         Ok(Box::new(FalseClaim))
     }
 
-    fn reader(&self, waker: Waker) -> tidemill::Result<Box<dyn SourceReader<i64>>> {
-        Numbers { splits: 1, per_second: 1 }.reader(waker)
+    fn reader(&self, context: &ReaderContext) -> tidemill::Result<Box<dyn SourceReader<i64>>> {
+        Numbers { splits: 1, per_second: 1 }.reader(context)
     }
 
     fn max_rate(&self) -> MaxRate {
@@ -152,4 +155,52 @@ fn a_split_that_is_less_replayable_than_its_source_ends_the_job() {
     });
     let e = e.unwrap_err().to_string();
     assert!(e.contains("a false claim") && e.contains("once/0") && e.contains("replayable"), "{e}");
+}
+
+/// What a reader was told: its worker, the number of workers, its process, and what it shares.
+type Told = (usize, usize, usize, Arc<Mutex<()>>);
+
+/// Numbers whose readers note what they are told, and share something.
+struct Noted(Arc<Mutex<Vec<Told>>>);
+
+impl Source for Noted {
+    type Item = i64;
+
+    fn name(&self) -> String {
+        "noted".into()
+    }
+
+    fn enumerator(&self) -> tidemill::Result<Box<dyn SplitEnumerator>> {
+        Numbers { splits: 1, per_second: 1 }.enumerator()
+    }
+
+    fn reader(&self, context: &ReaderContext) -> tidemill::Result<Box<dyn SourceReader<i64>>> {
+        let shared = context.shared(|| tidemill::Result::Ok(Mutex::new(())))?;
+        self.0.lock().unwrap().push((context.worker(), context.workers(), context.process(), shared));
+        Numbers { splits: 1, per_second: 1 }.reader(context)
+    }
+}
+
+#[test]
+fn the_readers_of_a_source_in_one_process_share_what_the_first_one_made() {
+    let noted: [Arc<Mutex<Vec<Told>>>; 2] = Default::default();
+    let own = noted.clone();
+    let job = StreamingContext::builder("noted", millis(10)).workers(3).without_checkpoint().start(move |ssc| {
+        own.iter().for_each(|told| ssc.from_source(Noted(told.clone())).print(1));
+        Ok(())
+    });
+    let job = job.unwrap();
+    eventually("all readers", || noted.iter().all(|told| told.lock().unwrap().len() == 3));
+    job.stop_now().unwrap();
+    let [mut one, mut two] = noted.map(|told| std::mem::take(&mut *told.lock().unwrap()));
+    [&mut one, &mut two].into_iter().for_each(|told| told.sort_by_key(|(worker, ..)| *worker));
+    for told in [&one, &two] {
+        assert!(told.iter().map(|(worker, workers, process, _)| (*worker, *workers, *process)).eq([
+            (0, 3, 0),
+            (1, 3, 0),
+            (2, 3, 0)
+        ]));
+        assert!(told.iter().all(|(.., shared)| Arc::ptr_eq(shared, &told[0].3)));
+    }
+    assert!(!Arc::ptr_eq(&one[0].3, &two[0].3), "another source shares something else");
 }

@@ -86,7 +86,7 @@ impl Source for Numbers {
         Ok(Box::new(NumbersEnumerator { numbers: self.clone(), known: BTreeSet::new() }))
     }
 
-    fn reader(&self, _: Waker) -> tidemill::Result<Box<dyn SourceReader<i64>>> {
+    fn reader(&self, _: &ReaderContext) -> tidemill::Result<Box<dyn SourceReader<i64>>> {
         Ok(Box::new(NumbersReader { numbers: self.clone(), open: None }))
     }
 }

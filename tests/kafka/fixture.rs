@@ -17,7 +17,7 @@ use rdkafka::{Offset, TopicPartitionList};
 use tidemill::connector::kafka::reader::KafkaReader;
 use tidemill::connector::kafka::source::{KafkaSource, StartFrom};
 use tidemill::connector::message::Message;
-use tidemill::connector::source::{Sealed, SourceReader, Waker};
+use tidemill::connector::source::{ReaderContext, Sealed, SourceReader, Waker};
 use tidemill::core::plan::{Split, SplitRange};
 
 /// How long a test waits for an event before it fails. It is long because the machine may be busy.
@@ -166,13 +166,22 @@ pub struct ReaderFixture {
 
 impl ReaderFixture {
     pub fn new(kafka: &KafkaSource) -> ReaderFixture {
-        let woken = Arc::new((Mutex::new(false), Condvar::new()));
-        let wake = woken.clone();
-        let waker: Waker = Arc::new(move || {
-            *wake.0.lock().unwrap() = true;
-            wake.1.notify_one();
-        });
-        ReaderFixture { reader: KafkaReader::new(kafka, waker).unwrap(), woken }
+        ReaderFixture::of_workers(kafka, 1).remove(0)
+    }
+
+    /// The readers of the workers of one process.
+    pub fn of_workers(kafka: &KafkaSource, workers: usize) -> Vec<ReaderFixture> {
+        let woken: Vec<Arc<(Mutex<bool>, Condvar)>> = (0..workers).map(|_| Arc::default()).collect();
+        let waker = |woken: &Arc<(Mutex<bool>, Condvar)>| -> Waker {
+            let wake = woken.clone();
+            Arc::new(move || {
+                *wake.0.lock().unwrap() = true;
+                wake.1.notify_one();
+            })
+        };
+        let contexts = ReaderContext::of_workers(woken.iter().map(waker));
+        let reader = |context: ReaderContext| KafkaReader::new(kafka, &context).unwrap();
+        contexts.into_iter().map(reader).zip(woken).map(|(reader, woken)| ReaderFixture { reader, woken }).collect()
     }
 
     /// A reader of partition 0 of a topic.

@@ -23,6 +23,7 @@ mod records;
 mod replay;
 mod retention;
 mod sasl;
+mod shared_client;
 mod sink;
 mod slow_output;
 mod splits;

@@ -5,7 +5,7 @@ use std::sync::Arc;
 use std::sync::atomic::{AtomicUsize, Ordering};
 
 use tidemill::api::config::RuntimeArgs;
-use tidemill::connector::source::{Source, SourceReader, SplitEnumerator, SplitOffset, Waker};
+use tidemill::connector::source::{ReaderContext, Source, SourceReader, SplitEnumerator, SplitOffset};
 use tidemill::job::ManualClock;
 use tidemill::prelude::*;
 
@@ -25,7 +25,7 @@ impl Source for Missing {
         Ok(Box::new(Missing))
     }
 
-    fn reader(&self, _: Waker) -> tidemill::Result<Box<dyn SourceReader<(u8, i64)>>> {
+    fn reader(&self, _: &ReaderContext) -> tidemill::Result<Box<dyn SourceReader<(u8, i64)>>> {
         Err(Error::Config("the source was opened on a worker".into()))
     }
 }

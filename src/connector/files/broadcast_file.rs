@@ -11,7 +11,7 @@ use std::sync::Arc;
 use xxhash_rust::xxh3::xxh3_64;
 
 use crate::api::context::StreamingContext;
-use crate::connector::source::{Emit, Sealed, Source, SourceReader, SplitEnumerator, SplitOffset, SplitRange, Waker};
+use crate::connector::source::{Emit, ReaderContext, Sealed, Source, SourceReader, SplitEnumerator, SplitOffset, SplitRange};
 use crate::core::error::{BoxError, Error, Result};
 use crate::core::path::{explained, local};
 use crate::core::plan::Split;
@@ -109,7 +109,7 @@ impl Source for Versions {
         Ok(Box::new(Watch { name, path, check, seen: None, planned: None, next: None, trouble: None }))
     }
 
-    fn reader(&self, _: Waker) -> Result<Box<dyn SourceReader<((), Vec<u8>)>>> {
+    fn reader(&self, _: &ReaderContext) -> Result<Box<dyn SourceReader<((), Vec<u8>)>>> {
         Ok(Box::new(Reader(self.name())))
     }
 }

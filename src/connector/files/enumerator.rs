@@ -10,7 +10,7 @@ use crate::connector::files::options::TextFileSource;
 use crate::connector::files::reader::FileReader;
 use crate::connector::files::saved;
 use crate::connector::files::watch::{DirectoryWatch, Scan};
-use crate::connector::source::{Source, SourceReader, SplitEnumerator, SplitOffset, SplitRange, Waker};
+use crate::connector::source::{ReaderContext, Source, SourceReader, SplitEnumerator, SplitOffset, SplitRange};
 use crate::core::clock::{Clock, Time};
 use crate::core::data::Data;
 use crate::core::error::{Error, Result};
@@ -53,8 +53,8 @@ where
         Ok(Box::new(FileEnumerator { watch, listing, at_start: Some(at_start), ready: Vec::new(), trouble: None, clock }))
     }
 
-    fn reader(&self, waker: Waker) -> Result<Box<dyn SourceReader<Self::Item>>> {
-        Ok(Box::new(FileReader::new(self.name(), self.cut.clone(), waker)))
+    fn reader(&self, context: &ReaderContext) -> Result<Box<dyn SourceReader<Self::Item>>> {
+        Ok(Box::new(FileReader::new(self.name(), self.cut.clone(), context.waker().clone())))
     }
 }
 

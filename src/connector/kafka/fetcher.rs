@@ -1,5 +1,8 @@
 //! The fetcher thread: moves records from librdkafka's queues into the partition buffers, and does nothing else.
 //!
+//! All readers of a source in one process share one fetcher, with one client: librdkafka has a thread for each broker, and so has a process,
+//! not a worker. Each partition has its own queue and its own buffer, so a worker that does not read holds up nobody else.
+//!
 //! The path of a record: broker, librdkafka, **fetcher**, partition buffer, reader, source operator.
 
 use std::ffi::CString;
@@ -18,7 +21,6 @@ use crate::connector::kafka::partition_buffer::{Item, OutOfRange, PartitionBuffe
 use crate::connector::kafka::reports::{Context, Reports};
 use crate::connector::kafka::source::KafkaSource;
 use crate::connector::message::Block;
-use crate::connector::source::Waker;
 use crate::core::error::Result;
 use crate::core::lock::lock;
 use crate::core::thread::spawn;
@@ -34,6 +36,21 @@ pub(super) enum Command {
     Read { buffer: Arc<PartitionBuffer>, epoch: u64, from: i64 },
     /// A given range continues behind an end that was seen. Put a fault into the buffer if the log ends before `until`.
     Check { buffer: Arc<PartitionBuffer>, epoch: u64, until: i64 },
+    /// The reader of this partition has ended.
+    Forget { buffer: Arc<PartitionBuffer> },
+}
+
+impl Command {
+    fn buffer(&self) -> &Arc<PartitionBuffer> {
+        match self {
+            Command::Read { buffer, .. } | Command::Check { buffer, .. } | Command::Forget { buffer } => buffer,
+        }
+    }
+}
+
+/// Whether a buffer is one of these.
+fn among(buffer: &Arc<PartitionBuffer>, all: &[Arc<PartitionBuffer>]) -> bool {
+    all.iter().any(|other| Arc::ptr_eq(buffer, other))
 }
 
 struct Shared {
@@ -43,14 +60,14 @@ struct Shared {
     reports: Arc<Reports>,
 }
 
-/// The reader's handle. The thread ends when it is dropped.
+/// The handle of the readers. The thread ends when the last one drops it.
 pub(super) struct Fetcher {
     shared: Arc<Shared>,
     thread: Option<JoinHandle<()>>,
 }
 
 impl Fetcher {
-    pub(super) fn start(kafka: &KafkaSource, waker: Waker) -> Result<Fetcher> {
+    pub(super) fn start(kafka: &KafkaSource) -> Result<Fetcher> {
         let settings = &kafka.settings;
         let (mut consumer, reports): (BaseConsumer<Context>, _) = settings.client(Side::Source, Some(kafka.group_or_ours()))?;
         let signal = Arc::new(Signal::default());
@@ -61,7 +78,7 @@ impl Fetcher {
         let consumer = Arc::new(consumer);
         let with_headers = kafka.headers;
         let owned = shared.clone();
-        let run = move || FetchLoop::new(owned, consumer, with_headers, waker).run();
+        let run = move || FetchLoop::new(owned, consumer, with_headers).run();
         Ok(Fetcher { shared, thread: Some(spawn("tm-kafka-fetch", run)?) })
     }
 
@@ -122,7 +139,6 @@ struct FetchLoop {
     partitions: Vec<Partition>,
     consumer: Arc<BaseConsumer<Context>>,
     shared: Arc<Shared>,
-    waker: Waker,
     pending: Vec<Pending>,
     asked: Instant,
     with_headers: bool,
@@ -130,9 +146,9 @@ struct FetchLoop {
 }
 
 impl FetchLoop {
-    fn new(shared: Arc<Shared>, consumer: Arc<BaseConsumer<Context>>, with_headers: bool, waker: Waker) -> Self {
+    fn new(shared: Arc<Shared>, consumer: Arc<BaseConsumer<Context>>, with_headers: bool) -> Self {
         let (pending, headers, asked) = (Vec::new(), Vec::new(), Instant::now());
-        FetchLoop { partitions: Vec::new(), consumer, shared, waker, pending, asked, with_headers, headers }
+        FetchLoop { partitions: Vec::new(), consumer, shared, pending, asked, with_headers, headers }
     }
 
     fn run(mut self) {
@@ -153,12 +169,6 @@ impl FetchLoop {
         }
     }
 
-    fn put(&self, buffer: &PartitionBuffer, epoch: u64, item: Item) {
-        if buffer.push(epoch, item) {
-            (self.waker)();
-        }
-    }
-
     /// Serves the client's own queue: logs, and errors that concern all partitions.
     fn serve(&self, times: usize) {
         // `None` may be a log line that was served, so more events may follow it.
@@ -176,7 +186,7 @@ impl FetchLoop {
             Ok(m) => format!("a message of partition {} came by the wrong queue", m.partition()),
         };
         for p in &self.partitions {
-            self.put(&p.buffer, p.epoch, Item::Fault(text.clone()));
+            p.buffer.push(p.epoch, Item::Fault(text.clone()));
         }
     }
 
@@ -225,22 +235,28 @@ impl FetchLoop {
             self.partitions.iter().for_each(|p| p.high(&self.consumer));
             self.shared.reports.clear();
         }
-        items.into_iter().for_each(|item| self.put(&p.buffer, p.epoch, item));
+        items.into_iter().for_each(|item| _ = p.buffer.push(p.epoch, item));
         if outdated && let Err(text) = self.seek_to(i, self.partitions[i].epoch, self.partitions[i].next) {
             let p = &self.partitions[i];
-            self.put(&p.buffer, p.epoch, Item::Fault(text));
+            p.buffer.push(p.epoch, Item::Fault(text));
         }
         true
     }
 
     fn run_commands(&mut self) {
-        let mut commands = std::mem::take(&mut *lock(&self.shared.commands));
+        let (gone, mut commands): (Vec<_>, Vec<_>) =
+            std::mem::take(&mut *lock(&self.shared.commands)).into_iter().partition(|c| matches!(c, Command::Forget { .. }));
+        // Another worker may read the partition next.
+        let gone: Vec<_> = gone.iter().map(|c| c.buffer().clone()).collect();
+        self.forget(&gone);
+        commands.retain(|c| gone.is_empty() || !among(c.buffer(), &gone));
         let mut fresh = TopicPartitionList::new();
         while let Some(command) = commands.pop() {
             match command {
                 Command::Check { buffer, epoch, until } => {
                     self.pending.push(Pending { buffer, epoch, question: Question::Until(until) });
                 }
+                Command::Forget { .. } => {}
                 // Only the newest command counts, and it is popped first: a partition that was just assigned cannot seek.
                 Command::Read { buffer, epoch, .. } if buffer.epoch() != epoch => {}
                 Command::Read { buffer, epoch, from } => {
@@ -250,7 +266,7 @@ impl FetchLoop {
                         None => self.add_partition(&buffer, epoch, from, &mut fresh),
                     };
                     if let Err(text) = done {
-                        self.put(&buffer, epoch, Item::Fault(text));
+                        buffer.push(epoch, Item::Fault(text));
                     }
                 }
             }
@@ -259,7 +275,7 @@ impl FetchLoop {
             && let Err(e) = self.consumer.incremental_assign(&fresh)
         {
             let text = format!("partitions could not be assigned: {}", self.shared.reports.words(&e));
-            self.partitions.iter().for_each(|p| self.put(&p.buffer, p.epoch, Item::Fault(text.clone())));
+            self.partitions.iter().for_each(|p| _ = p.buffer.push(p.epoch, Item::Fault(text.clone())));
         }
     }
 
@@ -278,6 +294,23 @@ impl FetchLoop {
         listed.map_err(|e| failed(self.shared.reports.words(&e)))?;
         self.partitions.push(Partition { queue, topic, buffer: buffer.clone(), epoch, next: from, size: 64 });
         Ok(())
+    }
+
+    /// Gives up partitions. Their records in transit go with their queues.
+    fn forget(&mut self, gone: &[Arc<PartitionBuffer>]) {
+        if gone.is_empty() {
+            return;
+        }
+        let mut list = TopicPartitionList::new();
+        for p in self.partitions.extract_if(.., |p| among(&p.buffer, gone)) {
+            list.add_partition(&p.buffer.topic, p.buffer.partition);
+        }
+        self.pending.retain(|pending| !among(&pending.buffer, gone));
+        if list.count() > 0
+            && let Err(e) = self.consumer.incremental_unassign(&list)
+        {
+            tracing::debug!("partitions were not given up: {}", self.shared.reports.words(&e));
+        }
     }
 
     /// Seeks a partition. A partition that is not fetched cannot seek: it has not started, or its offset is out of range. It is
@@ -329,22 +362,25 @@ impl FetchLoop {
     }
 
     fn answer(&mut self) {
-        for pending in std::mem::take(&mut self.pending) {
+        let mut questions = std::mem::take(&mut self.pending).into_iter();
+        while let Some(pending) = questions.next() {
             let Pending { buffer, epoch, question } = &pending;
             if buffer.epoch() != *epoch {
                 continue;
             }
             match (self.consumer.fetch_watermarks(&buffer.topic, buffer.partition, ASK), question) {
                 (Ok((low, high)), Question::OutOfRange(wanted)) => {
-                    self.put(buffer, *epoch, Item::OutOfRange(OutOfRange { wanted: *wanted, low, high }));
+                    buffer.push(*epoch, Item::OutOfRange(OutOfRange { wanted: *wanted, low, high }));
                 }
                 (Ok((low, high)), Question::Until(until)) if high < *until => {
                     let text = format!("{}: the log holds {low} to {high} and ends before {until}", place(buffer));
-                    self.put(buffer, *epoch, Item::Fault(text));
+                    buffer.push(*epoch, Item::Fault(text));
                 }
                 (Ok(_), Question::Until(_)) => {}
                 (Err(e), _) => {
+                    // The partitions of other brokers are fetched meanwhile, so the rest is asked another time.
                     self.shared.reports.set_trouble(&self.shared.reports.words(&e));
+                    self.pending.extend(questions.by_ref());
                     self.pending.push(pending);
                 }
             }

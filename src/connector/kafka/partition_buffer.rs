@@ -9,6 +9,7 @@ use std::thread::Thread;
 use std::time::Duration;
 
 use crate::connector::message::Block;
+use crate::connector::source::Waker;
 use crate::core::lock::lock;
 
 /// What a partition delivered, in its order.
@@ -73,17 +74,20 @@ pub(super) struct PartitionBuffer {
     capacity: AtomicUsize,
     high: AtomicI64,
     state: Mutex<State>,
+    /// Wakes the worker that reads it.
+    waker: Waker,
 }
 
 impl PartitionBuffer {
     /// `capacity` in bytes: at most one block exceeds it.
-    pub(super) fn new(topic: Arc<str>, partition: i32, capacity: usize) -> Self {
+    pub(super) fn new(topic: Arc<str>, partition: i32, capacity: usize, waker: Waker) -> Self {
         PartitionBuffer {
             topic,
             partition,
             capacity: AtomicUsize::new(capacity),
             high: AtomicI64::new(-1),
             state: Mutex::default(),
+            waker,
         }
     }
 
@@ -96,7 +100,7 @@ impl PartitionBuffer {
         lock(&self.state).cost < self.capacity.load(Ordering::Relaxed)
     }
 
-    /// Adds an item; drops an item of an older epoch. `true`: the buffer was empty, so the reader may be waiting.
+    /// Adds an item; drops an item of an older epoch. If the buffer was empty, the reader may be waiting: wakes it, and returns `true`.
     pub(super) fn push(&self, epoch: u64, item: Item) -> bool {
         let mut state = lock(&self.state);
         if state.epoch != epoch {
@@ -106,7 +110,12 @@ impl PartitionBuffer {
             state.cost += block.cost();
         }
         state.items.push_back(item);
-        state.items.len() == 1
+        let first = state.items.len() == 1;
+        drop(state);
+        if first {
+            (self.waker)();
+        }
+        first
     }
 
     /// The timestamp of the first record.
@@ -196,7 +205,7 @@ mod tests {
 
     #[test]
     fn it_is_bounded_by_bytes_and_says_when_there_is_room_again() {
-        let buffer = PartitionBuffer::new("t".into(), 0, 150);
+        let buffer = PartitionBuffer::new("t".into(), 0, 150, Arc::new(|| ()));
         assert!(buffer.push(0, block(0)), "the first wakes");
         assert!(buffer.has_capacity());
         assert!(!buffer.push(0, block(1)));
@@ -207,7 +216,7 @@ mod tests {
 
     #[test]
     fn records_in_flight_before_a_restart_are_dropped() {
-        let buffer = PartitionBuffer::new("t".into(), 0, 150);
+        let buffer = PartitionBuffer::new("t".into(), 0, 150, Arc::new(|| ()));
         buffer.push(0, block(0));
         let epoch = buffer.restart();
         assert!(buffer.is_empty() && !buffer.push(0, block(1)) && buffer.is_empty());

@@ -11,7 +11,7 @@ use crate::connector::kafka::fetcher::{Command, Fetcher};
 use crate::connector::kafka::partition_buffer::{Item, OutOfRange, PartitionBuffer};
 use crate::connector::kafka::source::{KafkaSource, Tombstones};
 use crate::connector::message::{Block, Message};
-use crate::connector::source::{Emit, Sealed, SourceReader, SplitRange, Waker};
+use crate::connector::source::{Emit, ReaderContext, Sealed, SourceReader, SplitRange};
 use crate::core::error::{Error, Result};
 use crate::core::plan::{Limits, Split};
 
@@ -157,13 +157,14 @@ impl Cursor {
     }
 }
 
-/// Reads the partitions of one worker. The first partition starts the thread and the connection.
+/// Reads the partitions of one worker. The first partition of a process starts the thread and the connection, which all readers of the
+/// source in the process share.
 pub struct KafkaReader {
     kafka: KafkaSource,
     /// Whether it reads ahead. If not, it reads only given ranges.
     live: bool,
-    waker: Waker,
-    fetcher: Option<Fetcher>,
+    context: ReaderContext,
+    fetcher: Option<Arc<Fetcher>>,
     cursors: Vec<Cursor>,
     limits: Limits,
     turn: usize,
@@ -177,12 +178,12 @@ impl KafkaReader {
     ///
     /// # Errors
     /// The description is wrong. No broker is contacted yet.
-    pub fn new(kafka: &KafkaSource, waker: Waker) -> Result<Self> {
+    pub fn new(kafka: &KafkaSource, context: &ReaderContext) -> Result<Self> {
         kafka.check()?;
         Ok(KafkaReader {
             kafka: kafka.clone(),
             live: true,
-            waker,
+            context: context.clone(),
             fetcher: None,
             cursors: Vec::new(),
             limits: Limits::default(),
@@ -204,9 +205,9 @@ impl KafkaReader {
 
     fn fetcher(&mut self) -> Result<&Fetcher> {
         if self.fetcher.is_none() {
-            self.fetcher = Some(Fetcher::start(&self.kafka, self.waker.clone())?);
+            self.fetcher = Some(self.context.shared(|| Fetcher::start(&self.kafka))?);
         }
-        self.fetcher.as_ref().ok_or_else(|| Error::config("the fetcher is not there"))
+        self.fetcher.as_deref().ok_or_else(|| Error::config("the fetcher is not there"))
     }
 
     fn begin(&mut self, i: usize, from: i64) -> Result<()> {
@@ -283,6 +284,14 @@ impl KafkaReader {
     }
 }
 
+impl Drop for KafkaReader {
+    fn drop(&mut self) {
+        if let Some(fetcher) = &self.fetcher {
+            self.cursors.drain(..).for_each(|c| fetcher.send(Command::Forget { buffer: c.buffer }));
+        }
+    }
+}
+
 impl SourceReader<Message> for KafkaReader {
     fn assign(&mut self, split_id: u32, split: &Split, from: Option<i64>) -> Result<()> {
         let Split::Kafka { topic, partition } = split else {
@@ -293,7 +302,7 @@ impl SourceReader<Message> for KafkaReader {
             None => {
                 let capacity = (BYTES / (self.cursors.len() + 1)).clamp(BUFFER.0, BUFFER.1);
                 self.cursors.iter().for_each(|c| c.buffer.set_capacity(capacity));
-                let buffer = PartitionBuffer::new(topic.clone(), *partition, capacity);
+                let buffer = PartitionBuffer::new(topic.clone(), *partition, capacity, self.context.waker().clone());
                 self.cursors.push(Cursor::new(split_id, split, buffer, self.kafka.tombstones == Tombstones::Skip));
                 self.cursors.len() - 1
             }
@@ -333,10 +342,10 @@ impl SourceReader<Message> for KafkaReader {
     }
 
     fn seal(&mut self, _emit: &mut Emit<'_, Message>) -> Result<Sealed> {
-        if self.fetcher.as_ref().is_some_and(Fetcher::died) {
+        if self.fetcher.as_deref().is_some_and(Fetcher::died) {
             return Err(self.fault("the thread that reads it ended by a panic"));
         }
-        self.trouble = self.fetcher.as_ref().and_then(Fetcher::trouble);
+        self.trouble = self.fetcher.as_deref().and_then(Fetcher::trouble);
         if !self.live {
             return Ok(Sealed::default());
         }
@@ -344,7 +353,7 @@ impl SourceReader<Message> for KafkaReader {
         let lag = self.cursors.iter().filter_map(|c| Some((c.split_id, c.lag()?))).collect();
         // A partition at its limit has rows for the next batch, and no other event wakes the worker for them.
         if self.cursors.iter().any(|c| c.front.is_some() || !c.buffer.is_empty()) {
-            (self.waker)();
+            (self.context.waker())();
         }
         let oldest = self.cursors.iter().filter_map(|c| Some((c.split_id, c.oldest()?))).collect();
         Ok(Sealed { ranges, lag, oldest })
@@ -408,7 +417,7 @@ mod tests {
 
     fn cursor(from: i64) -> Cursor {
         let split = Split::Kafka { topic: "t".into(), partition: 0 };
-        let mut c = Cursor::new(0, &split, PartitionBuffer::new("t".into(), 0, 1 << 20), false);
+        let mut c = Cursor::new(0, &split, PartitionBuffer::new("t".into(), 0, 1 << 20, Arc::new(|| ())), false);
         c.restart(from);
         c
     }
@@ -447,6 +456,26 @@ mod tests {
         fn sealed(&mut self) -> (i64, i64) {
             self.seal().map(|r| (r.start, r.end)).unwrap()
         }
+    }
+
+    #[test]
+    fn the_readers_of_a_process_share_a_client_until_the_last_one_ends() {
+        let kafka = KafkaSource::brokers("127.0.0.1:1").topic("t");
+        let readers = |n| {
+            let contexts = ReaderContext::of_workers((0..n).map(|_| -> crate::connector::source::Waker { Arc::new(|| ()) }));
+            contexts.iter().map(|context| KafkaReader::new(&kafka, context).unwrap()).collect::<Vec<_>>()
+        };
+        let fetcher = |reader: &mut KafkaReader| std::ptr::from_ref(reader.fetcher().unwrap());
+        let mut three = readers(3);
+        let [one, two] = [0, 1].map(|i| fetcher(&mut three[i]));
+        assert_eq!(one, two);
+        assert!(three[2].fetcher.is_none(), "a worker without partitions needs none");
+        drop(three.remove(0));
+        assert_eq!(fetcher(&mut three[1]), one, "another reader still has it");
+        assert_ne!(fetcher(&mut readers(1)[0]), one, "another process, or another source");
+        let kept = Arc::downgrade(three[0].fetcher.as_ref().unwrap());
+        drop(three);
+        assert!(kept.upgrade().is_none());
     }
 
     #[test]

@@ -6,7 +6,7 @@ use crate::connector::kafka::enumerator::{self, KafkaEnumerator};
 use crate::connector::kafka::reader::KafkaReader;
 use crate::connector::kafka::source::KafkaSource;
 use crate::connector::message::Message;
-use crate::connector::source::{MaxRate, Source, SourceReader, SplitEnumerator, SplitOffset, SplitRange, Waker};
+use crate::connector::source::{MaxRate, ReaderContext, Source, SourceReader, SplitEnumerator, SplitOffset, SplitRange};
 use crate::core::error::{Error, Result};
 use crate::core::plan::{OffsetRange, Split};
 use crate::engine::operator_id::OperatorId;
@@ -126,8 +126,8 @@ impl Source for DirectStream {
         Ok(Box::new(KafkaEnumerator::new(&self.kafka)?.of_restartable_job(self.restartable)))
     }
 
-    fn reader(&self, waker: Waker) -> Result<Box<dyn SourceReader<Message>>> {
-        Ok(Box::new(KafkaReader::new(&self.kafka, waker)?))
+    fn reader(&self, context: &ReaderContext) -> Result<Box<dyn SourceReader<Message>>> {
+        Ok(Box::new(KafkaReader::new(&self.kafka, context)?))
     }
 
     fn max_rate(&self) -> MaxRate {
@@ -152,8 +152,8 @@ impl Source for GivenRanges {
         Ok(Box::new(RangesEnumerator { kafka: self.kafka.clone(), ranges: self.ranges.clone(), planned: false }))
     }
 
-    fn reader(&self, waker: Waker) -> Result<Box<dyn SourceReader<Message>>> {
-        Ok(Box::new(KafkaReader::new(&self.kafka, waker)?.only_ranges()))
+    fn reader(&self, context: &ReaderContext) -> Result<Box<dyn SourceReader<Message>>> {
+        Ok(Box::new(KafkaReader::new(&self.kafka, context)?.only_ranges()))
     }
 }
 

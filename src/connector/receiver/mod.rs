@@ -28,7 +28,7 @@ pub use self::handle::{ReceiverHandle, StoreError};
 use self::reader::ReceiverReader;
 use crate::api::context::StreamingContext;
 use crate::api::dstream::DStream;
-use crate::connector::source::{MaxRate, Source, SourceReader, SplitEnumerator, SplitOffset, Waker};
+use crate::connector::source::{MaxRate, ReaderContext, Source, SourceReader, SplitEnumerator, SplitOffset};
 use crate::core::data::Exchange;
 use crate::core::error::{BoxError, Error, Result};
 use crate::core::plan::Split;
@@ -201,9 +201,9 @@ impl<R: Receiver> Source for ReceiverSource<R> {
         Ok(Box::new(ReceiverEnumerator { split: self.split.clone(), known: false }))
     }
 
-    fn reader(&self, waker: Waker) -> Result<Box<dyn SourceReader<R::Item>>> {
+    fn reader(&self, context: &ReaderContext) -> Result<Box<dyn SourceReader<R::Item>>> {
         let receiver = self.receiver.take().ok_or_else(|| Error::bug("a receiver has two readers"))?;
-        Ok(Box::new(ReceiverReader::new(receiver, self.split.clone(), self.log.clone(), waker)))
+        Ok(Box::new(ReceiverReader::new(receiver, self.split.clone(), self.log.clone(), context.waker().clone())))
     }
 
     fn max_rate(&self) -> MaxRate {

@@ -34,7 +34,7 @@ impl Alone {
     fn new(log: Option<(&TempDir, RunId)>, from: Option<i64>) -> Self {
         let ((starts, handles), (wakes, woken)) = (channel(), channel());
         let split = Own::new("words", log.is_some());
-        let waker: Waker = Arc::new(move || {
+        let waker: crate::connector::source::Waker = Arc::new(move || {
             let _ = wakes.send(());
         });
         let mut reader = ReceiverReader::new(Pushed(starts), split.clone(), log.map(|(dir, _)| dir.to_path_buf()), waker);

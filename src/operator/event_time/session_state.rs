@@ -66,6 +66,9 @@ impl<A> BySession<A> {
     }
 }
 
+/// Sessions with the codes of their keys.
+type Sessioned<A> = Vec<(Code, Session<A>)>;
+
 /// The sessions of the keys of one worker.
 pub(super) struct Sessions<K, A, F> {
     gap: i64,
@@ -73,11 +76,11 @@ pub(super) struct Sessions<K, A, F> {
     open: Cells<K, BySession<A>>,
     /// The sessions that closed with the last batch, whose codes are retained. They leave the view with the next one, and are saved until
     /// then.
-    leaving: Vec<(Code, Session<A>)>,
+    leaving: Sessioned<A>,
     /// Key groups with changes since the last snapshot.
     changed: Groups,
     /// The sessions of each group that a snapshot saves; looked up for the first group.
-    cut: Option<ByGroup<Vec<(Code, Session<A>)>>>,
+    cut: Option<ByGroup<Sessioned<A>>>,
 }
 
 impl<K: Key, A: Exchange + PartialEq, F: Fn(A, A) -> A + 'static> Sessions<K, A, F> {
@@ -114,7 +117,7 @@ impl<K: Key, A: Exchange + PartialEq, F: Fn(A, A) -> A + 'static> Sessions<K, A,
     }
 
     /// Takes the sessions that the watermark has passed.
-    fn close(&mut self, now: i64, t: BatchTime) -> Vec<(Code, Session<A>)> {
+    fn close(&mut self, now: i64, t: BatchTime) -> Sessioned<A> {
         let mut closed = Vec::new();
         for code in self.open.due(now) {
             let sessions = &mut self.open.of(code, t).0;
