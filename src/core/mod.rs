@@ -7,6 +7,7 @@ pub mod error;
 pub mod event_time;
 pub(crate) mod fault;
 mod float;
+pub(crate) mod local_clock;
 pub(crate) mod lock;
 pub(crate) mod monoid;
 pub(crate) mod origin;
