@@ -8,6 +8,7 @@ pub mod event_time;
 pub(crate) mod fault;
 mod float;
 pub mod key_groups;
+pub(crate) mod local_clock;
 pub(crate) mod lock;
 pub(crate) mod monoid;
 pub(crate) mod origin;

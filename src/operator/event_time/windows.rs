@@ -6,6 +6,7 @@ use super::event_time::EventTimeStream;
 use super::windowed_view::Readers;
 use crate::core::data::Data;
 use crate::core::event_time::in_micros;
+use crate::core::local_clock::LocalClock;
 use crate::core::slide::Slide;
 use crate::core::window_shape::WindowShape;
 use crate::engine::operator_id::OperatorId;
@@ -27,6 +28,8 @@ use crate::engine::operator_id::OperatorId;
 pub struct EventTimeWindows<'s, T: 'static> {
     pub(super) stream: EventTimeStream<'s, T>,
     pub(super) shape: WindowShape,
+    /// By which the windows are counted: the times of rows, and of the watermark, become what it shows.
+    pub(super) clock: LocalClock,
     /// Microseconds.
     pub(super) lateness: i64,
     /// `tumbling` or `sliding`.
@@ -37,13 +40,33 @@ pub struct EventTimeWindows<'s, T: 'static> {
 
 impl<T> Clone for EventTimeWindows<'_, T> {
     fn clone(&self) -> Self {
-        EventTimeWindows { stream: self.stream.clone(), operator: self.operator.clone(), readers: self.readers.clone(), ..*self }
+        EventTimeWindows {
+            stream: self.stream.clone(),
+            clock: self.clock.clone(),
+            operator: self.operator.clone(),
+            readers: self.readers.clone(),
+            ..*self
+        }
     }
 }
 
 impl<'s, T: Data> EventTimeStream<'s, T> {
     /// Windows of this length, one after the other: each row is in one. They begin at multiples of the length since 1970-01-01 00:00
-    /// UTC. `length` is a duration, or a [`Slide`] with an offset.
+    /// UTC. `length` is a duration, or a [`Slide`] with an offset, on the clock of a place. [`Slide::time_zone`] says what happens to windows
+    /// when the clock is put forward or back.
+    ///
+    /// Days from midnight to midnight in Vienna. The one on which daylight saving begins has 23 hours:
+    ///
+    /// ```
+    /// use tidemill::prelude::*;
+    /// use tidemill::testing::check;
+    /// let hours_from = "2026-03-28T23:00:00Z".parse::<jiff::Timestamp>().unwrap().as_microsecond();
+    /// check(
+    ///     [(0..30).map(|hour| hours_from + hour * 3_600_000_000).collect::<Vec<_>>()],
+    ///     |s| s.event_time(|time| *time, secs(0)).tumbling(Slide::every(days(1)).time_zone("Europe/Vienna")).count().update().map(|w| w.row),
+    ///     [vec![7, 23]],
+    /// );
+    /// ```
     ///
     /// Days that begin at 06:00:
     ///
@@ -69,7 +92,8 @@ impl<'s, T: Data> EventTimeStream<'s, T> {
     }
 
     /// Windows of this length, of which one begins at each slide: a row is in `length / slide` of them. They begin at multiples of the
-    /// slide since 1970-01-01 00:00 UTC. `slide` is a duration, or a [`Slide`] with an offset; it is at most the length.
+    /// slide since 1970-01-01 00:00 UTC. `slide` is a duration, or a [`Slide`] with an offset, on the clock of a place; it is at most the
+    /// length.
     ///
     /// ```
     /// use tidemill::prelude::*;
@@ -90,11 +114,25 @@ impl<'s, T: Data> EventTimeStream<'s, T> {
     }
 
     fn windows(&self, operator: OperatorId, length: Duration, slide: Slide) -> EventTimeWindows<'s, T> {
-        let shape = WindowShape::new(length, &slide).unwrap_or_else(|e| {
+        let shape = WindowShape::new(length, &slide).and_then(|shape| Ok((shape, slide.clock()?)));
+        let (shape, clock) = shape.unwrap_or_else(|e| {
             self.rows.node.graph.report(&operator, e);
-            WindowShape::SECOND
+            (WindowShape::SECOND, LocalClock::default())
         });
-        EventTimeWindows { stream: self.clone(), shape, lateness: 0, operator, readers: Readers::default() }
+        EventTimeWindows { stream: self.clone(), shape, clock, lateness: 0, operator, readers: Readers::default() }
+    }
+}
+
+impl<T> EventTimeWindows<'_, T> {
+    /// The start of the pane that holds a time, as the clock of these windows shows it.
+    pub(super) fn pane_of(&self) -> impl Fn(i64) -> i64 + 'static + use<T> {
+        let (shape, clock) = (self.shape, self.clock.clone());
+        move |time| shape.pane_of(clock.shows(time))
+    }
+
+    /// What the fingerprint of a job has.
+    pub(super) fn described(&self) -> String {
+        format!("{}{}", self.shape, self.clock)
     }
 }
 
