@@ -16,12 +16,10 @@ use timely::dataflow::operators::Probe;
 pub use crate::api::builder::Builder;
 use crate::api::config::Config;
 use crate::api::dstream::DStream;
-pub(crate) use crate::api::port::{CommandQueue, Outbox, Port};
+pub(crate) use crate::api::port::{CommandQueue, Outbox, Port, SourceHalf};
 use crate::api::stopper::Stopper;
-use crate::connector::source::SplitEnumerator;
 use crate::core::data::{BadRecord, Key, key_group, type_name};
 use crate::core::error::{BoxError, Error, Result};
-use crate::core::plan::Split;
 use crate::core::time::BatchTime;
 use crate::engine::accumulators::{self, Accumulating};
 use crate::engine::dictionary::Dict;
@@ -73,29 +71,6 @@ impl StreamingContext<'_> {
     /// The job's name.
     pub fn name(&self) -> &str {
         &self.graph.config.name
-    }
-}
-
-/// The planner's half of a registered source.
-pub(crate) struct SourceHalf {
-    pub name: String,
-    /// Only in the rehearsal. The planner takes them from there.
-    pub enumerator: Option<Box<dyn SplitEnumerator>>,
-    /// Whether an output operation reads it. Else it keeps its number, and nothing of it is opened.
-    pub read: bool,
-}
-
-impl SourceHalf {
-    /// Checks a split against `SplitEnumerator::replayable`, on which exactly-once outputs rely before there are splits.
-    ///
-    /// # Errors
-    /// The split is not replayable, but its enumerator returned `true`.
-    pub fn check(&self, split: &Split) -> Result<()> {
-        if split.replayable() || self.enumerator.as_ref().is_none_or(|e| !e.replayable()) {
-            return Ok(());
-        }
-        let reason = format!("its split {split} is not replayable; return false from the enumerator's `replayable`");
-        Err(Error::source(self.name.as_str(), reason))
     }
 }
 

@@ -1,4 +1,4 @@
-//! How commands of the planner reach operators, and how events of a worker reach the planner.
+//! How commands of the planner reach operators, how events of a worker reach the planner, and the planner's half of a source.
 
 use std::cell::RefCell;
 use std::collections::VecDeque;
@@ -7,6 +7,9 @@ use std::rc::Rc;
 use timely::dataflow::Scope;
 use timely::scheduling::Activator;
 
+use crate::connector::source::SplitEnumerator;
+use crate::core::error::{Error, Result};
+use crate::core::plan::Split;
 use crate::core::time::BatchTime;
 use crate::job::protocol::{Command, Event};
 
@@ -63,5 +66,30 @@ impl Outbox {
 
     pub fn wake_with(&self, activator: Activator) {
         *self.activator.borrow_mut() = Some(activator);
+    }
+}
+
+/// The planner's half of a registered source.
+pub(crate) struct SourceHalf {
+    pub name: String,
+    /// Only in the rehearsal. The planner takes them from there.
+    pub enumerator: Option<Box<dyn SplitEnumerator>>,
+    /// Whether an output operation reads it. Else it keeps its number, and nothing of it is opened.
+    pub read: bool,
+    /// Whether its rows can be made of raw records, so that it takes corrections.
+    pub takes_records: bool,
+}
+
+impl SourceHalf {
+    /// Checks a split against `SplitEnumerator::replayable`, on which exactly-once outputs rely before there are splits.
+    ///
+    /// # Errors
+    /// The split is not replayable, but its enumerator returned `true`.
+    pub fn check(&self, split: &Split) -> Result<()> {
+        if split.replayable() || self.enumerator.as_ref().is_none_or(|e| !e.replayable()) {
+            return Ok(());
+        }
+        let reason = format!("its split {split} is not replayable; return false from the enumerator's `replayable`");
+        Err(Error::source(self.name.as_str(), reason))
     }
 }

@@ -1,12 +1,14 @@
 //! The types that every other module may use. They use no other module.
 
 pub(crate) mod clock;
+pub mod correction;
 pub mod data;
 pub(crate) mod detached;
 pub mod error;
 pub mod event_time;
 pub(crate) mod fault;
 mod float;
+pub(crate) mod letter;
 pub(crate) mod lock;
 pub(crate) mod monoid;
 pub(crate) mod origin;

@@ -10,6 +10,7 @@ use super::chunk_list::ChunkList;
 use super::{ALL, Groups, KeyedState};
 use crate::core::data::KEY_GROUPS;
 use crate::core::error::{BoxError, Result};
+use crate::core::schedule::WindowSpec;
 use crate::core::time::BatchTime;
 use crate::engine::tick::{SnapshotScope, Tick};
 
@@ -18,6 +19,8 @@ pub(crate) struct StateHandle {
     state: Rc<RefCell<dyn KeyedState>>,
     /// Groups that the current snapshot has not saved.
     due: Cell<Groups>,
+    /// Those of them that are saved whole.
+    rewritten: Cell<Groups>,
     /// The time of the current snapshot, and of the previous one. The latter is 0 if the current snapshot saves everything.
     current: Cell<BatchTime>,
     previous: Cell<BatchTime>,
@@ -46,6 +49,7 @@ impl StateHandle {
         Rc::new(StateHandle {
             state,
             due: Cell::new(0),
+            rewritten: Cell::new(0),
             current: Cell::default(),
             previous: Cell::default(),
             expired: Cell::default(),
@@ -69,8 +73,10 @@ impl StateHandle {
         }
         if let Some(scope) = tick.snapshot {
             let changes = self.state.borrow_mut().snapshot(tick.time);
+            let rewritten = self.state.borrow_mut().rewritten();
             let full = scope == SnapshotScope::Full;
-            self.due.set(if full { ALL } else { changes.groups });
+            self.due.set(if full { ALL } else { changes.groups | rewritten });
+            self.rewritten.set(rewritten);
             self.previous.set(if full { BatchTime::default() } else { self.current.get() });
             self.current.set(tick.time);
             self.expired.set(changes.expired);
@@ -80,6 +86,11 @@ impl StateHandle {
             }
         }
         done
+    }
+
+    /// The window whose batches the state holds.
+    pub fn window(&self) -> Option<WindowSpec> {
+        self.state.borrow().window()
     }
 
     /// Saves one group that is due. Returns `false` if there is none.
@@ -94,7 +105,8 @@ impl StateHandle {
         let (time, previous) = (self.current.get(), self.previous.get());
         let full = previous == BatchTime::default();
         let deltas = self.has_deltas();
-        let since = if deltas && !full { list.since(group, previous) } else { BatchTime::default() };
+        let whole = full || self.rewritten.get() & (1 << group) != 0;
+        let since = if deltas && !whole { list.since(group, previous) } else { BatchTime::default() };
         let bytes = self.state.borrow_mut().save(group, since);
         // A group counts as changed if a function ran for a key, or a key was added and removed. Its bytes may still be equal.
         let same = if deltas { since == previous && bytes.is_empty() } else { list.ends_with(&bytes) };

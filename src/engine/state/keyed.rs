@@ -2,6 +2,7 @@
 
 use crate::core::data::KEY_GROUPS;
 use crate::core::error::{BoxError, Result};
+use crate::core::schedule::WindowSpec;
 use crate::core::time::BatchTime;
 
 /// A set of key groups: one bit each.
@@ -20,6 +21,17 @@ const _: () = assert!(KEY_GROUPS == Groups::BITS as u64);
 pub(crate) trait KeyedState {
     /// A snapshot starts, after the batch of `t`. Returns what changed since the previous one.
     fn snapshot(&mut self, t: BatchTime) -> Changes;
+
+    /// The groups in which something changed that an earlier chunk has, since the previous call. Called after `snapshot`. Each is saved whole,
+    /// and its chunk replaces all earlier ones. Default: none, because deltas usually only add.
+    fn rewritten(&mut self) -> Groups {
+        0
+    }
+
+    /// The window whose batches it holds, if it is one. Default: none.
+    fn window(&self) -> Option<WindowSpec> {
+        None
+    }
 
     /// The encoded state of the keys of one group; empty if there is none. If chunks are deltas, only the changes after `since`: the
     /// time of an earlier snapshot, or 0 for everything.
