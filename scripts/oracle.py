@@ -56,7 +56,10 @@ class Bytes:
 
     def split(self):
         """The partition of a split of Kafka or of a custom source; 0 for any other split."""
-        kind, _ = self.unsigned(), self.text()
+        kind = self.unsigned()
+        if kind == 5:
+            self.unsigned()  # the batch that it corrects
+        self.text()
         if kind == 0:
             return self.signed()
         if kind == 1:
@@ -68,6 +71,9 @@ class Bytes:
             return partition
         if kind == 4:
             self.at += self.unsigned()  # its bytes
+        if kind == 5:
+            self.signed(), self.unsigned()  # partition, number of records
+            self.at += self.unsigned()  # its records
         return 0
 
     def batch(self):

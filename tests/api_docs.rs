@@ -57,7 +57,6 @@ const WITHOUT: &[&str] = &[
     "core/data.rs: Rows",
     "core/plan.rs: Limits::new",
     "core/plan.rs: Limits::of",
-    "core/plan.rs: Plan",
     "core/plan.rs: Range",
     "core/plan.rs: Range::new",
     "core/plan.rs: RunId",

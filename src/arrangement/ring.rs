@@ -17,7 +17,7 @@ use crate::core::data::{FastMap, Key, Rows, encoded};
 use crate::core::error::BoxError;
 #[cfg(any(test, feature = "testing"))]
 use crate::core::key_groups::KeyGroups;
-use crate::core::schedule::{Position, WindowSpec};
+use crate::core::schedule::{Placed, Position, WindowSpec};
 use crate::core::time::BatchTime;
 use crate::engine::dictionary::{Code, Dict};
 use crate::engine::flow::{VecStream, batched, collect_batches};
@@ -66,23 +66,23 @@ struct Ring {
     /// Panes that wait for the next slide, and panes in the window, oldest first, by their end.
     waiting: VecDeque<(u64, Rc<Pane>)>,
     inside: VecDeque<(u64, Rc<Pane>)>,
+    /// Rows of earlier batches that came late, for panes inside. The next slide adds them.
+    late: VecDeque<(u64, Rc<Pane>)>,
     /// The open pane, if panes are longer than batches, and its end.
     folding: (u64, FastMap<Code, i64>),
     /// Key groups with rows since the last snapshot.
     changed: Groups,
+    /// Key groups in which an earlier pane changed since then.
+    rewritten: Groups,
     /// The open pane as of the last snapshot; made at first use.
     partial: Option<Pane>,
 }
 
 impl Ring {
     fn new() -> Self {
-        Ring {
-            waiting: VecDeque::new(),
-            inside: VecDeque::new(),
-            folding: Default::default(),
-            changed: Groups::default(),
-            partial: None,
-        }
+        let (waiting, inside, late) = Default::default();
+        let (changed, rewritten) = Default::default();
+        Ring { waiting, inside, late, folding: Default::default(), changed, rewritten, partial: None }
     }
 
     /// Adds the pane of a batch.
@@ -101,6 +101,18 @@ impl Ring {
             let rows = folding.drain().map(|(code, n)| (dict.group_and_key(code).0, (code, n))).collect();
             self.waiting.push_back((*end, Rc::new(Pane::new(rows))));
         }
+    }
+
+    /// Adds rows of an earlier batch to their pane.
+    fn correct(&mut self, placed: Placed, pane: &Pane, t: BatchTime, dict: &RefCell<Dict<impl Key>>) {
+        let mut dict = dict.borrow_mut();
+        let (end, panes) = match placed {
+            Placed::Waiting(end) => (end, &mut self.waiting),
+            Placed::Inside(end) => (end, &mut self.late),
+            Placed::Open | Placed::Left => return,
+        };
+        pane.rows().iter().for_each(|(code, n)| self.rewritten.insert(dict.retain(*code, *n, t)));
+        join(panes, end, pane, &dict);
     }
 
     /// The changes of the window when it slides.
@@ -123,6 +135,14 @@ impl Ring {
                 pane.rows().iter().for_each(|(code, n)| dict.release(*code, *n, t));
             }
         }
+        for (end, pane) in std::mem::take(&mut self.late) {
+            debug_assert!(at.holds(end), "rows were placed for this slide");
+            for (code, n) in pane.rows() {
+                self.rewritten.insert(dict.group_and_key(*code).0);
+                changes.push((*code, t, *n));
+            }
+            join(&mut self.inside, end, &pane, &dict);
+        }
         changes
     }
 
@@ -137,6 +157,18 @@ impl Ring {
     }
 }
 
+/// Adds rows to the pane with this end, or to a new one in its place.
+fn join(panes: &mut VecDeque<(u64, Rc<Pane>)>, end: u64, more: &Pane, dict: &Dict<impl Key>) {
+    let at = panes.partition_point(|(e, _)| *e < end);
+    let known = panes.get(at).filter(|(e, _)| *e == end).is_some();
+    if !known {
+        panes.insert(at, (end, Rc::default()));
+    }
+    // Other windows share the pane.
+    let rows = panes[at].1.rows().iter().chain(more.rows());
+    panes[at].1 = Rc::new(Pane::new(rows.map(|row| (dict.group_and_key(row.0).0, *row)).collect()));
+}
+
 /// A window and the keys of its codes. It is saved by key group.
 ///
 /// A chunk holds the panes with rows since the previous snapshot. A pane that was open then is saved again, and replaces its part in
@@ -146,23 +178,30 @@ struct Window<T> {
     ring: Ring,
     dict: Rc<RefCell<Dict<T>>>,
     /// Restored panes, by end and group. They enter with the first batch, which knows what is still in the window.
-    loaded: BTreeMap<u64, BTreeMap<u64, Vec<(T, i64)>>>,
+    loaded: Loaded<T>,
+    /// Those rows of them that the next slide adds.
+    loaded_late: Loaded<T>,
     /// The rows of restored panes in the window, until the first slide emits them.
     restored_rows: Vec<(Code, i64)>,
 }
 
-/// Panes as they are saved, by key. Chunks of the first format had waiting panes and the open pane apart.
+/// Restored panes, by end and group.
+type Loaded<K> = BTreeMap<u64, BTreeMap<u64, Vec<(K, i64)>>>;
+
+/// Panes as they are saved, by key. Chunks of the first format had waiting panes and the open pane apart. Now rows for panes in the window
+/// wait there.
 type Named<K> = Vec<(u64, Vec<(K, i64)>)>;
 
 impl<T: Key> Window<T> {
     fn new(spec: WindowSpec, dict: Rc<RefCell<Dict<T>>>) -> Self {
-        Window { spec, ring: Ring::new(), dict, loaded: BTreeMap::new(), restored_rows: Vec::new() }
+        let (loaded, loaded_late) = Default::default();
+        Window { spec, ring: Ring::new(), dict, loaded, loaded_late, restored_rows: Vec::new() }
     }
 
     /// The changes in the window that a batch causes.
     fn batch(&mut self, tick: &Tick, pane: Option<Rc<Pane>>) -> Vec<(Code, BatchTime, i64)> {
         let t = tick.time;
-        if !self.loaded.is_empty() {
+        if !self.loaded.is_empty() || !self.loaded_late.is_empty() {
             let before = BatchTime::from_millis(t.millis() - self.spec.interval());
             self.enter(if tick.restored { t } else { before });
         }
@@ -170,7 +209,14 @@ impl<T: Key> Window<T> {
             return self.restored_rows.drain(..).map(|(code, n)| (code, t, n)).collect();
         }
         let at = self.spec.at(t);
-        self.ring.push(&at, pane.unwrap_or_default(), &self.dict);
+        let pane = pane.unwrap_or_default();
+        match tick.corrects().map_or(Placed::Open, |of| self.spec.placed(of, t)) {
+            Placed::Open => self.ring.push(&at, pane, &self.dict),
+            placed => {
+                self.ring.push(&at, Rc::default(), &self.dict);
+                self.ring.correct(placed, &pane, t, &self.dict);
+            }
+        }
         if !at.slides {
             return Vec::new();
         }
@@ -208,6 +254,18 @@ impl<T: Key> Window<T> {
                 self.ring.waiting.push_back((end, Rc::new(pane)));
             }
         }
+        for (end, groups) in std::mem::take(&mut self.loaded_late).into_iter().filter(|(end, _)| at.holds(*end)) {
+            let mut pane = Pane::default();
+            for (group, rows) in groups {
+                let mut held = |(key, n)| {
+                    let code = dict.code(key, t);
+                    dict.retain(code, n, t);
+                    (code, n)
+                };
+                pane.extend(group, rows.into_iter().map(&mut held).collect::<Vec<_>>());
+            }
+            self.ring.late.push_back((end, Rc::new(pane)));
+        }
     }
 }
 
@@ -220,15 +278,25 @@ impl<T: Key> KeyedState for Window<T> {
         }
     }
 
+    fn window(&self) -> Option<WindowSpec> {
+        Some(self.spec.clone())
+    }
+
+    fn rewritten(&mut self) -> Groups {
+        std::mem::take(&mut self.ring.rewritten)
+    }
+
     fn save(&mut self, group: u64, since: BatchTime) -> Vec<u8> {
         let dict = self.dict.borrow();
+        let named = |rows: &[(Code, i64)]| rows.iter().map(|(code, n)| (dict.key(*code), *n)).collect::<Vec<_>>();
+        let late = self.ring.late.iter().map(|(end, pane)| (*end, named(pane.of(group)))).filter(|(_, rows)| !rows.is_empty());
+        let late: Named<&T> = late.collect();
         let panes = self.ring.of(group, since, &dict);
-        if panes.is_empty() {
+        if panes.is_empty() && late.is_empty() {
             return Vec::new();
         }
-        let named = |rows: &[(Code, i64)]| rows.iter().map(|(code, n)| (dict.key(*code), *n)).collect::<Vec<_>>();
-        let panes: Vec<_> = panes.into_iter().map(|(end, rows)| (end, named(rows))).collect();
-        encoded(&(panes, Named::<T>::new(), Vec::<(T, i64)>::new()))
+        let panes: Named<&T> = panes.into_iter().map(|(end, rows)| (end, named(rows))).collect();
+        encoded(&(panes, late, Vec::<(T, i64)>::new()))
     }
 
     fn load(&mut self, bytes: &[u8], cut: BatchTime) -> Result<(), BoxError> {
@@ -239,6 +307,13 @@ impl<T: Key> KeyedState for Window<T> {
             return Err("a count is not positive, or the sum of the counts is too large".into());
         }
         let groups = self.dict.borrow().groups();
+        let last_slide = self.spec.last_slide(cut).time.millis();
+        let (late, waiting): (Named<T>, Named<T>) = waiting.into_iter().partition(|(end, _)| *end <= last_slide);
+        for (end, rows) in late {
+            if let Some((k, _)) = rows.first() {
+                self.loaded_late.entry(end).or_default().insert(groups.of(k), rows);
+            }
+        }
         for (end, rows) in panes.into_iter().chain(waiting).chain([(self.spec.at(cut).pane_end, folding)]) {
             if let Some((k, _)) = rows.first() {
                 self.loaded.entry(end).or_default().insert(groups.of(k), rows);

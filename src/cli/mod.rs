@@ -5,6 +5,7 @@
 
 mod args;
 mod checkpoint;
+mod dead_letters;
 #[cfg(feature = "kafka")]
 mod demo;
 pub mod generate;
@@ -60,6 +61,8 @@ enum What {
     Top(top::Args),
     /// Asks a view of a running job: a key, the top rows, or all
     Query(query::Args),
+    /// Lists and shows records that a program could not read, and puts them back: into their topics, or into the batches that they were in
+    DeadLetters(dead_letters::Args),
     /// Lists the fault points of src/core/fault.rs for scripts/torture: name, planner or anywhere, passes
     #[cfg(any(test, feature = "testing"))]
     #[command(name = "__faults", hide = true)]
@@ -82,6 +85,7 @@ pub fn main() -> ExitCode {
         What::Token(args) => token::run(&args),
         What::Top(args) => top::run(&args),
         What::Query(args) => query::run(&args),
+        What::DeadLetters(args) => dead_letters::run(&args),
         #[cfg(any(test, feature = "testing"))]
         What::Faults => faults(),
     };

@@ -1,5 +1,6 @@
 //! `tidemill query`: asks a view of a running job.
 
+use std::collections::BTreeMap;
 use std::net::SocketAddr;
 use std::path::PathBuf;
 use std::process::ExitCode;
@@ -10,6 +11,7 @@ use serde_json::Value;
 use super::running_job::RunningJob;
 use super::terminal;
 use crate::core::error::BoxError;
+use crate::core::question::MOST_ROWS;
 use crate::core::time::{BatchTime, counted};
 
 /// Asks a view of a running job (`View::queryable`, `--listen`), as of one batch. Without a view, lists the views that can be asked. Prints a
@@ -27,6 +29,12 @@ pub struct Args {
     /// Only rows whose key begins so
     #[arg(long, group = "which")]
     prefix: Option<String>,
+    /// Only rows with this key or a larger one: a number, a text, or JSON
+    #[arg(long, value_name = "KEY", conflicts_with = "which")]
+    from_key: Option<String>,
+    /// Only rows with a smaller key than this one
+    #[arg(long, value_name = "KEY", conflicts_with = "which")]
+    until_key: Option<String>,
     /// The rows with the largest last number, the largest first
     #[arg(long, value_name = "N", conflicts_with = "limit")]
     top: Option<u32>,
@@ -36,6 +44,9 @@ pub struct Args {
     /// As of an earlier batch, in milliseconds since 1970; the view must hold it [default: the newest]
     #[arg(long, value_name = "TIME")]
     at: Option<u64>,
+    /// Print what has changed since this batch, which the view must hold: `tide  1012 -> 254`
+    #[arg(long, value_name = "TIME", conflicts_with_all = ["top", "json"])]
+    from: Option<u64>,
     /// Print each row as JSON
     #[arg(long)]
     json: bool,
@@ -59,16 +70,18 @@ struct Rows {
 }
 
 impl Args {
-    fn path(&self, view: &str) -> String {
+    fn path(&self, view: &str, at: Option<u64>) -> String {
         let text = |name: &str, value: &Option<String>| value.as_ref().map(|value| format!("{name}={}", percent_encoded(value)));
         let number = |name: &str, value: Option<u64>| value.map(|value| format!("{name}={value}"));
         let (top, limit) = (self.top.map(u64::from), self.limit.map(u64::from));
         let parts = [
             text("key", &self.key),
             text("prefix", &self.prefix),
+            text("from_key", &self.from_key),
+            text("until_key", &self.until_key),
             number("top", top),
             number("limit", limit),
-            number("at", self.at),
+            number("at", at),
         ];
         format!("/api/v1/views/{}?{}", percent_encoded(view), parts.into_iter().flatten().collect::<Vec<_>>().join("&"))
     }
@@ -85,12 +98,58 @@ pub fn run(args: &Args) -> Result<ExitCode, BoxError> {
         views.iter().try_for_each(|view| terminal::line(view))?;
         return Ok(ExitCode::SUCCESS);
     };
-    let answer: Rows = job.get(&args.path(view))?;
+    if let Some(from) = args.from {
+        let limited = Args { limit: args.limit.or(Some(MOST_ROWS)), ..args.clone() };
+        let then: Rows = job.get(&limited.path(view, Some(from)))?;
+        let now: Rows = job.get(&limited.path(view, args.at))?;
+        eprintln!("from batch {} to batch {}", BatchTime::from_millis(then.time), BatchTime::from_millis(now.time));
+        changes(&then, &now)?.iter().try_for_each(|line| terminal::line(line))?;
+        return Ok(ExitCode::SUCCESS);
+    }
+    let answer: Rows = job.get(&args.path(view, args.at))?;
     eprintln!("batch {}: {}", BatchTime::from_millis(answer.time), counted(answer.matched, "row"));
     for row in &answer.rows {
         terminal::line(&if args.json { row.to_string() } else { plain(row) })?;
     }
     Ok(ExitCode::SUCCESS)
+}
+
+/// What has changed from one answer to the other, a line for each row. Rows are the same row if all but their last part is equal.
+fn changes(then: &Rows, now: &Rows) -> Result<Vec<String>, BoxError> {
+    if let Some(more) = [then, now].into_iter().find(|answer| answer.matched > answer.rows.len() as u64) {
+        let (matched, rows) = (more.matched, more.rows.len());
+        return Err(format!(
+            "{matched} rows are asked for, and {rows} come: changes need all; ask for fewer by a key, or raise --limit"
+        )
+        .into());
+    }
+    let mut rows: BTreeMap<String, [Vec<String>; 2]> = BTreeMap::new();
+    for (side, answer) in [then, now].into_iter().enumerate() {
+        for row in &answer.rows {
+            let (name, value) = match row {
+                Value::Array(parts) if parts.len() > 1 => {
+                    let (last, name) = parts.split_last().expect("it has two parts");
+                    (plain(&Value::Array(name.to_vec())), plain(last))
+                }
+                row => (String::new(), plain(row)),
+            };
+            rows.entry(name).or_default()[side].push(value);
+        }
+    }
+    let mut lines = Vec::new();
+    for (name, [mut before, mut after]) in rows {
+        // Rows that are in both have not changed.
+        before.retain(|value| {
+            let same = after.iter().position(|other| other == value);
+            same.map(|same| after.remove(same)).is_none()
+        });
+        for i in 0..before.len().max(after.len()) {
+            let (old, new) = (before.get(i).map_or("", |v| v), after.get(i).map_or("", |v| v));
+            let change = format!("{old} -> {new}").trim().to_owned();
+            lines.push(if name.is_empty() { change } else { format!("{name}\t{change}") });
+        }
+    }
+    Ok(lines)
 }
 
 /// A row as people read it.
@@ -110,6 +169,7 @@ fn percent_encoded(text: &str) -> String {
 #[cfg(test)]
 mod tests {
     use clap::Parser;
+    use serde_json::json;
 
     use super::*;
 
@@ -123,7 +183,7 @@ mod tests {
     fn a_question_is_a_path() {
         let path = |args: &[&str]| {
             let line = ["query", "127.0.0.1:4040", "counts"].iter().chain(args);
-            Command::try_parse_from(line).map(|command| command.args.path("counts"))
+            Command::try_parse_from(line).map(|command| command.args.path("counts", command.args.at))
         };
         assert_eq!(path(&["--key", "M\u{fc}hle 7"]).unwrap(), "/api/v1/views/counts?key=M%C3%BChle%207");
         assert_eq!(
@@ -132,5 +192,21 @@ mod tests {
         );
         assert_eq!(path(&["--top", "3"]).unwrap(), "/api/v1/views/counts?top=3");
         assert!(path(&["--top", "3", "--limit", "5"]).is_err() && path(&["--key", "a", "--prefix", "b"]).is_err());
+    }
+
+    #[test]
+    fn changes_name_what_was_and_what_is() {
+        let rows = |rows: Value| {
+            let rows: Vec<Value> = rows.as_array().unwrap().clone();
+            Rows { time: 10, matched: rows.len() as u64, rows }
+        };
+        let of = |then, now| changes(&rows(then), &rows(now)).unwrap();
+        let (then, now) = (json!([["a", 1012], ["b", 7], ["c", 3]]), json!([["a", 254], ["c", 3], ["d", 1]]));
+        assert_eq!(of(then, now), ["a\t1012 -> 254", "b\t7 ->", "d\t-> 1"]);
+        assert_eq!(of(json!([5, 5, 7]), json!([5, 8])), ["5 -> 8", "7 ->"]);
+        assert_eq!(of(json!([["a", "x", 1], ["a", "y", 1]]), json!([["a", "x", 2], ["a", "y", 1]])), ["a\tx\t1 -> 2"]);
+        let more = Rows { matched: 3, ..rows(json!([1])) };
+        let why = changes(&rows(json!([])), &more).unwrap_err().to_string();
+        assert!(why.starts_with("3 rows are asked for, and 1 come"), "{why}");
     }
 }

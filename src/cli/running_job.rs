@@ -39,12 +39,26 @@ impl RunningJob {
     /// # Errors
     /// No job answers there, it refuses, or it answers something else.
     pub fn get<T: DeserializeOwned>(&self, path: &str) -> Result<T> {
+        self.ask(&format!("GET {path}"), "", "", Some(ANSWER))
+    }
+
+    /// What the job answers to a text of this type, read from JSON. Waits until it answers.
+    ///
+    /// # Errors
+    /// As `get`.
+    pub fn post<T: DeserializeOwned>(&self, path: &str, kind: &str, body: &str) -> Result<T> {
+        let head = format!("Content-Type: {kind}\r\nContent-Length: {}\r\n", body.len());
+        self.ask(&format!("POST {path}"), &head, body, None)
+    }
+
+    fn ask<T: DeserializeOwned>(&self, request: &str, head: &str, body: &str, patience: Option<Duration>) -> Result<T> {
         let address = self.address;
         let failed = |e| Error::io(format!("no job answers at {address}; it needs --listen {address}"), e);
         let mut stream = TcpStream::connect_timeout(&address, CONNECT).map_err(failed)?;
-        stream.set_read_timeout(Some(ANSWER)).map_err(failed)?;
+        stream.set_read_timeout(patience).map_err(failed)?;
         let token = self.token.as_ref().map(|token| format!("Authorization: Bearer {token}\r\n")).unwrap_or_default();
-        write!(stream, "GET {path} HTTP/1.1\r\nHost: {address}\r\n{token}Connection: close\r\n\r\n").map_err(failed)?;
+        write!(stream, "{request} HTTP/1.1\r\nHost: {address}\r\n{token}{head}Connection: close\r\n\r\n{body}")
+            .map_err(failed)?;
         let mut answer = String::new();
         stream.take(BYTES).read_to_string(&mut answer).map_err(failed)?;
         let strange = |what: &str| Error::config(format!("what answers at {address} is not the page of a job: {what}"));

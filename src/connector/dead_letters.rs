@@ -7,6 +7,7 @@ use crate::connector::files::sink::TextFileSink;
 use crate::connector::kafka::sink::{KafkaSink, ProducerRecord};
 use crate::connector::memory::MemorySink;
 use crate::core::data::BadRecord;
+use crate::core::letter::line;
 use crate::engine::operator_id::OperatorId;
 
 /// Where dead letters go: a topic, files, or memory. The sinks convert into it, so a program seldom names it.
@@ -82,7 +83,7 @@ impl<'s> DStream<'s, BadRecord> {
         match to.into() {
             #[cfg(feature = "kafka")]
             DeadLetters::Topic(sink) => self.to_kafka(sink, fill),
-            DeadLetters::Files(sink) => self.map(line).save_as_text_files_with(sink),
+            DeadLetters::Files(sink) => self.map(|bad| line(&bad)).save_as_text_files_with(sink),
             DeadLetters::Memory(memory) => self.to_memory(&memory),
         }
     }
@@ -148,26 +149,7 @@ fn fill(bad: &BadRecord, record: &mut ProducerRecord) {
     record.header("__tidemill.errors.batch_time", bad.time.millis().to_string()).header("__tidemill.errors.verb", &bad.verb);
 }
 
-/// The line of a dead letter.
-fn line(bad: BadRecord) -> String {
-    let bytes = |bytes: &[u8]| match std::str::from_utf8(bytes) {
-        Ok(text) => serde_json::Value::from(text),
-        Err(_) => serde_json::json!({ "hex": bytes.iter().map(|b| format!("{b:02x}")).collect::<String>() }),
-    };
-    serde_json::json!({
-        "topic": bad.origin,
-        "partition": bad.partition,
-        "offset": bad.offset,
-        "batch_time": bad.time.millis(),
-        "verb": bad.verb,
-        "reason": bad.reason,
-        "key": bad.key.as_deref().map(bytes),
-        "value": bytes(&bad.raw),
-        "headers": bad.headers.iter().map(|(name, value)| (name.clone(), bytes(value))).collect::<serde_json::Map<_, _>>(),
-    })
-    .to_string()
-}
-
+#[cfg(feature = "kafka")]
 #[cfg(test)]
 mod tests {
     use super::*;
@@ -187,18 +169,6 @@ mod tests {
         }
     }
 
-    #[test]
-    fn a_line_has_all_of_a_bad_record_and_is_json_whatever_its_bytes() {
-        let expected = serde_json::json!({
-            "topic": "words", "partition": 3, "offset": 41, "batch_time": 1_000, "verb": "decode (main.rs:7)",
-            "reason": "no \"JSON\"", "key": "k", "value": { "hex": "ff220a" }, "headers": { "unit": "words" },
-        });
-        let line = line(bad());
-        assert_eq!(serde_json::from_str::<serde_json::Value>(&line).unwrap(), expected);
-        assert!(!line.contains('\n'));
-    }
-
-    #[cfg(feature = "kafka")]
     #[test]
     fn a_record_has_its_own_headers_and_those_of_kafka_streams() {
         use rdkafka::message::Headers;

@@ -151,7 +151,6 @@ impl Message {
         Message::of(topic.into(), partition, &Raw { offset, time: timestamp, key, value, headers: &[] })
     }
 
-    /// A single message, with the headers that `put_header` writes.
     pub(crate) fn of(topic: Arc<str>, partition: i32, raw: &Raw<'_>) -> Self {
         let size = raw.key.map_or(0, <[u8]>::len) + raw.value.map_or(0, <[u8]>::len) + raw.headers.len();
         let mut block = Block::new(topic, partition, raw.offset, 1, size);
@@ -314,7 +313,6 @@ impl<'a> Iterator for Headers<'a> {
 }
 
 /// Adds a header to the bytes of [`Raw::headers`].
-#[cfg_attr(not(feature = "kafka"), allow(dead_code))]
 pub(crate) fn put_header(out: &mut Vec<u8>, name: &[u8], value: Option<&[u8]>) {
     out.extend_from_slice(&(name.len() as u32).to_le_bytes());
     out.extend_from_slice(&value.map_or(0, |v| v.len() as u32 + 1).to_le_bytes());

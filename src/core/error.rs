@@ -139,6 +139,14 @@ pub enum Error {
         /// Why it cannot be answered.
         reason: String,
     },
+    /// A running job did not take bad records back.
+    #[error("correction of the batch of {} ms: {reason}", .of.millis())]
+    Correction {
+        /// The batch that the records belong to.
+        of: BatchTime,
+        /// Why they cannot be read once more.
+        reason: String,
+    },
     /// A loop of views still changes after its bound of rounds. The batch is not written.
     #[error(
         "{operator}, batch {time}: the row {row} still changes after {rounds} rounds; check that the rows of the loop converge, or allow more: iterate_with(Rounds::AtMost(n), ..)"

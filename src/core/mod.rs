@@ -1,6 +1,7 @@
 //! The types that every other module may use. They use no other module.
 
 pub(crate) mod clock;
+pub mod correction;
 pub mod data;
 pub(crate) mod detached;
 pub mod error;
@@ -8,6 +9,7 @@ pub mod event_time;
 pub(crate) mod fault;
 mod float;
 pub mod key_groups;
+pub(crate) mod letter;
 pub(crate) mod local_clock;
 pub(crate) mod lock;
 pub(crate) mod monoid;

@@ -55,6 +55,19 @@ pub enum Split {
         /// The bytes.
         bytes: Arc<[u8]>,
     },
+    /// Records that belong to an earlier batch. The plan has them, so a batch that runs again needs no source; positions count them.
+    Correction {
+        /// The batch that they belong to.
+        of: BatchTime,
+        /// Where they were read first: the topic, path or address.
+        name: Arc<str>,
+        /// The partition.
+        partition: i32,
+        /// How many records there are.
+        count: u32,
+        /// The records.
+        records: Arc<[u8]>,
+    },
 }
 
 impl Split {
@@ -94,6 +107,7 @@ impl Split {
             | Split::File { path: name, .. }
             | Split::Received { from: name }
             | Split::Content { path: name, .. }
+            | Split::Correction { name, .. }
             | Split::Custom { name, .. } => name,
         }
     }
@@ -101,7 +115,7 @@ impl Split {
     /// The partition; 0 if there is none.
     pub fn partition(&self) -> i32 {
         match self {
-            Split::Kafka { partition, .. } | Split::Custom { partition, .. } => *partition,
+            Split::Kafka { partition, .. } | Split::Custom { partition, .. } | Split::Correction { partition, .. } => *partition,
             Split::File { .. } | Split::Received { .. } | Split::Content { .. } => 0,
         }
     }
@@ -109,7 +123,7 @@ impl Split {
     /// Whether a range gives the same records when it is read again, also in a later run. If not, positions count records.
     pub fn replayable(&self) -> bool {
         match self {
-            Split::Kafka { .. } | Split::File { .. } | Split::Content { .. } => true,
+            Split::Kafka { .. } | Split::File { .. } | Split::Content { .. } | Split::Correction { .. } => true,
             Split::Received { .. } => false,
             Split::Custom { replayable, .. } => *replayable,
         }
@@ -120,6 +134,7 @@ impl Split {
         match self {
             Split::File { size, .. } => Some(i64::try_from(*size).unwrap_or(i64::MAX)),
             Split::Content { bytes, .. } => Some(bytes.len() as i64),
+            Split::Correction { count, .. } => Some((*count).into()),
             Split::Custom { end, .. } => *end,
             Split::Kafka { .. } | Split::Received { .. } => None,
         }
@@ -139,6 +154,9 @@ impl fmt::Display for Split {
             Split::File { path, size, .. } => write!(f, "{path} ({size} bytes)"),
             Split::Content { path, bytes } => write!(f, "{path} ({} bytes)", bytes.len()),
             Split::Received { from } => write!(f, "from {from}"),
+            Split::Correction { of, name, partition, .. } => {
+                write!(f, "correction of the batch of {}: {name}/{partition}", of.millis())
+            }
         }
     }
 }
@@ -220,15 +238,26 @@ impl OffsetRange {
     }
 }
 
+impl OffsetRange {
+    /// Positions of a correction are no offsets of its topic, so it has a name of its own.
+    fn of(split: &Split, from: i64, until: i64) -> Self {
+        let topic = match split {
+            Split::Correction { of, name, .. } => format!("correction of the batch of {}: {name}", of.millis()).into(),
+            split => split.name().clone(),
+        };
+        OffsetRange { topic, partition: split.partition(), from, until }
+    }
+}
+
 impl From<&Range> for OffsetRange {
     fn from(r: &Range) -> Self {
-        OffsetRange { topic: r.split.name().clone(), partition: r.split.partition(), from: r.from, until: r.until }
+        OffsetRange::of(&r.split, r.from, r.until)
     }
 }
 
 impl From<&SplitRange> for OffsetRange {
     fn from(r: &SplitRange) -> Self {
-        OffsetRange { topic: r.split.name().clone(), partition: r.split.partition(), from: r.from, until: r.until }
+        OffsetRange::of(&r.split, r.from, r.until)
     }
 }
 
@@ -241,6 +270,25 @@ pub struct Plan {
     pub ranges: Vec<Range>,
     /// Whether outputs show this batch; `false` for the overdue times that `--catch-up skip` leaves out.
     pub shown: bool,
+}
+
+impl Plan {
+    /// The earlier batch that all rows of this one belong to, if it is a correction.
+    ///
+    /// ```
+    /// use tidemill::{core::plan::{Plan, Range, Split, SplitRange}, prelude::*};
+    /// let (of, time) = (BatchTime::from_millis(5), BatchTime::from_millis(9));
+    /// let split = Split::Correction { of, name: "words".into(), partition: 0, count: 1, records: [].into() };
+    /// let ranges = vec![Range::new(0, 0, SplitRange { split, from: 0, until: 1 })];
+    /// assert_eq!(Plan { time, ranges, shown: true }.corrects(), Some(of));
+    /// assert_eq!(Plan { time, ..Plan::default() }.corrects(), None);
+    /// ```
+    pub fn corrects(&self) -> Option<BatchTime> {
+        self.ranges.iter().find_map(|r| match &r.split {
+            Split::Correction { of, .. } => Some(*of),
+            _ => None,
+        })
+    }
 }
 
 /// A batch and the overdue batch times after it, which are empty: they are sealed and closed together.
@@ -352,6 +400,9 @@ mod tests {
         assert_eq!(of(&Split::custom("n", 1)), (true, None, false, 1, "n/1".into()));
         assert_eq!(of(&Split::custom_received("n", 1)), (false, None, false, 1, "n/1".into()));
         assert_eq!(of(&Split::custom_whole("n", 1, 5)), (true, Some(5), true, 1, "n/1".into()));
+        let correction =
+            Split::Correction { of: BatchTime::from_millis(7), name: "n".into(), partition: 1, count: 2, records: [].into() };
+        assert_eq!(of(&correction), (true, Some(2), true, 1, "correction of the batch of 7: n/1".into()));
     }
 
     /// Checkpoints hold these bytes: docs/formats.md.
@@ -363,5 +414,8 @@ mod tests {
         assert_eq!(bytes(&Split::Received { from: "h".into() }), [2, 1, b'h']);
         assert_eq!(bytes(&Split::custom("n", 1)), [3, 1, b'n', 2, 1, 0]);
         assert_eq!(bytes(&Split::custom_whole("n", 1, 5)), [3, 1, b'n', 2, 1, 1, 10]);
+        let correction =
+            Split::Correction { of: BatchTime::from_millis(7), name: "n".into(), partition: 1, count: 2, records: [9, 8].into() };
+        assert_eq!(bytes(&correction), [5, 7, 1, b'n', 2, 2, 2, 9, 8]);
     }
 }

@@ -3,7 +3,7 @@
 //! A question goes from its asker to the planner, which chooses the batch, and to every worker (`operator/view/queryable.rs`). Each worker
 //! answers for the rows that it owns, and the planner puts the parts together (`job/questions.rs`).
 
-use std::cmp::Reverse;
+use std::cmp::{Ordering, Reverse};
 
 use serde::{Deserialize, Serialize};
 use serde_json::Value;
@@ -44,6 +44,30 @@ pub(crate) enum Filter {
     Key(String),
     /// The rows whose key is a text that begins so.
     Prefix(String),
+    /// The rows with a key from the first one on and before the second one, both as JSON text. A side that is missing has no bound.
+    Range(Option<String>, Option<String>),
+}
+
+/// The order of two keys of one type: numbers by their value, texts by their letters, tuples part by part. `None`: they have no order.
+fn order(a: &Value, b: &Value) -> Option<Ordering> {
+    match (a, b) {
+        (Value::Number(x), Value::Number(y)) => match (x.as_i128(), y.as_i128()) {
+            (Some(x), Some(y)) => Some(x.cmp(&y)),
+            _ => x.as_f64()?.partial_cmp(&y.as_f64()?),
+        },
+        (Value::String(x), Value::String(y)) => Some(x.cmp(y)),
+        (Value::Bool(x), Value::Bool(y)) => Some(x.cmp(y)),
+        (Value::Array(x), Value::Array(y)) => {
+            for (a, b) in x.iter().zip(y) {
+                match order(a, b)? {
+                    Ordering::Equal => {}
+                    other => return Some(other),
+                }
+            }
+            Some(x.len().cmp(&y.len()))
+        }
+        _ => None,
+    }
 }
 
 impl Filter {
@@ -57,6 +81,11 @@ impl Filter {
             Filter::All => true,
             Filter::Key(wanted) => serde_json::to_string(key).is_ok_and(|key| key == *wanted),
             Filter::Prefix(prefix) => key.as_str().is_some_and(|key| key.starts_with(prefix)),
+            Filter::Range(from, until) => {
+                let than = |bound: &str| serde_json::from_str(bound).ok().and_then(|bound| order(key, &bound));
+                from.as_ref().is_none_or(|from| than(from).is_some_and(Ordering::is_ge))
+                    && until.as_ref().is_none_or(|until| than(until).is_some_and(Ordering::is_lt))
+            }
         }
     }
 }
@@ -170,5 +199,23 @@ mod tests {
         assert!(!key("4").takes(&pair) && !key("tide").takes(&word));
         let prefix = Filter::Prefix("ti".into());
         assert!(prefix.takes(&pair) && prefix.takes(&word) && !prefix.takes(&number));
+    }
+
+    #[test]
+    fn keys_of_a_range_have_an_order() {
+        let takes = |from: Option<&str>, until: Option<&str>, row: Value| {
+            Filter::Range(from.map(str::to_owned), until.map(str::to_owned)).takes(&row)
+        };
+        assert!(takes(Some("9"), Some("11"), serde_json::json!([10, "x"])) && takes(Some("9"), None, serde_json::json!(9)));
+        assert!(!takes(Some("9"), Some("10"), serde_json::json!([10, "x"])) && !takes(Some("-1.5"), None, serde_json::json!(-2)));
+        assert!(
+            takes(Some("\"b\""), Some("\"c\""), serde_json::json!(["bz", 1]))
+                && !takes(None, Some("\"b\""), serde_json::json!(["b"]))
+        );
+        assert!(
+            takes(Some("[1,\"b\"]"), None, serde_json::json!([[1, "c"], 7]))
+                && !takes(Some("[2]"), None, serde_json::json!([[1, "c"], 7]))
+        );
+        assert!(!takes(Some("1"), None, serde_json::json!(["1", 7])), "a text has no order with a number");
     }
 }

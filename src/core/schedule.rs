@@ -169,7 +169,38 @@ impl Position {
     }
 }
 
+/// Where rows of an earlier batch go in the panes of a window.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) enum Placed {
+    /// Into the pane that is open.
+    Open,
+    /// Into a pane with this end, which enters with the next slide.
+    Waiting(u64),
+    /// Into a pane with this end, which is in the window. The next slide shows them.
+    Inside(u64),
+    /// Nowhere: no window that ends with this batch or a later one holds the batch.
+    Left,
+}
+
 impl WindowSpec {
+    /// Where the rows of the batch of `of` go that come with the batch of `now`.
+    pub fn placed(&self, of: BatchTime, now: BatchTime) -> Placed {
+        let (then, here) = (self.at(of), self.at(now));
+        let end = then.pane_end;
+        let shown = self.grid.clock.shows(signed(now.millis()));
+        let later = || self.at(BatchTime::from_millis(self.batch_time(next_multiple(shown, self.grid.every))));
+        let next = if here.slides { here } else { later() };
+        if !next.holds(end) {
+            Placed::Left
+        } else if end == here.pane_end {
+            Placed::Open
+        } else if end > self.last_slide(now).time.millis() {
+            Placed::Waiting(end)
+        } else {
+            Placed::Inside(end)
+        }
+    }
+
     pub fn new(length: u64, grid: Grid, interval: u64) -> Self {
         let length = signed(length);
         WindowSpec { length, pane: gcd(length.into(), grid.every.into()) as i64, interval: signed(interval), grid }

@@ -61,7 +61,11 @@ mod tests {
             checkpoint: None,
             started_ms: 0,
         };
-        let views = Views { names: Box::new(Vec::new), ask: Box::new(|_, _| Err("no view".into())) };
+        let views = Views {
+            names: Box::new(Vec::new),
+            ask: Box::new(|_, _| Err("no view".into())),
+            correct: Box::new(|_, _| Err("no job".into())),
+        };
         Arc::new(Reader::new(about, Metrics::default(), None, views))
     }
 

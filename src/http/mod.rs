@@ -3,9 +3,11 @@
 //!
 //! `address` is where it listens, and who may. `server` has the thread and the bounds of its connections, `routes` the answers. They
 //! are made of a `reader`: `json` and `prometheus` make texts of one copy of the metrics, `events` sends each batch, `page` has the
-//! files of the page, and `views` asks the views of the job. *Invariant:* the thread holds no lock while it makes a text, so a reader delays a batch by no more than the copy.
+//! files of the page, `views` asks the views of the job, and `corrections` gives bad records back to it. *Invariant:* the thread holds no lock while it makes a text, so a reader delays a batch by no more than the copy.
 
 pub(crate) mod address;
+#[cfg(feature = "http")]
+mod corrections;
 #[cfg(feature = "http")]
 mod events;
 #[cfg(feature = "http")]
@@ -25,6 +27,7 @@ mod views;
 
 use std::time::Duration;
 
+use crate::core::correction::{Correction, Reply as CorrectionReply};
 use crate::core::question::{Question, Reply};
 
 #[cfg(feature = "http")]
@@ -45,12 +48,14 @@ pub(crate) struct About {
     pub started_ms: u64,
 }
 
-/// How readers ask the views of the job.
+/// How readers ask the views of the job, and correct them.
 #[cfg_attr(not(feature = "http"), allow(dead_code, reason = "only the server asks"))]
 pub(crate) struct Views {
     /// The names of the views that answer.
     pub names: Box<dyn Fn() -> Vec<String> + Send + Sync>,
     pub ask: Box<dyn Fn(Question, Reply) -> Result<(), String> + Send + Sync>,
+    /// Gives bad records back to the job.
+    pub correct: Box<dyn Fn(Correction, CorrectionReply) -> Result<(), String> + Send + Sync>,
 }
 
 /// In place of a server.

@@ -18,6 +18,8 @@ pub(super) struct Reader {
     pub secret: Option<Secret>,
     pub views: Views,
     pub news: watch::Sender<News>,
+    /// Held while a request has records that it gives back.
+    pub correcting: tokio::sync::Mutex<()>,
     /// The last text of [`Reader::told`].
     told: Mutex<Option<Told>>,
 }
@@ -34,7 +36,8 @@ struct Told {
 
 impl Reader {
     pub fn new(about: About, metrics: Metrics, secret: Option<Secret>, views: Views) -> Reader {
-        Reader { about, metrics, secret, views, news: watch::channel(News::default()).0, told: Mutex::default() }
+        let (news, correcting) = (watch::channel(News::default()).0, tokio::sync::Mutex::default());
+        Reader { about, metrics, secret, views, news, correcting, told: Mutex::default() }
     }
 
     /// The data of an event. It is made once a batch, for all readers.

@@ -16,7 +16,7 @@ use crate::cluster::secret::Secret;
 use crate::core::time::BatchTime;
 use crate::http::events::events;
 use crate::http::reader::Reader;
-use crate::http::{json, page, prometheus, views};
+use crate::http::{corrections, json, page, prometheus, views};
 
 pub(super) type Answer = Response<Either<Full<Bytes>, Channel<Bytes>>>;
 
@@ -35,22 +35,31 @@ const TEXT: &str = "text/plain; charset=utf-8";
 const PROMETHEUS: &str = "text/plain; version=0.0.4; charset=utf-8";
 
 /// Answers one request.
-pub(super) async fn answer(request: &Request<Incoming>, reader: &Arc<Reader>) -> Answer {
-    let (path, query) = (request.uri().path(), request.uri().query());
+pub(super) async fn answer(request: Request<Incoming>, reader: &Arc<Reader>) -> Answer {
+    let uri = request.uri().clone();
+    let (path, query) = (uri.path(), uri.query());
     // A probe of a cluster manager shows no token, and learns nothing but one word.
-    let known = health(path, reader).or_else(|| refusal(request.method(), request.headers(), reader.secret.as_ref()));
+    let writes = path == corrections::PATH && request.method() == Method::POST && corrections::has_letters(request.headers());
+    let method = if writes { &Method::GET } else { request.method() };
+    let known = health(path, reader).or_else(|| refusal(method, request.headers(), reader.secret.as_ref()));
     let mut answer = match (known, path.strip_prefix("/api/v1/views/")) {
         (Some(answer), _) => answer,
-        (None, Some(view)) if reader.about.process == 0 => match views::ask(view, query, reader).await {
-            Ok(rows) => full(StatusCode::OK, JSON, rows),
-            Err((status, what)) => full(status, TEXT, what + "\n"),
-        },
+        (None, _) if writes && reader.about.process == 0 => said(corrections::correct(request, reader).await),
+        (None, Some(view)) if reader.about.process == 0 => said(views::ask(view, query, reader).await),
         (None, _) => read(path, query, reader),
     };
     for (name, value) in HEADERS {
         answer.headers_mut().insert(name, HeaderValue::from_static(value));
     }
     answer
+}
+
+/// What the job says, as JSON, or why it refuses.
+fn said(answer: Result<String, (StatusCode, String)>) -> Answer {
+    match answer {
+        Ok(json) => full(StatusCode::OK, JSON, json),
+        Err((status, what)) => full(status, TEXT, what + "\n"),
+    }
 }
 
 /// Whether the process runs, and whether the job does.
@@ -67,7 +76,10 @@ fn health(path: &str, reader: &Reader) -> Option<Answer> {
 /// Why a request is not answered.
 fn refusal(method: &Method, headers: &HeaderMap, secret: Option<&Secret>) -> Option<Answer> {
     if method != Method::GET && method != Method::HEAD {
-        let mut refusal = plain(StatusCode::METHOD_NOT_ALLOWED, "only GET and HEAD: nothing can be changed here\n");
+        let mut refusal = plain(
+            StatusCode::METHOD_NOT_ALLOWED,
+            "only GET and HEAD, and dead letters of type application/x-ndjson to POST /api/v1/corrections\n",
+        );
         refusal.headers_mut().insert(header::ALLOW, HeaderValue::from_static("GET, HEAD"));
         return Some(refusal);
     }
@@ -147,7 +159,7 @@ fn read(path: &str, query: Option<&str>, reader: &Arc<Reader>) -> Answer {
 }
 
 const NOT_FOUND: &str = "there is: / /metrics /healthz /readyz /api/v1/job /api/v1/batches /api/v1/batches/TIME /api/v1/operators \
-                         /api/v1/sources /api/v1/views /api/v1/views/NAME /api/v1/events\n";
+                         /api/v1/sources /api/v1/views /api/v1/views/NAME /api/v1/events /api/v1/corrections\n";
 
 fn time(text: &str) -> Option<BatchTime> {
     text.parse().ok().map(BatchTime::from_millis)

@@ -137,7 +137,7 @@ async fn accept(listener: tokio::net::TcpListener, reader: Arc<Reader>) {
 async fn connection(stream: TcpStream, reader: Arc<Reader>) {
     let service = service_fn(move |request| {
         let reader = reader.clone();
-        async move { Ok::<_, std::convert::Infallible>(answer(&request, &reader).await) }
+        async move { Ok::<_, std::convert::Infallible>(answer(request, &reader).await) }
     });
     let mut http = http1::Builder::new();
     http.timer(TokioTimer::new()).header_read_timeout(REQUEST).max_buf_size(BYTES);

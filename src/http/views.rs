@@ -35,7 +35,7 @@ fn text((time, part): &(BatchTime, Part)) -> String {
     format!(r#"{{"matched":{},"rows":[{}],"time":{}}}"#, part.matched, rows.join(","), time.millis())
 }
 
-/// The question of a query string: `key` (JSON, or a text), `prefix`, `top`, `limit`, and `at` (milliseconds since 1970).
+/// The question of a query string: `key` (JSON, or a text), `from_key`, `until_key`, `prefix`, `top`, `limit`, and `at` (milliseconds since 1970).
 fn question(view: &str, query: Option<&str>) -> Result<Question, String> {
     let mut question = Question::all(view);
     for part in query.unwrap_or_default().split('&').filter(|part| !part.is_empty()) {
@@ -43,10 +43,14 @@ fn question(view: &str, query: Option<&str>) -> Result<Question, String> {
         let value = decoded(value).ok_or_else(|| format!("{name}: this is not percent-encoded UTF-8"))?;
         let number = || value.parse().map_err(|_| format!("{name}={value}: a number is needed"));
         match name {
-            // A text may stand without its quotes, as people write it.
-            "key" => {
-                let json = serde_json::from_str::<Value>(&value).unwrap_or(Value::String(value));
-                question.filter = Filter::Key(json.to_string());
+            "key" => question.filter = Filter::Key(json(value)),
+            "from_key" | "until_key" => {
+                let (from, until) = match question.filter {
+                    Filter::Range(from, until) => (from, until),
+                    _ => (None, None),
+                };
+                let key = Some(json(value));
+                question.filter = if name == "from_key" { Filter::Range(key, until) } else { Filter::Range(from, key) };
             }
             "prefix" => question.filter = Filter::Prefix(value),
             "top" => (question.top, question.limit) = (true, number()?),
@@ -55,10 +59,15 @@ fn question(view: &str, query: Option<&str>) -> Result<Question, String> {
                 let at = value.parse().map_err(|_| format!("at={value}: a batch time is a number of milliseconds since 1970"))?;
                 question.at = Some(BatchTime::from_millis(at));
             }
-            _ => return Err(format!("{name}: there are key, prefix, top, limit and at")),
+            _ => return Err(format!("{name}: there are key, from_key, until_key, prefix, top, limit and at")),
         }
     }
     Ok(question)
+}
+
+/// A key as JSON. A text may stand without its quotes, as people write it.
+fn json(key: String) -> String {
+    serde_json::from_str::<Value>(&key).unwrap_or(Value::String(key)).to_string()
 }
 
 /// A percent-encoded text.
@@ -90,6 +99,7 @@ mod tests {
         assert_eq!(filter("key=%22tide%20mill%22"), Filter::Key("\"tide mill\"".into()));
         assert_eq!(filter("key=7"), Filter::Key("7".into()));
         assert_eq!(filter("prefix=M%C3%BChle+"), Filter::Prefix("Mühle ".into()));
+        assert_eq!(filter("until_key=c&from_key=7"), Filter::Range(Some("7".into()), Some("\"c\"".into())));
         let top = of("top=3&at=5000").unwrap();
         assert_eq!((top.top, top.limit, top.at), (true, 3, Some(BatchTime::from_millis(5000))));
         assert_eq!(of("").unwrap().limit, 100);

@@ -1,12 +1,13 @@
-//! For fuzzers: the decoders of commands and events, and of `--plans` files.
+//! For fuzzers: the decoders of commands and events, of `--plans` files, and of corrections.
 
 use std::collections::BTreeMap;
 use std::path::Path;
 use std::time::Duration;
 
 use crate::checkpoint::{ChunkFile, ChunkRef, Lease};
-use crate::core::data::encoded;
-use crate::core::plan::RunId;
+use crate::core::correction::letters;
+use crate::core::data::{BadRecord, encoded};
+use crate::core::plan::{RunId, Split};
 use crate::core::time::{BatchTime, Interval};
 use crate::job::plan_file::parse;
 use crate::job::protocol::{Command, Event, Restore, WorkerSnapshot};
@@ -29,6 +30,33 @@ pub(crate) fn commands() -> Vec<Vec<u8>> {
     };
     let written = |written| encoded(&Event::Snapshot { worker: 2, time: file.time, written });
     vec![restore(Some(lease)), restore(None), written(Ok(snapshot)), written(Err("the disk is full".into()))]
+}
+
+/// Decodes the records of a correction of one record, as a plan has them.
+pub(crate) fn correction(bytes: &[u8]) -> bool {
+    letters(&Split::Correction {
+        of: BatchTime::from_millis(9),
+        name: "words".into(),
+        partition: 0,
+        count: 1,
+        records: bytes.into(),
+    })
+    .is_ok()
+}
+
+pub(crate) fn corrections() -> Vec<Vec<u8>> {
+    let letter = BadRecord {
+        origin: "words".into(),
+        partition: 0,
+        offset: 7,
+        time: BatchTime::from_millis(9),
+        raw: b"tide".to_vec(),
+        key: Some(b"k".to_vec()),
+        headers: vec![("unit".into(), b"words".to_vec())],
+        verb: "decode (main.rs:7)".into(),
+        reason: "bad".into(),
+    };
+    vec![encoded(&vec![letter])]
 }
 
 /// Parses the text of a file of plans.

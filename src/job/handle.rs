@@ -6,6 +6,8 @@ use std::thread::JoinHandle;
 use std::time::{Duration, Instant};
 
 use crate::api::stopper::Stopper;
+use crate::core::correction::Corrected;
+use crate::core::data::BadRecord;
 use crate::core::error::{Error, Result};
 use crate::core::lock::lock;
 use crate::job::protocol::Event;
@@ -187,6 +189,50 @@ impl JobHandle {
     /// ```
     pub fn query(&self, view: &str) -> Query<'_> {
         Query::new(&self.state, view)
+    }
+
+    /// Reads bad records once more, after the job has learned to read them. Each goes to the batch that it was in: windows that still hold this
+    /// batch have the record as if it had been read then, at their next slide. Running totals have it from now on. Outputs of single
+    /// rows write it in the batch that reads it.
+    ///
+    /// Each batch that is corrected costs a batch in which no source is read; its records come one batch later. Returns when all are in plans,
+    /// which are durable with a checkpoint directory: a restart and a replay read them again. Records that are given twice are read twice.
+    /// A record that is bad again is a bad record of the batch that reads it. Stop the job gracefully before the mended program starts: batches
+    /// that run again after a kill have the records then, without a correction.
+    ///
+    /// # Errors
+    /// [`Error::Correction`]: no source takes records back, because its rows are not messages, lines, texts or bytes; the batch is not sealed;
+    /// more than 10,000 records or 4 MiB are of one batch; or the job ends. Records of earlier batches are corrected then, by batch time. Only
+    /// process 0 of a job can correct.
+    ///
+    /// ```
+    /// use std::sync::atomic::{AtomicBool, Ordering};
+    /// use tidemill::prelude::*;
+    /// static MENDED: AtomicBool = AtomicBool::new(false);
+    /// let (queue, counts, dead) = (QueueSource::new(), MemorySink::new(), MemorySink::new());
+    /// let (texts, out, letters) = (queue.clone(), counts.clone(), dead.clone());
+    /// let job = StreamingContext::builder("mended", millis(5)).start(move |ssc| {
+    ///     let numbers = ssc.queue_stream(&texts).try_map(|text: &String| match text.strip_prefix('#') {
+    ///         Some(number) if MENDED.load(Ordering::SeqCst) => Ok(number.parse::<i64>()?),
+    ///         _ => Ok(text.parse::<i64>()?),
+    ///     });
+    ///     numbers.errors().dead_letters(letters.clone());
+    ///     numbers.over(mins(5), millis(5)).complete().to_memory(&out);
+    ///     Ok(())
+    /// })?;
+    /// queue.push(["1", "#2"].map(str::to_string).to_vec());
+    /// while dead.rows().is_empty() {
+    ///     std::thread::yield_now();
+    /// }
+    /// MENDED.store(true, Ordering::SeqCst);
+    /// let corrected = job.correct(&dead.rows())?;
+    /// assert_eq!((corrected[0].of, corrected[0].records, corrected[0].left.len()), (dead.rows()[0].time, 1, 0));
+    /// job.stop_gracefully()?;
+    /// assert_eq!(counts.batches().last().unwrap().1, [1, 2]);
+    /// # Ok::<(), tidemill::Error>(())
+    /// ```
+    pub fn correct(&self, letters: &[BadRecord]) -> Result<Vec<Corrected>> {
+        self.state.correct_all(letters)
     }
 
     /// Where this process serves the page or the metrics of the job; `None` without [`listen`](crate::api::context::Builder::listen).

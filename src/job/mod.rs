@@ -15,12 +15,15 @@
 //! it waits for `start_waits`. `recovery` decides where a job begins, from what was `resumed` or from a `plan_file`. `reporter` logs
 //! events, and `status_line` shows the progress of the job. On each worker there are `worker`, its loop, `source_operator` and
 //! `snapshotter`. `watchdog` reports stuck workers, and `signals` stops jobs. `query` asks the views of a running job; the planner has its
-//! `questions`.
+//! `questions`. `corrections` are batches of bad records that are read once more, `correcting` plans them, and `corrected_rows` makes rows of them.
 //!
 //! *Invariant:* only this module advances time.
 
 pub(crate) mod checkpoint_coordinator;
 pub(crate) mod control;
+mod correcting;
+mod corrected_rows;
+mod corrections;
 #[cfg(any(test, feature = "testing"))]
 pub(crate) mod fuzz;
 pub(crate) mod handle;
@@ -29,6 +32,7 @@ mod output_reports;
 pub(crate) mod output_thread;
 pub(crate) mod plan_file;
 pub(crate) mod planner;
+mod planner_inputs;
 pub(crate) mod protocol;
 pub(crate) mod query;
 mod questions;

@@ -9,11 +9,9 @@ use std::sync::Arc;
 use std::sync::mpsc::{Receiver, RecvTimeoutError, Sender};
 use std::time::Duration;
 
-use timely::scheduling::SyncActivator;
-
 use crate::api::config::{CatchUp, Config};
-use crate::api::context::{Check, SourceHalf};
-use crate::checkpoint::{LossRecord, PlanRecord, StateId, without};
+use crate::api::context::SourceHalf;
+use crate::checkpoint::{LossRecord, PlanRecord, without};
 use crate::connector::console;
 use crate::core::clock::Time;
 use crate::core::error::Result;
@@ -23,12 +21,12 @@ use crate::core::time::{BatchTime, counted};
 use crate::job::checkpoint_coordinator::{CheckpointCoordinator, Opened};
 use crate::job::control::CommandSender;
 use crate::job::in_flight::{BatchInFlight, InFlight, SealedPart};
+use crate::job::planner_inputs::PlannerInputs;
 use crate::job::protocol::{Command, Event};
-use crate::job::questions::Questions;
 use crate::job::rate_controller::RateController;
 use crate::job::recovery;
 use crate::job::reporter::{self, Reporter};
-use crate::job::resumed::{Resumed, Shards, TOTALS, check_progress};
+use crate::job::resumed::{Resumed, TOTALS, check_progress};
 use crate::job::sources::{self, Sources};
 use crate::job::stopping::Stopping;
 use crate::job::waits::Waits;
@@ -37,33 +35,13 @@ use crate::metrics::{BatchInfo, Metrics, OperatorInfo, OperatorWork};
 /// How many given batches may be sealed ahead of the one that is being closed. This hides the round trip to the workers.
 const SEALS_AHEAD: usize = 4;
 
-/// The inputs of the planner, from worker 0 when its graph is built.
-pub(crate) struct PlannerInputs {
-    pub wake: SyncActivator,
-    /// How many processes report written batches.
-    pub writers: usize,
-    /// The stateful operators.
-    pub states: Vec<StateId>,
-    /// The exactly-once sinks.
-    pub shards: Shards,
-    /// The names of the outputs, in program order.
-    pub outputs: Vec<Arc<str>>,
-    /// The names of the operators, in the order in which workers report what they did.
-    pub operators: Vec<Arc<str>>,
-    /// The checkpoint interval in milliseconds.
-    pub checkpoint_every: u64,
-    /// Checks that run before the first batch.
-    pub checks: Vec<Check>,
-    pub questions: Questions,
-}
-
 pub(crate) struct Planner {
-    config: Arc<Config>,
-    inputs: PlannerInputs,
+    pub(super) config: Arc<Config>,
+    pub(super) inputs: PlannerInputs,
     workers: CommandSender,
     pub(super) sources: Sources,
     pub(super) events: Receiver<Event>,
-    time: Time,
+    pub(super) time: Time,
     metrics: Metrics,
     /// The checkpoint directory, if it was opened before the processes met.
     opened: Option<Result<Opened>>,
@@ -71,10 +49,10 @@ pub(crate) struct Planner {
     coordinator: Option<CheckpointCoordinator>,
     in_flight: InFlight,
     /// The time of the next batch.
-    next: BatchTime,
+    pub(super) next: BatchTime,
     /// Whether the first batch of this run is more than a batch interval away, because the previous run stopped within an interval.
     ahead: bool,
-    given: Option<VecDeque<Plan>>,
+    pub(super) given: Option<VecDeque<Plan>>,
     /// Batches of the previous run that are replayed, with their ranges.
     replay: VecDeque<PlanRecord>,
     /// Ranges of them that the sources no longer had.
@@ -253,13 +231,13 @@ impl Planner {
     }
 
     /// Whether batches follow one another without waiting for the clock, because all of them are given.
-    fn back_to_back(&self) -> bool {
+    pub(super) fn back_to_back(&self) -> bool {
         self.given.is_some() || !self.replay.is_empty() || self.sources.finite()
     }
 
     /// Whether no batch follows the sealed ones.
     fn exhausted(&self) -> bool {
-        if !self.replay.is_empty() {
+        if !self.replay.is_empty() || self.inputs.corrections.held() {
             return false;
         }
         if let Some(given) = &self.given {
@@ -296,6 +274,10 @@ impl Planner {
         while !self.stopping.last_sealed() && !self.exhausted() && self.has_room() {
             if let Some(record) = self.replay.pop_front() {
                 self.replay_batch(record);
+            } else if self.inputs.corrections.held() {
+                if !self.seal_correction() {
+                    return Ok(());
+                }
             } else if self.stopping.requested() && self.back_to_back() {
                 self.stopping.seal_last();
             } else if let Some(plan) = self.given.as_mut().and_then(VecDeque::pop_front) {
@@ -356,7 +338,7 @@ impl Planner {
         }
     }
 
-    fn seal(&mut self, span: BatchSpan, ranges: Vec<Range>, live: bool, replayed: Option<(Plan, bool)>) {
+    pub(super) fn seal(&mut self, span: BatchSpan, ranges: Vec<Range>, live: bool, replayed: Option<(Plan, bool)>) {
         let BatchSpan { first: time, overdue } = span;
         let end = span.end(self.config.interval.millis());
         self.next = self.config.interval.after(end);
@@ -372,6 +354,7 @@ impl Planner {
         let rate = self.rates.rate();
         self.metrics.update(|s| s.rate = rate);
         self.metrics.tell(|l| l.on_batch_started(&info));
+        let hold = live && !self.stopping.last_sealed() && self.inputs.corrections.hold();
         let last = self.stopping.last_sealed() || self.exhausted();
         let snapshot = self.coordinator.as_ref().and_then(|c| c.due(end, last));
         if snapshot.is_some() {
@@ -388,7 +371,7 @@ impl Planner {
         (batch.fill, batch.replayed, batch.snapshot) = (fill, replayed, snapshot);
         self.in_flight.push(batch);
         let last = self.stopping.last_sealed();
-        self.workers.send(Command::Seal { span, ranges, live, last, limits });
+        self.workers.send(Command::Seal { span, ranges, live, hold, last, limits });
     }
 
     /// The operators, before a worker has told what it did.
@@ -407,6 +390,7 @@ impl Planner {
             self.rates.closed(batch.info.time);
             self.metrics.tell(|l| l.on_batch_planned(&batch.info));
             self.inputs.questions.closed(record.end(self.config.interval.millis()));
+            self.inputs.corrections.closed(record.plan.time);
             self.workers.send(Command::Close { record, snapshot: batch.snapshot, stamp });
         }
         Ok(())
@@ -456,6 +440,7 @@ impl Planner {
             Event::Ask { id, question } => {
                 self.inputs.questions.ask(id, question).into_iter().for_each(|command| self.workers.send(command));
             }
+            Event::Correct { id, correction } => self.correct(id, correction),
             Event::Answer { id, worker: _, part } => self.inputs.questions.answered(id, part),
             Event::Stop { graceful } => self.stopping.request(graceful),
         }

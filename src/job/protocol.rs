@@ -8,6 +8,7 @@ use std::time::Duration;
 use serde::{Deserialize, Serialize};
 
 use crate::checkpoint::{ChunkIndex, GroupChunks, Lease, PlanRecord};
+use crate::core::correction::Correction;
 use crate::core::plan::{BatchSpan, PlanStamp, Progress, Range, RateLimits, RunId, Split};
 use crate::core::question::{Part, Question};
 use crate::core::time::BatchTime;
@@ -34,6 +35,8 @@ pub(crate) enum Command {
         ranges: Vec<Range>,
         /// Whether live sources add what they have read.
         live: bool,
+        /// Whether sources do not read into the batch that is open from now on: it is for a correction.
+        hold: bool,
         /// Whether this is the last batch of a graceful stop.
         last: bool,
         /// The limits of the batch that is open from now on.
@@ -141,6 +144,8 @@ pub(crate) enum Event {
     },
     /// Somebody asks a view; its asker waits in process 0.
     Ask { id: u64, question: Question },
+    /// Somebody gives bad records back; who waits is in process 0.
+    Correct { id: u64, correction: Correction },
     /// What one worker answers.
     Answer { id: u64, worker: usize, part: Result<Part, String> },
     /// Somebody asked the job to end.

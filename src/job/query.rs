@@ -73,6 +73,35 @@ impl<'j> Query<'j> {
         self
     }
 
+    /// Only rows with a key from `from` on and before `until`: numbers by their value, texts by their letters, tuples part by part.
+    ///
+    /// ```
+    /// use tidemill::prelude::*;
+    /// let numbers = QueueSource::new();
+    /// let (feed, seen) = (numbers.clone(), MemorySink::new());
+    /// let sink = seen.clone();
+    /// let job = StreamingContext::builder("between", millis(5)).start(move |ssc| {
+    ///     let all = ssc.queue_stream(&numbers).accumulate();
+    ///     all.queryable("all");
+    ///     all.update().to_memory(&sink);
+    ///     Ok(())
+    /// })?;
+    /// feed.push(vec![3i64, 10, 9, 11]);
+    /// while seen.rows().len() < 4 {
+    ///     std::thread::yield_now();
+    /// }
+    /// assert_eq!(job.query("all").between(9, 11).top(10).ask()?.rows_as::<i64>().unwrap(), [10, 9]);
+    /// job.stop_now()?;
+    /// # Ok::<(), tidemill::Error>(())
+    /// ```
+    pub fn between(mut self, from: impl Serialize, until: impl Serialize) -> Self {
+        match (serde_json::to_string(&from), serde_json::to_string(&until)) {
+            (Ok(from), Ok(until)) => self.question.filter = Filter::Range(Some(from), Some(until)),
+            (Err(e), _) | (_, Err(e)) => self.problem = Some(format!("a key has no JSON: {e}")),
+        }
+        self
+    }
+
     /// The `n` rows with the largest last number, the largest first.
     pub fn top(mut self, n: u32) -> Self {
         (self.question.top, self.question.limit) = (true, n);

@@ -27,7 +27,8 @@ use crate::job::checkpoint_coordinator::{self, Opened};
 use crate::job::control::Planning;
 use crate::job::handle::JobHandle;
 use crate::job::output_thread::OutputThread;
-use crate::job::planner::{Planner, PlannerInputs};
+use crate::job::planner::Planner;
+use crate::job::planner_inputs::PlannerInputs;
 use crate::job::protocol::{Command, Event};
 use crate::job::shared::{End, JobState, Summary, finish, started};
 use crate::job::snapshot_writer::{self, ToWriter};
@@ -148,9 +149,11 @@ fn serve(config: &Config, metrics: &Metrics, shared: &Arc<JobState>) -> Result<O
         checkpoint: r.checkpoint.as_ref().map(|dir| dir.display().to_string()),
         started_ms: wall_ms(),
     };
-    let (named, asked) = (shared.clone(), shared.clone());
+    let (named, asked, given) = (shared.clone(), shared.clone(), shared.clone());
     let names = Box::new(move || named.askers.views().to_vec());
-    let views = http::Views { names, ask: Box::new(move |question, reply| asked.ask(question, reply)) };
+    let ask = Box::new(move |question, reply| asked.ask(question, reply));
+    let correct = Box::new(move |correction, reply| given.correct(correction, reply));
+    let views = http::Views { names, ask, correct };
     http::start(listen, about, metrics.clone(), views).map(Some)
 }
 
@@ -220,6 +223,7 @@ impl Job {
         stop.store(true, Ordering::SeqCst);
         let _ = (planner.join(), outputs.join(), snapshot_thread.map(JoinHandle::join));
         self.shared.askers.close();
+        self.shared.correctors.close();
         worked?;
         match self.shared.take_failure() {
             Some(e) => Err(e),

@@ -12,6 +12,7 @@ use crate::core::error::{Error, Result};
 use crate::core::lock::lock;
 use crate::core::signals::job_has_ended;
 use crate::engine::operator_id::CurrentOperator;
+use crate::job::corrections::Correctors;
 use crate::job::protocol::Event;
 use crate::job::questions::Askers;
 use crate::logging::show_live;
@@ -73,6 +74,8 @@ pub(crate) struct JobState {
     pub asked: AtomicBool,
     /// Who waits for answers of views; in process 0.
     pub askers: Arc<Askers>,
+    /// Who waits for corrections; in process 0.
+    pub correctors: Arc<Correctors>,
 }
 
 impl JobState {
@@ -85,6 +88,7 @@ impl JobState {
             mail: Mutex::default(),
             asked: AtomicBool::new(false),
             askers: Arc::default(),
+            correctors: Arc::default(),
         })
     }
 

@@ -17,6 +17,7 @@ use crate::api::context::{CommandQueue, Graph, Outbox, Port, SourceHalf, Streami
 use crate::api::dstream::DStream;
 use crate::checkpoint::PlanRecord;
 use crate::connector::source::{Emit, MaxRate, ReaderContext, Sealed, Source, SourceReader, Waker};
+use crate::core::correction::letters;
 use crate::core::data::{Data, PartitionId, Rows};
 use crate::core::error::{Error, Result};
 use crate::core::fault::{FaultPoint, point};
@@ -27,6 +28,7 @@ use crate::engine::flow::{RowStream, VecStream};
 use crate::engine::meter::Meter;
 use crate::engine::operator_id::OperatorId;
 use crate::engine::tick::Tick;
+use crate::job::corrected_rows;
 use crate::job::protocol::{Command, Event, SplitRead};
 
 /// The ticks: when a batch closes, every worker sends its plan. Built before everything else.
@@ -84,6 +86,8 @@ struct Job {
     /// Ranges of this worker that are still to be read, with their split ids.
     given: VecDeque<(u32, SplitRange)>,
     live: bool,
+    /// Whether the batch after it is for a correction.
+    hold: bool,
     last: bool,
     limits: Limits,
 }
@@ -103,6 +107,8 @@ struct Input<T> {
     open: Option<Capability<BatchTime>>,
     /// Whether the reader may read ahead: after all given batches, and until the last one.
     live: bool,
+    /// Whether the open batch is for a correction.
+    held: bool,
     /// Whether the last batch is sealed.
     ended: bool,
     /// Batches that are sealed and not closed.
@@ -137,6 +143,7 @@ impl<T: Data> Input<T> {
             wants_origins,
             open: None,
             live: false,
+            held: false,
             ended: false,
             sealed: VecDeque::new(),
             jobs: VecDeque::new(),
@@ -155,7 +162,9 @@ impl<T: Data> Input<T> {
             Command::Assign { source, split_id, split, from }
                 if source == self.source && split_id as usize % self.peers == self.worker =>
             {
-                self.reader.assign(split_id, &split, from)?;
+                if !matches!(split, Split::Correction { .. }) {
+                    self.reader.assign(split_id, &split, from)?;
+                }
                 self.splits.insert(split_id, Rc::new(split));
             }
             Command::Restore { run, .. } => self.reader.begin(run)?,
@@ -167,11 +176,11 @@ impl<T: Data> Input<T> {
                 let limits = limits.remove(&self.source).unwrap_or_default().capped(self.max_rate.first_batch);
                 self.reader.limit(limits.capped(quota(self.max_rate.per_second, time, self.interval)));
             }
-            Command::Seal { span, ranges, live, last, mut limits } => {
+            Command::Seal { span, ranges, live, hold, last, mut limits } => {
                 let mine = |r: &Range| r.source == self.source && r.split_id as usize % self.peers == self.worker;
                 let given = ranges.iter().filter(|r| mine(r)).map(|r| (r.split_id, r.split_range())).collect();
                 let limits = limits.remove(&self.source).unwrap_or_default();
-                self.jobs.push_back(Job { span, given, live, last, limits });
+                self.jobs.push_back(Job { span, given, live, hold, last, limits });
             }
             Command::Committed(ranges) => {
                 let mine = |r: &&Range| r.source == self.source && r.split_id as usize % self.peers == self.worker;
@@ -208,7 +217,7 @@ impl<T: Data> Input<T> {
         let mut finished = false;
         if let Some(job) = self.jobs.front_mut() {
             finished = read_given(&mut *self.reader, &mut job.given, self.source, &mut self.ranges, &mut give)?;
-        } else if self.live && !self.ended && self.bytes < self.cap_bytes {
+        } else if self.live && !self.held && !self.ended && self.bytes < self.cap_bytes {
             again = self.reader.read(&mut give)?;
             point(FaultPoint::Read);
         }
@@ -252,7 +261,7 @@ impl<T: Data> Input<T> {
         self.sealed.push_back(open.clone());
         let next = self.interval.after(job.span.end(self.interval.millis()));
         // After the last batch nothing is read, because the records would not be in a plan and would be lost.
-        self.ended |= job.last;
+        (self.held, self.ended) = (job.hold, self.ended | job.last);
         open.downgrade(&next);
         self.bytes = 0;
         self.reader.limit(job.limits.capped(quota(self.max_rate.per_second, next, self.interval)));
@@ -277,7 +286,7 @@ pub(super) fn quota(per_second: Option<u64>, t: BatchTime, interval: Interval) -
 }
 
 /// Reads given ranges as far as possible without waiting. `true`: all are complete.
-fn read_given<T>(
+fn read_given<T: 'static>(
     reader: &mut dyn SourceReader<T>,
     given: &mut VecDeque<(u32, SplitRange)>,
     source: u32,
@@ -285,7 +294,12 @@ fn read_given<T>(
     emit: &mut Emit<'_, T>,
 ) -> Result<bool> {
     while let Some((split_id, range)) = given.front() {
-        if !reader.read_range(*split_id, range, emit)? {
+        if matches!(range.split, Split::Correction { .. }) {
+            let letters = letters(&range.split).map_err(Error::bug)?;
+            let bytes = letters.iter().map(|letter| letter.raw.len()).sum();
+            let rows = corrected_rows::rows(&letters).ok_or_else(|| Error::bug("a source that does not take records back"))?;
+            emit(*split_id, rows, bytes);
+        } else if !reader.read_range(*split_id, range, emit)? {
             return Ok(false);
         }
         done.extend(given.pop_front().map(|(split_id, range)| Range::new(source, split_id, range)));
@@ -390,7 +404,8 @@ impl<'s> StreamingContext<'s> {
             graph.report(operator, e);
             None
         });
-        let number = graph.source(SourceHalf { name, enumerator, read: false });
+        let number =
+            graph.source(SourceHalf { name, enumerator, read: false, takes_records: corrected_rows::takes_records::<S::Item>() });
         let (own, operator) = (graph.clone(), operator.clone());
         let rows = move |wanted| {
             own.reads(number);

@@ -6,8 +6,9 @@ use std::time::{Duration, Instant};
 use crate::api::context::SourceHalf;
 use crate::checkpoint::Position;
 use crate::connector::source::{SplitEnumerator, SplitOffset};
+use crate::core::correction::Correction;
 use crate::core::error::{Error, Result};
-use crate::core::plan::{Plan, Range, Split};
+use crate::core::plan::{Plan, Range, Split, SplitRange};
 use crate::job::control::CommandSender;
 use crate::job::protocol::Command;
 use crate::job::rate_controller::RateController;
@@ -182,7 +183,9 @@ impl Sources {
 
     /// The splits of these plans, by source, for [`check`].
     pub fn splits<'a>(&self, plans: impl Iterator<Item = &'a Plan> + Clone) -> Vec<Vec<Split>> {
-        let of = |source| plans.clone().flat_map(|p| &p.ranges).filter(move |r| r.source as usize == source);
+        // A plan has the records of a correction.
+        let read = |r: &&Range| !matches!(r.split, Split::Correction { .. });
+        let of = |source| plans.clone().flat_map(|p| &p.ranges).filter(read).filter(move |r| r.source as usize == source);
         let splits = |source| of(source).map(|r| &r.split).collect::<BTreeSet<_>>().into_iter().cloned().collect();
         (0..self.halves.len()).map(splits).collect()
     }
@@ -243,6 +246,36 @@ impl Sources {
             }
         }
         Ok(ranges)
+    }
+
+    /// The source that takes records back which were read under this name.
+    ///
+    /// # Errors
+    /// There is none, or it is not clear which one.
+    pub fn takes(&self, origin: &str) -> Result<u32, String> {
+        let takes = |half: &SourceHalf| half.read && half.takes_records;
+        let able: Vec<u32> = self.halves.iter().zip(0..).filter(|(half, _)| takes(half)).map(|(_, source)| source).collect();
+        if let Some(source) = self.split_ids.reader(origin).filter(|source| able.contains(source)) {
+            return Ok(source);
+        }
+        match able[..] {
+            [source] => Ok(source),
+            [] => Err("no source of this job takes records back: its rows must be messages, lines, texts or bytes".into()),
+            _ => Err(format!(
+                "several sources take records back, and none of them reads {origin:?} now; it is in the dead letter as its topic"
+            )),
+        }
+    }
+
+    /// The ranges of a correction, whose splits are assigned.
+    pub fn correct(&mut self, source: u32, correction: &Correction) -> Vec<Range> {
+        self.split_ids.batch();
+        let assigned = |range: SplitRange| {
+            let (split_id, _) = self.split_ids.of(source, &range.split);
+            self.workers.send(Command::Assign { source, split_id, split: range.split.clone(), from: None });
+            Range::new(source, split_id, range)
+        };
+        correction.ranges().into_iter().map(assigned).collect()
     }
 
     /// Assigns the files of a batch that runs again: they are read at once, so no earlier assignment holds.
@@ -332,7 +365,8 @@ impl Sources {
         let mut told = Vec::new();
         for of_one in ranges.chunk_by(|a, b| a.source == b.source) {
             if let Some(enumerator) = &mut self.halves[of_one[0].source as usize].enumerator {
-                enumerator.on_committed(&of_one.iter().map(Range::split_range).collect::<Vec<_>>());
+                let own = of_one.iter().filter(|r| !matches!(r.split, Split::Correction { .. }));
+                enumerator.on_committed(&own.map(Range::split_range).collect::<Vec<_>>());
                 if enumerator.tells_readers() {
                     told.extend_from_slice(of_one);
                 }

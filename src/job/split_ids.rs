@@ -64,6 +64,11 @@ impl SplitIds {
         (split_id, true)
     }
 
+    /// The source that reads a split of this name over many batches.
+    pub fn reader(&self, name: &str) -> Option<u32> {
+        self.kept.keys().find(|(_, split)| **split.name() == *name).map(|(source, _)| *source)
+    }
+
     fn next_reused(&mut self) -> u32 {
         if self.turn == self.reused.len() {
             let split_id = self.fresh();

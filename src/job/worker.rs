@@ -13,7 +13,6 @@ use timely::worker::Worker;
 
 use crate::api::config::Config;
 use crate::api::context::{Build, BuiltGraph, Graph, Outbox, Port, StreamingContext};
-use crate::checkpoint::StateId;
 use crate::cluster::failure::FailureLatch;
 use crate::connector::source::SharedPlaces;
 use crate::core::error::{Error, Result, panic_text};
@@ -25,9 +24,8 @@ use crate::engine::meter::Work;
 use crate::engine::operator_id::CurrentOperator;
 use crate::engine::output::{Delivery, OutputChannel};
 use crate::job::control::{self, Control, Planning};
-use crate::job::planner::PlannerInputs;
+use crate::job::planner_inputs::PlannerInputs;
 use crate::job::protocol::{Command, Event};
-use crate::job::questions::Questions;
 use crate::job::shared::{JobState, Watched};
 use crate::job::snapshot_writer::ToWriter;
 use crate::job::snapshotter::Snapshotter;
@@ -103,25 +101,18 @@ fn live(worker: &mut Worker, args: &WorkerArgs, latch: &Arc<FailureLatch>, watch
         let (built, graph, ticks) = build(args, scope, false, &outbox)?;
         Ok::<_, Error>((built, graph.probe.clone(), ticks))
     });
-    let (built, probe, ticks) = built?;
-    let BuiltGraph { mut ports, outputs, accumulates, spread, states, checkpoint_every, checks, queryable, .. } = built;
-    let names = states.iter().map(|s| StateId { name: s.name.clone(), fingerprint: s.fingerprint.clone() }).collect();
+    let (mut built, probe, ticks) = built?;
+    let work = Work::here();
+    if let Some(inputs) = inputs {
+        let writers = if built.spread { args.config.runtime.processes as usize } else { 1 };
+        let (wake, operators) = (control.wake.clone(), work.names());
+        let _ = inputs.send(PlannerInputs::new(&mut built, &args.shared, wake, operators, worker.peers(), writers));
+    }
+    let BuiltGraph { mut ports, outputs, accumulates, states, .. } = built;
     let mut snapshotter =
         Snapshotter::new(&args.config, states, worker.index(), args.snapshots.as_ref().map(|p| lock(p).clone()));
     ports.push(ticks);
-    let shards = outputs.iter().filter_map(|o| o.transactional.as_ref()).map(|t| (t.sink.clone(), t.shards)).collect();
-    let work = Work::here();
-    let names_of_outputs = outputs.iter().map(|o| o.name.as_str().into()).collect();
     args.outputs.send(Delivery::Built { outputs, accumulates });
-    if let Some(inputs) = inputs {
-        let writers = if spread { args.config.runtime.processes as usize } else { 1 };
-        let wake = control.wake.clone();
-        let states = names;
-        let (outputs, operators, questions) =
-            (names_of_outputs, work.names(), Questions::new(args.shared.askers.clone(), queryable, worker.peers()));
-        let known = PlannerInputs { wake, writers, states, shards, outputs, operators, checkpoint_every, checks, questions };
-        let _ = inputs.send(known);
-    }
     let first_here = worker.index().is_multiple_of(args.config.runtime.workers as usize);
     let begin = first_here.then_some(&args.outputs);
     let reported = RefCell::new(BatchTime::default());

@@ -2,6 +2,7 @@
 
 mod bounds;
 mod clock;
+mod corrections;
 mod downtime;
 mod end;
 mod failure;

@@ -3,6 +3,8 @@
 pub(crate) mod client;
 #[cfg(any(test, feature = "cli"))]
 pub(crate) mod embedded_broker;
+#[cfg(feature = "cli")]
+pub(crate) mod dead_letter_topic;
 pub mod enumerator;
 mod fetcher;
 mod ffi;

@@ -6,7 +6,7 @@ use std::time::{Duration, Instant};
 use rdkafka::admin::{AdminClient, NewTopic, TopicReplication};
 use rdkafka::consumer::{BaseConsumer, Consumer};
 use rdkafka::error::KafkaError;
-use rdkafka::message::Message as _;
+use rdkafka::message::{BorrowedMessage, Message as _};
 use rdkafka::{Offset, TopicPartitionList};
 
 use crate::connector::kafka::client::{
@@ -132,6 +132,30 @@ impl Topics {
         stopped: impl Fn() -> bool,
         mut give: impl FnMut(Option<&[u8]>, Option<&[u8]>) -> Result<bool>,
     ) -> Result<()> {
+        self.read_messages(name, from_start, follow, stopped, |m| give(m.key(), m.payload()))
+    }
+
+    /// Whether a topic is there.
+    ///
+    /// # Errors
+    /// It is not, or the brokers do not answer.
+    pub fn must_exist(&self, name: &str) -> Result<()> {
+        let topic = self.metadata.topic(name, START_DEADLINE)?;
+        topic.map(|_| ()).ok_or_else(|| self.fault(no_topic(&self.metadata.brokers, name)))
+    }
+
+    /// Like [`read`](Topics::read), with all of each record.
+    ///
+    /// # Errors
+    /// As `read`.
+    pub fn read_messages(
+        &self,
+        name: &str,
+        from_start: bool,
+        follow: bool,
+        stopped: impl Fn() -> bool,
+        mut give: impl FnMut(&BorrowedMessage<'_>) -> Result<bool>,
+    ) -> Result<()> {
         let topic = self.metadata.topic(name, START_DEADLINE)?;
         let topic = topic.ok_or_else(|| self.fault(no_topic(&self.metadata.brokers, name)))?;
         let consumer = self.settings.log_reader(true)?;
@@ -148,7 +172,7 @@ impl Topics {
         while !stopped() && (follow || ended.len() < topic.partitions.len()) {
             match consumer.poll(LOOK) {
                 Some(Ok(m)) => {
-                    if !give(m.key(), m.payload())? {
+                    if !give(&m)? {
                         return Ok(());
                     }
                 }

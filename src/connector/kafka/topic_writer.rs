@@ -8,7 +8,7 @@ use std::time::{Duration, Instant};
 use rdkafka::client::ClientContext;
 use rdkafka::config::{ClientConfig, RDKafkaLogLevel};
 use rdkafka::error::{KafkaError, RDKafkaErrorCode};
-use rdkafka::message::Message;
+use rdkafka::message::{Header, Message, OwnedHeaders};
 use rdkafka::producer::{BaseProducer, BaseRecord, DeliveryResult, Producer as _, ProducerContext};
 
 use crate::connector::kafka::reports::log_line;
@@ -72,13 +72,22 @@ impl Producer {
     /// # Errors
     /// librdkafka does not accept the brokers.
     pub fn new(brokers: &str, topic: &str) -> Result<Self> {
+        Producer::with_settings(brokers, &[], topic)
+    }
+
+    /// Like `new`, with more settings of librdkafka.
+    ///
+    /// # Errors
+    /// As `new`.
+    pub fn with_settings(brokers: &str, set: &[(String, String)], topic: &str) -> Result<Self> {
         let counts = Counts {
             delivered: AtomicU64::new(0),
             by_partition: (0..COUNTED).map(|_| AtomicU64::new(0)).collect(),
             failed: AtomicU64::new(0),
             first: std::sync::Mutex::new(None),
         };
-        let producer = ClientConfig::new()
+        let mut config = ClientConfig::new();
+        config
             .set("bootstrap.servers", brokers)
             .set("enable.idempotence", "true")
             .set("linger.ms", "5")
@@ -87,8 +96,9 @@ impl Producer {
             .set("message.timeout.ms", "30000")
             .set("reconnect.backoff.ms", "50")
             .set("reconnect.backoff.max.ms", "500")
-            .set_log_level(RDKafkaLogLevel::Warning)
-            .create_with_context(Reports(Arc::new(counts)));
+            .set_log_level(RDKafkaLogLevel::Warning);
+        set.iter().for_each(|(key, value)| _ = config.set(key, value));
+        let producer = config.create_with_context(Reports(Arc::new(counts)));
         let producer = producer.map_err(|e| failed(brokers, "a producer", &e))?;
         Ok(Producer { brokers: brokers.into(), topic: topic.into(), producer })
     }
@@ -109,6 +119,17 @@ impl Producer {
     /// As `send`.
     pub fn send_keyed(&self, key: &[u8], value: &[u8]) -> Result<()> {
         self.put(BaseRecord::to(&self.topic).key(key).payload(value))
+    }
+
+    /// Sends a record to this partition, with its key and headers.
+    ///
+    /// # Errors
+    /// As `send`.
+    pub fn send_record(&self, partition: i32, key: Option<&[u8]>, value: &[u8], headers: &[(String, Vec<u8>)]) -> Result<()> {
+        let all = headers.iter().fold(OwnedHeaders::new(), |all, (key, value)| all.insert(Header { key, value: Some(value) }));
+        let mut record = BaseRecord::to(&self.topic).payload(value).partition(partition);
+        record.key = key;
+        self.put(if headers.is_empty() { record } else { record.headers(all) })
     }
 
     fn put(&self, mut record: BaseRecord<'_, [u8], [u8]>) -> Result<()> {

@@ -10,6 +10,7 @@ use super::chunk_list::ChunkList;
 use super::{Groups, KeyedState};
 use crate::core::error::{BoxError, Result};
 use crate::core::key_groups::{ByGroup, KeyGroups};
+use crate::core::schedule::WindowSpec;
 use crate::core::time::BatchTime;
 use crate::engine::tick::{SnapshotScope, Tick};
 
@@ -19,6 +20,8 @@ pub(crate) struct StateHandle {
     groups: KeyGroups,
     /// Groups that the current snapshot has not saved.
     due: RefCell<Groups>,
+    /// Those of them that are saved whole.
+    rewritten: RefCell<Groups>,
     /// The time of the current snapshot, and of the previous one. The latter is 0 if the current snapshot saves everything.
     current: Cell<BatchTime>,
     previous: Cell<BatchTime>,
@@ -48,6 +51,7 @@ impl StateHandle {
             state,
             groups,
             due: RefCell::default(),
+            rewritten: RefCell::default(),
             current: Cell::default(),
             previous: Cell::default(),
             expired: Cell::default(),
@@ -71,8 +75,11 @@ impl StateHandle {
         }
         if let Some(scope) = tick.snapshot {
             let changes = self.state.borrow_mut().snapshot(tick.time);
+            let rewritten = self.state.borrow_mut().rewritten();
             let full = scope == SnapshotScope::Full;
-            self.due.replace(if full { Groups::all(self.groups) } else { changes.groups });
+            let due = if full { Groups::all(self.groups) } else { changes.groups.and(&rewritten) };
+            self.due.replace(due);
+            self.rewritten.replace(rewritten);
             self.previous.set(if full { BatchTime::default() } else { self.current.get() });
             self.current.set(tick.time);
             self.expired.set(changes.expired);
@@ -84,6 +91,11 @@ impl StateHandle {
         done
     }
 
+    /// The window whose batches the state holds.
+    pub fn window(&self) -> Option<WindowSpec> {
+        self.state.borrow().window()
+    }
+
     /// Saves one group that is due. Returns `false` if there is none.
     pub fn step(&self) -> bool {
         let Some(group) = self.due.borrow_mut().pop() else { return false };
@@ -91,9 +103,10 @@ impl StateHandle {
         let (time, previous) = (self.current.get(), self.previous.get());
         let full = previous == BatchTime::default();
         let deltas = self.has_deltas();
+        let whole = full || self.rewritten.borrow().contains(group);
         let since = match lists.get(group) {
-            Some(list) if deltas && !full => list.since(group, previous),
-            _ if deltas && !full => previous,
+            Some(list) if deltas && !whole => list.since(group, previous),
+            _ if deltas && !whole => previous,
             _ => BatchTime::default(),
         };
         let bytes = self.state.borrow_mut().save(group, since);

@@ -2,6 +2,7 @@
 
 use crate::core::error::{BoxError, Result};
 use crate::core::key_groups::KeyGroups;
+use crate::core::schedule::WindowSpec;
 use crate::core::time::BatchTime;
 
 /// A set of key groups: one bit each, up to the largest one that was added.
@@ -41,6 +42,17 @@ impl Groups {
         self.0[word] = bit;
     }
 
+    /// These groups, and those.
+    pub fn and(mut self, others: &Self) -> Self {
+        self.0.resize(self.0.len().max(others.0.len()), 0);
+        self.0.iter_mut().zip(&others.0).for_each(|(word, more)| *word |= more);
+        self
+    }
+
+    pub fn contains(&self, group: u64) -> bool {
+        self.0.get((group / 64) as usize).is_some_and(|word| word & (1 << (group % 64)) != 0)
+    }
+
     pub fn is_empty(&self) -> bool {
         self.0.iter().all(|word| *word == 0)
     }
@@ -63,6 +75,17 @@ impl Groups {
 pub(crate) trait KeyedState {
     /// A snapshot starts, after the batch of `t`. Returns what changed since the previous one.
     fn snapshot(&mut self, t: BatchTime) -> Changes;
+
+    /// The groups in which something changed that an earlier chunk has, since the previous call. Called after `snapshot`. Each is saved whole,
+    /// and its chunk replaces all earlier ones. Default: none, because deltas usually only add.
+    fn rewritten(&mut self) -> Groups {
+        Groups::default()
+    }
+
+    /// The window whose batches it holds, if it is one. Default: none.
+    fn window(&self) -> Option<WindowSpec> {
+        None
+    }
 
     /// The encoded state of the keys of one group; empty if there is none. If chunks are deltas, only the changes after `since`: the
     /// time of an earlier snapshot, or 0 for everything.

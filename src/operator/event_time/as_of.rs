@@ -175,12 +175,12 @@ pub(super) fn take_any(bytes: &[u8]) -> bool {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::core::data::{KEY_GROUPS, PartitionId};
+    use crate::core::data::PartitionId;
 
     /// How many bytes are saved after each of these batches of one key: a row on the left and one on the right, ten microseconds later
     /// each time, and a watermark that follows.
     fn saved(tolerance: Option<i64>, batches: i64) -> Vec<usize> {
-        let mut state: AsOf<char, u8, u8> = AsOf::new(tolerance);
+        let mut state: AsOf<char, u8, u8> = AsOf::new(KeyGroups::default(), tolerance);
         let batch = |n: i64| {
             let t = BatchTime::from_millis(n as u64 + 1);
             let sides = Sides { left: vec![(10 * n, 1)], right: vec![(10 * n - 5, 2)] };
@@ -190,7 +190,7 @@ mod tests {
             state.batch(watermark, t, rows, &mut joined, &mut late);
             assert_eq!((joined.len(), late.len()), (usize::from(n > 0), 0), "the row of the previous batch leaves");
             state.snapshot(t);
-            (0..KEY_GROUPS).map(|group| state.save(group, t).len()).sum()
+            (0..KeyGroups::default().count()).map(|group| state.save(group, t).len()).sum()
         };
         (0..batches).map(batch).collect()
     }
@@ -205,7 +205,7 @@ mod tests {
 
     #[test]
     fn a_key_leaves_when_its_rows_are_too_old() {
-        let mut state: AsOf<char, u8, u8> = AsOf::new(Some(7));
+        let mut state: AsOf<char, u8, u8> = AsOf::new(KeyGroups::default(), Some(7));
         let (t, right) = (BatchTime::from_millis(1), vec![(5, 2)]);
         let rows = || {
             vec![Rows::new(PartitionId { branch: 0, index: 0 }, vec![('k', Sides { left: Vec::new(), right: right.clone() })])]

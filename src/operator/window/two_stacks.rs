@@ -49,6 +49,33 @@ impl<V: Exchange, F: Fn(V, V) -> V + 'static> WindowFold<V> for TwoStacks<F> {
         }
     }
 
+    /// The order of the panes is kept, but not that of the values: a function that reduces windows is commutative.
+    fn amend(&self, panes: &mut StackedPanes<V>, end: u64, v: V) -> bool {
+        if panes.front.first().is_none_or(|(youngest, _)| *youngest < end) {
+            panes.young = Some(both(&self.0, panes.young.take(), v.clone()));
+            let at = panes.back.partition_point(|(e, _)| *e < end);
+            let new = panes.back.get(at).is_none_or(|(e, _)| *e != end);
+            if new {
+                panes.back.insert(at, (end, v));
+            } else {
+                let (_, old) = panes.back[at].clone();
+                panes.back[at].1 = (self.0)(old, v);
+            }
+            return new;
+        }
+        // The pane and all older ones have the value in their fold.
+        let at = panes.front.partition_point(|(e, _)| *e > end);
+        let new = panes.front.get(at).is_none_or(|(e, _)| *e != end);
+        if new {
+            let (_, younger) = panes.front[at - 1].clone();
+            panes.front.insert(at, (end, (self.0)(v.clone(), younger)));
+        }
+        for (_, fold) in &mut panes.front[at + usize::from(new)..] {
+            *fold = (self.0)(fold.clone(), v.clone());
+        }
+        new
+    }
+
     fn leave(&self, panes: &mut StackedPanes<V>, end: u64) {
         if panes.front.is_empty() {
             let mut younger: Option<V> = None;
@@ -174,6 +201,21 @@ impl<V: Key, F: Fn(V, V) -> V + 'static, G: Fn(V, V) -> V + 'static> WindowFold<
         }
     }
 
+    fn amend(&self, panes: &mut SummedPanes<V>, end: u64, v: V) -> bool {
+        panes.sum = Some(both(&self.f, panes.sum.take(), v.clone()));
+        let at = panes.panes.partition_point(|(e, _)| *e < end);
+        match panes.panes.get_mut(at).filter(|(e, _)| *e == end) {
+            Some((_, old)) => {
+                *old = (self.f)(old.clone(), v);
+                false
+            }
+            None => {
+                panes.panes.insert(at, (end, v));
+                true
+            }
+        }
+    }
+
     fn leave(&self, panes: &mut SummedPanes<V>, end: u64) {
         if panes.panes.front().is_some_and(|(e, _)| *e == end)
             && let Some((_, v)) = panes.panes.pop_front()
@@ -262,6 +304,45 @@ mod tests {
             for (sum, plain) in follow(&Invertible::new(|a: String, b: String| a + &b, front), length, &panes) {
                 prop_assert_eq!(sum.filter(|s| !s.is_empty()), plain);
             }
+        }
+    }
+
+    /// Values that come late, each for the pane of an earlier batch, are in their window as if they had come in time.
+    fn amended<F: WindowFold<u64>>(
+        fold: &F,
+        plain: fn(u64, u64) -> u64,
+        length: u64,
+        panes: &[(u8, u8)],
+    ) -> Result<(), TestCaseError> {
+        let (mut live, mut newest, mut all) = (F::Panes::default(), 0, Vec::new());
+        for (t, (n, late)) in panes.iter().enumerate() {
+            let t = t as u64 + 1;
+            for i in 0..u64::from(*n) {
+                all.push((t, 3 * t + i));
+                fold.enter(&mut live, t, 3 * t + i);
+                newest = t;
+            }
+            let inside: Vec<u64> = F::ends(&live).collect();
+            inside.iter().filter(|end| **end + length <= t).for_each(|end| fold.leave(&mut live, *end));
+            let end = t.saturating_sub(u64::from(*late));
+            if (1..=newest).contains(&end) && end + length > t {
+                let new = fold.amend(&mut live, end, 7 * t);
+                prop_assert_eq!(new, !all.iter().any(|(e, _)| *e == end), "at {}", t);
+                all.push((end, 7 * t));
+            }
+            let held = all.iter().filter(|(end, _)| end + length > t).map(|(_, v)| *v).reduce(plain);
+            prop_assert_eq!(fold.value(&live).filter(|v| *v > 0), held, "at {}", t);
+            prop_assert!(F::ends(&live).is_sorted());
+        }
+        Ok(())
+    }
+
+    proptest! {
+        #[test]
+        fn late_values_are_in_their_window(length in 1u64..9, panes in prop::collection::vec((0u8..3, 0u8..9), 0..60)) {
+            amended(&TwoStacks(u64::max), u64::max, length, &panes)?;
+            amended(&TwoStacks(|a: u64, b: u64| a + b), |a, b| a + b, length, &panes)?;
+            amended(&Invertible::new(|a: u64, b: u64| a + b, |a: u64, b: u64| a - b), |a, b| a + b, length, &panes)?;
         }
     }
 

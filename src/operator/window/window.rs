@@ -57,7 +57,7 @@ impl<'s, T: 'static> DStream<'s, T> {
                 let at = spec.at(tick.time);
                 owner.batch(tick, || {
                     if !tick.restored {
-                        kept.borrow_mut().batch(tick.time, rows)
+                        kept.borrow_mut().batch(tick.time, tick.corrects(), rows)
                     }
                 });
                 if at.slides && !tick.restored {
@@ -88,6 +88,8 @@ struct Kept<T> {
     batches: VecDeque<(u64, Vec<Rows<T>>)>,
     /// Key groups with rows since the last snapshot.
     changed: Groups,
+    /// Key groups in which an earlier batch changed since then.
+    rewritten: Groups,
 }
 
 /// Raw rows have no key: the rows of a partition are in the key group of its index.
@@ -97,14 +99,20 @@ fn group_of<T>(rows: &Rows<T>, groups: KeyGroups) -> u64 {
 
 impl<T> Kept<T> {
     fn new(groups: KeyGroups, spec: WindowSpec) -> Self {
-        Kept { groups, spec, batches: VecDeque::new(), changed: Groups::default() }
+        Kept { groups, spec, batches: VecDeque::new(), changed: Groups::default(), rewritten: Groups::default() }
     }
 
-    /// Adds a batch, and removes those that have left the window.
-    fn batch(&mut self, now: BatchTime, rows: Vec<Rows<T>>) {
-        rows.iter().filter(|r| !r.rows.is_empty()).for_each(|r| self.changed.insert(group_of(r, self.groups)));
+    /// Adds a batch, whose rows may belong to an earlier one, and removes those that have left the window.
+    fn batch(&mut self, now: BatchTime, of: Option<BatchTime>, rows: Vec<Rows<T>>) {
+        let touched = if of.is_some() { &mut self.rewritten } else { &mut self.changed };
+        rows.iter().filter(|r| !r.rows.is_empty()).for_each(|r| touched.insert(group_of(r, self.groups)));
+        let at = of.unwrap_or(now).millis();
+        let place = self.batches.partition_point(|(t, _)| *t < at);
+        if self.batches.get(place).is_none_or(|(t, _)| *t != at) {
+            self.batches.insert(place, (at, Vec::new()));
+        }
         // Origins are not saved, and would keep the records of the source for the length of the window.
-        self.batches.push_back((now.millis(), rows.into_iter().map(|rows| rows.with_origins(None)).collect()));
+        self.batches[place].1.extend(rows.into_iter().map(|rows| rows.with_origins(None)));
         let left = self.spec.left(now).millis();
         while self.batches.front().is_some_and(|(t, _)| *t <= left) {
             self.batches.pop_front();
@@ -115,6 +123,14 @@ impl<T> Kept<T> {
 impl<T: Exchange> KeyedState for Kept<T> {
     fn snapshot(&mut self, t: BatchTime) -> Changes {
         Changes { groups: std::mem::take(&mut self.changed), expired: Some(self.spec.left(t)) }
+    }
+
+    fn window(&self) -> Option<WindowSpec> {
+        Some(self.spec.clone())
+    }
+
+    fn rewritten(&mut self) -> Groups {
+        std::mem::take(&mut self.rewritten)
     }
 
     fn save(&mut self, group: u64, since: BatchTime) -> Vec<u8> {

@@ -13,7 +13,7 @@ use crate::api::view::{Form, View, ViewNode};
 use crate::core::data::{Exchange, FastMap, Key, Rows, encoded};
 use crate::core::error::BoxError;
 use crate::core::key_groups::{ByGroup, KeyGroups};
-use crate::core::schedule::{Position, WindowSpec};
+use crate::core::schedule::{Placed, Position, WindowSpec};
 use crate::core::slide::Slide;
 use crate::core::time::BatchTime;
 use crate::engine::dictionary::{Code, Dict};
@@ -29,6 +29,9 @@ pub(crate) trait WindowFold<V>: 'static {
 
     /// Adds a value to the newest pane if that has this end, else to a new pane.
     fn enter(&self, panes: &mut Self::Panes, end: u64, v: V);
+
+    /// Adds a value to the pane with this end, at most that of the newest, or to a new one in its place. Returns whether it is new.
+    fn amend(&self, panes: &mut Self::Panes, end: u64, v: V) -> bool;
 
     /// Removes the oldest pane, which has this end.
     fn leave(&self, panes: &mut Self::Panes, end: u64);
@@ -86,6 +89,8 @@ struct WindowedReduce<K, V, F: WindowFold<V>, S> {
     loaded: FastMap<K, (F::Panes, Option<V>, BatchTime)>,
     /// Key groups with changes since the last snapshot.
     changed: Groups,
+    /// Key groups in which an earlier pane changed since then.
+    rewritten: Groups,
     /// The codes of each group that a snapshot saves; looked up for the first group.
     cut: Option<ByGroup<Vec<Code>>>,
 }
@@ -93,8 +98,9 @@ struct WindowedReduce<K, V, F: WindowFold<V>, S> {
 impl<K: Key, V: Key, F: WindowFold<V>, S: Fn(&(K, V)) -> bool> WindowedReduce<K, V, F, S> {
     fn new(groups: KeyGroups, spec: WindowSpec, fold: F, show: S) -> Self {
         let (dict, cells, panes) = (Dict::new(groups), Vec::new(), BTreeMap::new());
-        let (touched, loaded, changed, cut) = (Vec::new(), FastMap::default(), Groups::default(), None);
-        WindowedReduce { spec, fold, show, dict, cells, panes, touched, loaded, changed, cut }
+        let (touched, loaded, cut) = (Vec::new(), FastMap::default(), None);
+        let (changed, rewritten) = (Groups::default(), Groups::default());
+        WindowedReduce { spec, fold, show, dict, cells, panes, touched, loaded, changed, rewritten, cut }
     }
 
     /// The cell of a key, a new one if it has none.
@@ -123,6 +129,34 @@ impl<K: Key, V: Key, F: WindowFold<V>, S: Fn(&(K, V)) -> bool> WindowedReduce<K,
         let cell = self.cells[code as usize].as_mut().expect("a cell that was just made");
         self.fold.enter(&mut cell.panes, end, v);
         self.changed.insert(self.dict.group_and_key(code).0);
+        if !touched {
+            self.touched.push(code);
+        }
+        if new {
+            self.panes.entry(end).or_default().push(code);
+        }
+    }
+
+    /// Adds the value that an earlier batch has for a key, besides what it had when it ran.
+    fn correct(&mut self, of: BatchTime, t: BatchTime, k: K, v: V) {
+        let end = match self.spec.placed(of, t) {
+            Placed::Open => return self.push(&self.spec.at(t), k, v),
+            Placed::Waiting(end) | Placed::Inside(end) => end,
+            Placed::Left => return,
+        };
+        let (code, cell) = self.cell(k, t);
+        cell.last = t;
+        let newest = cell.newest;
+        cell.newest = newest.max(end);
+        let touched = std::mem::replace(&mut cell.touched, true);
+        let cell = self.cells[code as usize].as_mut().expect("a cell that was just made");
+        let new = if end <= newest {
+            self.fold.amend(&mut cell.panes, end, v)
+        } else {
+            self.fold.enter(&mut cell.panes, end, v);
+            true
+        };
+        self.rewritten.insert(self.dict.group_and_key(code).0);
         if !touched {
             self.touched.push(code);
         }
@@ -182,9 +216,10 @@ impl<K: Key, V: Key, F: WindowFold<V>, S: Fn(&(K, V)) -> bool> WindowedReduce<K,
                 continue;
             }
             shown.extend(row.iter().map(|v| (k.clone(), v.clone())));
-            let (code, cell) = self.cell(k, t);
             let newest = ends.last().copied().unwrap_or(0);
-            let touched = newest > last_slide.time.millis();
+            // A pane in the window may have been corrected since the last slide.
+            let touched = newest > last_slide.time.millis() || self.fold.value(&panes) != row;
+            let (code, cell) = self.cell(k, t);
             *cell = Cell { panes, newest, shown: row, touched, last };
             if touched {
                 self.touched.push(code);
@@ -204,7 +239,12 @@ impl<K: Key, V: Key, F: WindowFold<V>, S: Fn(&(K, V)) -> bool> WindowedReduce<K,
             changes.extend(shown.into_iter().map(|row| (row, t, 1)));
         }
         let at = self.spec.at(t);
-        rows.into_iter().flat_map(Rows::take).for_each(|(k, v)| self.push(&at, k, v));
+        for (k, v) in rows.into_iter().flat_map(Rows::take) {
+            match tick.corrects() {
+                None => self.push(&at, k, v),
+                Some(of) => self.correct(of, t, k, v),
+            }
+        }
         if at.slides && !tick.restored {
             changes.extend(self.slide(&at));
         }
@@ -217,6 +257,14 @@ impl<K: Key, V: Key, F: WindowFold<V>, S: Fn(&(K, V)) -> bool> KeyedState for Wi
         self.cut = None;
         let gone = if F::REMEMBERS { 0 } else { self.spec.last_slide(t).start };
         Changes { groups: std::mem::take(&mut self.changed), expired: Some(BatchTime::from_millis(gone)) }
+    }
+
+    fn window(&self) -> Option<WindowSpec> {
+        Some(self.spec.clone())
+    }
+
+    fn rewritten(&mut self) -> Groups {
+        std::mem::take(&mut self.rewritten)
     }
 
     fn save(&mut self, group: u64, since: BatchTime) -> Vec<u8> {
