@@ -41,29 +41,6 @@ impl CommandQueue {
     }
 }
 
-/// The planner's half of a registered source.
-pub(crate) struct SourceHalf {
-    pub name: String,
-    /// Only in the rehearsal. The planner takes them from there.
-    pub enumerator: Option<Box<dyn SplitEnumerator>>,
-    /// Whether an output operation reads it. Else it keeps its number, and nothing of it is opened.
-    pub read: bool,
-}
-
-impl SourceHalf {
-    /// Checks a split against `SplitEnumerator::replayable`, on which exactly-once outputs rely before there are splits.
-    ///
-    /// # Errors
-    /// The split is not replayable, but its enumerator returned `true`.
-    pub fn check(&self, split: &Split) -> Result<()> {
-        if split.replayable() || self.enumerator.as_ref().is_none_or(|e| !e.replayable()) {
-            return Ok(());
-        }
-        let reason = format!("its split {split} is not replayable; return false from the enumerator's `replayable`");
-        Err(Error::source(self.name.as_str(), reason))
-    }
-}
-
 /// Where workers put events; the control dataflow takes them to the planner.
 #[derive(Clone, Default)]
 pub(crate) struct Outbox {
