@@ -33,8 +33,11 @@ impl Content {
         let packed = gzip || zstd;
         let mut text: Box<dyn Read> = Box::new(file);
         if from > 0 || !is_text {
+            let kind = if gzip { "gzip" } else { "Zstandard" };
+            let wrong =
+                || Error::new(ErrorKind::InvalidData, format!("it is a {kind} file, which can only be read from its beginning"));
             return match packed {
-                true => Err(Error::new(ErrorKind::InvalidData, "it is a packed file, which can only be read from its beginning")),
+                true => Err(wrong()),
                 false => Ok(Content { text, packed, at: from }),
             };
         }
