@@ -152,7 +152,7 @@ def scale(dimension):
 
 
 PICTURES = {"throughput": throughput, "latency": latency, "windows": windows, "hop": hop, "scaling": scaling, "graph_changes": graph_changes}
-PICTURES |= {f"scale_{dimension}": scale(dimension) for dimension in ["workers", "partitions", "keys", "outputs", "windows"]}
+PICTURES |= {f"scale_{dimension}": scale(dimension) for dimension in ["workers", "processes", "partitions", "keys", "outputs", "windows", "history"]}
 
 
 def main():

@@ -10,7 +10,12 @@ pub fn random(state: &mut u64) -> u64 {
 
 /// User and system time of this process so far, 0 where there is no /proc.
 pub fn cpu_seconds() -> f64 {
-    let stat = std::fs::read_to_string("/proc/self/stat").unwrap_or_default();
+    cpu_seconds_of(std::process::id())
+}
+
+/// User and system time of a process so far, 0 where there is no /proc.
+pub fn cpu_seconds_of(pid: u32) -> f64 {
+    let stat = std::fs::read_to_string(format!("/proc/{pid}/stat")).unwrap_or_default();
     // The name in brackets may have spaces; the 12th and 13th field after it are in hundredths of a second (proc_pid_stat(5)).
     let fields = stat.rsplit(')').next().unwrap_or_default().split_whitespace();
     fields.skip(11).take(2).filter_map(|ticks| ticks.parse::<f64>().ok()).sum::<f64>() / 100.0

@@ -63,10 +63,9 @@ const WORKLOADS: [Workload; 15] = [
 ];
 
 fn main() {
-    if let [alone, shape] = &std::env::args().skip(1).collect::<Vec<_>>()[..]
-        && alone == scale::ALONE
-    {
-        return scale::alone(shape);
+    let args: Vec<String> = std::env::args().skip(1).collect();
+    if args.first().is_some_and(|first| first == scale::ALONE) {
+        return scale::alone(&args);
     }
     // cargo passes --bench.
     let (options, asked): (Vec<String>, Vec<String>) =
@@ -85,7 +84,12 @@ fn main() {
 
 /// A number of this process that Linux tells, such as `VmRSS:` (KiB) or `Threads:`.
 fn status(name: &str) -> f64 {
-    let status = std::fs::read_to_string("/proc/self/status").expect("Linux says what a process has");
+    status_of(std::process::id(), name)
+}
+
+/// As `status`, of another process.
+fn status_of(pid: u32, name: &str) -> f64 {
+    let status = std::fs::read_to_string(format!("/proc/{pid}/status")).expect("Linux says what a process has");
     let line = status.lines().find_map(|line| line.strip_prefix(name)).unwrap_or_else(|| panic!("{name} is not in the status"));
     line.trim().trim_end_matches(" kB").parse().expect("a number")
 }

@@ -12,7 +12,7 @@ use crate::core::error::{Error, Result};
 /// ```
 /// use tidemill::core::key_groups::KeyGroups;
 /// let groups = KeyGroups::new(1_000)?;
-/// assert!(groups.of("tide") < 1_000);
+/// assert!(groups.count() == 1_000 && groups.of("tide") < 1_000);
 /// assert_eq!(groups.of("tide"), groups.of(&String::from("tide")));
 /// assert!(KeyGroups::new(5_000).is_err());
 /// # Ok::<(), tidemill::Error>(())
