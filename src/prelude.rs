@@ -36,4 +36,4 @@ pub use crate::metrics::{BatchInfo, Statistics, StreamingListener};
 pub use crate::operator::{
     Batch, Broadcast, Decoded, KeyCounter, MapWithStateDStream, Queryable, Rounds, State, StateSpec, Table,
 };
-pub use crate::operator::{EventTimeStream, EventTimeWindows, SessionWindows, WindowedView};
+pub use crate::operator::{DistinctWithin, EventTimeStream, EventTimeWindows, SessionWindows, SortedByTime, WindowedView};

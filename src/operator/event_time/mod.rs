@@ -1,7 +1,8 @@
 //! Event time: verbs by the time that a row has of itself, instead of the batch that it came in. `event_time` reads the time, and
 //! `watermark` follows it. `windows` cuts it into windows, `aggregate` has the verbs on them, over the panes of `panes` and `pane_fold`.
 //! `sessions` has windows that follow the rows of a key, over `session_state`. `collect`, `distinct` and `top_by` are verbs of both, and
-//! `windowed_view` is their result. `join_within` joins two streams. Sessions and joins keep `cells`.
+//! `windowed_view` is their result. `join_within` joins two streams. `distinct_within` drops
+//! duplicates, `sort_by_time` puts rows in order, and `map_with_state` has timers. What they keep for a key is in `cells`.
 //!
 //! Invariant: all of this depends on the batches alone, so batches that run again have the same watermarks and the same windows. The
 //! watermark after a batch closes windows in this batch. The rows of the next batch are late if they are behind it.
@@ -10,26 +11,33 @@ mod aggregate;
 mod cells;
 mod collect;
 mod distinct;
+mod distinct_within;
 #[allow(clippy::module_inception, reason = "one file a verb, by its name")]
 mod event_time;
 mod join_within;
 mod late;
+mod map_with_state;
 mod pane_fold;
 mod panes;
 mod session_state;
 mod sessions;
+mod sort_by_time;
 mod top_by;
 mod watermark;
 mod windowed_view;
 mod windows;
 
+pub use distinct_within::DistinctWithin;
 pub use event_time::EventTimeStream;
 pub use sessions::SessionWindows;
+pub use sort_by_time::SortedByTime;
 pub use windowed_view::WindowedView;
 pub use windows::EventTimeWindows;
 
 /// See [`crate::engine::state::take_any`].
 #[cfg(any(test, feature = "testing"))]
 pub(crate) fn take_any(bytes: &[u8]) -> bool {
-    watermark::take_any(bytes) | panes::take_any(bytes) | session_state::take_any(bytes) | join_within::take_any(bytes)
+    let windows = watermark::take_any(bytes) | panes::take_any(bytes) | session_state::take_any(bytes);
+    let rows = distinct_within::take_any(bytes) | sort_by_time::take_any(bytes) | map_with_state::take_any(bytes);
+    windows | rows | join_within::take_any(bytes)
 }
