@@ -37,4 +37,6 @@ pub use crate::metrics::{BatchInfo, Statistics, StreamingListener};
 pub use crate::operator::{
     Batch, Broadcast, Decoded, KeyCounter, MapWithStateDStream, Queryable, Rounds, State, StateSpec, Table,
 };
-pub use crate::operator::{EventTimeJoin, EventTimeStream, EventTimeWindows, SessionWindows, WindowedView};
+pub use crate::operator::{
+    DistinctWithin, EventTimeJoin, EventTimeStream, EventTimeWindows, SessionWindows, SortedByTime, WindowedView,
+};

@@ -11,7 +11,7 @@
 //! | two streams of pairs | `join` and outer joins, `cogroup` `subtract_by_key`; a stream and a view: `join_view` | `pair/` |
 //! | state over all batches | `accumulate` `sum_by_key` `fold_by_key` `latest_by_key` `update_state_by_key` `map_with_state` | `state/` |
 //! | the last batches | `window` `over` `count_by_window` `group_by_key_and_window` `reduce_by_key_and_window` and their like | `window/` |
-//! | by event time | `event_time`; `join_within` and outer forms, `as_of_join`; `tumbling`, `sliding` or `session`, then `count` `reduce` `collect` `distinct` `top_by` and verbs by key | `event_time/` |
+//! | by event time | `event_time`; `join_within` and outer forms, `as_of_join`; `distinct_within` `sort_by_time` `map_with_state`; `tumbling`, `sliding` or `session`, then `count` `reduce` `collect` `distinct` `top_by` and verbs by key | `event_time/` |
 //! | values on every worker | `broadcast` of a view, `flat_map_with_broadcast` `join_broadcast` | `broadcast/` |
 //! | views | the same verbs on the rows of a view; output modes `complete` `update` `append` `changes` | `view/` |
 //! | rounds of a loop | `iterate` of a view; inside it, the same verbs on the rows of each round | `looped/` |
@@ -36,7 +36,7 @@
 //! | `window::windowed_reduce` over `window::two_stacks` | panes by key, reduced by a function | `reduce_by_*window*` |
 //! | `event_time::windowed_view` | windows of each key as a view and as closed windows, from their state | `event_time/` |
 //! | `event_time::event_time_join` | rows of two streams by key, joined by a state | `join_within` `as_of_join` and their like |
-//! | `event_time::watermark` | once per closed batch, with the watermark of the batch | the kernels above, `late` |
+//! | `event_time::watermark` | once per closed batch, with the watermark of the batch | the kernels above, the other verbs by event time |
 //! | `view::output_modes` | changes of a view as batches | the four modes |
 //! | `crate::arrangement` | tables, rings and arrangements of codes | views and counting windows |
 
@@ -83,7 +83,9 @@ pub use count_by::KeyCounter;
 pub use decode::Decoded;
 #[cfg(feature = "testing")]
 pub use decode::untaken_errors;
-pub use event_time::{EventTimeJoin, EventTimeStream, EventTimeWindows, SessionWindows, WindowedView};
+pub use event_time::{
+    DistinctWithin, EventTimeJoin, EventTimeStream, EventTimeWindows, SessionWindows, SortedByTime, WindowedView,
+};
 pub use state::{MapWithStateDStream, State, StateSpec};
 pub use view::Queryable;
 pub use view::iterate::Rounds;

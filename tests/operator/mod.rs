@@ -1,6 +1,7 @@
 //! Each verb against a sequential model of a few lines, at 1, 2 and 4 workers. Rows have the promised order.
 
 mod event_time;
+mod event_time_rows;
 mod event_time_verbs;
 mod accumulators;
 mod as_of_join;

@@ -37,7 +37,7 @@ fn timed<'s>(s: &DStream<'s, Pair>) -> EventTimeStream<'s, (u8, i64)> {
 }
 
 /// Every verb that keeps state, and verbs on its result.
-const VERBS: [(&str, Verb); 40] = [
+const VERBS: [(&str, Verb); 43] = [
     ("update_state_by_key", |s| {
         text(&s.update_state_by_key(|new: &[i64], sum: Option<i64>| {
             let sum = new.iter().sum::<i64>() + sum.unwrap_or(0);
@@ -129,6 +129,24 @@ const VERBS: [(&str, Verb); 40] = [
     ("sessions by event time", |s| {
         let counts = timed(s).map(|(k, _)| k).session(std::time::Duration::from_micros(1)).count_by_value();
         text(&counts.append()).union(&text(&counts.changes()))
+    }),
+    ("distinct_within", |s| {
+        let rows = timed(s).distinct_within_by(std::time::Duration::from_micros(2), |(k, _)| *k);
+        text(&rows.timestamped()).union(&text(&rows.duplicates()))
+    }),
+    ("sort_by_time", |s| {
+        let rows = s.event_time(|(_, n)| *n, std::time::Duration::from_micros(3)).sort_by_time();
+        text(&rows).union(&text(&rows.late()))
+    }),
+    ("map_with_state by event time", |s| {
+        let count = |_, k: &u8, n: Option<Timestamped<i64>>, count: &mut State<i64>| {
+            let so_far = count.get().copied().unwrap_or(0);
+            if n.is_some() {
+                count.update(so_far + 1);
+            }
+            Some((*k, n.map(|n| n.row), so_far))
+        };
+        text(&timed(s).map_with_state(StateSpec::function(count).timeout(std::time::Duration::from_micros(2))))
     }),
     ("join_within", |s| {
         let [left, right] = [0, 1].map(|side| timed(s).filter(move |(_, n)| n % 2 == side));

@@ -133,7 +133,7 @@ impl<'s, T: 'static> EventTimeStream<'s, T> {
     }
 
     /// The same watermark with other rows.
-    fn with_rows<U>(&self, rows: DStream<'s, Timestamped<U>>) -> EventTimeStream<'s, U> {
+    pub(super) fn with_rows<U>(&self, rows: DStream<'s, Timestamped<U>>) -> EventTimeStream<'s, U> {
         EventTimeStream { rows, errors: self.errors.clone(), watermarks: self.watermarks.clone() }
     }
 }

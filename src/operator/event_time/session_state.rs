@@ -230,3 +230,24 @@ impl<K: Key, A: Exchange + PartialEq, F: Fn(A, A) -> A + 'static> KeyedState for
 pub(super) fn take_any(bytes: &[u8]) -> bool {
     crate::engine::state::take_any(Sessions::<String, i64, _>::new(KeyGroups::default(), 4, i64::wrapping_add), bytes)
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::core::data::PartitionId;
+
+    #[test]
+    fn state_is_that_of_the_open_sessions() {
+        let mut sessions: Sessions<i64, i64, _> = Sessions::new(20, |a, b| a + b);
+        for n in 0..20_000i64 {
+            let (t, now) = (BatchTime::from_millis(n as u64 + 1), n * 10);
+            let session = |time| BySession(vec![Session { first: time, last: time, rows: 1, result: 1 }]);
+            // A new key, one that is joined, and a late one.
+            let rows = vec![(n, session(now)), (n - 1, session(now)), (-n, session(now - 100))];
+            let watermark = Watermark { before: now - 10, now };
+            let outcome = sessions.batch(watermark, t, vec![Rows::new(PartitionId::default(), rows)], n % 2 == 0);
+            assert_eq!((outcome.late.len(), outcome.late_rows), (1, 1), "at {n}");
+            assert!(sessions.open.iter().count() <= 5 && sessions.open.keys.codes() <= 12, "at {n}");
+        }
+    }
+}

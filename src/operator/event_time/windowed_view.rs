@@ -7,12 +7,12 @@ use std::rc::Rc;
 use super::watermark::{Watermark, report_late, with_watermark};
 use crate::api::context::Switch;
 use crate::api::dstream::{BY_KEY_GROUP, DStream, Lazy, lazy};
-use crate::api::view::{Form, View, ViewNode};
-use crate::core::data::{Exchange, Key, Rows};
+use crate::api::view::{Changes, Form, View, ViewNode};
+use crate::core::data::{Data, Exchange, Key, Rows};
 use crate::core::event_time::{Late, Windowed};
 use crate::core::time::BatchTime;
 use crate::engine::dictionary::Code;
-use crate::engine::flow::{VecStream, split_map};
+use crate::engine::flow::{Flow, RowStream, VecStream, split_map};
 use crate::engine::operator_id::OperatorId;
 use crate::engine::state::KeyedState;
 use crate::operator::kernel::combine::by_group;
@@ -153,6 +153,27 @@ enum Leaving<U> {
 /// Changes of the view, and rows that leave.
 type Part<U> = (Vec<(Windowed<U>, BatchTime, i64)>, Option<Leaving<U>>);
 
+/// The changes of the view, the rows of closed windows, and late ones.
+type Apart<'s, U> = (Changes<'s, Windowed<U>>, RowStream<'s, Windowed<U>>, RowStream<'s, Late<U>>);
+
+fn apart<'s, U: Data>(flow: &Flow<'s>, operator: &OperatorId, parts: VecStream<'s, Part<U>>) -> Apart<'s, U> {
+    let (changes, leaving) = split_map(flow, operator, parts, |_, parts: Vec<Part<U>>, changes, leaving| {
+        for (view, rows) in parts {
+            changes(view);
+            leaving(rows.into_iter().collect::<Vec<_>>());
+        }
+    });
+    let (closed, late) = split_map(flow, operator, leaving, |_, leaving: Vec<Leaving<U>>, closed, late| {
+        for rows in leaving {
+            match rows {
+                Leaving::Closed(rows) => closed(rows),
+                Leaving::Late(rows) => late(rows),
+            }
+        }
+    });
+    (changes, closed, late)
+}
+
 /// The kernel: `combined` has the results of the keys in each batch, on the owners of the keys, and `state` makes windows of them. `row`
 /// makes the rows of a key in a window.
 pub(super) fn windowed<'s, K: Key, P: Exchange, S: WindowState<K, P>, U: Key, I: IntoIterator<Item = U>>(
@@ -197,21 +218,7 @@ pub(super) fn windowed<'s, K: Key, P: Exchange, S: WindowState<K, P>, U: Key, I:
                 report_late(&outbox, &reports, t, watermark, outcome.late_rows);
             }
         });
-        let (changes, leaving) = split_map(combined.flow(), &operator, parts, |_, parts: Vec<Part<U>>, changes, leaving| {
-            for (view, rows) in parts {
-                changes(view);
-                leaving(rows.into_iter().collect::<Vec<_>>());
-            }
-        });
-        let (closed, late) = split_map(combined.flow(), &operator, leaving, |_, leaving: Vec<Leaving<U>>, closed, late| {
-            for rows in leaving {
-                match rows {
-                    Leaving::Closed(rows) => closed(rows),
-                    Leaving::Late(rows) => late(rows),
-                }
-            }
-        });
-        (changes, closed, late)
+        apart(combined.flow(), &operator, parts)
     }));
     let (changes, closed, late) = (built.clone(), built.clone(), built);
     let view = Form::rows(move || {

@@ -48,6 +48,14 @@ pub struct State<S> {
 }
 
 impl<S> State<S> {
+    pub(in crate::operator) fn of(state: Option<S>, timing_out: bool) -> Self {
+        State { state, timing_out }
+    }
+
+    pub(in crate::operator) fn into_inner(self) -> Option<S> {
+        self.state
+    }
+
     /// The state; `None` if the key has none.
     #[doc(alias = "getOption")]
     pub fn get(&self) -> Option<&S> {
@@ -80,7 +88,7 @@ impl<S> State<S> {
     }
 }
 
-type Function<K, V, S, M> = Box<dyn FnMut(BatchTime, &K, Option<V>, &mut State<S>) -> Option<M>>;
+pub(in crate::operator) type Function<K, V, S, M> = Box<dyn FnMut(BatchTime, &K, Option<V>, &mut State<S>) -> Option<M>>;
 
 /// The function and the settings of [`DStream::map_with_state`].
 ///
@@ -115,6 +123,12 @@ impl<K, V, S, M> StateSpec<K, V, S, M> {
         StateSpec { function: Box::new(function), initial: Vec::new(), timeout: None }
     }
 
+    /// The function, the initial states, and the timeout.
+    #[allow(clippy::type_complexity, reason = "the fields")]
+    pub(in crate::operator) fn parts(self) -> (Function<K, V, S, M>, Vec<(K, S)>, Option<Duration>) {
+        (self.function, self.initial, self.timeout)
+    }
+
     /// The states of these keys before the first batch. Default: none. The last pair of a key counts.
     ///
     /// They must be the same on every worker, and each worker keeps the pairs whose keys it owns. A job that continues from a checkpoint
@@ -127,6 +141,9 @@ impl<K, V, S, M> StateSpec<K, V, S, M> {
     /// Removes the state of a key that had no value for this duration of batch time, after the function was called once more for the key,
     /// with `None`. That is in the first batch that is at least `after` later than the batch of the last value. A pair of the initial
     /// state counts as a value of the first batch. Default: states do not time out.
+    ///
+    /// Of a stream with event time, the duration is in event time:
+    /// [`EventTimeStream::map_with_state`](crate::prelude::EventTimeStream::map_with_state).
     ///
     /// The shortest timeout is a millisecond. It is not part of a checkpoint: the job may continue with another one, or without.
     pub fn timeout(self, after: Duration) -> Self {

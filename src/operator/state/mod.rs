@@ -8,6 +8,7 @@ mod map_with_state;
 mod states;
 mod update_state_by_key;
 
+pub(super) use map_with_state::Function;
 pub use map_with_state::{MapWithStateDStream, State, StateSpec};
 
 /// See [`crate::engine::state::take_any`].
