@@ -13,6 +13,7 @@ use crate::api::dstream::{BY_KEY_GROUP, DStream, lazy};
 use crate::core::data::{Exchange, Key, Rows, encoded};
 use crate::core::error::BoxError;
 use crate::core::event_time::{Timestamped, in_micros};
+use crate::core::key_groups::{ByGroup, KeyGroups};
 use crate::core::time::BatchTime;
 use crate::engine::dictionary::Code;
 use crate::engine::flow::split_map;
@@ -124,7 +125,7 @@ impl<'s, T: Exchange> EventTimeStream<'s, T> {
         let keyed = self.rows.mapped(&operator, false, move |timed: Timestamped<T>| (key(&timed.row), timed));
         let grouped = keyed.grouped(&operator);
         let graph = grouped.node.graph.clone();
-        let state = Rc::new(RefCell::new(Kept { within, cells: Cells::default(), changed: 0, cut: Vec::new() }));
+        let state = Rc::new(RefCell::new(Kept::new(graph.key_groups(), within)));
         let (number, owner) = graph.register_state(&operator, state.clone());
         let (meta, asked) = (grouped.node.meta.with_state(number), Switch::default());
         let (watermarks, taken, outbox) = (self.watermarks.clone(), asked.clone(), graph.outbox.clone());
@@ -198,10 +199,14 @@ struct Kept<K> {
     /// Key groups with changes since the last snapshot.
     changed: Groups,
     /// The codes of each group that a snapshot saves; looked up for the first group.
-    cut: Vec<Vec<Code>>,
+    cut: Option<ByGroup<Vec<Code>>>,
 }
 
 impl<K: Key> Kept<K> {
+    fn new(groups: KeyGroups, within: i64) -> Self {
+        Kept { within, cells: Cells::new(groups), changed: Groups::default(), cut: None }
+    }
+
     /// Sorts the rows of a batch by what becomes of them.
     fn batch<T: Exchange>(
         &mut self,
@@ -240,7 +245,7 @@ impl<K: Key> Kept<K> {
     }
 
     fn keep(&mut self, code: Code, time: i64, t: BatchTime) {
-        self.changed |= 1 << self.cells.keys.group_and_key(code).0;
+        self.changed.insert(self.cells.keys.group_and_key(code).0);
         let times = self.cells.of(code, t);
         times.insert(times.partition_point(|kept| *kept <= time), time);
         self.wait(code);
@@ -256,7 +261,7 @@ impl<K: Key> Kept<K> {
     /// Drops the times that no later row on time can be near.
     fn forget(&mut self, now: i64, t: BatchTime) {
         for code in self.cells.due(now.saturating_sub(1)) {
-            self.changed |= 1 << self.cells.keys.group_and_key(code).0;
+            self.changed.insert(self.cells.keys.group_and_key(code).0);
             let times = self.cells.of(code, t);
             times.drain(..times.partition_point(|kept| kept + self.within < now));
             if times.is_empty() {
@@ -269,15 +274,12 @@ impl<K: Key> Kept<K> {
 
 impl<K: Key> KeyedState for Kept<K> {
     fn snapshot(&mut self, _: BatchTime) -> Changes {
-        self.cut.clear();
+        self.cut = None;
         Changes { groups: std::mem::take(&mut self.changed), expired: None }
     }
 
     fn save(&mut self, group: u64, _: BatchTime) -> Vec<u8> {
-        if self.cut.is_empty() {
-            self.cut = self.cells.keys.held_by_group();
-        }
-        let codes = std::mem::take(&mut self.cut[group as usize]);
+        let codes = self.cut.get_or_insert_with(|| self.cells.keys.held_by_group()).take(group);
         let of_code = |code| self.cells.get(code).map(|times| (self.cells.keys.key(code), times));
         let mut of_group: Vec<_> = codes.into_iter().filter_map(of_code).collect();
         of_group.sort_by(|a, b| a.0.cmp(b.0));
@@ -301,7 +303,7 @@ impl<K: Key> KeyedState for Kept<K> {
 /// See [`crate::engine::state::take_any`].
 #[cfg(any(test, feature = "testing"))]
 pub(super) fn take_any(bytes: &[u8]) -> bool {
-    let empty: Kept<String> = Kept { within: 3, cells: Cells::default(), changed: 0, cut: Vec::new() };
+    let empty: Kept<String> = Kept::new(KeyGroups::default(), 3);
     crate::engine::state::take_any(empty, bytes)
 }
 
@@ -312,7 +314,7 @@ mod tests {
 
     #[test]
     fn keys_behind_the_watermark_are_forgotten() {
-        let mut kept: Kept<i64> = Kept { within: 20, cells: Cells::default(), changed: 0, cut: Vec::new() };
+        let mut kept: Kept<i64> = Kept::new(KeyGroups::default(), 20);
         for n in 0..20_000i64 {
             let (t, now) = (BatchTime::from_millis(n as u64 + 1), n * 10);
             let row = |time| vec![Timestamped { time, row: () }];

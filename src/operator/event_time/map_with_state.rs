@@ -11,6 +11,7 @@ use crate::api::dstream::{BY_KEY_GROUP, DStream};
 use crate::core::data::{Data, Exchange, Key, Rows, encoded};
 use crate::core::error::BoxError;
 use crate::core::event_time::{Timestamped, in_micros};
+use crate::core::key_groups::{ByGroup, KeyGroups};
 use crate::core::time::BatchTime;
 use crate::engine::dictionary::Code;
 use crate::engine::state::{Changes, Groups, KeyedState};
@@ -65,7 +66,7 @@ impl<'s, K: Key, V: Exchange> EventTimeStream<'s, (K, V)> {
         if let Some(timeout) = timeout.filter(|timeout| timeout.as_micros() == 0) {
             graph.report(&operator, format!("a timeout of {timeout:?} is too short; the shortest by event time is 1 µs"));
         }
-        let state = Rc::new(RefCell::new(Timers::new(timeout)));
+        let state = Rc::new(RefCell::new(Timers::new(self.rows.node.graph.key_groups(), timeout)));
         let (number, owner) = graph.register_state(&operator, state.clone());
         let meta = grouped.node.meta.with_state(number);
         let (mut initial, watermarks) = (graph.own_pairs(initial), self.watermarks.clone());
@@ -113,13 +114,13 @@ struct Timers<K, S> {
     /// Key groups with changes since the last snapshot.
     changed: Groups,
     /// The codes of each group that a snapshot saves; looked up for the first group.
-    cut: Vec<Vec<Code>>,
+    cut: Option<ByGroup<Vec<Code>>>,
 }
 
 impl<K: Key, S: Exchange> Timers<K, S> {
-    fn new(timeout: Option<Duration>) -> Self {
+    fn new(groups: KeyGroups, timeout: Option<Duration>) -> Self {
         let timeout = timeout.map(|after| in_micros(after).min(i64::MAX >> 2));
-        Timers { timeout, cells: Cells::default(), untimed: Vec::new(), changed: 0, cut: Vec::new() }
+        Timers { timeout, cells: Cells::new(groups), untimed: Vec::new(), changed: Groups::default(), cut: None }
     }
 
     /// Adds states that no value has touched yet.
@@ -131,7 +132,7 @@ impl<K: Key, S: Exchange> Timers<K, S> {
     }
 
     fn set(&mut self, code: Code, timer: Timer<S>, t: BatchTime) {
-        self.changed |= 1 << self.cells.keys.group_and_key(code).0;
+        self.changed.insert(self.cells.keys.group_and_key(code).0);
         if timer.last == i64::MIN {
             self.untimed.push(code);
         }
@@ -175,7 +176,7 @@ impl<K: Key, S: Exchange> Timers<K, S> {
         for code in std::mem::take(&mut self.untimed) {
             if self.cells.get(code).is_some_and(|timer| timer.last == i64::MIN) {
                 self.cells.of(code, t).last = now;
-                self.changed |= 1 << self.cells.keys.group_and_key(code).0;
+                self.changed.insert(self.cells.keys.group_and_key(code).0);
                 self.cells.wait(code, now + timeout);
             }
         }
@@ -188,7 +189,7 @@ impl<K: Key, S: Exchange> Timers<K, S> {
             let (group, key) = self.cells.keys.group_and_key(code);
             let (key, mut state) = (key.clone(), State::of(self.cells.of(code, t).state.take(), true));
             mapped.extend(f(t, &key, None, &mut state).map(|m| (group, m)));
-            self.changed |= 1 << group;
+            self.changed.insert(group);
             self.cells.remove(code, t);
         }
     }
@@ -196,15 +197,12 @@ impl<K: Key, S: Exchange> Timers<K, S> {
 
 impl<K: Key, S: Exchange> KeyedState for Timers<K, S> {
     fn snapshot(&mut self, _: BatchTime) -> Changes {
-        self.cut.clear();
+        self.cut = None;
         Changes { groups: std::mem::take(&mut self.changed), expired: None }
     }
 
     fn save(&mut self, group: u64, _: BatchTime) -> Vec<u8> {
-        if self.cut.is_empty() {
-            self.cut = self.cells.keys.held_by_group();
-        }
-        let codes = std::mem::take(&mut self.cut[group as usize]);
+        let codes = self.cut.get_or_insert_with(|| self.cells.keys.held_by_group()).take(group);
         let of_code = |code| self.cells.get(code).map(|timer| (self.cells.keys.key(code), timer.state.as_ref(), timer.last));
         let mut of_group: Vec<_> = codes.into_iter().filter_map(of_code).collect();
         of_group.sort_by(|a, b| a.0.cmp(b.0));
@@ -226,7 +224,7 @@ impl<K: Key, S: Exchange> KeyedState for Timers<K, S> {
 /// See [`crate::engine::state::take_any`].
 #[cfg(any(test, feature = "testing"))]
 pub(super) fn take_any(bytes: &[u8]) -> bool {
-    crate::engine::state::take_any(Timers::<String, i64>::new(Some(Duration::from_micros(3))), bytes)
+    crate::engine::state::take_any(Timers::<String, i64>::new(KeyGroups::default(), Some(Duration::from_micros(3))), bytes)
 }
 
 #[cfg(test)]
@@ -236,7 +234,7 @@ mod tests {
 
     #[test]
     fn silent_keys_are_forgotten() {
-        let mut timers: Timers<i64, i64> = Timers::new(Some(Duration::from_micros(20)));
+        let mut timers: Timers<i64, i64> = Timers::new(KeyGroups::default(), Some(Duration::from_micros(20)));
         let mut f: Function<i64, Timestamped<()>, i64, bool> = Box::new(|_, _, value, state| {
             if value.is_some() {
                 state.update(1);

@@ -16,7 +16,7 @@ use crate::core::error::BoxError;
 use crate::core::event_time::Timestamped;
 use crate::core::time::BatchTime;
 use crate::engine::flow::split_map;
-use crate::engine::state::{Changes, KeyedState};
+use crate::engine::state::{Changes, Groups, KeyedState};
 
 /// Rows in the order of their event time: the result of [`EventTimeStream::sort_by_time`].
 ///
@@ -195,7 +195,7 @@ impl<T> Waiting<T> {
 impl<T: Exchange> KeyedState for Waiting<T> {
     fn snapshot(&mut self, t: BatchTime) -> Changes {
         let left = self.batches.keys().next().map_or(t, |first| BatchTime::from_millis(first.millis().saturating_sub(1)));
-        Changes { groups: 1 << GROUP, expired: Some(if self.on_worker_0 { left } else { BatchTime::default() }) }
+        Changes { groups: Groups::first(true), expired: Some(if self.on_worker_0 { left } else { BatchTime::default() }) }
     }
 
     fn save(&mut self, group: u64, since: BatchTime) -> Vec<u8> {
