@@ -46,7 +46,7 @@ impl Source for Fed {
         Ok(Box::new(Half { fed: self.clone(), next: 0 }))
     }
 
-    fn reader(&self, _: Waker) -> tidemill::Result<Box<dyn SourceReader<String>>> {
+    fn reader(&self, _: &ReaderContext) -> tidemill::Result<Box<dyn SourceReader<String>>> {
         Ok(Box::new(Half { fed: self.clone(), next: 0 }))
     }
 }

@@ -238,7 +238,7 @@ mod tests {
 
     #[test]
     fn state_is_that_of_the_open_sessions() {
-        let mut sessions: Sessions<i64, i64, _> = Sessions::new(20, |a, b| a + b);
+        let mut sessions: Sessions<i64, i64, _> = Sessions::new(KeyGroups::default(), 20, |a, b| a + b);
         for n in 0..20_000i64 {
             let (t, now) = (BatchTime::from_millis(n as u64 + 1), n * 10);
             let session = |time| BySession(vec![Session { first: time, last: time, rows: 1, result: 1 }]);
