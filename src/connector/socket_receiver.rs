@@ -100,7 +100,7 @@ impl<'s> StreamingContext<'s> {
     /// Rows from a TCP server that sends blocks of encoded rows, as [`raw_block`] makes them. Spark's `rawSocketStream`.
     ///
     /// A block is its length in bytes as a `u32`, most significant byte first, and then the encoded rows, one after the other
-    /// ([`encoded`](crate::core::data::encoded)). A block that does not decode as rows of `T` is a bad record with its bytes; the rows
+    /// ([`encoded`]). A block that does not decode as rows of `T` is a bad record with its bytes; the rows
     /// before the fault are records. A length of more than 16 MiB cannot be skipped: the connection is closed, and the trouble is in
     /// [`Statistics::trouble`](crate::metrics::Statistics::trouble).
     ///
