@@ -150,7 +150,7 @@ proptest! {
 /// What has no meaning over a stream is refused before the job starts, with the part and the remedy.
 #[test]
 fn what_cannot_be_kept_up_to_date_is_refused() {
-    const CASES: [(&str, &str); 12] = [
+    const CASES: [(&str, &str); 14] = [
         ("select * from trips order by fare", "ORDER BY of a stream"),
         ("select * from trips limit 3", "add ORDER BY"),
         ("select station, count(*) from trips group by station limit 3", "add ORDER BY"),
@@ -159,6 +159,8 @@ fn what_cannot_be_kept_up_to_date_is_refused() {
         ("select station, count(*) from trips group by cube(station)", "one query for each grouping"),
         ("select * from docks", "no stream"),
         ("select tripz from trips", "station"),
+        ("select station, now() from trips", "now() has another value each time"),
+        ("select station from trips where random() < 0.5", "random() has another value each time"),
         ("select * from trips a join trips b on a.fare < b.fare", "without equal columns"),
         ("select * from docks d left join trips t on t.station = d.name", "keep the rows of the stream"),
         ("select * from trips where station not in (select station from trips)", "use NOT EXISTS"),

@@ -33,6 +33,7 @@ fn text(bytes: &[u8]) -> Value {
 ///
 /// # Errors
 /// The line is not one of [`line`].
+#[cfg_attr(not(feature = "http"), allow(dead_code, reason = "only the port of a job and the command read letters"))]
 pub(crate) fn parse(line: &str) -> Result<BadRecord, String> {
     let mut letter: Value = serde_json::from_str(line).map_err(|e| format!("this is not a line of JSON: {e}"))?;
     let mut field = |name: &str| letter.get_mut(name).map(Value::take).unwrap_or_default();
@@ -66,6 +67,7 @@ pub(crate) fn parse(line: &str) -> Result<BadRecord, String> {
 }
 
 /// The bytes of a text, or of `{"hex": "..."}`.
+#[cfg_attr(not(feature = "http"), allow(dead_code, reason = "only the port of a job and the command read letters"))]
 fn bytes(name: &str, value: Value) -> Result<Vec<u8>, String> {
     let hex = match value {
         Value::String(text) => return Ok(text.into_bytes()),

@@ -10,6 +10,7 @@ use datafusion::execution::SessionState;
 use datafusion::logical_expr::{Expr, Join, LogicalPlan};
 use tidemill::prelude::View;
 
+use super::changing::mapped;
 use super::codec::{Codec, Row};
 use super::narrow::{evaluate, physical, with_columns};
 
@@ -68,18 +69,14 @@ fn keyed<'s>(
 ) -> Result<View<'s, (JoinKey, Row)>> {
     let expressions = physical(state, on, plan.schema())?;
     let fields = expressions.iter().map(|e| e.return_field(plan.schema().as_arrow())).collect::<Result<Vec<_>>>()?;
-    let (keys, decode, query) = (Codec::new(&Arc::new(Schema::new(fields)))?, side(plan)?, query.to_owned());
+    let keys = Codec::new(&Arc::new(Schema::new(fields)))?;
     let key = move |batch: &RecordBatch| -> Result<Vec<JoinKey>> {
         let columns = evaluate(&expressions, batch)?;
         let alone = |row| nulls == NullEquality::NullEqualsNothing && columns.iter().any(|c: &ArrayRef| c.is_null(row));
         let tags = (0..batch.num_rows()).map(|row| if alone(row) { this } else { 0 }).collect::<Vec<_>>();
         Ok(keys.encode(&columns, batch.num_rows())?.into_iter().zip(tags).collect())
     };
-    Ok(rows.map_vectorized(move |rows| {
-        let keys = decode.decode(rows.iter()).map_err(DataFusionError::from).and_then(|batch| key(&batch));
-        let keys = keys.unwrap_or_else(|e| panic!("{query}: {}", e.strip_backtrace()));
-        keys.into_iter().zip(rows).map(Some).collect()
-    }))
+    mapped(query, rows, plan.schema().inner(), move |batch, rows| Ok(key(&batch)?.into_iter().zip(rows).map(Some).collect()))
 }
 
 /// Makes one row of two.

@@ -7,6 +7,7 @@
 //! ```
 
 mod accumulator;
+mod changing;
 mod codec;
 mod frame;
 mod join;

@@ -18,9 +18,10 @@ use datafusion::error::DataFusionError;
 use datafusion::execution::SessionState;
 use datafusion::logical_expr::{Aggregate, Expr, FetchType, Join, LogicalPlan, SkipType, Sort, SortExpr};
 use datafusion::physical_expr::PhysicalExpr;
-use tidemill::prelude::View;
+use tidemill::prelude::{DStream, View};
 
 use super::accumulator::{Accumulator, Part, function};
+use super::changing::mapped;
 use super::codec::{Codec, Row};
 use super::join::joined;
 use super::narrow::{Narrow, evaluate, physical, with_columns};
@@ -120,12 +121,7 @@ impl<'s> Renderer<'_, 's> {
     }
 
     /// Rows of a stream as bytes.
-    pub fn rows(
-        &self,
-        source: &Rc<dyn Source<'s> + 's>,
-        narrow: Narrow,
-        codec: &Rc<Codec>,
-    ) -> tidemill::prelude::DStream<'s, Row> {
+    pub fn rows(&self, source: &Rc<dyn Source<'s> + 's>, narrow: Narrow, codec: &Rc<Codec>) -> DStream<'s, Row> {
         let codec = codec.clone();
         source.rows(
             self.query,
@@ -141,15 +137,11 @@ impl<'s> Renderer<'_, 's> {
             Rendered::Growing(source, narrow) => Ok(Rendered::Growing(source, narrow.filter(self.state, condition, schema)?)),
             Rendered::Changing(view) => {
                 let condition = self.state.create_physical_expr(condition.clone(), schema)?;
-                let (codec, query) = (Codec::new(schema.inner())?, self.query.to_owned());
-                let kept = view.map_vectorized(move |rows| {
-                    let keep = codec
-                        .decode(rows.iter())
-                        .map_err(DataFusionError::from)
-                        .and_then(|batch| condition.evaluate(&batch)?.into_array(batch.num_rows()));
-                    let keep = keep.unwrap_or_else(|e| panic!("{query}: {}", e.strip_backtrace()));
-                    rows.into_iter().zip(keep.as_boolean()).map(|(row, keep)| (keep == Some(true)).then_some(row)).collect()
-                });
+                let kept = mapped(self.query, &view, schema.inner(), move |batch, rows| {
+                    let keep = condition.evaluate(&batch)?.into_array(batch.num_rows())?;
+                    let kept = rows.into_iter().zip(keep.as_boolean());
+                    Ok(kept.map(|(row, keep)| (keep == Some(true)).then_some(row)).collect())
+                })?;
                 Ok(Rendered::Changing(kept))
             }
         }
@@ -160,15 +152,12 @@ impl<'s> Renderer<'_, 's> {
         match input {
             Rendered::Growing(source, narrow) => Ok(Rendered::Growing(source, narrow.then(step))),
             Rendered::Changing(view) => {
-                let (decode, encode, query) = (Codec::new(from)?, Codec::new(to)?, self.query.to_owned());
-                let mapped = view.map_vectorized(move |rows| {
-                    let results = decode.decode(rows.iter()).map_err(DataFusionError::from).and_then(|batch| {
-                        let batch = step.run(batch)?;
-                        Ok(encode.encode(batch.columns(), batch.num_rows())?)
-                    });
-                    results.unwrap_or_else(|e| panic!("{query}: {}", e.strip_backtrace())).into_iter().map(Some).collect()
-                });
-                Ok(Rendered::Changing(mapped))
+                let encode = Codec::new(to)?;
+                let results = mapped(self.query, &view, from, move |batch, _| {
+                    let batch = step.run(batch)?;
+                    Ok(encode.encode(batch.columns(), batch.num_rows())?.into_iter().map(Some).collect())
+                })?;
+                Ok(Rendered::Changing(results))
             }
         }
     }
@@ -178,14 +167,6 @@ impl<'s> Renderer<'_, 's> {
             return refused(&set.to_string(), "write one query for each grouping");
         }
         let groups = Rc::new(Groups::new(self.state, aggregate)?);
-        let result = |groups: Rc<Groups>| {
-            let (codec, query) = (Codec::new(aggregate.schema.inner()), self.query.to_owned());
-            let codec = codec?;
-            Ok::<_, DataFusionError>(move |rows: Vec<(Row, Vec<Part>)>| {
-                let results = groups.results(&rows).and_then(|batch| Ok(codec.encode(batch.columns(), batch.num_rows())?));
-                results.unwrap_or_else(|e| panic!("{query}: {}", e.strip_backtrace())).into_iter().map(Some).collect()
-            })
-        };
         let merge = |a: Vec<Part>, b: Vec<Part>| a.into_iter().zip(b).map(|(a, b)| a.merge(b)).collect::<Vec<_>>();
         let by_key = match self.render(&aggregate.input)? {
             Rendered::Growing(source, narrow) => {
@@ -197,16 +178,19 @@ impl<'s> Renderer<'_, 's> {
                     .fold_by_key(Vec::new(), move |old, new| if old.is_empty() { new } else { merge(old, new) })
             }
             Rendered::Changing(view) => {
-                let (codec, of, query) = (Codec::new(&schema(&aggregate.input))?, groups.clone(), self.query.to_owned());
-                let pairs = view.map_vectorized(move |rows| {
-                    let parts = codec.decode(rows.iter()).map_err(DataFusionError::from).and_then(|batch| of.each(&batch));
-                    parts.unwrap_or_else(|e| panic!("{query}: {}", e.strip_backtrace())).into_iter().map(Some).collect()
-                });
+                let of = groups.clone();
+                let parts = move |batch, _| Ok(of.each(&batch)?.into_iter().map(Some).collect());
+                let pairs = mapped(self.query, &view, &schema(&aggregate.input), parts)?;
                 // Rows may leave, so a group is computed again from those that it has.
                 pairs.reduce_by_key(merge)
             }
         };
-        Ok(Rendered::Changing(by_key.map_vectorized(result(groups)?)))
+        let (codec, query) = (Codec::new(aggregate.schema.inner())?, self.query.to_owned());
+        let results = by_key.map_vectorized(move |rows: Vec<(Row, Vec<Part>)>| {
+            let results = groups.results(&rows).and_then(|batch| Ok(codec.encode(batch.columns(), batch.num_rows())?));
+            results.unwrap_or_else(|e| panic!("{query}: {}", e.strip_backtrace())).into_iter().map(Some).collect()
+        });
+        Ok(Rendered::Changing(results))
     }
 
     fn join(&self, join: &Join) -> Result<Rendered<'s>> {
@@ -268,13 +252,10 @@ impl<'s> Renderer<'_, 's> {
         let Rendered::Changing(view) = self.render(&sort.input)? else {
             return refused("ORDER BY of a stream", "a stream has no last row: aggregate first, or add LIMIT to a result");
         };
-        let (input, order) = (sort.input.schema(), Order::new(self.state, &sort.expr, sort.input.schema())?);
-        let (codec, query) = (Codec::new(input.inner())?, self.query.to_owned());
-        let keyed = view.map_vectorized(move |rows| {
-            let keys = codec.decode(rows.iter()).map_err(DataFusionError::from).and_then(|batch| order.keys(&batch));
-            let keys = keys.unwrap_or_else(|e| panic!("{query}: {}", e.strip_backtrace()));
-            keys.into_iter().zip(rows).map(Some).collect()
-        });
+        let order = Order::new(self.state, &sort.expr, sort.input.schema())?;
+        let keyed = mapped(self.query, &view, &schema(&sort.input), move |batch, rows| {
+            Ok(order.keys(&batch)?.into_iter().zip(rows).map(Some).collect())
+        })?;
         let ordered = match sort.fetch {
             // Rows with equal keys are taken in the order of their values, so that the result does not depend on the number of workers.
             Some(n) => keyed.top_by(n, |pair: &(Row, Row)| Reverse(pair.clone())),

@@ -8,15 +8,17 @@ use std::sync::Arc;
 
 use datafusion::arrow::array::RecordBatch;
 use datafusion::arrow::datatypes::Schema;
+use datafusion::common::tree_node::{TreeNode, TreeNodeRecursion};
 use datafusion::datasource::empty::EmptyTable;
 use datafusion::error::DataFusionError;
+use datafusion::logical_expr::{Expr, LogicalPlan, Volatility};
 use serde::{Deserialize, Serialize};
 use tidemill::prelude::{DStream, Data};
 
 use super::accumulator::Part;
 use super::codec::{Codec, Row};
 use super::frame::StreamingDataFrame;
-use crate::error::Result;
+use crate::error::{Result, SqlError};
 use crate::names;
 use crate::rows::Columns;
 use crate::session::TableSession;
@@ -94,6 +96,12 @@ impl<'s> StreamTables<'s> {
     /// ```
     pub fn sql(&self, text: &str) -> Result<StreamingDataFrame<'s>> {
         let frame = self.session.sql(text)?;
+        if let Some(name) = unstable(frame.logical_plan()).map_err(|e| SqlError::of(text, &e))? {
+            let reason = format!(
+                "{name}() has another value each time, so its rows could not be taken back; add it to the rows of the stream"
+            );
+            return Err(SqlError::new(text, reason));
+        }
         StreamingDataFrame::new(text, &self.parent, &self.session, &self.streams.borrow(), frame.logical_plan())
     }
 
@@ -110,6 +118,25 @@ impl fmt::Debug for StreamTables<'_> {
         names.sort();
         f.debug_struct("StreamTables").field("streams", &names).finish_non_exhaustive()
     }
+}
+
+/// A function of the plan that does not depend on its arguments alone, such as `now` or `random`.
+fn unstable(plan: &LogicalPlan) -> Result<Option<String>, DataFusionError> {
+    let mut found = None;
+    plan.apply_with_subqueries(|node| {
+        node.apply_expressions(|expr| {
+            expr.apply(|part| {
+                if let Expr::ScalarFunction(call) = part
+                    && call.func.signature().volatility != Volatility::Immutable
+                {
+                    found = Some(call.name().to_owned());
+                    return Ok(TreeNodeRecursion::Stop);
+                }
+                Ok(TreeNodeRecursion::Continue)
+            })
+        })
+    })?;
+    Ok(found)
 }
 
 /// What a step does with a record batch.

@@ -142,6 +142,7 @@ impl<T: Exchange> ReceiverHandle<T> {
     }
 
     /// Whether `store` would wait: 4 MiB of rows wait for the worker. With `time`, waits at most this long for room.
+    #[cfg_attr(not(any(feature = "kafka", feature = "http")), allow(dead_code, reason = "for receivers of these features"))]
     pub(in crate::connector) fn is_full(&self, time: Duration) -> bool {
         let full = |s: &mut State<T>| s.takes(self.start) && s.held >= BUFFER;
         let (mut state, _) =
@@ -150,22 +151,26 @@ impl<T: Exchange> ReceiverHandle<T> {
     }
 
     /// How many rows were stored since the job has started.
+    #[cfg_attr(not(feature = "kafka"), allow(dead_code, reason = "for the receiver of Kafka"))]
     pub(in crate::connector) fn stored(&self) -> u64 {
         self.shared.lock().stored
     }
 
     /// How many of the stored rows every output has written. Known only of a receiver without a log.
+    #[cfg_attr(not(feature = "kafka"), allow(dead_code, reason = "for the receiver of Kafka"))]
     pub(in crate::connector) fn written(&self) -> u64 {
         self.shared.lock().written
     }
 
     /// Whether the rows that are stored may still be written, although no more are taken.
+    #[cfg_attr(not(feature = "kafka"), allow(dead_code, reason = "for the receiver of Kafka"))]
     pub(in crate::connector) fn is_draining(&self) -> bool {
         let state = self.shared.lock();
         state.starts == self.start && state.over && !state.gone
     }
 
     /// Ends the job with this error.
+    #[cfg_attr(not(feature = "kafka"), allow(dead_code, reason = "for the receiver of Kafka"))]
     pub(in crate::connector) fn fail(&self, e: Error) {
         let mut state = self.shared.lock();
         if state.takes(self.start) {
