@@ -26,13 +26,26 @@ fn libraries() -> &'static Libraries {
 
 fn built() -> Libraries {
     let features = [
+        ("default", cfg!(feature = "default")),
         ("kafka", cfg!(feature = "kafka")),
+        ("zstd", cfg!(feature = "zstd")),
+        ("http", cfg!(feature = "http")),
         ("cli", cfg!(feature = "cli")),
         ("dataflows", cfg!(feature = "dataflows")),
         ("ssl", cfg!(feature = "ssl")),
         ("object-store", cfg!(feature = "object-store")),
+        ("sqlite", cfg!(feature = "sqlite")),
+        ("postgres", cfg!(feature = "postgres")),
         ("testing", true),
+        ("abomonation", cfg!(feature = "abomonation")),
     ];
+    // With other features cargo would build the library and these tests a second time, for minutes.
+    let manifest = std::fs::read_to_string("Cargo.toml").unwrap();
+    let (_, table) = manifest.split_once("\n[features]\n").unwrap();
+    let names = table.lines().take_while(|line| !line.starts_with('[')).filter_map(|line| line.split_once(" = "));
+    for (name, _) in names.filter(|(name, _)| !name.starts_with('#')) {
+        assert!(features.iter().any(|(known, _)| *known == name), "add the feature {name} to the list above");
+    }
     let features: Vec<&str> = features.into_iter().filter(|(_, on)| *on).map(|(name, _)| name).collect();
     let mut cargo = cargo(&["test", "--no-run", "--test", "main"]);
     if !cfg!(feature = "default") {

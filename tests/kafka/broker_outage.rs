@@ -157,7 +157,8 @@ fn an_outage_longer_than_output_retry_ends_the_job_and_the_next_start_writes_the
     assert!(end.err.contains(" is failing since "), "it says so while it tries: {}", end.err);
 
     assert_eq!(broker.script("again"), at, "the same address");
-    assert_eq!(written(), [""; 0]);
+    let (log, _) = read_log(at, &output, "read_uncommitted");
+    assert_eq!(written(), [""; 0], "the whole log: {log:?}; the job said: {}", end.err);
     let mut again = Program::start("kafka_wordcount", &args);
     again.until("the batch is written", |_, _| written().len() >= 2);
     send(&["tide"]);
