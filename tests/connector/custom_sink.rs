@@ -218,7 +218,9 @@ fn missing_conditions_of_exactly_once_are_errors_at_the_start() {
         Ok(())
     });
     let e = e.err().unwrap().to_string();
-    for what in ["--checkpoint DIR", "cannot be read again", "shards(129): there can be 1 to 128", "shards(0): there can be 1 to 128"] {
+    for what in
+        ["--checkpoint DIR", "cannot be read again", "shards(129): there can be 1 to 128", "shards(0): there can be 1 to 128"]
+    {
         assert!(e.contains(what), "{what}: {e}");
     }
 }
