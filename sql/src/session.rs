@@ -2,8 +2,8 @@
 
 use std::fmt;
 use std::future::Future;
-use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, Ordering};
+use std::sync::{Arc, PoisonError, RwLock};
 
 use datafusion::arrow::array::RecordBatch;
 use datafusion::arrow::datatypes::Schema;
@@ -50,6 +50,8 @@ struct Shared {
     context: SessionContext,
     /// DataFusion's plans are futures. They run here, on the thread that asks.
     runtime: tokio::runtime::Runtime,
+    /// Writers give a name from one table to another; readers plan. So a query never falls between.
+    naming: RwLock<()>,
     /// The number of tables without a name so far.
     unnamed: AtomicU64,
 }
@@ -77,6 +79,7 @@ impl TableSession {
             runtime: tokio::runtime::Builder::new_current_thread()
                 .build()
                 .expect("a runtime without I/O and clock starts no thread"),
+            naming: RwLock::default(),
             unnamed: AtomicU64::new(0),
         }))
     }
@@ -175,7 +178,13 @@ impl TableSession {
     /// ```
     #[doc(alias = "dropTempView")]
     pub fn drop_temp_view(&self, name: &str) -> bool {
-        self.0.context.deregister_table(names::table(name)).is_ok_and(|table| table.is_some())
+        let _alone = self.0.naming.write().unwrap_or_else(PoisonError::into_inner);
+        self.removed(&names::table(name))
+    }
+
+    /// Takes a name away. The caller holds the lock.
+    fn removed(&self, name: &str) -> bool {
+        self.0.context.deregister_table(name).is_ok_and(|table| table.is_some())
     }
 
     /// Another session with the tables that this one has now.
@@ -194,7 +203,8 @@ impl TableSession {
     /// Gives a name to a table. A table that had the name loses it.
     pub(crate) fn register(&self, name: &str, table: Arc<dyn TableProvider>) -> Result<()> {
         let name = names::table(name);
-        self.drop_temp_view(&name);
+        let _alone = self.0.naming.write().unwrap_or_else(PoisonError::into_inner);
+        self.removed(&name);
         self.0.context.register_table(name.as_str(), table).map_err(|e| SqlError::of(&name, &e))?;
         Ok(())
     }
@@ -222,6 +232,7 @@ impl TableSession {
         let fault = |e: DataFusionError| SqlError::of(thing, &e);
         let state = self.0.context.state();
         let mut statement = statement(sql).map_err(|reason| SqlError::new(thing, reason))?;
+        let _unchanged = self.0.naming.read().unwrap_or_else(PoisonError::into_inner);
         let names = self.names(&statement).map_err(fault)?;
         let query = match &mut statement {
             Statement::Statement(statement) => Some(statement.as_mut()),

@@ -132,3 +132,23 @@ fn a_table_is_shown_as_spark_shows_it() {
         session().sql("select timestamp '2026-11-29 16:45:00.5' as t, 1.5e8 as double").unwrap().show_string(20, 0).unwrap();
     assert_eq!(whole.lines().nth(3).unwrap(), "|2026-11-29 16:45:00.5|1.5E8 |");
 }
+
+/// A table in memory gets another content after each batch, while others ask.
+#[test]
+fn a_query_beside_a_change_of_its_table_sees_the_one_before_or_the_one_after() {
+    let session = TableSession::new();
+    let named = |n: i64| session.create_data_frame(&[n]).unwrap().create_or_replace_temp_view("numbers").unwrap();
+    named(0);
+    std::thread::scope(|scope| {
+        let asker = scope.spawn(|| {
+            let mut last = 0;
+            while last < 200 {
+                let seen = session.sql("select value from numbers").and_then(|table| table.collect::<i64>()).unwrap();
+                assert!(seen.len() == 1 && seen[0] >= last, "{seen:?} after {last}");
+                last = seen[0];
+            }
+        });
+        (1..=200).for_each(named);
+        asker.join().unwrap();
+    });
+}
