@@ -1,9 +1,10 @@
 //! CSV, by the crate csv and serde.
 
+use std::fmt;
 use std::marker::PhantomData;
 
 use csv::{ByteRecord, ReaderBuilder};
-use serde::de::DeserializeOwned;
+use serde::de::{self, Deserialize, DeserializeOwned, Deserializer, IgnoredAny, SeqAccess, Visitor};
 
 use crate::core::data::Data;
 use crate::core::error::BoxError;
@@ -36,7 +37,12 @@ use crate::format::Decode;
 ///
 /// let pair = Csv::<(String, i64)>::new();
 /// assert_eq!(pair.decode(b"tide,3").unwrap(), ("tide".to_owned(), 3));
-/// assert!(pair.decode(b"tide,3,4").is_err() && pair.decode(b"tide").is_err());
+/// assert_eq!(pair.decode(b"tide,3,4").unwrap_err().to_string(), "the record has 3 fields, and the type takes 2");
+/// assert!(pair.decode(b"tide").is_err());
+/// // A struct is read by the order of its fields, if no columns are named.
+/// let sales = Csv::<Sale>::new();
+/// assert_eq!(sales.decode(b"nuts,2.5,salted").unwrap().note.as_deref(), Some("salted"));
+/// assert!(sales.decode(b"nuts,2.5,salted,7").is_err());
 /// ```
 pub struct Csv<T> {
     columns: Option<Vec<String>>,
@@ -114,8 +120,15 @@ impl<T: DeserializeOwned + Data> Decode for Csv<T> {
         if let Some(names) = names.filter(|names| names.len() != record.len()) {
             return Err(format!("the record has {} fields, and there are {} columns", record.len(), names.len()).into());
         }
-        let headers = names.map(|names| ByteRecord::from(names.iter().map(String::as_bytes).collect::<Vec<_>>()));
-        record.deserialize(headers.as_ref()).map_err(|e| self.described(&e).into())
+        if let Some(names) = names {
+            let headers = ByteRecord::from(names.iter().map(String::as_bytes).collect::<Vec<_>>());
+            return record.deserialize(Some(&headers)).map_err(|e| self.described(&e).into());
+        }
+        let Whole { row, more } = record.deserialize(None).map_err(|e| self.described(&e))?;
+        if more > 0 {
+            return Err(format!("the record has {} fields, and the type takes {}", record.len(), record.len() - more).into());
+        }
+        Ok(row)
     }
 }
 
@@ -130,5 +143,36 @@ impl<T> Csv<T> {
             }
             None => err.kind().to_string(),
         }
+    }
+}
+
+/// A row, and how many fields follow those that it takes: the crate would leave them out in silence.
+struct Whole<T> {
+    row: T,
+    more: usize,
+}
+
+impl<'de, T: Deserialize<'de>> Deserialize<'de> for Whole<T> {
+    fn deserialize<D: Deserializer<'de>>(deserializer: D) -> Result<Self, D::Error> {
+        deserializer.deserialize_seq(WholeVisitor(PhantomData))
+    }
+}
+
+struct WholeVisitor<T>(PhantomData<fn() -> T>);
+
+impl<'de, T: Deserialize<'de>> Visitor<'de> for WholeVisitor<T> {
+    type Value = Whole<T>;
+
+    fn expecting(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str("the fields of a record")
+    }
+
+    fn visit_seq<A: SeqAccess<'de>>(self, mut fields: A) -> Result<Whole<T>, A::Error> {
+        let row = fields.next_element()?.ok_or_else(|| de::Error::invalid_length(0, &self))?;
+        let mut more = 0;
+        while fields.next_element::<IgnoredAny>()?.is_some() {
+            more += 1;
+        }
+        Ok(Whole { row, more })
     }
 }
