@@ -87,11 +87,9 @@ impl<'s> StreamingDataFrame<'s> {
     /// let result = tables.sql("select count(*), avg(value) as mean from numbers").unwrap();
     /// let names: Vec<&str> = result.schema().fields().iter().map(|f| f.name().as_str()).collect();
     /// assert_eq!(names, ["count(1)", "mean"]);
-    /// # result.view::<(i64, Option<f64>)>().unwrap().map(|_| ()).complete()
+    /// # result.view::<(i64, Option<tidemill::prelude::F64>)>().unwrap().map(|_| ()).complete()
     /// # }, [vec![()]]);
     /// ```
-    ///
-    /// [`Schema`]: datafusion::arrow::datatypes::Schema
     pub fn schema(&self) -> &Arc<Schema> {
         &self.schema
     }
