@@ -291,8 +291,15 @@ impl Order {
 struct Groups {
     keys: Vec<Arc<dyn PhysicalExpr>>,
     codec: Codec,
-    aggregates: Vec<(Arc<dyn PhysicalExpr>, Option<Arc<dyn PhysicalExpr>>, Accumulator)>,
+    aggregates: Vec<Call>,
     output: Arc<Schema>,
+}
+
+/// An aggregate over an argument, of the rows that its FILTER leaves.
+struct Call {
+    argument: Arc<dyn PhysicalExpr>,
+    filter: Option<Arc<dyn PhysicalExpr>>,
+    accumulator: Accumulator,
 }
 
 impl Groups {
@@ -311,7 +318,7 @@ impl Groups {
             let filter =
                 function.params.filter.as_ref().map(|f| state.create_physical_expr(f.as_ref().clone(), input)).transpose()?;
             let accumulator = Accumulator::of(expr, argument.data_type(input.as_arrow())?, field)?;
-            aggregates.push((argument, filter, accumulator));
+            aggregates.push(Call { argument, filter, accumulator });
         }
         Ok(Groups { keys, codec, aggregates, output: output.clone() })
     }
@@ -342,7 +349,7 @@ impl Groups {
     fn contributions(&self, batch: &RecordBatch, groups: &[usize], keys: Vec<Row>) -> Result<Vec<(Row, Vec<Part>)>> {
         let mut parts: Vec<(Row, Vec<Part>)> =
             keys.into_iter().map(|key| (key, Vec::with_capacity(self.aggregates.len()))).collect();
-        for (argument, filter, accumulator) in &self.aggregates {
+        for Call { argument, filter, accumulator } in &self.aggregates {
             let mut values: ArrayRef = argument.evaluate(batch)?.into_array(batch.num_rows())?;
             if let Some(filter) = filter {
                 let keep = filter.evaluate(batch)?.into_array(batch.num_rows())?;
@@ -362,8 +369,8 @@ impl Groups {
     fn results(&self, groups: &[(Row, Vec<Part>)]) -> Result<RecordBatch> {
         let mut columns =
             self.codec.decode(groups.iter().map(|(key, _)| key).collect::<Vec<_>>().into_iter())?.columns().to_vec();
-        for (i, (_, _, accumulator)) in self.aggregates.iter().enumerate() {
-            columns.push(accumulator.results(groups.iter().map(|(_, parts)| &parts[i]).collect::<Vec<_>>().into_iter())?);
+        for (i, call) in self.aggregates.iter().enumerate() {
+            columns.push(call.accumulator.results(groups.iter().map(|(_, parts)| &parts[i]).collect::<Vec<_>>().into_iter())?);
         }
         with_columns(&self.output, columns, groups.len())
     }
