@@ -1,4 +1,4 @@
-//! Tables and SQL for [tidemill](tidemill): a DataFrame for each batch of a stream, with Spark's verbs and Spark's SQL.
+//! Tables and SQL for [tidemill]: a DataFrame for each batch of a stream, with Spark's verbs and Spark's SQL.
 //!
 //! DataFusion parses, plans and computes. This crate gives it the rows of batches, and Spark's meaning where the two differ. It is a crate of its
 //! own, so a program without tables does not compile DataFusion.
