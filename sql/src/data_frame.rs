@@ -12,7 +12,7 @@ use serde::de::DeserializeOwned;
 
 use crate::error::{Result, SqlError};
 use crate::grouped::GroupedData;
-use crate::rows;
+use crate::rows::Values;
 use crate::session::TableSession;
 use crate::show;
 
@@ -88,7 +88,12 @@ impl DataFrame {
     /// # Ok::<(), tidemill_sql::SqlError>(())
     /// ```
     pub fn collect<T: DeserializeOwned>(&self) -> Result<Vec<T>> {
-        rows::rows(&self.record_batches()?)
+        let values = Values::new();
+        let mut rows = Vec::new();
+        for batch in self.record_batches()? {
+            rows.extend(values.read(&batch)?);
+        }
+        Ok(rows)
     }
 
     /// The rows, as record batches of Arrow.
@@ -226,7 +231,7 @@ impl DataFrame {
     /// A column for each expression: `"word"`, `"cnt + 1 as next"`, `"*"`.
     ///
     /// # Errors
-    /// If an expression is none of SQL, or names what is not there.
+    /// If an expression is not valid SQL, or uses an unknown name.
     ///
     /// ```
     /// # use tidemill_sql::TableSession;
@@ -242,7 +247,7 @@ impl DataFrame {
     /// The rows for which a condition is true.
     ///
     /// # Errors
-    /// If the condition is no expression of SQL, or names what is not there.
+    /// If the condition is not valid SQL, or uses an unknown name.
     ///
     /// ```
     /// # use tidemill_sql::TableSession;
@@ -260,7 +265,7 @@ impl DataFrame {
     /// The table with one more column, or with another value in a column that is there.
     ///
     /// # Errors
-    /// If the expression is none of SQL, or names what is not there.
+    /// If the expression is not valid SQL, or uses an unknown name.
     ///
     /// ```
     /// # use tidemill_sql::TableSession;
@@ -303,7 +308,7 @@ impl DataFrame {
     /// Groups of rows that have the same values of some expressions. Without expressions, all rows are one group.
     ///
     /// # Errors
-    /// If an expression is none of SQL, or names what is not there.
+    /// If an expression is not valid SQL, or uses an unknown name.
     ///
     /// ```
     /// # use tidemill_sql::TableSession;
@@ -324,7 +329,7 @@ impl DataFrame {
     /// The rows in order of some expressions: `"cnt desc"`, `"word"`. Nulls are first in an ascending order, as in Spark.
     ///
     /// # Errors
-    /// If an expression is none of SQL, or names what is not there.
+    /// If an expression is not valid SQL, or uses an unknown name.
     ///
     /// ```
     /// # use tidemill_sql::TableSession;
@@ -412,11 +417,11 @@ impl DataFrame {
             "anti" | "left_anti" => ("left anti", "l.{k}"),
             _ => {
                 let words = "inner, left, right, full, left_semi, left_anti";
-                return Err(SqlError::new("join", format!("{how} is no kind of join; give one of {words}")));
+                return Err(SqlError::new("join", format!("the kind of join {how} is unknown; use one of {words}")));
             }
         };
         if N == 0 {
-            return Err(SqlError::new("join", "there is no column to join by; name one that both tables have"));
+            return Err(SqlError::new("join", "the list of columns is empty; give a column that both tables have"));
         }
         let others = |side: &str, table: &DataFrame| {
             let rest = table.columns().into_iter().filter(|c| !on.iter().any(|k| k.eq_ignore_ascii_case(c)));

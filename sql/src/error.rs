@@ -35,7 +35,10 @@ impl SqlError {
         match reason.split_once("table '").and_then(|(_, rest)| rest.split_once("' not found")) {
             Some((table, _)) => {
                 let table = table.rsplit('.').next().unwrap_or(table);
-                Self::new(thing, format!("there is no table {table}; name one by create_or_replace_temp_view(\"{table}\")"))
+                Self::new(
+                    thing,
+                    format!("the table {table} is unknown; give a table this name by create_or_replace_temp_view(\"{table}\")"),
+                )
             }
             None => Self::new(thing, reason),
         }

@@ -28,7 +28,7 @@ impl GroupedData {
     /// `agg({"*": "count"})` is `agg(["count(*)"])`.
     ///
     /// # Errors
-    /// If an expression is none of SQL, or names what is not there.
+    /// If an expression is not valid SQL, or uses an unknown name.
     ///
     /// ```
     /// # use tidemill_sql::TableSession;

@@ -1,5 +1,6 @@
 //! Rows of a program and columns of a table, either way, by serde.
 
+use std::marker::PhantomData;
 use std::sync::Arc;
 
 use datafusion::arrow::array::RecordBatch;
@@ -72,12 +73,21 @@ impl Columns {
     }
 }
 
-/// Rows of a table as values of a type: a struct by the names of its fields, a tuple by the order of the columns, another type of the one
-/// column.
-pub(crate) fn rows<T: DeserializeOwned>(batches: &[RecordBatch]) -> Result<Vec<T>> {
-    let mut all = Vec::new();
-    for batch in batches {
-        let rows = match Columns::of::<T>().is_ok_and(|c| c.one_value) {
+/// Reads rows of a table as values of a type: a struct by the names of its fields, a tuple by the order of the columns, another type of
+/// the one column.
+pub(crate) struct Values<T> {
+    /// The type is neither a struct nor a tuple.
+    one_value: bool,
+    of: PhantomData<fn() -> T>,
+}
+
+impl<T: DeserializeOwned> Values<T> {
+    pub(crate) fn new() -> Self {
+        Values { one_value: Columns::of::<T>().is_ok_and(|c| c.one_value), of: PhantomData }
+    }
+
+    pub(crate) fn read(&self, batch: &RecordBatch) -> Result<Vec<T>> {
+        let rows = match self.one_value {
             true => {
                 let fields: Vec<_> = batch.schema().fields().iter().map(|f| f.as_ref().clone().with_name("item")).collect();
                 RecordBatch::try_new(Arc::new(Schema::new(fields)), batch.columns().to_vec())
@@ -87,11 +97,11 @@ pub(crate) fn rows<T: DeserializeOwned>(batches: &[RecordBatch]) -> Result<Vec<T
             }
             false => serde_arrow::from_record_batch::<Vec<T>>(batch).map_err(|e| e.message().to_owned()),
         };
-        let columns =
-            || batch.schema().fields().iter().map(|f| format!("{} {}", f.name(), f.data_type())).collect::<Vec<_>>().join(", ");
-        all.extend(rows.map_err(|reason| {
-            SqlError::new(std::any::type_name::<T>(), format!("the columns ({}) do not fit this type: {reason}", columns()))
-        })?);
+        rows.map_err(|reason| {
+            let columns: Vec<String> =
+                batch.schema().fields().iter().map(|f| format!("{} {}", f.name(), f.data_type())).collect();
+            let reason = format!("the columns ({}) do not fit this type: {reason}", columns.join(", "));
+            SqlError::new(std::any::type_name::<T>(), reason)
+        })
     }
-    Ok(all)
 }

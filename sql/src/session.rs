@@ -11,8 +11,8 @@ use datafusion::catalog::TableProvider;
 use datafusion::common::Column;
 use datafusion::datasource::MemTable;
 use datafusion::error::DataFusionError;
-use datafusion::execution::SessionStateBuilder;
 use datafusion::execution::context::{SQLOptions, SessionConfig, SessionContext};
+use datafusion::execution::{SessionState, SessionStateBuilder};
 use datafusion::logical_expr::{Expr, LogicalPlan, LogicalPlanBuilder};
 use datafusion::sql::parser::{DFParserBuilder, Statement};
 use datafusion_spark::SessionStateBuilderSpark;
@@ -135,8 +135,8 @@ impl TableSession {
     /// asked for.
     ///
     /// # Errors
-    /// If it is not one query, or names what is not there. What a running query meets, such as a text that is no number, is an error
-    /// of [`DataFrame::collect`].
+    /// If it is not one query, or uses an unknown name. A fault of a row, such as a cast of the text `x` to a number, is an error of
+    /// [`DataFrame::collect`].
     ///
     /// ```
     /// # use tidemill_sql::TableSession;
@@ -233,7 +233,7 @@ impl TableSession {
         let state = self.0.context.state();
         let mut statement = statement(sql).map_err(|reason| SqlError::new(thing, reason))?;
         let _unchanged = self.0.naming.read().unwrap_or_else(PoisonError::into_inner);
-        let names = self.names(&statement).map_err(fault)?;
+        let names = self.names(&state, &statement).map_err(fault)?;
         let query = match &mut statement {
             Statement::Statement(statement) => Some(statement.as_mut()),
             Statement::Explain(explain) => match explain.statement.as_mut() {
@@ -257,9 +257,9 @@ impl TableSession {
     }
 
     /// The columns of the tables that a statement names.
-    fn names(&self, statement: &Statement) -> Result<Names, DataFusionError> {
+    fn names(&self, state: &SessionState, statement: &Statement) -> Result<Names, DataFusionError> {
         let mut names = Names::default();
-        for table in self.0.context.state().resolve_table_references(statement)? {
+        for table in state.resolve_table_references(statement)? {
             // A table that is missing is a fault of the plan.
             let provider = self.block_on(self.0.context.table_provider(names::table(table.table()).as_str()));
             for field in provider.iter().flat_map(|p| p.schema().fields().iter().cloned().collect::<Vec<_>>()) {
@@ -299,7 +299,7 @@ fn statement(sql: &str) -> Result<Statement, String> {
     let mut statements = parsed.map_err(|e| e.strip_backtrace())?;
     match (statements.pop_front(), statements.len()) {
         (Some(statement), 0) => Ok(statement),
-        (None, _) => Err("there is no query in this text".to_owned()),
+        (None, _) => Err("the text has no query".to_owned()),
         (_, more) => Err(format!("this text has {} statements; give them one by one", more + 1)),
     }
 }

@@ -17,7 +17,7 @@ use super::render::{Rendered, Renderer};
 use super::tables::Streams;
 use crate::data_frame::DataFrame;
 use crate::error::{Result, SqlError};
-use crate::rows;
+use crate::rows::Values;
 use crate::session::TableSession;
 
 /// Which rows of a result leave after a batch: Spark's output modes.
@@ -117,8 +117,8 @@ impl<'s> StreamingDataFrame<'s> {
         let Rows::Growing(stream) = &self.rows else {
             return Err(SqlError::new(&self.query, "rows of this result change, so it is no stream of rows; use view()"));
         };
-        let (codec, query) = (self.codec()?, self.query.clone());
-        Ok(stream.map_partitions(move |rows: Vec<Row>| typed(&codec, &query, &rows)))
+        let typed = self.typed()?;
+        Ok(stream.map_partitions(move |rows: Vec<Row>| typed(rows)))
     }
 
     /// The rows as a view of values of a type, with its output modes: for a query with aggregates. ORDER BY is the view's presentation
@@ -144,8 +144,8 @@ impl<'s> StreamingDataFrame<'s> {
         let Rows::Changing(view) = &self.rows else {
             return Err(SqlError::new(&self.query, "no row of this result ever changes, so a view would keep all; use stream()"));
         };
-        let (codec, query) = (self.codec()?, self.query.clone());
-        Ok(view.map_vectorized(move |rows| typed(&codec, &query, &rows).into_iter().map(Some).collect()))
+        let typed = self.typed()?;
+        Ok(view.map_vectorized(move |rows| typed(rows).into_iter().map(Some).collect()))
     }
 
     /// Calls `f` with the rows of each batch as a table, in order, as `foreach_batch` of a stream does. The table belongs to the session that the
@@ -275,6 +275,15 @@ impl<'s> StreamingDataFrame<'s> {
         })
     }
 
+    /// Rows as values. Columns that do not fit the type end the job: the engine reports the panic with verb, worker and batch.
+    fn typed<T: DeserializeOwned + 'static>(&self) -> Result<impl Fn(Vec<Row>) -> Vec<T> + 'static> {
+        let (codec, query, values) = (self.codec()?, self.query.clone(), Values::new());
+        Ok(move |rows: Vec<Row>| {
+            let batch = codec.decode(rows.iter()).unwrap_or_else(|e| panic!("{query}: {e}"));
+            values.read(&batch).unwrap_or_else(|e| panic!("{query}: {e}"))
+        })
+    }
+
     fn codec(&self) -> Result<Codec> {
         Codec::new(&self.schema).map_err(|e| SqlError::new(&self.query, e))
     }
@@ -284,10 +293,4 @@ impl fmt::Debug for StreamingDataFrame<'_> {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         f.debug_struct("StreamingDataFrame").field("query", &self.query).finish_non_exhaustive()
     }
-}
-
-/// Rows as values. Columns that do not fit the type end the job: the engine reports the panic with verb, worker and batch.
-fn typed<T: DeserializeOwned>(codec: &Codec, query: &str, encoded: &[Row]) -> Vec<T> {
-    let batch = codec.decode(encoded.iter()).unwrap_or_else(|e| panic!("{query}: {e}"));
-    rows::rows(&[batch]).unwrap_or_else(|e| panic!("{query}: {e}"))
 }

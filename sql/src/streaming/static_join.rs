@@ -6,11 +6,11 @@ use datafusion::arrow::array::RecordBatch;
 use datafusion::arrow::compute::concat_batches;
 use datafusion::catalog::TableProvider;
 use datafusion::common::tree_node::{Transformed, TreeNode};
-use datafusion::dataframe::DataFrame;
 use datafusion::datasource::empty::EmptyTable;
 use datafusion::datasource::{MemTable, provider_as_source};
 use datafusion::error::DataFusionError;
 use datafusion::logical_expr::{Expr, Join, LogicalPlan, LogicalPlanBuilder};
+use datafusion::physical_plan::collect;
 
 use super::narrow::with_columns;
 use crate::session::TableSession;
@@ -37,7 +37,9 @@ pub(super) fn static_join(
         false => (join.left.clone(), stream),
     };
     let plan = LogicalPlan::Join(Join { left, right, ..join.clone() });
-    let (input, output, session) = (side.schema().inner().clone(), join.schema.inner().clone(), session.clone());
+    let (input, output) = (side.schema().inner().clone(), join.schema.inner().clone());
+    // A session's state has every function: too much to copy for each batch.
+    let (session, state) = (session.clone(), session.context().state());
     Ok(move |batch: RecordBatch| {
         let batch = with_columns(&input, batch.columns().to_vec(), batch.num_rows())?;
         let table: Arc<dyn TableProvider> = Arc::new(MemTable::try_new(input.clone(), vec![vec![batch]])?);
@@ -45,7 +47,10 @@ pub(super) fn static_join(
             LogicalPlan::TableScan(old) if old.table_name.table() == BATCH => Ok(Transformed::yes(scan(table.clone())?)),
             _ => Ok(Transformed::no(node)),
         })?;
-        let rows = session.block_on(DataFrame::new(session.context().state(), plan.data).collect())?;
+        let rows = session.block_on(async {
+            let plan = state.create_physical_plan(&plan.data).await?;
+            collect(plan, state.task_ctx()).await
+        })?;
         let rows = rows.into_iter().map(|rows| with_columns(&output, rows.columns().to_vec(), rows.num_rows()));
         Ok(concat_batches(&output, &rows.collect::<Result<Vec<_>>>()?)?)
     })

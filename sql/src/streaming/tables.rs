@@ -83,7 +83,7 @@ impl<'s> StreamTables<'s> {
     /// date is an error here, before the job starts.
     ///
     /// # Errors
-    /// If it is not one query, names what is not there, or has a part that cannot be kept up to date. The error names that part.
+    /// If it is not one query, uses an unknown name, or has a part that cannot be kept up to date. The error names that part.
     ///
     /// ```
     /// use tidemill::testing::check;
