@@ -153,21 +153,7 @@ fn fill(bad: &BadRecord, record: &mut ProducerRecord) {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::core::time::BatchTime;
-
-    fn bad() -> BadRecord {
-        BadRecord {
-            origin: "words".into(),
-            partition: 3,
-            offset: 41,
-            time: BatchTime::from_millis(1_000),
-            raw: b"\xff\"\n".to_vec(),
-            key: Some(b"k".to_vec()),
-            headers: vec![("unit".into(), b"words".to_vec())],
-            verb: "decode (main.rs:7)".into(),
-            reason: "no \"JSON\"".into(),
-        }
-    }
+    use crate::core::letter::tests::bad;
 
     #[test]
     fn a_record_has_its_own_headers_and_those_of_kafka_streams() {

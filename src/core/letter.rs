@@ -81,10 +81,11 @@ fn bytes(name: &str, value: Value) -> Result<Vec<u8>, String> {
 }
 
 #[cfg(test)]
-mod tests {
+pub(crate) mod tests {
     use super::*;
 
-    fn bad() -> BadRecord {
+    /// A bad record that has everything.
+    pub(crate) fn bad() -> BadRecord {
         BadRecord {
             origin: "words".into(),
             partition: 3,
