@@ -7,10 +7,10 @@ use super::watermark::Watermark;
 use crate::core::data::{Exchange, Key, Rows, encoded};
 use crate::core::error::BoxError;
 use crate::core::event_time::Timestamped;
-use crate::core::key_groups::{ByGroup, KeyGroups};
+use crate::core::key_groups::KeyGroups;
 use crate::core::time::BatchTime;
 use crate::engine::dictionary::Code;
-use crate::engine::state::{Changes, Groups, KeyedState};
+use crate::engine::state::{Changes, KeyedState};
 
 /// The rows of one key. Times ascend.
 struct Kept<V, W> {
@@ -58,15 +58,11 @@ pub(super) struct AsOf<K, V, W> {
     /// How much older the row on the right may be, in microseconds.
     tolerance: Option<i64>,
     cells: Cells<K, Kept<V, W>>,
-    /// Key groups with changes since the last snapshot.
-    changed: Groups,
-    /// The codes of each group that a snapshot saves; looked up for the first group.
-    cut: Option<ByGroup<Vec<Code>>>,
 }
 
 impl<K: Key, V: Exchange, W: Exchange> AsOf<K, V, W> {
     pub fn new(groups: KeyGroups, tolerance: Option<i64>) -> Self {
-        AsOf { tolerance, cells: Cells::new(groups), changed: Groups::default(), cut: None }
+        AsOf { tolerance, cells: Cells::new(groups) }
     }
 
     /// The time of the oldest row that a row of this time may be joined with.
@@ -87,9 +83,7 @@ impl<K: Key, V: Exchange, W: Exchange> AsOf<K, V, W> {
     /// Joins the rows on the left that the watermark has passed, and drops those on the right that no other row needs.
     fn leave(&mut self, now: i64, t: BatchTime, joined: &mut Vec<Joined<K, (V, Option<W>)>>) {
         for code in self.cells.due(now.saturating_sub(1)) {
-            let (group, key) = self.cells.keys.group_and_key(code);
-            let key = key.clone();
-            self.changed.insert(group);
+            let (group, key) = (self.cells.touch(code), self.cells.keys.key(code).clone());
             let oldest = self.oldest(now);
             let mut kept = std::mem::take(self.cells.of(code, t));
             for (time, v) in kept.left.drain(..before(&kept.left, now)).collect::<Vec<_>>() {
@@ -129,7 +123,7 @@ impl<K: Key, V: Exchange, W: Exchange> JoinState<K, V, W> for AsOf<K, V, W> {
                 continue;
             }
             let code = self.cells.keys.code(key, t);
-            self.changed.insert(self.cells.keys.group_and_key(code).0);
+            self.cells.touch(code);
             let cell = self.cells.of(code, t);
             still.drain(..).for_each(|(time, w)| cell.add_right(time, w));
             sides.left.into_iter().for_each(|(time, v)| cell.add_left(time, v));
@@ -141,16 +135,11 @@ impl<K: Key, V: Exchange, W: Exchange> JoinState<K, V, W> for AsOf<K, V, W> {
 
 impl<K: Key, V: Exchange, W: Exchange> KeyedState for AsOf<K, V, W> {
     fn snapshot(&mut self, _: BatchTime) -> Changes {
-        self.cut = None;
-        Changes { groups: std::mem::take(&mut self.changed), expired: None }
+        self.cells.snapshot()
     }
 
     fn save(&mut self, group: u64, _: BatchTime) -> Vec<u8> {
-        let codes = self.cut.get_or_insert_with(|| self.cells.keys.held_by_group()).take(group);
-        let cell = |code| self.cells.get(code).map(|Kept { left, right }| (self.cells.keys.key(code), left, right));
-        let mut of_group: Vec<_> = codes.into_iter().filter_map(cell).collect();
-        of_group.sort_by(|a, b| a.0.cmp(b.0));
-        if of_group.is_empty() { Vec::new() } else { encoded(&of_group) }
+        self.cells.save(group, |key, Kept { left, right }| (key, left, right))
     }
 
     #[allow(clippy::type_complexity, reason = "the format of a chunk")]

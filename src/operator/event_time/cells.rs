@@ -2,10 +2,13 @@
 
 use std::collections::BTreeMap;
 
-use crate::core::data::Key;
-use crate::core::key_groups::KeyGroups;
+use serde::Serialize;
+
+use crate::core::data::{Key, encoded};
+use crate::core::key_groups::{ByGroup, KeyGroups};
 use crate::core::time::BatchTime;
 use crate::engine::dictionary::{Code, Dict};
+use crate::engine::state::{Changes, Groups};
 
 /// A cell for each key, by code. A batch touches only keys that have rows, or whose time has come.
 pub(super) struct Cells<K, C> {
@@ -14,6 +17,10 @@ pub(super) struct Cells<K, C> {
     cells: Vec<Option<Cell<C>>>,
     /// Each code at its earliest time; also at later ones that do not count any more.
     waiting: BTreeMap<i64, Vec<Code>>,
+    /// Key groups with changes since the last snapshot.
+    changed: Groups,
+    /// The codes of each group that a snapshot saves; looked up for the first group.
+    cut: Option<ByGroup<Vec<Code>>>,
 }
 
 struct Cell<C> {
@@ -24,7 +31,8 @@ struct Cell<C> {
 
 impl<K, C> Cells<K, C> {
     pub fn new(groups: KeyGroups) -> Self {
-        Cells { keys: Dict::new(groups), cells: Vec::new(), waiting: BTreeMap::new() }
+        let (cells, waiting) = (Vec::new(), BTreeMap::new());
+        Cells { keys: Dict::new(groups), cells, waiting, changed: Groups::default(), cut: None }
     }
 }
 
@@ -54,6 +62,32 @@ impl<K: Key, C: Default> Cells<K, C> {
 
     pub fn iter(&self) -> impl Iterator<Item = (Code, &C)> {
         (0..).zip(&self.cells).filter_map(|(code, cell)| Some((code, &cell.as_ref()?.cell)))
+    }
+
+    /// The next snapshot saves the key group of this code. Returns the group.
+    pub fn touch(&mut self, code: Code) -> u64 {
+        let group = self.keys.group_and_key(code).0;
+        self.changed.insert(group);
+        group
+    }
+
+    /// What [`KeyedState::snapshot`](crate::engine::state::KeyedState::snapshot) returns: whole groups.
+    pub fn snapshot(&mut self) -> Changes {
+        self.cut = None;
+        Changes { groups: std::mem::take(&mut self.changed), expired: None }
+    }
+
+    /// The chunk of a key group: what `row` makes of each key and its cell, by key. Empty if there is no key.
+    pub fn save<'c, R: Serialize>(&'c mut self, group: u64, row: impl Fn(&'c K, &'c C) -> R) -> Vec<u8> {
+        let codes = self.cut.get_or_insert_with(|| self.keys.held_by_group()).take(group);
+        let cells = &*self;
+        let cell = |code| cells.get(code).map(|cell| (cells.keys.key(code), cell));
+        let mut of_group: Vec<_> = codes.into_iter().filter_map(cell).collect();
+        of_group.sort_by(|a, b| a.0.cmp(b.0));
+        if of_group.is_empty() {
+            return Vec::new();
+        }
+        encoded(&of_group.into_iter().map(|(key, cell)| row(key, cell)).collect::<Vec<_>>())
     }
 
     /// The cell of this code is looked at again at a time, or before.

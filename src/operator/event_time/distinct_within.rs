@@ -10,14 +10,14 @@ use super::event_time::EventTimeStream;
 use super::watermark::{Watermark, report_late, with_watermark};
 use crate::api::context::Switch;
 use crate::api::dstream::{BY_KEY_GROUP, DStream, lazy};
-use crate::core::data::{Exchange, Key, Rows, encoded};
+use crate::core::data::{Exchange, Key, Rows};
 use crate::core::error::BoxError;
 use crate::core::event_time::{Timestamped, in_micros};
-use crate::core::key_groups::{ByGroup, KeyGroups};
+use crate::core::key_groups::KeyGroups;
 use crate::core::time::BatchTime;
 use crate::engine::dictionary::Code;
 use crate::engine::flow::split_map;
-use crate::engine::state::{Changes, Groups, KeyedState};
+use crate::engine::state::{Changes, KeyedState};
 use crate::operator::kernel::combine::by_group;
 
 /// Rows without their duplicates: the result of [`EventTimeStream::distinct_within`].
@@ -196,15 +196,11 @@ struct Kept<K> {
     /// Microseconds.
     within: i64,
     cells: Cells<K, Vec<i64>>,
-    /// Key groups with changes since the last snapshot.
-    changed: Groups,
-    /// The codes of each group that a snapshot saves; looked up for the first group.
-    cut: Option<ByGroup<Vec<Code>>>,
 }
 
 impl<K: Key> Kept<K> {
     fn new(groups: KeyGroups, within: i64) -> Self {
-        Kept { within, cells: Cells::new(groups), changed: Groups::default(), cut: None }
+        Kept { within, cells: Cells::new(groups) }
     }
 
     /// Sorts the rows of a batch by what becomes of them.
@@ -245,7 +241,7 @@ impl<K: Key> Kept<K> {
     }
 
     fn keep(&mut self, code: Code, time: i64, t: BatchTime) {
-        self.changed.insert(self.cells.keys.group_and_key(code).0);
+        self.cells.touch(code);
         let times = self.cells.of(code, t);
         times.insert(times.partition_point(|kept| *kept <= time), time);
         self.wait(code);
@@ -261,7 +257,7 @@ impl<K: Key> Kept<K> {
     /// Drops the times that no later row on time can be near.
     fn forget(&mut self, now: i64, t: BatchTime) {
         for code in self.cells.due(now.saturating_sub(1)) {
-            self.changed.insert(self.cells.keys.group_and_key(code).0);
+            self.cells.touch(code);
             let times = self.cells.of(code, t);
             times.drain(..times.partition_point(|kept| kept + self.within < now));
             if times.is_empty() {
@@ -274,16 +270,11 @@ impl<K: Key> Kept<K> {
 
 impl<K: Key> KeyedState for Kept<K> {
     fn snapshot(&mut self, _: BatchTime) -> Changes {
-        self.cut = None;
-        Changes { groups: std::mem::take(&mut self.changed), expired: None }
+        self.cells.snapshot()
     }
 
     fn save(&mut self, group: u64, _: BatchTime) -> Vec<u8> {
-        let codes = self.cut.get_or_insert_with(|| self.cells.keys.held_by_group()).take(group);
-        let of_code = |code| self.cells.get(code).map(|times| (self.cells.keys.key(code), times));
-        let mut of_group: Vec<_> = codes.into_iter().filter_map(of_code).collect();
-        of_group.sort_by(|a, b| a.0.cmp(b.0));
-        if of_group.is_empty() { Vec::new() } else { encoded(&of_group) }
+        self.cells.save(group, |key, times| (key, times))
     }
 
     fn load(&mut self, bytes: &[u8], cut: BatchTime) -> Result<(), BoxError> {

@@ -9,13 +9,13 @@ use serde::de::DeserializeOwned;
 use super::cells::Cells;
 use super::event_time_join::{JoinState, Joined, LateRow, Sides};
 use super::watermark::Watermark;
-use crate::core::data::{Exchange, Key, Rows, encoded};
+use crate::core::data::{Exchange, Key, Rows};
 use crate::core::error::BoxError;
 use crate::core::event_time::{Timestamped, in_micros};
-use crate::core::key_groups::{ByGroup, KeyGroups};
+use crate::core::key_groups::KeyGroups;
 use crate::core::time::BatchTime;
 use crate::engine::dictionary::Code;
-use crate::engine::state::{Changes, Groups, KeyedState};
+use crate::engine::state::{Changes, KeyedState};
 
 /// How far the times of a pair may be apart, in microseconds: sums with a time fit into 64 bits.
 pub(super) fn bounds(before: Duration, after: Duration) -> (i64, i64) {
@@ -91,15 +91,11 @@ pub(super) struct Intervals<K, V, W, L, R> {
     before: i64,
     after: i64,
     cells: Cells<K, Both<V, W, L, R>>,
-    /// Key groups with changes since the last snapshot.
-    changed: Groups,
-    /// The codes of each group that a snapshot saves; looked up for the first group.
-    cut: Option<ByGroup<Vec<Code>>>,
 }
 
 impl<K: Key, V: Exchange, W: Exchange, L: Paired, R: Paired> Intervals<K, V, W, L, R> {
     pub fn new(groups: KeyGroups, before: i64, after: i64) -> Self {
-        Intervals { before, after, cells: Cells::new(groups), changed: Groups::default(), cut: None }
+        Intervals { before, after, cells: Cells::new(groups) }
     }
 
     /// The code waits until its first row can go.
@@ -113,9 +109,8 @@ impl<K: Key, V: Exchange, W: Exchange, L: Paired, R: Paired> Intervals<K, V, W, 
     /// Drops the rows whose partners are all behind the watermark. Those that leave without a partner are added to `alone`.
     fn forget(&mut self, now: i64, t: BatchTime, alone: &mut Vec<Alone<K, V, W>>) {
         for code in self.cells.due(now.saturating_sub(1)) {
-            let (group, key) = self.cells.keys.group_and_key(code);
-            let (key, (before, after)) = (key.clone(), (self.before, self.after));
-            self.changed.insert(group);
+            let (group, key) = (self.cells.touch(code), self.cells.keys.key(code).clone());
+            let (before, after) = (self.before, self.after);
             let Both { left, right } = self.cells.of(code, t);
             let mut leave = |time, row| alone.push((group, Timestamped { time, row: (key.clone(), row) }));
             for (time, v, paired) in left.drain(..left.partition_point(|(time, ..)| time + after < now)) {
@@ -161,8 +156,7 @@ impl<K: Key, V: Exchange, W: Exchange, L: Paired, R: Paired> JoinState<K, V, W> 
                 continue;
             }
             let code = self.cells.keys.code(key.clone(), t);
-            let group = self.cells.keys.group_and_key(code).0;
-            self.changed.insert(group);
+            let group = self.cells.touch(code);
             let cell = self.cells.of(code, t);
             let mut pair = |(t, v, left): &mut (i64, V, L), (u, w, right): &mut (i64, W, R)| {
                 left.pair();
@@ -188,16 +182,11 @@ impl<K: Key, V: Exchange, W: Exchange, L: Paired, R: Paired> JoinState<K, V, W> 
 
 impl<K: Key, V: Exchange, W: Exchange, L: Paired, R: Paired> KeyedState for Intervals<K, V, W, L, R> {
     fn snapshot(&mut self, _: BatchTime) -> Changes {
-        self.cut = None;
-        Changes { groups: std::mem::take(&mut self.changed), expired: None }
+        self.cells.snapshot()
     }
 
     fn save(&mut self, group: u64, _: BatchTime) -> Vec<u8> {
-        let codes = self.cut.get_or_insert_with(|| self.cells.keys.held_by_group()).take(group);
-        let cell = |code| self.cells.get(code).map(|Both { left, right }| (self.cells.keys.key(code), left, right));
-        let mut of_group: Vec<_> = codes.into_iter().filter_map(cell).collect();
-        of_group.sort_by(|a, b| a.0.cmp(b.0));
-        if of_group.is_empty() { Vec::new() } else { encoded(&of_group) }
+        self.cells.save(group, |key, Both { left, right }| (key, left, right))
     }
 
     fn load(&mut self, bytes: &[u8], cut: BatchTime) -> Result<(), BoxError> {

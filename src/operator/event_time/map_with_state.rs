@@ -8,13 +8,13 @@ use super::cells::Cells;
 use super::event_time::EventTimeStream;
 use super::watermark::{Watermark, with_watermark};
 use crate::api::dstream::{BY_KEY_GROUP, DStream};
-use crate::core::data::{Data, Exchange, Key, Rows, encoded};
+use crate::core::data::{Data, Exchange, Key, Rows};
 use crate::core::error::BoxError;
 use crate::core::event_time::{Timestamped, in_micros};
-use crate::core::key_groups::{ByGroup, KeyGroups};
+use crate::core::key_groups::KeyGroups;
 use crate::core::time::BatchTime;
 use crate::engine::dictionary::Code;
-use crate::engine::state::{Changes, Groups, KeyedState};
+use crate::engine::state::{Changes, KeyedState};
 use crate::operator::kernel::combine::by_group;
 use crate::operator::state::{Function, State, StateSpec};
 
@@ -111,16 +111,12 @@ struct Timers<K, S> {
     cells: Cells<K, Timer<S>>,
     /// Keys of the initial state, before the first watermark.
     untimed: Vec<Code>,
-    /// Key groups with changes since the last snapshot.
-    changed: Groups,
-    /// The codes of each group that a snapshot saves; looked up for the first group.
-    cut: Option<ByGroup<Vec<Code>>>,
 }
 
 impl<K: Key, S: Exchange> Timers<K, S> {
     fn new(groups: KeyGroups, timeout: Option<Duration>) -> Self {
         let timeout = timeout.map(|after| in_micros(after).min(i64::MAX >> 2));
-        Timers { timeout, cells: Cells::new(groups), untimed: Vec::new(), changed: Groups::default(), cut: None }
+        Timers { timeout, cells: Cells::new(groups), untimed: Vec::new() }
     }
 
     /// Adds states that no value has touched yet.
@@ -132,7 +128,7 @@ impl<K: Key, S: Exchange> Timers<K, S> {
     }
 
     fn set(&mut self, code: Code, timer: Timer<S>, t: BatchTime) {
-        self.changed.insert(self.cells.keys.group_and_key(code).0);
+        self.cells.touch(code);
         if timer.last == i64::MIN {
             self.untimed.push(code);
         }
@@ -176,7 +172,7 @@ impl<K: Key, S: Exchange> Timers<K, S> {
         for code in std::mem::take(&mut self.untimed) {
             if self.cells.get(code).is_some_and(|timer| timer.last == i64::MIN) {
                 self.cells.of(code, t).last = now;
-                self.changed.insert(self.cells.keys.group_and_key(code).0);
+                self.cells.touch(code);
                 self.cells.wait(code, now + timeout);
             }
         }
@@ -186,10 +182,9 @@ impl<K: Key, S: Exchange> Timers<K, S> {
                 self.cells.wait(code, until);
                 continue;
             }
-            let (group, key) = self.cells.keys.group_and_key(code);
-            let (key, mut state) = (key.clone(), State::of(self.cells.of(code, t).state.take(), true));
+            let (group, key) = (self.cells.touch(code), self.cells.keys.key(code).clone());
+            let mut state = State::of(self.cells.of(code, t).state.take(), true);
             mapped.extend(f(t, &key, None, &mut state).map(|m| (group, m)));
-            self.changed.insert(group);
             self.cells.remove(code, t);
         }
     }
@@ -197,16 +192,11 @@ impl<K: Key, S: Exchange> Timers<K, S> {
 
 impl<K: Key, S: Exchange> KeyedState for Timers<K, S> {
     fn snapshot(&mut self, _: BatchTime) -> Changes {
-        self.cut = None;
-        Changes { groups: std::mem::take(&mut self.changed), expired: None }
+        self.cells.snapshot()
     }
 
     fn save(&mut self, group: u64, _: BatchTime) -> Vec<u8> {
-        let codes = self.cut.get_or_insert_with(|| self.cells.keys.held_by_group()).take(group);
-        let of_code = |code| self.cells.get(code).map(|timer| (self.cells.keys.key(code), timer.state.as_ref(), timer.last));
-        let mut of_group: Vec<_> = codes.into_iter().filter_map(of_code).collect();
-        of_group.sort_by(|a, b| a.0.cmp(b.0));
-        if of_group.is_empty() { Vec::new() } else { encoded(&of_group) }
+        self.cells.save(group, |key, timer| (key, timer.state.as_ref(), timer.last))
     }
 
     fn load(&mut self, bytes: &[u8], cut: BatchTime) -> Result<(), BoxError> {
