@@ -156,6 +156,14 @@ proptest! {
     }
 }
 
+/// A state that was removed and made anew in one batch times out by the values that it has had, wherever the stream was cut.
+#[test]
+fn a_state_made_anew_forgets_earlier_values() {
+    let batches = vec![vec![(1, -19)], vec![(1, -20), (1, -20)]];
+    let seen = run(1, batches, |s| mapped(s, 1, 0));
+    assert_eq!(seen, [(1, vec![(1, Some(-19), 1)]), (2, vec![(1, None, 1), (1, Some(-20), 0), (1, Some(-20), 2)])]);
+}
+
 /// Days of a place against jiff, over both changes of its clock, before 1970 and in the far future: counts, late rows and the end of the
 /// window that says how late they are.
 #[test]

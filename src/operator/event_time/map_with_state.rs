@@ -129,16 +129,15 @@ impl<K: Key, S: Exchange> Timers<K, S> {
 
     fn set(&mut self, code: Code, timer: Timer<S>, t: BatchTime) {
         self.cells.touch(code);
-        if timer.last == i64::MIN {
-            self.untimed.push(code);
-        }
         let last = timer.last;
         match timer.state {
             Some(_) => *self.cells.of(code, t) = timer,
             None => return self.cells.remove(code, t),
         }
-        if let Some(timeout) = self.timeout.filter(|_| last > i64::MIN) {
-            self.cells.wait(code, last + timeout);
+        match self.timeout {
+            Some(_) if last == i64::MIN => self.untimed.push(code),
+            Some(timeout) => self.cells.wait(code, last + timeout),
+            None => {}
         }
     }
 
@@ -157,10 +156,16 @@ impl<K: Key, S: Exchange> Timers<K, S> {
             for (key, mut values) in rows.take() {
                 values.sort_by_key(|value| value.time);
                 let code = self.cells.keys.code(key.clone(), t);
-                let Timer { state, last } = std::mem::take(self.cells.of(code, t));
-                let last = values.last().map_or(last, |value| last.max(value.time));
+                let Timer { state, mut last } = std::mem::take(self.cells.of(code, t));
                 let mut state = State::of(state, false);
-                values.into_iter().for_each(|value| mapped.extend(f(t, &key, Some(value), &mut state).map(|m| (group, m))));
+                for value in values {
+                    last = last.max(value.time);
+                    mapped.extend(f(t, &key, Some(value), &mut state).map(|m| (group, m)));
+                    // The time goes with the state: else a state that is made anew would time out later in the batch that removed the old one.
+                    if !state.exists() {
+                        last = i64::MIN;
+                    }
+                }
                 self.set(code, Timer { state: state.into_inner(), last }, t);
             }
         }
