@@ -87,6 +87,7 @@
 //! | `cli` | no | the command `tidemill` and its allocator |
 //! | `ssl` | no | Kafka over TLS and SASL/SCRAM |
 //! | `object-store` | no | checkpoint directories in S3 |
+//! | `mqtt` | no | messages of an MQTT broker as a source |
 //! | `sqlite`, `postgres` | no | tables of these databases as outputs |
 //! | `testing` | no | `testing::check`, a harness for a program's own tests |
 //!

@@ -35,6 +35,7 @@ fn built() -> Libraries {
         ("ssl", cfg!(feature = "ssl")),
         ("object-store", cfg!(feature = "object-store")),
         ("sqlite", cfg!(feature = "sqlite")),
+        ("mqtt", cfg!(feature = "mqtt")),
         ("postgres", cfg!(feature = "postgres")),
         ("testing", true),
         ("abomonation", cfg!(feature = "abomonation")),
