@@ -88,6 +88,7 @@
 //! | `ssl` | no | Kafka over TLS and SASL/SCRAM |
 //! | `object-store` | no | checkpoint directories in S3 |
 //! | `mqtt` | no | messages of an MQTT broker as a source |
+//! | `protobuf` | no | a decoder of Protocol Buffers |
 //! | `sqlite`, `postgres` | no | tables of these databases as outputs |
 //! | `testing` | no | `testing::check`, a harness for a program's own tests |
 //!

@@ -46,6 +46,7 @@ const CRATES: &[(&str, &[&str], &str)] = &[
     ("object_store", &["src/checkpoint/store/objects/"], "only in"),
     ("rusqlite", &["src/connector/database/sqlite.rs"], "only in"),
     ("postgres", &["src/connector/database/postgres.rs"], "only in"),
+    ("prost", &["src/format/protobuf.rs"], "only in"),
     ("rumqttc", &["src/connector/mqtt_receiver.rs"], "only in"),
     ("rdkafka", &["src/connector/kafka/"], "only in"),
     ("rdkafka_sys", &["src/connector/kafka/"], "only in"),
