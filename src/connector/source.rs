@@ -44,7 +44,7 @@
 //! [replayable](Split::replayable).
 
 use std::any::{Any, TypeId};
-use std::collections::{BTreeMap, HashMap};
+use std::collections::{BTreeMap, BTreeSet, HashMap};
 use std::fmt;
 use std::ops::Range;
 use std::sync::{Arc, Mutex, Weak};
@@ -343,6 +343,12 @@ pub trait SourceReader<T> {
 
     /// The maximum number of records of each split in the open batch. Called when a batch opens. Default: ignored.
     fn limit(&mut self, _limits: Limits) {}
+
+    /// These splits give nothing in `read`, and all others do, until the next call. They are ahead of the others in event time:
+    /// [`WatermarkStrategy::max_drift`](crate::prelude::WatermarkStrategy::max_drift). Called before a `read` when they change, and once
+    /// without any, which tells that the rows of each `read` should be few. Flink's `pauseOrResumeSplits`. Default: ignored, so that its
+    /// splits drift apart.
+    fn pause(&mut self, _split_ids: &BTreeSet<u32>) {}
 
     /// Gives ready rows to the open batch, at most a few thousand a call. Returns `true` if more are ready now. After `false`
     /// the next call comes after a call of the waker, or when a batch opens. Not called before all given batches are read. Not

@@ -3,7 +3,7 @@
 //! It holds the capability of the open batch. Rows are emitted at once, so that verbs combine while the batch is open. Sealing ends
 //! the batch at a record; closing lets the frontier pass.
 
-use std::collections::{BTreeMap, VecDeque};
+use std::collections::{BTreeMap, BTreeSet, VecDeque};
 use std::rc::Rc;
 use std::sync::Arc;
 
@@ -13,6 +13,7 @@ use timely::dataflow::operators::Capability;
 use timely::dataflow::operators::generic::OutputBuilder;
 use timely::dataflow::operators::generic::builder_rc::OperatorBuilder;
 
+use crate::api::alignment::Alignment;
 use crate::api::context::{CommandQueue, Graph, Outbox, Port, SourceHalf, StreamingContext};
 use crate::api::dstream::DStream;
 use crate::checkpoint::PlanRecord;
@@ -120,6 +121,9 @@ struct Input<T> {
     bytes: usize,
     cap_bytes: usize,
     max_rate: MaxRate,
+    alignment: Rc<Alignment>,
+    /// The splits that are paused. `None`: none has ever been.
+    paused: Option<BTreeSet<u32>>,
     outbox: Outbox,
     waiting: Arc<std::sync::atomic::AtomicUsize>,
 }
@@ -152,12 +156,15 @@ impl<T: Data> Input<T> {
             bytes: 0,
             cap_bytes: graph.config.batch_bytes,
             max_rate: source.max_rate(),
+            alignment: graph.alignment.clone(),
+            paused: None,
             outbox: graph.outbox.clone(),
             waiting: graph.outputs.waiting.clone(),
         }
     }
 
     fn command(&mut self, command: Command) -> Result<()> {
+        self.alignment.command(self.source, &command);
         match command {
             Command::Assign { source, split_id, split, from }
                 if source == self.source && split_id as usize % self.peers == self.worker =>
@@ -218,6 +225,9 @@ impl<T: Data> Input<T> {
         if let Some(job) = self.jobs.front_mut() {
             finished = read_given(&mut *self.reader, &mut job.given, self.source, &mut self.ranges, &mut give)?;
         } else if self.live && !self.held && !self.ended && self.bytes < self.cap_bytes {
+            if let Some(ahead) = self.alignment.changed(self.source, &mut self.paused) {
+                self.reader.pause(ahead);
+            }
             again = self.reader.read(&mut give)?;
             point(FaultPoint::Read);
         }
@@ -225,7 +235,7 @@ impl<T: Data> Input<T> {
         if finished && self.jobs[0].live && !self.ended {
             sealed = if self.jobs[0].last { self.reader.seal_last(&mut give)? } else { self.reader.seal(&mut give)? };
         }
-        again |= given && !finished && !self.jobs.is_empty();
+        again |= given && !finished && (self.paused.is_some() || !self.jobs.is_empty());
         self.bytes += bytes;
         if finished {
             self.seal(sealed)?;
@@ -252,6 +262,7 @@ impl<T: Data> Input<T> {
         }
         let lost = self.reader.data_loss().into_iter().map(|(split_id, at)| self.range(split_id, at)).collect::<Result<_>>()?;
         let mut read = std::mem::take(&mut self.read);
+        self.alignment.sealed(self.splits.keys(), &read, &sealed.lag);
         for (split_id, lag) in sealed.lag {
             let split = read.entry(split_id).or_default();
             (split.lag, split.oldest) = (Some(lag), sealed.oldest.get(&split_id).copied().filter(|_| lag > 0));
@@ -448,6 +459,7 @@ fn source_operator<'s, S: Source>(
         }
     };
     graph.port(Box::new(queue.clone()));
+    graph.alignment.wakes(queue.activator.clone());
     let mut input = Some(Input::new(graph, number, reader, source, wants_origins));
     let meter = Meter::new(operator, scope, builder.index(), &[]);
     let fail = graph.fail.clone();

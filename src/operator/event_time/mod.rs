@@ -22,9 +22,11 @@ mod event_time_join;
 mod full_outer_join_within;
 mod intervals;
 mod join_within;
+mod joint_watermark;
 mod late;
 mod left_outer_join_within;
 mod map_with_state;
+mod max_drift;
 mod pane_fold;
 mod panes;
 mod right_outer_join_within;
@@ -47,7 +49,8 @@ pub use windows::EventTimeWindows;
 /// See [`crate::engine::state::take_any`].
 #[cfg(any(test, feature = "testing"))]
 pub(crate) fn take_any(bytes: &[u8]) -> bool {
-    let windows = watermark::take_any(bytes) | panes::take_any(bytes) | session_state::take_any(bytes);
+    let windows =
+        watermark::take_any(bytes) | joint_watermark::take_any(bytes) | panes::take_any(bytes) | session_state::take_any(bytes);
     let rows = distinct_within::take_any(bytes) | sort_by_time::take_any(bytes) | map_with_state::take_any(bytes);
     windows | rows | intervals::take_any(bytes) | as_of::take_any(bytes)
 }
