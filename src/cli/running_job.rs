@@ -1,6 +1,6 @@
 //! Reads from the port of a running job (`--listen`).
 
-use std::io::{Read, Write};
+use std::io::{BufRead, BufReader, Read, Write};
 use std::net::{SocketAddr, TcpStream};
 use std::path::Path;
 use std::time::Duration;
@@ -8,7 +8,7 @@ use std::time::Duration;
 use serde::de::DeserializeOwned;
 
 use crate::cluster::secret::Secret;
-use crate::core::error::{Error, Result};
+use crate::core::error::{BoxError, Error, Result};
 
 /// How long the job may take to answer.
 const ANSWER: Duration = Duration::from_secs(60);
@@ -51,14 +51,37 @@ impl RunningJob {
         self.ask(&format!("POST {path}"), &head, body, None)
     }
 
+    /// Calls `each` for each line of an answer that goes on, until it returns `false` or the answer ends. Empty lines are signs of life.
+    ///
+    /// # Errors
+    /// No job answers there, it refuses, it is silent, or the error of `each`.
+    pub fn lines(&self, path: &str, mut each: impl FnMut(&str) -> Result<bool, BoxError>) -> Result<(), BoxError> {
+        let failed = |e| Error::io(format!("the job at {}", self.address), e);
+        // Of version 1.0 the body of the answer is the lines alone.
+        let mut answer = BufReader::new(self.send(&format!("GET {path} HTTP/1.0"), "", "", Some(ANSWER))?);
+        let mut next = || -> Result<Option<String>> {
+            let mut line = String::new();
+            let read = (&mut answer).take(BYTES).read_line(&mut line).map_err(failed)?;
+            Ok((read > 0).then(|| line.trim_end().to_owned()))
+        };
+        let head = next()?.unwrap_or_default();
+        while next()?.is_some_and(|line| !line.is_empty()) {}
+        if head.split(' ').nth(1) != Some("200") {
+            let why = next()?.unwrap_or_else(|| "it is not the page of a job".into());
+            return Err(Error::config(format!("{}: {why}", self.address)).into());
+        }
+        while let Some(line) = next()? {
+            if !line.is_empty() && !each(&line)? {
+                break;
+            }
+        }
+        Ok(())
+    }
+
     fn ask<T: DeserializeOwned>(&self, request: &str, head: &str, body: &str, patience: Option<Duration>) -> Result<T> {
         let address = self.address;
         let failed = |e| Error::io(format!("no job answers at {address}; it needs --listen {address}"), e);
-        let mut stream = TcpStream::connect_timeout(&address, CONNECT).map_err(failed)?;
-        stream.set_read_timeout(patience).map_err(failed)?;
-        let token = self.token.as_ref().map(|token| format!("Authorization: Bearer {token}\r\n")).unwrap_or_default();
-        write!(stream, "{request} HTTP/1.1\r\nHost: {address}\r\n{token}{head}Connection: close\r\n\r\n{body}")
-            .map_err(failed)?;
+        let stream = self.send(&format!("{request} HTTP/1.1"), head, body, patience)?;
         let mut answer = String::new();
         stream.take(BYTES).read_to_string(&mut answer).map_err(failed)?;
         let strange = |what: &str| Error::config(format!("what answers at {address} is not the page of a job: {what}"));
@@ -67,5 +90,16 @@ impl RunningJob {
             Some("200") => serde_json::from_str(body).map_err(|e| strange(&e.to_string())),
             _ => Err(Error::config(format!("{address}: {}", body.trim()))),
         }
+    }
+
+    /// Sends a request. The answer comes from the stream.
+    fn send(&self, request: &str, head: &str, body: &str, patience: Option<Duration>) -> Result<TcpStream> {
+        let address = self.address;
+        let failed = |e| Error::io(format!("no job answers at {address}; it needs --listen {address}"), e);
+        let mut stream = TcpStream::connect_timeout(&address, CONNECT).map_err(failed)?;
+        stream.set_read_timeout(patience).map_err(failed)?;
+        let token = self.token.as_ref().map(|token| format!("Authorization: Bearer {token}\r\n")).unwrap_or_default();
+        write!(stream, "{request}\r\nHost: {address}\r\n{token}{head}Connection: close\r\n\r\n{body}").map_err(failed)?;
+        Ok(stream)
     }
 }

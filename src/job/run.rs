@@ -149,11 +149,12 @@ fn serve(config: &Config, metrics: &Metrics, shared: &Arc<JobState>) -> Result<O
         checkpoint: r.checkpoint.as_ref().map(|dir| dir.display().to_string()),
         started_ms: wall_ms(),
     };
-    let (named, asked, given) = (shared.clone(), shared.clone(), shared.clone());
+    let [named, asked, forgotten, given] = [(); 4].map(|()| shared.clone());
     let names = Box::new(move || named.askers.views().to_vec());
     let ask = Box::new(move |question, reply| asked.ask(question, reply));
     let correct = Box::new(move |correction, reply| given.correct(correction, reply));
-    let views = http::Views { names, ask, correct };
+    let forget = Box::new(move |id| forgotten.forget(id));
+    let views = http::Views { names, ask, forget, correct };
     http::start(listen, about, metrics.clone(), views).map(Some)
 }
 
