@@ -118,6 +118,10 @@ impl SourceReader<i64> for NumbersReader {
         Ok(more)
     }
 
+    fn read_so_far(&self) -> BTreeMap<u32, std::ops::Range<i64>> {
+        self.cursors.iter().map(|(id, c)| (*id, c.from..c.next)).collect()
+    }
+
     fn seal(&mut self, _: &mut Emit<'_, i64>) -> tidemill::Result<Sealed> {
         let range = |(id, c): (&u32, &mut Cursor)| (*id, std::mem::replace(&mut c.from, c.next)..c.next);
         Ok(Sealed { ranges: self.cursors.iter_mut().map(range).collect(), ..Sealed::default() })

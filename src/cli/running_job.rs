@@ -103,3 +103,45 @@ impl RunningJob {
         Ok(stream)
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use std::net::TcpListener;
+
+    use super::*;
+
+    /// A server that answers one request, and what was asked of it.
+    fn server(answer: &'static str) -> (RunningJob, std::thread::JoinHandle<String>) {
+        let listener = TcpListener::bind(("127.0.0.1", 0)).unwrap();
+        let address = listener.local_addr().unwrap();
+        let asked = std::thread::spawn(move || {
+            let (mut stream, _) = listener.accept().unwrap();
+            let mut lines = BufReader::new(stream.try_clone().unwrap()).lines();
+            let head: Vec<String> = lines.by_ref().map(Result::unwrap).take_while(|line| !line.is_empty()).collect();
+            stream.write_all(answer.as_bytes()).unwrap();
+            head.join("\n")
+        });
+        (RunningJob { address, token: Some("t".into()) }, asked)
+    }
+
+    fn lines(answer: &'static str, most: usize) -> (Result<(), String>, Vec<String>, String) {
+        let (job, asked) = server(answer);
+        let mut heard = Vec::new();
+        let end = job.lines("/changes", |line| {
+            heard.push(line.to_owned());
+            Ok(heard.len() < most)
+        });
+        (end.map_err(|e| e.to_string()), heard, asked.join().unwrap())
+    }
+
+    #[test]
+    fn lines_come_until_the_answer_ends_and_a_refusal_says_why() {
+        let answer = "HTTP/1.0 200 OK\r\ncontent-type: application/x-ndjson\r\n\r\n{\"a\":1}\n\n{\"b\":2}\n";
+        let (end, heard, asked) = lines(answer, 9);
+        assert_eq!((end, heard), (Ok(()), vec!["{\"a\":1}".to_owned(), "{\"b\":2}".into()]));
+        assert!(asked.starts_with("GET /changes HTTP/1.0") && asked.contains("Authorization: Bearer t"), "{asked}");
+        assert_eq!(lines(answer, 1).1, ["{\"a\":1}"]);
+        let (end, heard, _) = lines("HTTP/1.0 404 Not Found\r\n\r\nno view is queryable as x\n", 9);
+        assert!(end.unwrap_err().ends_with(": no view is queryable as x") && heard.is_empty());
+    }
+}

@@ -54,6 +54,7 @@ use crate::core::data::Data;
 use crate::core::error::Result;
 use crate::core::lock::lock;
 pub use crate::core::plan::{Limits, RunId, Split, SplitOffset, SplitRange};
+use crate::core::unplanned::Unplanned;
 
 /// Wakes the worker that owns a reader. Calls are cheap, may come from any thread, and may be frequent.
 pub type Waker = Arc<dyn Fn() + Send + Sync>;
@@ -63,7 +64,11 @@ type Shared = Arc<Mutex<HashMap<(u32, TypeId), Weak<dyn Any + Send + Sync>>>>;
 
 /// Where the readers of a process find what they share.
 #[derive(Clone, Default)]
-pub(crate) struct SharedPlaces(Shared);
+pub(crate) struct SharedPlaces {
+    shared: Shared,
+    /// What they have read that is in no plan.
+    pub unplanned: Unplanned,
+}
 
 /// Where a reader runs: what [`Source::reader`] is told. Flink's `SourceReaderContext`.
 ///
@@ -145,7 +150,7 @@ impl ReaderContext {
     /// # Errors
     /// The error of `make`. The next reader tries again.
     pub fn shared<T: Send + Sync + 'static, E>(&self, make: impl FnOnce() -> Result<T, E>) -> Result<Arc<T>, E> {
-        let mut places = lock(&self.places.0);
+        let mut places = lock(&self.places.shared);
         let key = (self.source, TypeId::of::<T>());
         if let Some(known) = places.get(&key).and_then(Weak::upgrade)
             && let Ok(known) = known.downcast()
@@ -357,6 +362,12 @@ pub trait SourceReader<T> {
     /// # Errors
     /// An error that must end the job.
     fn read(&mut self, emit: &mut Emit<'_, T>) -> Result<bool>;
+
+    /// For each split id: what the open batch has of it so far. Called after a `read` that gave rows. If the job fails before the batch is
+    /// planned, `tidemill replay --find-poison` looks for its record there. Default: unknown.
+    fn read_so_far(&self) -> BTreeMap<u32, Range<i64>> {
+        BTreeMap::new()
+    }
 
     /// Ends the open batch at a record, and returns its ranges. May first give rows that belong to it. Consecutive ranges of a
     /// split leave no gaps.

@@ -201,13 +201,15 @@ impl Job {
         let (inputs_tx, inputs) = mpsc::channel::<PlannerInputs>();
         let first = self.config.runtime.process == 0;
         let (snapshots, snapshot_thread) = self.snapshot_thread()?.unzip();
+        let places = SharedPlaces::default();
+        let unplanned = places.unplanned.clone();
         let planning = first.then(|| (Planning { commands, events: event_tx }, inputs_tx));
         let args = Arc::new(WorkerArgs {
             config: self.config.clone(),
             build,
             shared: self.shared.clone(),
             outputs: channel,
-            places: SharedPlaces::default(),
+            places,
             snapshots: snapshots.map(Mutex::new),
             planning: Mutex::new(planning),
         });
@@ -225,6 +227,9 @@ impl Job {
         let _ = (planner.join(), outputs.join(), snapshot_thread.map(JoinHandle::join));
         self.shared.askers.close();
         self.shared.correctors.close();
+        if let Err(why) = &worked {
+            reporter::unplanned(&self.config, &unplanned.plans(), why);
+        }
         worked?;
         match self.shared.take_failure() {
             Some(e) => Err(e),

@@ -8,78 +8,27 @@ use std::rc::Rc;
 use std::sync::Arc;
 
 use timely::container::NoopBuilder;
-use timely::dataflow::Scope;
 use timely::dataflow::operators::Capability;
 use timely::dataflow::operators::generic::OutputBuilder;
 use timely::dataflow::operators::generic::builder_rc::OperatorBuilder;
 
 use crate::api::alignment::Alignment;
-use crate::api::context::{CommandQueue, Graph, Outbox, Port, SourceHalf, StreamingContext};
+use crate::api::context::{CommandQueue, Graph, Outbox, SourceHalf, StreamingContext};
 use crate::api::dstream::DStream;
-use crate::checkpoint::PlanRecord;
 use crate::connector::source::{Emit, MaxRate, ReaderContext, Sealed, Source, SourceReader, Waker};
 use crate::core::correction::letters;
 use crate::core::data::{Data, PartitionId, Rows};
 use crate::core::error::{Error, Result};
 use crate::core::fault::{FaultPoint, point};
 use crate::core::origin::{Origins, OriginsWanted};
-use crate::core::plan::{BatchSpan, Limits, Plan, Range, Split, SplitRange};
+use crate::core::plan::{BatchSpan, Limits, Range, Split, SplitRange};
 use crate::core::time::{BatchTime, Interval};
-use crate::engine::flow::{RowStream, VecStream};
+use crate::core::unplanned::Unplanned;
+use crate::engine::flow::RowStream;
 use crate::engine::meter::Meter;
 use crate::engine::operator_id::OperatorId;
-use crate::engine::tick::Tick;
 use crate::job::corrected_rows;
 use crate::job::protocol::{Command, Event, SplitRead};
-
-/// The ticks: when a batch closes, every worker sends its plan. Built before everything else.
-pub(crate) fn ticks<'s>(scope: Scope<'s, BatchTime>, interval: Interval) -> (VecStream<'s, Arc<Tick>>, Box<dyn Port>) {
-    let mut builder = OperatorBuilder::new("ticks".into(), scope);
-    let (out, stream) = builder.new_output::<Vec<Arc<Tick>>>();
-    let mut out = OutputBuilder::<_, NoopBuilder<Vec<Arc<Tick>>>>::from(out);
-    let queue = CommandQueue::new(scope, builder.operator_info().address);
-    let port = Box::new(queue.clone());
-    builder.build(move |mut caps| {
-        let mut cap = caps.pop();
-        move |_| {
-            while let Some(command) = queue.commands.borrow_mut().pop_front() {
-                match (command, cap.as_mut()) {
-                    (Command::Open { time, .. }, Some(cap)) => cap.downgrade(&time),
-                    (Command::Restore { time: Some(time), .. }, Some(cap)) => {
-                        cap.downgrade(&time);
-                        let plan = Plan { time, ..Plan::default() };
-                        let tick = Arc::new(Tick { plan, restored: true, ..Tick::default() });
-                        out.activate().session_with_builder(&*cap).give_container(&mut vec![tick]);
-                    }
-                    (Command::Close { record: PlanRecord { plan, run, fill }, snapshot, stamp }, Some(cap)) => {
-                        let mut out = out.activate();
-                        for (left, plan) in (0..=run).rev().zip(with_overdue(plan, run, fill, interval)) {
-                            cap.downgrade(&plan.time);
-                            let tick = Tick { plan, stamp, restored: false, snapshot: snapshot.filter(|_| left == 0) };
-                            out.session_with_builder(&*cap).give_container(&mut vec![Arc::new(tick)]);
-                        }
-                        cap.downgrade(&interval.after(*cap.time()));
-                    }
-                    (Command::End, _) => cap = None,
-                    _ => {}
-                }
-            }
-        }
-    });
-    (stream, port)
-}
-
-/// The plan of a batch, then the empty ones of the overdue times after it. Without `fill` only the last is shown, and the first
-/// if it has rows.
-fn with_overdue(plan: Plan, run: u32, fill: bool, interval: Interval) -> impl Iterator<Item = Plan> {
-    let mut next = Some(plan);
-    (0..=run).map(move |i| {
-        let mut plan = next.take().expect("one after the other");
-        next = Some(Plan { time: interval.after(plan.time), ranges: Vec::new(), shown: plan.shown });
-        plan.shown &= fill || i == run || plan.ranges.iter().any(|r| r.from < r.until);
-        plan
-    })
-}
 
 /// A batch that is to be sealed.
 struct Job {
@@ -121,6 +70,8 @@ struct Input<T> {
     bytes: usize,
     cap_bytes: usize,
     max_rate: MaxRate,
+    /// Where it says what it has read and no plan has.
+    unplanned: Unplanned,
     alignment: Rc<Alignment>,
     /// The splits that are paused. `None`: none has ever been.
     paused: Option<BTreeSet<u32>>,
@@ -156,6 +107,7 @@ impl<T: Data> Input<T> {
             bytes: 0,
             cap_bytes: graph.config.batch_bytes,
             max_rate: source.max_rate(),
+            unplanned: graph.places.unplanned.clone(),
             alignment: graph.alignment.clone(),
             paused: None,
             outbox: graph.outbox.clone(),
@@ -186,6 +138,7 @@ impl<T: Data> Input<T> {
             Command::Seal { span, ranges, live, hold, last, mut limits } => {
                 let mine = |r: &Range| r.source == self.source && r.split_id as usize % self.peers == self.worker;
                 let given = ranges.iter().filter(|r| mine(r)).map(|r| (r.split_id, r.split_range())).collect();
+                self.unplanned.read(span.first, ranges.into_iter().filter(mine));
                 let limits = limits.remove(&self.source).unwrap_or_default();
                 self.jobs.push_back(Job { span, given, live, hold, last, limits });
             }
@@ -194,8 +147,9 @@ impl<T: Data> Input<T> {
                 ranges.iter().filter(mine).for_each(|r| self.reader.on_committed(r.split_id, &r.split_range()));
             }
             Command::Live => self.live = true,
-            Command::Close { .. } => {
+            Command::Close { record, .. } => {
                 point(FaultPoint::Close);
+                self.unplanned.planned(record.plan.time);
                 drop(self.sealed.pop_front());
             }
             Command::End => self.open = None,
@@ -235,6 +189,10 @@ impl<T: Data> Input<T> {
         if finished && self.jobs[0].live && !self.ended {
             sealed = if self.jobs[0].last { self.reader.seal_last(&mut give)? } else { self.reader.seal(&mut give)? };
         }
+        if given && self.jobs.is_empty() {
+            let ranges = self.reader.read_so_far().into_iter().map(|(split_id, at)| self.range(split_id, at));
+            self.unplanned.read(*open.time(), ranges.collect::<Result<Vec<_>>>()?);
+        }
         again |= given && !finished && (self.paused.is_some() || !self.jobs.is_empty());
         self.bytes += bytes;
         if finished {
@@ -268,6 +226,7 @@ impl<T: Data> Input<T> {
             (split.lag, split.oldest) = (Some(lag), sealed.oldest.get(&split_id).copied().filter(|_| lag > 0));
         }
         let job = self.jobs.pop_front().expect("a job that is finished");
+        self.unplanned.read(job.span.first, self.ranges.iter().cloned());
         let open = self.open.as_mut().expect("a batch is open");
         self.sealed.push_back(open.clone());
         let next = self.interval.after(job.span.end(self.interval.millis()));
@@ -508,15 +467,6 @@ mod tests {
         assert_eq!((1..=200).map(|i| of(i * 5)).sum::<u64>(), 30);
         assert_eq!((1..=200).map(|i| of(i * 5)).max(), Some(1));
         assert_eq!(quota(None, BatchTime::from_millis(5), interval), None);
-    }
-
-    #[test]
-    fn overdue_times_are_empty_and_only_the_last_is_shown_on_skip() {
-        let i = Interval::new(std::time::Duration::from_secs(1)).unwrap();
-        let plan = Plan { time: BatchTime::from_millis(1_000), ranges: Vec::new(), shown: true };
-        let shown = |fill| with_overdue(plan.clone(), 2, fill, i).map(|p| (p.time.millis(), p.shown)).collect::<Vec<_>>();
-        assert_eq!(shown(true), [(1_000, true), (2_000, true), (3_000, true)]);
-        assert_eq!(shown(false), [(1_000, false), (2_000, false), (3_000, true)]);
     }
 
     /// A source that always has a row.

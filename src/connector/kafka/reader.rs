@@ -4,7 +4,7 @@
 //! given range is complete. *Invariant:* a range is complete on a record or an end of the partition whose own offset is not
 //! before `until`. An older end proves nothing.
 
-use std::collections::BTreeSet;
+use std::collections::{BTreeMap, BTreeSet};
 use std::ops::Range;
 use std::sync::Arc;
 
@@ -350,6 +350,10 @@ impl SourceReader<Message> for KafkaReader {
             }
         }
         Ok(false)
+    }
+
+    fn read_so_far(&self) -> BTreeMap<u32, Range<i64>> {
+        self.cursors.iter().filter_map(|c| Some((c.split_id, c.from..c.next?))).collect()
     }
 
     fn seal(&mut self, _emit: &mut Emit<'_, Message>) -> Result<Sealed> {
