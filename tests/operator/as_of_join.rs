@@ -118,6 +118,13 @@ proptest! {
         check_batches(&batches, late, move |s| joined_apart(s, case, idle).late())?;
         let cut = cut.min(batches.len());
         let (first, then) = batches.split_at(cut);
+        // The view of windows over the result: what closed with the last batch before the restart leaves with the first one after it.
+        fn windows<'s>(s: &DStream<'s, Row>, case: Case, idle: u64) -> DStream<'s, Windowed<i64>> {
+            joined_apart(s, case, idle).tumbling(micros(5)).count().complete()
+        }
+        let whole = run(1, batches.clone(), move |s| windows(s, case, idle));
+        let seen = run_handed_over((2, 1), first.to_vec(), then.to_vec(), move |s| windows(s, case, idle));
+        prop_assert_eq!(&seen, &whole, "windows with a restart after {}", cut);
         let seen = run_handed_over((2, 1), first.to_vec(), then.to_vec(), move |s| joined_apart(s, case, idle).timestamped());
         prop_assert_eq!(seen.into_iter().map(|(t, rows)| (t, bag(rows))).collect::<Vec<_>>(), joined, "a restart after {}", cut);
     }

@@ -26,15 +26,15 @@ struct Joint {
     interval: u64,
     /// How long each had no rows in batches in which the other had some: milliseconds of batch time.
     quiet: [u64; 2],
-    /// The watermark after the last batch.
-    now: Option<i64>,
+    /// The watermark before the last batch, and after it.
+    last: Option<(i64, i64)>,
     /// Whether it changed since the last snapshot.
     changed: bool,
 }
 
 impl Joint {
     fn new(idle: [Duration; 2], interval: u64) -> Self {
-        Joint { idle, interval, quiet: [0; 2], now: None, changed: false }
+        Joint { idle, interval, quiet: [0; 2], last: None, changed: false }
     }
 
     /// The watermark of a batch with these watermarks of both streams.
@@ -50,16 +50,16 @@ impl Joint {
         let idle = |side: &usize| u128::from(self.quiet[*side]) >= self.idle[*side].as_millis();
         // Never both: a stream becomes idle by rows of the other one.
         let now = (0..2).filter(|side| !idle(side)).map(|side| both[side].now).min();
-        let before = self.now.unwrap_or(both[0].before.min(both[1].before));
+        let before = self.last.map_or(both[0].before.min(both[1].before), |(_, now)| now);
         let now = before.max(now.unwrap_or(before));
-        self.now = Some(now);
+        self.last = Some((before, now));
         Watermark { before, now, rows: both[0].rows || both[1].rows }
     }
 
-    /// The watermark after the last batch, before there is another.
+    /// The watermark of the last batch, before there is another: windows that closed with it have yet to leave their view.
     fn restored(&self) -> Watermark {
-        let now = self.now.unwrap_or(i64::MIN);
-        Watermark { before: now, now, rows: false }
+        let (before, now) = self.last.unwrap_or((i64::MIN, i64::MIN));
+        Watermark { before, now, rows: false }
     }
 }
 
@@ -69,11 +69,11 @@ impl KeyedState for Joint {
     }
 
     fn save(&mut self, group: u64, _: BatchTime) -> Vec<u8> {
-        if group == 0 && self.now.is_some() { encoded(&(self.quiet, self.now)) } else { Vec::new() }
+        if group == 0 && self.last.is_some() { encoded(&(self.quiet, self.last)) } else { Vec::new() }
     }
 
     fn load(&mut self, bytes: &[u8], _: BatchTime) -> Result<(), BoxError> {
-        (self.quiet, self.now) = postcard::from_bytes(bytes)?;
+        (self.quiet, self.last) = postcard::from_bytes(bytes)?;
         Ok(())
     }
 }
@@ -176,6 +176,7 @@ mod tests {
         assert_eq!(first.save(1, BatchTime::default()), [0u8; 0]);
         let mut again = joint();
         again.load(&first.save(0, BatchTime::default()), BatchTime::default()).unwrap();
+        assert_eq!(again.restored(), Watermark { before: 5, now: 9, rows: false });
         assert_eq!([before, after(&mut again, &batches[2..])].concat(), expected);
         assert_eq!(joint().save(0, BatchTime::default()), [0u8; 0], "nothing before the first batch");
     }
