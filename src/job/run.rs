@@ -149,11 +149,12 @@ fn serve(config: &Config, metrics: &Metrics, shared: &Arc<JobState>) -> Result<O
         checkpoint: r.checkpoint.as_ref().map(|dir| dir.display().to_string()),
         started_ms: wall_ms(),
     };
-    let (named, asked, given) = (shared.clone(), shared.clone(), shared.clone());
+    let [named, asked, forgotten, given] = [(); 4].map(|()| shared.clone());
     let names = Box::new(move || named.askers.views().to_vec());
     let ask = Box::new(move |question, reply| asked.ask(question, reply));
     let correct = Box::new(move |correction, reply| given.correct(correction, reply));
-    let views = http::Views { names, ask, correct };
+    let forget = Box::new(move |id| forgotten.forget(id));
+    let views = http::Views { names, ask, forget, correct };
     http::start(listen, about, metrics.clone(), views).map(Some)
 }
 
@@ -200,13 +201,15 @@ impl Job {
         let (inputs_tx, inputs) = mpsc::channel::<PlannerInputs>();
         let first = self.config.runtime.process == 0;
         let (snapshots, snapshot_thread) = self.snapshot_thread()?.unzip();
+        let places = SharedPlaces::default();
+        let unplanned = places.unplanned.clone();
         let planning = first.then(|| (Planning { commands, events: event_tx }, inputs_tx));
         let args = Arc::new(WorkerArgs {
             config: self.config.clone(),
             build,
             shared: self.shared.clone(),
             outputs: channel,
-            places: SharedPlaces::default(),
+            places,
             snapshots: snapshots.map(Mutex::new),
             planning: Mutex::new(planning),
         });
@@ -224,6 +227,9 @@ impl Job {
         let _ = (planner.join(), outputs.join(), snapshot_thread.map(JoinHandle::join));
         self.shared.askers.close();
         self.shared.correctors.close();
+        if let Err(why) = &worked {
+            reporter::unplanned(&self.config, &unplanned.plans(), why);
+        }
         worked?;
         match self.shared.take_failure() {
             Some(e) => Err(e),
