@@ -11,6 +11,9 @@ use rdkafka::error::KafkaResult;
 use rdkafka::mocking::MockCluster;
 use rdkafka::producer::{BaseProducer, BaseRecord, DefaultProducerContext, Producer};
 
+/// Key and value.
+type Record = (Option<Vec<u8>>, Option<Vec<u8>>);
+/// A topic to create, its partitions, and where the answer goes.
 type Asked = (String, i32, Sender<KafkaResult<()>>);
 
 /// A broker on 127.0.0.1. It keeps a few MiB of each partition, and ends with this object.
@@ -62,13 +65,7 @@ impl Broker {
     }
 
     /// Writes records, pairs of key and value, to a partition, and waits until the broker has them.
-    fn send(
-        &self,
-        py: Python<'_>,
-        topic: &str,
-        partition: i32,
-        records: Vec<(Option<Vec<u8>>, Option<Vec<u8>>)>,
-    ) -> PyResult<()> {
+    fn send(&self, py: Python<'_>, topic: &str, partition: i32, records: Vec<Record>) -> PyResult<()> {
         py.detach(|| {
             let producer: BaseProducer =
                 ClientConfig::new().set("bootstrap.servers", &self.address).create().map_err(|e| e.to_string())?;

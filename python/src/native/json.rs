@@ -119,7 +119,7 @@ impl<'de> Visitor<'de> for Find<'_> {
         };
         let mut found = None;
         while let Some(name) = parts.next_key::<std::borrow::Cow<'_, str>>()? {
-            if name == &*step.name {
+            if *name == *step.name {
                 found = parts.next_value_seed(Find(rest))?;
             } else {
                 parts.next_value::<IgnoredAny>()?;
