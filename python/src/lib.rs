@@ -12,7 +12,9 @@ mod native;
 mod program;
 mod value;
 
+use pyo3::exceptions::PyValueError;
 use pyo3::prelude::*;
+use pyo3::types::PyBytes;
 
 /// A regular expression, as `tidemill.regex` searches with it.
 #[pyclass(frozen)]
@@ -31,6 +33,20 @@ impl Regex {
     }
 }
 
+/// The bytes of a plain value, as checkpoints have them.
+#[pyfunction]
+fn encoded<'py>(value: &Bound<'py, PyAny>) -> PyResult<Bound<'py, PyBytes>> {
+    let bytes = tidemill::core::data::encoded(&value::Value::plain_of(value)?);
+    Ok(PyBytes::new(value.py(), &bytes))
+}
+
+/// The value of these bytes.
+#[pyfunction]
+fn decoded<'py>(py: Python<'py>, bytes: &[u8]) -> PyResult<Bound<'py, PyAny>> {
+    let value: value::Value = postcard::from_bytes(bytes).map_err(|e| PyValueError::new_err(e.to_string()))?;
+    value.to_python(py)
+}
+
 #[pymodule]
 fn _engine(module: &Bound<'_, PyModule>) -> PyResult<()> {
     module.add_class::<program::Program>()?;
@@ -39,5 +55,7 @@ fn _engine(module: &Bound<'_, PyModule>) -> PyResult<()> {
     module.add_class::<Regex>()?;
     module.add("JobError", module.py().get_type::<job::JobError>())?;
     module.add_function(wrap_pyfunction!(job::start, module)?)?;
+    module.add_function(wrap_pyfunction!(encoded, module)?)?;
+    module.add_function(wrap_pyfunction!(decoded, module)?)?;
     Ok(())
 }

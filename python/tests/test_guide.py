@@ -38,3 +38,9 @@ MODULES = [name for _, name, _ in pkgutil.walk_packages(tidemill.__path__, "tide
 def test_examples_of_the_package(module):
     failed, _ = doctest.testmod(importlib.import_module(module), optionflags=doctest.ELLIPSIS)
     assert failed == 0
+
+
+def test_the_program_of_the_readme_compiles():
+    readme = (GUIDE.parents[2] / "README.md").read_text(encoding="utf-8")
+    [program] = [part.split("```")[0] for part in readme.split("```python\n")[1:]]
+    compile(program, "README.md", "exec")

@@ -8,6 +8,8 @@ from typing import NamedTuple
 import pytest
 from conftest import run
 
+from tidemill import _engine
+
 
 @dataclasses.dataclass(frozen=True)
 class Visit:
@@ -73,3 +75,31 @@ def test_what_a_function_does_to_its_state_later_is_not_saved(tmp_path):
     for state in kept:
         state.append("changed")
     assert run([[("k", 2)]], build, workers=1, checkpoint=tmp_path)[-1] == [("k", [1, 2])]
+
+
+GOLDEN = [
+    (None, "00"),
+    (True, "0101"),
+    (-3, "0205"),
+    (2**64, "030103000001"),
+    (1.5, "04000000000000f83f"),
+    ("tide", "050474696465"),
+    (b"\xff", "0601ff"),
+    (("a", 1), "07020501610202"),
+    ([None], "080100"),
+    ({"a": 1}, "090105016102" + "02"),
+    ({2, 1}, "0a0202020204"),
+    (datetime.date(2026, 1, 2), "0b0d6461746574696d652e6461746501050a323032362d30312d3032"),
+]
+
+
+@pytest.mark.parametrize(("value", "golden"), GOLDEN, ids=repr)
+def test_values_keep_the_bytes_that_checkpoints_have(value, golden):
+    assert _engine.encoded(value).hex() == golden
+    assert _engine.decoded(bytes.fromhex(golden)) == value
+
+
+def test_bytes_that_are_no_value():
+    for broken in ("", "0d", "0504", "07ffffffff0f", "0b016100"):
+        with pytest.raises((ValueError, TypeError)):
+            _engine.decoded(bytes.fromhex(broken))

@@ -16,7 +16,7 @@ use num_bigint::BigInt;
 use serde::{Deserialize, Serialize};
 use tidemill::prelude::F64;
 
-/// A value of Python. Two values are equal if and only if their encodings are, as a `Key` must be. So `1`, `1.0` and `True` are three keys.
+/// A value of Python. Checkpoints have its path, and its variants by number: a new one comes last (docs/formats.md). Two values are equal if and only if their encodings are, as a `Key` must be. So `1`, `1.0` and `True` are three keys.
 #[derive(Clone, Debug, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize, Deserialize)]
 pub enum Value {
     /// `None`
