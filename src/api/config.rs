@@ -214,6 +214,8 @@ pub(crate) struct Config {
     pub warns: bool,
     /// Whether the job sets up log lines if the program has not.
     pub logs: bool,
+    /// Whether SIGINT and SIGTERM stop the job.
+    pub signals: bool,
     /// The clock of the job, whose time is that of batches.
     pub clock: Clock,
 }
@@ -242,6 +244,7 @@ impl Config {
             replay: None,
             warns: true,
             logs: true,
+            signals: true,
             clock: Clock::System,
         })
     }

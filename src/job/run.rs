@@ -56,7 +56,9 @@ pub(crate) fn launch(
     let address = server.as_ref().map(|server| server.address);
     let Rehearsed { lines, sources } = rehearse(&config, &build)?;
     let end: End = Arc::new((Mutex::new(None), Condvar::new()));
-    signals::stop_on_signals(&shared, &end);
+    if config.signals {
+        signals::stop_on_signals(&shared, &end);
+    }
     let opened = open_before_meeting(&config);
     let peers = meet(&config, lines, &shared, opened.as_ref())?;
     let limits = config.runtime.clone();
