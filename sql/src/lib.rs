@@ -36,22 +36,33 @@
 // In reading order, from the rows of a batch to the text of its table.
 mod batch;
 mod rows;
+mod files;
+mod parquet;
 mod session;
 mod dialect;
 mod names;
+mod functions;
 mod planner;
 mod data_frame;
 mod grouped;
 mod show;
 mod streaming;
+#[cfg(feature = "cli")]
+#[doc(hidden)]
+pub mod command;
 mod error;
 
 pub use batch::ToTable;
 pub use data_frame::DataFrame;
 pub use error::{Result, SqlError};
+pub use files::read::DataFrameReader;
 pub use grouped::GroupedData;
 pub use session::TableSession;
-pub use streaming::{OutputMode, StreamTables, StreamingDataFrame};
+pub use streaming::{
+    DataStreamReader, DataStreamWriter, IntoOutputMode, OutputMode, SinkProgress, SourceProgress, StreamTables,
+    StreamingDataFrame, StreamingGroupedData, StreamingQueries, StreamingQuery, StreamingQueryProgress, StreamingQueryStatus,
+    Trigger,
+};
 
 /// Arrow, at the version of DataFusion.
 pub use datafusion::arrow;

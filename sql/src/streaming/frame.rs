@@ -1,5 +1,6 @@
 //! `StreamingDataFrame`: the result of a query over streams, and where it goes.
 
+use std::cell::OnceCell;
 use std::fmt;
 use std::io::Write;
 use std::rc::Rc;
@@ -8,13 +9,12 @@ use std::sync::Arc;
 use datafusion::arrow::array::RecordBatch;
 use datafusion::arrow::datatypes::Schema;
 use datafusion::error::DataFusionError;
-use datafusion::logical_expr::LogicalPlan;
 use serde::de::DeserializeOwned;
-use tidemill::prelude::{BatchTime, BoxError, DStream, Data, Key, View};
+use tidemill::prelude::{BadRecord, BatchTime, BoxError, DStream, Data, Key, View};
 
 use super::codec::{Codec, Row};
 use super::render::{Rendered, Renderer};
-use super::tables::Streams;
+use super::tables::{StreamTables, stable};
 use crate::data_frame::DataFrame;
 use crate::error::{Result, SqlError};
 use crate::rows::Values;
@@ -40,8 +40,18 @@ pub enum OutputMode {
 /// It leaves as typed rows, by [`stream`](Self::stream) and [`view`](Self::view), and so through every output of the library; or as a table
 /// of each batch, by [`foreach_batch`](Self::foreach_batch) and what stands on it.
 pub struct StreamingDataFrame<'s> {
-    query: String,
-    session: TableSession,
+    pub(super) query: String,
+    pub(super) tables: StreamTables<'s>,
+    pub(super) frame: DataFrame,
+    /// Bad rows of the source, if it can have some.
+    pub(super) errors: Option<DStream<'s, BadRecord>>,
+    schema: Arc<Schema>,
+    /// Made when an output first asks.
+    rendered: OnceCell<Rendering<'s>>,
+}
+
+/// The rows of a result, with their columns.
+pub(super) struct Rendering<'s> {
     schema: Arc<Schema>,
     rows: Rows<'s>,
 }
@@ -54,17 +64,24 @@ enum Rows<'s> {
 }
 
 impl<'s> StreamingDataFrame<'s> {
-    pub(super) fn new(
-        query: &str,
-        session: &TableSession,
-        tables: &TableSession,
-        streams: &Streams<'s>,
-        plan: &LogicalPlan,
-    ) -> Result<Self> {
+    pub(super) fn new(query: &str, tables: &StreamTables<'s>, frame: DataFrame, errors: Option<DStream<'s, BadRecord>>) -> Self {
+        let schema = frame.schema();
+        StreamingDataFrame { query: query.to_owned(), tables: tables.clone(), frame, errors, schema, rendered: OnceCell::new() }
+    }
+
+    /// The rows as streams and views.
+    pub(super) fn rendered(&self) -> Result<&Rendering<'s>> {
+        if let Some(rendered) = self.rendered.get() {
+            return Ok(rendered);
+        }
+        let (query, plan) = (&self.query, self.frame.logical_plan());
+        stable(query, plan)?;
         let fault = |e: DataFusionError| SqlError::of(query, &e);
+        let tables = &self.tables.session;
         let state = tables.context().state();
         let plan = state.optimize(plan).map_err(fault)?;
-        let renderer = Renderer { query, session: tables, state: &state, streams };
+        let streams = self.tables.streams.borrow();
+        let renderer = Renderer { query, session: tables, state: &state, streams: &streams };
         let schema = plan.schema().inner().clone();
         let rows = match renderer.render(&plan).map_err(fault)? {
             Rendered::Changing(view) => Rows::Changing(view),
@@ -73,7 +90,7 @@ impl<'s> StreamingDataFrame<'s> {
                 Rows::Growing(renderer.rows(&source, narrow, &codec))
             }
         };
-        Ok(StreamingDataFrame { query: query.to_owned(), session: session.clone(), schema, rows })
+        Ok(self.rendered.get_or_init(|| Rendering { schema, rows }))
     }
 
     /// The columns and their types, by Arrow's names.
@@ -92,6 +109,20 @@ impl<'s> StreamingDataFrame<'s> {
     /// ```
     pub fn schema(&self) -> &Arc<Schema> {
         &self.schema
+    }
+
+    /// Whether rows of the result change, so that its modes are complete and update. If not, its mode is append.
+    ///
+    /// # Errors
+    /// If the query cannot be kept up to date.
+    pub fn changes(&self) -> Result<bool> {
+        Ok(matches!(self.rendered()?.rows, Rows::Changing(_)))
+    }
+
+    /// The plan as text.
+    #[cfg(feature = "cli")]
+    pub(crate) fn explain_text(&self) -> Result<String> {
+        self.frame.explain()
     }
 
     /// The rows of each batch as values of a type, for a query whose rows never change: one without aggregates. Columns and types go together as
@@ -114,7 +145,7 @@ impl<'s> StreamingDataFrame<'s> {
     /// }, [vec!["TO".to_owned()], vec!["OR".to_owned()]]);
     /// ```
     pub fn stream<T: Data + DeserializeOwned>(&self) -> Result<DStream<'s, T>> {
-        let Rows::Growing(stream) = &self.rows else {
+        let Rows::Growing(stream) = &self.rendered()?.rows else {
             return Err(SqlError::new(&self.query, "rows of this result change, so it is no stream of rows; use view()"));
         };
         let typed = self.typed()?;
@@ -141,7 +172,7 @@ impl<'s> StreamingDataFrame<'s> {
     /// }, [vec![("to".to_owned(), 2)], vec![("be".to_owned(), 3)]]);
     /// ```
     pub fn view<T: Key>(&self) -> Result<View<'s, T>> {
-        let Rows::Changing(view) = &self.rows else {
+        let Rows::Changing(view) = &self.rendered()?.rows else {
             return Err(SqlError::new(&self.query, "no row of this result ever changes, so a view would keep all; use stream()"));
         };
         let typed = self.typed()?;
@@ -184,24 +215,28 @@ impl<'s> StreamingDataFrame<'s> {
         mode: OutputMode,
         mut f: impl FnMut(BatchTime, DataFrame) -> Result<(), BoxError> + Send + 'static,
     ) -> Result<()> {
-        let fault = |reason: &str| Err(SqlError::new(&self.query, reason));
-        let rows = match (&self.rows, mode) {
-            (Rows::Growing(stream), OutputMode::Append | OutputMode::Update) => stream.clone(),
-            (Rows::Changing(view), OutputMode::Complete) => view.complete(),
-            (Rows::Changing(view), OutputMode::Update) => view.update(),
-            (Rows::Changing(_), OutputMode::Append) => {
-                return fault("mode Append is for rows that never change, and those of this result do; use Complete or Update");
-            }
-            (Rows::Growing(_), OutputMode::Complete) => {
-                return fault("mode Complete would keep every row for ever, since the query has no aggregate; use Append");
-            }
-        };
-        let (codec, session) = (self.codec()?, self.session.clone());
+        let (rows, codec, session) = (self.leaving(mode)?, self.codec()?, self.tables.parent.clone());
         rows.foreach_batch(move |batch| {
             let table = codec.decode(batch.iter())?;
             f(batch.time(), session.table_of(table.schema(), vec![table])?)
         });
         Ok(())
+    }
+
+    /// The rows that leave in a mode.
+    pub(super) fn leaving(&self, mode: OutputMode) -> Result<DStream<'s, Row>> {
+        let fault = |reason: &str| Err(SqlError::new(&self.query, reason));
+        match (&self.rendered()?.rows, mode) {
+            (Rows::Growing(stream), OutputMode::Append | OutputMode::Update) => Ok(stream.clone()),
+            (Rows::Changing(view), OutputMode::Complete) => Ok(view.complete()),
+            (Rows::Changing(view), OutputMode::Update) => Ok(view.update()),
+            (Rows::Changing(_), OutputMode::Append) => {
+                fault("mode Append is for rows that never change, and those of this result do; use Complete or Update")
+            }
+            (Rows::Growing(_), OutputMode::Complete) => {
+                fault("mode Complete would keep every row for ever, since the query has no aggregate; use Append")
+            }
+        }
     }
 
     /// Prints the rows of each batch as Spark's console sink does: at most 20, under a line with the batch time, where Spark has a
@@ -264,7 +299,7 @@ impl<'s> StreamingDataFrame<'s> {
             ));
         }
         let (session, name) = (session.clone(), name.to_owned());
-        let (schema, mut kept) = (self.schema.clone(), Vec::<RecordBatch>::new());
+        let (schema, mut kept) = (self.rendered()?.schema.clone(), Vec::<RecordBatch>::new());
         self.foreach_batch(mode, move |_, table| {
             if mode == OutputMode::Complete {
                 kept.clear();
@@ -284,8 +319,8 @@ impl<'s> StreamingDataFrame<'s> {
         })
     }
 
-    fn codec(&self) -> Result<Codec> {
-        Codec::new(&self.schema).map_err(|e| SqlError::new(&self.query, e))
+    pub(super) fn codec(&self) -> Result<Codec> {
+        Codec::new(&self.rendered()?.schema).map_err(|e| SqlError::new(&self.query, e))
     }
 }
 

@@ -13,8 +13,19 @@ mod frame;
 mod join;
 mod narrow;
 mod render;
+mod sink;
+mod source;
 mod static_join;
 mod tables;
+mod unnest;
+mod verbs;
 
 pub use frame::{OutputMode, StreamingDataFrame};
+pub(crate) use sink::Definitions;
+pub use sink::{
+    DataStreamWriter, IntoOutputMode, SinkProgress, SourceProgress, StreamingQueries, StreamingQuery, StreamingQueryProgress,
+    StreamingQueryStatus, Trigger,
+};
+pub use source::DataStreamReader;
 pub use tables::StreamTables;
+pub use verbs::StreamingGroupedData;

@@ -27,6 +27,7 @@ use super::join::joined;
 use super::narrow::{Narrow, evaluate, physical, with_columns};
 use super::static_join::static_join;
 use super::tables::{Encoded, Source, Streams};
+use super::unnest::unnested;
 use crate::session::TableSession;
 
 type Result<T> = std::result::Result<T, DataFusionError>;
@@ -86,6 +87,10 @@ impl<'s> Renderer<'_, 's> {
                 let narrow = Narrow::default().project(self.state, &projection.expr, input, output)?;
                 self.stepped(self.render(&projection.input)?, narrow, &schema(&projection.input), output)
             }
+            LogicalPlan::Unnest(unnest) => match self.render(&unnest.input)? {
+                Rendered::Growing(source, narrow) => Ok(Rendered::Growing(source, narrow.batch(unnested(unnest)?))),
+                Rendered::Changing(_) => refused("explode of a result that changes", "explode the rows of the stream"),
+            },
             LogicalPlan::Aggregate(aggregate) => self.aggregate(aggregate),
             LogicalPlan::Join(join) => self.join(join),
             LogicalPlan::Sort(sort) => self.sort(sort),

@@ -1,6 +1,6 @@
 //! `StreamTables`: the streams of a program as tables, and queries over them.
 
-use std::cell::RefCell;
+use std::cell::{Cell, RefCell};
 use std::collections::HashMap;
 use std::fmt;
 use std::rc::Rc;
@@ -18,6 +18,7 @@ use tidemill::prelude::{DStream, Data};
 use super::accumulator::Part;
 use super::codec::{Codec, Row};
 use super::frame::StreamingDataFrame;
+use super::sink::Started;
 use crate::error::{Result, SqlError};
 use crate::names;
 use crate::rows::Columns;
@@ -41,12 +42,17 @@ use crate::session::TableSession;
 ///     vec![("be".to_owned(), 2), ("to".to_owned(), 2)],
 /// ]);
 /// ```
+#[derive(Clone)]
 pub struct StreamTables<'s> {
     /// The program's session.
-    parent: TableSession,
+    pub(super) parent: TableSession,
     /// Its tables, and the streams.
-    session: TableSession,
-    streams: Rc<RefCell<Streams<'s>>>,
+    pub(super) session: TableSession,
+    pub(super) streams: Rc<RefCell<Streams<'s>>>,
+    /// The queries that were started over them.
+    pub(super) started: Started,
+    /// Whether one of them is a source whose end is known by its offsets.
+    pub(super) has_offsets: Rc<Cell<bool>>,
 }
 
 /// Streams by the name of their table.
@@ -55,7 +61,13 @@ pub(crate) type Streams<'s> = HashMap<String, Rc<dyn Source<'s> + 's>>;
 impl<'s> StreamTables<'s> {
     /// No streams. Queries also see the tables that the session has now.
     pub fn new(session: &TableSession) -> Self {
-        StreamTables { parent: session.clone(), session: session.copied(), streams: Rc::default() }
+        StreamTables {
+            parent: session.clone(),
+            session: session.copied(),
+            streams: Rc::default(),
+            started: Started::default(),
+            has_offsets: Rc::default(),
+        }
     }
 
     /// Gives a name to a stream. Its columns are those of [`TableSession::create_data_frame`].
@@ -95,17 +107,45 @@ impl<'s> StreamTables<'s> {
     /// }, [vec![(8, 4)], vec![(13, 5)]]);
     /// ```
     pub fn sql(&self, text: &str) -> Result<StreamingDataFrame<'s>> {
-        let frame = self.session.sql(text)?;
-        if let Some(name) = unstable(frame.logical_plan()).map_err(|e| SqlError::of(text, &e))? {
-            let reason = format!(
-                "{name}() has another value each time, so its rows could not be taken back; add it to the rows of the stream"
-            );
-            return Err(SqlError::new(text, reason));
-        }
-        StreamingDataFrame::new(text, &self.parent, &self.session, &self.streams.borrow(), frame.logical_plan())
+        let frame = StreamingDataFrame::new(text, self, self.session.sql(text)?, None);
+        frame.rendered()?;
+        Ok(frame)
     }
 
-    fn add(&self, name: &str, schema: Arc<Schema>, source: Rc<dyn Source<'s> + 's>) -> Result<()> {
+    /// A stream or table that has a name.
+    ///
+    /// # Errors
+    /// If none has it. An asserting example is at [`StreamingDataFrame::select`].
+    pub fn table(&self, name: &str) -> Result<StreamingDataFrame<'s>> {
+        Ok(StreamingDataFrame::new(name, self, self.session.table(name)?, None))
+    }
+
+    /// Gives a name to a query over the streams and tables: a view, which each query that names it computes by itself.
+    ///
+    /// # Errors
+    /// If it is not one query, or uses an unknown name.
+    ///
+    /// ```
+    /// use tidemill::testing::check;
+    /// use tidemill_sql::{StreamTables, TableSession};
+    /// check([vec![3, 1, 4]], |stream| {
+    ///     let tables = StreamTables::new(&TableSession::new());
+    ///     tables.register_stream("numbers", stream).unwrap();
+    ///     tables.create_view("large", "select value from numbers where value > 2").unwrap();
+    ///     tables.sql("select value * 10 from large").unwrap().stream::<i64>().unwrap()
+    /// }, [vec![30, 40]]);
+    /// ```
+    pub fn create_view(&self, name: &str, query: &str) -> Result<()> {
+        self.session.sql(query)?.create_or_replace_temp_view(name)
+    }
+
+    /// A name that no other stream has.
+    pub(super) fn unnamed(&self) -> String {
+        format!("__stream_{}", self.streams.borrow().len())
+    }
+
+    /// Gives a name to a source of rows with these columns.
+    pub(super) fn add(&self, name: &str, schema: Arc<Schema>, source: Rc<dyn Source<'s> + 's>) -> Result<()> {
         self.session.register(name, Arc::new(EmptyTable::new(schema)))?;
         self.streams.borrow_mut().insert(names::table(name), source);
         Ok(())
@@ -117,6 +157,17 @@ impl fmt::Debug for StreamTables<'_> {
         let mut names: Vec<String> = self.streams.borrow().keys().cloned().collect();
         names.sort();
         f.debug_struct("StreamTables").field("streams", &names).finish_non_exhaustive()
+    }
+}
+
+/// No function of a plan may have another value each time.
+pub(super) fn stable(query: &str, plan: &LogicalPlan) -> Result<()> {
+    match unstable(plan).map_err(|e| SqlError::of(query, &e))? {
+        None => Ok(()),
+        Some(name) => {
+            let reason = "has another value each time, so its rows could not be taken back; add it to the rows of the stream";
+            Err(SqlError::new(query, format!("{name}() {reason}")))
+        }
     }
 }
 
@@ -203,6 +254,6 @@ impl<'s> Source<'s> for Encoded<'s> {
 }
 
 /// A row that cannot be computed ends the job: the engine reports the panic with verb, worker and batch.
-fn run<X>(query: &str, step: &Step<X>, batch: RecordBatch) -> Vec<X> {
+pub(super) fn run<X>(query: &str, step: &Step<X>, batch: RecordBatch) -> Vec<X> {
     step(batch).unwrap_or_else(|e| panic!("{query}: {}", e.strip_backtrace()))
 }
