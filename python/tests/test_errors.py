@@ -4,7 +4,7 @@ import pytest
 from conftest import TIMEOUT, run
 
 from tidemill import JobError, SparkConf, SparkContext
-from tidemill.streaming import StreamingContext
+from tidemill.streaming import BadRow, StreamingContext
 from tidemill.streaming.kafka import KafkaUtils
 
 
@@ -118,3 +118,19 @@ def test_a_key_may_be_what_rust_compares(workers):
     rows = [(key, 1) for key in keys] * 2
     seen = run([rows], lambda s: s.reduceByKey(lambda a, b: a + b), workers)
     assert sorted(map(repr, seen[0])) == sorted(repr((key if key != 0 else 0.0, 2)) for key in keys)
+
+
+def test_errors_as_a_stream(workers):
+    def halves(text):
+        yield int(text)
+        yield 1 // (int(text) - 1)
+
+    rows = [["1", "x", "3"], ["5"]]
+    assert run(rows, lambda s: s.map(int, errors="stream")[0], workers) == [[1, 3], [5]]
+    bad = run(rows, lambda s: s.map(int, errors="stream")[1], workers)
+    assert bad[0] == [BadRow("x", "ValueError: invalid literal for int() with base 10: 'x'")] and bad[1] == []
+    assert run(rows, lambda s: s.flatMap(halves, errors="stream")[0], workers) == [[3, 0], [5, 0]]
+    failed = run(rows, lambda s: s.flat_map(halves, errors="stream")[1].map(lambda bad: bad.row), workers)
+    assert failed == [["1", "x"], []]
+    with pytest.raises(ValueError, match='it is "raise" or "stream"'):
+        run(rows, lambda s: s.map(int, errors="ignore"))

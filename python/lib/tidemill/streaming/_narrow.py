@@ -3,11 +3,12 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Iterable, Iterator
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, Literal, overload
 
 from .._functions import function
 from ._calls import of_batch, takes
 from ._time import millis
+from ._tries import divided, streams, tried
 from ._verbs import Verbs
 
 if TYPE_CHECKING:
@@ -17,12 +18,32 @@ if TYPE_CHECKING:
 class NarrowVerbs(Verbs):
     """Verbs without keys."""
 
-    def map(self, f: Callable[[Any], Any], preservesPartitioning: bool = False) -> DStream:
-        """The result of `f` for each row."""
+    @overload
+    def map(self, f: Callable[[Any], Any], preservesPartitioning: bool = ..., *, errors: Literal["raise"] = ...) -> DStream: ...
+    @overload
+    def map(self, f: Callable[[Any], Any], preservesPartitioning: bool = ..., *, errors: Literal["stream"]) -> tuple[DStream, DStream]: ...
+    def map(self, f: Callable[[Any], Any], preservesPartitioning: bool = False, *, errors: str = "raise") -> Any:
+        """The result of `f` for each row.
+
+        `errors="stream"`: two streams, the results, and a `BadRow` with `row` and `reason` for each row for which `f` raised an exception.
+        """
+        if streams(errors):
+            return divided(self._verb("map", function(tried(f))))
         return self._verb("map", function(f))
 
-    def flatMap(self, f: Callable[[Any], Iterable[Any]], preservesPartitioning: bool = False) -> DStream:
-        """The items of the result of `f` for each row."""
+    @overload
+    def flatMap(
+        self, f: Callable[[Any], Iterable[Any]], preservesPartitioning: bool = ..., *, errors: Literal["raise"] = ...
+    ) -> DStream: ...
+    @overload
+    def flatMap(
+        self, f: Callable[[Any], Iterable[Any]], preservesPartitioning: bool = ..., *, errors: Literal["stream"]
+    ) -> tuple[DStream, DStream]: ...
+    def flatMap(self, f: Callable[[Any], Iterable[Any]], preservesPartitioning: bool = False, *, errors: str = "raise") -> Any:
+        """The items of the result of `f` for each row. For `errors` see `map`; a row that fails has no other result."""
+        if streams(errors):
+            good, bad = divided(self._verb("map", function(tried(lambda row: list(f(row)))), name="flatMap"))
+            return good.flatMap(lambda items: items), bad
         return self._verb("flatMap", function(f))
 
     def filter(self, f: Callable[[Any], Any]) -> DStream:
