@@ -42,7 +42,7 @@ fn every_page_is_linked_and_its_programs_are_doc_tests() {
     for page in pages().into_iter().chain(["README.md".into()]) {
         let text = read(&page);
         for (kind, block) in blocks(&text) {
-            let known = ["rust", "rust,no_run", "python", "sh", "text", "toml"].contains(&kind.as_str());
+            let known = ["rust", "rust,no_run", "python", "sh", "sql", "text", "toml"].contains(&kind.as_str());
             assert!(known || kind.starts_with("rust,compile_fail,E"), "{page}: a block of kind \"{kind}\":\n{block}");
         }
         // rustdoc treats an indented block as Rust. Other viewers show the lines that rustdoc hides.

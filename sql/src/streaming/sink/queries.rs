@@ -128,9 +128,12 @@ struct Listener {
     end: Option<Mutex<Available>>,
 }
 
+/// The number of a source, and the topic and partition in it.
+type Partition = (u32, Arc<str>, i32);
+
 /// The ends of all partitions when the first batch that knows them was read, and who ends the job when they are reached.
 struct Available {
-    ends: Option<BTreeMap<(u32, Arc<str>, i32), i64>>,
+    ends: Option<BTreeMap<Partition, i64>>,
     stopper: Stopper,
 }
 
