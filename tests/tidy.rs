@@ -16,7 +16,7 @@ const LAYERS: &[&[&str]] = &[
     &["api"],
     &["operator", "arrangement"],
     &["connector", "graph", "replay"],
-    &["job", "replay::verify"],
+    &["job", "replay::find_poison", "replay::verify"],
     &["testing", "cli", "prelude"],
 ];
 
