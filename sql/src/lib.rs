@@ -39,6 +39,8 @@ mod rows;
 mod session;
 mod dialect;
 mod names;
+mod spark_aggregates;
+mod window_names;
 mod planner;
 mod data_frame;
 mod grouped;
@@ -51,7 +53,7 @@ pub use data_frame::DataFrame;
 pub use error::{Result, SqlError};
 pub use grouped::GroupedData;
 pub use session::TableSession;
-pub use streaming::{OutputMode, StreamTables, StreamingDataFrame};
+pub use streaming::{OutputMode, StreamTables, StreamingDataFrame, StreamingGroupedData, Watermark};
 
 /// Arrow, at the version of DataFusion.
 pub use datafusion::arrow;

@@ -10,6 +10,8 @@ use datafusion::sql::sqlparser::ast::{
     VisitorMut,
 };
 
+use crate::spark_aggregates;
+
 /// The names that a statement may use, by their lower case.
 #[derive(Default)]
 pub(crate) struct Names(HashMap<String, BTreeSet<String>>);
@@ -134,6 +136,7 @@ impl VisitorMut for Rewrite<'_> {
                     self.column(last);
                 }
             }
+            Expr::Function(function) => spark_aggregates::rewrite(function),
             _ => {}
         }
         ControlFlow::Continue(())
@@ -171,6 +174,10 @@ fn result_name(expr: &Expr) -> String {
         },
         Expr::Function(function) if function.over.is_none() => {
             let name = function.name.to_string().to_lowercase();
+            // Spark's column of windows.
+            if matches!(name.as_str(), "window" | "session_window") {
+                return name;
+            }
             let FunctionArguments::List(list) = &function.args else { return format!("{name}()") };
             let distinct = if list.duplicate_treatment == Some(DuplicateTreatment::Distinct) { "DISTINCT " } else { "" };
             let args = list.args.iter().map(|arg| match arg {

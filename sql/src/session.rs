@@ -24,6 +24,8 @@ use crate::error::{Result, SqlError};
 use crate::names::{self, Names};
 use crate::planner::SparkOperators;
 use crate::rows::Columns;
+use crate::streaming;
+use crate::window_names;
 
 /// The tables of a program by name, and SQL over them: Spark's `SparkSession` inside `foreachRDD`.
 ///
@@ -73,6 +75,7 @@ impl TableSession {
         // Spark's strings are one type.
         options.sql_parser.map_string_types_to_utf8view = false;
         let mut state = SessionStateBuilder::new().with_config(config).with_default_features().with_spark_features();
+        state.scalar_functions().get_or_insert_with(Vec::new).extend(streaming::functions());
         state.expr_planners().get_or_insert_with(Vec::new).insert(0, Arc::new(SparkOperators));
         TableSession(Arc::new(Shared {
             context: SessionContext::new_with_state(state.build()),
@@ -245,6 +248,7 @@ impl TableSession {
         let mut written = None;
         if let Some(query) = query {
             written = names::written(query);
+            window_names::resolve(query);
             names.resolve(query);
         }
         let plan = self.block_on(state.statement_to_plan(statement)).map_err(fault)?;

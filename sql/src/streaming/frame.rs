@@ -1,5 +1,6 @@
 //! `StreamingDataFrame`: the result of a query over streams, and where it goes.
 
+use std::cell::{OnceCell, RefCell};
 use std::fmt;
 use std::io::Write;
 use std::rc::Rc;
@@ -8,13 +9,13 @@ use std::sync::Arc;
 use datafusion::arrow::array::RecordBatch;
 use datafusion::arrow::datatypes::Schema;
 use datafusion::error::DataFusionError;
-use datafusion::logical_expr::LogicalPlan;
 use serde::de::DeserializeOwned;
 use tidemill::prelude::{BatchTime, BoxError, DStream, Data, Key, View};
 
 use super::codec::{Codec, Row};
-use super::render::{Rendered, Renderer};
-use super::tables::Streams;
+use super::explain::Notes;
+use super::render::{Rendered, Renderer, Windows};
+use super::tables::{Encoded, Step, StreamTables};
 use crate::data_frame::DataFrame;
 use crate::error::{Result, SqlError};
 use crate::rows::Values;
@@ -39,41 +40,127 @@ pub enum OutputMode {
 ///
 /// It leaves as typed rows, by [`stream`](Self::stream) and [`view`](Self::view), and so through every output of the library; or as a table
 /// of each batch, by [`foreach_batch`](Self::foreach_batch) and what stands on it.
+///
+/// A query that groups by `window(..)` of a column with a watermark has three forms. In mode [`OutputMode::Append`] and as a
+/// [`stream`](Self::stream), a row leaves once, when its window is final. In mode [`OutputMode::Update`] and as
+/// [`open_windows`](Self::open_windows), it forgets a window that is final. In mode [`OutputMode::Complete`] and as a [`view`](Self::view)
+/// it keeps all windows.
 pub struct StreamingDataFrame<'s> {
-    query: String,
-    session: TableSession,
+    pub(super) query: String,
+    pub(super) tables: StreamTables<'s>,
+    pub(super) table: DataFrame,
+    /// The rows before the last verb and its expressions, if that is `order_by`: `limit` takes the first of them.
+    pub(super) ordered: Option<(DataFrame, String)>,
     schema: Arc<Schema>,
-    rows: Rows<'s>,
+    /// By what becomes of windows: final ones, open ones, all.
+    rendered: [OnceCell<Rc<Rows<'s>>>; 3],
+    late: RefCell<Option<(Arc<Schema>, DStream<'s, Row>)>>,
+    notes: RefCell<Notes>,
 }
 
 /// The rows of a result, as bytes.
 enum Rows<'s> {
     /// Rows that never change.
     Growing(DStream<'s, Row>),
-    Changing(View<'s, Row>),
+    /// A result, and the part of the query that takes rows back; `None`: none does.
+    Changing(View<'s, Row>, Option<String>),
 }
 
 impl<'s> StreamingDataFrame<'s> {
-    pub(super) fn new(
-        query: &str,
-        session: &TableSession,
-        tables: &TableSession,
-        streams: &Streams<'s>,
-        plan: &LogicalPlan,
-    ) -> Result<Self> {
-        let fault = |e: DataFusionError| SqlError::of(query, &e);
-        let state = tables.context().state();
-        let plan = state.optimize(plan).map_err(fault)?;
-        let renderer = Renderer { query, session: tables, state: &state, streams };
-        let schema = plan.schema().inner().clone();
-        let rows = match renderer.render(&plan).map_err(fault)? {
-            Rendered::Changing(view) => Rows::Changing(view),
-            Rendered::Growing(source, narrow) => {
-                let codec = Rc::new(Codec::new(&schema).map_err(|e| fault(e.into()))?);
-                Rows::Growing(renderer.rows(&source, narrow, &codec))
-            }
+    pub(super) fn new(query: &str, tables: &StreamTables<'s>, table: DataFrame) -> Self {
+        StreamingDataFrame {
+            query: query.to_owned(),
+            tables: tables.clone(),
+            schema: table.schema(),
+            table,
+            ordered: None,
+            rendered: Default::default(),
+            late: RefCell::default(),
+            notes: RefCell::default(),
+        }
+    }
+
+    /// Fails if the query cannot be kept up to date.
+    pub(super) fn checked(self) -> Result<Self> {
+        self.rendered(Windows::Final)?;
+        Ok(self)
+    }
+
+    /// The columns, with their watermarks.
+    pub(super) fn marked_schema(&self) -> Result<Arc<Schema>> {
+        let state = self.tables.session().context().state();
+        let plan = state.optimize(self.table.logical_plan()).map_err(|e| SqlError::of(&self.query, &e))?;
+        Ok(plan.schema().inner().clone())
+    }
+
+    /// The rows of the plan as they are rendered, and their columns.
+    pub(super) fn render(&self, windows: Windows) -> Result<(Rendered<'s>, Arc<Schema>)> {
+        let fault = |e: DataFusionError| SqlError::of(&self.query, &e);
+        let session = self.tables.session();
+        let state = session.context().state();
+        let plan = state.optimize(self.table.logical_plan()).map_err(fault)?;
+        self.notes.replace(Notes::default());
+        let streams = self.tables.streams();
+        let renderer = Renderer {
+            query: &self.query,
+            session,
+            state: &state,
+            streams: &streams,
+            windows,
+            notes: &self.notes,
+            late: &self.late,
         };
-        Ok(StreamingDataFrame { query: query.to_owned(), session: session.clone(), schema, rows })
+        Ok((renderer.render(&plan).map_err(fault)?, plan.schema().inner().clone()))
+    }
+
+    fn rendered(&self, windows: Windows) -> Result<Rc<Rows<'s>>> {
+        let cell = |windows| &self.rendered[windows as usize];
+        if let Some(rows) = cell(windows).get() {
+            return Ok(rows.clone());
+        }
+        let (rendered, schema) = self.render(windows)?;
+        let rows = Rc::new(match rendered {
+            Rendered::Changing(view, back) => Rows::Changing(view, back),
+            Rendered::Growing(source, narrow) => {
+                let codec = Rc::new(Codec::new(&schema).map_err(|e| SqlError::new(&self.query, e))?);
+                let step: Step<Row> = Rc::new(move |batch| {
+                    let batch = narrow.run(batch)?;
+                    Ok(codec.encode(batch.columns(), batch.num_rows())?)
+                });
+                Rows::Growing(source.rows(&self.query, step))
+            }
+        });
+        let _ = cell(windows).set(rows.clone());
+        if self.late.borrow().is_none() {
+            // No watermark closes a window, so the forms of the result are the same.
+            for other in [Windows::Final, Windows::Open, Windows::All] {
+                let _ = cell(other).set(rows.clone());
+            }
+        }
+        Ok(rows)
+    }
+
+    /// The rows that leave in a mode.
+    pub(super) fn rows(&self, mode: OutputMode) -> Result<DStream<'s, Row>> {
+        let fault = |reason: String| Err(SqlError::new(&self.query, reason));
+        let windows = match mode {
+            OutputMode::Append => Windows::Final,
+            OutputMode::Update => Windows::Open,
+            OutputMode::Complete => Windows::All,
+        };
+        match (&*self.rendered(windows)?, mode) {
+            (Rows::Growing(stream), OutputMode::Append | OutputMode::Update) => Ok(stream.clone()),
+            (Rows::Changing(view, _), OutputMode::Complete) => Ok(view.complete()),
+            (Rows::Changing(view, _), OutputMode::Update) => Ok(view.update()),
+            (Rows::Changing(view, None), OutputMode::Append) => Ok(view.append()),
+            (Rows::Changing(_, Some(part)), OutputMode::Append) => fault(format!(
+                "mode Append is for rows that never change, and {part} changes rows of this result; use Complete or Update{}",
+                remedy(part)
+            )),
+            (Rows::Growing(_), OutputMode::Complete) => {
+                fault("mode Complete would keep every row for ever, since the query has no aggregate; use Append".to_owned())
+            }
+        }
     }
 
     /// The columns and their types, by Arrow's names.
@@ -114,8 +201,14 @@ impl<'s> StreamingDataFrame<'s> {
     /// }, [vec!["TO".to_owned()], vec!["OR".to_owned()]]);
     /// ```
     pub fn stream<T: Data + DeserializeOwned>(&self) -> Result<DStream<'s, T>> {
-        let Rows::Growing(stream) = &self.rows else {
-            return Err(SqlError::new(&self.query, "rows of this result change, so it is no stream of rows; use view()"));
+        let stream = match &*self.rendered(Windows::Final)? {
+            Rows::Growing(stream) => stream.clone(),
+            Rows::Changing(view, None) => view.append(),
+            Rows::Changing(_, Some(part)) => {
+                let reason =
+                    format!("{part} changes rows of this result, so it is no stream of rows; use view(){}", remedy(part));
+                return Err(SqlError::new(&self.query, reason));
+            }
         };
         let typed = self.typed()?;
         Ok(stream.map_partitions(move |rows: Vec<Row>| typed(rows)))
@@ -141,11 +234,100 @@ impl<'s> StreamingDataFrame<'s> {
     /// }, [vec![("to".to_owned(), 2)], vec![("be".to_owned(), 3)]]);
     /// ```
     pub fn view<T: Key>(&self) -> Result<View<'s, T>> {
-        let Rows::Changing(view) = &self.rows else {
+        self.typed_view(Windows::All)
+    }
+
+    /// As [`StreamingDataFrame::view`], of the windows that are open: a row leaves the view in the batch after the watermark has passed the
+    /// end of its window. Mode [`OutputMode::Update`] has its new and changed rows. For a query without windows and watermark it is the
+    /// same as [`StreamingDataFrame::view`].
+    ///
+    /// # Errors
+    /// If no row of the result ever changes.
+    ///
+    /// # Panics
+    /// While the job runs, if the columns do not fit the type.
+    ///
+    /// ```
+    /// use tidemill::testing::check;
+    /// use tidemill_sql::{StreamTables, TableSession};
+    /// // Numbers are times in microseconds.
+    /// check([vec![2_i64], vec![3], vec![15], vec![]], |stream| {
+    ///     let tables = StreamTables::new(&TableSession::new());
+    ///     tables.register_stream("times", stream).unwrap();
+    ///     tables.with_watermark("times", "value", "0 seconds").unwrap();
+    ///     let counts = tables.sql("select count(*) from times group by window(value, '10 microseconds')").unwrap();
+    ///     counts.open_windows::<i64>().unwrap().complete()
+    /// }, [vec![1], vec![2], vec![1, 2], vec![1]]);
+    /// ```
+    pub fn open_windows<T: Key>(&self) -> Result<View<'s, T>> {
+        self.typed_view(Windows::Open)
+    }
+
+    fn typed_view<T: Key>(&self, windows: Windows) -> Result<View<'s, T>> {
+        let rows = self.rendered(windows)?;
+        let Rows::Changing(view, _) = &*rows else {
             return Err(SqlError::new(&self.query, "no row of this result ever changes, so a view would keep all; use stream()"));
         };
         let typed = self.typed()?;
         Ok(view.map_vectorized(move |rows| typed(rows).into_iter().map(Some).collect()))
+    }
+
+    /// What the late rows of each batch would have added to their windows: for each window and key, the result of these rows alone. Its
+    /// columns are those of GROUP BY, and the aggregates. The window had closed before the batch, and is not changed. Of several windows of
+    /// a row it is the last one. Take it after the output that it belongs to.
+    ///
+    /// If no output reads late rows, they are counted and logged, as bad records are.
+    ///
+    /// # Errors
+    /// If the query has no windows that a watermark closes.
+    ///
+    /// # Panics
+    /// While the job runs, if the columns do not fit the type.
+    ///
+    /// ```
+    /// use tidemill::testing::check;
+    /// use tidemill_sql::{StreamTables, TableSession};
+    /// check([vec![2_i64], vec![15], vec![3, 4]], |stream| {
+    ///     let tables = StreamTables::new(&TableSession::new());
+    ///     tables.register_stream("times", stream).unwrap();
+    ///     tables.with_watermark("times", "value", "0 seconds").unwrap();
+    ///     let counts = tables.sql("select window, count(*) as n from times group by window(value, '10 microseconds')").unwrap();
+    ///     counts.late().unwrap().to_df(["window", "n"]).unwrap().select(["n"]).unwrap().stream::<i64>().unwrap()
+    /// }, [vec![], vec![], vec![2]]);
+    /// ```
+    #[doc(alias = "sideOutputLateData")]
+    pub fn late(&self) -> Result<StreamingDataFrame<'s>> {
+        if self.late.borrow().is_none() {
+            self.rendered(Windows::Final)?;
+        }
+        let Some((schema, stream)) = self.late.borrow().clone() else {
+            let reason =
+                "no watermark closes a window of this query, so no row is late; use with_watermark, and group by window(..)";
+            return Err(SqlError::new(&self.query, reason));
+        };
+        let codec = Rc::new(Codec::new(&schema).map_err(|e| SqlError::new(&self.query, e))?);
+        self.tables.unnamed(&format!("late rows of {}", self.query), schema, Rc::new(Encoded { stream, codec }))
+    }
+
+    /// The query as verbs, from the result to the streams: what each of them keeps from batch to batch, and what makes it grow.
+    ///
+    /// # Errors
+    /// If the query cannot be kept up to date.
+    ///
+    /// ```
+    /// # use tidemill::testing::check;
+    /// # use tidemill_sql::{StreamTables, TableSession};
+    /// # check([vec![1]], |stream| {
+    /// # let tables = StreamTables::new(&TableSession::new());
+    /// # tables.register_stream("numbers", stream).unwrap();
+    /// let text = tables.sql("select value, count(*) from numbers where value > 1 group by value").unwrap().explain().unwrap();
+    /// assert!(text.contains("keeps a result for each group; grows with the groups"), "{text}");
+    /// # stream.map(|_| ())
+    /// # }, [vec![()]]);
+    /// ```
+    pub fn explain(&self) -> Result<String> {
+        self.rendered(Windows::Final)?;
+        Ok(self.notes.borrow().text())
     }
 
     /// Calls `f` with the rows of each batch as a table, in order, as `foreach_batch` of a stream does. The table belongs to the session that the
@@ -184,19 +366,8 @@ impl<'s> StreamingDataFrame<'s> {
         mode: OutputMode,
         mut f: impl FnMut(BatchTime, DataFrame) -> Result<(), BoxError> + Send + 'static,
     ) -> Result<()> {
-        let fault = |reason: &str| Err(SqlError::new(&self.query, reason));
-        let rows = match (&self.rows, mode) {
-            (Rows::Growing(stream), OutputMode::Append | OutputMode::Update) => stream.clone(),
-            (Rows::Changing(view), OutputMode::Complete) => view.complete(),
-            (Rows::Changing(view), OutputMode::Update) => view.update(),
-            (Rows::Changing(_), OutputMode::Append) => {
-                return fault("mode Append is for rows that never change, and those of this result do; use Complete or Update");
-            }
-            (Rows::Growing(_), OutputMode::Complete) => {
-                return fault("mode Complete would keep every row for ever, since the query has no aggregate; use Append");
-            }
-        };
-        let (codec, session) = (self.codec()?, self.session.clone());
+        let rows = self.rows(mode)?;
+        let (codec, session) = (self.codec()?, self.tables.parent().clone());
         rows.foreach_batch(move |batch| {
             let table = codec.decode(batch.iter())?;
             f(batch.time(), session.table_of(table.schema(), vec![table])?)
@@ -286,6 +457,14 @@ impl<'s> StreamingDataFrame<'s> {
 
     fn codec(&self) -> Result<Codec> {
         Codec::new(&self.schema).map_err(|e| SqlError::new(&self.query, e))
+    }
+}
+
+/// What helps against an aggregate in mode Append.
+fn remedy(part: &str) -> &'static str {
+    match part.starts_with("GROUP BY") {
+        true => ", or give the stream a watermark by with_watermark and group by window(..)",
+        false => "",
     }
 }
 

@@ -7,14 +7,34 @@
 //! ```
 
 mod accumulator;
+mod aggregate;
 mod changing;
 mod codec;
+mod dedup;
+mod explain;
 mod frame;
+mod from_rows;
+mod groups;
 mod join;
+mod moments;
 mod narrow;
+mod over;
+mod place;
 mod render;
+mod sort;
+mod span;
 mod static_join;
 mod tables;
+mod time_window;
+mod union;
+mod verbs;
+mod watermark;
+mod window_origin;
+mod windowed;
+mod within;
 
 pub use frame::{OutputMode, StreamingDataFrame};
 pub use tables::StreamTables;
+pub(crate) use time_window::functions;
+pub use verbs::StreamingGroupedData;
+pub use watermark::Watermark;

@@ -1,13 +1,14 @@
 //! `StreamTables`: the streams of a program as tables, and queries over them.
 
-use std::cell::RefCell;
+use std::cell::{Ref, RefCell};
 use std::collections::HashMap;
 use std::fmt;
 use std::rc::Rc;
 use std::sync::Arc;
 
 use datafusion::arrow::array::RecordBatch;
-use datafusion::arrow::datatypes::Schema;
+use datafusion::arrow::compute::cast;
+use datafusion::arrow::datatypes::{DataType, Field, Schema, TimeUnit};
 use datafusion::common::tree_node::{TreeNode, TreeNodeRecursion};
 use datafusion::datasource::empty::EmptyTable;
 use datafusion::error::DataFusionError;
@@ -18,6 +19,10 @@ use tidemill::prelude::{DStream, Data};
 use super::accumulator::Part;
 use super::codec::{Codec, Row};
 use super::frame::StreamingDataFrame;
+use super::groups::Timed;
+use super::join::JoinKey;
+use super::narrow::{Narrow, with_columns};
+use super::watermark::Watermark;
 use crate::error::{Result, SqlError};
 use crate::names;
 use crate::rows::Columns;
@@ -41,6 +46,7 @@ use crate::session::TableSession;
 ///     vec![("be".to_owned(), 2), ("to".to_owned(), 2)],
 /// ]);
 /// ```
+#[derive(Clone)]
 pub struct StreamTables<'s> {
     /// The program's session.
     parent: TableSession,
@@ -102,7 +108,92 @@ impl<'s> StreamTables<'s> {
             );
             return Err(SqlError::new(text, reason));
         }
-        StreamingDataFrame::new(text, &self.parent, &self.session, &self.streams.borrow(), frame.logical_plan())
+        StreamingDataFrame::new(text, self, frame).checked()
+    }
+
+    /// The rows of a stream that has a name, or of a view.
+    ///
+    /// # Errors
+    /// If no table has this name.
+    ///
+    /// ```
+    /// use tidemill::testing::check;
+    /// use tidemill_sql::{StreamTables, TableSession};
+    /// check([vec![3, 1, 4], vec![5]], |stream| {
+    ///     let tables = StreamTables::new(&TableSession::new());
+    ///     tables.register_stream("numbers", stream).unwrap();
+    ///     tables.table("numbers").unwrap().filter("value > 3").unwrap().stream::<i32>().unwrap()
+    /// }, [vec![4], vec![5]]);
+    /// ```
+    pub fn table(&self, name: &str) -> Result<StreamingDataFrame<'s>> {
+        Ok(StreamingDataFrame::new(name, self, self.session.table(name)?))
+    }
+
+    /// Says which column of a stream has the time of a row, and how late rows may come: `"10 seconds"`, or a [`Watermark`] with more
+    /// options. `GROUP BY window(column, '10 minutes')` then forgets windows that are over.
+    ///
+    /// The column is a timestamp or a date. A column of integers is taken for microseconds since 1970, and one of texts is read as
+    /// RFC 3339; for all queries it is a timestamp from now on. A row without a valid time is in no window. It is counted and logged, as bad
+    /// records are.
+    ///
+    /// # Errors
+    /// If no stream has this name, or it has no such column, or that is no time, or the delay is wrong.
+    ///
+    /// ```
+    /// use tidemill::testing::check;
+    /// use tidemill_sql::{StreamTables, TableSession};
+    /// // A word and its time in seconds.
+    /// check([vec![("to", 1)], vec![("to", 7)], vec![("or", 21)]], |stream| {
+    ///     let tables = StreamTables::new(&TableSession::new());
+    ///     let words = stream.map(|(word, second)| (word.to_owned(), second * 1_000_000_i64));
+    ///     tables.register_stream("words", &words).unwrap();
+    ///     tables.with_watermark("words", "_2", "10 seconds").unwrap();
+    ///     let counts = tables.sql("select _1, count(*) from words group by window(_2, '10 seconds'), _1").unwrap();
+    ///     counts.stream::<(String, i64)>().unwrap()
+    /// }, [vec![], vec![], vec![("to".to_owned(), 2)]]);
+    /// ```
+    #[doc(alias = "withWatermark")]
+    pub fn with_watermark<W: TryInto<Watermark>>(&self, name: &str, column: &str, watermark: W) -> Result<()>
+    where
+        SqlError: From<W::Error>,
+    {
+        let watermark = watermark.try_into()?;
+        let thing = format!("with_watermark({name}, {column})");
+        let source = self.streams.borrow().get(&names::table(name)).cloned();
+        let Some(source) = source else {
+            let mut known: Vec<String> = self.streams.borrow().keys().cloned().collect();
+            known.sort();
+            return Err(SqlError::new(&thing, format!("{name} is no stream; register it first. Streams: {}", known.join(", "))));
+        };
+        let schema = self.session.table(name)?.schema();
+        let (schema, step) = stamped(&schema, column, watermark).map_err(|reason| SqlError::new(&thing, reason))?;
+        self.add(name, schema, Rc::new(Stepped { source, step }))
+    }
+
+    /// The rows of a source that has no name of its own.
+    pub(super) fn unnamed(
+        &self,
+        thing: &str,
+        schema: Arc<Schema>,
+        source: Rc<dyn Source<'s> + 's>,
+    ) -> Result<StreamingDataFrame<'s>> {
+        let name = format!("__rows_{}", self.streams.borrow().len());
+        self.add(&name, schema, source)?;
+        Ok(StreamingDataFrame::new(thing, self, self.session.table(&name)?))
+    }
+
+    /// The session of the program.
+    pub(super) fn parent(&self) -> &TableSession {
+        &self.parent
+    }
+
+    /// Its tables, and the streams.
+    pub(super) fn session(&self) -> &TableSession {
+        &self.session
+    }
+
+    pub(super) fn streams(&self) -> Ref<'_, Streams<'s>> {
+        self.streams.borrow()
     }
 
     fn add(&self, name: &str, schema: Arc<Schema>, source: Rc<dyn Source<'s> + 's>) -> Result<()> {
@@ -118,6 +209,35 @@ impl fmt::Debug for StreamTables<'_> {
         names.sort();
         f.debug_struct("StreamTables").field("streams", &names).finish_non_exhaustive()
     }
+}
+
+/// The columns of a table with a watermark, and the step that makes the column a timestamp.
+pub(super) fn stamped(schema: &Arc<Schema>, column: &str, watermark: Watermark) -> Result<(Arc<Schema>, Narrow), String> {
+    let Some(place) = schema.fields().iter().position(|f| f.name().eq_ignore_ascii_case(column)) else {
+        let names: Vec<&str> = schema.fields().iter().map(|f| f.name().as_str()).collect();
+        return Err(format!("there is no column {column}; columns are {}", names.join(", ")));
+    };
+    let field = schema.field(place);
+    let kind = match field.data_type() {
+        DataType::Timestamp(..) | DataType::Date32 | DataType::Date64 => field.data_type().clone(),
+        DataType::Int64 | DataType::Utf8 | DataType::LargeUtf8 | DataType::Utf8View => {
+            DataType::Timestamp(TimeUnit::Microsecond, None)
+        }
+        other => {
+            return Err(format!("a column of type {other} is no time; use a timestamp, or an i64 of microseconds since 1970"));
+        }
+    };
+    let mut fields: Vec<Arc<Field>> = schema.fields().iter().cloned().collect();
+    fields[place] = Arc::new(watermark.mark(field.clone().with_data_type(kind.clone()).with_nullable(true)));
+    let marked = Arc::new(Schema::new(fields));
+    let to = marked.clone();
+    let step = move |batch: RecordBatch| {
+        let mut columns = batch.columns().to_vec();
+        // A text that is no time becomes null.
+        columns[place] = cast(&columns[place], &kind)?;
+        with_columns(&to, columns, batch.num_rows())
+    };
+    Ok((marked, Narrow::default().batch(Rc::new(step))))
 }
 
 /// A function of the plan that does not depend on its arguments alone, such as `now` or `random`.
@@ -148,6 +268,53 @@ pub(crate) trait Source<'s> {
     fn rows(&self, query: &str, step: Step<Row>) -> DStream<'s, Row>;
     /// What each partition contributes to the groups of an aggregate.
     fn parts(&self, query: &str, step: Step<(Row, Vec<Part>)>) -> DStream<'s, (Row, Vec<Part>)>;
+    /// The same with times.
+    fn timed(&self, query: &str, step: Step<Timed>) -> DStream<'s, Timed>;
+    /// Rows with a key and their time.
+    fn keyed(&self, query: &str, step: Step<Keyed>) -> DStream<'s, Keyed>;
+    /// Rows with a key of a join and their time.
+    fn tagged(&self, query: &str, step: Step<Tagged>) -> DStream<'s, Tagged>;
+}
+
+/// A row with its time and the key of a join.
+pub(crate) type Tagged = (Option<i64>, (JoinKey, Row));
+
+/// A row with its time and a key.
+pub(crate) type Keyed = (Option<i64>, (Row, Row));
+
+/// A source after a step over its record batches.
+pub(crate) struct Stepped<'s> {
+    pub source: Rc<dyn Source<'s> + 's>,
+    pub step: Narrow,
+}
+
+impl Stepped<'_> {
+    fn then<X: 'static>(&self, next: Step<X>) -> Step<X> {
+        let step = self.step.clone();
+        Rc::new(move |batch| next(step.run(batch)?))
+    }
+}
+
+impl<'s> Source<'s> for Stepped<'s> {
+    fn rows(&self, query: &str, step: Step<Row>) -> DStream<'s, Row> {
+        self.source.rows(query, self.then(step))
+    }
+
+    fn parts(&self, query: &str, step: Step<(Row, Vec<Part>)>) -> DStream<'s, (Row, Vec<Part>)> {
+        self.source.parts(query, self.then(step))
+    }
+
+    fn timed(&self, query: &str, step: Step<Timed>) -> DStream<'s, Timed> {
+        self.source.timed(query, self.then(step))
+    }
+
+    fn keyed(&self, query: &str, step: Step<Keyed>) -> DStream<'s, Keyed> {
+        self.source.keyed(query, self.then(step))
+    }
+
+    fn tagged(&self, query: &str, step: Step<Tagged>) -> DStream<'s, Tagged> {
+        self.source.tagged(query, self.then(step))
+    }
 }
 
 /// A stream of a program's rows.
@@ -174,6 +341,18 @@ impl<'s, T: Data + Serialize> Source<'s> for Typed<'s, T> {
     fn parts(&self, query: &str, step: Step<(Row, Vec<Part>)>) -> DStream<'s, (Row, Vec<Part>)> {
         self.each(query, step)
     }
+
+    fn timed(&self, query: &str, step: Step<Timed>) -> DStream<'s, Timed> {
+        self.each(query, step)
+    }
+
+    fn keyed(&self, query: &str, step: Step<Keyed>) -> DStream<'s, Keyed> {
+        self.each(query, step)
+    }
+
+    fn tagged(&self, query: &str, step: Step<Tagged>) -> DStream<'s, Tagged> {
+        self.each(query, step)
+    }
 }
 
 /// The rows of a query, as the source of another step.
@@ -198,6 +377,18 @@ impl<'s> Source<'s> for Encoded<'s> {
     }
 
     fn parts(&self, query: &str, step: Step<(Row, Vec<Part>)>) -> DStream<'s, (Row, Vec<Part>)> {
+        self.each(query, step)
+    }
+
+    fn timed(&self, query: &str, step: Step<Timed>) -> DStream<'s, Timed> {
+        self.each(query, step)
+    }
+
+    fn keyed(&self, query: &str, step: Step<Keyed>) -> DStream<'s, Keyed> {
+        self.each(query, step)
+    }
+
+    fn tagged(&self, query: &str, step: Step<Tagged>) -> DStream<'s, Tagged> {
         self.each(query, step)
     }
 }
