@@ -182,6 +182,28 @@ fn watermarks_and_duplicates_are_refused_with_the_remedy() {
 }
 
 #[test]
+fn rows_that_cannot_be_computed_are_bad_records_and_the_others_go_on() {
+    let texts = [vec!["4", "x", "5", "6", "0", ""], vec![], vec!["0", "9"]].map(|b| b.into_iter().map(String::from).collect());
+    check(
+        texts,
+        |s: &DStream<'_, String>| {
+            let tables = StreamTables::new(&TableSession::new());
+            tables.register_stream("texts", s).unwrap();
+            let sums = tables.sql("select sum(60 div cast(value as int)), count(*) from texts").unwrap();
+            let rows = sums.view::<(i64, i64)>().unwrap().update().map(|row| format!("{row:?}"));
+            let errors = sums.errors().unwrap().map(|bad| bad.reason.rsplit("; ").next().unwrap().to_owned());
+            rows.union(&errors).sort_by(Clone::clone)
+        },
+        [
+            vec!["(37, 3)", "the row is value: ", "the row is value: 0", "the row is value: x"],
+            vec![],
+            vec!["(43, 4)", "the row is value: 0"],
+        ]
+        .map(|rows| rows.into_iter().map(String::from).collect()),
+    );
+}
+
+#[test]
 fn explain_says_what_each_part_keeps_and_what_makes_it_grow() {
     check(
         [Vec::<Event>::new()],

@@ -42,7 +42,7 @@ impl<'s> Renderer<'_, 's> {
         let (by_key, back) = match input {
             Rendered::Growing(source, narrow) => {
                 let of = groups.clone();
-                let parts = source.parts(self.query, Rc::new(move |batch| of.parts(&narrow.run(batch)?)));
+                let parts = source.parts(&self.asked(), Rc::new(move |batch| of.parts(&narrow.run(batch)?)));
                 if closed && self.windows == Windows::Final {
                     // All rows of a window are there in the batch that closes it.
                     self.keeps(&verb, Kept::NOTHING);

@@ -45,7 +45,7 @@ impl<'s> StreamingDataFrame<'s> {
         let rows = keyed.map(|(_, pair)| pair).map_with_state(StateSpec::function(first));
         let stream = rows.map(|row| row);
         let schema = codec.schema().clone();
-        self.tables.unnamed(&self.query, schema, Rc::new(Encoded { stream, codec }))
+        self.over(schema, Rc::new(Encoded { stream, codec }))
     }
 
     /// As [`StreamingDataFrame::drop_duplicates`], for rows whose times differ by at most the delay of the watermark. So a key is forgotten
@@ -83,10 +83,11 @@ impl<'s> StreamingDataFrame<'s> {
         };
         let (keyed, codec) = self.keyed(verb, &columns, Some(place))?;
         let events = keyed.event_time(|(time, _)| *time, mark.strategy());
+        self.asked().errors.borrow_mut().push(events.errors());
         let once = events.map(|(_, pair)| pair).distinct_within_by(mark.late_by(), |(key, _)| key.clone());
         let stream = once.timestamped().map(|timed| timed.row.1);
         let schema = codec.schema().clone();
-        self.tables.unnamed(&self.query, schema, Rc::new(Encoded { stream, codec }))
+        self.over(schema, Rc::new(Encoded { stream, codec }))
     }
 
     /// Rows with the key of these columns, and the time of the column at `place`.
@@ -120,6 +121,6 @@ impl<'s> StreamingDataFrame<'s> {
             };
             Ok(times.into_iter().zip(by.into_iter().zip(rows)).collect())
         });
-        Ok((source.keyed(&self.query, step), codec))
+        Ok((source.keyed(&self.asked(), step), codec))
     }
 }

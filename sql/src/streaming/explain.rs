@@ -23,6 +23,8 @@ pub(crate) struct Notes {
     /// The lines of the nodes that are being rendered, by their place in `lines`.
     open: Vec<usize>,
     lines: Vec<(usize, String)>,
+    /// Whether a watermark may close windows of the query.
+    pub has_watermark: bool,
 }
 
 impl Notes {

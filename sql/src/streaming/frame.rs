@@ -10,12 +10,12 @@ use datafusion::arrow::array::RecordBatch;
 use datafusion::arrow::datatypes::Schema;
 use datafusion::error::DataFusionError;
 use serde::de::DeserializeOwned;
-use tidemill::prelude::{BatchTime, BoxError, DStream, Data, Key, View};
+use tidemill::prelude::{BadRecord, BatchTime, BoxError, DStream, Data, Key, View};
 
 use super::codec::{Codec, Row};
 use super::explain::Notes;
 use super::render::{Rendered, Renderer, Windows};
-use super::tables::{Encoded, Step, StreamTables};
+use super::tables::{Asked, Encoded, Step, StreamTables};
 use crate::data_frame::DataFrame;
 use crate::error::{Result, SqlError};
 use crate::rows::Values;
@@ -56,6 +56,8 @@ pub struct StreamingDataFrame<'s> {
     rendered: [OnceCell<Rc<Rows<'s>>>; 3],
     late: RefCell<Option<(Arc<Schema>, DStream<'s, Row>)>>,
     notes: RefCell<Notes>,
+    /// Of the rendering before the next output, and of the frames that this one is made of.
+    errors: RefCell<Vec<DStream<'s, BadRecord>>>,
 }
 
 /// The rows of a result, as bytes.
@@ -77,7 +79,13 @@ impl<'s> StreamingDataFrame<'s> {
             rendered: Default::default(),
             late: RefCell::default(),
             notes: RefCell::default(),
+            errors: RefCell::default(),
         }
+    }
+
+    /// What a source needs to know of the query.
+    pub(super) fn asked(&self) -> Asked<'_, 's> {
+        Asked { query: &self.query, errors: &self.errors }
     }
 
     /// Fails if the query cannot be kept up to date.
@@ -100,6 +108,7 @@ impl<'s> StreamingDataFrame<'s> {
         let state = session.context().state();
         let plan = state.optimize(self.table.logical_plan()).map_err(fault)?;
         self.notes.replace(Notes::default());
+        self.errors.replace(Vec::new());
         let streams = self.tables.streams();
         let renderer = Renderer {
             query: &self.query,
@@ -109,6 +118,7 @@ impl<'s> StreamingDataFrame<'s> {
             windows,
             notes: &self.notes,
             late: &self.late,
+            errors: &self.errors,
         };
         Ok((renderer.render(&plan).map_err(fault)?, plan.schema().inner().clone()))
     }
@@ -127,11 +137,11 @@ impl<'s> StreamingDataFrame<'s> {
                     let batch = narrow.run(batch)?;
                     Ok(codec.encode(batch.columns(), batch.num_rows())?)
                 });
-                Rows::Growing(source.rows(&self.query, step))
+                Rows::Growing(source.rows(&self.asked(), step))
             }
         });
         let _ = cell(windows).set(rows.clone());
-        if self.late.borrow().is_none() {
+        if !self.notes.borrow().has_watermark {
             // No watermark closes a window, so the forms of the result are the same.
             for other in [Windows::Final, Windows::Open, Windows::All] {
                 let _ = cell(other).set(rows.clone());
@@ -307,6 +317,33 @@ impl<'s> StreamingDataFrame<'s> {
         };
         let codec = Rc::new(Codec::new(&schema).map_err(|e| SqlError::new(&self.query, e))?);
         self.tables.unnamed(&format!("late rows of {}", self.query), schema, Rc::new(Encoded { stream, codec }))
+    }
+
+    /// The rows that could not be computed: those in which a cast failed, a number was divided by zero, or a whole number overflowed. Also rows
+    /// without a valid time, where the query needs one. The reason has the values of the row. Take it after the output that it belongs to.
+    ///
+    /// If no output reads them, they are counted and logged. A fault in a row of a result, behind an aggregate, ends the job.
+    ///
+    /// # Errors
+    /// If the query cannot be kept up to date.
+    ///
+    /// ```
+    /// use tidemill::testing::check;
+    /// use tidemill_sql::{StreamTables, TableSession};
+    /// check([vec!["7", "x", "9"]], |stream| {
+    ///     let tables = StreamTables::new(&TableSession::new());
+    ///     tables.register_stream("texts", &stream.map(String::from)).unwrap();
+    ///     let numbers = tables.sql("select cast(value as int) from texts").unwrap();
+    ///     numbers.stream::<i32>().unwrap().map(|n| n.to_string()).union(&numbers.errors().unwrap().map(|bad| bad.reason))
+    /// }, [vec!["7".to_owned(), "9".to_owned(),
+    ///     "select cast(value as int) from texts: Arrow error: Cast error: Cannot cast string 'x' to value of Int32 type; the row is value: x".to_owned()]]);
+    /// ```
+    pub fn errors(&self) -> Result<DStream<'s, BadRecord>> {
+        if self.rendered.iter().all(|cell| cell.get().is_none()) {
+            self.rendered(Windows::Final)?;
+        }
+        let all = self.errors.borrow().iter().cloned().reduce(|a, b| a.union(&b));
+        all.ok_or_else(|| SqlError::new(&self.query, "no row of this query is computed"))
     }
 
     /// The query as verbs, from the result to the streams: what each of them keeps from batch to batch, and what makes it grow.

@@ -8,6 +8,7 @@
 
 mod accumulator;
 mod aggregate;
+mod bad_rows;
 mod changing;
 mod codec;
 mod dedup;

@@ -15,14 +15,14 @@ use datafusion::common::tree_node::TreeNode;
 use datafusion::error::DataFusionError;
 use datafusion::execution::SessionState;
 use datafusion::logical_expr::{Expr, FetchType, LogicalPlan, SkipType};
-use tidemill::prelude::{DStream, View};
+use tidemill::prelude::{BadRecord, DStream, View};
 
 use super::changing::mapped;
 use super::codec::{Codec, Row};
 use super::explain::{Kept, Notes};
 use super::narrow::Narrow;
 use super::place::place;
-use super::tables::{Source, Streams};
+use super::tables::{Asked, Source, Streams};
 use crate::session::TableSession;
 
 pub(super) type Result<T> = std::result::Result<T, DataFusionError>;
@@ -57,6 +57,7 @@ pub(crate) struct Renderer<'a, 's> {
     pub notes: &'a RefCell<Notes>,
     /// What late rows would have added to windows, with its columns.
     pub late: &'a RefCell<Option<(Arc<Schema>, DStream<'s, Row>)>>,
+    pub errors: &'a RefCell<Vec<DStream<'s, BadRecord>>>,
 }
 
 pub(super) fn schema(plan: &LogicalPlan) -> Arc<Schema> {
@@ -164,6 +165,11 @@ impl<'s> Renderer<'_, 's> {
         self.notes.borrow_mut().set(verb, kept);
     }
 
+    /// What a source needs to know of the query.
+    pub(super) fn asked(&self) -> Asked<'_, 's> {
+        Asked { query: self.query, errors: self.errors }
+    }
+
     /// An error that names a part of the query, its place by its words, and the remedy.
     pub(super) fn refused<T>(&self, part: &str, words: &[&str], remedy: &str) -> Result<T> {
         let place = place(self.query, words).map(|at| format!(" ({at})")).unwrap_or_default();
@@ -180,7 +186,7 @@ impl<'s> Renderer<'_, 's> {
     pub fn rows(&self, source: &Rc<dyn Source<'s> + 's>, narrow: Narrow, codec: &Rc<Codec>) -> DStream<'s, Row> {
         let codec = codec.clone();
         source.rows(
-            self.query,
+            &self.asked(),
             Rc::new(move |batch| {
                 let batch = narrow.run(batch)?;
                 Ok(codec.encode(batch.columns(), batch.num_rows())?)

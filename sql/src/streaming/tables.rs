@@ -14,9 +14,10 @@ use datafusion::datasource::empty::EmptyTable;
 use datafusion::error::DataFusionError;
 use datafusion::logical_expr::{Expr, LogicalPlan, Volatility};
 use serde::{Deserialize, Serialize};
-use tidemill::prelude::{DStream, Data};
+use tidemill::prelude::{BadRecord, DStream, Data};
 
 use super::accumulator::Part;
+use super::bad_rows::tried;
 use super::codec::{Codec, Row};
 use super::frame::StreamingDataFrame;
 use super::groups::Timed;
@@ -262,18 +263,26 @@ fn unstable(plan: &LogicalPlan) -> Result<Option<String>, DataFusionError> {
 /// What a step does with a record batch.
 pub(crate) type Step<X> = Rc<dyn Fn(RecordBatch) -> Result<Vec<X>, DataFusionError>>;
 
+/// What a source needs to know of a query.
+pub(crate) struct Asked<'a, 's> {
+    /// Its text, for errors.
+    pub query: &'a str,
+    /// Where rows go that cannot be computed.
+    pub errors: &'a RefCell<Vec<DStream<'s, BadRecord>>>,
+}
+
 /// A stream whose rows come as record batches, a partition of a batch at a time.
 pub(crate) trait Source<'s> {
     /// Rows as bytes.
-    fn rows(&self, query: &str, step: Step<Row>) -> DStream<'s, Row>;
+    fn rows(&self, asked: &Asked<'_, 's>, step: Step<Row>) -> DStream<'s, Row>;
     /// What each partition contributes to the groups of an aggregate.
-    fn parts(&self, query: &str, step: Step<(Row, Vec<Part>)>) -> DStream<'s, (Row, Vec<Part>)>;
+    fn parts(&self, asked: &Asked<'_, 's>, step: Step<(Row, Vec<Part>)>) -> DStream<'s, (Row, Vec<Part>)>;
     /// The same with times.
-    fn timed(&self, query: &str, step: Step<Timed>) -> DStream<'s, Timed>;
+    fn timed(&self, asked: &Asked<'_, 's>, step: Step<Timed>) -> DStream<'s, Timed>;
     /// Rows with a key and their time.
-    fn keyed(&self, query: &str, step: Step<Keyed>) -> DStream<'s, Keyed>;
+    fn keyed(&self, asked: &Asked<'_, 's>, step: Step<Keyed>) -> DStream<'s, Keyed>;
     /// Rows with a key of a join and their time.
-    fn tagged(&self, query: &str, step: Step<Tagged>) -> DStream<'s, Tagged>;
+    fn tagged(&self, asked: &Asked<'_, 's>, step: Step<Tagged>) -> DStream<'s, Tagged>;
 }
 
 /// A row with its time and the key of a join.
@@ -296,24 +305,24 @@ impl Stepped<'_> {
 }
 
 impl<'s> Source<'s> for Stepped<'s> {
-    fn rows(&self, query: &str, step: Step<Row>) -> DStream<'s, Row> {
-        self.source.rows(query, self.then(step))
+    fn rows(&self, asked: &Asked<'_, 's>, step: Step<Row>) -> DStream<'s, Row> {
+        self.source.rows(asked, self.then(step))
     }
 
-    fn parts(&self, query: &str, step: Step<(Row, Vec<Part>)>) -> DStream<'s, (Row, Vec<Part>)> {
-        self.source.parts(query, self.then(step))
+    fn parts(&self, asked: &Asked<'_, 's>, step: Step<(Row, Vec<Part>)>) -> DStream<'s, (Row, Vec<Part>)> {
+        self.source.parts(asked, self.then(step))
     }
 
-    fn timed(&self, query: &str, step: Step<Timed>) -> DStream<'s, Timed> {
-        self.source.timed(query, self.then(step))
+    fn timed(&self, asked: &Asked<'_, 's>, step: Step<Timed>) -> DStream<'s, Timed> {
+        self.source.timed(asked, self.then(step))
     }
 
-    fn keyed(&self, query: &str, step: Step<Keyed>) -> DStream<'s, Keyed> {
-        self.source.keyed(query, self.then(step))
+    fn keyed(&self, asked: &Asked<'_, 's>, step: Step<Keyed>) -> DStream<'s, Keyed> {
+        self.source.keyed(asked, self.then(step))
     }
 
-    fn tagged(&self, query: &str, step: Step<Tagged>) -> DStream<'s, Tagged> {
-        self.source.tagged(query, self.then(step))
+    fn tagged(&self, asked: &Asked<'_, 's>, step: Step<Tagged>) -> DStream<'s, Tagged> {
+        self.source.tagged(asked, self.then(step))
     }
 }
 
@@ -324,34 +333,31 @@ struct Typed<'s, T: 'static> {
 }
 
 impl<'s, T: Data + Serialize> Typed<'s, T> {
-    fn each<X: Data>(&self, query: &str, step: Step<X>) -> DStream<'s, X> {
-        let (columns, query) = (self.columns.clone(), query.to_owned());
-        self.stream.map_partitions(move |rows: Vec<T>| {
-            let batch = columns.batch(&rows).unwrap_or_else(|e| panic!("{e}"));
-            run(&query, &step, batch)
-        })
+    fn each<X: Data>(&self, asked: &Asked<'_, 's>, step: Step<X>) -> DStream<'s, X> {
+        let columns = self.columns.clone();
+        tried(&self.stream, asked, step, move |rows: Vec<T>| columns.batch(&rows).unwrap_or_else(|e| panic!("{e}")))
     }
 }
 
 impl<'s, T: Data + Serialize> Source<'s> for Typed<'s, T> {
-    fn rows(&self, query: &str, step: Step<Row>) -> DStream<'s, Row> {
-        self.each(query, step)
+    fn rows(&self, asked: &Asked<'_, 's>, step: Step<Row>) -> DStream<'s, Row> {
+        self.each(asked, step)
     }
 
-    fn parts(&self, query: &str, step: Step<(Row, Vec<Part>)>) -> DStream<'s, (Row, Vec<Part>)> {
-        self.each(query, step)
+    fn parts(&self, asked: &Asked<'_, 's>, step: Step<(Row, Vec<Part>)>) -> DStream<'s, (Row, Vec<Part>)> {
+        self.each(asked, step)
     }
 
-    fn timed(&self, query: &str, step: Step<Timed>) -> DStream<'s, Timed> {
-        self.each(query, step)
+    fn timed(&self, asked: &Asked<'_, 's>, step: Step<Timed>) -> DStream<'s, Timed> {
+        self.each(asked, step)
     }
 
-    fn keyed(&self, query: &str, step: Step<Keyed>) -> DStream<'s, Keyed> {
-        self.each(query, step)
+    fn keyed(&self, asked: &Asked<'_, 's>, step: Step<Keyed>) -> DStream<'s, Keyed> {
+        self.each(asked, step)
     }
 
-    fn tagged(&self, query: &str, step: Step<Tagged>) -> DStream<'s, Tagged> {
-        self.each(query, step)
+    fn tagged(&self, asked: &Asked<'_, 's>, step: Step<Tagged>) -> DStream<'s, Tagged> {
+        self.each(asked, step)
     }
 }
 
@@ -362,38 +368,31 @@ pub(crate) struct Encoded<'s> {
 }
 
 impl<'s> Encoded<'s> {
-    fn each<X: Data>(&self, query: &str, step: Step<X>) -> DStream<'s, X> {
-        let (codec, query) = (self.codec.clone(), query.to_owned());
-        self.stream.map_partitions(move |rows: Vec<Row>| {
-            let batch = codec.decode(rows.iter()).unwrap_or_else(|e| panic!("{query}: {e}"));
-            run(&query, &step, batch)
-        })
+    fn each<X: Data>(&self, asked: &Asked<'_, 's>, step: Step<X>) -> DStream<'s, X> {
+        let (codec, query) = (self.codec.clone(), asked.query.to_owned());
+        let batch = move |rows: Vec<Row>| codec.decode(rows.iter()).unwrap_or_else(|e| panic!("{query}: {e}"));
+        tried(&self.stream, asked, step, batch)
     }
 }
 
 impl<'s> Source<'s> for Encoded<'s> {
-    fn rows(&self, query: &str, step: Step<Row>) -> DStream<'s, Row> {
-        self.each(query, step)
+    fn rows(&self, asked: &Asked<'_, 's>, step: Step<Row>) -> DStream<'s, Row> {
+        self.each(asked, step)
     }
 
-    fn parts(&self, query: &str, step: Step<(Row, Vec<Part>)>) -> DStream<'s, (Row, Vec<Part>)> {
-        self.each(query, step)
+    fn parts(&self, asked: &Asked<'_, 's>, step: Step<(Row, Vec<Part>)>) -> DStream<'s, (Row, Vec<Part>)> {
+        self.each(asked, step)
     }
 
-    fn timed(&self, query: &str, step: Step<Timed>) -> DStream<'s, Timed> {
-        self.each(query, step)
+    fn timed(&self, asked: &Asked<'_, 's>, step: Step<Timed>) -> DStream<'s, Timed> {
+        self.each(asked, step)
     }
 
-    fn keyed(&self, query: &str, step: Step<Keyed>) -> DStream<'s, Keyed> {
-        self.each(query, step)
+    fn keyed(&self, asked: &Asked<'_, 's>, step: Step<Keyed>) -> DStream<'s, Keyed> {
+        self.each(asked, step)
     }
 
-    fn tagged(&self, query: &str, step: Step<Tagged>) -> DStream<'s, Tagged> {
-        self.each(query, step)
+    fn tagged(&self, asked: &Asked<'_, 's>, step: Step<Tagged>) -> DStream<'s, Tagged> {
+        self.each(asked, step)
     }
-}
-
-/// A row that cannot be computed ends the job: the engine reports the panic with verb, worker and batch.
-fn run<X>(query: &str, step: &Step<X>, batch: RecordBatch) -> Vec<X> {
-    step(batch).unwrap_or_else(|e| panic!("{query}: {}", e.strip_backtrace()))
 }

@@ -2,10 +2,13 @@
 
 use std::fmt;
 use std::rc::Rc;
+use std::sync::Arc;
+
+use datafusion::arrow::datatypes::Schema;
 
 use super::frame::StreamingDataFrame;
 use super::render::{Rendered, Windows};
-use super::tables::{Stepped, stamped};
+use super::tables::{Source, Stepped, stamped};
 use super::watermark::Watermark;
 use crate::data_frame::DataFrame;
 use crate::error::{Result, SqlError};
@@ -14,6 +17,11 @@ use crate::grouped::GroupedData;
 impl<'s> StreamingDataFrame<'s> {
     fn with(&self, table: DataFrame) -> Self {
         StreamingDataFrame::new(&self.query, &self.tables, table)
+    }
+
+    /// A frame of these rows, which are made of the rows of this one.
+    pub(super) fn over(&self, schema: Arc<Schema>, source: Rc<dyn Source<'s> + 's>) -> Result<Self> {
+        self.tables.unnamed(&self.query, schema, source)
     }
 
     /// The table with the columns of these expressions. As [`DataFrame::select`].
@@ -285,7 +293,7 @@ impl<'s> StreamingDataFrame<'s> {
             return Err(SqlError::new(&thing, "rows of this result change; set the watermark before the aggregate"));
         };
         let (schema, step) = stamped(&schema, column, watermark).map_err(|reason| SqlError::new(&thing, reason))?;
-        self.tables.unnamed(&self.query, schema, Rc::new(Stepped { source, step: narrow.then(step) }))
+        self.over(schema, Rc::new(Stepped { source, step: narrow.then(step) }))
     }
 }
 

@@ -54,6 +54,7 @@ impl<'s> Renderer<'_, 's> {
         let (shape, time) = found?;
         // Rows of a join of streams may be older than a watermark of their own times.
         let mark = watermark(time, plan.input.schema()).filter(|_| !self.joins_streams(&plan.input));
+        self.notes.borrow_mut().has_watermark |= mark.is_some();
         let forgets = mark.is_some() && self.windows != Windows::All;
         if shape.is_tumbling() && !forgets {
             return Ok(None);
@@ -96,8 +97,10 @@ impl<'s> Renderer<'_, 's> {
             let batch = narrow.run(batch)?;
             if matches!(shape, Shape::Session { .. }) { of.timed(&batch) } else { of.panes(&batch) }
         };
-        let timed = source.timed(self.query, Rc::new(step));
-        let events = timed.event_time(|(time, _)| *time, mark.strategy()).map(|(_, pair)| pair);
+        let timed = source.timed(&self.asked(), Rc::new(step));
+        let events = timed.event_time(|(time, _)| *time, mark.strategy());
+        self.errors.borrow_mut().push(events.errors());
+        let events = events.map(|(_, pair)| pair);
         let windows: WindowedView<'s, (Row, Vec<Part>)> = match shape {
             Shape::Session { gap } => events.session(duration(gap)).reduce_by_key(merge),
             Shape::Every { length, slide, offset } => {
@@ -146,7 +149,7 @@ impl<'s> Renderer<'_, 's> {
                 let one = move |(time, (key, parts)): Timed| time.map(|time| (key, vec![(time, time + gap, parts)]));
                 let sessions = match input {
                     Rendered::Growing(source, narrow) => {
-                        let timed = source.timed(self.query, Rc::new(move |batch| of.timed(&narrow.run(batch)?)));
+                        let timed = source.timed(&self.asked(), Rc::new(move |batch| of.timed(&narrow.run(batch)?)));
                         timed.flat_map(one).reduce_by_key(joined).fold_by_key(Vec::new(), joined)
                     }
                     Rendered::Changing(view, _) => {
@@ -162,7 +165,7 @@ impl<'s> Renderer<'_, 's> {
                 let one = move |(time, (key, parts)): Timed| time.map(|time| ((key, shape.pane_of(time)), parts));
                 let panes = match input {
                     Rendered::Growing(source, narrow) => {
-                        let timed = source.timed(self.query, Rc::new(move |batch| of.panes(&narrow.run(batch)?)));
+                        let timed = source.timed(&self.asked(), Rc::new(move |batch| of.panes(&narrow.run(batch)?)));
                         let folded = |old: Vec<Part>, new| if old.is_empty() { new } else { merge(old, new) };
                         timed.flat_map(one).reduce_by_key(merge).fold_by_key(Vec::new(), folded)
                     }

@@ -187,8 +187,10 @@ impl<'s> Renderer<'_, 's> {
             let times = stamps(batch.column(at))?;
             Ok(times.iter().zip(keys.zip(rows)).collect())
         });
-        let timed = source.tagged(self.query, step);
-        Ok(timed.event_time(|(time, _)| *time, mark.strategy()).map(|(_, pair)| pair))
+        let timed = source.tagged(&self.asked(), step);
+        let events = timed.event_time(|(time, _)| *time, mark.strategy());
+        self.errors.borrow_mut().push(events.errors());
+        Ok(events.map(|(_, pair)| pair))
     }
 }
 
