@@ -29,6 +29,9 @@
 //! | [`ToTable`] | a batch as a table |
 //! | [`DataFrame`] | a table that a query describes, and its verbs |
 //! | [`GroupedData`] | the groups of `group_by` |
+//! | [`StreamTables`] | streams as tables without end, and queries over them |
+//! | [`StreamingDataFrame`] | the result of such a query, its verbs, and where it goes |
+//! | [`Watermark`] | how late rows of a stream may come |
 //! | [`SqlError`] | why a query was not planned or run |
 //!
 //! `docs/guide/sql.md` is the page for users.

@@ -8,6 +8,7 @@ use super::accumulator::Part;
 use super::changing::mapped;
 use super::codec::{Codec, Row};
 use super::explain::Kept;
+use super::grouping_sets::unioned;
 use super::groups::{Groups, merge};
 use super::narrow::Narrow;
 use super::render::{Rendered, Renderer, Result, Windows, schema};
@@ -17,8 +18,8 @@ use super::window_origin::{Origin, inlined, origin};
 
 impl<'s> Renderer<'_, 's> {
     pub(super) fn aggregate(&self, aggregate: &Aggregate) -> Result<Rendered<'s>> {
-        if let Some(set) = aggregate.group_expr.iter().find(|e| matches!(e, Expr::GroupingSet(_))) {
-            return self.refused(&set.to_string(), &["GROUP", "BY"], "write one query for each grouping, and UNION ALL them");
+        if let Some(union) = unioned(aggregate)? {
+            return self.render(&union);
         }
         let output = aggregate.schema.inner();
         let plan = inlined(aggregate)?;

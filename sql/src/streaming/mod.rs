@@ -9,12 +9,14 @@
 mod accumulator;
 mod aggregate;
 mod bad_rows;
+mod beside;
 mod changing;
 mod codec;
 mod dedup;
 mod explain;
 mod frame;
 mod from_rows;
+mod grouping_sets;
 mod groups;
 mod join;
 mod moments;

@@ -11,7 +11,7 @@ use std::sync::Arc;
 use datafusion::arrow::array::AsArray;
 use datafusion::arrow::datatypes::Schema;
 use datafusion::common::DFSchema;
-use datafusion::common::tree_node::TreeNode;
+use datafusion::common::tree_node::{TreeNode, TreeNodeRecursion};
 use datafusion::error::DataFusionError;
 use datafusion::execution::SessionState;
 use datafusion::logical_expr::{Expr, FetchType, LogicalPlan, SkipType};
@@ -64,6 +64,16 @@ pub(super) fn schema(plan: &LogicalPlan) -> Arc<Schema> {
     plan.schema().inner().clone()
 }
 
+/// Whether an expression of this node has a subquery as a value.
+fn asks_for_a_value(plan: &LogicalPlan) -> Result<bool> {
+    let mut found = false;
+    plan.apply_expressions(|expr| {
+        found |= expr.exists(|part| Ok(matches!(part, Expr::ScalarSubquery(_))))?;
+        Ok(TreeNodeRecursion::Continue)
+    })?;
+    Ok(found)
+}
+
 /// How many rows an ORDER BY takes, perhaps below expressions that make one row of each.
 fn sorted(plan: &LogicalPlan) -> Option<usize> {
     match plan {
@@ -76,6 +86,13 @@ fn sorted(plan: &LogicalPlan) -> Option<usize> {
 
 impl<'s> Renderer<'_, 's> {
     pub fn render(&self, plan: &LogicalPlan) -> Result<Rendered<'s>> {
+        if asks_for_a_value(plan)? {
+            return self.refused(
+                "a subquery as a value",
+                &[],
+                "join the query by a column, or ask the session for the value first and write it into the query",
+            );
+        }
         self.notes.borrow_mut().enter();
         let rendered = self.node(plan);
         self.notes.borrow_mut().leave();
