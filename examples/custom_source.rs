@@ -33,7 +33,12 @@ impl Source for Numbers {
 
     fn reader(&self, _: &ReaderContext) -> tidemill::Result<Box<dyn SourceReader<i64>>> {
         // Numbers are always available, so the waker is not needed.
-        Ok(Box::new(NumbersReader { splits: self.splits.into(), limits: Limits::default(), cursors: BTreeMap::new() }))
+        Ok(Box::new(NumbersReader {
+            splits: self.splits.into(),
+            limits: Limits::default(),
+            paused: BTreeSet::new(),
+            cursors: BTreeMap::new(),
+        }))
     }
 
     fn max_rate(&self) -> MaxRate {
@@ -70,6 +75,8 @@ struct Cursor {
 struct NumbersReader {
     splits: i64,
     limits: Limits,
+    /// Splits that are ahead of others in event time.
+    paused: BTreeSet<u32>,
     cursors: BTreeMap<u32, Cursor>,
 }
 
@@ -95,9 +102,13 @@ impl SourceReader<i64> for NumbersReader {
         self.limits = limits;
     }
 
+    fn pause(&mut self, split_ids: &BTreeSet<u32>) {
+        self.paused = split_ids.clone();
+    }
+
     fn read(&mut self, emit: &mut Emit<'_, i64>) -> tidemill::Result<bool> {
         let mut more = false;
-        for (split_id, cursor) in &mut self.cursors {
+        for (split_id, cursor) in self.cursors.iter_mut().filter(|(split_id, _)| !self.paused.contains(split_id)) {
             let until = self.limits.of(*split_id).map_or(i64::MAX, |most| cursor.from + most as i64);
             if cursor.next < until {
                 cursor.give(*split_id, self.splits, until, emit);
@@ -105,6 +116,10 @@ impl SourceReader<i64> for NumbersReader {
             }
         }
         Ok(more)
+    }
+
+    fn read_so_far(&self) -> BTreeMap<u32, std::ops::Range<i64>> {
+        self.cursors.iter().map(|(id, c)| (*id, c.from..c.next)).collect()
     }
 
     fn seal(&mut self, _: &mut Emit<'_, i64>) -> tidemill::Result<Sealed> {

@@ -87,6 +87,8 @@
 //! | `cli` | no | the command `tidemill` and its allocator |
 //! | `ssl` | no | Kafka over TLS and SASL/SCRAM |
 //! | `object-store` | no | checkpoint directories in S3 |
+//! | `mqtt` | no | messages of an MQTT broker as a source |
+//! | `protobuf` | no | a decoder of Protocol Buffers |
 //! | `sqlite`, `postgres` | no | tables of these databases as outputs |
 //! | `testing` | no | `testing::check`, a harness for a program's own tests |
 //!
@@ -97,6 +99,7 @@
 //! * `docs/guide/state-and-windows.md` says which verb to use and what it costs. `docs/guide/checkpoints.md` describes restarts.
 //! * `docs/guide/event-time.md` is about windows by when something happened, and about watermarks.
 //! * `docs/guide/graphs.md` is about graphs and loops, and about arrangements for those who come from differential.
+//! * `docs/guide/python.md` is for programs in Python.
 //! * `docs/guide/logging.md` lists the log lines of a job.
 //! * `docs/glossary.md` has each term with the word that Spark, Flink or timely uses for it.
 //! * `docs/architecture.md` follows a record through the code. `docs/guarantees.md` names a test for each promise.
@@ -161,4 +164,6 @@ mod pages {
     mod logging {}
     #[doc = include_str!("../docs/guide/operations.md")]
     mod operations {}
+    #[doc = include_str!("../docs/guide/python.md")]
+    mod python {}
 }

@@ -35,6 +35,8 @@ fn built() -> Libraries {
         ("ssl", cfg!(feature = "ssl")),
         ("object-store", cfg!(feature = "object-store")),
         ("sqlite", cfg!(feature = "sqlite")),
+        ("mqtt", cfg!(feature = "mqtt")),
+        ("protobuf", cfg!(feature = "protobuf")),
         ("postgres", cfg!(feature = "postgres")),
         ("testing", true),
         ("abomonation", cfg!(feature = "abomonation")),

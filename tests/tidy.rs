@@ -32,11 +32,22 @@ const CRATES: &[(&str, &[&str], &str)] = &[
         &["src/connector/", "src/format/", "src/checkpoint/", "src/metrics/", "src/replay/", "src/sql/", "src/cli/"],
         "not in",
     ),
-    ("tokio", &["src/checkpoint/store/objects/requests.rs", "src/http/", "src/connector/http_receiver.rs"], "only in"),
+    (
+        "tokio",
+        &[
+            "src/checkpoint/store/objects/requests.rs",
+            "src/http/",
+            "src/connector/http_receiver.rs",
+            "src/connector/mqtt_receiver.rs",
+        ],
+        "only in",
+    ),
     ("hyper", &["src/http/", "src/connector/http_receiver.rs"], "only in"),
     ("object_store", &["src/checkpoint/store/objects/"], "only in"),
     ("rusqlite", &["src/connector/database/sqlite.rs"], "only in"),
     ("postgres", &["src/connector/database/postgres.rs"], "only in"),
+    ("prost", &["src/format/protobuf.rs"], "only in"),
+    ("rumqttc", &["src/connector/mqtt_receiver.rs"], "only in"),
     ("rdkafka", &["src/connector/kafka/"], "only in"),
     ("rdkafka_sys", &["src/connector/kafka/"], "only in"),
 ];

@@ -7,7 +7,7 @@ use datafusion::arrow::array::RecordBatch;
 use datafusion::arrow::datatypes::{DataType, Schema};
 use datafusion::catalog::TableProvider;
 use datafusion::datasource::ViewTable;
-use datafusion::logical_expr::LogicalPlan;
+use datafusion::logical_expr::{LogicalPlan, LogicalPlanBuilder};
 use serde::de::DeserializeOwned;
 
 use crate::error::{Result, SqlError};
@@ -355,7 +355,9 @@ impl DataFrame {
     /// # Ok::<(), tidemill_sql::SqlError>(())
     /// ```
     pub fn limit(&self, n: usize) -> Result<Self> {
-        self.query("limit", &format!("select * from {{this}} limit {}", n.min(i64::MAX as usize)))
+        // Right above the plan: the order of a query inside of another one is lost.
+        let plan = LogicalPlanBuilder::from(self.plan.clone()).limit(0, Some(n)).and_then(LogicalPlanBuilder::build);
+        Ok(DataFrame::new(self.session.clone(), plan.map_err(|e| SqlError::of("limit", &e))?))
     }
 
     /// Each row once.

@@ -59,3 +59,10 @@ impl fmt::Debug for SqlError {
 }
 
 impl std::error::Error for SqlError {}
+
+/// The error of a job, for a program whose `main` returns one of this crate.
+impl From<tidemill::Error> for SqlError {
+    fn from(error: tidemill::Error) -> Self {
+        SqlError(error.to_string())
+    }
+}

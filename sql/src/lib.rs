@@ -39,24 +39,35 @@
 // In reading order, from the rows of a batch to the text of its table.
 mod batch;
 mod rows;
+mod files;
+mod parquet;
 mod session;
 mod dialect;
 mod names;
 mod spark_aggregates;
 mod window_names;
+mod functions;
 mod planner;
 mod data_frame;
 mod grouped;
 mod show;
 mod streaming;
+#[cfg(feature = "cli")]
+#[doc(hidden)]
+pub mod command;
 mod error;
 
 pub use batch::ToTable;
 pub use data_frame::DataFrame;
 pub use error::{Result, SqlError};
+pub use files::read::DataFrameReader;
 pub use grouped::GroupedData;
 pub use session::TableSession;
-pub use streaming::{OutputMode, StreamTables, StreamingDataFrame, StreamingGroupedData, Watermark};
+pub use streaming::{
+    DataStreamReader, DataStreamWriter, IntoOutputMode, OutputMode, SinkProgress, SourceProgress, StreamTables,
+    StreamingDataFrame, StreamingGroupedData, StreamingQueries, StreamingQuery, StreamingQueryProgress, StreamingQueryStatus,
+    Trigger, Watermark,
+};
 
 /// Arrow, at the version of DataFusion.
 pub use datafusion::arrow;

@@ -130,6 +130,10 @@ impl VisitorMut for Rewrite<'_> {
                     format: None,
                 };
             }
+            // DataFusion's planner knows Spark's explode by the name of the SQL standard.
+            Expr::Function(function) if function.name.to_string().eq_ignore_ascii_case("explode") => {
+                function.name = ObjectName::from(vec![Ident::new("unnest")]);
+            }
             Expr::CompoundIdentifier(parts) => {
                 if let Some((last, tables)) = parts.split_last_mut() {
                     tables.iter_mut().for_each(|t| t.value = table_name(t));
@@ -177,6 +181,9 @@ fn result_name(expr: &Expr) -> String {
             // Spark's column of windows.
             if matches!(name.as_str(), "window" | "session_window") {
                 return name;
+            }
+            if name == "explode" {
+                return "col".to_owned();
             }
             let FunctionArguments::List(list) = &function.args else { return format!("{name}()") };
             let distinct = if list.duplicate_treatment == Some(DuplicateTreatment::Distinct) { "DISTINCT " } else { "" };

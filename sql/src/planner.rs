@@ -3,8 +3,9 @@
 use datafusion::arrow::datatypes::DataType;
 use datafusion::common::DFSchema;
 use datafusion::error::Result;
-use datafusion::logical_expr::planner::{ExprPlanner, PlannerResult, RawBinaryExpr};
-use datafusion::logical_expr::{BinaryExpr, Expr, ExprSchemable, Operator, cast};
+use datafusion::functions::core::get_field;
+use datafusion::logical_expr::planner::{ExprPlanner, PlannerResult, RawBinaryExpr, RawFieldAccessExpr};
+use datafusion::logical_expr::{BinaryExpr, Expr, ExprSchemable, GetFieldAccess, Operator, cast};
 use datafusion::sql::sqlparser::ast::BinaryOperator;
 
 /// `/` of integers is a double, as in Spark. DataFusion's is an integer, as in PostgreSQL.
@@ -25,6 +26,16 @@ impl ExprPlanner for SparkOperators {
             return Ok(PlannerResult::Planned(cast(binary(expr.left, Operator::Divide, expr.right), DataType::Int64)));
         }
         Ok(PlannerResult::Original(expr))
+    }
+
+    /// `map['key']` and `struct['field']`.
+    fn plan_field_access(&self, expr: RawFieldAccessExpr, _: &DFSchema) -> Result<PlannerResult<RawFieldAccessExpr>> {
+        match expr.field_access {
+            GetFieldAccess::NamedStructField { name } => {
+                Ok(PlannerResult::Planned(get_field().call(vec![expr.expr, Expr::Literal(name, None)])))
+            }
+            _ => Ok(PlannerResult::Original(expr)),
+        }
     }
 }
 

@@ -21,10 +21,11 @@ use serde::{Deserialize, Serialize};
 use crate::data_frame::DataFrame;
 use crate::dialect::Spark;
 use crate::error::{Result, SqlError};
+use crate::functions;
 use crate::names::{self, Names};
 use crate::planner::SparkOperators;
 use crate::rows::Columns;
-use crate::streaming;
+use crate::streaming::{self, Definitions};
 use crate::window_names;
 
 /// The tables of a program by name, and SQL over them: Spark's `SparkSession` inside `foreachRDD`.
@@ -56,6 +57,8 @@ struct Shared {
     naming: RwLock<()>,
     /// The number of tables without a name so far.
     unnamed: AtomicU64,
+    /// The queries over streams that programs have declared.
+    queries: Definitions,
 }
 
 impl TableSession {
@@ -77,13 +80,16 @@ impl TableSession {
         let mut state = SessionStateBuilder::new().with_config(config).with_default_features().with_spark_features();
         state.scalar_functions().get_or_insert_with(Vec::new).extend(streaming::functions());
         state.expr_planners().get_or_insert_with(Vec::new).insert(0, Arc::new(SparkOperators));
+        let context = SessionContext::new_with_state(state.build());
+        context.register_udf(functions::split());
         TableSession(Arc::new(Shared {
-            context: SessionContext::new_with_state(state.build()),
+            context,
             runtime: tokio::runtime::Builder::new_current_thread()
                 .build()
                 .expect("a runtime without I/O and clock starts no thread"),
             naming: RwLock::default(),
             unnamed: AtomicU64::new(0),
+            queries: Definitions::default(),
         }))
     }
 
@@ -276,6 +282,10 @@ impl TableSession {
     /// Waits for a future of DataFusion, on this thread.
     pub(crate) fn block_on<F: Future>(&self, future: F) -> F::Output {
         self.0.runtime.block_on(future)
+    }
+
+    pub(crate) fn definitions(&self) -> &Definitions {
+        &self.0.queries
     }
 
     pub(crate) fn context(&self) -> &SessionContext {

@@ -48,7 +48,7 @@ pub(crate) fn table(schema: &Schema, batches: &[RecordBatch], n: usize, truncate
 }
 
 /// One cell, as Spark casts it to a string.
-fn cell(column: &ArrayRef, row: usize) -> Result<String, ArrowError> {
+pub(crate) fn cell(column: &ArrayRef, row: usize) -> Result<String, ArrowError> {
     if column.is_null(row) || column.data_type() == &DataType::Null {
         return Ok("NULL".to_owned());
     }

@@ -74,6 +74,16 @@ fn texts_count_from_one() {
 }
 
 #[test]
+fn split_cuts_at_a_pattern_and_explode_makes_rows() {
+    let rows = |sql: &str| session().sql(sql).unwrap().collect::<(i32, String)>().unwrap();
+    let words = rows("select tripid, explode(split(startstation, 'r+')) from trips where tripid < 3 order by tripid");
+    assert_eq!(words, [(1, "Fe"), (1, "y"), (2, "Ma"), (2, "ket")].map(|(n, s)| (n, s.to_owned())));
+    assert_eq!(session().sql("select explode(split('a.b', '[.]'))").unwrap().columns(), ["col"]);
+    let row = session().sql("select split('to be  or', ' ') as parts, split(null, ' ') as none").unwrap();
+    assert_eq!(row.show_string(20, 20).unwrap().lines().nth(3).unwrap(), "|[to, be, , or]|NULL|");
+}
+
+#[test]
 fn nulls_come_first_in_an_ascending_order() {
     let rows = |sql| session().sql(sql).unwrap().collect::<Option<i32>>().unwrap();
     assert_eq!(rows("select duration from trips order by duration"), [None, Some(63), Some(70)]);
@@ -100,6 +110,15 @@ fn faults_name_the_query_and_the_remedy() {
         let error = fault(sql).to_string();
         assert!(error.starts_with(sql) && error.contains(remedy), "{sql}: {error}");
     }
+}
+
+#[test]
+fn a_table_is_shown_in_its_order() {
+    let numbers = TableSession::new().create_data_frame(&[3, 1, 2]).unwrap();
+    let sorted = numbers.order_by(["value desc"]).unwrap();
+    assert_eq!(sorted.limit(2).unwrap().collect::<i32>().unwrap(), [3, 2]);
+    let shown = sorted.order_by(["value"]).unwrap().show_string(2, 20).unwrap();
+    assert_eq!(shown, "+-----+\n|value|\n+-----+\n|    1|\n|    2|\n+-----+\nonly showing top 2 rows");
 }
 
 #[test]

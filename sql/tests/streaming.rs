@@ -16,7 +16,7 @@ struct Trip {
 type Answer = (Option<String>, Option<i64>, Option<F64>);
 
 /// Queries whose results change.
-const QUERIES: [&str; 44] = [
+const QUERIES: [&str; 45] = [
     "select station, count(*) as n, avg(minutes) as m from trips group by station",
     "select station, count(minutes) as n, sum(fare) as m from trips where minutes > 2 or fare < 4 group by station",
     "select station, sum(minutes) as n, max(fare) as m from trips group by station having count(*) > 1",
@@ -33,6 +33,8 @@ const QUERIES: [&str; 44] = [
     "select case when minutes > 2 then 'long' else 'short' end as s, count(*) as n, avg(fare) as m from trips group by 1",
     "select station, sum(distinct minutes) as n, cast(null as double) as m from trips group by station",
     "select station, minutes, fare from (select station, cast(minutes as bigint) as minutes, fare, count(*) from trips group by 1, 2, 3) t",
+    // A row for each item of a list.
+    "select part as s, count(*) as n, sum(fare) as m from (select explode(split(station, '[ae]')) as part, fare from trips) t group by part",
     // Joins of streams. Keys may be null, and then meet nothing.
     "select a.station, count(*) as n, sum(b.fare) as m from trips a join trips b on a.station = b.station and a.minutes < b.minutes
      group by a.station",

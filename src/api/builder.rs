@@ -324,6 +324,29 @@ impl Builder {
         self.set(|c| c.logs = false)
     }
 
+    /// Leaves SIGINT and SIGTERM to the program, which stops the job itself. Default: a signal stops every job of the process after a last
+    /// batch, a second one at once, and later ones end the process.
+    ///
+    /// For a program that has handlers of its own, such as an interpreter. A job with this setting installs no handler; one without it
+    /// in the same process does.
+    ///
+    /// ```
+    /// use tidemill::prelude::*;
+    /// let numbers = QueueSource::from_batches([vec![1, 2]]);
+    /// let job = StreamingContext::builder("embedded", millis(5)).without_signals().start(move |ssc| {
+    ///     ssc.queue_stream(&numbers).to_memory(&MemorySink::new());
+    ///     Ok(())
+    /// })?;
+    /// # let handled = std::fs::read_to_string("/proc/self/status").unwrap_or_default();
+    /// # let caught = handled.lines().find_map(|line| line.strip_prefix("SigCgt:")).map(|set| u64::from_str_radix(set.trim(), 16).unwrap());
+    /// # assert!(caught.is_none_or(|set| set & (1 << 14) == 0), "SIGTERM has a handler");
+    /// assert_eq!(job.await_termination()?.records, 2);
+    /// # Ok::<(), tidemill::Error>(())
+    /// ```
+    pub fn without_signals(self) -> Self {
+        self.set(|c| c.signals = false)
+    }
+
     pub(crate) fn config(self) -> Result<Config> {
         let mut config = Config::new(self.name, self.interval)?;
         for setting in self.settings {

@@ -135,6 +135,9 @@ pub struct RuntimeArgs {
     /// Recompute all state from the first batch, and compare the outputs
     #[arg(long, requires = "replay_from", conflicts_with_all = ["replay_into", "replay_foreach"], help_heading = "Replay")]
     pub verify: bool,
+    /// Find the record on which the program panics, in one of these batches, or in what a failed job had read and not planned
+    #[arg(long, conflicts_with_all = ["replay_into", "replay_foreach", "verify"], help_heading = "Replay")]
+    pub find_poison: bool,
     /// Run the batches of a file of plans (one JSON object a line) instead of live ones, then end
     #[arg(long, hide = true, value_name = "FILE")]
     pub plans: Option<PathBuf>,
@@ -211,6 +214,8 @@ pub(crate) struct Config {
     pub warns: bool,
     /// Whether the job sets up log lines if the program has not.
     pub logs: bool,
+    /// Whether SIGINT and SIGTERM stop the job.
+    pub signals: bool,
     /// The clock of the job, whose time is that of batches.
     pub clock: Clock,
 }
@@ -239,6 +244,7 @@ impl Config {
             replay: None,
             warns: true,
             logs: true,
+            signals: true,
             clock: Clock::System,
         })
     }

@@ -13,6 +13,7 @@ use std::time::Duration;
 use timely::dataflow::ProbeHandle;
 use timely::dataflow::operators::Probe;
 
+use crate::api::alignment::Alignment;
 pub use crate::api::builder::Builder;
 use crate::api::config::Config;
 use crate::api::dstream::DStream;
@@ -139,6 +140,8 @@ pub(crate) struct Graph<'s> {
     pub stopper: Stopper,
     /// What the readers of this process share.
     pub places: SharedPlaces,
+    /// Which source partitions wait for others in event time.
+    pub alignment: Rc<Alignment>,
 }
 
 /// A built program: what the worker and the planner need of it.
@@ -175,8 +178,8 @@ impl<'s> Graph<'s> {
         places: SharedPlaces,
     ) -> Rc<Self> {
         let probe = ProbeHandle::new();
-        let (registry, keys) = (RefCell::default(), RefCell::default());
-        Rc::new(Graph { flow, config, dry, probe, outputs, registry, keys, outbox, fail, stopper, places })
+        let (registry, keys, alignment) = (RefCell::default(), RefCell::default(), Rc::default());
+        Rc::new(Graph { flow, config, dry, probe, outputs, registry, keys, outbox, fail, stopper, places, alignment })
     }
 
     /// The dictionary of the keys of this type. All views of pairs share it, so that equal keys have equal codes.

@@ -1,6 +1,7 @@
 //! The API of a program: the context, its settings, and the handles `DStream`, `View` and `LoopView`.
 
 pub mod accumulator;
+pub(crate) mod alignment;
 pub mod backpressure;
 pub mod builder;
 pub mod config;

@@ -8,8 +8,12 @@ impl Config {
     /// Takes the replay from the command line. After this call the job has no checkpoint directory to write.
     pub(crate) fn settle_replay(&mut self) -> Result<()> {
         let r = &mut self.runtime;
-        let (Some(from), Some(to)) = (r.replay_from, r.replay_to) else { return Ok(()) };
-        let given = format!("--replay-from {} --replay-to {}", from.millis(), to.millis());
+        let batches = r.replay_from.zip(r.replay_to);
+        let Some((from, to)) = batches.or_else(|| r.find_poison.then(Default::default)) else { return Ok(()) };
+        let given = match batches {
+            Some(_) => format!("--replay-from {} --replay-to {}", from.millis(), to.millis()),
+            None => "--find-poison".into(),
+        };
         let Some(dir) = r.checkpoint.take() else {
             return Err(Error::config(format!(
                 "{given}: the batches are in a checkpoint directory; name it with --checkpoint DIR"
@@ -25,8 +29,16 @@ impl Config {
             let what = "rows are compared in one process; give it more workers instead";
             return Err(Error::config(format!("--verify with {} processes: {what}", r.processes)));
         }
+        if r.find_poison && r.processes > 1 {
+            return Err(Error::config(format!(
+                "--find-poison with {} processes: it runs in one; give it more workers",
+                r.processes
+            )));
+        }
+        let find_poison = r.find_poison;
         let (redirects, foreach, verify) = (r.replay_into.iter().cloned().collect(), r.replay_foreach, r.verify);
-        self.replay = Some(Replay { dir, from, to, recompute: false, redirects, foreach, verify, capture: None });
+        let (recompute, capture, instead) = (false, None, None);
+        self.replay = Some(Replay { dir, from, to, recompute, redirects, foreach, verify, capture, find_poison, instead });
         self.warns = false;
         Ok(())
     }

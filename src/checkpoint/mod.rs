@@ -22,6 +22,7 @@ pub(crate) mod plan_log;
 pub(crate) mod received_log;
 pub(crate) mod recover;
 mod store;
+pub(crate) mod unplanned;
 
 use std::path::Path;
 use std::sync::{Arc, Mutex, MutexGuard};

@@ -15,6 +15,7 @@ mod new;
 mod query;
 mod replay;
 mod running_job;
+mod sql;
 mod stop;
 mod token;
 mod top;
@@ -61,6 +62,8 @@ enum What {
     Top(top::Args),
     /// Asks a view of a running job: a key, the top rows, or all
     Query(query::Args),
+    /// Runs SQL over streams: a file of statements, or what is typed (needs tidemill-sql)
+    Sql(sql::Args),
     /// Lists and shows records that a program could not read, and puts them back: into their topics, or into the batches that they were in
     DeadLetters(dead_letters::Args),
     /// Lists the fault points of src/core/fault.rs for scripts/torture: name, planner or anywhere, passes
@@ -85,6 +88,7 @@ pub fn main() -> ExitCode {
         What::Token(args) => token::run(&args),
         What::Top(args) => top::run(&args),
         What::Query(args) => query::run(&args),
+        What::Sql(args) => sql::run(&args),
         What::DeadLetters(args) => dead_letters::run(&args),
         #[cfg(any(test, feature = "testing"))]
         What::Faults => faults(),

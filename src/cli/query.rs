@@ -47,7 +47,10 @@ pub struct Args {
     /// Print what has changed since this batch, which the view must hold: `tide  1012 -> 254`
     #[arg(long, value_name = "TIME", conflicts_with_all = ["top", "json"])]
     from: Option<u64>,
-    /// Print each row as JSON
+    /// Print the rows, and then what each batch changes, until the job ends
+    #[arg(long, conflicts_with_all = ["top", "limit", "at", "from"])]
+    follow: bool,
+    /// Print each row as JSON; with --follow each batch
     #[arg(long)]
     json: bool,
     /// File with the secret of the job, if it listens on another address than loopback [default: TIDEMILL_SECRET]
@@ -61,6 +64,27 @@ struct Views {
     views: Vec<String>,
 }
 
+/// A line of `/api/v1/views/NAME/changes`.
+#[derive(Deserialize)]
+#[serde(untagged)]
+enum Line {
+    /// The rows as of the first batch.
+    Rows {
+        rows: Vec<Value>,
+        time: u64,
+    },
+    /// What the batches after the previous line have changed.
+    Changes {
+        added: Vec<Value>,
+        removed: Vec<Value>,
+        time: u64,
+    },
+    Error {
+        error: String,
+    },
+    Ended {},
+}
+
 /// `/api/v1/views/NAME`.
 #[derive(Deserialize)]
 struct Rows {
@@ -71,6 +95,7 @@ struct Rows {
 
 impl Args {
     fn path(&self, view: &str, at: Option<u64>) -> String {
+        let what = if self.follow { "/changes" } else { "" };
         let text = |name: &str, value: &Option<String>| value.as_ref().map(|value| format!("{name}={}", percent_encoded(value)));
         let number = |name: &str, value: Option<u64>| value.map(|value| format!("{name}={value}"));
         let (top, limit) = (self.top.map(u64::from), self.limit.map(u64::from));
@@ -83,7 +108,7 @@ impl Args {
             number("limit", limit),
             number("at", at),
         ];
-        format!("/api/v1/views/{}?{}", percent_encoded(view), parts.into_iter().flatten().collect::<Vec<_>>().join("&"))
+        format!("/api/v1/views/{}{what}?{}", percent_encoded(view), parts.into_iter().flatten().collect::<Vec<_>>().join("&"))
     }
 }
 
@@ -98,6 +123,9 @@ pub fn run(args: &Args) -> Result<ExitCode, BoxError> {
         views.iter().try_for_each(|view| terminal::line(view))?;
         return Ok(ExitCode::SUCCESS);
     };
+    if args.follow {
+        return follow(args, &job, view);
+    }
     if let Some(from) = args.from {
         let limited = Args { limit: args.limit.or(Some(MOST_ROWS)), ..args.clone() };
         let then: Rows = job.get(&limited.path(view, Some(from)))?;
@@ -114,6 +142,40 @@ pub fn run(args: &Args) -> Result<ExitCode, BoxError> {
     Ok(ExitCode::SUCCESS)
 }
 
+/// Prints the rows of a view, and then each change of them.
+fn follow(args: &Args, job: &RunningJob, view: &str) -> Result<ExitCode, BoxError> {
+    let (mut reached, mut ended) = (None, false);
+    job.lines(&args.path(view, None), |text| {
+        let all = |rows| Rows { time: 0, matched: 0, rows };
+        let (time, lines, what) = match serde_json::from_str(text)? {
+            Line::Rows { rows, time } => (time, rows.iter().map(plain).collect(), counted(rows.len() as u64, "row")),
+            Line::Changes { added, removed, time } => {
+                let lines = difference(&all(removed), &all(added));
+                let changes = counted(lines.len() as u64, "change");
+                (time, lines, changes)
+            }
+            Line::Error { error } => return Err(error.into()),
+            Line::Ended {} => {
+                ended = true;
+                return Ok(false);
+            }
+        };
+        reached = Some(BatchTime::from_millis(time));
+        if args.json {
+            terminal::line(text)?;
+        } else if !lines.is_empty() || what.ends_with("rows") {
+            eprintln!("batch {}: {what}", BatchTime::from_millis(time));
+            lines.iter().try_for_each(|line| terminal::line(line))?;
+        }
+        Ok(true)
+    })?;
+    if !ended {
+        return Err("the connection ended, and the job did not say why".into());
+    }
+    eprintln!("the job has ended; these are its rows as of batch {}", reached.map_or("none".into(), |t| t.to_string()));
+    Ok(ExitCode::SUCCESS)
+}
+
 /// What has changed from one answer to the other, a line for each row. Rows are the same row if all but their last part is equal.
 fn changes(then: &Rows, now: &Rows) -> Result<Vec<String>, BoxError> {
     if let Some(more) = [then, now].into_iter().find(|answer| answer.matched > answer.rows.len() as u64) {
@@ -123,6 +185,11 @@ fn changes(then: &Rows, now: &Rows) -> Result<Vec<String>, BoxError> {
         )
         .into());
     }
+    Ok(difference(then, now))
+}
+
+/// What has changed from some rows to others.
+fn difference(then: &Rows, now: &Rows) -> Vec<String> {
     let mut rows: BTreeMap<String, [Vec<String>; 2]> = BTreeMap::new();
     for (side, answer) in [then, now].into_iter().enumerate() {
         for row in &answer.rows {
@@ -149,7 +216,7 @@ fn changes(then: &Rows, now: &Rows) -> Result<Vec<String>, BoxError> {
             lines.push(if name.is_empty() { change } else { format!("{name}\t{change}") });
         }
     }
-    Ok(lines)
+    lines
 }
 
 /// A row as people read it.
@@ -191,6 +258,8 @@ mod tests {
             "/api/v1/views/counts?prefix=a&limit=5&at=3000"
         );
         assert_eq!(path(&["--top", "3"]).unwrap(), "/api/v1/views/counts?top=3");
+        assert_eq!(path(&["--follow", "--key", "7"]).unwrap(), "/api/v1/views/counts/changes?key=7");
+        assert!(path(&["--follow", "--top", "3"]).is_err() && path(&["--follow", "--at", "3000"]).is_err());
         assert!(path(&["--top", "3", "--limit", "5"]).is_err() && path(&["--key", "a", "--prefix", "b"]).is_err());
     }
 

@@ -17,11 +17,11 @@ pub struct Args {
     #[arg(value_name = "DIR")]
     dir: PathBuf,
     /// Batch time of the first batch: milliseconds since the epoch, or 2026-11-21T17:08:55Z
-    #[arg(long, value_name = "TIME", value_parser = parse_time)]
-    from: BatchTime,
+    #[arg(long, value_name = "TIME", value_parser = parse_time, required_unless_present = "find_poison")]
+    from: Option<BatchTime>,
     /// Batch time of the last batch
-    #[arg(long, value_name = "TIME", value_parser = parse_time)]
-    to: BatchTime,
+    #[arg(long, value_name = "TIME", value_parser = parse_time, required_unless_present = "find_poison")]
+    to: Option<BatchTime>,
     /// Worker threads
     #[arg(short = 'w', long, default_value_t = 1, value_name = "W", value_parser = clap::value_parser!(u16).range(1..))]
     workers: u16,
@@ -34,6 +34,10 @@ pub struct Args {
     /// Recompute all state from the first batch, and compare the outputs; exit with 1 at the first difference
     #[arg(long, conflicts_with_all = ["into", "foreach"])]
     verify: bool,
+    /// Run a batch by halves, and name the record on which the program panics: in the batch --from, or without it in what the job had
+    /// read when it failed
+    #[arg(long, conflicts_with_all = ["into", "foreach", "verify"])]
+    find_poison: bool,
     /// The program and its arguments, without --checkpoint, after `--`
     #[arg(last = true, required = true, value_name = "PROGRAM")]
     program: Vec<OsString>,
@@ -44,12 +48,14 @@ impl Args {
     fn words(&self) -> Vec<OsString> {
         let mut words: Vec<OsString> = vec!["--checkpoint".into(), self.dir.clone().into()];
         let mut say = |name: &str, value: String| words.extend([OsString::from(name), value.into()]);
-        say("--replay-from", self.from.millis().to_string());
-        say("--replay-to", self.to.millis().to_string());
+        let last = self.to.or(self.from);
+        self.from.into_iter().for_each(|from| say("--replay-from", from.millis().to_string()));
+        last.into_iter().for_each(|to| say("--replay-to", to.millis().to_string()));
         say("--workers", self.workers.to_string());
         self.into.iter().for_each(|(old, new)| say("--replay-into", format!("{old}={new}")));
         words.extend(self.foreach.then(|| "--replay-foreach".into()));
         words.extend(self.verify.then(|| "--verify".into()));
+        words.extend(self.find_poison.then(|| "--find-poison".into()));
         words
     }
 }

@@ -12,6 +12,8 @@ pub mod http_receiver;
 pub mod kafka;
 pub mod memory;
 pub mod message;
+#[cfg(feature = "mqtt")]
+pub mod mqtt_receiver;
 pub mod queue;
 mod rate;
 mod received;

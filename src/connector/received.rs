@@ -1,5 +1,7 @@
 //! The half of a reader that gives what another thread received, in order: how much of it belongs to the open batch and to given ranges.
 
+use std::collections::BTreeSet;
+
 use crate::connector::source::{Emit, Sealed};
 use crate::core::plan::{Limits, SplitRange};
 use crate::format::lines::LINES_A_CALL;
@@ -26,6 +28,8 @@ pub(super) struct Received {
     due: Option<i64>,
     /// Records that the open batch may still take.
     left: Option<u64>,
+    /// Whether it is ahead of other sources in event time.
+    paused: bool,
 }
 
 impl Received {
@@ -38,6 +42,10 @@ impl Received {
 
     pub fn limit(&mut self, limits: &Limits) {
         self.left = limits.of(self.split_id.unwrap_or(0));
+    }
+
+    pub fn pause(&mut self, split_ids: &BTreeSet<u32>) {
+        self.paused = self.split_id.is_some_and(|split_id| split_ids.contains(&split_id));
     }
 
     /// Whether a given range is only partly read.
@@ -57,7 +65,7 @@ impl Received {
 
     /// Gives rows to the open batch. Returns whether it may have more now.
     pub fn read<T>(&mut self, take: impl FnOnce(usize) -> Taken<T>, emit: &mut Emit<'_, T>) -> bool {
-        if !self.live {
+        if !self.live || self.paused {
             return false;
         }
         let room = self.left.map_or(LINES_A_CALL, |left| LINES_A_CALL.min(left as usize));

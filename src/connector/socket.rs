@@ -1,6 +1,6 @@
 //! `socket_text_stream`: lines from a TCP server, received by a thread. At most once, because a server does not send again.
 
-use std::collections::VecDeque;
+use std::collections::{BTreeSet, VecDeque};
 use std::io::Read;
 use std::net::{Shutdown, TcpStream, ToSocketAddrs};
 use std::sync::{Arc, Condvar, Mutex, MutexGuard, PoisonError};
@@ -356,6 +356,10 @@ impl SourceReader<Line> for SocketReader {
 
     fn limit(&mut self, limits: Limits) {
         self.cursor.limit(&limits);
+    }
+
+    fn pause(&mut self, split_ids: &BTreeSet<u32>) {
+        self.cursor.pause(split_ids);
     }
 
     fn read(&mut self, emit: &mut Emit<'_, Line>) -> Result<bool> {

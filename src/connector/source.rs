@@ -44,7 +44,7 @@
 //! [replayable](Split::replayable).
 
 use std::any::{Any, TypeId};
-use std::collections::{BTreeMap, HashMap};
+use std::collections::{BTreeMap, BTreeSet, HashMap};
 use std::fmt;
 use std::ops::Range;
 use std::sync::{Arc, Mutex, Weak};
@@ -54,6 +54,7 @@ use crate::core::data::Data;
 use crate::core::error::Result;
 use crate::core::lock::lock;
 pub use crate::core::plan::{Limits, RunId, Split, SplitOffset, SplitRange};
+use crate::core::unplanned::Unplanned;
 
 /// Wakes the worker that owns a reader. Calls are cheap, may come from any thread, and may be frequent.
 pub type Waker = Arc<dyn Fn() + Send + Sync>;
@@ -63,7 +64,11 @@ type Shared = Arc<Mutex<HashMap<(u32, TypeId), Weak<dyn Any + Send + Sync>>>>;
 
 /// Where the readers of a process find what they share.
 #[derive(Clone, Default)]
-pub(crate) struct SharedPlaces(Shared);
+pub(crate) struct SharedPlaces {
+    shared: Shared,
+    /// What they have read that is in no plan.
+    pub unplanned: Unplanned,
+}
 
 /// Where a reader runs: what [`Source::reader`] is told. Flink's `SourceReaderContext`.
 ///
@@ -145,7 +150,7 @@ impl ReaderContext {
     /// # Errors
     /// The error of `make`. The next reader tries again.
     pub fn shared<T: Send + Sync + 'static, E>(&self, make: impl FnOnce() -> Result<T, E>) -> Result<Arc<T>, E> {
-        let mut places = lock(&self.places.0);
+        let mut places = lock(&self.places.shared);
         let key = (self.source, TypeId::of::<T>());
         if let Some(known) = places.get(&key).and_then(Weak::upgrade)
             && let Ok(known) = known.downcast()
@@ -344,6 +349,12 @@ pub trait SourceReader<T> {
     /// The maximum number of records of each split in the open batch. Called when a batch opens. Default: ignored.
     fn limit(&mut self, _limits: Limits) {}
 
+    /// These splits give nothing in `read`, and all others do, until the next call. They are ahead of the others in event time:
+    /// [`WatermarkStrategy::max_drift`](crate::prelude::WatermarkStrategy::max_drift). Called before a `read` when they change, and once
+    /// without any, which tells that the rows of each `read` should be few. Flink's `pauseOrResumeSplits`. Default: ignored, so that its
+    /// splits drift apart.
+    fn pause(&mut self, _split_ids: &BTreeSet<u32>) {}
+
     /// Gives ready rows to the open batch, at most a few thousand a call. Returns `true` if more are ready now. After `false`
     /// the next call comes after a call of the waker, or when a batch opens. Not called before all given batches are read. Not
     /// called while the batch holds [`batch_bytes`](crate::api::context::Builder::batch_bytes).
@@ -351,6 +362,12 @@ pub trait SourceReader<T> {
     /// # Errors
     /// An error that must end the job.
     fn read(&mut self, emit: &mut Emit<'_, T>) -> Result<bool>;
+
+    /// For each split id: what the open batch has of it so far. Called after a `read` that gave rows. If the job fails before the batch is
+    /// planned, `tidemill replay --find-poison` looks for its record there. Default: unknown.
+    fn read_so_far(&self) -> BTreeMap<u32, Range<i64>> {
+        BTreeMap::new()
+    }
 
     /// Ends the open batch at a record, and returns its ranges. May first give rows that belong to it. Consecutive ranges of a
     /// split leave no gaps.

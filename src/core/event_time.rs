@@ -172,20 +172,22 @@ pub struct WatermarkStrategy {
     delay: Duration,
     pub(crate) idle: Duration,
     ahead: Option<Duration>,
+    pub(crate) drift: Option<Duration>,
 }
 
 impl WatermarkStrategy {
     /// A row may come after rows of its partition that are later by up to this duration. Spark calls it the delay of `withWatermark`.
     /// Windows close later by as much.
     pub const fn max_out_of_orderness(delay: Duration) -> Self {
-        WatermarkStrategy { delay, idle: secs(60), ahead: None }
+        WatermarkStrategy { delay, idle: secs(60), ahead: None, drift: None }
     }
 
     /// A partition without rows does not hold the watermark, after it had none in batches of this duration in total. Batches count in
     /// which another partition had rows. So downtime does not make a partition idle. It counts again from its next row on. Default: one
     /// minute. The shortest is a millisecond.
     ///
-    /// Without a second partition that has rows, the watermark stays: nothing says how much time has passed.
+    /// Without a second partition that has rows, the watermark stays: nothing says how much time has passed. Of two streams that are joined,
+    /// one is idle in the same way, after the other one had rows in batches of this duration in total.
     pub const fn idle_after(self, idle: Duration) -> Self {
         WatermarkStrategy { idle, ..self }
     }
@@ -194,6 +196,28 @@ impl WatermarkStrategy {
     /// all windows. A program that replays rows of the future, or runs on a clock of a test, needs the default.
     pub const fn max_ahead(self, ahead: Duration) -> Self {
         WatermarkStrategy { ahead: Some(ahead), ..self }
+    }
+
+    /// No source partition is read further ahead of the slowest one than this, in event time. Flink's watermark alignment. Default: no
+    /// limit. So a backlog is read at about the same event time in all partitions, on all workers, and windows and joins hold what is
+    /// within the drift, not what one partition is ahead.
+    ///
+    /// * A partition can be ahead by a few thousand records more: those that were read at once.
+    /// * Nobody waits for a partition without records, nor for one that had no row in batches of [`idle_after`](Self::idle_after) in total.
+    /// * It decides what a live batch reads, and nothing else. A batch that runs again has the same ranges.
+    /// * Sources without [`SourceReader::pause`](crate::connector::source::SourceReader::pause), files and given ranges are read as ever.
+    ///
+    /// Set [`max_ahead`](Self::max_ahead) too: a row of the far future stops its partition until the others are there. The shortest drift
+    /// is a millisecond.
+    ///
+    /// ```
+    /// use tidemill::prelude::*;
+    /// let backlog = WatermarkStrategy::max_out_of_orderness(secs(10)).max_drift(mins(10));
+    /// assert_ne!(backlog, secs(10).into());
+    /// ```
+    #[doc(alias = "withWatermarkAlignment")]
+    pub const fn max_drift(self, drift: Duration) -> Self {
+        WatermarkStrategy { drift: Some(drift), ..self }
     }
 
     /// The watermark of a partition with this largest time.

@@ -24,4 +24,5 @@ pub(crate) mod sum;
 pub(crate) mod thread;
 pub mod time;
 pub(crate) mod time_zone;
+pub(crate) mod unplanned;
 pub(crate) mod window_shape;

@@ -27,12 +27,36 @@ pub(crate) struct Question {
     pub top: bool,
     /// The most rows of the answer.
     pub limit: u32,
+    /// Whether somebody follows the view.
+    pub follow: Option<Follow>,
+}
+
+/// What somebody who follows a view asks.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub(crate) enum Follow {
+    /// For all rows. The batch of the answer is held from then on.
+    Begin,
+    /// For what has changed since the previous answer, whose batch was held.
+    Next {
+        /// The number of the first question.
+        first: u64,
+        /// The batch of the previous answer.
+        since: BatchTime,
+    },
 }
 
 impl Question {
     /// All rows of a view as of the newest batch, at most 100.
     pub fn all(view: &str) -> Self {
-        Question { view: view.into(), at: None, filter: Filter::All, top: false, limit: 100 }
+        Question { view: view.into(), at: None, filter: Filter::All, top: false, limit: 100, follow: None }
+    }
+
+    /// Of a follower that has an answer: the number of its first question, and the batch of the last answer.
+    pub fn since(&self) -> Option<(u64, BatchTime)> {
+        match self.follow {
+            Some(Follow::Next { first, since }) => Some((first, since)),
+            _ => None,
+        }
     }
 }
 
@@ -117,8 +141,10 @@ impl RankedRow {
 /// What one worker says, or the whole answer.
 #[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
 pub(crate) struct Part {
-    /// The first rows that are asked for, in order.
+    /// The first rows that are asked for, in order. For a follower, the rows that are new.
     pub rows: Vec<RankedRow>,
+    /// For a follower, the rows that are gone.
+    pub removed: Vec<RankedRow>,
     /// How many rows are asked for.
     pub matched: u64,
 }
@@ -130,6 +156,8 @@ impl Part {
         self.rows.extend(other.rows);
         self.rows.sort_unstable();
         self.rows.truncate(limit as usize);
+        self.removed.extend(other.removed);
+        self.removed.sort_unstable();
     }
 }
 

@@ -7,9 +7,13 @@ mod decode;
 mod json;
 pub(crate) mod lines;
 pub(crate) mod object;
+#[cfg(feature = "protobuf")]
+mod protobuf;
 pub(crate) mod row_text;
 
 pub use csv::Csv;
 pub use decode::Decode;
 pub use json::Json;
 pub use object::Object;
+#[cfg(feature = "protobuf")]
+pub use protobuf::Protobuf;

@@ -64,6 +64,7 @@ mod tests {
         let views = Views {
             names: Box::new(Vec::new),
             ask: Box::new(|_, _| Err("no view".into())),
+            forget: Box::new(|_| ()),
             correct: Box::new(|_, _| Err("no job".into())),
         };
         Arc::new(Reader::new(about, Metrics::default(), None, views))

@@ -3,9 +3,11 @@
 //!
 //! `address` is where it listens, and who may. `server` has the thread and the bounds of its connections, `routes` the answers. They
 //! are made of a `reader`: `json` and `prometheus` make texts of one copy of the metrics, `events` sends each batch, `page` has the
-//! files of the page, `views` asks the views of the job, and `corrections` gives bad records back to it. *Invariant:* the thread holds no lock while it makes a text, so a reader delays a batch by no more than the copy.
+//! files of the page, `views` asks the views of the job and `changes` follows one, and `corrections` gives bad records back to it. *Invariant:* the thread holds no lock while it makes a text, so a reader delays a batch by no more than the copy.
 
 pub(crate) mod address;
+#[cfg(feature = "http")]
+mod changes;
 #[cfg(feature = "http")]
 mod corrections;
 #[cfg(feature = "http")]
@@ -53,7 +55,10 @@ pub(crate) struct About {
 pub(crate) struct Views {
     /// The names of the views that answer.
     pub names: Box<dyn Fn() -> Vec<String> + Send + Sync>,
-    pub ask: Box<dyn Fn(Question, Reply) -> Result<(), String> + Send + Sync>,
+    /// Asks one. Returns the number of the question.
+    pub ask: Box<dyn Fn(Question, Reply) -> Result<u64, String> + Send + Sync>,
+    /// Ends the work for a question, or for who follows a view since it.
+    pub forget: Box<dyn Fn(u64) + Send + Sync>,
     /// Gives bad records back to the job.
     pub correct: Box<dyn Fn(Correction, CorrectionReply) -> Result<(), String> + Send + Sync>,
 }

@@ -16,7 +16,7 @@ use crate::cluster::secret::Secret;
 use crate::core::time::BatchTime;
 use crate::http::events::events;
 use crate::http::reader::Reader;
-use crate::http::{corrections, json, page, prometheus, views};
+use crate::http::{changes, corrections, json, page, prometheus, views};
 
 pub(super) type Answer = Response<Either<Full<Bytes>, Channel<Bytes>>>;
 
@@ -31,8 +31,12 @@ const HEADERS: [(HeaderName, &str); 6] = [
 ];
 
 const JSON: &str = "application/json";
+const JSON_LINES: &str = "application/x-ndjson";
 const TEXT: &str = "text/plain; charset=utf-8";
 const PROMETHEUS: &str = "text/plain; version=0.0.4; charset=utf-8";
+
+/// Behind the path of a view: what changes in it.
+const CHANGES: &str = "/changes";
 
 /// Answers one request.
 pub(super) async fn answer(request: Request<Incoming>, reader: &Arc<Reader>) -> Answer {
@@ -45,6 +49,12 @@ pub(super) async fn answer(request: Request<Incoming>, reader: &Arc<Reader>) -> 
     let mut answer = match (known, path.strip_prefix("/api/v1/views/")) {
         (Some(answer), _) => answer,
         (None, _) if writes && reader.about.process == 0 => said(corrections::correct(request, reader).await),
+        (None, Some(view)) if reader.about.process == 0 && view.ends_with(CHANGES) => {
+            match changes::follow(view.trim_end_matches(CHANGES), query, reader).await {
+                Ok(lines) => streamed(JSON_LINES, lines),
+                Err((status, what)) => full(status, TEXT, what + "\n"),
+            }
+        }
         (None, Some(view)) if reader.about.process == 0 => said(views::ask(view, query, reader).await),
         (None, _) => read(path, query, reader),
     };
@@ -137,11 +147,7 @@ fn read(path: &str, query: Option<&str>, reader: &Arc<Reader>) -> Answer {
         Some("operators") => full(StatusCode::OK, JSON, json::operators(reader)),
         Some("views") => full(StatusCode::OK, JSON, views::list(reader)),
         Some("sources") => full(StatusCode::OK, JSON, json::sources(reader)),
-        Some("events") => {
-            let mut answer = Response::new(Either::Right(events(reader)));
-            answer.headers_mut().insert(header::CONTENT_TYPE, HeaderValue::from_static("text/event-stream"));
-            answer
-        }
+        Some("events") => streamed("text/event-stream", events(reader)),
         Some("batches") => match after(query) {
             Ok(after) => full(StatusCode::OK, JSON, json::batches(reader, after)),
             Err(what) => plain(StatusCode::BAD_REQUEST, what),
@@ -159,7 +165,7 @@ fn read(path: &str, query: Option<&str>, reader: &Arc<Reader>) -> Answer {
 }
 
 const NOT_FOUND: &str = "there is: / /metrics /healthz /readyz /api/v1/job /api/v1/batches /api/v1/batches/TIME /api/v1/operators \
-                         /api/v1/sources /api/v1/views /api/v1/views/NAME /api/v1/events /api/v1/corrections\n";
+                         /api/v1/sources /api/v1/views /api/v1/views/NAME /api/v1/views/NAME/changes /api/v1/events /api/v1/corrections\n";
 
 fn time(text: &str) -> Option<BatchTime> {
     text.parse().ok().map(BatchTime::from_millis)
@@ -174,6 +180,12 @@ fn after(query: Option<&str>) -> Result<Option<BatchTime>, &'static str> {
 
 fn plain(status: StatusCode, text: &'static str) -> Answer {
     full(status, TEXT, text)
+}
+
+fn streamed(kind: &'static str, body: Channel<Bytes>) -> Answer {
+    let mut answer = Response::new(Either::Right(body));
+    answer.headers_mut().insert(header::CONTENT_TYPE, HeaderValue::from_static(kind));
+    answer
 }
 
 fn full(status: StatusCode, kind: &'static str, body: impl Into<Bytes>) -> Answer {

@@ -1,10 +1,13 @@
-//! Questions of readers to the views of the job: `GET /api/v1/views` lists the views, and `GET /api/v1/views/NAME?...` asks one.
+//! Questions of readers to the views of the job: `GET /api/v1/views` lists the views, and `GET /api/v1/views/NAME?...` asks one. A question
+//! whose reader has gone is forgotten.
+
+use std::sync::Arc;
 
 use hyper::StatusCode;
 use serde_json::{Value, json};
 use tokio::sync::oneshot;
 
-use crate::core::question::{Filter, Part, Question};
+use crate::core::question::{Filter, Follow, Part, Question, RankedRow};
 use crate::core::time::BatchTime;
 use crate::http::reader::Reader;
 
@@ -14,29 +17,64 @@ pub(super) fn list(reader: &Reader) -> String {
 }
 
 /// Asks a view; the answer as JSON, or why there is none.
-pub(super) async fn ask(view: &str, query: Option<&str>, reader: &Reader) -> Result<String, (StatusCode, String)> {
+pub(super) async fn ask(view: &str, query: Option<&str>, reader: &Arc<Reader>) -> Result<String, (StatusCode, String)> {
     let question = question(view, query).map_err(|what| (StatusCode::BAD_REQUEST, what))?;
+    let (_, (time, part)) = answer(question, reader).await?;
+    Ok(format!(r#"{{"matched":{},"rows":[{}],"time":{}}}"#, part.matched, list_of(&part.rows), time.millis()))
+}
+
+/// A question for which the job works, until this is dropped: when its reader has gone, no worker looks at more rows for it.
+pub(super) struct Asking {
+    reader: Arc<Reader>,
+    id: u64,
+    /// Whether the job has nothing more to do for it.
+    done: bool,
+}
+
+impl Asking {
+    /// The number of the question.
+    pub fn id(&self) -> u64 {
+        self.id
+    }
+}
+
+impl Drop for Asking {
+    fn drop(&mut self) {
+        if !self.done {
+            (self.reader.views.forget)(self.id);
+        }
+    }
+}
+
+/// Asks a question. The workers follow the view for the first question of a follower until the result is dropped.
+pub(super) async fn answer(
+    question: Question,
+    reader: &Arc<Reader>,
+) -> Result<(Asking, (BatchTime, Part)), (StatusCode, String)> {
     let (tx, rx) = oneshot::channel();
     let reply = move |answer| {
         // The reader may have gone.
         let _ = tx.send(answer);
     };
-    (reader.views.ask)(question, Box::new(reply)).map_err(|what| (StatusCode::NOT_FOUND, what))?;
-    match rx.await {
-        Ok(Ok(answer)) => Ok(text(&answer)),
+    let follows = matches!(question.follow, Some(Follow::Begin));
+    let id = (reader.views.ask)(question, Box::new(reply)).map_err(|what| (StatusCode::NOT_FOUND, what))?;
+    let mut asking = Asking { reader: reader.clone(), id, done: false };
+    let answer = rx.await;
+    asking.done = !follows;
+    match answer {
+        Ok(Ok(answer)) => Ok((asking, answer)),
         Ok(Err(what)) => Err((StatusCode::CONFLICT, what)),
         Err(_) => Err((StatusCode::SERVICE_UNAVAILABLE, "the job has ended".into())),
     }
 }
 
-/// The rows are JSON already.
-fn text((time, part): &(BatchTime, Part)) -> String {
-    let rows: Vec<&str> = part.rows.iter().map(|row| row.json.as_str()).collect();
-    format!(r#"{{"matched":{},"rows":[{}],"time":{}}}"#, part.matched, rows.join(","), time.millis())
+/// Rows as a JSON list, without its brackets: they are JSON already.
+pub(super) fn list_of(rows: &[RankedRow]) -> String {
+    rows.iter().map(|row| row.json.as_str()).collect::<Vec<_>>().join(",")
 }
 
 /// The question of a query string: `key` (JSON, or a text), `from_key`, `until_key`, `prefix`, `top`, `limit`, and `at` (milliseconds since 1970).
-fn question(view: &str, query: Option<&str>) -> Result<Question, String> {
+pub(super) fn question(view: &str, query: Option<&str>) -> Result<Question, String> {
     let mut question = Question::all(view);
     for part in query.unwrap_or_default().split('&').filter(|part| !part.is_empty()) {
         let (name, value) = part.split_once('=').unwrap_or((part, ""));
@@ -89,7 +127,72 @@ fn decoded(text: &str) -> Option<String> {
 
 #[cfg(test)]
 mod tests {
+    use std::sync::Mutex;
+    use std::time::Duration;
+
     use super::*;
+    use crate::core::question::Reply;
+    use crate::http::{About, Views};
+    use crate::metrics::Metrics;
+
+    /// What a job is asked and told: the questions that it has not answered, and those that it may forget.
+    #[derive(Default)]
+    struct Job {
+        open: Mutex<Vec<Reply>>,
+        forgotten: Mutex<Vec<u64>>,
+    }
+
+    fn reader(job: &Arc<Job>) -> Arc<Reader> {
+        let about = About {
+            name: "j".into(),
+            interval: Duration::from_millis(10),
+            workers: 1,
+            processes: 1,
+            process: 0,
+            checkpoint: None,
+            started_ms: 0,
+        };
+        let (asked, told) = (job.clone(), job.clone());
+        let ask = move |_, reply| {
+            let mut open = asked.open.lock().unwrap();
+            open.push(reply);
+            Ok(open.len() as u64)
+        };
+        let views = Views {
+            names: Box::new(Vec::new),
+            ask: Box::new(ask),
+            forget: Box::new(move |id| told.forgotten.lock().unwrap().push(id)),
+            correct: Box::new(|_, _| Err("no job".into())),
+        };
+        Arc::new(Reader::new(about, Metrics::default(), None, views))
+    }
+
+    /// A question is forgotten if its reader goes before the answer; one of a follower also afterwards.
+    #[test]
+    fn the_job_forgets_who_has_gone() {
+        let runtime = tokio::runtime::Builder::new_current_thread().build().unwrap();
+        let job = Arc::new(Job::default());
+        let reader = reader(&job);
+        let question = |follow| Question { follow, ..Question::all("words") };
+        let forgotten = || std::mem::take(&mut *job.forgotten.lock().unwrap());
+        runtime.block_on(async {
+            let mut gone = Box::pin(answer(question(None), &reader));
+            let waits = std::future::poll_fn(|cx| std::task::Poll::Ready(gone.as_mut().poll(cx).is_pending()));
+            assert!(waits.await && forgotten().is_empty());
+            drop(gone);
+            assert_eq!(forgotten(), [1]);
+            for (follow, expected) in [(None, vec![]), (Some(Follow::Begin), vec![3])] {
+                let (answered, _) = tokio::join!(answer(question(follow), &reader), async {
+                    let reply = job.open.lock().unwrap().pop().unwrap();
+                    job.open.lock().unwrap().push(Box::new(|_| ()));
+                    reply(Ok((BatchTime::default(), Part::default())));
+                });
+                assert!(answered.is_ok() && forgotten().is_empty());
+                drop(answered);
+                assert_eq!(forgotten(), expected);
+            }
+        });
+    }
 
     #[test]
     fn a_query_string_is_a_question() {

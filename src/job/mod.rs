@@ -13,7 +13,7 @@
 //! `protocol` has the commands of the planner and the events of the workers, and `control` carries them. The `planner` has its
 //! `sources` (with `split_ids`; `waits` is their lag in time), the batches `in_flight`, the progress of `stopping`, and the `rate_controller`. Before the first batch
 //! it waits for `start_waits`. `recovery` decides where a job begins, from what was `resumed` or from a `plan_file`. `reporter` logs
-//! events, and `status_line` shows the progress of the job. On each worker there are `worker`, its loop, `source_operator` and
+//! events, and `status_line` shows the progress of the job. On each worker there are `worker`, its loop, `source_operator`, `ticks` and
 //! `snapshotter`. `watchdog` reports stuck workers, and `signals` stops jobs. `query` asks the views of a running job; the planner has its
 //! `questions`. `corrections` are batches of bad records that are read once more, `correcting` plans them, and `corrected_rows` makes rows of them.
 //!
@@ -53,6 +53,7 @@ mod start;
 mod start_waits;
 mod status_line;
 mod stopping;
+mod ticks;
 mod waits;
 mod watchdog;
 pub(crate) mod worker;

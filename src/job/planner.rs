@@ -440,6 +440,7 @@ impl Planner {
             Event::Ask { id, question } => {
                 self.inputs.questions.ask(id, question).into_iter().for_each(|command| self.workers.send(command));
             }
+            Event::Forget { id } => self.workers.send(self.inputs.questions.forget(id)),
             Event::Correct { id, correction } => self.correct(id, correction),
             Event::Answer { id, worker: _, part } => self.inputs.questions.answered(id, part),
             Event::Stop { graceful } => self.stopping.request(graceful),

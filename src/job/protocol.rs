@@ -60,6 +60,8 @@ pub(crate) enum Command {
     Committed(Vec<Range>),
     /// A question to a view, as of a batch that is computed on all workers. Each worker answers with [`Event::Answer`].
     Ask { id: u64, at: BatchTime, question: Question },
+    /// Nobody waits for the answer to this question, or follows a view since it.
+    Forget { id: u64 },
     /// All replayed batches are sealed: live sources read ahead from now on.
     Live,
     /// No batch follows.
@@ -144,6 +146,8 @@ pub(crate) enum Event {
     },
     /// Somebody asks a view; its asker waits in process 0.
     Ask { id: u64, question: Question },
+    /// Who asked this has gone.
+    Forget { id: u64 },
     /// Somebody gives bad records back; who waits is in process 0.
     Correct { id: u64, correction: Correction },
     /// What one worker answers.

@@ -138,13 +138,19 @@ impl<'j> Query<'j> {
 }
 
 impl JobState {
-    /// Asks a question; `reply` gets the answer on the thread of the planner.
-    pub(crate) fn ask(&self, question: Question, reply: Reply) -> Result<(), String> {
-        if !(1..=MOST_ROWS).contains(&question.limit) {
+    /// Asks a question; `reply` gets the answer on the thread of the planner. Returns the number of the question.
+    pub(crate) fn ask(&self, question: Question, reply: Reply) -> Result<u64, String> {
+        if question.follow.is_none() && !(1..=MOST_ROWS).contains(&question.limit) {
             return Err(format!("{} rows: an answer has 1 to {MOST_ROWS}", question.limit));
         }
         let id = self.askers.add(&question.view, reply)?;
         self.post(Event::Ask { id, question });
-        Ok(())
+        Ok(id)
+    }
+
+    /// Nobody waits for the answer to this question any more, or follows a view since it.
+    pub(crate) fn forget(&self, id: u64) {
+        self.askers.forget(id);
+        self.post(Event::Forget { id });
     }
 }

@@ -57,6 +57,11 @@ impl Askers {
         Ok(id)
     }
 
+    /// This asker has gone.
+    pub fn forget(&self, id: u64) {
+        drop(lock(&self.waiting).as_mut().and_then(|waiting| waiting.remove(&id)));
+    }
+
     fn reply(&self, id: u64, answer: Result<(BatchTime, Part), String>) {
         let reply = lock(&self.waiting).as_mut().and_then(|waiting| waiting.remove(&id));
         if let Some(reply) = reply {
@@ -141,6 +146,13 @@ impl Questions {
         let at = question.at.unwrap_or(newest);
         self.open.insert(id, Open { question: question.clone(), at, missing: self.workers, part: Ok(Part::default()) });
         Command::Ask { id, at, question }
+    }
+
+    /// An asker has gone. Returns the command to the workers, which may look for it still, or hold a batch.
+    pub fn forget(&mut self, id: u64) -> Command {
+        self.waiting.retain(|(waiting, ..)| *waiting != id);
+        self.open.remove(&id);
+        Command::Forget { id }
     }
 
     /// Takes the part of one worker, and replies when it is the last one.

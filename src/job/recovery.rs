@@ -51,8 +51,10 @@ pub(crate) fn resume_replay(config: &Config, replay: &Replay, program: &[StateId
     let directory = Directory::open(&replay.dir)?;
     let interval = config.interval;
     directory.belongs_to(&config.name, interval.duration(), config.key_groups())?;
-    let History { directory, checkpoint, positions, plans, losses } =
-        directory.history(replay.from, replay.to, replay.recompute)?;
+    let History { directory, checkpoint, positions, plans, losses } = match &replay.instead {
+        Some(batch) => directory.history_before(batch)?,
+        None => directory.history(replay.from, replay.to, replay.recompute)?,
+    };
     if checkpoint.is_none() && replay.verify && !replay.recompute {
         let what = format!("no checkpoint is from before {} ({} ms)", replay.from, replay.from.millis());
         let remedy = "there is nothing to compare with recomputed states; begin later";

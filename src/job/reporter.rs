@@ -6,6 +6,9 @@ use std::collections::BTreeMap;
 use std::time::{Duration, Instant};
 
 use crate::api::config::Config;
+use crate::checkpoint;
+use crate::core::error::Error;
+use crate::core::plan::Plan;
 use crate::core::time::{BatchTime, counted, human_duration};
 use crate::job::resumed::Resumed;
 use crate::metrics::Statistics;
@@ -153,6 +156,23 @@ pub(crate) fn ended(name: &str, s: &Statistics, took: Duration) {
     let (batches, records) = (counted(s.batches, "batch"), counted(s.records, "record"));
     let took = human_duration(took);
     tracing::info!("job {name} has ended: {batches}, {records}, {} bad, {} lost, in {took}", s.bad, s.lost);
+}
+
+/// Keeps what this process had read when the job failed, and had not planned, in the checkpoint directory. Says how the record of a panic
+/// is found.
+pub(crate) fn unplanned(config: &Config, plans: &[Plan], why: &Error) {
+    let Some(dir) = &config.runtime.checkpoint else { return };
+    let kept = checkpoint::unplanned::write(dir, config.runtime.process, plans);
+    let Error::WorkerPanicked { batch, .. } = why else { return };
+    let planned = batch.filter(|batch| plans.iter().all(|plan| plan.time != *batch));
+    let which = planned.map_or(String::new(), |batch| format!(" --from {}", batch.millis()));
+    match kept {
+        Err(e) if planned.is_none() => tracing::warn!("what was read and not planned cannot be kept: {e}"),
+        _ => tracing::error!(
+            "if a record is the cause of the panic, this names it: tidemill replay {} --find-poison{which} -- PROGRAM",
+            dir.display()
+        ),
+    }
 }
 
 #[cfg(test)]

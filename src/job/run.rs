@@ -56,7 +56,9 @@ pub(crate) fn launch(
     let address = server.as_ref().map(|server| server.address);
     let Rehearsed { lines, sources } = rehearse(&config, &build)?;
     let end: End = Arc::new((Mutex::new(None), Condvar::new()));
-    signals::stop_on_signals(&shared, &end);
+    if config.signals {
+        signals::stop_on_signals(&shared, &end);
+    }
     let opened = open_before_meeting(&config);
     let peers = meet(&config, lines, &shared, opened.as_ref())?;
     let limits = config.runtime.clone();
@@ -149,11 +151,12 @@ fn serve(config: &Config, metrics: &Metrics, shared: &Arc<JobState>) -> Result<O
         checkpoint: r.checkpoint.as_ref().map(|dir| dir.display().to_string()),
         started_ms: wall_ms(),
     };
-    let (named, asked, given) = (shared.clone(), shared.clone(), shared.clone());
+    let [named, asked, forgotten, given] = [(); 4].map(|()| shared.clone());
     let names = Box::new(move || named.askers.views().to_vec());
     let ask = Box::new(move |question, reply| asked.ask(question, reply));
     let correct = Box::new(move |correction, reply| given.correct(correction, reply));
-    let views = http::Views { names, ask, correct };
+    let forget = Box::new(move |id| forgotten.forget(id));
+    let views = http::Views { names, ask, forget, correct };
     http::start(listen, about, metrics.clone(), views).map(Some)
 }
 
@@ -200,13 +203,15 @@ impl Job {
         let (inputs_tx, inputs) = mpsc::channel::<PlannerInputs>();
         let first = self.config.runtime.process == 0;
         let (snapshots, snapshot_thread) = self.snapshot_thread()?.unzip();
+        let places = SharedPlaces::default();
+        let unplanned = places.unplanned.clone();
         let planning = first.then(|| (Planning { commands, events: event_tx }, inputs_tx));
         let args = Arc::new(WorkerArgs {
             config: self.config.clone(),
             build,
             shared: self.shared.clone(),
             outputs: channel,
-            places: SharedPlaces::default(),
+            places,
             snapshots: snapshots.map(Mutex::new),
             planning: Mutex::new(planning),
         });
@@ -224,6 +229,9 @@ impl Job {
         let _ = (planner.join(), outputs.join(), snapshot_thread.map(JoinHandle::join));
         self.shared.askers.close();
         self.shared.correctors.close();
+        if let Err(why) = &worked {
+            reporter::unplanned(&self.config, &unplanned.plans(), why);
+        }
         worked?;
         match self.shared.take_failure() {
             Some(e) => Err(e),

@@ -3,82 +3,32 @@
 //! It holds the capability of the open batch. Rows are emitted at once, so that verbs combine while the batch is open. Sealing ends
 //! the batch at a record; closing lets the frontier pass.
 
-use std::collections::{BTreeMap, VecDeque};
+use std::collections::{BTreeMap, BTreeSet, VecDeque};
 use std::rc::Rc;
 use std::sync::Arc;
 
 use timely::container::NoopBuilder;
-use timely::dataflow::Scope;
 use timely::dataflow::operators::Capability;
 use timely::dataflow::operators::generic::OutputBuilder;
 use timely::dataflow::operators::generic::builder_rc::OperatorBuilder;
 
-use crate::api::context::{CommandQueue, Graph, Outbox, Port, SourceHalf, StreamingContext};
+use crate::api::alignment::Alignment;
+use crate::api::context::{CommandQueue, Graph, Outbox, SourceHalf, StreamingContext};
 use crate::api::dstream::DStream;
-use crate::checkpoint::PlanRecord;
 use crate::connector::source::{Emit, MaxRate, ReaderContext, Sealed, Source, SourceReader, Waker};
 use crate::core::correction::letters;
 use crate::core::data::{Data, PartitionId, Rows};
 use crate::core::error::{Error, Result};
 use crate::core::fault::{FaultPoint, point};
 use crate::core::origin::{Origins, OriginsWanted};
-use crate::core::plan::{BatchSpan, Limits, Plan, Range, Split, SplitRange};
+use crate::core::plan::{BatchSpan, Limits, Range, Split, SplitRange};
 use crate::core::time::{BatchTime, Interval};
-use crate::engine::flow::{RowStream, VecStream};
+use crate::core::unplanned::Unplanned;
+use crate::engine::flow::RowStream;
 use crate::engine::meter::Meter;
 use crate::engine::operator_id::OperatorId;
-use crate::engine::tick::Tick;
 use crate::job::corrected_rows;
 use crate::job::protocol::{Command, Event, SplitRead};
-
-/// The ticks: when a batch closes, every worker sends its plan. Built before everything else.
-pub(crate) fn ticks<'s>(scope: Scope<'s, BatchTime>, interval: Interval) -> (VecStream<'s, Arc<Tick>>, Box<dyn Port>) {
-    let mut builder = OperatorBuilder::new("ticks".into(), scope);
-    let (out, stream) = builder.new_output::<Vec<Arc<Tick>>>();
-    let mut out = OutputBuilder::<_, NoopBuilder<Vec<Arc<Tick>>>>::from(out);
-    let queue = CommandQueue::new(scope, builder.operator_info().address);
-    let port = Box::new(queue.clone());
-    builder.build(move |mut caps| {
-        let mut cap = caps.pop();
-        move |_| {
-            while let Some(command) = queue.commands.borrow_mut().pop_front() {
-                match (command, cap.as_mut()) {
-                    (Command::Open { time, .. }, Some(cap)) => cap.downgrade(&time),
-                    (Command::Restore { time: Some(time), .. }, Some(cap)) => {
-                        cap.downgrade(&time);
-                        let plan = Plan { time, ..Plan::default() };
-                        let tick = Arc::new(Tick { plan, restored: true, ..Tick::default() });
-                        out.activate().session_with_builder(&*cap).give_container(&mut vec![tick]);
-                    }
-                    (Command::Close { record: PlanRecord { plan, run, fill }, snapshot, stamp }, Some(cap)) => {
-                        let mut out = out.activate();
-                        for (left, plan) in (0..=run).rev().zip(with_overdue(plan, run, fill, interval)) {
-                            cap.downgrade(&plan.time);
-                            let tick = Tick { plan, stamp, restored: false, snapshot: snapshot.filter(|_| left == 0) };
-                            out.session_with_builder(&*cap).give_container(&mut vec![Arc::new(tick)]);
-                        }
-                        cap.downgrade(&interval.after(*cap.time()));
-                    }
-                    (Command::End, _) => cap = None,
-                    _ => {}
-                }
-            }
-        }
-    });
-    (stream, port)
-}
-
-/// The plan of a batch, then the empty ones of the overdue times after it. Without `fill` only the last is shown, and the first
-/// if it has rows.
-fn with_overdue(plan: Plan, run: u32, fill: bool, interval: Interval) -> impl Iterator<Item = Plan> {
-    let mut next = Some(plan);
-    (0..=run).map(move |i| {
-        let mut plan = next.take().expect("one after the other");
-        next = Some(Plan { time: interval.after(plan.time), ranges: Vec::new(), shown: plan.shown });
-        plan.shown &= fill || i == run || plan.ranges.iter().any(|r| r.from < r.until);
-        plan
-    })
-}
 
 /// A batch that is to be sealed.
 struct Job {
@@ -120,6 +70,11 @@ struct Input<T> {
     bytes: usize,
     cap_bytes: usize,
     max_rate: MaxRate,
+    /// Where it says what it has read and no plan has.
+    unplanned: Unplanned,
+    alignment: Rc<Alignment>,
+    /// The splits that are paused. `None`: none has ever been.
+    paused: Option<BTreeSet<u32>>,
     outbox: Outbox,
     waiting: Arc<std::sync::atomic::AtomicUsize>,
 }
@@ -152,12 +107,16 @@ impl<T: Data> Input<T> {
             bytes: 0,
             cap_bytes: graph.config.batch_bytes,
             max_rate: source.max_rate(),
+            unplanned: graph.places.unplanned.clone(),
+            alignment: graph.alignment.clone(),
+            paused: None,
             outbox: graph.outbox.clone(),
             waiting: graph.outputs.waiting.clone(),
         }
     }
 
     fn command(&mut self, command: Command) -> Result<()> {
+        self.alignment.command(self.source, &command);
         match command {
             Command::Assign { source, split_id, split, from }
                 if source == self.source && split_id as usize % self.peers == self.worker =>
@@ -179,6 +138,7 @@ impl<T: Data> Input<T> {
             Command::Seal { span, ranges, live, hold, last, mut limits } => {
                 let mine = |r: &Range| r.source == self.source && r.split_id as usize % self.peers == self.worker;
                 let given = ranges.iter().filter(|r| mine(r)).map(|r| (r.split_id, r.split_range())).collect();
+                self.unplanned.read(span.first, ranges.into_iter().filter(mine));
                 let limits = limits.remove(&self.source).unwrap_or_default();
                 self.jobs.push_back(Job { span, given, live, hold, last, limits });
             }
@@ -187,8 +147,9 @@ impl<T: Data> Input<T> {
                 ranges.iter().filter(mine).for_each(|r| self.reader.on_committed(r.split_id, &r.split_range()));
             }
             Command::Live => self.live = true,
-            Command::Close { .. } => {
+            Command::Close { record, .. } => {
                 point(FaultPoint::Close);
+                self.unplanned.planned(record.plan.time);
                 drop(self.sealed.pop_front());
             }
             Command::End => self.open = None,
@@ -218,6 +179,9 @@ impl<T: Data> Input<T> {
         if let Some(job) = self.jobs.front_mut() {
             finished = read_given(&mut *self.reader, &mut job.given, self.source, &mut self.ranges, &mut give)?;
         } else if self.live && !self.held && !self.ended && self.bytes < self.cap_bytes {
+            if let Some(ahead) = self.alignment.changed(self.source, &mut self.paused) {
+                self.reader.pause(ahead);
+            }
             again = self.reader.read(&mut give)?;
             point(FaultPoint::Read);
         }
@@ -225,7 +189,11 @@ impl<T: Data> Input<T> {
         if finished && self.jobs[0].live && !self.ended {
             sealed = if self.jobs[0].last { self.reader.seal_last(&mut give)? } else { self.reader.seal(&mut give)? };
         }
-        again |= given && !finished && !self.jobs.is_empty();
+        if given && self.jobs.is_empty() {
+            let ranges = self.reader.read_so_far().into_iter().map(|(split_id, at)| self.range(split_id, at));
+            self.unplanned.read(*open.time(), ranges.collect::<Result<Vec<_>>>()?);
+        }
+        again |= given && !finished && (self.paused.is_some() || !self.jobs.is_empty());
         self.bytes += bytes;
         if finished {
             self.seal(sealed)?;
@@ -252,11 +220,13 @@ impl<T: Data> Input<T> {
         }
         let lost = self.reader.data_loss().into_iter().map(|(split_id, at)| self.range(split_id, at)).collect::<Result<_>>()?;
         let mut read = std::mem::take(&mut self.read);
+        self.alignment.sealed(self.splits.keys(), &read, &sealed.lag);
         for (split_id, lag) in sealed.lag {
             let split = read.entry(split_id).or_default();
             (split.lag, split.oldest) = (Some(lag), sealed.oldest.get(&split_id).copied().filter(|_| lag > 0));
         }
         let job = self.jobs.pop_front().expect("a job that is finished");
+        self.unplanned.read(job.span.first, self.ranges.iter().cloned());
         let open = self.open.as_mut().expect("a batch is open");
         self.sealed.push_back(open.clone());
         let next = self.interval.after(job.span.end(self.interval.millis()));
@@ -448,6 +418,7 @@ fn source_operator<'s, S: Source>(
         }
     };
     graph.port(Box::new(queue.clone()));
+    graph.alignment.wakes(queue.activator.clone());
     let mut input = Some(Input::new(graph, number, reader, source, wants_origins));
     let meter = Meter::new(operator, scope, builder.index(), &[]);
     let fail = graph.fail.clone();
@@ -496,15 +467,6 @@ mod tests {
         assert_eq!((1..=200).map(|i| of(i * 5)).sum::<u64>(), 30);
         assert_eq!((1..=200).map(|i| of(i * 5)).max(), Some(1));
         assert_eq!(quota(None, BatchTime::from_millis(5), interval), None);
-    }
-
-    #[test]
-    fn overdue_times_are_empty_and_only_the_last_is_shown_on_skip() {
-        let i = Interval::new(std::time::Duration::from_secs(1)).unwrap();
-        let plan = Plan { time: BatchTime::from_millis(1_000), ranges: Vec::new(), shown: true };
-        let shown = |fill| with_overdue(plan.clone(), 2, fill, i).map(|p| (p.time.millis(), p.shown)).collect::<Vec<_>>();
-        assert_eq!(shown(true), [(1_000, true), (2_000, true), (3_000, true)]);
-        assert_eq!(shown(false), [(1_000, false), (2_000, false), (3_000, true)]);
     }
 
     /// A source that always has a row.

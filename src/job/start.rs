@@ -11,6 +11,7 @@ use crate::core::time_zone;
 use crate::job::handle::JobHandle;
 use crate::job::run::launch;
 use crate::job::shared::{Summary, active};
+use crate::replay::find_poison::find_poison;
 use crate::replay::verify::verify;
 
 impl StreamingContext<'_> {
@@ -114,9 +115,10 @@ impl Builder {
         if let Some(warning) = time_zone::of_job(config.runtime.time_zone.as_ref()) {
             tracing::warn!("{warning}");
         }
-        match config.replay.as_ref().filter(|r| r.verify) {
-            Some(replay) => verify(&config, replay, build),
-            None => launch(config, build, Ok),
+        match &config.replay {
+            Some(replay) if replay.verify => verify(&config, replay, build),
+            Some(replay) if replay.find_poison => find_poison(&config, replay, &build),
+            _ => launch(config, build, Ok),
         }
     }
 }

@@ -29,7 +29,7 @@ use crate::job::protocol::{Command, Event};
 use crate::job::shared::{JobState, Watched};
 use crate::job::snapshot_writer::ToWriter;
 use crate::job::snapshotter::Snapshotter;
-use crate::job::source_operator;
+use crate::job::ticks::ticks;
 
 /// The maximum time for which a worker parks before it checks whether another has failed.
 const PARK: Duration = Duration::from_millis(100);
@@ -55,7 +55,7 @@ pub(crate) fn build<'s>(
     dry: bool,
     outbox: &Outbox,
 ) -> Result<(BuiltGraph, Rc<Graph<'s>>, Box<dyn Port>)> {
-    let (ticks, port) = source_operator::ticks(scope, args.config.interval);
+    let (ticks, port) = ticks(scope, args.config.interval);
     let shared = args.shared.clone();
     let graph = Graph::new(
         Flow::new(scope, ticks),

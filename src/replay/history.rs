@@ -65,6 +65,30 @@ impl Directory {
     }
 }
 
+impl Directory {
+    /// Like `history`, for one batch with these ranges, which may be one that was not planned.
+    ///
+    /// # Errors
+    /// The checkpoints and plans before it have been deleted.
+    pub(crate) fn history_before(&self, batch: &PlanRecord) -> Result<History> {
+        let (store, genesis) = (self.store(), self.genesis());
+        let time = batch.plan.time;
+        let Some(found) = recover::before(store, genesis, Some(time))? else {
+            let what =
+                format!("no usable checkpoint is from before {time} ({} ms); --keep-checkpoints N keeps more", time.millis());
+            return Err(Error::checkpoint(store.place(), what));
+        };
+        let hidden = |mut record: PlanRecord| {
+            record.plan.shown = false;
+            record
+        };
+        let before = found.replay.into_iter().filter(|record| record.end(genesis.interval_ms) < time);
+        let plans = before.map(hidden).chain([batch.clone()]).collect();
+        let positions = found.manifest.as_ref().map_or_else(|| genesis.origin.starts.clone(), |m| m.positions.clone());
+        Ok(History { directory: genesis.id, checkpoint: found.manifest, positions, plans, losses: found.losses })
+    }
+}
+
 /// The part of a record up to `to`, split so that outputs write only the times from `from`. Skipped overdue times stay skipped.
 fn clip(record: &PlanRecord, from: BatchTime, to: BatchTime, interval_ms: u64) -> Vec<PlanRecord> {
     let (first, end) = (record.plan.time, record.end(interval_ms));

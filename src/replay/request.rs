@@ -7,6 +7,7 @@ use std::collections::BTreeMap;
 use std::path::PathBuf;
 use std::sync::{Arc, Mutex};
 
+use crate::checkpoint::PlanRecord;
 use crate::core::lock::lock;
 use crate::core::time::BatchTime;
 
@@ -51,6 +52,10 @@ pub(crate) struct Replay {
     pub verify: bool,
     /// Set if rows are captured for a comparison, and not written.
     pub capture: Option<Capture>,
+    /// Whether to find the record on which the program panics. Without batches: among those that a failed job had not planned.
+    pub find_poison: bool,
+    /// The only batch to run and to show, with its ranges. It may be one that was not planned.
+    pub instead: Option<PlanRecord>,
 }
 
 /// Where the rows of an output go.

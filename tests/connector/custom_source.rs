@@ -110,6 +110,75 @@ fn a_custom_source_is_read_once_through_stops_and_kills() {
     }
 }
 
+/// The checkpoint directory of a child, whether its program panics when the batch has its plan, and the batch in which it looks for poison,
+/// 0 for records without a plan.
+const DIR: &str = "TIDEMILL_TEST_NUMBERS_DIR";
+const LATE: &str = "TIDEMILL_TEST_NUMBERS_LATE";
+const FIND: &str = "TIDEMILL_TEST_NUMBERS_FIND";
+
+/// Position 1333 of split 2 of 3.
+const POISON: i64 = 4_001;
+
+#[test]
+#[ignore = "the child of the test below"]
+fn the_job_that_panics() {
+    let Some(dir) = std::env::var_os(DIR) else { return };
+    let (late, find) = (std::env::var_os(LATE).is_some(), std::env::var(FIND).ok());
+    let batch = find.as_ref().and_then(|ms| ms.parse().ok()).filter(|ms| *ms > 0).map(BatchTime::from_millis);
+    let (find_poison, replay_from, replay_to) = (find.is_some(), batch, batch);
+    let runtime =
+        RuntimeArgs { checkpoint: Some(dir.into()), workers: 2, find_poison, replay_from, replay_to, ..RuntimeArgs::default() };
+    let job = StreamingContext::builder("numbers", millis(20)).runtime(runtime).checkpoint_interval(millis(60)).run(move |ssc| {
+        let numbers = ssc.from_source(Numbers { splits: SPLITS, per_second: 5_000 });
+        let numbers = numbers.map(move |n: i64| if n == POISON && !late { panic!("{n} is poison") } else { (n % 5, n) });
+        let sum = |new: &[i64], sum: Option<i64>| {
+            assert!(!new.contains(&POISON), "{POISON} is poison");
+            Some(sum.unwrap_or(0) + new.iter().sum::<i64>())
+        };
+        numbers.update_state_by_key(sum).to_memory(&MemorySink::new());
+        Ok(())
+    });
+    if let Err(e) = job {
+        eprintln!("{e}");
+        std::process::exit(1);
+    }
+}
+
+/// A record on which a program panics is named, whether its batch had a plan or not.
+#[test]
+fn a_poisoned_record_is_found() {
+    let module = module_path!().split_once("::").unwrap().1;
+    for late in [false, true] {
+        let dir = TempDir::made("poisoned");
+        let child = |find: Option<u64>| {
+            let mut child = std::process::Command::new(std::env::current_exe().unwrap());
+            child.args(["--exact", &format!("{module}::the_job_that_panics"), "--ignored", "--nocapture"]).env(DIR, &*dir);
+            child.envs(late.then_some((LATE, "yes"))).envs(find.map(|find| (FIND, find.to_string())));
+            let output = child.output().unwrap();
+            (output.status.success(), [output.stdout, output.stderr].map(|text| String::from_utf8(text).unwrap()))
+        };
+        let (ended, [_, err]) = child(None);
+        assert!(!ended && err.contains("4001 is poison"), "{err}");
+        let directory = Directory::open(&dir).unwrap();
+        assert!(directory.verify().unwrap().foreign.is_empty());
+        let of_poison = |plan: &&tidemill::checkpoint::PlanRecord| {
+            plan.plan.ranges.iter().any(|r| r.split.partition() == 2 && (r.from..r.until).contains(&1_333))
+        };
+        let planned = directory.plans().unwrap().iter().find(of_poison).map(|record| record.plan.time.millis());
+        assert_eq!(planned.is_some(), late);
+        let hint = planned.map_or("--find-poison -- PROGRAM".into(), |ms| format!("--find-poison --from {ms} -- PROGRAM"));
+        assert!(err.contains(&hint), "{err}");
+        let (ended, [out, err]) = child(Some(planned.unwrap_or(0)));
+        let found = out.lines().find(|line| line.contains("poison in the batch of")).unwrap_or_else(|| panic!("{out}{err}"));
+        assert!(ended && found.contains("numbers/2, position 1333: worker "), "{found}");
+        assert!(found.ends_with("4001 is poison; alone it does so too"), "{found}");
+        // The directory is only read, and what is asked for must be there.
+        let (ended, [out, err]) = child(Some(if late { 0 } else { 20 }));
+        assert!(!ended, "{out}");
+        assert!(err.contains(if late { "look in an earlier batch" } else { "no batch was planned for" }), "{err}");
+    }
+}
+
 /// A source that claims to be replayable, but has a split that is not.
 struct FalseClaim;
 

@@ -6,6 +6,8 @@ mod corrections;
 mod downtime;
 mod end;
 mod failure;
+#[cfg(feature = "http")]
+mod follow;
 mod graph;
 mod listener;
 mod long_intervals;

@@ -15,6 +15,7 @@ mod laws;
 mod load;
 mod local_windows;
 mod loops;
+mod max_drift;
 mod max_parallelism;
 pub mod model;
 mod narrow;

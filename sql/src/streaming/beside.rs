@@ -45,7 +45,7 @@ impl<'s> StreamingDataFrame<'s> {
             return Err(SqlError::new(&self.query, reason));
         };
         let codec = Rc::new(Codec::new(&schema).map_err(|e| SqlError::new(&self.query, e))?);
-        self.tables.unnamed(&format!("late rows of {}", self.query), schema, Rc::new(Encoded { stream, codec }))
+        self.tables.of_source(&format!("late rows of {}", self.query), schema, Rc::new(Encoded { stream, codec }))
     }
 
     /// The rows that could not be computed: those in which a cast failed, a number was divided by zero, or a whole number overflowed. Also rows
@@ -68,10 +68,11 @@ impl<'s> StreamingDataFrame<'s> {
     ///     "select cast(value as int) from texts: Arrow error: Cast error: Cannot cast string 'x' to value of Int32 type; the row is value: x".to_owned()]]);
     /// ```
     pub fn errors(&self) -> Result<DStream<'s, BadRecord>> {
-        if self.rendered.iter().all(|cell| cell.get().is_none()) {
+        // Rows of a source that do not fit are known without the query.
+        if self.bad_sources.is_none() && self.rendered.iter().all(|cell| cell.get().is_none()) {
             self.rendered(Windows::Final)?;
         }
-        let all = self.errors.borrow().iter().cloned().reduce(|a, b| a.union(&b));
+        let all = self.bad_sources.iter().chain(&*self.errors.borrow()).cloned().reduce(|a, b| a.union(&b));
         all.ok_or_else(|| SqlError::new(&self.query, "no row of this query is computed"))
     }
 

@@ -5,7 +5,7 @@ use std::sync::Arc;
 
 use datafusion::arrow::array::{ArrayRef, RecordBatch, RecordBatchOptions, new_null_array};
 use datafusion::arrow::compute::interleave;
-use datafusion::arrow::datatypes::Schema;
+use datafusion::arrow::datatypes::{DataType, Schema};
 use datafusion::arrow::error::ArrowError;
 use datafusion::arrow::row::{RowConverter, SortField};
 use serde::{Deserialize, Serialize};
@@ -28,6 +28,13 @@ pub(crate) struct Codec {
 
 impl Codec {
     pub(crate) fn new(schema: &Arc<Schema>) -> Result<Self, ArrowError> {
+        if let Some(map) = schema.fields().iter().find(|f| matches!(f.data_type(), DataType::Map(..))) {
+            let remedy = "select its values, as in m['key']";
+            return Err(ArrowError::NotYetImplemented(format!(
+                "the column {} is a MAP, which has no order; {remedy}",
+                map.name()
+            )));
+        }
         let fields = schema.fields().iter().map(|f| SortField::new(f.data_type().clone())).collect();
         Ok(Codec { schema: schema.clone(), converter: RowConverter::new(fields)? })
     }

@@ -15,7 +15,7 @@ use tidemill::prelude::{BadRecord, BatchTime, BoxError, DStream, Data, Key, View
 use super::codec::{Codec, Row};
 use super::explain::Notes;
 use super::render::{Rendered, Renderer, Windows};
-use super::tables::{Asked, Step, StreamTables};
+use super::tables::{Asked, Step, StreamTables, stable};
 use crate::data_frame::DataFrame;
 use crate::error::{Result, SqlError};
 use crate::rows::Values;
@@ -48,16 +48,24 @@ pub enum OutputMode {
 pub struct StreamingDataFrame<'s> {
     pub(super) query: String,
     pub(super) tables: StreamTables<'s>,
-    pub(super) table: DataFrame,
+    pub(super) frame: DataFrame,
+    /// Bad rows of the source, if it can have some.
+    pub(super) bad_sources: Option<DStream<'s, BadRecord>>,
     /// The rows before the last verb and its expressions, if that is `order_by`: `limit` takes the first of them.
     pub(super) ordered: Option<(DataFrame, String)>,
     schema: Arc<Schema>,
     /// By what becomes of windows: final ones, open ones, all.
-    pub(super) rendered: [OnceCell<Rc<Rows<'s>>>; 3],
+    pub(super) rendered: [OnceCell<Rc<Rendering<'s>>>; 3],
     pub(super) late: RefCell<Option<(Arc<Schema>, DStream<'s, Row>)>>,
     pub(super) notes: RefCell<Notes>,
     /// Of the rendering before the next output, and of the frames that this one is made of.
     pub(super) errors: RefCell<Vec<DStream<'s, BadRecord>>>,
+}
+
+/// The rows of a result, with their columns.
+pub(super) struct Rendering<'s> {
+    pub schema: Arc<Schema>,
+    rows: Rows<'s>,
 }
 
 /// The rows of a result, as bytes.
@@ -69,12 +77,18 @@ pub(super) enum Rows<'s> {
 }
 
 impl<'s> StreamingDataFrame<'s> {
-    pub(super) fn new(query: &str, tables: &StreamTables<'s>, table: DataFrame) -> Self {
+    pub(super) fn new(
+        query: &str,
+        tables: &StreamTables<'s>,
+        frame: DataFrame,
+        bad_sources: Option<DStream<'s, BadRecord>>,
+    ) -> Self {
         StreamingDataFrame {
             query: query.to_owned(),
             tables: tables.clone(),
-            schema: table.schema(),
-            table,
+            schema: frame.schema(),
+            frame,
+            bad_sources,
             ordered: None,
             rendered: Default::default(),
             late: RefCell::default(),
@@ -96,20 +110,21 @@ impl<'s> StreamingDataFrame<'s> {
 
     /// The columns, with their watermarks.
     pub(super) fn marked_schema(&self) -> Result<Arc<Schema>> {
-        let state = self.tables.session().context().state();
-        let plan = state.optimize(self.table.logical_plan()).map_err(|e| SqlError::of(&self.query, &e))?;
+        let state = self.tables.session.context().state();
+        let plan = state.optimize(self.frame.logical_plan()).map_err(|e| SqlError::of(&self.query, &e))?;
         Ok(plan.schema().inner().clone())
     }
 
     /// The rows of the plan as they are rendered, and their columns.
     pub(super) fn render(&self, windows: Windows) -> Result<(Rendered<'s>, Arc<Schema>)> {
         let fault = |e: DataFusionError| SqlError::of(&self.query, &e);
-        let session = self.tables.session();
+        stable(&self.query, self.frame.logical_plan())?;
+        let session = &self.tables.session;
         let state = session.context().state();
-        let plan = state.optimize(self.table.logical_plan()).map_err(fault)?;
+        let plan = state.optimize(self.frame.logical_plan()).map_err(fault)?;
         self.notes.replace(Notes::default());
         self.errors.replace(Vec::new());
-        let streams = self.tables.streams();
+        let streams = self.tables.streams.borrow();
         let renderer = Renderer {
             query: &self.query,
             session,
@@ -123,13 +138,13 @@ impl<'s> StreamingDataFrame<'s> {
         Ok((renderer.render(&plan).map_err(fault)?, plan.schema().inner().clone()))
     }
 
-    pub(super) fn rendered(&self, windows: Windows) -> Result<Rc<Rows<'s>>> {
+    pub(super) fn rendered(&self, windows: Windows) -> Result<Rc<Rendering<'s>>> {
         let cell = |windows| &self.rendered[windows as usize];
         if let Some(rows) = cell(windows).get() {
             return Ok(rows.clone());
         }
         let (rendered, schema) = self.render(windows)?;
-        let rows = Rc::new(match rendered {
+        let rows = match rendered {
             Rendered::Changing(view, back) => Rows::Changing(view, back),
             Rendered::Growing(source, narrow) => {
                 let codec = Rc::new(Codec::new(&schema).map_err(|e| SqlError::new(&self.query, e))?);
@@ -139,7 +154,8 @@ impl<'s> StreamingDataFrame<'s> {
                 });
                 Rows::Growing(source.rows(&self.asked(), step))
             }
-        });
+        };
+        let rows = Rc::new(Rendering { schema, rows });
         let _ = cell(windows).set(rows.clone());
         if !self.notes.borrow().has_watermark {
             // No watermark closes a window, so the forms of the result are the same.
@@ -151,14 +167,14 @@ impl<'s> StreamingDataFrame<'s> {
     }
 
     /// The rows that leave in a mode.
-    pub(super) fn rows(&self, mode: OutputMode) -> Result<DStream<'s, Row>> {
+    pub(super) fn leaving(&self, mode: OutputMode) -> Result<DStream<'s, Row>> {
         let fault = |reason: String| Err(SqlError::new(&self.query, reason));
         let windows = match mode {
             OutputMode::Append => Windows::Final,
             OutputMode::Update => Windows::Open,
             OutputMode::Complete => Windows::All,
         };
-        match (&*self.rendered(windows)?, mode) {
+        match (&self.rendered(windows)?.rows, mode) {
             (Rows::Growing(stream), OutputMode::Append | OutputMode::Update) => Ok(stream.clone()),
             (Rows::Changing(view, _), OutputMode::Complete) => Ok(view.complete()),
             (Rows::Changing(view, _), OutputMode::Update) => Ok(view.update()),
@@ -191,6 +207,20 @@ impl<'s> StreamingDataFrame<'s> {
         &self.schema
     }
 
+    /// Whether rows of the result change, so that its modes are complete and update. If not, its mode is append.
+    ///
+    /// # Errors
+    /// If the query cannot be kept up to date.
+    pub fn changes(&self) -> Result<bool> {
+        Ok(matches!(self.rendered(Windows::Final)?.rows, Rows::Changing(..)))
+    }
+
+    /// The plan as text.
+    #[cfg(feature = "cli")]
+    pub(crate) fn explain_text(&self) -> Result<String> {
+        self.explain()
+    }
+
     /// The rows of each batch as values of a type, for a query whose rows never change: one without aggregates. Columns and types go together as
     /// for [`DataFrame::collect`].
     ///
@@ -211,7 +241,7 @@ impl<'s> StreamingDataFrame<'s> {
     /// }, [vec!["TO".to_owned()], vec!["OR".to_owned()]]);
     /// ```
     pub fn stream<T: Data + DeserializeOwned>(&self) -> Result<DStream<'s, T>> {
-        let stream = match &*self.rendered(Windows::Final)? {
+        let stream = match &self.rendered(Windows::Final)?.rows {
             Rows::Growing(stream) => stream.clone(),
             Rows::Changing(view, None) => view.append(),
             Rows::Changing(_, Some(part)) => {
@@ -275,7 +305,7 @@ impl<'s> StreamingDataFrame<'s> {
 
     fn typed_view<T: Key>(&self, windows: Windows) -> Result<View<'s, T>> {
         let rows = self.rendered(windows)?;
-        let Rows::Changing(view, _) = &*rows else {
+        let Rows::Changing(view, _) = &rows.rows else {
             return Err(SqlError::new(&self.query, "no row of this result ever changes, so a view would keep all; use stream()"));
         };
         let typed = self.typed()?;
@@ -318,8 +348,7 @@ impl<'s> StreamingDataFrame<'s> {
         mode: OutputMode,
         mut f: impl FnMut(BatchTime, DataFrame) -> Result<(), BoxError> + Send + 'static,
     ) -> Result<()> {
-        let rows = self.rows(mode)?;
-        let (codec, session) = (self.codec()?, self.tables.parent().clone());
+        let (rows, codec, session) = (self.leaving(mode)?, self.codec()?, self.tables.parent.clone());
         rows.foreach_batch(move |batch| {
             let table = codec.decode(batch.iter())?;
             f(batch.time(), session.table_of(table.schema(), vec![table])?)
@@ -387,7 +416,7 @@ impl<'s> StreamingDataFrame<'s> {
             ));
         }
         let (session, name) = (session.clone(), name.to_owned());
-        let (schema, mut kept) = (self.schema.clone(), Vec::<RecordBatch>::new());
+        let (schema, mut kept) = (self.columns()?, Vec::<RecordBatch>::new());
         self.foreach_batch(mode, move |_, table| {
             if mode == OutputMode::Complete {
                 kept.clear();
@@ -407,8 +436,16 @@ impl<'s> StreamingDataFrame<'s> {
         })
     }
 
-    fn codec(&self) -> Result<Codec> {
-        Codec::new(&self.schema).map_err(|e| SqlError::new(&self.query, e))
+    /// The columns of the rows: those of any form of the result that is there.
+    fn columns(&self) -> Result<Arc<Schema>> {
+        match self.rendered.iter().find_map(OnceCell::get) {
+            Some(rendered) => Ok(rendered.schema.clone()),
+            None => Ok(self.rendered(Windows::Final)?.schema.clone()),
+        }
+    }
+
+    pub(super) fn codec(&self) -> Result<Codec> {
+        Codec::new(&self.columns()?).map_err(|e| SqlError::new(&self.query, e))
     }
 }
 

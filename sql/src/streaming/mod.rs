@@ -24,12 +24,15 @@ mod narrow;
 mod over;
 mod place;
 mod render;
+mod sink;
 mod sort;
+mod source;
 mod span;
 mod static_join;
 mod tables;
 mod time_window;
 mod union;
+mod unnest;
 mod verbs;
 mod watermark;
 mod window_origin;
@@ -37,6 +40,12 @@ mod windowed;
 mod within;
 
 pub use frame::{OutputMode, StreamingDataFrame};
+pub(crate) use sink::Definitions;
+pub use sink::{
+    DataStreamWriter, IntoOutputMode, SinkProgress, SourceProgress, StreamingQueries, StreamingQuery, StreamingQueryProgress,
+    StreamingQueryStatus, Trigger,
+};
+pub use source::DataStreamReader;
 pub use tables::StreamTables;
 pub(crate) use time_window::functions;
 pub use verbs::StreamingGroupedData;

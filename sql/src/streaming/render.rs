@@ -23,6 +23,7 @@ use super::explain::{Kept, Notes};
 use super::narrow::Narrow;
 use super::place::place;
 use super::tables::{Asked, Source, Streams};
+use super::unnest::unnested;
 use crate::session::TableSession;
 
 pub(super) type Result<T> = std::result::Result<T, DataFusionError>;
@@ -146,6 +147,15 @@ impl<'s> Renderer<'_, 's> {
                 let (input, output) = (projection.input.schema(), projection.schema.inner());
                 let narrow = Narrow::default().project(self.state, &projection.expr, input, output)?;
                 self.stepped(self.render(&projection.input)?, narrow, &schema(&projection.input), output)
+            }
+            LogicalPlan::Unnest(unnest) => {
+                self.keeps("explode", Kept::NOTHING);
+                match self.render(&unnest.input)? {
+                    Rendered::Growing(source, narrow) => Ok(Rendered::Growing(source, narrow.batch(unnested(unnest)?))),
+                    Rendered::Changing(..) => {
+                        self.refused("explode of a result that changes", &["explode"], "explode the rows of the stream")
+                    }
+                }
             }
             LogicalPlan::Aggregate(aggregate) => self.aggregate(aggregate),
             LogicalPlan::Window(window) => self.over(window),

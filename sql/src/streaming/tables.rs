@@ -1,6 +1,6 @@
 //! `StreamTables`: the streams of a program as tables, and queries over them.
 
-use std::cell::{Ref, RefCell};
+use std::cell::{Cell, RefCell};
 use std::collections::HashMap;
 use std::fmt;
 use std::rc::Rc;
@@ -24,6 +24,7 @@ use super::groups::Timed;
 use super::join::JoinKey;
 use super::narrow::{Narrow, with_columns};
 use super::watermark::Watermark;
+use super::sink::Started;
 use crate::error::{Result, SqlError};
 use crate::names;
 use crate::rows::Columns;
@@ -50,10 +51,14 @@ use crate::session::TableSession;
 #[derive(Clone)]
 pub struct StreamTables<'s> {
     /// The program's session.
-    parent: TableSession,
+    pub(super) parent: TableSession,
     /// Its tables, and the streams.
-    session: TableSession,
-    streams: Rc<RefCell<Streams<'s>>>,
+    pub(super) session: TableSession,
+    pub(super) streams: Rc<RefCell<Streams<'s>>>,
+    /// The queries that were started over them.
+    pub(super) started: Started,
+    /// Whether one of them is a source whose end is known by its offsets.
+    pub(super) has_offsets: Rc<Cell<bool>>,
 }
 
 /// Streams by the name of their table.
@@ -62,7 +67,13 @@ pub(crate) type Streams<'s> = HashMap<String, Rc<dyn Source<'s> + 's>>;
 impl<'s> StreamTables<'s> {
     /// No streams. Queries also see the tables that the session has now.
     pub fn new(session: &TableSession) -> Self {
-        StreamTables { parent: session.clone(), session: session.copied(), streams: Rc::default() }
+        StreamTables {
+            parent: session.clone(),
+            session: session.copied(),
+            streams: Rc::default(),
+            started: Started::default(),
+            has_offsets: Rc::default(),
+        }
     }
 
     /// Gives a name to a stream. Its columns are those of [`TableSession::create_data_frame`].
@@ -102,32 +113,7 @@ impl<'s> StreamTables<'s> {
     /// }, [vec![(8, 4)], vec![(13, 5)]]);
     /// ```
     pub fn sql(&self, text: &str) -> Result<StreamingDataFrame<'s>> {
-        let frame = self.session.sql(text)?;
-        if let Some(name) = unstable(frame.logical_plan()).map_err(|e| SqlError::of(text, &e))? {
-            let reason = format!(
-                "{name}() has another value each time, so its rows could not be taken back; add it to the rows of the stream"
-            );
-            return Err(SqlError::new(text, reason));
-        }
-        StreamingDataFrame::new(text, self, frame).checked()
-    }
-
-    /// The rows of a stream that has a name, or of a view.
-    ///
-    /// # Errors
-    /// If no table has this name.
-    ///
-    /// ```
-    /// use tidemill::testing::check;
-    /// use tidemill_sql::{StreamTables, TableSession};
-    /// check([vec![3, 1, 4], vec![5]], |stream| {
-    ///     let tables = StreamTables::new(&TableSession::new());
-    ///     tables.register_stream("numbers", stream).unwrap();
-    ///     tables.table("numbers").unwrap().filter("value > 3").unwrap().stream::<i32>().unwrap()
-    /// }, [vec![4], vec![5]]);
-    /// ```
-    pub fn table(&self, name: &str) -> Result<StreamingDataFrame<'s>> {
-        Ok(StreamingDataFrame::new(name, self, self.session.table(name)?))
+        StreamingDataFrame::new(text, self, self.session.sql(text)?, None).checked()
     }
 
     /// Says which column of a stream has the time of a row, and how late rows may come: `"10 seconds"`, or a [`Watermark`] with more
@@ -172,32 +158,51 @@ impl<'s> StreamTables<'s> {
     }
 
     /// The rows of a source that has no name of its own.
-    pub(super) fn unnamed(
+    pub(super) fn of_source(
         &self,
         thing: &str,
         schema: Arc<Schema>,
         source: Rc<dyn Source<'s> + 's>,
     ) -> Result<StreamingDataFrame<'s>> {
-        let name = format!("__rows_{}", self.streams.borrow().len());
+        let name = self.unnamed();
         self.add(&name, schema, source)?;
-        Ok(StreamingDataFrame::new(thing, self, self.session.table(&name)?))
+        Ok(StreamingDataFrame::new(thing, self, self.session.table(&name)?, None))
     }
 
-    /// The session of the program.
-    pub(super) fn parent(&self) -> &TableSession {
-        &self.parent
+    /// A stream or table that has a name.
+    ///
+    /// # Errors
+    /// If none has it. An asserting example is at [`StreamingDataFrame::select`].
+    pub fn table(&self, name: &str) -> Result<StreamingDataFrame<'s>> {
+        Ok(StreamingDataFrame::new(name, self, self.session.table(name)?, None))
     }
 
-    /// Its tables, and the streams.
-    pub(super) fn session(&self) -> &TableSession {
-        &self.session
+    /// Gives a name to a query over the streams and tables: a view, which each query that names it computes by itself.
+    ///
+    /// # Errors
+    /// If it is not one query, or uses an unknown name.
+    ///
+    /// ```
+    /// use tidemill::testing::check;
+    /// use tidemill_sql::{StreamTables, TableSession};
+    /// check([vec![3, 1, 4]], |stream| {
+    ///     let tables = StreamTables::new(&TableSession::new());
+    ///     tables.register_stream("numbers", stream).unwrap();
+    ///     tables.create_view("large", "select value from numbers where value > 2").unwrap();
+    ///     tables.sql("select value * 10 from large").unwrap().stream::<i64>().unwrap()
+    /// }, [vec![30, 40]]);
+    /// ```
+    pub fn create_view(&self, name: &str, query: &str) -> Result<()> {
+        self.session.sql(query)?.create_or_replace_temp_view(name)
     }
 
-    pub(super) fn streams(&self) -> Ref<'_, Streams<'s>> {
-        self.streams.borrow()
+    /// A name that no other stream has.
+    pub(super) fn unnamed(&self) -> String {
+        format!("__stream_{}", self.streams.borrow().len())
     }
 
-    fn add(&self, name: &str, schema: Arc<Schema>, source: Rc<dyn Source<'s> + 's>) -> Result<()> {
+    /// Gives a name to a source of rows with these columns.
+    pub(super) fn add(&self, name: &str, schema: Arc<Schema>, source: Rc<dyn Source<'s> + 's>) -> Result<()> {
         self.session.register(name, Arc::new(EmptyTable::new(schema)))?;
         self.streams.borrow_mut().insert(names::table(name), source);
         Ok(())
@@ -239,6 +244,17 @@ pub(super) fn stamped(schema: &Arc<Schema>, column: &str, watermark: Watermark) 
         with_columns(&to, columns, batch.num_rows())
     };
     Ok((marked, Narrow::default().batch(Rc::new(step))))
+}
+
+/// No function of a plan may have another value each time.
+pub(super) fn stable(query: &str, plan: &LogicalPlan) -> Result<()> {
+    match unstable(plan).map_err(|e| SqlError::of(query, &e))? {
+        None => Ok(()),
+        Some(name) => {
+            let reason = "has another value each time, so its rows could not be taken back; add it to the rows of the stream";
+            Err(SqlError::new(query, format!("{name}() {reason}")))
+        }
+    }
 }
 
 /// A function of the plan that does not depend on its arguments alone, such as `now` or `random`.

@@ -5,6 +5,7 @@ use std::rc::Rc;
 use std::sync::Arc;
 
 use datafusion::arrow::datatypes::Schema;
+use tidemill::prelude::{BadRecord, DStream};
 
 use super::frame::StreamingDataFrame;
 use super::render::{Rendered, Windows};
@@ -15,13 +16,15 @@ use crate::error::{Result, SqlError};
 use crate::grouped::GroupedData;
 
 impl<'s> StreamingDataFrame<'s> {
-    fn with(&self, table: DataFrame) -> Self {
-        StreamingDataFrame::new(&self.query, &self.tables, table)
+    fn with(&self, frame: DataFrame) -> Self {
+        StreamingDataFrame::new(&self.query, &self.tables, frame, self.bad_sources.clone())
     }
 
     /// A frame of these rows, which are made of the rows of this one.
     pub(super) fn over(&self, schema: Arc<Schema>, source: Rc<dyn Source<'s> + 's>) -> Result<Self> {
-        self.tables.unnamed(&self.query, schema, source)
+        let mut frame = self.tables.of_source(&self.query, schema, source)?;
+        frame.bad_sources = self.bad_sources.clone();
+        Ok(frame)
     }
 
     /// The table with the columns of these expressions. As [`DataFrame::select`].
@@ -40,7 +43,7 @@ impl<'s> StreamingDataFrame<'s> {
     /// ```
     #[doc(alias = "selectExpr")]
     pub fn select<const N: usize>(&self, expressions: [&str; N]) -> Result<Self> {
-        Ok(self.with(self.table.select(expressions)?))
+        Ok(self.with(self.frame.select(expressions)?))
     }
 
     /// The rows for which a condition is true. As [`DataFrame::filter`].
@@ -59,7 +62,7 @@ impl<'s> StreamingDataFrame<'s> {
     /// ```
     #[doc(alias = "where")]
     pub fn filter(&self, condition: &str) -> Result<Self> {
-        Ok(self.with(self.table.filter(condition)?))
+        Ok(self.with(self.frame.filter(condition)?))
     }
 
     /// The table with a column more, or another one of this name. As [`DataFrame::with_column`].
@@ -78,7 +81,7 @@ impl<'s> StreamingDataFrame<'s> {
     /// ```
     #[doc(alias = "withColumn")]
     pub fn with_column(&self, name: &str, expression: &str) -> Result<Self> {
-        Ok(self.with(self.table.with_column(name, expression)?))
+        Ok(self.with(self.frame.with_column(name, expression)?))
     }
 
     /// The table without these columns. As [`DataFrame::drop`].
@@ -96,7 +99,7 @@ impl<'s> StreamingDataFrame<'s> {
     /// }, [vec!['a']]);
     /// ```
     pub fn drop<const N: usize>(&self, names: [&str; N]) -> Result<Self> {
-        Ok(self.with(self.table.drop(names)?))
+        Ok(self.with(self.frame.drop(names)?))
     }
 
     /// The table with other names of its columns. As [`DataFrame::to_df`].
@@ -116,7 +119,7 @@ impl<'s> StreamingDataFrame<'s> {
     /// ```
     #[doc(alias = "toDF")]
     pub fn to_df<const N: usize>(&self, names: [&str; N]) -> Result<Self> {
-        Ok(self.with(self.table.to_df(names)?))
+        Ok(self.with(self.frame.to_df(names)?))
     }
 
     /// Groups of rows with equal values of these expressions, such as `window(at, '10 minutes', '5 minutes')`.
@@ -138,7 +141,7 @@ impl<'s> StreamingDataFrame<'s> {
     /// ```
     #[doc(alias = "groupBy")]
     pub fn group_by<const N: usize>(&self, expressions: [&str; N]) -> Result<StreamingGroupedData<'s>> {
-        Ok(StreamingGroupedData { frame: self.with(self.table.clone()), groups: self.table.group_by(expressions)? })
+        Ok(StreamingGroupedData { frame: self.with(self.frame.clone()), groups: self.frame.group_by(expressions)? })
     }
 
     /// Each different row once.
@@ -156,7 +159,7 @@ impl<'s> StreamingDataFrame<'s> {
     /// }, [vec![3], vec![4]]);
     /// ```
     pub fn distinct(&self) -> Result<Self> {
-        Ok(self.with(self.table.distinct()?))
+        Ok(self.with(self.frame.distinct()?))
     }
 
     /// The rows in an order: for a result that changes. As [`DataFrame::order_by`].
@@ -177,8 +180,8 @@ impl<'s> StreamingDataFrame<'s> {
     /// ```
     #[doc(alias = "orderBy")]
     pub fn order_by<const N: usize>(&self, expressions: [&str; N]) -> Result<Self> {
-        let mut sorted = self.with(self.table.order_by(expressions)?);
-        sorted.ordered = Some((self.table.clone(), expressions.join(", ")));
+        let mut sorted = self.with(self.frame.order_by(expressions)?);
+        sorted.ordered = Some((self.frame.clone(), expressions.join(", ")));
         Ok(sorted)
     }
 
@@ -199,7 +202,7 @@ impl<'s> StreamingDataFrame<'s> {
     /// }, [vec![()]]);
     /// ```
     pub fn limit(&self, n: usize) -> Result<Self> {
-        let Some((rows, order)) = &self.ordered else { return Ok(self.with(self.table.limit(n)?)) };
+        let Some((rows, order)) = &self.ordered else { return Ok(self.with(self.frame.limit(n)?)) };
         let n = n.min(i64::MAX as usize);
         Ok(self.with(rows.query("limit", &format!("select * from {{this}} order by {order} limit {n}"))?))
     }
@@ -221,7 +224,9 @@ impl<'s> StreamingDataFrame<'s> {
     /// ```
     #[doc(alias = "unionAll")]
     pub fn union(&self, other: &StreamingDataFrame<'s>) -> Result<Self> {
-        Ok(self.with(self.table.union(&other.table)?))
+        let mut both = self.with(self.frame.union(&other.frame)?);
+        both.bad_sources = both_errors(self, other);
+        Ok(both)
     }
 
     /// Pairs of rows with equal columns. As [`DataFrame::join`].
@@ -241,7 +246,17 @@ impl<'s> StreamingDataFrame<'s> {
     /// }, [vec![(7, 7)], vec![(8, 7)]]);
     /// ```
     pub fn join<const N: usize>(&self, other: &StreamingDataFrame<'s>, on: [&str; N], how: &str) -> Result<Self> {
-        Ok(self.with(self.table.join(&other.table, on, how)?))
+        let mut both = self.with(self.frame.join(&other.frame, on, how)?);
+        both.bad_sources = both_errors(self, other);
+        Ok(both)
+    }
+
+    /// As [`DataFrame::join`], with a table of the session. It keeps no rows of the stream.
+    ///
+    /// # Errors
+    /// As there.
+    pub fn join_table<const N: usize>(&self, table: &DataFrame, on: [&str; N], how: &str) -> Result<Self> {
+        Ok(self.with(self.frame.join(table, on, how)?))
     }
 
     /// Gives the result a name for [`StreamTables::sql`](crate::StreamTables::sql). A table that had the name loses it.
@@ -261,7 +276,7 @@ impl<'s> StreamingDataFrame<'s> {
     /// ```
     #[doc(alias = "createOrReplaceTempView")]
     pub fn create_or_replace_temp_view(&self, name: &str) -> Result<()> {
-        self.table.create_or_replace_temp_view(name)
+        self.frame.create_or_replace_temp_view(name)
     }
 
     /// Says which column has the time of a row, and how late rows may come. As
@@ -294,6 +309,13 @@ impl<'s> StreamingDataFrame<'s> {
         };
         let (schema, step) = stamped(&schema, column, watermark).map_err(|reason| SqlError::new(&thing, reason))?;
         self.over(schema, Rc::new(Stepped { source, step: narrow.then(step) }))
+    }
+}
+
+fn both_errors<'s>(a: &StreamingDataFrame<'s>, b: &StreamingDataFrame<'s>) -> Option<DStream<'s, BadRecord>> {
+    match (&a.bad_sources, &b.bad_sources) {
+        (Some(a), Some(b)) => Some(a.union(b)),
+        (one, other) => one.clone().or_else(|| other.clone()),
     }
 }
 

@@ -29,6 +29,7 @@ pub struct TextFileSource {
     pub(super) newest_first: bool,
     pub(super) max_age: Option<Duration>,
     pub(super) header: bool,
+    pub(super) max_files: Option<usize>,
 }
 
 impl TextFileSource {
@@ -48,6 +49,7 @@ impl TextFileSource {
             newest_first: false,
             max_age: None,
             header: false,
+            max_files: None,
         }
     }
 
@@ -117,6 +119,19 @@ impl TextFileSource {
         self
     }
 
+    /// At most this many files in a batch. Default: as many as [`batch_bytes`](crate::api::builder::Builder::batch_bytes) allows. 0 counts as 1.
+    ///
+    /// ```
+    /// use tidemill::prelude::*;
+    /// let files = TextFileSource::new("/data/in").existing(true).max_files(1);
+    /// assert!(format!("{files:?}").contains("max_files: Some(1)"));
+    /// ```
+    #[doc(alias = "maxFilesPerTrigger")]
+    pub fn max_files(mut self, files: usize) -> Self {
+        self.max_files = Some(files.max(1));
+        self
+    }
+
     /// Whether to also read the files that exist at the start, of any age. Default: `false`.
     pub fn existing(mut self, read: bool) -> Self {
         self.existing = read;
@@ -144,7 +159,7 @@ impl TextFileSource {
 
 impl fmt::Debug for TextFileSource {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        let TextFileSource { dir, existing, remember, accept: _, recursive, newest_first, max_age, header } = self;
+        let TextFileSource { dir, existing, remember, accept: _, recursive, newest_first, max_age, header, max_files } = self;
         f.debug_struct("TextFileSource")
             .field("dir", dir)
             .field("existing", existing)
@@ -153,6 +168,7 @@ impl fmt::Debug for TextFileSource {
             .field("newest_first", newest_first)
             .field("max_age", max_age)
             .field("header", header)
+            .field("max_files", max_files)
             .finish_non_exhaustive()
     }
 }

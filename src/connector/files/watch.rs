@@ -350,6 +350,9 @@ impl DirectoryWatch {
         let mut bytes = 0u64;
         for (_, name) in ready {
             let Some(known) = self.known.get_mut(&name) else { continue };
+            if self.files.max_files.is_some_and(|most| scan.ready.len() >= most) {
+                break;
+            }
             // A file that does not fit is first in the next batch: nothing overtakes it.
             if bytes > 0 && bytes.saturating_add(known.stamp.size) > self.batch_bytes {
                 break;

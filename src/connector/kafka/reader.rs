@@ -4,6 +4,7 @@
 //! given range is complete. *Invariant:* a range is complete on a record or an end of the partition whose own offset is not
 //! before `until`. An older end proves nothing.
 
+use std::collections::{BTreeMap, BTreeSet};
 use std::ops::Range;
 use std::sync::Arc;
 
@@ -17,6 +18,8 @@ use crate::core::plan::{Limits, Split};
 
 /// The number of rows that one call gives.
 const ROWS: usize = 4096;
+/// The number that it gives of each partition, if partitions stay near one another in event time.
+const ALIGNED_ROWS: usize = 512;
 /// The bytes of records that wait in all buffers of a reader; each gets an equal part, within bounds.
 const BYTES: usize = 64 << 20;
 /// The smallest and the largest buffer.
@@ -167,6 +170,8 @@ pub struct KafkaReader {
     fetcher: Option<Arc<Fetcher>>,
     cursors: Vec<Cursor>,
     limits: Limits,
+    /// The partitions that are ahead in event time. `None`: they need not stay near one another.
+    paused: Option<BTreeSet<u32>>,
     turn: usize,
     lost: Vec<(u32, Range<i64>)>,
     /// The trouble before the last seal. The lag of that seal is at least as new.
@@ -187,6 +192,7 @@ impl KafkaReader {
             fetcher: None,
             cursors: Vec::new(),
             limits: Limits::default(),
+            paused: None,
             turn: 0,
             lost: Vec::new(),
             trouble: None,
@@ -318,16 +324,21 @@ impl SourceReader<Message> for KafkaReader {
         self.limits = limits;
     }
 
+    fn pause(&mut self, split_ids: &BTreeSet<u32>) {
+        self.paused = Some(split_ids.clone());
+    }
+
     fn read(&mut self, emit: &mut Emit<'_, Message>) -> Result<bool> {
         let (mut left, count) = (ROWS, if self.live { self.cursors.len() } else { 0 });
+        let each = if self.paused.is_some() { ALIGNED_ROWS } else { ROWS };
         for k in 0..count {
             let i = (self.turn + k) % count;
             let cursor = &mut self.cursors[i];
-            if cursor.next.is_none() {
+            if cursor.next.is_none() || self.paused.as_ref().is_some_and(|paused| paused.contains(&cursor.split_id)) {
                 continue;
             }
             let allowed = self.limits.of(cursor.split_id).map_or(u64::MAX, |limit| limit.saturating_sub(cursor.given));
-            let most = left.min(usize::try_from(allowed).unwrap_or(usize::MAX));
+            let most = left.min(each).min(usize::try_from(allowed).unwrap_or(usize::MAX));
             if most > 0 {
                 left -= self.give(i, i64::MAX, most, emit)?.0;
                 self.cursors[i].pass_end();
@@ -339,6 +350,10 @@ impl SourceReader<Message> for KafkaReader {
             }
         }
         Ok(false)
+    }
+
+    fn read_so_far(&self) -> BTreeMap<u32, Range<i64>> {
+        self.cursors.iter().filter_map(|c| Some((c.split_id, c.from..c.next?))).collect()
     }
 
     fn seal(&mut self, _emit: &mut Emit<'_, Message>) -> Result<Sealed> {

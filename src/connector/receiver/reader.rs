@@ -1,5 +1,6 @@
 //! The worker's half of a receiver: starts it, and gives its rows.
 
+use std::collections::BTreeSet;
 use std::path::PathBuf;
 use std::sync::Arc;
 use std::time::Duration;
@@ -82,6 +83,10 @@ impl<R: Receiver> SourceReader<R::Item> for ReceiverReader<R> {
 
     fn limit(&mut self, limits: Limits) {
         self.cursor.limit(&limits);
+    }
+
+    fn pause(&mut self, split_ids: &BTreeSet<u32>) {
+        self.cursor.pause(split_ids);
     }
 
     fn read(&mut self, emit: &mut Emit<'_, R::Item>) -> Result<bool> {

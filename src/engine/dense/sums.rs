@@ -40,6 +40,21 @@ impl SumsBefore {
         sums
     }
 
+    /// The codes that may have changed after one time, which the reader holds, up to another. Ascending, each once.
+    pub fn changed<Tr>(trace: &Tr, after: BatchTime, until: BatchTime) -> Vec<Code>
+    where
+        Tr: TraceReader<Time = BatchTime, Batch = DenseBatch>,
+    {
+        let mut codes = Vec::new();
+        trace.map_spans(|span| {
+            let within = span.inner.iter().filter(|batch| after < batch.time && batch.time <= until);
+            within.for_each(|batch| codes.extend(batch.changes().map(|(code, _)| code)));
+        });
+        codes.sort_unstable();
+        codes.dedup();
+        codes
+    }
+
     fn add(&mut self, batch: DenseBatch) {
         match batch.updates {
             Updates::Sums(s) => self.compacted = Some(s),

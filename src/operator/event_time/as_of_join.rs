@@ -14,8 +14,9 @@ impl<'s, K: Key, V: Exchange> EventTimeStream<'s, (K, V)> {
     /// [`EventTimeJoin::late`] has late rows. A late row on the left has no result. A late row on the right counts only for rows on the
     /// left that come after it.
     ///
-    /// The watermark is the smaller one of both streams, so a stream without rows holds it. If rows on the right are rare, call
-    /// `event_time` on the [`union`](crate::prelude::DStream::union) of both streams, and part them by
+    /// The watermark is the smaller one of both streams. A stream without rows holds it until it is
+    /// [idle](crate::prelude::WatermarkStrategy::idle_after): the other one had rows in batches of this duration in total. If rows on the right
+    /// are rare and must not be late, call `event_time` on the [`union`](crate::prelude::DStream::union) of both streams, and part them by
     /// [`filter`](EventTimeStream::filter) afterwards.
     ///
     /// The rows of both streams move to the workers that own their keys. State: the rows on the left that wait. Of those on the right, the

@@ -313,7 +313,7 @@ mod tests {
             let rows = vec![(n, [row(now), row(now + 20)].concat()), (-1, row(now)), (-2 - n, row(now - 30))];
             let mut parts = Parts::default();
             kept.batch(
-                Watermark { before: now - 20, now: now - 10 },
+                Watermark { before: now - 20, now: now - 10, rows: true },
                 t,
                 vec![Rows::new(PartitionId::default(), rows)],
                 &mut parts,

@@ -1,13 +1,15 @@
 //! `event_time`: the time of each row, and the watermark of the stream.
 
 use std::rc::Rc;
+use std::time::Duration;
 
-use super::watermark::{Watermark, watermarks};
-use crate::api::dstream::{DStream, Lazy};
+use super::max_drift;
+use super::watermark::{Watermarks, watermarks};
+use crate::api::dstream::DStream;
 use crate::core::data::{BadRecord, Data, Rows};
 use crate::core::event_time::{EventTime, Timestamped, WatermarkStrategy};
 use crate::core::origin::OriginsWanted;
-use crate::engine::flow::{Emitter, VecStream};
+use crate::engine::flow::Emitter;
 use crate::operator::decode::{Decoded, bad_record};
 use crate::operator::kernel::origins::Trail;
 
@@ -31,12 +33,15 @@ use crate::operator::kernel::origins::Trail;
 pub struct EventTimeStream<'s, T: 'static> {
     pub(super) rows: DStream<'s, Timestamped<T>>,
     errors: DStream<'s, BadRecord>,
-    pub(super) watermarks: Rc<Lazy<'s, VecStream<'s, Watermark>>>,
+    pub(super) watermarks: Watermarks<'s>,
+    /// After how long without rows it does not hold another stream.
+    pub(super) idle: Duration,
 }
 
 impl<T> Clone for EventTimeStream<'_, T> {
     fn clone(&self) -> Self {
-        EventTimeStream { rows: self.rows.clone(), errors: self.errors.clone(), watermarks: self.watermarks.clone() }
+        let EventTimeStream { rows, errors, watermarks, idle } = self;
+        EventTimeStream { rows: rows.clone(), errors: errors.clone(), watermarks: watermarks.clone(), idle: *idle }
     }
 }
 
@@ -75,6 +80,7 @@ impl<'s, T: Data> DStream<'s, T> {
         if strategy.idle.as_millis() == 0 {
             self.node.graph.report(&operator, format!("idle_after of {:?} is too short; the shortest is 1 ms", strategy.idle));
         }
+        max_drift::check(self, &operator, strategy);
         let verb = operator.clone();
         let each = move |wanted: Rc<OriginsWanted>| {
             move |t, rows: Rows<T>, ok: &mut Emitter<'_, _>, err: &mut Emitter<'_, _>| {
@@ -92,7 +98,7 @@ impl<'s, T: Data> DStream<'s, T> {
         };
         let (rows, errors) = Decoded::split_of(self, &operator, each).split();
         let watermarks = Rc::new(watermarks(&rows, &operator, strategy));
-        EventTimeStream { rows, errors, watermarks }
+        EventTimeStream { rows, errors, watermarks, idle: strategy.idle }
     }
 }
 
@@ -127,14 +133,14 @@ impl<'s, T: 'static> EventTimeStream<'s, T> {
         &self,
         other: &EventTimeStream<'s, U>,
         rows: DStream<'s, Timestamped<R>>,
-        watermarks: Rc<Lazy<'s, VecStream<'s, Watermark>>>,
+        watermarks: Watermarks<'s>,
     ) -> EventTimeStream<'s, R> {
-        EventTimeStream { rows, errors: self.errors.union(&other.errors), watermarks }
+        EventTimeStream { rows, errors: self.errors.union(&other.errors), watermarks, idle: self.idle.max(other.idle) }
     }
 
     /// The same watermark with other rows.
     pub(super) fn with_rows<U>(&self, rows: DStream<'s, Timestamped<U>>) -> EventTimeStream<'s, U> {
-        EventTimeStream { rows, errors: self.errors.clone(), watermarks: self.watermarks.clone() }
+        EventTimeStream { rows, errors: self.errors.clone(), watermarks: self.watermarks.clone(), idle: self.idle }
     }
 }
 

@@ -4,10 +4,8 @@ use std::cell::RefCell;
 use std::ops::Deref;
 use std::rc::Rc;
 
-use timely::dataflow::channels::pact::Pipeline;
-use timely::dataflow::operators::Concat;
-
 use super::event_time::EventTimeStream;
+use super::joint_watermark::joint;
 use super::watermark::{Watermark, report_late, with_watermark};
 use crate::api::context::Switch;
 use crate::api::dstream::{BY_KEY_GROUP, DStream, lazy};
@@ -16,7 +14,7 @@ use crate::core::error::BoxError;
 use crate::core::event_time::Timestamped;
 use crate::core::key_groups::KeyGroups;
 use crate::core::time::BatchTime;
-use crate::engine::flow::{Flow, PendingBatches, VecStream, batched, split_map};
+use crate::engine::flow::split_map;
 use crate::engine::operator_id::OperatorId;
 use crate::engine::state::KeyedState;
 use crate::operator::kernel::combine::by_group;
@@ -155,13 +153,7 @@ impl<'s, K: Key, V: Exchange> EventTimeStream<'s, (K, V)> {
         let (graph, state) = (both.node.graph.clone(), Rc::new(RefCell::new(state)));
         let (number, owner) = graph.register_state(&operator, state.clone());
         let meta = both.node.meta.with_state(number);
-        let (ours, theirs, verb, flow) = (self.watermarks.clone(), other.watermarks.clone(), operator.clone(), graph.clone());
-        let least = Rc::new(lazy(move || smaller(&ours, &theirs, 0, &flow.flow, &verb)));
-        let (ours, theirs, verb, flow) = (self.watermarks.clone(), other.watermarks.clone(), operator.clone(), graph.clone());
-        let held = match hold {
-            0 => least.clone(),
-            _ => Rc::new(lazy(move || smaller(&ours, &theirs, hold, &flow.flow, &verb))),
-        };
+        let [least, held] = joint(self, other, &operator, hold);
         let taken = Switch::default();
         let (takes, outbox) = (taken.clone(), graph.outbox.clone());
         let built = Rc::new(lazy(move || {
@@ -194,22 +186,6 @@ impl<'s, K: Key, V: Exchange> EventTimeStream<'s, (K, V)> {
         let late = DStream::new(&graph, read, &[BY_KEY_GROUP], meta);
         EventTimeJoin { rows: self.with_other(other, rows, held), late }
     }
-}
-
-/// The smaller watermark of two streams, `hold` microseconds earlier.
-fn smaller<'s>(
-    left: &VecStream<'s, Watermark>,
-    right: &VecStream<'s, Watermark>,
-    hold: i64,
-    flow: &Flow<'s>,
-    operator: &OperatorId,
-) -> VecStream<'s, Watermark> {
-    let both = left.clone().concat(right.clone());
-    let keep = |pending: &mut PendingBatches<Vec<Watermark>>, t, watermarks: Vec<_>| pending.at(t).extend(watermarks);
-    batched(flow, operator, both, Pipeline, keep, move |_, both, emit| {
-        let least = both.into_iter().reduce(|a, b| Watermark { before: a.before.min(b.before), now: a.now.min(b.now) });
-        emit(least.into_iter().map(|least| least.earlier(hold)).collect());
-    })
 }
 
 /// Checks the times of a chunk: sums of a time and a duration fit into 64 bits.

@@ -12,7 +12,8 @@ impl<'s, K: Key, V: Exchange> EventTimeStream<'s, (K, V)> {
     /// other stream from t - `before` to t + `after`. Flink calls it an interval join. The row has the later of both times, and
     /// leaves in the batch of the row that came later. Rows have no order; outputs sort them.
     ///
-    /// The watermark of the result is the smaller one of both streams. A row is late if the watermark has passed all rows that it could be
+    /// The watermark of the result is the smaller one of both streams, without one that is
+    /// [idle](crate::prelude::WatermarkStrategy::idle_after) because only the other one has rows. A row is late if the watermark has passed all rows that it could be
     /// joined with. [`EventTimeJoin::late`] has these rows.
     ///
     /// The rows of both streams move to the workers that own their keys. A batch costs its rows, and the pairs that they make. State: the

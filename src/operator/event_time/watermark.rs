@@ -9,6 +9,7 @@ use serde::{Deserialize, Serialize};
 use timely::dataflow::channels::pact::Pipeline;
 use timely::dataflow::operators::Concat;
 
+use super::max_drift;
 use crate::api::context::Outbox;
 use crate::api::dstream::{DStream, Lazy, RowOrder, lazy};
 use crate::core::data::{Data, FastMap, PartitionId, Rows, encoded};
@@ -16,7 +17,7 @@ use crate::core::error::BoxError;
 use crate::core::event_time::{Timestamped, WatermarkStrategy, shown};
 use crate::core::plan::Plan;
 use crate::core::time::BatchTime;
-use crate::engine::flow::{Emitter, PendingBatches, VecStream, batched, map_containers, route};
+use crate::engine::flow::{Emitter, Flow, PendingBatches, VecStream, batched, map_containers, route};
 use crate::engine::operator_id::OperatorId;
 use crate::engine::state::{Changes, Groups, KeyedState};
 use crate::engine::tick::Tick;
@@ -28,12 +29,17 @@ use crate::operator::kernel::to_one::partial;
 pub(super) struct Watermark {
     pub before: i64,
     pub now: i64,
+    /// Whether the stream had rows with a time in this batch, on any worker.
+    pub rows: bool,
 }
+
+/// The watermark of each batch, on every worker.
+pub(super) type Watermarks<'s> = Rc<Lazy<'s, VecStream<'s, Watermark>>>;
 
 impl Watermark {
     /// Both, this much earlier.
     pub fn earlier(self, by: i64) -> Self {
-        Watermark { before: self.before.saturating_sub(by), now: self.now.saturating_sub(by) }
+        Watermark { before: self.before.saturating_sub(by), now: self.now.saturating_sub(by), ..self }
     }
 }
 
@@ -65,14 +71,14 @@ struct Partitions {
 
 impl Partitions {
     fn new(strategy: WatermarkStrategy, interval: u64) -> Self {
-        let watermark = Watermark { before: i64::MIN, now: i64::MIN };
+        let watermark = Watermark { before: i64::MIN, now: i64::MIN, rows: false };
         Partitions { strategy, interval, partitions: BTreeMap::new(), watermark, changed: false }
     }
 
     /// The watermark of a batch with these largest times.
     fn batch(&mut self, largest: Vec<(PartitionId, i64)>, plan: &Plan) -> Watermark {
         let Watermark { now, .. } = self.watermark;
-        self.watermark.before = now;
+        (self.watermark.before, self.watermark.rows) = (now, !largest.is_empty());
         self.changed = true;
         if largest.is_empty() {
             return self.watermark;
@@ -102,11 +108,12 @@ impl KeyedState for Partitions {
 
     fn save(&mut self, group: u64, _: BatchTime) -> Vec<u8> {
         let known = group == GROUP && !self.partitions.is_empty();
-        if known { encoded(&(&self.partitions, self.watermark)) } else { Vec::new() }
+        let Watermark { before, now, .. } = self.watermark;
+        if known { encoded(&(&self.partitions, (before, now))) } else { Vec::new() }
     }
 
     fn load(&mut self, bytes: &[u8], _: BatchTime) -> Result<(), BoxError> {
-        (self.partitions, self.watermark) = postcard::from_bytes(bytes)?;
+        (self.partitions, (self.watermark.before, self.watermark.now)) = postcard::from_bytes(bytes)?;
         Ok(())
     }
 }
@@ -122,6 +129,7 @@ pub(super) fn watermarks<'s, T: 'static>(
     let (_, owner) = graph.register_state(operator, state.clone());
     let (rows, operator) = (rows.clone(), operator.clone());
     lazy(move || {
+        max_drift::align(&rows, &operator, strategy);
         let (owner, orders) = (owner.build(), rows.node.orders.clone());
         let largest = move |pending: &mut PendingBatches<FastMap<PartitionId, i64>>, t, rows: Rows<Timestamped<T>>| {
             let mut id = rows.partition;
@@ -144,10 +152,31 @@ pub(super) fn watermarks<'s, T: 'static>(
                     emit((0..peers).map(|worker| (worker, watermark)).collect());
                 }
             });
-        let keep = |pending: &mut PendingBatches<Vec<(u64, Watermark)>>, t, sent: Vec<_>| pending.at(t).extend(sent);
-        batched(&graph.flow, &operator, sent, route(|(worker, _): &(u64, Watermark)| *worker), keep, |_, sent, emit| {
-            emit(sent.into_iter().map(|(_, watermark)| watermark).collect());
-        })
+        told_to_all(&graph.flow, &operator, sent)
+    })
+}
+
+/// Takes what worker 0 tells each worker to it.
+pub(super) fn told_to_all<'s>(
+    flow: &Flow<'s>,
+    operator: &OperatorId,
+    sent: VecStream<'s, (u64, Watermark)>,
+) -> VecStream<'s, Watermark> {
+    let keep = |pending: &mut PendingBatches<Vec<(u64, Watermark)>>, t, sent: Vec<_>| pending.at(t).extend(sent);
+    batched(flow, operator, sent, route(|(worker, _): &(u64, Watermark)| *worker), keep, |_, sent, emit| {
+        emit(sent.into_iter().map(|(_, watermark)| watermark).collect());
+    })
+}
+
+/// The same watermarks, this much earlier.
+pub(super) fn earlier<'s>(
+    watermarks: &VecStream<'s, Watermark>,
+    by: i64,
+    operator: &OperatorId,
+    flow: &Flow<'s>,
+) -> VecStream<'s, Watermark> {
+    map_containers(flow, operator, watermarks.clone(), move |_, watermarks: Vec<Watermark>, emit| {
+        emit(watermarks.into_iter().map(|watermark| watermark.earlier(by)).collect());
     })
 }
 
@@ -258,10 +287,12 @@ mod tests {
         assert_eq!(before.save(1, BatchTime::default()), [0u8; 0]);
         let mut again = partitions(3);
         again.load(&before.save(0, BatchTime::default()), BatchTime::from_millis(2)).unwrap();
-        assert_eq!((again.watermark, &again.partitions), (before.watermark, &before.partitions));
+        let saved = Watermark { rows: false, ..before.watermark };
+        assert_eq!((again.watermark, &again.partitions), (saved, &before.partitions));
         assert_eq!(after(&mut again, &[&[(0, 210)], &[(0, 220)]]), after(&mut before, &[&[(0, 210)], &[(0, 220)]]));
         assert_eq!(partitions(3).save(0, BatchTime::default()), [0u8; 0], "nothing before the first row");
-        assert_eq!(Watermark { before: i64::MIN, now: 5 }.earlier(7), Watermark { before: i64::MIN, now: -2 });
+        let of = |before, now| Watermark { before, now, rows: true };
+        assert_eq!(of(i64::MIN, 5).earlier(7), of(i64::MIN, -2));
         assert!(WatermarkStrategy::from(secs(1)).idle > secs(1));
     }
 }

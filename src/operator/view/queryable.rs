@@ -5,7 +5,7 @@
 //! time, and other operators run between. What a question is, is in core/question.rs.
 
 use std::cell::Cell;
-use std::collections::VecDeque;
+use std::collections::{BTreeMap, VecDeque};
 use std::rc::Rc;
 use std::time::{Duration, Instant};
 
@@ -23,7 +23,7 @@ use timely::progress::Antichain;
 use crate::api::context::{CommandQueue, Graph};
 use crate::api::view::{FindCode, Form, View};
 use crate::core::data::Key;
-use crate::core::question::{Filter, MOST_BYTES, Part, Question, RankedRow};
+use crate::core::question::{Filter, Follow, MOST_BYTES, Part, Question, RankedRow};
 use crate::core::time::BatchTime;
 use crate::engine::dense::{Dense, DenseTrace, SumsBefore};
 use crate::engine::dictionary::Code;
@@ -34,6 +34,8 @@ use crate::job::protocol::{Command, Event};
 const FUEL: Duration = Duration::from_millis(1);
 /// How many codes are looked at between two looks at the clock.
 const CODES: Code = 256;
+/// How many batches may close after the one that a follower knows. Then it is not held any more: a slow reader costs no more than that.
+const MOST_BEHIND: u64 = 100;
 
 /// A view that answers questions: how many batches it remembers for them.
 ///
@@ -120,6 +122,8 @@ impl<'s, T: Key> View<'s, T> {
                     trace,
                     kept: 1 + view.node.graph.config.in_flight + own.history.get() as usize,
                     ends: VecDeque::new(),
+                    closed: 0,
+                    followed: BTreeMap::new(),
                 },
                 interval: view.node.graph.config.interval.millis(),
                 rows,
@@ -177,6 +181,10 @@ struct Held {
     kept: usize,
     /// The last batches that were closed, oldest first.
     ends: VecDeque<BatchTime>,
+    /// How many batches were closed.
+    closed: u64,
+    /// Of each follower, by the number of its first question: the batch of its last answer, and how many batches were closed then.
+    followed: BTreeMap<u64, (BatchTime, u64)>,
 }
 
 struct OpenQuestion {
@@ -185,6 +193,8 @@ struct OpenQuestion {
     question: Question,
     /// The next code.
     next: Code,
+    /// For a follower, the codes that may have changed, as many as are left.
+    changed: Option<VecDeque<Code>>,
     part: Part,
     bytes: usize,
 }
@@ -217,15 +227,22 @@ impl Answering {
         let commands = std::mem::take(&mut *self.queue.commands.borrow_mut());
         for command in commands {
             command.completes(self.interval).into_iter().for_each(|end| self.held.close(end));
-            if let Command::Ask { id, at, question } = command
-                && question.view == self.name
-            {
-                self.open.push_back(OpenQuestion { id, at, question, next: 0, part: Part::default(), bytes: 0 });
+            match command {
+                Command::Ask { id, at, question } if question.view == self.name => {
+                    let (next, changed, part, bytes) = (0, None, Part::default(), 0);
+                    self.open.push_back(OpenQuestion { id, at, question, next, changed, part, bytes });
+                }
+                Command::Forget { id } => {
+                    self.open.retain(|open| open.id != id);
+                    self.held.followed.remove(&id);
+                }
+                _ => {}
             }
         }
         let (until, mut answers) = (Instant::now() + FUEL, Vec::new());
         while let Some(open) = self.open.front_mut() {
             let done = match self.held.first() {
+                _ if open.question.since().is_some() => self.rows.look_at_changes(open, &self.held, until),
                 Some(first) if open.at >= first => self.rows.look(open, &self.held.trace, until),
                 first => {
                     let first = first.map_or(0, |t| t.millis());
@@ -237,6 +254,9 @@ impl Answering {
                 }
             };
             let Some(part) = done else { break };
+            if part.is_ok() {
+                self.held.follow(open);
+            }
             answers.push(Event::Answer { id: open.id, worker: self.worker, part });
             self.open.pop_front();
         }
@@ -254,6 +274,18 @@ impl Held {
         while self.ends.len() > self.kept {
             self.ends.pop_front();
         }
+        self.closed += 1;
+        self.followed.retain(|_, (_, closed)| self.closed - *closed <= MOST_BEHIND);
+    }
+
+    /// Holds the batch of an answer to a follower.
+    fn follow(&mut self, open: &OpenQuestion) {
+        let first = match open.question.follow {
+            None => return,
+            Some(Follow::Begin) => open.id,
+            Some(Follow::Next { first, .. }) => first,
+        };
+        self.followed.insert(first, (open.at, self.closed));
     }
 
     /// The first batch that can be asked for.
@@ -264,7 +296,8 @@ impl Held {
     /// Lets the trace compact what can no longer be asked for, and what no open question reads.
     fn release(&mut self, asked: Option<BatchTime>) {
         if let Some(first) = self.first() {
-            let hold = Antichain::from_elem(asked.map_or(first, |t| t.min(first)));
+            let followed = self.followed.values().map(|(t, _)| *t).min();
+            let hold = Antichain::from_elem(first.min(asked.unwrap_or(first)).min(followed.unwrap_or(first)));
             self.trace.set_logical_compaction(hold.borrow());
             self.trace.set_physical_compaction(hold.borrow());
         }
@@ -297,6 +330,50 @@ impl Readable {
         let mut part = std::mem::take(&mut open.part);
         part.add(Part::default(), open.question.limit);
         Some(Ok(part))
+    }
+
+    /// Like `look`, for a follower: at what has changed since its last answer, whose batch is held.
+    fn look_at_changes(&self, open: &mut OpenQuestion, held: &Held, until: Instant) -> Option<Result<Part, String>> {
+        let (trace, (first, since)) = (&held.trace, open.question.since()?);
+        if held.followed.get(&first).is_none_or(|(held, _)| *held != since) {
+            return Some(Err(format!("who follows has read nothing for more than {MOST_BEHIND} batches: follow again")));
+        }
+        let mut codes = open.changed.take().unwrap_or_else(|| match (&open.question.filter, &self.find) {
+            (Filter::Key(key), Some(find)) => find(key).into_iter().collect(),
+            _ => SumsBefore::changed(trace, since, open.at).into(),
+        });
+        let (mut then, mut now) = (SumsBefore::as_of(trace, since), SumsBefore::as_of(trace, open.at));
+        while !codes.is_empty() {
+            for code in codes.drain(..codes.len().min(CODES as usize)) {
+                self.take_change(open, [(self.row)(code, then.of(code)), (self.row)(code, now.of(code))]);
+            }
+            if open.bytes > MOST_BYTES {
+                return Some(Err(format!("the changes of one worker have more than {MOST_BYTES} bytes: follow fewer rows")));
+            }
+            if Instant::now() >= until && !codes.is_empty() {
+                open.changed = Some(codes);
+                return None;
+            }
+        }
+        let mut part = std::mem::take(&mut open.part);
+        part.add(Part::default(), open.question.limit);
+        Some(Ok(part))
+    }
+
+    /// Takes what became of the row of a code, if it is asked for: what it was, and what it is.
+    fn take_change(&self, open: &mut OpenQuestion, [then, now]: [Option<(Value, u64)>; 2]) {
+        let kept = match (&then, &now) {
+            (Some((was, before)), Some((is, after))) if was == is => *before.min(after),
+            _ => 0,
+        };
+        for (row, rows) in [(then, &mut open.part.removed), (now, &mut open.part.rows)] {
+            let Some((row, copies)) = row.filter(|(row, _)| open.question.filter.takes(row)) else { continue };
+            let row = RankedRow::new(&row, false);
+            for _ in kept..copies {
+                open.bytes += row.json.len();
+                rows.push(row.clone());
+            }
+        }
     }
 
     /// Takes the row of a code into the answer, if it is asked for.

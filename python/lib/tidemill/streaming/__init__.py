@@ -1,0 +1,6 @@
+"""PySpark's `pyspark.streaming` on tidemill."""
+
+from .context import StreamingContext
+from .dstream import DStream
+
+__all__ = ["DStream", "StreamingContext"]

@@ -1,0 +1,187 @@
+//! A program as a dataflow, on one worker: each verb becomes verbs of tidemill.
+//!
+//! Narrow verbs wait until somebody needs their rows. So a chain of them that nobody else reads is one operator, and one call of Python for
+//! each container. Only verbs that lead to an output are built.
+
+mod containers;
+mod join;
+mod kafka;
+mod keyed;
+mod output;
+mod source;
+mod whole;
+mod window;
+
+use pyo3::prelude::*;
+use tidemill::BoxError;
+use tidemill::prelude::{DStream, StreamingContext};
+
+use crate::call::{Failure, Site, Steps, not_a_pair};
+use crate::program::{Description, Node, Verb};
+use crate::value::Value;
+use containers::containers;
+
+/// Pairs, as verbs by key have them.
+type Pairs<'s> = DStream<'s, (Value, Value)>;
+
+/// A stream of the program.
+enum Stream<'s> {
+    /// Rows that still go through narrow verbs.
+    Rows(DStream<'s, Value>, Steps),
+    /// Pairs of a verb by key.
+    Pairs(Pairs<'s>),
+    /// An output has no rows, and what leads to no output is not built.
+    Nothing,
+}
+
+/// A program that becomes a dataflow.
+struct Build<'a, 's> {
+    ssc: &'a StreamingContext<'s>,
+    description: &'a Description,
+    failure: &'a Failure,
+    uses: Vec<usize>,
+    streams: Vec<Stream<'s>>,
+}
+
+/// Builds the program.
+///
+/// # Errors
+/// What an output cannot do, such as an address that is none.
+pub fn build(ssc: &StreamingContext<'_>, description: &Description, failure: &Failure) -> Result<(), BoxError> {
+    let mut build = Build { ssc, description, failure, uses: description.uses(), streams: Vec::new() };
+    for (i, node) in description.nodes.iter().enumerate() {
+        let wanted = build.uses[i] > 0 || node.verb.is_output();
+        let stream = if wanted { build.stream(node)? } else { Stream::Nothing };
+        build.streams.push(stream);
+    }
+    Ok(())
+}
+
+impl<'s> Build<'_, 's> {
+    fn stream(&mut self, node: &Node) -> Result<Stream<'s>, BoxError> {
+        match &node.verb {
+            Verb::Queue(_) | Verb::Socket(..) | Verb::TextFiles(_) | Verb::Kafka(_) => Ok(self.source(node)),
+            Verb::Step(step) => {
+                let (rows, mut steps) = self.open(node.inputs[0]);
+                steps.push(step.clone());
+                Ok(Stream::Rows(rows, steps))
+            }
+            Verb::Checkpoint(every) => {
+                let stream = self.rows(node.inputs[0]);
+                Ok(self.plain(stream.checkpoint(*every)))
+            }
+            Verb::Window(..)
+            | Verb::CountByWindow(..)
+            | Verb::CountByValueAndWindow(..)
+            | Verb::ReduceByWindow(..)
+            | Verb::ReduceByKeyAndWindow(..)
+            | Verb::GroupByKeyAndWindow(..) => Ok(self.windowed(node)),
+            Verb::Join(kind) => Ok(self.joined(node, kind)),
+            Verb::Reduce(_)
+            | Verb::ReduceByKey(_)
+            | Verb::CombineByKey(..)
+            | Verb::GroupByKey
+            | Verb::CountByValue
+            | Verb::PartitionBy(_)
+            | Verb::UpdateStateByKey(..) => Ok(self.keyed(node)),
+            Verb::MapPartitions(..)
+            | Verb::Glom
+            | Verb::Union
+            | Verb::Repartition(_)
+            | Verb::Count
+            | Verb::Transform(_)
+            | Verb::TransformWith(_) => Ok(self.whole(node)),
+            Verb::Pprint(..) | Verb::Foreach(_) | Verb::SaveAsTextFiles(..) | Verb::ToKafka(_) => {
+                self.output(node);
+                Ok(Stream::Nothing)
+            }
+        }
+    }
+
+    /// A stream of rows without narrow verbs.
+    fn plain(&self, rows: DStream<'s, Value>) -> Stream<'s> {
+        Stream::Rows(rows, Steps::new(self.failure))
+    }
+
+    /// The rows of a node, and the narrow verbs that they still go through. If other verbs read them too, they have gone through.
+    fn open(&mut self, node: usize) -> (DStream<'s, Value>, Steps) {
+        if self.uses[node] > 1 {
+            let rows = self.rows(node);
+            return (rows, Steps::new(self.failure));
+        }
+        match &self.streams[node] {
+            Stream::Rows(rows, steps) => (rows.clone(), steps.clone()),
+            _ => (self.rows(node), Steps::new(self.failure)),
+        }
+    }
+
+    /// The rows of a node.
+    fn rows(&mut self, node: usize) -> DStream<'s, Value> {
+        let rows = match &self.streams[node] {
+            Stream::Rows(rows, steps) if steps.is_empty() => return rows.clone(),
+            Stream::Rows(rows, steps) => {
+                let steps = steps.clone();
+                containers(rows, &steps.name(), move |batch, rows| steps.run(batch, rows))
+            }
+            Stream::Pairs(pairs) => {
+                containers(pairs, "rows", |_, pairs| pairs.into_iter().map(|(key, value)| Value::pair(key, value)).collect())
+            }
+            Stream::Nothing => unreachable!("an output has no readers"),
+        };
+        self.streams[node] = self.plain(rows.clone());
+        rows
+    }
+
+    /// The rows of a node without objects of Python, for a verb that keeps or compares them.
+    fn plain_rows(&mut self, node: usize, site: &Site) -> DStream<'s, Value> {
+        let (rows, steps) = self.open(node);
+        let (site, failure) = (site.clone(), self.failure.clone());
+        containers(&rows, site.clone().text(), move |batch, rows| {
+            let rows = steps.run(batch, rows).into_iter();
+            rows.map(|row| if row.is_plain() { row } else { saved(row, batch, &site, &failure) }).collect()
+        })
+    }
+
+    /// The rows of a node as pairs whose keys are plain. `saved`: the values are plain too.
+    fn pairs(&mut self, node: usize, site: &Site, keep: bool) -> Pairs<'s> {
+        if let Stream::Pairs(pairs) = &self.streams[node]
+            && !keep
+        {
+            return pairs.clone();
+        }
+        let (rows, steps) = self.open(node);
+        let (site, failure) = (site.clone(), self.failure.clone());
+        containers(&rows, site.clone().text(), move |batch, rows| {
+            let rows = steps.run(batch, rows).into_iter();
+            let pairs = rows.map(|row| {
+                let (key, value) = as_pair(row).unwrap_or_else(|row| {
+                    failure.end(not_a_pair(&row.type_name()), &site, Some(batch), Some(row.repr()));
+                });
+                let key = if key.is_plain() { key } else { saved(key, batch, &site, &failure) };
+                let value = if !keep || value.is_plain() { value } else { saved(value, batch, &site, &failure) };
+                (key, value)
+            });
+            pairs.collect()
+        })
+    }
+}
+
+/// A value without objects of Python. One that cannot be saved ends the job.
+fn saved(value: Value, batch: tidemill::prelude::BatchTime, site: &Site, failure: &Failure) -> Value {
+    value.clone().plain().unwrap_or_else(|e| failure.end(e, site, Some(batch), Some(value.repr())))
+}
+
+/// The two parts of a pair, which may be a list or a tuple of a named type, as PySpark's `Row` is.
+fn as_pair(row: Value) -> Result<(Value, Value), Value> {
+    match row.into_pair() {
+        Err(Value::Object(object)) => {
+            let parts = Python::attach(|py| {
+                let (key, value) = object.bind(py).extract().ok()?;
+                Some((Value::from_python(&key).ok()?, Value::from_python(&value).ok()?))
+            });
+            parts.ok_or(Value::Object(object))
+        }
+        Err(Value::List(parts)) if parts.len() == 2 => Value::Tuple(parts).into_pair(),
+        pair => pair,
+    }
+}

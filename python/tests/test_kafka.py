@@ -1,0 +1,69 @@
+"""Kafka: decoders, handlers, ranges, and the sink."""
+
+import pytest
+from conftest import TIMEOUT
+from test_tutorials import until
+
+from tidemill import JobError
+from tidemill.streaming import StreamingContext
+from tidemill.streaming.kafka import KafkaUtils, OffsetRange
+
+
+def test_decoders_and_message_handlers(sc, broker):
+    broker.create_topic("decoded", 2)
+    broker.send("decoded", [("k", "v"), b"\xff"])
+    broker.send("decoded", ["w"], partition=1)
+    ssc = StreamingContext(sc, 0.1)
+    params = {"bootstrap.servers": broker.address, "auto.offset.reset": "earliest"}
+    raw, whole = [], []
+    KafkaUtils.createDirectStream(ssc, ["decoded"], params, keyDecoder=lambda k: k, valueDecoder=lambda v: v.hex()).foreachRDD(
+        lambda rdd: raw.extend(rdd.collect())
+    )
+    handled = KafkaUtils.createDirectStream(
+        ssc, ["decoded"], params, messageHandler=lambda m: (m.topic, m.partition, m.offset, m.key), valueDecoder=bytes
+    )
+    handled.foreachRDD(lambda rdd: whole.extend(rdd.collect()))
+    ssc.start()
+    until(lambda: len(raw) == 3 and len(whole) == 3, ssc)
+    assert sorted(raw, key=repr) == [(None, "77"), (None, "ff"), (b"k", "76")]
+    assert sorted(whole) == [("decoded", 0, 0, "k"), ("decoded", 0, 1, None), ("decoded", 1, 0, None)]
+
+
+def test_bytes_that_are_no_text_end_the_job(sc, broker):
+    broker.create_topic("broken")
+    broker.send("broken", [b"\xff"])
+    ssc = StreamingContext(sc, 0.1)
+    KafkaUtils.createDirectStream(ssc, ["broken"], {"bootstrap.servers": broker.address, "auto.offset.reset": "earliest"}).pprint()
+    ssc.start()
+    with pytest.raises(JobError, match="createDirectStream .*record broken/0 offset 0: UnicodeDecodeError"):
+        ssc.awaitTermination(TIMEOUT)
+
+
+def test_ranges_and_a_topic_as_output(sc, broker):
+    broker.create_topic("in")
+    broker.create_topic("out")
+    broker.send("in", ["a", "b", "c"])
+    ssc = StreamingContext(sc, 0.05)
+    ranges = [OffsetRange("in", 0, 1, 3)]
+    records = KafkaUtils.createRDD(ssc, {"bootstrap.servers": broker.address}, ranges)
+    records.map(lambda kv: (kv[1], kv[1].upper())).to_kafka("out", broker.address)
+    ssc.start()
+    ssc.awaitTermination(TIMEOUT)
+
+    ssc = StreamingContext(sc, 0.05)
+    seen = []
+    KafkaUtils.createRDD(ssc, {"bootstrap.servers": broker.address}, [OffsetRange("out", 0, 0, 2)]).foreachRDD(
+        lambda rdd: seen.extend(rdd.collect())
+    )
+    ssc.start()
+    ssc.awaitTermination(TIMEOUT)
+    assert sorted(seen) == [("b", "B"), ("c", "C")]
+
+
+def test_a_record_has_text_or_bytes(sc, broker):
+    broker.create_topic("typed")
+    ssc = StreamingContext(sc, 0.05)
+    ssc.queueStream([[("key", 3)]], bounded=True).to_kafka("typed", broker.address)
+    ssc.start()
+    with pytest.raises(JobError, match=r"to_kafka .*record \('key', 3\): TypeError: .*not int; map it before, by str or json.dumps"):
+        ssc.awaitTermination(TIMEOUT)

@@ -1,0 +1,302 @@
+//! `session.read()`: files as a table.
+
+use std::fs::File;
+use std::io::{BufRead, BufReader, Read};
+use std::path::{Path, PathBuf};
+use std::sync::Arc;
+
+use datafusion::arrow::datatypes::Schema;
+use flate2::read::MultiGzDecoder;
+use serde::Deserialize;
+
+use super::line_format::{LineFormat, known};
+use super::options::Options;
+use super::values::{Values, batch};
+use super::{ddl, infer};
+use crate::data_frame::DataFrame;
+use crate::error::{Result, SqlError};
+use crate::rows::Columns;
+use crate::session::TableSession;
+
+/// Options of every format of files.
+pub(crate) const FILE_OPTIONS: [&str; 3] = ["path", "pathGlobFilter", "recursiveFileLookup"];
+
+/// Reads files as a table: Spark's `DataFrameReader`. [`TableSession::read`] makes one.
+///
+/// | format | columns |
+/// |---|---|
+/// | `csv` | by the schema, in the order of the fields; without one all are `STRING`, named by the header or `_c0`, `_c1` |
+/// | `json` | by the schema, by name, a line for each row; without one they are inferred |
+/// | `text` | `value` |
+/// | `parquet` | those of the files (feature `parquet`) |
+///
+/// ```
+/// # let dir = std::env::temp_dir().join(format!("tidemill-doc-read-{}", std::process::id()));
+/// # std::fs::create_dir_all(&dir).unwrap();
+/// # let path = dir.join("trips.csv").display().to_string();
+/// use tidemill_sql::TableSession;
+/// std::fs::write(&path, "station,minutes\nFerry,63\nMarket,5\n").unwrap();
+/// let session = TableSession::new();
+/// let trips = session.read().schema("station STRING, minutes INT").option("header", true).csv(&path)?;
+/// assert_eq!(trips.filter("minutes > 10")?.collect::<(String, i32)>()?, [("Ferry".to_owned(), 63)]);
+/// let inferred = session.read().option("header", true).option("inferSchema", true).csv(&path)?;
+/// assert_eq!(inferred.schema_string(), "root\n |-- station: string (nullable = true)\n |-- minutes: long (nullable = true)\n");
+/// # std::fs::remove_dir_all(dir).unwrap();
+/// # Ok::<(), tidemill_sql::SqlError>(())
+/// ```
+#[derive(Clone, Debug)]
+#[must_use = "it describes what to read"]
+pub struct DataFrameReader {
+    session: TableSession,
+    format: String,
+    schema: Option<Result<Arc<Schema>>>,
+    options: Options,
+}
+
+impl DataFrameReader {
+    pub(crate) fn new(session: &TableSession) -> Self {
+        DataFrameReader { session: session.clone(), format: String::new(), schema: None, options: Options::default() }
+    }
+
+    /// The format: `csv`, `json`, `text` or `parquet`.
+    pub fn format(mut self, format: &str) -> Self {
+        self.format = format.to_lowercase();
+        self
+    }
+
+    /// The columns, in Spark's words: `"station STRING, minutes INT"`.
+    pub fn schema(mut self, ddl: &str) -> Self {
+        self.schema = Some(ddl::parsed(ddl).map(Arc::new).map_err(|reason| SqlError::new("read", reason)));
+        self
+    }
+
+    /// The columns of a type: those of [`TableSession::create_data_frame`].
+    pub fn schema_of<T: Deserialize<'static>>(mut self) -> Self {
+        self.schema = Some(Columns::of::<T>().map(|columns| columns.schema().clone()));
+        self
+    }
+
+    /// An option, by Spark's name. Its case does not matter.
+    ///
+    /// For all formats `pathGlobFilter` (which names, as `*.csv`) and `recursiveFileLookup`. For `csv` and `json` also `timestampFormat`,
+    /// `dateFormat`, and `mode`: `FAILFAST`, the default, makes a bad row an error, and `DROPMALFORMED` leaves it out, with a warning. For
+    /// `csv` also `header`, `inferSchema`, `sep`, `quote`, `nullValue`, `ignoreLeadingWhiteSpace`.
+    pub fn option(mut self, name: &str, value: impl ToString) -> Self {
+        self.options.set(name, value.to_string());
+        self
+    }
+
+    /// The files of a path as a table: a file, or the files of a directory in the order of their names. Names that begin with `.` or `_`
+    /// are left out. A file of gzip is unpacked.
+    ///
+    /// # Errors
+    /// If the path cannot be read, an option is unknown, or a row does not fit the schema. The error names file and byte.
+    pub fn load(self, path: impl AsRef<Path>) -> Result<DataFrame> {
+        let thing = format!("{} {}", self.format, path.as_ref().display());
+        let fault = |reason: String| SqlError::new(&thing, reason);
+        let schema = self.schema.clone().transpose()?;
+        let files = files(path.as_ref(), &self.options).map_err(fault)?;
+        if self.format == "parquet" {
+            return crate::parquet::read(&self.session, &thing, &files, &self.options);
+        }
+        let format = LineFormat::named(&self.format, &self.options).map_err(fault)?;
+        let format = format.ok_or_else(|| fault("this is no format; there are: csv, json, text, parquet".to_owned()))?;
+        let mut options = [&FILE_OPTIONS, known(&self.format)].concat();
+        match format {
+            LineFormat::Csv(_) => options.extend(["header", "inferSchema", "mode"]),
+            LineFormat::Json(_) => options.push("mode"),
+            LineFormat::Text => {}
+        }
+        self.options.only(&self.format, &options).map_err(fault)?;
+        let schema = match schema {
+            Some(schema) => schema,
+            None => inferred(&format, &files, &self.options, false).map_err(fault)?,
+        };
+        format.check(&schema).map_err(fault)?;
+        let rows = self.rows(&format, &files, &schema).map_err(fault)?;
+        let table = batch(&schema, &rows).map_err(|e| fault(e.to_string()))?;
+        self.session.table_of(schema, vec![table])
+    }
+
+    /// [`load`](Self::load) of format `csv`.
+    ///
+    /// # Errors
+    /// As `load`.
+    pub fn csv(self, path: impl AsRef<Path>) -> Result<DataFrame> {
+        self.format("csv").load(path)
+    }
+
+    /// [`load`](Self::load) of format `json`.
+    ///
+    /// # Errors
+    /// As `load`.
+    pub fn json(self, path: impl AsRef<Path>) -> Result<DataFrame> {
+        self.format("json").load(path)
+    }
+
+    /// [`load`](Self::load) of format `text`.
+    ///
+    /// # Errors
+    /// As `load`.
+    pub fn text(self, path: impl AsRef<Path>) -> Result<DataFrame> {
+        self.format("text").load(path)
+    }
+
+    /// [`load`](Self::load) of format `parquet`.
+    ///
+    /// # Errors
+    /// As `load`.
+    pub fn parquet(self, path: impl AsRef<Path>) -> Result<DataFrame> {
+        self.format("parquet").load(path)
+    }
+
+    fn rows(&self, format: &LineFormat, files: &[PathBuf], schema: &Schema) -> Result<Vec<Values>, String> {
+        let drops = match self.options.get("mode").map(str::to_ascii_uppercase).as_deref() {
+            None | Some("FAILFAST") => false,
+            Some("DROPMALFORMED") => true,
+            Some(other) => return Err(format!("option mode is `{other}`; there are FAILFAST and DROPMALFORMED")),
+        };
+        let header = self.options.flag("header")?.unwrap_or(false);
+        let (mut rows, mut bad) = (Vec::new(), 0_u64);
+        for file in files {
+            each_line(file, |at, line| {
+                if header && at == 0 {
+                    return Ok(true);
+                }
+                match line.and_then(|line| format.values(line, schema)) {
+                    Ok(row) => rows.extend(row),
+                    Err(_) if drops => bad += 1,
+                    Err(reason) => {
+                        let remedy = "option mode=DROPMALFORMED leaves such rows out";
+                        return Err(format!("{}, byte {at}: {reason}; {remedy}", file.display()));
+                    }
+                }
+                Ok(true)
+            })?;
+        }
+        if bad > 0 {
+            tracing::warn!(rows = bad, "rows that do not fit the schema are left out (mode=DROPMALFORMED)");
+        }
+        Ok(rows)
+    }
+}
+
+impl TableSession {
+    /// Reads files as a table.
+    ///
+    /// ```
+    /// # let path = std::env::temp_dir().join(format!("tidemill-doc-session-read-{}.json", std::process::id()));
+    /// use tidemill_sql::TableSession;
+    /// std::fs::write(&path, "{\"name\": \"Ferry\", \"docks\": 27}\n").unwrap();
+    /// let session = TableSession::new();
+    /// session.read().json(&path)?.create_or_replace_temp_view("docks")?;
+    /// assert_eq!(session.sql("select name from docks where docks > 20")?.collect::<String>()?, ["Ferry"]);
+    /// # std::fs::remove_file(path).unwrap();
+    /// # Ok::<(), tidemill_sql::SqlError>(())
+    /// ```
+    pub fn read(&self) -> DataFrameReader {
+        DataFrameReader::new(self)
+    }
+}
+
+/// The schema of the first file's first lines. The rule and its result are logged.
+pub(crate) fn inferred(format: &LineFormat, files: &[PathBuf], options: &Options, typed: bool) -> Result<Arc<Schema>, String> {
+    let mut lines = Vec::new();
+    if let (Some(first), false) = (files.first(), matches!(format, LineFormat::Text)) {
+        each_line(first, |_, line| {
+            lines.extend(line.ok().map(str::to_owned));
+            Ok(lines.len() <= infer::LINES)
+        })?;
+    }
+    let typed = typed || options.flag("inferSchema")?.unwrap_or(false);
+    let (schema, rule) = format.inferred(&lines, options, typed)?;
+    if typed || matches!(format, LineFormat::Json(_)) {
+        tracing::info!(schema = ddl::text(&schema), rule, "a schema is inferred; schema() keeps it");
+    }
+    Ok(Arc::new(schema))
+}
+
+/// The files of a path, in the order of their names.
+pub(crate) fn files(path: &Path, options: &Options) -> Result<Vec<PathBuf>, String> {
+    let unreadable = |e: std::io::Error| format!("the path cannot be read: {e}");
+    let path = path.strip_prefix("file://").unwrap_or(path);
+    if std::fs::metadata(path).map_err(unreadable)?.is_file() {
+        return Ok(vec![path.to_owned()]);
+    }
+    let recursive = options.flag("recursiveFileLookup")?.unwrap_or(false);
+    let (mut found, mut folders) = (Vec::new(), vec![path.to_owned()]);
+    while let Some(folder) = folders.pop() {
+        for entry in std::fs::read_dir(&folder).map_err(unreadable)? {
+            let entry = entry.map_err(unreadable)?;
+            let name = entry.file_name().to_string_lossy().into_owned();
+            let kind = entry.file_type().map_err(unreadable)?;
+            let hidden = name.starts_with(['.', '_']);
+            if kind.is_dir() && recursive && !hidden {
+                folders.push(entry.path());
+            } else if kind.is_file() && !hidden && options.get("pathGlobFilter").is_none_or(|glob| matches(glob, &name)) {
+                found.push(entry.path());
+            }
+        }
+    }
+    found.sort();
+    Ok(found)
+}
+
+/// Whether a name is one of a pattern with `*` and `?`.
+pub(crate) fn matches(pattern: &str, name: &str) -> bool {
+    match (pattern.chars().next(), name.chars().next()) {
+        (None, None) => true,
+        (Some('*'), _) => {
+            let rest = &pattern[1..];
+            matches(rest, name) || name.chars().next().is_some_and(|c| matches(pattern, &name[c.len_utf8()..]))
+        }
+        (Some('?'), Some(c)) => matches(&pattern[1..], &name[c.len_utf8()..]),
+        (Some(p), Some(c)) if p == c => matches(&pattern[p.len_utf8()..], &name[c.len_utf8()..]),
+        _ => false,
+    }
+}
+
+/// Calls `f` with the first byte and the text of each line, until it returns false.
+fn each_line(file: &Path, mut f: impl FnMut(u64, Result<&str, String>) -> Result<bool, String>) -> Result<(), String> {
+    let unreadable = |e: std::io::Error| format!("{} cannot be read: {e}", file.display());
+    let mut opened = File::open(file).map_err(unreadable)?;
+    let mut first = Vec::new();
+    opened.by_ref().take(2).read_to_end(&mut first).map_err(unreadable)?;
+    let whole = std::io::Cursor::new(first.clone()).chain(opened);
+    let text: Box<dyn Read> = if first == [0x1f, 0x8b] { Box::new(MultiGzDecoder::new(whole)) } else { Box::new(whole) };
+    let (mut reader, mut line, mut at) = (BufReader::new(text), Vec::new(), 0_u64);
+    loop {
+        line.clear();
+        let read = reader.read_until(b'\n', &mut line).map_err(unreadable)?;
+        if read == 0 {
+            return Ok(());
+        }
+        let mut bytes = line.strip_suffix(b"\n").unwrap_or(&line);
+        bytes = bytes.strip_suffix(b"\r").unwrap_or(bytes);
+        if at == 0 {
+            bytes = bytes.strip_prefix(b"\xef\xbb\xbf").unwrap_or(bytes);
+        }
+        if !f(at, std::str::from_utf8(bytes).map_err(|e| e.to_string()))? {
+            return Ok(());
+        }
+        at += read as u64;
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_pattern_selects_names() {
+        for (pattern, name, is) in [
+            ("*.csv", "a.csv", true),
+            ("*.csv", "a.csv.gz", false),
+            ("a?c*", "abcd", true),
+            ("*é*", "caféx", true),
+            ("", "a", false),
+        ] {
+            assert_eq!(matches(pattern, name), is, "{pattern} {name}");
+        }
+    }
+}

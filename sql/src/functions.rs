@@ -1,0 +1,85 @@
+//! Functions of Spark that neither DataFusion nor datafusion-spark has in this build: `split`.
+
+use std::sync::Arc;
+
+use datafusion::arrow::array::{Array, ArrayRef, AsArray, ListBuilder, StringBuilder};
+use datafusion::arrow::compute::cast;
+use datafusion::arrow::datatypes::{DataType, Field};
+use datafusion::common::ScalarValue;
+use datafusion::error::{DataFusionError, Result};
+use datafusion::logical_expr::{ColumnarValue, ScalarFunctionArgs, ScalarUDF, ScalarUDFImpl, Signature, Volatility};
+use regex::Regex;
+
+/// `split(text, regex)`: the parts of a text between the matches of a regular expression.
+pub(crate) fn split() -> ScalarUDF {
+    ScalarUDF::from(Split { signature: Signature::any(2, Volatility::Immutable) })
+}
+
+#[derive(Debug, PartialEq, Eq, Hash)]
+struct Split {
+    signature: Signature,
+}
+
+impl ScalarUDFImpl for Split {
+    fn name(&self) -> &str {
+        "split"
+    }
+
+    fn signature(&self) -> &Signature {
+        &self.signature
+    }
+
+    fn return_type(&self, _: &[DataType]) -> Result<DataType> {
+        Ok(DataType::List(Arc::new(Field::new("item", DataType::Utf8, true))))
+    }
+
+    fn invoke_with_args(&self, args: ScalarFunctionArgs) -> Result<ColumnarValue> {
+        let [text, pattern] = &args.args[..] else { return plan("split takes a text and a pattern") };
+        let pattern = match pattern {
+            ColumnarValue::Scalar(
+                ScalarValue::Utf8(Some(p)) | ScalarValue::LargeUtf8(Some(p)) | ScalarValue::Utf8View(Some(p)),
+            ) => p,
+            _ => return plan("the pattern of split is a text in quotes"),
+        };
+        let pattern = Pattern::of(pattern)?;
+        let texts = text.to_array(args.number_rows)?;
+        Ok(ColumnarValue::Array(parts(&texts, &pattern)?))
+    }
+}
+
+fn plan<T>(reason: &str) -> Result<T> {
+    Err(DataFusionError::Plan(reason.to_owned()))
+}
+
+/// A pattern without special characters is found without a regular expression.
+enum Pattern {
+    Plain(String),
+    Regex(Regex),
+}
+
+impl Pattern {
+    fn of(text: &str) -> Result<Self> {
+        if !text.is_empty() && regex::escape(text) == text {
+            return Ok(Pattern::Plain(text.to_owned()));
+        }
+        let regex = Regex::new(text).map_err(|e| DataFusionError::Plan(format!("split: the pattern `{text}` is wrong: {e}")))?;
+        Ok(Pattern::Regex(regex))
+    }
+}
+
+fn parts(texts: &ArrayRef, pattern: &Pattern) -> Result<ArrayRef> {
+    let texts = cast(texts, &DataType::Utf8)?;
+    let texts = texts.as_string::<i32>();
+    let mut lists = ListBuilder::new(StringBuilder::new());
+    for row in 0..texts.len() {
+        if texts.is_valid(row) {
+            let text = texts.value(row);
+            match pattern {
+                Pattern::Plain(plain) => text.split(plain.as_str()).for_each(|part| lists.values().append_value(part)),
+                Pattern::Regex(regex) => regex.split(text).for_each(|part| lists.values().append_value(part)),
+            }
+        }
+        lists.append(texts.is_valid(row));
+    }
+    Ok(Arc::new(lists.finish()))
+}

@@ -1,0 +1,5 @@
+//! The program of `tidemill sql`.
+
+fn main() -> std::process::ExitCode {
+    tidemill_sql::command::main()
+}

@@ -1,0 +1,60 @@
+//! Files of rows: each batch a directory of lines, by the library's sink of text files, exactly once with a checkpoint directory.
+
+use std::path::Path;
+
+use datafusion::arrow::datatypes::Schema;
+use tidemill::prelude::TextFileSink;
+
+use crate::error::{Result, SqlError};
+use crate::files::csv::{self, Csv};
+use crate::files::line_format::LineFormat;
+use crate::files::options::Options;
+use crate::files::write::{csv_lines, json_lines};
+use crate::streaming::OutputMode;
+use crate::streaming::codec::Row;
+use crate::streaming::frame::StreamingDataFrame;
+
+/// Writes rows that never change.
+pub(super) fn write(frame: &StreamingDataFrame<'_>, format: &str, options: &Options, mode: OutputMode) -> Result<()> {
+    let fault = |reason: String| SqlError::new(&frame.query, format!("write_stream, format {format}: {reason}"));
+    if mode != OutputMode::Append {
+        return Err(fault("files cannot take rows back, so the mode is append; use kafka, memory or foreach_batch".to_owned()));
+    }
+    let mut known = vec!["path"];
+    if format == "csv" {
+        known.extend(csv::OPTIONS);
+        if options.flag("header").map_err(fault)?.unwrap_or(false) {
+            return Err(fault("files of a stream have no header; read them with schema()".to_owned()));
+        }
+        known.push("header");
+    }
+    options.only(format, &known).map_err(fault)?;
+    let path = Path::new(options.needed(format, "path").map_err(fault)?).join("batch");
+    let (rows, codec) = (frame.leaving(mode)?, frame.codec()?);
+    let lines_of = lines(format, options, codec.schema()).map_err(fault)?;
+    let query = frame.query.clone();
+    let lines = rows.map_partitions(move |rows: Vec<Row>| {
+        let batch = codec.decode(rows.iter()).unwrap_or_else(|e| panic!("{query}: {e}"));
+        lines_of(&batch).unwrap_or_else(|e| panic!("{query}: {e}"))
+    });
+    lines.save_as_text_files_with(TextFileSink::new(path).suffix(if format == "text" { "txt" } else { format }).skip_empty());
+    Ok(())
+}
+
+type Lines = Box<dyn Fn(&datafusion::arrow::array::RecordBatch) -> std::result::Result<Vec<String>, String>>;
+
+fn lines(format: &str, options: &Options, schema: &Schema) -> std::result::Result<Lines, String> {
+    Ok(match format {
+        "csv" => {
+            let format = Csv::new(options)?;
+            LineFormat::Csv(format.clone()).check(schema)?;
+            Box::new(move |batch| csv_lines(&format, batch))
+        }
+        "json" => Box::new(json_lines),
+        _ => {
+            LineFormat::Text.check(schema)?;
+            let plain = Csv::new(&Options::default())?;
+            Box::new(move |batch| crate::files::write::texts(&plain, batch))
+        }
+    })
+}

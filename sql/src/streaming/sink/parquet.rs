@@ -1,0 +1,61 @@
+//! Files of Parquet: each batch with rows a directory of one file, complete with its `_SUCCESS`.
+
+use std::fs::File;
+use std::path::PathBuf;
+use std::sync::Arc;
+
+use datafusion::arrow::datatypes::Schema;
+use parquet::arrow::ArrowWriter;
+use parquet::basic::Compression;
+use parquet::file::properties::WriterProperties;
+use tidemill::connector::sink::{Distribution, Part, Sink, SinkBatch};
+use tidemill::prelude::BoxError;
+
+use crate::error::{Result, SqlError};
+use crate::files::options::Options;
+use crate::streaming::OutputMode;
+use crate::streaming::codec::{Codec, Row};
+use crate::streaming::frame::StreamingDataFrame;
+
+/// Writes rows that never change.
+pub(super) fn write(frame: &StreamingDataFrame<'_>, options: &Options, mode: OutputMode) -> Result<()> {
+    let fault = |reason: String| SqlError::new(&frame.query, format!("write_stream, format parquet: {reason}"));
+    if mode != OutputMode::Append {
+        return Err(fault("files cannot take rows back, so the mode is append; use kafka, memory or foreach_batch".to_owned()));
+    }
+    options.only("parquet", &["path"]).map_err(fault)?;
+    let path = PathBuf::from(options.needed("parquet", "path").map_err(fault)?);
+    let codec = frame.codec()?;
+    let schema = codec.schema().clone();
+    frame.leaving(mode)?.sink_to(Files { path, codec, schema }, Distribution::Gathered);
+    Ok(())
+}
+
+/// A batch that is written again has the same rows under the same name, so each row is there once.
+struct Files {
+    path: PathBuf,
+    codec: Codec,
+    schema: Arc<Schema>,
+}
+
+impl Sink<Row> for Files {
+    fn write(&mut self, batch: &SinkBatch, parts: &[Part<Row>]) -> std::result::Result<(), BoxError> {
+        let rows: Vec<&Row> = parts.iter().flat_map(|part| &part.rows).collect();
+        if rows.is_empty() {
+            return Ok(());
+        }
+        let dir = self.path.join(format!("batch-{}.parquet", batch.time().millis()));
+        let named = |e: std::io::Error| format!("{}: {e}", dir.display());
+        std::fs::create_dir_all(&dir).map_err(named)?;
+        let (temp, part) = (dir.join(".part-00000.tmp"), dir.join("part-00000.parquet"));
+        let properties = WriterProperties::builder().set_compression(Compression::SNAPPY).build();
+        let mut writer = ArrowWriter::try_new(File::create(&temp).map_err(named)?, self.schema.clone(), Some(properties))?;
+        writer.write(&self.codec.decode(rows.into_iter())?)?;
+        writer.into_inner()?.sync_all().map_err(named)?;
+        std::fs::rename(&temp, &part).map_err(named)?;
+        File::create(dir.join("_SUCCESS")).and_then(|file| file.sync_all()).map_err(named)?;
+        // The names are on the disk, too.
+        File::open(&dir).and_then(|dir| dir.sync_all()).map_err(named)?;
+        Ok(())
+    }
+}

@@ -1,0 +1,9 @@
+//! Sources by the names of formats: `read_stream`.
+
+mod files;
+#[cfg(feature = "kafka")]
+mod kafka;
+mod lines;
+mod reader;
+
+pub use reader::DataStreamReader;

@@ -1,0 +1,148 @@
+//! `tidemill-sql` as a process: the files of examples/sql, and statements that are typed.
+
+use std::io::Write;
+use std::path::{Path, PathBuf};
+use std::process::{Command, Stdio};
+
+/// A directory of a test, which goes with it.
+struct Dir(PathBuf);
+
+impl Dir {
+    fn new(name: &str, files: &[(&str, &str)]) -> Self {
+        let path = std::env::temp_dir().join(format!("tidemill-command-{name}-{}", std::process::id()));
+        let _ = std::fs::remove_dir_all(&path);
+        for (name, text) in files {
+            let file = path.join(name);
+            std::fs::create_dir_all(file.parent().unwrap()).unwrap();
+            std::fs::write(file, text).unwrap();
+        }
+        Dir(path)
+    }
+}
+
+impl Drop for Dir {
+    fn drop(&mut self) {
+        let _ = std::fs::remove_dir_all(&self.0);
+    }
+}
+
+fn example(name: &str) -> PathBuf {
+    Path::new(env!("CARGO_MANIFEST_DIR")).join("../examples/sql").join(name)
+}
+
+fn command(dir: &Dir, args: &[&str]) -> Command {
+    let mut command = Command::new(env!("CARGO_BIN_EXE_tidemill-sql"));
+    command.current_dir(&dir.0).args(args).stdin(Stdio::piped()).stdout(Stdio::piped()).stderr(Stdio::piped());
+    command
+}
+
+/// What a file of SQL prints, without the times of its batches.
+fn printed(dir: &Dir, file: &Path, workers: &str) -> String {
+    let file = file.display().to_string();
+    let output = command(dir, &[&file, "--once", "--interval", "100ms", "--quiet", "--workers", workers]).output().unwrap();
+    let (out, err) = (String::from_utf8(output.stdout).unwrap(), String::from_utf8(output.stderr).unwrap());
+    assert!(output.status.success(), "{err}");
+    out.lines().filter(|line| !line.starts_with("Batch: ")).map(|line| format!("{line}\n")).collect()
+}
+
+#[test]
+fn the_words_of_files_are_counted() {
+    let dir = Dir::new("words", &[("in/a.txt", "to be or\nnot to be\n"), ("in/b.txt", "to do\n")]);
+    let expected = "\
+-------------------------------------------
+-------------------------------------------
++----+-----+
+|word|count|
++----+-----+
+|  to|    3|
+|  be|    2|
+|  do|    1|
+| not|    1|
+|  or|    1|
++----+-----+
+
+";
+    for workers in ["1", "2", "4"] {
+        assert_eq!(printed(&dir, &example("wordcount.sql"), workers), expected);
+    }
+}
+
+const HEADER: &str = "Trip ID,Duration,Start Date,Start Station,Start Terminal,End Date,End Station,End Terminal,Bike #,Subscriber Type,Zip Code\n";
+
+#[test]
+fn trips_go_to_files_and_stations_to_the_console() {
+    let a = format!(
+        "{HEADER}1,1800,1/1/2014 0:14,Ferry,58,1/1/2014 0:44,Market,65,473,Subscriber,94612\n2,60,1/1/2014 9:00,Market,1,1/1/2014 9:01,Ferry,2,3,Customer,\n"
+    );
+    let b = format!(
+        "{HEADER}3,4500,1/2/2014 0:00,Ryland,7,1/2/2014 1:15,Ryland,7,9,Customer,nil\n4,120,1/2/2014 7:00,Ferry,58,1/2/2014 7:02,Market,65,1,Subscriber,9\n"
+    );
+    let stations = "Ferry,San Francisco\nMarket,San Francisco\nRyland,San Jose\n";
+    let dir = Dir::new("trips", &[("trips/a.csv", &a), ("trips/b.csv", &b), ("stations.csv", stations)]);
+    let out = printed(&dir, &example("bike_trips.sql"), "2");
+    let last = "\
++-------------+-------+-----+----+
+|         town|station|trips|mean|
++-------------+-------+-----+----+
+|San Francisco|  Ferry|    2|16.0|
+|San Francisco| Market|    1| 1.0|
+|     San Jose| Ryland|    1|75.0|
++-------------+-------+-----+----+
+
+";
+    assert!(out.ends_with(last), "{out}");
+    // A batch for each file.
+    assert_eq!(out.matches("|         town|").count(), 2, "{out}");
+    let mut lines: Vec<String> = Vec::new();
+    for batch in std::fs::read_dir(dir.0.join("long")).unwrap() {
+        for part in std::fs::read_dir(batch.unwrap().path()).unwrap() {
+            lines.extend(std::fs::read_to_string(part.unwrap().path()).unwrap().lines().map(str::to_owned));
+        }
+    }
+    lines.retain(|line| line.starts_with('{'));
+    lines.sort();
+    let expected = [
+        r#"{"station":"Ferry","minutes":30.0,"started":"2014-01-01T00:14:00.000Z"}"#,
+        r#"{"station":"Ryland","minutes":75.0,"started":"2014-01-02T00:00:00.000Z"}"#,
+    ];
+    assert_eq!(lines, expected);
+}
+
+#[test]
+fn statements_are_typed_and_a_wrong_one_does_not_end_the_session() {
+    let dir = Dir::new("typed", &[("in/a.json", "{\"n\": 1}\n{\"n\": 2}\n")]);
+    let mut program = command(&dir, &["--once", "--interval", "100ms", "--quiet"]).spawn().unwrap();
+    let typed = "select 1 +\n 1 as two;\nselect nothing;\n\
+                 create table numbers (n INT) using json options (path 'in');\n\
+                 explain select sum(n) from numbers;\n\
+                 select sum(n) as total from numbers;\nexit\n";
+    program.stdin.take().unwrap().write_all(typed.as_bytes()).unwrap();
+    let output = program.wait_with_output().unwrap();
+    let (out, err) = (String::from_utf8(output.stdout).unwrap(), String::from_utf8(output.stderr).unwrap());
+    assert!(output.status.success(), "{err}");
+    assert!(out.contains("|  2|") && out.contains("|    3|"), "{out}\n{err}");
+    assert!(out.contains("Aggregate"), "the plan: {out}");
+    assert!(err.contains("nothing"), "the error: {err}");
+}
+
+#[test]
+fn what_is_wrong_in_a_file_names_the_file_or_the_table() {
+    for (text, says) in [
+        (
+            "create table t (a INT) using csv options (pth 'in'); select * from t;",
+            "CREATE TABLE t: read_stream, format csv: format csv has no option pth",
+        ),
+        ("create table t (a INT)", "wrong.sql: CREATE TABLE t: it has no format"),
+        ("insert into nowhere select 1", "the table is unknown; CREATE TABLE nowhere"),
+        ("select * from nowhere", "the table nowhere is unknown"),
+        (
+            "create table t (a INT) using json options (path 'in'); create table o (a INT, b INT) using noop; insert into o select a from t",
+            "the query has 1 columns, and the table 2",
+        ),
+    ] {
+        let dir = Dir::new("wrong", &[("wrong.sql", text), ("in/a.json", "{}")]);
+        let output = command(&dir, &["wrong.sql", "--once", "--quiet"]).output().unwrap();
+        let err = String::from_utf8(output.stderr).unwrap();
+        assert!(!output.status.success() && err.contains(says), "{text}: {err}");
+    }
+}

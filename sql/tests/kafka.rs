@@ -1,0 +1,80 @@
+//! SQL from Kafka to Kafka. `TIDEMILL_KAFKA` is the address of a broker, which scripts/kafka starts; the command `tidemill` is beside `tidemill-sql`:
+//! `cargo build --features dataflows`.
+
+use std::collections::BTreeMap;
+use std::path::Path;
+use std::process::{Command, Stdio};
+
+fn broker() -> String {
+    std::env::var("TIDEMILL_KAFKA").expect("TIDEMILL_KAFKA is the address of a real Kafka: scripts/kafka starts one")
+}
+
+/// What the command prints.
+fn tidemill(args: &[&str]) -> String {
+    let program = Path::new(env!("CARGO_BIN_EXE_tidemill-sql")).with_file_name("tidemill");
+    assert!(program.exists(), "{} is missing; cargo build --features dataflows builds it", program.display());
+    let output = Command::new(program).args(args).stdin(Stdio::null()).output().unwrap();
+    let (out, err) = (String::from_utf8(output.stdout).unwrap(), String::from_utf8(output.stderr).unwrap());
+    assert!(output.status.success(), "{args:?}: {err}\n{out}");
+    out
+}
+
+#[test]
+fn words_are_counted_from_topic_to_topic_once_over_two_runs() {
+    let (broker, dir) = (broker(), std::env::temp_dir().join(format!("tidemill-sql-kafka-{}", std::process::id())));
+    let _ = std::fs::remove_dir_all(&dir);
+    std::fs::create_dir_all(&dir).unwrap();
+    let (words, counts) = (format!("sql-words-{}", std::process::id()), format!("sql-counts-{}", std::process::id()));
+    for topic in [&words, &counts] {
+        tidemill(&["topic", "create", topic, "--partitions", "2", "--brokers", &broker]);
+    }
+    let sql = format!(
+        "CREATE TABLE lines USING kafka OPTIONS (kafka.bootstrap.servers '{broker}', subscribe '{words}', startingOffsets 'earliest');
+         CREATE TABLE counts (key STRING, value STRING) USING kafka
+         OPTIONS (kafka.bootstrap.servers '{broker}', topic '{counts}', sink.delivery-guarantee 'exactly-once');
+         CREATE VIEW words AS SELECT explode(split(cast(value AS STRING), ' ')) AS word FROM lines;
+         INSERT INTO counts SELECT word, count(*) FROM words GROUP BY word;"
+    );
+    let (file, checkpoint, lines) = (dir.join("count.sql"), dir.join("checkpoint"), dir.join("lines"));
+    std::fs::write(&file, sql).unwrap();
+    let path = |path: &Path| path.display().to_string();
+    let mut written: Vec<&str> = Vec::new();
+    for more in [["to be or not to be", "to do"], ["be quick", "to"]] {
+        std::fs::write(&lines, more.join("\n") + "\n").unwrap();
+        tidemill(&["gen", "words", "--file", &path(&lines), "--brokers", &broker, "--topic", &words]);
+        tidemill(&["sql", &path(&file), "--once", "--interval", "200ms", "--checkpoint", &path(&checkpoint), "--quiet"]);
+        written.extend(more);
+        let mut expected: BTreeMap<&str, i64> = BTreeMap::new();
+        written.iter().flat_map(|line| line.split(' ')).for_each(|word| *expected.entry(word).or_default() += 1);
+        // The counts of a word are in one partition, in their order. Each is there once.
+        let out = tidemill(&["topic", "read", &counts, "--keys", "--brokers", &broker]);
+        let mut last: BTreeMap<&str, i64> = BTreeMap::new();
+        for (word, n) in out.lines().filter_map(|line| line.split_once('\t')) {
+            let before = last.insert(word, n.parse().unwrap());
+            assert!(before.is_none_or(|before| before < last[word]), "{word} has a count twice: {out}");
+        }
+        assert_eq!(last, expected, "{out}");
+    }
+    std::fs::remove_dir_all(dir).unwrap();
+}
+
+#[test]
+fn structured_kafka_wordcount_prints_the_counts() {
+    use std::io::{BufRead, BufReader};
+    let (broker, topic) = (broker(), format!("sql-structured-{}", std::process::id()));
+    tidemill(&["topic", "create", &topic, "--partitions", "2", "--brokers", &broker]);
+    let lines = std::env::temp_dir().join(format!("tidemill-sql-structured-{}", std::process::id()));
+    std::fs::write(&lines, "to be or not to be\n").unwrap();
+    tidemill(&["gen", "words", "--file", &lines.display().to_string(), "--brokers", &broker, "--topic", &topic]);
+    let mut program = Command::new(env!("CARGO_BIN_EXE_structured_kafka_wordcount"))
+        .args([&broker, "subscribe", &topic, "--starting-offsets", "earliest", "--interval", "200ms"])
+        .stdout(Stdio::piped())
+        .spawn()
+        .unwrap();
+    let out = BufReader::new(program.stdout.take().unwrap()).lines().map(Result::unwrap);
+    let table: Vec<String> = out.skip_while(|l| l != "|  be|    2|").take_while(|l| !l.starts_with("+-")).collect();
+    assert_eq!(table, ["|  be|    2|", "|  to|    2|", "| not|    1|", "|  or|    1|"]);
+    program.kill().unwrap();
+    program.wait().unwrap();
+    std::fs::remove_file(lines).unwrap();
+}
