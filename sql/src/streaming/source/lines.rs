@@ -9,8 +9,8 @@ use datafusion::arrow::error::ArrowError;
 use tidemill::prelude::{DStream, Data};
 
 use crate::streaming::accumulator::Part;
-use crate::streaming::codec::Row;
 use crate::streaming::bad_rows::tried;
+use crate::streaming::codec::Row;
 use crate::streaming::groups::Timed;
 use crate::streaming::tables::{Asked, Keyed, Source, Step, Tagged};
 
