@@ -41,7 +41,6 @@ impl Dialect for Spark {
         supports_create_table_using(),
         supports_long_type_as_bigint(),
         supports_values_as_table_factor(),
-        require_interval_qualifier(),
         supports_bang_not_operator(),
         supports_select_item_multi_column_alias(),
         supports_cte_without_as(),

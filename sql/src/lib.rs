@@ -29,6 +29,9 @@
 //! | [`ToTable`] | a batch as a table |
 //! | [`DataFrame`] | a table that a query describes, and its verbs |
 //! | [`GroupedData`] | the groups of `group_by` |
+//! | [`StreamTables`] | streams as tables without end, and queries over them |
+//! | [`StreamingDataFrame`] | the result of such a query, its verbs, and where it goes |
+//! | [`Watermark`] | how late rows of a stream may come |
 //! | [`SqlError`] | why a query was not planned or run |
 //!
 //! `docs/guide/sql.md` is the page for users.
@@ -41,6 +44,8 @@ mod parquet;
 mod session;
 mod dialect;
 mod names;
+mod spark_aggregates;
+mod window_names;
 mod functions;
 mod planner;
 mod data_frame;
@@ -61,7 +66,7 @@ pub use session::TableSession;
 pub use streaming::{
     DataStreamReader, DataStreamWriter, IntoOutputMode, OutputMode, SinkProgress, SourceProgress, StreamTables,
     StreamingDataFrame, StreamingGroupedData, StreamingQueries, StreamingQuery, StreamingQueryProgress, StreamingQueryStatus,
-    Trigger,
+    Trigger, Watermark,
 };
 
 /// Arrow, at the version of DataFusion.

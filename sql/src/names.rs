@@ -10,6 +10,8 @@ use datafusion::sql::sqlparser::ast::{
     VisitorMut,
 };
 
+use crate::spark_aggregates;
+
 /// The names that a statement may use, by their lower case.
 #[derive(Default)]
 pub(crate) struct Names(HashMap<String, BTreeSet<String>>);
@@ -138,6 +140,7 @@ impl VisitorMut for Rewrite<'_> {
                     self.column(last);
                 }
             }
+            Expr::Function(function) => spark_aggregates::rewrite(function),
             _ => {}
         }
         ControlFlow::Continue(())
@@ -175,6 +178,10 @@ fn result_name(expr: &Expr) -> String {
         },
         Expr::Function(function) if function.over.is_none() => {
             let name = function.name.to_string().to_lowercase();
+            // Spark's column of windows.
+            if matches!(name.as_str(), "window" | "session_window") {
+                return name;
+            }
             if name == "explode" {
                 return "col".to_owned();
             }

@@ -25,7 +25,8 @@ use crate::functions;
 use crate::names::{self, Names};
 use crate::planner::SparkOperators;
 use crate::rows::Columns;
-use crate::streaming::Definitions;
+use crate::streaming::{self, Definitions};
+use crate::window_names;
 
 /// The tables of a program by name, and SQL over them: Spark's `SparkSession` inside `foreachRDD`.
 ///
@@ -77,6 +78,7 @@ impl TableSession {
         // Spark's strings are one type.
         options.sql_parser.map_string_types_to_utf8view = false;
         let mut state = SessionStateBuilder::new().with_config(config).with_default_features().with_spark_features();
+        state.scalar_functions().get_or_insert_with(Vec::new).extend(streaming::functions());
         state.expr_planners().get_or_insert_with(Vec::new).insert(0, Arc::new(SparkOperators));
         let context = SessionContext::new_with_state(state.build());
         context.register_udf(functions::split());
@@ -252,6 +254,7 @@ impl TableSession {
         let mut written = None;
         if let Some(query) = query {
             written = names::written(query);
+            window_names::resolve(query);
             names.resolve(query);
         }
         let plan = self.block_on(state.statement_to_plan(statement)).map_err(fault)?;

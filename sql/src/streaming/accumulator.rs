@@ -2,20 +2,24 @@
 //!
 //! A contribution is a value that moves to the worker of its group, and is saved in checkpoints. All are associative and commutative, so
 //! the result does not depend on the number of workers. Sums of doubles are an exception: they depend on the order of batches in their last
-//! digits.
+//! digits. An aggregate that does not add up contributes its rows: see `from_rows`.
 
-use std::collections::BTreeSet;
+use std::collections::{BTreeMap, BTreeSet};
 use std::sync::Arc;
 
-use datafusion::arrow::array::{Array, ArrayRef, AsArray, Decimal128Array, Float64Array, Int64Array};
+use datafusion::arrow::array::{Array, ArrayRef, AsArray, BooleanArray, Decimal128Array, Float64Array, Int64Array};
 use datafusion::arrow::datatypes::{DataType, Decimal128Type, Field, Float64Type, Int64Type, Schema, UInt64Type};
+use datafusion::common::DFSchema;
 use datafusion::error::DataFusionError;
+use datafusion::execution::SessionState;
 use datafusion::logical_expr::Expr;
 use datafusion::logical_expr::expr::AggregateFunction;
 use serde::{Deserialize, Serialize};
 use tidemill::prelude::F64;
 
 use super::codec::{Codec, Row};
+use super::from_rows::FromRows;
+use super::moments::Moments;
 
 /// What a group has of one aggregate.
 #[derive(Clone, Debug, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize, Deserialize)]
@@ -31,6 +35,10 @@ pub(crate) enum Part {
     Largest(Option<Row>),
     /// Every value once.
     Values(BTreeSet<Row>),
+    /// How far values are from their mean.
+    Moments(Moments),
+    /// Every row, and how often it is there.
+    Rows(BTreeMap<Row, i64>),
 }
 
 impl Part {
@@ -46,13 +54,21 @@ impl Part {
                 a.extend(b);
                 Part::Values(a)
             }
+            (Part::Moments(a), Part::Moments(b)) => Part::Moments(a.merge(b)),
+            (Part::Rows(a), Part::Rows(b)) => {
+                // The smaller part moves.
+                let (mut all, more) = if a.len() < b.len() { (b, a) } else { (a, b) };
+                for (row, n) in more {
+                    *all.entry(row).or_default() += n;
+                }
+                Part::Rows(all)
+            }
             _ => unreachable!("an aggregate has one kind of contribution"),
         }
     }
 }
 
 /// The kind of an aggregate.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
 enum Kind {
     Count,
     CountDistinct,
@@ -60,10 +76,13 @@ enum Kind {
     Average,
     Least,
     Largest,
+    /// A variance, or its root: of all values, or of a sample.
+    Spread {
+        sample: bool,
+        root: bool,
+    },
+    Rows(FromRows),
 }
-
-/// The names of the aggregates that can be kept up to date.
-const KNOWN: &str = "count, count(distinct ..), sum, avg, min and max";
 
 /// One aggregate of a query.
 pub(crate) struct Accumulator {
@@ -74,30 +93,61 @@ pub(crate) struct Accumulator {
 }
 
 impl Accumulator {
-    /// The aggregate, its argument, and its FILTER.
-    pub(crate) fn of(expr: &Expr, input: DataType, output: &Field) -> Result<Self, DataFusionError> {
+    /// The aggregate over columns of a schema, and its result.
+    pub(crate) fn of(state: &SessionState, expr: &Expr, input: &DFSchema, output: &Field) -> Result<Self, DataFusionError> {
         let function = function(expr)?;
         let name = function.func.name();
-        let kind = match (name, function.params.distinct) {
-            ("count", true) => Kind::CountDistinct,
-            ("min", _) => Kind::Least,
-            ("max", _) => Kind::Largest,
-            ("count", false) => Kind::Count,
-            ("sum", false) => Kind::Sum,
-            ("avg", false) => Kind::Average,
-            _ => {
-                let call = expr.schema_name().to_string();
-                return Err(DataFusionError::Plan(format!("{call} cannot be kept up to date over a stream; use {KNOWN}")));
-            }
+        let argument = match function.params.args.as_slice() {
+            [argument] => Some(state.create_physical_expr(argument.clone(), input)?.data_type(input.as_arrow())?),
+            _ => None,
         };
-        let codec = Codec::new(&Arc::new(Schema::new(vec![Field::new("value", input, true)])))?;
+        let double = (argument.as_ref(), output.data_type()) == (Some(&DataType::Float64), &DataType::Float64);
+        let adds = matches!(&argument, Some(DataType::Float64 | DataType::Int64 | DataType::UInt64 | DataType::Decimal128(..)));
+        let known = match (name, function.params.distinct) {
+            ("count", true) => Some(Kind::CountDistinct),
+            ("min" | "bool_and", _) => Some(Kind::Least),
+            ("max" | "bool_or", _) => Some(Kind::Largest),
+            ("count", false) => Some(Kind::Count),
+            ("sum", false) if adds => Some(Kind::Sum),
+            ("avg", false) if double => Some(Kind::Average),
+            ("var" | "var_pop" | "stddev" | "stddev_pop", false) if double => {
+                Some(Kind::Spread { sample: !name.ends_with("_pop"), root: name.starts_with("stddev") })
+            }
+            _ => None,
+        };
+        let (kind, argument) = match (known, argument) {
+            (Some(kind), Some(argument)) => (kind, argument),
+            _ => (Kind::Rows(FromRows::new(state, expr, function, input, output)?), DataType::Null),
+        };
+        let codec = Codec::new(&Arc::new(Schema::new(vec![Field::new("value", argument, true)])))?;
         Ok(Accumulator { kind, codec, output: output.data_type().clone() })
     }
 
-    /// The contributions of rows: `groups` has the group of each row, of `n` groups.
-    pub(crate) fn parts(&self, values: &ArrayRef, groups: &[usize], n: usize) -> Result<Vec<Part>, DataFusionError> {
-        let rows = || groups.iter().enumerate().filter(|(row, _)| values.is_valid(*row));
-        Ok(match self.kind {
+    /// What a group keeps, and what makes it grow.
+    pub(crate) fn keeps(&self) -> (&'static str, &'static str) {
+        match &self.kind {
+            Kind::CountDistinct => ("values", "the different values of each group"),
+            Kind::Rows(rows) if rows.once() => ("values", "the different values of each group"),
+            Kind::Rows(_) => ("rows", "the rows of each group"),
+            _ => ("a result", "the groups"),
+        }
+    }
+
+    /// The contributions of rows: `groups` has the group of each row, of `n` groups. `keep`: the rows that the FILTER leaves.
+    pub(crate) fn parts(
+        &self,
+        columns: &[ArrayRef],
+        keep: Option<&BooleanArray>,
+        groups: &[usize],
+        n: usize,
+    ) -> Result<Vec<Part>, DataFusionError> {
+        let kept = |row: usize| keep.is_none_or(|keep| keep.is_valid(row) && keep.value(row));
+        let values = match &self.kind {
+            Kind::Rows(rows) => return rows.parts(columns, kept, groups, n),
+            _ => &columns[0],
+        };
+        let rows = || groups.iter().enumerate().filter(|(row, _)| values.is_valid(*row) && kept(*row));
+        Ok(match &self.kind {
             Kind::Count => {
                 let mut counts = vec![0; n];
                 rows().for_each(|(_, group)| counts[*group] += 1);
@@ -116,13 +166,19 @@ impl Accumulator {
                 let mut best: Vec<Option<&Row>> = vec![None; n];
                 for (row, group) in rows() {
                     let (new, old) = (&encoded[row], &mut best[*group]);
-                    let better = |old: &Row| if self.kind == Kind::Least { new < old } else { new > old };
+                    let better = |old: &Row| if matches!(self.kind, Kind::Least) { new < old } else { new > old };
                     if old.is_none_or(better) {
                         *old = Some(new);
                     }
                 }
-                let part = if self.kind == Kind::Least { Part::Least } else { Part::Largest };
+                let part = if matches!(self.kind, Kind::Least) { Part::Least } else { Part::Largest };
                 best.into_iter().map(|row| part(row.cloned())).collect()
+            }
+            Kind::Rows(_) => unreachable!("rows have left above"),
+            Kind::Spread { .. } => {
+                let (mut all, values) = (vec![Moments::default(); n], values.as_primitive::<Float64Type>());
+                rows().for_each(|(row, group)| all[*group] = all[*group].merge(Moments::one(values.value(row))));
+                all.into_iter().map(Part::Moments).collect()
             }
             Kind::Sum | Kind::Average => match values.data_type() {
                 DataType::Float64 => {
@@ -157,7 +213,21 @@ impl Accumulator {
     /// The column of the results of some groups.
     pub(crate) fn results<'p>(&self, parts: impl ExactSizeIterator<Item = &'p Part>) -> Result<ArrayRef, DataFusionError> {
         let parts: Vec<&Part> = parts.collect();
-        Ok(match self.kind {
+        Ok(match &self.kind {
+            Kind::Rows(rows) => {
+                let of_group = |part: &&Part| match part {
+                    Part::Rows(kept) => rows.result(kept),
+                    _ => unreachable!("an aggregate of rows has rows"),
+                };
+                rows.column(parts.iter().map(of_group).collect::<Result<Vec<_>, _>>()?, &self.output)?
+            }
+            Kind::Spread { sample, root } => {
+                let spread = |part: &&Part| match part {
+                    Part::Moments(moments) => moments.variance(*sample).map(|v| if *root { v.sqrt() } else { v }),
+                    _ => unreachable!("a variance has moments"),
+                };
+                Arc::new(parts.iter().map(spread).collect::<Float64Array>())
+            }
             Kind::Count | Kind::CountDistinct => {
                 let count = |part: &&Part| match part {
                     Part::Count(n) => *n,
@@ -187,16 +257,7 @@ impl Accumulator {
                     datafusion::arrow::compute::cast(&sums, kind)?
                 }
             },
-            Kind::Average => match &self.output {
-                DataType::Float64 => {
-                    Arc::new(parts.iter().map(|p| double(p).map(|(sum, n)| sum / n as f64)).collect::<Float64Array>())
-                }
-                other => {
-                    return Err(DataFusionError::Plan(format!(
-                        "an average of type {other} cannot be kept up to date; cast its argument to double"
-                    )));
-                }
-            },
+            Kind::Average => Arc::new(parts.iter().map(|p| double(p).map(|(sum, n)| sum / n as f64)).collect::<Float64Array>()),
         })
     }
 }

@@ -1,6 +1,6 @@
 //! `StreamingDataFrame`: the result of a query over streams, and where it goes.
 
-use std::cell::OnceCell;
+use std::cell::{OnceCell, RefCell};
 use std::fmt;
 use std::io::Write;
 use std::rc::Rc;
@@ -13,8 +13,9 @@ use serde::de::DeserializeOwned;
 use tidemill::prelude::{BadRecord, BatchTime, BoxError, DStream, Data, Key, View};
 
 use super::codec::{Codec, Row};
-use super::render::{Rendered, Renderer};
-use super::tables::{StreamTables, stable};
+use super::explain::Notes;
+use super::render::{Rendered, Renderer, Windows};
+use super::tables::{Asked, Step, StreamTables, stable};
 use crate::data_frame::DataFrame;
 use crate::error::{Result, SqlError};
 use crate::rows::Values;
@@ -39,58 +40,153 @@ pub enum OutputMode {
 ///
 /// It leaves as typed rows, by [`stream`](Self::stream) and [`view`](Self::view), and so through every output of the library; or as a table
 /// of each batch, by [`foreach_batch`](Self::foreach_batch) and what stands on it.
+///
+/// A query that groups by `window(..)` of a column with a watermark has three forms. In mode [`OutputMode::Append`] and as a
+/// [`stream`](Self::stream), a row leaves once, when its window is final. In mode [`OutputMode::Update`] and as
+/// [`open_windows`](Self::open_windows), it forgets a window that is final. In mode [`OutputMode::Complete`] and as a [`view`](Self::view)
+/// it keeps all windows.
 pub struct StreamingDataFrame<'s> {
     pub(super) query: String,
     pub(super) tables: StreamTables<'s>,
     pub(super) frame: DataFrame,
     /// Bad rows of the source, if it can have some.
-    pub(super) errors: Option<DStream<'s, BadRecord>>,
+    pub(super) bad_sources: Option<DStream<'s, BadRecord>>,
+    /// The rows before the last verb and its expressions, if that is `order_by`: `limit` takes the first of them.
+    pub(super) ordered: Option<(DataFrame, String)>,
     schema: Arc<Schema>,
-    /// Made when an output first asks.
-    rendered: OnceCell<Rendering<'s>>,
+    /// By what becomes of windows: final ones, open ones, all.
+    pub(super) rendered: [OnceCell<Rc<Rendering<'s>>>; 3],
+    pub(super) late: RefCell<Option<(Arc<Schema>, DStream<'s, Row>)>>,
+    pub(super) notes: RefCell<Notes>,
+    /// Of the rendering before the next output, and of the frames that this one is made of.
+    pub(super) errors: RefCell<Vec<DStream<'s, BadRecord>>>,
 }
 
 /// The rows of a result, with their columns.
 pub(super) struct Rendering<'s> {
-    schema: Arc<Schema>,
+    pub schema: Arc<Schema>,
     rows: Rows<'s>,
 }
 
 /// The rows of a result, as bytes.
-enum Rows<'s> {
+pub(super) enum Rows<'s> {
     /// Rows that never change.
     Growing(DStream<'s, Row>),
-    Changing(View<'s, Row>),
+    /// A result, and the part of the query that takes rows back; `None`: none does.
+    Changing(View<'s, Row>, Option<String>),
 }
 
 impl<'s> StreamingDataFrame<'s> {
-    pub(super) fn new(query: &str, tables: &StreamTables<'s>, frame: DataFrame, errors: Option<DStream<'s, BadRecord>>) -> Self {
-        let schema = frame.schema();
-        StreamingDataFrame { query: query.to_owned(), tables: tables.clone(), frame, errors, schema, rendered: OnceCell::new() }
+    pub(super) fn new(
+        query: &str,
+        tables: &StreamTables<'s>,
+        frame: DataFrame,
+        bad_sources: Option<DStream<'s, BadRecord>>,
+    ) -> Self {
+        StreamingDataFrame {
+            query: query.to_owned(),
+            tables: tables.clone(),
+            schema: frame.schema(),
+            frame,
+            bad_sources,
+            ordered: None,
+            rendered: Default::default(),
+            late: RefCell::default(),
+            notes: RefCell::default(),
+            errors: RefCell::default(),
+        }
     }
 
-    /// The rows as streams and views.
-    pub(super) fn rendered(&self) -> Result<&Rendering<'s>> {
-        if let Some(rendered) = self.rendered.get() {
-            return Ok(rendered);
-        }
-        let (query, plan) = (&self.query, self.frame.logical_plan());
-        stable(query, plan)?;
-        let fault = |e: DataFusionError| SqlError::of(query, &e);
-        let tables = &self.tables.session;
-        let state = tables.context().state();
-        let plan = state.optimize(plan).map_err(fault)?;
+    /// What a source needs to know of the query.
+    pub(super) fn asked(&self) -> Asked<'_, 's> {
+        Asked { query: &self.query, errors: &self.errors }
+    }
+
+    /// Fails if the query cannot be kept up to date.
+    pub(super) fn checked(self) -> Result<Self> {
+        self.rendered(Windows::Final)?;
+        Ok(self)
+    }
+
+    /// The columns, with their watermarks.
+    pub(super) fn marked_schema(&self) -> Result<Arc<Schema>> {
+        let state = self.tables.session.context().state();
+        let plan = state.optimize(self.frame.logical_plan()).map_err(|e| SqlError::of(&self.query, &e))?;
+        Ok(plan.schema().inner().clone())
+    }
+
+    /// The rows of the plan as they are rendered, and their columns.
+    pub(super) fn render(&self, windows: Windows) -> Result<(Rendered<'s>, Arc<Schema>)> {
+        let fault = |e: DataFusionError| SqlError::of(&self.query, &e);
+        stable(&self.query, self.frame.logical_plan())?;
+        let session = &self.tables.session;
+        let state = session.context().state();
+        let plan = state.optimize(self.frame.logical_plan()).map_err(fault)?;
+        self.notes.replace(Notes::default());
+        self.errors.replace(Vec::new());
         let streams = self.tables.streams.borrow();
-        let renderer = Renderer { query, session: tables, state: &state, streams: &streams };
-        let schema = plan.schema().inner().clone();
-        let rows = match renderer.render(&plan).map_err(fault)? {
-            Rendered::Changing(view) => Rows::Changing(view),
+        let renderer = Renderer {
+            query: &self.query,
+            session,
+            state: &state,
+            streams: &streams,
+            windows,
+            notes: &self.notes,
+            late: &self.late,
+            errors: &self.errors,
+        };
+        Ok((renderer.render(&plan).map_err(fault)?, plan.schema().inner().clone()))
+    }
+
+    pub(super) fn rendered(&self, windows: Windows) -> Result<Rc<Rendering<'s>>> {
+        let cell = |windows| &self.rendered[windows as usize];
+        if let Some(rows) = cell(windows).get() {
+            return Ok(rows.clone());
+        }
+        let (rendered, schema) = self.render(windows)?;
+        let rows = match rendered {
+            Rendered::Changing(view, back) => Rows::Changing(view, back),
             Rendered::Growing(source, narrow) => {
-                let codec = Rc::new(Codec::new(&schema).map_err(|e| fault(e.into()))?);
-                Rows::Growing(renderer.rows(&source, narrow, &codec))
+                let codec = Rc::new(Codec::new(&schema).map_err(|e| SqlError::new(&self.query, e))?);
+                let step: Step<Row> = Rc::new(move |batch| {
+                    let batch = narrow.run(batch)?;
+                    Ok(codec.encode(batch.columns(), batch.num_rows())?)
+                });
+                Rows::Growing(source.rows(&self.asked(), step))
             }
         };
-        Ok(self.rendered.get_or_init(|| Rendering { schema, rows }))
+        let rows = Rc::new(Rendering { schema, rows });
+        let _ = cell(windows).set(rows.clone());
+        if !self.notes.borrow().has_watermark {
+            // No watermark closes a window, so the forms of the result are the same.
+            for other in [Windows::Final, Windows::Open, Windows::All] {
+                let _ = cell(other).set(rows.clone());
+            }
+        }
+        Ok(rows)
+    }
+
+    /// The rows that leave in a mode.
+    pub(super) fn leaving(&self, mode: OutputMode) -> Result<DStream<'s, Row>> {
+        let fault = |reason: String| Err(SqlError::new(&self.query, reason));
+        let windows = match mode {
+            OutputMode::Append => Windows::Final,
+            OutputMode::Update => Windows::Open,
+            OutputMode::Complete => Windows::All,
+        };
+        match (&self.rendered(windows)?.rows, mode) {
+            (Rows::Growing(stream), OutputMode::Append | OutputMode::Update) => Ok(stream.clone()),
+            (Rows::Changing(view, _), OutputMode::Complete) => Ok(view.complete()),
+            (Rows::Changing(view, _), OutputMode::Update) => Ok(view.update()),
+            (Rows::Changing(view, None), OutputMode::Append) => Ok(view.append()),
+            (Rows::Changing(_, Some(part)), OutputMode::Append) => fault(format!(
+                "mode Append is for rows that never change, and {part} changes rows of this result; use Complete or Update{}",
+                remedy(part)
+            )),
+            (Rows::Growing(_), OutputMode::Complete) => {
+                fault("mode Complete would keep every row for ever, since the query has no aggregate; use Append".to_owned())
+            }
+        }
     }
 
     /// The columns and their types, by Arrow's names.
@@ -116,13 +212,13 @@ impl<'s> StreamingDataFrame<'s> {
     /// # Errors
     /// If the query cannot be kept up to date.
     pub fn changes(&self) -> Result<bool> {
-        Ok(matches!(self.rendered()?.rows, Rows::Changing(_)))
+        Ok(matches!(self.rendered(Windows::Final)?.rows, Rows::Changing(..)))
     }
 
     /// The plan as text.
     #[cfg(feature = "cli")]
     pub(crate) fn explain_text(&self) -> Result<String> {
-        self.frame.explain()
+        self.explain()
     }
 
     /// The rows of each batch as values of a type, for a query whose rows never change: one without aggregates. Columns and types go together as
@@ -145,8 +241,14 @@ impl<'s> StreamingDataFrame<'s> {
     /// }, [vec!["TO".to_owned()], vec!["OR".to_owned()]]);
     /// ```
     pub fn stream<T: Data + DeserializeOwned>(&self) -> Result<DStream<'s, T>> {
-        let Rows::Growing(stream) = &self.rendered()?.rows else {
-            return Err(SqlError::new(&self.query, "rows of this result change, so it is no stream of rows; use view()"));
+        let stream = match &self.rendered(Windows::Final)?.rows {
+            Rows::Growing(stream) => stream.clone(),
+            Rows::Changing(view, None) => view.append(),
+            Rows::Changing(_, Some(part)) => {
+                let reason =
+                    format!("{part} changes rows of this result, so it is no stream of rows; use view(){}", remedy(part));
+                return Err(SqlError::new(&self.query, reason));
+            }
         };
         let typed = self.typed()?;
         Ok(stream.map_partitions(move |rows: Vec<Row>| typed(rows)))
@@ -172,7 +274,38 @@ impl<'s> StreamingDataFrame<'s> {
     /// }, [vec![("to".to_owned(), 2)], vec![("be".to_owned(), 3)]]);
     /// ```
     pub fn view<T: Key>(&self) -> Result<View<'s, T>> {
-        let Rows::Changing(view) = &self.rendered()?.rows else {
+        self.typed_view(Windows::All)
+    }
+
+    /// As [`StreamingDataFrame::view`], of the windows that are open: a row leaves the view in the batch after the watermark has passed the
+    /// end of its window. Mode [`OutputMode::Update`] has its new and changed rows. For a query without windows and watermark it is the
+    /// same as [`StreamingDataFrame::view`].
+    ///
+    /// # Errors
+    /// If no row of the result ever changes.
+    ///
+    /// # Panics
+    /// While the job runs, if the columns do not fit the type.
+    ///
+    /// ```
+    /// use tidemill::testing::check;
+    /// use tidemill_sql::{StreamTables, TableSession};
+    /// // Numbers are times in microseconds.
+    /// check([vec![2_i64], vec![3], vec![15], vec![]], |stream| {
+    ///     let tables = StreamTables::new(&TableSession::new());
+    ///     tables.register_stream("times", stream).unwrap();
+    ///     tables.with_watermark("times", "value", "0 seconds").unwrap();
+    ///     let counts = tables.sql("select count(*) from times group by window(value, '10 microseconds')").unwrap();
+    ///     counts.open_windows::<i64>().unwrap().complete()
+    /// }, [vec![1], vec![2], vec![1, 2], vec![1]]);
+    /// ```
+    pub fn open_windows<T: Key>(&self) -> Result<View<'s, T>> {
+        self.typed_view(Windows::Open)
+    }
+
+    fn typed_view<T: Key>(&self, windows: Windows) -> Result<View<'s, T>> {
+        let rows = self.rendered(windows)?;
+        let Rows::Changing(view, _) = &rows.rows else {
             return Err(SqlError::new(&self.query, "no row of this result ever changes, so a view would keep all; use stream()"));
         };
         let typed = self.typed()?;
@@ -221,22 +354,6 @@ impl<'s> StreamingDataFrame<'s> {
             f(batch.time(), session.table_of(table.schema(), vec![table])?)
         });
         Ok(())
-    }
-
-    /// The rows that leave in a mode.
-    pub(super) fn leaving(&self, mode: OutputMode) -> Result<DStream<'s, Row>> {
-        let fault = |reason: &str| Err(SqlError::new(&self.query, reason));
-        match (&self.rendered()?.rows, mode) {
-            (Rows::Growing(stream), OutputMode::Append | OutputMode::Update) => Ok(stream.clone()),
-            (Rows::Changing(view), OutputMode::Complete) => Ok(view.complete()),
-            (Rows::Changing(view), OutputMode::Update) => Ok(view.update()),
-            (Rows::Changing(_), OutputMode::Append) => {
-                fault("mode Append is for rows that never change, and those of this result do; use Complete or Update")
-            }
-            (Rows::Growing(_), OutputMode::Complete) => {
-                fault("mode Complete would keep every row for ever, since the query has no aggregate; use Append")
-            }
-        }
     }
 
     /// Prints the rows of each batch as Spark's console sink does: at most 20, under a line with the batch time, where Spark has a
@@ -299,7 +416,7 @@ impl<'s> StreamingDataFrame<'s> {
             ));
         }
         let (session, name) = (session.clone(), name.to_owned());
-        let (schema, mut kept) = (self.rendered()?.schema.clone(), Vec::<RecordBatch>::new());
+        let (schema, mut kept) = (self.columns()?, Vec::<RecordBatch>::new());
         self.foreach_batch(mode, move |_, table| {
             if mode == OutputMode::Complete {
                 kept.clear();
@@ -319,8 +436,24 @@ impl<'s> StreamingDataFrame<'s> {
         })
     }
 
+    /// The columns of the rows: those of any form of the result that is there.
+    fn columns(&self) -> Result<Arc<Schema>> {
+        match self.rendered.iter().find_map(OnceCell::get) {
+            Some(rendered) => Ok(rendered.schema.clone()),
+            None => Ok(self.rendered(Windows::Final)?.schema.clone()),
+        }
+    }
+
     pub(super) fn codec(&self) -> Result<Codec> {
-        Codec::new(&self.rendered()?.schema).map_err(|e| SqlError::new(&self.query, e))
+        Codec::new(&self.columns()?).map_err(|e| SqlError::new(&self.query, e))
+    }
+}
+
+/// What helps against an aggregate in mode Append.
+fn remedy(part: &str) -> &'static str {
+    match part.starts_with("GROUP BY") {
+        true => ", or give the stream a watermark by with_watermark and group by window(..)",
+        false => "",
     }
 }
 

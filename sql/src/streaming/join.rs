@@ -1,5 +1,6 @@
 //! Joins of two results, by the verbs of views.
 
+use std::rc::Rc;
 use std::sync::Arc;
 
 use datafusion::arrow::array::{ArrayRef, RecordBatch};
@@ -12,15 +13,93 @@ use tidemill::prelude::View;
 
 use super::changing::mapped;
 use super::codec::{Codec, Row};
+use super::explain::Kept;
 use super::narrow::{evaluate, physical, with_columns};
-
-type Result<T> = std::result::Result<T, DataFusionError>;
+use super::render::{Rendered, Renderer, Result};
+use super::static_join::static_join;
+use super::within::times;
 
 /// The key of a row in a join. A key with a null equals none of the other side, so the second part says which side it is of.
-type JoinKey = (Row, u8);
+pub(crate) type JoinKey = (Row, u8);
+
+impl<'s> Renderer<'_, 's> {
+    pub(super) fn join(&self, join: &Join) -> Result<Rendered<'s>> {
+        let (left, right) = (self.streams_in(&join.left)?, self.streams_in(&join.right)?);
+        if left != right {
+            return self.static_join(join, left);
+        }
+        if join.null_aware {
+            return self.refused("NOT IN", &["NOT", "IN"], "use NOT EXISTS, which takes a null for a value that is not there");
+        }
+        if join.on.is_empty() {
+            return self.refused("a join without equal columns", &["JOIN"], "join by a column that both have: ON a.id = b.id");
+        }
+        let (a, b) = (self.inner().render(&join.left)?, self.inner().render(&join.right)?);
+        let outer = matches!(join.join_type, JoinType::Left | JoinType::Right | JoinType::Full);
+        let (a, b) = match (a, b, times(join)) {
+            (Rendered::Growing(a, x), Rendered::Growing(b, y), Some(times))
+                if join.join_type == JoinType::Inner || (outer && times.only()) =>
+            {
+                return self.within(join, &times, ((a, x), (b, y)));
+            }
+            (a, b, _) => (a, b),
+        };
+        if join.filter.is_some() && join.join_type != JoinType::Inner {
+            let text = format!("a {} join with a condition beside its equal columns", join.join_type);
+            return self.refused(
+                &text,
+                &["JOIN"],
+                "put the condition into a query of that side, or give both a watermark and bound their times with BETWEEN",
+            );
+        }
+        let ((a, x), (b, y)) = (self.viewed(a, &join.left)?, self.viewed(b, &join.right)?);
+        let verb = format!("{} join", join.join_type);
+        self.keeps(&verb, Kept::of("all rows of both sides, arranged by key", "every row"));
+        let joined = joined(self.query, self.state, join, &a, &b)?;
+        let back = match join.join_type {
+            JoinType::Inner | JoinType::LeftSemi | JoinType::RightSemi => x.or(y),
+            JoinType::LeftAnti | JoinType::RightAnti => self.part(&["NOT", "EXISTS"]),
+            _ => self.part(&["JOIN"]),
+        };
+        let joined = Rendered::Changing(joined, back);
+        match &join.filter {
+            Some(condition) => self.filter(joined, condition, &join.schema),
+            None => Ok(joined),
+        }
+    }
+
+    /// A stream with a static table: DataFusion joins each record batch.
+    fn static_join(&self, join: &Join, stream_is_left: bool) -> Result<Rendered<'s>> {
+        let kept = match join.join_type {
+            JoinType::Inner => true,
+            JoinType::Left | JoinType::LeftSemi | JoinType::LeftAnti => stream_is_left,
+            JoinType::Right | JoinType::RightSemi | JoinType::RightAnti => !stream_is_left,
+            _ => false,
+        };
+        if !kept {
+            let text = format!("a {} join that keeps rows of a static table", join.join_type);
+            return self.refused(
+                &text,
+                &["JOIN"],
+                "which of them never match is known only when the stream ends; keep the rows of the stream",
+            );
+        }
+        self.keeps(&format!("{} join with a table of the session", join.join_type), Kept::NOTHING);
+        let side = if stream_is_left { &join.left } else { &join.right };
+        let Rendered::Growing(source, narrow) = self.render(side)? else {
+            return self.refused(
+                "a join of a static table with a result that changes",
+                &["JOIN"],
+                "join the stream first, and aggregate then",
+            );
+        };
+        let step = static_join(self.session, join, stream_is_left)?;
+        Ok(Rendered::Growing(source, narrow.batch(Rc::new(step))))
+    }
+}
 
 /// The rows of both sides that belong together, kept up to date. Each side is a view, so both keep all of their rows.
-pub(crate) fn joined<'s>(
+fn joined<'s>(
     query: &str,
     state: &SessionState,
     join: &Join,
@@ -30,12 +109,7 @@ pub(crate) fn joined<'s>(
     let (lefts, rights): (Vec<Expr>, Vec<Expr>) = join.on.iter().cloned().unzip();
     let left = keyed(query, state, &join.left, &lefts, left, (1, join.null_equality))?;
     let right = keyed(query, state, &join.right, &rights, right, (2, join.null_equality))?;
-    let rows = Rows {
-        left: side(&join.left)?,
-        right: side(&join.right)?,
-        output: Codec::new(join.schema.inner())?,
-        query: query.to_owned(),
-    };
+    let rows = Rows::new(join, query)?;
     let both = |l, r| (Some(l), Some(r));
     Ok(match join.join_type {
         JoinType::Inner => rows.of(&left.join(&right).map(move |(_, (l, r))| both(l, r))),
@@ -80,14 +154,19 @@ fn keyed<'s>(
 }
 
 /// Makes one row of two.
-struct Rows {
+pub(super) struct Rows {
     left: Codec,
     right: Codec,
     output: Codec,
-    query: String,
+    pub query: String,
 }
 
 impl Rows {
+    pub fn new(join: &Join, query: &str) -> Result<Self> {
+        let output = Codec::new(join.schema.inner())?;
+        Ok(Rows { left: side(&join.left)?, right: side(&join.right)?, output, query: query.to_owned() })
+    }
+
     fn of<'s>(self, pairs: &View<'s, (Option<Row>, Option<Row>)>) -> View<'s, Row> {
         pairs.map_vectorized(move |pairs| {
             let rows = self.rows(&pairs).unwrap_or_else(|e| panic!("{}: {}", self.query, e.strip_backtrace()));
@@ -95,7 +174,7 @@ impl Rows {
         })
     }
 
-    fn rows(&self, pairs: &[(Option<Row>, Option<Row>)]) -> Result<Vec<Row>> {
+    pub fn rows(&self, pairs: &[(Option<Row>, Option<Row>)]) -> Result<Vec<Row>> {
         let mut columns = self.left.decode_with_nulls(&pairs.iter().map(|(l, _)| l.as_ref()).collect::<Vec<_>>())?;
         columns.extend(self.right.decode_with_nulls(&pairs.iter().map(|(_, r)| r.as_ref()).collect::<Vec<_>>())?);
         let batch = with_columns(self.output.schema(), columns, pairs.len())?;

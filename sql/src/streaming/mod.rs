@@ -7,18 +7,37 @@
 //! ```
 
 mod accumulator;
+mod aggregate;
+mod bad_rows;
+mod beside;
 mod changing;
 mod codec;
+mod dedup;
+mod explain;
 mod frame;
+mod from_rows;
+mod grouping_sets;
+mod groups;
 mod join;
+mod moments;
 mod narrow;
+mod over;
+mod place;
 mod render;
 mod sink;
+mod sort;
 mod source;
+mod span;
 mod static_join;
 mod tables;
+mod time_window;
+mod union;
 mod unnest;
 mod verbs;
+mod watermark;
+mod window_origin;
+mod windowed;
+mod within;
 
 pub use frame::{OutputMode, StreamingDataFrame};
 pub(crate) use sink::Definitions;
@@ -28,4 +47,6 @@ pub use sink::{
 };
 pub use source::DataStreamReader;
 pub use tables::StreamTables;
+pub(crate) use time_window::functions;
 pub use verbs::StreamingGroupedData;
+pub use watermark::Watermark;

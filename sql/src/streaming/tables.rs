@@ -7,18 +7,24 @@ use std::rc::Rc;
 use std::sync::Arc;
 
 use datafusion::arrow::array::RecordBatch;
-use datafusion::arrow::datatypes::Schema;
+use datafusion::arrow::compute::cast;
+use datafusion::arrow::datatypes::{DataType, Field, Schema, TimeUnit};
 use datafusion::common::tree_node::{TreeNode, TreeNodeRecursion};
 use datafusion::datasource::empty::EmptyTable;
 use datafusion::error::DataFusionError;
 use datafusion::logical_expr::{Expr, LogicalPlan, Volatility};
 use serde::{Deserialize, Serialize};
-use tidemill::prelude::{DStream, Data};
+use tidemill::prelude::{BadRecord, DStream, Data};
 
 use super::accumulator::Part;
+use super::bad_rows::tried;
 use super::codec::{Codec, Row};
 use super::frame::StreamingDataFrame;
+use super::groups::Timed;
+use super::join::JoinKey;
+use super::narrow::{Narrow, with_columns};
 use super::sink::Started;
+use super::watermark::Watermark;
 use crate::error::{Result, SqlError};
 use crate::names;
 use crate::rows::Columns;
@@ -107,9 +113,60 @@ impl<'s> StreamTables<'s> {
     /// }, [vec![(8, 4)], vec![(13, 5)]]);
     /// ```
     pub fn sql(&self, text: &str) -> Result<StreamingDataFrame<'s>> {
-        let frame = StreamingDataFrame::new(text, self, self.session.sql(text)?, None);
-        frame.rendered()?;
-        Ok(frame)
+        StreamingDataFrame::new(text, self, self.session.sql(text)?, None).checked()
+    }
+
+    /// Says which column of a stream has the time of a row, and how late rows may come: `"10 seconds"`, or a [`Watermark`] with more
+    /// options. `GROUP BY window(column, '10 minutes')` then forgets windows that are over.
+    ///
+    /// The column is a timestamp or a date. A column of integers is taken for microseconds since 1970, and one of texts is read as
+    /// RFC 3339; for all queries it is a timestamp from now on. A row without a valid time is in no window. It is counted and logged, as bad
+    /// records are.
+    ///
+    /// # Errors
+    /// If no stream has this name, or it has no such column, or that is no time, or the delay is wrong.
+    ///
+    /// ```
+    /// use tidemill::testing::check;
+    /// use tidemill_sql::{StreamTables, TableSession};
+    /// // A word and its time in seconds.
+    /// check([vec![("to", 1)], vec![("to", 7)], vec![("or", 21)]], |stream| {
+    ///     let tables = StreamTables::new(&TableSession::new());
+    ///     let words = stream.map(|(word, second)| (word.to_owned(), second * 1_000_000_i64));
+    ///     tables.register_stream("words", &words).unwrap();
+    ///     tables.with_watermark("words", "_2", "10 seconds").unwrap();
+    ///     let counts = tables.sql("select _1, count(*) from words group by window(_2, '10 seconds'), _1").unwrap();
+    ///     counts.stream::<(String, i64)>().unwrap()
+    /// }, [vec![], vec![], vec![("to".to_owned(), 2)]]);
+    /// ```
+    #[doc(alias = "withWatermark")]
+    pub fn with_watermark<W: TryInto<Watermark>>(&self, name: &str, column: &str, watermark: W) -> Result<()>
+    where
+        SqlError: From<W::Error>,
+    {
+        let watermark = watermark.try_into()?;
+        let thing = format!("with_watermark({name}, {column})");
+        let source = self.streams.borrow().get(&names::table(name)).cloned();
+        let Some(source) = source else {
+            let mut known: Vec<String> = self.streams.borrow().keys().cloned().collect();
+            known.sort();
+            return Err(SqlError::new(&thing, format!("{name} is no stream; register it first. Streams: {}", known.join(", "))));
+        };
+        let schema = self.session.table(name)?.schema();
+        let (schema, step) = stamped(&schema, column, watermark).map_err(|reason| SqlError::new(&thing, reason))?;
+        self.add(name, schema, Rc::new(Stepped { source, step }))
+    }
+
+    /// The rows of a source that has no name of its own.
+    pub(super) fn of_source(
+        &self,
+        thing: &str,
+        schema: Arc<Schema>,
+        source: Rc<dyn Source<'s> + 's>,
+    ) -> Result<StreamingDataFrame<'s>> {
+        let name = self.unnamed();
+        self.add(&name, schema, source)?;
+        Ok(StreamingDataFrame::new(thing, self, self.session.table(&name)?, None))
     }
 
     /// A stream or table that has a name.
@@ -160,6 +217,35 @@ impl fmt::Debug for StreamTables<'_> {
     }
 }
 
+/// The columns of a table with a watermark, and the step that makes the column a timestamp.
+pub(super) fn stamped(schema: &Arc<Schema>, column: &str, watermark: Watermark) -> Result<(Arc<Schema>, Narrow), String> {
+    let Some(place) = schema.fields().iter().position(|f| f.name().eq_ignore_ascii_case(column)) else {
+        let names: Vec<&str> = schema.fields().iter().map(|f| f.name().as_str()).collect();
+        return Err(format!("there is no column {column}; columns are {}", names.join(", ")));
+    };
+    let field = schema.field(place);
+    let kind = match field.data_type() {
+        DataType::Timestamp(..) | DataType::Date32 | DataType::Date64 => field.data_type().clone(),
+        DataType::Int64 | DataType::Utf8 | DataType::LargeUtf8 | DataType::Utf8View => {
+            DataType::Timestamp(TimeUnit::Microsecond, None)
+        }
+        other => {
+            return Err(format!("a column of type {other} is no time; use a timestamp, or an i64 of microseconds since 1970"));
+        }
+    };
+    let mut fields: Vec<Arc<Field>> = schema.fields().iter().cloned().collect();
+    fields[place] = Arc::new(watermark.mark(field.clone().with_data_type(kind.clone()).with_nullable(true)));
+    let marked = Arc::new(Schema::new(fields));
+    let to = marked.clone();
+    let step = move |batch: RecordBatch| {
+        let mut columns = batch.columns().to_vec();
+        // A text that is no time becomes null.
+        columns[place] = cast(&columns[place], &kind)?;
+        with_columns(&to, columns, batch.num_rows())
+    };
+    Ok((marked, Narrow::default().batch(Rc::new(step))))
+}
+
 /// No function of a plan may have another value each time.
 pub(super) fn stable(query: &str, plan: &LogicalPlan) -> Result<()> {
     match unstable(plan).map_err(|e| SqlError::of(query, &e))? {
@@ -193,12 +279,67 @@ fn unstable(plan: &LogicalPlan) -> Result<Option<String>, DataFusionError> {
 /// What a step does with a record batch.
 pub(crate) type Step<X> = Rc<dyn Fn(RecordBatch) -> Result<Vec<X>, DataFusionError>>;
 
+/// What a source needs to know of a query.
+pub(crate) struct Asked<'a, 's> {
+    /// Its text, for errors.
+    pub query: &'a str,
+    /// Where rows go that cannot be computed.
+    pub errors: &'a RefCell<Vec<DStream<'s, BadRecord>>>,
+}
+
 /// A stream whose rows come as record batches, a partition of a batch at a time.
 pub(crate) trait Source<'s> {
     /// Rows as bytes.
-    fn rows(&self, query: &str, step: Step<Row>) -> DStream<'s, Row>;
+    fn rows(&self, asked: &Asked<'_, 's>, step: Step<Row>) -> DStream<'s, Row>;
     /// What each partition contributes to the groups of an aggregate.
-    fn parts(&self, query: &str, step: Step<(Row, Vec<Part>)>) -> DStream<'s, (Row, Vec<Part>)>;
+    fn parts(&self, asked: &Asked<'_, 's>, step: Step<(Row, Vec<Part>)>) -> DStream<'s, (Row, Vec<Part>)>;
+    /// The same with times.
+    fn timed(&self, asked: &Asked<'_, 's>, step: Step<Timed>) -> DStream<'s, Timed>;
+    /// Rows with a key and their time.
+    fn keyed(&self, asked: &Asked<'_, 's>, step: Step<Keyed>) -> DStream<'s, Keyed>;
+    /// Rows with a key of a join and their time.
+    fn tagged(&self, asked: &Asked<'_, 's>, step: Step<Tagged>) -> DStream<'s, Tagged>;
+}
+
+/// A row with its time and the key of a join.
+pub(crate) type Tagged = (Option<i64>, (JoinKey, Row));
+
+/// A row with its time and a key.
+pub(crate) type Keyed = (Option<i64>, (Row, Row));
+
+/// A source after a step over its record batches.
+pub(crate) struct Stepped<'s> {
+    pub source: Rc<dyn Source<'s> + 's>,
+    pub step: Narrow,
+}
+
+impl Stepped<'_> {
+    fn then<X: 'static>(&self, next: Step<X>) -> Step<X> {
+        let step = self.step.clone();
+        Rc::new(move |batch| next(step.run(batch)?))
+    }
+}
+
+impl<'s> Source<'s> for Stepped<'s> {
+    fn rows(&self, asked: &Asked<'_, 's>, step: Step<Row>) -> DStream<'s, Row> {
+        self.source.rows(asked, self.then(step))
+    }
+
+    fn parts(&self, asked: &Asked<'_, 's>, step: Step<(Row, Vec<Part>)>) -> DStream<'s, (Row, Vec<Part>)> {
+        self.source.parts(asked, self.then(step))
+    }
+
+    fn timed(&self, asked: &Asked<'_, 's>, step: Step<Timed>) -> DStream<'s, Timed> {
+        self.source.timed(asked, self.then(step))
+    }
+
+    fn keyed(&self, asked: &Asked<'_, 's>, step: Step<Keyed>) -> DStream<'s, Keyed> {
+        self.source.keyed(asked, self.then(step))
+    }
+
+    fn tagged(&self, asked: &Asked<'_, 's>, step: Step<Tagged>) -> DStream<'s, Tagged> {
+        self.source.tagged(asked, self.then(step))
+    }
 }
 
 /// A stream of a program's rows.
@@ -208,22 +349,31 @@ struct Typed<'s, T: 'static> {
 }
 
 impl<'s, T: Data + Serialize> Typed<'s, T> {
-    fn each<X: Data>(&self, query: &str, step: Step<X>) -> DStream<'s, X> {
-        let (columns, query) = (self.columns.clone(), query.to_owned());
-        self.stream.map_partitions(move |rows: Vec<T>| {
-            let batch = columns.batch(&rows).unwrap_or_else(|e| panic!("{e}"));
-            run(&query, &step, batch)
-        })
+    fn each<X: Data>(&self, asked: &Asked<'_, 's>, step: Step<X>) -> DStream<'s, X> {
+        let columns = self.columns.clone();
+        tried(&self.stream, asked, step, move |rows: Vec<T>| columns.batch(&rows).unwrap_or_else(|e| panic!("{e}")))
     }
 }
 
 impl<'s, T: Data + Serialize> Source<'s> for Typed<'s, T> {
-    fn rows(&self, query: &str, step: Step<Row>) -> DStream<'s, Row> {
-        self.each(query, step)
+    fn rows(&self, asked: &Asked<'_, 's>, step: Step<Row>) -> DStream<'s, Row> {
+        self.each(asked, step)
     }
 
-    fn parts(&self, query: &str, step: Step<(Row, Vec<Part>)>) -> DStream<'s, (Row, Vec<Part>)> {
-        self.each(query, step)
+    fn parts(&self, asked: &Asked<'_, 's>, step: Step<(Row, Vec<Part>)>) -> DStream<'s, (Row, Vec<Part>)> {
+        self.each(asked, step)
+    }
+
+    fn timed(&self, asked: &Asked<'_, 's>, step: Step<Timed>) -> DStream<'s, Timed> {
+        self.each(asked, step)
+    }
+
+    fn keyed(&self, asked: &Asked<'_, 's>, step: Step<Keyed>) -> DStream<'s, Keyed> {
+        self.each(asked, step)
+    }
+
+    fn tagged(&self, asked: &Asked<'_, 's>, step: Step<Tagged>) -> DStream<'s, Tagged> {
+        self.each(asked, step)
     }
 }
 
@@ -234,26 +384,31 @@ pub(crate) struct Encoded<'s> {
 }
 
 impl<'s> Encoded<'s> {
-    fn each<X: Data>(&self, query: &str, step: Step<X>) -> DStream<'s, X> {
-        let (codec, query) = (self.codec.clone(), query.to_owned());
-        self.stream.map_partitions(move |rows: Vec<Row>| {
-            let batch = codec.decode(rows.iter()).unwrap_or_else(|e| panic!("{query}: {e}"));
-            run(&query, &step, batch)
-        })
+    fn each<X: Data>(&self, asked: &Asked<'_, 's>, step: Step<X>) -> DStream<'s, X> {
+        let (codec, query) = (self.codec.clone(), asked.query.to_owned());
+        let batch = move |rows: Vec<Row>| codec.decode(rows.iter()).unwrap_or_else(|e| panic!("{query}: {e}"));
+        tried(&self.stream, asked, step, batch)
     }
 }
 
 impl<'s> Source<'s> for Encoded<'s> {
-    fn rows(&self, query: &str, step: Step<Row>) -> DStream<'s, Row> {
-        self.each(query, step)
+    fn rows(&self, asked: &Asked<'_, 's>, step: Step<Row>) -> DStream<'s, Row> {
+        self.each(asked, step)
     }
 
-    fn parts(&self, query: &str, step: Step<(Row, Vec<Part>)>) -> DStream<'s, (Row, Vec<Part>)> {
-        self.each(query, step)
+    fn parts(&self, asked: &Asked<'_, 's>, step: Step<(Row, Vec<Part>)>) -> DStream<'s, (Row, Vec<Part>)> {
+        self.each(asked, step)
     }
-}
 
-/// A row that cannot be computed ends the job: the engine reports the panic with verb, worker and batch.
-pub(super) fn run<X>(query: &str, step: &Step<X>, batch: RecordBatch) -> Vec<X> {
-    step(batch).unwrap_or_else(|e| panic!("{query}: {}", e.strip_backtrace()))
+    fn timed(&self, asked: &Asked<'_, 's>, step: Step<Timed>) -> DStream<'s, Timed> {
+        self.each(asked, step)
+    }
+
+    fn keyed(&self, asked: &Asked<'_, 's>, step: Step<Keyed>) -> DStream<'s, Keyed> {
+        self.each(asked, step)
+    }
+
+    fn tagged(&self, asked: &Asked<'_, 's>, step: Step<Tagged>) -> DStream<'s, Tagged> {
+        self.each(asked, step)
+    }
 }

@@ -9,8 +9,10 @@ use datafusion::arrow::error::ArrowError;
 use tidemill::prelude::{DStream, Data};
 
 use crate::streaming::accumulator::Part;
+use crate::streaming::bad_rows::tried;
 use crate::streaming::codec::Row;
-use crate::streaming::tables::{Source, Step, run};
+use crate::streaming::groups::Timed;
+use crate::streaming::tables::{Asked, Keyed, Source, Step, Tagged};
 
 /// Makes columns of the rows of a partition.
 pub(super) type ToBatch<T> = Rc<dyn Fn(&[T]) -> Result<RecordBatch, ArrowError>>;
@@ -22,22 +24,31 @@ pub(super) struct Rows<'s, T: 'static> {
 }
 
 impl<'s, T: Data> Rows<'s, T> {
-    fn each<X: Data>(&self, query: &str, step: Step<X>) -> DStream<'s, X> {
-        let (batch, query) = (self.batch.clone(), query.to_owned());
-        self.stream.map_partitions(move |rows: Vec<T>| {
-            let batch = batch(&rows).unwrap_or_else(|e| panic!("{query}: {e}"));
-            run(&query, &step, batch)
-        })
+    fn each<X: Data>(&self, asked: &Asked<'_, 's>, step: Step<X>) -> DStream<'s, X> {
+        let (batch, query) = (self.batch.clone(), asked.query.to_owned());
+        tried(&self.stream, asked, step, move |rows: Vec<T>| batch(&rows).unwrap_or_else(|e| panic!("{query}: {e}")))
     }
 }
 
 impl<'s, T: Data> Source<'s> for Rows<'s, T> {
-    fn rows(&self, query: &str, step: Step<Row>) -> DStream<'s, Row> {
-        self.each(query, step)
+    fn rows(&self, asked: &Asked<'_, 's>, step: Step<Row>) -> DStream<'s, Row> {
+        self.each(asked, step)
     }
 
-    fn parts(&self, query: &str, step: Step<(Row, Vec<Part>)>) -> DStream<'s, (Row, Vec<Part>)> {
-        self.each(query, step)
+    fn parts(&self, asked: &Asked<'_, 's>, step: Step<(Row, Vec<Part>)>) -> DStream<'s, (Row, Vec<Part>)> {
+        self.each(asked, step)
+    }
+
+    fn timed(&self, asked: &Asked<'_, 's>, step: Step<Timed>) -> DStream<'s, Timed> {
+        self.each(asked, step)
+    }
+
+    fn keyed(&self, asked: &Asked<'_, 's>, step: Step<Keyed>) -> DStream<'s, Keyed> {
+        self.each(asked, step)
+    }
+
+    fn tagged(&self, asked: &Asked<'_, 's>, step: Step<Tagged>) -> DStream<'s, Tagged> {
+        self.each(asked, step)
     }
 }
 

@@ -1,0 +1,92 @@
+//! GROUP BY and DISTINCT: a result for each group.
+
+use std::rc::Rc;
+
+use datafusion::logical_expr::{Aggregate, Expr};
+
+use super::accumulator::Part;
+use super::changing::mapped;
+use super::codec::{Codec, Row};
+use super::explain::Kept;
+use super::grouping_sets::unioned;
+use super::groups::{Groups, merge};
+use super::narrow::Narrow;
+use super::render::{Rendered, Renderer, Result, Windows, schema};
+use super::tables::Encoded;
+use super::time_window::call;
+use super::window_origin::{Origin, inlined, origin};
+
+impl<'s> Renderer<'_, 's> {
+    pub(super) fn aggregate(&self, aggregate: &Aggregate) -> Result<Rendered<'s>> {
+        if let Some(union) = unioned(aggregate)? {
+            return self.render(&union);
+        }
+        let output = aggregate.schema.inner();
+        let plan = inlined(aggregate)?;
+        if let Some(windowed) = self.windowed(&plan, output)? {
+            return Ok(windowed);
+        }
+        let list = |exprs: &[Expr]| exprs.iter().map(|e| e.schema_name().to_string()).collect::<Vec<_>>().join(", ");
+        let (keys, calls) = (list(&plan.group_expr), list(&plan.aggr_expr));
+        let verb = if calls.is_empty() { format!("distinct {keys}") } else { format!("aggregate {calls} by {keys}") };
+        let of = (plan.group_expr.as_slice(), plan.aggr_expr.as_slice());
+        let groups = Rc::new(Groups::new(self.state, of, plan.input.schema(), output, None)?);
+        let (state, grows) = groups.keeps();
+        let kept = Kept::of(&format!("{state} for each group"), grows);
+        let closed = plan.group_expr.iter().any(|e| matches!(origin(e, &plan.input), Origin::Closed));
+        let mut input = self.inner().render(&plan.input)?;
+        for time in plan.group_expr.iter().filter_map(call) {
+            // A row without a time is in no window.
+            let condition = Expr::IsNotNull(Box::new(time?.1.clone()));
+            input = self.filter(input, &condition, plan.input.schema())?;
+        }
+        let (by_key, back) = match input {
+            Rendered::Growing(source, narrow) => {
+                let of = groups.clone();
+                let parts = source.parts(&self.asked(), Rc::new(move |batch| of.parts(&narrow.run(batch)?)));
+                if closed && self.windows == Windows::Final {
+                    // All rows of a window are there in the batch that closes it.
+                    self.keeps(&verb, Kept::NOTHING);
+                    let codec = Rc::new(Codec::new(output)?);
+                    let (encode, query) = (codec.clone(), self.query.to_owned());
+                    let stream = parts
+                        .reduce_by_key(merge)
+                        .map_partitions(move |rows: Vec<(Row, Vec<Part>)>| encoded(&query, &groups, &encode, &rows));
+                    return Ok(Rendered::Growing(Rc::new(Encoded { stream, codec }), Narrow::default()));
+                }
+                if plan.aggr_expr.is_empty() {
+                    // A group is its row, and stays.
+                    self.keeps(&verb, kept);
+                    let rows = parts.map(|(key, _)| key).accumulate().distinct();
+                    return Ok(Rendered::Changing(rows, None));
+                }
+                // The state of a group is one contribution, whatever has come so far.
+                let by_key = parts
+                    .reduce_by_key(merge)
+                    .fold_by_key(Vec::new(), move |old, new| if old.is_empty() { new } else { merge(old, new) });
+                (by_key, self.part(&["GROUP", "BY"]))
+            }
+            Rendered::Changing(view, back) => {
+                let of = groups.clone();
+                let parts = move |batch, _| Ok(of.each(&batch)?.into_iter().map(Some).collect());
+                let pairs = mapped(self.query, &view, &schema(&plan.input), parts)?;
+                let back = if plan.aggr_expr.is_empty() { back } else { self.part(&["GROUP", "BY"]) };
+                // Rows may leave, so a group is computed again from those that it has.
+                (pairs.reduce_by_key(merge), back)
+            }
+        };
+        self.keeps(&verb, kept);
+        let (codec, query) = (Codec::new(output)?, self.query.to_owned());
+        let results = by_key.map_vectorized(move |rows: Vec<(Row, Vec<Part>)>| {
+            encoded(&query, &groups, &codec, &rows).into_iter().map(Some).collect()
+        });
+        Ok(Rendered::Changing(results, back))
+    }
+}
+
+/// The rows of groups, as bytes. A result that cannot be computed ends the job: the engine reports the panic with verb, worker and batch.
+fn encoded(query: &str, groups: &Groups, codec: &Codec, rows: &[(Row, Vec<Part>)]) -> Vec<Row> {
+    let all: Vec<(&Row, &Vec<Part>)> = rows.iter().map(|(key, parts)| (key, parts)).collect();
+    let results = groups.results(&all, &[]).and_then(|batch| Ok(codec.encode(batch.columns(), batch.num_rows())?));
+    results.unwrap_or_else(|e| panic!("{query}: {}", e.strip_backtrace()))
+}

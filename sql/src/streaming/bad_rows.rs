@@ -1,0 +1,76 @@
+//! Rows that cannot be computed: a cast that fails, a division by zero. They are bad records, and the others go on.
+
+use std::cell::RefCell;
+
+use datafusion::arrow::array::RecordBatch;
+use datafusion::arrow::util::display::{ArrayFormatter, FormatOptions};
+use datafusion::error::DataFusionError;
+use tidemill::prelude::{BoxError, DStream, Data};
+
+use super::tables::{Asked, Step};
+
+/// A result of a step, or why a row has none. The one verb behind it takes the result out.
+#[derive(Clone)]
+enum Tried<X> {
+    Good(RefCell<Option<X>>),
+    Bad(String),
+}
+
+/// The results of a step over the rows of each partition. `batch` makes columns of rows.
+pub(super) fn tried<'s, T: Data, X: Data>(
+    rows: &DStream<'s, T>,
+    asked: &Asked<'_, 's>,
+    step: Step<X>,
+    batch: impl Fn(Vec<T>) -> RecordBatch + 'static,
+) -> DStream<'s, X> {
+    let query = asked.query.to_owned();
+    let each = rows.map_partitions(move |rows: Vec<T>| {
+        let mut all = Vec::with_capacity(rows.len());
+        attempt(&query, &step, batch(rows), &mut all);
+        all
+    });
+    let parted = each.try_map(|row: &Tried<X>| match row {
+        Tried::Good(result) => Ok(result.take().expect("a result is taken once")),
+        Tried::Bad(reason) => Err(BoxError::from(reason.as_str())),
+    });
+    let (good, errors) = parted.split();
+    asked.errors.borrow_mut().push(errors);
+    good
+}
+
+/// Runs a step over as many rows at once as it can: over halves of a batch that fails, down to the rows that are bad.
+fn attempt<X>(query: &str, step: &Step<X>, batch: RecordBatch, all: &mut Vec<Tried<X>>) {
+    match step(batch.clone()) {
+        Ok(results) => all.extend(results.into_iter().map(|x| Tried::Good(RefCell::new(Some(x))))),
+        Err(e) if !is_of_a_row(&e) || batch.num_rows() == 0 => panic!("{query}: {}", e.strip_backtrace()),
+        Err(e) if batch.num_rows() == 1 => {
+            all.push(Tried::Bad(format!("{query}: {}; the row is {}", e.strip_backtrace(), shown(&batch))));
+        }
+        Err(_) => {
+            let half = batch.num_rows() / 2;
+            attempt(query, step, batch.slice(0, half), all);
+            attempt(query, step, batch.slice(half, batch.num_rows() - half), all);
+        }
+    }
+}
+
+/// Whether values are the reason, not the query.
+fn is_of_a_row(error: &DataFusionError) -> bool {
+    matches!(error.find_root(), DataFusionError::ArrowError(..) | DataFusionError::Execution(_))
+}
+
+/// The columns of the one row, with their names.
+fn shown(batch: &RecordBatch) -> String {
+    let options = FormatOptions::default().with_null("NULL");
+    let columns = batch
+        .schema()
+        .fields()
+        .iter()
+        .zip(batch.columns())
+        .map(|(field, column)| {
+            let value = ArrayFormatter::try_new(column.as_ref(), &options).map(|f| f.value(0).to_string());
+            format!("{}: {}", field.name(), value.unwrap_or_default())
+        })
+        .collect::<Vec<_>>();
+    columns.join(", ")
+}

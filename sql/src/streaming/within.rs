@@ -1,0 +1,212 @@
+//! Joins of streams whose times are near each other: they forget rows that nothing can match any more.
+
+use std::rc::Rc;
+use std::sync::Arc;
+
+use datafusion::arrow::array::{Array, ArrayRef, RecordBatch};
+use datafusion::arrow::datatypes::{DataType, Schema, TimeUnit};
+use datafusion::common::{Column, DFSchema, ExprSchema, JoinType, NullEquality};
+use datafusion::logical_expr::utils::split_conjunction;
+use datafusion::logical_expr::{BinaryExpr, Expr, Join, Operator};
+use tidemill::prelude::{EventTimeStream, Timestamped};
+
+use super::codec::{Codec, Row};
+use super::explain::Kept;
+use super::join::{JoinKey, Rows};
+use super::narrow::{Narrow, evaluate, physical};
+use super::render::{Rendered, Renderer, Result};
+use super::span::{duration, of_scalar};
+use super::tables::{Encoded, Source, Step, Tagged};
+use super::time_window::stamps;
+use super::windowed::watermark;
+
+/// The rows of one side: a source, after some steps.
+pub(super) type Side<'s> = (Rc<dyn Source<'s> + 's>, Narrow);
+
+/// By how much the time of a right row differs from that of a left row, in microseconds.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+struct Range {
+    least: i64,
+    most: i64,
+}
+
+/// What a join says about times.
+pub(super) struct Times {
+    left: Column,
+    right: Column,
+    range: Range,
+    /// All of the other conditions hold if the range does.
+    only: bool,
+}
+
+/// A column, and what is added to it.
+fn shifted(expr: &Expr) -> Option<(&Column, i64)> {
+    match expr {
+        Expr::Column(column) => Some((column, 0)),
+        Expr::Cast(cast) => shifted(&cast.expr),
+        Expr::BinaryExpr(BinaryExpr { left, op, right }) => {
+            let sign = match op {
+                Operator::Plus => 1,
+                Operator::Minus => -1,
+                _ => return None,
+            };
+            let Expr::Literal(value, _) = right.as_ref() else { return None };
+            let (column, by) = shifted(left)?;
+            Some((column, by + sign * of_scalar(value).ok()?))
+        }
+        _ => None,
+    }
+}
+
+fn is_micros(schema: &DFSchema, column: &Column) -> bool {
+    let field = schema.field_from_column(column);
+    field.is_ok_and(|f| !matches!(f.data_type(), DataType::Timestamp(TimeUnit::Nanosecond, _)))
+}
+
+/// The range of times that a join asks for, of columns with a watermark.
+pub(super) fn times(join: &Join) -> Option<Times> {
+    let (lefts, rights) = (join.left.schema(), join.right.schema());
+    let mut known: Option<(Column, Column)> = None;
+    let (mut least, mut most, mut only) = (None::<i64>, None::<i64>, true);
+    for condition in split_conjunction(join.filter.as_ref()?) {
+        let bound = || {
+            let Expr::BinaryExpr(BinaryExpr { left, op, right }) = condition else { return None };
+            let ((a, x), (b, y)) = (shifted(left)?, shifted(right)?);
+            let of = |c: &Column, side: &DFSchema| watermark(&Expr::Column(c.clone()), side).is_some();
+            // As right - left OP distance.
+            let (l, r, op, distance) = if of(a, lefts) && of(b, rights) {
+                (a, b, op.swap()?, x - y)
+            } else if of(a, rights) && of(b, lefts) {
+                (b, a, *op, y - x)
+            } else {
+                return None;
+            };
+            Some((l.clone(), r.clone(), op, distance))
+        };
+        let Some((l, r, op, distance)) = bound() else {
+            only = false;
+            continue;
+        };
+        if known.get_or_insert((l.clone(), r.clone())) != &(l, r) {
+            only = false;
+            continue;
+        }
+        let (low, high) = match op {
+            Operator::GtEq => (Some(distance), None),
+            Operator::Gt => (Some(distance + 1), None),
+            Operator::LtEq => (None, Some(distance)),
+            Operator::Lt => (None, Some(distance - 1)),
+            Operator::Eq => (Some(distance), Some(distance)),
+            _ => {
+                only = false;
+                continue;
+            }
+        };
+        least = least.max(low);
+        most = [most, high].into_iter().flatten().min();
+    }
+    let ((left, right), range) = (known?, Range { least: least?, most: most? });
+    // The verb joins rows from a time before to a time after, so the range has to hold zero.
+    let exact = range.least <= 0 && range.most >= 0 && is_micros(lefts, &left) && is_micros(rights, &right);
+    Some(Times { left, right, range, only: only && exact })
+}
+
+impl Times {
+    /// Whether the join has no other condition.
+    pub fn only(&self) -> bool {
+        self.only
+    }
+}
+
+impl<'s> Renderer<'_, 's> {
+    /// The join of two streams by keys and a range of times.
+    pub(super) fn within(&self, join: &Join, times: &Times, (left, right): (Side<'s>, Side<'s>)) -> Result<Rendered<'s>> {
+        let (lefts, rights): (Vec<Expr>, Vec<Expr>) = join.on.iter().cloned().unzip();
+        let (before, after) = (duration(-times.range.least), duration(times.range.most));
+        let verb = format!("{} join_within {before:?} before and {after:?} after", join.join_type);
+        self.keeps(
+            &verb,
+            Kept::of("the rows of both sides that a later row may match", "the rows within the range and the delay"),
+        );
+        let left = self.events(join, &lefts, &times.left, left, 1)?;
+        let right = self.events(join, &rights, &times.right, right, 2)?;
+        let rows = Rows::new(join, self.query)?;
+        let codec = Rc::new(Codec::new(join.schema.inner())?);
+        let both = |rows: Rows| {
+            move |pairs: Vec<(Option<Row>, Option<Row>)>| {
+                rows.rows(&pairs).unwrap_or_else(|e| panic!("{}: {}", rows.query, e.strip_backtrace()))
+            }
+        };
+        let stream = match join.join_type {
+            JoinType::Inner => {
+                let pairs = left.join_within(&right, before, after).timestamped();
+                let pair = |t: Timestamped<(JoinKey, (Row, Row))>| (Some(t.row.1.0), Some(t.row.1.1));
+                pairs.map(pair).map_partitions(both(rows))
+            }
+            JoinType::Left => {
+                let pairs = left.left_outer_join_within(&right, before, after).timestamped();
+                pairs.map(|t| (Some(t.row.1.0), t.row.1.1)).map_partitions(both(rows))
+            }
+            JoinType::Right => {
+                let pairs = left.right_outer_join_within(&right, before, after).timestamped();
+                pairs.map(|t| (t.row.1.0, Some(t.row.1.1))).map_partitions(both(rows))
+            }
+            _ => left.full_outer_join_within(&right, before, after).timestamped().map(|t| t.row.1).map_partitions(both(rows)),
+        };
+        let joined = Rendered::Growing(Rc::new(Encoded { stream, codec }), Narrow::default());
+        match &join.filter {
+            // Outer joins have no other condition.
+            Some(condition) if join.join_type == JoinType::Inner && !times.only => self.filter(joined, condition, &join.schema),
+            _ => Ok(joined),
+        }
+    }
+
+    /// The rows of a side with their key and time.
+    fn events(
+        &self,
+        join: &Join,
+        on: &[Expr],
+        time: &Column,
+        (source, narrow): Side<'s>,
+        side: u8,
+    ) -> Result<EventTimeStream<'s, (JoinKey, Row)>> {
+        let schema = if side == 1 { join.left.schema() } else { join.right.schema() };
+        let at = schema.index_of_column(time)?;
+        let mark = watermark(&Expr::Column(time.clone()), schema).expect("the column of a range has a watermark");
+        let keys = physical(self.state, on, schema)?;
+        let fields = keys.iter().map(|e| e.return_field(schema.as_arrow())).collect::<Result<Vec<_>>>()?;
+        let (key, row) = (Codec::new(&Arc::new(Schema::new(fields)))?, Codec::new(schema.inner())?);
+        let nulls = join.null_equality;
+        let step: Step<Tagged> = Rc::new(move |batch: RecordBatch| {
+            let batch = narrow.run(batch)?;
+            let columns = evaluate(&keys, &batch)?;
+            let alone = |row| nulls == NullEquality::NullEqualsNothing && columns.iter().any(|c: &ArrayRef| c.is_null(row));
+            let tags: Vec<u8> = (0..batch.num_rows()).map(|row| if alone(row) { side } else { 0 }).collect();
+            let keys = key.encode(&columns, batch.num_rows())?.into_iter().zip(tags);
+            let rows = row.encode(batch.columns(), batch.num_rows())?;
+            let times = stamps(batch.column(at))?;
+            Ok(times.iter().zip(keys.zip(rows)).collect())
+        });
+        let timed = source.tagged(&self.asked(), step);
+        let events = timed.event_time(|(time, _)| *time, mark.strategy());
+        self.errors.borrow_mut().push(events.errors());
+        Ok(events.map(|(_, pair)| pair))
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use datafusion::common::ScalarValue;
+    use datafusion::logical_expr::{col, lit};
+
+    use super::*;
+
+    #[test]
+    fn a_column_may_be_shifted_by_intervals() {
+        let hour = || lit(ScalarValue::Utf8(Some("1 hour".into())));
+        let (column, by) = (Column::from_name("at"), 3_600_000_000);
+        assert_eq!(shifted(&(col("at") - hour())), Some((&column, -by)));
+        assert_eq!(shifted(&(col("at") + hour() + hour())), Some((&column, 2 * by)));
+        assert_eq!(shifted(&(col("at") * lit(2))), None);
+    }
+}
