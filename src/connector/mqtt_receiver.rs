@@ -39,8 +39,9 @@ const GOODBYE: Duration = Duration::from_secs(1);
 ///
 /// ```
 /// use tidemill::connector::mqtt_receiver::MqttReceiver;
-/// let sensors = MqttReceiver::new("127.0.0.1:1883").topic("sensors/+/heat").credentials("mill", "secret");
-/// assert!(!format!("{sensors:?}").contains("secret"));
+/// let sensors = MqttReceiver::new("127.0.0.1:1883").topic("sensors/+/heat").client_id("mill-1").max_message(64 << 10);
+/// let shown = format!("{:?}", sensors.credentials("mill", "secret"));
+/// assert!(shown.contains("mill-1") && !shown.contains("secret"), "{shown}");
 /// ```
 #[derive(Clone)]
 #[must_use = "it describes what to receive"]
