@@ -21,11 +21,15 @@ pub(super) fn is_name(file: &str) -> bool {
     process.is_some_and(|process| process.parse::<u16>().is_ok())
 }
 
-/// Writes what a process had read, in place of what it wrote before.
+/// Writes what a process had read, in place of what it wrote before. Nothing, if it had read nothing, or if this is not a checkpoint
+/// directory: a job that failed at its start leaves no trace.
 ///
 /// # Errors
 /// The directory cannot be written.
 pub(crate) fn write(dir: &Path, process: u16, plans: &[Plan]) -> Result<()> {
+    if plans.is_empty() || Directory::open(dir).is_err() {
+        return Ok(());
+    }
     let store = store::open(dir)?;
     store.delete(&[name(process)])?;
     let text = serde_json::to_vec(plans).map_err(|e| Error::bug(format!("plans have no JSON: {e}")))?;

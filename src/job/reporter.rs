@@ -165,6 +165,9 @@ pub(crate) fn unplanned(config: &Config, plans: &[Plan], why: &Error) {
     let kept = checkpoint::unplanned::write(dir, config.runtime.process, plans);
     let Error::WorkerPanicked { batch, .. } = why else { return };
     let planned = batch.filter(|batch| plans.iter().all(|plan| plan.time != *batch));
+    if planned.is_none() && plans.is_empty() {
+        return;
+    }
     let which = planned.map_or(String::new(), |batch| format!(" --from {}", batch.millis()));
     match kept {
         Err(e) if planned.is_none() => tracing::warn!("what was read and not planned cannot be kept: {e}"),
