@@ -23,7 +23,13 @@ PROGRAM = """
 
 def start(text, **settings):
     program = textwrap.dedent(PROGRAM) + textwrap.dedent(text)
-    return subprocess.Popen([sys.executable, "-c", program], stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True, **settings)
+    pipes = {"stdout": subprocess.PIPE, "stderr": subprocess.PIPE, "text": True}
+    # A shell without job control lets what it starts in the background ignore SIGINT, and this would be inherited.
+    return subprocess.Popen([sys.executable, "-c", program], preexec_fn=heeds_interrupts, **pipes, **settings)
+
+
+def heeds_interrupts():
+    signal.signal(signal.SIGINT, signal.SIG_DFL)
 
 
 def end(process):

@@ -121,7 +121,7 @@ fn statements_are_typed_and_a_wrong_one_does_not_end_the_session() {
     let (out, err) = (String::from_utf8(output.stdout).unwrap(), String::from_utf8(output.stderr).unwrap());
     assert!(output.status.success(), "{err}");
     assert!(out.contains("|  2|") && out.contains("|    3|"), "{out}\n{err}");
-    assert!(out.contains("Aggregate"), "the plan: {out}");
+    assert!(out.contains("aggregate sum(numbers.n): keeps a result for each group"), "the plan: {out}");
     assert!(err.contains("nothing"), "the error: {err}");
 }
 

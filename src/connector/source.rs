@@ -293,7 +293,7 @@ pub trait SplitEnumerator: Send {
         Duration::ZERO
     }
 
-    /// After `begin_drain` and a `plan`: whether the remaining data needs another batch. Default: `false`.
+    /// After `begin_drain`: whether there is data for another batch that no `plan` has had. Default: `false`.
     fn has_pending(&mut self) -> bool {
         false
     }

@@ -290,7 +290,7 @@ impl Planner {
                 if stop && !self.drained() || !stop && !self.back_to_back() && now < self.next.millis() {
                     return Ok(());
                 }
-                if stop && self.leaves_open_batch(now) {
+                if stop && self.leaves_open_batch(now) && !self.sources.has_pending() {
                     self.stopping.leave_open();
                     return Ok(());
                 }

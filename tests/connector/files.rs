@@ -5,6 +5,7 @@ use std::path::Path;
 use std::time::{Duration, SystemTime};
 
 use serde::{Deserialize, Serialize};
+use tidemill::job::ManualClock;
 use tidemill::prelude::*;
 
 use crate::harness::eventually;
@@ -179,5 +180,32 @@ fn csv_files_have_headers_and_lines_that_are_no_record_are_bad_records() {
         bad.sort();
         assert_eq!(bad.iter().map(|(offset, _)| *offset).collect::<Vec<_>>(), [17, 24]);
         assert!(bad[0].1.contains("field amount") && bad[1].1.contains("2 fields, and there are 3 columns"), "{bad:?}");
+    }
+}
+
+/// The last batches of a graceful stop are sealed before their time. They have all files that waited, however few one of them may have.
+#[test]
+fn a_graceful_stop_reads_all_files_that_wait_however_few_a_batch_takes() {
+    for workers in [1, 2] {
+        let (dir, checkpoint) = (TempDir::made("file-few"), TempDir::made("file-few-checkpoint"));
+        let files = TextFileSource::new(dir.display().to_string()).max_files(1);
+        let (rows, clock) = (MemorySink::new(), ManualClock::at(0));
+        let (out, source) = (rows.clone(), files.clone());
+        let job = builder(workers, &checkpoint).start_on_clock(clock.clone(), move |ssc| {
+            ssc.text_file_stream_with(source.clone()).to_memory(&out);
+            Ok(())
+        });
+        let job = job.unwrap();
+        clock.set(100);
+        eventually("the first batch is over", || job.statistics().batches == 1);
+        ["a", "b", "c"].iter().for_each(|name| put(&dir, name, format!("{name}\n")));
+        clock.set(200);
+        eventually("the second batch has seen the files", || job.statistics().batches == 2);
+        // They have settled, and the third batch has not ended.
+        clock.set(295);
+        job.stop_gracefully().unwrap();
+        let batches: Vec<Vec<String>> =
+            rows.batches().into_iter().map(|(_, rows)| rows).filter(|rows| !rows.is_empty()).collect();
+        assert_eq!(batches, [["a"], ["b"], ["c"]], "{workers} workers");
     }
 }

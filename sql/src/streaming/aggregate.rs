@@ -28,7 +28,11 @@ impl<'s> Renderer<'_, 's> {
         }
         let list = |exprs: &[Expr]| exprs.iter().map(|e| e.schema_name().to_string()).collect::<Vec<_>>().join(", ");
         let (keys, calls) = (list(&plan.group_expr), list(&plan.aggr_expr));
-        let verb = if calls.is_empty() { format!("distinct {keys}") } else { format!("aggregate {calls} by {keys}") };
+        let verb = match (calls.is_empty(), keys.is_empty()) {
+            (true, _) => format!("distinct {keys}"),
+            (false, true) => format!("aggregate {calls}"),
+            (false, false) => format!("aggregate {calls} by {keys}"),
+        };
         let of = (plan.group_expr.as_slice(), plan.aggr_expr.as_slice());
         let groups = Rc::new(Groups::new(self.state, of, plan.input.schema(), output, None)?);
         let (state, grows) = groups.keeps();

@@ -144,6 +144,6 @@ impl SplitEnumerator for FileEnumerator {
             tracing::warn!(%dir, files, "these files are not read: they changed while the stop of the job waited for them");
             self.watch.end_drain();
         }
-        pending
+        pending || !self.ready.is_empty()
     }
 }
