@@ -47,27 +47,17 @@ fn event(name: &str, data: &str) -> Bytes {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::http::{About, Views};
-    use crate::metrics::{BatchInfo, Metrics};
+    use crate::http::Views;
+    use crate::metrics::BatchInfo;
     use http_body_util::BodyExt;
 
     fn reader() -> Arc<Reader> {
-        let about = About {
-            name: "j".into(),
-            interval: Duration::from_millis(10),
-            workers: 1,
-            processes: 1,
-            process: 0,
-            checkpoint: None,
-            started_ms: 0,
-        };
-        let views = Views {
+        crate::http::reader::tests::reader(Views {
             names: Box::new(Vec::new),
             ask: Box::new(|_, _| Err("no view".into())),
             forget: Box::new(|_| ()),
             correct: Box::new(|_, _| Err("no job".into())),
-        };
-        Arc::new(Reader::new(about, Metrics::default(), None, views))
+        })
     }
 
     /// What is read next.

@@ -63,3 +63,22 @@ pub(super) struct News {
     /// The job has ended.
     pub ended: bool,
 }
+
+#[cfg(test)]
+pub(super) mod tests {
+    use super::*;
+
+    /// What readers of a job see that asks these views.
+    pub fn reader(views: Views) -> Arc<Reader> {
+        let about = About {
+            name: "j".into(),
+            interval: Duration::from_millis(10),
+            workers: 1,
+            processes: 1,
+            process: 0,
+            checkpoint: None,
+            started_ms: 0,
+        };
+        Arc::new(Reader::new(about, Metrics::default(), None, views))
+    }
+}

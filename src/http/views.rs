@@ -128,12 +128,10 @@ fn decoded(text: &str) -> Option<String> {
 #[cfg(test)]
 mod tests {
     use std::sync::Mutex;
-    use std::time::Duration;
 
     use super::*;
     use crate::core::question::Reply;
-    use crate::http::{About, Views};
-    use crate::metrics::Metrics;
+    use crate::http::{Views, reader};
 
     /// What a job is asked and told: the questions that it has not answered, and those that it may forget.
     #[derive(Default)]
@@ -143,28 +141,18 @@ mod tests {
     }
 
     fn reader(job: &Arc<Job>) -> Arc<Reader> {
-        let about = About {
-            name: "j".into(),
-            interval: Duration::from_millis(10),
-            workers: 1,
-            processes: 1,
-            process: 0,
-            checkpoint: None,
-            started_ms: 0,
-        };
         let (asked, told) = (job.clone(), job.clone());
         let ask = move |_, reply| {
             let mut open = asked.open.lock().unwrap();
             open.push(reply);
             Ok(open.len() as u64)
         };
-        let views = Views {
+        reader::tests::reader(Views {
             names: Box::new(Vec::new),
             ask: Box::new(ask),
             forget: Box::new(move |id| told.forgotten.lock().unwrap().push(id)),
             correct: Box::new(|_, _| Err("no job".into())),
-        };
-        Arc::new(Reader::new(about, Metrics::default(), None, views))
+        })
     }
 
     /// A question is forgotten if its reader goes before the answer; one of a follower also afterwards.

@@ -2,11 +2,11 @@
 //! may be using it.
 
 use crate::checkpoint::directory::Directory;
-use crate::checkpoint::genesis::{DirectoryId, Position};
+use crate::checkpoint::genesis::{DirectoryId, Genesis, Position};
 use crate::checkpoint::loss::LossRecord;
 use crate::checkpoint::manifest::Manifest;
 use crate::checkpoint::plan_log::PlanRecord;
-use crate::checkpoint::recover;
+use crate::checkpoint::recover::{self, Found};
 use crate::core::error::{Error, Result};
 use crate::core::plan::Plan;
 use crate::core::time::BatchTime;
@@ -24,6 +24,14 @@ pub(crate) struct History {
     pub plans: Vec<PlanRecord>,
     /// Ranges of these batches that the sources did not have. They are not read in the replay either.
     pub losses: Vec<LossRecord>,
+}
+
+impl History {
+    /// These batches, after a checkpoint that was found.
+    fn after(found: Found, genesis: &Genesis, plans: Vec<PlanRecord>) -> Self {
+        let positions = found.manifest.as_ref().map_or_else(|| genesis.origin.starts.clone(), |m| m.positions.clone());
+        History { directory: genesis.id, checkpoint: found.manifest, positions, plans, losses: found.losses }
+    }
 }
 
 impl Directory {
@@ -60,12 +68,9 @@ impl Directory {
             let (n, name) = (r.until - r.from, r.split.name());
             return wrong(format!("batch {} has {n} records received from {name}, which cannot be read again", plan.time));
         }
-        let positions = found.manifest.as_ref().map_or_else(|| genesis.origin.starts.clone(), |m| m.positions.clone());
-        Ok(History { directory: genesis.id, checkpoint: found.manifest, positions, plans, losses: found.losses })
+        Ok(History::after(found, genesis, plans))
     }
-}
 
-impl Directory {
     /// Like `history`, for one batch with these ranges, which may be one that was not planned.
     ///
     /// # Errors
@@ -73,7 +78,7 @@ impl Directory {
     pub(crate) fn history_before(&self, batch: &PlanRecord) -> Result<History> {
         let (store, genesis) = (self.store(), self.genesis());
         let time = batch.plan.time;
-        let Some(found) = recover::before(store, genesis, Some(time))? else {
+        let Some(mut found) = recover::before(store, genesis, Some(time))? else {
             let what =
                 format!("no usable checkpoint is from before {time} ({} ms); --keep-checkpoints N keeps more", time.millis());
             return Err(Error::checkpoint(store.place(), what));
@@ -82,10 +87,9 @@ impl Directory {
             record.plan.shown = false;
             record
         };
-        let before = found.replay.into_iter().filter(|record| record.end(genesis.interval_ms) < time);
+        let before = std::mem::take(&mut found.replay).into_iter().filter(|record| record.end(genesis.interval_ms) < time);
         let plans = before.map(hidden).chain([batch.clone()]).collect();
-        let positions = found.manifest.as_ref().map_or_else(|| genesis.origin.starts.clone(), |m| m.positions.clone());
-        Ok(History { directory: genesis.id, checkpoint: found.manifest, positions, plans, losses: found.losses })
+        Ok(History::after(found, genesis, plans))
     }
 }
 
