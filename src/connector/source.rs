@@ -363,8 +363,8 @@ pub trait SourceReader<T> {
     /// An error that must end the job.
     fn read(&mut self, emit: &mut Emit<'_, T>) -> Result<bool>;
 
-    /// For each split id: what the open batch has of it so far. Called after a `read` that gave rows. If the job fails before the batch is
-    /// planned, `tidemill replay --find-poison` looks for its record there. Default: unknown.
+    /// For each split id: what the open batch has of it so far. Called after a `read` that gave rows, if the job has a checkpoint
+    /// directory. If it fails before the batch is planned, `tidemill replay --find-poison` looks for its record there. Default: unknown.
     fn read_so_far(&self) -> BTreeMap<u32, Range<i64>> {
         BTreeMap::new()
     }

@@ -70,8 +70,8 @@ struct Input<T> {
     bytes: usize,
     cap_bytes: usize,
     max_rate: MaxRate,
-    /// Where it says what it has read and no plan has.
-    unplanned: Unplanned,
+    /// Where it says what it has read and no plan has: for a job with a directory, which keeps this if the program panics.
+    unplanned: Option<Unplanned>,
     alignment: Rc<Alignment>,
     /// The splits that are paused. `None`: none has ever been.
     paused: Option<BTreeSet<u32>>,
@@ -107,7 +107,7 @@ impl<T: Data> Input<T> {
             bytes: 0,
             cap_bytes: graph.config.batch_bytes,
             max_rate: source.max_rate(),
-            unplanned: graph.places.unplanned.clone(),
+            unplanned: graph.config.runtime.checkpoint.is_some().then(|| graph.places.unplanned.clone()),
             alignment: graph.alignment.clone(),
             paused: None,
             outbox: graph.outbox.clone(),
@@ -138,7 +138,9 @@ impl<T: Data> Input<T> {
             Command::Seal { span, ranges, live, hold, last, mut limits } => {
                 let mine = |r: &Range| r.source == self.source && r.split_id as usize % self.peers == self.worker;
                 let given = ranges.iter().filter(|r| mine(r)).map(|r| (r.split_id, r.split_range())).collect();
-                self.unplanned.read(span.first, ranges.into_iter().filter(mine));
+                if let Some(unplanned) = &self.unplanned {
+                    unplanned.read(span.first, ranges.into_iter().filter(mine));
+                }
                 let limits = limits.remove(&self.source).unwrap_or_default();
                 self.jobs.push_back(Job { span, given, live, hold, last, limits });
             }
@@ -149,7 +151,9 @@ impl<T: Data> Input<T> {
             Command::Live => self.live = true,
             Command::Close { record, .. } => {
                 point(FaultPoint::Close);
-                self.unplanned.planned(record.plan.time);
+                if let Some(unplanned) = &self.unplanned {
+                    unplanned.planned(record.plan.time);
+                }
                 drop(self.sealed.pop_front());
             }
             Command::End => self.open = None,
@@ -189,9 +193,9 @@ impl<T: Data> Input<T> {
         if finished && self.jobs[0].live && !self.ended {
             sealed = if self.jobs[0].last { self.reader.seal_last(&mut give)? } else { self.reader.seal(&mut give)? };
         }
-        if given && self.jobs.is_empty() {
+        if let Some(unplanned) = self.unplanned.as_ref().filter(|_| given && self.jobs.is_empty()) {
             let ranges = self.reader.read_so_far().into_iter().map(|(split_id, at)| self.range(split_id, at));
-            self.unplanned.read(*open.time(), ranges.collect::<Result<Vec<_>>>()?);
+            unplanned.read(*open.time(), ranges.collect::<Result<Vec<_>>>()?);
         }
         again |= given && !finished && (self.paused.is_some() || !self.jobs.is_empty());
         self.bytes += bytes;
@@ -226,7 +230,9 @@ impl<T: Data> Input<T> {
             (split.lag, split.oldest) = (Some(lag), sealed.oldest.get(&split_id).copied().filter(|_| lag > 0));
         }
         let job = self.jobs.pop_front().expect("a job that is finished");
-        self.unplanned.read(job.span.first, self.ranges.iter().cloned());
+        if let Some(unplanned) = &self.unplanned {
+            unplanned.read(job.span.first, self.ranges.iter().cloned());
+        }
         let open = self.open.as_mut().expect("a batch is open");
         self.sealed.push_back(open.clone());
         let next = self.interval.after(job.span.end(self.interval.millis()));
