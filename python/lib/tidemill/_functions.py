@@ -81,7 +81,7 @@ def column(i: int) -> Native:
 
 
 def row(*parts: Any) -> Native:
-    """A tuple of what other functions make of a value. A part that is no function is the same for each value.
+    """A tuple of what other functions make of a value. A part that is not a function is the same for each value.
 
     >>> row(lower, 1)("Tide")
     ('tide', 1)

@@ -97,7 +97,7 @@ impl Steps {
         Steps { steps: Vec::new(), failure: failure.clone() }
     }
 
-    /// Whether there is none.
+    /// Whether there are no steps.
     pub fn is_empty(&self) -> bool {
         self.steps.is_empty()
     }
@@ -203,7 +203,7 @@ fn pair<'py>(object: &Bound<'py, PyAny>) -> PyResult<(Bound<'py, PyAny>, Bound<'
     object.extract().map_err(|_| not_a_pair(&object.get_type().to_string()))
 }
 
-/// What to say of a row that is no pair.
+/// The error of a row that is not a pair.
 pub fn not_a_pair(kind: &str) -> PyErr {
     PyTypeError::new_err(format!("this verb needs pairs, tuples (key, value), and the row is a {kind}; make pairs by map first"))
 }

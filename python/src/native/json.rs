@@ -29,7 +29,7 @@ pub fn find(text: &str, path: &[Step]) -> Option<Value> {
     found
 }
 
-/// Reads the value at a path, and skips everything else. `None`: there is none.
+/// Reads the value at a path, and skips everything else. `None`: the path leads to nothing.
 #[derive(Clone, Copy)]
 struct Find<'a>(&'a [Step]);
 

@@ -42,7 +42,7 @@ impl Value {
     }
 }
 
-/// A value of the types that are no container; `None`: it is another type, or a subclass.
+/// A value of a type that is not a container. `None`: it has another type, or is a subclass.
 fn scalar(object: &Bound<'_, PyAny>) -> PyResult<Option<Value>> {
     let value = if let Ok(text) = object.cast_exact::<PyString>() {
         // A str with half of a surrogate pair has no UTF-8: it stays an object.
