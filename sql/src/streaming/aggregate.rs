@@ -12,7 +12,7 @@ use super::grouping_sets::unioned;
 use super::groups::{Groups, merge};
 use super::narrow::Narrow;
 use super::render::{Rendered, Renderer, Result, Windows, schema};
-use super::tables::Encoded;
+use super::tables::Columnar;
 use super::time_window::call;
 use super::window_origin::{Origin, inlined, origin};
 
@@ -56,7 +56,7 @@ impl<'s> Renderer<'_, 's> {
                     let stream = parts
                         .reduce_by_key(merge)
                         .map_partitions(move |rows: Vec<(Row, Vec<Part>)>| encoded(&query, &groups, &encode, &rows));
-                    return Ok(Rendered::Growing(Rc::new(Encoded { stream, codec }), Narrow::default()));
+                    return Ok(Rendered::Growing(Rc::new(Columnar::encoded(stream, codec)), Narrow::default()));
                 }
                 if plan.aggr_expr.is_empty() {
                     // A group is its row, and stays.

@@ -7,7 +7,7 @@ use tidemill::prelude::{BadRecord, DStream};
 use super::codec::Codec;
 use super::frame::StreamingDataFrame;
 use super::render::Windows;
-use super::tables::Encoded;
+use super::tables::Columnar;
 use crate::error::{Result, SqlError};
 
 impl<'s> StreamingDataFrame<'s> {
@@ -45,7 +45,7 @@ impl<'s> StreamingDataFrame<'s> {
             return Err(SqlError::new(&self.query, reason));
         };
         let codec = Rc::new(Codec::new(&schema).map_err(|e| SqlError::new(&self.query, e))?);
-        self.tables.of_source(&format!("late rows of {}", self.query), schema, Rc::new(Encoded { stream, codec }))
+        self.tables.of_source(&format!("late rows of {}", self.query), schema, Rc::new(Columnar::encoded(stream, codec)))
     }
 
     /// The rows that could not be computed: those in which a cast failed, a number was divided by zero, or a whole number overflowed. Also rows

@@ -10,7 +10,7 @@ use tidemill::prelude::{DStream, State, StateSpec};
 use super::codec::{Codec, Row};
 use super::frame::StreamingDataFrame;
 use super::render::{Rendered, Windows};
-use super::tables::{Encoded, Keyed, Step};
+use super::tables::{Columnar, Keyed, Step};
 use super::time_window::stamps;
 use super::watermark::Watermark;
 use crate::error::{Result, SqlError};
@@ -45,7 +45,7 @@ impl<'s> StreamingDataFrame<'s> {
         let rows = keyed.map(|(_, pair)| pair).map_with_state(StateSpec::function(first));
         let stream = rows.map(|row| row);
         let schema = codec.schema().clone();
-        self.over(schema, Rc::new(Encoded { stream, codec }))
+        self.over(schema, Rc::new(Columnar::encoded(stream, codec)))
     }
 
     /// As [`StreamingDataFrame::drop_duplicates`], for rows whose times differ by at most the delay of the watermark. So a key is forgotten
@@ -87,7 +87,7 @@ impl<'s> StreamingDataFrame<'s> {
         let once = events.map(|(_, pair)| pair).distinct_within_by(mark.late_by(), |(key, _)| key.clone());
         let stream = once.timestamped().map(|timed| timed.row.1);
         let schema = codec.schema().clone();
-        self.over(schema, Rc::new(Encoded { stream, codec }))
+        self.over(schema, Rc::new(Columnar::encoded(stream, codec)))
     }
 
     /// Rows with the key of these columns, and the time of the column at `place`.

@@ -12,6 +12,9 @@ use datafusion::execution::SessionState;
 use datafusion::logical_expr::Expr;
 use datafusion::physical_expr::PhysicalExpr;
 
+/// Makes a record batch of another.
+pub(crate) type OfBatch = Rc<dyn Fn(RecordBatch) -> Result<RecordBatch, DataFusionError>>;
+
 /// Steps from one record batch to another.
 #[derive(Clone, Default)]
 pub(crate) struct Narrow(Vec<Step>);
@@ -25,7 +28,7 @@ enum Step {
     /// The same columns with other names.
     Named(Arc<Schema>),
     /// Any function of a whole batch.
-    Batch(Rc<dyn Fn(RecordBatch) -> Result<RecordBatch, DataFusionError>>),
+    Batch(OfBatch),
 }
 
 impl Narrow {
@@ -55,7 +58,7 @@ impl Narrow {
         Ok(self)
     }
 
-    pub(crate) fn batch(mut self, step: Rc<dyn Fn(RecordBatch) -> Result<RecordBatch, DataFusionError>>) -> Self {
+    pub(crate) fn batch(mut self, step: OfBatch) -> Self {
         self.0.push(Step::Batch(step));
         self
     }

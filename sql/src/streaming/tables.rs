@@ -14,7 +14,7 @@ use datafusion::datasource::empty::EmptyTable;
 use datafusion::error::DataFusionError;
 use datafusion::logical_expr::{Expr, LogicalPlan, Volatility};
 use serde::{Deserialize, Serialize};
-use tidemill::prelude::{BadRecord, DStream, Data};
+use tidemill::prelude::{BadRecord, BoxError, DStream, Data};
 
 use super::accumulator::Part;
 use super::bad_rows::tried;
@@ -94,7 +94,7 @@ impl<'s> StreamTables<'s> {
     pub fn register_stream<T: Data + Serialize + Deserialize<'static>>(&self, name: &str, stream: &DStream<'s, T>) -> Result<()> {
         let columns = Columns::of::<T>()?;
         let schema = columns.schema().clone();
-        self.add(name, schema, Rc::new(Typed { stream: stream.clone(), columns: Rc::new(columns) }))
+        self.add(name, schema, Rc::new(Columnar { stream: stream.clone(), batch: Rc::new(move |rows| Ok(columns.batch(rows)?)) }))
     }
 
     /// A query over all rows of the streams so far, and over the tables of the session. It is one SELECT. What cannot be kept up to
@@ -150,7 +150,10 @@ impl<'s> StreamTables<'s> {
         let Some(source) = source else {
             let mut known: Vec<String> = self.streams.borrow().keys().cloned().collect();
             known.sort();
-            return Err(SqlError::new(&thing, format!("{name} is no stream; register it first. Streams: {}", known.join(", "))));
+            return Err(SqlError::new(
+                &thing,
+                format!("{name} is no stream; register it first. Streams: {}", known.join(", ")),
+            ));
         };
         let schema = self.session.table(name)?.schema();
         let (schema, step) = stamped(&schema, column, watermark).map_err(|reason| SqlError::new(&thing, reason))?;
@@ -342,56 +345,29 @@ impl<'s> Source<'s> for Stepped<'s> {
     }
 }
 
-/// A stream of a program's rows.
-struct Typed<'s, T: 'static> {
-    stream: DStream<'s, T>,
-    columns: Rc<Columns>,
+/// A stream of rows, and what makes columns of the rows of a partition.
+pub(crate) struct Columnar<'s, T: 'static> {
+    pub stream: DStream<'s, T>,
+    pub batch: ToBatch<T>,
 }
 
-impl<'s, T: Data + Serialize> Typed<'s, T> {
+pub(crate) type ToBatch<T> = Rc<dyn Fn(&[T]) -> Result<RecordBatch, BoxError>>;
+
+impl<'s> Columnar<'s, Row> {
+    /// The rows of a query, as the source of another step.
+    pub fn encoded(stream: DStream<'s, Row>, codec: Rc<Codec>) -> Self {
+        Columnar { stream, batch: Rc::new(move |rows| Ok(codec.decode(rows.iter())?)) }
+    }
+}
+
+impl<'s, T: Data> Columnar<'s, T> {
     fn each<X: Data>(&self, asked: &Asked<'_, 's>, step: Step<X>) -> DStream<'s, X> {
-        let columns = self.columns.clone();
-        tried(&self.stream, asked, step, move |rows: Vec<T>| columns.batch(&rows).unwrap_or_else(|e| panic!("{e}")))
+        let (batch, query) = (self.batch.clone(), asked.query.to_owned());
+        tried(&self.stream, asked, step, move |rows: Vec<T>| batch(&rows).unwrap_or_else(|e| panic!("{query}: {e}")))
     }
 }
 
-impl<'s, T: Data + Serialize> Source<'s> for Typed<'s, T> {
-    fn rows(&self, asked: &Asked<'_, 's>, step: Step<Row>) -> DStream<'s, Row> {
-        self.each(asked, step)
-    }
-
-    fn parts(&self, asked: &Asked<'_, 's>, step: Step<(Row, Vec<Part>)>) -> DStream<'s, (Row, Vec<Part>)> {
-        self.each(asked, step)
-    }
-
-    fn timed(&self, asked: &Asked<'_, 's>, step: Step<Timed>) -> DStream<'s, Timed> {
-        self.each(asked, step)
-    }
-
-    fn keyed(&self, asked: &Asked<'_, 's>, step: Step<Keyed>) -> DStream<'s, Keyed> {
-        self.each(asked, step)
-    }
-
-    fn tagged(&self, asked: &Asked<'_, 's>, step: Step<Tagged>) -> DStream<'s, Tagged> {
-        self.each(asked, step)
-    }
-}
-
-/// The rows of a query, as the source of another step.
-pub(crate) struct Encoded<'s> {
-    pub stream: DStream<'s, Row>,
-    pub codec: Rc<Codec>,
-}
-
-impl<'s> Encoded<'s> {
-    fn each<X: Data>(&self, asked: &Asked<'_, 's>, step: Step<X>) -> DStream<'s, X> {
-        let (codec, query) = (self.codec.clone(), asked.query.to_owned());
-        let batch = move |rows: Vec<Row>| codec.decode(rows.iter()).unwrap_or_else(|e| panic!("{query}: {e}"));
-        tried(&self.stream, asked, step, batch)
-    }
-}
-
-impl<'s> Source<'s> for Encoded<'s> {
+impl<'s, T: Data> Source<'s> for Columnar<'s, T> {
     fn rows(&self, asked: &Asked<'_, 's>, step: Step<Row>) -> DStream<'s, Row> {
         self.each(asked, step)
     }

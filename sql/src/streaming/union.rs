@@ -8,7 +8,7 @@ use super::codec::Codec;
 use super::explain::Kept;
 use super::narrow::Narrow;
 use super::render::{Rendered, Renderer, Result, schema};
-use super::tables::Encoded;
+use super::tables::Columnar;
 
 impl<'s> Renderer<'_, 's> {
     pub(super) fn union(&self, union: &Union) -> Result<Rendered<'s>> {
@@ -29,7 +29,7 @@ impl<'s> Renderer<'_, 's> {
         let stream = streams.into_iter().reduce(|a, b| a.union(&b));
         if views.is_empty() {
             let stream = stream.expect("a union has inputs");
-            return Ok(Rendered::Growing(Rc::new(Encoded { stream, codec }), Narrow::default()));
+            return Ok(Rendered::Growing(Rc::new(Columnar::encoded(stream, codec)), Narrow::default()));
         }
         if stream.is_some() {
             self.keeps("accumulate", Kept::of("the rows of the streams", "every row"));

@@ -1,7 +1,6 @@
 //! `explode`: a row for each item of a list.
 
 use std::rc::Rc;
-use std::sync::Arc;
 
 use datafusion::arrow::array::{Array, AsArray, RecordBatch, UInt32Array};
 use datafusion::arrow::compute::take;
@@ -9,12 +8,10 @@ use datafusion::arrow::datatypes::DataType;
 use datafusion::error::DataFusionError;
 use datafusion::logical_expr::Unnest;
 
-use super::narrow::with_columns;
-
-type Step = Rc<dyn Fn(RecordBatch) -> Result<RecordBatch, DataFusionError>>;
+use super::narrow::{OfBatch, with_columns};
 
 /// What one `explode` makes of a record batch. A null and an empty list have no row, as in Spark.
-pub(super) fn unnested(unnest: &Unnest) -> Result<Step, DataFusionError> {
+pub(super) fn unnested(unnest: &Unnest) -> Result<OfBatch, DataFusionError> {
     let plan = |reason: &str| Err(DataFusionError::Plan(reason.to_owned()));
     let [(list, to)] = &unnest.list_type_columns[..] else {
         return plan("a SELECT has one explode; put another one into a query around it");
@@ -41,6 +38,6 @@ pub(super) fn unnested(unnest: &Unnest) -> Result<Step, DataFusionError> {
             false => take(batch.column(*place), &rows, None),
         };
         let columns = from.iter().map(column).collect::<Result<Vec<_>, _>>()?;
-        with_columns(&Arc::clone(&output), columns, rows.len())
+        with_columns(&output, columns, rows.len())
     }))
 }

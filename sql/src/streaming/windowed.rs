@@ -19,7 +19,7 @@ use super::groups::{Groups, Timed, merge};
 use super::narrow::Narrow;
 use super::render::{Rendered, Renderer, Result, Windows, schema};
 use super::span::duration;
-use super::tables::{Encoded, Source};
+use super::tables::{Columnar, Source};
 use super::time_window::{Shape, call};
 use super::watermark::Watermark;
 
@@ -124,7 +124,7 @@ impl<'s> Renderer<'_, 's> {
         Ok(match self.windows {
             Windows::Final => {
                 let stream = windows.append().map_partitions(rows);
-                Rendered::Growing(Rc::new(Encoded { stream, codec: codec.clone() }), Narrow::default())
+                Rendered::Growing(Rc::new(Columnar::encoded(stream, codec.clone())), Narrow::default())
             }
             _ => {
                 let view = windows.view().map_vectorized(move |open| rows(open).into_iter().map(Some).collect());

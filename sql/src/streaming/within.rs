@@ -16,7 +16,7 @@ use super::join::{JoinKey, Rows};
 use super::narrow::{Narrow, evaluate, physical};
 use super::render::{Rendered, Renderer, Result};
 use super::span::{duration, of_scalar};
-use super::tables::{Encoded, Source, Step, Tagged};
+use super::tables::{Columnar, Source, Step, Tagged};
 use super::time_window::stamps;
 use super::windowed::watermark;
 
@@ -153,7 +153,7 @@ impl<'s> Renderer<'_, 's> {
             }
             _ => left.full_outer_join_within(&right, before, after).timestamped().map(|t| t.row.1).map_partitions(both(rows)),
         };
-        let joined = Rendered::Growing(Rc::new(Encoded { stream, codec }), Narrow::default());
+        let joined = Rendered::Growing(Rc::new(Columnar::encoded(stream, codec)), Narrow::default());
         match &join.filter {
             // Outer joins have no other condition.
             Some(condition) if join.join_type == JoinType::Inner && !times.only => self.filter(joined, condition, &join.schema),

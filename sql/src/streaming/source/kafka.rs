@@ -10,9 +10,9 @@ use datafusion::arrow::array::{
 use datafusion::arrow::datatypes::{DataType, Field, Fields, Schema};
 use tidemill::prelude::{KafkaSource, Message, StartFrom, StreamingContext};
 
-use super::lines::Rows;
 use crate::files::ddl::timestamp;
 use crate::files::options::Options;
+use crate::streaming::tables::Columnar;
 
 /// The options of Kafka.
 pub(super) const OPTIONS: [&str; 11] = [
@@ -116,7 +116,7 @@ fn header() -> Fields {
 }
 
 /// The records as rows.
-pub(super) fn rows<'s>(ssc: &StreamingContext<'s>, source: KafkaSource, schema: &Arc<Schema>) -> Rows<'s, Message> {
+pub(super) fn rows<'s>(ssc: &StreamingContext<'s>, source: KafkaSource, schema: &Arc<Schema>) -> Columnar<'s, Message> {
     let schema = schema.clone();
     let batch = move |rows: &[Message]| {
         let mut columns: Vec<Arc<dyn datafusion::arrow::array::Array>> = vec![
@@ -134,9 +134,9 @@ pub(super) fn rows<'s>(ssc: &StreamingContext<'s>, source: KafkaSource, schema: 
         if schema.fields().len() > columns.len() {
             columns.push(Arc::new(headers(rows)));
         }
-        RecordBatch::try_new(schema.clone(), columns)
+        Ok(RecordBatch::try_new(schema.clone(), columns)?)
     };
-    Rows { stream: ssc.kafka_direct_stream(source), batch: Rc::new(batch) }
+    Columnar { stream: ssc.kafka_direct_stream(source), batch: Rc::new(batch) }
 }
 
 fn headers(rows: &[Message]) -> datafusion::arrow::array::ListArray {

@@ -10,7 +10,7 @@ use serde::Deserialize;
 use tidemill::prelude::{BadRecord, DStream, StreamingContext};
 
 use super::files;
-use super::lines::{Rows, values};
+use super::lines::values;
 use crate::error::{Result, SqlError};
 use crate::files::ddl;
 use crate::files::line_format::{LineFormat, known};
@@ -18,7 +18,7 @@ use crate::files::options::Options;
 use crate::files::read;
 use crate::rows::Columns;
 use crate::streaming::frame::StreamingDataFrame;
-use crate::streaming::tables::{Source, StreamTables};
+use crate::streaming::tables::{Columnar, Source, StreamTables};
 
 type Loaded<'s> = (Arc<Schema>, Rc<dyn Source<'s> + 's>, Option<DStream<'s, BadRecord>>);
 
@@ -222,9 +222,9 @@ impl<'s> DataStreamReader<'_, 's> {
         let batch = move |rows: &[(i64, i64)]| {
             let times = rows.iter().map(|(ms, _)| Some(ms.saturating_mul(1_000))).collect::<TimestampMicrosecondArray>();
             let numbers = rows.iter().map(|(_, n)| Some(*n)).collect::<Int64Array>();
-            RecordBatch::try_new(columns.clone(), vec![Arc::new(times), Arc::new(numbers)])
+            Ok(RecordBatch::try_new(columns.clone(), vec![Arc::new(times), Arc::new(numbers)])?)
         };
-        Ok((schema, Rc::new(Rows { stream, batch: Rc::new(batch) }), None))
+        Ok((schema, Rc::new(Columnar { stream, batch: Rc::new(batch) }), None))
     }
 
     #[cfg(feature = "kafka")]
