@@ -101,7 +101,7 @@ fn csv_files_are_rows_and_bad_lines_have_their_file_and_byte() {
         bad.sort_by(|a, b| a.origin.cmp(&b.origin));
         let places: Vec<_> = bad.iter().map(|b| (b.origin.rsplit('/').next().unwrap(), b.offset, b.reason.as_str())).collect();
         let fields = "the record has 2 fields, and the table has 3 columns";
-        assert_eq!(places, [("a.csv", 42, "column minutes: `x` is no INT"), ("b.csv", 19, fields)]);
+        assert_eq!(places, [("a.csv", 42, "column minutes: `x` is not of type INT"), ("b.csv", 19, fields)]);
         assert_eq!(bad[1].raw, b"Ryland;5");
     }
 }

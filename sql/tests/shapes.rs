@@ -166,7 +166,7 @@ fn watermarks_and_duplicates_are_refused_with_the_remedy() {
                 let e = result.unwrap_err().to_string();
                 assert!(e.contains(words), "{e}");
             };
-            wrong(tables.with_watermark("nowhere", "at", "1 second"), "nowhere is no stream; register it first");
+            wrong(tables.with_watermark("nowhere", "at", "1 second"), "nowhere is not a stream; register it first");
             wrong(tables.with_watermark("raw", "time", "1 second"), "columns are at, name, n");
             wrong(tables.with_watermark("raw", "n", "1 second"), "use a timestamp, or an i64");
             wrong(tables.with_watermark("raw", "at", "1 fortnight"), "microseconds, milliseconds, seconds");

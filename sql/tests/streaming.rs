@@ -195,7 +195,7 @@ fn what_cannot_be_kept_up_to_date_is_refused() {
         ("select first(fare) from trips", "write min_by"),
         ("select station, count(*) from trips group by station order by 2 limit 3 offset 2", "row_number()"),
         ("select station, median(fare) from trips group by station limit 1", "add ORDER BY"),
-        ("select * from docks", "no stream"),
+        ("select * from docks", "not a stream"),
         ("select tripz from trips", "station"),
         ("select station, now() from trips", "now() has another value each time"),
         ("select station from trips where random() < 0.5", "random() has another value each time"),

@@ -125,22 +125,22 @@ impl Csv {
 
 /// A value of a text.
 pub(crate) fn scalar(text: String, kind: &DataType, times: &Times) -> Result<Value, String> {
-    let is_no = |what: &str| format!("`{text}` is no {what}");
+    let unfit = |kind: &str| format!("`{text}` is not of type {kind}");
     Ok(match kind {
         DataType::Utf8 => Value::Text(text),
         DataType::Boolean => match text.to_ascii_lowercase().as_str() {
             "true" => Value::Bool(true),
             "false" => Value::Bool(false),
-            _ => return Err(is_no("BOOLEAN")),
+            _ => return Err(unfit("BOOLEAN")),
         },
         kind if kind.is_integer() => {
-            let whole: i64 = text.parse().map_err(|_| is_no(&super::ddl::type_text(kind)))?;
+            let whole: i64 = text.parse().map_err(|_| unfit(&super::ddl::type_text(kind)))?;
             if !fits(kind, whole) {
                 return Err(format!("{whole} is too large for {}", super::ddl::type_text(kind)));
             }
             Value::Int(whole)
         }
-        DataType::Float32 | DataType::Float64 => Value::Float(text.parse().map_err(|_| is_no("DOUBLE"))?),
+        DataType::Float32 | DataType::Float64 => Value::Float(text.parse().map_err(|_| unfit("DOUBLE"))?),
         DataType::Decimal128(precision, scale) => Value::Decimal(decimal(&text, *precision, *scale)?),
         DataType::Timestamp(..) => Value::Int(times.timestamp(&text)?),
         DataType::Date32 => Value::Int(times.date(&text)?),
@@ -151,7 +151,7 @@ pub(crate) fn scalar(text: String, kind: &DataType, times: &Times) -> Result<Val
 
 /// The digits of a decimal, without its point. More digits behind the point than the type has are an error: they would be lost.
 pub(crate) fn decimal(text: &str, precision: u8, scale: i8) -> Result<i128, String> {
-    let wrong = || format!("`{text}` is no DECIMAL({precision},{scale})");
+    let wrong = || format!("`{text}` is not of type DECIMAL({precision},{scale})");
     let (sign, digits) = match text.strip_prefix('-') {
         Some(digits) => (-1, digits),
         None => (1, text.strip_prefix('+').unwrap_or(text)),
@@ -213,13 +213,13 @@ mod tests {
     #[test]
     fn what_does_not_fit_is_an_error_that_names_column_and_value() {
         for (line, schema, says) in [
-            ("x", "n INT", "column n: `x` is no INT"),
+            ("x", "n INT", "column n: `x` is not of type INT"),
             ("300", "n TINYINT", "300 is too large for TINYINT"),
             ("1,2", "n INT", "the record has 2 fields, and the table has 1 columns"),
             ("\"a", "s STRING", "a quote has no end"),
-            ("1.234", "d DECIMAL(5,2)", "`1.234` is no DECIMAL(5,2)"),
-            ("12345", "d DECIMAL(5,2)", "is no DECIMAL(5,2)"),
-            ("-", "d DECIMAL(5,2)", "is no DECIMAL(5,2)"),
+            ("1.234", "d DECIMAL(5,2)", "`1.234` is not of type DECIMAL(5,2)"),
+            ("12345", "d DECIMAL(5,2)", "is not of type DECIMAL(5,2)"),
+            ("-", "d DECIMAL(5,2)", "is not of type DECIMAL(5,2)"),
             (",1", "n INT NOT NULL, m INT", "the column n is NOT NULL"),
         ] {
             let error = read(line, schema).unwrap_err();

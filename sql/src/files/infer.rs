@@ -37,7 +37,7 @@ pub(crate) fn csv(csv: &Csv, times: &Times, lines: &[String], header: bool, type
     let mut columns = vec![(types.to_vec(), false); names.len()];
     let rows = (!header).then_some(Ok(Some(first))).into_iter().chain(lines.map(|line| csv.fields(line)));
     for row in rows {
-        // A line that is no record will be a bad row.
+        // A line that is not a record will be a bad row.
         let Ok(Some(row)) = row else { continue };
         for (text, (types, seen)) in row.into_iter().zip(&mut columns).filter(|(text, _)| !text.is_empty()) {
             types.retain(|kind| scalar(text.clone(), kind, times).is_ok());

@@ -61,14 +61,14 @@ impl JsonLines {
             (DataType::Utf8, other) => Value::Text(other.to_string()),
             (DataType::Timestamp(..) | DataType::Date32, Json::String(text)) => scalar(text, kind, &self.times)?,
             (DataType::Float32 | DataType::Float64, Json::Number(n)) => {
-                Value::Float(n.as_f64().ok_or_else(|| format!("{n} is no {}", type_text(kind)))?)
+                Value::Float(n.as_f64().ok_or_else(|| format!("{n} is not of type {}", type_text(kind)))?)
             }
             (DataType::Decimal128(precision, scale), Json::Number(n)) => {
                 Value::Decimal(decimal(&n.to_string(), *precision, *scale)?)
             }
             (kind, Json::Number(n)) if kind.is_integer() => match n.as_i64().filter(|n| fits(kind, *n)) {
                 Some(n) => Value::Int(n),
-                None => return Err(format!("{n} is no {}", type_text(kind))),
+                None => return Err(format!("{n} is not of type {}", type_text(kind))),
             },
             (DataType::List(item), Json::Array(items)) => {
                 Value::List(items.into_iter().map(|i| self.value(i, item.data_type())).collect::<Result<_, _>>()?)
@@ -81,7 +81,7 @@ impl JsonLines {
                 }
                 _ => return Err("the keys of a MAP are STRING in JSON".to_owned()),
             },
-            (kind, other) => return Err(format!("{} is no {}", kind_of(&other), type_text(kind))),
+            (kind, other) => return Err(format!("{} is not of type {}", kind_of(&other), type_text(kind))),
         })
     }
 }
@@ -126,8 +126,8 @@ mod tests {
     #[test]
     fn what_does_not_fit_is_an_error_that_names_column_and_value() {
         for (line, says) in [
-            (r#"{"n": "x"}"#, "column n: the text `x` is no INT"),
-            (r#"{"n": 3000000000}"#, "column n: 3000000000 is no INT"),
+            (r#"{"n": "x"}"#, "column n: the text `x` is not of type INT"),
+            (r#"{"n": 3000000000}"#, "column n: 3000000000 is not of type INT"),
             ("[1]", "the line is an array, and not an object"),
             (r#"{"n": 1"#, "EOF"),
             (r#"{"n": 1, "k": null}"#, "the column k is NOT NULL"),

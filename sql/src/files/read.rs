@@ -100,7 +100,7 @@ impl DataFrameReader {
             return crate::parquet::read(&self.session, &thing, &files, &self.options);
         }
         let format = LineFormat::named(&self.format, &self.options).map_err(fault)?;
-        let format = format.ok_or_else(|| fault("this is no format; there are: csv, json, text, parquet".to_owned()))?;
+        let format = format.ok_or_else(|| fault("this is not a format; there are: csv, json, text, parquet".to_owned()))?;
         let mut options = [&FILE_OPTIONS, known(&self.format)].concat();
         match format {
             LineFormat::Csv(_) => options.extend(["header", "inferSchema", "mode"]),

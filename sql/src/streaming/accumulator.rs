@@ -267,7 +267,7 @@ pub(crate) fn function(expr: &Expr) -> Result<&AggregateFunction, DataFusionErro
     match expr {
         Expr::Alias(alias) => function(&alias.expr),
         Expr::AggregateFunction(function) => Ok(function),
-        other => Err(DataFusionError::Plan(format!("{other} is no aggregate"))),
+        other => Err(DataFusionError::Plan(format!("{other} is not an aggregate"))),
     }
 }
 

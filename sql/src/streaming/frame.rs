@@ -246,7 +246,7 @@ impl<'s> StreamingDataFrame<'s> {
             Rows::Changing(view, None) => view.append(),
             Rows::Changing(_, Some(part)) => {
                 let reason =
-                    format!("{part} changes rows of this result, so it is no stream of rows; use view(){}", remedy(part));
+                    format!("{part} changes rows of this result, so it is not a stream of rows; use view(){}", remedy(part));
                 return Err(SqlError::new(&self.query, reason));
             }
         };

@@ -106,7 +106,7 @@ impl<'s> Renderer<'_, 's> {
                 let name = scan.table_name.table();
                 let Some(source) = self.streams.get(name) else {
                     return self.refused(
-                        &format!("the table {name}, which is no stream,"),
+                        &format!("the table {name}, which is not a stream,"),
                         &[name],
                         "register a stream, or ask the session for it",
                     );

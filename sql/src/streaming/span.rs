@@ -50,7 +50,7 @@ pub(crate) fn of_scalar(value: &ScalarValue) -> Result<i64, String> {
             Ok(i64::from(i.days) * 86_400_000_000 + i.nanoseconds / 1_000)
         }
         ScalarValue::IntervalDayTime(Some(i)) => Ok(i64::from(i.days) * 86_400_000_000 + i64::from(i.milliseconds) * 1_000),
-        other => Err(format!("{other} is no length of time of a fixed length; write it as '10 minutes'")),
+        other => Err(format!("{other} is not a fixed length of time; write it as '10 minutes'")),
     }
 }
 

@@ -124,7 +124,7 @@ impl<'s> StreamTables<'s> {
     /// records are.
     ///
     /// # Errors
-    /// If no stream has this name, or it has no such column, or that is no time, or the delay is wrong.
+    /// If no stream has this name, or it has no such column, or it is not a time, or the delay is wrong.
     ///
     /// ```
     /// use tidemill::testing::check;
@@ -152,7 +152,7 @@ impl<'s> StreamTables<'s> {
             known.sort();
             return Err(SqlError::new(
                 &thing,
-                format!("{name} is no stream; register it first. Streams: {}", known.join(", ")),
+                format!("{name} is not a stream; register it first. Streams: {}", known.join(", ")),
             ));
         };
         let schema = self.session.table(name)?.schema();
@@ -233,7 +233,7 @@ pub(super) fn stamped(schema: &Arc<Schema>, column: &str, watermark: Watermark) 
             DataType::Timestamp(TimeUnit::Microsecond, None)
         }
         other => {
-            return Err(format!("a column of type {other} is no time; use a timestamp, or an i64 of microseconds since 1970"));
+            return Err(format!("a column of type {other} is not a time; use a timestamp, or an i64 of microseconds since 1970"));
         }
     };
     let mut fields: Vec<Arc<Field>> = schema.fields().iter().cloned().collect();
@@ -242,7 +242,7 @@ pub(super) fn stamped(schema: &Arc<Schema>, column: &str, watermark: Watermark) 
     let to = marked.clone();
     let step = move |batch: RecordBatch| {
         let mut columns = batch.columns().to_vec();
-        // A text that is no time becomes null.
+        // A text that is not a time becomes null.
         columns[place] = cast(&columns[place], &kind)?;
         with_columns(&to, columns, batch.num_rows())
     };

@@ -55,7 +55,7 @@ type Loaded<'s> = (Arc<Schema>, Rc<dyn Source<'s> + 's>, Option<DStream<'s, BadR
 /// })?;
 /// # let _ = &bad;
 /// job.stop_gracefully()?;
-/// assert_eq!(bad.rows()[0].reason, "column minutes: `x` is no INT");
+/// assert_eq!(bad.rows()[0].reason, "column minutes: `x` is not of type INT");
 /// assert_eq!((bad.rows()[0].origin.rsplit('/').next(), bad.rows()[0].offset), (Some("a.csv"), 25));
 /// # std::fs::remove_dir_all(dir).unwrap();
 /// # Ok::<(), tidemill::Error>(())
