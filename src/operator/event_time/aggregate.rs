@@ -2,7 +2,7 @@
 //! kernel of all verbs on them.
 
 use super::event_time::EventTimeStream;
-use super::pane_fold::{PaneFold, Reduced};
+use super::pane_fold::{PaneFold, Reduced, Summed};
 use super::panes::{ByPane, Panes};
 use super::windowed_view::{WindowedView, windowed};
 use super::windows::EventTimeWindows;
@@ -34,7 +34,7 @@ impl<'s, T: Data> EventTimeWindows<'s, T> {
             let counts = table.of(&());
             rows.rows.iter().for_each(|timed| counts.fold(pane_of(timed.time), |n| n.unwrap_or(0) + 1));
         };
-        self.aggregated(OperatorId::of("count"), fold, Reduced::by(|a, b| a + b), |(), n| [n])
+        self.aggregated(OperatorId::of("count"), fold, Summed, |(), n| [n])
     }
 
     /// How often each row occurs in each window.
@@ -66,7 +66,7 @@ impl<'s, T: Data> EventTimeWindows<'s, T> {
                 table.of(&timed.row).fold(pane_of(timed.time), |n| n.unwrap_or(0) + 1);
             }
         };
-        self.aggregated(OperatorId::of("count_by_value"), fold, Reduced::by(|a, b| a + b), |row: &T, n| [(row.clone(), n)])
+        self.aggregated(OperatorId::of("count_by_value"), fold, Summed, |row: &T, n| [(row.clone(), n)])
     }
 }
 

@@ -16,10 +16,8 @@ pub(super) trait PaneFold<A>: 'static {
 
     fn enter(&self, stack: &mut Self::Stack, start: i64, a: &A);
 
-    /// Takes the panes out that start before this.
-    fn leave(&self, stack: &mut Self::Stack, before: i64);
-
-    fn is_empty(stack: &Self::Stack) -> bool;
+    /// Takes the oldest pane out: its start, and what entered.
+    fn leave(&self, stack: &mut Self::Stack, start: i64, a: &A);
 
     /// The result of the window; `None` without a pane. `pane` finds one by its start.
     fn result<'a>(&self, stack: &Self::Stack, pane: impl Fn(i64) -> Option<&'a A>) -> Option<A>
@@ -42,10 +40,6 @@ fn number(start: i64) -> u64 {
     start as u64 ^ 1 << 63
 }
 
-fn oldest<A: Exchange, F: Fn(A, A) -> A + 'static>(stack: &StackedPanes<A>) -> Option<u64> {
-    TwoStacks::<F>::ends(stack).next()
-}
-
 impl<A: Exchange, F: Fn(A, A) -> A + 'static> PaneFold<A> for Reduced<F> {
     type Stack = StackedPanes<A>;
 
@@ -57,14 +51,8 @@ impl<A: Exchange, F: Fn(A, A) -> A + 'static> PaneFold<A> for Reduced<F> {
         self.0.enter(stack, number(start), a.clone());
     }
 
-    fn leave(&self, stack: &mut StackedPanes<A>, before: i64) {
-        while let Some(oldest) = oldest::<A, F>(stack).filter(|oldest| *oldest < number(before)) {
-            self.0.leave(stack, oldest);
-        }
-    }
-
-    fn is_empty(stack: &StackedPanes<A>) -> bool {
-        oldest::<A, F>(stack).is_none()
+    fn leave(&self, stack: &mut StackedPanes<A>, start: i64, _: &A) {
+        self.0.leave(stack, number(start));
     }
 
     fn result<'a>(&self, stack: &StackedPanes<A>, _: impl Fn(i64) -> Option<&'a A>) -> Option<A>
@@ -72,6 +60,39 @@ impl<A: Exchange, F: Fn(A, A) -> A + 'static> PaneFold<A> for Reduced<F> {
         A: 'a,
     {
         self.0.value(stack)
+    }
+}
+
+/// The results of panes are added up, and subtracted: a window is one number.
+#[derive(Clone)]
+pub(super) struct Summed;
+
+/// The panes of a key in one window.
+#[derive(Default)]
+pub(super) struct Sum {
+    sum: i64,
+    panes: u64,
+}
+
+impl PaneFold<i64> for Summed {
+    type Stack = Sum;
+
+    fn merge(&self, a: i64, b: i64) -> i64 {
+        a + b
+    }
+
+    fn enter(&self, stack: &mut Sum, _: i64, a: &i64) {
+        stack.sum += a;
+        stack.panes += 1;
+    }
+
+    fn leave(&self, stack: &mut Sum, _: i64, a: &i64) {
+        stack.sum -= a;
+        stack.panes -= 1;
+    }
+
+    fn result<'a>(&self, stack: &Sum, _: impl Fn(i64) -> Option<&'a i64>) -> Option<i64> {
+        (stack.panes > 0).then_some(stack.sum)
     }
 }
 
@@ -107,14 +128,8 @@ impl<V: Key> PaneFold<Listing<V>> for Listed {
         stack.push_back(start);
     }
 
-    fn leave(&self, stack: &mut VecDeque<i64>, before: i64) {
-        while stack.front().is_some_and(|start| *start < before) {
-            stack.pop_front();
-        }
-    }
-
-    fn is_empty(stack: &VecDeque<i64>) -> bool {
-        stack.is_empty()
+    fn leave(&self, stack: &mut VecDeque<i64>, _: i64, _: &Listing<V>) {
+        stack.pop_front();
     }
 
     fn result<'a>(&self, stack: &VecDeque<i64>, pane: impl Fn(i64) -> Option<&'a Listing<V>>) -> Option<Listing<V>>

@@ -1,7 +1,8 @@
 //! The panes of windows by event time, and the windows that they make. A worker keeps them for the keys that it owns.
 //!
 //! A row enters one pane. A closing window is the window before it, plus panes that enter, minus panes that leave: `pane_fold`
-//! has a stack of them for each key, so its cost does not depend on length over slide. Panes may still change while they are in an open window.
+//! has a stack of them for each key, so its cost does not depend on length over slide. Only keys with a pane that enters or leaves are
+//! looked at, and then each key that has a result. Panes may still change while they are in an open window.
 
 use std::collections::BTreeMap;
 
@@ -83,13 +84,22 @@ pub(super) struct Panes<K, A, F: PaneFold<A>> {
 /// The panes in the window that closed last, for windows of several panes.
 struct LastWindow<S> {
     /// By code.
-    stacks: Vec<S>,
-    /// The codes with a stack that is not empty, each retained once.
+    stacks: Vec<Stack<S>>,
+    /// The codes of the stacks that live, each retained once.
     live: Vec<Code>,
-    /// Panes that start before are on the stacks.
+    /// The panes that start from here on, and before `end`, are on the stacks.
+    begin: i64,
     end: i64,
     /// Codes with a pane that has changed since it was put on a stack.
     stale: Vec<Code>,
+}
+
+/// The panes of a key in this window.
+#[derive(Default)]
+struct Stack<S> {
+    panes: S,
+    /// A stack lives from its first pane until it is found empty.
+    lives: bool,
 }
 
 /// The results of some panes of a key before a batch, ascending; `None`: there was none.
@@ -97,7 +107,7 @@ type Before<A> = Vec<(i64, Option<A>)>;
 
 impl<K: Key, A: Exchange + PartialEq, F: PaneFold<A>> Panes<K, A, F> {
     pub fn new(groups: KeyGroups, shape: WindowShape, clock: LocalClock, lateness: i64, fold: F) -> Self {
-        let last = LastWindow { stacks: Vec::new(), live: Vec::new(), end: i64::MIN, stale: Vec::new() };
+        let last = LastWindow { stacks: Vec::new(), live: Vec::new(), begin: i64::MIN, end: i64::MIN, stale: Vec::new() };
         let (keys, panes, leaving, changed) = (Dict::new(groups), BTreeMap::new(), Vec::new(), Groups::default());
         Panes { shape, clock, lateness, fold, keys, panes, last, leaving, changed, cut: None }
     }
@@ -120,8 +130,11 @@ impl<K: Key, A: Exchange + PartialEq, F: PaneFold<A>> Panes<K, A, F> {
 
     /// Drops the panes whose windows have all closed.
     fn drop_panes(&mut self, before: i64, t: BatchTime) {
-        while let Some(first) = self.panes.first_entry().filter(|first| self.shape.last_end(*first.key()) <= before) {
-            for code in first.remove().into_keys() {
+        while let Some(first) =
+            self.panes.first_key_value().map(|(start, _)| *start).filter(|first| self.shape.last_end(*first) <= before)
+        {
+            self.leave((first + 1).min(self.last.end));
+            for code in self.panes.remove(&first).into_iter().flat_map(FastMap::into_keys) {
                 self.changed.insert(self.keys.retain(code, -1, t));
             }
         }
@@ -201,13 +214,17 @@ impl<K: Key, A: Exchange + PartialEq, F: PaneFold<A>> Panes<K, A, F> {
     fn windows(&self, panes: &[(i64, A)], after: i64, until: i64) -> Vec<(i64, A)> {
         let at = |from| panes.partition_point(|(start, _)| *start < from);
         let next_pane = |from| panes.get(at(from)).map(|(start, _)| *start);
-        let (mut stack, mut rest) = (F::Stack::default(), panes);
+        // The panes that are to enter, and those that are to leave.
+        let (mut stack, mut younger, mut older) = (F::Stack::default(), panes, panes);
         let window = |end| {
-            while let Some(((start, a), later)) = rest.split_first().filter(|((start, _), _)| *start < end) {
+            while let Some(((start, a), later)) = younger.split_first().filter(|((start, _), _)| *start < end) {
                 self.fold.enter(&mut stack, *start, a);
-                rest = later;
+                younger = later;
             }
-            self.fold.leave(&mut stack, end - self.shape.length);
+            while let Some(((start, a), later)) = older.split_first().filter(|((start, _), _)| *start < end - self.shape.length) {
+                self.fold.leave(&mut stack, *start, a);
+                older = later;
+            }
             self.fold.result(&stack, |start| panes.get(at(start)).map(|(_, a)| a)).map(|a| (end, a))
         };
         self.shape.ends(after, until, next_pane).filter_map(window).collect()
@@ -227,63 +244,85 @@ impl<K: Key, A: Exchange + PartialEq, F: PaneFold<A>> Panes<K, A, F> {
                 let (start, end) = self.borders(end);
                 closed.extend(pane.map(|(code, a)| (start, end, *code, a.clone())));
             } else {
-                self.enter(end, t);
-                self.leave(end, t, &mut closed);
+                self.move_to(end, t);
+                self.results(t, &mut closed);
             }
         }
         closed
     }
 
-    /// Puts the panes up to `end` on the stacks of their keys.
-    fn enter(&mut self, end: i64, t: BatchTime) {
-        let (length, last) = (self.shape.length, &mut self.last);
-        let mut push = |last: &mut LastWindow<F::Stack>, start: i64, code: Code, a: &A| {
-            let at = code as usize;
-            if last.stacks.len() <= at {
-                last.stacks.resize_with(at + 1, F::Stack::default);
-            }
-            if F::is_empty(&last.stacks[at]) {
-                self.keys.retain(code, 1, t);
-                last.live.push(code);
-            }
-            self.fold.enter(&mut last.stacks[at], start, a);
-        };
-        let mut stale = std::mem::take(&mut last.stale);
-        stale.sort_unstable();
-        stale.dedup();
-        for code in stale {
-            let panes = self.panes.range(last.end - length..last.end);
-            let mut again = panes.filter_map(|(start, pane)| Some((*start, pane.get(&code)?)));
-            match last.stacks.get_mut(code as usize).filter(|stack| !F::is_empty(stack)) {
-                // It stays among those that are not empty.
-                Some(stack) => {
-                    *stack = F::Stack::default();
-                    again.for_each(|(start, a)| self.fold.enter(stack, start, a));
-                }
-                None => again.by_ref().for_each(|(start, a)| push(last, start, code, a)),
+    /// Makes the last window the one that ends at `end`.
+    fn move_to(&mut self, end: i64, t: BatchTime) {
+        let (from, was) = (end - self.shape.length, self.last.end);
+        self.rebuild(t);
+        for (start, pane) in self.panes.range(was.max(from)..end) {
+            for (code, a) in pane {
+                let stack = self.last.stack(*code, &mut self.keys, t);
+                self.fold.enter(stack, *start, a);
             }
         }
-        for (start, pane) in self.panes.range(last.end.max(end - length)..end) {
-            pane.iter().for_each(|(code, a)| push(last, *start, *code, a));
-        }
-        last.end = end;
+        self.leave(from.min(was));
+        (self.last.begin, self.last.end) = (from, end);
     }
 
-    /// Takes the panes before the window that ends at `end` from the stacks, and adds the results of the window.
-    fn leave(&mut self, end: i64, t: BatchTime, closed: &mut Vec<InWindow<A>>) {
-        let (from, (start, end)) = (end - self.shape.length, self.borders(end));
+    /// Makes the stacks again that have a pane which has changed since.
+    fn rebuild(&mut self, t: BatchTime) {
+        let mut stale = std::mem::take(&mut self.last.stale);
+        stale.sort_unstable();
+        stale.dedup();
+        let on_stacks = self.last.begin..self.last.end;
+        for code in stale {
+            let stack = self.last.stack(code, &mut self.keys, t);
+            *stack = F::Stack::default();
+            for (start, pane) in self.panes.range(on_stacks.clone()) {
+                if let Some(a) = pane.get(&code) {
+                    self.fold.enter(stack, *start, a);
+                }
+            }
+        }
+    }
+
+    /// Takes the panes from the stacks that start before `until`, which is at most the end of the last window.
+    fn leave(&mut self, until: i64) {
+        for (start, pane) in self.panes.range(self.last.begin..until.max(self.last.begin)) {
+            for (code, a) in pane {
+                self.fold.leave(&mut self.last.stacks[*code as usize].panes, *start, a);
+            }
+        }
+        self.last.begin = until.max(self.last.begin);
+    }
+
+    /// The results of the last window. A key without one needs no stack.
+    fn results(&mut self, t: BatchTime, closed: &mut Vec<InWindow<A>>) {
+        let (start, end) = self.borders(self.last.end);
         let LastWindow { stacks, live, .. } = &mut self.last;
         live.retain(|code| {
             let stack = &mut stacks[*code as usize];
-            self.fold.leave(stack, from);
-            let result = self.fold.result(stack, |start| self.panes.get(&start)?.get(code));
+            let result = self.fold.result(&stack.panes, |start| self.panes.get(&start)?.get(code));
+            stack.lives = result.is_some();
             if result.is_none() {
                 self.keys.release(*code, 1, t);
             }
-            let lives = result.is_some();
             closed.extend(result.map(|a| (start, end, *code, a)));
-            lives
+            stack.lives
         });
+    }
+}
+
+impl<S: Default> LastWindow<S> {
+    /// The stack of a key, which lives from now on.
+    fn stack<K: Key>(&mut self, code: Code, keys: &mut Dict<K>, t: BatchTime) -> &mut S {
+        let at = code as usize;
+        if self.stacks.len() <= at {
+            self.stacks.resize_with(at + 1, Stack::default);
+        }
+        let stack = &mut self.stacks[at];
+        if !stack.lives {
+            stack.lives = true;
+            keys.retain(code, 1, t);
+            self.live.push(code);
+        }
+        &mut stack.panes
     }
 }
 

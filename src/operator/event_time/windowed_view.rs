@@ -15,7 +15,7 @@ use crate::engine::dictionary::Code;
 use crate::engine::flow::{Flow, RowStream, VecStream, split_map};
 use crate::engine::operator_id::OperatorId;
 use crate::engine::state::KeyedState;
-use crate::operator::kernel::combine::by_group;
+use crate::operator::kernel::combine::{by_group, by_sized_group, sizes};
 
 /// The results of windows by event time: a view of the open windows, and the closed ones once each.
 ///
@@ -208,8 +208,9 @@ pub(super) fn windowed<'s, K: Key, P: Exchange, S: WindowState<K, P>, U: Key, I:
             };
             let changed = |(result, n)| windowed(result).map(move |(_, row)| (row, t, n));
             emit(vec![(outcome.changes.into_iter().flat_map(changed).collect(), None)]);
-            let closed = outcome.closed.into_iter().flat_map(windowed).collect();
-            by_group(0, closed, &mut |rows| emit(vec![(Vec::new(), Some(Leaving::Closed(rows)))]));
+            let sizes = sizes(outcome.closed.iter().map(|(.., code, _)| state.group_and_key(*code).0));
+            let closed = outcome.closed.into_iter().flat_map(windowed);
+            by_sized_group(0, sizes, closed, &mut |rows| emit(vec![(Vec::new(), Some(Leaving::Closed(rows)))]));
             if asked.get() {
                 let late = |(group, window): (u64, Windowed<U>)| (group, Late { late_by: watermark.before - window.end, window });
                 let late = outcome.late.into_iter().flat_map(windowed).map(late).collect();

@@ -94,8 +94,24 @@ fn merged<'s, K: Key, A: Exchange>(
 
 /// Emits the rows of each key group as one container.
 pub(crate) fn by_group<R>(branch: u16, rows: Vec<(u64, R)>, emit: &mut Emitter<'_, Rows<R>>) {
+    let sizes = sizes(rows.iter().map(|(group, _)| *group));
+    by_sized_group(branch, sizes, rows, emit);
+}
+
+/// How many rows each key group has.
+pub(crate) fn sizes(groups: impl Iterator<Item = u64>) -> ByGroup<usize> {
     let mut sizes: ByGroup<usize> = ByGroup::default();
-    rows.iter().for_each(|(group, _)| *sizes.of(*group) += 1);
+    groups.for_each(|group| *sizes.of(group) += 1);
+    sizes
+}
+
+/// [`by_group`] for rows that nobody has collected. A group may have more rows than its size says.
+pub(crate) fn by_sized_group<R>(
+    branch: u16,
+    sizes: ByGroup<usize>,
+    rows: impl IntoIterator<Item = (u64, R)>,
+    emit: &mut Emitter<'_, Rows<R>>,
+) {
     let mut groups = sizes.map(Vec::with_capacity);
     rows.into_iter().for_each(|(group, row)| groups.of(group).push(row));
     groups.drain(|group, rows| emit(Rows::new(PartitionId { branch, index: group as u32 }, rows)));
