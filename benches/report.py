@@ -39,7 +39,7 @@ def spread(values):
 def table(question, rows):
     """Markdown: a row for each series and x. Throughput gets the ratio to tidemill within each pair, so that noise hits both."""
     metrics = list(dict.fromkeys(metric for figures in rows.values() for metric in figures))
-    ratio = {"throughput": "wall_s", "latency": "p95_ms", "hop": "seconds"}.get(question)
+    ratio = {"throughput": "wall_s", "latency": "p95_ms", "hop": "seconds", "yahoo_backlog": "wall_s", "yahoo_paced": "p95_ms"}.get(question)
     head = ["", "x", *metrics, *([f"{ratio} / tidemill's"] if ratio else [])]
     yield f"\n**{question}**: median (min-max).\n\n| {' | '.join(head)} |\n|{'---|' * len(head)}"
     for (series, x), figures in rows.items():

@@ -1,9 +1,7 @@
 //! Windows by event time.
 
-use std::collections::HashMap;
 use std::time::Duration;
 
-use serde::Deserialize;
 use tidemill::prelude::*;
 
 use crate::results::record;
@@ -44,7 +42,7 @@ pub fn event_time(size: Size) {
     // Each record changes a row in every open window that holds it, so the records are fewer.
     let some: Input = input.iter().take(input.len() / 20).cloned().collect();
     let total_of_some = (some.len() * 1_000) as f64;
-    for length in [12, 60, 600] {
+    for length in [12, 60] {
         let time = timed(size, || job(1, &some, move |s| nowhere(&counts(s, words, length, secs(0)).changes())));
         show(&format!("event time: {length} s, changes of the open windows"), total_of_some, &time, &[]);
     }
@@ -56,58 +54,5 @@ pub fn event_time(size: Size) {
             let time = timed(size, || job(1, input, move |s| nowhere(&counts(s, words, length, secs(10)).append())));
             show(&format!("event time: {length} s, closed windows, {what}"), total, &time, &[]);
         }
-    }
-}
-
-/// An event of the Yahoo streaming benchmark. It has more fields.
-#[derive(Deserialize)]
-struct Event<'a> {
-    ad_id: &'a str,
-    event_type: &'a str,
-    event_time: &'a str,
-}
-
-/// The Yahoo streaming benchmark without its brokers and database: 100 campaigns of ten ads, 20,000 events a second as JSON. Views are
-/// joined with the campaign of their ad, and counted by campaign in windows of ten seconds of event time. As in the original, times are
-/// off by up to 50 ms, and one in 100,000 events is late by up to a minute.
-pub fn yahoo(size: Size) {
-    let mut seed = 11;
-    let mut id = || format!("{:016x}-{:019x}", random(&mut seed), random(&mut seed));
-    let ads: Vec<String> = (0..1_000).map(|_| id()).collect();
-    let campaigns: HashMap<String, String> =
-        ads.iter().enumerate().map(|(n, ad)| (ad.clone(), format!("campaign {}", n / 10))).collect();
-    let [users, pages] = [(); 2].map(|()| (0..100).map(|_| id()).collect::<Vec<_>>());
-    let (ads, campaigns): (_, &'static HashMap<String, String>) = (ads, Box::leak(Box::new(campaigns)));
-    let mut seed = 13;
-    let mut event = |n: usize| {
-        let mut one_of = |count: usize| (random(&mut seed) % count as u64) as usize;
-        let (user, page, ad) = (&users[one_of(100)], &pages[one_of(100)], &ads[one_of(1_000)]);
-        let ad_type = ["banner", "modal", "sponsored-search", "mail", "mobile"][one_of(5)];
-        let kind = ["view", "click", "purchase"][one_of(3)];
-        let late = if one_of(100_000) == 0 { one_of(60_000) } else { 0 };
-        let time = 1_700_000_000_000 + n / 20 + one_of(101) - 50 - late;
-        format!(
-            r#"{{"user_id":"{user}","page_id":"{page}","ad_id":"{ad}","ad_type":"{ad_type}","event_type":"{kind}","event_time":"{time}","ip_address":"1.2.3.4"}}"#
-        )
-    };
-    // A batch is 100 ms of events.
-    let count = 1_000_000 / size.part;
-    let events: &'static [String] = (0..count).map(&mut event).collect::<Vec<_>>().leak();
-    let input: Input = (0..count as u32).collect::<Vec<u32>>().chunks(2_000).map(<[u32]>::to_vec).collect();
-    measurements(&[]);
-    for workers in [1, 2] {
-        let time = timed(size, || {
-            job(workers, &input, move |s| {
-                let views = s.try_map(|n| {
-                    let event: Event<'_> = serde_json::from_str(&events[*n as usize])?;
-                    let time: i64 = event.event_time.parse()?;
-                    Ok((event.event_type == "view").then(|| (time, campaigns.get(event.ad_id).cloned().unwrap_or_default())))
-                });
-                let views = views.oks().flat_map(|view| view);
-                let views = views.event_time(|(time, _)| time * 1_000, millis(100)).map(|(_, campaign)| campaign);
-                nowhere(&views.tumbling(secs(10)).count_by_value().append());
-            })
-        });
-        show(&format!("yahoo: {workers} workers"), count as f64, &time, &[]);
     }
 }

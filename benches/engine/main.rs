@@ -44,7 +44,7 @@ const QUICK: Size = Size { runs: 1, turns: 1, part: 50 };
 /// A name, and the function that measures.
 type Workload = (&'static str, fn(Size));
 
-const WORKLOADS: [Workload; 15] = [
+const WORKLOADS: [Workload; 14] = [
     ("counts", counts),
     ("keys", keys),
     ("scaling", scaling),
@@ -53,7 +53,6 @@ const WORKLOADS: [Workload; 15] = [
     ("changes", changes),
     ("complete", complete),
     ("event_time", event_time::event_time),
-    ("yahoo", event_time::yahoo),
     ("checkpoints", checkpoints::checkpoints),
     ("written", checkpoints::written),
     ("readers", readers),

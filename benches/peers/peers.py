@@ -4,6 +4,7 @@
 Usage: peers.py setup PEER...            installs them in $PEERS_HOME, once; a changed version in this folder installs again
        peers.py command PEER MODE        prints the command, with {brokers}, {in} and {out} to be filled in; MODE: throughput or latency
        peers.py hop RECORDS LENGTH SLIDE the same for Flink's sliding counts over generated words
+       peers.py yahoo ADS PARALLELISM    the same for Flink's windows of the Yahoo benchmark, with {brokers}, {in} and {out}
        peers.py page-rank BATCHES        the same for Pathway's PageRank over generated edges
 
 Versions are pinned in the pom.xml and requirements.txt beside each program. A peer reads {"word": "..."} from the topic {in}, from the
@@ -58,7 +59,7 @@ def install(peer):
     if (program / "pom.xml").exists():
         jars(program / "pom.xml", place / "jars")
     if (program / "WordCount.java").exists():
-        run("javac", "-cp", f"{place}/jars/*", "-d", place / "classes", program / "WordCount.java")
+        run("javac", "-cp", f"{place}/jars/*", "-d", place / "classes", *sorted(program.glob("*.java")))
     requirements = program / "requirements.txt" if program.is_dir() else here / "requirements.txt"
     if requirements.exists():
         venv(requirements, place / "venv")
@@ -98,6 +99,12 @@ def hop(records, length, slide):
     return [*JAVA, "-cp", f"{place}/classes:{place}/jars/*", "WordCount", "hop", records, length, slide]
 
 
+def yahoo(ads, parallelism):
+    """Flink's windows of the Yahoo benchmark."""
+    place = home / "flink"
+    return [*JAVA, "-cp", f"{place}/classes:{place}/jars/*", "Yahoo", "{brokers}", "{in}", "{out}", ads, parallelism]
+
+
 def page_rank(batches):
     """Pathway's PageRank over generated edges."""
     return ["env", "PATHWAY_THREADS=1", home / "pathway/venv/bin/python", here / "pathway/page_rank.py", batches]
@@ -121,6 +128,8 @@ def main():
             print(shlex.join(str(word) for word in command(peer, mode)))
         case ["hop", records, length, slide]:
             print(shlex.join(str(word) for word in hop(records, length, slide)))
+        case ["yahoo", ads, parallelism]:
+            print(shlex.join(str(word) for word in yahoo(ads, parallelism)))
         case ["page-rank", batches]:
             print(shlex.join(str(word) for word in page_rank(batches)))
         case _:
