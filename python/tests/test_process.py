@@ -114,6 +114,47 @@ def test_a_fork_and_threads():
     assert (out, code) == ("[1, 2]\n", 0), err
 
 
+def test_a_child_of_a_fork_ends_without_the_job():
+    out, err, code = end(
+        start("""
+        import os, sys
+        numbers.foreachRDD(lambda rdd: None)
+        ssc.start()
+        child = os.fork()
+        if child == 0:
+            assert StreamingContext.getActive() is None
+            assert ssc.awaitTerminationOrTimeout(1)
+            sys.exit(7)
+        print(os.waitstatus_to_exitcode(os.waitpid(child, 0)[1]))
+        ssc.stop(stopGraceFully=True)
+    """)
+    )
+    assert (out, code) == ("7\n", 0), err
+
+
+IMPORTS = """
+try:
+    import tidemill
+except ImportError as e:
+    print(e, flush=True)
+"""
+
+
+def test_a_subinterpreter_is_refused_with_a_word():
+    out, err, code = end(
+        start(f"""
+        try:
+            import _interpreters as interpreters
+        except ImportError:
+            import _xxsubinterpreters as interpreters
+        run = getattr(interpreters, "exec", None) or interpreters.run_string
+        run(interpreters.create(), {IMPORTS!r})
+    """)
+    )
+    assert out == "tidemill cannot be used in a subinterpreter: use the main interpreter, or another process\n", (out, err)
+    assert code == 0, err
+
+
 def test_import_is_quick():
     """The median of seven imports: less than 150 ms are wanted, and this leaves room for a busy machine."""
     import statistics
@@ -145,15 +186,21 @@ WORDS = """
 TOTALS = [(n, sum(1 for i in range(1000) for word in (i % 7, i % 3) if word == n)) for n in range(7)]
 
 
-def test_two_processes_are_one_job(tmp_path):
-    """What `tidemill launch -n 2 -w 2 -- python -m tidemill words.py` starts."""
-    program = tmp_path / "words.py"
-    program.write_text(textwrap.dedent(WORDS))
+def hostfile(tmp_path):
+    """Two free ports."""
     sockets = [socket.create_server(("127.0.0.1", 0)) for _ in range(2)]
     hosts = tmp_path / "hosts"
     hosts.write_text("".join(f"127.0.0.1:{one.getsockname()[1]}\n" for one in sockets))
     for one in sockets:
         one.close()
+    return hosts
+
+
+def test_two_processes_are_one_job(tmp_path):
+    """What `tidemill launch -n 2 -w 2 -- python -m tidemill words.py` starts."""
+    program = tmp_path / "words.py"
+    program.write_text(textwrap.dedent(WORDS))
+    hosts = hostfile(tmp_path)
 
     def process(i):
         options = ["-n", "2", "-p", str(i), "-w", "2", "--hostfile", str(hosts)]

@@ -271,7 +271,7 @@ class SparkContext:
         for key, value in self._conf.getAll():
             if key.startswith("spark.streaming."):
                 ours.append((key, value))
-            elif key not in ("spark.app.name", "spark.master"):
+            elif key not in ("spark.app.name", "spark.master", "spark.ui.port"):
                 others.append(key)
         if others:
             warnings.warn(f"tidemill does not use the settings {', '.join(others)}", stacklevel=4)

@@ -46,6 +46,8 @@ def of_batch(func: Callable[..., Any], ctx: SparkContext, timed: bool) -> Callab
         rdds = [RDD(rows, ctx, ranges)]
         if more:
             rdds.append(RDD(more[0], ctx, more[1]))
+        for rdd in rdds:
+            rdd._caption = f"batch {time_of(ms)}"
         IN_JOB.depth = getattr(IN_JOB, "depth", 0) + 1
         try:
             return func(time_of(ms), *rdds) if timed else func(*rdds)
