@@ -7,8 +7,6 @@ import threading
 import time
 from typing import Any
 
-from ._html import block
-
 _PAUSE = 0.2
 """Seconds between two changes of a cell: a browser need not show more."""
 
@@ -21,6 +19,8 @@ def in_notebook() -> bool:
 
 
 def _bundle(title: str, rows: list[str], more: bool) -> dict[str, str]:
+    from ._html import block
+
     text = "\n".join([title, *rows, *(["..."] if more else [])])
     return {"text/plain": text, "text/html": block(title, rows, more)}
 

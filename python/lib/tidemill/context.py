@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import os
-import re
 import threading
 import warnings
 from collections.abc import Iterable
@@ -284,6 +283,8 @@ def workers(master: str) -> int:
     >>> workers("local[4]"), workers("local")
     (4, 1)
     """
+    import re
+
     found = re.fullmatch(r"local(?:\[(\d+|\*)(?:,\s*\d+)?\])?", master)
     if not found:
         raise ValueError(f"master {master!r}: only local and local[n] are known; tidemill runs in this process")

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import inspect
 import threading
 from collections.abc import Callable
 from datetime import datetime
@@ -26,6 +25,8 @@ def takes(verb: str, func: Callable[..., Any], least: int, most: int) -> int:
     """How many arguments a function takes, at most `most`."""
     if not callable(func):
         raise TypeError(f"{verb}: a function is needed, not {func!r}")
+    import inspect  # it takes a while
+
     try:
         parameters = inspect.signature(func).parameters.values()
     except ValueError:  # a builtin

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import atexit
 import os
-import signal
 import threading
 import time
 import warnings
@@ -289,6 +288,8 @@ class StreamingContext:
 
     def _stop_on_sigterm(self) -> None:
         """SIGTERM ends the job after a last batch, if the program has no handler of its own."""
+        import signal
+
         if threading.current_thread() is not threading.main_thread() or signal.getsignal(signal.SIGTERM) is not signal.SIG_DFL:
             return
 
