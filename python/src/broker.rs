@@ -1,12 +1,17 @@
-//! A broker of Kafka inside this process, for tests and notebooks: librdkafka's mock cluster.
+//! A broker of Kafka for tests and notebooks: librdkafka's mock cluster inside this process, or one that runs elsewhere.
 
-use std::sync::Mutex;
+use std::pin::pin;
 use std::sync::mpsc::{Receiver, Sender, channel};
+use std::sync::{Arc, Mutex};
+use std::task::{Context, Poll, Wake, Waker};
+use std::thread::Thread;
 use std::time::Duration;
 
 use pyo3::exceptions::PyRuntimeError;
 use pyo3::prelude::*;
 use rdkafka::ClientConfig;
+use rdkafka::admin::{AdminClient, AdminOptions, NewTopic, TopicReplication};
+use rdkafka::client::DefaultClientContext;
 use rdkafka::error::KafkaResult;
 use rdkafka::mocking::MockCluster;
 use rdkafka::producer::{BaseProducer, BaseRecord, DefaultProducerContext, Producer};
@@ -16,12 +21,42 @@ type Record = (Option<Vec<u8>>, Option<Vec<u8>>);
 /// A topic to create, its partitions, and where the answer goes.
 type Asked = (String, i32, Sender<KafkaResult<()>>);
 
-/// A broker on 127.0.0.1. It keeps a few MiB of each partition, and ends with this object.
+/// A broker: one on 127.0.0.1 that ends with this object, or the one at an address.
 #[pyclass(frozen)]
 pub struct Broker {
     address: String,
-    // The mock cluster must stay on its thread, which ends when nobody can ask it any more.
-    ask: Mutex<Sender<Asked>>,
+    // The mock cluster must stay on its thread, which ends when nobody can ask it any more. `None`: the broker runs elsewhere.
+    ask: Option<Mutex<Sender<Asked>>>,
+}
+
+/// Blocks on a future, which another thread completes.
+fn wait<F: Future>(future: F) -> F::Output {
+    struct Unpark(Thread);
+    impl Wake for Unpark {
+        fn wake(self: Arc<Self>) {
+            self.0.unpark();
+        }
+    }
+    let waker = Waker::from(Arc::new(Unpark(std::thread::current())));
+    let mut future = pin!(future);
+    loop {
+        match future.as_mut().poll(&mut Context::from_waker(&waker)) {
+            Poll::Ready(done) => return done,
+            Poll::Pending => std::thread::park_timeout(Duration::from_millis(100)),
+        }
+    }
+}
+
+/// Creates a topic at an address.
+fn create(address: &str, name: &str, partitions: i32) -> Result<(), String> {
+    let text = |e: rdkafka::error::KafkaError| e.to_string();
+    let admin: AdminClient<DefaultClientContext> =
+        ClientConfig::new().set("bootstrap.servers", address).create().map_err(text)?;
+    let patience = Some(Duration::from_secs(60));
+    let options = AdminOptions::new().operation_timeout(patience).request_timeout(patience);
+    let topic = NewTopic::new(name, partitions, TopicReplication::Fixed(-1));
+    let made = wait(admin.create_topics([&topic], &options)).map_err(text)?;
+    made.into_iter().next().map_or(Ok(()), |made| made.map(drop).map_err(|(name, code)| format!("topic {name}: {code}")))
 }
 
 fn serve(cluster: &MockCluster<'static, DefaultProducerContext>, asked: &Receiver<Asked>) {
@@ -31,13 +66,17 @@ fn serve(cluster: &MockCluster<'static, DefaultProducerContext>, asked: &Receive
 }
 
 fn error(e: impl std::fmt::Display) -> PyErr {
-    PyRuntimeError::new_err(format!("embedded broker: {e}"))
+    PyRuntimeError::new_err(format!("broker: {e}"))
 }
 
 #[pymethods]
 impl Broker {
     #[new]
-    fn new() -> PyResult<Self> {
+    #[pyo3(signature = (address=None))]
+    fn new(address: Option<String>) -> PyResult<Self> {
+        if let Some(address) = address {
+            return Ok(Broker { address, ask: None });
+        }
         let ((ask, asked), (tell, told)) = (channel(), channel());
         let work = move || match MockCluster::new(1) {
             Ok(cluster) => {
@@ -48,7 +87,7 @@ impl Broker {
         };
         std::thread::Builder::new().name("tm-py-broker".into()).spawn(work).map_err(error)?;
         let address = told.recv().map_err(error)?.map_err(error)?;
-        Ok(Broker { address, ask: Mutex::new(ask) })
+        Ok(Broker { address, ask: Some(Mutex::new(ask)) })
     }
 
     /// `127.0.0.1:PORT`
@@ -58,9 +97,12 @@ impl Broker {
     }
 
     /// Creates a topic.
-    fn create_topic(&self, name: String, partitions: i32) -> PyResult<()> {
+    fn create_topic(&self, py: Python<'_>, name: String, partitions: i32) -> PyResult<()> {
         let (answer, answered) = channel();
-        self.ask.lock().unwrap_or_else(|e| e.into_inner()).send((name, partitions, answer)).map_err(error)?;
+        let Some(ask) = &self.ask else {
+            return py.detach(|| create(&self.address, &name, partitions)).map_err(error);
+        };
+        ask.lock().unwrap_or_else(|e| e.into_inner()).send((name, partitions, answer)).map_err(error)?;
         answered.recv().map_err(error)?.map_err(error)
     }
 

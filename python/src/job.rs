@@ -6,11 +6,13 @@ use std::time::Duration;
 use clap::{Args, FromArgMatches};
 use pyo3::exceptions::PyRuntimeError;
 use pyo3::prelude::*;
+use pyo3::types::PyDict;
 use tidemill::job::JobHandle;
 use tidemill::prelude::{RuntimeArgs, StreamingContext};
 
 use crate::build::build;
 use crate::call::Failure;
+use crate::listener::Ear;
 use crate::program::Program;
 
 pyo3::create_exception!(tidemill, JobError, PyRuntimeError, "Why a job could not start, or how it failed.");
@@ -20,6 +22,7 @@ pyo3::create_exception!(tidemill, JobError, PyRuntimeError, "Why a job could not
 pub struct Job {
     handle: Mutex<Option<JobHandle>>,
     failure: Failure,
+    ear: Arc<Ear>,
 }
 
 /// Settings of a job.
@@ -34,6 +37,8 @@ pub struct Settings {
     checkpoint_ms: Option<u64>,
     conf: Vec<(String, String)>,
     tries_outputs: bool,
+    listen: Option<String>,
+    listener: Option<Py<PyAny>>,
 }
 
 /// Starts a job of a program. The program is empty afterwards.
@@ -46,6 +51,13 @@ pub fn start(py: Python<'_>, program: &Program, settings: Settings) -> PyResult<
     let failures = failure.clone();
     let launched = !settings.arguments.is_empty();
     let arguments = runtime(&settings.arguments)?;
+    let listen = settings.listen.map(|address| address.parse()).transpose();
+    let listen = listen.map_err(|e| JobError::new_err(format!("the page: {e}")))?;
+    let ear = Arc::new(Ear::default());
+    if let Some(listener) = settings.listener {
+        ear.listen(listener)?;
+    }
+    let heard = ear.clone();
     let started = py.detach(move || {
         let mut job = StreamingContext::builder(settings.name, Duration::from_millis(settings.interval_ms));
         let kept = arguments.checkpoint.is_some();
@@ -71,11 +83,18 @@ pub fn start(py: Python<'_>, program: &Program, settings: Settings) -> PyResult<
         for (name, value) in settings.conf {
             job = job.conf(name, value);
         }
+        if let Some(address) = listen {
+            job = job.listen(address);
+        }
+        job = job.streaming_listener(heard);
         job.start(move |ssc| build(ssc, &description, &failures))
     });
     match started {
-        Ok(handle) => Ok(Job { handle: Mutex::new(Some(handle)), failure }),
-        Err(e) => Err(failed(py, &failure, &e.to_string())),
+        Ok(handle) => Ok(Job { handle: Mutex::new(Some(handle)), failure, ear }),
+        Err(e) => {
+            py.detach(|| ear.close());
+            Err(failed(py, &failure, &e.to_string()))
+        }
     }
 }
 
@@ -126,14 +145,51 @@ impl Job {
         py.detach(|| {
             let handle = self.handle.lock().unwrap_or_else(|e| e.into_inner()).take();
             drop(handle);
+            self.ear.close();
         });
     }
 
-    /// Batches and records until now, and batches that wait.
+    /// Forgets the job: in a child of a fork, which has none of its threads.
+    fn forget(&self) {
+        // Another thread may have had the lock at the fork.
+        if let Ok(mut handle) = self.handle.try_lock() {
+            std::mem::forget(handle.take());
+        }
+    }
+
+    /// Calls a function with each batch from now on: whether it is complete, and what is known of it.
+    fn listen(&self, function: Py<PyAny>) -> PyResult<()> {
+        Ok(self.ear.listen(function)?)
+    }
+
+    /// Batches and records until now.
     fn statistics(&self) -> (u64, u64) {
         let handle = self.handle.lock().unwrap_or_else(|e| e.into_inner());
         let now = handle.as_ref().map(JobHandle::statistics);
         now.map_or((0, 0), |now| (now.batches, now.records))
+    }
+
+    /// The job at this moment, for a notebook.
+    fn progress<'py>(&self, py: Python<'py>) -> PyResult<Bound<'py, PyDict>> {
+        let now = py.detach(|| {
+            let handle = self.handle.lock().unwrap_or_else(|e| e.into_inner());
+            handle.as_ref().map(JobHandle::statistics).unwrap_or_default()
+        });
+        let progress = PyDict::new(py);
+        progress.set_item("batches", now.batches)?;
+        progress.set_item("records", now.records)?;
+        progress.set_item("bad", now.bad)?;
+        progress.set_item("lag", now.lag)?;
+        progress.set_item("trouble", now.trouble)?;
+        progress.set_item("checkpoints", now.checkpoints.made)?;
+        progress.set_item("history", self.ear.history())?;
+        Ok(progress)
+    }
+
+    /// Where the page of the job is: `127.0.0.1:4040`, or `None`.
+    fn address(&self) -> Option<String> {
+        let handle = self.handle.lock().unwrap_or_else(|e| e.into_inner());
+        handle.as_ref().and_then(JobHandle::address).map(|address| address.to_string())
     }
 }
 

@@ -8,11 +8,14 @@ mod broker;
 mod build;
 mod call;
 mod job;
+mod listener;
 mod native;
 mod program;
 mod value;
 
-use pyo3::exceptions::PyValueError;
+use std::sync::OnceLock;
+
+use pyo3::exceptions::{PyImportError, PyValueError};
 use pyo3::prelude::*;
 use pyo3::types::PyBytes;
 
@@ -47,8 +50,21 @@ fn decoded<'py>(py: Python<'py>, bytes: &[u8]) -> PyResult<Bound<'py, PyAny>> {
     value.to_python(py)
 }
 
+/// Objects of one interpreter must not reach another one, and threads of a job attach to the main one.
+fn refuse_subinterpreters(py: Python<'_>) -> PyResult<()> {
+    static FIRST: OnceLock<usize> = OnceLock::new();
+    // Every interpreter has a module `sys` of its own.
+    let own = py.import("sys")?.as_ptr() as usize;
+    if *FIRST.get_or_init(|| own) == own {
+        return Ok(());
+    }
+    let told = "tidemill cannot be used in a subinterpreter: use the main interpreter, or another process";
+    Err(PyImportError::new_err(told))
+}
+
 #[pymodule]
 fn _engine(module: &Bound<'_, PyModule>) -> PyResult<()> {
+    refuse_subinterpreters(module.py())?;
     module.add_class::<program::Program>()?;
     module.add_class::<job::Job>()?;
     module.add_class::<broker::Broker>()?;

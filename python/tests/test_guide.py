@@ -20,6 +20,8 @@ PRINTED = [
     + block("('be', 2)", "('not', 1)", "('or', 1)", "..."),
     block("('high', 2)", "('low', 1)"),
     block("('anna', 1)", "('rmoff', 1)"),
+    block("2") + block("1") + "[[10, 20], [30]]\n",
+    "2 records True\n1 records True\n",
     block("1") + block("x: ValueError: invalid literal for int() with base 10: 'x'"),
 ]
 

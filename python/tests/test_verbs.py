@@ -140,6 +140,52 @@ def test_a_name_that_is_not_there_says_what_to_use(sc):
         ssc.fileStream("x")
 
 
+SPARKS = {
+    "DStream": "cache checkpoint cogroup combineByKey context count countByValue countByValueAndWindow countByWindow filter flatMap "
+    "flatMapValues foreachRDD fullOuterJoin glom groupByKey groupByKeyAndWindow join leftOuterJoin map mapPartitions "
+    "mapPartitionsWithIndex mapValues partitionBy persist pprint reduce reduceByKey reduceByKeyAndWindow reduceByWindow repartition "
+    "rightOuterJoin saveAsTextFiles slice transform transformWith union updateStateByKey window",
+    "StreamingContext": "addStreamingListener awaitTermination awaitTerminationOrTimeout binaryRecordsStream checkpoint getActive "
+    "getActiveOrCreate getOrCreate queueStream remember socketTextStream sparkContext start stop textFileStream transform union",
+    "StreamingListener": "onBatchCompleted onBatchStarted onBatchSubmitted onOutputOperationCompleted onOutputOperationStarted "
+    "onReceiverError onReceiverStarted onReceiverStopped onStreamingStarted",
+}
+
+
+@pytest.mark.parametrize("kind", SPARKS)
+def test_every_method_of_pyspark_is_there(kind):
+    """As pyspark 3.5 lists them: pyspark.streaming has the same ones in 4.x."""
+    import tidemill.streaming
+
+    for name in SPARKS[kind].split():
+        assert hasattr(getattr(tidemill.streaming, kind), name), name
+
+
+def test_what_is_not_there_says_what_to_use(sc):
+    from tidemill.streaming import StreamingContext
+
+    ssc = StreamingContext(sc, 1)
+    for thing in (ssc, ssc.queueStream([]), sc, sc.emptyRDD()):
+        for name, hint in type(thing)._HINTS.items():
+            with pytest.raises(AttributeError) as raised:
+                getattr(thing, name)
+            assert str(raised.value) == f"'{type(thing).__name__}' object has no attribute '{name}': {hint}"
+
+
+def test_binary_records(sc, tmp_path):
+    from tidemill.streaming import StreamingContext
+
+    ssc, seen = StreamingContext(sc, 0.05), []
+    ssc.binaryRecordsStream(f"file://{tmp_path}", 2).foreachRDD(lambda rdd: seen.extend(rdd.collect()))
+    ssc.start()
+    (tmp_path / ".new").write_bytes(b"\x00\x01ab")
+    (tmp_path / ".new").rename(tmp_path / "new")
+    while len(seen) < 2:
+        assert not ssc.awaitTerminationOrTimeout(0.05)
+    ssc.stop()
+    assert seen == [b"\x00\x01", b"ab"]
+
+
 def test_every_method_has_both_names():
     import re
 

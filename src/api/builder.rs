@@ -2,12 +2,14 @@
 //!
 //! Settings are applied in the order of the calls, and checked together when the job starts.
 
+use std::sync::Arc;
 use std::time::Duration;
 
 use crate::api::backpressure::Backpressure;
 use crate::api::config::{CatchUp, Config, RuntimeArgs};
 use crate::api::max_bad::MaxBad;
 use crate::core::error::Result;
+use crate::metrics::StreamingListener;
 
 type Setting = Box<dyn FnOnce(&mut Config) + Send>;
 
@@ -305,6 +307,33 @@ impl Builder {
     #[doc(alias = "spark.ui.port")]
     pub fn listen(self, address: std::net::SocketAddr) -> Self {
         self.set(move |c| c.runtime.listen = Some(address))
+    }
+
+    /// Adds a listener, which hears of every batch from the first one on. For the rules of listeners see
+    /// [`JobHandle::add_streaming_listener`](crate::job::JobHandle::add_streaming_listener), which adds one later.
+    ///
+    /// ```
+    /// use std::sync::{Arc, Mutex};
+    /// use tidemill::prelude::*;
+    /// #[derive(Default)]
+    /// struct Records(Mutex<Vec<u64>>);
+    /// impl StreamingListener for Records {
+    ///     fn on_batch_completed(&self, batch: &BatchInfo) {
+    ///         self.0.lock().unwrap().push(batch.records);
+    ///     }
+    /// }
+    /// let (numbers, records) = (QueueSource::from_batches([vec![1, 2], vec![3]]), Arc::new(Records::default()));
+    /// let job = StreamingContext::builder("heard", millis(20)).without_checkpoint().streaming_listener(records.clone());
+    /// job.run(move |ssc| {
+    ///     ssc.queue_stream(&numbers).print(1);
+    ///     Ok(())
+    /// })
+    /// .unwrap();
+    /// assert_eq!(*records.0.lock().unwrap(), [2, 1]);
+    /// ```
+    #[doc(alias = "spark.streaming.streamingListeners")]
+    pub fn streaming_listener(self, listener: Arc<dyn StreamingListener>) -> Self {
+        self.set(move |c| c.listeners.0.push(listener))
     }
 
     /// Leaves logging to the program. Default: if no tracing subscriber is set when the job starts, tidemill sets one that writes

@@ -2,6 +2,7 @@
 
 use std::path::{Path, PathBuf};
 use std::str::FromStr;
+use std::sync::Arc;
 use std::time::Duration;
 
 use crate::api::backpressure::Backpressure;
@@ -13,6 +14,7 @@ use crate::core::path::{local, url};
 use crate::core::time::{BatchTime, Interval, parse_duration};
 use crate::format::lines::LINE_LIMIT;
 use crate::logging::LogFormat;
+use crate::metrics::StreamingListener;
 use crate::replay::request::Replay;
 
 /// Which batch times outputs see of those that became due while the job could not run (overload, suspend, downtime).
@@ -218,6 +220,18 @@ pub(crate) struct Config {
     pub signals: bool,
     /// The clock of the job, whose time is that of batches.
     pub clock: Clock,
+    /// Who hears of every batch, from the first one on.
+    pub listeners: Listeners,
+}
+
+/// Listeners of a job that has not started.
+#[derive(Clone, Default)]
+pub(crate) struct Listeners(pub Vec<Arc<dyn StreamingListener>>);
+
+impl std::fmt::Debug for Listeners {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        write!(f, "{} listeners", self.0.len())
+    }
 }
 
 impl Config {
@@ -246,6 +260,7 @@ impl Config {
             logs: true,
             signals: true,
             clock: Clock::System,
+            listeners: Listeners::default(),
         })
     }
 

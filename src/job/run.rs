@@ -51,6 +51,7 @@ pub(crate) fn launch(
     };
     let time = Time::new(config.clock.clone());
     let metrics = Metrics::default();
+    config.listeners.0.iter().for_each(|listener| metrics.listen(listener.clone()));
     let shared = JobState::new();
     let server = serve(&config, &metrics, &shared)?;
     let address = server.as_ref().map(|server| server.address);

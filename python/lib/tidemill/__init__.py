@@ -14,7 +14,7 @@
 """
 
 from ._engine import JobError
-from ._functions import column, json, lower, regex, row, split, strip, upper
+from ._functions import column, json, lower, regex, row, split, strip, to_json, upper
 from .context import Accumulator, Broadcast, SparkConf, SparkContext, StorageLevel
 from .rdd import RDD
 
@@ -35,5 +35,6 @@ __all__ = [
     "row",
     "split",
     "strip",
+    "to_json",
     "upper",
 ]

@@ -6,7 +6,6 @@
 from __future__ import annotations
 
 import builtins
-import json as _json
 import operator
 from collections.abc import Callable, Sequence
 from types import FunctionType
@@ -14,7 +13,7 @@ from typing import Any
 
 from ._engine import Regex
 
-__all__ = ["column", "json", "lower", "native", "regex", "row", "split", "strip", "upper"]
+__all__ = ["column", "json", "lower", "native", "regex", "row", "split", "strip", "to_json", "upper"]
 
 
 class Native:
@@ -43,6 +42,12 @@ def split(separator: str | None = None) -> Native:
     return Native(f"split({separator!r})", ("split", separator), lambda text: text.split(separator))
 
 
+def _loads(text: str | bytes) -> Any:
+    import json  # it takes a while, and many programs never need it
+
+    return json.loads(text)
+
+
 def json(path: str = "") -> Native:
     """A part of a text of JSON: names with dots between, a number for an item of a list. Rust reads it without making objects of the rest.
 
@@ -52,7 +57,7 @@ def json(path: str = "") -> Native:
     steps = [step for step in path.split(".") if step]
 
     def find(text: str | bytes) -> Any:
-        value = _json.loads(text)
+        value = _loads(text)
         for step in steps:
             value = value[int(step)] if isinstance(value, list) else value[step]
         return value
@@ -98,6 +103,24 @@ def row(*parts: Any) -> Native:
         unknown = next(part for part, one in zip(parts, said, strict=True) if not isinstance(one, tuple))
         raise TypeError(f"{shown}: Rust does not know {unknown!r}; use a lambda: lambda x: (..., ...)")
     return Native(shown, ("tuple", said), make)
+
+
+def to_json(**parts: Any) -> Native:
+    """A text of JSON of what other functions make of a value, each under its name. It has no spaces, and letters as they are.
+
+    >>> to_json(word=column(0), count=column(1))(("tide", 2))
+    '{"word":"tide","count":2}'
+    """
+    make = row(*parts.values())
+    said = list(zip(parts, make.native[1], strict=True))
+
+    def write(value: Any) -> str:
+        import json
+
+        return json.dumps(dict(zip(parts, make(value), strict=True)), separators=(",", ":"), ensure_ascii=False)
+
+    shown = f"to_json({', '.join(f'{name}={part!r}' for name, part in parts.items())})"
+    return Native(shown, ("to_json", said), write)
 
 
 lower = Native("lower", ("lower",), lambda text: text.lower())

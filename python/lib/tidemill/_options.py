@@ -27,7 +27,10 @@ def divide(arguments: list[str]) -> tuple[list[str], str, list[str]]:
     >>> divide(["--checkpoint", "states", "words.py", "host", "9999", "-n", "2", "-p", "0", "-w", "2", "--hostfile", "hosts"])
     (['--checkpoint', 'states', '-n', '2', '-p', '0', '-w', '2', '--hostfile', 'hosts'], 'words.py', ['host', '9999'])
     """
-    at = next((i for i, argument in enumerate(arguments) if argument.endswith(".py") or os.path.isfile(argument)), None)
+    # A file behind an option may be its value: --plans FILE. Only if there is no other one, it is the program.
+    files = [i for i, argument in enumerate(arguments) if argument.endswith(".py") or os.path.isfile(argument)]
+    own = (i for i in files if arguments[i].endswith(".py") or i == 0 or not arguments[i - 1].startswith("-"))
+    at = next(own, files[0] if files else None)
     if at is None:
         raise SystemExit("python -m tidemill [RUNTIME OPTIONS] PROGRAM.py [ARGUMENTS]: the program is missing")
     before, program, after = arguments[:at], arguments[at], arguments[at + 1 :]

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import os
-import re
 import threading
 import warnings
 from collections.abc import Iterable
@@ -271,7 +270,7 @@ class SparkContext:
         for key, value in self._conf.getAll():
             if key.startswith("spark.streaming."):
                 ours.append((key, value))
-            elif key not in ("spark.app.name", "spark.master"):
+            elif key not in ("spark.app.name", "spark.master", "spark.ui.port"):
                 others.append(key)
         if others:
             warnings.warn(f"tidemill does not use the settings {', '.join(others)}", stacklevel=4)
@@ -284,6 +283,8 @@ def workers(master: str) -> int:
     >>> workers("local[4]"), workers("local")
     (4, 1)
     """
+    import re
+
     found = re.fullmatch(r"local(?:\[(\d+|\*)(?:,\s*\d+)?\])?", master)
     if not found:
         raise ValueError(f"master {master!r}: only local and local[n] are known; tidemill runs in this process")

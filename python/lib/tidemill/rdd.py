@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import heapq
 import os
-import random
 from collections import Counter
 from collections.abc import Callable, Iterable, Iterator
 from functools import reduce
@@ -51,9 +50,18 @@ class RDD(PairVerbs):
         self._rows: list[Any] = list(rows)
         self.ctx = ctx
         self._ranges = list(ranges)
+        self._caption = ""
 
     def _with(self, rows: Iterable[Any]) -> RDD:
-        return RDD(rows, self.ctx, self._ranges)
+        made = RDD(rows, self.ctx, self._ranges)
+        made._caption = self._caption
+        return made
+
+    def _repr_html_(self) -> str:
+        from ._html import table
+
+        count = f"{len(self._rows):,} row{'' if len(self._rows) == 1 else 's'}"
+        return table(self._rows, f"{self._caption}, {count}" if self._caption else count)
 
     @property
     def context(self) -> SparkContext | None:
@@ -139,7 +147,9 @@ class RDD(PairVerbs):
 
     def sample(self, withReplacement: bool, fraction: float, seed: int | None = None) -> RDD:
         """Each row with this probability."""
-        chance = random.Random(seed)
+        from random import Random  # it takes a while
+
+        chance = Random(seed)
         if withReplacement:
             return self._with(chance.choices(self._rows, k=round(fraction * len(self._rows))) if self._rows else [])
         return self._with(row for row in self._rows if chance.random() < fraction)
@@ -170,7 +180,9 @@ class RDD(PairVerbs):
 
     def takeSample(self, withReplacement: bool, num: int, seed: int | None = None) -> list[Any]:
         """Rows by chance."""
-        chance = random.Random(seed)
+        from random import Random  # it takes a while
+
+        chance = Random(seed)
         if withReplacement:
             return chance.choices(self._rows, k=num) if self._rows else []
         return chance.sample(self._rows, min(num, len(self._rows)))

@@ -1,4 +1,4 @@
-"""A broker of Kafka inside this process, for tests and for notebooks.
+"""A broker of Kafka for tests and for notebooks: inside this process, or one that runs elsewhere.
 
 >>> broker = Broker()
 >>> broker.create_topic("words", 1)
@@ -21,10 +21,13 @@ def _bytes(text: Text) -> bytes | None:
 
 
 class Broker:
-    """librdkafka's mock cluster. It is not a full Kafka: it keeps a few MiB of each partition, and loses everything at its end."""
+    """librdkafka's mock cluster. It is not a full Kafka: it keeps a few MiB of each partition, and loses everything at its end.
 
-    def __init__(self) -> None:
-        self._broker = _engine.Broker()
+    With an address, `host:port`, it is the broker there.
+    """
+
+    def __init__(self, address: str | None = None) -> None:
+        self._broker = _engine.Broker(address)
 
     @property
     def address(self) -> str:

@@ -5,6 +5,9 @@
 
 use std::sync::Arc;
 
+use pyo3::exceptions::PyTypeError;
+use pyo3::prelude::*;
+
 use super::{Build, Pairs, Stream, containers};
 use crate::call::{Combiner, Fold, Function, Site};
 use crate::program::{Node, Verb};
@@ -45,6 +48,18 @@ impl<'s> Build<'_, 's> {
                 Stream::Pairs(groups.map(|(key, values)| (key, Value::List(values))))
             }
             Verb::PartitionBy(n) => Stream::Pairs(self.pairs(input, site, false).partition_by(*n)),
+            Verb::SumByKey => {
+                let pairs = self.pairs(input, site, false);
+                let (name, failure) = (site.clone(), self.failure.clone());
+                let numbers = containers(&pairs, site.text(), move |batch, pairs| {
+                    let number = |(key, value)| match value {
+                        Value::Int(n) => (key, n),
+                        other => failure.end(no_number(&other), &name, Some(batch), Some(Value::pair(key, other).repr())),
+                    };
+                    pairs.into_iter().map(number).collect()
+                });
+                Stream::Pairs(numbers.sum_by_key().update().map(|(key, sum)| (key, Value::Int(sum))))
+            }
             Verb::UpdateStateByKey(function, initial) => {
                 let pairs = self.pairs(input, site, false);
                 let fold = Fold { function: function.clone(), site: site.clone(), failure: self.failure.clone() };
@@ -81,6 +96,13 @@ impl<'s> Build<'_, 's> {
             value.unwrap_or_else(|e| failure.end(e, &site, None, Some(Value::pair(a, b).repr())))
         }
     }
+}
+
+fn no_number(value: &Value) -> PyErr {
+    PyTypeError::new_err(format!(
+        "sum_by_key adds ints of 64 bits, and the value is a {}; use updateStateByKey for others",
+        value.type_name()
+    ))
 }
 
 fn combined<'s>(pairs: &Pairs<'s>, combiner: Combiner) -> Pairs<'s> {

@@ -50,6 +50,8 @@ struct Build<'a, 's> {
 pub fn build(ssc: &StreamingContext<'_>, description: &Description, failure: &Failure) -> Result<(), BoxError> {
     let mut build = Build { ssc, description, failure, uses: description.uses(), streams: Vec::new() };
     for (i, node) in description.nodes.iter().enumerate() {
+        // Verbs of Python are no operators of their own, and nobody else can compare their functions.
+        ssc.add_to_fingerprint(format!("python {} {}", node.site.text(), node.mark));
         let wanted = build.uses[i] > 0 || node.verb.is_output();
         let stream = if wanted { build.stream(node)? } else { Stream::Nothing };
         build.streams.push(stream);
@@ -60,7 +62,9 @@ pub fn build(ssc: &StreamingContext<'_>, description: &Description, failure: &Fa
 impl<'s> Build<'_, 's> {
     fn stream(&mut self, node: &Node) -> Result<Stream<'s>, BoxError> {
         match &node.verb {
-            Verb::Queue(_) | Verb::Socket(..) | Verb::TextFiles(_) | Verb::Kafka(_) => Ok(self.source(node)),
+            Verb::Queue(_) | Verb::Socket(..) | Verb::TextFiles(_) | Verb::BinaryRecords(..) | Verb::Kafka(_) => {
+                Ok(self.source(node))
+            }
             Verb::Step(step) => {
                 let (rows, mut steps) = self.open(node.inputs[0]);
                 steps.push(step.clone());
@@ -83,6 +87,7 @@ impl<'s> Build<'_, 's> {
             | Verb::GroupByKey
             | Verb::CountByValue
             | Verb::PartitionBy(_)
+            | Verb::SumByKey
             | Verb::UpdateStateByKey(..) => Ok(self.keyed(node)),
             Verb::MapPartitions(..)
             | Verb::Glom

@@ -51,7 +51,7 @@ impl<'s> Build<'_, 's> {
     fn ordered(&self, node: usize) -> bool {
         let node = &self.description.nodes[node];
         match node.verb {
-            Verb::Queue(_) | Verb::Socket(..) | Verb::TextFiles(_) | Verb::Kafka(_) => true,
+            Verb::Queue(_) | Verb::Socket(..) | Verb::TextFiles(_) | Verb::BinaryRecords(..) | Verb::Kafka(_) => true,
             Verb::Transform(_) | Verb::TransformWith(_) => true,
             Verb::Step(_) | Verb::Checkpoint(_) => self.ordered(node.inputs[0]),
             _ => false,

@@ -14,6 +14,10 @@ impl<'s> Build<'_, 's> {
             Verb::Queue(queue) => ssc.queue_stream(queue),
             Verb::Socket(host, port) => lines(&ssc.socket_text_stream(host.clone(), *port).oks()),
             Verb::TextFiles(dir) => lines(&ssc.text_file_stream(dir).oks()),
+            Verb::BinaryRecords(dir, length) => {
+                let records = ssc.binary_records_stream(dir, *length).oks();
+                containers(&records, "records", |_, records| records.into_iter().map(|r| Value::Bytes(r.into())).collect())
+            }
             Verb::Kafka(kafka) => self.kafka_source(kafka, &node.site),
             _ => unreachable!("a source"),
         };

@@ -23,7 +23,7 @@ impl<'s> Build<'_, 's> {
                     let made = Python::attach(|py| {
                         let rows = PyList::new(py, objects(py, &rows)?)?.try_iter()?;
                         let f = function.bind(py);
-                        values(&if numbered { f.call1((number, rows))? } else { f.call1((rows,))? })
+                        values(&site, &if numbered { f.call1((number, rows))? } else { f.call1((rows,))? })
                     });
                     made.unwrap_or_else(|e| failure.end(e, &site, None, None))
                 })
@@ -36,7 +36,7 @@ impl<'s> Build<'_, 's> {
                 let function = function.clone();
                 rows.transform(move |batch| {
                     let time = batch.time();
-                    let made = Python::attach(|py| values(&function.bind(py).call1(whole(py, &batch)?)?));
+                    let made = Python::attach(|py| values(&site, &function.bind(py).call1(whole(py, &batch)?)?));
                     made.unwrap_or_else(|e| failure.end(e, &site, Some(time), None))
                 })
             }
@@ -45,7 +45,7 @@ impl<'s> Build<'_, 's> {
                 rows.transform_with(&other, move |one, other| {
                     let made = Python::attach(|py| {
                         let ((time, one, ranges), (_, other, others)) = (whole(py, &one)?, whole(py, &other)?);
-                        values(&function.bind(py).call1((time, one, ranges, other, others))?)
+                        values(&site, &function.bind(py).call1((time, one, ranges, other, others))?)
                     });
                     made.unwrap_or_else(|e| failure.end(e, &site, Some(one.time()), None))
                 })
@@ -85,6 +85,7 @@ fn objects<'py>(py: Python<'py>, rows: &[Value]) -> PyResult<Vec<Bound<'py, PyAn
     rows.iter().map(|row| row.to_python(py)).collect()
 }
 
-fn values(rows: &Bound<'_, PyAny>) -> PyResult<Vec<Value>> {
+fn values(site: &Site, rows: &Bound<'_, PyAny>) -> PyResult<Vec<Value>> {
+    site.check_order(rows)?;
     rows.try_iter()?.map(|row| Value::from_python(&row?)).collect()
 }

@@ -1,24 +1,42 @@
 //! What a function of the program raised, and where.
 
+use std::ffi::CString;
 use std::panic::resume_unwind;
+use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::{Arc, Mutex};
 
+use pyo3::exceptions::PyRuntimeWarning;
 use pyo3::prelude::*;
+use pyo3::types::{PyFrozenSet, PySet};
 use tidemill::prelude::BatchTime;
 
 /// The verb that calls a function, and the line of the program that called the verb: `map (words.py:12)`.
 #[derive(Clone, Debug)]
-pub struct Site(Arc<str>);
+pub struct Site(Arc<(Box<str>, AtomicBool)>);
 
 impl Site {
     /// A place in the program.
     pub fn new(place: String) -> Self {
-        Site(place.into())
+        Site(Arc::new((place.into(), AtomicBool::new(false))))
     }
 
     /// Its text.
     pub fn text(&self) -> &str {
-        &self.0
+        &self.0.0
+    }
+
+    /// Warns, once, of rows that are the items of a set: their order is another one in each process and in each run.
+    pub fn check_order(&self, rows: &Bound<'_, PyAny>) -> PyResult<()> {
+        let is_set = rows.is_instance_of::<PySet>() || rows.is_instance_of::<PyFrozenSet>();
+        if !is_set || self.0.1.swap(true, Ordering::Relaxed) {
+            return Ok(());
+        }
+        let text = format!(
+            "{}: the function returns a set, whose order is another one in each run; return sorted(...) of it",
+            self.text()
+        );
+        let category = rows.py().get_type::<PyRuntimeWarning>();
+        PyErr::warn(rows.py(), &category, &CString::new(text)?, 1)
     }
 }
 

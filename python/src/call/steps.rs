@@ -5,7 +5,7 @@ use std::sync::Arc;
 
 use pyo3::exceptions::PyTypeError;
 use pyo3::prelude::*;
-use pyo3::types::PyTuple;
+use pyo3::types::{PyIterator, PyTuple};
 use tidemill::prelude::BatchTime;
 
 use super::{Failure, Function, Site};
@@ -171,8 +171,7 @@ fn push(steps: &[Arc<Step>], at: usize, object: &Bound<'_, PyAny>, out: &mut Vec
             if stays { push(steps, at + 1, object, out) } else { Ok(()) }
         }
         Kind::FlatMap => {
-            let rows = function.call1((object,)).and_then(|result| result.try_iter()).map_err(raised)?;
-            for row in rows {
+            for row in items(function, object, &step.site).map_err(raised)? {
                 push(steps, at + 1, &row.map_err(raised)?, out)?;
             }
             Ok(())
@@ -184,13 +183,20 @@ fn push(steps: &[Arc<Step>], at: usize, object: &Bound<'_, PyAny>, out: &mut Vec
         }
         Kind::FlatMapValues => {
             let (key, value) = pair(object).map_err(raised)?;
-            for value in function.call1((value,)).and_then(|result| result.try_iter()).map_err(raised)? {
+            for value in items(function, &value, &step.site).map_err(raised)? {
                 let value = value.map_err(raised)?;
                 push(steps, at + 1, &tuple(&key, &value).map_err(raised)?, out)?;
             }
             Ok(())
         }
     }
+}
+
+/// The items of the result of a function.
+fn items<'py>(function: &Bound<'py, PyAny>, object: &Bound<'py, PyAny>, site: &Site) -> PyResult<Bound<'py, PyIterator>> {
+    let result = function.call1((object,))?;
+    site.check_order(&result)?;
+    result.try_iter()
 }
 
 /// The row, for a message.

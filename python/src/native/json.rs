@@ -1,6 +1,6 @@
 //! A part of a text of JSON, read without making objects of the rest.
 
-use std::fmt;
+use std::fmt::{self, Write};
 
 use num_bigint::BigInt;
 use serde::Deserializer;
@@ -27,6 +27,26 @@ pub fn find(text: &str, path: &[Step]) -> Option<Value> {
     let found = Find(path).deserialize(&mut reader).ok()?;
     reader.end().ok()?;
     found
+}
+
+/// A text of JSON, as `json.dumps` of Python writes it without spaces and with letters as they are. `None`: a part is not a text, a small
+/// int, a bool or `None`.
+pub fn object(parts: &[(&String, Value)]) -> Option<String> {
+    let mut out = String::from("{");
+    for (i, (name, value)) in parts.iter().enumerate() {
+        out += if i > 0 { "," } else { "" };
+        out += &serde_json::to_string(name).ok()?;
+        out.push(':');
+        match value {
+            Value::None => out += "null",
+            Value::Bool(flag) => out += if *flag { "true" } else { "false" },
+            Value::Int(n) => _ = write!(out, "{n}"),
+            Value::Str(text) => out += &serde_json::to_string(text).ok()?,
+            _ => return None,
+        }
+    }
+    out.push('}');
+    Some(out)
 }
 
 /// Reads the value at a path, and skips everything else. `None`: the path leads to nothing.

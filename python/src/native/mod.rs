@@ -38,6 +38,8 @@ pub enum Native {
     Regex(regex::Regex),
     /// A tuple of what other functions return.
     Tuple(Vec<Native>),
+    /// A text of JSON with names for what other functions return.
+    ToJson(Vec<(String, Native)>),
 }
 
 impl Native {
@@ -58,6 +60,11 @@ impl Native {
             "tuple" => {
                 let parts = argument()?.extract::<Vec<Bound<'_, PyTuple>>>()?;
                 Native::Tuple(parts.iter().map(Native::parse).collect::<PyResult<_>>()?)
+            }
+            "to_json" => {
+                let parts = argument()?.extract::<Vec<(String, Bound<'_, PyTuple>)>>()?;
+                let part = |(name, part): &(String, Bound<'_, PyTuple>)| Ok((name.clone(), Native::parse(part)?));
+                Native::ToJson(parts.iter().map(part).collect::<PyResult<_>>()?)
             }
             other => return Err(PyValueError::new_err(format!("Rust has no function '{other}'"))),
         })
@@ -82,6 +89,10 @@ impl Native {
             (Native::Regex(regex), Value::Str(text)) => Some(groups(regex, text)),
             (Native::Tuple(parts), value) => {
                 Some(Value::Tuple(parts.iter().map(|part| part.apply(value)).collect::<Option<_>>()?))
+            }
+            (Native::ToJson(parts), value) => {
+                let parts = parts.iter().map(|(name, part)| Some((name, part.apply(value)?)));
+                json::object(&parts.collect::<Option<Vec<_>>>()?).map(Value::text)
             }
             _ => None,
         }

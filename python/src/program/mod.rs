@@ -25,6 +25,8 @@ pub struct Node {
     pub inputs: Vec<usize>,
     /// Where the program calls it.
     pub site: Site,
+    /// What its functions are, for the fingerprint: processes of a job must have the same ones.
+    pub mark: String,
 }
 
 /// The verbs of a program, each after those that it reads.
@@ -66,15 +68,22 @@ impl Program {
         Program::default()
     }
 
-    /// Adds a verb, and returns its number. `place`: the verb and the line of the program that calls it.
-    fn add(&self, verb: &str, inputs: Vec<usize>, place: String, arguments: &Bound<'_, PyTuple>) -> PyResult<usize> {
+    /// Adds a verb, and returns its number. `place`: the verb and the line of the program that calls it. `mark`: what its functions are.
+    fn add(
+        &self,
+        verb: &str,
+        inputs: Vec<usize>,
+        place: String,
+        mark: String,
+        arguments: &Bound<'_, PyTuple>,
+    ) -> PyResult<usize> {
         let site = Site::new(place);
         let verb = Verb::parse(verb, &Arguments(arguments.clone()), &site)?;
         let mut description = self.0.lock().unwrap_or_else(|e| e.into_inner());
         if inputs.iter().any(|input| *input >= description.nodes.len()) {
             return Err(PyValueError::new_err("a stream of another StreamingContext, or of one that has started"));
         }
-        description.nodes.push(Node { verb, inputs, site });
+        description.nodes.push(Node { verb, inputs, site, mark });
         Ok(description.nodes.len() - 1)
     }
 

@@ -40,6 +40,8 @@ pub enum Verb {
     Socket(String, u16),
     /// Lines of files that appear in a directory.
     TextFiles(String),
+    /// Records of files that appear in a directory, by their length in bytes.
+    BinaryRecords(String, usize),
     /// Records of Kafka.
     Kafka(Box<Kafka>),
     /// A verb that makes rows of one row.
@@ -82,6 +84,8 @@ pub enum Verb {
     GroupByKeyAndWindow(Duration, Slide),
     /// A state for each key, and the first states.
     UpdateStateByKey(Arc<Function>, Vec<(Value, Value)>),
+    /// The sum of the values of a key since the beginning, if it has changed.
+    SumByKey,
     /// A function of the whole batch.
     Transform(Arc<Function>),
     /// A function of two whole batches.
@@ -109,6 +113,7 @@ impl Verb {
             "queueStream" => Verb::Queue(queue(with)?),
             "socketTextStream" => Verb::Socket(with.text(0)?, with.object(1)?.extract()?),
             "textFileStream" => Verb::TextFiles(with.text(0)?),
+            "binaryRecordsStream" => Verb::BinaryRecords(with.text(0)?, with.object(1)?.extract()?),
             "kafka" => Verb::Kafka(kafka(with)?),
             "mapPartitions" => Verb::MapPartitions(with.function(0)?, with.flag(1)?),
             "glom" => Verb::Glom,
@@ -135,6 +140,7 @@ impl Verb {
             ),
             "groupByKeyAndWindow" => Verb::GroupByKeyAndWindow(with.time(0)?, with.slide(1)?),
             "updateStateByKey" => Verb::UpdateStateByKey(with.function(0)?, pairs(with.rows(1)?)?),
+            "sum_by_key" => Verb::SumByKey,
             "transform" => Verb::Transform(with.function(0)?),
             "transformWith" => Verb::TransformWith(with.function(0)?),
             "checkpoint" => Verb::Checkpoint(with.time(0)?),

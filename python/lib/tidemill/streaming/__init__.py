@@ -3,5 +3,6 @@
 from ._tries import BadRow
 from .context import StreamingContext
 from .dstream import DStream
+from .listener import StreamingListener
 
-__all__ = ["BadRow", "DStream", "StreamingContext"]
+__all__ = ["BadRow", "DStream", "StreamingContext", "StreamingListener"]

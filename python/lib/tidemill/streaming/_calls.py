@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import inspect
 import threading
 from collections.abc import Callable
 from datetime import datetime
@@ -26,6 +25,8 @@ def takes(verb: str, func: Callable[..., Any], least: int, most: int) -> int:
     """How many arguments a function takes, at most `most`."""
     if not callable(func):
         raise TypeError(f"{verb}: a function is needed, not {func!r}")
+    import inspect  # it takes a while
+
     try:
         parameters = inspect.signature(func).parameters.values()
     except ValueError:  # a builtin
@@ -46,6 +47,8 @@ def of_batch(func: Callable[..., Any], ctx: SparkContext, timed: bool) -> Callab
         rdds = [RDD(rows, ctx, ranges)]
         if more:
             rdds.append(RDD(more[0], ctx, more[1]))
+        for rdd in rdds:
+            rdd._caption = f"batch {time_of(ms)}"
         IN_JOB.depth = getattr(IN_JOB, "depth", 0) + 1
         try:
             return func(time_of(ms), *rdds) if timed else func(*rdds)

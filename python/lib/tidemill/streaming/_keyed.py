@@ -85,6 +85,13 @@ class KeyedVerbs(Verbs):
         initial = [] if initialRDD is None else initialRDD.collect() if isinstance(initialRDD, RDD) else list(initialRDD)
         return self._verb("updateStateByKey", function(updateFunc), initial)
 
+    def sum_by_key(self) -> DStream:
+        """A pair `(key, sum)` for each key whose sum since the beginning has changed. Values are ints of 64 bits. Summed in Rust.
+
+        PySpark has no such verb: `updateStateByKey` calls its function for every key in every batch, and emits all of them.
+        """
+        return self._verb("sum_by_key")
+
     map_values = mapValues
     flat_map_values = flatMapValues
     reduce_by_key = reduceByKey

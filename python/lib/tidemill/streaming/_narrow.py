@@ -6,6 +6,7 @@ from collections.abc import Callable, Iterable, Iterator
 from typing import TYPE_CHECKING, Any, Literal, overload
 
 from .._functions import function
+from ..rdd import RDD
 from ._calls import of_batch, takes
 from ._time import millis
 from ._tries import divided, streams, tried
@@ -94,12 +95,19 @@ class NarrowVerbs(Verbs):
         return self._verb("transformWith", function(call), others=(other,))
 
     def cache(self) -> DStream:
-        """No effect: no stream is computed twice."""
-        return self  # type: ignore[return-value]
+        """The same stream. No stream is computed twice; with `StreamingContext.remember` it keeps its batches for `slice`."""
+        return self._ssc._kept.keep(self)  # type: ignore[arg-type]
 
     def persist(self, storageLevel: Any = None) -> DStream:
-        """No effect: no stream is computed twice."""
-        return self  # type: ignore[return-value]
+        """As `cache`."""
+        return self.cache()
+
+    def slice(self, begin: Any, end: Any) -> list[RDD]:
+        """The batches from one time to another, both included, as RDDs. Times are datetimes, or seconds since 1970.
+
+        The job runs, or has ended. The stream keeps its batches if it had `persist()` and the context had `remember(seconds)` before.
+        """
+        return self._ssc._kept.slice(self, begin, end)  # type: ignore[arg-type]
 
     def checkpoint(self, interval: float) -> DStream:
         """How often all states of the program are saved, in seconds."""

@@ -7,6 +7,7 @@ from collections.abc import Callable
 from typing import Any
 
 from .._functions import function
+from .._notebook import Cell, in_notebook
 from ._calls import of_batch, takes, time_of
 from ._kafka_settings import settings_of
 from ._verbs import Verbs
@@ -26,8 +27,16 @@ class OutputVerbs(Verbs):
     """Verbs that make a program run. A batch may be written again after a restart, unless the verb says otherwise."""
 
     def pprint(self, num: int = 10) -> None:
-        """Prints the first rows of each batch, as Python prints them."""
-        self._verb("pprint", function(print_block), int(num))
+        """Prints the first rows of each batch, as Python prints them.
+
+        In a notebook they are below the cell that calls it: each batch takes the place of the previous one.
+        """
+        write: Callable[[int, list[str], bool], None] = print_block
+        if in_notebook():
+            cell = Cell("pprint")
+            self._ssc._cells.append(cell)
+            write = lambda ms, rows, more: cell.show(time_of(ms), rows, more)
+        self._verb("pprint", function(write), int(num))
 
     def foreachRDD(self, func: Callable[..., Any]) -> None:
         """Calls `func(rdd)`, or `func(time, rdd)`, with each batch, also an empty one, in order. An exception ends the job."""

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import atexit
 import os
-import signal
 import threading
 import time
 import warnings
@@ -13,11 +12,18 @@ from typing import Any, ClassVar
 
 from .. import _options as options
 from .._engine import Job, JobError, Program, start
+from .._fingerprint import mark
+from .._notebook import Cell, in_notebook
 from .._place import missing, place
 from ..context import SparkContext, StorageLevel
 from ..rdd import RDD
 from ._calls import IN_JOB
+from ._kept import Kept
+from ._page import Page
 from .dstream import DStream, millis
+
+_SECONDS_OF_A_KERNEL = 3
+"""Jupyter kills a kernel that has not ended after five seconds."""
 
 
 class StreamingContext:
@@ -37,8 +43,6 @@ class StreamingContext:
 
     _HINTS: ClassVar = {
         "fileStream": "use textFileStream(directory)",
-        "binaryRecordsStream": "it is in the Rust library only: StreamingContext::binary_records_stream",
-        "addStreamingListener": "it is in the Rust library only: JobHandle::add_streaming_listener; statistics() has totals",
         "_jssc": "there is no Java here",
         "_jvm": "there is no Java here",
     }
@@ -54,6 +58,11 @@ class StreamingContext:
         self._checkpoint: str | None = None
         self._checkpoint_ms: int | None = None
         self._calls_python = False
+        self._listeners: list[Any] = []
+        self._hears = False
+        self._cells: list[Cell] = []
+        self._kept = Kept()
+        self._last: dict[str, Any] | None = None
 
     @property
     def sparkContext(self) -> SparkContext:
@@ -89,7 +98,8 @@ class StreamingContext:
         self._checkpoint = os.fspath(directory).removeprefix("file://")
 
     def remember(self, duration: float) -> None:
-        """No effect: nothing reads a batch after its outputs."""
+        """For how many seconds streams keep their batches for `slice`: those with `persist()` or `cache()`. Default: not at all."""
+        self._kept.remember(millis("duration", duration))
 
     # Sources.
 
@@ -99,7 +109,7 @@ class StreamingContext:
     def _add(self, verb: str, inputs: list[int], name: str, arguments: tuple[Any, ...]) -> int:
         if self._job is not None:
             raise RuntimeError(f"{name}: the job has started; describe the whole program before start()")
-        return self._program.add(verb, inputs, place(name), arguments)
+        return self._program.add(verb, inputs, place(name), mark(arguments), arguments)
 
     def socketTextStream(self, hostname: str, port: int, storageLevel: Any = StorageLevel.MEMORY_AND_DISK_2) -> DStream:
         """The lines that a server sends, in UTF-8. A line that is not UTF-8 is a bad record: it is logged and left out."""
@@ -109,8 +119,15 @@ class StreamingContext:
         """The lines of files that appear in a directory."""
         return self._source("textFileStream", (os.fspath(directory).removeprefix("file://"),))
 
+    def binaryRecordsStream(self, directory: str, recordLength: int) -> DStream:
+        """The records of files that appear in a directory: bytes of this length. A file that ends inside a record has a bad record."""
+        return self._source("binaryRecordsStream", (os.fspath(directory).removeprefix("file://"), int(recordLength)))
+
     def queueStream(self, rdds: Iterable[Any], oneAtATime: bool = True, default: Any = None, *, bounded: bool = False) -> DStream:
         """Batches from memory: RDDs or lists, one each batch. `bounded`: the job ends after the last one, without a wait."""
+        rdds = list(rdds)
+        if any(isinstance(rdd, (set, frozenset)) for rdd in rdds):
+            warnings.warn("queueStream: a set has another order in each run; use sorted(...) of it", RuntimeWarning, stacklevel=2)
         batches = [rdd.collect() if isinstance(rdd, RDD) else list(rdd) for rdd in rdds]
         empty = [] if default is None else default.collect() if isinstance(default, RDD) else list(default)
         return self._source("queueStream", (batches, oneAtATime, empty, bounded))
@@ -140,6 +157,7 @@ class StreamingContext:
             raise RuntimeError("this context has started before; make a new one")
         if not self._program.outputs():
             raise ValueError("the program has no output operation, such as pprint(): nothing would run")
+        self._kept.attach()
         if StreamingContext._active is not None:
             raise RuntimeError("another StreamingContext runs in this process; stop it first")
         settings = {
@@ -151,7 +169,17 @@ class StreamingContext:
             "checkpoint_ms": self._checkpoint_ms,
             "conf": self._sc._streaming_settings(),
             "tries_outputs": not self._calls_python,
+            "listen": self._page_address(),
+            "listener": self._hear if self._listeners else None,
         }
+        if in_notebook():
+            # The lines of a job that is well would be below cells that have nothing to do with it.
+            os.environ.setdefault("RUST_LOG", "warn")
+        self._hears = bool(self._listeners)
+        if self._listeners:
+            from .listener import StreamingStarted, tell
+
+            tell(self._listeners, "onStreamingStarted", StreamingStarted(round(1000 * time.time())))
         self._job = start(self._program, settings)
         StreamingContext._active = self
         if not options.RUNTIME:
@@ -215,8 +243,53 @@ class StreamingContext:
         """How many batches and records the job has processed."""
         return (0, 0) if self._job is None else self._job.statistics()
 
+    def addStreamingListener(self, streamingListener: Any) -> None:
+        """Adds a `tidemill.streaming.listener.StreamingListener`. One that is added after the start hears of later batches."""
+        self._listeners.append(streamingListener)
+        if self._job is not None and not self._hears:
+            self._hears = True
+            self._job.listen(self._hear)
+
+    def _hear(self, complete: bool, known: dict[str, Any]) -> None:
+        from .listener import hear
+
+        hear(self._listeners, complete, known)
+
+    # What a notebook and a browser show.
+
+    def _page_address(self) -> str | None:
+        """Where the page of the job is served: at `spark.ui.port`, in a notebook at a free port, otherwise not at all."""
+        port = self._sc.getConf().get("spark.ui.port") or ("0" if in_notebook() else None)
+        return None if port is None or options.given("--listen") else f"127.0.0.1:{port}"
+
+    def page(self) -> Page:
+        """Opens the page of the job. In a notebook it is a link, elsewhere a browser opens it.
+
+        The page is served on this machine only: in a notebook always, elsewhere with the setting `spark.ui.port` or the option `--listen`.
+        """
+        if self._job is None:
+            raise RuntimeError("the job does not run: call start() first")
+        address = self._job.address()
+        if address is None:
+            raise RuntimeError('the page is not served: set SparkConf().set("spark.ui.port", "4040") before the start')
+        return Page(f"http://{address}/").open(in_notebook())
+
+    def __repr__(self) -> str:
+        return f"StreamingContext of {self._sc.appName}: {self._state()}"
+
+    def _state(self) -> str:
+        return "runs" if self._job is not None else "has ended" if self._ended else "has not started"
+
+    def _repr_html_(self) -> str:
+        from .._html import job
+
+        progress, address = (self._last, None) if self._job is None else (self._job.progress(), self._job.address())
+        return job(self._sc.appName, self._state(), self._interval, progress, f"http://{address}/" if address else None)
+
     def _stop_on_sigterm(self) -> None:
         """SIGTERM ends the job after a last batch, if the program has no handler of its own."""
+        import signal
+
         if threading.current_thread() is not threading.main_thread() or signal.getsignal(signal.SIGTERM) is not signal.SIG_DFL:
             return
 
@@ -236,7 +309,10 @@ class StreamingContext:
         if StreamingContext._active is self:
             StreamingContext._active = None
         if job is not None:
+            self._last = job.progress()
             job.close()
+        for cell in self._cells:
+            cell.flush()
 
     def __getattr__(self, name: str) -> Any:
         raise missing(self, name, self._HINTS)
@@ -247,15 +323,39 @@ class StreamingContext:
     get_active_or_create = getActiveOrCreate
     socket_text_stream = socketTextStream
     text_file_stream = textFileStream
+    binary_records_stream = binaryRecordsStream
     queue_stream = queueStream
+    add_streaming_listener = addStreamingListener
     await_termination = awaitTermination
     await_termination_or_timeout = awaitTerminationOrTimeout
 
 
 @atexit.register
 def _end_at_exit() -> None:
-    """The interpreter ends: a job that nobody awaits ends at once, before its functions are gone."""
+    """The interpreter ends: a job that nobody awaits ends before its functions are gone.
+
+    The kernel of a notebook ends so: the job has a few seconds for a last batch. Any other job ends at once.
+    """
     ssc = StreamingContext._active
-    if ssc is not None:
+    if ssc is None:
+        return
+    if in_notebook() and ssc._job is not None:
+        ssc._job.stop(True)
+        try:
+            ssc._wait(ssc._job, time.monotonic() + _SECONDS_OF_A_KERNEL)
+        except JobError as e:
+            warnings.warn(str(e), stacklevel=1)
+    else:
         warnings.warn("the program ended while its job ran; call ssc.awaitTermination()", stacklevel=1)
-        ssc._end()
+    ssc._end()
+
+
+def _forget_after_fork() -> None:
+    """A child of a fork has no thread of the job: it must not wait for them."""
+    ssc, StreamingContext._active = StreamingContext._active, None
+    if ssc is not None and ssc._job is not None:
+        ssc._job.forget()
+        ssc._job, ssc._ended = None, True
+
+
+os.register_at_fork(after_in_child=_forget_after_fork)

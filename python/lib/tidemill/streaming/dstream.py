@@ -23,7 +23,6 @@ class DStream(NarrowVerbs, KeyedVerbs, WindowVerbs, OutputVerbs):
     """A stream of batches. Its methods describe what is done with each batch; nothing runs before `StreamingContext.start()`."""
 
     _HINTS: ClassVar = {
-        "slice": "nothing keeps a batch after its outputs; gather what you need in foreachRDD",
         "mapWithState": "use updateStateByKey; PySpark has no mapWithState",
         "saveAsObjectFiles": "use saveAsTextFiles",
         "saveAsHadoopFiles": "use saveAsTextFiles, or write in foreachRDD",
@@ -32,7 +31,6 @@ class DStream(NarrowVerbs, KeyedVerbs, WindowVerbs, OutputVerbs):
         "foreach": "use foreachRDD(lambda rdd: rdd.foreach(...))",
         "foreachPartition": "use foreachRDD(lambda rdd: rdd.foreachPartition(...))",
         "collect": "use foreachRDD(lambda rdd: ... rdd.collect() ...)",
-        "context_": "use context()",
         **{
             verb: _IN_RDD.format(verb)
             for verb in (
