@@ -58,8 +58,8 @@ fn refuse_subinterpreters(py: Python<'_>) -> PyResult<()> {
     if *FIRST.get_or_init(|| own) == own {
         return Ok(());
     }
-    let told = "tidemill cannot be used in a subinterpreter: use the main interpreter, or another process";
-    Err(PyImportError::new_err(told))
+    // CPython 3.12 and later refuse it themselves. Python's half has the words for the user.
+    Err(PyImportError::new_err("no subinterpreter can load this module"))
 }
 
 #[pymodule]

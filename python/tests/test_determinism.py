@@ -2,6 +2,7 @@
 
 import functools
 import operator
+import os
 import subprocess
 import sys
 import textwrap
@@ -67,13 +68,13 @@ def test_marks_of_functions():
 
 
 def test_a_mark_is_the_same_in_every_process():
-    program = (
-        "from tidemill._fingerprint import mark; words = {'x', 'y', 'zz'}; shown = lambda f: lambda a: f(a) in words or a in {'p', 'q'}\n"
-    )
+    program = "from tidemill._fingerprint import mark; words = {'x', 'y'}; shown = lambda f: lambda a: f(a) in words or a in {'p'}\n"
     program += "print(mark(((shown(str.lower), None), 3)), mark(((lambda: [a for a in words], None),)))"
 
     def marks(seed):
-        done = subprocess.run([sys.executable, "-c", program], capture_output=True, text=True, check=True, env={"PYTHONHASHSEED": seed})
+        done = subprocess.run(
+            [sys.executable, "-c", program], capture_output=True, text=True, check=True, env={**os.environ, "PYTHONHASHSEED": seed}
+        )
         return done.stdout
 
     assert len({marks(str(seed)) for seed in range(4)}) == 1

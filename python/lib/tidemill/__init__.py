@@ -13,7 +13,12 @@
 [('be', 2), ('not', 1), ('or', 1), ('to', 2)]
 """
 
-from ._engine import JobError
+try:
+    from ._engine import JobError
+except ImportError as e:
+    if "subinterpreter" not in str(e):
+        raise
+    raise ImportError("tidemill cannot be used in a subinterpreter: use the main interpreter, or another process") from e
 from ._functions import column, json, lower, regex, row, split, strip, to_json, upper
 from .context import Accumulator, Broadcast, SparkConf, SparkContext, StorageLevel
 from .rdd import RDD
