@@ -13,13 +13,18 @@ use std::time::{Duration, Instant};
 use rustix::time::{ClockId, clock_gettime};
 use timely::dataflow::{Scope, Stream};
 use timely::progress::Timestamp;
+use tracing::Level;
+use tracing::span::EnteredSpan;
 
 use crate::core::time::BatchTime;
-use crate::engine::operator_id::OperatorId;
+use crate::engine::operator_id::{CurrentOperator, OperatorId};
 use crate::metrics::OperatorWork;
 
 /// The name of what a worker does outside of all operators of the program.
 const REST: &str = "timely and differential";
+
+/// The target of the spans of operators: `RUST_LOG=tidemill::operator=debug` shows them around lines of the program.
+const SPANS: &str = "tidemill::operator";
 
 /// The outputs that a step has at most.
 const OUTPUTS: usize = 2;
@@ -159,7 +164,7 @@ impl Meter {
 
     /// Timely calls the step.
     pub fn turn(&self) -> Turn<'_> {
-        Turn { meter: self, at: None, work: OperatorWork::default() }
+        Turn { meter: self, at: None, work: OperatorWork::default(), span: None }
     }
 }
 
@@ -170,6 +175,13 @@ impl Work {
         operators.iter().position(|other| other.is(operator)).unwrap_or_else(|| {
             operators.push(operator.clone());
             operators.len() - 1
+    /// The span of an operator for a batch. What the functions of the program log, and the spans that they make, are inside.
+    #[cold]
+    fn span(&self, time: BatchTime) -> EnteredSpan {
+        let (batch, worker) = (time.millis(), CurrentOperator::worker());
+        tracing::debug_span!(target: SPANS, "operator", operator = %self.operator, batch, worker).entered()
+    }
+
         })
     }
 }
@@ -193,6 +205,8 @@ impl Turn<'_> {
     /// The step works on this round of a batch now.
     pub fn enter_round(&mut self, time: BatchTime, round: u64) {
         self.begin(time);
+    /// A span around its work for the batch, if a subscriber wants it.
+    span: Option<EnteredSpan>,
         self.meter.operator.enter_round(time, round);
     }
 
@@ -216,6 +230,9 @@ impl Turn<'_> {
 
     /// Rows went out through one of the outputs. Bad records are not counted: a step of the verb reads them, to count them.
     pub fn gave(&mut self, output: usize, rows: usize) {
+            if tracing::enabled!(target: SPANS, Level::DEBUG) {
+                self.span = Some(self.meter.span(time));
+            }
         if !self.meter.step.inner[output].get() {
             self.work.rows_out += rows as u64;
         }
@@ -236,6 +253,7 @@ impl Turn<'_> {
 
 impl Drop for Turn<'_> {
     fn drop(&mut self) {
+        self.span = None;
         if self.at.is_some() {
             self.leave(Instant::now());
         }

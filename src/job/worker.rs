@@ -80,6 +80,7 @@ pub(crate) fn run(worker: &mut Worker, args: &WorkerArgs, latch: &Arc<FailureLat
     let shared = &args.shared;
     let index = worker.index();
     let watched = Watched::here(index);
+    CurrentOperator::on_worker(index);
     shared.enlist(&watched);
     let done = catch_unwind(AssertUnwindSafe(|| live(worker, args, latch, &watched))).unwrap_or_else(|panic| {
         let (operator, batch) = CurrentOperator::last();
