@@ -5,7 +5,7 @@
 //! all meters of its worker until the planner gets them. Rows between two steps of one operator are not counted.
 
 use std::cell::{Cell, RefCell};
-use std::collections::{BTreeMap, VecDeque};
+use std::collections::{BTreeMap, BTreeSet, VecDeque};
 use std::rc::Rc;
 use std::sync::Arc;
 use std::time::{Duration, Instant};
@@ -41,6 +41,8 @@ pub(crate) struct Work {
     /// The operators, in the order in which they were built. The figures of a batch have this order.
     operators: RefCell<Vec<OperatorId>>,
     by_node: RefCell<BTreeMap<Node, usize>>,
+    /// Which operators give rows to which, by their places.
+    edges: RefCell<BTreeSet<(usize, usize)>>,
     /// The batches that are sealed and not computed, oldest first.
     sealed: RefCell<VecDeque<BatchTime>>,
     /// The oldest of them.
@@ -82,6 +84,11 @@ impl Work {
     pub fn names(&self) -> Vec<Arc<str>> {
         let operators = self.operators.borrow();
         operators.iter().map(OperatorId::to_string).chain([REST.into()]).map(Arc::from).collect()
+    }
+
+    /// Which operators give rows to which: their places in the figures, from and to.
+    pub fn edges(&self) -> Vec<(usize, usize)> {
+        self.edges.borrow().iter().copied().collect()
     }
 
     /// A batch was sealed on this worker.
@@ -150,7 +157,13 @@ impl Meter {
         let (mut steps, mut by_node) = (work.steps.borrow_mut(), work.by_node.borrow_mut());
         let mut enters = false;
         for MadeBy(node, output) in from {
-            let maker = by_node.get(node).map(|maker| &steps[*maker]).filter(|maker| maker.operator == step.operator);
+            let maker = by_node.get(node).map(|maker| &steps[*maker]);
+            // An operator without a meter, such as a probe, is built behind what it reads.
+            let before = || by_node.range((node.0.clone(), 0)..node.clone()).next_back().map(|(_, maker)| &steps[*maker]);
+            if let Some(giver) = maker.or_else(before).filter(|giver| giver.operator != step.operator) {
+                work.edges.borrow_mut().insert((giver.operator, step.operator));
+            }
+            let maker = maker.filter(|maker| maker.operator == step.operator);
             enters |= maker.is_none();
             if let Some(maker) = maker {
                 maker.inner[*output].set(true);
@@ -160,6 +173,13 @@ impl Meter {
         steps.push(step.clone());
         let (waiting, in_turns) = (work.waiting.clone(), work.in_turns.clone());
         Meter { operator: operator.clone(), step, enters, waiting, in_turns }
+    }
+
+    /// The span of an operator for a batch. What the functions of the program log, and the spans that they make, are inside.
+    #[cold]
+    fn span(&self, time: BatchTime) -> EnteredSpan {
+        let (batch, worker) = (time.millis(), CurrentOperator::worker());
+        tracing::debug_span!(target: SPANS, "operator", operator = %self.operator, batch, worker).entered()
     }
 
     /// Timely calls the step.
@@ -175,13 +195,6 @@ impl Work {
         operators.iter().position(|other| other.is(operator)).unwrap_or_else(|| {
             operators.push(operator.clone());
             operators.len() - 1
-    /// The span of an operator for a batch. What the functions of the program log, and the spans that they make, are inside.
-    #[cold]
-    fn span(&self, time: BatchTime) -> EnteredSpan {
-        let (batch, worker) = (time.millis(), CurrentOperator::worker());
-        tracing::debug_span!(target: SPANS, "operator", operator = %self.operator, batch, worker).entered()
-    }
-
         })
     }
 }
@@ -192,6 +205,8 @@ pub(crate) struct Turn<'a> {
     /// The batch that the step works on, and since when.
     at: Option<(BatchTime, Instant)>,
     work: OperatorWork,
+    /// A span around its work for the batch, if a subscriber wants it.
+    span: Option<EnteredSpan>,
 }
 
 impl Turn<'_> {
@@ -205,8 +220,6 @@ impl Turn<'_> {
     /// The step works on this round of a batch now.
     pub fn enter_round(&mut self, time: BatchTime, round: u64) {
         self.begin(time);
-    /// A span around its work for the batch, if a subscriber wants it.
-    span: Option<EnteredSpan>,
         self.meter.operator.enter_round(time, round);
     }
 
@@ -217,6 +230,9 @@ impl Turn<'_> {
             let now = Instant::now();
             self.leave(now);
             self.at = Some((time, now));
+            if tracing::enabled!(target: SPANS, Level::DEBUG) {
+                self.span = Some(self.meter.span(time));
+            }
         }
         other
     }
@@ -230,9 +246,6 @@ impl Turn<'_> {
 
     /// Rows went out through one of the outputs. Bad records are not counted: a step of the verb reads them, to count them.
     pub fn gave(&mut self, output: usize, rows: usize) {
-            if tracing::enabled!(target: SPANS, Level::DEBUG) {
-                self.span = Some(self.meter.span(time));
-            }
         if !self.meter.step.inner[output].get() {
             self.work.rows_out += rows as u64;
         }
@@ -240,6 +253,7 @@ impl Turn<'_> {
 
     fn leave(&mut self, now: Instant) {
         let Some((time, since)) = self.at.take() else { return };
+        self.span = None;
         let spent = now - since;
         let Meter { step, waiting, in_turns, .. } = self.meter;
         in_turns.set(in_turns.get() + spent);
@@ -253,7 +267,6 @@ impl Turn<'_> {
 
 impl Drop for Turn<'_> {
     fn drop(&mut self) {
-        self.span = None;
         if self.at.is_some() {
             self.leave(Instant::now());
         }
@@ -284,6 +297,7 @@ mod tests {
             });
             let work = Work::here();
             assert_eq!(work.names().iter().map(|name| &**name).collect::<Vec<_>>(), ["doubled", "last", REST]);
+            assert_eq!(work.edges(), [(0, 1)]);
             let caps = [first, second].map(|t| cap.delayed(&t));
             drop(cap);
             work.sealed(first);

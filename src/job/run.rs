@@ -150,6 +150,7 @@ fn serve(config: &Config, metrics: &Metrics, shared: &Arc<JobState>) -> Result<O
         process: r.process,
         checkpoint: r.checkpoint.as_ref().map(|dir| dir.display().to_string()),
         started_ms: wall_ms(),
+        restarts: crate::cluster::parent_process::restarts(),
     };
     let [named, asked, forgotten, given] = [(); 4].map(|()| shared.clone());
     let names = Box::new(move || named.askers.views().to_vec());
