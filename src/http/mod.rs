@@ -12,8 +12,11 @@ mod changes;
 mod corrections;
 #[cfg(feature = "http")]
 mod events;
+#[cfg(all(feature = "http", feature = "testing"))]
+pub(crate) mod fuzz;
 #[cfg(feature = "http")]
 mod json;
+pub(crate) mod otlp;
 #[cfg(feature = "http")]
 mod page;
 #[cfg(feature = "http")]
@@ -22,6 +25,8 @@ mod prometheus;
 mod reader;
 #[cfg(feature = "http")]
 mod routes;
+#[cfg(feature = "http")]
+mod samples;
 #[cfg(feature = "http")]
 mod server;
 #[cfg(feature = "http")]
@@ -40,6 +45,7 @@ pub(crate) use server::{Server, start};
 
 /// What readers are told of a job beside its metrics.
 #[cfg_attr(not(feature = "http"), allow(dead_code, reason = "only the server reads it"))]
+#[derive(Clone)]
 pub(crate) struct About {
     pub name: String,
     pub interval: Duration,

@@ -173,7 +173,7 @@ fn names_of_metrics_stay_and_each_sample_is_there_once() {
 /// Each metric of the dashboard and of the alert rules is one that `/metrics` writes.
 #[test]
 fn dashboards_and_alerts_name_metrics_that_exist() {
-    let written = std::fs::read_to_string("src/http/prometheus.rs").unwrap();
+    let written = std::fs::read_to_string("src/http/samples.rs").unwrap();
     for (file, least) in [("deploy/grafana.json", 15), ("deploy/alerts.yml", 9)] {
         let text = std::fs::read_to_string(file).unwrap();
         let words = text.split(|c: char| !c.is_ascii_lowercase() && c != '_');
