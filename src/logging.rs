@@ -5,8 +5,8 @@
 
 use std::io::Write;
 use std::process::ExitCode;
-use std::sync::Mutex;
 use std::sync::atomic::{AtomicBool, Ordering};
+use std::sync::{Mutex, OnceLock};
 
 use serde_json::{Map, Value};
 use tracing::field::{Field, Visit};
@@ -29,6 +29,8 @@ const USUAL: &str = "warn,tidemill=info";
 /// Whether log lines are JSON, and whether only warnings and errors are written.
 static JSON: AtomicBool = AtomicBool::new(false);
 static QUIET: AtomicBool = AtomicBool::new(false);
+/// Where a thread is in a program.
+static PLACE: OnceLock<fn() -> Option<Place>> = OnceLock::new();
 /// The live line on stderr. Empty: there is none.
 static LIVE: Mutex<String> = Mutex::new(String::new());
 
@@ -65,6 +67,19 @@ pub(crate) fn init_with(usual: &str) {
 pub(crate) fn write_lines(format: LogFormat, quiet: bool) {
     JSON.store(format == LogFormat::Json, Ordering::Relaxed);
     QUIET.store(quiet, Ordering::Relaxed);
+}
+
+/// The operator that a worker runs, and its batch in milliseconds since 1970.
+pub(crate) struct Place {
+    pub operator: String,
+    pub batch: Option<u64>,
+    pub worker: usize,
+}
+
+/// From now on `of` tells where the calling thread is.
+pub(crate) fn know_places(of: fn() -> Option<Place>) {
+    // It is always the same function.
+    let _ = PLACE.set(of);
 }
 
 /// What a job does at its start: like `init`, if the program has set no subscriber.
@@ -115,6 +130,14 @@ where
         line.0.insert("time".into(), local_time().into());
         line.0.insert("level".into(), level.as_str().into());
         line.0.insert("target".into(), event.metadata().target().into());
+        // A line of the program itself, from a function that a worker runs. Lines of tidemill name what they are about.
+        if !event.metadata().target().starts_with("tidemill")
+            && let Some(place) = PLACE.get().and_then(|of| of())
+        {
+            line.0.insert("operator".into(), place.operator.into());
+            line.0.insert("batch".into(), place.batch.into());
+            line.0.insert("worker".into(), place.worker.into());
+        }
         event.record(&mut line);
         writeln!(to, "{}", Value::Object(line.0))
     }

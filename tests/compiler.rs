@@ -36,6 +36,7 @@ fn built() -> Libraries {
         ("object-store", cfg!(feature = "object-store")),
         ("sqlite", cfg!(feature = "sqlite")),
         ("mqtt", cfg!(feature = "mqtt")),
+        ("otlp", cfg!(feature = "otlp")),
         ("protobuf", cfg!(feature = "protobuf")),
         ("postgres", cfg!(feature = "postgres")),
         ("testing", true),

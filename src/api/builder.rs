@@ -336,6 +336,23 @@ impl Builder {
         self.set(move |c| c.listeners.0.push(listener))
     }
 
+    /// Sends the metrics of the job, and a trace of each batch, to a collector of OpenTelemetry: `http://127.0.0.1:4318`. Default: the
+    /// environment variable `OTEL_EXPORTER_OTLP_ENDPOINT`; without it, nothing is sent. `--otlp` is the same setting.
+    ///
+    /// OTLP over HTTP, with the names of `/metrics`. Every process sends its own; process 0 those of the job. A collector that does not
+    /// answer costs a warning, and the traces of all but the last 512 batches. Needs the feature `otlp` of tidemill; without it the start fails.
+    ///
+    /// ```
+    /// use tidemill::prelude::*;
+    /// let job = StreamingContext::builder("watched", secs(1)).without_checkpoint().otlp("https://collector");
+    /// assert!(job.run(|_| Ok(())).unwrap_err().to_string().contains("there is no TLS here"));
+    /// ```
+    #[doc(alias = "OpenTelemetry")]
+    pub fn otlp(self, url: &str) -> Self {
+        let url = url.to_owned();
+        self.set(move |c| c.runtime.otlp = Some(url))
+    }
+
     /// Leaves logging to the program. Default: if no tracing subscriber is set when the job starts, tidemill sets one that writes
     /// to stderr, as [`logging::init`](crate::logging::init) does.
     ///

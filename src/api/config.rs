@@ -97,6 +97,10 @@ pub struct RuntimeArgs {
     /// addresses than loopback need a secret
     #[arg(long, value_name = "ADDR:PORT", value_parser = crate::http::address::parse)]
     pub listen: Option<std::net::SocketAddr>,
+    /// Send metrics and a trace of each batch to a collector of OpenTelemetry, such as http://127.0.0.1:4318 [default:
+    /// OTEL_EXPORTER_OTLP_ENDPOINT]
+    #[arg(long, value_name = "URL", value_parser = otlp_url)]
+    pub otlp: Option<String>,
     /// Show the progress of the job in one line on stderr, if that is a terminal
     #[arg(long)]
     pub status: bool,
@@ -167,6 +171,11 @@ impl Default for RuntimeArgs {
 pub fn interval(text: &str) -> Result<Duration> {
     let d = parse_duration(text)?;
     Interval::new(d).map(|_| d)
+}
+
+/// Reads the address of a collector.
+fn otlp_url(text: &str) -> Result<String> {
+    crate::http::otlp::endpoint::parse(text).map(|_| text.to_owned())
 }
 
 /// The largest `max_line_bytes`: a worker has memory for a few lines.

@@ -20,7 +20,7 @@ use super::rescale::{Control, Request, Scale};
 use super::supervise;
 use super::temp_file::{self, TempFile};
 use crate::checkpoint::Directory;
-use crate::cluster::parent_process::{self, LAUNCHER, PROGRESS};
+use crate::cluster::parent_process::{self, LAUNCHER, PROGRESS, RESTARTS, Restart};
 use crate::core::error::{Error, Result};
 use crate::core::signals::{StopRequest, StopRequests, name};
 
@@ -117,7 +117,7 @@ impl Launch {
         &self,
         size: (usize, usize),
         mut rescaled: Option<Scale>,
-        progress: Option<&Path>,
+        Told { progress, restarts }: Told<'_>,
         out: &Output<O>,
         err: &Output<E>,
         requests: &Receiver<Request>,
@@ -144,7 +144,7 @@ impl Launch {
             wanted: None,
         };
         for process in 0..size.0 {
-            let mut child = self.spawn(process, size, hostfile.path(), progress)?;
+            let mut child = self.spawn(process, size, hostfile.path(), Told { progress, restarts })?;
             let pipes = (child.stdout.take(), child.stderr.take());
             group.children.push(Running { child, ended: None, stopped: None });
             out.copy(process, pipes.0, &reading)?;
@@ -181,7 +181,7 @@ impl Launch {
         Ok(Ended { code, why, asked: group.asked.any(), wanted: group.wanted.take() })
     }
 
-    fn spawn(&self, process: usize, size: (usize, usize), hostfile: &Path, progress: Option<&Path>) -> Result<Child> {
+    fn spawn(&self, process: usize, size: (usize, usize), hostfile: &Path, told: Told<'_>) -> Result<Child> {
         let numbers = [("-n", size.0), ("-p", process), ("-w", size.1)];
         Command::new(&self.program)
             .args(&self.args)
@@ -190,7 +190,8 @@ impl Launch {
             .arg(hostfile)
             .args(self.checkpoint.iter().flat_map(|dir| [OsStr::new("--checkpoint"), dir.as_os_str()]))
             .env(LAUNCHER, std::process::id().to_string())
-            .envs(progress.map(|file| (PROGRESS, file)))
+            .envs(told.progress.map(|file| (PROGRESS, file)))
+            .env(RESTARTS, parent_process::told(told.restarts))
             .stdin(Stdio::null())
             .stdout(Stdio::piped())
             .stderr(Stdio::piped())
@@ -199,6 +200,15 @@ impl Launch {
             .spawn()
             .map_err(|e| Error::io(format!("cannot start {}", self.program.display()), e))
     }
+}
+
+/// What a launch tells the processes that it starts.
+#[derive(Clone, Copy)]
+pub(super) struct Told<'a> {
+    /// Where process 0 writes how far it is.
+    pub progress: Option<&'a Path>,
+    /// Why the job was started again, the newest last.
+    pub restarts: &'a [Restart],
 }
 
 /// How one start of all processes went.

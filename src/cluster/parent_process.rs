@@ -9,6 +9,9 @@ use rustix::event::{PollFd, PollFlags, poll};
 use rustix::io::Errno;
 use rustix::process::{Pid, PidfdFlags, Signal, getpid, getppid, kill_process, pidfd_open, set_parent_process_death_signal};
 
+use serde::{Deserialize, Serialize};
+
+use crate::core::clock::wall_ms;
 use crate::core::time::BatchTime;
 
 /// The environment variable with the process id of the launch.
@@ -16,6 +19,36 @@ pub(crate) const LAUNCHER: &str = "TIDEMILL_LAUNCHER";
 /// The environment variable with the path of the progress file: empty until the job runs, then one byte, and after the first
 /// committed batch its time in eight bytes.
 pub(crate) const PROGRESS: &str = "TIDEMILL_PROGRESS";
+
+/// The environment variable with the last restarts, as a JSON list.
+pub(crate) const RESTARTS: &str = "TIDEMILL_RESTARTS";
+/// At most this many of them.
+const LAST: usize = 20;
+
+/// Why a launch has started the job again.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub(crate) struct Restart {
+    /// When the job had ended, in milliseconds since the epoch.
+    pub at_ms: u64,
+    pub why: String,
+}
+
+impl Restart {
+    /// The job has ended now.
+    pub fn now(why: impl Into<String>) -> Restart {
+        Restart { at_ms: wall_ms(), why: why.into() }
+    }
+}
+
+/// The last restarts as the processes find them in their environment.
+pub(crate) fn told(restarts: &[Restart]) -> String {
+    serde_json::to_string(&restarts[restarts.len().saturating_sub(LAST)..]).unwrap_or_default()
+}
+
+/// Why the launch of this process has started the job again, the newest last. Empty without a launch.
+pub(crate) fn restarts() -> Vec<Restart> {
+    std::env::var(RESTARTS).ok().and_then(|text| serde_json::from_str(&text).ok()).unwrap_or_default()
+}
 
 /// From now on this process is killed when its launcher dies. The calling thread must live as long as the process.
 pub(crate) fn follow() {

@@ -6,12 +6,12 @@ use std::path::Path;
 use std::sync::mpsc::{Receiver, RecvTimeoutError};
 use std::time::{Duration, Instant};
 
-use super::launch::{Ended, Launch};
+use super::launch::{Ended, Launch, Told};
 use super::output_lines::Output;
 use super::rescale::{Request, Scale};
 use super::temp_file::TempFile;
 use crate::checkpoint::Directory;
-use crate::cluster::parent_process::committed;
+use crate::cluster::parent_process::{Restart, committed};
 use crate::core::error::Result;
 use crate::core::time::{BatchTime, human_duration};
 
@@ -35,12 +35,15 @@ where
     let say = |text: &str| err.say(text);
     let (mut size, mut scale, mut failures) = ((launch.processes, launch.workers), None::<Scale>, 0);
     let progress = launch.checkpoint.as_ref().map(|_| TempFile::new("progress", b"")).transpose()?;
+    let mut restarts = Vec::new();
     // The last committed batch of all starts: batches that run again are not progress.
     let mut reached = None;
     loop {
         let progress = progress.as_ref().map(TempFile::path);
-        let Ended { code, why, asked, wanted } = launch.round(size, scale.take(), progress, out, err, requests)?;
+        let Ended { code, why, asked, wanted } =
+            launch.round(size, scale.take(), Told { progress, restarts: &restarts }, out, err, requests)?;
         if let Some(wanted) = wanted {
+            restarts.push(Restart::now(format!("rescaled to -n {} -w {}", wanted.processes, wanted.workers)));
             say(&format!("rescale: the job continues with -n {} -w {}", wanted.processes, wanted.workers));
             size = (wanted.processes, wanted.workers);
             scale = Some(wanted);
@@ -67,6 +70,7 @@ where
             say(&format!("{gave_up}; mend the program and start it again: it continues from its checkpoint"));
             return Ok(code);
         }
+        restarts.push(Restart::now(why.as_str()));
         let pause = launch.pause.saturating_mul(1 << (failures - 1).min(20)).min(LONGEST_PAUSE);
         let from = newest(dir).map_or("there is no checkpoint yet".into(), |t| format!("from the checkpoint of {t}"));
         say(&format!("restart {failures} of {} in {}, {from}: {why}", launch.restarts, human_duration(pause)));

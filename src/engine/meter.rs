@@ -5,7 +5,7 @@
 //! all meters of its worker until the planner gets them. Rows between two steps of one operator are not counted.
 
 use std::cell::{Cell, RefCell};
-use std::collections::{BTreeMap, VecDeque};
+use std::collections::{BTreeMap, BTreeSet, VecDeque};
 use std::rc::Rc;
 use std::sync::Arc;
 use std::time::{Duration, Instant};
@@ -13,13 +13,18 @@ use std::time::{Duration, Instant};
 use rustix::time::{ClockId, clock_gettime};
 use timely::dataflow::{Scope, Stream};
 use timely::progress::Timestamp;
+use tracing::Level;
+use tracing::span::EnteredSpan;
 
 use crate::core::time::BatchTime;
-use crate::engine::operator_id::OperatorId;
+use crate::engine::operator_id::{CurrentOperator, OperatorId};
 use crate::metrics::OperatorWork;
 
 /// The name of what a worker does outside of all operators of the program.
 const REST: &str = "timely and differential";
+
+/// The target of the spans of operators: `RUST_LOG=tidemill::operator=debug` shows them around lines of the program.
+const SPANS: &str = "tidemill::operator";
 
 /// The outputs that a step has at most.
 const OUTPUTS: usize = 2;
@@ -36,6 +41,8 @@ pub(crate) struct Work {
     /// The operators, in the order in which they were built. The figures of a batch have this order.
     operators: RefCell<Vec<OperatorId>>,
     by_node: RefCell<BTreeMap<Node, usize>>,
+    /// Which operators give rows to which, by their places.
+    edges: RefCell<BTreeSet<(usize, usize)>>,
     /// The batches that are sealed and not computed, oldest first.
     sealed: RefCell<VecDeque<BatchTime>>,
     /// The oldest of them.
@@ -77,6 +84,11 @@ impl Work {
     pub fn names(&self) -> Vec<Arc<str>> {
         let operators = self.operators.borrow();
         operators.iter().map(OperatorId::to_string).chain([REST.into()]).map(Arc::from).collect()
+    }
+
+    /// Which operators give rows to which: their places in the figures, from and to.
+    pub fn edges(&self) -> Vec<(usize, usize)> {
+        self.edges.borrow().iter().copied().collect()
     }
 
     /// A batch was sealed on this worker.
@@ -145,7 +157,13 @@ impl Meter {
         let (mut steps, mut by_node) = (work.steps.borrow_mut(), work.by_node.borrow_mut());
         let mut enters = false;
         for MadeBy(node, output) in from {
-            let maker = by_node.get(node).map(|maker| &steps[*maker]).filter(|maker| maker.operator == step.operator);
+            let maker = by_node.get(node).map(|maker| &steps[*maker]);
+            // An operator without a meter, such as a probe, is built behind what it reads.
+            let before = || by_node.range((node.0.clone(), 0)..node.clone()).next_back().map(|(_, maker)| &steps[*maker]);
+            if let Some(giver) = maker.or_else(before).filter(|giver| giver.operator != step.operator) {
+                work.edges.borrow_mut().insert((giver.operator, step.operator));
+            }
+            let maker = maker.filter(|maker| maker.operator == step.operator);
             enters |= maker.is_none();
             if let Some(maker) = maker {
                 maker.inner[*output].set(true);
@@ -157,9 +175,16 @@ impl Meter {
         Meter { operator: operator.clone(), step, enters, waiting, in_turns }
     }
 
+    /// The span of an operator for a batch. What the functions of the program log, and the spans that they make, are inside.
+    #[cold]
+    fn span(&self, time: BatchTime) -> EnteredSpan {
+        let (batch, worker) = (time.millis(), CurrentOperator::worker());
+        tracing::debug_span!(target: SPANS, "operator", operator = %self.operator, batch, worker).entered()
+    }
+
     /// Timely calls the step.
     pub fn turn(&self) -> Turn<'_> {
-        Turn { meter: self, at: None, work: OperatorWork::default() }
+        Turn { meter: self, at: None, work: OperatorWork::default(), span: None }
     }
 }
 
@@ -180,6 +205,8 @@ pub(crate) struct Turn<'a> {
     /// The batch that the step works on, and since when.
     at: Option<(BatchTime, Instant)>,
     work: OperatorWork,
+    /// A span around its work for the batch, if a subscriber wants it.
+    span: Option<EnteredSpan>,
 }
 
 impl Turn<'_> {
@@ -203,6 +230,9 @@ impl Turn<'_> {
             let now = Instant::now();
             self.leave(now);
             self.at = Some((time, now));
+            if tracing::enabled!(target: SPANS, Level::DEBUG) {
+                self.span = Some(self.meter.span(time));
+            }
         }
         other
     }
@@ -223,6 +253,7 @@ impl Turn<'_> {
 
     fn leave(&mut self, now: Instant) {
         let Some((time, since)) = self.at.take() else { return };
+        self.span = None;
         let spent = now - since;
         let Meter { step, waiting, in_turns, .. } = self.meter;
         in_turns.set(in_turns.get() + spent);
@@ -266,6 +297,7 @@ mod tests {
             });
             let work = Work::here();
             assert_eq!(work.names().iter().map(|name| &**name).collect::<Vec<_>>(), ["doubled", "last", REST]);
+            assert_eq!(work.edges(), [(0, 1)]);
             let caps = [first, second].map(|t| cap.delayed(&t));
             drop(cap);
             work.sealed(first);

@@ -3,12 +3,14 @@
 //! A verb makes its [`OperatorId`] where the program calls it; the graph numbers and names it at registration. Invariant: an
 //! index and a name belong to one operator. They are equal on every worker, because every worker builds the same graph.
 
+use std::cell::Cell;
 use std::fmt;
 use std::panic::Location;
 use std::sync::{Arc, Mutex, OnceLock};
 
 use crate::core::lock::lock;
 use crate::core::time::BatchTime;
+use crate::logging;
 
 /// An operator of the graph. Displayed as the verb and the line that called it: `map (main.rs:12)`.
 #[derive(Clone)]
@@ -138,9 +140,28 @@ impl Here {
     }
 }
 
-thread_local!(static HERE: Arc<CurrentOperator> = Arc::default());
+thread_local! {
+    static HERE: Arc<CurrentOperator> = Arc::default();
+    /// The number of the worker that the thread is.
+    static WORKER: Cell<Option<usize>> = const { Cell::new(None) };
+}
 
 impl CurrentOperator {
+    /// The calling thread is this worker.
+    pub fn on_worker(index: usize) {
+        WORKER.set(Some(index));
+        logging::know_places(|| {
+            let worker = WORKER.get()?;
+            let (operator, batch) = CurrentOperator::last();
+            Some(logging::Place { operator, batch: batch.map(BatchTime::millis), worker })
+        });
+    }
+
+    /// The worker that the calling thread is.
+    pub fn worker() -> Option<usize> {
+        WORKER.get()
+    }
+
     /// The current operator of the calling thread.
     pub fn here() -> Arc<CurrentOperator> {
         HERE.with(Arc::clone)

@@ -59,6 +59,7 @@ pub(super) fn operators(reader: &Reader) -> String {
     json!({
         "batches": now.history.batches().count().min(RECENT),
         "operators": operators.iter().map(operator).collect::<Vec<Value>>(),
+        "edges": *now.edges,
         "slowest": one(slowest, |work| work.time),
         "waited_for": one(waited_for, |work| work.waited),
     })
@@ -109,8 +110,6 @@ fn job_of(reader: &Reader, now: &Now) -> Value {
     let (about, s) = (&reader.about, &now.statistics);
     let (pace, sentence) = verdict(now, about.interval);
     let Process { cpu_seconds, resident_bytes } = Process::now();
-    let bad = |(stream, bad): (&String, &BadTotals)| json!({ "stream": stream, "records": bad.records, "taken": bad.taken });
-    let bad: Vec<Value> = now.history.totals.bad.iter().map(bad).collect();
     json!({
         "name": about.name,
         "version": env!("CARGO_PKG_VERSION"),
@@ -125,12 +124,13 @@ fn job_of(reader: &Reader, now: &Now) -> Value {
         "batches": s.batches,
         "records": s.records,
         "bad": s.bad,
-        "bad_by_stream": bad,
+        "bad_by_stream": bad_streams(now),
         "lost": s.lost,
         "accumulators": s.accumulators.iter().map(|a| json!({ "name": *a.name, "value": *a.text })).collect::<Vec<_>>(),
         "lag": s.lag,
         "lag_ms": now.history.last().and_then(BatchInfo::lag_time).map(ms),
         "rate_limit": s.rate,
+        "held_by": s.held_by,
         "in_flight": s.in_flight,
         "waiting_bytes": s.waiting_bytes,
         "trouble": s.trouble,
@@ -145,6 +145,12 @@ fn job_of(reader: &Reader, now: &Now) -> Value {
             "bytes": s.checkpoints.bytes,
         })),
     })
+}
+
+/// The bad records of each stream.
+pub(super) fn bad_streams(now: &Now) -> Vec<Value> {
+    let bad = |(stream, bad): (&String, &BadTotals)| json!({ "stream": stream, "records": bad.records, "taken": bad.taken });
+    now.history.totals.bad.iter().map(bad).collect()
 }
 
 fn summary(b: &BatchInfo) -> Value {
@@ -182,6 +188,6 @@ fn range(r: &OffsetRange) -> Value {
 }
 
 /// Milliseconds, to the microsecond.
-fn ms(d: Duration) -> f64 {
+pub(super) fn ms(d: Duration) -> f64 {
     d.as_micros() as f64 / 1_000.0
 }

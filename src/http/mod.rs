@@ -2,7 +2,7 @@
 //! given. Without the feature `http` there is only the error that names it.
 //!
 //! `address` is where it listens, and who may. `server` has the thread and the bounds of its connections, `routes` the answers. They
-//! are made of a `reader`: `json` and `prometheus` make texts of one copy of the metrics, `events` sends each batch, `page` has the
+//! are made of a `reader`: `json`, `state` and `prometheus` make texts of one copy of the metrics, `events` sends each batch, `page` has the
 //! files of the page, `views` asks the views of the job and `changes` follows one, and `corrections` gives bad records back to it. *Invariant:* the thread holds no lock while it makes a text, so a reader delays a batch by no more than the copy.
 
 pub(crate) mod address;
@@ -12,8 +12,11 @@ mod changes;
 mod corrections;
 #[cfg(feature = "http")]
 mod events;
+#[cfg(all(feature = "http", feature = "testing"))]
+pub(crate) mod fuzz;
 #[cfg(feature = "http")]
 mod json;
+pub(crate) mod otlp;
 #[cfg(feature = "http")]
 mod page;
 #[cfg(feature = "http")]
@@ -23,12 +26,17 @@ mod reader;
 #[cfg(feature = "http")]
 mod routes;
 #[cfg(feature = "http")]
+mod samples;
+#[cfg(feature = "http")]
 mod server;
+#[cfg(feature = "http")]
+mod state;
 #[cfg(feature = "http")]
 mod views;
 
 use std::time::Duration;
 
+use crate::cluster::parent_process::Restart;
 use crate::core::correction::{Correction, Reply as CorrectionReply};
 use crate::core::question::{Question, Reply};
 
@@ -37,6 +45,7 @@ pub(crate) use server::{Server, start};
 
 /// What readers are told of a job beside its metrics.
 #[cfg_attr(not(feature = "http"), allow(dead_code, reason = "only the server reads it"))]
+#[derive(Clone)]
 pub(crate) struct About {
     pub name: String,
     pub interval: Duration,
@@ -48,6 +57,8 @@ pub(crate) struct About {
     pub checkpoint: Option<String>,
     /// When the job started, in milliseconds since the epoch.
     pub started_ms: u64,
+    /// Why its launch has started it again.
+    pub restarts: Vec<Restart>,
 }
 
 /// How readers ask the views of the job, and correct them.

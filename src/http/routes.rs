@@ -16,7 +16,7 @@ use crate::cluster::secret::Secret;
 use crate::core::time::BatchTime;
 use crate::http::events::events;
 use crate::http::reader::Reader;
-use crate::http::{changes, corrections, json, page, prometheus, views};
+use crate::http::{changes, corrections, json, page, prometheus, state, views};
 
 pub(super) type Answer = Response<Either<Full<Bytes>, Channel<Bytes>>>;
 
@@ -45,7 +45,16 @@ pub(super) async fn answer(request: Request<Incoming>, reader: &Arc<Reader>) -> 
     // A probe of a cluster manager shows no token, and learns nothing but one word.
     let writes = path == corrections::PATH && request.method() == Method::POST && corrections::has_letters(request.headers());
     let method = if writes { &Method::GET } else { request.method() };
-    let known = health(path, reader).or_else(|| refusal(method, request.headers(), reader.secret.as_ref()));
+    let refused = || {
+        let refusal = refusal(method, request.headers(), reader.secret.as_ref())?;
+        match refusal.status() {
+            StatusCode::FORBIDDEN => reader.refuse("it named another host"),
+            StatusCode::UNAUTHORIZED => reader.refuse("it showed no token, or a wrong one"),
+            _ => {}
+        }
+        Some(refusal)
+    };
+    let known = health(path, reader).or_else(refused);
     let mut answer = match (known, path.strip_prefix("/api/v1/views/")) {
         (Some(answer), _) => answer,
         (None, _) if writes && reader.about.process == 0 => said(corrections::correct(request, reader).await),
@@ -145,6 +154,8 @@ fn read(path: &str, query: Option<&str>, reader: &Arc<Reader>) -> Answer {
     match path.strip_prefix("/api/v1/") {
         Some("job") => full(StatusCode::OK, JSON, json::job(reader)),
         Some("operators") => full(StatusCode::OK, JSON, json::operators(reader)),
+        Some("state") => full(StatusCode::OK, JSON, state::state(reader)),
+        Some("errors") => full(StatusCode::OK, JSON, state::errors(reader)),
         Some("views") => full(StatusCode::OK, JSON, views::list(reader)),
         Some("sources") => full(StatusCode::OK, JSON, json::sources(reader)),
         Some("events") => streamed("text/event-stream", events(reader)),
@@ -165,7 +176,7 @@ fn read(path: &str, query: Option<&str>, reader: &Arc<Reader>) -> Answer {
 }
 
 const NOT_FOUND: &str = "there is: / /metrics /healthz /readyz /api/v1/job /api/v1/batches /api/v1/batches/TIME /api/v1/operators \
-                         /api/v1/sources /api/v1/views /api/v1/views/NAME /api/v1/views/NAME/changes /api/v1/events /api/v1/corrections\n";
+                         /api/v1/sources /api/v1/state /api/v1/errors /api/v1/views /api/v1/views/NAME /api/v1/views/NAME/changes /api/v1/events /api/v1/corrections\n";
 
 fn time(text: &str) -> Option<BatchTime> {
     text.parse().ok().map(BatchTime::from_millis)

@@ -8,6 +8,7 @@ use std::sync::Arc;
 use std::thread::JoinHandle;
 use std::time::Duration;
 
+use hyper::rt::{Read, Write};
 use hyper::server::conn::http1;
 use hyper::service::service_fn;
 use hyper_util::rt::{TokioIo, TokioTimer};
@@ -135,6 +136,11 @@ async fn accept(listener: tokio::net::TcpListener, reader: Arc<Reader>) {
 }
 
 async fn connection(stream: TcpStream, reader: Arc<Reader>) {
+    answer_all(TokioIo::new(stream), reader).await;
+}
+
+/// Answers the requests of one connection.
+pub(super) async fn answer_all(stream: impl Read + Write + Unpin, reader: Arc<Reader>) {
     let service = service_fn(move |request| {
         let reader = reader.clone();
         async move { Ok::<_, std::convert::Infallible>(answer(request, &reader).await) }
@@ -142,5 +148,5 @@ async fn connection(stream: TcpStream, reader: Arc<Reader>) {
     let mut http = http1::Builder::new();
     http.timer(TokioTimer::new()).header_read_timeout(REQUEST).max_buf_size(BYTES);
     // The reader went away, or sent what is not HTTP.
-    let _ = http.serve_connection(TokioIo::new(stream), service).await;
+    let _ = http.serve_connection(stream, service).await;
 }

@@ -9,7 +9,8 @@
 
 use std::collections::{BTreeMap, VecDeque};
 use std::path::Path;
-use std::time::Instant;
+use std::sync::Arc;
+use std::time::{Duration, Instant};
 
 use crate::api::config::Config;
 use crate::checkpoint::{
@@ -26,6 +27,7 @@ use crate::job::protocol::{Restore, WorkerSnapshot};
 use crate::job::resumed::{Resumed, Shards, TOTALS};
 use crate::job::sources::SourceSnapshot;
 use crate::metrics;
+use crate::metrics::state::{Saved, StateSize, Tried};
 
 /// How many checkpoints in a row may fail before the job fails. Until one succeeds, the plan log grows and a restart takes longer.
 const FAILURES: u32 = 5;
@@ -109,6 +111,8 @@ pub(crate) struct CheckpointCoordinator {
     failed: u32,
     /// The checkpoints of this run.
     made: metrics::Checkpoints,
+    /// What readers are told of them.
+    saved: Arc<Saved>,
     /// The `tidemill launch` that started this process, if any.
     launcher: parent_process::Progress,
 }
@@ -148,6 +152,13 @@ impl CheckpointCoordinator {
             losses: found.losses,
             planned: found.planned.max(manifest.as_ref().map_or(BatchTime::default(), |m| m.time)),
         };
+        let told = Saved {
+            generation: checkpoints.lease().generation,
+            began: resumed.time,
+            again: resumed.replay.len(),
+            states: manifest.iter().flat_map(|m| &m.operators).map(size).collect(),
+            ..Saved::default()
+        };
         let saved = manifest.into_iter().flat_map(|m| m.operators).filter(|o| program.contains(&o.id));
         let coordinator = CheckpointCoordinator {
             checkpoints,
@@ -165,6 +176,7 @@ impl CheckpointCoordinator {
             full: false,
             failed: 0,
             made: metrics::Checkpoints::default(),
+            saved: Arc::new(told),
             launcher: parent_process::Progress::to_launcher(),
         };
         Ok((coordinator, resumed))
@@ -282,6 +294,16 @@ impl CheckpointCoordinator {
         self.made.clone()
     }
 
+    /// What this run has saved, and with what it began.
+    pub fn saved(&self) -> Arc<Saved> {
+        self.saved.clone()
+    }
+
+    /// A checkpoint was made, or has failed.
+    fn tried(&mut self, time: BatchTime, took: Duration, bytes: u64, failure: Option<String>) {
+        Arc::make_mut(&mut self.saved).add(Tried { time, took, bytes, failure });
+    }
+
     /// Whether no checkpoint is pending.
     pub fn idle(&self) -> bool {
         self.pending.is_empty()
@@ -290,12 +312,13 @@ impl CheckpointCoordinator {
     fn publish_if_complete(&mut self) -> Result<()> {
         while self.pending.front().is_some_and(|p| p.missing == 0 && p.committed) {
             let Some(pending) = self.pending.pop_front() else { break };
-            let time = pending.manifest.time;
+            let (time, began) = (pending.manifest.time, pending.began);
             match self.publish(pending) {
                 Ok(sparse) => (self.full, self.failed) = (sparse, 0),
                 Err(e) => {
                     (self.full, self.failed) = (true, self.failed + 1);
                     self.made.failed += 1;
+                    self.tried(time, began.elapsed(), 0, Some(e.to_string()));
                     if self.failed >= FAILURES {
                         return Err(e);
                     }
@@ -324,11 +347,15 @@ impl CheckpointCoordinator {
         operators.sort_by(|a, b| a.id.name.cmp(&b.id.name));
         let manifest = Manifest { operators, ..pending.manifest };
         let (time, needed) = (manifest.time, manifest.bytes());
+        let states: Arc<[StateSize]> = manifest.operators.iter().map(size).collect();
         let held = self.checkpoints.publish(manifest)?;
         // The checkpoint is valid: errors from here on do not undo it.
         self.groups = groups;
         let made = self.made.made + 1;
-        self.made = metrics::Checkpoints { made, last: Some(time), took: pending.began.elapsed(), bytes: needed, ..self.made };
+        let took = pending.began.elapsed();
+        self.made = metrics::Checkpoints { made, last: Some(time), took, bytes: needed, ..self.made };
+        self.tried(time, took, needed, None);
+        Arc::make_mut(&mut self.saved).states = states;
         if let Err(e) = self.checkpoints.clean() {
             tracing::warn!(error = %e, "old checkpoints could not be removed");
         }
@@ -355,6 +382,12 @@ impl CheckpointCoordinator {
             lists.entry(operator).or_default().entry(group).or_default().push(chunk);
         }
     }
+}
+
+/// How large the state of an operator is in a checkpoint.
+fn size(state: &OperatorState) -> StateSize {
+    let chunks = state.groups.values().map(Vec::len).sum();
+    StateSize { name: state.id.name.clone(), kind: state.id.fingerprint.clone(), bytes: state.bytes(), chunks }
 }
 
 /// Where the splits started when the directory was made.

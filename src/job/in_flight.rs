@@ -142,12 +142,17 @@ impl InFlight {
         self.batches.iter().filter(|b| b.closed).count()
     }
 
-    /// Whether one more batch may be sealed: at most `ahead` are not closed, and at most `in_flight` closed ones are not
-    /// computed.
-    pub fn has_room(&self, ahead: usize, in_flight: usize) -> bool {
+    /// Why no further batch may be sealed: at most `ahead` are not closed, and at most `in_flight` closed ones are not computed.
+    /// `None`: there is room.
+    pub fn held_by(&self, ahead: usize, in_flight: usize) -> Option<&'static str> {
         let uncomputed = self.batches.iter().filter(|b| !b.computed).count();
         let unclosed = self.batches.iter().filter(|b| !b.closed).count();
-        unclosed < ahead && uncomputed < in_flight + ahead - 1 && self.batches.len() < UNWRITTEN
+        let bounds = [
+            (self.batches.len() >= UNWRITTEN, "batches that outputs have not written"),
+            (uncomputed >= in_flight + ahead - 1, "batches that workers have not computed"),
+            (unclosed >= ahead, "a batch that sources have not sealed"),
+        ];
+        bounds.iter().find(|(full, _)| *full).map(|(_, what)| *what)
     }
 
     /// One source on one worker has answered the seal of the batch of `time`.

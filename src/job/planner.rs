@@ -135,6 +135,9 @@ impl Planner {
             }
             self.seal_if_due()?;
             self.close_if_sealed()?;
+            let due = !self.back_to_back() && self.time.now() >= self.next.millis();
+            let held = self.held_by().filter(|_| due);
+            self.metrics.update(|s| s.held_by = held);
             if self.finished() {
                 // The rows of an open batch that is left belong to no plan: workers drop them.
                 self.workers.send(if self.stopping.open_left() { Command::Stop } else { Command::End });
@@ -207,6 +210,10 @@ impl Planner {
             coordinator.runs();
         }
         self.inputs.questions.begin(resumed.time);
+        if let Some(coordinator) = &self.coordinator {
+            self.metrics.save(coordinator.made(), coordinator.saved());
+        }
+        self.metrics.connect(&self.inputs.edges);
         let totals = resumed.memory.get(TOTALS).map(Vec::as_slice);
         self.metrics.begin(self.sources.names(), &self.inputs.outputs, &self.inputs.operators, totals);
         reporter::started(&self.config, &reads, self.inputs.outputs.len(), &resumed, self.ahead.then_some(self.next));
@@ -253,9 +260,14 @@ impl Planner {
     }
 
     fn has_room(&self) -> bool {
+        self.held_by().is_none()
+    }
+
+    /// Why the open batch stays open although it may be due.
+    fn held_by(&self) -> Option<&'static str> {
         let ahead = if self.back_to_back() { SEALS_AHEAD } else { 1 };
-        self.in_flight.has_room(ahead, self.config.in_flight)
-            && self.waiting.values().all(|bytes| *bytes < self.config.batch_bytes as u64)
+        let full = self.waiting.values().any(|bytes| *bytes >= self.config.batch_bytes as u64);
+        self.in_flight.held_by(ahead, self.config.in_flight).or(full.then_some("bytes that outputs have not written"))
     }
 
     /// How long to wait for the next event.
@@ -449,15 +461,17 @@ impl Planner {
             self.complete(batch)?;
         }
         let (in_flight, waiting) = (self.in_flight.closed(), self.waiting.values().sum());
-        let checkpoints = self.coordinator.as_ref().map(CheckpointCoordinator::made).unwrap_or_default();
-        self.metrics.update(|s| (s.in_flight, s.waiting_bytes, s.checkpoints) = (in_flight, waiting, checkpoints));
+        self.metrics.update(|s| (s.in_flight, s.waiting_bytes) = (in_flight, waiting));
+        if let Some(coordinator) = &self.coordinator {
+            self.metrics.save(coordinator.made(), coordinator.saved());
+        }
         Ok(())
     }
 
     /// One worker has read bad records. Those that an output reads are not logged.
     fn bad_records(&mut self, stream: String, time: BatchTime, records: u64, first: String, taken: bool) {
         self.in_flight.bad(time, records);
-        self.metrics.add_bad(stream.clone(), time, records, taken);
+        self.metrics.add_bad(stream.clone(), time, records, &first, taken);
         if !taken {
             self.reporter.bad_records(stream, records, first);
         }

@@ -26,6 +26,8 @@ pub(crate) struct PlannerInputs {
     pub outputs: Vec<Arc<str>>,
     /// The names of the operators, in the order in which workers report what they did.
     pub operators: Vec<Arc<str>>,
+    /// Which of them give rows to which: their places, from and to.
+    pub edges: Vec<(usize, usize)>,
     /// The checkpoint interval in milliseconds.
     pub checkpoint_every: u64,
     /// Checks that run before the first batch.
@@ -37,12 +39,12 @@ pub(crate) struct PlannerInputs {
 }
 
 impl PlannerInputs {
-    /// Takes them from a program that has been built. `operators`: their names. `writers`: how many processes report written batches.
+    /// Takes them from a program that has been built. `operators`: their names, and which gives rows to which. `writers`: how many processes report written batches.
     pub fn new(
         built: &mut BuiltGraph,
         job: &JobState,
         wake: SyncActivator,
-        operators: Vec<Arc<str>>,
+        (operators, edges): (Vec<Arc<str>>, Vec<(usize, usize)>),
         peers: usize,
         writers: usize,
     ) -> Self {
@@ -54,6 +56,7 @@ impl PlannerInputs {
             shards: outputs.iter().filter_map(|o| o.transactional.as_ref()).map(|t| (t.sink.clone(), t.shards)).collect(),
             outputs: outputs.iter().map(|o| o.name.as_str().into()).collect(),
             operators,
+            edges,
             checkpoint_every: built.checkpoint_every,
             checks: take(&mut built.checks),
             questions: Questions::new(job.askers.clone(), take(&mut built.queryable), peers),

@@ -12,6 +12,7 @@ use crate::api::config::Config;
 use crate::api::context::{Build, Outbox, SourceHalf};
 use crate::cluster::handshake::{self, Peers};
 use crate::cluster::hello::{self, Spec};
+use crate::cluster::parent_process::restarts;
 use crate::cluster::secret::Secret;
 use crate::cluster::{self, hosts};
 use crate::connector::source::SharedPlaces;
@@ -23,6 +24,7 @@ use crate::core::thread::spawn;
 use crate::core::time::BatchTime;
 use crate::engine::output::{Delivery, OutputChannel};
 use crate::http;
+use crate::http::otlp::endpoint::Endpoint;
 use crate::job::checkpoint_coordinator::{self, Opened};
 use crate::job::control::Planning;
 use crate::job::handle::JobHandle;
@@ -53,7 +55,7 @@ pub(crate) fn launch(
     let metrics = Metrics::default();
     config.listeners.0.iter().for_each(|listener| metrics.listen(listener.clone()));
     let shared = JobState::new();
-    let server = serve(&config, &metrics, &shared)?;
+    let (server, exporter) = serve(&config, &metrics, &shared)?;
     let address = server.as_ref().map(|server| server.address);
     let Rehearsed { lines, sources } = rehearse(&config, &build)?;
     let end: End = Arc::new((Mutex::new(None), Condvar::new()));
@@ -68,7 +70,7 @@ pub(crate) fn launch(
     let thread = spawn("tm-job", move || {
         let result = {
             // Readers hear of the end before the program, which may exit at once.
-            let _server = server;
+            let _told = (server, exporter);
             catch_unwind(AssertUnwindSafe(|| job.run(build, peers).and_then(then)))
                 .unwrap_or_else(|p| Err(Error::panicked("the job's thread", &*p)))
         };
@@ -138,12 +140,10 @@ fn open_before_meeting(config: &Config) -> Option<Result<Opened>> {
     Some(checkpoint_coordinator::open(dir, config))
 }
 
-/// Starts to answer readers, if the job listens.
-fn serve(config: &Config, metrics: &Metrics, shared: &Arc<JobState>) -> Result<Option<http::Server>> {
+/// What readers are told of the job beside its metrics.
+fn about(config: &Config) -> http::About {
     let r = &config.runtime;
-    let Some(first) = r.listen else { return Ok(None) };
-    let listen = http::address::checked(first, r.process, r.secret_file.as_deref())?;
-    let about = http::About {
+    http::About {
         name: config.name.clone(),
         interval: config.interval.duration(),
         workers: r.workers,
@@ -151,14 +151,33 @@ fn serve(config: &Config, metrics: &Metrics, shared: &Arc<JobState>) -> Result<O
         process: r.process,
         checkpoint: r.checkpoint.as_ref().map(|dir| dir.display().to_string()),
         started_ms: wall_ms(),
+        restarts: restarts(),
+    }
+}
+
+/// Starts to answer readers, if the job listens, and to tell a collector, if there is one.
+fn serve(
+    config: &Config,
+    metrics: &Metrics,
+    shared: &Arc<JobState>,
+) -> Result<(Option<http::Server>, Option<http::otlp::Exporter>)> {
+    let r = &config.runtime;
+    let about = about(config);
+    let exporter = match Endpoint::find(r.otlp.as_deref())? {
+        Some(to) if config.replay.is_none() && (r.otlp.is_some() || cfg!(feature = "otlp")) => {
+            Some(http::otlp::start(to, about.clone(), metrics.clone())?)
+        }
+        _ => None,
     };
+    let Some(first) = r.listen else { return Ok((None, exporter)) };
+    let listen = http::address::checked(first, r.process, r.secret_file.as_deref())?;
     let [named, asked, forgotten, given] = [(); 4].map(|()| shared.clone());
     let names = Box::new(move || named.askers.views().to_vec());
     let ask = Box::new(move |question, reply| asked.ask(question, reply));
     let correct = Box::new(move |correction, reply| given.correct(correction, reply));
     let forget = Box::new(move |id| forgotten.forget(id));
     let views = http::Views { names, ask, forget, correct };
-    http::start(listen, about, metrics.clone(), views).map(Some)
+    Ok((Some(http::start(listen, about, metrics.clone(), views)?), exporter))
 }
 
 /// Connects the processes of the job. With one process there is nothing to do.

@@ -80,6 +80,7 @@ pub(crate) fn run(worker: &mut Worker, args: &WorkerArgs, latch: &Arc<FailureLat
     let shared = &args.shared;
     let index = worker.index();
     let watched = Watched::here(index);
+    CurrentOperator::on_worker(index);
     shared.enlist(&watched);
     let done = catch_unwind(AssertUnwindSafe(|| live(worker, args, latch, &watched))).unwrap_or_else(|panic| {
         let (operator, batch) = CurrentOperator::last();
@@ -105,7 +106,7 @@ fn live(worker: &mut Worker, args: &WorkerArgs, latch: &Arc<FailureLatch>, watch
     let work = Work::here();
     if let Some(inputs) = inputs {
         let writers = if built.spread { args.config.runtime.processes as usize } else { 1 };
-        let (wake, operators) = (control.wake.clone(), work.names());
+        let (wake, operators) = (control.wake.clone(), (work.names(), work.edges()));
         let _ = inputs.send(PlannerInputs::new(&mut built, &args.shared, wake, operators, worker.peers(), writers));
     }
     let BuiltGraph { mut ports, outputs, accumulates, states, .. } = built;

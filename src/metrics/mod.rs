@@ -12,6 +12,8 @@ mod listener;
 pub(crate) mod operator;
 #[cfg(feature = "http")]
 pub(crate) mod process;
+#[cfg_attr(not(feature = "http"), allow(dead_code, reason = "only readers over HTTP ask for it"))]
+pub(crate) mod state;
 mod statistics;
 #[cfg(feature = "http")]
 pub(crate) mod verdict;
@@ -28,6 +30,7 @@ pub use batch::{BatchInfo, InputInfo, OutputInfo};
 use history::History;
 pub use listener::StreamingListener;
 pub use operator::{OperatorInfo, OperatorWork};
+use state::{LastBad, Saved};
 pub use statistics::{Checkpoints, Statistics};
 
 /// Written by the planner, read by any thread.
@@ -37,11 +40,17 @@ pub(crate) struct Metrics {
     listeners: Arc<Mutex<Vec<Arc<dyn StreamingListener>>>>,
 }
 
-/// Both change together, so a reader sees a batch in both or in neither.
+/// All change together, so a reader sees a batch in all of them or in none.
 #[derive(Clone, Default)]
+#[cfg_attr(not(feature = "http"), allow(dead_code, reason = "only readers over HTTP ask for all of it"))]
 pub(crate) struct Now {
     pub statistics: Statistics,
     pub history: History,
+    /// The checkpoints, if there is a directory.
+    pub saved: Arc<Saved>,
+    pub last_bad: LastBad,
+    /// Which operators give rows to which: their places, from and to.
+    pub edges: Arc<[(usize, usize)]>,
     /// Whether the first batch is open.
     pub running: bool,
 }
@@ -74,6 +83,17 @@ impl Metrics {
         lock(&self.now).clone()
     }
 
+    /// Which operators give rows to which.
+    pub fn connect(&self, edges: &[(usize, usize)]) {
+        lock(&self.now).edges = edges.into();
+    }
+
+    /// What the job has saved so far.
+    pub fn save(&self, checkpoints: Checkpoints, saved: Arc<Saved>) {
+        let mut now = lock(&self.now);
+        (now.statistics.checkpoints, now.saved) = (checkpoints, saved);
+    }
+
     /// The job runs, with these sources, outputs and operators. `saved`: what [`Metrics::totals`] returned for a checkpoint.
     pub fn begin(&self, sources: Vec<String>, outputs: &[Arc<str>], operators: &[Arc<str>], saved: Option<&[u8]>) {
         let mut now = lock(&self.now);
@@ -90,10 +110,11 @@ impl Metrics {
         f(&mut lock(&self.now).statistics);
     }
 
-    /// One worker has read bad records of a batch. `taken`: whether an output operation reads them.
-    pub fn add_bad(&self, stream: String, time: BatchTime, records: u64, taken: bool) {
+    /// One worker has read bad records of a batch; `first` is one of them. `taken`: whether an output operation reads them.
+    pub fn add_bad(&self, stream: String, time: BatchTime, records: u64, first: &str, taken: bool) {
         let mut now = lock(&self.now);
         now.statistics.bad += records;
+        now.last_bad.add(time, &stream, first);
         now.history.add_bad(stream, time, records, taken);
     }
 

@@ -41,6 +41,8 @@ pub struct Statistics {
     pub lag: Option<u64>,
     /// The rate of all sources together that back-pressure allows, in records a second. `None`: not limited.
     pub rate: Option<u64>,
+    /// What holds the next batch, which is due: back-pressure from workers, outputs, or sources. `None`: nothing does.
+    pub held_by: Option<&'static str>,
     /// Current problems, by source: a broker that does not answer.
     pub trouble: Vec<String>,
     /// Bytes that wait at outputs.

@@ -39,6 +39,9 @@ fn blocked(builder: Builder, rows: usize, least: usize) -> usize {
         most = most.max(job.statistics().in_flight);
         most >= least
     });
+    eventually("the next batch is held by the outputs", || {
+        job.statistics().held_by.is_some_and(|what| what.ends_with("outputs have not written"))
+    });
     assert_eq!(seen.batches().len(), 0, "the first batch is not written yet");
     assert_eq!(job.statistics().batches, 0);
     drop(go);

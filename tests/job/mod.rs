@@ -12,6 +12,8 @@ mod graph;
 mod listener;
 mod long_intervals;
 mod operators;
+#[cfg(feature = "otlp")]
+mod otlp;
 mod outputs;
 #[cfg(feature = "http")]
 mod page;

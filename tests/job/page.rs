@@ -173,7 +173,7 @@ fn names_of_metrics_stay_and_each_sample_is_there_once() {
 /// Each metric of the dashboard and of the alert rules is one that `/metrics` writes.
 #[test]
 fn dashboards_and_alerts_name_metrics_that_exist() {
-    let written = std::fs::read_to_string("src/http/prometheus.rs").unwrap();
+    let written = std::fs::read_to_string("src/http/samples.rs").unwrap();
     for (file, least) in [("deploy/grafana.json", 15), ("deploy/alerts.yml", 9)] {
         let text = std::fs::read_to_string(file).unwrap();
         let words = text.split(|c: char| !c.is_ascii_lowercase() && c != '_');
@@ -202,6 +202,105 @@ fn counters_go_on_after_a_restart() {
         assert_eq!(sample(&text, "tidemill_records_total"), 3.0 * run);
         assert_eq!(sample(&text, "tidemill_source_records_total{source=\"0\",name=\"queue\"}"), 3.0 * run);
         live.job.stop_gracefully().unwrap();
+    }
+}
+
+#[test]
+fn the_state_names_checkpoints_and_what_a_restart_would_run_again() {
+    let dir = crate::temp_dir::TempDir::new("kept");
+    let builder = || job(2).listen(here()).checkpoint(dir.to_path_buf()).checkpoint_interval(millis(3 * TICK));
+    let state = |live: &Live| json(live.job.address().unwrap(), "/api/v1/state");
+    let live = sums(builder(), 5);
+    assert_eq!(state(&live)["views"], serde_json::json!([]));
+    for n in 1..=5 {
+        live.queue.push(vec![1, 2]);
+        live.clock.set(TICK * n);
+        eventually("the batch is completed", || live.job.statistics().batches == n);
+    }
+    eventually("the checkpoint of the third batch is made", || live.job.statistics().checkpoints.made == 1);
+    let now = state(&live);
+    let kept = &now["checkpoint"];
+    assert_eq!((&kept["generation"], &kept["began_with"], &kept["ran_again"]), (&1.into(), &Value::Null, &0.into()), "{now}");
+    let tried = kept["tried"].as_array().unwrap();
+    assert_eq!((tried.len(), &tried[0]["time"], &tried[0]["failure"]), (1, &30.into(), &Value::Null), "{now}");
+    let states = kept["states"].as_array().unwrap();
+    assert_eq!((states.len(), &states[0]["name"]), (1, &"update_state_by_key#1".into()), "{now}");
+    assert_eq!((&states[0]["bytes"], &tried[0]["bytes"]), (&kept["restart"]["bytes"], &states[0]["bytes"]), "{now}");
+    let restart = &kept["restart"];
+    let again = [&restart["from"], &restart["batches"], &restart["records"]].map(|v| v.as_u64().unwrap());
+    assert_eq!((again, &restart["complete"]), ([30, 2, 4], &true.into()), "{now}");
+    live.job.stop_now().unwrap();
+
+    let live = sums(builder(), 55);
+    eventually("the batches run again", || live.job.statistics().batches >= 2);
+    let now = state(&live);
+    let kept = &now["checkpoint"];
+    assert_eq!(
+        [&kept["generation"], &kept["began_with"], &kept["ran_again"]].map(|v| v.as_u64()),
+        [Some(2), Some(30), Some(2)],
+        "{now}"
+    );
+    assert_eq!(kept["states"].as_array().unwrap().len(), 1, "{now}");
+    live.job.stop_now().unwrap();
+}
+
+#[test]
+fn what_went_wrong_is_named_with_its_batch() {
+    let (lines, clock, tries) = (QueueSource::new(), ManualClock::at(5), std::sync::atomic::AtomicU32::new(0));
+    let (queue, tries) = (lines.clone(), std::sync::Arc::new(tries));
+    let live = job(2).listen(here()).start_on_clock(clock.clone(), move |ssc| {
+        let numbers = ssc.queue_stream(&queue).try_map(|line: &&'static str| Ok(line.parse::<i64>()?));
+        let tries = tries.clone();
+        numbers.foreach_batch(move |_| match tries.fetch_add(1, std::sync::atomic::Ordering::Relaxed) {
+            1 => Err("the table is locked".into()),
+            _ => Ok(()),
+        });
+        Ok(())
+    });
+    let live = live.unwrap();
+    let address = live.address().unwrap();
+    for (n, rows) in [vec!["1", "x"], vec!["2"]].into_iter().enumerate() {
+        lines.push(rows);
+        clock.set(TICK * (n as u64 + 1));
+        eventually("the batch is completed", || live.statistics().batches == n as u64 + 1);
+    }
+    eventually("bad records are counted", || live.statistics().bad == 1);
+    let stranger = ask(address, b"GET / HTTP/1.1\r\nHost: job.example\r\nConnection: close\r\n\r\n");
+    assert_eq!(status(&stranger), 403);
+    let errors = json(address, "/api/v1/errors");
+    let bad = &errors["bad"][0];
+    let [stream, what] = ["stream", "what"].map(|field| bad[field].as_str().unwrap());
+    assert!(stream.starts_with("try_map (page.rs:") && what.contains("invalid digit"), "{errors}");
+    assert_eq!((&bad["time"], &errors["bad_by_stream"][0]["records"]), (&10.into(), &1.into()), "{errors}");
+    let output = &errors["outputs"][0];
+    assert!(output["output"].as_str().unwrap().starts_with("foreach_batch (page.rs:"), "{errors}");
+    assert_eq!((&output["time"], &output["tries"]), (&20.into(), &2.into()), "{errors}");
+    assert_eq!(
+        (&errors["refused"]["requests"], &errors["refused"]["why"]),
+        (&1.into(), &"it named another host".into()),
+        "{errors}"
+    );
+    for nothing in ["restarts", "checkpoints", "trouble"] {
+        assert_eq!(errors[nothing], serde_json::json!([]), "{errors}");
+    }
+    live.stop_now().unwrap();
+}
+
+#[test]
+fn the_graph_says_which_operator_gives_rows_to_which() {
+    for workers in [1, 4] {
+        let live = sums(job(workers).listen(here()), 5);
+        live.queue.push(vec![1]);
+        live.clock.set(TICK);
+        started(&live.job);
+        let of = json(live.job.address().unwrap(), "/api/v1/operators");
+        let name = |place: &Value| {
+            of["operators"][place.as_u64().unwrap() as usize]["name"].as_str().unwrap().split(' ').next().unwrap()
+        };
+        let edges = of["edges"].as_array().unwrap().iter().map(|edge| (name(&edge[0]), name(&edge[1]))).collect::<Vec<_>>();
+        let expected = [("queue_stream", "map"), ("map", "update_state_by_key"), ("update_state_by_key", "to_memory")];
+        assert_eq!(edges, expected, "{workers} workers: {of}");
+        live.job.stop_now().unwrap();
     }
 }
 

@@ -91,6 +91,26 @@ fn blocks(out: &str, batches: usize) {
 }
 
 #[test]
+fn page_only_prints_no_batch_and_goes_on_after_the_events() {
+    let mut running = demo(&["--page-only", "--batches", "3", "--rate", "400", "--interval", "100ms"]);
+    let mut page = None;
+    running.until("the address of the page", |_, err| {
+        page = err.lines().find_map(|l| Some(l.strip_prefix("page     http://")?.split('/').next()?.to_owned()));
+        page.is_some()
+    });
+    let page = page.unwrap();
+    running.until("20 batches, of which 3 have events", |_, _| {
+        let top = crate::child::run("tidemill", ["top", &page, "--once"]).out;
+        let batches = top.lines().find_map(|l| l.strip_prefix("batches ")?.trim().parse::<u64>().ok());
+        batches.is_some_and(|n| n >= 20)
+    });
+    running.signal(Signal::INT);
+    let run = running.end();
+    assert_eq!((run.code, run.out.as_str()), (Some(0), ""), "{}", run.err);
+    assert_eq!((number(run.proof(), "lost"), number(run.proof(), "counted twice")), (0, 0), "{}", run.err);
+}
+
+#[test]
 fn an_interrupt_stops_the_demo_gracefully() {
     let mut running = demo(&["--rate", "400", "--interval", "200ms"]);
     running.until("200 tweets are counted", |out, _| batches(out).iter().sum::<u64>() > 200);

@@ -4,6 +4,7 @@ use std::io::Write;
 use std::net::TcpListener;
 use std::process::Command;
 
+use clap::{Args, FromArgMatches};
 use tidemill::job::ManualClock;
 use tidemill::prelude::*;
 
@@ -52,6 +53,47 @@ fn a_program_without_init_still_logs() {
     assert!(ends[0].contains("2 batches, 3 records, 0 bad, 0 lost, in "), "{err}");
     assert!(!child("runs_without_init", &[("RUST_LOG", ""), ("MUTE", "1")]).contains("job plain"));
     assert!(!child("runs_without_init", &[("RUST_LOG", "warn")]).contains("job plain"));
+}
+
+/// A program that logs in a function of a verb, as JSON.
+#[test]
+#[ignore = "the child of a_line_of_the_program_says_where_it_is_from"]
+fn logs_in_a_verb() {
+    let numbers = QueueSource::from_batches([vec![1, 2], vec![3]]);
+    let format = if std::env::var_os("TEXT").is_some() { "text" } else { "json" };
+    let given = RuntimeArgs::augment_args(clap::Command::new("lines")).get_matches_from(["lines", "--log", format, "-w", "2"]);
+    let args = RuntimeArgs::from_arg_matches(&given).unwrap();
+    let job = StreamingContext::builder("lines", secs(1)).runtime(args).without_checkpoint();
+    let build = move |ssc: &StreamingContext<'_>| {
+        let seen = ssc.queue_stream(&numbers).map(|n| {
+            tracing::info!(target: "sales", n, "a number");
+            n
+        });
+        seen.to_memory(&MemorySink::new());
+        tracing::info!(target: "sales", "the program is built");
+        Ok(())
+    };
+    job.run(build).unwrap();
+}
+
+#[test]
+fn a_line_of_the_program_says_where_it_is_from() {
+    let err = child("logs_in_a_verb", &[("RUST_LOG", "warn,sales=info")]);
+    let lines: Vec<serde_json::Value> = with(&err, "a number").iter().map(|l| serde_json::from_str(l).unwrap()).collect();
+    assert_eq!(lines.iter().map(|l| l["n"].as_i64().unwrap()).collect::<Vec<_>>(), [1, 2, 3], "{err}");
+    for line in &lines {
+        assert!(line["operator"].as_str().unwrap().starts_with("map (logs.rs:"), "{line}");
+        assert_eq!((&line["worker"], &line["target"]), (&0.into(), &"sales".into()), "the queue is read by worker 0: {line}");
+    }
+    let batches: Vec<u64> = lines.iter().map(|l| l["batch"].as_u64().unwrap()).collect();
+    assert!(batches[0] == batches[1] && batches[1] < batches[2], "{batches:?}");
+    // In text, a span of the operator is around the line.
+    let err = child("logs_in_a_verb", &[("RUST_LOG", "warn,sales=info,tidemill::operator=debug"), ("TEXT", "1")]);
+    let lines = with(&err, "a number");
+    assert!(
+        lines.len() == 3 && lines.iter().all(|l| l.contains("operator{operator=map (logs.rs:") && l.contains("worker=0")),
+        "{err}"
+    );
 }
 
 #[test]

@@ -6,7 +6,7 @@ use std::net::TcpStream;
 use serde_json::Value as Json;
 
 use crate::broker::{Broker, Value};
-use crate::child::{Program, TempFile, addresses, hostfile, run};
+use crate::child::{Program, Signal, TempDir, TempFile, addresses, hostfile, run};
 
 const WORDS: &[Value] = &[Some(br#"{"word":"tide"}"#), Some(br#"{"word":"mill"}"#), Some(b"no json")];
 
@@ -108,6 +108,67 @@ fn the_page_of_several_processes_adds_up_to_the_input() {
             );
             assert_eq!(get(&other, "/", "").0, "404", "process 0 has the page");
         }
+    }
+}
+
+/// Counters of a job that is killed and started again on other layouts are those of one run that was never killed.
+#[test]
+fn counters_add_up_to_the_input_over_kills_and_rescales() {
+    let (broker, dir) = (Broker::start(), TempDir::new("counted"));
+    broker.topic("words", &[&[], &[], &[]]);
+    broker.topic("counts", &[&[]]);
+    let mut sent = [0_u64; 3];
+    let layouts = [(1, 1), (1, 4), (2, 2), (1, 2)];
+    for (run, (processes, workers)) in layouts.into_iter().enumerate() {
+        let hosts = hostfile(&addresses(processes));
+        let start = |process: usize| {
+            let numbers = [processes, process, workers].map(|n| n.to_string());
+            let layout = ["-n", &numbers[0], "-p", &numbers[1], "-w", &numbers[2], "--hostfile", hosts.path()];
+            let job = ["--brokers", &broker.address, "--in", "words", "--out", "counts", "--interval", "20ms"];
+            let kept = ["--checkpoint", dir.path(), "--checkpoint-interval", "100ms", "--listen", "127.0.0.1:0"];
+            Program::start_in("kafka_wordcount", job.iter().chain(&layout).chain(&kept), &[("RUST_LOG", "info")])
+        };
+        let mut programs: Vec<Program> = (0..processes).map(start).collect();
+        let page = address(&mut programs[0]);
+        for portion in 1..=4 {
+            for (partition, sent) in sent.iter_mut().enumerate() {
+                let times = portion * (1 + 3 * partition);
+                broker.send("words", partition as i32, &WORDS.repeat(times));
+                *sent += 3 * times as u64;
+            }
+            let all: u64 = sent.iter().sum();
+            programs[0].until("all records", |_, _| {
+                let now = json(&page, "/api/v1/job");
+                now["records"] == all && now["bad"] == all / 3
+            });
+        }
+        let all: u64 = sent.iter().sum();
+        let metrics = get(&page, "/metrics", "").1;
+        let sum = |name: &str, of: &str| {
+            let samples = metrics.lines().filter(|l| l.starts_with(name) && l.contains(of));
+            samples.map(|l| l.rsplit_once(' ').unwrap().1.parse::<u64>().unwrap()).sum::<u64>()
+        };
+        for (partition, sent) in sent.into_iter().enumerate() {
+            let of = format!("partition=\"{partition}\"");
+            for name in ["tidemill_split_records_total", "tidemill_split_position"] {
+                assert_eq!(sum(name, &of), sent, "{name} of partition {partition}, run {run} on {processes} x {workers}");
+            }
+        }
+        for (name, of, expected) in [
+            ("tidemill_records_total ", "", all),
+            ("tidemill_source_records_total", "", all),
+            ("tidemill_bad_records_total", "", all / 3),
+            ("tidemill_operator_rows_out_total", "name=\"kafka_direct_stream (", all),
+            ("tidemill_operator_rows_in_total", "name=\"try_count_by (", all),
+        ] {
+            assert_eq!(sum(name, of), expected, "{name}{of}, run {run} on {processes} x {workers}");
+        }
+        let state = json(&page, "/api/v1/state")["checkpoint"].clone();
+        assert_eq!(state["generation"], run + 1, "{state}");
+        assert_eq!(state["began_with"].is_null(), run == 0, "{state}");
+        // Some batches of this run have no checkpoint yet, most likely.
+        programs.iter().for_each(|program| program.signal(Signal::KILL));
+        programs.into_iter().for_each(|program| drop(program.end()));
     }
 }
 

@@ -14,6 +14,7 @@ mod tally;
 #[path = "../../../dataflows/tweets/job.rs"]
 mod job;
 
+use std::fs::File;
 use std::net::{IpAddr, Ipv4Addr, SocketAddr};
 use std::process::ExitCode;
 use std::sync::atomic::Ordering;
@@ -63,6 +64,9 @@ pub struct Args {
     /// Random seed
     #[arg(long, default_value_t = 7)]
     seed: u64,
+    /// Print no batches, and keep running after the events until Ctrl-C: the page shows the job
+    #[arg(long)]
+    page_only: bool,
 }
 
 fn window(text: &str) -> crate::Result<Duration> {
@@ -96,13 +100,18 @@ impl Stage {
 pub fn run(args: &Args) -> Result<ExitCode, BoxError> {
     // The broker goes away on purpose, and the demo reports that itself.
     crate::logging::init_with("warn,librdkafka=off,tidemill::job::reporter=off");
-    let scenario = Scenario::new(args.batches);
+    let mut scenario = Scenario::new(args.batches);
+    if args.page_only {
+        scenario.last = u64::MAX;
+        // The program prints as ever.
+        rustix::stdio::dup2_stdout(File::options().write(true).open("/dev/null")?)?;
+    }
     let partitions = feed::partitions(args.rate, args.interval);
     let broker = Arc::new(EmbeddedBroker::start()?);
     broker.create_topic(TOPIC, partitions)?;
     let (events, happened) = mpsc::channel();
     let tally = Arc::new(Tally::default());
-    let progress = Progress::new(tally.clone(), happened, args.interval, args.batches);
+    let progress = Progress::new(tally.clone(), happened, args.interval, if args.page_only { None } else { Some(args.batches) });
     let stage = Stage { tally: tally.clone(), progress: Arc::new(Mutex::new(progress)), counters: Arc::default() };
     banner(args, &stage, broker.address(), partitions);
 

@@ -23,7 +23,7 @@ pub struct Progress {
     events: Receiver<Event>,
     zone: jiff::tz::TimeZone,
     interval: Duration,
-    batches: u64,
+    batches: Option<u64>,
     done: u64,
     told_ranges: bool,
     picture: VecDeque<u64>,
@@ -67,7 +67,7 @@ enum Broker {
 }
 
 impl Progress {
-    pub fn new(tally: Arc<Tally>, events: Receiver<Event>, interval: Duration, batches: u64) -> Self {
+    pub fn new(tally: Arc<Tally>, events: Receiver<Event>, interval: Duration, batches: Option<u64>) -> Self {
         Progress {
             terminal: Terminal::new(),
             tally,
@@ -201,8 +201,8 @@ impl Progress {
         };
         let lag = self.lag.map_or_else(String::new, |n| format!("lag {}  ", grouped(n)));
         let bad = grouped(self.tally.bad_so_far());
-        let (done, of) = (self.done, self.batches);
-        self.terminal.draw(&format!("[{done:>3}/{of}] {picture}  {rate}/s  {latency}{lag}bad {bad}"));
+        let (done, of) = (self.done, self.batches.map_or(String::new(), |of| format!("/{of}")));
+        self.terminal.draw(&format!("[{done:>3}{of}] {picture}  {rate}/s  {latency}{lag}bad {bad}"));
     }
 }
 

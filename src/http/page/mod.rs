@@ -7,6 +7,8 @@ pub(super) fn file(path: &str) -> Option<(&'static str, &'static str)> {
         "/page.css" => ("text/css; charset=utf-8", include_str!("page.css")),
         "/page.js" => ("text/javascript; charset=utf-8", include_str!("page.js")),
         "/charts.js" => ("text/javascript; charset=utf-8", include_str!("charts.js")),
+        "/graph.js" => ("text/javascript; charset=utf-8", include_str!("graph.js")),
+        "/state.js" => ("text/javascript; charset=utf-8", include_str!("state.js")),
         "/icon.svg" => ("image/svg+xml", include_str!("icon.svg")),
         "/uplot.css" => ("text/css; charset=utf-8", include_str!("uplot/uPlot.min.css")),
         "/uplot.js" => ("text/javascript; charset=utf-8", include_str!("uplot/uPlot.iife.min.js")),

@@ -200,11 +200,12 @@ function show() {
 
 function about() {
   const c = job.checkpoint;
+  const held = job.held_by ? [`the next batch is due, and waits for ${job.held_by}`] : [];
   const made = c && c.last_time !== null
     ? `checkpoint of ${clock.format(c.last_time)} in ${c.directory}: ${bytes(c.bytes)}, made in ${duration(c.last_ms)}${c.failed ? `, ${c.failed} failed` : ""}`
     : c ? `no checkpoint yet in ${c.directory}` : "no checkpoint directory";
   const size = `${many(job.workers * job.processes, "worker")} in ${many(job.processes, "process")}`;
-  return [`a batch every ${duration(job.interval_ms)}`, size, `since ${moment(job.started_ms - job.started_ms % 1000)}`, made].join(" · ");
+  return [`a batch every ${duration(job.interval_ms)}`, size, `since ${moment(job.started_ms - job.started_ms % 1000)}`, made, ...held].join(" · ");
 }
 
 function figures() {
@@ -259,6 +260,7 @@ async function showOperators() {
   try {
     const of = await read("operators");
     $("recent").textContent = of.batches ? `, the last ${many(of.batches, "batch")}` : "";
+    showGraph(of);
     $("operators").replaceChildren(...(of.operators.length ? operators("operators", of, showOperators) : [element("p", "None yet.", "none")]));
   } catch {
     // The sentence on top says that the job does not answer.
@@ -350,9 +352,12 @@ setInterval(() => {
 const refresh = () => {
   showSources();
   showOperators();
+  showState();
+  showErrors();
 };
 setInterval(refresh, 2000);
-refresh();
+// The other scripts come after this one.
+addEventListener("DOMContentLoaded", refresh);
 $("more").addEventListener("click", () => {
   all = true;
   showBatches();

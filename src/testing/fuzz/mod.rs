@@ -1,4 +1,4 @@
-//! Every decoder of untrusted bytes: messages between processes, files of checkpoint directories, states and plans. Tests call these
+//! Every decoder of untrusted bytes: messages between processes, requests to the page, files of checkpoint directories, states and plans. Tests call these
 //! functions with random bytes and with changed valid encodings. `scripts/fuzz` calls them under libFuzzer.
 //!
 //! No input may cause a panic, or an allocation above [`crate::core::data::DECODE_LEAST`] plus
@@ -38,6 +38,9 @@ pub const TARGETS: &[Target] = &[
     Target { name: "order", run: batch::command, seeds: batch::commands },
     Target { name: "plans", run: batch::plans, seeds: batch::given },
     Target { name: "correction", run: batch::correction, seeds: batch::corrections },
+    // Who calls the page.
+    #[cfg(feature = "http")]
+    Target { name: "reader", run: crate::http::fuzz::caller, seeds: crate::http::fuzz::seeds },
 ];
 
 /// The state of one key group, of each verb that keeps some.

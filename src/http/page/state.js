@@ -1,0 +1,126 @@
+// What the job keeps, questions to its views, and what went wrong.
+"use strict";
+
+let known = null;
+
+// A value of a row as people read it.
+const plain = value => (value === null ? "–" : typeof value === "object" ? JSON.stringify(value) : typeof value === "number" ? String(value) : value);
+
+// Fills the choice of views, and keeps what was chosen.
+function offerViews(views) {
+  const choice = $("ask-view");
+  if ([...choice.options].map(o => o.value).join("\n") !== views.join("\n")) {
+    const chosen = choice.value;
+    choice.replaceChildren(...views.map(view => new Option(view, view, false, view === chosen)));
+  }
+  $("ask").hidden = views.length === 0;
+  $("no-views").hidden = views.length > 0;
+}
+
+// Asks a view what the form says.
+async function ask() {
+  const parts = new URLSearchParams();
+  for (const name of ["key", "prefix", "top", "limit", "at"]) {
+    const value = $(`ask-${name}`).value.trim();
+    if (value) parts.set(name, value);
+  }
+  const holder = $("answer");
+  const view = $("ask-view").value;
+  try {
+    const answer = await fetch(`api/v1/views/${encodeURIComponent(view)}?${parts}`);
+    const text = await answer.text();
+    if (!answer.ok) throw new Error(text.trim());
+    // Numbers beyond 2^53 would lose digits, so they stay texts.
+    const { rows, time, matched } = JSON.parse(text, (key, value, context) =>
+      (typeof value === "number" && Number.isInteger(value) && !Number.isSafeInteger(value) ? context?.source ?? value : value));
+    const width = Math.max(1, ...rows.map(row => (Array.isArray(row) ? row.length : 1)));
+    const part = (row, i) => (Array.isArray(row) ? (i < row.length ? plain(row[i]) : "") : i ? "" : plain(row));
+    const isText = i => rows.some(row => typeof (Array.isArray(row) ? row[i] : row) !== "number");
+    const title = i => (width === 1 ? "Row" : i === 0 ? "Key" : width === 2 ? "Value" : `Value ${i}`);
+    const columns = Array.from({ length: width }, (_, i) => [title(i), row => part(row, i), isText(i)]);
+    const said = `${many(matched, "row")}${matched > rows.length ? `, ${count(rows.length)} of them here` : ""}, as of the batch of ${moment(time)} (${time}).`;
+    holder.replaceChildren(element("p", said), ...(rows.length ? [table(`rows of ${view}`, columns, rows)] : []));
+  } catch (e) {
+    holder.replaceChildren(element("p", String(e.message || e), "wrong"));
+  }
+}
+
+function restartText(c) {
+  const { from, bytes: size, batches: n, records, ms, complete } = c.restart;
+  const load = from === null ? "A restart would begin at the first batch" : `A restart would load the checkpoint of ${moment(from)}, ${bytes(size)}`;
+  const again = n ? `${complete ? "" : "at least "}${many(n, "batch")} with ${many(records, "record")} again, for which it took ${duration(ms)}` : "no batch again";
+  return `${load}, and run ${again}.`;
+}
+
+async function showState() {
+  if (document.hidden || gone) return;
+  try {
+    const { views, checkpoint: c } = await read("state");
+    offerViews(views);
+    const text = JSON.stringify(c);
+    if (text === known) return;
+    known = text;
+    if (!c) {
+      $("state").replaceChildren(element("p", "There is no checkpoint directory: a restart begins with empty states.", "none"));
+      return;
+    }
+    const began = c.began_with === null ? "a new directory" : `the checkpoint of ${moment(c.began_with)}, ran ${many(c.ran_again, "batch")} again`;
+    const about = `Run ${c.generation} of ${c.directory}. It began with ${began}. ${restartText(c)}`;
+    const states = [
+      ["State", s => s.name, true], ["What it is", s => s.kind, true], ["Size", s => bytes(s.bytes)], ["Pieces", s => count(s.chunks)],
+    ];
+    const tried = [
+      ["Batch", t => moment(t.time), true], ["Time to make it", t => duration(t.ms)], ["Size", t => (t.failure ? "–" : bytes(t.bytes))],
+      ["Failure", t => t.failure ?? "", true],
+    ];
+    const total = c.states.reduce((sum, s) => sum + s.bytes, 0);
+    $("state").replaceChildren(
+      element("p", about),
+      element("h3", `States in the newest checkpoint: ${bytes(total)}`),
+      c.states.length ? table("states", states, [...c.states].sort((a, b) => b.bytes - a.bytes)) : element("p", "None.", "none"),
+      element("h3", "Checkpoints of this run"),
+      c.tried.length ? table("checkpoints", tried, c.tried.slice(0, 10)) : element("p", "None yet.", "none"),
+    );
+  } catch {
+    // The sentence on top says that the job does not answer.
+  }
+}
+
+let wrong = null;
+
+async function showErrors() {
+  if (document.hidden || gone) return;
+  try {
+    const e = await read("errors");
+    const text = JSON.stringify(e);
+    if (text === wrong) return;
+    wrong = text;
+    const parts = [];
+    const part = (title, label, columns, rows) => rows.length && parts.push(element("h3", title), table(label, columns, rows.slice(0, 20)));
+    part("Bad records", "bad records by verb", [
+      ["Verb", b => b.stream, true], ["Records", b => count(b.records)], ["Taken", b => (b.taken ? "a stream takes them" : "no stream takes them"), true],
+    ], e.bad_by_stream);
+    const linked = b => {
+      const link = element("a", moment(b.time));
+      link.href = `#${b.time}`;
+      return link;
+    };
+    part("The last of them, one for each batch, verb and worker", "last bad records", [["Batch", linked, true], ["Verb", b => b.stream, true], ["What is wrong", b => b.what, true]], e.bad);
+    part("Outputs that were tried again", "outputs that were tried again", [
+      ["Batch", linked, true], ["Output", o => o.output, true], ["Tries", o => count(o.tries)], ["Time", o => duration(o.ms)],
+    ], e.outputs);
+    part("Checkpoints that failed", "checkpoints that failed", [["Batch", linked, true], ["Why", c => c.why, true]], e.checkpoints);
+    part("Restarts", "restarts", [["When", r => moment(r.at_ms), true], ["Why", r => r.why, true]], e.restarts);
+    if (e.lost) parts.push(element("p", `${many(e.lost, "position")} of the sources had gone before they were read.`));
+    const { requests, last_ms, why } = e.refused;
+    if (requests) parts.push(element("p", `${many(requests, "request")} to this port refused, the last at ${moment(last_ms)}: ${why}.`));
+    $("errors").replaceChildren(...(parts.length ? parts : [element("p", "Nothing went wrong since the job was started.", "none")]));
+  } catch {
+    // The sentence on top says that the job does not answer.
+  }
+}
+
+$("ask").addEventListener("submit", e => {
+  e.preventDefault();
+  ask();
+});
