@@ -76,7 +76,7 @@
 //! | [`metrics`] | statistics and listeners |
 //! | [`logging`] | log lines and exit codes of a program |
 //!
-//! Inside, `engine` wraps timely, `arrangement` holds keyed state, `replay` runs earlier batches again, and `http` serves the page of a job.
+//! Inside, `engine` wraps timely, `arrangement` holds keyed state, `replay` runs earlier batches again, `live` adds computations to a running job, and `http` serves the page of a job.
 //!
 //! # Features
 //!
@@ -117,6 +117,7 @@ mod arrangement;
 pub mod format;
 pub mod connector;
 mod replay;
+mod live;
 pub mod job;
 mod engine;
 mod http;
@@ -164,6 +165,8 @@ mod pages {
     mod logging {}
     #[doc = include_str!("../docs/guide/operations.md")]
     mod operations {}
+    #[doc = include_str!("../docs/guide/live.md")]
+    mod live {}
     #[doc = include_str!("../docs/guide/python.md")]
     mod python {}
 }

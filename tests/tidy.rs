@@ -10,12 +10,12 @@ use crate::rust_files;
 /// The layers of the source tree, lowest first. A file uses its own layer and those below. The longest prefix of a path decides.
 const LAYERS: &[&[&str]] = &[
     &["core"],
-    &["logging", "metrics", "checkpoint", "cluster", "replay::request"],
+    &["logging", "metrics", "checkpoint", "cluster", "replay::request", "live::description", "live::json", "live::parse"],
     &["http", "format", "connector::source", "connector::sink", "connector::message", "engine::tick"],
     &["engine", "job::protocol"],
     &["api"],
     &["operator", "arrangement"],
-    &["connector", "graph", "replay"],
+    &["connector", "graph", "live", "replay"],
     &["job", "replay::find_poison", "replay::verify"],
     &["testing", "cli", "prelude"],
 ];

@@ -293,8 +293,8 @@ impl Builder {
     /// the same setting.
     ///
     /// If the port is taken, the next free one is used; a line on stderr says which. Process p of a job begins p ports higher. Process 0
-    /// has the page at `/` and JSON below `/api/v1/`; every process has `/metrics`, `/healthz` and `/readyz`. Nothing can be changed
-    /// over this port. An address that is not a loopback address needs a secret, or the start fails. See docs/guide/operations.md.
+    /// has the page at `/` and JSON below `/api/v1/`; every process has `/metrics`, `/healthz` and `/readyz`. Bad records
+    /// and added computations come to the job over it; nothing else can be changed. An address that is not a loopback address needs a secret, or the start fails. See docs/guide/operations.md.
     ///
     /// ```
     /// use tidemill::prelude::*;
@@ -353,6 +353,47 @@ impl Builder {
         self.set(move |c| c.runtime.otlp = Some(url))
     }
 
+    /// Adds a computation over queryable views at the start, as [`JobHandle::add`](crate::job::JobHandle::add) does while the job runs:
+    /// `best = authors | top 10`. docs/guide/live.md has the language. Default: none. `--add FILE` reads them from a file, a line for each.
+    ///
+    /// # Errors
+    /// The start fails with [`Error::Added`](crate::Error::Added), before any data is touched, if a text is wrong or reads a view that the
+    /// program does not have.
+    ///
+    /// ```
+    /// use tidemill::prelude::*;
+    /// let words = QueueSource::new();
+    /// let (feed, seen) = (words.clone(), MemorySink::new());
+    /// let sink = seen.clone();
+    /// let builder = StreamingContext::builder("words", millis(5)).without_checkpoint();
+    /// let job = builder.add("often = counts | filter _2 > 1").start(move |ssc| {
+    ///     let counts = ssc.queue_stream(&words).count_by_value().sum_by_key();
+    ///     counts.queryable("counts");
+    ///     counts.update().to_memory(&sink);
+    ///     Ok(())
+    /// })?;
+    /// feed.push(["tide", "mill", "tide"].map(str::to_string).to_vec());
+    /// while seen.rows().len() < 2 {
+    ///     std::thread::yield_now();
+    /// }
+    /// assert_eq!(job.query("often").ask()?.rows_as::<(String, i64)>().unwrap(), [("tide".to_string(), 2)]);
+    /// job.stop_now()?;
+    ///
+    /// let wrong = StreamingContext::builder("words", millis(5)).without_checkpoint().add("count | top 3");
+    /// let error = wrong.run(|ssc| {
+    ///     ssc.queue_stream(&QueueSource::from_batches([vec![1]])).accumulate().queryable("counts");
+    ///     ssc.queue_stream(&QueueSource::from_batches([vec![1]])).print(1);
+    ///     Ok(())
+    /// });
+    /// assert_eq!(error.unwrap_err().to_string(), "count | top 3: character 1: no view \"count\"; there are: counts");
+    /// # Ok::<(), tidemill::Error>(())
+    /// ```
+    #[expect(clippy::should_implement_trait, reason = "named as `--add` and `JobHandle::add` are")]
+    pub fn add(self, text: impl Into<String>) -> Self {
+        let text = text.into();
+        self.set(move |c| c.added.push(text))
+    }
+
     /// Leaves logging to the program. Default: if no tracing subscriber is set when the job starts, tidemill sets one that writes
     /// to stderr, as [`logging::init`](crate::logging::init) does.
     ///
@@ -399,6 +440,7 @@ impl Builder {
             setting(&mut config);
         }
         config.settle_paths()?;
+        config.settle_added()?;
         config.settle_rates()?;
         config.settle_replay()?;
         config.check()?;

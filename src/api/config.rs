@@ -144,6 +144,9 @@ pub struct RuntimeArgs {
     /// Find the record on which the program panics, in one of these batches, or in what a failed job had read and not planned
     #[arg(long, conflicts_with_all = ["replay_into", "replay_foreach", "verify"], help_heading = "Replay")]
     pub find_poison: bool,
+    /// Computations to add at the start, over queryable views: a file with a line for each, such as best = authors | top 10
+    #[arg(long, value_name = "FILE")]
+    pub add: Option<PathBuf>,
     /// Run the batches of a file of plans (one JSON object a line) instead of live ones, then end
     #[arg(long, hide = true, value_name = "FILE")]
     pub plans: Option<PathBuf>,
@@ -205,6 +208,8 @@ pub(crate) struct Config {
     pub batch_bytes: usize,
     /// At most this many bytes in a line of a file or a socket.
     pub max_line_bytes: usize,
+    /// Computations that are added at the start, as texts.
+    pub added: Vec<String>,
     /// At most this many bytes in a gathered batch.
     pub gather_cap: usize,
     /// How often a failed output is tried before the job stops. `None`: only the time counts.
@@ -257,6 +262,7 @@ impl Config {
             in_flight: 2,
             batch_bytes: 64 << 20,
             max_line_bytes: LINE_LIMIT,
+            added: Vec::new(),
             gather_cap: 256 << 20,
             output_tries: None,
             backpressure: None,
@@ -331,12 +337,24 @@ impl Config {
     /// A URL that is not possible for a file, such as `https://…`. A checkpoint directory may be in an object store.
     pub fn settle_paths(&mut self) -> Result<()> {
         let r = &mut self.runtime;
-        for path in [&mut r.hostfile, &mut r.secret_file, &mut r.plans].into_iter().flatten() {
+        for path in [&mut r.hostfile, &mut r.secret_file, &mut r.add, &mut r.plans].into_iter().flatten() {
             *path = local(path).map_err(Error::config)?;
         }
         if let Some(dir) = r.checkpoint.as_mut().filter(|dir| url(dir).is_none()) {
             *dir = local(dir).map_err(Error::config)?;
         }
+        Ok(())
+    }
+
+    /// Reads the computations of `--add`: a line for each, empty lines and those with `#` left out. Only process 0 adds computations.
+    ///
+    /// # Errors
+    /// The file cannot be read.
+    pub fn settle_added(&mut self) -> Result<()> {
+        let Some(file) = self.runtime.add.as_ref().filter(|_| self.runtime.process == 0) else { return Ok(()) };
+        let text = std::fs::read_to_string(file).map_err(|e| Error::io(format!("--add {}", file.display()), e))?;
+        let lines = text.lines().map(str::trim).filter(|line| !line.is_empty() && !line.starts_with('#'));
+        self.added.extend(lines.map(str::to_owned));
         Ok(())
     }
 

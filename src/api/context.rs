@@ -15,6 +15,7 @@ use timely::dataflow::operators::Probe;
 
 use crate::api::alignment::Alignment;
 pub use crate::api::builder::Builder;
+pub(crate) use crate::api::built_graph::{BuiltAdded, BuiltGraph, Check};
 use crate::api::config::Config;
 use crate::api::dstream::DStream;
 pub(crate) use crate::api::port::{CommandQueue, Outbox, Port, SourceHalf};
@@ -25,6 +26,7 @@ use crate::core::error::{BoxError, Error, Result};
 use crate::core::key_groups::KeyGroups;
 use crate::core::time::BatchTime;
 use crate::engine::accumulators::{self, Accumulating};
+use crate::engine::dense::Tap;
 use crate::engine::dictionary::Dict;
 use crate::engine::flow::{Flow, RowStream};
 use crate::engine::operator_id::OperatorId;
@@ -96,9 +98,6 @@ impl StreamingContext<'_> {
     }
 }
 
-/// A check that the planner runs before the job starts; it may wait for a few seconds.
-pub(crate) type Check = Box<dyn FnOnce() -> Result<()> + Send>;
-
 /// A place outside the job to which an output writes, such as a topic on these brokers.
 #[cfg_attr(not(feature = "kafka"), expect(dead_code, reason = "only Kafka's outputs can be read by a source"))]
 pub(crate) struct Place {
@@ -130,6 +129,7 @@ struct Registry<'s> {
     checkpoint_every: Option<u64>,
     checks: Vec<Check>,
     queryable: Vec<String>,
+    taps: Vec<(String, Tap)>,
     accumulators: Vec<Accumulating>,
     /// What outputs leave behind: nothing, when they have handed over a batch.
     done: Vec<RowStream<'s, ()>>,
@@ -161,27 +161,6 @@ pub(crate) struct Graph<'s> {
     pub places: SharedPlaces,
     /// Which source partitions wait for others in event time.
     pub alignment: Rc<Alignment>,
-}
-
-/// A built program: what the worker and the planner need of it.
-pub(crate) struct BuiltGraph {
-    /// Every operator of the program, in build order.
-    #[cfg_attr(not(test), allow(dead_code, reason = "metrics and queries will list them"))]
-    pub operators: Vec<OperatorId>,
-    pub lines: Vec<String>,
-    pub ports: Vec<Box<dyn Port>>,
-    pub sources: Vec<SourceHalf>,
-    pub outputs: Vec<OutputSpec>,
-    /// Whether the program has accumulators.
-    pub accumulates: bool,
-    /// Whether any output is written by every process.
-    pub spread: bool,
-    pub states: Vec<State>,
-    /// Milliseconds from checkpoint to checkpoint.
-    pub checkpoint_every: u64,
-    pub checks: Vec<Check>,
-    /// The names of the views that answer questions.
-    pub queryable: Vec<String>,
 }
 
 impl<'s> Graph<'s> {
@@ -399,6 +378,11 @@ impl<'s> Graph<'s> {
         free
     }
 
+    /// Added computations read a view by this name.
+    pub fn tap(&self, name: &str, tap: Tap) {
+        self.registry.borrow_mut().taps.push((name.into(), tap));
+    }
+
     pub fn port(&self, port: Box<dyn Port>) {
         self.registry.borrow_mut().ports.push(port);
     }
@@ -452,11 +436,8 @@ impl<'s> Graph<'s> {
         self.config.runtime.workers as usize
     }
 
-    /// Completes the build.
-    ///
-    /// # Errors
-    /// [`Error::Graph`] with every error that was reported.
-    pub fn finish(&self) -> Result<BuiltGraph> {
+    /// Builds what waited for the rest of the program.
+    fn build_rest(&self) {
         loop {
             let todo = std::mem::take(&mut self.registry.borrow_mut().on_built);
             if todo.is_empty() {
@@ -464,6 +445,21 @@ impl<'s> Graph<'s> {
             }
             todo.into_iter().for_each(|f| f());
         }
+    }
+
+    /// Completes the build of an added computation, which has no output.
+    pub fn finish_added(&self) -> BuiltAdded {
+        self.build_rest();
+        let r = self.registry.take();
+        BuiltAdded { ports: r.ports, taps: r.taps }
+    }
+
+    /// Completes the build.
+    ///
+    /// # Errors
+    /// [`Error::Graph`] with every error that was reported.
+    pub fn finish(&self) -> Result<BuiltGraph> {
+        self.build_rest();
         let accumulates = self.add_up();
         let mut r = self.registry.take();
         // An output that was refused is not registered: its own problem says why.
@@ -487,7 +483,7 @@ impl<'s> Graph<'s> {
         r.states.retain(|state| state.handle.is_built());
         r.sources.iter_mut().filter(|source| !source.read).for_each(|source| source.enumerator = None);
         let checkpoint_every = r.checkpoint_every.unwrap_or_else(|| self.config.default_checkpoint_every());
-        let Registry { operators, lines, ports, sources, outputs, spread, states, checks, queryable, .. } = r;
+        let Registry { operators, lines, ports, sources, outputs, spread, states, checks, queryable, taps, .. } = r;
         Ok(BuiltGraph {
             operators,
             lines,
@@ -500,6 +496,7 @@ impl<'s> Graph<'s> {
             checkpoint_every,
             checks,
             queryable,
+            taps,
         })
     }
 }

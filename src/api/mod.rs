@@ -4,6 +4,7 @@ pub mod accumulator;
 pub(crate) mod alignment;
 pub mod backpressure;
 pub mod builder;
+mod built_graph;
 pub mod config;
 pub mod context;
 pub mod dstream;

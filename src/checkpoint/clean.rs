@@ -155,6 +155,7 @@ pub(super) fn is_own(name: &str) -> bool {
     let known = |n: &str| {
         n == genesis::FILE
             || n == LOCK
+            || super::added::is_name(n)
             || super::unplanned::is_name(n)
             || lease::generation_of(n).is_some()
             || ManifestFile::parse(n).is_some()

@@ -8,6 +8,7 @@
 //! Public for tools: [`Directory`] and the types that it returns. [`Checkpoints`], [`Chunks`] and [`PlanLog`] are public because
 //! tests outside the crate write directories with them.
 
+mod added;
 mod chunks;
 mod clean;
 pub(crate) mod directory;
@@ -281,6 +282,33 @@ impl Checkpoints {
             generation: self.held.lease.generation,
         };
         clean::clean(&*self.store, &keep)
+    }
+}
+
+/// Computations that were added to the job.
+impl Checkpoints {
+    /// Keeps a computation by its name, durably.
+    ///
+    /// # Errors
+    /// The directory cannot be written.
+    pub(crate) fn keep_added(&self, name: &str, text: &str) -> Result<()> {
+        added::keep(&*self.store, name, text)
+    }
+
+    /// Keeps the computation of this name no longer.
+    ///
+    /// # Errors
+    /// The directory cannot be written.
+    pub(crate) fn drop_added(&self, name: &str) -> Result<()> {
+        added::forget(&*self.store, name)
+    }
+
+    /// The computations that are kept: name and text, by name.
+    ///
+    /// # Errors
+    /// A file cannot be read.
+    pub(crate) fn kept_added(&self) -> Result<Vec<(String, String)>> {
+        added::all(&*self.store)
     }
 }
 

@@ -3,6 +3,7 @@
 //!
 //! Not part of the API of the library: it may change with any version.
 
+mod add;
 mod args;
 mod checkpoint;
 mod dead_letters;
@@ -62,6 +63,12 @@ enum What {
     Top(top::Args),
     /// Asks a view of a running job: a key, the top rows, or all
     Query(query::Args),
+    /// Adds a computation over the views of a running job: 'authors | top 10 | print'
+    Add(add::AddArgs),
+    /// Lists the computations that were added to a running job
+    Added(add::AddedArgs),
+    /// Removes a computation that was added to a running job
+    Remove(add::RemoveArgs),
     /// Runs SQL over streams: a file of statements, or what is typed (needs tidemill-sql)
     Sql(sql::Args),
     /// Lists and shows records that a program could not read, and puts them back: into their topics, or into the batches that they were in
@@ -88,6 +95,9 @@ pub fn main() -> ExitCode {
         What::Token(args) => token::run(&args),
         What::Top(args) => top::run(&args),
         What::Query(args) => query::run(&args),
+        What::Add(args) => add::add(&args),
+        What::Added(args) => add::added(&args),
+        What::Remove(args) => add::remove(&args),
         What::Sql(args) => sql::run(&args),
         What::DeadLetters(args) => dead_letters::run(&args),
         #[cfg(any(test, feature = "testing"))]

@@ -124,7 +124,7 @@ pub fn run(args: &Args) -> Result<ExitCode, BoxError> {
         return Ok(ExitCode::SUCCESS);
     };
     if args.follow {
-        return follow(args, &job, view);
+        return follow(&job, &args.path(view, None), args.json);
     }
     if let Some(from) = args.from {
         let limited = Args { limit: args.limit.or(Some(MOST_ROWS)), ..args.clone() };
@@ -142,10 +142,10 @@ pub fn run(args: &Args) -> Result<ExitCode, BoxError> {
     Ok(ExitCode::SUCCESS)
 }
 
-/// Prints the rows of a view, and then each change of them.
-fn follow(args: &Args, job: &RunningJob, view: &str) -> Result<ExitCode, BoxError> {
+/// Prints the rows of a view, and then each change of them. `json`: each batch as it comes.
+pub fn follow(job: &RunningJob, path: &str, json: bool) -> Result<ExitCode, BoxError> {
     let (mut reached, mut ended) = (None, false);
-    job.lines(&args.path(view, None), |text| {
+    job.lines(path, |text| {
         let all = |rows| Rows { time: 0, matched: 0, rows };
         let (time, lines, what) = match serde_json::from_str(text)? {
             Line::Rows { rows, time } => (time, rows.iter().map(plain).collect(), counted(rows.len() as u64, "row")),
@@ -161,7 +161,7 @@ fn follow(args: &Args, job: &RunningJob, view: &str) -> Result<ExitCode, BoxErro
             }
         };
         reached = Some(BatchTime::from_millis(time));
-        if args.json {
+        if json {
             terminal::line(text)?;
         } else if !lines.is_empty() || what.ends_with("rows") {
             eprintln!("batch {}: {what}", BatchTime::from_millis(time));

@@ -51,6 +51,14 @@ impl RunningJob {
         self.ask(&format!("POST {path}"), &head, body, None)
     }
 
+    /// What the job answers to the removal of something, read from JSON.
+    ///
+    /// # Errors
+    /// As `get`.
+    pub fn delete<T: DeserializeOwned>(&self, path: &str) -> Result<T> {
+        self.ask(&format!("DELETE {path}"), "", "", Some(ANSWER))
+    }
+
     /// Calls `each` for each line of an answer that goes on, until it returns `false` or the answer ends. Empty lines are signs of life.
     ///
     /// # Errors

@@ -139,6 +139,14 @@ pub enum Error {
         /// Why it cannot be answered.
         reason: String,
     },
+    /// A computation could not be added to a job, or removed from it.
+    #[error("{what}: {reason}")]
+    Added {
+        /// Its text, or its name.
+        what: String,
+        /// What is wrong, where in the text, and what to do.
+        reason: String,
+    },
     /// A running job did not take bad records back.
     #[error("correction of the batch of {} ms: {reason}", .of.millis())]
     Correction {

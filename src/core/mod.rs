@@ -1,5 +1,6 @@
 //! The types that every other module may use. They use no other module.
 
+pub mod added;
 pub(crate) mod clock;
 pub mod correction;
 pub mod data;

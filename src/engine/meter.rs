@@ -4,7 +4,7 @@
 //! clock when it enters a batch and when it ends: not for each container, and not if there is nothing to do. [`Work`] has the figures of
 //! all meters of its worker until the planner gets them. Rows between two steps of one operator are not counted.
 
-use std::cell::{Cell, RefCell};
+use std::cell::{Cell, OnceCell, RefCell};
 use std::collections::{BTreeMap, BTreeSet, VecDeque};
 use std::rc::Rc;
 use std::sync::Arc;
@@ -43,6 +43,8 @@ pub(crate) struct Work {
     by_node: RefCell<BTreeMap<Node, usize>>,
     /// Which operators give rows to which, by their places.
     edges: RefCell<BTreeSet<(usize, usize)>>,
+    /// The program is built: all operators that are built later count as one, behind the others. Their rows are not counted.
+    later: OnceCell<Rc<Step>>,
     /// The batches that are sealed and not computed, oldest first.
     sealed: RefCell<VecDeque<BatchTime>>,
     /// The oldest of them.
@@ -91,6 +93,15 @@ impl Work {
         self.edges.borrow().iter().copied().collect()
     }
 
+    /// The program is built.
+    pub fn freeze(&self) {
+        let inner = [true; OUTPUTS].map(Cell::new);
+        let later = Rc::new(Step { operator: self.operators.borrow().len() + 1, inner, ..Step::default() });
+        if self.later.set(later.clone()).is_ok() {
+            self.steps.borrow_mut().push(later);
+        }
+    }
+
     /// A batch was sealed on this worker.
     pub fn sealed(&self, time: BatchTime) {
         self.sealed.borrow_mut().push_back(time);
@@ -106,10 +117,11 @@ impl Work {
         self.sealed.borrow_mut().retain(|t| *t >= before);
         self.wait();
         let len = self.operators.borrow().len();
+        let all = len + 1 + usize::from(self.later.get().is_some());
         let mut taken: BTreeMap<BatchTime, Vec<OperatorWork>> = BTreeMap::new();
         for step in self.steps.borrow().iter() {
             for (time, work) in step.batches.borrow_mut().extract_if(.., |(time, _)| *time < before) {
-                taken.entry(time).or_insert_with(|| vec![OperatorWork::default(); len + 1])[step.operator] += work;
+                taken.entry(time).or_insert_with(|| vec![OperatorWork::default(); all])[step.operator] += work;
             }
         }
         let rest = self.rest();
@@ -153,6 +165,10 @@ impl Meter {
     /// A meter for the step of this number in the scope. `from`: where its rows come from.
     pub fn new<T: Timestamp>(operator: &OperatorId, scope: Scope<'_, T>, number: usize, from: &[MadeBy]) -> Meter {
         let work = Work::here();
+        let (waiting, in_turns) = (work.waiting.clone(), work.in_turns.clone());
+        if let Some(later) = work.later.get() {
+            return Meter { operator: operator.clone(), step: later.clone(), enters: false, waiting, in_turns };
+        }
         let step = Rc::new(Step { operator: work.place_of(operator), ..Step::default() });
         let (mut steps, mut by_node) = (work.steps.borrow_mut(), work.by_node.borrow_mut());
         let mut enters = false;
@@ -171,7 +187,6 @@ impl Meter {
         }
         by_node.insert((scope.addr().to_vec(), number), steps.len());
         steps.push(step.clone());
-        let (waiting, in_turns) = (work.waiting.clone(), work.in_turns.clone());
         Meter { operator: operator.clone(), step, enters, waiting, in_turns }
     }
 

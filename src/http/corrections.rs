@@ -1,4 +1,4 @@
-//! `POST /api/v1/corrections`: bad records that the job reads once more, as lines of dead letters. It is the only request that changes something.
+//! `POST /api/v1/corrections`: bad records that the job reads once more, as lines of dead letters.
 
 use http_body_util::{BodyExt, Limited};
 use hyper::header::{self, HeaderMap};

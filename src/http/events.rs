@@ -57,6 +57,8 @@ mod tests {
             ask: Box::new(|_, _| Err("no view".into())),
             forget: Box::new(|_| ()),
             correct: Box::new(|_, _| Err("no job".into())),
+            added: Box::new(Vec::new),
+            change: Box::new(|_, _| Err("no job".into())),
         })
     }
 

@@ -71,6 +71,8 @@ fn answered(bytes: &[u8], secret: Option<Secret>) -> bool {
         ask: Box::new(|_, _| Err("no view answers here".into())),
         forget: Box::new(|_| ()),
         correct: Box::new(|_, _| Err("no job is here".into())),
+        added: Box::new(Vec::new),
+        change: Box::new(|_, _| Err("no job is here".into())),
     };
     let reader = Arc::new(Reader::new(about, Metrics::default(), secret, views));
     let mut caller = Caller { says: bytes.into(), at: 0, heard: Vec::new() };
@@ -102,8 +104,15 @@ pub(crate) fn seeds() -> Vec<Vec<u8>> {
         "/api/v1/views/counts?key=%22tide%22&top=3&at=9",
         "/api/v1/views/counts?from_key=7&until_key=9&limit=5",
         "/api/v1/views/counts/changes?prefix=M%C3%BChle",
+        "/api/v1/added",
         "/healthz",
     ];
+    let text = r#"{"text":"authors | top 10"}"#;
+    let add = format!(
+        "POST /api/v1/added HTTP/1.1\r\nHost: localhost\r\nContent-Type: application/json\r\nContent-Length: {}\r\n\r\n{text}",
+        text.len()
+    );
+    let remove = "DELETE /api/v1/added/often HTTP/1.1\r\nHost: localhost\r\n\r\n".to_owned();
     let two = get("/api/v1/job") + &get("/api/v1/sources");
-    paths.map(get).into_iter().chain([post, chunked, shown, basic, two]).map(String::into_bytes).collect()
+    paths.map(get).into_iter().chain([post, chunked, shown, basic, add, remove, two]).map(String::into_bytes).collect()
 }

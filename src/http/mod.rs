@@ -3,8 +3,11 @@
 //!
 //! `address` is where it listens, and who may. `server` has the thread and the bounds of its connections, `routes` the answers. They
 //! are made of a `reader`: `json`, `state` and `prometheus` make texts of one copy of the metrics, `events` sends each batch, `page` has the
-//! files of the page, `views` asks the views of the job and `changes` follows one, and `corrections` gives bad records back to it. *Invariant:* the thread holds no lock while it makes a text, so a reader delays a batch by no more than the copy.
+//! files of the page, `views` asks the views of the job and `changes` follows one, `corrections` gives bad records back to it, and `added` are
+//! computations beside its program. *Invariant:* the thread holds no lock while it makes a text, so a reader delays a batch by no more than the copy.
 
+#[cfg(feature = "http")]
+mod added;
 pub(crate) mod address;
 #[cfg(feature = "http")]
 mod changes;
@@ -37,6 +40,7 @@ mod views;
 use std::time::Duration;
 
 use crate::cluster::parent_process::Restart;
+use crate::core::added::{Added, Reply as AddedReply, Request};
 use crate::core::correction::{Correction, Reply as CorrectionReply};
 use crate::core::question::{Question, Reply};
 
@@ -61,7 +65,7 @@ pub(crate) struct About {
     pub restarts: Vec<Restart>,
 }
 
-/// How readers ask the views of the job, and correct them.
+/// How readers ask the views of the job, correct them, and add some.
 #[cfg_attr(not(feature = "http"), allow(dead_code, reason = "only the server asks"))]
 pub(crate) struct Views {
     /// The names of the views that answer.
@@ -72,6 +76,10 @@ pub(crate) struct Views {
     pub forget: Box<dyn Fn(u64) + Send + Sync>,
     /// Gives bad records back to the job.
     pub correct: Box<dyn Fn(Correction, CorrectionReply) -> Result<(), String> + Send + Sync>,
+    /// The computations that were added.
+    pub added: Box<dyn Fn() -> Vec<Added> + Send + Sync>,
+    /// Adds or removes one.
+    pub change: Box<dyn Fn(Request, AddedReply) -> Result<(), String> + Send + Sync>,
 }
 
 /// In place of a server.

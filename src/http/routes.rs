@@ -16,7 +16,7 @@ use crate::cluster::secret::Secret;
 use crate::core::time::BatchTime;
 use crate::http::events::events;
 use crate::http::reader::Reader;
-use crate::http::{changes, corrections, json, page, prometheus, state, views};
+use crate::http::{added, changes, corrections, json, page, prometheus, state, views};
 
 pub(super) type Answer = Response<Either<Full<Bytes>, Channel<Bytes>>>;
 
@@ -44,7 +44,8 @@ pub(super) async fn answer(request: Request<Incoming>, reader: &Arc<Reader>) -> 
     let (path, query) = (uri.path(), uri.query());
     // A probe of a cluster manager shows no token, and learns nothing but one word.
     let writes = path == corrections::PATH && request.method() == Method::POST && corrections::has_letters(request.headers());
-    let method = if writes { &Method::GET } else { request.method() };
+    let adds = added::changes(&request);
+    let method = if writes || adds { &Method::GET } else { request.method() };
     let refused = || {
         let refusal = refusal(method, request.headers(), reader.secret.as_ref())?;
         match refusal.status() {
@@ -58,6 +59,7 @@ pub(super) async fn answer(request: Request<Incoming>, reader: &Arc<Reader>) -> 
     let mut answer = match (known, path.strip_prefix("/api/v1/views/")) {
         (Some(answer), _) => answer,
         (None, _) if writes && reader.about.process == 0 => said(corrections::correct(request, reader).await),
+        (None, _) if adds && reader.about.process == 0 => said(added::change(request, reader).await),
         (None, Some(view)) if reader.about.process == 0 && view.ends_with(CHANGES) => {
             match changes::follow(view.trim_end_matches(CHANGES), query, reader).await {
                 Ok(lines) => streamed(JSON_LINES, lines),
@@ -97,7 +99,8 @@ fn refusal(method: &Method, headers: &HeaderMap, secret: Option<&Secret>) -> Opt
     if method != Method::GET && method != Method::HEAD {
         let mut refusal = plain(
             StatusCode::METHOD_NOT_ALLOWED,
-            "only GET and HEAD, and dead letters of type application/x-ndjson to POST /api/v1/corrections\n",
+            "only GET and HEAD; dead letters of type application/x-ndjson to POST /api/v1/corrections; computations of type \
+             application/json to POST /api/v1/added, and DELETE /api/v1/added/NAME\n",
         );
         refusal.headers_mut().insert(header::ALLOW, HeaderValue::from_static("GET, HEAD"));
         return Some(refusal);
@@ -157,6 +160,7 @@ fn read(path: &str, query: Option<&str>, reader: &Arc<Reader>) -> Answer {
         Some("state") => full(StatusCode::OK, JSON, state::state(reader)),
         Some("errors") => full(StatusCode::OK, JSON, state::errors(reader)),
         Some("views") => full(StatusCode::OK, JSON, views::list(reader)),
+        Some("added") => full(StatusCode::OK, JSON, added::list(reader)),
         Some("sources") => full(StatusCode::OK, JSON, json::sources(reader)),
         Some("events") => streamed("text/event-stream", events(reader)),
         Some("batches") => match after(query) {
@@ -176,7 +180,8 @@ fn read(path: &str, query: Option<&str>, reader: &Arc<Reader>) -> Answer {
 }
 
 const NOT_FOUND: &str = "there is: / /metrics /healthz /readyz /api/v1/job /api/v1/batches /api/v1/batches/TIME /api/v1/operators \
-                         /api/v1/sources /api/v1/state /api/v1/errors /api/v1/views /api/v1/views/NAME /api/v1/views/NAME/changes /api/v1/events /api/v1/corrections\n";
+                         /api/v1/sources /api/v1/state /api/v1/errors /api/v1/views /api/v1/views/NAME /api/v1/views/NAME/changes /api/v1/events \
+                         /api/v1/corrections /api/v1/added\n";
 
 fn time(text: &str) -> Option<BatchTime> {
     text.parse().ok().map(BatchTime::from_millis)

@@ -152,6 +152,8 @@ mod tests {
             ask: Box::new(ask),
             forget: Box::new(move |id| told.forgotten.lock().unwrap().push(id)),
             correct: Box::new(|_, _| Err("no job".into())),
+            added: Box::new(Vec::new),
+            change: Box::new(|_, _| Err("no job".into())),
         })
     }
 

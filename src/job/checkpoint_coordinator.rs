@@ -208,6 +208,11 @@ impl CheckpointCoordinator {
         Ok((run, Restore { lease: Some(lease), states: self.groups.clone() }))
     }
 
+    /// The directory.
+    pub fn checkpoints(&self) -> &Checkpoints {
+        &self.checkpoints
+    }
+
     /// The job runs: its sources and outputs are ready.
     pub fn runs(&self) {
         self.launcher.runs();

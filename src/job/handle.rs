@@ -6,6 +6,7 @@ use std::thread::JoinHandle;
 use std::time::{Duration, Instant};
 
 use crate::api::stopper::Stopper;
+use crate::core::added::{Added, Request};
 use crate::core::correction::Corrected;
 use crate::core::data::BadRecord;
 use crate::core::error::{Error, Result};
@@ -189,6 +190,137 @@ impl JobHandle {
     /// ```
     pub fn query(&self, view: &str) -> Query<'_> {
         Query::new(&self.state, view)
+    }
+
+    /// Adds a computation over [`queryable`](crate::prelude::View::queryable) views while the job runs: `best = authors | top 10`. Its result is
+    /// a queryable view, complete as of the newest batch, on all workers and processes. docs/guide/live.md has the language.
+    ///
+    /// Without a name in the text one is made of the view and the verbs. A batch costs what it changes in the views. At most 32 run at a
+    /// time. It ends with the job; [`add_kept`](JobHandle::add_kept) lets it run again.
+    ///
+    /// # Errors
+    /// [`Error::Added`]: the text is wrong, which names the character and the word; there is no such view, or another one has the name; the job
+    /// does not run. Only process 0 of a job can add.
+    ///
+    /// ```
+    /// use tidemill::prelude::*;
+    /// let words = QueueSource::new();
+    /// let (feed, seen) = (words.clone(), MemorySink::new());
+    /// let sink = seen.clone();
+    /// let job = StreamingContext::builder("words", millis(5)).workers(2).start(move |ssc| {
+    ///     let counts = ssc.queue_stream(&words).count_by_value().sum_by_key();
+    ///     counts.queryable("counts");
+    ///     counts.update().to_memory(&sink);
+    ///     Ok(())
+    /// })?;
+    /// feed.push(["tide", "mill", "tide"].map(str::to_string).to_vec());
+    /// while seen.rows().len() < 2 {
+    ///     std::thread::yield_now();
+    /// }
+    /// let added = job.add("counts | map _2 | sum _1")?;
+    /// assert_eq!(added.name, "counts.map.sum");
+    /// assert_eq!(job.query(&added.name).ask()?.rows, [3]);
+    /// assert_eq!(job.added(), [added]);
+    /// let error = job.add("count | top 10").unwrap_err();
+    /// assert!(error.to_string().ends_with("character 1: no view "count"; there are: counts, counts.map.sum"));
+    /// job.remove("counts.map.sum")?;
+    /// assert!(job.query("counts.map.sum").ask().is_err() && job.added().is_empty());
+    /// job.stop_now()?;
+    /// # Ok::<(), tidemill::Error>(())
+    /// ```
+    pub fn add(&self, text: &str) -> Result<Added> {
+        self.state.change_added_now(text, Request::Add { text: text.into(), keep: false })
+    }
+
+    /// As [`add`](JobHandle::add), and stores the text in the checkpoint directory: the computation runs again after a restart, until it is
+    /// removed. Then it is complete as of the checkpoint that is loaded; a window begins again.
+    ///
+    /// # Errors
+    /// As `add`; the job has no checkpoint directory, or it cannot be written.
+    ///
+    /// ```
+    /// use tidemill::prelude::*;
+    /// # let dir = std::env::temp_dir().join(format!("tidemill-doc-kept-{}", std::process::id()));
+    /// let start = || {
+    ///     let numbers = QueueSource::<i64>::new();
+    ///     StreamingContext::builder("kept", millis(5)).checkpoint(&dir).start(move |ssc| {
+    ///         let all = ssc.queue_stream(&numbers).accumulate();
+    ///         all.queryable("all");
+    ///         all.update().print(1);
+    ///         Ok(())
+    ///     })
+    /// };
+    /// let job = start()?;
+    /// let added = loop {
+    ///     // Until the first batch is open, nothing can be added.
+    ///     if let Ok(added) = job.add_kept("largest = all | top 1") {
+    ///         break added;
+    ///     }
+    /// };
+    /// assert!(added.kept);
+    /// job.stop_gracefully()?;
+    /// let job = start()?;
+    /// while job.added().is_empty() {
+    ///     std::thread::yield_now();
+    /// }
+    /// assert_eq!(job.added()[0].to_string(), "largest = all | top 1");
+    /// job.stop_now()?;
+    /// # std::fs::remove_dir_all(dir).unwrap();
+    /// # Ok::<(), tidemill::Error>(())
+    /// ```
+    pub fn add_kept(&self, text: &str) -> Result<Added> {
+        self.state.change_added_now(text, Request::Add { text: text.into(), keep: true })
+    }
+
+    /// The computations that were added and run, oldest first. In other processes than 0 there are none.
+    ///
+    /// ```
+    /// use tidemill::prelude::*;
+    /// let numbers = QueueSource::<i64>::new();
+    /// let builder = StreamingContext::builder("listed", millis(5)).without_checkpoint().add("large = all | filter _1 > 1000");
+    /// let job = builder.start(move |ssc| {
+    ///     ssc.queue_stream(&numbers).accumulate().queryable("all");
+    ///     ssc.queue_stream(&numbers).print(1);
+    ///     Ok(())
+    /// })?;
+    /// while job.added().is_empty() {
+    ///     std::thread::yield_now();
+    /// }
+    /// assert_eq!(job.added()[0].text, "all | filter _1 > 1000");
+    /// job.stop_now()?;
+    /// # Ok::<(), tidemill::Error>(())
+    /// ```
+    pub fn added(&self) -> Vec<Added> {
+        self.state.adders.running()
+    }
+
+    /// Removes a computation that was added: its state is freed, and who follows it is told. Returns it.
+    ///
+    /// # Errors
+    /// [`Error::Added`]: no computation has this name, another one reads it, or the checkpoint directory cannot be written.
+    ///
+    /// ```
+    /// use tidemill::prelude::*;
+    /// let numbers = QueueSource::<i64>::new();
+    /// let job = StreamingContext::builder("removed", millis(5)).without_checkpoint().start(move |ssc| {
+    ///     ssc.queue_stream(&numbers).accumulate().queryable("all");
+    ///     ssc.queue_stream(&numbers).print(1);
+    ///     Ok(())
+    /// })?;
+    /// while job.query("all").ask().is_err() {
+    ///     std::thread::yield_now();
+    /// }
+    /// job.add("most = all | top 5")?;
+    /// job.add("first = most | top 1")?;
+    /// assert_eq!(job.remove("most").unwrap_err().to_string(), "most: first reads it: remove that first");
+    /// job.remove("first")?;
+    /// assert_eq!(job.remove("most")?.text, "all | top 5");
+    /// assert_eq!(job.remove("most").unwrap_err().to_string(), "most: no computation was added as "most"; there are: none");
+    /// job.stop_now()?;
+    /// # Ok::<(), tidemill::Error>(())
+    /// ```
+    pub fn remove(&self, name: &str) -> Result<Added> {
+        self.state.change_added_now(name, Request::Remove { name: name.into() })
     }
 
     /// Reads bad records once more, after the job has learned to read them. Each goes to the batch that it was in: windows that still hold this

@@ -16,9 +16,13 @@
 //! events, and `status_line` shows the progress of the job. On each worker there are `worker`, its loop, `source_operator`, `ticks` and
 //! `snapshotter`. `watchdog` reports stuck workers, and `signals` stops jobs. `query` asks the views of a running job; the planner has its
 //! `questions`. `corrections` are batches of bad records that are read once more, `correcting` plans them, and `corrected_rows` makes rows of them.
+//! `additions` are computations that are added while the job runs; `adding` is the planner's part, and `added_dataflows` that of a worker.
 //!
 //! *Invariant:* only this module advances time.
 
+mod added_dataflows;
+mod adding;
+mod additions;
 pub(crate) mod checkpoint_coordinator;
 pub(crate) mod control;
 mod correcting;

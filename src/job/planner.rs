@@ -38,15 +38,15 @@ const SEALS_AHEAD: usize = 4;
 pub(crate) struct Planner {
     pub(super) config: Arc<Config>,
     pub(super) inputs: PlannerInputs,
-    workers: CommandSender,
+    pub(super) workers: CommandSender,
     pub(super) sources: Sources,
     pub(super) events: Receiver<Event>,
     pub(super) time: Time,
-    metrics: Metrics,
+    pub(super) metrics: Metrics,
     /// The checkpoint directory, if it was opened before the processes met.
     opened: Option<Result<Opened>>,
     /// Set if the job has a checkpoint directory.
-    coordinator: Option<CheckpointCoordinator>,
+    pub(super) coordinator: Option<CheckpointCoordinator>,
     in_flight: InFlight,
     /// The time of the next batch.
     pub(super) next: BatchTime,
@@ -214,6 +214,7 @@ impl Planner {
             self.metrics.save(coordinator.made(), coordinator.saved());
         }
         self.metrics.connect(&self.inputs.edges);
+        self.begin_added(resumed.time)?;
         let totals = resumed.memory.get(TOTALS).map(Vec::as_slice);
         self.metrics.begin(self.sources.names(), &self.inputs.outputs, &self.inputs.operators, totals);
         reporter::started(&self.config, &reads, self.inputs.outputs.len(), &resumed, self.ahead.then_some(self.next));
@@ -402,6 +403,7 @@ impl Planner {
             self.rates.closed(batch.info.time);
             self.metrics.tell(|l| l.on_batch_planned(&batch.info));
             self.inputs.questions.closed(record.end(self.config.interval.millis()));
+            self.inputs.additions.closed(record.end(self.config.interval.millis()));
             self.inputs.corrections.closed(record.plan.time);
             self.workers.send(Command::Close { record, snapshot: batch.snapshot, stamp });
         }
@@ -453,6 +455,8 @@ impl Planner {
                 self.inputs.questions.ask(id, question).into_iter().for_each(|command| self.workers.send(command));
             }
             Event::Forget { id } => self.workers.send(self.inputs.questions.forget(id)),
+            Event::Add { id, text, keep } => self.add(id, &text, keep),
+            Event::Remove { id, name } => self.remove(id, &name),
             Event::Correct { id, correction } => self.correct(id, correction),
             Event::Answer { id, worker: _, part } => self.inputs.questions.answered(id, part),
             Event::Stop { graceful } => self.stopping.request(graceful),

@@ -8,6 +8,7 @@ use timely::scheduling::SyncActivator;
 use crate::api::context::{BuiltGraph, Check};
 use crate::checkpoint::StateId;
 use crate::core::schedule::WindowSpec;
+use crate::job::additions::Additions;
 use crate::job::corrections::Corrections;
 use crate::job::questions::Questions;
 use crate::job::resumed::Shards;
@@ -36,6 +37,7 @@ pub(crate) struct PlannerInputs {
     /// The windows of the program, each with the name of its verb.
     pub windows: Vec<(String, WindowSpec)>,
     pub corrections: Corrections,
+    pub additions: Additions,
 }
 
 impl PlannerInputs {
@@ -62,6 +64,7 @@ impl PlannerInputs {
             questions: Questions::new(job.askers.clone(), take(&mut built.queryable), peers),
             windows: states.iter().filter_map(|s| Some((s.name.clone(), s.handle.window()?))).collect(),
             corrections: Corrections::new(job.correctors.clone()),
+            additions: Additions::new(job.adders.clone()),
         }
     }
 }

@@ -62,6 +62,10 @@ pub(crate) enum Command {
     Ask { id: u64, at: BatchTime, question: Question },
     /// Nobody waits for the answer to this question, or follows a view since it.
     Forget { id: u64 },
+    /// Build a computation that is complete as of `base`, the last batch that was closed; its result has this name.
+    Add { name: String, text: String, base: BatchTime },
+    /// End the computation of this name.
+    Remove { name: String },
     /// All replayed batches are sealed: live sources read ahead from now on.
     Live,
     /// No batch follows.
@@ -72,11 +76,12 @@ pub(crate) enum Command {
 
 impl Command {
     /// The time of which the state is complete when this command has been obeyed: that of a batch that closes, or of the checkpoint that is
-    /// restored. `interval`: the batch interval in milliseconds.
+    /// restored. For an added computation, that from which on it is complete. `interval`: the batch interval in milliseconds.
     pub fn completes(&self, interval: u64) -> Option<BatchTime> {
         match self {
             Command::Close { record, .. } => Some(record.end(interval)),
             Command::Restore { time, .. } => *time,
+            Command::Add { base, .. } => Some(*base),
             _ => None,
         }
     }
@@ -148,6 +153,10 @@ pub(crate) enum Event {
     Ask { id: u64, question: Question },
     /// Who asked this has gone.
     Forget { id: u64 },
+    /// Somebody adds a computation; who waits is in process 0.
+    Add { id: u64, text: String, keep: bool },
+    /// Somebody removes the computation of this name.
+    Remove { id: u64, name: String },
     /// Somebody gives bad records back; who waits is in process 0.
     Correct { id: u64, correction: Correction },
     /// What one worker answers.

@@ -2,7 +2,7 @@
 
 use std::collections::{BTreeMap, HashMap, VecDeque};
 use std::sync::atomic::{AtomicU64, Ordering};
-use std::sync::{Arc, Mutex, OnceLock};
+use std::sync::{Arc, Mutex};
 
 use crate::core::lock::lock;
 use crate::core::question::{Part, Question, Reply};
@@ -18,13 +18,13 @@ pub(crate) struct Askers {
     next: AtomicU64,
     /// `None`: the job has ended.
     waiting: Mutex<Option<HashMap<u64, Reply>>>,
-    views: OnceLock<Vec<String>>,
+    views: Mutex<Vec<String>>,
 }
 
 impl Askers {
     /// The job runs, and these views answer.
     pub fn open(&self, views: Vec<String>) {
-        let _ = self.views.set(views);
+        *lock(&self.views) = views;
         *lock(&self.waiting) = Some(HashMap::new());
     }
 
@@ -37,18 +37,24 @@ impl Askers {
     }
 
     /// The names of the views that answer.
-    pub fn views(&self) -> &[String] {
-        self.views.get().map_or(&[], Vec::as_slice)
+    pub fn views(&self) -> Vec<String> {
+        lock(&self.views).clone()
+    }
+
+    fn check(&self, view: &str) -> Result<(), String> {
+        let views = lock(&self.views);
+        if views.iter().any(|name| name == view) {
+            return Ok(());
+        }
+        let views = if views.is_empty() { "none is; call View::queryable".into() } else { views.join(", ") };
+        Err(format!("no view is queryable as {view:?}; there are: {views}"))
     }
 
     /// A new asker; returns its number, under which the answer comes.
     pub fn add(&self, view: &str, reply: Reply) -> Result<u64, String> {
         let mut waiting = lock(&self.waiting);
         let waiting = waiting.as_mut().ok_or(ENDED)?;
-        if !self.views().iter().any(|name| name == view) {
-            let views = if self.views().is_empty() { "none is; call View::queryable".into() } else { self.views().join(", ") };
-            return Err(format!("no view is queryable as {view:?}; there are: {views}"));
-        }
+        self.check(view)?;
         if waiting.len() >= MOST {
             return Err(format!("{MOST} questions wait for an answer already; ask again later"));
         }
@@ -105,6 +111,28 @@ impl Questions {
         self.askers.open(std::mem::take(&mut self.views));
     }
 
+    /// The views that answer.
+    pub fn views(&self) -> Vec<String> {
+        self.askers.views()
+    }
+
+    /// A view answers from now on.
+    pub fn answers(&self, view: &str) {
+        lock(&self.askers.views).push(view.into());
+    }
+
+    /// A view answers no longer, also those who wait.
+    pub fn removed(&mut self, view: &str) {
+        lock(&self.askers.views).retain(|name| name != view);
+        let waiting = self.waiting.extract_if(.., |(_, question, _)| question.view == view).map(|(id, ..)| id);
+        let open = self.open.iter().filter(|(_, open)| open.question.view == view).map(|(id, _)| *id);
+        let gone: Vec<u64> = waiting.chain(open).collect();
+        for id in gone {
+            self.open.remove(&id);
+            self.askers.reply(id, Err(format!("{view} has been removed from the job")));
+        }
+    }
+
     /// A batch is closed.
     pub fn closed(&mut self, end: BatchTime) {
         self.closed.push_back(end);
@@ -125,6 +153,10 @@ impl Questions {
     /// Takes a question. It waits until all batches are computed that are closed now: what an output has shown is in the answer. Returns
     /// the command to the workers if it need not wait.
     pub fn ask(&mut self, id: u64, question: Question) -> Option<Command> {
+        if let Err(why) = self.askers.check(&question.view) {
+            self.askers.reply(id, Err(why));
+            return None;
+        }
         let newest = self.closed.back().copied().or(self.computed);
         if let (Some(at), Some(newest)) = (question.at, newest)
             && at > newest

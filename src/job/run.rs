@@ -35,7 +35,7 @@ use crate::job::protocol::{Command, Event};
 use crate::job::shared::{End, JobState, Summary, finish, started};
 use crate::job::snapshot_writer::{self, ToWriter};
 use crate::job::worker::{self, WorkerArgs};
-use crate::job::{plan_file, reporter, signals, status_line, watchdog};
+use crate::job::{adding, plan_file, reporter, signals, status_line, watchdog};
 use crate::metrics::Metrics;
 
 /// Starts a job of this program. If it ends without an error, `then` decides on the result.
@@ -57,7 +57,8 @@ pub(crate) fn launch(
     let shared = JobState::new();
     let (server, exporter) = serve(&config, &metrics, &shared)?;
     let address = server.as_ref().map(|server| server.address);
-    let Rehearsed { lines, sources } = rehearse(&config, &build)?;
+    let Rehearsed { lines, sources, queryable } = rehearse(&config, &build)?;
+    adding::check_given(&config, &queryable)?;
     let end: End = Arc::new((Mutex::new(None), Condvar::new()));
     if config.signals {
         signals::stop_on_signals(&shared, &end);
@@ -93,6 +94,8 @@ pub(crate) struct Rehearsed {
     pub lines: Vec<String>,
     /// The planner's halves of the sources. They exist since before `start` returns, so what appears later is new to them.
     pub sources: Vec<SourceHalf>,
+    /// The names of the views that answer questions.
+    pub queryable: Vec<String>,
 }
 
 /// Builds the program once on a throw-away worker, so that errors of the graph appear before the job starts.
@@ -112,7 +115,7 @@ pub(crate) fn rehearse(config: &Arc<Config>, build: &Arc<Build>) -> Result<Rehea
             let index = worker.next_dataflow_index();
             let rehearsed = worker.dataflow::<BatchTime, _, _>(|scope| {
                 let built = worker::build(&args, scope, true, &Outbox::default());
-                built.map(|(built, ..)| Rehearsed { lines: built.lines, sources: built.sources })
+                built.map(|(built, ..)| Rehearsed { lines: built.lines, sources: built.sources, queryable: built.queryable })
             });
             worker.drop_dataflow(index);
             rehearsed
@@ -171,12 +174,14 @@ fn serve(
     };
     let Some(first) = r.listen else { return Ok((None, exporter)) };
     let listen = http::address::checked(first, r.process, r.secret_file.as_deref())?;
-    let [named, asked, forgotten, given] = [(); 4].map(|()| shared.clone());
-    let names = Box::new(move || named.askers.views().to_vec());
+    let [named, asked, forgotten, given, listed, changed] = [(); 6].map(|()| shared.clone());
+    let names = Box::new(move || named.askers.views());
     let ask = Box::new(move |question, reply| asked.ask(question, reply));
     let correct = Box::new(move |correction, reply| given.correct(correction, reply));
     let forget = Box::new(move |id| forgotten.forget(id));
-    let views = http::Views { names, ask, forget, correct };
+    let added = Box::new(move || listed.adders.running());
+    let change = Box::new(move |request, reply| changed.change_added(request, reply));
+    let views = http::Views { names, ask, forget, correct, added, change };
     Ok((Some(http::start(listen, about, metrics.clone(), views)?), exporter))
 }
 
@@ -248,6 +253,7 @@ impl Job {
         stop.store(true, Ordering::SeqCst);
         let _ = (planner.join(), outputs.join(), snapshot_thread.map(JoinHandle::join));
         self.shared.askers.close();
+        self.shared.adders.close();
         self.shared.correctors.close();
         if let Err(why) = &worked {
             reporter::unplanned(&self.config, &unplanned.plans(), why);

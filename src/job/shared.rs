@@ -12,6 +12,7 @@ use crate::core::error::{Error, Result};
 use crate::core::lock::lock;
 use crate::core::signals::job_has_ended;
 use crate::engine::operator_id::CurrentOperator;
+use crate::job::additions::Adders;
 use crate::job::corrections::Correctors;
 use crate::job::protocol::Event;
 use crate::job::questions::Askers;
@@ -74,6 +75,8 @@ pub(crate) struct JobState {
     pub asked: AtomicBool,
     /// Who waits for answers of views; in process 0.
     pub askers: Arc<Askers>,
+    /// Who adds computations, and which there are; in process 0.
+    pub adders: Arc<Adders>,
     /// Who waits for corrections; in process 0.
     pub correctors: Arc<Correctors>,
 }
@@ -88,6 +91,7 @@ impl JobState {
             mail: Mutex::default(),
             asked: AtomicBool::new(false),
             askers: Arc::default(),
+            adders: Arc::default(),
             correctors: Arc::default(),
         })
     }

@@ -23,6 +23,7 @@ use crate::engine::flow::Flow;
 use crate::engine::meter::Work;
 use crate::engine::operator_id::CurrentOperator;
 use crate::engine::output::{Delivery, OutputChannel};
+use crate::job::added_dataflows::AddedDataflows;
 use crate::job::control::{self, Control, Planning};
 use crate::job::planner_inputs::PlannerInputs;
 use crate::job::protocol::{Command, Event};
@@ -109,7 +110,9 @@ fn live(worker: &mut Worker, args: &WorkerArgs, latch: &Arc<FailureLatch>, watch
         let (wake, operators) = (control.wake.clone(), (work.names(), work.edges()));
         let _ = inputs.send(PlannerInputs::new(&mut built, &args.shared, wake, operators, worker.peers(), writers));
     }
-    let BuiltGraph { mut ports, outputs, accumulates, states, .. } = built;
+    work.freeze();
+    let BuiltGraph { mut ports, outputs, accumulates, states, taps, .. } = built;
+    let mut added = AddedDataflows::new(taps);
     let mut snapshotter =
         Snapshotter::new(&args.config, states, worker.index(), args.snapshots.as_ref().map(|p| lock(p).clone()));
     ports.push(ticks);
@@ -123,7 +126,9 @@ fn live(worker: &mut Worker, args: &WorkerArgs, latch: &Arc<FailureLatch>, watch
         if first_here {
             args.shared.posted().into_iter().for_each(|r| outbox.send(r));
         }
-        if obey(&control, &ports, &mut snapshotter, begin, &work)? {
+        if obey(worker, &control, &ports, &mut snapshotter, begin, &work, |worker, command| {
+            added.obey(worker, args, &outbox, command)
+        })? {
             worker.installed_dataflows().into_iter().for_each(|d| worker.drop_dataflow(d));
             return Ok(());
         }
@@ -148,13 +153,15 @@ fn live(worker: &mut Worker, args: &WorkerArgs, latch: &Arc<FailureLatch>, watch
     Ok(())
 }
 
-/// Passes commands to the operators. Returns `true` if the job must end immediately.
+/// Passes commands to the operators; `beside` passes them to added computations. Returns `true` if the job must end immediately.
 fn obey(
+    worker: &mut Worker,
     control: &Control,
     ports: &[Box<dyn Port>],
     snapshotter: &mut Snapshotter<'_>,
     begin: Option<&OutputChannel>,
     work: &Work,
+    mut beside: impl FnMut(&mut Worker, &Command) -> Result<()>,
 ) -> Result<bool> {
     let commands = std::mem::take(&mut *control.inbox.borrow_mut());
     for command in &commands {
@@ -168,7 +175,10 @@ fn obey(
         if let Command::Seal { span, .. } = command {
             work.sealed(span.first);
         }
-        ports.iter().for_each(|p| p.command(command));
+        if !matches!(command, Command::Add { .. } | Command::Remove { .. }) {
+            ports.iter().for_each(|p| p.command(command));
+        }
+        beside(worker, command)?;
     }
     Ok(false)
 }

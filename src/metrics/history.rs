@@ -133,6 +133,11 @@ impl History {
         self.totals = Totals { sources, outputs, operators, ..saved };
     }
 
+    /// From now on batches have one more operator.
+    pub fn operator_added(&mut self, name: &str) {
+        self.totals.operators.push(OperatorTotals { name: name.into(), work: OperatorWork::default() });
+    }
+
     /// From now on the last batches are kept. Until then only the last one is, so that a job without readers needs no memory for them.
     pub fn keep_batches(&mut self) {
         self.keeps = true;

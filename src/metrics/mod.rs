@@ -101,6 +101,11 @@ impl Metrics {
         now.running = true;
     }
 
+    /// From now on batches have one more operator.
+    pub fn operator_added(&self, name: &str) {
+        lock(&self.now).history.operator_added(name);
+    }
+
     /// The totals up to the last batch, for a checkpoint.
     pub fn totals(&self) -> Vec<u8> {
         encoded(&lock(&self.now).history.totals)

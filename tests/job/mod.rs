@@ -1,5 +1,6 @@
 //! Batches on a clock that the test sets: their times, how many may wait, and how a job ends.
 
+mod added;
 mod bounds;
 mod clock;
 mod corrections;

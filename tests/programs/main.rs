@@ -12,6 +12,7 @@ mod errors;
 mod golden;
 mod graphs;
 mod launch;
+mod live;
 mod load;
 mod logs;
 mod model;

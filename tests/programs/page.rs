@@ -11,7 +11,7 @@ use crate::child::{Program, Signal, TempDir, TempFile, addresses, hostfile, run}
 const WORDS: &[Value] = &[Some(br#"{"word":"tide"}"#), Some(br#"{"word":"mill"}"#), Some(b"no json")];
 
 /// The address in the line about the page.
-fn address(program: &mut Program) -> String {
+pub fn address(program: &mut Program) -> String {
     let mut found = None;
     program.until("the line about the page", |_, err| {
         found = err.lines().find_map(|l| Some(l.split_once(" at http://")?.1.split('/').next()?.to_owned()));
@@ -30,7 +30,7 @@ fn get(address: &str, path: &str, header: &str) -> (String, String) {
     (head.split(' ').nth(1).unwrap().to_owned(), body.to_owned())
 }
 
-fn json(address: &str, path: &str) -> Json {
+pub fn json(address: &str, path: &str) -> Json {
     serde_json::from_str(&get(address, path, "").1).unwrap()
 }
 

@@ -76,6 +76,11 @@ fn ascending(len: usize) -> Rc<[Code]> {
 }
 
 impl DenseBatch {
+    /// The time of all its updates.
+    pub(crate) fn time(&self) -> BatchTime {
+        self.time
+    }
+
     /// All codes by index of their difference. In sums that is every code up to the last.
     pub(super) fn codes(&self) -> &[Code] {
         match &self.updates {

@@ -12,6 +12,7 @@ mod batch;
 mod builder;
 mod cursor;
 mod sums;
+mod tap;
 #[cfg(test)]
 mod tests;
 mod trace;
@@ -20,4 +21,5 @@ pub(crate) use arrange::{Dense, arrange};
 pub use batch::DenseBatch;
 pub use cursor::DenseCursor;
 pub(crate) use sums::SumsBefore;
+pub(crate) use tap::{RowOf, Tap};
 pub use trace::DenseTrace;

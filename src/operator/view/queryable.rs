@@ -4,7 +4,7 @@
 //! a batch that is computed, and at most `in_flight` batches are closed and not computed. A question looks at rows for [`FUEL`] at a
 //! time, and other operators run between. What a question is, is in core/question.rs.
 
-use std::cell::Cell;
+use std::cell::{Cell, RefCell};
 use std::collections::{BTreeMap, VecDeque};
 use std::rc::Rc;
 use std::time::{Duration, Instant};
@@ -25,7 +25,7 @@ use crate::api::view::{FindCode, Form, View};
 use crate::core::data::Key;
 use crate::core::question::{Filter, Follow, MOST_BYTES, Part, Question, RankedRow};
 use crate::core::time::BatchTime;
-use crate::engine::dense::{Dense, DenseTrace, SumsBefore};
+use crate::engine::dense::{Dense, DenseTrace, RowOf, SumsBefore, Tap};
 use crate::engine::dictionary::Code;
 use crate::engine::operator_id::OperatorId;
 use crate::job::protocol::{Command, Event};
@@ -115,6 +115,8 @@ impl<'s, T: Key> View<'s, T> {
         let (view, name, own) = (self.clone(), name.to_string(), queryable.clone());
         graph.on_built(move || {
             let (Arranged { stream, trace }, rows) = view.readable();
+            let trace = Rc::new(RefCell::new(trace));
+            view.node.graph.tap(&name, Tap { trace: trace.clone(), row: rows.row.clone() });
             build(&view.node.graph, &operator, stream.probe_with(&view.node.graph.probe), |queue| Answering {
                 name,
                 worker: view.node.graph.flow.scope.index(),
@@ -139,11 +141,11 @@ impl<'s, T: Key> View<'s, T> {
         if let Form::Counts(counts) = &self.node.form {
             let (render, find) = (counts.render.clone(), counts.find.clone());
             let row = move |code, n| (n != 0).then(|| (json(&render(code, n).1), 1));
-            return (counts.arranged.clone(), Readable { row: Box::new(row), find: Some(find) });
+            return (counts.arranged.clone(), Readable { row: Rc::new(row), find: Some(find) });
         }
         let dict = self.interned().dict;
         let row = move |code, n: i64| (n > 0).then(|| (json(dict.borrow().key(code)), n as u64));
-        (self.arranged(), Readable { row: Box::new(row), find: None })
+        (self.arranged(), Readable { row: Rc::new(row), find: None })
     }
 }
 
@@ -159,9 +161,6 @@ struct Readable {
     find: Option<FindCode>,
 }
 
-/// The row of a code with a sum, and how often it is in the view.
-type RowOf = Box<dyn Fn(Code, i64) -> Option<(Value, u64)>>;
-
 /// What the operator of a queryable view has on one worker.
 struct Answering {
     name: String,
@@ -176,7 +175,8 @@ struct Answering {
 
 /// The batches that can be asked for.
 struct Held {
-    trace: TraceAgent<DenseTrace>,
+    /// Also what added computations import.
+    trace: Rc<RefCell<TraceAgent<DenseTrace>>>,
     /// How many closed batches are kept, besides the one that is open.
     kept: usize,
     /// The last batches that were closed, oldest first.
@@ -213,17 +213,19 @@ fn build<'s, C: Container>(
     let (mut answering, outbox) = (make(queue), graph.outbox.clone());
     let operator = operator.clone();
     builder.build(move |_caps| {
-        move |_frontiers| {
+        move |frontiers| {
             operator.enter(None);
             input.for_each(|_, _| {});
-            answering.step().into_iter().for_each(|event| outbox.send(event));
+            let complete = |t: BatchTime| !frontiers[0].less_equal(&t);
+            answering.step(complete).into_iter().for_each(|event| outbox.send(event));
         }
     });
 }
 
 impl Answering {
-    /// Takes commands, and looks at rows for a while. Returns answers.
-    fn step(&mut self) -> Vec<Event> {
+    /// Takes commands, and looks at rows for a while. Returns answers. `complete`: whether the view is, as of a time. Only that of an added
+    /// computation may not be: the planner does not wait for those.
+    fn step(&mut self, complete: impl Fn(BatchTime) -> bool) -> Vec<Event> {
         let commands = std::mem::take(&mut *self.queue.commands.borrow_mut());
         for command in commands {
             command.completes(self.interval).into_iter().for_each(|end| self.held.close(end));
@@ -240,10 +242,16 @@ impl Answering {
             }
         }
         let (until, mut answers) = (Instant::now() + FUEL, Vec::new());
+        let mut waits = false;
         while let Some(open) = self.open.front_mut() {
+            waits = !complete(open.at);
+            if waits {
+                // The operator runs again when the frontier moves.
+                break;
+            }
             let done = match self.held.first() {
                 _ if open.question.since().is_some() => self.rows.look_at_changes(open, &self.held, until),
-                Some(first) if open.at >= first => self.rows.look(open, &self.held.trace, until),
+                Some(first) if open.at >= first => self.rows.look(open, &self.held.trace.borrow(), until),
                 first => {
                     let first = first.map_or(0, |t| t.millis());
                     open.next = Code::MAX;
@@ -261,7 +269,7 @@ impl Answering {
             self.open.pop_front();
         }
         self.held.release(self.open.iter().map(|open| open.at).min());
-        if !self.open.is_empty() {
+        if !waits && !self.open.is_empty() {
             self.queue.activator.activate();
         }
         answers
@@ -298,8 +306,9 @@ impl Held {
         if let Some(first) = self.first() {
             let followed = self.followed.values().map(|(t, _)| *t).min();
             let hold = Antichain::from_elem(first.min(asked.unwrap_or(first)).min(followed.unwrap_or(first)));
-            self.trace.set_logical_compaction(hold.borrow());
-            self.trace.set_physical_compaction(hold.borrow());
+            let mut trace = self.trace.borrow_mut();
+            trace.set_logical_compaction(hold.borrow());
+            trace.set_physical_compaction(hold.borrow());
         }
     }
 }
@@ -334,7 +343,7 @@ impl Readable {
 
     /// Like `look`, for a follower: at what has changed since its last answer, whose batch is held.
     fn look_at_changes(&self, open: &mut OpenQuestion, held: &Held, until: Instant) -> Option<Result<Part, String>> {
-        let (trace, (first, since)) = (&held.trace, open.question.since()?);
+        let (trace, (first, since)) = (&*held.trace.borrow(), open.question.since()?);
         if held.followed.get(&first).is_none_or(|(held, _)| *held != since) {
             return Some(Err(format!("who follows has read nothing for more than {MOST_BEHIND} batches: follow again")));
         }

@@ -37,6 +37,7 @@ pub const TARGETS: &[Target] = &[
     Target { name: "state", run: state, seeds: states },
     Target { name: "order", run: batch::command, seeds: batch::commands },
     Target { name: "plans", run: batch::plans, seeds: batch::given },
+    Target { name: "added", run: crate::live::parse::take_any, seeds: crate::live::parse::seeds },
     Target { name: "correction", run: batch::correction, seeds: batch::corrections },
     // Who calls the page.
     #[cfg(feature = "http")]
