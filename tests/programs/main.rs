@@ -7,6 +7,7 @@ mod child;
 mod command;
 mod custom_source;
 mod demo;
+mod deploy;
 mod disks;
 mod errors;
 mod golden;
