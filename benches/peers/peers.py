@@ -24,12 +24,12 @@ root = here.parent.parent
 home = pathlib.Path(os.environ.get("PEERS_HOME") or pathlib.Path.home() / ".cache/tidemill/peers-2")
 OPENED = ["java.lang", "java.util", "java.time", "java.net", "java.nio", "sun.nio.ch"]
 JAVA = ["java", "-Xmx2g", "-Dorg.slf4j.simpleLogger.defaultLogLevel=error", *(f"--add-opens=java.base/{p}=ALL-UNNAMED" for p in OPENED)]
-PEERS = ["raw", "flink", "flink-record", "kafka-streams", "spark", "pathway", "bytewax"]
+PEERS = ["raw", "flink", "flink-record", "kafka-streams", "spark", "pathway", "bytewax", "tidemill-python", "tidemill-python-lambda"]
 
 
 def folder(peer):
-    """The folder of a peer's program; two peers share one."""
-    return {"flink-record": "flink"}.get(peer, peer)
+    """The folder of a peer's program; some peers share one."""
+    return {"flink-record": "flink", "tidemill-python-lambda": "tidemill-python"}.get(peer, peer)
 
 
 def run(*command, **options):
@@ -75,6 +75,18 @@ def raw_loop():
     return next(path for path in reversed(made) if path)
 
 
+def tidemill_python():
+    """Builds the package of this project, as a release, into an environment of its own, and returns its Python."""
+    place = home / "tidemill-python"
+    if not (place / "bin/python").exists():
+        venv(root / "python/requirements.txt", place)  # maturin, and what the tests need
+    release = [] if os.environ.get("BENCH_PROFILE") == "dev" else ["--release"]
+    path = f"{place}/bin{os.pathsep}{os.environ['PATH']}"
+    run(place / "bin/maturin", "develop", "--locked", "--quiet", *release, "--manifest-path", root / "python/Cargo.toml",
+        env={**os.environ, "VIRTUAL_ENV": str(place), "PATH": path})
+    return place / "bin/python"
+
+
 def command(peer, mode):
     place, topics = home / folder(peer), ["{brokers}", "{in}", "{out}"]
     if peer == "raw":
@@ -84,6 +96,8 @@ def command(peer, mode):
         return [*JAVA, "-cp", f"{place}/classes:{place}/jars/*", "WordCount", *topics, mode, how]
     if peer == "kafka-streams":
         return [*JAVA, "-cp", f"{place}/classes:{place}/jars/*", "WordCount", *topics, mode]
+    if folder(peer) == "tidemill-python":
+        return [tidemill_python(), here / "tidemill-python/wordcount.py", *topics, mode, "lambda" if peer.endswith("lambda") else "rust"]
     python, program = place / "venv/bin/python", here / peer / "wordcount.py"
     if peer == "spark":
         return ["env", f"SPARK_JARS={place}/jars", python, program, *topics, mode]
@@ -121,7 +135,8 @@ def main():
     match sys.argv[1:]:
         case ["setup", *peers]:
             for peer in known(peers):
-                raw_loop() if peer == "raw" else install(peer)
+                build = {"raw": raw_loop, "tidemill-python": tidemill_python}.get(folder(peer))
+                build() if build else install(peer)
             install("harness")
         case ["command", peer, ("throughput" | "latency") as mode]:
             known([peer])

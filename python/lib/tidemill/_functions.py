@@ -162,7 +162,7 @@ _CONSTANTS = {"split": str, "item": int}
 
 def _plain_function(f: Any) -> bool:
     """Whether a function is its bytecode and nothing else."""
-    code = getattr(f, "__code__", None)
+    code: Any = getattr(f, "__code__", None)
     return (
         type(f) is FunctionType
         and not f.__closure__

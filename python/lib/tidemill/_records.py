@@ -56,7 +56,7 @@ def of_parts(name: str, parts: list[Any]) -> Any:
     if not _is_record(kind):
         raise TypeError(f"the program has no dataclass {module}.{qualname}; a row or a state has one")
     if dataclasses.is_dataclass(kind):
-        value = object.__new__(kind)  # type: ignore[call-overload]
+        value = object.__new__(kind)  # type: ignore[arg-type, call-overload]
         for field, part in zip(dataclasses.fields(kind), parts, strict=True):
             object.__setattr__(value, field.name, part)
         return value
