@@ -11,6 +11,8 @@ mod disks;
 mod errors;
 mod golden;
 mod graphs;
+#[cfg(feature = "kinesis")]
+mod kinesis;
 mod launch;
 mod load;
 mod logs;
