@@ -55,7 +55,7 @@ class Bytes:
         return self.data[self.at - n : self.at].decode()
 
     def split(self):
-        """The partition of a split of Kafka or of a custom source; 0 for any other split."""
+        """The partition of a split of Kafka or of a custom source, the number of a shard; 0 for any other split."""
         kind = self.unsigned()
         if kind == 5:
             self.unsigned()  # the batch that it corrects
@@ -74,6 +74,10 @@ class Bytes:
         if kind == 5:
             self.signed(), self.unsigned()  # partition, number of records
             self.at += self.unsigned()  # its records
+        if kind == 6:
+            shard = self.text()
+            self.signed(), self.text(), self.signed(), self.text(), self.unsigned()  # its span
+            return int(shard.rsplit("-", 1)[-1])
         return 0
 
     def batch(self):

@@ -149,6 +149,9 @@ mod pages {
     mod captured_values {}
     #[doc = include_str!("../docs/guide/coming-from-spark.md")]
     mod coming_from_spark {}
+    #[cfg(feature = "kinesis")]
+    #[doc = include_str!("../docs/guide/kinesis.md")]
+    mod kinesis {}
     #[doc = include_str!("../docs/guide/flat-map.md")]
     mod flat_map {}
     #[doc = include_str!("../docs/guide/writing-helpers.md")]

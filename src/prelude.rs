@@ -17,6 +17,8 @@ pub use crate::connector::kafka::group_offsets::{CommitOffsets, GroupOffsets};
 pub use crate::connector::kafka::sink::{KafkaSink, ProducerRecord};
 #[cfg(feature = "kafka")]
 pub use crate::connector::kafka::source::{KafkaSource, StartFrom, Tombstones};
+#[cfg(feature = "kinesis")]
+pub use crate::connector::kinesis::source::{InitialPosition, KinesisSource};
 pub use crate::connector::memory::MemorySink;
 pub use crate::connector::message::Message;
 pub use crate::connector::queue::QueueSource;

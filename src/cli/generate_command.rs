@@ -1,4 +1,4 @@
-//! `tidemill gen`: data at a rate, on stdout or into a topic.
+//! `tidemill gen`: data at a rate, on stdout, into a topic or into a stream of Kinesis.
 
 use std::io::{BufRead, BufReader, Read, Write};
 use std::path::{Path, PathBuf};
@@ -26,7 +26,16 @@ pub struct Args {
     /// The topic, created if it does not exist [default: twitter, words or weblogs]
     #[arg(long, requires = "brokers")]
     topic: Option<String>,
-    /// Partitions of a created topic
+    /// A stream of Kinesis, created if it does not exist; credentials are those of the environment
+    #[arg(long, value_name = "STREAM", conflicts_with = "brokers")]
+    kinesis: Option<String>,
+    /// The address of Kinesis [default: that of AWS in the region]
+    #[arg(long, value_name = "URL", requires = "kinesis")]
+    endpoint_url: Option<String>,
+    /// The region of Kinesis [default: that of the environment]
+    #[arg(long, value_name = "NAME", requires = "kinesis")]
+    region: Option<String>,
+    /// Partitions of a created topic, or shards of a created stream
     #[arg(long, default_value_t = 4, value_name = "N", value_parser = clap::value_parser!(i32).range(1..))]
     partitions: i32,
     /// Records per second: 500, 200k or 1.5M [default: as fast as possible]
@@ -44,8 +53,9 @@ pub struct Args {
     /// Write lines of N words instead of one word in a JSON object (words only)
     #[arg(long, value_name = "N", value_parser = clap::value_parser!(u16).range(1..))]
     line: Option<u16>,
-    /// The key of a record: this field of its JSON, such as word or user.screen_name; a record without it has no key
-    #[arg(long, value_name = "FIELD", requires = "brokers")]
+    /// The key of a record: this field of its JSON, such as word or user.screen_name; a record without it has no key in Kafka, and its number
+    /// in Kinesis
+    #[arg(long, value_name = "FIELD")]
     key: Option<String>,
     /// Send the lines of this file once, instead of generated records; gzip is unpacked, - is stdin
     #[arg(long, value_name = "PATH", conflicts_with_all = ["bad", "line", "seed"])]
@@ -60,6 +70,13 @@ enum Kind {
     Words,
     /// Requests in Combined Log Format
     Weblogs,
+}
+
+impl Args {
+    /// Whether records go to a service, and not to stdout.
+    fn remote(&self) -> bool {
+        self.brokers.is_some() || self.kinesis.is_some()
+    }
 }
 
 impl Kind {
@@ -127,24 +144,50 @@ enum To {
     Stdout(std::io::BufWriter<std::io::StdoutLock<'static>>),
     #[cfg(feature = "kafka")]
     Topic(Box<crate::connector::kafka::topic_writer::Producer>),
+    /// With the number of the next record.
+    #[cfg(feature = "kinesis")]
+    Stream(Box<crate::connector::kinesis::stream_writer::StreamWriter>, u64),
 }
 
 impl To {
-    #[cfg(feature = "kafka")]
     fn new(args: &Args) -> Result<Self, BoxError> {
+        match (&args.kinesis, &args.brokers) {
+            (Some(stream), _) => To::stream(args, stream),
+            (None, Some(brokers)) => To::topic(args, brokers),
+            (None, None) if args.key.is_some() => Err("--key is for --brokers or --kinesis: lines have no key".into()),
+            (None, None) => Ok(To::stdout()),
+        }
+    }
+
+    #[cfg(feature = "kinesis")]
+    fn stream(args: &Args, stream: &str) -> Result<Self, BoxError> {
+        use crate::connector::kinesis::{source::KinesisSource, stream_writer::StreamWriter};
+        let mut source = KinesisSource::stream(stream);
+        if let Some(url) = &args.endpoint_url {
+            source = source.endpoint_url(url);
+        }
+        if let Some(region) = &args.region {
+            source = source.region_name(region);
+        }
+        Ok(To::Stream(Box::new(StreamWriter::new(source, args.partitions)?), 0))
+    }
+
+    #[cfg(not(feature = "kinesis"))]
+    fn stream(_: &Args, _: &str) -> Result<Self, BoxError> {
+        Err("--kinesis: this tidemill was built without Kinesis; build it with the feature `kinesis`".into())
+    }
+
+    #[cfg(feature = "kafka")]
+    fn topic(args: &Args, brokers: &str) -> Result<Self, BoxError> {
         use crate::connector::kafka::{topic_tools::Topics, topic_writer::Producer};
-        let Some(brokers) = &args.brokers else { return Ok(To::stdout()) };
         let topic = args.topic.as_deref().unwrap_or(args.kind.topic());
         Topics::new(brokers, &[])?.create_missing(topic, args.partitions)?;
         Ok(To::Topic(Box::new(Producer::new(brokers, topic)?)))
     }
 
     #[cfg(not(feature = "kafka"))]
-    fn new(args: &Args) -> Result<Self, BoxError> {
-        match args.brokers {
-            None => Ok(To::stdout()),
-            Some(_) => Err("--brokers: this tidemill was built without Kafka; build it with the feature `kafka`".into()),
-        }
+    fn topic(_: &Args, _: &str) -> Result<Self, BoxError> {
+        Err("--brokers: this tidemill was built without Kafka; build it with the feature `kafka`".into())
     }
 
     fn stdout() -> Self {
@@ -166,6 +209,14 @@ impl To {
                 }
                 Ok(true)
             }
+            #[cfg(feature = "kinesis")]
+            To::Stream(writer, number) => {
+                let key = key.and_then(|field| key_of(record, field));
+                let key = key.map_or_else(|| number.to_string(), |key| String::from_utf8_lossy(&key).into_owned());
+                *number += 1;
+                writer.send(&key, record)?;
+                Ok(true)
+            }
         }
     }
 
@@ -178,6 +229,8 @@ impl To {
                 producer.poll();
                 Ok(true)
             }
+            #[cfg(feature = "kinesis")]
+            To::Stream(writer, _) => writer.flush().map(|()| true).map_err(Into::into),
         }
     }
 
@@ -187,6 +240,8 @@ impl To {
             To::Stdout(mut out) => Ok(listened(out.flush()).map(|_| sent)?),
             #[cfg(feature = "kafka")]
             To::Topic(producer) => Ok(producer.settle(Duration::from_secs(35))?),
+            #[cfg(feature = "kinesis")]
+            To::Stream(writer, _) => Ok(writer.settle()?),
         }
     }
 }
@@ -208,7 +263,7 @@ fn lines_of(path: &Path) -> Result<Box<dyn BufRead>, BoxError> {
 }
 
 /// The value of a field of a JSON object, as the bytes of a key. Dots lead into objects. Text has no quotes.
-#[cfg(feature = "kafka")]
+#[cfg(any(feature = "kafka", feature = "kinesis"))]
 fn key_of(record: &[u8], field: &str) -> Option<Vec<u8>> {
     let json: serde_json::Value = serde_json::from_slice(record).ok()?;
     match field.split('.').try_fold(&json, |json, name| json.get(name))? {
@@ -227,12 +282,13 @@ pub fn run(args: &Args) -> Result<ExitCode, BoxError> {
     let sent = write(args, &interrupted, &mut from, &mut to, &mut terminal)?;
     let delivered = to.finish(sent)?;
     terminal.clear();
-    // The summary is for topics, and for people at a terminal.
-    if args.brokers.is_some() || terminal.live() {
+    // The summary is for topics and streams, and for people at a terminal.
+    if args.remote() || terminal.live() {
         let secs = start.elapsed().as_secs_f64();
-        let place = match &args.brokers {
-            Some(b) => format!(" in topic {} on {b}", args.topic.as_deref().unwrap_or(args.kind.topic())),
-            None => String::new(),
+        let place = match (&args.kinesis, &args.brokers) {
+            (Some(stream), _) => format!(" in stream {stream}"),
+            (None, Some(b)) => format!(" in topic {} on {b}", args.topic.as_deref().unwrap_or(args.kind.topic())),
+            (None, None) => String::new(),
         };
         let rate = grouped((delivered as f64 / secs.max(0.001)) as u64);
         terminal.say(&format!("{} {}{place}, {secs:.1} s, {rate}/s", grouped(delivered), name(args)));
@@ -267,7 +323,7 @@ fn write(args: &Args, stop: &AtomicBool, from: &mut From, to: &mut To, terminal:
         if !to.pause()? || args.count == Some(sent) {
             return Ok(sent);
         }
-        if drawn.elapsed() > Duration::from_millis(200) && args.brokers.is_some() {
+        if drawn.elapsed() > Duration::from_millis(200) && args.remote() {
             let rate = sent as f64 / start.elapsed().as_secs_f64();
             terminal.draw(&format!("{} {}  {}/s", grouped(sent), name(args), grouped(rate as u64)));
             drawn = Instant::now();
@@ -279,7 +335,7 @@ fn write(args: &Args, stop: &AtomicBool, from: &mut From, to: &mut To, terminal:
     Ok(sent)
 }
 
-#[cfg(all(test, feature = "kafka"))]
+#[cfg(all(test, any(feature = "kafka", feature = "kinesis")))]
 mod tests {
     use super::*;
 

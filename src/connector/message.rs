@@ -12,7 +12,7 @@ use serde::{Deserialize, Deserializer, Serialize, Serializer};
 use crate::core::origin::{Origin, Records};
 
 /// Records of one partition in offset order: their bytes in one buffer, and the position of each.
-#[cfg_attr(not(feature = "kafka"), allow(dead_code))]
+#[cfg_attr(not(any(feature = "kafka", feature = "kinesis")), allow(dead_code))]
 pub(crate) struct Block {
     topic: Arc<str>,
     partition: i32,
@@ -47,7 +47,7 @@ pub(crate) struct Raw<'a> {
     pub(crate) headers: &'a [u8],
 }
 
-#[cfg_attr(not(feature = "kafka"), allow(dead_code))]
+#[cfg_attr(not(any(feature = "kafka", feature = "kinesis")), allow(dead_code))]
 impl Block {
     pub(crate) fn new(topic: Arc<str>, partition: i32, first: i64, rows: usize, bytes: usize) -> Self {
         let (bytes, entries) = (Vec::with_capacity(bytes), Vec::with_capacity(rows));

@@ -10,6 +10,8 @@ mod foreach;
 pub mod http_receiver;
 #[cfg(feature = "kafka")]
 pub mod kafka;
+#[cfg(feature = "kinesis")]
+pub mod kinesis;
 pub mod memory;
 pub mod message;
 #[cfg(feature = "mqtt")]

@@ -53,7 +53,7 @@ use std::time::Duration;
 use crate::core::data::Data;
 use crate::core::error::Result;
 use crate::core::lock::lock;
-pub use crate::core::plan::{Limits, RunId, Split, SplitOffset, SplitRange};
+pub use crate::core::plan::{Limits, RunId, ShardSpan, Split, SplitOffset, SplitRange};
 use crate::core::unplanned::Unplanned;
 
 /// Wakes the worker that owns a reader. Calls are cheap, may come from any thread, and may be frequent.
@@ -320,8 +320,8 @@ pub struct Sealed {
     pub ranges: BTreeMap<u32, Range<i64>>,
     /// For each split id: records known to exist and not read yet. A source leaves out a lag that it does not know.
     pub lag: BTreeMap<u32, u64>,
-    /// For each split id with a lag: the timestamp of the oldest record that is not read yet, in milliseconds since the epoch. A source
-    /// leaves out what it does not know.
+    /// For each split id: the timestamp of the oldest record that is not read yet, in milliseconds since the epoch. A source leaves out
+    /// what it does not know. If it knows its lag only in time, it leaves out `lag`, and a split without a lag has the time of the seal.
     pub oldest: BTreeMap<u32, u64>,
 }
 
@@ -367,6 +367,12 @@ pub trait SourceReader<T> {
     /// directory. If it fails before the batch is planned, `tidemill replay --find-poison` looks for its record there. Default: unknown.
     fn read_so_far(&self) -> BTreeMap<u32, Range<i64>> {
         BTreeMap::new()
+    }
+
+    /// The sequence numbers at these positions of a [`Split::Shard`]: of the open batch, or of the one that the last `seal` has ended. Plans
+    /// and checkpoints have them in the split. `assign` and `read_range` get it back. Default: those of the split as it was assigned.
+    fn span(&self, _split_id: u32, _positions: &Range<i64>) -> Option<ShardSpan> {
+        None
     }
 
     /// Ends the open batch at a record, and returns its ranges. May first give rows that belong to it. Consecutive ranges of a

@@ -19,6 +19,7 @@ pub(crate) mod path;
 pub mod plan;
 pub mod question;
 pub(crate) mod schedule;
+pub mod shard_span;
 pub(crate) mod signals;
 pub mod slide;
 pub(crate) mod sum;

@@ -8,6 +8,7 @@ use std::sync::Arc;
 
 use serde::{Deserialize, Serialize};
 
+pub use crate::core::shard_span::ShardSpan;
 use crate::core::time::BatchTime;
 
 /// A part of a source that is read in order. It tells the engine its own properties: [`Split::replayable`], [`Split::end`],
@@ -68,6 +69,15 @@ pub enum Split {
         /// The records.
         records: Arc<[u8]>,
     },
+    /// A shard whose records have sequence numbers, which are too large for positions. Positions count its records.
+    Shard {
+        /// The stream.
+        stream: Arc<str>,
+        /// The name of the shard.
+        shard: Arc<str>,
+        /// Between which sequence numbers a range is. It is not part of what the split is: a shard with another one is the same split.
+        span: ShardSpan,
+    },
 }
 
 impl Split {
@@ -108,6 +118,7 @@ impl Split {
             | Split::Received { from: name }
             | Split::Content { path: name, .. }
             | Split::Correction { name, .. }
+            | Split::Shard { stream: name, .. }
             | Split::Custom { name, .. } => name,
         }
     }
@@ -116,6 +127,8 @@ impl Split {
     pub fn partition(&self) -> i32 {
         match self {
             Split::Kafka { partition, .. } | Split::Custom { partition, .. } | Split::Correction { partition, .. } => *partition,
+            // "shardId-000000000003" is number 3.
+            Split::Shard { shard, .. } => shard.rsplit('-').next().and_then(|digits| digits.parse().ok()).unwrap_or(0),
             Split::File { .. } | Split::Received { .. } | Split::Content { .. } => 0,
         }
     }
@@ -123,7 +136,9 @@ impl Split {
     /// Whether a range gives the same records when it is read again, also in a later run. If not, positions count records.
     pub fn replayable(&self) -> bool {
         match self {
-            Split::Kafka { .. } | Split::File { .. } | Split::Content { .. } | Split::Correction { .. } => true,
+            Split::Kafka { .. } | Split::File { .. } | Split::Content { .. } | Split::Correction { .. } | Split::Shard { .. } => {
+                true
+            }
             Split::Received { .. } => false,
             Split::Custom { replayable, .. } => *replayable,
         }
@@ -136,7 +151,7 @@ impl Split {
             Split::Content { bytes, .. } => Some(bytes.len() as i64),
             Split::Correction { count, .. } => Some((*count).into()),
             Split::Custom { end, .. } => *end,
-            Split::Kafka { .. } | Split::Received { .. } => None,
+            Split::Kafka { .. } | Split::Received { .. } | Split::Shard { .. } => None,
         }
     }
 
@@ -154,6 +169,7 @@ impl fmt::Display for Split {
             Split::File { path, size, .. } => write!(f, "{path} ({size} bytes)"),
             Split::Content { path, bytes } => write!(f, "{path} ({} bytes)", bytes.len()),
             Split::Received { from } => write!(f, "from {from}"),
+            Split::Shard { stream, shard, .. } => write!(f, "{stream}/{shard}"),
             Split::Correction { of, name, partition, .. } => {
                 write!(f, "correction of the batch of {}: {name}/{partition}", of.millis())
             }
@@ -417,5 +433,14 @@ mod tests {
         let correction =
             Split::Correction { of: BatchTime::from_millis(7), name: "n".into(), partition: 1, count: 2, records: [9, 8].into() };
         assert_eq!(bytes(&correction), [5, 7, 1, b'n', 2, 2, 2, 9, 8]);
+        let span = ShardSpan { from: 1, after: "49".into(), until: 3, through: "50".into(), ended: true };
+        let shard = Split::Shard { stream: "s".into(), shard: "shardId-3".into(), span };
+        let name = b"shardId-3";
+        let bytes_of_shard = [&[6, 1, b's', 9][..], name, &[2, 2, b'4', b'9', 6, 2, b'5', b'0', 1]].concat();
+        assert_eq!(bytes(&shard), bytes_of_shard);
+        assert_eq!(
+            (shard.to_string(), shard.partition(), shard.replayable(), shard.end()),
+            ("s/shardId-3".into(), 3, true, None)
+        );
     }
 }

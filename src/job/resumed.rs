@@ -44,7 +44,11 @@ impl Resumed {
         let mut next: BTreeMap<&Split, i64> = BTreeMap::new();
         let known = self.positions.iter().filter(|p| p.source == source).map(|p| (&p.split, p.next));
         let replayed = self.replay.iter().flat_map(|r| &r.plan.ranges).filter(|r| r.source == source);
-        known.chain(replayed.map(|r| (&r.split, r.until))).for_each(|(split, at)| _ = next.insert(split, at));
+        for (split, at) in known.chain(replayed.map(|r| (&r.split, r.until))) {
+            // The key is replaced, too: equal shards have other sequence numbers.
+            next.remove(split);
+            next.insert(split, at);
+        }
         next.into_iter().map(|(split, from)| SplitOffset { split: split.clone(), from }).collect()
     }
 }

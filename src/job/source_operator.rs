@@ -213,7 +213,13 @@ impl<T: Data> Input<T> {
                 format!("its reader tells of split id {split_id}, which was not assigned to it; use the id that `assign` gave");
             return Err(Error::source(self.name.as_str(), reason));
         };
-        Ok(Range::new(self.source, split_id, SplitRange { split: (**split).clone(), from: at.start, until: at.end }))
+        let mut split = (**split).clone();
+        if let Split::Shard { span, .. } = &mut split
+            && let Some(now) = self.reader.span(split_id, &at)
+        {
+            *span = now;
+        }
+        Ok(Range::new(self.source, split_id, SplitRange { split, from: at.start, until: at.end }))
     }
 
     fn seal(&mut self, sealed: Sealed) -> Result<()> {
@@ -227,7 +233,11 @@ impl<T: Data> Input<T> {
         self.alignment.sealed(self.splits.keys(), &read, &sealed.lag);
         for (split_id, lag) in sealed.lag {
             let split = read.entry(split_id).or_default();
-            (split.lag, split.oldest) = (Some(lag), sealed.oldest.get(&split_id).copied().filter(|_| lag > 0));
+            split.lag = Some(lag);
+        }
+        for (split_id, oldest) in sealed.oldest {
+            let split = read.entry(split_id).or_default();
+            split.oldest = Some(oldest).filter(|_| split.lag != Some(0));
         }
         let job = self.jobs.pop_front().expect("a job that is finished");
         if let Some(unplanned) = &self.unplanned {

@@ -21,7 +21,11 @@ impl Waits {
     /// waited. It is 0 if nothing is left, and unknown if the source does not tell what is left.
     pub fn sealed(&mut self, now_ms: u64, ranges: &[Range], read: &BTreeMap<u32, SplitRead>) -> BTreeMap<u32, Duration> {
         let positions = ranges.iter().map(|r| (r.split_id, r.until));
-        let known = positions.filter_map(|(id, until)| Some((id, until, read.get(&id)?.lag?, read.get(&id)?.oldest)));
+        let known = positions.filter_map(|(id, until)| {
+            let SplitRead { lag, oldest, .. } = read.get(&id)?;
+            // A source that knows its lag only in time tells the timestamp.
+            Some((id, until, (*lag).or(oldest.map(|_| 0))?, *oldest))
+        });
         known.map(|(id, until, lag, oldest)| (id, self.of(id, until, lag, oldest, now_ms))).collect()
     }
 
@@ -58,5 +62,15 @@ mod tests {
         assert_eq!(at(5_000, 60, 30, Some(500)), millis(4_500), "the source tells when it was made");
         assert_eq!(at(6_000, 60, 30, Some(9_000)), millis(0), "a clock that is ahead");
         assert_eq!(at(7_000, 90, 0, None), millis(0));
+    }
+
+    #[test]
+    fn a_source_may_know_its_lag_only_in_time() {
+        let split = crate::core::plan::Split::custom("clicks", 0);
+        let range = |split_id| Range { source: 0, split_id, split: split.clone(), from: 0, until: 10 };
+        let known = SplitRead { oldest: Some(400), ..SplitRead::default() };
+        let read = BTreeMap::from([(0, known), (1, SplitRead::default())]);
+        let waits = Waits::default().sealed(1_000, &[range(0), range(1)], &read);
+        assert_eq!(waits, BTreeMap::from([(0, millis(600))]), "of the other one nothing is known");
     }
 }

@@ -12,6 +12,8 @@ mod disks;
 mod errors;
 mod golden;
 mod graphs;
+#[cfg(feature = "kinesis")]
+mod kinesis;
 mod launch;
 mod live;
 mod load;
