@@ -179,10 +179,10 @@ fn load(kind: &str, address: SocketAddr, seconds: u64) -> Result<(), BoxError> {
     };
     for thread in threads {
         // The job may end a little earlier.
-        if let Err(e) = thread.join().map_err(|_| "a reader panicked")? {
-            if Instant::now() < until - Duration::from_secs(1) {
-                return Err(e.into());
-            }
+        if let Err(e) = thread.join().map_err(|_| "a reader panicked")?
+            && Instant::now() < until - Duration::from_secs(1)
+        {
+            return Err(e.into());
         }
     }
     println!("{} {}", answers.load(Ordering::Relaxed), cpu_seconds());

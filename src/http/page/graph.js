@@ -55,8 +55,8 @@ function graphOf({ operators, edges }, chosen, choose) {
     box.setAttribute("aria-pressed", place === chosen);
     box.append(drawn("rect", { width: BOX.width, height: BOX.height, rx: 4 }));
     const heat = drawn("rect", { width: BOX.width, height: BOX.height, rx: 4, class: "heat" });
-    heat.style.opacity = Math.min(0.75, share * 1.5);
-    box.append(heat, drawn("text", { x: 10, y: 20, class: "verb" }, verb.length > 21 ? `${verb.slice(0, 20)}…` : verb));
+    heat.style.setProperty("--share", Math.min(1, share * 2));
+    box.append(heat, drawn("text", { x: 10, y: 20, class: "verb" }, verb.length > 19 ? `${verb.slice(0, 18)}…` : verb));
     const place_of = line ? line.slice(0, -1) : "";
     box.append(drawn("text", { x: 10, y: 39 }, place_of.length > 16 ? `…${place_of.slice(-15)}` : place_of));
     box.append(drawn("text", { x: BOX.width - 10, y: 39, "text-anchor": "end" }, `${Math.round(share * 100)} %`));
