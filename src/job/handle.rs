@@ -279,8 +279,9 @@ impl JobHandle {
     /// let numbers = QueueSource::<i64>::new();
     /// let builder = StreamingContext::builder("listed", millis(5)).without_checkpoint().add("large = all | filter _1 > 1000");
     /// let job = builder.start(move |ssc| {
-    ///     ssc.queue_stream(&numbers).accumulate().queryable("all");
-    ///     ssc.queue_stream(&numbers).print(1);
+    ///     let all = ssc.queue_stream(&numbers);
+    ///     all.accumulate().queryable("all");
+    ///     all.print(1);
     ///     Ok(())
     /// })?;
     /// while job.added().is_empty() {
@@ -303,8 +304,9 @@ impl JobHandle {
     /// use tidemill::prelude::*;
     /// let numbers = QueueSource::<i64>::new();
     /// let job = StreamingContext::builder("removed", millis(5)).without_checkpoint().start(move |ssc| {
-    ///     ssc.queue_stream(&numbers).accumulate().queryable("all");
-    ///     ssc.queue_stream(&numbers).print(1);
+    ///     let all = ssc.queue_stream(&numbers);
+    ///     all.accumulate().queryable("all");
+    ///     all.print(1);
     ///     Ok(())
     /// })?;
     /// while job.query("all").ask().is_err() {
