@@ -222,7 +222,7 @@ impl JobHandle {
     /// assert_eq!(job.query(&added.name).ask()?.rows, [3]);
     /// assert_eq!(job.added(), [added]);
     /// let error = job.add("count | top 10").unwrap_err();
-    /// assert!(error.to_string().ends_with("character 1: no view "count"; there are: counts, counts.map.sum"));
+    /// assert!(error.to_string().ends_with("character 1: no view \"count\"; there are: counts, counts.map.sum"));
     /// job.remove("counts.map.sum")?;
     /// assert!(job.query("counts.map.sum").ask().is_err() && job.added().is_empty());
     /// job.stop_now()?;
@@ -279,8 +279,9 @@ impl JobHandle {
     /// let numbers = QueueSource::<i64>::new();
     /// let builder = StreamingContext::builder("listed", millis(5)).without_checkpoint().add("large = all | filter _1 > 1000");
     /// let job = builder.start(move |ssc| {
-    ///     ssc.queue_stream(&numbers).accumulate().queryable("all");
-    ///     ssc.queue_stream(&numbers).print(1);
+    ///     let all = ssc.queue_stream(&numbers);
+    ///     all.accumulate().queryable("all");
+    ///     all.print(1);
     ///     Ok(())
     /// })?;
     /// while job.added().is_empty() {
@@ -303,8 +304,9 @@ impl JobHandle {
     /// use tidemill::prelude::*;
     /// let numbers = QueueSource::<i64>::new();
     /// let job = StreamingContext::builder("removed", millis(5)).without_checkpoint().start(move |ssc| {
-    ///     ssc.queue_stream(&numbers).accumulate().queryable("all");
-    ///     ssc.queue_stream(&numbers).print(1);
+    ///     let all = ssc.queue_stream(&numbers);
+    ///     all.accumulate().queryable("all");
+    ///     all.print(1);
     ///     Ok(())
     /// })?;
     /// while job.query("all").ask().is_err() {
@@ -315,7 +317,7 @@ impl JobHandle {
     /// assert_eq!(job.remove("most").unwrap_err().to_string(), "most: first reads it: remove that first");
     /// job.remove("first")?;
     /// assert_eq!(job.remove("most")?.text, "all | top 5");
-    /// assert_eq!(job.remove("most").unwrap_err().to_string(), "most: no computation was added as "most"; there are: none");
+    /// assert_eq!(job.remove("most").unwrap_err().to_string(), "most: no computation was added as \"most\"; there are: none");
     /// job.stop_now()?;
     /// # Ok::<(), tidemill::Error>(())
     /// ```

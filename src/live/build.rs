@@ -63,7 +63,7 @@ fn joined<'s>(left: &View<'s, Json>, right: &View<'s, Json>, by: Column, other: 
         view.flat_map(move |row| {
             let key = row.column(&by).clone();
             // What is not there is equal to nothing.
-            (key != Json::Null).then(|| (key, row))
+            (key != Json::Null).then_some((key, row))
         })
     };
     let key = match other.as_slice() {

@@ -20,7 +20,7 @@ use timely::progress::Antichain;
 use super::json::Json;
 use crate::api::view::Changes;
 use crate::core::time::{BatchTime, millis};
-use crate::engine::dense::{DenseBatch, DenseTrace, SumsBefore, Tap};
+use crate::engine::dense::{DenseBatch, DenseTrace, RowOf, SumsBefore, Tap};
 use crate::engine::dictionary::Code;
 use crate::engine::flow::Flow;
 use crate::engine::meter::{MadeBy, Meter};
@@ -56,8 +56,8 @@ pub(super) fn import<'s>(flow: &Flow<'s>, tap: &Tap, base: BatchTime, stop: &Sto
     let meter = Meter::new(&operator, flow.scope, builder.index(), &[MadeBy::of(&stream)]);
     let activator = flow.scope.activator_for(builder.operator_info().address);
     let mut input = builder.new_input(stream, Pipeline);
-    let (out, changes) = builder.new_output::<Vec<(Json, BatchTime, i64)>>();
-    let mut out = OutputBuilder::<_, NoopBuilder<Vec<(Json, BatchTime, i64)>>>::from(out);
+    let (out, changes) = builder.new_output::<Changed>();
+    let mut out = OutputBuilder::<_, NoopBuilder<Changed>>::from(out);
     let stopped = stop.stopped.clone();
     let mut importing = Some(Importing { row: tap.row.clone(), trace, base, next: Some(0), batches: VecDeque::new() });
     builder.build(move |mut caps| {
@@ -107,8 +107,11 @@ fn part_time(last: BatchTime, base: BatchTime) -> BatchTime {
     (last + millis(1)).min(base)
 }
 
+/// What a batch has changed.
+type Changed = Vec<(Json, BatchTime, i64)>;
+
 struct Importing {
-    row: Rc<dyn Fn(Code, i64) -> Option<(serde_json::Value, u64)>>,
+    row: RowOf,
     trace: TraceAgent<DenseTrace>,
     base: BatchTime,
     /// The next code of the first rows; `None`: they have come.
@@ -138,7 +141,7 @@ impl Importing {
     }
 
     /// What each batch after `base` has changed, as far as it has come.
-    fn changes(&mut self) -> Vec<(BatchTime, Vec<(Json, BatchTime, i64)>)> {
+    fn changes(&mut self) -> Vec<(BatchTime, Changed)> {
         let mut all = Vec::new();
         while let Some(batch) = self.batches.pop_front() {
             let t = batch.time();

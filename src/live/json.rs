@@ -217,7 +217,7 @@ mod tests {
             assert_eq!(serde_json::from_str::<Json>(&json.text()).unwrap(), json);
             assert_eq!(serde_json::to_value(&json).unwrap(), value);
         }
-        assert_eq!(Json::Int(i128::MAX).text(), "1.7014118346046923e38", "JSON has no larger integers");
+        assert_eq!(Json::Int(i128::MAX).text(), "1.7014118346046923e+38", "JSON has no larger integers");
     }
 
     #[test]

@@ -137,3 +137,23 @@ fn answers_are_of_one_batch_while_others_run() {
     });
     live.stop_now().unwrap();
 }
+
+/// A question that looks at rows for longer than several batches is answered: its batch stays held until then.
+#[test]
+fn a_long_question_is_answered_while_batches_go_on() {
+    let (live, pairs, clock) = asked(2, 0);
+    pairs.push((0..60_000).map(|n| (n as u8, n)).collect());
+    run(&live, &clock, 1);
+    std::thread::scope(|s| {
+        let asker = s.spawn(|| live.query("rows").top(1).ask());
+        let mut batch = 1;
+        while !asker.is_finished() {
+            batch += 1;
+            pairs.push(vec![(0, -1)]);
+            run(&live, &clock, batch);
+        }
+        let answer = asker.join().unwrap().unwrap();
+        assert_eq!(answer.rows_as::<Row>().unwrap(), [((59_999 % 256) as u8, 59_999)]);
+    });
+    live.stop_now().unwrap();
+}

@@ -18,6 +18,7 @@ mod job;
 mod mock;
 mod offsets;
 mod overload;
+mod poison;
 mod reader;
 mod records;
 mod replay;

@@ -191,6 +191,8 @@ struct OpenQuestion {
     id: u64,
     at: BatchTime,
     question: Question,
+    /// Whether its batch was held when it came. Then it is held until the answer.
+    held: bool,
     /// The next code.
     next: Code,
     /// For a follower, the codes that may have changed, as many as are left.
@@ -232,7 +234,8 @@ impl Answering {
             match command {
                 Command::Ask { id, at, question } if question.view == self.name => {
                     let (next, changed, part, bytes) = (0, None, Part::default(), 0);
-                    self.open.push_back(OpenQuestion { id, at, question, next, changed, part, bytes });
+                    let held = self.held.first().is_some_and(|first| at >= first) || question.since().is_some();
+                    self.open.push_back(OpenQuestion { id, at, question, held, next, changed, part, bytes });
                 }
                 Command::Forget { id } => {
                     self.open.retain(|open| open.id != id);
@@ -251,7 +254,7 @@ impl Answering {
             }
             let done = match self.held.first() {
                 _ if open.question.since().is_some() => self.rows.look_at_changes(open, &self.held, until),
-                Some(first) if open.at >= first => self.rows.look(open, &self.held.trace.borrow(), until),
+                _ if open.held => self.rows.look(open, &self.held.trace.borrow(), until),
                 first => {
                     let first = first.map_or(0, |t| t.millis());
                     open.next = Code::MAX;
@@ -268,7 +271,7 @@ impl Answering {
             answers.push(Event::Answer { id: open.id, worker: self.worker, part });
             self.open.pop_front();
         }
-        self.held.release(self.open.iter().map(|open| open.at).min());
+        self.held.release(self.open.iter().filter(|open| open.held).map(|open| open.at).min());
         if !waits && !self.open.is_empty() {
             self.queue.activator.activate();
         }
