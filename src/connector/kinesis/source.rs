@@ -20,7 +20,8 @@ const YEAR_2286: i64 = 10_000_000_000_000;
 ///
 /// ```
 /// use tidemill::connector::kinesis::source::InitialPosition;
-/// assert_eq!(InitialPosition::default(), InitialPosition::Latest);
+/// assert_eq!(InitialPosition::default(), InitialPosition::latest());
+/// assert_ne!(InitialPosition::trim_horizon(), InitialPosition::at_timestamp(0));
 /// ```
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 pub enum InitialPosition {
