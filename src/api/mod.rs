@@ -7,6 +7,7 @@ pub mod builder;
 pub mod config;
 pub mod context;
 pub mod dstream;
+mod fingerprint;
 pub mod loop_view;
 pub mod max_bad;
 pub(crate) mod meta;
