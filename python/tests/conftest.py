@@ -1,5 +1,6 @@
 """What the tests share: a SparkContext for each, and jobs over given batches."""
 
+import os
 import re
 from collections.abc import Callable, Iterator
 from typing import Any
@@ -20,8 +21,12 @@ def workers(request: pytest.FixtureRequest) -> int:
 
 @pytest.fixture(autouse=True)
 def nothing_is_left() -> Iterator[None]:
-    """A test that fails leaves its context and its job behind, and an example its context."""
+    """A test that fails leaves its context and its job behind, an example its context, and setLogLevel a variable."""
+    level = os.environ.pop("RUST_LOG", None)
     yield
+    os.environ.pop("RUST_LOG", None)
+    if level is not None:
+        os.environ["RUST_LOG"] = level
     active = StreamingContext.getActive()
     if active is not None:
         active._end()

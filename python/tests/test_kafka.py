@@ -1,10 +1,13 @@
 """Kafka: decoders, handlers, ranges, and the sink."""
 
+import uuid
+
 import pytest
 from conftest import TIMEOUT
 from test_tutorials import until
 
-from tidemill import JobError
+import tidemill
+from tidemill import JobError, column
 from tidemill.streaming import StreamingContext
 from tidemill.streaming.kafka import KafkaUtils, OffsetRange
 
@@ -66,4 +69,50 @@ def test_a_record_has_text_or_bytes(sc, broker):
     ssc.queueStream([[("key", 3)]], bounded=True).to_kafka("typed", broker.address)
     ssc.start()
     with pytest.raises(JobError, match=r"to_kafka .*record \('key', 3\): TypeError: .*not int; map it before, by str or json.dumps"):
+        ssc.awaitTermination(TIMEOUT)
+
+
+VALUES = ['{"n": 1, "w": "Tide"}', '{"n": 2.5, "w": "low"}', '{"n": null, "w": 10000000000000000000000}']
+
+
+@pytest.mark.parametrize(
+    ("build", "expected"),
+    [
+        (lambda r: r.map(lambda record: record[1]), VALUES),
+        (lambda r: r.map(column(-1)).map(str.lower), [value.lower() for value in VALUES]),
+        (lambda r: r.map(column(1)).map(tidemill.json("n")), [1, 2.5, None]),
+        (lambda r: r.map(column(1)).map(tidemill.json("w")).map(lambda w: (w, 1)), [("Tide", 1), ("low", 1), (10**22, 1)]),
+        (lambda r: r.map(column(1)).map(lambda text: len(text)), [len(value) for value in VALUES]),
+        (lambda r: r.map(column(0)), ["k", None, None]),
+        (lambda r: (v := r.map(column(1))).map(str.upper).union(v.map(str.split).map(len)), [*map(str.upper, VALUES), 4, 4, 4]),
+        (lambda r: r.map(column(1)).union(r.map(column(0))), [*VALUES, "k", None, None]),
+    ],
+    ids=range(8),
+)
+def test_the_first_functions_of_records(sc, broker, build, expected):
+    """A source does them itself, if nobody else reads the records; the rows are the same."""
+    topic = f"first-{uuid.uuid4()}"
+    broker.create_topic(topic)
+    broker.send(topic, [("k", VALUES[0]), *VALUES[1:]])
+    ssc, seen = StreamingContext(sc, 0.05), []
+    build(KafkaUtils.createRDD(ssc, {"bootstrap.servers": broker.address}, [OffsetRange(topic, 0, 0, 3)])).foreachRDD(
+        lambda rdd: seen.extend(rdd.collect())
+    )
+    ssc.start()
+    ssc.awaitTermination(TIMEOUT)
+    assert seen == expected
+
+
+@pytest.mark.parametrize(
+    ("record", "says"), [((b"\xff", "v"), "UnicodeDecodeError"), (("k", b"\xff"), "UnicodeDecodeError"), (("k", None), "Attribute")]
+)
+def test_the_first_functions_of_records_that_are_no_text(sc, broker, record, says):
+    topic = f"broken-{uuid.uuid4()}"
+    broker.create_topic(topic)
+    broker.send(topic, [record])
+    ssc = StreamingContext(sc, 0.05)
+    records = KafkaUtils.createRDD(ssc, {"bootstrap.servers": broker.address}, [OffsetRange(topic, 0, 0, 1)])
+    records.map(column(1)).map(lambda text: text.lower()).pprint()
+    ssc.start()
+    with pytest.raises(JobError, match=says):
         ssc.awaitTermination(TIMEOUT)

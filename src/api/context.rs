@@ -77,25 +77,6 @@ impl StreamingContext<'_> {
     pub fn name(&self) -> &str {
         &self.graph.config.name
     }
-
-    /// Adds a line to the fingerprint of the program, which processes compare when they meet: for what a library above this one knows of its
-    /// verbs, and no operator here tells. Checkpoints do not have it.
-    ///
-    /// ```
-    /// use tidemill::prelude::*;
-    /// let numbers = QueueSource::from_batches([vec![1]]);
-    /// StreamingContext::builder("told", millis(5))
-    ///     .without_checkpoint()
-    ///     .run(move |ssc| {
-    ///         ssc.add_to_fingerprint("map (words.py:3) 5a1b");
-    ///         ssc.queue_stream(&numbers).to_memory(&MemorySink::new());
-    ///         Ok(())
-    ///     })
-    ///     .unwrap();
-    /// ```
-    pub fn add_to_fingerprint(&self, line: impl Into<String>) {
-        self.graph.registry.borrow_mut().lines.push(line.into());
-    }
 }
 
 /// A place outside the job to which an output writes, such as a topic on these brokers.
@@ -234,6 +215,11 @@ impl<'s> Graph<'s> {
         if let Some(other) = other {
             self.report(operator, format!("{other} writes to {target} too; give each output a place of its own"));
         }
+    }
+
+    /// Adds a line to the fingerprint.
+    pub fn add_line(&self, line: String) {
+        self.registry.borrow_mut().lines.push(line);
     }
 
     fn ordinals(&self, of: &str) -> u32 {

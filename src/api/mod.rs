@@ -8,6 +8,7 @@ mod built_graph;
 pub mod config;
 pub mod context;
 pub mod dstream;
+mod fingerprint;
 pub mod loop_view;
 pub mod max_bad;
 pub(crate) mod meta;

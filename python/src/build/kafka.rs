@@ -1,5 +1,7 @@
 //! Kafka: the direct stream, the receiver of a consumer group, and the sink.
 
+use std::sync::Arc;
+
 use pyo3::exceptions::{PyTypeError, PyUnicodeDecodeError};
 use pyo3::prelude::*;
 use tidemill::prelude::{
@@ -7,13 +9,13 @@ use tidemill::prelude::{
 };
 
 use super::{Build, containers};
-use crate::call::{Failure, Site};
+use crate::call::{Failure, Site, Step, Steps};
 use crate::program::Kafka;
 use crate::value::Value;
 
 impl<'s> Build<'_, 's> {
     /// The rows of topics.
-    pub(super) fn kafka_source(&self, kafka: &Kafka, site: &Site) -> DStream<'s, Value> {
+    pub(super) fn kafka_source(&self, kafka: &Kafka, site: &Site, short: Option<Short>) -> DStream<'s, Value> {
         let ssc: &StreamingContext<'s> = self.ssc;
         let settings = kafka.settings.iter().map(|(name, value)| (name.as_str(), value.as_str()));
         let mut source = KafkaSource::params(settings);
@@ -34,6 +36,13 @@ impl<'s> Build<'_, 's> {
             ssc.kafka_direct_stream(source)
         };
         let (rows, site, failure) = (kafka.rows.clone(), site.clone(), self.failure.clone());
+        if let Some(short) = short {
+            return containers(&messages, site.clone().text(), move |batch, messages| {
+                let mut out = Vec::with_capacity(messages.len());
+                messages.iter().for_each(|message| short.row(message, batch, &site, &failure, &mut out));
+                out
+            });
+        }
         containers(&messages, site.clone().text(), move |batch, messages| {
             messages.iter().map(|message| row(message, &rows, batch, &site, &failure)).collect()
         })
@@ -61,6 +70,38 @@ impl<'s> Build<'_, 's> {
                 None => out.tombstone(),
             };
         });
+    }
+}
+
+/// What the first verbs make of a record, without a pair of key and value: `map(lambda record: record[1])`, and after it a function of texts
+/// that Rust knows, such as `map(tidemill.json("word"))`.
+pub(super) struct Short(pub Option<Arc<Step>>);
+
+impl Short {
+    fn row(&self, message: &Message, batch: BatchTime, site: &Site, failure: &Failure, out: &mut Vec<Value>) {
+        if message.key().is_some_and(|key| std::str::from_utf8(key).is_err()) {
+            // It ends the job, as it does where somebody reads the key.
+            row(message, "text", batch, site, failure);
+        }
+        let text = message.value_opt().map(std::str::from_utf8);
+        let known = match (&self.0, text) {
+            (Some(step), Some(Ok(text))) => step.function.native().and_then(|native| native.apply_text(text)),
+            _ => None,
+        };
+        match (known, &self.0) {
+            (Some(value), _) => out.push(value),
+            (None, step) => {
+                let Ok((_, value)) = row(message, "text", batch, site, failure).into_pair() else { return };
+                match step {
+                    None => out.push(value),
+                    Some(step) => {
+                        let mut steps = Steps::new(failure);
+                        steps.push(step.clone());
+                        out.extend(steps.run(batch, vec![value]));
+                    }
+                }
+            }
+        }
     }
 }
 

@@ -40,6 +40,8 @@ struct Build<'a, 's> {
     description: &'a Description,
     failure: &'a Failure,
     uses: Vec<usize>,
+    /// Narrow verbs that their source has done.
+    done: Vec<usize>,
     streams: Vec<Stream<'s>>,
 }
 
@@ -48,26 +50,28 @@ struct Build<'a, 's> {
 /// # Errors
 /// What an output cannot do, such as an address that is none.
 pub fn build(ssc: &StreamingContext<'_>, description: &Description, failure: &Failure) -> Result<(), BoxError> {
-    let mut build = Build { ssc, description, failure, uses: description.uses(), streams: Vec::new() };
+    let mut build = Build { ssc, description, failure, uses: description.uses(), done: Vec::new(), streams: Vec::new() };
     for (i, node) in description.nodes.iter().enumerate() {
         // Verbs of Python are no operators of their own, and nobody else can compare their functions.
         ssc.add_to_fingerprint(format!("python {} {}", node.site.text(), node.mark));
         let wanted = build.uses[i] > 0 || node.verb.is_output();
-        let stream = if wanted { build.stream(node)? } else { Stream::Nothing };
+        let stream = if wanted { build.stream(i, node)? } else { Stream::Nothing };
         build.streams.push(stream);
     }
     Ok(())
 }
 
 impl<'s> Build<'_, 's> {
-    fn stream(&mut self, node: &Node) -> Result<Stream<'s>, BoxError> {
+    fn stream(&mut self, i: usize, node: &Node) -> Result<Stream<'s>, BoxError> {
         match &node.verb {
             Verb::Queue(_) | Verb::Socket(..) | Verb::TextFiles(_) | Verb::BinaryRecords(..) | Verb::Kafka(_) => {
-                Ok(self.source(node))
+                Ok(self.source(i, node))
             }
             Verb::Step(step) => {
                 let (rows, mut steps) = self.open(node.inputs[0]);
-                steps.push(step.clone());
+                if !self.done.contains(&i) {
+                    steps.push(step.clone());
+                }
                 Ok(Stream::Rows(rows, steps))
             }
             Verb::Checkpoint(every) => {

@@ -79,14 +79,6 @@ impl Native {
                 let at = if *i < 0 { parts.len().checked_sub(i.unsigned_abs() as usize)? } else { *i as usize };
                 parts.get(at).cloned()
             }
-            (Native::Split(None), Value::Str(text)) => Some(texts(text.split(space).filter(|part| !part.is_empty()))),
-            (Native::Split(Some(separator)), Value::Str(text)) if !separator.is_empty() => Some(texts(text.split(&**separator))),
-            // Only ASCII is the same in every version of Unicode.
-            (Native::Lower, Value::Str(text)) if text.is_ascii() => Some(Value::text(text.to_ascii_lowercase())),
-            (Native::Upper, Value::Str(text)) if text.is_ascii() => Some(Value::text(text.to_ascii_uppercase())),
-            (Native::Strip, Value::Str(text)) => Some(Value::text(text.trim_matches(space))),
-            (Native::Json(path), Value::Str(text)) => json::find(text, path),
-            (Native::Regex(regex), Value::Str(text)) => Some(groups(regex, text)),
             (Native::Tuple(parts), value) => {
                 Some(Value::Tuple(parts.iter().map(|part| part.apply(value)).collect::<Option<_>>()?))
             }
@@ -94,6 +86,27 @@ impl Native {
                 let parts = parts.iter().map(|(name, part)| Some((name, part.apply(value)?)));
                 json::object(&parts.collect::<Option<Vec<_>>>()?).map(Value::text)
             }
+            (_, Value::Str(text)) => self.apply_text(text),
+            _ => None,
+        }
+    }
+
+    /// Whether it is a function of texts, which needs no value of the text.
+    pub fn is_of_texts(&self) -> bool {
+        matches!(self, Native::Split(_) | Native::Lower | Native::Upper | Native::Strip | Native::Json(_) | Native::Regex(_))
+    }
+
+    /// The result for a text that is no value yet, of a function that is for texts; `None`: make it a value first.
+    pub fn apply_text(&self, text: &str) -> Option<Value> {
+        match self {
+            Native::Split(None) => Some(texts(text.split(space).filter(|part| !part.is_empty()))),
+            Native::Split(Some(separator)) if !separator.is_empty() => Some(texts(text.split(&**separator))),
+            // Only ASCII is the same in every version of Unicode.
+            Native::Lower if text.is_ascii() => Some(Value::text(text.to_ascii_lowercase())),
+            Native::Upper if text.is_ascii() => Some(Value::text(text.to_ascii_uppercase())),
+            Native::Strip => Some(Value::text(text.trim_matches(space))),
+            Native::Json(path) => json::find(text, path),
+            Native::Regex(regex) => Some(groups(regex, text)),
             _ => None,
         }
     }
