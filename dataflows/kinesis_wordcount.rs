@@ -20,7 +20,7 @@ struct Args {
     /// The name of the job
     app_name: String,
     stream_name: String,
-    /// Such as https://kinesis.us-east-1.amazonaws.com
+    #[arg(help = "Such as https://kinesis.us-east-1.amazonaws.com")]
     endpoint_url: String,
     /// Such as us-east-1
     region_name: String,

@@ -22,7 +22,7 @@ impl<'s> StreamingContext<'s> {
     ///   the old ones were read to their ends, so the records of a partition key stay in order, too.
     /// - **Ranges** are replayable: the plan of a batch has the sequence numbers between which it is, so exactly-once outputs accept them.
     /// - **Packed records** of the Kinesis Producer Library are unpacked. A batch has all of a packed record, or none.
-    /// - **Lag** is known only in time: [`InputInfo`](crate::metrics::batch::InputInfo) and the page show for how long the oldest record waits.
+    /// - **Lag** is known only in time: [`InputInfo`](crate::metrics::InputInfo) and the page show for how long the oldest record waits.
     /// - **Errors.** A service that is away or that is asked too often is trouble, which the log and the page show. It is asked again after
     ///   250 ms, then after twice the time, up to 10 s. Missing permission ends the job. Records that are older than the retention period
     ///   end it, too: see [`fail_on_data_loss`](KinesisSource::fail_on_data_loss).
