@@ -18,6 +18,17 @@ fn read(path: &str) -> String {
     std::fs::read_to_string(path).unwrap_or_else(|e| panic!("{path}: {e}"))
 }
 
+#[test]
+fn the_readme_names_every_feature() {
+    let (manifest, readme) = (read("Cargo.toml"), read("README.md"));
+    let features = manifest.split("[features]").nth(1).unwrap().split("\n[").next().unwrap();
+    let names = features.lines().filter(|line| !line.starts_with(['#', ' '])).filter_map(|line| line.split_once(" = ["));
+    let names: Vec<&str> = names.map(|(name, _)| name).filter(|name| *name != "default").collect();
+    let named: Vec<&str> = rows(&readme).flat_map(|row| quoted(row[0]).collect::<Vec<_>>()).collect();
+    let unknown: Vec<&&str> = names.iter().filter(|name| !named.contains(name)).collect();
+    assert!(names.len() > 10 && unknown.is_empty(), "README.md has no row for the features {unknown:?}");
+}
+
 /// The fenced blocks of a page: the word after the fence, and the lines.
 fn blocks(text: &str) -> Vec<(String, String)> {
     let mut found = Vec::new();
