@@ -34,6 +34,7 @@ fn built() -> Libraries {
         ("dataflows", cfg!(feature = "dataflows")),
         ("ssl", cfg!(feature = "ssl")),
         ("object-store", cfg!(feature = "object-store")),
+        ("kinesis", cfg!(feature = "kinesis")),
         ("sqlite", cfg!(feature = "sqlite")),
         ("mqtt", cfg!(feature = "mqtt")),
         ("otlp", cfg!(feature = "otlp")),

@@ -565,9 +565,10 @@ mod tests {
 
     #[test]
     fn f12_an_address_of_ipv6_may_be_in_brackets() {
-        let server = TcpListener::bind("[::1]:0").expect("a loopback address of IPv6");
-        let port = server.local_addr().unwrap().port();
         for host in ["[::1]", "::1"] {
+            // One for each job: the first job may connect again before it ends.
+            let server = TcpListener::bind("[::1]:0").expect("a loopback address of IPv6");
+            let port = server.local_addr().unwrap().port();
             let (seen, errors) = (MemorySink::new(), MemorySink::new());
             let (good, bad) = (seen.clone(), errors.clone());
             let job = StreamingContext::builder("socket", millis(5)).max_line_bytes(5).start(move |ssc| {
