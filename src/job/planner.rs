@@ -208,11 +208,9 @@ impl Planner {
         }
         if let Some(coordinator) = &self.coordinator {
             coordinator.runs();
-        }
-        self.inputs.questions.begin(resumed.time);
-        if let Some(coordinator) = &self.coordinator {
             self.metrics.save(coordinator.made(), coordinator.saved());
         }
+        self.inputs.questions.begin(resumed.time);
         self.metrics.connect(&self.inputs.edges);
         self.begin_added(resumed.time)?;
         let totals = resumed.memory.get(TOTALS).map(Vec::as_slice);
