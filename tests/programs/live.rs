@@ -62,10 +62,10 @@ fn what_is_added_to_two_processes_is_whole_and_outlives_a_kill_if_it_is_kept() {
         let refused = run("tidemill", [args[0], &page, args[1]]);
         assert!(refused.code == Some(1) && refused.err.contains(why), "{args:?}: {}", refused.err);
     }
-    // `print` follows the result; Ctrl-C ends that and not the computation.
+    // `print` follows the result; a signal ends that and not the computation. A shell without job control starts what ignores SIGINT.
     let mut follower = Program::start("tidemill", ["add", &page, "p = counts | filter _1 = \"time\" | print"]);
     follower.until("the row", |out, _| out.contains("time\t4\n"));
-    follower.signal(Signal::INT);
+    follower.signal(Signal::TERM);
     assert_eq!(follower.end().code, None, "the signal");
     assert_eq!(said(&["query", &page, "p"]), "time\t4\n");
     said(&["remove", &page, "p"]);
