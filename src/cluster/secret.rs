@@ -81,7 +81,7 @@ impl Secret {
     }
 
     /// What readers of the job's page show. It is made from the secret, and does not show it to who sees it on the network.
-    #[cfg(all(feature = "http", any(test, feature = "cli")))]
+    #[cfg(all(feature = "http", any(test, feature = "cli", feature = "testing")))]
     pub(crate) fn token(&self) -> String {
         self.token_mac().finalize().into_bytes().iter().map(|byte| format!("{byte:02x}")).collect()
     }
