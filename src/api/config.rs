@@ -196,6 +196,9 @@ pub(crate) struct RetryLimits {
     pub tries: Option<u32>,
 }
 
+/// How many given batches may be sealed ahead of the one that is being closed. This hides the round trip to the workers.
+pub(crate) const SEALS_AHEAD: usize = 4;
+
 /// All settings of a job, checked.
 #[derive(Clone, Debug)]
 pub(crate) struct Config {

@@ -9,7 +9,7 @@ use std::sync::Arc;
 use std::sync::mpsc::{Receiver, RecvTimeoutError, Sender};
 use std::time::Duration;
 
-use crate::api::config::{CatchUp, Config};
+use crate::api::config::{CatchUp, Config, SEALS_AHEAD};
 use crate::api::context::SourceHalf;
 use crate::checkpoint::{LossRecord, PlanRecord, without};
 use crate::connector::console;
@@ -31,9 +31,6 @@ use crate::job::sources::{self, Sources};
 use crate::job::stopping::Stopping;
 use crate::job::waits::Waits;
 use crate::metrics::{BatchInfo, Metrics, OperatorInfo, OperatorWork};
-
-/// How many given batches may be sealed ahead of the one that is being closed. This hides the round trip to the workers.
-const SEALS_AHEAD: usize = 4;
 
 pub(crate) struct Planner {
     pub(super) config: Arc<Config>,

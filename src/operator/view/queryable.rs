@@ -20,6 +20,7 @@ use timely::dataflow::operators::Probe;
 use timely::dataflow::operators::generic::builder_rc::OperatorBuilder;
 use timely::progress::Antichain;
 
+use crate::api::config::SEALS_AHEAD;
 use crate::api::context::{CommandQueue, Graph};
 use crate::api::view::{FindCode, Form, View};
 use crate::core::data::Key;
@@ -122,8 +123,7 @@ impl<'s, T: Key> View<'s, T> {
                 worker: view.node.graph.flow.scope.index(),
                 held: Held {
                     trace,
-                    kept: 1 + view.node.graph.config.in_flight + own.history.get() as usize,
-                    ends: VecDeque::new(),
+                    ends: Ends::new(view.node.graph.config.in_flight + SEALS_AHEAD + own.history.get() as usize),
                     closed: 0,
                     followed: BTreeMap::new(),
                 },
@@ -177,14 +177,40 @@ struct Answering {
 struct Held {
     /// Also what added computations import.
     trace: Rc<RefCell<TraceAgent<DenseTrace>>>,
-    /// How many closed batches are kept, besides the one that is open.
-    kept: usize,
-    /// The last batches that were closed, oldest first.
-    ends: VecDeque<BatchTime>,
+    ends: Ends,
     /// How many batches were closed.
     closed: u64,
     /// Of each follower, by the number of its first question: the batch of its last answer, and how many batches were closed then.
     followed: BTreeMap<u64, (BatchTime, u64)>,
+}
+
+/// The last batches that were closed, oldest first: at most `kept`. A question comes as of the newest computed batch. Behind it are as many
+/// as may be closed and not computed.
+struct Ends {
+    kept: usize,
+    times: VecDeque<BatchTime>,
+}
+
+impl Ends {
+    fn new(kept: usize) -> Self {
+        Ends { kept, times: VecDeque::new() }
+    }
+
+    /// Returns whether it is another batch than the last one: an added computation is complete from a batch on that was closed before.
+    fn close(&mut self, end: BatchTime) -> bool {
+        let new = self.times.back() != Some(&end);
+        if new {
+            self.times.push_back(end);
+            if self.times.len() > self.kept {
+                self.times.pop_front();
+            }
+        }
+        new
+    }
+
+    fn first(&self) -> Option<BatchTime> {
+        self.times.front().copied()
+    }
 }
 
 struct OpenQuestion {
@@ -281,11 +307,7 @@ impl Answering {
 
 impl Held {
     fn close(&mut self, end: BatchTime) {
-        self.ends.push_back(end);
-        while self.ends.len() > self.kept {
-            self.ends.pop_front();
-        }
-        self.closed += 1;
+        self.closed += u64::from(self.ends.close(end));
         self.followed.retain(|_, (_, closed)| self.closed - *closed <= MOST_BEHIND);
     }
 
@@ -301,7 +323,7 @@ impl Held {
 
     /// The first batch that can be asked for.
     fn first(&self) -> Option<BatchTime> {
-        self.ends.front().copied()
+        self.ends.first()
     }
 
     /// Lets the trace compact what can no longer be asked for, and what no open question reads.
@@ -402,5 +424,18 @@ impl Readable {
             open.part.add(Part::default(), open.question.limit);
             open.bytes = open.part.rows.iter().map(|row| row.json.len()).sum();
         }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn what_is_added_takes_no_place_of_a_batch() {
+        let (mut ends, t) = (Ends::new(3), BatchTime::from_millis);
+        let closed = [1, 2, 3, 3, 3].map(|end| ends.close(t(end)));
+        assert_eq!((closed, ends.first()), ([true, true, true, false, false], Some(t(1))));
+        assert!(ends.close(t(4)) && ends.first() == Some(t(2)));
     }
 }
