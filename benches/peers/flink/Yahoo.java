@@ -36,10 +36,10 @@ public final class Yahoo {
             "CREATE TABLE counts (campaign STRING, `end` BIGINT, `count` BIGINT) WITH ('connector' = 'kafka', 'topic' = '" + args[2]
                 + "', 'properties.bootstrap.servers' = '" + brokers + "', 'format' = 'json')");
         tables.executeSql(
-            "CREATE VIEW views AS SELECT ts, campaign_of(ad_id) AS campaign FROM events WHERE event_type = 'view'");
+            "CREATE VIEW seen AS SELECT ts, campaign_of(ad_id) AS campaign FROM events WHERE event_type = 'view'");
         tables.executeSql(
             "INSERT INTO counts SELECT campaign, UNIX_TIMESTAMP(CAST(window_end AS STRING)) * 1000, COUNT(*)"
-                + " FROM TABLE(TUMBLE(TABLE views, DESCRIPTOR(ts), INTERVAL '10' SECOND)) GROUP BY campaign, window_start, window_end").await();
+                + " FROM TABLE(TUMBLE(TABLE seen, DESCRIPTOR(ts), INTERVAL '10' SECOND)) GROUP BY campaign, window_start, window_end").await();
     }
 
     /** The campaign of an advertisement: the static table of the join. */
