@@ -4,6 +4,7 @@ use serde::{Deserialize, Serialize};
 
 use super::store::Store;
 use crate::core::error::{Error, Result};
+use crate::core::question;
 
 /// The most bytes of such a file.
 const BYTES: u64 = 64 << 10;
@@ -22,9 +23,7 @@ fn file(name: &str) -> String {
 
 /// Whether this is the name of such a file.
 pub(super) fn is_name(file: &str) -> bool {
-    let name = file.strip_prefix("added-").and_then(|name| name.strip_suffix(".json"));
-    let usual = |c: char| c.is_ascii_alphanumeric() || matches!(c, '-' | '_' | '.');
-    name.is_some_and(|name| !name.is_empty() && name.chars().all(usual))
+    file.strip_prefix("added-").and_then(|name| name.strip_suffix(".json")).is_some_and(question::is_name)
 }
 
 /// Keeps a computation by its name, durably.

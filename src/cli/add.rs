@@ -10,6 +10,7 @@ use serde_json::json;
 use super::{query, running_job::RunningJob, terminal};
 use crate::core::added::Added;
 use crate::core::error::{BoxError, Error};
+use crate::core::question::is_name;
 use crate::live::parse::parse;
 
 const PATH: &str = "/api/v1/added";
@@ -110,8 +111,7 @@ pub fn added(args: &AddedArgs) -> Result<ExitCode, BoxError> {
 
 /// Runs `tidemill remove`.
 pub fn remove(args: &RemoveArgs) -> Result<ExitCode, BoxError> {
-    let usual = |c: char| c.is_ascii_alphanumeric() || matches!(c, '-' | '_' | '.');
-    if args.name.is_empty() || !args.name.chars().all(usual) {
+    if !is_name(&args.name) {
         return Err(format!("{:?} is not a name: `tidemill added {}` lists them", args.name, args.job.address).into());
     }
     let removed: Added = args.job.at()?.delete(&format!("{PATH}/{}", args.name))?;

@@ -16,6 +16,16 @@ pub const MOST_ROWS: u32 = 10_000;
 /// The most bytes of the rows that one worker gives for one answer.
 pub(crate) const MOST_BYTES: usize = 4 << 20;
 
+/// Whether a view may be called so.
+pub(crate) fn is_name(name: &str) -> bool {
+    !name.is_empty() && name.chars().all(is_in_name)
+}
+
+/// Whether a name may have this character.
+pub(crate) fn is_in_name(c: char) -> bool {
+    c.is_ascii_alphanumeric() || matches!(c, '-' | '_' | '.')
+}
+
 /// What is asked of a view.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 pub(crate) struct Question {

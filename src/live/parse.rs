@@ -16,6 +16,7 @@ use serde_json::Value;
 
 use super::description::{Compare, Description, MOST_BYTES, MOST_TOP, MOST_VERBS, Named, Operand, Verb};
 use super::json::{Column, Json, Step};
+use crate::core::question::is_in_name;
 use crate::core::time::parse_duration;
 
 const VERBS: &str = "filter, map, count, sum, top, join, window and, at the end, print";
@@ -78,10 +79,6 @@ fn checked_name(at: &usize, name: String) -> Result<String, String> {
         return Err(format!("character {at}: a name has at most 64 characters, and this one has {}", name.len()));
     }
     Ok(name)
-}
-
-fn in_name(c: char) -> bool {
-    c.is_ascii_alphanumeric() || matches!(c, '-' | '_' | '.')
 }
 
 impl Token {
@@ -159,7 +156,7 @@ impl Parser {
 
     fn view(&mut self, what: &str) -> Result<(usize, String), String> {
         let token = self.needed(what)?;
-        if !token.text.chars().all(in_name) {
+        if !token.text.chars().all(is_in_name) {
             return Err(token.wrong("the name of a view has letters, digits, '-', '_' and '.'"));
         }
         Ok((token.at, token.text))

@@ -24,7 +24,7 @@ use crate::api::config::SEALS_AHEAD;
 use crate::api::context::{CommandQueue, Graph};
 use crate::api::view::{FindCode, Form, View};
 use crate::core::data::Key;
-use crate::core::question::{Filter, Follow, MOST_BYTES, Part, Question, RankedRow};
+use crate::core::question::{Filter, Follow, MOST_BYTES, Part, Question, RankedRow, is_name};
 use crate::core::time::BatchTime;
 use crate::engine::dense::{Dense, DenseTrace, RowOf, SumsBefore, Tap};
 use crate::engine::dictionary::Code;
@@ -105,8 +105,7 @@ impl<'s, T: Key> View<'s, T> {
     #[track_caller]
     pub fn queryable(&self, name: &str) -> Queryable {
         let (graph, operator) = (&self.node.graph, OperatorId::of("queryable"));
-        let usual = |c: char| c.is_ascii_alphanumeric() || matches!(c, '-' | '_' | '.');
-        if name.is_empty() || !name.chars().all(usual) {
+        if !is_name(name) {
             graph.report(&operator, format!("{name:?} cannot be asked for: use letters, digits, '-', '_' and '.'"));
         }
         if !graph.queryable(name) {
