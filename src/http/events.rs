@@ -52,14 +52,7 @@ mod tests {
     use http_body_util::BodyExt;
 
     fn reader() -> Arc<Reader> {
-        crate::http::reader::tests::reader(Views {
-            names: Box::new(Vec::new),
-            ask: Box::new(|_, _| Err("no view".into())),
-            forget: Box::new(|_| ()),
-            correct: Box::new(|_, _| Err("no job".into())),
-            added: Box::new(Vec::new),
-            change: Box::new(|_, _| Err("no job".into())),
-        })
+        crate::http::reader::tests::reader(Views::of_no_job())
     }
 
     /// What is read next.

@@ -56,25 +56,8 @@ pub(crate) fn caller(bytes: &[u8]) -> bool {
 
 fn answered(bytes: &[u8], secret: Option<Secret>) -> bool {
     let Ok(runtime) = tokio::runtime::Builder::new_current_thread().enable_time().build() else { return false };
-    let about = About {
-        name: "fuzzed".into(),
-        interval: Duration::from_secs(1),
-        workers: 1,
-        processes: 1,
-        process: 0,
-        checkpoint: None,
-        started_ms: 0,
-        restarts: Vec::new(),
-    };
-    let views = Views {
-        names: Box::new(|| vec!["counts".into()]),
-        ask: Box::new(|_, _| Err("no view answers here".into())),
-        forget: Box::new(|_| ()),
-        correct: Box::new(|_, _| Err("no job is here".into())),
-        added: Box::new(Vec::new),
-        change: Box::new(|_, _| Err("no job is here".into())),
-    };
-    let reader = Arc::new(Reader::new(about, Metrics::default(), secret, views));
+    let views = Views { names: Box::new(|| vec!["counts".into()]), ..Views::of_no_job() };
+    let reader = Arc::new(Reader::new(About::of_no_job(), Metrics::default(), secret, views));
     let mut caller = Caller { says: bytes.into(), at: 0, heard: Vec::new() };
     let _ = runtime.block_on(async { tokio::time::timeout(ENOUGH, answer_all(&mut caller, reader)).await });
     caller.heard.starts_with(b"HTTP/1.1 2") || caller.heard.starts_with(b"HTTP/1.0 2")

@@ -82,6 +82,40 @@ pub(crate) struct Views {
     pub change: Box<dyn Fn(Request, AddedReply) -> Result<(), String> + Send + Sync>,
 }
 
+/// In the place of a job.
+#[cfg(all(feature = "http", any(test, feature = "testing")))]
+mod no_job {
+    use super::*;
+
+    impl About {
+        pub fn of_no_job() -> Self {
+            About {
+                name: "j".into(),
+                interval: Duration::from_millis(10),
+                workers: 1,
+                processes: 1,
+                process: 0,
+                checkpoint: None,
+                started_ms: 0,
+                restarts: Vec::new(),
+            }
+        }
+    }
+
+    impl Views {
+        pub fn of_no_job() -> Self {
+            Views {
+                names: Box::new(Vec::new),
+                ask: Box::new(|_, _| Err("no view".into())),
+                forget: Box::new(|_| ()),
+                correct: Box::new(|_, _| Err("no job".into())),
+                added: Box::new(Vec::new),
+                change: Box::new(|_, _| Err("no job".into())),
+            }
+        }
+    }
+}
+
 /// In place of a server.
 #[cfg(not(feature = "http"))]
 pub(crate) struct Server {

@@ -92,16 +92,6 @@ pub(super) mod tests {
 
     /// What readers of a job see that asks these views.
     pub fn reader(views: Views) -> Arc<Reader> {
-        let about = About {
-            name: "j".into(),
-            interval: Duration::from_millis(10),
-            workers: 1,
-            processes: 1,
-            process: 0,
-            checkpoint: None,
-            started_ms: 0,
-            restarts: Vec::new(),
-        };
-        Arc::new(Reader::new(about, Metrics::default(), None, views))
+        Arc::new(Reader::new(About::of_no_job(), Metrics::default(), None, views))
     }
 }

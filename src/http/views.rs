@@ -148,12 +148,9 @@ mod tests {
             Ok(open.len() as u64)
         };
         reader::tests::reader(Views {
-            names: Box::new(Vec::new),
             ask: Box::new(ask),
             forget: Box::new(move |id| told.forgotten.lock().unwrap().push(id)),
-            correct: Box::new(|_, _| Err("no job".into())),
-            added: Box::new(Vec::new),
-            change: Box::new(|_, _| Err("no job".into())),
+            ..Views::of_no_job()
         })
     }
 

@@ -4,7 +4,7 @@ use md5::{Digest, Md5};
 use prost::Message as _;
 use tidemill::prelude::*;
 
-use crate::reading::{batches, in_order, numbers, reaches, start, take_over};
+use crate::reading::{in_order, numbers, reaches, reads_all, start, take_over};
 use crate::server::Server;
 use crate::temp_dir::TempDir;
 
@@ -56,11 +56,7 @@ fn packed_records_are_unpacked_and_a_batch_has_all_of_one() {
         take_over(&mut all, &rows);
     }
     let (job, rows) = start(Some(&dir), 2, server.source("numbers"));
-    reaches(&job, "all are read", || {
-        let mut both = all.clone();
-        both.extend(batches(&rows));
-        both.values().map(Vec::len).sum::<usize>() as i64 >= put
-    });
+    reads_all(&job, &all, &rows, put);
     job.stop_gracefully().unwrap();
     take_over(&mut all, &rows);
     in_order(all.values());

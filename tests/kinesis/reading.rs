@@ -81,6 +81,16 @@ pub fn take_over(all: &mut BTreeMap<BatchTime, Vec<Row>>, rows: &MemorySink<Row>
     }
 }
 
+/// Waits until the batches of earlier runs, and those of this one, have as many rows as were put.
+#[track_caller]
+pub fn reads_all(job: &JobHandle, all: &BTreeMap<BatchTime, Vec<Row>>, rows: &MemorySink<Row>, put: i64) {
+    reaches(job, "all are read", || {
+        let mut both = all.clone();
+        both.extend(batches(rows));
+        both.values().map(Vec::len).sum::<usize>() as i64 == put
+    });
+}
+
 #[test]
 fn all_records_are_read_in_the_order_of_their_keys() {
     let server = Server::start();
@@ -158,12 +168,7 @@ fn batches_run_again_with_the_same_records_after_a_restart() {
             take_over(&mut all, &rows);
         }
         let (job, rows) = start(Some(&dir), workers, server.source("numbers"));
-        reaches(&job, "all are read", || {
-            let seen = |batches: &BTreeMap<_, Vec<Row>>| batches.values().map(Vec::len).sum::<usize>();
-            let mut both = all.clone();
-            both.extend(batches(&rows));
-            seen(&both) as i64 == put
-        });
+        reads_all(&job, &all, &rows, put);
         job.stop_gracefully().unwrap();
         take_over(&mut all, &rows);
         in_order(all.values());

@@ -2,7 +2,7 @@
 
 use std::collections::BTreeMap;
 
-use crate::reading::{batches, in_order, numbers, reaches, start, take_over};
+use crate::reading::{batches, in_order, numbers, reaches, reads_all, start, take_over};
 use crate::server::Server;
 use crate::temp_dir::TempDir;
 
@@ -53,11 +53,7 @@ fn a_job_that_is_started_again_knows_which_shards_it_has_read() {
         }
     }
     let (job, rows) = start(Some(&dir), 2, server.source("numbers"));
-    reaches(&job, "all are read", || {
-        let mut both = all.clone();
-        both.extend(batches(&rows));
-        both.values().map(Vec::len).sum::<usize>() as i64 >= put
-    });
+    reads_all(&job, &all, &rows, put);
     job.stop_gracefully().unwrap();
     take_over(&mut all, &rows);
     in_order(all.values());
