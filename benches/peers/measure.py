@@ -177,6 +177,11 @@ def percentiles(came, written, seconds):
         for n, at in enumerate(times, 1):
             if at >= begin and word != b"first":
                 taken.append(counts[bisect.bisect_left(counts, (n,))][1] - at)
+    return summary(taken)
+
+
+def summary(taken):
+    """The percentiles of these milliseconds."""
     taken.sort()
     at = lambda share: taken[min(len(taken) - 1, int(len(taken) * share))]  # noqa: E731
     return {"p50_ms": at(0.5), "p95_ms": at(0.95), "p99_ms": at(0.99), "max_ms": taken[-1]}

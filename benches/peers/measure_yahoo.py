@@ -24,7 +24,7 @@ import subprocess
 import sys
 import time
 
-from measure import PARTITIONS, Program, create_topic, reader, sent
+from measure import PARTITIONS, Program, create_topic, reader, sent, summary
 
 PATIENCE = 300  # seconds without a new row, start included
 WINDOW, DELAY, JITTER = 10_000, 100, 50  # milliseconds
@@ -116,9 +116,7 @@ def paced(args, out, campaigns):
         rows = gather(program, consumer, "unknown", lambda rows: sum(end == last for end, _ in rows) == len(set(campaigns.values())))
         feeder.wait()
     check(rows, {window: counts for window, counts in expected(args, source, count, campaigns).items() if window[0] <= last})
-    taken = sorted(at - end for (end, _), (_, at) in rows.items() if begin + args.seconds * 400 < end <= last)
-    at = lambda share: taken[min(len(taken) - 1, int(len(taken) * share))]  # noqa: E731
-    return {"p50_ms": at(0.5), "p95_ms": at(0.95), "p99_ms": at(0.99), "max_ms": taken[-1]}
+    return summary([at - end for (end, _), (_, at) in rows.items() if begin + args.seconds * 400 < end <= last])
 
 
 def main():

@@ -96,7 +96,7 @@ impl Native {
         matches!(self, Native::Split(_) | Native::Lower | Native::Upper | Native::Strip | Native::Json(_) | Native::Regex(_))
     }
 
-    /// The result for a text that is no value yet, of a function that is for texts; `None`: make it a value first.
+    /// What the function makes of a text, without a [`Value`] of the text. `None`: only [`Native::apply`] knows.
     pub fn apply_text(&self, text: &str) -> Option<Value> {
         match self {
             Native::Split(None) => Some(texts(text.split(space).filter(|part| !part.is_empty()))),

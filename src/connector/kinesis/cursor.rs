@@ -165,7 +165,7 @@ impl Cursor {
         let Some(next) = self.next else { return };
         let Some((chunk, index)) = &self.front else { return };
         let passed = chunk.records.partition_point(|(until, _)| *until <= next);
-        if let Some((until, number)) = passed.checked_sub(1).and_then(|last| chunk.records.get(last)) {
+        if let Some((until, number)) = chunk.records[..passed].last() {
             if *until > self.at.0 {
                 let first = chunk.records.partition_point(|(end, _)| end < until);
                 self.first_at = chunk.records[first].1.clone();
@@ -287,12 +287,12 @@ impl Cursor {
     pub fn collect_front(&mut self, through: &str) -> bool {
         let Some((chunk, index)) = self.front.take() else { return false };
         let mine = chunk.records.partition_point(|(_, number)| compare(number, through).is_le());
-        let until = mine.checked_sub(1).and_then(|last| chunk.records.get(last)).map(|(until, _)| *until);
+        let last = chunk.records[..mine].last();
+        let until = last.map(|(until, _)| *until);
         let to = until.map_or(index, |until| index + chunk.block.before(index, until));
         if let Some(collected) = &mut self.collected {
             collected.extend(chunk.block.messages(index, to));
         }
-        let last = mine.checked_sub(1).and_then(|last| chunk.records.get(last));
         let seen = last.is_some_and(|(_, number)| **number == *through);
         let complete = seen || mine < chunk.records.len();
         self.next = until.or(self.next);
