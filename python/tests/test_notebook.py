@@ -89,16 +89,25 @@ def test_the_job_of_a_kernel_that_ends_has_a_last_checkpoint(tmp_path):
     assert len(list(tmp_path.glob("manifests/*"))) > len(before) == 0
 
 
+# The signal comes when the cell waits. A signal before would interrupt the cell, and not the job.
+WAITS = """
+import os, signal, sys, threading, time
+
+def interrupt(cell):
+    while sys._current_frames()[cell].f_code.co_name != "_wait":
+        time.sleep(0.01)
+    os.kill(os.getpid(), signal.SIGINT)
+
+threading.Thread(target=interrupt, args=[threading.get_ident()]).start()
+ssc.awaitTermination()
+"""
+
+
 def test_an_interrupted_cell_ends_the_job(tmp_path):
     kernel, client = start_new_kernel(kernel_name="python3")
     try:
         client.execute_interactive(PROGRAM.format(directory=str(tmp_path)), timeout=TIMEOUT, output_hook=lambda message: None)
-        waits = client.execute("print('waits', flush=True); ssc.awaitTermination()")
-        while True:
-            message = client.get_iopub_msg(timeout=TIMEOUT)
-            if message["parent_header"].get("msg_id") == waits and message["content"].get("text") == "waits\n":
-                break
-        kernel.interrupt_kernel()
+        client.execute(WAITS)
         reply = client.get_shell_msg(timeout=TIMEOUT)
         assert reply["content"]["ename"] == "KeyboardInterrupt"
         said = []
