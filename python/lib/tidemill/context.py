@@ -149,6 +149,9 @@ class SparkContext:
         "addPyFile": "import the file: functions run in this process",
         "addFile": "open the file: functions run in this process",
         "wholeTextFiles": "read the files with open()",
+        "longAccumulator": "use accumulator(0)",
+        "doubleAccumulator": "use accumulator(0.0)",
+        "collectionAccumulator": "use accumulator([], param), whose addInPlace joins two lists",
         "uiWebUrl": "see docs/guide/operations.md",
     }
 

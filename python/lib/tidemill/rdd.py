@@ -199,6 +199,10 @@ class RDD(PairVerbs):
         """How often each row is there."""
         return dict(Counter(self._rows))
 
+    def countApproxDistinct(self, relativeSD: float = 0.05) -> int:
+        """The number of different rows: the exact one."""
+        return len(self.distinct()._rows)
+
     def reduce(self, f: Callable[[Any, Any], Any]) -> Any:
         """All rows as one."""
         if not self._rows:
@@ -286,6 +290,7 @@ class RDD(PairVerbs):
     is_empty = isEmpty
     get_num_partitions = getNumPartitions
     count_by_value = countByValue
+    count_approx_distinct = countApproxDistinct
     foreach_partition = foreachPartition
     save_as_text_file = saveAsTextFile
     offset_ranges = offsetRanges

@@ -43,6 +43,10 @@ class StreamingContext:
 
     _HINTS: ClassVar = {
         "fileStream": "use textFileStream(directory)",
+        "rawSocketStream": "use socketTextStream(host, port)",
+        "receiverStream": "a receiver of your own writes to Kafka, or serves lines for socketTextStream",
+        "socketStream": "use socketTextStream(host, port)",
+        "getState": "use getActive(), or awaitTerminationOrTimeout(0)",
         "_jssc": "there is no Java here",
         "_jvm": "there is no Java here",
     }

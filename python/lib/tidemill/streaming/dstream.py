@@ -26,7 +26,11 @@ class DStream(NarrowVerbs, KeyedVerbs, WindowVerbs, OutputVerbs):
         "mapWithState": "use updateStateByKey; PySpark has no mapWithState",
         "saveAsObjectFiles": "use saveAsTextFiles",
         "saveAsHadoopFiles": "use saveAsTextFiles, or write in foreachRDD",
+        "saveAsNewAPIHadoopFiles": "use saveAsTextFiles, or write in foreachRDD",
         "saveAsPickleFiles": "use saveAsTextFiles",
+        "compute": "use slice(begin, end) of a stream with persist()",
+        "dependencies": "it is for Spark's own scheduler",
+        "slideDuration": "it is for Spark's own scheduler",
         "print": "in Python it is pprint()",
         "foreach": "use foreachRDD(lambda rdd: rdd.foreach(...))",
         "foreachPartition": "use foreachRDD(lambda rdd: rdd.foreachPartition(...))",
@@ -35,7 +39,7 @@ class DStream(NarrowVerbs, KeyedVerbs, WindowVerbs, OutputVerbs):
             verb: _IN_RDD.format(verb)
             for verb in (
                 "sortBy sortByKey take first top takeOrdered distinct keys values zipWithIndex sample keyBy groupBy "
-                "aggregateByKey foldByKey subtractByKey coalesce isEmpty"
+                "aggregateByKey foldByKey subtractByKey coalesce isEmpty countApproxDistinct"
             ).split()
         },
     }
