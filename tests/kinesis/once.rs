@@ -108,7 +108,10 @@ fn a_killed_job_writes_each_record_once() {
     }
     let all = numbers(&server);
     let mut child = start(&format!("{} {topic} {} 2", server.address, dir.display()));
-    eventually("all are written", || committed(&topic).len() as i64 >= all);
+    eventually("all are written", || {
+        assert!(child.try_wait().unwrap().is_none(), "the job has ended by itself");
+        committed(&topic).len() as i64 >= all
+    });
     child.kill().unwrap();
     child.wait().unwrap();
     let mut written = committed(&topic);

@@ -2,6 +2,7 @@
 
 use std::collections::BTreeMap;
 use std::path::Path;
+use std::time::Duration;
 
 use tidemill::connector::kinesis::source::{InitialPosition, KinesisSource};
 use tidemill::prelude::*;
@@ -20,7 +21,12 @@ pub fn row(message: Message) -> Row {
 }
 
 pub fn start(dir: Option<&Path>, workers: u16, kinesis: KinesisSource) -> (JobHandle, MemorySink<Row>) {
-    let builder = StreamingContext::builder("numbers", millis(25)).workers(workers).checkpoint_interval(millis(75));
+    start_with(millis(25), dir, workers, kinesis)
+}
+
+/// Starts a job that writes a checkpoint each third batch.
+fn start_with(interval: Duration, dir: Option<&Path>, workers: u16, kinesis: KinesisSource) -> (JobHandle, MemorySink<Row>) {
+    let builder = StreamingContext::builder("numbers", interval).workers(workers).checkpoint_interval(interval * 3);
     let builder = match dir {
         Some(dir) => builder.checkpoint(dir),
         None => builder.without_checkpoint(),
@@ -175,6 +181,31 @@ fn batches_run_again_with_the_same_records_after_a_restart() {
         let read: Vec<Row> = all.into_values().flatten().collect();
         assert_eq!(numbers(&read), (0..put).collect::<Vec<_>>(), "{workers} workers");
     }
+}
+
+/// A call of a reader gives a few thousand rows, and an answer of the service has at most 10,000.
+#[test]
+fn a_batch_of_many_calls_runs_again_with_the_same_records() {
+    let (server, dir) = (Server::start(), TempDir::made("kinesis-large"));
+    server.stream("numbers", 1);
+    server.put_numbers("numbers", 0..1, 7);
+    let mut all = BTreeMap::new();
+    let (job, rows) = start_with(millis(700), Some(&dir), 1, server.source("numbers"));
+    reaches(&job, "the first is read", || rows.rows().len() == 1);
+    server.put_numbers("numbers", 1..25_000, 7);
+    reaches(&job, "a large batch", || rows.rows().len() == 25_000);
+    job.stop_now().unwrap();
+    take_over(&mut all, &rows);
+    let largest = all.values().map(Vec::len).max().unwrap();
+    assert!(largest > 4_096, "one call gives all of {largest} rows");
+    let (job, rows) = start_with(millis(700), Some(&dir), 1, server.source("numbers"));
+    server.put_numbers("numbers", 25_000..25_001, 7);
+    reaches(&job, "what comes later", || rows.rows().iter().any(|(_, number, ..)| *number == 25_000));
+    job.stop_now().unwrap();
+    assert!(batches(&rows).values().any(|rows| rows.len() == largest), "the large batch ran again");
+    take_over(&mut all, &rows);
+    let read: Vec<Row> = all.into_values().flatten().collect();
+    assert_eq!(numbers(&read), (0..=25_000).collect::<Vec<_>>());
 }
 
 #[test]

@@ -110,6 +110,11 @@ impl Cursor {
         self.reads && self.next == Some(position)
     }
 
+    /// Whether the open batch, or the given range that is being read, begins there. Then it reads on where it is.
+    pub fn began_at(&self, position: i64) -> bool {
+        self.reads && self.open.0 == position
+    }
+
     /// Whether a live batch may have something of it.
     pub fn is_live(&self) -> bool {
         self.next.is_some() && !self.planned_end
