@@ -152,6 +152,11 @@ impl Verb {
         })
     }
 
+    /// Whether the verb is a source.
+    pub fn is_source(&self) -> bool {
+        matches!(self, Verb::Queue(_) | Verb::Socket(..) | Verb::TextFiles(_) | Verb::BinaryRecords(..) | Verb::Kafka(_))
+    }
+
     /// Whether the verb is an output operation.
     pub fn is_output(&self) -> bool {
         matches!(self, Verb::Pprint(..) | Verb::Foreach(_) | Verb::SaveAsTextFiles(..) | Verb::ToKafka(_))
