@@ -8,6 +8,7 @@ mod input;
 mod join;
 mod kafka;
 mod keyed;
+mod kinesis;
 mod output;
 mod records;
 mod source;
@@ -66,9 +67,12 @@ pub fn build(ssc: &StreamingContext<'_>, description: &Description, failure: &Fa
 impl<'s> Build<'_, 's> {
     fn stream(&mut self, i: usize, node: &Node) -> Result<Stream<'s>, BoxError> {
         match &node.verb {
-            Verb::Queue(_) | Verb::Socket(..) | Verb::TextFiles(_) | Verb::BinaryRecords(..) | Verb::Kafka(_) => {
-                Ok(self.source(i, node))
-            }
+            Verb::Queue(_)
+            | Verb::Socket(..)
+            | Verb::TextFiles(_)
+            | Verb::BinaryRecords(..)
+            | Verb::Kafka(_)
+            | Verb::Kinesis(_) => Ok(self.source(i, node)),
             Verb::Step(step) => {
                 let (input, mut steps) = self.open(node.inputs[0]);
                 if !self.done.contains(&i) {

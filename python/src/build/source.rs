@@ -30,6 +30,7 @@ impl<'s> Build<'_, 's> {
                 let decode = Decode { rows: kafka.rows.clone(), texts, site, failure };
                 return self.of(Input::Records(self.kafka_source(kafka), Rc::new(decode)));
             }
+            Verb::Kinesis(kinesis) => self.kinesis_source(kinesis, &node.site),
             _ => unreachable!("a source"),
         };
         self.plain(rows)
