@@ -9,12 +9,13 @@ use std::time::Duration;
 
 use pyo3::exceptions::PyRuntimeError;
 use pyo3::prelude::*;
-use rdkafka::ClientConfig;
 use rdkafka::admin::{AdminClient, AdminOptions, NewTopic, TopicReplication};
 use rdkafka::client::DefaultClientContext;
+use rdkafka::consumer::{BaseConsumer, CommitMode, Consumer};
 use rdkafka::error::KafkaResult;
 use rdkafka::mocking::MockCluster;
 use rdkafka::producer::{BaseProducer, BaseRecord, DefaultProducerContext, Producer};
+use rdkafka::{ClientConfig, Offset, TopicPartitionList};
 
 /// Key and value.
 type Record = (Option<Vec<u8>>, Option<Vec<u8>>);
@@ -120,5 +121,21 @@ impl Broker {
             producer.flush(Duration::from_secs(60)).map_err(|e| e.to_string())
         })
         .map_err(|e: String| error(e))
+    }
+
+    /// A consumer group has read a partition up to an offset. The group must have no member.
+    fn commit(&self, py: Python<'_>, group: &str, topic: &str, partition: i32, offset: i64) -> PyResult<()> {
+        py.detach(|| {
+            let consumer: BaseConsumer = ClientConfig::new()
+                .set("bootstrap.servers", &self.address)
+                .set("group.id", group)
+                .set("enable.auto.commit", "false")
+                .create()?;
+            let mut read = TopicPartitionList::new();
+            read.add_partition_offset(topic, partition, Offset::Offset(offset))?;
+            consumer.assign(&read)?;
+            consumer.commit(&read, CommitMode::Sync)
+        })
+        .map_err(|e: rdkafka::error::KafkaError| error(e))
     }
 }

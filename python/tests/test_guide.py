@@ -13,13 +13,14 @@ import tidemill
 GUIDE = Path(__file__).parents[2] / "docs" / "guide" / "python.md"
 PROGRAMS = [part.split("```")[0] for part in GUIDE.read_text(encoding="utf-8").split("```python\n")[1:]]
 PRINTED = [
-    None,  # it waits for a socket: it is compiled only
+    None,  # it waits for a socket: it is only compiled
     block("('be', 1)", "('or', 1)", "('to', 1)")
     + block("('be', 1)", "('or', 1)", "('to', 1)")
     + block("('be', 1)", "('not', 1)", "('to', 1)")
     + block("('be', 2)", "('not', 1)", "('or', 1)", "..."),
     block("('high', 2)", "('low', 1)"),
     block("('anna', 1)", "('rmoff', 1)"),
+    None,  # it needs a stream of Kinesis: test_kinesis.py runs one like it
     block("2") + block("1") + "[[10, 20], [30]]\n",
     "2 records True\n1 records True\n",
     block("1") + block("x: ValueError: invalid literal for int() with base 10: 'x'"),

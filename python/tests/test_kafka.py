@@ -7,7 +7,7 @@ from conftest import TIMEOUT
 from test_tutorials import until
 
 import tidemill
-from tidemill import JobError, column
+from tidemill import JobError, SparkContext, column
 from tidemill.streaming import StreamingContext
 from tidemill.streaming.kafka import KafkaUtils, OffsetRange
 
@@ -103,16 +103,63 @@ def test_the_first_functions_of_records(sc, broker, build, expected):
     assert seen == expected
 
 
+LINES = ["ss tea", "ß TEA", "", "ss tea"]
+
+
+@pytest.mark.parametrize(
+    ("build", "expected"),
+    [
+        (lambda lines: lines.countByValue(), {"ss tea": 2, "ß TEA": 1, "": 1}),
+        # Rust makes one of these texts, and Python the other: they are one key.
+        (lambda lines: lines.map(str.upper).countByValue(), {"SS TEA": 3, "": 1}),
+        (lambda lines: lines.flatMap(lambda line: line.split(" ")).countByValue(), {"ss": 2, "tea": 2, "ß": 1, "TEA": 1, "": 1}),
+        (lambda lines: lines.map(str.upper).flatMap(str.split).map(lambda w: (w, 1)).reduceByKey(lambda a, b: a + b), {"SS": 3, "TEA": 3}),
+        (
+            lambda lines: lines.flatMap(str.split).map(lambda w: (w, 2)).reduceByKey(lambda a, b: a + b),
+            {"ss": 4, "tea": 4, "ß": 2, "TEA": 2},
+        ),
+        (lambda lines: lines.map(lambda line: (line, 1)).reduceByKey(lambda a, b: a - b), {"ss tea": 0, "ß TEA": 1, "": 1}),
+        (lambda lines: lines.map(tidemill.regex("s(s) (t)")).countByValue(), {("s", "t"): 2, None: 2}),
+        (
+            lambda lines: lines.map(str.split).countByValue().map(lambda pair: (tuple(pair[0]), pair[1])),
+            {("ss", "tea"): 2, ("ß", "TEA"): 1, (): 1},
+        ),
+        (lambda lines: lines.map(str.split).map(len).countByValue(), {2: 3, 0: 1}),
+        (lambda lines: lines.map(str.strip).countByValue().sum_by_key(), {"ss tea": 2, "ß TEA": 1, "": 1}),
+        (lambda lines: lines.countByValue().mapValues(lambda n: -n), {"ss tea": -2, "ß TEA": -1, "": -1}),
+        (lambda lines: (c := lines.countByValue()).join(c), {"ss tea": (2, 2), "ß TEA": (1, 1), "": (1, 1)}),
+        (lambda lines: lines.countByValue().union(lines.count().map(lambda n: ("all", n))), {"ss tea": 2, "ß TEA": 1, "": 1, "all": 4}),
+    ],
+    ids=range(13),
+)
+def test_what_is_counted_without_rows(broker, build, expected, workers):
+    """A count reads the texts of the records itself, if nobody else does; the counts are the same."""
+    topic, seen = f"counted-{uuid.uuid4()}", []
+    broker.create_topic(topic, 2)
+    broker.send(topic, LINES[:2])
+    broker.send(topic, LINES[2:], partition=1)
+    with SparkContext(f"local[{workers}]", "tests") as sc:
+        ssc = StreamingContext(sc, 0.05)
+        ranges = [OffsetRange(topic, partition, 0, 2) for partition in range(2)]
+        records = KafkaUtils.createRDD(ssc, {"bootstrap.servers": broker.address}, ranges)
+        build(records.map(lambda record: record[1])).foreachRDD(lambda rdd: seen.extend(rdd.collect()))
+        ssc.start()
+        ssc.awaitTermination(TIMEOUT)
+    assert len(seen) == len(expected) and dict(seen) == expected
+
+
+@pytest.mark.parametrize("counted", [False, True])
 @pytest.mark.parametrize(
     ("record", "says"), [((b"\xff", "v"), "UnicodeDecodeError"), (("k", b"\xff"), "UnicodeDecodeError"), (("k", None), "Attribute")]
 )
-def test_the_first_functions_of_records_that_are_no_text(sc, broker, record, says):
+def test_the_first_functions_of_records_that_are_no_text(sc, broker, record, says, counted):
     topic = f"broken-{uuid.uuid4()}"
     broker.create_topic(topic)
     broker.send(topic, [record])
     ssc = StreamingContext(sc, 0.05)
     records = KafkaUtils.createRDD(ssc, {"bootstrap.servers": broker.address}, [OffsetRange(topic, 0, 0, 1)])
-    records.map(column(1)).map(lambda text: text.lower()).pprint()
+    lowered = records.map(column(1)).map(lambda text: text.lower())
+    (lowered.countByValue() if counted else lowered).pprint()
     ssc.start()
-    with pytest.raises(JobError, match=says):
+    with pytest.raises(JobError, match=f"batch .*{says}"):
         ssc.awaitTermination(TIMEOUT)

@@ -32,22 +32,23 @@ TWEETS = [
     ]
 ]
 LOG = ["message1", ("key1", "message2 message2"), '1.2.3.4 "GET /tide HTTP/1.1" 200', '1.2.3.4 "GET /tide HTTP/1.1" 304', "message1", "é ü"]
-# The program, its records, the seconds of a batch, and whether it takes a directory.
+# The program, its records, the seconds of a batch, the directory that it takes, and the consumer group of its receiver.
 PROGRAMS = {
-    "tweets": (TWEETS, 60, False),
-    "windowed_tweets": (TWEETS, 5, True),
-    "kafka_wordcount": (LINES, 1, False),
-    "rows_of_words": (LINES, 1, False),
-    "shakespeare": (LINES, 30, True),
-    "direct_kafka_wordcount": (LINES, 2, False),
-    "messages": (LOG, 5, True),
+    "tweets": (TWEETS, 60, None, "spark-streaming"),
+    "windowed_tweets": (TWEETS, 5, "checkpoint", "spark-streaming2"),
+    "kafka_wordcount": (LINES, 1, None, "spark-streaming-consumer"),
+    "rows_of_words": (LINES, 1, None, "spark-streaming-consumer"),
+    "shakespeare": (LINES, 30, "checkpoint", None),
+    "direct_kafka_wordcount": (LINES, 2, None, None),
+    "messages": (LOG, 5, "files", "sparkit"),
 }
 
 
 @pytest.fixture(params=["kafka", "embedded"])
-def where(request, broker: Broker) -> Broker:
+def where(request) -> Broker:
+    """The embedded broker keeps the members of a group for a while, and the groups of the programs have fixed names."""
     if request.param == "embedded":
-        return broker
+        return Broker()
     found = os.environ.get("TIDEMILL_KAFKA")
     if not found:
         pytest.fail("TIDEMILL_KAFKA is not set: scripts/kafka start prints the address of a broker, and scripts/test has one")
@@ -62,12 +63,11 @@ def write(broker: Broker, records: list) -> str:
     return topic
 
 
-def plans(path: Path, topic: str, seconds: int, n: int) -> Path:
+def plans(path: Path, source: dict, seconds: int, n: int) -> Path:
     """Three batches: half of the records, the others, and none."""
     ranges = [(0, n // 2), (n // 2, n), (n, n)]
     lines = [
-        {"time": 1000 * seconds * (i + 1), "ranges": [{"source": 0, "topic": topic, "partition": 0, "from": a, "until": b}]}
-        for i, (a, b) in enumerate(ranges)
+        {"time": 1000 * seconds * (i + 1), "ranges": [{"source": 0, **source, "from": a, "until": b}]} for i, (a, b) in enumerate(ranges)
     ]
     path.write_text("".join(json.dumps(line) + "\n" for line in lines))
     return path
@@ -76,9 +76,15 @@ def plans(path: Path, topic: str, seconds: int, n: int) -> Path:
 @pytest.mark.parametrize("layout", ["1", "4"])
 @pytest.mark.parametrize("name", PROGRAMS)
 def test_a_program_prints_its_blocks(name, layout, where, tmp_path):
-    records, seconds, takes_directory = PROGRAMS[name]
+    records, seconds, directory, group = PROGRAMS[name]
     topic = write(where, records)
-    given = plans(tmp_path / "plans", topic, seconds, len(records))
+    if group is None:
+        source = {"topic": topic, "partition": 0}
+    else:
+        # A receiver begins where its group is. With a checkpoint it has a log, and its records can be read again.
+        where.commit(group, topic, 0)
+        source = {"split" if directory == "checkpoint" else "received": f"receiver kafka topic {topic}, group {group}"}
+    given = plans(tmp_path / "plans", source, seconds, len(records))
     files = tmp_path / "files"
     command = [
         sys.executable,
@@ -93,11 +99,11 @@ def test_a_program_prints_its_blocks(name, layout, where, tmp_path):
         where.address,
         topic,
     ]
-    command += [str(files)] if takes_directory else []
+    command += [str(files)] if directory else []
     done = subprocess.run(command, capture_output=True, text=True, timeout=TIMEOUT, check=False, env={**os.environ, "TZ": "UTC"})
     assert done.returncode == 0, done.stderr
     printed = done.stdout
-    for part in sorted(files.glob("?-*.log/part-*")) if name == "messages" else []:
+    for part in sorted(files.glob("?-*.log/part-*")) if directory == "files" else []:
         printed += f"{part.parent.name}/{part.name}\n{part.read_text(encoding='utf-8')}"
     golden = HERE / "golden" / f"{name}.txt"
     if os.environ.get("TIDEMILL_BLESS"):

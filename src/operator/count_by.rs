@@ -6,6 +6,8 @@ use std::hash::Hash;
 
 use crate::api::dstream::DStream;
 use crate::core::data::{Data, Key, Rows};
+use crate::core::time::BatchTime;
+use crate::engine::flow::Emitter;
 use crate::operator::kernel::partial_table::PartialTable;
 
 /// Counts the keys of a batch: the second argument of the function of [`DStream::count_by`].
@@ -19,6 +21,7 @@ use crate::operator::kernel::partial_table::PartialTable;
 /// ```
 pub struct KeyCounter<'a, Q: ?Sized + ToOwned> {
     pub(crate) counts: &'a mut PartialTable<Q::Owned, i64>,
+    pub(crate) time: BatchTime,
 }
 
 impl<Q: ?Sized + Hash + Eq + ToOwned> KeyCounter<'_, Q>
@@ -28,6 +31,16 @@ where
     /// Counts one occurrence of the key. The key is cloned only if it is new to the worker. Example: [`KeyCounter`].
     pub fn push(&mut self, key: &Q) {
         *self.counts.of(key) += 1;
+    }
+
+    /// The batch, for messages: a row has no time of its own.
+    ///
+    /// ```
+    /// use tidemill::{prelude::*, testing::check};
+    /// check([vec![7], vec![7]], |s| s.count_by(|n: &i64, out| out.push(&(*n, out.time().millis() > 0))), [7, 7].map(|n| vec![((n, true), 1)]));
+    /// ```
+    pub fn time(&self) -> BatchTime {
+        self.time
     }
 }
 
@@ -52,10 +65,10 @@ impl<'s, T: Data> DStream<'s, T> {
         Q::Owned: Key + Borrow<Q>,
     {
         let operator = self.operator::<Q::Owned>("count_by", "");
-        let fold = move |table: &mut PartialTable<_, _>, rows: Rows<T>| {
-            let mut counter = KeyCounter { counts: table };
+        let fold = move |table: &mut PartialTable<_, _>, time, rows: Rows<T>, _: &mut Emitter<'_, Rows<()>>| {
+            let mut counter = KeyCounter { counts: table, time };
             rows.rows.iter().for_each(|r| f(r, &mut counter));
         };
-        self.combine(&operator, 0, fold, |a, b| *a += b)
+        self.try_combine(&operator, 0, fold, |a, b| *a += b).0
     }
 }

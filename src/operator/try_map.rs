@@ -120,7 +120,7 @@ impl<'s, T: Data> DStream<'s, T> {
         let fold = move |counts: &mut PartialTable<_, _>, t: BatchTime, rows: Rows<T>, err: &mut Emitter<'_, _>| {
             reads.add(t, rows.rows.len());
             let mut bad = Vec::new();
-            let mut out = KeyCounter { counts };
+            let mut out = KeyCounter { counts, time: t };
             for (index, row) in rows.rows.iter().enumerate() {
                 if let Err(e) = f(row, &mut out) {
                     bad.push(bad_record(&rows, index, t, &verb, &*e));

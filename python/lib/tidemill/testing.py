@@ -3,6 +3,7 @@
 >>> broker = Broker()
 >>> broker.create_topic("words", 1)
 >>> broker.send("words", ["to be", ("key", "or not")])
+>>> broker.commit("readers", "words", 1)
 """
 
 from __future__ import annotations
@@ -42,3 +43,7 @@ class Broker:
         """Writes values, or pairs of key and value, and waits until the broker has them."""
         pairs = [record if isinstance(record, tuple) else (None, record) for record in records]
         self._broker.send(topic, partition, [(_bytes(key), _bytes(value)) for key, value in pairs])
+
+    def commit(self, group: str, topic: str, offset: int, partition: int = 0) -> None:
+        """A consumer group begins at this offset: `KafkaUtils.createStream` does so. The group must have no member."""
+        self._broker.commit(group, topic, partition, offset)

@@ -10,7 +10,7 @@ impl<'s> Build<'_, 's> {
         let left = self.pairs(node.inputs[0], &node.site, false);
         let right = self.pairs(node.inputs[1], &node.site, false);
         let some = |value: Option<Value>| value.unwrap_or(Value::None);
-        Stream::Pairs(match kind {
+        self.of_pairs(match kind {
             "join" => left.join(&right).map(|(key, (a, b))| (key, Value::pair(a, b))),
             "leftOuterJoin" => left.left_outer_join(&right).map(move |(key, (a, b))| (key, Value::pair(a, some(b)))),
             "rightOuterJoin" => left.right_outer_join(&right).map(move |(key, (a, b))| (key, Value::pair(some(a), b))),

@@ -8,6 +8,7 @@ use std::sync::Arc;
 use pyo3::exceptions::PyTypeError;
 use pyo3::prelude::*;
 
+use super::input::Input;
 use super::{Build, Pairs, Stream, containers};
 use crate::call::{Combiner, Fold, Function, Site};
 use crate::program::{Node, Verb};
@@ -19,8 +20,9 @@ impl<'s> Build<'_, 's> {
         let (input, site) = (node.inputs[0], &node.site);
         match &node.verb {
             Verb::CountByValue => {
-                let counts = self.plain_rows(input, site).count_by_value();
-                Stream::Pairs(counts.map(|(row, n)| (row, Value::Int(n))))
+                let counted = self.counted(input, false);
+                let counts = counted.unwrap_or_else(|| self.plain_rows(input, site).count_by_value());
+                self.of(Input::Counts(counts))
             }
             Verb::Reduce(function) => {
                 let rows = self.rows(input);
@@ -29,8 +31,13 @@ impl<'s> Build<'_, 's> {
                 self.plain(containers(&reduced, "values", |_, pairs| pairs.into_iter().map(|(_, value)| value).collect()))
             }
             Verb::ReduceByKey(function) => {
+                if function.adds()
+                    && let Some(counts) = self.counted(input, true)
+                {
+                    return self.of(Input::Counts(counts));
+                }
                 let pairs = self.pairs(input, site, false);
-                Stream::Pairs(self.reduced(&pairs, function, site))
+                self.of_pairs(self.reduced(&pairs, function, site))
             }
             Verb::CombineByKey(create, add, merge) => {
                 let pairs = self.pairs(input, site, false);
@@ -41,14 +48,22 @@ impl<'s> Build<'_, 's> {
                     site: site.clone(),
                     failure: self.failure.clone(),
                 };
-                Stream::Pairs(combined(&pairs, combiner))
+                self.of_pairs(combined(&pairs, combiner))
             }
             Verb::GroupByKey => {
                 let groups = self.pairs(input, site, false).group_by_key();
-                Stream::Pairs(groups.map(|(key, values)| (key, Value::List(values))))
+                self.of_pairs(groups.map(|(key, values)| (key, Value::List(values))))
             }
-            Verb::PartitionBy(n) => Stream::Pairs(self.pairs(input, site, false).partition_by(*n)),
+            Verb::PartitionBy(n) => {
+                let pairs = self.pairs(input, site, false);
+                self.of_pairs(pairs.partition_by(*n))
+            }
             Verb::SumByKey => {
+                if let Stream::Of(Input::Counts(counts), steps) = &self.streams[input]
+                    && steps.is_empty()
+                {
+                    return self.of(Input::Counts(counts.sum_by_key().update()));
+                }
                 let pairs = self.pairs(input, site, false);
                 let (name, failure) = (site.clone(), self.failure.clone());
                 let numbers = containers(&pairs, site.text(), move |batch, pairs| {
@@ -58,7 +73,7 @@ impl<'s> Build<'_, 's> {
                     };
                     pairs.into_iter().map(number).collect()
                 });
-                Stream::Pairs(numbers.sum_by_key().update().map(|(key, sum)| (key, Value::Int(sum))))
+                self.of(Input::Counts(numbers.sum_by_key().update()))
             }
             Verb::UpdateStateByKey(function, initial) => {
                 let pairs = self.pairs(input, site, false);
@@ -67,7 +82,7 @@ impl<'s> Build<'_, 's> {
                     .update_state_by_key_with(initial.clone(), move |batch, key: &Value, values: &[Value], state| {
                         fold.update(Some(batch), key, values, state)
                     });
-                Stream::Pairs(states)
+                self.of_pairs(states)
             }
             _ => unreachable!("a verb by key"),
         }

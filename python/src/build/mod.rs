@@ -4,11 +4,15 @@
 //! each container. Only verbs that lead to an output are built.
 
 mod containers;
+mod input;
 mod join;
 mod kafka;
 mod keyed;
+mod kinesis;
 mod output;
+mod records;
 mod source;
+mod utf8;
 mod whole;
 mod window;
 
@@ -18,8 +22,9 @@ use tidemill::prelude::{DStream, StreamingContext};
 
 use crate::call::{Failure, Site, Steps, not_a_pair};
 use crate::program::{Description, Node, Verb};
-use crate::value::Value;
+use crate::value::{Countable, Value};
 use containers::containers;
+use input::Input;
 
 /// Pairs, as verbs by key have them.
 type Pairs<'s> = DStream<'s, (Value, Value)>;
@@ -27,9 +32,7 @@ type Pairs<'s> = DStream<'s, (Value, Value)>;
 /// A stream of the program.
 enum Stream<'s> {
     /// Rows that still go through narrow verbs.
-    Rows(DStream<'s, Value>, Steps),
-    /// Pairs of a verb by key.
-    Pairs(Pairs<'s>),
+    Of(Input<'s>, Steps),
     /// An output has no rows, and what leads to no output is not built.
     Nothing,
 }
@@ -64,15 +67,18 @@ pub fn build(ssc: &StreamingContext<'_>, description: &Description, failure: &Fa
 impl<'s> Build<'_, 's> {
     fn stream(&mut self, i: usize, node: &Node) -> Result<Stream<'s>, BoxError> {
         match &node.verb {
-            Verb::Queue(_) | Verb::Socket(..) | Verb::TextFiles(_) | Verb::BinaryRecords(..) | Verb::Kafka(_) => {
-                Ok(self.source(i, node))
-            }
+            Verb::Queue(_)
+            | Verb::Socket(..)
+            | Verb::TextFiles(_)
+            | Verb::BinaryRecords(..)
+            | Verb::Kafka(_)
+            | Verb::Kinesis(_) => Ok(self.source(i, node)),
             Verb::Step(step) => {
-                let (rows, mut steps) = self.open(node.inputs[0]);
+                let (input, mut steps) = self.open(node.inputs[0]);
                 if !self.done.contains(&i) {
                     steps.push(step.clone());
                 }
-                Ok(Stream::Rows(rows, steps))
+                Ok(Stream::Of(input, steps))
             }
             Verb::Checkpoint(every) => {
                 let stream = self.rows(node.inputs[0]);
@@ -109,31 +115,33 @@ impl<'s> Build<'_, 's> {
 
     /// A stream of rows without narrow verbs.
     fn plain(&self, rows: DStream<'s, Value>) -> Stream<'s> {
-        Stream::Rows(rows, Steps::new(self.failure))
+        self.of(Input::Rows(rows))
     }
 
-    /// The rows of a node, and the narrow verbs that they still go through. If other verbs read them too, they have gone through.
-    fn open(&mut self, node: usize) -> (DStream<'s, Value>, Steps) {
-        if self.uses[node] > 1 {
-            let rows = self.rows(node);
-            return (rows, Steps::new(self.failure));
-        }
+    /// A stream of pairs.
+    fn of_pairs(&self, pairs: Pairs<'s>) -> Stream<'s> {
+        self.of(Input::Pairs(pairs))
+    }
+
+    fn of(&self, input: Input<'s>) -> Stream<'s> {
+        Stream::Of(input, Steps::new(self.failure))
+    }
+
+    /// What a node reads, and the narrow verbs that its rows still go through. If other verbs read them too, they have gone through.
+    fn open(&mut self, node: usize) -> (Input<'s>, Steps) {
         match &self.streams[node] {
-            Stream::Rows(rows, steps) => (rows.clone(), steps.clone()),
-            _ => (self.rows(node), Steps::new(self.failure)),
+            Stream::Of(input, steps) if self.uses[node] == 1 => (input.clone(), steps.clone()),
+            _ => (Input::Rows(self.rows(node)), Steps::new(self.failure)),
         }
     }
 
     /// The rows of a node.
     fn rows(&mut self, node: usize) -> DStream<'s, Value> {
         let rows = match &self.streams[node] {
-            Stream::Rows(rows, steps) if steps.is_empty() => return rows.clone(),
-            Stream::Rows(rows, steps) => {
-                let steps = steps.clone();
-                containers(rows, &steps.name(), move |batch, rows| steps.run(batch, rows))
-            }
-            Stream::Pairs(pairs) => {
-                containers(pairs, "rows", |_, pairs| pairs.into_iter().map(|(key, value)| Value::pair(key, value)).collect())
+            Stream::Of(Input::Rows(rows), steps) if steps.is_empty() => return rows.clone(),
+            Stream::Of(input, steps) => {
+                let (name, steps) = (if steps.is_empty() { "rows".into() } else { steps.name() }, steps.clone());
+                input.through(&name, move |batch, rows| steps.run(batch, rows))
             }
             Stream::Nothing => unreachable!("an output has no readers"),
         };
@@ -143,24 +151,31 @@ impl<'s> Build<'_, 's> {
 
     /// The rows of a node without objects of Python, for a verb that keeps or compares them.
     fn plain_rows(&mut self, node: usize, site: &Site) -> DStream<'s, Value> {
-        let (rows, steps) = self.open(node);
-        let (site, failure) = (site.clone(), self.failure.clone());
-        containers(&rows, site.clone().text(), move |batch, rows| {
-            let rows = steps.run(batch, rows).into_iter();
-            rows.map(|row| if row.is_plain() { row } else { saved(row, batch, &site, &failure) }).collect()
+        let (input, steps) = self.open(node);
+        let (name, site, failure) = (site.clone(), site.clone(), self.failure.clone());
+        input.through(name.text(), move |batch, rows| {
+            let mut rows = steps.run(batch, rows);
+            for row in rows.iter_mut().filter(|row| !row.is_plain()) {
+                *row = saved(std::mem::replace(row, Value::None), batch, &site, &failure);
+            }
+            rows
         })
     }
 
     /// The rows of a node as pairs whose keys are plain. `saved`: the values are plain too.
     fn pairs(&mut self, node: usize, site: &Site, keep: bool) -> Pairs<'s> {
-        if let Stream::Pairs(pairs) = &self.streams[node]
-            && !keep
-        {
-            return pairs.clone();
+        match &self.streams[node] {
+            Stream::Of(Input::Pairs(pairs), steps) if steps.is_empty() && !keep => return pairs.clone(),
+            Stream::Of(Input::Counts(counts), steps) if steps.is_empty() => {
+                return containers(counts, site.text(), |_, counts| {
+                    counts.into_iter().map(|(key, n)| (key, Value::Int(n))).collect()
+                });
+            }
+            _ => {}
         }
-        let (rows, steps) = self.open(node);
-        let (site, failure) = (site.clone(), self.failure.clone());
-        containers(&rows, site.clone().text(), move |batch, rows| {
+        let (input, steps) = self.open(node);
+        let (name, site, failure) = (site.clone(), site.clone(), self.failure.clone());
+        input.through(name.text(), move |batch, rows| {
             let rows = steps.run(batch, rows).into_iter();
             let pairs = rows.map(|row| {
                 let (key, value) = as_pair(row).unwrap_or_else(|row| {
@@ -172,6 +187,16 @@ impl<'s> Build<'_, 's> {
             });
             pairs.collect()
         })
+    }
+
+    /// How often each row of a node occurs, if nothing but a source and functions of texts is before the count. `paired`: rows are pairs with 1.
+    fn counted(&self, node: usize, paired: bool) -> Option<DStream<'s, (Value, i64)>> {
+        let Stream::Of(Input::Records(messages, decode), steps) = &self.streams[node] else { return None };
+        if self.uses[node] != 1 || decode.texts.is_none() || !(if paired { steps.is_pair_with_one() } else { steps.is_empty() }) {
+            return None;
+        }
+        let (decode, mut copy) = (decode.clone(), String::new());
+        Some(messages.count_by::<dyn Countable>(move |message, counts| decode.count(message, &mut copy, counts)))
     }
 }
 

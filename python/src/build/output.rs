@@ -40,8 +40,7 @@ impl<'s> Build<'_, 's> {
                 self.texts(&rows, &site, |text| text).save_as_text_files(prefix, suffix);
             }
             Verb::ToKafka(kafka) => {
-                let rows = self.rows(input);
-                self.kafka_sink(&rows, kafka, &site);
+                self.kafka_sink(input, kafka, &site);
             }
             _ => unreachable!("an output"),
         }
@@ -50,8 +49,8 @@ impl<'s> Build<'_, 's> {
     /// Whether the rows of a node have an order of their own: those of sources and sorted ones. Other rows are ordered as text.
     fn ordered(&self, node: usize) -> bool {
         let node = &self.description.nodes[node];
-        match node.verb {
-            Verb::Queue(_) | Verb::Socket(..) | Verb::TextFiles(_) | Verb::BinaryRecords(..) | Verb::Kafka(_) => true,
+        match &node.verb {
+            verb if verb.is_source() => true,
             Verb::Transform(_) | Verb::TransformWith(_) => true,
             Verb::Step(_) | Verb::Checkpoint(_) => self.ordered(node.inputs[0]),
             _ => false,

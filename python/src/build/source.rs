@@ -1,10 +1,12 @@
 //! Sources.
 
+use std::rc::Rc;
 use std::sync::Arc;
 
 use tidemill::prelude::{DStream, StreamingContext};
 
-use super::kafka::Short;
+use super::input::Input;
+use super::records::{Decode, Texts};
 use super::{Build, Stream, containers};
 use crate::call::{Kind, Step};
 use crate::native::Native;
@@ -24,9 +26,11 @@ impl<'s> Build<'_, 's> {
                 containers(&records, "records", |_, records| records.into_iter().map(|r| Value::Bytes(r.into())).collect())
             }
             Verb::Kafka(kafka) => {
-                let short = self.short(i, kafka);
-                self.kafka_source(kafka, &node.site, short)
+                let (texts, site, failure) = (self.of_texts(i, kafka), node.site.clone(), self.failure.clone());
+                let decode = Decode { rows: kafka.rows.clone(), texts, site, failure };
+                return self.of(Input::Records(self.kafka_source(kafka), Rc::new(decode)));
             }
+            Verb::Kinesis(kinesis) => self.kinesis_source(kinesis, &node.site),
             _ => unreachable!("a source"),
         };
         self.plain(rows)
@@ -34,28 +38,39 @@ impl<'s> Build<'_, 's> {
 }
 
 impl Build<'_, '_> {
-    /// The verbs behind a source that it does itself, for less work on each record. They are in `done` then.
-    fn short(&mut self, source: usize, kafka: &Kafka) -> Option<Short> {
-        let (value, step) = self.only_map_of(source)?;
-        if kafka.rows != "text" || !matches!(step.function.native(), Some(Native::Item(1 | -1))) {
+    /// The verbs behind a source that need only the text of a record. They are in `done` then.
+    fn of_texts(&mut self, source: usize, kafka: &Kafka) -> Option<Texts> {
+        let known = |native: &dyn Fn(&Native) -> bool, step: &Step| step.function.native().is_some_and(native);
+        let (mut last, step) = self.only_reader(source)?;
+        let is_text = |native: &Native| matches!(native, Native::Item(1 | -1));
+        if kafka.rows != "text" || step.kind != Kind::Map || !known(&is_text, &step) {
             return None;
         }
-        self.done.push(value);
-        let next = self.only_map_of(value).filter(|(_, step)| step.function.native().is_some_and(Native::is_of_texts));
-        Some(Short(next.map(|(node, step)| {
-            self.done.push(node);
-            step
-        })))
+        self.done.push(last);
+        let mut texts = Texts { maps: Vec::new(), split: None };
+        while let Some((next, step)) = self.only_reader(last) {
+            match step.kind {
+                Kind::Map if known(&Native::is_of_texts, &step) => texts.maps.push(step),
+                Kind::FlatMap if known(&Native::splits, &step) => texts.split = Some(step),
+                _ => break,
+            }
+            self.done.push(next);
+            last = next;
+            if texts.split.is_some() {
+                break;
+            }
+        }
+        Some(texts)
     }
 
-    /// The only verb that reads a node, if it is `map`.
-    fn only_map_of(&self, node: usize) -> Option<(usize, Arc<Step>)> {
+    /// The only verb that reads a node, if it makes rows of one row.
+    fn only_reader(&self, node: usize) -> Option<(usize, Arc<Step>)> {
         let readers = || self.description.nodes.iter().enumerate().filter(|(_, reader)| reader.inputs.contains(&node));
         if self.uses[node] != 1 || readers().count() != 1 {
             return None;
         }
         readers().find_map(|(i, reader)| match &reader.verb {
-            Verb::Step(step) if step.kind == Kind::Map => Some((i, step.clone())),
+            Verb::Step(step) => Some((i, step.clone())),
             _ => None,
         })
     }

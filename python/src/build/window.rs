@@ -2,6 +2,7 @@
 
 use pyo3::prelude::*;
 
+use super::input::Input;
 use super::{Build, Stream, containers};
 use crate::call::Site;
 use crate::program::{Node, Verb};
@@ -22,7 +23,7 @@ impl<'s> Build<'_, 's> {
             }
             Verb::CountByValueAndWindow(length, slide) => {
                 let counts = self.plain_rows(input, site).count_by_value_and_window(*length, slide.clone()).complete();
-                Stream::Pairs(counts.map(|(row, n)| (row, Value::Int(n))))
+                self.of(Input::Counts(counts))
             }
             Verb::ReduceByWindow(function, inverse, length, slide) => {
                 let rows = self.plain_rows(input, site);
@@ -50,11 +51,11 @@ impl<'s> Build<'_, 's> {
                         pairs.reduce_by_key_and_window_inverse_filter(f, inverse, shown, *length, slide.clone())
                     }
                 };
-                Stream::Pairs(reduced.complete())
+                self.of_pairs(reduced.complete())
             }
             Verb::GroupByKeyAndWindow(length, slide) => {
                 let groups = self.pairs(input, site, true).group_by_key_and_window(*length, slide.clone());
-                Stream::Pairs(groups.map(|(key, values)| (key, Value::List(values))))
+                self.of_pairs(groups.map(|(key, values)| (key, Value::List(values))))
             }
             _ => unreachable!("a window"),
         }

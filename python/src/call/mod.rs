@@ -39,6 +39,11 @@ impl Function {
         self.native.as_ref()
     }
 
+    /// Whether it adds two values.
+    pub fn adds(&self) -> bool {
+        self.binary == Some(Binary::Add)
+    }
+
     /// Whether Rust knows the function of two values.
     pub fn is_binary(&self) -> bool {
         self.binary.is_some()

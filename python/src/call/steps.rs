@@ -9,6 +9,7 @@ use pyo3::types::{PyIterator, PyTuple};
 use tidemill::prelude::BatchTime;
 
 use super::{Failure, Function, Site};
+use crate::native::Native;
 use crate::value::Value;
 
 /// What a step does with the result of its function.
@@ -54,6 +55,11 @@ impl Step {
     /// The rows of a row, if Rust knows the function. `None`: ask Python.
     fn by_rust(&self, row: &Value, out: &mut Vec<Value>) -> Option<()> {
         let native = self.function.native()?;
+        if let (Kind::FlatMap, Value::Str(text)) = (self.kind, row)
+            && native.split(text, |part| out.push(Value::text(part))).is_some()
+        {
+            return Some(());
+        }
         match self.kind {
             Kind::Map => out.push(native.apply(row)?),
             Kind::FlatMap => match native.apply(row)? {
@@ -100,6 +106,12 @@ impl Steps {
     /// Whether there are no steps.
     pub fn is_empty(&self) -> bool {
         self.steps.is_empty()
+    }
+
+    /// Whether it is one verb, which makes pairs of a row and the number 1.
+    pub fn is_pair_with_one(&self) -> bool {
+        let [step] = &*self.steps else { return false };
+        step.kind == Kind::Map && step.function.native().is_some_and(Native::is_pair_with_one)
     }
 
     /// One more at the end.

@@ -7,13 +7,15 @@
 mod binary;
 mod json;
 
+use std::borrow::Cow;
+
 use pyo3::exceptions::PyValueError;
 use pyo3::prelude::*;
 use pyo3::types::PyTuple;
 
 pub use binary::Binary;
 
-use crate::value::Value;
+use crate::value::{Part, Value};
 
 /// A function of one value.
 #[derive(Clone, Debug)]
@@ -39,7 +41,7 @@ pub enum Native {
     /// A tuple of what other functions return.
     Tuple(Vec<Native>),
     /// A text of JSON with names for what other functions return.
-    ToJson(Vec<(String, Native)>),
+    ToJson(json::Names, Vec<Native>),
 }
 
 impl Native {
@@ -63,8 +65,8 @@ impl Native {
             }
             "to_json" => {
                 let parts = argument()?.extract::<Vec<(String, Bound<'_, PyTuple>)>>()?;
-                let part = |(name, part): &(String, Bound<'_, PyTuple>)| Ok((name.clone(), Native::parse(part)?));
-                Native::ToJson(parts.iter().map(part).collect::<PyResult<_>>()?)
+                let names = json::names(parts.iter().map(|(name, _)| name.as_str()));
+                Native::ToJson(names, parts.iter().map(|(_, part)| Native::parse(part)).collect::<PyResult<_>>()?)
             }
             other => return Err(PyValueError::new_err(format!("Rust has no function '{other}'"))),
         })
@@ -72,22 +74,39 @@ impl Native {
 
     /// The result; `None`: ask Python.
     pub fn apply(&self, value: &Value) -> Option<Value> {
+        self.seen(value).map(Cow::into_owned)
+    }
+
+    /// The result, without a copy if it is a part of the value. `None`: ask Python.
+    fn seen<'v>(&'v self, value: &'v Value) -> Option<Cow<'v, Value>> {
         match (self, value) {
-            (Native::This, value) => Some(value.clone()),
-            (Native::Constant(constant), _) => Some(constant.clone()),
+            (Native::This, value) => Some(Cow::Borrowed(value)),
+            (Native::Constant(constant), _) => Some(Cow::Borrowed(constant)),
             (Native::Item(i), Value::Tuple(parts)) => {
                 let at = if *i < 0 { parts.len().checked_sub(i.unsigned_abs() as usize)? } else { *i as usize };
-                parts.get(at).cloned()
+                parts.get(at).map(Cow::Borrowed)
             }
             (Native::Tuple(parts), value) => {
-                Some(Value::Tuple(parts.iter().map(|part| part.apply(value)).collect::<Option<_>>()?))
+                let mut all = Vec::with_capacity(parts.len());
+                for part in parts {
+                    all.push(part.apply(value)?);
+                }
+                Some(Cow::Owned(Value::Tuple(all)))
             }
-            (Native::ToJson(parts), value) => {
-                let parts = parts.iter().map(|(name, part)| Some((name, part.apply(value)?)));
-                json::object(&parts.collect::<Option<Vec<_>>>()?).map(Value::text)
+            (Native::ToJson(names, parts), value) => {
+                let text = json::object(names, |i| parts[i].seen(value))?;
+                Some(Cow::Owned(Value::text(text)))
             }
-            (_, Value::Str(text)) => self.apply_text(text),
+            (_, Value::Str(text)) => self.of_text(text).map(|part| Cow::Owned(part.into_value())),
             _ => None,
+        }
+    }
+
+    /// As [`Native::apply`], for a part of a text.
+    pub fn of_part<'t>(&self, part: Part<'t>) -> Option<Part<'t>> {
+        match part {
+            Part::Text(text) => self.of_text(text),
+            Part::Value(value) => self.apply(&value).map(Part::Value),
         }
     }
 
@@ -96,29 +115,53 @@ impl Native {
         matches!(self, Native::Split(_) | Native::Lower | Native::Upper | Native::Strip | Native::Json(_) | Native::Regex(_))
     }
 
-    /// What the function makes of a text, without a [`Value`] of the text. `None`: only [`Native::apply`] knows.
-    pub fn apply_text(&self, text: &str) -> Option<Value> {
-        match self {
-            Native::Split(None) => Some(texts(text.split(space).filter(|part| !part.is_empty()))),
-            Native::Split(Some(separator)) if !separator.is_empty() => Some(texts(text.split(&**separator))),
+    /// What the function makes of a text, without a [`Value`] of the text. `None`: ask Python.
+    fn of_text<'t>(&self, text: &'t str) -> Option<Part<'t>> {
+        let value = match self {
+            Native::Split(_) => {
+                let mut parts = Vec::new();
+                self.split(text, |part| parts.push(Value::text(part)))?;
+                Value::List(parts)
+            }
             // Only ASCII is the same in every version of Unicode.
-            Native::Lower if text.is_ascii() => Some(Value::text(text.to_ascii_lowercase())),
-            Native::Upper if text.is_ascii() => Some(Value::text(text.to_ascii_uppercase())),
-            Native::Strip => Some(Value::text(text.trim_matches(space))),
-            Native::Json(path) => json::find(text, path),
-            Native::Regex(regex) => Some(groups(regex, text)),
-            _ => None,
+            Native::Lower if text.is_ascii() => Value::text(text.to_ascii_lowercase()),
+            Native::Upper if text.is_ascii() => Value::text(text.to_ascii_uppercase()),
+            Native::Strip => return Some(Part::Text(text.trim_matches(space))),
+            Native::Json(path) => return json::find(text, path),
+            Native::Regex(regex) => groups(regex, text),
+            _ => return None,
+        };
+        Some(Part::Value(value))
+    }
+
+    /// Gives the parts of a text to `out`, if the function is `split`. `None`: it is another function, and nothing was given.
+    pub fn split<'t>(&self, text: &'t str, out: impl FnMut(&'t str)) -> Option<()> {
+        match self {
+            Native::Split(None) => text.split(space).filter(|part| !part.is_empty()).for_each(out),
+            // One byte is found faster than a text.
+            Native::Split(Some(separator)) if separator.len() == 1 => {
+                text.split(char::from(separator.as_bytes()[0])).for_each(out)
+            }
+            Native::Split(Some(separator)) if !separator.is_empty() => text.split(&**separator).for_each(out),
+            _ => return None,
         }
+        Some(())
+    }
+
+    /// Whether it splits texts, whatever they are.
+    pub fn splits(&self) -> bool {
+        matches!(self, Native::Split(separator) if separator.as_deref() != Some(""))
+    }
+
+    /// Whether it makes a pair of a value and the number 1, as programs do before they count.
+    pub fn is_pair_with_one(&self) -> bool {
+        matches!(self, Native::Tuple(parts) if matches!(&**parts, [Native::This, Native::Constant(Value::Int(1))]))
     }
 }
 
 /// White space as `str.split` has it.
 fn space(c: char) -> bool {
     c.is_whitespace() || ('\x1c'..='\x1f').contains(&c)
-}
-
-fn texts<'a>(parts: impl Iterator<Item = &'a str>) -> Value {
-    Value::List(parts.map(Value::text).collect())
 }
 
 /// The groups of the first match, or the whole match if the pattern has none. `None` if nothing matches.

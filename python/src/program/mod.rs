@@ -4,6 +4,7 @@
 //! the job starts.
 
 mod arguments;
+mod kinesis;
 mod verb;
 
 use std::sync::Mutex;
@@ -13,6 +14,7 @@ use pyo3::prelude::*;
 use pyo3::types::PyTuple;
 
 pub use arguments::Arguments;
+pub use kinesis::Kinesis;
 pub use verb::{Kafka, Verb};
 
 use crate::call::Site;

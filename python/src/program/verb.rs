@@ -7,7 +7,7 @@ use pyo3::exceptions::PyValueError;
 use pyo3::prelude::*;
 use tidemill::prelude::{QueueSource, Slide};
 
-use super::Arguments;
+use super::{Arguments, Kinesis};
 use crate::call::{Function, Kind, Site, Step};
 use crate::value::Value;
 
@@ -44,6 +44,8 @@ pub enum Verb {
     BinaryRecords(String, usize),
     /// Records of Kafka.
     Kafka(Box<Kafka>),
+    /// Records of Kinesis.
+    Kinesis(Kinesis),
     /// A verb that makes rows of one row.
     Step(Arc<Step>),
     /// A function of the rows of a partition; with its number, if the flag is set.
@@ -115,6 +117,7 @@ impl Verb {
             "textFileStream" => Verb::TextFiles(with.text(0)?),
             "binaryRecordsStream" => Verb::BinaryRecords(with.text(0)?, with.object(1)?.extract()?),
             "kafka" => Verb::Kafka(kafka(with)?),
+            "kinesis" => Verb::Kinesis(Kinesis::parse(with)?),
             "mapPartitions" => Verb::MapPartitions(with.function(0)?, with.flag(1)?),
             "glom" => Verb::Glom,
             "union" => Verb::Union,
@@ -150,6 +153,14 @@ impl Verb {
             "to_kafka" => Verb::ToKafka(kafka(with)?),
             other => return Err(PyValueError::new_err(format!("no verb '{other}'"))),
         })
+    }
+
+    /// Whether the verb is a source.
+    pub fn is_source(&self) -> bool {
+        matches!(
+            self,
+            Verb::Queue(_) | Verb::Socket(..) | Verb::TextFiles(_) | Verb::BinaryRecords(..) | Verb::Kafka(_) | Verb::Kinesis(_)
+        )
     }
 
     /// Whether the verb is an output operation.

@@ -6,18 +6,22 @@
 
 mod from_python;
 mod object;
+mod part;
 mod text;
 mod to_python;
 
 pub use object::Object;
+pub use part::{Countable, Part};
 pub use text::Text;
+
+use std::hash::{Hash, Hasher};
 
 use num_bigint::BigInt;
 use serde::{Deserialize, Serialize};
 use tidemill::prelude::F64;
 
 /// A value of Python. Checkpoints have its path, and its variants by number: a new one comes last (docs/formats.md). Two values are equal if and only if their encodings are, as a `Key` must be. So `1`, `1.0` and `True` are three keys.
-#[derive(Clone, Debug, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize, Deserialize)]
+#[derive(Clone, Debug, PartialEq, Eq, PartialOrd, Ord, Serialize, Deserialize)]
 pub enum Value {
     /// `None`
     None,
@@ -45,6 +49,28 @@ pub enum Value {
     Record(Box<str>, Vec<Value>),
     /// An object of Python.
     Object(Object),
+}
+
+/// A str is hashed as a text, so that a text is found among values ([`Countable`]).
+impl Hash for Value {
+    fn hash<H: Hasher>(&self, state: &mut H) {
+        if !matches!(self, Value::Str(_)) {
+            std::mem::discriminant(self).hash(state);
+        }
+        match self {
+            Value::None => {}
+            Value::Bool(flag) => flag.hash(state),
+            Value::Int(n) => n.hash(state),
+            Value::Big(n) => n.hash(state),
+            Value::Float(x) => x.hash(state),
+            Value::Str(text) => text.hash(state),
+            Value::Bytes(bytes) => bytes.hash(state),
+            Value::Tuple(parts) | Value::List(parts) | Value::Set(parts) => parts.hash(state),
+            Value::Dict(parts) => parts.hash(state),
+            Value::Record(name, parts) => (name, parts).hash(state),
+            Value::Object(object) => object.hash(state),
+        }
+    }
 }
 
 impl Value {

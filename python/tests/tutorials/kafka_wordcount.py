@@ -1,4 +1,4 @@
-"""The word count of three tutorials, with createDirectStream: a receiver cannot be given its batches."""
+"""The word count of three tutorials, with a receiver."""
 
 import sys
 
@@ -15,7 +15,7 @@ if __name__ == "__main__":
     ssc = StreamingContext(sc, 1)
 
     brokers, topic = sys.argv[1:]
-    kvs = KafkaUtils.createDirectStream(ssc, [topic], {"bootstrap.servers": brokers})
+    kvs = KafkaUtils.createStream(ssc, brokers, "spark-streaming-consumer", {topic: 1})
     lines = kvs.map(lambda x: x[1])
     lines.pprint()
     counts = lines.flatMap(lambda line: line.split(" ")).map(lambda word: (word, 1)).reduceByKey(lambda a, b: a + b)

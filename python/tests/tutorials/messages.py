@@ -10,7 +10,7 @@ from tidemill.streaming.kafka import KafkaUtils
 brokers, mytopic, folder = sys.argv[1:]
 sc = SparkContext.getOrCreate()
 ssc = StreamingContext(sc, 5)
-kafka_dstream = KafkaUtils.createDirectStream(ssc, [mytopic], {"bootstrap.servers": brokers})
+kafka_dstream = KafkaUtils.createStream(ssc, brokers, "sparkit", {mytopic: 1})
 kafka_dstream.saveAsTextFiles(prefix=folder + "/g", suffix="log")
 
 values = kafka_dstream.map(lambda x: x[1])

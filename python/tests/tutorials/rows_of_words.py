@@ -19,7 +19,7 @@ if __name__ == "__main__":
     sc = SparkContext(conf=SparkConf().setAppName("PythonStreamingKafkaRows").setMaster("local[2]"))
     ssc = StreamingContext(sc, 1)
     brokers, topic = sys.argv[1:]
-    kvs = KafkaUtils.createDirectStream(ssc, [topic], {"bootstrap.servers": brokers})
+    kvs = KafkaUtils.createStream(ssc, brokers, "spark-streaming-consumer", {topic: 1})
     words = kvs.map(lambda x: x[1]).flatMap(lambda line: line.split(" ")).map(lambda word: (word, 1)).reduceByKey(lambda a, b: a + b)
     words.foreachRDD(process)
     ssc.start()

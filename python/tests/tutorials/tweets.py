@@ -1,4 +1,4 @@
-"""Who tweets what: the first program of the tutorial about tweets, with createDirectStream in place of a ZooKeeper's address."""
+"""Who tweets what: the first program of the tutorial about tweets, with the address of brokers in place of a ZooKeeper's."""
 
 import json
 import sys
@@ -11,7 +11,7 @@ brokers, topic = sys.argv[1:]
 sc = SparkContext(appName="PythonSparkStreamingTweets_01")
 sc.setLogLevel("WARN")
 ssc = StreamingContext(sc, 60)
-kafkaStream = KafkaUtils.createDirectStream(ssc, [topic], {"metadata.broker.list": brokers})
+kafkaStream = KafkaUtils.createStream(ssc, brokers, "spark-streaming", {topic: 1})
 
 parsed = kafkaStream.map(lambda v: json.loads(v[1]))
 parsed.count().map(lambda x: "Tweets in this batch: %s" % x).pprint()

@@ -15,7 +15,7 @@ def createContext():
     sc.setLogLevel("WARN")
     ssc = StreamingContext(sc, 5)
 
-    kafkaStream = KafkaUtils.createDirectStream(ssc, [topic], {"metadata.broker.list": brokers})
+    kafkaStream = KafkaUtils.createStream(ssc, brokers, "spark-streaming2", {topic: 1})
     parsed = kafkaStream.map(lambda v: json.loads(v[1]))
 
     count_this_batch = kafkaStream.count().map(lambda x: "Tweets this batch: %s" % x)

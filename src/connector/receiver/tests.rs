@@ -163,6 +163,16 @@ fn given_ranges_beyond_the_log_or_out_of_order_are_errors() {
 }
 
 #[test]
+fn given_plans_name_a_receiver_without_a_log_as_they_name_a_socket() {
+    let given = |from: &str| Split::Received { from: from.into() };
+    Own::new("words", false).check(&given("receiver words")).unwrap();
+    let e = Own::new("words", false).check(&given("receiver lines")).unwrap_err().to_string();
+    assert!(e.contains("receivers keep their names"), "{e}");
+    let e = Own::new("words", true).check(&given("receiver words")).unwrap_err().to_string();
+    assert!(e.contains("writeAheadLog.enable=false"), "{e}");
+}
+
+#[test]
 fn a_limit_holds_for_the_open_batch_and_a_long_row_is_refused() {
     let mut alone = Alone::new(None, Some(0));
     alone.reader.limit(Limits::each(2));
