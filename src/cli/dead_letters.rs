@@ -14,7 +14,7 @@ use crate::core::clock::wall_ms;
 use crate::core::correction::Correction;
 use crate::core::data::BadRecord;
 use crate::core::error::{BoxError, Error, Result};
-use crate::core::letter;
+use crate::core::letter::{self, Letter};
 use crate::core::time::{BatchTime, counted};
 use crate::replay::request::parse_time;
 
@@ -76,7 +76,7 @@ struct Place {
 
 impl Place {
     /// The dead letters that are asked for, in the order of their batches.
-    fn letters(&self) -> Result<Vec<BadRecord>, BoxError> {
+    fn letters(&self) -> Result<Vec<Letter>, BoxError> {
         let path = Path::new(&self.place);
         let files = self.place.contains('/') || path.exists();
         let mut letters = if files { of_files(path)? } else { self.of_topic()? };
@@ -94,7 +94,7 @@ impl Place {
     }
 
     #[cfg(feature = "kafka")]
-    fn of_topic(&self) -> Result<Vec<BadRecord>, BoxError> {
+    fn of_topic(&self) -> Result<Vec<Letter>, BoxError> {
         use std::sync::atomic::Ordering;
         let stopped = super::stop::stop_on_signals()?;
         let topics = crate::connector::kafka::topic_tools::Topics::new(&self.brokers, &self.set)?;
@@ -110,13 +110,13 @@ impl Place {
     }
 
     #[cfg(not(feature = "kafka"))]
-    fn of_topic(&self) -> Result<Vec<BadRecord>, BoxError> {
+    fn of_topic(&self) -> Result<Vec<Letter>, BoxError> {
         Err(format!("{}: no such file, and this program was built without the feature `kafka`", self.place).into())
     }
 }
 
 /// The dead letters of a file, of all files below a folder, or of the folders with a prefix. Folders that a job has not completed are left out.
-fn of_files(path: &Path) -> Result<Vec<BadRecord>> {
+fn of_files(path: &Path) -> Result<Vec<Letter>> {
     let io = |path: &Path| {
         let place = path.display().to_string();
         move |e| Error::io(place, e)
@@ -172,16 +172,17 @@ pub fn run(args: &Args) -> Result<ExitCode, BoxError> {
     crate::logging::init();
     match &args.what {
         What::List(place) => list(&place.letters()?)?,
-        What::Show(place) => place.letters()?.iter().try_for_each(|bad| terminal::line(&letter::line(bad)))?,
+        What::Show(place) => place.letters()?.iter().try_for_each(|l| terminal::line(&letter::line(l, l.generation)))?,
         What::Resend { place, as_correction: Some(address), secret_file } => {
-            correct(&place.letters()?, &RunningJob::at(*address, secret_file.as_deref())?)?;
+            let letters: Vec<BadRecord> = place.letters()?.into_iter().map(|letter| letter.bad).collect();
+            correct(&letters, &RunningJob::at(*address, secret_file.as_deref())?)?;
         }
         What::Resend { place, as_correction: None, .. } => resend(place)?,
     }
     Ok(ExitCode::SUCCESS)
 }
 
-fn list(letters: &[BadRecord]) -> Result<(), BoxError> {
+fn list(letters: &[Letter]) -> Result<(), BoxError> {
     let mut groups: BTreeMap<(&str, &str, &str), Vec<&BadRecord>> = BTreeMap::new();
     for letter in letters {
         groups.entry((&letter.origin, &letter.verb, &letter.reason)).or_default().push(letter);
@@ -213,7 +214,7 @@ struct One {
 /// Gives the records to a running job, a batch at a time.
 fn correct(letters: &[BadRecord], job: &RunningJob) -> Result<(), BoxError> {
     for correction in Correction::all(letters) {
-        let body: String = correction.letters.iter().map(|bad| letter::line(bad) + "\n").collect();
+        let body: String = correction.letters.iter().map(|bad| letter::line(bad, 0) + "\n").collect();
         let Answer { corrected } = job.post("/api/v1/corrections", "application/x-ndjson", &body)?;
         for One { of, batch, records, left } in corrected {
             let left = if left.is_empty() {
@@ -323,7 +324,7 @@ mod tests {
             std::fs::create_dir_all(&folder).unwrap();
             let part = folder.join(format!("part-{:05}", bad.partition));
             let before = std::fs::read_to_string(&part).unwrap_or_default();
-            std::fs::write(part, before + &letter::line(bad) + "\n").unwrap();
+            std::fs::write(part, before + &letter::line(bad, 0) + "\n").unwrap();
             if bad.time.millis() != 30 {
                 std::fs::write(folder.join("_SUCCESS"), "").unwrap();
             }

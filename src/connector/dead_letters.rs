@@ -1,7 +1,11 @@
 //! `dead_letters`: bad records go where a person finds them, with what is needed to read them again.
 
+use std::sync::Arc;
+use std::sync::atomic::{AtomicU64, Ordering};
+
 use crate::api::context::StreamingContext;
 use crate::api::dstream::DStream;
+use crate::api::port::Port;
 use crate::connector::files::sink::TextFileSink;
 #[cfg(feature = "kafka")]
 use crate::connector::kafka::sink::{KafkaSink, ProducerRecord};
@@ -9,6 +13,7 @@ use crate::connector::memory::MemorySink;
 use crate::core::data::BadRecord;
 use crate::core::letter::line;
 use crate::engine::operator_id::OperatorId;
+use crate::job::protocol::Command;
 
 /// Where dead letters go: a topic, files, or memory. The sinks convert into it, so a program seldom names it.
 ///
@@ -29,10 +34,11 @@ pub enum DeadLetters {
     /// | `__streams.errors.message` | why it is bad |
     /// | `__tidemill.errors.batch_time` | the batch it was in, in milliseconds since 1970 |
     /// | `__tidemill.errors.verb` | the verb that found it, and the line that called the verb |
+    /// | `__tidemill.errors.generation` | the run of the checkpoint directory that wrote it, from 1; not there without a directory |
     #[cfg(feature = "kafka")]
     Topic(KafkaSink),
-    /// A line of JSON for each bad record: `topic`, `partition`, `offset`, `batch_time`, `verb`, `reason`, `key`, `value`, `headers`. Bytes
-    /// that are not UTF-8 are `{"hex": "..."}`.
+    /// A line of JSON for each bad record: `topic`, `partition`, `offset`, `batch_time`, `verb`, `reason`, `key`, `value`, `headers`,
+    /// and with a checkpoint directory `generation`: the run that wrote it. Bytes that are not UTF-8 are `{"hex": "..."}`.
     Files(TextFileSink),
     /// The bad records themselves.
     Memory(MemorySink<BadRecord>),
@@ -80,10 +86,12 @@ impl<'s> DStream<'s, BadRecord> {
     /// ```
     #[track_caller]
     pub fn dead_letters(&self, to: impl Into<DeadLetters>) {
+        let run = Run::default();
+        self.node.graph.port(Box::new(run.clone()));
         match to.into() {
             #[cfg(feature = "kafka")]
-            DeadLetters::Topic(sink) => self.to_kafka(sink, fill),
-            DeadLetters::Files(sink) => self.map(|bad| line(&bad)).save_as_text_files_with(sink),
+            DeadLetters::Topic(sink) => self.to_kafka(sink, move |bad, record| fill(bad, run.generation(), record)),
+            DeadLetters::Files(sink) => self.map(move |bad| line(&bad, run.generation())).save_as_text_files_with(sink),
             DeadLetters::Memory(memory) => self.to_memory(&memory),
         }
     }
@@ -133,9 +141,29 @@ impl StreamingContext<'_> {
     }
 }
 
+/// The run of the checkpoint directory, as the first command of the job tells it. It is not a part of bad records: they are the same when
+/// a batch runs again.
+#[derive(Clone, Default)]
+struct Run(Arc<AtomicU64>);
+
+impl Run {
+    /// Its number. 0: there is no directory, or this is a replay.
+    fn generation(&self) -> u64 {
+        self.0.load(Ordering::Relaxed)
+    }
+}
+
+impl Port for Run {
+    fn command(&self, command: &Command) {
+        if let Command::Restore { run, .. } = command {
+            self.0.store(run.generation, Ordering::Relaxed);
+        }
+    }
+}
+
 /// The record of a dead letter.
 #[cfg(feature = "kafka")]
-fn fill(bad: &BadRecord, record: &mut ProducerRecord) {
+fn fill(bad: &BadRecord, generation: u64, record: &mut ProducerRecord) {
     record.value(&bad.raw);
     bad.key.iter().for_each(|key| _ = record.key(key));
     bad.headers.iter().for_each(|(name, value)| _ = record.header(name, value));
@@ -147,6 +175,9 @@ fn fill(bad: &BadRecord, record: &mut ProducerRecord) {
     }
     record.header("__streams.errors.message", &bad.reason);
     record.header("__tidemill.errors.batch_time", bad.time.millis().to_string()).header("__tidemill.errors.verb", &bad.verb);
+    if generation > 0 {
+        record.header("__tidemill.errors.generation", generation.to_string());
+    }
 }
 
 #[cfg(feature = "kafka")]
@@ -158,9 +189,9 @@ mod tests {
     #[test]
     fn a_record_has_its_own_headers_and_those_of_kafka_streams() {
         use rdkafka::message::Headers;
-        let headers = |bad: &BadRecord| {
+        let headers = |bad: &BadRecord, generation| {
             let mut record = ProducerRecord::default();
-            fill(bad, &mut record);
+            fill(bad, generation, &mut record);
             assert_eq!(record.parts(), (bad.key.as_deref(), Some(&bad.raw[..])));
             let text = |bytes: Option<&[u8]>| String::from_utf8(bytes.unwrap().to_vec()).unwrap();
             record.headers.unwrap().iter().map(|h| (h.key.to_owned(), text(h.value))).collect::<Vec<_>>()
@@ -173,8 +204,10 @@ mod tests {
         let place = [("__streams.errors.topic", "words"), ("__streams.errors.partition", "3"), ("__streams.errors.offset", "41")];
         let all = [&[("unit", "words")][..], &place, &why].concat();
         let owned = |pairs: &[(&str, &str)]| pairs.iter().map(|(k, v)| ((*k).to_owned(), (*v).to_owned())).collect::<Vec<_>>();
-        assert_eq!(headers(&bad()), owned(&all));
+        assert_eq!(headers(&bad(), 0), owned(&all));
+        let run = [("__tidemill.errors.generation", "12")];
+        assert_eq!(headers(&bad(), 12), owned(&[&all[..], &run].concat()));
         let unknown = BadRecord { origin: String::new(), offset: -1, key: None, headers: Vec::new(), ..bad() };
-        assert_eq!(headers(&unknown), owned(&why));
+        assert_eq!(headers(&unknown, 0), owned(&why));
     }
 }

@@ -1,14 +1,34 @@
 //! A bad record as a line of JSON, and back: what files of dead letters have, and what a correction over HTTP has.
 
+use std::ops::Deref;
+
 use serde_json::{Map, Value, json};
 
 use crate::core::data::BadRecord;
 use crate::core::time::BatchTime;
 
-/// The line of a bad record. Bytes that are not UTF-8 are `{"hex": "..."}`.
-pub(crate) fn line(bad: &BadRecord) -> String {
+/// A bad record that was written as a dead letter.
+#[derive(Clone, Debug, PartialEq, Eq)]
+#[cfg_attr(not(feature = "cli"), allow(dead_code, reason = "only the command shows who wrote letters"))]
+pub(crate) struct Letter {
+    pub bad: BadRecord,
+    /// The run of the checkpoint directory that wrote it. 0: there was no directory.
+    pub generation: u64,
+}
+
+impl Deref for Letter {
+    type Target = BadRecord;
+
+    fn deref(&self) -> &BadRecord {
+        &self.bad
+    }
+}
+
+/// The line of a bad record that a run of a checkpoint directory writes. 0: there is no directory. Bytes that are not UTF-8 are
+/// `{"hex": "..."}`.
+pub(crate) fn line(bad: &BadRecord, generation: u64) -> String {
     let headers: Map<String, Value> = bad.headers.iter().map(|(name, value)| (name.clone(), text(value))).collect();
-    json!({
+    let mut line = json!({
         "topic": bad.origin,
         "partition": bad.partition,
         "offset": bad.offset,
@@ -18,8 +38,11 @@ pub(crate) fn line(bad: &BadRecord) -> String {
         "key": bad.key.as_deref().map(text),
         "value": text(&bad.raw),
         "headers": headers,
-    })
-    .to_string()
+    });
+    if generation > 0 {
+        line["generation"] = generation.into();
+    }
+    line.to_string()
 }
 
 fn text(bytes: &[u8]) -> Value {
@@ -34,7 +57,7 @@ fn text(bytes: &[u8]) -> Value {
 /// # Errors
 /// The line is not one of [`line`].
 #[cfg_attr(not(feature = "http"), allow(dead_code, reason = "only the port of a job and the command read letters"))]
-pub(crate) fn parse(line: &str) -> Result<BadRecord, String> {
+pub(crate) fn parse(line: &str) -> Result<Letter, String> {
     let mut letter: Value = serde_json::from_str(line).map_err(|e| format!("this is not a line of JSON: {e}"))?;
     let mut field = |name: &str| letter.get_mut(name).map(Value::take).unwrap_or_default();
     let number =
@@ -45,6 +68,7 @@ pub(crate) fn parse(line: &str) -> Result<BadRecord, String> {
     };
     let partition = number("partition", field("partition"))?;
     let time = number("batch_time", field("batch_time"))?;
+    let generation = field("generation").as_u64().unwrap_or(0);
     let key = field("key");
     let headers = match field("headers") {
         Value::Object(headers) => {
@@ -53,7 +77,7 @@ pub(crate) fn parse(line: &str) -> Result<BadRecord, String> {
         Value::Null => Vec::new(),
         other => return Err(format!("\"headers\" is {other}, and should be an object")),
     };
-    Ok(BadRecord {
+    let bad = BadRecord {
         origin: string("topic", field("topic"))?,
         partition: partition.try_into().map_err(|_| format!("partition {partition} cannot be"))?,
         offset: number("offset", field("offset"))?,
@@ -63,7 +87,8 @@ pub(crate) fn parse(line: &str) -> Result<BadRecord, String> {
         headers,
         verb: string("verb", field("verb"))?,
         reason: string("reason", field("reason"))?,
-    })
+    };
+    Ok(Letter { bad, generation })
 }
 
 /// The bytes of a text, or of `{"hex": "..."}`.
@@ -105,7 +130,7 @@ pub(crate) mod tests {
             "topic": "words", "partition": 3, "offset": 41, "batch_time": 1_000, "verb": "decode (main.rs:7)",
             "reason": "no \"JSON\"", "key": "k", "value": { "hex": "ff220a" }, "headers": { "unit": "words" },
         });
-        let line = line(&bad());
+        let line = line(&bad(), 0);
         assert_eq!(serde_json::from_str::<Value>(&line).unwrap(), expected);
         assert!(!line.contains('\n'));
     }
@@ -113,7 +138,9 @@ pub(crate) mod tests {
     #[test]
     fn a_line_is_read_back() {
         for bad in [bad(), BadRecord { key: None, offset: -1, raw: b"{}".to_vec(), headers: Vec::new(), ..bad() }] {
-            assert_eq!(parse(&line(&bad)).unwrap(), bad);
+            for generation in [0, 7] {
+                assert_eq!(parse(&line(&bad, generation)).unwrap(), Letter { bad: bad.clone(), generation });
+            }
         }
         for (wrong, why) in [
             ("{", "this is not a line of JSON"),

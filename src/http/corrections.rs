@@ -59,8 +59,9 @@ pub(super) async fn correct(request: Request<Incoming>, reader: &Reader) -> Resu
 fn corrections(body: &[u8]) -> Result<Vec<Correction>, String> {
     let text = std::str::from_utf8(body).map_err(|e| format!("lines of JSON are UTF-8: {e}"))?;
     let lines = text.lines().zip(1..).filter(|(line, _)| !line.trim().is_empty());
-    let letters =
-        lines.map(|(line, n)| letter::parse(line).map_err(|e| format!("line {n}: {e}"))).collect::<Result<Vec<_>, _>>()?;
+    let letters = lines
+        .map(|(line, n)| letter::parse(line).map(|letter| letter.bad).map_err(|e| format!("line {n}: {e}")))
+        .collect::<Result<Vec<_>, _>>()?;
     let all = Correction::all(&letters);
     all.iter().try_for_each(Correction::check)?;
     Ok(all)

@@ -117,4 +117,25 @@ fn a_batch_with_too_many_bad_records_ends_the_job_and_is_not_out() {
         let (good, dead, ended) = limited(workers, "50%");
         assert_eq!((good.len(), dead.len(), ended.unwrap().batches), (6, 3, 3), "{workers} workers, within the limit");
     }
+
+#[test]
+fn dead_letters_say_which_run_wrote_them() {
+    let (dir, letters) = (crate::temp_dir::TempDir::new("runs"), crate::temp_dir::TempDir::made("letters"));
+    for run in 1..=2_u64 {
+        let (prefix, lines) = (letters.join(format!("dead-{run}")), QueueSource::from_batches([vec![format!("x{run}")]]));
+        let job = StreamingContext::builder("runs", millis(5)).checkpoint(&*dir).run(move |ssc| {
+            ssc.dead_letters(TextFileSink::new(&prefix).skip_empty());
+            ssc.queue_stream(&lines).try_map(|text| Ok(text.parse::<i64>()?)).to_memory(&MemorySink::new());
+            Ok(())
+        });
+        job.unwrap();
+        let folders = std::fs::read_dir(&*letters).unwrap().map(|entry| entry.unwrap().path());
+        let folder = folders.into_iter().find(|path| path.to_string_lossy().contains(&format!("dead-{run}-"))).unwrap();
+        let files = std::fs::read_dir(folder).unwrap().map(|entry| entry.unwrap().path());
+        let parts = files.filter(|path| path.file_name().is_some_and(|name| name.to_string_lossy().starts_with("part-")));
+        let line = parts.map(|part| std::fs::read_to_string(part).unwrap()).collect::<String>();
+        let letter: serde_json::Value = serde_json::from_str(line.trim()).unwrap();
+        assert_eq!((&letter["generation"], &letter["value"]), (&run.into(), &format!("x{run}").into()), "{line}");
+    }
+}
 }

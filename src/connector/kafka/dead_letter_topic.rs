@@ -8,6 +8,7 @@ use crate::connector::kafka::topic_tools::Topics;
 use crate::connector::kafka::topic_writer::Producer;
 use crate::core::data::BadRecord;
 use crate::core::error::Result;
+use crate::core::letter::Letter;
 use crate::core::time::BatchTime;
 
 /// The headers that a dead letter has besides those of its record. `connector/dead_letters.rs` writes them.
@@ -20,7 +21,7 @@ impl Topics {
     ///
     /// # Errors
     /// As [`read`](Topics::read).
-    pub fn dead_letters(&self, topic: &str, stopped: impl Fn() -> bool) -> Result<(Vec<BadRecord>, u64)> {
+    pub fn dead_letters(&self, topic: &str, stopped: impl Fn() -> bool) -> Result<(Vec<Letter>, u64)> {
         let (mut letters, mut others) = (Vec::new(), 0);
         self.read_messages(topic, true, false, stopped, |m| {
             let headers = m.headers().into_iter().flat_map(Headers::iter);
@@ -35,13 +36,13 @@ impl Topics {
     }
 }
 
-/// The bad record of a record, if it is a dead letter.
-fn letter(key: Option<&[u8]>, value: Option<&[u8]>, headers: Vec<(String, Vec<u8>)>) -> Option<BadRecord> {
+/// The letter of a record, if it is a dead letter.
+fn letter(key: Option<&[u8]>, value: Option<&[u8]>, headers: Vec<(String, Vec<u8>)>) -> Option<Letter> {
     let (about, own): (Vec<_>, Vec<_>) = headers.into_iter().partition(|(name, _)| PREFIXES.iter().any(|p| name.starts_with(p)));
     // The last one counts: a letter may have been a dead letter before.
     let text =
         |name: &str| about.iter().rev().find_map(|(n, value)| (n == name).then(|| String::from_utf8_lossy(value).into_owned()));
-    Some(BadRecord {
+    let bad = BadRecord {
         origin: text("__streams.errors.topic").unwrap_or_default(),
         partition: text("__streams.errors.partition").and_then(|p| p.parse().ok()).unwrap_or(0),
         offset: text("__streams.errors.offset").and_then(|o| o.parse().ok()).unwrap_or(-1),
@@ -51,7 +52,8 @@ fn letter(key: Option<&[u8]>, value: Option<&[u8]>, headers: Vec<(String, Vec<u8
         headers: own,
         verb: text("__tidemill.errors.verb").unwrap_or_default(),
         reason: text("__streams.errors.message").unwrap_or_default(),
-    })
+    };
+    Some(Letter { bad, generation: text("__tidemill.errors.generation").and_then(|g| g.parse().ok()).unwrap_or(0) })
 }
 
 /// Puts records back at the ends of their partitions of a topic, with their keys and headers.
@@ -81,9 +83,10 @@ mod tests {
             header("__streams.errors.message", "no \"JSON\""),
             header("__tidemill.errors.batch_time", "1000"),
             header("__tidemill.errors.verb", "decode (main.rs:7)"),
+            header("__tidemill.errors.generation", "12"),
         ];
         let found = letter(Some(b"k"), Some(b"{"), about.to_vec()).unwrap();
-        let expected = BadRecord {
+        let bad = BadRecord {
             origin: "words".into(),
             partition: 3,
             offset: 41,
@@ -94,10 +97,15 @@ mod tests {
             verb: "decode (main.rs:7)".into(),
             reason: "no \"JSON\"".into(),
         };
-        assert_eq!(found, expected);
+        assert_eq!(found, Letter { bad, generation: 12 });
         assert_eq!(
-            letter(None, None, about[5..].to_vec()).map(|bad| (bad.origin, bad.offset, bad.raw)),
-            Some((String::new(), -1, Vec::new()))
+            letter(None, None, about[5..7].to_vec()).map(|letter| (
+                letter.bad.origin,
+                letter.bad.offset,
+                letter.bad.raw,
+                letter.generation
+            )),
+            Some((String::new(), -1, Vec::new(), 0))
         );
         assert_eq!(letter(None, Some(b"x"), about[..1].to_vec()), None);
     }
