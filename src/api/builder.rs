@@ -163,6 +163,34 @@ impl Builder {
         self.set(move |c| c.backpressure = Some(how))
     }
 
+    /// Lets the running job answer questions about every view that the program names, by this name: as
+    /// [`View::queryable`](crate::prelude::View::queryable) does. Default: off, and only the views that the program calls `queryable` answer.
+    /// `--queryable` is the same setting.
+    ///
+    /// A view that the program calls `queryable` keeps its other name and its history. A name that has other characters than letters, digits,
+    /// `-`, `_` and `.` cannot be asked for; a warning says so. Each of these views holds its rows for questions: counts, sums and windows have
+    /// them already, and other views arrange them. A named view is then computed also if no output reads it.
+    ///
+    /// ```
+    /// use tidemill::prelude::*;
+    /// let (words, rows) = (QueueSource::new(), MemorySink::new());
+    /// let (feed, sink) = (words.clone(), rows.clone());
+    /// let job = StreamingContext::builder("words", millis(5)).queryable().start(move |ssc| {
+    ///     ssc.queue_stream(&words).count_by_value().sum_by_key().named("counts").update().to_memory(&sink);
+    ///     Ok(())
+    /// })?;
+    /// feed.push(vec!["tide".to_string()]);
+    /// while rows.rows().is_empty() {
+    ///     std::thread::yield_now();
+    /// }
+    /// assert_eq!(job.query("counts").key("tide").ask()?.rows_as::<(String, i64)>().unwrap(), [("tide".to_string(), 1)]);
+    /// job.stop_now()?;
+    /// # Ok::<(), tidemill::Error>(())
+    /// ```
+    pub fn queryable(self) -> Self {
+        self.set(|c| c.runtime.queryable = true)
+    }
+
     /// A setting by Spark's name: `spark.streaming.backpressure.*`, `spark.streaming.kafka.maxRatePerPartition`,
     /// `spark.streaming.receiver.maxRate` or `spark.streaming.receiver.writeAheadLog.enable`. An unknown name is an error at the start. `--conf` overrides these.
     ///

@@ -117,6 +117,7 @@ fn a_batch_with_too_many_bad_records_ends_the_job_and_is_not_out() {
         let (good, dead, ended) = limited(workers, "50%");
         assert_eq!((good.len(), dead.len(), ended.unwrap().batches), (6, 3, 3), "{workers} workers, within the limit");
     }
+}
 
 #[test]
 fn dead_letters_say_which_run_wrote_them() {
@@ -137,5 +138,4 @@ fn dead_letters_say_which_run_wrote_them() {
         let letter: serde_json::Value = serde_json::from_str(line.trim()).unwrap();
         assert_eq!((&letter["generation"], &letter["value"]), (&run.into(), &format!("x{run}").into()), "{line}");
     }
-}
 }
