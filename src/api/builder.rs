@@ -7,7 +7,6 @@ use std::time::Duration;
 
 use crate::api::backpressure::Backpressure;
 use crate::api::config::{CatchUp, Config, RuntimeArgs};
-use crate::api::max_bad::MaxBad;
 use crate::core::error::Result;
 use crate::metrics::StreamingListener;
 
@@ -48,7 +47,7 @@ impl Builder {
         Builder { name, interval, settings: Vec::new() }
     }
 
-    fn set(mut self, setting: impl FnOnce(&mut Config) + Send + 'static) -> Self {
+    pub(crate) fn set(mut self, setting: impl FnOnce(&mut Config) + Send + 'static) -> Self {
         self.settings.push(Box::new(setting));
         self
     }
@@ -233,31 +232,6 @@ impl Builder {
     /// ```
     pub fn output_retry(self, time: Duration) -> Self {
         self.set(move |c| c.runtime.output_retry = Some(time))
-    }
-
-    /// The most bad records that a fallible verb may find in one batch. Default: no limit.
-    ///
-    /// More end the job with [`Error::TooManyBad`](crate::Error::TooManyBad). No output that reads the verb, its good records or its bad
-    /// ones, gets this batch. A job with a checkpoint directory runs the batch again when it starts again. So the verb must be mended, or
-    /// the limit raised, before it goes on. Each batch then waits until all workers have told how many bad records they found.
-    ///
-    /// `--max-bad` is the same setting.
-    ///
-    /// ```
-    /// use tidemill::api::max_bad::MaxBad;
-    /// use tidemill::prelude::*;
-    /// let (lines, seen) = (QueueSource::from_batches([vec!["1", "x"], vec!["y", "z"]]), MemorySink::new());
-    /// let out = seen.clone();
-    /// let job = StreamingContext::builder("strict", millis(5)).without_checkpoint().max_bad(MaxBad::Percent(50.0));
-    /// let ended = job.run(move |ssc| {
-    ///     ssc.queue_stream(&lines).try_map(|text| Ok(text.parse::<i64>()?)).to_memory(&out);
-    ///     Ok(())
-    /// });
-    /// assert!(matches!(ended, Err(Error::TooManyBad { bad: 2, rows: 2, .. })));
-    /// assert!(seen.rows().iter().all(|n| *n == 1), "nothing of the second batch is out");
-    /// ```
-    pub fn max_bad(self, most: MaxBad) -> Self {
-        self.set(move |c| c.runtime.max_bad = Some(most))
     }
 
     /// At most this many tries of a failing output operation before the job fails. Default: no limit but the time of
