@@ -7,7 +7,6 @@ use std::time::Duration;
 
 use crate::api::backpressure::Backpressure;
 use crate::api::config::{CatchUp, Config, RuntimeArgs};
-use crate::api::max_bad::MaxBad;
 use crate::core::error::Result;
 use crate::metrics::StreamingListener;
 
@@ -48,7 +47,7 @@ impl Builder {
         Builder { name, interval, settings: Vec::new() }
     }
 
-    fn set(mut self, setting: impl FnOnce(&mut Config) + Send + 'static) -> Self {
+    pub(crate) fn set(mut self, setting: impl FnOnce(&mut Config) + Send + 'static) -> Self {
         self.settings.push(Box::new(setting));
         self
     }
@@ -163,6 +162,34 @@ impl Builder {
         self.set(move |c| c.backpressure = Some(how))
     }
 
+    /// Lets the running job answer questions about every view that the program names, by this name: as
+    /// [`View::queryable`](crate::prelude::View::queryable) does. Default: off, and only the views that the program calls `queryable` answer.
+    /// `--queryable` is the same setting.
+    ///
+    /// A view that the program calls `queryable` keeps its other name and its history. A name that has other characters than letters, digits,
+    /// `-`, `_` and `.` cannot be asked for; a warning says so. Each of these views holds its rows for questions: counts, sums and windows have
+    /// them already, and other views arrange them. A named view is then computed also if no output reads it.
+    ///
+    /// ```
+    /// use tidemill::prelude::*;
+    /// let (words, rows) = (QueueSource::new(), MemorySink::new());
+    /// let (feed, sink) = (words.clone(), rows.clone());
+    /// let job = StreamingContext::builder("words", millis(5)).queryable().start(move |ssc| {
+    ///     ssc.queue_stream(&words).count_by_value().sum_by_key().named("counts").update().to_memory(&sink);
+    ///     Ok(())
+    /// })?;
+    /// feed.push(vec!["tide".to_string()]);
+    /// while rows.rows().is_empty() {
+    ///     std::thread::yield_now();
+    /// }
+    /// assert_eq!(job.query("counts").key("tide").ask()?.rows_as::<(String, i64)>().unwrap(), [("tide".to_string(), 1)]);
+    /// job.stop_now()?;
+    /// # Ok::<(), tidemill::Error>(())
+    /// ```
+    pub fn queryable(self) -> Self {
+        self.set(|c| c.runtime.queryable = true)
+    }
+
     /// A setting by Spark's name: `spark.streaming.backpressure.*`, `spark.streaming.kafka.maxRatePerPartition`,
     /// `spark.streaming.receiver.maxRate` or `spark.streaming.receiver.writeAheadLog.enable`. An unknown name is an error at the start. `--conf` overrides these.
     ///
@@ -205,31 +232,6 @@ impl Builder {
     /// ```
     pub fn output_retry(self, time: Duration) -> Self {
         self.set(move |c| c.runtime.output_retry = Some(time))
-    }
-
-    /// The most bad records that a fallible verb may find in one batch. Default: no limit.
-    ///
-    /// More end the job with [`Error::TooManyBad`](crate::Error::TooManyBad). No output that reads the verb, its good records or its bad
-    /// ones, gets this batch. A job with a checkpoint directory runs the batch again when it starts again. So the verb must be mended, or
-    /// the limit raised, before it goes on. Each batch then waits until all workers have told how many bad records they found.
-    ///
-    /// `--max-bad` is the same setting.
-    ///
-    /// ```
-    /// use tidemill::api::max_bad::MaxBad;
-    /// use tidemill::prelude::*;
-    /// let (lines, seen) = (QueueSource::from_batches([vec!["1", "x"], vec!["y", "z"]]), MemorySink::new());
-    /// let out = seen.clone();
-    /// let job = StreamingContext::builder("strict", millis(5)).without_checkpoint().max_bad(MaxBad::Percent(50.0));
-    /// let ended = job.run(move |ssc| {
-    ///     ssc.queue_stream(&lines).try_map(|text| Ok(text.parse::<i64>()?)).to_memory(&out);
-    ///     Ok(())
-    /// });
-    /// assert!(matches!(ended, Err(Error::TooManyBad { bad: 2, rows: 2, .. })));
-    /// assert!(seen.rows().iter().all(|n| *n == 1), "nothing of the second batch is out");
-    /// ```
-    pub fn max_bad(self, most: MaxBad) -> Self {
-        self.set(move |c| c.runtime.max_bad = Some(most))
     }
 
     /// At most this many tries of a failing output operation before the job fails. Default: no limit but the time of

@@ -81,6 +81,12 @@ pub struct RuntimeArgs {
     /// End the job if a verb finds more bad records in a batch: a number, or a percentage of its rows such as 0.1% [default: no limit]
     #[arg(long, value_name = "N|PERCENT", value_parser = MaxBad::from_str)]
     pub max_bad: Option<MaxBad>,
+    /// End the job if a verb finds more bad records than this in a row, in one partition [default: no limit]
+    #[arg(long, value_name = "N")]
+    pub max_bad_in_a_row: Option<u64>,
+    /// Answer questions about every view that the program names, as View::queryable does
+    #[arg(long)]
+    pub queryable: bool,
     /// Which overdue batch times outputs see
     #[arg(long, value_enum, default_value_t)]
     pub catch_up: CatchUp,

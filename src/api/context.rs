@@ -364,6 +364,11 @@ impl<'s> Graph<'s> {
         free
     }
 
+    /// Whether a view answers questions by this name.
+    pub fn is_queryable(&self, name: &str) -> bool {
+        self.registry.borrow().queryable.iter().any(|other| other == name)
+    }
+
     /// Added computations read a view by this name.
     pub fn tap(&self, name: &str, tap: Tap) {
         self.registry.borrow_mut().taps.push((name.into(), tap));

@@ -57,7 +57,7 @@ pub(crate) struct Panes<'s, T> {
     pub dict: Rc<std::cell::RefCell<Dict<T>>>,
 }
 
-impl<T> Panes<'_, T> {
+impl<T: 'static> Panes<'_, T> {
     pub fn new(groups: KeyGroups) -> Self {
         Panes { stream: OnceCell::new(), dict: Dict::shared(groups) }
     }

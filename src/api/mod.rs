@@ -3,6 +3,7 @@
 pub mod accumulator;
 pub(crate) mod alignment;
 pub mod backpressure;
+mod bad_limits;
 pub mod builder;
 mod built_graph;
 pub mod config;

@@ -20,6 +20,7 @@ use crate::engine::dictionary::{Code, Dict};
 use crate::engine::flow::{batched, by_batch, collect_batches, map_containers, route};
 use crate::engine::operator_id::OperatorId;
 use crate::engine::state::{Changes as Changed, Groups, KeyedState};
+use crate::metrics::held::Held;
 
 /// The forms of a view (api/view.rs): one is derived from another at first use.
 impl<'s, T: Key> View<'s, T> {
@@ -68,6 +69,7 @@ impl<'s, T: Key> View<'s, T> {
         let make = || {
             let (codes, trace) = (self.interned(), DenseTrace::empty());
             codes.dict.borrow_mut().keep_since(trace.since());
+            codes.dict.borrow_mut().arranged(trace.bytes());
             arrange(codes.changes, &OperatorId::step("arranged"), trace)
         };
         self.node.arranged.get_or_init(make).clone()
@@ -294,6 +296,10 @@ impl<K: Key> KeyedState for Sums<K> {
         let codes = self.cut.get_or_insert_with(|| dict.held_by_group()).take(group);
         let sums: Vec<(&K, i64)> = codes.into_iter().map(|code| dict.held(code)).collect();
         if sums.is_empty() { Vec::new() } else { encoded(&sums) }
+    }
+
+    fn held(&self) -> Held {
+        self.dict.borrow().size()
     }
 
     fn load(&mut self, bytes: &[u8], _: BatchTime) -> Result<(), BoxError> {

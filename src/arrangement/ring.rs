@@ -25,6 +25,7 @@ use crate::engine::operator_id::OperatorId;
 use crate::engine::pane::Pane;
 use crate::engine::state::{Changes, Groups, KeyedState};
 use crate::engine::tick::Tick;
+use crate::metrics::held::Held;
 use crate::operator::kernel::partial_table::PartialTable;
 
 /// More records than a window can hold. A chunk with a larger sum is damaged.
@@ -284,6 +285,15 @@ impl<T: Key> KeyedState for Window<T> {
 
     fn rewritten(&mut self) -> Groups {
         std::mem::take(&mut self.ring.rewritten)
+    }
+
+    fn held(&self) -> Held {
+        let Ring { waiting, inside, late, folding, .. } = &self.ring;
+        let panes = inside.iter().chain(waiting).chain(late);
+        let rows = panes.clone().map(|(_, pane)| pane.rows().len()).sum::<usize>() + folding.1.len();
+        // The dictionary is that of all windows over the stream.
+        let keys = self.dict.borrow().size().keys as usize;
+        Held::of_keys(keys, rows * size_of::<(Code, i64)>()).with_panes(panes.count() + usize::from(!folding.1.is_empty()))
     }
 
     fn save(&mut self, group: u64, since: BatchTime) -> Vec<u8> {

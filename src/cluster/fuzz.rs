@@ -20,6 +20,7 @@ use super::link::{FailureReport, Frame, LinkEvent, listen};
 use super::listener::receive;
 use super::roster::Roster;
 use super::secret::{Secret, Side, prove};
+use crate::metrics::refused::Refusals;
 
 /// Longer than any call here takes: the input ends, so no call waits for bytes.
 const LIMIT: Duration = Duration::from_secs(60);
@@ -46,6 +47,7 @@ fn hello(process: usize) -> Hello {
         deadline: LIMIT,
         limit: LIMIT,
         heartbeat: LIMIT,
+        refused: Refusals::default(),
     };
     Hello::new(&spec, 5)
 }

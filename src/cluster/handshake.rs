@@ -67,7 +67,9 @@ pub(crate) fn connect(spec: &Spec, cancel: &AtomicBool) -> Result<Peers> {
         return Ok(Peers::alone(spec.workers));
     }
     let listener = bind(spec.process, spec.addresses[spec.process])?;
-    let roster = Arc::new(Roster::new(Hello::new(spec, instance()), spec.secret.clone()));
+    let mut roster = Roster::new(Hello::new(spec, instance()), spec.secret.clone());
+    roster.refused = spec.refused.clone();
+    let roster = Arc::new(roster);
     let listener = Listener::open(listener, roster.clone(), spec.limit)?;
     let gathered = callers(spec, &roster).and_then(|()| gather(spec, &roster, cancel));
     roster.close();

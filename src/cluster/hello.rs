@@ -7,6 +7,7 @@ use serde::{Deserialize, Serialize};
 use xxhash_rust::xxh3::{xxh3_64, xxh3_128};
 
 use super::secret::Secret;
+use crate::metrics::refused::Refusals;
 
 /// What this process is, and what all processes must agree on.
 #[derive(Clone, Debug)]
@@ -39,6 +40,8 @@ pub(crate) struct Spec {
     pub limit: Duration,
     /// A process that is silent for this time is lost.
     pub heartbeat: Duration,
+    /// Where refused callers are counted.
+    pub refused: Refusals,
 }
 
 /// The version of tidemill and a hash of the running program. Timely's messages do not say which types their bytes are, so all

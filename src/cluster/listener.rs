@@ -117,7 +117,9 @@ pub(super) fn receive(roster: &Roster, stream: TcpStream, from: SocketAddr, limi
     let caller = match challenge::receive(&stream, roster.secret.as_ref(), until) {
         Ok(caller) => caller,
         Err(refusal) => {
-            let Some(why) = refusal.difference() else {
+            let difference = refusal.difference();
+            roster.refused.add(&difference.clone().unwrap_or_else(|| refusal.to_string()));
+            let Some(why) = difference else {
                 return tracing::debug!(%from, %refusal, "a caller was refused");
             };
             // When all are connected, no process is missing.
@@ -148,6 +150,9 @@ pub(super) fn receive(roster: &Roster, stream: TcpStream, from: SocketAddr, limi
             let kept = answered.is_ok() && roster.keep(hello, stream);
             tracing::debug!(%from, kept, "process {} called", hello.process);
         }
-        (verdict, _) => tracing::warn!(%from, ?verdict, "process {} was refused", hello.process),
+        (verdict, _) => {
+            roster.refused.add(&format!("it says that it is process {}: {verdict:?}", hello.process));
+            tracing::warn!(%from, ?verdict, "process {} was refused", hello.process);
+        }
     }
 }

@@ -8,6 +8,7 @@ use std::time::Duration;
 use crate::cluster::hello::{Hello, Kind, Run, Verdict};
 use crate::cluster::secret::Secret;
 use crate::core::lock::lock;
+use crate::metrics::refused::Refusals;
 
 /// A socket whose peer has passed the handshake.
 struct Connection {
@@ -92,13 +93,15 @@ pub(super) struct Roster {
     changed: Condvar,
     pub own: Hello,
     pub secret: Option<Secret>,
+    /// The callers that were refused.
+    pub refused: Refusals,
 }
 
 impl Roster {
     pub(super) fn new(own: Hello, secret: Option<Secret>) -> Self {
         let peers = (0..own.processes).map(|_| Peer::default()).collect();
         let members = Members { peers, run: own.run, whole: false, closed: false, fatal: None, stranger: None };
-        Roster { members: Mutex::new(members), changed: Condvar::new(), own, secret }
+        Roster { members: Mutex::new(members), changed: Condvar::new(), own, secret, refused: Refusals::default() }
     }
 
     pub(super) fn lock(&self) -> MutexGuard<'_, Members> {

@@ -119,6 +119,23 @@ pub enum Error {
         /// Where one of them is from, and why it is bad.
         first: String,
     },
+    /// A verb found more bad records in a row, in a partition, than
+    /// [`Builder::max_bad_in_a_row`](crate::api::builder::Builder::max_bad_in_a_row) allows. The batch is not out.
+    #[error(
+        "{operator}, batch {time}: {bad} bad records in a row, and at most {most} are allowed; one of them: {one}; mend the records or the verb, or raise --max-bad-in-a-row"
+    )]
+    TooManyBadInARow {
+        /// The verb.
+        operator: String,
+        /// The batch.
+        time: BatchTime,
+        /// How many bad records followed one another, with those of earlier batches.
+        bad: u64,
+        /// The limit.
+        most: u64,
+        /// Where a bad record of this partition and batch is from, and why it is bad.
+        one: String,
+    },
     /// A sum does not fit into an `i64`. Sums are from `-i64::MAX` to `i64::MAX`, also those of one worker.
     #[error(
         "{operator}, batch {time}: the sum of {key} does not fit into 64 bits; sum an i128: fold_by_key(0i128, |sum, n| sum + i128::from(n))"

@@ -19,6 +19,7 @@ use crate::core::time::BatchTime;
 use crate::engine::flow::{Emitter, Flow, RowStream, batched, route};
 use crate::engine::operator_id::OperatorId;
 use crate::engine::state::{Changes, Groups, KeyedState, UnbuiltState};
+use crate::metrics::held::Held;
 use crate::metrics::{AccumulatorInfo, Accumulators};
 
 /// What one worker has added to an accumulator in the batches that are not computed.
@@ -106,6 +107,10 @@ impl<A: Monoid> Total for TotalOf<A> {
 impl<A: Monoid> KeyedState for TotalOf<A> {
     fn snapshot(&mut self, _: BatchTime) -> Changes {
         Changes { groups: Groups::first(std::mem::take(&mut self.changed)), expired: None }
+    }
+
+    fn held(&self) -> Held {
+        Held::of_keys(0, size_of::<A>())
     }
 
     fn save(&mut self, group: u64, _: BatchTime) -> Vec<u8> {

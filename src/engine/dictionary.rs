@@ -17,6 +17,7 @@ use crate::core::data::Key;
 use crate::core::key_groups::{ByGroup, KeyGroups};
 use crate::core::sum::checked;
 use crate::core::time::BatchTime;
+use crate::metrics::held::Held;
 
 /// So many keys are looked up together. Their places in memory are then read at the same time, not one after another.
 const BLOCK: usize = 32;
@@ -48,6 +49,8 @@ pub(crate) struct Dict<K> {
     hasher: foldhash::fast::RandomState,
     /// The first time that the readers of each arrangement of these codes may ask for.
     readers: Vec<Weak<Cell<BatchTime>>>,
+    /// How many bytes each arrangement of these codes takes.
+    arrangements: Vec<Weak<Cell<u64>>>,
     /// How often an unused code was kept because an output had not passed its time.
     #[cfg(test)]
     pub kept: u64,
@@ -64,15 +67,59 @@ impl<K> Dict<K> {
             idle: VecDeque::new(),
             hasher: foldhash::fast::RandomState::default(),
             readers: Vec::new(),
+            arrangements: Vec::new(),
             #[cfg(test)]
             kept: 0,
         }
     }
 
-    /// As [`new`](Dict::new), shared by several operators.
-    pub fn shared(groups: KeyGroups) -> Rc<RefCell<Self>> {
-        Rc::new(RefCell::new(Dict::new(groups)))
+    /// As [`new`](Dict::new), shared by several operators. [`held_here`] knows of it.
+    pub fn shared(groups: KeyGroups) -> Rc<RefCell<Self>>
+    where
+        K: 'static,
+    {
+        let dict = Rc::new(RefCell::new(Dict::new(groups)));
+        let measured: Rc<dyn Measured> = dict.clone();
+        SHARED.with_borrow_mut(|all| all.push(Rc::downgrade(&measured)));
+        dict
     }
+
+    /// How many keys have a code, and about how many bytes that takes, without what the keys point to.
+    pub fn size(&self) -> Held {
+        let entries = self.entries.capacity() * size_of::<Option<Entry<K>>>();
+        // A control byte for each place of the table.
+        let codes = self.codes.capacity() * (size_of::<(u32, Code)>() + 1);
+        let unused = self.free.capacity() * size_of::<Code>() + self.idle.capacity() * size_of::<(BatchTime, Code)>();
+        Held::of_keys(self.codes.len(), entries + codes + unused)
+    }
+}
+
+/// A dictionary whatever its keys are.
+trait Measured {
+    /// Its own size, and the bytes of its arrangements.
+    fn measure(&self) -> (Held, u64);
+}
+
+impl<K> Measured for RefCell<Dict<K>> {
+    fn measure(&self) -> (Held, u64) {
+        let dict = self.borrow();
+        (dict.size(), dict.arrangements.iter().filter_map(Weak::upgrade).map(|bytes| bytes.get()).sum())
+    }
+}
+
+thread_local!(static SHARED: RefCell<Vec<Weak<dyn Measured>>> = const { RefCell::new(Vec::new()) });
+
+/// The size of all shared dictionaries of the worker on this thread, and the bytes of their arrangements.
+pub(crate) fn held_here() -> (Held, u64) {
+    SHARED.with_borrow_mut(|all| {
+        all.retain(|dict| dict.strong_count() > 0);
+        let (mut held, mut arranged) = (Held::default(), 0);
+        for (size, bytes) in all.iter().filter_map(Weak::upgrade).map(|dict| dict.measure()) {
+            held += size;
+            arranged += bytes;
+        }
+        (held, arranged)
+    })
 }
 
 impl<K: Key> Dict<K> {
@@ -200,6 +247,12 @@ impl<K: Key> Dict<K> {
     /// Keeps codes from reuse that were used after the time in this cell: the readers of an arrangement may still find them.
     pub fn keep_since(&mut self, time: Weak<Cell<BatchTime>>) {
         self.readers.push(time);
+    }
+
+    /// An arrangement of these codes takes as many bytes as this cell says.
+    pub fn arranged(&mut self, bytes: Weak<Cell<u64>>) {
+        self.arrangements.retain(|bytes| bytes.strong_count() > 0);
+        self.arrangements.push(bytes);
     }
 
     /// Reclaims codes without references that were last used at a time that every output has `passed`.

@@ -8,6 +8,7 @@ use crate::core::clock::wall_ms;
 use crate::core::plan::OffsetRange;
 use crate::core::time::BatchTime;
 use crate::http::reader::Reader;
+use crate::metrics::clients::{self, Broker, Client};
 use crate::metrics::history::BadTotals;
 use crate::metrics::operator::{most, sum};
 use crate::metrics::process::Process;
@@ -104,6 +105,20 @@ pub(super) fn sources(reader: &Reader) -> String {
         json!({ "source": number, "name": source.name, "records": source.records, "bytes": source.bytes, "lag": source.lag(), "splits": splits })
     });
     Value::Array(sources.collect()).to_string()
+}
+
+/// `/api/v1/kafka`: the clients of Kafka in this process, as each has told within the last seconds.
+pub(super) fn kafka() -> String {
+    let broker = |b: &Broker| {
+        let (rtt, p99) = b.rtt.unzip();
+        let (rtt, p99) = (rtt.map(ms), p99.map(ms));
+        json!({ "broker": b.name, "state": b.state, "rtt_ms": rtt, "rtt_p99_ms": p99, "requests": b.requests, "errors": b.errors })
+    };
+    let client = |c: Client| {
+        let brokers: Vec<Value> = c.brokers.iter().map(broker).collect();
+        json!({ "client": c.kind, "records": c.records, "bytes": c.bytes, "transaction": c.transaction, "brokers": brokers })
+    };
+    Value::Array(clients::now().into_iter().map(client).collect()).to_string()
 }
 
 fn job_of(reader: &Reader, now: &Now) -> Value {

@@ -6,7 +6,6 @@ use std::time::{Duration, Instant};
 use tokio::sync::watch;
 
 use crate::cluster::secret::Secret;
-use crate::core::clock::wall_ms;
 use crate::core::lock::lock;
 use crate::http::{About, Views, json};
 use crate::metrics::Metrics;
@@ -23,7 +22,6 @@ pub(super) struct Reader {
     pub correcting: tokio::sync::Mutex<()>,
     /// The last text of [`Reader::told`].
     told: Mutex<Option<Told>>,
-    refused: Mutex<Refused>,
 }
 
 /// How old a text may be that was made of the same batch: its sentence depends on the clock, too.
@@ -39,18 +37,12 @@ struct Told {
 impl Reader {
     pub fn new(about: About, metrics: Metrics, secret: Option<Secret>, views: Views) -> Reader {
         let (news, correcting) = (watch::channel(News::default()).0, tokio::sync::Mutex::default());
-        Reader { about, metrics, secret, views, news, correcting, told: Mutex::default(), refused: Mutex::default() }
+        Reader { about, metrics, secret, views, news, correcting, told: Mutex::default() }
     }
 
     /// A request is refused.
     pub fn refuse(&self, why: &'static str) {
-        let mut refused = lock(&self.refused);
-        *refused = Refused { requests: refused.requests + 1, last_ms: Some(wall_ms()), why: Some(why) };
-    }
-
-    /// The requests that were refused.
-    pub fn refused(&self) -> Refused {
-        lock(&self.refused).clone()
+        self.metrics.readers.add(why);
     }
 
     /// The data of an event. It is made once a batch, for all readers.
@@ -66,15 +58,6 @@ impl Reader {
             }
         }
     }
-}
-
-/// The requests that were refused because of who asks.
-#[derive(Clone, Default)]
-pub(super) struct Refused {
-    pub requests: u64,
-    /// When the last one came, in milliseconds since the epoch, and why it was refused.
-    pub last_ms: Option<u64>,
-    pub why: Option<&'static str>,
 }
 
 /// What wakes the readers of events.

@@ -158,6 +158,7 @@ fn read(path: &str, query: Option<&str>, reader: &Arc<Reader>) -> Answer {
         Some("job") => full(StatusCode::OK, JSON, json::job(reader)),
         Some("operators") => full(StatusCode::OK, JSON, json::operators(reader)),
         Some("state") => full(StatusCode::OK, JSON, state::state(reader)),
+        Some("kafka") => full(StatusCode::OK, JSON, json::kafka()),
         Some("errors") => full(StatusCode::OK, JSON, state::errors(reader)),
         Some("views") => full(StatusCode::OK, JSON, views::list(reader)),
         Some("added") => full(StatusCode::OK, JSON, added::list(reader)),
@@ -180,7 +181,7 @@ fn read(path: &str, query: Option<&str>, reader: &Arc<Reader>) -> Answer {
 }
 
 const NOT_FOUND: &str = "there is: / /metrics /healthz /readyz /api/v1/job /api/v1/batches /api/v1/batches/TIME /api/v1/operators \
-                         /api/v1/sources /api/v1/state /api/v1/errors /api/v1/views /api/v1/views/NAME /api/v1/views/NAME/changes /api/v1/events \
+                         /api/v1/sources /api/v1/kafka /api/v1/state /api/v1/errors /api/v1/views /api/v1/views/NAME /api/v1/views/NAME/changes /api/v1/events \
                          /api/v1/corrections /api/v1/added\n";
 
 fn time(text: &str) -> Option<BatchTime> {

@@ -1,9 +1,12 @@
 //! The metrics of a job as samples, for `/metrics` and for OTLP. Units are in the names, counters end in `_total`, and no label has a batch
 //! time or a key. Counters begin at 0, or at those of the checkpoint with which the job begins.
 
+use std::collections::BTreeMap;
 use std::time::Duration;
 
 use crate::http::About;
+use crate::metrics::clients;
+use crate::metrics::held::Held;
 use crate::metrics::histogram::Histogram;
 use crate::metrics::process::{Process, open_files};
 use crate::metrics::{Metrics, Now};
@@ -102,7 +105,17 @@ pub(super) fn all(about: &About, metrics: &Metrics) -> Vec<Metric> {
         operators(&mut to, &now);
         outputs(&mut to, &now);
         checkpoints(&mut to, &now);
+        processes(&mut to, &now);
+        memory(&mut to, &now);
     }
+    kafka(&mut to);
+    let (callers, readers) = (metrics.callers.now().count, metrics.readers.now().count);
+    to.counter(
+        "tidemill_refused_connections_total",
+        "Connections to the cluster's port of this process that were refused.",
+        callers,
+    );
+    to.counter("tidemill_refused_requests_total", "Requests to this port that were refused because of who asks.", readers);
     let process = Process::now();
     to.counter("process_cpu_seconds_total", "Processor time of all threads.", process.cpu_seconds);
     to.gauge("process_resident_memory_bytes", "Memory that is not swapped out.", process.resident_bytes);
@@ -200,4 +213,72 @@ fn checkpoints(to: &mut Samples, now: &Now) {
     to.gauge("tidemill_checkpoint_timestamp_seconds", "The batch time of the last checkpoint, since 1970.", time);
     to.gauge("tidemill_checkpoint_duration_seconds", "How long the last checkpoint took.", seconds(c.took));
     to.gauge("tidemill_checkpoint_bytes", "The state in the last checkpoint.", c.bytes);
+}
+
+/// What the processes use, as each has told last.
+fn processes(to: &mut Samples, now: &Now) {
+    let processes = || now.processes.iter().map(|(number, (used, _))| (vec![("process", number.to_string())], used));
+    let cpu = processes().map(|(labels, used)| (labels, used.cpu_seconds));
+    to.metric("tidemill_process_cpu_seconds_total", COUNTER, "Processor time of all threads of a process.", cpu);
+    let memory = processes().map(|(labels, used)| (labels, used.resident_bytes));
+    to.metric("tidemill_process_resident_memory_bytes", GAUGE, "Memory of a process that is not swapped out.", memory);
+}
+
+/// What the workers hold in memory, as each has told last.
+fn memory(to: &mut Samples, now: &Now) {
+    let states = || {
+        now.states.iter().enumerate().map(|(number, (name, _))| {
+            let held: Held = now.held.values().filter_map(|worker| worker.states.get(number)).copied().sum();
+            (vec![("state", name.clone())], held)
+        })
+    };
+    to.metric("tidemill_state_keys", GAUGE, "Keys that a state holds.", states().map(|(labels, held)| (labels, held.keys)));
+    to.metric(
+        "tidemill_state_panes",
+        GAUGE,
+        "Slices of time that a state holds.",
+        states().map(|(labels, held)| (labels, held.panes)),
+    );
+    let bytes = states().map(|(labels, held)| (labels, held.bytes));
+    to.metric("tidemill_state_memory_bytes", GAUGE, "About how many bytes a state takes, without what it points to.", bytes);
+    let dictionaries: Held = now.held.values().map(|worker| worker.dictionaries).sum();
+    to.gauge("tidemill_dictionary_keys", "Keys in the dictionaries that verbs share.", dictionaries.keys);
+    to.gauge(
+        "tidemill_dictionary_bytes",
+        "About how many bytes these dictionaries take, without what keys point to.",
+        dictionaries.bytes,
+    );
+    let arrangements: u64 = now.held.values().map(|worker| worker.arrangements).sum();
+    to.gauge("tidemill_arrangement_bytes", "Bytes of the arrangements of views by row.", arrangements);
+}
+
+/// What the clients of Kafka in this process say.
+fn kafka(to: &mut Samples) {
+    let brokers = clients::brokers();
+    let of = |of: &dyn Fn(&clients::Broker) -> Option<Number>| {
+        let sample = |((kind, broker), values): (&(String, String), &clients::Broker)| {
+            Some((vec![("client", kind.clone()), ("broker", broker.clone())], of(values)?))
+        };
+        brokers.iter().filter_map(sample).collect::<Vec<_>>()
+    };
+    let average = of(&|b| Some(seconds(b.rtt?.0).into()));
+    to.metric("tidemill_kafka_rtt_seconds", GAUGE, "From a request to its answer, the average of 5 seconds.", average);
+    let p99 = of(&|b| Some(seconds(b.rtt?.1).into()));
+    to.metric("tidemill_kafka_rtt_p99_seconds", GAUGE, "From a request to its answer, the 99th percentile of 5 seconds.", p99);
+    let requests = of(&|b| Some(b.requests.into()));
+    to.metric("tidemill_kafka_waiting_requests", GAUGE, "Requests that wait to be sent, or for their answer.", requests);
+    let errors = of(&|b| Some(b.errors.into()));
+    to.metric("tidemill_kafka_request_errors_total", COUNTER, "Requests that failed or timed out.", errors);
+    let (mut queues, mut transactions) = (BTreeMap::<String, (u64, u64)>::new(), BTreeMap::<String, u64>::new());
+    for client in clients::now() {
+        let queue = queues.entry(client.kind).or_default();
+        *queue = (queue.0 + client.records, queue.1 + client.bytes);
+        client.transaction.into_iter().for_each(|state| *transactions.entry(state).or_default() += 1);
+    }
+    let records = queues.iter().map(|(kind, (records, _))| (vec![("client", kind.clone())], *records));
+    to.metric("tidemill_kafka_queued_records", GAUGE, "Records that wait in clients, to be read or to be sent.", records);
+    let bytes = queues.iter().map(|(kind, (_, bytes))| (vec![("client", kind.clone())], *bytes));
+    to.metric("tidemill_kafka_queued_bytes", GAUGE, "Their bytes.", bytes);
+    let transactions = transactions.into_iter().map(|(state, clients)| (vec![("state", state)], clients));
+    to.metric("tidemill_kafka_transactions", GAUGE, "Transactional producers in a state.", transactions);
 }

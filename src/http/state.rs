@@ -6,9 +6,12 @@ use crate::core::time::BatchTime;
 use crate::http::json::{bad_streams, ms};
 use crate::http::reader::Reader;
 use crate::metrics::Now;
+use crate::metrics::held::Held;
+use crate::metrics::process::Process;
+use crate::metrics::refused::Refused;
 use crate::metrics::state::{StateSize, Tried};
 
-/// `/api/v1/state`: the views that can be asked, the checkpoints, the states in the newest one, and what a restart would do.
+/// `/api/v1/state`: the views that can be asked, what workers hold in memory, the checkpoints, the states in the newest one, and what a restart would do.
 pub(super) fn state(reader: &Reader) -> String {
     let now = reader.metrics.now();
     let saved = &now.saved;
@@ -28,7 +31,33 @@ pub(super) fn state(reader: &Reader) -> String {
             "restart": restart(&now),
         })
     });
-    json!({ "views": (reader.views.names)(), "checkpoint": checkpoint }).to_string()
+    json!({ "views": (reader.views.names)(), "memory": memory(&now), "checkpoint": checkpoint }).to_string()
+}
+
+/// What the workers hold in memory, as each has told last: by state, and the dictionaries and arrangements of all.
+fn memory(now: &Now) -> Value {
+    let size = |held: Held| json!({ "keys": held.keys, "panes": held.panes, "bytes": held.bytes });
+    let states = now.states.iter().enumerate().map(|(number, (name, kind))| {
+        let workers: Vec<Held> = now.held.values().map(|worker| worker.states.get(number).copied().unwrap_or_default()).collect();
+        let mut state = size(workers.iter().copied().sum());
+        state["name"] = name.as_str().into();
+        state["kind"] = kind.as_str().into();
+        state["workers"] = workers.into_iter().map(size).collect();
+        state
+    });
+    let dictionaries: Held = now.held.values().map(|worker| worker.dictionaries).sum();
+    json!({
+        "states": states.collect::<Vec<_>>(),
+        "dictionaries": { "keys": dictionaries.keys, "bytes": dictionaries.bytes },
+        "processes": processes(now),
+        "arrangements": { "bytes": now.held.values().map(|worker| worker.arrangements).sum::<u64>() },
+    })
+}
+
+/// What each process uses, as it has told last.
+fn processes(now: &Now) -> Vec<Value> {
+    let one = |(process, (used, _)): (&usize, &(Process, Refused))| json!({ "process": process, "cpu_seconds": used.cpu_seconds, "resident_bytes": used.resident_bytes });
+    now.processes.iter().map(one).collect()
 }
 
 /// What a restart would load, and which batches it would run again: those after the newest checkpoint. The time is that for which the
@@ -45,8 +74,8 @@ fn restart(now: &Now) -> Value {
     })
 }
 
-/// `/api/v1/errors`: problems of sources now, bad records, outputs that were tried again, failed checkpoints, restarts, and readers that were
-/// refused.
+/// `/api/v1/errors`: problems of sources now, bad records, outputs that were tried again, failed checkpoints, restarts, and who was
+/// refused: readers at this port, and callers at the ports of the cluster.
 pub(super) fn errors(reader: &Reader) -> String {
     let now = reader.metrics.now();
     let bad = now.last_bad.newest().map(|(time, stream, what)| json!({ "time": time.millis(), "stream": stream, "what": what }));
@@ -57,7 +86,11 @@ pub(super) fn errors(reader: &Reader) -> String {
     let failed =
         now.saved.tried.iter().rev().filter_map(|t| Some(json!({ "time": t.time.millis(), "why": t.failure.as_ref()? })));
     let restarts = reader.about.restarts.iter().rev().map(|r| json!({ "at_ms": r.at_ms, "why": r.why }));
-    let refused = reader.refused();
+    let Refused { count, last_ms, why } = reader.metrics.readers.now();
+    let callers = now.processes.iter().filter(|(_, (_, refused))| refused.count > 0);
+    let callers = callers.map(|(process, (_, Refused { count, last_ms, why }))| {
+        json!({ "process": process, "connections": count, "last_ms": last_ms, "why": why })
+    });
     json!({
         "trouble": now.statistics.trouble,
         "bad_by_stream": bad_streams(&now),
@@ -66,7 +99,8 @@ pub(super) fn errors(reader: &Reader) -> String {
         "outputs": again.take(MOST).collect::<Vec<_>>(),
         "checkpoints": failed.collect::<Vec<_>>(),
         "restarts": restarts.collect::<Vec<_>>(),
-        "refused": { "requests": refused.requests, "last_ms": refused.last_ms, "why": refused.why },
+        "refused": { "requests": count, "last_ms": last_ms, "why": why },
+        "refused_connections": callers.collect::<Vec<_>>(),
     })
     .to_string()
 }

@@ -13,8 +13,8 @@
 //! `protocol` has the commands of the planner and the events of the workers, and `control` carries them. The `planner` has its
 //! `sources` (with `split_ids`; `waits` is their lag in time), the batches `in_flight`, the progress of `stopping`, and the `rate_controller`. Before the first batch
 //! it waits for `start_waits`. `recovery` decides where a job begins, from what was `resumed` or from a `plan_file`. `reporter` logs
-//! events, and `status_line` shows the progress of the job. On each worker there are `worker`, its loop, `source_operator`, `ticks` and
-//! `snapshotter`. `watchdog` reports stuck workers, and `signals` stops jobs. `query` asks the views of a running job; the planner has its
+//! events, and `status_line` shows the progress of the job. On each worker there are `worker`, its loop, `source_operator`, `ticks`, `snapshotter`,
+//! and `holdings`, which tells what it holds in memory. `watchdog` reports stuck workers, and `signals` stops jobs. `query` asks the views of a running job; the planner has its
 //! `questions`. `corrections` are batches of bad records that are read once more, `correcting` plans them, and `corrected_rows` makes rows of them.
 //! `additions` are computations that are added while the job runs; `adding` is the planner's part, and `added_dataflows` that of a worker.
 //!
@@ -31,6 +31,7 @@ mod corrections;
 #[cfg(any(test, feature = "testing"))]
 pub(crate) mod fuzz;
 pub(crate) mod handle;
+mod holdings;
 mod in_flight;
 mod output_reports;
 pub(crate) mod output_thread;

@@ -429,6 +429,8 @@ impl Planner {
                 }
                 self.in_flight.worked(worker, before, work);
             }
+            Event::Held { worker, held } => self.metrics.held(worker, held),
+            Event::Process { process, used, refused } => self.metrics.process(process, used, refused),
             Event::Accumulated { time, accumulators } => self.in_flight.accumulated(time, accumulators),
             Event::Written { process, time, waiting, ago, worked, outputs } => {
                 if let Some(first) = self.in_flight.written(time, outputs) {

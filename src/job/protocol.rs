@@ -13,6 +13,9 @@ use crate::core::plan::{BatchSpan, PlanStamp, Progress, Range, RateLimits, RunId
 use crate::core::question::{Part, Question};
 use crate::core::time::BatchTime;
 use crate::engine::tick::SnapshotScope;
+use crate::metrics::held::WorkerHeld;
+use crate::metrics::process::Process;
+use crate::metrics::refused::Refused;
 use crate::metrics::{Accumulators, OperatorWork};
 
 /// What the planner tells every worker.
@@ -121,6 +124,10 @@ pub(crate) enum Event {
         /// What its operators did for each of these batches since its previous event of this kind.
         work: Vec<(BatchTime, Vec<OperatorWork>)>,
     },
+    /// What one worker holds in memory.
+    Held { worker: usize, held: WorkerHeld },
+    /// What one process uses, and who was refused at its port of the cluster.
+    Process { process: usize, used: Process, refused: Refused },
     /// The totals of the accumulators after the batch time.
     Accumulated { time: BatchTime, accumulators: Accumulators },
     /// Every output of one process has written the batch of `time`.

@@ -36,7 +36,7 @@ use crate::job::shared::{End, JobState, Summary, finish, started};
 use crate::job::snapshot_writer::{self, ToWriter};
 use crate::job::worker::{self, WorkerArgs};
 use crate::job::{adding, plan_file, reporter, signals, status_line, watchdog};
-use crate::metrics::Metrics;
+use crate::metrics::{Metrics, clients};
 
 /// Starts a job of this program. If it ends without an error, `then` decides on the result.
 ///
@@ -52,9 +52,9 @@ pub(crate) fn launch(
         None => None,
     };
     let time = Time::new(config.clock.clone());
-    let metrics = Metrics::default();
-    config.listeners.0.iter().for_each(|listener| metrics.listen(listener.clone()));
     let shared = JobState::new();
+    let metrics = Metrics::with_callers(shared.refused.clone());
+    config.listeners.0.iter().for_each(|listener| metrics.listen(listener.clone()));
     let (server, exporter) = serve(&config, &metrics, &shared)?;
     let address = server.as_ref().map(|server| server.address);
     let Rehearsed { lines, sources, queryable } = rehearse(&config, &build)?;
@@ -166,6 +166,9 @@ fn serve(
 ) -> Result<(Option<http::Server>, Option<http::otlp::Exporter>)> {
     let r = &config.runtime;
     let about = about(config);
+    if r.listen.is_some() || r.otlp.is_some() {
+        clients::want();
+    }
     let exporter = match Endpoint::find(r.otlp.as_deref())? {
         Some(to) if config.replay.is_none() && (r.otlp.is_some() || cfg!(feature = "otlp")) => {
             Some(http::otlp::start(to, about.clone(), metrics.clone())?)
@@ -212,6 +215,7 @@ fn meet(config: &Config, lines: Vec<String>, shared: &JobState, opened: Option<&
         deadline: r.connect_timeout,
         limit: handshake::LIMIT,
         heartbeat: r.heartbeat_timeout,
+        refused: shared.refused.clone(),
     };
     let peers = handshake::connect(&spec, &shared.asked);
     point(FaultPoint::MeetAfter);
@@ -283,6 +287,7 @@ impl Job {
         let (given, shared, sources) = (self.given.clone(), self.shared.clone(), std::mem::take(&mut self.sources));
         spawn("tm-planner", move || {
             let Ok(inputs) = inputs.recv() else { return };
+            metrics.keeps(inputs.states.iter().map(|state| (state.name.clone(), state.fingerprint.clone())));
             let planner = Planner::new(config, inputs, sources, (commands, events), time, metrics, opened);
             // Listeners are called on this thread: their panic must end the job, or the workers would wait for a planner.
             end_if_failed(&shared, "the planner, or a streaming listener", || planner.run(given));

@@ -18,6 +18,7 @@ use crate::job::protocol::Event;
 use crate::job::questions::Askers;
 use crate::logging::show_live;
 use crate::metrics::Accumulators;
+use crate::metrics::refused::Refusals;
 
 /// What a job has done when it has ended without an error.
 ///
@@ -79,6 +80,8 @@ pub(crate) struct JobState {
     pub adders: Arc<Adders>,
     /// Who waits for corrections; in process 0.
     pub correctors: Arc<Correctors>,
+    /// Who was refused at the port of the cluster.
+    pub refused: Refusals,
 }
 
 impl JobState {
@@ -93,6 +96,7 @@ impl JobState {
             askers: Arc::default(),
             adders: Arc::default(),
             correctors: Arc::default(),
+            refused: Refusals::default(),
         })
     }
 

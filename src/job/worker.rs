@@ -25,6 +25,7 @@ use crate::engine::operator_id::CurrentOperator;
 use crate::engine::output::{Delivery, OutputChannel};
 use crate::job::added_dataflows::AddedDataflows;
 use crate::job::control::{self, Control, Planning};
+use crate::job::holdings::Holdings;
 use crate::job::planner_inputs::PlannerInputs;
 use crate::job::protocol::{Command, Event};
 use crate::job::shared::{JobState, Watched};
@@ -113,6 +114,7 @@ fn live(worker: &mut Worker, args: &WorkerArgs, latch: &Arc<FailureLatch>, watch
     work.freeze();
     let BuiltGraph { mut ports, outputs, accumulates, states, taps, .. } = built;
     let mut added = AddedDataflows::new(taps);
+    let mut holdings = Holdings::new(&args.config, worker.index(), &states);
     let mut snapshotter =
         Snapshotter::new(&args.config, states, worker.index(), args.snapshots.as_ref().map(|p| lock(p).clone()));
     ports.push(ticks);
@@ -140,8 +142,10 @@ fn live(worker: &mut Worker, args: &WorkerArgs, latch: &Arc<FailureLatch>, watch
                     point(FaultPoint::ComputeAfter);
                 }
                 outbox.send(Event::Computed { worker: worker.index(), before, work: work.take(before) });
+                holdings.computed();
             }
         });
+        holdings.step(&args.shared, &outbox);
         if !worker.installed_dataflows().contains(&program) {
             control.done.set(true);
             outbox.wake();

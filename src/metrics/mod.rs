@@ -5,19 +5,26 @@
 mod accumulators;
 mod batch;
 #[cfg_attr(not(feature = "http"), allow(dead_code, reason = "only readers over HTTP ask for it"))]
+pub(crate) mod clients;
+#[cfg_attr(not(feature = "http"), allow(dead_code, reason = "only readers over HTTP ask for it"))]
+pub(crate) mod held;
+#[cfg_attr(not(feature = "http"), allow(dead_code, reason = "only readers over HTTP ask for it"))]
 pub(crate) mod histogram;
 #[cfg_attr(not(feature = "http"), allow(dead_code, reason = "only readers over HTTP ask for totals"))]
 pub(crate) mod history;
 mod listener;
 pub(crate) mod operator;
-#[cfg(feature = "http")]
+#[cfg_attr(not(feature = "http"), allow(dead_code, reason = "only readers over HTTP ask for it"))]
 pub(crate) mod process;
+#[cfg_attr(not(feature = "http"), allow(dead_code, reason = "only readers over HTTP ask for it"))]
+pub(crate) mod refused;
 #[cfg_attr(not(feature = "http"), allow(dead_code, reason = "only readers over HTTP ask for it"))]
 pub(crate) mod state;
 mod statistics;
 #[cfg(feature = "http")]
 pub(crate) mod verdict;
 
+use std::collections::BTreeMap;
 use std::sync::{Arc, Mutex};
 
 use crate::core::data::encoded;
@@ -27,9 +34,12 @@ use crate::core::time::BatchTime;
 
 pub use accumulators::{AccumulatorInfo, Accumulators};
 pub use batch::{BatchInfo, InputInfo, OutputInfo};
+use held::WorkerHeld;
 use history::History;
 pub use listener::StreamingListener;
 pub use operator::{OperatorInfo, OperatorWork};
+use process::Process;
+use refused::{Refusals, Refused};
 use state::{LastBad, Saved};
 pub use statistics::{Checkpoints, Statistics};
 
@@ -38,6 +48,10 @@ pub use statistics::{Checkpoints, Statistics};
 pub(crate) struct Metrics {
     now: Arc<Mutex<Now>>,
     listeners: Arc<Mutex<Vec<Arc<dyn StreamingListener>>>>,
+    /// Who was refused at the cluster's port of this process, and at its port for readers.
+    pub callers: Refusals,
+    #[cfg_attr(not(feature = "http"), allow(dead_code, reason = "there are no readers"))]
+    pub readers: Refusals,
 }
 
 /// All change together, so a reader sees a batch in all of them or in none.
@@ -51,11 +65,22 @@ pub(crate) struct Now {
     pub last_bad: LastBad,
     /// Which operators give rows to which: their places, from and to.
     pub edges: Arc<[(usize, usize)]>,
+    /// The states of the program: the name of each, and what it is.
+    pub states: Arc<[(String, String)]>,
+    /// What each worker holds, as it has told last.
+    pub held: BTreeMap<usize, WorkerHeld>,
+    /// What each process uses, and who was refused at its port of the cluster, as it has told last.
+    pub processes: BTreeMap<usize, (Process, Refused)>,
     /// Whether the first batch is open.
     pub running: bool,
 }
 
 impl Metrics {
+    /// Metrics of a job in whose process these callers are refused at the port of the cluster.
+    pub fn with_callers(callers: Refusals) -> Metrics {
+        Metrics { callers, ..Metrics::default() }
+    }
+
     pub fn listen(&self, listener: Arc<dyn StreamingListener>) {
         lock(&self.listeners).push(listener);
     }
@@ -86,6 +111,21 @@ impl Metrics {
     /// Which operators give rows to which.
     pub fn connect(&self, edges: &[(usize, usize)]) {
         lock(&self.now).edges = edges.into();
+    }
+
+    /// The states of the program: the name of each, and what it is.
+    pub fn keeps(&self, states: impl Iterator<Item = (String, String)>) {
+        lock(&self.now).states = states.collect();
+    }
+
+    /// What a worker holds.
+    pub fn held(&self, worker: usize, held: WorkerHeld) {
+        lock(&self.now).held.insert(worker, held);
+    }
+
+    /// What a process uses, and who was refused at its port of the cluster.
+    pub fn process(&self, process: usize, used: Process, refused: Refused) {
+        lock(&self.now).processes.insert(process, (used, refused));
     }
 
     /// What the job has saved so far.

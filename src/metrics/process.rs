@@ -1,9 +1,10 @@
 //! What the system says of this process: its memory, its processor time, its open files.
 
 use rustix::time::{ClockId, clock_gettime};
+use serde::{Deserialize, Serialize};
 
 /// The resources that this process uses.
-#[derive(Clone, Debug, PartialEq)]
+#[derive(Clone, Copy, Debug, PartialEq, Serialize, Deserialize)]
 pub(crate) struct Process {
     /// Processor time of all threads, in seconds.
     pub cpu_seconds: f64,
@@ -22,6 +23,7 @@ impl Process {
 }
 
 /// Files and sockets that this process has open. Apart from [`Process`], because a job may have thousands, and each event has that.
+#[cfg(any(test, feature = "http"))]
 pub(crate) fn open_files() -> u64 {
     // The folder itself is open while it is read.
     std::fs::read_dir("/proc/self/fd").map_or(0, |files| files.count().saturating_sub(1)) as u64

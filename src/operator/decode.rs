@@ -16,7 +16,7 @@ use crate::engine::operator_id::OperatorId;
 use crate::format::Decode;
 use crate::format::lines::{BadLine, Positioned};
 use crate::job::protocol::Event;
-use crate::operator::kernel::bad_limit::{BadLimit, RowsRead};
+use crate::operator::kernel::bad_limit::{Bad, BadLimit, RowsRead};
 use crate::operator::kernel::origins::{known, origins};
 
 /// The result of a fallible verb: the records, and the bad records with their origin and the reason.
@@ -52,11 +52,12 @@ impl<'s, T: 'static> Deref for Decoded<'s, T> {
 }
 
 impl<'s, T: 'static> Decoded<'s, T> {
-    /// The records and the errors that `each` makes from each container. Its argument says whether the records need their origins.
+    /// The records and the errors that `each` makes from each container. Its arguments say whether the records need their origins, and are
+    /// told the rows of each container.
     pub(crate) fn split_of<R: Data, F>(
         rows: &DStream<'s, R>,
         operator: &OperatorId,
-        each: impl FnOnce(Rc<OriginsWanted>) -> F + 's,
+        each: impl FnOnce(Rc<OriginsWanted>, RowsRead) -> F + 's,
     ) -> Self
     where
         F: FnMut(BatchTime, Rows<R>, &mut Emitter<'_, Rows<T>>, &mut Emitter<'_, Rows<BadRecord>>) + 'static,
@@ -65,14 +66,7 @@ impl<'s, T: 'static> Decoded<'s, T> {
         let wanted = OriginsWanted::below([rows.node.wants_origins.clone()]);
         let (asked, read) = (wanted.clone(), RowsRead::new(&rows.node.graph.config));
         let reads = read.clone();
-        let built = Rc::new(lazy(move || {
-            let mut each = each(asked);
-            let counted = move |t, rows: Rows<R>, ok: &mut Emitter<'_, _>, err: &mut Emitter<'_, _>| {
-                reads.add(t, rows.rows.len());
-                each(t, rows, ok, err);
-            };
-            split_map(stream.flow(), &verb, stream.inner_with_origins(), counted)
-        }));
+        let built = Rc::new(lazy(move || split_map(stream.flow(), &verb, stream.inner_with_origins(), each(asked, reads))));
         let (oks, errors) = (built.clone(), built);
         let oks = rows.same_partitions(false, wanted, move |_| oks.0.clone());
         Decoded::new(oks, rows.narrow(move |_| errors.1.clone()), operator, read)
@@ -80,12 +74,11 @@ impl<'s, T: 'static> Decoded<'s, T> {
 
     /// `read`: how many rows the verb has read.
     pub(crate) fn new(oks: DStream<'s, T>, errors: DStream<'s, BadRecord>, operator: &OperatorId, read: RowsRead) -> Self {
-        let (oks, errors) = match oks.node.graph.config.runtime.max_bad {
-            Some(most) => {
-                let limit = BadLimit::new(most, &errors, operator, read);
-                (limit.of(&oks), limit.of(&errors))
-            }
-            None => (oks, errors),
+        let (oks, errors) = if read.is_limited() {
+            let limit = BadLimit::new(&errors, operator, read);
+            (limit.of(&oks), limit.of(&errors))
+        } else {
+            (oks, errors)
         };
         let (asked, taken) = (Switch::default(), Switch::default());
         let (runs, takes, stream, operator) = (asked.clone(), taken.clone(), errors.clone(), operator.clone());
@@ -191,13 +184,13 @@ impl Records for LinesOf {
 /// The lines that are text, and the others as bad records. Likewise for other rows with positions.
 pub(crate) fn decoded_lines<'s, L: Positioned>(lines: &DStream<'s, L>, operator: &OperatorId) -> Decoded<'s, L::Out> {
     let verb = operator.clone();
-    let each = |wanted: Rc<OriginsWanted>| {
+    let each = |wanted: Rc<OriginsWanted>, read: RowsRead| {
         move |time, rows: Rows<L>, ok: &mut Emitter<'_, _>, err: &mut Emitter<'_, _>| {
-            let (partition, split) = (rows.partition, origins(&rows, &wanted));
+            let (partition, all, split) = (rows.partition, rows.rows.len(), origins(&rows, &wanted));
             let mut offsets = Vec::new();
             let mut good = Vec::with_capacity(rows.rows.len());
-            let mut bad = Vec::new();
-            for line in rows.take() {
+            let mut bad = Bad::default();
+            for (place, line) in rows.take().into_iter().enumerate() {
                 match line.positioned() {
                     Ok((text, offset)) => {
                         good.push(text);
@@ -208,13 +201,14 @@ pub(crate) fn decoded_lines<'s, L: Positioned>(lines: &DStream<'s, L>, operator:
                     Err(BadLine { origin, offset, raw, reason }) => {
                         let (origin, verb) = (origin.to_string(), verb.to_string());
                         let (key, headers) = (None, Vec::new());
-                        bad.push(BadRecord { origin, partition: 0, offset, time, raw, key, headers, verb, reason });
+                        let record = BadRecord { origin, partition: 0, offset, time, raw, key, headers, verb, reason };
+                        bad.push(place, record);
                     }
                 }
             }
             let origins = split.map(|split| Origins::of(Rc::new(LinesOf { split, offsets })));
             ok(Rows::new(partition, good).with_origins(origins));
-            err(Rows::new(partition, bad));
+            err(read.container(time, partition, all, bad));
         }
     };
     Decoded::split_of(lines, operator, each)

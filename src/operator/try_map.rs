@@ -13,7 +13,7 @@ use crate::engine::flow::Emitter;
 use crate::engine::operator_id::OperatorId;
 use crate::operator::count_by::KeyCounter;
 use crate::operator::decode::{Decoded, bad_record};
-use crate::operator::kernel::bad_limit::RowsRead;
+use crate::operator::kernel::bad_limit::{Bad, RowsRead};
 use crate::operator::kernel::origins::Trail;
 use crate::operator::kernel::partial_table::PartialTable;
 
@@ -74,20 +74,20 @@ impl<'s, T: Data> DStream<'s, T> {
     ) -> Decoded<'s, U> {
         self.node.graph.register_operator::<U>(operator, "");
         let verb = operator.clone();
-        let each = move |wanted: Rc<OriginsWanted>| {
+        let each = move |wanted: Rc<OriginsWanted>, read: RowsRead| {
             move |t, rows: Rows<T>, ok: &mut Emitter<'_, _>, err: &mut Emitter<'_, _>| {
                 let mut good = Vec::with_capacity(rows.rows.len());
-                let (mut bad, mut trail) = (Vec::new(), Trail::new(&rows, &wanted));
+                let (mut bad, mut trail) = (Bad::default(), Trail::new(&rows, &wanted));
                 for (index, row) in rows.rows.iter().enumerate() {
                     let before = good.len();
                     if let Err(e) = f(row, &mut good) {
                         good.truncate(before);
-                        bad.push(bad_record(&rows, index, t, &verb, &*e));
+                        bad.push(index, bad_record(&rows, index, t, &verb, &*e));
                     }
                     trail.step(good.len() - before);
                 }
                 ok(Rows::new(rows.partition, good).with_origins(trail.origins()));
-                err(Rows::new(rows.partition, bad));
+                err(read.container(t, rows.partition, rows.rows.len(), bad));
             }
         };
         Decoded::split_of(self, operator, each)
@@ -118,15 +118,14 @@ impl<'s, T: Data> DStream<'s, T> {
         let (verb, read) = (operator.clone(), RowsRead::new(&self.node.graph.config));
         let reads = read.clone();
         let fold = move |counts: &mut PartialTable<_, _>, t: BatchTime, rows: Rows<T>, err: &mut Emitter<'_, _>| {
-            reads.add(t, rows.rows.len());
-            let mut bad = Vec::new();
+            let mut bad = Bad::default();
             let mut out = KeyCounter { counts, time: t };
             for (index, row) in rows.rows.iter().enumerate() {
                 if let Err(e) = f(row, &mut out) {
-                    bad.push(bad_record(&rows, index, t, &verb, &*e));
+                    bad.push(index, bad_record(&rows, index, t, &verb, &*e));
                 }
             }
-            err(Rows::new(rows.partition, bad));
+            err(reads.container(t, rows.partition, rows.rows.len(), bad));
         };
         let rows = self.narrow(Self::inner_with_origins);
         let (counts, errors) = rows.try_combine(&operator, 0, fold, |a, b| *a += b);

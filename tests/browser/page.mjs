@@ -208,6 +208,9 @@ await check("the state of a job is there: checkpoints, states, and what a restar
   const c = (await state.evaluate(() => fetch("api/v1/state").then(answer => answer.json()))).checkpoint;
   assert.ok(c.states.length === 1 && c.states[0].bytes > 0 && c.tried[0].failure === null, JSON.stringify(c));
   assert.equal(await state.locator("[aria-label='Table of states'] tbody tr").count(), 1);
+  await state.waitForSelector("[aria-label='Table of states in memory'] tbody tr");
+  const held = (await state.evaluate(() => fetch("api/v1/state").then(answer => answer.json()))).memory;
+  assert.ok(held.states.length === 1 && held.states[0].keys > 0 && held.states[0].bytes > 0, JSON.stringify(held));
   assert.equal(await text(state, "#no-views"), "No view of this job can be asked: queryable names one.");
 });
 if (pictures) {

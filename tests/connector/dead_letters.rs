@@ -117,6 +117,67 @@ fn a_batch_with_too_many_bad_records_ends_the_job_and_is_not_out() {
         let (good, dead, ended) = limited(workers, "50%");
         assert_eq!((good.len(), dead.len(), ended.unwrap().batches), (6, 3, 3), "{workers} workers, within the limit");
     }
+}
+
+/// The good rows that a job got out before it ended, and how it ended. Each text of a batch is a line: bad unless it is a number.
+fn in_a_row(workers: u16, most: u64, batches: &[&[&str]], dir: Option<&std::path::Path>) -> (Vec<i64>, Result<Summary, Error>) {
+    let lines = batches.iter().map(|lines| lines.iter().map(|line| (*line).to_owned()).collect::<Vec<_>>());
+    let (queue, good) = (QueueSource::from_batches(lines), MemorySink::new());
+    let out = good.clone();
+    let job = StreamingContext::builder("in a row", millis(5)).workers(workers).max_bad_in_a_row(most);
+    let job = match dir {
+        Some(dir) => job.checkpoint(dir).checkpoint_interval(millis(5)),
+        None => job.without_checkpoint(),
+    };
+    let ended = job.run(move |ssc| {
+        ssc.queue_stream(&queue).try_map(|text| Ok(text.parse::<i64>()?)).to_memory(&out);
+        Ok(())
+    });
+    (good.rows(), ended)
+}
+
+#[test]
+fn too_many_bad_records_in_a_row_end_the_job_over_batches() {
+    for workers in [1, 2, 4] {
+        let batches: [&[&str]; 5] = [&["1", "x"], &["y"], &[], &["z", "2"], &["3"]];
+        let (good, ended) = in_a_row(workers, 2, &batches, None);
+        assert!(good.is_empty() || good == [1], "{workers} workers: {good:?}");
+        let e = ended.unwrap_err();
+        assert!(matches!(e, Error::TooManyBadInARow { bad: 3, most: 2, .. }), "{e}");
+        let e = e.to_string();
+        assert!(e.contains("3 bad records in a row") && e.contains("--max-bad-in-a-row"), "{e}");
+        assert!(e.contains("try_map (dead_letters.rs:") && e.contains("invalid digit"), "{e}");
+        let (good, ended) = in_a_row(workers, 3, &batches, None);
+        assert_eq!((good, ended.unwrap().batches), (vec![1, 2, 3], 5), "{workers} workers, within the limit");
+        // Good rows end a row of bad ones, however many there are in all.
+        let (good, ended) = in_a_row(workers, 1, &[&["x", "1"], &["y", "2", "z"], &["3"]], None);
+        assert_eq!((good, ended.unwrap().batches), (vec![1, 2, 3], 3));
+    }
+}
+
+#[test]
+fn a_restart_goes_on_counting_bad_records_in_a_row() {
+    let dir = crate::temp_dir::TempDir::new("in-a-row");
+    let run = |workers, most, batches: &[&[&str]]| in_a_row(workers, most, batches, Some(&dir));
+    assert_eq!(run(2, 2, &[&["1", "x"], &["y"]]).1.unwrap().batches, 2);
+    // The first two batches are known, so only the third is new.
+    let new: [&[&str]; 4] = [&["1", "x"], &["y"], &["z"], &["2"]];
+    for workers in [1, 4] {
+        let (good, ended) = run(workers, 2, &new);
+        assert!(matches!(ended, Err(Error::TooManyBadInARow { bad: 3, .. })), "{ended:?}");
+        assert!(good.is_empty(), "the batch is not out, and does not go out when the job is started again");
+    }
+    assert_eq!(run(3, 3, &new).0, [2], "a larger limit lets it go on");
+    // A limit may be taken away: its counts need no --drop-state.
+    let (queue, out) = (QueueSource::from_batches([vec!["5".to_owned()]]), MemorySink::new());
+    let good = out.clone();
+    let job = StreamingContext::builder("in a row", millis(5)).checkpoint(&*dir);
+    let ended = job.run(move |ssc| {
+        ssc.queue_stream(&queue).try_map(|text| Ok(text.parse::<i64>()?)).to_memory(&out);
+        Ok(())
+    });
+    assert_eq!((ended.unwrap().batches, good.rows()), (1, vec![5]));
+}
 
 #[test]
 fn dead_letters_say_which_run_wrote_them() {
@@ -137,5 +198,4 @@ fn dead_letters_say_which_run_wrote_them() {
         let letter: serde_json::Value = serde_json::from_str(line.trim()).unwrap();
         assert_eq!((&letter["generation"], &letter["value"]), (&run.into(), &format!("x{run}").into()), "{line}");
     }
-}
 }

@@ -129,13 +129,14 @@ impl<'s> Parity<'s> for DStream<'s, i64> {
 /// People have these names in their dashboards.
 const NAMES: &str = "\
 process_cpu_seconds_total process_open_fds process_resident_memory_bytes process_start_time_seconds \
-tidemill_bad_records_total tidemill_batch_interval_seconds tidemill_batch_processing_seconds \
+tidemill_arrangement_bytes tidemill_bad_records_total tidemill_batch_interval_seconds tidemill_batch_processing_seconds \
 tidemill_batch_scheduling_delay_seconds tidemill_batch_total_delay_seconds tidemill_batches_in_flight tidemill_batches_total \
 tidemill_build_info tidemill_checkpoint_bytes tidemill_checkpoint_duration_seconds tidemill_checkpoint_timestamp_seconds \
-tidemill_checkpoints_failed_total tidemill_checkpoints_total tidemill_job_info tidemill_last_batch_timestamp_seconds \
+tidemill_checkpoints_failed_total tidemill_checkpoints_total tidemill_dictionary_bytes tidemill_dictionary_keys tidemill_job_info tidemill_last_batch_timestamp_seconds \
 tidemill_lost_records_total tidemill_operator_rows_in_total tidemill_operator_rows_out_total \
 tidemill_operator_seconds_total tidemill_output_batches_total tidemill_output_bytes_total tidemill_output_seconds_total \
-tidemill_output_tries_total tidemill_records_total tidemill_source_bytes_total tidemill_source_records_total tidemill_sources_in_trouble \
+tidemill_output_tries_total tidemill_process_cpu_seconds_total tidemill_process_resident_memory_bytes tidemill_records_total \
+tidemill_refused_connections_total tidemill_refused_requests_total tidemill_source_bytes_total tidemill_source_records_total tidemill_sources_in_trouble \
 tidemill_split_position tidemill_split_records_total tidemill_waiting_bytes";
 
 #[test]
@@ -174,9 +175,9 @@ fn names_of_metrics_stay_and_each_sample_is_there_once() {
 #[test]
 fn dashboards_and_alerts_name_metrics_that_exist() {
     let written = std::fs::read_to_string("src/http/samples.rs").unwrap();
-    for (file, least) in [("deploy/grafana.json", 15), ("deploy/alerts.yml", 9)] {
+    for (file, least) in [("deploy/grafana.json", 22), ("deploy/alerts.yml", 12)] {
         let text = std::fs::read_to_string(file).unwrap();
-        let words = text.split(|c: char| !c.is_ascii_lowercase() && c != '_');
+        let words = text.split(|c: char| !c.is_ascii_lowercase() && !c.is_ascii_digit() && c != '_');
         let mut names: Vec<&str> = words.filter(|w| w.starts_with("tidemill_") || w.starts_with("process_")).collect();
         names.sort_unstable();
         names.dedup();
@@ -187,7 +188,7 @@ fn dashboards_and_alerts_name_metrics_that_exist() {
         }
     }
     let dashboard: Value = serde_json::from_str(&std::fs::read_to_string("deploy/grafana.json").unwrap()).unwrap();
-    assert_eq!(dashboard["panels"].as_array().unwrap().len(), 12);
+    assert_eq!(dashboard["panels"].as_array().unwrap().len(), 16);
 }
 
 #[test]
@@ -245,6 +246,58 @@ fn the_state_names_checkpoints_and_what_a_restart_would_run_again() {
 }
 
 #[test]
+fn the_state_says_what_workers_hold_in_memory() {
+    for workers in [1, 4] {
+        let (rows, clock) = (QueueSource::<(u8, i64)>::new(), ManualClock::at(5));
+        let source = rows.clone();
+        let live = job(workers).listen(here()).start_on_clock(clock.clone(), move |ssc| {
+            let rows = ssc.queue_stream(&source);
+            rows.sum_by_key().named("sums").update().to_memory(&MemorySink::new());
+            rows.count_by_value_and_window(millis(3 * TICK), millis(TICK)).update().to_memory(&MemorySink::new());
+            rows.update_state_by_key(|_: &[i64], n: Option<i64>| Some(n.unwrap_or(0) + 1)).to_memory(&MemorySink::new());
+            Ok(())
+        });
+        let live = live.unwrap();
+        for batch in 1..=4 {
+            rows.push((0..10).map(|key| (key, batch as i64)).collect());
+            clock.set(TICK * batch);
+            eventually("the batch is completed", || live.statistics().batches == batch);
+        }
+        let address = live.address().unwrap();
+        let figures = |state: &Value| ["keys", "panes"].map(|of| state[of].as_u64().unwrap());
+        let mut now = Value::Null;
+        eventually("all workers have told what they hold", || {
+            now = json(address, "/api/v1/state")["memory"].clone();
+            let states = now["states"].as_array().unwrap();
+            // Three panes are in the window. A row has another number in each batch, so the first ten keys may still wait to go.
+            states.len() == 3
+                && figures(&states[0]) == [10, 0]
+                && figures(&states[1])[0] >= 30
+                && figures(&states[1])[1] >= 3
+                && figures(&states[2]) == [10, 0]
+        });
+        let states = now["states"].as_array().unwrap();
+        assert_eq!(states[0]["name"], "sums", "{now}");
+        for state in states {
+            let of = |field: &str| state["workers"].as_array().unwrap().iter().map(|w| w[field].as_u64().unwrap()).sum::<u64>();
+            assert_eq!((&state["keys"], &state["bytes"]), (&of("keys").into(), &of("bytes").into()), "{now}");
+            assert!(state["bytes"].as_u64() > Some(10 * 8), "{now}");
+            assert_eq!(state["workers"].as_array().unwrap().len(), usize::from(workers), "{now}");
+        }
+        // The keys of the sums, and the rows of the window.
+        assert!(now["dictionaries"]["keys"].as_u64() >= Some(40), "{now}");
+        assert!(now["arrangements"]["bytes"].as_u64() >= Some(40 * 8), "{now}");
+        let process = &now["processes"][0];
+        assert!(process["resident_bytes"].as_u64() > Some(1 << 20) && process["cpu_seconds"].as_f64() > Some(0.0), "{now}");
+        let text = get(address, "/metrics").1;
+        assert_eq!(sample(&text, "tidemill_state_keys{state=\"sums\"}"), 10.0);
+        assert!(sample(&text, "tidemill_dictionary_keys") >= 40.0 && sample(&text, "tidemill_arrangement_bytes") >= 320.0);
+        assert!(sample(&text, "tidemill_process_resident_memory_bytes{process=\"0\"}") > 1e6);
+        live.stop_now().unwrap();
+    }
+}
+
+#[test]
 fn what_went_wrong_is_named_with_its_batch() {
     let (lines, clock, tries) = (QueueSource::new(), ManualClock::at(5), std::sync::atomic::AtomicU32::new(0));
     let (queue, tries) = (lines.clone(), std::sync::Arc::new(tries));
@@ -280,7 +333,8 @@ fn what_went_wrong_is_named_with_its_batch() {
         (&1.into(), &"it named another host".into()),
         "{errors}"
     );
-    for nothing in ["restarts", "checkpoints", "trouble"] {
+    assert_eq!(sample(&get(address, "/metrics").1, "tidemill_refused_requests_total"), 1.0);
+    for nothing in ["restarts", "checkpoints", "trouble", "refused_connections"] {
         assert_eq!(errors[nothing], serde_json::json!([]), "{errors}");
     }
     live.stop_now().unwrap();

@@ -77,6 +77,45 @@ fn an_answer_is_the_view_as_of_its_batch() {
     });
 }
 
+/// The program calls one view queryable, and names three.
+fn named(builder: Builder) -> (JobHandle, QueueSource<Row>, ManualClock) {
+    let (pairs, clock) = (QueueSource::<Row>::new(), ManualClock::at(5));
+    let source = pairs.clone();
+    let live = builder.start_on_clock(clock.clone(), move |ssc| {
+        let rows = ssc.queue_stream(&source);
+        let all = rows.accumulate().named("all rows");
+        rows.map(|(k, n)| (k, 2 * n)).sum_by_key().named("doubled").queryable("doubled").history(1);
+        rows.sum_by_key().named("sums").update().to_memory(&MemorySink::new());
+        all.count().update().to_memory(&MemorySink::new());
+        Ok(())
+    });
+    (live.unwrap(), pairs, clock)
+}
+
+#[test]
+fn every_named_view_answers_if_the_job_is_asked_to() {
+    for workers in [1, 4] {
+        let (live, pairs, clock) = named(job(workers).queryable());
+        for batch in 1..=2 {
+            pairs.push(vec![(1, 5), (2, 1)]);
+            run(&live, &clock, batch);
+        }
+        let asked = |view: &str| live.query(view).ask().unwrap().rows_as::<Row>().unwrap();
+        assert_eq!((asked("sums"), asked("doubled")), (vec![(1, 10), (2, 2)], vec![(1, 20), (2, 4)]), "{workers} workers");
+        let before = live.query("doubled").at(at(1)).ask().unwrap();
+        assert_eq!(before.rows_as::<Row>().unwrap(), [(1, 10), (2, 2)], "the history is that of the program");
+        let why = live.query("all rows").ask().unwrap_err().to_string();
+        assert!(why.ends_with("there are: doubled, sums"), "{why}");
+        live.stop_now().unwrap();
+        let (live, pairs, clock) = named(job(workers));
+        pairs.push(vec![(1, 5)]);
+        run(&live, &clock, 1);
+        let why = live.query("sums").ask().unwrap_err().to_string();
+        assert!(why.ends_with("there are: doubled"), "{why}");
+        live.stop_now().unwrap();
+    }
+}
+
 #[test]
 fn a_question_that_cannot_be_answered_says_why() {
     let (live, pairs, clock) = asked(2, 1);

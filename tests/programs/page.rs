@@ -41,7 +41,8 @@ fn the_page_of_several_processes_adds_up_to_the_input() {
         let input: [Vec<Value>; 3] = [WORDS.repeat(4), WORDS.to_vec(), WORDS.repeat(20)];
         broker.topic("words", &input.each_ref().map(Vec::as_slice));
         broker.topic("counts", &[&[]]);
-        let hosts = hostfile(&addresses(processes));
+        let all = addresses(processes);
+        let hosts = hostfile(&all);
         let start = |process: usize| {
             let numbers = [processes, process, workers].map(|n| n.to_string());
             let layout = ["-n", &numbers[0], "-p", &numbers[1], "-w", &numbers[2], "--hostfile", hosts.path()];
@@ -98,9 +99,52 @@ fn the_page_of_several_processes_adds_up_to_the_input() {
         );
         let unknown = query(&["words"]);
         assert!(unknown.code == Some(1) && unknown.err.contains("there are: counts"), "{}", unknown.err);
+        programs[0].until("what processes use and workers hold", |_, _| {
+            let memory = json(&page, "/api/v1/state")["memory"].clone();
+            let numbers: Vec<_> = memory["processes"].as_array().unwrap().iter().map(|p| p["process"].as_u64()).collect();
+            let workers = memory["states"][0]["workers"].as_array().map_or(0, Vec::len);
+            // Two words are counted.
+            numbers == (0..processes as u64).map(Some).collect::<Vec<_>>() && workers > 0 && memory["states"][0]["keys"] == 2
+        });
+        let used = get(&page, "/metrics", "").1;
+        for process in 0..processes {
+            assert!(sum(&used, &format!("tidemill_process_resident_memory_bytes{{process=\"{process}\"}}"), "") > 1 << 20);
+        }
+        if processes * workers == 1 {
+            programs[0].until("what the clients of Kafka say", |_, _| {
+                let clients = json(&page, "/api/v1/kafka");
+                ["consumer", "producer"].iter().all(|kind| {
+                    let mut brokers = clients
+                        .as_array()
+                        .unwrap()
+                        .iter()
+                        .filter(|c| c["client"] == *kind)
+                        .flat_map(|c| c["brokers"].as_array().unwrap());
+                    brokers
+                        .any(|b| b["broker"] == broker.address.as_str() && b["state"] == "UP" && b["rtt_ms"].as_f64() > Some(0.0))
+                })
+            });
+            let metrics = get(&page, "/metrics", "").1;
+            for name in ["rtt_seconds", "rtt_p99_seconds", "waiting_requests", "request_errors_total"] {
+                let sample = format!("tidemill_kafka_{name}{{client=\"consumer\",broker=\"{}\"}} ", broker.address);
+                assert!(metrics.contains(&sample), "{sample}: {metrics}");
+            }
+            assert!(metrics.contains("tidemill_kafka_queued_records{client=\"producer\"} "), "{metrics}");
+        }
+        if processes > 1 {
+            let mut stranger = TcpStream::connect(&all[1]).unwrap();
+            stranger.write_all(b"GET / HTTP/1.1\r\nHost: job\r\n\r\n").unwrap();
+            // It is closed when it has been refused.
+            let _ = stranger.read_to_end(&mut Vec::new());
+            programs[0].until("the stranger was refused", |_, _| {
+                let refused = json(&page, "/api/v1/errors")["refused_connections"].clone();
+                refused[0]["process"] == 1 && refused[0]["connections"] == 1 && refused[0]["why"].is_string()
+            });
+        }
         for program in &mut programs[1..] {
             let other = address(program);
             let metrics = get(&other, "/metrics", "").1;
+            assert_eq!(sum(&metrics, "tidemill_refused_connections_total", ""), 1);
             assert!(metrics.contains("tidemill_job_info{name=\"") && metrics.contains("process=\"1\"} 1"), "{metrics}");
             assert!(
                 metrics.contains("process_resident_memory_bytes") && !metrics.contains("tidemill_batches_total"),

@@ -6,6 +6,7 @@ use std::time::{Duration, Instant};
 
 use crate::broker::{Broker, Value};
 use crate::child::{PATIENCE, Program, Signal, TempFile, children, path, run, send};
+use crate::page::json;
 
 const ROUND: [Value; 3] = [Some(br#"{"word":"tide"}"#), Some(br#"{"word":"mill"}"#), Some(br#"{"word":"tide"}"#)];
 
@@ -129,6 +130,36 @@ fn d2_a_killed_process_causes_a_restart_and_loses_no_count() {
         let said = job.stop();
         assert!(said.contains(&format!("[launch] process {victim} ended: signal: 9")), "{said}");
     }
+}
+
+/// The address of the page that the job has had since it was started for the nth time.
+fn page(job: &mut Job, nth: usize) -> String {
+    let mut found = None;
+    job.launch.until("the line about the page", |_, err| {
+        let pages = err.lines().filter_map(|line| line.split_once("its page is at http://")?.1.split('/').next());
+        found = pages.map(str::to_owned).nth(nth - 1);
+        found.is_some()
+    });
+    found.unwrap()
+}
+
+#[test]
+fn the_reason_of_a_restart_is_told_afterwards() {
+    let mut job = Job::start_with("reasons", &["--listen", "127.0.0.1:0"], &[("RUST_LOG", "info")]);
+    job.round();
+    let first = page(&mut job, 1);
+    assert_eq!(json(&first, "/api/v1/errors")["restarts"], serde_json::json!([]));
+    let began = json(&first, "/api/v1/job")["now_ms"].as_u64();
+    send(job.processes()[1], Signal::KILL);
+    job.until_said("restart 1 of 3");
+    job.round();
+    let second = page(&mut job, 2);
+    let restarts = json(&second, "/api/v1/errors")["restarts"].clone();
+    assert_eq!(restarts.as_array().unwrap().len(), 1, "{restarts}");
+    assert!(restarts[0]["why"].as_str().unwrap().contains("process 1 ended: signal: 9"), "{restarts}");
+    assert!(restarts[0]["at_ms"].as_u64() >= began && began.is_some(), "{restarts}");
+    let said = job.stop();
+    assert!(said.contains("restart 1 of 3"), "{said}");
 }
 
 #[test]

@@ -14,6 +14,7 @@ use super::super::hello::{Spec, build, fingerprint};
 use super::super::link::{FailureReport, Frame, Link, LinkEvent};
 use super::{free, has};
 use crate::core::error::Error;
+use crate::metrics::refused::Refusals;
 
 /// A timeout that no step here reaches, even on a busy machine.
 pub(super) const LONG: Duration = Duration::from_secs(300);
@@ -36,6 +37,7 @@ pub(super) fn spec(process: usize, addresses: &[SocketAddr]) -> Spec {
         deadline: LONG,
         limit: Duration::from_secs(30),
         heartbeat: Duration::from_secs(10),
+        refused: Refusals::default(),
     }
 }
 

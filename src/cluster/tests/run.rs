@@ -22,6 +22,7 @@ use super::super::run::execute;
 use super::{free, has};
 use crate::core::error::{Error, Result};
 use crate::core::time::BatchTime;
+use crate::metrics::refused::Refusals;
 
 const VARIABLE: &str = "TIDEMILL_TEST_CHILD";
 pub(super) const WORKERS: usize = 2;
@@ -115,6 +116,7 @@ fn child() {
         deadline: Duration::from_secs(300),
         limit: Duration::from_secs(30),
         heartbeat: HEARTBEAT,
+        refused: Refusals::default(),
     };
     let run = connect(&spec, &AtomicBool::new(false)).and_then(|peers| {
         execute(peers, WorkerConfig::default(), &Arc::new(FailureLatch::new()), move |worker, latch| {

@@ -18,6 +18,7 @@ use rdkafka::types::{RDKafkaConfRes, RDKafkaRespErr};
 
 use crate::connector::kafka::reports::{ADVERTISED, Context, Reports};
 use crate::core::error::{Error, Result};
+use crate::metrics::clients;
 
 /// How long a start waits for an unresponsive broker.
 pub(crate) const START_DEADLINE: Duration = Duration::from_secs(10);
@@ -25,6 +26,9 @@ pub(crate) const START_DEADLINE: Duration = Duration::from_secs(10);
 /// This is longer than a restart takes. The next run aborts a transaction that a crash left open. Without a next run, the
 /// brokers abort it after this time. Until then `read_committed` readers wait in front of it.
 const TRANSACTION_TIMEOUT: Duration = Duration::from_secs(300);
+
+/// How many milliseconds are between two statistics of a client, if the job has readers.
+const STATISTICS: &str = "5000";
 
 /// The longest name that Kafka allows for a topic.
 pub(crate) const LONGEST_NAME: usize = 249;
@@ -58,7 +62,7 @@ pub(crate) enum Side {
 const OWNED: &[(&str, &str)] = &[
     ("bootstrap.servers", "the brokers are given to the builder"),
     ("metadata.broker.list", "the brokers are given to the builder"),
-    ("statistics.interval.ms", "tidemill has metrics of its own"),
+    ("statistics.interval.ms", "with --listen, the metrics have the statistics of each 5 seconds"),
     ("log.queue", "librdkafka's log goes to tracing"),
     ("enabled_events", "tidemill serves librdkafka's events"),
     ("transactional.id", "a transaction belongs to an exactly-once sink, which names it by job, sink and shard"),
@@ -184,6 +188,9 @@ impl Settings {
         fixed.iter().for_each(|(k, v)| _ = config.set(*k, *v));
         config.set("bootstrap.servers", &self.brokers);
         group.map(|g| config.set("group.id", g));
+        if clients::wanted() {
+            config.set("statistics.interval.ms", STATISTICS);
+        }
         config.set_log_level(RDKafkaLogLevel::Warning);
         config
     }

@@ -2,15 +2,18 @@
 //! secret setting.
 
 use std::sync::{Arc, Mutex, OnceLock};
+use std::time::Duration;
 
 use rdkafka::client::ClientContext;
 use rdkafka::config::RDKafkaLogLevel;
 use rdkafka::consumer::ConsumerContext;
 use rdkafka::error::{KafkaError, RDKafkaErrorCode};
 use rdkafka::producer::{DeliveryResult, ProducerContext};
+use rdkafka::statistics::{Broker, Statistics};
 
 use crate::connector::kafka::client::described_code;
 use crate::core::lock::lock;
+use crate::metrics::clients::{self, Client, Listed};
 
 /// A record that was not delivered.
 #[derive(Debug)]
@@ -28,6 +31,8 @@ pub(crate) struct Reports {
     /// A permanent error, although librdkafka keeps trying.
     pub(crate) hopeless: OnceLock<String>,
     failed: Mutex<Option<FailedDelivery>>,
+    /// What it says of its connections.
+    listed: Listed,
 }
 
 impl Reports {
@@ -141,6 +146,10 @@ pub(crate) struct Context(pub(super) Arc<Reports>);
 pub(crate) type Receipt = Arc<()>;
 
 impl ClientContext for Context {
+    fn stats(&self, statistics: Statistics) {
+        self.listed(statistics);
+    }
+
     fn log(&self, level: RDKafkaLogLevel, fac: &str, message: &str) {
         log_line(level, fac, &self.0.redact(message));
     }
@@ -161,6 +170,51 @@ impl ClientContext for Context {
 }
 
 impl ConsumerContext for Context {}
+
+impl Context {
+    /// The client says how it is.
+    pub(super) fn listed(&self, statistics: Statistics) {
+        self.0.listed.tell(client(statistics));
+    }
+}
+
+/// What is kept of librdkafka's statistics.
+fn client(s: Statistics) -> Client {
+    let partitions = || s.topics.values().flat_map(|topic| topic.partitions.values());
+    let fetched = partitions().map(|p| whole(p.fetchq_cnt)).sum::<u64>();
+    let records = s.msg_cnt + fetched;
+    let bytes = s.msg_size + partitions().map(|p| p.fetchq_size).sum::<u64>();
+    // A client knows a broker by its first address, too, and has entries for coordinators.
+    let known = |broker: &&Broker| broker.source != "logical" && !broker.nodename.is_empty() && broker.nodename != ":0";
+    let micros = |n: i64| Duration::from_micros(whole(n));
+    let mut brokers: Vec<clients::Broker> = Vec::new();
+    for broker in s.brokers.values().filter(known) {
+        let rtt = broker.rtt.as_ref().filter(|rtt| rtt.avg > 0).map(|rtt| (micros(rtt.avg), micros(rtt.p99)));
+        let requests = whole(broker.outbuf_cnt) + whole(broker.waitresp_cnt);
+        let errors = broker.txerrs + broker.rxerrs + broker.req_timeouts;
+        match brokers.iter_mut().find(|other| other.name == broker.nodename) {
+            Some(other) => {
+                (other.requests, other.errors, other.rtt) =
+                    (other.requests + requests, other.errors + errors, other.rtt.max(rtt));
+                if broker.nodeid >= 0 {
+                    other.state.clone_from(&broker.state);
+                }
+            }
+            None => {
+                let (name, state) = (broker.nodename.clone(), broker.state.clone());
+                brokers.push(clients::Broker { name, state, rtt, requests, errors });
+            }
+        }
+    }
+    brokers.sort_by(|a, b| a.name.cmp(&b.name));
+    let transaction = s.eos.map(|eos| eos.txn_state).filter(|state| !state.is_empty() && state != "Init");
+    Client { kind: s.client_type, records, bytes, transaction, brokers }
+}
+
+/// A number that is not negative where it is known.
+fn whole(n: i64) -> u64 {
+    n.try_into().unwrap_or(0)
+}
 
 impl ProducerContext for Context {
     type DeliveryOpaque = Receipt;
@@ -200,6 +254,43 @@ mod tests {
         ] {
             assert_eq!(explained(ours), ours);
         }
+    }
+
+    #[test]
+    fn statistics_of_a_client_are_few_figures_and_a_broker_is_one() {
+        use rdkafka::statistics::{ExactlyOnceSemantics, Partition, Topic, Window};
+        let broker = |source: &str, nodeid, name: &str, state: &str, rtt| Broker {
+            source: source.into(),
+            nodeid,
+            nodename: name.into(),
+            state: state.into(),
+            rtt: Some(Window { avg: rtt, p99: 3 * rtt, ..Window::default() }),
+            waitresp_cnt: 1,
+            outbuf_cnt: -1,
+            req_timeouts: 2,
+            ..Broker::default()
+        };
+        let brokers = [
+            broker("configured", -1, "a:9092", "INIT", 0),
+            broker("learned", 1, "a:9092", "UP", 1_500),
+            broker("logical", -1, "a:9092", "UP", 9_999),
+            broker("internal", -1, ":0", "INIT", 0),
+        ];
+        let partition = Partition { fetchq_cnt: 5, fetchq_size: 50, ..Partition::default() };
+        let topic = Topic { partitions: [(0, partition.clone()), (1, partition)].into(), ..Topic::default() };
+        let found = client(Statistics {
+            client_type: "producer".into(),
+            msg_cnt: 1,
+            msg_size: 7,
+            brokers: brokers.into_iter().zip(0..).map(|(broker, n)| (n.to_string(), broker)).collect(),
+            topics: [("words".to_owned(), topic)].into(),
+            eos: Some(ExactlyOnceSemantics { txn_state: "InTransaction".into(), ..Default::default() }),
+            ..Statistics::default()
+        });
+        let rtt = Some((Duration::from_micros(1_500), Duration::from_micros(4_500)));
+        let expected = clients::Broker { name: "a:9092".into(), state: "UP".into(), rtt, requests: 2, errors: 4 };
+        assert_eq!(found.brokers, [expected]);
+        assert_eq!((found.records, found.bytes, found.transaction.as_deref()), (11, 107, Some("InTransaction")));
     }
 
     #[test]

@@ -18,6 +18,7 @@ use timely::scheduling::Activator;
 
 use super::batch::{DenseBatch, Sums, Updates};
 use crate::core::time::BatchTime;
+use crate::engine::dictionary::Code;
 
 /// The most batches that wait because a reader keeps the array. Each makes a look-up of every code a little dearer.
 const MOST_WAITING: usize = 64;
@@ -37,7 +38,13 @@ pub struct DenseTrace {
     physical: Antichain<BatchTime>,
     /// The first time that a reader may still ask for.
     since: Rc<Cell<BatchTime>>,
+    /// How many bytes the array and the newer batches take.
+    bytes: Rc<Cell<u64>>,
 }
+
+/// The bytes of a code and of its sum.
+const CODE: usize = size_of::<Code>();
+const SUM: usize = size_of::<i64>();
 
 impl DenseTrace {
     pub(crate) fn empty() -> Self {
@@ -50,12 +57,18 @@ impl DenseTrace {
             logical: start.clone(),
             physical: start,
             since: Rc::default(),
+            bytes: Rc::default(),
         }
     }
 
     /// The first time that a reader may still ask for. Gone when the trace is.
     pub(crate) fn since(&self) -> Weak<Cell<BatchTime>> {
         Rc::downgrade(&self.since)
+    }
+
+    /// How many bytes it takes. Gone when the trace is.
+    pub(crate) fn bytes(&self) -> Weak<Cell<u64>> {
+        Rc::downgrade(&self.bytes)
     }
 
     /// What is compacted, if anything is.
@@ -75,6 +88,12 @@ impl DenseTrace {
 
     /// Takes batches into the array whose times no reader tells from earlier ones.
     fn compact(&mut self) {
+        self.compact_what_passed();
+        let recent: usize = self.recent.iter().flat_map(|s| &s.inner).map(DenseBatch::len).sum();
+        self.bytes.set((self.compacted.sums.len() * SUM + recent * (CODE + SUM)) as u64);
+    }
+
+    fn compact_what_passed(&mut self) {
         let passed = |s: &&Span<_, _>| {
             PartialOrder::less_equal(s.upper(), &self.logical) && PartialOrder::less_equal(s.upper(), &self.physical)
         };

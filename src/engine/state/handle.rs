@@ -13,6 +13,7 @@ use crate::core::key_groups::{ByGroup, KeyGroups};
 use crate::core::schedule::WindowSpec;
 use crate::core::time::BatchTime;
 use crate::engine::tick::{SnapshotScope, Tick};
+use crate::metrics::held::Held;
 
 /// A verb's state on one worker, as snapshots see it.
 pub(crate) struct StateHandle {
@@ -94,6 +95,11 @@ impl StateHandle {
     /// The window whose batches the state holds.
     pub fn window(&self) -> Option<WindowSpec> {
         self.state.borrow().window()
+    }
+
+    /// What the state holds in memory.
+    pub fn held(&self) -> Held {
+        self.state.borrow().held()
     }
 
     /// Saves one group that is due. Returns `false` if there is none.
@@ -213,6 +219,10 @@ mod tests {
                 true => of_group.iter().filter(|(t, _)| *t > since.millis()).map(|(_, n)| *n).collect(),
                 false => of_group.last().map(|(_, n)| *n).into_iter().collect(),
             }
+        }
+
+        fn held(&self) -> Held {
+            Held::of_keys(self.all.iter().map(Vec::len).sum(), 0)
         }
 
         fn load(&mut self, _: &[u8], _: BatchTime) -> Result<(), BoxError> {

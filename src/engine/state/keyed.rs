@@ -4,6 +4,7 @@ use crate::core::error::{BoxError, Result};
 use crate::core::key_groups::KeyGroups;
 use crate::core::schedule::WindowSpec;
 use crate::core::time::BatchTime;
+use crate::metrics::held::Held;
 
 /// A set of key groups: one bit each, up to the largest one that was added.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
@@ -86,6 +87,9 @@ pub(crate) trait KeyedState {
     fn window(&self) -> Option<WindowSpec> {
         None
     }
+
+    /// What it holds in memory now. Called between batches, twice in a second: it must not look at each key.
+    fn held(&self) -> Held;
 
     /// The encoded state of the keys of one group; empty if there is none. If chunks are deltas, only the changes after `since`: the
     /// time of an earlier snapshot, or 0 for everything.

@@ -52,11 +52,55 @@ function restartText(c) {
   return `${load}, and run ${again}.`;
 }
 
+let inMemory = null;
+
+// What the workers hold in memory now, and what each process uses.
+function showMemory(m) {
+  const text = JSON.stringify(m);
+  if (text === inMemory) return;
+  inMemory = text;
+  const panes = m.states.some(s => s.panes);
+  const columns = [
+    ["State", s => s.name, true], ["What it is", s => s.kind, true], ["Keys", s => count(s.keys)],
+    ...(panes ? [["Panes", s => (s.panes ? count(s.panes) : "–")]] : []),
+    ["Memory", s => bytes(s.bytes)], ["Keys of each worker", s => s.workers.map(w => count(w.keys)).join(" · ")],
+  ];
+  const processes = [
+    ["Process", p => String(p.process), true], ["Memory", p => bytes(p.resident_bytes)], ["Processor time", p => duration(p.cpu_seconds * 1000)],
+  ];
+  const total = m.states.reduce((sum, s) => sum + s.bytes, 0);
+  const shared = `Dictionaries hold ${many(m.dictionaries.keys, "key")} in ${bytes(m.dictionaries.bytes)}, and arrangements of views take ${bytes(m.arrangements.bytes)}.`;
+  $("memory").replaceChildren(
+    element("h3", `States in memory: about ${bytes(total)}`),
+    m.states.length ? table("states in memory", columns, [...m.states].sort((a, b) => b.bytes - a.bytes)) : element("p", "None.", "none"),
+    ...(m.dictionaries.keys ? [element("p", shared)] : []),
+    ...(m.processes.length > 1 ? [element("h3", "Processes"), table("processes", processes, m.processes)] : []),
+  );
+}
+
+let askedKafka = 0;
+
+// How the clients of Kafka in process 0 are connected. They say it each five seconds.
+async function showKafka() {
+  if (Date.now() - askedKafka < 2000) return;
+  askedKafka = Date.now();
+  const rows = (await read("kafka")).flatMap(c => c.brokers.map(b => ({ ...c, ...b })));
+  const columns = [
+    ["Broker", r => r.broker, true], ["Client", r => (r.transaction ? `${r.client}, ${r.transaction}` : r.client), true], ["State", r => r.state, true],
+    ["Round trip", r => (r.rtt_ms === null ? "–" : duration(r.rtt_ms))], ["99 % within", r => (r.rtt_p99_ms === null ? "–" : duration(r.rtt_p99_ms))],
+    ["Requests that wait", r => count(r.requests)], ["Failed", r => count(r.errors)], ["Records in its queues", r => count(r.records)],
+  ];
+  const one = job?.processes > 1 ? " of process 0" : "";
+  $("kafka").replaceChildren(...(rows.length ? [element("h3", `Clients of Kafka${one}`), table("clients of Kafka", columns, rows)] : []));
+}
+
 async function showState() {
   if (document.hidden || gone) return;
   try {
-    const { views, checkpoint: c } = await read("state");
+    await showKafka();
+    const { views, memory, checkpoint: c } = await read("state");
     offerViews(views);
+    showMemory(memory);
     const text = JSON.stringify(c);
     if (text === known) return;
     known = text;
@@ -114,6 +158,9 @@ async function showErrors() {
     if (e.lost) parts.push(element("p", `${many(e.lost, "position")} of the sources had gone before they were read.`));
     const { requests, last_ms, why } = e.refused;
     if (requests) parts.push(element("p", `${many(requests, "request")} to this port refused, the last at ${moment(last_ms)}: ${why}.`));
+    for (const r of e.refused_connections) {
+      parts.push(element("p", `${many(r.connections, "connection")} to the cluster's port of process ${r.process} refused, the last at ${moment(r.last_ms)}: ${r.why}.`));
+    }
     $("errors").replaceChildren(...(parts.length ? parts : [element("p", "Nothing went wrong since the job was started.", "none")]));
   } catch {
     // The sentence on top says that the job does not answer.

@@ -11,6 +11,7 @@ use crate::core::key_groups::KeyGroups;
 use crate::core::time::BatchTime;
 use crate::engine::dictionary::Code;
 use crate::engine::state::{Changes, KeyedState};
+use crate::metrics::held::Held;
 
 /// The rows of one key. Times ascend.
 struct Kept<V, W> {
@@ -136,6 +137,10 @@ impl<K: Key, V: Exchange, W: Exchange> JoinState<K, V, W> for AsOf<K, V, W> {
 impl<K: Key, V: Exchange, W: Exchange> KeyedState for AsOf<K, V, W> {
     fn snapshot(&mut self, _: BatchTime) -> Changes {
         self.cells.snapshot()
+    }
+
+    fn held(&self) -> Held {
+        self.cells.held()
     }
 
     fn save(&mut self, group: u64, _: BatchTime) -> Vec<u8> {

@@ -9,6 +9,7 @@ use crate::core::key_groups::{ByGroup, KeyGroups};
 use crate::core::time::BatchTime;
 use crate::engine::dictionary::{Code, Dict};
 use crate::engine::state::{Changes, Groups};
+use crate::metrics::held::Held;
 
 /// A cell for each key, by code. A batch touches only keys that have rows, or whose time has come.
 pub(super) struct Cells<K, C> {
@@ -69,6 +70,12 @@ impl<K: Key, C: Default> Cells<K, C> {
         let group = self.keys.group_and_key(code).0;
         self.changed.insert(group);
         group
+    }
+
+    /// What [`KeyedState::held`](crate::engine::state::KeyedState::held) returns: without the rows that cells point to.
+    pub fn held(&self) -> Held {
+        let Held { keys, bytes, .. } = self.keys.size();
+        Held::of_keys(keys as usize, bytes as usize + self.cells.capacity() * size_of::<Option<Cell<C>>>())
     }
 
     /// What [`KeyedState::snapshot`](crate::engine::state::KeyedState::snapshot) returns: whole groups.

@@ -18,6 +18,7 @@ use crate::core::time::BatchTime;
 use crate::engine::dictionary::Code;
 use crate::engine::flow::split_map;
 use crate::engine::state::{Changes, KeyedState};
+use crate::metrics::held::Held;
 use crate::operator::kernel::combine::by_group;
 
 /// Rows without their duplicates: the result of [`EventTimeStream::distinct_within`].
@@ -271,6 +272,10 @@ impl<K: Key> Kept<K> {
 impl<K: Key> KeyedState for Kept<K> {
     fn snapshot(&mut self, _: BatchTime) -> Changes {
         self.cells.snapshot()
+    }
+
+    fn held(&self) -> Held {
+        self.cells.held()
     }
 
     fn save(&mut self, group: u64, _: BatchTime) -> Vec<u8> {

@@ -11,6 +11,7 @@ use crate::core::event_time::{EventTime, Timestamped, WatermarkStrategy};
 use crate::core::origin::OriginsWanted;
 use crate::engine::flow::Emitter;
 use crate::operator::decode::{Decoded, bad_record};
+use crate::operator::kernel::bad_limit::{Bad, RowsRead};
 use crate::operator::kernel::origins::Trail;
 
 /// A stream whose rows have an event time, and its watermark: the result of [`DStream::event_time`].
@@ -82,18 +83,19 @@ impl<'s, T: Data> DStream<'s, T> {
         }
         max_drift::check(self, &operator, strategy);
         let verb = operator.clone();
-        let each = move |wanted: Rc<OriginsWanted>| {
+        let each = move |wanted: Rc<OriginsWanted>, read: RowsRead| {
             move |t, rows: Rows<T>, ok: &mut Emitter<'_, _>, err: &mut Emitter<'_, _>| {
-                let (partition, mut bad, mut trail) = (rows.partition, Vec::new(), Trail::new(&rows, &wanted));
+                let (partition, mut bad, mut trail) = (rows.partition, Bad::default(), Trail::new(&rows, &wanted));
+                let all = rows.rows.len();
                 let mut time_of = |(index, row)| {
                     let time = f(row).micros().and_then(|time| strategy.check(time, t));
                     trail.step(usize::from(time.is_ok()));
-                    time.map_err(|e| bad.push(bad_record(&rows, index, t, &verb, &*e))).ok()
+                    time.map_err(|e| bad.push(index, bad_record(&rows, index, t, &verb, &*e))).ok()
                 };
                 let times: Vec<Option<i64>> = rows.rows.iter().enumerate().map(&mut time_of).collect();
                 let timed = rows.take().into_iter().zip(times).filter_map(|(row, time)| Some(Timestamped { time: time?, row }));
                 ok(Rows::new(partition, timed.collect()).with_origins(trail.origins()));
-                err(Rows::new(partition, bad));
+                err(read.container(t, partition, all, bad));
             }
         };
         let (rows, errors) = Decoded::split_of(self, &operator, each).split();

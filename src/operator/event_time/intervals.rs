@@ -16,6 +16,7 @@ use crate::core::key_groups::KeyGroups;
 use crate::core::time::BatchTime;
 use crate::engine::dictionary::Code;
 use crate::engine::state::{Changes, KeyedState};
+use crate::metrics::held::Held;
 
 /// How far the times of a pair may be apart, in microseconds: sums with a time fit into 64 bits.
 pub(super) fn bounds(before: Duration, after: Duration) -> (i64, i64) {
@@ -183,6 +184,10 @@ impl<K: Key, V: Exchange, W: Exchange, L: Paired, R: Paired> JoinState<K, V, W> 
 impl<K: Key, V: Exchange, W: Exchange, L: Paired, R: Paired> KeyedState for Intervals<K, V, W, L, R> {
     fn snapshot(&mut self, _: BatchTime) -> Changes {
         self.cells.snapshot()
+    }
+
+    fn held(&self) -> Held {
+        self.cells.held()
     }
 
     fn save(&mut self, group: u64, _: BatchTime) -> Vec<u8> {

@@ -17,6 +17,7 @@ use crate::core::time::BatchTime;
 use crate::engine::flow::{PendingBatches, batched, map_containers};
 use crate::engine::operator_id::OperatorId;
 use crate::engine::state::{Changes, Groups, KeyedState};
+use crate::metrics::held::Held;
 
 /// Two streams, on worker 0.
 struct Joint {
@@ -66,6 +67,10 @@ impl Joint {
 impl KeyedState for Joint {
     fn snapshot(&mut self, _: BatchTime) -> Changes {
         Changes { groups: Groups::first(std::mem::take(&mut self.changed)), expired: None }
+    }
+
+    fn held(&self) -> Held {
+        Held::default()
     }
 
     fn save(&mut self, group: u64, _: BatchTime) -> Vec<u8> {

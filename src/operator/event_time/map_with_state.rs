@@ -15,6 +15,7 @@ use crate::core::key_groups::KeyGroups;
 use crate::core::time::BatchTime;
 use crate::engine::dictionary::Code;
 use crate::engine::state::{Changes, KeyedState};
+use crate::metrics::held::Held;
 use crate::operator::kernel::combine::by_group;
 use crate::operator::state::{Function, State, StateSpec};
 
@@ -198,6 +199,10 @@ impl<K: Key, S: Exchange> Timers<K, S> {
 impl<K: Key, S: Exchange> KeyedState for Timers<K, S> {
     fn snapshot(&mut self, _: BatchTime) -> Changes {
         self.cells.snapshot()
+    }
+
+    fn held(&self) -> Held {
+        self.cells.held()
     }
 
     fn save(&mut self, group: u64, _: BatchTime) -> Vec<u8> {

@@ -20,6 +20,7 @@ use crate::core::time::BatchTime;
 use crate::core::window_shape::WindowShape;
 use crate::engine::dictionary::{Code, Dict};
 use crate::engine::state::{Changes, Groups, KeyedState};
+use crate::metrics::held::Held;
 
 /// The results of one key in one batch: by the start of their pane, ascending.
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
@@ -372,6 +373,12 @@ impl<K: Key, A: Exchange + PartialEq, F: PaneFold<A>> KeyedState for Panes<K, A,
     fn snapshot(&mut self, _: BatchTime) -> Changes {
         self.cut = None;
         Changes { groups: std::mem::take(&mut self.changed), expired: None }
+    }
+
+    fn held(&self) -> Held {
+        let rows: usize = self.panes.values().map(|pane| pane.capacity() * (size_of::<(Code, A)>() + 1)).sum();
+        let Held { keys, bytes, .. } = self.keys.size();
+        Held::of_keys(keys as usize, bytes as usize + rows).with_panes(self.panes.len())
     }
 
     fn save(&mut self, group: u64, _: BatchTime) -> Vec<u8> {

@@ -13,6 +13,7 @@ use crate::core::key_groups::{ByGroup, KeyGroups};
 use crate::core::time::BatchTime;
 use crate::engine::dictionary::Code;
 use crate::engine::state::{Changes, Groups, KeyedState};
+use crate::metrics::held::Held;
 
 /// A session: the times of its first and its last row, how many rows it has, and their result.
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
@@ -194,6 +195,10 @@ impl<K: Key, A: Exchange + PartialEq, F: Fn(A, A) -> A + 'static> KeyedState for
     fn snapshot(&mut self, _: BatchTime) -> Changes {
         self.cut = None;
         Changes { groups: std::mem::take(&mut self.changed), expired: None }
+    }
+
+    fn held(&self) -> Held {
+        self.open.held()
     }
 
     fn save(&mut self, group: u64, _: BatchTime) -> Vec<u8> {

@@ -17,6 +17,7 @@ use crate::core::event_time::Timestamped;
 use crate::core::time::BatchTime;
 use crate::engine::flow::split_map;
 use crate::engine::state::{Changes, Groups, KeyedState};
+use crate::metrics::held::Held;
 
 /// Rows in the order of their event time: the result of [`EventTimeStream::sort_by_time`].
 ///
@@ -196,6 +197,10 @@ impl<T: Exchange> KeyedState for Waiting<T> {
     fn snapshot(&mut self, t: BatchTime) -> Changes {
         let left = self.batches.keys().next().map_or(t, |first| BatchTime::from_millis(first.millis().saturating_sub(1)));
         Changes { groups: Groups::first(true), expired: Some(if self.on_worker_0 { left } else { BatchTime::default() }) }
+    }
+
+    fn held(&self) -> Held {
+        Held::of_keys(0, self.rows.len() * size_of::<(Place, T)>()).with_panes(self.batches.len())
     }
 
     fn save(&mut self, group: u64, since: BatchTime) -> Vec<u8> {

@@ -22,6 +22,7 @@ use crate::engine::operator_id::OperatorId;
 use crate::engine::state::{Changes, Groups, KeyedState};
 use crate::engine::tick::Tick;
 use crate::job::protocol::Event;
+use crate::metrics::held::Held;
 use crate::operator::kernel::to_one::partial;
 
 /// The watermark before a batch, behind which its rows are late, and after it, which closes windows. In microseconds.
@@ -104,6 +105,10 @@ impl Partitions {
 impl KeyedState for Partitions {
     fn snapshot(&mut self, _: BatchTime) -> Changes {
         Changes { groups: Groups::first(std::mem::take(&mut self.changed)), expired: None }
+    }
+
+    fn held(&self) -> Held {
+        Held::of_keys(self.partitions.len(), self.partitions.len() * size_of::<(PartitionId, Partition)>())
     }
 
     fn save(&mut self, group: u64, _: BatchTime) -> Vec<u8> {

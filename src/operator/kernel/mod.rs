@@ -2,6 +2,7 @@
 //! choose partitions; sketches; the origins of rows and their positions; the limit of bad records.
 
 pub(crate) mod bad_limit;
+pub(crate) mod bad_runs;
 pub(crate) mod combine;
 pub(crate) mod deliver;
 pub(crate) mod gather;

@@ -15,6 +15,7 @@ use crate::core::time::BatchTime;
 use crate::engine::flow::collect_batches;
 use crate::engine::operator_id::OperatorId;
 use crate::engine::state::{Changes as Changed, Groups, KeyedState};
+use crate::metrics::held::Held;
 
 impl<'s, K: 'static, V: 'static> DStream<'s, (K, V)> {
     /// A view with a row `(key, state)` for each key: all its values since the job began, folded by `f`, starting with `init`.
@@ -146,6 +147,10 @@ impl<K: Key, S: Key> Folds<K, S> {
 impl<K: Key, S: Key> KeyedState for Folds<K, S> {
     fn snapshot(&mut self, _: BatchTime) -> Changed {
         Changed { groups: std::mem::take(&mut self.changed), expired: None }
+    }
+
+    fn held(&self) -> Held {
+        self.states.held()
     }
 
     fn save(&mut self, group: u64, since: BatchTime) -> Vec<u8> {

@@ -18,6 +18,7 @@ use crate::core::key_groups::KeyGroups;
 use crate::core::time::BatchTime;
 use crate::engine::flow::{RowStream, collect_batches, split_map};
 use crate::engine::state::{Changes, Groups, KeyedState};
+use crate::metrics::held::Held;
 use crate::operator::kernel::combine::by_group;
 
 /// The state of one key, as the function of [`DStream::map_with_state`] sees it.
@@ -430,6 +431,10 @@ impl<K: Key, S: Exchange> TimedStates<K, S> {
 impl<K: Key, S: Exchange> KeyedState for TimedStates<K, S> {
     fn snapshot(&mut self, _: BatchTime) -> Changes {
         Changes { groups: std::mem::take(&mut self.changed), expired: None }
+    }
+
+    fn held(&self) -> Held {
+        self.states.held()
     }
 
     fn save(&mut self, group: u64, since: BatchTime) -> Vec<u8> {

@@ -5,6 +5,7 @@ use crate::core::error::BoxError;
 use crate::core::key_groups::{ByGroup, KeyGroups};
 use crate::core::time::BatchTime;
 use crate::engine::state::{Changes, Groups, KeyedState};
+use crate::metrics::held::Held;
 
 /// Every key's state, by key group.
 pub(super) struct States<K, S> {
@@ -22,6 +23,12 @@ impl<K: Key, S: Exchange> KeyedState for States<K, S> {
     /// The function ran for all keys. Which states have changed shows when they are saved.
     fn snapshot(&mut self, _: BatchTime) -> Changes {
         Changes { groups: Groups::all(self.groups), expired: None }
+    }
+
+    fn held(&self) -> Held {
+        let groups = || self.of.iter().map(|(_, states)| states);
+        let bytes = groups().map(|states| states.capacity() * (size_of::<(K, S)>() + 1)).sum();
+        Held::of_keys(groups().map(FastMap::len).sum(), bytes)
     }
 
     fn save(&mut self, group: u64, _: BatchTime) -> Vec<u8> {

@@ -116,8 +116,9 @@ impl<'s, K: Key, V: Key> View<'s, (K, V)> {
     }
 }
 
-impl<T> View<'_, T> {
-    /// Names the last verb of this chain that keeps state, as [`DStream::named`](crate::prelude::DStream::named) does.
+impl<T: Key> View<'_, T> {
+    /// Names the last verb of this chain that keeps state, as [`DStream::named`](crate::prelude::DStream::named) does. With `--queryable`, or
+    /// [`Builder::queryable`](crate::api::builder::Builder::queryable), the running job answers questions about this view by the name.
     ///
     /// ```
     /// use tidemill::testing::check;
@@ -125,7 +126,9 @@ impl<T> View<'_, T> {
     /// ```
     #[track_caller]
     pub fn named(self, name: &str) -> Self {
-        self.node.graph.rename_state(&OperatorId::of("named"), self.node.meta.state, name);
+        let operator = OperatorId::of("named");
+        self.node.graph.rename_state(&operator, self.node.meta.state, name);
+        self.queryable_if_asked(name, operator);
         self
     }
 }

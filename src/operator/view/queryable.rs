@@ -111,6 +111,35 @@ impl<'s, T: Key> View<'s, T> {
         if !graph.queryable(name) {
             graph.report(&operator, format!("another view is called {name:?} already: choose another name"));
         }
+        self.answering(name, operator)
+    }
+
+    /// The program names this view. With `--queryable` it answers questions, unless another view does by this name.
+    pub(super) fn queryable_if_asked(&self, name: &str, operator: OperatorId) {
+        let graph = &self.node.graph;
+        if !graph.config.runtime.queryable {
+            return;
+        }
+        if !is_name(name) {
+            // The program is built on every worker, and once before that.
+            if graph.dry {
+                tracing::warn!("--queryable: {operator}: {name:?} cannot be asked for: use letters, digits, '-', '_' and '.'");
+            }
+            return;
+        }
+        let (view, name) = (self.clone(), name.to_owned());
+        // Only when the program is there it is known which names it has called queryable itself.
+        graph.on_built(move || {
+            let graph = &view.node.graph;
+            if !graph.is_queryable(&name) && graph.queryable(&name) {
+                view.answering(&name, operator);
+            }
+        });
+    }
+
+    /// The view answers questions by a name that is its own.
+    fn answering(&self, name: &str, operator: OperatorId) -> Queryable {
+        let graph = &self.node.graph;
         let queryable = Queryable { history: Rc::default() };
         let (view, name, own) = (self.clone(), name.to_string(), queryable.clone());
         graph.on_built(move || {

@@ -15,6 +15,7 @@ use crate::core::time::BatchTime;
 use crate::engine::flow::collect_batches;
 use crate::engine::operator_id::OperatorId;
 use crate::engine::state::{Changes, Groups, KeyedState};
+use crate::metrics::held::Held;
 
 impl<'s, T: 'static> DStream<'s, T> {
     /// Every `slide`, all rows of the batches in the last `length`, oldest batch first, each batch in its own order; no batch at other
@@ -131,6 +132,11 @@ impl<T: Exchange> KeyedState for Kept<T> {
 
     fn rewritten(&mut self) -> Groups {
         std::mem::take(&mut self.rewritten)
+    }
+
+    fn held(&self) -> Held {
+        let rows: usize = self.batches.iter().flat_map(|(_, rows)| rows).map(|rows| rows.rows.len()).sum();
+        Held::of_keys(0, rows * size_of::<T>()).with_panes(self.batches.len())
     }
 
     fn save(&mut self, group: u64, since: BatchTime) -> Vec<u8> {

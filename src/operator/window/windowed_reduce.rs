@@ -21,6 +21,7 @@ use crate::engine::flow::collect_batches;
 use crate::engine::operator_id::OperatorId;
 use crate::engine::state::{Changes, Groups, KeyedState};
 use crate::engine::tick::Tick;
+use crate::metrics::held::Held;
 
 /// A way to reduce the panes of one key to one value.
 pub(crate) trait WindowFold<V>: 'static {
@@ -265,6 +266,15 @@ impl<K: Key, V: Key, F: WindowFold<V>, S: Fn(&(K, V)) -> bool> KeyedState for Wi
 
     fn rewritten(&mut self) -> Groups {
         std::mem::take(&mut self.rewritten)
+    }
+
+    fn held(&self) -> Held {
+        let cells = self.cells.capacity() * size_of::<Option<Cell<V, F::Panes>>>();
+        let panes: usize = self.panes.values().map(Vec::len).sum();
+        let Held { keys, bytes, .. } = self.dict.size();
+        // A key has a value in each of its panes.
+        let values = panes * (size_of::<Code>() + size_of::<(u64, V)>());
+        Held::of_keys(keys as usize, bytes as usize + cells + values).with_panes(self.panes.len())
     }
 
     fn save(&mut self, group: u64, since: BatchTime) -> Vec<u8> {

@@ -1,0 +1,143 @@
+//! What clients of Kafka in this process say of their connections, a few seconds apart. They say it only if somebody may read it.
+//!
+//! It is of the process and not of a job: a program with several jobs sees the clients of all of them.
+
+use std::collections::BTreeMap;
+use std::sync::Mutex;
+use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
+use std::time::Duration;
+
+use crate::core::lock::lock;
+
+/// One client, as it has told last.
+#[derive(Clone, Debug, Default, PartialEq)]
+pub(crate) struct Client {
+    /// `consumer` or `producer`.
+    pub kind: String,
+    /// Records that wait in it, to be read or to be sent, and their bytes.
+    pub records: u64,
+    pub bytes: u64,
+    /// The state of its transaction, if it is transactional.
+    pub transaction: Option<String>,
+    pub brokers: Vec<Broker>,
+}
+
+/// How a client, or several of one kind, are connected to one broker.
+#[derive(Clone, Debug, Default, PartialEq)]
+pub(crate) struct Broker {
+    /// Its address.
+    pub name: String,
+    /// `UP`, or what it does instead.
+    pub state: String,
+    /// The time from a request to its answer since the time before: the average, and the 99th percentile. `None`: no answer came.
+    pub rtt: Option<(Duration, Duration)>,
+    /// Requests that wait to be sent, or for their answer.
+    pub requests: u64,
+    /// Requests that failed or timed out.
+    pub errors: u64,
+}
+
+/// The clients of a process.
+#[derive(Default)]
+struct All {
+    clients: BTreeMap<u64, Client>,
+    /// The errors of clients that are gone, by kind and broker: counters do not go back.
+    gone: BTreeMap<(String, String), u64>,
+}
+
+static ALL: Mutex<All> = Mutex::new(All { clients: BTreeMap::new(), gone: BTreeMap::new() });
+static WANTED: AtomicBool = AtomicBool::new(false);
+static NEXT: AtomicU64 = AtomicU64::new(0);
+
+/// From now on somebody may read it.
+pub(crate) fn want() {
+    WANTED.store(true, Ordering::Relaxed);
+}
+
+/// Whether clients are to tell how they are.
+#[cfg_attr(not(feature = "kafka"), allow(dead_code, reason = "only clients of Kafka ask"))]
+pub(crate) fn wanted() -> bool {
+    WANTED.load(Ordering::Relaxed)
+}
+
+/// The place of one client among the others, which it leaves when this is dropped.
+#[derive(Debug)]
+#[cfg_attr(not(feature = "kafka"), allow(dead_code, reason = "only clients of Kafka are listed"))]
+pub(crate) struct Listed(u64);
+
+impl Default for Listed {
+    fn default() -> Self {
+        Listed(NEXT.fetch_add(1, Ordering::Relaxed))
+    }
+}
+
+#[cfg_attr(not(feature = "kafka"), allow(dead_code, reason = "only clients of Kafka are listed"))]
+impl Listed {
+    /// How the client is now.
+    pub fn tell(&self, client: Client) {
+        lock(&ALL).clients.insert(self.0, client);
+    }
+}
+
+impl Drop for Listed {
+    fn drop(&mut self) {
+        let mut all = lock(&ALL);
+        let Some(client) = all.clients.remove(&self.0) else { return };
+        for broker in client.brokers.into_iter().filter(|broker| broker.errors > 0) {
+            *all.gone.entry((client.kind.clone(), broker.name)).or_default() += broker.errors;
+        }
+    }
+}
+
+/// All clients, the oldest first.
+pub(crate) fn now() -> Vec<Client> {
+    lock(&ALL).clients.values().cloned().collect()
+}
+
+/// What the clients of each kind say of each broker together: the longest times, and the sums.
+pub(crate) fn brokers() -> BTreeMap<(String, String), Broker> {
+    let all = lock(&ALL);
+    let mut sums: BTreeMap<(String, String), Broker> = BTreeMap::new();
+    for ((kind, name), errors) in &all.gone {
+        let broker = Broker { name: name.clone(), errors: *errors, ..Broker::default() };
+        sums.insert((kind.clone(), name.clone()), broker);
+    }
+    for client in all.clients.values() {
+        for broker in &client.brokers {
+            let sum = sums.entry((client.kind.clone(), broker.name.clone())).or_default();
+            sum.name.clone_from(&broker.name);
+            sum.requests += broker.requests;
+            sum.errors += broker.errors;
+            sum.rtt = match (sum.rtt, broker.rtt) {
+                (Some((average, p99)), Some(other)) => Some((average.max(other.0), p99.max(other.1))),
+                (one, other) => one.or(other),
+            };
+        }
+    }
+    sums
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn clients_of_one_kind_are_one_and_their_errors_stay() {
+        let rtt = |ms| Some((Duration::from_millis(ms), Duration::from_millis(2 * ms)));
+        let client = |rtt, errors| {
+            let broker = Broker { name: "test:9".into(), state: "UP".into(), rtt, requests: 2, errors };
+            Client { kind: "tester".into(), brokers: vec![broker], ..Client::default() }
+        };
+        let (one, two) = (Listed::default(), Listed::default());
+        one.tell(client(rtt(5), 1));
+        two.tell(client(None, 3));
+        two.tell(client(rtt(3), 4));
+        let sum = || brokers().remove(&("tester".to_owned(), "test:9".to_owned())).unwrap();
+        assert_eq!((sum().rtt, sum().requests, sum().errors), (rtt(5), 4, 5));
+        drop(one);
+        assert_eq!((sum().rtt, sum().requests, sum().errors), (rtt(3), 2, 5));
+        drop(two);
+        assert_eq!((sum().rtt, sum().errors), (None, 5));
+        assert!(now().iter().all(|client| client.kind != "tester"));
+    }
+}
