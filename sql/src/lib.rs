@@ -48,6 +48,7 @@ mod names;
 mod spark_aggregates;
 mod window_names;
 mod functions;
+mod average;
 mod udf;
 mod planner;
 mod data_frame;

@@ -18,6 +18,7 @@ use datafusion::sql::parser::{DFParserBuilder, Statement};
 use datafusion_spark::SessionStateBuilderSpark;
 use serde::{Deserialize, Serialize};
 
+use crate::average;
 use crate::data_frame::DataFrame;
 use crate::dialect::Spark;
 use crate::error::{Result, SqlError};
@@ -85,6 +86,7 @@ impl TableSession {
         state.expr_planners().get_or_insert_with(Vec::new).insert(0, Arc::new(SparkOperators));
         let context = SessionContext::new_with_state(state.build());
         context.register_udf(functions::split());
+        context.register_udaf(average::average());
         TableSession(Arc::new(Shared {
             context,
             runtime: tokio::runtime::Builder::new_current_thread()
